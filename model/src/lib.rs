@@ -1,0 +1,23 @@
+//! What every other crate of weir speaks in: records, resource identity, labels, matchers, time,
+//! select requests and the wire codec.
+//!
+//! A tour, from small to large:
+//! - [`time`]: Unix nanoseconds, ranges, and the duration and time spellings of Prometheus and Loki.
+//! - [`id`]: trace and span ids, and a log line's permanent identity.
+//! - [`label`]: sorted label sets and the matchers over them.
+//! - [`resource`]: which container of which pod on which node of which tenant.
+//! - [`log`], [`metric`], [`span`]: the three kinds of records.
+//! - [`wire`]: how batches of them travel as one bus record. Format: `docs/formats/wire.md`.
+//! - [`select`]: what a query asks of an engine, and the coverage that every answer carries.
+//!
+//! Nothing here knows tokio, files or sockets: everything is sync and pure.
+
+pub mod id;
+pub mod label;
+pub mod log;
+pub mod metric;
+pub mod resource;
+pub mod select;
+pub mod span;
+pub mod time;
+pub mod wire;

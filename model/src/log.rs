@@ -1,0 +1,133 @@
+//! Log records: a batch is columns, a record is a view into them.
+//!
+//! Columns because that is what travels, what is compressed and what the engine stores; nothing allocates per line.
+
+use crate::id::{SpanId, TraceId};
+use crate::label::Labels;
+use crate::time::UnixNanos;
+
+/// [`LogRecord::flags`]: the line goes on in the next record of the stream (it was longer than the line limit).
+pub const FLAG_CONTINUED: u8 = 1;
+
+/// One log line, borrowed. The stream (its labels) is said once, by the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogRecord<'a> {
+    /// When it happened, as the writer says.
+    pub timestamp: UnixNanos,
+    /// Exclusive end of the line in its source (for files: the byte after its last newline). 0 for pushed lines.
+    pub sequence: u64,
+    /// The line without its line end. Any bytes: what is not UTF-8 is kept and rendered escaped.
+    pub body: &'a [u8],
+    /// OpenTelemetry severity number, 1 to 24; 0 when the writer did not say.
+    pub severity: u8,
+    /// [`FLAG_CONTINUED`] or 0.
+    pub flags: u8,
+    /// The trace it belongs to, when the writer said so out of band; none otherwise.
+    pub trace_id: TraceId,
+    /// The span it belongs to, likewise.
+    pub span_id: SpanId,
+    /// Structured metadata of the line, normalised names. Usually empty.
+    pub attributes: &'a Labels,
+}
+
+/// Lines of one stream, in the order of their source; timestamps may be in any order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogBatch {
+    /// The stream's labels (resource and `stream`), at most a few dozen.
+    pub stream: Labels,
+    timestamps: Vec<UnixNanos>,
+    sequences: Vec<u64>,
+    /// Exclusive end of each line in `bodies`.
+    ends: Vec<u32>,
+    bodies: Vec<u8>,
+    severities: Vec<u8>,
+    flags: Vec<u8>,
+    /// Empty when no line has a context, else as long as `timestamps`.
+    contexts: Vec<(TraceId, SpanId)>,
+    /// Empty when no line has attributes, else as long as `timestamps`.
+    attributes: Vec<Labels>,
+}
+
+static NO_LABELS: Labels = Labels::EMPTY;
+
+impl LogBatch {
+    /// An empty batch of a stream.
+    pub fn new(stream: Labels) -> Self {
+        Self { stream, ..Self::default() }
+    }
+
+    /// Appends a line. The caller keeps the sum of bodies below 4 GiB (the wire's limits are far lower).
+    pub fn push(&mut self, record: LogRecord<'_>) {
+        let count = self.timestamps.len();
+        self.timestamps.push(record.timestamp);
+        self.sequences.push(record.sequence);
+        self.bodies.extend_from_slice(record.body);
+        self.ends.push(u32::try_from(self.bodies.len()).expect("invariant: a batch stays below 4 GiB"));
+        self.severities.push(record.severity);
+        self.flags.push(record.flags);
+        if !self.contexts.is_empty() || !record.trace_id.is_none() || !record.span_id.is_none() {
+            self.contexts.resize(count, Default::default());
+            self.contexts.push((record.trace_id, record.span_id));
+        }
+        if !self.attributes.is_empty() || !record.attributes.is_empty() {
+            self.attributes.resize(count, Labels::EMPTY);
+            self.attributes.push(record.attributes.clone());
+        }
+    }
+
+    /// Number of lines.
+    pub fn len(&self) -> usize {
+        self.timestamps.len()
+    }
+
+    /// Whether there is no line.
+    pub fn is_empty(&self) -> bool {
+        self.timestamps.is_empty()
+    }
+
+    /// Sum of the bodies' lengths.
+    pub fn body_bytes(&self) -> usize {
+        self.bodies.len()
+    }
+
+    /// Line `i`; panics when there is none, as slices do.
+    pub fn get(&self, i: usize) -> LogRecord<'_> {
+        let start = if i == 0 { 0 } else { self.ends[i - 1] as usize };
+        let (trace_id, span_id) = self.contexts.get(i).copied().unwrap_or_default();
+        LogRecord {
+            timestamp: self.timestamps[i],
+            sequence: self.sequences[i],
+            body: &self.bodies[start..self.ends[i] as usize],
+            severity: self.severities[i],
+            flags: self.flags[i],
+            trace_id,
+            span_id,
+            attributes: self.attributes.get(i).unwrap_or(&NO_LABELS),
+        }
+    }
+
+    /// All lines, in source order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = LogRecord<'_>> {
+        (0..self.len()).map(|i| self.get(i))
+    }
+
+    /// The batch without the lines whose sequence is at or below `mark`: they are stored already.
+    pub fn after(&self, mark: u64) -> Self {
+        let mut rest = Self::new(self.stream.clone());
+        self.iter().filter(|record| record.sequence > mark).for_each(|record| rest.push(record));
+        rest
+    }
+}
+
+/// OpenTelemetry's severity number ranges as the field's level names; "" for 0 and for anything above 24.
+pub fn level_name(severity: u8) -> &'static str {
+    match severity {
+        1..=4 => "trace",
+        5..=8 => "debug",
+        9..=12 => "info",
+        13..=16 => "warn",
+        17..=20 => "error",
+        21..=24 => "fatal",
+        _ => "",
+    }
+}

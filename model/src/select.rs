@@ -1,0 +1,383 @@
+//! What a query asks of an engine, what it gets back, and the coverage that every answer carries.
+//!
+//! This is the seam between the query languages and the store: a language never sees a block, an engine never sees a
+//! query's text. Readers are sync and may take long: callers run them off the async threads. One request sees one
+//! consistent state of each partition: every acknowledged and consumed record exactly once, whether it lies in a head,
+//! in a block, or is just moving from one to the other.
+
+use std::ops::ControlFlow;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::id::{LineId, TraceId};
+use crate::label::{Labels, Matcher};
+use crate::log::LogRecord;
+use crate::metric::Family;
+use crate::span::{SpanBatch, SpanKind, Value};
+use crate::time::{TimeRange, UnixNanos};
+
+/// What one partition has seen, in bus offsets, all exclusive ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionCoverage {
+    /// `weir.logs`, `weir.metrics` or `weir.spans`.
+    pub topic: String,
+    /// Partition.
+    pub partition: u32,
+    /// Everything below is on the bus.
+    pub on_bus: u64,
+    /// Everything below has been searched.
+    pub searchable: u64,
+    /// Everything below is in sealed blocks.
+    pub sealed: u64,
+    /// Offsets that are declared lost, as `[first, next)`.
+    pub losses: Vec<(u64, u64)>,
+}
+
+/// What an answer has seen and what it has not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// One an asked partition.
+    pub partitions: Vec<PartitionCoverage>,
+    /// What could not be read (a corrupt block, an owner that does not answer), a sentence each. Empty when all was.
+    pub missing: Vec<String>,
+}
+
+impl Coverage {
+    /// Whether the answer saw all that is on the bus.
+    pub fn is_complete(&self) -> bool {
+        self.missing.is_empty() && self.partitions.iter().all(|seen| seen.searchable >= seen.on_bus && seen.losses.is_empty())
+    }
+
+    /// Both.
+    pub fn merge(&mut self, other: Self) {
+        for partition in other.partitions {
+            if !self.partitions.contains(&partition) {
+                self.partitions.push(partition);
+            }
+        }
+        for missing in other.missing {
+            if !self.missing.contains(&missing) {
+                self.missing.push(missing);
+            }
+        }
+    }
+}
+
+/// An answer and what it covers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Covered<T> {
+    /// The answer.
+    pub value: T,
+    /// What it has seen.
+    pub coverage: Coverage,
+}
+
+/// Why a read stopped. What is merely missing is in the coverage, not here.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The request would take more than it may.
+    #[error("the query needs more than {limit} {what}; narrow the time range or the selector, or raise {key}")]
+    Budget {
+        /// The limit's value.
+        limit: u64,
+        /// What is counted: "samples", "series", "lines", "bytes".
+        what: &'static str,
+        /// The configuration key.
+        key: &'static str,
+    },
+    /// The request took too long, or its client has gone.
+    #[error("the query was cancelled: {0}")]
+    Cancelled(&'static str),
+    /// The store failed as a whole.
+    #[error("the store cannot be read: {0}")]
+    Store(String),
+}
+
+/// Told to a reader; checked between chunks.
+pub trait Budget: Send + Sync {
+    /// Errors when the request should stop. Called often; cheap.
+    fn check(&self) -> Result<(), ReadError>;
+    /// Takes note of work about to be done: samples or lines decoded. Errors when that is too much.
+    fn spend(&self, count: u64) -> Result<(), ReadError>;
+}
+
+/// Never stops anything; for tests and tools.
+pub struct NoBudget;
+
+impl Budget for NoBudget {
+    fn check(&self) -> Result<(), ReadError> {
+        Ok(())
+    }
+    fn spend(&self, _count: u64) -> Result<(), ReadError> {
+        Ok(())
+    }
+}
+
+// ---- logs
+
+/// What must be in a line. The reader may use it to skip chunks; it verifies every line it gives out.
+#[derive(Clone, Debug)]
+pub enum LineFilter {
+    /// `|= "a" or "b"`: any of these bytes occurs.
+    Contains(Vec<Vec<u8>>),
+    /// `!= "a" or "b"`: none of these occurs.
+    NotContains(Vec<Vec<u8>>),
+    /// `|~ "…"`: not anchored.
+    Matches(regex::bytes::Regex),
+    /// `!~ "…"`.
+    NotMatches(regex::bytes::Regex),
+}
+
+impl LineFilter {
+    /// Whether a line passes.
+    pub fn passes(&self, line: &[u8]) -> bool {
+        let contains = |needle: &Vec<u8>| needle.is_empty() || line.windows(needle.len()).any(|window| window == needle);
+        match self {
+            Self::Contains(any) => any.iter().any(contains),
+            Self::NotContains(none) => !none.iter().any(contains),
+            Self::Matches(regex) => regex.is_match(line),
+            Self::NotMatches(regex) => !regex.is_match(line),
+        }
+    }
+}
+
+/// Which lines, and in which order of time chunks should be visited.
+#[derive(Clone, Debug)]
+pub struct LogSelect {
+    /// Whose.
+    pub tenant: String,
+    /// All must pass.
+    pub matchers: Vec<Matcher>,
+    /// Line timestamps.
+    pub range: TimeRange,
+    /// All must pass.
+    pub filters: Vec<LineFilter>,
+    /// Visit chunks with the newest lines first (else the oldest).
+    pub newest_first: bool,
+}
+
+/// Takes the lines of a [`LogReader::visit`].
+pub trait LogVisitor {
+    /// Asked before a chunk is opened, with the closed span of its timestamps: false skips it. Lets "latest N" stop early.
+    fn wants(&mut self, first: UnixNanos, last: UnixNanos) -> bool;
+    /// Lines of this stream follow, until the next call.
+    fn stream(&mut self, labels: &Labels);
+    /// A line that passes the request. `Break` ends the visit.
+    fn line(&mut self, id: LineId, record: LogRecord<'_>) -> ControlFlow<()>;
+}
+
+/// Count and bytes of lines of one stream in one bucket.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LogVolume {
+    /// The stream.
+    pub stream: Labels,
+    /// Level name, "" when unknown.
+    pub level: &'static str,
+    /// Start of the bucket.
+    pub bucket: UnixNanos,
+    /// Lines.
+    pub lines: u64,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+}
+
+/// Reads logs.
+pub trait LogReader: Send + Sync {
+    /// Gives every line that passes to the visitor, in source order within a chunk, chunks roughly by time.
+    fn visit(&self, select: &LogSelect, budget: &dyn Budget, visitor: &mut dyn LogVisitor) -> Result<Coverage, ReadError>;
+    /// Streams that may have a line in the range and pass the matchers (`filters` is ignored).
+    fn streams(&self, select: &LogSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError>;
+    /// Counts per stream, level and bucket of `step` nanoseconds (a multiple of 10 s), from roll-ups where no filter
+    /// is given and the range falls on bucket edges, else by visiting.
+    fn volume(&self, select: &LogSelect, step: i64, budget: &dyn Budget) -> Result<Covered<Vec<LogVolume>>, ReadError>;
+    /// One line and up to `context` neighbours of its stream on each side, in source order.
+    fn line(&self, tenant: &str, id: LineId, context: usize) -> Result<Covered<Vec<OwnedLine>>, ReadError>;
+    /// Lines as they arrive from now on: the reader pushes each new batch that passes; a slow receiver loses the
+    /// oldest and is told how many (`TailEvent::Dropped`).
+    fn tail(&self, select: LogSelect) -> Box<dyn LogTail>;
+}
+
+/// A live tail. Dropping it ends it.
+pub trait LogTail: Send {
+    /// What arrived since the last call; empty when nothing did. Never blocks.
+    fn poll(&mut self) -> Vec<TailEvent>;
+}
+
+/// What a tail sees.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TailEvent {
+    /// A line.
+    Line(OwnedLine),
+    /// This many lines came too fast.
+    Dropped(u64),
+}
+
+/// A line that stands on its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnedLine {
+    /// Its permanent identity.
+    pub id: LineId,
+    /// Its stream.
+    pub stream: Labels,
+    /// See [`LogRecord`].
+    pub timestamp: UnixNanos,
+    /// See [`LogRecord`].
+    pub body: Vec<u8>,
+    /// See [`LogRecord`].
+    pub severity: u8,
+    /// See [`LogRecord`].
+    pub trace_id: TraceId,
+    /// See [`LogRecord`].
+    pub span_id: crate::id::SpanId,
+    /// See [`LogRecord`].
+    pub attributes: Labels,
+}
+
+impl OwnedLine {
+    /// Copies a line out of its chunk.
+    pub fn new(id: LineId, stream: &Labels, record: LogRecord<'_>) -> Self {
+        Self {
+            id,
+            stream: stream.clone(),
+            timestamp: record.timestamp,
+            body: record.body.to_vec(),
+            severity: record.severity,
+            trace_id: record.trace_id,
+            span_id: record.span_id,
+            attributes: record.attributes.clone(),
+        }
+    }
+}
+
+// ---- metrics
+
+/// Which series, and which of their samples.
+#[derive(Clone, Debug)]
+pub struct MetricSelect {
+    /// Whose.
+    pub tenant: String,
+    /// All must pass.
+    pub matchers: Vec<Matcher>,
+    /// First millisecond since the Unix epoch, inclusive.
+    pub start_ms: i64,
+    /// Last millisecond, inclusive (as Prometheus' querier has it).
+    pub end_ms: i64,
+}
+
+/// A series and its samples in the asked range.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Series {
+    /// `__name__` and all others.
+    pub labels: Labels,
+    /// Milliseconds since the Unix epoch, strictly ascending.
+    pub timestamps: Vec<i64>,
+    /// As many; staleness markers are kept.
+    pub values: Vec<f64>,
+}
+
+/// Reads metrics.
+pub trait MetricReader: Send + Sync {
+    /// Series with at least one sample in the range, ascending by labels.
+    fn select(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Series>>, ReadError>;
+    /// Label sets of series that may have a sample in the range, ascending, without reading samples.
+    fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError>;
+    /// Metadata of the families seen, ascending by name.
+    fn families(&self, tenant: &str) -> Result<Covered<Vec<Family>>, ReadError>;
+}
+
+// ---- traces
+
+/// How far a trace has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TraceState {
+    /// Spans still arrive.
+    #[default]
+    Open,
+    /// Root seen, no unresolved parent, 2 s idle; or 10 s idle.
+    Quiescent,
+    /// All of its spans are in blocks.
+    Sealed,
+    /// A span came after it was sealed.
+    Reopened,
+}
+
+/// A whole trace.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Trace {
+    /// Its id.
+    pub id: TraceId,
+    /// How far it has come.
+    pub state: TraceState,
+    /// Counts state changes by late spans.
+    pub revision: u32,
+    /// Its spans, grouped by origin, ascending by start within a group.
+    pub batches: Vec<SpanBatch>,
+}
+
+/// Which traces. All conditions on spans must hold on one span.
+#[derive(Clone, Debug)]
+pub struct TraceSelect {
+    /// Whose.
+    pub tenant: String,
+    /// A span of the trace starts within.
+    pub range: TimeRange,
+    /// `service.name`.
+    pub service: Option<String>,
+    /// Span name.
+    pub operation: Option<String>,
+    /// Attributes of span or resource, compared as text.
+    pub attributes: Vec<(String, String)>,
+    /// Span duration in ns, inclusive.
+    pub duration_min: Option<i64>,
+    /// Span duration in ns, inclusive.
+    pub duration_max: Option<i64>,
+    /// Newest this many.
+    pub limit: usize,
+}
+
+/// What a search shows of a trace.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TraceSummary {
+    /// Its id.
+    pub id: TraceId,
+    /// Service of the root span; of the earliest span when no root is there.
+    pub root_service: String,
+    /// Name of that span.
+    pub root_name: String,
+    /// Whether the root span is there.
+    pub has_root: bool,
+    /// Earliest start.
+    pub start: UnixNanos,
+    /// Latest end minus earliest start.
+    pub duration: i64,
+    /// Spans.
+    pub spans: u32,
+    /// Spans with an error status.
+    pub errors: u32,
+    /// Spans that matched.
+    pub matched: u32,
+}
+
+/// Reads traces.
+pub trait TraceReader: Send + Sync {
+    /// A trace by id; `None` when no span of it has been seen (the coverage says how far that looked).
+    fn trace(&self, tenant: &str, id: TraceId) -> Result<Covered<Option<Trace>>, ReadError>;
+    /// Newest traces that pass.
+    fn search(&self, select: &TraceSelect, budget: &dyn Budget) -> Result<Covered<Vec<TraceSummary>>, ReadError>;
+    /// Services seen in the range, ascending.
+    fn services(&self, tenant: &str, range: TimeRange) -> Result<Covered<Vec<String>>, ReadError>;
+    /// Operations of a service seen in the range, ascending, with their kinds.
+    fn operations(&self, tenant: &str, service: &str, range: TimeRange) -> Result<Covered<Vec<(String, SpanKind)>>, ReadError>;
+    /// Values of an attribute seen in the range, ascending, at most `limit`.
+    fn attribute_values(
+        &self,
+        tenant: &str,
+        name: &str,
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Covered<Vec<Value>>, ReadError>;
+    /// Attribute names seen in the range: (`span` or `resource`, name), ascending, at most `limit`.
+    fn attribute_names(&self, tenant: &str, range: TimeRange, limit: usize) -> Result<Covered<Vec<(String, String)>>, ReadError>;
+}

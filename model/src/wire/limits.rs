@@ -1,0 +1,24 @@
+//! What a decoder is willing to believe before it has seen the bytes.
+
+/// Upper bounds; a record that declares more is refused before anything is allocated for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// An encoded record. Kafka's default `message.max.bytes` is 1 MiB; DESIGN §3.1 keeps to it.
+    pub record_bytes: u32,
+    /// Its body once decompressed.
+    pub body_bytes: u32,
+    /// Sections of a record.
+    pub sections: u32,
+    /// Log lines, metric values or spans of a section.
+    pub records: u32,
+    /// Labels of a set, attributes of a list.
+    pub labels: u32,
+    /// A name, a label value, a tenant, a source.
+    pub text_bytes: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { record_bytes: 1 << 20, body_bytes: 64 << 20, sections: 4096, records: 1 << 20, labels: 1024, text_bytes: 1 << 20 }
+    }
+}

@@ -1,0 +1,175 @@
+//! The wire: how batches travel as one bus record. Format to the byte: `docs/formats/wire.md`.
+//!
+//! A record holds *sections*, one a source; small sources share a record. The section headers can be read without
+//! decompressing anything, so that a consumer can drop what it has already stored for the price of a header.
+//!
+//! - [`limits`]: what a decoder is willing to believe.
+//! - [`frame`]: the record: magic, version, headers, compressed body, checksum.
+//! - [`columns`]: varints and the column directory that all bodies share.
+//! - [`logs`], [`metrics`], [`spans`]: the bodies.
+
+mod columns;
+mod frame;
+mod limits;
+mod logs;
+mod metrics;
+mod spans;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+pub use frame::{Headers, RecordBuilder, decode, decode_headers};
+pub use limits::Limits;
+
+use crate::log::LogBatch;
+use crate::metric::MetricBatch;
+use crate::span::SpanBatch;
+
+/// What a record carries; one kind a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum Kind {
+    /// `weir.logs`
+    Logs = 1,
+    /// `weir.metrics`
+    Metrics = 2,
+    /// `weir.spans`
+    Spans = 3,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Logs, Self::Metrics, Self::Spans];
+
+    /// The topic that carries it.
+    pub fn topic(self) -> &'static str {
+        match self {
+            Self::Logs => "weir.logs",
+            Self::Metrics => "weir.metrics",
+            Self::Spans => "weir.spans",
+        }
+    }
+
+    /// Short name, as in paths and labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Logs => "logs",
+            Self::Metrics => "metrics",
+            Self::Spans => "spans",
+        }
+    }
+}
+
+/// How a consumer recognises what it already has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mark {
+    /// The source can be read again from any place: positions grow within an epoch, and epochs grow. For a file the
+    /// epoch is its generation and the sequence its bytes `[first, last)`; for a sampler, the row numbers.
+    Sequence {
+        /// Generation of the source.
+        epoch: u64,
+        /// Inclusive start.
+        first: u64,
+        /// Exclusive end; `first <= last`.
+        last: u64,
+    },
+    /// The source is a client that may send the same bytes again because it saw no answer: a digest of what it sent.
+    Digest([u8; 16]),
+}
+
+/// One source's share of a record, before its body is decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SectionHeader {
+    /// Whose. Not empty.
+    pub tenant: String,
+    /// Unique per tenant and kind. Not empty.
+    pub source: String,
+    /// For dropping duplicates.
+    pub mark: Mark,
+    /// Log lines, metric rows × series, or spans.
+    pub records: u32,
+}
+
+/// A decoded body.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// Of [`Kind::Logs`].
+    Logs(LogBatch),
+    /// Of [`Kind::Metrics`].
+    Metrics(MetricBatch),
+    /// Of [`Kind::Spans`].
+    Spans(SpanBatch),
+}
+
+impl Body {
+    /// Which kind of record may carry it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Logs(_) => Kind::Logs,
+            Self::Metrics(_) => Kind::Metrics,
+            Self::Spans(_) => Kind::Spans,
+        }
+    }
+
+    /// Log lines, metric rows × series, or spans.
+    pub fn records(&self) -> u64 {
+        match self {
+            Self::Logs(batch) => batch.len() as u64,
+            Self::Metrics(batch) => batch.rows.len() as u64 * batch.schema.series.len() as u64,
+            Self::Spans(batch) => batch.spans.len() as u64,
+        }
+    }
+}
+
+/// One source's share of a record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Section {
+    /// Whose, from where, and how to know it again.
+    pub header: SectionHeader,
+    /// What.
+    pub body: Body,
+}
+
+/// Why bytes are not a record, or a batch cannot become one.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum WireError {
+    /// Ends before it should.
+    #[error("record ends early: {what} needs more bytes")]
+    Truncated {
+        /// Which field.
+        what: &'static str,
+    },
+    /// Does not start with the magic bytes.
+    #[error("not a weir record: wrong magic bytes")]
+    Magic,
+    /// Written by a version that this one does not know.
+    #[error("record version {0} is newer than this weir understands")]
+    Version(u8),
+    /// Bits have changed on the way.
+    #[error("checksum mismatch: stored {stored:08x}, computed {computed:08x}")]
+    Checksum {
+        /// In the record.
+        stored: u32,
+        /// Of its bytes.
+        computed: u32,
+    },
+    /// A field has an impossible value.
+    #[error("bad {what}: {detail}")]
+    Invalid {
+        /// Which field.
+        what: &'static str,
+        /// Why.
+        detail: String,
+    },
+    /// Declares more than a decoder is willing to believe, or a batch larger than a record may be.
+    #[error("{what} of {value} is above the limit of {limit}")]
+    Limit {
+        /// What is counted.
+        what: &'static str,
+        /// Declared.
+        value: u64,
+        /// Allowed.
+        limit: u64,
+    },
+}

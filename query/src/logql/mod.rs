@@ -1,0 +1,1 @@
+//! LogQL: `lex ast parse eval`.

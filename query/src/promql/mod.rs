@@ -1,0 +1,1 @@
+//! PromQL: `lex ast parse eval`.

@@ -1,0 +1,4 @@
+//! Prometheus alerting rule files.
+
+/// Rules and their alerts, as last evaluated.
+pub struct RuleSet;

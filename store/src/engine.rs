@@ -1,0 +1,72 @@
+//! What the aggregator asks of an engine. The same three words in each: head, block, merge.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use weir_model::wire::{Kind, Section};
+
+use crate::StoreError;
+use crate::block::BlockData;
+
+/// Where a section comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Partition of the topic.
+    pub partition: u32,
+    /// Offset of the record.
+    pub offset: u64,
+    /// Ordinal of the section's first line in the record, counted with dropped duplicates: ordinals never shift.
+    pub ordinal: u32,
+}
+
+/// What the manifest says of a block, apart from its name and size.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockSummary {
+    /// Earliest timestamp, Unix nanoseconds.
+    pub first: i64,
+    /// Latest timestamp, inclusive.
+    pub last: i64,
+    /// Lines, samples or spans.
+    pub records: u64,
+    /// Bytes before compression: line bodies, 16 B a sample, OTLP-like size of spans.
+    pub raw_bytes: u64,
+}
+
+/// A block that is built and not yet stored.
+#[derive(Clone, Debug, Default)]
+pub struct BuiltBlock {
+    /// For the manifest.
+    pub summary: BlockSummary,
+    /// For the file.
+    pub data: BlockData,
+}
+
+/// Unsealed records of one partition. Takes and is read at the same time: an insert waits for readers only as long as
+/// it takes to copy pointers.
+pub trait Head: Send + Sync + 'static {
+    /// Takes one section's records. On an error nothing of the section is kept.
+    fn insert(&self, position: Position, section: &Section) -> Result<(), StoreError>;
+    /// Memory held, roughly.
+    fn bytes(&self) -> usize;
+    /// Lines, samples or spans.
+    fn records(&self) -> u64;
+    /// Everything, as blocks (none when empty). The head stays readable; nobody inserts any more.
+    fn build(&self) -> Result<Vec<BuiltBlock>, StoreError>;
+}
+
+/// An engine: logs, metrics or traces.
+pub trait Engine: Send + Sync + 'static {
+    /// What it takes.
+    const KIND: Kind;
+    /// Its head.
+    type Head: Head;
+    /// An opened block.
+    type Block: Send + Sync + 'static;
+
+    /// An empty head for a partition.
+    fn head(&self) -> Self::Head;
+    /// Opens a block: reads its directory and what every query needs.
+    fn open(&self, blob: Arc<dyn crate::block::Blob>) -> Result<Self::Block, StoreError>;
+    /// Several blocks as (usually) one, nothing lost and nothing doubled, ids kept.
+    fn merge(&self, blocks: &[Arc<Self::Block>]) -> Result<Vec<BuiltBlock>, StoreError>;
+}

@@ -1,0 +1,53 @@
+//! What can go wrong in the store.
+
+use thiserror::Error;
+
+/// An operation of the store that failed, with its object.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The object store refused or failed.
+    #[error("{operation} {path}: {source}")]
+    Object {
+        /// "read", "create", "list", …
+        operation: &'static str,
+        /// Object.
+        path: String,
+        /// Why.
+        #[source]
+        source: object_store::Error,
+    },
+    /// A block or manifest whose bytes are not what was written.
+    #[error("{path} is corrupt: {detail}")]
+    Corrupt {
+        /// Object.
+        path: String,
+        /// Where and how.
+        detail: String,
+    },
+    /// Written by a newer weir.
+    #[error("{path} has version {version}, newer than this weir understands")]
+    Version {
+        /// Object.
+        path: String,
+        /// Its version.
+        version: u32,
+    },
+    /// Another owner has published: this one must stop.
+    #[error("partition {partition} of {kind} belongs to another owner now (epoch {epoch})")]
+    Fenced {
+        /// logs, metrics or spans.
+        kind: &'static str,
+        /// Partition.
+        partition: u32,
+        /// Theirs.
+        epoch: u64,
+    },
+    /// An engine could not take or build something that it was given.
+    #[error("{operation}: {detail}")]
+    Engine {
+        /// What was tried.
+        operation: &'static str,
+        /// Why not.
+        detail: String,
+    },
+}

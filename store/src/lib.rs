@@ -1,0 +1,17 @@
+//! The store: block files, the manifest that says which of them are real, and the three engines.
+//!
+//! - [`engine`]: what the aggregator asks of an engine: a head that takes sections and seals itself into blocks.
+//! - [`block`]: the container file that all engines write: named sections with checksums. Format: `docs/formats/block.md`.
+//! - [`blob`]: reading ranges of a block, with a cache.
+//! - [`manifest`]: the numbered versions that make seals atomic. Format: `docs/formats/manifest.md`.
+//! - [`view`]: one consistent state of a partition (manifest, open blocks, heads), and how readers get at it.
+//! - `logs/` (the only place that knows tantivy), `metrics/`, `traces/`: the engines.
+//!
+//! The store never sees a query's text, never consumes the bus, and never spawns a task.
+
+pub mod block;
+pub mod engine;
+mod error;
+pub mod view;
+
+pub use error::StoreError;
