@@ -9,13 +9,54 @@
 //! Integers are little-endian. A reader takes the last 12 bytes, then the directory, then only the sections it needs.
 //! What a section means is its engine's affair, and versioned by the section's name (`chunks.1`).
 
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
 use weir_model::wire::Kind;
+
+use crate::StoreError;
+
+const MAGIC: &[u8; 4] = b"WBLK";
+const END: &[u8; 4] = b"WEND";
+const VERSION: u8 = 1;
+const HEADER_BYTES: u64 = 8;
+const FOOTER_BYTES: u64 = 12;
+/// A directory of an honest block has a dozen sections; more than this is not read.
+const DIRECTORY_BYTES_MAX: u32 = 1 << 20;
+/// Fewest bytes of a directory entry: name length, offset, length, crc.
+const ENTRY_BYTES_MIN: usize = 1 + 8 + 8 + 4;
 
 /// A block that is built and not yet stored.
 #[derive(Clone, Debug, Default)]
 pub struct BlockData {
-    /// In the order they will lie in the file.
+    /// In the order they will lie in the file. Names are distinct and at most 255 bytes long.
     pub sections: Vec<(&'static str, Vec<u8>)>,
+}
+
+impl BlockData {
+    /// The file's bytes.
+    pub fn encode(&self, kind: Kind) -> Vec<u8> {
+        let size: usize = self.sections.iter().map(|(name, bytes)| bytes.len() + name.len() + 32).sum();
+        let mut file = Vec::with_capacity(size + 32);
+        file.extend_from_slice(MAGIC);
+        file.extend_from_slice(&[VERSION, kind as u8, 0, 0]);
+        let mut directory = (self.sections.len() as u32).to_le_bytes().to_vec();
+        for (name, bytes) in &self.sections {
+            file.resize(file.len().next_multiple_of(8), 0);
+            directory.push(u8::try_from(name.len()).expect("invariant: section names are short constants"));
+            directory.extend_from_slice(name.as_bytes());
+            directory.extend_from_slice(&(file.len() as u64).to_le_bytes());
+            directory.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+            directory.extend_from_slice(&crc32c::crc32c(bytes).to_le_bytes());
+            file.extend_from_slice(bytes);
+        }
+        file.extend_from_slice(&directory);
+        file.extend_from_slice(&(directory.len() as u32).to_le_bytes());
+        file.extend_from_slice(&crc32c::crc32c(&directory).to_le_bytes());
+        file.extend_from_slice(END);
+        file
+    }
 }
 
 /// Which kind of block; says which engine reads it.
@@ -32,5 +73,232 @@ pub trait Blob: Send + Sync {
         self.len() == 0
     }
     /// The bytes of a range that lies within.
-    fn read(&self, range: std::ops::Range<u64>) -> Result<bytes::Bytes, crate::StoreError>;
+    fn read(&self, range: Range<u64>) -> Result<Bytes, StoreError>;
+}
+
+/// A block's directory, and the way to its sections.
+pub struct BlockReader {
+    blob: Arc<dyn Blob>,
+    kind: Kind,
+    directory_crc: u32,
+    sections: Vec<SectionEntry>,
+}
+
+struct SectionEntry {
+    name: String,
+    bytes: Range<u64>,
+    crc: u32,
+}
+
+impl BlockReader {
+    /// Reads footer, directory and header, and verifies them; no section. Errors with `Corrupt` that says where, or with
+    /// `Version` when a newer weir wrote it.
+    pub fn open(blob: Arc<dyn Blob>) -> Result<Self, StoreError> {
+        let path = blob.path();
+        let size = blob.len();
+        let wrong = |detail: String| StoreError::corrupt(path, detail);
+        if size < HEADER_BYTES + 4 + FOOTER_BYTES {
+            return Err(wrong(format!("{size} bytes are fewer than any block has")));
+        }
+        let kind = read_header(&*blob)?;
+        let footer = read_exact(&*blob, size - FOOTER_BYTES..size)?;
+        if &footer[8..] != END {
+            return Err(wrong(format!("no end mark at byte {}: cut off or not a block", size - 4)));
+        }
+        let (length, stored) = (u32_at(&footer, 0), u32_at(&footer, 4));
+        let room = size - FOOTER_BYTES - HEADER_BYTES;
+        if length > DIRECTORY_BYTES_MAX || u64::from(length) > room {
+            return Err(wrong(format!("directory length {length} at byte {} does not fit", size - FOOTER_BYTES)));
+        }
+        let start = size - FOOTER_BYTES - u64::from(length);
+        let directory = read_exact(&*blob, start..size - FOOTER_BYTES)?;
+        let computed = crc32c::crc32c(&directory);
+        if computed != stored {
+            return Err(wrong(format!("directory at byte {start}: checksum {computed:08x}, stored {stored:08x}")));
+        }
+        let sections =
+            parse_directory(&directory, start).map_err(|detail| wrong(format!("directory at byte {start}: {detail}")))?;
+        Ok(Self { kind, directory_crc: stored, sections, blob: Arc::clone(&blob) })
+    }
+
+    /// Which engine's block it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// For messages: the object's path.
+    pub fn path(&self) -> &str {
+        self.blob.path()
+    }
+
+    /// Checksum of the directory, and with it of everything: it holds the sections' checksums.
+    pub fn directory_crc(&self) -> u32 {
+        self.directory_crc
+    }
+
+    /// Names of the sections, in file order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.sections.iter().map(|section| section.name.as_str())
+    }
+
+    /// Length of a section; `None` when there is no such section.
+    pub fn section_len(&self, name: &str) -> Option<u64> {
+        self.find(name).map(|section| section.bytes.end - section.bytes.start)
+    }
+
+    /// A whole section, verified. Errors with `Corrupt` when it is absent or its checksum does not fit.
+    pub fn section(&self, name: &str) -> Result<Bytes, StoreError> {
+        let entry = self.entry(name)?;
+        let bytes = read_exact(&*self.blob, entry.bytes.clone())?;
+        let computed = crc32c::crc32c(&bytes);
+        if computed != entry.crc {
+            let (stored, start) = (entry.crc, entry.bytes.start);
+            let detail = format!("section {name} at byte {start}: checksum {computed:08x}, stored {stored:08x}");
+            return Err(StoreError::corrupt(self.path(), detail));
+        }
+        Ok(bytes)
+    }
+
+    /// A part of a section, as it lies: its integrity is the caller's affair. Errors with `Corrupt` when the section is
+    /// absent or shorter.
+    pub fn section_range(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let entry = self.entry(name)?;
+        let length = entry.bytes.end - entry.bytes.start;
+        if range.start > range.end || range.end > length {
+            let detail = format!("section {name} has {length} bytes, bytes {}..{} were expected", range.start, range.end);
+            return Err(StoreError::corrupt(self.path(), detail));
+        }
+        read_exact(&*self.blob, entry.bytes.start + range.start..entry.bytes.start + range.end)
+    }
+
+    fn find(&self, name: &str) -> Option<&SectionEntry> {
+        self.sections.iter().find(|section| section.name == name)
+    }
+
+    fn entry(&self, name: &str) -> Result<&SectionEntry, StoreError> {
+        self.find(name).ok_or_else(|| StoreError::corrupt(self.path(), format!("there is no section {name}")))
+    }
+}
+
+fn read_header(blob: &dyn Blob) -> Result<Kind, StoreError> {
+    let header = read_exact(blob, 0..HEADER_BYTES)?;
+    if &header[..4] != MAGIC {
+        return Err(StoreError::corrupt(blob.path(), "the first four bytes are not those of a block"));
+    }
+    if header[4] != VERSION {
+        return Err(StoreError::Version { path: blob.path().into(), version: u32::from(header[4]) });
+    }
+    Kind::ALL
+        .into_iter()
+        .find(|kind| *kind as u8 == header[5])
+        .ok_or_else(|| StoreError::corrupt(blob.path(), format!("kind {} at byte 5 is unknown", header[5])))
+}
+
+/// A blob that gives another number of bytes than asked for was changed under us.
+fn read_exact(blob: &dyn Blob, range: Range<u64>) -> Result<Bytes, StoreError> {
+    let wanted = range.end - range.start;
+    let bytes = blob.read(range.clone())?;
+    if bytes.len() as u64 != wanted {
+        let detail = format!("{} bytes at byte {} where {wanted} were expected", bytes.len(), range.start);
+        return Err(StoreError::corrupt(blob.path(), detail));
+    }
+    Ok(bytes)
+}
+
+fn parse_directory(directory: &[u8], end: u64) -> Result<Vec<SectionEntry>, String> {
+    let early = || "ends early".to_owned();
+    let (count, mut rest) = directory.split_first_chunk::<4>().ok_or_else(early)?;
+    let count = u32::from_le_bytes(*count) as usize;
+    if count > rest.len() / ENTRY_BYTES_MIN {
+        return Err(format!("{count} sections do not fit into it"));
+    }
+    let mut sections: Vec<SectionEntry> = Vec::with_capacity(count);
+    for i in 0..count {
+        let (&length, tail) = rest.split_first().ok_or_else(early)?;
+        let (name, tail) = tail.split_at_checked(length as usize).ok_or_else(early)?;
+        let (numbers, tail) = tail.split_first_chunk::<20>().ok_or_else(early)?;
+        rest = tail;
+        let name = std::str::from_utf8(name).map_err(|_| format!("name of section {i} is not UTF-8"))?.to_owned();
+        let (offset, length) = (u64_at(numbers, 0), u64_at(numbers, 8));
+        let last = offset.checked_add(length).filter(|last| offset >= HEADER_BYTES && offset % 8 == 0 && *last <= end);
+        let last = last.ok_or_else(|| format!("section {name} cannot lie at byte {offset} with length {length}"))?;
+        if sections.iter().any(|section| section.name == name) {
+            return Err(format!("section {name} is there twice"));
+        }
+        sections.push(SectionEntry { name, bytes: offset..last, crc: u32_at(numbers, 16) });
+    }
+    if rest.is_empty() { Ok(sections) } else { Err(format!("{} bytes are left over", rest.len())) }
+}
+
+/// Little-endian at `at`; the caller has checked that it is there.
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blob::MemoryBlob;
+
+    fn open(bytes: Vec<u8>) -> Result<BlockReader, StoreError> {
+        BlockReader::open(Arc::new(MemoryBlob::new("logs/00000/blocks/x", bytes)))
+    }
+
+    fn sample() -> Vec<u8> {
+        BlockData { sections: vec![("a.1", b"hello".to_vec()), ("empty.1", Vec::new()), ("b.2", vec![7; 9])] }.encode(Kind::Logs)
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let bytes = BlockData { sections: vec![("a.1", b"hi".to_vec())] }.encode(Kind::Spans);
+        let expected = [
+            "57424c4b 01 03 0000 6869",
+            "01000000 03 612e31 0800000000000000 0200000000000000 c2d99df5",
+            "1c000000 f0d16571 57454e44",
+        ];
+        assert_eq!(hex::encode(&bytes), expected.concat().replace(' ', ""));
+        assert_eq!(bytes.len(), 8 + 2 + 28 + 12);
+    }
+
+    #[test]
+    fn sections_come_back() {
+        let block = open(sample()).unwrap();
+        assert_eq!((block.kind(), block.names().collect::<Vec<_>>()), (Kind::Logs, vec!["a.1", "empty.1", "b.2"]));
+        assert_eq!(&block.section("a.1").unwrap()[..], b"hello");
+        assert_eq!(&block.section("empty.1").unwrap()[..], b"");
+        assert_eq!(&block.section_range("a.1", 1..3).unwrap()[..], b"el");
+        assert_eq!(block.section_len("b.2"), Some(9));
+        assert!(block.section("c.1").unwrap_err().to_string().contains("there is no section c.1"));
+        assert!(block.section_range("a.1", 3..6).is_err());
+    }
+
+    #[test]
+    fn every_flipped_byte_is_noticed_or_harmless() {
+        let good = sample();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 0x55;
+            let Ok(block) = open(bad) else { continue };
+            let same = ["a.1", "empty.1", "b.2"].iter().all(|name| block.section(name).is_ok());
+            // Reserved bytes and padding between sections carry nothing.
+            let silent = (6..8).contains(&at) || (13..16).contains(&at);
+            assert_eq!(same, silent, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn every_cut_is_an_error_that_names_the_object() {
+        let good = sample();
+        for length in 0..good.len() {
+            let message = open(good[..length].to_vec()).err().expect("cut").to_string();
+            assert!(message.starts_with("logs/00000/blocks/x is corrupt: "), "{message}");
+        }
+        let mut newer = good;
+        newer[4] = 9;
+        assert!(matches!(open(newer), Err(StoreError::Version { version: 9, .. })));
+    }
 }

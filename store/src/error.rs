@@ -51,3 +51,20 @@ pub enum StoreError {
         detail: String,
     },
 }
+
+impl StoreError {
+    /// Bytes of an object that are not what was written.
+    pub(crate) fn corrupt(path: &str, detail: impl Into<String>) -> Self {
+        Self::Corrupt { path: path.into(), detail: detail.into() }
+    }
+
+    /// An engine that cannot go on.
+    pub(crate) fn engine(operation: &'static str, detail: impl ToString) -> Self {
+        Self::Engine { operation, detail: detail.to_string() }
+    }
+
+    /// The object store's refusal.
+    pub(crate) fn object(operation: &'static str, path: impl ToString, source: object_store::Error) -> Self {
+        Self::Object { operation, path: path.to_string(), source }
+    }
+}

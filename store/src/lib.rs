@@ -9,6 +9,7 @@
 //!
 //! The store never sees a query's text, never consumes the bus, and never spawns a task.
 
+pub mod blob;
 pub mod block;
 pub mod engine;
 mod error;

@@ -1,0 +1,156 @@
+//! Reading ranges of a stored object: from the object store with a shared, byte-bounded cache, or from memory.
+//!
+//! Not here: what the bytes mean ([`crate::block`]). The aggregator opens its blocks through [`StoreBlob`].
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::{ObjectStore, ObjectStoreExt};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use crate::StoreError;
+use crate::block::Blob;
+
+/// Ranges of objects that were read lately, shared by all blobs; clones are the same cache. Objects never change, so
+/// nothing in it is ever stale.
+#[derive(Clone)]
+pub struct BlobCache(Arc<Cache<RangeKey, Bytes, ByBytes>>);
+
+type RangeKey = (Arc<str>, u64, u64);
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<RangeKey, Bytes> for ByBytes {
+    fn weight(&self, _: &RangeKey, bytes: &Bytes) -> u64 {
+        // The key and the entry take about as much as a short path.
+        bytes.len() as u64 + 128
+    }
+}
+
+impl BlobCache {
+    /// A cache that holds at most `bytes_max`. A range that alone is larger than a shard of it is not kept.
+    pub fn new(bytes_max: u64) -> Self {
+        // Ranges read are chunks and sections, 64 KiB and more; the estimate only sizes the table.
+        let ranges = (bytes_max / (64 << 10)).clamp(64, 1 << 20) as usize;
+        Self(Arc::new(Cache::with_weighter(ranges, bytes_max, ByBytes)))
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> u64 {
+        self.0.weight()
+    }
+}
+
+/// An object in the object store.
+///
+/// `read` waits for the store on the given runtime (`Handle::block_on`): call it only off the async threads
+/// (`spawn_blocking`), where it would panic otherwise.
+pub struct StoreBlob {
+    store: Arc<dyn ObjectStore>,
+    location: object_store::path::Path,
+    path: Arc<str>,
+    size: u64,
+    cache: BlobCache,
+    runtime: tokio::runtime::Handle,
+}
+
+impl StoreBlob {
+    /// An object whose size is known (the manifest says it); nothing is read yet.
+    pub fn new(store: Arc<dyn ObjectStore>, path: &str, size: u64, cache: BlobCache, runtime: tokio::runtime::Handle) -> Self {
+        Self { store, location: object_store::path::Path::from(path), path: path.into(), size, cache, runtime }
+    }
+}
+
+impl Blob for StoreBlob {
+    fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn len(&self) -> u64 {
+        self.size
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let key = (Arc::clone(&self.path), range.start, range.end);
+        if let Some(bytes) = self.cache.0.get(&key) {
+            return Ok(bytes);
+        }
+        let read = self.store.get_range(&self.location, range);
+        let bytes = self.runtime.block_on(read).map_err(|source| StoreError::object("read", &self.path, source))?;
+        self.cache.0.insert(key, bytes.clone());
+        Ok(bytes)
+    }
+}
+
+/// Bytes in memory that read like a stored object; for tests, and for blocks that were just built.
+pub struct MemoryBlob {
+    path: String,
+    bytes: Bytes,
+}
+
+impl MemoryBlob {
+    /// Under a path that messages will name.
+    pub fn new(path: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
+        Self { path: path.into(), bytes: bytes.into() }
+    }
+}
+
+impl Blob for MemoryBlob {
+    fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        if range.start > range.end || range.end > self.len() {
+            let detail = format!("bytes {}..{} of {} were asked for", range.start, range.end, self.len());
+            return Err(StoreError::corrupt(&self.path, detail));
+        }
+        Ok(self.bytes.slice(range.start as usize..range.end as usize))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    #[test]
+    fn a_range_is_read_once() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let path = object_store::path::Path::from("a/b");
+        runtime.block_on(store.put(&path, "0123456789".into())).unwrap();
+        let cache = BlobCache::new(1 << 20);
+        let blob = StoreBlob::new(Arc::clone(&store), "a/b", 10, cache.clone(), runtime.handle().clone());
+        assert_eq!(&blob.read(2..5).unwrap()[..], b"234");
+        runtime.block_on(store.delete(&path)).unwrap();
+        assert_eq!(&blob.read(2..5).unwrap()[..], b"234");
+        assert!(cache.bytes() >= 3);
+        let message = blob.read(2..6).unwrap_err().to_string();
+        assert!(message.starts_with("read a/b: "), "{message}");
+    }
+
+    #[test]
+    fn the_cache_stays_below_its_bytes() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        runtime.block_on(store.put(&object_store::path::Path::from("a"), vec![1_u8; 1 << 20].into())).unwrap();
+        let cache = BlobCache::new(64 << 10);
+        let blob = StoreBlob::new(store, "a", 1 << 20, cache.clone(), runtime.handle().clone());
+        for at in 0..1024 {
+            blob.read(at * 1024..(at + 1) * 1024).unwrap();
+        }
+        assert!(cache.bytes() <= 64 << 10, "{}", cache.bytes());
+    }
+}
