@@ -14,7 +14,9 @@ pub const NAME: &str = "__name__";
 /// An immutable label set: sorted by name, names unique, no empty value (Prometheus: an empty value is no label).
 /// Cloning copies a pointer.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Labels(Option<Arc<[(Box<str>, Box<str>)]>>);
+pub struct Labels(Option<Arc<[Pair]>>);
+
+type Pair = (Box<str>, Box<str>);
 
 impl Labels {
     /// No labels.
@@ -22,10 +24,10 @@ impl Labels {
 
     /// From pairs in any order. Of a repeated name the last wins; empty values vanish.
     pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
-        let mut sorted: Vec<(Box<str>, Box<str>)> =
+        let mut sorted: Vec<Pair> =
             pairs.into_iter().map(|(name, value)| (name.as_ref().into(), value.as_ref().into())).collect();
         sorted.sort_by(|a, b| a.0.cmp(&b.0));
-        let mut unique: Vec<(Box<str>, Box<str>)> = Vec::with_capacity(sorted.len());
+        let mut unique: Vec<Pair> = Vec::with_capacity(sorted.len());
         for pair in sorted {
             match unique.last_mut() {
                 Some(last) if last.0 == pair.0 => *last = pair,
@@ -36,7 +38,7 @@ impl Labels {
         if unique.is_empty() { Self::EMPTY } else { Self(Some(unique.into())) }
     }
 
-    fn pairs(&self) -> &[(Box<str>, Box<str>)] {
+    fn pairs(&self) -> &[Pair] {
         self.0.as_deref().unwrap_or_default()
     }
 

@@ -35,17 +35,18 @@ pub struct LogRecord<'a> {
 pub struct LogBatch {
     /// The stream's labels (resource and `stream`), at most a few dozen.
     pub stream: Labels,
-    timestamps: Vec<UnixNanos>,
-    sequences: Vec<u64>,
+    // Open to the crate so that the wire codec moves whole columns.
+    pub(crate) timestamps: Vec<UnixNanos>,
+    pub(crate) sequences: Vec<u64>,
     /// Exclusive end of each line in `bodies`.
-    ends: Vec<u32>,
-    bodies: Vec<u8>,
-    severities: Vec<u8>,
-    flags: Vec<u8>,
+    pub(crate) ends: Vec<u32>,
+    pub(crate) bodies: Vec<u8>,
+    pub(crate) severities: Vec<u8>,
+    pub(crate) flags: Vec<u8>,
     /// Empty when no line has a context, else as long as `timestamps`.
-    contexts: Vec<(TraceId, SpanId)>,
+    pub(crate) contexts: Vec<(TraceId, SpanId)>,
     /// Empty when no line has attributes, else as long as `timestamps`.
-    attributes: Vec<Labels>,
+    pub(crate) attributes: Vec<Labels>,
 }
 
 static NO_LABELS: Labels = Labels::EMPTY;

@@ -1,6 +1,23 @@
-//! The record: magic, version, section headers, compressed body, checksum.
+//! The record: magic, checksum, version, section headers, one compressed body. What the bodies mean is not its affair.
+//! Called by the collector (builder), the aggregator and whoever tells what a record holds (decoders).
+//! Format: `docs/formats/wire.md`.
 
-use super::{Kind, Limits, Section, SectionHeader, WireError};
+use super::budget::{Budget, check_limit, invalid, limit};
+use super::columns::{Reader, put_bytes, put_varint};
+use super::{Body, Kind, Limits, Mark, Section, SectionHeader, WireError, logs, metrics, spans};
+
+const MAGIC: [u8; 4] = *b"WEIR";
+/// The version that this one writes, and the newest that it reads.
+const VERSION: u8 = 1;
+/// Bytes before the section headers.
+const HEAD_BYTES: usize = 24;
+/// Where the checksummed part begins: after magic and checksum.
+const CHECKED_FROM: usize = 8;
+/// zstd level 1: the collector's budget of 250 MB/s a core leaves no room for more, and blocks compress again.
+const ZSTD_LEVEL: i32 = 1;
+
+const MARK_SEQUENCE: u8 = 1;
+const MARK_DIGEST: u8 = 2;
 
 /// What can be read without decompressing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,48 +32,266 @@ pub struct Headers {
 pub struct RecordBuilder {
     kind: Kind,
     limits: Limits,
+    budget: Budget,
+    headers: Vec<u8>,
+    bodies: Vec<u8>,
+    sections: usize,
+    records: u64,
 }
 
 impl RecordBuilder {
     /// An empty record of a kind.
     pub fn new(kind: Kind, limits: Limits) -> Self {
-        Self { kind, limits }
+        let budget = Budget::new(limits);
+        Self { kind, limits, budget, headers: Vec::new(), bodies: Vec::new(), sections: 0, records: 0 }
     }
 
-    /// Adds a section (its `header.records` is set from the body). Errors with `Limit` when the section alone exceeds
-    /// the limits, with `Invalid` when its kind is another, or its tenant or source is empty.
-    pub fn push(&mut self, _section: &Section) -> Result<(), WireError> {
-        let _ = (self.kind, self.limits);
-        Err(WireError::Magic)
+    /// Adds a section (its `header.records` is set from the body). Errors with `Limit` when the record with this section
+    /// would exceed the limits (when it is the first, the section alone does), with `Invalid` when its kind is another,
+    /// or its tenant or source is empty. After an error the builder is as before.
+    pub fn push(&mut self, section: &Section) -> Result<(), WireError> {
+        let before = (self.headers.len(), self.bodies.len(), self.budget.snapshot());
+        let result = self.try_push(section);
+        match result {
+            Ok(records) => {
+                self.sections += 1;
+                self.records += records;
+                Ok(())
+            }
+            Err(error) => {
+                self.headers.truncate(before.0);
+                self.bodies.truncate(before.1);
+                self.budget.restore(before.2);
+                Err(error)
+            }
+        }
+    }
+
+    fn try_push(&mut self, section: &Section) -> Result<u64, WireError> {
+        if section.body.kind() != self.kind {
+            return Err(invalid("section", format!("{} in a record of {}", section.body.kind().name(), self.kind.name())));
+        }
+        check_limit("sections", self.sections as u64 + 1, self.limits.sections)?;
+        let records = section.body.records();
+        check_limit("records", self.records + records, self.limits.records)?;
+        let start = self.bodies.len();
+        match &section.body {
+            Body::Logs(batch) => logs::encode(batch, &mut self.budget, &mut self.bodies),
+            Body::Metrics(batch) => metrics::encode(batch, &mut self.budget, &mut self.bodies),
+            Body::Spans(batch) => spans::encode(batch, &mut self.budget, &mut self.bodies),
+        }?;
+        check_limit("body bytes", self.bodies.len() as u64, self.limits.body_bytes)?;
+        let header = SectionHeader { records: records as u32, ..section.header.clone() };
+        put_header(&header, self.bodies.len() - start, &mut self.budget, &mut self.headers)?;
+        check_limit("header bytes", self.headers.len() as u64, self.limits.record_bytes)?;
+        Ok(records)
     }
 
     /// Bytes of bodies so far, uncompressed.
     pub fn body_bytes(&self) -> usize {
-        0
+        self.bodies.len()
     }
 
     /// Sections so far.
     pub fn len(&self) -> usize {
-        0
+        self.sections
     }
 
     /// Whether there is no section.
     pub fn is_empty(&self) -> bool {
-        true
+        self.sections == 0
     }
 
     /// The record. Errors with `Limit` when it exceeds `record_bytes` in spite of compression: split and try again.
     pub fn finish(self) -> Result<Vec<u8>, WireError> {
-        Err(WireError::Magic)
+        let bound = zstd::zstd_safe::compress_bound(self.bodies.len());
+        let mut record = Vec::with_capacity(HEAD_BYTES + self.headers.len() + bound);
+        record.extend_from_slice(&MAGIC);
+        record.extend_from_slice(&[0; 4]);
+        record.extend_from_slice(&[VERSION, self.kind as u8, 0, 0]);
+        for length in [self.sections, self.headers.len(), self.bodies.len()] {
+            record.extend_from_slice(&(length as u32).to_le_bytes());
+        }
+        record.extend_from_slice(&self.headers);
+        let head = record.len();
+        record.resize(head + bound, 0);
+        let compressed = zstd::bulk::compress_to_buffer(&self.bodies, &mut record[head..], ZSTD_LEVEL)
+            .map_err(|error| invalid("body", format!("zstd: {error}")))?;
+        record.truncate(head + compressed);
+        check_limit("record bytes", record.len() as u64, self.limits.record_bytes)?;
+        let checksum = crc32c::crc32c(&record[CHECKED_FROM..]);
+        record[MAGIC.len()..CHECKED_FROM].copy_from_slice(&checksum.to_le_bytes());
+        Ok(record)
     }
 }
 
 /// Reads and verifies the frame (checksum included) and the section headers.
-pub fn decode_headers(_record: &[u8], _limits: &Limits) -> Result<Headers, WireError> {
-    Err(WireError::Magic)
+pub fn decode_headers(record: &[u8], limits: &Limits) -> Result<Headers, WireError> {
+    let frame = Frame::read(record, &mut Budget::new(*limits))?;
+    Ok(Headers { kind: frame.kind, sections: frame.sections.into_iter().map(|(header, _)| header).collect() })
 }
 
 /// Reads a whole record.
-pub fn decode(_record: &[u8], _limits: &Limits) -> Result<(Kind, Vec<Section>), WireError> {
-    Err(WireError::Magic)
+pub fn decode(record: &[u8], limits: &Limits) -> Result<(Kind, Vec<Section>), WireError> {
+    let mut budget = Budget::new(*limits);
+    let frame = Frame::read(record, &mut budget)?;
+    let bodies = frame.decompress()?;
+    let mut bodies = Reader::new(&bodies, "body");
+    let mut sections = Vec::with_capacity(frame.sections.len());
+    for (header, length) in frame.sections {
+        let bytes = bodies.take(length as usize)?;
+        let body = match frame.kind {
+            Kind::Logs => Body::Logs(logs::decode(bytes, header.records, &mut budget)?),
+            Kind::Metrics => Body::Metrics(metrics::decode(bytes, header.records, &mut budget)?),
+            Kind::Spans => Body::Spans(spans::decode(bytes, header.records, &mut budget)?),
+        };
+        sections.push(Section { header, body });
+    }
+    bodies.end()?;
+    Ok((frame.kind, sections))
+}
+
+/// A record taken apart, its body still compressed.
+struct Frame<'a> {
+    kind: Kind,
+    /// Each with the length of its body.
+    sections: Vec<(SectionHeader, u64)>,
+    body_bytes: u32,
+    compressed: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    fn read(record: &'a [u8], budget: &mut Budget) -> Result<Self, WireError> {
+        let limits = budget.limits;
+        let mut reader = Reader::new(record, "record head");
+        if reader.array()? != MAGIC {
+            return Err(WireError::Magic);
+        }
+        check_limit("record bytes", record.len() as u64, limits.record_bytes)?;
+        let stored = u32::from_le_bytes(reader.array()?);
+        let computed = crc32c::crc32c(&record[CHECKED_FROM..]);
+        if stored != computed {
+            return Err(WireError::Checksum { stored, computed });
+        }
+        let [version, kind, flags, reserved] = reader.array()?;
+        if version != VERSION {
+            return Err(WireError::Version(version));
+        }
+        let kind = *Kind::ALL.iter().find(|known| **known as u8 == kind).ok_or_else(|| invalid("kind", kind.to_string()))?;
+        if flags != 0 || reserved != 0 {
+            return Err(invalid("flags", format!("{flags:#04x} {reserved:#04x}: none is known")));
+        }
+        let count = u32::from_le_bytes(reader.array()?);
+        let header_bytes = u32::from_le_bytes(reader.array()?);
+        let body_bytes = u32::from_le_bytes(reader.array()?);
+        check_limit("sections", u64::from(count), limits.sections)?;
+        check_limit("body bytes", u64::from(body_bytes), limits.body_bytes)?;
+        let headers = Reader::new(reader.take(header_bytes as usize)?, "section header");
+        let sections = read_headers(headers, count, body_bytes, budget)?;
+        Ok(Self { kind, sections, body_bytes, compressed: reader.take(reader.remaining())? })
+    }
+
+    fn decompress(&self) -> Result<Vec<u8>, WireError> {
+        let length = u64::from(self.body_bytes);
+        match zstd::zstd_safe::get_frame_content_size(self.compressed) {
+            Ok(Some(declared)) if declared == length => {}
+            Ok(declared) => return Err(invalid("body", format!("zstd declares {declared:?} bytes, the record {length}"))),
+            Err(_) => return Err(invalid("body", "not a zstd frame")),
+        }
+        let bodies = zstd::bulk::decompress(self.compressed, self.body_bytes as usize)
+            .map_err(|error| invalid("body", format!("zstd: {error}")))?;
+        if bodies.len() as u64 != length {
+            return Err(limit("body bytes", bodies.len() as u64, length));
+        }
+        Ok(bodies)
+    }
+}
+
+fn put_header(header: &SectionHeader, body: usize, budget: &mut Budget, out: &mut Vec<u8>) -> Result<(), WireError> {
+    budget.charge(size_of::<Section>())?;
+    for (what, text) in [("tenant", &header.tenant), ("source", &header.source)] {
+        check_header_text(what, text, budget)?;
+        put_bytes(out, text.as_bytes());
+    }
+    match header.mark {
+        Mark::Sequence { epoch, first, last } => {
+            let length = last.checked_sub(first).ok_or_else(|| invalid("mark", format!("first {first} after last {last}")))?;
+            out.push(MARK_SEQUENCE);
+            [epoch, first, length].into_iter().for_each(|number| put_varint(out, number));
+        }
+        Mark::Digest(digest) => {
+            out.push(MARK_DIGEST);
+            out.extend_from_slice(&digest);
+        }
+    }
+    put_varint(out, u64::from(header.records));
+    put_varint(out, body as u64);
+    Ok(())
+}
+
+fn check_header_text(what: &'static str, text: &str, budget: &mut Budget) -> Result<(), WireError> {
+    if text.is_empty() {
+        return Err(invalid(what, "it is empty"));
+    }
+    budget.charge_text(text)
+}
+
+fn read_headers(
+    mut reader: Reader<'_>,
+    count: u32,
+    body_bytes: u32,
+    budget: &mut Budget,
+) -> Result<Vec<(SectionHeader, u64)>, WireError> {
+    let mut sections = Vec::new();
+    let (mut records, mut bodies) = (0_u64, 0_u64);
+    for _ in 0..count {
+        budget.charge(size_of::<Section>())?;
+        let (header, body) = read_header(&mut reader, budget)?;
+        records += u64::from(header.records);
+        bodies = bodies.saturating_add(body);
+        check_limit("records", records, budget.limits.records)?;
+        sections.push((header, body));
+    }
+    reader.end()?;
+    if bodies != u64::from(body_bytes) {
+        return Err(invalid("body bytes", format!("the sections add up to {bodies}, the record says {body_bytes}")));
+    }
+    Ok(sections)
+}
+
+fn read_header(reader: &mut Reader<'_>, budget: &mut Budget) -> Result<(SectionHeader, u64), WireError> {
+    let tenant = reader.text()?;
+    check_header_text("tenant", tenant, budget)?;
+    let source = reader.text()?;
+    check_header_text("source", source, budget)?;
+    let mark = match reader.byte()? {
+        MARK_SEQUENCE => {
+            let (epoch, first, length) = (reader.varint()?, reader.varint()?, reader.varint()?);
+            let last = first.checked_add(length).ok_or_else(|| invalid("mark", format!("{first} + {length}")))?;
+            Mark::Sequence { epoch, first, last }
+        }
+        MARK_DIGEST => Mark::Digest(reader.array()?),
+        other => return Err(invalid("mark", format!("type {other}"))),
+    };
+    let records = reader.varint()?;
+    let records = u32::try_from(records).map_err(|_| limit("records", records, u64::from(budget.limits.records)))?;
+    Ok((SectionHeader { tenant: tenant.to_owned(), source: source.to_owned(), mark, records }, reader.varint()?))
+}
+
+/// A record's bytes before the zstd frame (without the checksum) and its bodies, for tests that compare or damage them.
+#[cfg(test)]
+pub(super) fn uncompressed(record: &[u8]) -> Result<(Vec<u8>, Vec<u8>), WireError> {
+    let frame = Frame::read(record, &mut Budget::new(Limits::default()))?;
+    let mut head = record[..record.len() - frame.compressed.len()].to_vec();
+    head[MAGIC.len()..CHECKED_FROM].fill(0);
+    Ok((head, frame.decompress()?))
+}
+
+/// The inverse of [`uncompressed`], with a right checksum whatever the bytes.
+#[cfg(test)]
+pub(super) fn sealed(head: &[u8], bodies: &[u8]) -> Vec<u8> {
+    let mut record = [head, &zstd::bulk::compress(bodies, ZSTD_LEVEL).expect("compresses")].concat();
+    let checksum = crc32c::crc32c(&record[CHECKED_FROM..]);
+    record[MAGIC.len()..CHECKED_FROM].copy_from_slice(&checksum.to_le_bytes());
+    record
 }

@@ -5,15 +5,21 @@
 //!
 //! - [`limits`]: what a decoder is willing to believe.
 //! - [`frame`]: the record: magic, version, headers, compressed body, checksum.
-//! - [`columns`]: varints and the column directory that all bodies share.
-//! - [`logs`], [`metrics`], [`spans`]: the bodies.
+//! - [`budget`]: how much memory a decoder may be talked into.
+//! - [`columns`]: varints, dictionaries and the column directory that all bodies share.
+//! - [`logs`], [`metrics`], [`spans`]: the bodies; [`value`]: their attributes.
 
+mod budget;
 mod columns;
 mod frame;
 mod limits;
 mod logs;
 mod metrics;
 mod spans;
+mod value;
+
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
