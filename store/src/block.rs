@@ -59,6 +59,22 @@ impl BlockData {
     }
 }
 
+/// Where a file's directory begins, and its checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Footer {
+    pub(crate) start: u64,
+    pub(crate) directory_crc: u32,
+}
+
+impl BlockData {
+    /// Of bytes that [`BlockData::encode`] gave; `None` for anything else.
+    pub(crate) fn footer(file: &[u8]) -> Option<Footer> {
+        let (rest, footer) = file.split_last_chunk::<12>()?;
+        let start = rest.len().checked_sub(u32_at(footer, 0) as usize)?;
+        (&footer[8..] == END).then_some(Footer { start: start as u64, directory_crc: u32_at(footer, 4) })
+    }
+}
+
 /// Which kind of block; says which engine reads it.
 pub type BlockKind = Kind;
 

@@ -11,8 +11,10 @@
 
 pub mod blob;
 pub mod block;
+mod columns;
 pub mod engine;
 mod error;
+pub mod manifest;
 pub mod view;
 
 pub use error::StoreError;

@@ -1,0 +1,305 @@
+//! Two owners, retried creates, crashes, hostile bytes, garbage, and stores that must be refused.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult,
+};
+use proptest::prelude::{Strategy, any, prop, proptest};
+use weir_model::wire::Kind;
+
+use super::encode::{Stamp, decode, encode};
+use super::*;
+use crate::StoreError;
+use crate::block::BlockData;
+
+type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A store in memory that can misbehave as real ones do.
+#[derive(Debug, Default)]
+struct Faulty {
+    inner: InMemory,
+    ignores_create: bool,
+    /// The next put is stored, but its answer is lost.
+    loses_answer: AtomicBool,
+}
+
+impl fmt::Display for Faulty {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Faulty")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Faulty {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, mut options: PutOptions) -> Result<PutResult> {
+        if self.ignores_create {
+            options.mode = PutMode::Overwrite;
+        }
+        let stored = self.inner.put_opts(location, payload, options).await?;
+        if self.loses_answer.swap(false, Ordering::Relaxed) {
+            return Err(Error::Generic { store: "faulty", source: "connection reset".into() });
+        }
+        Ok(stored)
+    }
+    async fn put_multipart_opts(&self, at: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(at, options).await
+    }
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.inner.get_ranges(location, ranges).await
+    }
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+fn counted_nonces() -> NonceSource {
+    let count = AtomicU64::new(1);
+    Arc::new(move || u128::from(count.fetch_add(1, Ordering::Relaxed)).to_le_bytes())
+}
+
+fn store_on(object_store: Arc<dyn ObjectStore>) -> ManifestStore {
+    ManifestStore { object_store, kind: Kind::Logs, partition: 3, nonces: random_nonces() }
+}
+
+fn block_bytes() -> Bytes {
+    BlockData { sections: vec![("a.1", b"hello".to_vec())] }.encode(Kind::Logs).into()
+}
+
+fn sample() -> Manifest {
+    let key = |source: &str| SourceKey { tenant: "default".into(), source: source.into() };
+    let summary = BlockSummary { first: -5, last: 1_700_000_000_000_000_000, records: 10, raw_bytes: 1000 };
+    let mark = |sequence| HighWater { epoch: 2, sequence, touched: 1_700_000_000_000_000_000 };
+    let block = BlockEntry { id: "a".into(), size: 99, directory_crc: 7, next_offset: 40, summary, ..BlockEntry::default() };
+    Manifest {
+        epoch: 4,
+        owner: "http://10.0.0.1:9640".into(),
+        next_offset: 50,
+        blocks: vec![block],
+        marks: [(key("node/pod/a"), mark(100)), (key("node/pod/b"), mark(7))].into(),
+        digests: [PushDigest { source: key("push"), digest: [9; 16], seen: 12 }].into(),
+        losses: vec![Loss { first: 40, next: 50, reason: "the bus was cut".into() }],
+        counters: Counters { duplicates: 1, gaps: 2, quarantined: 3 },
+    }
+}
+
+const STAMP: Stamp = Stamp { kind: Kind::Logs, partition: 3, version: 17, nonce: [0xab; 16] };
+
+#[test]
+fn golden_bytes() {
+    let golden = include_str!("golden.hex").trim();
+    assert_eq!(hex::encode(encode(&STAMP, &sample()).unwrap()), golden);
+    let bytes = hex::decode(golden).unwrap();
+    let (stamp, manifest) = decode("m", &bytes).unwrap();
+    assert_eq!((stamp, manifest), (STAMP, sample()));
+}
+
+#[test]
+fn hostile_bytes_are_errors_with_the_path() {
+    let good = encode(&STAMP, &sample()).unwrap();
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        let message = decode("logs/00003/manifest/17", &bad).unwrap_err().to_string();
+        assert!(message.starts_with("logs/00003/manifest/17 "), "{message}");
+        assert!(decode("m", &good[..at]).is_err());
+    }
+    let mut bad = good;
+    let last = bad.len() - 1;
+    bad[last] ^= 1;
+    let message = decode("m", &bad).unwrap_err().to_string();
+    assert!(message.starts_with("m is corrupt: checksum "), "{message}");
+}
+
+#[test]
+fn offsets_leave_no_hole_and_merges_lose_nothing() {
+    let entry = |id: &str, first, next, records| BlockEntry {
+        id: id.into(),
+        first_offset: first,
+        next_offset: next,
+        summary: BlockSummary { records, ..BlockSummary::default() },
+        ..BlockEntry::default()
+    };
+    let mut manifest = Manifest::default();
+    manifest.seal(0, 10, vec![entry("a", 0, 10, 5)]).unwrap();
+    manifest.seal(10, 12, Vec::new()).unwrap();
+    let message = manifest.seal(13, 20, Vec::new()).unwrap_err().to_string();
+    assert_eq!(message, "seal: offsets 13..20 do not follow the sealed ones, which end at 12");
+    assert!(manifest.seal(12, 20, vec![entry("b", 12, 21, 1)]).is_err());
+    manifest.declare_loss(15, "gone").unwrap();
+    assert!(manifest.declare_loss(15, "gone").is_err());
+    manifest.seal(15, 20, vec![entry("b", 15, 20, 1)]).unwrap();
+    assert!(manifest.replace(&["a".into(), "b".into()], vec![entry("c", 0, 20, 5)]).is_err());
+    assert!(manifest.replace(&["a".into(), "x".into()], vec![entry("c", 0, 20, 6)]).is_err());
+    manifest.replace(&["a".into(), "b".into()], vec![entry("c", 0, 20, 6)]).unwrap();
+    assert_eq!((manifest.blocks.len(), manifest.next_offset, manifest.check()), (1, 20, Ok(())));
+    manifest.blocks[0].next_offset = 21;
+    assert!(manifest.check().is_err());
+}
+
+#[tokio::test]
+async fn of_two_owners_one_publishes_and_the_other_is_fenced() {
+    let object_store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let (one, two) = (store_on(Arc::clone(&object_store)), store_on(object_store));
+    assert_eq!(one.load_latest().await.unwrap(), None);
+    let mine = |epoch| Manifest { epoch, ..Manifest::default() };
+    one.publish(1, &mine(1)).await.unwrap();
+    let (manifest_one, manifest_two) = (mine(1), mine(2));
+    let (a, b) = tokio::join!(one.publish(2, &manifest_one), two.publish(2, &manifest_two));
+    assert_eq!(usize::from(a.is_ok()) + usize::from(b.is_ok()), 1);
+    let loser = a.err().or(b.err()).unwrap();
+    let (version, winner) = one.load_latest().await.unwrap().unwrap();
+    assert!(matches!(loser, StoreError::Fenced { epoch, partition: 3, .. } if epoch == winner.epoch), "{loser}");
+    assert_eq!(version, 2);
+}
+
+#[tokio::test]
+async fn a_create_whose_answer_was_lost_is_known_again() {
+    let faulty = Arc::new(Faulty::default());
+    let store = store_on(Arc::clone(&faulty) as Arc<dyn ObjectStore>);
+    let prepared = store.prepare(1, &sample()).unwrap();
+    faulty.loses_answer.store(true, Ordering::Relaxed);
+    let error = store.publish_prepared(&prepared).await.unwrap_err();
+    assert!(matches!(error, StoreError::Object { .. }), "{error}");
+    store.publish_prepared(&prepared).await.unwrap();
+    assert_eq!(store.load_latest().await.unwrap(), Some((1, sample())));
+    assert!(matches!(store.publish(1, &sample()).await, Err(StoreError::Fenced { epoch: 4, .. })));
+}
+
+#[tokio::test]
+async fn an_owner_that_slept_through_a_clean_up_is_fenced() {
+    let store = store_on(Arc::new(InMemory::new()));
+    for version in 1..=12 {
+        store.publish(version, &Manifest { epoch: version, ..Manifest::default() }).await.unwrap();
+    }
+    let garbage = store.collect(12, i64::MAX, Duration::ZERO).await.unwrap();
+    assert_eq!(garbage.manifests, 4);
+    // Version 2 is gone, so its create succeeds once more; it must not count.
+    assert!(matches!(store.publish(2, &Manifest::default()).await, Err(StoreError::Fenced { epoch: 12, .. })));
+    assert!(matches!(store.collect(2, 0, Duration::ZERO).await, Err(StoreError::Fenced { epoch: 12, .. })));
+    assert_eq!(store.load_latest().await.unwrap().unwrap().0, 12);
+}
+
+#[tokio::test]
+async fn a_corrupt_newest_version_is_an_error_that_names_it() {
+    let store = store_on(Arc::new(InMemory::new()));
+    store.publish(1, &sample()).await.unwrap();
+    store.object_store.put(&store.manifest_path(2), "garbage".into()).await.unwrap();
+    let message = store.load_latest().await.unwrap_err().to_string();
+    let path = "logs/00003/manifest/00000000000000000002";
+    assert_eq!(message, format!("{path} is corrupt: 7 bytes are fewer than a manifest's header has"));
+}
+
+#[tokio::test]
+async fn a_crash_before_publishing_leaves_only_garbage() {
+    let store = store_on(Arc::new(InMemory::new()));
+    let new = NewBlock { first_offset: 0, next_offset: 10, ..NewBlock::default() };
+    let orphan = store.put_block(new, BlockSummary::default(), block_bytes()).await.unwrap();
+    // Killed here; the next owner consumes the same offsets again.
+    let real = store.put_block(new, BlockSummary::default(), block_bytes()).await.unwrap();
+    assert_ne!(orphan.id, real.id);
+    assert!(real.id.starts_with("00000000000000000000-"));
+    let mut manifest = Manifest { epoch: 1, ..Manifest::default() };
+    manifest.seal(0, 10, vec![real.clone()]).unwrap();
+    store.publish(1, &manifest).await.unwrap();
+    let young = store.collect(1, 0, Duration::from_secs(3600)).await.unwrap();
+    assert_eq!(young, Garbage::default());
+    let garbage = store.collect(1, i64::MAX, Duration::from_secs(3600)).await.unwrap();
+    assert_eq!(garbage, Garbage { manifests: 0, blocks: 1, bytes: orphan.size });
+    assert!(store.object_store.head(&store.block_path(&real.id)).await.is_ok());
+    assert!(store.object_store.head(&store.block_path(&orphan.id)).await.is_err());
+}
+
+#[tokio::test]
+async fn blocks_of_versions_that_are_still_there_are_kept() {
+    let store = store_on(Arc::new(InMemory::new()));
+    let new = NewBlock { first_offset: 0, next_offset: 10, ..NewBlock::default() };
+    let block = store.put_block(new, BlockSummary::default(), block_bytes()).await.unwrap();
+    let mut manifest = Manifest::default();
+    manifest.seal(0, 10, vec![block.clone()]).unwrap();
+    store.publish(1, &manifest).await.unwrap();
+    manifest.forget(&[block.id]);
+    for version in 2..=8 {
+        store.publish(version, &manifest).await.unwrap();
+    }
+    assert_eq!(store.collect(8, i64::MAX, Duration::ZERO).await.unwrap(), Garbage::default());
+    store.publish(9, &manifest).await.unwrap();
+    let garbage = store.collect(9, i64::MAX, Duration::ZERO).await.unwrap();
+    assert_eq!((garbage.manifests, garbage.blocks), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_probe_accepts_good_stores_and_refuses_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = durable_local(&directory.path().join("a/b"), SystemTime::UNIX_EPOCH).unwrap();
+    for good in [Arc::new(InMemory::new()) as Arc<dyn ObjectStore>, Arc::new(local)] {
+        probe(&good, &counted_nonces()).await.unwrap();
+    }
+    let bad: Arc<dyn ObjectStore> = Arc::new(Faulty { ignores_create: true, ..Faulty::default() });
+    let message = probe(&bad, &counted_nonces()).await.unwrap_err().to_string();
+    let expected = "probe the object store: Faulty is not safe for weir: a second conditional create of the same key succeeded";
+    assert!(message.starts_with(expected), "{message}");
+}
+
+#[tokio::test]
+async fn a_local_directory_keeps_everything_but_old_staged_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let now = SystemTime::now();
+    let store = store_on(Arc::new(durable_local(directory.path(), now).unwrap()));
+    assert_eq!(store.load_latest().await.unwrap(), None);
+    store.publish(1, &sample()).await.unwrap();
+    let staged = directory.path().join("logs/00003/manifest/00000000000000000002#1");
+    std::fs::write(&staged, "half").unwrap();
+    durable_local(directory.path(), now).unwrap();
+    assert!(staged.exists());
+    let again = store_on(Arc::new(durable_local(directory.path(), now + Duration::from_secs(7200)).unwrap()));
+    assert!(!staged.exists());
+    assert_eq!(again.load_latest().await.unwrap(), Some((1, sample())));
+}
+
+fn any_manifest() -> impl Strategy<Value = Manifest> {
+    let key =
+        ("[a-c]{1,2}", "[a-z/]{1,6}").prop_map(|(tenant, source)| SourceKey { tenant: tenant.into(), source: source.into() });
+    let mark =
+        (any::<u64>(), any::<u64>(), any::<i64>()).prop_map(|(epoch, sequence, touched)| HighWater { epoch, sequence, touched });
+    let digest =
+        (key.clone(), any::<[u8; 16]>(), any::<i64>()).prop_map(|(source, digest, seen)| PushDigest { source, digest, seen });
+    let marks = prop::collection::btree_map(key, mark, 0..20);
+    let digests = prop::collection::vec(digest, 0..20);
+    (marks, digests, any::<u64>(), any::<String>()).prop_map(|(marks, digests, next_offset, owner)| Manifest {
+        marks,
+        digests: digests.into(),
+        next_offset,
+        owner,
+        ..Manifest::default()
+    })
+}
+
+proptest! {
+    #[test]
+    fn manifests_round_trip(manifest in any_manifest()) {
+        let bytes = encode(&STAMP, &manifest).unwrap();
+        assert_eq!(decode("m", &bytes).unwrap(), (STAMP, manifest));
+    }
+}
