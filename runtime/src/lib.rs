@@ -1,1 +1,17 @@
-//! Door.
+//! What runs on this node, and the numbers and files it leaves.
+//!
+//! A tour:
+//! - [`cgroup`]: finds the mounts (v1, v2, hybrid), walks the tree, and reads CPU, memory, pids, I/O and pressure.
+//! - [`containers`]: asks every engine that is there (containerd, CRI, Docker, podman, weir itself) what it runs, and
+//!   reads names off the cgroup tree for what nobody claims.
+//! - [`samples`]: turns all of that into metric batches under cAdvisor's and node_exporter's names.
+//!
+//! Files and cgroups are the interface: nothing here talks to the collector, and nothing is lost while it is down.
+//! This crate does not parse log lines, ship anything, or know about the bus.
+
+pub mod cgroup;
+pub mod containers;
+mod error;
+pub mod samples;
+
+pub use error::RuntimeError;

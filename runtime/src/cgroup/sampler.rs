@@ -1,0 +1,278 @@
+//! Reads the numbers of many cgroups again and again: files stay open and are read with `pread`, which takes a tenth of
+//! opening them. What lies where is a table; what it says is [`super::parse`]'s affair.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::mount::{Controller, Mounts};
+use super::parse;
+use super::sample::{CgroupSample, Limit};
+
+/// Limits and process lists change rarely and cost as much as the rest: they are read on the first and then on every
+/// tenth sample of a cgroup, and carried over in between.
+const SLOW_EVERY: u64 = 10;
+/// No file that we read is longer; a `cgroup.procs` of 100,000 processes has 700 kB.
+const FILE_BYTES_MAX: usize = 1 << 20;
+
+/// One file of a cgroup.
+struct Spec {
+    name: &'static str,
+    slow: bool,
+    set: fn(&str, &mut CgroupSample),
+}
+
+const fn fast(name: &'static str, set: fn(&str, &mut CgroupSample)) -> Spec {
+    Spec { name, slow: false, set }
+}
+
+const fn slow(name: &'static str, set: fn(&str, &mut CgroupSample)) -> Spec {
+    Spec { name, slow: true, set }
+}
+
+const CPU_V1: &[Spec] = &[
+    fast("cpu.stat", parse::cpu_stat_v1),
+    slow("cpu.cfs_quota_us", |text, to| to.cpu.quota_micros = parse::limit(text)),
+    slow("cpu.cfs_period_us", |text, to| to.cpu.period_micros = parse::number(text)),
+    slow("cpu.shares", |text, to| to.cpu.shares = parse::number(text)),
+];
+const CPUACCT_V1: &[Spec] =
+    &[fast("cpuacct.usage", |text, to| to.cpu.usage_nanos = parse::number(text)), fast("cpuacct.stat", parse::cpuacct_stat_v1)];
+const MEMORY_V1: &[Spec] = &[
+    fast("memory.usage_in_bytes", |text, to| to.memory.usage = parse::number(text)),
+    fast("memory.stat", parse::memory_stat_v1),
+    fast("memory.oom_control", parse::oom_control_v1),
+    fast("memory.failcnt", |text, to| to.memory.failcnt = parse::number(text)),
+    slow("memory.max_usage_in_bytes", |text, to| to.memory.max_usage = parse::number(text)),
+    slow("memory.kmem.usage_in_bytes", |text, to| to.memory.kernel = parse::number(text)),
+    slow("memory.limit_in_bytes", |text, to| to.memory.limit = parse::limit(text)),
+    slow("memory.soft_limit_in_bytes", |text, to| to.memory.reservation = parse::limit(text)),
+    slow("memory.memsw.limit_in_bytes", |text, to| to.memory.swap_limit = parse::limit(text)),
+];
+const BLKIO_V1: &[Spec] = &[
+    fast("blkio.throttle.io_service_bytes_recursive", parse::blkio_bytes_v1),
+    fast("blkio.throttle.io_serviced_recursive", parse::blkio_operations_v1),
+];
+const CPU_V2: &[Spec] =
+    &[fast("cpu.stat", parse::cpu_stat_v2), slow("cpu.max", parse::cpu_max_v2), slow("cpu.weight", parse::cpu_weight_v2)];
+const MEMORY_V2: &[Spec] = &[
+    fast("memory.current", |text, to| to.memory.usage = parse::number(text)),
+    fast("memory.stat", parse::memory_stat_v2),
+    fast("memory.events", parse::memory_events_v2),
+    fast("memory.swap.current", |text, to| to.memory.swap = parse::number(text)),
+    slow("memory.peak", |text, to| to.memory.max_usage = parse::number(text)),
+    slow("memory.max", |text, to| to.memory.limit = parse::limit(text)),
+    slow("memory.low", |text, to| to.memory.reservation = parse::limit(text)),
+    slow("memory.swap.max", |text, to| to.memory.swap_limit = parse::limit(text)),
+];
+const IO_V2: &[Spec] = &[fast("io.stat", parse::io_stat_v2)];
+/// The same in v1 and v2.
+const PIDS: &[Spec] = &[
+    fast("pids.current", |text, to| to.pids.current = parse::number(text)),
+    slow("pids.max", |text, to| to.pids.limit = parse::limit(text)),
+];
+const PRESSURE: &[Spec] = &[
+    fast("cpu.pressure", |text, to| to.pressure.cpu = parse::pressure(text)),
+    fast("memory.pressure", |text, to| to.pressure.memory = parse::pressure(text)),
+    fast("io.pressure", |text, to| to.pressure.io = parse::pressure(text)),
+];
+const PROCESSES: &[Spec] = &[slow("cgroup.procs", |text, to| to.pids.processes = Some(text.lines().count() as u64))];
+
+/// A file, and where it is. Without a handle (the budget was used up) it is opened for each read.
+struct Source {
+    spec: &'static Spec,
+    path: PathBuf,
+    file: Option<File>,
+}
+
+struct Open {
+    sources: Vec<Source>,
+    sample: CgroupSample,
+    turn: u64,
+}
+
+/// What became of a reading.
+#[derive(Debug)]
+pub enum Sampled<'a> {
+    /// The numbers.
+    Sample(&'a CgroupSample),
+    /// The cgroup is no more.
+    Gone,
+}
+
+/// Reads cgroups. Holds up to `files_max` files open.
+pub struct Sampler {
+    mounts: Mounts,
+    files_max: usize,
+    files: usize,
+    open: HashMap<String, Open>,
+    buffer: Vec<u8>,
+    errors: u64,
+}
+
+impl Sampler {
+    /// Over these mounts, keeping at most `files_max` files open; [`Sampler::files_max_default`] when in doubt.
+    pub fn new(mounts: Mounts, files_max: usize) -> Self {
+        Self { mounts, files_max, files: 0, open: HashMap::new(), buffer: vec![0; 16 << 10], errors: 0 }
+    }
+
+    /// Half of what the process may open: the other half is for sockets, logs and blocks.
+    pub fn files_max_default() -> usize {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        limit.map_or(1 << 20, |limit| usize::try_from(limit / 2).unwrap_or(1 << 20))
+    }
+
+    /// Reads that failed for another reason than a vanished cgroup.
+    pub fn errors(&self) -> u64 {
+        self.errors
+    }
+
+    /// Reads a cgroup by its path in the tree. Opens its files on the first call; forgets it when it is gone.
+    pub fn sample(&mut self, path: &str) -> Sampled<'_> {
+        if !self.open.contains_key(path) {
+            let open = self.open(path);
+            self.open.insert(path.to_owned(), open);
+        }
+        let alive = match self.open.get_mut(path) {
+            Some(open) => read_all(open, &mut self.buffer, &mut self.errors),
+            None => false,
+        };
+        if !alive {
+            self.forget(path);
+            return Sampled::Gone;
+        }
+        Sampled::Sample(&self.open[path].sample)
+    }
+
+    /// Closes a cgroup's files.
+    pub fn forget(&mut self, path: &str) {
+        if let Some(open) = self.open.remove(path) {
+            self.files -= open.sources.iter().filter(|source| source.file.is_some()).count();
+        }
+    }
+
+    /// Closes the files of all cgroups that `keep` does not name.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        let gone: Vec<String> = self.open.keys().filter(|path| !keep(path)).cloned().collect();
+        gone.iter().for_each(|path| self.forget(path));
+    }
+
+    fn open(&mut self, path: &str) -> Open {
+        let mut sources: Vec<Source> = Vec::new();
+        for (point, specs) in tables(&self.mounts) {
+            let directory = point.join(path.trim_start_matches('/'));
+            for spec in specs {
+                // A container's processes are in all hierarchies it is in: one list is enough.
+                if spec.name == "cgroup.procs" && sources.iter().any(|source| source.spec.name == spec.name) {
+                    continue;
+                }
+                let path = directory.join(spec.name);
+                let Ok(file) = File::open(&path) else { continue };
+                let file = (self.files < self.files_max).then_some(file);
+                self.files += usize::from(file.is_some());
+                sources.push(Source { spec, path, file });
+            }
+        }
+        Open { sources, sample: CgroupSample::default(), turn: 0 }
+    }
+}
+
+/// Which files to look for where. A controller that v1 holds is not in the unified hierarchy; pressure is only there.
+fn tables(mounts: &Mounts) -> Vec<(&Path, &'static [Spec])> {
+    let mut tables = Vec::new();
+    let v1: [(Controller, &[Spec], &[Spec]); 5] = [
+        (Controller::Cpu, CPU_V1, CPU_V2),
+        (Controller::Cpuacct, CPUACCT_V1, &[]),
+        (Controller::Memory, MEMORY_V1, MEMORY_V2),
+        (Controller::Pids, PIDS, PIDS),
+        (Controller::Blkio, BLKIO_V1, IO_V2),
+    ];
+    for (controller, v1, v2) in v1 {
+        match (mounts.v1(controller), mounts.unified()) {
+            (Some(point), _) => tables.push((point, v1)),
+            (None, Some(point)) => tables.push((point, v2)),
+            (None, None) => {}
+        }
+    }
+    tables.extend(mounts.unified().map(|point| (point, PRESSURE)));
+    tables.extend(mounts.points().into_iter().map(|point| (point, PROCESSES)));
+    tables
+}
+
+/// Whether the cgroup is still there.
+fn read_all(open: &mut Open, buffer: &mut Vec<u8>, errors: &mut u64) -> bool {
+    let slow = open.turn % SLOW_EVERY == 0;
+    open.turn += 1;
+    let mut gone = 0;
+    let mut tried = 0;
+    // v1 tells bytes and operations of a device in two files that add to one list.
+    open.sample.io = None;
+    for source in open.sources.iter().filter(|source| slow || !source.spec.slow) {
+        tried += 1;
+        match read(source, buffer) {
+            Ok(length) => {
+                if let Ok(text) = std::str::from_utf8(&buffer[..length]) {
+                    (source.spec.set)(text, &mut open.sample);
+                }
+            }
+            Err(error) if is_gone(&error) => gone += 1,
+            // PSI can be switched off for a cgroup, and a controller for a subtree: the value is then not said.
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
+            Err(_) => *errors += 1,
+        }
+    }
+    derive(&mut open.sample);
+    gone < tried
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
+}
+
+/// Reads the whole file to the front of `buffer`, which grows up to [`FILE_BYTES_MAX`].
+fn read(source: &Source, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    let opened;
+    let file = match &source.file {
+        Some(file) => file,
+        None => {
+            opened = File::open(&source.path)?;
+            &opened
+        }
+    };
+    let mut length = 0;
+    loop {
+        let count = file.read_at(&mut buffer[length..], length as u64)?;
+        length += count;
+        // The kernel shows all but the process lists in one piece: no second read to see the end.
+        let whole = source.spec.name != "cgroup.procs" && length < buffer.len();
+        if count == 0 || whole {
+            return Ok(length);
+        }
+        if length == buffer.len() {
+            if length >= FILE_BYTES_MAX {
+                return Ok(length);
+            }
+            buffer.resize(length * 2, 0);
+        }
+    }
+}
+
+/// What follows from what was read.
+fn derive(sample: &mut CgroupSample) {
+    let memory = &mut sample.memory;
+    // The root of v2 has no memory.current.
+    let usage = memory.usage.or_else(|| Some(memory.rss? + memory.cache?));
+    memory.working_set = usage.map(|usage| usage.saturating_sub(memory.inactive_file.unwrap_or(0)));
+    if memory.usage.is_none() {
+        memory.usage = usage;
+    }
+    // v1 says "no quota" as -1; a bare period says nothing then.
+    if sample.cpu.quota_micros == Some(Limit::At(0)) {
+        sample.cpu.quota_micros = Some(Limit::Unlimited);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+//! Asks every engine what it runs and makes one list of it. Engines are optional; one that fails keeps its last answer
+//! and is named among the [`Blindness`]es. Called by the collector every few seconds.
+
+use std::collections::{BTreeMap, HashSet};
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::container::{Container, Engine, State};
+use super::paths;
+use crate::RuntimeError;
+use crate::cgroup::Cgroup;
+
+/// Where the engines are. A path that does not exist means that the engine is not there, which is no error.
+#[derive(Clone, Debug)]
+pub struct InventoryConfig {
+    /// Where `/proc` of the node is: `/`, or where the node's root is mounted in our container.
+    pub root: PathBuf,
+    /// Sockets that speak CRI v1.
+    pub cri_sockets: Vec<PathBuf>,
+    /// containerd's own socket.
+    pub containerd_socket: PathBuf,
+    /// Sockets that speak Docker's API.
+    pub docker_socket: PathBuf,
+    /// Podman's sockets, asked in this order until one answers.
+    pub podman_sockets: Vec<PathBuf>,
+    /// Podman's graph root (`containers.json` lies below it), read when no socket answers.
+    pub podman_storage: PathBuf,
+    /// State of weir's own containers.
+    pub weir_dir: PathBuf,
+    /// How long one engine may take.
+    pub timeout: Duration,
+}
+
+impl Default for InventoryConfig {
+    /// Where a stock install has them.
+    fn default() -> Self {
+        Self {
+            root: PathBuf::from("/"),
+            cri_sockets: ["/run/containerd/containerd.sock", "/run/crio/crio.sock", "/run/k3s/containerd/containerd.sock"]
+                .map(PathBuf::from)
+                .to_vec(),
+            containerd_socket: PathBuf::from("/run/containerd/containerd.sock"),
+            docker_socket: PathBuf::from("/var/run/docker.sock"),
+            podman_sockets: vec![PathBuf::from("/run/podman/podman.sock")],
+            podman_storage: PathBuf::from("/var/lib/containers/storage"),
+            weir_dir: PathBuf::from("/var/lib/weir/containers"),
+            timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Something of the node that could not be seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blindness {
+    /// Which engine or part.
+    pub engine: String,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// What one refresh found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// Every container once, ascending by id.
+    pub containers: Vec<Container>,
+    /// What could not be seen.
+    pub blind: Vec<Blindness>,
+}
+
+/// What an engine answered.
+pub(crate) enum Answer {
+    /// It is not there.
+    Absent,
+    /// These.
+    Seen(Vec<Container>),
+}
+
+/// The containers of a node.
+pub struct Inventory {
+    config: InventoryConfig,
+    /// Last good answer by engine, in the order of precedence (the key begins with its rank).
+    last: BTreeMap<(usize, String), Vec<Container>>,
+}
+
+impl Inventory {
+    /// Asks these engines.
+    pub fn new(config: InventoryConfig) -> Self {
+        Self { config, last: BTreeMap::new() }
+    }
+
+    /// Asks all engines at once and takes at most the configured timeout. `cgroups` ([`crate::samples::NodeSampler::cgroups`]
+    /// or a [`crate::cgroup::Scan`]) tells of containers that no engine claims, and where those without a known process are.
+    pub async fn refresh(&mut self, cgroups: &[Cgroup]) -> View {
+        let config = self.config.clone();
+        let mut blind = Vec::new();
+        let answers = ask_all(&config).await;
+        for (rank, (engine, answer)) in answers.into_iter().enumerate() {
+            match answer {
+                Ok(Answer::Absent) => drop(self.last.remove(&(rank, engine))),
+                Ok(Answer::Seen(containers)) => drop(self.last.insert((rank, engine), containers)),
+                Err(error) => blind.push(Blindness { engine, reason: error.to_string() }),
+            }
+        }
+        let mut containers = merge(self.last.values().flatten());
+        containers.values_mut().for_each(|container| locate(container, &config.root));
+        add_unclaimed(&mut containers, cgroups, &mut blind);
+        View { containers: containers.into_values().collect(), blind }
+    }
+}
+
+/// In the order of precedence: who knows more about a container comes first (Docker's and CRI's containers are also
+/// containerd's, which knows neither their names nor their logs).
+async fn ask_all(_config: &InventoryConfig) -> Vec<(String, Result<Answer, RuntimeError>)> {
+    Vec::new()
+}
+
+/// `ask`, but not for longer than `timeout`.
+#[allow(dead_code)]
+async fn within(
+    engine: &'static str,
+    address: &Path,
+    timeout: Duration,
+    ask: impl Future<Output = Result<Answer, RuntimeError>>,
+) -> (String, Result<Answer, RuntimeError>) {
+    let answer = tokio::time::timeout(timeout, ask).await.unwrap_or_else(|_| {
+        let reason = format!("no answer within {timeout:?}");
+        Err(RuntimeError::Engine { engine, address: address.display().to_string(), reason })
+    });
+    (engine.to_owned(), answer)
+}
+
+/// Each id once. Of several accounts the first counts, and the later ones fill in what it leaves open.
+fn merge<'a>(accounts: impl Iterator<Item = &'a Container>) -> BTreeMap<String, Container> {
+    let mut merged: BTreeMap<String, Container> = BTreeMap::new();
+    for account in accounts {
+        let Some(known) = merged.get_mut(&account.id) else {
+            merged.insert(account.id.clone(), account.clone());
+            continue;
+        };
+        known.pid = known.pid.or(account.pid);
+        known.started = known.started.or(account.started);
+        known.cgroup = known.cgroup.take().or_else(|| account.cgroup.clone());
+        known.log = known.log.take().or_else(|| account.log.clone());
+        if known.image.is_empty() {
+            known.image.clone_from(&account.image);
+        }
+        if known.state == State::Unknown {
+            known.state = account.state;
+        }
+    }
+    merged
+}
+
+/// Sets the cgroup of a container from its first process.
+fn locate(container: &mut Container, root: &Path) {
+    let Some(pid) = container.pid.filter(|_| container.cgroup.is_none()) else { return };
+    // A process that has just ended: the tree may still tell.
+    let text = std::fs::read_to_string(root.join(format!("proc/{pid}/cgroup"))).unwrap_or_default();
+    container.cgroup = paths::of_process(&text);
+}
+
+fn add_unclaimed(containers: &mut BTreeMap<String, Container>, cgroups: &[Cgroup], blind: &mut Vec<Blindness>) {
+    let claimed: HashSet<String> = containers.values().filter_map(|container| container.cgroup.clone()).collect();
+    let mut unclaimed: BTreeMap<Engine, usize> = BTreeMap::new();
+    for found in paths::containers(cgroups) {
+        if let Some(known) = containers.get_mut(&found.id) {
+            if known.cgroup.is_none() && known.state != State::Exited {
+                known.cgroup = found.cgroup;
+            }
+            continue;
+        }
+        if found.cgroup.as_ref().is_some_and(|path| claimed.contains(path)) {
+            continue;
+        }
+        *unclaimed.entry(found.engine).or_default() += 1;
+        containers.insert(found.id.clone(), found);
+    }
+    for (engine, count) in unclaimed {
+        let reason = format!(
+            "{count} of its containers are in the cgroup tree, but it does not tell about them: no names, labels or logs"
+        );
+        blind.push(Blindness { engine: engine.name().to_owned(), reason });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cgroup(path: String) -> Cgroup {
+        Cgroup { path, hierarchies: 1, created: 5 }
+    }
+
+    #[tokio::test]
+    async fn what_nobody_claims_is_shown_and_said() {
+        let id = "ab".repeat(32);
+        let root = tempfile::tempdir().unwrap();
+        let none = root.path().join("none");
+        let config = InventoryConfig {
+            cri_sockets: vec![none.clone()],
+            containerd_socket: none.clone(),
+            docker_socket: none.clone(),
+            podman_sockets: vec![none.clone()],
+            podman_storage: none.clone(),
+            weir_dir: none,
+            ..InventoryConfig::default()
+        };
+        let view = Inventory::new(config).refresh(&[cgroup(format!("/docker/{id}")), cgroup("/system.slice".into())]).await;
+        assert_eq!(view.containers.len(), 1);
+        let container = &view.containers[0];
+        assert_eq!(
+            (container.engine, container.id.as_str(), container.started),
+            (Engine::Docker, id.as_str(), Some(5_000_000_000))
+        );
+        assert_eq!(view.blind.len(), 1);
+        assert!(view.blind[0].reason.starts_with("1 of its containers"), "{:?}", view.blind);
+    }
+
+    #[test]
+    fn later_accounts_fill_in() {
+        let mut first = Container::new(Engine::Docker, "a");
+        first.name = "front".into();
+        let mut second = Container::new(Engine::Containerd, "a");
+        second.name = "a".into();
+        second.pid = Some(7);
+        second.image = "shop:1".into();
+        let merged = merge([&first, &second].into_iter());
+        let container = &merged["a"];
+        assert_eq!((container.engine, container.name.as_str()), (Engine::Docker, "front"));
+        assert_eq!((container.pid, container.image.as_str()), (Some(7), "shop:1"));
+    }
+}

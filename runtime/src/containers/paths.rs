@@ -1,0 +1,134 @@
+//! What the path of a cgroup tells about the container in it: every engine names its cgroups its own way.
+//! Pure; used by [`super::inventory`] for cgroups that no engine claims.
+
+use super::container::{Container, Engine, State};
+use crate::cgroup::Cgroup;
+
+/// A container as its cgroup's path names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Whose way of naming it is.
+    pub engine: Engine,
+    /// Container id.
+    pub id: String,
+    /// Kubernetes pod uid, or "".
+    pub pod_uid: String,
+}
+
+/// Prefixes of systemd scopes (and, for podman and weir, of plain directories).
+const SCOPES: [(&str, Engine); 6] = [
+    ("docker-", Engine::Docker),
+    ("cri-containerd-", Engine::Containerd),
+    ("nerdctl-", Engine::Containerd),
+    ("crio-", Engine::Crio),
+    ("libpod-", Engine::Podman),
+    ("containerd-", Engine::Containerd),
+];
+
+/// Reads a path; `None` when it names no container. Cgroups inside a container, and those of conmon, are none.
+pub fn claim(path: &str) -> Option<Claim> {
+    let (parent, last) = path.rsplit_once('/')?;
+    let bare = last.strip_suffix(".scope").unwrap_or(last);
+    let pod_uid = pod_uid(parent).unwrap_or_default();
+    let found = |engine, id: &str| Some(Claim { engine, id: id.to_owned(), pod_uid: pod_uid.clone() });
+    if let Some((engine, id)) = SCOPES.iter().find_map(|(prefix, engine)| Some((*engine, bare.strip_prefix(prefix)?))) {
+        return if is_id(id) { found(engine, id) } else { None };
+    }
+    let directory = parent.rsplit('/').next().unwrap_or_default();
+    if directory == "weir" && !bare.is_empty() {
+        return found(Engine::Weir, bare);
+    }
+    match directory {
+        _ if !is_id(bare) => None,
+        "docker" => found(Engine::Docker, bare),
+        _ if !pod_uid.is_empty() => found(Engine::Containerd, bare),
+        _ => None,
+    }
+}
+
+/// The uid in `…/kubepods/burstable/pod<uid>` or `…/kubepods-burstable-pod<uid, "-" as "_">.slice`.
+fn pod_uid(parent: &str) -> Option<String> {
+    if !parent.contains("/kubepods") {
+        return None;
+    }
+    let last = parent.rsplit('/').next()?;
+    let uid = match last.strip_suffix(".slice") {
+        Some(slice) => slice.rsplit_once("-pod")?.1.replace('_', "-"),
+        None => last.strip_prefix("pod")?.to_owned(),
+    };
+    (!uid.is_empty()).then_some(uid)
+}
+
+/// 64 hex digits.
+fn is_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Containers that the tree names.
+pub fn containers(cgroups: &[Cgroup]) -> Vec<Container> {
+    let named = cgroups.iter().filter_map(|cgroup| {
+        let claim = claim(&cgroup.path)?;
+        let mut container = Container::new(claim.engine, claim.id);
+        container.pod_uid = claim.pod_uid;
+        container.state = State::Running;
+        container.started = cgroup.created.checked_mul(1_000_000_000);
+        container.cgroup = Some(cgroup.path.clone());
+        Some(container)
+    });
+    named.collect()
+}
+
+/// The path of a process's cgroup, from the text of its `/proc/<pid>/cgroup`: that of the memory controller, else of
+/// pids or cpu, else of the unified hierarchy. The root is no answer: everything may be in it.
+pub fn of_process(text: &str) -> Option<String> {
+    let path_in = |controller: &str| {
+        text.lines().find_map(|line| {
+            let mut parts = line.splitn(3, ':').skip(1);
+            let (controllers, path) = (parts.next()?, parts.next()?);
+            (controllers.split(',').any(|own| own == controller) && path.len() > 1).then(|| path.to_owned())
+        })
+    };
+    // The unified hierarchy's line names no controller.
+    ["memory", "pids", "cpu", ""].into_iter().find_map(path_in)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_every_engine() {
+        let id = "0123456789abcdef".repeat(4);
+        let uid = "1b2c3d4e-0000-4a5b-8c9d-abcdefabcdef";
+        let check = |path: String, expected: Option<(Engine, &str)>| {
+            let expected = expected.map(|(engine, uid)| Claim { engine, id: id.clone(), pod_uid: uid.into() });
+            assert_eq!(claim(&path), expected, "{path}");
+        };
+        check(format!("/system.slice/docker-{id}.scope"), Some((Engine::Docker, "")));
+        check(format!("/docker/{id}"), Some((Engine::Docker, "")));
+        check(format!("/kubepods/besteffort/pod{uid}/{id}"), Some((Engine::Containerd, uid)));
+        let slice = format!("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{}.slice", uid.replace('-', "_"));
+        check(format!("{slice}/cri-containerd-{id}.scope"), Some((Engine::Containerd, uid)));
+        check(format!("{slice}/crio-{id}.scope"), Some((Engine::Crio, uid)));
+        check(format!("{slice}/crio-conmon-{id}.scope"), None);
+        check(format!("/machine.slice/libpod-{id}.scope"), Some((Engine::Podman, "")));
+        check(format!("/machine.slice/libpod-{id}.scope/container"), None);
+        check(format!("/libpod_parent/libpod-{id}"), Some((Engine::Podman, "")));
+        check(format!("/machine.slice/libpod-conmon-{id}.scope"), None);
+        check(format!("/weir/{id}"), Some((Engine::Weir, "")));
+        check("/kubepods/burstable/podx".into(), None);
+        check("/system.slice/ssh.service".into(), None);
+        check("/".into(), None);
+        check(format!("/docker/{}", &id[1..]), None);
+    }
+
+    #[test]
+    fn the_cgroup_of_a_process() {
+        let check = |text: &str, expected: Option<&str>| assert_eq!(of_process(text).as_deref(), expected, "{text}");
+        check("9:name=systemd:/\n4:memory:/m/x\n1:cpu:/c\n0::/u\n", Some("/m/x"));
+        check("8:pids:/p\n4:memory:/\n0::/u\n", Some("/p"));
+        check("0::/system.slice/a:b.service\n", Some("/system.slice/a:b.service"));
+        check("4:memory:/\n0::/\n", None);
+        check("", None);
+    }
+}

@@ -1,0 +1,129 @@
+//! Samples the whole node: every cgroup, every container, the machine. Sync: the caller runs it off the async threads.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use weir_model::label::Labels;
+use weir_model::metric::MetricBatch;
+use weir_model::time::UnixNanos;
+
+use super::column::{Columns, Metric, counter, gauge};
+use super::{container, machine};
+use crate::RuntimeError;
+use crate::cgroup::{Cgroup, Mounts, Sampled, Sampler, Scan, Tree};
+use crate::containers::Container;
+
+static CGROUPS: Metric = gauge("weir_runtime_cgroups", "Cgroups sampled.");
+static READ_ERRORS: Metric = counter("weir_runtime_read_errors_total", "Reads of kernel files that failed.");
+static UNREADABLE: Metric = gauge("weir_runtime_unreadable_directories", "Cgroup directories that could not be listed.");
+
+/// How to sample a node.
+#[derive(Clone, Debug)]
+pub struct SamplerConfig {
+    /// Where the node's root is: `/`, or where it is mounted in our container.
+    pub root: PathBuf,
+    /// The node's name, for the `node` and `instance` labels.
+    pub node: String,
+    /// Most files held open.
+    pub files_max: usize,
+}
+
+impl SamplerConfig {
+    /// The node we run on.
+    pub fn local(node: impl Into<String>) -> Self {
+        Self { root: PathBuf::from("/"), node: node.into(), files_max: Sampler::files_max_default() }
+    }
+}
+
+/// Samples one node.
+pub struct NodeSampler {
+    tree: Tree,
+    sampler: Sampler,
+    machine: machine::Machine,
+    cgroup_target: Labels,
+    machine_target: Labels,
+    cgroup_columns: Columns,
+    machine_columns: Columns,
+    containers: Vec<Container>,
+    by_cgroup: HashMap<String, usize>,
+    scan: Scan,
+}
+
+impl NodeSampler {
+    /// Finds the cgroup mounts. Errors when there are none.
+    pub fn new(config: SamplerConfig) -> Result<Self, RuntimeError> {
+        let mounts = Mounts::detect(&config.root)?;
+        let node = config.node.as_str();
+        let target = |job: &str| Labels::from_pairs([("job", job), ("instance", node), ("node", node)]);
+        Ok(Self {
+            tree: Tree::new(mounts.clone()),
+            sampler: Sampler::new(mounts, config.files_max),
+            machine: machine::Machine::new(&config.root),
+            cgroup_target: target("cadvisor"),
+            machine_target: target("node"),
+            cgroup_columns: Columns::default(),
+            machine_columns: Columns::default(),
+            containers: Vec::new(),
+            by_cgroup: HashMap::new(),
+            scan: Scan::default(),
+        })
+    }
+
+    /// Tells who is in which cgroup, from [`crate::containers::Inventory::refresh`]. Holds until told anew.
+    pub fn set_containers(&mut self, containers: &[Container]) {
+        self.containers = containers.to_vec();
+        self.containers.sort_by(|a, b| a.id.cmp(&b.id));
+        let places = self.containers.iter().enumerate();
+        self.by_cgroup = places.filter_map(|(i, container)| Some((container.cgroup.clone()?, i))).collect();
+    }
+
+    /// The cgroups that the last sample saw, ascending by path: what [`crate::containers::Inventory::refresh`] wants.
+    pub fn cgroups(&self) -> &[Cgroup] {
+        &self.scan.cgroups
+    }
+
+    /// Walks the tree and reads everything. Two batches of one row each, `job="cadvisor"` (cgroups, containers,
+    /// `machine_*`) and `job="node"` (`node_*`). Each batch's schema is shared with its predecessor's as long as the
+    /// series are the same; a series that ended has one last value, the staleness marker.
+    pub fn sample(&mut self, now: UnixNanos) -> [MetricBatch; 2] {
+        self.scan = self.tree.scan();
+        let facts = self.machine.read();
+        let mut row = self.machine_columns.row();
+        row.entity("", &Labels::EMPTY, |out| facts.emit(now, out));
+        let machine = row.finish(self.machine_target.clone(), now);
+        [self.sample_cgroups(now), machine]
+    }
+
+    fn sample_cgroups(&mut self, now: UnixNanos) -> MetricBatch {
+        let mut row = self.cgroup_columns.row();
+        let mut shown = vec![false; self.containers.len()];
+        for cgroup in &self.scan.cgroups {
+            let Sampled::Sample(sample) = self.sampler.sample(&cgroup.path) else { continue };
+            let known = self.by_cgroup.get(&cgroup.path).copied();
+            let container = known.map(|i| &self.containers[i]);
+            known.into_iter().for_each(|i| shown[i] = true);
+            row.entity(&cgroup.path, &container::labels(&cgroup.path, container), |out| {
+                container::numbers(sample, &self.machine, out);
+                container::times(cgroup, container, now, out);
+                container.into_iter().for_each(|container| container::about(container, out));
+            });
+        }
+        // Containers without a cgroup (they have exited, or we may not see it): `~` sorts behind all paths.
+        for (container, _) in self.containers.iter().zip(shown).filter(|(_, shown)| !shown) {
+            row.entity(&format!("~{}", container.id), &container::labels("", Some(container)), |out| {
+                container::about(container, out);
+            });
+        }
+        let (cgroups, errors, unreadable) = (self.scan.cgroups.len(), self.sampler.errors(), self.scan.unreadable.len());
+        row.entity("~~", &Labels::EMPTY, |out| {
+            out.put(&CGROUPS, cgroups as f64);
+            out.put(&READ_ERRORS, errors as f64);
+            out.put(&UNREADABLE, unreadable as f64);
+            self.machine.cores_and_memory(out);
+        });
+        let batch = row.finish(self.cgroup_target.clone(), now);
+        let cgroups = &self.scan.cgroups;
+        self.sampler.retain(|path| cgroups.binary_search_by(|cgroup| cgroup.path.as_str().cmp(path)).is_ok());
+        batch
+    }
+}
