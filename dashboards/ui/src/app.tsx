@@ -1,0 +1,117 @@
+// The frame around every view: skip link, navigation, theme, help. Chooses the view from the path; holds no data.
+import { useEffect, useRef } from 'preact/hooks';
+import { helpOpen, KEYS, onKey } from './core/keys';
+import { catchLinks, path } from './core/route';
+import { dark, toggleTheme } from './core/theme';
+import { Alerts } from './views/alerts';
+import { Containers } from './views/containers';
+import { Health } from './views/health';
+import { LinePage } from './views/line';
+import { Logs } from './views/logs';
+import { Metrics } from './views/metrics';
+import { TracePage } from './views/trace';
+import { Traces } from './views/traces';
+
+const TABS: [string, string, RegExp][] = [
+  ['/', 'Containers', /^\/$/],
+  ['/logs', 'Logs', /^\/(logs|line)/],
+  ['/traces', 'Traces', /^\/traces?/],
+  ['/graph', 'Metrics', /^\/graph/],
+  ['/alerts', 'Alerts', /^\/alerts/],
+  ['/health', 'Health', /^\/health/],
+];
+
+export function App() {
+  useEffect(() => {
+    const keys = (event: KeyboardEvent) => onKey(event, toggleTheme);
+    document.addEventListener('keydown', keys);
+    document.addEventListener('click', catchLinks);
+    return () => {
+      document.removeEventListener('keydown', keys);
+      document.removeEventListener('click', catchLinks);
+    };
+  }, []);
+  return (
+    <>
+      <a class="skip" href="#main">Skip to the content</a>
+      <Header />
+      <main id="main" tabIndex={-1}><View at={path.value} /></main>
+      {helpOpen.value && <Help />}
+    </>
+  );
+}
+
+function View({ at }: { at: string }) {
+  useEffect(() => {
+    const tab = TABS.find(([, , match]) => match.test(at));
+    document.title = tab ? `${tab[1]} · weir` : 'weir';
+  }, [at]);
+  const [, first = '', rest = ''] = at.split('/');
+  const id = safeDecode(rest);
+  switch (first) {
+    case '': return <Containers />;
+    case 'logs': return <Logs />;
+    case 'line': return <LinePage id={id} />;
+    case 'trace': return id ? <TracePage id={id} /> : <Traces />;
+    case 'traces': return <Traces />;
+    case 'graph': return <Metrics />;
+    case 'alerts': return <Alerts />;
+    case 'health': return <Health />;
+    default: return <Nowhere at={at} />;
+  }
+}
+
+function safeDecode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+function Nowhere({ at }: { at: string }) {
+  return (
+    <section class="empty">
+      <h1>There is no page here</h1>
+      <p><code>{at}</code> is none of weir’s views. <a href="/">To the containers</a></p>
+    </section>
+  );
+}
+
+function Header() {
+  return (
+    <header class="top">
+      <a class="brand" href="/" aria-label="weir, containers"><img src="/icon.svg" alt="" width="20" height="20" />weir</a>
+      <nav aria-label="Views">
+        {TABS.map(([href, name, match]) => (
+          <a key={href} href={href} aria-current={match.test(path.value) ? 'page' : undefined}>{name}</a>
+        ))}
+      </nav>
+      <div class="top-tools">
+        <button type="button" class="quiet" onClick={toggleTheme} aria-label={dark.value ? 'Light theme' : 'Dark theme'} title="Light or dark (t)">
+          {dark.value ? '☀' : '☾'}
+        </button>
+        <button type="button" class="quiet" onClick={() => { helpOpen.value = true; }} aria-label="Keyboard shortcuts" title="Keyboard shortcuts (?)">?</button>
+      </div>
+    </header>
+  );
+}
+
+function Help() {
+  const dialog = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    dialog.current?.showModal();
+  }, []);
+  const close = () => { helpOpen.value = false; };
+  return (
+    <dialog ref={dialog} class="help" aria-labelledby="help-title" onClose={close} onCancel={close}>
+      <h2 id="help-title">Keyboard shortcuts</h2>
+      <dl>
+        {KEYS.map(([keys, does]) => (
+          <div key={keys}><dt>{keys.split(' ').filter(Boolean).map((key) => <kbd key={key}>{key}</kbd>)}</dt><dd>{does}</dd></div>
+        ))}
+      </dl>
+      <button type="button" onClick={close}>Close</button>
+    </dialog>
+  );
+}

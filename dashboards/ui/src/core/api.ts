@@ -1,0 +1,73 @@
+// The page's only way to the server: docs/api.md under /api/weir/v1, and Prometheus under /api/v1. Errors say what and where.
+import type {
+  Alert, Container, Coverage, LogsAnswer, PromData, RuleGroup, Status, Trace, TraceSummary, VolumeAnswer,
+} from './types';
+
+/** What went wrong, in the server's words; `status` 0 when no answer came. */
+export class ApiError extends Error {
+  constructor(message: string, readonly status: number) {
+    super(message);
+  }
+}
+
+type Query = Record<string, string | number | undefined>;
+
+async function get<T>(url: string, query: Query, signal?: AbortSignal): Promise<T> {
+  const text = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== undefined && value !== '') text.set(name, String(value));
+  }
+  const full = text.size > 0 ? `${url}?${text}` : url;
+  const answer = await fetch(full, { headers: { accept: 'application/json' }, signal: signal ?? null }).catch((cause: unknown) => {
+    if (cause instanceof DOMException && cause.name === 'AbortError') throw cause;
+    throw new ApiError('weir does not answer; it is tried again', 0);
+  });
+  const body = await answer.text();
+  if (!answer.ok) throw new ApiError(errorOf(body) || `${url} answered ${answer.status}`, answer.status);
+  try {
+    return JSON.parse(body) as T;
+  } catch {
+    throw new ApiError(`${url} answered something that is no JSON`, answer.status);
+  }
+}
+
+function errorOf(body: string): string {
+  try {
+    const said = JSON.parse(body) as { error?: unknown };
+    return typeof said.error === 'string' ? said.error : '';
+  } catch {
+    return body.length < 500 ? body.trim() : '';
+  }
+}
+
+const own = '/api/weir/v1';
+
+export const api = {
+  containers: (signal?: AbortSignal) => get<{ containers: Container[]; coverage: Coverage }>(`${own}/containers`, {}, signal),
+  logs: (query: Query, signal?: AbortSignal) => get<LogsAnswer>(`${own}/logs`, query, signal),
+  volume: (query: Query, signal?: AbortSignal) => get<VolumeAnswer>(`${own}/logs/volume`, query, signal),
+  line: (id: string, context: number, signal?: AbortSignal) =>
+    get<LogsAnswer>(`${own}/logs/line/${encodeURIComponent(id)}`, { context }, signal),
+  trace: (id: string, signal?: AbortSignal) =>
+    get<{ trace: Trace; coverage: Coverage }>(`${own}/traces/${encodeURIComponent(id)}`, {}, signal),
+  traces: (query: Query, signal?: AbortSignal) => get<{ traces: TraceSummary[]; coverage: Coverage }>(`${own}/traces`, query, signal),
+  services: (signal?: AbortSignal) => get<{ services: string[] }>(`${own}/traces/services`, {}, signal),
+  operations: (service: string, signal?: AbortSignal) =>
+    get<{ operations: { name: string; kind: string }[] }>(`${own}/traces/operations`, { service }, signal),
+  status: (signal?: AbortSignal) => get<Status>(`${own}/status`, {}, signal),
+  promRange: (query: Query, signal?: AbortSignal) => prom<PromData>('query_range', query, signal),
+  promInstant: (query: Query, signal?: AbortSignal) => prom<PromData>('query', query, signal),
+  metricNames: (signal?: AbortSignal) => prom<string[]>('label/__name__/values', {}, signal),
+  rules: (signal?: AbortSignal) => prom<{ groups: RuleGroup[] }>('rules', {}, signal),
+  alerts: (signal?: AbortSignal) => prom<{ alerts: Alert[] }>('alerts', {}, signal),
+};
+
+async function prom<T>(call: string, query: Query, signal?: AbortSignal): Promise<T> {
+  return (await get<{ data: T }>(`/api/v1/${call}`, query, signal)).data;
+}
+
+/** Where a live tail connects. */
+export function tailUrl(query: string): string {
+  const scheme = window.location.protocol === 'https:' ? 'wss' : 'ws';
+  return `${scheme}://${window.location.host}${own}/logs/tail?query=${encodeURIComponent(query)}`;
+}

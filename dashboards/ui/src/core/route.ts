@@ -1,0 +1,53 @@
+// The address is the state: path and query string as signals, changed only by `go` and `setParams`. Knows no view.
+import { computed, signal } from '@preact/signals';
+
+const here = signal(window.location.pathname + window.location.search);
+
+export const path = computed(() => new URL(here.value, 'http://page').pathname);
+export const params = computed(() => new URL(here.value, 'http://page').searchParams);
+
+window.addEventListener('popstate', () => {
+  here.value = window.location.pathname + window.location.search;
+});
+
+export type Step = 'push' | 'replace';
+
+/** Goes to an address of the page. The same address again is no new step in the history. */
+export function go(to: string, step: Step = 'push'): void {
+  if (to === here.value) return;
+  if (step === 'push') window.history.pushState(null, '', to);
+  else window.history.replaceState(null, '', to);
+  const moved = new URL(to, 'http://page').pathname !== path.value;
+  here.value = to;
+  if (moved && step === 'push') window.scrollTo(0, 0);
+}
+
+/** The address with some parameters changed; an empty or undefined value takes one away. */
+export function withParams(base: string, now: URLSearchParams, patch: Record<string, string | undefined>): string {
+  const next = new URLSearchParams(now);
+  for (const [name, value] of Object.entries(patch)) {
+    if (value === undefined || value === '') next.delete(name);
+    else next.set(name, value);
+  }
+  const text = next.toString();
+  return text ? `${base}?${text}` : base;
+}
+
+export function setParams(patch: Record<string, string | undefined>, step: Step = 'push'): void {
+  go(withParams(path.value, params.value, patch), step);
+}
+
+/** An address with parameters, for links. */
+export function to(base: string, patch: Record<string, string | undefined> = {}): string {
+  return withParams(base, new URLSearchParams(), patch);
+}
+
+/** Lets plain clicks on the page's own links change the view without loading it anew. */
+export function catchLinks(event: MouseEvent): void {
+  if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+  const link = (event.target as Element | null)?.closest?.('a[href]');
+  const target = link?.getAttribute('href');
+  if (!target?.startsWith('/') || target.startsWith('//') || target.startsWith('/api/') || link?.getAttribute('target')) return;
+  event.preventDefault();
+  go(target);
+}

@@ -1,0 +1,177 @@
+// The shapes of docs/api.md, as they arrive. Times are Unix nanoseconds in decimal strings.
+
+export interface PartitionCoverage {
+  topic: string;
+  partition: number;
+  on_bus: number;
+  searchable: number;
+  sealed: number;
+  losses: [number, number][];
+}
+
+export interface Coverage {
+  complete: boolean;
+  partitions: PartitionCoverage[];
+  missing: string[];
+}
+
+export interface Container {
+  id: string;
+  name: string;
+  node: string;
+  namespace: string;
+  pod: string;
+  image: string;
+  runtime: string;
+  state: string;
+  started: string;
+  restarts: number;
+  labels: Record<string, string>;
+  cpu_cores: number | null;
+  cpu_limit_cores: number | null;
+  memory_bytes: number | null;
+  memory_limit_bytes: number | null;
+  throttled_ratio: number | null;
+  oom_kills: number | null;
+  pids: number | null;
+  cpu_history: [number, number][];
+  memory_history: [number, number][];
+}
+
+export interface Line {
+  id: string;
+  t: string;
+  stream: Record<string, string>;
+  line: string;
+  level: string;
+  trace_id: string;
+  span_id: string;
+  attributes: Record<string, string>;
+  labels: Record<string, string>;
+}
+
+export interface LogsAnswer {
+  lines: Line[];
+  coverage: Coverage;
+  stats?: { lines_scanned: number; took_ms: number };
+}
+
+export interface VolumeBucket {
+  t: string;
+  level: string;
+  lines: number;
+  bytes: number;
+}
+
+export interface VolumeAnswer {
+  buckets: VolumeBucket[];
+  step: string;
+  coverage: Coverage;
+}
+
+export interface SpanEvent {
+  t: string;
+  name: string;
+  attributes: Record<string, unknown>;
+}
+
+export interface Span {
+  id: string;
+  parent_id: string;
+  service: string;
+  name: string;
+  kind: string;
+  start: string;
+  duration: string;
+  status: string;
+  status_message: string;
+  attributes: Record<string, unknown>;
+  resource: Record<string, unknown>;
+  scope: string;
+  events: SpanEvent[];
+  links: { trace_id: string; span_id: string; attributes: Record<string, unknown> }[];
+  orphan: boolean;
+}
+
+export interface Trace {
+  id: string;
+  state: string;
+  revision: number;
+  spans: Span[];
+}
+
+export interface TraceSummary {
+  id: string;
+  root_service: string;
+  root_name: string;
+  has_root: boolean;
+  start: string;
+  duration: string;
+  spans: number;
+  errors: number;
+  matched: number;
+}
+
+export interface PathStatus {
+  topic: string;
+  partition: number;
+  on_bus: number;
+  searchable: number;
+  sealed: number;
+  lag: number;
+  head_bytes: number;
+  head_records: number;
+  blocks: number;
+  block_bytes: number;
+  duplicates: number;
+  gaps: number;
+  quarantined: number;
+  losses: [number, number][];
+}
+
+export interface Status {
+  version: string;
+  started: string;
+  path: PathStatus[];
+}
+
+/** A series of a Prometheus answer. `value` for instants, `values` for ranges. */
+export interface Series {
+  metric: Record<string, string>;
+  value?: [number, string];
+  values?: [number, string][];
+}
+
+export interface PromData {
+  resultType: 'matrix' | 'vector' | 'scalar' | 'string';
+  result: Series[] | [number, string];
+}
+
+export interface Alert {
+  labels: Record<string, string>;
+  annotations: Record<string, string>;
+  state: string;
+  activeAt?: string;
+  value: string;
+}
+
+export interface Rule {
+  name: string;
+  query: string;
+  type: string;
+  state?: string;
+  health: string;
+  lastError?: string;
+  duration?: number;
+  labels?: Record<string, string>;
+  annotations?: Record<string, string>;
+  alerts?: Alert[];
+  lastEvaluation?: string;
+}
+
+export interface RuleGroup {
+  name: string;
+  file: string;
+  interval: number;
+  rules: Rule[];
+}

@@ -1,0 +1,107 @@
+// One log line: a row, and what opens under it. Whatever is in the line stays text.
+import { useState } from 'preact/hooks';
+import { bytes, clock, nanos, plain } from '../core/format';
+import { withMatcher } from '../core/logql';
+import { params, setParams, to } from '../core/route';
+import { isoNanos } from '../core/time';
+import type { Line } from '../core/types';
+import { cutAt, levelOf, OPEN_CHARS, rowText, sourceOf, traceOf } from './lines';
+
+interface Props {
+  line: Line;
+  open: boolean;
+  wanted: string[];
+  day: boolean;
+  marked?: boolean;
+  onToggle: () => void;
+}
+
+export function LineRow({ line, open, wanted, day, marked, onToggle }: Props) {
+  const level = levelOf(line.level);
+  const at = nanos(line.t);
+  const click = (event: MouseEvent) => {
+    // A click that ends a selection of text copies; it does not open.
+    if ((event.target as Element).closest('a,button') || !window.getSelection()?.isCollapsed) return;
+    onToggle();
+  };
+  return (
+    <>
+      <div class={`line level-${level}${marked ? ' marked-line' : ''}`} onClick={click}>
+        <button type="button" class="opener" aria-expanded={open} aria-label={`Details of the line at ${clock(at)}`} onClick={onToggle}>{open ? '▾' : '▸'}</button>
+        <time dateTime={isoNanos(at)} title={isoNanos(at)}>{clock(at, day)}</time>
+        <span class="level">{level === 'none' ? '' : level}</span>
+        <span class="source" title={sourceOf(line.stream)}>{sourceOf(line.stream)}</span>
+        <span class="text">{marks(rowText(line.line), wanted)}</span>
+      </div>
+      {open && <Details line={line} />}
+    </>
+  );
+}
+
+function marks(text: string, wanted: string[]) {
+  const parts = cutAt(text, wanted);
+  return parts.length === 1 ? text : parts.map((part, i) => (i % 2 === 1 ? <mark key={i}>{part}</mark> : part));
+}
+
+function Details({ line }: { line: Line }) {
+  const [whole, setWhole] = useState(false);
+  const trace = traceOf(line);
+  const shown = whole ? line.line : line.line.slice(0, OPEN_CHARS);
+  return (
+    <div class="details">
+      <pre class="body" tabIndex={0} aria-label="Whole line">{shown}</pre>
+      {line.line.length > shown.length && (
+        <button type="button" class="link" onClick={() => setWhole(true)}>Show all {bytes(line.line.length)}</button>
+      )}
+      <p class="actions">
+        {trace && <a href={`/trace/${trace}`}>Trace {trace.slice(0, 8)}…</a>}
+        <a href={to(`/line/${encodeURIComponent(line.id)}`)} class="permalink">Permanent link</a>
+        <a href={to(`/line/${encodeURIComponent(line.id)}`, { context: '25' })}>In its context</a>
+        <Copy text={line.line} name="Copy line" />
+        <span class="muted">{isoNanos(nanos(line.t))} · id {line.id}</span>
+      </p>
+      <Fields title="Stream" fields={line.stream} filters />
+      <Fields title="Attributes" fields={line.attributes} />
+      <Fields title="Parsed" fields={parsedOnly(line)} />
+      {line.span_id && <Fields title="Span" fields={{ trace_id: line.trace_id, span_id: line.span_id }} />}
+    </div>
+  );
+}
+
+function parsedOnly(line: Line): Record<string, string> {
+  const known = { ...line.stream, ...line.attributes };
+  return Object.fromEntries(Object.entries(line.labels ?? {}).filter(([name, value]) => known[name] !== value));
+}
+
+function Fields({ title, fields, filters }: { title: string; fields: Record<string, unknown> | undefined; filters?: boolean }) {
+  const entries = Object.entries(fields ?? {});
+  if (entries.length === 0) return null;
+  return (
+    <dl class="fields" aria-label={title}>
+      <div class="fields-title"><dt>{title}</dt><dd /></div>
+      {entries.slice(0, 200).map(([name, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd>
+            {plain(value)}
+            {filters && <button type="button" class="link" aria-label={`Only lines with ${name} ${plain(value)}`} onClick={() => only(name, plain(value))}>only this</button>}
+          </dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+function only(name: string, value: string): void {
+  setParams({ q: withMatcher(params.value.get('q') ?? '', name, value) });
+}
+
+export function Copy({ text, name }: { text: string; name: string }) {
+  const [done, setDone] = useState('');
+  const copy = () => {
+    const clipboard = navigator.clipboard as Clipboard | undefined;
+    if (!clipboard) return setDone('the browser keeps the clipboard from plain http');
+    clipboard.writeText(text).then(() => setDone('copied'), () => setDone('the browser said no'));
+  };
+  return <><button type="button" class="link" onClick={copy}>{name}</button><span role="status" class="muted">{done}</span></>;
+}

@@ -1,0 +1,108 @@
+// The lines of a query: asked once, continued towards the past, and followed live. One hook, used by the logs view.
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { api, ApiError } from '../core/api';
+import { nanos } from '../core/format';
+import { nowNanos, SECOND, type Range } from '../core/time';
+import type { Coverage, Line, LogsAnswer } from '../core/types';
+import { join } from './lines';
+import { tail, type TailState } from './tail';
+
+const PAGE = 200;
+/** Lines the page holds at most: about 20 MB of usual lines. To see older ones, narrow the range. */
+export const LINES_MAX = 20_000;
+/** Lines a live tail holds at most. */
+export const LIVE_LINES_MAX = 5000;
+
+export interface Search {
+  lines: Line[];
+  coverage: Coverage | undefined;
+  stats: LogsAnswer['stats'];
+  /** Until when the answer has searched. */
+  upTo: bigint;
+  error: ApiError | undefined;
+  busy: boolean;
+  /** Whether older lines may exist. */
+  more: boolean;
+  loadMore: () => void;
+  tail: TailState | undefined;
+  dropped: number;
+}
+
+type State = Omit<Search, 'loadMore' | 'tail' | 'dropped'>;
+const NOTHING: State = { lines: [], coverage: undefined, stats: undefined, upTo: 0n, error: undefined, busy: true, more: false };
+
+/** Asks for `query` over `range`; an undefined range asks nothing. `round` counts repeated asks of the same. */
+export function useSearch(query: string, range: Range | undefined, live: boolean, round: number): Search {
+  const [state, setState] = useState<State>(NOTHING);
+  const [limit, setLimit] = useState(PAGE);
+  const stop = useRef(new AbortController());
+  const key = `${query}\u0000${range?.start}\u0000${range?.end}\u0000${round}`;
+  useEffect(() => {
+    stop.current.abort();
+    stop.current = new AbortController();
+    setLimit(PAGE);
+    if (!range) return;
+    setState((old) => ({ ...old, busy: true, error: undefined }));
+    ask(query, range, PAGE, stop.current.signal).then(
+      (answer) => setState({ ...fields(answer), lines: join([], answer.lines, LINES_MAX), more: answer.lines.length >= PAGE }),
+      (cause: unknown) => fail(cause, stop.current.signal, setState, true),
+    );
+    return () => stop.current.abort();
+  }, [key]);
+  const loadMore = () => {
+    const last = state.lines[state.lines.length - 1];
+    if (!last || !range || state.busy) return;
+    const size = Math.max(limit, 500);
+    setState((old) => ({ ...old, busy: true }));
+    // One instant may hold more lines than a page: ask for it again, and drop what is known.
+    ask(query, { start: range.start, end: nanos(last.t) + 1n }, size, stop.current.signal).then((answer) => setState((old) => {
+      const lines = join(old.lines, answer.lines, LINES_MAX);
+      if (lines.length === old.lines.length) setLimit(Math.min(size * 2, 5000));
+      return { ...old, busy: false, lines, more: answer.lines.length >= size && lines.length < LINES_MAX, coverage: answer.coverage };
+    }), (cause: unknown) => fail(cause, stop.current.signal, setState, false));
+  };
+  const followed = useTail(query, live && range !== undefined, setState);
+  return { ...state, loadMore, ...followed };
+}
+
+function useTail(query: string, live: boolean, setState: (change: (old: State) => State) => void) {
+  const [at, setAt] = useState<TailState>();
+  const [dropped, setDropped] = useState(0);
+  useEffect(() => {
+    if (!live) return;
+    const stop = new AbortController();
+    setDropped(0);
+    const add = (lines: Line[]) => setState((old) => ({ ...old, lines: join(old.lines, lines, LIVE_LINES_MAX) }));
+    const end = tail(query, {
+      onState: (next) => {
+        setAt(next);
+        // What was written between the search and the opening, or while the connection was away.
+        if (next === 'open') ask(query, { start: nowNanos() - 120n * SECOND, end: nowNanos() + 5n * SECOND }, 1000, stop.signal).then((answer) => add(answer.lines), () => undefined);
+      },
+      onLines: (lines, left) => {
+        if (left > 0) setDropped((old) => old + left);
+        add(lines);
+      },
+    });
+    return () => {
+      stop.abort();
+      end();
+      setAt(undefined);
+    };
+  }, [query, live]);
+  return { tail: at, dropped };
+}
+
+function ask(query: string, range: Range, limit: number, signal: AbortSignal): Promise<LogsAnswer> {
+  return api.logs({ query, start: String(range.start), end: String(range.end), limit, direction: 'backward' }, signal);
+}
+
+function fields(answer: LogsAnswer): Omit<State, 'lines' | 'more'> {
+  return { coverage: answer.coverage, stats: answer.stats, upTo: nowNanos(), error: undefined, busy: false };
+}
+
+function fail(cause: unknown, signal: AbortSignal, setState: (change: (old: State) => State) => void, clear: boolean): void {
+  if (signal.aborted) return;
+  const error = cause instanceof ApiError ? cause : new ApiError(String(cause), 0);
+  setState((old) => ({ ...(clear ? NOTHING : old), error, busy: false }));
+}

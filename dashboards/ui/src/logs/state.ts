@@ -1,0 +1,19 @@
+// What the logs view shows, as its address says it.
+
+export interface LogsState {
+  q: string;
+  from: string;
+  to: string;
+  live: boolean;
+  wrap: boolean;
+}
+
+export function readLogs(params: URLSearchParams): LogsState {
+  return {
+    q: params.get('q') ?? '',
+    from: params.get('from') || 'now-1h',
+    to: params.get('to') || 'now',
+    live: params.get('live') === '1',
+    wrap: params.get('wrap') === '1',
+  };
+}

@@ -1,0 +1,129 @@
+// Log search: query, range, histogram, list, live tail. Its whole state is in the address.
+import { useMemo, useState } from 'preact/hooks';
+import { api } from '../core/api';
+import { useAsk } from '../core/ask';
+import { clock, count, nanos } from '../core/format';
+import { toQuery } from '../core/logql';
+import { params, setParams } from '../core/route';
+import { isoNanos, nowNanos, resolveRange, roundStep, SECOND, stepText, type Range } from '../core/time';
+import { Histogram } from '../logs/histogram';
+import { literals } from '../logs/lines';
+import { LineList } from '../logs/list';
+import { LINES_MAX, useSearch, type Search } from '../logs/search';
+import { readLogs, type LogsState } from '../logs/state';
+import { stack } from '../logs/volume';
+import { CoverageNote, Empty, ErrorNote } from '../parts/notes';
+import { QueryField } from '../parts/query';
+import { RangePicker, rangeText } from '../parts/range';
+
+const BARS = 120;
+
+export function Logs() {
+  const state = readLogs(params.value);
+  const [round, setRound] = useState(0);
+  const query = toQuery(state.q);
+  // The range is settled once an ask, so that lines, histogram and “older” speak of the same time.
+  const range = useMemo(() => resolveRange(state.from, state.to, nowNanos()), [query, state.from, state.to, round]);
+  const fixed = typeof range === 'string' ? undefined : range;
+  const search = useSearch(query, fixed, state.live, round);
+  const run = (text: string) => {
+    setParams({ q: text || undefined });
+    setRound((old) => old + 1);
+  };
+  return (
+    <section class="fill">
+      <div class="bar">
+        <h1 class="hidden">Logs</h1>
+        <QueryField value={state.q} label="Log query" store="logql" onRun={run} placeholder='Words to find, or LogQL: {namespace="shop"} |= "timeout"   ( / )' />
+        <RangePicker from={state.from} to={state.to} />
+        <Toggles state={state} search={search} />
+      </div>
+      {typeof range === 'string' && <p class="note error" role="alert">{range}</p>}
+      <ErrorNote error={search.error} query={query} />
+      {fixed && !search.error && <Volume query={query} range={fixed} live={state.live} round={round} />}
+      {!search.error && <Answered search={search} live={state.live} />}
+      <Lines search={search} state={state} query={query} range={fixed} />
+    </section>
+  );
+}
+
+function Toggles({ state, search }: { state: LogsState; search: Search }) {
+  const live = { connecting: 'Connecting …', open: 'Live', lost: 'Reconnecting …' }[search.tail ?? 'connecting'];
+  return (
+    <div class="toggles">
+      <button type="button" aria-pressed={state.live} class={`live ${state.live ? search.tail ?? '' : ''}`} onClick={() => setParams({ live: state.live ? undefined : '1', ...(state.live ? {} : { to: undefined }) })}>
+        <span class="dot" aria-hidden="true" /><span role="status">{state.live ? live : 'Live tail'}</span>
+      </button>
+      <button type="button" aria-pressed={state.wrap} onClick={() => setParams({ wrap: state.wrap ? undefined : '1' }, 'replace')}>Wrap</button>
+    </div>
+  );
+}
+
+function Volume({ query, range, live, round }: { query: string; range: Range; live: boolean; round: number }) {
+  const window = (): Range => (live ? { start: nowNanos() - (range.end - range.start), end: nowNanos() } : range);
+  const step = roundStep(range, BARS);
+  const key = `${query} ${range.start} ${range.end} ${round} ${live}`;
+  const asked = useAsk(key, async (signal) => {
+    const shown = window();
+    const answer = await api.volume({ query, start: String(shown.start), end: String(shown.end), step: stepText(step) }, signal);
+    return { shown, stacks: stack(answer.buckets, nanos(answer.step) || step, shown) };
+  }, live ? 3000 : 0);
+  const zoom = (to: Range) => setParams({ from: isoNanos(to.start), to: isoNanos(to.end), live: undefined });
+  if (asked.error) return <ErrorNote error={asked.error} query={query} />;
+  if (!asked.data) return <div class="histogram waiting" />;
+  return <Histogram stacks={asked.data.stacks} range={asked.data.shown} onZoom={zoom} />;
+}
+
+function Answered({ search, live }: { search: Search; live: boolean }) {
+  return (
+    <CoverageNote coverage={search.coverage} upTo={live && search.tail === 'open' ? 'now' : clock(search.upTo).slice(0, 8)}>
+      <span class="muted" role="status">{count(search.lines.length)}{search.more ? '+' : ''} lines{search.stats ? `, ${count(search.stats.lines_scanned)} scanned in ${search.stats.took_ms.toFixed(1)} ms` : ''}</span>
+      {search.dropped > 0 && <span class="warn">{count(search.dropped)} live lines left out: too many to show</span>}
+    </CoverageNote>
+  );
+}
+
+function Lines({ search, state, query, range }: { search: Search; state: LogsState; query: string; range: Range | undefined }) {
+  const [held, setHeld] = useState<Search['lines']>();
+  const wanted = useMemo(() => literals(query), [query]);
+  // While the reader is further down, what arrives waits above, so that nothing moves under the eyes.
+  const lines = state.live && held ? held : search.lines;
+  const day = range !== undefined && range.end - range.start > 12n * 3600n * SECOND;
+  const top = (at: boolean) => {
+    if (at) setHeld(undefined);
+    else if (state.live && !held) setHeld(search.lines);
+  };
+  if (search.lines.length === 0) return search.error || !range ? null : <NoLines search={search} state={state} />;
+  const waiting = search.lines.length - lines.length;
+  const showNew = () => {
+    setHeld(undefined);
+    document.querySelector('.lines')?.scrollTo({ top: 0 });
+  };
+  return (
+    <>
+      {waiting > 0 && <button type="button" class="newer" onClick={showNew}>{count(waiting)} new lines: show</button>}
+      <LineList lines={lines} wanted={wanted} wrap={state.wrap} day={day} label="Log lines, newest first" onTop={top} footer={<Footer search={search} />} />
+    </>
+  );
+}
+
+function Footer({ search }: { search: Search }) {
+  return (
+    <div class="lines-end">
+      {search.more
+        ? <button type="button" disabled={search.busy} onClick={search.loadMore}>{search.busy ? 'Loading …' : 'Load older lines'}</button>
+        : <span class="muted">{search.lines.length >= LINES_MAX ? `The page holds ${count(LINES_MAX)} lines at most; narrow the range to see older ones.` : 'No older lines in this range.'}</span>}
+    </div>
+  );
+}
+
+function NoLines({ search, state }: { search: Search; state: LogsState }) {
+  if (search.busy) return <p class="muted pad" role="status">Searching …</p>;
+  return (
+    <Empty title={state.live ? 'Nothing yet; new lines appear here' : `No line matches in “${rangeText(state.from, state.to)}”`}>
+      {search.coverage?.complete === false
+        ? 'Not everything could be searched; what is missing is said above.'
+        : 'Everything collected in this range has been searched. A longer range or fewer filters may find more.'}
+    </Empty>
+  );
+}

@@ -1,0 +1,1 @@
+export function Traces() { return null; }
