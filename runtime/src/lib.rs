@@ -5,6 +5,7 @@
 //! - [`containers`]: asks every engine that is there (containerd, CRI, Docker, podman, weir itself) what it runs, and
 //!   reads names off the cgroup tree for what nobody claims.
 //! - [`samples`]: turns all of that into metric batches under cAdvisor's and node_exporter's names.
+//! - [`logs`]: where the containers' logs lie.
 //!
 //! Files and cgroups are the interface: nothing here talks to the collector, and nothing is lost while it is down.
 //! This crate does not parse log lines, ship anything, or know about the bus.
@@ -12,6 +13,7 @@
 pub mod cgroup;
 pub mod containers;
 mod error;
+pub mod logs;
 pub mod samples;
 
 pub use error::RuntimeError;

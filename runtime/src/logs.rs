@@ -1,0 +1,207 @@
+//! Where the containers' logs lie: the file each container writes now, and its rotated siblings, oldest first.
+//! Looks at names only, never into a file; the collector's tail source calls it and reads. Works without any engine:
+//! the names under `/var/log/pods` and `/var/log/containers` tell namespace, pod, uid, container and id.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use weir_model::resource::Resource;
+
+use crate::containers::{Container, LogFormat};
+
+/// One log file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFile {
+    /// Where it is, the node's root included.
+    pub path: PathBuf,
+    /// How its lines are wrapped.
+    pub format: LogFormat,
+    /// Whose lines it holds.
+    pub container: Resource,
+    /// Whether it has been rotated away: nothing is appended any more (but for the moment of rotation itself).
+    pub rotated: bool,
+    /// Whether it is compressed (`.gz`): kubelet does that to all but the newest rotated file.
+    pub gzip: bool,
+}
+
+/// What there is.
+#[derive(Debug, Default)]
+pub struct LogFiles {
+    /// Grouped by container; within a container in the order in which they were written.
+    pub files: Vec<LogFile>,
+    /// Directories that could not be listed, and why.
+    pub unreadable: Vec<(PathBuf, io::Error)>,
+}
+
+/// Finds the log files of `containers` and of every pod directory below `root` (the node's root). `node` is the node's name.
+pub fn find(root: &Path, node: &str, containers: &[Container]) -> LogFiles {
+    let mut found = LogFiles::default();
+    let mut known: HashMap<PathBuf, &Container> = HashMap::new();
+    for container in containers {
+        if let Some(log) = &container.log {
+            known.insert(below(root, &log.path), container);
+        }
+    }
+    let mut covered: HashSet<PathBuf> = HashSet::new();
+    pods(root, node, &known, &mut covered, &mut found);
+    let mut others: Vec<_> = known.iter().filter(|(path, _)| !covered.contains(*path)).collect();
+    others.sort_by(|a, b| a.0.cmp(b.0));
+    for (path, container) in others {
+        let Some(format) = container.log.as_ref().map(|log| log.format) else { continue };
+        group(path, format, &container.resource(node), &mut found);
+    }
+    found
+}
+
+/// `/var/log/pods/<namespace>_<pod>_<uid>/<container>/<attempt>.log`
+fn pods(root: &Path, node: &str, known: &HashMap<PathBuf, &Container>, covered: &mut HashSet<PathBuf>, found: &mut LogFiles) {
+    let ids = ids(root, found);
+    for pod in list(&root.join("var/log/pods"), found) {
+        let Some((namespace, name)) = pod.file_name().and_then(OsStr::to_str).and_then(pod_name) else { continue };
+        for directory in list(&pod, found) {
+            let Some(container) = directory.file_name().and_then(OsStr::to_str).map(str::to_owned) else { continue };
+            for current in attempts(&directory, found).into_values() {
+                covered.insert(current.clone());
+                let log =
+                    known.get(&current).and_then(|container| Some((container.resource(node), container.log.as_ref()?.format)));
+                let (resource, format) = log.unwrap_or_else(|| {
+                    let container_id = ids.get(&current).cloned().unwrap_or_default();
+                    let resource = Resource {
+                        node: node.to_owned(),
+                        namespace: namespace.to_owned(),
+                        pod: name.to_owned(),
+                        container: container.clone(),
+                        container_id,
+                        ..Resource::default()
+                    };
+                    (resource, format_of(&current))
+                });
+                group(&current, format, &resource, found);
+            }
+        }
+    }
+}
+
+/// Namespace and pod of a directory's name. Neither may hold an underscore; what follows the second is the uid.
+fn pod_name(directory: &str) -> Option<(&str, &str)> {
+    let mut parts = directory.splitn(3, '_');
+    let (namespace, name, uid) = (parts.next()?, parts.next()?, parts.next()?);
+    (!namespace.is_empty() && !name.is_empty() && !uid.is_empty()).then_some((namespace, name))
+}
+
+/// `<attempt>.log` of each attempt that left any file (its current one may be gone), ascending.
+fn attempts(directory: &Path, found: &mut LogFiles) -> BTreeMap<u64, PathBuf> {
+    let mut attempts = BTreeMap::new();
+    for path in list(directory, found) {
+        let Some(name) = path.file_name().and_then(OsStr::to_str) else { continue };
+        let Some((number, rest)) = name.split_once(".log") else { continue };
+        if let Ok(attempt) = number.parse::<u64>()
+            && (rest.is_empty() || rest.starts_with('.'))
+        {
+            attempts.insert(attempt, directory.join(format!("{number}.log")));
+        }
+    }
+    attempts
+}
+
+/// Container ids by log file, from the links `/var/log/containers/<pod>_<namespace>_<container>-<id>.log`.
+fn ids(root: &Path, found: &mut LogFiles) -> HashMap<PathBuf, String> {
+    let links = list(&root.join("var/log/containers"), found);
+    let entries = links.iter().filter_map(|link| {
+        let id = link.file_name()?.to_str()?.strip_suffix(".log")?.rsplit_once('-')?.1;
+        let target = std::fs::read_link(link).ok()?;
+        let target = if target.is_absolute() { below(root, &target) } else { plain(&link.parent()?.join(target)) };
+        Some((target, id.to_owned()))
+    });
+    entries.collect()
+}
+
+/// Under dockershim's successors the CRI file is a link to Docker's own.
+fn format_of(path: &Path) -> LogFormat {
+    let target = std::fs::read_link(path).ok();
+    let docker = target.as_deref().and_then(Path::to_str).is_some_and(|target| target.ends_with("-json.log"));
+    if docker { LogFormat::DockerJson } else { LogFormat::Cri }
+}
+
+/// Adds a current file and those that it was rotated into.
+fn group(current: &Path, format: LogFormat, container: &Resource, found: &mut LogFiles) {
+    let (Some(directory), Some(name)) = (current.parent(), current.file_name().and_then(OsStr::to_str)) else { return };
+    let mut rotated: Vec<(Age, PathBuf)> = Vec::new();
+    let mut exists = false;
+    for path in list(directory, found) {
+        let Some(own) = path.file_name().and_then(OsStr::to_str) else { continue };
+        exists |= own == name;
+        if let Some(age) = own.strip_prefix(name).and_then(|rest| rest.strip_prefix('.')).and_then(age) {
+            rotated.push((age, path));
+        }
+    }
+    rotated.sort();
+    let file = |path: PathBuf, rotated: bool| {
+        let gzip = path.extension() == Some(OsStr::new("gz"));
+        LogFile { path, format, container: container.clone(), rotated, gzip }
+    };
+    found.files.extend(rotated.into_iter().map(|(_, path)| file(path, true)));
+    if exists {
+        found.files.push(file(current.to_owned(), false));
+    }
+}
+
+/// Sorts rotated files, oldest first.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Age {
+    /// Docker: `.1` is the newest.
+    Turns(std::cmp::Reverse<u32>),
+    /// kubelet and weir: the time of rotation, whose text sorts as the time does.
+    Time(String),
+}
+
+/// Reads the suffix of a rotated file; `None` for anything else (kubelet's `.tmp` is an unfinished copy of another).
+fn age(suffix: &str) -> Option<Age> {
+    let bare = suffix.strip_suffix(".gz").unwrap_or(suffix);
+    if bare.len() <= 4 {
+        return bare.parse().ok().map(|turns| Age::Turns(std::cmp::Reverse(turns)));
+    }
+    let looks_like_time = bare.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'T' | b'Z' | b'.' | b':'));
+    looks_like_time.then(|| Age::Time(bare.to_owned()))
+}
+
+/// Entries of a directory, ascending. One that does not exist has none.
+fn list(directory: &Path, found: &mut LogFiles) -> Vec<PathBuf> {
+    let entries =
+        std::fs::read_dir(directory).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>());
+    match entries {
+        Ok(mut paths) => {
+            paths.sort();
+            paths
+        }
+        Err(error) => {
+            if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
+                found.unreadable.push((directory.to_owned(), error));
+            }
+            Vec::new()
+        }
+    }
+}
+
+/// A path of the node below the root at which we see the node.
+fn below(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// Without `..` and `.`.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            Component::CurDir => {}
+            part => plain.push(part),
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests;

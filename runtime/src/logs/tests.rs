@@ -1,0 +1,75 @@
+//! A node's log directories, with and without an engine's account of them.
+
+use super::*;
+use crate::containers::{Engine, LogLocation};
+
+fn touch(root: &Path, path: &str) {
+    let path = root.join(path);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, "").unwrap();
+}
+
+fn names(root: &Path, found: &LogFiles) -> Vec<String> {
+    found.files.iter().map(|file| file.path.strip_prefix(root).unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn pods_without_an_engine() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = "var/log/pods/shop_front-7d4_1b2c-3d";
+    for file in
+        ["1.log", "0.log", "1.log.20260131-120500", "1.log.20260131-120000.gz", "1.log.20260131-130000.tmp", "x.log", "10.log"]
+    {
+        touch(root.path(), &format!("{directory}/web/{file}"));
+    }
+    touch(root.path(), "var/log/pods/stray/file");
+    std::fs::create_dir_all(root.path().join("var/log/containers")).unwrap();
+    let id = "ab".repeat(32);
+    let link = root.path().join(format!("var/log/containers/front-7d4_shop_web-{id}.log"));
+    std::os::unix::fs::symlink(format!("/{directory}/web/1.log"), link).unwrap();
+
+    let found = find(root.path(), "n1", &[]);
+    let expected = ["0.log", "1.log.20260131-120000.gz", "1.log.20260131-120500", "1.log", "10.log"];
+    assert_eq!(names(root.path(), &found), expected.map(|name| format!("{directory}/web/{name}")));
+    let labels = found.files[3].container.to_labels().to_string();
+    assert_eq!(labels, format!(r#"{{container="web", container_id="{id}", namespace="shop", node="n1", pod="front-7d4"}}"#));
+    assert_eq!(found.files[0].container.container_id, "", "another attempt is another container");
+    assert_eq!((found.files[1].gzip, found.files[1].rotated, found.files[3].rotated), (true, true, false));
+    assert!(found.unreadable.is_empty());
+}
+
+#[test]
+fn docker_and_an_engine_that_tells() {
+    let root = tempfile::tempdir().unwrap();
+    let file = "var/lib/docker/containers/c1/c1-json.log";
+    for suffix in ["", ".1", ".2", ".10.gz"] {
+        touch(root.path(), &format!("{file}{suffix}"));
+    }
+    touch(root.path(), "var/log/pods/shop_a_1/web/0.log");
+    let mut docker = Container::new(Engine::Docker, "c1");
+    docker.log = Some(LogLocation { path: format!("/{file}").into(), format: LogFormat::DockerJson });
+    let mut pod = Container::new(Engine::Containerd, "c2");
+    pod.image = "shop:1".into();
+    pod.log = Some(LogLocation { path: "/var/log/pods/shop_a_1/web/0.log".into(), format: LogFormat::Cri });
+    let mut silent = Container::new(Engine::Containerd, "c3");
+    silent.log = Some(LogLocation { path: "/nowhere/ctr.log".into(), format: LogFormat::Cri });
+
+    let found = find(root.path(), "n1", &[docker, pod, silent]);
+    let expected = [
+        "var/log/pods/shop_a_1/web/0.log".to_owned(),
+        format!("{file}.10.gz"),
+        format!("{file}.2"),
+        format!("{file}.1"),
+        file.into(),
+    ];
+    assert_eq!(names(root.path(), &found), expected);
+    assert_eq!(found.files[0].container.image, "shop:1");
+    assert_eq!(found.files[4].format, LogFormat::DockerJson);
+}
+
+#[test]
+fn pod_names() {
+    assert_eq!(pod_name("shop_front_1-2"), Some(("shop", "front")));
+    assert_eq!(pod_name("shop_front"), None);
+    assert_eq!(pod_name("__x"), None);
+}
