@@ -1,1 +1,32 @@
-//! Door.
+//! The collector: turns node facts and pushed telemetry into batches and ships them to the bus.
+//!
+//! - [`Collector`]: starts everything, hands out the push routes, drains.
+//! - [`ship`]: sections in, acknowledged records out. The only part that appends to the bus.
+//! - [`loki_push`], [`otlp`]: what clients push; the answer is given after the acknowledgement.
+//! - [`body`]: bounded reading and decompression of what clients send.
+//! - [`enrich`]: severity and trace context found in a line.
+//! - [`config`], [`metrics`], [`error`]: keys, counters, errors.
+//!
+//! An input is acknowledged (checkpoint moved, 200 sent) only when the bus has acknowledged. Nothing here reads the bus,
+//! and nothing here knows how records are stored.
+
+mod collector;
+pub mod config;
+pub mod enrich;
+pub mod error;
+pub mod loki_push;
+pub mod metrics;
+pub mod otlp;
+pub mod ship;
+
+pub mod push;
+
+mod body;
+#[cfg(test)]
+mod testing;
+
+pub use collector::{Collector, Deps};
+pub use config::CollectorConfig;
+
+/// A longer line is split, its parts but the last carrying [`weir_model::log::FLAG_CONTINUED`] (DESIGN §4).
+pub const LINE_BYTES_MAX: usize = 256 << 10;

@@ -1,0 +1,239 @@
+//! The collector's configuration: plain data with a default for every key, checked once at start.
+//! Durations are written as in PromQL (`50ms`, `5s`), sizes in bytes.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use weir_model::resource::TENANT_DEFAULT;
+
+use crate::error::CollectorError;
+
+/// All of the collector.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CollectorConfig {
+    /// Tenant of everything that this node collects or receives.
+    pub tenant: String,
+    /// How sections become records.
+    pub ship: ShipConfig,
+    /// Log files.
+    pub files: FilesConfig,
+    /// This node's own samples.
+    pub sample: SampleConfig,
+    /// Prometheus targets.
+    pub scrape: ScrapeSourceConfig,
+    /// What clients may push: OTLP and Loki.
+    pub push: PushConfig,
+}
+
+impl Default for CollectorConfig {
+    fn default() -> Self {
+        Self {
+            tenant: TENANT_DEFAULT.to_owned(),
+            ship: ShipConfig::default(),
+            files: FilesConfig::default(),
+            sample: SampleConfig::default(),
+            scrape: ScrapeSourceConfig::default(),
+            push: PushConfig::default(),
+        }
+    }
+}
+
+/// How sections become records.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ShipConfig {
+    /// A record waits this long for further sections.
+    #[serde(with = "duration")]
+    pub linger: Duration,
+    /// Uncompressed bytes that may wait per partition; above it sources stay where they are.
+    pub queue_bytes: usize,
+}
+
+impl Default for ShipConfig {
+    fn default() -> Self {
+        // 50 ms of the 1 s between written and visible; 16 MiB are two records in the making.
+        Self { linger: Duration::from_millis(50), queue_bytes: 16 << 20 }
+    }
+}
+
+/// Log files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FilesConfig {
+    /// Whether logs of this node's containers are followed.
+    pub containers: bool,
+    /// Further files.
+    pub paths: Vec<PathConfig>,
+    /// How often a followed file is looked at.
+    #[serde(with = "duration")]
+    pub poll_interval: Duration,
+    /// How often new files and rotations are looked for.
+    #[serde(with = "duration")]
+    pub discover_interval: Duration,
+    /// Checkpoints are written at most this often.
+    #[serde(with = "duration")]
+    pub checkpoint_interval: Duration,
+    /// Files followed at once; each holds a descriptor. Further ones wait and are counted.
+    pub files_max: usize,
+    /// Bytes that rotated files may pin until they are acknowledged.
+    pub pin_bytes_max: u64,
+    /// Where a file without a checkpoint is begun: at its start, or at its end.
+    pub begin: Begin,
+}
+
+/// Where a file without a checkpoint is begun.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Begin {
+    /// At its first byte.
+    #[default]
+    Start,
+    /// At its end at that moment, when it was there at the collector's start.
+    End,
+}
+
+impl Default for FilesConfig {
+    fn default() -> Self {
+        Self {
+            containers: true,
+            paths: Vec::new(),
+            poll_interval: Duration::from_millis(100),
+            discover_interval: Duration::from_secs(1),
+            checkpoint_interval: Duration::from_secs(1),
+            files_max: 4096,
+            pin_bytes_max: 1 << 30,
+            begin: Begin::Start,
+        }
+    }
+}
+
+/// Files that the configuration names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PathConfig {
+    /// A glob.
+    pub path: String,
+    /// How its lines are framed.
+    #[serde(default)]
+    pub format: FileFormat,
+    /// Labels of its stream, besides `node` and `filename`.
+    #[serde(default)]
+    pub labels: std::collections::BTreeMap<String, String>,
+}
+
+/// How lines of a file are framed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileFormat {
+    /// One line is one record.
+    #[default]
+    Plain,
+    /// `<time> <stream> <P|F> <message>`, as containerd and CRI-O write.
+    Cri,
+    /// One JSON object a line, as Docker's json-file driver writes.
+    DockerJson,
+}
+
+/// This node's own samples.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SampleConfig {
+    /// Whether cgroups and `/proc` are sampled.
+    pub enabled: bool,
+    /// How often; at least 1 s.
+    #[serde(with = "duration")]
+    pub interval: Duration,
+}
+
+impl Default for SampleConfig {
+    fn default() -> Self {
+        Self { enabled: true, interval: Duration::from_secs(5) }
+    }
+}
+
+/// Prometheus targets.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScrapeSourceConfig {
+    /// A Prometheus configuration file; its `global` and `scrape_configs` are read.
+    pub config_file: Option<PathBuf>,
+}
+
+/// What clients may push.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PushConfig {
+    /// A request's body as sent.
+    pub body_bytes_max: usize,
+    /// A request's body once decompressed.
+    pub decompressed_bytes_max: usize,
+    /// Log lines, points or spans of a request.
+    pub records_max: usize,
+    /// Labels of a stream or attributes of a record.
+    pub labels_max: usize,
+    /// One log line; a longer one is split with a continuation mark.
+    pub line_bytes_max: usize,
+    /// How long a request waits for the bus before it is told to come again.
+    #[serde(with = "duration")]
+    pub patience: Duration,
+    /// Requests served at once; further ones are told to come again.
+    pub requests_max: usize,
+}
+
+impl Default for PushConfig {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 16 << 20,
+            decompressed_bytes_max: 64 << 20,
+            records_max: 500_000,
+            labels_max: 128,
+            line_bytes_max: crate::LINE_BYTES_MAX,
+            patience: Duration::from_secs(10),
+            requests_max: 64,
+        }
+    }
+}
+
+impl CollectorConfig {
+    /// Refuses what cannot work, naming the key.
+    pub fn check(&self) -> Result<(), CollectorError> {
+        let wrong = |key: &str, reason: &str| Err(CollectorError::Config { key: key.to_owned(), reason: reason.to_owned() });
+        if self.tenant.is_empty() {
+            return wrong("tenant", "must not be empty");
+        }
+        if self.ship.queue_bytes < 1 << 20 {
+            return wrong("ship.queue_bytes", "must be at least 1048576");
+        }
+        if self.sample.interval < Duration::from_secs(1) {
+            return wrong("sample.interval", "must be at least 1s");
+        }
+        if self.files.poll_interval < Duration::from_millis(10) {
+            return wrong("files.poll_interval", "must be at least 10ms");
+        }
+        if self.push.line_bytes_max < 1024 || self.push.line_bytes_max > crate::LINE_BYTES_MAX {
+            return wrong("push.line_bytes_max", "must be between 1024 and 262144");
+        }
+        if self.push.decompressed_bytes_max < self.push.body_bytes_max {
+            return wrong("push.decompressed_bytes_max", "must not be below push.body_bytes_max");
+        }
+        Ok(())
+    }
+}
+
+/// Durations as PromQL writes them.
+pub(crate) mod duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use weir_model::time::{format_duration, parse_std_duration};
+
+    pub(crate) fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&format_duration(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        parse_std_duration(&String::deserialize(from)?).map_err(D::Error::custom)
+    }
+}

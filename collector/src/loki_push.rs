@@ -1,0 +1,274 @@
+//! `POST /loki/api/v1/push`: protobuf with snappy, and JSON, either with `Content-Encoding`. 204 once the bus has it.
+//!
+//! Refusals as the field knows them: no streams 422, a stream with the labels `{}` 400, a stream without values is fine.
+//! A pushed line is recognised by its stream's digest when a client sends the same request again.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use axum::Router;
+use axum::body::Body as HttpBody;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use bytes::Bytes;
+use prost::Message;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use weir_model::id::{SpanId, TraceId};
+use weir_model::label::{Labels, normalise_label_name};
+use weir_model::log::{LogBatch, LogRecord};
+use weir_model::time::{SECOND, UnixNanos};
+use weir_model::wire::{Body, Section};
+
+use crate::body::{self, PushError};
+use crate::enrich;
+use crate::push::{Digest, PushContext, push_line};
+
+mod selector;
+
+const SOURCE: &str = "loki_push";
+
+/// The route, for the main listener.
+pub fn router(context: PushContext) -> Router {
+    Router::new().route("/loki/api/v1/push", post(push)).with_state(context)
+}
+
+async fn push(State(context): State<PushContext>, headers: HeaderMap, body: HttpBody) -> Response {
+    match take(&context, &headers, body).await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => {
+            context.metrics.event(SOURCE, error.reason(), 1);
+            let mut response = (error.status(), format!("{error}\n")).into_response();
+            if error.is_retryable() {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            response
+        }
+    }
+}
+
+async fn take(context: &PushContext, headers: &HeaderMap, body: HttpBody) -> Result<(), PushError> {
+    let _slot = context.slot()?;
+    let bytes = body::read(headers, body, context.config.body_bytes_max).await?;
+    let headers = headers.clone();
+    let sections = context.decode(bytes, move |context, bytes| decode(context, &headers, bytes)).await?;
+    context.ship(sections).await
+}
+
+fn decode(context: &PushContext, headers: &HeaderMap, bytes: Bytes) -> Result<Vec<Section>, PushError> {
+    let limit = context.config.decompressed_bytes_max;
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let media_type = content_type.split(';').next().unwrap_or("").trim();
+    let streams = match media_type {
+        "application/json" => from_json(&body::decode_content(headers, bytes, limit)?)?,
+        "" | "application/x-protobuf" => {
+            // Promtail says nothing of snappy, others name it as the content encoding.
+            let named = headers.get(header::CONTENT_ENCODING).is_some_and(|value| value == "snappy");
+            let bytes = if named { bytes } else { body::decode_content(headers, bytes, limit)? };
+            from_protobuf(&body::decode_snappy(&bytes, limit)?)?
+        }
+        other => {
+            return Err(PushError::Unsupported(format!(
+                "content type {other:?} is neither application/json nor application/x-protobuf"
+            )));
+        }
+    };
+    sections(context, streams)
+}
+
+/// A stream as pushed, of either encoding.
+struct Stream {
+    labels: Labels,
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    timestamp: UnixNanos,
+    line: Vec<u8>,
+    metadata: Labels,
+}
+
+fn sections(context: &PushContext, streams: Vec<Stream>) -> Result<Vec<Section>, PushError> {
+    if streams.is_empty() {
+        return Err(PushError::Empty("no streams in the request".into()));
+    }
+    let entries: usize = streams.iter().map(|stream| stream.entries.len()).sum();
+    if entries > context.config.records_max {
+        let limit = context.config.records_max;
+        return Err(PushError::Malformed(format!("{entries} lines in one request (limit push.records_max is {limit})")));
+    }
+    let mut sections = Vec::with_capacity(streams.len());
+    for stream in streams {
+        check_labels(context, &stream)?;
+        if !stream.entries.is_empty() {
+            sections.push(section(context, stream));
+        }
+    }
+    Ok(sections)
+}
+
+fn check_labels(context: &PushContext, stream: &Stream) -> Result<(), PushError> {
+    let limit = context.config.labels_max;
+    if stream.labels.is_empty() {
+        return Err(PushError::Malformed("a stream needs at least one label, got {}".into()));
+    }
+    if stream.labels.len() > limit {
+        let count = stream.labels.len();
+        return Err(PushError::Malformed(format!("stream with {count} labels (limit push.labels_max is {limit})")));
+    }
+    match stream.entries.iter().position(|entry| entry.metadata.len() > limit) {
+        Some(at) => Err(PushError::Malformed(format!("line {at} has more structured metadata than push.labels_max, {limit}"))),
+        None => Ok(()),
+    }
+}
+
+fn section(context: &PushContext, stream: Stream) -> Section {
+    let mut digest = Digest::new(&context.tenant, SOURCE);
+    digest.number(stream.labels.stable_hash() as i64);
+    let source = format!("loki/{:016x}", stream.labels.stable_hash());
+    let mut batch = LogBatch::new(stream.labels);
+    for entry in &stream.entries {
+        digest.number(entry.timestamp);
+        digest.field(&entry.line);
+        digest.number(entry.metadata.stable_hash() as i64);
+        let (trace_id, span_id) = entry_context(entry);
+        let named = [entry.metadata.get("level"), entry.metadata.get("severity"), entry.metadata.get("detected_level")];
+        let severity = named.iter().find_map(|name| enrich::severity_of_name(name.as_bytes()));
+        let record = LogRecord {
+            timestamp: entry.timestamp,
+            sequence: 0,
+            body: &entry.line,
+            severity: severity.unwrap_or_else(|| enrich::severity(&entry.line)),
+            flags: 0,
+            trace_id,
+            span_id,
+            attributes: &entry.metadata,
+        };
+        push_line(&mut batch, record, context.config.line_bytes_max);
+    }
+    context.section(source, digest.finish(), Body::Logs(batch))
+}
+
+/// What the metadata says, else what the line says.
+fn entry_context(entry: &Entry) -> (TraceId, SpanId) {
+    let trace: Option<TraceId> = entry.metadata.get("trace_id").parse().ok();
+    match trace.filter(|id| !id.is_none()) {
+        Some(trace) => (trace, entry.metadata.get("span_id").parse().unwrap_or_default()),
+        None => enrich::context(&entry.line),
+    }
+}
+
+// ---- protobuf: logproto's PushRequest, only what is read
+
+#[derive(Clone, PartialEq, Message)]
+struct PushRequest {
+    #[prost(message, repeated, tag = "1")]
+    streams: Vec<StreamMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StreamMessage {
+    #[prost(string, tag = "1")]
+    labels: String,
+    #[prost(message, repeated, tag = "2")]
+    entries: Vec<EntryMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct EntryMessage {
+    #[prost(message, optional, tag = "1")]
+    timestamp: Option<Timestamp>,
+    /// A string in logproto; bytes here, so that what is not UTF-8 is kept.
+    #[prost(bytes = "vec", tag = "2")]
+    line: Vec<u8>,
+    #[prost(message, repeated, tag = "3")]
+    metadata: Vec<PairMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Timestamp {
+    #[prost(int64, tag = "1")]
+    seconds: i64,
+    #[prost(int32, tag = "2")]
+    nanos: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PairMessage {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+
+fn from_protobuf(bytes: &[u8]) -> Result<Vec<Stream>, PushError> {
+    let request = PushRequest::decode(bytes).map_err(|error| PushError::Malformed(format!("protobuf: {error}")))?;
+    let stream = |(at, stream): (usize, StreamMessage)| {
+        let labels =
+            selector::parse(&stream.labels).map_err(|error| PushError::Malformed(format!("labels of stream {at}: {error}")))?;
+        Ok(Stream { labels, entries: stream.entries.into_iter().map(entry_of_message).collect() })
+    };
+    request.streams.into_iter().enumerate().map(stream).collect()
+}
+
+fn entry_of_message(entry: EntryMessage) -> Entry {
+    let timestamp = entry.timestamp.unwrap_or_default();
+    let metadata = entry.metadata.iter().map(|pair| (normalise_label_name(&pair.name), &pair.value));
+    Entry {
+        timestamp: timestamp.seconds.saturating_mul(SECOND).saturating_add(i64::from(timestamp.nanos)),
+        metadata: Labels::from_pairs(metadata),
+        line: entry.line,
+    }
+}
+
+// ---- JSON
+
+#[derive(Deserialize)]
+struct JsonRequest {
+    #[serde(default)]
+    streams: Vec<JsonStream>,
+}
+
+#[derive(Deserialize)]
+struct JsonStream {
+    stream: BTreeMap<String, String>,
+    #[serde(default)]
+    values: Vec<JsonEntry>,
+}
+
+/// `["nanoseconds", "line"]` or `["nanoseconds", "line", {"name": "value"}]`
+struct JsonEntry(Entry);
+
+impl<'de> Deserialize<'de> for JsonEntry {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Values;
+        impl<'de> Visitor<'de> for Values {
+            type Value = JsonEntry;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("[\"nanoseconds\", \"line\"] with optional structured metadata")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<JsonEntry, A::Error> {
+                let time: String = values.next_element()?.ok_or_else(|| A::Error::invalid_length(0, &self))?;
+                let timestamp = time.parse().map_err(|_| A::Error::custom(format!("not a time in nanoseconds: {time:?}")))?;
+                let line: String = values.next_element()?.ok_or_else(|| A::Error::invalid_length(1, &self))?;
+                let metadata: BTreeMap<String, String> = values.next_element()?.unwrap_or_default();
+                let metadata = Labels::from_pairs(metadata.iter().map(|(name, value)| (normalise_label_name(name), value)));
+                Ok(JsonEntry(Entry { timestamp, line: line.into_bytes(), metadata }))
+            }
+        }
+        from.deserialize_seq(Values)
+    }
+}
+
+fn from_json(bytes: &[u8]) -> Result<Vec<Stream>, PushError> {
+    let request: JsonRequest = serde_json::from_slice(bytes).map_err(|error| PushError::Malformed(format!("json: {error}")))?;
+    let stream = |stream: JsonStream| Stream {
+        labels: Labels::from_pairs(stream.stream.iter().map(|(name, value)| (normalise_label_name(name), value))),
+        entries: stream.values.into_iter().map(|entry| entry.0).collect(),
+    };
+    Ok(request.streams.into_iter().map(stream).collect())
+}

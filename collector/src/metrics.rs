@@ -1,0 +1,116 @@
+//! The collector's own telemetry: counters for everything shipped and everything not shipped, with the reason.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use weir_model::wire::Kind;
+
+/// Label `kind`: `logs`, `metrics`, `spans`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KindLabel {
+    kind: &'static str,
+}
+
+/// Label `reason`, and `source`: which part of the collector.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabel {
+    source: &'static str,
+    reason: &'static str,
+}
+
+/// Of shipping.
+#[derive(Clone, Debug, Default)]
+pub struct ShipMetrics {
+    records: Family<KindLabel, Counter>,
+    bus_records: Family<KindLabel, Counter>,
+    encoded_bytes: Family<KindLabel, Counter>,
+    raw_bytes: Family<KindLabel, Counter>,
+    retries: Family<KindLabel, Counter>,
+    refused: Family<KindLabel, Counter>,
+}
+
+impl ShipMetrics {
+    /// Adds the counters to a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        let all = [
+            ("records", "Log lines, metric values and spans that the bus has acknowledged", &self.records),
+            ("bus_records", "Bus records acknowledged", &self.bus_records),
+            ("encoded_bytes", "Bytes of bus records acknowledged", &self.encoded_bytes),
+            ("raw_bytes", "Bytes of record bodies before compression", &self.raw_bytes),
+            ("retries", "Appends that failed and were tried again", &self.retries),
+            ("refused_sections", "Sections that cannot be encoded however they are split", &self.refused),
+        ];
+        for (name, help, family) in all {
+            registry.register(format!("weir_collector_shipped_{name}"), help, family.clone());
+        }
+    }
+
+    pub(crate) fn shipped(&self, kind: Kind, records: u64, encoded: usize, raw: usize) {
+        let label = KindLabel { kind: kind.name() };
+        self.records.get_or_create(&label).inc_by(records);
+        self.bus_records.get_or_create(&label).inc();
+        self.encoded_bytes.get_or_create(&label).inc_by(encoded as u64);
+        self.raw_bytes.get_or_create(&label).inc_by(raw as u64);
+    }
+
+    pub(crate) fn retried(&self, kind: Kind) {
+        self.retries.get_or_create(&KindLabel { kind: kind.name() }).inc();
+    }
+
+    pub(crate) fn refused(&self, kind: Kind) {
+        self.refused.get_or_create(&KindLabel { kind: kind.name() }).inc();
+    }
+
+    /// Log lines, metric values or spans acknowledged so far.
+    pub fn records_of(&self, kind: Kind) -> u64 {
+        self.records.get_or_create(&KindLabel { kind: kind.name() }).get()
+    }
+}
+
+/// Of all sources.
+#[derive(Clone, Debug, Default)]
+pub struct CollectorMetrics {
+    /// Of shipping.
+    pub ship: ShipMetrics,
+    events: Family<ReasonLabel, Counter>,
+    lost_bytes: Family<ReasonLabel, Counter>,
+    /// Bytes of log files read.
+    pub(crate) file_bytes: Counter,
+    /// Files followed now.
+    pub(crate) files_open: Gauge,
+    /// Bytes that rotated files pin now.
+    pub(crate) pinned_bytes: Gauge,
+}
+
+impl CollectorMetrics {
+    /// Adds everything to a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        self.ship.register(registry);
+        registry.register("weir_collector_events", "Oddities and refusals by source and reason", self.events.clone());
+        registry.register("weir_collector_lost_bytes", "Bytes of sources that were lost, by reason", self.lost_bytes.clone());
+        registry.register("weir_collector_file_read_bytes", "Bytes read from log files", self.file_bytes.clone());
+        registry.register("weir_collector_files_open", "Log files followed now", self.files_open.clone());
+        registry.register(
+            "weir_collector_pinned_bytes",
+            "Bytes of rotated log files held until acknowledged",
+            self.pinned_bytes.clone(),
+        );
+    }
+
+    /// Counts something that was refused, mended or odd.
+    pub(crate) fn event(&self, source: &'static str, reason: &'static str, count: u64) {
+        self.events.get_or_create(&ReasonLabel { source, reason }).inc_by(count);
+    }
+
+    /// Counts a declared loss.
+    pub fn lost(&self, source: &'static str, reason: &'static str, bytes: u64) {
+        self.lost_bytes.get_or_create(&ReasonLabel { source, reason }).inc_by(bytes);
+    }
+
+    /// How often an event was counted.
+    pub fn events_of(&self, source: &'static str, reason: &'static str) -> u64 {
+        self.events.get_or_create(&ReasonLabel { source, reason }).get()
+    }
+}

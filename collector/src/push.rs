@@ -1,0 +1,104 @@
+//! What all push protocols share: the context they are given, the way from sections to an answer, and the digests by
+//! which a second attempt is recognised. Knows no protocol.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use weir_model::log::{FLAG_CONTINUED, LogBatch, LogRecord};
+use weir_model::time::UnixNanos;
+use weir_model::wire::{Body, Mark, Section, SectionHeader};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::body::PushError;
+use crate::config::PushConfig;
+use crate::metrics::CollectorMetrics;
+use crate::ship::Shipper;
+
+/// The time now, in Unix nanoseconds. Passed in, so that tests decide.
+pub type Clock = Arc<dyn Fn() -> UnixNanos + Send + Sync>;
+
+/// What a push handler needs. Cheap to clone.
+#[derive(Clone)]
+pub struct PushContext {
+    pub(crate) shipper: Shipper,
+    pub(crate) tenant: Arc<str>,
+    pub(crate) config: Arc<PushConfig>,
+    pub(crate) metrics: CollectorMetrics,
+    pub(crate) clock: Clock,
+    slots: Arc<Semaphore>,
+}
+
+impl PushContext {
+    /// `config.requests_max` requests are served at once.
+    pub fn new(shipper: Shipper, tenant: &str, config: PushConfig, metrics: CollectorMetrics, clock: Clock) -> Self {
+        let slots = Arc::new(Semaphore::new(config.requests_max.max(1)));
+        Self { shipper, tenant: tenant.into(), config: Arc::new(config), metrics, clock, slots }
+    }
+
+    /// A place among the requests served at once.
+    pub(crate) fn slot(&self) -> Result<OwnedSemaphorePermit, PushError> {
+        self.slots.clone().try_acquire_owned().map_err(|_| PushError::TooMany)
+    }
+
+    /// Ships; `Ok` once everything is durable.
+    pub(crate) async fn ship(&self, sections: Vec<Section>) -> Result<(), PushError> {
+        Ok(self.shipper.send_and_wait(sections, self.config.patience).await?)
+    }
+
+    /// Runs a decoder off the async threads.
+    pub(crate) async fn decode<T: Send + 'static>(
+        &self,
+        bytes: Bytes,
+        decode: impl FnOnce(&Self, Bytes) -> Result<T, PushError> + Send + 'static,
+    ) -> Result<T, PushError> {
+        let context = self.clone();
+        let task = tokio::task::spawn_blocking(move || decode(&context, bytes));
+        task.await.unwrap_or_else(|_| Err(PushError::Malformed("the request could not be decoded".into())))
+    }
+
+    /// A section of pushed records.
+    pub(crate) fn section(&self, source: String, digest: [u8; 16], body: Body) -> Section {
+        let records = u32::try_from(body.records()).unwrap_or(u32::MAX);
+        let header = SectionHeader { tenant: self.tenant.to_string(), source, mark: Mark::Digest(digest), records };
+        Section { header, body }
+    }
+}
+
+/// A digest over fields: each is preceded by its length, so that no two lists of fields look alike.
+#[derive(Default)]
+pub(crate) struct Digest(Xxh3);
+
+impl Digest {
+    pub(crate) fn new(tenant: &str, kind: &str) -> Self {
+        let mut digest = Self::default();
+        digest.field(tenant.as_bytes());
+        digest.field(kind.as_bytes());
+        digest
+    }
+
+    pub(crate) fn field(&mut self, bytes: &[u8]) {
+        self.0.update(&(bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn number(&mut self, number: i64) {
+        self.0.update(&number.to_le_bytes());
+    }
+
+    pub(crate) fn finish(&self) -> [u8; 16] {
+        self.0.digest128().to_be_bytes()
+    }
+}
+
+/// Appends a line, split with continuation marks when it is longer than `line_bytes_max`. All parts share the context
+/// and the attributes.
+pub(crate) fn push_line(batch: &mut LogBatch, record: LogRecord<'_>, line_bytes_max: usize) {
+    let mut rest = record.body;
+    while rest.len() > line_bytes_max {
+        let (body, tail) = rest.split_at(line_bytes_max);
+        batch.push(LogRecord { body, flags: record.flags | FLAG_CONTINUED, ..record });
+        rest = tail;
+    }
+    batch.push(LogRecord { body: rest, ..record });
+}

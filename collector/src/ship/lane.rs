@@ -1,0 +1,207 @@
+//! One partition's lane: gathers sections into records, encodes them off the async threads, and appends them one at a
+//! time. While a record waits for its acknowledgement the next is being gathered and encoded, no more than that one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use weir_bus::{BusError, Log, TopicPartition};
+use weir_model::wire::{Kind, Limits, RecordBuilder, Section, WireError};
+
+use super::{Completion, Parcel, split};
+use crate::error::ShipError;
+use crate::metrics::ShipMetrics;
+
+/// Bodies gathered before anything is known of how well they compress: logs reach five to fifteen.
+const GATHER_BYTES_FIRST: usize = 4 << 20;
+/// Never more, so that a reader's memory for one record stays small.
+const GATHER_BYTES_MAX: usize = 8 << 20;
+/// Never less, so that one incompressible record does not make all later ones tiny.
+const GATHER_BYTES_MIN: usize = 512 << 10;
+/// Waits between attempts to append: doubles up to the maximum. A disk that was full or a broker that was away is
+/// noticed within the maximum.
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+
+pub(super) struct Lane {
+    pub kind: Kind,
+    pub place: TopicPartition,
+    pub bus: Arc<dyn Log>,
+    pub limits: Limits,
+    pub linger: Duration,
+    pub metrics: ShipMetrics,
+}
+
+/// A record and everyone who waits for it.
+struct Encoded {
+    record: Bytes,
+    /// Bodies before compression.
+    raw: usize,
+    /// Log lines, metric values or spans.
+    records: u64,
+    /// Whose last part this record carries.
+    waiting: Vec<Completion>,
+}
+
+/// Sections with the index of the parcel that each came in.
+type Run = Vec<(usize, Section)>;
+
+impl Lane {
+    /// Two tasks: gather and encode, append and acknowledge. They end when all senders are gone and all is durable, or
+    /// when `stop` says so.
+    pub fn spawn(self, rx: mpsc::Receiver<Parcel>, stop: CancellationToken, tasks: &mut JoinSet<()>) {
+        let lane = Arc::new(self);
+        // One encoded record may wait while another is in flight.
+        let (encoded_tx, encoded_rx) = mpsc::channel(1);
+        tasks.spawn(lane.clone().gather(rx, encoded_tx));
+        tasks.spawn(lane.append_all(encoded_rx, stop));
+    }
+
+    async fn gather(self: Arc<Self>, mut rx: mpsc::Receiver<Parcel>, tx: mpsc::Sender<Encoded>) {
+        let mut gather_bytes = GATHER_BYTES_FIRST;
+        while let Some(first) = rx.recv().await {
+            let parcels = self.fill(first, &mut rx, gather_bytes).await;
+            let lane = self.clone();
+            let Ok(records) = tokio::task::spawn_blocking(move || lane.encode(parcels)).await else {
+                tracing::error!(
+                    partition = self.place.partition,
+                    "encoding a record panicked; its sections are not acknowledged"
+                );
+                continue;
+            };
+            for encoded in records {
+                gather_bytes = next_gather_bytes(&encoded, self.limits.record_bytes as usize);
+                if tx.send(encoded).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes what comes within the linger, up to the byte target.
+    async fn fill(&self, first: Parcel, rx: &mut mpsc::Receiver<Parcel>, gather_bytes: usize) -> Vec<Parcel> {
+        let deadline = Instant::now() + self.linger;
+        let mut bytes = first.weight;
+        let mut parcels = vec![first];
+        while bytes < gather_bytes && parcels.len() < self.limits.sections as usize {
+            match tokio::time::timeout_at(deadline, rx.recv()).await {
+                Ok(Some(parcel)) => {
+                    bytes += parcel.weight;
+                    parcels.push(parcel);
+                }
+                Ok(None) | Err(_) => break,
+            }
+        }
+        parcels
+    }
+
+    /// Records of all parcels, in order. What can never be encoded is refused to its sender here.
+    fn encode(&self, parcels: Vec<Parcel>) -> Vec<Encoded> {
+        let mut run: Run = Vec::with_capacity(parcels.len());
+        let mut completions = Vec::with_capacity(parcels.len());
+        for (owner, parcel) in parcels.into_iter().enumerate() {
+            run.push((owner, parcel.section));
+            completions.push(Some(parcel.done));
+        }
+        let mut records = Vec::with_capacity(1);
+        // Runs still to encode, the next on top: a run that does not fit is replaced by its halves.
+        let mut work = vec![run];
+        while let Some(run) = work.pop() {
+            match self.encode_run(&run) {
+                Ok(encoded) => records.push((encoded, run.into_iter().map(|(owner, _)| owner).collect::<Vec<_>>())),
+                Err(error) => match cut(run) {
+                    Ok([first, second]) => work.extend([second, first]),
+                    Err(owner) => {
+                        self.metrics.refused(self.kind);
+                        if let Some(done) = completions[owner].take() {
+                            done.resolve(Err(error.into()));
+                        }
+                    }
+                },
+            }
+        }
+        attach(records, completions)
+    }
+
+    fn encode_run(&self, run: &Run) -> Result<Encoded, WireError> {
+        let mut builder = RecordBuilder::new(self.kind, self.limits);
+        for (_, section) in run {
+            builder.push(section)?;
+        }
+        let raw = builder.body_bytes();
+        let records = run.iter().map(|(_, section)| section.body.records()).sum();
+        Ok(Encoded { record: builder.finish()?.into(), raw, records, waiting: Vec::new() })
+    }
+
+    async fn append_all(self: Arc<Self>, mut rx: mpsc::Receiver<Encoded>, stop: CancellationToken) {
+        while let Some(encoded) = rx.recv().await {
+            let outcome = tokio::select! {
+                outcome = self.append_until_durable(&encoded.record) => outcome,
+                () = stop.cancelled() => Err(ShipError::Stopped),
+            };
+            if outcome.is_ok() {
+                self.metrics.shipped(self.kind, encoded.records, encoded.record.len(), encoded.raw);
+            }
+            for done in encoded.waiting {
+                done.resolve(outcome.clone());
+            }
+        }
+    }
+
+    /// Appends the same bytes until the bus has them. A duplicate that this makes is dropped by its mark.
+    async fn append_until_durable(&self, record: &Bytes) -> Result<(), ShipError> {
+        let mut wait = RETRY_FIRST;
+        loop {
+            let error = match self.append_once(record.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(BusError::TooLarge { bytes, limit }) => {
+                    self.metrics.refused(self.kind);
+                    return Err(ShipError::Refused(format!("record of {bytes} bytes is above the bus's limit of {limit}")));
+                }
+                Err(error) => error,
+            };
+            self.metrics.retried(self.kind);
+            tracing::warn!(topic = self.place.topic, partition = self.place.partition, %error, "append failed, trying again");
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(RETRY_MAX);
+        }
+    }
+
+    async fn append_once(&self, record: Bytes) -> Result<(), BusError> {
+        self.bus.append(&self.place, record).await?.await.map(|_offset| ())
+    }
+}
+
+/// Two runs in order: between sections, or through the only one. The owner when it cannot be cut.
+fn cut(mut run: Run) -> Result<[Run; 2], usize> {
+    if run.len() > 1 {
+        let second = run.split_off(run.len() / 2);
+        return Ok([run, second]);
+    }
+    let (owner, section) = run.pop().expect("invariant: a run holds a section");
+    match split::halves(section) {
+        Ok([first, second]) => Ok([vec![(owner, first)], vec![(owner, second)]]),
+        Err(_) => Err(owner),
+    }
+}
+
+/// A completion goes with the last record that carries a part of its section: records of a lane become durable in order.
+fn attach(records: Vec<(Encoded, Vec<usize>)>, mut completions: Vec<Option<Completion>>) -> Vec<Encoded> {
+    let mut attached: Vec<Encoded> = Vec::with_capacity(records.len());
+    for (mut encoded, owners) in records.into_iter().rev() {
+        encoded.waiting = owners.into_iter().filter_map(|owner| completions[owner].take()).collect();
+        attached.push(encoded);
+    }
+    attached.reverse();
+    attached
+}
+
+/// The next record's target: what would have filled nine tenths of a record at this record's ratio.
+fn next_gather_bytes(encoded: &Encoded, record_bytes: usize) -> usize {
+    let ratio = encoded.raw as f64 / encoded.record.len().max(1) as f64;
+    ((record_bytes as f64 * 0.9 * ratio) as usize).clamp(GATHER_BYTES_MIN, GATHER_BYTES_MAX)
+}

@@ -1,0 +1,127 @@
+//! A small in-memory bus for the unit tests: keeps what is appended, fails and stalls when told to.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use weir_bus::{Ack, BusError, Consumer, Log, TopicPartition};
+use weir_model::wire::{self, Body, Kind, Limits, Mark, Section};
+
+pub(crate) struct TestLog {
+    partitions: u32,
+    state: Mutex<State>,
+    /// Acknowledgements wait while it is `false`.
+    flowing: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct State {
+    records: HashMap<TopicPartition, Vec<Bytes>>,
+    /// For each coming append: whether its record is stored although its ack fails.
+    failures: Vec<bool>,
+}
+
+impl TestLog {
+    pub(crate) fn new(partitions: u32) -> Arc<Self> {
+        Arc::new(Self { partitions, state: Mutex::default(), flowing: watch::channel(true).0 })
+    }
+
+    /// The next appends fail; each flag says whether the record is stored nevertheless.
+    pub(crate) fn fail_next(&self, stored: &[bool]) {
+        self.state.lock().failures.extend(stored);
+    }
+
+    pub(crate) fn flow(&self, flowing: bool) {
+        self.flowing.send_replace(flowing);
+    }
+
+    /// Sections of a kind as stored, partition by partition, duplicates included.
+    pub(crate) fn sections(&self, kind: Kind) -> Vec<Vec<Section>> {
+        let state = self.state.lock();
+        let partition = |partition| {
+            let place = TopicPartition { topic: kind.topic().to_owned(), partition };
+            let records = state.records.get(&place).map(Vec::as_slice).unwrap_or_default();
+            records.iter().flat_map(|record| wire::decode(record, &Limits::default()).unwrap().1).collect()
+        };
+        (0..self.partitions).map(partition).collect()
+    }
+
+    pub(crate) fn records(&self, kind: Kind) -> usize {
+        let state = self.state.lock();
+        state.records.iter().filter(|(place, _)| place.topic == kind.topic()).map(|(_, records)| records.len()).sum()
+    }
+
+    /// Lines per (source), after the aggregator's rule: what is at or below the source's mark is dropped.
+    pub(crate) fn lines(&self) -> HashMap<String, Vec<String>> {
+        let mut marks: HashMap<String, (u64, u64)> = HashMap::new();
+        let mut digests = std::collections::HashSet::new();
+        let mut lines: HashMap<String, Vec<String>> = HashMap::new();
+        for section in self.sections(Kind::Logs).into_iter().flatten() {
+            let Body::Logs(batch) = section.body else { continue };
+            let source = section.header.source;
+            let after = match section.header.mark {
+                Mark::Digest(digest) => {
+                    if !digests.insert(digest) {
+                        continue;
+                    }
+                    0
+                }
+                Mark::Sequence { epoch, first, last } => {
+                    let mark = marks.entry(source.clone()).or_default();
+                    assert!(epoch != mark.0 || first <= mark.1, "gap in {source}: {first} after {mark:?}");
+                    if epoch < mark.0 {
+                        continue;
+                    }
+                    let after = if epoch == mark.0 { mark.1 } else { 0 };
+                    *mark = (epoch, after.max(last));
+                    after
+                }
+            };
+            let pushed = matches!(section.header.mark, Mark::Digest(_));
+            let kept = batch.iter().filter(|record| pushed || record.sequence > after);
+            let text = kept.map(|record| String::from_utf8_lossy(record.body).into_owned());
+            lines.entry(source).or_default().extend(text);
+        }
+        lines
+    }
+}
+
+#[async_trait]
+impl Log for TestLog {
+    async fn partitions(&self, _topic: &str) -> Result<u32, BusError> {
+        Ok(self.partitions)
+    }
+
+    async fn append(&self, place: &TopicPartition, value: Bytes) -> Result<Ack, BusError> {
+        let mut flowing = self.flowing.subscribe();
+        let place = place.clone();
+        let (stored, offset) = {
+            let mut state = self.state.lock();
+            let failure = (!state.failures.is_empty()).then(|| state.failures.remove(0));
+            let records = state.records.entry(place).or_default();
+            if failure != Some(false) {
+                records.push(value);
+            }
+            (failure.is_none(), records.len() as u64)
+        };
+        Ok(Box::pin(async move {
+            let _ = flowing.wait_for(|flowing| *flowing).await;
+            if stored { Ok(offset) } else { Err(BusError::Stopped("told to fail".into())) }
+        }))
+    }
+
+    async fn consume(&self, _topics: &[&str], _member: &str) -> Result<Box<dyn Consumer>, BusError> {
+        Err(BusError::Config("the test log has no consumers".into()))
+    }
+
+    async fn bounds(&self, _place: &TopicPartition) -> Result<(u64, u64), BusError> {
+        Ok((0, 0))
+    }
+
+    async fn release(&self, _place: &TopicPartition, _offset: u64) -> Result<(), BusError> {
+        Ok(())
+    }
+}
