@@ -6,6 +6,7 @@
 //!   reads names off the cgroup tree for what nobody claims.
 //! - [`samples`]: turns all of that into metric batches under cAdvisor's and node_exporter's names.
 //! - [`logs`]: where the containers' logs lie.
+//! - [`monitor`]: runs a container itself, under runc, with a monitor process that owns its output.
 //!
 //! Files and cgroups are the interface: nothing here talks to the collector, and nothing is lost while it is down.
 //! This crate does not parse log lines, ship anything, or know about the bus.
@@ -14,6 +15,7 @@ pub mod cgroup;
 pub mod containers;
 mod error;
 pub mod logs;
+pub mod monitor;
 pub mod samples;
 
 pub use error::RuntimeError;
