@@ -15,6 +15,8 @@ mod columns;
 pub mod engine;
 mod error;
 pub mod manifest;
+pub mod metrics;
+mod packed;
 pub mod view;
 
 pub use error::StoreError;

@@ -1,0 +1,91 @@
+//! The samples of one series on their way: collected in the order of arrival, then settled into ascending time.
+//!
+//! Called by head, merge and reader, so that all three agree on which of two samples of a millisecond stays: the first.
+
+/// Timestamps and values of one series; ascending and without repetition once settled.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Samples {
+    /// Milliseconds since the Unix epoch.
+    pub timestamps: Vec<i64>,
+    /// As many.
+    pub values: Vec<f64>,
+}
+
+/// What settling dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    /// Same millisecond, same bits.
+    pub repeated: u64,
+    /// Same millisecond, other bits.
+    pub conflicting: u64,
+}
+
+impl Samples {
+    pub(crate) fn push(&mut self, timestamp: i64, value: f64) {
+        self.timestamps.push(timestamp);
+        self.values.push(value);
+    }
+
+    /// Appends what arrived later.
+    pub(crate) fn extend(&mut self, later: Self) {
+        if self.timestamps.is_empty() {
+            *self = later;
+        } else {
+            self.timestamps.extend(later.timestamps);
+            self.values.extend(later.values);
+        }
+    }
+
+    /// Only those within `start..=end`; they are settled already.
+    pub(crate) fn clip(&mut self, start: i64, end: i64) {
+        let keep = range(&self.timestamps, start, end);
+        if keep.len() < self.timestamps.len() {
+            self.timestamps = self.timestamps[keep.clone()].to_vec();
+            self.values = self.values[keep].to_vec();
+        }
+    }
+
+    /// Sorts by time; of one millisecond the sample that arrived first stays.
+    pub(crate) fn settle(&mut self) -> Dropped {
+        let mut dropped = Dropped::default();
+        if self.timestamps.is_sorted_by(|a, b| a < b) {
+            return dropped;
+        }
+        let mut order: Vec<usize> = (0..self.timestamps.len()).collect();
+        order.sort_by_key(|at| self.timestamps[*at]);
+        let mut settled = Self::default();
+        for at in order {
+            let (timestamp, value) = (self.timestamps[at], self.values[at]);
+            match (settled.timestamps.last(), settled.values.last()) {
+                (Some(last), Some(kept)) if *last == timestamp && kept.to_bits() == value.to_bits() => dropped.repeated += 1,
+                (Some(last), _) if *last == timestamp => dropped.conflicting += 1,
+                _ => settled.push(timestamp, value),
+            }
+        }
+        *self = settled;
+        dropped
+    }
+}
+
+/// Which of ascending timestamps lie within `start..=end`.
+pub(crate) fn range(timestamps: &[i64], start: i64, end: i64) -> std::ops::Range<usize> {
+    let first = timestamps.partition_point(|timestamp| *timestamp < start);
+    let last = timestamps.partition_point(|timestamp| *timestamp <= end);
+    first..last.max(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_a_millisecond_stays() {
+        let mut samples = Samples { timestamps: vec![3, 1, 3, 3, 2], values: vec![0.3, 0.1, 0.3, 0.4, 0.2] };
+        assert_eq!(samples.settle(), Dropped { repeated: 1, conflicting: 1 });
+        assert_eq!(samples, Samples { timestamps: vec![1, 2, 3], values: vec![0.1, 0.2, 0.3] });
+        samples.clip(2, 2);
+        assert_eq!(samples.timestamps, [2]);
+        samples.clip(9, 1);
+        assert!(samples.timestamps.is_empty());
+    }
+}
