@@ -2,7 +2,9 @@
 //!
 //! - [`Log`], [`Consumer`]: the contract. Shaped so that Kafka fits it without leaks.
 //! - `kafka`: the only place that knows rdkafka.
-//! - `disk`: the embedded durable log of a single machine. Format: `docs/formats/disk_log.md`.
+//! - [`contract`]: the test that each implementation passes.
+//! - [`disk`]: the embedded durable log of a single machine. Format: `docs/formats/disk_log.md`.
+//! - [`metrics`]: what all of them count.
 //! - `sim`: in-memory and seeded, with truncation, duplication and rebalance, for tests.
 //!
 //! Nothing here knows what a record means: values are bytes.
@@ -13,9 +15,13 @@ use std::pin::Pin;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub mod contract;
+pub mod disk;
 mod error;
+pub mod metrics;
 
 pub use error::BusError;
+pub use metrics::BusMetrics;
 
 /// One partition of one topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

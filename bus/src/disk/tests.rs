@@ -1,0 +1,391 @@
+//! The disk log: the contract, every torn tail, damage, group commit, full and failing disks.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::storage::{Files, SegmentFile, Storage};
+use super::{DiskConfig, DiskLog};
+use crate::contract::Contract;
+use crate::{BusError, BusMetrics, Consumer, Event, Log, TopicPartition};
+
+const TOPIC: &str = "weir.logs";
+
+fn config(path: &Path) -> DiskConfig {
+    DiskConfig { path: path.to_owned(), partitions: 2, ..DiskConfig::default() }
+}
+
+fn place(partition: u32) -> TopicPartition {
+    TopicPartition { topic: TOPIC.into(), partition }
+}
+
+fn open(path: &Path) -> DiskLog {
+    DiskLog::open(config(path), BusMetrics::default()).unwrap()
+}
+
+async fn append(log: &DiskLog, text: &str) -> Result<u64, BusError> {
+    log.append(&place(0), Bytes::copy_from_slice(text.as_bytes())).await?.await
+}
+
+async fn consumer(log: &DiskLog) -> Box<dyn Consumer> {
+    let mut consumer = log.consume(&[TOPIC], "m").await.unwrap();
+    assert!(matches!(consumer.next().await.unwrap(), Event::Assigned(places) if places.len() == 2));
+    consumer
+}
+
+/// Everything of partition 0 from `from` to the end; a loss reads as (offset, "LOST to n").
+async fn read_all(log: &DiskLog, from: u64) -> Vec<(u64, String)> {
+    let (mut consumer, mut all, mut at) = (consumer(log).await, Vec::new(), from);
+    consumer.seek(&place(0), from).await.unwrap();
+    let (_, end) = log.bounds(&place(0)).await.unwrap();
+    while at < end {
+        match consumer.next().await.unwrap() {
+            Event::Records(records) => {
+                for record in records {
+                    assert!(record.offset >= at);
+                    at = record.offset + 1;
+                    all.push((record.offset, String::from_utf8_lossy(&record.value).into_owned()));
+                }
+            }
+            Event::OutOfRange { wanted, first, .. } => {
+                all.push((wanted, format!("LOST to {first}")));
+                at = first;
+                consumer.seek(&place(0), first).await.unwrap();
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    all
+}
+
+fn segments(root: &Path) -> Vec<PathBuf> {
+    files(root, "log")
+}
+
+fn files(root: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(root.join(TOPIC).join("0")).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<_> = entries.filter(|path| path.extension().is_some_and(|own| own == extension)).collect();
+    paths.sort();
+    paths
+}
+
+#[test]
+fn golden_bytes_of_a_batch() {
+    let records = [Bytes::from_static(b"ab"), Bytes::from_static(b"c")];
+    let bytes = super::batch::encode(42, &records);
+    let golden = "574c42312300000009ec7d542a00000000000000020000000200000061620100000063";
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(text, golden);
+    assert_eq!(super::batch::check(&bytes).map(|head| (head.base, head.count, head.length)), Some((42, 2, bytes.len() as u32)));
+    assert_eq!(super::batch::split(&Bytes::from(bytes)), records);
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract() {
+    for cache_bytes in [0, 300, 1 << 20] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = DiskConfig { segment_bytes: 500, record_bytes: 4096, cache_bytes, ..config(dir.path()) };
+        let log = DiskLog::open(config, BusMetrics::default()).unwrap();
+        Contract { log: &log, topic: TOPIC, record_bytes: 4096, quiet: Duration::from_millis(20) }.check().await;
+    }
+}
+
+#[tokio::test]
+async fn appends_wait_at_the_cap_until_released() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = DiskConfig { bytes_max: 10_000, record_bytes: 1000, segment_bytes: 2000, ..config(dir.path()) };
+    let log = DiskLog::open(config.clone(), BusMetrics::default()).unwrap();
+    let contract = Contract { log: &log, topic: TOPIC, record_bytes: 1000, quiet: Duration::from_millis(50) };
+    let taken = contract.check_back_pressure(async || log.release(&place(0), 5).await.unwrap()).await;
+    assert!((8..=9).contains(&taken), "{taken} records of 1000 bytes under a cap of 10000");
+    drop(log);
+    // The cap counts what is there after a restart, too.
+    let log = DiskLog::open(config, BusMetrics::default()).unwrap();
+    let contract = Contract { log: &log, topic: TOPIC, record_bytes: 1000, quiet: Duration::from_millis(50) };
+    let next = log.bounds(&place(0)).await.unwrap().1;
+    let taken = contract.check_back_pressure(async || log.release(&place(0), next).await.unwrap()).await;
+    assert!(taken <= 5, "{taken}");
+}
+
+#[tokio::test]
+async fn every_torn_tail_is_cut_off_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    for i in 0..4 {
+        append(&log, &format!("record {i}")).await.unwrap();
+    }
+    drop(log);
+    let path = segments(dir.path()).pop().unwrap();
+    let whole = fs::read(&path).unwrap();
+    let each = whole.len() / 4;
+    for cut in 0..whole.len() {
+        for garbage in [&b""[..], &[0; 30], b"WLB1WLB1"] {
+            fs::write(&path, [&whole[..cut], garbage].concat()).unwrap();
+            let log = open(dir.path());
+            let kept = (cut / each) as u64;
+            assert_eq!(log.bounds(&place(0)).await.unwrap(), (0, kept), "cut at {cut}");
+            assert_eq!(append(&log, "after").await.unwrap(), kept);
+            let all = read_all(&log, 0).await;
+            assert_eq!(all.len() as u64, kept + 1, "cut at {cut}");
+            assert_eq!(all.last().unwrap().1, "after");
+        }
+    }
+    assert!(files(dir.path(), "bad").is_empty());
+}
+
+#[tokio::test]
+async fn damage_in_the_middle_is_set_aside_and_declared() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    for i in 0..6 {
+        append(&log, &format!("record {i}")).await.unwrap();
+    }
+    drop(log);
+    let path = segments(dir.path()).pop().unwrap();
+    let whole = fs::read(&path).unwrap();
+    let each = whole.len() / 6;
+    for at in 0..each {
+        let mut bad = whole.clone();
+        bad[2 * each + at] ^= 0x10;
+        bad[3 * each + at] ^= 0x10;
+        fs::write(&path, &bad).unwrap();
+        for again in 0..2 {
+            let metrics = BusMetrics::default();
+            let log = DiskLog::open(config(dir.path()), metrics.clone()).unwrap();
+            let texts: Vec<_> = read_all(&log, 0).await.into_iter().map(|(offset, text)| format!("{offset}: {text}")).collect();
+            assert_eq!(texts, ["0: record 0", "1: record 1", "2: LOST to 4", "4: record 4", "5: record 5"], "byte {at}");
+            let lost = if at == 0 && again == 0 { 2 } else { 0 };
+            assert_eq!(metrics.lost_records.get(), lost, "declared once");
+            assert_eq!(log.bounds(&place(0)).await.unwrap(), (0, 6), "offsets are stable");
+        }
+    }
+    let aside = files(dir.path(), "bad");
+    assert_eq!(aside.len(), 1);
+    assert_eq!(fs::read(&aside[0]).unwrap().len(), 2 * each);
+}
+
+#[tokio::test]
+async fn damage_while_running_is_declared_when_it_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = DiskLog::open(DiskConfig { cache_bytes: 0, ..config(dir.path()) }, BusMetrics::default()).unwrap();
+    for i in 0..3 {
+        append(&log, &format!("record {i}")).await.unwrap();
+    }
+    let path = segments(dir.path()).pop().unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let texts: Vec<_> = read_all(&log, 0).await.into_iter().map(|(_, text)| text).collect();
+    assert_eq!(texts, ["record 0", "LOST to 2", "record 2"]);
+    assert_eq!(files(dir.path(), "bad").len(), 1);
+}
+
+#[tokio::test]
+async fn a_missing_or_cut_segment_before_the_last_is_a_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = DiskConfig { segment_bytes: 60, ..config(dir.path()) };
+    let log = DiskLog::open(config.clone(), BusMetrics::default()).unwrap();
+    for i in 0..6 {
+        append(&log, &format!("record {i}")).await.unwrap();
+    }
+    drop(log);
+    let paths = segments(dir.path());
+    assert_eq!(paths.len(), 6);
+    fs::remove_file(&paths[1]).unwrap();
+    let cut = fs::OpenOptions::new().write(true).open(&paths[3]).unwrap();
+    cut.set_len(10).unwrap();
+    let log = DiskLog::open(config, BusMetrics::default()).unwrap();
+    let texts: Vec<_> = read_all(&log, 0).await.into_iter().map(|(_, text)| text).collect();
+    assert_eq!(texts, ["record 0", "LOST to 2", "record 2", "LOST to 4", "record 4", "record 5"]);
+}
+
+#[tokio::test]
+async fn released_segments_are_deleted_but_for_the_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = DiskConfig { segment_bytes: 60, ..config(dir.path()) };
+    let log = DiskLog::open(config, BusMetrics::default()).unwrap();
+    for i in 0..6 {
+        append(&log, &format!("record {i}")).await.unwrap();
+    }
+    for (released, first, files) in [(0, 0, 6), (1, 1, 5), (4, 4, 2), (6, 5, 1)] {
+        log.release(&place(0), released).await.unwrap();
+        assert_eq!((log.bounds(&place(0)).await.unwrap(), segments(dir.path()).len()), ((first, 6), files));
+    }
+    let texts: Vec<_> = read_all(&log, 2).await.into_iter().map(|(_, text)| text).collect();
+    assert_eq!(texts, ["LOST to 5", "record 5"]);
+}
+
+#[tokio::test]
+async fn released_offsets_are_never_given_out_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    for i in 0..3 {
+        append(&log, &format!("record {i}")).await.unwrap();
+    }
+    log.release(&place(0), 3).await.unwrap();
+    assert!(log.release(&place(0), 4).await.is_err(), "nobody can have sealed what was not appended");
+    drop(log);
+    fs::write(segments(dir.path()).pop().unwrap(), b"").unwrap();
+    let log = open(dir.path());
+    assert_eq!(append(&log, "next").await.unwrap(), 3);
+    drop(log);
+    let log = open(dir.path());
+    assert_eq!(read_all(&log, 3).await, [(3, "next".to_owned())]);
+    drop(log);
+    fs::write(dir.path().join(TOPIC).join("0/released"), b"broken").unwrap();
+    let error = DiskLog::open(config(dir.path()), BusMetrics::default()).err().unwrap();
+    assert!(error.to_string().contains("released: its checksum is wrong"), "{error}");
+}
+
+#[tokio::test]
+async fn one_process_and_one_consumer() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    let error = DiskLog::open(config(dir.path()), BusMetrics::default()).err().unwrap().to_string();
+    assert_eq!(error, format!("bus configuration: {} is in use by process {}", dir.path().display(), std::process::id()));
+    let first = consumer(&log).await;
+    assert!(log.consume(&[TOPIC], "m").await.is_err());
+    drop(first);
+    consumer(&log).await;
+    for name in ["", "../x", ".hidden", "a/b"] {
+        assert!(log.partitions(name).await.is_err(), "{name}");
+    }
+}
+
+#[test]
+fn a_wrong_configuration_names_its_key() {
+    let check = |change: fn(&mut DiskConfig), key: &str| {
+        let mut config = DiskConfig::default();
+        change(&mut config);
+        assert!(config.validate().unwrap_err().to_string().contains(key), "{key}");
+    };
+    check(|config| config.partitions = 0, "partitions");
+    check(|config| config.record_bytes = 0, "record_bytes");
+    check(|config| config.bytes_max = 10, "bytes_max");
+    check(|config| config.queue_bytes = 10, "queue_bytes");
+    check(|config| config.segment_bytes = 0, "segment_bytes");
+}
+
+/// A disk that can be full, fail, and be slow until told otherwise.
+#[derive(Default)]
+struct Faults {
+    full: AtomicBool,
+    fail_sync: AtomicBool,
+    /// Syncs wait for this many permits.
+    gate: Option<std::sync::Mutex<std::sync::mpsc::Receiver<()>>>,
+    syncs: AtomicU64,
+}
+
+struct FaultyStorage(Arc<Faults>);
+struct FaultyFile(Arc<Faults>, Arc<dyn SegmentFile>);
+
+impl Storage for FaultyStorage {
+    fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn SegmentFile>> {
+        Ok(Arc::new(FaultyFile(self.0.clone(), Files.open(path, create)?)))
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        Files.sync_dir(path)
+    }
+}
+
+impl SegmentFile for FaultyFile {
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        if self.0.full.load(Ordering::SeqCst) {
+            self.1.write_at(&bytes[..bytes.len() / 2], at)?;
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
+        self.1.write_at(bytes, at)
+    }
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        self.1.read_at(buffer, at)
+    }
+    fn sync(&self) -> io::Result<()> {
+        if let Some(gate) = &self.0.gate {
+            gate.lock().unwrap().recv().ok();
+        }
+        self.0.syncs.fetch_add(1, Ordering::SeqCst);
+        if self.0.fail_sync.load(Ordering::SeqCst) { Err(io::Error::from_raw_os_error(libc::EIO)) } else { self.1.sync() }
+    }
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.1.truncate(length)
+    }
+    fn length(&self) -> io::Result<u64> {
+        self.1.length()
+    }
+}
+
+fn open_faulty(path: &Path, faults: &Arc<Faults>) -> DiskLog {
+    DiskLog::open_on(Arc::new(FaultyStorage(faults.clone())), config(path), BusMetrics::default()).unwrap()
+}
+
+#[tokio::test]
+async fn many_appends_share_a_sync_and_keep_their_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let (open_gate, gate) = std::sync::mpsc::channel();
+    let faults = Arc::new(Faults { gate: Some(gate.into()), ..Faults::default() });
+    let log = open_faulty(dir.path(), &faults);
+    log.partitions(TOPIC).await.unwrap();
+    let mut acks = Vec::new();
+    for i in 0..1000 {
+        acks.push(log.append(&place(i % 2), Bytes::from(format!("{i}"))).await.unwrap());
+    }
+    assert_eq!(log.bounds(&place(0)).await.unwrap(), (0, 0), "nothing is visible before its sync");
+    drop(open_gate);
+    for (i, ack) in acks.into_iter().enumerate() {
+        assert_eq!(ack.await.unwrap(), i as u64 / 2);
+    }
+    // The first round takes what is there when the writer wakes; the rest waits behind its sync and goes in one.
+    let syncs = faults.syncs.load(Ordering::SeqCst);
+    assert!(syncs <= 6, "{syncs} syncs for 1000 appends");
+    let texts: Vec<_> = read_all(&log, 0).await.into_iter().map(|(_, text)| text).collect();
+    assert_eq!(texts, (0..500).map(|i| (2 * i).to_string()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Arc::new(Faults::default());
+    let log = open_faulty(dir.path(), &faults);
+    assert_eq!(append(&log, "before").await.unwrap(), 0);
+    faults.full.store(true, Ordering::SeqCst);
+    for _ in 0..3 {
+        let error = append(&log, "during").await.unwrap_err();
+        assert!(
+            matches!(&error, BusError::Disk { operation: "append to", source, .. } if source.raw_os_error() == Some(libc::ENOSPC)),
+            "{error}"
+        );
+    }
+    faults.full.store(false, Ordering::SeqCst);
+    assert_eq!(append(&log, "after").await.unwrap(), 1);
+    drop(log);
+    let log = open(dir.path());
+    assert_eq!(read_all(&log, 0).await, [(0, "before".to_owned()), (1, "after".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_failed_sync_stops_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Arc::new(Faults::default());
+    let log = open_faulty(dir.path(), &faults);
+    append(&log, "before").await.unwrap();
+    let mut consumer = consumer(&log).await;
+    faults.fail_sync.store(true, Ordering::SeqCst);
+    let error = append(&log, "lost?").await.unwrap_err();
+    assert!(matches!(error, BusError::Disk { operation: "fsync", .. }), "{error}");
+    faults.fail_sync.store(false, Ordering::SeqCst);
+    for error in [
+        append(&log, "x").await.unwrap_err(),
+        log.bounds(&place(0)).await.unwrap_err(),
+        log.release(&place(0), 1).await.unwrap_err(),
+        log.partitions(TOPIC).await.unwrap_err(),
+        consumer.next().await.unwrap_err(),
+    ] {
+        assert!(matches!(error, BusError::Stopped(_)), "{error}");
+    }
+}
