@@ -5,7 +5,7 @@
 //! - [`contract`]: the test that each implementation passes.
 //! - [`disk`]: the embedded durable log of a single machine. Format: `docs/formats/disk_log.md`.
 //! - [`metrics`]: what all of them count.
-//! - `sim`: in-memory and seeded, with truncation, duplication and rebalance, for tests.
+//! - [`sim`]: in-memory and seeded, with truncation, duplication and rebalance, for tests.
 //!
 //! Nothing here knows what a record means: values are bytes.
 
@@ -19,6 +19,7 @@ pub mod contract;
 pub mod disk;
 mod error;
 pub mod metrics;
+pub mod sim;
 
 pub use error::BusError;
 pub use metrics::BusMetrics;
