@@ -123,7 +123,7 @@ pub enum LineFilter {
     Contains(Vec<Vec<u8>>),
     /// `!= "a" or "b"`: none of these occurs.
     NotContains(Vec<Vec<u8>>),
-    /// `|~ "…"`: not anchored.
+    /// `|~ "…"`: not anchored. Flags have to be said in the pattern (`(?i)`): readers take literals from its text.
     Matches(regex::bytes::Regex),
     /// `!~ "…"`.
     NotMatches(regex::bytes::Regex),
@@ -132,7 +132,7 @@ pub enum LineFilter {
 impl LineFilter {
     /// Whether a line passes.
     pub fn passes(&self, line: &[u8]) -> bool {
-        let contains = |needle: &Vec<u8>| needle.is_empty() || line.windows(needle.len()).any(|window| window == needle);
+        let contains = |needle: &Vec<u8>| memchr::memmem::find(line, needle).is_some();
         match self {
             Self::Contains(any) => any.iter().any(contains),
             Self::NotContains(none) => !none.iter().any(contains),

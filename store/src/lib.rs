@@ -14,6 +14,7 @@ pub mod block;
 mod columns;
 pub mod engine;
 mod error;
+pub mod logs;
 pub mod manifest;
 pub mod metrics;
 mod packed;

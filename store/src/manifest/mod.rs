@@ -3,7 +3,7 @@
 //! - here: what a manifest says, and the pure rules by which it may change (offsets leave no hole, merges lose nothing);
 //! - `encode`: its bytes;
 //! - [`ManifestStore`]: numbered versions in the object store, each created once by whoever comes first; block objects;
-//! - [`ManifestStore::collect`]: garbage;
+//! - `garbage`: [`ManifestStore::collect`] removes what no version names;
 //! - [`probe`]: whether a store's conditional create really works;
 //! - [`durable_local`]: a directory as an object store that survives power loss.
 //!

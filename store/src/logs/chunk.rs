@@ -1,0 +1,391 @@
+//! A chunk: lines of one stream, in source order, as compressed columns. Drawn in `docs/formats/logs_block.md`.
+//!
+//! Not here: which chunks exist ([`super::writer`]), and what their tokens are good for ([`super::plan`]).
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use weir_model::id::{LineId, SpanId, TraceId};
+use weir_model::label::Labels;
+use weir_model::log::LogRecord;
+
+use super::schema::{ChunkFacts, Place, ROLLUP_NANOS, Rollup, ZSTD_LEVEL, level_of};
+use super::tokens::{TokenSet, Tokens};
+use crate::StoreError;
+use crate::columns::{Reader, put_bytes, put_varint, put_zigzag};
+
+const HEADER_BYTES: usize = 24;
+/// A chunk is closed at half a MiB; but one section may be as large as a record's body, 64 MiB.
+const COLUMN_BYTES_MAX: usize = 128 << 20;
+
+/// A chunk as stored, and what is known of it.
+pub(crate) struct EncodedChunk {
+    pub(crate) bytes: Bytes,
+    pub(crate) facts: ChunkFacts,
+    pub(crate) tokens: Tokens,
+}
+
+impl EncodedChunk {
+    /// Memory held.
+    pub(crate) fn memory(&self) -> usize {
+        self.bytes.len() + self.tokens.bytes() + self.facts.rollups.len() * size_of::<Rollup>() + 200
+    }
+}
+
+/// Gathers lines until there are enough.
+pub(crate) struct ChunkBuilder {
+    lines: Lines,
+    tokens: TokenSet,
+    attribute_indexes: HashMap<Labels, u32>,
+}
+
+/// Lines in columns, decoded.
+#[derive(Default)]
+pub(crate) struct Lines {
+    partition: u32,
+    places: Vec<Place>,
+    timestamps: Vec<i64>,
+    sequences: Vec<u64>,
+    ends: Vec<u32>,
+    bodies: Vec<u8>,
+    severities: Vec<u8>,
+    flags: Vec<u8>,
+    /// Empty when no line has one.
+    contexts: Vec<(TraceId, SpanId)>,
+    /// Distinct attributes; the first is "none".
+    attribute_sets: Vec<Labels>,
+    /// Empty when no line has any.
+    attributes: Vec<u32>,
+}
+
+impl ChunkBuilder {
+    /// An empty chunk of a partition.
+    pub(crate) fn new(partition: u32) -> Self {
+        let lines = Lines { partition, attribute_sets: vec![Labels::EMPTY], ..Lines::default() };
+        Self { lines, tokens: TokenSet::new(), attribute_indexes: [(Labels::EMPTY, 0)].into() }
+    }
+
+    /// Bytes of bodies so far.
+    pub(crate) fn body_bytes(&self) -> usize {
+        self.lines.bodies.len()
+    }
+
+    /// Appends the next line of the stream.
+    pub(crate) fn push(&mut self, place: Place, record: LogRecord<'_>) {
+        let lines = &mut self.lines;
+        let count = lines.places.len();
+        self.tokens.add_text(record.body);
+        lines.bodies.extend_from_slice(record.body);
+        lines.ends.push(u32::try_from(lines.bodies.len()).expect("invariant: a chunk stays below 4 GiB"));
+        lines.places.push(place);
+        lines.timestamps.push(record.timestamp);
+        lines.sequences.push(record.sequence);
+        lines.severities.push(record.severity);
+        lines.flags.push(record.flags);
+        if !lines.contexts.is_empty() || !record.trace_id.is_none() || !record.span_id.is_none() {
+            lines.contexts.resize(count, Default::default());
+            lines.contexts.push((record.trace_id, record.span_id));
+            self.tokens.add_text(hex::encode(record.trace_id.0).as_bytes());
+            self.tokens.add_text(hex::encode(record.span_id.0).as_bytes());
+        }
+        if !lines.attributes.is_empty() || !record.attributes.is_empty() {
+            lines.attributes.resize(count, 0);
+            let index = match self.attribute_indexes.get(record.attributes) {
+                Some(index) => *index,
+                None => {
+                    record.attributes.iter().for_each(|(_, value)| self.tokens.add_text(value.as_bytes()));
+                    lines.attribute_sets.push(record.attributes.clone());
+                    let index = lines.attribute_sets.len() as u32 - 1;
+                    self.attribute_indexes.insert(record.attributes.clone(), index);
+                    index
+                }
+            };
+            lines.attributes.push(index);
+        }
+    }
+
+    /// The chunk; `None` when there is no line.
+    pub(crate) fn finish(self) -> Result<Option<EncodedChunk>, StoreError> {
+        if self.lines.places.is_empty() {
+            return Ok(None);
+        }
+        let bytes = self.lines.encode()?.into();
+        Ok(Some(EncodedChunk { bytes, facts: self.lines.facts(), tokens: self.tokens.finish() }))
+    }
+}
+
+impl Lines {
+    /// Number of lines.
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Line `i`.
+    pub(crate) fn get(&self, i: usize) -> (LineId, LogRecord<'_>) {
+        let (offset, ordinal) = self.places[i];
+        let (trace_id, span_id) = self.contexts.get(i).copied().unwrap_or_default();
+        let attributes = self.attributes.get(i).map_or(0, |index| *index as usize);
+        let record = LogRecord {
+            timestamp: self.timestamps[i],
+            sequence: self.sequences[i],
+            body: &self.bodies[super::filter::span(&self.ends, i)],
+            severity: self.severities[i],
+            flags: self.flags[i],
+            trace_id,
+            span_id,
+            attributes: &self.attribute_sets[attributes],
+        };
+        (LineId { partition: self.partition, offset, ordinal }, record)
+    }
+
+    /// Bodies, and the exclusive ends of the lines in them.
+    pub(crate) fn bodies(&self) -> (&[u8], &[u32]) {
+        (&self.bodies, &self.ends)
+    }
+
+    fn facts(&self) -> ChunkFacts {
+        let mut rollups = std::collections::BTreeMap::<(i64, u8), (u64, u64)>::new();
+        for i in 0..self.len() {
+            let key = (self.timestamps[i].div_euclid(ROLLUP_NANOS), level_of(self.severities[i]));
+            let entry = rollups.entry(key).or_default();
+            entry.0 += 1;
+            entry.1 += super::filter::span(&self.ends, i).len() as u64;
+        }
+        let rollups = rollups.into_iter().map(|((bucket, level), (lines, bytes))| Rollup { bucket, level, lines, bytes });
+        ChunkFacts {
+            partition: self.partition,
+            first: self.timestamps.iter().copied().min().unwrap_or_default(),
+            last: self.timestamps.iter().copied().max().unwrap_or_default(),
+            count: self.len() as u32,
+            body_bytes: self.bodies.len() as u64,
+            first_place: self.places.first().copied().unwrap_or_default(),
+            last_place: self.places.last().copied().unwrap_or_default(),
+            rollups: rollups.collect(),
+        }
+    }
+
+    fn encode(&self) -> Result<Vec<u8>, StoreError> {
+        let columns = self.encode_columns();
+        let pack =
+            |bytes: &[u8]| zstd::bulk::compress(bytes, ZSTD_LEVEL).map_err(|error| StoreError::engine("compress a chunk", error));
+        let (packed_columns, packed_bodies) = (pack(&columns)?, pack(&self.bodies)?);
+        let mut out = vec![0; 4];
+        out.extend_from_slice(&self.partition.to_le_bytes());
+        for length in [columns.len(), packed_columns.len(), self.bodies.len(), packed_bodies.len()] {
+            out.extend_from_slice(&(length as u32).to_le_bytes());
+        }
+        out.extend_from_slice(&packed_columns);
+        out.extend_from_slice(&packed_bodies);
+        let crc = crc32c::crc32c(&out[4..]);
+        out[..4].copy_from_slice(&crc.to_le_bytes());
+        Ok(out)
+    }
+
+    fn encode_columns(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.len() * 8);
+        put_varint(&mut out, self.len() as u64);
+        self.encode_places(&mut out);
+        let mut before = 0_i64;
+        for timestamp in &self.timestamps {
+            put_zigzag(&mut out, timestamp.wrapping_sub(before));
+            before = *timestamp;
+        }
+        (0..self.len()).for_each(|i| put_varint(&mut out, super::filter::span(&self.ends, i).len() as u64));
+        self.encode_sequences(&mut out);
+        encode_bytes(&mut out, &self.severities);
+        encode_bytes(&mut out, &self.flags);
+        out.push(u8::from(!self.contexts.is_empty()));
+        for i in 0..if self.contexts.is_empty() { 0 } else { self.len() } {
+            let (trace_id, span_id) = self.contexts.get(i).copied().unwrap_or_default();
+            out.extend_from_slice(&trace_id.0);
+            out.extend_from_slice(&span_id.0);
+        }
+        out.push(u8::from(!self.attributes.is_empty()));
+        if !self.attributes.is_empty() {
+            self.encode_attributes(&mut out);
+        }
+        out
+    }
+
+    /// Runs of lines with one offset and ordinals that grow by one.
+    fn encode_places(&self, out: &mut Vec<u8>) {
+        let follows = |a: &Place, b: &Place| a.0 == b.0 && a.1.checked_add(1) == Some(b.1);
+        let runs: Vec<&[Place]> = self.places.chunk_by(follows).collect();
+        put_varint(out, runs.len() as u64);
+        let mut offset = 0_u64;
+        for run in runs {
+            put_zigzag(out, run[0].0.wrapping_sub(offset) as i64);
+            put_varint(out, u64::from(run[0].1));
+            put_varint(out, run.len() as u64);
+            offset = run[0].0;
+        }
+    }
+
+    /// In a file a line's sequence is the last one's plus its length plus what frames it; pushed lines have 0.
+    fn encode_sequences(&self, out: &mut Vec<u8>) {
+        let known = self.sequences.iter().any(|sequence| *sequence != 0);
+        out.push(u8::from(known));
+        let mut before = 0_u64;
+        for i in 0..if known { self.len() } else { 0 } {
+            let length = super::filter::span(&self.ends, i).len() as u64;
+            put_zigzag(out, self.sequences[i].wrapping_sub(before).wrapping_sub(length) as i64);
+            before = self.sequences[i];
+        }
+    }
+
+    fn encode_attributes(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.attribute_sets.len() as u64);
+        for set in &self.attribute_sets {
+            put_varint(out, set.len() as u64);
+            for (name, value) in set.iter() {
+                put_bytes(out, name.as_bytes());
+                put_bytes(out, value.as_bytes());
+            }
+        }
+        (0..self.len()).for_each(|i| put_varint(out, u64::from(self.attributes.get(i).copied().unwrap_or_default())));
+    }
+
+    /// Reads what `encode` wrote; errors are sentences that say what is wrong.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let (header, rest) = bytes.split_first_chunk::<HEADER_BYTES>().ok_or("shorter than its header")?;
+        let number = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let (stored, computed) = (number(0), crc32c::crc32c(&bytes[4..]));
+        if stored != computed {
+            return Err(format!("checksum {computed:08x}, stored {stored:08x}"));
+        }
+        let (columns, bodies) = rest.split_at_checked(number(12) as usize).ok_or("its columns end early")?;
+        if bodies.len() != number(20) as usize {
+            return Err(format!("{} bytes of bodies, {} were expected", bodies.len(), number(20)));
+        }
+        let columns = unpack(columns, number(8) as usize, "columns")?;
+        let mut lines = Self { partition: number(4), ..decode_columns(&columns)? };
+        lines.bodies = unpack(bodies, number(16) as usize, "bodies")?;
+        if lines.ends.last().map_or(0, |end| *end as usize) != lines.bodies.len() {
+            return Err("the lengths of its lines do not add up".into());
+        }
+        Ok(lines)
+    }
+}
+
+fn unpack(packed: &[u8], length: usize, what: &str) -> Result<Vec<u8>, String> {
+    if length > COLUMN_BYTES_MAX {
+        return Err(format!("{what} of {length} bytes are above {COLUMN_BYTES_MAX}"));
+    }
+    let bytes = zstd::bulk::decompress(packed, length).map_err(|error| format!("{what}: {error}"))?;
+    if bytes.len() == length { Ok(bytes) } else { Err(format!("{what}: {} bytes of {length}", bytes.len())) }
+}
+
+/// One byte when all are the same, else all.
+fn encode_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    let same = bytes.iter().all(|byte| *byte == bytes[0]);
+    out.push(u8::from(!same));
+    out.extend_from_slice(if same { &bytes[..1] } else { bytes });
+}
+
+fn decode_bytes(reader: &mut Reader<'_>, count: usize, what: &str) -> Result<Vec<u8>, String> {
+    if flag(reader, what)? { Ok(reader.take(count, what)?.to_vec()) } else { Ok(vec![reader.array::<1>(what)?[0]; count]) }
+}
+
+fn flag(reader: &mut Reader<'_>, what: &str) -> Result<bool, String> {
+    match reader.array::<1>(what)? {
+        [0] => Ok(false),
+        [1] => Ok(true),
+        [other] => Err(format!("{what} is coded as {other}")),
+    }
+}
+
+fn decode_columns(columns: &[u8]) -> Result<Lines, String> {
+    let mut reader = Reader::new(columns);
+    // A line takes at least a byte of timestamp and one of length.
+    let count = reader.count("lines", 2)?;
+    if count == 0 {
+        return Err("it has no lines".into());
+    }
+    let places = decode_places(&mut reader, count)?;
+    let mut timestamps = Vec::with_capacity(count);
+    let mut timestamp = 0_i64;
+    for _ in 0..count {
+        timestamp = timestamp.wrapping_add(reader.zigzag("timestamp")?);
+        timestamps.push(timestamp);
+    }
+    let mut ends = Vec::with_capacity(count);
+    let mut end = 0_u64;
+    for _ in 0..count {
+        end = end.saturating_add(reader.varint("length")?);
+        ends.push(u32::try_from(end).map_err(|_| "its lines are longer than 4 GiB together")?);
+    }
+    let sequences = decode_sequences(&mut reader, &ends)?;
+    let severities = decode_bytes(&mut reader, count, "severities")?;
+    let flags = decode_bytes(&mut reader, count, "flags")?;
+    let mut contexts = Vec::new();
+    for _ in 0..if flag(&mut reader, "contexts")? { count } else { 0 } {
+        contexts.push((TraceId(reader.array("trace id")?), SpanId(reader.array("span id")?)));
+    }
+    let (attribute_sets, attributes) = decode_attributes(&mut reader, count)?;
+    reader.finish()?;
+    let bodies = Vec::new();
+    Ok(Lines {
+        partition: 0,
+        places,
+        timestamps,
+        sequences,
+        ends,
+        bodies,
+        severities,
+        flags,
+        contexts,
+        attribute_sets,
+        attributes,
+    })
+}
+
+fn decode_places(reader: &mut Reader<'_>, count: usize) -> Result<Vec<Place>, String> {
+    let mut places = Vec::with_capacity(count);
+    let mut offset = 0_u64;
+    for _ in 0..reader.count("runs of ids", 3)? {
+        offset = offset.wrapping_add(reader.zigzag("offset")? as u64);
+        let first = reader.varint_u32("ordinal")?;
+        let length = reader.varint_u32("length of a run")?;
+        if length as usize > count - places.len() || first.checked_add(length).is_none() {
+            return Err(format!("a run of {length} ids from {first} does not fit {count} lines"));
+        }
+        places.extend((first..first + length).map(|ordinal| (offset, ordinal)));
+    }
+    if places.len() == count { Ok(places) } else { Err(format!("{} ids for {count} lines", places.len())) }
+}
+
+fn decode_sequences(reader: &mut Reader<'_>, ends: &[u32]) -> Result<Vec<u64>, String> {
+    if !flag(reader, "sequences")? {
+        return Ok(vec![0; ends.len()]);
+    }
+    let mut sequence = 0_u64;
+    let next = |i: usize| {
+        let length = super::filter::span(ends, i).len() as u64;
+        sequence = sequence.wrapping_add(reader.zigzag("sequence")? as u64).wrapping_add(length);
+        Ok(sequence)
+    };
+    (0..ends.len()).map(next).collect()
+}
+
+fn decode_attributes(reader: &mut Reader<'_>, count: usize) -> Result<(Vec<Labels>, Vec<u32>), String> {
+    if !flag(reader, "attributes")? {
+        return Ok((vec![Labels::EMPTY], Vec::new()));
+    }
+    let mut sets = Vec::new();
+    for _ in 0..reader.count("attribute sets", 1)? {
+        let mut pairs = Vec::new();
+        for _ in 0..reader.count("attributes of a line", 2)? {
+            pairs.push((reader.text("attribute name")?, reader.text("attribute value")?));
+        }
+        sets.push(Labels::from_pairs(pairs));
+    }
+    let mut indexes = Vec::with_capacity(count);
+    for _ in 0..count {
+        let index = reader.varint_u32("attribute set")?;
+        if index as usize >= sets.len() {
+            return Err(format!("attribute set {index} of {}", sets.len()));
+        }
+        indexes.push(index);
+    }
+    Ok((sets, indexes))
+}

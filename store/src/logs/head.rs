@@ -1,0 +1,217 @@
+//! The unsealed lines of one partition. Written by the partition's owner, read by queries at the same time.
+//!
+//! A stream's lines lie in *full* chunks, encoded, and in one open chunk: the sections as they came. A chunk that fills is
+//! encoded outside of all locks; until that is done readers see its sections.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use weir_model::label::Matcher;
+use weir_model::log::LogBatch;
+use weir_model::wire::{Body, Section};
+
+use super::chunk::{ChunkBuilder, EncodedChunk};
+use super::schema::{ChunkFacts, StreamKey};
+use super::source::Source;
+use super::writer::BlockWriter;
+use crate::StoreError;
+use crate::engine::{BuiltBlock, Head, Position};
+
+/// A head of the logs engine.
+pub struct LogsHead {
+    chunk_bytes: usize,
+    /// Guards which streams there are, not what they hold: taken for writing only when a stream is new.
+    streams: RwLock<HashMap<StreamKey, Arc<HeadStream>>>,
+    bytes: AtomicUsize,
+    records: AtomicU64,
+}
+
+#[derive(Default)]
+struct HeadStream {
+    /// Held while pointers are copied or swapped.
+    chunks: Mutex<HeadChunks>,
+}
+
+#[derive(Default)]
+struct HeadChunks {
+    /// In the order of their lines.
+    full: Vec<FullChunk>,
+    open: Vec<Arc<Part>>,
+    open_bytes: usize,
+}
+
+#[derive(Clone)]
+enum FullChunk {
+    /// Not encoded yet.
+    Parts(Vec<Arc<Part>>),
+    /// A section that alone is larger than a chunk makes several.
+    Encoded(Vec<Arc<EncodedChunk>>),
+}
+
+/// A section's lines as they came.
+pub(crate) struct Part {
+    pub(crate) position: Position,
+    pub(crate) batch: LogBatch,
+    pub(crate) facts: ChunkFacts,
+}
+
+impl Part {
+    fn new(position: Position, batch: &LogBatch) -> Self {
+        let count = batch.len() as u32;
+        let times = || batch.iter().map(|record| record.timestamp);
+        let facts = ChunkFacts {
+            partition: position.partition,
+            first: times().min().unwrap_or_default(),
+            last: times().max().unwrap_or_default(),
+            count,
+            body_bytes: batch.body_bytes() as u64,
+            first_place: (position.offset, position.ordinal),
+            last_place: (position.offset, position.ordinal.saturating_add(count.saturating_sub(1))),
+            rollups: Vec::new(),
+        };
+        Self { position, batch: batch.clone(), facts }
+    }
+
+    /// Roughly: columns of 8 + 8 + 4 + 1 + 1 bytes a line, a context of 24, and labels as their text and two pointers.
+    fn memory(&self) -> usize {
+        let attributes: usize = self.batch.iter().map(|record| record.attributes.len() * 80).sum();
+        self.batch.body_bytes() + self.batch.len() * 46 + attributes + 400
+    }
+}
+
+impl LogsHead {
+    pub(crate) fn new(chunk_bytes: usize) -> Self {
+        Self { chunk_bytes, streams: RwLock::default(), bytes: AtomicUsize::new(0), records: AtomicU64::new(0) }
+    }
+
+    /// The chunks of the tenant's streams that pass, with the lines as of now.
+    pub(crate) fn sources(&self, tenant: &str, matchers: &[Matcher]) -> Vec<(StreamKey, Vec<Source>)> {
+        let passes =
+            |key: &StreamKey| &*key.tenant == tenant && matchers.iter().all(|matcher| matcher.matches_labels(&key.labels));
+        let streams: Vec<(StreamKey, Arc<HeadStream>)> = {
+            let streams = self.streams.read();
+            streams.iter().filter(|(key, _)| passes(key)).map(|(key, stream)| (key.clone(), Arc::clone(stream))).collect()
+        };
+        streams.into_iter().map(|(key, stream)| (key, stream.sources())).collect()
+    }
+
+    fn stream(&self, key: StreamKey) -> Arc<HeadStream> {
+        if let Some(stream) = self.streams.read().get(&key) {
+            return Arc::clone(stream);
+        }
+        // A stream's labels and its entry: about as much as the text of a dozen labels.
+        self.bytes.fetch_add(1000, Ordering::Relaxed);
+        Arc::clone(self.streams.write().entry(key).or_default())
+    }
+
+    /// Encodes a chunk that has filled. On an error its sections stay, readable, and `build` tries once more.
+    fn encode_full(&self, stream: &HeadStream, index: usize, parts: &[Arc<Part>]) {
+        let Ok(encoded) = encode(parts, self.chunk_bytes) else { return };
+        let held: usize = encoded.iter().map(|chunk| chunk.memory()).sum();
+        let freed: usize = parts.iter().map(|part| part.memory()).sum();
+        stream.chunks.lock().full[index] = FullChunk::Encoded(encoded);
+        self.bytes.fetch_add(held, Ordering::Relaxed);
+        self.bytes.fetch_sub(freed, Ordering::Relaxed);
+    }
+}
+
+impl HeadStream {
+    fn sources(&self) -> Vec<Source> {
+        let (full, open) = self.copy();
+        let mut sources = Vec::new();
+        for chunk in full {
+            match chunk {
+                FullChunk::Parts(parts) => sources.extend(Source::of_parts(parts)),
+                FullChunk::Encoded(chunks) => sources.extend(chunks.into_iter().map(Source::Encoded)),
+            }
+        }
+        sources.extend(Source::of_parts(open));
+        sources
+    }
+
+    fn copy(&self) -> (Vec<FullChunk>, Vec<Arc<Part>>) {
+        let chunks = self.chunks.lock();
+        (chunks.full.clone(), chunks.open.clone())
+    }
+}
+
+impl Head for LogsHead {
+    fn insert(&self, position: Position, section: &Section) -> Result<(), StoreError> {
+        let Body::Logs(batch) = &section.body else {
+            let detail = format!("a section of {} from {}", section.body.kind().name(), section.header.source);
+            return Err(StoreError::engine("take log lines", detail));
+        };
+        if batch.is_empty() {
+            return Ok(());
+        }
+        if position.ordinal.checked_add(batch.len() as u32).is_none() {
+            return Err(StoreError::engine("take log lines", format!("ordinal {} and {} lines", position.ordinal, batch.len())));
+        }
+        let stream = self.stream(StreamKey { tenant: section.header.tenant.as_str().into(), labels: batch.stream.clone() });
+        let part = Arc::new(Part::new(position, batch));
+        self.bytes.fetch_add(part.memory(), Ordering::Relaxed);
+        self.records.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        let filled = {
+            let mut chunks = stream.chunks.lock();
+            chunks.open_bytes += batch.body_bytes();
+            chunks.open.push(part);
+            (chunks.open_bytes >= self.chunk_bytes).then(|| {
+                let parts = std::mem::take(&mut chunks.open);
+                chunks.open_bytes = 0;
+                chunks.full.push(FullChunk::Parts(parts.clone()));
+                (chunks.full.len() - 1, parts)
+            })
+        };
+        if let Some((index, parts)) = filled {
+            self.encode_full(&stream, index, &parts);
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
+    }
+
+    fn build(&self) -> Result<Vec<BuiltBlock>, StoreError> {
+        let mut streams: Vec<(StreamKey, Arc<HeadStream>)> =
+            self.streams.read().iter().map(|(key, stream)| (key.clone(), Arc::clone(stream))).collect();
+        streams.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut writer = BlockWriter::new()?;
+        for (key, stream) in streams {
+            let (full, open) = stream.copy();
+            for chunk in full.into_iter().chain([FullChunk::Parts(open)]) {
+                let chunks = match chunk {
+                    FullChunk::Encoded(chunks) => chunks,
+                    FullChunk::Parts(parts) => encode(&parts, self.chunk_bytes)?,
+                };
+                chunks.iter().try_for_each(|chunk| writer.push(&key, chunk))?;
+            }
+        }
+        writer.finish()
+    }
+}
+
+/// Chunks of at most about `chunk_bytes` with the lines of all parts, in order.
+fn encode(parts: &[Arc<Part>], chunk_bytes: usize) -> Result<Vec<Arc<EncodedChunk>>, StoreError> {
+    let Some(first) = parts.first() else { return Ok(Vec::new()) };
+    let partition = first.position.partition;
+    let mut builder = ChunkBuilder::new(partition);
+    let mut chunks = Vec::new();
+    for part in parts {
+        for (ordinal, record) in (part.position.ordinal..).zip(part.batch.iter()) {
+            // Twice: so that parts that filled a chunk and a bit stay one chunk, and a large section is cut.
+            if builder.body_bytes() >= chunk_bytes.saturating_mul(2) {
+                chunks.extend(std::mem::replace(&mut builder, ChunkBuilder::new(partition)).finish()?.map(Arc::new));
+            }
+            builder.push((part.position.offset, ordinal), record);
+        }
+    }
+    chunks.extend(builder.finish()?.map(Arc::new));
+    Ok(chunks)
+}

@@ -1,0 +1,53 @@
+//! A live tail: what enters a head, as far as it passes.
+
+use weir_model::id::LineId;
+use weir_model::select::{LogSelect, LogTail, OwnedLine, TailEvent};
+use weir_model::wire::Body;
+
+use super::filter::Filters;
+use crate::view::TailSection;
+
+/// See [`LogTail`].
+pub(crate) struct Tail {
+    subscription: Box<dyn FnMut() -> Vec<TailSection> + Send>,
+    select: LogSelect,
+    filters: Filters,
+}
+
+impl Tail {
+    /// Of a subscription.
+    pub(crate) fn new(subscription: Box<dyn FnMut() -> Vec<TailSection> + Send>, select: LogSelect) -> Self {
+        let filters = Filters::new(&select.filters);
+        Self { subscription, select, filters }
+    }
+
+    fn add_lines(&self, arrived: &TailSection, events: &mut Vec<TailEvent>) {
+        let Body::Logs(batch) = &arrived.section.body else { return };
+        let passes = arrived.section.header.tenant == self.select.tenant
+            && self.select.matchers.iter().all(|matcher| matcher.matches_labels(&batch.stream));
+        if !passes {
+            return;
+        }
+        let position = arrived.position;
+        for (i, record) in (0..).zip(batch.iter()) {
+            if self.select.range.contains(record.timestamp) && self.filters.passes(record.body) {
+                let ordinal = position.ordinal.saturating_add(i);
+                let id = LineId { partition: position.partition, offset: position.offset, ordinal };
+                events.push(TailEvent::Line(OwnedLine::new(id, &batch.stream, record)));
+            }
+        }
+    }
+}
+
+impl LogTail for Tail {
+    fn poll(&mut self) -> Vec<TailEvent> {
+        let mut events = Vec::new();
+        for arrived in (self.subscription)() {
+            if arrived.dropped > 0 {
+                events.push(TailEvent::Dropped(arrived.dropped));
+            }
+            self.add_lines(&arrived, &mut events);
+        }
+        events
+    }
+}
