@@ -25,6 +25,8 @@ pub struct QueryConfig {
     pub concurrency: usize,
     /// How far an instant selector looks back for a sample, in seconds.
     pub lookback_seconds: u64,
+    /// Adds `detected_level` to every line of LogQL. Off, because it changes every grouping.
+    pub detected_level: bool,
 }
 
 impl Default for QueryConfig {
@@ -37,6 +39,7 @@ impl Default for QueryConfig {
             series_max: 100_000,
             concurrency: 8,
             lookback_seconds: 300,
+            detected_level: false,
         }
     }
 }

@@ -1,0 +1,34 @@
+//! The tree of a LogQL query. How it is written again: `print`.
+//!
+//! [`log`]: selectors and pipelines; [`metric`]: aggregations and operators.
+//! Patterns of matchers and line filters are compiled already, so that a bad one has a position.
+
+mod log;
+mod metric;
+
+pub use log::{
+    CompareOp, Extraction, LabelChoice, LabelFilter, LabelFormat, LineStage, LineTest, LogExpr, Stage, StageKind, Unit,
+};
+pub use metric::{
+    Binary, BinaryOp, Grouping, LabelReplace, Many, Matching, RANGE_OPS, RangeAgg, RangeOp, Unwrap, VECTOR_OPS, VectorAgg,
+    VectorOp,
+};
+
+/// A query.
+#[derive(Clone, Debug)]
+pub enum Expr {
+    /// Lines.
+    Log(LogExpr),
+    /// `rate({…}[5m])`
+    Range(Box<RangeAgg>),
+    /// `sum by (pod) (…)`
+    Vector(Box<VectorAgg>),
+    /// `a + b`
+    Binary(Box<Binary>),
+    /// `1.5`
+    Number(f64),
+    /// `vector(1)`
+    VectorOf(f64),
+    /// `label_replace(…)`
+    LabelReplace(Box<LabelReplace>),
+}

@@ -1,0 +1,48 @@
+//! What is wrong with a query: its text (with the place), its meaning, or the reading.
+
+use thiserror::Error;
+use weir_model::select::ReadError;
+
+/// A query's text is wrong. Line and column count from 1; the column counts characters.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("parse error at line {line}, col {column}: {message}")]
+pub struct ParseError {
+    /// Line of the query.
+    pub line: usize,
+    /// Character of that line.
+    pub column: usize,
+    /// What is wrong there.
+    pub message: String,
+}
+
+impl ParseError {
+    /// At byte `at` of `text`.
+    pub fn at(text: &str, at: usize, message: impl Into<String>) -> Self {
+        let before = text.get(..at).unwrap_or(text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        Self { line, column, message: message.into() }
+    }
+}
+
+/// Why a LogQL query has no answer.
+#[derive(Debug, Error)]
+pub enum QueryError {
+    /// The text is wrong.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// The parameters or the types do not fit: a log query where a number is wanted, a step of 0.
+    #[error("{0}")]
+    Bad(String),
+    /// A line carries `__error__` and no later filter drops it, so that the numbers would be wrong.
+    #[error("pipeline error: '{error}' for series: '{series}'. Drop such lines with | __error__=\"\" or repair the pipeline")]
+    Pipeline {
+        /// The value of `__error__`.
+        error: String,
+        /// Labels of the line.
+        series: String,
+    },
+    /// More than this query may take, too slow, or the store failed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}

@@ -1,0 +1,196 @@
+//! Cuts LogQL into tokens. Pure; knows no grammar beyond strings, numbers and units. Called by the parser only.
+
+use weir_model::time::parse_duration;
+
+use super::error::ParseError;
+
+/// A token.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Token {
+    /// A name or keyword.
+    Ident(String),
+    /// A quoted string, unescaped.
+    String(String),
+    /// A number.
+    Number(f64),
+    /// A duration in nanoseconds.
+    Duration(i64),
+    /// A size in bytes: `20MB`, `1.5KiB`.
+    Bytes(f64),
+    /// `--strict`, without the dashes.
+    Flag(String),
+    /// An operator or bracket.
+    Punct(&'static str),
+    /// The end of the query.
+    End,
+}
+
+impl Token {
+    /// As an error message names it.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Ident(name) => format!("identifier {name}"),
+            Self::String(text) => format!("string {:?}", clip(text)),
+            Self::Number(number) => format!("number {number}"),
+            Self::Duration(_) => "a duration".into(),
+            Self::Bytes(_) => "a byte size".into(),
+            Self::Flag(name) => format!("flag --{name}"),
+            Self::Punct(sign) => format!("{sign:?}"),
+            Self::End => "the end of the query".into(),
+        }
+    }
+}
+
+fn clip(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
+/// A token and the byte it begins at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spanned {
+    /// What.
+    pub token: Token,
+    /// Where.
+    pub at: usize,
+}
+
+/// Longest first, so that `!=` is not `!` and `=`.
+const PUNCT: [&str; 31] = [
+    "|=", "|~", "|>", "!=", "!~", "!>", "=~", "==", ">=", "<=", "(", ")", "{", "}", "[", "]", ",", "|", "=", ">", "<", "+", "-",
+    "*", "/", "%", "^", ".", ":", "&", "@",
+];
+
+/// All tokens and the end.
+pub fn lex(text: &str) -> Result<Vec<Spanned>, ParseError> {
+    let mut tokens = Vec::new();
+    let mut at = 0;
+    while let Some(letter) = text[at..].chars().next() {
+        if letter.is_whitespace() {
+            at += letter.len_utf8();
+        } else if letter == '#' {
+            at = text[at..].find('\n').map_or(text.len(), |end| at + end);
+        } else {
+            let (token, next) = one(text, at, letter)?;
+            tokens.push(Spanned { token, at });
+            at = next;
+        }
+    }
+    tokens.push(Spanned { token: Token::End, at: text.len() });
+    Ok(tokens)
+}
+
+fn one(text: &str, at: usize, letter: char) -> Result<(Token, usize), ParseError> {
+    let rest = &text[at..];
+    match letter {
+        '"' => quoted(text, at),
+        '`' => match rest[1..].find('`') {
+            Some(end) => Ok((Token::String(rest[1..=end].into()), at + end + 2)),
+            None => Err(ParseError::at(text, at, "the string that begins here has no closing `")),
+        },
+        _ if letter.is_ascii_alphabetic() || letter == '_' => {
+            let end = rest.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').unwrap_or(rest.len());
+            Ok((Token::Ident(rest[..end].into()), at + end))
+        }
+        _ if letter.is_ascii_digit() || (letter == '.' && rest[1..].starts_with(|digit: char| digit.is_ascii_digit())) => {
+            number(text, at)
+        }
+        '-' if rest[1..].starts_with('-') && rest[2..].starts_with(|letter: char| letter.is_ascii_alphabetic()) => {
+            let name = &rest[2..];
+            let end = name.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-').unwrap_or(name.len());
+            Ok((Token::Flag(name[..end].into()), at + 2 + end))
+        }
+        _ => match PUNCT.iter().find(|sign| rest.starts_with(**sign)) {
+            Some(sign) => Ok((Token::Punct(sign), at + sign.len())),
+            None => Err(ParseError::at(text, at, format!("unexpected character {letter:?}"))),
+        },
+    }
+}
+
+fn number(text: &str, at: usize) -> Result<(Token, usize), ParseError> {
+    let rest = &text[at..];
+    let mut end = 0;
+    for (i, letter) in rest.char_indices() {
+        let exponent = i > 0 && matches!(letter, '+' | '-') && is_exponent(&rest[..i]);
+        if !(letter.is_ascii_alphanumeric() || letter == '.' || letter == 'µ' || exponent) {
+            break;
+        }
+        end = i + letter.len_utf8();
+    }
+    let word = &rest[..end];
+    let next = at + end;
+    if let Ok(number) = word.parse::<f64>() {
+        return Ok((Token::Number(number), next));
+    }
+    if let Ok(nanos) = parse_duration(word) {
+        return Ok((Token::Duration(nanos), next));
+    }
+    match parse_bytes_literal(word) {
+        Some(bytes) => Ok((Token::Bytes(bytes), next)),
+        None => Err(ParseError::at(text, at, format!("{:?} is no number, duration (5m) or byte size (20MB)", clip(word)))),
+    }
+}
+
+/// Whether `1.5e` has been read, so that a sign may follow.
+fn is_exponent(read: &str) -> bool {
+    read.strip_suffix(['e', 'E']).is_some_and(|mantissa| mantissa.parse::<f64>().is_ok())
+}
+
+/// Byte sizes of queries: case counts (`1mb` is none).
+fn parse_bytes_literal(word: &str) -> Option<f64> {
+    let digits = word.find(|letter: char| letter.is_ascii_alphabetic())?;
+    let (number, unit) = word.split_at(digits);
+    if unit != "B" && (unit.len() < 2 || !unit.ends_with('B') || unit.starts_with(|first: char| "mgtpe".contains(first))) {
+        return None;
+    }
+    Some(number.parse::<f64>().ok()? * byte_unit(unit)?)
+}
+
+/// How many bytes a unit is, whatever its case: `B`, `kB`, `KiB`, `M`, `MiB`, …
+pub fn byte_unit(unit: &str) -> Option<f64> {
+    let lower = unit.to_ascii_lowercase();
+    let stem = lower.strip_suffix('b').unwrap_or(&lower);
+    let (base, prefix) = match stem.strip_suffix('i') {
+        Some(prefix) => (1024.0_f64, prefix),
+        None => (1000.0, stem),
+    };
+    let power = ["", "k", "m", "g", "t", "p", "e"].iter().position(|known| *known == prefix)?;
+    if power == 0 && base > 1000.0 { None } else { Some(base.powi(power as i32)) }
+}
+
+/// A double-quoted string with Go's escapes.
+fn quoted(text: &str, at: usize) -> Result<(Token, usize), ParseError> {
+    let mut out = String::new();
+    let mut letters = text[at + 1..].char_indices().map(|(i, letter)| (at + 1 + i, letter));
+    while let Some((here, letter)) = letters.next() {
+        match letter {
+            '"' => return Ok((Token::String(out), here + 1)),
+            '\n' => break,
+            '\\' => {
+                let (_, escape) = letters.next().ok_or_else(|| ParseError::at(text, here, "the query ends within an escape"))?;
+                let mut digits = |count: usize, radix: u32| {
+                    (0..count).try_fold(0_u32, |value, _| Some(value * radix + letters.next()?.1.to_digit(radix)?))
+                };
+                let code = match escape {
+                    'n' => Some(10),
+                    't' => Some(9),
+                    'r' => Some(13),
+                    'a' => Some(7),
+                    'b' => Some(8),
+                    'f' => Some(12),
+                    'v' => Some(11),
+                    '\\' | '"' | '\'' => Some(escape as u32),
+                    'x' => digits(2, 16),
+                    'u' => digits(4, 16),
+                    'U' => digits(8, 16),
+                    _ => None,
+                };
+                let code = code.and_then(char::from_u32);
+                out.push(code.ok_or_else(|| {
+                    ParseError::at(text, here, format!("unknown escape \\{escape} (a raw string stands in backquotes)"))
+                })?);
+            }
+            _ => out.push(letter),
+        }
+    }
+    Err(ParseError::at(text, at, "the string that begins here has no closing \""))
+}

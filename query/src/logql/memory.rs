@@ -1,0 +1,1 @@
+//! An in-memory log store for tests.

@@ -1,0 +1,204 @@
+//! Stream selectors and pipelines.
+
+use weir_model::label::{MatchOp, Matcher, is_label_name};
+
+use super::Parser;
+use crate::logql::ast::{Extraction, LabelChoice, LabelFormat, LogExpr, Stage, StageKind};
+use crate::logql::error::ParseError;
+use crate::logql::lex::Token;
+use crate::logql::pipeline::{json, pattern::Pattern};
+
+impl Parser<'_> {
+    pub(super) fn log_expr(&mut self) -> Result<LogExpr, ParseError> {
+        let mut log = self.selector()?;
+        while self.at_stage() {
+            let stage = self.stage()?;
+            log.stages.push(stage);
+        }
+        Ok(log)
+    }
+
+    /// `{a="b", c=~"d"}`
+    pub(super) fn selector(&mut self) -> Result<LogExpr, ParseError> {
+        let start = self.at();
+        self.want("{")?;
+        let mut matchers = Vec::new();
+        while !self.is("}") {
+            let name = self.ident("a label name or \"}\"")?;
+            let op = self.match_op()?;
+            let at = self.at();
+            let value = self.string("a quoted value")?;
+            matchers.push(Matcher::new(name, op, value).map_err(|error| self.wrong_at(at, error.to_string()))?);
+            if !self.take(",") {
+                break;
+            }
+        }
+        self.want("}")?;
+        if !matchers.iter().any(|matcher| !matcher.matches("")) {
+            return Err(self.wrong_at(
+                start,
+                "a selector needs at least one matcher that does not match an empty value: app=~\".+\" does, app=~\".*\" does not",
+            ));
+        }
+        Ok(LogExpr { matchers, stages: Vec::new() })
+    }
+
+    fn match_op(&mut self) -> Result<MatchOp, ParseError> {
+        let op = match self.peek() {
+            Token::Punct("=") => MatchOp::Equal,
+            Token::Punct("!=") => MatchOp::NotEqual,
+            Token::Punct("=~") => MatchOp::Regex,
+            Token::Punct("!~") => MatchOp::NotRegex,
+            _ => return self.unexpected("one of = != =~ !~"),
+        };
+        self.next += 1;
+        Ok(op)
+    }
+
+    /// Whether a stage follows.
+    pub(super) fn at_stage(&self) -> bool {
+        matches!(self.peek(), Token::Punct("|" | "|=" | "!=" | "|~" | "!~" | "|>" | "!>"))
+    }
+
+    pub(super) fn stage(&mut self) -> Result<Stage, ParseError> {
+        let at = self.at();
+        if !self.take("|") {
+            return Ok(Stage { kind: StageKind::Line(self.line_stage()?), at });
+        }
+        let word = match self.peek() {
+            Token::Ident(word) => word.clone(),
+            _ => String::new(),
+        };
+        // A label may be named like a stage: `| json = "x"` compares.
+        let compares = matches!(self.peek_at(1), Token::Punct("=" | "!=" | "=~" | "!~" | "==" | ">" | ">=" | "<" | "<="));
+        let kind = if compares { self.label_filter().map(StageKind::Filter)? } else { self.named_stage(&word)? };
+        Ok(Stage { kind, at })
+    }
+
+    fn named_stage(&mut self, word: &str) -> Result<StageKind, ParseError> {
+        let at = self.at();
+        let known =
+            ["json", "logfmt", "regexp", "pattern", "unpack", "decolorize", "line_format", "label_format", "drop", "keep"];
+        if !known.contains(&word) {
+            return match word {
+                "unwrap" => {
+                    Err(self.wrong("unwrap stands only inside a range aggregation such as sum_over_time(… | unwrap x [5m])"))
+                }
+                "distinct" => Err(self.unsupported(at, "distinct")),
+                _ => Ok(StageKind::Filter(self.label_filter()?)),
+            };
+        }
+        self.next += 1;
+        Ok(match word {
+            "json" => StageKind::Json(self.json_fields()?),
+            "logfmt" => self.logfmt()?,
+            "regexp" => StageKind::Regexp(self.regexp()?),
+            "pattern" => {
+                let at = self.at();
+                let text = self.string("a quoted pattern such as \"<ip> - <_>\"")?;
+                let pattern = Pattern::with_captures(&text).map_err(|message| self.wrong_at(at, message))?;
+                StageKind::Pattern(pattern)
+            }
+            "unpack" => StageKind::Unpack,
+            "decolorize" => StageKind::Decolorize,
+            "line_format" => StageKind::LineFormat(self.string("a quoted template")?),
+            "label_format" => StageKind::LabelFormat(self.label_formats()?),
+            "drop" => StageKind::Drop(self.choices()?),
+            _ => StageKind::Keep(self.choices()?),
+        })
+    }
+
+    fn regexp(&mut self) -> Result<regex::Regex, ParseError> {
+        let at = self.at();
+        let text = self.string("a quoted regular expression")?;
+        let regex =
+            regex::Regex::new(&text).map_err(|error| self.wrong_at(at, format!("bad regular expression {text:?}: {error}")))?;
+        let names: Vec<&str> = regex.capture_names().flatten().collect();
+        if names.is_empty() {
+            return Err(self.wrong_at(at, "regexp needs at least one named group, such as (?P<name>…)"));
+        }
+        match names.iter().find(|name| !is_label_name(name)) {
+            Some(name) => Err(self.wrong_at(at, format!("{name:?} is no label name"))),
+            None => Ok(regex),
+        }
+    }
+
+    fn logfmt(&mut self) -> Result<StageKind, ParseError> {
+        let (mut strict, mut keep_empty) = (false, false);
+        while let Token::Flag(flag) = self.peek() {
+            match flag.as_str() {
+                "strict" => strict = true,
+                "keep-empty" => keep_empty = true,
+                _ => return self.unexpected("--strict or --keep-empty"),
+            }
+            self.next += 1;
+        }
+        Ok(StageKind::Logfmt { strict, keep_empty, fields: self.extractions()? })
+    }
+
+    fn json_fields(&mut self) -> Result<Vec<Extraction>, ParseError> {
+        let at = self.at();
+        let fields = self.extractions()?;
+        for field in &fields {
+            json::parse_path(&field.path).map_err(|message| self.wrong_at(at, message))?;
+        }
+        Ok(fields)
+    }
+
+    /// `a, b="c"`, possibly none.
+    fn extractions(&mut self) -> Result<Vec<Extraction>, ParseError> {
+        let mut fields = Vec::new();
+        while let Token::Ident(label) = self.peek().clone() {
+            self.next += 1;
+            let path = if self.take("=") { self.string("a quoted path")? } else { label.clone() };
+            fields.push(Extraction { label, path });
+            if !self.take(",") {
+                break;
+            }
+        }
+        Ok(fields)
+    }
+
+    fn label_formats(&mut self) -> Result<Vec<(String, LabelFormat)>, ParseError> {
+        let mut formats: Vec<(String, LabelFormat)> = Vec::new();
+        loop {
+            let at = self.at();
+            let name = self.ident("a label name")?;
+            if formats.iter().any(|(known, _)| *known == name) {
+                return Err(self.wrong_at(at, format!("label_format sets {name} twice")));
+            }
+            self.want("=")?;
+            let format = match self.peek().clone() {
+                Token::Ident(from) => LabelFormat::Rename(from),
+                Token::String(template) => LabelFormat::Template(template),
+                _ => return self.unexpected("a label name or a quoted template"),
+            };
+            self.next += 1;
+            formats.push((name, format));
+            if !self.take(",") {
+                return Ok(formats);
+            }
+        }
+    }
+
+    fn choices(&mut self) -> Result<Vec<LabelChoice>, ParseError> {
+        let mut choices = Vec::new();
+        loop {
+            let name = self.ident("a label name")?;
+            let choice = match self.peek() {
+                Token::Punct("=" | "!=" | "=~" | "!~") => {
+                    let op = self.match_op()?;
+                    let at = self.at();
+                    let value = self.string("a quoted value")?;
+                    let matcher = Matcher::new(name, op, value).map_err(|error| self.wrong_at(at, error.to_string()))?;
+                    LabelChoice::Match(matcher)
+                }
+                _ => LabelChoice::Name(name),
+            };
+            choices.push(choice);
+            if !self.take(",") {
+                return Ok(choices);
+            }
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The LogQL parser: Pratt for expressions, plain descent for the rest. Pure; called by the HTTP APIs.
+//!
+//! - this file: the cursor and binary operators; [`metric`]: aggregations and functions;
+//! - [`log`]: selectors and pipelines; [`filter`]: line filters and label filters.
+
+mod filter;
+mod log;
+mod metric;
+
+use super::ast::{Binary, BinaryOp, CompareOp, Expr, Many, Matching};
+use super::error::ParseError;
+use super::lex::{Spanned, Token, lex};
+
+/// Loki's limit on a query's length.
+const QUERY_BYTES_MAX: usize = 128 << 10;
+
+/// Brackets may nest this deep: ten times what people write, and far from the end of the stack.
+const DEPTH_MAX: usize = 64;
+
+/// Reads a query.
+pub fn parse(text: &str) -> Result<Expr, ParseError> {
+    if text.len() > QUERY_BYTES_MAX {
+        return Err(ParseError::at("", 0, format!("a query has at most {QUERY_BYTES_MAX} bytes, this one has {}", text.len())));
+    }
+    let mut parser = Parser { text, tokens: lex(text)?, next: 0, depth: 0 };
+    let expr = parser.expr(0)?;
+    match parser.peek() {
+        Token::End => Ok(expr),
+        token => Err(parser.wrong(format!("unexpected {} after the end of the expression", token.describe()))),
+    }
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    tokens: Vec<Spanned>,
+    next: usize,
+    depth: usize,
+}
+
+impl Parser<'_> {
+    fn peek(&self) -> &Token {
+        self.peek_at(0)
+    }
+
+    fn peek_at(&self, ahead: usize) -> &Token {
+        self.tokens.get(self.next + ahead).map_or(&Token::End, |spanned| &spanned.token)
+    }
+
+    /// Byte where the next token begins.
+    fn at(&self) -> usize {
+        self.tokens.get(self.next).map_or(self.text.len(), |spanned| spanned.at)
+    }
+
+    fn advance(&mut self) -> Token {
+        let token = self.peek().clone();
+        self.next += 1;
+        token
+    }
+
+    fn wrong(&self, message: impl Into<String>) -> ParseError {
+        self.wrong_at(self.at(), message)
+    }
+
+    fn wrong_at(&self, at: usize, message: impl Into<String>) -> ParseError {
+        ParseError::at(self.text, at, message)
+    }
+
+    fn unsupported(&self, at: usize, what: &str) -> ParseError {
+        self.wrong_at(at, format!("{what} is not supported yet"))
+    }
+
+    fn unexpected<T>(&self, wanted: &str) -> Result<T, ParseError> {
+        Err(self.wrong(format!("unexpected {}, expected {wanted}", self.peek().describe())))
+    }
+
+    fn is(&self, sign: &str) -> bool {
+        matches!(self.peek(), Token::Punct(own) if *own == sign)
+    }
+
+    fn is_word(&self, word: &str) -> bool {
+        matches!(self.peek(), Token::Ident(own) if own == word)
+    }
+
+    fn take(&mut self, sign: &str) -> bool {
+        let found = self.is(sign);
+        self.next += usize::from(found);
+        found
+    }
+
+    fn take_word(&mut self, word: &str) -> bool {
+        let found = self.is_word(word);
+        self.next += usize::from(found);
+        found
+    }
+
+    fn want(&mut self, sign: &str) -> Result<(), ParseError> {
+        if self.take(sign) { Ok(()) } else { self.unexpected(&format!("{sign:?}")) }
+    }
+
+    fn ident(&mut self, wanted: &str) -> Result<String, ParseError> {
+        match self.peek() {
+            Token::Ident(_) => match self.advance() {
+                Token::Ident(name) => Ok(name),
+                _ => self.unexpected(wanted),
+            },
+            _ => self.unexpected(wanted),
+        }
+    }
+
+    fn string(&mut self, wanted: &str) -> Result<String, ParseError> {
+        match self.peek().clone() {
+            Token::String(text) => {
+                self.next += 1;
+                Ok(text)
+            }
+            _ => self.unexpected(wanted),
+        }
+    }
+
+    /// A number with an optional minus.
+    fn signed_number(&mut self, wanted: &str) -> Result<f64, ParseError> {
+        let negative = self.take("-");
+        match *self.peek() {
+            Token::Number(number) => {
+                self.next += 1;
+                Ok(if negative { -number } else { number })
+            }
+            _ => self.unexpected(wanted),
+        }
+    }
+
+    /// `( a, b )`; may be empty.
+    fn names(&mut self) -> Result<Vec<String>, ParseError> {
+        self.want("(")?;
+        let mut names = Vec::new();
+        while !self.is(")") {
+            names.push(self.ident("a label name")?);
+            if !self.take(",") {
+                break;
+            }
+        }
+        self.want(")")?;
+        Ok(names)
+    }
+
+    fn deeper<T>(&mut self, inner: impl FnOnce(&mut Self) -> Result<T, ParseError>) -> Result<T, ParseError> {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            return Err(self.wrong(format!("brackets nest deeper than {DEPTH_MAX}")));
+        }
+        let result = inner(self);
+        self.depth -= 1;
+        result
+    }
+
+    /// Everything that binds at least as tight as `tightness`.
+    fn expr(&mut self, tightness: u8) -> Result<Expr, ParseError> {
+        self.deeper(|parser| {
+            let start = parser.at();
+            let mut left = parser.operand()?;
+            while let Some((op, own)) = parser.operator() {
+                if own < tightness {
+                    break;
+                }
+                let op_at = parser.at();
+                parser.next += 1;
+                let yields_bool = parser.bool_modifier(op)?;
+                let matching = parser.matching(op)?;
+                // ^ is right-associative, all others are left-associative.
+                let right_at = parser.at();
+                let right = parser.expr(if op == BinaryOp::Power { own } else { own + 1 })?;
+                for (side, at) in [(&left, start), (&right, right_at)] {
+                    if matches!(side, Expr::Log(_)) {
+                        return Err(
+                            parser.wrong_at(at, format!("{:?} needs numbers on both sides, this is a log query", op.as_str()))
+                        );
+                    }
+                }
+                parser.check_sides(op, op_at, &left, &right, &matching)?;
+                left = fold(Binary { op, yields_bool, matching, left, right });
+            }
+            Ok(left)
+        })
+    }
+
+    fn operator(&self) -> Option<(BinaryOp, u8)> {
+        Some(match self.peek() {
+            Token::Ident(word) => match word.as_str() {
+                "or" => (BinaryOp::Or, 1),
+                "and" => (BinaryOp::And, 2),
+                "unless" => (BinaryOp::Unless, 2),
+                _ => return None,
+            },
+            Token::Punct(sign) => match *sign {
+                "==" => (BinaryOp::Compare(CompareOp::Equal), 3),
+                "!=" => (BinaryOp::Compare(CompareOp::NotEqual), 3),
+                ">" => (BinaryOp::Compare(CompareOp::Greater), 3),
+                ">=" => (BinaryOp::Compare(CompareOp::GreaterEqual), 3),
+                "<" => (BinaryOp::Compare(CompareOp::Less), 3),
+                "<=" => (BinaryOp::Compare(CompareOp::LessEqual), 3),
+                "+" => (BinaryOp::Add, 4),
+                "-" => (BinaryOp::Subtract, 4),
+                "*" => (BinaryOp::Multiply, 5),
+                "/" => (BinaryOp::Divide, 5),
+                "%" => (BinaryOp::Modulo, 5),
+                "^" => (BinaryOp::Power, 6),
+                _ => return None,
+            },
+            _ => return None,
+        })
+    }
+
+    fn bool_modifier(&mut self, op: BinaryOp) -> Result<bool, ParseError> {
+        let at = self.at();
+        let found = self.take_word("bool");
+        if found && !matches!(op, BinaryOp::Compare(_)) {
+            return Err(self.wrong_at(at, format!("bool stands only after a comparison, not after {:?}", op.as_str())));
+        }
+        Ok(found)
+    }
+
+    fn matching(&mut self, op: BinaryOp) -> Result<Matching, ParseError> {
+        let mut matching = Matching::default();
+        if !self.is_word("on") && !self.is_word("ignoring") {
+            return Ok(matching);
+        }
+        matching.on = self.take_word("on") || !self.take_word("ignoring");
+        matching.labels = self.names()?;
+        let at = self.at();
+        matching.many = match self.peek() {
+            Token::Ident(word) if word == "group_left" => Many::Left,
+            Token::Ident(word) if word == "group_right" => Many::Right,
+            _ => return Ok(matching),
+        };
+        if matches!(op, BinaryOp::And | BinaryOp::Or | BinaryOp::Unless) {
+            return Err(self.wrong_at(at, format!("{:?} takes no group_left or group_right", op.as_str())));
+        }
+        self.next += 1;
+        if self.is("(") {
+            matching.include = self.names()?;
+        }
+        Ok(matching)
+    }
+
+    fn check_sides(&self, op: BinaryOp, at: usize, left: &Expr, right: &Expr, matching: &Matching) -> Result<(), ParseError> {
+        let number = matches!(left, Expr::Number(_)) || matches!(right, Expr::Number(_));
+        if number && matches!(op, BinaryOp::And | BinaryOp::Or | BinaryOp::Unless) {
+            return Err(self.wrong_at(at, format!("{:?} needs vectors on both sides, a number is none", op.as_str())));
+        }
+        if number && *matching != Matching::default() {
+            return Err(self.wrong_at(at, "on, ignoring and group_… need vectors on both sides, a number is none"));
+        }
+        Ok(())
+    }
+}
+
+/// Numbers on both sides are computed at once, as Loki does.
+fn fold(binary: Binary) -> Expr {
+    match (&binary.left, &binary.right) {
+        (Expr::Number(left), Expr::Number(right)) => {
+            Expr::Number(super::eval::binary::scalar(binary.op, *left, *right).unwrap_or(f64::NAN))
+        }
+        _ => Expr::Binary(Box::new(binary)),
+    }
+}

@@ -1,0 +1,296 @@
+//! `| json`, `| json a="b.c[0]"` and `| unpack`.
+//!
+//! An own scanner, because numbers keep their digits (`1.0`, 20-digit ids), the first of equal keys wins, and nothing is
+//! built that no label needs. It takes what RFC 8259 takes, nested at most [`DEPTH_MAX`] deep.
+
+use std::borrow::Cow;
+
+use super::labels::LineLabels;
+
+/// Loki's parser error label.
+const ERROR: &str = "JSONParserErr";
+
+/// Deeper than any log line that people wrote; guards the stack.
+const DEPTH_MAX: usize = 64;
+
+/// A step of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathStep {
+    /// `.a` or `["a"]`
+    Key(String),
+    /// `[0]`
+    Index(usize),
+}
+
+/// Reads `a.b["c d"][0]`.
+pub fn parse_path(path: &str) -> Result<Vec<PathStep>, String> {
+    let wrong = || format!("bad JSON path {path:?}: write a.b[0] or [\"a b\"].c");
+    let mut steps = Vec::new();
+    let mut rest = path;
+    while !rest.is_empty() {
+        if let Some(inside) = rest.strip_prefix('[') {
+            if let Some(quoted) = inside.strip_prefix('"') {
+                let (key, tail) = quoted.split_once("\"]").ok_or_else(wrong)?;
+                steps.push(PathStep::Key(key.into()));
+                rest = tail;
+            } else {
+                let (index, tail) = inside.split_once(']').ok_or_else(wrong)?;
+                steps.push(PathStep::Index(index.parse().map_err(|_| wrong())?));
+                rest = tail;
+            }
+        } else {
+            let key = if steps.is_empty() { rest } else { rest.strip_prefix('.').ok_or_else(wrong)? };
+            let end = key.find(['.', '[']).unwrap_or(key.len());
+            if end == 0 {
+                return Err(wrong());
+            }
+            steps.push(PathStep::Key(key[..end].into()));
+            rest = &key[end..];
+        }
+    }
+    if steps.is_empty() { Err(wrong()) } else { Ok(steps) }
+}
+
+/// Every scalar as a label, nested keys joined by `_`; null and arrays are left out.
+pub fn parse(line: &str, labels: &mut LineLabels) {
+    let mut found = Vec::new();
+    let mut scanner = Scanner { text: line, at: 0 };
+    let result = scanner.object(0, &mut |scanner, key, depth| flatten(scanner, &key, depth, &mut found));
+    for (name, value) in &found {
+        labels.parsed(name, value);
+    }
+    if let Err(message) = result.and_then(|()| scanner.end()) {
+        labels.fail(ERROR, message);
+    }
+}
+
+fn flatten<'a>(
+    scanner: &mut Scanner<'a>,
+    name: &str,
+    depth: usize,
+    found: &mut Vec<(String, Cow<'a, str>)>,
+) -> Result<(), String> {
+    if scanner.peek() == Some(b'{') {
+        return scanner.object(depth, &mut |scanner, key, depth| flatten(scanner, &format!("{name}_{key}"), depth, found));
+    }
+    let raw = scanner.value(depth)?;
+    if raw != "null" && !raw.starts_with('[') {
+        found.push((label_name(name), text_of(raw)?));
+    }
+    Ok(())
+}
+
+/// Only letters, digits and `_`; a leading digit gets a `_` before it.
+fn label_name(key: &str) -> String {
+    weir_model::label::normalise_label_name(key).into_owned()
+}
+
+/// Only what the paths lead to; what is missing is an empty label.
+pub fn extract(line: &str, fields: &[(String, Vec<PathStep>)], labels: &mut LineLabels) {
+    let mut scanner = Scanner { text: line, at: 0 };
+    if scanner.peek() != Some(b'{') && scanner.peek() != Some(b'[') {
+        return labels.fail(ERROR, "the line is no JSON object");
+    }
+    if let Err(message) = scanner.value(0).and_then(|_| scanner.end()) {
+        return labels.fail(ERROR, message);
+    }
+    for (label, path) in fields {
+        let raw = find(line, path).filter(|raw| *raw != "null").unwrap_or_default();
+        labels.parsed(label, &text_of(raw).unwrap_or_default());
+    }
+}
+
+/// The raw text of the value at a path.
+fn find<'a>(text: &'a str, path: &[PathStep]) -> Option<&'a str> {
+    let mut raw = text;
+    for step in path {
+        let mut scanner = Scanner { text: raw, at: 0 };
+        let mut hit = None;
+        match step {
+            PathStep::Key(wanted) => scanner.object(0, &mut |scanner, key, depth| {
+                let value = scanner.value(depth)?;
+                if key == wanted.as_str() && hit.is_none() {
+                    hit = Some(value);
+                }
+                Ok(())
+            }),
+            PathStep::Index(wanted) => {
+                let mut index = 0;
+                scanner.array(0, &mut |scanner, depth| {
+                    let value = scanner.value(depth)?;
+                    if index == *wanted {
+                        hit = Some(value);
+                    }
+                    index += 1;
+                    Ok(())
+                })
+            }
+        }
+        .ok()?;
+        raw = hit?;
+    }
+    Some(raw.trim())
+}
+
+/// String members as labels; `_entry` is the new line.
+pub fn unpack(line: &str, labels: &mut LineLabels) -> Option<String> {
+    let mut found = Vec::new();
+    let mut scanner = Scanner { text: line, at: 0 };
+    let result = scanner.object(0, &mut |scanner, key, depth| {
+        let raw = scanner.value(depth)?;
+        if raw.starts_with('"') {
+            found.push((key.into_owned(), text_of(raw)?));
+        }
+        Ok(())
+    });
+    if let Err(message) = result.and_then(|()| scanner.end()) {
+        labels.fail(ERROR, message);
+        return None;
+    }
+    let mut entry = None;
+    for (key, value) in found {
+        if key == "_entry" {
+            entry.get_or_insert_with(|| value.into_owned());
+        } else {
+            labels.parsed(&label_name(&key), &value);
+        }
+    }
+    entry
+}
+
+/// A string without its quotes and escapes; anything else as it stands.
+fn text_of(raw: &str) -> Result<Cow<'_, str>, String> {
+    match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(plain) if !plain.contains('\\') => Ok(Cow::Borrowed(plain)),
+        Some(_) => serde_json::from_str::<String>(raw).map(Cow::Owned).map_err(|error| format!("bad string: {error}")),
+        None => Ok(Cow::Borrowed(raw)),
+    }
+}
+
+struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+/// Reads one member of an object: its key is read, its value follows.
+type Member<'m, 'a> = &'m mut dyn FnMut(&mut Scanner<'a>, Cow<'a, str>, usize) -> Result<(), String>;
+
+impl<'a> Scanner<'a> {
+    fn wrong<T>(&self, wanted: &str) -> Result<T, String> {
+        Err(format!("byte {}: expected {wanted}", self.at))
+    }
+
+    /// The next byte that is no white space.
+    fn peek(&mut self) -> Option<u8> {
+        let bytes = self.text.as_bytes();
+        while matches!(bytes.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+        bytes.get(self.at).copied()
+    }
+
+    fn take(&mut self, wanted: u8) -> bool {
+        let found = self.peek() == Some(wanted);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn end(&mut self) -> Result<(), String> {
+        if self.peek().is_none() { Ok(()) } else { self.wrong("the end of the line") }
+    }
+
+    fn object(&mut self, depth: usize, member: Member<'_, 'a>) -> Result<(), String> {
+        if depth > DEPTH_MAX {
+            return self.wrong("less nesting");
+        }
+        if !self.take(b'{') {
+            return self.wrong("an object");
+        }
+        if self.take(b'}') {
+            return Ok(());
+        }
+        loop {
+            if self.peek() != Some(b'"') {
+                return self.wrong("a key");
+            }
+            let key = text_of(self.string()?)?;
+            if !self.take(b':') {
+                return self.wrong("':'");
+            }
+            self.peek();
+            member(self, key, depth + 1)?;
+            if self.take(b'}') {
+                return Ok(());
+            }
+            if !self.take(b',') {
+                return self.wrong("',' or '}'");
+            }
+        }
+    }
+
+    fn array(&mut self, depth: usize, item: &mut dyn FnMut(&mut Self, usize) -> Result<(), String>) -> Result<(), String> {
+        if depth > DEPTH_MAX {
+            return self.wrong("less nesting");
+        }
+        if !self.take(b'[') {
+            return self.wrong("an array");
+        }
+        if self.take(b']') {
+            return Ok(());
+        }
+        loop {
+            self.peek();
+            item(self, depth + 1)?;
+            if self.take(b']') {
+                return Ok(());
+            }
+            if !self.take(b',') {
+                return self.wrong("',' or ']'");
+            }
+        }
+    }
+
+    /// Skips one value and gives its text.
+    fn value(&mut self, depth: usize) -> Result<&'a str, String> {
+        let first = self.peek();
+        let start = self.at;
+        match first {
+            Some(b'{') => self.object(depth, &mut |scanner, _, depth| scanner.value(depth).map(|_| ()))?,
+            Some(b'[') => self.array(depth, &mut |scanner, depth| scanner.value(depth).map(|_| ()))?,
+            Some(b'"') => return self.string(),
+            _ => {
+                let rest = &self.text[start..];
+                let end = rest.find([',', '}', ']', ' ', '\t', '\n', '\r']).unwrap_or(rest.len());
+                let word = &rest[..end];
+                if !matches!(word, "true" | "false" | "null") && !is_number(word) {
+                    return self.wrong("a value");
+                }
+                self.at += end;
+            }
+        }
+        Ok(&self.text[start..self.at])
+    }
+
+    /// A string with its quotes; the next byte is the opening one.
+    fn string(&mut self) -> Result<&'a str, String> {
+        let start = self.at;
+        let bytes = self.text.as_bytes();
+        let mut at = start + 1;
+        loop {
+            match bytes.get(at) {
+                None => return self.wrong("a closing quote"),
+                Some(b'"') => break,
+                Some(b'\\') => at += 2,
+                Some(_) => at += 1,
+            }
+        }
+        self.at = at + 1;
+        Ok(&self.text[start..self.at])
+    }
+}
+
+fn is_number(word: &str) -> bool {
+    word.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+        && word.ends_with(|last: char| last.is_ascii_digit())
+        && word.parse::<f64>().is_ok()
+}
