@@ -1,20 +1,34 @@
 //! The HTTP APIs, one file each, on one router.
 //!
-//! - [`prometheus`]: `/api/v1/*`
-//! - [`loki`]: `/loki/api/v1/*` (push is the collector's)
-//! - [`tempo`]: `/tempo/*`; [`jaeger`]: `/jaeger/*`
-//! - [`weir`]: `/api/weir/v1/*`, for the page and the command line. Shapes: `docs/api.md`.
+//! - `prometheus`: `/api/v1/*`
+//! - `loki`: `/loki/api/v1/*` (push is the collector's)
+//! - `tempo`: `/tempo/*`; `jaeger`: `/jaeger/*`
+//! - `weir`: `/api/weir/v1/*`, for the page and the command line. Shapes: `docs/api.md`; `status` is what the
+//!   aggregator tells it.
+//!
+//! What several share: `params` (query string and form), `covered` (the coverage header), `failure` (errors as HTTP
+//! status), `live` (tails).
 
+pub(crate) mod covered;
+pub(crate) mod failure;
+pub(crate) mod find;
 pub mod jaeger;
+pub(crate) mod live;
 pub mod loki;
+pub(crate) mod params;
 pub mod prometheus;
+pub mod status;
 pub mod tempo;
+#[cfg(test)]
+mod tests;
+pub(crate) mod values;
 pub mod weir;
 
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use weir_model::select::{Budget, LogReader, MetricReader, ReadError, TraceReader};
+use weir_model::time::UnixNanos;
 
 use crate::budget::{QueryConfig, RequestBudget};
 
@@ -31,6 +45,22 @@ pub struct Api {
     /// Rules and their alerts, as last evaluated.
     pub rules: Arc<crate::rules::RuleSet>,
     slots: Arc<Semaphore>,
+    /// Live tails open at once.
+    pub(crate) tails: Arc<Semaphore>,
+    /// Where each partition stands.
+    pub(crate) path: Arc<dyn status::PathStatus>,
+    /// The time, for "the last hour".
+    pub(crate) clock: fn() -> UnixNanos,
+    /// When this service started.
+    pub(crate) started: UnixNanos,
+}
+
+/// Tails one service feeds at once: each polls ten times a second.
+const TAILS_MAX: usize = 64;
+
+fn system_clock() -> UnixNanos {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 impl Api {
@@ -43,7 +73,20 @@ impl Api {
         rules: Arc<crate::rules::RuleSet>,
     ) -> Self {
         let slots = Arc::new(Semaphore::new(config.concurrency.max(1)));
-        Self { logs, metrics, traces, config, rules, slots }
+        let (tails, path) = (Arc::new(Semaphore::new(TAILS_MAX)), Arc::new(status::NoPath));
+        Self { logs, metrics, traces, config, rules, slots, tails, path, clock: system_clock, started: system_clock() }
+    }
+
+    /// Answers `/api/weir/v1/status` with what the aggregator knows.
+    pub fn with_status(mut self, path: Arc<dyn status::PathStatus>) -> Self {
+        self.path = path;
+        self
+    }
+
+    /// Takes the time from elsewhere, in tests.
+    pub fn with_clock(mut self, clock: fn() -> UnixNanos) -> Self {
+        (self.clock, self.started) = (clock, clock());
+        self
     }
 
     /// Runs a query's sync work off the async threads, at most `concurrency` at once, with a fresh budget that is

@@ -1,0 +1,112 @@
+//! `/jaeger/api/traces?service=…`: newest traces with a span that passes all conditions.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::Value as Json;
+use weir_model::id::TraceId;
+use weir_model::resource::TENANT_DEFAULT;
+use weir_model::select::{Coverage, TraceSelect};
+use weir_model::span::StatusCode;
+use weir_model::time::{TimeRange, parse_duration};
+
+use super::super::Api;
+use super::super::find::{Condition, find};
+use super::super::params::Params;
+use super::{Wrong, kind_matches, shape, success};
+
+/// Jaeger's own limit.
+const LIMIT_MAX: usize = 1500;
+
+/// Jaeger's default range when `start` and `lookback` are absent: two days.
+const LOOKBACK_MICROS: i64 = 48 * 3600 * 1_000_000;
+
+pub(super) async fn traces(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Wrong> {
+    let ids =
+        params.all("traceID").map(str::parse::<TraceId>).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+    if !ids.is_empty() {
+        return by_ids(api, ids).await;
+    }
+    let now = (api.clock)();
+    let (select, conditions) = select(&params, now)?;
+    let found = api.run(move |api, budget| find(&*api.traces, &select, &conditions, budget)).await?;
+    let data = found.value.iter().map(|(_, trace)| shape::trace(trace)).collect();
+    Ok(success(data, &found.coverage))
+}
+
+async fn by_ids(api: Arc<Api>, ids: Vec<TraceId>) -> Result<Response, Wrong> {
+    if ids.len() > LIMIT_MAX {
+        return Err(format!("parameter traceID: at most {LIMIT_MAX} of them").into());
+    }
+    let (data, coverage) = api
+        .run(move |api, budget| {
+            let (mut data, mut coverage) = (Vec::new(), Coverage::default());
+            for id in ids {
+                budget.check()?;
+                let found = api.traces.trace(TENANT_DEFAULT, id)?;
+                coverage.merge(found.coverage);
+                data.extend(found.value.as_ref().map(shape::trace));
+            }
+            Ok::<_, weir_model::select::ReadError>((data, coverage))
+        })
+        .await?;
+    Ok(success(data, &coverage))
+}
+
+fn select(params: &Params, now: i64) -> Result<(TraceSelect, Vec<Condition>), String> {
+    let micros = |name: &str, default: i64| match params.get(name) {
+        None => Ok(default),
+        Some(text) => text.parse::<i64>().map_err(|_| format!("parameter {name}: {text:?} is no Unix time in microseconds")),
+    };
+    let duration = |name: &str| {
+        let parse = |text: &str| parse_duration(text).map_err(|error| format!("parameter {name}: {error}"));
+        params.get(name).map(parse).transpose()
+    };
+    let end = micros("end", now / 1000)?;
+    let start = micros("start", end.saturating_sub(LOOKBACK_MICROS))?;
+    let limit = params.number("limit", 20)?;
+    if limit > LIMIT_MAX {
+        return Err(format!("parameter limit: at most {LIMIT_MAX} traces"));
+    }
+    let (mut attributes, mut conditions) = (Vec::new(), Vec::new());
+    for (name, value) in tags(params)? {
+        match (name.as_str(), value.as_str()) {
+            ("error", "true") => conditions.push(Condition::new(|_, span| span.status == StatusCode::Error)),
+            ("error", "false") => conditions.push(Condition::new(|_, span| span.status != StatusCode::Error)),
+            ("span.kind", _) => conditions.push(Condition::new(move |_, span| kind_matches(span.kind, &value))),
+            _ => attributes.push((name, value)),
+        }
+    }
+    let select = TraceSelect {
+        tenant: TENANT_DEFAULT.into(),
+        range: TimeRange { start: start.saturating_mul(1000), end: end.saturating_add(1).saturating_mul(1000) },
+        service: Some(params.need("service")?.to_owned()),
+        operation: params.get("operation").filter(|name| *name != "all").map(str::to_owned),
+        attributes,
+        duration_min: duration("minDuration")?,
+        duration_max: duration("maxDuration")?,
+        limit,
+    };
+    Ok((select, conditions))
+}
+
+/// `tags={"a":"b"}` and `tag=a:b`.
+fn tags(params: &Params) -> Result<Vec<(String, String)>, String> {
+    let mut tags = Vec::new();
+    for text in params.all("tags").filter(|text| !text.is_empty()) {
+        let map: serde_json::Map<String, Json> =
+            serde_json::from_str(text).map_err(|error| format!("parameter tags: not a JSON object of strings: {error}"))?;
+        for (name, value) in map {
+            match value {
+                Json::String(value) => tags.push((name, value)),
+                other => return Err(format!("parameter tags: the value of {name:?} is {other}, not a string")),
+            }
+        }
+    }
+    for text in params.all("tag") {
+        let (name, value) = text.split_once(':').ok_or_else(|| format!("parameter tag: {text:?} reads name:value"))?;
+        tags.push((name.into(), value.into()));
+    }
+    Ok(tags)
+}

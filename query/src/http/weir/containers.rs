@@ -1,0 +1,185 @@
+//! `containers`: what runs now, out of the stored samples under cAdvisor's names.
+//!
+//! A container is a cgroup with `weir_container_info`, or one that carries a container's name; it runs while its newest
+//! sample is at most two minutes old and no staleness marker. Pause containers of pods are left out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::{Value, json};
+use weir_model::label::{Labels, MatchOp, Matcher, NAME};
+use weir_model::metric::is_stale;
+use weir_model::resource::TENANT_DEFAULT;
+use weir_model::select::{MetricSelect, Series};
+use weir_model::time::SECOND;
+
+use super::super::Api;
+use super::super::failure::Failure;
+use super::{Wrong, answer};
+
+/// Sparklines show this much.
+const HISTORY_MS: i64 = 5 * 60 * 1000;
+/// Older samples are of containers that are gone.
+const ALIVE_MS: i64 = 2 * 60 * 1000;
+/// Rates are taken over at least this long, so that one late sample does not make a spike.
+const RATE_MS: i64 = 10_000;
+/// Points of a sparkline: one every five seconds.
+const POINT_MS: i64 = 5000;
+
+const NAMES: &str = "container_cpu_usage_seconds_total|container_memory_working_set_bytes|container_memory_usage_bytes\
+    |container_spec_cpu_quota|container_spec_cpu_period|container_spec_memory_limit_bytes|container_cpu_cfs_periods_total\
+    |container_cpu_cfs_throttled_periods_total|container_oom_events_total|container_threads|container_processes\
+    |container_start_time_seconds|weir_container_info|weir_container_restarts_total";
+
+/// What runs now.
+pub(super) async fn containers(State(api): State<Arc<Api>>) -> Result<Response, Wrong> {
+    let now_ms = (api.clock)() / 1_000_000;
+    let names = Matcher::new(NAME, MatchOp::Regex, NAMES).map_err(|error| Failure::from(error.to_string()))?;
+    let select =
+        MetricSelect { tenant: TENANT_DEFAULT.into(), matchers: vec![names], start_ms: now_ms - HISTORY_MS, end_ms: now_ms };
+    let found = api.run(move |api, budget| api.metrics.select(&select, budget)).await?;
+    let mut cgroups: BTreeMap<(String, String), Cgroup<'_>> = BTreeMap::new();
+    for series in &found.value {
+        let labels = &series.labels;
+        cgroups.entry((node(labels).to_owned(), labels.get("id").to_owned())).or_default().add(series);
+    }
+    let running = cgroups.iter().filter(|(_, cgroup)| cgroup.runs(now_ms) && cgroup.is_container());
+    let containers: Vec<Value> = running.map(|((node, id), cgroup)| cgroup.shape(node, id)).collect();
+    Ok(answer(json!({"containers": containers}), &found.coverage))
+}
+
+fn node(labels: &Labels) -> &str {
+    let node = labels.get("node");
+    if node.is_empty() { labels.get("instance") } else { node }
+}
+
+/// The series of one cgroup by name; of several with one name (a label changed), the one that is newest.
+#[derive(Default)]
+struct Cgroup<'a>(BTreeMap<&'a str, &'a Series>);
+
+impl<'a> Cgroup<'a> {
+    fn add(&mut self, series: &'a Series) {
+        let cpu = series.labels.get("cpu");
+        let newest = |series: &Series| series.timestamps.last().copied().unwrap_or(i64::MIN);
+        if !cpu.is_empty() && cpu != "total" {
+            return;
+        }
+        let known = self.0.entry(series.labels.get(NAME)).or_insert(series);
+        let stale = |series: &Series| series.values.last().is_none_or(|value| is_stale(*value));
+        if (newest(series), !stale(series)) > (newest(known), !stale(known)) {
+            *known = series;
+        }
+    }
+
+    /// What says who it is: the info series, else any.
+    fn about(&self) -> &Labels {
+        static NONE: Labels = Labels::EMPTY;
+        self.0.get("weir_container_info").or_else(|| self.0.values().next()).map_or(&NONE, |series| &series.labels)
+    }
+
+    fn runs(&self, now_ms: i64) -> bool {
+        self.0.values().any(|series| {
+            let fresh = series.timestamps.last().is_some_and(|at| now_ms - at <= ALIVE_MS);
+            fresh && series.values.last().is_some_and(|value| !is_stale(*value))
+        })
+    }
+
+    fn is_container(&self) -> bool {
+        let labels = self.about();
+        let pause = !labels.get("pod").is_empty() && labels.get("container").is_empty();
+        let named = !labels.get("name").is_empty() || !labels.get("container").is_empty();
+        !pause && (named || self.0.contains_key("weir_container_info"))
+    }
+
+    /// The newest value.
+    fn last(&self, name: &str) -> Option<f64> {
+        self.0.get(name)?.values.last().copied().filter(|value| !value.is_nan())
+    }
+
+    /// Growth a second over the newest [`RATE_MS`] or more.
+    fn rate(&self, name: &str) -> Option<f64> {
+        let series = self.0.get(name)?;
+        let last = series.timestamps.last()?;
+        let from = series.timestamps.partition_point(|at| *at <= last - RATE_MS).saturating_sub(1);
+        growth(series, from, series.timestamps.len() - 1)
+    }
+
+    fn cpu_history(&self) -> Vec<Value> {
+        let Some(series) = self.0.get("container_cpu_usage_seconds_total") else { return Vec::new() };
+        let points = thinned(series);
+        points
+            .windows(2)
+            .filter_map(|pair| Some(json!([seconds(series.timestamps[pair[1]]), growth(series, pair[0], pair[1])?])))
+            .collect()
+    }
+
+    fn memory_history(&self) -> Vec<Value> {
+        let Some(series) = self.memory() else { return Vec::new() };
+        let points = thinned(series).into_iter().filter(|i| !series.values[*i].is_nan());
+        points.map(|i| json!([seconds(series.timestamps[i]), series.values[i]])).collect()
+    }
+
+    fn memory(&self) -> Option<&&'a Series> {
+        self.0.get("container_memory_working_set_bytes").or_else(|| self.0.get("container_memory_usage_bytes"))
+    }
+
+    fn shape(&self, node: &str, path: &str) -> Value {
+        let labels = self.about();
+        let own = |name: &str| labels.get(name).to_owned();
+        let first = |names: [&str; 2]| names.into_iter().map(own).find(|value| !value.is_empty()).unwrap_or_default();
+        let id = own("container_id");
+        let quota = self.last("container_spec_cpu_quota").filter(|quota| *quota > 0.0);
+        let period = self.last("container_spec_cpu_period").filter(|period| *period > 0.0);
+        let periods = self.rate("container_cpu_cfs_periods_total").filter(|rate| *rate > 0.0);
+        let throttled = self.rate("container_cpu_cfs_throttled_periods_total").unwrap_or(0.0);
+        let started = self.last("container_start_time_seconds").map(|at| ((at * SECOND as f64) as i64).to_string());
+        let free: BTreeMap<&str, &str> =
+            labels.iter().filter_map(|(name, value)| Some((name.strip_prefix("container_label_")?, value))).collect();
+        json!({
+            "id": if id.is_empty() { path.to_owned() } else { id },
+            "name": first(["container", "name"]),
+            "node": node,
+            "namespace": own("namespace"),
+            "pod": own("pod"),
+            "image": own("image"),
+            "runtime": own("runtime"),
+            "state": Some(own("state")).filter(|state| !state.is_empty()).unwrap_or_else(|| "running".into()),
+            "started": started.unwrap_or_default(),
+            "restarts": self.last("weir_container_restarts_total").unwrap_or(0.0) as u64,
+            "labels": free,
+            "cpu_cores": self.rate("container_cpu_usage_seconds_total").unwrap_or(0.0),
+            "cpu_limit_cores": quota.zip(period).map(|(quota, period)| quota / period),
+            "memory_bytes": self.memory().and_then(|series| series.values.last()).filter(|value| !value.is_nan()).map_or(0, |value| *value as u64),
+            "memory_limit_bytes": self.last("container_spec_memory_limit_bytes").filter(|limit| *limit > 0.0).map(|limit| limit as u64),
+            "throttled_ratio": periods.map_or(0.0, |periods| throttled / periods),
+            "oom_kills": self.last("container_oom_events_total").unwrap_or(0.0) as u64,
+            "pids": self.last("container_threads").or(self.last("container_processes")).unwrap_or(0.0) as u64,
+            "cpu_history": self.cpu_history(),
+            "memory_history": self.memory_history(),
+        })
+    }
+}
+
+/// Growth a second of a counter between two of its samples; `None` over a reset or a gap marker.
+fn growth(series: &Series, from: usize, to: usize) -> Option<f64> {
+    let millis = series.timestamps[to] - series.timestamps[from];
+    let more = series.values[to] - series.values[from];
+    (millis > 0 && more >= 0.0).then(|| more * 1000.0 / millis as f64)
+}
+
+/// Samples at least [`POINT_MS`] apart.
+fn thinned(series: &Series) -> Vec<usize> {
+    let mut kept: Vec<usize> = Vec::new();
+    for (i, at) in series.timestamps.iter().enumerate() {
+        if kept.last().is_none_or(|last| at - series.timestamps[*last] >= POINT_MS) {
+            kept.push(i);
+        }
+    }
+    kept
+}
+
+fn seconds(millis: i64) -> f64 {
+    millis as f64 / 1000.0
+}

@@ -1,0 +1,147 @@
+//! `logs`, `logs/volume` and `logs/line/{id}`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::{Value, json};
+use weir_model::id::LineId;
+use weir_model::log::level_name;
+use weir_model::resource::TENANT_DEFAULT;
+use weir_model::select::{LogSelect, OwnedLine};
+use weir_model::time::{SECOND, UnixNanos};
+
+use super::super::Api;
+use super::super::failure::Failure;
+use super::super::params::{HOUR, Params};
+use super::{Wrong, answer};
+use crate::logql::ast::{LineTest, StageKind};
+use crate::logql::eval::lines::{Entry, LogOptions, lines};
+use crate::logql::pipeline::labels::LabelSet;
+use crate::logql::pipeline::readable;
+use crate::logql::{Expr, LogExpr, QueryError, parse};
+
+/// docs/api.md: lines of one answer when nothing is said.
+const LIMIT_DEFAULT: usize = 200;
+
+/// Neighbours on each side that one request may ask for.
+const CONTEXT_MAX: usize = 1000;
+
+/// A log query; nothing or `{}` is every line.
+pub(super) fn log_query(query: Option<&str>) -> Result<LogExpr, Wrong> {
+    match query.map(str::trim) {
+        None | Some("{}") => Ok(LogExpr { matchers: Vec::new(), stages: Vec::new() }),
+        Some(query) => match parse(query)? {
+            Expr::Log(log) => Ok(log),
+            _ => Err("parameter query: a log query is wanted here, this is a metric query".to_owned().into()),
+        },
+    }
+}
+
+/// Lines, the newest or oldest first.
+pub(super) async fn logs(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Wrong> {
+    let query = params.get("query").unwrap_or_default().to_owned();
+    let log = log_query(params.get("query"))?;
+    let limit = params.number("limit", LIMIT_DEFAULT)?;
+    if limit > api.config.lines_max {
+        return Err(format!("parameter limit: {limit} is above query.lines_max ({})", api.config.lines_max).into());
+    }
+    let options = LogOptions {
+        tenant: TENANT_DEFAULT.into(),
+        range: params.range((api.clock)(), HOUR)?,
+        limit,
+        newest_first: params.newest_first()?,
+        detected_level: api.config.detected_level,
+    };
+    let begun = Instant::now();
+    let found = api.run(move |api, budget| lines(&*api.logs, &query, &log, &options, budget)).await?;
+    let took_ms = begun.elapsed().as_secs_f64() * 1e3;
+    let lines: Vec<Value> = found.value.iter().map(entry).collect();
+    Ok(answer(
+        json!({"lines": lines, "stats": {"lines_scanned": found.stats.lines_scanned, "took_ms": took_ms}}),
+        &found.coverage,
+    ))
+}
+
+/// A line of a query.
+pub(super) fn entry(entry: &Entry) -> Value {
+    shape(&entry.source, entry.text(), &entry.labels)
+}
+
+fn shape(line: &OwnedLine, text: &[u8], labels: &LabelSet) -> Value {
+    let hex = |none: bool, id: String| if none { String::new() } else { id };
+    json!({
+        "id": line.id,
+        "t": line.timestamp.to_string(),
+        "stream": line.stream,
+        "line": readable(text),
+        "level": level_name(line.severity),
+        "trace_id": hex(line.trace_id.is_none(), line.trace_id.to_string()),
+        "span_id": hex(line.span_id.is_none(), line.span_id.to_string()),
+        "attributes": line.attributes,
+        "labels": labels.to_json(),
+    })
+}
+
+/// Lines and bytes per bucket and level, summed over the streams.
+pub(super) async fn volume(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Wrong> {
+    let log = log_query(params.get("query"))?;
+    let range = params.range((api.clock)(), HOUR)?;
+    let step = params.duration("step")?.unwrap_or(10 * SECOND);
+    if step <= 0 || step % (10 * SECOND) != 0 {
+        return Err("parameter step: a multiple of 10s is wanted, as volumes are kept in buckets of 10 seconds"
+            .to_owned()
+            .into());
+    }
+    let span = range.end.checked_sub(range.start).ok_or_else(|| "the time range is longer than 292 years".to_owned())?;
+    if (span / step) as u64 > api.config.points_max {
+        return Err(format!("more than query.points_max ({}) buckets: take a larger step", api.config.points_max).into());
+    }
+    let mut filters = Vec::new();
+    for stage in &log.stages {
+        match &stage.kind {
+            StageKind::Line(line) => match &line.test {
+                LineTest::Store(filter) => filters.push(filter.clone()),
+                LineTest::Patterns { .. } => return Err(format!("volume: {stage} is not supported yet, only |= != |~ !~").into()),
+            },
+            _ => return Err(format!("volume counts lines of a selector and its line filters; {stage} is more").into()),
+        }
+    }
+    let select = LogSelect { tenant: TENANT_DEFAULT.into(), matchers: log.matchers, range, filters, newest_first: false };
+    let found = api.run(move |api, budget| api.logs.volume(&select, step, budget).map_err(QueryError::from)).await?;
+    let mut buckets: BTreeMap<(UnixNanos, &str), (u64, u64)> = BTreeMap::new();
+    for one in &found.value {
+        let sums = buckets.entry((one.bucket, one.level)).or_default();
+        sums.0 += one.lines;
+        sums.1 += one.bytes;
+    }
+    let buckets: Vec<Value> = buckets
+        .into_iter()
+        .map(|((at, level), (lines, bytes))| json!({"t": at.to_string(), "level": level, "lines": lines, "bytes": bytes}))
+        .collect();
+    Ok(answer(json!({"buckets": buckets, "step": step.to_string()}), &found.coverage))
+}
+
+/// One line and its neighbours.
+pub(super) async fn line(State(api): State<Arc<Api>>, Path(id): Path<String>, params: Params) -> Result<Response, Wrong> {
+    let id: LineId = id.parse().map_err(|error| format!("{error}"))?;
+    let context = params.number("context", 10)?;
+    if context > CONTEXT_MAX {
+        return Err(format!("parameter context: at most {CONTEXT_MAX} lines on each side").into());
+    }
+    let found = api.run(move |api, _| api.logs.line(TENANT_DEFAULT, id, context)).await?;
+    if found.value.is_empty() {
+        let failure = Failure::new(StatusCode::NOT_FOUND, format!("no line has the id {id}"));
+        return Err(Wrong::with_coverage(failure, found.coverage));
+    }
+    let lines: Vec<Value> = found.value.iter().map(|line| shape(line, &line.body, &all_labels(line))).collect();
+    Ok(answer(json!({"lines": lines}), &found.coverage))
+}
+
+/// The stream's labels and the line's own.
+fn all_labels(line: &OwnedLine) -> LabelSet {
+    LabelSet::from(&line.attributes.merged(&line.stream))
+}

@@ -1,0 +1,76 @@
+//! Our own API under `/api/weir/v1`, for the page and the command line. Shapes: `docs/api.md`.
+//!
+//! - [`logs`]: lines, volume, one line with its neighbours; [`tail`]: lines as they arrive;
+//! - [`containers`]: what runs now, from stored samples; [`traces`]: by id, search, services;
+//! - `status`: where the path stands. Sealing and compacting on demand are the binary's.
+
+mod containers;
+mod logs;
+mod tail;
+mod traces;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::{Value, json};
+use weir_model::select::Coverage;
+
+use super::Api;
+use super::covered;
+use super::failure::Failure;
+
+/// Its routes.
+pub fn router(api: Arc<Api>) -> axum::Router {
+    axum::Router::new()
+        .route("/api/weir/v1/containers", get(containers::containers))
+        .route("/api/weir/v1/logs", get(logs::logs))
+        .route("/api/weir/v1/logs/volume", get(logs::volume))
+        .route("/api/weir/v1/logs/line/{id}", get(logs::line))
+        .route("/api/weir/v1/logs/tail", get(tail::tail))
+        .route("/api/weir/v1/traces", get(traces::search))
+        .route("/api/weir/v1/traces/services", get(traces::services))
+        .route("/api/weir/v1/traces/operations", get(traces::operations))
+        .route("/api/weir/v1/traces/{id}", get(traces::trace))
+        .route("/api/weir/v1/status", get(status))
+        .with_state(api)
+}
+
+/// An error as `docs/api.md` has it, with the coverage where one is known.
+pub(super) struct Wrong {
+    failure: Failure,
+    coverage: Option<Coverage>,
+}
+
+impl Wrong {
+    fn with_coverage(failure: Failure, coverage: Coverage) -> Self {
+        Self { failure, coverage: Some(coverage) }
+    }
+}
+
+impl<T: Into<Failure>> From<T> for Wrong {
+    fn from(failure: T) -> Self {
+        Self { failure: failure.into(), coverage: None }
+    }
+}
+
+impl IntoResponse for Wrong {
+    fn into_response(self) -> Response {
+        let mut body = json!({"error": self.failure.message});
+        let Some(coverage) = self.coverage else { return (self.failure.status, Json(body)).into_response() };
+        body["coverage"] = covered::to_json(&coverage);
+        covered::with_header(&coverage, (self.failure.status, Json(body)))
+    }
+}
+
+/// An answer with its coverage, as a member and as a header.
+fn answer(mut body: Value, coverage: &Coverage) -> Response {
+    body["coverage"] = covered::to_json(coverage);
+    covered::with_header(coverage, Json(body))
+}
+
+async fn status(State(api): State<Arc<Api>>) -> Json<Value> {
+    Json(json!({"version": env!("CARGO_PKG_VERSION"), "started": api.started.to_string(), "path": api.path.status()}))
+}

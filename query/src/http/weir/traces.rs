@@ -1,0 +1,134 @@
+//! `traces/{id}`, `traces?…`, `traces/services` and `traces/operations`.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::{Map, Value as Json, json};
+use weir_model::id::{SpanId, TraceId};
+use weir_model::resource::TENANT_DEFAULT;
+use weir_model::select::{Trace, TraceSelect, TraceSummary};
+use weir_model::span::{Attributes, Origin, Span};
+
+use super::super::Api;
+use super::super::failure::Failure;
+use super::super::params::{HOUR, Params};
+use super::super::values;
+use super::{Wrong, answer};
+
+/// Traces of one answer at most.
+const LIMIT_MAX: usize = 1000;
+
+/// A trace by id; 404 with the coverage when no span of it has been seen.
+pub(super) async fn trace(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Response, Wrong> {
+    let id: TraceId = id.parse().map_err(|error| format!("{error}"))?;
+    let found = api.run(move |api, _| api.traces.trace(TENANT_DEFAULT, id)).await?;
+    match found.value {
+        Some(trace) => Ok(answer(json!({"trace": shape(&trace)}), &found.coverage)),
+        None => {
+            let failure = Failure::new(StatusCode::NOT_FOUND, format!("no span of trace {id} has been seen"));
+            Err(Wrong::with_coverage(failure, found.coverage))
+        }
+    }
+}
+
+fn shape(trace: &Trace) -> Json {
+    let spans = || trace.batches.iter().flat_map(|batch| batch.spans.iter().map(move |span| (&batch.origin, span)));
+    let seen: HashSet<SpanId> = spans().map(|(_, span)| span.span_id).collect();
+    let mut ordered: Vec<_> = spans().collect();
+    ordered.sort_by_key(|(_, span)| (span.start, span.span_id));
+    let spans: Vec<Json> = ordered.into_iter().map(|(origin, span)| span_shape(origin, span, &seen)).collect();
+    json!({"id": trace.id, "state": trace.state, "revision": trace.revision, "spans": spans})
+}
+
+fn span_shape(origin: &Origin, span: &Span, seen: &HashSet<SpanId>) -> Json {
+    let events: Vec<Json> = span
+        .events
+        .iter()
+        .map(|event| json!({"t": event.timestamp.to_string(), "name": event.name, "attributes": attributes(&event.attributes)}))
+        .collect();
+    let links: Vec<Json> = span
+        .links
+        .iter()
+        .map(|link| json!({"trace_id": link.trace_id, "span_id": link.span_id, "attributes": attributes(&link.attributes)}))
+        .collect();
+    json!({
+        "id": span.span_id,
+        "parent_id": if span.parent_id.is_none() { String::new() } else { span.parent_id.to_string() },
+        "service": origin.service(),
+        "name": span.name,
+        "kind": span.kind,
+        "start": span.start.to_string(),
+        "duration": span.end.saturating_sub(span.start).to_string(),
+        "status": span.status,
+        "status_message": span.status_message,
+        "attributes": attributes(&span.attributes),
+        "resource": attributes(&origin.resource),
+        "scope": format!("{} {}", origin.scope_name, origin.scope_version).trim(),
+        "events": events,
+        "links": links,
+        "orphan": !span.parent_id.is_none() && !seen.contains(&span.parent_id),
+    })
+}
+
+fn attributes(attributes: &Attributes) -> Map<String, Json> {
+    attributes.iter().map(|(name, value)| (name.clone(), values::to_json(value))).collect()
+}
+
+/// Newest traces that pass.
+pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Wrong> {
+    let limit = params.number("limit", 20)?;
+    if limit > LIMIT_MAX {
+        return Err(format!("parameter limit: at most {LIMIT_MAX} traces").into());
+    }
+    let mut tags = Vec::new();
+    for tag in params.all("tags").filter(|tag| !tag.is_empty()) {
+        let (name, value) = tag.split_once('=').ok_or_else(|| format!("parameter tags: {tag:?} reads name=value"))?;
+        tags.push((name.to_owned(), value.to_owned()));
+    }
+    let select = TraceSelect {
+        tenant: TENANT_DEFAULT.into(),
+        range: params.range((api.clock)(), HOUR)?,
+        service: params.get("service").map(str::to_owned),
+        operation: params.get("operation").map(str::to_owned),
+        attributes: tags,
+        duration_min: params.duration("min_duration")?,
+        duration_max: params.duration("max_duration")?,
+        limit,
+    };
+    let found = api.run(move |api, budget| api.traces.search(&select, budget)).await?;
+    let traces: Vec<Json> = found.value.iter().map(summary).collect();
+    Ok(answer(json!({"traces": traces}), &found.coverage))
+}
+
+fn summary(one: &TraceSummary) -> Json {
+    json!({
+        "id": one.id,
+        "root_service": one.root_service,
+        "root_name": one.root_name,
+        "has_root": one.has_root,
+        "start": one.start.to_string(),
+        "duration": one.duration.to_string(),
+        "spans": one.spans,
+        "errors": one.errors,
+        "matched": one.matched,
+    })
+}
+
+/// Services that sent spans.
+pub(super) async fn services(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Wrong> {
+    let range = params.range((api.clock)(), HOUR)?;
+    let found = api.run(move |api, _| api.traces.services(TENANT_DEFAULT, range)).await?;
+    Ok(answer(json!({"services": found.value}), &found.coverage))
+}
+
+/// Operations of a service.
+pub(super) async fn operations(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Wrong> {
+    let range = params.range((api.clock)(), HOUR)?;
+    let service = params.need("service")?.to_owned();
+    let found = api.run(move |api, _| api.traces.operations(TENANT_DEFAULT, &service, range)).await?;
+    let operations: Vec<Json> = found.value.iter().map(|(name, kind)| json!({"name": name, "kind": kind})).collect();
+    Ok(answer(json!({"operations": operations}), &found.coverage))
+}
