@@ -119,7 +119,6 @@ impl State {
         self.topics.get_mut(&place.topic).and_then(|topic| topic.get_mut(place.partition as usize)).ok_or_else(unknown)
     }
 }
-}
 
 pub(super) struct Inner {
     config: SimConfig,
@@ -157,7 +156,13 @@ pub struct Sim(Arc<Inner>);
 impl Sim {
     /// An empty log.
     pub fn new(config: SimConfig) -> Self {
-        let state = State { chance: Chance::new(config.seed), topics: BTreeMap::new(), group: Group::default(), tickets: 0, unreleased_bytes: 0 };
+        let state = State {
+            chance: Chance::new(config.seed),
+            topics: BTreeMap::new(),
+            group: Group::default(),
+            tickets: 0,
+            unreleased_bytes: 0,
+        };
         Self(Arc::new(Inner { config, state: Mutex::new(state), changed: Notify::new() }))
     }
 
