@@ -1,0 +1,394 @@
+//! The tree of a query. Made by `parse`, read by `eval` and `print`.
+
+use weir_model::label::Matcher;
+
+use super::functions::Function;
+
+/// Bytes `[start, end)` of the query.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Inclusive.
+    pub start: usize,
+    /// Exclusive.
+    pub end: usize,
+}
+
+impl Span {
+    /// Bytes `[start, end)`.
+    pub fn new(start: usize, end: usize) -> Self {
+        Self { start, end }
+    }
+}
+
+/// What an expression evaluates to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// One number a step.
+    Scalar,
+    /// A string.
+    String,
+    /// Series with at most one sample a step.
+    Vector,
+    /// Series with a window of samples a step.
+    Matrix,
+}
+
+impl Type {
+    /// As Prometheus' messages name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::String => "string",
+            Self::Vector => "instant vector",
+            Self::Matrix => "range vector",
+        }
+    }
+}
+
+/// A node and where it stands.
+#[derive(Clone, Debug)]
+pub struct Expr {
+    /// What it is.
+    pub kind: Kind,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// What a node is.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// A float literal; `true` when it was written as a duration (`5m` = 300).
+    Number(f64, bool),
+    /// A string literal.
+    String(String),
+    /// `name{matchers} offset … @ …`
+    Selector(Selector),
+    /// `selector[range]`
+    Range(RangeSelector),
+    /// `expr[range:step] offset … @ …`
+    Subquery(Box<Subquery>),
+    /// `function(arguments)`
+    Call(&'static Function, Vec<Expr>),
+    /// `sum by (…) (expr)`
+    Aggregate(Box<Aggregate>),
+    /// `lhs op rhs`
+    Binary(Box<Binary>),
+    /// `-expr` (true) or `+expr`
+    Unary(bool, Box<Expr>),
+    /// `(expr)`
+    Paren(Box<Expr>),
+}
+
+/// `offset` and `@` of a selector or subquery.
+#[derive(Clone, Debug, Default)]
+pub struct Modifiers {
+    /// How far back.
+    pub offset: Option<Duration>,
+    /// At which time instead of the step's.
+    pub at: Option<At>,
+}
+
+/// `@`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// Milliseconds since the Unix epoch.
+    Time(i64),
+    /// The query's start.
+    Start,
+    /// The query's end.
+    End,
+}
+
+/// An instant selector.
+#[derive(Clone, Debug)]
+pub struct Selector {
+    /// The name before the braces, "" if none. It is among the matchers, first.
+    pub name: String,
+    /// All must pass.
+    pub matchers: Vec<Matcher>,
+    /// `offset` and `@`.
+    pub modifiers: Modifiers,
+}
+
+/// How the edges of a window are treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edge {
+    /// `(T − range, T]`
+    Plain,
+    /// `anchored`: the last sample at or before the start stands in for the start.
+    Anchored,
+    /// `smoothed`: interpolated at both ends.
+    Smoothed,
+}
+
+/// A range selector.
+#[derive(Clone, Debug)]
+pub struct RangeSelector {
+    /// Which series.
+    pub selector: Selector,
+    /// How wide the window is.
+    pub range: Duration,
+    /// How its edges are treated.
+    pub edge: Edge,
+}
+
+/// A subquery.
+#[derive(Clone, Debug)]
+pub struct Subquery {
+    /// What is evaluated.
+    pub expr: Expr,
+    /// How wide the window is.
+    pub range: Duration,
+    /// How often it is evaluated within; the default interval when absent.
+    pub step: Option<Duration>,
+    /// `offset` and `@`.
+    pub modifiers: Modifiers,
+}
+
+/// A duration, written as a literal or as arithmetic over literals, `step()` and `range()`.
+#[derive(Clone, Debug)]
+pub enum Duration {
+    /// Milliseconds.
+    Millis(i64),
+    /// Any arithmetic.
+    Computed(Box<DurationExpr>, Span),
+}
+
+/// Arithmetic over seconds.
+#[derive(Clone, Debug)]
+pub enum DurationExpr {
+    /// Seconds, and whether they were written with a unit.
+    Literal(f64, bool),
+    /// `step()`: of the range query.
+    Step,
+    /// `range()`: end minus start of the range query.
+    Range,
+    /// `min_of(a, b)` (true: `max_of`).
+    Extreme(bool, Box<DurationExpr>, Box<DurationExpr>),
+    /// `-a`
+    Negative(Box<DurationExpr>),
+    /// `+ - * / % ^`
+    Binary(char, Box<DurationExpr>, Box<DurationExpr>),
+    /// `(a)`
+    Paren(Box<DurationExpr>),
+}
+
+/// Aggregation operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are PromQL's")]
+pub enum AggregateOp {
+    Sum,
+    Avg,
+    Min,
+    Max,
+    Count,
+    Group,
+    Stddev,
+    Stdvar,
+    Topk,
+    Bottomk,
+    Quantile,
+    CountValues,
+    Limitk,
+    LimitRatio,
+}
+
+impl AggregateOp {
+    /// All, with their names.
+    pub const ALL: [(&'static str, Self); 14] = [
+        ("sum", Self::Sum),
+        ("avg", Self::Avg),
+        ("min", Self::Min),
+        ("max", Self::Max),
+        ("count", Self::Count),
+        ("group", Self::Group),
+        ("stddev", Self::Stddev),
+        ("stdvar", Self::Stdvar),
+        ("topk", Self::Topk),
+        ("bottomk", Self::Bottomk),
+        ("quantile", Self::Quantile),
+        ("count_values", Self::CountValues),
+        ("limitk", Self::Limitk),
+        ("limit_ratio", Self::LimitRatio),
+    ];
+
+    /// By name, any case.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, op)| *op)
+    }
+
+    /// As written.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, op)| *op == self).map_or("", |(name, _)| name)
+    }
+
+    /// The type of the parameter before the expression, if it takes one.
+    pub fn parameter(self) -> Option<Type> {
+        match self {
+            Self::Topk | Self::Bottomk | Self::Quantile | Self::Limitk | Self::LimitRatio => Some(Type::Scalar),
+            Self::CountValues => Some(Type::String),
+            _ => None,
+        }
+    }
+
+    /// Whether the answer's series are input series instead of one a group.
+    pub fn picks(self) -> bool {
+        matches!(self, Self::Topk | Self::Bottomk | Self::Limitk | Self::LimitRatio)
+    }
+}
+
+/// An aggregation.
+#[derive(Clone, Debug)]
+pub struct Aggregate {
+    /// Which.
+    pub op: AggregateOp,
+    /// Over what.
+    pub expr: Expr,
+    /// `topk(param, …)`
+    pub param: Option<Expr>,
+    /// `by` or `without` these.
+    pub grouping: Vec<String>,
+    /// `without`.
+    pub without: bool,
+}
+
+/// Binary operators, loosest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are PromQL's")]
+pub enum BinaryOp {
+    Or,
+    And,
+    Unless,
+    Equal,
+    NotEqual,
+    Less,
+    LessEqual,
+    Greater,
+    GreaterEqual,
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Modulo,
+    Atan2,
+    Power,
+}
+
+impl BinaryOp {
+    /// All: spelling, operator, binding strength.
+    pub const ALL: [(&'static str, Self, u8); 16] = [
+        ("or", Self::Or, 1),
+        ("and", Self::And, 2),
+        ("unless", Self::Unless, 2),
+        ("==", Self::Equal, 3),
+        ("!=", Self::NotEqual, 3),
+        ("<=", Self::LessEqual, 3),
+        ("<", Self::Less, 3),
+        (">=", Self::GreaterEqual, 3),
+        (">", Self::Greater, 3),
+        ("+", Self::Add, 4),
+        ("-", Self::Subtract, 4),
+        ("*", Self::Multiply, 5),
+        ("/", Self::Divide, 5),
+        ("%", Self::Modulo, 5),
+        ("atan2", Self::Atan2, 5),
+        ("^", Self::Power, 6),
+    ];
+
+    /// As written.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, op, _)| *op == self).map_or("", |(name, ..)| name)
+    }
+
+    /// `== != < <= > >=`
+    pub fn is_comparison(self) -> bool {
+        matches!(self, Self::Equal | Self::NotEqual | Self::Less | Self::LessEqual | Self::Greater | Self::GreaterEqual)
+    }
+
+    /// `and or unless`
+    pub fn is_set(self) -> bool {
+        matches!(self, Self::And | Self::Or | Self::Unless)
+    }
+}
+
+/// Which side may have several series for one match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are PromQL's")]
+pub enum Cardinality {
+    OneToOne,
+    ManyToOne,
+    OneToMany,
+    ManyToMany,
+}
+
+/// `on`, `ignoring`, `group_left`, `group_right`, `fill`.
+#[derive(Clone, Debug)]
+pub struct Matching {
+    /// Which side may have several series for one match.
+    pub cardinality: Cardinality,
+    /// Names after `on` or `ignoring`.
+    pub labels: Vec<String>,
+    /// `on` instead of `ignoring`.
+    pub on: bool,
+    /// Names after `group_left` or `group_right`: copied from the one side.
+    pub include: Vec<String>,
+    /// Stands in for an absent left sample.
+    pub fill_left: Option<f64>,
+    /// Stands in for an absent right sample.
+    pub fill_right: Option<f64>,
+}
+
+/// A binary expression.
+#[derive(Clone, Debug)]
+pub struct Binary {
+    /// Which.
+    pub op: BinaryOp,
+    /// Left.
+    pub lhs: Expr,
+    /// Right.
+    pub rhs: Expr,
+    /// `bool`: a comparison gives 0 or 1 instead of filtering.
+    pub returns_bool: bool,
+    /// How series find each other.
+    pub matching: Matching,
+    /// Where the operator stands.
+    pub op_span: Span,
+}
+
+impl Expr {
+    /// What it evaluates to. Arguments are assumed checked.
+    pub fn kind_type(&self) -> Type {
+        match &self.kind {
+            Kind::Number(..) => Type::Scalar,
+            Kind::String(_) => Type::String,
+            Kind::Selector(_) | Kind::Aggregate(_) => Type::Vector,
+            Kind::Range(_) | Kind::Subquery(_) => Type::Matrix,
+            Kind::Call(function, _) => function.returns,
+            Kind::Unary(_, expr) | Kind::Paren(expr) => expr.kind_type(),
+            Kind::Binary(binary) => match (binary.lhs.kind_type(), binary.rhs.kind_type()) {
+                (Type::Scalar, Type::Scalar) => Type::Scalar,
+                _ => Type::Vector,
+            },
+        }
+    }
+
+    /// The expression inside any parentheses.
+    pub fn bare(&self) -> &Self {
+        match &self.kind {
+            Kind::Paren(inner) => inner.bare(),
+            _ => self,
+        }
+    }
+
+    /// Direct children.
+    pub fn children(&self) -> Vec<&Self> {
+        match &self.kind {
+            Kind::Number(..) | Kind::String(_) | Kind::Selector(_) | Kind::Range(_) => Vec::new(),
+            Kind::Subquery(subquery) => vec![&subquery.expr],
+            Kind::Call(_, arguments) => arguments.iter().collect(),
+            Kind::Aggregate(aggregate) => aggregate.param.iter().chain([&aggregate.expr]).collect(),
+            Kind::Binary(binary) => vec![&binary.lhs, &binary.rhs],
+            Kind::Unary(_, inner) | Kind::Paren(inner) => vec![inner],
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Arithmetic and comparison: scalars with scalars, vectors with scalars, vectors with vectors.
+//!
+//! Series of two vectors find each other by signature; signatures become small numbers once, and each step then works
+//! on arrays of them.
+
+use std::collections::{HashMap, HashSet};
+
+use weir_model::label::{Labels, NAME};
+
+use super::scalar_op::{apply, as_bool};
+use super::{ABSENT, Eval, Grid, Row, Value, finish, is_absent};
+use crate::promql::ast::{Binary, Cardinality, Matching};
+use crate::promql::error::QueryError;
+
+impl Eval<'_> {
+    pub(super) fn binary(&mut self, binary: &Binary, grid: Grid) -> Result<Value, QueryError> {
+        let lhs = self.eval(&binary.lhs, grid)?;
+        let rhs = self.eval(&binary.rhs, grid)?;
+        let op = binary.op;
+        match (lhs, rhs) {
+            (Value::Scalar(a), Value::Scalar(b)) => {
+                let value = |(a, b)| {
+                    let (value, keep) = apply(op, a, b);
+                    if op.is_comparison() { as_bool(keep) } else { value }
+                };
+                Ok(Value::Scalar(a.into_iter().zip(b).map(value).collect()))
+            }
+            (Value::Vector(rows), Value::Scalar(scalars)) => Ok(with_scalar(binary, rows, &scalars, |row, scalar| (row, scalar))),
+            (Value::Scalar(scalars), Value::Vector(rows)) => Ok(with_scalar(binary, rows, &scalars, |row, scalar| (scalar, row))),
+            (Value::Vector(lhs), Value::Vector(rhs)) if op.is_set() => {
+                Ok(Value::Vector(super::binary_set::combine(binary, lhs, rhs, grid.steps())))
+            }
+            (Value::Vector(lhs), Value::Vector(rhs)) => self.vectors(binary, lhs, rhs, grid),
+            _ => Err(QueryError::execution("binary expression must contain only scalar and instant vector types")),
+        }
+    }
+
+    fn vectors(&mut self, binary: &Binary, lhs: Vec<Row>, rhs: Vec<Row>, grid: Grid) -> Result<Value, QueryError> {
+        let matching = &binary.matching;
+        let fills = matching.fill_left.is_some() || matching.fill_right.is_some();
+        if (lhs.is_empty() || rhs.is_empty()) && !fills {
+            return Ok(Value::Vector(Vec::new()));
+        }
+        let swapped = matching.cardinality == Cardinality::OneToMany;
+        let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
+        let mut signatures = Signatures::default();
+        let many_ids: Vec<usize> = many.iter().map(|row| signatures.id(&row.labels, matching)).collect();
+        let one_ids: Vec<usize> = one.iter().map(|row| signatures.id(&row.labels, matching)).collect();
+        let keys = signatures.keys;
+        let mut joiner = Joiner { binary, swapped, steps: grid.steps(), keys, many, one, rows: Vec::new(), at: HashMap::new() };
+        for step in 0..grid.steps() {
+            joiner.step(step, &many_ids, &one_ids)?;
+            if step % 64 == 0 {
+                self.engine.budget.check()?;
+            }
+        }
+        self.account(joiner.rows.len().saturating_mul(grid.steps()))?;
+        let rows = joiner.rows.into_iter().filter(Row::is_present).collect();
+        // Where the one side changes over time, one series of the answer comes from several pairs.
+        Ok(Value::Vector(if grid.steps() > 1 { join_where_possible(rows) } else { rows }))
+    }
+}
+
+fn join_where_possible(rows: Vec<Row>) -> Vec<Row> {
+    let distinct: HashSet<&Labels> = rows.iter().map(|row| &row.labels).collect();
+    if distinct.len() == rows.len() {
+        return rows;
+    }
+    finish::join(rows.clone()).unwrap_or(rows)
+}
+
+fn with_scalar(binary: &Binary, mut rows: Vec<Row>, scalars: &[f64], order: fn(f64, f64) -> (f64, f64)) -> Value {
+    for row in &mut rows {
+        row.drop_name |= !binary.op.is_comparison() || binary.returns_bool;
+        let present = row.values.iter_mut().zip(scalars).filter(|(value, _)| !is_absent(**value));
+        for (value, scalar) in present {
+            let (a, b) = order(*value, *scalar);
+            let (result, keep) = apply(binary.op, a, b);
+            *value = match () {
+                () if binary.returns_bool => as_bool(keep),
+                () if !keep => ABSENT,
+                // A comparison gives the vector's value, whichever side it stands on.
+                () if binary.op.is_comparison() => *value,
+                () => result,
+            };
+        }
+    }
+    rows.retain(Row::is_present);
+    Value::Vector(rows)
+}
+
+/// The labels that decide which series belong together.
+pub(super) fn signature(labels: &Labels, matching: &Matching) -> Labels {
+    let named = |name: &str| matching.labels.iter().any(|own| own == name);
+    if matching.on { labels.without(|name| !named(name)) } else { labels.without(|name| name == NAME || named(name)) }
+}
+
+/// Numbers for signatures.
+#[derive(Default)]
+pub(super) struct Signatures {
+    ids: HashMap<Labels, usize>,
+    pub keys: Vec<Labels>,
+}
+
+impl Signatures {
+    pub fn id(&mut self, labels: &Labels, matching: &Matching) -> usize {
+        let key = signature(labels, matching);
+        *self.ids.entry(key).or_insert_with_key(|key| {
+            self.keys.push(key.clone());
+            self.keys.len() - 1
+        })
+    }
+}
+
+/// What stands in for an absent sample of a side.
+const FILLED: usize = usize::MAX;
+
+struct Joiner<'a> {
+    binary: &'a Binary,
+    /// `group_right`: "many" is the right side.
+    swapped: bool,
+    steps: usize,
+    /// The signatures.
+    keys: Vec<Labels>,
+    many: Vec<Row>,
+    one: Vec<Row>,
+    rows: Vec<Row>,
+    /// Which result row a pair (many, one) has.
+    at: HashMap<(usize, usize, usize), usize>,
+}
+
+impl Joiner<'_> {
+    fn step(&mut self, step: usize, many_ids: &[usize], one_ids: &[usize]) -> Result<(), QueryError> {
+        let mut found = vec![FILLED; self.keys.len()];
+        for (i, row) in self.one.iter().enumerate().filter(|(_, row)| !is_absent(row.values[step])) {
+            let id = one_ids[i];
+            if found[id] != FILLED {
+                return Err(self.duplicate(id, found[id], i));
+            }
+            found[id] = i;
+            debug_assert!(row.values.len() == self.steps);
+        }
+        let (fill_many, fill_one) = self.fills();
+        let mut matched = vec![false; self.keys.len()];
+        let mut results: HashSet<(usize, usize)> = HashSet::new();
+        for (i, id) in many_ids.iter().enumerate() {
+            let value = self.many[i].values[step];
+            if is_absent(value) {
+                continue;
+            }
+            let other = match found[*id] {
+                FILLED => fill_one,
+                own => Some(self.one[own].values[step]),
+            };
+            if let Some(other) = other {
+                self.pair((i, found[*id], *id), (value, other), step, &mut matched, &mut results)?;
+            }
+        }
+        let Some(fill) = fill_many else { return Ok(()) };
+        for (i, id) in one_ids.iter().enumerate() {
+            let value = self.one[i].values[step];
+            if !is_absent(value) && !matched[*id] {
+                self.pair((FILLED, i, *id), (fill, value), step, &mut matched, &mut results)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fill values of the many and of the one side.
+    fn fills(&self) -> (Option<f64>, Option<f64>) {
+        let matching = &self.binary.matching;
+        if self.swapped { (matching.fill_right, matching.fill_left) } else { (matching.fill_left, matching.fill_right) }
+    }
+
+    fn pair(
+        &mut self,
+        key: (usize, usize, usize),
+        (many, one): (f64, f64),
+        step: usize,
+        matched: &mut [bool],
+        results: &mut HashSet<(usize, usize)>,
+    ) -> Result<(), QueryError> {
+        let (op, id) = (self.binary.op, key.2);
+        let (a, b) = if self.swapped { (one, many) } else { (many, one) };
+        let (mut value, keep) = apply(op, a, b);
+        if self.binary.returns_bool {
+            value = as_bool(keep);
+        }
+        let row = self.row(key);
+        if self.binary.matching.cardinality == Cardinality::OneToOne {
+            if matched[id] {
+                let message = "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)";
+                return Err(QueryError::execution(message));
+            }
+        } else {
+            let same = self.rows.iter().position(|own| own.labels == self.rows[row].labels).unwrap_or(row);
+            if !results.insert((id, same)) {
+                let message = "multiple matches for labels: grouping labels must ensure unique matches";
+                return Err(QueryError::execution(message));
+            }
+        }
+        matched[id] = true;
+        if keep || self.binary.returns_bool {
+            self.rows[row].values[step] = value;
+        }
+        Ok(())
+    }
+
+    /// The result row of a pair.
+    fn row(&mut self, key: (usize, usize, usize)) -> usize {
+        if let Some(row) = self.at.get(&key) {
+            return *row;
+        }
+        let (many, one, id) = key;
+        let side = |rows: &[Row], i: usize| rows.get(i).map_or_else(|| self.keys[id].clone(), |row| row.labels.clone());
+        let labels = result_labels(self.binary, &side(&self.many, many), &side(&self.one, one));
+        let drop_name = self.binary.returns_bool || self.many.get(many).is_some_and(|row| row.drop_name);
+        self.rows.push(Row { labels, drop_name, values: vec![ABSENT; self.steps] });
+        self.at.insert(key, self.rows.len() - 1);
+        self.rows.len() - 1
+    }
+
+    fn duplicate(&self, id: usize, a: usize, b: usize) -> QueryError {
+        let shown = |labels: &Labels| labels.to_string();
+        let mut pair = [shown(&self.one[a].labels), shown(&self.one[b].labels)];
+        pair.sort();
+        let (side, group) = (if self.swapped { "left" } else { "right" }, &self.keys[id]);
+        QueryError::execution(format!(
+            "found duplicate series for the match group {group} on the {side} hand-side of the operation: [{}, {}];many-to-many \
+             matching not allowed: matching labels must be unique on one side",
+            pair[0], pair[1]
+        ))
+    }
+}
+
+fn result_labels(binary: &Binary, many: &Labels, one: &Labels) -> Labels {
+    let matching = &binary.matching;
+    let named = |name: &str| matching.labels.iter().any(|own| own == name);
+    let mut labels = if binary.op.is_comparison() { many.clone() } else { many.without(finish::is_metadata) };
+    if matching.cardinality == Cardinality::OneToOne {
+        labels = labels.without(|name| named(name) != matching.on);
+    }
+    for name in &matching.include {
+        labels = labels.with(name, one.get(name));
+    }
+    labels
+}

@@ -1,0 +1,54 @@
+//! Durations that are arithmetic, computed once the query's step and range are known.
+
+use super::Eval;
+use crate::promql::ast::{Duration, DurationExpr};
+use crate::promql::error::QueryError;
+
+impl Eval<'_> {
+    /// Milliseconds.
+    pub(super) fn duration(&self, duration: &Duration) -> Result<i64, QueryError> {
+        let expr = match duration {
+            Duration::Millis(millis) => return Ok(*millis),
+            Duration::Computed(expr, _) => expr,
+        };
+        let millis = (self.seconds(expr)? * 1000.0).round();
+        // Half of the range, so that sums with timestamps stay within i64.
+        if millis.is_nan() || millis.abs() > (i64::MAX / 4) as f64 {
+            return Err(QueryError::execution("duration out of range"));
+        }
+        Ok(millis as i64)
+    }
+
+    /// The same, and above zero.
+    pub(super) fn positive_duration(&self, duration: &Duration) -> Result<i64, QueryError> {
+        let millis = self.duration(duration)?;
+        if millis > 0 { Ok(millis) } else { Err(QueryError::execution("duration must be greater than 0")) }
+    }
+
+    fn seconds(&self, expr: &DurationExpr) -> Result<f64, QueryError> {
+        Ok(match expr {
+            DurationExpr::Literal(seconds, _) => *seconds,
+            DurationExpr::Step if self.instant => 0.0,
+            DurationExpr::Step => self.whole.step_ms as f64 / 1000.0,
+            DurationExpr::Range => (self.whole.end_ms - self.whole.start_ms) as f64 / 1000.0,
+            DurationExpr::Extreme(max, a, b) => {
+                let (a, b) = (self.seconds(a)?, self.seconds(b)?);
+                if *max { a.max(b) } else { a.min(b) }
+            }
+            DurationExpr::Negative(inner) => -self.seconds(inner)?,
+            DurationExpr::Paren(inner) => self.seconds(inner)?,
+            DurationExpr::Binary(operator, a, b) => {
+                let (a, b) = (self.seconds(a)?, self.seconds(b)?);
+                match operator {
+                    '+' => a + b,
+                    '-' => a - b,
+                    '*' => a * b,
+                    '/' | '%' if b == 0.0 => return Err(QueryError::execution("division by zero in a duration")),
+                    '/' => a / b,
+                    '%' => a % b,
+                    _ => a.powf(b),
+                }
+            }
+        })
+    }
+}

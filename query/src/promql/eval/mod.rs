@@ -1,0 +1,232 @@
+//! Evaluation, series by series: `select` reads, `window` slides, `binary` and `aggregate` combine, `finish` answers.
+//!
+//! An instant query is a range query of one step. A vector is a list of rows; a row has one value a step, and
+//! [`ABSENT`] where it has none. Metric names are dropped at the very end, as Prometheus 3 does: until then a row only
+//! remembers that its name shall go.
+
+mod aggregate;
+mod binary;
+mod binary_set;
+mod duration;
+mod finish;
+mod grid;
+mod pick;
+mod scalar_op;
+mod select;
+mod window;
+
+pub(crate) use finish::join;
+pub use finish::{Output, Points, Sample};
+pub(crate) use grid::{ABSENT, Grid, Row, Value, is_absent};
+pub(crate) use select::Want;
+
+use weir_model::select::{Budget, Coverage, MetricReader, ReadError};
+
+use super::ast::{Expr, Kind, Type};
+use super::error::QueryError;
+use super::functions::{Body, Call};
+use super::notes::{Level, Notes};
+use super::parse::parse;
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Whose metrics.
+    pub tenant: String,
+    /// PromQL.
+    pub query: String,
+    /// First step, Unix milliseconds.
+    pub start_ms: i64,
+    /// Last step at most, Unix milliseconds.
+    pub end_ms: i64,
+    /// Milliseconds between steps; 0 makes it an instant query at `start_ms`.
+    pub step_ms: i64,
+    /// How far back an instant selector looks, milliseconds.
+    pub lookback_ms: i64,
+}
+
+/// What is answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The value.
+    pub output: Output,
+    /// What it has seen.
+    pub coverage: Coverage,
+    /// `PromQL warning: … (1:7)`
+    pub warnings: Vec<String>,
+    /// `PromQL info: … (1:7)`
+    pub infos: Vec<String>,
+    /// Samples read.
+    pub samples: u64,
+    /// The whole query's steps.
+    pub steps: u64,
+}
+
+/// Evaluates queries over a reader.
+pub struct Engine<'a> {
+    /// Where samples come from.
+    pub reader: &'a dyn MetricReader,
+    /// What it may take.
+    pub budget: &'a dyn Budget,
+    /// Values (series × steps) all intermediate vectors of a query may hold together.
+    pub cells_max: u64,
+}
+
+impl Engine<'_> {
+    /// Parses and evaluates. Sync; takes as long as the budget lets it.
+    pub fn query(&self, request: &Request) -> Result<Answer, QueryError> {
+        let expr = parse(&request.query)?;
+        self.evaluate(request, &expr)
+    }
+
+    /// Evaluates what has been parsed from `request.query`.
+    pub fn evaluate(&self, request: &Request, expr: &Expr) -> Result<Answer, QueryError> {
+        let instant = request.step_ms <= 0;
+        let end_ms = if instant { request.start_ms } else { request.end_ms };
+        let grid = Grid { start_ms: request.start_ms, end_ms, step_ms: request.step_ms.max(1) };
+        if !instant && !matches!(expr.kind_type(), Type::Scalar | Type::Vector) {
+            let got = expr.kind_type().name();
+            return Err(QueryError::execution(format!(
+                "invalid expression type {got:?} for range query, must be Scalar or instant Vector"
+            )));
+        }
+        let mut eval = Eval {
+            engine: self,
+            request,
+            whole: grid,
+            instant,
+            notes: Notes::default(),
+            coverage: Coverage::default(),
+            cells: 0,
+            samples: 0,
+        };
+        let output = if expr.kind_type() == Type::Matrix {
+            eval.matrix(expr, grid)?
+        } else {
+            let value = eval.eval(expr, grid)?;
+            finish::output(value, grid, instant)?
+        };
+        Ok(Answer {
+            output,
+            warnings: eval.notes.texts(Level::Warning, &request.query),
+            infos: eval.notes.texts(Level::Info, &request.query),
+            coverage: eval.coverage,
+            samples: eval.samples,
+            steps: grid.steps() as u64,
+        })
+    }
+}
+
+/// One evaluation under way.
+pub(crate) struct Eval<'a> {
+    engine: &'a Engine<'a>,
+    request: &'a Request,
+    /// Of the whole query, for `start()`, `@ start()`, `step()` and so on.
+    pub whole: Grid,
+    pub instant: bool,
+    pub notes: Notes,
+    coverage: Coverage,
+    cells: u64,
+    samples: u64,
+}
+
+impl Eval<'_> {
+    /// The value of an expression on a grid.
+    pub fn eval(&mut self, expr: &Expr, grid: Grid) -> Result<Value, QueryError> {
+        if grid.steps() > 1 && is_invariant(expr) {
+            let once = Grid { end_ms: grid.start_ms, ..grid };
+            return Ok(self.eval_here(expr, once)?.broadcast(grid.steps()));
+        }
+        self.eval_here(expr, grid)
+    }
+
+    fn eval_here(&mut self, expr: &Expr, grid: Grid) -> Result<Value, QueryError> {
+        self.engine.budget.check()?;
+        match &expr.kind {
+            Kind::Number(value, _) => {
+                self.account(grid.steps())?;
+                Ok(Value::Scalar(vec![*value; grid.steps()]))
+            }
+            Kind::String(text) => Ok(Value::Text(text.clone())),
+            Kind::Paren(inner) => self.eval(inner, grid),
+            Kind::Selector(selector) => self.select(selector, grid, select::Want::Values),
+            Kind::Call(function, arguments) => self.call(&Call { function, arguments, span: expr.span }, grid),
+            Kind::Unary(negative, inner) => {
+                let mut value = self.eval(inner, grid)?;
+                if *negative {
+                    value.map(|value| -value);
+                    value.drop_names();
+                }
+                Ok(value)
+            }
+            Kind::Aggregate(aggregate) => self.aggregate(aggregate, expr.span, grid),
+            Kind::Binary(binary) => self.binary(binary, grid),
+            Kind::Range(_) | Kind::Subquery(_) => Err(QueryError::execution("a range vector has no value of its own here")),
+        }
+    }
+
+    fn call(&mut self, call: &Call<'_>, grid: Grid) -> Result<Value, QueryError> {
+        match call.function.body {
+            Body::Range(kernel) => self.range_call(call, grid, kernel, true),
+            Body::RangeNamed(kernel) => self.range_call(call, grid, kernel, false),
+            Body::Math(kernel) => {
+                let mut value = self.argument(call, 0, grid)?;
+                value.map(kernel);
+                value.drop_names();
+                Ok(value)
+            }
+            Body::Date(kernel) => {
+                let mut value = if call.arguments.is_empty() {
+                    let seconds = grid.times().map(|at| at as f64 / 1000.0).collect();
+                    Value::Vector(vec![Row { values: seconds, ..Row::default() }])
+                } else {
+                    self.argument(call, 0, grid)?
+                };
+                value.map(kernel);
+                value.drop_names();
+                Ok(value)
+            }
+            Body::Special(body) => body(self, call, grid),
+            Body::Unsupported(what) => {
+                Err(QueryError::execution(format!("not supported yet: {what} (in call to {:?})", call.function.name)))
+            }
+        }
+    }
+
+    /// The value of an argument.
+    pub fn argument(&mut self, call: &Call<'_>, i: usize, grid: Grid) -> Result<Value, QueryError> {
+        let argument = call
+            .arguments
+            .get(i)
+            .ok_or_else(|| QueryError::execution(format!("call to {:?} lacks argument {}", call.function.name, i + 1)))?;
+        self.eval(argument, grid)
+    }
+
+    /// Takes note of values about to be made, and refuses when they are too many.
+    pub fn account(&mut self, cells: usize) -> Result<(), QueryError> {
+        self.cells = self.cells.saturating_add(cells as u64);
+        if self.cells > self.engine.cells_max {
+            let limit = self.engine.cells_max;
+            return Err(ReadError::Budget { limit, what: "series × steps", key: "query.cells_max" }.into());
+        }
+        self.engine.budget.check()?;
+        Ok(())
+    }
+}
+
+/// Whether an expression has the same value at each step, whatever the step.
+fn is_invariant(expr: &Expr) -> bool {
+    match &expr.kind {
+        Kind::Selector(selector) => selector.modifiers.at.is_some(),
+        Kind::Range(range) => range.selector.modifiers.at.is_some(),
+        Kind::Subquery(subquery) => subquery.modifiers.at.is_some(),
+        // Cheaper to write than to broadcast.
+        Kind::Number(..) | Kind::String(_) => false,
+        Kind::Call(function, _) if function.depends_on_time() => false,
+        Kind::Call(_, arguments) if arguments.is_empty() => false,
+        _ => expr
+            .children()
+            .into_iter()
+            .all(|child| matches!(child.kind, Kind::Number(..) | Kind::String(_)) || is_invariant(child)),
+    }
+}

@@ -1,0 +1,88 @@
+//! Instant selectors: the newest sample at most the lookback old, unless it is a staleness marker.
+
+use weir_model::metric::is_stale;
+use weir_model::select::{MetricSelect, Series};
+
+use super::{ABSENT, Eval, Grid, Row, Value};
+use crate::promql::ast::{At, Modifiers, Selector};
+use crate::promql::error::QueryError;
+
+/// What of a sample is wanted.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Want {
+    /// Its value.
+    Values,
+    /// Its timestamp in seconds: `timestamp(selector)`.
+    Times,
+}
+
+/// Where a selector or subquery looks, relative to the steps.
+#[derive(Clone, Copy)]
+pub(super) struct Shift {
+    at: Option<i64>,
+    offset_ms: i64,
+}
+
+impl Shift {
+    /// The instant a step looks at.
+    pub fn of(self, step_ms: i64) -> i64 {
+        self.at.unwrap_or(step_ms).saturating_sub(self.offset_ms)
+    }
+}
+
+impl Eval<'_> {
+    pub(super) fn shift(&self, modifiers: &Modifiers) -> Result<Shift, QueryError> {
+        let at = modifiers.at.map(|at| match at {
+            At::Time(millis) => millis,
+            At::Start => self.whole.start_ms,
+            At::End => self.whole.end_ms,
+        });
+        let offset_ms = modifiers.offset.as_ref().map_or(Ok(0), |offset| self.duration(offset))?;
+        Ok(Shift { at, offset_ms })
+    }
+
+    /// Series with samples in the closed span.
+    pub(super) fn fetch(&mut self, selector: &Selector, start_ms: i64, end_ms: i64) -> Result<Vec<Series>, QueryError> {
+        let tenant = self.request.tenant.clone();
+        let select = MetricSelect { tenant, matchers: selector.matchers.clone(), start_ms, end_ms };
+        let read = self.engine.reader.select(&select, self.engine.budget)?;
+        self.coverage.merge(read.coverage);
+        self.samples += read.value.iter().map(|series| series.timestamps.len() as u64).sum::<u64>();
+        Ok(read.value)
+    }
+
+    pub(crate) fn select(&mut self, selector: &Selector, grid: Grid, want: Want) -> Result<Value, QueryError> {
+        let steps = grid.steps();
+        let shift = self.shift(&selector.modifiers)?;
+        if steps == 0 {
+            return Ok(Value::Vector(Vec::new()));
+        }
+        let lookback_ms = self.request.lookback_ms;
+        let first_ms = shift.of(grid.time(0)).saturating_sub(lookback_ms).saturating_add(1);
+        let series = self.fetch(selector, first_ms, shift.of(grid.time(steps - 1)))?;
+        self.account(series.len().saturating_mul(steps))?;
+        let mut rows = Vec::with_capacity(series.len());
+        for one in series {
+            let mut next = 0;
+            let mut values = Vec::with_capacity(steps);
+            for at in grid.times().map(|step| shift.of(step)) {
+                while one.timestamps.get(next).is_some_and(|own| *own <= at) {
+                    next += 1;
+                }
+                let newest = next.checked_sub(1).map(|i| (one.timestamps[i], one.values[i]));
+                values.push(match newest {
+                    Some((own, value)) if own > at - lookback_ms && !is_stale(value) => match want {
+                        Want::Values => value,
+                        Want::Times => own as f64 / 1000.0,
+                    },
+                    _ => ABSENT,
+                });
+            }
+            let row = Row { labels: one.labels, drop_name: false, values };
+            if row.is_present() {
+                rows.push(row);
+            }
+        }
+        Ok(Value::Vector(rows))
+    }
+}

@@ -1,0 +1,370 @@
+//! Tokens to a checked tree: a Pratt parser. `selector` reads selectors and their modifiers, `duration` duration
+//! arithmetic, `check` the types.
+
+mod check;
+mod duration;
+mod selector;
+
+use super::ast::{Aggregate, AggregateOp, Binary, BinaryOp, Cardinality, Expr, Kind, Matching, Span, Type};
+use super::error::ParseError;
+use super::functions::Function;
+use super::lex::{Tok, Token, lex};
+
+/// A query longer than this is refused: ten times the longest query of 35 public dashboards.
+pub const QUERY_BYTES_MAX: usize = 128 << 10;
+/// Brackets, signs and operators may nest this deep; the parser and the evaluator recurse.
+const DEPTH_MAX: usize = 128;
+
+/// Parses and type-checks a query.
+pub fn parse(text: &str) -> Result<Expr, ParseError> {
+    if text.len() > QUERY_BYTES_MAX {
+        return Err(ParseError::at(text, 0, format!("a query may have {QUERY_BYTES_MAX} bytes, this has {}", text.len())));
+    }
+    let mut parser = Parser { text, tokens: lex(text)?, at: 0, depth: 0 };
+    if parser.peek() == &Tok::End {
+        return Err(parser.error("no expression found in input"));
+    }
+    let expr = parser.expression(0)?;
+    if parser.peek() != &Tok::End {
+        return Err(parser.unexpected("after the expression", "an operator or the end"));
+    }
+    check::check(text, &expr)?;
+    Ok(expr)
+}
+
+/// Parses one series selector, as `match[]` takes it.
+pub fn parse_selector(text: &str) -> Result<super::ast::Selector, ParseError> {
+    match parse(text)?.kind {
+        Kind::Selector(selector) => Ok(selector),
+        _ => Err(ParseError::at(text, 0, "expected a series selector such as up{job=\"x\"}".into())),
+    }
+}
+
+pub(super) struct Parser<'a> {
+    text: &'a str,
+    tokens: Vec<Token>,
+    at: usize,
+    depth: usize,
+}
+
+impl Parser<'_> {
+    fn peek(&self) -> &Tok {
+        &self.tokens[self.at].tok
+    }
+
+    fn peek_second(&self) -> &Tok {
+        &self.tokens[(self.at + 1).min(self.tokens.len() - 1)].tok
+    }
+
+    fn span(&self) -> Span {
+        self.tokens[self.at].span
+    }
+
+    /// Where the last token taken ends.
+    fn end(&self) -> usize {
+        self.tokens[self.at.saturating_sub(1)].span.end
+    }
+
+    fn advance(&mut self) -> Token {
+        let token = self.tokens[self.at].clone();
+        self.at = (self.at + 1).min(self.tokens.len() - 1);
+        token
+    }
+
+    fn eat(&mut self, operator: &str) -> bool {
+        let found = matches!(self.peek(), Tok::Op(own) if *own == operator);
+        if found {
+            self.advance();
+        }
+        found
+    }
+
+    fn expect(&mut self, operator: &str, context: &str) -> Result<(), ParseError> {
+        if self.eat(operator) { Ok(()) } else { Err(self.unexpected(context, &format!("{operator:?}"))) }
+    }
+
+    fn is_word(&self, word: &str) -> bool {
+        matches!(self.peek(), Tok::Ident(own) if own.eq_ignore_ascii_case(word))
+    }
+
+    fn eat_word(&mut self, word: &str) -> bool {
+        let found = self.is_word(word);
+        if found {
+            self.advance();
+        }
+        found
+    }
+
+    fn error(&self, message: impl Into<String>) -> ParseError {
+        ParseError::at(self.text, self.span().start, message.into())
+    }
+
+    fn unexpected(&self, context: &str, expected: &str) -> ParseError {
+        let found = match self.peek() {
+            Tok::End => "end of input".to_owned(),
+            Tok::Ident(name) => format!("identifier {:?}", clip(name)),
+            Tok::Number(value) => format!("number \"{value}\""),
+            Tok::Duration(millis) => format!("duration \"{}\"", super::lex::format_duration_ms(*millis)),
+            Tok::Str(value) => format!("string {:?}", clip(value)),
+            Tok::Op(operator) => format!("{operator:?}"),
+        };
+        self.error(format!("unexpected {found} {context}, expected {expected}"))
+    }
+
+    fn deeper(&mut self) -> Result<(), ParseError> {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX { Err(self.error(format!("nested deeper than {DEPTH_MAX}"))) } else { Ok(()) }
+    }
+
+    fn binary_op(&self) -> Option<(BinaryOp, u8)> {
+        let name = match self.peek() {
+            Tok::Op(operator) => operator,
+            Tok::Ident(word) => word.as_str(),
+            _ => return None,
+        };
+        BinaryOp::ALL.iter().find(|(own, ..)| own.eq_ignore_ascii_case(name)).map(|(_, op, power)| (*op, *power))
+    }
+
+    /// Reads an expression whose operators all bind at least as tightly as `power_min`.
+    fn expression(&mut self, power_min: u8) -> Result<Expr, ParseError> {
+        self.deeper()?;
+        let mut lhs = self.unary()?;
+        while let Some((op, power)) = self.binary_op() {
+            if power < power_min {
+                break;
+            }
+            let op_span = self.advance().span;
+            let (returns_bool, matching) = self.modifiers(op)?;
+            // `^` binds to the right, all others to the left.
+            let rhs = self.expression(if op == BinaryOp::Power { power } else { power + 1 })?;
+            let span = Span::new(lhs.span.start, rhs.span.end);
+            let binary = Binary { op, lhs, rhs, returns_bool, matching, op_span };
+            lhs = Expr { kind: Kind::Binary(Box::new(binary)), span };
+            self.deeper()?;
+            self.depth -= 1;
+        }
+        self.depth -= 1;
+        Ok(lhs)
+    }
+
+    fn unary(&mut self) -> Result<Expr, ParseError> {
+        let start = self.span().start;
+        let negative = match self.peek() {
+            Tok::Op("-") => true,
+            Tok::Op("+") => false,
+            _ => return self.postfix(),
+        };
+        self.advance();
+        // A sign binds like `*`: -1 ^ 2 is -(1 ^ 2).
+        let inner = self.expression(6)?;
+        let span = Span::new(start, inner.span.end);
+        Ok(match inner.kind {
+            Kind::Number(value, unit) => Expr { kind: Kind::Number(if negative { -value } else { value }, unit), span },
+            _ => Expr { kind: Kind::Unary(negative, Box::new(inner)), span },
+        })
+    }
+
+    fn primary(&mut self) -> Result<Expr, ParseError> {
+        let span = self.span();
+        match self.peek().clone() {
+            Tok::Number(value) => {
+                self.advance();
+                Ok(Expr { kind: Kind::Number(value, false), span })
+            }
+            Tok::Duration(millis) => {
+                self.advance();
+                Ok(Expr { kind: Kind::Number(millis as f64 / 1000.0, true), span })
+            }
+            Tok::Str(value) => {
+                self.advance();
+                Ok(Expr { kind: Kind::String(value), span })
+            }
+            Tok::Op("(") => {
+                self.advance();
+                let inner = self.expression(0)?;
+                self.expect(")", "in parentheses")?;
+                Ok(Expr { kind: Kind::Paren(Box::new(inner)), span: Span::new(span.start, self.end()) })
+            }
+            Tok::Op("{") => self.selector(String::new(), span.start),
+            Tok::Ident(word) => self.word(&word, span.start),
+            _ => Err(self.unexpected("in an expression", "a selector, number, string, function or \"(\"")),
+        }
+    }
+
+    fn word(&mut self, word: &str, start: usize) -> Result<Expr, ParseError> {
+        let grouping = matches!(self.peek_second(), Tok::Ident(next) if is_grouping(next));
+        let called = self.peek_second() == &Tok::Op("(");
+        if let Some(op) = AggregateOp::by_name(word).filter(|_| called || grouping) {
+            self.advance();
+            return self.aggregate(op, start);
+        }
+        if called {
+            return self.call(word, start);
+        }
+        if word.eq_ignore_ascii_case("nan") || word.eq_ignore_ascii_case("inf") {
+            self.advance();
+            let value = if word.eq_ignore_ascii_case("nan") { f64::NAN } else { f64::INFINITY };
+            return Ok(Expr { kind: Kind::Number(value, false), span: Span::new(start, self.end()) });
+        }
+        let reserved = ["by", "without", "on", "ignoring", "group_left", "group_right", "bool", "offset", "and", "or", "unless"];
+        if self.binary_op().is_some() || reserved[..7].contains(&word) && matches!(self.peek_second(), Tok::Op("(")) {
+            return Err(self.unexpected("in an expression", "a selector, number, string, function or \"(\""));
+        }
+        self.advance();
+        self.selector(word.to_owned(), start)
+    }
+
+    fn call(&mut self, name: &str, start: usize) -> Result<Expr, ParseError> {
+        let Some(function) = Function::by_name(name) else {
+            return Err(self.error(format!("unknown function with name {:?}", clip(name))));
+        };
+        self.advance();
+        let arguments = self.arguments()?;
+        Ok(Expr { kind: Kind::Call(function, arguments), span: Span::new(start, self.end()) })
+    }
+
+    fn arguments(&mut self) -> Result<Vec<Expr>, ParseError> {
+        self.expect("(", "before arguments")?;
+        let mut arguments = Vec::new();
+        while !self.eat(")") {
+            if !arguments.is_empty() {
+                self.expect(",", "in arguments")?;
+                if self.peek() == &Tok::Op(")") {
+                    return Err(self.error("trailing commas not allowed in function call args"));
+                }
+            }
+            arguments.push(self.expression(0)?);
+        }
+        Ok(arguments)
+    }
+
+    fn aggregate(&mut self, op: AggregateOp, start: usize) -> Result<Expr, ParseError> {
+        let mut grouping = self.grouping()?;
+        let mut arguments = self.arguments()?;
+        if grouping.is_none() {
+            grouping = self.grouping()?;
+        }
+        let (without, grouping) = grouping.unwrap_or_default();
+        let wanted = if op.parameter().is_some() { 2 } else { 1 };
+        if arguments.len() != wanted {
+            let name = op.name();
+            let message =
+                format!("wrong number of arguments for aggregate expression {name}, expected {wanted}, got {}", arguments.len());
+            return Err(ParseError::at(self.text, start, message));
+        }
+        let Some(expr) = arguments.pop() else { return Err(self.error("no arguments for aggregate expression provided")) };
+        let aggregate = Aggregate { op, expr, param: arguments.pop(), grouping, without };
+        Ok(Expr { kind: Kind::Aggregate(Box::new(aggregate)), span: Span::new(start, self.end()) })
+    }
+
+    fn grouping(&mut self) -> Result<Option<(bool, Vec<String>)>, ParseError> {
+        let without = self.is_word("without");
+        if !without && !self.is_word("by") {
+            return Ok(None);
+        }
+        self.advance();
+        Ok(Some((without, self.label_list()?)))
+    }
+
+    /// `(a, b, "c.d")`
+    fn label_list(&mut self) -> Result<Vec<String>, ParseError> {
+        self.expect("(", "in grouping opts")?;
+        let mut names = Vec::new();
+        while !self.eat(")") {
+            if !names.is_empty() {
+                self.expect(",", "in grouping opts")?;
+                if self.eat(")") {
+                    break;
+                }
+            }
+            match self.peek().clone() {
+                Tok::Ident(name) if !name.contains(':') => names.push(name),
+                Tok::Str(name) if !name.is_empty() && !name.contains('\u{fffd}') => names.push(name),
+                _ => return Err(self.unexpected("in grouping opts", "label")),
+            }
+            self.advance();
+        }
+        Ok(names)
+    }
+
+    /// What may stand between a binary operator and its right side.
+    fn modifiers(&mut self, op: BinaryOp) -> Result<(bool, Matching), ParseError> {
+        let at = self.span().start;
+        let returns_bool = self.eat_word("bool");
+        if returns_bool && !op.is_comparison() {
+            return Err(ParseError::at(self.text, at, "bool modifier can only be used on comparison operators".into()));
+        }
+        let cardinality = if op.is_set() { Cardinality::ManyToMany } else { Cardinality::OneToOne };
+        let mut matching =
+            Matching { cardinality, labels: Vec::new(), on: false, include: Vec::new(), fill_left: None, fill_right: None };
+        let clause = self.is_word("on") || self.is_word("ignoring");
+        if clause && self.peek_second() == &Tok::Op("(") {
+            matching.on = self.is_word("on");
+            self.advance();
+            matching.labels = self.label_list()?;
+            self.group_side(op, &mut matching)?;
+        }
+        while let Some(side) = ["fill", "fill_left", "fill_right"].into_iter().find(|word| self.is_word(word)) {
+            if self.peek_second() != &Tok::Op("(") {
+                break;
+            }
+            if op.is_set() {
+                return Err(self.error("filling in missing series not allowed for set operators"));
+            }
+            self.advance();
+            let value = self.fill_value()?;
+            matching.fill_left = if side == "fill_right" { matching.fill_left } else { Some(value) };
+            matching.fill_right = if side == "fill_left" { matching.fill_right } else { Some(value) };
+        }
+        Ok((returns_bool, matching))
+    }
+
+    fn group_side(&mut self, op: BinaryOp, matching: &mut Matching) -> Result<(), ParseError> {
+        let left = self.is_word("group_left");
+        if !left && !self.is_word("group_right") {
+            return Ok(());
+        }
+        if op.is_set() {
+            return Err(self.error(format!("no grouping allowed for {:?} operation", op.name())));
+        }
+        self.advance();
+        matching.cardinality = if left { Cardinality::ManyToOne } else { Cardinality::OneToMany };
+        if self.peek() == &Tok::Op("(") {
+            let at = self.span().start;
+            matching.include = self.label_list()?;
+            if let Some(both) = matching.include.iter().find(|name| matching.on && matching.labels.contains(name)) {
+                let message = format!("label {both:?} must not occur in ON and GROUP clause at once");
+                return Err(ParseError::at(self.text, at, message));
+            }
+        }
+        Ok(())
+    }
+
+    fn fill_value(&mut self) -> Result<f64, ParseError> {
+        self.expect("(", "in fill modifier")?;
+        let at = self.span().start;
+        let value = self.expression(0)?;
+        self.expect(")", "in fill modifier")?;
+        match value.kind {
+            Kind::Number(value, _) => Ok(value),
+            _ => Err(ParseError::at(self.text, at, "the value of a fill modifier is a number".into())),
+        }
+    }
+
+    /// Complains unless `expr` has the type.
+    fn want(&self, expr: &Expr, wanted: Type, message: &str) -> Result<(), ParseError> {
+        if expr.kind_type() == wanted { Ok(()) } else { Err(ParseError::at(self.text, expr.span.start, message.into())) }
+    }
+}
+
+fn is_grouping(word: &str) -> bool {
+    word.eq_ignore_ascii_case("by") || word.eq_ignore_ascii_case("without")
+}
+
+/// An error repeats at most this much of what was wrong.
+fn clip(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+#[cfg(test)]
+mod tests;
