@@ -4,6 +4,7 @@
 //! - [`cgroup`]: finds the mounts (v1, v2, hybrid), walks the tree, and reads CPU, memory, pids, I/O and pressure.
 //! - [`containers`]: asks every engine that is there (containerd, CRI, Docker, podman, weir itself) what it runs, and
 //!   reads names off the cgroup tree for what nobody claims.
+//! - [`processes`]: the processes of a cgroup, their start and their open files.
 //! - [`samples`]: turns all of that into metric batches under cAdvisor's and node_exporter's names.
 //! - [`logs`]: where the containers' logs lie.
 //! - [`monitor`]: runs a container itself, under runc, with a monitor process that owns its output.
@@ -16,6 +17,7 @@ pub mod containers;
 mod error;
 pub mod logs;
 pub mod monitor;
+pub mod processes;
 pub mod samples;
 
 pub use error::RuntimeError;

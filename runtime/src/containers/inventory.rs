@@ -6,8 +6,10 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::task::JoinSet;
+
 use super::container::{Container, Engine, State};
-use super::paths;
+use super::{containerd, cri, docker, paths, podman, weir};
 use crate::RuntimeError;
 use crate::cgroup::Cgroup;
 
@@ -20,12 +22,14 @@ pub struct InventoryConfig {
     pub cri_sockets: Vec<PathBuf>,
     /// containerd's own socket.
     pub containerd_socket: PathBuf,
-    /// Sockets that speak Docker's API.
+    /// Docker's socket.
     pub docker_socket: PathBuf,
-    /// Podman's sockets, asked in this order until one answers.
+    /// Podman's sockets, all of which are asked.
     pub podman_sockets: Vec<PathBuf>,
-    /// Podman's graph root (`containers.json` lies below it), read when no socket answers.
+    /// Podman's graph root (`containers.json` lies below it), read beside them: it works without any service.
     pub podman_storage: PathBuf,
+    /// Podman's run root, where it notes first processes.
+    pub podman_run: PathBuf,
     /// State of weir's own containers.
     pub weir_dir: PathBuf,
     /// How long one engine may take.
@@ -44,6 +48,7 @@ impl Default for InventoryConfig {
             docker_socket: PathBuf::from("/var/run/docker.sock"),
             podman_sockets: vec![PathBuf::from("/run/podman/podman.sock")],
             podman_storage: PathBuf::from("/var/lib/containers/storage"),
+            podman_run: PathBuf::from("/run/containers/storage"),
             weir_dir: PathBuf::from("/var/lib/weir/containers"),
             timeout: Duration::from_secs(2),
         }
@@ -94,7 +99,7 @@ impl Inventory {
     pub async fn refresh(&mut self, cgroups: &[Cgroup]) -> View {
         let config = self.config.clone();
         let mut blind = Vec::new();
-        let answers = ask_all(&config).await;
+        let answers = ask_all(&config, &self.last).await;
         for (rank, (engine, answer)) in answers.into_iter().enumerate() {
             match answer {
                 Ok(Answer::Absent) => drop(self.last.remove(&(rank, engine))),
@@ -110,24 +115,56 @@ impl Inventory {
 }
 
 /// In the order of precedence: who knows more about a container comes first (Docker's and CRI's containers are also
-/// containerd's, which knows neither their names nor their logs).
-async fn ask_all(_config: &InventoryConfig) -> Vec<(String, Result<Answer, RuntimeError>)> {
-    Vec::new()
+/// containerd's, which knows neither their names nor their logs; podman's service knows more than its files).
+async fn ask_all(config: &InventoryConfig, last: &BTreeMap<(usize, String), Vec<Container>>) -> Vec<(String, Asked)> {
+    let mut asked = JoinSet::new();
+    let mut rank = 0;
+    let mut next = |name: String| {
+        rank += 1;
+        let previous = last.get(&(rank - 1, name.clone())).cloned().unwrap_or_default();
+        (rank - 1, name, previous)
+    };
+    let timeout = config.timeout;
+    let (own, name, _) = next("weir".into());
+    let path = config.weir_dir.clone();
+    asked.spawn(async move { (own, name, within("weir", &path.clone(), timeout, files(move || weir::ask(&path))).await) });
+    for socket in config.cri_sockets.clone() {
+        let (own, name, previous) = next(format!("cri {}", socket.display()));
+        asked.spawn(async move { (own, name, within("cri", &socket, timeout, cri::ask(&socket, &previous)).await) });
+    }
+    let podmans = config.podman_sockets.iter().map(|socket| (Engine::Podman, socket));
+    for (engine, socket) in std::iter::once((Engine::Docker, &config.docker_socket)).chain(podmans) {
+        let (own, name, previous) = next(format!("{} {}", engine.name(), socket.display()));
+        let socket = socket.clone();
+        let ask = async move { within(engine.name(), &socket, timeout, docker::ask(engine, &socket, &previous)).await };
+        asked.spawn(async move { (own, name, ask.await) });
+    }
+    let (own, name, _) = next("podman storage".into());
+    let (graph, run) = (config.podman_storage.clone(), config.podman_run.clone());
+    let ask = async move { within("podman", &graph.clone(), timeout, files(move || podman::ask(&graph, &run))).await };
+    asked.spawn(async move { (own, name, ask.await) });
+    let (own, name, _) = next("containerd".into());
+    let socket = config.containerd_socket.clone();
+    asked.spawn(async move { (own, name, within("containerd", &socket, timeout, containerd::ask(&socket)).await) });
+    let mut answers = asked.join_all().await;
+    answers.sort_by_key(|(rank, _, _)| *rank);
+    answers.into_iter().map(|(_, name, answer)| (name, answer)).collect()
+}
+
+type Asked = Result<Answer, RuntimeError>;
+
+/// Reads files off the async threads.
+async fn files(ask: impl FnOnce() -> Asked + Send + 'static) -> Asked {
+    let joined = tokio::task::spawn_blocking(ask).await;
+    joined.unwrap_or_else(|error| Err(RuntimeError::Program { program: "inventory".into(), reason: error.to_string() }))
 }
 
 /// `ask`, but not for longer than `timeout`.
-#[allow(dead_code)]
-async fn within(
-    engine: &'static str,
-    address: &Path,
-    timeout: Duration,
-    ask: impl Future<Output = Result<Answer, RuntimeError>>,
-) -> (String, Result<Answer, RuntimeError>) {
-    let answer = tokio::time::timeout(timeout, ask).await.unwrap_or_else(|_| {
+async fn within(engine: &'static str, address: &Path, timeout: Duration, ask: impl Future<Output = Asked>) -> Asked {
+    tokio::time::timeout(timeout, ask).await.unwrap_or_else(|_| {
         let reason = format!("no answer within {timeout:?}");
         Err(RuntimeError::Engine { engine, address: address.display().to_string(), reason })
-    });
-    (engine.to_owned(), answer)
+    })
 }
 
 /// Each id once. Of several accounts the first counts, and the later ones fill in what it leaves open.
@@ -152,12 +189,17 @@ fn merge<'a>(accounts: impl Iterator<Item = &'a Container>) -> BTreeMap<String, 
     merged
 }
 
-/// Sets the cgroup of a container from its first process.
+/// Sets the cgroup and the start of a container from its first process, where the engine did not tell. A process that
+/// has just ended tells nothing, and the tree may still do.
 fn locate(container: &mut Container, root: &Path) {
-    let Some(pid) = container.pid.filter(|_| container.cgroup.is_none()) else { return };
-    // A process that has just ended: the tree may still tell.
-    let text = std::fs::read_to_string(root.join(format!("proc/{pid}/cgroup"))).unwrap_or_default();
-    container.cgroup = paths::of_process(&text);
+    let Some(pid) = container.pid else { return };
+    if container.cgroup.is_none() {
+        let text = std::fs::read_to_string(root.join(format!("proc/{pid}/cgroup"))).unwrap_or_default();
+        container.cgroup = paths::of_process(&text);
+    }
+    if container.started.is_none() {
+        container.started = crate::processes::started(root, pid);
+    }
 }
 
 fn add_unclaimed(containers: &mut BTreeMap<String, Container>, cgroups: &[Cgroup], blind: &mut Vec<Blindness>) {

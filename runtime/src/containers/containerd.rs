@@ -1,0 +1,118 @@
+//! containerd's own API, all namespaces: containers and tasks (containerd `api/services/{namespaces,containers,tasks}/v1`).
+//! It knows ids, images, labels and first processes; names and logs of pods are CRI's affair ([`super::cri`]).
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::container::{Container, Engine, State};
+use super::grpc::Client;
+use super::inventory::Answer;
+use crate::RuntimeError;
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ListRequest {}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Namespace {
+    #[prost(string, tag = "1")]
+    name: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Namespaces {
+    #[prost(message, repeated, tag = "1")]
+    namespaces: Vec<Namespace>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ContainerMessage {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(map = "string, string", tag = "2")]
+    labels: HashMap<String, String>,
+    #[prost(string, tag = "3")]
+    image: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Containers {
+    #[prost(message, repeated, tag = "1")]
+    containers: Vec<ContainerMessage>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Process {
+    #[prost(string, tag = "1")]
+    container_id: String,
+    #[prost(string, tag = "2")]
+    id: String,
+    #[prost(uint32, tag = "3")]
+    pid: u32,
+    #[prost(int32, tag = "4")]
+    status: i32,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Tasks {
+    #[prost(message, repeated, tag = "1")]
+    tasks: Vec<Process>,
+}
+
+/// All containers of all namespaces.
+pub(super) async fn ask(socket: &Path) -> Result<Answer, RuntimeError> {
+    if !socket.exists() {
+        return Ok(Answer::Absent);
+    }
+    let mut client = Client::connect("containerd", socket).await?;
+    let namespaces: Namespaces = client.call("/containerd.services.namespaces.v1.Namespaces/List", None, ListRequest {}).await?;
+    let mut found = Vec::new();
+    for Namespace { name } in namespaces.namespaces {
+        let containers: Containers =
+            client.call("/containerd.services.containers.v1.Containers/List", Some(&name), ListRequest {}).await?;
+        let tasks: Tasks = client.call("/containerd.services.tasks.v1.Tasks/List", Some(&name), ListRequest {}).await?;
+        found.extend(join(containers, tasks));
+    }
+    Ok(Answer::Seen(found))
+}
+
+/// A container without a task has been made and not started, or is over: containerd does not keep which.
+fn join(containers: Containers, tasks: Tasks) -> Vec<Container> {
+    let named = tasks.tasks.into_iter().map(|task| {
+        let id = if task.id.is_empty() { task.container_id } else { task.id };
+        (id, (task.pid, task.status))
+    });
+    let tasks: HashMap<String, (u32, i32)> = named.collect();
+    let joined = containers.containers.into_iter().map(|message| {
+        let mut container = Container::new(Engine::Containerd, message.id);
+        let (pid, status) = tasks.get(&container.id).copied().unwrap_or_default();
+        let nerdctl = message.labels.get("nerdctl/name").cloned();
+        container.name = nerdctl.unwrap_or_else(|| container.id.clone());
+        container.image = message.image;
+        container.sandbox = message.labels.get("io.cri-containerd.kind").is_some_and(|kind| kind == "sandbox");
+        container.labels = message.labels.into_iter().collect();
+        container.state = match status {
+            1 => State::Created,
+            2 => State::Running,
+            4 | 5 => State::Paused,
+            _ => State::Exited,
+        };
+        container.pid = Some(pid).filter(|pid| *pid != 0 && container.state != State::Exited);
+        container
+    });
+    joined.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containers_and_tasks_are_joined() {
+        let message = |id: &str| ContainerMessage { id: id.into(), labels: HashMap::new(), image: "shop:1".into() };
+        let containers = Containers { containers: vec![message("a"), message("b"), message("c")] };
+        let task = |id: &str, pid, status| Process { container_id: String::new(), id: id.into(), pid, status };
+        let joined = join(containers, Tasks { tasks: vec![task("a", 7, 2), task("b", 8, 3)] });
+        let shown: Vec<_> = joined.iter().map(|container| (container.name.as_str(), container.state, container.pid)).collect();
+        assert_eq!(shown, [("a", State::Running, Some(7)), ("b", State::Exited, None), ("c", State::Exited, None)]);
+    }
+}

@@ -1,0 +1,157 @@
+//! Docker's API, which podman's service speaks too: the list of all containers, and one inspection each.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::container::{Container, Engine, LogFormat, LogLocation, State};
+use super::http;
+use super::inventory::Answer;
+use crate::RuntimeError;
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+#[derive(Default)]
+struct Listed {
+    id: String,
+    names: Vec<String>,
+    image: String,
+    labels: Option<BTreeMap<String, String>>,
+    state: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Inspected {
+    state: InspectedState,
+    log_path: Option<String>,
+    restart_count: u64,
+    host_config: HostConfig,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct InspectedState {
+    pid: u32,
+    started_at: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct HostConfig {
+    log_config: LogConfig,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct LogConfig {
+    #[serde(rename = "Type")]
+    kind: String,
+    /// Podman's own.
+    path: Option<String>,
+    config: Option<BTreeMap<String, String>>,
+}
+
+/// All containers of the engine that listens on `socket`. `previous` is the last answer: what was over then and still is
+/// is not inspected again.
+pub(super) async fn ask(engine: Engine, socket: &Path, previous: &[Container]) -> Result<Answer, RuntimeError> {
+    if !socket.exists() {
+        return Ok(Answer::Absent);
+    }
+    let listed: Vec<Listed> = get(engine, socket, "/v1.40/containers/json?all=1").await?;
+    let known: HashMap<&str, &Container> = previous.iter().map(|container| (container.id.as_str(), container)).collect();
+    let mut found = Vec::with_capacity(listed.len());
+    for listed in listed {
+        let state = state(&listed.state);
+        if let Some(known) = known.get(listed.id.as_str()).filter(|known| state == State::Exited && known.state == state) {
+            found.push((*known).clone());
+            continue;
+        }
+        let inspected: Result<Inspected, _> = get(engine, socket, &format!("/v1.40/containers/{}/json", listed.id)).await;
+        match inspected {
+            Ok(inspected) => found.push(container(engine, listed, inspected)),
+            // It has been removed since the list was made.
+            Err(RuntimeError::Engine { reason, .. }) if reason.contains("status 404") => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Answer::Seen(found))
+}
+
+async fn get<T: DeserializeOwned>(engine: Engine, socket: &Path, target: &str) -> Result<T, RuntimeError> {
+    let wrong = |reason| RuntimeError::Engine { engine: engine.name(), address: socket.display().to_string(), reason };
+    let body = http::get(socket, target).await.map_err(wrong)?;
+    serde_json::from_slice(&body).map_err(|error| wrong(format!("{target}: {error}")))
+}
+
+fn container(engine: Engine, listed: Listed, inspected: Inspected) -> Container {
+    let mut container = Container::new(engine, listed.id);
+    // A container that others link to has several names; its own has no further slash.
+    let own = listed.names.iter().find(|name| !name.trim_start_matches('/').contains('/')).or(listed.names.first());
+    container.name = own.map(|name| name.trim_start_matches('/').to_owned()).unwrap_or_default();
+    container.image = listed.image;
+    container.labels = listed.labels.unwrap_or_default();
+    container.state = state(&listed.state);
+    container.pid = Some(inspected.state.pid).filter(|pid| *pid != 0);
+    container.restarts = Some(inspected.restart_count);
+    // A container that never ran has begun in the year 1.
+    let started = inspected.state.started_at.parse::<jiff::Timestamp>().ok();
+    container.started = started.and_then(|at| i64::try_from(at.as_nanosecond()).ok()).filter(|at| *at > 0);
+    let config = inspected.host_config.log_config;
+    let said = [inspected.log_path, config.path, config.config.and_then(|mut config| config.remove("path"))];
+    let path = said.into_iter().flatten().find(|path| !path.is_empty());
+    let format = match config.kind.as_str() {
+        "json-file" if engine == Engine::Docker => Some(LogFormat::DockerJson),
+        // Podman's json-file is another name for its k8s-file.
+        "json-file" | "k8s-file" => Some(LogFormat::Cri),
+        _ => None,
+    };
+    container.log = path.zip(format).map(|(path, format)| LogLocation { path: path.into(), format });
+    // Docker as the engine of an old kubelet, and podman under `play kube`.
+    for (label, field) in [
+        ("io.kubernetes.pod.name", &mut container.pod),
+        ("io.kubernetes.pod.namespace", &mut container.namespace),
+        ("io.kubernetes.pod.uid", &mut container.pod_uid),
+        ("io.kubernetes.container.name", &mut container.name),
+    ] {
+        if let Some(value) = container.labels.get(label) {
+            field.clone_from(value);
+        }
+    }
+    container
+}
+
+fn state(text: &str) -> State {
+    match text {
+        "created" | "configured" | "initialized" => State::Created,
+        "running" | "stopping" => State::Running,
+        "paused" => State::Paused,
+        "restarting" => State::Restarting,
+        "exited" | "dead" | "removing" | "stopped" => State::Exited,
+        _ => State::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_of_docker() {
+        let listed = r#"{"Id": "abc", "Names": ["/other/db", "/db"], "Image": "postgres:16", "Labels": {"team": "a"},
+            "State": "running", "Status": "Up 3 minutes"}"#;
+        let inspected = r#"{"Id": "abc", "State": {"Status": "running", "Pid": 4242, "StartedAt": "2026-01-31T12:00:00.5Z"},
+            "LogPath": "/var/lib/docker/containers/abc/abc-json.log", "RestartCount": 2,
+            "HostConfig": {"LogConfig": {"Type": "json-file", "Config": {"max-size": "10m"}}}}"#;
+        let parsed = container(Engine::Docker, serde_json::from_str(listed).unwrap(), serde_json::from_str(inspected).unwrap());
+        assert_eq!((parsed.name.as_str(), parsed.pid, parsed.restarts), ("db", Some(4242), Some(2)));
+        assert_eq!(parsed.started, Some(1_769_860_800_500_000_000));
+        let log = parsed.log.unwrap();
+        assert_eq!((log.path.to_str(), log.format), (Some("/var/lib/docker/containers/abc/abc-json.log"), LogFormat::DockerJson));
+        let never = r#"{"State": {"Pid": 0, "StartedAt": "0001-01-01T00:00:00Z"}, "LogPath": "", "HostConfig": {"LogConfig": {"Type": "journald"}}}"#;
+        let parsed = container(Engine::Docker, serde_json::from_str(listed).unwrap(), serde_json::from_str(never).unwrap());
+        assert_eq!((parsed.pid, parsed.started, parsed.log), (None, None, None));
+    }
+}
