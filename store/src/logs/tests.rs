@@ -232,7 +232,7 @@ fn filters_of(records: &[Vec<TestSection>], seeds: &[(usize, usize, usize, u8)])
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// No false negatives, and nothing that a list would not give: in heads, in blocks, in both, and merged.
     #[test]
@@ -477,4 +477,34 @@ fn a_tail_gives_what_passes_and_says_what_was_dropped() {
         events.iter().filter_map(|event| if let TailEvent::Line(line) = event { Some(line.id.ordinal) } else { None }).collect();
     assert_eq!((&events[0], ordinals), (&TailEvent::Dropped(3), vec![4, 6]));
     assert!(tail.poll().is_empty());
+}
+
+/// While chunks fill, are encoded and swapped, a reader always sees the first so many lines, each once.
+#[test]
+fn a_reader_beside_a_writer_sees_a_prefix() {
+    const RECORDS: u64 = 200;
+    let head = Arc::new(engine(200).head());
+    let reader = reader(Vec::new(), vec![Arc::clone(&head)]);
+    let one = [TestSection {
+        tenant: "a",
+        stream: Labels::from_pairs([("pod", "p")]),
+        lines: vec![TestLine::new(1, "some words of a line"), TestLine::new(2, "and of another one")],
+    }];
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| (0..RECORDS).for_each(|offset| insert(&head, offset, &one)));
+        let mut seen = 0;
+        loop {
+            let written = writer.is_finished();
+            let lines = visit(&reader, &select(Vec::new()));
+            assert!(lines.len() >= seen, "{} after {seen}", lines.len());
+            seen = lines.len();
+            for (i, line) in (0..).zip(&lines) {
+                assert_eq!((line.id.offset, line.id.ordinal), (i / 2, (i % 2) as u32));
+            }
+            if written {
+                break assert_eq!(seen as u64, RECORDS * 2);
+            }
+        }
+    });
+    assert_eq!(head.records(), RECORDS * 2);
 }
