@@ -21,6 +21,8 @@ pub struct QueryConfig {
     pub lines_max: usize,
     /// Series an answer may hold.
     pub series_max: usize,
+    /// Values (series × steps) that all vectors of one PromQL query may hold together; 8 bytes each.
+    pub cells_max: u64,
     /// Queries that run at once; others wait.
     pub concurrency: usize,
     /// How far an instant selector looks back for a sample, in seconds.
@@ -37,6 +39,7 @@ impl Default for QueryConfig {
             points_max: 11_000,
             lines_max: 50_000,
             series_max: 100_000,
+            cells_max: 100_000_000,
             concurrency: 8,
             lookback_seconds: 300,
             detected_level: false,

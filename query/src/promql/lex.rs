@@ -192,7 +192,7 @@ pub(crate) fn format_duration_ms(millis: i64) -> String {
     for (name, unit) in UNITS {
         let unit = unit.unsigned_abs();
         // Years and weeks only when they are the whole of it, as Prometheus does it.
-        if matches!(name, "y" | "w" | "d") && rest % unit != 0 && name != "d" {
+        if matches!(name, "y" | "w") && !rest.is_multiple_of(unit) {
             continue;
         }
         if rest / unit > 0 {

@@ -70,13 +70,6 @@ fn call(text: &str, expr: &Expr, function: &'static Function, arguments: &[Expr]
         let wanted = function.args.get(i).or(function.args.last()).copied().unwrap_or(Type::Vector);
         expect(text, argument, wanted, &format!("call to function {name:?}"))?;
     }
-    if name == "info" {
-        if let Some(second) =
-            arguments.get(1).filter(|second| !matches!(&second.kind, Kind::Selector(own) if own.name.is_empty()))
-        {
-            return Err(ParseError::at(text, second.span.start, "expected label selectors only".into()));
-        }
-    }
     Ok(())
 }
 

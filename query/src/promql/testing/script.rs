@@ -181,10 +181,17 @@ fn parse_expectation(line: &str, eval: &mut EvalCommand) -> Result<(), String> {
 fn parse_expect(rest: &str, eval: &mut EvalCommand) -> Result<(), String> {
     let (word, detail) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
     let detail = detail.trim();
+    match word {
+        "ordered" => eval.ordered = true,
+        "no_warn" => eval.no_warn = true,
+        "no_info" => eval.no_info = true,
+        _ => return parse_expect_more(word, detail, eval),
+    }
+    Ok(())
+}
+
+fn parse_expect_more(word: &str, detail: &str, eval: &mut EvalCommand) -> Result<(), String> {
     let target = match word {
-        "ordered" => return Ok(eval.ordered = true),
-        "no_warn" => return Ok(eval.no_warn = true),
-        "no_info" => return Ok(eval.no_info = true),
         "string" => {
             let inner = detail.get(1..detail.len() - 1).ok_or("bad string")?;
             eval.string = Some(if detail.starts_with('`') { inner.to_owned() } else { unescape(inner)? });
@@ -192,7 +199,8 @@ fn parse_expect(rest: &str, eval: &mut EvalCommand) -> Result<(), String> {
         }
         "range" => {
             let span = detail.strip_prefix("vector").ok_or("expected `range vector`")?;
-            return Ok(eval.vector_span = Some(parse_span(span)?.0));
+            eval.vector_span = Some(parse_span(span)?.0);
+            return Ok(());
         }
         "fail" => &mut eval.fail,
         "warn" => &mut eval.warn,

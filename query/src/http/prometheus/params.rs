@@ -1,0 +1,84 @@
+//! What a request says: query string and form body together, as Prometheus reads them.
+
+use axum::extract::{FromRequest, Request};
+use axum::response::{IntoResponse, Response};
+use weir_model::time::{SECOND, parse_time_seconds};
+
+use super::answer::Failure;
+use crate::http::params;
+use crate::promql::parse::parse_selector;
+
+/// Names and values of query string and form.
+pub(super) struct Params(params::Params);
+
+impl<S: Send + Sync> FromRequest<S> for Params {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let read = params::Params::from_request(request, state).await;
+        read.map(Self).map_err(|(_, message)| Failure::bad_data(message).into_response())
+    }
+}
+
+impl Params {
+    /// The first non-empty value of a name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name)
+    }
+
+    /// The query itself.
+    pub fn query(&self) -> Result<String, Failure> {
+        self.get("query").map(str::to_owned).ok_or_else(|| Failure::bad_data("invalid parameter \"query\": it is missing"))
+    }
+
+    /// A time, in milliseconds.
+    pub fn time(&self, name: &str) -> Result<Option<i64>, Failure> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let time = parse_time_seconds(text).map_err(|_| {
+            Failure::bad_data(format!("invalid parameter {name:?}: cannot parse {:?} to a valid timestamp", clip(text)))
+        })?;
+        Ok(Some(time.div_euclid(SECOND / 1000)))
+    }
+
+    /// A time that must be there.
+    pub fn required_time(&self, name: &str) -> Result<i64, Failure> {
+        let missing = || Failure::bad_data(format!("invalid parameter {name:?}: cannot parse \"\" to a valid timestamp"));
+        self.time(name)?.ok_or_else(missing)
+    }
+
+    /// A duration or number of seconds, in milliseconds.
+    pub fn duration(&self, name: &str) -> Result<Option<i64>, Failure> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let wrong =
+            || Failure::bad_data(format!("invalid parameter {name:?}: cannot parse {:?} to a valid duration", clip(text)));
+        if let Ok(seconds) = text.parse::<f64>() {
+            let fits = seconds.is_finite() && seconds.abs() < i64::MAX as f64 / 1e6;
+            return if fits { Ok(Some((seconds * 1000.0).round() as i64)) } else { Err(wrong()) };
+        }
+        weir_model::time::parse_duration(text).map(|nanos| Some(nanos / (SECOND / 1000))).map_err(|_| wrong())
+    }
+
+    /// `limit`: 0 and absent mean none.
+    pub fn limit(&self, name: &str) -> Result<Option<usize>, Failure> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let limit: usize = text
+            .parse()
+            .map_err(|_| Failure::bad_data(format!("invalid parameter {name:?}: {name} must be a non-negative number")))?;
+        Ok((limit > 0).then_some(limit))
+    }
+
+    /// `match[]`, one list of matchers each.
+    pub fn selectors(&self) -> Result<Vec<Vec<weir_model::label::Matcher>>, Failure> {
+        let parse = |text| {
+            let selector =
+                parse_selector(text).map_err(|error| Failure::bad_data(format!("invalid parameter \"match[]\": {error}")))?;
+            Ok(selector.matchers)
+        };
+        self.0.all("match[]").map(parse).collect()
+    }
+}
+
+/// An error repeats at most this much of what was wrong.
+fn clip(text: &str) -> String {
+    text.chars().take(64).collect()
+}
