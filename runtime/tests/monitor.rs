@@ -31,6 +31,15 @@ fn shell(script: &str) -> RunSpec {
     RunSpec::new(["sh", "-c", script])
 }
 
+/// Waits for the first line of standard output: only then does the container's own program listen to signals.
+fn until_ready(log: &Path) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while lines(log, "stdout").is_empty() {
+        assert!(std::time::Instant::now() < deadline, "it never became ready");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
 /// Bodies of a stream of a CRI log, partial lines joined.
 fn lines(log: &Path, stream: &str) -> Vec<String> {
     let text = std::fs::read_to_string(log).expect("there is a log");
@@ -87,11 +96,7 @@ fn limits_reach_the_cgroup_and_stop_ends_it() {
     assert_eq!(sample.pids.limit, Some(Limit::At(20)));
     assert!(sample.pids.processes.is_some_and(|count| count >= 1));
     assert!(monitor::remove(state.path(), &running.id, false).is_err(), "it runs");
-    let deadline = std::time::Instant::now() + Duration::from_secs(30);
-    while lines(&status.log, "stdout").is_empty() {
-        assert!(std::time::Instant::now() < deadline, "it never became ready");
-        std::thread::yield_now();
-    }
+    until_ready(&status.log);
     let status = monitor::stop(state.path(), &running.id, Duration::from_secs(20)).unwrap();
     assert_eq!((status.state, status.exit_code), (State::Exited, Some(0)));
     assert_eq!(lines(&status.log, "stdout"), ["ready", "bye"]);
@@ -101,7 +106,8 @@ fn limits_reach_the_cgroup_and_stop_ends_it() {
 #[test]
 fn a_deaf_container_is_killed() {
     let state = tempfile::tempdir().unwrap();
-    let running = run(state.path(), &shell("trap '' TERM; while :; do sleep 1; done"));
+    let running = run(state.path(), &shell("trap '' TERM; echo ready; while :; do sleep 1; done"));
+    until_ready(&running.directory.join("logs/0.log"));
     let status = monitor::stop(state.path(), &running.id, Duration::from_millis(100)).unwrap();
     assert_eq!(status.exit_code, Some(137));
 }
@@ -173,7 +179,7 @@ fn removed_when_over() {
     let deadline = std::time::Instant::now() + Duration::from_secs(60);
     while running.directory.exists() {
         assert!(std::time::Instant::now() < deadline, "its directory stays");
-        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(5));
     }
     assert!(monitor::list(state.path()).unwrap().is_empty());
 }

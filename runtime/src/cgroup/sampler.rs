@@ -203,7 +203,7 @@ fn tables(mounts: &Mounts) -> Vec<(&Path, &'static [Spec])> {
 
 /// Whether the cgroup is still there.
 fn read_all(open: &mut Open, buffer: &mut Vec<u8>, errors: &mut u64) -> bool {
-    let slow = open.turn % SLOW_EVERY == 0;
+    let slow = open.turn.is_multiple_of(SLOW_EVERY);
     open.turn += 1;
     let mut gone = 0;
     let mut tried = 0;

@@ -187,7 +187,7 @@ mod tests {
     impl Write for FullDisk {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.turn += 1;
-            if self.turn % 2 == 0 {
+            if self.turn.is_multiple_of(2) {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             self.taken.extend_from_slice(&bytes[..bytes.len().min(3)]);
