@@ -1,7 +1,7 @@
 //! The bus: partitioned logs with offsets, behind one trait.
 //!
 //! - [`Log`], [`Consumer`]: the contract. Shaped so that Kafka fits it without leaks.
-//! - `kafka`: the only place that knows rdkafka.
+//! - [`kafka`]: the only place that knows rdkafka.
 //! - [`contract`]: the test that each implementation passes.
 //! - [`disk`]: the embedded durable log of a single machine. Format: `docs/formats/disk_log.md`.
 //! - [`metrics`]: what all of them count.
@@ -18,6 +18,7 @@ use bytes::Bytes;
 pub mod contract;
 pub mod disk;
 mod error;
+pub mod kafka;
 pub mod metrics;
 pub mod sim;
 

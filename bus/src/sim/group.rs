@@ -90,9 +90,9 @@ impl Group {
         if before == Some(id) {
             return;
         }
-        if self.handovers.contains_key(&place) {
+        if let Some(next) = self.handovers.get_mut(&place) {
             // The last owner has not heard yet; only who comes next has changed.
-            self.handovers.insert(place, id);
+            *next = id;
             return;
         }
         match before.and_then(|before| self.members.get_mut(&before)) {

@@ -146,7 +146,7 @@ async fn a_zombie_goes_on_until_it_hears() {
 async fn after_any_rebalances_each_partition_has_one_owner() {
     for seed in 0..100 {
         let log = Sim::new(SimConfig { seed, partitions: 3, ..SimConfig::default() });
-        let mut members = vec![log.consume(&[TOPIC], "a").await.unwrap(), log.consume(&[TOPIC], "b").await.unwrap()];
+        let mut members = [log.consume(&[TOPIC], "a").await.unwrap(), log.consume(&[TOPIC], "b").await.unwrap()];
         let mut owned = vec![std::collections::BTreeSet::new(); 2];
         for _ in 0..5 {
             log.rebalance();

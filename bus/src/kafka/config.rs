@@ -1,0 +1,159 @@
+//! What can be set about the Kafka bus.
+
+use std::collections::BTreeMap;
+
+use rdkafka::ClientConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::BusError;
+
+/// The Kafka bus's configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KafkaConfig {
+    /// `host:port,…` of some brokers.
+    pub brokers: String,
+    /// The consumer group.
+    pub group: String,
+    /// Partitions of a topic when it is made; a topic that exists keeps what it has.
+    pub partitions: u32,
+    /// Replicas of a topic when it is made.
+    pub replication: u16,
+    /// Largest record. A topic that was not made by weir has to allow it (`max.message.bytes`).
+    pub record_bytes: usize,
+    /// Appends wait while more than this waits for the brokers.
+    pub queue_bytes: u32,
+    /// Further properties of librdkafka: TLS, SASL, timeouts.
+    pub properties: BTreeMap<String, String>,
+}
+
+impl Default for KafkaConfig {
+    fn default() -> Self {
+        Self {
+            brokers: "127.0.0.1:9092".into(),
+            group: "weir".into(),
+            partitions: 16,
+            replication: 3,
+            record_bytes: 1 << 20,
+            queue_bytes: 32 << 20,
+            properties: BTreeMap::new(),
+        }
+    }
+}
+
+/// A record batch's own bytes beside the record: 61 of the batch, and the record's varints.
+const OVERHEAD_BYTES: usize = 1024;
+
+/// Properties on which the bus's promises rest, and those that have a key of their own.
+const OURS: &[&str] = &[
+    "acks",
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "check.crcs",
+    "delivery.timeout.ms",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "enable.partition.eof",
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "message.max.bytes",
+    "message.send.max.retries",
+    "message.timeout.ms",
+    "metadata.broker.list",
+    "partition.assignment.strategy",
+    "queue.buffering.max.kbytes",
+    "request.required.acks",
+    "retries",
+    "transactional.id",
+];
+
+impl KafkaConfig {
+    /// Errors with `Config`, naming the key.
+    pub(crate) fn validate(&self) -> Result<(), BusError> {
+        let wrong = |text: String| Err(BusError::Config(text));
+        if let Some(key) = self.properties.keys().find(|key| OURS.contains(&key.as_str())) {
+            return wrong(format!("properties.{key}: weir sets it itself, because what it promises rests on it"));
+        }
+        if self.brokers.is_empty() || self.group.is_empty() {
+            return wrong("brokers and group: neither may be empty".into());
+        }
+        if self.partitions == 0 || self.partitions > 10_000 || self.replication == 0 {
+            return wrong(format!("partitions: {}, replication: {}", self.partitions, self.replication));
+        }
+        if self.record_bytes < 1024 || self.record_bytes > 64 << 20 {
+            return wrong(format!("record_bytes: {} is not between 1 KiB and 64 MiB", self.record_bytes));
+        }
+        if (self.queue_bytes as usize) < 2 * self.record_bytes {
+            return wrong(format!("queue_bytes: {} has no room for two records of record_bytes", self.queue_bytes));
+        }
+        Ok(())
+    }
+
+    /// What a topic has to allow.
+    pub(crate) fn message_bytes(&self) -> usize {
+        self.record_bytes + OVERHEAD_BYTES
+    }
+
+    fn common(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        for (key, value) in &self.properties {
+            config.set(key, value);
+        }
+        config.set("bootstrap.servers", &self.brokers);
+        config.set("message.max.bytes", self.message_bytes().to_string());
+        config
+    }
+
+    /// Idempotent, acknowledged by all in-sync replicas, never giving up.
+    pub(crate) fn producer(&self) -> ClientConfig {
+        let mut config = self.common();
+        config.set("enable.idempotence", "true");
+        config.set("acks", "all");
+        config.set("message.timeout.ms", "0");
+        // Records are compressed already.
+        config.set("compression.type", "none");
+        config.set("queue.buffering.max.kbytes", (self.queue_bytes / 1024).to_string());
+        config
+    }
+
+    /// A static member that moves only what has to move, and never decides by itself where to begin.
+    pub(crate) fn consumer(&self, member: &str) -> ClientConfig {
+        let mut config = self.common();
+        config.set("group.id", &self.group);
+        config.set("group.instance.id", member);
+        config.set("group.protocol", "classic");
+        config.set("partition.assignment.strategy", "cooperative-sticky");
+        config.set("enable.auto.commit", "false");
+        config.set("enable.auto.offset.store", "false");
+        config.set("auto.offset.reset", "error");
+        config.set("check.crcs", "true");
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_that_break_the_contract_are_refused_by_name() {
+        for key in OURS {
+            let properties = [((*key).to_owned(), "x".to_owned())].into();
+            let error = KafkaConfig { properties, ..KafkaConfig::default() }.validate().unwrap_err().to_string();
+            assert!(error.contains(&format!("properties.{key}:")), "{error}");
+        }
+        let properties = [("security.protocol".to_owned(), "ssl".to_owned())].into();
+        assert!(KafkaConfig { properties, ..KafkaConfig::default() }.validate().is_ok());
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_key() {
+        let check = |config: KafkaConfig, key: &str| assert!(config.validate().unwrap_err().to_string().contains(key));
+        check(KafkaConfig { brokers: String::new(), ..KafkaConfig::default() }, "brokers");
+        check(KafkaConfig { partitions: 0, ..KafkaConfig::default() }, "partitions");
+        check(KafkaConfig { record_bytes: 0, ..KafkaConfig::default() }, "record_bytes");
+        check(KafkaConfig { queue_bytes: 0, ..KafkaConfig::default() }, "queue_bytes");
+    }
+}

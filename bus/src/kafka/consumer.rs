@@ -1,0 +1,135 @@
+//! What the reader of a Kafka consumer sees: events from the poller, without those that a seek or a pause has overtaken.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::mpsc;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc as async_mpsc;
+
+use super::config::KafkaConfig;
+use super::poller::{Command, News, Poller};
+use crate::{BusError, BusMetrics, Consumer, Event, Record, TopicPartition};
+
+/// Events between the poller and its reader; beyond it the poller pauses fetching.
+const EVENTS_MAX: usize = 4;
+
+#[derive(Default)]
+struct Own {
+    /// Counts seeks; what was fetched before the last one is dropped.
+    generation: u64,
+    paused: bool,
+    /// Arrived while paused.
+    held: VecDeque<Record>,
+}
+
+/// See the module.
+pub(crate) struct KafkaConsumer {
+    commands: mpsc::Sender<Command>,
+    news: async_mpsc::Receiver<Result<News, BusError>>,
+    owned: BTreeMap<TopicPartition, Own>,
+    /// Records held while paused that flow again.
+    ready: VecDeque<Record>,
+    metrics: BusMetrics,
+}
+
+impl KafkaConsumer {
+    /// Starts the poller's thread and subscribes.
+    pub(crate) fn start(
+        config: &KafkaConfig,
+        metrics: BusMetrics,
+        topics: &[&str],
+        member: &str,
+    ) -> Result<(Self, mpsc::Sender<Command>), BusError> {
+        let (commands, orders) = mpsc::channel();
+        let (news, events) = async_mpsc::channel(EVENTS_MAX);
+        Poller::start(config, topics, member, orders, news)?;
+        let consumer = Self { commands: commands.clone(), news: events, owned: BTreeMap::new(), ready: VecDeque::new(), metrics };
+        Ok((consumer, commands))
+    }
+
+    fn own(&mut self, place: &TopicPartition) -> Result<&mut Own, BusError> {
+        let unknown = || BusError::UnknownPartition { topic: place.topic.clone(), partition: place.partition };
+        self.owned.get_mut(place).ok_or_else(unknown)
+    }
+
+    fn order(&self, command: Command) -> Result<(), BusError> {
+        self.commands.send(command).map_err(|_| BusError::Stopped("the kafka poller is gone".into()))
+    }
+
+    /// None when a seek or a pause has overtaken all of it.
+    fn sift(&mut self, news: News) -> Option<Event> {
+        match news {
+            News::Assigned(places) => {
+                places.iter().for_each(|place| {
+                    self.owned.insert(place.clone(), Own::default());
+                });
+                Some(Event::Assigned(places))
+            }
+            News::Revoked(places) => {
+                places.iter().for_each(|place| {
+                    self.owned.remove(place);
+                });
+                self.ready.retain(|record| !places.contains(&record.place));
+                Some(Event::Revoked(places))
+            }
+            News::OutOfRange { generation, place, wanted, first, next } => {
+                let current = self.owned.get(&place).is_some_and(|own| own.generation == generation);
+                current.then_some(Event::OutOfRange { place, wanted, first, next })
+            }
+            News::Records(records) => {
+                let mut passed = Vec::with_capacity(records.len());
+                for (generation, record) in records {
+                    match self.owned.get_mut(&record.place) {
+                        Some(own) if own.generation != generation => {}
+                        Some(own) if own.paused => own.held.push_back(record),
+                        Some(_) => passed.push(record),
+                        None => {}
+                    }
+                }
+                (!passed.is_empty()).then_some(Event::Records(passed))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Consumer for KafkaConsumer {
+    async fn next(&mut self) -> Result<Event, BusError> {
+        let event = loop {
+            if !self.ready.is_empty() {
+                break Event::Records(self.ready.drain(..).collect());
+            }
+            let news = self.news.recv().await.unwrap_or_else(|| Err(BusError::Stopped("the kafka poller is gone".into())))?;
+            if let Some(event) = self.sift(news) {
+                break event;
+            }
+        };
+        if let Event::Records(records) = &event {
+            self.metrics.consume_records.inc_by(records.len() as u64);
+        }
+        Ok(event)
+    }
+
+    async fn seek(&mut self, place: &TopicPartition, offset: u64) -> Result<(), BusError> {
+        let own = self.own(place)?;
+        own.generation += 1;
+        own.held.clear();
+        let generation = own.generation;
+        self.ready.retain(|record| record.place != *place);
+        self.order(Command::Seek { place: place.clone(), offset, generation })
+    }
+
+    async fn pause(&mut self, place: &TopicPartition, paused: bool) -> Result<(), BusError> {
+        let own = self.own(place)?;
+        own.paused = paused;
+        if paused {
+            let (held, ready) = std::mem::take(&mut self.ready).into_iter().partition(|record| record.place == *place);
+            self.ready = ready;
+            self.own(place)?.held = held;
+        } else {
+            let held = std::mem::take(&mut own.held);
+            self.ready.extend(held);
+        }
+        self.order(Command::Pause { place: place.clone(), paused })
+    }
+}

@@ -1,0 +1,16 @@
+//! Kafka, through rdkafka: the only place that knows it.
+//!
+//! - [`config`]: what can be set, and which of librdkafka's properties may not.
+//! - [`log`]: idempotent producer, topics, watermarks.
+//! - [`poller`]: the thread that polls a consumer, whatever its reader is doing.
+//! - [`consumer`]: what the reader sees.
+//!
+//! Tested against a real broker by the workspace's `tests/`; why it is set up as it is: `docs/decisions/0012-kafka.md`.
+
+mod config;
+mod consumer;
+mod log;
+mod poller;
+
+pub use config::KafkaConfig;
+pub use log::KafkaLog;

@@ -1,0 +1,332 @@
+//! The thread that polls a Kafka consumer. It polls whatever its reader is doing, so that a reader that is busy sealing
+//! stays a member of the group; when the reader falls behind it pauses fetching instead of waiting.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::config::KafkaConfig;
+use super::log::kafka_error;
+use crate::{BusError, Record, TopicPartition};
+
+/// How long a poll waits when nothing is there: the reaction time to seeks and pauses.
+const POLL: Duration = Duration::from_millis(5);
+/// One question to the brokers, during which nothing is polled: far below the group's poll interval.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// An event is closed at so many bytes, or records.
+const EVENT_BYTES: usize = 4 << 20;
+const EVENT_RECORDS: usize = 256;
+/// A seek is refused while librdkafka starts or has given up fetching; after so many polls it has given up.
+const SEEK_TRIES: u32 = 40;
+
+/// What the reader wants.
+pub(crate) enum Command {
+    /// Go on there.
+    Seek { place: TopicPartition, offset: u64, generation: u64 },
+    /// Hold back, or let flow.
+    Pause { place: TopicPartition, paused: bool },
+    /// For people who look at lag.
+    Commit { place: TopicPartition, offset: u64 },
+}
+
+/// What the reader hears; records carry the generation of the seek that led to them.
+pub(crate) enum News {
+    Assigned(Vec<TopicPartition>),
+    Revoked(Vec<TopicPartition>),
+    Records(Vec<(u64, Record)>),
+    OutOfRange { generation: u64, place: TopicPartition, wanted: u64, first: u64, next: u64 },
+}
+
+/// Does what the group says and remembers it for the poll loop, on whose thread it is called.
+#[derive(Default)]
+struct Rebalances {
+    heard: Mutex<Vec<News>>,
+}
+
+impl ClientContext for Rebalances {}
+
+impl ConsumerContext for Rebalances {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let places = list.elements().iter().map(|own| place_of(own.topic(), own.partition())).collect();
+        let assigned = error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        let done = if assigned {
+            // At the end, and paused: nothing flows before the reader has said where to begin.
+            list.set_all_offsets(Offset::End).and_then(|()| consumer.incremental_assign(list)).and_then(|()| consumer.pause(list))
+        } else {
+            consumer.incremental_unassign(list)
+        };
+        if let Err(error) = done {
+            tracing::warn!(error = %error, assigned, "a rebalance was not carried out");
+        }
+        self.heard.lock().push(if assigned { News::Assigned(places) } else { News::Revoked(places) });
+    }
+}
+
+fn place_of(topic: &str, partition: i32) -> TopicPartition {
+    TopicPartition { topic: topic.to_owned(), partition: partition.max(0) as u32 }
+}
+
+#[derive(Default)]
+struct Flow {
+    generation: u64,
+    /// Wanted and not yet reached, with the number of tries.
+    seeking: Option<(u64, u32)>,
+    /// The next record's offset at least; None before a seek and after OutOfRange.
+    next: Option<u64>,
+    paused: bool,
+}
+
+/// See the module.
+pub(crate) struct Poller {
+    consumer: BaseConsumer<Rebalances>,
+    commands: Receiver<Command>,
+    news: Sender<Result<News, BusError>>,
+    flows: BTreeMap<TopicPartition, Flow>,
+    /// For the reader, when it has room.
+    outbox: VecDeque<Result<News, BusError>>,
+    /// Fetching is paused because of it.
+    held: bool,
+}
+
+impl Poller {
+    /// Subscribes and polls on a thread of its own until the reader is gone.
+    pub(crate) fn start(
+        config: &KafkaConfig,
+        topics: &[&str],
+        member: &str,
+        commands: Receiver<Command>,
+        news: Sender<Result<News, BusError>>,
+    ) -> Result<(), BusError> {
+        let wrong = |error: KafkaError| BusError::Config(format!("kafka consumer: {error}"));
+        let consumer = config.consumer(member).create_with_context(Rebalances::default()).map_err(wrong)?;
+        let poller = Self { consumer, commands, news, flows: BTreeMap::new(), outbox: VecDeque::new(), held: false };
+        poller.consumer.subscribe(topics).map_err(kafka_error("subscribe"))?;
+        let thread = std::thread::Builder::new().name("weir-bus-kafka".into()).spawn(move || poller.run());
+        thread.map(|_| ()).map_err(|error| BusError::Stopped(format!("start the kafka poller: {error}")))
+    }
+
+    fn run(mut self) {
+        while !self.news.is_closed() {
+            if !self.obey() {
+                return;
+            }
+            self.try_seeks();
+            let records = self.poll();
+            let heard = std::mem::take(&mut *self.consumer.context().heard.lock());
+            for news in heard {
+                self.regroup(&news);
+                self.tell(Ok(news));
+            }
+            if !records.is_empty() {
+                self.tell(Ok(News::Records(records)));
+            }
+            self.hand_over();
+        }
+    }
+
+    /// False when the reader is gone.
+    fn obey(&mut self) -> bool {
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::Seek { place, offset, generation }) => {
+                    if let Some(flow) = self.flows.get_mut(&place) {
+                        *flow = Flow { generation, seeking: Some((offset, 0)), next: None, paused: flow.paused };
+                    }
+                }
+                Ok(Command::Pause { place, paused }) => {
+                    if let Some(flow) = self.flows.get_mut(&place) {
+                        flow.paused = paused;
+                        self.apply_pause(&place);
+                    }
+                }
+                Ok(Command::Commit { place, offset }) => self.commit(&place, offset),
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn apply_pause(&self, place: &TopicPartition) {
+        let Some(flow) = self.flows.get(place) else { return };
+        let list = list_of(place, Offset::Invalid);
+        let done = if flow.paused || self.held || flow.next.is_none() {
+            self.consumer.pause(&list)
+        } else {
+            self.consumer.resume(&list)
+        };
+        if let Err(error) = done {
+            tracing::warn!(error = %error, topic = place.topic, partition = place.partition, "pause or resume failed");
+        }
+    }
+
+    fn commit(&self, place: &TopicPartition, offset: u64) {
+        if self.flows.contains_key(place)
+            && let Err(error) = self.consumer.commit(&list_of(place, Offset::Offset(offset as i64)), CommitMode::Async)
+        {
+            tracing::warn!(error = %error, "the group's offset was not committed; nothing depends on it");
+        }
+    }
+
+    fn try_seeks(&mut self) {
+        let wanted =
+            self.flows.iter().filter_map(|(place, flow)| flow.seeking.map(|(offset, tries)| (place.clone(), offset, tries)));
+        for (place, offset, tries) in wanted.collect::<Vec<_>>() {
+            match self.bounds(&place) {
+                Some((first, next)) if offset < first || offset > next => self.out_of_range(&place, offset, first, next),
+                Some(_) => self.try_seek(&place, offset, tries),
+                None => {}
+            }
+        }
+    }
+
+    /// None when the brokers do not answer now: there will be another time.
+    fn bounds(&self, place: &TopicPartition) -> Option<(u64, u64)> {
+        match self.consumer.fetch_watermarks(&place.topic, place.partition as i32, ANSWER_TIMEOUT) {
+            Ok((first, next)) => Some((first.max(0) as u64, next.max(0) as u64)),
+            Err(error) => {
+                tracing::warn!(error = %error, topic = place.topic, partition = place.partition, "watermarks are not known");
+                None
+            }
+        }
+    }
+
+    fn try_seek(&mut self, place: &TopicPartition, offset: u64, tries: u32) {
+        let list = list_of(place, Offset::Offset(offset as i64));
+        let sought = self.consumer.seek_partitions(list, ANSWER_TIMEOUT);
+        let sought = sought.and_then(|list| list.elements().iter().try_for_each(|own| own.error()));
+        let sought = match sought {
+            Err(error) if tries >= SEEK_TRIES => {
+                tracing::warn!(error = %error, "a seek is refused; assigning the partition anew");
+                let list = list_of(place, Offset::Offset(offset as i64));
+                self.consumer.incremental_unassign(&list).and_then(|()| self.consumer.incremental_assign(&list))
+            }
+            other => other,
+        };
+        let Some(flow) = self.flows.get_mut(place) else { return };
+        if sought.is_ok() {
+            flow.seeking = None;
+            flow.next = Some(offset);
+            self.apply_pause(place);
+        } else {
+            flow.seeking = Some((offset, tries + 1));
+        }
+    }
+
+    fn out_of_range(&mut self, place: &TopicPartition, wanted: u64, first: u64, next: u64) {
+        let Some(flow) = self.flows.get_mut(place) else { return };
+        flow.seeking = None;
+        flow.next = None;
+        let generation = flow.generation;
+        self.apply_pause(place);
+        self.tell(Ok(News::OutOfRange { generation, place: place.clone(), wanted, first, next }));
+    }
+
+    fn regroup(&mut self, news: &News) {
+        match news {
+            News::Assigned(places) => places.iter().for_each(|place| {
+                self.flows.insert(place.clone(), Flow::default());
+            }),
+            News::Revoked(places) => places.iter().for_each(|place| {
+                self.flows.remove(place);
+            }),
+            News::Records(_) | News::OutOfRange { .. } => {}
+        }
+    }
+
+    fn poll(&mut self) -> Vec<(u64, Record)> {
+        let (mut records, mut bytes, mut wait) = (Vec::new(), 0, POLL);
+        while records.len() < EVENT_RECORDS && bytes < EVENT_BYTES {
+            let polled =
+                self.consumer.poll(wait).map(|polled| polled.map(|message| (self.generation(&message), record_of(&message))));
+            wait = Duration::ZERO;
+            match polled {
+                None => break,
+                Some(Ok((Some(generation), record))) => {
+                    bytes += record.value.len();
+                    if let Some(flow) = self.flows.get_mut(&record.place) {
+                        flow.next = Some(record.offset + 1);
+                    }
+                    records.push((generation, record));
+                }
+                // Before a seek, or overtaken by one.
+                Some(Ok((None, _))) => {}
+                Some(Err(error)) => {
+                    self.trouble(error);
+                    break;
+                }
+            }
+        }
+        records
+    }
+
+    /// None when the reader has not asked for this message.
+    fn generation(&self, message: &BorrowedMessage<'_>) -> Option<u64> {
+        let flow = self.flows.get(&place_of(message.topic(), message.partition()))?;
+        let wanted = flow.seeking.is_none() && flow.next.is_some_and(|next| message.offset() >= next as i64);
+        wanted.then_some(flow.generation)
+    }
+
+    fn trouble(&mut self, error: KafkaError) {
+        let code = error.rdkafka_error_code();
+        let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_)) || self.consumer.client().fatal_error().is_some();
+        if fatal || code == Some(RDKafkaErrorCode::BadMessage) {
+            self.tell(Err(kafka_error("consume")(error)));
+            return;
+        }
+        if matches!(code, Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)) {
+            // The error does not say where; the brokers do.
+            let flows: Vec<_> = self.flows.iter().filter_map(|(place, flow)| Some((place.clone(), flow.next?))).collect();
+            for (place, next) in flows {
+                if let Some((first, end)) = self.bounds(&place)
+                    && (next < first || next > end)
+                {
+                    self.out_of_range(&place, next, first, end);
+                }
+            }
+            return;
+        }
+        tracing::warn!(error = %error, "kafka has trouble; librdkafka goes on trying");
+    }
+
+    fn tell(&mut self, news: Result<News, BusError>) {
+        self.outbox.push_back(news);
+    }
+
+    /// Hands over what the reader has room for. While some is left, fetching is paused and polling goes on: what librdkafka
+    /// had already fetched may still come and is kept, which bounds the outbox.
+    fn hand_over(&mut self) {
+        while let Some(news) = self.outbox.pop_front() {
+            if let Err(TrySendError::Full(news)) = self.news.try_send(news) {
+                self.outbox.push_front(news);
+                break;
+            }
+        }
+        if self.held == self.outbox.is_empty() {
+            self.held = !self.held;
+            self.flows.keys().for_each(|place| self.apply_pause(place));
+        }
+    }
+}
+
+fn list_of(place: &TopicPartition, offset: Offset) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(1);
+    // Only an offset that librdkafka cannot represent is refused, and an offset of a partition is none of these.
+    let _ = list.add_partition_offset(&place.topic, place.partition as i32, offset);
+    list
+}
+
+fn record_of(message: &BorrowedMessage<'_>) -> Record {
+    let value = Bytes::copy_from_slice(message.payload().unwrap_or_default());
+    Record { place: place_of(message.topic(), message.partition()), offset: message.offset().max(0) as u64, value }
+}
