@@ -18,6 +18,7 @@ pub mod logs;
 pub mod manifest;
 pub mod metrics;
 mod packed;
+pub mod traces;
 pub mod view;
 
 pub use error::StoreError;

@@ -1,0 +1,328 @@
+//! What queries see of traces: each put together from all heads and blocks, each span once. Called by the query service.
+//!
+//! A block or group that cannot be read does not fail a query: what is missing is said in its coverage.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use weir_model::id::TraceId;
+use weir_model::select::{Budget, Coverage, Covered, ReadError, Trace, TraceReader, TraceSelect, TraceSummary};
+use weir_model::span::{SpanBatch, SpanKind, StatusCode, Value};
+use weir_model::time::{TimeRange, UnixNanos};
+
+use super::block::TracesBlock;
+use super::content::OriginSpan;
+use super::merge::unique;
+use super::schema::KINDS;
+use super::search::{BlockSearch, passes};
+use super::state::{Arrival, is_complete, state};
+use super::tags::{Values, block_values};
+use super::{Clock, TracesEngine};
+use crate::StoreError;
+use crate::view::{PartitionView, Views};
+
+/// Reads traces out of the views of their partitions.
+pub struct TracesReader {
+    views: Arc<dyn Views<TracesEngine>>,
+    clock: Clock,
+}
+
+/// All that is known of one trace.
+#[derive(Default)]
+struct Found {
+    spans: Vec<OriginSpan>,
+    blocks: Vec<Arrival>,
+    heads: Vec<Arrival>,
+}
+
+impl TracesReader {
+    /// Over the views that the partitions' owners keep; the clock says how long a trace has been idle.
+    pub fn new(views: Arc<dyn Views<TracesEngine>>, clock: Clock) -> Self {
+        Self { views, clock }
+    }
+}
+
+/// The views' own coverage.
+fn covered(views: &[PartitionView<TracesEngine>]) -> Coverage {
+    let mut coverage = Coverage::default();
+    for view in views {
+        coverage.merge(Coverage { partitions: vec![view.coverage.clone()], missing: view.missing.clone() });
+    }
+    coverage
+}
+
+/// Takes note of what could not be read.
+fn note(coverage: &mut Coverage, error: &StoreError) {
+    coverage.merge(Coverage { partitions: Vec::new(), missing: vec![error.to_string()] });
+}
+
+/// A trace out of every view, spans ascending by start.
+fn load(views: &[PartitionView<TracesEngine>], tenant: &str, id: TraceId, coverage: &mut Coverage) -> Found {
+    let mut found = Found::default();
+    for view in views {
+        for block in view.blocks.iter().map(|view| &*view.block).filter(|block| block.may_hold(tenant, id)) {
+            if let Err(error) = load_block(block, tenant, id, &mut found, coverage) {
+                note(coverage, &error);
+            }
+        }
+        for trace in view.heads.iter().filter_map(|head| head.trace(tenant, id)) {
+            found.heads.push(Arrival { complete: trace.is_complete(), ..trace.arrival });
+            found.spans.extend(trace.spans.iter().cloned());
+        }
+    }
+    unique(&mut found.spans);
+    found.spans.sort_by_key(|(_, span)| span.start);
+    found
+}
+
+fn load_block(
+    block: &TracesBlock,
+    tenant: &str,
+    id: TraceId,
+    found: &mut Found,
+    coverage: &mut Coverage,
+) -> Result<(), StoreError> {
+    let table = block.table()?;
+    let mut segments = table.find(tenant, id);
+    found.blocks.extend(table.arrivals.get(segments.clone()).and_then(|arrivals| arrivals.first()));
+    while segments.start < segments.end {
+        let at = block.groups().partition_point(|group| group.segments.end <= segments.start);
+        let Some(entry) = block.groups().get(at) else { break };
+        let last = segments.end.min(entry.segments.end);
+        match block.group(entry) {
+            Ok(group) => (segments.start..last)
+                .for_each(|segment| found.spans.extend(block.spans(&group, segment - entry.segments.start, id))),
+            Err(error) => note(coverage, &error),
+        }
+        segments.start = last;
+    }
+    Ok(())
+}
+
+/// Spans by origin, origins in the order of their first span.
+fn batches(spans: &[OriginSpan]) -> Vec<SpanBatch> {
+    let mut places: HashMap<&[u8], usize> = HashMap::new();
+    let mut batches: Vec<SpanBatch> = Vec::new();
+    for (origin, span) in spans {
+        let place = *places.entry(&origin.encoded).or_insert(batches.len());
+        if place == batches.len() {
+            batches.push(SpanBatch { origin: origin.origin.clone(), spans: Vec::new() });
+        }
+        batches[place].spans.push((**span).clone());
+    }
+    batches
+}
+
+fn summary(select: &TraceSelect, id: TraceId, spans: &[OriginSpan]) -> Option<TraceSummary> {
+    let (_, first) = spans.first()?;
+    let root = spans.iter().find(|(_, span)| span.parent_id.is_none());
+    let (origin, top) = root.or(spans.first())?;
+    let end = spans.iter().map(|(_, span)| span.end).max()?;
+    let errors = spans.iter().filter(|(_, span)| span.status == StatusCode::Error).count();
+    let matched = spans.iter().filter(|(origin, span)| passes(select, &origin.origin, span)).count();
+    Some(TraceSummary {
+        id,
+        root_service: origin.origin.service().to_owned(),
+        root_name: top.name.clone(),
+        has_root: root.is_some(),
+        start: first.start,
+        duration: end.saturating_sub(first.start),
+        spans: spans.len() as u32,
+        errors: errors as u32,
+        matched: matched as u32,
+    })
+}
+
+/// The newest traces that passed so far, by the newest span of each that did.
+struct Newest {
+    limit: usize,
+    starts: HashMap<TraceId, UnixNanos>,
+}
+
+impl Newest {
+    fn add(&mut self, id: TraceId, start: UnixNanos) {
+        self.starts.entry(id).and_modify(|newest| *newest = (*newest).max(start)).or_insert(start);
+    }
+
+    /// A trace whose spans all start before this is not among the newest. Forgets those that fell out.
+    fn floor(&mut self) -> UnixNanos {
+        if self.limit == 0 || self.starts.len() < self.limit {
+            return UnixNanos::MIN;
+        }
+        let mut starts: Vec<UnixNanos> = self.starts.values().copied().collect();
+        starts.sort_unstable_by(|a, b| b.cmp(a));
+        let floor = starts[self.limit - 1];
+        self.starts.retain(|_, start| *start >= floor);
+        floor
+    }
+}
+
+fn search_block(
+    search: &BlockSearch<'_>,
+    block: &TracesBlock,
+    select: &TraceSelect,
+    budget: &dyn Budget,
+    newest: &mut Newest,
+    coverage: &mut Coverage,
+) -> Result<(), ReadError> {
+    let table = match block.table() {
+        Ok(table) => table,
+        Err(error) => {
+            note(coverage, &error);
+            return Ok(());
+        }
+    };
+    let own = table.tenant(&select.tenant);
+    let groups = block.groups().iter().filter(|entry| own.contains(&entry.segments.start) && search.may_hold(entry));
+    let mut groups: Vec<_> = groups.collect();
+    groups.sort_by_key(|entry| std::cmp::Reverse(entry.start_max));
+    for entry in groups {
+        if entry.start_max < newest.floor() {
+            break;
+        }
+        budget.check()?;
+        budget.spend(entry.spans)?;
+        match block.group(entry) {
+            Ok(group) => {
+                for (segment, spans) in group.segments.iter().enumerate() {
+                    let hits = spans.clone().filter(|at| search.passes(&group, *at)).map(|at| group.starts[at]);
+                    hits.max().into_iter().for_each(|start| newest.add(table.ids[entry.segments.start + segment], start));
+                }
+            }
+            Err(error) => note(coverage, &error),
+        }
+    }
+    Ok(())
+}
+
+impl TraceReader for TracesReader {
+    fn trace(&self, tenant: &str, id: TraceId) -> Result<Covered<Option<Trace>>, ReadError> {
+        let views = self.views.views();
+        let mut coverage = covered(&views);
+        let found = load(&views, tenant, id, &mut coverage);
+        if found.spans.is_empty() {
+            return Ok(Covered { value: None, coverage });
+        }
+        let complete = is_complete(found.spans.iter().map(|(_, span)| &**span));
+        let (state, revision) = state(found.blocks, &found.heads, complete, (self.clock)());
+        Ok(Covered { value: Some(Trace { id, state, revision, batches: batches(&found.spans) }), coverage })
+    }
+
+    fn search(&self, select: &TraceSelect, budget: &dyn Budget) -> Result<Covered<Vec<TraceSummary>>, ReadError> {
+        let views = self.views.views();
+        let mut coverage = covered(&views);
+        let mut newest = Newest { limit: select.limit, starts: HashMap::new() };
+        for view in &views {
+            for head in &view.heads {
+                for (id, trace) in head.traces(&select.tenant) {
+                    budget.spend(trace.spans.len() as u64)?;
+                    let hits = trace.spans.iter().filter(|(origin, span)| passes(select, &origin.origin, span));
+                    hits.map(|(_, span)| span.start).max().into_iter().for_each(|start| newest.add(id, start));
+                }
+            }
+            for block in view.blocks.iter().rev() {
+                budget.check()?;
+                let reached = select.range.overlaps(block.summary.first, block.summary.last);
+                let search = reached.then(|| BlockSearch::new(select, &block.block)).flatten();
+                if let Some(search) = search {
+                    search_block(&search, &block.block, select, budget, &mut newest, &mut coverage)?;
+                }
+            }
+        }
+        let mut ids: Vec<(TraceId, UnixNanos)> = newest.starts.into_iter().collect();
+        ids.sort_by_key(|(id, start)| (std::cmp::Reverse(*start), *id));
+        ids.truncate(select.limit);
+        let mut summaries = Vec::with_capacity(ids.len());
+        for (id, _) in ids {
+            budget.check()?;
+            let found = load(&views, &select.tenant, id, &mut coverage);
+            budget.spend(found.spans.len() as u64)?;
+            summaries.extend(summary(select, id, &found.spans));
+        }
+        summaries.sort_by_key(|summary| (std::cmp::Reverse(summary.start), summary.id));
+        Ok(Covered { value: summaries, coverage })
+    }
+
+    fn services(&self, tenant: &str, range: TimeRange) -> Result<Covered<Vec<String>>, ReadError> {
+        let Covered { value, coverage } = self.names(tenant, range);
+        let services: BTreeSet<String> = value.into_iter().map(|(service, ..)| service).collect();
+        Ok(Covered { value: services.into_iter().collect(), coverage })
+    }
+
+    fn operations(&self, tenant: &str, service: &str, range: TimeRange) -> Result<Covered<Vec<(String, SpanKind)>>, ReadError> {
+        let Covered { value, coverage } = self.names(tenant, range);
+        let own = value.into_iter().filter(|(of, ..)| of == service);
+        let operations = own.map(|(_, name, kind)| (name, KINDS.get(kind as usize).copied().unwrap_or_default()));
+        Ok(Covered { value: operations.collect(), coverage })
+    }
+
+    fn attribute_values(
+        &self,
+        tenant: &str,
+        name: &str,
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Covered<Vec<Value>>, ReadError> {
+        let views = self.views.views();
+        let mut values = Values::new(limit);
+        let mut coverage = covered(&views);
+        for view in &views {
+            for (_, trace) in view.heads.iter().flat_map(|head| head.traces(tenant)) {
+                for (origin, span) in trace.spans.iter().filter(|(_, span)| range.contains(span.start)) {
+                    let both = span.attributes.iter().chain(&origin.origin.resource);
+                    both.filter(|(own, _)| own == name).for_each(|(_, value)| values.add(value));
+                }
+            }
+            for block in view.blocks.iter().map(|view| &view.block) {
+                let seen =
+                    block.attribute_names(tenant).any(|(_, own, seen)| own == name && range.overlaps(seen.first, seen.last));
+                if seen && let Err(error) = block_values(block, tenant, name, range, &mut values, &mut coverage) {
+                    note(&mut coverage, &error);
+                }
+            }
+        }
+        Ok(Covered { value: values.finish(), coverage })
+    }
+
+    fn attribute_names(&self, tenant: &str, range: TimeRange, limit: usize) -> Result<Covered<Vec<(String, String)>>, ReadError> {
+        let views = self.views.views();
+        let mut names: BTreeSet<(&'static str, String)> = BTreeSet::new();
+        let scope = |resource: bool| if resource { "resource" } else { "span" };
+        for view in &views {
+            for (_, trace) in view.heads.iter().flat_map(|head| head.traces(tenant)) {
+                for (origin, span) in trace.spans.iter().filter(|(_, span)| range.contains(span.start)) {
+                    let own = span.attributes.iter().map(|(name, _)| ("span", name.clone()));
+                    names.extend(own.chain(origin.origin.resource.iter().map(|(name, _)| ("resource", name.clone()))));
+                }
+            }
+            for block in view.blocks.iter().map(|view| &view.block) {
+                let seen = block.attribute_names(tenant).filter(|(.., seen)| range.overlaps(seen.first, seen.last));
+                names.extend(seen.map(|(resource, name, _)| (scope(resource), name.to_owned())));
+            }
+        }
+        let names = names.into_iter().take(limit).map(|(scope, name)| (scope.to_owned(), name)).collect();
+        Ok(Covered { value: names, coverage: covered(&views) })
+    }
+}
+
+impl TracesReader {
+    /// Service, name and kind of the operations that may have a span in the range, ascending. Blocks know when each was
+    /// seen first and last, not whether it was in between.
+    fn names(&self, tenant: &str, range: TimeRange) -> Covered<BTreeSet<(String, String, u8)>> {
+        let views = self.views.views();
+        let mut names = BTreeSet::new();
+        for view in &views {
+            for (_, trace) in view.heads.iter().flat_map(|head| head.traces(tenant)) {
+                for (origin, span) in trace.spans.iter().filter(|(_, span)| range.contains(span.start)) {
+                    names.insert((origin.origin.service().to_owned(), span.name.clone(), span.kind as u8));
+                }
+            }
+            for block in view.blocks.iter().map(|view| &view.block) {
+                let seen = block.operations(tenant).filter(|(_, seen)| range.overlaps(seen.first, seen.last));
+                let text = |id: u32| block.string(id).to_owned();
+                names.extend(seen.map(|((_, service, name, kind), _)| (text(*service), text(*name), *kind)));
+            }
+        }
+        Covered { value: names, coverage: covered(&views) }
+    }
+}
