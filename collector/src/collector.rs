@@ -1,20 +1,25 @@
 //! The collector as a whole: starts the shipper and the sources, hands out the push routes, and drains at the end.
 //! Called by the binary.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_bus::Log;
+use weir_runtime::containers::InventoryConfig;
 
 use crate::config::CollectorConfig;
 use crate::error::CollectorError;
 use crate::metrics::CollectorMetrics;
+use crate::node::{Containers, Node};
 use crate::push::{Clock, PushContext};
 use crate::ship::{Lanes, Shipper};
+use crate::tail::{self, ChainSpec, Discover};
 use crate::{loki_push, otlp};
 
 /// What the collector is given.
@@ -27,6 +32,10 @@ pub struct Deps<'a> {
     pub clock: Clock,
     /// This node's name.
     pub node: String,
+    /// Where the engines of this node are.
+    pub inventory: InventoryConfig,
+    /// A directory of the collector's own, for the checkpoint and the pins.
+    pub data: PathBuf,
     /// Sources stop when it is cancelled.
     pub shutdown: CancellationToken,
 }
@@ -39,6 +48,7 @@ pub struct Collector {
     push: PushContext,
     shipper: Shipper,
     lanes: Lanes,
+    sources: JoinSet<()>,
     stop_lanes: CancellationToken,
     shutdown: CancellationToken,
 }
@@ -50,10 +60,18 @@ impl Collector {
         let metrics = CollectorMetrics::default();
         metrics.register(deps.registry);
         let stop_lanes = CancellationToken::new();
-        let (shipper, lanes) = Shipper::start(deps.bus, &config.ship, metrics.ship.clone(), stop_lanes.clone()).await?;
+        let (shipper, lanes) = Shipper::start(deps.bus.clone(), &config.ship, metrics.ship.clone(), stop_lanes.clone()).await?;
         let push = PushContext::new(shipper.clone(), &config.tenant, config.push.clone(), metrics.clone(), deps.clock.clone());
+        let mut sources = JoinSet::new();
+        let containers = Containers::default();
+        if config.files.containers || config.sample.enabled {
+            sources.spawn(node(&config, &deps, &shipper, &metrics, &containers).run());
+        }
+        if config.files.containers || !config.files.paths.is_empty() {
+            sources.spawn(follow_files(&config, &deps, &shipper, &metrics, containers));
+        }
         tracing::info!(node = deps.node, tenant = config.tenant, "collector started");
-        Ok(Self { push, shipper, lanes, stop_lanes, shutdown: deps.shutdown })
+        Ok(Self { push, shipper, lanes, sources, stop_lanes, shutdown: deps.shutdown })
     }
 
     /// The Loki push, for the main listener.
@@ -79,12 +97,72 @@ impl Collector {
     /// After `shutdown` was cancelled and the listeners have ended: waits for the sources and for what is on its way to
     /// the bus, for a bounded time. What was not acknowledged by then is read again at the next start.
     pub async fn join(self) {
-        let Self { push, shipper, lanes, stop_lanes, .. } = self;
+        let Self { push, shipper, lanes, mut sources, stop_lanes, .. } = self;
+        while sources.join_next().await.is_some() {}
         drop((push, shipper));
         let drained = tokio::time::timeout(DRAIN_PATIENCE, lanes.join()).await;
         if drained.is_err() {
             tracing::warn!("the bus did not acknowledge everything before the end");
             stop_lanes.cancel();
+        }
+    }
+}
+
+fn node(
+    config: &CollectorConfig,
+    deps: &Deps<'_>,
+    shipper: &Shipper,
+    metrics: &CollectorMetrics,
+    containers: &Containers,
+) -> Node {
+    Node {
+        config: config.sample.clone(),
+        inventory: deps.inventory.clone(),
+        tenant: config.tenant.clone(),
+        node: deps.node.clone(),
+        shipper: shipper.clone(),
+        metrics: metrics.clone(),
+        clock: deps.clock.clone(),
+        containers: containers.clone(),
+        shutdown: deps.shutdown.clone(),
+    }
+}
+
+fn follow_files(
+    config: &CollectorConfig,
+    deps: &Deps<'_>,
+    shipper: &Shipper,
+    metrics: &CollectorMetrics,
+    containers: Containers,
+) -> impl Future<Output = ()> + Send + use<> {
+    let (files, root, node) = (config.files.clone(), deps.inventory.root.clone(), deps.node.clone());
+    let tail_deps = tail::Deps {
+        shipper: shipper.clone(),
+        tenant: config.tenant.clone(),
+        node: deps.node.clone(),
+        metrics: metrics.clone(),
+        clock: deps.clock.clone(),
+        data: deps.data.clone(),
+        shutdown: deps.shutdown.clone(),
+    };
+    let looked_at = files.clone();
+    let unreadable = metrics.clone();
+    let discover: Discover = Box::new(move || {
+        let mut chains: Vec<ChainSpec> = Vec::new();
+        if looked_at.containers {
+            let seen = containers.read().clone();
+            let found = weir_runtime::logs::find(&root, &node, &seen);
+            if !found.unreadable.is_empty() {
+                unreadable.event("files", "directory_unreadable", found.unreadable.len() as u64);
+            }
+            chains.extend(tail::of_containers(found.files));
+        }
+        chains.extend(looked_at.paths.iter().flat_map(|path| tail::configured(path, &node)));
+        chains
+    });
+    async move {
+        if let Err(error) = tail::run(files, tail_deps, discover).await {
+            tracing::error!(%error, "log files are no longer followed");
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`Collector`]: starts everything, hands out the push routes, drains.
 //! - [`ship`]: sections in, acknowledged records out. The only part that appends to the bus.
+//! - [`tail`]: log files. `node`: who runs here, and this node's samples.
 //! - [`loki_push`], [`otlp`]: what clients push; the answer is given after the acknowledgement.
 //! - [`body`]: bounded reading and decompression of what clients send.
 //! - [`enrich`]: severity and trace context found in a line.
@@ -18,6 +19,9 @@ pub mod loki_push;
 pub mod metrics;
 pub mod otlp;
 pub mod ship;
+pub mod tail;
+
+mod node;
 
 pub mod push;
 

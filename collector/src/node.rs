@@ -1,0 +1,108 @@
+//! This node's own facts: who runs on it (for labels and log files), and its samples. One task; the runtime crate does
+//! the looking, this ships what it sees.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use tokio_util::sync::CancellationToken;
+use weir_model::metric::MetricBatch;
+use weir_model::wire::{Body, Mark, Section, SectionHeader};
+use weir_runtime::containers::{Container, Inventory, InventoryConfig};
+use weir_runtime::samples::{NodeSampler, SamplerConfig};
+
+use crate::config::SampleConfig;
+use crate::error::ShipError;
+use crate::metrics::CollectorMetrics;
+use crate::push::Clock;
+use crate::ship::Shipper;
+
+const SOURCE: &str = "node";
+/// Engines are asked this often: a container's lines are on the page within a second of its start.
+const INVENTORY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The containers of this node, as last seen. Shared with the tail, which finds their log files by it.
+pub(crate) type Containers = Arc<RwLock<Arc<Vec<Container>>>>;
+
+pub(crate) struct Node {
+    pub config: SampleConfig,
+    pub inventory: InventoryConfig,
+    pub tenant: String,
+    pub node: String,
+    pub shipper: Shipper,
+    pub metrics: CollectorMetrics,
+    pub clock: Clock,
+    pub containers: Containers,
+    pub shutdown: CancellationToken,
+}
+
+impl Node {
+    /// Looks and samples until shutdown. Without cgroups there are no samples, and that is said once.
+    pub async fn run(self) {
+        let sampler = SamplerConfig { root: self.inventory.root.clone(), ..SamplerConfig::local(&*self.node) };
+        let mut sampler = match NodeSampler::new(sampler) {
+            Ok(sampler) => Some(sampler),
+            Err(error) => {
+                self.metrics.event(SOURCE, "no_cgroups", 1);
+                tracing::warn!(%error, "this node cannot be sampled");
+                None
+            }
+        };
+        let mut inventory = Inventory::new(self.inventory.clone());
+        let epoch = (self.clock)().unsigned_abs();
+        let mut row = 0;
+        let mut look = tokio::time::interval(INVENTORY_INTERVAL);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut sample = tokio::time::interval(self.config.interval);
+        sample.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                () = self.shutdown.cancelled() => return,
+                _ = look.tick() => self.look(&mut inventory, sampler.as_mut()).await,
+                _ = sample.tick(), if self.config.enabled && sampler.is_some() => {
+                    let Some(sampled) = sampler.take() else { continue };
+                    sampler = self.sample(sampled, Mark::Sequence { epoch, first: row, last: row + 1 }).await;
+                    row += 1;
+                }
+            }
+        }
+    }
+
+    async fn look(&self, inventory: &mut Inventory, sampler: Option<&mut NodeSampler>) {
+        let cgroups = sampler.as_ref().map(|sampler| sampler.cgroups().to_vec()).unwrap_or_default();
+        let view = inventory.refresh(&cgroups).await;
+        if !view.blind.is_empty() {
+            self.metrics.event(SOURCE, "engine_not_seen", view.blind.len() as u64);
+        }
+        if let Some(sampler) = sampler {
+            sampler.set_containers(&view.containers);
+        }
+        *self.containers.write() = Arc::new(view.containers);
+    }
+
+    /// Samples and ships. A bus that is slow makes us skip samples, not queue them; each skip is counted.
+    async fn sample(&self, mut sampler: NodeSampler, mark: Mark) -> Option<NodeSampler> {
+        let now = (self.clock)();
+        let sampled = tokio::task::spawn_blocking(move || (sampler.sample(now), sampler)).await;
+        let Ok((batches, sampler)) = sampled else {
+            self.metrics.event(SOURCE, "sampler_panicked", 1);
+            return None;
+        };
+        let sections = batches.into_iter().filter(|batch| !batch.schema.series.is_empty()).map(|batch| self.section(mark, batch));
+        let sent = self.shipper.send_and_wait(sections.collect(), self.config.interval);
+        let sent = tokio::select! {
+            sent = sent => sent,
+            () = self.shutdown.cancelled() => Err(ShipError::Stopped),
+        };
+        if let Err(error) = sent {
+            let reason = if error == ShipError::Busy { "sample_late" } else { "sample_not_shipped" };
+            self.metrics.event(SOURCE, reason, 1);
+        }
+        Some(sampler)
+    }
+
+    fn section(&self, mark: Mark, batch: MetricBatch) -> Section {
+        let source = format!("node:{}/{}", self.node, batch.target.get("job"));
+        Section { header: SectionHeader { tenant: self.tenant.clone(), source, mark, records: 0 }, body: Body::Metrics(batch) }
+    }
+}

@@ -1,0 +1,85 @@
+//! Which file is which. A path says nothing (rotation), an inode number little (reuse); inode and birth time together name
+//! a file for as long as it exists, and a fingerprint of its first bytes recognises a copy or a compressed copy of it.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Statx, StatxFlags, statx};
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Names a file on its file system. The device number is left out: it changes between boots, and a chain is one directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct FileId {
+    /// Inode number.
+    pub inode: u64,
+    /// When the inode was made, Unix nanoseconds; 0 where the file system does not say.
+    pub born: u64,
+}
+
+/// A file's identity, size in bytes, and whether its directory entry is gone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    pub id: FileId,
+    pub size: u64,
+}
+
+/// Of what a path names now; symbolic links are followed.
+pub(crate) fn of_path(path: &Path) -> io::Result<Facts> {
+    Ok(facts(&statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS | StatxFlags::BTIME)?))
+}
+
+/// Of an open file.
+pub(crate) fn of_file(file: &File) -> io::Result<Facts> {
+    Ok(facts(&statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS | StatxFlags::BTIME)?))
+}
+
+fn facts(stat: &Statx) -> Facts {
+    let known = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
+    let born = if known { stat.stx_btime.tv_sec.unsigned_abs() * 1_000_000_000 + u64::from(stat.stx_btime.tv_nsec) } else { 0 };
+    Facts { id: FileId { inode: stat.stx_ino, born }, size: stat.stx_size }
+}
+
+/// A log's first line holds a time to the nanosecond: this many bytes of two generations are never the same.
+const FINGERPRINT_BYTES: usize = 256;
+
+/// Of the first bytes of a file, as many as there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Fingerprint {
+    /// How many bytes, at most 256.
+    pub bytes: u16,
+    /// Their xxh3.
+    pub hash: u64,
+}
+
+impl Fingerprint {
+    /// Of what the file holds now.
+    pub fn of(file: &File) -> io::Result<Self> {
+        Self::of_first(file, FINGERPRINT_BYTES)
+    }
+
+    /// Whether it covers as many bytes as it ever will.
+    pub fn is_full(&self) -> bool {
+        usize::from(self.bytes) == FINGERPRINT_BYTES
+    }
+
+    /// Whether the file begins with the same bytes. A fingerprint of nothing matches everything.
+    pub fn matches(&self, file: &File) -> io::Result<bool> {
+        Ok(Self::of_first(file, usize::from(self.bytes))? == *self)
+    }
+
+    fn of_first(file: &File, bytes: usize) -> io::Result<Self> {
+        let mut buffer = [0; FINGERPRINT_BYTES];
+        let wanted = &mut buffer[..bytes.min(FINGERPRINT_BYTES)];
+        let mut read = 0;
+        while read < wanted.len() {
+            match file.read_at(&mut wanted[read..], read as u64)? {
+                0 => break,
+                count => read += count,
+            }
+        }
+        Ok(Self { bytes: read as u16, hash: xxh3_64(&buffer[..read]) })
+    }
+}

@@ -1,0 +1,296 @@
+//! Files that are rotated, copied, compressed, deleted and cut, with the collector up, down, or killed in between: every
+//! line arrives once, in order, after the aggregator's rule (`TestLog::lines` applies it, and refuses gaps).
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Candidate, ChainSpec, Deps, run};
+use crate::config::{FileFormat, FilesConfig, ShipConfig};
+use crate::metrics::CollectorMetrics;
+use crate::ship::{Lanes, Shipper};
+use crate::testing::TestLog;
+use weir_model::label::Labels;
+
+struct Fixture {
+    directory: tempfile::TempDir,
+    log: Arc<TestLog>,
+    written: Vec<String>,
+    metrics: CollectorMetrics,
+}
+
+struct Running {
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+    stop_lanes: CancellationToken,
+    /// Dropping them ends them.
+    _lanes: Lanes,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir_all(directory.path().join("logs")).unwrap();
+        Self { directory, log: TestLog::new(2), written: Vec::new(), metrics: CollectorMetrics::default() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join("logs").join(name)
+    }
+
+    /// Appends `count` CRI lines to the current file.
+    fn write(&mut self, count: usize) {
+        let mut file = fs::File::options().create(true).append(true).open(self.path("0.log")).unwrap();
+        for _ in 0..count {
+            let at = self.written.len();
+            let text = format!("line {at}");
+            writeln!(file, "2016-10-06T00:17:09.{at:09}Z stdout F {text}").unwrap();
+            self.written.push(text);
+        }
+    }
+
+    fn rotate(&self, to: &str) {
+        fs::rename(self.path("0.log"), self.path(to)).unwrap();
+    }
+
+    fn source(&self) -> String {
+        format!("file:n:{}/stdout", self.path("0.log").display())
+    }
+
+    fn stored(&self) -> Vec<String> {
+        self.log.lines().remove(&self.source()).unwrap_or_default()
+    }
+
+    async fn start(&self) -> Running {
+        let (stop, stop_lanes) = (CancellationToken::new(), CancellationToken::new());
+        let ship = ShipConfig { linger: Duration::from_millis(1), ..ShipConfig::default() };
+        let (shipper, lanes) =
+            Shipper::start(self.log.clone(), &ship, self.metrics.ship.clone(), stop_lanes.clone()).await.unwrap();
+        let start = tokio::time::Instant::now();
+        let deps = Deps {
+            shipper,
+            tenant: "t".into(),
+            node: "n".into(),
+            metrics: self.metrics.clone(),
+            clock: Arc::new(move || 1_900_000_000_000_000_000 + start.elapsed().as_nanos() as i64),
+            data: self.directory.path().join("data"),
+            shutdown: stop.clone(),
+        };
+        let config = FilesConfig {
+            poll_interval: Duration::from_millis(10),
+            discover_interval: Duration::from_millis(20),
+            checkpoint_interval: Duration::from_millis(20),
+            ..FilesConfig::default()
+        };
+        let directory = self.directory.path().join("logs");
+        let task = tokio::spawn(async move { run(config, deps, Box::new(move || vec![spec(&directory)])).await.unwrap() });
+        Running { stop, task, stop_lanes, _lanes: lanes }
+    }
+
+    /// Waits until every line written is stored.
+    async fn settle(&self) {
+        let all = async {
+            while self.stored().len() < self.written.len() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let settled = tokio::time::timeout(Duration::from_secs(20), all).await;
+        assert!(settled.is_ok(), "stored {} of {}", self.stored().len(), self.written.len());
+        assert_eq!(self.stored(), self.written);
+    }
+}
+
+impl Running {
+    /// An orderly end: the last checkpoint is written.
+    async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
+        self.stop_lanes.cancel();
+    }
+
+    /// As `kill -9`: nothing more is written.
+    async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
+        self.stop_lanes.cancel();
+    }
+}
+
+/// As the runtime orders them: rotated ones by name, the current one last.
+fn spec(directory: &Path) -> ChainSpec {
+    let mut rotated: Vec<PathBuf> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let current = directory.join("0.log");
+    rotated.retain(|path| *path != current);
+    rotated.sort();
+    let mut files: Vec<Candidate> = rotated
+        .into_iter()
+        .map(|path| Candidate { gzip: path.extension().is_some_and(|extension| extension == "gz"), path })
+        .collect();
+    if current.exists() {
+        files.push(Candidate { path: current.clone(), gzip: false });
+    }
+    ChainSpec { current, format: FileFormat::Cri, labels: Labels::from_pairs([("pod", "p")]), files }
+}
+
+#[tokio::test]
+async fn lines_arrive_while_they_are_written() {
+    let mut fixture = Fixture::new();
+    let running = fixture.start().await;
+    for _ in 0..5 {
+        fixture.write(20);
+        fixture.settle().await;
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn renamed_while_up() {
+    let mut fixture = Fixture::new();
+    fixture.write(10);
+    let running = fixture.start().await;
+    fixture.settle().await;
+    for i in 0..3 {
+        fixture.write(7);
+        fixture.rotate(&format!("0.log.2023010{i}-120000"));
+        fixture.write(5);
+        fixture.settle().await;
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn rotated_several_times_while_down() {
+    let mut fixture = Fixture::new();
+    fixture.write(10);
+    let running = fixture.start().await;
+    fixture.settle().await;
+    running.stop().await;
+    for i in 0..4 {
+        fixture.write(7);
+        fixture.rotate(&format!("0.log.2023010{i}-120000"));
+    }
+    fixture.write(3);
+    let running = fixture.start().await;
+    fixture.settle().await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn compressed_while_down() {
+    let mut fixture = Fixture::new();
+    fixture.write(10);
+    let running = fixture.start().await;
+    fixture.settle().await;
+    running.stop().await;
+    fixture.write(10);
+    let plain = fs::read(fixture.path("0.log")).unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&plain).unwrap();
+    fs::write(fixture.path("0.log.20230101-120000.gz"), gzip.finish().unwrap()).unwrap();
+    fs::remove_file(fixture.path("0.log")).unwrap();
+    fixture.write(5);
+    let running = fixture.start().await;
+    fixture.settle().await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn copied_and_cut_while_up_and_while_down() {
+    let mut fixture = Fixture::new();
+    fixture.write(10);
+    let running = fixture.start().await;
+    fixture.settle().await;
+    fs::copy(fixture.path("0.log"), fixture.path("0.log.1")).unwrap();
+    fs::File::options().write(true).open(fixture.path("0.log")).unwrap().set_len(0).unwrap();
+    fixture.write(4);
+    fixture.settle().await;
+    running.stop().await;
+    fixture.write(6);
+    fs::copy(fixture.path("0.log"), fixture.path("0.log.2")).unwrap();
+    fs::File::options().write(true).open(fixture.path("0.log")).unwrap().set_len(0).unwrap();
+    fixture.write(2);
+    let running = fixture.start().await;
+    fixture.settle().await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_file_on_an_old_inode_is_a_new_generation() {
+    let mut fixture = Fixture::new();
+    fixture.write(10);
+    let running = fixture.start().await;
+    fixture.settle().await;
+    running.stop().await;
+    // Most file systems give the freed inode to the next file.
+    fs::remove_file(fixture.path("0.log")).unwrap();
+    fixture.write(20);
+    let running = fixture.start().await;
+    fixture.settle().await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn deleted_after_rotation_but_pinned() {
+    let mut fixture = Fixture::new();
+    fixture.write(10);
+    let running = fixture.start().await;
+    fixture.settle().await;
+    fixture.log.flow(false);
+    fixture.write(10);
+    fixture.rotate("0.log.20230101-120000");
+    fixture.write(10);
+    let pins = fixture.directory.path().join("data/pins");
+    while fs::read_dir(&pins).unwrap().count() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    running.kill().await;
+    fs::remove_file(fixture.path("0.log.20230101-120000")).unwrap();
+    fixture.log.flow(true);
+    let running = fixture.start().await;
+    fixture.settle().await;
+    while fs::read_dir(&pins).unwrap().count() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn killed_between_append_and_checkpoint() {
+    let mut fixture = Fixture::new();
+    for round in 0..8 {
+        fixture.write(40);
+        if round % 3 == 1 {
+            fixture.rotate(&format!("0.log.2023010{round}-120000"));
+            fixture.write(3);
+        }
+        let running = fixture.start().await;
+        // Killed as soon as the first record is stored: some of it is acknowledged, little of it in the checkpoint.
+        let before = fixture.log.records(weir_model::wire::Kind::Logs);
+        while fixture.log.records(weir_model::wire::Kind::Logs) == before {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        running.kill().await;
+    }
+    let running = fixture.start().await;
+    fixture.settle().await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_checkpoint_means_reading_again_not_losing() {
+    let mut fixture = Fixture::new();
+    fixture.write(10);
+    let running = fixture.start().await;
+    fixture.settle().await;
+    running.stop().await;
+    fs::write(fixture.directory.path().join("data/checkpoint"), b"damaged").unwrap();
+    fixture.write(10);
+    let running = fixture.start().await;
+    fixture.settle().await;
+    assert_eq!(fixture.metrics.events_of("files", "checkpoint_unusable"), 1);
+    running.stop().await;
+}
