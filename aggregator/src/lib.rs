@@ -1,1 +1,34 @@
-//! Door.
+//! The aggregator: owns partitions of the bus and turns them into sealed blocks.
+//!
+//! - [`group`]: one consumer, an owner for each assigned partition.
+//! - [`owner`]: a partition's task: when to take, seal, compact, expire.
+//! - [`partition`]: records into the head: decode, drop duplicates ([`dedup`]), put poison aside ([`poison`]).
+//! - [`commit`]: the head into blocks and a manifest version, and the readers' view swapped with it.
+//! - [`shared`]: what readers see meanwhile.
+//!
+//! It never sees a query's text or a socket, and there is no write-ahead log here: the bus is it.
+
+mod commit;
+mod config;
+mod dedup;
+mod group;
+mod metrics;
+mod open;
+mod owner;
+mod partition;
+mod poison;
+mod shared;
+#[cfg(test)]
+mod simulation;
+
+use std::sync::Arc;
+
+pub use commit::Committed;
+pub use config::{AggregatorConfig, Retention};
+pub use metrics::{Metrics, PartitionLabels};
+pub use open::{Aggregator, Dependencies, Status};
+pub use shared::Partitions;
+use weir_model::time::UnixNanos;
+
+/// Wall clock, passed in.
+pub type Clock = Arc<dyn Fn() -> UnixNanos + Send + Sync>;

@@ -140,6 +140,23 @@ pub fn format_duration(nanos: i64) -> String {
     if nanos == 0 { "0s".into() } else { text }
 }
 
+/// For `#[serde(with = "weir_model::time::duration")]`: configuration writes durations as PromQL does (`250ms`, `1h30m`).
+pub mod duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Writes `1h30m`.
+    pub fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&super::format_duration(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)))
+    }
+
+    /// Reads `1h30m`; a bare number is refused by its type.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        super::parse_std_duration(&String::deserialize(from)?).map_err(D::Error::custom)
+    }
+}
+
 fn clip(text: &str) -> String {
     text.chars().take(64).collect()
 }

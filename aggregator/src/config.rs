@@ -1,0 +1,107 @@
+//! `[aggregator]` in the configuration.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use weir_model::time::duration;
+use weir_model::wire::Kind;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// When heads are sealed, what is kept, and for how long.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AggregatorConfig {
+    /// A head is sealed when it holds this many bytes. Bounds both memory and the replay after a crash.
+    pub head_bytes_max: usize,
+    /// A head is sealed when its oldest record has been in it for so long.
+    #[serde(with = "duration")]
+    pub head_age_max: Duration,
+    /// Neighbouring blocks of one level that are merged into one of the next.
+    pub compaction_blocks: usize,
+    /// Blocks are merged up to this size.
+    pub compaction_bytes_max: u64,
+    /// How long to keep what, by its newest record; `0s` keeps it for ever.
+    pub retention: Retention,
+    /// How often something to compact or to delete is looked for.
+    #[serde(with = "duration")]
+    pub tick: Duration,
+    /// A push that is sent again is recognised for so long.
+    #[serde(with = "duration")]
+    pub digest_age_max: Duration,
+    /// … and at most this many pushes a partition are remembered.
+    pub digests_max: usize,
+    /// A source that has been silent for so long is forgotten.
+    #[serde(with = "duration")]
+    pub mark_age_max: Duration,
+}
+
+/// `[aggregator.retention]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Log lines.
+    #[serde(with = "duration")]
+    pub logs: Duration,
+    /// Samples.
+    #[serde(with = "duration")]
+    pub metrics: Duration,
+    /// Spans.
+    #[serde(with = "duration")]
+    pub traces: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { logs: 14 * DAY, metrics: 30 * DAY, traces: 14 * DAY }
+    }
+}
+
+impl Default for AggregatorConfig {
+    fn default() -> Self {
+        Self {
+            // Both from DESIGN §3.10: replay takes ≤ 10 s.
+            head_bytes_max: 256 << 20,
+            head_age_max: Duration::from_secs(60),
+            compaction_blocks: 8,
+            compaction_bytes_max: 512 << 20,
+            retention: Retention::default(),
+            tick: Duration::from_secs(30),
+            // Longer than any exporter tries (OpenTelemetry's give up after 5 minutes).
+            digest_age_max: Duration::from_secs(600),
+            digests_max: 65_536,
+            mark_age_max: 7 * DAY,
+        }
+    }
+}
+
+impl AggregatorConfig {
+    /// How long a kind's blocks are kept; zero for ever.
+    pub fn retention(&self, kind: Kind) -> Duration {
+        match kind {
+            Kind::Logs => self.retention.logs,
+            Kind::Metrics => self.retention.metrics,
+            Kind::Spans => self.retention.traces,
+        }
+    }
+
+    /// Refuses what cannot work, naming the key.
+    pub fn check(&self) -> Result<(), String> {
+        // A record is up to 1 MiB compressed; a head that holds none could never be filled.
+        if self.head_bytes_max < 1 << 20 {
+            return Err("head_bytes_max must be at least 1048576".into());
+        }
+        if self.compaction_blocks < 2 {
+            return Err("compaction_blocks must be at least 2".into());
+        }
+        if self.tick < Duration::from_secs(1) {
+            return Err("tick must be at least 1s".into());
+        }
+        Ok(())
+    }
+}
+
+/// As clocks count: nanoseconds, saturating.
+pub(crate) fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,220 @@
+//! Recognises what is stored already, by producer marks (DESIGN §3.4). Pure; the manifest carries its state.
+//!
+//! Called by a partition for each section header, in offset order. Everything here is a function of the headers seen and
+//! of the clock passed in, so a replay from the manifest's offset comes to the same verdicts.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+
+use weir_model::time::UnixNanos;
+use weir_model::wire::{Mark, SectionHeader};
+use weir_store::manifest::{HighWater, Manifest, PushDigest, SourceKey};
+
+/// What to do with a section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// All of it is new.
+    New,
+    /// What lies at or below this sequence is stored; the rest is new.
+    After(u64),
+    /// All of it is stored.
+    Duplicate,
+}
+
+/// How much is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Pushes.
+    pub digests_max: usize,
+    /// How long a push is remembered, nanoseconds.
+    pub digest_age: i64,
+    /// How long a silent source is remembered, nanoseconds.
+    pub mark_age: i64,
+}
+
+/// High-water marks and digests of one partition.
+#[derive(Clone, Debug)]
+pub struct Marks {
+    memory: Memory,
+    sources: BTreeMap<SourceKey, HighWater>,
+    digests: HashSet<(SourceKey, [u8; 16])>,
+    /// The same, oldest first.
+    order: VecDeque<PushDigest>,
+    /// Sections of which nothing was new, since the partition began.
+    pub duplicates: u64,
+    /// Sections that began after their source's mark: something between never came. Since the partition began.
+    pub gaps: u64,
+}
+
+/// What a seal writes into the manifest.
+#[derive(Clone, Debug, Default)]
+pub struct Remembered {
+    marks: BTreeMap<SourceKey, HighWater>,
+    digests: VecDeque<PushDigest>,
+    duplicates: u64,
+    gaps: u64,
+}
+
+impl Remembered {
+    /// Into a manifest.
+    pub fn store(&self, manifest: &mut Manifest) {
+        manifest.marks = self.marks.clone();
+        manifest.digests = self.digests.clone();
+        manifest.counters.duplicates = self.duplicates;
+        manifest.counters.gaps = self.gaps;
+    }
+}
+
+impl Marks {
+    /// From what a manifest remembers.
+    pub fn new(memory: Memory, manifest: &Manifest) -> Self {
+        let order = manifest.digests.clone();
+        let digests = order.iter().map(|push| (push.source.clone(), push.digest)).collect();
+        let (duplicates, gaps) = (manifest.counters.duplicates, manifest.counters.gaps);
+        Self { memory, sources: manifest.marks.clone(), digests, order, duplicates, gaps }
+    }
+
+    /// What a manifest has to remember as of now.
+    pub fn remembered(&self) -> Remembered {
+        let (duplicates, gaps) = (self.duplicates, self.gaps);
+        Remembered { marks: self.sources.clone(), digests: self.order.clone(), duplicates, gaps }
+    }
+
+    /// Takes note of a section and says what of it is new.
+    pub fn admit(&mut self, header: &SectionHeader, now: UnixNanos) -> Verdict {
+        let verdict = match header.mark {
+            Mark::Sequence { epoch, first, last } => self.admit_sequence(header, epoch, first, last, now),
+            Mark::Digest(digest) => self.admit_digest(header, digest, now),
+        };
+        self.duplicates += u64::from(verdict == Verdict::Duplicate);
+        verdict
+    }
+
+    /// Whether a section would be a duplicate. Changes nothing.
+    pub fn knows(&self, header: &SectionHeader) -> bool {
+        match header.mark {
+            Mark::Sequence { epoch, last, .. } => {
+                self.sources.get(&key(header)).is_some_and(|mark| (epoch, last) <= (mark.epoch, mark.sequence))
+            }
+            Mark::Digest(digest) => self.digests.contains(&(key(header), digest)),
+        }
+    }
+
+    fn admit_sequence(&mut self, header: &SectionHeader, epoch: u64, first: u64, last: u64, now: UnixNanos) -> Verdict {
+        let key = key(header);
+        let Some(mark) = self.sources.get_mut(&key) else {
+            self.sources.insert(key, HighWater { epoch, sequence: last, touched: now });
+            return Verdict::New;
+        };
+        mark.touched = now;
+        if (epoch, last) <= (mark.epoch, mark.sequence) {
+            return Verdict::Duplicate;
+        }
+        let (same_epoch, before) = (epoch == mark.epoch, mark.sequence);
+        (mark.epoch, mark.sequence) = (epoch, last);
+        if !same_epoch || first == before {
+            return Verdict::New;
+        }
+        self.gaps += u64::from(first > before);
+        if first > before { Verdict::New } else { Verdict::After(before) }
+    }
+
+    fn admit_digest(&mut self, header: &SectionHeader, digest: [u8; 16], now: UnixNanos) -> Verdict {
+        let source = key(header);
+        if !self.digests.insert((source.clone(), digest)) {
+            return Verdict::Duplicate;
+        }
+        self.order.push_back(PushDigest { source, digest, seen: now });
+        self.forget_digests(now);
+        Verdict::New
+    }
+
+    fn forget_digests(&mut self, now: UnixNanos) {
+        while let Some(oldest) = self.order.front() {
+            if self.order.len() <= self.memory.digests_max && now.saturating_sub(oldest.seen) <= self.memory.digest_age {
+                break;
+            }
+            self.digests.remove(&(oldest.source.clone(), oldest.digest));
+            self.order.pop_front();
+        }
+    }
+
+    /// Forgets what is older than it needs to be. Called at each seal.
+    pub fn forget(&mut self, now: UnixNanos) {
+        self.forget_digests(now);
+        let age = self.memory.mark_age;
+        self.sources.retain(|_, mark| now.saturating_sub(mark.touched) <= age);
+    }
+}
+
+/// Two tenants, or two streams, may send the same content.
+fn key(header: &SectionHeader) -> SourceKey {
+    SourceKey { tenant: header.tenant.as_str().into(), source: header.source.as_str().into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEMORY: Memory = Memory { digests_max: 3, digest_age: 100, mark_age: 1000 };
+
+    fn marks() -> Marks {
+        Marks::new(MEMORY, &Manifest::default())
+    }
+
+    fn sequence(source: &str, epoch: u64, first: u64, last: u64) -> SectionHeader {
+        let mark = Mark::Sequence { epoch, first, last };
+        SectionHeader { tenant: "t".into(), source: source.into(), mark, records: 1 }
+    }
+
+    fn push(tenant: &str, digest: u8) -> SectionHeader {
+        SectionHeader { tenant: tenant.into(), source: "push".into(), mark: Mark::Digest([digest; 16]), records: 1 }
+    }
+
+    #[test]
+    fn sequences_are_dropped_at_or_below_the_mark_and_trimmed_across_it() {
+        let mut marks = marks();
+        let mut check = |header: SectionHeader, expected: Verdict| assert_eq!(marks.admit(&header, 0), expected, "{header:?}");
+        check(sequence("a", 1, 0, 100), Verdict::New);
+        check(sequence("a", 1, 0, 100), Verdict::Duplicate);
+        check(sequence("a", 1, 50, 80), Verdict::Duplicate);
+        check(sequence("a", 1, 50, 150), Verdict::After(100));
+        check(sequence("a", 1, 150, 200), Verdict::New);
+        check(sequence("a", 1, 300, 400), Verdict::New);
+        check(sequence("b", 1, 0, 10), Verdict::New);
+        check(sequence("a", 2, 0, 10), Verdict::New);
+        check(sequence("a", 1, 400, 500), Verdict::Duplicate);
+        assert_eq!((marks.gaps, marks.duplicates), (1, 3));
+    }
+
+    #[test]
+    fn a_push_is_known_again_for_its_tenant_until_it_is_old_or_crowded_out() {
+        let mut marks = marks();
+        let mut check = |tenant: &str, digest: u8, now: i64, expected: Verdict| {
+            assert_eq!(marks.admit(&push(tenant, digest), now), expected, "{tenant} {digest} at {now}");
+        };
+        check("t", 1, 0, Verdict::New);
+        check("t", 1, 50, Verdict::Duplicate);
+        check("u", 1, 50, Verdict::New);
+        check("t", 2, 120, Verdict::New);
+        check("t", 1, 130, Verdict::New);
+        for digest in 3..6 {
+            check("t", digest, 140, Verdict::New);
+        }
+        check("t", 1, 140, Verdict::New);
+    }
+
+    #[test]
+    fn state_survives_a_round_trip_through_the_manifest() {
+        let mut first = marks();
+        first.admit(&sequence("a", 1, 0, 100), 5);
+        first.admit(&push("t", 1), 5);
+        let mut manifest = Manifest::default();
+        first.remembered().store(&mut manifest);
+        let mut second = Marks::new(MEMORY, &manifest);
+        assert_eq!(second.admit(&sequence("a", 1, 0, 100), 6), Verdict::Duplicate);
+        assert_eq!(second.admit(&push("t", 1), 6), Verdict::Duplicate);
+        second.forget(2000);
+        second.remembered().store(&mut manifest);
+        assert_eq!((manifest.marks.len(), manifest.digests.len()), (0, 0));
+    }
+}

@@ -1,0 +1,57 @@
+//! The aggregator's own metrics.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Which partition.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PartitionLabels {
+    /// `weir.logs`, …
+    pub topic: String,
+    /// From 0.
+    pub partition: u32,
+}
+
+/// What the partitions count.
+#[derive(Clone, Default)]
+pub struct Metrics {
+    /// Bus records taken in.
+    pub consumed: Family<PartitionLabels, Counter>,
+    /// Lines, samples or spans taken in, duplicates not counted.
+    pub records: Family<PartitionLabels, Counter>,
+    /// Sections dropped because they were stored already.
+    pub duplicates: Family<PartitionLabels, Counter>,
+    /// Sections that began after their source's mark.
+    pub gaps: Family<PartitionLabels, Counter>,
+    /// Bus records that could not be understood and were put aside whole.
+    pub quarantined: Family<PartitionLabels, Counter>,
+    /// Offsets declared lost.
+    pub lost: Family<PartitionLabels, Counter>,
+    /// Blocks published by seals.
+    pub sealed: Family<PartitionLabels, Counter>,
+    /// Seals and compactions that failed and will be tried again.
+    pub failures: Family<PartitionLabels, Counter>,
+    /// Memory of the heads.
+    pub head_bytes: Family<PartitionLabels, Gauge>,
+}
+
+impl Metrics {
+    /// Adds all to a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        let mut counter = |name: &str, help: &str, family: &Family<PartitionLabels, Counter>| {
+            registry.register(format!("weir_aggregator_{name}"), help, family.clone());
+        };
+        counter("consumed_records", "Bus records taken in", &self.consumed);
+        counter("stored_records", "Log lines, samples or spans taken in, duplicates not counted", &self.records);
+        counter("duplicate_sections", "Sections dropped because they were stored already", &self.duplicates);
+        counter("source_gaps", "Sections that began after the high-water mark of their source", &self.gaps);
+        counter("quarantined_records", "Bus records that could not be understood and were put aside whole", &self.quarantined);
+        counter("lost_offsets", "Bus offsets declared lost", &self.lost);
+        counter("sealed_blocks", "Blocks published by seals", &self.sealed);
+        counter("failed_commits", "Seals and compactions that failed and are tried again", &self.failures);
+        registry.register("weir_aggregator_head_bytes", "Memory of the unsealed records", self.head_bytes.clone());
+    }
+}

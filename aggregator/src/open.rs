@@ -1,0 +1,251 @@
+//! Puts the parts together: three engines, their partitions, one group member.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use object_store::ObjectStore;
+use parking_lot::RwLock;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use weir_bus::{BusError, Log, TopicPartition};
+use weir_model::wire::Kind;
+use weir_store::StoreError;
+use weir_store::blob::BlobCache;
+use weir_store::engine::{Engine, Head};
+use weir_store::logs::LogsEngine;
+use weir_store::manifest::{Manifest, ManifestStore, NonceSource};
+use weir_store::metrics::MetricsEngine;
+use weir_store::traces::TracesEngine;
+
+use crate::Clock;
+use crate::commit::{Committed, Committer};
+use crate::config::{AggregatorConfig, nanos};
+use crate::dedup::{Marks, Memory};
+use crate::group::{Group, Inboxes, Opened, Opener, ask_all};
+use crate::metrics::Metrics;
+use crate::owner::{Ask, Owner};
+use crate::partition::Partition;
+use crate::shared::{Partitions, Shared, State};
+
+/// What the aggregator works with.
+pub struct Dependencies {
+    /// Where records come from.
+    pub bus: Arc<dyn Log>,
+    /// Where blocks and manifests go; probed by the caller.
+    pub object_store: Arc<dyn ObjectStore>,
+    /// Ranges of blocks that were read.
+    pub cache: BlobCache,
+    /// Wall clock.
+    pub clock: Clock,
+    /// Names of blocks.
+    pub nonces: NonceSource,
+    /// Counters; the caller registers them.
+    pub metrics: Metrics,
+    /// Static identity in the group, and the owner's URL in the manifests.
+    pub member: String,
+}
+
+/// How far a partition is, for the health view.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Topic.
+    pub topic: String,
+    /// From 0.
+    pub partition: u32,
+    /// Everything below is on the bus.
+    pub on_bus: u64,
+    /// Everything below can be found.
+    pub searchable: u64,
+    /// Everything below is in blocks.
+    pub sealed: u64,
+    /// Memory of the unsealed records.
+    pub head_bytes: u64,
+    /// Unsealed lines, samples or spans.
+    pub head_records: u64,
+    /// Blocks.
+    pub blocks: u64,
+    /// Their size.
+    pub block_bytes: u64,
+    /// Sections dropped as duplicates, as of the last seal.
+    pub duplicates: u64,
+    /// Gaps of sources, as of the last seal.
+    pub gaps: u64,
+    /// Records in quarantine, as of the last seal.
+    pub quarantined: u64,
+    /// Offsets `[first, next)` that are lost.
+    pub losses: Vec<(u64, u64)>,
+}
+
+/// The aggregator of this process.
+pub struct Aggregator {
+    /// For the logs reader.
+    pub logs: Arc<Partitions<LogsEngine>>,
+    /// For the metrics reader.
+    pub metrics: Arc<Partitions<MetricsEngine>>,
+    /// For the traces reader.
+    pub traces: Arc<Partitions<TracesEngine>>,
+    group: Group,
+}
+
+impl Aggregator {
+    /// Ready to [`Self::run`].
+    pub fn new(config: AggregatorConfig, engines: (LogsEngine, MetricsEngine, TracesEngine), dependencies: Dependencies) -> Self {
+        let inboxes = Inboxes::default();
+        let dependencies = Arc::new(dependencies);
+        let (logs, metrics, traces) = (Arc::default(), Arc::default(), Arc::default());
+        let mut openers: BTreeMap<&'static str, Arc<dyn Opener>> = BTreeMap::new();
+        openers.insert(Kind::Logs.topic(), opener(engines.0, &logs, &config, &dependencies));
+        openers.insert(Kind::Metrics.topic(), opener(engines.1, &metrics, &config, &dependencies));
+        openers.insert(Kind::Spans.topic(), opener(engines.2, &traces, &config, &dependencies));
+        let (bus, member) = (Arc::clone(&dependencies.bus), dependencies.member.clone());
+        Self { logs, metrics, traces, group: Group { bus, openers, inboxes, member } }
+    }
+
+    /// Consumes until told to stop; what is unsealed then is replayed by the next owner. Errors when the bus or the
+    /// store fails for good.
+    pub async fn run(&self, shutdown: CancellationToken) -> Result<(), BusError> {
+        self.group.run(shutdown).await
+    }
+
+    /// Seals everything that was on the bus when this was called.
+    pub async fn seal(&self) -> Result<Committed, String> {
+        let mut ends = BTreeMap::new();
+        let places: Vec<TopicPartition> = self.group.inboxes.lock().keys().cloned().collect();
+        for place in places {
+            let (_, next) = self.group.bus.bounds(&place).await.map_err(|error| error.to_string())?;
+            ends.insert(place, next);
+        }
+        ask_all(&self.group.inboxes, |place, reply| Ask::Seal(ends.get(place).copied().unwrap_or(0), reply)).await
+    }
+
+    /// Merges everything mergeable.
+    pub async fn compact(&self) -> Result<Committed, String> {
+        ask_all(&self.group.inboxes, |_, reply| Ask::Compact(reply)).await
+    }
+
+    /// How far each partition is.
+    pub fn status(&self) -> Vec<Status> {
+        [self.logs.status(), self.metrics.status(), self.traces.status()].concat()
+    }
+
+    /// Whether every partition of the bus is owned and has caught up with `within` records.
+    pub fn is_caught_up(&self, partitions: usize, within: u64) -> bool {
+        let status = self.status();
+        status.len() >= partitions && status.iter().all(|status| status.searchable + within >= status.on_bus)
+    }
+}
+
+impl<E: Engine> Partitions<E> {
+    fn status(&self) -> Vec<Status> {
+        self.all().iter().map(|shared| shared.status()).collect()
+    }
+}
+
+impl<E: Engine> Shared<E> {
+    fn status(&self) -> Status {
+        let state = self.state.read();
+        let heads = || state.frozen.iter().chain(std::iter::once(&state.active));
+        let searchable = self.searchable.load(Ordering::Acquire);
+        let manifest = &state.manifest;
+        Status {
+            topic: self.topic.into(),
+            partition: self.partition,
+            on_bus: self.on_bus.load(Ordering::Acquire).max(searchable),
+            searchable,
+            sealed: manifest.next_offset,
+            head_bytes: heads().map(|head| head.bytes() as u64).sum(),
+            head_records: heads().map(|head| head.records()).sum(),
+            blocks: manifest.blocks.len() as u64,
+            block_bytes: manifest.blocks.iter().map(|block| block.size).sum(),
+            duplicates: manifest.counters.duplicates,
+            gaps: manifest.counters.gaps,
+            quarantined: manifest.counters.quarantined,
+            losses: manifest.losses.iter().map(|loss| (loss.first, loss.next)).collect(),
+        }
+    }
+}
+
+/// Opens partitions of one engine.
+struct EngineOpener<E: Engine> {
+    engine: Arc<E>,
+    partitions: Arc<Partitions<E>>,
+    config: AggregatorConfig,
+    dependencies: Arc<Dependencies>,
+}
+
+pub(crate) fn opener<E: Engine>(
+    engine: E,
+    partitions: &Arc<Partitions<E>>,
+    config: &AggregatorConfig,
+    dependencies: &Arc<Dependencies>,
+) -> Arc<dyn Opener> {
+    let (engine, partitions) = (Arc::new(engine), Arc::clone(partitions));
+    Arc::new(EngineOpener { engine, partitions, config: config.clone(), dependencies: Arc::clone(dependencies) })
+}
+
+impl<E: Engine> EngineOpener<E> {
+    /// The newest manifest under the next epoch: from now on every older owner is fenced.
+    async fn claim(&self, store: &ManifestStore) -> Result<(u64, Manifest), StoreError> {
+        let (version, mut manifest) = store.load_latest().await?.unwrap_or_default();
+        manifest.epoch += 1;
+        manifest.owner = self.dependencies.member.clone();
+        store.publish(version + 1, &manifest).await?;
+        Ok((version + 1, manifest))
+    }
+
+    fn memory(&self) -> Memory {
+        Memory {
+            digests_max: self.config.digests_max,
+            digest_age: nanos(self.config.digest_age_max),
+            mark_age: nanos(self.config.mark_age_max),
+        }
+    }
+}
+
+#[async_trait]
+impl<E: Engine> Opener for EngineOpener<E> {
+    async fn open(&self, place: &TopicPartition, inbox: mpsc::Receiver<Ask>) -> Result<Opened, StoreError> {
+        let dependencies = &self.dependencies;
+        let store = ManifestStore {
+            object_store: Arc::clone(&dependencies.object_store),
+            kind: E::KIND,
+            partition: place.partition,
+            nonces: Arc::clone(&dependencies.nonces),
+        };
+        let (version, manifest) = self.claim(&store).await?;
+        let (next_offset, marks) = (manifest.next_offset, Marks::new(self.memory(), &manifest));
+        let active = Arc::new(self.engine.head());
+        let state = State { manifest: Arc::new(manifest), blocks: Vec::new(), missing: Vec::new(), frozen: None, active };
+        let shared = Arc::new(Shared {
+            topic: E::KIND.topic(),
+            partition: place.partition,
+            state: RwLock::new(state),
+            searchable: AtomicU64::new(next_offset),
+            on_bus: AtomicU64::new(next_offset),
+        });
+        let (engine, config, metrics) = (Arc::clone(&self.engine), self.config.clone(), dependencies.metrics.clone());
+        let (cache, bus, clock) = (dependencies.cache.clone(), Arc::clone(&dependencies.bus), Arc::clone(&dependencies.clock));
+        let mut committer =
+            Committer::new(Arc::clone(&engine), store, cache, Arc::clone(&shared), config.clone(), metrics.clone(), version);
+        committer.open_all().await;
+        self.partitions.insert(Arc::clone(&shared));
+        let partition = Partition::new(engine, shared, Arc::clone(&self.partitions), marks, metrics);
+        let owner = Owner::new(place.clone(), partition, committer, bus, config, clock);
+        Ok(Opened { next_offset, run: Box::pin(owner.run(inbox)) })
+    }
+
+    fn close(&self, partition: u32) {
+        self.partitions.remove(partition);
+    }
+
+    fn measure(&self, partition: u32, on_bus: u64) {
+        if let Some(shared) = self.partitions.get(partition) {
+            shared.on_bus.store(on_bus, Ordering::Release);
+            let labels = crate::PartitionLabels { topic: shared.topic.into(), partition };
+            let bytes = shared.state.read().active.bytes();
+            self.dependencies.metrics.head_bytes.get_or_create(&labels).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! One partition's records on their way into the head: decode, drop what is stored already, insert, put poison aside.
+//!
+//! Sync and without I/O, so that the simulation drives exactly this code. What makes it durable is `commit`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use weir_bus::Record;
+use weir_model::time::UnixNanos;
+use weir_model::wire::{self, Body, Limits, Mark, Section, WireError};
+use weir_store::engine::{Engine, Head, Position};
+use weir_store::view::TailSection;
+
+use crate::dedup::{Marks, Remembered, Verdict};
+use crate::metrics::{Metrics, PartitionLabels};
+use crate::shared::{Partitions, Shared};
+
+/// A bus record that could not be understood: kept whole, in the same commit as its neighbours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Poison {
+    pub offset: u64,
+    pub reason: String,
+    pub value: Bytes,
+}
+
+/// What a seal makes durable: everything below `next_offset` that the manifest has not yet.
+pub(crate) struct Cut<E: Engine> {
+    pub head: Arc<E::Head>,
+    pub next_offset: u64,
+    pub remembered: Remembered,
+    pub poison: Vec<Poison>,
+    /// Offset ranges `[first, next)` that the bus no longer had.
+    pub losses: Vec<(u64, u64)>,
+}
+
+/// The taking side of a partition.
+pub(crate) struct Partition<E: Engine> {
+    engine: Arc<E>,
+    shared: Arc<Shared<E>>,
+    partitions: Arc<Partitions<E>>,
+    labels: PartitionLabels,
+    metrics: Metrics,
+    limits: Limits,
+    marks: Marks,
+    next_offset: u64,
+    /// When the oldest record of the active head came in.
+    head_since: Option<UnixNanos>,
+    poison: Vec<Poison>,
+    losses: Vec<(u64, u64)>,
+}
+
+impl<E: Engine> Partition<E> {
+    pub fn new(engine: Arc<E>, shared: Arc<Shared<E>>, partitions: Arc<Partitions<E>>, marks: Marks, metrics: Metrics) -> Self {
+        let next_offset = shared.state.read().manifest.next_offset;
+        let labels = PartitionLabels { topic: shared.topic.into(), partition: shared.partition };
+        let (limits, head_since) = (Limits::default(), None);
+        let (poison, losses) = (Vec::new(), Vec::new());
+        Self { engine, shared, partitions, labels, metrics, limits, marks, next_offset, head_since, poison, losses }
+    }
+
+    /// Takes a record. What is below the next offset has been taken already.
+    pub fn take(&mut self, record: &Record, now: UnixNanos) {
+        if record.offset < self.next_offset {
+            return;
+        }
+        if let Err(reason) = self.take_sections(record, now) {
+            self.put_aside(record, reason);
+        }
+        self.head_since.get_or_insert(now);
+        self.next_offset = record.offset + 1;
+        self.shared.searchable.store(self.next_offset, Ordering::Release);
+        self.metrics.consumed.get_or_create(&self.labels).inc();
+    }
+
+    fn take_sections(&mut self, record: &Record, now: UnixNanos) -> Result<(), String> {
+        let headers = wire::decode_headers(&record.value, &self.limits).map_err(|error| error.to_string())?;
+        if headers.kind != E::KIND {
+            return Err(format!("a record of {} in the topic of {}", headers.kind.name(), E::KIND.name()));
+        }
+        // Decoded before a mark moves: a body that cannot be read must not make its source's next one a duplicate.
+        let fresh = headers.sections.iter().any(|header| !self.marks.knows(header));
+        let mut sections = if fresh { self.decode(record).map_err(|error| error.to_string())? } else { Vec::new() }.into_iter();
+        let duplicates = self.marks.duplicates;
+        let gaps = self.marks.gaps;
+        let mut ordinal = 0;
+        let mut wrong = Vec::new();
+        for header in &headers.sections {
+            let verdict = self.marks.admit(header, now);
+            if verdict != Verdict::Duplicate {
+                let position = Position { partition: self.shared.partition, offset: record.offset, ordinal };
+                let section = sections.next().ok_or("fewer sections than headers")?;
+                wrong.extend(self.insert(position, section, verdict).err());
+            } else {
+                sections.next();
+            }
+            ordinal += header.records;
+        }
+        self.metrics.duplicates.get_or_create(&self.labels).inc_by(self.marks.duplicates - duplicates);
+        self.metrics.gaps.get_or_create(&self.labels).inc_by(self.marks.gaps - gaps);
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
+    }
+
+    fn decode(&self, record: &Record) -> Result<Vec<Section>, WireError> {
+        wire::decode(&record.value, &self.limits).map(|(_, sections)| sections)
+    }
+
+    fn insert(&self, position: Position, section: Section, verdict: Verdict) -> Result<(), String> {
+        let (section, skipped) = match verdict {
+            Verdict::After(mark) => trim(section, mark),
+            Verdict::New | Verdict::Duplicate => (Arc::new(section), 0),
+        };
+        let position = Position { ordinal: position.ordinal + skipped, ..position };
+        let head = Arc::clone(&self.shared.state.read().active);
+        head.insert(position, &section).map_err(|error| format!("source {:?}: {error}", section.header.source))?;
+        self.metrics.records.get_or_create(&self.labels).inc_by(section.body.records());
+        if matches!(section.body, Body::Logs(_)) {
+            self.partitions.tell(TailSection { position, section, dropped: 0 });
+        }
+        Ok(())
+    }
+
+    fn put_aside(&mut self, record: &Record, reason: String) {
+        tracing::warn!(
+            topic = self.shared.topic,
+            partition = self.shared.partition,
+            offset = record.offset,
+            reason,
+            "a bus record could not be understood and was put into quarantine"
+        );
+        self.metrics.quarantined.get_or_create(&self.labels).inc();
+        self.poison.push(Poison { offset: record.offset, reason, value: record.value.clone() });
+    }
+
+    /// The bus no longer has the offsets from the next one up to `first`.
+    pub fn lose(&mut self, first: u64, now: UnixNanos) {
+        if first <= self.next_offset {
+            return;
+        }
+        self.metrics.lost.get_or_create(&self.labels).inc_by(first - self.next_offset);
+        self.losses.push((self.next_offset, first));
+        self.next_offset = first;
+        self.shared.searchable.store(first, Ordering::Release);
+        self.head_since.get_or_insert(now);
+    }
+
+    /// Where the bus should go on.
+    pub fn next_offset(&self) -> u64 {
+        self.next_offset
+    }
+
+    /// Everything below is sealed.
+    pub fn sealed(&self) -> u64 {
+        self.shared.state.read().manifest.next_offset
+    }
+
+    /// Memory held unsealed.
+    pub fn head_bytes(&self) -> usize {
+        let poison: usize = self.poison.iter().map(|poison| poison.value.len()).sum();
+        self.shared.state.read().active.bytes() + poison
+    }
+
+    /// When the oldest unsealed record came in; `None` when there is none.
+    pub fn head_since(&self) -> Option<UnixNanos> {
+        self.head_since
+    }
+
+    /// Freezes the head and starts a fresh one; `None` when nothing is unsealed, or the last cut is not yet published.
+    pub fn cut(&mut self, now: UnixNanos) -> Option<Cut<E>> {
+        self.head_since?;
+        let mut state = self.shared.state.write();
+        if state.frozen.is_some() {
+            return None;
+        }
+        let head = std::mem::replace(&mut state.active, Arc::new(self.engine.head()));
+        state.frozen = Some(Arc::clone(&head));
+        drop(state);
+        self.head_since = None;
+        self.marks.forget(now);
+        let (poison, losses) = (std::mem::take(&mut self.poison), std::mem::take(&mut self.losses));
+        Some(Cut { head, next_offset: self.next_offset, remembered: self.marks.remembered(), poison, losses })
+    }
+}
+
+/// The part of a section that lies after a mark, and how many of its lines lie before. Only log lines carry sequences of
+/// their own; the rows of a sampler are told apart by their number, so a batch of them is trimmed by rows.
+fn trim(section: Section, mark: u64) -> (Arc<Section>, u32) {
+    let Section { mut header, body } = section;
+    let before = body.records();
+    let body = match body {
+        Body::Logs(batch) => Body::Logs(batch.after(mark)),
+        Body::Metrics(mut batch) => {
+            let stored = match header.mark {
+                Mark::Sequence { first, .. } => mark.saturating_sub(first),
+                Mark::Digest(_) => 0,
+            };
+            batch.rows.drain(..batch.rows.len().min(usize::try_from(stored).unwrap_or(usize::MAX)));
+            Body::Metrics(batch)
+        }
+        // A span carries no sequence; the traces engine knows a span again by its ids.
+        Body::Spans(batch) => Body::Spans(batch),
+    };
+    let after = body.records();
+    header.records = u32::try_from(after).unwrap_or(u32::MAX);
+    (Arc::new(Section { header, body }), u32::try_from(before - after).unwrap_or(u32::MAX))
+}

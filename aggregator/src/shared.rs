@@ -1,0 +1,123 @@
+//! What readers see of the partitions that this process owns.
+//!
+//! The owner swaps a partition's state as a whole, so a reader sees every record exactly once whatever moves meanwhile.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::broadcast;
+use weir_model::select::PartitionCoverage;
+use weir_store::engine::{Engine, Head};
+use weir_store::manifest::Manifest;
+use weir_store::view::{BlockView, PartitionView, TailSection, Tails, Views};
+
+/// Sections that a live tail may be behind before it is told that it lost some: at a full MiB each, 256 MiB.
+const TAIL_SECTIONS: usize = 256;
+
+/// One partition as of one instant. Guarded by the lock in [`Shared`]; held only to copy pointers.
+pub(crate) struct State<E: Engine> {
+    pub manifest: Arc<Manifest>,
+    pub blocks: Vec<BlockView<E>>,
+    /// Blocks that could not be opened, a sentence each.
+    pub missing: Vec<String>,
+    /// Being sealed.
+    pub frozen: Option<Arc<E::Head>>,
+    /// Taking records.
+    pub active: Arc<E::Head>,
+}
+
+/// A partition's state, shared by its owner and the readers.
+pub(crate) struct Shared<E: Engine> {
+    pub topic: &'static str,
+    pub partition: u32,
+    pub state: RwLock<State<E>>,
+    /// Everything below has entered a head or a block. Written after the insert, read before the view is taken.
+    pub searchable: AtomicU64,
+    /// Everything below is on the bus, as last asked.
+    pub on_bus: AtomicU64,
+}
+
+impl<E: Engine> Shared<E> {
+    fn view(&self) -> PartitionView<E> {
+        let searchable = self.searchable.load(Ordering::Acquire);
+        let state = self.state.read();
+        let heads = state.frozen.iter().chain(std::iter::once(&state.active)).filter(|head| head.records() > 0);
+        PartitionView {
+            coverage: PartitionCoverage {
+                topic: self.topic.into(),
+                partition: self.partition,
+                on_bus: self.on_bus.load(Ordering::Acquire).max(searchable),
+                searchable,
+                sealed: state.manifest.next_offset,
+                losses: state.manifest.losses.iter().map(|loss| (loss.first, loss.next)).collect(),
+            },
+            blocks: state.blocks.clone(),
+            heads: heads.cloned().collect(),
+            missing: state.missing.clone(),
+        }
+    }
+}
+
+/// All partitions of one engine that this process owns.
+pub struct Partitions<E: Engine> {
+    owned: RwLock<BTreeMap<u32, Arc<Shared<E>>>>,
+    tails: broadcast::Sender<TailSection>,
+}
+
+impl<E: Engine> Default for Partitions<E> {
+    fn default() -> Self {
+        Self { owned: RwLock::default(), tails: broadcast::channel(TAIL_SECTIONS).0 }
+    }
+}
+
+impl<E: Engine> Partitions<E> {
+    pub(crate) fn insert(&self, shared: Arc<Shared<E>>) {
+        self.owned.write().insert(shared.partition, shared);
+    }
+
+    pub(crate) fn remove(&self, partition: u32) {
+        self.owned.write().remove(&partition);
+    }
+
+    pub(crate) fn get(&self, partition: u32) -> Option<Arc<Shared<E>>> {
+        self.owned.read().get(&partition).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Shared<E>>> {
+        self.owned.read().values().cloned().collect()
+    }
+
+    /// Tells live tails. Nobody listening is the usual case and not an error.
+    pub(crate) fn tell(&self, section: TailSection) {
+        if self.tails.receiver_count() > 0 {
+            let _nobody_listens = self.tails.send(section);
+        }
+    }
+}
+
+impl<E: Engine> Views<E> for Partitions<E> {
+    fn views(&self) -> Vec<PartitionView<E>> {
+        self.all().iter().map(|shared| shared.view()).collect()
+    }
+}
+
+impl<E: Engine> Tails for Partitions<E> {
+    fn subscribe(&self) -> Box<dyn FnMut() -> Vec<TailSection> + Send> {
+        let receiver = Mutex::new(self.tails.subscribe());
+        Box::new(move || drain(&mut receiver.lock()))
+    }
+}
+
+fn drain(receiver: &mut broadcast::Receiver<TailSection>) -> Vec<TailSection> {
+    let mut sections = Vec::new();
+    let mut dropped = 0;
+    loop {
+        match receiver.try_recv() {
+            Ok(section) => sections.push(TailSection { dropped: std::mem::take(&mut dropped), ..section }),
+            Err(broadcast::error::TryRecvError::Lagged(count)) => dropped += count,
+            Err(_) => return sections,
+        }
+    }
+}
