@@ -1,0 +1,58 @@
+# weir: `make up` and `make test` do everything on a fresh machine; the rest is for people who work on it.
+# Both can be typed again at any time: what is there already is not done twice.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+export CARGO_TERM_COLOR ?= auto
+
+help: ## What can be typed here
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+up: ## Build weir and start all of it: this machine's containers, logs and metrics on http://127.0.0.1:9640
+	@tests/setup/packages build
+	@echo "== building weir (a few minutes the first time)"
+	cargo build --release --locked -p weir
+	@echo "== starting weir on http://127.0.0.1:9640 (data in .weir, Ctrl-C stops it)"
+	exec target/release/weir up --data .weir
+
+test: ## Install what the tests need and run all of them
+	@tests/setup/packages build test
+	@$(MAKE) --no-print-directory lint
+	@echo "== building weir and its tests"
+	cargo build --release --locked -p weir
+	cargo test --release --locked --workspace --no-run
+	@tests/setup/kafka
+	@echo "== tests"
+	cargo test --release --locked --workspace
+	@tests/setup/page
+	@echo "== page"
+	cd tests/page && npm test
+
+lint: ## Formatting, clippy, licences and advisories, the built page
+	@echo "== lint"
+	cargo fmt --all --check
+	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+	@tests/setup/deny
+	cargo deny --offline --all-features check licenses bans sources
+
+bench: ## The benchmarks, one line each with the limit beside it
+	@tests/setup/packages build test
+	@tests/setup/kafka
+	cargo build --release --locked -p weir
+	cargo bench --locked -p weir-tests
+
+ledger: ## The long loop of kills with the ledger running (MINUTES=30)
+	cargo build --release --locked -p weir
+	WEIR_LEDGER_MINUTES=$${MINUTES:-30} cargo test --release --locked -p weir-tests --lib ledger:: -- --nocapture
+
+simulate: ## Many schedules of the seeded simulation (SCHEDULES=100000)
+	WEIR_SIM_SCHEDULES=$${SCHEDULES:-100000} cargo test --release --locked -p weir-aggregator simulation -- --nocapture
+
+ui: ## Build the page's assets into dashboards/dist
+	cd dashboards/ui && npm ci --no-audit --no-fund && npm run build
+
+clean: ## Remove what was built and fetched
+	rm -rf target .cache dashboards/ui/node_modules tests/page/node_modules
+
+.PHONY: help up test lint bench ledger simulate ui clean
