@@ -16,7 +16,7 @@ pub mod pipeline;
 mod print;
 
 #[cfg(test)]
-mod memory;
+pub(crate) mod memory;
 #[cfg(test)]
 mod tests;
 

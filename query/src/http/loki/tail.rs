@@ -133,3 +133,42 @@ async fn follow(mut socket: WebSocket, mut feed: Feed, _permit: OwnedSemaphorePe
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use weir_model::id::LineId;
+    use weir_model::select::TailEvent;
+
+    use super::*;
+    use crate::logql::memory::{MemoryLogs, line};
+
+    #[test]
+    fn past_then_live_each_once_delayed_and_in_order_of_time() {
+        let mut store = MemoryLogs::default();
+        store.push(&[("a", "b")], 5, b"past");
+        let arriving = Arc::clone(&store.arriving);
+        let past = store.lines[0].clone();
+        let query = r#"{a="b"} | line_format "<{{__line__}}>" != "skip""#;
+        let Ok(Expr::Log(log)) = parse(query) else { panic!("{query}") };
+        let reader: Arc<dyn weir_model::select::LogReader> = Arc::new(store);
+        let mut live = Live::open(&reader, query, &log, false).unwrap();
+        let shown = [Entry { source: past.clone(), formatted: None, labels: Default::default(), categories: Default::default() }];
+        live.skip(&shown);
+        let begin = Instant::now();
+        let mut feed = Feed { live, waiting: VecDeque::new(), dropped: 0, delay: 2 };
+        let new = |offset: u64, at: i64, text: &str| {
+            TailEvent::Line(line(LineId { partition: 0, offset, ordinal: 0 }, &[("a", "b")], at, text.as_bytes()))
+        };
+        let events =
+            vec![TailEvent::Line(past), new(2, 9, "late"), new(3, 8, "early"), new(4, 10, "skip"), TailEvent::Dropped(3)];
+        *arriving.lock().unwrap() = events;
+        let first = feed.due(begin);
+        assert_eq!((first.lines.len(), first.dropped), (0, 3), "the lines wait for their delay");
+        let second = feed.due(begin + Duration::from_secs(2));
+        assert_eq!(message(&second), json!({"streams": [{"stream": {"a": "b"}, "values": [["8", "<early>"], ["9", "<late>"]]}]}));
+        let dropped = json!({"streams": [], "dropped_entries": [{"labels": {"weir_dropped_lines": "3"}, "timestamp": "0"}]});
+        assert_eq!(message(&first), dropped);
+    }
+}

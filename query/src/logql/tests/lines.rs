@@ -83,7 +83,8 @@ fn check(body: &str, pipeline: &str, labels: &str, text: &str) {
     let query = format!(r#"{{a="b"}} {pipeline}"#);
     let answer = lines(&store, &query, &log(&query), &options(), &NoBudget).unwrap();
     let shown = answer.value.first().map_or(("-".to_owned(), "-".to_owned()), |entry| {
-        let labels = entry.labels.iter().filter(|(name, value)| (*name, *value) != ("a", "b") && (*name, *value) != ("meta", "m"));
+        let labels =
+            entry.labels.iter().filter(|(name, value)| (*name, *value) != ("a", "b") && (*name, *value) != ("meta", "m"));
         let labels: Vec<String> = labels.map(|(name, value)| format!("{name}={value}")).collect();
         (labels.join(" "), readable(entry.text()).into_owned())
     });
@@ -97,7 +98,12 @@ fn json() {
     check(nested, r#"| json one="l[1]", two="x.z", gone="q.r", obj="x""#, r#"gone= obj={"y":1.0,"z":"s"} one=2 two=s"#, nested);
     check(r#"{"a":"own","meta":"p"}"#, "| json", "a_extracted=own meta_extracted=p", r#"{"a":"own","meta":"p"}"#);
     check(r#"{"k":"1","k":"2"}"#, "| json", "k=1", r#"{"k":"1","k":"2"}"#);
-    check("{\"big\":12345678901234567890}", "| json | big=\"12345678901234567890\"", "big=12345678901234567890", "{\"big\":12345678901234567890}");
+    check(
+        "{\"big\":12345678901234567890}",
+        "| json | big=\"12345678901234567890\"",
+        "big=12345678901234567890",
+        "{\"big\":12345678901234567890}",
+    );
     check("no json", "| json", "__error__=JSONParserErr __error_details__=byte 0: expected an object", "no json");
     check("no json", r#"| json | __error__="""#, "-", "-");
     check("no json", "| json | drop __error__", "", "no json");
@@ -110,7 +116,12 @@ fn logfmt_regexp_pattern() {
     check(r#"k=v q="a \"b\"" e= flag 9x=1 k=w"#, "| logfmt", r#"_9x=1 k=v q=a "b""#, r#"k=v q="a \"b\"" e= flag 9x=1 k=w"#);
     check("k=v e= flag", "| logfmt --keep-empty", "e= flag= k=v", "k=v e= flag");
     check("k=v x=\"open", "| logfmt", "k=v", "k=v x=\"open");
-    check("k=v x=\"open", "| logfmt --strict", "__error__=LogfmtParserErr __error_details__=the value of x has no closing quote k=v", "k=v x=\"open");
+    check(
+        "k=v x=\"open",
+        "| logfmt --strict",
+        "__error__=LogfmtParserErr __error_details__=the value of x has no closing quote k=v",
+        "k=v x=\"open",
+    );
     check("k=v l=w", r#"| logfmt n="l""#, "n=w", "k=v l=w");
     check("GET /pay 500", r#"| regexp "(?P<verb>\\w+) (?P<path>\\S+)""#, "path=/pay verb=GET", "GET /pay 500");
     check("1.2.3.4 - - [now] x", r#"| pattern "<ip> - - [<at>] <_>""#, "at=now ip=1.2.3.4", "1.2.3.4 - - [now] x");
@@ -153,7 +164,12 @@ fn label_filters() {
 #[test]
 fn formats_drop_and_keep() {
     check("k=v", r#"| logfmt | line_format "<{{.k}}> {{ .k | ToUpper }} {{__line__}}""#, "k=v", "<v> V k=v");
-    check("k=v", r#"| logfmt | line_format "{{ .gone | default \"none\" }} {{ trunc 1 (lower .k) }}" |= "none""#, "k=v", "none v");
+    check(
+        "k=v",
+        r#"| logfmt | line_format "{{ .gone | default \"none\" }} {{ trunc 1 (lower .k) }}" |= "none""#,
+        "k=v",
+        "none v",
+    );
     check("k=v", r#"| logfmt | label_format l=k, m="{{.l}}{{.a}}""#, "l=v m=vb", "k=v");
     check("k=v l=w", "| logfmt | drop k, l=\"no\"", "l=w", "k=v l=w");
     check("k=v l=w", "| logfmt | keep a, meta, l", "l=w", "k=v l=w");
@@ -173,7 +189,10 @@ fn metadata_and_trace_ids_are_labels_without_a_parser() {
     let found = lines(&store, query, &log(query), &options(), &NoBudget).unwrap().value;
     let categories = &found[0].categories;
     assert_eq!(categories.stream.to_string(), r#"{a="b"}"#);
-    assert_eq!(categories.metadata.to_string(), r#"{a_extracted="clash", trace_id="01010101010101010101010101010101", user="u"}"#);
+    assert_eq!(
+        categories.metadata.to_string(),
+        r#"{a_extracted="clash", trace_id="01010101010101010101010101010101", user="u"}"#
+    );
     assert_eq!(categories.parsed.to_string(), "{}");
     let levels = LogOptions { detected_level: true, ..options() };
     let found = lines(&store, r#"{a="b"}"#, &log(r#"{a="b"}"#), &levels, &NoBudget).unwrap().value;

@@ -89,7 +89,12 @@ fn vector_aggregations() {
 
 #[test]
 fn unwrapped_values() {
-    let of = |what: &str| format!(r#"{what}({}{{app="x", pod="a"}} | logfmt | keep n | unwrap n [10s])"#, if what == "quantile_over_time" { "0.5, " } else { "" });
+    let of = |what: &str| {
+        format!(
+            r#"{what}({}{{app="x", pod="a"}} | logfmt | keep n | unwrap n [10s])"#,
+            if what == "quantile_over_time" { "0.5, " } else { "" }
+        )
+    };
     check(&of("sum_over_time"), "{} 7");
     check(&of("avg_over_time"), &format!("{{}} {}", 7.0 / 3.0));
     check(&of("min_over_time"), "{} 1");
@@ -99,7 +104,10 @@ fn unwrapped_values() {
     check(&of("quantile_over_time"), "{} 2");
     check(&of("rate"), "{} 0.7");
     check(&of("stdvar_over_time"), &format!("{{}} {}", 14.0 / 9.0));
-    check(r#"sum_over_time({app="x", pod="b"} | logfmt | unwrap duration(took) | __error__="" [10s]) "#, r#"{app="x", n="NaN", pod="b", size="10B"} 1"#);
+    check(
+        r#"sum_over_time({app="x", pod="b"} | logfmt | unwrap duration(took) | __error__="" [10s]) "#,
+        r#"{app="x", n="NaN", pod="b", size="10B"} 1"#,
+    );
     check(r#"max_over_time({app="x", pod="a"} | logfmt | unwrap bytes(size) [10s]) by (pod)"#, r#"{pod="a"} 3000"#);
     check(r#"sum_over_time({app="x"} | logfmt | unwrap gone [10s])"#, "");
     check(r#"quantile_over_time(2, {app="x", pod="a"} | logfmt | unwrap n [10s]) by (pod)"#, r#"{pod="a"} inf"#);
@@ -132,12 +140,18 @@ fn arithmetic_and_matching() {
     check(&format!("{count} > bool 2"), r#"{app="x", pod="a"} 1; {app="x", pod="b"} 0"#);
     check(&format!("2 < {count}"), r#"{app="x", pod="a"} 3"#);
     check(&format!("{count} / {count}"), r#"{app="x", pod="a"} 1; {app="x", pod="b"} 1"#);
-    check(&format!("{count} / on (app) group_left sum by (app) ({count})"), r#"{app="x", pod="a"} 0.75; {app="x", pod="b"} 0.25"#);
+    check(
+        &format!("{count} / on (app) group_left sum by (app) ({count})"),
+        r#"{app="x", pod="a"} 0.75; {app="x", pod="b"} 0.25"#,
+    );
     check(&format!("{count} and {count} > 2"), r#"{app="x", pod="a"} 3"#);
     check(&format!("{count} unless {count} > 2"), r#"{app="x", pod="b"} 1"#);
     check(&format!("{count} > 2 or {count}"), r#"{app="x", pod="a"} 3; {app="x", pod="b"} 1"#);
     check(&format!("sum({count}) == ignoring (x) vector(4)"), "{} 4");
-    check(&format!(r#"label_replace({count}, "p", "<$1>", "pod", "(.*)")"#), r#"{app="x", p="<a>", pod="a"} 3; {app="x", p="<b>", pod="b"} 1"#);
+    check(
+        &format!(r#"label_replace({count}, "p", "<$1>", "pod", "(.*)")"#),
+        r#"{app="x", p="<a>", pod="a"} 3; {app="x", p="<b>", pod="b"} 1"#,
+    );
     let many = ask(&format!("{count} / on (app) {count}"), Steps::instant(10 * SECOND)).unwrap_err();
     assert!(matches!(many, QueryError::Bad(_)), "{many}");
     check_range("vector(3) - 1", "{} 2 2 2");

@@ -1,0 +1,184 @@
+//! Our own API.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use weir_model::id::TraceId;
+use weir_model::label::Labels;
+use weir_model::select::Series;
+use weir_model::time::SECOND;
+
+use super::memory::{MemoryMetrics, two_traces};
+use super::{Got, api, get};
+use crate::http::status::{PartitionStatus, PathStatus};
+use crate::logql::memory::MemoryLogs;
+
+fn store() -> MemoryLogs {
+    let mut store = MemoryLogs::default();
+    let line = store.push(&[("pod", "a")], 10 * SECOND, b"one k=v \xff");
+    (line.severity, line.trace_id) = (17, TraceId([1; 16]));
+    store.push(&[("pod", "b")], 11 * SECOND, b"two");
+    store.push(&[("pod", "a")], 21 * SECOND, b"three");
+    store
+}
+
+async fn ask(path: &str) -> Got {
+    get(api(store(), Default::default(), two_traces()), &format!("/api/weir/v1/{path}")).await
+}
+
+const COMPLETE: &str = r#"{"complete": true, "missing": [], "partitions": []}"#;
+
+fn complete() -> Value {
+    serde_json::from_str(COMPLETE).unwrap()
+}
+
+#[tokio::test]
+async fn lines() {
+    let got = ask("logs?query=%7Bpod%3D%22a%22%7D%20%7C%20logfmt&start=0&end=15").await;
+    assert_eq!(got.header("x-weir-coverage"), r#"{"complete":true,"missing":[],"partitions":[]}"#);
+    let body = got.json();
+    assert_eq!((&body["coverage"], &body["stats"]["lines_scanned"]), (&complete(), &json!(3)));
+    let id = "01010101010101010101010101010101";
+    assert_eq!(
+        body["lines"],
+        json!([{"id": "0-0-0", "t": "10000000000", "stream": {"pod": "a"}, "line": "one k=v \\xff", "level": "error",
+            "trace_id": id, "span_id": "", "attributes": {}, "labels": {"pod": "a", "k": "v", "trace_id": id}}])
+    );
+    let ids = |body: Value| {
+        body["lines"].as_array().unwrap().iter().map(|line| line["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(ask("logs?limit=2").await.json()), ["0-2-0", "0-1-0"]);
+    assert_eq!(ids(ask("logs?query=%7B%7D&direction=forward&limit=2").await.json()), ["0-0-0", "0-1-0"]);
+    assert_eq!(ids(ask("logs/line/0-2-0?context=5").await.json()), ["0-0-0", "0-2-0"]);
+    assert_eq!(ids(ask("logs/line/0-2-0?context=0").await.json()), ["0-2-0"]);
+}
+
+#[tokio::test]
+async fn volume() {
+    let body = ask("logs/volume?query=%7Bpod%3D~%22a%7Cb%22%7D%20!%3D%20%22nope%22&start=0&end=30").await.json();
+    let bucket = |at: &str, level: &str, lines: u64, bytes: u64| json!({"t": at, "level": level, "lines": lines, "bytes": bytes});
+    assert_eq!(body["step"], "10000000000");
+    assert_eq!(
+        body["buckets"],
+        json!([bucket("10000000000", "", 1, 3), bucket("10000000000", "error", 1, 9), bucket("20000000000", "", 1, 5)])
+    );
+}
+
+#[tokio::test]
+async fn traces() {
+    let body = ask("traces/01010101010101010101010101010101").await.json();
+    assert_eq!((&body["trace"]["state"], &body["coverage"]), (&json!("quiescent"), &complete()));
+    let span = &body["trace"]["spans"][1];
+    assert_eq!(
+        *span,
+        json!({"id": "0303030303030303", "parent_id": "0202020202020202", "service": "cart", "name": "add", "kind": "server",
+            "start": "1010000000", "duration": "250000000", "status": "error", "status_message": "no stock",
+            "attributes": {"http.status_code": 500, "item": "mug"}, "resource": {"service.name": "cart", "k8s.pod": "p"},
+            "scope": "lib 1", "events": [{"t": "2000000000", "name": "retry", "attributes": {"n": 2}}], "links": [], "orphan": false})
+    );
+    let orphan = ask("traces/02020202020202020202020202020202").await.json();
+    assert_eq!(orphan["trace"]["spans"][0]["orphan"], true);
+    let unknown = ask("traces/ff").await;
+    let expected = json!({"error": "no span of trace 000000000000000000000000000000ff has been seen", "coverage": complete()});
+    assert_eq!((unknown.status, unknown.json()), (404, expected));
+    let found = ask("traces?service=cart&min_duration=100ms&tags=item%3Dmug").await.json();
+    assert_eq!(
+        found["traces"],
+        json!([{"id": "01010101010101010101010101010101", "root_service": "front", "root_name": "GET /cart", "has_root": true,
+            "start": "1000000000", "duration": "300000000", "spans": 2, "errors": 1, "matched": 1}])
+    );
+    assert_eq!(ask("traces/services").await.json()["services"], json!(["cart", "front"]));
+    assert_eq!(ask("traces/operations?service=cart").await.json()["operations"], json!([{"name": "add", "kind": "server"}]));
+}
+
+#[tokio::test]
+async fn bad_requests_say_what_is_wrong() {
+    let check = async |path: &str, status: u16, expected: &str| {
+        let got = ask(path).await;
+        assert_eq!((got.status, &got.json()["error"]), (status, &json!(expected)), "{path}");
+    };
+    check("logs?query=vector(1)", 400, "parameter query: a log query is wanted here, this is a metric query").await;
+    check("logs?query=%7B", 400, "parse error at line 1, col 2: unexpected the end of the query, expected a label name or \"}\"")
+        .await;
+    check("logs?limit=x", 400, "parameter limit: \"x\" is no whole number from 0 on").await;
+    check("logs?limit=50001", 400, "parameter limit: 50001 is above query.lines_max (50000)").await;
+    check(
+        "logs/volume?step=7s",
+        400,
+        "parameter step: a multiple of 10s is wanted, as volumes are kept in buckets of 10 seconds",
+    )
+    .await;
+    let more = "volume counts lines of a selector and its line filters; | json is more";
+    check("logs/volume?query=%7Ba%3D%22b%22%7D%7Cjson", 400, more).await;
+    check("logs/line/1-2", 400, "a line id reads partition-offset-ordinal, got \"1-2\"").await;
+    check("logs/line/9-9-9", 404, "no line has the id 9-9-9").await;
+    check("traces/zz", 400, "a trace id has 1 to 32 hex digits, got \"zz\"").await;
+    check("traces?tags=x", 400, "parameter tags: \"x\" reads name=value").await;
+    check("traces/operations", 400, "parameter service is missing").await;
+}
+
+#[tokio::test]
+async fn containers_come_from_samples_under_cadvisors_names() {
+    let series = |name: &str, more: &[(&str, &str)], points: &[(i64, f64)]| Series {
+        labels: Labels::from_pairs(
+            [("__name__", name), ("node", "n1"), ("id", "/kube/x")].into_iter().chain(more.iter().copied()),
+        ),
+        timestamps: points.iter().map(|(at, _)| at * 1000).collect(),
+        values: points.iter().map(|(_, value)| *value).collect(),
+    };
+    let named = [("name", "web"), ("image", "shop:1")];
+    let info = [
+        ("name", "web"),
+        ("image", "shop:1"),
+        ("container_id", "abc"),
+        ("runtime", "podman"),
+        ("state", "running"),
+        ("container_label_tier", "1"),
+    ];
+    let mut gone = series("container_threads", &[("name", "old")], &[(0, 1.0)]);
+    gone.labels = gone.labels.with("id", "/kube/old");
+    gone.timestamps = vec![-60_000];
+    let metrics = MemoryMetrics(vec![
+        series("container_cpu_usage_seconds_total", &[("name", "web"), ("cpu", "total")], &[(70, 1.0), (80, 6.0), (90, 8.5)]),
+        series("container_memory_working_set_bytes", &named, &[(80, 1000.0), (90, 2000.0)]),
+        series("container_spec_cpu_quota", &named, &[(90, 50_000.0)]),
+        series("container_spec_cpu_period", &named, &[(90, 100_000.0)]),
+        series("container_spec_memory_limit_bytes", &named, &[(90, 0.0)]),
+        series("container_cpu_cfs_periods_total", &named, &[(80, 10.0), (90, 110.0)]),
+        series("container_cpu_cfs_throttled_periods_total", &named, &[(80, 5.0), (90, 30.0)]),
+        series("container_oom_events_total", &named, &[(90, 2.0)]),
+        series("container_threads", &named, &[(90, 3.0)]),
+        series("container_start_time_seconds", &named, &[(90, 42.5)]),
+        series("weir_container_info", &info, &[(90, 1.0)]),
+        series("weir_container_restarts_total", &named, &[(90, 4.0)]),
+        gone,
+    ]);
+    let body = get(api(store(), metrics, two_traces()), "/api/weir/v1/containers").await.json();
+    assert_eq!(
+        body["containers"],
+        json!([{"id": "abc", "name": "web", "node": "n1", "namespace": "", "pod": "", "image": "shop:1", "runtime": "podman",
+            "state": "running", "started": "42500000000", "restarts": 4, "labels": {"tier": "1"}, "cpu_cores": 0.25,
+            "cpu_limit_cores": 0.5, "memory_bytes": 2000, "memory_limit_bytes": null, "throttled_ratio": 0.25, "oom_kills": 2,
+            "pids": 3, "cpu_history": [[80.0, 0.5], [90.0, 0.25]], "memory_history": [[80.0, 1000.0], [90.0, 2000.0]]}])
+    );
+}
+
+struct OnePartition;
+
+impl PathStatus for OnePartition {
+    fn status(&self) -> Vec<PartitionStatus> {
+        vec![PartitionStatus { topic: "weir.logs".into(), on_bus: 7, losses: vec![(1, 2)], ..PartitionStatus::default() }]
+    }
+}
+
+#[tokio::test]
+async fn status_says_where_the_path_stands() {
+    let api = api(store(), Default::default(), two_traces()).with_status(Arc::new(OnePartition));
+    let body = get(api, "/api/weir/v1/status").await.json();
+    assert_eq!((&body["version"], &body["started"]), (&json!(env!("CARGO_PKG_VERSION")), &json!("100000000000")));
+    assert_eq!(
+        body["path"],
+        json!([{"topic": "weir.logs", "partition": 0, "on_bus": 7, "searchable": 0, "sealed": 0, "lag": 0, "head_bytes": 0,
+            "head_records": 0, "blocks": 0, "block_bytes": 0, "duplicates": 0, "gaps": 0, "quarantined": 0, "losses": [[1, 2]]}])
+    );
+}
