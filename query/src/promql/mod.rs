@@ -20,3 +20,4 @@ pub mod testing;
 pub use error::{ParseError, QueryError};
 pub use eval::{Answer, Engine, Output, Points, Request, Sample};
 pub use functions::Function;
+pub(crate) use lex::{parse_number as parse_go_number, unescape as unescape_go};

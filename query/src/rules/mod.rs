@@ -1,21 +1,26 @@
-//! Prometheus rule files: parsed, evaluated on their interval, their alerts shown and posted to Alertmanager.
+//! Prometheus rule files: read and checked (`file`, `template`), evaluated on their interval (`evaluate`, `run`), their
+//! alerts kept (`alert`, `state`), brought back after a restart (`restore`) and posted to Alertmanager (`notify`).
+//!
+//! [`RuleSet`] is shared: the loop writes what became of the rules, `/api/v1/rules` and `/api/v1/alerts` read it.
+//! Samples of recording rules, `ALERTS` and `ALERTS_FOR_STATE` go to a [`SampleSink`]; without one, recording rules are
+//! refused when loaded, and alerts start anew after a restart.
 
-use parking_lot::RwLock;
+mod alert;
+mod evaluate;
+mod file;
+mod metrics;
+mod notify;
+mod restore;
+mod run;
+mod state;
+mod template;
 
-/// Rules and their alerts, as last evaluated. Shared by the evaluation loop, which writes, and the HTTP API, which reads.
-pub struct RuleSet {
-    /// Names of the groups, in file order.
-    groups: RwLock<Vec<String>>,
-}
+pub use alert::{Alert, AlertState};
+pub use evaluate::{RuleDeps, RuleSample, SampleSink};
+pub use file::{Recording, RuleFileError, Summary, check_rules};
+pub use metrics::RuleMetrics;
+pub use run::{RulesConfig, run};
+pub use state::{RuleFile, RuleSet};
 
-impl RuleSet {
-    /// No rules at all.
-    pub fn empty() -> Self {
-        Self { groups: RwLock::new(Vec::new()) }
-    }
-
-    /// Names of the groups, in file order.
-    pub fn group_names(&self) -> Vec<String> {
-        self.groups.read().clone()
-    }
-}
+#[cfg(test)]
+mod tests;

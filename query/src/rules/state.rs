@@ -1,0 +1,212 @@
+//! The rules and what became of them: written by the evaluation loop, read by the HTTP API.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use serde_json::{Value, json};
+use weir_model::label::Labels;
+use weir_model::time::format_rfc3339;
+
+use super::alert::{Alert, AlertState};
+use super::file::{GroupSpec, Recording, RuleFileError, RuleKind, RuleSpec, read_groups};
+use super::template::pad_exponent;
+
+/// A rule file: its name, for people, and its text.
+#[derive(Clone, Debug)]
+pub struct RuleFile {
+    /// Path.
+    pub name: String,
+    /// YAML.
+    pub text: String,
+}
+
+/// Rules and their alerts, as last evaluated. Shared by the evaluation loop, which writes, and the HTTP API, which reads.
+pub struct RuleSet {
+    groups: Vec<Arc<Group>>,
+    /// Alertmanagers that alerts are posted to; set when the loop starts.
+    alertmanagers: RwLock<Vec<String>>,
+}
+
+/// A group and how its last evaluation went.
+pub(super) struct Group {
+    pub file: String,
+    pub spec: GroupSpec,
+    pub rules: Vec<Rule>,
+    /// When it was last evaluated and how long that took. Held only to copy.
+    pub last: Mutex<Evaluation>,
+}
+
+/// When, and for how long, in seconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Evaluation {
+    pub at_ms: Option<i64>,
+    pub seconds: f64,
+}
+
+/// A rule and what became of it.
+pub(super) struct Rule {
+    pub spec: RuleSpec,
+    /// Written after each evaluation, held only to copy.
+    pub state: Mutex<RuleState>,
+}
+
+#[derive(Default)]
+pub(super) struct RuleState {
+    pub last: Evaluation,
+    pub error: Option<String>,
+    pub alerts: BTreeMap<Labels, Alert>,
+    /// Series written last time, to be marked stale when they are gone.
+    pub written: BTreeSet<Labels>,
+}
+
+impl RuleSet {
+    /// No rules at all.
+    pub fn empty() -> Self {
+        Self { groups: Vec::new(), alertmanagers: RwLock::new(Vec::new()) }
+    }
+
+    /// Reads and checks rule files. Errors name file, line, group and rule.
+    pub fn load(files: &[RuleFile], recording: Recording) -> Result<Self, RuleFileError> {
+        let mut groups = Vec::new();
+        for file in files {
+            let in_file = |error: RuleFileError| RuleFileError { message: format!("{}: {}", file.name, error.message), ..error };
+            for spec in read_groups(&file.text, recording).map_err(in_file)? {
+                let rule = |spec: &RuleSpec| Rule { spec: spec.clone(), state: Mutex::new(RuleState::default()) };
+                let rules = spec.rules.iter().map(rule).collect();
+                groups.push(Arc::new(Group { file: file.name.clone(), spec, rules, last: Mutex::default() }));
+            }
+        }
+        Ok(Self { groups, alertmanagers: RwLock::new(Vec::new()) })
+    }
+
+    /// Names of the groups, in file order.
+    pub fn group_names(&self) -> Vec<String> {
+        self.groups.iter().map(|group| group.spec.name.clone()).collect()
+    }
+
+    pub(super) fn groups(&self) -> &[Arc<Group>] {
+        &self.groups
+    }
+
+    pub(super) fn set_alertmanagers(&self, urls: Vec<String>) {
+        *self.alertmanagers.write() = urls;
+    }
+
+    /// Where alerts are posted to.
+    pub fn alertmanagers(&self) -> Vec<String> {
+        self.alertmanagers.read().clone()
+    }
+
+    /// Alerts that are pending or firing.
+    pub fn active_alerts(&self) -> Vec<Alert> {
+        self.groups.iter().flat_map(|group| &group.rules).flat_map(|rule| rule.active()).collect()
+    }
+
+    /// `data` of `/api/v1/alerts`.
+    pub fn alerts_json(&self) -> Value {
+        json!({"alerts": self.active_alerts().iter().map(alert_json).collect::<Vec<_>>()})
+    }
+
+    /// `data` of `/api/v1/rules`; `kind` is "alert", "record" or "" for both.
+    pub fn rules_json(&self, kind: &str) -> Value {
+        json!({"groups": self.groups.iter().map(|group| group.json(kind)).collect::<Vec<_>>()})
+    }
+}
+
+impl Group {
+    fn json(&self, kind: &str) -> Value {
+        let wanted = |rule: &&Rule| match rule.spec.kind {
+            RuleKind::Alert(_) => kind != "record",
+            RuleKind::Record => kind != "alert",
+        };
+        let last = *self.last.lock();
+        json!({
+            "name": self.spec.name,
+            "file": self.file,
+            "interval": self.spec.interval_ms as f64 / 1000.0,
+            "limit": self.spec.limit,
+            "rules": self.rules.iter().filter(wanted).map(Rule::json).collect::<Vec<_>>(),
+            "evaluationTime": last.seconds,
+            "lastEvaluation": time(last.at_ms),
+        })
+    }
+}
+
+impl Rule {
+    fn active(&self) -> Vec<Alert> {
+        let state = self.state.lock();
+        state.alerts.values().filter(|alert| alert.state != AlertState::Resolved).cloned().collect()
+    }
+
+    fn json(&self) -> Value {
+        let labels: BTreeMap<&str, &str> = self.spec.labels.iter().map(|(name, own)| (name.as_str(), own.source())).collect();
+        let alerts = self.active();
+        let state = self.state.lock();
+        let health = match (&state.error, state.last.at_ms) {
+            (Some(_), _) => "err",
+            (None, Some(_)) => "ok",
+            (None, None) => "unknown",
+        };
+        let mut rule = json!({
+            "name": self.spec.name,
+            "query": self.spec.query,
+            "labels": labels,
+            "health": health,
+            "evaluationTime": state.last.seconds,
+            "lastEvaluation": time(state.last.at_ms),
+            "type": "recording",
+        });
+        if let Some(error) = &state.error {
+            rule["lastError"] = json!(error);
+        }
+        if let RuleKind::Alert(spec) = &self.spec.kind {
+            let worst = |wanted| alerts.iter().any(|alert| alert.state == wanted);
+            let state = if worst(AlertState::Firing) {
+                "firing"
+            } else if worst(AlertState::Pending) {
+                "pending"
+            } else {
+                "inactive"
+            };
+            let annotations: BTreeMap<&str, &str> =
+                spec.annotations.iter().map(|(name, own)| (name.as_str(), own.source())).collect();
+            rule["type"] = json!("alerting");
+            rule["state"] = json!(state);
+            rule["duration"] = json!(spec.for_ms as f64 / 1000.0);
+            rule["keepFiringFor"] = json!(spec.keep_firing_ms as f64 / 1000.0);
+            rule["annotations"] = json!(annotations);
+            rule["alerts"] = alerts.iter().map(alert_json).collect();
+        }
+        rule
+    }
+}
+
+fn alert_json(alert: &Alert) -> Value {
+    let mut shown = json!({
+        "labels": alert.labels,
+        "annotations": alert.annotations,
+        "state": alert.state.name(),
+        "activeAt": time(Some(alert.active_ms)),
+        "value": exponent(alert.value),
+    });
+    if let Some(since) = alert.keep_firing_since_ms {
+        shown["keepFiringSince"] = json!(time(Some(since)));
+    }
+    shown
+}
+
+/// Never is Go's zero time.
+pub(super) fn time(at_ms: Option<i64>) -> String {
+    at_ms.map_or_else(|| "0001-01-01T00:00:00Z".into(), |at| format_rfc3339(at.saturating_mul(1_000_000)))
+}
+
+/// `%e` as Go prints it: `2.5e-01`.
+fn exponent(value: f64) -> String {
+    if !value.is_finite() {
+        return super::template::general(value, None);
+    }
+    let text = format!("{value:e}");
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    pad_exponent(mantissa, exponent.parse().unwrap_or(0))
+}

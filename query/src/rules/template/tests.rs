@@ -1,0 +1,56 @@
+use weir_model::label::Labels;
+
+use super::{Scope, Template};
+
+fn expand(source: &str, value: f64) -> String {
+    let labels = Labels::from_pairs([("instance", "node-1.example.com:9100"), ("job", "node")]);
+    let query = |query: &str| match query {
+        "up" => Ok(vec![(Labels::from_pairs([("job", "b")]), 2.0), (Labels::from_pairs([("job", "a")]), 1.0)]),
+        _ => Err("1:1: parse error: no expression found in input".to_owned()),
+    };
+    let scope = Scope { labels: &labels, value, external_url: "http://weir", query: &query };
+    Template::compile(source).unwrap_or_else(|error| panic!("{source}: {error}")).expand(&scope)
+}
+
+#[track_caller]
+fn check(source: &str, value: f64, expected: &str) {
+    assert_eq!(expand(source, value), expected, "{source}");
+}
+
+#[test]
+fn rule_files_of_the_field_expand() {
+    check("{{ $labels.instance }} of {{ .Labels.job }}: {{ $value }}", 0.25, "node-1.example.com:9100 of node: 0.25");
+    check("{{ printf \"%.2f\" $value }}%", 12.3456, "12.35%");
+    check("{{ $value | humanizePercentage }}", 0.12345, "12.35%");
+    check("{{ humanize $value }}", 1_234_567.0, "1.235M");
+    check("{{ humanize1024 $value }}B", 3_221_225_472.0, "3GiB");
+    check("{{ humanizeDuration $value }}", 93_784.0, "1d 2h 3m 4s");
+    check("{{ humanizeDuration .Value }}", 0.0321, "32.1ms");
+    check("{{ $value | humanizeTimestamp }}", 1_435_065_584.0, "2015-06-23 13:19:44 +0000 UTC");
+    check("{{ $labels.missing }}|{{ index $labels \"job\" }}", 1.0, "|node");
+    check("{{ if gt $value 0.5 }}high{{ else if eq $value 0.5 }}half{{ else }}low{{ end }}", 0.5, "half");
+    check("{{ with $labels.job }}[{{ . }}]{{ end }}{{ with $labels.nope }}x{{ else }}-{{ end }}", 1.0, "[node]-");
+    check("{{ range query \"up\" | sortByLabel \"job\" }}{{ .Labels.job }}={{ .Value }} {{ end }}", 1.0, "a=1 b=2 ");
+    check("{{ with query \"up\" }}{{ . | first | value }}{{ end }}", 1.0, "2");
+    check("a {{- /* gone */ -}} b{{ $x := 3 }}{{ $x }}", 1.0, "ab3");
+    check(
+        "{{ reReplaceAll \"(.*):.*\" \"$1\" $labels.instance }} {{ stripDomain $labels.instance }}",
+        1.0,
+        "node-1.example.com node-1:9100",
+    );
+    check("{{ $value }} {{ printf \"%5.1f|%-4s|%d|%s\" 2.25 \"ab\" 7 1 }}", 1e-7, "1e-07   2.2|ab  |7|%!s(int=1)");
+    check("{{ query \"\" }}", 1.0, "<error expanding template: 1:1: parse error: no expression found in input>");
+}
+
+#[test]
+fn what_is_wrong_is_said_at_load() {
+    let wrong =
+        |source: &str, expected: &str| assert_eq!(Template::compile(source).map(|_| ()), Err(expected.to_owned()), "{source}");
+    wrong("a\n{{ nope $value }}", "line 2: function \"nope\" not defined");
+    wrong("{{ $value ", "line 1: unclosed action");
+    wrong("{{ if $value }}x", "line 1: {{if}} lacks its {{end}}");
+    wrong("{{ end }}", "line 1: unexpected {{end}}");
+    wrong("{{ template \"x\" }}", "line 1: template is not supported in rule templates");
+    wrong("{{ | }}", "line 1: missing value for command");
+    wrong(&"{{ if 1 }}".repeat(100), "nested deeper than 32");
+}
