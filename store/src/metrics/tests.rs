@@ -267,3 +267,31 @@ fn a_budget_stops_a_query() {
     assert!(matches!(stopped, Err(ReadError::Budget { .. })));
     assert_eq!(reader.select(&all("b", Vec::new()), &Few(0.into())).unwrap().value.len(), 1);
 }
+
+#[test]
+fn a_group_of_hostile_bytes_is_refused_or_read_within_bounds() {
+    let built = golden();
+    let entry = open(&MetricsEngine::default(), &built).block.groups()[0].clone();
+    let (_, good) = built.data.sections.iter().find(|(name, _)| *name == super::schema::SAMPLES).unwrap();
+    let mut cursor = crate::packed::Cursor::new(good);
+    let raw = cursor.unpacked(1 << 20).unwrap();
+    // Raw, so that a flip reaches the columns and not only zstd.
+    let mut plain = Vec::new();
+    crate::packed::put_varint(&mut plain, raw.len() as u64);
+    crate::packed::put_bytes(&mut plain, &raw);
+    let mut read = 0;
+    for at in 0..plain.len() {
+        for flip in [0x01, 0x10, 0x7f, 0xff] {
+            let mut bad = plain.clone();
+            bad[at] ^= flip;
+            let Ok(group) = super::group::Group::parse(&bad, &entry) else { continue };
+            for series in (0..entry.series as usize).filter(|series| group.count(*series) < 1000) {
+                let Ok(samples) = group.samples(series, i64::MIN, i64::MAX) else { continue };
+                assert_eq!((samples.timestamps.len(), samples.values.len()), (group.count(series), group.count(series)));
+                read += 1;
+            }
+        }
+        assert!(super::group::Group::parse(&plain[..at], &entry).is_err(), "cut at {at}");
+    }
+    assert!(read > 0);
+}

@@ -2,7 +2,7 @@
 //!
 //! A block or group that cannot be read does not fail a query: what is missing is said in its coverage.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use weir_model::id::TraceId;
@@ -289,11 +289,15 @@ impl TraceReader for TracesReader {
         let mut names: BTreeSet<(&'static str, String)> = BTreeSet::new();
         let scope = |resource: bool| if resource { "resource" } else { "span" };
         for view in &views {
-            for (_, trace) in view.heads.iter().flat_map(|head| head.traces(tenant)) {
-                for (origin, span) in trace.spans.iter().filter(|(_, span)| range.contains(span.start)) {
-                    let own = span.attributes.iter().map(|(name, _)| ("span", name.clone()));
-                    names.extend(own.chain(origin.origin.resource.iter().map(|(name, _)| ("resource", name.clone()))));
+            for traces in view.heads.iter().map(|head| head.traces(tenant)) {
+                let mut own: HashSet<(&'static str, &str)> = HashSet::new();
+                for (origin, span) in traces.iter().flat_map(|(_, trace)| &trace.spans) {
+                    if range.contains(span.start) {
+                        own.extend(span.attributes.iter().map(|(name, _)| ("span", name.as_str())));
+                        own.extend(origin.origin.resource.iter().map(|(name, _)| ("resource", name.as_str())));
+                    }
                 }
+                names.extend(own.into_iter().map(|(scope, name)| (scope, name.to_owned())));
             }
             for block in view.blocks.iter().map(|view| &view.block) {
                 let seen = block.attribute_names(tenant).filter(|(.., seen)| range.overlaps(seen.first, seen.last));
@@ -312,10 +316,15 @@ impl TracesReader {
         let views = self.views.views();
         let mut names = BTreeSet::new();
         for view in &views {
-            for (_, trace) in view.heads.iter().flat_map(|head| head.traces(tenant)) {
-                for (origin, span) in trace.spans.iter().filter(|(_, span)| range.contains(span.start)) {
-                    names.insert((origin.origin.service().to_owned(), span.name.clone(), span.kind as u8));
+            for traces in view.heads.iter().map(|head| head.traces(tenant)) {
+                // Borrowed first: a head has many spans and few operations.
+                let mut own: HashSet<(&str, &str, u8)> = HashSet::new();
+                for (origin, span) in traces.iter().flat_map(|(_, trace)| &trace.spans) {
+                    if range.contains(span.start) {
+                        own.insert((origin.origin.service(), &span.name, span.kind as u8));
+                    }
                 }
+                names.extend(own.into_iter().map(|(service, name, kind)| (service.to_owned(), name.to_owned(), kind)));
             }
             for block in view.blocks.iter().map(|view| &view.block) {
                 let seen = block.operations(tenant).filter(|(_, seen)| range.overlaps(seen.first, seen.last));

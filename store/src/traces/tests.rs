@@ -440,3 +440,25 @@ fn a_corrupt_group_is_missing_and_nothing_panics() {
     }
     assert!(seen_missing > 50, "{seen_missing}");
 }
+
+#[test]
+fn a_group_of_hostile_bytes_is_refused_or_read_within_bounds() {
+    let world = World::new();
+    let built = golden(&world);
+    let block = world.open(&built).block;
+    let tables = super::group::Tables { strings: 9, origins: block.origins().len() };
+    let (_, good) = built.data.sections.iter().find(|(name, _)| *name == super::schema::SPANS).unwrap();
+    let strings: Vec<Box<str>> = (0..9).map(|string| block.string(string).into()).collect();
+    let mut read = 0;
+    for at in 0..good.len() {
+        for flip in [0x01, 0x10, 0x7f, 0xff] {
+            let mut bad = good.clone();
+            bad[at] ^= flip;
+            let Ok(group) = super::group::Group::parse(&bad, 2, tables) else { continue };
+            (0..group.ids.len()).for_each(|span| assert!(group.span(span, id(1), &strings).trace_id == id(1)));
+            read += 1;
+        }
+        assert!(super::group::Group::parse(&good[..at], 2, tables).is_err(), "cut at {at}");
+    }
+    assert!(read > 0);
+}
