@@ -17,34 +17,51 @@ const SLOW_EVERY: u64 = 10;
 /// No file that we read is longer; a `cgroup.procs` of 100,000 processes has 700 kB.
 const FILE_BYTES_MAX: usize = 1 << 20;
 
+/// When a file is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// At each sample.
+    Always,
+    /// At each sample before which the cgroup used CPU: what it counts does not change while nothing runs. (What changes
+    /// a moment later is read with the slow ones.)
+    Busy,
+    /// With the slow ones only.
+    Slow,
+}
+
 /// One file of a cgroup.
 struct Spec {
     name: &'static str,
-    slow: bool,
+    pace: Pace,
     set: fn(&str, &mut CgroupSample),
 }
 
 const fn fast(name: &'static str, set: fn(&str, &mut CgroupSample)) -> Spec {
-    Spec { name, slow: false, set }
+    Spec { name, pace: Pace::Always, set }
+}
+
+const fn busy(name: &'static str, set: fn(&str, &mut CgroupSample)) -> Spec {
+    Spec { name, pace: Pace::Busy, set }
 }
 
 const fn slow(name: &'static str, set: fn(&str, &mut CgroupSample)) -> Spec {
-    Spec { name, slow: true, set }
+    Spec { name, pace: Pace::Slow, set }
 }
 
+/// Comes first: the CPU time decides what else is read.
+const CPUACCT_V1: &[Spec] =
+    &[fast("cpuacct.usage", |text, to| to.cpu.usage_nanos = parse::number(text)), busy("cpuacct.stat", parse::cpuacct_stat_v1)];
 const CPU_V1: &[Spec] = &[
-    fast("cpu.stat", parse::cpu_stat_v1),
+    busy("cpu.stat", parse::cpu_stat_v1),
     slow("cpu.cfs_quota_us", |text, to| to.cpu.quota_micros = parse::limit(text)),
     slow("cpu.cfs_period_us", |text, to| to.cpu.period_micros = parse::number(text)),
     slow("cpu.shares", |text, to| to.cpu.shares = parse::number(text)),
 ];
-const CPUACCT_V1: &[Spec] =
-    &[fast("cpuacct.usage", |text, to| to.cpu.usage_nanos = parse::number(text)), fast("cpuacct.stat", parse::cpuacct_stat_v1)];
 const MEMORY_V1: &[Spec] = &[
     fast("memory.usage_in_bytes", |text, to| to.memory.usage = parse::number(text)),
     fast("memory.stat", parse::memory_stat_v1),
-    fast("memory.oom_control", parse::oom_control_v1),
-    fast("memory.failcnt", |text, to| to.memory.failcnt = parse::number(text)),
+    busy("memory.oom_control", parse::oom_control_v1),
+    busy("memory.failcnt", |text, to| to.memory.failcnt = parse::number(text)),
     slow("memory.max_usage_in_bytes", |text, to| to.memory.max_usage = parse::number(text)),
     slow("memory.kmem.usage_in_bytes", |text, to| to.memory.kernel = parse::number(text)),
     slow("memory.limit_in_bytes", |text, to| to.memory.limit = parse::limit(text)),
@@ -52,25 +69,25 @@ const MEMORY_V1: &[Spec] = &[
     slow("memory.memsw.limit_in_bytes", |text, to| to.memory.swap_limit = parse::limit(text)),
 ];
 const BLKIO_V1: &[Spec] = &[
-    fast("blkio.throttle.io_service_bytes_recursive", parse::blkio_bytes_v1),
-    fast("blkio.throttle.io_serviced_recursive", parse::blkio_operations_v1),
+    busy("blkio.throttle.io_service_bytes_recursive", parse::blkio_bytes_v1),
+    busy("blkio.throttle.io_serviced_recursive", parse::blkio_operations_v1),
 ];
 const CPU_V2: &[Spec] =
     &[fast("cpu.stat", parse::cpu_stat_v2), slow("cpu.max", parse::cpu_max_v2), slow("cpu.weight", parse::cpu_weight_v2)];
 const MEMORY_V2: &[Spec] = &[
     fast("memory.current", |text, to| to.memory.usage = parse::number(text)),
     fast("memory.stat", parse::memory_stat_v2),
-    fast("memory.events", parse::memory_events_v2),
+    busy("memory.events", parse::memory_events_v2),
     fast("memory.swap.current", |text, to| to.memory.swap = parse::number(text)),
     slow("memory.peak", |text, to| to.memory.max_usage = parse::number(text)),
     slow("memory.max", |text, to| to.memory.limit = parse::limit(text)),
     slow("memory.low", |text, to| to.memory.reservation = parse::limit(text)),
     slow("memory.swap.max", |text, to| to.memory.swap_limit = parse::limit(text)),
 ];
-const IO_V2: &[Spec] = &[fast("io.stat", parse::io_stat_v2)];
+const IO_V2: &[Spec] = &[busy("io.stat", parse::io_stat_v2)];
 /// The same in v1 and v2.
 const PIDS: &[Spec] = &[
-    fast("pids.current", |text, to| to.pids.current = parse::number(text)),
+    busy("pids.current", |text, to| to.pids.current = parse::number(text)),
     slow("pids.max", |text, to| to.pids.limit = parse::limit(text)),
 ];
 const PRESSURE: &[Spec] = &[
@@ -91,6 +108,8 @@ struct Open {
     sources: Vec<Source>,
     sample: CgroupSample,
     turn: u64,
+    /// Shifts the slow reads of different cgroups to different samples.
+    phase: u64,
 }
 
 /// What became of a reading.
@@ -118,10 +137,15 @@ impl Sampler {
         Self { mounts, files_max, files: 0, open: HashMap::new(), buffer: vec![0; 16 << 10], errors: 0 }
     }
 
-    /// Half of what the process may open: the other half is for sockets, logs and blocks.
+    /// Three quarters of what the process may open, after asking for as much as it may have: the rest is for sockets, logs
+    /// and blocks. A node of 500 containers wants 15,000 under v1.
     pub fn files_max_default() -> usize {
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        limit.map_or(1 << 20, |limit| usize::try_from(limit / 2).unwrap_or(1 << 20))
+        let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let wanted = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if rustix::process::setrlimit(rustix::process::Resource::Nofile, wanted).is_ok() {
+            limit.current = limit.maximum;
+        }
+        limit.current.map_or(1 << 20, |limit| usize::try_from(limit / 4 * 3).unwrap_or(1 << 20))
     }
 
     /// Reads that failed for another reason than a vanished cgroup.
@@ -170,12 +194,13 @@ impl Sampler {
                 }
                 let path = directory.join(spec.name);
                 let Ok(file) = File::open(&path) else { continue };
-                let file = (self.files < self.files_max).then_some(file);
+                let hold = self.files < self.files_max;
+                let file = hold.then_some(file);
                 self.files += usize::from(file.is_some());
                 sources.push(Source { spec, path, file });
             }
         }
-        Open { sources, sample: CgroupSample::default(), turn: 0 }
+        Open { sources, sample: CgroupSample::default(), turn: 0, phase: self.open.len() as u64 % SLOW_EVERY }
     }
 }
 
@@ -183,8 +208,8 @@ impl Sampler {
 fn tables(mounts: &Mounts) -> Vec<(&Path, &'static [Spec])> {
     let mut tables = Vec::new();
     let v1: [(Controller, &[Spec], &[Spec]); 5] = [
-        (Controller::Cpu, CPU_V1, CPU_V2),
         (Controller::Cpuacct, CPUACCT_V1, &[]),
+        (Controller::Cpu, CPU_V1, CPU_V2),
         (Controller::Memory, MEMORY_V1, MEMORY_V2),
         (Controller::Pids, PIDS, PIDS),
         (Controller::Blkio, BLKIO_V1, IO_V2),
@@ -203,13 +228,20 @@ fn tables(mounts: &Mounts) -> Vec<(&Path, &'static [Spec])> {
 
 /// Whether the cgroup is still there.
 fn read_all(open: &mut Open, buffer: &mut Vec<u8>, errors: &mut u64) -> bool {
-    let slow = open.turn.is_multiple_of(SLOW_EVERY);
+    let slow = open.turn == 0 || (open.turn + open.phase).is_multiple_of(SLOW_EVERY);
     open.turn += 1;
-    let mut gone = 0;
-    let mut tried = 0;
+    let (mut tried, mut gone) = (0, 0);
+    let before = open.sample.cpu.usage_nanos;
     // v1 tells bytes and operations of a device in two files that add to one list.
-    open.sample.io = None;
-    for source in open.sources.iter().filter(|source| slow || !source.spec.slow) {
+    let io = open.sample.io.take();
+    let mut io_read = false;
+    for source in &open.sources {
+        // Where CPU time is not told, nothing tells that a cgroup is idle.
+        let usage = open.sample.cpu.usage_nanos;
+        let busy = usage.is_none() || usage != before;
+        if !slow && !matches!((source.spec.pace, busy), (Pace::Always, _) | (Pace::Busy, true)) {
+            continue;
+        }
         tried += 1;
         match read(source, buffer) {
             Ok(length) => {
@@ -222,6 +254,10 @@ fn read_all(open: &mut Open, buffer: &mut Vec<u8>, errors: &mut u64) -> bool {
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
             Err(_) => *errors += 1,
         }
+        io_read |= open.sample.io.is_some();
+    }
+    if !io_read {
+        open.sample.io = io;
     }
     derive(&mut open.sample);
     gone < tried

@@ -61,6 +61,19 @@ impl Tree {
     }
 }
 
+impl Scan {
+    /// Whether one walk through one hierarchy (the one that most cgroups are in) finds the same cgroups as this scan did.
+    /// Costs a fraction of a scan. What it cannot see: a cgroup that was made or removed in other hierarchies only.
+    pub fn is_current(&self, mounts: &Mounts) -> bool {
+        let points = mounts.points();
+        let inside = |i: usize| self.cgroups.iter().filter(move |cgroup| cgroup.hierarchies & (1 << i) != 0);
+        let Some(main) = (0..points.len()).max_by_key(|i| inside(*i).count()) else { return false };
+        let (mut found, mut scan) = (BTreeMap::new(), Self::default());
+        walk(points[main], main, &mut found, &mut scan);
+        !self.truncated && found.keys().eq(inside(main).map(|cgroup| &cgroup.path))
+    }
+}
+
 fn walk(point: &Path, hierarchy: usize, found: &mut BTreeMap<String, Cgroup>, scan: &mut Scan) {
     let mut open = vec![String::from("/")];
     while let Some(path) = open.pop() {
@@ -131,6 +144,11 @@ mod tests {
         let expected = [("/", 3), ("/only", 2), ("/pods", 3), ("/pods/a", 1), ("/pods/b", 3), ("/pods/b/inner", 2)];
         assert_eq!(found, expected);
         assert!(scan.unreadable.is_empty() && !scan.truncated);
+
+        let mounts = Mounts::from_mountinfo(mountinfo, root.path());
+        assert!(scan.is_current(&mounts));
+        make("u/pods/c");
+        assert!(!scan.is_current(&mounts));
     }
 
     #[test]

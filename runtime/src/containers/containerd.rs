@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::container::{Container, Engine, State};
 use super::grpc::Client;
-use super::inventory::Answer;
+use super::inventory::{Answer, is_there};
 use crate::RuntimeError;
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -60,7 +60,7 @@ struct Tasks {
 
 /// All containers of all namespaces.
 pub(super) async fn ask(socket: &Path) -> Result<Answer, RuntimeError> {
-    if !socket.exists() {
+    if !is_there(socket)? {
         return Ok(Answer::Absent);
     }
     let mut client = Client::connect("containerd", socket).await?;

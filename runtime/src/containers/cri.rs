@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::container::{Container, Engine, LogFormat, LogLocation, State};
 use super::grpc::{Client, Refused};
-use super::inventory::Answer;
+use super::inventory::{Answer, is_there};
 use crate::RuntimeError;
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -115,7 +115,7 @@ struct StatusResponse {
 /// All pods' sandboxes and containers. `previous` is the last answer: what it says of a container whose state is the same
 /// is not asked again.
 pub(super) async fn ask(socket: &Path, previous: &[Container]) -> Result<Answer, RuntimeError> {
-    if !socket.exists() {
+    if !is_there(socket)? {
         return Ok(Answer::Absent);
     }
     let mut client = Client::connect("cri", socket).await?;

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::container::{Container, Engine, LogFormat, LogLocation, State};
 use super::http;
-use super::inventory::Answer;
+use super::inventory::{Answer, is_there};
 use crate::RuntimeError;
 
 #[derive(Debug, Deserialize)]
@@ -57,7 +57,7 @@ struct LogConfig {
 /// All containers of the engine that listens on `socket`. `previous` is the last answer: what was over then and still is
 /// is not inspected again.
 pub(super) async fn ask(engine: Engine, socket: &Path, previous: &[Container]) -> Result<Answer, RuntimeError> {
-    if !socket.exists() {
+    if !is_there(socket)? {
         return Ok(Answer::Absent);
     }
     let listed: Vec<Listed> = get(engine, socket, "/v1.40/containers/json?all=1").await?;

@@ -81,6 +81,11 @@ pub(crate) enum Answer {
     Seen(Vec<Container>),
 }
 
+/// Whether there is such a path. Not being allowed to look is no "no".
+pub(super) fn is_there(path: &Path) -> Result<bool, RuntimeError> {
+    path.try_exists().map_err(RuntimeError::file("look for", path))
+}
+
 /// The containers of a node.
 pub struct Inventory {
     config: InventoryConfig,

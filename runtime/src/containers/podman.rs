@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::container::{Container, Engine, LogFormat, LogLocation, State};
-use super::inventory::Answer;
+use super::inventory::{Answer, is_there};
 use crate::RuntimeError;
 
 /// An entry of containers/storage's `containers.json`.
@@ -29,7 +29,7 @@ struct Metadata {
 /// Containers below the graph root, of every storage driver that is in use. `run` is the run root, where first processes
 /// are noted. Reads files: not for the async threads.
 pub(super) fn ask(graph: &Path, run: &Path) -> Result<Answer, RuntimeError> {
-    if !graph.exists() {
+    if !is_there(graph)? {
         return Ok(Answer::Absent);
     }
     let mut found = Vec::new();

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use super::container::{Container, Engine, LogFormat, LogLocation, State};
-use super::inventory::Answer;
+use super::inventory::{Answer, is_there};
 use crate::RuntimeError;
 use crate::monitor::{Status, list};
 
 /// Containers below the state directory. Reads files: not for the async threads.
 pub(super) fn ask(state_dir: &Path) -> Result<Answer, RuntimeError> {
-    if !state_dir.exists() {
+    if !is_there(state_dir)? {
         return Ok(Answer::Absent);
     }
     Ok(Answer::Seen(list(state_dir)?.into_iter().map(container).collect()))

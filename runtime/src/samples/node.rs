@@ -11,11 +11,14 @@ use super::column::{Columns, Metric, counter, gauge};
 use super::{container, machine};
 use crate::RuntimeError;
 use crate::cgroup::{Cgroup, Mounts, Sampled, Sampler, Scan, Tree};
-use crate::containers::Container;
+use crate::containers::{Blindness, Container};
 
 static CGROUPS: Metric = gauge("weir_runtime_cgroups", "Cgroups sampled.");
 static READ_ERRORS: Metric = counter("weir_runtime_read_errors_total", "Reads of kernel files that failed.");
 static UNREADABLE: Metric = gauge("weir_runtime_unreadable_directories", "Cgroup directories that could not be listed.");
+
+/// A full walk through all hierarchies happens this often, and whenever the main one has changed.
+const SCAN_EVERY: u64 = 10;
 
 /// How to sample a node.
 #[derive(Clone, Debug)]
@@ -47,6 +50,7 @@ pub struct NodeSampler {
     containers: Vec<Container>,
     by_cgroup: HashMap<String, usize>,
     scan: Scan,
+    turn: u64,
 }
 
 impl NodeSampler {
@@ -66,6 +70,7 @@ impl NodeSampler {
             containers: Vec::new(),
             by_cgroup: HashMap::new(),
             scan: Scan::default(),
+            turn: 0,
         })
     }
 
@@ -82,11 +87,22 @@ impl NodeSampler {
         &self.scan.cgroups
     }
 
+    /// What the last sample could not see, and why.
+    pub fn blind(&self) -> Vec<Blindness> {
+        let blind = |reason: String| Blindness { engine: "cgroups".to_owned(), reason };
+        let unreadable = self.scan.unreadable.iter().map(|(path, error)| blind(format!("list {}: {error}", path.display())));
+        let truncated = self.scan.truncated.then(|| blind("there are more cgroups than are looked at".to_owned()));
+        unreadable.chain(truncated).collect()
+    }
+
     /// Walks the tree and reads everything. Two batches of one row each, `job="cadvisor"` (cgroups, containers,
     /// `machine_*`) and `job="node"` (`node_*`). Each batch's schema is shared with its predecessor's as long as the
     /// series are the same; a series that ended has one last value, the staleness marker.
     pub fn sample(&mut self, now: UnixNanos) -> [MetricBatch; 2] {
-        self.scan = self.tree.scan();
+        if self.turn.is_multiple_of(SCAN_EVERY) || !self.scan.is_current(self.tree.mounts()) {
+            self.scan = self.tree.scan();
+        }
+        self.turn += 1;
         let facts = self.machine.read();
         let mut row = self.machine_columns.row();
         row.entity("", &Labels::EMPTY, |out| facts.emit(now, out));
