@@ -103,7 +103,7 @@ pub(super) fn limit_of(api: &Api, limit: usize) -> Result<usize, QueryError> {
     if limit > most {
         return Err(QueryError::Bad(format!("max entries limit per query exceeded, limit > query.lines_max ({limit} > {most})")));
     }
-    Ok(if limit == 0 { LIMIT_DEFAULT } else { limit })
+    if limit == 0 { Err(QueryError::Bad("limit must be a positive value".into())) } else { Ok(limit) }
 }
 
 fn metric_options(api: &Api, steps: Steps) -> MetricOptions {

@@ -147,6 +147,7 @@ async fn bad_requests_are_400_in_plain_text() {
         .await;
     let limit = "max entries limit per query exceeded, limit > query.lines_max (50001 > 50000)";
     check(format!("query_range?query={selector}&limit=50001&start=0&end=1"), limit).await;
+    check(format!("query_range?query={selector}&limit=0&start=0&end=1"), "limit must be a positive value").await;
     let step = "parameter step: zero or negative query resolution step widths are not accepted. Try a positive integer";
     check(format!("query_range?query=rate({selector}%5B1m%5D)&start=0&end=50&step=0"), step).await;
     let points =

@@ -69,9 +69,8 @@ impl Parser<'_> {
             Token::Ident(word) => word.clone(),
             _ => String::new(),
         };
-        // A label may be named like a stage: `| json = "x"` compares.
-        let compares = matches!(self.peek_at(1), Token::Punct("=" | "!=" | "=~" | "!~" | "==" | ">" | ">=" | "<" | "<="));
-        let kind = if compares { self.label_filter().map(StageKind::Filter)? } else { self.named_stage(&word)? };
+        // `| json != "x"` is the parser and a line filter, never a condition on a label called json.
+        let kind = self.named_stage(&word)?;
         Ok(Stage { kind, at })
     }
 

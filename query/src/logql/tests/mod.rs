@@ -2,4 +2,5 @@
 
 mod lines;
 mod metrics;
+mod properties;
 mod syntax;

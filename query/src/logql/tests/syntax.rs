@@ -16,7 +16,7 @@ fn queries_are_written_again_and_mean_the_same() {
         r#"{app="x"} | json | logfmt --strict --keep-empty a, b="c""#,
     );
     check(r#"{app="x"} | a="b" or c>5, d<=20MB e!="f""#, r#"{app="x"} | (a="b" or ((c > 5 and d <= 20000000B) and e!="f"))"#);
-    check(r#"{app="x"} | json = "y""#, r#"{app="x"} | json="y""#);
+    check(r#"{app="x"} | json != "y" | a="b" != "c""#, r#"{app="x"} | json != "y" | a="b" != "c""#);
     check(r#"sum(rate({app="x"}[5m])) by (pod)"#, r#"sum by (pod) (rate({app="x"}[5m]))"#);
     check(r#"count_over_time({app="x"}[1h] |= "a")"#, r#"count_over_time({app="x"} |= "a"[1h])"#);
     check(r#"rate({app="x"}[5m] offset 1h)"#, r#"rate({app="x"}[5m] offset 1h)"#);
@@ -61,6 +61,7 @@ fn broken_queries_say_what_and_where() {
     check(r#"{a="b"} | a > 1mb"#, "line 1, col 15: \"1mb\" is no number, duration (5m) or byte size (20MB)");
     check(r#"{a="b"} | a = ip("1.1.1.1")"#, "line 1, col 15: ip() as a label filter is not supported yet");
     check(r#"{a="b"} |= ip("1.1.1.1")"#, "line 1, col 12: ip() as a line filter is not supported yet");
+    check(r#"{a="b"} | json = "x""#, "line 1, col 16: unexpected \"=\" after the end of the expression");
     check(r#"{a="b"} | distinct c"#, "line 1, col 11: distinct is not supported yet");
     check(
         r#"{a="b"} | unwrap c"#,
