@@ -7,6 +7,7 @@ use std::io::{self, PipeReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use weir_model::time::UnixNanos;
@@ -160,7 +161,11 @@ impl Monitor {
         let code = wait_for(pid)?;
         self.ended(code, now);
         // The pipes end when the last process that holds them does: with the pid namespace, that is now.
-        readers.into_iter().for_each(|reader| drop(reader.join()));
+        for reader in readers {
+            if let Ok(Err(error)) = reader.join() {
+                self.status.error = format!("write {}: {error}", self.status.log.display());
+            }
+        }
         let _ = self.runc().args(["delete", "--force", &self.status.id]).stdout(Stdio::null()).stderr(Stdio::null()).status();
         let troubles = self.log.lock().unwrap_or_else(PoisonError::into_inner).troubles();
         self.status.log_waits = troubles.waits;
@@ -201,7 +206,7 @@ impl Monitor {
         command
     }
 
-    fn pump(&self, stream: &'static str, mut reader: PipeReader, now: fn() -> UnixNanos) -> std::thread::JoinHandle<()> {
+    fn pump(&self, stream: &'static str, mut reader: PipeReader, now: fn() -> UnixNanos) -> JoinHandle<io::Result<()>> {
         let log = self.log.clone();
         std::thread::spawn(move || {
             let mut splitter = Splitter::new(stream);
@@ -220,15 +225,12 @@ impl Monitor {
                 if count == 0 {
                     splitter.finish(at, &mut lines);
                 }
-                if let Err(error) = log.append(&lines, at, |_| ()) {
-                    // A log that cannot be written for good: better a container that blocks than lines that vanish.
-                    tracing::error!(%error, "log file is broken");
-                    return;
-                }
+                // Broken for good, not full: the pipe closes with us, the container notices, and the state says why.
+                log.append(&lines, at, |_| ())?;
                 drop(log);
                 lines.clear();
                 if count == 0 {
-                    return;
+                    return Ok(());
                 }
             }
         })
