@@ -1,6 +1,6 @@
 //! The manifest: which blocks of a partition are real, and up to where its log is sealed. Format: `docs/formats/manifest.md`.
 //!
-//! - here: what a manifest says, and the pure rules by which it may change (offsets leave no hole, merges lose nothing);
+//! - here: what a manifest says, and the pure rules by which it may change (offsets leave no hole, merges double nothing);
 //! - `encode`: its bytes;
 //! - [`ManifestStore`]: numbered versions in the object store, each created once by whoever comes first; block objects;
 //! - `garbage`: [`ManifestStore::collect`] removes what no version names;

@@ -133,7 +133,7 @@ fn hostile_bytes_are_errors_with_the_path() {
 }
 
 #[test]
-fn offsets_leave_no_hole_and_merges_lose_nothing() {
+fn offsets_leave_no_hole_and_merges_never_double() {
     let entry = |id: &str, first, next, records| BlockEntry {
         id: id.into(),
         first_offset: first,
@@ -150,7 +150,10 @@ fn offsets_leave_no_hole_and_merges_lose_nothing() {
     manifest.declare_loss(15, "gone").unwrap();
     assert!(manifest.declare_loss(15, "gone").is_err());
     manifest.seal(15, 20, vec![entry("b", 15, 20, 1)]).unwrap();
-    assert!(manifest.replace(&["a".into(), "b".into()], vec![entry("c", 0, 20, 5)]).is_err());
+    let message = manifest.replace(&["a".into(), "b".into()], vec![entry("c", 0, 20, 7)]).unwrap_err().to_string();
+    assert_eq!(message, "merge: 6 records became 7");
+    let mut fewer = manifest.clone();
+    fewer.replace(&["a".into(), "b".into()], vec![entry("c", 0, 20, 5)]).unwrap();
     assert!(manifest.replace(&["a".into(), "x".into()], vec![entry("c", 0, 20, 6)]).is_err());
     manifest.replace(&["a".into(), "b".into()], vec![entry("c", 0, 20, 6)]).unwrap();
     assert_eq!((manifest.blocks.len(), manifest.next_offset, manifest.check()), (1, 20, Ok(())));
