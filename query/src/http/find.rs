@@ -50,7 +50,7 @@ pub(crate) fn find(
             return Ok(found);
         }
         if asked >= CANDIDATES_MAX {
-            let (limit, key) = (CANDIDATES_MAX as u64, "nothing: narrow the conditions instead");
+            let (limit, key) = (CANDIDATES_MAX as u64, "the number of conditions");
             return Err(ReadError::Budget { limit, what: "traces to look into", key });
         }
         asked = asked.saturating_mul(4).min(CANDIDATES_MAX);

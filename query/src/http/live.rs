@@ -11,6 +11,7 @@ use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::{LogReader, LogSelect, LogTail, TailEvent};
 use weir_model::time::TimeRange;
 
+use super::metrics::HttpMetrics;
 use crate::logql::eval::lines::Entry;
 use crate::logql::pipeline::labels::LineLabels;
 use crate::logql::pipeline::{Lines, Pipeline};
@@ -27,6 +28,7 @@ pub(crate) struct Live {
     /// Lines that history has shown already.
     shown: HashSet<LineId>,
     detected_level: bool,
+    counters: HttpMetrics,
 }
 
 /// What arrived.
@@ -40,7 +42,13 @@ pub(crate) struct Arrived {
 
 impl Live {
     /// Opens it: from now on nothing that passes is missed, short of [`Arrived::dropped`].
-    pub(crate) fn open(reader: &Arc<dyn LogReader>, text: &str, log: &LogExpr, detected_level: bool) -> Result<Self, ParseError> {
+    pub(crate) fn open(
+        reader: &Arc<dyn LogReader>,
+        text: &str,
+        log: &LogExpr,
+        detected_level: bool,
+        counters: HttpMetrics,
+    ) -> Result<Self, ParseError> {
         let pipeline = Pipeline::compile(text, log, Lines::Needed)?;
         let select = LogSelect {
             tenant: TENANT_DEFAULT.into(),
@@ -49,7 +57,8 @@ impl Live {
             filters: pipeline.pushed.clone(),
             newest_first: false,
         };
-        Ok(Self { tail: reader.tail(select), pipeline, labels: LineLabels::default(), shown: HashSet::new(), detected_level })
+        let (tail, labels, shown) = (reader.tail(select), LineLabels::default(), HashSet::new());
+        Ok(Self { tail, pipeline, labels, shown, detected_level, counters })
     }
 
     /// Does not show these lines again.
@@ -57,12 +66,20 @@ impl Live {
         self.shown.extend(lines.iter().map(|entry| entry.source.id));
     }
 
+    /// Counts lines that the caller had to drop.
+    pub(crate) fn note_dropped(&self, lines: u64) {
+        self.counters.tail_dropped(lines);
+    }
+
     /// What arrived since the last call.
     pub(crate) fn poll(&mut self) -> Arrived {
         let mut arrived = Arrived::default();
         for event in self.tail.poll() {
             match event {
-                TailEvent::Dropped(count) => arrived.dropped += count,
+                TailEvent::Dropped(count) => {
+                    self.counters.tail_dropped(count);
+                    arrived.dropped += count;
+                }
                 TailEvent::Line(source) if self.shown.remove(&source.id) => {}
                 TailEvent::Line(source) => {
                     let record = LogRecord {

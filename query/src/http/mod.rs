@@ -7,7 +7,7 @@
 //!   aggregator tells it.
 //!
 //! What several share: `params` (query string and form), `covered` (the coverage header), `failure` (errors as HTTP
-//! status), `live` (tails).
+//! status), `live` (tails), `metrics` (counters of them all).
 
 pub(crate) mod covered;
 pub(crate) mod failure;
@@ -15,6 +15,7 @@ pub(crate) mod find;
 pub mod jaeger;
 pub(crate) mod live;
 pub mod loki;
+pub mod metrics;
 pub(crate) mod params;
 pub mod prometheus;
 pub mod status;
@@ -47,6 +48,8 @@ pub struct Api {
     slots: Arc<Semaphore>,
     /// Live tails open at once.
     pub(crate) tails: Arc<Semaphore>,
+    /// How the APIs are doing.
+    pub(crate) counters: metrics::HttpMetrics,
     /// Where each partition stands.
     pub(crate) path: Arc<dyn status::PathStatus>,
     /// The time, for "the last hour".
@@ -74,12 +77,19 @@ impl Api {
     ) -> Self {
         let slots = Arc::new(Semaphore::new(config.concurrency.max(1)));
         let (tails, path) = (Arc::new(Semaphore::new(TAILS_MAX)), Arc::new(status::NoPath));
-        Self { logs, metrics, traces, config, rules, slots, tails, path, clock: system_clock, started: system_clock() }
+        let (clock, started, counters) = (system_clock as fn() -> UnixNanos, system_clock(), metrics::HttpMetrics::default());
+        Self { logs, metrics, traces, config, rules, slots, tails, counters, path, clock, started }
     }
 
     /// Answers `/api/weir/v1/status` with what the aggregator knows.
     pub fn with_status(mut self, path: Arc<dyn status::PathStatus>) -> Self {
         self.path = path;
+        self
+    }
+
+    /// Counts requests where the caller has registered them.
+    pub fn with_counters(mut self, counters: metrics::HttpMetrics) -> Self {
+        self.counters = counters;
         self
     }
 
@@ -115,5 +125,6 @@ pub fn router(api: Arc<Api>) -> axum::Router {
         .merge(loki::router(Arc::clone(&api)))
         .merge(tempo::router(Arc::clone(&api)))
         .merge(jaeger::router(Arc::clone(&api)))
-        .merge(weir::router(api))
+        .merge(weir::router(Arc::clone(&api)))
+        .route_layer(axum::middleware::from_fn_with_state(api, metrics::count))
 }

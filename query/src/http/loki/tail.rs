@@ -47,7 +47,7 @@ pub(super) async fn tail(
         .try_acquire_owned()
         .map_err(|_| Failure::new(StatusCode::TOO_MANY_REQUESTS, "too many tails are open on this weir"))?;
     let upgrade = upgrade.map_err(|error| Failure::new(error.status(), error.body_text()))?;
-    let mut live = Live::open(&api.logs, &query, &log, api.config.detected_level)?;
+    let mut live = Live::open(&api.logs, &query, &log, api.config.detected_level, api.counters.clone())?;
     let past = api
         .run(move |api, budget| {
             let options = LogOptions {
@@ -83,6 +83,7 @@ impl Feed {
         self.waiting.extend(arrived.lines.into_iter().map(|line| (due_at, line)));
         while self.waiting.len() > WAITING_MAX {
             self.waiting.pop_front();
+            self.live.note_dropped(1);
             self.dropped += 1;
         }
         let mut lines = Vec::new();
@@ -153,7 +154,7 @@ mod tests {
         let query = r#"{a="b"} | line_format "<{{__line__}}>" != "skip""#;
         let Ok(Expr::Log(log)) = parse(query) else { panic!("{query}") };
         let reader: Arc<dyn weir_model::select::LogReader> = Arc::new(store);
-        let mut live = Live::open(&reader, query, &log, false).unwrap();
+        let mut live = Live::open(&reader, query, &log, false, Default::default()).unwrap();
         let shown = [Entry { source: past.clone(), formatted: None, labels: Default::default(), categories: Default::default() }];
         live.skip(&shown);
         let begin = Instant::now();

@@ -182,3 +182,19 @@ async fn status_says_where_the_path_stands() {
             "head_records": 0, "blocks": 0, "block_bytes": 0, "duplicates": 0, "gaps": 0, "quarantined": 0, "losses": [[1, 2]]}])
     );
 }
+
+#[tokio::test]
+async fn requests_are_counted_by_api_and_status() {
+    let counters = crate::http::metrics::HttpMetrics::default();
+    let mut registry = prometheus_client::registry::Registry::default();
+    counters.register(&mut registry);
+    for path in ["/api/weir/v1/logs", "/api/weir/v1/traces/zz", "/tempo/api/echo", "/loki/api/v1/query", "/nowhere"] {
+        get(api(store(), Default::default(), two_traces()).with_counters(counters.clone()), path).await;
+    }
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    let mut counts: Vec<&str> = text.lines().filter(|line| line.starts_with("weir_query_requests_total")).collect();
+    counts.sort_unstable();
+    let line = |api: &str, code: u16| format!("weir_query_requests_total{{api=\"{api}\",code=\"{code}\"}} 1");
+    assert_eq!(counts, [line("loki", 400), line("tempo", 200), line("weir", 200), line("weir", 400)]);
+}

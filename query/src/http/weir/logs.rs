@@ -33,7 +33,7 @@ const CONTEXT_MAX: usize = 1000;
 /// A log query; nothing or `{}` is every line.
 pub(super) fn log_query(query: Option<&str>) -> Result<LogExpr, Wrong> {
     match query.map(str::trim) {
-        None | Some("{}") => Ok(LogExpr { matchers: Vec::new(), stages: Vec::new() }),
+        None | Some("" | "{}") => Ok(LogExpr { matchers: Vec::new(), stages: Vec::new() }),
         Some(query) => match parse(query)? {
             Expr::Log(log) => Ok(log),
             _ => Err("parameter query: a log query is wanted here, this is a metric query".to_owned().into()),

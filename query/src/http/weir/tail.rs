@@ -28,7 +28,8 @@ pub(super) async fn tail(
         .try_acquire_owned()
         .map_err(|_| Failure::new(StatusCode::TOO_MANY_REQUESTS, "too many tails are open on this weir"))?;
     let upgrade = upgrade.map_err(|error| Failure::new(error.status(), error.body_text()))?;
-    let live = Live::open(&api.logs, params.get("query").unwrap_or_default(), &log, api.config.detected_level)?;
+    let live =
+        Live::open(&api.logs, params.get("query").unwrap_or_default(), &log, api.config.detected_level, api.counters.clone())?;
     Ok(upgrade.on_upgrade(move |socket| follow(socket, live, permit)))
 }
 

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::LogRecord;
-use weir_model::select::{Budget, LogReader, LogSelect, LogVisitor, OwnedLine, ReadError};
+use weir_model::select::{Budget, LogReader, LogSelect, LogVisitor, OwnedLine};
 use weir_model::time::{TimeRange, UnixNanos};
 
 use super::{Answer, Counting, Stats};
@@ -90,7 +90,7 @@ pub fn lines(
     }
     let coverage = reader.visit(&select, &counting, &mut latest)?;
     if let Some(failure) = latest.failure {
-        return Err(failure.into());
+        return Err(failure);
     }
     let stats = Stats { lines_scanned: counting.spent().max(latest.stats.lines_passed), ..latest.stats };
     let value = latest.heap.into_sorted_vec().into_iter().map(|ranked| ranked.entry).collect();
@@ -141,7 +141,7 @@ struct Latest<'a> {
     labels: LineLabels,
     bytes: usize,
     stats: Stats,
-    failure: Option<ReadError>,
+    failure: Option<QueryError>,
 }
 
 impl Latest<'_> {
@@ -189,11 +189,8 @@ impl LogVisitor for Latest<'_> {
             self.bytes -= self.heap.pop().map_or(0, |gone| gone.entry.bytes());
         }
         if self.bytes > ANSWER_BYTES_MAX {
-            self.failure = Some(ReadError::Budget {
-                limit: ANSWER_BYTES_MAX as u64,
-                what: "bytes of lines",
-                key: "nothing: ask for a lower limit",
-            });
+            let message = format!("the answer has more than {ANSWER_BYTES_MAX} bytes of lines: ask for a lower limit");
+            self.failure = Some(QueryError::Bad(message));
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
