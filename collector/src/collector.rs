@@ -20,7 +20,7 @@ use crate::node::{Containers, Node};
 use crate::push::{Clock, PushContext};
 use crate::ship::{Lanes, Shipper};
 use crate::tail::{self, ChainSpec, Discover};
-use crate::{loki_push, otlp};
+use crate::{loki_push, otlp, scrape};
 
 /// What the collector is given.
 pub struct Deps<'a> {
@@ -69,6 +69,17 @@ impl Collector {
         }
         if config.files.containers || !config.files.paths.is_empty() {
             sources.spawn(follow_files(&config, &deps, &shipper, &metrics, containers));
+        }
+        if let Some(path) = &config.scrape.config_file {
+            let jobs = scrape::config::PrometheusConfig::read(path)?;
+            let deps = scrape::Deps {
+                shipper: shipper.clone(),
+                tenant: config.tenant.clone(),
+                metrics: metrics.clone(),
+                clock: deps.clock.clone(),
+                shutdown: deps.shutdown.clone(),
+            };
+            sources.spawn(scrape::run(jobs, deps));
         }
         tracing::info!(node = deps.node, tenant = config.tenant, "collector started");
         Ok(Self { push, shipper, lanes, sources, stop_lanes, shutdown: deps.shutdown })

@@ -4,7 +4,8 @@
 //! - [`ship`]: sections in, acknowledged records out. The only part that appends to the bus.
 //! - [`tail`]: log files. `node`: who runs here, and this node's samples.
 //! - [`loki_push`], [`otlp`]: what clients push; the answer is given after the acknowledgement.
-//! - [`body`]: bounded reading and decompression of what clients send.
+//! - [`scrape`]: Prometheus targets; [`exposition`]: what they answer.
+//! - `body`: bounded reading and decompression of what clients send.
 //! - [`enrich`]: severity and trace context found in a line.
 //! - [`config`], [`metrics`], [`error`]: keys, counters, errors.
 //!
@@ -15,9 +16,11 @@ mod collector;
 pub mod config;
 pub mod enrich;
 pub mod error;
+pub mod exposition;
 pub mod loki_push;
 pub mod metrics;
 pub mod otlp;
+pub mod scrape;
 pub mod ship;
 pub mod tail;
 

@@ -1,0 +1,115 @@
+//! One sample line: `name{label="value",…} value [timestamp]`, with blanks anywhere and a trailing comma
+//! allowed. Pure.
+
+use weir_model::label::{Labels, NAME, is_label_name};
+
+/// A sample as written.
+#[derive(Debug, PartialEq)]
+pub(crate) struct RawSample<'a> {
+    pub name: &'a str,
+    pub labels: Vec<(&'a str, String)>,
+    pub value: &'a str,
+    pub timestamp: Option<&'a str>,
+}
+
+impl RawSample<'_> {
+    pub fn labels(&self) -> Labels {
+        let own = self.labels.iter().map(|(name, value)| (*name, value.as_str()));
+        Labels::from_pairs(own.chain([(NAME, self.name)]))
+    }
+}
+
+pub(crate) fn is_metric_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || matches!(first, b'_' | b':'))
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':'))
+}
+
+/// The line without its line end.
+pub(crate) fn parse(line: &str) -> Result<RawSample<'_>, String> {
+    let end = line.find(['{', ' ', '\t']).ok_or("a sample needs a value")?;
+    let name = &line[..end];
+    if !is_metric_name(name) {
+        return Err(format!("not a metric name: {:?}", clip(name)));
+    }
+    let mut rest = line[end..].trim_start();
+    let mut labels = Vec::new();
+    if let Some(body) = rest.strip_prefix('{') {
+        (labels, rest) = label_set(body)?;
+    }
+    tail(name, labels, rest)
+}
+
+fn tail<'a>(name: &'a str, labels: Vec<(&'a str, String)>, rest: &'a str) -> Result<RawSample<'a>, String> {
+    let mut words = rest.split([' ', '\t']).filter(|word| !word.is_empty());
+    let value = words.next().ok_or("a sample needs a value")?;
+    let timestamp = words.next();
+    match words.next() {
+        Some(word) => Err(format!("unexpected {:?} after the timestamp", clip(word))),
+        None => Ok(RawSample { name, labels, value, timestamp }),
+    }
+}
+
+/// Labels up to the closing brace, and what follows it.
+pub(crate) fn label_set(text: &str) -> Result<(Vec<(&str, String)>, &str), String> {
+    let mut labels: Vec<(&str, String)> = Vec::new();
+    let mut rest = text.trim_start();
+    if let Some(tail) = rest.strip_prefix('}') {
+        return Ok((labels, tail));
+    }
+    loop {
+        let (name, tail) = rest.split_once('=').ok_or("expected label=\"value\"")?;
+        let name = name.trim();
+        if !is_label_name(name) {
+            return Err(format!("not a label name: {:?}", clip(name)));
+        }
+        if labels.iter().any(|(other, _)| *other == name) {
+            return Err(format!("label {name} appears twice"));
+        }
+        let (value, tail) = quoted(tail.trim_start())?;
+        labels.push((name, value));
+        rest = tail.trim_start();
+        match rest.strip_prefix(',') {
+            Some(tail) => rest = tail.trim_start(),
+            None => {
+                return rest.strip_prefix('}').map(|tail| (labels, tail)).ok_or_else(|| "expected , or } after a label".into());
+            }
+        }
+        if let Some(tail) = rest.strip_prefix('}') {
+            return Ok((labels, tail));
+        }
+    }
+}
+
+/// `"…"` with `\\`, `\"` and `\n` undone; another backslash stays as it is, as Prometheus has it.
+fn quoted(text: &str) -> Result<(String, &str), String> {
+    let body = text.strip_prefix('"').ok_or("a label value needs quotes")?;
+    let mut value = String::new();
+    let mut letters = body.char_indices();
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '"' => return Ok((value, &body[at + 1..])),
+            '\\' => match letters.next() {
+                Some((_, 'n')) => value.push('\n'),
+                Some((_, escaped @ ('\\' | '"'))) => value.push(escaped),
+                Some((_, other)) => value.extend(['\\', other]),
+                None => break,
+            },
+            letter => value.push(letter),
+        }
+    }
+    Err("a label value does not end".to_owned())
+}
+
+/// A number as both formats write it: Go's floats without underscores, hex or `infinity` spelled out otherwise than `Inf`.
+pub(crate) fn number(text: &str) -> Result<f64, String> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+' | b'e' | b'E'));
+    let bare = text.trim_start_matches(['+', '-']).to_ascii_lowercase();
+    let word = matches!(&*bare, "inf" | "infinity" | "nan") && text.len() - bare.len() <= 1;
+    let number = if plain || word { text.parse().ok() } else { None };
+    number.ok_or_else(|| format!("not a number: {:?}", clip(text)))
+}
+
+pub(crate) fn clip(text: &str) -> String {
+    text.chars().take(64).collect()
+}

@@ -1,0 +1,125 @@
+//! Prometheus' text format 0.0.4, as leniently as Prometheus reads it. Pure.
+
+use std::collections::HashMap;
+
+use weir_model::metric::{Family, MetricKind};
+
+use super::line::{self, is_metric_name};
+use super::{Exposition, ExpositionError, Sample};
+
+/// Reads a whole body. The first line that is wrong fails all of it, as in Prometheus.
+pub fn parse(body: &str) -> Result<Exposition, ExpositionError> {
+    let mut exposition = Exposition::default();
+    let mut at: HashMap<String, usize> = HashMap::new();
+    for (i, line) in body.split('\n').enumerate() {
+        let line = line.strip_suffix('\r').unwrap_or(line).trim_matches([' ', '\t']);
+        let wrong = |reason| ExpositionError { line: i + 1, reason };
+        if line.is_empty() {
+            continue;
+        }
+        match line.strip_prefix('#') {
+            Some(comment) => metadata(comment, &mut exposition.families, &mut at).map_err(wrong)?,
+            None => exposition.samples.push(sample(line).map_err(wrong)?),
+        }
+    }
+    Ok(exposition)
+}
+
+fn sample(line: &str) -> Result<Sample, String> {
+    let raw = line::parse(line)?;
+    let millis = raw.timestamp.map(|text| text.parse::<i64>().map_err(|_| format!("not a time in ms: {:?}", line::clip(text))));
+    let timestamp = match millis.transpose()? {
+        Some(millis) => Some(millis.checked_mul(1_000_000).ok_or("a time beyond the year 2262")?),
+        None => None,
+    };
+    Ok(Sample { labels: raw.labels(), value: line::number(raw.value)?, timestamp })
+}
+
+/// `# TYPE name kind`, `# HELP name text`; any other comment is none of ours.
+fn metadata(comment: &str, families: &mut Vec<Family>, at: &mut HashMap<String, usize>) -> Result<(), String> {
+    let mut words = comment.trim_start().splitn(3, [' ', '\t']);
+    let (keyword, name, text) = (words.next().unwrap_or(""), words.next().unwrap_or(""), words.next().unwrap_or("").trim());
+    if !matches!(keyword, "TYPE" | "HELP") {
+        return Ok(());
+    }
+    if !is_metric_name(name) {
+        return Err(format!("{keyword} of what is not a metric name: {:?}", line::clip(name)));
+    }
+    let i = *at.entry(name.to_owned()).or_insert_with(|| {
+        families.push(Family { name: name.to_owned(), ..Family::default() });
+        families.len() - 1
+    });
+    if keyword == "HELP" {
+        families[i].help = unescape(text);
+        return Ok(());
+    }
+    families[i].kind = match text {
+        "counter" => MetricKind::Counter,
+        "gauge" => MetricKind::Gauge,
+        "histogram" => MetricKind::Histogram,
+        "summary" => MetricKind::Summary,
+        "untyped" | "unknown" => MetricKind::Unknown,
+        other => return Err(format!("metric {name} has an unknown type {:?}", line::clip(other))),
+    };
+    Ok(())
+}
+
+/// `\n` and `\\` undone.
+fn unescape(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        match (letter, letters.clone().next()) {
+            ('\\', Some('n')) => plain.push('\n'),
+            ('\\', Some('\\')) => plain.push('\\'),
+            _ => {
+                plain.push(letter);
+                continue;
+            }
+        }
+        letters.next();
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(body: &str, expected: Result<&[(&str, f64, Option<i64>)], &str>) {
+        match (parse(body), expected) {
+            (Ok(seen), Ok(expected)) => {
+                let seen: Vec<_> = seen.samples.iter().map(|s| (s.labels.to_string(), s.value.to_bits(), s.timestamp)).collect();
+                let expected: Vec<_> =
+                    expected.iter().map(|(labels, value, at)| ((*labels).to_owned(), value.to_bits(), *at)).collect();
+                assert_eq!(seen, expected, "{body}");
+            }
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{body}: {error}"),
+            (seen, _) => panic!("{body}: {seen:?}"),
+        }
+    }
+
+    #[test]
+    fn bodies() {
+        check("a 1\n", Ok(&[(r#"{__name__="a"}"#, 1.0, None)]));
+        check("a{b=\"c\",} 1.5e3 17\n", Ok(&[(r#"{__name__="a", b="c"}"#, 1500.0, Some(17_000_000))]));
+        check("  a { b = \"x\\\"\\\\\\n\" , c=\"\" } +Inf\r\n", Ok(&[(r#"{__name__="a", b="x\"\\\n"}"#, f64::INFINITY, None)]));
+        check("# a comment\n\n# TYPE a counter\n# HELP a b\\nc\na 0", Ok(&[(r#"{__name__="a"}"#, 0.0, None)]));
+        check("a\n", Err("line 1: a sample needs a value"));
+        check("ok 1\n9a 1\n", Err("line 2: not a metric name"));
+        check("a{b=1} 1", Err("quotes"));
+        check("a{b=\"1} 1", Err("does not end"));
+        check("a{b=\"1\",b=\"2\"} 1", Err("twice"));
+        check("a 0x1", Err("not a number"));
+        check("a 1 2 3", Err("after the timestamp"));
+        check("a 1 99999999999999999", Err("2262"));
+        check("# TYPE a nonsense", Err("unknown type"));
+    }
+
+    #[test]
+    fn metadata_is_kept() {
+        let seen = parse("# TYPE a counter\n# HELP a b\\nc\n# TYPE b untyped\n").unwrap().families;
+        assert_eq!(seen[0], Family { name: "a".into(), kind: MetricKind::Counter, help: "b\nc".into(), unit: String::new() });
+        assert_eq!(seen.len(), 2);
+    }
+}

@@ -1,0 +1,237 @@
+//! Prometheus' configuration file, the part that says what to scrape. Unknown keys of a job are errors that name the key
+//! and its line; what is known and not supported yet is said so by name. Other sections of the file are not ours.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::relabel::Rule;
+use crate::config::duration;
+use crate::error::CollectorError;
+
+/// The file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct PrometheusConfig {
+    /// Defaults of the jobs.
+    pub global: Global,
+    /// Jobs.
+    pub scrape_configs: Vec<Job>,
+}
+
+/// `global`, the part that concerns scraping.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct Global {
+    /// How often.
+    #[serde(with = "duration")]
+    pub scrape_interval: Duration,
+    /// For how long at most.
+    #[serde(with = "duration")]
+    pub scrape_timeout: Duration,
+}
+
+impl Default for Global {
+    fn default() -> Self {
+        Self { scrape_interval: Duration::from_secs(60), scrape_timeout: Duration::from_secs(10) }
+    }
+}
+
+/// One job.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// Label `job`.
+    pub job_name: String,
+    /// Overrides the global one.
+    #[serde(default)]
+    pub scrape_interval: Option<String>,
+    /// Overrides the global one.
+    #[serde(default)]
+    pub scrape_timeout: Option<String>,
+    /// Path.
+    #[serde(default = "default_path")]
+    pub metrics_path: String,
+    /// `http`.
+    #[serde(default = "default_scheme")]
+    pub scheme: String,
+    /// URL parameters.
+    #[serde(default)]
+    pub params: BTreeMap<String, Vec<String>>,
+    /// Whether the target's labels win over ours.
+    #[serde(default)]
+    pub honor_labels: bool,
+    /// Whether the target's timestamps count.
+    #[serde(default = "yes")]
+    pub honor_timestamps: bool,
+    /// Targets.
+    #[serde(default)]
+    pub static_configs: Vec<Group>,
+    /// Files of targets.
+    #[serde(default)]
+    pub file_sd_configs: Vec<FileDiscovery>,
+    /// User and password.
+    #[serde(default)]
+    pub basic_auth: Option<BasicAuth>,
+    /// Any other credentials.
+    #[serde(default)]
+    pub authorization: Option<Authorization>,
+    /// File with a bearer token.
+    #[serde(default)]
+    pub bearer_token_file: Option<PathBuf>,
+    /// On targets.
+    #[serde(default)]
+    pub relabel_configs: Vec<Rule>,
+    /// On samples.
+    #[serde(default)]
+    pub metric_relabel_configs: Vec<Rule>,
+    /// More samples fail the scrape; 0 for no limit.
+    #[serde(default)]
+    pub sample_limit: usize,
+    /// More labels on a sample fail the scrape; 0 for no limit.
+    #[serde(default)]
+    pub label_limit: usize,
+    /// Longer label names fail the scrape; 0 for no limit.
+    #[serde(default)]
+    pub label_name_length_limit: usize,
+    /// Longer label values fail the scrape; 0 for no limit.
+    #[serde(default)]
+    pub label_value_length_limit: usize,
+}
+
+/// Targets that share labels.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// `host:port`
+    pub targets: Vec<String>,
+    /// Added to each.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Files of [`Group`]s, JSON or YAML.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileDiscovery {
+    /// Globs.
+    pub files: Vec<String>,
+    /// Files are looked at with every look for targets, which is more often than any sensible value.
+    #[serde(default)]
+    pub refresh_interval: Option<String>,
+}
+
+/// User and password.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BasicAuth {
+    /// User.
+    pub username: String,
+    /// Password.
+    #[serde(default)]
+    pub password: Option<String>,
+    /// Or the file that holds it.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+}
+
+/// `Authorization: <type> <credentials>`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authorization {
+    /// `Bearer` by default.
+    #[serde(rename = "type", default = "bearer")]
+    pub kind: String,
+    /// The secret.
+    #[serde(default)]
+    pub credentials: Option<String>,
+    /// Or the file that holds it.
+    #[serde(default)]
+    pub credentials_file: Option<PathBuf>,
+}
+
+fn default_path() -> String {
+    "/metrics".into()
+}
+
+fn default_scheme() -> String {
+    "http".into()
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn bearer() -> String {
+    "Bearer".into()
+}
+
+impl PrometheusConfig {
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Self, CollectorError> {
+        let text = std::fs::read_to_string(path).map_err(|source| CollectorError::File {
+            operation: "read",
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text).map_err(|reason| CollectorError::Config { key: path.display().to_string(), reason })
+    }
+
+    /// Parses and checks; the reason names key and line.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        unsupported(&serde_yaml_ng::from_str(text).map_err(|error| error.to_string())?)?;
+        let config: Self = serde_yaml_ng::from_str(text).map_err(|error| error.to_string())?;
+        let mut names: Vec<&str> = config.scrape_configs.iter().map(|job| job.job_name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(format!("two scrape_configs have the job_name {:?}", pair[0]));
+        }
+        for job in &config.scrape_configs {
+            if job.scheme != "http" {
+                return Err(format!("job {:?}: scheme {:?} is not supported yet, only http", job.job_name, job.scheme));
+            }
+            job.times(&config.global)?;
+        }
+        Ok(config)
+    }
+}
+
+/// Keys that Prometheus knows and we do not yet.
+fn unsupported(file: &serde_yaml_ng::Value) -> Result<(), String> {
+    let jobs = file.get("scrape_configs").and_then(|jobs| jobs.as_sequence()).into_iter().flatten();
+    for job in jobs.filter_map(|job| job.as_mapping()) {
+        let name = job.get("job_name").and_then(|name| name.as_str()).unwrap_or("?");
+        for key in job.keys().filter_map(|key| key.as_str()) {
+            let discovery = key.ends_with("_sd_configs") && key != "file_sd_configs";
+            if discovery
+                || matches!(key, "tls_config" | "oauth2" | "proxy_url" | "native_histogram_bucket_limit" | "body_size_limit")
+            {
+                return Err(format!("job {name:?}: {key} is not supported yet"));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Job {
+    /// Interval and timeout; the timeout is at most the interval.
+    pub fn times(&self, global: &Global) -> Result<(Duration, Duration), String> {
+        let parse = |text: &Option<String>, default: Duration, key: &str| match text {
+            Some(text) => {
+                weir_model::time::parse_std_duration(text).map_err(|error| format!("job {:?}: {key}: {error}", self.job_name))
+            }
+            None => Ok(default),
+        };
+        let interval = parse(&self.scrape_interval, global.scrape_interval, "scrape_interval")?;
+        let timeout = parse(&self.scrape_timeout, global.scrape_timeout.min(interval), "scrape_timeout")?;
+        if interval < Duration::from_millis(100) || timeout > interval || timeout.is_zero() {
+            return Err(format!(
+                "job {:?}: scrape_timeout must be above 0 and at most scrape_interval, which is at least 100ms",
+                self.job_name
+            ));
+        }
+        Ok((interval, timeout))
+    }
+}

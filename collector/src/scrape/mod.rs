@@ -1,0 +1,13 @@
+//! Prometheus targets: an unmodified `scrape_configs`, scraped, relabelled and shipped with Prometheus' synthetic series
+//! and staleness markers.
+//!
+//! - [`config`]: the YAML. [`relabel`]: the eleven actions. [`target`]: which targets there are.
+//! - [`batch`]: an answer as a metric batch. [`run`]: the tasks.
+
+pub(crate) mod batch;
+pub mod config;
+pub mod relabel;
+mod run;
+pub(crate) mod target;
+
+pub use run::{Deps, run};

@@ -1,0 +1,239 @@
+//! Prometheus' relabelling: eleven actions over a label set. Pure.
+
+use std::collections::BTreeMap;
+
+use regex::Regex;
+use serde::{Deserialize, Deserializer};
+use weir_model::label::is_label_name;
+
+/// One rule, checked and compiled.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    source_labels: Vec<String>,
+    separator: String,
+    target_label: String,
+    regex: Regex,
+    modulus: u64,
+    replacement: String,
+    action: Action,
+}
+
+/// What a rule does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Sets the target label to the expanded replacement when the pattern matches.
+    #[default]
+    Replace,
+    /// Sets it to the source in lower case.
+    Lowercase,
+    /// In upper case.
+    Uppercase,
+    /// Drops what does not match.
+    Keep,
+    /// Drops what matches.
+    Drop,
+    /// Drops what differs from the target label.
+    KeepEqual,
+    /// Drops what equals it.
+    DropEqual,
+    /// Sets it to the source's MD5 modulo `modulus`.
+    HashMod,
+    /// Copies labels whose names match to the expanded replacement.
+    LabelMap,
+    /// Removes labels whose names match.
+    LabelDrop,
+    /// Removes labels whose names do not match.
+    LabelKeep,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(default)]
+    source_labels: Vec<String>,
+    #[serde(default = "semicolon")]
+    separator: String,
+    #[serde(default)]
+    target_label: String,
+    #[serde(default = "anything")]
+    regex: String,
+    #[serde(default)]
+    modulus: u64,
+    #[serde(default = "first_group")]
+    replacement: String,
+    #[serde(default)]
+    action: Action,
+}
+
+fn semicolon() -> String {
+    ";".into()
+}
+
+fn anything() -> String {
+    "(.*)".into()
+}
+
+fn first_group() -> String {
+    "$1".into()
+}
+
+impl<'de> Deserialize<'de> for Rule {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let written = Written::deserialize(from)?;
+        let custom = <D::Error as serde::de::Error>::custom::<String>;
+        let needs_target =
+            !matches!(written.action, Action::Keep | Action::Drop | Action::LabelMap | Action::LabelDrop | Action::LabelKeep);
+        if needs_target && written.target_label.is_empty() {
+            return Err(custom(format!("relabel action {:?} needs target_label", written.action)));
+        }
+        if written.action == Action::HashMod && written.modulus == 0 {
+            return Err(custom("relabel action hashmod needs a modulus above 0".into()));
+        }
+        let regex = regex::RegexBuilder::new(&format!("^(?s:{})$", written.regex)).size_limit(4 << 20).build();
+        let regex = regex.map_err(|error| custom(format!("regex {:?}: {error}", written.regex)))?;
+        Ok(Self {
+            source_labels: written.source_labels,
+            separator: written.separator,
+            target_label: written.target_label,
+            regex,
+            modulus: written.modulus,
+            replacement: written.replacement,
+            action: written.action,
+        })
+    }
+}
+
+/// Applies all rules in order; `false` when the set is dropped.
+pub fn apply(rules: &[Rule], labels: &mut BTreeMap<String, String>) -> bool {
+    rules.iter().all(|rule| rule.apply(labels))
+}
+
+impl Rule {
+    fn apply(&self, labels: &mut BTreeMap<String, String>) -> bool {
+        let get = |name: &String| labels.get(name).map_or("", String::as_str);
+        let source = self.source_labels.iter().map(get).collect::<Vec<_>>().join(&self.separator);
+        match self.action {
+            Action::Keep => return self.regex.is_match(&source),
+            Action::Drop => return !self.regex.is_match(&source),
+            Action::KeepEqual => return get(&self.target_label) == source,
+            Action::DropEqual => return get(&self.target_label) != source,
+            Action::Lowercase => set(labels, &self.target_label, source.to_lowercase()),
+            Action::Uppercase => set(labels, &self.target_label, source.to_uppercase()),
+            Action::HashMod => {
+                let digest = md5(source.as_bytes());
+                let tail = u64::from_be_bytes(std::array::from_fn(|i| digest[8 + i]));
+                set(labels, &self.target_label, (tail % self.modulus).to_string());
+            }
+            Action::LabelDrop => labels.retain(|name, _| !self.regex.is_match(name)),
+            Action::LabelKeep => labels.retain(|name, _| self.regex.is_match(name)),
+            Action::LabelMap => self.map_names(labels),
+            Action::Replace => self.replace(labels, &source),
+        }
+        true
+    }
+
+    fn map_names(&self, labels: &mut BTreeMap<String, String>) {
+        let matching = labels.iter().filter(|(name, _)| self.regex.is_match(name));
+        let mapped = matching.map(|(name, value)| (self.regex.replace(name, &self.replacement).into_owned(), value.clone()));
+        for (name, value) in mapped.collect::<Vec<_>>() {
+            set(labels, &name, value);
+        }
+    }
+
+    fn replace(&self, labels: &mut BTreeMap<String, String>, source: &str) {
+        let Some(groups) = self.regex.captures(source) else { return };
+        let (mut name, mut value) = (String::new(), String::new());
+        groups.expand(&self.target_label, &mut name);
+        groups.expand(&self.replacement, &mut value);
+        if is_label_name(&name) {
+            set(labels, &name, value);
+        }
+    }
+}
+
+/// An empty value removes.
+fn set(labels: &mut BTreeMap<String, String>, name: &str, value: String) {
+    if value.is_empty() {
+        labels.remove(name);
+    } else {
+        labels.insert(name.to_owned(), value);
+    }
+}
+
+/// RFC 1321; here because `hashmod` is defined by it, not for safety.
+fn md5(message: &[u8]) -> [u8; 16] {
+    const SHIFTS: [[u32; 4]; 4] = [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]];
+    let mut padded = message.to_vec();
+    padded.push(0x80);
+    padded.resize((padded.len() + 8).next_multiple_of(64) - 8, 0);
+    padded.extend((message.len() as u64 * 8).to_le_bytes());
+    let mut state = [0x6745_2301_u32, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
+    for chunk in padded.chunks_exact(64) {
+        let word = |i: usize| u32::from_le_bytes(std::array::from_fn(|byte| chunk[4 * i + byte]));
+        let [mut a, mut b, mut c, mut d] = state;
+        for i in 0..64 {
+            let (mix, at) = match i / 16 {
+                0 => ((b & c) | (!b & d), i),
+                1 => ((d & b) | (!d & c), (5 * i + 1) % 16),
+                2 => (b ^ c ^ d, (3 * i + 5) % 16),
+                _ => (c ^ (b | !d), (7 * i) % 16),
+            };
+            let constant = (((i + 1) as f64).sin().abs() * 4_294_967_296.0) as u32;
+            let sum = a.wrapping_add(mix).wrapping_add(constant).wrapping_add(word(at));
+            (a, d, c, b) = (d, c, b, b.wrapping_add(sum.rotate_left(SHIFTS[i / 16][i % 4])));
+        }
+        for (sum, part) in state.iter_mut().zip([a, b, c, d]) {
+            *sum = sum.wrapping_add(part);
+        }
+    }
+    let mut digest = [0; 16];
+    digest.chunks_exact_mut(4).zip(state).for_each(|(out, part)| out.copy_from_slice(&part.to_le_bytes()));
+    digest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn md5_of_the_rfc() {
+        let check = |text: &str, expected: &str| assert_eq!(hex::encode(md5(text.as_bytes())), expected);
+        check("", "d41d8cd98f00b204e9800998ecf8427e");
+        check("message digest", "f96b697d7cb7938d525a2f31aaf161d0");
+        check(&"1234567890".repeat(8), "57edf4a22be3c955ac49da2e2107b67a");
+    }
+
+    #[test]
+    fn actions() {
+        let check = |rule: &str, expected: Option<&str>| {
+            let rules: Vec<Rule> = serde_yaml_ng::from_str(&format!("[{{{rule}}}]")).unwrap();
+            let mut labels = [("a", "Foo"), ("b", "bar"), ("c", "bar")].map(|(name, value)| (name.into(), value.into())).into();
+            let kept = apply(&rules, &mut labels);
+            let text = labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",");
+            assert_eq!(kept.then_some(text.as_str()), expected, "{rule}");
+        };
+        let same = Some("a=Foo,b=bar,c=bar");
+        check(
+            "source_labels: [a, b], target_label: d, regex: 'F(.*);(.*)', replacement: '$2-${1}x'",
+            Some("a=Foo,b=bar,c=bar,d=bar-oox"),
+        );
+        check("source_labels: [a], target_label: d, regex: o", same);
+        check("target_label: b, replacement: ''", Some("a=Foo,c=bar"));
+        check("source_labels: [a], action: lowercase, target_label: a", Some("a=foo,b=bar,c=bar"));
+        check("source_labels: [a], action: uppercase, target_label: a", Some("a=FOO,b=bar,c=bar"));
+        check("source_labels: [a], action: keep, regex: Foo", same);
+        check("source_labels: [a], action: keep, regex: Fo", None);
+        check("source_labels: [a], action: drop, regex: Foo", None);
+        check("source_labels: [b], action: keepequal, target_label: c", same);
+        check("source_labels: [a], action: keepequal, target_label: c", None);
+        check("source_labels: [b], action: dropequal, target_label: c", None);
+        check("source_labels: [c], action: hashmod, target_label: d, modulus: 1000", Some("a=Foo,b=bar,c=bar,d=922"));
+        check("action: labelmap, regex: '(a|b)', replacement: 'x_$1'", Some("a=Foo,b=bar,c=bar,x_a=Foo,x_b=bar"));
+        check("action: labeldrop, regex: 'a|b'", Some("c=bar"));
+        check("action: labelkeep, regex: a", Some("a=Foo"));
+        for wrong in ["action: replace", "action: hashmod, target_label: a", "regex: '('", "action: nonsense", "sources: []"] {
+            assert!(serde_yaml_ng::from_str::<Rule>(&format!("{{{wrong}}}")).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The tasks: one looks for targets, one a target scrapes it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use weir_model::wire::{Body, Mark, Section, SectionHeader};
+
+use super::batch::{self, Memory, Scrape};
+use super::config::{Job, PrometheusConfig};
+use super::target::{self, Target};
+use crate::exposition::{Exposition, text};
+use crate::metrics::CollectorMetrics;
+use crate::push::Clock;
+use crate::ship::Shipper;
+
+const SOURCE: &str = "scrape";
+/// Files of file discovery are looked at this often.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// A target's answer may have this many bytes: kube-state-metrics of a large cluster has some tens of MB.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// What scraping is given.
+#[derive(Clone)]
+pub struct Deps {
+    /// Ships sections.
+    pub shipper: Shipper,
+    /// Whose samples.
+    pub tenant: String,
+    /// Counts.
+    pub metrics: CollectorMetrics,
+    /// Timestamps.
+    pub clock: Clock,
+    /// Ends everything.
+    pub shutdown: CancellationToken,
+}
+
+/// Scrapes all targets of all jobs until shutdown.
+pub async fn run(config: PrometheusConfig, deps: Deps) {
+    let client = reqwest::Client::new();
+    let epoch = (deps.clock)().unsigned_abs();
+    let jobs: Vec<(Arc<Job>, Duration, Duration)> = config
+        .scrape_configs
+        .iter()
+        .filter_map(|job| job.times(&config.global).ok().map(|(interval, timeout)| (Arc::new(job.clone()), interval, timeout)))
+        .collect();
+    let mut running: BTreeMap<(usize, Target), CancellationToken> = BTreeMap::new();
+    let mut tasks = JoinSet::new();
+    let mut look = tokio::time::interval(LOOK_INTERVAL);
+    loop {
+        tokio::select! {
+            () = deps.shutdown.cancelled() => break,
+            _ = look.tick() => {}
+        }
+        while tasks.try_join_next().is_some() {}
+        let mut found = BTreeMap::new();
+        for (i, (job, interval, timeout)) in jobs.iter().enumerate() {
+            let looked_at = job.clone();
+            let Ok((targets, wrong)) = tokio::task::spawn_blocking(move || target::of_job(&looked_at)).await else { continue };
+            for reason in wrong {
+                deps.metrics.event(SOURCE, "discovery_file", 1);
+                tracing::warn!(job = job.job_name, reason, "a file of targets cannot be read");
+            }
+            for target in targets {
+                let key = (i, target.clone());
+                let stop = running.remove(&key).unwrap_or_else(|| {
+                    let stop = deps.shutdown.child_token();
+                    let scraper =
+                        Scraper { job: job.clone(), target, interval: *interval, timeout: *timeout, epoch, deps: deps.clone() };
+                    tasks.spawn(scraper.run(client.clone(), stop.clone()));
+                    stop
+                });
+                found.insert(key, stop);
+            }
+        }
+        // What is left has gone: a last scrape marks its series stale.
+        std::mem::replace(&mut running, found).into_values().for_each(|stop| stop.cancel());
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+struct Scraper {
+    job: Arc<Job>,
+    target: Target,
+    interval: Duration,
+    timeout: Duration,
+    epoch: u64,
+    deps: Deps,
+}
+
+impl Scraper {
+    async fn run(self, client: reqwest::Client, stop: CancellationToken) {
+        let labels = &self.target.labels;
+        let source = format!("scrape:{}/{}/{:016x}", labels.get("job"), labels.get("instance"), labels.stable_hash());
+        let (mut memory, mut row) = (Memory::default(), 0);
+        // Targets are spread over the interval, the same target always at the same place.
+        let offset =
+            Duration::from_nanos(labels.stable_hash() % u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX).max(1));
+        let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + offset, self.interval);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = tick.tick() => {}
+            }
+            // Prometheus' timestamps are milliseconds.
+            let at = (self.deps.clock)() / 1_000_000 * 1_000_000;
+            let begun = tokio::time::Instant::now();
+            let answer = tokio::select! {
+                () = stop.cancelled() => break,
+                answer = tokio::time::timeout(self.timeout, self.fetch(&client)) => answer.unwrap_or_else(|_| Err("timed out".into())),
+            };
+            let seconds = begun.elapsed().as_secs_f64();
+            let scrape = Scrape { job: &self.job, target: labels, at, seconds, answer };
+            self.ship(&source, scrape, &mut memory, &mut row).await;
+        }
+        if !self.deps.shutdown.is_cancelled() {
+            let at = (self.deps.clock)() / 1_000_000 * 1_000_000;
+            let scrape = Scrape { job: &self.job, target: labels, at, seconds: 0.0, answer: Err("the target has gone".into()) };
+            self.ship(&source, scrape, &mut memory, &mut row).await;
+        }
+    }
+
+    async fn ship(&self, source: &str, scrape: Scrape<'_>, memory: &mut Memory, row: &mut u64) {
+        let (batches, failure) = batch::batches(scrape, memory);
+        if let Some(reason) = failure {
+            self.deps.metrics.event(SOURCE, "scrape_failed", 1);
+            tracing::debug!(url = self.target.url, reason, "scrape failed");
+        }
+        let section = |batch| {
+            let mark = Mark::Sequence { epoch: self.epoch, first: *row, last: *row + 1 };
+            *row += 1;
+            let header = SectionHeader { tenant: self.deps.tenant.clone(), source: source.to_owned(), mark, records: 0 };
+            Section { header, body: Body::Metrics(batch) }
+        };
+        let sections = batches.into_iter().map(section).collect();
+        if self.deps.shipper.send_and_wait(sections, self.interval).await.is_err() {
+            self.deps.metrics.event(SOURCE, "scrape_late", 1);
+        }
+    }
+
+    async fn fetch(&self, client: &reqwest::Client) -> Result<Exposition, String> {
+        let request = client.get(&self.target.url).header("accept", "text/plain;version=0.0.4;q=1,*/*;q=0.1");
+        let mut response = self.authorised(request)?.send().await.map_err(|error| error.to_string())?;
+        if !response.status().is_success() {
+            return Err(format!("answered {}", response.status()));
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| error.to_string())? {
+            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+                return Err(format!("answer of more than {ANSWER_BYTES_MAX} bytes"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let parsed = tokio::task::spawn_blocking(move || {
+            let body = String::from_utf8(body).map_err(|error| error.to_string())?;
+            text::parse(&body).map_err(|error| error.to_string())
+        });
+        parsed.await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    fn authorised(&self, request: reqwest::RequestBuilder) -> Result<reqwest::RequestBuilder, String> {
+        let secret = |path: &std::path::Path| {
+            let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            Ok::<_, String>(text.trim().to_owned())
+        };
+        if let Some(basic) = &self.job.basic_auth {
+            let password = match &basic.password_file {
+                Some(path) => Some(secret(path)?),
+                None => basic.password.clone(),
+            };
+            return Ok(request.basic_auth(&basic.username, password));
+        }
+        if let Some(authorization) = &self.job.authorization {
+            let credentials = match &authorization.credentials_file {
+                Some(path) => secret(path)?,
+                None => authorization.credentials.clone().unwrap_or_default(),
+            };
+            return Ok(request.header("authorization", format!("{} {credentials}", authorization.kind)));
+        }
+        match &self.job.bearer_token_file {
+            Some(path) => Ok(request.bearer_auth(secret(path)?)),
+            None => Ok(request),
+        }
+    }
+}

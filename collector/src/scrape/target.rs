@@ -1,0 +1,122 @@
+//! Which targets a job has now: static groups and files, relabelled. Reads the files of file discovery.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use weir_model::label::Labels;
+
+use super::config::{Group, Job};
+use super::relabel;
+
+/// One target.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Target {
+    /// Where, parameters included.
+    pub url: String,
+    /// `job`, `instance` and the rest; no `__` labels.
+    pub labels: Labels,
+}
+
+/// All targets of a job, and the files that could not be read.
+pub(crate) fn of_job(job: &Job) -> (Vec<Target>, Vec<String>) {
+    let mut wrong = Vec::new();
+    let mut groups = job.static_configs.clone();
+    for pattern in job.file_sd_configs.iter().flat_map(|discovery| &discovery.files) {
+        for path in glob::glob(pattern).into_iter().flatten().flatten() {
+            // YAML holds JSON.
+            let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+            let parsed = text.and_then(|text| {
+                Vec::<Group>::deserialize(serde_yaml_ng::Deserializer::from_str(&text)).map_err(|error| error.to_string())
+            });
+            match parsed {
+                Ok(found) => groups.extend(found),
+                Err(error) => wrong.push(format!("{}: {error}", path.display())),
+            }
+        }
+    }
+    let mut targets: Vec<Target> =
+        groups.iter().flat_map(|group| group.targets.iter().filter_map(|address| target(job, address, &group.labels))).collect();
+    targets.sort();
+    targets.dedup();
+    (targets, wrong)
+}
+
+fn target(job: &Job, address: &str, own: &BTreeMap<String, String>) -> Option<Target> {
+    let mut labels: BTreeMap<String, String> = own.clone();
+    labels.entry("job".into()).or_insert_with(|| job.job_name.clone());
+    labels.insert("__address__".into(), address.to_owned());
+    labels.entry("__scheme__".into()).or_insert_with(|| job.scheme.clone());
+    labels.entry("__metrics_path__".into()).or_insert_with(|| job.metrics_path.clone());
+    for (name, values) in &job.params {
+        if let Some(value) = values.first() {
+            labels.entry(format!("__param_{name}")).or_insert_with(|| value.clone());
+        }
+    }
+    if !relabel::apply(&job.relabel_configs, &mut labels) {
+        return None;
+    }
+    let address = labels.get("__address__").filter(|address| !address.is_empty())?.clone();
+    let url = url(job, &labels, &address)?;
+    labels.entry("instance".into()).or_insert(address);
+    labels.retain(|name, _| !name.starts_with("__"));
+    Some(Target { url, labels: Labels::from_pairs(labels) })
+}
+
+fn url(job: &Job, labels: &BTreeMap<String, String>, address: &str) -> Option<String> {
+    let path = labels.get("__metrics_path__").map_or("/metrics", String::as_str);
+    let scheme = labels.get("__scheme__").map_or("http", String::as_str);
+    let mut url = reqwest::Url::parse(&format!("{scheme}://{address}{path}")).ok()?;
+    // The first value of a parameter may have been relabelled, the others are as written.
+    let first = labels.iter().filter_map(|(name, value)| Some((name.strip_prefix("__param_")?, value.as_str())));
+    let others =
+        job.params.iter().flat_map(|(name, values)| values.iter().skip(1).map(move |value| (name.as_str(), value.as_str())));
+    let pairs: Vec<(&str, &str)> = first.chain(others).collect();
+    if !pairs.is_empty() {
+        url.query_pairs_mut().extend_pairs(pairs);
+    }
+    Some(url.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::PrometheusConfig;
+    use super::*;
+
+    #[test]
+    fn targets() {
+        let check = |job: &str, expected: &[(&str, &str)]| {
+            let config = PrometheusConfig::parse(&format!("scrape_configs: [{{job_name: j, {job}}}]")).unwrap();
+            let (targets, wrong) = of_job(&config.scrape_configs[0]);
+            let seen: Vec<(String, String)> = targets.into_iter().map(|t| (t.url, t.labels.to_string())).collect();
+            let expected: Vec<(String, String)> = expected.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+            assert_eq!((seen, wrong), (expected, vec![]), "{job}");
+        };
+        check("static_configs: [{targets: ['a:1']}]", &[("http://a:1/metrics", r#"{instance="a:1", job="j"}"#)]);
+        check(
+            "metrics_path: /m, params: {x: [y z]}, static_configs: [{targets: ['a:1'], labels: {k: v}}]",
+            &[("http://a:1/m?x=y+z", r#"{instance="a:1", job="j", k="v"}"#)],
+        );
+        check(
+            "static_configs: [{targets: ['a:1']}], relabel_configs: [{source_labels: [__address__], regex: 'a.*', action: drop}]",
+            &[],
+        );
+        check(
+            "static_configs: [{targets: ['a:1']}], relabel_configs: [{target_label: __address__, replacement: 'b:2'}]",
+            &[("http://b:2/metrics", r#"{instance="b:2", job="j"}"#)],
+        );
+    }
+
+    #[test]
+    fn wrong_files_name_the_key() {
+        let check = |text: &str, part: &str| {
+            let error = PrometheusConfig::parse(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        };
+        check("scrape_configs: [{job_name: a, kubernetes_sd_configs: []}]", "kubernetes_sd_configs is not supported yet");
+        check("scrape_configs:\n- job_name: a\n  scrape_intervall: 5s\n", "scrape_intervall");
+        check("scrape_configs: [{job_name: a}, {job_name: a}]", "two scrape_configs");
+        check("scrape_configs: [{job_name: a, scheme: https}]", "not supported yet");
+        check("scrape_configs: [{job_name: a, scrape_interval: 1s, scrape_timeout: 2s}]", "scrape_timeout");
+        check("scrape_configs: [{job_name: a, scrape_interval: soon}]", "scrape_interval");
+    }
+}
