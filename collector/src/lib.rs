@@ -30,6 +30,8 @@ pub mod push;
 
 mod body;
 #[cfg(test)]
+mod push_tests;
+#[cfg(test)]
 mod testing;
 
 pub use collector::{Collector, Deps};

@@ -3,11 +3,14 @@
 
 use weir_model::label::{Labels, NAME, is_label_name};
 
+/// Labels in the order in which they are written.
+type Pairs<'a> = Vec<(&'a str, String)>;
+
 /// A sample as written.
 #[derive(Debug, PartialEq)]
 pub(crate) struct RawSample<'a> {
     pub name: &'a str,
-    pub labels: Vec<(&'a str, String)>,
+    pub labels: Pairs<'a>,
     pub value: &'a str,
     pub timestamp: Option<&'a str>,
 }
@@ -40,7 +43,7 @@ pub(crate) fn parse(line: &str) -> Result<RawSample<'_>, String> {
     tail(name, labels, rest)
 }
 
-fn tail<'a>(name: &'a str, labels: Vec<(&'a str, String)>, rest: &'a str) -> Result<RawSample<'a>, String> {
+fn tail<'a>(name: &'a str, labels: Pairs<'a>, rest: &'a str) -> Result<RawSample<'a>, String> {
     let mut words = rest.split([' ', '\t']).filter(|word| !word.is_empty());
     let value = words.next().ok_or("a sample needs a value")?;
     let timestamp = words.next();
@@ -51,8 +54,8 @@ fn tail<'a>(name: &'a str, labels: Vec<(&'a str, String)>, rest: &'a str) -> Res
 }
 
 /// Labels up to the closing brace, and what follows it.
-pub(crate) fn label_set(text: &str) -> Result<(Vec<(&str, String)>, &str), String> {
-    let mut labels: Vec<(&str, String)> = Vec::new();
+fn label_set(text: &str) -> Result<(Pairs<'_>, &str), String> {
+    let mut labels: Pairs<'_> = Vec::new();
     let mut rest = text.trim_start();
     if let Some(tail) = rest.strip_prefix('}') {
         return Ok((labels, tail));
