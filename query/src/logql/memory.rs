@@ -8,7 +8,8 @@ use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::{LogRecord, level_name};
 use weir_model::select::{
-    Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, OwnedLine, PartitionCoverage, ReadError, TailEvent,
+    Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, OwnedLine, PartitionCoverage, ReadError,
+    TailEvent,
 };
 
 /// The store.
@@ -81,7 +82,8 @@ impl LogReader for MemoryLogs {
 
     fn streams(&self, select: &LogSelect, _budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
         let select = LogSelect { filters: Vec::new(), ..select.clone() };
-        let mut value: Vec<Labels> = self.lines.iter().filter(|line| passes(&select, line)).map(|line| line.stream.clone()).collect();
+        let mut value: Vec<Labels> =
+            self.lines.iter().filter(|line| passes(&select, line)).map(|line| line.stream.clone()).collect();
         value.sort();
         value.dedup();
         Ok(Covered { value, coverage: self.coverage.clone() })

@@ -108,6 +108,8 @@ pub struct Selector {
     pub matchers: Vec<Matcher>,
     /// `offset` and `@`.
     pub modifiers: Modifiers,
+    /// `smoothed`: interpolated between the neighbouring samples.
+    pub smoothed: bool,
 }
 
 /// How the edges of a window are treated.

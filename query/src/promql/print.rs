@@ -27,6 +27,7 @@ impl Display for Expr {
             Kind::String(text) => out.write_str(&quoted(text)),
             Kind::Selector(selector) => {
                 selector_text(out, selector)?;
+                out.write_str(if selector.smoothed { " smoothed" } else { "" })?;
                 modifiers(out, &selector.modifiers)
             }
             Kind::Range(range) => {

@@ -166,10 +166,10 @@ impl Joiner<'_> {
         Ok(())
     }
 
-    /// Fill values of the many and of the one side.
+    /// Fill values of the many and of the one side. With `group_right`, Prometheus still fills the many side by
+    /// `fill_left`; so do we.
     fn fills(&self) -> (Option<f64>, Option<f64>) {
-        let matching = &self.binary.matching;
-        if self.swapped { (matching.fill_right, matching.fill_left) } else { (matching.fill_left, matching.fill_right) }
+        (self.binary.matching.fill_left, self.binary.matching.fill_right)
     }
 
     fn pair(

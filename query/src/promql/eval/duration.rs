@@ -3,6 +3,7 @@
 use super::Eval;
 use crate::promql::ast::{Duration, DurationExpr};
 use crate::promql::error::QueryError;
+use crate::promql::parse::DURATION_MS_MAX;
 
 impl Eval<'_> {
     /// Milliseconds.
@@ -12,8 +13,7 @@ impl Eval<'_> {
             Duration::Computed(expr, _) => expr,
         };
         let millis = (self.seconds(expr)? * 1000.0).round();
-        // Half of the range, so that sums with timestamps stay within i64.
-        if millis.is_nan() || millis.abs() > (i64::MAX / 4) as f64 {
+        if millis.is_nan() || millis.abs() > DURATION_MS_MAX {
             return Err(QueryError::execution("duration out of range"));
         }
         Ok(millis as i64)

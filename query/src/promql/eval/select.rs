@@ -59,7 +59,8 @@ impl Eval<'_> {
         }
         let lookback_ms = self.request.lookback_ms;
         let first_ms = shift.of(grid.time(0)).saturating_sub(lookback_ms).saturating_add(1);
-        let series = self.fetch(selector, first_ms, shift.of(grid.time(steps - 1)))?;
+        let ahead_ms = if selector.smoothed { lookback_ms } else { 0 };
+        let series = self.fetch(selector, first_ms, shift.of(grid.time(steps - 1)).saturating_add(ahead_ms))?;
         self.account(series.len().saturating_mul(steps))?;
         let mut rows = Vec::with_capacity(series.len());
         for one in series {
@@ -69,9 +70,13 @@ impl Eval<'_> {
                 while one.timestamps.get(next).is_some_and(|own| *own <= at) {
                     next += 1;
                 }
+                if selector.smoothed {
+                    values.push(interpolated(&one, next, at, lookback_ms));
+                    continue;
+                }
                 let newest = next.checked_sub(1).map(|i| (one.timestamps[i], one.values[i]));
                 values.push(match newest {
-                    Some((own, value)) if own > at - lookback_ms && !is_stale(value) => match want {
+                    Some((own, value)) if own > at.saturating_sub(lookback_ms) && !is_stale(value) => match want {
                         Want::Values => value,
                         Want::Times => own as f64 / 1000.0,
                     },
@@ -84,5 +89,22 @@ impl Eval<'_> {
             }
         }
         Ok(Value::Vector(rows))
+    }
+}
+
+/// The value on the line between the neighbours of `at`; the earlier one's where there is no later one. `next` is the
+/// first sample after `at`.
+fn interpolated(one: &Series, next: usize, at: i64, lookback_ms: i64) -> f64 {
+    let near = |i: usize| {
+        let (time, value) = (*one.timestamps.get(i)?, one.values[i]);
+        let within = time > at.saturating_sub(lookback_ms) && time <= at.saturating_add(lookback_ms);
+        (within && !is_stale(value)).then_some((time, value))
+    };
+    match (next.checked_sub(1).and_then(near), near(next)) {
+        (None, _) => ABSENT,
+        (Some((time, value)), Some((later, more))) if time < at => {
+            value + (more - value) * (at - time) as f64 / (later - time) as f64
+        }
+        (Some((_, value)), _) => value,
     }
 }

@@ -51,11 +51,16 @@ pub(super) fn quantiles(eval: &mut Eval<'_>, call: &Call<'_>, grid: Grid) -> Res
     for histogram in &histograms {
         for q in &wanted {
             let values = quantile_values(eval, call, histogram, q, (0, grid));
-            let shown = q.first().map_or_else(String::new, |q| crate::promql::print::number(*q));
+            let shown = q.first().map_or_else(String::new, |q| open_metrics(*q));
             rows.push(Row { labels: histogram.labels.with(&label, &shown), drop_name: true, values });
         }
     }
     Ok(Value::Vector(rows))
+}
+
+/// A float as OpenMetrics wants it in a label: `1.0`, never `1`.
+fn open_metrics(value: f64) -> String {
+    if value.is_finite() && value.fract() == 0.0 { format!("{value:.1}") } else { crate::promql::print::number(value) }
 }
 
 fn quantile_values(eval: &mut Eval<'_>, call: &Call<'_>, histogram: &Histogram, q: &[f64], (i, grid): (usize, Grid)) -> Vec<f64> {

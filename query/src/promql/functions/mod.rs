@@ -54,7 +54,7 @@ pub(crate) struct Window<'a> {
 impl Window<'_> {
     /// The window's width in seconds.
     pub(crate) fn seconds(&self) -> f64 {
-        (self.end_ms - self.start_ms) as f64 / 1000.0
+        self.end_ms.saturating_sub(self.start_ms) as f64 / 1000.0
     }
 }
 

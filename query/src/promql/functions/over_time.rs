@@ -79,8 +79,11 @@ pub(super) fn quantile_over_time(window: &Window<'_>) -> Option<f64> {
     (!window.values.is_empty()).then(|| quantile(window.params[0], &mut window.values.to_vec()))
 }
 
-/// Median of the distances from the median.
+/// Median of the distances from the median; NaN as soon as a value is.
 pub(super) fn mad(window: &Window<'_>) -> Option<f64> {
+    if window.values.iter().any(|value| value.is_nan()) {
+        return Some(f64::NAN);
+    }
     let mut values = window.values.to_vec();
     let median = quantile(0.5, &mut values);
     values.iter_mut().for_each(|value| *value = (*value - median).abs());

@@ -48,11 +48,11 @@ fn extrapolated(window: &Window<'_>, reading: Reading) -> Option<f64> {
         let gap = gap_ms as f64 / 1000.0;
         if gap >= threshold { distance / 2.0 } else { gap }
     };
-    let mut to_start = edge(first_ms - window.start_ms);
+    let mut to_start = edge(first_ms.saturating_sub(window.start_ms));
     if reading == Reading::Counter && difference > 0.0 && *first >= 0.0 {
         to_start = to_start.min(sampled * (first / difference));
     }
-    let to_end = edge(window.end_ms - last_ms);
+    let to_end = edge(window.end_ms.saturating_sub(last_ms));
     Some(difference * ((sampled + to_start + to_end) / sampled))
 }
 

@@ -1,6 +1,6 @@
 //! Durations: a literal, or arithmetic over literals, `step()` and `range()`.
 
-use super::Parser;
+use super::{DURATION_MS_MAX, Parser};
 use crate::promql::ast::{Duration, DurationExpr, Span};
 use crate::promql::error::ParseError;
 use crate::promql::lex::Tok;
@@ -30,7 +30,7 @@ impl Parser<'_> {
             _ => None,
         };
         match seconds {
-            Some(seconds) if seconds.abs() * 1000.0 < i64::MAX as f64 => Ok(Duration::Millis((seconds * 1000.0).round() as i64)),
+            Some(seconds) if seconds.abs() * 1000.0 <= DURATION_MS_MAX => Ok(Duration::Millis((seconds * 1000.0).round() as i64)),
             Some(_) => Err(ParseError::at(self.text, start, "duration out of range".into())),
             None => Ok(Duration::Computed(Box::new(expr), Span::new(start, self.end()))),
         }

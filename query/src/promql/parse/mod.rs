@@ -14,6 +14,8 @@ use super::lex::{Tok, Token, lex};
 pub const QUERY_BYTES_MAX: usize = 128 << 10;
 /// Brackets, signs and operators may nest this deep; the parser and the evaluator recurse.
 const DEPTH_MAX: usize = 128;
+/// Times and durations lie within an eighth of what an i64 of milliseconds holds, so that sums of them do as well.
+pub(super) const DURATION_MS_MAX: f64 = (i64::MAX / 8) as f64;
 
 /// Parses and type-checks a query.
 pub fn parse(text: &str) -> Result<Expr, ParseError> {

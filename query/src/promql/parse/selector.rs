@@ -2,7 +2,7 @@
 
 use weir_model::label::{MatchOp, Matcher, NAME};
 
-use super::{Parser, clip};
+use super::{DURATION_MS_MAX, Parser, clip};
 use crate::promql::ast::{At, Edge, Expr, Kind, Modifiers, RangeSelector, Selector, Span, Subquery, Type};
 use crate::promql::error::ParseError;
 use crate::promql::lex::Tok;
@@ -21,7 +21,7 @@ impl Parser<'_> {
             let message = "vector selector must contain at least one non-empty matcher".into();
             return Err(ParseError::at(self.text, start, message));
         }
-        let selector = Selector { name, matchers, modifiers: Modifiers::default() };
+        let selector = Selector { name, matchers, modifiers: Modifiers::default(), smoothed: false };
         Ok(Expr { kind: Kind::Selector(selector), span: Span::new(start, self.end()) })
     }
 
@@ -124,6 +124,7 @@ impl Parser<'_> {
         let word = if edge == Edge::Anchored { "anchored" } else { "smoothed" };
         match &mut expr.kind {
             Kind::Range(range) if range.edge == Edge::Plain => range.edge = edge,
+            Kind::Selector(selector) if edge == Edge::Smoothed && !selector.smoothed => selector.smoothed = true,
             Kind::Range(_) => return Err(self.error("anchored and smoothed modifiers cannot be used together")),
             _ => return Err(self.error(format!("{word} modifier not implemented for anything but a range selector"))),
         }
@@ -181,7 +182,7 @@ impl Parser<'_> {
             _ => return Err(self.unexpected("in @", "timestamp")),
         };
         let millis = (sign * seconds * 1000.0).round();
-        if !millis.is_finite() || millis.abs() >= i64::MAX as f64 {
+        if !millis.is_finite() || millis.abs() > DURATION_MS_MAX {
             return Err(self.error("timestamp out of bounds for @ modifier"));
         }
         self.advance();

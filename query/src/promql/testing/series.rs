@@ -102,7 +102,7 @@ fn tokens(text: &str) -> Vec<String> {
 
 fn expand(token: &str, steps: &mut Vec<Step>) -> Option<()> {
     let (body, times) = match token.rsplit_once('x') {
-        Some((body, times)) if !body.is_empty() && body != "0" && times.bytes().all(|byte| byte.is_ascii_digit()) => {
+        Some((body, times)) if !body.is_empty() && times.bytes().all(|byte| byte.is_ascii_digit()) => {
             (body, Some(times.parse::<usize>().ok()?.min(100_000)))
         }
         _ => (token, None),

@@ -67,6 +67,87 @@ fn prometheus_scripts_fail_exactly_where_listed() {
     assert!(new.is_empty() && mended.is_empty(), "newly failing: {new:#?}\nnewly passing: {mended:#?}");
 }
 
+/// Words that queries are made of, and numbers at the ends of their range.
+const WORDS: [&str; 60] = [
+    "m",
+    "m{a=\"1\"}",
+    "{a!=\"1\"}",
+    "sum",
+    "topk",
+    "quantile",
+    "count_values",
+    "by",
+    "without",
+    "(",
+    ")",
+    "(a)",
+    "[5m]",
+    "[1m:10s]",
+    "[1000y:1ms]",
+    "offset",
+    "@",
+    "1",
+    "-",
+    "+",
+    "*",
+    "/",
+    "%",
+    "^",
+    "==",
+    "bool",
+    "on",
+    "ignoring",
+    "group_left",
+    "and",
+    "or",
+    "unless",
+    "rate(m[1m])",
+    "rate",
+    "absent",
+    "scalar",
+    "vector",
+    "time()",
+    "label_replace",
+    ",",
+    "\"x\"",
+    "5m",
+    "1e300",
+    "9e15",
+    "NaN",
+    "Inf",
+    "start()",
+    "step()",
+    "min_of",
+    "anchored",
+    "smoothed",
+    "fill(0)",
+    "histogram_quantile",
+    "sort_desc",
+    "predict_linear",
+    "{",
+    "}",
+    "=~",
+    "deriv",
+    "-9e15",
+];
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 3000, failure_persistence: None, ..Default::default() })]
+    #[test]
+    fn no_query_breaks_the_engine(picks in proptest::collection::vec(0..WORDS.len(), 1..12)) {
+        let query: Vec<&str> = picks.into_iter().map(|pick| WORDS[pick]).collect();
+        let query = query.join(" ");
+        if let Ok(expr) = crate::promql::parse::parse(&query) {
+            let printed = expr.to_string();
+            let again = crate::promql::parse::parse(&printed).map(|expr| expr.to_string());
+            assert_eq!(again.as_ref(), Ok(&printed), "{query} prints as what cannot be read");
+        }
+        // Whatever comes out, nothing panics: neither reading, printing nor evaluating.
+        let script = format!("load 1m\n m{{a=\"1\"}} 1 2 3 NaN\n m{{a=\"2\"}} 0 -1 Inf 5\n\neval range from 0 to 3m step 1m {query}\n\neval instant at 2m {query}\n");
+        run_script(&script);
+    }
+}
+
 const HEAD: &str = "\
 # Lines of Prometheus' own PromQL test scripts whose eval weir does not answer as expected, and why.
 # Held in both directions by query/src/promql/testing/tests.rs. Written anew by
