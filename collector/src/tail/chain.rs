@@ -7,13 +7,14 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use weir_model::time::UnixNanos;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::assemble::{Assembler, Chunk, Oddities, Snapshot};
 use super::checkpoint::Entry;
 use super::discover::{Candidate, ChainSpec};
 use super::identity::{self, FileId, Fingerprint};
 use crate::config::FileFormat;
+
+mod pins;
 
 /// Read at once; grows for a line that is longer, up to what the assembler cuts at.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -334,33 +335,6 @@ impl Chain {
             }
         }
         Ok(None)
-    }
-
-    // ---- pins: hard links by which a rotated file outlives its name until it is acknowledged
-
-    fn prefix(&self) -> String {
-        format!("{:016x}.", xxh3_64(self.id.as_bytes()))
-    }
-
-    fn pin_path(&self, id: FileId) -> PathBuf {
-        self.pins.join(format!("{}{:x}-{:x}", self.prefix(), id.inode, id.born))
-    }
-
-    fn pinned(&self) -> io::Result<Vec<PathBuf>> {
-        let prefix = self.prefix();
-        let ours = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix));
-        Ok(fs::read_dir(&self.pins)?.flatten().map(|entry| entry.path()).filter(ours).collect())
-    }
-
-    /// On another file system a link is not possible: then the open file holds the bytes until we go down.
-    fn pin_if_rotated(&self, candidate: &Candidate, id: FileId, size: u64) {
-        if candidate.path != self.spec.current && !candidate.gzip && size <= self.pin_bytes_max {
-            let _ = fs::hard_link(&candidate.path, self.pin_path(id));
-        }
-    }
-
-    fn unpin(&self, id: FileId) {
-        let _ = fs::remove_file(self.pin_path(id));
     }
 }
 
