@@ -45,23 +45,31 @@ impl Grouped {
         grouped
     }
 
-    /// Folds every sample into its group's state of its step; `done` turns a state that has seen a sample into a value.
+    /// The rows of each group.
+    pub fn members(&self) -> Vec<Vec<usize>> {
+        let mut members = vec![Vec::new(); self.groups.len()];
+        self.group_of.iter().enumerate().for_each(|(row, group)| members[*group].push(row));
+        members
+    }
+
+    /// Folds every sample into its group's state of its step, group by group, so that only one group's states are held;
+    /// `done` turns a state that has seen a sample into a value.
     fn fold<S: Clone + Default>(&self, steps: usize, add: impl Fn(&mut S, f64, bool), done: impl Fn(&mut S) -> f64) -> Vec<Row> {
-        let mut states: Vec<Vec<(S, bool)>> = vec![vec![(S::default(), false); steps]; self.groups.len()];
-        for (row, group) in self.rows.iter().zip(&self.group_of) {
-            for ((state, seen), value) in states[*group].iter_mut().zip(&row.values) {
-                if !is_absent(*value) {
-                    add(state, *value, *seen);
-                    *seen = true;
+        let mut rows = Vec::with_capacity(self.groups.len());
+        for (group, members) in self.members().into_iter().enumerate() {
+            let mut states = vec![(S::default(), false); steps];
+            for row in members {
+                for ((state, seen), value) in states.iter_mut().zip(&self.rows[row].values) {
+                    if !is_absent(*value) {
+                        add(state, *value, *seen);
+                        *seen = true;
+                    }
                 }
             }
+            let values = states.into_iter().map(|(mut state, seen)| if seen { done(&mut state) } else { ABSENT }).collect();
+            rows.push(Row { labels: self.groups[group].clone(), drop_name: self.drop_name[group], values });
         }
-        let finish = |(group, states): (usize, Vec<(S, bool)>)| Row {
-            labels: self.groups[group].clone(),
-            drop_name: self.drop_name[group],
-            values: states.into_iter().map(|(mut state, seen)| if seen { done(&mut state) } else { ABSENT }).collect(),
-        };
-        states.into_iter().enumerate().map(finish).collect()
+        rows
     }
 }
 
@@ -158,8 +166,7 @@ fn deviation(grouped: &Grouped, steps: usize, of_variance: fn(f64) -> f64) -> Ve
 }
 
 fn quantiles(grouped: &Grouped, q: &[f64]) -> Vec<Row> {
-    let mut members: Vec<Vec<usize>> = vec![Vec::new(); grouped.groups.len()];
-    grouped.group_of.iter().enumerate().for_each(|(row, group)| members[*group].push(row));
+    let members = grouped.members();
     let mut rows = Vec::with_capacity(members.len());
     for (group, members) in members.iter().enumerate() {
         let mut values = Vec::with_capacity(q.len());

@@ -9,8 +9,7 @@ use crate::promql::functions::by_value;
 
 impl Eval<'_> {
     pub(super) fn pick(&mut self, op: AggregateOp, grouped: Grouped, params: &[f64], span: Span) -> Result<Vec<Row>, QueryError> {
-        let mut members: Vec<Vec<usize>> = vec![Vec::new(); grouped.groups.len()];
-        grouped.group_of.iter().enumerate().for_each(|(row, group)| members[*group].push(row));
+        let members = grouped.members();
         let mut kept = vec![vec![false; params.len()]; grouped.rows.len()];
         let mut order = Vec::new();
         for (step, param) in params.iter().enumerate() {
