@@ -47,7 +47,18 @@ impl Eval<'_> {
         let many_ids: Vec<usize> = many.iter().map(|row| signatures.id(&row.labels, matching)).collect();
         let one_ids: Vec<usize> = one.iter().map(|row| signatures.id(&row.labels, matching)).collect();
         let keys = signatures.keys;
-        let mut joiner = Joiner { binary, swapped, steps: grid.steps(), keys, many, one, rows: Vec::new(), at: HashMap::new() };
+        let mut joiner = Joiner {
+            binary,
+            swapped,
+            steps: grid.steps(),
+            keys,
+            many,
+            one,
+            rows: Vec::new(),
+            at: HashMap::new(),
+            by_labels: HashMap::new(),
+            first_with: Vec::new(),
+        };
         for step in 0..grid.steps() {
             joiner.step(step, &many_ids, &one_ids)?;
             if step % 64 == 0 {
@@ -127,6 +138,10 @@ struct Joiner<'a> {
     rows: Vec<Row>,
     /// Which result row a pair (many, one) has.
     at: HashMap<(usize, usize, usize), usize>,
+    /// The first result row with given labels.
+    by_labels: HashMap<Labels, usize>,
+    /// The same, of each result row.
+    first_with: Vec<usize>,
 }
 
 impl Joiner<'_> {
@@ -193,8 +208,7 @@ impl Joiner<'_> {
                 return Err(QueryError::execution(message));
             }
         } else {
-            let same = self.rows.iter().position(|own| own.labels == self.rows[row].labels).unwrap_or(row);
-            if !results.insert((id, same)) {
+            if !results.insert((id, self.first_with[row])) {
                 let message = "multiple matches for labels: grouping labels must ensure unique matches";
                 return Err(QueryError::execution(message));
             }
@@ -216,8 +230,10 @@ impl Joiner<'_> {
         let labels = result_labels(self.binary, &side(&self.many, many), &side(&self.one, one));
         let drop_name = self.binary.returns_bool || self.many.get(many).is_some_and(|row| row.drop_name);
         self.rows.push(Row { labels, drop_name, values: vec![ABSENT; self.steps] });
-        self.at.insert(key, self.rows.len() - 1);
-        self.rows.len() - 1
+        let own = self.rows.len() - 1;
+        self.at.insert(key, own);
+        self.first_with.push(*self.by_labels.entry(self.rows[own].labels.clone()).or_insert(own));
+        own
     }
 
     fn duplicate(&self, id: usize, a: usize, b: usize) -> QueryError {
