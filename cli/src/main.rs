@@ -1,1 +1,83 @@
-fn main() {}
+//! The `weir` binary: reads arguments, hands over to a command, turns errors into exit codes.
+//!
+//! - [`admin`]: endpoints of the process itself.
+//! - [`args`]: what can be typed.
+//! - [`config`]: the one configuration file.
+//! - [`up`]: all roles in one process.
+//! - [`client`]: commands that ask a running weir.
+//! - [`rules`]: rule files, and where their samples go.
+//! - [`containers`]: `run`, `ps`, `stop`, `rm`.
+//! - [`check`]: `check config`, `check rules`, `config`.
+//!
+//! Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or wrong input file.
+
+mod admin;
+mod args;
+mod check;
+mod client;
+mod config;
+mod containers;
+mod rules;
+mod telemetry;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Arguments, Command};
+
+/// Why a command failed, and how the shell should hear of it.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// 1, or 2 for wrong input.
+    pub code: u8,
+    /// One or more lines for people.
+    pub message: String,
+}
+
+impl Failure {
+    /// The command could not do its work.
+    pub fn failed(error: impl std::fmt::Display) -> Self {
+        Self { code: 1, message: error.to_string() }
+    }
+
+    /// What was given cannot be right.
+    pub fn input(error: impl std::fmt::Display) -> Self {
+        Self { code: 2, message: error.to_string() }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    telemetry::init_logging();
+    match dispatch(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("weir: {}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        // The monitor outlives everything and stays small: it has no use for a pool of threads.
+        Command::Monitor(arguments) => containers::monitor(&arguments),
+        Command::Run(arguments) => containers::run(arguments),
+        Command::Ps(arguments) => containers::ps(&arguments),
+        Command::Stop(arguments) => containers::stop(&arguments),
+        Command::Rm(arguments) => containers::remove(&arguments),
+        Command::Check(target) => check::check(&target),
+        Command::Config => check::print_default(),
+        Command::Up(arguments) => runtime()?.block_on(up::up(arguments)),
+        Command::Logs(arguments) => runtime()?.block_on(client::logs(&arguments)),
+        Command::Metrics(arguments) => runtime()?.block_on(client::metrics(&arguments)),
+        Command::Trace(arguments) => runtime()?.block_on(client::trace(&arguments)),
+        Command::Admin(action) => runtime()?.block_on(client::admin(&action)),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)
+}

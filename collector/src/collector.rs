@@ -85,6 +85,11 @@ impl Collector {
         Ok(Self { push, shipper, lanes, sources, stop_lanes, shutdown: deps.shutdown })
     }
 
+    /// For sections that other parts of the process make: weir's own spans, the samples of recording rules.
+    pub fn shipper(&self) -> Shipper {
+        self.shipper.clone()
+    }
+
     /// The Loki push, for the main listener.
     pub fn push_router(&self) -> Router {
         loki_push::router(self.push.clone())

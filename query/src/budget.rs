@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use weir_model::select::{Budget, ReadError};
 
 /// Limits of the query service; `[query]` in the configuration.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QueryConfig {
     /// A query is cancelled after this many seconds.

@@ -16,7 +16,7 @@ use super::restore::restore;
 use super::state::Group;
 
 /// Rules of the query service; `[rules]` in the configuration.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RulesConfig {
     /// Prometheus rule files, read by whoever calls [`super::RuleSet::load`].
