@@ -19,15 +19,13 @@ up: ## Build weir and start all of it: this machine's containers, logs and metri
 test: ## Install what the tests need and run all of them
 	@tests/setup/packages build test
 	@$(MAKE) --no-print-directory lint
-	@echo "== building weir and its tests"
-	cargo build --release --locked -p weir
-	cargo test --release --locked --workspace --no-run
-	@tests/setup/kafka
+	@echo "== building weir, its tests and benchmarks"
+	cargo build --release --locked --workspace --all-targets
+	@tests/kafka/fetch
 	@echo "== tests"
 	cargo test --release --locked --workspace
-	@tests/setup/page
 	@echo "== page"
-	cd tests/page && npm test
+	@tests/setup/page
 
 lint: ## Formatting, clippy, licences and advisories, the built page
 	@echo "== lint"
@@ -38,7 +36,7 @@ lint: ## Formatting, clippy, licences and advisories, the built page
 
 bench: ## The benchmarks, one line each with the limit beside it
 	@tests/setup/packages build test
-	@tests/setup/kafka
+	@tests/kafka/fetch
 	cargo build --release --locked -p weir
 	cargo bench --locked -p weir-tests
 

@@ -1,2 +1,25 @@
-//! t
+//! End-to-end, ledger, conformance, simulation and tidy tests: one crate, one test binary.
+//!
+//! - [`weir`]: starts the real binary beside whatever else runs, kills it, asks it.
+//! - [`process`]: other real programs, started and killed.
+//! - [`kafka`]: a real Apache Kafka broker, and the bus's contract against it.
+//! - [`nezha`]: real cluster logs and spans, replayed; a small set of the same shape takes its place where it is absent.
+//! - the rest are tests: what each shows stands in its first lines.
+
 pub mod kafka;
+pub mod nezha;
+pub mod process;
+pub mod weir;
+
+#[cfg(test)]
+mod bad_input;
+#[cfg(test)]
+mod containers;
+#[cfg(test)]
+mod ledger;
+#[cfg(test)]
+mod peers;
+#[cfg(test)]
+mod replay;
+#[cfg(test)]
+mod tidy;

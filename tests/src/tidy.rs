@@ -1,0 +1,137 @@
+//! Holds what reviewers would otherwise have to: floors, file lengths, first lines, banned words.
+
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// Which crates of ours each may use (DESIGN §2). `weir-tests` may use all.
+const FLOORS: [(&str, &[&str]); 9] = [
+    ("weir-model", &[]),
+    ("weir-bus", &["weir-model"]),
+    ("weir-store", &["weir-model"]),
+    ("weir-runtime", &["weir-model"]),
+    ("weir-collector", &["weir-model", "weir-bus", "weir-runtime"]),
+    ("weir-aggregator", &["weir-model", "weir-bus", "weir-store"]),
+    ("weir-query", &["weir-model", "weir-store"]),
+    ("weir-dashboards", &[]),
+    (
+        "weir",
+        &[
+            "weir-model",
+            "weir-bus",
+            "weir-store",
+            "weir-runtime",
+            "weir-collector",
+            "weir-aggregator",
+            "weir-query",
+            "weir-dashboards",
+        ],
+    ),
+];
+
+/// Crates that only one place may know, and that place.
+const ONLY: [(&str, &str); 2] = [("rdkafka", "weir-bus"), ("tantivy", "weir-store")];
+
+#[test]
+fn crates_use_only_the_floors_below() {
+    let metadata = cargo_metadata::MetadataCommand::new().current_dir(root()).no_deps().exec().unwrap();
+    assert_eq!(metadata.packages.len(), FLOORS.len() + 1, "a crate without a floor");
+    for package in metadata.packages.iter().filter(|package| *package.name != "weir-tests") {
+        let (_, allowed) = FLOORS.iter().find(|(name, _)| *package.name == *name).unwrap();
+        for dependency in &package.dependencies {
+            let name = dependency.name.as_str();
+            let ours = FLOORS.iter().any(|(own, _)| *own == name);
+            assert!(!ours || allowed.contains(&name), "{} must not use {name}", package.name);
+            if let Some((_, place)) = ONLY.iter().find(|(only, _)| *only == name) {
+                assert_eq!(*package.name, *place, "only {place} knows {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_lock_file_stays_small() {
+    let lock = std::fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    let packages = lock.lines().filter(|line| *line == "[[package]]").count();
+    assert!(packages <= 450, "{packages} packages");
+}
+
+/// Lines above which a file is asked to be split; what stands below `#[cfg(test)]` does not count.
+const LINES_MAX: usize = 400;
+
+#[test]
+fn source_files_open_with_what_they_are_and_stay_short() {
+    let mut wrong = Vec::new();
+    for path in sources() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        if !text.starts_with("//!") {
+            wrong.push(format!("{}: does not open with //!", path.display()));
+        }
+        let is_test = path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "testing")
+            || path.file_stem().is_some_and(|stem| stem == "tests");
+        let code = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count();
+        if !is_test && code > LINES_MAX {
+            wrong.push(format!("{}: {code} lines", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn names_and_words_that_say_nothing_stay_out() {
+    // Spelled in halves so that this file passes its own check.
+    let banned = [
+        ["TO", "DO"],
+        ["FIX", "ME"],
+        ["XX", "X"],
+        ["#[ig", "nore"],
+        ["Man", "ager {"],
+        ["Hel", "per {"],
+        ["mod ut", "ils"],
+        ["mod com", "mon;"],
+    ]
+    .map(|halves| halves.concat());
+    let mut wrong = Vec::new();
+    for path in sources() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for (number, line) in text.lines().enumerate() {
+            wrong.extend(
+                banned
+                    .iter()
+                    .filter(|word| line.contains(*word))
+                    .map(|word| format!("{}:{}: {word}", path.display(), number + 1)),
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_crate_of_the_workspace_takes_the_lints() {
+    for (name, _) in FLOORS {
+        let folder = if name == "weir" { "cli" } else { name.trim_start_matches("weir-") };
+        let manifest = std::fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
+        assert!(manifest.contains("[lints]\nworkspace = true"), "{folder}/Cargo.toml");
+    }
+}
+
+/// Rust files of the workspace, as git knows them or would.
+fn sources() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap().flatten() {
+            let path = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if path.is_dir() && !name.starts_with('.') && !["target", "node_modules", "dist", "ui"].contains(&name.as_str()) {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    assert!(found.len() > 50, "the walk found only {} files", found.len());
+    found
+}

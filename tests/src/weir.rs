@@ -1,0 +1,198 @@
+//! A real weir as a child process: own ports, own data directory, killed when dropped.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long anything may take before a test gives up on it. Long, because CI machines are slow; nothing waits for it when all is well.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running weir.
+pub struct Weir {
+    child: Option<Child>,
+    /// Data directory; survives restarts.
+    pub data: PathBuf,
+    /// Page and APIs.
+    pub listen: String,
+    /// OTLP over gRPC.
+    pub otlp_grpc: String,
+    /// OTLP over HTTP.
+    pub otlp_http: String,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    /// For requests.
+    pub http: reqwest::Client,
+}
+
+/// The binary under test: it lies beside this test's own.
+pub fn binary() -> PathBuf {
+    let own = std::env::current_exe().expect("a test has a path");
+    let folder = own.ancestors().find(|folder| folder.join("weir").is_file());
+    folder.expect("target/release/weir is built before the tests: cargo build --release --workspace --all-targets").join("weir")
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("loopback has free ports").port()
+}
+
+impl Weir {
+    /// Starts one without this machine's own containers, and waits until it is ready.
+    pub async fn start(data: &Path) -> Self {
+        Self::start_with(data, &["--no-node"], &[]).await
+    }
+
+    /// Starts one with these further arguments and environment variables, and waits until it is ready.
+    pub async fn start_with(data: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let address = || format!("127.0.0.1:{}", free_port());
+        let mut weir = Self {
+            child: None,
+            data: data.to_path_buf(),
+            listen: address(),
+            otlp_grpc: address(),
+            otlp_http: address(),
+            arguments: arguments.iter().map(ToString::to_string).collect(),
+            environment: environment.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+            http: reqwest::Client::new(),
+        };
+        weir.spawn();
+        weir.wait_ready().await;
+        weir
+    }
+
+    /// Starts the process again on the same data and ports.
+    pub fn spawn(&mut self) {
+        std::fs::create_dir_all(&self.data).expect("create the data directory");
+        let log = std::fs::File::options().create(true).append(true).open(self.data.join("weir.log")).expect("open weir.log");
+        let child = Command::new(binary())
+            .arg("up")
+            .arg("--data")
+            .arg(&self.data)
+            .args(["--listen", &self.listen, "--otlp-grpc", &self.otlp_grpc, "--otlp-http", &self.otlp_http])
+            .args(&self.arguments)
+            .envs(self.environment.iter().map(|(key, value)| (key, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("start weir");
+        self.child = Some(child);
+    }
+
+    /// Waits until `/readyz` says so.
+    pub async fn wait_ready(&mut self) {
+        let begun = Instant::now();
+        loop {
+            if let Ok(answer) = self.http.get(self.url("/readyz")).send().await {
+                if answer.status().is_success() {
+                    return;
+                }
+            }
+            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            assert!(ended.is_none(), "weir ended while starting: {ended:?}\n{}", self.log());
+            assert!(begun.elapsed() < PATIENCE, "weir is not ready\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// SIGKILL; returns when the process is gone.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _gone_already = child.kill();
+            child.wait().expect("wait for weir");
+        }
+    }
+
+    /// SIGTERM; returns the exit code.
+    pub async fn terminate(&mut self) -> Option<i32> {
+        let mut child = self.child.take()?;
+        let status = Command::new("kill").arg(child.id().to_string()).status().expect("run kill");
+        assert!(status.success());
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().expect("wait for weir") {
+                return status.code();
+            }
+            assert!(begun.elapsed() < PATIENCE, "weir does not stop\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Process id while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// The last lines it wrote to stderr.
+    pub fn log(&self) -> String {
+        let Ok(file) = std::fs::File::open(self.data.join("weir.log")) else { return String::new() };
+        let lines: Vec<String> = BufReader::new(file).lines().map_while(Result::ok).collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+
+    /// A URL of the main listener.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.listen)
+    }
+
+    /// A GET with parameters; panics unless it succeeds with JSON.
+    pub async fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
+        let (status, body) = self.try_get(path, parameters).await;
+        assert!(status == 200, "{path} {parameters:?}: {status} {body}\n{}", self.log());
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
+    }
+
+    /// A GET with parameters: status and body, whatever they are.
+    pub async fn try_get(&self, path: &str, parameters: &[(&str, &str)]) -> (u16, String) {
+        let url = reqwest::Url::parse_with_params(&self.url(path), parameters).expect("a URL");
+        let answer = self.http.get(url).send().await.unwrap_or_else(|error| panic!("{path}: {error}\n{}", self.log()));
+        (answer.status().as_u16(), answer.text().await.unwrap_or_default())
+    }
+
+    /// Everything in heads sealed, or everything mergeable merged.
+    pub async fn admin(&self, action: &str) -> Value {
+        let answer = self.http.post(self.url(&format!("/api/weir/v1/admin/{action}"))).send().await.expect("weir answers");
+        let status = answer.status();
+        let body = answer.text().await.unwrap_or_default();
+        assert!(status.is_success(), "{action}: {status} {body}\n{}", self.log());
+        serde_json::from_str(&body).expect("JSON")
+    }
+}
+
+impl Drop for Weir {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Asks again and again until the answer is there; panics with the last refusal when it does not come.
+pub async fn eventually<T, F: Future<Output = Result<T, String>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
+    let begun = Instant::now();
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(refusal) => assert!(begun.elapsed() < PATIENCE, "{what}: {refusal}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Configuration of a node whose root is `root`: its pods' logs are followed, and nothing of this machine is looked at.
+/// Start it without `--no-node`.
+pub fn node_at(root: &Path) -> String {
+    format!(
+        "[node]\nname = \"test\"\nroot = {root:?}\ncontainerd_socket = \"/none\"\ncri_sockets = []\ndocker_socket = \"/none\"\n\
+         podman_sockets = []\npodman_storage = \"/none\"\ncontainers = \"/none\"\n[collector.sample]\nenabled = false\n"
+    )
+}
+
+/// Where that node's pods log.
+pub fn pods_of(root: &Path) -> PathBuf {
+    let pods = root.join("var/log/pods");
+    std::fs::create_dir_all(&pods).expect("create the pods' folder");
+    pods
+}
