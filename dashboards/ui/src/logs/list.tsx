@@ -16,11 +16,13 @@ interface Props {
   label: string;
   footer?: ComponentChildren;
   onTop?: (top: boolean) => void;
+  /** Whether j, k and Enter are this list's; a view has one list that they belong to. */
+  keys?: boolean;
 }
 
 const ROW_PX = 22;
 
-export function LineList({ lines, wanted, wrap, day, marked, label, footer, onTop }: Props) {
+export function LineList({ lines, wanted, wrap, day, marked, label, footer, onTop, keys = true }: Props) {
   const scroller = useRef<HTMLDivElement>(null);
   const [open, setOpen] = useState<ReadonlySet<string>>(new Set(marked ? [marked] : []));
   const [selected, select] = useState(-1);
@@ -30,7 +32,7 @@ export function LineList({ lines, wanted, wrap, day, marked, label, footer, onTo
     if (!next.delete(id)) next.add(id);
     return next;
   });
-  useEffect(() => listen({
+  useEffect(() => (keys ? listen({
     move: (by) => {
       const next = Math.min(lines.length - 1, Math.max(0, selected + by));
       select(next);
@@ -40,7 +42,7 @@ export function LineList({ lines, wanted, wrap, day, marked, label, footer, onTo
       const line = lines[selected];
       if (line) toggle(line.id);
     },
-  }), [lines, selected]);
+  }) : undefined), [lines, selected, keys]);
   useEffect(() => {
     const at = marked ? lines.findIndex((line) => line.id === marked) : -1;
     if (at > 0) virtual.scrollToIndex(at, { align: 'center' });

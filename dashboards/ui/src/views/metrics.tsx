@@ -1,1 +1,138 @@
-export function Metrics() { return null; }
+// A PromQL query as a graph with its legend, and as the table of its values now.
+import { useMemo, useState } from 'preact/hooks';
+import { api } from '../core/api';
+import { useAsk } from '../core/ask';
+import { clock, count, short } from '../core/format';
+import { params, setParams } from '../core/route';
+import { isoNanos, nowNanos, resolveRange, type Range } from '../core/time';
+import type { PromData, Series } from '../core/types';
+import { COLORS, Plot } from '../graph/plot';
+import { columns, graphStep, sample, seriesName } from '../graph/series';
+import { Empty, ErrorNote } from '../parts/notes';
+import { QueryField } from '../parts/query';
+import { RangePicker, rangeText } from '../parts/range';
+
+/** Series drawn at most; the rest is said, not drawn. */
+const SERIES_MAX = 200;
+const POINTS = 400;
+
+export function Metrics() {
+  const [round, setRound] = useState(0);
+  // Prometheus' alerts link to /graph?g0.expr=…&g0.tab=1: those addresses open here as well.
+  const query = (params.value.get('q') ?? params.value.get('g0.expr') ?? '').trim();
+  const from = params.value.get('from') || 'now-1h';
+  const to = params.value.get('to') || 'now';
+  const table = (params.value.get('tab') ?? (params.value.get('g0.tab') === '1' ? 'table' : '')) === 'table';
+  const range = useMemo(() => resolveRange(from, to, nowNanos()), [query, from, to, round]);
+  const run = (text: string) => {
+    setParams({ q: text || undefined, 'g0.expr': undefined });
+    setRound((old) => old + 1);
+  };
+  return (
+    <section>
+      <div class="bar">
+        <h1 class="hidden">Metrics</h1>
+        <QueryField value={query} label="Metric query" store="promql" onRun={run} placeholder='PromQL: sum by (pod) (rate(container_cpu_usage_seconds_total[1m]))   ( / )' />
+        <RangePicker from={from} to={to} />
+        <div class="toggles">
+          <button type="button" aria-pressed={!table} onClick={() => setParams({ tab: undefined, 'g0.tab': undefined, 'g0.expr': undefined, q: query }, 'replace')}>Graph</button>
+          <button type="button" aria-pressed={table} onClick={() => setParams({ tab: 'table' }, 'replace')}>Table</button>
+        </div>
+      </div>
+      {typeof range === 'string' && <p class="note error" role="alert">{range}</p>}
+      {query === '' && <Names onPick={run} />}
+      {query !== '' && typeof range !== 'string' && (table
+        ? <Table query={query} at={range.end} round={round} />
+        : <Graph query={query} range={range} round={round} label={rangeText(from, to)} />)}
+    </section>
+  );
+}
+
+function Graph({ query, range, round, label }: { query: string; range: Range; round: number; label: string }) {
+  const [start, end] = [Number(range.start / 1_000_000n) / 1000, Number(range.end / 1_000_000n) / 1000];
+  const step = graphStep(end - start, POINTS);
+  const asked = useAsk(`${query} ${start} ${end} ${round}`, (signal) => api.promRange({ query, start, end, step }, signal));
+  const series = useMemo(() => seriesOf(asked.data), [asked.data]);
+  const drawn = useMemo(() => series.slice(0, SERIES_MAX), [series]);
+  const data = useMemo(() => columns(drawn), [drawn]);
+  const names = useMemo(() => drawn.map((one) => seriesName(one.metric)), [drawn]);
+  const [hidden, setHidden] = useState<ReadonlySet<string>>(new Set());
+  const zoom = (from: number, to: number) => setParams({ from: isoSeconds(from), to: isoSeconds(to) });
+  if (asked.error) return <ErrorNote error={asked.error} query={query} />;
+  if (!asked.data) return <p class="muted pad" role="status">Asking …</p>;
+  if (series.length === 0) return <Empty title="The query has no series in this range">It is right, but nothing matched in “{label}”.</Empty>;
+  return (
+    <>
+      <div class="graph" data-series={series.length}><Plot data={data} names={names} hidden={hidden} onZoom={zoom} summary={`Graph of ${count(series.length)} series, every ${step} seconds`} /></div>
+      {series.length > SERIES_MAX && <p class="warn">{count(series.length)} series; the first {SERIES_MAX} are drawn. Aggregate, or select fewer.</p>}
+      <Legend series={drawn} names={names} hidden={hidden} onHide={setHidden} />
+    </>
+  );
+}
+
+function isoSeconds(seconds: number): string {
+  return isoNanos(BigInt(Math.round(seconds * 1000)) * 1_000_000n);
+}
+
+function Legend({ series, names, hidden, onHide }: { series: Series[]; names: string[]; hidden: ReadonlySet<string>; onHide: (next: ReadonlySet<string>) => void }) {
+  const click = (name: string, event: MouseEvent) => {
+    const next = new Set(hidden);
+    if (event.ctrlKey || event.metaKey) {
+      if (!next.delete(name)) next.add(name);
+      return onHide(next);
+    }
+    // A click shows this one alone; a second click shows all.
+    const alone = hidden.size === names.length - 1 && !hidden.has(name);
+    onHide(alone ? new Set() : new Set(names.filter((other) => other !== name)));
+  };
+  return (
+    <div class="legend" role="group" aria-label="Series: click for one alone, with Ctrl to hide it">
+      {series.map((one, i) => {
+        const last = one.values?.[one.values.length - 1]?.[1];
+        return (
+          <button type="button" key={names[i]} aria-pressed={!hidden.has(names[i]!)} onClick={(event) => click(names[i]!, event)}>
+            <span class="swatch" aria-hidden="true" style={{ background: COLORS[i % COLORS.length]! }} /><span class="series-name">{names[i]}</span><span class="last">{last === undefined ? '–' : short(sample(last) ?? NaN)}</span>
+          </button>
+        );
+      })}
+    </div>
+  );
+}
+
+function Table({ query, at, round }: { query: string; at: bigint; round: number }) {
+  const asked = useAsk(`${query} ${at} ${round}`, (signal) => api.promInstant({ query, time: Number(at / 1_000_000n) / 1000 }, signal));
+  if (asked.error) return <ErrorNote error={asked.error} query={query} />;
+  if (!asked.data) return <p class="muted pad" role="status">Asking …</p>;
+  const rows = seriesOf(asked.data);
+  if (rows.length === 0) return <Empty title="The query has no value at this instant">It is right, but nothing matched at {clock(at, true)}.</Empty>;
+  return (
+    <div class="table-box" tabIndex={0} role="region" aria-label="Values">
+      <table>
+        <thead><tr><th scope="col">Series, at {clock(at, true)}</th><th scope="col" class="number">Value</th></tr></thead>
+        <tbody>{rows.slice(0, 1000).map((row) => <tr key={seriesName(row.metric)}><td class="series-name mono">{seriesName(row.metric)}</td><td class="number mono">{row.value?.[1] ?? row.values?.map(([, value]) => value).join(' ')}</td></tr>)}</tbody>
+      </table>
+      {rows.length > 1000 && <p class="warn pad">{count(rows.length)} rows; the first 1,000 are shown.</p>}
+    </div>
+  );
+}
+
+/** Any kind of result as series: a scalar is a series without labels. */
+function seriesOf(data: PromData | undefined): Series[] {
+  if (!data) return [];
+  if (data.resultType === 'scalar' || data.resultType === 'string') return [{ metric: {}, value: data.result as [number, string] }];
+  return data.result as Series[];
+}
+
+function Names({ onPick }: { onPick: (query: string) => void }) {
+  const asked = useAsk('names', (signal) => api.metricNames(signal));
+  const [filter, setFilter] = useState('');
+  const names = (asked.data ?? []).filter((name) => name.includes(filter));
+  if (asked.error) return <ErrorNote error={asked.error} />;
+  return (
+    <div>
+      <div class="bar"><h2>Metrics that weir has</h2><input type="search" class="filter" aria-label="Filter metric names" placeholder="Filter names" value={filter} onInput={(event) => setFilter(event.currentTarget.value)} /><span class="muted" role="status">{asked.data ? count(names.length) : 'Asking …'}</span></div>
+      <div class="names">{names.slice(0, 500).map((name) => <button type="button" class="link mono" key={name} onClick={() => onPick(name)}>{name}</button>)}</div>
+      {asked.data?.length === 0 && <Empty title="No metric has been stored yet">Containers are sampled every second; Prometheus targets are scraped from the configuration’s <code>scrape_configs</code>.</Empty>}
+    </div>
+  );
+}

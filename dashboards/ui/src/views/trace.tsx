@@ -1,1 +1,110 @@
-export function TracePage({ id }: { id: string }) { return <p>{id}</p>; }
+// One trace by its id: waterfall, the chosen span, and the trace's log lines.
+import { useMemo } from 'preact/hooks';
+import { api } from '../core/api';
+import { useAsk } from '../core/ask';
+import { clock, count, duration } from '../core/format';
+import { quote } from '../core/logql';
+import { params, setParams, to } from '../core/route';
+import { isoNanos, nowNanos, SECOND } from '../core/time';
+import type { Line, Trace } from '../core/types';
+import { join } from '../logs/lines';
+import { LineList } from '../logs/list';
+import { CoverageNote, ErrorNote } from '../parts/notes';
+import { SpanDetails } from '../traces/span';
+import { buildTree, readTraceId, type Tree } from '../traces/tree';
+import { hue, Waterfall } from '../traces/waterfall';
+import { TraceIdField } from './traces';
+
+export function TracePage({ id: typed }: { id: string }) {
+  const id = readTraceId(typed);
+  const asked = useAsk(id, (signal) => api.trace(id ?? '', signal));
+  const trace = asked.error ? undefined : asked.data?.trace;
+  return (
+    <section class="fill">
+      <div class="bar"><h1 class="hidden">Trace</h1><TraceIdField value={typed} /></div>
+      {!id && <p class="note error" role="alert">“{typed}” is no trace id: 1 to 32 hex digits, not all zero.</p>}
+      {asked.error?.status === 404
+        ? <Unseen id={typed} said={asked.error.message} />
+        : <ErrorNote error={asked.error} />}
+      {id && asked.busy && !trace && !asked.error && <p class="muted pad" role="status">Looking for the trace …</p>}
+      {trace && <CoverageNote coverage={asked.data?.coverage} upTo={clock(nowNanos()).slice(0, 8)} />}
+      {trace && <Whole trace={trace} />}
+    </section>
+  );
+}
+
+function Unseen({ id, said }: { id: string; said: string }) {
+  return (
+    <div class="empty" role="status">
+      <h2>No span of this trace has been seen</h2>
+      <p class="wrap"><code>{id}</code></p>
+      <p>{said}</p>
+      <p>It may not have arrived yet, may have been kept by another weir, or has passed its retention. <a href={to('/logs', { q: `{} |= ${quote(id)}`, from: 'now-24h' })}>Look for its log lines</a></p>
+    </div>
+  );
+}
+
+function Whole({ trace }: { trace: Trace }) {
+  const tree = useMemo(() => buildTree(trace.spans), [trace]);
+  const chosen = params.value.get('span') ?? '';
+  const span = trace.spans.find((one) => one.id === chosen);
+  const choose = (id: string) => setParams({ span: id === chosen ? undefined : id }, 'replace');
+  return (
+    <>
+      <Head trace={trace} tree={tree} />
+      <div class={span ? 'columns' : 'columns one'}>
+        <Waterfall tree={tree} chosen={chosen} onChoose={choose} />
+        {span && <SpanDetails span={span} traceStart={tree.start} traceId={trace.id} />}
+      </div>
+      <TraceLogs trace={trace} tree={tree} />
+    </>
+  );
+}
+
+function Head({ trace, tree }: { trace: Trace; tree: Tree }) {
+  const root = tree.rows.find((row) => row.place === 'root') ?? tree.rows[0];
+  return (
+    <>
+      <div class="trace-head">
+        <strong>{root ? `${root.span.service}: ${root.span.name}` : 'no spans'}</strong>
+        <span>{duration(tree.end - tree.start)}</span>
+        <span class="muted">{clock(tree.start, true)}</span>
+        <span>{count(tree.rows.length)} spans</span>
+        {tree.errors > 0 && <span class="bad">{count(tree.errors)} with errors</span>}
+        <span class="muted" title="open: spans still arrive; quiescent: root seen, none missing, quiet; sealed: on disk; reopened: a late span came">{trace.state}{trace.revision > 0 ? `, revision ${trace.revision}` : ''}</span>
+        {!tree.hasRoot && <span class="warn">root span not seen</span>}
+        <code class="muted">{trace.id}</code>
+      </div>
+      <div class="services" aria-label="Services">
+        {tree.services.map((service) => <span key={service}><span class={`swatch ${hue(tree.services, service)}`} aria-hidden="true" />{service}</span>)}
+      </div>
+    </>
+  );
+}
+
+function TraceLogs({ trace, tree }: { trace: Trace; tree: Tree }) {
+  const [start, end] = [tree.start - 300n * SECOND, tree.end + 300n * SECOND];
+  const asked = useAsk(`${trace.id}${start}`, (signal) => linesOf(trace.id, start, end, signal));
+  const lines = asked.data ?? [];
+  const search = to('/logs', { q: `{} |= ${quote(trace.id)}`, from: isoNanos(start), to: isoNanos(end) });
+  return (
+    <div class="trace-logs">
+      <div class="bar"><h2>Logs of this trace</h2><span class="muted" role="status">{asked.busy && !asked.data ? 'Searching …' : asked.error ? '' : `${count(lines.length)} lines`}</span><a href={search}>Open in log search</a></div>
+      <ErrorNote error={asked.error} />
+      {lines.length > 0 && <LineList lines={lines} wanted={[]} wrap={false} day={false} keys={false} label="Log lines of the trace, oldest first" />}
+    </div>
+  );
+}
+
+/** Lines that carry the id as a field, and lines with it in their text. Either question may fail where the other answers. */
+async function linesOf(id: string, start: bigint, end: bigint, signal: AbortSignal): Promise<Line[]> {
+  const range = { start: String(start), end: String(end), limit: 500, direction: 'forward' };
+  const full = id.padStart(32, '0');
+  const asked = await Promise.allSettled([
+    api.logs({ query: `{} |= ${quote(full)}`, ...range }, signal),
+    api.logs({ query: `{} | trace_id=${quote(full)}`, ...range }, signal),
+  ]);
+  const found = asked.flatMap((one) => (one.status === 'fulfilled' ? [one.value.lines] : []));
+  if (found.length === 0) throw (asked[0] as PromiseRejectedResult).reason;
+  return found.reduce<Line[]>((all, lines) => join(all, lines, 1000), []).reverse();
+}
