@@ -77,7 +77,8 @@ pub struct FilesConfig {
     pub checkpoint_interval: Duration,
     /// Files followed at once; each holds a descriptor. Further ones wait and are counted.
     pub files_max: usize,
-    /// Bytes that rotated files may pin until they are acknowledged.
+    /// Bytes that the rotated files of one log may hold until they are acknowledged, and to which a compressed one is
+    /// unpacked. Per log, not in all: beyond it the oldest of that log are given up and counted as lost.
     pub pin_bytes_max: u64,
     /// Where a file without a checkpoint is begun: at its start, or at its end.
     pub begin: Begin,

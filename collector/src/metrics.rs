@@ -109,6 +109,11 @@ impl CollectorMetrics {
         self.lost_bytes.get_or_create(&ReasonLabel { source, reason }).inc_by(bytes);
     }
 
+    /// Bytes declared lost so far.
+    pub fn lost_of(&self, source: &'static str, reason: &'static str) -> u64 {
+        self.lost_bytes.get_or_create(&ReasonLabel { source, reason }).get()
+    }
+
     /// How often an event was counted.
     pub fn events_of(&self, source: &'static str, reason: &'static str) -> u64 {
         self.events.get_or_create(&ReasonLabel { source, reason }).get()

@@ -2,29 +2,30 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use prometheus_client::metrics::gauge::Gauge;
 use weir_model::time::UnixNanos;
 
 use super::assemble::{Assembler, Chunk, Oddities, Snapshot};
 use super::checkpoint::Entry;
 use super::discover::{Candidate, ChainSpec};
 use super::identity::{self, FileId, Fingerprint};
-use crate::config::FileFormat;
 
+mod generation;
 mod pins;
 
-/// Read at once; grows for a line that is longer, up to what the assembler cuts at.
-const BLOCK_BYTES: usize = 256 << 10;
-const BLOCK_BYTES_MAX: usize = 4 << 20;
+use generation::{BLOCK_BYTES, grace};
+use pins::Held;
 
 /// A file opened and not yet begun.
 struct Waiting {
     file: File,
     id: FileId,
     size: u64,
+    /// Bytes of a compressed file that were not unpacked.
+    cut: u64,
     /// The same file as before, cut to nothing: its birth says nothing of its generation.
     truncated: bool,
 }
@@ -37,6 +38,8 @@ struct Generation {
     fingerprint: Fingerprint,
     assembler: Assembler,
     block_bytes: usize,
+    /// Bytes of a compressed file that were not unpacked; 0 once they are declared.
+    cut: u64,
     /// Since when nothing new has come, Unix nanoseconds; 0 while something comes.
     idle_since: UnixNanos,
 }
@@ -67,12 +70,13 @@ pub(super) struct Chain {
     now: Option<Generation>,
     queue: VecDeque<Waiting>,
     epoch: u64,
+    held: Held,
     pub losses: Vec<Loss>,
 }
 
 impl Chain {
     /// Finds the generation that the checkpoint names, wherever it is now, and queues all later ones.
-    pub fn open(spec: ChainSpec, entry: Option<Entry>, pins: &Path, pin_bytes_max: u64) -> io::Result<Self> {
+    pub fn open(spec: ChainSpec, entry: Option<Entry>, pins: &Path, pin_bytes_max: u64, held: Gauge) -> io::Result<Self> {
         let mut chain = Self {
             id: spec.id(),
             spec,
@@ -81,6 +85,7 @@ impl Chain {
             now: None,
             queue: VecDeque::new(),
             epoch: entry.as_ref().map_or(0, |entry| entry.epoch),
+            held: Held::new(held),
             losses: Vec::new(),
         };
         let mut files = chain.open_all()?;
@@ -88,6 +93,7 @@ impl Chain {
             chain.resume(&entry, &mut files)?;
         }
         chain.queue.extend(files);
+        chain.count_held();
         Ok(chain)
     }
 
@@ -115,12 +121,17 @@ impl Chain {
             Err(error) => return Err(error),
         };
         let facts = identity::of_file(&file)?;
-        let (file, size) = if candidate.gzip { self.unpack(&file)? } else { (file, facts.size) };
-        Ok(Some(Waiting { file, id: facts.id, size, truncated: false }))
-    }
-
-    fn unpack(&self, file: &File) -> io::Result<(File, u64)> {
-        unpack(file, &self.pins.join(format!("{}unpacked", self.prefix())), self.pin_bytes_max)
+        if candidate.gzip {
+            let unpacked = self.unpack(candidate, &file)?;
+            return Ok(Some(Waiting {
+                file: unpacked.file,
+                id: facts.id,
+                size: unpacked.size,
+                cut: unpacked.cut,
+                truncated: false,
+            }));
+        }
+        Ok(Some(Waiting { file, id: facts.id, size: facts.size, cut: 0, truncated: false }))
     }
 
     /// Takes the checkpoint's generation and everything before it out of `files`.
@@ -155,8 +166,8 @@ impl Chain {
     fn generation(&self, waiting: Waiting, epoch: u64, from: Snapshot) -> io::Result<Generation> {
         let fingerprint = Fingerprint::of(&waiting.file)?;
         let assembler = Assembler::new(self.spec.format, self.spec.stream_labels(), from);
-        let (file, id) = (waiting.file, waiting.id);
-        Ok(Generation { file, id, epoch, fingerprint, assembler, block_bytes: BLOCK_BYTES, idle_since: 0 })
+        let (file, id, cut) = (waiting.file, waiting.id, waiting.cut);
+        Ok(Generation { file, id, epoch, fingerprint, assembler, block_bytes: BLOCK_BYTES, cut, idle_since: 0 })
     }
 
     /// Begins the next generation, at `from` the end when told so; its entry must be durable before its lines are
@@ -164,8 +175,14 @@ impl Chain {
     pub fn begin_next(&mut self, now: UnixNanos, at_end: bool) -> io::Result<Option<Entry>> {
         if let Some(over) = self.now.take() {
             self.unpin(over.id);
+            if over.cut > 0 {
+                self.losses.push(Loss { reason: "unpack_budget", bytes: over.cut });
+            }
         }
-        let Some(waiting) = self.queue.pop_front() else { return Ok(None) };
+        let Some(waiting) = self.queue.pop_front() else {
+            self.count_held();
+            return Ok(None);
+        };
         let born = if waiting.truncated || waiting.id.born == 0 { now.unsigned_abs() } else { waiting.id.born };
         self.epoch = born.max(self.epoch + 1);
         let restart = if at_end { waiting.size } else { 0 };
@@ -180,12 +197,14 @@ impl Chain {
             last: from.last,
         };
         self.now = Some(generation);
+        self.count_held();
         Ok(Some(entry))
     }
 
     /// Leaves out what was there before us, but for the current file.
     pub fn keep_only_current(&mut self) {
         self.queue.drain(..self.queue.len().saturating_sub(1));
+        self.count_held();
     }
 
     /// Epoch of what is being read; `None` before [`Chain::begin_next`].
@@ -243,10 +262,11 @@ impl Chain {
     fn hold_to_budget(&mut self) {
         while self.queue.len() > 1 && self.queue.iter().map(|waiting| waiting.size).sum::<u64>() > self.pin_bytes_max {
             if let Some(lost) = self.queue.pop_front() {
-                self.losses.push(Loss { reason: "pin_budget", bytes: lost.size });
+                self.losses.push(Loss { reason: "pin_budget", bytes: lost.size + lost.cut });
                 self.unpin(lost.id);
             }
         }
+        self.count_held();
     }
 
     /// Reads on.
@@ -302,11 +322,11 @@ impl Chain {
             return Ok(true);
         }
         let cut = generation.file.try_clone()?;
-        let cut = Waiting { file: cut, id: facts.id, size: facts.size, truncated: true };
+        let cut = Waiting { file: cut, id: facts.id, size: facts.size, cut: 0, truncated: true };
         self.queue.push_front(cut);
         let copy = self.find_copy()?;
         if let (Some(generation), Some(copy)) = (&mut self.now, copy) {
-            (generation.file, generation.id) = (copy.file, copy.id);
+            (generation.file, generation.id, generation.cut) = (copy.file, copy.id, copy.cut);
             return Ok(true);
         }
         self.losses.push(Loss { reason: "truncated", bytes: 0 });
@@ -336,62 +356,4 @@ impl Chain {
         }
         Ok(None)
     }
-}
-
-impl Generation {
-    /// Reads one block; the bytes consumed.
-    fn read(&mut self, now: UnixNanos) -> io::Result<u64> {
-        if !self.fingerprint.is_full() {
-            self.fingerprint = Fingerprint::of(&self.file)?;
-        }
-        let block = self.block()?;
-        let consumed = self.assembler.feed(&block, now);
-        if consumed == 0 && block.len() == self.block_bytes {
-            // A line longer than the block: the assembler cuts it before the block grows beyond reason.
-            self.block_bytes = (self.block_bytes * 2).min(BLOCK_BYTES_MAX);
-            return self.read(now);
-        }
-        self.block_bytes = BLOCK_BYTES;
-        Ok(consumed as u64)
-    }
-
-    fn block(&self) -> io::Result<Vec<u8>> {
-        let mut block = vec![0; self.block_bytes];
-        let mut length = 0;
-        while length < block.len() {
-            match self.file.read_at(&mut block[length..], self.assembler.position() + length as u64)? {
-                0 => break,
-                count => length += count,
-            }
-        }
-        block.truncate(length);
-        Ok(block)
-    }
-
-    fn ended(&mut self) -> Step {
-        Step::Ended { chunks: self.assembler.take(), snapshot: self.assembler.snapshot(), fingerprint: self.fingerprint }
-    }
-
-    fn finish(&mut self, now: UnixNanos) -> io::Result<()> {
-        let rest = self.block()?;
-        self.assembler.finish(&rest, now);
-        Ok(())
-    }
-}
-
-/// A rotated file may still be written for a moment: engines switch at once, other programs when they are told to.
-fn grace(format: FileFormat) -> UnixNanos {
-    match format {
-        FileFormat::Plain => 5_000_000_000,
-        FileFormat::Cri | FileFormat::DockerJson => 100_000_000,
-    }
-}
-
-/// An unnamed copy of a compressed file's contents, at most `bytes_max` of them.
-fn unpack(file: &File, path: &Path, bytes_max: u64) -> io::Result<(File, u64)> {
-    let mut out = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
-    fs::remove_file(path)?;
-    let size = io::copy(&mut flate2::read::MultiGzDecoder::new(file).take(bytes_max), &mut out)?;
-    out.flush()?;
-    Ok((out, size))
 }

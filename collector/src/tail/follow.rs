@@ -186,8 +186,8 @@ impl Follower {
     ) -> Result<std::convert::Infallible, Stop> {
         let (entry, pins, budget) =
             (self.shared.checkpoint.get(&self.id), self.shared.pins.clone(), self.shared.config.pin_bytes_max);
-        let fresh = entry.is_none();
-        let mut chain = self.blocking(move || Chain::open(spec, entry, &pins, budget)).await?;
+        let (fresh, held) = (entry.is_none(), self.shared.deps.metrics.pinned_bytes.clone());
+        let mut chain = self.blocking(move || Chain::open(spec, entry, &pins, budget, held)).await?;
         if fresh && at_end {
             chain.keep_only_current();
         }
@@ -272,7 +272,9 @@ impl Follower {
     /// The next generation's epoch is durable before its first line is shipped.
     async fn begin_next(&self, chain: &mut Chain, at_end: bool) -> Result<(), Stop> {
         let now = (self.shared.deps.clock)();
-        if let Some(entry) = chain.begin_next(now, at_end).map_err(Stop::Failed)? {
+        let entry = chain.begin_next(now, at_end).map_err(Stop::Failed)?;
+        self.count(chain);
+        if let Some(entry) = entry {
             self.shared.checkpoint.set(entry);
             self.shared.checkpoint.save().await.map_err(|error| Stop::Failed(std::io::Error::other(error)))?;
         }
@@ -335,6 +337,7 @@ impl Follower {
         self.ship(&chain, chunks, Snapshot::default(), Fingerprint::default(), 0).await?;
         self.barrier().await?;
         chain.begin_next(now, false).map_err(Stop::Failed)?;
+        self.count(&mut chain);
         Ok(Stop::Done)
     }
 

@@ -21,6 +21,7 @@ struct Fixture {
     log: Arc<TestLog>,
     written: Vec<String>,
     metrics: CollectorMetrics,
+    pin_bytes_max: u64,
 }
 
 struct Running {
@@ -35,7 +36,13 @@ impl Fixture {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir_all(directory.path().join("logs")).unwrap();
-        Self { directory, log: TestLog::new(2), written: Vec::new(), metrics: CollectorMetrics::default() }
+        Self {
+            directory,
+            log: TestLog::new(2),
+            written: Vec::new(),
+            metrics: CollectorMetrics::default(),
+            pin_bytes_max: 1 << 30,
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -84,6 +91,7 @@ impl Fixture {
             poll_interval: Duration::from_millis(10),
             discover_interval: Duration::from_millis(20),
             checkpoint_interval: Duration::from_millis(20),
+            pin_bytes_max: self.pin_bytes_max,
             ..FilesConfig::default()
         };
         let directory = self.directory.path().join("logs");
@@ -91,15 +99,19 @@ impl Fixture {
         Running { stop, task, stop_lanes, _lanes: lanes }
     }
 
-    /// Waits until every line written is stored.
-    async fn settle(&self) {
+    async fn until(&self, what: &str, reached: impl Fn() -> bool) {
         let all = async {
-            while self.stored().len() < self.written.len() {
+            while !reached() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         let settled = tokio::time::timeout(Duration::from_secs(20), all).await;
-        assert!(settled.is_ok(), "stored {} of {}", self.stored().len(), self.written.len());
+        assert!(settled.is_ok(), "until {what}: stored {} of {}", self.stored().len(), self.written.len());
+    }
+
+    /// Waits until every line written is stored.
+    async fn settle(&self) {
+        self.until("everything is stored", || self.stored().len() >= self.written.len()).await;
         assert_eq!(self.stored(), self.written);
     }
 }
@@ -195,6 +207,31 @@ async fn compressed_while_down() {
     fixture.write(5);
     let running = fixture.start().await;
     fixture.settle().await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_compressed_file_above_the_budget_is_a_declared_loss() {
+    let mut fixture = Fixture::new();
+    fixture.write(100);
+    let plain = fs::read(fixture.path("0.log")).unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&plain).unwrap();
+    fs::write(fixture.path("0.log.20230101-120000.gz"), gzip.finish().unwrap()).unwrap();
+    fs::remove_file(fixture.path("0.log")).unwrap();
+    // Cut after the newline of line 39.
+    let kept: usize = plain.split_inclusive(|byte| *byte == b'\n').take(40).map(<[u8]>::len).sum();
+    fixture.pin_bytes_max = kept as u64;
+    fixture.written.truncate(40);
+    fixture.write(5);
+    fixture.log.flow(false);
+    let running = fixture.start().await;
+    fixture.until("the copy is held", || fixture.metrics.pinned_bytes.get() == kept as i64).await;
+    assert_eq!(fixture.metrics.lost_of("files", "unpack_budget"), 0, "not before what was kept is acknowledged");
+    fixture.log.flow(true);
+    fixture.settle().await;
+    assert_eq!(fixture.metrics.lost_of("files", "unpack_budget"), (plain.len() - kept) as u64);
+    assert_eq!(fixture.metrics.pinned_bytes.get(), 0);
     running.stop().await;
 }
 

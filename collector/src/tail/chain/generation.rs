@@ -1,0 +1,63 @@
+//! Reading of the one file that is read now, block by block. Called by [`super::Chain`].
+
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use weir_model::time::UnixNanos;
+
+use super::{Generation, Step};
+use crate::config::FileFormat;
+use crate::tail::identity::Fingerprint;
+
+/// Read at once; grows for a line that is longer, up to what the assembler cuts at.
+pub(super) const BLOCK_BYTES: usize = 256 << 10;
+const BLOCK_BYTES_MAX: usize = 4 << 20;
+
+impl Generation {
+    /// Reads one block; the bytes consumed.
+    pub(super) fn read(&mut self, now: UnixNanos) -> io::Result<u64> {
+        if !self.fingerprint.is_full() {
+            self.fingerprint = Fingerprint::of(&self.file)?;
+        }
+        let block = self.block()?;
+        let consumed = self.assembler.feed(&block, now);
+        if consumed == 0 && block.len() == self.block_bytes {
+            // A line longer than the block: the assembler cuts it before the block grows beyond reason.
+            self.block_bytes = (self.block_bytes * 2).min(BLOCK_BYTES_MAX);
+            return self.read(now);
+        }
+        self.block_bytes = BLOCK_BYTES;
+        Ok(consumed as u64)
+    }
+
+    fn block(&self) -> io::Result<Vec<u8>> {
+        let mut block = vec![0; self.block_bytes];
+        let mut length = 0;
+        while length < block.len() {
+            match self.file.read_at(&mut block[length..], self.assembler.position() + length as u64)? {
+                0 => break,
+                count => length += count,
+            }
+        }
+        block.truncate(length);
+        Ok(block)
+    }
+
+    pub(super) fn ended(&mut self) -> Step {
+        Step::Ended { chunks: self.assembler.take(), snapshot: self.assembler.snapshot(), fingerprint: self.fingerprint }
+    }
+
+    pub(super) fn finish(&mut self, now: UnixNanos) -> io::Result<()> {
+        let rest = self.block()?;
+        self.assembler.finish(&rest, now);
+        Ok(())
+    }
+}
+
+/// A rotated file may still be written for a moment: engines switch at once, other programs when they are told to.
+pub(super) fn grace(format: FileFormat) -> UnixNanos {
+    match format {
+        FileFormat::Plain => 5_000_000_000,
+        FileFormat::Cri | FileFormat::DockerJson => 100_000_000,
+    }
+}
