@@ -1,12 +1,13 @@
-//! What Prometheus targets answer: the text format 0.0.4. Sync and pure.
+//! What Prometheus targets answer: the text format 0.0.4 and OpenMetrics 1.0. Sync and pure.
 //!
 //! - [`line`]: one sample line.
-//! - [`text`]: the whole body, lenient as Prometheus is.
+//! - [`text`]: the whole body, lenient as Prometheus is. [`openmetrics`]: the other format, strictly.
 
 use weir_model::label::Labels;
 use weir_model::metric::Family;
 
 pub(crate) mod line;
+pub mod openmetrics;
 pub mod text;
 
 /// What a target exposes.
@@ -16,6 +17,8 @@ pub struct Exposition {
     pub families: Vec<Family>,
     /// In order of appearance.
     pub samples: Vec<Sample>,
+    /// In order of appearance; only OpenMetrics has them.
+    pub exemplars: Vec<openmetrics::Exemplar>,
 }
 
 /// One sample.

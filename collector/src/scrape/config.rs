@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 
 use super::relabel::Rule;
 use crate::config::duration;
@@ -99,6 +100,51 @@ pub struct Job {
     /// Longer label values fail the scrape; 0 for no limit.
     #[serde(default)]
     pub label_value_length_limit: usize,
+    /// A larger answer fails the scrape, once decompressed.
+    #[serde(default)]
+    pub body_size_limit: BodySize,
+}
+
+/// Bytes, as Prometheus writes them: `10MB`, `512KiB`, `0`; its units are powers of 1024 either way. Prometheus has no limit
+/// by default; here there is always one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodySize(pub u64);
+
+impl Default for BodySize {
+    /// kube-state-metrics of a large cluster has some tens of MB.
+    fn default() -> Self {
+        Self(64 << 20)
+    }
+}
+
+impl<'de> Deserialize<'de> for BodySize {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Bytes(u64),
+            Text(String),
+        }
+        let bytes =
+            match Written::deserialize(from).map_err(|_| D::Error::custom("body_size_limit: expected a size such as 10MB"))? {
+                Written::Bytes(bytes) => bytes,
+                Written::Text(text) => bytes_of(&text)
+                    .ok_or_else(|| D::Error::custom(format!("body_size_limit: {text:?} is no size such as 10MB")))?,
+            };
+        Ok(if bytes == 0 { Self::default() } else { Self(bytes) })
+    }
+}
+
+fn bytes_of(text: &str) -> Option<u64> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let shift = match &text[digits..] {
+        "" | "B" => 0,
+        "KB" | "KiB" => 10,
+        "MB" | "MiB" => 20,
+        "GB" | "GiB" => 30,
+        _ => return None,
+    };
+    text[..digits].parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 /// Targets that share labels.
@@ -205,9 +251,7 @@ fn unsupported(file: &serde_yaml_ng::Value) -> Result<(), String> {
         let name = job.get("job_name").and_then(|name| name.as_str()).unwrap_or("?");
         for key in job.keys().filter_map(|key| key.as_str()) {
             let discovery = key.ends_with("_sd_configs") && key != "file_sd_configs";
-            if discovery
-                || matches!(key, "tls_config" | "oauth2" | "proxy_url" | "native_histogram_bucket_limit" | "body_size_limit")
-            {
+            if discovery || matches!(key, "tls_config" | "oauth2" | "proxy_url" | "native_histogram_bucket_limit") {
                 return Err(format!("job {name:?}: {key} is not supported yet"));
             }
         }

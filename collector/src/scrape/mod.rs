@@ -2,10 +2,11 @@
 //! and staleness markers.
 //!
 //! - [`config`]: the YAML. [`relabel`]: the eleven actions. [`target`]: which targets there are.
-//! - [`batch`]: an answer as a metric batch. [`run`]: the tasks.
+//! - [`fetch`]: one request. [`batch`]: an answer as a metric batch. [`run`]: the tasks.
 
 pub(crate) mod batch;
 pub mod config;
+mod fetch;
 pub mod relabel;
 mod run;
 pub(crate) mod target;

@@ -10,8 +10,9 @@ use weir_model::wire::{Body, Mark, Section, SectionHeader};
 
 use super::batch::{self, Memory, Scrape};
 use super::config::{Job, PrometheusConfig};
+use super::fetch;
 use super::target::{self, Target};
-use crate::exposition::{Exposition, text};
+use crate::exposition::Exposition;
 use crate::metrics::CollectorMetrics;
 use crate::push::Clock;
 use crate::ship::Shipper;
@@ -19,8 +20,6 @@ use crate::ship::Shipper;
 const SOURCE: &str = "scrape";
 /// Files of file discovery are looked at this often.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
-/// A target's answer may have this many bytes: kube-state-metrics of a large cluster has some tens of MB.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// What scraping is given.
 #[derive(Clone)]
@@ -110,9 +109,10 @@ impl Scraper {
             let begun = tokio::time::Instant::now();
             let answer = tokio::select! {
                 () = stop.cancelled() => break,
-                answer = tokio::time::timeout(self.timeout, self.fetch(&client)) => answer.unwrap_or_else(|_| Err("timed out".into())),
+                answer = tokio::time::timeout(self.timeout, fetch::fetch(&client, &self.job, &self.target.url)) => answer.unwrap_or_else(|_| Err("timed out".into())),
             };
             let seconds = begun.elapsed().as_secs_f64();
+            let answer = answer.map(|answer| self.noted(answer));
             let scrape = Scrape { job: &self.job, target: labels, at, seconds, answer };
             self.ship(&source, scrape, &mut memory, &mut row).await;
         }
@@ -121,6 +121,19 @@ impl Scraper {
             let scrape = Scrape { job: &self.job, target: labels, at, seconds: 0.0, answer: Err("the target has gone".into()) };
             self.ship(&source, scrape, &mut memory, &mut row).await;
         }
+    }
+
+    /// Counts what was odd about an answer.
+    fn noted(&self, answer: fetch::Answer) -> Exposition {
+        if let Some(broken) = answer.broken {
+            self.deps.metrics.event(SOURCE, "openmetrics_rule_broken", 1);
+            tracing::debug!(url = self.target.url, %broken, "a target breaks a rule of OpenMetrics");
+        }
+        let exemplars = answer.exposition.exemplars.len() as u64;
+        if exemplars > 0 {
+            self.deps.metrics.event(SOURCE, "exemplar_left_out", exemplars);
+        }
+        answer.exposition
     }
 
     async fn ship(&self, source: &str, scrape: Scrape<'_>, memory: &mut Memory, row: &mut u64) {
@@ -138,51 +151,6 @@ impl Scraper {
         let sections = batches.into_iter().map(section).collect();
         if self.deps.shipper.send_and_wait(sections, self.interval).await.is_err() {
             self.deps.metrics.event(SOURCE, "scrape_late", 1);
-        }
-    }
-
-    async fn fetch(&self, client: &reqwest::Client) -> Result<Exposition, String> {
-        let request = client.get(&self.target.url).header("accept", "text/plain;version=0.0.4;q=1,*/*;q=0.1");
-        let mut response = self.authorised(request)?.send().await.map_err(|error| error.to_string())?;
-        if !response.status().is_success() {
-            return Err(format!("answered {}", response.status()));
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| error.to_string())? {
-            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-                return Err(format!("answer of more than {ANSWER_BYTES_MAX} bytes"));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        let parsed = tokio::task::spawn_blocking(move || {
-            let body = String::from_utf8(body).map_err(|error| error.to_string())?;
-            text::parse(&body).map_err(|error| error.to_string())
-        });
-        parsed.await.unwrap_or_else(|error| Err(error.to_string()))
-    }
-
-    fn authorised(&self, request: reqwest::RequestBuilder) -> Result<reqwest::RequestBuilder, String> {
-        let secret = |path: &std::path::Path| {
-            let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-            Ok::<_, String>(text.trim().to_owned())
-        };
-        if let Some(basic) = &self.job.basic_auth {
-            let password = match &basic.password_file {
-                Some(path) => Some(secret(path)?),
-                None => basic.password.clone(),
-            };
-            return Ok(request.basic_auth(&basic.username, password));
-        }
-        if let Some(authorization) = &self.job.authorization {
-            let credentials = match &authorization.credentials_file {
-                Some(path) => secret(path)?,
-                None => authorization.credentials.clone().unwrap_or_default(),
-            };
-            return Ok(request.header("authorization", format!("{} {credentials}", authorization.kind)));
-        }
-        match &self.job.bearer_token_file {
-            Some(path) => Ok(request.bearer_auth(secret(path)?)),
-            None => Ok(request),
         }
     }
 }

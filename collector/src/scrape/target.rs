@@ -114,6 +114,7 @@ mod tests {
         };
         check("scrape_configs: [{job_name: a, kubernetes_sd_configs: []}]", "kubernetes_sd_configs is not supported yet");
         check("scrape_configs:\n- job_name: a\n  scrape_intervall: 5s\n", "scrape_intervall");
+        check("scrape_configs: [{job_name: a, body_size_limit: 10 potatoes}]", "body_size_limit");
         check("scrape_configs: [{job_name: a}, {job_name: a}]", "two scrape_configs");
         check("scrape_configs: [{job_name: a, scheme: https}]", "not supported yet");
         check("scrape_configs: [{job_name: a, scrape_interval: 1s, scrape_timeout: 2s}]", "scrape_timeout");
