@@ -30,6 +30,8 @@ pub mod push;
 
 mod body;
 #[cfg(test)]
+mod bus_tests;
+#[cfg(test)]
 mod push_tests;
 #[cfg(test)]
 mod testing;
