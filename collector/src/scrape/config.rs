@@ -32,11 +32,29 @@ pub struct Global {
     /// For how long at most.
     #[serde(with = "duration")]
     pub scrape_timeout: Duration,
+    /// Of jobs that say nothing of it, as are the others.
+    pub sample_limit: usize,
+    /// See [`Job`].
+    pub label_limit: usize,
+    /// See [`Job`].
+    pub label_name_length_limit: usize,
+    /// See [`Job`].
+    pub label_value_length_limit: usize,
+    /// See [`Job`].
+    pub body_size_limit: BodySize,
 }
 
 impl Default for Global {
     fn default() -> Self {
-        Self { scrape_interval: Duration::from_secs(60), scrape_timeout: Duration::from_secs(10) }
+        Self {
+            scrape_interval: Duration::from_secs(60),
+            scrape_timeout: Duration::from_secs(10),
+            sample_limit: 0,
+            label_limit: 0,
+            label_name_length_limit: 0,
+            label_value_length_limit: 0,
+            body_size_limit: BODY_SIZE_LIMIT,
+        }
     }
 }
 
@@ -100,22 +118,17 @@ pub struct Job {
     /// Longer label values fail the scrape; 0 for no limit.
     #[serde(default)]
     pub label_value_length_limit: usize,
-    /// A larger answer fails the scrape, once decompressed.
+    /// A larger answer fails the scrape; 0 for the default, 64 MiB.
     #[serde(default)]
     pub body_size_limit: BodySize,
 }
 
-/// Bytes, as Prometheus writes them: `10MB`, `512KiB`, `0`; its units are powers of 1024 either way. Prometheus has no limit
-/// by default; here there is always one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Bytes, as Prometheus writes them: `10MB`, `512KiB`, `0`; its units are powers of 1024 either way. 0 is not said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BodySize(pub u64);
 
-impl Default for BodySize {
-    /// kube-state-metrics of a large cluster has some tens of MB.
-    fn default() -> Self {
-        Self(64 << 20)
-    }
-}
+/// Prometheus has no limit by default; here there is always one: kube-state-metrics of a large cluster has some tens of MB.
+const BODY_SIZE_LIMIT: BodySize = BodySize(64 << 20);
 
 impl<'de> Deserialize<'de> for BodySize {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -131,7 +144,7 @@ impl<'de> Deserialize<'de> for BodySize {
                 Written::Text(text) => bytes_of(&text)
                     .ok_or_else(|| D::Error::custom(format!("body_size_limit: {text:?} is no size such as 10MB")))?,
             };
-        Ok(if bytes == 0 { Self::default() } else { Self(bytes) })
+        Ok(Self(bytes))
     }
 }
 
@@ -228,7 +241,7 @@ impl PrometheusConfig {
     /// Parses and checks; the reason names key and line.
     pub fn parse(text: &str) -> Result<Self, String> {
         unsupported(&serde_yaml_ng::from_str(text).map_err(|error| error.to_string())?)?;
-        let config: Self = serde_yaml_ng::from_str(text).map_err(|error| error.to_string())?;
+        let mut config: Self = serde_yaml_ng::from_str(text).map_err(|error| error.to_string())?;
         let mut names: Vec<&str> = config.scrape_configs.iter().map(|job| job.job_name.as_str()).collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -240,6 +253,7 @@ impl PrometheusConfig {
             }
             job.times(&config.global)?;
         }
+        config.scrape_configs.iter_mut().for_each(|job| job.inherit(&config.global));
         Ok(config)
     }
 }
@@ -260,6 +274,21 @@ fn unsupported(file: &serde_yaml_ng::Value) -> Result<(), String> {
 }
 
 impl Job {
+    /// Limits that the job does not set.
+    fn inherit(&mut self, global: &Global) {
+        let pairs = [
+            (&mut self.sample_limit, global.sample_limit),
+            (&mut self.label_limit, global.label_limit),
+            (&mut self.label_name_length_limit, global.label_name_length_limit),
+            (&mut self.label_value_length_limit, global.label_value_length_limit),
+        ];
+        for (own, global) in pairs {
+            *own = if *own == 0 { global } else { *own };
+        }
+        let said = [self.body_size_limit, global.body_size_limit].into_iter().find(|limit| limit.0 > 0);
+        self.body_size_limit = said.unwrap_or(BODY_SIZE_LIMIT);
+    }
+
     /// Interval and timeout; the timeout is at most the interval.
     pub fn times(&self, global: &Global) -> Result<(Duration, Duration), String> {
         let parse = |text: &Option<String>, default: Duration, key: &str| match text {

@@ -107,6 +107,20 @@ mod tests {
     }
 
     #[test]
+    fn limits_are_inherited() {
+        let limits = |text: &str| {
+            let job = PrometheusConfig::parse(text).unwrap().scrape_configs.remove(0);
+            (job.sample_limit, job.label_limit, job.body_size_limit.0)
+        };
+        assert_eq!(limits("scrape_configs: [{job_name: a}]"), (0, 0, 64 << 20));
+        let global = "global: {sample_limit: 5, label_limit: 6, body_size_limit: 7KiB}";
+        assert_eq!(limits(&format!("{global}\nscrape_configs: [{{job_name: a}}]")), (5, 6, 7 << 10));
+        let own = "scrape_configs: [{job_name: a, sample_limit: 1, body_size_limit: 2MB}]";
+        assert_eq!(limits(&format!("{global}\n{own}")), (1, 6, 2 << 20));
+        assert_eq!(limits("global: {body_size_limit: 0}\nscrape_configs: [{job_name: a}]").2, 64 << 20);
+    }
+
+    #[test]
     fn wrong_files_name_the_key() {
         let check = |text: &str, part: &str| {
             let error = PrometheusConfig::parse(text).unwrap_err();
@@ -115,6 +129,8 @@ mod tests {
         check("scrape_configs: [{job_name: a, kubernetes_sd_configs: []}]", "kubernetes_sd_configs is not supported yet");
         check("scrape_configs:\n- job_name: a\n  scrape_intervall: 5s\n", "scrape_intervall");
         check("scrape_configs: [{job_name: a, body_size_limit: 10 potatoes}]", "body_size_limit");
+        check("scrape_configs: [{job_name: a, body_size_limit: 99999999999GB}]", "body_size_limit");
+        check("scrape_configs: [{job_name: a, tls_config: {}}]", "tls_config is not supported yet");
         check("scrape_configs: [{job_name: a}, {job_name: a}]", "two scrape_configs");
         check("scrape_configs: [{job_name: a, scheme: https}]", "not supported yet");
         check("scrape_configs: [{job_name: a, scrape_interval: 1s, scrape_timeout: 2s}]", "scrape_timeout");

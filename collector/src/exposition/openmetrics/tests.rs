@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use super::*;
 
-fn check(body: &str, expected: Result<&[(&str, f64, Option<i64>)], &str>) {
+type Samples<'a> = &'a [(&'a str, f64, Option<i64>)];
+
+fn check(body: &str, expected: Result<Samples<'_>, &str>) {
     match (parse(body), expected) {
         (Ok(seen), Ok(expected)) => {
             let seen: Vec<_> = seen.samples.iter().map(|s| (s.labels.to_string(), s.value.to_bits(), s.timestamp)).collect();
