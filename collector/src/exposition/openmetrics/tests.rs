@@ -94,6 +94,21 @@ fn metadata_and_exemplars_are_kept() {
     assert_eq!(seen.exemplars, [Exemplar { sample: 1, labels, value: 0.5, timestamp: Some(1_500_000_000) }]);
 }
 
+/// weir's own `/metrics` keeps the rules that it reads by.
+#[test]
+fn our_own_metrics_are_openmetrics() {
+    let mut registry = prometheus_client::registry::Registry::default();
+    let metrics = crate::metrics::CollectorMetrics::default();
+    metrics.register(&mut registry);
+    metrics.lost("files", "a \"quoted\" reason", 3);
+    metrics.pinned_bytes.set(-1);
+    let mut body = String::new();
+    prometheus_client::encoding::text::encode(&mut body, &registry).unwrap();
+    let seen = parse(&body).unwrap();
+    let lost = seen.samples.iter().find(|sample| sample.labels.get("reason") == "a \"quoted\" reason").unwrap();
+    assert_eq!((lost.labels.get("__name__"), lost.value), ("weir_collector_lost_bytes_total", 3.0));
+}
+
 proptest::proptest! {
     #[test]
     fn nothing_panics(body in "(# (TYPE|HELP|UNIT) |[aü_\\\\{}\"=,#. 1\n-]|le=\"|# EOF|histogram|_bucket){0,40}") {
