@@ -22,4 +22,4 @@ mod tests;
 
 pub use ast::{Expr, LogExpr};
 pub use error::{ParseError, QueryError};
-pub use parse::parse;
+pub use parse::{parse, parse_open};

@@ -49,6 +49,10 @@ async fn lines() {
     };
     assert_eq!(ids(ask("logs?limit=2").await.json()), ["0-2-0", "0-1-0"]);
     assert_eq!(ids(ask("logs?query=%7B%7D&direction=forward&limit=2").await.json()), ["0-0-0", "0-1-0"]);
+    let all = ask("logs?query=%7B%7D").await.json();
+    let text = all["lines"][0]["line"].as_str().unwrap().to_owned();
+    let found = ask(&format!("logs?query=%7B%7D%20%7C%3D%20%60{}%60", text.replace(' ', "%20"))).await.json();
+    assert_eq!(found["lines"][0], all["lines"][0], "a filter on every line");
     assert_eq!(ids(ask("logs/line/0-2-0?context=5").await.json()), ["0-0-0", "0-2-0"]);
     assert_eq!(ids(ask("logs/line/0-2-0?context=0").await.json()), ["0-2-0"]);
 }

@@ -22,7 +22,7 @@ use crate::logql::ast::{LineTest, StageKind};
 use crate::logql::eval::lines::{Entry, LogOptions, lines};
 use crate::logql::pipeline::labels::LabelSet;
 use crate::logql::pipeline::readable;
-use crate::logql::{Expr, LogExpr, QueryError, parse};
+use crate::logql::{Expr, LogExpr, QueryError, parse_open};
 
 /// docs/api.md: lines of one answer when nothing is said.
 const LIMIT_DEFAULT: usize = 200;
@@ -30,11 +30,11 @@ const LIMIT_DEFAULT: usize = 200;
 /// Neighbours on each side that one request may ask for.
 const CONTEXT_MAX: usize = 1000;
 
-/// A log query; nothing or `{}` is every line.
+/// A log query; nothing is every line, and so is a selector without matchers.
 pub(super) fn log_query(query: Option<&str>) -> Result<LogExpr, Wrong> {
     match query.map(str::trim) {
-        None | Some("" | "{}") => Ok(LogExpr { matchers: Vec::new(), stages: Vec::new() }),
-        Some(query) => match parse(query)? {
+        None | Some("") => Ok(LogExpr { matchers: Vec::new(), stages: Vec::new() }),
+        Some(query) => match parse_open(query)? {
             Expr::Log(log) => Ok(log),
             _ => Err("parameter query: a log query is wanted here, this is a metric query".to_owned().into()),
         },

@@ -2,7 +2,7 @@
 
 use weir_model::label::{MatchOp, Matcher, is_label_name};
 
-use super::Parser;
+use super::{Parser, Selectors};
 use crate::logql::ast::{Extraction, LabelChoice, LabelFormat, LogExpr, Stage, StageKind};
 use crate::logql::error::ParseError;
 use crate::logql::lex::Token;
@@ -34,7 +34,7 @@ impl Parser<'_> {
             }
         }
         self.want("}")?;
-        if !matchers.iter().any(|matcher| !matcher.matches("")) {
+        if self.selectors == Selectors::Narrow && !matchers.iter().any(|matcher| !matcher.matches("")) {
             return Err(self.wrong_at(
                 start,
                 "a selector needs at least one matcher that does not match an empty value: app=~\".+\" does, app=~\".*\" does not",

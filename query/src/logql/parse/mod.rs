@@ -17,12 +17,31 @@ const QUERY_BYTES_MAX: usize = 128 << 10;
 /// Brackets may nest this deep: ten times what people write, and far from the end of the stack.
 const DEPTH_MAX: usize = 64;
 
-/// Reads a query.
+/// Reads a query as Loki does: a selector has to narrow something down.
 pub fn parse(text: &str) -> Result<Expr, ParseError> {
+    parse_with(text, Selectors::Narrow)
+}
+
+/// Reads a query in which a selector may also select every line, as `{} |= "word"` does. For weir's own API: there a search
+/// has no labels to begin with, and its cost is bounded by the limits of a query.
+pub fn parse_open(text: &str) -> Result<Expr, ParseError> {
+    parse_with(text, Selectors::Any)
+}
+
+/// Which selectors are fine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Selectors {
+    /// Those with a matcher that does not match an empty value.
+    Narrow,
+    /// All.
+    Any,
+}
+
+fn parse_with(text: &str, selectors: Selectors) -> Result<Expr, ParseError> {
     if text.len() > QUERY_BYTES_MAX {
         return Err(ParseError::at("", 0, format!("a query has at most {QUERY_BYTES_MAX} bytes, this one has {}", text.len())));
     }
-    let mut parser = Parser { text, tokens: lex(text)?, next: 0, depth: 0 };
+    let mut parser = Parser { text, tokens: lex(text)?, next: 0, depth: 0, selectors };
     let expr = parser.expr(0)?;
     match parser.peek() {
         Token::End => Ok(expr),
@@ -35,6 +54,7 @@ struct Parser<'a> {
     tokens: Vec<Spanned>,
     next: usize,
     depth: usize,
+    selectors: Selectors,
 }
 
 impl Parser<'_> {
