@@ -46,6 +46,9 @@ export const api = {
   containers: (signal?: AbortSignal) => get<{ containers: Container[]; coverage: Coverage }>(`${own}/containers`, {}, signal),
   logs: (query: Query, signal?: AbortSignal) => get<LogsAnswer>(`${own}/logs`, query, signal),
   volume: (query: Query, signal?: AbortSignal) => get<VolumeAnswer>(`${own}/logs/volume`, query, signal),
+  /** Lines counted through the query's whole pipeline, without levels: what `volume` does not do. */
+  counts: (query: string, start: bigint, end: bigint, step: string, signal?: AbortSignal) =>
+    get<{ data: PromData }>('/loki/api/v1/query_range', { query: `sum(count_over_time(${query} [${step}]))`, start: String(start), end: String(end), step }, signal),
   line: (id: string, context: number, signal?: AbortSignal) =>
     get<LogsAnswer>(`${own}/logs/line/${encodeURIComponent(id)}`, { context }, signal),
   trace: (id: string, signal?: AbortSignal) =>

@@ -75,11 +75,13 @@ export function isoNanos(at: bigint): string {
   return `${whole}${fraction ? `.${fraction}` : ''}Z`;
 }
 
+/** Volumes are kept in buckets of 10 seconds (docs/api.md): a step is a multiple of it. */
+const STEPS = [10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400, 604_800];
+
 /** A step of a round length that cuts the range into at most `most` buckets. */
 export function roundStep(range: Range, most: number): bigint {
   const wanted = (range.end - range.start) / BigInt(most);
-  const steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400, 604_800];
-  for (const step of steps) if (BigInt(step) * SECOND >= wanted) return BigInt(step) * SECOND;
+  for (const step of STEPS) if (BigInt(step) * SECOND >= wanted) return BigInt(step) * SECOND;
   return ((wanted + 604_800n * SECOND - 1n) / (604_800n * SECOND)) * 604_800n * SECOND;
 }
 

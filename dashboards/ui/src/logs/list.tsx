@@ -1,7 +1,7 @@
 // The long list of lines: virtual, j/k/Enter, a footer to go on. Holds which lines are open, nothing of the query.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { ComponentChildren } from 'preact';
-import { listen } from '../core/keys';
+import { useSelection } from '../parts/selection';
 import { useVirtual } from '../parts/virtual';
 import type { Line } from '../core/types';
 import { LineRow } from './row';
@@ -25,24 +25,19 @@ const ROW_PX = 22;
 export function LineList({ lines, wanted, wrap, day, marked, label, footer, onTop, keys = true }: Props) {
   const scroller = useRef<HTMLDivElement>(null);
   const [open, setOpen] = useState<ReadonlySet<string>>(new Set(marked ? [marked] : []));
-  const [selected, select] = useState(-1);
   const virtual = useVirtual({ count: lines.length, scroller, estimate: () => ROW_PX, keyOf: (i) => lines[i]?.id ?? String(i) });
   const toggle = (id: string) => setOpen((old) => {
     const next = new Set(old);
     if (!next.delete(id)) next.add(id);
     return next;
   });
-  useEffect(() => (keys ? listen({
-    move: (by) => {
-      const next = Math.min(lines.length - 1, Math.max(0, selected + by));
-      select(next);
-      if (lines.length > 0) virtual.scrollToIndex(next, { align: 'auto' });
-    },
-    open: () => {
-      const line = lines[selected];
-      if (line) toggle(line.id);
-    },
-  }) : undefined), [lines, selected, keys]);
+  const selected = useSelection({
+    count: lines.length,
+    keyOf: (i) => lines[i]?.id ?? '',
+    open: (i) => toggle(lines[i]!.id),
+    moved: (i) => virtual.scrollToIndex(i, { align: 'auto' }),
+    active: keys,
+  });
   useEffect(() => {
     const at = marked ? lines.findIndex((line) => line.id === marked) : -1;
     if (at > 0) virtual.scrollToIndex(at, { align: 'center' });
@@ -58,7 +53,7 @@ export function LineList({ lines, wanted, wrap, day, marked, label, footer, onTo
           return line && (
             <div
               key={line.id} role="listitem" class="line-box" data-index={item.index} data-line={line.id}
-              data-selected={item.index === selected || undefined} aria-setsize={lines.length} aria-posinset={item.index + 1}
+              data-selected={line.id === selected || undefined} aria-setsize={lines.length} aria-posinset={item.index + 1}
               ref={(node) => { if (node) virtual.measureElement(node); }} style={{ transform: `translateY(${item.start}px)` }}
             >
               <LineRow line={line} open={open.has(line.id)} wanted={wanted} day={day} marked={line.id === marked} onToggle={() => toggle(line.id)} />

@@ -84,7 +84,7 @@ function Fields({ title, fields, filters }: { title: string; fields: Record<stri
           <dt>{name}</dt>
           <dd>
             {plain(value)}
-            {filters && <button type="button" class="link" aria-label={`Only lines with ${name} ${plain(value)}`} onClick={() => only(name, plain(value))}>only this</button>}
+            {filters && <button type="button" class="link" aria-label={`only this: ${name} ${plain(value)}`} onClick={() => only(name, plain(value))}>only this</button>}
           </dd>
         </div>
       ))}

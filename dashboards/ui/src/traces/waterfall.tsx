@@ -29,15 +29,22 @@ export function Waterfall({ tree, chosen, onChoose }: Props) {
     if (!next.delete(id)) next.add(id);
     return next;
   });
+  // The chosen span is the address's; the keys start from it, also when the reader clicked.
+  const at = useRef(chosen);
+  at.current = chosen;
+  const latest = useRef({ rows, onChoose });
+  latest.current = { rows, onChoose };
   useEffect(() => listen({
     move: (by) => {
-      const at = rows.findIndex((row) => row.span.id === chosen);
-      const next = Math.min(rows.length - 1, Math.max(0, at + by));
-      if (rows[next]) onChoose(rows[next].span.id);
-      virtual.scrollToIndex(next, { align: 'auto' });
+      const index = latest.current.rows.findIndex((row) => row.span.id === at.current);
+      const next = latest.current.rows[Math.min(latest.current.rows.length - 1, Math.max(0, index + by))];
+      if (!next || next.span.id === at.current) return;
+      at.current = next.span.id;
+      latest.current.onChoose(next.span.id);
+      virtual.scrollToIndex(latest.current.rows.indexOf(next), { align: 'auto' });
     },
-    open: () => { if (chosen) fold(chosen); },
-  }), [rows, chosen]);
+    open: () => { if (at.current) fold(at.current); },
+  }), []);
   return (
     <div class="waterfall">
       <Axis tree={tree} />
@@ -90,7 +97,7 @@ function SpanRow({ row, tree, chosen, folded, onFold, onChoose }: RowProps) {
           : <span class="fold" />}
         <span class={`swatch ${hue(tree.services, span.service)}`} aria-hidden="true" style={{ background: 'var(--hue)', margin: 0, flex: 'none' }} />
         <span class="who">{span.service}</span>
-        <button type="button" class="link what" aria-pressed={chosen} onClick={onChoose} title={span.name}>{span.name}</button>
+        <button type="button" class="link what" aria-pressed={chosen} title={span.name}>{span.name}</button>
         {failed && <span class="flag err">error</span>}
         {(row.place === 'orphan' || span.orphan) && <span class="flag lost" title="Its parent is named but has not been seen">parent not seen</span>}
         {row.place === 'ring' && <span class="flag lost" title="Its parents lead back to itself">ring of parents</span>}

@@ -1,14 +1,13 @@
 // What runs now: one row a container, with its use against its limits. Asks again every 2 seconds.
-import { useEffect, useState } from 'preact/hooks';
 import { api } from '../core/api';
 import { useAsk } from '../core/ask';
 import { ago, bytes, clock, cores, count, nanos, percent } from '../core/format';
-import { listen } from '../core/keys';
 import { quote } from '../core/logql';
 import { go, params, setParams, to } from '../core/route';
 import { nowNanos } from '../core/time';
 import type { Container } from '../core/types';
 import { CoverageNote, Empty, ErrorNote } from '../parts/notes';
+import { useInView, useSelection } from '../parts/selection';
 import { Heading, sorted, type Column } from '../parts/sort';
 import { Meter, Spark } from '../parts/spark';
 
@@ -32,6 +31,8 @@ export function title(row: Container): string {
   return row.name || row.id.split('/').filter(Boolean).pop() || row.id || '/';
 }
 
+const keyOf = (row: Container) => `${row.node}/${row.id}`;
+
 export function matches(row: Container, filter: string): boolean {
   const text = [row.id, row.name, row.namespace, row.pod, row.image, row.node, row.state, row.runtime].join(' ').toLowerCase();
   return filter.toLowerCase().split(/\s+/).every((word) => text.includes(word));
@@ -43,7 +44,8 @@ export function Containers() {
   const sort = params.value.get('sort') ?? '-cpu';
   const all = asked.data?.containers ?? [];
   const rows = sorted(all.filter((row) => matches(row, filter)), COLUMNS, sort);
-  const selected = useListKeys(rows);
+  const selected = useSelection({ count: rows.length, keyOf: (i) => keyOf(rows[i]!), open: (i) => go(logsOf(rows[i]!)) });
+  useInView(selected);
   return (
     <section>
       <div class="bar">
@@ -66,28 +68,13 @@ export function Containers() {
   );
 }
 
-function useListKeys(rows: Container[]): number {
-  const [selected, select] = useState(-1);
-  useEffect(() => listen({
-    move: (by) => select((old) => Math.min(rows.length - 1, Math.max(0, old + by))),
-    open: () => {
-      const row = rows[selected];
-      if (row) go(logsOf(row));
-    },
-  }), [rows, selected]);
-  useEffect(() => {
-    document.querySelector('tr[data-selected]')?.scrollIntoView({ block: 'nearest' });
-  }, [selected]);
-  return selected;
-}
-
-function Table({ rows, sort, selected }: { rows: Container[]; sort: string; selected: number }) {
+function Table({ rows, sort, selected }: { rows: Container[]; sort: string; selected: string }) {
   const now = nowNanos();
   return (
     <div class="table-box" tabIndex={0} role="region" aria-label="Containers">
       <table class="containers">
         <thead><tr>{COLUMNS.map((column) => <Heading key={column.key} column={column} sort={sort} />)}<th scope="col">Look at</th></tr></thead>
-        <tbody>{rows.map((row, i) => <Row key={`${row.node}/${row.id}`} row={row} now={now} selected={i === selected} />)}</tbody>
+        <tbody>{rows.map((row) => <Row key={keyOf(row)} row={row} now={now} selected={keyOf(row) === selected} />)}</tbody>
       </table>
     </div>
   );

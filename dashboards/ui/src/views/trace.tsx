@@ -48,7 +48,8 @@ function Whole({ trace }: { trace: Trace }) {
   const tree = useMemo(() => buildTree(trace.spans), [trace]);
   const chosen = params.value.get('span') ?? '';
   const span = trace.spans.find((one) => one.id === chosen);
-  const choose = (id: string) => setParams({ span: id === chosen ? undefined : id }, 'replace');
+  // Asked of the address, not of this drawing: two keys may come before the next one.
+  const choose = (id: string) => setParams({ span: id === params.value.get('span') ? undefined : id }, 'replace');
   return (
     <>
       <Head trace={trace} tree={tree} />

@@ -3,12 +3,12 @@ import { useEffect, useState } from 'preact/hooks';
 import { api } from '../core/api';
 import { useAsk } from '../core/ask';
 import { clock, count, duration, nanos } from '../core/format';
-import { listen } from '../core/keys';
 import { go, params, setParams } from '../core/route';
 import { nowNanos, parseDuration, resolveRange } from '../core/time';
 import type { TraceSummary } from '../core/types';
 import { CoverageNote, Empty, ErrorNote } from '../parts/notes';
 import { RangePicker } from '../parts/range';
+import { useInView, useSelection } from '../parts/selection';
 import { readTraceId } from '../traces/tree';
 
 export function TraceIdField({ value }: { value: string }) {
@@ -93,20 +93,16 @@ function Filters({ again }: { again: () => void }) {
 }
 
 function Found({ traces }: { traces: TraceSummary[] }) {
-  const [selected, select] = useState(-1);
-  useEffect(() => listen({
-    move: (by) => select((old) => Math.min(traces.length - 1, Math.max(0, old + by))),
-    open: () => { if (traces[selected]) go(`/trace/${traces[selected].id}`); },
-  }), [traces, selected]);
-  useEffect(() => document.querySelector('tr[data-selected]')?.scrollIntoView({ block: 'nearest' }), [selected]);
+  const selected = useSelection({ count: traces.length, keyOf: (i) => traces[i]!.id, open: (i) => go(`/trace/${traces[i]!.id}`) });
+  useInView(selected);
   const longest = Math.max(1, ...traces.map((trace) => Number(nanos(trace.duration))));
   return (
     <div class="table-box" tabIndex={0} role="region" aria-label="Traces found">
       <table>
         <thead><tr>{['Start', 'Service', 'Operation', 'Trace'].map((name) => <th scope="col" key={name}>{name}</th>)}{['Duration', 'Spans', 'Errors'].map((name) => <th scope="col" class="number" key={name}>{name}</th>)}</tr></thead>
         <tbody>
-          {traces.map((trace, i) => (
-            <tr key={trace.id} data-selected={i === selected || undefined}>
+          {traces.map((trace) => (
+            <tr key={trace.id} data-selected={trace.id === selected || undefined}>
               <td>{clock(nanos(trace.start), true)}</td>
               <td>{trace.root_service || '–'}</td>
               <td>{trace.has_root ? trace.root_name : <span class="warn">root span not seen{trace.root_name ? `: ${trace.root_name}` : ''}</span>}</td>
