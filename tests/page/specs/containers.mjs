@@ -1,0 +1,39 @@
+// What runs now.
+import assert from 'node:assert/strict';
+
+const row = (page) => page.locator('tr', { has: page.getByRole('rowheader', { name: 'page-box' }) });
+
+export default [
+  ['a running container has its row with its figures', async ({ page }) => {
+    await page.goto('/');
+    await row(page).waitFor();
+    const text = await row(page).innerText();
+    assert.match(text, /of 64\.0 MiB/);
+    assert.match(text, /of 0\.50/);
+    assert.match(text, /running/);
+    assert.equal(await row(page).locator('.meter[role=img]').count(), 1);
+    // It asks again by itself: the sparkline grows from nothing to a line.
+    await row(page).locator('svg.spark path.line').first().waitFor();
+  }],
+  ['the filter and the order are in the address', async ({ page }) => {
+    await page.goto('/?filter=no-such-thing');
+    await page.getByText('Nothing matches the filter').waitFor();
+    await page.getByRole('searchbox', { name: 'Filter containers' }).fill('page-b');
+    await row(page).waitFor();
+    assert.match(page.url(), /filter=page-b/);
+    await page.getByRole('button', { name: 'Memory' }).click();
+    await page.waitForURL(/sort=-memory/);
+    assert.equal(await page.getByRole('columnheader', { name: 'Memory' }).getAttribute('aria-sort'), 'descending');
+    await page.reload();
+    await row(page).waitFor();
+    assert.equal(await page.getByRole('searchbox', { name: 'Filter containers' }).inputValue(), 'page-b');
+  }],
+  ['a row leads to the logs and metrics of its container', async ({ page }) => {
+    await page.goto('/?filter=page-box');
+    await page.getByRole('link', { name: 'Logs of page-box' }).click();
+    await page.locator('.line', { hasText: 'box line' }).first().waitFor();
+    await page.goBack();
+    await page.getByRole('link', { name: 'Metrics of page-box' }).click();
+    await page.locator('.graph[data-series="1"] canvas').waitFor();
+  }],
+];

@@ -1,0 +1,152 @@
+// Log search, its rows, its links and its live tail.
+import assert from 'node:assert/strict';
+import { eventually, get, pushLogs } from '../weir.mjs';
+
+const logs = (query, more = '') => `/logs?q=${encodeURIComponent(query)}${more}`;
+const lines = (page) => page.locator('[data-line]');
+
+/** Pushes lines to a stream of their own and waits until they can be searched. */
+async function given(weir, app, entries) {
+  await pushLogs(weir, { app, namespace: 'shop', pod: `${app}-0` }, entries);
+  await eventually(`the lines of ${app}`, async () => (await get(weir, `logs?limit=1000&query=${encodeURIComponent(`{app="${app}"}`)}`)).lines.length >= entries.length);
+}
+
+export default [
+  ['a pushed line is found by a word, and the histogram counts it', async ({ page, weir }) => {
+    await given(weir, 'search', ['the needle 4711 of the haystack', 'level=error msg="something else"']);
+    await page.goto('/logs');
+    await page.getByRole('textbox', { name: 'Log query' }).fill('needle 4711');
+    await page.keyboard.press('Enter');
+    await page.locator('.line mark', { hasText: 'needle 4711' }).waitFor();
+    // Until the answer is there, the lines before stay.
+    await eventually('one line', async () => (await lines(page).count()) === 1);
+    assert.match(page.url(), /q=needle\+4711/);
+    await page.locator('.histogram[data-lines="1"] path[class^=bar-]').waitFor({ state: 'attached' });
+    await page.locator('[data-coverage]').getByText('Searched everything collected up to').waitFor();
+  }],
+  ['labels and filters, newest first; back brings the query before', async ({ page, weir }) => {
+    await given(weir, 'order', Array.from({ length: 5 }, (_, i) => `entry ${i}`));
+    await page.goto(logs('{app="order"}'));
+    await eventually('five lines', async () => (await lines(page).count()) === 5);
+    assert.match(await lines(page).first().innerText(), /entry 4/);
+    await page.getByRole('textbox', { name: 'Log query' }).fill('{app="order"} |= "entry 2"');
+    await page.keyboard.press('Enter');
+    await eventually('one line', async () => (await lines(page).count()) === 1);
+    await page.goBack();
+    await eventually('five lines again', async () => (await lines(page).count()) === 5);
+    assert.equal(await page.getByRole('textbox', { name: 'Log query' }).inputValue(), '{app="order"}');
+  }],
+  ['a row opens with its labels; its permanent link opens the same line', async ({ page, weir }) => {
+    await given(weir, 'open', ['before', ['the one line', { tier: 'gold', trace_id: '0af7651916cd43dd8448eb211c80319c' }], 'after']);
+    await page.goto(logs('{app="open"} |= "the one line"'));
+    await lines(page).first().getByRole('button', { name: /Details of the line/ }).click();
+    const details = page.locator('.details');
+    await details.getByText('gold').first().waitFor();
+    assert.match(await details.innerText(), /open-0/);
+    assert.equal(await details.getByRole('link', { name: /^Trace/ }).getAttribute('href'), '/trace/0af7651916cd43dd8448eb211c80319c');
+    const id = await lines(page).first().getAttribute('data-line');
+    await details.getByRole('link', { name: 'Permanent link' }).click();
+    await page.waitForURL(new RegExp(`/line/${id}$`));
+    await page.reload();
+    await page.locator(`[data-line="${id}"] .marked-line`, { hasText: 'the one line' }).waitFor();
+    await page.locator('.line', { hasText: 'before' }).waitFor();
+    await page.locator('.line', { hasText: 'after' }).waitFor();
+  }],
+  ['“only this” narrows the query to a label', async ({ page, weir }) => {
+    await given(weir, 'narrow', ['narrowing']);
+    await page.goto(logs('narrowing'));
+    await lines(page).first().getByRole('button', { name: /Details of the line/ }).click();
+    await page.getByRole('button', { name: 'only this: app narrow' }).click();
+    await page.waitForURL((url) => url.searchParams.get('q') === '{app="narrow"} |= "narrowing"');
+    await lines(page).first().waitFor();
+  }],
+  ['the live tail shows a line within a second of its push', async ({ page, weir }) => {
+    await pushLogs(weir, { app: 'tail' }, ['the first']);
+    await page.goto(logs('{app="tail"}', '&live=1'));
+    await page.getByRole('status').getByText('Live', { exact: true }).waitFor();
+    await page.locator('.line', { hasText: 'the first' }).waitFor();
+    const waits = [];
+    for (let i = 0; i < 5; i += 1) {
+      const seen = page.locator('.line', { hasText: `fresh ${i}.` }).waitFor().then(() => performance.now());
+      const begun = performance.now();
+      await pushLogs(weir, { app: 'tail' }, [`fresh ${i}.`]);
+      waits.push((await seen) - begun);
+    }
+    waits.sort((a, b) => a - b);
+    console.log(`      push to page: ${waits.map(Math.round).join(', ')} ms`);
+    // The median, for a busy machine may stall one of them.
+    assert.ok(waits[2] < 1000, `median ${waits[2]} ms`);
+    await page.getByRole('button', { name: 'Live', exact: true }).click();
+    await page.waitForURL((url) => !url.searchParams.has('live'));
+  }],
+  ['many lines: only those on screen exist, older ones load', async ({ page, weir }) => {
+    await given(weir, 'many', Array.from({ length: 900 }, (_, i) => `row number ${i}.`));
+    await page.goto(logs('{app="many"}'));
+    await page.locator('.line', { hasText: 'row number 899.' }).waitFor();
+    assert.ok((await lines(page).count()) < 120, 'the list is virtual');
+    await page.locator('.lines').evaluate((list) => list.scrollTo(0, list.scrollHeight));
+    await page.getByRole('button', { name: 'Load older lines' }).click();
+    await eventually('all 900', async () => {
+      await page.locator('.lines').evaluate((list) => list.scrollTo(0, list.scrollHeight));
+      const more = page.getByRole('button', { name: 'Load older lines' });
+      if (await more.isVisible()) await more.click({ timeout: 1000 });
+      return page.locator('.line', { hasText: 'row number 0.' }).isVisible();
+    });
+  }],
+  ['a huge line is cut in its row and whole when open', async ({ page, weir }) => {
+    await given(weir, 'huge', [`start ${'x'.repeat(200_000)} end`]);
+    await page.goto(logs('{app="huge"}'));
+    const text = await lines(page).first().locator('.text').innerText();
+    assert.ok(text.length < 2000, `${text.length} characters`);
+    await lines(page).first().getByRole('button', { name: /Details of the line/ }).click();
+    await page.getByRole('button', { name: /Show all/ }).click();
+    await eventually('the whole line', async () => (await page.locator('.details .body').innerText()).endsWith(' end'));
+  }],
+  ['what is in a line or a label stays text', async ({ page, weir }) => {
+    const attack = '<img src=x onerror="document.title=\'owned\'"><script>document.title="owned"</script>';
+    await pushLogs(weir, { app: 'xss', evil: attack }, [[attack, { field: attack }], 'javascript:alert(1) </span></div><b>bold</b>']);
+    await page.goto(logs('{app="xss"}'));
+    await page.locator('.line', { hasText: '<b>bold</b>' }).waitFor();
+    const row = lines(page).filter({ hasText: 'onerror' });
+    await row.getByRole('button', { name: /Details of the line/ }).click();
+    await page.locator('.details dd', { hasText: 'onerror' }).first().waitFor();
+    assert.equal(await page.locator('main img, main script, main b').count(), 0);
+    await page.goto(logs(attack));
+    await page.locator('.line mark', { hasText: 'onerror' }).first().waitFor();
+    assert.equal(await page.locator('main img, main script, main b').count(), 0);
+    assert.notEqual(await page.title(), 'owned');
+  }],
+  ['an error of the query is said, with its place', async ({ page }) => {
+    await page.goto(logs('{app="x"} BAD'));
+    await page.getByRole('alert').getByText(/col 11/).waitFor();
+    assert.equal(await page.locator('.marked mark').innerText(), 'B');
+  }, { allow: /400 \(Bad Request\)/ }],
+  ['a pipeline has a histogram too', async ({ page, weir }) => {
+    await given(weir, 'pipes', ['{"status":500}', '{"status":200}', '{"status":500}']);
+    await page.goto(logs('{app="pipes"} | json | status=500'));
+    await eventually('two lines', async () => (await lines(page).count()) === 2);
+    await page.locator('.histogram[data-lines="2"]').waitFor();
+  }, { allow: /400 \(Bad Request\)/ }],
+  ['nothing found says what was searched', async ({ page }) => {
+    await page.goto(logs('{app="no-such-app"}'));
+    await page.getByText('No line matches in “Last hour”').waitFor();
+    await page.locator('[data-coverage]').waitFor();
+  }],
+  ['the range: chosen, typed wrong, and dragged out of the histogram', async ({ page, weir }) => {
+    await given(weir, 'range', ['in range']);
+    await page.goto(logs('{app="range"}'));
+    await lines(page).first().waitFor();
+    await page.getByText('Last hour').first().click();
+    await page.getByRole('textbox', { name: 'From' }).fill('soon');
+    await page.getByRole('button', { name: 'Apply' }).click();
+    await page.getByText('“soon” is no time').waitFor();
+    await page.getByRole('button', { name: 'Last 5 minutes' }).click();
+    await page.waitForURL(/from=now-5m/);
+    const box = await page.locator('.histogram-box').boundingBox();
+    await page.mouse.move(box.x + box.width * 0.25, box.y + 40);
+    await page.mouse.down();
+    await page.mouse.move(box.x + box.width * 0.75, box.y + 40, { steps: 4 });
+    await page.mouse.up();
+    await page.waitForURL((url) => /Z$/.test(url.searchParams.get('from') ?? '') && /Z$/.test(url.searchParams.get('to') ?? ''));
+  }],
+];

@@ -1,0 +1,67 @@
+// A trace by its id, and the search for traces.
+import assert from 'node:assert/strict';
+import { eventually, get, now, pushLogs, pushSpans } from '../weir.mjs';
+
+let next = 0;
+const newId = () => `5e${(Date.now() * 1000 + (next += 1)).toString(16).padStart(30, '0')}`.slice(0, 32);
+
+async function given(weir) {
+  const id = newId();
+  const start = now() - 2_000_000_000n;
+  await pushSpans(weir, id, start, [
+    { service: 'frontend', id: 'aaaaaaaaaaaaaaa1', name: 'POST /checkout', from: 0, ms: 400, attributes: { 'http.route': '/checkout' } },
+    { service: 'cart', id: 'aaaaaaaaaaaaaaa2', parent: 'aaaaaaaaaaaaaaa1', name: 'GetCart', from: 20, ms: 100 },
+    { service: 'payment', id: 'aaaaaaaaaaaaaaa3', parent: 'aaaaaaaaaaaaaaa1', name: 'Charge', from: 130, ms: 250, error: 'card declined', events: ['CardError'] },
+    { service: 'mail', id: 'aaaaaaaaaaaaaaa4', parent: 'bbbbbbbbbbbbbbbb', name: 'late mail', from: 390, ms: 5 },
+  ]);
+  await pushLogs(weir, { app: 'payment' }, [`charging failed trace=${id}`]);
+  await eventually('the trace', async () => (await get(weir, `traces/${id}`)).trace?.spans.length === 4);
+  return id;
+}
+
+const row = (page, id) => page.locator(`[data-span="${id}"]`);
+
+export default [
+  ['the waterfall of a trace by its id', async ({ page, weir }) => {
+    const id = await given(weir);
+    await page.goto('/traces');
+    await page.getByRole('textbox', { name: 'Trace id' }).fill(id.toUpperCase());
+    await page.keyboard.press('Enter');
+    await page.waitForURL(`**/trace/${id}`);
+    await row(page, 'aaaaaaaaaaaaaaa1').getByText('POST /checkout').waitFor();
+    assert.equal(await page.locator('[data-span]').count(), 4);
+    assert.deepEqual(await page.locator('[data-span]').evaluateAll((rows) => rows.map((one) => one.dataset.span.slice(-1))), ['1', '2', '3', '4']);
+    assert.match(await row(page, 'aaaaaaaaaaaaaaa3').innerText(), /error/);
+    assert.match(await row(page, 'aaaaaaaaaaaaaaa4').innerText(), /parent not seen/);
+    const [root, child] = await Promise.all([1, 3].map((i) => row(page, `aaaaaaaaaaaaaaa${i}`).locator('.span-bar').boundingBox()));
+    assert.ok(child.x > root.x && Math.abs(child.width / root.width - 250 / 400) < 0.02, 'bars are to scale');
+  }],
+  ['a span’s details and the trace’s logs', async ({ page, weir }) => {
+    const id = await given(weir);
+    await page.goto(`/trace/${id}`);
+    await row(page, 'aaaaaaaaaaaaaaa3').getByRole('button', { name: 'Charge' }).click();
+    const side = page.getByRole('complementary', { name: 'Span' });
+    await side.getByText('card declined').waitFor();
+    await side.getByText('CardError').first().waitFor();
+    await page.waitForURL(/span=aaaaaaaaaaaaaaa3/);
+    await page.locator('.trace-logs .line', { hasText: 'charging failed' }).waitFor();
+  }],
+  ['an id that has not been seen, and a text that is no id', async ({ page }) => {
+    await page.goto('/trace/00000000000000000000000000abcdef');
+    await page.getByRole('heading', { name: 'No span of this trace has been seen' }).waitFor();
+    await page.goto('/trace/xyz');
+    await page.getByRole('alert').getByText('is no trace id').waitFor();
+  }, { allow: /404 \(Not Found\)/ }],
+  ['traces are found by service and duration', async ({ page, weir }) => {
+    const id = await given(weir);
+    await page.goto('/traces');
+    await page.getByRole('combobox', { name: 'Service' }).selectOption('frontend');
+    await page.getByRole('link', { name: id }).waitFor();
+    await page.getByRole('textbox', { name: 'At least' }).fill('10s');
+    await page.getByRole('button', { name: 'Find' }).click();
+    await page.getByText('No trace matches in this range').waitFor();
+    await page.getByRole('textbox', { name: 'At least' }).fill('slow');
+    await page.getByRole('button', { name: 'Find' }).click();
+    await page.getByRole('alert').getByText('is no duration').waitFor();
+  }],
+];

@@ -1,0 +1,120 @@
+// A real weir for the page's tests: own ports, own data, own container; records pushed as clients push them.
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+/** The binary under test; WEIR_BIN names another one. */
+export const binary = process.env.WEIR_BIN ?? join(root, 'target/release/weir');
+/** How long anything may take before a test gives up. Nothing waits for it when all is well. */
+export const PATIENCE_MS = 30_000;
+
+/** Asks until `ask` gives something that is not false; what it last threw or gave is in the error. */
+export async function eventually(what, ask, patience = PATIENCE_MS) {
+  const begun = performance.now();
+  for (let last; ; ) {
+    try {
+      const answer = await ask();
+      if (answer !== false && answer !== undefined && answer !== null) return answer;
+      last = answer;
+    } catch (error) {
+      last = error;
+    }
+    if (performance.now() - begun > patience) throw new Error(`${what}: not within ${patience} ms; last: ${last}`);
+    await new Promise((resolve) => { setTimeout(resolve, 40); });
+  }
+}
+
+function freePort() {
+  return new Promise((resolve, reject) => {
+    const server = createServer().on('error', reject).listen(0, '127.0.0.1', () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+const RULES = `groups:
+- name: page
+  interval: 1s
+  rules:
+  - {alert: ContainerRuns, expr: 'container_memory_working_set_bytes{name="page-box"} > 0', labels: {severity: info}, annotations: {summary: '{{ $labels.name }} uses memory'}}
+  - {alert: NeverTrue, expr: 'vector(0) > 1', labels: {severity: page}}
+  - {alert: Waits, expr: 'vector(1) > 0', for: 10h}
+`;
+
+/** Starts weir and one container under it; resolves when both are seen. `stop` ends and removes everything. */
+export async function start() {
+  if (!existsSync(binary)) throw new Error(`${binary} is not there: cargo build --release -p weir`);
+  const folder = mkdtempSync(join(tmpdir(), 'weir-page-'));
+  const [page, grpc, otlp] = await Promise.all([freePort(), freePort(), freePort()]);
+  writeFileSync(join(folder, 'rules.yml'), RULES);
+  writeFileSync(join(folder, 'weir.toml'), `[collector.sample]\ninterval = "1s"\n[rules]\nfiles = [${JSON.stringify(join(folder, 'rules.yml'))}]\n`);
+  const env = { ...process.env, WEIR_RUNTIME_DIR: join(folder, 'containers') };
+  const log = openSync(join(folder, 'weir.log'), 'a');
+  const child = spawn(binary, ['up', '--config', join(folder, 'weir.toml'), '--data', join(folder, 'data'), '--listen', `127.0.0.1:${page}`, '--otlp-grpc', `127.0.0.1:${grpc}`, '--otlp-http', `127.0.0.1:${otlp}`], { env, stdio: ['ignore', log, log] });
+  const weir = { url: `http://127.0.0.1:${page}`, otlp: `http://127.0.0.1:${otlp}`, log: () => readFileSync(join(folder, 'weir.log'), 'utf8') };
+  const run = (...args) => spawnSync(binary, args, { env, encoding: 'utf8' });
+  weir.stop = async () => {
+    run('stop', '--time', '0', 'page-box');
+    run('rm', 'page-box');
+    child.kill('SIGKILL');
+    if (child.exitCode === null && child.signalCode === null) await new Promise((resolve) => { child.once('exit', resolve); });
+    rmSync(folder, { recursive: true, force: true });
+  };
+  try {
+    await eventually('weir is ready', async () => (await fetch(`${weir.url}/readyz`)).ok);
+    const made = run('run', '-d', '--name', 'page-box', '--memory', '64Mi', '--cpus', '0.5', '--', 'sh', '-c', 'i=0; while :; do echo "level=info msg=\\"box line $i\\""; i=$((i+1)); sleep 1; done');
+    if (made.status !== 0) throw new Error(`weir run: ${made.stderr || made.stdout || made.error}`);
+    await eventually('the container is seen', async () => (await get(weir, 'containers')).containers.some((one) => one.name === 'page-box' && one.memory_bytes > 0));
+  } catch (error) {
+    const said = weir.log().slice(-4000);
+    await weir.stop();
+    throw new Error(`${error.message}\n${said}`);
+  }
+  return weir;
+}
+
+export async function get(weir, path) {
+  const answer = await fetch(`${weir.url}/api/weir/v1/${path}`);
+  return answer.json();
+}
+
+async function post(url, body) {
+  const answer = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
+  if (!answer.ok) throw new Error(`${url}: ${answer.status} ${await answer.text()}`);
+}
+
+let last = 0n;
+/** The time in nanoseconds, never the same twice. */
+export function now() {
+  const at = BigInt(Date.now()) * 1_000_000n;
+  last = at > last ? at : last + 1n;
+  return last;
+}
+
+/** Loki push. `entries` are lines, or [line, structured metadata]. */
+export function pushLogs(weir, stream, entries) {
+  const values = entries.map((entry) => (Array.isArray(entry) ? [String(now()), entry[0], entry[1]] : [String(now()), entry]));
+  return post(`${weir.url}/loki/api/v1/push`, { streams: [{ stream, values }] });
+}
+
+/** OTLP over HTTP as JSON; spans are {service, id, parent?, name, from, ms, error?, attributes?, events?}, times in ms after `start`. */
+export function pushSpans(weir, trace, start, spans) {
+  const text = (value) => ({ stringValue: String(value) });
+  const list = (fields = {}) => Object.entries(fields).map(([key, value]) => ({ key, value: text(value) }));
+  const at = (ms) => String(start + BigInt(Math.round(ms * 1e6)));
+  return post(`${weir.otlp}/v1/traces`, {
+    resourceSpans: spans.map((span) => ({
+      resource: { attributes: list({ 'service.name': span.service }) },
+      scopeSpans: [{ scope: { name: 'page-test', version: '1' }, spans: [{
+        traceId: trace, spanId: span.id, parentSpanId: span.parent ?? '', name: span.name, kind: 2, startTimeUnixNano: at(span.from), endTimeUnixNano: at(span.from + span.ms),
+        attributes: list(span.attributes), status: span.error ? { code: 2, message: span.error } : {},
+        events: (span.events ?? []).map((name) => ({ timeUnixNano: at(span.from + span.ms / 2), name, attributes: list({ 'exception.type': name }) })),
+      }] }],
+    })),
+  });
+}
