@@ -64,6 +64,13 @@ impl Broker {
         self.signal("-CONT")
     }
 
+    /// Runs one of Kafka's own tools from the broker's jars to its end: all that it wrote. Errors when it fails.
+    pub fn tool(&self, class: &str, arguments: &[&str]) -> io::Result<String> {
+        let output = Command::new("java").arg("-cp").arg(libs()?.join("*")).arg(class).args(arguments).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        if output.status.success() { Ok(text) } else { Err(io::Error::other(format!("{class} failed:\n{text}"))) }
+    }
+
     fn signal(&self, signal: &str) -> io::Result<()> {
         let done = Command::new("kill").arg(signal).arg(self.child.id().to_string()).status()?;
         if done.success() { Ok(()) } else { Err(io::Error::other("kill failed")) }

@@ -1,11 +1,13 @@
 //! End-to-end, ledger, conformance, simulation and tidy tests: one crate, one test binary.
 //!
+//! - [`bench`]: what the benchmarks in `benches/` share: the path in one process, the watch, the line.
 //! - [`weir`]: starts the real binary beside whatever else runs, kills it, asks it.
 //! - [`process`]: other real programs, started and killed.
 //! - [`kafka`]: a real Apache Kafka broker, and the bus's contract against it.
 //! - [`nezha`]: real cluster logs and spans, replayed; a small set of the same shape takes its place where it is absent.
 //! - the rest are tests: what each shows stands in its first lines.
 
+pub mod bench;
 pub mod kafka;
 pub mod nezha;
 pub mod process;

@@ -1,0 +1,85 @@
+//! Limits: the least that anybody would have to do with the same bytes, measured in the same run on one thread.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::watch::{Spent, spent};
+
+/// As much as the collector compresses at once, roughly.
+const PIECE: usize = 1 << 20;
+
+/// Reads files from the page cache, looks for line ends and compresses with zstd 1. Also says how many bytes came out.
+pub fn read_split_compress(paths: &[PathBuf]) -> (Spent, u64) {
+    spent(|| {
+        let (mut lines, mut compressed) = (0, 0);
+        let mut piece = vec![0; PIECE];
+        for path in paths {
+            let mut file = File::open(path).expect("open");
+            loop {
+                let length = file.read(&mut piece).expect("read");
+                if length == 0 {
+                    break;
+                }
+                lines += memchr::memchr_iter(b'\n', &piece[..length]).count();
+                compressed += zstd::bulk::compress(&piece[..length], 1).expect("compress").len() as u64;
+            }
+        }
+        assert!(lines > 0, "there are lines");
+        compressed
+    })
+}
+
+/// Writes these bytes one after the other into one file and syncs it once.
+pub fn write_sync(folder: &Path, values: &[bytes::Bytes]) -> Spent {
+    spent(|| {
+        let mut file = File::create(folder.join("limit")).expect("create");
+        values.iter().for_each(|value| file.write_all(value).expect("write"));
+        file.sync_data().expect("sync");
+    })
+    .0
+}
+
+/// Decompresses with zstd what zstd 1 made of these texts, in pieces of about a megabyte; compressing is not measured.
+pub fn decompress<'a>(texts: impl Iterator<Item = &'a str>) -> Spent {
+    let (mut pieces, mut piece) = (Vec::new(), Vec::with_capacity(PIECE));
+    for text in texts {
+        piece.extend_from_slice(text.as_bytes());
+        if piece.len() >= PIECE {
+            pieces.push((piece.len(), zstd::bulk::compress(&piece, 1).expect("compress")));
+            piece.clear();
+        }
+    }
+    pieces.push((piece.len(), zstd::bulk::compress(&piece, 1).expect("compress")));
+    spent(|| {
+        for (length, piece) in &pieces {
+            assert_eq!(zstd::bulk::decompress(piece, *length).expect("decompress").len(), *length);
+        }
+    })
+    .0
+}
+
+/// Bytes that `zstd -19 --long` makes of these texts, a line each: what storage without any index or access to parts could be.
+pub fn zstd_19_long<'a>(texts: impl Iterator<Item = &'a str>) -> u64 {
+    let mut encoder = zstd::Encoder::new(Counter(0), 19).expect("level 19");
+    encoder.long_distance_matching(true).expect("zstd takes it");
+    encoder.window_log(27).expect("zstd takes it");
+    for text in texts {
+        encoder.write_all(text.as_bytes()).and_then(|()| encoder.write_all(b"\n")).expect("memory takes it");
+    }
+    encoder.finish().expect("memory takes it").0
+}
+
+/// Counts what is written.
+struct Counter(u64);
+
+impl Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
