@@ -51,9 +51,6 @@ pub(crate) enum Work<E: Engine> {
     },
 }
 
-/// Garbage may be a block that is about to be published; nobody takes longer than this to do so.
-const GARBAGE_GRACE: Duration = Duration::from_secs(3600);
-
 /// A publish of unknown outcome is asked again after this long, twice as long each time up to the last.
 const PUBLISH_RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
@@ -277,7 +274,7 @@ impl<E: Engine> Committer<E> {
             manifest.forget(&gone);
             self.publish(manifest, Vec::new()).await?;
         }
-        self.store.collect(self.version, now, GARBAGE_GRACE).await?;
+        self.store.collect(self.version, now, self.config.garbage_age_min).await?;
         Ok(Committed { blocks: gone.len() as u64, records: 0 })
     }
 }

@@ -26,6 +26,10 @@ pub struct AggregatorConfig {
     /// How often something to compact or to delete is looked for.
     #[serde(with = "duration")]
     pub tick: Duration,
+    /// Objects that no manifest names any more are deleted when they are older than this. Longer than any query, seal or
+    /// merge takes.
+    #[serde(with = "duration")]
+    pub garbage_age_min: Duration,
     /// A push that is sent again is recognised for so long.
     #[serde(with = "duration")]
     pub digest_age_max: Duration,
@@ -67,6 +71,8 @@ impl Default for AggregatorConfig {
             compaction_bytes_max: 512 << 20,
             retention: Retention::default(),
             tick: Duration::from_secs(30),
+            // Ten times the longest query.
+            garbage_age_min: Duration::from_secs(600),
             // Longer than any exporter tries (OpenTelemetry's give up after 5 minutes).
             digest_age_max: Duration::from_secs(600),
             digests_max: 65_536,

@@ -87,7 +87,7 @@ pub(crate) async fn admin(action: &AdminAction) -> Result<(), Failure> {
         AdminAction::Compact(server) => (server, "/api/weir/v1/admin/compact"),
     };
     let answer = send(server, reqwest::Client::new().post(url(server, path))).await?;
-    print_rows(&[answer.clone()], &answer, server.output, |answer| {
+    print_rows(std::slice::from_ref(&answer), &answer, server.output, |answer| {
         format!("{} blocks, {} records", answer["blocks"], answer["records"])
     })
 }

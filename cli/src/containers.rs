@@ -33,14 +33,20 @@ pub(crate) fn monitor(arguments: &MonitorArguments) -> Result<(), Failure> {
 
 pub(crate) fn run(arguments: RunArguments) -> Result<(), Failure> {
     let state_dir = directory(&arguments.dir);
-    let spec = spec(&arguments)?;
+    let mut spec = spec(&arguments)?;
+    // In the foreground it is removed here, after its exit code has been read.
+    spec.remove &= arguments.detach;
     let monitor = std::env::current_exe().map_err(|error| Failure::failed(format!("own path: {error}")))?;
     let running = monitor::run(&state_dir, &spec, &monitor, now()).map_err(failure)?;
     if arguments.detach {
         println!("{}", running.id);
         return Ok(());
     }
-    follow(&state_dir, &running.id)
+    let followed = follow(&state_dir, &running.id);
+    if arguments.rm {
+        monitor::remove(&state_dir, &running.id, true).map_err(failure)?;
+    }
+    followed
 }
 
 fn spec(arguments: &RunArguments) -> Result<RunSpec, Failure> {

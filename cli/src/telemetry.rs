@@ -25,7 +25,9 @@ const SHIP_PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) fn init_logging() {
     let filter =
         tracing_subscriber::EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| "info,librdkafka=warn,tantivy=warn".into());
-    let format = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written is dropped: reported, it would go to stderr as well, and a failing print panics the
+    // task that logged, which a full disk under stderr must never do.
+    let format = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     if std::env::var("WEIR_LOG_FORMAT").is_ok_and(|format| format == "json") {
         format.json().init();
     } else {
