@@ -57,11 +57,11 @@ fn cases() -> Vec<Case> {
         case("a line id that is none", "/api/weir/v1/logs/line/abc", 400, "line id"),
         case("a path that is not there", "/api/v1/nope", 404, ""),
         post("an OTLP body that is not protobuf", "otlp:/v1/traces", PROTOBUF, b"\xff\xff\xff", 400, "protobuf"),
-        post("an OTLP body that is not JSON", "otlp:/v1/logs", JSON, b"{", 400, "JSON"),
+        post("an OTLP body that is not JSON", "otlp:/v1/logs", JSON, b"{", 400, "json"),
         post("an OTLP body that is not gzip", "otlp:/v1/logs", GZIP, b"not gzip", 400, "gzip"),
         post("an OTLP body of an unknown type", "otlp:/v1/logs", UNKNOWN, b"a,b", 415, "text/csv"),
         post("an OTLP body that is too large", "otlp:/v1/logs", JSON, &huge, 413, "bytes"),
-        post("a push that is not JSON", "/loki/api/v1/push", JSON, b"{\"streams\": 5}", 400, "streams"),
+        post("a push that is not JSON", "/loki/api/v1/push", JSON, b"{\"streams\": 5}", 400, "expected a sequence"),
         post("a push that is not snappy", "/loki/api/v1/push", PROTOBUF, b"\x01\x02", 400, "snappy"),
         post("a push that declares 4 GiB", "/loki/api/v1/push", PROTOBUF, &bomb, 413, "bytes"),
         post(

@@ -121,7 +121,7 @@ async fn containerds_containers_are_seen() {
     eventually("containerd", || async { if ctr(&["version"]).0 { Ok(()) } else { Err("no answer".into()) } }).await;
     let root = rootfs(folder.path()).display().to_string();
     let name = format!("ctr-{}", std::process::id());
-    let (done, text) = ctr(&["run", "-d", "--rootfs", &root, &name, "sh", "-c", "sleep 300"]);
+    let (done, text) = ctr(&["run", "-d", "--rootfs", &root, &name, "/bin/sleep", "300"]);
     assert!(done, "{text}");
     let file = path("weir.toml");
     std::fs::write(&file, format!("[node]\ncontainerd_socket = {socket:?}\n")).unwrap();

@@ -74,13 +74,11 @@ impl Ledger {
     }
 
     /// No more records; what was begun is finished first (each client sends until it is acknowledged).
-    async fn finish(&mut self) {
+    async fn finish(&mut self, weir: &Weir) {
         self.stop.store(true, Ordering::Relaxed);
         for writer in self.writers.drain(..) {
-            tokio::time::timeout(PATIENCE, writer)
-                .await
-                .expect("a writer is not acknowledged any more")
-                .expect("a writer failed");
+            let ended = tokio::time::timeout(PATIENCE, writer).await;
+            ended.unwrap_or_else(|_| panic!("a writer is not acknowledged any more\n{}", weir.log())).expect("a writer failed");
         }
     }
 
@@ -316,7 +314,8 @@ fn configure(folder: &Path) -> (PathBuf, PathBuf) {
     let pods = crate::weir::pods_of(folder);
     let config = folder.join("weir.toml");
     let text =
-        format!("[aggregator]\nhead_age_max = \"1s\"\ntick = \"1s\"\ncompaction_blocks = 4\n\n{}", crate::weir::node_at(folder));
+        // Small segments, so that a small disk is given back what is sealed.
+        format!("[bus.disk]\nsegment_bytes = 1048576\n\n[aggregator]\nhead_age_max = \"1s\"\ntick = \"1s\"\ngarbage_age_min = \"5s\"\ncompaction_blocks = 4\n\n{}", crate::weir::node_at(folder));
     std::fs::write(&config, text).unwrap();
     (config, pods)
 }
@@ -352,7 +351,7 @@ async fn nothing_acknowledged_is_lost_or_doubled_under_kill_9() {
             println!("{kills} kills, {} records acknowledged, none lost, none doubled", ledger.total());
         }
     }
-    ledger.finish().await;
+    ledger.finish(&weir).await;
     check_all_ways(&weir, &ledger).await;
     weir.kill();
     weir.spawn();
@@ -380,7 +379,7 @@ async fn a_full_disk_stops_acknowledgements_and_loses_nothing() {
         if ledger.total() > before { Ok(()) } else { Err(weir.log()) }
     })
     .await;
-    ledger.finish().await;
+    ledger.finish(&weir).await;
     check_all_ways(&weir, &ledger).await;
 }
 

@@ -87,10 +87,9 @@ impl Weir {
     pub async fn wait_ready(&mut self) {
         let begun = Instant::now();
         loop {
-            if let Ok(answer) = self.http.get(self.url("/readyz")).send().await {
-                if answer.status().is_success() {
-                    return;
-                }
+            let answer = self.http.get(self.url("/readyz")).send().await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return;
             }
             let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
             assert!(ended.is_none(), "weir ended while starting: {ended:?}\n{}", self.log());

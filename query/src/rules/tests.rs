@@ -1,3 +1,5 @@
+//! Tables and scripts for the rules: files, evaluation, templates of labels, what is posted and what is restored.
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

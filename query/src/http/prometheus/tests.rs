@@ -1,3 +1,5 @@
+//! Requests through the router: shapes, status codes, refusals.
+
 use std::sync::Arc;
 
 use axum::body::Body;

@@ -1,3 +1,5 @@
+//! What parses, what it prints as, and what is refused where.
+
 use super::parse;
 
 #[track_caller]

@@ -1,3 +1,5 @@
+//! The scripts: our own pass whole, the shared ones fail exactly where the committed list says.
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

@@ -1,3 +1,5 @@
+//! A table of templates and what they render to, and of those that are refused.
+
 use weir_model::label::Labels;
 
 use super::{Scope, Template};
