@@ -30,7 +30,7 @@ test: ## Install what the tests need and run all of them
 lint: ## Formatting, clippy, licences and advisories, the built page
 	@echo "== lint"
 	cargo fmt --all --check
-	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	@tests/setup/deny
 	cargo deny --offline --all-features check licenses bans sources
 
