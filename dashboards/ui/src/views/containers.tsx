@@ -34,7 +34,7 @@ export function title(row: Container): string {
 const keyOf = (row: Container) => `${row.node}/${row.id}`;
 
 export function matches(row: Container, filter: string): boolean {
-  const text = [row.id, row.name, row.namespace, row.pod, row.image, row.node, row.state, row.runtime].join(' ').toLowerCase();
+  const text = [row.id, row.name, row.namespace, row.pod, row.image, row.node, row.state, row.runtime, ...Object.entries(row.labels).map(([name, value]) => `${name}=${value}`)].join(' ').toLowerCase();
   return filter.toLowerCase().split(/\s+/).every((word) => text.includes(word));
 }
 
@@ -51,7 +51,7 @@ export function Containers() {
       <div class="bar">
         <h1>Containers</h1>
         <input
-          type="search" data-search class="filter" aria-label="Filter containers" placeholder="Filter: name, pod, image, node …  ( / )"
+          type="search" data-search class="filter" aria-label="Filter containers" placeholder="Filter: name, pod, image, label=value …  ( / )"
           value={filter} onInput={(event) => setParams({ filter: event.currentTarget.value }, 'replace')}
         />
         <span class="muted" role="status">{asked.data ? `${count(rows.length)}${rows.length === all.length ? '' : ` of ${count(all.length)}`} running` : 'Asking …'}</span>
@@ -70,22 +70,25 @@ export function Containers() {
 
 function Table({ rows, sort, selected }: { rows: Container[]; sort: string; selected: string }) {
   const now = nowNanos();
+  // Engines without pods or images do not get empty columns.
+  const shown = COLUMNS.filter(({ key }) => (key !== 'pod' && key !== 'image') || rows.some((row) => row[key] !== ''));
+  const keys = new Set(shown.map((column) => column.key));
   return (
     <div class="table-box" tabIndex={0} role="region" aria-label="Containers">
       <table class="containers">
-        <thead><tr>{COLUMNS.map((column) => <Heading key={column.key} column={column} sort={sort} />)}<th scope="col">Look at</th></tr></thead>
-        <tbody>{rows.map((row) => <Row key={keyOf(row)} row={row} now={now} selected={keyOf(row) === selected} />)}</tbody>
+        <thead><tr>{shown.map((column) => <Heading key={column.key} column={column} sort={sort} />)}<th scope="col">Look at</th></tr></thead>
+        <tbody>{rows.map((row) => <Row key={keyOf(row)} row={row} now={now} keys={keys} selected={keyOf(row) === selected} />)}</tbody>
       </table>
     </div>
   );
 }
 
-function Row({ row, now, selected }: { row: Container; now: bigint; selected: boolean }) {
+function Row({ row, now, keys, selected }: { row: Container; now: bigint; keys: ReadonlySet<string>; selected: boolean }) {
   return (
     <tr data-selected={selected || undefined}>
       <th scope="row"><span class="name" title={row.id}>{title(row)}</span><span class="sub">{[row.runtime, row.node].filter(Boolean).join(' · ')}</span></th>
-      <td class="pod" title={row.pod}>{row.pod || '–'}<span class="sub">{row.namespace}</span></td>
-      <td class="image" title={row.image}>{row.image || '–'}</td>
+      {keys.has('pod') && <td class="pod" title={row.pod}>{row.pod || '–'}<span class="sub">{row.namespace}</span></td>}
+      {keys.has('image') && <td class="image" title={row.image}>{row.image || '–'}</td>}
       <td class="number"><div class="with-spark"><Spark points={row.cpu_history} top={row.cpu_limit_cores} /><span>{cores(row.cpu_cores)}<span class="sub">{row.cpu_limit_cores ? `of ${cores(row.cpu_limit_cores)}` : ''}</span></span></div></td>
       <td class="number"><div class="with-spark"><Spark points={row.memory_history} top={row.memory_limit_bytes} /><span>{bytes(row.memory_bytes)}<span class="sub">{row.memory_limit_bytes ? `of ${bytes(row.memory_limit_bytes)}` : ''}</span></span></div><Meter value={row.memory_bytes} limit={row.memory_limit_bytes} what="memory" /></td>
       <td class={`number ${(row.throttled_ratio ?? 0) > 0.25 ? 'bad' : (row.throttled_ratio ?? 0) > 0.05 ? 'warn' : ''}`}>{percent(row.throttled_ratio)}</td>
