@@ -21,6 +21,8 @@ use crate::{Ack, BusError, BusMetrics, Consumer, Log, TopicPartition};
 
 /// One question to the brokers; beyond it the caller hears that they do not answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// A new leader is asked for again after this long; elections take a few hundred milliseconds.
+const LEADER_LOOK: Duration = Duration::from_millis(50);
 /// Between two looks at whether a topic that was made is there.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -182,9 +184,7 @@ impl Log for KafkaLog {
     async fn bounds(&self, place: &TopicPartition) -> Result<(u64, u64), BusError> {
         self.check_place(place).await?;
         let (producer, place) = (self.producer.clone(), place.clone());
-        let fetched = tokio::task::spawn_blocking(move || {
-            producer.client().fetch_watermarks(&place.topic, place.partition as i32, ANSWER_TIMEOUT)
-        });
+        let fetched = tokio::task::spawn_blocking(move || fetch_watermarks(&producer, &place));
         let bounds = fetched.await.map_err(|error| BusError::Stopped(format!("watermarks: {error}")))?;
         let (first, next) = bounds.map_err(kafka_error("fetch watermarks"))?;
         Ok((first.max(0) as u64, next.max(0) as u64))
@@ -195,5 +195,26 @@ impl Log for KafkaLog {
         // Only for people who look at lag: whoever does not own the partition has nothing to commit.
         self.pollers.lock().retain(|poller| poller.send(Command::Commit { place: place.clone(), offset }).is_ok());
         Ok(())
+    }
+}
+
+/// Asks again while the partition has no leader that knows of it, as just after the topic was made or a broker went away.
+fn fetch_watermarks(producer: &ThreadedProducer<Deliveries>, place: &TopicPartition) -> Result<(i64, i64), KafkaError> {
+    let begun = Instant::now();
+    loop {
+        let fetched = producer.client().fetch_watermarks(&place.topic, place.partition as i32, ANSWER_TIMEOUT);
+        let moving = matches!(
+            fetched.as_ref().err().and_then(KafkaError::rdkafka_error_code),
+            Some(
+                RDKafkaErrorCode::NotLeaderForPartition
+                    | RDKafkaErrorCode::LeaderNotAvailable
+                    | RDKafkaErrorCode::UnknownTopicOrPartition
+                    | RDKafkaErrorCode::UnknownPartition
+            )
+        );
+        if !moving || begun.elapsed() > ANSWER_TIMEOUT {
+            return fetched;
+        }
+        std::thread::park_timeout(LEADER_LOOK);
     }
 }
