@@ -23,6 +23,8 @@ impl Display for Expr {
             Kind::Number(value, true) if (value * 1000.0).fract() == 0.0 && value.abs() < 1e15 => {
                 out.write_str(&format_duration_ms((value * 1000.0) as i64))
             }
+            // Without a sign: `+Inf ^ x` would read back as a sign before `Inf ^ x`.
+            Kind::Number(value, _) if *value == f64::INFINITY => out.write_str("Inf"),
             Kind::Number(value, _) => out.write_str(&number(*value)),
             Kind::String(text) => out.write_str(&quoted(text)),
             Kind::Selector(selector) => {
