@@ -1,16 +1,17 @@
 // What runs now.
 import assert from 'node:assert/strict';
+import { eventually } from '../weir.mjs';
 
 const row = (page) => page.locator('tr', { has: page.getByRole('rowheader', { name: 'page-box' }) });
 
 export default [
   ['a running container has its row with its figures', async ({ page }) => {
     await page.goto('/');
-    await row(page).waitFor();
-    const text = await row(page).innerText();
-    assert.match(text, /of 64\.0 MiB/);
-    assert.match(text, /of 0\.50/);
-    assert.match(text, /running/);
+    // Its state and limits come with samples of their own, a moment after the first.
+    await eventually('limits and state', async () => {
+      const text = await row(page).innerText();
+      return [/of 64\.0 MiB/, /of 0\.50/, /running/].every((wanted) => wanted.test(text));
+    });
     assert.equal(await row(page).locator('.meter[role=img]').count(), 1);
     // It asks again by itself: the sparkline grows from nothing to a line.
     await row(page).locator('svg.spark path.line').first().waitFor();

@@ -1,5 +1,5 @@
 // Lines over time, stacked by level; dragging over it zooms. Drawn as one SVG path a level: cheap at any number of buckets.
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { clock, count } from '../core/format';
 import type { Range } from '../core/time';
 import { LEVELS } from './lines';
@@ -50,6 +50,8 @@ function Tick({ at, range, width }: { at: bigint; range: Range; width: number })
 /** The width of an element, as it changes. */
 export function useWidth(box: { current: HTMLElement | null }): number {
   const [width, setWidth] = useState(600);
+  // Before the first drawing is seen: nothing is ever wider than its box.
+  useLayoutEffect(() => { if (box.current) setWidth(Math.max(50, box.current.clientWidth)); }, []);
   useEffect(() => {
     const seen = new ResizeObserver(([entry]) => { if (entry) setWidth(Math.max(50, Math.floor(entry.contentRect.width))); });
     if (box.current) seen.observe(box.current);
