@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use weir_model::fault;
 use weir_model::log::{FLAG_CONTINUED, LogBatch, LogRecord};
 use weir_model::time::UnixNanos;
 use weir_model::wire::{Body, Mark, Section, SectionHeader};
@@ -53,8 +54,9 @@ impl PushContext {
         decode: impl FnOnce(&Self, Bytes) -> Result<T, PushError> + Send + 'static,
     ) -> Result<T, PushError> {
         let context = self.clone();
-        let task = tokio::task::spawn_blocking(move || decode(&context, bytes));
-        task.await.unwrap_or_else(|_| Err(PushError::Malformed("the request could not be decoded".into())))
+        let task = tokio::task::spawn_blocking(move || fault::contained(|| decode(&context, bytes)));
+        let decoded = task.await.unwrap_or_else(|error| Err(error.to_string()));
+        decoded.unwrap_or_else(|_| Err(PushError::Malformed("the request could not be decoded".into())))
     }
 
     /// A section of pushed records.

@@ -28,6 +28,7 @@ pub mod weir;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
+use weir_model::fault;
 use weir_model::select::{Budget, LogReader, MetricReader, ReadError, TraceReader};
 use weir_model::time::UnixNanos;
 
@@ -111,9 +112,11 @@ impl Api {
         let api = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
             let _slot = slot;
-            work(&api, &budget)
+            fault::contained(|| work(&api, &budget))
         })
         .await
+        .map_err(|error| error.to_string())
+        .flatten()
         .map_err(|_| ReadError::Store("the query stopped by a fault of weir's; the log says more".into()))?
     }
 }

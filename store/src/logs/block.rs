@@ -1,10 +1,10 @@
 //! An opened block: its streams and directory in memory, chunks and index on demand.
 
 use std::ops::Range;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
+use weir_model::fault;
 use weir_model::label::{Labels, Matcher};
 use weir_model::wire::Kind;
 
@@ -87,10 +87,10 @@ impl LogsBlock {
         let wrong = |detail: String| StoreError::corrupt(&self.path, format!("section {INDEX}: {detail}"));
         let open = || OpenIndex::open(&self.reader.section(INDEX)?).map_err(wrong);
         // The section's checksum was right, so only bytes made to harm get this far; tantivy trusts its files and panics.
-        let looked_up = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let looked_up = fault::contained(|| {
             let index = self.indexes.get(&self.path, open)?;
             index.candidates(need).map_err(|error| wrong(error.to_string()))
-        }));
+        });
         looked_up.unwrap_or_else(|_| Err(wrong("tantivy cannot read it".into())))
     }
 

@@ -11,6 +11,7 @@ use axum::response::Response;
 use serde_json::{Value as Json, json};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
+use weir_model::fault;
 use weir_model::resource::TENANT_DEFAULT;
 use weir_model::time::{SECOND, TimeRange};
 
@@ -121,11 +122,13 @@ async fn follow(mut socket: WebSocket, mut feed: Feed, _permit: OwnedSemaphorePe
         }
         let now = Instant::now();
         let polled = tokio::task::spawn_blocking(move || {
-            let arrived = feed.due(now);
-            let text = (!arrived.lines.is_empty() || arrived.dropped > 0).then(|| message(&arrived).to_string());
-            (feed, text)
+            fault::contained(|| {
+                let arrived = feed.due(now);
+                let text = (!arrived.lines.is_empty() || arrived.dropped > 0).then(|| message(&arrived).to_string());
+                (feed, text)
+            })
         });
-        let Ok((next, text)) = polled.await else { return };
+        let Ok(Ok((next, text))) = polled.await else { return };
         feed = next;
         if let Some(text) = text
             && socket.send(Message::text(text)).await.is_err()

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
+use weir_model::fault;
 
 use super::super::Api;
 use super::super::failure::Failure;
@@ -53,10 +54,12 @@ async fn follow(mut socket: WebSocket, mut live: Live, _permit: OwnedSemaphorePe
             _ = tick.tick() => {}
         }
         let polled = tokio::task::spawn_blocking(move || {
-            let text = message(&live.poll()).map(|message| message.to_string());
-            (live, text)
+            fault::contained(|| {
+                let text = message(&live.poll()).map(|message| message.to_string());
+                (live, text)
+            })
         });
-        let Ok((next, text)) = polled.await else { return };
+        let Ok(Ok((next, text))) = polled.await else { return };
         live = next;
         if let Some(text) = text
             && socket.send(Message::text(text)).await.is_err()
