@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
+use weir_model::fault;
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::STALE_NAN;
 use weir_model::resource::TENANT_DEFAULT;
@@ -32,8 +33,22 @@ pub struct RuleSample {
 /// Takes the samples of recording rules, and the series `ALERTS` and `ALERTS_FOR_STATE`.
 #[async_trait]
 pub trait SampleSink: Send + Sync {
-    /// Writes them all, or errors with a sentence. Acknowledged means durable.
-    async fn write(&self, samples: Vec<RuleSample>) -> Result<(), String>;
+    /// Writes all samples of one evaluation, or errors with a sentence. Acknowledged means durable. Of two writes with one
+    /// origin and time the first counts: the other is the same evaluation by another node.
+    async fn write(&self, origin: &RuleOrigin, samples: Vec<RuleSample>) -> Result<(), String>;
+}
+
+/// Which rule has made samples: the same on every node that has the same rule files.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RuleOrigin {
+    /// As configured.
+    pub file: String,
+    /// Its name.
+    pub group: String,
+    /// In the group, from 0.
+    pub index: usize,
+    /// Of the evaluation; groups tick at the same times on every node.
+    pub at_ms: i64,
 }
 
 /// What rules are evaluated with.
@@ -73,11 +88,12 @@ pub(super) async fn evaluate_group(deps: &RuleDeps, group: &Arc<Group>, at_ms: i
     let began = Instant::now();
     for i in 0..group.rules.len() {
         let (task_deps, task_group, url) = (deps.clone(), Arc::clone(group), external_url.to_owned());
-        let work = move || evaluate_rule(&task_deps, &task_group, i, at_ms, &url);
-        let samples = tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err("the evaluation stopped by a fault".into()));
+        let work = move || fault::contained(|| evaluate_rule(&task_deps, &task_group, i, at_ms, &url));
+        let samples = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(error.to_string()));
+        let samples = samples.unwrap_or_else(|_| Err("the evaluation stopped by a fault".into()));
         let failed = match (samples, &deps.sink) {
             (Err(error), _) => Some(error),
-            (Ok(samples), Some(sink)) if !samples.is_empty() => sink.write(samples).await.err(),
+            (Ok(samples), Some(sink)) if !samples.is_empty() => sink.write(&origin(group, i, at_ms), samples).await.err(),
             (Ok(_), _) => None,
         };
         deps.metrics.evaluated(failed.is_some());
@@ -88,6 +104,10 @@ pub(super) async fn evaluate_group(deps: &RuleDeps, group: &Arc<Group>, at_ms: i
         state.error = failed;
     }
     *group.last.lock() = Evaluation { at_ms: Some(at_ms), seconds: began.elapsed().as_secs_f64() };
+}
+
+fn origin(group: &Group, index: usize, at_ms: i64) -> RuleOrigin {
+    RuleOrigin { file: group.file.clone(), group: group.spec.name.clone(), index, at_ms }
 }
 
 fn evaluate_rule(deps: &RuleDeps, group: &Group, i: usize, at_ms: i64, external_url: &str) -> Result<Vec<RuleSample>, String> {

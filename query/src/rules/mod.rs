@@ -16,7 +16,7 @@ mod state;
 mod template;
 
 pub use alert::{Alert, AlertState};
-pub use evaluate::{RuleDeps, RuleSample, SampleSink};
+pub use evaluate::{RuleDeps, RuleOrigin, RuleSample, SampleSink};
 pub use file::{Recording, RuleFileError, Summary, check_rules};
 pub use metrics::RuleMetrics;
 pub use run::{RulesConfig, run};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use weir_model::fault;
 use weir_model::label::{Labels, NAME};
 
 use super::evaluate::{RuleDeps, evaluate_group};
@@ -121,8 +122,8 @@ impl Ticker {
         evaluate_group(&self.deps, &self.group, at_ms, &self.config.external_url).await;
         if first {
             let (deps, group) = (self.deps.clone(), Arc::clone(&self.group));
-            let restored = tokio::task::spawn_blocking(move || restore(&deps, &group, at_ms)).await;
-            if let Ok(Err(error)) = restored {
+            let restored = tokio::task::spawn_blocking(move || fault::contained(|| restore(&deps, &group, at_ms))).await;
+            if let Ok(Ok(Err(error)) | Err(error)) = restored {
                 tracing::warn!(error, "alerts of before the restart could not be read");
             }
         }

@@ -11,7 +11,9 @@ use weir_model::select::{Budget, Covered, MetricReader, MetricSelect, ReadError,
 
 use super::notify::{Notifier, Posted};
 use super::run::Ticker;
-use super::{Recording, RuleDeps, RuleFile, RuleMetrics, RuleSample, RuleSet, RulesConfig, SampleSink, Summary, check_rules};
+use super::{
+    Recording, RuleDeps, RuleFile, RuleMetrics, RuleOrigin, RuleSample, RuleSet, RulesConfig, SampleSink, Summary, check_rules,
+};
 use crate::budget::QueryConfig;
 use crate::promql::testing::MemoryReader;
 
@@ -58,7 +60,7 @@ impl MetricReader for Shared {
 
 #[async_trait]
 impl SampleSink for Shared {
-    async fn write(&self, samples: Vec<RuleSample>) -> Result<(), String> {
+    async fn write(&self, _: &RuleOrigin, samples: Vec<RuleSample>) -> Result<(), String> {
         let mut store = self.0.lock();
         samples.iter().for_each(|one| store.push(&one.labels, one.timestamp_ms, one.value));
         Ok(())
