@@ -3,6 +3,7 @@
 //! - [`engine`]: what the aggregator asks of an engine: a head that takes sections and seals itself into blocks.
 //! - [`block`]: the container file that all engines write: named sections with checksums. Format: `docs/formats/block.md`.
 //! - [`blob`]: reading ranges of a block, with a cache.
+//! - [`location`]: an object store by its URL.
 //! - [`manifest`]: the numbered versions that make seals atomic. Format: `docs/formats/manifest.md`.
 //! - [`view`]: one consistent state of a partition (manifest, open blocks, heads), and how readers get at it.
 //! - `logs/` (the only place that knows tantivy), `metrics/`, `traces/`: the engines.
@@ -14,6 +15,7 @@ pub mod block;
 mod columns;
 pub mod engine;
 mod error;
+pub mod location;
 pub mod logs;
 pub mod manifest;
 pub mod metrics;

@@ -29,6 +29,8 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 struct Faulty {
     inner: InMemory,
     ignores_create: bool,
+    /// Creates as some do: looks whether it is there, and writes a moment later.
+    looks_before: bool,
     /// The next put is stored, but its answer is lost.
     loses_answer: AtomicBool,
 }
@@ -43,6 +45,13 @@ impl fmt::Display for Faulty {
 impl ObjectStore for Faulty {
     async fn put_opts(&self, location: &Path, payload: PutPayload, mut options: PutOptions) -> Result<PutResult> {
         if self.ignores_create {
+            options.mode = PutMode::Overwrite;
+        }
+        if self.looks_before && options.mode == PutMode::Create {
+            if self.inner.head(location).await.is_ok() {
+                return Err(Error::AlreadyExists { path: location.to_string(), source: "it is there".into() });
+            }
+            tokio::task::yield_now().await;
             options.mode = PutMode::Overwrite;
         }
         let stored = self.inner.put_opts(location, payload, options).await?;
@@ -263,6 +272,13 @@ async fn the_probe_accepts_good_stores_and_refuses_others() {
     let message = probe(&bad, &counted_nonces()).await.unwrap_err().to_string();
     let expected = "probe the object store: Faulty is not safe for weir: a second conditional create of the same key succeeded";
     assert!(message.starts_with(expected), "{message}");
+    let racy: Arc<dyn ObjectStore> = Arc::new(Faulty { looks_before: true, ..Faulty::default() });
+    let message = probe(&racy, &counted_nonces()).await.unwrap_err().to_string();
+    assert!(message.contains("conditional creates of one key at the same time"), "{message}");
+    // An answer that is lost is an error, and no verdict about the store.
+    let lossy: Arc<dyn ObjectStore> = Arc::new(Faulty { loses_answer: true.into(), ..Faulty::default() });
+    let message = probe(&lossy, &counted_nonces()).await.unwrap_err().to_string();
+    assert!(message.starts_with("create probe/") && message.contains("connection reset"), "{message}");
 }
 
 #[tokio::test]
