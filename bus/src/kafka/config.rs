@@ -19,6 +19,8 @@ pub struct KafkaConfig {
     pub partitions: u32,
     /// Replicas of a topic when it is made.
     pub replication: u16,
+    /// Replicas that must have a record before it is acknowledged, of a topic when it is made; never more than `replication`.
+    pub min_insync_replicas: u16,
     /// Largest record. A topic that was not made by weir has to allow it (`max.message.bytes`).
     pub record_bytes: usize,
     /// Appends wait while more than this waits for the brokers.
@@ -34,6 +36,7 @@ impl Default for KafkaConfig {
             group: "weir".into(),
             partitions: 16,
             replication: 3,
+            min_insync_replicas: 2,
             record_bytes: 1 << 20,
             queue_bytes: 32 << 20,
             properties: BTreeMap::new(),
@@ -81,6 +84,9 @@ impl KafkaConfig {
         }
         if self.partitions == 0 || self.partitions > 10_000 || self.replication == 0 {
             return wrong(format!("partitions: {}, replication: {}", self.partitions, self.replication));
+        }
+        if self.min_insync_replicas == 0 {
+            return wrong("min_insync_replicas: 0".into());
         }
         if self.record_bytes < 1024 || self.record_bytes > 64 << 20 {
             return wrong(format!("record_bytes: {} is not between 1 KiB and 64 MiB", self.record_bytes));

@@ -104,7 +104,10 @@ impl KafkaLog {
             self.config.producer().create().map_err(kafka_error("make an admin client"))?;
         let replication = TopicReplication::Fixed(i32::from(self.config.replication));
         let bytes = self.config.message_bytes().to_string();
-        let new = NewTopic::new(topic, self.config.partitions as i32, replication).set("max.message.bytes", &bytes);
+        let in_sync = self.config.min_insync_replicas.min(self.config.replication).to_string();
+        let new = NewTopic::new(topic, self.config.partitions as i32, replication)
+            .set("max.message.bytes", &bytes)
+            .set("min.insync.replicas", &in_sync);
         let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT)).operation_timeout(Some(ANSWER_TIMEOUT));
         let results = admin.create_topics(&[new], &options).await.map_err(kafka_error("create a topic"))?;
         match results.into_iter().next() {
