@@ -17,6 +17,7 @@ use crate::config::CollectorConfig;
 use crate::error::CollectorError;
 use crate::metrics::CollectorMetrics;
 use crate::node::{Containers, Node};
+use crate::pulse::Pulse;
 use crate::push::{Clock, PushContext};
 use crate::ship::{Lanes, Shipper};
 use crate::tail::{self, ChainSpec, Discover};
@@ -48,7 +49,7 @@ pub struct Collector {
     push: PushContext,
     shipper: Shipper,
     lanes: Lanes,
-    sources: JoinSet<()>,
+    sources: JoinSet<Result<(), CollectorError>>,
     stop_lanes: CancellationToken,
     shutdown: CancellationToken,
 }
@@ -65,7 +66,11 @@ impl Collector {
         let mut sources = JoinSet::new();
         let containers = Containers::default();
         if config.files.containers || config.sample.enabled {
-            sources.spawn(node(&config, &deps, &shipper, &metrics, &containers).run());
+            let node = node(&config, &deps, &shipper, &metrics, &containers);
+            sources.spawn(async move {
+                node.run().await;
+                Ok(())
+            });
         }
         if config.files.containers || !config.files.paths.is_empty() {
             sources.spawn(follow_files(&config, &deps, &shipper, &metrics, containers));
@@ -79,8 +84,23 @@ impl Collector {
                 clock: deps.clock.clone(),
                 shutdown: deps.shutdown.clone(),
             };
-            sources.spawn(scrape::run(jobs, deps));
+            sources.spawn(async move {
+                scrape::run(jobs, deps).await;
+                Ok(())
+            });
         }
+        let pulse = Pulse {
+            tenant: config.tenant.clone(),
+            node: deps.node.clone(),
+            shipper: shipper.clone(),
+            metrics: metrics.clone(),
+            clock: deps.clock.clone(),
+            shutdown: deps.shutdown.clone(),
+        };
+        sources.spawn(async move {
+            pulse.run().await;
+            Ok(())
+        });
         tracing::info!(node = deps.node, tenant = config.tenant, "collector started");
         Ok(Self { push, shipper, lanes, sources, stop_lanes, shutdown: deps.shutdown })
     }
@@ -110,11 +130,27 @@ impl Collector {
         otlp::grpc::serve(listener, self.push.clone(), self.shutdown.clone())
     }
 
+    /// Resolves when a source has ended with an error: what it reads is no longer collected. Cancel-safe.
+    pub async fn failed(&mut self) -> CollectorError {
+        while let Some(ended) = self.sources.join_next().await {
+            match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return error,
+                Err(error) => return CollectorError::Serve { what: "a source", reason: error.to_string() },
+            }
+        }
+        std::future::pending().await
+    }
+
     /// After `shutdown` was cancelled and the listeners have ended: waits for the sources and for what is on its way to
     /// the bus, for a bounded time. What was not acknowledged by then is read again at the next start.
     pub async fn join(self) {
         let Self { push, shipper, lanes, mut sources, stop_lanes, .. } = self;
-        while sources.join_next().await.is_some() {}
+        while let Some(ended) = sources.join_next().await {
+            if let Ok(Err(error)) = ended {
+                tracing::error!(%error, "a source ended with an error");
+            }
+        }
         drop((push, shipper));
         let drained = tokio::time::timeout(DRAIN_PATIENCE, lanes.join()).await;
         if drained.is_err() {
@@ -150,7 +186,7 @@ fn follow_files(
     shipper: &Shipper,
     metrics: &CollectorMetrics,
     containers: Containers,
-) -> impl Future<Output = ()> + Send + use<> {
+) -> impl Future<Output = Result<(), CollectorError>> + Send + use<> {
     let (files, root, node) = (config.files.clone(), deps.inventory.root.clone(), deps.node.clone());
     let tail_deps = tail::Deps {
         shipper: shipper.clone(),
@@ -176,9 +212,5 @@ fn follow_files(
         chains.extend(looked_at.paths.iter().flat_map(|path| tail::configured(path, &node)));
         chains
     });
-    async move {
-        if let Err(error) = tail::run(files, tail_deps, discover).await {
-            tracing::error!(%error, "log files are no longer followed");
-        }
-    }
+    tail::run(files, tail_deps, discover)
 }

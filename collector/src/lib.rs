@@ -7,6 +7,7 @@
 //! - [`scrape`]: Prometheus targets; [`exposition`]: what they answer.
 //! - `body`: bounded reading and decompression of what clients send.
 //! - [`enrich`]: severity and trace context found in a line.
+//! - `pulse`: the collector about itself, as samples.
 //! - [`config`], [`metrics`], [`error`]: keys, counters, errors.
 //!
 //! An input is acknowledged (checkpoint moved, 200 sent) only when the bus has acknowledged. Nothing here reads the bus,
@@ -25,6 +26,7 @@ pub mod ship;
 pub mod tail;
 
 mod node;
+mod pulse;
 
 pub mod push;
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use weir_bus::{BusError, Log, TopicPartition};
 use weir_model::wire::{Kind, Limits, RecordBuilder, Section, WireError};
 
-use super::{Completion, Parcel, split};
+use super::{Completion, Flight, Parcel, split};
 use crate::error::ShipError;
 use crate::metrics::ShipMetrics;
 
@@ -34,6 +34,7 @@ pub(super) struct Lane {
     pub limits: Limits,
     pub linger: Duration,
     pub metrics: ShipMetrics,
+    pub flight: Flight,
 }
 
 /// A record and everyone who waits for it.
@@ -139,10 +140,12 @@ impl Lane {
 
     async fn append_all(self: Arc<Self>, mut rx: mpsc::Receiver<Encoded>, stop: CancellationToken) {
         while let Some(encoded) = rx.recv().await {
+            *self.flight.lock() = Some(Instant::now());
             let outcome = tokio::select! {
                 outcome = self.append_until_durable(&encoded.record) => outcome,
                 () = stop.cancelled() => Err(ShipError::Stopped),
             };
+            *self.flight.lock() = None;
             if outcome.is_ok() {
                 self.metrics.shipped(self.kind, encoded.records, encoded.record.len(), encoded.raw);
             }

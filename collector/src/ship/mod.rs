@@ -18,8 +18,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_bus::{Log, TopicPartition};
 use weir_model::wire::{Kind, Limits, Section};
@@ -73,6 +75,27 @@ struct Lane {
     tx: mpsc::Sender<Parcel>,
     budget: Arc<Semaphore>,
     budget_units: u32,
+    partition: u32,
+    flight: Flight,
+}
+
+/// Since when the record in flight has waited for its acknowledgement. Written by the lane, read by whoever asks how
+/// shipping goes.
+type Flight = Arc<Mutex<Option<Instant>>>;
+
+/// How a lane is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneState {
+    /// Its topic.
+    pub topic: &'static str,
+    /// Its partition.
+    pub partition: u32,
+    /// Uncompressed bytes that wait, those in flight included.
+    pub queued_bytes: u64,
+    /// Above it sources stay where they are.
+    pub queue_bytes_max: u64,
+    /// How long the record in flight has waited for its acknowledgement; `None` when there is none.
+    pub waiting: Option<Duration>,
 }
 
 /// Ships sections. Cheap to clone.
@@ -108,14 +131,22 @@ impl Shipper {
             for partition in 0..partitions.max(1) {
                 let (tx, rx) = mpsc::channel(LANE_SECTIONS);
                 let budget_units = u32::try_from(config.queue_bytes.div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX >> 3).max(1);
-                entrances.push(Lane { tx, budget: Arc::new(Semaphore::new(budget_units as usize)), budget_units });
+                let (budget, flight) = (Arc::new(Semaphore::new(budget_units as usize)), Flight::default());
+                entrances.push(Lane { tx, budget, budget_units, partition, flight: flight.clone() });
                 let place = TopicPartition { topic: kind.topic().to_owned(), partition };
-                let lane = lane::Lane { kind, place, bus: bus.clone(), limits, linger: config.linger, metrics: metrics.clone() };
+                let (bus, linger, metrics) = (bus.clone(), config.linger, metrics.clone());
+                let lane = lane::Lane { kind, place, bus, limits, linger, metrics, flight };
                 lane.spawn(rx, stop.clone(), &mut tasks);
             }
             lanes.insert(kind, entrances);
         }
         Ok((Self { lanes: Arc::new(lanes), limits }, Lanes(tasks)))
+    }
+
+    /// How each lane is doing, by topic and partition.
+    pub fn lanes(&self) -> Vec<LaneState> {
+        let states = Kind::ALL.into_iter().flat_map(|kind| self.lanes[&kind].iter().map(move |lane| lane.state(kind)));
+        states.collect()
     }
 
     /// Queues a section; waits while its lane is full. Parts of a section (other partitions, too large) share the receipt.
@@ -147,6 +178,18 @@ impl Shipper {
 }
 
 impl Lane {
+    fn state(&self, kind: Kind) -> LaneState {
+        let units = u64::from(self.budget_units);
+        let free = self.budget.available_permits() as u64;
+        LaneState {
+            topic: kind.topic(),
+            partition: self.partition,
+            queued_bytes: units.saturating_sub(free) * BUDGET_UNIT as u64,
+            queue_bytes_max: units * BUDGET_UNIT as u64,
+            waiting: self.flight.lock().map(|since| since.elapsed()),
+        }
+    }
+
     async fn queue(&self, section: Section) -> Result<Receipt, ShipError> {
         let weight = weight(&section.body);
         let units = u32::try_from(weight.div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX).clamp(1, self.budget_units);
