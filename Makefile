@@ -16,12 +16,23 @@ up: ## Build weir and start all of it: this machine's containers, logs and metri
 	@echo "== starting weir on http://127.0.0.1:9640 (data in .weir, Ctrl-C stops it)"
 	exec target/release/weir up --data .weir
 
+cluster: ## Build weir and start a cluster of it here: three brokers, two aggregators, two query nodes, a collector
+	@tests/setup/packages build cluster
+	@echo "== building weir (a few minutes the first time)"
+	cargo build --release --locked -p weir
+	@tests/kafka/fetch
+	@deploy/cluster/cluster up
+
+cluster-down: ## Stop that cluster; what it stored stays in .cluster
+	@deploy/cluster/cluster down
+
 test: ## Install what the tests need and run all of them
 	@tests/setup/packages build test
 	@$(MAKE) --no-print-directory lint
 	@echo "== building weir, its tests and benchmarks"
 	cargo build --release --locked --workspace --all-targets
 	@tests/kafka/fetch
+	@tests/s3/fetch
 	@echo "== tests"
 	cargo test --release --locked --workspace
 	@echo "== page"
@@ -51,6 +62,6 @@ ui: ## Build the page's assets into dashboards/dist
 	cd dashboards/ui && npm ci --no-audit --no-fund && npm run build
 
 clean: ## Remove what was built and fetched
-	rm -rf target .cache dashboards/ui/node_modules tests/page/node_modules
+	rm -rf target .cache .cluster dashboards/ui/node_modules tests/page/node_modules
 
-.PHONY: help up test lint bench ledger simulate ui clean
+.PHONY: help up cluster cluster-down test lint bench ledger simulate ui clean

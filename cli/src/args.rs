@@ -25,6 +25,10 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Start all of weir in one process: node, collector, embedded log, aggregator, query, page
     Up(UpArguments),
+    /// Start a node's part: containers, logs, samples, scrapes and pushes, onto a Kafka cluster
+    Collector(NodeArguments),
+    /// Start an owner of partitions: from the Kafka cluster into blocks, and answers from what is not sealed yet
+    Aggregator(AggregatorArguments),
     /// Start a container under runc; its lines are logged in CRI format and shipped
     Run(RunArguments),
     /// List weir's own containers
@@ -52,29 +56,65 @@ pub(crate) enum Command {
     Monitor(MonitorArguments),
 }
 
-#[derive(Debug, Args)]
+/// What every process that serves takes.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ServiceArguments {
+    /// Configuration file (TOML; see `weir config`)
+    #[arg(long, env = "WEIR_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where it listens [default: 127.0.0.1:9640]
+    #[arg(long, env = "WEIR_LISTEN", value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// Listen on addresses that others can reach, without TLS and authentication
+    #[arg(long, env = "WEIR_INSECURE_LISTEN")]
+    pub insecure_listen: bool,
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct StoreArguments {
+    /// Object store: file:///path, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix [default: <data>/store]
+    #[arg(long = "store", env = "WEIR_STORE", value_name = "URL")]
+    pub url: Option<String>,
+}
+
+#[derive(Debug, Default, Args)]
 pub(crate) struct UpArguments {
+    #[command(flatten)]
+    pub node: NodeArguments,
+    #[command(flatten)]
+    pub store: StoreArguments,
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct NodeArguments {
+    #[command(flatten)]
+    pub service: ServiceArguments,
     /// Where everything is kept [default: ./weir-data, or data of the configuration]
     #[arg(long, env = "WEIR_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Page and APIs [default: 127.0.0.1:9640]
-    #[arg(long, env = "WEIR_LISTEN", value_name = "ADDR")]
-    pub listen: Option<SocketAddr>,
     /// OTLP over gRPC [default: 127.0.0.1:4317]
     #[arg(long, env = "WEIR_OTLP_GRPC", value_name = "ADDR")]
     pub otlp_grpc: Option<SocketAddr>,
     /// OTLP over HTTP [default: 127.0.0.1:4318]
     #[arg(long, env = "WEIR_OTLP_HTTP", value_name = "ADDR")]
     pub otlp_http: Option<SocketAddr>,
-    /// Configuration file (TOML; see `weir config`)
-    #[arg(long, env = "WEIR_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
     /// Where `weir run` keeps its containers [default: /var/lib/weir/containers]
     #[arg(long, env = "WEIR_RUNTIME_DIR", value_name = "DIR")]
     pub containers: Option<PathBuf>,
     /// Leave out this machine's own containers, logs and scrapes
     #[arg(long, env = "WEIR_NO_NODE")]
     pub no_node: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AggregatorArguments {
+    #[command(flatten)]
+    pub service: ServiceArguments,
+    #[command(flatten)]
+    pub store: StoreArguments,
+    /// Where query nodes reach this aggregator; stands in the manifests of its partitions [default: http://LISTEN]
+    #[arg(long, env = "WEIR_ADVERTISE", value_name = "URL")]
+    pub advertise: Option<String>,
 }
 
 #[derive(Debug, Args)]

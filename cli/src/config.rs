@@ -2,14 +2,16 @@
 //!
 //! Flags and `WEIR_…` variables win over the file. The documented default is `weir.toml` beside this file.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use weir_runtime::containers::InventoryConfig;
+use weir_store::location::Location;
 
 use crate::Failure;
-use crate::args::UpArguments;
+use crate::args::{AggregatorArguments, NodeArguments, ServiceArguments, StoreArguments, UpArguments};
 
 /// The default, every key documented; a test holds it equal to [`Config::default`].
 pub(crate) const DOCUMENTED: &str = include_str!("weir.toml");
@@ -28,6 +30,8 @@ pub(crate) struct Config {
     pub otlp_http: SocketAddr,
     /// Listen on addresses that others can reach, without TLS and authentication.
     pub insecure_listen: bool,
+    /// Where others reach this process; `http://<listen>` when empty.
+    pub advertise: String,
     /// This machine.
     pub node: NodeConfig,
     /// The bus.
@@ -127,13 +131,17 @@ pub(crate) enum BusKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct StoreConfig {
+    /// `""` for `<data>/store`; `file:///path`, `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`.
+    pub url: String,
+    /// Endpoint, region, credentials.
+    pub options: BTreeMap<String, String>,
     /// Memory for ranges of blocks that were read.
     pub cache_bytes: u64,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { cache_bytes: 256 << 20 }
+        Self { url: String::new(), options: BTreeMap::new(), cache_bytes: 256 << 20 }
     }
 }
 
@@ -160,6 +168,7 @@ impl Default for Config {
             otlp_grpc: loopback(4317),
             otlp_http: loopback(4318),
             insecure_listen: false,
+            advertise: String::new(),
             node: NodeConfig::default(),
             bus: BusConfig::default(),
             store: StoreConfig::default(),
@@ -173,36 +182,111 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads a file. Errors name the file, the line and the key.
+    /// Reads and checks a file. Errors name the file, the line and the key.
     pub fn read(path: &Path) -> Result<Self, Failure> {
-        let wrong = |error: &dyn std::fmt::Display| Failure::input(format!("{}: {error}", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
-        let config: Self = toml::from_str(&text).map_err(|error| wrong(&error))?;
-        config.check().map_err(|error| wrong(&error))?;
+        let config = Self::parse(path)?;
+        config.check().map_err(|error| Failure::input(format!("{}: {error}", path.display())))?;
         Ok(config)
     }
 
-    /// From flags, environment and file.
-    pub fn resolve(arguments: &UpArguments) -> Result<Self, Failure> {
+    fn parse(path: &Path) -> Result<Self, Failure> {
+        let wrong = |error: &dyn std::fmt::Display| Failure::input(format!("{}: {error}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+        toml::from_str(&text).map_err(|error| wrong(&error))
+    }
+
+    /// Of `weir up`, from flags, environment and file.
+    pub fn of_up(arguments: &UpArguments) -> Result<Self, Failure> {
+        let mut config = Self::of_service(&arguments.node.service)?;
+        config.take_node(&arguments.node);
+        config.take_store(&arguments.store);
+        config.checked()
+    }
+
+    /// Of `weir collector`.
+    pub fn of_collector(arguments: &NodeArguments) -> Result<Self, Failure> {
+        let mut config = Self::of_service(&arguments.service)?;
+        config.take_node(arguments);
+        config.checked()?.with_shared_bus("collector")
+    }
+
+    /// Of `weir aggregator`.
+    pub fn of_aggregator(arguments: &AggregatorArguments) -> Result<Self, Failure> {
+        let mut config = Self::of_service(&arguments.service)?;
+        config.take_store(&arguments.store);
+        config.advertise = arguments.advertise.clone().unwrap_or(config.advertise);
+        config.checked()?.with_shared_bus("aggregator")?.with_advertise()
+    }
+
+    fn of_service(arguments: &ServiceArguments) -> Result<Self, Failure> {
         let mut config = match &arguments.config {
-            Some(path) => Self::read(path)?,
+            Some(path) => Self::parse(path)?,
             None => Self::default(),
         };
-        if let Some(data) = &arguments.data {
-            config.data.clone_from(data);
-        }
         config.listen = arguments.listen.unwrap_or(config.listen);
-        config.otlp_grpc = arguments.otlp_grpc.unwrap_or(config.otlp_grpc);
-        config.otlp_http = arguments.otlp_http.unwrap_or(config.otlp_http);
+        config.insecure_listen |= arguments.insecure_listen;
+        Ok(config)
+    }
+
+    fn take_node(&mut self, arguments: &NodeArguments) {
+        if let Some(data) = &arguments.data {
+            self.data.clone_from(data);
+        }
+        self.otlp_grpc = arguments.otlp_grpc.unwrap_or(self.otlp_grpc);
+        self.otlp_http = arguments.otlp_http.unwrap_or(self.otlp_http);
         if let Some(containers) = &arguments.containers {
-            config.node.containers.clone_from(containers);
+            self.node.containers.clone_from(containers);
         }
         if arguments.no_node {
-            config.collector.files.containers = false;
-            config.collector.sample.enabled = false;
+            self.collector.files.containers = false;
+            self.collector.sample.enabled = false;
         }
-        config.check().map_err(Failure::input)?;
-        Ok(config)
+    }
+
+    fn take_store(&mut self, arguments: &StoreArguments) {
+        if let Some(url) = &arguments.url {
+            self.store.url.clone_from(url);
+        }
+    }
+
+    fn checked(self) -> Result<Self, Failure> {
+        self.check().map_err(Failure::input)?;
+        Ok(self)
+    }
+
+    /// Roles are processes of their own, and the embedded log lies in one.
+    fn with_shared_bus(self, role: &str) -> Result<Self, Failure> {
+        if self.bus.kind == BusKind::Kafka {
+            return Ok(self);
+        }
+        Err(Failure::input(format!(
+            "bus.kind = \"disk\" cannot be shared between processes: `weir {role}` needs [bus] kind = \"kafka\" and \
+             bus.kafka.brokers. On one machine without Kafka, start `weir up`"
+        )))
+    }
+
+    fn with_advertise(mut self) -> Result<Self, Failure> {
+        if self.advertise.is_empty() {
+            if self.listen.ip().is_unspecified() {
+                let text = format!("advertise: others cannot reach {}; say --advertise http://HOST:PORT", self.listen);
+                return Err(Failure::input(text));
+            }
+            self.advertise = format!("http://{}", self.listen);
+        }
+        if !self.advertise.starts_with("http://") {
+            return Err(Failure::input(format!(
+                "advertise = {:?} must start with http:// (TLS is not built in)",
+                self.advertise
+            )));
+        }
+        self.advertise = self.advertise.trim_end_matches('/').to_owned();
+        Ok(self)
+    }
+
+    /// Where blocks and manifests are.
+    pub fn location(&self) -> Location {
+        let (url, options) = (self.store.url.clone(), self.store.options.clone());
+        Location { url, options, default: self.data.join("store") }
     }
 
     /// What serde cannot see: values that cannot work together. The message names the key.
@@ -211,7 +295,7 @@ impl Config {
             if !address.ip().is_loopback() && !self.insecure_listen {
                 return Err(format!(
                     "{key} = \"{address}\" can be reached by others, and there is neither TLS nor authentication: \
-                     listen on 127.0.0.1, or say insecure_listen = true"
+                     listen on 127.0.0.1, or say insecure_listen = true (--insecure-listen)"
                 ));
             }
         }

@@ -1,9 +1,9 @@
 //! The `weir` binary: reads arguments, hands over to a command, turns errors into exit codes.
 //!
-//! - [`admin`]: endpoints of the process itself.
 //! - [`args`]: what can be typed.
 //! - [`config`]: the one configuration file.
-//! - [`up`]: all roles in one process.
+//! - [`up`]: all roles in one process; [`role`]: each of them as a process; [`service`]: what these share.
+//! - [`fault`]: what a panic does.
 //! - [`client`]: commands that ask a running weir.
 //! - [`rules`]: rule files, and where their samples go.
 //! - [`containers`]: `run`, `ps`, `stop`, `rm`.
@@ -11,21 +11,27 @@
 //!
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or wrong input file.
 
-mod admin;
 mod args;
 mod check;
 mod client;
 mod config;
 mod containers;
+mod fault;
+mod role;
 mod rules;
+mod service;
 mod telemetry;
 mod up;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
 use crate::args::{Arguments, Command};
+
+/// Work off the async threads may take this long after everything else has drained.
+const LAST_WORK: Duration = Duration::from_secs(2);
 
 /// Why a command failed, and how the shell should hear of it.
 #[derive(Debug)]
@@ -70,12 +76,24 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Rm(arguments) => containers::remove(&arguments),
         Command::Check(target) => check::check(&target),
         Command::Config => check::print_default(),
-        Command::Up(arguments) => runtime()?.block_on(up::up(arguments)),
+        Command::Up(arguments) => serve(up::up(arguments)),
+        Command::Collector(arguments) => serve(role::collector::run(arguments)),
+        Command::Aggregator(arguments) => serve(role::aggregator::run(arguments)),
         Command::Logs(arguments) => runtime()?.block_on(client::logs(&arguments)),
         Command::Metrics(arguments) => runtime()?.block_on(client::metrics(&arguments)),
         Command::Trace(arguments) => runtime()?.block_on(client::trace(&arguments)),
         Command::Admin(action) => runtime()?.block_on(client::admin(&action)),
     }
+}
+
+/// A command that serves: a part that panics ends it.
+fn serve(service: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    fault::install();
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(service);
+    // A question to a bus or a store that does not answer must not hold the end up: its answer is of no use any more.
+    runtime.shutdown_timeout(LAST_WORK);
+    outcome
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

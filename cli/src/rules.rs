@@ -2,16 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use weir_aggregator::Clock;
 use weir_collector::ship::Shipper;
 use weir_model::label::Labels;
 use weir_model::metric::{MetricBatch, MetricRow, Schema};
 use weir_model::wire::{Body, Mark, Section, SectionHeader};
-use weir_query::rules::{Recording, RuleFile, RuleSample, RuleSet, RulesConfig, SampleSink};
+use weir_query::rules::{Recording, RuleFile, RuleOrigin, RuleSample, RuleSet, RulesConfig, SampleSink};
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::Failure;
 
@@ -29,51 +28,68 @@ pub(crate) fn load(config: &RulesConfig) -> Result<RuleSet, Failure> {
     RuleSet::load(&files, Recording::Allowed).map_err(|error| Failure::input(format!("rules.files: {error}")))
 }
 
-/// Ships samples as a source of this process's own.
+/// Ships samples. Every query node evaluates every rule, at the same times: all their writes have one source and, for one
+/// evaluation, one digest, so that the first is stored and the others are duplicates (docs/decisions/0096).
 pub(crate) struct Sink {
     shipper: Shipper,
     tenant: String,
-    node: String,
-    epoch: u64,
-    writes: AtomicU64,
 }
 
 impl Sink {
-    pub fn new(shipper: Shipper, tenant: String, node: String, clock: &Clock) -> Arc<Self> {
-        let epoch = u64::try_from(clock()).unwrap_or(0);
-        Arc::new(Self { shipper, tenant, node, epoch, writes: AtomicU64::new(0) })
+    pub fn new(shipper: Shipper, tenant: String) -> Arc<Self> {
+        Arc::new(Self { shipper, tenant })
     }
 }
 
 #[async_trait]
 impl SampleSink for Sink {
-    async fn write(&self, samples: Vec<RuleSample>) -> Result<(), String> {
+    async fn write(&self, origin: &RuleOrigin, samples: Vec<RuleSample>) -> Result<(), String> {
         let mut by_time: std::collections::BTreeMap<i64, Vec<RuleSample>> = std::collections::BTreeMap::new();
         for sample in samples {
             by_time.entry(sample.timestamp_ms).or_default().push(sample);
         }
-        let sections = by_time.into_iter().map(|(at, samples)| self.section(at, samples)).collect();
+        let section = |(at, samples)| section(&self.tenant, digest(origin, at), at, samples);
+        let sections = by_time.into_iter().map(section).collect();
         self.shipper.send_and_wait(sections, PATIENCE).await.map_err(|error| error.to_string())
     }
 }
 
-impl Sink {
-    fn section(&self, at_ms: i64, samples: Vec<RuleSample>) -> Section {
-        // Groups write at the same time, so their order on the bus is not that of a sequence: each write is known by a
-        // digest that no other has.
-        let write = self.writes.fetch_add(1, Ordering::Relaxed);
-        let mut digest = [0; 16];
-        digest[..8].copy_from_slice(&self.epoch.to_le_bytes());
-        digest[8..].copy_from_slice(&write.to_le_bytes());
-        let values = samples.iter().map(|sample| sample.value).collect();
-        let schema = Schema { series: samples.into_iter().map(|sample| sample.labels).collect(), families: Vec::new() };
-        let rows = vec![MetricRow { timestamp: at_ms.saturating_mul(1_000_000), values }];
-        let header = SectionHeader {
-            tenant: self.tenant.clone(),
-            source: format!("rules:{}", self.node),
-            mark: Mark::Digest(digest),
-            records: 0,
-        };
-        Section { header, body: Body::Metrics(MetricBatch { target: Labels::EMPTY, schema: Arc::new(schema), rows }) }
+/// The same for the same evaluation on any node. Each text is preceded by its length, so that no two origins look alike.
+fn digest(origin: &RuleOrigin, at_ms: i64) -> [u8; 16] {
+    let mut hash = Xxh3::new();
+    for text in [&origin.file, &origin.group] {
+        hash.update(&(text.len() as u64).to_le_bytes());
+        hash.update(text.as_bytes());
+    }
+    for number in [origin.index as i64, origin.at_ms, at_ms] {
+        hash.update(&number.to_le_bytes());
+    }
+    hash.digest128().to_be_bytes()
+}
+
+fn section(tenant: &str, digest: [u8; 16], at_ms: i64, samples: Vec<RuleSample>) -> Section {
+    let values = samples.iter().map(|sample| sample.value).collect();
+    let schema = Schema { series: samples.into_iter().map(|sample| sample.labels).collect(), families: Vec::new() };
+    let rows = vec![MetricRow { timestamp: at_ms.saturating_mul(1_000_000), values }];
+    let header = SectionHeader { tenant: tenant.into(), source: "rules".into(), mark: Mark::Digest(digest), records: 0 };
+    Section { header, body: Body::Metrics(MetricBatch { target: Labels::EMPTY, schema: Arc::new(schema), rows }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_evaluation_has_one_digest_wherever_it_runs() {
+        let origin = RuleOrigin { file: "a.yml".into(), group: "g".into(), index: 0, at_ms: 60_000 };
+        assert_eq!(digest(&origin, 60_000), digest(&origin.clone(), 60_000));
+        let others = [
+            RuleOrigin { file: "a.ym".into(), group: "lg".into(), ..origin.clone() },
+            RuleOrigin { index: 1, ..origin.clone() },
+            RuleOrigin { at_ms: 75_000, ..origin.clone() },
+        ];
+        for other in others {
+            assert_ne!(digest(&origin, 60_000), digest(&other, 60_000), "{other:?}");
+        }
     }
 }

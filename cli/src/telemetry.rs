@@ -40,8 +40,19 @@ pub(crate) fn init_logging() {
 pub(crate) struct Requests(SdkTracer);
 
 impl Requests {
+    /// A router whose requests make spans, when that is wanted.
+    pub fn around(self, wanted: bool, router: axum::Router) -> axum::Router {
+        if !wanted {
+            return router;
+        }
+        router.layer(axum::middleware::from_fn(move |request, next| {
+            let requests = self.clone();
+            async move { requests.trace(request, next).await }
+        }))
+    }
+
     /// Runs a request inside a span named by its route.
-    pub async fn trace(&self, request: axum::extract::Request, next: axum::middleware::Next) -> axum::response::Response {
+    async fn trace(&self, request: axum::extract::Request, next: axum::middleware::Next) -> axum::response::Response {
         let path = request.uri().path().to_owned();
         if !is_question(&path) {
             return next.run(request).await;

@@ -1,0 +1,64 @@
+//! `weir aggregator`: owns the partitions that the group gives it, seals them into blocks, and answers from their heads.
+
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+use weir_aggregator::Clock;
+
+use crate::Failure;
+use crate::args::AggregatorArguments;
+use crate::config::Config;
+use crate::service::health::{self, CaughtUp, Readiness, Share};
+use crate::service::reach::{self, Reach};
+use crate::service::{life, listen, parts};
+use crate::up::run as own;
+
+/// Runs until SIGTERM or SIGINT, then seals and leaves the group.
+pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
+    let mut config = Config::of_aggregator(&arguments)?;
+    let main = listen::bind_main(&mut config).await?;
+    let mut registry = Registry::default();
+    let (shutdown, consuming) = (CancellationToken::new(), CancellationToken::new());
+    let clock: Clock = Arc::new(life::now);
+
+    let bus = parts::open_bus(&config, &mut registry)?;
+    let store = parts::open_store(&config).await?;
+    let places = reach::places(&*bus).await.map_err(Failure::failed)?;
+    let reach = Reach::watch(Arc::clone(&bus), places, shutdown.clone());
+    let aggregator = parts::build_aggregator(&config, (bus, store), config.advertise.clone(), &clock, &mut registry);
+    let mut owning = own(&aggregator, &consuming);
+    let readiness = Owning { reach, caught_up: CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::Assigned } };
+    let router = health::router(registry, readiness).merge(health::admin_router(Arc::clone(&aggregator)));
+
+    tracing::info!(listen = %config.listen, advertise = config.advertise, "the aggregator is up");
+    let mut servers = listen::serve(main, router, &shutdown);
+    let failure = tokio::select! {
+        () = life::asked_to_end() => None,
+        failure = life::server_ended(&mut servers) => Some(failure),
+        failure = life::part_ended("the aggregator", &mut owning) => Some(failure),
+    };
+    // Sealed while the heads can still be asked for.
+    if failure.is_none() {
+        life::seal_at_end(&aggregator).await;
+    }
+    consuming.cancel();
+    life::leave("the aggregator", &mut owning).await;
+    shutdown.cancel();
+    life::drain_requests(&mut servers).await;
+    tracing::info!("the aggregator is down");
+    failure.map_or(Ok(()), Err)
+}
+
+/// Ready means: the bus answers, and what the group has assigned is open and caught up.
+struct Owning {
+    reach: Reach,
+    caught_up: CaughtUp,
+}
+
+impl Readiness for Owning {
+    fn ready(&self) -> Result<(), String> {
+        self.reach.check()?;
+        self.caught_up.ready()
+    }
+}

@@ -1,0 +1,68 @@
+//! `weir collector`: a node's containers, logs, samples, scrapes and pushes, onto the bus.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+use weir_aggregator::Clock;
+use weir_collector::ship::Shipper;
+
+use crate::Failure;
+use crate::args::NodeArguments;
+use crate::config::Config;
+use crate::service::health::{self, Readiness};
+use crate::service::reach::{self, Reach};
+use crate::service::{life, listen, parts};
+
+/// A record that waits longer than this for its acknowledgement has met an outage: a broker that died is replaced sooner.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(15);
+
+/// Runs until SIGTERM or SIGINT, then ships what was taken in.
+pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
+    let mut config = Config::of_collector(&arguments)?;
+    let (main, otlp) = (listen::bind_main(&mut config).await?, listen::Otlp::bind(&config).await?);
+    let mut registry = Registry::default();
+    let shutdown = CancellationToken::new();
+    let clock: Clock = Arc::new(life::now);
+
+    let bus = parts::open_bus(&config, &mut registry)?;
+    let places = reach::places(&*bus).await.map_err(Failure::failed)?;
+    let reach = Reach::watch(Arc::clone(&bus), places, shutdown.clone());
+    let mut collector = parts::start_collector(&config, bus, &clock, &mut registry, &shutdown).await?;
+    let readiness = Shipping { reach, shipper: collector.shipper() };
+    let router = collector.push_router().merge(health::router(registry, readiness));
+
+    tracing::info!(listen = %config.listen, otlp_grpc = %config.otlp_grpc, otlp_http = %config.otlp_http,
+        data = %config.data.display(), "the collector is up");
+    let mut servers = listen::serve(main, router, &shutdown);
+    otlp.serve(&collector, &mut servers);
+    let failure = tokio::select! {
+        () = life::asked_to_end() => None,
+        failure = life::server_ended(&mut servers) => Some(failure),
+        error = collector.failed() => Some(Failure::failed(error)),
+    };
+    shutdown.cancel();
+    life::drain_requests(&mut servers).await;
+    collector.join().await;
+    tracing::info!("the collector is down");
+    failure.map_or(Ok(()), Err)
+}
+
+/// Ready means: every partition of the bus answers, and nothing waits for its acknowledgement longer than it should.
+/// Sources need not be asked: one that ends by itself ends the process.
+struct Shipping {
+    reach: Reach,
+    shipper: Shipper,
+}
+
+impl Readiness for Shipping {
+    fn ready(&self) -> Result<(), String> {
+        self.reach.check()?;
+        let stuck = self.shipper.lanes().into_iter().find(|lane| lane.waiting.is_some_and(|since| since > ACKNOWLEDGED_WITHIN));
+        stuck.map_or(Ok(()), |lane| {
+            let waited = lane.waiting.unwrap_or_default().as_secs();
+            Err(format!("a record for {} partition {} has waited {waited} s for its acknowledgement", lane.topic, lane.partition))
+        })
+    }
+}

@@ -1,0 +1,13 @@
+//! What `weir up` and the roles of a cluster share. Parse → build → serve → drain; nothing here decides anything about data.
+//!
+//! - [`listen`]: sockets bound first, routers served until shutdown.
+//! - [`parts`]: bus, object store, aggregator, readers, rules, each built from the configuration.
+//! - [`health`]: `/metrics`, `/healthz`, `/readyz`.
+//! - [`reach`]: whether the bus answers.
+//! - [`life`]: the clock, signals, what ends a process, draining.
+
+pub(crate) mod health;
+pub(crate) mod life;
+pub(crate) mod listen;
+pub(crate) mod parts;
+pub(crate) mod reach;

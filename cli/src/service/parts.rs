@@ -1,0 +1,138 @@
+//! The parts, each built from the configuration. Who needs which: `up` all of them, a role its own.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use object_store::ObjectStore;
+use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+use weir_aggregator::{Aggregator, Clock, Dependencies};
+use weir_bus::{BusMetrics, Log};
+use weir_collector::Collector;
+use weir_query::http::Api;
+use weir_query::http::metrics::HttpMetrics;
+use weir_query::rules::{RuleDeps, RuleMetrics, SampleSink};
+use weir_store::blob::BlobCache;
+use weir_store::logs::LogsEngine;
+use weir_store::manifest::{probe, random_nonces};
+use weir_store::metrics::{MetricsCounters, MetricsEngine};
+use weir_store::traces::{TracesCounters, TracesEngine};
+
+use crate::Failure;
+use crate::config::{BusKind, Config};
+
+/// The bus; does not wait for a cluster's brokers.
+pub(crate) fn open_bus(config: &Config, registry: &mut Registry) -> Result<Arc<dyn Log>, Failure> {
+    let metrics = BusMetrics::default();
+    metrics.register(registry);
+    match config.bus.kind {
+        BusKind::Disk => {
+            let mut disk = config.bus.disk.clone();
+            disk.path = config.data.join(disk.path);
+            let log = weir_bus::disk::DiskLog::open(disk, metrics).map_err(Failure::failed)?;
+            Ok(Arc::new(log))
+        }
+        BusKind::Kafka => {
+            let log = weir_bus::kafka::KafkaLog::open(config.bus.kafka.clone(), metrics).map_err(Failure::failed)?;
+            Ok(Arc::new(log))
+        }
+    }
+}
+
+/// The object store, probed: errors when its conditional create cannot be trusted.
+pub(crate) async fn open_store(config: &Config) -> Result<Arc<dyn ObjectStore>, Failure> {
+    let location = config.location();
+    let opened = tokio::task::spawn_blocking(move || location.open(SystemTime::now())).await;
+    let store = opened.map_err(Failure::failed)?.map_err(Failure::failed)?;
+    let refused = |error| match config.store.url.as_str() {
+        "" => Failure::failed(error),
+        url => Failure::failed(format!("store.url = {url:?}: {error}")),
+    };
+    probe(&store, &random_nonces()).await.map_err(refused)?;
+    Ok(store)
+}
+
+/// The aggregator, ready to run. `member` is its identity in the group and its URL in the manifests.
+pub(crate) fn build_aggregator(
+    config: &Config,
+    (bus, object_store): (Arc<dyn Log>, Arc<dyn ObjectStore>),
+    member: String,
+    clock: &Clock,
+    registry: &mut Registry,
+) -> Arc<Aggregator> {
+    let (metrics, samples, spans) = (weir_aggregator::Metrics::default(), MetricsCounters::default(), TracesCounters::default());
+    metrics.register(registry);
+    samples.register(registry);
+    spans.register(registry);
+    let engines = (LogsEngine::default(), MetricsEngine::new(samples), TracesEngine::new(Arc::clone(clock), spans));
+    let dependencies = Dependencies {
+        bus,
+        object_store,
+        cache: BlobCache::new(config.store.cache_bytes),
+        clock: Arc::clone(clock),
+        nonces: random_nonces(),
+        metrics,
+        member,
+    };
+    Arc::new(Aggregator::new(config.aggregator.clone(), engines, dependencies))
+}
+
+/// The collector with all its sources.
+pub(crate) async fn start_collector(
+    config: &Config,
+    bus: Arc<dyn Log>,
+    clock: &Clock,
+    registry: &mut Registry,
+    shutdown: &CancellationToken,
+) -> Result<Collector, Failure> {
+    let deps = weir_collector::Deps {
+        bus,
+        registry,
+        clock: Arc::clone(clock),
+        node: node_name(config),
+        inventory: config.node.inventory(),
+        data: config.data.join("collector"),
+        shutdown: shutdown.clone(),
+    };
+    Collector::start(config.collector.clone(), deps).await.map_err(Failure::failed)
+}
+
+/// Counters of the APIs.
+pub(crate) fn http_metrics(registry: &mut Registry) -> HttpMetrics {
+    let counters = HttpMetrics::default();
+    counters.register(registry);
+    counters
+}
+
+/// The rules' loop; ends at shutdown.
+pub(crate) fn evaluate(
+    config: &Config,
+    api: &Api,
+    sink: Arc<dyn SampleSink>,
+    clock: &Clock,
+    registry: &mut Registry,
+    shutdown: &CancellationToken,
+) -> impl Future<Output = Result<(), String>> + Send + use<> {
+    let metrics = Arc::new(RuleMetrics::default());
+    metrics.register(registry);
+    let clock = Arc::clone(clock);
+    let deps = RuleDeps {
+        rules: Arc::clone(&api.rules),
+        reader: Arc::clone(&api.metrics),
+        sink: Some(sink),
+        query: config.query.clone(),
+        clock: Arc::new(move || clock() / 1_000_000),
+        metrics,
+    };
+    weir_query::rules::run(config.rules.clone(), deps, shutdown.clone())
+}
+
+/// The node's name, as configured or as the host has it.
+pub(crate) fn node_name(config: &Config) -> String {
+    if config.node.name.is_empty() {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let host = host.trim();
+        return if host.is_empty() { "localhost".into() } else { host.into() };
+    }
+    config.node.name.clone()
+}
