@@ -4,6 +4,8 @@
 //! - [`weir`]: starts the real binary beside whatever else runs, kills it, asks it.
 //! - [`process`]: other real programs, started and killed.
 //! - [`kafka`]: a real Apache Kafka broker, and the bus's contract against it.
+//! - [`roles`]: roles as processes of their own.
+//! - [`s3`]: a real S3 endpoint, the store over it, and one that weir must refuse.
 //! - [`nezha`]: real cluster logs and spans, replayed; a small set of the same shape takes its place where it is absent.
 //! - the rest are tests: what each shows stands in its first lines.
 
@@ -11,6 +13,8 @@ pub mod bench;
 pub mod kafka;
 pub mod nezha;
 pub mod process;
+pub mod roles;
+pub mod s3;
 pub mod weir;
 
 #[cfg(test)]

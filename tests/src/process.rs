@@ -29,9 +29,18 @@ impl Process {
 
     /// Waits until a URL answers with success.
     pub async fn wait_for(&mut self, url: &str) {
+        self.wait_for_status(url, |status| status.is_success()).await;
+    }
+
+    /// Waits until a URL answers, whatever it says.
+    pub async fn wait_until_answered(&mut self, url: &str) {
+        self.wait_for_status(url, |_| true).await;
+    }
+
+    async fn wait_for_status(&mut self, url: &str, enough: impl Fn(reqwest::StatusCode) -> bool) {
         let begun = Instant::now();
         loop {
-            if reqwest::get(url).await.is_ok_and(|answer| answer.status().is_success()) {
+            if reqwest::get(url).await.is_ok_and(|answer| enough(answer.status())) {
                 return;
             }
             assert!(self.child.try_wait().expect("wait").is_none(), "{} ended while starting", self.name);

@@ -1,0 +1,183 @@
+//! Roles as processes: started with what they need, refused without it, honest about being ready, drained at SIGTERM.
+//! What a cluster survives is shown elsewhere; here there is one broker.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use crate::weir::{PATIENCE, binary, eventually, free_port};
+
+/// A running role; killed when dropped. Survives being started again.
+pub struct Role {
+    child: Option<Child>,
+    /// `collector`, `aggregator` or `query`.
+    pub role: &'static str,
+    /// Where it listens.
+    pub listen: String,
+    folder: PathBuf,
+    arguments: Vec<String>,
+}
+
+impl Role {
+    /// Starts it; its log is `<folder>/<role>-<port>.log`.
+    pub fn start(folder: &Path, role: &'static str, arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(ToString::to_string).collect();
+        let listen = format!("127.0.0.1:{}", free_port());
+        let mut started = Self { child: None, role, listen, folder: folder.to_path_buf(), arguments };
+        started.spawn();
+        started
+    }
+
+    /// Starts the process again with the same arguments.
+    pub fn spawn(&mut self) {
+        let log = std::fs::File::options().create(true).append(true).open(self.log_file()).expect("open a log");
+        let mut command = Command::new(binary());
+        command.arg(self.role).args(["--listen", &self.listen]).args(&self.arguments);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+        self.child = Some(child.expect("start weir"));
+    }
+
+    /// Waits until it says that it is ready.
+    pub async fn wait_ready(&self) {
+        eventually(&format!("{} is not ready\n{}", self.role, self.log()), async || self.ready().await).await;
+    }
+
+    /// What `/readyz` says; errors with its reason.
+    pub async fn ready(&self) -> Result<(), String> {
+        let answer = reqwest::get(self.url("/readyz")).await.map_err(|error| error.to_string())?;
+        let ready = answer.status().is_success();
+        let said = answer.text().await.unwrap_or_default();
+        if ready { Ok(()) } else { Err(said) }
+    }
+
+    /// SIGTERM; returns the exit code.
+    pub async fn terminate(&mut self) -> Option<i32> {
+        let mut child = self.child.take()?;
+        assert!(Command::new("kill").arg(child.id().to_string()).status().expect("run kill").success());
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().expect("wait for weir") {
+                return status.code();
+            }
+            assert!(begun.elapsed() < PATIENCE, "{} does not stop\n{}", self.role, self.log());
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    /// SIGKILL; returns when the process is gone.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _gone_already = child.kill();
+            child.wait().expect("wait for weir");
+        }
+    }
+
+    /// Process id while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// A URL of its listener.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.listen)
+    }
+
+    /// All that it wrote to stderr.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    fn log_file(&self) -> PathBuf {
+        let port = self.listen.rsplit(':').next().unwrap_or_default();
+        self.folder.join(format!("{}-{port}.log", self.role))
+    }
+}
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::kafka::Broker;
+
+    fn refused(arguments: &[&str]) -> String {
+        let output = Command::new(binary()).args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        said
+    }
+
+    #[test]
+    fn what_a_role_cannot_do_without_is_said_by_name() {
+        for role in ["collector", "aggregator"] {
+            let said = refused(&[role, "--listen", "127.0.0.1:0"]);
+            assert!(said.contains("cannot be shared between processes") && said.contains("bus.kafka.brokers"), "{said}");
+            let said = refused(&[role, "--listen", "0.0.0.0:0"]);
+            assert!(said.contains("--insecure-listen"), "{said}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("weir.toml");
+        std::fs::write(&file, "[bus]\nkind = \"kafka\"").unwrap();
+        let said = refused(&["aggregator", "--config", file.to_str().unwrap(), "--listen", "0.0.0.0:0", "--insecure-listen"]);
+        assert!(said.contains("--advertise"), "{said}");
+    }
+
+    async fn push(collector: &Role, line: &str) {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos().to_string();
+        let body = json!({"streams": [{"stream": {"app": "roles"}, "values": [[now, line]]}]});
+        let answer = reqwest::Client::new().post(collector.url("/loki/api/v1/push")).json(&body).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 204, "{}", collector.log());
+    }
+
+    async fn seal(aggregator: &Role) -> Value {
+        let answer = reqwest::Client::new().post(aggregator.url("/api/weir/v1/admin/seal")).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", aggregator.log());
+        answer.json().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_collector_and_an_aggregator_around_a_broker() {
+        let folder = tempfile::tempdir().unwrap();
+        let broker = Broker::start().await.unwrap();
+        let config = folder.path().join("weir.toml");
+        let kafka = format!("brokers = {:?}\npartitions = 2\nreplication = 1", broker.address());
+        std::fs::write(&config, format!("[bus]\nkind = \"kafka\"\n[bus.kafka]\n{kafka}\n")).unwrap();
+        let config = config.to_str().unwrap();
+        let store = format!("file://{}", folder.path().join("store").display());
+        let data = folder.path().join("data").display().to_string();
+        let address = || format!("127.0.0.1:{}", free_port());
+        let (grpc, http) = (address(), address());
+
+        let mut aggregator = Role::start(folder.path(), "aggregator", &["--config", config, "--store", &store]);
+        let arguments = ["--config", config, "--data", &data, "--otlp-grpc", &grpc, "--otlp-http", &http, "--no-node"];
+        let mut collector = Role::start(folder.path(), "collector", &arguments);
+        aggregator.wait_ready().await;
+        collector.wait_ready().await;
+        push(&collector, "one").await;
+        assert_eq!(seal(&aggregator).await["blocks"].as_u64().map(|blocks| blocks > 0), Some(true));
+
+        // Neither says that it is ready while the bus is not there, and each says why.
+        broker.freeze().unwrap();
+        for role in [&aggregator, &collector] {
+            eventually("not ready", async || match role.ready().await {
+                Err(reason) if reason.contains("the bus: weir.") => Ok(()),
+                other => Err(format!("{}: {other:?}", role.role)),
+            })
+            .await;
+        }
+        broker.thaw().unwrap();
+        aggregator.wait_ready().await;
+        collector.wait_ready().await;
+        push(&collector, "two").await;
+
+        assert_eq!(collector.terminate().await, Some(0), "{}", collector.log());
+        assert_eq!(aggregator.terminate().await, Some(0), "{}", aggregator.log());
+        assert!(!folder.path().join("data/store").exists() && !folder.path().join("data/bus").exists());
+    }
+}
