@@ -108,7 +108,7 @@ pub struct PidsSample {
     pub current: Option<u64>,
     /// Most tasks allowed.
     pub limit: Option<Limit>,
-    /// Processes in the cgroup itself, descendants not included. Read less often than the rest.
+    /// Processes in the cgroup itself, descendants not included.
     pub processes: Option<u64>,
 }
 

@@ -11,9 +11,11 @@ use super::mount::{Controller, Mounts};
 use super::parse;
 use super::sample::{CgroupSample, Limit};
 
-/// Limits and process lists change rarely and cost as much as the rest: they are read on the first and then on every
+/// Limits and peaks change rarely and cost as much as the rest: they are read on the first [`SETTLING`] and then on every
 /// tenth sample of a cgroup, and carried over in between.
 const SLOW_EVERY: u64 = 10;
+/// The first sample may catch a cgroup between its making and the setting of its limits.
+const SETTLING: u64 = 2;
 /// No file that we read is longer; a `cgroup.procs` of 100,000 processes has 700 kB.
 const FILE_BYTES_MAX: usize = 1 << 20;
 
@@ -25,6 +27,8 @@ enum Pace {
     /// At each sample before which the cgroup used CPU: what it counts does not change while nothing runs. (What changes
     /// a moment later is read with the slow ones.)
     Busy,
+    /// When the number of tasks has changed since the last sample.
+    Tasks,
     /// With the slow ones only.
     Slow,
 }
@@ -95,7 +99,9 @@ const PRESSURE: &[Spec] = &[
     fast("memory.pressure", |text, to| to.pressure.memory = parse::pressure(text)),
     fast("io.pressure", |text, to| to.pressure.io = parse::pressure(text)),
 ];
-const PROCESSES: &[Spec] = &[slow("cgroup.procs", |text, to| to.pids.processes = Some(text.lines().count() as u64))];
+/// Comes behind the number of tasks, which decides whether it is read.
+const PROCESSES: &[Spec] =
+    &[Spec { name: "cgroup.procs", pace: Pace::Tasks, set: |text, to| to.pids.processes = Some(text.lines().count() as u64) }];
 
 /// A file, and where it is. Without a handle (the budget was used up) it is opened for each read.
 struct Source {
@@ -106,10 +112,25 @@ struct Source {
 
 struct Open {
     sources: Vec<Source>,
+    /// Files that the cgroup did not have when it was opened. Under v2 they come when a parent enables a controller.
+    absent: Vec<PathBuf>,
     sample: CgroupSample,
+    /// Memory usage was not told but derived.
+    usage_derived: bool,
     turn: u64,
     /// Shifts the slow reads of different cgroups to different samples.
     phase: u64,
+}
+
+/// What a reading found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// The files that were there before.
+    Same,
+    /// Some of them are gone, or others have come: a controller was disabled or enabled above.
+    Others,
+    /// None.
+    Nothing,
 }
 
 /// What became of a reading.
@@ -153,21 +174,31 @@ impl Sampler {
         self.errors
     }
 
-    /// Reads a cgroup by its path in the tree. Opens its files on the first call; forgets it when it is gone.
+    /// Reads a cgroup by its path in the tree. Opens its files on the first call, and anew when it has others than before;
+    /// forgets it when it is gone.
     pub fn sample(&mut self, path: &str) -> Sampled<'_> {
-        if !self.open.contains_key(path) {
-            let open = self.open(path);
-            self.open.insert(path.to_owned(), open);
+        let mut found = self.read(path);
+        if found == Found::Others {
+            // Nothing is carried over from a controller that is no longer there.
+            self.forget(path);
+            found = self.read(path);
         }
-        let alive = match self.open.get_mut(path) {
-            Some(open) => read_all(open, &mut self.buffer, &mut self.errors),
-            None => false,
-        };
-        if !alive {
+        if found == Found::Nothing {
             self.forget(path);
             return Sampled::Gone;
         }
         Sampled::Sample(&self.open[path].sample)
+    }
+
+    fn read(&mut self, path: &str) -> Found {
+        if !self.open.contains_key(path) {
+            let open = self.open(path);
+            self.open.insert(path.to_owned(), open);
+        }
+        match self.open.get_mut(path) {
+            Some(open) => read_all(open, &mut self.buffer, &mut self.errors),
+            None => Found::Nothing,
+        }
     }
 
     /// Closes a cgroup's files.
@@ -184,7 +215,7 @@ impl Sampler {
     }
 
     fn open(&mut self, path: &str) -> Open {
-        let mut sources: Vec<Source> = Vec::new();
+        let (mut sources, mut absent): (Vec<Source>, Vec<PathBuf>) = (Vec::new(), Vec::new());
         for (point, specs) in tables(&self.mounts) {
             let directory = point.join(path.trim_start_matches('/'));
             for spec in specs {
@@ -193,14 +224,18 @@ impl Sampler {
                     continue;
                 }
                 let path = directory.join(spec.name);
-                let Ok(file) = File::open(&path) else { continue };
+                let Ok(file) = File::open(&path) else {
+                    absent.push(path);
+                    continue;
+                };
                 let hold = self.files < self.files_max;
                 let file = hold.then_some(file);
                 self.files += usize::from(file.is_some());
                 sources.push(Source { spec, path, file });
             }
         }
-        Open { sources, sample: CgroupSample::default(), turn: 0, phase: self.open.len() as u64 % SLOW_EVERY }
+        let phase = self.open.len() as u64 % SLOW_EVERY;
+        Open { sources, absent, sample: CgroupSample::default(), usage_derived: false, turn: 0, phase }
     }
 }
 
@@ -226,20 +261,29 @@ fn tables(mounts: &Mounts) -> Vec<(&Path, &'static [Spec])> {
     tables
 }
 
-/// Whether the cgroup is still there.
-fn read_all(open: &mut Open, buffer: &mut Vec<u8>, errors: &mut u64) -> bool {
-    let slow = open.turn == 0 || (open.turn + open.phase).is_multiple_of(SLOW_EVERY);
+fn read_all(open: &mut Open, buffer: &mut Vec<u8>, errors: &mut u64) -> Found {
+    let slow = open.turn < SETTLING || (open.turn + open.phase).is_multiple_of(SLOW_EVERY);
+    // The first time they were looked for a moment ago.
+    let come = slow && open.turn > 0 && open.absent.iter().any(|path| path.exists());
     open.turn += 1;
+    if open.usage_derived {
+        open.sample.memory.usage = None;
+    }
     let (mut tried, mut gone) = (0, 0);
-    let before = open.sample.cpu.usage_nanos;
+    let (before, tasks) = (open.sample.cpu.usage_nanos, open.sample.pids.current);
     // v1 tells bytes and operations of a device in two files that add to one list.
     let io = open.sample.io.take();
     let mut io_read = false;
     for source in &open.sources {
         // Where CPU time is not told, nothing tells that a cgroup is idle.
         let usage = open.sample.cpu.usage_nanos;
-        let busy = usage.is_none() || usage != before;
-        if !slow && !matches!((source.spec.pace, busy), (Pace::Always, _) | (Pace::Busy, true)) {
+        let due = match source.spec.pace {
+            Pace::Always => true,
+            Pace::Busy => usage.is_none() || usage != before,
+            Pace::Tasks => open.sample.pids.current != tasks,
+            Pace::Slow => false,
+        };
+        if !slow && !due {
             continue;
         }
         tried += 1;
@@ -259,8 +303,12 @@ fn read_all(open: &mut Open, buffer: &mut Vec<u8>, errors: &mut u64) -> bool {
     if !io_read {
         open.sample.io = io;
     }
-    derive(&mut open.sample);
-    gone < tried
+    open.usage_derived = derive(&mut open.sample);
+    match (gone == tried, gone > 0 || come) {
+        (true, _) => Found::Nothing,
+        (false, true) => Found::Others,
+        (false, false) => Found::Same,
+    }
 }
 
 fn is_gone(error: &io::Error) -> bool {
@@ -295,19 +343,19 @@ fn read(source: &Source, buffer: &mut Vec<u8>) -> io::Result<usize> {
     }
 }
 
-/// What follows from what was read.
-fn derive(sample: &mut CgroupSample) {
+/// What follows from what was read. Whether memory usage does: the root of v2 has no memory.current.
+fn derive(sample: &mut CgroupSample) -> bool {
     let memory = &mut sample.memory;
-    // The root of v2 has no memory.current.
-    let usage = memory.usage.or_else(|| Some(memory.rss? + memory.cache?));
-    memory.working_set = usage.map(|usage| usage.saturating_sub(memory.inactive_file.unwrap_or(0)));
-    if memory.usage.is_none() {
-        memory.usage = usage;
+    let derived = memory.usage.is_none();
+    if derived {
+        memory.usage = memory.rss.zip(memory.cache).and_then(|(rss, cache)| rss.checked_add(cache));
     }
+    memory.working_set = memory.usage.map(|usage| usage.saturating_sub(memory.inactive_file.unwrap_or(0)));
     // v1 says "no quota" as -1; a bare period says nothing then.
     if sample.cpu.quota_micros == Some(Limit::At(0)) {
         sample.cpu.quota_micros = Some(Limit::Unlimited);
     }
+    derived
 }
 
 #[cfg(test)]
