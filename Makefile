@@ -33,6 +33,7 @@ test: ## Install what the tests need and run all of them
 	cargo build --release --locked --workspace --all-targets
 	@tests/kafka/fetch
 	@tests/s3/fetch
+	@tests/guest/fetch
 	@echo "== tests"
 	cargo test --release --locked --workspace
 	@echo "== page"

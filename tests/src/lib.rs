@@ -3,6 +3,7 @@
 //! - [`bench`]: what the benchmarks in `benches/` share: the path in one process, the watch, the line.
 //! - [`weir`]: starts the real binary beside whatever else runs, kills it, asks it.
 //! - [`process`]: other real programs, started and killed.
+//! - [`guest`]: an emulated machine with a real kernel of pure cgroup v2, and what weir reads there.
 //! - [`kafka`]: a real Apache Kafka broker, and the bus's contract against it.
 //! - [`roles`]: roles as processes of their own.
 //! - [`s3`]: a real S3 endpoint, the store over it, and one that weir must refuse.
@@ -10,6 +11,7 @@
 //! - the rest are tests: what each shows stands in its first lines.
 
 pub mod bench;
+pub mod guest;
 pub mod kafka;
 pub mod nezha;
 pub mod process;
