@@ -34,6 +34,7 @@ test: ## Install what the tests need and run all of them
 	@tests/kafka/fetch
 	@tests/s3/fetch
 	@tests/guest/fetch
+	@tests/setup/deploy
 	@echo "== tests"
 	cargo test --release --locked --workspace
 	@echo "== page"

@@ -24,6 +24,8 @@ mod bad_input;
 #[cfg(test)]
 mod containers;
 #[cfg(test)]
+mod deploy;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod peers;
