@@ -99,6 +99,11 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.bytes(what)?).map_err(|_| format!("{what} at byte {at} is not UTF-8"))
     }
 
+    /// Bytes that are not read yet.
+    pub(crate) fn left(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
     /// Nothing may be left.
     pub(crate) fn finish(self) -> Result<(), String> {
         let left = self.bytes.len() - self.at;

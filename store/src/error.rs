@@ -53,6 +53,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether an object is not there, or not any more.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Object { source: object_store::Error::NotFound { .. }, .. })
+    }
+
     /// Bytes of an object that are not what was written.
     pub(crate) fn corrupt(path: &str, detail: impl Into<String>) -> Self {
         Self::Corrupt { path: path.into(), detail: detail.into() }

@@ -6,6 +6,7 @@
 //! - [`location`]: an object store by its URL.
 //! - [`manifest`]: the numbered versions that make seals atomic. Format: `docs/formats/manifest.md`.
 //! - [`view`]: one consistent state of a partition (manifest, open blocks, heads), and how readers get at it.
+//! - [`heads`]: what a query node in another process asks of an owner's heads. Format: `docs/formats/heads.md`.
 //! - `logs/` (the only place that knows tantivy), `metrics/`, `traces/`: the engines.
 //!
 //! The store never sees a query's text, never consumes the bus, and never spawns a task.
@@ -15,6 +16,7 @@ pub mod block;
 mod columns;
 pub mod engine;
 mod error;
+pub mod heads;
 pub mod location;
 pub mod logs;
 pub mod manifest;

@@ -21,6 +21,13 @@ pub struct PartitionView<E: Engine> {
     pub missing: Vec<String>,
 }
 
+impl<E: Engine> Clone for PartitionView<E> {
+    fn clone(&self) -> Self {
+        let (coverage, missing) = (self.coverage.clone(), self.missing.clone());
+        Self { coverage, blocks: self.blocks.clone(), heads: self.heads.clone(), missing }
+    }
+}
+
 /// A sealed block of a view.
 pub struct BlockView<E: Engine> {
     /// From the manifest: lets a reader skip it by time.
@@ -56,4 +63,29 @@ pub struct TailSection {
     pub section: Arc<weir_model::wire::Section>,
     /// Sections that this subscriber was too slow for, before this one.
     pub dropped: u64,
+}
+
+/// Views that were put together for one request.
+pub struct Fixed<E: Engine>(Vec<PartitionView<E>>);
+
+impl<E: Engine> Fixed<E> {
+    /// Each call gives these.
+    pub fn new(views: Vec<PartitionView<E>>) -> Self {
+        Self(views)
+    }
+}
+
+impl<E: Engine> Views<E> for Fixed<E> {
+    fn views(&self) -> Vec<PartitionView<E>> {
+        self.0.clone()
+    }
+}
+
+/// Where nothing arrives: beside [`Fixed`] views.
+pub struct NoTails;
+
+impl Tails for NoTails {
+    fn subscribe(&self) -> Box<dyn FnMut() -> Vec<TailSection> + Send> {
+        Box::new(Vec::new)
+    }
 }

@@ -87,6 +87,11 @@ impl RecordBuilder {
         Ok(records)
     }
 
+    /// What it carries.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// Bytes of bodies so far, uncompressed.
     pub fn body_bytes(&self) -> usize {
         self.bodies.len()

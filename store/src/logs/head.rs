@@ -13,7 +13,7 @@ use weir_model::log::LogBatch;
 use weir_model::wire::{Body, Section};
 
 use super::chunk::{ChunkBuilder, EncodedChunk};
-use super::schema::{ChunkFacts, StreamKey};
+use super::schema::{ChunkFacts, Place, StreamKey};
 use super::source::Source;
 use super::writer::BlockWriter;
 use crate::StoreError;
@@ -53,6 +53,8 @@ enum FullChunk {
 /// A section's lines as they came.
 pub(crate) struct Part {
     pub(crate) position: Position,
+    /// One a line, ascending, where lines of the section were left out; else they follow each other from `position`.
+    places: Option<Box<[Place]>>,
     pub(crate) batch: LogBatch,
     pub(crate) facts: ChunkFacts,
 }
@@ -71,7 +73,12 @@ impl Part {
             last_place: (position.offset, position.ordinal.saturating_add(count.saturating_sub(1))),
             rollups: Vec::new(),
         };
-        Self { position, batch: batch.clone(), facts }
+        Self { position, places: None, batch: batch.clone(), facts }
+    }
+
+    /// Where line `i` lies.
+    pub(crate) fn place(&self, i: usize) -> Place {
+        self.places.as_ref().map_or((self.position.offset, self.position.ordinal + i as u32), |places| places[i])
     }
 
     /// Roughly: columns of 8 + 8 + 4 + 1 + 1 bytes a line, a context of 24, and labels as their text and two pointers.
@@ -95,6 +102,20 @@ impl LogsHead {
             streams.iter().filter(|(key, _)| passes(key)).map(|(key, stream)| (key.clone(), Arc::clone(stream))).collect()
         };
         streams.into_iter().map(|(key, stream)| (key, stream.sources())).collect()
+    }
+
+    /// Takes lines that another head gave, as many places as lines, both ascending by place over all calls of a stream.
+    /// The chunk stays open.
+    pub(crate) fn insert_placed(&self, partition: u32, tenant: &str, batch: LogBatch, places: Vec<Place>) {
+        let (Some(&first_place), Some(&last_place)) = (places.first(), places.last()) else { return };
+        let stream = self.stream(StreamKey { tenant: tenant.into(), labels: batch.stream.clone() });
+        let position = Position { partition, offset: first_place.0, ordinal: first_place.1 };
+        let mut part = Part::new(position, &batch);
+        (part.facts.first_place, part.facts.last_place) = (first_place, last_place);
+        part.places = Some(places.into());
+        self.bytes.fetch_add(part.memory(), Ordering::Relaxed);
+        self.records.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        stream.chunks.lock().open.push(Arc::new(part));
     }
 
     fn stream(&self, key: StreamKey) -> Arc<HeadStream> {
@@ -204,12 +225,12 @@ fn encode(parts: &[Arc<Part>], chunk_bytes: usize) -> Result<Vec<Arc<EncodedChun
     let mut builder = ChunkBuilder::new(partition);
     let mut chunks = Vec::new();
     for part in parts {
-        for (ordinal, record) in (part.position.ordinal..).zip(part.batch.iter()) {
+        for (i, record) in part.batch.iter().enumerate() {
             // Twice: so that parts that filled a chunk and a bit stay one chunk, and a large section is cut.
             if builder.body_bytes() >= chunk_bytes.saturating_mul(2) {
                 chunks.extend(std::mem::replace(&mut builder, ChunkBuilder::new(partition)).finish()?.map(Arc::new));
             }
-            builder.push((part.position.offset, ordinal), record);
+            builder.push(part.place(i), record);
         }
     }
     chunks.extend(builder.finish()?.map(Arc::new));

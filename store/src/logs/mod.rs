@@ -7,7 +7,8 @@
 //!   a word;
 //! - `writer`: chunks and index as a block; `merge`: several blocks as one;
 //! - `block`: an opened block; `plan`: what a filter needs of a chunk's words, so that most chunks stay closed;
-//! - [`reader`]: answers requests over blocks and heads; `source` is one chunk wherever it lies; `tail` follows the head.
+//! - [`reader`]: answers requests over blocks and heads; `source` is one chunk wherever it lies; `tail` follows the head;
+//! - `slice`: a head's lines for another process.
 //!
 //! The index only ever skips: every line is verified before it is given out, and a chunk is skipped only when no line of
 //! it can pass.
@@ -21,6 +22,7 @@ mod merge;
 mod plan;
 mod reader;
 mod schema;
+mod slice;
 mod source;
 mod tail;
 #[cfg(test)]
@@ -35,6 +37,7 @@ use weir_model::wire::Kind;
 pub use block::LogsBlock;
 pub use head::LogsHead;
 pub use reader::LogsReader;
+pub use slice::{tail_lines, tail_records};
 
 use crate::StoreError;
 use crate::block::Blob;

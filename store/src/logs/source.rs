@@ -144,8 +144,8 @@ impl SourceLines {
 }
 
 fn part_id(part: &Part, i: usize) -> LineId {
-    let position = part.position;
-    LineId { partition: position.partition, offset: position.offset, ordinal: position.ordinal + i as u32 }
+    let (offset, ordinal) = part.place(i);
+    LineId { partition: part.position.partition, offset, ordinal }
 }
 
 fn part_lines(part: &Part) -> impl Iterator<Item = (LineId, LogRecord<'_>)> {

@@ -3,6 +3,7 @@
 //! - here: what a manifest says, and the pure rules by which it may change (offsets leave no hole, merges double nothing);
 //! - `encode`: its bytes;
 //! - [`ManifestStore`]: numbered versions in the object store, each created once by whoever comes first; block objects;
+//! - `follow`: reading versions that others publish;
 //! - `garbage`: [`ManifestStore::collect`] removes what no version names;
 //! - [`probe`]: whether a store's conditional create really works;
 //! - [`durable_local`]: a directory as an object store that survives power loss.
@@ -10,6 +11,7 @@
 //! Not here: when to seal, merge or forget (the aggregator), and what is in a block (the engines).
 
 mod encode;
+mod follow;
 mod garbage;
 mod local;
 mod probe;
@@ -23,6 +25,7 @@ use std::sync::Arc;
 
 use weir_model::time::UnixNanos;
 
+pub use follow::partitions;
 pub use garbage::Garbage;
 pub use local::durable_local;
 pub use probe::probe;

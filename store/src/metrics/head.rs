@@ -37,6 +37,8 @@ const ROW_BYTES: usize = 48;
 /// Unsealed samples of one partition.
 pub struct MetricsHead {
     counters: MetricsCounters,
+    /// Another head has matched already: everything here passes, and nothing is indexed.
+    selected: bool,
     /// Guards the set of tenants; what each holds has locks of its own.
     tenants: RwLock<BTreeMap<String, Arc<TenantHead>>>,
     arrivals: AtomicU64,
@@ -55,6 +57,8 @@ struct TenantHead {
 
 #[derive(Default)]
 struct Index {
+    /// No postings: every series passes.
+    selected: bool,
     tables: Vec<Table>,
     /// Tables that a source wrote lately, newest first: a scrape finds its table by comparing, mostly pointers.
     recent: HashMap<String, Vec<u32>>,
@@ -78,18 +82,20 @@ struct SeriesEntry {
 }
 
 #[derive(Clone)]
-struct Row {
+pub(crate) struct Row {
     /// Order among all rows of the head, for "the first stays".
-    arrival: u64,
-    timestamp: i64,
-    values: Arc<[f64]>,
+    pub arrival: u64,
+    /// Milliseconds since the Unix epoch.
+    pub timestamp: i64,
+    pub values: Arc<[f64]>,
 }
 
 /// Series of a head that a reader asked for; rows are shared with the head, nothing is locked.
 pub(crate) struct HeadSeries {
     /// In the order of ids.
     pub series: Vec<(Labels, Vec<(u32, u32)>)>,
-    rows: HashMap<u32, Vec<Row>>,
+    /// By table, as they arrived.
+    pub rows: HashMap<u32, Vec<Row>>,
 }
 
 impl HeadSeries {
@@ -113,11 +119,17 @@ impl MetricsHead {
     pub(crate) fn new(counters: MetricsCounters) -> Self {
         Self {
             counters,
+            selected: false,
             tenants: RwLock::default(),
             arrivals: AtomicU64::new(0),
             bytes: AtomicUsize::new(0),
             records: AtomicU64::new(0),
         }
+    }
+
+    /// For series that another head has found to pass.
+    pub(crate) fn selected() -> Self {
+        Self { selected: true, ..Self::new(MetricsCounters::default()) }
     }
 
     /// The series of a tenant that pass, with their rows as of now.
@@ -136,7 +148,10 @@ impl MetricsHead {
         if let Some(found) = self.tenants.read().get(name) {
             return Arc::clone(found);
         }
-        Arc::clone(self.tenants.write().entry(name.to_owned()).or_default())
+        let selected = self.selected;
+        let fresh =
+            || Arc::new(TenantHead { index: RwLock::new(Index { selected, ..Index::default() }), ..TenantHead::default() });
+        Arc::clone(self.tenants.write().entry(name.to_owned()).or_insert_with(fresh))
     }
 }
 
@@ -212,7 +227,7 @@ impl TenantHead {
         let index = self.index.read();
         let mut all = RoaringBitmap::new();
         all.insert_range(0..index.series.len() as u32);
-        let ids = postings::matching(&*index, all, matchers)?;
+        let ids = if index.selected { all } else { postings::matching(&*index, all, matchers)? };
         let entries = ids.iter().map(|id| &index.series[id as usize]);
         let series: Vec<_> = entries.map(|entry| (entry.labels.clone(), entry.places.clone())).collect();
         drop(index);
@@ -277,7 +292,8 @@ impl Index {
             return *id;
         }
         let id = self.series.len() as u32;
-        for (name, value) in labels.iter() {
+        let indexed = if self.selected { &Labels::EMPTY } else { &labels };
+        for (name, value) in indexed.iter() {
             *bytes += name.len() + 2 * value.len() + LABEL_BYTES;
             if !self.postings.contains_key(name) {
                 self.postings.insert(name.into(), BTreeMap::new());

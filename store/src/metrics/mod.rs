@@ -6,7 +6,7 @@
 //! - `values`, `timestamps`, `group`: the sample codecs.
 //! - `writer`, [`block`]: series into a block, and out again.
 //! - `merge`: several blocks into one.
-//! - [`reader`]: what queries see.
+//! - [`reader`]: what queries see; `slice`: a head's series for another process.
 //! - [`counters`]: what was dropped, and why.
 //!
 //! It never sees PromQL, and it knows no time but the samples' own.
@@ -20,6 +20,7 @@ mod postings;
 pub mod reader;
 mod samples;
 mod schema;
+mod slice;
 mod timestamps;
 mod values;
 mod writer;

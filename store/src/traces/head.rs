@@ -61,6 +61,17 @@ impl TracesHead {
         Self { clock, counters, state: RwLock::default(), bytes: AtomicUsize::new(0), records: AtomicU64::new(0) }
     }
 
+    /// Sets when the spans of traces came, as another head says.
+    pub(crate) fn set_arrivals(&self, tenant: &str, arrivals: &[(TraceId, Arrival)]) {
+        let mut state = self.state.write();
+        let Some(traces) = state.tenants.get_mut(tenant) else { return };
+        for (id, arrival) in arrivals {
+            if let Some(trace) = traces.get_mut(id) {
+                Arc::make_mut(trace).arrival = *arrival;
+            }
+        }
+    }
+
     /// A trace as of now.
     pub(crate) fn trace(&self, tenant: &str, id: TraceId) -> Option<Arc<HeadTrace>> {
         self.state.read().tenants.get(tenant)?.get(&id).cloned()

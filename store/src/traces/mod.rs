@@ -7,7 +7,7 @@
 //! - `attributes`, `group`, `filter`: the codecs: attribute lists as columns, neighbouring traces, membership of ids.
 //! - `writer`, [`block`]: traces into a block, and out again.
 //! - `merge`: several blocks into one.
-//! - [`reader`], `search`, `tags`: what queries see.
+//! - [`reader`], `search`, `tags`: what queries see; `slice`: a head's traces for another process.
 //! - [`counters`]: what was dropped, and why.
 //!
 //! It never sees TraceQL, never corrects a clock, and never drops a span that is not the repetition of another.
@@ -23,6 +23,7 @@ mod merge;
 pub mod reader;
 mod schema;
 mod search;
+mod slice;
 mod state;
 mod tags;
 mod writer;
@@ -58,6 +59,11 @@ impl TracesEngine {
     /// With the clock that stamps arrivals, and the counters that its heads and merges tell of what they drop.
     pub fn new(clock: Clock, counters: TracesCounters) -> Self {
         Self { clock, counters }
+    }
+
+    /// A head for spans that another process has: what it drops is counted there.
+    fn head_uncounted(&self) -> TracesHead {
+        TracesHead::new(Arc::clone(&self.clock), TracesCounters::default())
     }
 }
 

@@ -155,6 +155,13 @@ impl Newest {
         self.starts.retain(|_, start| *start >= floor);
         floor
     }
+
+    fn finish(self) -> Vec<(TraceId, UnixNanos)> {
+        let mut found: Vec<(TraceId, UnixNanos)> = self.starts.into_iter().collect();
+        found.sort_by_key(|(id, start)| (std::cmp::Reverse(*start), *id));
+        found.truncate(self.limit);
+        found
+    }
 }
 
 fn search_block(
@@ -210,37 +217,9 @@ impl TraceReader for TracesReader {
 
     fn search(&self, select: &TraceSelect, budget: &dyn Budget) -> Result<Covered<Vec<TraceSummary>>, ReadError> {
         let views = self.views.views();
-        let mut coverage = covered(&views);
-        let mut newest = Newest { limit: select.limit, starts: HashMap::new() };
-        for view in &views {
-            for head in &view.heads {
-                for (id, trace) in head.traces(&select.tenant) {
-                    budget.spend(trace.spans.len() as u64)?;
-                    let hits = trace.spans.iter().filter(|(origin, span)| passes(select, &origin.origin, span));
-                    hits.map(|(_, span)| span.start).max().into_iter().for_each(|start| newest.add(id, start));
-                }
-            }
-            for block in view.blocks.iter().rev() {
-                budget.check()?;
-                let reached = select.range.overlaps(block.summary.first, block.summary.last);
-                let search = reached.then(|| BlockSearch::new(select, &block.block)).flatten();
-                if let Some(search) = search {
-                    search_block(&search, &block.block, select, budget, &mut newest, &mut coverage)?;
-                }
-            }
-        }
-        let mut ids: Vec<(TraceId, UnixNanos)> = newest.starts.into_iter().collect();
-        ids.sort_by_key(|(id, start)| (std::cmp::Reverse(*start), *id));
-        ids.truncate(select.limit);
-        let mut summaries = Vec::with_capacity(ids.len());
-        for (id, _) in ids {
-            budget.check()?;
-            let found = load(&views, &select.tenant, id, &mut coverage);
-            budget.spend(found.spans.len() as u64)?;
-            summaries.extend(summary(select, id, &found.spans));
-        }
-        summaries.sort_by_key(|summary| (std::cmp::Reverse(summary.start), summary.id));
-        Ok(Covered { value: summaries, coverage })
+        let Covered { value, mut coverage } = candidates(&views, select, budget)?;
+        let value = summaries(&views, select, &value, budget, &mut coverage)?;
+        Ok(Covered { value, coverage })
     }
 
     fn services(&self, tenant: &str, range: TimeRange) -> Result<Covered<Vec<String>>, ReadError> {
@@ -309,10 +288,81 @@ impl TraceReader for TracesReader {
     }
 }
 
+/// The newest traces that have a span that passes, by the start of the newest such span.
+fn candidates(
+    views: &[PartitionView<TracesEngine>],
+    select: &TraceSelect,
+    budget: &dyn Budget,
+) -> Result<Covered<Vec<(TraceId, UnixNanos)>>, ReadError> {
+    let mut coverage = covered(views);
+    let mut newest = Newest { limit: select.limit, starts: HashMap::new() };
+    for view in views {
+        for head in &view.heads {
+            for (id, trace) in head.traces(&select.tenant) {
+                budget.spend(trace.spans.len() as u64)?;
+                let hits = trace.spans.iter().filter(|(origin, span)| passes(select, &origin.origin, span));
+                hits.map(|(_, span)| span.start).max().into_iter().for_each(|start| newest.add(id, start));
+            }
+        }
+        for block in view.blocks.iter().rev() {
+            budget.check()?;
+            let reached = select.range.overlaps(block.summary.first, block.summary.last);
+            let search = reached.then(|| BlockSearch::new(select, &block.block)).flatten();
+            if let Some(search) = search {
+                search_block(&search, &block.block, select, budget, &mut newest, &mut coverage)?;
+            }
+        }
+    }
+    Ok(Covered { value: newest.finish(), coverage })
+}
+
+fn summaries(
+    views: &[PartitionView<TracesEngine>],
+    select: &TraceSelect,
+    ids: &[(TraceId, UnixNanos)],
+    budget: &dyn Budget,
+    coverage: &mut Coverage,
+) -> Result<Vec<TraceSummary>, ReadError> {
+    let mut summaries = Vec::with_capacity(ids.len());
+    for (id, _) in ids {
+        budget.check()?;
+        let found = load(views, &select.tenant, *id, coverage);
+        budget.spend(found.spans.len() as u64)?;
+        summaries.extend(summary(select, *id, &found.spans));
+    }
+    summaries.sort_by_key(|summary| (std::cmp::Reverse(summary.start), summary.id));
+    Ok(summaries)
+}
+
 impl TracesReader {
+    /// The first half of a search: which traces pass, with the start of the newest span that does; newest first.
+    pub fn candidates(&self, select: &TraceSelect, budget: &dyn Budget) -> Result<Covered<Vec<(TraceId, UnixNanos)>>, ReadError> {
+        candidates(&self.views.views(), select, budget)
+    }
+
+    /// The newest of what several partitions found, each trace once.
+    pub fn newest(limit: usize, found: impl IntoIterator<Item = (TraceId, UnixNanos)>) -> Vec<(TraceId, UnixNanos)> {
+        let mut newest = Newest { limit, starts: HashMap::new() };
+        found.into_iter().for_each(|(id, start)| newest.add(id, start));
+        newest.finish()
+    }
+
+    /// The second half: what a search shows of them.
+    pub fn summaries(
+        &self,
+        select: &TraceSelect,
+        ids: &[(TraceId, UnixNanos)],
+        budget: &dyn Budget,
+    ) -> Result<Covered<Vec<TraceSummary>>, ReadError> {
+        let views = self.views.views();
+        let mut coverage = covered(&views);
+        let value = summaries(&views, select, ids, budget, &mut coverage)?;
+        Ok(Covered { value, coverage })
+    }
+
     /// Service, name and kind of the operations that may have a span in the range, ascending. Blocks know when each was
     /// seen first and last, not whether it was in between.
-    fn names(&self, tenant: &str, range: TimeRange) -> Covered<BTreeSet<(String, String, u8)>> {
+    pub(crate) fn names(&self, tenant: &str, range: TimeRange) -> Covered<BTreeSet<(String, String, u8)>> {
         let views = self.views.views();
         let mut names = BTreeSet::new();
         for view in &views {

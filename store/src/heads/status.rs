@@ -1,0 +1,38 @@
+//! How far an owner's partitions are, as it tells the query nodes' health view.
+
+use serde::{Deserialize, Serialize};
+
+/// One partition. Offsets are exclusive ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerStatus {
+    /// `weir.logs`, `weir.metrics` or `weir.spans`.
+    pub topic: String,
+    /// From 0.
+    pub partition: u32,
+    /// Of this owner: a higher one in the manifest means that this answer is history.
+    pub epoch: u64,
+    /// Newest manifest version that this owner published.
+    pub version: u64,
+    /// Everything below is on the bus.
+    pub on_bus: u64,
+    /// Everything below can be found.
+    pub searchable: u64,
+    /// Everything below is in blocks.
+    pub sealed: u64,
+    /// Memory of the heads.
+    pub head_bytes: u64,
+    /// Lines, samples or spans in the heads.
+    pub head_records: u64,
+    /// Sealed blocks.
+    pub blocks: u64,
+    /// Their bytes.
+    pub block_bytes: u64,
+    /// Sections dropped because they were stored already, ever.
+    pub duplicates: u64,
+    /// Sources whose sequence jumped, ever.
+    pub gaps: u64,
+    /// Bus records put aside, ever.
+    pub quarantined: u64,
+    /// Offsets `[first, next)` that are declared lost.
+    pub losses: Vec<(u64, u64)>,
+}

@@ -1,0 +1,181 @@
+//! Series of a head for another process: its tables, cut to the columns and rows that were asked for.
+//!
+//! A table travels as a section whose schema has whole label sets and whose target is empty. Rows of one table are in the
+//! order in which they arrived, and so are the sections of tables that share a series: which of two samples of one
+//! millisecond came first is known to the temporary head as it was to the real one. There is no side data.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use weir_model::label::Labels;
+use weir_model::metric::{MetricBatch, MetricRow, Schema};
+use weir_model::select::{Budget, MetricReader, MetricSelect, PartitionCoverage, ReadError};
+use weir_model::wire::{self, Body, Kind, Mark, Section, SectionHeader};
+
+use super::head::{HeadSeries, Row};
+use super::reader::MetricsReader;
+use super::{MetricsEngine, MetricsHead};
+use crate::engine::{Head, Position};
+use crate::heads::ask::SamplesAsk;
+use crate::heads::slice::{Packer, check_bytes, not_mine};
+use crate::heads::{Ask, RECORD_LIMITS, Slice, SliceLimits, SliceRecord, Sliced};
+use crate::view::{Fixed, PartitionView};
+
+/// Values of one section: 4 MiB.
+const SECTION_VALUES: usize = 512 << 10;
+/// Label sets of one section where no samples travel.
+const SECTION_SERIES: usize = 4096;
+/// Nanoseconds of a millisecond.
+const MILLISECOND: i64 = 1_000_000;
+
+impl Sliced for MetricsEngine {
+    fn slice(
+        tenant: &str,
+        ask: &Ask,
+        heads: &[Arc<MetricsHead>],
+        limits: SliceLimits,
+        budget: &dyn Budget,
+    ) -> Result<Slice, ReadError> {
+        match ask {
+            Ask::Samples(samples) => {
+                let select = select(samples, tenant)?;
+                let slices = heads.iter().map(|head| slice_samples(head, &select, limits, budget));
+                let heads: Vec<Vec<SliceRecord>> = slices.collect::<Result<_, _>>()?;
+                Ok(Slice { heads: heads.into_iter().filter(|records| !records.is_empty()).collect(), ..Slice::default() })
+            }
+            Ask::Series(samples) => {
+                let select = select(samples, tenant)?;
+                let series = reader(heads).series(&select, budget)?.value;
+                let mut packer = packer(limits);
+                for some in series.chunks(SECTION_SERIES) {
+                    let row = MetricRow { timestamp: nanos(select.start_ms), values: vec![0.0; some.len()] };
+                    packer.push(&section(tenant, 0, some.to_vec(), vec![row]), &[])?;
+                }
+                one_head(packer)
+            }
+            Ask::Families => {
+                let families = reader(heads).families(tenant)?.value;
+                let mut packer = packer(limits);
+                for some in families.chunks(SECTION_SERIES) {
+                    let mut section = section(tenant, 0, Vec::new(), Vec::new());
+                    if let Body::Metrics(batch) = &mut section.body {
+                        batch.schema = Arc::new(Schema { series: Vec::new(), families: some.to_vec() });
+                    }
+                    packer.push(&section, &[])?;
+                }
+                one_head(packer)
+            }
+            _ => Err(not_mine("metrics")),
+        }
+    }
+
+    fn unslice(&self, partition: u32, _: &str, records: &[SliceRecord], bytes_max: u64) -> Result<MetricsHead, String> {
+        let head = MetricsHead::selected();
+        for record in records {
+            let (_, sections) = wire::decode(&record.record, &RECORD_LIMITS).map_err(|error| error.to_string())?;
+            for section in sections {
+                let position = Position { partition, offset: 0, ordinal: 0 };
+                head.insert(position, &section).map_err(|error| error.to_string())?;
+                check_bytes(head.bytes(), bytes_max)?;
+            }
+        }
+        Ok(head)
+    }
+}
+
+fn select(samples: &SamplesAsk, tenant: &str) -> Result<MetricSelect, ReadError> {
+    samples.select(tenant).map_err(ReadError::Store)
+}
+
+fn packer(limits: SliceLimits) -> Packer {
+    Packer::new(Kind::Metrics, limits, "bytes of unsealed samples")
+}
+
+fn one_head(packer: Packer) -> Result<Slice, ReadError> {
+    let records = packer.finish()?;
+    Ok(Slice { heads: if records.is_empty() { Vec::new() } else { vec![records] }, ..Slice::default() })
+}
+
+/// The heads as one reader that has no blocks.
+fn reader(heads: &[Arc<MetricsHead>]) -> MetricsReader {
+    let (coverage, heads) = (PartitionCoverage::default(), heads.to_vec());
+    MetricsReader::new(Arc::new(Fixed::new(vec![PartitionView { coverage, blocks: Vec::new(), heads, missing: Vec::new() }])))
+}
+
+fn nanos(milliseconds: i64) -> i64 {
+    milliseconds.saturating_mul(MILLISECOND)
+}
+
+fn section(tenant: &str, table: u32, series: Vec<Labels>, rows: Vec<MetricRow>) -> Section {
+    let mark = Mark::Sequence { epoch: 0, first: 0, last: 0 };
+    // By table, so that the temporary head finds its own table by its source.
+    let header = SectionHeader { tenant: tenant.into(), source: format!("table {table}"), mark, records: 0 };
+    let schema = Arc::new(Schema { series, families: Vec::new() });
+    Section { header, body: Body::Metrics(MetricBatch { target: Labels::EMPTY, schema, rows }) }
+}
+
+/// A table's columns that were asked for.
+#[derive(Default)]
+struct Columns {
+    labels: Vec<Labels>,
+    columns: Vec<u32>,
+}
+
+impl Columns {
+    fn rows(&self, rows: &[&Row]) -> Vec<MetricRow> {
+        let cut = |row: &&Row| MetricRow {
+            timestamp: nanos(row.timestamp),
+            values: self.columns.iter().map(|column| row.values[*column as usize]).collect(),
+        };
+        rows.iter().map(cut).collect()
+    }
+}
+
+fn slice_samples(
+    head: &MetricsHead,
+    select: &MetricSelect,
+    limits: SliceLimits,
+    budget: &dyn Budget,
+) -> Result<Vec<SliceRecord>, ReadError> {
+    let found = head.matching(&select.tenant, &select.matchers).map_err(|error| ReadError::Store(error.to_string()))?;
+    let mut tables: BTreeMap<u32, Columns> = BTreeMap::new();
+    let mut shared: BTreeSet<u32> = BTreeSet::new();
+    for (labels, places) in &found.series {
+        for (table, column) in places {
+            let columns = tables.entry(*table).or_default();
+            columns.labels.push(labels.clone());
+            columns.columns.push(*column);
+        }
+        if places.len() > 1 {
+            shared.extend(places.iter().map(|(table, _)| *table));
+        }
+    }
+    let mut packer = packer(limits);
+    for (table, columns) in tables.iter().filter(|(table, _)| !shared.contains(table)) {
+        budget.check()?;
+        let rows: Vec<&Row> = rows(&found, *table, select).collect();
+        push_rows(&mut packer, &select.tenant, *table, columns, &rows)?;
+    }
+    let mut arrived: Vec<(u32, &Row)> =
+        shared.iter().flat_map(|table| rows(&found, *table, select).map(move |row| (*table, row))).collect();
+    arrived.sort_by_key(|(_, row)| row.arrival);
+    for run in arrived.chunk_by(|a, b| a.0 == b.0) {
+        budget.check()?;
+        let rows: Vec<&Row> = run.iter().map(|(_, row)| *row).collect();
+        push_rows(&mut packer, &select.tenant, run[0].0, &tables[&run[0].0], &rows)?;
+    }
+    packer.finish()
+}
+
+fn rows<'a>(found: &'a HeadSeries, table: u32, select: &MetricSelect) -> impl Iterator<Item = &'a Row> + use<'a> {
+    let (start, end) = (select.start_ms, select.end_ms);
+    found.rows.get(&table).into_iter().flatten().filter(move |row| start <= row.timestamp && row.timestamp <= end)
+}
+
+fn push_rows(packer: &mut Packer, tenant: &str, table: u32, columns: &Columns, rows: &[&Row]) -> Result<(), ReadError> {
+    let rows_each = (SECTION_VALUES / columns.columns.len().max(1)).max(1);
+    for some in rows.chunks(rows_each) {
+        packer.push(&section(tenant, table, columns.labels.clone(), columns.rows(some)), &[])?;
+    }
+    Ok(())
+}
