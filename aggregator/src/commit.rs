@@ -198,7 +198,7 @@ impl<E: Engine> Committer<E> {
         if manifest.next_offset > state.manifest.next_offset {
             state.frozen = None;
         }
-        (state.manifest, state.blocks) = (Arc::new(manifest), blocks);
+        (state.version, state.manifest, state.blocks) = (self.version, Arc::new(manifest), blocks);
         Ok(())
     }
 

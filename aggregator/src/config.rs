@@ -38,6 +38,10 @@ pub struct AggregatorConfig {
     /// A source that has been silent for so long is forgotten.
     #[serde(with = "duration")]
     pub mark_age_max: Duration,
+    /// Bytes, before compression, that one question of a query node may take out of one partition's heads.
+    pub slice_bytes_max: u64,
+    /// Questions of query nodes that are worked on at once; others wait as long as their asker does.
+    pub slices_max: usize,
 }
 
 /// `[aggregator.retention]`
@@ -77,6 +81,10 @@ impl Default for AggregatorConfig {
             digest_age_max: Duration::from_secs(600),
             digests_max: 65_536,
             mark_age_max: 7 * DAY,
+            // A quarter of a full head: who needs more of it reads it in pages, or narrows the question.
+            slice_bytes_max: 64 << 20,
+            // As many as a query node runs queries; each takes a thread and at most the above a partition.
+            slices_max: 8,
         }
     }
 }

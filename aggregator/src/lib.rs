@@ -4,14 +4,15 @@
 //! - [`owner`]: a partition's task: when to take, seal, compact, expire.
 //! - [`partition`]: records into the head: decode, drop duplicates ([`dedup`]), put poison aside ([`poison`]).
 //! - [`commit`]: the head into blocks and a manifest version, and the readers' view swapped with it.
-//! - [`shared`]: what readers see meanwhile.
+//! - [`shared`]: what readers see meanwhile; [`heads`]: the same for query nodes in other processes, as routes.
 //!
-//! It never sees a query's text or a socket, and there is no write-ahead log here: the bus is it.
+//! It never sees a query's text or binds a socket, and there is no write-ahead log here: the bus is it.
 
 mod commit;
 mod config;
 mod dedup;
 mod group;
+pub mod heads;
 mod metrics;
 mod open;
 mod owner;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 
 pub use commit::Committed;
 pub use config::{AggregatorConfig, Retention};
-pub use metrics::{Metrics, PartitionLabels};
+pub use metrics::{AskLabels, Metrics, PartitionLabels};
 pub use open::{Aggregator, Dependencies, Status};
 pub use shared::Partitions;
 use weir_model::time::UnixNanos;

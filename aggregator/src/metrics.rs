@@ -15,6 +15,15 @@ pub struct PartitionLabels {
     pub partition: u32,
 }
 
+/// How a question about heads ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AskLabels {
+    /// "logs", "metrics", "spans", or "tail".
+    pub kind: &'static str,
+    /// "answered", "not_owned", "too_large", "failed", "busy", "dropped".
+    pub outcome: &'static str,
+}
+
 /// What the partitions count.
 #[derive(Clone, Default)]
 pub struct Metrics {
@@ -36,6 +45,8 @@ pub struct Metrics {
     pub failures: Family<PartitionLabels, Counter>,
     /// Memory of the heads.
     pub head_bytes: Family<PartitionLabels, Gauge>,
+    /// Questions of query nodes, one a partition.
+    pub asked: Family<AskLabels, Counter>,
 }
 
 impl Metrics {
@@ -53,5 +64,7 @@ impl Metrics {
         counter("sealed_blocks", "Blocks published by seals", &self.sealed);
         counter("failed_commits", "Seals and compactions that failed and are tried again", &self.failures);
         registry.register("weir_aggregator_head_bytes", "Memory of the unsealed records", self.head_bytes.clone());
+        let help = "Questions of query nodes about unsealed records, by what came of each partition's; a tail's dropped sections";
+        registry.register("weir_aggregator_head_questions", help, self.asked.clone());
     }
 }

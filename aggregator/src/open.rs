@@ -24,6 +24,7 @@ use crate::commit::{Committed, Committer};
 use crate::config::{AggregatorConfig, nanos};
 use crate::dedup::{Marks, Memory};
 use crate::group::{Group, Inboxes, Opened, Opener, ask_all};
+use crate::heads::Desk;
 use crate::metrics::Metrics;
 use crate::owner::{Ask, Owner};
 use crate::partition::Partition;
@@ -54,6 +55,10 @@ pub struct Status {
     pub topic: String,
     /// From 0.
     pub partition: u32,
+    /// Of this owner.
+    pub epoch: u64,
+    /// Newest manifest version that it has published.
+    pub version: u64,
     /// Everything below is on the bus.
     pub on_bus: u64,
     /// Everything below can be found.
@@ -86,6 +91,8 @@ pub struct Aggregator {
     pub metrics: Arc<Partitions<MetricsEngine>>,
     /// For the traces reader.
     pub traces: Arc<Partitions<TracesEngine>>,
+    /// What answers query nodes in other processes.
+    pub(crate) desk: Desk,
     group: Group,
 }
 
@@ -100,7 +107,8 @@ impl Aggregator {
         openers.insert(Kind::Metrics.topic(), opener(engines.1, &metrics, &config, &dependencies));
         openers.insert(Kind::Spans.topic(), opener(engines.2, &traces, &config, &dependencies));
         let (bus, member) = (Arc::clone(&dependencies.bus), dependencies.member.clone());
-        Self { logs, metrics, traces, group: Group { bus, openers, inboxes, member } }
+        let desk = Desk::new(&config, dependencies.metrics.clone());
+        Self { logs, metrics, traces, desk, group: Group { bus, openers, inboxes, member } }
     }
 
     /// Consumes until told to stop; what is unsealed then is replayed by the next owner. Errors when the bus or the
@@ -152,6 +160,8 @@ impl<E: Engine> Shared<E> {
         Status {
             topic: self.topic.into(),
             partition: self.partition,
+            epoch: manifest.epoch,
+            version: state.version,
             on_bus: self.on_bus.load(Ordering::Acquire).max(searchable),
             searchable,
             sealed: manifest.next_offset,
@@ -217,7 +227,8 @@ impl<E: Engine> Opener for EngineOpener<E> {
         let (version, manifest) = self.claim(&store).await?;
         let (next_offset, marks) = (manifest.next_offset, Marks::new(self.memory(), &manifest));
         let active = Arc::new(self.engine.head());
-        let state = State { manifest: Arc::new(manifest), blocks: Vec::new(), missing: Vec::new(), frozen: None, active };
+        let state =
+            State { version, manifest: Arc::new(manifest), blocks: Vec::new(), missing: Vec::new(), frozen: None, active };
         let shared = Arc::new(Shared {
             topic: E::KIND.topic(),
             partition: place.partition,

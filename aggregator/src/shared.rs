@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::broadcast;
 use weir_model::select::PartitionCoverage;
 use weir_store::engine::{Engine, Head};
+use weir_store::heads::Instant;
 use weir_store::manifest::Manifest;
 use weir_store::view::{BlockView, PartitionView, TailSection, Tails, Views};
 
@@ -18,6 +19,8 @@ const TAIL_SECTIONS: usize = 256;
 
 /// One partition as of one instant. Guarded by the lock in [`Shared`]; held only to copy pointers.
 pub(crate) struct State<E: Engine> {
+    /// Of the manifest.
+    pub version: u64,
     pub manifest: Arc<Manifest>,
     pub blocks: Vec<BlockView<E>>,
     /// Blocks that could not be opened, a sentence each.
@@ -57,6 +60,24 @@ impl<E: Engine> Shared<E> {
             heads: heads.cloned().collect(),
             missing: state.missing.clone(),
         }
+    }
+}
+
+impl<E: Engine> Shared<E> {
+    /// The heads, and the manifest version that has everything else, as of one instant.
+    pub(crate) fn instant(&self) -> (Instant, Vec<Arc<E::Head>>) {
+        let searchable = self.searchable.load(Ordering::Acquire);
+        let state = self.state.read();
+        let instant = Instant {
+            partition: self.partition,
+            epoch: state.manifest.epoch,
+            version: state.version,
+            searchable,
+            on_bus: self.on_bus.load(Ordering::Acquire).max(searchable),
+            cut: None,
+        };
+        let heads = state.frozen.iter().chain(std::iter::once(&state.active)).filter(|head| head.records() > 0);
+        (instant, heads.cloned().collect())
     }
 }
 

@@ -1,0 +1,101 @@
+//! One question, answered: for each partition its heads' part, or why not. Sync; the route runs it off the async threads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use weir_model::select::{Budget, ReadError};
+use weir_store::heads::frame::{self, Tag};
+use weir_store::heads::{Question, Refusal, Sliced, encode_refusal, encode_slice};
+
+use super::Desk;
+use crate::shared::Partitions;
+
+/// No question takes longer, whatever it says: a query's own limit is 60 s.
+const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+/// When the asker stops waiting.
+pub(super) fn deadline(question: &Question) -> Instant {
+    Instant::now() + Duration::from_millis(question.timeout_ms).min(TIMEOUT_MAX)
+}
+
+/// Ends the work when the asker has left or no longer waits.
+pub(super) struct Deadline {
+    until: Instant,
+    left: Arc<AtomicBool>,
+}
+
+/// Held by the request.
+pub(super) struct LeftOnDrop(Arc<AtomicBool>);
+
+impl Drop for LeftOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Deadline {
+    pub(super) fn new(until: Instant) -> (Self, LeftOnDrop) {
+        let left = Arc::new(AtomicBool::new(false));
+        (Self { until, left: Arc::clone(&left) }, LeftOnDrop(left))
+    }
+}
+
+impl Budget for Deadline {
+    fn check(&self) -> Result<(), ReadError> {
+        if self.left.load(Ordering::Relaxed) {
+            return Err(ReadError::Cancelled("the asker has left"));
+        }
+        if Instant::now() >= self.until {
+            return Err(ReadError::Cancelled("the asker no longer waits"));
+        }
+        Ok(())
+    }
+
+    /// What a query may decode is counted where it is decoded: at the asker.
+    fn spend(&self, _: u64) -> Result<(), ReadError> {
+        self.check()
+    }
+}
+
+/// A whole answer's bytes.
+pub(super) fn answer<E: Sliced>(partitions: &Partitions<E>, question: &Question, desk: &Desk, budget: &dyn Budget) -> Vec<u8> {
+    let mut out = frame::preamble(E::KIND).to_vec();
+    let mut asked = question.partitions.clone();
+    asked.sort_unstable();
+    asked.dedup();
+    for partition in asked {
+        let outcome = match part(partitions, partition, question, desk, budget, &mut out) {
+            Ok(()) => "answered",
+            Err(refusal) => {
+                encode_refusal(&mut out, &refusal);
+                match refusal {
+                    Refusal::NotOwned { .. } => "not_owned",
+                    Refusal::TooLarge { .. } => "too_large",
+                    Refusal::Failed { .. } => "failed",
+                }
+            }
+        };
+        desk.count(E::KIND.name(), outcome, 1);
+    }
+    frame::put(&mut out, Tag::End, &[]);
+    out
+}
+
+fn part<E: Sliced>(
+    partitions: &Partitions<E>,
+    partition: u32,
+    question: &Question,
+    desk: &Desk,
+    budget: &dyn Budget,
+    out: &mut Vec<u8>,
+) -> Result<(), Refusal> {
+    let shared = partitions.get(partition).ok_or(Refusal::NotOwned { partition })?;
+    let (instant, heads) = shared.instant();
+    let slice = E::slice(&question.tenant, &question.ask, &heads, desk.limits, budget).map_err(|error| match error {
+        ReadError::Budget { limit, .. } => Refusal::TooLarge { partition, limit },
+        other => Refusal::Failed { partition, text: other.to_string() },
+    })?;
+    encode_slice(out, &instant, &slice);
+    Ok(())
+}
