@@ -92,24 +92,28 @@ fn build_api(
     let metrics = MetricsReader::new(aggregator.metrics.clone());
     let traces = TracesReader::new(aggregator.traces.clone(), Arc::clone(clock));
     let api = Api::new(Arc::new(logs), Arc::new(metrics), Arc::new(traces), config.query.clone(), rules);
-    let status = AggregatorStatus(Arc::clone(aggregator));
+    let status = AggregatorStatus(Arc::clone(aggregator), format!("http://{}", config.listen));
     Arc::new(api.with_counters(parts::http_metrics(registry)).with_status(Arc::new(status)))
 }
 
-/// Where the path stands, for the query service.
-struct AggregatorStatus(Arc<Aggregator>);
+/// Where the path stands, for the query service, and where its owner is.
+struct AggregatorStatus(Arc<Aggregator>, String);
 
 impl PathStatus for AggregatorStatus {
     fn status(&self) -> Vec<PartitionStatus> {
-        self.0.status().into_iter().map(partition_status).collect()
+        self.0.status().into_iter().map(|status| partition_status(status, self.1.clone())).collect()
     }
 }
 
-fn partition_status(status: Status) -> PartitionStatus {
+fn partition_status(status: Status, owner: String) -> PartitionStatus {
     PartitionStatus {
         lag: status.on_bus.saturating_sub(status.searchable),
         topic: status.topic,
         partition: status.partition,
+        owner,
+        epoch: status.epoch,
+        version: status.version,
+        answers: true,
         on_bus: status.on_bus,
         searchable: status.searchable,
         sealed: status.sealed,

@@ -4,10 +4,13 @@
 //! - `promql/`, `logql/`: `lex ast parse eval`, the same four words in each language.
 //! - `rules/`: Prometheus alerting rule files, evaluated and posted to Alertmanager.
 //! - [`http`]: one file per API, all on one router.
+//! - [`fanout`]: the readers of a query node: blocks from the object store, unsealed records from their owners.
 //!
-//! Nothing here sees a block, an offset's meaning or the bus: it reads through the readers of `weir_model::select`.
+//! Languages, rules and APIs never see a block, an offset's meaning or the bus: they read through the readers of
+//! `weir_model::select`. Only the fan-out knows that there are partitions.
 
 pub mod budget;
+pub mod fanout;
 pub mod http;
 pub mod logql;
 pub mod promql;

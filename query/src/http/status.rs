@@ -9,6 +9,14 @@ pub struct PartitionStatus {
     pub topic: String,
     /// Partition.
     pub partition: u32,
+    /// Where its owner is, as the manifest says.
+    pub owner: String,
+    /// Of the owner.
+    pub epoch: u64,
+    /// Newest manifest version.
+    pub version: u64,
+    /// Whether the owner answered the last time it was asked; if not, the heads are not counted here.
+    pub answers: bool,
     /// Everything below is on the bus.
     pub on_bus: u64,
     /// Everything below can be found.

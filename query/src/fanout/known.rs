@@ -1,0 +1,84 @@
+//! All partitions of one engine that somebody has begun.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use parking_lot::Mutex;
+use weir_store::StoreError;
+use weir_store::blob::BlobCache;
+use weir_store::engine::Engine;
+use weir_store::manifest::{ManifestStore, partitions, random_nonces};
+
+use super::part::Part;
+
+pub(super) struct Known<E: Engine> {
+    pub engine: Arc<E>,
+    object_store: Arc<dyn ObjectStore>,
+    cache: BlobCache,
+    runtime: tokio::runtime::Handle,
+    /// `None` until they were listed once.
+    parts: Mutex<Option<BTreeMap<u32, Arc<Part<E>>>>>,
+}
+
+impl<E: Engine> Known<E> {
+    pub(super) fn new(engine: E, object_store: Arc<dyn ObjectStore>, cache: BlobCache, runtime: tokio::runtime::Handle) -> Self {
+        Self { engine: Arc::new(engine), object_store, cache, runtime, parts: Mutex::new(None) }
+    }
+
+    /// Those known, by number; listed first when they never were, or when there was none.
+    pub(super) async fn parts(&self) -> Result<Vec<Arc<Part<E>>>, StoreError> {
+        let known = self.known();
+        if !known.is_empty() {
+            return Ok(known);
+        }
+        self.discover().await?;
+        Ok(self.known())
+    }
+
+    /// Without a look.
+    pub(super) fn known(&self) -> Vec<Arc<Part<E>>> {
+        self.parts.lock().iter().flatten().map(|(_, part)| Arc::clone(part)).collect()
+    }
+
+    /// Lists them.
+    pub(super) async fn discover(&self) -> Result<(), StoreError> {
+        let found = partitions(&self.object_store, E::KIND).await?;
+        let mut parts = self.parts.lock();
+        let parts = parts.get_or_insert_default();
+        for partition in found {
+            parts.entry(partition).or_insert_with(|| Arc::new(self.part(partition)));
+        }
+        Ok(())
+    }
+
+    fn part(&self, partition: u32) -> Part<E> {
+        let object_store = Arc::clone(&self.object_store);
+        // Nothing is written here, so no name is ever made up.
+        let store = ManifestStore { object_store, kind: E::KIND, partition, nonces: random_nonces() };
+        Part::new(Arc::clone(&self.engine), store, self.cache.clone(), self.runtime.clone())
+    }
+
+    /// Looks at everything between queries: new partitions, new versions, and their blocks.
+    pub(super) async fn refresh(&self) -> Result<(), StoreError> {
+        self.discover().await?;
+        for part in self.known() {
+            if let Some(version) = part.look().await? {
+                part.open(&version).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether blocks were gone while they were read; then everything of their partitions is looked up again.
+    pub(super) fn forget_gone(&self) -> bool {
+        let mut any = false;
+        for part in self.known() {
+            if part.take_gone() {
+                part.forget();
+                any = true;
+            }
+        }
+        any
+    }
+}

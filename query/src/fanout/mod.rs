@@ -1,0 +1,28 @@
+//! Reading partitions that other processes own: blocks from the object store, unsealed records from their owners.
+//!
+//! - [`start`]: the parts put together; [`FanOut`] gives the readers that the APIs work with.
+//! - `part`, `known`: partitions as their manifests tell them, and their blocks.
+//! - `owners`: an owner over HTTP. Protocol: `docs/formats/heads.md`.
+//! - `gather`: views of all partitions for one question, each of one instant of one owner.
+//! - `logs`, `samples`, `traces`: the store's readers over such views; `tail`, `status`: what follows the owners; `catch_up`: a tail over a
+//!   change of owners.
+//!
+//! Not here: what an answer means. The owner cuts its heads with the store's code, and the store's readers read what came.
+
+mod catch_up;
+mod config;
+mod gather;
+mod known;
+mod logs;
+mod metrics;
+mod owners;
+mod part;
+mod samples;
+pub mod start;
+mod status;
+mod tail;
+mod traces;
+
+pub use config::FanOutConfig;
+pub use metrics::{FanOutMetrics, PartLabels};
+pub use start::{FanOut, FanOutDeps};

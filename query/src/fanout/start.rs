@@ -1,0 +1,169 @@
+//! Puts the fan-out together: what is known of three engines' partitions, the way to their owners, and the readers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::ObjectStore;
+use tokio_util::sync::CancellationToken;
+use weir_model::select::{Budget, LogReader, MetricReader, ReadError, TraceReader};
+use weir_model::time::UnixNanos;
+use weir_store::blob::BlobCache;
+use weir_store::heads::Sliced;
+use weir_store::logs::LogsEngine;
+use weir_store::metrics::MetricsEngine;
+use weir_store::traces::TracesEngine;
+
+use super::config::FanOutConfig;
+use super::gather::{Asker, Gathered, Wanted};
+use super::known::Known;
+use super::logs::FanOutLogs;
+use super::metrics::FanOutMetrics;
+use super::owners::Owners;
+use super::samples::FanOutSamples;
+use super::status::OwnersStatus;
+use super::traces::FanOutTraces;
+use crate::http::status::PathStatus;
+
+/// While owners are asked, this is how often a query's budget is.
+const BUDGET_LOOK: Duration = Duration::from_millis(50);
+
+/// What the fan-out works with.
+pub struct FanOutDeps {
+    /// Where manifests and blocks are; the same as the aggregators'.
+    pub object_store: Arc<dyn ObjectStore>,
+    /// Ranges of blocks that were read.
+    pub cache: BlobCache,
+    /// The engines, as the aggregators have them.
+    pub engines: (LogsEngine, MetricsEngine, TracesEngine),
+    /// Wall clock.
+    pub clock: Arc<dyn Fn() -> UnixNanos + Send + Sync>,
+    /// Counters; the caller registers them.
+    pub metrics: FanOutMetrics,
+    /// Ends the looks between queries, and all tails.
+    pub shutdown: CancellationToken,
+}
+
+/// What all readers share.
+pub(super) struct Shared {
+    pub logs: Known<LogsEngine>,
+    pub samples: Known<MetricsEngine>,
+    pub traces: Known<TracesEngine>,
+    pub asker: Asker,
+    pub clock: Arc<dyn Fn() -> UnixNanos + Send + Sync>,
+    pub runtime: tokio::runtime::Handle,
+    pub shutdown: CancellationToken,
+}
+
+/// A query node's way to all partitions.
+pub struct FanOut {
+    shared: Arc<Shared>,
+    status: Arc<OwnersStatus>,
+}
+
+impl FanOut {
+    /// Begins to look at manifests. Call within a tokio runtime; it returns at once, and a query that comes before the
+    /// first look has ended looks by itself. Errors name the configuration key that cannot work.
+    pub fn start(config: FanOutConfig, deps: FanOutDeps) -> Result<Self, String> {
+        config.check()?;
+        let runtime = tokio::runtime::Handle::current();
+        let FanOutDeps { object_store, cache, engines, clock, metrics, shutdown } = deps;
+        let owners = Owners::new(&config, metrics.clone())?;
+        let shared = Arc::new(Shared {
+            logs: Known::new(engines.0, Arc::clone(&object_store), cache.clone(), runtime.clone()),
+            samples: Known::new(engines.1, Arc::clone(&object_store), cache.clone(), runtime.clone()),
+            traces: Known::new(engines.2, object_store, cache, runtime.clone()),
+            asker: Asker { owners, config, metrics },
+            clock,
+            runtime,
+            shutdown,
+        });
+        let status = Arc::new(OwnersStatus::new(Arc::clone(&shared)));
+        shared.runtime.spawn(refresh(Arc::clone(&shared), Arc::clone(&status)));
+        Ok(Self { shared, status })
+    }
+
+    /// Log lines of all partitions.
+    pub fn logs(&self) -> Arc<dyn LogReader> {
+        Arc::new(FanOutLogs::new(Arc::clone(&self.shared)))
+    }
+
+    /// Samples of all partitions.
+    pub fn metrics(&self) -> Arc<dyn MetricReader> {
+        Arc::new(FanOutSamples::new(Arc::clone(&self.shared)))
+    }
+
+    /// Spans of all partitions.
+    pub fn traces(&self) -> Arc<dyn TraceReader> {
+        Arc::new(FanOutTraces::new(Arc::clone(&self.shared)))
+    }
+
+    /// Where each partition stands, as its owner said at the last look.
+    pub fn status(&self) -> Arc<dyn PathStatus> {
+        Arc::clone(&self.status) as Arc<dyn PathStatus>
+    }
+
+    /// Whether queries can be answered: the object store could be read at the last look. Errors with the reason.
+    pub fn ready(&self) -> Result<(), String> {
+        self.status.ready()
+    }
+}
+
+/// Looks at manifests and owners until told to stop.
+async fn refresh(shared: Arc<Shared>, status: Arc<OwnersStatus>) {
+    let mut look = tokio::time::interval(shared.asker.config.refresh);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shared.shutdown.cancelled() => return,
+            _ = look.tick() => {}
+        }
+        let looked = async {
+            let looks = tokio::join!(shared.logs.refresh(), shared.samples.refresh(), shared.traces.refresh());
+            looks.0.and(looks.1).and(looks.2).map_err(|error| error.to_string())
+        };
+        tokio::select! {
+            () = shared.shutdown.cancelled() => return,
+            looked = looked => status.note_look(looked),
+        }
+        tokio::select! {
+            () = shared.shutdown.cancelled() => return,
+            () = status.ask() => {}
+        }
+    }
+}
+
+impl Shared {
+    /// Gathers views from a reader's thread, which waits; stops waiting when the budget says so.
+    pub(super) fn gather<E: Sliced>(
+        &self,
+        known: &Known<E>,
+        wanted: &Wanted<'_>,
+        budget: &dyn Budget,
+    ) -> Result<Gathered<E>, ReadError> {
+        self.runtime.block_on(async {
+            let mut gathering = std::pin::pin!(self.asker.gather(known, wanted));
+            let mut look = tokio::time::interval(BUDGET_LOOK);
+            loop {
+                tokio::select! {
+                    gathered = &mut gathering => return gathered,
+                    () = self.shutdown.cancelled() => return Err(ReadError::Cancelled("weir is stopping")),
+                    _ = look.tick() => budget.check()?,
+                }
+            }
+        })
+    }
+
+    /// Reads, and reads once more when a block was deleted meanwhile: then the newest manifest no longer names it.
+    pub(super) fn retrying<E: Sliced, T>(
+        &self,
+        known: &Known<E>,
+        mut read: impl FnMut() -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        let first = read();
+        if !known.forget_gone() {
+            return first;
+        }
+        self.asker.metrics.blocks_gone.inc();
+        read()
+    }
+}
