@@ -26,6 +26,8 @@ mod containers;
 #[cfg(test)]
 mod deploy;
 #[cfg(test)]
+mod heads;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod peers;

@@ -1,0 +1,351 @@
+//! Two aggregators, their heads on real sockets, and seeded records for them.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use object_store::ObjectStore;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use weir_aggregator::{Aggregator, AggregatorConfig, Dependencies, Metrics, Partitions};
+use weir_bus::sim::{Sim, SimConfig};
+use weir_bus::{Log, TopicPartition};
+use weir_model::id::{LineId, SpanId, TraceId};
+use weir_model::label::Labels;
+use weir_model::log::{LogBatch, LogRecord};
+use weir_model::metric::{Family, MetricBatch, MetricKind, MetricRow, Schema};
+use weir_model::select::{LogReader, LogVisitor, MetricReader, OwnedLine, TraceReader};
+use weir_model::span::{Origin, Span, SpanBatch, SpanKind, Value};
+use weir_model::wire::{Body, Kind, Limits, Mark, RecordBuilder, Section, SectionHeader};
+use weir_query::fanout::{FanOut, FanOutConfig, FanOutDeps, FanOutMetrics};
+use weir_store::blob::BlobCache;
+use weir_store::engine::Engine;
+use weir_store::logs::{LogsEngine, LogsReader};
+use weir_store::manifest::{durable_local, random_nonces};
+use weir_store::metrics::{MetricsCounters, MetricsEngine, MetricsReader};
+use weir_store::traces::{TracesCounters, TracesEngine, TracesReader};
+use weir_store::view::{NoTails, PartitionView, Views};
+
+pub(super) const PARTITIONS: u32 = 3;
+pub(super) const TENANT: &str = "t";
+/// Lines, samples and spans are stamped from here on.
+pub(super) const BEGIN: i64 = 1_700_000_000_000_000_000;
+
+/// One aggregator and its listener.
+pub(super) struct Node {
+    pub aggregator: Arc<Aggregator>,
+    pub url: String,
+    running: JoinHandle<()>,
+    serving: JoinHandle<()>,
+}
+
+impl Node {
+    /// Consumes and commits no more, but still answers: a process that the others believe dead.
+    pub(super) async fn freeze(&mut self) {
+        self.running.abort();
+        let _aborted = (&mut self.running).await;
+    }
+
+    /// Gone altogether.
+    pub(super) async fn kill(&mut self) {
+        self.freeze().await;
+        self.serving.abort();
+        let _aborted = (&mut self.serving).await;
+    }
+}
+
+pub(super) struct Cluster {
+    pub sim: Sim,
+    pub store: Arc<dyn ObjectStore>,
+    pub nodes: Vec<Node>,
+    pub random: StdRng,
+    clock: Arc<AtomicI64>,
+    sequence: u64,
+    shutdown: CancellationToken,
+    _directory: tempfile::TempDir,
+}
+
+pub(super) fn engines(clock: &Arc<AtomicI64>) -> (LogsEngine, MetricsEngine, TracesEngine) {
+    let clock = Arc::clone(clock);
+    let now = Arc::new(move || clock.load(Ordering::Relaxed));
+    (LogsEngine::default(), MetricsEngine::new(MetricsCounters::default()), TracesEngine::new(now, TracesCounters::default()))
+}
+
+impl Cluster {
+    pub(super) async fn start(seed: u64) -> Self {
+        println!("seed {seed}");
+        let directory = tempfile::tempdir().unwrap();
+        let store: Arc<dyn ObjectStore> = Arc::new(durable_local(directory.path(), std::time::SystemTime::now()).unwrap());
+        let sim = Sim::new(SimConfig { seed, partitions: PARTITIONS, ..SimConfig::default() });
+        let (clock, shutdown) = (Arc::new(AtomicI64::new(BEGIN)), CancellationToken::new());
+        let random = StdRng::seed_from_u64(seed);
+        let mut cluster = Self { sim, store, nodes: Vec::new(), random, clock, sequence: 0, shutdown, _directory: directory };
+        for _ in 0..2 {
+            cluster.join().await;
+        }
+        cluster
+    }
+
+    async fn join(&mut self) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let clock = Arc::clone(&self.clock);
+        let dependencies = Dependencies {
+            bus: Arc::new(self.sim.clone()),
+            object_store: Arc::clone(&self.store),
+            cache: BlobCache::new(4 << 20),
+            clock: Arc::new(move || clock.load(Ordering::Relaxed)),
+            nonces: random_nonces(),
+            metrics: Metrics::default(),
+            member: url.clone(),
+        };
+        let config = AggregatorConfig { head_age_max: Duration::from_secs(1 << 40), compaction_blocks: 2, ..Default::default() };
+        let aggregator = Arc::new(Aggregator::new(config, engines(&self.clock), dependencies));
+        let (consuming, stop) = (Arc::clone(&aggregator), self.shutdown.clone());
+        let running = tokio::spawn(async move { consuming.run(stop).await.unwrap() });
+        let router = weir_aggregator::heads::router(Arc::clone(&aggregator));
+        let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        self.nodes.push(Node { aggregator, url, running, serving });
+    }
+
+    /// A query node whose pages are small, so that a test sees many.
+    pub(super) fn fan_out(&self) -> (FanOut, FanOutMetrics) {
+        self.fan_out_with(FanOutConfig { page_bytes_min: 2048, ..FanOutConfig::default() })
+    }
+
+    pub(super) fn fan_out_with(&self, config: FanOutConfig) -> (FanOut, FanOutMetrics) {
+        let (clock, metrics) = (Arc::clone(&self.clock), FanOutMetrics::default());
+        let deps = FanOutDeps {
+            object_store: Arc::clone(&self.store),
+            cache: BlobCache::new(4 << 20),
+            engines: engines(&self.clock),
+            clock: Arc::new(move || clock.load(Ordering::Relaxed)),
+            metrics: metrics.clone(),
+            shutdown: self.shutdown.clone(),
+        };
+        (FanOut::start(config, deps).unwrap(), metrics)
+    }
+
+    /// Time passes for arrivals and trace states.
+    pub(super) fn pass(&self, nanos: i64) {
+        self.clock.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    /// Waits until all that is on the bus can be found at the nodes that run.
+    pub(super) async fn caught_up(&self) {
+        let caught_up = async {
+            while !self.is_caught_up().await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), caught_up).await.expect("catches up");
+    }
+
+    async fn is_caught_up(&self) -> bool {
+        let mut found = 0;
+        for node in self.nodes.iter().filter(|node| !node.running.is_finished()) {
+            for status in node.aggregator.status() {
+                let place = TopicPartition { topic: status.topic.clone(), partition: status.partition };
+                let (_, next) = self.sim.bounds(&place).await.unwrap();
+                if status.searchable < next {
+                    return false;
+                }
+                found += 1;
+            }
+        }
+        found == 3 * PARTITIONS
+    }
+
+    pub(super) async fn seal(&self) {
+        for node in self.nodes.iter().filter(|node| !node.running.is_finished()) {
+            node.aggregator.seal().await.unwrap();
+        }
+    }
+
+    async fn append(&mut self, kind: Kind, partition: u32, source: &str, body: Body) {
+        self.sequence += 1;
+        let mark = Mark::Sequence { epoch: 1, first: self.sequence - 1, last: self.sequence };
+        let source = format!("{source} {}", self.sequence);
+        let mut builder = RecordBuilder::new(kind, Limits::default());
+        let header = SectionHeader { tenant: TENANT.into(), source, mark, records: 0 };
+        builder.push(&Section { header, body }).unwrap();
+        let place = TopicPartition { topic: kind.topic().into(), partition };
+        self.sim.append(&place, builder.finish().unwrap().into()).await.unwrap().await.unwrap();
+    }
+
+    /// So many lines of some streams, all different, timestamps ascending but for a few.
+    pub(super) async fn write_lines(&mut self, records: u32) {
+        for _ in 0..records {
+            let stream = self.random.random_range(0..6);
+            let mut batch =
+                LogBatch::new(Labels::from_pairs([("app", format!("app{}", stream % 3)), ("pod", format!("p{stream}"))]));
+            for i in 0..self.random.random_range(1..20_u64) {
+                let number = self.sequence * 100 + i;
+                let late = if self.random.random_bool(0.1) { 30_000_000_000 } else { 0 };
+                let word = ["error", "ok", "slow \u{e4}", "GET /cart"][self.random.random_range(0..4)];
+                let body = format!("{word} number {number} {}", "x".repeat(self.random.random_range(0..200)));
+                let attributes = if i % 3 == 0 { Labels::from_pairs([("user", format!("u{}", i % 5))]) } else { Labels::EMPTY };
+                let raw = [0xff, 0xfe, i as u8];
+                batch.push(LogRecord {
+                    timestamp: BEGIN + i64::try_from(number).unwrap() * 7_000_000 - late,
+                    sequence: number + 1,
+                    body: if i % 7 == 6 { &raw } else { body.as_bytes() },
+                    severity: self.random.random_range(0..25),
+                    flags: 0,
+                    trace_id: if i % 4 == 0 { TraceId([i as u8; 16]) } else { TraceId::default() },
+                    span_id: SpanId::default(),
+                    attributes: &attributes,
+                });
+            }
+            self.append(Kind::Logs, stream % PARTITIONS, "file", Body::Logs(batch)).await;
+        }
+    }
+
+    /// Scrapes of some targets. Schemas change, and now and then a millisecond is told twice with different values.
+    pub(super) async fn write_samples(&mut self, scrapes: u32) {
+        for _ in 0..scrapes {
+            let target = self.random.random_range(0..4_u32);
+            let width = self.random.random_range(1..5);
+            let labels = |i| Labels::from_pairs([("__name__", format!("metric_{}", i % 3)), ("i", format!("{i}"))]);
+            let families = vec![Family {
+                name: format!("metric_{}", width % 3),
+                kind: MetricKind::Gauge,
+                help: format!("helps {target}"),
+                unit: String::new(),
+            }];
+            let schema = Arc::new(Schema { series: (0..width).map(labels).collect(), families });
+            let at = BEGIN + i64::from(self.random.random_range(0..60_u32)) * 1_000_000_000;
+            let row = |at, random: &mut StdRng| MetricRow {
+                timestamp: at,
+                values: (0..width).map(|_| f64::from(random.random_range(0..1000_u32)) / 8.0).collect(),
+            };
+            let rows = vec![row(at, &mut self.random), row(at + 500_000_000, &mut self.random)];
+            let target_labels = Labels::from_pairs([("job", "j"), ("instance", &*format!("i{target}"))]);
+            let batch = MetricBatch { target: target_labels, schema, rows };
+            self.append(Kind::Metrics, target % PARTITIONS, "target", Body::Metrics(batch)).await;
+        }
+    }
+
+    /// Spans of a few traces, each in the partition of its trace; traces grow over several calls.
+    pub(super) async fn write_spans(&mut self, batches: u32) {
+        for _ in 0..batches {
+            let trace = self.random.random_range(0..8_u8);
+            let service = self.random.random_range(0..3_u8);
+            let resource = vec![
+                ("service.name".into(), Value::String(format!("svc{service}"))),
+                ("host".into(), Value::Int(i64::from(service))),
+            ];
+            let mut spans = Vec::new();
+            for _ in 0..self.random.random_range(1..4) {
+                let id = self.random.random_range(1..40_u8);
+                spans.push(Span {
+                    trace_id: TraceId([trace + 1; 16]),
+                    span_id: SpanId([id; 8]),
+                    parent_id: if id == 1 { SpanId::default() } else { SpanId([id / 2; 8]) },
+                    name: format!("op{}", id % 4),
+                    kind: [SpanKind::Server, SpanKind::Client][usize::from(id % 2)],
+                    start: BEGIN + i64::from(trace) * 1_000_000_000 + i64::from(id) * 1_000_000,
+                    end: BEGIN + i64::from(trace) * 1_000_000_000 + i64::from(id) * 2_000_000,
+                    attributes: vec![("id".into(), Value::Int(i64::from(id))), ("raw".into(), Value::Bytes(vec![id, 0xff]))],
+                    ..Span::default()
+                });
+            }
+            let batch = SpanBatch { origin: Origin { resource, ..Origin::default() }, spans };
+            self.append(Kind::Spans, u32::from(trace) % PARTITIONS, "sdk", Body::Spans(batch)).await;
+            self.pass(300_000_000);
+        }
+    }
+
+    /// The in-process readers over both nodes, as one process would have them.
+    pub(super) fn own(&self) -> Readers {
+        let both = |pick: &dyn Fn(&Aggregator) -> Arc<Partitions<LogsEngine>>| {
+            self.nodes.iter().map(|node| pick(&node.aggregator)).collect()
+        };
+        let logs = Both(both(&|aggregator| aggregator.logs.clone()));
+        let metrics = Both(self.nodes.iter().map(|node| node.aggregator.metrics.clone()).collect());
+        let traces = Both(self.nodes.iter().map(|node| node.aggregator.traces.clone()).collect());
+        let clock = Arc::clone(&self.clock);
+        Readers {
+            logs: Arc::new(LogsReader { views: Arc::new(logs), tails: Arc::new(NoTails) }),
+            metrics: Arc::new(MetricsReader::new(Arc::new(metrics))),
+            traces: Arc::new(TracesReader::new(Arc::new(traces), Arc::new(move || clock.load(Ordering::Relaxed)))),
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// What the APIs read through.
+#[derive(Clone)]
+pub(super) struct Readers {
+    pub logs: Arc<dyn LogReader>,
+    pub metrics: Arc<dyn MetricReader>,
+    pub traces: Arc<dyn TraceReader>,
+}
+
+impl Readers {
+    pub(super) fn of(fan_out: &FanOut) -> Self {
+        Self { logs: fan_out.logs(), metrics: fan_out.metrics(), traces: fan_out.traces() }
+    }
+
+    /// Reads off the async threads, as the APIs do.
+    pub(super) async fn read<T: Send + 'static>(&self, read: impl FnOnce(&Self) -> T + Send + 'static) -> T {
+        let readers = self.clone();
+        tokio::task::spawn_blocking(move || read(&readers)).await.unwrap()
+    }
+}
+
+/// Views of several processes, by partition.
+struct Both<E: Engine>(Vec<Arc<Partitions<E>>>);
+
+impl<E: Engine> Views<E> for Both<E> {
+    fn views(&self) -> Vec<PartitionView<E>> {
+        let mut views: Vec<PartitionView<E>> = self.0.iter().flat_map(|partitions| partitions.views()).collect();
+        views.sort_by_key(|view| view.coverage.partition);
+        views
+    }
+}
+
+/// All lines, or the newest so many.
+#[derive(Default)]
+pub(super) struct Collect {
+    pub lines: Vec<OwnedLine>,
+    stream: Labels,
+    newest: Option<usize>,
+}
+
+impl Collect {
+    pub(super) fn newest(count: usize) -> Self {
+        Self { newest: Some(count), ..Self::default() }
+    }
+
+    fn oldest_kept(&self, count: usize) -> Option<i64> {
+        (self.lines.len() >= count).then(|| self.lines.last().map(|line| line.timestamp)).flatten()
+    }
+}
+
+impl LogVisitor for Collect {
+    fn wants(&mut self, _first: i64, last: i64) -> bool {
+        self.newest.and_then(|count| self.oldest_kept(count)).is_none_or(|oldest| last >= oldest)
+    }
+
+    fn stream(&mut self, labels: &Labels) {
+        self.stream = labels.clone();
+    }
+
+    fn line(&mut self, id: LineId, record: LogRecord<'_>) -> ControlFlow<()> {
+        self.lines.push(OwnedLine::new(id, &self.stream, record));
+        if let Some(count) = self.newest {
+            self.lines.sort_by_key(|line| (std::cmp::Reverse(line.timestamp), line.id));
+            self.lines.truncate(count);
+        }
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,11 @@
+//! Query nodes in another process than the owners: what they answer is what the owners' own readers answer, whatever moves
+//! meanwhile. Two aggregators over one simulated bus and one store directory, real sockets, one fan-out.
+//!
+//! - `cluster`: the two aggregators, and what is written to them;
+//! - `equal`: every read against the in-process readers; `faults`: owners that die, move or come back from the dead;
+//! - `race`: seals and merges against queries.
+
+mod cluster;
+mod equal;
+mod faults;
+mod race;
