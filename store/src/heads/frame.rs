@@ -72,8 +72,11 @@ pub fn put(out: &mut Vec<u8>, tag: Tag, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// The first frame of the bytes and what it takes; `None` when more bytes have to come. Errors are sentences.
-pub fn next(bytes: &[u8]) -> Result<Option<(Tag, &[u8], usize)>, String> {
+/// A frame's tag, its payload, and the bytes that it takes with its head.
+pub type Frame<'a> = (Tag, &'a [u8], usize);
+
+/// The first frame of the bytes; `None` when more bytes have to come. Errors are sentences.
+pub fn next(bytes: &[u8]) -> Result<Option<Frame<'_>>, String> {
     let Some((head, rest)) = bytes.split_first_chunk::<HEAD_BYTES>() else { return Ok(None) };
     let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     let tag = TAGS.into_iter().find(|tag| *tag as u8 == head[0]).ok_or_else(|| format!("frame tag {} is unknown", head[0]))?;
