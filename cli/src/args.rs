@@ -101,6 +101,9 @@ pub(crate) struct NodeArguments {
     /// Where `weir run` keeps its containers [default: /var/lib/weir/containers]
     #[arg(long, env = "WEIR_RUNTIME_DIR", value_name = "DIR")]
     pub containers: Option<PathBuf>,
+    /// This node's name [default: node.name of the configuration, or the host's]
+    #[arg(long, env = "WEIR_NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
     /// Leave out this machine's own containers, logs and scrapes
     #[arg(long, env = "WEIR_NO_NODE")]
     pub no_node: bool,

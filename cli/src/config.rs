@@ -237,6 +237,9 @@ impl Config {
         if let Some(containers) = &arguments.containers {
             self.node.containers.clone_from(containers);
         }
+        if let Some(name) = &arguments.node_name {
+            self.node.name.clone_from(name);
+        }
         if arguments.no_node {
             self.collector.files.containers = false;
             self.collector.sample.enabled = false;

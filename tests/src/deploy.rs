@@ -157,6 +157,43 @@ fn the_cluster_s_configuration_is_one_that_weir_takes() {
     assert!(!good && output.contains("replications"), "{output}");
 }
 
+/// What `weir ROLE --help` says, if this weir has the role.
+fn help(role: &str) -> Option<String> {
+    let weir = binary().display().to_string();
+    let (good, roles) = run(&weir, &["--help"], b"");
+    assert!(good, "{roles}");
+    let has = roles.lines().any(|line| line.split_whitespace().next() == Some(role));
+    has.then(|| run(&weir, &[role, "--help"], b"").1)
+}
+
+#[test]
+fn variables_and_flags_are_those_of_the_roles() {
+    let mut roles = Vec::new();
+    for object in objects().iter().filter(|object| object["spec"]["template"].is_object()) {
+        let container = &object["spec"]["template"]["spec"]["containers"][0];
+        let role = container["args"][0].as_str().unwrap();
+        let Some(help) = help(role) else { continue };
+        roles.push(role.to_owned());
+        let variables = container["env"].as_array().unwrap().iter().map(|variable| variable["name"].as_str().unwrap());
+        for name in variables.filter(|name| name.starts_with("WEIR_")) {
+            assert!(help.contains(&format!("[env: {name}=")), "{role}: {name} is none of:\n{help}");
+        }
+    }
+    for (path, text) in files("systemd", ".service") {
+        let start = text.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/weir ")).unwrap();
+        let mut words = start.split(' ');
+        let role = words.next().unwrap();
+        let Some(help) = help(role) else { continue };
+        roles.push(role.to_owned());
+        for flag in words.filter(|word| word.starts_with("--")) {
+            assert!(help.contains(&format!("{flag} <")), "{}: {flag} is none of:\n{help}", path.display());
+        }
+    }
+    for role in ["up", "collector", "aggregator"] {
+        assert!(roles.iter().any(|own| own == role), "{role} is in {roles:?}");
+    }
+}
+
 /// What systemd says of units that start this binary, and their worst exposure of 100.
 fn verify(folder: &Path, change: impl Fn(String) -> String) -> String {
     let mut paths = Vec::new();
