@@ -2,10 +2,11 @@
 //!
 //! - [`logs`]: lines, volume, one line with its neighbours; [`tail`]: lines as they arrive;
 //! - [`containers`]: what runs now, from stored samples; [`traces`]: by id, search, services;
-//! - `status`: where the path stands. Sealing and compacting on demand are the binary's.
+//! - `status`: where the partitions stand; [`path`]: the whole path. Sealing and compacting on demand are the binary's.
 
 mod containers;
 mod logs;
+mod path;
 mod tail;
 mod traces;
 
@@ -34,6 +35,7 @@ pub fn router(api: Arc<Api>) -> axum::Router {
         .route("/api/weir/v1/traces/services", get(traces::services))
         .route("/api/weir/v1/traces/operations", get(traces::operations))
         .route("/api/weir/v1/traces/{id}", get(traces::trace))
+        .route("/api/weir/v1/path", get(path::path))
         .route("/api/weir/v1/status", get(status))
         .with_state(api)
 }
