@@ -1,6 +1,6 @@
 // The page's only way to the server: docs/api.md under /api/weir/v1, and Prometheus under /api/v1. Errors say what and where.
 import type {
-  Alert, Container, Coverage, LogsAnswer, PromData, RuleGroup, Status, Trace, TraceSummary, VolumeAnswer,
+  Alert, Container, Coverage, LogsAnswer, PromData, RuleGroup, Path, Trace, TraceSummary, VolumeAnswer,
 } from './types';
 
 /** What went wrong, in the server's words; `status` 0 when no answer came. */
@@ -57,7 +57,7 @@ export const api = {
   services: (signal?: AbortSignal) => get<{ services: string[] }>(`${own}/traces/services`, {}, signal),
   operations: (service: string, signal?: AbortSignal) =>
     get<{ operations: { name: string; kind: string }[] }>(`${own}/traces/operations`, { service }, signal),
-  status: (signal?: AbortSignal) => get<Status>(`${own}/status`, {}, signal),
+  path: (signal?: AbortSignal) => get<Path>(`${own}/path`, {}, signal),
   promRange: (query: Query, signal?: AbortSignal) => prom<PromData>('query_range', query, signal),
   promInstant: (query: Query, signal?: AbortSignal) => prom<PromData>('query', query, signal),
   metricNames: (signal?: AbortSignal) => prom<string[]>('label/__name__/values', {}, signal),

@@ -112,9 +112,12 @@ export interface TraceSummary {
   matched: number;
 }
 
-export interface PathStatus {
+export interface PartitionStatus {
   topic: string;
   partition: number;
+  owner: string;
+  epoch: number;
+  answers: boolean;
   on_bus: number;
   searchable: number;
   sealed: number;
@@ -129,10 +132,30 @@ export interface PathStatus {
   losses: [number, number][];
 }
 
-export interface Status {
+export interface Queue {
+  queued_bytes: number | null;
+  queue_bytes_max: number | null;
+  unacknowledged_seconds: number | null;
+}
+
+export interface CollectorStatus {
+  node: string;
+  version: string;
+  /** When it was last heard of. */
+  seen: string;
+  silent: boolean;
+  /** By topic. */
+  queues: Record<string, Queue>;
+}
+
+/** The whole path, from the collectors to the blocks. */
+export interface Path {
   version: string;
   started: string;
-  path: PathStatus[];
+  collectors: CollectorStatus[];
+  owners: { owner: string; answers: boolean; partitions: number; lag: number; head_bytes: number }[];
+  partitions: PartitionStatus[];
+  coverage: Coverage;
 }
 
 /** A series of a Prometheus answer. `value` for instants, `values` for ranges. */

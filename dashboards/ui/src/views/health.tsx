@@ -1,18 +1,21 @@
-// The path of every record: how far each partition is behind, what is sealed, what is lost. Asks again every 2 seconds.
+// The path of every record: who collects, what waits, who owns each partition and how far it is behind, what is sealed, what is
+// lost. Asks again every 2 seconds.
 import { api } from '../core/api';
 import { useAsk } from '../core/ask';
 import { ago, bytes, count, nanos } from '../core/format';
 import { params } from '../core/route';
 import { nowNanos } from '../core/time';
-import type { PathStatus } from '../core/types';
+import type { CollectorStatus, PartitionStatus, Path } from '../core/types';
 import { Empty, ErrorNote } from '../parts/notes';
 import { Heading, sorted, type Column } from '../parts/sort';
 
-const lost = (row: PathStatus) => row.losses.reduce((sum, [from, to]) => sum + to - from + 1, 0);
+/** Losses are `[first, next)`. */
+const lost = (row: PartitionStatus) => row.losses.reduce((sum, [from, to]) => sum + to - from, 0);
 
-const COLUMNS: Column<PathStatus>[] = [
+const COLUMNS: Column<PartitionStatus>[] = [
   { key: 'topic', title: 'Topic', by: (row) => `${row.topic} ${String(row.partition).padStart(6, '0')}` },
   { key: 'partition', title: 'Partition', by: (row) => row.partition, number: true },
+  { key: 'owner', title: 'Owner', by: (row) => row.owner, hint: 'who has what is not sealed yet, and under which epoch' },
   { key: 'on_bus', title: 'On the bus', by: (row) => row.on_bus, number: true, hint: 'records acknowledged' },
   { key: 'searchable', title: 'Searchable', by: (row) => row.searchable, number: true, hint: 'records that queries see' },
   { key: 'lag', title: 'Behind', by: (row) => row.lag, number: true },
@@ -26,10 +29,10 @@ const COLUMNS: Column<PathStatus>[] = [
 ];
 
 export function Health() {
-  const asked = useAsk('status', (signal) => api.status(signal), 2000);
+  const asked = useAsk('path', (signal) => api.path(signal), 2000);
   const status = asked.data;
-  const rows = sorted(status?.path ?? [], COLUMNS, params.value.get('sort') ?? 'topic');
-  const sum = (of: (row: PathStatus) => number) => rows.reduce((total, row) => total + of(row), 0);
+  const rows = sorted(status?.partitions ?? [], COLUMNS, params.value.get('sort') ?? 'topic');
+  const sum = (of: (row: PartitionStatus) => number) => rows.reduce((total, row) => total + of(row), 0);
   return (
     <section>
       <div class="bar">
@@ -43,6 +46,8 @@ export function Health() {
           <span>{count(sum((row) => row.on_bus))} records acknowledged, {count(sum((row) => row.lag))} not searchable yet, {count(sum(lost))} declared lost, {count(sum((row) => row.quarantined))} quarantined; {bytes(sum((row) => row.block_bytes))} in {count(sum((row) => row.blocks))} blocks</span>
         </p>
       )}
+      {status && <Silences path={status} />}
+      {status && status.collectors.length > 0 && <Collectors collectors={status.collectors} />}
       {rows.length > 0 && (
         <div class="table-box" tabIndex={0} role="region" aria-label="Partitions">
           <table>
@@ -51,16 +56,59 @@ export function Health() {
           </table>
         </div>
       )}
-      {status && rows.length === 0 && <Empty title="No partition is owned here">This weir runs without the aggregator’s role.</Empty>}
+      {status && rows.length === 0 && <Empty title="No partition has an owner yet">An aggregator takes them as soon as it runs.</Empty>}
     </section>
   );
 }
 
-function PartitionRow({ row }: { row: PathStatus }) {
+/** What is missing right now: owners that do not answer, collectors that have gone silent, blocks that cannot be read. */
+function Silences({ path }: { path: Path }) {
+  const missing = [
+    ...path.owners.filter((one) => !one.answers).map((one) => `${one.owner} does not answer: what it has not sealed of ${one.partitions} partitions is not seen`),
+    ...path.collectors.filter((one) => one.silent).map((one) => `the collector of ${one.node} has been silent for ${ago(nanos(one.seen), nowNanos())}`),
+    ...(path.coverage.missing ?? []),
+  ];
+  if (missing.length === 0) return null;
+  return (
+    <ul class="coverage partial" aria-label="Missing now">
+      {missing.map((text) => <li key={text}>{text}</li>)}
+    </ul>
+  );
+}
+
+function Collectors({ collectors }: { collectors: CollectorStatus[] }) {
+  return (
+    <div class="table-box" tabIndex={0} role="region" aria-label="Collectors">
+      <table>
+        <thead><tr><th scope="col">Collector</th><th scope="col">Seen</th><th scope="col" class="number" title="bytes that wait for the bus">Waiting</th><th scope="col" class="number" title="of what may wait before sources have to">Full</th><th scope="col" class="number" title="the longest wait for an acknowledgement now">Unacknowledged</th></tr></thead>
+        <tbody>{collectors.map((one) => <CollectorRow key={one.node} one={one} />)}</tbody>
+      </table>
+    </div>
+  );
+}
+
+function CollectorRow({ one }: { one: CollectorStatus }) {
+  const queues = Object.values(one.queues);
+  const waiting = queues.reduce((total, queue) => total + (queue.queued_bytes ?? 0), 0);
+  const full = Math.max(0, ...queues.map((queue) => (queue.queued_bytes ?? 0) / (queue.queue_bytes_max || Infinity)));
+  const seconds = Math.max(0, ...queues.map((queue) => queue.unacknowledged_seconds ?? 0));
+  return (
+    <tr>
+      <th scope="row">{one.node}<span class="sub">{one.version}</span></th>
+      <td class={one.silent ? 'bad' : ''}>{ago(nanos(one.seen), nowNanos())} ago</td>
+      <td class="number">{bytes(waiting)}</td>
+      <td class={`number ${full > 0.5 ? 'warn' : ''}`}>{Math.round(full * 100)}%</td>
+      <td class={`number ${seconds > 5 ? 'warn' : ''}`}>{seconds.toFixed(1)} s</td>
+    </tr>
+  );
+}
+
+function PartitionRow({ row }: { row: PartitionStatus }) {
   return (
     <tr>
       <th scope="row">{row.topic}</th>
       <td class="number">{row.partition}</td>
+      <td class={row.answers ? '' : 'bad'} title={row.answers ? 'it answers' : 'it does not answer'}>{row.owner.replace(/^https?:\/\//, '')}<span class="sub">epoch {row.epoch}{row.answers ? '' : ', silent'}</span></td>
       <td class="number">{count(row.on_bus)}</td>
       <td class="number">{count(row.searchable)}</td>
       <td class={`number ${row.lag > 1000 ? 'warn' : ''}`}>{count(row.lag)}</td>
