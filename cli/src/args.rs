@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Collector(NodeArguments),
     /// Start an owner of partitions: from the Kafka cluster into blocks, and answers from what is not sealed yet
     Aggregator(AggregatorArguments),
+    /// Start the APIs and the page over all aggregators' heads and all blocks
+    Query(QueryNodeArguments),
     /// Start a container under runc; its lines are logged in CRI format and shipped
     Run(RunArguments),
     /// List weir's own containers
@@ -118,6 +120,14 @@ pub(crate) struct AggregatorArguments {
     /// Where query nodes reach this aggregator; stands in the manifests of its partitions [default: http://LISTEN]
     #[arg(long, env = "WEIR_ADVERTISE", value_name = "URL")]
     pub advertise: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QueryNodeArguments {
+    #[command(flatten)]
+    pub service: ServiceArguments,
+    #[command(flatten)]
+    pub store: StoreArguments,
 }
 
 #[derive(Debug, Args)]

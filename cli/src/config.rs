@@ -11,7 +11,7 @@ use weir_runtime::containers::InventoryConfig;
 use weir_store::location::Location;
 
 use crate::Failure;
-use crate::args::{AggregatorArguments, NodeArguments, ServiceArguments, StoreArguments, UpArguments};
+use crate::args::{AggregatorArguments, NodeArguments, QueryNodeArguments, ServiceArguments, StoreArguments, UpArguments};
 
 /// The default, every key documented; a test holds it equal to [`Config::default`].
 pub(crate) const DOCUMENTED: &str = include_str!("weir.toml");
@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub aggregator: weir_aggregator::AggregatorConfig,
     /// Answers.
     pub query: weir_query::budget::QueryConfig,
+    /// How a query node asks the owners of partitions.
+    pub fanout: weir_query::fanout::FanOutConfig,
     /// Alerting and recording rules.
     pub rules: weir_query::rules::RulesConfig,
     /// weir's own spans.
@@ -175,6 +177,7 @@ impl Default for Config {
             collector: Default::default(),
             aggregator: Default::default(),
             query: Default::default(),
+            fanout: Default::default(),
             rules: Default::default(),
             telemetry: TelemetryConfig::default(),
         }
@@ -216,6 +219,13 @@ impl Config {
         config.take_store(&arguments.store);
         config.advertise = arguments.advertise.clone().unwrap_or(config.advertise);
         config.checked()?.with_shared_bus("aggregator")?.with_advertise()
+    }
+
+    /// Of `weir query`.
+    pub fn of_query(arguments: &QueryNodeArguments) -> Result<Self, Failure> {
+        let mut config = Self::of_service(&arguments.service)?;
+        config.take_store(&arguments.store);
+        config.checked()?.with_shared_bus("query")
     }
 
     fn of_service(arguments: &ServiceArguments) -> Result<Self, Failure> {
@@ -304,6 +314,7 @@ impl Config {
         }
         self.collector.check().map_err(|error| format!("collector: {error}"))?;
         self.rules.validate()?;
+        self.fanout.check().map_err(|error| format!("fanout.{error}"))?;
         self.aggregator.check().map_err(|error| format!("aggregator.{error}"))
     }
 }

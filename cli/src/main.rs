@@ -78,6 +78,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Config => check::print_default(),
         Command::Up(arguments) => serve(up::up(arguments)),
         Command::Collector(arguments) => serve(role::collector::run(arguments)),
+        Command::Query(arguments) => serve(role::query::run(arguments)),
         Command::Aggregator(arguments) => serve(role::aggregator::run(arguments)),
         Command::Logs(arguments) => runtime()?.block_on(client::logs(&arguments)),
         Command::Metrics(arguments) => runtime()?.block_on(client::metrics(&arguments)),

@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn what_a_role_cannot_do_without_is_said_by_name() {
-        for role in ["collector", "aggregator"] {
+        for role in ["collector", "aggregator", "query"] {
             let said = refused(&[role, "--listen", "127.0.0.1:0"]);
             assert!(said.contains("cannot be shared between processes") && said.contains("bus.kafka.brokers"), "{said}");
             let said = refused(&[role, "--listen", "0.0.0.0:0"]);

@@ -29,7 +29,9 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
     let aggregator = parts::build_aggregator(&config, (bus, store), config.advertise.clone(), &clock, &mut registry);
     let mut owning = own(&aggregator, &consuming);
     let readiness = Owning { reach, caught_up: CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::Assigned } };
-    let router = health::router(registry, readiness).merge(health::admin_router(Arc::clone(&aggregator)));
+    let router = health::router(registry, readiness)
+        .merge(health::admin_router(Arc::clone(&aggregator)))
+        .merge(weir_aggregator::heads::router(Arc::clone(&aggregator)));
 
     tracing::info!(listen = %config.listen, advertise = config.advertise, "the aggregator is up");
     let mut servers = listen::serve(main, router, &shutdown);

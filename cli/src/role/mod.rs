@@ -6,3 +6,4 @@
 
 pub(crate) mod aggregator;
 pub(crate) mod collector;
+pub(crate) mod query;

@@ -1,7 +1,7 @@
 //! The parts, each built from the configuration. Who needs which: `up` all of them, a role its own.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use object_store::ObjectStore;
 use prometheus_client::registry::Registry;
@@ -9,6 +9,8 @@ use tokio_util::sync::CancellationToken;
 use weir_aggregator::{Aggregator, Clock, Dependencies};
 use weir_bus::{BusMetrics, Log};
 use weir_collector::Collector;
+use weir_collector::metrics::ShipMetrics;
+use weir_collector::ship::{Lanes, Shipper};
 use weir_query::http::Api;
 use weir_query::http::metrics::HttpMetrics;
 use weir_query::rules::{RuleDeps, RuleMetrics, SampleSink};
@@ -20,6 +22,9 @@ use weir_store::traces::{TracesCounters, TracesEngine};
 
 use crate::Failure;
 use crate::config::{BusKind, Config};
+
+/// At the end, records under way may take this long to be acknowledged.
+const SHIP_AT_END: Duration = Duration::from_secs(5);
 
 /// The bus; does not wait for a cluster's brokers.
 pub(crate) fn open_bus(config: &Config, registry: &mut Registry) -> Result<Arc<dyn Log>, Failure> {
@@ -95,6 +100,26 @@ pub(crate) async fn start_collector(
         shutdown: shutdown.clone(),
     };
     Collector::start(config.collector.clone(), deps).await.map_err(Failure::failed)
+}
+
+/// A way onto the bus without sources: for what a query node makes itself.
+pub(crate) async fn start_shipper(
+    config: &Config,
+    bus: Arc<dyn Log>,
+    registry: &mut Registry,
+    stop: &CancellationToken,
+) -> Result<(Shipper, Lanes), Failure> {
+    let metrics = ShipMetrics::default();
+    metrics.register(registry);
+    Shipper::start(bus, &config.collector.ship, metrics, stop.clone()).await.map_err(Failure::failed)
+}
+
+/// After the last shipper was dropped: waits for what is on its way to the bus, for a bounded time.
+pub(crate) async fn drain_shipper(lanes: Lanes, stop: &CancellationToken) {
+    if tokio::time::timeout(SHIP_AT_END, lanes.join()).await.is_err() {
+        tracing::warn!("the bus did not acknowledge everything before the end");
+        stop.cancel();
+    }
 }
 
 /// Counters of the APIs.

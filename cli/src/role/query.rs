@@ -1,0 +1,112 @@
+//! `weir query`: all APIs, the page and the rules, over every owner's head and all blocks. Keeps nothing.
+
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+use weir_aggregator::Clock;
+use weir_query::fanout::{FanOut, FanOutDeps, FanOutMetrics};
+use weir_query::http::Api;
+use weir_query::http::status::PathStatus;
+use weir_store::blob::BlobCache;
+use weir_store::logs::LogsEngine;
+use weir_store::metrics::{MetricsCounters, MetricsEngine};
+use weir_store::traces::{TracesCounters, TracesEngine};
+
+use crate::args::QueryNodeArguments;
+use crate::config::Config;
+use crate::rules::{self, Sink};
+use crate::service::health::{self, Readiness};
+use crate::service::reach::{self, Reach};
+use crate::service::{life, listen, parts};
+use crate::{Failure, telemetry};
+
+/// Runs until SIGTERM or SIGINT, then finishes the requests that are open.
+pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
+    let mut config = Config::of_query(&arguments)?;
+    let rules = Arc::new(rules::load(&config.rules)?);
+    let main = listen::bind_main(&mut config).await?;
+    let mut registry = Registry::default();
+    let (shutdown, shipping) = (CancellationToken::new(), CancellationToken::new());
+    let clock: Clock = Arc::new(life::now);
+
+    // The bus is where samples of rules and weir's own spans go.
+    let bus = parts::open_bus(&config, &mut registry)?;
+    let places = reach::places(&*bus).await.map_err(Failure::failed)?;
+    let partitions = places.len();
+    let reach = Reach::watch(Arc::clone(&bus), places, shutdown.clone());
+    let (shipper, lanes) = parts::start_shipper(&config, bus, &mut registry, &shipping).await?;
+    let fanout = start_fanout(&config, &clock, &mut registry, &shutdown).await?;
+
+    let tenant = config.collector.tenant.clone();
+    let (spans, requests) = telemetry::start(shipper.clone(), tenant.clone(), parts::node_name(&config));
+    let api = Api::new(fanout.logs(), fanout.metrics(), fanout.traces(), config.query.clone(), rules);
+    let api = Arc::new(api.with_counters(parts::http_metrics(&mut registry)).with_status(fanout.status()));
+    let sink = Sink::new(shipper, tenant);
+    let mut evaluating = tokio::spawn(parts::evaluate(&config, &api, sink, &clock, &mut registry, &shutdown));
+    let readiness = Answering { reach, status: fanout.status(), fanout, partitions };
+    let pages = requests.around(config.telemetry.spans, weir_query::http::router(api));
+    let router = pages.merge(health::router(registry, readiness)).merge(weir_dashboards::router());
+
+    tracing::info!(listen = %config.listen, "the query node is up");
+    let mut servers = listen::serve(main, router, &shutdown);
+    let failure = tokio::select! {
+        () = life::asked_to_end() => None,
+        failure = life::server_ended(&mut servers) => Some(failure),
+        failure = life::part_ended("rules", &mut evaluating) => Some(failure),
+    };
+    shutdown.cancel();
+    life::leave("rules", &mut evaluating).await;
+    life::drain_requests(&mut servers).await;
+    life::flush_spans(spans).await;
+    parts::drain_shipper(lanes, &shipping).await;
+    tracing::info!("the query node is down");
+    failure.map_or(Ok(()), Err)
+}
+
+async fn start_fanout(
+    config: &Config,
+    clock: &Clock,
+    registry: &mut Registry,
+    shutdown: &CancellationToken,
+) -> Result<FanOut, Failure> {
+    let (metrics, samples, spans) = (FanOutMetrics::default(), MetricsCounters::default(), TracesCounters::default());
+    metrics.register(registry);
+    samples.register(registry);
+    spans.register(registry);
+    let deps = FanOutDeps {
+        object_store: parts::open_store(config).await?,
+        cache: BlobCache::new(config.store.cache_bytes),
+        engines: (LogsEngine::default(), MetricsEngine::new(samples), TracesEngine::new(Arc::clone(clock), spans)),
+        clock: Arc::clone(clock),
+        metrics,
+        shutdown: shutdown.clone(),
+    };
+    FanOut::start(config.fanout.clone(), deps).map_err(|error| Failure::input(format!("fanout.{error}")))
+}
+
+/// Ready means: the manifests of all partitions were read, every owner answers, and so does the bus.
+struct Answering {
+    reach: Reach,
+    fanout: FanOut,
+    status: Arc<dyn PathStatus>,
+    partitions: usize,
+}
+
+impl Readiness for Answering {
+    fn ready(&self) -> Result<(), String> {
+        self.fanout.ready()?;
+        let known = self.status.status();
+        if let Some(silent) = known.iter().find(|partition| !partition.answers) {
+            let count = known.iter().filter(|partition| !partition.answers).count();
+            return Err(format!(
+                "{count} of {} partitions have an owner that does not answer, the first {} partition {} at {}",
+                self.partitions, silent.topic, silent.partition, silent.owner
+            ));
+        }
+        if known.len() < self.partitions {
+            return Err(format!("{} of {} partitions have a manifest", known.len(), self.partitions));
+        }
+        self.reach.check()
+    }
+}
