@@ -17,6 +17,8 @@ pub mod ask;
 pub mod frame;
 pub mod slice;
 pub mod status;
+#[cfg(test)]
+mod tests;
 
 pub use answer::{
     Beat, Instant, PartAnswer, Refusal, Row, decode, decode_beat, decode_record, decode_tail, encode_beat, encode_instant,
