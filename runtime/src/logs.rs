@@ -1,4 +1,4 @@
-//! Where the containers' logs lie: the file each container writes now, and its rotated siblings, oldest first.
+//! Where the containers' logs lie ([`find`]), and what such a log was rotated into ([`generations`]).
 //! Looks at names only, never into a file; the collector's tail source calls it and reads. Works without any engine:
 //! the names under `/var/log/pods` and `/var/log/containers` tell namespace, pod, uid, container and id.
 
@@ -11,17 +11,22 @@ use weir_model::resource::Resource;
 
 use crate::containers::{Container, LogFormat};
 
-/// One log file.
+/// One container's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogFile {
-    /// Where it is, the node's root included.
+    /// The file that the container writes now, the node's root included. It may be gone while rotated ones are there.
     pub path: PathBuf,
     /// How its lines are wrapped.
     pub format: LogFormat,
     /// Whose lines it holds.
     pub container: Resource,
-    /// Whether it has been rotated away: nothing is appended any more (but for the moment of rotation itself).
-    pub rotated: bool,
+}
+
+/// One file of a log: the current one, or one that it was rotated into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Generation {
+    /// Where.
+    pub path: PathBuf,
     /// Whether it is compressed (`.gz`): kubelet does that to all but the newest rotated file.
     pub gzip: bool,
 }
@@ -29,7 +34,7 @@ pub struct LogFile {
 /// What there is.
 #[derive(Debug, Default)]
 pub struct LogFiles {
-    /// Grouped by container; within a container in the order in which they were written.
+    /// One a container.
     pub files: Vec<LogFile>,
     /// Directories that could not be listed, and why.
     pub unreadable: Vec<(PathBuf, io::Error)>,
@@ -125,64 +130,87 @@ fn format_of(path: &Path) -> LogFormat {
     if docker { LogFormat::DockerJson } else { LogFormat::Cri }
 }
 
-/// Adds a current file and those that it was rotated into.
+/// Adds a log of which any file is there.
 fn group(current: &Path, format: LogFormat, container: &Resource, found: &mut LogFiles) {
-    let (Some(directory), Some(name)) = (current.parent(), current.file_name().and_then(OsStr::to_str)) else { return };
-    let mut rotated: Vec<(Age, PathBuf)> = Vec::new();
+    match generations(current) {
+        Ok(files) if files.is_empty() => {}
+        Ok(_) => found.files.push(LogFile { path: current.to_owned(), format, container: container.clone() }),
+        Err(error) => found.unreadable.push((current.to_owned(), error)),
+    }
+}
+
+/// The files of a log in the order in which they were written, the current one, when it is there, last. One look at a
+/// directory that may be changing meanwhile: a file renamed at that moment may be missing. A directory that is not there
+/// holds none.
+pub fn generations(current: &Path) -> io::Result<Vec<Generation>> {
+    let (Some(directory), Some(name)) = (current.parent(), current.file_name().and_then(OsStr::to_str)) else {
+        return Ok(Vec::new());
+    };
+    let mut rotated: Vec<(Age, Generation)> = Vec::new();
     let mut exists = false;
-    for path in list(directory, found) {
+    for path in entries(directory)? {
         let Some(own) = path.file_name().and_then(OsStr::to_str) else { continue };
         exists |= own == name;
-        if let Some(age) = own.strip_prefix(name).and_then(|rest| rest.strip_prefix('.')).and_then(age) {
-            rotated.push((age, path));
+        if let Some(age) = own.strip_prefix(name).and_then(age) {
+            rotated.push((age, Generation { gzip: own.ends_with(".gz"), path }));
         }
     }
-    rotated.sort();
-    let file = |path: PathBuf, rotated: bool| {
-        let gzip = path.extension() == Some(OsStr::new("gz"));
-        LogFile { path, format, container: container.clone(), rotated, gzip }
-    };
-    found.files.extend(rotated.into_iter().map(|(_, path)| file(path, true)));
-    if exists {
-        found.files.push(file(current.to_owned(), false));
+    // While a file is compressed it is there twice, and the copy is not whole.
+    let plain: HashSet<PathBuf> = rotated.iter().filter(|(_, file)| !file.gzip).map(|(_, file)| file.path.clone()).collect();
+    rotated.retain(|(_, file)| !file.gzip || !plain.contains(&file.path.with_extension("")));
+    let same_kind = rotated.windows(2).all(|pair| std::mem::discriminant(&pair[0].0) == std::mem::discriminant(&pair[1].0));
+    if same_kind {
+        rotated.sort_by(|a, b| a.0.cmp(&b.0));
+    } else {
+        let changed = |path: &Path| path.metadata().and_then(|facts| facts.modified()).ok();
+        rotated.sort_by_cached_key(|(_, file)| (changed(&file.path), file.path.clone()));
     }
+    let current = exists.then(|| Generation { path: current.to_owned(), gzip: false });
+    Ok(rotated.into_iter().map(|(_, file)| file).chain(current).collect())
 }
 
 /// Sorts rotated files, oldest first.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Age {
-    /// Docker: `.1` is the newest.
+    /// Docker, logrotate: `.1` is the newest.
     Turns(std::cmp::Reverse<u32>),
-    /// kubelet and weir: the time of rotation, whose text sorts as the time does.
+    /// kubelet and weir, logrotate with `dateext`: the time of rotation, whose text sorts as the time does.
     Time(String),
+}
+
+/// Whether a name's end says that the file was rotated: `.1`, `.2.gz`, `-20230101`, `.20230101-120000`.
+pub fn is_rotated_suffix(suffix: &str) -> bool {
+    age(suffix).is_some()
 }
 
 /// Reads the suffix of a rotated file; `None` for anything else (kubelet's `.tmp` is an unfinished copy of another).
 fn age(suffix: &str) -> Option<Age> {
-    let bare = suffix.strip_suffix(".gz").unwrap_or(suffix);
+    let bare = suffix.strip_prefix(['.', '-'])?;
+    let bare = bare.strip_suffix(".gz").unwrap_or(bare);
     if bare.len() <= 4 {
         return bare.parse().ok().map(|turns| Age::Turns(std::cmp::Reverse(turns)));
     }
-    let looks_like_time = bare.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'T' | b'Z' | b'.' | b':'));
-    looks_like_time.then(|| Age::Time(bare.to_owned()))
+    let of_time = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'T' | b'Z' | b'.' | b':');
+    (bare.starts_with(|first: char| first.is_ascii_digit()) && bare.bytes().all(of_time)).then(|| Age::Time(bare.to_owned()))
+}
+
+/// Entries of a directory, ascending; one that cannot be listed is noted.
+fn list(directory: &Path, found: &mut LogFiles) -> Vec<PathBuf> {
+    entries(directory).unwrap_or_else(|error| {
+        found.unreadable.push((directory.to_owned(), error));
+        Vec::new()
+    })
 }
 
 /// Entries of a directory, ascending. One that does not exist has none.
-fn list(directory: &Path, found: &mut LogFiles) -> Vec<PathBuf> {
-    let entries =
-        std::fs::read_dir(directory).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>());
-    match entries {
-        Ok(mut paths) => {
-            paths.sort();
-            paths
-        }
-        Err(error) => {
-            if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
-                found.unreadable.push((directory.to_owned(), error));
-            }
-            Vec::new()
-        }
-    }
+fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let listed = std::fs::read_dir(directory).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    let mut paths: Vec<PathBuf> = match listed {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Vec::new(),
+        listed => listed?,
+    };
+    paths.sort();
+    Ok(paths)
 }
 
 /// A path of the node below the root at which we see the node.

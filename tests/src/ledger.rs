@@ -51,8 +51,8 @@ fn body(source: &str, number: usize, random: &mut StdRng) -> String {
 }
 
 impl Ledger {
-    /// Starts `pushers` Loki clients, `tracers` OTLP clients and, where there are `pods`, one container's log file.
-    fn start(weir: &Weir, pods: Option<&Path>, seed: u64, pushers: usize, tracers: usize) -> Self {
+    /// Starts `pushers` Loki clients, `tracers` OTLP clients and one container's log file below `pods`.
+    fn start(weir: &Weir, pods: &Path, seed: u64, pushers: usize, tracers: usize) -> Self {
         let mut ledger = Self { accounts: Accounts::default(), stop: Arc::default(), writers: Vec::new() };
         for i in 0..pushers {
             let name = format!("push{i}");
@@ -63,7 +63,6 @@ impl Ledger {
             let url = format!("http://{}/v1/traces", weir.otlp_http);
             ledger.writers.push(tokio::spawn(trace(url, format!("trace{i}"), ledger.writer())));
         }
-        let Some(pods) = pods else { return ledger };
         let writer = ledger.writer();
         let pods = pods.to_path_buf();
         ledger.writers.push(tokio::task::spawn_blocking(move || write_file(&pods, "file0", &writer, seed + 100)));
@@ -328,7 +327,7 @@ async fn nothing_acknowledged_is_lost_or_doubled_under_kill_9() {
     let folder = tempfile::tempdir().unwrap();
     let (config, pods) = configure(folder.path());
     let mut weir = Weir::start_with(&folder.path().join("data"), &["--config", config.to_str().unwrap()], &[]).await;
-    let mut ledger = Ledger::start(&weir, Some(&pods), seed, 3, 1);
+    let mut ledger = Ledger::start(&weir, &pods, seed, 3, 1);
     let minutes = std::env::var("WEIR_LEDGER_MINUTES").ok().and_then(|minutes| minutes.parse::<u64>().ok());
     let (begun, mut kills) = (Instant::now(), 0);
     while minutes.map_or(kills < 15, |minutes| begun.elapsed() < Duration::from_secs(60 * minutes)) {
@@ -365,11 +364,10 @@ async fn nothing_acknowledged_is_lost_or_doubled_under_kill_9() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_stops_acknowledgements_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let (config, _) = configure(folder.path());
+    let (config, pods) = configure(folder.path());
     let small = Mount::new(&folder.path().join("data"), 24);
     let weir = Weir::start_with(&small.path, &["--config", config.to_str().unwrap()], &[]).await;
-    // Pushes only. A log file that rotates meanwhile fails: see "Known to fail" in docs/reliability.md.
-    let mut ledger = Ledger::start(&weir, None, 7, 4, 1);
+    let mut ledger = Ledger::start(&weir, &pods, 7, 4, 1);
     tokio::time::sleep(Duration::from_secs(1)).await;
     let filler = small.path.join("filler");
     fill(&filler);

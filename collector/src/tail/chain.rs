@@ -1,7 +1,7 @@
 //! One chain's generations, read in order. Sync: [`super::follow`] runs it off the async threads.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,8 +10,9 @@ use weir_model::time::UnixNanos;
 
 use super::assemble::{Assembler, Chunk, Oddities, Snapshot};
 use super::checkpoint::Entry;
-use super::discover::{Candidate, ChainSpec};
+use super::discover::ChainSpec;
 use super::identity::{self, FileId, Fingerprint};
+use super::look::{Found, look};
 
 mod generation;
 mod pins;
@@ -70,6 +71,8 @@ pub(super) struct Chain {
     now: Option<Generation>,
     queue: VecDeque<Waiting>,
     epoch: u64,
+    /// The file that was the checkpoint's generation and has begun anew since.
+    cut: Option<FileId>,
     held: Held,
     pub losses: Vec<Loss>,
 }
@@ -85,81 +88,86 @@ impl Chain {
             now: None,
             queue: VecDeque::new(),
             epoch: entry.as_ref().map_or(0, |entry| entry.epoch),
+            cut: None,
             held: Held::new(held),
             losses: Vec::new(),
         };
-        let mut files = chain.open_all()?;
+        let mut files = chain.with_pinned(look(&chain.spec.current)?)?;
         if let Some(entry) = entry {
             chain.resume(&entry, &mut files)?;
         }
-        chain.queue.extend(files);
-        chain.count_held();
+        chain.enqueue(files)?;
         Ok(chain)
     }
 
-    /// Pinned files whose names are gone first (they are the oldest), then those of the directory in their order.
-    fn open_all(&self) -> io::Result<Vec<Waiting>> {
-        let mut files = Vec::new();
-        for candidate in &self.spec.files {
-            files.extend(self.open_one(candidate)?);
-        }
+    /// Adds the pinned files whose names are gone: in the place of their compressed copies, else before everything else,
+    /// because rotation removes the oldest first.
+    fn with_pinned(&self, mut files: Vec<Found>) -> io::Result<Vec<Found>> {
         let mut pinned = Vec::new();
         for path in self.pinned()? {
-            let file = self.open_one(&Candidate { path, gzip: false })?;
-            pinned.extend(file.filter(|file| files.iter().all(|other: &Waiting| other.id != file.id)));
+            let file = Found::open(path, false)?;
+            pinned.extend(file.filter(|file| files.iter().all(|other| other.id != file.id)));
         }
         pinned.sort_by_key(|file| file.id.born);
-        pinned.append(&mut files);
-        Ok(pinned)
-    }
-
-    /// `None` when the file has just gone.
-    fn open_one(&self, candidate: &Candidate) -> io::Result<Option<Waiting>> {
-        let file = match File::open(&candidate.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let facts = identity::of_file(&file)?;
-        if candidate.gzip {
-            let unpacked = self.unpack(candidate, &file)?;
-            return Ok(Some(Waiting {
-                file: unpacked.file,
-                id: facts.id,
-                size: unpacked.size,
-                cut: unpacked.cut,
-                truncated: false,
-            }));
+        let mut oldest = Vec::new();
+        for pin in pinned {
+            let fingerprint = Fingerprint::of(&pin.file)?;
+            match find_copy(&files, &fingerprint, |file| file.gzip)? {
+                Some(at) => files[at] = pin,
+                None => oldest.push(pin),
+            }
         }
-        Ok(Some(Waiting { file, id: facts.id, size: facts.size, cut: 0, truncated: false }))
+        oldest.append(&mut files);
+        Ok(oldest)
     }
 
     /// Takes the checkpoint's generation and everything before it out of `files`.
-    fn resume(&mut self, entry: &Entry, files: &mut Vec<Waiting>) -> io::Result<()> {
-        let mut found = None;
+    fn resume(&mut self, entry: &Entry, files: &mut Vec<Found>) -> io::Result<()> {
+        let whole = |file: &Found| file.gzip || file.size >= entry.restart;
+        let mut at = None;
         for (i, file) in files.iter().enumerate() {
-            let whole = file.size >= entry.restart && entry.fingerprint.matches(&file.file)?;
-            if whole && file.id == entry.id {
-                found = Some(i);
-                break;
-            }
-            // A copy, compressed or not. Too short a fingerprint recognises nothing.
-            if whole && entry.fingerprint.bytes > 0 && found.is_none() {
-                found = Some(i);
+            if file.id == entry.id && whole(file) && file.begins_with(&entry.fingerprint)? {
+                at = Some(i);
             }
         }
-        let Some(at) = found else {
+        if at.is_none() {
+            at = find_copy(files, &entry.fingerprint, whole)?;
+        }
+        let Some(at) = at else {
             // Everything that is left is newer: rotation removes the oldest first. How much is gone cannot be known.
             self.losses.push(Loss { reason: "generation_gone", bytes: 0 });
-            files.iter_mut().filter(|file| file.id == entry.id).for_each(|file| file.truncated = true);
+            self.cut = Some(entry.id);
             return Ok(());
         };
         let mut rest = files.split_off(at);
         files.iter().for_each(|older| self.unpin(older.id));
         let file = rest.remove(0);
-        rest.iter_mut().filter(|later| later.id == entry.id).for_each(|later| later.truncated = true);
+        self.cut = Some(entry.id).filter(|id| file.id != *id);
         *files = rest;
+        self.pin_if_rotated(&file);
+        let file = self.waiting(file)?;
         self.now = Some(self.generation(file, entry.epoch, entry.snapshot())?);
+        Ok(())
+    }
+
+    /// Ready to be read, unpacked if need be.
+    fn waiting(&self, found: Found) -> io::Result<Waiting> {
+        let (id, truncated) = (found.id, self.cut == Some(found.id));
+        if found.gzip {
+            let unpacked = self.unpack(&found)?;
+            return Ok(Waiting { file: unpacked.file, id, size: unpacked.size, cut: unpacked.cut, truncated });
+        }
+        Ok(Waiting { file: found.file, id, size: found.size, cut: 0, truncated })
+    }
+
+    /// These come next.
+    fn enqueue(&mut self, files: Vec<Found>) -> io::Result<()> {
+        for file in files {
+            self.pin_if_rotated(&file);
+            let waiting = self.waiting(file)?;
+            self.queue.push_back(waiting);
+        }
+        self.count_held();
         Ok(())
     }
 
@@ -217,45 +225,60 @@ impl Chain {
         !self.queue.is_empty()
     }
 
-    /// Looks at the directory anew: labels may have changed, files may have been rotated.
-    pub fn update(&mut self, spec: ChainSpec) -> io::Result<()> {
+    /// Labels may have changed.
+    pub fn update(&mut self, spec: ChainSpec) {
         self.spec = spec;
         let labels = self.spec.stream_labels();
         if let Some(generation) = &mut self.now {
             generation.assembler.relabel(&labels);
         }
-        self.look_for_rotation()
     }
 
-    fn look_for_rotation(&mut self) -> io::Result<()> {
+    /// Newest generation known.
+    fn newest(&self) -> Option<FileId> {
+        self.queue.back().map(|waiting| waiting.id).or(self.now.as_ref().map(|now| now.id))
+    }
+
+    /// Whether the current path names another file than the newest generation known. One look at one path.
+    fn has_rotated(&self) -> bool {
+        match identity::of_path(&self.spec.current) {
+            Ok(facts) => self.newest() != Some(facts.id),
+            Err(_) => false,
+        }
+    }
+
+    /// Queues what has come since the newest generation known.
+    fn follow_rotation(&mut self) -> io::Result<()> {
+        let mut files = look(&self.spec.current)?;
         let known = |id: FileId| self.queue.iter().any(|waiting| waiting.id == id);
-        let reading = self.now.as_ref().map(|generation| generation.id);
-        let mut later = Vec::new();
-        let mut behind = self.now.is_none();
-        for candidate in &self.spec.files {
-            let Ok(facts) = identity::of_path(&candidate.path) else { continue };
-            if Some(facts.id) == reading {
-                // Everything before it in the order is older.
-                behind = true;
-                later.clear();
-                self.pin_if_rotated(candidate, facts.id, facts.size);
-                continue;
-            }
-            let current = candidate.path == self.spec.current;
-            let born_later = |id: FileId| facts.id.born > id.born || (facts.id.born == 0 && current);
-            let newer = behind || reading.is_some_and(|id| born_later(id) && !candidate.gzip);
-            if newer && !known(facts.id) {
-                later.push(candidate.clone());
-            }
+        let reading = self.now.as_ref().map(|now| now.id);
+        files.iter().filter(|file| known(file.id) || Some(file.id) == reading).for_each(|file| self.pin_if_rotated(file));
+        if let Some(at) = self.newest_in(&files)? {
+            files.drain(..=at);
+        } else if let Some(now) = &self.now {
+            // Its name is gone, and those of all before it. What is left is newer, unless someone removed the newest alone:
+            // then older ones are left, which were read.
+            let current = self.spec.current.as_path();
+            files.retain(|file| !file.gzip && (file.id.born > now.id.born || file.id.born == 0 && file.path == current));
         }
-        for candidate in later {
-            if let Some(waiting) = self.open_one(&candidate)? {
-                self.pin_if_rotated(&candidate, waiting.id, waiting.size);
-                self.queue.push_back(waiting);
-            }
-        }
+        files.retain(|file| !known(file.id) && Some(file.id) != reading);
+        self.enqueue(files)?;
         self.hold_to_budget();
         Ok(())
+    }
+
+    /// Where the newest generation known lies in `files`, itself or a compressed copy of it; else the one before it.
+    fn newest_in(&self, files: &[Found]) -> io::Result<Option<usize>> {
+        let waiting = self.queue.iter().rev().map(|waiting| (waiting.id, &waiting.file));
+        for (id, file) in waiting.chain(self.now.as_ref().map(|now| (now.id, &now.file))) {
+            if let Some(at) = files.iter().rposition(|found| found.id == id) {
+                return Ok(Some(at));
+            }
+            if let Some(at) = find_copy(files, &Fingerprint::of(file)?, |found| found.gzip)? {
+                return Ok(Some(at));
+            }
+        }
+        Ok(None)
     }
 
     /// Beyond the budget the oldest waiting generations are given up, and said so.
@@ -271,6 +294,9 @@ impl Chain {
 
     /// Reads on.
     pub fn step(&mut self, now: UnixNanos) -> io::Result<Step> {
+        if self.has_rotated() {
+            self.follow_rotation()?;
+        }
         let whole = self.survives_truncation()?;
         let (grace, rotated) = (grace(self.spec.format), self.has_next());
         let Some(generation) = &mut self.now else { return Ok(Step::Idle) };
@@ -304,9 +330,9 @@ impl Chain {
 
     /// Whether there may be something to read: cheap, for every poll.
     pub fn has_news(&self) -> bool {
-        let Some(generation) = &self.now else { return self.has_next() };
+        let Some(generation) = &self.now else { return self.has_next() || self.has_rotated() };
         let size = identity::of_file(&generation.file).map_or(0, |facts| facts.size);
-        size != generation.assembler.position() || self.has_next()
+        size != generation.assembler.position() || self.has_next() || self.has_rotated()
     }
 
     pub fn take_oddities(&mut self) -> Oddities {
@@ -324,7 +350,7 @@ impl Chain {
         let cut = generation.file.try_clone()?;
         let cut = Waiting { file: cut, id: facts.id, size: facts.size, cut: 0, truncated: true };
         self.queue.push_front(cut);
-        let copy = self.find_copy()?;
+        let copy = self.copy_of_cut()?;
         if let (Some(generation), Some(copy)) = (&mut self.now, copy) {
             (generation.file, generation.id, generation.cut) = (copy.file, copy.id, copy.cut);
             return Ok(true);
@@ -333,27 +359,26 @@ impl Chain {
         Ok(false)
     }
 
-    fn find_copy(&self) -> io::Result<Option<Waiting>> {
+    fn copy_of_cut(&self) -> io::Result<Option<Waiting>> {
         let Some(generation) = &self.now else { return Ok(None) };
-        if generation.fingerprint.bytes == 0 {
-            return Ok(None);
-        }
-        let directory = fs::read_dir(self.spec.current.parent().unwrap_or(Path::new("/")))?;
-        let name = self.spec.current.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        for entry in directory.flatten() {
-            let own = entry.file_name().to_string_lossy().into_owned();
-            if own == name || !own.starts_with(&name) {
-                continue;
-            }
-            let candidate = Candidate { path: entry.path(), gzip: own.ends_with(".gz") };
-            if let Some(copy) = self.open_one(&candidate)?
-                && copy.id != generation.id
-                && copy.size >= generation.assembler.position()
-                && generation.fingerprint.matches(&copy.file)?
-            {
-                return Ok(Some(copy));
-            }
-        }
-        Ok(None)
+        let position = generation.assembler.position();
+        let whole = |file: &Found| file.id != generation.id && (file.gzip || file.size >= position);
+        let mut files = look(&self.spec.current)?;
+        let Some(at) = find_copy(&files, &generation.fingerprint, whole)? else { return Ok(None) };
+        let copy = self.waiting(files.swap_remove(at))?;
+        Ok(Some(copy).filter(|copy| copy.size >= position))
     }
+}
+
+/// The newest file that begins with these bytes. Of none, every file would.
+fn find_copy(files: &[Found], of: &Fingerprint, eligible: impl Fn(&Found) -> bool) -> io::Result<Option<usize>> {
+    if of.bytes == 0 {
+        return Ok(None);
+    }
+    for (at, file) in files.iter().enumerate().rev() {
+        if eligible(file) && file.begins_with(of)? {
+            return Ok(Some(at));
+        }
+    }
+    Ok(None)
 }

@@ -84,10 +84,10 @@ impl Checkpoint {
         state.1 = true;
     }
 
-    /// Moves a chain on within its generation.
-    pub fn advance(&self, chain: &str, to: Snapshot, fingerprint: Fingerprint) {
+    /// Moves a chain on within a generation; nothing when it has come to another one since.
+    pub fn advance(&self, chain: &str, epoch: u64, to: Snapshot, fingerprint: Fingerprint) {
         let mut state = self.state.lock();
-        if let Some(entry) = state.0.get_mut(chain) {
+        if let Some(entry) = state.0.get_mut(chain).filter(|entry| entry.epoch == epoch) {
             (entry.restart, entry.last, entry.fingerprint) = (to.restart, to.last, fingerprint);
             state.1 = true;
         }
@@ -206,7 +206,8 @@ mod tests {
         let (checkpoint, wrong) = Checkpoint::open(path.clone());
         assert_eq!(wrong, None);
         checkpoint.set(entry());
-        checkpoint.advance("/var/log/a.log", Snapshot { restart: 9, last: [9, 9] }, entry().fingerprint);
+        checkpoint.advance("/var/log/a.log", 7, Snapshot { restart: 9, last: [9, 9] }, entry().fingerprint);
+        checkpoint.advance("/var/log/a.log", 6, Snapshot { restart: 1, last: [1, 1] }, entry().fingerprint);
         checkpoint.save().await.unwrap();
         let (again, _) = Checkpoint::open(path.clone());
         assert_eq!(again.get("/var/log/a.log").unwrap().restart, 9);

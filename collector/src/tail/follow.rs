@@ -1,7 +1,7 @@
 //! The tasks that follow chains: one finds them, one a chain reads and ships, one a chain waits for acknowledgements and
 //! moves the checkpoint, one writes it down.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -96,27 +96,26 @@ fn apply(
     first: bool,
 ) {
     while tasks.try_join_next().is_some() {}
-    let mut gone: Vec<String> = chains.keys().cloned().collect();
+    chains.retain(|_, tx| !tx.is_closed());
+    let mut gone: HashSet<String> = chains.keys().cloned().collect();
     for spec in specs {
         let id = spec.id();
-        gone.retain(|other| *other != id);
+        gone.remove(&id);
         match chains.get(&id) {
-            Some(tx) if !tx.is_closed() => {
+            Some(tx) => {
                 tx.send_if_modified(|known| known.as_ref() != Some(&spec) && known.replace(spec).is_none_or(|_| true));
             }
-            _ if chains.len() >= shared.config.files_max => shared.deps.metrics.event(SOURCE, "too_many_files", 1),
-            _ => {
+            None if chains.len() >= shared.config.files_max => shared.deps.metrics.event(SOURCE, "too_many_files", 1),
+            None => {
                 let (tx, rx) = watch::channel(Some(spec.clone()));
                 chains.insert(id, tx);
                 tasks.spawn(follow(shared.clone(), spec, rx, first && shared.config.begin == Begin::End));
             }
         }
     }
-    for id in gone {
-        // Its task reads to the end and leaves.
-        if let Some(tx) = chains.remove(&id) {
-            tx.send_replace(None);
-        }
+    // Their tasks read to the end and leave; until then nobody else may follow the same chain.
+    for tx in gone.iter().filter_map(|id| chains.get(id)) {
+        tx.send_if_modified(|known| known.take().is_some());
     }
     shared.deps.metrics.files_open.set(chains.len() as i64);
 }
@@ -134,6 +133,7 @@ impl Shared {
 enum Pending {
     Block {
         receipts: Vec<Receipt>,
+        epoch: u64,
         snapshot: Snapshot,
         fingerprint: Fingerprint,
         bytes: u64,
@@ -164,6 +164,8 @@ async fn follow(shared: Arc<Shared>, spec: ChainSpec, specs: watch::Receiver<Opt
     let (pending, rx) = mpsc::channel(BLOCKS_UNDER_WAY);
     let acknowledger = tokio::spawn(acknowledge(shared.clone(), id.clone(), rx));
     let follower = Follower { shared: shared.clone(), id: id.clone(), pending };
+    // Kept until the end: nobody else follows this chain as long as someone listens.
+    let _listening = specs.clone();
     let Err(stop) = follower.run(spec, specs, at_end).await;
     drop(follower);
     let _ = acknowledger.await;
@@ -208,7 +210,10 @@ impl Follower {
             chain = match spec {
                 None => return Err(self.drain(chain).await?),
                 Some(_) if closed => return Err(Stop::Leave),
-                Some(spec) => self.blocking(move || chain.update(spec).map(|()| chain)).await?,
+                Some(spec) => {
+                    chain.update(spec);
+                    chain
+                }
             };
         }
     }
@@ -303,7 +308,7 @@ impl Follower {
             };
             receipts.push(sent.map_err(|_| Stop::Leave)?);
         }
-        let block = Pending::Block { receipts, snapshot, fingerprint, bytes };
+        let block = Pending::Block { receipts, epoch, snapshot, fingerprint, bytes };
         self.pending.send(block).await.map_err(|_| Stop::Leave)
     }
 
@@ -355,7 +360,7 @@ async fn acknowledge(shared: Arc<Shared>, id: String, mut pending: mpsc::Receive
     while let Some(next) = pending.recv().await {
         match next {
             Pending::Barrier(tx) => drop(tx.send(())),
-            Pending::Block { receipts, snapshot, fingerprint, bytes } => {
+            Pending::Block { receipts, epoch, snapshot, fingerprint, bytes } => {
                 for receipt in receipts {
                     match receipt.await {
                         Ok(()) => {}
@@ -367,7 +372,7 @@ async fn acknowledge(shared: Arc<Shared>, id: String, mut pending: mpsc::Receive
                     }
                 }
                 shared.deps.metrics.file_bytes.inc_by(bytes);
-                shared.checkpoint.advance(&id, snapshot, fingerprint);
+                shared.checkpoint.advance(&id, epoch, snapshot, fingerprint);
             }
         }
     }

@@ -80,6 +80,11 @@ impl Fingerprint {
                 count => read += count,
             }
         }
-        Ok(Self { bytes: read as u16, hash: xxh3_64(&buffer[..read]) })
+        Ok(Self::of_bytes(&buffer[..read]))
+    }
+
+    /// Of bytes that were read already, at most as many as a fingerprint covers.
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.len() as u16, hash: xxh3_64(bytes) }
     }
 }

@@ -11,6 +11,7 @@
 //! - [`cri`], [`docker`]: one physical line. [`assemble`]: lines, joined, with positions.
 //! - [`identity`]: which file is which, through renames, copies and reused inodes.
 //! - [`checkpoint`]: what is acknowledged. Format: `docs/formats/checkpoint.md`.
+//! - [`look`]: which files there are, without missing one that is renamed meanwhile.
 //! - [`chain`]: generations in order, sync. [`follow`]: the tasks. [`discover`]: which chains there are.
 
 use std::borrow::Cow;
@@ -27,11 +28,12 @@ mod discover;
 mod docker;
 mod follow;
 mod identity;
+mod look;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use discover::of_containers;
-pub use discover::{Candidate, ChainSpec, Discover, configured};
+pub use discover::{ChainSpec, Discover, configured};
 pub use follow::{Deps, run};
 
 /// Streams of a container.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Candidate, ChainSpec, Deps, run};
+use super::{ChainSpec, Deps, run};
 use crate::config::{FileFormat, FilesConfig, ShipConfig};
 use crate::metrics::CollectorMetrics;
 use crate::ship::{Lanes, Shipper};
@@ -62,6 +62,14 @@ impl Fixture {
 
     fn rotate(&self, to: &str) {
         fs::rename(self.path("0.log"), self.path(to)).unwrap();
+    }
+
+    /// As kubelet does it: beside, then in place of the file.
+    fn compress(&self, name: &str) {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&fs::read(self.path(name)).unwrap()).unwrap();
+        fs::write(self.path(&format!("{name}.gz")), gzip.finish().unwrap()).unwrap();
+        fs::remove_file(self.path(name)).unwrap();
     }
 
     fn source(&self) -> String {
@@ -132,20 +140,8 @@ impl Running {
     }
 }
 
-/// As the runtime orders them: rotated ones by name, the current one last.
 fn spec(directory: &Path) -> ChainSpec {
-    let mut rotated: Vec<PathBuf> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    let current = directory.join("0.log");
-    rotated.retain(|path| *path != current);
-    rotated.sort();
-    let mut files: Vec<Candidate> = rotated
-        .into_iter()
-        .map(|path| Candidate { gzip: path.extension().is_some_and(|extension| extension == "gz"), path })
-        .collect();
-    if current.exists() {
-        files.push(Candidate { path: current.clone(), gzip: false });
-    }
-    ChainSpec { current, format: FileFormat::Cri, labels: Labels::from_pairs([("pod", "p")]), files }
+    ChainSpec { current: directory.join("0.log"), format: FileFormat::Cri, labels: Labels::from_pairs([("pod", "p")]) }
 }
 
 #[tokio::test]
@@ -191,6 +187,48 @@ async fn rotated_several_times_while_down() {
     running.stop().await;
 }
 
+/// The names are the same before and after: `.1` is dropped, the current one takes its place.
+#[tokio::test]
+async fn renamed_to_the_same_names_again_and_again() {
+    let mut fixture = Fixture::new();
+    fixture.write(10);
+    let running = fixture.start().await;
+    fixture.settle().await;
+    for _ in 0..4 {
+        fixture.write(7);
+        fixture.rotate("0.log.1");
+        fixture.write(5);
+        fixture.settle().await;
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn compressed_after_it_was_pinned() {
+    let mut fixture = Fixture::new();
+    fixture.write(10);
+    let running = fixture.start().await;
+    fixture.settle().await;
+    fixture.log.flow(false);
+    for i in 1..3 {
+        fixture.write(10);
+        fixture.rotate(&format!("0.log.2023010{i}-120000"));
+    }
+    fixture.write(10);
+    let pins = fixture.directory.path().join("data/pins");
+    while fs::read_dir(&pins).unwrap().count() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    running.kill().await;
+    for i in 1..3 {
+        fixture.compress(&format!("0.log.2023010{i}-120000"));
+    }
+    fixture.log.flow(true);
+    let running = fixture.start().await;
+    fixture.settle().await;
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn compressed_while_down() {
     let mut fixture = Fixture::new();
@@ -199,11 +237,8 @@ async fn compressed_while_down() {
     fixture.settle().await;
     running.stop().await;
     fixture.write(10);
-    let plain = fs::read(fixture.path("0.log")).unwrap();
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    gzip.write_all(&plain).unwrap();
-    fs::write(fixture.path("0.log.20230101-120000.gz"), gzip.finish().unwrap()).unwrap();
-    fs::remove_file(fixture.path("0.log")).unwrap();
+    fixture.rotate("0.log.20230101-120000");
+    fixture.compress("0.log.20230101-120000");
     fixture.write(5);
     let running = fixture.start().await;
     fixture.settle().await;
@@ -215,10 +250,8 @@ async fn a_compressed_file_above_the_budget_is_a_declared_loss() {
     let mut fixture = Fixture::new();
     fixture.write(100);
     let plain = fs::read(fixture.path("0.log")).unwrap();
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    gzip.write_all(&plain).unwrap();
-    fs::write(fixture.path("0.log.20230101-120000.gz"), gzip.finish().unwrap()).unwrap();
-    fs::remove_file(fixture.path("0.log")).unwrap();
+    fixture.rotate("0.log.20230101-120000");
+    fixture.compress("0.log.20230101-120000");
     // Cut after the newline of line 39.
     let kept: usize = plain.split_inclusive(|byte| *byte == b'\n').take(40).map(<[u8]>::len).sum();
     fixture.pin_bytes_max = kept as u64;
@@ -247,7 +280,8 @@ async fn copied_and_cut_while_up_and_while_down() {
     fixture.settle().await;
     running.stop().await;
     fixture.write(6);
-    fs::copy(fixture.path("0.log"), fixture.path("0.log.2")).unwrap();
+    fs::rename(fixture.path("0.log.1"), fixture.path("0.log.2")).unwrap();
+    fs::copy(fixture.path("0.log"), fixture.path("0.log.1")).unwrap();
     fs::File::options().write(true).open(fixture.path("0.log")).unwrap().set_len(0).unwrap();
     fixture.write(2);
     let running = fixture.start().await;

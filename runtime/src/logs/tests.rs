@@ -29,12 +29,15 @@ fn pods_without_an_engine() {
     std::os::unix::fs::symlink(format!("/{directory}/web/1.log"), link).unwrap();
 
     let found = find(root.path(), "n1", &[]);
-    let expected = ["0.log", "1.log.20260131-120000.gz", "1.log.20260131-120500", "1.log", "10.log"];
+    let expected = ["0.log", "1.log", "10.log"];
     assert_eq!(names(root.path(), &found), expected.map(|name| format!("{directory}/web/{name}")));
-    let labels = found.files[3].container.to_labels().to_string();
+    let labels = found.files[1].container.to_labels().to_string();
     assert_eq!(labels, format!(r#"{{container="web", container_id="{id}", namespace="shop", node="n1", pod="front-7d4"}}"#));
     assert_eq!(found.files[0].container.container_id, "", "another attempt is another container");
-    assert_eq!((found.files[1].gzip, found.files[1].rotated, found.files[3].rotated), (true, true, false));
+    let files = generations(&found.files[1].path).unwrap();
+    let expected = [("1.log.20260131-120000.gz", true), ("1.log.20260131-120500", false), ("1.log", false)];
+    let expected = expected.map(|(name, gzip)| Generation { path: root.path().join(format!("{directory}/web/{name}")), gzip });
+    assert_eq!(files, expected);
     assert!(found.unreadable.is_empty());
 }
 
@@ -55,16 +58,35 @@ fn docker_and_an_engine_that_tells() {
     silent.log = Some(LogLocation { path: "/nowhere/ctr.log".into(), format: LogFormat::Cri });
 
     let found = find(root.path(), "n1", &[docker, pod, silent]);
-    let expected = [
-        "var/log/pods/shop_a_1/web/0.log".to_owned(),
-        format!("{file}.10.gz"),
-        format!("{file}.2"),
-        format!("{file}.1"),
-        file.into(),
-    ];
-    assert_eq!(names(root.path(), &found), expected);
+    assert_eq!(names(root.path(), &found), ["var/log/pods/shop_a_1/web/0.log", file]);
     assert_eq!(found.files[0].container.image, "shop:1");
-    assert_eq!(found.files[4].format, LogFormat::DockerJson);
+    assert_eq!(found.files[1].format, LogFormat::DockerJson);
+    assert_eq!(order(&root.path().join(file)), [".10.gz", ".2", ".1", ""]);
+}
+
+/// What the generations of a log have behind its name.
+fn order(current: &Path) -> Vec<String> {
+    let own = |file: Generation| file.path.to_str().unwrap().strip_prefix(current.to_str().unwrap()).unwrap().to_owned();
+    generations(current).unwrap().into_iter().map(own).collect()
+}
+
+#[test]
+fn generations_are_in_the_order_in_which_they_were_written() {
+    let root = tempfile::tempdir().unwrap();
+    let current = root.path().join("a.log");
+    assert_eq!(order(&current), [""; 0], "nothing is there");
+    assert_eq!(order(&root.path().join("nowhere/a.log")), [""; 0]);
+    for suffix in ["-20260102", "-20260101.gz", ".bak", "-20260102.gz", "x"] {
+        touch(root.path(), &format!("a.log{suffix}"));
+    }
+    assert_eq!(order(&current), ["-20260101.gz", "-20260102"], "what is being compressed is there twice");
+    // Two habits at once: the time of change decides.
+    let early = std::time::SystemTime::UNIX_EPOCH;
+    touch(root.path(), "a.log.1");
+    std::fs::File::options().write(true).open(root.path().join("a.log.1")).unwrap().set_modified(early).unwrap();
+    touch(root.path(), "a.log");
+    let mixed = order(&current);
+    assert_eq!((mixed[0].as_str(), mixed.last().unwrap().as_str(), mixed.len()), (".1", "", 4));
 }
 
 #[test]

@@ -3,15 +3,17 @@
 //! Called by [`super::Chain`].
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use prometheus_client::metrics::gauge::Gauge;
+use rustix::fs::{AtFlags, CWD, linkat};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Chain;
-use crate::tail::discover::Candidate;
 use crate::tail::identity::FileId;
+use crate::tail::look::Found;
 
 /// Of a compressed file that is too large, so many times the budget is unpacked to count what is lost; beyond it the
 /// count is a lower bound. A file of a few MB can unpack to TB.
@@ -58,10 +60,11 @@ impl Chain {
     }
 
     /// At most `pin_bytes_max` bytes are unpacked; the rest is counted.
-    pub(super) fn unpack(&self, candidate: &Candidate, file: &File) -> io::Result<Unpacked> {
-        let unpacked = unpack(file, &self.pins.join(format!("{}unpacked", self.prefix())), self.pin_bytes_max)?;
+    pub(super) fn unpack(&self, found: &Found) -> io::Result<Unpacked> {
+        (&found.file).rewind()?;
+        let unpacked = unpack(&found.file, &self.pins.join(format!("{}unpacked", self.prefix())), self.pin_bytes_max)?;
         if unpacked.cut > 0 {
-            let file = candidate.path.display().to_string();
+            let file = found.path.display().to_string();
             tracing::warn!(file, bytes = unpacked.cut, "a compressed log file is larger than pin_bytes_max; its end is not read");
         }
         Ok(unpacked)
@@ -82,9 +85,11 @@ impl Chain {
     }
 
     /// On another file system a link is not possible: then the open file holds the bytes until we go down.
-    pub(super) fn pin_if_rotated(&self, candidate: &Candidate, id: FileId, size: u64) {
-        if candidate.path != self.spec.current && !candidate.gzip && size <= self.pin_bytes_max {
-            let _ = fs::hard_link(&candidate.path, self.pin_path(id));
+    pub(super) fn pin_if_rotated(&self, found: &Found) {
+        if found.path != self.spec.current && !found.gzip && found.size <= self.pin_bytes_max {
+            // By the open file: its path may name another one by now.
+            let file = format!("/proc/self/fd/{}", found.file.as_raw_fd());
+            let _ = linkat(CWD, file, CWD, self.pin_path(found.id), AtFlags::SYMLINK_FOLLOW);
         }
     }
 
