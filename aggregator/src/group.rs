@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -27,10 +28,23 @@ const CATCH_UP: Duration = Duration::from_millis(5);
 /// How often the bus is asked how far it is, for coverage.
 const MEASURE: Duration = Duration::from_millis(250);
 
-/// An owner that has begun.
+/// How long one partition may take to say how far it is.
+const MEASURE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Partitions that are asked at once how far they are.
+const MEASURED_AT_ONCE: usize = 16;
+
+/// An owner that was fenced, or could not open its partition, tries again after this long while the bus still says that
+/// the partition is its: longer than a member that was away needs to hear that it is not (`heartbeat.interval.ms`).
+/// Twice as long each time up to the last.
+const REOPEN: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(16));
+
+/// An owner that is ready to begin.
 pub(crate) struct Opened {
     /// Where the bus should go on.
     pub next_offset: u64,
+    /// Lets readers see it.
+    pub show: Box<dyn FnOnce() + Send>,
     /// Its task.
     pub run: std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>,
 }
@@ -44,24 +58,43 @@ pub(crate) trait Opener: Send + Sync {
     fn close(&self, partition: u32);
     /// How far the bus is.
     fn measure(&self, partition: u32, on_bus: u64);
+    /// Another owner was first, or the store could not be reached: the partition is not served until it is opened again.
+    fn count_interruption(&self, partition: u32);
 }
 
-/// Inboxes of the owners that run.
-pub(crate) type Inboxes = Arc<Mutex<BTreeMap<TopicPartition, mpsc::Sender<Ask>>>>;
+type Openers = BTreeMap<&'static str, Arc<dyn Opener>>;
+
+/// The partitions that are this member's, with the inboxes of the owners that run; `None` while one is opened.
+pub(crate) type Inboxes = Arc<Mutex<BTreeMap<TopicPartition, Option<mpsc::Sender<Ask>>>>>;
 
 pub(crate) struct Group {
     pub bus: Arc<dyn Log>,
-    pub openers: BTreeMap<&'static str, Arc<dyn Opener>>,
+    pub openers: Openers,
     pub inboxes: Inboxes,
     pub member: String,
 }
 
+/// An assigned partition.
+struct Tenure {
+    /// Tells this opening from earlier ones, whose tasks may end later.
+    number: u64,
+    /// What comes before the next try, should this one end.
+    pause: Duration,
+    /// Ends the opening; nothing once it is open.
+    opening: tokio::task::AbortHandle,
+}
+
+type Opening = (TopicPartition, u64, mpsc::Sender<Ask>, Result<Opened, StoreError>);
+
 struct Loop<'a> {
     group: &'a Group,
     consumer: Box<dyn Consumer>,
+    tenures: BTreeMap<TopicPartition, Tenure>,
+    openings: u64,
+    opening: JoinSet<Opening>,
     /// What did not fit into the inbox of a paused partition.
     waiting: BTreeMap<TopicPartition, VecDeque<Ask>>,
-    owners: JoinSet<(TopicPartition, Result<(), String>)>,
+    owners: JoinSet<(TopicPartition, u64, Result<(), String>)>,
 }
 
 impl Group {
@@ -69,33 +102,65 @@ impl Group {
     pub async fn run(&self, shutdown: CancellationToken) -> Result<(), BusError> {
         let topics: Vec<&str> = self.openers.keys().copied().collect();
         let consumer = self.bus.consume(&topics, &self.member).await?;
-        let mut state = Loop { group: self, consumer, waiting: BTreeMap::new(), owners: JoinSet::new() };
+        let mut state = Loop {
+            group: self,
+            consumer,
+            tenures: BTreeMap::new(),
+            openings: 0,
+            opening: JoinSet::new(),
+            waiting: BTreeMap::new(),
+            owners: JoinSet::new(),
+        };
         let mut catch_up = tokio::time::interval(CATCH_UP);
-        let mut measure = tokio::time::interval(MEASURE);
+        let mut measuring = JoinSet::new();
+        measuring.spawn(measure(Arc::clone(&self.bus), self.openers.clone(), Arc::clone(&self.inboxes)));
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 event = state.consumer.next() => state.event(event?).await?,
-                Some(ended) = state.owners.join_next() => state.ended(ended),
+                Some(opened) = state.opening.join_next() => state.opened(opened.map_err(lost)?).await?,
+                Some(ended) = state.owners.join_next() => state.ended(ended.map_err(lost)?).await?,
                 _ = catch_up.tick(), if !state.waiting.is_empty() => state.catch_up().await?,
-                _ = measure.tick() => state.measure().await,
+                Some(lost) = measuring.join_next() => return Err(BusError::Stopped(format!("measuring the bus: {lost:?}"))),
             }
         }
         self.inboxes.lock().clear();
+        state.opening.shutdown().await;
         while state.owners.join_next().await.is_some() {}
         Ok(())
+    }
+}
+
+fn lost(error: tokio::task::JoinError) -> BusError {
+    BusError::Stopped(format!("the task of a partition was lost: {error}"))
+}
+
+/// Asks the bus again and again how far it is, beside the poll loop: a broker that is away must not hold that up.
+async fn measure(bus: Arc<dyn Log>, openers: Openers, inboxes: Inboxes) {
+    let mut tick = tokio::time::interval(MEASURE);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let places: Vec<TopicPartition> = inboxes.lock().keys().cloned().collect();
+        futures_util::stream::iter(places)
+            .for_each_concurrent(MEASURED_AT_ONCE, |place| {
+                let (bus, openers) = (&bus, &openers);
+                async move {
+                    let Some(opener) = openers.get(place.topic.as_str()) else { return };
+                    if let Ok(Ok((_, next))) = tokio::time::timeout(MEASURE_PATIENCE, bus.bounds(&place)).await {
+                        opener.measure(place.partition, next);
+                    }
+                }
+            })
+            .await;
     }
 }
 
 impl Loop<'_> {
     async fn event(&mut self, event: Event) -> Result<(), BusError> {
         match event {
-            Event::Assigned(places) => {
-                for place in places {
-                    self.open(place).await?;
-                }
-            }
-            Event::Revoked(places) => places.iter().for_each(|place| self.close(place)),
+            Event::Assigned(places) => places.into_iter().for_each(|place| self.open(place, Duration::ZERO)),
+            Event::Revoked(places) => places.iter().for_each(|place| self.revoked(place)),
             Event::Records(records) => {
                 for (place, records) in by_place(records) {
                     self.deliver(place, Ask::Take(records)).await?;
@@ -106,43 +171,90 @@ impl Loop<'_> {
         Ok(())
     }
 
-    async fn open(&mut self, place: TopicPartition) -> Result<(), BusError> {
-        let Some(opener) = self.group.openers.get(place.topic.as_str()) else { return Ok(()) };
-        let (tx, rx) = mpsc::channel(INBOX);
-        let opened = match opener.open(&place, rx).await {
-            Ok(opened) => opened,
-            Err(error) => {
-                return Err(BusError::Config(format!("{} partition {} cannot be opened: {error}", place.topic, place.partition)));
+    /// Begins to open a partition, beside the loop: reading a manifest and its blocks takes as long as the store takes.
+    fn open(&mut self, place: TopicPartition, after: Duration) {
+        let Some(opener) = self.group.openers.get(place.topic.as_str()).cloned() else { return };
+        self.openings += 1;
+        let (number, (tx, rx)) = (self.openings, mpsc::channel(INBOX));
+        self.group.inboxes.lock().insert(place.clone(), None);
+        let name = place.clone();
+        let opening = self.opening.spawn(async move {
+            if !after.is_zero() {
+                tokio::time::sleep(after).await;
             }
-        };
-        self.group.inboxes.lock().insert(place.clone(), tx);
-        let (name, run) = (place.clone(), opened.run);
-        self.owners.spawn(async move { (name, run.await) });
-        self.consumer.seek(&place, opened.next_offset).await
+            let opened = opener.open(&name, rx).await;
+            (name, number, tx, opened)
+        });
+        let pause = (after * 2).clamp(REOPEN.0, REOPEN.1);
+        self.tenures.insert(place, Tenure { number, pause, opening });
     }
 
-    fn close(&mut self, place: &TopicPartition) {
+    async fn opened(&mut self, (place, number, tx, opened): Opening) -> Result<(), BusError> {
+        let Some(pause) = self.current(&place, number) else { return Ok(()) };
+        match opened {
+            Ok(opened) => {
+                (opened.show)();
+                self.group.inboxes.lock().insert(place.clone(), Some(tx));
+                let name = place.clone();
+                self.owners.spawn(async move { (name, number, opened.run.await) });
+                self.consumer.seek(&place, opened.next_offset).await?;
+                self.consumer.pause(&place, false).await
+            }
+            Err(error @ (StoreError::Object { .. } | StoreError::Fenced { .. })) => {
+                tracing::warn!(topic = place.topic, partition = place.partition, %error, ?pause, "a partition could not be opened; trying again");
+                self.count_interruption(&place);
+                self.open(place, pause);
+                Ok(())
+            }
+            Err(error) => {
+                Err(BusError::Config(format!("{} partition {} cannot be opened: {error}", place.topic, place.partition)))
+            }
+        }
+    }
+
+    /// The pause before the next try, if this is the newest opening of a partition that is still ours.
+    fn current(&self, place: &TopicPartition, number: u64) -> Option<Duration> {
+        self.tenures.get(place).filter(|tenure| tenure.number == number).map(|tenure| tenure.pause)
+    }
+
+    fn count_interruption(&self, place: &TopicPartition) {
+        if let Some(opener) = self.group.openers.get(place.topic.as_str()) {
+            opener.count_interruption(place.partition);
+        }
+    }
+
+    fn revoked(&mut self, place: &TopicPartition) {
+        if let Some(tenure) = self.tenures.remove(place) {
+            tenure.opening.abort();
+        }
         self.group.inboxes.lock().remove(place);
+        self.stop_serving(place);
+    }
+
+    fn stop_serving(&mut self, place: &TopicPartition) {
         self.waiting.remove(place);
         if let Some(opener) = self.group.openers.get(place.topic.as_str()) {
             opener.close(place.partition);
         }
     }
 
-    fn ended(&mut self, ended: Result<(TopicPartition, Result<(), String>), tokio::task::JoinError>) {
-        match ended {
-            Ok((_, Ok(()))) => {}
-            Ok((place, Err(reason))) => {
-                tracing::error!(topic = place.topic, partition = place.partition, reason, "gave a partition up");
-                self.close(&place);
-            }
-            Err(error) => tracing::error!(%error, "the owner of a partition was lost"),
-        }
+    /// An owner that was fenced while the bus says that the partition is ours: either we slept, and will hear of it, or
+    /// the other one was mistaken. Opened again in a while, unless it is taken from us until then.
+    async fn ended(&mut self, (place, number, ended): (TopicPartition, u64, Result<(), String>)) -> Result<(), BusError> {
+        let Some(pause) = self.current(&place, number) else { return Ok(()) };
+        let reason = ended.err().unwrap_or_else(|| "its owner ended".to_owned());
+        tracing::error!(topic = place.topic, partition = place.partition, reason, "gave a partition up");
+        self.count_interruption(&place);
+        self.stop_serving(&place);
+        self.consumer.pause(&place, true).await?;
+        self.open(place, pause);
+        Ok(())
     }
 
     async fn deliver(&mut self, place: TopicPartition, ask: Ask) -> Result<(), BusError> {
         let inbox = self.group.inboxes.lock().get(&place).cloned();
-        let Some(inbox) = inbox else { return Ok(()) };
+        // While it is opened again, what arrives is dropped here and read anew from where the manifest ends.
+        let Some(Some(inbox)) = inbox else { return Ok(()) };
         if let Some(queue) = self.waiting.get_mut(&place) {
             queue.push_back(ask);
             return Ok(());
@@ -162,7 +274,7 @@ impl Loop<'_> {
     async fn catch_up(&mut self) -> Result<(), BusError> {
         let mut resumed = Vec::new();
         for (place, queue) in &mut self.waiting {
-            let inbox = self.group.inboxes.lock().get(place).cloned();
+            let inbox = self.group.inboxes.lock().get(place).cloned().flatten();
             while let (Some(inbox), Some(ask)) = (&inbox, queue.pop_front()) {
                 if let Err(mpsc::error::TrySendError::Full(ask)) = inbox.try_send(ask) {
                     queue.push_front(ask);
@@ -200,17 +312,6 @@ impl Loop<'_> {
         self.deliver(place.clone(), Ask::Lose(first)).await?;
         self.consumer.seek(&place, first).await
     }
-
-    async fn measure(&mut self) {
-        let places: Vec<TopicPartition> = self.group.inboxes.lock().keys().cloned().collect();
-        for place in places {
-            if let (Ok((_, next)), Some(opener)) =
-                (self.group.bus.bounds(&place).await, self.group.openers.get(place.topic.as_str()))
-            {
-                opener.measure(place.partition, next);
-            }
-        }
-    }
 }
 
 fn by_place(records: Vec<Record>) -> BTreeMap<TopicPartition, Vec<Record>> {
@@ -221,7 +322,7 @@ fn by_place(records: Vec<Record>) -> BTreeMap<TopicPartition, Vec<Record>> {
     places
 }
 
-/// Asks every owner, and adds up what they did. Errors with the first refusal.
+/// Asks every owner, and adds up what they did. Errors with the first refusal, and when a partition is not open.
 pub(crate) async fn ask_all(
     inboxes: &Inboxes,
     mut ask: impl FnMut(&TopicPartition, oneshot::Sender<Result<Committed, String>>) -> Ask,
@@ -229,6 +330,8 @@ pub(crate) async fn ask_all(
     let owners: Vec<_> = inboxes.lock().iter().map(|(place, inbox)| (place.clone(), inbox.clone())).collect();
     let mut replies = Vec::new();
     for (place, inbox) in owners {
+        let not_open = || format!("{} partition {} is not open yet; try again", place.topic, place.partition);
+        let inbox = inbox.ok_or_else(not_open)?;
         let (tx, rx) = oneshot::channel();
         if inbox.send(ask(&place, tx)).await.is_ok() {
             replies.push(rx);

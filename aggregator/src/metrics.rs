@@ -43,6 +43,8 @@ pub struct Metrics {
     pub sealed: Family<PartitionLabels, Counter>,
     /// Seals and compactions that failed and will be tried again.
     pub failures: Family<PartitionLabels, Counter>,
+    /// Times that a partition was assigned and not served: its owner was fenced, or the store could not be reached.
+    pub interruptions: Family<PartitionLabels, Counter>,
     /// Memory of the heads.
     pub head_bytes: Family<PartitionLabels, Gauge>,
     /// Questions of query nodes, one a partition.
@@ -63,6 +65,7 @@ impl Metrics {
         counter("lost_offsets", "Bus offsets declared lost", &self.lost);
         counter("sealed_blocks", "Blocks published by seals", &self.sealed);
         counter("failed_commits", "Seals and compactions that failed and are tried again", &self.failures);
+        counter("ownership_interruptions", "Fenced owners and openings that failed; both are tried again", &self.interruptions);
         registry.register("weir_aggregator_head_bytes", "Memory of the unsealed records", self.head_bytes.clone());
         let help = "Questions of query nodes about unsealed records, by what came of each partition's; a tail's dropped sections";
         registry.register("weir_aggregator_head_questions", help, self.asked.clone());

@@ -133,6 +133,11 @@ impl Aggregator {
         ask_all(&self.group.inboxes, |_, reply| Ask::Compact(reply)).await
     }
 
+    /// Partitions that the bus has assigned to this process, open or not.
+    pub fn assigned(&self) -> usize {
+        self.group.inboxes.lock().len()
+    }
+
     /// How far each partition is.
     pub fn status(&self) -> Vec<Status> {
         [self.logs.status(), self.metrics.status(), self.traces.status()].concat()
@@ -241,14 +246,22 @@ impl<E: Engine> Opener for EngineOpener<E> {
         let mut committer =
             Committer::new(Arc::clone(&engine), store, cache, Arc::clone(&shared), config.clone(), metrics.clone(), version);
         committer.open_all().await;
-        self.partitions.insert(Arc::clone(&shared));
+        let show = {
+            let (partitions, shared) = (Arc::clone(&self.partitions), Arc::clone(&shared));
+            Box::new(move || partitions.insert(shared))
+        };
         let partition = Partition::new(engine, shared, Arc::clone(&self.partitions), marks, metrics);
         let owner = Owner::new(place.clone(), partition, committer, bus, config, clock);
-        Ok(Opened { next_offset, run: Box::pin(owner.run(inbox)) })
+        Ok(Opened { next_offset, show, run: Box::pin(owner.run(inbox)) })
     }
 
     fn close(&self, partition: u32) {
         self.partitions.remove(partition);
+    }
+
+    fn count_interruption(&self, partition: u32) {
+        let labels = crate::PartitionLabels { topic: E::KIND.topic().into(), partition };
+        self.dependencies.metrics.interruptions.get_or_create(&labels).inc();
     }
 
     fn measure(&self, partition: u32, on_bus: u64) {
