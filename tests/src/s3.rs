@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use object_store::ObjectStore;
 use weir_store::location::Location;
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
     use crate::weir::{Weir, binary, eventually};
 
-    /// As many as ANCHORS' race had.
+    /// More than a store that looks first and writes then gets right by luck.
     const WRITERS: u64 = 50;
 
     fn partition(object_store: Arc<dyn ObjectStore>) -> ManifestStore {
@@ -139,7 +139,7 @@ mod tests {
         let path = |id: &str| object_store::path::Path::from(store.block_path_text(id));
         let part = object_store::ObjectStoreExt::get_range(&*object_store, &path(&block.id), 1000..2000).await.unwrap();
         assert_eq!(part, bytes.slice(1000..2000));
-        let garbage = store.collect(3, i64::MAX, Duration::from_secs(1)).await.unwrap();
+        let garbage = store.collect(3, i64::MAX, std::time::Duration::from_secs(1)).await.unwrap();
         assert_eq!((garbage.manifests, garbage.blocks), (0, 1));
         assert!(object_store::ObjectStoreExt::head(&*object_store, &path(&orphan.id)).await.is_err());
         assert_eq!(store.load_latest().await.unwrap().unwrap(), (3, sealed));

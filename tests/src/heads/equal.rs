@@ -79,7 +79,7 @@ async fn same_logs(own: &Readers, far: &Readers, when: &str) {
 
 /// Every line by its permanent identity, with neighbours.
 async fn same_lines(own: &Readers, far: &Readers, when: &str) {
-    let lines = own.read(|readers| all_lines(readers)).await;
+    let lines = own.read(all_lines).await;
     assert!(lines.len() > 50, "{when}");
     for line in lines.into_iter().step_by(5) {
         let id = line.id;
