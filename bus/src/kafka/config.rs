@@ -72,6 +72,9 @@ const OURS: &[&str] = &[
     "transactional.id",
 ];
 
+/// How fast a member that died is noticed; whoever sets one of them sets both.
+const SESSION: [&str; 2] = ["session.timeout.ms", "heartbeat.interval.ms"];
+
 impl KafkaConfig {
     /// Errors with `Config`, naming the key.
     pub(crate) fn validate(&self) -> Result<(), BusError> {
@@ -135,6 +138,11 @@ impl KafkaConfig {
         config.set("enable.auto.offset.store", "false");
         config.set("auto.offset.reset", "error");
         config.set("check.crcs", "true");
+        // A member that died is replaced within seconds (librdkafka waits 45 s). The least that brokers allow by default.
+        if !SESSION.iter().any(|key| self.properties.contains_key(*key)) {
+            config.set(SESSION[0], "6000");
+            config.set(SESSION[1], "1500");
+        }
         config
     }
 }

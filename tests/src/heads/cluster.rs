@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use object_store::ObjectStore;
+use futures_util::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinHandle;
@@ -17,8 +19,9 @@ use weir_model::id::{LineId, SpanId, TraceId};
 use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::metric::{Family, MetricBatch, MetricKind, MetricRow, Schema};
-use weir_model::select::{LogReader, LogVisitor, MetricReader, OwnedLine, TraceReader};
+use weir_model::select::{LogReader, LogSelect, LogVisitor, MetricReader, NoBudget, OwnedLine, TailEvent, TraceReader};
 use weir_model::span::{Origin, Span, SpanBatch, SpanKind, Value};
+use weir_model::time::TimeRange;
 use weir_model::wire::{Body, Kind, Limits, Mark, RecordBuilder, Section, SectionHeader};
 use weir_query::fanout::{FanOut, FanOutConfig, FanOutDeps, FanOutMetrics};
 use weir_store::blob::BlobCache;
@@ -162,6 +165,20 @@ impl Cluster {
     pub(super) async fn seal(&self) {
         for node in self.nodes.iter().filter(|node| !node.running.is_finished()) {
             node.aggregator.seal().await.unwrap();
+        }
+    }
+
+    /// Objects of log blocks.
+    pub(super) async fn blocks(&self) -> Vec<Path> {
+        let listing = self.store.list(Some(&Path::from("logs"))).map_ok(|object| object.location);
+        let all: Vec<Path> = listing.try_collect().await.unwrap();
+        all.into_iter().filter(|path| path.as_ref().contains("/blocks/")).collect()
+    }
+
+    /// As the clean-up does with what no manifest names any more.
+    pub(super) async fn delete(&self, objects: &[Path]) {
+        for object in objects {
+            self.store.delete(object).await.unwrap();
         }
     }
 
@@ -348,4 +365,22 @@ impl LogVisitor for Collect {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// Every line, in no order.
+pub(super) fn all_lines(readers: &Readers) -> Vec<OwnedLine> {
+    let (matchers, filters, range) = (Vec::new(), Vec::new(), TimeRange::ALL);
+    let select = LogSelect { tenant: TENANT.into(), matchers, range, filters, newest_first: false };
+    let mut collect = Collect::default();
+    readers.logs.visit(&select, &NoBudget, &mut collect).unwrap();
+    collect.lines
+}
+
+/// What a tail gave, where nothing may have been dropped.
+pub(super) fn lines_of(events: Vec<TailEvent>) -> Vec<OwnedLine> {
+    let line = |event| match event {
+        TailEvent::Line(line) => line,
+        TailEvent::Dropped(lines) => panic!("{lines} dropped"),
+    };
+    events.into_iter().map(line).collect()
 }

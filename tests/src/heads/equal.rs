@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use weir_model::id::TraceId;
 use weir_model::label::{MatchOp, Matcher};
-use weir_model::select::{Coverage, LineFilter, LogSelect, MetricSelect, NoBudget, OwnedLine, TailEvent, TraceSelect};
+use weir_model::select::{Coverage, LineFilter, LogSelect, MetricSelect, NoBudget, OwnedLine, TraceSelect};
 use weir_model::time::TimeRange;
 
-use super::cluster::{BEGIN, Cluster, Collect, Readers, TENANT};
+use super::cluster::{BEGIN, Cluster, Collect, Readers, TENANT, all_lines, lines_of};
 
 fn selects() -> Vec<LogSelect> {
     let matchers = |op, value: &str| vec![Matcher::new("app", op, value).unwrap()];
@@ -88,12 +88,6 @@ async fn same_lines(own: &Readers, far: &Readers, when: &str) {
         assert!(expected.value.contains(&line), "{when}");
         assert_eq!(found.value, expected.value, "{when}: {id}");
     }
-}
-
-pub(super) fn all_lines(readers: &Readers) -> Vec<OwnedLine> {
-    let mut collect = Collect::default();
-    readers.logs.visit(&selects()[0], &NoBudget, &mut collect).unwrap();
-    collect.lines
 }
 
 async fn same_samples(own: &Readers, far: &Readers, when: &str) {
@@ -246,12 +240,4 @@ async fn a_tail_sees_every_line_of_all_owners_once() {
     tokio::time::timeout(Duration::from_secs(30), all).await.expect("all lines arrive");
     seen.sort_by_key(|line| line.id);
     assert_eq!(seen, expected);
-}
-
-fn lines_of(events: Vec<TailEvent>) -> Vec<OwnedLine> {
-    let line = |event| match event {
-        TailEvent::Line(line) => line,
-        TailEvent::Dropped(lines) => panic!("{lines} dropped"),
-    };
-    events.into_iter().map(line).collect()
 }

@@ -1,12 +1,13 @@
 //! Owners that die, move, or answer although the partition is no longer theirs.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use weir_model::select::{Coverage, LogSelect, NoBudget};
 use weir_model::time::TimeRange;
 use weir_query::fanout::{FanOutConfig, PartLabels};
 
-use super::cluster::{Cluster, Collect, PARTITIONS, Readers, TENANT};
+use super::cluster::{Cluster, Collect, PARTITIONS, Readers, TENANT, all_lines, lines_of};
 
 fn everything() -> LogSelect {
     let (matchers, filters) = (Vec::new(), Vec::new());
@@ -95,4 +96,81 @@ async fn a_zombies_answer_is_refused_and_the_new_owners_taken() {
     };
     assert_eq!(count(&late_metrics, "unreachable"), u64::from(PARTITIONS));
     assert_eq!(count(&metrics, "answered"), 2 * u64::from(PARTITIONS));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tail_goes_on_where_it_was_when_a_partition_moves() {
+    let mut cluster = Cluster::start(rand::random::<u64>() >> 16).await;
+    cluster.caught_up().await;
+    let (fan_out, _) = cluster.fan_out();
+    let mut tail = fan_out.logs().tail(everything());
+    // Until a line of every partition has come: then all owners are listened to.
+    let mut seen = Vec::new();
+    let mut partitions = BTreeSet::new();
+    while partitions.len() < PARTITIONS as usize {
+        cluster.write_lines(6).await;
+        cluster.caught_up().await;
+        for line in lines_of(tail.poll()) {
+            partitions.insert(line.id.partition);
+            seen.push(line.id);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let begun = *seen.iter().max_by_key(|id| id.offset).unwrap();
+
+    // Lines that nobody has told of when their owner dies, and lines that come while nobody owns them.
+    cluster.write_lines(20).await;
+    cluster.nodes[0].kill().await;
+    cluster.write_lines(20).await;
+    cluster.caught_up().await;
+    cluster.nodes.remove(0);
+    let own = cluster.own().read(all_lines).await;
+    let wanted: BTreeSet<_> = own.iter().map(|line| line.id).filter(|id| id.offset > begun.offset).collect();
+    let all = async {
+        while !wanted.iter().all(|id| seen.contains(id)) {
+            seen.extend(lines_of(tail.poll()).into_iter().map(|line| line.id));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), all).await.expect("every line arrives");
+    let once: BTreeSet<_> = seen.iter().collect();
+    assert_eq!(once.len(), seen.len(), "each once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_merged_and_deleted_under_a_query_node_is_looked_up_again() {
+    let mut cluster = Cluster::start(rand::random::<u64>() >> 16).await;
+    cluster.caught_up().await;
+    let (fan_out, metrics) = cluster.fan_out_with(forgetful());
+    let far = Readers::of(&fan_out);
+    for _ in 0..2 {
+        cluster.write_lines(30).await;
+        cluster.caught_up().await;
+        cluster.seal().await;
+    }
+    // The streams are known without a chunk being read; so the blocks are open, and their lines are in no cache.
+    let streams = |readers: &Readers| readers.logs.streams(&everything(), &NoBudget).unwrap().value.len();
+    assert_eq!(far.read(streams).await, 6);
+    let opened = cluster.blocks().await;
+    for node in &cluster.nodes {
+        node.aggregator.compact().await.unwrap();
+    }
+    cluster.delete(&opened).await;
+    let (found, coverage) = lines(&far).await;
+    assert!(coverage.is_complete(), "{coverage:?}");
+    let own: Vec<String> = {
+        let mut lines = cluster.own().read(all_lines).await;
+        lines.sort_by_key(|line| line.id);
+        lines.iter().map(|line| line.id.to_string()).collect()
+    };
+    assert_eq!(found, own);
+    // The look at the manifest had found the merged blocks before a deleted one was touched.
+    assert_eq!(metrics.blocks_gone.get(), 0);
+
+    // A block that is gone although the newest manifest names it is looked up once more, and then named.
+    let (late, metrics) = cluster.fan_out_with(forgetful());
+    cluster.delete(&cluster.blocks().await).await;
+    let (left, coverage) = lines(&Readers::of(&late)).await;
+    assert_eq!((left.len(), metrics.blocks_gone.get()), (0, 1));
+    assert!(coverage.missing.iter().all(|text| text.contains("/blocks/")) && !coverage.missing.is_empty(), "{coverage:?}");
 }
