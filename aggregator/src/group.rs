@@ -118,7 +118,12 @@ impl Group {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 event = state.consumer.next() => state.event(event?).await?,
-                Some(opened) = state.opening.join_next() => state.opened(opened.map_err(lost)?).await?,
+                Some(opened) = state.opening.join_next() => match opened {
+                    Ok(opened) => state.opened(opened).await?,
+                    // Revoked before it was open.
+                    Err(error) if error.is_cancelled() => {}
+                    Err(error) => return Err(lost(error)),
+                },
                 Some(ended) = state.owners.join_next() => state.ended(ended.map_err(lost)?).await?,
                 _ = catch_up.tick(), if !state.waiting.is_empty() => state.catch_up().await?,
                 Some(lost) = measuring.join_next() => return Err(BusError::Stopped(format!("measuring the bus: {lost:?}"))),

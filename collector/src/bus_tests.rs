@@ -253,6 +253,10 @@ async fn read_back(log: &DiskLog) -> Stored {
 fn decode(record: &[u8], stored: &mut Stored, digests: &mut HashSet<[u8; 16]>) {
     for section in wire::decode(record, &Limits::default()).unwrap().1 {
         assert_eq!(section.header.tenant, "default");
+        // The collector's own word on how it fares.
+        if section.header.source.starts_with("pulse:") {
+            continue;
+        }
         let Mark::Digest(digest) = section.header.mark else { panic!("pushes are known by digest: {:?}", section.header) };
         assert!(digests.insert(digest), "{:?} twice", section.header);
         match section.body {

@@ -164,7 +164,8 @@ impl Cluster {
 
     pub(super) async fn seal(&self) {
         for node in self.nodes.iter().filter(|node| !node.running.is_finished()) {
-            node.aggregator.seal().await.unwrap();
+            let sealed = async || node.aggregator.seal().await.map(drop);
+            crate::weir::eventually("everything is sealed", sealed).await;
         }
     }
 
