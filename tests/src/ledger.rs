@@ -29,6 +29,8 @@ struct Account {
 type Accounts = Arc<Mutex<HashMap<String, Account>>>;
 
 struct Ledger {
+    /// Name of the container whose log file is written.
+    file: String,
     accounts: Accounts,
     stop: Arc<AtomicBool>,
     writers: Vec<tokio::task::JoinHandle<()>>,
@@ -51,21 +53,23 @@ fn body(source: &str, number: usize, random: &mut StdRng) -> String {
 }
 
 impl Ledger {
-    /// Starts `pushers` Loki clients, `tracers` OTLP clients and one container's log file below `pods`.
-    fn start(weir: &Weir, pods: &Path, seed: u64, pushers: usize, tracers: usize) -> Self {
-        let mut ledger = Self { accounts: Accounts::default(), stop: Arc::default(), writers: Vec::new() };
+    /// Starts `pushers` Loki clients, `tracers` OTLP clients and one container's log file below `pods`. No other `round`
+    /// has the same sources.
+    fn start(weir: &Weir, pods: &Path, seed: u64, round: usize, (pushers, tracers): (usize, usize)) -> Self {
+        let file = format!("file{round}");
+        let mut ledger = Self { file, accounts: Accounts::default(), stop: Arc::default(), writers: Vec::new() };
         for i in 0..pushers {
-            let name = format!("push{i}");
+            let name = format!("push{round}-{i}");
             let writer = push(weir.url("/loki/api/v1/push"), name, ledger.writer(), seed + i as u64);
             ledger.writers.push(tokio::spawn(writer));
         }
         for i in 0..tracers {
             let url = format!("http://{}/v1/traces", weir.otlp_http);
-            ledger.writers.push(tokio::spawn(trace(url, format!("trace{i}"), ledger.writer())));
+            ledger.writers.push(tokio::spawn(trace(url, format!("trace{round}-{i}"), ledger.writer())));
         }
         let writer = ledger.writer();
-        let pods = pods.to_path_buf();
-        ledger.writers.push(tokio::task::spawn_blocking(move || write_file(&pods, "file0", &writer, seed + 100)));
+        let (pods, file) = (pods.to_path_buf(), ledger.file.clone());
+        ledger.writers.push(tokio::task::spawn_blocking(move || write_file(&pods, &file, &writer, seed + 100)));
         ledger
     }
 
@@ -285,10 +289,11 @@ async fn check(weir: &Weir, ledger: &Ledger, when: &str) {
 
 /// Waits until the file's last line can be found: files are acknowledged by being written, and found a moment later.
 async fn settle(weir: &Weir, ledger: &Ledger) {
-    let last = ledger.accounts.lock().unwrap().get("file0").and_then(|account| account.sent.last().cloned());
+    let file = &ledger.file;
+    let last = ledger.accounts.lock().unwrap().get(file).and_then(|account| account.sent.last().cloned());
     let Some(last) = last else { return };
-    let needle: String = last.chars().take("ledger file0 00000000".len()).collect();
-    let query = format!("{{pod=\"file0\"}} |= {needle:?}");
+    let needle: String = last.chars().take(format!("ledger {file} 00000000").len()).collect();
+    let query = format!("{{pod={file:?}}} |= {needle:?}");
     crate::weir::eventually("the file's last line", || async {
         let answer = weir.get("/api/weir/v1/logs", &[("query", &query), ("start", "0"), ("end", "4102444800")]).await;
         if answer["lines"].as_array().is_some_and(|lines| !lines.is_empty()) {
@@ -327,9 +332,9 @@ async fn nothing_acknowledged_is_lost_or_doubled_under_kill_9() {
     let folder = tempfile::tempdir().unwrap();
     let (config, pods) = configure(folder.path());
     let mut weir = Weir::start_with(&folder.path().join("data"), &["--config", config.to_str().unwrap()], &[]).await;
-    let mut ledger = Ledger::start(&weir, &pods, seed, 3, 1);
+    let mut ledger = Ledger::start(&weir, &pods, seed, 0, (3, 1));
     let minutes = std::env::var("WEIR_LEDGER_MINUTES").ok().and_then(|minutes| minutes.parse::<u64>().ok());
-    let (begun, mut kills) = (Instant::now(), 0);
+    let (begun, mut kills, mut total) = (Instant::now(), 0, 0);
     while minutes.map_or(kills < 15, |minutes| begun.elapsed() < Duration::from_secs(60 * minutes)) {
         tokio::time::sleep(Duration::from_millis(random.random_range(50..1500))).await;
         if random.random_bool(0.2) {
@@ -346,9 +351,11 @@ async fn nothing_acknowledged_is_lost_or_doubled_under_kill_9() {
         weir.spawn();
         weir.wait_ready().await;
         if minutes.is_some() && kills % 50 == 0 {
-            settle(&weir, &ledger).await;
-            check(&weir, &ledger, "on the way").await;
-            println!("{kills} kills, {} records acknowledged, none lost, none doubled", ledger.total());
+            ledger.finish(&weir).await;
+            check_all_ways(&weir, &ledger).await;
+            total += ledger.total();
+            println!("{kills} kills, {total} records acknowledged, none lost, none doubled");
+            ledger = Ledger::start(&weir, &pods, seed + kills as u64, kills, (3, 1));
         }
     }
     ledger.finish(&weir).await;
@@ -357,8 +364,9 @@ async fn nothing_acknowledged_is_lost_or_doubled_under_kill_9() {
     weir.spawn();
     weir.wait_ready().await;
     check(&weir, &ledger, "after the last restart").await;
-    println!("{kills} kills, {} records acknowledged, none lost, none doubled", ledger.total());
-    assert!(ledger.total() > 1000, "the writers hardly wrote");
+    total += ledger.total();
+    println!("{kills} kills, {total} records acknowledged, none lost, none doubled");
+    assert!(total > 1000, "the writers hardly wrote");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -367,7 +375,7 @@ async fn a_full_disk_stops_acknowledgements_and_loses_nothing() {
     let (config, pods) = configure(folder.path());
     let small = Mount::new(&folder.path().join("data"), 24);
     let weir = Weir::start_with(&small.path, &["--config", config.to_str().unwrap()], &[]).await;
-    let mut ledger = Ledger::start(&weir, &pods, 7, 4, 1);
+    let mut ledger = Ledger::start(&weir, &pods, 7, 0, (4, 1));
     tokio::time::sleep(Duration::from_secs(1)).await;
     let filler = small.path.join("filler");
     fill(&filler);
