@@ -78,7 +78,9 @@ pub(super) fn engines(clock: &Arc<AtomicI64>) -> (LogsEngine, MetricsEngine, Tra
 }
 
 impl Cluster {
-    pub(super) async fn start(seed: u64) -> Self {
+    /// Two nodes that own everything between them.
+    pub(super) async fn start() -> Self {
+        let seed = rand::random::<u64>() >> 16;
         println!("seed {seed}");
         let directory = tempfile::tempdir().unwrap();
         let store: Arc<dyn ObjectStore> = Arc::new(durable_local(directory.path(), std::time::SystemTime::now()).unwrap());
@@ -89,6 +91,7 @@ impl Cluster {
         for _ in 0..2 {
             cluster.join().await;
         }
+        cluster.caught_up().await;
         cluster
     }
 
@@ -224,9 +227,13 @@ impl Cluster {
 
     /// Scrapes of some targets. Schemas change, and now and then a millisecond is told twice with different values.
     pub(super) async fn write_samples(&mut self, scrapes: u32) {
-        for _ in 0..scrapes {
+        for scrape in 0..scrapes {
             let target = self.random.random_range(0..4_u32);
-            let width = self.random.random_range(1..5);
+            // What is asked for by its time is always there: the first scrape of every call is of one second.
+            let (width, second) = match scrape {
+                0 => (4, 10),
+                _ => (self.random.random_range(1..5), self.random.random_range(0..60_u32)),
+            };
             let labels = |i| Labels::from_pairs([("__name__", format!("metric_{}", i % 3)), ("i", format!("{i}"))]);
             let families = vec![Family {
                 name: format!("metric_{}", width % 3),
@@ -235,7 +242,7 @@ impl Cluster {
                 unit: String::new(),
             }];
             let schema = Arc::new(Schema { series: (0..width).map(labels).collect(), families });
-            let at = BEGIN + i64::from(self.random.random_range(0..60_u32)) * 1_000_000_000;
+            let at = BEGIN + i64::from(second) * 1_000_000_000;
             let row = |at, random: &mut StdRng| MetricRow {
                 timestamp: at,
                 values: (0..width).map(|_| f64::from(random.random_range(0..1000_u32)) / 8.0).collect(),

@@ -169,8 +169,7 @@ async fn same_traces(own: &Readers, far: &Readers, when: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_query_node_answers_what_the_owners_would() {
-    let mut cluster = Cluster::start(rand::random::<u64>() >> 16).await;
-    cluster.caught_up().await;
+    let mut cluster = Cluster::start().await;
     let (fan_out, _) = cluster.fan_out();
     let (own, far) = (cluster.own(), Readers::of(&fan_out));
     for when in ["unsealed", "half sealed", "mostly sealed"] {
@@ -196,8 +195,7 @@ async fn a_query_node_answers_what_the_owners_would() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tail_sees_every_line_of_all_owners_once() {
-    let mut cluster = Cluster::start(rand::random::<u64>() >> 16).await;
-    cluster.caught_up().await;
+    let mut cluster = Cluster::start().await;
     let (fan_out, _) = cluster.fan_out();
     let far = Readers::of(&fan_out);
     let select = selects()[2].clone();

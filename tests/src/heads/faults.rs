@@ -31,8 +31,7 @@ fn forgetful() -> FanOutConfig {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_owner_is_named_and_what_is_sealed_still_answers() {
-    let mut cluster = Cluster::start(rand::random::<u64>() >> 16).await;
-    cluster.caught_up().await;
+    let mut cluster = Cluster::start().await;
     let (fan_out, metrics) = cluster.fan_out_with(forgetful());
     let far = Readers::of(&fan_out);
     cluster.write_lines(30).await;
@@ -64,8 +63,7 @@ async fn a_dead_owner_is_named_and_what_is_sealed_still_answers() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_zombies_answer_is_refused_and_the_new_owners_taken() {
-    let mut cluster = Cluster::start(rand::random::<u64>() >> 16).await;
-    cluster.caught_up().await;
+    let mut cluster = Cluster::start().await;
     let (fan_out, metrics) = cluster.fan_out_with(forgetful());
     let far = Readers::of(&fan_out);
     cluster.write_lines(30).await;
@@ -100,8 +98,7 @@ async fn a_zombies_answer_is_refused_and_the_new_owners_taken() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tail_goes_on_where_it_was_when_a_partition_moves() {
-    let mut cluster = Cluster::start(rand::random::<u64>() >> 16).await;
-    cluster.caught_up().await;
+    let mut cluster = Cluster::start().await;
     let (fan_out, _) = cluster.fan_out();
     let mut tail = fan_out.logs().tail(everything());
     // Until a line of every partition has come: then all owners are listened to.
@@ -139,8 +136,7 @@ async fn a_tail_goes_on_where_it_was_when_a_partition_moves() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_merged_and_deleted_under_a_query_node_is_looked_up_again() {
-    let mut cluster = Cluster::start(rand::random::<u64>() >> 16).await;
-    cluster.caught_up().await;
+    let mut cluster = Cluster::start().await;
     let (fan_out, metrics) = cluster.fan_out_with(forgetful());
     let far = Readers::of(&fan_out);
     for _ in 0..2 {

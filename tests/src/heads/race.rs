@@ -14,8 +14,7 @@ const QUERIES: usize = 60;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_seal_that_races_a_query_doubles_and_loses_nothing() {
-    let mut cluster = Cluster::start(rand::random::<u64>() >> 16).await;
-    cluster.caught_up().await;
+    let mut cluster = Cluster::start().await;
     let (fan_out, _) = cluster.fan_out();
     let far = Readers::of(&fan_out);
     let stop = Arc::new(AtomicBool::new(false));
