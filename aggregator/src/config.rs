@@ -68,7 +68,7 @@ impl Default for Retention {
 impl Default for AggregatorConfig {
     fn default() -> Self {
         Self {
-            // Both from DESIGN §3.10: replay takes ≤ 10 s.
+            // Both so that the replay after a crash takes at most 10 s.
             head_bytes_max: 256 << 20,
             head_age_max: Duration::from_secs(60),
             compaction_blocks: 8,

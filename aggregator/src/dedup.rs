@@ -1,4 +1,4 @@
-//! Recognises what is stored already, by producer marks (DESIGN §3.4). Pure; the manifest carries its state.
+//! Recognises what is stored already, by producer marks. Pure; the manifest carries its state.
 //!
 //! Called by a partition for each section header, in offset order. Everything here is a function of the headers seen and
 //! of the clock passed in, so a replay from the manifest's offset comes to the same verdicts.

@@ -27,7 +27,7 @@ use std::sync::Arc;
 pub use commit::Committed;
 pub use config::{AggregatorConfig, Retention};
 pub use metrics::{AskLabels, Metrics, PartitionLabels};
-pub use open::{Aggregator, Dependencies, Status};
+pub use open::{Aggregator, Dependencies};
 pub use shared::Partitions;
 use weir_model::time::UnixNanos;
 

@@ -14,6 +14,7 @@ use weir_model::wire::Kind;
 use weir_store::StoreError;
 use weir_store::blob::BlobCache;
 use weir_store::engine::{Engine, Head};
+use weir_store::heads::OwnerStatus;
 use weir_store::logs::LogsEngine;
 use weir_store::manifest::{Manifest, ManifestStore, NonceSource};
 use weir_store::metrics::MetricsEngine;
@@ -46,41 +47,6 @@ pub struct Dependencies {
     pub metrics: Metrics,
     /// Static identity in the group, and the owner's URL in the manifests.
     pub member: String,
-}
-
-/// How far a partition is, for the health view.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
-    /// Topic.
-    pub topic: String,
-    /// From 0.
-    pub partition: u32,
-    /// Of this owner.
-    pub epoch: u64,
-    /// Newest manifest version that it has published.
-    pub version: u64,
-    /// Everything below is on the bus.
-    pub on_bus: u64,
-    /// Everything below can be found.
-    pub searchable: u64,
-    /// Everything below is in blocks.
-    pub sealed: u64,
-    /// Memory of the unsealed records.
-    pub head_bytes: u64,
-    /// Unsealed lines, samples or spans.
-    pub head_records: u64,
-    /// Blocks.
-    pub blocks: u64,
-    /// Their size.
-    pub block_bytes: u64,
-    /// Sections dropped as duplicates, as of the last seal.
-    pub duplicates: u64,
-    /// Gaps of sources, as of the last seal.
-    pub gaps: u64,
-    /// Records in quarantine, as of the last seal.
-    pub quarantined: u64,
-    /// Offsets `[first, next)` that are lost.
-    pub losses: Vec<(u64, u64)>,
 }
 
 /// The aggregator of this process.
@@ -139,7 +105,7 @@ impl Aggregator {
     }
 
     /// How far each partition is.
-    pub fn status(&self) -> Vec<Status> {
+    pub fn status(&self) -> Vec<OwnerStatus> {
         [self.logs.status(), self.metrics.status(), self.traces.status()].concat()
     }
 
@@ -151,33 +117,22 @@ impl Aggregator {
 }
 
 impl<E: Engine> Partitions<E> {
-    fn status(&self) -> Vec<Status> {
+    fn status(&self) -> Vec<OwnerStatus> {
         self.all().iter().map(|shared| shared.status()).collect()
     }
 }
 
 impl<E: Engine> Shared<E> {
-    fn status(&self) -> Status {
+    fn status(&self) -> OwnerStatus {
         let state = self.state.read();
         let heads = || state.frozen.iter().chain(std::iter::once(&state.active));
         let searchable = self.searchable.load(Ordering::Acquire);
-        let manifest = &state.manifest;
-        Status {
-            topic: self.topic.into(),
-            partition: self.partition,
-            epoch: manifest.epoch,
-            version: state.version,
+        OwnerStatus {
             on_bus: self.on_bus.load(Ordering::Acquire).max(searchable),
             searchable,
-            sealed: manifest.next_offset,
             head_bytes: heads().map(|head| head.bytes() as u64).sum(),
             head_records: heads().map(|head| head.records()).sum(),
-            blocks: manifest.blocks.len() as u64,
-            block_bytes: manifest.blocks.iter().map(|block| block.size).sum(),
-            duplicates: manifest.counters.duplicates,
-            gaps: manifest.counters.gaps,
-            quarantined: manifest.counters.quarantined,
-            losses: manifest.losses.iter().map(|loss| (loss.first, loss.next)).collect(),
+            ..OwnerStatus::of_manifest(E::KIND, self.partition, state.version, &state.manifest)
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
-use weir_aggregator::{Aggregator, Clock, Status};
+use weir_aggregator::{Aggregator, Clock};
 use weir_query::http::Api;
 use weir_query::http::status::{PartitionStatus, PathStatus};
 use weir_query::rules::RuleSet;
@@ -101,29 +101,6 @@ struct AggregatorStatus(Arc<Aggregator>, String);
 
 impl PathStatus for AggregatorStatus {
     fn status(&self) -> Vec<PartitionStatus> {
-        self.0.status().into_iter().map(|status| partition_status(status, self.1.clone())).collect()
-    }
-}
-
-fn partition_status(status: Status, owner: String) -> PartitionStatus {
-    PartitionStatus {
-        lag: status.on_bus.saturating_sub(status.searchable),
-        topic: status.topic,
-        partition: status.partition,
-        owner,
-        epoch: status.epoch,
-        version: status.version,
-        answers: true,
-        on_bus: status.on_bus,
-        searchable: status.searchable,
-        sealed: status.sealed,
-        head_bytes: status.head_bytes,
-        head_records: status.head_records,
-        blocks: status.blocks,
-        block_bytes: status.block_bytes,
-        duplicates: status.duplicates,
-        gaps: status.gaps,
-        quarantined: status.quarantined,
-        losses: status.losses,
+        self.0.status().into_iter().map(|status| PartitionStatus::new(status, self.1.clone(), true)).collect()
     }
 }

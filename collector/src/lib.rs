@@ -41,5 +41,5 @@ mod testing;
 pub use collector::{Collector, Deps};
 pub use config::CollectorConfig;
 
-/// A longer line is split, its parts but the last carrying [`weir_model::log::FLAG_CONTINUED`] (DESIGN §4).
+/// A longer line is split, its parts but the last carrying [`weir_model::log::FLAG_CONTINUED`].
 pub const LINE_BYTES_MAX: usize = 256 << 10;

@@ -9,7 +9,7 @@ use weir_runtime::cgroup::Mounts;
 use weir_runtime::samples::{NodeSampler, SamplerConfig};
 
 const SAMPLES: u32 = 20;
-/// DESIGN §9: 500 containers, full cgroup set, every second, in 2% of a core.
+/// The budget: 500 containers, full cgroup set, every second, in 2% of a core.
 const BUDGET_MILLIS: f64 = 20.0;
 
 fn main() -> ExitCode {

@@ -6,7 +6,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 
-/// Which crates of ours each may use (DESIGN §2). `weir-tests` may use all.
+/// Which crates of ours each may use: `docs/ARCHITECTURE.md` says why. `weir-tests` may use all.
 const FLOORS: [(&str, &[&str]); 9] = [
     ("weir-model", &[]),
     ("weir-bus", &["weir-model"]),

@@ -24,7 +24,7 @@ use weir_store::heads::{HEADS_PATH, OwnerStatus, Question, STATUS_PATH, SliceLim
 
 use crate::config::AggregatorConfig;
 use crate::metrics::{AskLabels, Metrics};
-use crate::open::{Aggregator, Status};
+use crate::open::Aggregator;
 
 /// A question holds at most 10,000 trace ids of 35 bytes, or a few needles.
 const QUESTION_BYTES_MAX: usize = 4 << 20;
@@ -104,25 +104,5 @@ async fn heads(
 }
 
 async fn status(State(aggregator): State<Arc<Aggregator>>) -> Json<Vec<OwnerStatus>> {
-    Json(aggregator.status().into_iter().map(owner_status).collect())
-}
-
-fn owner_status(status: Status) -> OwnerStatus {
-    OwnerStatus {
-        topic: status.topic,
-        partition: status.partition,
-        epoch: status.epoch,
-        version: status.version,
-        on_bus: status.on_bus,
-        searchable: status.searchable,
-        sealed: status.sealed,
-        head_bytes: status.head_bytes,
-        head_records: status.head_records,
-        blocks: status.blocks,
-        block_bytes: status.block_bytes,
-        duplicates: status.duplicates,
-        gaps: status.gaps,
-        quarantined: status.quarantined,
-        losses: status.losses,
-    }
+    Json(aggregator.status())
 }

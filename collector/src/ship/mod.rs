@@ -1,6 +1,6 @@
 //! Shipping: sections in, acknowledged records out. Every source uses it; nothing else appends to the bus.
 //!
-//! The contract (DESIGN §3):
+//! The contract:
 //! - A section's [`Receipt`] resolves with `Ok` only once every record that carries a part of it is durable.
 //! - Sections of one (tenant, source) are stored in the order in which `send` returned: they share a lane, a lane is one
 //!   partition, and a lane has **one record in flight**. A record whose acknowledgement fails is appended again, the same

@@ -3,7 +3,7 @@
 /// Upper bounds; a record that declares more is refused before anything is allocated for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// An encoded record. Kafka's default `message.max.bytes` is 1 MiB; DESIGN §3.1 keeps to it.
+    /// An encoded record. Kafka's default `message.max.bytes` is 1 MiB.
     pub record_bytes: u32,
     /// Its body once decompressed.
     pub body_bytes: u32,

@@ -84,30 +84,13 @@ fn add<E: Engine>(known: &Known<E>, kind: Kind, told: &BTreeMap<(String, u32), O
         let Some(version) = part.newest() else { continue };
         let manifest = &version.manifest;
         let told = told.get(&(kind.topic().to_owned(), part.partition())).filter(|told| told.epoch >= manifest.epoch);
-        let mut status = PartitionStatus {
-            topic: kind.topic().into(),
-            partition: part.partition(),
-            owner: manifest.owner.clone(),
-            epoch: manifest.epoch,
-            version: version.number,
-            answers: told.is_some(),
-            on_bus: part.on_bus().max(manifest.next_offset),
-            searchable: manifest.next_offset,
-            sealed: manifest.next_offset,
-            blocks: manifest.blocks.len() as u64,
-            block_bytes: manifest.blocks.iter().map(|block| block.size).sum(),
-            duplicates: manifest.counters.duplicates,
-            gaps: manifest.counters.gaps,
-            quarantined: manifest.counters.quarantined,
-            losses: manifest.losses.iter().map(|loss| (loss.first, loss.next)).collect(),
-            ..PartitionStatus::default()
-        };
+        let mut progress = OwnerStatus::of_manifest(kind, part.partition(), version.number, manifest);
+        progress.on_bus = part.on_bus().max(manifest.next_offset);
         if let Some(told) = told {
             part.note_on_bus(told.on_bus);
-            (status.on_bus, status.searchable, status.sealed) = (told.on_bus, told.searchable, told.sealed);
-            (status.head_bytes, status.head_records) = (told.head_bytes, told.head_records);
+            (progress.on_bus, progress.searchable, progress.sealed) = (told.on_bus, told.searchable, told.sealed);
+            (progress.head_bytes, progress.head_records) = (told.head_bytes, told.head_records);
         }
-        status.lag = status.on_bus.saturating_sub(status.searchable);
-        all.push(status);
+        all.push(PartitionStatus::new(progress, manifest.owner.clone(), told.is_some()));
     }
 }

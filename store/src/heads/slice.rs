@@ -47,6 +47,14 @@ pub struct Slice {
     pub cut: Option<i64>,
 }
 
+impl Slice {
+    /// Of each head's records.
+    pub(crate) fn of_heads(heads: impl Iterator<Item = Result<Vec<SliceRecord>, ReadError>>) -> Result<Self, ReadError> {
+        let heads: Vec<Vec<SliceRecord>> = heads.collect::<Result<_, _>>()?;
+        Ok(Self { heads: heads.into_iter().filter(|records| !records.is_empty()).collect(), ..Self::default() })
+    }
+}
+
 /// An engine whose heads can be asked from another process.
 pub trait Sliced: Engine {
     /// Cuts what answers the question out of the heads of one partition. Errors with `Budget` when that is more than the
@@ -127,6 +135,11 @@ impl Packer {
             self.close()?;
         }
         Ok(self.records)
+    }
+
+    /// All records as one head's.
+    pub(crate) fn into_slice(self) -> Result<Slice, ReadError> {
+        Slice::of_heads(std::iter::once(self.finish()))
     }
 }
 

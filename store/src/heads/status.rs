@@ -1,6 +1,9 @@
-//! How far an owner's partitions are, as it tells the query nodes' health view.
+//! How far a partition is: as its owner knows it and tells query nodes, or as far as its manifest says.
 
 use serde::{Deserialize, Serialize};
+use weir_model::wire::Kind;
+
+use crate::manifest::Manifest;
 
 /// One partition. Offsets are exclusive ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,4 +38,27 @@ pub struct OwnerStatus {
     pub quarantined: u64,
     /// Offsets `[first, next)` that are declared lost.
     pub losses: Vec<(u64, u64)>,
+}
+
+impl OwnerStatus {
+    /// What a manifest version says: nothing beyond what is sealed, and no heads.
+    pub fn of_manifest(kind: Kind, partition: u32, version: u64, manifest: &Manifest) -> Self {
+        Self {
+            topic: kind.topic().into(),
+            partition,
+            epoch: manifest.epoch,
+            version,
+            on_bus: manifest.next_offset,
+            searchable: manifest.next_offset,
+            sealed: manifest.next_offset,
+            head_bytes: 0,
+            head_records: 0,
+            blocks: manifest.blocks.len() as u64,
+            block_bytes: manifest.blocks.iter().map(|block| block.size).sum(),
+            duplicates: manifest.counters.duplicates,
+            gaps: manifest.counters.gaps,
+            quarantined: manifest.counters.quarantined,
+            losses: manifest.losses.iter().map(|loss| (loss.first, loss.next)).collect(),
+        }
+    }
 }

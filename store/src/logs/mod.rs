@@ -47,7 +47,7 @@ use crate::engine::{BuiltBlock, Engine};
 #[derive(Clone, Debug)]
 pub struct LogsOptions {
     /// Bytes of lines after which a chunk is closed. At 512 KiB, 157 MB of real lines took 15.3 times less disk, at 128 KiB
-    /// 12.5 times (DESIGN §4).
+    /// 12.5 times.
     pub chunk_bytes: usize,
     /// Bytes of opened indexes kept over all blocks.
     pub index_cache_bytes: u64,

@@ -17,7 +17,7 @@ pub(crate) const INDEX: &str = "index.1";
 /// Width of a roll-up's bucket: the finest step of a volume histogram that need not open chunks.
 pub(crate) const ROLLUP_NANOS: i64 = 10 * SECOND;
 
-/// zstd level of all columns: level 3 was a sixth of the time of ingesting (DESIGN §4).
+/// zstd level of all columns: level 3 was a sixth of the time of ingesting.
 pub(crate) const ZSTD_LEVEL: i32 = 3;
 
 /// Whose stream, and which. Streams of two tenants are never the same.

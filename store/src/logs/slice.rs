@@ -317,8 +317,7 @@ fn pack(tenant: &str, streams: impl Iterator<Item = (Labels, Vec<Kept>)>, limits
             packer.push(&section(tenant, batch), &put_places(&places))?;
         }
     }
-    let records = packer.finish()?;
-    Ok(Slice { heads: if records.is_empty() { Vec::new() } else { vec![records] }, ..Slice::default() })
+    packer.into_slice()
 }
 
 fn section(tenant: &str, batch: LogBatch) -> Section {

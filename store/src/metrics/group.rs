@@ -9,7 +9,7 @@ use super::schema::LEVEL;
 use super::{timestamps, values};
 use crate::packed::{Cursor, put_packed, put_varint};
 
-/// A group is closed when it has this many bytes before compression: DESIGN §5; a look-up of one series unpacks so much.
+/// A group is closed when it has this many bytes before compression: a look-up of one series unpacks so much.
 const GROUP_BYTES: usize = 64 << 10;
 /// And this many samples, as constants take no bytes to speak of: 4 MiB once decoded.
 const GROUP_SAMPLES: u64 = 1 << 18;

@@ -39,9 +39,7 @@ impl Sliced for MetricsEngine {
         match ask {
             Ask::Samples(samples) => {
                 let select = select(samples, tenant)?;
-                let slices = heads.iter().map(|head| slice_samples(head, &select, limits, budget));
-                let heads: Vec<Vec<SliceRecord>> = slices.collect::<Result<_, _>>()?;
-                Ok(Slice { heads: heads.into_iter().filter(|records| !records.is_empty()).collect(), ..Slice::default() })
+                Slice::of_heads(heads.iter().map(|head| slice_samples(head, &select, limits, budget)))
             }
             Ask::Series(samples) => {
                 let select = select(samples, tenant)?;
@@ -51,7 +49,7 @@ impl Sliced for MetricsEngine {
                     let row = MetricRow { timestamp: nanos(select.start_ms), values: vec![0.0; some.len()] };
                     packer.push(&section(tenant, 0, some.to_vec(), vec![row]), &[])?;
                 }
-                one_head(packer)
+                packer.into_slice()
             }
             Ask::Families => {
                 let families = reader(heads).families(tenant)?.value;
@@ -63,7 +61,7 @@ impl Sliced for MetricsEngine {
                     }
                     packer.push(&section, &[])?;
                 }
-                one_head(packer)
+                packer.into_slice()
             }
             _ => Err(not_mine("metrics")),
         }
@@ -89,11 +87,6 @@ fn select(samples: &SamplesAsk, tenant: &str) -> Result<MetricSelect, ReadError>
 
 fn packer(limits: SliceLimits) -> Packer {
     Packer::new(Kind::Metrics, limits, "bytes of unsealed samples")
-}
-
-fn one_head(packer: Packer) -> Result<Slice, ReadError> {
-    let records = packer.finish()?;
-    Ok(Slice { heads: if records.is_empty() { Vec::new() } else { vec![records] }, ..Slice::default() })
 }
 
 /// The heads as one reader that has no blocks.

@@ -42,9 +42,7 @@ impl Sliced for TracesEngine {
     ) -> Result<Slice, ReadError> {
         match ask {
             Ask::Traces { ids } if ids.len() <= TRACES_MAX => {
-                let slices = heads.iter().map(|head| slice_traces(tenant, head, ids, limits, budget));
-                let heads: Vec<Vec<SliceRecord>> = slices.collect::<Result<_, _>>()?;
-                Ok(Slice { heads: heads.into_iter().filter(|records| !records.is_empty()).collect(), ..Slice::default() })
+                Slice::of_heads(heads.iter().map(|head| slice_traces(tenant, head, ids, limits, budget)))
             }
             Ask::Traces { ids } => Err(ReadError::Store(format!("{} traces are above {TRACES_MAX}", ids.len()))),
             Ask::Search(search) => {
@@ -189,6 +187,5 @@ fn synthetic(
         let origin = Origin { resource, ..Origin::default() };
         packer.push(&section(tenant, SpanBatch { origin, spans: vec![span] }), &[])?;
     }
-    let records = packer.finish()?;
-    Ok(Slice { heads: if records.is_empty() { Vec::new() } else { vec![records] }, ..Slice::default() })
+    packer.into_slice()
 }

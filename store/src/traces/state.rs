@@ -1,4 +1,4 @@
-//! How far a trace has come: open → quiescent → sealed, and reopened by a late span (DESIGN §6).
+//! How far a trace has come: open → quiescent → sealed, and reopened by a late span.
 //!
 //! Pure: heads and blocks say when spans came, the reader says what time it is.
 

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use object_store::ObjectStore;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
-use weir_aggregator::{Aggregator, AggregatorConfig, Clock, Dependencies, Retention, Status};
+use weir_aggregator::{Aggregator, AggregatorConfig, Clock, Dependencies, Retention};
 use weir_bus::disk::{DiskConfig, DiskLog};
 use weir_bus::{BusError, BusMetrics, Log};
 use weir_collector::config::{FileFormat, PathConfig};
@@ -16,6 +16,7 @@ use weir_collector::{Collector, CollectorConfig, Deps};
 use weir_model::wire::Kind;
 use weir_runtime::containers::InventoryConfig;
 use weir_store::blob::BlobCache;
+use weir_store::heads::OwnerStatus;
 use weir_store::logs::{LogsEngine, LogsReader};
 use weir_store::manifest::{durable_local, random_nonces};
 use weir_store::metrics::{MetricsCounters, MetricsEngine};
@@ -118,7 +119,7 @@ impl Aggregating {
     }
 
     /// The partitions of a kind.
-    pub fn status(&self, kind: Kind) -> Vec<Status> {
+    pub fn status(&self, kind: Kind) -> Vec<OwnerStatus> {
         self.aggregator.status().into_iter().filter(|status| status.topic == kind.topic()).collect()
     }
 

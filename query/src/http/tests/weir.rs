@@ -7,6 +7,7 @@ use weir_model::id::TraceId;
 use weir_model::label::Labels;
 use weir_model::select::Series;
 use weir_model::time::SECOND;
+use weir_store::heads::OwnerStatus;
 
 use super::memory::{MemoryMetrics, two_traces};
 use super::{Got, api, get};
@@ -171,7 +172,8 @@ struct OnePartition;
 
 impl PathStatus for OnePartition {
     fn status(&self) -> Vec<PartitionStatus> {
-        vec![PartitionStatus { topic: "weir.logs".into(), on_bus: 7, losses: vec![(1, 2)], ..PartitionStatus::default() }]
+        let progress = OwnerStatus { topic: "weir.logs".into(), on_bus: 7, losses: vec![(1, 2)], ..OwnerStatus::default() };
+        vec![PartitionStatus { progress, ..PartitionStatus::default() }]
     }
 }
 

@@ -86,7 +86,7 @@ fn owners(partitions: &[PartitionStatus]) -> Vec<Value> {
             "answers": owned.iter().all(|partition| partition.answers),
             "partitions": owned.len(),
             "lag": owned.iter().map(|partition| partition.lag).sum::<u64>(),
-            "head_bytes": owned.iter().map(|partition| partition.head_bytes).sum::<u64>(),
+            "head_bytes": owned.iter().map(|partition| partition.progress.head_bytes).sum::<u64>(),
         })
     };
     owners.into_iter().map(shape).collect()
@@ -96,11 +96,11 @@ fn totals(partitions: &[PartitionStatus]) -> Value {
     let sum = |of: fn(&PartitionStatus) -> u64| partitions.iter().map(of).sum::<u64>();
     json!({
         "lag": sum(|partition| partition.lag),
-        "blocks": sum(|partition| partition.blocks),
-        "block_bytes": sum(|partition| partition.block_bytes),
-        "gaps": sum(|partition| partition.gaps),
-        "quarantined": sum(|partition| partition.quarantined),
-        "lost": sum(|partition| partition.losses.iter().map(|(first, next)| next - first).sum()),
+        "blocks": sum(|partition| partition.progress.blocks),
+        "block_bytes": sum(|partition| partition.progress.block_bytes),
+        "gaps": sum(|partition| partition.progress.gaps),
+        "quarantined": sum(|partition| partition.progress.quarantined),
+        "lost": sum(|partition| partition.progress.losses.iter().map(|(first, next)| next - first).sum()),
         "unanswered": sum(|partition| u64::from(!partition.answers)),
     })
 }
@@ -108,6 +108,7 @@ fn totals(partitions: &[PartitionStatus]) -> Value {
 #[cfg(test)]
 mod tests {
     use weir_model::label::Labels;
+    use weir_store::heads::OwnerStatus;
 
     use super::*;
 
@@ -136,8 +137,7 @@ mod tests {
             owner: owner.into(),
             answers,
             lag: 3,
-            losses: vec![(5, 9)],
-            ..PartitionStatus::default()
+            progress: OwnerStatus { losses: vec![(5, 9)], ..OwnerStatus::default() },
         };
         let partitions = [partition("http://a", true), partition("http://b", true), partition("http://b", false)];
         let owners = owners(&partitions);
