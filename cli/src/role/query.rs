@@ -101,7 +101,7 @@ impl Readiness for Answering {
             let count = known.iter().filter(|partition| !partition.answers).count();
             return Err(format!(
                 "{count} of {} partitions have an owner that does not answer, the first {} partition {} at {}",
-                self.partitions, silent.topic, silent.partition, silent.owner
+                self.partitions, silent.progress.topic, silent.progress.partition, silent.owner
             ));
         }
         if known.len() < self.partitions {
