@@ -23,8 +23,9 @@ const API_ROOTS: [&str; 11] =
 
 /// The page as the fallback of the whole HTTP service: merge it with a router that has no fallback of its own.
 ///
-/// `GET` and `HEAD` only. Files of `dist/` under their own path; any other path that a browser asks for as a document
-/// gets `index.html`, so that each view's address can be opened, sent and reloaded. Paths below an API's prefix never do.
+/// `GET` and `HEAD` only. Files of `dist/` under their own path; `/`, and any other path that a browser asks for as a
+/// document, gets `index.html`, so that each view's address can be opened, sent and reloaded. Paths below an API's prefix
+/// never do.
 pub fn router() -> Router {
     let assets = Arc::new(Assets::load());
     Router::new().fallback(move |method: Method, uri: Uri, headers: HeaderMap| {
@@ -51,7 +52,8 @@ fn answer(assets: &Assets, method: &Method, path: &str, headers: &HeaderMap) -> 
     if let Some(asset) = assets.get(name).filter(|_| name != "index.html") {
         return file(asset, method, headers, name.starts_with("assets/"));
     }
-    match assets.get("index.html").filter(|_| wants_document(headers) && !name.starts_with("assets/")) {
+    let document = name.is_empty() || (wants_document(headers) && !name.starts_with("assets/"));
+    match assets.get("index.html").filter(|_| document) {
         Some(index) => file(index, method, headers, false),
         None => plain(StatusCode::NOT_FOUND, "text/plain", "there is nothing here\n"),
     }

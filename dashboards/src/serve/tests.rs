@@ -55,6 +55,12 @@ async fn apis_are_left_alone() {
 async fn programs_do_not_get_the_page() {
     let (status, ..) = ask("GET", "/logs", &[("accept", "*/*")]).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
+    // But at the root, where there is nothing else to be found, everybody does.
+    for headers in [&[("accept", "*/*")][..], &[]] {
+        let (status, headers, body) = ask("GET", "/", headers).await;
+        assert_eq!((status, &headers[CONTENT_TYPE]), (StatusCode::OK, &"text/html; charset=utf-8".parse().unwrap()));
+        assert!(String::from_utf8(body).unwrap().contains("<div id=\"app\">"));
+    }
     let (status, headers, _) = ask("POST", "/logs", &[("accept", BROWSER)]).await;
     assert_eq!((status, &headers[ALLOW]), (StatusCode::METHOD_NOT_ALLOWED, &"GET, HEAD".parse().unwrap()));
     let (status, ..) = ask("GET", "/assets/index-old.js", &[("accept", BROWSER)]).await;
