@@ -189,7 +189,7 @@ fn variables_and_flags_are_those_of_the_roles() {
             assert!(help.contains(&format!("{flag} <")), "{}: {flag} is none of:\n{help}", path.display());
         }
     }
-    for role in ["up", "collector", "aggregator"] {
+    for role in ["up", "collector", "aggregator", "query"] {
         assert!(roles.iter().any(|own| own == role), "{role} is in {roles:?}");
     }
 }
