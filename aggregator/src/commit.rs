@@ -24,7 +24,7 @@ use crate::shared::Shared;
 
 /// What a commit did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Committed {
+pub(crate) struct Committed {
     /// Blocks written.
     pub blocks: u64,
     /// Lines, samples or spans in them.

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_bus::{BusError, Consumer, Event, Log, Record, TopicPartition};
 use weir_store::StoreError;
+use weir_store::heads::{Done, Place};
 
 use crate::commit::Committed;
 use crate::owner::Ask;
@@ -72,6 +74,9 @@ pub(crate) struct Group {
     pub openers: Openers,
     pub inboxes: Inboxes,
     pub member: String,
+    /// The group has answered what is ours, be it nothing. Not so after it has taken the last partition from us, until
+    /// it answers again: then we may be no member any more.
+    pub joined: AtomicBool,
 }
 
 /// An assigned partition.
@@ -129,6 +134,7 @@ impl Group {
                 Some(lost) = measuring.join_next() => return Err(BusError::Stopped(format!("measuring the bus: {lost:?}"))),
             }
         }
+        self.joined.store(false, Ordering::Release);
         self.inboxes.lock().clear();
         state.opening.shutdown().await;
         while state.owners.join_next().await.is_some() {}
@@ -164,8 +170,16 @@ async fn measure(bus: Arc<dyn Log>, openers: Openers, inboxes: Inboxes) {
 impl Loop<'_> {
     async fn event(&mut self, event: Event) -> Result<(), BusError> {
         match event {
-            Event::Assigned(places) => places.into_iter().for_each(|place| self.open(place, Duration::ZERO)),
-            Event::Revoked(places) => places.iter().for_each(|place| self.revoked(place)),
+            Event::Assigned(places) => {
+                places.into_iter().for_each(|place| self.open(place, Duration::ZERO));
+                self.group.joined.store(true, Ordering::Release);
+            }
+            Event::Revoked(places) => {
+                places.iter().for_each(|place| self.revoked(place));
+                if self.tenures.is_empty() {
+                    self.group.joined.store(false, Ordering::Release);
+                }
+            }
             Event::Records(records) => {
                 for (place, records) in by_place(records) {
                     self.deliver(place, Ask::Take(records)).await?;
@@ -327,24 +341,32 @@ fn by_place(records: Vec<Record>) -> BTreeMap<TopicPartition, Vec<Record>> {
     places
 }
 
-/// Asks every owner, and adds up what they did. Errors with the first refusal, and when a partition is not open.
+/// Asks every owner, and adds up what they did. Errors with every refusal, and every partition that is not open.
 pub(crate) async fn ask_all(
     inboxes: &Inboxes,
     mut ask: impl FnMut(&TopicPartition, oneshot::Sender<Result<Committed, String>>) -> Ask,
-) -> Result<Committed, String> {
+) -> Result<Done, String> {
     let owners: Vec<_> = inboxes.lock().iter().map(|(place, inbox)| (place.clone(), inbox.clone())).collect();
-    let mut replies = Vec::new();
+    let (mut replies, mut refusals) = (Vec::new(), Vec::new());
     for (place, inbox) in owners {
-        let not_open = || format!("{} partition {} is not open yet; try again", place.topic, place.partition);
-        let inbox = inbox.ok_or_else(not_open)?;
         let (tx, rx) = oneshot::channel();
-        if inbox.send(ask(&place, tx)).await.is_ok() {
-            replies.push(rx);
+        let name = Place { topic: place.topic.clone(), partition: place.partition };
+        match inbox {
+            Some(inbox) if inbox.send(ask(&place, tx)).await.is_ok() => replies.push((name, rx)),
+            _ => refusals.push(format!("{name} is not open; try again")),
         }
     }
-    let mut sum = Committed::default();
-    for reply in replies {
-        sum += reply.await.map_err(|_| "a partition moved meanwhile".to_owned())??;
+    let (mut sum, mut done) = (Committed::default(), Vec::with_capacity(replies.len()));
+    for (name, reply) in replies {
+        match reply.await {
+            Ok(Ok(committed)) => {
+                sum += committed;
+                done.push(name);
+            }
+            Ok(Err(error)) => refusals.push(format!("{name}: {error}")),
+            Err(_) => refusals.push(format!("{name} moved meanwhile")),
+        }
     }
-    Ok(sum)
+    let done = Done { blocks: sum.blocks, records: sum.records, partitions: done };
+    if refusals.is_empty() { Ok(done) } else { Err(refusals.join("; ")) }
 }

@@ -4,10 +4,12 @@
 //! - [`owner`]: a partition's task: when to take, seal, compact, expire.
 //! - [`partition`]: records into the head: decode, drop duplicates ([`dedup`]), put poison aside ([`poison`]).
 //! - [`commit`]: the head into blocks and a manifest version, and the readers' view swapped with it.
-//! - [`shared`]: what readers see meanwhile; [`heads`]: the same for query nodes in other processes, as routes.
+//! - [`shared`]: what readers see meanwhile; [`heads`]: the same for query nodes in other processes, as routes; [`admin`]: sealing and
+//!   merging at once, as routes.
 //!
 //! It never sees a query's text or binds a socket, and there is no write-ahead log here: the bus is it.
 
+pub mod admin;
 mod commit;
 mod config;
 mod dedup;
@@ -24,7 +26,6 @@ mod simulation;
 
 use std::sync::Arc;
 
-pub use commit::Committed;
 pub use config::{AggregatorConfig, Retention};
 pub use metrics::{AskLabels, Metrics, PartitionLabels};
 pub use open::{Aggregator, Dependencies};

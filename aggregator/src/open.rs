@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use object_store::ObjectStore;
@@ -14,14 +14,14 @@ use weir_model::wire::Kind;
 use weir_store::StoreError;
 use weir_store::blob::BlobCache;
 use weir_store::engine::{Engine, Head};
-use weir_store::heads::OwnerStatus;
+use weir_store::heads::{Done, OwnerStatus};
 use weir_store::logs::LogsEngine;
 use weir_store::manifest::{Manifest, ManifestStore, NonceSource};
 use weir_store::metrics::MetricsEngine;
 use weir_store::traces::TracesEngine;
 
 use crate::Clock;
-use crate::commit::{Committed, Committer};
+use crate::commit::Committer;
 use crate::config::{AggregatorConfig, nanos};
 use crate::dedup::{Marks, Memory};
 use crate::group::{Group, Inboxes, Opened, Opener, ask_all};
@@ -74,7 +74,7 @@ impl Aggregator {
         openers.insert(Kind::Spans.topic(), opener(engines.2, &traces, &config, &dependencies));
         let (bus, member) = (Arc::clone(&dependencies.bus), dependencies.member.clone());
         let desk = Desk::new(&config, dependencies.metrics.clone());
-        Self { logs, metrics, traces, desk, group: Group { bus, openers, inboxes, member } }
+        Self { logs, metrics, traces, desk, group: Group { bus, openers, inboxes, member, joined: AtomicBool::new(false) } }
     }
 
     /// Consumes until told to stop; what is unsealed then is replayed by the next owner. Errors when the bus or the
@@ -84,7 +84,7 @@ impl Aggregator {
     }
 
     /// Seals everything that was on the bus when this was called.
-    pub async fn seal(&self) -> Result<Committed, String> {
+    pub async fn seal(&self) -> Result<Done, String> {
         let mut ends = BTreeMap::new();
         let places: Vec<TopicPartition> = self.group.inboxes.lock().keys().cloned().collect();
         for place in places {
@@ -95,13 +95,14 @@ impl Aggregator {
     }
 
     /// Merges everything mergeable.
-    pub async fn compact(&self) -> Result<Committed, String> {
+    pub async fn compact(&self) -> Result<Done, String> {
         ask_all(&self.group.inboxes, |_, reply| Ask::Compact(reply)).await
     }
 
-    /// Partitions that the bus has assigned to this process, open or not.
-    pub fn assigned(&self) -> usize {
-        self.group.inboxes.lock().len()
+    /// Partitions that the bus has assigned to this process, open or not; `None` until the group has answered, and after
+    /// it has taken the last one until it answers again.
+    pub fn assigned(&self) -> Option<usize> {
+        self.group.joined.load(Ordering::Acquire).then(|| self.group.inboxes.lock().len())
     }
 
     /// How far each partition is.
@@ -225,6 +226,73 @@ impl<E: Engine> Opener for EngineOpener<E> {
             let labels = crate::PartitionLabels { topic: shared.topic.into(), partition };
             let bytes = shared.state.read().active.bytes();
             self.dependencies.metrics.head_bytes.get_or_create(&labels).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use object_store::memory::InMemory;
+    use weir_bus::sim::{Sim, SimConfig};
+    use weir_store::manifest::random_nonces;
+    use weir_store::metrics::MetricsCounters;
+    use weir_store::traces::TracesCounters;
+
+    use super::*;
+
+    fn member(sim: &Sim, store: &Arc<InMemory>, name: &str) -> Arc<Aggregator> {
+        let clock: Clock = Arc::new(|| 0);
+        let spans = TracesEngine::new(Arc::clone(&clock), TracesCounters::default());
+        let engines = (LogsEngine::default(), MetricsEngine::new(MetricsCounters::default()), spans);
+        let dependencies = Dependencies {
+            bus: Arc::new(sim.clone()),
+            object_store: Arc::clone(store) as Arc<dyn ObjectStore>,
+            cache: BlobCache::new(1 << 20),
+            clock,
+            nonces: random_nonces(),
+            metrics: Metrics::default(),
+            member: name.to_owned(),
+        };
+        Arc::new(Aggregator::new(AggregatorConfig::default(), engines, dependencies))
+    }
+
+    async fn until(aggregator: &Aggregator, wanted: Option<usize>) {
+        let reached = async {
+            while aggregator.assigned() != wanted {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), reached).await.expect("the group decides");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_group_has_said_is_known_even_when_it_is_nothing() {
+        let sim = Sim::new(SimConfig { partitions: 1, ..SimConfig::default() });
+        let (store, shutdown) = (Arc::new(InMemory::new()), CancellationToken::new());
+        let run = |aggregator: &Arc<Aggregator>, stop: &CancellationToken| {
+            let (aggregator, stop) = (Arc::clone(aggregator), stop.clone());
+            tokio::spawn(async move { aggregator.run(stop).await })
+        };
+        // Three topics of one partition, four members.
+        let (first, mut running) = (member(&sim, &store, "a"), Vec::new());
+        assert_eq!(first.assigned(), None);
+        let leaving = shutdown.child_token();
+        running.push(run(&first, &leaving));
+        until(&first, Some(3)).await;
+        let others: Vec<_> = ["b", "c", "d"].map(|name| member(&sim, &store, name)).into();
+        running.extend(others.iter().map(|other| run(other, &shutdown)));
+        for (aggregator, share) in [(&first, 1), (&others[0], 1), (&others[1], 1), (&others[2], 0)] {
+            until(aggregator, Some(share)).await;
+        }
+        // One leaves: it has no place in the group any more, and the spare one gets its share.
+        leaving.cancel();
+        until(&first, None).await;
+        until(&others[2], Some(1)).await;
+        shutdown.cancel();
+        for task in running {
+            task.await.expect("no panic").expect("ends well");
         }
     }
 }

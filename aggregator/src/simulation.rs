@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use object_store::ObjectStore;
@@ -76,7 +76,13 @@ impl World {
         let inboxes = Inboxes::default();
         let openers =
             BTreeMap::from([(Kind::Logs.topic(), opener(LogsEngine::default(), &partitions, &self.config, &dependencies))]);
-        let group = Group { bus: Arc::new(self.sim.clone()), openers, inboxes: Arc::clone(&inboxes), member: name.to_owned() };
+        let group = Group {
+            bus: Arc::new(self.sim.clone()),
+            openers,
+            inboxes: Arc::clone(&inboxes),
+            member: name.to_owned(),
+            joined: AtomicBool::new(false),
+        };
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let task = tokio::spawn(async move {

@@ -73,7 +73,8 @@ pub trait Log: Send + Sync {
 /// What a consumer sees next.
 #[derive(Debug)]
 pub enum Event {
-    /// These are now ours. Nothing of them arrives before [`Consumer::seek`] has said where to begin.
+    /// These are now ours. Nothing of them arrives before [`Consumer::seek`] has said where to begin. The group's first
+    /// answer to a new member is one of these, empty when there is nothing for it (yet).
     Assigned(Vec<TopicPartition>),
     /// These are no longer ours. Nothing of them arrives after this.
     Revoked(Vec<TopicPartition>),

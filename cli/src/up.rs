@@ -46,7 +46,7 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     let router = pages
         .merge(collector.push_router())
         .merge(health::router(registry, readiness))
-        .merge(health::admin_router(Arc::clone(&aggregator)))
+        .merge(weir_aggregator::admin::router(Arc::clone(&aggregator)))
         .merge(weir_dashboards::router());
 
     tracing::info!(listen = %config.listen, otlp_grpc = %config.otlp_grpc, otlp_http = %config.otlp_http,

@@ -185,6 +185,18 @@ mod tests {
         settle(&mut members, &[2]).await;
         members.push((log.consume(&["weir.spans"], "b").await.unwrap(), Vec::new()));
         settle(&mut members, &[1, 1]).await;
+
+        // For a third there is nothing, and it is told so.
+        let mut third = log.consume(&["weir.spans"], "c").await.unwrap();
+        let first = loop {
+            for (member, _) in &mut members {
+                let _nothing_yet = tokio::time::timeout(Duration::from_millis(20), member.next()).await;
+            }
+            if let Ok(event) = tokio::time::timeout(Duration::from_millis(100), third.next()).await {
+                break event.unwrap();
+            }
+        };
+        assert!(matches!(&first, Event::Assigned(places) if places.is_empty()), "{first:?}");
     }
 
     #[tokio::test]

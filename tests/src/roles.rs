@@ -141,12 +141,51 @@ mod tests {
         answer.json().await.unwrap()
     }
 
+    fn weir_admin(action: &str, to: &Role) -> (bool, String) {
+        let output = Command::new(binary()).args(["admin", action, "--addr", &to.url("")]).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    }
+
+    /// Beside one aggregator of three partitions: three more, of which one has nothing to do, and a query node.
+    async fn more_aggregators_than_partitions(folder: &Path, config: &str, store: &str) {
+        let arguments = ["--config", config, "--store", store];
+        let mut more: Vec<Role> = (0..3).map(|_| Role::start(folder, "aggregator", &arguments)).collect();
+        for aggregator in &more {
+            aggregator.wait_ready().await;
+        }
+        let query = Role::start(folder, "query", &arguments);
+        query.wait_ready().await;
+        // Partitions may still be on their way from the first to the others.
+        let said = eventually("a seal", async || match weir_admin("seal", &query) {
+            (true, said) => Ok(said),
+            (false, said) => Err(said),
+        })
+        .await;
+        assert!(said.contains(" blocks, ") && said.contains(" records"), "{said}");
+        let owners = eventually("an owner each", async || {
+            let path: Value = reqwest::get(query.url("/api/weir/v1/path")).await.unwrap().json().await.unwrap();
+            let owners: Vec<_> =
+                path["owners"].as_array().unwrap().iter().map(|owner| owner["owner"].as_str().unwrap().to_owned()).collect();
+            if owners.len() == 3 { Ok(owners) } else { Err(format!("{owners:?}")) }
+        })
+        .await;
+        let spare: Vec<&Role> = more.iter().filter(|role| !owners.contains(&role.url(""))).collect();
+        assert_eq!(spare.len(), 1, "{owners:?}");
+        assert_eq!(spare[0].ready().await, Ok(()));
+
+        let dead = more.iter_mut().find(|role| owners.contains(&role.url(""))).unwrap();
+        dead.kill();
+        let (done, said) = weir_admin("compact", &query);
+        assert!(!done && said.contains(&format!("of {}: Connection refused", dead.url(""))), "{said}");
+    }
+
     #[tokio::test]
     async fn a_collector_and_an_aggregator_around_a_broker() {
         let folder = tempfile::tempdir().unwrap();
         let broker = Broker::start().await.unwrap();
         let config = folder.path().join("weir.toml");
-        let kafka = format!("brokers = {:?}\npartitions = 2\nreplication = 1", broker.address());
+        let kafka = format!("brokers = {:?}\npartitions = 1\nreplication = 1", broker.address());
         std::fs::write(&config, format!("[bus]\nkind = \"kafka\"\n[bus.kafka]\n{kafka}\n")).unwrap();
         let config = config.to_str().unwrap();
         let store = format!("file://{}", folder.path().join("store").display());
@@ -175,6 +214,7 @@ mod tests {
         aggregator.wait_ready().await;
         collector.wait_ready().await;
         push(&collector, "two").await;
+        more_aggregators_than_partitions(folder.path(), config, &store).await;
 
         assert_eq!(collector.terminate().await, Some(0), "{}", collector.log());
         assert_eq!(aggregator.terminate().await, Some(0), "{}", aggregator.log());

@@ -41,6 +41,12 @@ impl Group {
         let places = places.into_iter().collect();
         self.members.insert(self.ids, Member { name: name.to_owned(), places, ..Member::default() });
         self.balance();
+        // What others have to give up first comes later; the first answer comes at once, as Kafka's does.
+        if let Some(member) = self.members.get_mut(&self.ids)
+            && member.news.is_empty()
+        {
+            member.news.push_back((0, Event::Assigned(Vec::new())));
+        }
         self.ids
     }
 

@@ -30,7 +30,7 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
     let mut owning = own(&aggregator, &consuming);
     let readiness = Owning { reach, caught_up: CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::Assigned } };
     let router = health::router(registry, readiness)
-        .merge(health::admin_router(Arc::clone(&aggregator)))
+        .merge(weir_aggregator::admin::router(Arc::clone(&aggregator)))
         .merge(weir_aggregator::heads::router(Arc::clone(&aggregator)));
 
     tracing::info!(listen = %config.listen, advertise = config.advertise, "the aggregator is up");
@@ -52,7 +52,7 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
     failure.map_or(Ok(()), Err)
 }
 
-/// Ready means: the bus answers, and what the group has assigned is open and caught up.
+/// Ready means: the bus answers, and what the group has assigned, be it nothing, is open and caught up.
 struct Owning {
     reach: Reach,
     caught_up: CaughtUp,

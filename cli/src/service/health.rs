@@ -1,4 +1,4 @@
-//! `/metrics`, `/healthz`, `/readyz` of every process that serves, and sealing on demand where there is an aggregator.
+//! `/metrics`, `/healthz`, `/readyz` of every process that serves.
 
 use std::sync::Arc;
 
@@ -6,11 +6,11 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use serde_json::json;
-use weir_aggregator::{Aggregator, Committed};
+use weir_aggregator::Aggregator;
+use weir_store::heads::OwnerStatus;
 
 /// What `/readyz` asks. Cheap: it is asked every second.
 pub(crate) trait Readiness: Send + Sync + 'static {
@@ -54,29 +54,6 @@ async fn ready(State(health): State<Arc<Health>>) -> Response {
     }
 }
 
-/// Sealing and merging now, of the partitions that this process owns.
-pub(crate) fn admin_router(aggregator: Arc<Aggregator>) -> Router {
-    Router::new()
-        .route("/api/weir/v1/admin/seal", post(seal))
-        .route("/api/weir/v1/admin/compact", post(compact))
-        .with_state(aggregator)
-}
-
-async fn seal(State(aggregator): State<Arc<Aggregator>>) -> Response {
-    answer(aggregator.seal().await)
-}
-
-async fn compact(State(aggregator): State<Arc<Aggregator>>) -> Response {
-    answer(aggregator.compact().await)
-}
-
-fn answer(done: Result<Committed, String>) -> Response {
-    match done {
-        Ok(done) => axum::Json(json!({"blocks": done.blocks, "records": done.records})).into_response(),
-        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, axum::Json(json!({"error": error}))).into_response(),
-    }
-}
-
 /// A partition this many bus records behind is still called ready: they arrive faster than they are asked for.
 const READY_WITHIN: u64 = 64;
 
@@ -85,7 +62,7 @@ const READY_WITHIN: u64 = 64;
 pub(crate) enum Share {
     /// So many: all that the bus has.
     All(usize),
-    /// Those that the group has assigned; at least one.
+    /// Those that the group has assigned, which may be none where there are more aggregators than partitions.
     Assigned,
 }
 
@@ -97,19 +74,54 @@ pub(crate) struct CaughtUp {
 
 impl Readiness for CaughtUp {
     fn ready(&self) -> Result<(), String> {
-        let owned = self.aggregator.status();
-        let behind: u64 = owned
-            .iter()
-            .map(|status| status.on_bus.saturating_sub(status.searchable))
-            .filter(|behind| *behind > READY_WITHIN)
-            .sum();
-        match self.share {
-            Share::All(partitions) if owned.len() < partitions => {
-                Err(format!("{} of {partitions} partitions open, {behind} records to replay", owned.len()))
-            }
-            Share::Assigned if owned.is_empty() => Err("the group has assigned no partition yet".into()),
-            _ if behind > 0 => Err(format!("{} partitions open, {behind} records to replay", owned.len())),
-            _ => Ok(()),
+        // Asked first: one that is assigned after this is missed once, none is counted that is not there.
+        let assigned = self.aggregator.assigned();
+        caught_up(self.share, assigned, &self.aggregator.status())
+    }
+}
+
+/// `assigned`: what the group has answered, if it has. `open`: of each open partition, how far it is.
+fn caught_up(share: Share, assigned: Option<usize>, open: &[OwnerStatus]) -> Result<(), String> {
+    let wanted = match (share, assigned) {
+        (Share::All(partitions), _) => partitions,
+        (Share::Assigned, Some(assigned)) => assigned,
+        (Share::Assigned, None) => return Err("the group has not said yet which partitions are ours".into()),
+    };
+    let lag = open.iter().map(|status| status.on_bus.saturating_sub(status.searchable));
+    let behind: u64 = lag.filter(|behind| *behind > READY_WITHIN).sum();
+    if open.len() < wanted || behind > 0 {
+        return Err(format!("{} of {wanted} partitions open, {behind} records to replay", open.len()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(lags: &[u64]) -> Vec<OwnerStatus> {
+        lags.iter().map(|lag| OwnerStatus { on_bus: 1000 + lag, searchable: 1000, ..OwnerStatus::default() }).collect()
+    }
+
+    #[track_caller]
+    fn check(share: Share, assigned: Option<usize>, lags: &[u64], expected: Result<(), &str>) {
+        assert_eq!(caught_up(share, assigned, &open(lags)), expected.map_err(str::to_owned));
+    }
+
+    #[test]
+    fn ready_is_all_of_its_share_open_and_caught_up() {
+        for share in [Share::Assigned, Share::All(2)] {
+            check(share, Some(2), &[0], Err("1 of 2 partitions open, 0 records to replay"));
+            check(share, Some(2), &[65, 1], Err("2 of 2 partitions open, 65 records to replay"));
+            check(share, Some(2), &[64, 1], Ok(()));
         }
+    }
+
+    #[test]
+    fn a_member_without_partitions_is_ready_once_the_group_has_said_so() {
+        check(Share::Assigned, None, &[], Err("the group has not said yet which partitions are ours"));
+        check(Share::Assigned, Some(0), &[], Ok(()));
+        // `up` owns everything there is, so it does not take nothing for an answer.
+        check(Share::All(2), Some(0), &[], Err("0 of 2 partitions open, 0 records to replay"));
     }
 }

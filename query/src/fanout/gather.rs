@@ -92,7 +92,7 @@ impl Asker {
     }
 
     /// The object store's answer, or why there is none.
-    async fn in_time<T>(&self, asked: impl Future<Output = Result<T, weir_store::StoreError>>) -> Result<T, String> {
+    pub(super) async fn in_time<T>(&self, asked: impl Future<Output = Result<T, weir_store::StoreError>>) -> Result<T, String> {
         match tokio::time::timeout(self.config.store_timeout, asked).await {
             Ok(answered) => answered.map_err(|error| error.to_string()),
             Err(_) => Err(format!("the object store has not answered within {:?}", self.config.store_timeout)),

@@ -5,10 +5,11 @@
 //! - `owners`: an owner over HTTP. Protocol: `docs/formats/heads.md`.
 //! - `gather`: views of all partitions for one question, each of one instant of one owner.
 //! - `logs`, `samples`, `traces`: the store's readers over such views; `tail`, `status`: what follows the owners; `catch_up`: a tail over a
-//!   change of owners.
+//!   change of owners; `admin`: what all owners are told to do at once.
 //!
 //! Not here: what an answer means. The owner cuts its heads with the store's code, and the store's readers read what came.
 
+mod admin;
 mod catch_up;
 mod config;
 mod gather;

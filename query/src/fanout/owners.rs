@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::Semaphore;
-use weir_store::heads::{HEADS_PATH, OwnerStatus, Question, STATUS_PATH, TAIL_PATH, TailAsk};
+use weir_store::heads::{Done, HEADS_PATH, OwnerStatus, Question, STATUS_PATH, TAIL_PATH, TailAsk};
 
 use super::config::FanOutConfig;
 use super::metrics::FanOutMetrics;
@@ -86,6 +86,29 @@ impl Owners {
             serde_json::from_slice(&bytes).map_err(|error| format!("its status cannot be read: {error}"))
         };
         tokio::time::timeout(self.timeout, asked).await.map_err(|_| format!("no status within {:?}", self.timeout))?
+    }
+
+    /// Does what a `POST` without a body to this path does there, and waits for it as long as the owner lives: sealing
+    /// waits for the object store, merging reads and writes what there is. An owner that does not tell its status
+    /// meanwhile is given up.
+    pub(super) async fn order(&self, owner: &str, path: &str) -> Result<Done, String> {
+        let ordered = async {
+            let response = self.client.post(format!("{owner}{path}")).send().await.map_err(|error| why(&error))?;
+            let bytes = read(accept(response).await?, SMALL_BYTES_MAX).await?;
+            serde_json::from_slice(&bytes).map_err(|error| format!("its answer cannot be read: {error}"))
+        };
+        let silent = async {
+            loop {
+                tokio::time::sleep(self.timeout).await;
+                if let Err(error) = self.status(owner).await {
+                    return error;
+                }
+            }
+        };
+        tokio::select! {
+            done = ordered => done,
+            error = silent => Err(error),
+        }
     }
 
     /// A tail's frames as they come.

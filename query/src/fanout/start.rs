@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use object_store::ObjectStore;
 use tokio_util::sync::CancellationToken;
 use weir_model::select::{Budget, LogReader, MetricReader, ReadError, TraceReader};
 use weir_model::time::UnixNanos;
 use weir_store::blob::BlobCache;
-use weir_store::heads::Sliced;
+use weir_store::heads::{Place, Sliced};
 use weir_store::logs::LogsEngine;
 use weir_store::metrics::MetricsEngine;
 use weir_store::traces::TracesEngine;
 
+use super::admin;
 use super::config::FanOutConfig;
 use super::gather::{Asker, Gathered, Wanted};
 use super::known::Known;
@@ -100,6 +102,11 @@ impl FanOut {
     /// Where each partition stands, as its owner said at the last look.
     pub fn status(&self) -> Arc<dyn PathStatus> {
         Arc::clone(&self.status) as Arc<dyn PathStatus>
+    }
+
+    /// `POST /api/weir/v1/admin/{seal,compact}`, passed on to the owners of all partitions. `places`: all that the bus has.
+    pub fn admin_router(&self, places: Vec<Place>) -> Router {
+        admin::router(Arc::clone(&self.shared), places)
     }
 
     /// Whether queries can be answered: the object store could be read at the last look. Errors with the reason.

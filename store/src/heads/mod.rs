@@ -8,13 +8,15 @@
 //!
 //! - [`ask`]: the questions; [`frame`]: the bytes of an answer; [`answer`]: what the frames say;
 //! - [`slice`]: what an engine has to offer to be asked from afar; how, each engine says in its own `slice.rs`;
-//! - [`status`]: how far an owner is, for the health view.
+//! - [`status`]: how far an owner is, for the health view;
+//! - [`orders`]: what it is told to do at once.
 //!
 //! Not here: sockets (the aggregator's and the query service's), and who owns what (the manifest).
 
 pub mod answer;
 pub mod ask;
 pub mod frame;
+pub mod orders;
 pub mod slice;
 pub mod status;
 #[cfg(test)]
@@ -25,6 +27,7 @@ pub use answer::{
     encode_record, encode_refusal, encode_slice, encode_tail,
 };
 pub use ask::{Ask, Question, TailAsk};
+pub use orders::{COMPACT_PATH, Done, Place, SEAL_PATH};
 pub use slice::{RECORD_LIMITS, Slice, SliceLimits, SliceRecord, Sliced};
 pub use status::OwnerStatus;
 

@@ -55,6 +55,11 @@ impl Node {
     /// Gone altogether.
     pub(super) async fn kill(&mut self) {
         self.freeze().await;
+        self.deafen().await;
+    }
+
+    /// Consumes and commits, but nobody reaches it.
+    pub(super) async fn deafen(&mut self) {
         self.serving.abort();
         let _aborted = (&mut self.serving).await;
     }
@@ -113,6 +118,7 @@ impl Cluster {
         let (consuming, stop) = (Arc::clone(&aggregator), self.shutdown.clone());
         let running = tokio::spawn(async move { consuming.run(stop).await.unwrap() });
         let router = weir_aggregator::heads::router(Arc::clone(&aggregator));
+        let router = router.merge(weir_aggregator::admin::router(Arc::clone(&aggregator)));
         let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         self.nodes.push(Node { aggregator, url, running, serving });
     }

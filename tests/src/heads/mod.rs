@@ -3,8 +3,9 @@
 //!
 //! - `cluster`: the two aggregators, and what is written to them;
 //! - `equal`: every read against the in-process readers; `faults`: owners that die, move or come back from the dead;
-//! - `race`: seals and merges against queries.
+//! - `race`: seals and merges against queries; `admin`: seals and merges that are asked of the query node.
 
+mod admin;
 mod cluster;
 mod equal;
 mod faults;
