@@ -61,8 +61,11 @@ impl ConsumerContext for Rebalances {
         let places = list.elements().iter().map(|own| place_of(own.topic(), own.partition())).collect();
         let assigned = error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         let done = if assigned {
-            // At the end, and paused: nothing flows before the reader has said where to begin.
-            list.set_all_offsets(Offset::End).and_then(|()| consumer.incremental_assign(list)).and_then(|()| consumer.pause(list))
+            // Paused: nothing flows before the reader has said where to begin. At an offset that needs no look-up: librdkafka
+            // repeats one that a seek has overtaken, and would go there after the seek.
+            list.set_all_offsets(Offset::Offset(0))
+                .and_then(|()| consumer.incremental_assign(list))
+                .and_then(|()| consumer.pause(list))
         } else {
             consumer.incremental_unassign(list)
         };
