@@ -1,5 +1,6 @@
-//! Processor and wall time of this process. Figures are per core: amount over processor seconds of all threads (kernel
-//! included), which a busy machine changes less than wall time. Wall time stands beside it where waiting is part of the matter.
+//! Processor and wall time of this process, and processor time of others. Figures are per core: amount over processor seconds
+//! of all threads (kernel included), which a busy machine changes less than wall time. Wall time stands beside it where waiting
+//! is part of the matter.
 
 use std::time::{Duration, Instant};
 
@@ -62,6 +63,17 @@ pub fn spent<T>(work: impl FnOnce() -> T) -> (Spent, T) {
 /// MB (10⁶ bytes), for people.
 pub fn mb(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+/// Processor time of another process since its start, all threads, user and system; to the kernel's tick (10 ms).
+pub fn processor_time_of(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
+    // Its name, in parentheses, may hold anything; utime and stime are the 12th and 13th fields after it.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).map(|field| field.parse::<u64>().expect("a number of ticks")).sum();
+    // SAFETY: reads a constant of the system.
+    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    Duration::from_secs_f64(ticks as f64 / per_second as f64)
 }
 
 fn processor_time() -> Duration {
