@@ -21,6 +21,8 @@ use crate::{Ack, BusError, BusMetrics, Consumer, Log, TopicPartition};
 
 /// One question to the brokers; beyond it the caller hears that they do not answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// A leader that does not answer within it may have died: it is looked up again.
+const LEADER_PATIENCE: Duration = Duration::from_secs(2);
 /// A new leader is asked for again after this long; elections take a few hundred milliseconds.
 const LEADER_LOOK: Duration = Duration::from_millis(50);
 /// Between two looks at whether a topic that was made is there.
@@ -201,23 +203,18 @@ impl Log for KafkaLog {
     }
 }
 
-/// Asks again while the partition has no leader that knows of it, as just after the topic was made or a broker went away.
+/// Asks again while the partition has no leader that answers, as just after the topic was made or a broker went away. A client
+/// that produces nothing hears of new leaders only when it asks.
 fn fetch_watermarks(producer: &ThreadedProducer<Deliveries>, place: &TopicPartition) -> Result<(i64, i64), KafkaError> {
     let begun = Instant::now();
     loop {
-        let fetched = producer.client().fetch_watermarks(&place.topic, place.partition as i32, ANSWER_TIMEOUT);
-        let moving = matches!(
-            fetched.as_ref().err().and_then(KafkaError::rdkafka_error_code),
-            Some(
-                RDKafkaErrorCode::NotLeaderForPartition
-                    | RDKafkaErrorCode::LeaderNotAvailable
-                    | RDKafkaErrorCode::UnknownTopicOrPartition
-                    | RDKafkaErrorCode::UnknownPartition
-            )
-        );
-        if !moving || begun.elapsed() > ANSWER_TIMEOUT {
+        let fetched = producer.client().fetch_watermarks(&place.topic, place.partition as i32, LEADER_PATIENCE);
+        if fetched.is_ok() || begun.elapsed() > ANSWER_TIMEOUT {
             return fetched;
         }
         std::thread::park_timeout(LEADER_LOOK);
+        if let Err(error) = producer.client().fetch_metadata(None, LEADER_PATIENCE) {
+            tracing::debug!(topic = place.topic, partition = place.partition, %error, "the brokers do not say who leads");
+        }
     }
 }
