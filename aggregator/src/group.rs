@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -19,6 +18,7 @@ use weir_store::StoreError;
 use weir_store::heads::{Done, Place};
 
 use crate::commit::Committed;
+use crate::measure::measure;
 use crate::owner::Ask;
 
 /// Batches that wait in an owner's inbox: enough to keep it busy, few enough to bound memory.
@@ -26,15 +26,6 @@ const INBOX: usize = 4;
 
 /// How often paused partitions are looked at.
 const CATCH_UP: Duration = Duration::from_millis(5);
-
-/// How often the bus is asked how far it is, for coverage.
-const MEASURE: Duration = Duration::from_millis(250);
-
-/// How long one partition may take to say how far it is.
-const MEASURE_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Partitions that are asked at once how far they are.
-const MEASURED_AT_ONCE: usize = 16;
 
 /// An owner that was fenced, or could not open its partition, tries again after this long while the bus still says that
 /// the partition is its: longer than a member that was away needs to hear that it is not (`heartbeat.interval.ms`).
@@ -60,11 +51,13 @@ pub(crate) trait Opener: Send + Sync {
     fn close(&self, partition: u32);
     /// How far the bus is.
     fn measure(&self, partition: u32, on_bus: u64);
+    /// For how long the bus has not said so.
+    fn unheard(&self, partition: u32, silent: Duration);
     /// Another owner was first, or the store could not be reached: the partition is not served until it is opened again.
     fn count_interruption(&self, partition: u32);
 }
 
-type Openers = BTreeMap<&'static str, Arc<dyn Opener>>;
+pub(crate) type Openers = BTreeMap<&'static str, Arc<dyn Opener>>;
 
 /// The partitions that are this member's, with the inboxes of the owners that run; `None` while one is opened.
 pub(crate) type Inboxes = Arc<Mutex<BTreeMap<TopicPartition, Option<mpsc::Sender<Ask>>>>>;
@@ -144,27 +137,6 @@ impl Group {
 
 fn lost(error: tokio::task::JoinError) -> BusError {
     BusError::Stopped(format!("the task of a partition was lost: {error}"))
-}
-
-/// Asks the bus again and again how far it is, beside the poll loop: a broker that is away must not hold that up.
-async fn measure(bus: Arc<dyn Log>, openers: Openers, inboxes: Inboxes) {
-    let mut tick = tokio::time::interval(MEASURE);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tick.tick().await;
-        let places: Vec<TopicPartition> = inboxes.lock().keys().cloned().collect();
-        futures_util::stream::iter(places)
-            .for_each_concurrent(MEASURED_AT_ONCE, |place| {
-                let (bus, openers) = (&bus, &openers);
-                async move {
-                    let Some(opener) = openers.get(place.topic.as_str()) else { return };
-                    if let Ok(Ok((_, next))) = tokio::time::timeout(MEASURE_PATIENCE, bus.bounds(&place)).await {
-                        opener.measure(place.partition, next);
-                    }
-                }
-            })
-            .await;
-    }
 }
 
 impl Loop<'_> {

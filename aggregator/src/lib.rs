@@ -1,6 +1,7 @@
 //! The aggregator: owns partitions of the bus and turns them into sealed blocks.
 //!
 //! - [`group`]: one consumer, an owner for each assigned partition.
+//! - [`measure`]: how far the bus is, for coverage.
 //! - [`owner`]: a partition's task: when to take, seal, compact, expire.
 //! - [`partition`]: records into the head: decode, drop duplicates ([`dedup`]), put poison aside ([`poison`]).
 //! - [`commit`]: the head into blocks and a manifest version, and the readers' view swapped with it.
@@ -15,6 +16,7 @@ mod config;
 mod dedup;
 mod group;
 pub mod heads;
+mod measure;
 mod metrics;
 mod open;
 mod owner;

@@ -29,7 +29,7 @@ use crate::heads::Desk;
 use crate::metrics::Metrics;
 use crate::owner::{Ask, Owner};
 use crate::partition::Partition;
-use crate::shared::{Partitions, Shared, State};
+use crate::shared::{BUS_UNHEARD, Partitions, Shared, State};
 
 /// What the aggregator works with.
 pub struct Dependencies {
@@ -109,12 +109,6 @@ impl Aggregator {
     pub fn status(&self) -> Vec<OwnerStatus> {
         [self.logs.status(), self.metrics.status(), self.traces.status()].concat()
     }
-
-    /// Whether every partition of the bus is owned and has caught up with `within` records.
-    pub fn is_caught_up(&self, partitions: usize, within: u64) -> bool {
-        let status = self.status();
-        status.len() >= partitions && status.iter().all(|status| status.searchable + within >= status.on_bus)
-    }
 }
 
 impl<E: Engine> Partitions<E> {
@@ -130,6 +124,7 @@ impl<E: Engine> Shared<E> {
         let searchable = self.searchable.load(Ordering::Acquire);
         OwnerStatus {
             on_bus: self.on_bus.load(Ordering::Acquire).max(searchable),
+            bus_silent_seconds: self.bus_silent_seconds(),
             searchable,
             head_bytes: heads().map(|head| head.bytes() as u64).sum(),
             head_records: heads().map(|head| head.records()).sum(),
@@ -196,6 +191,7 @@ impl<E: Engine> Opener for EngineOpener<E> {
             state: RwLock::new(state),
             searchable: AtomicU64::new(next_offset),
             on_bus: AtomicU64::new(next_offset),
+            bus_silent_seconds: AtomicU64::new(BUS_UNHEARD),
         });
         let (engine, config, metrics) = (Arc::clone(&self.engine), self.config.clone(), dependencies.metrics.clone());
         let (cache, bus, clock) = (dependencies.cache.clone(), Arc::clone(&dependencies.bus), Arc::clone(&dependencies.clock));
@@ -220,9 +216,18 @@ impl<E: Engine> Opener for EngineOpener<E> {
         self.dependencies.metrics.interruptions.get_or_create(&labels).inc();
     }
 
+    fn unheard(&self, partition: u32, silent: std::time::Duration) {
+        let Some(shared) = self.partitions.get(partition) else { return };
+        // Until it has said so for the first time, it is not silent since a while, but unheard.
+        let silence = &shared.bus_silent_seconds;
+        let heard = |seconds| (seconds != BUS_UNHEARD).then_some(silent.as_secs());
+        let _unheard = silence.fetch_update(Ordering::AcqRel, Ordering::Acquire, heard);
+    }
+
     fn measure(&self, partition: u32, on_bus: u64) {
         if let Some(shared) = self.partitions.get(partition) {
             shared.on_bus.store(on_bus, Ordering::Release);
+            shared.bus_silent_seconds.store(0, Ordering::Release);
             let labels = crate::PartitionLabels { topic: shared.topic.into(), partition };
             let bytes = shared.state.read().active.bytes();
             self.dependencies.metrics.head_bytes.get_or_create(&labels).set(i64::try_from(bytes).unwrap_or(i64::MAX));

@@ -10,7 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::broadcast;
 use weir_model::select::PartitionCoverage;
 use weir_store::engine::{Engine, Head};
-use weir_store::heads::Instant;
+use weir_store::heads::{Instant, bus_silent};
 use weir_store::manifest::Manifest;
 use weir_store::view::{BlockView, PartitionView, TailSection, Tails, Views};
 
@@ -31,6 +31,9 @@ pub(crate) struct State<E: Engine> {
     pub active: Arc<E::Head>,
 }
 
+/// It has never said how far it is.
+pub(crate) const BUS_UNHEARD: u64 = u64::MAX;
+
 /// A partition's state, shared by its owner and the readers.
 pub(crate) struct Shared<E: Engine> {
     pub topic: &'static str,
@@ -40,10 +43,13 @@ pub(crate) struct Shared<E: Engine> {
     pub searchable: AtomicU64,
     /// Everything below is on the bus, as last asked.
     pub on_bus: AtomicU64,
+    /// For how many seconds the bus has not said so; see [`BUS_UNHEARD`].
+    pub bus_silent_seconds: AtomicU64,
 }
 
 impl<E: Engine> Shared<E> {
     fn view(&self) -> PartitionView<E> {
+        let silent = bus_silent(self.topic, self.partition, self.bus_silent_seconds());
         let searchable = self.searchable.load(Ordering::Acquire);
         let state = self.state.read();
         let heads = state.frozen.iter().chain(std::iter::once(&state.active)).filter(|head| head.records() > 0);
@@ -58,12 +64,17 @@ impl<E: Engine> Shared<E> {
             },
             blocks: state.blocks.clone(),
             heads: heads.cloned().collect(),
-            missing: state.missing.clone(),
+            missing: state.missing.iter().cloned().chain(silent).collect(),
         }
     }
 }
 
 impl<E: Engine> Shared<E> {
+    /// For how long the bus has not said how far it is; `None` when it never has.
+    pub(crate) fn bus_silent_seconds(&self) -> Option<u64> {
+        Some(self.bus_silent_seconds.load(Ordering::Acquire)).filter(|seconds| *seconds != BUS_UNHEARD)
+    }
+
     /// The heads, and the manifest version that has everything else, as of one instant.
     pub(crate) fn instant(&self) -> (Instant, Vec<Arc<E::Head>>) {
         let searchable = self.searchable.load(Ordering::Acquire);
@@ -74,6 +85,7 @@ impl<E: Engine> Shared<E> {
             version: state.version,
             searchable,
             on_bus: self.on_bus.load(Ordering::Acquire).max(searchable),
+            bus_silent_seconds: self.bus_silent_seconds(),
             cut: None,
         };
         let heads = state.frozen.iter().chain(std::iter::once(&state.active)).filter(|head| head.records() > 0);

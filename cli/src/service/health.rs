@@ -92,7 +92,11 @@ fn caught_up(share: Share, assigned: Option<usize>, open: &[OwnerStatus]) -> Res
     if open.len() < wanted || behind > 0 {
         return Err(format!("{} of {wanted} partitions open, {behind} records to replay", open.len()));
     }
-    Ok(())
+    // A partition that was just opened may have any number of records to replay.
+    let unheard = open.iter().find(|status| status.bus_silent_seconds.is_none());
+    unheard.map_or(Ok(()), |status| {
+        Err(format!("the bus has not said yet how far {} partition {} is", status.topic, status.partition))
+    })
 }
 
 #[cfg(test)]
@@ -100,7 +104,9 @@ mod tests {
     use super::*;
 
     fn open(lags: &[u64]) -> Vec<OwnerStatus> {
-        lags.iter().map(|lag| OwnerStatus { on_bus: 1000 + lag, searchable: 1000, ..OwnerStatus::default() }).collect()
+        let status =
+            |lag| OwnerStatus { on_bus: 1000 + lag, bus_silent_seconds: Some(0), searchable: 1000, ..OwnerStatus::default() };
+        lags.iter().map(status).collect()
     }
 
     #[track_caller]
@@ -115,6 +121,13 @@ mod tests {
             check(share, Some(2), &[65, 1], Err("2 of 2 partitions open, 65 records to replay"));
             check(share, Some(2), &[64, 1], Ok(()));
         }
+    }
+
+    #[test]
+    fn a_partition_is_not_caught_up_with_a_bus_that_has_said_nothing() {
+        let open = [OwnerStatus { topic: "weir.logs".into(), partition: 3, ..OwnerStatus::default() }];
+        let said = caught_up(Share::All(1), None, &open);
+        assert_eq!(said, Err("the bus has not said yet how far weir.logs partition 3 is".into()));
     }
 
     #[test]

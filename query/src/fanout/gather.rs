@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use weir_model::select::{PartitionCoverage, ReadError};
 use weir_model::wire::Kind;
 use weir_store::engine::Head;
-use weir_store::heads::{Ask, Instant, PROTOCOL, PartAnswer, Question, Refusal, Row, Slice, Sliced, decode};
+use weir_store::heads::{Ask, Instant, PROTOCOL, PartAnswer, Question, Refusal, Row, Slice, Sliced, bus_silent, decode};
 use weir_store::view::PartitionView;
 
 use super::config::FanOutConfig;
@@ -250,7 +250,9 @@ impl Asker {
             missing: opened.missing,
         };
         view.coverage.searchable = instant.searchable;
-        view.coverage.on_bus = instant.on_bus;
+        // A new owner may know less of the bus than the one before has said.
+        view.coverage.on_bus = instant.on_bus.max(part.on_bus());
+        view.missing.extend(bus_silent(E::KIND.topic(), instant.partition, instant.bus_silent_seconds));
         let mut held: u64 = gathered.views.iter().flat_map(|view| &view.heads).map(|head| head.bytes() as u64).sum();
         for records in &slice.heads {
             let room = self.config.heads_bytes_max.saturating_sub(held);

@@ -29,8 +29,23 @@ pub struct Instant {
     pub searchable: u64,
     /// Everything below was on the bus when the owner last asked it.
     pub on_bus: u64,
+    /// For how long the bus has not told the owner how far it is; `None` before the first time: what a new owner has read in
+    /// the manifest may be little of what is there.
+    pub bus_silent_seconds: Option<u64>,
     /// See [`Slice::cut`].
     pub cut: Option<i64>,
+}
+
+/// Longer silences of the bus are named: it may hold records that its consumer knows nothing of.
+const BUS_SILENT_SECONDS: u64 = 2;
+
+/// What an answer has to say of a silent bus.
+pub fn bus_silent(topic: &str, partition: u32, seconds: Option<u64>) -> Option<String> {
+    match seconds {
+        Some(0..=BUS_SILENT_SECONDS) => None,
+        Some(seconds) => Some(format!("{topic} partition {partition}: the bus has not said for {seconds} s how far it is")),
+        None => Some(format!("{topic} partition {partition}: the bus has not said yet how far it is")),
+    }
 }
 
 /// Why an owner gives nothing.

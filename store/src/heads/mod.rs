@@ -23,8 +23,8 @@ pub mod status;
 mod tests;
 
 pub use answer::{
-    Beat, Instant, PartAnswer, Refusal, Row, decode, decode_beat, decode_record, decode_tail, encode_beat, encode_instant,
-    encode_record, encode_refusal, encode_slice, encode_tail,
+    Beat, Instant, PartAnswer, Refusal, Row, bus_silent, decode, decode_beat, decode_record, decode_tail, encode_beat,
+    encode_instant, encode_record, encode_refusal, encode_slice, encode_tail,
 };
 pub use ask::{Ask, Question, TailAsk};
 pub use orders::{COMPACT_PATH, Done, Place, SEAL_PATH};

@@ -18,6 +18,8 @@ pub struct OwnerStatus {
     pub version: u64,
     /// Everything below is on the bus.
     pub on_bus: u64,
+    /// For how long the bus has not said so; `None` when it never has, to this owner.
+    pub bus_silent_seconds: Option<u64>,
     /// Everything below can be found.
     pub searchable: u64,
     /// Everything below is in blocks.
@@ -49,6 +51,7 @@ impl OwnerStatus {
             epoch: manifest.epoch,
             version,
             on_bus: manifest.next_offset,
+            bus_silent_seconds: None,
             searchable: manifest.next_offset,
             sealed: manifest.next_offset,
             head_bytes: 0,

@@ -57,7 +57,8 @@ fn lines_ask(page_bytes: u64, newest_first: bool) -> Ask {
 
 fn answer_of(slice: &Slice) -> Vec<u8> {
     let mut bytes = frame::preamble(Kind::Logs).to_vec();
-    let instant = Instant { partition: 7, epoch: 3, version: 9, searchable: 10, on_bus: 11, cut: None };
+    let instant =
+        Instant { partition: 7, epoch: 3, version: 9, searchable: 10, on_bus: 11, bus_silent_seconds: Some(4), cut: None };
     encode_slice(&mut bytes, &instant, slice);
     encode_refusal(&mut bytes, &Refusal::NotOwned { partition: 8 });
     frame::put(&mut bytes, Tag::End, &[]);

@@ -162,7 +162,7 @@ impl Cluster {
             for status in node.aggregator.status() {
                 let place = TopicPartition { topic: status.topic.clone(), partition: status.partition };
                 let (_, next) = self.sim.bounds(&place).await.unwrap();
-                if status.searchable < next {
+                if status.searchable < next || status.bus_silent_seconds.is_none() {
                     return false;
                 }
                 found += 1;
