@@ -62,6 +62,7 @@ impl Collector {
         metrics.register(deps.registry);
         let stop_lanes = CancellationToken::new();
         let (shipper, lanes) = Shipper::start(deps.bus.clone(), &config.ship, metrics.ship.clone(), stop_lanes.clone()).await?;
+        shipper.register(deps.registry);
         let push = PushContext::new(shipper.clone(), &config.tenant, config.push.clone(), metrics.clone(), deps.clock.clone());
         let mut sources = JoinSet::new();
         let containers = Containers::default();

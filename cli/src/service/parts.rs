@@ -111,7 +111,9 @@ pub(crate) async fn start_shipper(
 ) -> Result<(Shipper, Lanes), Failure> {
     let metrics = ShipMetrics::default();
     metrics.register(registry);
-    Shipper::start(bus, &config.collector.ship, metrics, stop.clone()).await.map_err(Failure::failed)
+    let started = Shipper::start(bus, &config.collector.ship, metrics, stop.clone()).await.map_err(Failure::failed)?;
+    started.0.register(registry);
+    Ok(started)
 }
 
 /// After the last shipper was dropped: waits for what is on its way to the bus, for a bounded time.

@@ -30,6 +30,7 @@ use crate::config::ShipConfig;
 use crate::error::{CollectorError, ShipError};
 use crate::metrics::ShipMetrics;
 
+mod gauges;
 mod lane;
 mod route;
 mod split;
@@ -145,8 +146,7 @@ impl Shipper {
 
     /// How each lane is doing, by topic and partition.
     pub fn lanes(&self) -> Vec<LaneState> {
-        let states = Kind::ALL.into_iter().flat_map(|kind| self.lanes[&kind].iter().map(move |lane| lane.state(kind)));
-        states.collect()
+        states(&self.lanes)
     }
 
     /// Queues a section; waits while its lane is full. Parts of a section (other partitions, too large) share the receipt.
@@ -175,6 +175,10 @@ impl Shipper {
         };
         tokio::time::timeout(patience, all).await.unwrap_or(Err(ShipError::Busy))
     }
+}
+
+fn states(lanes: &HashMap<Kind, Vec<Lane>>) -> Vec<LaneState> {
+    Kind::ALL.into_iter().flat_map(|kind| lanes[&kind].iter().map(move |lane| lane.state(kind))).collect()
 }
 
 impl Lane {

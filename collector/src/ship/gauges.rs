@@ -1,0 +1,62 @@
+//! How every lane is doing, read at each scrape of the process's own `/metrics`: the only place where an outage of the bus shows its
+//! back-pressure while it lasts.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Weak;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+use weir_model::wire::Kind;
+
+use super::{Lane, LaneState, Shipper, states};
+
+/// Does not keep the lanes: they end with the last shipper, whoever goes on scraping.
+struct Gauges(Weak<HashMap<Kind, Vec<Lane>>>);
+
+#[derive(EncodeLabelSet)]
+struct LaneLabels {
+    topic: &'static str,
+    partition: u32,
+}
+
+/// Name, help, and value of a lane. The names are those under which a collector ships their sums as samples.
+type Gauge = (&'static str, &'static str, fn(&LaneState) -> f64);
+
+const GAUGES: [Gauge; 3] = [
+    ("weir_collector_queued_bytes", "What waits for the bus, in flight included", |lane| lane.queued_bytes as f64),
+    ("weir_collector_queue_bytes_max", "Above it sources are made to wait", |lane| lane.queue_bytes_max as f64),
+    ("weir_collector_unacknowledged_seconds", "How long the record in flight has waited", |lane| {
+        lane.waiting.unwrap_or_default().as_secs_f64()
+    }),
+];
+
+impl Shipper {
+    /// Adds the lanes' gauges to a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register_collector(Box::new(Gauges(std::sync::Arc::downgrade(&self.lanes))));
+    }
+}
+
+impl fmt::Debug for Gauges {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Gauges")
+    }
+}
+
+impl Collector for Gauges {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Some(lanes) = self.0.upgrade() else { return Ok(()) };
+        let lanes = states(&lanes);
+        for (name, help, value) in GAUGES {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for lane in &lanes {
+                let labels = LaneLabels { topic: lane.topic, partition: lane.partition };
+                family.encode_family(&labels)?.encode_gauge(&value(lane))?;
+            }
+        }
+        Ok(())
+    }
+}
