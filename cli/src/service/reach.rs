@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use weir_bus::{Log, TopicPartition};
+use weir_bus::{BusError, Log, TopicPartition};
 use weir_model::wire::Kind;
 
 /// Between two questions.
@@ -39,15 +39,28 @@ impl Reach {
     }
 }
 
-/// All partitions of the three topics, which are made when absent.
-pub(crate) async fn places(bus: &dyn Log) -> Result<Vec<TopicPartition>, weir_bus::BusError> {
+/// All partitions of the three topics, which are made when absent. Waits for brokers that are not there yet: a role may start
+/// before them, or while they are away.
+pub(crate) async fn places(bus: &dyn Log) -> Result<Vec<TopicPartition>, BusError> {
     let mut places = Vec::new();
     for kind in Kind::ALL {
-        for partition in 0..bus.partitions(kind.topic()).await? {
+        for partition in 0..partitions(bus, kind.topic()).await? {
             places.push(TopicPartition { topic: kind.topic().to_owned(), partition });
         }
     }
     Ok(places)
+}
+
+async fn partitions(bus: &dyn Log, topic: &str) -> Result<u32, BusError> {
+    loop {
+        match bus.partitions(topic).await {
+            Err(error @ BusError::Kafka { .. }) => {
+                tracing::warn!(topic, %error, "the bus does not answer; trying again");
+                tokio::time::sleep(PAUSE).await;
+            }
+            known => return known,
+        }
+    }
 }
 
 async fn ask_all(bus: &dyn Log, places: Vec<TopicPartition>, tx: &watch::Sender<Result<(), String>>) {
