@@ -14,7 +14,7 @@ use weir_tests::bench::bus::Counted;
 use weir_tests::bench::path::Collecting;
 use weir_tests::bench::watch::{Spent, mb, processor_time_of};
 use weir_tests::bench::{input, run, until};
-use weir_tests::kafka::Broker;
+use weir_tests::kafka::Brokers;
 use weir_tests::nezha::{Line, day};
 use weir_tests::roles::Role;
 use weir_tests::weir::eventually;
@@ -32,7 +32,7 @@ fn main() {
 
 async fn bench() {
     let folder = tempfile::tempdir().expect("a folder");
-    let broker = Broker::start().await.expect("a broker");
+    let broker = Brokers::start(1).await.expect("a broker");
     let day = day(usize::MAX, 0);
     let lines: Vec<Line> = (0..COPIES).flat_map(|copy| day.lines.iter().map(move |line| of_copy(line, copy))).collect();
     let bytes = input::body_bytes(&lines);
@@ -58,12 +58,12 @@ fn of_copy(line: &Line, copy: usize) -> Line {
     Line { pod: format!("{}-{copy}", line.pod), ..line.clone() }
 }
 
-fn kafka(broker: &Broker) -> KafkaConfig {
-    KafkaConfig { brokers: broker.address(), partitions: PARTITIONS, replication: 1, ..KafkaConfig::default() }
+fn kafka(broker: &Brokers) -> KafkaConfig {
+    KafkaConfig { brokers: broker.addresses(), partitions: PARTITIONS, replication: 1, ..KafkaConfig::default() }
 }
 
 /// All lines through a collector onto the bus.
-async fn load(folder: &Path, broker: &Broker, lines: &[Line]) -> std::sync::Arc<Counted> {
+async fn load(folder: &Path, broker: &Brokers, lines: &[Line]) -> std::sync::Arc<Counted> {
     let pods = folder.join("pods");
     let files = input::write_files(&pods, lines);
     let log: std::sync::Arc<dyn Log> =
@@ -100,14 +100,14 @@ impl Ran {
 }
 
 /// A group of its own over the loaded topics, and a store of its own.
-async fn aggregate(folder: &Path, broker: &Broker, count: usize, end: u64) -> Ran {
+async fn aggregate(folder: &Path, broker: &Brokers, count: usize, end: u64) -> Ran {
     std::fs::create_dir_all(folder).expect("a folder");
     let store = folder.join("store");
     let config = folder.join("weir.toml");
     let text = format!(
         "[bus]\nkind = \"kafka\"\n[bus.kafka]\nbrokers = {:?}\npartitions = {PARTITIONS}\nreplication = 1\ngroup = \"of-{count}\"\n\
          [aggregator.retention]\nlogs = \"0s\"\nmetrics = \"0s\"\ntraces = \"0s\"\n",
-        broker.address()
+        broker.addresses()
     );
     std::fs::write(&config, text).expect("write the configuration");
     let (config, url) = (config.display().to_string(), format!("file://{}", store.display()));
@@ -174,8 +174,8 @@ fn spent(roles: &[Role], begun: Instant) -> Vec<Spent> {
 }
 
 /// What Kafka's own tools do with as many bytes in records of this size, on a topic like weir's. Their megabytes are 2²⁰ bytes.
-fn stock(broker: &Broker, size: u64) -> String {
-    let (servers, partitions) = (broker.address(), PARTITIONS.to_string());
+fn stock(broker: &Brokers, size: u64) -> String {
+    let (servers, partitions) = (broker.addresses(), PARTITIONS.to_string());
     let (count, size) = ((STOCK_BYTES / size).max(1).to_string(), size.to_string());
     let made = ["--bootstrap-server", &servers, "--create", "--topic", "stock", "--partitions", &partitions];
     let kept = ["--replication-factor", "1", "--config", "max.message.bytes=2097152"];

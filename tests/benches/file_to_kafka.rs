@@ -9,7 +9,7 @@ use weir_tests::bench::bus::Counted;
 use weir_tests::bench::path::Collecting;
 use weir_tests::bench::watch::{Watch, mb};
 use weir_tests::bench::{input, limits, run, until};
-use weir_tests::kafka::Broker;
+use weir_tests::kafka::Brokers;
 use weir_tests::nezha::day;
 
 /// Megabyte records of the stock tool: enough for its compiler to warm up.
@@ -21,12 +21,12 @@ fn main() {
 
 async fn bench() {
     let folder = tempfile::tempdir().expect("a folder");
-    let broker = Broker::start().await.expect("a broker");
+    let broker = Brokers::start(1).await.expect("a broker");
     let day = day(usize::MAX, 0);
     let files = input::write_files(&folder.path().join("pods"), &day.lines);
     let (limit, _) = limits::read_split_compress(&files.paths);
 
-    let config = KafkaConfig { brokers: broker.address(), partitions: 4, replication: 1, ..KafkaConfig::default() };
+    let config = KafkaConfig { brokers: broker.addresses(), partitions: 4, replication: 1, ..KafkaConfig::default() };
     let bus = Counted::new(Arc::new(KafkaLog::open(config, BusMetrics::default()).expect("the bus")));
     let watch = Watch::start();
     let collecting = Collecting::start(bus.clone(), folder.path(), Some(&folder.path().join("pods"))).await;
@@ -52,8 +52,8 @@ async fn bench() {
 }
 
 /// What the stock tool says at its end: `…, N records/sec (N MB/sec), …`; its megabytes are 2²⁰ bytes.
-fn stock(broker: &Broker, records: u64) -> String {
-    let properties = format!("bootstrap.servers={}", broker.address());
+fn stock(broker: &Brokers, records: u64) -> String {
+    let properties = format!("bootstrap.servers={}", broker.addresses());
     let records = records.to_string();
     let arguments = ["--topic", "weir.logs", "--num-records", &records, "--record-size", "1000000", "--throughput", "-1"];
     let output = broker

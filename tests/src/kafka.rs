@@ -1,5 +1,5 @@
-//! A real Kafka broker for tests: fetched once by `tests/kafka/fetch`, one process, one directory, ephemeral ports. Not a
-//! cluster: what replication does is Kafka's own affair. Used by the tests at the foot of this file and by whoever needs a bus in
+//! Real Kafka brokers for tests: fetched once by `tests/kafka/fetch`, one process and one directory each, ephemeral ports; several
+//! are one cluster (KRaft, each broker and controller). Used by the tests at the foot of this file and by whoever needs a bus in
 //! Kafka.
 
 use std::fs;
@@ -15,46 +15,96 @@ const START_LOOK: Duration = Duration::from_millis(200);
 /// Any 16 bytes in base64 will do.
 const CLUSTER_ID: &str = "d2VpcndlaXJ3ZWlyd2Vpcg";
 
-/// A running broker; killed and its files deleted on drop.
-pub struct Broker {
-    child: Child,
-    port: u16,
-    dir: tempfile::TempDir,
+/// Running brokers that are one cluster; killed and their files deleted on drop.
+pub struct Brokers {
+    nodes: Vec<Node>,
+    libs: PathBuf,
+    _dir: tempfile::TempDir,
 }
 
-impl Broker {
-    /// Fetches the jars when they are not there, formats a directory, starts the broker and waits until it answers.
-    pub async fn start() -> io::Result<Self> {
-        let libs = libs()?;
-        let dir = tempfile::tempdir()?;
-        let (port, controller) = (free_port()?, free_port()?);
-        let file = dir.path().join("server.properties");
-        fs::write(&file, properties(dir.path(), port, controller))?;
-        let format =
-            java(&libs, dir.path())?.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"]).arg(&file).status()?;
-        if !format.success() {
-            return Err(failed("format", dir.path()));
+struct Node {
+    /// None while it is dead.
+    child: Option<Child>,
+    port: u16,
+    dir: PathBuf,
+}
+
+impl Brokers {
+    /// Fetches the jars when they are not there, formats directories, starts the brokers and waits until all answer.
+    pub async fn start(count: usize) -> io::Result<Self> {
+        let (libs, dir) = (libs()?, tempfile::tempdir()?);
+        let ports = (0..count).map(|_| Ok((free_port()?, free_port()?))).collect::<io::Result<Vec<_>>>()?;
+        let voters: Vec<String> =
+            ports.iter().enumerate().map(|(i, (_, controller))| format!("{}@127.0.0.1:{controller}", i + 1)).collect();
+        let mut nodes = Vec::new();
+        let mut formats = Vec::new();
+        for (i, (port, controller)) in ports.into_iter().enumerate() {
+            let node = Node { child: None, port, dir: dir.path().join((i + 1).to_string()) };
+            fs::create_dir(&node.dir)?;
+            let cluster = Place { id: i + 1, count, voters: voters.join(",") };
+            fs::write(node.properties(), properties(&node.dir, port, controller, &cluster))?;
+            let mut format = java(&libs, &node.dir)?;
+            format.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"]).arg(node.properties());
+            formats.push(format.spawn()?);
+            nodes.push(node);
         }
-        let child = java(&libs, dir.path())?.arg("kafka.Kafka").arg(&file).spawn()?;
-        let mut broker = Self { child, port, dir };
-        for _ in 0..START_TRIES {
-            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Ok(broker);
+        for (format, node) in formats.iter_mut().zip(&nodes) {
+            if !format.wait()?.success() {
+                return Err(failed("format", &node.dir));
             }
-            if broker.child.try_wait()?.is_some() {
+        }
+        let mut brokers = Self { nodes, libs, _dir: dir };
+        for i in 0..count {
+            brokers.spawn(i)?;
+        }
+        for i in 0..count {
+            brokers.wait_until_answered(i).await?;
+        }
+        Ok(brokers)
+    }
+
+    /// Starts a broker that was killed; does not wait for it.
+    pub fn spawn(&mut self, broker: usize) -> io::Result<()> {
+        let node = &mut self.nodes[broker];
+        node.child = Some(java(&self.libs, &node.dir)?.arg("kafka.Kafka").arg(node.properties()).spawn()?);
+        Ok(())
+    }
+
+    /// Until a broker takes connections.
+    pub async fn wait_until_answered(&mut self, broker: usize) -> io::Result<()> {
+        let node = &mut self.nodes[broker];
+        for _ in 0..START_TRIES {
+            if TcpStream::connect(("127.0.0.1", node.port)).is_ok() {
+                return Ok(());
+            }
+            if node.child.as_mut().map(Child::try_wait).transpose()?.flatten().is_some() {
                 break;
             }
             tokio::time::sleep(START_LOOK).await;
         }
-        Err(failed("start", broker.dir.path()))
+        Err(failed("start", &node.dir))
     }
 
-    /// `host:port`
-    pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+    /// SIGKILL.
+    pub fn kill(&mut self, broker: usize) {
+        if let Some(mut child) = self.nodes[broker].child.take() {
+            // It may have died already; either way nothing is left to do.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 
-    /// Stops it answering, as a long pause or a cut cable does.
+    /// How many there are, dead or alive.
+    pub fn count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// `host:port,…`
+    pub fn addresses(&self) -> String {
+        self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect::<Vec<_>>().join(",")
+    }
+
+    /// Stops all of them answering, as a long pause or a cut cable does.
     pub fn freeze(&self) -> io::Result<()> {
         self.signal("-STOP")
     }
@@ -64,24 +114,29 @@ impl Broker {
         self.signal("-CONT")
     }
 
-    /// Runs one of Kafka's own tools from the broker's jars to its end: all that it wrote. Errors when it fails.
+    /// Runs one of Kafka's own tools from the brokers' jars to its end: all that it wrote. Errors when it fails.
     pub fn tool(&self, class: &str, arguments: &[&str]) -> io::Result<String> {
-        let output = Command::new("java").arg("-cp").arg(libs()?.join("*")).arg(class).args(arguments).output()?;
+        let output = Command::new("java").arg("-cp").arg(self.libs.join("*")).arg(class).args(arguments).output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         if output.status.success() { Ok(text) } else { Err(io::Error::other(format!("{class} failed:\n{text}"))) }
     }
 
     fn signal(&self, signal: &str) -> io::Result<()> {
-        let done = Command::new("kill").arg(signal).arg(self.child.id().to_string()).status()?;
+        let ids = self.nodes.iter().filter_map(|node| node.child.as_ref()).map(|child| child.id().to_string());
+        let done = Command::new("kill").arg(signal).args(ids).status()?;
         if done.success() { Ok(()) } else { Err(io::Error::other("kill failed")) }
     }
 }
 
-impl Drop for Broker {
+impl Drop for Brokers {
     fn drop(&mut self) {
-        // It may have died already; either way nothing is left to do.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        (0..self.nodes.len()).for_each(|broker| self.kill(broker));
+    }
+}
+
+impl Node {
+    fn properties(&self) -> PathBuf {
+        self.dir.join("server.properties")
     }
 }
 
@@ -110,20 +165,34 @@ fn java(libs: &Path, dir: &Path) -> io::Result<Command> {
     Ok(command)
 }
 
-fn properties(dir: &Path, port: u16, controller: u16) -> String {
+/// A broker's place in its cluster.
+struct Place {
+    /// From 1.
+    id: usize,
+    count: usize,
+    voters: String,
+}
+
+fn properties(dir: &Path, port: u16, controller: u16, place: &Place) -> String {
+    let Place { id, count, voters } = place;
+    let in_sync = count.div_ceil(2);
     format!(
         "process.roles=broker,controller\n\
-         node.id=1\n\
-         controller.quorum.voters=1@127.0.0.1:{controller}\n\
+         node.id={id}\n\
+         controller.quorum.voters={voters}\n\
          listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
          advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
          controller.listener.names=CONTROLLER\n\
          log.dirs={}\n\
          auto.create.topics.enable=false\n\
+         unclean.leader.election.enable=false\n\
          offsets.topic.num.partitions=1\n\
-         offsets.topic.replication.factor=1\n\
-         transaction.state.log.replication.factor=1\n\
-         group.initial.rebalance.delay.ms=0\n",
+         offsets.topic.replication.factor={count}\n\
+         transaction.state.log.replication.factor={count}\n\
+         transaction.state.log.min.isr={in_sync}\n\
+         group.initial.rebalance.delay.ms=0\n\
+         broker.session.timeout.ms=3000\n\
+         broker.heartbeat.interval.ms=500\n",
         dir.join("data").display()
     )
 }
@@ -135,9 +204,9 @@ mod tests {
     use weir_bus::kafka::{KafkaConfig, KafkaLog};
     use weir_bus::{BusMetrics, Consumer, Event, Log, TopicPartition};
 
-    fn open(broker: &Broker, change: impl FnOnce(&mut KafkaConfig)) -> KafkaLog {
+    fn open(broker: &Brokers, change: impl FnOnce(&mut KafkaConfig)) -> KafkaLog {
         let mut config = KafkaConfig {
-            brokers: broker.address(),
+            brokers: broker.addresses(),
             partitions: 2,
             replication: 1,
             record_bytes: 8192,
@@ -164,7 +233,7 @@ mod tests {
 
     #[tokio::test]
     async fn kafka_keeps_the_contract_of_the_bus() {
-        let broker = Broker::start().await.unwrap();
+        let broker = Brokers::start(1).await.unwrap();
         let log = open(&broker, |_| {});
         let quiet = Duration::from_millis(700);
         Contract { log: &log, topic: "weir.logs", record_bytes: 8192, quiet }.check().await;

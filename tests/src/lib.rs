@@ -1,16 +1,18 @@
 //! End-to-end, ledger, conformance, simulation and tidy tests: one crate, one test binary.
 //!
+//! - [`cluster`]: all roles around brokers, as processes.
 //! - [`bench`]: what the benchmarks in `benches/` share: the path in one process, the watch, the line.
 //! - [`weir`]: starts the real binary beside whatever else runs, kills it, asks it.
 //! - [`process`]: other real programs, started and killed.
 //! - [`guest`]: an emulated machine with a real kernel of pure cgroup v2, and what weir reads there.
-//! - [`kafka`]: a real Apache Kafka broker, and the bus's contract against it.
+//! - [`kafka`]: real Apache Kafka brokers, and the bus's contract against it.
 //! - [`roles`]: roles as processes of their own.
 //! - [`s3`]: a real S3 endpoint, the store over it, and one that weir must refuse.
 //! - [`nezha`]: real cluster logs and spans, replayed; a small set of the same shape takes its place where it is absent.
 //! - the rest are tests: what each shows stands in its first lines.
 
 pub mod bench;
+pub mod cluster;
 pub mod guest;
 pub mod kafka;
 pub mod nezha;

@@ -49,6 +49,20 @@ impl Process {
         }
     }
 
+    /// SIGSTOP: it is there, and does not answer.
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// The inverse of [`Self::freeze`].
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.pid().to_string()]).status().expect("run kill").success());
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::kafka::Broker;
+use crate::cluster::{Cluster, Plan};
 use crate::nezha::{CriWriter, Day, day, otlp_json};
 use crate::roles::Role;
-use crate::weir::{PATIENCE, Weir, eventually, free_port, node_at, pods_of};
+use crate::weir::{PATIENCE, Weir, eventually, node_at, pods_of};
 
 /// Spans of one export request, as many as SDKs send at once.
 const EXPORT_SPANS: usize = 512;
@@ -159,9 +159,9 @@ async fn arrives_exactly(target: &Target) {
     target.traces_are_whole(&day).await;
 }
 
-fn configure(folder: &Path, more: &str) -> String {
+fn configure(folder: &Path) -> String {
     let path = folder.join("weir.toml");
-    std::fs::write(&path, format!("{}{KEEP}{more}", node_at(folder))).unwrap();
+    std::fs::write(&path, format!("{}{KEEP}", node_at(folder))).unwrap();
     path.display().to_string()
 }
 
@@ -169,7 +169,7 @@ fn configure(folder: &Path, more: &str) -> String {
 async fn a_day_arrives_exactly_in_one_process() {
     let folder = tempfile::tempdir().unwrap();
     let pods = pods_of(folder.path());
-    let config = configure(folder.path(), "");
+    let config = configure(folder.path());
     let weir = Weir::start_with(&folder.path().join("data"), &["--config", &config], &[]).await;
     let (otlp_http, listen) = (weir.otlp_http.clone(), weir.listen.clone());
     arrives_exactly(&Target { pods, otlp_http, listen, http: weir.http.clone() }).await;
@@ -178,27 +178,23 @@ async fn a_day_arrives_exactly_in_one_process() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_day_arrives_exactly_through_a_cluster() {
     let folder = tempfile::tempdir().unwrap();
-    let pods = pods_of(folder.path());
-    let broker = Broker::start().await.unwrap();
-    let kafka = format!("[bus.kafka]\nbrokers = {:?}\npartitions = 3\nreplication = 1\n", broker.address());
-    let config = configure(folder.path(), &format!("[bus]\nkind = \"kafka\"\n{kafka}"));
-    let store = format!("file://{}", folder.path().join("store").display());
-    let (data, grpc) = (folder.path().join("collector").display().to_string(), format!("127.0.0.1:{}", free_port()));
-    let otlp_http = format!("127.0.0.1:{}", free_port());
-    let shipped = ["--config", &config, "--data", &data, "--otlp-grpc", &grpc, "--otlp-http", &otlp_http];
-    let stored = ["--config", &config, "--store", &store];
-    let roles =
-        [("aggregator", &stored[..]), ("aggregator", &stored), ("query", &stored), ("query", &stored), ("collector", &shipped)];
-    let roles = roles.map(|(role, arguments)| Role::start(folder.path(), role, arguments));
-    for role in &roles {
-        role.wait_ready().await;
-    }
-    let http = reqwest::Client::new();
-    let target = |query: &Role| {
-        let (pods, otlp_http, listen) = (pods.clone(), otlp_http.clone(), query.listen.clone());
-        Target { pods, otlp_http, listen, http: http.clone() }
+    let plan = Plan {
+        brokers: 1,
+        partitions: 3,
+        aggregators: 2,
+        queries: 2,
+        store: format!("file://{}", folder.path().join("store").display()),
+        environment: Vec::new(),
+        config: KEEP,
     };
-    let (first, second) = (target(&roles[2]), target(&roles[3]));
+    let cluster = Cluster::start(folder.path(), &plan).await;
+    let target = |query: &Role| Target {
+        pods: cluster.pods.clone(),
+        otlp_http: cluster.otlp_http.clone(),
+        listen: query.listen.clone(),
+        http: cluster.http.clone(),
+    };
+    let (first, second) = (target(&cluster.queries[0]), target(&cluster.queries[1]));
     arrives_exactly(&first).await;
     // The other query node, through which nothing went, says the same.
     assert_eq!(second.counts().await, first.counts().await);

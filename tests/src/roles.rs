@@ -16,14 +16,21 @@ pub struct Role {
     pub listen: String,
     folder: PathBuf,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Role {
     /// Starts it; its log is `<folder>/<role>-<port>.log`.
     pub fn start(folder: &Path, role: &'static str, arguments: &[&str]) -> Self {
+        Self::start_with(folder, role, arguments, &[])
+    }
+
+    /// With these environment variables besides.
+    pub fn start_with(folder: &Path, role: &'static str, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let arguments = arguments.iter().map(ToString::to_string).collect();
+        let environment = environment.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
         let listen = format!("127.0.0.1:{}", free_port());
-        let mut started = Self { child: None, role, listen, folder: folder.to_path_buf(), arguments };
+        let mut started = Self { child: None, role, listen, folder: folder.to_path_buf(), arguments, environment };
         started.spawn();
         started
     }
@@ -33,6 +40,7 @@ impl Role {
         let log = std::fs::File::options().create(true).append(true).open(self.log_file()).expect("open a log");
         let mut command = Command::new(binary());
         command.arg(self.role).args(["--listen", &self.listen]).args(&self.arguments);
+        command.envs(self.environment.iter().map(|(key, value)| (key, value)));
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         self.child = Some(child.expect("start weir"));
     }
@@ -72,6 +80,26 @@ impl Role {
         }
     }
 
+    /// SIGSTOP: it is there, and does nothing.
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// The inverse of [`Self::freeze`].
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.pid().expect("it runs").to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().expect("run kill").success());
+    }
+
+    /// Whether its process has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| child.try_wait().expect("ask for weir").is_none())
+    }
+
     /// Process id while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
@@ -104,7 +132,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::kafka::Broker;
+    use crate::kafka::Brokers;
 
     fn refused(arguments: &[&str]) -> String {
         let output = Command::new(binary()).args(arguments).output().unwrap();
@@ -183,9 +211,9 @@ mod tests {
     #[tokio::test]
     async fn a_collector_and_an_aggregator_around_a_broker() {
         let folder = tempfile::tempdir().unwrap();
-        let broker = Broker::start().await.unwrap();
+        let broker = Brokers::start(1).await.unwrap();
         let config = folder.path().join("weir.toml");
-        let kafka = format!("brokers = {:?}\npartitions = 1\nreplication = 1", broker.address());
+        let kafka = format!("brokers = {:?}\npartitions = 1\nreplication = 1", broker.addresses());
         std::fs::write(&config, format!("[bus]\nkind = \"kafka\"\n[bus.kafka]\n{kafka}\n")).unwrap();
         let config = config.to_str().unwrap();
         let store = format!("file://{}", folder.path().join("store").display());

@@ -24,7 +24,8 @@ const BUCKET: &str = "weir-tests";
 pub struct S3 {
     /// `http://127.0.0.1:port`
     pub endpoint: String,
-    _process: Process,
+    /// The program that serves it.
+    pub process: Process,
 }
 
 impl S3 {
@@ -51,7 +52,7 @@ impl S3 {
         process.wait_until_answered(&endpoint).await;
         let made = reqwest::Client::new().put(format!("{endpoint}/{BUCKET}")).send().await.expect("the endpoint answers");
         assert!(made.status().is_success(), "{}", made.status());
-        Self { endpoint, _process: process }
+        Self { endpoint, process }
     }
 
     /// What a weir is told about it.
