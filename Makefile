@@ -55,7 +55,13 @@ bench: ## The benchmarks, one line each with the limit beside it
 
 ledger: ## The long loop of kills with the ledger running (MINUTES=30)
 	cargo build --release --locked -p weir
-	WEIR_LEDGER_MINUTES=$${MINUTES:-30} cargo test --release --locked -p weir-tests --lib ledger:: -- --nocapture
+	WEIR_LEDGER_MINUTES=$${MINUTES:-30} cargo test --release --locked -p weir-tests --lib ledger::single -- --nocapture
+
+cluster-ledger: ## The same over a cluster: every fault alone and in pairs, then kills (KILLS=1000)
+	cargo build --release --locked -p weir
+	@tests/kafka/fetch
+	@tests/s3/fetch
+	WEIR_LEDGER_KILLS=$${KILLS:-1000} cargo test --release --locked -p weir-tests --lib ledger::cluster -- --nocapture
 
 simulate: ## Many schedules of the seeded simulation (SCHEDULES=100000)
 	WEIR_SIM_SCHEDULES=$${SCHEDULES:-100000} cargo test --release --locked -p weir-aggregator simulation -- --nocapture
@@ -66,4 +72,4 @@ ui: ## Build the page's assets into dashboards/dist
 clean: ## Remove what was built and fetched
 	rm -rf target .cache .cluster dashboards/ui/node_modules tests/page/node_modules
 
-.PHONY: help up cluster cluster-down test lint bench ledger simulate ui clean
+.PHONY: help up cluster cluster-down test lint bench ledger cluster-ledger simulate ui clean

@@ -1,0 +1,248 @@
+//! Watches a cluster while things are done to it: how long writes and complete answers stayed away, whether an answer that calls
+//! itself complete holds what was acknowledged, and whether a manifest ever went back to an older owner.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use object_store::ObjectStore;
+use serde_json::Value;
+use weir_model::wire::Kind;
+use weir_store::manifest::{Manifest, ManifestStore, random_nonces};
+
+use super::{Accounts, Ledger};
+use crate::weir::eventually;
+
+const LOOK: Duration = Duration::from_millis(50);
+
+/// An answer that says it is complete may be so old: owners ask the bus how far it is every quarter of a second.
+const FRESH: Duration = Duration::from_secs(5);
+
+struct Seen {
+    acknowledged: usize,
+    acknowledged_at: Instant,
+    complete_at: Instant,
+    /// Why the last answer was not complete.
+    why: String,
+    /// Longest time without an acknowledgement, and without a complete answer.
+    longest: (Duration, Duration),
+}
+
+impl Seen {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            acknowledged: 0,
+            acknowledged_at: now,
+            complete_at: now,
+            why: String::new(),
+            longest: (Duration::ZERO, Duration::ZERO),
+        }
+    }
+}
+
+/// Looks until stopped.
+pub(super) struct Watch {
+    seen: Arc<Mutex<Seen>>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Watch {
+    /// `queries`: where every query node counts.
+    pub(super) fn start(ledger: &Ledger, queries: Vec<String>) -> Self {
+        let (seen, source) = (Arc::new(Mutex::new(Seen::new())), ledger.a_pusher());
+        let history = Arc::new(Mutex::new(VecDeque::new()));
+        let acks = look_at_acks(Arc::clone(&ledger.accounts), source.clone(), Arc::clone(&seen), Arc::clone(&history));
+        let mut tasks = vec![tokio::spawn(acks)];
+        for url in queries {
+            let (seen, accounts, history) = (Arc::clone(&seen), Arc::clone(&ledger.accounts), Arc::clone(&history));
+            tasks.push(tokio::spawn(look_at_answers(url, source.clone(), accounts, seen, history)));
+        }
+        Self { seen, tasks }
+    }
+
+    /// Forgets what was longest.
+    pub(super) fn begin(&self) {
+        let mut seen = self.seen.lock().unwrap();
+        (seen.acknowledged_at, seen.complete_at) = (Instant::now(), Instant::now());
+        seen.longest = (Duration::ZERO, Duration::ZERO);
+    }
+
+    /// In words.
+    pub(super) fn longest(&self) -> String {
+        let (writes, answers) = self.seen.lock().unwrap().longest;
+        format!(
+            "{:.1} s without an acknowledged push, {:.1} s without a complete answer",
+            writes.as_secs_f64(),
+            answers.as_secs_f64()
+        )
+    }
+
+    /// Waits for an acknowledgement of something sent from now on.
+    pub(super) async fn acknowledged_again(&self) {
+        self.after_now("an acknowledged push", |seen| seen.acknowledged_at).await;
+    }
+
+    /// Waits for a complete answer to a question asked from now on.
+    pub(super) async fn complete_again(&self) {
+        self.after_now("a complete answer", |seen| seen.complete_at).await;
+    }
+
+    /// Both.
+    pub(super) async fn caught_up(&self) {
+        self.acknowledged_again().await;
+        self.complete_again().await;
+    }
+
+    async fn after_now(&self, what: &str, at: impl Fn(&Seen) -> Instant) {
+        let now = Instant::now();
+        eventually(what, async || {
+            assert!(self.tasks.iter().all(|task| !task.is_finished()), "the watch has found something: see above");
+            let seen = self.seen.lock().unwrap();
+            if at(&seen) > now { Ok(()) } else { Err(format!("not yet; the last answer: {}", seen.why)) }
+        })
+        .await;
+    }
+
+    /// Ends it; panics with what it found.
+    pub(super) async fn stop(&mut self) {
+        for task in self.tasks.drain(..) {
+            task.abort();
+            if let Err(error) = task.await
+                && error.is_panic()
+            {
+                std::panic::resume_unwind(error.into_panic());
+            }
+        }
+    }
+}
+
+type History = Arc<Mutex<VecDeque<(Instant, usize)>>>;
+
+async fn look_at_acks(accounts: Accounts, source: String, seen: Arc<Mutex<Seen>>, history: History) {
+    loop {
+        let (total, of_source) = {
+            let accounts = accounts.lock().unwrap();
+            let pushed =
+                accounts.iter().filter(|(name, _)| name.starts_with("push")).map(|(_, account)| account.acknowledged).sum();
+            (pushed, accounts.get(&source).map_or(0, |account| account.acknowledged))
+        };
+        let now = Instant::now();
+        {
+            let mut history = history.lock().unwrap();
+            history.push_back((now, of_source));
+            while history.len() > 2 && history[1].0 + FRESH < now {
+                history.pop_front();
+            }
+        }
+        {
+            let mut seen = seen.lock().unwrap();
+            seen.longest.0 = seen.longest.0.max(now - seen.acknowledged_at);
+            if total != seen.acknowledged {
+                (seen.acknowledged, seen.acknowledged_at) = (total, now);
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn look_at_answers(url: String, source: String, accounts: Accounts, seen: Arc<Mutex<Seen>>, history: History) {
+    let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
+    let query = format!("sum(count_over_time({{ledger={source:?}}}[1d]))");
+    loop {
+        let asked = Instant::now();
+        let wanted = history.lock().unwrap().front().filter(|(at, _)| *at + FRESH < asked).map_or(0, |(_, count)| *count);
+        let asking = reqwest::Url::parse_with_params(&url, [("query", &query)]).unwrap();
+        let answer = http.get(asking).send().await;
+        let counted = complete_count(answer).await;
+        if let Err(why) = &counted {
+            seen.lock().unwrap().why = format!("{url}: {why}");
+        }
+        if let Ok(count) = counted {
+            let sent = accounts.lock().unwrap().get(&source).map_or(0, |account| account.sent.len());
+            assert!(
+                count >= wanted,
+                "{url}: an answer that says it is complete has {count} of {wanted} lines acknowledged long ago"
+            );
+            assert!(count <= sent, "{url}: an answer has {count} of {sent} lines sent");
+            let mut seen = seen.lock().unwrap();
+            if asked > seen.complete_at {
+                seen.longest.1 = seen.longest.1.max(Instant::now() - seen.complete_at);
+                seen.complete_at = asked;
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Errors when there is no answer, or one that says it is not complete.
+async fn complete_count(answer: reqwest::Result<reqwest::Response>) -> Result<usize, String> {
+    let answer = answer.map_err(|error| error.to_string())?;
+    let (status, coverage) = (answer.status(), answer.headers().get("x-weir-coverage").cloned());
+    let text = answer.text().await.map_err(|error| error.to_string())?;
+    let Some(coverage) = coverage.filter(|_| status.is_success()) else { return Err(format!("{status} {text}")) };
+    let said: Value = serde_json::from_slice(coverage.as_bytes()).map_err(|error| error.to_string())?;
+    if said["complete"] != true {
+        return Err(said.to_string());
+    }
+    let body: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    let count = body["data"]["result"][0]["value"][1].as_str().unwrap_or("0");
+    count.parse::<f64>().map(|count| count as usize).map_err(|error| error.to_string())
+}
+
+/// Reads every partition's newest manifest again and again: an owner that was replaced never publishes again.
+pub(super) struct Notary {
+    task: tokio::task::JoinHandle<()>,
+    publications: Arc<Mutex<BTreeMap<(&'static str, u32), Publication>>>,
+}
+
+#[derive(Clone, Debug)]
+struct Publication {
+    version: u64,
+    epoch: u64,
+    owner: String,
+}
+
+impl Notary {
+    pub(super) fn start(object_store: Arc<dyn ObjectStore>, partitions: u32) -> Self {
+        let publications = Arc::new(Mutex::new(BTreeMap::new()));
+        let task = tokio::spawn(note(object_store, partitions, Arc::clone(&publications)));
+        Self { task, publications }
+    }
+
+    /// Panics when it has found something, or nothing to look at.
+    pub(super) fn check(&self) {
+        assert!(!self.task.is_finished(), "a manifest went back: see above");
+        let publications = self.publications.lock().unwrap();
+        assert!(publications.values().any(|newest| newest.epoch > 1), "no partition ever moved: {publications:?}");
+    }
+}
+
+impl Drop for Notary {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn note(
+    object_store: Arc<dyn ObjectStore>,
+    partitions: u32,
+    publications: Arc<Mutex<BTreeMap<(&'static str, u32), Publication>>>,
+) {
+    loop {
+        for kind in Kind::ALL {
+            for partition in 0..partitions {
+                let store = ManifestStore { object_store: Arc::clone(&object_store), kind, partition, nonces: random_nonces() };
+                if let Ok(Some((version, Manifest { epoch, owner, .. }))) = store.load_latest().await {
+                    let now = Publication { version, epoch, owner };
+                    let before = publications.lock().unwrap().insert((kind.topic(), partition), now.clone());
+                    let Some(before) = before else { continue };
+                    let forward = before.version <= now.version && before.epoch <= now.epoch;
+                    let same = before.epoch != now.epoch || before.owner == now.owner;
+                    assert!(forward && same, "{} partition {partition}: {before:?}, then {now:?}", kind.topic());
+                }
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
