@@ -272,7 +272,7 @@ async fn verify(world: &World, sources: &[Source]) {
             for shared in owned {
                 let place = TopicPartition { topic: shared.topic.into(), partition: shared.partition };
                 let (_, next) = world.sim.bounds(&place).await.expect("bounds");
-                behind |= shared.searchable.load(Ordering::Acquire) < next;
+                behind |= shared.searchable.load(Ordering::Acquire) < next || shared.bus_silent_seconds().is_none();
             }
             if !behind {
                 return;
