@@ -175,31 +175,19 @@ fn spent(roles: &[Role], begun: Instant) -> Vec<Spent> {
 
 /// What Kafka's own tools do with as many bytes in records of this size, on a topic like weir's. Their megabytes are 2²⁰ bytes.
 fn stock(broker: &Brokers, size: u64) -> String {
-    let (servers, partitions) = (broker.addresses(), PARTITIONS.to_string());
-    let (count, size) = ((STOCK_BYTES / size).max(1).to_string(), size.to_string());
+    let (servers, partitions, count) = (broker.addresses(), PARTITIONS.to_string(), (STOCK_BYTES / size).max(1));
     let made = ["--bootstrap-server", &servers, "--create", "--topic", "stock", "--partitions", &partitions];
     let kept = ["--replication-factor", "1", "--config", "max.message.bytes=2097152"];
     broker.tool("org.apache.kafka.tools.TopicCommand", &[&made[..], &kept[..]].concat()).expect("a topic");
-    let properties = format!("bootstrap.servers={servers}");
-    let written = ["--topic", "stock", "--num-records", &count, "--record-size", &size, "--throughput", "-1", "--producer-props"];
-    let safe = [&properties, "acks=all", "max.request.size=2097152"];
-    let output = broker.tool("org.apache.kafka.tools.ProducerPerformance", &[&written[..], &safe[..]].concat());
-    let output = output.expect("ProducerPerformance runs");
-    let last = output.lines().rfind(|line| line.contains("MB/sec")).unwrap_or_else(|| panic!("no figure in:\n{output}"));
-    let produced = number(last.split(" MB/sec").next().and_then(|text| text.rsplit('(').next()), &output);
+    let produced = broker.producer_speed("stock", count, size);
+    let count = count.to_string();
     let read = ["--bootstrap-server", &servers, "--topic", "stock", "--messages", &count, "--timeout", "60000"];
     let output = broker.tool("org.apache.kafka.tools.ConsumerPerformance", &read).expect("ConsumerPerformance runs");
     // Its header: start.time, end.time, data.consumed.in.MB, MB.sec, …; the ninth is of fetching alone, without joining a group.
     let last = output.lines().rfind(|line| line.matches(',').count() >= 9 && line.starts_with('2'));
-    let consumed = number(last.and_then(|line| line.split(", ").nth(8)), &output);
-    let mib = f64::from(1 << 20) / 1e6;
+    let consumed = last.and_then(|line| line.split(", ").nth(8)?.trim().parse::<f64>().ok());
+    let consumed = consumed.unwrap_or_else(|| panic!("no figure in:\n{output}")) * f64::from(1 << 20) / 1e6;
     format!(
-        "ProducerPerformance {:.0} MB/s wall, ConsumerPerformance {:.0} MB/s wall, {count} records of {size} bytes",
-        produced * mib,
-        consumed * mib
+        "ProducerPerformance {produced:.0} MB/s wall, ConsumerPerformance {consumed:.0} MB/s wall, {count} records of {size} bytes"
     )
-}
-
-fn number(text: Option<&str>, output: &str) -> f64 {
-    text.and_then(|text| text.trim().parse().ok()).unwrap_or_else(|| panic!("no figure in:\n{output}"))
 }

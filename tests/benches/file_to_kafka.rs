@@ -35,9 +35,9 @@ async fn bench() {
     assert_eq!(bus.records(), files.lines, "each line once");
     collecting.end().await;
 
-    let stock = stock(&broker, STOCK_RECORDS);
+    let stock = broker.producer_speed("weir.logs", STOCK_RECORDS, 1_000_000);
     println!(
-        "file_to_kafka: {}, {} ({} on the bus, {}) | limit: read + line ends + zstd 1: {}; ProducerPerformance, 1 MB records: {stock} \
+        "file_to_kafka: {}, {} ({} on the bus, {}) | limit: read + line ends + zstd 1: {}; ProducerPerformance, 1 MB records: {stock:.0} MB/s wall \
          | {} in {} files, {} lines, {}",
         spent.mb_per_core(files.bytes),
         spent.mb_wall(files.bytes),
@@ -49,21 +49,4 @@ async fn bench() {
         files.lines,
         input::name(&day),
     );
-}
-
-/// What the stock tool says at its end: `…, N records/sec (N MB/sec), …`; its megabytes are 2²⁰ bytes.
-fn stock(broker: &Brokers, records: u64) -> String {
-    let properties = format!("bootstrap.servers={}", broker.addresses());
-    let records = records.to_string();
-    let arguments = ["--topic", "weir.logs", "--num-records", &records, "--record-size", "1000000", "--throughput", "-1"];
-    let output = broker
-        .tool(
-            "org.apache.kafka.tools.ProducerPerformance",
-            &[&arguments[..], &["--producer-props", &properties, "acks=all"]].concat(),
-        )
-        .expect("ProducerPerformance runs");
-    let last = output.lines().rfind(|line| line.contains("MB/sec")).unwrap_or_else(|| panic!("no figure in:\n{output}"));
-    let per_second: f64 =
-        last.split(" records/sec").next().and_then(|text| text.rsplit(' ').next()?.parse().ok()).expect("a number");
-    format!("{per_second:.0} MB/s wall")
 }

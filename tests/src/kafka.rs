@@ -4,10 +4,13 @@
 
 use std::fs;
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+use crate::process::signal;
+use crate::weir::free_port;
 
 /// A broker answers after 5 s on an idle machine; tests share theirs.
 const START_TRIES: u32 = 600;
@@ -33,7 +36,7 @@ impl Brokers {
     /// Fetches the jars when they are not there, formats directories, starts the brokers and waits until all answer.
     pub async fn start(count: usize) -> io::Result<Self> {
         let (libs, dir) = (libs()?, tempfile::tempdir()?);
-        let ports = (0..count).map(|_| Ok((free_port()?, free_port()?))).collect::<io::Result<Vec<_>>>()?;
+        let ports = (0..count).map(|_| (free_port(), free_port())).collect::<Vec<_>>();
         let voters: Vec<String> =
             ports.iter().enumerate().map(|(i, (_, controller))| format!("{}@127.0.0.1:{controller}", i + 1)).collect();
         let mut nodes = Vec::new();
@@ -105,13 +108,27 @@ impl Brokers {
     }
 
     /// Stops all of them answering, as a long pause or a cut cable does.
-    pub fn freeze(&self) -> io::Result<()> {
-        self.signal("-STOP")
+    pub fn freeze(&self) {
+        signal("STOP", &self.pids());
     }
 
     /// The inverse of [`Self::freeze`].
-    pub fn thaw(&self) -> io::Result<()> {
-        self.signal("-CONT")
+    pub fn thaw(&self) {
+        signal("CONT", &self.pids());
+    }
+
+    /// MB/s of Kafka's own ProducerPerformance, writing so many records of so many bytes to a topic, acknowledged by all replicas.
+    pub fn producer_speed(&self, topic: &str, records: u64, bytes: u64) -> f64 {
+        let (records, bytes) = (records.to_string(), bytes.to_string());
+        let properties = format!("bootstrap.servers={}", self.addresses());
+        let what = ["--topic", topic, "--num-records", &records, "--record-size", &bytes, "--throughput", "-1"];
+        let how = ["--producer-props", &properties, "acks=all", "max.request.size=2097152"];
+        let output = self.tool("org.apache.kafka.tools.ProducerPerformance", &[&what[..], &how[..]].concat());
+        let output = output.expect("ProducerPerformance runs");
+        // At its end: `…, N records/sec (N MB/sec), …`; its megabytes are 2²⁰ bytes.
+        let last = output.lines().rfind(|line| line.contains("MB/sec"));
+        let speed = last.and_then(|line| line.split(" MB/sec").next()?.rsplit('(').next()?.trim().parse::<f64>().ok());
+        speed.unwrap_or_else(|| panic!("no figure in:\n{output}")) * f64::from(1 << 20) / 1e6
     }
 
     /// Runs one of Kafka's own tools from the brokers' jars to its end: all that it wrote. Errors when it fails.
@@ -121,10 +138,8 @@ impl Brokers {
         if output.status.success() { Ok(text) } else { Err(io::Error::other(format!("{class} failed:\n{text}"))) }
     }
 
-    fn signal(&self, signal: &str) -> io::Result<()> {
-        let ids = self.nodes.iter().filter_map(|node| node.child.as_ref()).map(|child| child.id().to_string());
-        let done = Command::new("kill").arg(signal).args(ids).status()?;
-        if done.success() { Ok(()) } else { Err(io::Error::other("kill failed")) }
+    fn pids(&self) -> Vec<u32> {
+        self.nodes.iter().filter_map(|node| node.child.as_ref()).map(Child::id).collect()
     }
 }
 
@@ -151,10 +166,6 @@ fn libs() -> io::Result<PathBuf> {
     let libs = std::env::var_os("WEIR_KAFKA_LIBS").map_or_else(|| own.join("../.cache/kafka/libs"), PathBuf::from);
     let fetched = Command::new(own.join("kafka/fetch")).arg(&libs).status()?;
     if fetched.success() { Ok(libs) } else { Err(io::Error::other("tests/kafka/fetch failed")) }
-}
-
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 fn java(libs: &Path, dir: &Path) -> io::Result<Command> {
@@ -217,16 +228,24 @@ mod tests {
         KafkaLog::open(config, BusMetrics::default()).unwrap()
     }
 
+    /// A consumer, and what it owns.
+    type Member = (Box<dyn Consumer>, Vec<TopicPartition>);
+
+    /// Takes what a member hears within `wait`.
+    async fn hear((member, owned): &mut Member, wait: Duration) {
+        match tokio::time::timeout(wait, member.next()).await {
+            Err(_) => {}
+            Ok(Ok(Event::Assigned(places))) => owned.extend(places),
+            Ok(Ok(Event::Revoked(places))) => owned.retain(|place| !places.contains(place)),
+            Ok(other) => panic!("{other:?}"),
+        }
+    }
+
     /// Until the members own `counts` partitions each.
-    async fn settle(members: &mut [(Box<dyn Consumer>, Vec<TopicPartition>)], counts: &[usize]) {
+    async fn settle(members: &mut [Member], counts: &[usize]) {
         while members.iter().map(|(_, owned)| owned.len()).ne(counts.iter().copied()) {
-            for (member, owned) in &mut *members {
-                match tokio::time::timeout(Duration::from_millis(100), member.next()).await {
-                    Err(_) => {}
-                    Ok(Ok(Event::Assigned(places))) => owned.extend(places),
-                    Ok(Ok(Event::Revoked(places))) => owned.retain(|place| !places.contains(place)),
-                    Ok(other) => panic!("{other:?}"),
-                }
+            for member in &mut *members {
+                hear(member, Duration::from_millis(100)).await;
             }
         }
     }
@@ -243,8 +262,8 @@ mod tests {
         let log = open(&broker, |config| config.queue_bytes = 64 << 10);
         let contract = Contract { log: &log, topic: "weir.logs", record_bytes: 8192, quiet };
         log.bounds(&TopicPartition { topic: "weir.logs".into(), partition: 0 }).await.unwrap();
-        broker.freeze().unwrap();
-        let taken = contract.check_back_pressure(async || broker.thaw().unwrap()).await;
+        broker.freeze();
+        let taken = contract.check_back_pressure(async || broker.thaw()).await;
         assert!((4..=16).contains(&taken), "{taken} records of 8 KiB in a queue of 64 KiB");
         drop(log);
 
@@ -269,8 +288,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_member_that_heard_nothing_for_its_session_comes_back() {
+        let mut broker = Brokers::start(1).await.unwrap();
+        // Longer than a broker needs to start.
+        let log = open(&broker, |config| drop(config.properties.insert("session.timeout.ms".into(), "10000".into())));
+        let mut members = [(log.consume(&["weir.logs"], "a").await.unwrap(), Vec::new())];
+        settle(&mut members, &[2]).await;
+        let place = members[0].1[0].clone();
+        broker.kill(0);
+        while !members[0].1.is_empty() {
+            // What is sealed meanwhile is released as always.
+            log.release(&place, 0).await.unwrap();
+            hear(&mut members[0], Duration::from_millis(500)).await;
+        }
+        broker.spawn(0).unwrap();
+        settle(&mut members, &[2]).await;
+    }
+
+    #[tokio::test]
     async fn a_broker_that_is_not_there_is_an_error_and_not_a_wait() {
-        let port = free_port().unwrap();
+        let port = free_port();
         let config = KafkaConfig { brokers: format!("127.0.0.1:{port}"), ..KafkaConfig::default() };
         let log = KafkaLog::open(config, BusMetrics::default()).unwrap();
         let error = log.partitions("weir.logs").await.unwrap_err().to_string();

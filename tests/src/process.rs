@@ -51,16 +51,12 @@ impl Process {
 
     /// SIGSTOP: it is there, and does not answer.
     pub fn freeze(&self) {
-        self.signal("-STOP");
+        signal("STOP", &[self.pid()]);
     }
 
     /// The inverse of [`Self::freeze`].
     pub fn thaw(&self) {
-        self.signal("-CONT");
-    }
-
-    fn signal(&self, signal: &str) {
-        assert!(Command::new("kill").args([signal, &self.pid().to_string()]).status().expect("run kill").success());
+        signal("CONT", &[self.pid()]);
     }
 
     /// Its process id.
@@ -74,6 +70,12 @@ impl Drop for Process {
         let _gone_already = self.child.kill();
         let _gone_already = self.child.wait();
     }
+}
+
+/// Sends a signal, `TERM`, `STOP` or `CONT`, to processes that run.
+pub fn signal(name: &str, pids: &[u32]) {
+    let sent = Command::new("kill").arg(format!("-{name}")).args(pids.iter().map(u32::to_string)).status();
+    assert!(sent.expect("run kill").success(), "{pids:?} cannot be sent SIG{name}");
 }
 
 /// Runs a program to its end: whether it succeeded, and all that it wrote.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use crate::process::signal;
 use crate::weir::{PATIENCE, binary, eventually, free_port};
 
 /// A running role; killed when dropped. Survives being started again.
@@ -61,7 +62,7 @@ impl Role {
     /// SIGTERM; returns the exit code.
     pub async fn terminate(&mut self) -> Option<i32> {
         let mut child = self.child.take()?;
-        assert!(Command::new("kill").arg(child.id().to_string()).status().expect("run kill").success());
+        signal("TERM", &[child.id()]);
         let begun = Instant::now();
         loop {
             if let Some(status) = child.try_wait().expect("wait for weir") {
@@ -82,22 +83,12 @@ impl Role {
 
     /// SIGSTOP: it is there, and does nothing.
     pub fn freeze(&self) {
-        self.signal("-STOP");
+        signal("STOP", &[self.pid().expect("it runs")]);
     }
 
     /// The inverse of [`Self::freeze`].
     pub fn thaw(&self) {
-        self.signal("-CONT");
-    }
-
-    fn signal(&self, signal: &str) {
-        let pid = self.pid().expect("it runs").to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().expect("run kill").success());
-    }
-
-    /// Whether its process has not ended.
-    pub fn is_running(&mut self) -> bool {
-        self.child.as_mut().is_some_and(|child| child.try_wait().expect("ask for weir").is_none())
+        signal("CONT", &[self.pid().expect("it runs")]);
     }
 
     /// Process id while it runs.
@@ -230,7 +221,7 @@ mod tests {
         assert_eq!(seal(&aggregator).await["blocks"].as_u64().map(|blocks| blocks > 0), Some(true));
 
         // Neither says that it is ready while the bus is not there, and each says why.
-        broker.freeze().unwrap();
+        broker.freeze();
         for role in [&aggregator, &collector] {
             eventually("not ready", async || match role.ready().await {
                 Err(reason) if reason.contains("the bus: weir.") => Ok(()),
@@ -238,7 +229,7 @@ mod tests {
             })
             .await;
         }
-        broker.thaw().unwrap();
+        broker.thaw();
         aggregator.wait_ready().await;
         collector.wait_ready().await;
         push(&collector, "two").await;

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::process::signal;
+
 /// How long anything may take before a test gives up on it. Long, because CI machines are slow; nothing waits for it when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -109,8 +111,7 @@ impl Weir {
     /// SIGTERM; returns the exit code.
     pub async fn terminate(&mut self) -> Option<i32> {
         let mut child = self.child.take()?;
-        let status = Command::new("kill").arg(child.id().to_string()).status().expect("run kill");
-        assert!(status.success());
+        signal("TERM", &[child.id()]);
         let begun = Instant::now();
         loop {
             if let Some(status) = child.try_wait().expect("wait for weir") {

@@ -34,17 +34,11 @@ pub(crate) struct KafkaConsumer {
 
 impl KafkaConsumer {
     /// Starts the poller's thread and subscribes.
-    pub(crate) fn start(
-        config: &KafkaConfig,
-        metrics: BusMetrics,
-        topics: &[&str],
-        member: &str,
-    ) -> Result<(Self, mpsc::Sender<Command>), BusError> {
+    pub(crate) fn start(config: &KafkaConfig, metrics: BusMetrics, topics: &[&str], member: &str) -> Result<Self, BusError> {
         let (commands, orders) = mpsc::channel();
         let (news, events) = async_mpsc::channel(EVENTS_MAX);
         Poller::start(config, topics, member, orders, news)?;
-        let consumer = Self { commands: commands.clone(), news: events, owned: BTreeMap::new(), ready: VecDeque::new(), metrics };
-        Ok((consumer, commands))
+        Ok(Self { commands, news: events, owned: BTreeMap::new(), ready: VecDeque::new(), metrics })
     }
 
     fn own(&mut self, place: &TopicPartition) -> Result<&mut Own, BusError> {

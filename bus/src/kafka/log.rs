@@ -1,7 +1,6 @@
 //! The Kafka bus as a [`Log`]: producing, topics, watermarks.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -16,7 +15,6 @@ use tokio::sync::{Notify, oneshot};
 
 use super::config::KafkaConfig;
 use super::consumer::KafkaConsumer;
-use super::poller::Command;
 use crate::{Ack, BusError, BusMetrics, Consumer, Log, TopicPartition};
 
 /// One question to the brokers; beyond it the caller hears that they do not answer.
@@ -72,8 +70,6 @@ pub struct KafkaLog {
     producer: ThreadedProducer<Deliveries>,
     /// Partitions of the topics seen; a topic's number does not change while weir runs.
     topics: Mutex<BTreeMap<String, u32>>,
-    /// The threads of its consumers, for committing what is released.
-    pollers: Mutex<Vec<mpsc::Sender<Command>>>,
 }
 
 impl KafkaLog {
@@ -85,7 +81,7 @@ impl KafkaLog {
             .producer()
             .create_with_context(deliveries)
             .map_err(|error| BusError::Config(format!("kafka producer: {error}")))?;
-        Ok(Self { config, metrics, producer, topics: Mutex::default(), pollers: Mutex::default() })
+        Ok(Self { config, metrics, producer, topics: Mutex::default() })
     }
 
     /// None when there is no such topic. Asks for all topics, because asking for one can make it.
@@ -181,9 +177,7 @@ impl Log for KafkaLog {
         for topic in topics {
             self.partitions(topic).await?;
         }
-        let (consumer, commands) = KafkaConsumer::start(&self.config, self.metrics.clone(), topics, member)?;
-        self.pollers.lock().push(commands);
-        Ok(Box::new(consumer))
+        Ok(Box::new(KafkaConsumer::start(&self.config, self.metrics.clone(), topics, member)?))
     }
 
     async fn bounds(&self, place: &TopicPartition) -> Result<(u64, u64), BusError> {
@@ -195,11 +189,9 @@ impl Log for KafkaLog {
         Ok((first.max(0) as u64, next.max(0) as u64))
     }
 
-    async fn release(&self, place: &TopicPartition, offset: u64) -> Result<(), BusError> {
-        self.check_place(place).await?;
-        // Only for people who look at lag: whoever does not own the partition has nothing to commit.
-        self.pollers.lock().retain(|poller| poller.send(Command::Commit { place: place.clone(), offset }).is_ok());
-        Ok(())
+    /// The brokers' retention deletes; nothing is committed to the group (see `docs/decisions/0094-no-offsets-in-the-group.md`).
+    async fn release(&self, place: &TopicPartition, _offset: u64) -> Result<(), BusError> {
+        self.check_place(place).await
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::types::RDKafkaRespErr;
@@ -36,8 +36,6 @@ pub(crate) enum Command {
     Seek { place: TopicPartition, offset: u64, generation: u64 },
     /// Hold back, or let flow.
     Pause { place: TopicPartition, paused: bool },
-    /// For people who look at lag.
-    Commit { place: TopicPartition, offset: u64 },
 }
 
 /// What the reader hears; records carry the generation of the seek that led to them.
@@ -153,7 +151,6 @@ impl Poller {
                         self.apply_pause(&place);
                     }
                 }
-                Ok(Command::Commit { place, offset }) => self.commit(&place, offset),
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => return false,
             }
@@ -170,14 +167,6 @@ impl Poller {
         };
         if let Err(error) = done {
             tracing::warn!(error = %error, topic = place.topic, partition = place.partition, "pause or resume failed");
-        }
-    }
-
-    fn commit(&self, place: &TopicPartition, offset: u64) {
-        if self.flows.contains_key(place)
-            && let Err(error) = self.consumer.commit(&list_of(place, Offset::Offset(offset as i64)), CommitMode::Async)
-        {
-            tracing::warn!(error = %error, "the group's offset was not committed; nothing depends on it");
         }
     }
 

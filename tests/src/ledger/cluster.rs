@@ -51,21 +51,26 @@ impl Asked for Cluster {
     }
 
     fn log(&self) -> String {
-        let end = |text: String| text.lines().rev().take(20).map(str::to_owned).collect::<Vec<_>>();
         let ends = self.roles().map(|role| {
-            let lines: Vec<String> = end(role.log()).into_iter().rev().collect();
-            format!("--- {} at {}\n{}", role.role, role.listen, lines.join("\n"))
+            let log = role.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let end = lines[lines.len().saturating_sub(20)..].join("\n");
+            format!("--- {} at {}\n{end}", role.role, role.listen)
         });
         ends.collect::<Vec<_>>().join("\n")
     }
 }
 
-fn ends(cluster: &Cluster) -> Ends {
-    Ends {
+/// A ledger that begins, and those who look on.
+fn watched(cluster: &Cluster, seed: u64, round: usize) -> (Ledger, Watch) {
+    let ends = Ends {
         push: cluster.collector.url("/loki/api/v1/push"),
         otlp: format!("http://{}", cluster.otlp_http),
         pods: cluster.pods.clone(),
-    }
+    };
+    let ledger = Ledger::start(&ends, seed, round, LOAD);
+    let watch = Watch::start(&ledger, cluster.queries.iter().map(|role| role.url("/loki/api/v1/query")).collect());
+    (ledger, watch)
 }
 
 /// A cluster with its ledger, its watch and its notary.
@@ -95,9 +100,7 @@ impl Bench {
         };
         let cluster = Cluster::start(folder, &plan).await;
         let notary = Notary::start(s3.open("cluster"), PARTITIONS);
-        let ledger = Ledger::start(&ends(&cluster), seed, 0, LOAD);
-        let queries = cluster.queries.iter().map(|role| role.url("/loki/api/v1/query")).collect();
-        let watch = Watch::start(&ledger, queries);
+        let (ledger, watch) = watched(&cluster, seed, 0);
         Self { faults: Faults::new(cluster, s3, disk), ledger, watch, notary, seed, round: 0, total: 0 }
     }
 
@@ -176,9 +179,7 @@ impl Bench {
 
     fn next_round(&mut self) {
         self.round += 1;
-        self.ledger = Ledger::start(&ends(self.cluster()), self.seed + self.round as u64, self.round, LOAD);
-        let queries = self.cluster().queries.iter().map(|role| role.url("/loki/api/v1/query")).collect();
-        self.watch = Watch::start(&self.ledger, queries);
+        (self.ledger, self.watch) = watched(self.cluster(), self.seed + self.round as u64, self.round);
     }
 }
 

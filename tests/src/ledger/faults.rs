@@ -87,7 +87,7 @@ impl Faults {
                 self.cluster.brokers.kill(victim);
                 self.broker_killed = Some(victim);
             }
-            Fault::BrokersAway => self.cluster.brokers.freeze().unwrap(),
+            Fault::BrokersAway => self.cluster.brokers.freeze(),
             Fault::StoreAway => self.s3.process.freeze(),
             Fault::DiskFull => self.disk.fill(),
             Fault::AggregatorAsleep => {
@@ -107,7 +107,7 @@ impl Faults {
             Fault::AggregatorKilled => self.cluster.aggregators[self.aggregator_killed.take().unwrap()].spawn(),
             Fault::QueryKilled => self.cluster.queries[self.query_killed.take().unwrap()].spawn(),
             Fault::BrokerKilled => self.cluster.brokers.spawn(self.broker_killed.take().unwrap()).unwrap(),
-            Fault::BrokersAway => self.cluster.brokers.thaw().unwrap(),
+            Fault::BrokersAway => self.cluster.brokers.thaw(),
             Fault::StoreAway => self.s3.process.thaw(),
             Fault::DiskFull => self.disk.make_room(),
             Fault::AggregatorAsleep => self.cluster.aggregators[self.aggregator_asleep.take().unwrap()].thaw(),
@@ -189,7 +189,7 @@ impl Faults {
     async fn is_fenced(&self, victim: usize) {
         let zombie = &self.cluster.aggregators[victim];
         let before = zombie.log().len();
-        self.cluster.brokers.freeze().unwrap();
+        self.cluster.brokers.freeze();
         // Taken by the kernel while it sleeps, read when it wakes up.
         let seal = self.cluster.http.post(zombie.url("/api/weir/v1/admin/seal")).send();
         let (answer, ()) = tokio::join!(seal, async { zombie.thaw() });
@@ -202,7 +202,7 @@ impl Faults {
             if told { Ok(()) } else { Err(log) }
         })
         .await;
-        self.cluster.brokers.thaw().unwrap();
+        self.cluster.brokers.thaw();
     }
 
     async fn owned_by_the_other(&self, victim: usize) {

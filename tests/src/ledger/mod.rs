@@ -2,7 +2,8 @@
 //!
 //! What is compared, per source: acknowledged ⊆ stored ⊆ sent, each once, in order, byte for byte; live, after a seal,
 //! after a compaction. `write` has the writers, `check` the checker; `single` does things to one weir, `cluster` to a
-//! cluster (`faults`, and `watch` for what is seen meanwhile). The seed is printed; `WEIR_LEDGER_SEED` repeats it, `WEIR_LEDGER_MINUTES` makes the loops long.
+//! cluster (`faults`, and `watch` for what is seen meanwhile). The seed is printed; `WEIR_LEDGER_SEED` repeats it,
+//! `WEIR_LEDGER_MINUTES` makes the loops over one weir long, `WEIR_LEDGER_KILLS` the one over a cluster.
 
 mod check;
 mod cluster;
