@@ -13,7 +13,7 @@ use weir_model::wire::{Body, Kind, Mark, Section, SectionHeader};
 
 use crate::metrics::CollectorMetrics;
 use crate::push::Clock;
-use crate::ship::{LaneState, Shipper};
+use crate::ship::{LaneState, NAMES, Shipper};
 
 const SOURCE: &str = "pulse";
 
@@ -64,17 +64,14 @@ impl Pulse {
     }
 }
 
-/// Of each topic, in the order of [`values`].
-const OF_TOPIC: [&str; 3] =
-    ["weir_collector_queued_bytes", "weir_collector_queue_bytes_max", "weir_collector_unacknowledged_seconds"];
-
 fn schema() -> Schema {
     let info = Labels::from_pairs([(NAME, "weir_collector_info"), ("version", env!("CARGO_PKG_VERSION"))]);
     let of_topic =
-        Kind::ALL.into_iter().flat_map(|kind| OF_TOPIC.map(|name| Labels::from_pairs([(NAME, name), ("topic", kind.topic())])));
+        Kind::ALL.into_iter().flat_map(|kind| NAMES.map(|name| Labels::from_pairs([(NAME, name), ("topic", kind.topic())])));
     Schema { series: std::iter::once(info).chain(of_topic).collect(), families: Vec::new() }
 }
 
+/// One, then of each topic what [`NAMES`] names.
 fn values(lanes: &[LaneState]) -> Vec<f64> {
     let mut values = vec![1.0];
     for kind in Kind::ALL {

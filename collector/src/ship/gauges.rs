@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
@@ -22,21 +22,24 @@ struct LaneLabels {
     partition: u32,
 }
 
-/// Name, help, and value of a lane. The names are those under which a collector ships their sums as samples.
-type Gauge = (&'static str, &'static str, fn(&LaneState) -> f64);
+/// Bytes that wait, bytes that may, and for how long the record in flight has: also the names of the samples that a collector
+/// ships of each topic.
+pub(crate) const NAMES: [&str; 3] =
+    ["weir_collector_queued_bytes", "weir_collector_queue_bytes_max", "weir_collector_unacknowledged_seconds"];
+
+/// Help and value of a lane, in the order of [`NAMES`].
+type Gauge = (&'static str, fn(&LaneState) -> f64);
 
 const GAUGES: [Gauge; 3] = [
-    ("weir_collector_queued_bytes", "What waits for the bus, in flight included", |lane| lane.queued_bytes as f64),
-    ("weir_collector_queue_bytes_max", "Above it sources are made to wait", |lane| lane.queue_bytes_max as f64),
-    ("weir_collector_unacknowledged_seconds", "How long the record in flight has waited", |lane| {
-        lane.waiting.unwrap_or_default().as_secs_f64()
-    }),
+    ("What waits for the bus, in flight included", |lane| lane.queued_bytes as f64),
+    ("Above it sources are made to wait", |lane| lane.queue_bytes_max as f64),
+    ("How long the record in flight has waited", |lane| lane.waiting.unwrap_or_default().as_secs_f64()),
 ];
 
 impl Shipper {
     /// Adds the lanes' gauges to a registry.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register_collector(Box::new(Gauges(std::sync::Arc::downgrade(&self.lanes))));
+        registry.register_collector(Box::new(Gauges(Arc::downgrade(&self.lanes))));
     }
 }
 
@@ -50,7 +53,7 @@ impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let Some(lanes) = self.0.upgrade() else { return Ok(()) };
         let lanes = states(&lanes);
-        for (name, help, value) in GAUGES {
+        for (name, (help, value)) in NAMES.into_iter().zip(GAUGES) {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for lane in &lanes {
                 let labels = LaneLabels { topic: lane.topic, partition: lane.partition };

@@ -37,6 +37,8 @@ mod split;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use gauges::NAMES;
+
 pub(crate) use route::weight;
 pub(crate) use split::derive_digest;
 

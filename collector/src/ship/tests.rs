@@ -1,8 +1,11 @@
 //! Order, acknowledgement, retry, splitting and back-pressure of shipping.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use weir_model::id::{SpanId, TraceId};
 use weir_model::label::Labels;
@@ -11,7 +14,7 @@ use weir_model::metric::{MetricBatch, MetricRow, Schema};
 use weir_model::span::{Span, SpanBatch};
 use weir_model::wire::{Body, Kind, Mark, Section, SectionHeader};
 
-use super::{Lanes, Shipper};
+use super::{Lanes, NAMES, Shipper};
 use crate::config::ShipConfig;
 use crate::error::ShipError;
 use crate::metrics::ShipMetrics;
@@ -235,4 +238,27 @@ async fn what_cannot_be_encoded_is_refused_and_the_rest_goes_on() {
     let good = shipper.send(lines("a", 0, 1, |_| b"x".to_vec())).await.unwrap();
     assert!(matches!(nameless.await, Err(ShipError::Refused(_))));
     assert_eq!(good.await, Ok(()));
+}
+
+#[tokio::test]
+async fn the_lanes_gauges_end_with_the_last_shipper() {
+    let (shipper, _lanes, _stop) = start(&TestLog::new(2), quick()).await;
+    let mut registry = Registry::default();
+    shipper.register(&mut registry);
+    let scrape = || {
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let mut expected = BTreeSet::new();
+    for topic in ["weir.logs", "weir.metrics", "weir.spans"] {
+        for partition in 0..2 {
+            for (name, value) in NAMES.into_iter().zip(["0.0", "16777216.0", "0.0"]) {
+                expected.insert(format!("{name}{{topic=\"{topic}\",partition=\"{partition}\"}} {value}"));
+            }
+        }
+    }
+    assert_eq!(scrape(), expected);
+    drop(shipper);
+    assert_eq!(scrape(), BTreeSet::new());
 }
