@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_bus::{BusError, Consumer, Event, Log, Record, TopicPartition};
 use weir_store::StoreError;
-use weir_store::heads::{Done, Place};
+use weir_store::heads::Done;
 
 use crate::commit::Committed;
 use crate::measure::measure;
@@ -49,10 +49,8 @@ pub(crate) trait Opener: Send + Sync {
     async fn open(&self, place: &TopicPartition, inbox: mpsc::Receiver<Ask>) -> Result<Opened, StoreError>;
     /// The partition is no longer this process's.
     fn close(&self, partition: u32);
-    /// How far the bus is.
+    /// How far the bus is, as it has just said.
     fn measure(&self, partition: u32, on_bus: u64);
-    /// For how long the bus has not said so.
-    fn unheard(&self, partition: u32, silent: Duration);
     /// Another owner was first, or the store could not be reached: the partition is not served until it is opened again.
     fn count_interruption(&self, partition: u32);
 }
@@ -197,9 +195,7 @@ impl Loop<'_> {
                 self.open(place, pause);
                 Ok(())
             }
-            Err(error) => {
-                Err(BusError::Config(format!("{} partition {} cannot be opened: {error}", place.topic, place.partition)))
-            }
+            Err(error) => Err(BusError::Config(format!("{place} cannot be opened: {error}"))),
         }
     }
 
@@ -288,9 +284,8 @@ impl Loop<'_> {
     async fn out_of_range(&mut self, place: TopicPartition, wanted: u64, first: u64, next: u64) -> Result<(), BusError> {
         if wanted > next {
             return Err(BusError::Config(format!(
-                "{} partition {} is sealed up to offset {wanted}, but the bus ends at {next}: it was replaced or truncated. \
-                 Bring the bus back, or start with an empty store",
-                place.topic, place.partition
+                "{place} is sealed up to offset {wanted}, but the bus ends at {next}: it was replaced or truncated. \
+                 Bring the bus back, or start with an empty store"
             )));
         }
         tracing::error!(
@@ -322,21 +317,20 @@ pub(crate) async fn ask_all(
     let (mut replies, mut refusals) = (Vec::new(), Vec::new());
     for (place, inbox) in owners {
         let (tx, rx) = oneshot::channel();
-        let name = Place { topic: place.topic.clone(), partition: place.partition };
         match inbox {
-            Some(inbox) if inbox.send(ask(&place, tx)).await.is_ok() => replies.push((name, rx)),
-            _ => refusals.push(format!("{name} is not open; try again")),
+            Some(inbox) if inbox.send(ask(&place, tx)).await.is_ok() => replies.push((place, rx)),
+            _ => refusals.push(format!("{place} is not open; try again")),
         }
     }
     let (mut sum, mut done) = (Committed::default(), Vec::with_capacity(replies.len()));
-    for (name, reply) in replies {
+    for (place, reply) in replies {
         match reply.await {
             Ok(Ok(committed)) => {
                 sum += committed;
-                done.push(name);
+                done.push(place);
             }
-            Ok(Err(error)) => refusals.push(format!("{name}: {error}")),
-            Err(_) => refusals.push(format!("{name} moved meanwhile")),
+            Ok(Err(error)) => refusals.push(format!("{place}: {error}")),
+            Err(_) => refusals.push(format!("{place} moved meanwhile")),
         }
     }
     let done = Done { blocks: sum.blocks, records: sum.records, partitions: done };

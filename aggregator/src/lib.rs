@@ -14,6 +14,7 @@ pub mod admin;
 mod commit;
 mod config;
 mod dedup;
+mod gauges;
 mod group;
 pub mod heads;
 mod measure;

@@ -3,7 +3,7 @@
 //! Coverage lives on it: an answer is complete when it has seen all that is on the bus, and a bus that has been silent for a
 //! while may hold more than anybody knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,51 +22,47 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Partitions that are asked at once: a silent bus holds a thread for each until its client gives up.
 const ASKED_AT_ONCE: usize = 16;
 
-struct Known {
-    heard: Instant,
+#[derive(Default)]
+struct Question {
     asked: Option<Instant>,
-    asking: bool,
+    open: bool,
 }
 
 /// Until a question is lost, which none is.
 pub(crate) async fn measure(bus: Arc<dyn Log>, openers: Openers, inboxes: Inboxes) -> JoinError {
     let mut tick = tokio::time::interval(LOOK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut known: BTreeMap<TopicPartition, Known> = BTreeMap::new();
-    let mut questions = JoinSet::new();
+    let mut questions: BTreeMap<TopicPartition, Question> = BTreeMap::new();
+    let mut asking = JoinSet::new();
     loop {
         tokio::select! {
             _ = tick.tick() => {
-                let owned = inboxes.lock().keys().cloned().collect::<std::collections::BTreeSet<_>>();
-                known.retain(|place, _| owned.contains(place));
+                let owned: BTreeSet<TopicPartition> = inboxes.lock().keys().cloned().collect();
+                questions.retain(|place, _| owned.contains(place));
                 for place in owned {
-                    let known = known.entry(place.clone()).or_insert_with(|| Known { heard: Instant::now(), asked: None, asking: false });
-                    if let Some(opener) = openers.get(place.topic.as_str()) {
-                        opener.unheard(place.partition, known.heard.elapsed());
-                    }
+                    questions.entry(place).or_default();
                 }
             }
-            Some(answered) = questions.join_next() => {
+            Some(answered) = asking.join_next() => {
                 let (place, next): (TopicPartition, Option<u64>) = match answered {
                     Ok(answered) => answered,
                     Err(error) => return error,
                 };
-                let Some(known) = known.get_mut(&place) else { continue };
-                known.asking = false;
+                let Some(question) = questions.get_mut(&place) else { continue };
+                question.open = false;
                 if let (Some(next), Some(opener)) = (next, openers.get(place.topic.as_str())) {
-                    known.heard = Instant::now();
                     opener.measure(place.partition, next);
                 }
             }
         }
         // Whoever has waited longest is asked first.
-        let rested = |known: &Known| known.asked.is_none_or(|asked| asked.elapsed() >= INTERVAL);
-        let mut due: Vec<_> = known.iter_mut().filter(|(_, known)| !known.asking && rested(known)).collect();
-        due.sort_by_key(|(_, known)| known.asked);
-        for (place, known) in due.into_iter().take(ASKED_AT_ONCE.saturating_sub(questions.len())) {
-            (known.asking, known.asked) = (true, Some(Instant::now()));
+        let rested = |question: &Question| question.asked.is_none_or(|asked| asked.elapsed() >= INTERVAL);
+        let mut due: Vec<_> = questions.iter_mut().filter(|(_, question)| !question.open && rested(question)).collect();
+        due.sort_by_key(|(_, question)| question.asked);
+        for (place, question) in due.into_iter().take(ASKED_AT_ONCE.saturating_sub(asking.len())) {
+            *question = Question { asked: Some(Instant::now()), open: true };
             let (bus, place) = (Arc::clone(&bus), place.clone());
-            questions.spawn(async move {
+            asking.spawn(async move {
                 let bounds = bus.bounds(&place).await;
                 (place, bounds.ok().map(|(_, next)| next))
             });

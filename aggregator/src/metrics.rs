@@ -3,7 +3,6 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 /// Which partition.
@@ -45,8 +44,6 @@ pub struct Metrics {
     pub failures: Family<PartitionLabels, Counter>,
     /// Times that a partition was assigned and not served: its owner was fenced, or the store could not be reached.
     pub interruptions: Family<PartitionLabels, Counter>,
-    /// Memory of the heads.
-    pub head_bytes: Family<PartitionLabels, Gauge>,
     /// Questions of query nodes, one a partition.
     pub asked: Family<AskLabels, Counter>,
 }
@@ -66,7 +63,6 @@ impl Metrics {
         counter("sealed_blocks", "Blocks published by seals", &self.sealed);
         counter("failed_commits", "Seals and compactions that failed and are tried again", &self.failures);
         counter("ownership_interruptions", "Fenced owners and openings that failed; both are tried again", &self.interruptions);
-        registry.register("weir_aggregator_head_bytes", "Memory of the unsealed records", self.head_bytes.clone());
         let help = "Questions of query nodes about unsealed records, by what came of each partition's; a tail's dropped sections";
         registry.register("weir_aggregator_head_questions", help, self.asked.clone());
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use object_store::ObjectStore;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use weir_bus::{BusError, Log, TopicPartition};
@@ -29,7 +29,7 @@ use crate::heads::Desk;
 use crate::metrics::Metrics;
 use crate::owner::{Ask, Owner};
 use crate::partition::Partition;
-use crate::shared::{BUS_UNHEARD, Partitions, Shared, State};
+use crate::shared::{Partitions, Shared, State};
 
 /// What the aggregator works with.
 pub struct Dependencies {
@@ -112,7 +112,7 @@ impl Aggregator {
 }
 
 impl<E: Engine> Partitions<E> {
-    fn status(&self) -> Vec<OwnerStatus> {
+    pub(crate) fn status(&self) -> Vec<OwnerStatus> {
         self.all().iter().map(|shared| shared.status()).collect()
     }
 }
@@ -191,7 +191,7 @@ impl<E: Engine> Opener for EngineOpener<E> {
             state: RwLock::new(state),
             searchable: AtomicU64::new(next_offset),
             on_bus: AtomicU64::new(next_offset),
-            bus_silent_seconds: AtomicU64::new(BUS_UNHEARD),
+            bus_heard: Mutex::new(None),
         });
         let (engine, config, metrics) = (Arc::clone(&self.engine), self.config.clone(), dependencies.metrics.clone());
         let (cache, bus, clock) = (dependencies.cache.clone(), Arc::clone(&dependencies.bus), Arc::clone(&dependencies.clock));
@@ -216,21 +216,10 @@ impl<E: Engine> Opener for EngineOpener<E> {
         self.dependencies.metrics.interruptions.get_or_create(&labels).inc();
     }
 
-    fn unheard(&self, partition: u32, silent: std::time::Duration) {
-        let Some(shared) = self.partitions.get(partition) else { return };
-        // Until it has said so for the first time, it is not silent since a while, but unheard.
-        let silence = &shared.bus_silent_seconds;
-        let heard = |seconds| (seconds != BUS_UNHEARD).then_some(silent.as_secs());
-        let _unheard = silence.fetch_update(Ordering::AcqRel, Ordering::Acquire, heard);
-    }
-
     fn measure(&self, partition: u32, on_bus: u64) {
         if let Some(shared) = self.partitions.get(partition) {
             shared.on_bus.store(on_bus, Ordering::Release);
-            shared.bus_silent_seconds.store(0, Ordering::Release);
-            let labels = crate::PartitionLabels { topic: shared.topic.into(), partition };
-            let bytes = shared.state.read().active.bytes();
-            self.dependencies.metrics.head_bytes.get_or_create(&labels).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            *shared.bus_heard.lock() = Some(tokio::time::Instant::now());
         }
     }
 }
@@ -240,6 +229,8 @@ mod tests {
     use std::time::Duration;
 
     use object_store::memory::InMemory;
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
     use weir_bus::sim::{Sim, SimConfig};
     use weir_store::manifest::random_nonces;
     use weir_store::metrics::MetricsCounters;
@@ -295,9 +286,29 @@ mod tests {
         leaving.cancel();
         until(&first, None).await;
         until(&others[2], Some(1)).await;
+
+        // What its metrics say is of the partition that it has, and of none when it has none.
+        let mut registry = Registry::default();
+        others[2].register(&mut registry);
+        let scrape = || {
+            let mut text = String::new();
+            encode(&mut text, &registry).expect("encode");
+            text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let open = async {
+            while !scrape().iter().any(|line| line.starts_with("weir_aggregator_bus_silent_seconds{")) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), open).await.expect("the bus is heard");
+        let status = others[2].status().remove(0);
+        let labels = format!("{{topic=\"{}\",partition=\"0\"}}", status.topic);
+        let gauges = ["lag_records", "bus_silent_seconds", "unsealed_records", "head_bytes", "blocks", "block_bytes"];
+        assert_eq!(scrape(), gauges.map(|gauge| format!("weir_aggregator_{gauge}{labels} 0")));
         shutdown.cancel();
         for task in running {
             task.await.expect("no panic").expect("ends well");
         }
+        assert_eq!(scrape(), Vec::<String>::new());
     }
 }

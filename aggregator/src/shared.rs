@@ -31,9 +31,6 @@ pub(crate) struct State<E: Engine> {
     pub active: Arc<E::Head>,
 }
 
-/// It has never said how far it is.
-pub(crate) const BUS_UNHEARD: u64 = u64::MAX;
-
 /// A partition's state, shared by its owner and the readers.
 pub(crate) struct Shared<E: Engine> {
     pub topic: &'static str,
@@ -43,8 +40,8 @@ pub(crate) struct Shared<E: Engine> {
     pub searchable: AtomicU64,
     /// Everything below is on the bus, as last asked.
     pub on_bus: AtomicU64,
-    /// For how many seconds the bus has not said so; see [`BUS_UNHEARD`].
-    pub bus_silent_seconds: AtomicU64,
+    /// When the bus has last said so, to this owner.
+    pub bus_heard: Mutex<Option<tokio::time::Instant>>,
 }
 
 impl<E: Engine> Shared<E> {
@@ -72,7 +69,7 @@ impl<E: Engine> Shared<E> {
 impl<E: Engine> Shared<E> {
     /// For how long the bus has not said how far it is; `None` when it never has.
     pub(crate) fn bus_silent_seconds(&self) -> Option<u64> {
-        Some(self.bus_silent_seconds.load(Ordering::Acquire)).filter(|seconds| *seconds != BUS_UNHEARD)
+        self.bus_heard.lock().map(|at| at.elapsed().as_secs())
     }
 
     /// The heads, and the manifest version that has everything else, as of one instant.

@@ -24,15 +24,7 @@ pub mod sim;
 
 pub use error::BusError;
 pub use metrics::BusMetrics;
-
-/// One partition of one topic.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TopicPartition {
-    /// Topic.
-    pub topic: String,
-    /// From 0.
-    pub partition: u32,
-}
+pub use weir_model::id::TopicPartition;
 
 /// One record as consumed.
 #[derive(Clone, Debug, PartialEq, Eq)]

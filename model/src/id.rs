@@ -1,4 +1,4 @@
-//! Identities: trace and span ids, and the permanent identity of a log line.
+//! Identities: trace and span ids, the permanent identity of a log line, a partition of a topic.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,6 +13,22 @@ pub struct TraceId(pub [u8; 16]);
 /// 8 bytes, big-endian as W3C Trace Context writes them. All zero means "none".
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct SpanId(pub [u8; 8]);
+
+/// One partition of one topic. On the wire `{"topic": "weir.logs", "partition": 0}`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TopicPartition {
+    /// `weir.logs`, `weir.metrics` or `weir.spans`.
+    pub topic: String,
+    /// From 0.
+    pub partition: u32,
+}
+
+/// `weir.logs partition 0`
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} partition {}", self.topic, self.partition)
+    }
+}
 
 /// What is wrong with the text of an id.
 #[derive(Debug, Error, PartialEq, Eq)]

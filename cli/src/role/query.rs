@@ -9,7 +9,6 @@ use weir_query::fanout::{FanOut, FanOutDeps, FanOutMetrics};
 use weir_query::http::Api;
 use weir_query::http::status::PathStatus;
 use weir_store::blob::BlobCache;
-use weir_store::heads::Place;
 use weir_store::logs::LogsEngine;
 use weir_store::metrics::{MetricsCounters, MetricsEngine};
 use weir_store::traces::{TracesCounters, TracesEngine};
@@ -35,8 +34,7 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let bus = parts::open_bus(&config, &mut registry)?;
     let places = reach::places(&*bus).await.map_err(Failure::failed)?;
     let partitions = places.len();
-    let owned: Vec<Place> = places.iter().map(|place| Place { topic: place.topic.clone(), partition: place.partition }).collect();
-    let reach = Reach::watch(Arc::clone(&bus), places, shutdown.clone());
+    let reach = Reach::watch(Arc::clone(&bus), places.clone(), shutdown.clone());
     let (shipper, lanes) = parts::start_shipper(&config, bus, &mut registry, &shipping).await?;
     let fanout = start_fanout(&config, &clock, &mut registry, &shutdown).await?;
 
@@ -46,7 +44,7 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let api = Arc::new(api.with_counters(parts::http_metrics(&mut registry)).with_status(fanout.status()));
     let sink = Sink::new(shipper, tenant);
     let mut evaluating = tokio::spawn(parts::evaluate(&config, &api, sink, &clock, &mut registry, &shutdown));
-    let admin = fanout.admin_router(owned);
+    let admin = fanout.admin_router(places);
     let readiness = Answering { reach, status: fanout.status(), fanout, partitions };
     let pages = requests.around(config.telemetry.spans, weir_query::http::router(api));
     let router = pages.merge(admin).merge(health::router(registry, readiness)).merge(weir_dashboards::router());

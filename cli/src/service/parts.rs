@@ -79,7 +79,9 @@ pub(crate) fn build_aggregator(
         metrics,
         member,
     };
-    Arc::new(Aggregator::new(config.aggregator.clone(), engines, dependencies))
+    let aggregator = Aggregator::new(config.aggregator.clone(), engines, dependencies);
+    aggregator.register(registry);
+    Arc::new(aggregator)
 }
 
 /// The collector with all its sources.

@@ -55,7 +55,7 @@ async fn partitions(bus: &dyn Log, topic: &str) -> Result<u32, BusError> {
     loop {
         match bus.partitions(topic).await {
             Err(error @ BusError::Kafka { .. }) => {
-                tracing::warn!(topic, %error, "the bus does not answer; trying again");
+                tracing::warn!(topic, %error, "the bus cannot be used yet; trying again");
                 tokio::time::sleep(PAUSE).await;
             }
             known => return known,
@@ -76,7 +76,7 @@ async fn ask_all(bus: &dyn Log, places: Vec<TopicPartition>, tx: &watch::Sender<
         }
         let state = match silent.iter().next() {
             None => Ok(()),
-            Some((place, error)) => Err(format!("the bus: {} partition {}: {error}", place.topic, place.partition)),
+            Some((place, error)) => Err(format!("the bus: {place}: {error}")),
         };
         tx.send_if_modified(|last| std::mem::replace(last, state.clone()) != state);
         tokio::time::sleep(PAUSE).await;

@@ -13,8 +13,9 @@ use axum::routing::post;
 use axum::{Json, Router};
 use futures_util::future::join_all;
 use serde_json::json;
+use weir_model::id::TopicPartition;
 use weir_store::engine::Engine;
-use weir_store::heads::{COMPACT_PATH, Done, Place, SEAL_PATH};
+use weir_store::heads::{COMPACT_PATH, Done, SEAL_PATH};
 
 use super::known::Known;
 use super::start::Shared;
@@ -25,13 +26,13 @@ const ROUNDS: usize = 2;
 struct Desk {
     shared: Arc<Shared>,
     /// All that the bus has: one that nobody has begun is not forgotten.
-    places: Vec<Place>,
+    places: Vec<TopicPartition>,
 }
 
 /// Owners that were asked something, the places that it was about, and what came of it.
-type Asked = Vec<(String, BTreeSet<Place>, Result<Done, String>)>;
+type Asked = Vec<(String, BTreeSet<TopicPartition>, Result<Done, String>)>;
 
-pub(super) fn router(shared: Arc<Shared>, places: Vec<Place>) -> Router {
+pub(super) fn router(shared: Arc<Shared>, places: Vec<TopicPartition>) -> Router {
     let seal = |State(desk): State<Arc<Desk>>| async move { answer(&desk, SEAL_PATH).await };
     let compact = |State(desk): State<Arc<Desk>>| async move { answer(&desk, COMPACT_PATH).await };
     let desk = Arc::new(Desk { shared, places });
@@ -52,7 +53,7 @@ impl Desk {
     async fn order(&self, path: &str) -> (Done, Vec<String>) {
         let (mut sum, mut done) = (Done::default(), BTreeSet::new());
         // The owner that was asked last, and what it said.
-        let mut undone: BTreeMap<Place, (String, String)> = BTreeMap::new();
+        let mut undone: BTreeMap<TopicPartition, (String, String)> = BTreeMap::new();
         for _ in 0..ROUNDS {
             let owners = match self.owners().await {
                 Ok(owners) => owners,
@@ -61,9 +62,9 @@ impl Desk {
                     return (sum, vec![format!("the newest manifests are not known: {error}")]);
                 }
             };
-            let moved = |place: &Place, owner: &String| undone.get(place).is_none_or(|(asked, _)| asked != owner);
+            let moved = |place: &TopicPartition, owner: &String| undone.get(place).is_none_or(|(asked, _)| asked != owner);
             let wanted = owners.iter().filter(|(place, owner)| !done.contains(*place) && moved(place, owner));
-            let mut asking: BTreeMap<String, BTreeSet<Place>> = BTreeMap::new();
+            let mut asking: BTreeMap<String, BTreeSet<TopicPartition>> = BTreeMap::new();
             for (place, owner) in wanted {
                 asking.entry(owner.clone()).or_default().insert(place.clone());
             }
@@ -86,14 +87,14 @@ impl Desk {
                 }
             }
         }
-        let begun = |place: &&Place| !done.contains(*place) && !undone.contains_key(*place);
+        let begun = |place: &&TopicPartition| !done.contains(*place) && !undone.contains_key(*place);
         let nobodys = self.places.iter().filter(begun).map(|place| format!("{place} has no owner yet"));
         let undone = sentences(&undone).into_iter().chain(nobodys).collect();
         sum.partitions.extend(done);
         (sum, undone)
     }
 
-    async fn ask(&self, path: &str, asking: BTreeMap<String, BTreeSet<Place>>) -> Asked {
+    async fn ask(&self, path: &str, asking: BTreeMap<String, BTreeSet<TopicPartition>>) -> Asked {
         let owners = &self.shared.asker.owners;
         let asked = asking.into_iter().map(|(owner, places)| async move {
             let answered = if owner.is_empty() {
@@ -107,21 +108,21 @@ impl Desk {
     }
 
     /// The owner of every partition that has a manifest, as the newest says.
-    async fn owners(&self) -> Result<BTreeMap<Place, String>, String> {
+    async fn owners(&self) -> Result<BTreeMap<TopicPartition, String>, String> {
         let shared = &self.shared;
         let (logs, samples, traces) =
             tokio::join!(self.owners_of(&shared.logs), self.owners_of(&shared.samples), self.owners_of(&shared.traces));
         Ok(logs?.into_iter().chain(samples?).chain(traces?).collect())
     }
 
-    async fn owners_of<E: Engine>(&self, known: &Known<E>) -> Result<Vec<(Place, String)>, String> {
+    async fn owners_of<E: Engine>(&self, known: &Known<E>) -> Result<Vec<(TopicPartition, String)>, String> {
         let asker = &self.shared.asker;
         asker.in_time(known.discover()).await?;
         let parts = known.known();
         let looks = join_all(parts.iter().map(|part| asker.in_time(part.look()))).await;
         let mut owners = Vec::with_capacity(parts.len());
         for (part, look) in parts.iter().zip(looks) {
-            let place = Place { topic: E::KIND.topic().to_owned(), partition: part.partition() };
+            let place = TopicPartition { topic: E::KIND.topic().to_owned(), partition: part.partition() };
             if let Some(newest) = look.map_err(|error| format!("{place}: {error}"))? {
                 owners.push((place, newest.manifest.owner.clone()));
             }
@@ -131,7 +132,7 @@ impl Desk {
 }
 
 /// One for each owner and what it said, with its partitions.
-fn sentences(undone: &BTreeMap<Place, (String, String)>) -> Vec<String> {
+fn sentences(undone: &BTreeMap<TopicPartition, (String, String)>) -> Vec<String> {
     let mut by_owner: BTreeMap<&(String, String), Vec<String>> = BTreeMap::new();
     undone.iter().for_each(|(place, said)| by_owner.entry(said).or_default().push(place.to_string()));
     let sentence = |((owner, why), places): (&(String, String), Vec<String>)| format!("{} of {owner}: {why}", places.join(", "));

@@ -6,10 +6,11 @@ use std::time::Duration;
 use axum::Router;
 use object_store::ObjectStore;
 use tokio_util::sync::CancellationToken;
+use weir_model::id::TopicPartition;
 use weir_model::select::{Budget, LogReader, MetricReader, ReadError, TraceReader};
 use weir_model::time::UnixNanos;
 use weir_store::blob::BlobCache;
-use weir_store::heads::{Place, Sliced};
+use weir_store::heads::Sliced;
 use weir_store::logs::LogsEngine;
 use weir_store::metrics::MetricsEngine;
 use weir_store::traces::TracesEngine;
@@ -105,7 +106,7 @@ impl FanOut {
     }
 
     /// `POST /api/weir/v1/admin/{seal,compact}`, passed on to the owners of all partitions. `places`: all that the bus has.
-    pub fn admin_router(&self, places: Vec<Place>) -> Router {
+    pub fn admin_router(&self, places: Vec<TopicPartition>) -> Router {
         admin::router(Arc::clone(&self.shared), places)
     }
 

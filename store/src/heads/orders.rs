@@ -1,27 +1,13 @@
 //! What an owner is told to do at once, and what it answers. The same routes serve users; see `docs/api.md`.
 
 use serde::{Deserialize, Serialize};
+use weir_model::id::TopicPartition;
 
 /// Everything in heads into blocks: `POST`, no body, answers [`Done`].
 pub const SEAL_PATH: &str = "/api/weir/v1/admin/seal";
 
 /// Everything mergeable merged: `POST`, no body, answers [`Done`].
 pub const COMPACT_PATH: &str = "/api/weir/v1/admin/compact";
-
-/// A partition of a topic.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Place {
-    /// `weir.logs`, `weir.metrics` or `weir.spans`.
-    pub topic: String,
-    /// From 0.
-    pub partition: u32,
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "{} partition {}", self.topic, self.partition)
-    }
-}
 
 /// What was done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,5 +17,5 @@ pub struct Done {
     /// Lines, samples or spans in them.
     pub records: u64,
     /// Where: a partition that is not among these was not looked at.
-    pub partitions: Vec<Place>,
+    pub partitions: Vec<TopicPartition>,
 }

@@ -4,22 +4,22 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use weir_model::id::TopicPartition;
 use weir_query::fanout::{FanOut, FanOutConfig};
-use weir_store::heads::Place;
 
 use super::cluster::{Cluster, PARTITIONS};
 
-fn place(topic: &str, partition: u32) -> Place {
-    Place { topic: topic.into(), partition }
+fn place(topic: &str, partition: u32) -> TopicPartition {
+    TopicPartition { topic: topic.into(), partition }
 }
 
-fn all_places() -> Vec<Place> {
+fn all_places() -> Vec<TopicPartition> {
     let topics = ["weir.logs", "weir.metrics", "weir.spans"];
     topics.iter().flat_map(|topic| (0..PARTITIONS).map(|partition| place(topic, partition))).collect()
 }
 
 /// Serves the routes of a query node to which the bus told of these places; returns where.
-async fn serve(fan_out: &FanOut, places: Vec<Place>) -> String {
+async fn serve(fan_out: &FanOut, places: Vec<TopicPartition>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let router = fan_out.admin_router(places);
@@ -37,7 +37,7 @@ fn blocks(cluster: &Cluster) -> u64 {
     cluster.nodes.iter().flat_map(|node| node.aggregator.status()).map(|status| status.blocks).sum()
 }
 
-fn places_of(answer: &Value) -> Vec<Place> {
+fn places_of(answer: &Value) -> Vec<TopicPartition> {
     serde_json::from_value(answer["partitions"].clone()).unwrap()
 }
 
@@ -88,7 +88,7 @@ async fn who_did_not_and_what_is_nobodys_is_named() {
     assert!(answer["records"].as_u64() > Some(0), "{answer}");
 
     // The first owner is not there; then it takes connections and says nothing.
-    let owned: Vec<BTreeSet<Place>> = cluster
+    let owned: Vec<BTreeSet<TopicPartition>> = cluster
         .nodes
         .iter()
         .map(|node| node.aggregator.status().into_iter().map(|status| place(&status.topic, status.partition)).collect())
@@ -102,7 +102,7 @@ async fn who_did_not_and_what_is_nobodys_is_named() {
         let said = answer["error"].as_str().unwrap();
         assert_eq!((status, places_of(&answer)), (503, owned[1].iter().cloned().collect::<Vec<_>>()), "{answer}");
         assert!(answer["records"].as_u64() > Some(0), "{answer}");
-        let names = |place: &Place| said.contains(&place.to_string());
+        let names = |place: &TopicPartition| said.contains(&place.to_string());
         assert!(owned[0].iter().all(names) && names(&nobodys) && !owned[1].iter().any(names), "{said}");
         assert!(said.contains(&cluster.nodes[0].url) && said.contains(why) && !said.contains(&cluster.nodes[1].url), "{said}");
         let address = cluster.nodes[0].url.trim_start_matches("http://").to_owned();
