@@ -57,8 +57,8 @@ pub trait Log: Send + Sync {
     /// First offset still stored, and the offset that the next record will get.
     async fn bounds(&self, place: &TopicPartition) -> Result<(u64, u64), BusError>;
 
-    /// Everything below `offset` is sealed and will never be asked for again. The disk log deletes by it; Kafka commits it
-    /// to the group for people who look at lag, and otherwise has its own retention.
+    /// Everything below `offset` is sealed and will never be asked for again. The disk log deletes by it; Kafka has
+    /// a retention of its own.
     async fn release(&self, place: &TopicPartition, offset: u64) -> Result<(), BusError>;
 }
 
@@ -66,7 +66,8 @@ pub trait Log: Send + Sync {
 #[derive(Debug)]
 pub enum Event {
     /// These are now ours. Nothing of them arrives before [`Consumer::seek`] has said where to begin. The group's first
-    /// answer to a new member is one of these, empty when there is nothing for it (yet).
+    /// answer to a new member is one of these, empty when there is nothing for it (yet). Later ones may be empty too: the group
+    /// has given out its partitions again, and there is nothing more for this member.
     Assigned(Vec<TopicPartition>),
     /// These are no longer ours. Nothing of them arrives after this.
     Revoked(Vec<TopicPartition>),

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::process::signal;
-use crate::weir::free_port;
+use crate::weir::{eventually, free_port};
 
 /// A broker answers after 5 s on an idle machine; tests share theirs.
 const START_TRIES: u32 = 600;
@@ -97,6 +97,25 @@ impl Brokers {
         }
     }
 
+    /// SIGTERM, as for an upgrade: it hands over what it leads first. Returns when it is gone.
+    pub async fn terminate(&mut self, broker: usize) {
+        let Some(mut child) = self.nodes[broker].child.take() else { return };
+        signal("TERM", &[child.id()]);
+        while child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            tokio::time::sleep(START_LOOK).await;
+        }
+    }
+
+    /// Until every partition has all its replicas again.
+    pub async fn wait_in_sync(&self) {
+        let arguments = ["--bootstrap-server", &self.addresses(), "--describe", "--under-replicated-partitions"];
+        eventually("all replicas are in sync", async || {
+            let said = self.tool("org.apache.kafka.tools.TopicCommand", &arguments).map_err(|error| error.to_string())?;
+            if said.contains("Partition:") { Err(said) } else { Ok(()) }
+        })
+        .await;
+    }
+
     /// How many there are, dead or alive.
     pub fn count(&self) -> usize {
         self.nodes.len()
@@ -133,7 +152,9 @@ impl Brokers {
 
     /// Runs one of Kafka's own tools from the brokers' jars to its end: all that it wrote. Errors when it fails.
     pub fn tool(&self, class: &str, arguments: &[&str]) -> io::Result<String> {
-        let output = Command::new("java").arg("-cp").arg(self.libs.join("*")).arg(class).args(arguments).output()?;
+        let mut command = Command::new("java");
+        command.arg("-cp").arg(self.libs.join("*")).arg(class).args(arguments);
+        let output = tokio::task::block_in_place(|| command.output())?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         if output.status.success() { Ok(text) } else { Err(io::Error::other(format!("{class} failed:\n{text}"))) }
     }
@@ -303,6 +324,23 @@ mod tests {
         }
         broker.spawn(0).unwrap();
         settle(&mut members, &[2]).await;
+    }
+
+    #[tokio::test]
+    async fn a_member_that_came_has_the_group_count_its_partitions_again() {
+        let broker = Brokers::start(1).await.unwrap();
+        let log = open(&broker, |_| {});
+        let mut member = log.consume(&["weir.logs"], "a").await.unwrap();
+        assert!(matches!(member.next().await, Ok(Event::Assigned(places)) if places.len() == 2));
+        drop(member);
+        // The group gives it what it had, without asking anybody; then a guest comes and goes, and it is asked twice.
+        let mut member = log.consume(&["weir.logs"], "a").await.unwrap();
+        assert!(matches!(member.next().await, Ok(Event::Assigned(places)) if places.len() == 2));
+        for _ in 0..2 {
+            assert!(matches!(member.next().await, Ok(Event::Assigned(places)) if places.is_empty()));
+        }
+        let quiet = tokio::time::timeout(Duration::from_secs(5), member.next()).await;
+        assert!(quiet.is_err(), "{quiet:?}");
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! End-to-end, ledger, conformance, simulation and tidy tests: one crate, one test binary.
 //!
+//! - [`ask`]: one question to a weir, and whether its answer saw everything.
 //! - [`cluster`]: all roles around brokers, as processes.
 //! - [`bench`]: what the benchmarks in `benches/` share: the path in one process, the watch, the line.
 //! - [`weir`]: starts the real binary beside whatever else runs, kills it, asks it.
@@ -11,6 +12,7 @@
 //! - [`nezha`]: real cluster logs and spans, replayed; a small set of the same shape takes its place where it is absent.
 //! - the rest are tests: what each shows stands in its first lines.
 
+pub mod ask;
 pub mod bench;
 pub mod cluster;
 pub mod guest;

@@ -145,6 +145,13 @@ impl KafkaConfig {
         }
         config
     }
+
+    /// A member of the same group that is not static: its going is noticed at once.
+    pub(crate) fn guest(&self, member: &str) -> ClientConfig {
+        let mut config = self.consumer(member);
+        config.remove("group.instance.id");
+        config
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::config::KafkaConfig;
 use super::consumer::KafkaConsumer;
+use super::visit;
 use crate::{Ack, BusError, BusMetrics, Consumer, Log, TopicPartition};
 
 /// One question to the brokers; beyond it the caller hears that they do not answer.
@@ -96,14 +97,14 @@ impl KafkaLog {
         metadata.await.map_err(|error| BusError::Stopped(format!("metadata: {error}")))?.map_err(kafka_error("fetch metadata"))
     }
 
-    async fn make(&self, topic: &str) -> Result<u32, BusError> {
+    async fn make(&self, topic: &str, partitions: u32) -> Result<u32, BusError> {
         // The producer's settings fit the admin client, but for what only producers know.
         let admin: AdminClient<DefaultClientContext> =
             self.config.producer().create().map_err(kafka_error("make an admin client"))?;
         let replication = TopicReplication::Fixed(i32::from(self.config.replication));
         let bytes = self.config.message_bytes().to_string();
         let in_sync = self.config.min_insync_replicas.min(self.config.replication).to_string();
-        let new = NewTopic::new(topic, self.config.partitions as i32, replication)
+        let new = NewTopic::new(topic, partitions as i32, replication)
             .set("max.message.bytes", &bytes)
             .set("min.insync.replicas", &in_sync);
         let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT)).operation_timeout(Some(ANSWER_TIMEOUT));
@@ -125,6 +126,19 @@ impl KafkaLog {
         Err(BusError::Kafka { operation: "create a topic", message: format!("{topic} has no leaders yet") })
     }
 
+    /// The partitions that a topic has; made with so many when it is absent.
+    async fn ensure(&self, topic: &str, partitions: u32) -> Result<u32, BusError> {
+        if let Some(known) = self.topics.lock().get(topic) {
+            return Ok(*known);
+        }
+        let partitions = match self.look_up(topic).await? {
+            Some(found) => found,
+            None => self.make(topic, partitions).await?,
+        };
+        self.topics.lock().insert(topic.to_owned(), partitions);
+        Ok(partitions)
+    }
+
     async fn check_place(&self, place: &TopicPartition) -> Result<(), BusError> {
         if place.partition < self.partitions(&place.topic).await? {
             return Ok(());
@@ -136,15 +150,7 @@ impl KafkaLog {
 #[async_trait]
 impl Log for KafkaLog {
     async fn partitions(&self, topic: &str) -> Result<u32, BusError> {
-        if let Some(partitions) = self.topics.lock().get(topic) {
-            return Ok(*partitions);
-        }
-        let partitions = match self.look_up(topic).await? {
-            Some(partitions) => partitions,
-            None => self.make(topic).await?,
-        };
-        self.topics.lock().insert(topic.to_owned(), partitions);
-        Ok(partitions)
+        self.ensure(topic, self.config.partitions).await
     }
 
     async fn append(&self, place: &TopicPartition, value: Bytes) -> Result<Ack, BusError> {
@@ -177,6 +183,7 @@ impl Log for KafkaLog {
         for topic in topics {
             self.partitions(topic).await?;
         }
+        self.ensure(visit::TOPIC, 1).await?;
         Ok(Box::new(KafkaConsumer::start(&self.config, self.metrics.clone(), topics, member)?))
     }
 

@@ -4,6 +4,7 @@
 //! - [`log`]: idempotent producer, topics, watermarks.
 //! - [`poller`]: the thread that polls a consumer, whatever its reader is doing.
 //! - [`consumer`]: what the reader sees.
+//! - [`visit`]: a guest whose coming makes the group rebalance.
 //!
 //! Tested against a real broker by the workspace's `tests/`; why it is set up as it is: `docs/decisions/0012-kafka.md`.
 
@@ -11,6 +12,7 @@ mod config;
 mod consumer;
 mod log;
 mod poller;
+mod visit;
 
 pub use config::KafkaConfig;
 pub use log::KafkaLog;

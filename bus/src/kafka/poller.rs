@@ -18,6 +18,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::config::KafkaConfig;
 use super::log::kafka_error;
+use super::visit::Host;
 use crate::{BusError, Record, TopicPartition};
 
 /// How long a poll waits when nothing is there: the reaction time to seeks and pauses.
@@ -48,8 +49,15 @@ pub(crate) enum News {
 
 /// Does what the group says and remembers it for the poll loop, on whose thread it is called.
 #[derive(Default)]
-struct Rebalances {
+pub(crate) struct Rebalances {
     heard: Mutex<Vec<News>>,
+}
+
+impl Rebalances {
+    /// Whether the group has said what its share is, be it nothing.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.heard.lock().iter().any(|news| matches!(news, News::Assigned(_)))
+    }
 }
 
 impl ClientContext for Rebalances {}
@@ -98,6 +106,7 @@ pub(crate) struct Poller {
     outbox: VecDeque<Result<News, BusError>>,
     /// Fetching is paused because of it.
     held: bool,
+    host: Host,
 }
 
 impl Poller {
@@ -111,7 +120,8 @@ impl Poller {
     ) -> Result<(), BusError> {
         let wrong = |error: KafkaError| BusError::Config(format!("kafka consumer: {error}"));
         let consumer = config.consumer(member).create_with_context(Rebalances::default()).map_err(wrong)?;
-        let poller = Self { consumer, commands, news, flows: BTreeMap::new(), outbox: VecDeque::new(), held: false };
+        let host = Host::start(config, member)?;
+        let poller = Self { consumer, commands, news, flows: BTreeMap::new(), outbox: VecDeque::new(), held: false, host };
         poller.consumer.subscribe(topics).map_err(kafka_error("subscribe"))?;
         let thread = std::thread::Builder::new().name("weir-bus-kafka".into()).spawn(move || poller.run());
         thread.map(|_| ()).map_err(|error| BusError::Stopped(format!("start the kafka poller: {error}")))
@@ -226,9 +236,13 @@ impl Poller {
 
     fn regroup(&mut self, news: &News) {
         match news {
-            News::Assigned(places) => places.iter().for_each(|place| {
-                self.flows.insert(place.clone(), Flow::default());
-            }),
+            News::Assigned(places) => {
+                // It has just come, or come back.
+                if self.flows.is_empty() && !places.is_empty() {
+                    self.host.send_guest();
+                }
+                self.flows.extend(places.iter().map(|place| (place.clone(), Flow::default())));
+            }
             News::Revoked(places) => places.iter().for_each(|place| {
                 self.flows.remove(place);
             }),
