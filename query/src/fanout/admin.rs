@@ -117,9 +117,9 @@ impl Desk {
 
     async fn owners_of<E: Engine>(&self, known: &Known<E>) -> Result<Vec<(TopicPartition, String)>, String> {
         let asker = &self.shared.asker;
-        asker.in_time(known.discover()).await?;
+        asker.store.wait(known.discover()).await?;
         let parts = known.known();
-        let looks = join_all(parts.iter().map(|part| asker.in_time(part.look()))).await;
+        let looks = join_all(parts.iter().map(|part| asker.store.wait(part.look()))).await;
         let mut owners = Vec::with_capacity(parts.len());
         for (part, look) in parts.iter().zip(looks) {
             let place = TopicPartition { topic: E::KIND.topic().to_owned(), partition: part.partition() };

@@ -19,6 +19,7 @@ use super::known::Known;
 use super::metrics::FanOutMetrics;
 use super::owners::Owners;
 use super::part::{Part, Version};
+use super::store::StorePatience;
 
 /// A partition is asked for again when it moved meanwhile; a second time it is left out.
 const ROUNDS: usize = 2;
@@ -42,6 +43,7 @@ pub(super) struct Wanted<'a> {
 /// Who is asked, and under which limits.
 pub(super) struct Asker {
     pub owners: Owners,
+    pub store: StorePatience,
     pub config: FanOutConfig,
     pub metrics: FanOutMetrics,
 }
@@ -60,11 +62,11 @@ enum Verdict {
 impl Asker {
     /// Views of every partition that is wanted.
     pub(super) async fn gather<E: Sliced>(&self, known: &Known<E>, wanted: &Wanted<'_>) -> Result<Gathered<E>, ReadError> {
-        let parts = self.in_time(known.parts()).await.map_err(|text| ReadError::Store(format!("list partitions: {text}")))?;
+        let parts = self.store.wait(known.parts()).await.map_err(|text| ReadError::Store(format!("list partitions: {text}")))?;
         let mut pending = pick(parts, wanted.only);
         if pending.is_empty() && wanted.only.is_some() {
             // It may have begun since the last look.
-            let found = self.in_time(known.discover()).await;
+            let found = self.store.wait(known.discover()).await;
             found.map_err(|text| ReadError::Store(format!("list partitions: {text}")))?;
             pending = pick(known.known(), wanted.only);
         }
@@ -91,21 +93,13 @@ impl Asker {
         Ok(gathered)
     }
 
-    /// The object store's answer, or why there is none.
-    pub(super) async fn in_time<T>(&self, asked: impl Future<Output = Result<T, weir_store::StoreError>>) -> Result<T, String> {
-        match tokio::time::timeout(self.config.store_timeout, asked).await {
-            Ok(answered) => answered.map_err(|error| error.to_string()),
-            Err(_) => Err(format!("the object store has not answered within {:?}", self.config.store_timeout)),
-        }
-    }
-
     /// Asks the owners of these partitions, and looks at their manifests meanwhile.
     async fn round<E: Sliced>(&self, parts: &[Arc<Part<E>>], wanted: &Wanted<'_>, last: bool) -> Result<Vec<Verdict>, ReadError> {
         // Who is not known at all has to be looked up before anybody can be asked.
         let fresh = parts.iter().filter(|part| part.newest().is_none());
-        join_all(fresh.map(|part| self.in_time(part.look()))).await;
+        join_all(fresh.map(|part| self.store.wait(part.look()))).await;
         let asked: Vec<Option<Arc<Version>>> = parts.iter().map(|part| part.newest()).collect();
-        let looks = join_all(parts.iter().map(|part| self.in_time(part.look())));
+        let looks = join_all(parts.iter().map(|part| self.store.wait(part.look())));
         let (looks, mut answers) = tokio::join!(looks, self.ask::<E>(parts, &asked, wanted));
         let mut verdicts = Vec::with_capacity(parts.len());
         for ((part, look), asked) in parts.iter().zip(looks).zip(asked) {
@@ -222,7 +216,7 @@ impl Asker {
             let (theirs, ours) = (instant.epoch, newest.manifest.epoch);
             return Err(format!("it answered as the owner of epoch {theirs}, but the partition is in epoch {ours}"));
         }
-        let version = self.in_time(part.version(instant.version)).await?;
+        let version = self.store.wait(part.version(instant.version)).await?;
         let version = version.ok_or_else(|| format!("its manifest version {} is not there", instant.version))?;
         if version.manifest.epoch != instant.epoch {
             let (theirs, ours) = (instant.epoch, version.manifest.epoch);

@@ -24,6 +24,7 @@ use super::metrics::FanOutMetrics;
 use super::owners::Owners;
 use super::samples::FanOutSamples;
 use super::status::OwnersStatus;
+use super::store::StorePatience;
 use super::traces::FanOutTraces;
 use crate::http::status::PathStatus;
 
@@ -75,7 +76,7 @@ impl FanOut {
             logs: Known::new(engines.0, Arc::clone(&object_store), cache.clone(), runtime.clone()),
             samples: Known::new(engines.1, Arc::clone(&object_store), cache.clone(), runtime.clone()),
             traces: Known::new(engines.2, object_store, cache, runtime.clone()),
-            asker: Asker { owners, config, metrics },
+            asker: Asker { owners, store: StorePatience::new(config.store_timeout), config, metrics },
             clock,
             runtime,
             shutdown,
@@ -131,7 +132,12 @@ async fn refresh(shared: Arc<Shared>, status: Arc<OwnersStatus>) {
         };
         tokio::select! {
             () = shared.shutdown.cancelled() => return,
-            looked = looked => status.note_look(looked),
+            looked = looked => {
+                if looked.is_ok() {
+                    shared.asker.store.answered();
+                }
+                status.note_look(looked);
+            }
         }
         tokio::select! {
             () = shared.shutdown.cancelled() => return,
