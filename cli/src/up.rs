@@ -16,7 +16,7 @@ use crate::args::UpArguments;
 use crate::config::Config;
 use crate::rules::{self, Sink};
 use crate::service::health::{self, CaughtUp, Share};
-use crate::service::{life, listen, parts, reach};
+use crate::service::{life, listen, parts, starting};
 use crate::{Failure, telemetry};
 
 /// Runs until SIGTERM or SIGINT, then drains.
@@ -29,7 +29,8 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     let clock: Clock = Arc::new(life::now);
 
     let bus = parts::open_bus(&config, &mut registry)?;
-    let partitions = reach::places(&*bus).await.map_err(Failure::failed)?.len();
+    let [grpc, http] = otlp.listeners();
+    let Some(places) = starting::places(&*bus, &[&main, grpc, http]).await? else { return Ok(()) };
     let store = parts::open_store(&config).await?;
     let member = format!("http://{}", config.listen);
     let aggregator = parts::build_aggregator(&config, (Arc::clone(&bus), store), member, &clock, &mut registry);
@@ -41,7 +42,7 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     let api = build_api(&config, &aggregator, &clock, rules, &mut registry);
     let sink = Sink::new(collector.shipper(), tenant);
     let mut evaluating = tokio::spawn(parts::evaluate(&config, &api, sink, &clock, &mut registry, &shutdown));
-    let readiness = CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::All(partitions) };
+    let readiness = CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::All(places.len()) };
     let pages = requests.around(config.telemetry.spans, weir_query::http::router(api));
     let router = pages
         .merge(collector.push_router())
@@ -51,7 +52,8 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
 
     tracing::info!(listen = %config.listen, otlp_grpc = %config.otlp_grpc, otlp_http = %config.otlp_http,
         data = %config.data.display(), "weir is up");
-    let mut servers = listen::serve(main, router, &shutdown);
+    let mut servers = listen::Servers::new();
+    listen::serve(main, router, &shutdown, &mut servers);
     otlp.serve(&collector, &mut servers);
     let failure = tokio::select! {
         () = life::asked_to_end() => None,

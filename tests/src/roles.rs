@@ -200,6 +200,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_role_without_brokers_lives_and_says_what_it_waits_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("weir.toml");
+        let address = || format!("127.0.0.1:{}", free_port());
+        std::fs::write(&config, format!("[bus]\nkind = \"kafka\"\n[bus.kafka]\nbrokers = {:?}\n", address())).unwrap();
+        let store = format!("file://{}", folder.path().join("store").display());
+        let config = config.to_str().unwrap();
+        let (stored, data) = (["--config", config, "--store", &store], folder.path().join("data").display().to_string());
+        let (grpc, http) = (address(), address());
+        let shipped = ["--config", config, "--data", &data, "--otlp-grpc", &grpc, "--otlp-http", &http, "--no-node"];
+        let mut roles = [
+            Role::start(folder.path(), "collector", &shipped),
+            Role::start(folder.path(), "aggregator", &stored),
+            Role::start(folder.path(), "query", &stored),
+        ];
+        for role in &mut roles {
+            eventually("it says what it waits for", async || match role.ready().await {
+                Err(why) if why.contains("not ready: kafka: fetch metadata:") => Ok(()),
+                other => Err(format!("{}: {other:?}", role.role)),
+            })
+            .await;
+            let answers = async |url: String| reqwest::get(url).await.unwrap().status().as_u16();
+            assert_eq!((answers(role.url("/healthz")).await, answers(role.url("/loki/api/v1/push")).await), (200, 503));
+            if role.role == "collector" {
+                assert_eq!(answers(format!("http://{http}/v1/logs")).await, 503);
+            }
+            assert_eq!(role.terminate().await, Some(0), "{}", role.log());
+        }
+    }
+
+    #[tokio::test]
     async fn a_collector_and_an_aggregator_around_a_broker() {
         let folder = tempfile::tempdir().unwrap();
         let broker = Brokers::start(1).await.unwrap();

@@ -10,8 +10,8 @@ use crate::Failure;
 use crate::args::AggregatorArguments;
 use crate::config::Config;
 use crate::service::health::{self, CaughtUp, Readiness, Share};
-use crate::service::reach::{self, Reach};
-use crate::service::{life, listen, parts};
+use crate::service::reach::Reach;
+use crate::service::{life, listen, parts, starting};
 use crate::up::run as own;
 
 /// Runs until SIGTERM or SIGINT, then seals and leaves the group.
@@ -24,7 +24,7 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
 
     let bus = parts::open_bus(&config, &mut registry)?;
     let store = parts::open_store(&config).await?;
-    let places = reach::places(&*bus).await.map_err(Failure::failed)?;
+    let Some(places) = starting::places(&*bus, &[&main]).await? else { return Ok(()) };
     let reach = Reach::watch(Arc::clone(&bus), places, shutdown.clone());
     let aggregator = parts::build_aggregator(&config, (bus, store), config.advertise.clone(), &clock, &mut registry);
     let mut owning = own(&aggregator, &consuming);
@@ -34,7 +34,8 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
         .merge(weir_aggregator::heads::router(Arc::clone(&aggregator)));
 
     tracing::info!(listen = %config.listen, advertise = config.advertise, "the aggregator is up");
-    let mut servers = listen::serve(main, router, &shutdown);
+    let mut servers = listen::Servers::new();
+    listen::serve(main, router, &shutdown, &mut servers);
     let failure = tokio::select! {
         () = life::asked_to_end() => None,
         failure = life::server_ended(&mut servers) => Some(failure),

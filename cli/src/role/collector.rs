@@ -12,8 +12,8 @@ use crate::Failure;
 use crate::args::NodeArguments;
 use crate::config::Config;
 use crate::service::health::{self, Readiness};
-use crate::service::reach::{self, Reach};
-use crate::service::{life, listen, parts};
+use crate::service::reach::Reach;
+use crate::service::{life, listen, parts, starting};
 
 /// A record that waits longer than this for its acknowledgement has met an outage: a broker that died is replaced sooner.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(15);
@@ -27,7 +27,8 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
     let clock: Clock = Arc::new(life::now);
 
     let bus = parts::open_bus(&config, &mut registry)?;
-    let places = reach::places(&*bus).await.map_err(Failure::failed)?;
+    let [grpc, http] = otlp.listeners();
+    let Some(places) = starting::places(&*bus, &[&main, grpc, http]).await? else { return Ok(()) };
     let reach = Reach::watch(Arc::clone(&bus), places, shutdown.clone());
     let mut collector = parts::start_collector(&config, bus, &clock, &mut registry, &shutdown).await?;
     let readiness = Shipping { reach, shipper: collector.shipper() };
@@ -35,7 +36,8 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
 
     tracing::info!(listen = %config.listen, otlp_grpc = %config.otlp_grpc, otlp_http = %config.otlp_http,
         data = %config.data.display(), "the collector is up");
-    let mut servers = listen::serve(main, router, &shutdown);
+    let mut servers = listen::Servers::new();
+    listen::serve(main, router, &shutdown, &mut servers);
     otlp.serve(&collector, &mut servers);
     let failure = tokio::select! {
         () = life::asked_to_end() => None,

@@ -17,8 +17,8 @@ use crate::args::QueryNodeArguments;
 use crate::config::Config;
 use crate::rules::{self, Sink};
 use crate::service::health::{self, Readiness};
-use crate::service::reach::{self, Reach};
-use crate::service::{life, listen, parts};
+use crate::service::reach::Reach;
+use crate::service::{life, listen, parts, starting};
 use crate::{Failure, telemetry};
 
 /// Runs until SIGTERM or SIGINT, then finishes the requests that are open.
@@ -32,7 +32,7 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
 
     // The bus is where samples of rules and weir's own spans go.
     let bus = parts::open_bus(&config, &mut registry)?;
-    let places = reach::places(&*bus).await.map_err(Failure::failed)?;
+    let Some(places) = starting::places(&*bus, &[&main]).await? else { return Ok(()) };
     let partitions = places.len();
     let reach = Reach::watch(Arc::clone(&bus), places.clone(), shutdown.clone());
     let (shipper, lanes) = parts::start_shipper(&config, bus, &mut registry, &shipping).await?;
@@ -50,7 +50,8 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let router = pages.merge(admin).merge(health::router(registry, readiness)).merge(weir_dashboards::router());
 
     tracing::info!(listen = %config.listen, "the query node is up");
-    let mut servers = listen::serve(main, router, &shutdown);
+    let mut servers = listen::Servers::new();
+    listen::serve(main, router, &shutdown, &mut servers);
     let failure = tokio::select! {
         () = life::asked_to_end() => None,
         failure = life::server_ended(&mut servers) => Some(failure),

@@ -33,6 +33,10 @@ impl Otlp {
         Ok(Self { grpc: bind("otlp_grpc", config.otlp_grpc).await?, http: bind("otlp_http", config.otlp_http).await? })
     }
 
+    pub fn listeners(&self) -> [&TcpListener; 2] {
+        [&self.grpc, &self.http]
+    }
+
     pub fn serve(self, collector: &Collector, servers: &mut Servers) {
         let (grpc, http) = (collector.serve_otlp_grpc(self.grpc), collector.serve_otlp_http(self.http));
         servers.spawn(async move { grpc.await.map_err(|error| error.to_string()) });
@@ -41,12 +45,10 @@ impl Otlp {
 }
 
 /// Serves a router; a request that panics ends alone.
-pub(crate) fn serve(listener: TcpListener, router: Router, shutdown: &CancellationToken) -> Servers {
-    let mut servers = JoinSet::new();
+pub(crate) fn serve(listener: TcpListener, router: Router, shutdown: &CancellationToken, servers: &mut Servers) {
     let stop = shutdown.clone().cancelled_owned();
     let server = axum::serve(listener, router.layer(from_fn(fault::contain))).with_graceful_shutdown(stop);
     servers.spawn(async move { server.await.map_err(|error| error.to_string()) });
-    servers
 }
 
 async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {

@@ -4,6 +4,7 @@
 //! - [`parts`]: bus, object store, aggregator, readers, rules, each built from the configuration.
 //! - [`health`]: `/metrics`, `/healthz`, `/readyz`.
 //! - [`reach`]: whether the bus answers.
+//! - [`starting`]: what is said before the bus is known.
 //! - [`life`]: the clock, signals, what ends a process, draining.
 
 pub(crate) mod health;
@@ -11,3 +12,4 @@ pub(crate) mod life;
 pub(crate) mod listen;
 pub(crate) mod parts;
 pub(crate) mod reach;
+pub(crate) mod starting;

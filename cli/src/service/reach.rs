@@ -9,6 +9,8 @@ use tokio_util::sync::CancellationToken;
 use weir_bus::{BusError, Log, TopicPartition};
 use weir_model::wire::Kind;
 
+use super::starting::Waiting;
+
 /// Between two questions.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -41,21 +43,22 @@ impl Reach {
 
 /// All partitions of the three topics, which are made when absent. Waits for brokers that are not there yet: a role may start
 /// before them, or while they are away.
-pub(crate) async fn places(bus: &dyn Log) -> Result<Vec<TopicPartition>, BusError> {
+pub(crate) async fn places(bus: &dyn Log, waiting: &Waiting) -> Result<Vec<TopicPartition>, BusError> {
     let mut places = Vec::new();
     for kind in Kind::ALL {
-        for partition in 0..partitions(bus, kind.topic()).await? {
+        for partition in 0..partitions(bus, kind.topic(), waiting).await? {
             places.push(TopicPartition { topic: kind.topic().to_owned(), partition });
         }
     }
     Ok(places)
 }
 
-async fn partitions(bus: &dyn Log, topic: &str) -> Result<u32, BusError> {
+async fn partitions(bus: &dyn Log, topic: &str, waiting: &Waiting) -> Result<u32, BusError> {
     loop {
         match bus.partitions(topic).await {
             Err(error @ BusError::Kafka { .. }) => {
                 tracing::warn!(topic, %error, "the bus cannot be used yet; trying again");
+                waiting.because(&error);
                 tokio::time::sleep(PAUSE).await;
             }
             known => return known,
@@ -93,7 +96,7 @@ mod tests {
     async fn a_partition_that_is_not_there_is_named() {
         let bus: Arc<dyn Log> = Arc::new(Sim::new(SimConfig::default()));
         let shutdown = CancellationToken::new();
-        let good = Reach::watch(Arc::clone(&bus), places(&*bus).await.unwrap(), shutdown.clone());
+        let good = Reach::watch(Arc::clone(&bus), places(&*bus, &Waiting::default()).await.unwrap(), shutdown.clone());
         let bad = TopicPartition { topic: "weir.logs".into(), partition: 999 };
         let bad = Reach::watch(bus, vec![bad], shutdown);
         assert_eq!(good.check(), Err("the bus has not answered yet".into()));
