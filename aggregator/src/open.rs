@@ -282,12 +282,7 @@ mod tests {
         for (aggregator, share) in [(&first, 1), (&others[0], 1), (&others[1], 1), (&others[2], 0)] {
             until(aggregator, Some(share)).await;
         }
-        // One leaves: it has no place in the group any more, and the spare one gets its share.
-        leaving.cancel();
-        until(&first, None).await;
-        until(&others[2], Some(1)).await;
-
-        // What its metrics say is of the partition that it has, and of none when it has none.
+        // Metrics are of the partitions that a member has; the spare one has none.
         let mut registry = Registry::default();
         others[2].register(&mut registry);
         let scrape = || {
@@ -295,20 +290,23 @@ mod tests {
             encode(&mut text, &registry).expect("encode");
             text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>()
         };
-        let open = async {
+        assert_eq!(scrape(), Vec::<String>::new());
+        // One leaves: it has no place in the group any more, and the spare one gets its share.
+        leaving.cancel();
+        until(&first, None).await;
+        until(&others[2], Some(1)).await;
+        let heard = async {
             while !scrape().iter().any(|line| line.starts_with("weir_aggregator_bus_silent_seconds{")) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), open).await.expect("the bus is heard");
-        let status = others[2].status().remove(0);
-        let labels = format!("{{topic=\"{}\",partition=\"0\"}}", status.topic);
+        tokio::time::timeout(Duration::from_secs(60), heard).await.expect("the bus is heard");
+        let labels = format!("{{topic=\"{}\",partition=\"0\"}}", others[2].status().remove(0).topic);
         let gauges = ["lag_records", "bus_silent_seconds", "unsealed_records", "head_bytes", "blocks", "block_bytes"];
         assert_eq!(scrape(), gauges.map(|gauge| format!("weir_aggregator_{gauge}{labels} 0")));
         shutdown.cancel();
         for task in running {
             task.await.expect("no panic").expect("ends well");
         }
-        assert_eq!(scrape(), Vec::<String>::new());
     }
 }

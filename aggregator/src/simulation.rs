@@ -239,15 +239,16 @@ async fn step(world: &World, members: &mut [Member], sources: &mut [Source], ran
     }
 }
 
-async fn schedule(seed: u64) -> u64 {
+async fn schedule(seed: u64, change: fn(&mut AggregatorConfig)) -> u64 {
     let mut random = StdRng::seed_from_u64(seed);
     let mishaps = SimConfig { seed, partitions: PARTITIONS, duplicate_percent: 10, fail_ack_percent: 10, ..SimConfig::default() };
-    let config = AggregatorConfig {
+    let mut config = AggregatorConfig {
         head_age_max: Duration::from_millis(random.random_range(1..3000)),
         compaction_blocks: 2,
         tick: Duration::from_secs(1),
         ..AggregatorConfig::default()
     };
+    change(&mut config);
     let (store, clock) = (Arc::new(InMemory::new()), Arc::new(AtomicI64::new(1)));
     let world = World { sim: Sim::new(mishaps), store, clock, config, seed };
     let mut members = vec![world.start("a"), world.start("b")];
@@ -290,6 +291,14 @@ async fn verify(world: &World, sources: &[Source]) {
     member.task.await.expect("ends");
 }
 
+/// The lines acknowledged in one schedule; what was wrong panics.
+fn run(seed: u64, change: fn(&mut AggregatorConfig)) -> std::thread::Result<u64> {
+    std::panic::catch_unwind(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
+        runtime.block_on(schedule(seed, change))
+    })
+}
+
 /// How many schedules `make test` runs.
 const SCHEDULES: u64 = 2000;
 
@@ -300,19 +309,29 @@ fn nothing_is_lost_or_doubled_in_any_schedule() {
     let base = only.unwrap_or_else(|| rand::random::<u64>() >> 16);
     let mut acknowledged = 0;
     for seed in base..base + only.map_or(schedules, |_| 1) {
-        let outcome = std::panic::catch_unwind(|| {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
-            runtime.block_on(schedule(seed))
+        acknowledged += run(seed, |_| {}).unwrap_or_else(|panic| {
+            println!("WEIR_SIM_SEED={seed}");
+            std::panic::resume_unwind(panic);
         });
-        match outcome {
-            Ok(count) => acknowledged += count,
-            Err(panic) => {
-                println!("WEIR_SIM_SEED={seed}");
-                std::panic::resume_unwind(panic);
-            }
-        }
     }
     println!("{schedules} schedules from seed {base}, {acknowledged} lines acknowledged, none lost, none doubled");
     assert!(acknowledged > 0);
+}
+
+#[test]
+fn an_owner_that_forgets_its_sources_is_found_out() {
+    let forget: fn(&mut AggregatorConfig) = |config| {
+        config.head_age_max = Duration::from_millis(1);
+        config.mark_age_max = Duration::ZERO;
+    };
+    let said: Vec<String> = (0..FORGETFUL).filter_map(|seed| run(seed, forget).err()).map(sentence).collect();
+    println!("{} of {FORGETFUL} schedules found it", said.len());
+    assert!(!said.is_empty() && said.iter().all(|said| said.contains("each once, in order, without a gap")), "{said:?}");
+}
+
+/// Schedules with owners that remember no source beyond a seal.
+const FORGETFUL: u64 = 20;
+
+fn sentence(panic: Box<dyn std::any::Any + Send>) -> String {
+    panic.downcast_ref::<String>().cloned().unwrap_or_default()
 }
