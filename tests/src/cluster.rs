@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::ask;
 use crate::kafka::Brokers;
 use crate::roles::Role;
 use crate::weir::{PATIENCE, eventually, free_port, node_at, pods_of};
@@ -92,29 +93,13 @@ impl Cluster {
     /// Asks one query node until its answer is there and complete; panics with the last refusal when it does not come.
     pub async fn ask(&self, query: usize, path: &str, parameters: &[(&str, &str)]) -> Value {
         let role = &self.queries[query];
-        eventually(&format!("{path} {parameters:?}"), async || {
-            let answer = self.try_ask(role, path, parameters).await?;
-            if answer["coverage"]["complete"] == false { Err(answer["coverage"].to_string()) } else { Ok(answer) }
-        })
-        .await
+        let ask = async || ask::complete(self.try_ask(role, path, parameters).await?);
+        eventually(&format!("{path} {parameters:?}"), ask).await
     }
 
     /// Asks once. Errors with what was said instead of JSON. Every answer has its `coverage`.
     pub async fn try_ask(&self, role: &Role, path: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
-        let url = reqwest::Url::parse_with_params(&role.url(path), parameters).map_err(|error| error.to_string())?;
-        let answer = self.http.get(url).send().await.map_err(|error| format!("{error:?}"))?;
-        let (status, coverage) = (answer.status(), answer.headers().get("x-weir-coverage").cloned());
-        let text = answer.text().await.map_err(|error| error.to_string())?;
-        // A trace that nobody has seen is an answer too.
-        if !status.is_success() && status != 404 {
-            return Err(format!("{status} {text}"));
-        }
-        let mut answer: Value = serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
-        // Shapes that are not ours have no room for it.
-        if let Some(coverage) = coverage {
-            answer["coverage"] = serde_json::from_slice(coverage.as_bytes()).map_err(|error| error.to_string())?;
-        }
-        Ok(answer)
+        ask::get(&self.http, &role.url(path), parameters).await
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::ask;
 use crate::cluster::{Cluster, Plan};
 use crate::nezha::{CriWriter, Day, day, otlp_json};
 use crate::roles::Role;
@@ -29,37 +30,18 @@ struct Target {
 }
 
 impl Target {
-    /// JSON; errors with what was said instead. That a trace is not there is an answer too.
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Value, String> {
-        let answer = request.send().await.map_err(|error| format!("{error:?}"))?;
-        let (status, text) = (answer.status(), answer.text().await.map_err(|error| error.to_string())?);
-        if !status.is_success() && status != 404 {
-            return Err(format!("{status} {text}"));
-        }
-        serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))
-    }
-
     async fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
-        let url = reqwest::Url::parse_with_params(&format!("http://{}{path}", self.listen), parameters).unwrap();
-        self.send(self.http.get(url)).await
+        ask::get(&self.http, &format!("http://{}{path}", self.listen), parameters).await
     }
 
     /// The answer once it says that it covers everything on the bus.
     async fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
-        eventually(path, async || {
-            let answer = self.ask(path, parameters).await?;
-            let open = (answer["coverage"]["complete"] == false).then(|| &answer["coverage"]);
-            match open.or(answer.get("warnings")) {
-                None => Ok(answer),
-                Some(open) => Err(open.to_string()),
-            }
-        })
-        .await
+        eventually(path, async || ask::complete(self.ask(path, parameters).await?)).await
     }
 
     async fn admin(&self, action: &str) {
         let url = format!("http://{}/api/weir/v1/admin/{action}", self.listen);
-        self.send(self.http.post(url)).await.unwrap_or_else(|error| panic!("{action}: {error}"));
+        ask::send(self.http.post(url)).await.unwrap_or_else(|error| panic!("{action}: {error}"));
     }
 
     async fn counts(&self) -> BTreeMap<String, u64> {
@@ -145,7 +127,7 @@ async fn arrives_exactly(target: &Target) {
     day.lines.iter().for_each(|line| files.write(line));
     for spans in day.spans.chunks(EXPORT_SPANS) {
         let request = target.http.post(format!("http://{}/v1/traces", target.otlp_http)).json(&otlp_json(spans));
-        target.send(request).await.expect("spans are taken");
+        ask::send(request).await.expect("spans are taken");
     }
 
     let wanted = expected(&day);

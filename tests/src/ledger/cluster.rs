@@ -1,6 +1,6 @@
 //! The ledger over a cluster: three brokers, two aggregators, two query nodes, a collector on a small disk, blocks in S3.
 //!
-//! Every fault strikes alone first, with what a user sees meanwhile; then each while another is there, in one walk over all
+//! Every fault strikes alone first, with what a user sees meanwhile; then everything is restarted in turn; then each fault while another is there, in one walk over all
 //! pairs; then kills that come too fast to recover from. `WEIR_LEDGER_KILLS` says how many of these: more than a few make
 //! it the long loop.
 
@@ -33,7 +33,7 @@ pub(super) const PARTITIONS: u32 = 2;
 const KILLS: usize = 25;
 
 /// Kills between two checks of the long one.
-const ROUND: usize = 100;
+const ROUND: usize = 250;
 
 impl Asked for Cluster {
     async fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
@@ -69,7 +69,7 @@ fn watched(cluster: &Cluster, seed: u64, round: usize) -> (Ledger, Watch) {
         pods: cluster.pods.clone(),
     };
     let ledger = Ledger::start(&ends, seed, round, LOAD);
-    let watch = Watch::start(&ledger, cluster.queries.iter().map(|role| role.url("/loki/api/v1/query")).collect());
+    let watch = Watch::start(&ledger, cluster.queries.iter().map(|role| role.url("")).collect());
     (ledger, watch)
 }
 
@@ -118,6 +118,17 @@ impl Bench {
         self.faults.wait_until_well().await;
         self.watch.caught_up().await;
         println!("{fault:?}: {}", self.watch.longest());
+    }
+
+    /// An upgrade of aggregators and brokers, of which no client hears an error.
+    async fn rolling(&mut self) {
+        self.watch.begin();
+        self.ledger.refusals();
+        self.faults.restart_one_by_one().await;
+        self.watch.caught_up().await;
+        println!("rolling restart: {}", self.watch.longest());
+        assert_eq!(self.ledger.refusals(), 0, "requests that had to be sent again");
+        self.watch.assert_never_refused();
     }
 
     /// Every pair of faults, one striking while the other is there.
@@ -198,6 +209,7 @@ async fn nothing_acknowledged_is_lost_or_doubled_when_any_part_of_a_cluster_dies
     for fault in ALL {
         bench.alone(fault, &mut random).await;
     }
+    bench.rolling().await;
     bench.check().await;
     let begun = bench.faults.kills;
     loop {

@@ -114,6 +114,22 @@ impl Faults {
         }
     }
 
+    /// Restarts aggregators and brokers as an upgrade does, one after the other, each when the one before is back in its place.
+    pub(super) async fn restart_one_by_one(&mut self) {
+        for i in 0..self.cluster.aggregators.len() {
+            assert_eq!(self.cluster.aggregators[i].terminate().await, Some(0), "{}", self.cluster.aggregators[i].log());
+            self.cluster.aggregators[i].spawn();
+            self.wait_until_well().await;
+        }
+        for broker in 0..self.cluster.brokers.count() {
+            self.cluster.brokers.terminate(broker).await;
+            self.cluster.brokers.spawn(broker).unwrap();
+            self.cluster.brokers.wait_until_answered(broker).await.unwrap();
+            self.cluster.brokers.wait_in_sync().await;
+        }
+        self.wait_until_well().await;
+    }
+
     /// Every process runs and is ready, and both aggregators own partitions.
     pub(super) async fn wait_until_well(&mut self) {
         for broker in 0..self.cluster.brokers.count() {

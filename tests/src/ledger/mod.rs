@@ -15,7 +15,7 @@ mod write;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -64,6 +64,7 @@ struct Ledger {
     accounts: Accounts,
     stop: Arc<AtomicBool>,
     hurry: Arc<AtomicBool>,
+    refusals: Arc<AtomicUsize>,
     writers: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -87,8 +88,15 @@ impl Ledger {
     /// Starts the clients and one container's log file. No other `round` has the same sources.
     fn start(ends: &Ends, seed: u64, round: usize, load: Load) -> Self {
         let file = format!("file{round}");
-        let mut ledger =
-            Self { file, round, accounts: Accounts::default(), stop: Arc::default(), hurry: Arc::default(), writers: Vec::new() };
+        let mut ledger = Self {
+            file,
+            round,
+            accounts: Accounts::default(),
+            stop: Arc::default(),
+            hurry: Arc::default(),
+            refusals: Arc::default(),
+            writers: Vec::new(),
+        };
         for i in 0..load.pushers {
             let writer = write::push(ends.push.clone(), format!("push{round}-{i}"), ledger.writer(load), seed + i as u64);
             ledger.writers.push(tokio::spawn(writer));
@@ -113,7 +121,13 @@ impl Ledger {
     }
 
     fn writer(&self, load: Load) -> Writer {
-        Writer { accounts: Arc::clone(&self.accounts), stop: Arc::clone(&self.stop), hurry: Arc::clone(&self.hurry), load }
+        Writer {
+            accounts: Arc::clone(&self.accounts),
+            stop: Arc::clone(&self.stop),
+            hurry: Arc::clone(&self.hurry),
+            refusals: Arc::clone(&self.refusals),
+            load,
+        }
     }
 
     /// Writes to the file as fast as it goes, until there is far more than a collector's queues hold.
@@ -134,6 +148,11 @@ impl Ledger {
         }
     }
 
+    /// How often a request was not acknowledged, that is, sent again; since this was last asked.
+    fn refusals(&self) -> usize {
+        self.refusals.swap(0, Ordering::Relaxed)
+    }
+
     fn total(&self) -> usize {
         self.accounts.lock().unwrap().values().map(|account| account.acknowledged).sum()
     }
@@ -150,6 +169,7 @@ struct Writer {
     accounts: Accounts,
     stop: Arc<AtomicBool>,
     hurry: Arc<AtomicBool>,
+    refusals: Arc<AtomicUsize>,
     load: Load,
 }
 

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use object_store::ObjectStore;
-use serde_json::Value;
 use weir_model::wire::Kind;
 use weir_store::manifest::{Manifest, ManifestStore, random_nonces};
 
 use super::{Accounts, Ledger};
+use crate::ask;
 use crate::weir::eventually;
 
 const LOOK: Duration = Duration::from_millis(50);
@@ -24,6 +24,8 @@ struct Seen {
     complete_at: Instant,
     /// Why the last answer was not complete.
     why: String,
+    /// What query nodes said instead of answers.
+    refused: Vec<String>,
     /// Longest time without an acknowledgement, and without a complete answer.
     longest: (Duration, Duration),
 }
@@ -36,7 +38,20 @@ impl Seen {
             acknowledged_at: now,
             complete_at: now,
             why: String::new(),
+            refused: Vec::new(),
             longest: (Duration::ZERO, Duration::ZERO),
+        }
+    }
+
+    /// Answers to questions asked then, complete or not.
+    fn note<T>(&mut self, asked: Instant, answers: Result<T, String>) {
+        match answers {
+            Err(why) => self.why = why,
+            Ok(_) if asked > self.complete_at => {
+                self.longest.1 = self.longest.1.max(self.complete_at.elapsed());
+                self.complete_at = asked;
+            }
+            Ok(_) => {}
         }
     }
 }
@@ -48,7 +63,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// `queries`: where every query node counts.
+    /// `queries`: the URLs of the query nodes.
     pub(super) fn start(ledger: &Ledger, queries: Vec<String>) -> Self {
         let (seen, source) = (Arc::new(Mutex::new(Seen::new())), ledger.a_pusher());
         let history = Arc::new(Mutex::new(VecDeque::new()));
@@ -66,6 +81,13 @@ impl Watch {
         let mut seen = self.seen.lock().unwrap();
         (seen.acknowledged_at, seen.complete_at) = (Instant::now(), Instant::now());
         seen.longest = (Duration::ZERO, Duration::ZERO);
+        seen.refused.clear();
+    }
+
+    /// That every question had an answer, complete or not.
+    pub(super) fn assert_never_refused(&self) {
+        let seen = self.seen.lock().unwrap();
+        assert!(seen.refused.is_empty(), "{:?}", seen.refused);
     }
 
     /// In words.
@@ -148,46 +170,38 @@ async fn look_at_acks(accounts: Accounts, source: String, seen: Arc<Mutex<Seen>>
 
 async fn look_at_answers(url: String, source: String, accounts: Accounts, seen: Arc<Mutex<Seen>>, history: History) {
     let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
-    let query = format!("sum(count_over_time({{ledger={source:?}}}[1d]))");
+    let lines = format!("sum(count_over_time({{ledger={source:?}}}[1d]))");
+    // Owners have different partitions of lines, samples and spans: an answer is complete when all three are.
+    let questions = [
+        ("/loki/api/v1/query", vec![("query", lines.as_str())]),
+        ("/api/v1/query", vec![("query", "count(ledger_number)")]),
+        ("/api/weir/v1/traces", vec![("limit", "1")]),
+    ];
     loop {
         let asked = Instant::now();
         let wanted = history.lock().unwrap().front().filter(|(at, _)| *at + FRESH < asked).map_or(0, |(_, count)| *count);
-        let asking = reqwest::Url::parse_with_params(&url, [("query", &query)]).unwrap();
-        let answer = http.get(asking).send().await;
-        let counted = complete_count(answer).await;
-        if let Err(why) = &counted {
-            seen.lock().unwrap().why = format!("{url}: {why}");
-        }
-        if let Ok(count) = counted {
+        let asking = questions.iter().map(async |(path, parameters)| {
+            let answer = ask::get(&http, &format!("{url}{path}"), parameters).await;
+            if let Err(why) = &answer {
+                seen.lock().unwrap().refused.push(format!("{url}{path}: {why}"));
+            }
+            answer.and_then(ask::complete)
+        });
+        let answers = futures_util::future::join_all(asking).await;
+        if let Ok(answer) = &answers[0] {
+            let count = answer["data"]["result"][0]["value"][1].as_str().unwrap_or("0").parse::<f64>().unwrap() as usize;
             let sent = accounts.lock().unwrap().get(&source).map_or(0, |account| account.sent.len());
             assert!(
                 count >= wanted,
                 "{url}: an answer that says it is complete has {count} of {wanted} lines acknowledged long ago"
             );
             assert!(count <= sent, "{url}: an answer has {count} of {sent} lines sent");
-            let mut seen = seen.lock().unwrap();
-            if asked > seen.complete_at {
-                seen.longest.1 = seen.longest.1.max(Instant::now() - seen.complete_at);
-                seen.complete_at = asked;
-            }
         }
+        seen.lock()
+            .unwrap()
+            .note(asked, answers.into_iter().collect::<Result<Vec<_>, _>>().map_err(|why| format!("{url}: {why}")));
         tokio::time::sleep(LOOK).await;
     }
-}
-
-/// Errors when there is no answer, or one that says it is not complete.
-async fn complete_count(answer: reqwest::Result<reqwest::Response>) -> Result<usize, String> {
-    let answer = answer.map_err(|error| error.to_string())?;
-    let (status, coverage) = (answer.status(), answer.headers().get("x-weir-coverage").cloned());
-    let text = answer.text().await.map_err(|error| error.to_string())?;
-    let Some(coverage) = coverage.filter(|_| status.is_success()) else { return Err(format!("{status} {text}")) };
-    let said: Value = serde_json::from_slice(coverage.as_bytes()).map_err(|error| error.to_string())?;
-    if said["complete"] != true {
-        return Err(said.to_string());
-    }
-    let body: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-    let count = body["data"]["result"][0]["value"][1].as_str().unwrap_or("0");
-    count.parse::<f64>().map(|count| count as usize).map_err(|error| error.to_string())
 }
 
 /// Reads every partition's newest manifest again and again: an owner that was replaced never publishes again.

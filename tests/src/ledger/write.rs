@@ -1,6 +1,7 @@
 //! The writers: each sends one request after the other, the same bytes until they are acknowledged, and keeps its account.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -33,6 +34,7 @@ impl Writer {
                 }
                 Err(_) => {}
             }
+            self.refusals.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
