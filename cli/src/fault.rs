@@ -6,6 +6,7 @@
 use std::future::poll_fn;
 use std::io::Write;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use axum::extract::Request;
@@ -14,10 +15,22 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use weir_model::fault;
 
+/// Everything that the process owes to anybody is done.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// From now on a panic is that of work which finds its runtime gone, a compaction for instance: it is given up.
+pub(crate) fn end() {
+    ENDING.store(true, Ordering::Release);
+}
+
 /// Installs the hook: for the commands that serve.
 pub(crate) fn install() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        if ENDING.load(Ordering::Acquire) {
+            let _ = writeln!(std::io::stderr(), "weir: given up at the end: {}", panic.payload_as_str().unwrap_or("a panic"));
+            return;
+        }
         usual(panic);
         if fault::is_contained() {
             return;
@@ -73,6 +86,10 @@ mod tests {
             "blocking" => {
                 let _ = tokio::task::spawn_blocking(|| panic!("the lane is gone")).await;
             }
+            "ending" => {
+                end();
+                let _ = tokio::task::spawn_blocking(|| panic!("the runtime is gone")).await;
+            }
             "thread" => {
                 let _ = std::thread::spawn(|| panic!("the lane is gone")).join();
             }
@@ -100,8 +117,12 @@ mod tests {
             assert!(errors.contains("the lane is gone") && errors.contains("this process ends"), "{scenario}: {errors}");
             assert!(!said.contains("still here"), "{scenario}: {said}");
         }
-        let output = child("request", own);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert!(String::from_utf8_lossy(&output.stdout).contains("still here"));
+        for (scenario, said) in [("request", "index out of bounds"), ("ending", "weir: given up at the end: the runtime is gone")]
+        {
+            let output = child(scenario, own);
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success() && errors.contains(said), "{scenario}: {errors}");
+            assert!(String::from_utf8_lossy(&output.stdout).contains("still here"));
+        }
     }
 }

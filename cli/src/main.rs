@@ -92,6 +92,7 @@ fn serve(service: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
     fault::install();
     let runtime = runtime()?;
     let outcome = runtime.block_on(service);
+    fault::end();
     // A question to a bus or a store that does not answer must not hold the end up: its answer is of no use any more.
     runtime.shutdown_timeout(LAST_WORK);
     outcome
