@@ -232,6 +232,7 @@ fn properties(dir: &Path, port: u16, controller: u16, place: &Place) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::weir::PATIENCE;
     use weir_bus::contract::Contract;
     use weir_bus::kafka::{KafkaConfig, KafkaLog};
     use weir_bus::{BusMetrics, Consumer, Event, Log, TopicPartition};
@@ -326,21 +327,20 @@ mod tests {
         settle(&mut members, &[2]).await;
     }
 
-    #[tokio::test]
-    async fn a_member_that_came_has_the_group_count_its_partitions_again() {
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_the_group_has_left_out_is_given_out() {
         let broker = Brokers::start(1).await.unwrap();
-        let log = open(&broker, |_| {});
-        let mut member = log.consume(&["weir.logs"], "a").await.unwrap();
-        assert!(matches!(member.next().await, Ok(Event::Assigned(places)) if places.len() == 2));
-        drop(member);
-        // The group gives it what it had, without asking anybody; then a guest comes and goes, and it is asked twice.
-        let mut member = log.consume(&["weir.logs"], "a").await.unwrap();
-        assert!(matches!(member.next().await, Ok(Event::Assigned(places)) if places.len() == 2));
-        for _ in 0..2 {
-            assert!(matches!(member.next().await, Ok(Event::Assigned(places)) if places.is_empty()));
-        }
-        let quiet = tokio::time::timeout(Duration::from_secs(5), member.next()).await;
-        assert!(quiet.is_err(), "{quiet:?}");
+        let wait = |config: &mut KafkaConfig| drop(config.properties.insert("session.timeout.ms".into(), "30000".into()));
+        let mut members = [(open(&broker, wait).consume(&["weir.logs"], "a").await.unwrap(), Vec::new())];
+        settle(&mut members, &[2]).await;
+        drop(members);
+        let more = ["--bootstrap-server", &broker.addresses(), "--alter", "--topic", "weir.logs", "--partitions", "3"];
+        broker.tool("org.apache.kafka.tools.TopicCommand", &more).unwrap();
+        // It comes back within its session, and the group gives it the two that it had, without counting.
+        let mut members = [(open(&broker, wait).consume(&["weir.logs"], "a").await.unwrap(), Vec::new())];
+        hear(&mut members[0], PATIENCE).await;
+        assert_eq!(members[0].1.len(), 2);
+        tokio::time::timeout(PATIENCE, settle(&mut members, &[3])).await.expect("the third is given out too");
     }
 
     #[tokio::test]

@@ -166,8 +166,8 @@ mod tests {
         (output.status.success(), String::from_utf8_lossy(&said).into_owned())
     }
 
-    /// Beside one aggregator of three partitions: three more, of which one has nothing to do, and a query node.
-    async fn more_aggregators_than_partitions(folder: &Path, config: &str, store: &str) {
+    /// Beside one aggregator of three partitions: three more, so that one of the four has nothing to do, and a query node.
+    async fn more_aggregators_than_partitions(first: &Role, folder: &Path, config: &str, store: &str) {
         let arguments = ["--config", config, "--store", store];
         let mut more: Vec<Role> = (0..3).map(|_| Role::start(folder, "aggregator", &arguments)).collect();
         for aggregator in &more {
@@ -189,7 +189,8 @@ mod tests {
             if owners.len() == 3 { Ok(owners) } else { Err(format!("{owners:?}")) }
         })
         .await;
-        let spare: Vec<&Role> = more.iter().filter(|role| !owners.contains(&role.url(""))).collect();
+        let all = std::iter::once(first).chain(&more);
+        let spare: Vec<&Role> = all.filter(|role| !owners.contains(&role.url(""))).collect();
         assert_eq!(spare.len(), 1, "{owners:?}");
         assert_eq!(spare[0].ready().await, Ok(()));
 
@@ -264,7 +265,7 @@ mod tests {
         aggregator.wait_ready().await;
         collector.wait_ready().await;
         push(&collector, "two").await;
-        more_aggregators_than_partitions(folder.path(), config, &store).await;
+        more_aggregators_than_partitions(&aggregator, folder.path(), config, &store).await;
 
         assert_eq!(collector.terminate().await, Some(0), "{}", collector.log());
         assert_eq!(aggregator.terminate().await, Some(0), "{}", aggregator.log());

@@ -1,6 +1,6 @@
 //! What the reader of a Kafka consumer sees: events from the poller, without those that a seek or a pause has overtaken.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::mpsc;
 
 use async_trait::async_trait;
@@ -34,10 +34,15 @@ pub(crate) struct KafkaConsumer {
 
 impl KafkaConsumer {
     /// Starts the poller's thread and subscribes.
-    pub(crate) fn start(config: &KafkaConfig, metrics: BusMetrics, topics: &[&str], member: &str) -> Result<Self, BusError> {
+    pub(crate) fn start(
+        config: &KafkaConfig,
+        metrics: BusMetrics,
+        places: &BTreeSet<TopicPartition>,
+        member: &str,
+    ) -> Result<Self, BusError> {
         let (commands, orders) = mpsc::channel();
         let (news, events) = async_mpsc::channel(EVENTS_MAX);
-        Poller::start(config, topics, member, orders, news)?;
+        Poller::start(config, places, member, orders, news)?;
         Ok(Self { commands, news: events, owned: BTreeMap::new(), ready: VecDeque::new(), metrics })
     }
 

@@ -1,6 +1,6 @@
 //! The Kafka bus as a [`Log`]: producing, topics, watermarks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -180,11 +180,13 @@ impl Log for KafkaLog {
     }
 
     async fn consume(&self, topics: &[&str], member: &str) -> Result<Box<dyn Consumer>, BusError> {
+        let mut places = BTreeSet::new();
         for topic in topics {
-            self.partitions(topic).await?;
+            let partitions = self.partitions(topic).await?;
+            places.extend((0..partitions).map(|partition| TopicPartition { topic: (*topic).to_owned(), partition }));
         }
         self.ensure(visit::TOPIC, 1).await?;
-        Ok(Box::new(KafkaConsumer::start(&self.config, self.metrics.clone(), topics, member)?))
+        Ok(Box::new(KafkaConsumer::start(&self.config, self.metrics.clone(), &places, member)?))
     }
 
     async fn bounds(&self, place: &TopicPartition) -> Result<(u64, u64), BusError> {

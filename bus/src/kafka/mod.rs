@@ -4,7 +4,7 @@
 //! - [`log`]: idempotent producer, topics, watermarks.
 //! - [`poller`]: the thread that polls a consumer, whatever its reader is doing.
 //! - [`consumer`]: what the reader sees.
-//! - [`visit`]: a guest whose coming makes the group rebalance.
+//! - [`visit`]: sees that the group has given out every partition.
 //!
 //! Tested against a real broker by the workspace's `tests/`; why it is set up as it is: `docs/decisions/0012-kafka.md`.
 

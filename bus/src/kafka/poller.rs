@@ -1,7 +1,7 @@
 //! The thread that polls a Kafka consumer. It polls whatever its reader is doing, so that a reader that is busy sealing
 //! stays a member of the group; when the reader falls behind it pauses fetching instead of waiting.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
@@ -110,19 +110,21 @@ pub(crate) struct Poller {
 }
 
 impl Poller {
-    /// Subscribes and polls on a thread of its own until the reader is gone.
+    /// Subscribes to the topics of these places and polls on a thread of its own until the reader is gone.
     pub(crate) fn start(
         config: &KafkaConfig,
-        topics: &[&str],
+        places: &BTreeSet<TopicPartition>,
         member: &str,
         commands: Receiver<Command>,
         news: Sender<Result<News, BusError>>,
     ) -> Result<(), BusError> {
         let wrong = |error: KafkaError| BusError::Config(format!("kafka consumer: {error}"));
         let consumer = config.consumer(member).create_with_context(Rebalances::default()).map_err(wrong)?;
-        let host = Host::start(config, member)?;
+        let host = Host::start(config, member, places.clone())?;
+        let topics: BTreeSet<&str> = places.iter().map(|place| place.topic.as_str()).collect();
+        let topics: Vec<&str> = topics.into_iter().collect();
         let poller = Self { consumer, commands, news, flows: BTreeMap::new(), outbox: VecDeque::new(), held: false, host };
-        poller.consumer.subscribe(topics).map_err(kafka_error("subscribe"))?;
+        poller.consumer.subscribe(&topics).map_err(kafka_error("subscribe"))?;
         let thread = std::thread::Builder::new().name("weir-bus-kafka".into()).spawn(move || poller.run());
         thread.map(|_| ()).map_err(|error| BusError::Stopped(format!("start the kafka poller: {error}")))
     }
@@ -239,7 +241,7 @@ impl Poller {
             News::Assigned(places) => {
                 // It has just come, or come back.
                 if self.flows.is_empty() && !places.is_empty() {
-                    self.host.send_guest();
+                    self.host.look();
                 }
                 self.flows.extend(places.iter().map(|place| (place.clone(), Flow::default())));
             }
