@@ -64,7 +64,7 @@ struct Ledger {
     accounts: Accounts,
     stop: Arc<AtomicBool>,
     hurry: Arc<AtomicBool>,
-    refusals: Arc<AtomicUsize>,
+    repeats: Arc<AtomicUsize>,
     writers: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -94,7 +94,7 @@ impl Ledger {
             accounts: Accounts::default(),
             stop: Arc::default(),
             hurry: Arc::default(),
-            refusals: Arc::default(),
+            repeats: Arc::default(),
             writers: Vec::new(),
         };
         for i in 0..load.pushers {
@@ -125,7 +125,7 @@ impl Ledger {
             accounts: Arc::clone(&self.accounts),
             stop: Arc::clone(&self.stop),
             hurry: Arc::clone(&self.hurry),
-            refusals: Arc::clone(&self.refusals),
+            repeats: Arc::clone(&self.repeats),
             load,
         }
     }
@@ -148,9 +148,9 @@ impl Ledger {
         }
     }
 
-    /// How often a request was not acknowledged, that is, sent again; since this was last asked.
-    fn refusals(&self) -> usize {
-        self.refusals.swap(0, Ordering::Relaxed)
+    /// How often the same request was sent again at most, since this was last asked.
+    fn repeats(&self) -> usize {
+        self.repeats.swap(0, Ordering::Relaxed)
     }
 
     fn total(&self) -> usize {
@@ -169,7 +169,7 @@ struct Writer {
     accounts: Accounts,
     stop: Arc<AtomicBool>,
     hurry: Arc<AtomicBool>,
-    refusals: Arc<AtomicUsize>,
+    repeats: Arc<AtomicUsize>,
     load: Load,
 }
 

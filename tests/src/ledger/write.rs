@@ -20,7 +20,7 @@ fn body(source: &str, number: usize, random: &mut StdRng) -> String {
 impl Writer {
     /// Sends the same bytes until they are acknowledged, as every serious client does.
     async fn post(&self, http: &reqwest::Client, url: &str, body: &Value) {
-        loop {
+        for repeats in 1.. {
             let request = http.post(url).header("content-type", "application/json").body(body.to_string());
             match request.timeout(Duration::from_secs(20)).send().await {
                 Ok(answer) if answer.status().is_success() => return,
@@ -34,7 +34,7 @@ impl Writer {
                 }
                 Err(_) => {}
             }
-            self.refusals.fetch_add(1, Ordering::Relaxed);
+            self.repeats.fetch_max(repeats, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
