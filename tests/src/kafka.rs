@@ -327,6 +327,34 @@ mod tests {
         settle(&mut members, &[2]).await;
     }
 
+    #[tokio::test]
+    async fn a_member_that_is_fenced_comes_again_unless_it_has_a_twin() {
+        let broker = Brokers::start(1).await.unwrap();
+        let log = open(&broker, |_| {});
+        let join = async || log.consume(&["weir.logs"], "a").await.unwrap();
+        let mut members = [(join().await, Vec::new())];
+        settle(&mut members, &[2]).await;
+        // Somebody comes under its name and goes again.
+        let mut guest = [(join().await, Vec::new())];
+        settle(&mut guest, &[2]).await;
+        drop(guest);
+        hear(&mut members[0], PATIENCE).await;
+        assert_eq!(members[0].1.len(), 0, "what it had is another's");
+        tokio::time::timeout(PATIENCE, settle(&mut members, &[2])).await.expect("it comes again");
+        // Somebody comes under its name and stays.
+        let mut twin = join().await;
+        let ended = async |member: &mut Box<dyn Consumer>| loop {
+            if let Err(error) = member.next().await {
+                return error.to_string();
+            }
+        };
+        let ended = async {
+            tokio::select! { said = ended(&mut members[0].0) => said, said = ended(&mut twin) => said }
+        };
+        let said = tokio::time::timeout(PATIENCE, ended).await.expect("one of them ends");
+        assert_eq!(said, "kafka: consume: another member of the group has the identity \"a\" too");
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn what_the_group_has_left_out_is_given_out() {
         let broker = Brokers::start(1).await.unwrap();

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::mpsc::{Receiver, TryRecvError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -30,6 +30,8 @@ const EVENT_BYTES: usize = 4 << 20;
 const EVENT_RECORDS: usize = 256;
 /// A seek is refused while librdkafka starts or has given up fetching; after so many polls it has given up.
 const SEEK_TRIES: u32 = 40;
+/// Whoever is fenced again within this has a twin that goes on living.
+const FENCED_AGAIN: Duration = Duration::from_secs(60);
 
 /// What the reader wants.
 pub(crate) enum Command {
@@ -96,8 +98,29 @@ struct Flow {
     paused: bool,
 }
 
+/// How the group is joined.
+struct Membership {
+    config: KafkaConfig,
+    member: String,
+    topics: BTreeSet<String>,
+    /// When another was let in under its name the last time.
+    fenced: Option<Instant>,
+}
+
+impl Membership {
+    fn join(&self) -> Result<BaseConsumer<Rebalances>, BusError> {
+        let wrong = |error: KafkaError| BusError::Config(format!("kafka consumer: {error}"));
+        let consumer: BaseConsumer<Rebalances> =
+            self.config.consumer(&self.member).create_with_context(Rebalances::default()).map_err(wrong)?;
+        let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&topics).map_err(kafka_error("subscribe"))?;
+        Ok(consumer)
+    }
+}
+
 /// See the module.
 pub(crate) struct Poller {
+    membership: Membership,
     consumer: BaseConsumer<Rebalances>,
     commands: Receiver<Command>,
     news: Sender<Result<News, BusError>>,
@@ -118,13 +141,11 @@ impl Poller {
         commands: Receiver<Command>,
         news: Sender<Result<News, BusError>>,
     ) -> Result<(), BusError> {
-        let wrong = |error: KafkaError| BusError::Config(format!("kafka consumer: {error}"));
-        let consumer = config.consumer(member).create_with_context(Rebalances::default()).map_err(wrong)?;
-        let host = Host::start(config, member, places.clone())?;
-        let topics: BTreeSet<&str> = places.iter().map(|place| place.topic.as_str()).collect();
-        let topics: Vec<&str> = topics.into_iter().collect();
-        let poller = Self { consumer, commands, news, flows: BTreeMap::new(), outbox: VecDeque::new(), held: false, host };
-        poller.consumer.subscribe(&topics).map_err(kafka_error("subscribe"))?;
+        let topics = places.iter().map(|place| place.topic.clone()).collect();
+        let membership = Membership { config: config.clone(), member: member.to_owned(), topics, fenced: None };
+        let (consumer, host) = (membership.join()?, Host::start(config, member, places.clone())?);
+        let (flows, outbox) = (BTreeMap::new(), VecDeque::new());
+        let poller = Self { membership, consumer, commands, news, flows, outbox, held: false, host };
         let thread = std::thread::Builder::new().name("weir-bus-kafka".into()).spawn(move || poller.run());
         thread.map(|_| ()).map_err(|error| BusError::Stopped(format!("start the kafka poller: {error}")))
     }
@@ -287,6 +308,10 @@ impl Poller {
 
     fn trouble(&mut self, error: KafkaError) {
         let code = error.rdkafka_error_code();
+        if self.consumer.client().fatal_error().is_some_and(|(code, _)| code == RDKafkaErrorCode::FencedInstanceId) {
+            self.fenced();
+            return;
+        }
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_)) || self.consumer.client().fatal_error().is_some();
         if fatal || code == Some(RDKafkaErrorCode::BadMessage) {
             self.tell(Err(kafka_error("consume")(error)));
@@ -305,6 +330,28 @@ impl Poller {
             return;
         }
         tracing::warn!(error = %error, "kafka has trouble; librdkafka goes on trying");
+    }
+
+    /// The coordinator has let somebody in under this member's name. Mostly that was the member itself: after its session had ended
+    /// while the brokers were away, librdkafka joins anew, and then repeats a heartbeat of before (0102). So it comes again, once.
+    fn fenced(&mut self) {
+        let Membership { member, fenced, .. } = &self.membership;
+        if fenced.is_some_and(|at| at.elapsed() < FENCED_AGAIN) {
+            let message = format!("another member of the group has the identity {member:?} too");
+            return self.tell(Err(BusError::Kafka { operation: "consume", message }));
+        }
+        tracing::warn!(member, "the group has let somebody in under this member's name; joining it again");
+        match self.membership.join() {
+            Ok(consumer) => {
+                self.consumer = consumer;
+                self.membership.fenced = Some(Instant::now());
+                let places: Vec<_> = std::mem::take(&mut self.flows).into_keys().collect();
+                if !places.is_empty() {
+                    self.tell(Ok(News::Revoked(places)));
+                }
+            }
+            Err(error) => self.tell(Err(error)),
+        }
     }
 
     fn tell(&mut self, news: Result<News, BusError>) {
