@@ -12,6 +12,10 @@ use quick_cache::sync::Cache;
 
 use crate::StoreError;
 use crate::block::Blob;
+use crate::patience::Patience;
+
+/// Blocks that one asker opens at once; each waits for the object store on a thread of its own.
+pub const OPENED_AT_ONCE: usize = 8;
 
 /// Ranges of objects that were read lately, shared by all blobs; clones are the same cache. Objects never change, so
 /// nothing in it is ever stale.
@@ -55,12 +59,25 @@ pub struct StoreBlob {
     size: u64,
     cache: BlobCache,
     runtime: tokio::runtime::Handle,
+    /// None: as long as the store's client goes on trying.
+    patience: Option<Arc<Patience>>,
 }
 
 impl StoreBlob {
     /// An object whose size is known (the manifest says it); nothing is read yet.
     pub fn new(store: Arc<dyn ObjectStore>, path: &str, size: u64, cache: BlobCache, runtime: tokio::runtime::Handle) -> Self {
-        Self { store, location: object_store::path::Path::from(path), path: path.into(), size, cache, runtime }
+        let location = object_store::path::Path::from(path);
+        Self { store, location, path: path.into(), size, cache, runtime, patience: None }
+    }
+
+    /// Reads no longer than this; for those for whom no answer is better than a late one.
+    pub fn with_patience(self, patience: Arc<Patience>) -> Self {
+        Self { patience: Some(patience), ..self }
+    }
+
+    async fn read_from_store(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let read = self.store.get_range(&self.location, range).await;
+        read.map_err(|source| StoreError::object("read", &self.path, source))
     }
 }
 
@@ -81,8 +98,13 @@ impl Blob for StoreBlob {
         if let Some(bytes) = self.cache.0.get(&key) {
             return Ok(bytes);
         }
-        let read = self.store.get_range(&self.location, range);
-        let bytes = self.runtime.block_on(read).map_err(|source| StoreError::object("read", &self.path, source))?;
+        let read = self.read_from_store(range);
+        let bytes = self.runtime.block_on(async {
+            match &self.patience {
+                Some(patience) => patience.wait(read).await,
+                None => read.await,
+            }
+        })?;
         self.cache.0.insert(key, bytes.clone());
         Ok(bytes)
     }

@@ -16,6 +16,12 @@ pub enum StoreError {
         #[source]
         source: object_store::Error,
     },
+    /// The object store lets a question wait for longer than it can.
+    #[error("the object store has not answered within {waited:?}")]
+    Silent {
+        /// So long.
+        waited: std::time::Duration,
+    },
     /// A block or manifest whose bytes are not what was written.
     #[error("{path} is corrupt: {detail}")]
     Corrupt {
@@ -56,6 +62,17 @@ impl StoreError {
     /// Whether an object is not there, or not any more.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Object { source: object_store::Error::NotFound { .. }, .. })
+    }
+
+    /// Whether it says more of the object store than of one object: the next one would fare no better.
+    pub fn is_of_the_store(&self) -> bool {
+        matches!(self, Self::Silent { .. } | Self::Object { .. }) && !self.is_not_found()
+    }
+
+    /// Whether a remote store was not reached, or had trouble of its own: it may answer later. A directory has no such trouble.
+    pub fn is_unanswered(&self) -> bool {
+        let remote = |store: &&'static str| *store != "LocalFileSystem";
+        matches!(self, Self::Object { source: object_store::Error::Generic { store, .. }, .. } if remote(store))
     }
 
     /// Bytes of an object that are not what was written.

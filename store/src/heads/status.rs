@@ -32,6 +32,12 @@ pub struct OwnerStatus {
     pub blocks: u64,
     /// Their bytes.
     pub block_bytes: u64,
+    /// Of them, those that a new owner has not opened yet. A query node opens them by itself.
+    #[serde(default)]
+    pub blocks_opening: u64,
+    /// Those that could not be opened.
+    #[serde(default)]
+    pub blocks_unopened: u64,
     /// Sections dropped because they were stored already, ever.
     pub duplicates: u64,
     /// Sources whose sequence jumped, ever.
@@ -58,6 +64,8 @@ impl OwnerStatus {
             head_records: 0,
             blocks: manifest.blocks.len() as u64,
             block_bytes: manifest.blocks.iter().map(|block| block.size).sum(),
+            blocks_opening: 0,
+            blocks_unopened: 0,
             duplicates: manifest.counters.duplicates,
             gaps: manifest.counters.gaps,
             quarantined: manifest.counters.quarantined,

@@ -3,7 +3,7 @@
 //! - here: which of them a URL means, and what may be set about it;
 //! - `http`: the client that the remote ones speak through.
 //!
-//! Not here: whether the store can be trusted (`manifest::probe`, which every caller runs first).
+//! Not here: whether the store can be trusted (`manifest::probe`, which everyone who writes runs first).
 
 mod http;
 
