@@ -117,7 +117,7 @@ impl Desk {
 
     async fn owners_of<E: Engine>(&self, known: &Known<E>) -> Result<Vec<(TopicPartition, String)>, String> {
         let asker = &self.shared.asker;
-        asker.store.wait(known.discover()).await?;
+        asker.store.wait(known.discover()).await.map_err(|error| error.to_string())?;
         let parts = known.known();
         let looks = join_all(parts.iter().map(|part| asker.store.wait(part.look()))).await;
         let mut owners = Vec::with_capacity(parts.len());

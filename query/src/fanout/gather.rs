@@ -10,16 +10,17 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use weir_model::select::{PartitionCoverage, ReadError};
 use weir_model::wire::Kind;
+use weir_store::StoreError;
 use weir_store::engine::Head;
 use weir_store::heads::{Ask, Instant, PROTOCOL, PartAnswer, Question, Refusal, Row, Slice, Sliced, bus_silent, decode};
+use weir_store::patience::Patience;
 use weir_store::view::PartitionView;
 
 use super::config::FanOutConfig;
 use super::known::Known;
 use super::metrics::FanOutMetrics;
 use super::owners::Owners;
-use super::part::{Part, Version};
-use super::store::StorePatience;
+use super::part::{Opened, Part, Version};
 
 /// A partition is asked for again when it moved meanwhile; a second time it is left out.
 const ROUNDS: usize = 2;
@@ -43,7 +44,7 @@ pub(super) struct Wanted<'a> {
 /// Who is asked, and under which limits.
 pub(super) struct Asker {
     pub owners: Owners,
-    pub store: StorePatience,
+    pub store: Arc<Patience>,
     pub config: FanOutConfig,
     pub metrics: FanOutMetrics,
 }
@@ -62,12 +63,11 @@ enum Verdict {
 impl Asker {
     /// Views of every partition that is wanted.
     pub(super) async fn gather<E: Sliced>(&self, known: &Known<E>, wanted: &Wanted<'_>) -> Result<Gathered<E>, ReadError> {
-        let parts = self.store.wait(known.parts()).await.map_err(|text| ReadError::Store(format!("list partitions: {text}")))?;
+        let parts = self.store.wait(known.parts()).await.map_err(unlisted)?;
         let mut pending = pick(parts, wanted.only);
         if pending.is_empty() && wanted.only.is_some() {
             // It may have begun since the last look.
-            let found = self.store.wait(known.discover()).await;
-            found.map_err(|text| ReadError::Store(format!("list partitions: {text}")))?;
+            self.store.wait(known.discover()).await.map_err(unlisted)?;
             pending = pick(known.known(), wanted.only);
         }
         let mut gathered = Gathered { views: Vec::new(), rows: Vec::new(), cuts: Vec::new() };
@@ -76,13 +76,14 @@ impl Asker {
         }
         for round in 1..=ROUNDS {
             let verdicts = self.round(&pending, wanted, round == ROUNDS).await?;
+            let opened = join_all(pending.iter().zip(&verdicts).map(|(part, verdict)| open(part, verdict))).await;
             let mut moved = Vec::new();
-            for (part, verdict) in pending.into_iter().zip(verdicts) {
+            for ((part, verdict), opened) in pending.into_iter().zip(verdicts).zip(opened) {
                 match verdict {
                     Verdict::Accepted(version, instant, slice) => {
-                        self.accept(known, &part, wanted.tenant, &version, instant, slice, &mut gathered).await?;
+                        self.accept(known, &part, wanted.tenant, (&version, opened), (instant, slice), &mut gathered);
                     }
-                    Verdict::Missing(version, why) => gathered.views.push(without_head(&part, &version, why).await),
+                    Verdict::Missing(version, why) => gathered.views.push(without_head(&part, &version, opened, why)),
                     Verdict::Moved => moved.push(part),
                     Verdict::Empty => {}
                 }
@@ -162,7 +163,7 @@ impl Asker {
     async fn judge<E: Sliced>(
         &self,
         part: &Part<E>,
-        look: Result<Option<Arc<Version>>, String>,
+        look: Result<Option<Arc<Version>>, StoreError>,
         asked: Option<Arc<Version>>,
         answer: Result<PartAnswer, String>,
         last: bool,
@@ -216,7 +217,7 @@ impl Asker {
             let (theirs, ours) = (instant.epoch, newest.manifest.epoch);
             return Err(format!("it answered as the owner of epoch {theirs}, but the partition is in epoch {ours}"));
         }
-        let version = self.store.wait(part.version(instant.version)).await?;
+        let version = self.store.wait(part.version(instant.version)).await.map_err(|error| error.to_string())?;
         let version = version.ok_or_else(|| format!("its manifest version {} is not there", instant.version))?;
         if version.manifest.epoch != instant.epoch {
             let (theirs, ours) = (instant.epoch, version.manifest.epoch);
@@ -225,48 +226,42 @@ impl Asker {
         Ok(version)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what belongs to one partition's answer comes from as many places")]
-    async fn accept<E: Sliced>(
+    /// Adds what an owner has answered, and the blocks of the version that belongs to it.
+    fn accept<E: Sliced>(
         &self,
         known: &Known<E>,
         part: &Part<E>,
         tenant: &str,
-        version: &Version,
-        instant: Instant,
-        slice: Slice,
+        (version, opened): (&Version, Opened<E>),
+        (instant, slice): (Instant, Slice),
         gathered: &mut Gathered<E>,
-    ) -> Result<(), ReadError> {
-        let opened = part.open(version).await;
-        let mut view = PartitionView {
-            coverage: coverage::<E>(version, instant.partition),
-            blocks: opened.blocks,
-            heads: Vec::new(),
-            missing: opened.missing,
-        };
-        view.coverage.searchable = instant.searchable;
-        // A new owner may know less of the bus than the one before has said.
-        view.coverage.on_bus = instant.on_bus.max(part.on_bus());
-        view.missing.extend(bus_silent(E::KIND.topic(), instant.partition, instant.bus_silent_seconds));
+    ) {
+        let mut heads = Vec::with_capacity(slice.heads.len());
         let mut held: u64 = gathered.views.iter().flat_map(|view| &view.heads).map(|head| head.bytes() as u64).sum();
         for records in &slice.heads {
             let room = self.config.heads_bytes_max.saturating_sub(held);
             match known.engine.unslice(instant.partition, tenant, records, room) {
                 Ok(head) => {
                     held += head.bytes() as u64;
-                    view.heads.push(Arc::new(head));
+                    heads.push(Arc::new(head));
                 }
                 // An answer in parts would be wrong in a way that nobody sees.
                 Err(why) => {
                     let why = format!("its unsealed records cannot be read: {why}");
-                    gathered.views.push(without_head(part, version, why).await);
-                    return Ok(());
+                    gathered.views.push(without_head(part, version, opened, why));
+                    return;
                 }
             }
         }
+        let mut coverage = coverage::<E>(version, instant.partition);
+        coverage.searchable = instant.searchable;
+        // A new owner may know less of the bus than the one before has said.
+        coverage.on_bus = instant.on_bus.max(part.on_bus());
+        let mut missing = opened.missing;
+        missing.extend(bus_silent(E::KIND.topic(), instant.partition, instant.bus_silent_seconds));
         gathered.rows.extend(slice.rows);
         gathered.cuts.extend(slice.cut);
-        gathered.views.push(view);
-        Ok(())
+        gathered.views.push(PartitionView { coverage, blocks: opened.blocks, heads, missing });
     }
 }
 
@@ -295,9 +290,20 @@ fn coverage<E: Sliced>(version: &Version, partition: u32) -> PartitionCoverage {
     }
 }
 
+/// The blocks that an answer needs beside what the owner gave.
+async fn open<E: Sliced>(part: &Part<E>, verdict: &Verdict) -> Opened<E> {
+    match verdict {
+        Verdict::Accepted(version, ..) | Verdict::Missing(version, _) => part.open(version).await,
+        Verdict::Moved | Verdict::Empty => Opened { blocks: Vec::new(), missing: Vec::new() },
+    }
+}
+
+fn unlisted(error: StoreError) -> ReadError {
+    ReadError::Store(format!("list partitions: {error}"))
+}
+
 /// What is sealed, and word of what is not in the answer.
-async fn without_head<E: Sliced>(part: &Part<E>, version: &Version, why: String) -> PartitionView<E> {
-    let opened = part.open(version).await;
+fn without_head<E: Sliced>(part: &Part<E>, version: &Version, opened: Opened<E>, why: String) -> PartitionView<E> {
     let mut coverage = coverage::<E>(version, part.partition());
     coverage.on_bus = coverage.on_bus.max(part.on_bus());
     let owner = if version.manifest.owner.is_empty() { "an unnamed owner" } else { &version.manifest.owner };

@@ -9,6 +9,7 @@ use weir_store::StoreError;
 use weir_store::blob::BlobCache;
 use weir_store::engine::Engine;
 use weir_store::manifest::{ManifestStore, partitions, random_nonces};
+use weir_store::patience::Patience;
 
 use super::part::Part;
 
@@ -17,13 +18,15 @@ pub(super) struct Known<E: Engine> {
     object_store: Arc<dyn ObjectStore>,
     cache: BlobCache,
     runtime: tokio::runtime::Handle,
+    patience: Arc<Patience>,
     /// `None` until they were listed once.
     parts: Mutex<Option<BTreeMap<u32, Arc<Part<E>>>>>,
 }
 
 impl<E: Engine> Known<E> {
-    pub(super) fn new(engine: E, object_store: Arc<dyn ObjectStore>, cache: BlobCache, runtime: tokio::runtime::Handle) -> Self {
-        Self { engine: Arc::new(engine), object_store, cache, runtime, parts: Mutex::new(None) }
+    pub(super) fn new(engine: E, object_store: Arc<dyn ObjectStore>, cache: BlobCache, patience: Arc<Patience>) -> Self {
+        let runtime = tokio::runtime::Handle::current();
+        Self { engine: Arc::new(engine), object_store, cache, runtime, patience, parts: Mutex::new(None) }
     }
 
     /// Those known, by number; listed first when they never were, or when there was none.
@@ -56,7 +59,7 @@ impl<E: Engine> Known<E> {
         let object_store = Arc::clone(&self.object_store);
         // Nothing is written here, so no name is ever made up.
         let store = ManifestStore { object_store, kind: E::KIND, partition, nonces: random_nonces() };
-        Part::new(Arc::clone(&self.engine), store, self.cache.clone(), self.runtime.clone())
+        Part::new(Arc::clone(&self.engine), store, self.cache.clone(), self.runtime.clone(), Arc::clone(&self.patience))
     }
 
     /// Looks at everything between queries: new partitions, new versions, and their blocks.

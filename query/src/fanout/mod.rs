@@ -3,7 +3,6 @@
 //! - [`start`]: the parts put together; [`FanOut`] gives the readers that the APIs work with.
 //! - `part`, `known`: partitions as their manifests tell them, and their blocks.
 //! - `owners`: an owner over HTTP. Protocol: `docs/formats/heads.md`.
-//! - `store`: how long a question waits for the object store.
 //! - `gather`: views of all partitions for one question, each of one instant of one owner.
 //! - `logs`, `samples`, `traces`: the store's readers over such views; `tail`, `status`: what follows the owners; `catch_up`: a tail over a
 //!   change of owners; `admin`: what all owners are told to do at once.
@@ -22,7 +21,6 @@ mod part;
 mod samples;
 pub mod start;
 mod status;
-mod store;
 mod tail;
 mod traces;
 

@@ -13,16 +13,15 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use weir_store::StoreError;
-use weir_store::blob::{BlobCache, StoreBlob};
+use weir_store::blob::{BlobCache, OPENED_AT_ONCE, StoreBlob};
 use weir_store::block::Blob;
 use weir_store::engine::Engine;
 use weir_store::manifest::{BlockEntry, Manifest, ManifestStore};
+use weir_store::patience::Patience;
 use weir_store::view::BlockView;
 
 /// Versions kept besides the newest: an owner's answer may be of one that was just replaced.
 const VERSIONS_KEPT: usize = 4;
-/// Blocks opened at once; each waits for the object store on a thread of its own.
-const OPENING: usize = 8;
 /// After so long without a look, versions may have come and gone: then the newest is found by listing. Far below the age
 /// at which the first of them is deleted.
 const LOOK_AGE_MAX: Duration = Duration::from_secs(60);
@@ -46,6 +45,7 @@ pub(super) struct Part<E: Engine> {
     store: ManifestStore,
     cache: BlobCache,
     runtime: tokio::runtime::Handle,
+    patience: Arc<Patience>,
     state: Mutex<State<E>>,
     /// A block that a kept version names is not there.
     gone: Arc<AtomicBool>,
@@ -61,10 +61,16 @@ struct State<E: Engine> {
 }
 
 impl<E: Engine> Part<E> {
-    pub(super) fn new(engine: Arc<E>, store: ManifestStore, cache: BlobCache, runtime: tokio::runtime::Handle) -> Self {
+    pub(super) fn new(
+        engine: Arc<E>,
+        store: ManifestStore,
+        cache: BlobCache,
+        runtime: tokio::runtime::Handle,
+        patience: Arc<Patience>,
+    ) -> Self {
         let state = Mutex::new(State { versions: BTreeMap::new(), blocks: HashMap::new(), looked: None });
         let (gone, on_bus) = (Arc::default(), AtomicU64::new(0));
-        Self { engine, store, cache, runtime, state, gone, on_bus }
+        Self { engine, store, cache, runtime, patience, state, gone, on_bus }
     }
 
     pub(super) fn partition(&self) -> u32 {
@@ -144,34 +150,45 @@ impl<E: Engine> Part<E> {
         self.on_bus.load(Ordering::Acquire)
     }
 
-    /// A version's blocks; those opened before are not opened again.
+    /// A version's blocks; those opened before are not opened again. Once the store has not given one, the others that it would
+    /// have to give are not waited for.
     pub(super) async fn open(&self, version: &Version) -> Opened<E> {
-        let mut opening = Vec::with_capacity(version.manifest.blocks.len());
-        for entry in version.manifest.blocks.iter().filter(|entry| !entry.quarantine) {
-            opening.push(self.entry(entry).boxed());
-        }
-        let opened: Vec<_> = futures_util::stream::iter(opening).buffered(OPENING).collect().await;
-        let mut answer = Opened { blocks: Vec::with_capacity(opened.len()), missing: Vec::new() };
-        for (entry, block) in opened {
-            match block {
-                Ok(block) => answer.blocks.push(BlockView { summary: entry.summary.clone(), block }),
-                Err(error) => answer.missing.push(error.to_string()),
+        let entries: Vec<&BlockEntry> = version.manifest.blocks.iter().filter(|entry| !entry.quarantine).collect();
+        let mut blocks: Vec<Option<Arc<E::Block>>> = entries.iter().map(|entry| self.opened(entry)).collect();
+        let closed: Vec<usize> = (0..blocks.len()).filter(|at| blocks[*at].is_none()).collect();
+        let mut left = closed.len();
+        let block = |at: usize| self.block(entries[at]).map(move |opened| (at, opened)).boxed();
+        let asks: Vec<_> = closed.into_iter().map(block).collect();
+        let mut opening = futures_util::stream::iter(asks).buffered(OPENED_AT_ONCE);
+        let mut missing = Vec::new();
+        while let Some((at, opened)) = opening.next().await {
+            left -= 1;
+            match opened {
+                Ok(block) => blocks[at] = Some(block),
+                Err(error) => {
+                    missing.push(error.to_string());
+                    if error.is_of_the_store() && left > 0 {
+                        let (topic, partition) = (E::KIND.topic(), self.partition());
+                        missing.push(format!("{topic} partition {partition}: {left} more blocks were not waited for"));
+                        break;
+                    }
+                }
             }
         }
-        answer
+        let view = |(entry, block): (&BlockEntry, Option<_>)| Some(BlockView { summary: entry.summary.clone(), block: block? });
+        Opened { blocks: entries.into_iter().zip(blocks).filter_map(view).collect(), missing }
     }
 
-    async fn entry<'a>(&self, entry: &'a BlockEntry) -> (&'a BlockEntry, Result<Arc<E::Block>, StoreError>) {
-        (entry, self.block(entry).await)
+    fn opened(&self, entry: &BlockEntry) -> Option<Arc<E::Block>> {
+        self.state.lock().blocks.get(&entry.id).map(Arc::clone)
     }
 
+    /// Opens a block and keeps it.
     async fn block(&self, entry: &BlockEntry) -> Result<Arc<E::Block>, StoreError> {
-        if let Some(block) = self.state.lock().blocks.get(&entry.id) {
-            return Ok(Arc::clone(block));
-        }
         let path = self.store.block_path_text(&entry.id);
         let store = Arc::clone(&self.store.object_store);
         let inner = StoreBlob::new(store, &path, entry.size, self.cache.clone(), self.runtime.clone());
+        let inner = inner.with_patience(Arc::clone(&self.patience));
         let blob = Arc::new(Watched { inner, gone: Arc::clone(&self.gone) });
         let engine = Arc::clone(&self.engine);
         let opened = tokio::task::spawn_blocking(move || engine.open(blob).map(Arc::new)).await;

@@ -13,6 +13,7 @@ use weir_store::blob::BlobCache;
 use weir_store::heads::Sliced;
 use weir_store::logs::LogsEngine;
 use weir_store::metrics::MetricsEngine;
+use weir_store::patience::Patience;
 use weir_store::traces::TracesEngine;
 
 use super::admin;
@@ -24,7 +25,6 @@ use super::metrics::FanOutMetrics;
 use super::owners::Owners;
 use super::samples::FanOutSamples;
 use super::status::OwnersStatus;
-use super::store::StorePatience;
 use super::traces::FanOutTraces;
 use crate::http::status::PathStatus;
 
@@ -72,11 +72,12 @@ impl FanOut {
         let runtime = tokio::runtime::Handle::current();
         let FanOutDeps { object_store, cache, engines, clock, metrics, shutdown } = deps;
         let owners = Owners::new(&config, metrics.clone())?;
+        let patience = Arc::new(Patience::new(config.store_timeout));
         let shared = Arc::new(Shared {
-            logs: Known::new(engines.0, Arc::clone(&object_store), cache.clone(), runtime.clone()),
-            samples: Known::new(engines.1, Arc::clone(&object_store), cache.clone(), runtime.clone()),
-            traces: Known::new(engines.2, object_store, cache, runtime.clone()),
-            asker: Asker { owners, store: StorePatience::new(config.store_timeout), config, metrics },
+            logs: Known::new(engines.0, Arc::clone(&object_store), cache.clone(), Arc::clone(&patience)),
+            samples: Known::new(engines.1, Arc::clone(&object_store), cache.clone(), Arc::clone(&patience)),
+            traces: Known::new(engines.2, object_store, cache, Arc::clone(&patience)),
+            asker: Asker { owners, store: patience, config, metrics },
             clock,
             runtime,
             shutdown,

@@ -91,6 +91,7 @@ fn add<E: Engine>(known: &Known<E>, kind: Kind, told: &BTreeMap<(String, u32), O
             (progress.on_bus, progress.searchable, progress.sealed) = (told.on_bus, told.searchable, told.sealed);
             progress.bus_silent_seconds = told.bus_silent_seconds;
             (progress.head_bytes, progress.head_records) = (told.head_bytes, told.head_records);
+            (progress.blocks_opening, progress.blocks_unopened) = (told.blocks_opening, told.blocks_unopened);
         }
         all.push(PartitionStatus::new(progress, manifest.owner.clone(), told.is_some()));
     }
