@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt};
 use weir_model::time::UnixNanos;
 use weir_model::wire::Kind;
 use weir_store::StoreError;
-use weir_store::blob::{BlobCache, StoreBlob};
+use weir_store::blob::{BlobCache, OPENED_AT_ONCE, StoreBlob};
 use weir_store::engine::{BuiltBlock, Engine};
 use weir_store::manifest::{BlockEntry, Loss, Manifest, ManifestStore, NewBlock};
 use weir_store::view::BlockView;
@@ -41,6 +42,8 @@ impl std::ops::AddAssign for Committed {
 /// What is to be committed.
 pub(crate) enum Work<E: Engine> {
     Seal(Cut<E>),
+    /// Open what the manifest names and is not open yet.
+    Open,
     /// Merge runs of small neighbours; all that fit together when `all`, else only full runs of one level.
     Compact {
         all: bool,
@@ -65,10 +68,14 @@ pub(crate) struct Committer<E: Engine> {
     labels: PartitionLabels,
     version: u64,
     opened: BTreeMap<String, Arc<E::Block>>,
+    /// Blocks that could not be opened the last time, and why not.
+    unopened: BTreeMap<String, String>,
+    /// Whether the manifest names blocks that are not open.
+    has_closed: bool,
 }
 
 impl<E: Engine> Committer<E> {
-    /// Goes on from a version that this owner has published.
+    /// Goes on from a version that this owner has published; its blocks are still to be opened.
     pub fn new(
         engine: Arc<E>,
         store: ManifestStore,
@@ -79,13 +86,18 @@ impl<E: Engine> Committer<E> {
         version: u64,
     ) -> Self {
         let labels = PartitionLabels { topic: shared.topic.into(), partition: shared.partition };
-        Self { engine, store, cache, shared, config, metrics, labels, version, opened: BTreeMap::new() }
+        let (opened, unopened) = (BTreeMap::new(), BTreeMap::new());
+        let has_closed = false;
+        let mut committer = Self { engine, store, cache, shared, config, metrics, labels, version, opened, unopened, has_closed };
+        committer.show(committer.manifest());
+        committer
     }
 
     /// Does one piece of work. After an error other than `Fenced` the same work can be tried again.
     pub async fn run(&mut self, work: &Work<E>) -> Result<Committed, StoreError> {
         match work {
             Work::Seal(cut) => self.seal(cut).await,
+            Work::Open => Ok(self.open_all().await),
             Work::Compact { all } => self.compact(*all).await,
             Work::Expire { now } => self.expire(*now).await,
         }
@@ -150,33 +162,64 @@ impl<E: Engine> Committer<E> {
         off_thread(move || engine.open(Arc::new(blob)).map(Arc::new)).await
     }
 
-    /// Opens what the manifest names; what cannot be opened is said in every answer's coverage.
-    pub async fn open_all(&mut self) {
+    /// Whether the manifest names blocks that are not open.
+    pub fn has_closed(&self) -> bool {
+        self.has_closed
+    }
+
+    /// Opens what the manifest names; what cannot be opened is said in every answer's coverage, and tried again.
+    async fn open_all(&mut self) -> Committed {
         let manifest = self.manifest();
-        let mut missing = Vec::new();
-        for entry in manifest.blocks.iter().filter(|entry| !entry.quarantine) {
-            match self.open(entry).await {
-                Ok(block) => drop(self.opened.insert(entry.id.clone(), block)),
+        let open = |entry| self.open(entry).map(move |block| (entry, block)).boxed();
+        let asks: Vec<_> = closed(&manifest, &self.opened).map(open).collect();
+        let mut opening = futures_util::stream::iter(asks).buffered(OPENED_AT_ONCE);
+        let (mut opened, mut unopened) = (Vec::new(), BTreeMap::new());
+        while let Some((entry, block)) = opening.next().await {
+            match block {
+                Ok(block) => opened.push((entry.id.clone(), block)),
                 Err(error) => {
-                    tracing::error!(block = entry.id, %error, "a block cannot be opened; answers will say so");
-                    missing.push(error.to_string());
+                    unopened.insert(entry.id.clone(), error.to_string());
+                    // Seals wait while this goes on, and the next one would fare no better.
+                    if error.is_of_the_store() {
+                        break;
+                    }
                 }
             }
         }
-        let blocks = self.views(&manifest);
-        let mut state = self.shared.state.write();
-        (state.blocks, state.missing) = (blocks, missing);
+        drop(opening);
+        for (block, error) in unopened.iter().filter(|(block, _)| !self.unopened.contains_key(*block)) {
+            tracing::error!(block, error, "a block cannot be opened; answers say so until it can be");
+        }
+        self.opened.extend(opened);
+        self.unopened = unopened;
+        self.show(manifest);
+        Committed::default()
     }
 
-    fn views(&self, manifest: &Manifest) -> Vec<BlockView<E>> {
-        let view = |entry: &BlockEntry| {
+    /// Gives readers a version's blocks. The head that was sealed leaves in the instant in which its blocks enter.
+    fn show(&mut self, manifest: Arc<Manifest>) {
+        let views = manifest.blocks.iter().filter_map(|entry| {
             let block = Arc::clone(self.opened.get(&entry.id)?);
             Some(BlockView { summary: entry.summary.clone(), block })
-        };
-        manifest.blocks.iter().filter_map(view).collect()
+        });
+        let blocks = views.collect();
+        let (mut opening, mut missing) = (0, Vec::new());
+        for entry in closed(&manifest, &self.opened) {
+            match self.unopened.get(&entry.id) {
+                Some(why) => missing.push(why.clone()),
+                None => opening += 1,
+            }
+        }
+        self.has_closed = opening > 0 || !missing.is_empty();
+        let mut state = self.shared.state.write();
+        if manifest.next_offset > state.manifest.next_offset {
+            state.frozen = None;
+        }
+        (state.version, state.manifest, state.blocks) = (self.version, manifest, blocks);
+        (state.opening, state.missing) = (opening, missing);
     }
 
-    /// Publishes, then shows: the frozen head leaves the view in the instant in which its blocks enter.
+    /// Publishes, then shows.
     async fn publish(&mut self, manifest: Manifest, opened: Vec<(BlockEntry, Option<Arc<E::Block>>)>) -> Result<(), StoreError> {
         let prepared = self.store.prepare(self.version + 1, &manifest)?;
         let mut pause = PUBLISH_RETRY.0;
@@ -193,12 +236,7 @@ impl<E: Engine> Committer<E> {
         self.version += 1;
         self.opened.extend(opened.into_iter().filter_map(|(entry, block)| Some((entry.id, block?))));
         self.opened.retain(|id, _| manifest.blocks.iter().any(|entry| entry.id == *id));
-        let blocks = self.views(&manifest);
-        let mut state = self.shared.state.write();
-        if manifest.next_offset > state.manifest.next_offset {
-            state.frozen = None;
-        }
-        (state.version, state.manifest, state.blocks) = (self.version, Arc::new(manifest), blocks);
+        self.show(Arc::new(manifest));
         Ok(())
     }
 
@@ -277,6 +315,11 @@ impl<E: Engine> Committer<E> {
         self.store.collect(self.version, now, self.config.garbage_age_min).await?;
         Ok(Committed { blocks: gone.len() as u64, records: 0 })
     }
+}
+
+/// Blocks of a version that are not open; those put aside are never opened.
+fn closed<'a, B>(manifest: &'a Manifest, opened: &'a BTreeMap<String, B>) -> impl Iterator<Item = &'a BlockEntry> {
+    manifest.blocks.iter().filter(|entry| !entry.quarantine && !opened.contains_key(&entry.id))
 }
 
 /// Runs CPU-heavy or blocking work where it keeps no async task waiting.

@@ -1,6 +1,7 @@
 //! How far every owned partition is, read at each scrape of the process's own `/metrics`.
 
 use std::fmt;
+use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -10,12 +11,13 @@ use weir_store::heads::OwnerStatus;
 
 use crate::{Aggregator, PartitionLabels};
 
-struct Gauges<S>(S);
+#[derive(Debug)]
+struct Gauges(Arc<Aggregator>);
 
 /// Name, help, and the value of a partition, if it has one.
 type Gauge = (&'static str, &'static str, fn(&OwnerStatus) -> Option<u64>);
 
-const GAUGES: [Gauge; 6] = [
+const GAUGES: [Gauge; 7] = [
     ("weir_aggregator_lag_records", "Bus records that cannot be found yet, as far as the bus has said", |of| {
         Some(of.on_bus.saturating_sub(of.searchable))
     }),
@@ -32,25 +34,27 @@ const GAUGES: [Gauge; 6] = [
     ("weir_aggregator_head_bytes", "Memory of what is unsealed", |of| Some(of.head_bytes)),
     ("weir_aggregator_blocks", "Sealed blocks", |of| Some(of.blocks)),
     ("weir_aggregator_block_bytes", "Bytes of the sealed blocks", |of| Some(of.block_bytes)),
+    ("weir_aggregator_unopened_blocks", "Sealed blocks that could not be opened; tried again at each tick", |of| {
+        Some(of.blocks_unopened)
+    }),
 ];
 
 impl Aggregator {
     /// Adds the owned partitions' gauges to a registry.
-    pub fn register(&self, registry: &mut Registry) {
-        let (logs, metrics, traces) = (self.logs.clone(), self.metrics.clone(), self.traces.clone());
-        registry.register_collector(Box::new(Gauges(move || [logs.status(), metrics.status(), traces.status()].concat())));
+    pub fn register(self: &Arc<Self>, registry: &mut Registry) {
+        registry.register_collector(Box::new(Gauges(Arc::clone(self))));
     }
 }
 
-impl<S> fmt::Debug for Gauges<S> {
+impl fmt::Debug for Aggregator {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Gauges")
+        formatter.write_str("Aggregator")
     }
 }
 
-impl<S: Fn() -> Vec<OwnerStatus> + Send + Sync + 'static> Collector for Gauges<S> {
+impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let partitions = (self.0)();
+        let partitions = self.0.status();
         for (name, help, value) in GAUGES {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for of in &partitions {

@@ -128,6 +128,8 @@ impl<E: Engine> Shared<E> {
             searchable,
             head_bytes: heads().map(|head| head.bytes() as u64).sum(),
             head_records: heads().map(|head| head.records()).sum(),
+            blocks_opening: state.opening,
+            blocks_unopened: state.missing.len() as u64,
             ..OwnerStatus::of_manifest(E::KIND, self.partition, state.version, &state.manifest)
         }
     }
@@ -183,8 +185,15 @@ impl<E: Engine> Opener for EngineOpener<E> {
         let (version, manifest) = self.claim(&store).await?;
         let (next_offset, marks) = (manifest.next_offset, Marks::new(self.memory(), &manifest));
         let active = Arc::new(self.engine.head());
-        let state =
-            State { version, manifest: Arc::new(manifest), blocks: Vec::new(), missing: Vec::new(), frozen: None, active };
+        let state = State {
+            version,
+            manifest: Arc::new(manifest),
+            blocks: Vec::new(),
+            opening: 0,
+            missing: Vec::new(),
+            frozen: None,
+            active,
+        };
         let shared = Arc::new(Shared {
             topic: E::KIND.topic(),
             partition: place.partition,
@@ -195,9 +204,8 @@ impl<E: Engine> Opener for EngineOpener<E> {
         });
         let (engine, config, metrics) = (Arc::clone(&self.engine), self.config.clone(), dependencies.metrics.clone());
         let (cache, bus, clock) = (dependencies.cache.clone(), Arc::clone(&dependencies.bus), Arc::clone(&dependencies.clock));
-        let mut committer =
+        let committer =
             Committer::new(Arc::clone(&engine), store, cache, Arc::clone(&shared), config.clone(), metrics.clone(), version);
-        committer.open_all().await;
         let show = {
             let (partitions, shared) = (Arc::clone(&self.partitions), Arc::clone(&shared));
             Box::new(move || partitions.insert(shared))
@@ -302,7 +310,8 @@ mod tests {
         };
         tokio::time::timeout(Duration::from_secs(60), heard).await.expect("the bus is heard");
         let labels = format!("{{topic=\"{}\",partition=\"0\"}}", others[2].status().remove(0).topic);
-        let gauges = ["lag_records", "bus_silent_seconds", "unsealed_records", "head_bytes", "blocks", "block_bytes"];
+        let gauges =
+            ["lag_records", "bus_silent_seconds", "unsealed_records", "head_bytes", "blocks", "block_bytes", "unopened_blocks"];
         assert_eq!(scrape(), gauges.map(|gauge| format!("weir_aggregator_{gauge}{labels} 0")));
         shutdown.cancel();
         for task in running {

@@ -62,6 +62,8 @@ pub(crate) struct Owner<E: Engine> {
     compactions: Vec<Reply>,
     pause: Duration,
     ticked: Instant,
+    /// When blocks that are not open are opened, or tried again.
+    opening_due: Instant,
 }
 
 impl<E: Engine> Owner<E> {
@@ -74,9 +76,10 @@ impl<E: Engine> Owner<E> {
         clock: Clock,
     ) -> Self {
         let publisher = Publisher::Idle(committer);
-        let (seals, compactions, ticked) = (Vec::new(), Vec::new(), Instant::now());
+        let (seals, compactions, now) = (Vec::new(), Vec::new(), Instant::now());
         let partition = Some(partition);
-        Self { place, partition, publisher, bus, config, clock, seals, compactions, pause: RETRY.0, ticked }
+        let (pause, ticked, opening_due) = (RETRY.0, now, now);
+        Self { place, partition, publisher, bus, config, clock, seals, compactions, pause, ticked, opening_due }
     }
 
     /// Until the inbox closes. Errors with a sentence when this owner has lost its partition.
@@ -132,7 +135,7 @@ impl<E: Engine> Owner<E> {
         self.answer_seals();
         let publisher = std::mem::replace(&mut self.publisher, Publisher::Gone);
         self.publisher = match publisher {
-            Publisher::Idle(committer) => match self.next_work() {
+            Publisher::Idle(committer) => match self.next_work(committer.has_closed()) {
                 Some(work) => Publisher::Busy(start(committer, work)),
                 None => Publisher::Idle(committer),
             },
@@ -141,7 +144,7 @@ impl<E: Engine> Owner<E> {
         };
     }
 
-    fn next_work(&mut self) -> Option<Work<E>> {
+    fn next_work(&mut self, has_closed: bool) -> Option<Work<E>> {
         let now = (self.clock)();
         let wanted = self.seals.iter().any(|(upto, ..)| *upto <= self.partition.as_ref().map_or(0, Partition::next_offset));
         let config = self.config.clone();
@@ -152,6 +155,10 @@ impl<E: Engine> Owner<E> {
         let due = wanted || old || partition.head_bytes() >= config.head_bytes_max;
         if let Some(cut) = due.then(|| partition.cut(now)).flatten() {
             return Some(Work::Seal(cut));
+        }
+        if has_closed && self.opening_due <= Instant::now() {
+            self.opening_due = Instant::now() + config.tick;
+            return Some(Work::Open);
         }
         if !self.compactions.is_empty() {
             return Some(Work::Compact { all: true });
@@ -184,7 +191,7 @@ impl<E: Engine> Owner<E> {
                 self.fail_compactions(&work, &error);
                 self.publisher = match work {
                     Work::Seal(_) => Publisher::Waiting(committer, work, Instant::now() + self.pause),
-                    Work::Compact { .. } | Work::Expire { .. } => Publisher::Idle(committer),
+                    Work::Open | Work::Compact { .. } | Work::Expire { .. } => Publisher::Idle(committer),
                 };
                 self.pause = (self.pause * 2).min(RETRY.1);
                 Ok(())
@@ -202,6 +209,7 @@ impl<E: Engine> Owner<E> {
                     tracing::warn!(topic = self.place.topic, partition = self.place.partition, %error, "releasing sealed offsets failed");
                 }
             }
+            Work::Open => {}
             Work::Compact { .. } => {
                 for reply in self.compactions.drain(..) {
                     let _asker_left = reply.send(Ok(committed));

@@ -23,6 +23,8 @@ pub(crate) struct State<E: Engine> {
     pub version: u64,
     pub manifest: Arc<Manifest>,
     pub blocks: Vec<BlockView<E>>,
+    /// Blocks that were not opened yet, not even in vain.
+    pub opening: u64,
     /// Blocks that could not be opened, a sentence each.
     pub missing: Vec<String>,
     /// Being sealed.
@@ -49,6 +51,8 @@ impl<E: Engine> Shared<E> {
         let silent = bus_silent(self.topic, self.partition, self.bus_silent_seconds());
         let searchable = self.searchable.load(Ordering::Acquire);
         let state = self.state.read();
+        let (topic, partition, opening) = (self.topic, self.partition, state.opening);
+        let opening = (opening > 0).then(|| format!("{topic} partition {partition}: {opening} blocks are not open yet"));
         let heads = state.frozen.iter().chain(std::iter::once(&state.active)).filter(|head| head.records() > 0);
         PartitionView {
             coverage: PartitionCoverage {
@@ -61,7 +65,7 @@ impl<E: Engine> Shared<E> {
             },
             blocks: state.blocks.clone(),
             heads: heads.cloned().collect(),
-            missing: state.missing.iter().cloned().chain(silent).collect(),
+            missing: state.missing.iter().cloned().chain(opening).chain(silent).collect(),
         }
     }
 }
