@@ -16,7 +16,7 @@ use crate::args::UpArguments;
 use crate::config::Config;
 use crate::rules::{self, Sink};
 use crate::service::health::{self, CaughtUp, Share};
-use crate::service::{life, listen, parts, starting};
+use crate::service::{life, listen, parts, reach, starting};
 use crate::{Failure, telemetry};
 
 /// Runs until SIGTERM or SIGINT, then drains.
@@ -30,8 +30,13 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
 
     let bus = parts::open_bus(&config, &mut registry)?;
     let [grpc, http] = otlp.listeners();
-    let Some(places) = starting::places(&*bus, &[&main, grpc, http]).await? else { return Ok(()) };
     let store = parts::open_store(&config).await?;
+    let places = starting::until(&[&main, grpc, http], async |waiting| {
+        parts::probe_store(&config, &store, waiting).await?;
+        reach::places(&*bus, waiting).await
+    })
+    .await?;
+    let Some(places) = places else { return Ok(()) };
     let member = format!("http://{}", config.listen);
     let aggregator = parts::build_aggregator(&config, (Arc::clone(&bus), store), member, &clock, &mut registry);
     let mut owning = run(&aggregator, &consuming);

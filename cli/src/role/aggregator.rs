@@ -10,7 +10,7 @@ use crate::Failure;
 use crate::args::AggregatorArguments;
 use crate::config::Config;
 use crate::service::health::{self, CaughtUp, Readiness, Share};
-use crate::service::reach::Reach;
+use crate::service::reach::{self, Reach};
 use crate::service::{life, listen, parts, starting};
 use crate::up::run as own;
 
@@ -24,7 +24,12 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
 
     let bus = parts::open_bus(&config, &mut registry)?;
     let store = parts::open_store(&config).await?;
-    let Some(places) = starting::places(&*bus, &[&main]).await? else { return Ok(()) };
+    let places = starting::until(&[&main], async |waiting| {
+        parts::probe_store(&config, &store, waiting).await?;
+        reach::places(&*bus, waiting).await
+    })
+    .await?;
+    let Some(places) = places else { return Ok(()) };
     let reach = Reach::watch(Arc::clone(&bus), places, shutdown.clone());
     let aggregator = parts::build_aggregator(&config, (bus, store), config.advertise.clone(), &clock, &mut registry);
     let mut owning = own(&aggregator, &consuming);

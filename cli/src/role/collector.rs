@@ -12,7 +12,7 @@ use crate::Failure;
 use crate::args::NodeArguments;
 use crate::config::Config;
 use crate::service::health::{self, Readiness};
-use crate::service::reach::Reach;
+use crate::service::reach::{self, Reach};
 use crate::service::{life, listen, parts, starting};
 
 /// A record that waits longer than this for its acknowledgement has met an outage: a broker that died is replaced sooner.
@@ -28,7 +28,8 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
 
     let bus = parts::open_bus(&config, &mut registry)?;
     let [grpc, http] = otlp.listeners();
-    let Some(places) = starting::places(&*bus, &[&main, grpc, http]).await? else { return Ok(()) };
+    let places = starting::until(&[&main, grpc, http], async |waiting| reach::places(&*bus, waiting).await).await?;
+    let Some(places) = places else { return Ok(()) };
     let reach = Reach::watch(Arc::clone(&bus), places, shutdown.clone());
     let mut collector = parts::start_collector(&config, bus, &clock, &mut registry, &shutdown).await?;
     let readiness = Shipping { reach, shipper: collector.shipper() };

@@ -17,7 +17,7 @@ use crate::args::QueryNodeArguments;
 use crate::config::Config;
 use crate::rules::{self, Sink};
 use crate::service::health::{self, Readiness};
-use crate::service::reach::Reach;
+use crate::service::reach::{self, Reach};
 use crate::service::{life, listen, parts, starting};
 use crate::{Failure, telemetry};
 
@@ -32,7 +32,8 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
 
     // The bus is where samples of rules and weir's own spans go.
     let bus = parts::open_bus(&config, &mut registry)?;
-    let Some(places) = starting::places(&*bus, &[&main]).await? else { return Ok(()) };
+    let places = starting::until(&[&main], async |waiting| reach::places(&*bus, waiting).await).await?;
+    let Some(places) = places else { return Ok(()) };
     let partitions = places.len();
     let reach = Reach::watch(Arc::clone(&bus), places.clone(), shutdown.clone());
     let (shipper, lanes) = parts::start_shipper(&config, bus, &mut registry, &shipping).await?;
@@ -77,6 +78,7 @@ async fn start_fanout(
     samples.register(registry);
     spans.register(registry);
     let deps = FanOutDeps {
+        // Not probed: nothing is written here, so a key that may only read will do.
         object_store: parts::open_store(config).await?,
         cache: BlobCache::new(config.store.cache_bytes),
         engines: (LogsEngine::default(), MetricsEngine::new(samples), TracesEngine::new(Arc::clone(clock), spans)),

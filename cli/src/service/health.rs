@@ -66,7 +66,8 @@ pub(crate) enum Share {
     Assigned,
 }
 
-/// Ready means: every partition of its share is open, and what was on the bus when it began can be found.
+/// Ready means: every partition of its share is open, and what was on the bus when it began can be found. Who has all partitions
+/// answers from blocks as well, so these are open, or were tried in vain.
 pub(crate) struct CaughtUp {
     pub aggregator: Arc<Aggregator>,
     pub share: Share,
@@ -91,6 +92,10 @@ fn caught_up(share: Share, assigned: Option<usize>, open: &[OwnerStatus]) -> Res
     let behind: u64 = lag.filter(|behind| *behind > READY_WITHIN).sum();
     if open.len() < wanted || behind > 0 {
         return Err(format!("{} of {wanted} partitions open, {behind} records to replay", open.len()));
+    }
+    let opening: u64 = open.iter().map(|status| status.blocks_opening).sum();
+    if matches!(share, Share::All(_)) && opening > 0 {
+        return Err(format!("{opening} blocks to open"));
     }
     // A partition that was just opened may have any number of records to replay.
     let unheard = open.iter().find(|status| status.bus_silent_seconds.is_none());
@@ -121,6 +126,16 @@ mod tests {
             check(share, Some(2), &[65, 1], Err("2 of 2 partitions open, 65 records to replay"));
             check(share, Some(2), &[64, 1], Ok(()));
         }
+    }
+
+    #[test]
+    fn blocks_are_waited_for_by_who_answers_from_them() {
+        let mut open = open(&[0]);
+        open[0].blocks_opening = 3;
+        assert_eq!(caught_up(Share::All(1), Some(1), &open), Err("3 blocks to open".into()));
+        assert_eq!(caught_up(Share::Assigned, Some(1), &open), Ok(()));
+        (open[0].blocks_opening, open[0].blocks_unopened) = (0, 3);
+        assert_eq!(caught_up(Share::All(1), Some(1), &open), Ok(()));
     }
 
     #[test]

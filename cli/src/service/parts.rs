@@ -14,15 +14,19 @@ use weir_collector::ship::{Lanes, Shipper};
 use weir_query::http::Api;
 use weir_query::http::metrics::HttpMetrics;
 use weir_query::rules::{RuleDeps, RuleMetrics, SampleSink};
+use weir_store::StoreError;
 use weir_store::blob::BlobCache;
 use weir_store::logs::LogsEngine;
 use weir_store::manifest::{probe, random_nonces};
 use weir_store::metrics::{MetricsCounters, MetricsEngine};
 use weir_store::traces::{TracesCounters, TracesEngine};
 
+use super::starting::Waiting;
 use crate::Failure;
 use crate::config::{BusKind, Config};
 
+/// Between two probes of an object store that does not answer; its client has tried for some seconds by then.
+const PROBE_PAUSE: Duration = Duration::from_secs(1);
 /// At the end, records under way may take this long to be acknowledged.
 const SHIP_AT_END: Duration = Duration::from_secs(5);
 
@@ -44,17 +48,30 @@ pub(crate) fn open_bus(config: &Config, registry: &mut Registry) -> Result<Arc<d
     }
 }
 
-/// The object store, probed: errors when its conditional create cannot be trusted.
+/// The object store; a remote one is not asked for anything yet.
 pub(crate) async fn open_store(config: &Config) -> Result<Arc<dyn ObjectStore>, Failure> {
     let location = config.location();
     let opened = tokio::task::spawn_blocking(move || location.open(SystemTime::now())).await;
-    let store = opened.map_err(Failure::failed)?.map_err(Failure::failed)?;
-    let refused = |error| match config.store.url.as_str() {
-        "" => Failure::failed(error),
-        url => Failure::failed(format!("store.url = {url:?}: {error}")),
+    opened.map_err(Failure::failed)?.map_err(Failure::failed)
+}
+
+/// Errors when the store's conditional create cannot be trusted; one that does not answer is waited for.
+pub(crate) async fn probe_store(config: &Config, store: &Arc<dyn ObjectStore>, waiting: &Waiting) -> Result<(), Failure> {
+    let named = |error: StoreError| match config.store.url.as_str() {
+        "" => error.to_string(),
+        url => format!("store.url = {url:?}: {error}"),
     };
-    probe(&store, &random_nonces()).await.map_err(refused)?;
-    Ok(store)
+    loop {
+        match probe(store, &random_nonces()).await {
+            Err(error) if error.is_unanswered() => {
+                let error = named(error);
+                tracing::warn!(error, "the object store cannot be used yet; trying again");
+                waiting.because(&error);
+                tokio::time::sleep(PROBE_PAUSE).await;
+            }
+            probed => return probed.map_err(|error| Failure::failed(named(error))),
+        }
+    }
 }
 
 /// The aggregator, ready to run. `member` is its identity in the group and its URL in the manifests.
@@ -79,9 +96,9 @@ pub(crate) fn build_aggregator(
         metrics,
         member,
     };
-    let aggregator = Aggregator::new(config.aggregator.clone(), engines, dependencies);
+    let aggregator = Arc::new(Aggregator::new(config.aggregator.clone(), engines, dependencies));
     aggregator.register(registry);
-    Arc::new(aggregator)
+    aggregator
 }
 
 /// The collector with all its sources.

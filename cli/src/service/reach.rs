@@ -10,6 +10,7 @@ use weir_bus::{BusError, Log, TopicPartition};
 use weir_model::wire::Kind;
 
 use super::starting::Waiting;
+use crate::Failure;
 
 /// Between two questions.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -43,7 +44,7 @@ impl Reach {
 
 /// All partitions of the three topics, which are made when absent. Waits for brokers that are not there yet: a role may start
 /// before them, or while they are away.
-pub(crate) async fn places(bus: &dyn Log, waiting: &Waiting) -> Result<Vec<TopicPartition>, BusError> {
+pub(crate) async fn places(bus: &dyn Log, waiting: &Waiting) -> Result<Vec<TopicPartition>, Failure> {
     let mut places = Vec::new();
     for kind in Kind::ALL {
         for partition in 0..partitions(bus, kind.topic(), waiting).await? {
@@ -53,7 +54,7 @@ pub(crate) async fn places(bus: &dyn Log, waiting: &Waiting) -> Result<Vec<Topic
     Ok(places)
 }
 
-async fn partitions(bus: &dyn Log, topic: &str, waiting: &Waiting) -> Result<u32, BusError> {
+async fn partitions(bus: &dyn Log, topic: &str, waiting: &Waiting) -> Result<u32, Failure> {
     loop {
         match bus.partitions(topic).await {
             Err(error @ BusError::Kafka { .. }) => {
@@ -61,7 +62,7 @@ async fn partitions(bus: &dyn Log, topic: &str, waiting: &Waiting) -> Result<u32
                 waiting.because(&error);
                 tokio::time::sleep(PAUSE).await;
             }
-            known => return known,
+            known => return known.map_err(Failure::failed),
         }
     }
 }

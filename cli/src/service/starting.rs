@@ -1,5 +1,5 @@
-//! What a process says before it can do anything: that it lives, and what it waits for. A bus that is away must not make a
-//! supervisor kill what waits for it.
+//! What a process says before it can do anything: that it lives, and what it waits for. A bus or an object store that is away must
+//! not make a supervisor kill what waits for it.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -10,13 +10,12 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use weir_bus::{Log, TopicPartition};
 
 use super::health::{self, Readiness};
-use super::{life, listen, reach};
+use super::{life, listen};
 use crate::Failure;
 
-/// Why the bus is not known yet.
+/// Why it cannot begin yet.
 #[derive(Clone)]
 pub(crate) struct Waiting(Arc<watch::Sender<String>>);
 
@@ -28,7 +27,7 @@ impl Waiting {
 
 impl Default for Waiting {
     fn default() -> Self {
-        Self(Arc::new(watch::Sender::new("the bus has not answered yet".to_owned())))
+        Self(Arc::new(watch::Sender::new("nothing that is needed has answered yet".to_owned())))
     }
 }
 
@@ -38,21 +37,24 @@ impl Readiness for Waiting {
     }
 }
 
-/// The partitions of the bus, waited for; `None` when the process was asked to end before. Meanwhile every listener answers that
+/// What a process cannot begin without, waited for; `None` when it was asked to end before. Meanwhile every listener answers that
 /// it is not ready; they stay open, and are served by others afterwards.
-pub(crate) async fn places(bus: &dyn Log, listeners: &[&TcpListener]) -> Result<Option<Vec<TopicPartition>>, Failure> {
+pub(crate) async fn until<T>(
+    listeners: &[&TcpListener],
+    needed: impl AsyncFnOnce(&Waiting) -> Result<T, Failure>,
+) -> Result<Option<T>, Failure> {
     let (waiting, known) = (Waiting::default(), CancellationToken::new());
     let mut servers = listen::Servers::new();
     for listener in listeners {
         listen::serve(share(listener).map_err(Failure::failed)?, router(&waiting), &known, &mut servers);
     }
-    let places = tokio::select! {
-        places = reach::places(bus, &waiting) => Some(places.map_err(Failure::failed)?),
+    let needed = tokio::select! {
+        needed = needed(&waiting) => Some(needed?),
         () = life::asked_to_end() => None,
     };
     known.cancel();
     life::drain_requests(&mut servers).await;
-    Ok(places)
+    Ok(needed)
 }
 
 fn router(waiting: &Waiting) -> Router {
