@@ -10,6 +10,9 @@ use crate::kafka::Brokers;
 use crate::roles::Role;
 use crate::weir::{PATIENCE, eventually, free_port, node_at, pods_of};
 
+/// Of a log.
+const LAST_LINES: usize = 40;
+
 /// What to start.
 pub struct Plan<'a> {
     /// Brokers; every topic has as many replicas.
@@ -78,6 +81,17 @@ impl Cluster {
         std::iter::once(&self.collector).chain(&self.aggregators).chain(&self.queries)
     }
 
+    /// The ends of all roles' logs.
+    pub fn last_words(&self) -> String {
+        let ends = self.roles().map(|role| {
+            let log = role.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let end = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n");
+            format!("--- {} at {}\n{end}", role.role, role.listen)
+        });
+        ends.collect::<Vec<_>>().join("\n")
+    }
+
     /// Until every role says that it is ready, all at once.
     pub async fn wait_ready(&self) {
         eventually("the cluster is ready", async || {
@@ -100,6 +114,15 @@ impl Cluster {
     /// Asks once. Errors with what was said instead of JSON. Every answer has its `coverage`.
     pub async fn try_ask(&self, role: &Role, path: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
         ask::get(&self.http, &role.url(path), parameters).await
+    }
+}
+
+/// Whoever reads of a test that failed has no other way to see them: they go with its folder.
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.last_words());
+        }
     }
 }
 

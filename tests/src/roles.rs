@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_role_without_brokers_lives_and_says_what_it_waits_for() {
+    async fn a_role_without_brokers_or_object_store_lives_and_says_what_it_waits_for() {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("weir.toml");
         let address = || format!("127.0.0.1:{}", free_port());
@@ -211,14 +211,21 @@ mod tests {
         let (stored, data) = (["--config", config, "--store", &store], folder.path().join("data").display().to_string());
         let (grpc, http) = (address(), address());
         let shipped = ["--config", config, "--data", &data, "--otlp-grpc", &grpc, "--otlp-http", &http, "--no-node"];
+        let (away, endpoint) = (["--config", config, "--store", "s3://nowhere"], format!("http://{}", address()));
+        let environment = ["AWS_ENDPOINT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|name| (name, endpoint.as_str()));
+        let no_brokers = "not ready: kafka: fetch metadata:";
         let mut roles = [
-            Role::start(folder.path(), "collector", &shipped),
-            Role::start(folder.path(), "aggregator", &stored),
-            Role::start(folder.path(), "query", &stored),
+            (Role::start(folder.path(), "collector", &shipped), no_brokers),
+            (Role::start(folder.path(), "aggregator", &stored), no_brokers),
+            (Role::start(folder.path(), "query", &stored), no_brokers),
+            (
+                Role::start_with(folder.path(), "aggregator", &away, &environment),
+                "not ready: store.url = \"s3://nowhere\": create",
+            ),
         ];
-        for role in &mut roles {
+        for (role, waits_for) in &mut roles {
             eventually("it says what it waits for", async || match role.ready().await {
-                Err(why) if why.contains("not ready: kafka: fetch metadata:") => Ok(()),
+                Err(why) if why.contains(*waits_for) => Ok(()),
                 other => Err(format!("{}: {other:?}", role.role)),
             })
             .await;

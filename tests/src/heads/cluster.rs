@@ -2,9 +2,13 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -43,6 +47,7 @@ pub(super) struct Node {
     pub url: String,
     running: JoinHandle<()>,
     serving: JoinHandle<()>,
+    deaf: Arc<AtomicBool>,
 }
 
 impl Node {
@@ -60,9 +65,15 @@ impl Node {
 
     /// Consumes and commits, but nobody reaches it.
     pub(super) async fn deafen(&mut self) {
+        // Connections outlive the listener for a moment.
+        self.deaf.store(true, Ordering::SeqCst);
         self.serving.abort();
         let _aborted = (&mut self.serving).await;
     }
+}
+
+async fn unless_deaf(State(deaf): State<Arc<AtomicBool>>, request: Request, next: Next) -> Response {
+    if deaf.load(Ordering::SeqCst) { StatusCode::SERVICE_UNAVAILABLE.into_response() } else { next.run(request).await }
 }
 
 pub(super) struct Cluster {
@@ -119,8 +130,10 @@ impl Cluster {
         let running = tokio::spawn(async move { consuming.run(stop).await.unwrap() });
         let router = weir_aggregator::heads::router(Arc::clone(&aggregator));
         let router = router.merge(weir_aggregator::admin::router(Arc::clone(&aggregator)));
+        let deaf = Arc::new(AtomicBool::new(false));
+        let router = router.layer(axum::middleware::from_fn_with_state(Arc::clone(&deaf), unless_deaf));
         let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        self.nodes.push(Node { aggregator, url, running, serving });
+        self.nodes.push(Node { aggregator, url, running, serving, deaf });
     }
 
     /// A query node whose pages are small, so that a test sees many.
@@ -129,9 +142,14 @@ impl Cluster {
     }
 
     pub(super) fn fan_out_with(&self, config: FanOutConfig) -> (FanOut, FanOutMetrics) {
+        self.fan_out_over(Arc::clone(&self.store), config)
+    }
+
+    /// One that reads blocks and manifests through another store, which should have the same.
+    pub(super) fn fan_out_over(&self, object_store: Arc<dyn ObjectStore>, config: FanOutConfig) -> (FanOut, FanOutMetrics) {
         let (clock, metrics) = (Arc::clone(&self.clock), FanOutMetrics::default());
         let deps = FanOutDeps {
-            object_store: Arc::clone(&self.store),
+            object_store,
             cache: BlobCache::new(4 << 20),
             engines: engines(&self.clock),
             clock: Arc::new(move || clock.load(Ordering::Relaxed)),
@@ -162,7 +180,7 @@ impl Cluster {
             for status in node.aggregator.status() {
                 let place = TopicPartition { topic: status.topic.clone(), partition: status.partition };
                 let (_, next) = self.sim.bounds(&place).await.unwrap();
-                if status.searchable < next || status.bus_silent_seconds.is_none() {
+                if status.searchable < next || status.bus_silent_seconds.is_none() || status.blocks_opening > 0 {
                     return false;
                 }
                 found += 1;

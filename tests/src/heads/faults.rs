@@ -14,7 +14,7 @@ fn everything() -> LogSelect {
     LogSelect { tenant: TENANT.into(), matchers, range: TimeRange::ALL, filters, newest_first: true }
 }
 
-async fn lines(readers: &Readers) -> (Vec<String>, Coverage) {
+pub(super) async fn lines(readers: &Readers) -> (Vec<String>, Coverage) {
     let read = |readers: &Readers| {
         let mut collect = Collect::default();
         let coverage = readers.logs.visit(&everything(), &NoBudget, &mut collect).unwrap();

@@ -3,6 +3,7 @@
 //!
 //! - `cluster`: the two aggregators, and what is written to them;
 //! - `equal`: every read against the in-process readers; `faults`: owners that die, move or come back from the dead;
+//! - `store`: an object store that does not answer;
 //! - `race`: seals and merges against queries; `admin`: seals and merges that are asked of the query node.
 
 mod admin;
@@ -10,3 +11,4 @@ mod cluster;
 mod equal;
 mod faults;
 mod race;
+mod store;

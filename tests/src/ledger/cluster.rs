@@ -15,6 +15,7 @@ use super::check::{Asked, check, check_all_ways};
 use super::faults::{ALL, Fault, Faults};
 use super::watch::{Notary, Watch};
 use super::{Ends, Ledger, Load, seed};
+use crate::ask;
 use crate::cluster::{Cluster, Plan};
 use crate::s3::S3;
 use crate::weir::eventually;
@@ -41,23 +42,12 @@ impl Asked for Cluster {
     }
 
     async fn admin(&self, action: &str) {
-        eventually(action, async || {
-            let answer = self.http.post(self.queries[1].url(&format!("/api/weir/v1/admin/{action}"))).send().await;
-            let answer = answer.map_err(|error| error.to_string())?;
-            let (done, said) = (answer.status().is_success(), answer.text().await.unwrap_or_default());
-            if done { Ok(()) } else { Err(said) }
-        })
-        .await;
+        let url = self.queries[1].url(&format!("/api/weir/v1/admin/{action}"));
+        eventually(action, async || ask::send(self.http.post(&url)).await).await;
     }
 
     fn log(&self) -> String {
-        let ends = self.roles().map(|role| {
-            let log = role.log();
-            let lines: Vec<&str> = log.lines().collect();
-            let end = lines[lines.len().saturating_sub(20)..].join("\n");
-            format!("--- {} at {}\n{end}", role.role, role.listen)
-        });
-        ends.collect::<Vec<_>>().join("\n")
+        self.last_words()
     }
 }
 
