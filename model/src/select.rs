@@ -34,12 +34,16 @@ pub struct PartitionCoverage {
     pub losses: Vec<(u64, u64)>,
 }
 
+/// Sentences that one answer has room for.
+pub const MISSING_MAX: usize = 100;
+
 /// What an answer has seen and what it has not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
     /// One an asked partition.
     pub partitions: Vec<PartitionCoverage>,
-    /// What could not be read (a corrupt block, an owner that does not answer), a sentence each. Empty when all was.
+    /// What could not be read (a corrupt block, an owner that does not answer), a sentence each. Empty when all was. Goes
+    /// through [`Self::miss`].
     pub missing: Vec<String>,
 }
 
@@ -49,6 +53,15 @@ impl Coverage {
         self.missing.is_empty() && self.partitions.iter().all(|seen| seen.searchable >= seen.on_bus && seen.losses.is_empty())
     }
 
+    /// One thing more that could not be read. Each sentence stands once; beyond [`MISSING_MAX`] it is only said that there are more.
+    pub fn miss(&mut self, sentence: String) {
+        let known = self.missing.len() > MISSING_MAX || self.missing.contains(&sentence);
+        if !known {
+            let full = self.missing.len() == MISSING_MAX;
+            self.missing.push(if full { "more could not be read than is listed here".into() } else { sentence });
+        }
+    }
+
     /// Both.
     pub fn merge(&mut self, other: Self) {
         for partition in other.partitions {
@@ -56,11 +69,7 @@ impl Coverage {
                 self.partitions.push(partition);
             }
         }
-        for missing in other.missing {
-            if !self.missing.contains(&missing) {
-                self.missing.push(missing);
-            }
-        }
+        other.missing.into_iter().for_each(|sentence| self.miss(sentence));
     }
 }
 
@@ -380,4 +389,24 @@ pub trait TraceReader: Send + Sync {
     ) -> Result<Covered<Vec<Value>>, ReadError>;
     /// Attribute names seen in the range: (`span` or `resource`, name), ascending, at most `limit`.
     fn attribute_names(&self, tenant: &str, range: TimeRange, limit: usize) -> Result<Covered<Vec<(String, String)>>, ReadError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_stands_once_and_not_without_end() {
+        let mut coverage = Coverage::default();
+        (0..2 * MISSING_MAX).for_each(|i| {
+            coverage.miss(format!("block {}", i % (MISSING_MAX + 10)));
+            coverage.miss("block 0".into());
+        });
+        let mut expected: Vec<String> = (0..MISSING_MAX).map(|i| format!("block {i}")).collect();
+        expected.push("more could not be read than is listed here".into());
+        assert_eq!(coverage.missing, expected);
+        let mut merged = Coverage { partitions: Vec::new(), missing: vec!["another".into()] };
+        merged.merge(coverage);
+        assert_eq!((merged.missing.len(), merged.missing.last()), (MISSING_MAX + 1, expected.last()));
+    }
 }

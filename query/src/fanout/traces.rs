@@ -60,9 +60,7 @@ impl TraceReader for FanOutTraces {
             let ask = Ask::Traces { ids: some.iter().map(|(id, _)| *id).collect() };
             let part = self.read(&select.tenant, &ask, budget, |reader, _| reader.summaries(select, some, budget))?;
             summaries.extend(part.value);
-            coverage
-                .missing
-                .extend(part.coverage.missing.into_iter().filter(|text| !coverage.missing.contains(text)).collect::<Vec<_>>());
+            part.coverage.missing.into_iter().for_each(|sentence| coverage.miss(sentence));
         }
         summaries.sort_by_key(|summary| (std::cmp::Reverse(summary.start), summary.id));
         Ok(Covered { value: summaries, coverage })

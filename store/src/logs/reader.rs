@@ -59,7 +59,7 @@ fn gather(view: &PartitionView<LogsEngine>, select: &LogSelect, found: &mut Vec<
 
 fn cover(view: &PartitionView<LogsEngine>, coverage: &mut Coverage) {
     coverage.partitions.push(view.coverage.clone());
-    coverage.missing.extend(view.missing.iter().cloned());
+    view.missing.iter().for_each(|sentence| coverage.miss(sentence.clone()));
 }
 
 /// Which chunks of which block may meet a need; each block is asked once.
@@ -96,7 +96,7 @@ fn open(source: &Source, budget: &dyn Budget, coverage: &mut Coverage) -> Result
     match source.lines() {
         Ok(lines) => Ok(Some(lines)),
         Err(error) => {
-            coverage.missing.push(error.to_string());
+            coverage.miss(error.to_string());
             Ok(None)
         }
     }
@@ -278,7 +278,7 @@ fn locate(sources: &[Source], place: Place, coverage: &mut Coverage) -> Option<(
                     return Some((i, line));
                 }
             }
-            Err(error) => coverage.missing.push(error.to_string()),
+            Err(error) => coverage.miss(error.to_string()),
         }
     }
     None
@@ -296,7 +296,7 @@ fn neighbours(
     let mut read = |source: &Source| match source.lines() {
         Ok(lines) => Some(lines),
         Err(error) => {
-            coverage.missing.push(error.to_string());
+            coverage.miss(error.to_string());
             None
         }
     };

@@ -36,8 +36,8 @@ impl MetricsReader {
         budget: &dyn Budget,
         with_samples: bool,
     ) -> Result<Covered<Vec<(Labels, Samples)>>, ReadError> {
-        let mut found = Found { select, budget, with_samples, places: HashMap::new(), series: Vec::new(), missing: Vec::new() };
-        let mut coverage = Coverage::default();
+        let (places, series, coverage) = (HashMap::new(), Vec::new(), Coverage::default());
+        let mut found = Found { select, budget, with_samples, places, series, coverage };
         for view in self.views.views() {
             budget.check()?;
             for block in &view.blocks {
@@ -51,10 +51,9 @@ impl MetricsReader {
             for head in &view.heads {
                 found.head(head)?;
             }
-            coverage.merge(Coverage { partitions: vec![view.coverage], missing: view.missing });
+            found.coverage.merge(Coverage { partitions: vec![view.coverage], missing: view.missing });
         }
-        coverage.merge(Coverage { partitions: Vec::new(), missing: found.missing });
-        Ok(Covered { value: found.series, coverage })
+        Ok(Covered { value: found.series, coverage: found.coverage })
     }
 }
 
@@ -103,7 +102,7 @@ struct Found<'a> {
     /// Where each label set lies in `series`.
     places: HashMap<Labels, usize>,
     series: Vec<(Labels, Samples)>,
-    missing: Vec<String>,
+    coverage: Coverage,
 }
 
 impl Found<'_> {
@@ -145,7 +144,7 @@ impl Found<'_> {
         let ids = match block.matching(&self.select.tenant, &self.select.matchers) {
             Ok(ids) => ids,
             Err(error) => {
-                self.missing.push(error.to_string());
+                self.coverage.miss(error.to_string());
                 return Ok(());
             }
         };
@@ -173,7 +172,7 @@ impl Found<'_> {
         let group = match block.group(entry) {
             Ok(group) => group,
             Err(error) => {
-                self.missing.push(error.to_string());
+                self.coverage.miss(error.to_string());
                 return Ok(());
             }
         };
@@ -183,7 +182,7 @@ impl Found<'_> {
             match group.samples(at, self.select.start_ms, self.select.end_ms) {
                 Ok(samples) if samples.timestamps.is_empty() => {}
                 Ok(samples) => self.add(block.labels(*id), samples),
-                Err(detail) => self.missing.push(format!("{} is corrupt: samples of series {id}: {detail}", block.path())),
+                Err(detail) => self.coverage.miss(format!("{} is corrupt: samples of series {id}: {detail}", block.path())),
             }
         }
         Ok(())
