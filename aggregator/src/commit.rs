@@ -159,7 +159,12 @@ impl<E: Engine> Committer<E> {
         let runtime = tokio::runtime::Handle::current();
         let blob = StoreBlob::new(Arc::clone(&self.store.object_store), &path, entry.size, self.cache.clone(), runtime);
         let engine = Arc::clone(&self.engine);
-        off_thread(move || engine.open(Arc::new(blob)).map(Arc::new)).await
+        let turn = self.cache.turn().await;
+        let open = move || {
+            let _turn = turn;
+            engine.open(Arc::new(blob)).map(Arc::new)
+        };
+        off_thread(open).await
     }
 
     /// Whether the manifest names blocks that are not open.

@@ -9,18 +9,22 @@ use bytes::Bytes;
 use object_store::{ObjectStore, ObjectStoreExt};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::StoreError;
 use crate::block::Blob;
 use crate::patience::Patience;
 
-/// Blocks that one asker opens at once; each waits for the object store on a thread of its own.
-pub const OPENED_AT_ONCE: usize = 8;
+/// Blocks that are opened at once in a process; each waits for the object store on a thread of its own.
+pub const OPENED_AT_ONCE: usize = 16;
 
-/// Ranges of objects that were read lately, shared by all blobs; clones are the same cache. Objects never change, so
-/// nothing in it is ever stale.
+/// What all blobs of a process share: ranges of objects that were read lately, and turns at opening blocks. Clones are the same.
+/// Objects never change, so nothing in it is ever stale.
 #[derive(Clone)]
-pub struct BlobCache(Arc<Cache<RangeKey, Bytes, ByBytes>>);
+pub struct BlobCache {
+    ranges: Arc<Cache<RangeKey, Bytes, ByBytes>>,
+    turns: Arc<Semaphore>,
+}
 
 type RangeKey = (Arc<str>, u64, u64);
 
@@ -39,12 +43,18 @@ impl BlobCache {
     pub fn new(bytes_max: u64) -> Self {
         // Ranges read are chunks and sections, 64 KiB and more; the estimate only sizes the table.
         let ranges = (bytes_max / (64 << 10)).clamp(64, 1 << 20) as usize;
-        Self(Arc::new(Cache::with_weighter(ranges, bytes_max, ByBytes)))
+        let ranges = Arc::new(Cache::with_weighter(ranges, bytes_max, ByBytes));
+        Self { ranges, turns: Arc::new(Semaphore::new(OPENED_AT_ONCE)) }
+    }
+
+    /// Waits for a turn at opening a block; held by the thread that does it.
+    pub async fn turn(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.turns).acquire_owned().await.expect("invariant: nobody closes it")
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> u64 {
-        self.0.weight()
+        self.ranges.weight()
     }
 }
 
@@ -95,7 +105,7 @@ impl Blob for StoreBlob {
             return Ok(Bytes::new());
         }
         let key = (Arc::clone(&self.path), range.start, range.end);
-        if let Some(bytes) = self.cache.0.get(&key) {
+        if let Some(bytes) = self.cache.ranges.get(&key) {
             return Ok(bytes);
         }
         let read = self.read_from_store(range);
@@ -105,7 +115,7 @@ impl Blob for StoreBlob {
                 None => read.await,
             }
         })?;
-        self.cache.0.insert(key, bytes.clone());
+        self.cache.ranges.insert(key, bytes.clone());
         Ok(bytes)
     }
 }

@@ -17,11 +17,8 @@ pub enum StoreError {
         source: object_store::Error,
     },
     /// The object store lets a question wait for longer than it can.
-    #[error("the object store has not answered within {waited:?}")]
-    Silent {
-        /// So long.
-        waited: std::time::Duration,
-    },
+    #[error("the object store does not answer")]
+    Silent,
     /// A block or manifest whose bytes are not what was written.
     #[error("{path} is corrupt: {detail}")]
     Corrupt {
@@ -66,7 +63,7 @@ impl StoreError {
 
     /// Whether it says more of the object store than of one object: the next one would fare no better.
     pub fn is_of_the_store(&self) -> bool {
-        matches!(self, Self::Silent { .. } | Self::Object { .. }) && !self.is_not_found()
+        matches!(self, Self::Silent | Self::Object { .. }) && !self.is_not_found()
     }
 
     /// Whether a remote store was not reached, or had trouble of its own: it may answer later. A directory has no such trouble.
