@@ -13,7 +13,7 @@ pub struct FanOutConfig {
     #[serde(with = "duration")]
     pub owner_timeout: Duration,
     /// The object store may take so long for one answer: which manifest is the newest, a part of a block. When it has not
-    /// answered, questions wait a second at most, until it answers again.
+    /// answered, a question waits a second at most, until it answers again.
     #[serde(with = "duration")]
     pub store_timeout: Duration,
     /// How often manifests are looked at between queries, so that a query finds blocks opened; every query looks by itself.

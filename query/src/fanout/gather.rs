@@ -51,7 +51,8 @@ pub(super) struct Asker {
 
 /// What came of one partition in one round.
 enum Verdict {
-    Accepted(Arc<Version>, Instant, Slice),
+    /// What an owner has said, and why it may be history.
+    Accepted(Arc<Version>, Instant, Slice, Option<String>),
     /// Another owner has it now.
     Moved,
     /// The version to read instead, and why there is nothing of the head.
@@ -78,9 +79,10 @@ impl Asker {
             let verdicts = self.round(&pending, wanted, round == ROUNDS).await?;
             let opened = join_all(pending.iter().zip(&verdicts).map(|(part, verdict)| open(part, verdict))).await;
             let mut moved = Vec::new();
-            for ((part, verdict), opened) in pending.into_iter().zip(verdicts).zip(opened) {
+            for ((part, verdict), mut opened) in pending.into_iter().zip(verdicts).zip(opened) {
                 match verdict {
-                    Verdict::Accepted(version, instant, slice) => {
+                    Verdict::Accepted(version, instant, slice, doubt) => {
+                        opened.missing.extend(doubt);
                         self.accept(known, &part, wanted.tenant, (&version, opened), (instant, slice), &mut gathered);
                     }
                     Verdict::Missing(version, why) => gathered.views.push(without_head(&part, &version, opened, why)),
@@ -177,9 +179,8 @@ impl Asker {
                 None => return Err(ReadError::Store(format!("{kind} partition {}: {error}", part.partition()))),
             },
         };
-        // Without a look nobody knows whether the one who answers still owns the partition.
         if let Some(error) = unsure {
-            return Ok(self.missing::<E>("unknown_version", newest, format!("the newest manifest is not known: {error}")));
+            return Ok(self.doubt(part, newest, answer, &error));
         }
         let moved = asked.as_ref().is_none_or(|asked| asked.manifest.epoch != newest.manifest.epoch);
         let (outcome, why) = match answer {
@@ -187,7 +188,7 @@ impl Asker {
                 Ok(version) => {
                     self.metrics.part(kind, "answered");
                     part.note_on_bus(instant.on_bus);
-                    return Ok(Verdict::Accepted(version, instant, slice));
+                    return Ok(Verdict::Accepted(version, instant, slice, None));
                 }
                 Err(why) => ("stale", why),
             },
@@ -204,6 +205,27 @@ impl Asker {
             return Ok(Verdict::Moved);
         }
         Ok(self.missing::<E>(outcome, newest, why))
+    }
+
+    /// Without a look nobody knows whether the one who answers still owns the partition. While the store is silent nobody else can
+    /// have come to own it either, and what it says is of one instant: so it is taken, and the answer is not complete.
+    fn doubt<E: Sliced>(
+        &self,
+        part: &Part<E>,
+        newest: Arc<Version>,
+        answer: Result<PartAnswer, String>,
+        error: &StoreError,
+    ) -> Verdict {
+        let doubt = format!("the newest manifest is not known: {error}");
+        if let Ok(PartAnswer::Slice(instant, slice)) = answer
+            && let Some(version) = part.kept(instant.version).filter(|version| version.manifest.epoch == instant.epoch)
+        {
+            self.metrics.part(E::KIND.name(), "unknown_version");
+            let (topic, partition) = (E::KIND.topic(), part.partition());
+            let doubt = format!("{topic} partition {partition}: there may be more than its last known owner says: {doubt}");
+            return Verdict::Accepted(version, instant, slice, Some(doubt));
+        }
+        self.missing::<E>("unknown_version", newest, doubt)
     }
 
     fn missing<E: Sliced>(&self, outcome: &'static str, version: Arc<Version>, why: String) -> Verdict {

@@ -109,10 +109,15 @@ impl<E: Engine> Part<E> {
         Ok(self.newest())
     }
 
+    /// One of the newest versions known, without a look.
+    pub(super) fn kept(&self, number: u64) -> Option<Arc<Version>> {
+        self.state.lock().versions.get(&number).map(Arc::clone)
+    }
+
     /// A version by its number; `None` when it is not there.
     pub(super) async fn version(&self, number: u64) -> Result<Option<Arc<Version>>, StoreError> {
-        if let Some(version) = self.state.lock().versions.get(&number) {
-            return Ok(Some(Arc::clone(version)));
+        if let Some(version) = self.kept(number) {
+            return Ok(Some(version));
         }
         Ok(self.store.load_version(number).await?.map(|manifest| self.keep(number, manifest)))
     }
@@ -165,14 +170,12 @@ impl<E: Engine> Part<E> {
             left -= 1;
             match opened {
                 Ok(block) => blocks[at] = Some(block),
-                Err(error) => {
-                    missing.push(error.to_string());
-                    if error.is_of_the_store() && left > 0 {
-                        let (topic, partition) = (E::KIND.topic(), self.partition());
-                        missing.push(format!("{topic} partition {partition}: {left} more blocks were not waited for"));
-                        break;
-                    }
+                Err(error) if error.is_of_the_store() => {
+                    let (topic, partition, closed) = (E::KIND.topic(), self.partition(), left + 1);
+                    missing.push(format!("{topic} partition {partition}: {closed} blocks were not read: {error}"));
+                    break;
                 }
+                Err(error) => missing.push(error.to_string()),
             }
         }
         let view = |(entry, block): (&BlockEntry, Option<_>)| Some(BlockView { summary: entry.summary.clone(), block: block? });
@@ -191,7 +194,12 @@ impl<E: Engine> Part<E> {
         let inner = inner.with_patience(Arc::clone(&self.patience));
         let blob = Arc::new(Watched { inner, gone: Arc::clone(&self.gone) });
         let engine = Arc::clone(&self.engine);
-        let opened = tokio::task::spawn_blocking(move || engine.open(blob).map(Arc::new)).await;
+        let turn = self.cache.turn().await;
+        let open = move || {
+            let _turn = turn;
+            engine.open(blob).map(Arc::new)
+        };
+        let opened = tokio::task::spawn_blocking(open).await;
         let block = opened.map_err(|error| StoreError::Engine { operation: "open a block", detail: error.to_string() })??;
         self.state.lock().blocks.insert(entry.id.clone(), Arc::clone(&block));
         Ok(block)

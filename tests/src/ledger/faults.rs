@@ -185,11 +185,12 @@ impl Faults {
                 assert!(metric(cluster, &cluster.collector, name, "weir.logs").await.unwrap() > 1.0, "how long is seen");
             }
             Fault::StoreAway => {
-                // The bus keeps what is not sealed, so writers go on. Nobody knows which version of a manifest is the newest,
-                // and answers say so.
-                let query = &cluster.queries[0];
+                // The bus keeps what is not sealed, so writers go on, and what they write is found. Nobody knows which version of
+                // a manifest is the newest, and answers say so.
+                let (query, begun) = (&cluster.queries[0], super::write::now());
                 says(query, "the newest manifest is not known", async || incomplete(cluster).await).await;
                 watch.acknowledged_again().await;
+                eventually("a line written meanwhile", || newest_line_after(cluster, begun)).await;
             }
             Fault::DiskFull => {
                 // Only checkpoints are kept there: pushes go on, and the file is read from an older checkpoint if it dies.
@@ -286,6 +287,13 @@ async fn metric(cluster: &Cluster, role: &Role, name: &str, labels: &str) -> Res
 /// Of log files.
 async fn read_bytes(cluster: &Cluster) -> f64 {
     metric(cluster, &cluster.collector, "weir_collector_file_read_bytes_total", "").await.expect("the collector's metrics")
+}
+
+/// Whether the newest line found is of after then, in an answer that need not be complete.
+async fn newest_line_after(cluster: &Cluster, then: u64) -> Result<(), String> {
+    let answer = cluster.try_ask(&cluster.queries[0], "/api/weir/v1/logs", &[("limit", "1")]).await?;
+    let newest = answer["lines"][0]["t"].as_str().and_then(|at| at.parse::<u64>().ok());
+    if newest.is_some_and(|newest| newest > then) { Ok(()) } else { Err(answer.to_string()) }
 }
 
 async fn checkpoint_failed(cluster: &Cluster) -> Result<(), String> {

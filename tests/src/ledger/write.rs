@@ -40,7 +40,7 @@ impl Writer {
     }
 }
 
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock after 1970");
     u64::try_from(since.as_nanos()).expect("a clock before 2554")
 }
