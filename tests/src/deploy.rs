@@ -89,7 +89,8 @@ fn manifests_hang_together() {
         named("NetworkPolicy", name);
         safe(pod, name == "weir-collector");
         let container = &pod["spec"]["containers"][0];
-        assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/readyz");
+        let ready = if name == "weir-query" { "/api/weir/v1/status" } else { "/readyz" };
+        assert_eq!(container["readinessProbe"]["httpGet"]["path"], ready);
         assert_eq!(container["livenessProbe"]["httpGet"]["path"], "/healthz");
         for volume in pod["spec"]["volumes"].as_array().unwrap().iter().filter(|volume| volume["configMap"].is_object()) {
             named("ConfigMap", volume["configMap"]["name"].as_str().unwrap());
