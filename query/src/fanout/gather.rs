@@ -64,9 +64,8 @@ enum Verdict {
 impl Asker {
     /// Views of every partition that is wanted.
     pub(super) async fn gather<E: Sliced>(&self, known: &Known<E>, wanted: &Wanted<'_>) -> Result<Gathered<E>, ReadError> {
-        let parts = self.store.wait(known.parts()).await.map_err(unlisted)?;
-        let mut pending = pick(parts, wanted.only);
-        if pending.is_empty() && wanted.only.is_some() {
+        let mut pending = pick(known.known(), wanted.only);
+        if pending.is_empty() {
             // It may have begun since the last look.
             self.store.wait(known.discover()).await.map_err(unlisted)?;
             pending = pick(known.known(), wanted.only);
@@ -239,7 +238,10 @@ impl Asker {
             let (theirs, ours) = (instant.epoch, newest.manifest.epoch);
             return Err(format!("it answered as the owner of epoch {theirs}, but the partition is in epoch {ours}"));
         }
-        let version = self.store.wait(part.version(instant.version)).await.map_err(|error| error.to_string())?;
+        let version = match part.kept(instant.version) {
+            None => self.store.wait(part.version(instant.version)).await.map_err(|error| error.to_string())?,
+            kept => kept,
+        };
         let version = version.ok_or_else(|| format!("its manifest version {} is not there", instant.version))?;
         if version.manifest.epoch != instant.epoch {
             let (theirs, ours) = (instant.epoch, version.manifest.epoch);

@@ -29,17 +29,7 @@ impl<E: Engine> Known<E> {
         Self { engine: Arc::new(engine), object_store, cache, runtime, patience, parts: Mutex::new(None) }
     }
 
-    /// Those known, by number; listed first when they never were, or when there was none.
-    pub(super) async fn parts(&self) -> Result<Vec<Arc<Part<E>>>, StoreError> {
-        let known = self.known();
-        if !known.is_empty() {
-            return Ok(known);
-        }
-        self.discover().await?;
-        Ok(self.known())
-    }
-
-    /// Without a look.
+    /// Those known, by number, without a look.
     pub(super) fn known(&self) -> Vec<Arc<Part<E>>> {
         self.parts.lock().iter().flatten().map(|(_, part)| Arc::clone(part)).collect()
     }

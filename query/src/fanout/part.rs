@@ -114,11 +114,8 @@ impl<E: Engine> Part<E> {
         self.state.lock().versions.get(&number).map(Arc::clone)
     }
 
-    /// A version by its number; `None` when it is not there.
+    /// A version by its number, looked up; `None` when it is not there.
     pub(super) async fn version(&self, number: u64) -> Result<Option<Arc<Version>>, StoreError> {
-        if let Some(version) = self.kept(number) {
-            return Ok(Some(version));
-        }
         Ok(self.store.load_version(number).await?.map(|manifest| self.keep(number, manifest)))
     }
 

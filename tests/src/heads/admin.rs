@@ -48,7 +48,8 @@ async fn every_owner_seals_and_merges() {
     let url = serve(&fan_out, all_places()).await;
     for _ in 0..2 {
         cluster.write_lines(30).await;
-        cluster.write_samples(6).await;
+        // One scrape: of two with the same target and time one would be dropped, and what is sealed not be what was in the heads.
+        cluster.write_samples(1).await;
         cluster.caught_up().await;
         let unsealed: u64 =
             cluster.nodes.iter().flat_map(|node| node.aggregator.status()).map(|status| status.head_records).sum();

@@ -1,0 +1,86 @@
+//! What a partition's new owner shows before it has opened the blocks, and of one that it cannot open.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::throttle::{ThrottleConfig, ThrottledStore};
+use object_store::{ObjectStore, ObjectStoreExt};
+use weir_bus::sim::{Sim, SimConfig};
+use weir_bus::{Log, TopicPartition};
+use weir_store::view::Views;
+
+use super::{Member, PARTITIONS, Source, World, compare, stored};
+use crate::config::AggregatorConfig;
+use crate::group::ask_all;
+use crate::owner::Ask;
+
+/// A new owner shows what it has replayed while its blocks are still being opened, and says so; one that cannot be opened is named,
+/// and tried again.
+#[tokio::test]
+async fn a_takeover_does_not_wait_for_blocks() {
+    let throttled = Arc::new(ThrottledStore::new(InMemory::new(), ThrottleConfig::default()));
+    let config = AggregatorConfig { tick: Duration::from_secs(1), compaction_blocks: 100, ..AggregatorConfig::default() };
+    let sim = Sim::new(SimConfig { partitions: PARTITIONS, ..SimConfig::default() });
+    let store = Arc::clone(&throttled) as Arc<dyn ObjectStore>;
+    let world = World { sim, store, clock: Arc::new(AtomicI64::new(1)), config, seed: 1 };
+    let mut source = Source { name: "source".into(), lines: 0, acknowledged: 0, checkpoint: 0 };
+    let first = world.start("a");
+    for _ in 0..BLOCKS {
+        source.lines += 1;
+        let appended =
+            world.sim.append(&source.place(), source.record(source.acknowledged, source.lines)).await.expect("appends");
+        let offset = appended.await.expect("acknowledges");
+        source.acknowledged = source.lines;
+        until("it is taken", || first.searchable(&source) > offset).await;
+        let upto = |place: &TopicPartition| if *place == source.place() { offset + 1 } else { 0 };
+        ask_all(&first.inboxes, |place, reply| Ask::Seal(upto(place), reply)).await.expect("seals");
+    }
+    first.stop.cancel();
+    first.task.await.expect("ends");
+
+    let blocks: Vec<Path> = world.store.list(None).map_ok(|object| object.location).try_collect().await.expect("lists");
+    let block = blocks.into_iter().find(|path| path.as_ref().contains("/blocks/")).expect("a block");
+    let bytes = world.store.get(&block).await.expect("there").bytes().await.expect("bytes");
+    world.store.delete(&block).await.expect("deletes");
+    throttled.config_mut(|config| config.wait_get_per_call = Duration::from_secs(1));
+    let second = world.start("b");
+    until("it is shown", || second.partitions.get(source.place().partition).is_some()).await;
+    let missing = second.missing();
+    assert_eq!(missing, [format!("weir.logs partition {}: {BLOCKS} blocks are not open yet", source.place().partition)]);
+    throttled.config_mut(|config| config.wait_get_per_call = Duration::ZERO);
+    until("all are tried", || second.missing().iter().all(|missing| missing.contains(block.as_ref()))).await;
+    assert_eq!(second.missing().len(), 1, "{:?}", second.missing());
+    world.store.put(&block, bytes.into()).await.expect("puts");
+    until("all are open", || second.missing().is_empty()).await;
+    compare("after the takeover", &[source], &stored(&second).await);
+    second.stop.cancel();
+    second.task.await.expect("ends");
+}
+
+const BLOCKS: u64 = 20;
+
+impl Member {
+    fn searchable(&self, source: &Source) -> u64 {
+        let shared = self.partitions.get(source.place().partition);
+        shared.map_or(0, |shared| shared.searchable.load(Ordering::Acquire))
+    }
+
+    /// What answers say of blocks that they have not seen.
+    fn missing(&self) -> Vec<String> {
+        let of_blocks = |missing: &String| !missing.contains("the bus has not said");
+        self.partitions.views().into_iter().flat_map(|view| view.missing).filter(of_blocks).collect()
+    }
+}
+
+async fn until(what: &str, reached: impl Fn() -> bool) {
+    let reached = async {
+        while !reached() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), reached).await.expect(what);
+}
