@@ -117,7 +117,7 @@ async fn follow_owners(waiting: Arc<Waiting>, ask: Arc<TailAsk>, stop: Cancellat
             }
             _ = look.tick() => {}
         }
-        let owners = owners(&waiting).await;
+        let owners = owners(&waiting, whole.is_none()).await;
         running.iter().filter(|(owner, _)| !owners.contains(*owner)).for_each(|(_, stop)| stop.cancel());
         let all = !owners.is_empty() && waiting.state.lock().listening.is_superset(&owners);
         let since = whole;
@@ -147,10 +147,13 @@ async fn follow_owners(waiting: Arc<Waiting>, ask: Arc<TailAsk>, stop: Cancellat
     }
 }
 
-async fn owners(waiting: &Waiting) -> BTreeSet<String> {
+/// Of all partitions. The first time they are looked up where they are not known yet: an owner that is found later counts as one
+/// that was away.
+async fn owners(waiting: &Waiting, first: bool) -> BTreeSet<String> {
     let logs = &waiting.shared.logs;
-    if logs.known().is_empty() {
-        // The first look of all; an error is told by the look that goes on between queries.
+    let known = logs.known();
+    if known.is_empty() || (first && known.iter().any(|part| part.newest().is_none())) {
+        // An error is told by the look that goes on between queries.
         let _told_elsewhere = logs.refresh().await;
     }
     let newest = logs.known().into_iter().filter_map(|part| part.newest());
