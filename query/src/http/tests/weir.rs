@@ -185,7 +185,8 @@ async fn status_says_where_the_path_stands() {
     assert_eq!(
         body["path"],
         json!([{"topic": "weir.logs", "partition": 0, "owner": "", "epoch": 0, "version": 0, "answers": false, "on_bus": 7, "bus_silent_seconds": null, "searchable": 0, "sealed": 0, "lag": 0,
-            "head_bytes": 0, "head_records": 0, "blocks": 0, "block_bytes": 0, "duplicates": 0, "gaps": 0, "quarantined": 0, "losses": [[1, 2]]}])
+            "head_bytes": 0, "head_records": 0, "blocks": 0, "block_bytes": 0, "blocks_opening": 0,
+            "blocks_unopened": 0, "duplicates": 0, "gaps": 0, "quarantined": 0, "losses": [[1, 2]]}])
     );
 }
 
