@@ -23,6 +23,8 @@ use weir_tests::weir::eventually;
 const PARTITIONS: u32 = 4;
 /// The day as so many clusters would have it, so that a process runs for seconds.
 const COPIES: usize = 4;
+/// Groups tried until one shares out the partitions of logs evenly.
+const GROUPS: usize = 8;
 /// What the stock tools write and read: enough for their compiler to warm up.
 const STOCK_BYTES: u64 = 1 << 30;
 
@@ -99,22 +101,18 @@ impl Ran {
     }
 }
 
-/// A group of its own over the loaded topics, and a store of its own.
-async fn aggregate(folder: &Path, broker: &Brokers, count: usize, end: u64) -> Ran {
-    std::fs::create_dir_all(folder).expect("a folder");
-    let store = folder.join("store");
+/// Aggregators between which a group has shared out all partitions.
+async fn share_out(folder: &Path, broker: &Brokers, count: usize, group: &str, store: &Path) -> Vec<Role> {
     let config = folder.join("weir.toml");
     let text = format!(
-        "[bus]\nkind = \"kafka\"\n[bus.kafka]\nbrokers = {:?}\npartitions = {PARTITIONS}\nreplication = 1\ngroup = \"of-{count}\"\n\
+        "[bus]\nkind = \"kafka\"\n[bus.kafka]\nbrokers = {:?}\npartitions = {PARTITIONS}\nreplication = 1\ngroup = {group:?}\n\
          [aggregator.retention]\nlogs = \"0s\"\nmetrics = \"0s\"\ntraces = \"0s\"\n",
         broker.addresses()
     );
     std::fs::write(&config, text).expect("write the configuration");
     let (config, url) = (config.display().to_string(), format!("file://{}", store.display()));
-    let mut roles: Vec<Role> =
+    let roles: Vec<Role> =
         (0..count).map(|_| Role::start(folder, "aggregator", &["--config", &config, "--store", &url])).collect();
-    // The group decides once who owns what. Static members that die and come back at once find that unchanged, so that each
-    // begins with its share, an empty store and nothing in memory.
     let share = 3 * PARTITIONS as usize / count;
     eventually("each owns its share", async || {
         for role in &roles {
@@ -124,8 +122,27 @@ async fn aggregate(folder: &Path, broker: &Brokers, count: usize, end: u64) -> R
         Ok(())
     })
     .await;
-    roles.iter_mut().for_each(Role::kill);
-    std::fs::remove_dir_all(&store).expect("remove the store");
+    roles
+}
+
+/// A group of its own over the loaded topics, and a store of its own.
+async fn aggregate(folder: &Path, broker: &Brokers, count: usize, end: u64) -> Ran {
+    std::fs::create_dir_all(folder).expect("a folder");
+    let store = folder.join("store");
+    // The group decides once who owns what. Static members that die and come back at once find that unchanged, so that each
+    // begins with its share, an empty store and nothing in memory.
+    let mut roles = Vec::new();
+    for group in 0..GROUPS {
+        roles = share_out(folder, broker, count, &format!("of-{count}-{group}"), &store).await;
+        let logs = of_logs(&roles).await;
+        roles.iter_mut().for_each(Role::kill);
+        std::fs::remove_dir_all(&store).expect("remove the store");
+        // The group counts partitions of all topics alike, so that one member may have got all those of logs.
+        if logs.iter().all(|of_logs| *of_logs == PARTITIONS as usize / count) {
+            break;
+        }
+        println!("aggregators: a group gave {logs:?} partitions of logs; trying another one");
+    }
 
     let begun = Instant::now();
     roles.iter_mut().for_each(Role::spawn);
@@ -137,12 +154,19 @@ async fn aggregate(folder: &Path, broker: &Brokers, count: usize, end: u64) -> R
     }
     let sealed = spent(&roles, begun);
     reach(&roles, end, |status| status.sealed).await;
-    let mut partitions = Vec::new();
-    for role in &roles {
-        partitions.push(status(role).await.expect("a status").iter().filter(|status| status.topic == Kind::Logs.topic()).count());
-    }
+    let partitions = of_logs(&roles).await;
     assert!(partitions.iter().all(|own| *own == partitions[0]), "shares stayed as they were: {partitions:?}");
     Ran { searchable, sealed, partitions }
+}
+
+/// Partitions of logs that each owns.
+async fn of_logs(roles: &[Role]) -> Vec<usize> {
+    let mut partitions = Vec::with_capacity(roles.len());
+    for role in roles {
+        let owned = status(role).await.expect("a status");
+        partitions.push(owned.iter().filter(|status| status.topic == Kind::Logs.topic()).count());
+    }
+    partitions
 }
 
 async fn status(role: &Role) -> Result<Vec<OwnerStatus>, String> {
