@@ -1,11 +1,12 @@
 //! Our own API under `/api/weir/v1`, for the page and the command line. Shapes: `docs/api.md`.
 //!
 //! - [`logs`]: lines, volume, one line with its neighbours; [`tail`]: lines as they arrive;
-//! - [`containers`]: what runs now, from stored samples; [`traces`]: by id, search, services;
+//! - [`containers`]: what runs now, from stored samples, and [`nodes`] beside it; [`traces`]: by id, search, services;
 //! - `status`: where the partitions stand; [`path`]: the whole path. Sealing and compacting on demand are the binary's.
 
 mod containers;
 mod logs;
+mod nodes;
 mod path;
 mod tail;
 mod traces;
