@@ -74,6 +74,10 @@ cluster-ledger: ## The same over a cluster: every fault alone and in pairs, then
 	@tests/setup/node tests/s3/fetch
 	tests/setup/node env WEIR_LEDGER_KILLS=$${KILLS:-1000} cargo test --release --locked -p weir-tests --lib ledger::cluster -- --nocapture
 
+storm: ## Hostile requests to every listener beside the ledger (REQUESTS=100000)
+	cargo build --release --locked -p weir
+	WEIR_STORM_REQUESTS=$${REQUESTS:-100000} cargo test --release --locked -p weir-tests --lib ledger::storm -- --nocapture
+
 simulate: ## Many schedules of the seeded simulation (SCHEDULES=100000)
 	WEIR_SIM_SCHEDULES=$${SCHEDULES:-100000} cargo test --release --locked -p weir-aggregator simulation -- --nocapture
 
@@ -83,4 +87,4 @@ ui: ## Build the page's assets into dashboards/dist
 clean: ## Remove what was built and fetched
 	rm -rf target .cache .cluster dashboards/ui/node_modules tests/page/node_modules
 
-.PHONY: help up cluster cluster-down test fresh check lint advisories bench ledger cluster-ledger simulate ui clean
+.PHONY: help up cluster cluster-down test fresh check lint advisories bench ledger cluster-ledger storm simulate ui clean

@@ -14,12 +14,12 @@ use crate::weir::Weir;
 /// As fast as it goes.
 const LOAD: Load = Load { pushers: 3, tracers: 1, meters: 1, lines_per_second: 3000, pause: Duration::ZERO };
 
-fn ends(weir: &Weir, pods: &Path) -> Ends {
+pub(super) fn ends(weir: &Weir, pods: &Path) -> Ends {
     Ends { push: weir.url("/loki/api/v1/push"), otlp: format!("http://{}", weir.otlp_http), pods: pods.to_path_buf() }
 }
 
 /// A configuration that seals often, so that kills meet seals, and follows a pods directory of the test's own.
-fn configure(folder: &Path) -> (PathBuf, PathBuf) {
+pub(super) fn configure(folder: &Path) -> (PathBuf, PathBuf) {
     let pods = crate::weir::pods_of(folder);
     let config = folder.join("weir.toml");
     let text =
