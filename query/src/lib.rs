@@ -15,3 +15,6 @@ pub mod http;
 pub mod logql;
 pub mod promql;
 pub mod rules;
+
+#[cfg(test)]
+mod tests;

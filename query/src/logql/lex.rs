@@ -60,6 +60,10 @@ const PUNCT: [&str; 31] = [
     "*", "/", "%", "^", ".", ":", "&", "@",
 ];
 
+/// A query has at most so many names, literals and signs: chains of 8,000 operators, pipelines of 5,000 stages. It bounds
+/// what the tree of a query takes.
+const TOKENS_MAX: usize = 16_384;
+
 /// All tokens and the end.
 pub fn lex(text: &str) -> Result<Vec<Spanned>, ParseError> {
     let mut tokens = Vec::new();
@@ -70,6 +74,10 @@ pub fn lex(text: &str) -> Result<Vec<Spanned>, ParseError> {
         } else if letter == '#' {
             at = text[at..].find('\n').map_or(text.len(), |end| at + end);
         } else {
+            if tokens.len() == TOKENS_MAX {
+                let message = format!("a query may have {TOKENS_MAX} names, literals and signs, this is one more");
+                return Err(ParseError::at(text, at, message));
+            }
             let (token, next) = one(text, at, letter)?;
             tokens.push(Spanned { token, at });
             at = next;

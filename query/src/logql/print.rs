@@ -5,8 +5,8 @@ use std::fmt;
 use weir_model::time::format_duration;
 
 use super::ast::{
-    Binary, CompareOp, Expr, Extraction, Grouping, LabelChoice, LabelFilter, LabelFormat, LabelReplace, LineStage, LogExpr, Many,
-    RANGE_OPS, RangeAgg, Stage, StageKind, Unit, Unwrap, VECTOR_OPS, VectorAgg,
+    Chain, CompareOp, Expr, Extraction, Grouping, LabelChoice, LabelFilter, LabelFormat, LabelReplace, LineStage, Link, LogExpr,
+    Many, RANGE_OPS, RangeAgg, Stage, StageKind, Unit, Unwrap, VECTOR_OPS, VectorAgg,
 };
 
 /// Writes items with a separator.
@@ -48,10 +48,21 @@ impl fmt::Display for VectorAgg {
     }
 }
 
-impl fmt::Display for Binary {
+/// An operand of a chain.
+fn side(out: &mut fmt::Formatter<'_>, side: &Expr) -> fmt::Result {
+    if matches!(side, Expr::Chain(_)) { write!(out, "({side})") } else { write!(out, "{side}") }
+}
+
+impl fmt::Display for Chain {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let side = |side: &Expr| if matches!(side, Expr::Binary(_)) { format!("({side})") } else { side.to_string() };
-        write!(out, "{} {}", side(&self.left), self.op.as_str())?;
+        side(out, &self.first)?;
+        self.links.iter().try_for_each(|link| link.fmt(out))
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, " {}", self.op.as_str())?;
         if self.yields_bool {
             out.write_str(" bool")?;
         }
@@ -64,7 +75,8 @@ impl fmt::Display for Binary {
             Many::Left => write!(out, " group_left ({})", matching.include.join(", "))?,
             Many::Right => write!(out, " group_right ({})", matching.include.join(", "))?,
         }
-        write!(out, " {}", side(&self.right))
+        out.write_str(" ")?;
+        side(out, &self.right)
     }
 }
 
@@ -74,7 +86,7 @@ impl fmt::Display for Expr {
             Self::Log(log) => log.fmt(out),
             Self::Range(range) => range.fmt(out),
             Self::Vector(vector) => vector.fmt(out),
-            Self::Binary(binary) => binary.fmt(out),
+            Self::Chain(chain) => chain.fmt(out),
             Self::Number(number) => number.fmt(out),
             Self::VectorOf(number) => write!(out, "vector({number})"),
             Self::LabelReplace(replace) => {
@@ -149,8 +161,8 @@ impl fmt::Display for Stage {
 impl fmt::Display for LabelFilter {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::And(left, right) => write!(out, "({left} and {right})"),
-            Self::Or(left, right) => write!(out, "({left} or {right})"),
+            Self::And(all) => write!(out, "({})", join(all, " and ")),
+            Self::Or(any) => write!(out, "({})", join(any, " or ")),
             Self::Text(matcher) => matcher.fmt(out),
             Self::Number { name, op, value, unit } => {
                 let value = match unit {

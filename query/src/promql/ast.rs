@@ -54,7 +54,7 @@ pub struct Expr {
     pub span: Span,
 }
 
-/// What a node is.
+/// What a node is. Small, since parser and evaluator hold several a frame and recurse.
 #[derive(Clone, Debug)]
 pub enum Kind {
     /// A float literal; `true` when it was written as a duration (`5m` = 300).
@@ -62,17 +62,17 @@ pub enum Kind {
     /// A string literal.
     String(String),
     /// `name{matchers} offset … @ …`
-    Selector(Selector),
+    Selector(Box<Selector>),
     /// `selector[range]`
-    Range(RangeSelector),
+    Range(Box<RangeSelector>),
     /// `expr[range:step] offset … @ …`
     Subquery(Box<Subquery>),
     /// `function(arguments)`
     Call(&'static Function, Vec<Expr>),
     /// `sum by (…) (expr)`
     Aggregate(Box<Aggregate>),
-    /// `lhs op rhs`
-    Binary(Box<Binary>),
+    /// `first op rhs op rhs …`
+    Chain(Box<Chain>),
     /// `-expr` (true) or `+expr`
     Unary(bool, Box<Expr>),
     /// `(expr)`
@@ -169,8 +169,8 @@ pub enum DurationExpr {
     Extreme(bool, Box<DurationExpr>, Box<DurationExpr>),
     /// `-a`
     Negative(Box<DurationExpr>),
-    /// `+ - * / % ^`
-    Binary(char, Box<DurationExpr>, Box<DurationExpr>),
+    /// `a + b - c …`: the first, then `+ - * / % ^` and what follows each, applied from left to right.
+    Chain(Box<DurationExpr>, Vec<(char, DurationExpr)>),
     /// `(a)`
     Paren(Box<DurationExpr>),
 }
@@ -340,13 +340,23 @@ pub struct Matching {
     pub fill_right: Option<f64>,
 }
 
-/// A binary expression.
+/// Binary operators applied from left to right: `a * b + c ^ d` is `a`, then `* b`, then `+ (c ^ d)`.
+///
+/// A list instead of nested pairs, because what is nested is walked (checked, evaluated, printed, dropped) by recursion:
+/// thousands of operators in a row would end the stack. Nesting itself is bounded by the parser.
 #[derive(Clone, Debug)]
-pub struct Binary {
+pub struct Chain {
+    /// The leftmost operand.
+    pub first: Expr,
+    /// At least one.
+    pub links: Vec<Link>,
+}
+
+/// A binary operator and its right side.
+#[derive(Clone, Debug)]
+pub struct Link {
     /// Which.
     pub op: BinaryOp,
-    /// Left.
-    pub lhs: Expr,
     /// Right.
     pub rhs: Expr,
     /// `bool`: a comparison gives 0 or 1 instead of filtering.
@@ -367,10 +377,10 @@ impl Expr {
             Kind::Range(_) | Kind::Subquery(_) => Type::Matrix,
             Kind::Call(function, _) => function.returns,
             Kind::Unary(_, expr) | Kind::Paren(expr) => expr.kind_type(),
-            Kind::Binary(binary) => match (binary.lhs.kind_type(), binary.rhs.kind_type()) {
-                (Type::Scalar, Type::Scalar) => Type::Scalar,
-                _ => Type::Vector,
-            },
+            Kind::Chain(chain) => {
+                let mut operands = [&chain.first].into_iter().chain(chain.links.iter().map(|link| &link.rhs));
+                if operands.all(|operand| operand.kind_type() == Type::Scalar) { Type::Scalar } else { Type::Vector }
+            }
         }
     }
 
@@ -389,7 +399,7 @@ impl Expr {
             Kind::Subquery(subquery) => vec![&subquery.expr],
             Kind::Call(_, arguments) => arguments.iter().collect(),
             Kind::Aggregate(aggregate) => aggregate.param.iter().chain([&aggregate.expr]).collect(),
-            Kind::Binary(binary) => vec![&binary.lhs, &binary.rhs],
+            Kind::Chain(chain) => [&chain.first].into_iter().chain(chain.links.iter().map(|link| &link.rhs)).collect(),
             Kind::Unary(_, inner) | Kind::Paren(inner) => vec![inner],
         }
     }

@@ -33,11 +33,23 @@ const OPERATORS: [&str; 26] = [
     "!", ";",
 ];
 
+/// A query has at most so many names, literals and signs: chains of 8,000 operators or 2,000 selectors. It bounds what the
+/// tree of a query takes.
+const TOKENS_MAX: usize = 16_384;
+
 /// Splits a query. Errors name the position of what is not PromQL.
 pub(crate) fn lex(text: &str) -> Result<Vec<Token>, ParseError> {
     let mut lexer = Lexer { text, at: 0, brackets: 0, tokens: Vec::new() };
     while lexer.at < text.len() {
         lexer.next()?;
+        if lexer.tokens.len() > TOKENS_MAX {
+            let start = lexer.tokens.last().map_or(0, |token| token.span.start);
+            return Err(ParseError::at(
+                text,
+                start,
+                format!("a query may have {TOKENS_MAX} names, literals and signs, this is one more"),
+            ));
+        }
     }
     lexer.tokens.push(Token { tok: Tok::End, span: Span::new(text.len(), text.len()) });
     Ok(lexer.tokens)

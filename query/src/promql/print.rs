@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use weir_model::label::{Matcher, NAME, is_label_name};
 
-use super::ast::{Aggregate, At, Binary, Cardinality, Duration, DurationExpr, Edge, Expr, Kind, Modifiers, Selector, Subquery};
+use super::ast::{Aggregate, At, Cardinality, Duration, DurationExpr, Edge, Expr, Kind, Link, Modifiers, Selector, Subquery};
 use super::lex::format_duration_ms;
 
 /// A float as PromQL writes it.
@@ -49,7 +49,10 @@ impl Display for Expr {
                 out.write_str(")")
             }
             Kind::Aggregate(inner) => aggregate(out, inner),
-            Kind::Binary(inner) => binary(out, inner),
+            Kind::Chain(chain) => {
+                write!(out, "{}", chain.first)?;
+                chain.links.iter().try_for_each(|own| link(out, own))
+            }
             Kind::Unary(negative, inner) => write!(out, "{}{inner}", if *negative { "-" } else { "+" }),
             Kind::Paren(inner) => write!(out, "({inner})"),
         }
@@ -108,7 +111,7 @@ fn modifiers(out: &mut Formatter<'_>, modifiers: &Modifiers) -> fmt::Result {
     }
     match &modifiers.offset {
         Some(Duration::Computed(expr, _)) => match **expr {
-            DurationExpr::Binary(..) => write!(out, " offset ({expr})"),
+            DurationExpr::Chain(..) => write!(out, " offset ({expr})"),
             _ => write!(out, " offset {expr}"),
         },
         Some(offset) => write!(out, " offset {offset}"),
@@ -144,10 +147,11 @@ fn aggregate(out: &mut Formatter<'_>, aggregate: &Aggregate) -> fmt::Result {
     write!(out, "{})", aggregate.expr)
 }
 
-fn binary(out: &mut Formatter<'_>, binary: &Binary) -> fmt::Result {
-    let matching = &binary.matching;
-    write!(out, "{} {}", binary.lhs, binary.op.name())?;
-    if binary.returns_bool {
+/// An operator and its right side.
+fn link(out: &mut Formatter<'_>, link: &Link) -> fmt::Result {
+    let matching = &link.matching;
+    write!(out, " {}", link.op.name())?;
+    if link.returns_bool {
         out.write_str(" bool")?;
     }
     let side = match matching.cardinality {
@@ -171,7 +175,7 @@ fn binary(out: &mut Formatter<'_>, binary: &Binary) -> fmt::Result {
             }
         }
     }
-    write!(out, " {}", binary.rhs)
+    write!(out, " {}", link.rhs)
 }
 
 impl Display for Duration {
@@ -192,7 +196,10 @@ impl Display for DurationExpr {
             Self::Range => out.write_str("range()"),
             Self::Extreme(max, a, b) => write!(out, "{}({a}, {b})", if *max { "max_of" } else { "min_of" }),
             Self::Negative(inner) => write!(out, "-{inner}"),
-            Self::Binary(operator, a, b) => write!(out, "{a} {operator} {b}"),
+            Self::Chain(first, links) => {
+                write!(out, "{first}")?;
+                links.iter().try_for_each(|(operator, own)| write!(out, " {operator} {own}"))
+            }
             Self::Paren(inner) => write!(out, "({inner})"),
         }
     }

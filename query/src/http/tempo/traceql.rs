@@ -17,6 +17,11 @@ use super::super::values::to_text;
 /// Fields of a span that are no attributes.
 pub(super) const INTRINSICS: [&str; 4] = ["duration", "kind", "name", "status"];
 
+/// A query longer than this is refused, as in the other languages.
+const QUERY_BYTES_MAX: usize = 128 << 10;
+/// Far more than people write; each is judged on each span.
+const CONDITIONS_MAX: usize = 1_024;
+
 /// Conditions that must hold on one span.
 #[derive(Debug)]
 pub(super) struct Query(Vec<Compare>);
@@ -76,10 +81,16 @@ const OPS: [(&str, Op); 8] = [
 /// Reads a query; errors say what and at which character.
 pub(super) fn parse(text: &str) -> Result<Query, String> {
     let mut reader = Reader { text, rest: text };
+    if text.len() > QUERY_BYTES_MAX {
+        return Err(reader.wrong(format!("a query may have {QUERY_BYTES_MAX} bytes, this has {}", text.len())));
+    }
     reader.want("{")?;
     let mut compares = Vec::new();
     if !reader.take("}") {
         loop {
+            if compares.len() == CONDITIONS_MAX {
+                return Err(reader.wrong(format!("a query may have {CONDITIONS_MAX} conditions, this is one more")));
+            }
             compares.push(reader.compare()?);
             if reader.take("}") {
                 break;
@@ -294,3 +305,6 @@ fn ordered(op: Op, order: std::cmp::Ordering) -> bool {
         Op::Regex | Op::NotRegex => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,10 +114,10 @@ pub enum LabelChoice {
 /// A condition on labels.
 #[derive(Clone, Debug)]
 pub enum LabelFilter {
-    /// Both.
-    And(Box<LabelFilter>, Box<LabelFilter>),
-    /// Either.
-    Or(Box<LabelFilter>, Box<LabelFilter>),
+    /// All of at least two. Lists, so that a long chain is not deep.
+    And(Vec<LabelFilter>),
+    /// Any of at least two.
+    Or(Vec<LabelFilter>),
     /// `a="b"`, and `=~` and so on.
     Text(Matcher),
     /// `a > 5`, `a >= 5s`, `a < 20MB`

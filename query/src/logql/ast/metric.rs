@@ -160,17 +160,27 @@ impl BinaryOp {
     }
 }
 
-/// `left op right`
+/// Binary operators applied from left to right: `a * b + c ^ d` is `a`, then `* b`, then `+ (c ^ d)`.
+///
+/// A list instead of nested pairs, because what is nested is walked (evaluated, printed, dropped) by recursion: thousands of
+/// operators in a row would end the stack. Nesting itself is bounded by the parser.
 #[derive(Clone, Debug)]
-pub struct Binary {
+pub struct Chain {
+    /// The leftmost operand.
+    pub first: Expr,
+    /// At least one.
+    pub links: Vec<Link>,
+}
+
+/// A binary operator and its right side.
+#[derive(Clone, Debug)]
+pub struct Link {
     /// Which.
     pub op: BinaryOp,
     /// `bool`: comparisons give 0 and 1.
     pub yields_bool: bool,
     /// How series find each other.
     pub matching: Matching,
-    /// Left side.
-    pub left: Expr,
     /// Right side.
     pub right: Expr,
 }

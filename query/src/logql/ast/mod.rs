@@ -10,7 +10,7 @@ pub use log::{
     CompareOp, Extraction, LabelChoice, LabelFilter, LabelFormat, LineStage, LineTest, LogExpr, Stage, StageKind, Unit,
 };
 pub use metric::{
-    Binary, BinaryOp, Grouping, LabelReplace, Many, Matching, RANGE_OPS, RangeAgg, RangeOp, Unwrap, VECTOR_OPS, VectorAgg,
+    BinaryOp, Chain, Grouping, LabelReplace, Link, Many, Matching, RANGE_OPS, RangeAgg, RangeOp, Unwrap, VECTOR_OPS, VectorAgg,
     VectorOp,
 };
 
@@ -23,8 +23,8 @@ pub enum Expr {
     Range(Box<RangeAgg>),
     /// `sum by (pod) (…)`
     Vector(Box<VectorAgg>),
-    /// `a + b`
-    Binary(Box<Binary>),
+    /// `a + b - c …`
+    Chain(Box<Chain>),
     /// `1.5`
     Number(f64),
     /// `vector(1)`

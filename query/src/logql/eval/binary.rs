@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use weir_model::select::ReadError;
 
 use super::{Series, Value};
-use crate::logql::ast::{Binary, BinaryOp, Grouping, Many, Matching};
+use crate::logql::ast::{BinaryOp, Grouping, Link, Many, Matching};
 use crate::logql::error::QueryError;
 use crate::logql::pipeline::labels::LabelSet;
 
@@ -25,20 +25,20 @@ pub fn scalar(op: BinaryOp, left: f64, right: f64) -> Option<f64> {
 }
 
 /// Combines both sides instant by instant.
-pub fn combine(binary: &Binary, left: Value, right: Value, series_max: usize) -> Result<Value, QueryError> {
+pub fn combine(link: &Link, left: Value, right: Value, series_max: usize) -> Result<Value, QueryError> {
     let mut answer = match (left, right) {
         (Value::Scalar(left), Value::Scalar(right)) => {
-            return Ok(Value::Scalar(scalar(binary.op, left, right).unwrap_or(f64::NAN)));
+            return Ok(Value::Scalar(scalar(link.op, left, right).unwrap_or(f64::NAN)));
         }
         (Value::Vector(series), Value::Scalar(number)) => {
-            series.into_iter().map(|series| map(binary, series, |own| (own, number), |own| own)).collect()
+            series.into_iter().map(|series| map(link, series, |own| (own, number), |own| own)).collect()
         }
         (Value::Scalar(number), Value::Vector(series)) => {
-            series.into_iter().map(|series| map(binary, series, |own| (number, own), |own| own)).collect()
+            series.into_iter().map(|series| map(link, series, |own| (number, own), |own| own)).collect()
         }
-        (Value::Vector(left), Value::Vector(right)) => match binary.op {
-            BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => sets(binary, left, right),
-            _ => matched(binary, left, right)?,
+        (Value::Vector(left), Value::Vector(right)) => match link.op {
+            BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => sets(link, left, right),
+            _ => matched(link, left, right)?,
         },
     };
     answer.retain(|series: &Series| series.points.iter().any(Option::is_some));
@@ -49,12 +49,12 @@ pub fn combine(binary: &Binary, left: Value, right: Value, series_max: usize) ->
 }
 
 /// Applies the operator to each point. A comparison without `bool` keeps the vector's own value where it holds.
-fn map(binary: &Binary, series: Series, sides: impl Fn(f64) -> (f64, f64), own: impl Fn(f64) -> f64) -> Series {
+fn map(link: &Link, series: Series, sides: impl Fn(f64) -> (f64, f64), own: impl Fn(f64) -> f64) -> Series {
     let point = |value: f64| {
         let (left, right) = sides(value);
-        let result = scalar(binary.op, left, right)?;
-        match binary.op {
-            BinaryOp::Compare(_) if !binary.yields_bool => (result != 0.0).then(|| own(value)),
+        let result = scalar(link.op, left, right)?;
+        match link.op {
+            BinaryOp::Compare(_) if !link.yields_bool => (result != 0.0).then(|| own(value)),
             _ => Some(result),
         }
     };
@@ -66,8 +66,8 @@ fn signature(matching: &Matching, labels: &LabelSet) -> LabelSet {
     labels.grouped(Some(&Grouping { without: !matching.on, labels: matching.labels.clone() }))
 }
 
-fn sets(binary: &Binary, left: Vec<Series>, right: Vec<Series>) -> Vec<Series> {
-    let matching = &binary.matching;
+fn sets(link: &Link, left: Vec<Series>, right: Vec<Series>) -> Vec<Series> {
+    let matching = &link.matching;
     let instants = left.iter().chain(&right).map(|series| series.points.len()).max().unwrap_or(0);
     let present = |side: &[Series]| {
         let mut found: HashMap<LabelSet, Vec<bool>> = HashMap::new();
@@ -91,7 +91,7 @@ fn sets(binary: &Binary, left: Vec<Series>, right: Vec<Series>) -> Vec<Series> {
             })
             .collect::<Vec<_>>()
     };
-    match binary.op {
+    match link.op {
         BinaryOp::And => keep(left, &present(&right), true),
         BinaryOp::Unless => keep(left, &present(&right), false),
         _ => {
@@ -109,8 +109,8 @@ fn sets(binary: &Binary, left: Vec<Series>, right: Vec<Series>) -> Vec<Series> {
 }
 
 /// Arithmetic and comparisons of two vectors: series with equal signatures meet, at each instant.
-fn matched(binary: &Binary, left: Vec<Series>, right: Vec<Series>) -> Result<Vec<Series>, QueryError> {
-    let matching = &binary.matching;
+fn matched(link: &Link, left: Vec<Series>, right: Vec<Series>) -> Result<Vec<Series>, QueryError> {
+    let matching = &link.matching;
     let left_is_many = matching.many != Many::Right;
     let (many, one) = if left_is_many { (left, right) } else { (right, left) };
     let mut ones: HashMap<LabelSet, Vec<Series>> = HashMap::new();
@@ -122,7 +122,7 @@ fn matched(binary: &Binary, left: Vec<Series>, right: Vec<Series>) -> Result<Vec
         let key = signature(matching, &series.labels);
         let Some(partners) = ones.get(&key) else { continue };
         for partner in partners {
-            let labels = result_labels(binary, &series.labels, &partner.labels);
+            let labels = result_labels(link, &series.labels, &partner.labels);
             let points: Vec<Option<f64>> = series
                 .points
                 .iter()
@@ -130,9 +130,9 @@ fn matched(binary: &Binary, left: Vec<Series>, right: Vec<Series>) -> Result<Vec
                 .map(|(many, one)| {
                     let (many, one) = ((*many)?, (*one)?);
                     let (left, right) = if left_is_many { (many, one) } else { (one, many) };
-                    let result = scalar(binary.op, left, right)?;
-                    match binary.op {
-                        BinaryOp::Compare(_) if !binary.yields_bool => (result != 0.0).then_some(left),
+                    let result = scalar(link.op, left, right)?;
+                    match link.op {
+                        BinaryOp::Compare(_) if !link.yields_bool => (result != 0.0).then_some(left),
                         _ => Some(result),
                     }
                 })
@@ -175,8 +175,8 @@ fn merge(answer: &mut HashMap<LabelSet, Series>, labels: LabelSet, points: Vec<O
     Ok(())
 }
 
-fn result_labels(binary: &Binary, many: &LabelSet, one: &LabelSet) -> LabelSet {
-    let matching = &binary.matching;
+fn result_labels(link: &Link, many: &LabelSet, one: &LabelSet) -> LabelSet {
+    let matching = &link.matching;
     if matching.many == Many::Neither {
         // Also for comparisons without `bool`: the labels that take no part are dropped.
         return signature(matching, many);

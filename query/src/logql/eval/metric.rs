@@ -63,10 +63,13 @@ impl Walk<'_> {
                 };
                 vector::aggregate(agg, vector_of(of, count)?).map(Value::Vector)
             }
-            Expr::Binary(binary) => {
-                let left = self.expr(&binary.left)?;
-                let right = self.expr(&binary.right)?;
-                binary::combine(binary, left, right, self.options.series_max)
+            Expr::Chain(chain) => {
+                let mut left = self.expr(&chain.first)?;
+                for link in &chain.links {
+                    let right = self.expr(&link.right)?;
+                    left = binary::combine(link, left, right, self.options.series_max)?;
+                }
+                Ok(left)
             }
             Expr::LabelReplace(replace) => {
                 let of = self.expr(&replace.of)?;

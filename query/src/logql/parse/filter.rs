@@ -65,25 +65,24 @@ impl Parser<'_> {
     /// `a="b" or c > 5 and d < 1s`; `and`, comma and a blank bind tighter than `or`.
     pub(super) fn label_filter(&mut self) -> Result<LabelFilter, ParseError> {
         self.deeper(|parser| {
-            let mut left = parser.all_filters()?;
+            let first = parser.all_filters()?;
+            let mut any = vec![first];
             while parser.take_word("or") {
-                let right = parser.all_filters()?;
-                left = LabelFilter::Or(Box::new(left), Box::new(right));
+                any.push(parser.all_filters()?);
             }
-            Ok(left)
+            Ok(joined(any, LabelFilter::Or))
         })
     }
 
     fn all_filters(&mut self) -> Result<LabelFilter, ParseError> {
-        let mut left = self.one_filter()?;
+        let mut all = vec![self.one_filter()?];
         loop {
-            let joined = self.take_word("and") || self.take(",");
+            let explicit = self.take_word("and") || self.take(",");
             let another = matches!(self.peek(), Token::Ident(word) if word != "or") || self.is("(");
-            if !joined && !another {
-                return Ok(left);
+            if !explicit && !another {
+                return Ok(joined(all, LabelFilter::And));
             }
-            let right = self.one_filter()?;
-            left = LabelFilter::And(Box::new(left), Box::new(right));
+            all.push(self.one_filter()?);
         }
     }
 
@@ -134,6 +133,18 @@ impl Parser<'_> {
         };
         self.next += 1;
         Ok(LabelFilter::Number { name, op, value, unit })
+    }
+}
+
+/// One condition alone needs no list.
+fn joined(mut filters: Vec<LabelFilter>, join: fn(Vec<LabelFilter>) -> LabelFilter) -> LabelFilter {
+    match filters.pop() {
+        Some(one) if filters.is_empty() => one,
+        Some(last) => {
+            filters.push(last);
+            join(filters)
+        }
+        None => join(filters),
     }
 }
 

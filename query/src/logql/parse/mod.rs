@@ -7,7 +7,7 @@ mod filter;
 mod log;
 mod metric;
 
-use super::ast::{Binary, BinaryOp, CompareOp, Expr, Many, Matching};
+use super::ast::{BinaryOp, Chain, CompareOp, Expr, Link, Many, Matching};
 use super::error::ParseError;
 use super::lex::{Spanned, Token, lex};
 
@@ -166,7 +166,7 @@ impl Parser<'_> {
     fn deeper<T>(&mut self, inner: impl FnOnce(&mut Self) -> Result<T, ParseError>) -> Result<T, ParseError> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
-            return Err(self.wrong(format!("brackets nest deeper than {DEPTH_MAX}")));
+            return Err(self.wrong(format!("nested deeper than {DEPTH_MAX}")));
         }
         let result = inner(self);
         self.depth -= 1;
@@ -177,7 +177,8 @@ impl Parser<'_> {
     fn expr(&mut self, tightness: u8) -> Result<Expr, ParseError> {
         self.deeper(|parser| {
             let start = parser.at();
-            let mut left = parser.operand()?;
+            let mut first = parser.operand()?;
+            let mut links: Vec<Link> = Vec::new();
             while let Some((op, own)) = parser.operator() {
                 if own < tightness {
                     break;
@@ -189,17 +190,24 @@ impl Parser<'_> {
                 // ^ is right-associative, all others are left-associative.
                 let right_at = parser.at();
                 let right = parser.expr(if op == BinaryOp::Power { own } else { own + 1 })?;
-                for (side, at) in [(&left, start), (&right, right_at)] {
+                for (side, at) in [(&first, start), (&right, right_at)] {
                     if matches!(side, Expr::Log(_)) {
                         return Err(
                             parser.wrong_at(at, format!("{:?} needs numbers on both sides, this is a log query", op.as_str()))
                         );
                     }
                 }
-                parser.check_sides(op, op_at, &left, &right, &matching)?;
-                left = fold(Binary { op, yields_bool, matching, left, right });
+                let left = if links.is_empty() { Some(&first) } else { None };
+                parser.check_sides(op, op_at, left, &right, &matching)?;
+                match (left, &right) {
+                    // Numbers on both sides are computed at once, as Loki does.
+                    (Some(Expr::Number(left)), Expr::Number(right)) => {
+                        first = Expr::Number(super::eval::binary::scalar(op, *left, *right).unwrap_or(f64::NAN));
+                    }
+                    _ => links.push(Link { op, yields_bool, matching, right }),
+                }
             }
-            Ok(left)
+            Ok(if links.is_empty() { first } else { Expr::Chain(Box::new(Chain { first, links })) })
         })
     }
 
@@ -262,8 +270,16 @@ impl Parser<'_> {
         Ok(matching)
     }
 
-    fn check_sides(&self, op: BinaryOp, at: usize, left: &Expr, right: &Expr, matching: &Matching) -> Result<(), ParseError> {
-        let number = matches!(left, Expr::Number(_)) || matches!(right, Expr::Number(_));
+    /// `left` is `None` where it is a chain, which is no number.
+    fn check_sides(
+        &self,
+        op: BinaryOp,
+        at: usize,
+        left: Option<&Expr>,
+        right: &Expr,
+        matching: &Matching,
+    ) -> Result<(), ParseError> {
+        let number = matches!(left, Some(Expr::Number(_))) || matches!(right, Expr::Number(_));
         if number && matches!(op, BinaryOp::And | BinaryOp::Or | BinaryOp::Unless) {
             return Err(self.wrong_at(at, format!("{:?} needs vectors on both sides, a number is none", op.as_str())));
         }
@@ -271,15 +287,5 @@ impl Parser<'_> {
             return Err(self.wrong_at(at, "on, ignoring and group_… need vectors on both sides, a number is none"));
         }
         Ok(())
-    }
-}
-
-/// Numbers on both sides are computed at once, as Loki does.
-fn fold(binary: Binary) -> Expr {
-    match (&binary.left, &binary.right) {
-        (Expr::Number(left), Expr::Number(right)) => {
-            Expr::Number(super::eval::binary::scalar(binary.op, *left, *right).unwrap_or(f64::NAN))
-        }
-        _ => Expr::Binary(Box::new(binary)),
     }
 }

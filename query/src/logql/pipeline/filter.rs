@@ -17,11 +17,9 @@ pub fn line_passes(test: &LineTest, line: &[u8]) -> bool {
 /// Whether the labels pass. A value that is no number marks the line and keeps it.
 pub fn passes(filter: &LabelFilter, labels: &mut LineLabels) -> bool {
     match filter {
-        LabelFilter::Or(left, right) => passes(left, labels) || passes(right, labels),
-        LabelFilter::And(left, right) => {
-            let left = passes(left, labels);
-            passes(right, labels) && left
-        }
+        LabelFilter::Or(any) => any.iter().any(|one| passes(one, labels)),
+        // Also those behind one that fails: they may mark the line as broken.
+        LabelFilter::And(all) => all.iter().fold(true, |passed, one| passes(one, labels) && passed),
         LabelFilter::Text(matcher) => matcher.matches(labels.get(&matcher.name).unwrap_or_default()),
         // Of a line that is broken already, only its texts can be judged.
         LabelFilter::Number { .. } if labels.error().is_some() => true,

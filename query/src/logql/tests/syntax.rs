@@ -15,7 +15,7 @@ fn queries_are_written_again_and_mean_the_same() {
         r#"{app="x"} | json | logfmt --strict --keep-empty a, b="c""#,
         r#"{app="x"} | json | logfmt --strict --keep-empty a, b="c""#,
     );
-    check(r#"{app="x"} | a="b" or c>5, d<=20MB e!="f""#, r#"{app="x"} | (a="b" or ((c > 5 and d <= 20000000B) and e!="f"))"#);
+    check(r#"{app="x"} | a="b" or c>5, d<=20MB e!="f""#, r#"{app="x"} | (a="b" or (c > 5 and d <= 20000000B and e!="f"))"#);
     check(r#"{app="x"} | json != "y" | a="b" != "c""#, r#"{app="x"} | json != "y" | a="b" != "c""#);
     check(r#"sum(rate({app="x"}[5m])) by (pod)"#, r#"sum by (pod) (rate({app="x"}[5m]))"#);
     check(r#"count_over_time({app="x"}[1h] |= "a")"#, r#"count_over_time({app="x"} |= "a"[1h])"#);
@@ -25,6 +25,8 @@ fn queries_are_written_again_and_mean_the_same() {
         r#"quantile_over_time(0.9, {app="x"} | json | unwrap duration(took) | __error__=""[1m]) by (pod)"#,
     );
     check("vector(1)+vector(1)", "vector(1) + vector(1)");
+    check("vector(1)-vector(2)*vector(3)-4", "vector(1) - (vector(2) * vector(3)) - 4");
+    check("(vector(1)-vector(2))*(vector(3)-4)", "(vector(1) - vector(2)) * (vector(3) - 4)");
     check("-2^2", "4");
     check("1 + 2 * 3 ^ 2 ^ 0", "7");
     check("vector(1) > bool 2 # a comment", "vector(1) > bool 2");

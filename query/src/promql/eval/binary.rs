@@ -9,14 +9,22 @@ use weir_model::label::{Labels, NAME};
 
 use super::scalar_op::{apply, as_bool};
 use super::{ABSENT, Eval, Grid, Row, Value, finish, is_absent};
-use crate::promql::ast::{Binary, Cardinality, Matching};
+use crate::promql::ast::{Cardinality, Chain, Link, Matching};
 use crate::promql::error::QueryError;
 
 impl Eval<'_> {
-    pub(super) fn binary(&mut self, binary: &Binary, grid: Grid) -> Result<Value, QueryError> {
-        let lhs = self.eval(&binary.lhs, grid)?;
-        let rhs = self.eval(&binary.rhs, grid)?;
-        let op = binary.op;
+    /// All operators of a chain, from left to right.
+    pub(super) fn chain(&mut self, chain: &Chain, grid: Grid) -> Result<Value, QueryError> {
+        let mut value = self.eval(&chain.first, grid)?;
+        for link in &chain.links {
+            let rhs = self.eval(&link.rhs, grid)?;
+            value = self.link(link, value, rhs, grid)?;
+        }
+        Ok(value)
+    }
+
+    fn link(&mut self, link: &Link, lhs: Value, rhs: Value, grid: Grid) -> Result<Value, QueryError> {
+        let op = link.op;
         match (lhs, rhs) {
             (Value::Scalar(a), Value::Scalar(b)) => {
                 let value = |(a, b)| {
@@ -25,18 +33,18 @@ impl Eval<'_> {
                 };
                 Ok(Value::Scalar(a.into_iter().zip(b).map(value).collect()))
             }
-            (Value::Vector(rows), Value::Scalar(scalars)) => Ok(with_scalar(binary, rows, &scalars, |row, scalar| (row, scalar))),
-            (Value::Scalar(scalars), Value::Vector(rows)) => Ok(with_scalar(binary, rows, &scalars, |row, scalar| (scalar, row))),
+            (Value::Vector(rows), Value::Scalar(scalars)) => Ok(with_scalar(link, rows, &scalars, |row, scalar| (row, scalar))),
+            (Value::Scalar(scalars), Value::Vector(rows)) => Ok(with_scalar(link, rows, &scalars, |row, scalar| (scalar, row))),
             (Value::Vector(lhs), Value::Vector(rhs)) if op.is_set() => {
-                Ok(Value::Vector(super::binary_set::combine(binary, lhs, rhs, grid.steps())))
+                Ok(Value::Vector(super::binary_set::combine(link, lhs, rhs, grid.steps())))
             }
-            (Value::Vector(lhs), Value::Vector(rhs)) => self.vectors(binary, lhs, rhs, grid),
+            (Value::Vector(lhs), Value::Vector(rhs)) => self.vectors(link, lhs, rhs, grid),
             _ => Err(QueryError::execution("binary expression must contain only scalar and instant vector types")),
         }
     }
 
-    fn vectors(&mut self, binary: &Binary, lhs: Vec<Row>, rhs: Vec<Row>, grid: Grid) -> Result<Value, QueryError> {
-        let matching = &binary.matching;
+    fn vectors(&mut self, link: &Link, lhs: Vec<Row>, rhs: Vec<Row>, grid: Grid) -> Result<Value, QueryError> {
+        let matching = &link.matching;
         let fills = matching.fill_left.is_some() || matching.fill_right.is_some();
         if (lhs.is_empty() || rhs.is_empty()) && !fills {
             return Ok(Value::Vector(Vec::new()));
@@ -48,7 +56,7 @@ impl Eval<'_> {
         let one_ids: Vec<usize> = one.iter().map(|row| signatures.id(&row.labels, matching)).collect();
         let keys = signatures.keys;
         let mut joiner = Joiner {
-            binary,
+            link,
             swapped,
             steps: grid.steps(),
             keys,
@@ -80,18 +88,18 @@ fn join_where_possible(rows: Vec<Row>) -> Vec<Row> {
     finish::join(rows.clone()).unwrap_or(rows)
 }
 
-fn with_scalar(binary: &Binary, mut rows: Vec<Row>, scalars: &[f64], order: fn(f64, f64) -> (f64, f64)) -> Value {
+fn with_scalar(link: &Link, mut rows: Vec<Row>, scalars: &[f64], order: fn(f64, f64) -> (f64, f64)) -> Value {
     for row in &mut rows {
-        row.drop_name |= !binary.op.is_comparison() || binary.returns_bool;
+        row.drop_name |= !link.op.is_comparison() || link.returns_bool;
         let present = row.values.iter_mut().zip(scalars).filter(|(value, _)| !is_absent(**value));
         for (value, scalar) in present {
             let (a, b) = order(*value, *scalar);
-            let (result, keep) = apply(binary.op, a, b);
+            let (result, keep) = apply(link.op, a, b);
             *value = match () {
-                () if binary.returns_bool => as_bool(keep),
+                () if link.returns_bool => as_bool(keep),
                 () if !keep => ABSENT,
                 // A comparison gives the vector's value, whichever side it stands on.
-                () if binary.op.is_comparison() => *value,
+                () if link.op.is_comparison() => *value,
                 () => result,
             };
         }
@@ -127,7 +135,7 @@ impl Signatures {
 const FILLED: usize = usize::MAX;
 
 struct Joiner<'a> {
-    binary: &'a Binary,
+    link: &'a Link,
     /// `group_right`: "many" is the right side.
     swapped: bool,
     steps: usize,
@@ -184,7 +192,7 @@ impl Joiner<'_> {
     /// Fill values of the many and of the one side. With `group_right`, Prometheus still fills the many side by
     /// `fill_left`; so do we.
     fn fills(&self) -> (Option<f64>, Option<f64>) {
-        (self.binary.matching.fill_left, self.binary.matching.fill_right)
+        (self.link.matching.fill_left, self.link.matching.fill_right)
     }
 
     fn pair(
@@ -195,14 +203,14 @@ impl Joiner<'_> {
         matched: &mut [bool],
         results: &mut HashSet<(usize, usize)>,
     ) -> Result<(), QueryError> {
-        let (op, id) = (self.binary.op, key.2);
+        let (op, id) = (self.link.op, key.2);
         let (a, b) = if self.swapped { (one, many) } else { (many, one) };
         let (mut value, keep) = apply(op, a, b);
-        if self.binary.returns_bool {
+        if self.link.returns_bool {
             value = as_bool(keep);
         }
         let row = self.row(key);
-        if self.binary.matching.cardinality == Cardinality::OneToOne {
+        if self.link.matching.cardinality == Cardinality::OneToOne {
             if matched[id] {
                 let message = "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)";
                 return Err(QueryError::execution(message));
@@ -214,7 +222,7 @@ impl Joiner<'_> {
             }
         }
         matched[id] = true;
-        if keep || self.binary.returns_bool {
+        if keep || self.link.returns_bool {
             self.rows[row].values[step] = value;
         }
         Ok(())
@@ -227,8 +235,8 @@ impl Joiner<'_> {
         }
         let (many, one, id) = key;
         let side = |rows: &[Row], i: usize| rows.get(i).map_or_else(|| self.keys[id].clone(), |row| row.labels.clone());
-        let labels = result_labels(self.binary, &side(&self.many, many), &side(&self.one, one));
-        let drop_name = self.binary.returns_bool || self.many.get(many).is_some_and(|row| row.drop_name);
+        let labels = result_labels(self.link, &side(&self.many, many), &side(&self.one, one));
+        let drop_name = self.link.returns_bool || self.many.get(many).is_some_and(|row| row.drop_name);
         self.rows.push(Row { labels, drop_name, values: vec![ABSENT; self.steps] });
         let own = self.rows.len() - 1;
         self.at.insert(key, own);
@@ -249,10 +257,10 @@ impl Joiner<'_> {
     }
 }
 
-fn result_labels(binary: &Binary, many: &Labels, one: &Labels) -> Labels {
-    let matching = &binary.matching;
+fn result_labels(link: &Link, many: &Labels, one: &Labels) -> Labels {
+    let matching = &link.matching;
     let named = |name: &str| matching.labels.iter().any(|own| own == name);
-    let mut labels = if binary.op.is_comparison() { many.clone() } else { many.without(finish::is_metadata) };
+    let mut labels = if link.op.is_comparison() { many.clone() } else { many.without(finish::is_metadata) };
     if matching.cardinality == Cardinality::OneToOne {
         labels = labels.without(|name| named(name) != matching.on);
     }

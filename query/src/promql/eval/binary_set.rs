@@ -2,14 +2,14 @@
 
 use super::binary::Signatures;
 use super::{ABSENT, Row, is_absent};
-use crate::promql::ast::{Binary, BinaryOp};
+use crate::promql::ast::{BinaryOp, Link};
 
-pub(super) fn combine(binary: &Binary, lhs: Vec<Row>, rhs: Vec<Row>, steps: usize) -> Vec<Row> {
+pub(super) fn combine(link: &Link, lhs: Vec<Row>, rhs: Vec<Row>, steps: usize) -> Vec<Row> {
     let mut signatures = Signatures::default();
-    let mut ids = |rows: &[Row]| -> Vec<usize> { rows.iter().map(|row| signatures.id(&row.labels, &binary.matching)).collect() };
+    let mut ids = |rows: &[Row]| -> Vec<usize> { rows.iter().map(|row| signatures.id(&row.labels, &link.matching)).collect() };
     let (lhs_ids, rhs_ids) = (ids(&lhs), ids(&rhs));
     let count = signatures.keys.len();
-    let mut rows = match binary.op {
+    let mut rows = match link.op {
         BinaryOp::And => mask(lhs, &lhs_ids, &presence(&rhs, &rhs_ids, count, steps), true),
         BinaryOp::Unless => mask(lhs, &lhs_ids, &presence(&rhs, &rhs_ids, count, steps), false),
         _ => {

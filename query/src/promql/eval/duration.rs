@@ -37,18 +37,25 @@ impl Eval<'_> {
             }
             DurationExpr::Negative(inner) => -self.seconds(inner)?,
             DurationExpr::Paren(inner) => self.seconds(inner)?,
-            DurationExpr::Binary(operator, a, b) => {
-                let (a, b) = (self.seconds(a)?, self.seconds(b)?);
-                match operator {
-                    '+' => a + b,
-                    '-' => a - b,
-                    '*' => a * b,
-                    '/' | '%' if b == 0.0 => return Err(QueryError::execution("division by zero in a duration")),
-                    '/' => a / b,
-                    '%' => a % b,
-                    _ => a.powf(b),
+            DurationExpr::Chain(first, links) => {
+                let mut left = self.seconds(first)?;
+                for (operator, right) in links {
+                    left = apply(*operator, left, self.seconds(right)?)?;
                 }
+                left
             }
         })
     }
+}
+
+fn apply(operator: char, left: f64, right: f64) -> Result<f64, QueryError> {
+    Ok(match operator {
+        '+' => left + right,
+        '-' => left - right,
+        '*' => left * right,
+        '/' | '%' if right == 0.0 => return Err(QueryError::execution("division by zero in a duration")),
+        '/' => left / right,
+        '%' => left % right,
+        _ => left.powf(right),
+    })
 }

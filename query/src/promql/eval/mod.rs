@@ -160,7 +160,7 @@ impl Eval<'_> {
                 Ok(value)
             }
             Kind::Aggregate(aggregate) => self.aggregate(aggregate, expr.span, grid),
-            Kind::Binary(binary) => self.binary(binary, grid),
+            Kind::Chain(chain) => self.chain(chain, grid),
             Kind::Range(_) | Kind::Subquery(_) => Err(QueryError::execution("a range vector has no value of its own here")),
         }
     }

@@ -1,6 +1,6 @@
 //! Types: what each function, operator and aggregation takes.
 
-use crate::promql::ast::{Binary, Cardinality, Duration, Expr, Kind, Type};
+use crate::promql::ast::{Cardinality, Chain, Duration, Expr, Kind, Link, Type};
 use crate::promql::error::ParseError;
 use crate::promql::functions::Function;
 
@@ -9,7 +9,7 @@ pub(super) fn check(text: &str, expr: &Expr) -> Result<(), ParseError> {
     let wrong = |at: &Expr, message: String| Err(ParseError::at(text, at.span.start, message));
     match &expr.kind {
         Kind::Call(function, arguments) => call(text, expr, function, arguments)?,
-        Kind::Binary(operation) => binary(text, expr, operation)?,
+        Kind::Chain(operators) => chain(text, operators)?,
         Kind::Unary(_, inner) if !matches!(inner.kind_type(), Type::Scalar | Type::Vector) => {
             let got = inner.kind_type().name();
             return wrong(
@@ -73,23 +73,34 @@ fn call(text: &str, expr: &Expr, function: &'static Function, arguments: &[Expr]
     Ok(())
 }
 
-fn binary(text: &str, expr: &Expr, binary: &Binary) -> Result<(), ParseError> {
-    let wrong = |message: String| Err(ParseError::at(text, expr.span.start, message));
-    let (lhs, rhs) = (binary.lhs.kind_type(), binary.rhs.kind_type());
-    for (side, kind) in [(&binary.lhs, lhs), (&binary.rhs, rhs)] {
-        if !matches!(kind, Type::Scalar | Type::Vector) {
-            let message = "binary expression must contain only scalar and instant vector types".into();
-            return Err(ParseError::at(text, side.span.start, message));
+fn chain(text: &str, chain: &Chain) -> Result<(), ParseError> {
+    let start = chain.first.span.start;
+    let mut lhs = chain.first.kind_type();
+    for link in &chain.links {
+        let rhs = link.rhs.kind_type();
+        for (kind, at) in [(lhs, start), (rhs, link.rhs.span.start)] {
+            if !matches!(kind, Type::Scalar | Type::Vector) {
+                let message = "binary expression must contain only scalar and instant vector types".into();
+                return Err(ParseError::at(text, at, message));
+            }
         }
+        binary(text, start, link, (lhs, rhs))?;
+        lhs = if lhs == Type::Scalar { rhs } else { lhs };
     }
+    Ok(())
+}
+
+/// One operator, with the types of its sides; `start` is where its left side begins.
+fn binary(text: &str, start: usize, link: &Link, (lhs, rhs): (Type, Type)) -> Result<(), ParseError> {
+    let wrong = |message: String| Err(ParseError::at(text, start, message));
     let vectors = lhs == Type::Vector && rhs == Type::Vector;
-    if binary.op.is_set() && !vectors {
-        return wrong(format!("set operator {:?} not allowed in binary scalar expression", binary.op.name()));
+    if link.op.is_set() && !vectors {
+        return wrong(format!("set operator {:?} not allowed in binary scalar expression", link.op.name()));
     }
-    if binary.op.is_comparison() && !binary.returns_bool && lhs == Type::Scalar && rhs == Type::Scalar {
+    if link.op.is_comparison() && !link.returns_bool && lhs == Type::Scalar && rhs == Type::Scalar {
         return wrong("comparisons between scalars must use BOOL modifier".into());
     }
-    let matching = &binary.matching;
+    let matching = &link.matching;
     let grouped = matches!(matching.cardinality, Cardinality::ManyToOne | Cardinality::OneToMany);
     if !vectors && (matching.on || !matching.labels.is_empty() || grouped) {
         return wrong("vector matching only allowed between instant vectors".into());

@@ -38,10 +38,11 @@ impl Parser<'_> {
 
     fn duration_expr(&mut self, power_min: u8) -> Result<DurationExpr, ParseError> {
         self.deeper()?;
-        let mut lhs = match self.peek() {
+        let first = match self.peek() {
             Tok::Op("-" | "+") => self.signed(3)?,
             _ => self.duration_primary()?,
         };
+        let mut links = Vec::new();
         while let Tok::Op(operator @ ("+" | "-" | "*" | "/" | "%" | "^")) = *self.peek() {
             let power = match operator {
                 "+" | "-" => 1,
@@ -53,10 +54,10 @@ impl Parser<'_> {
             }
             self.advance();
             let rhs = self.duration_expr(if operator == "^" { power } else { power + 1 })?;
-            lhs = DurationExpr::Binary(operator.chars().next().unwrap_or('+'), Box::new(lhs), Box::new(rhs));
+            links.push((operator.chars().next().unwrap_or('+'), rhs));
         }
         self.depth -= 1;
-        Ok(lhs)
+        Ok(if links.is_empty() { first } else { DurationExpr::Chain(Box::new(first), links) })
     }
 
     fn signed(&mut self, power: u8) -> Result<DurationExpr, ParseError> {

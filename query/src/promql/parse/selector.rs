@@ -22,7 +22,7 @@ impl Parser<'_> {
             return Err(ParseError::at(self.text, start, message));
         }
         let selector = Selector { name, matchers, modifiers: Modifiers::default(), smoothed: false };
-        Ok(Expr { kind: Kind::Selector(selector), span: Span::new(start, self.end()) })
+        Ok(Expr { kind: Kind::Selector(Box::new(selector)), span: Span::new(start, self.end()) })
     }
 
     fn matchers(&mut self, mut named: bool, matchers: &mut Vec<Matcher>) -> Result<(), ParseError> {
@@ -117,7 +117,8 @@ impl Parser<'_> {
             let which = if selector.modifiers.offset.is_some() { "offset" } else { "@" };
             return Err(ParseError::at(self.text, bracket, format!("no {which} modifiers allowed before range")));
         }
-        Ok(Expr { kind: Kind::Range(RangeSelector { selector, range, edge: Edge::Plain }), span })
+        let range = RangeSelector { selector: *selector, range, edge: Edge::Plain };
+        Ok(Expr { kind: Kind::Range(Box::new(range)), span })
     }
 
     fn edge(&mut self, mut expr: Expr, edge: Edge) -> Result<Expr, ParseError> {

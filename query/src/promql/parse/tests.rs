@@ -37,7 +37,11 @@ fn queries_print_in_one_way() {
 #[test]
 fn operators_bind_as_in_prometheus() {
     let shape = |query: &str| match parse(query).unwrap().kind {
-        crate::promql::ast::Kind::Binary(binary) => (binary.lhs.to_string(), binary.op.name(), binary.rhs.to_string()),
+        crate::promql::ast::Kind::Chain(mut chain) => {
+            let last = chain.links.pop().unwrap();
+            let links: String = chain.links.iter().map(|link| format!(" {} {}", link.op.name(), link.rhs)).collect();
+            (format!("{}{links}", chain.first), last.op.name(), last.rhs.to_string())
+        }
         other => panic!("{other:?}"),
     };
     assert_eq!(shape("a ^ b ^ c"), ("a".into(), "^", "b ^ c".into()));
@@ -66,5 +70,5 @@ fn errors_name_the_place() {
     fails("\"abc", "1:1: parse error: unterminated quoted string");
     assert!(parse("x{a=~\"(\"}").unwrap_err().to_string().starts_with("1:6: parse error: bad regular expression \"(\""));
     fails("x[0s]", "1:1: parse error: duration must be greater than 0");
-    fails(&"(".repeat(2000), "1:129: parse error: nested deeper than 128");
+    fails(&"(".repeat(2000), "1:81: parse error: nested deeper than 80");
 }

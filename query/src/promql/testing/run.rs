@@ -70,7 +70,7 @@ pub fn run_script(text: &str) -> Report {
 fn asks_for(expr: &str, series: &[Labels]) -> bool {
     fn any(expr: &Expr, series: &[Labels]) -> bool {
         let selector = match &expr.kind {
-            Kind::Selector(selector) => Some(selector),
+            Kind::Selector(selector) => Some(&**selector),
             Kind::Range(range) => Some(&range.selector),
             _ => None,
         };
@@ -166,7 +166,7 @@ fn fix(expr: &mut Expr, at_ms: i64) -> bool {
             let param = aggregate.param.as_mut().is_none_or(|param| fix(param, at_ms));
             param && fix(&mut aggregate.expr, at_ms)
         }
-        Kind::Binary(binary) => fix(&mut binary.lhs, at_ms) && fix(&mut binary.rhs, at_ms),
+        Kind::Chain(chain) => fix(&mut chain.first, at_ms) && chain.links.iter_mut().all(|link| fix(&mut link.rhs, at_ms)),
         Kind::Unary(_, inner) | Kind::Paren(inner) => fix(inner, at_ms),
     }
 }

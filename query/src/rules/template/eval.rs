@@ -6,6 +6,11 @@ use super::{Scope, Value, functions};
 /// An expanded template may have this many bytes: Alertmanager's own limit on an alert is of that order.
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
 
+/// Arguments of one function may hold this much together: strings may double from one assignment to the next.
+const ARGUMENT_BYTES_MAX: usize = 16 << 20;
+/// Actions that an expansion may run: nested `range`s over the answers of queries would go on for ever.
+const ACTIONS_MAX: usize = 1_000_000;
+
 pub(super) fn expand(nodes: &[Node], scope: &Scope<'_>) -> Result<String, String> {
     let labels = scope.labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let variables = vec![
@@ -14,7 +19,7 @@ pub(super) fn expand(nodes: &[Node], scope: &Scope<'_>) -> Result<String, String
         ("externalURL".to_owned(), Value::Text(scope.external_url.to_owned())),
         ("externalLabels".to_owned(), Value::Map(std::collections::BTreeMap::new())),
     ];
-    let mut run = Run { scope, variables, out: String::new() };
+    let mut run = Run { scope, variables, out: String::new(), actions: 0 };
     run.nodes(nodes, None)?;
     Ok(run.out)
 }
@@ -23,6 +28,7 @@ struct Run<'a> {
     scope: &'a Scope<'a>,
     variables: Vec<(String, Value)>,
     out: String,
+    actions: usize,
 }
 
 impl Run<'_> {
@@ -30,6 +36,10 @@ impl Run<'_> {
     fn nodes(&mut self, nodes: &[Node], dot: Option<&Value>) -> Result<(), String> {
         let depth = self.variables.len();
         for node in nodes {
+            self.actions += 1;
+            if self.actions > ACTIONS_MAX {
+                return Err(format!("more than {ACTIONS_MAX} actions"));
+            }
             self.node(node, dot)?;
             if self.out.len() > OUTPUT_BYTES_MAX {
                 return Err(format!("longer than {OUTPUT_BYTES_MAX} bytes"));
@@ -114,8 +124,14 @@ impl Run<'_> {
             return self.operand(first, dot);
         };
         let mut arguments = Vec::with_capacity(rest.len() + 1);
+        let mut held = piped.as_ref().map_or(0, Value::bytes);
         for operand in rest {
-            arguments.push(self.operand(operand, dot)?);
+            let argument = self.operand(operand, dot)?;
+            held += argument.bytes();
+            if held > ARGUMENT_BYTES_MAX {
+                return Err(format!("arguments of {name} with more than {ARGUMENT_BYTES_MAX} bytes"));
+            }
+            arguments.push(argument);
         }
         arguments.extend(piped);
         functions::call(name, arguments, self.scope)

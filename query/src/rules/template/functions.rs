@@ -75,6 +75,10 @@ pub(super) fn call(name: &str, mut arguments: Vec<Value>, scope: &Scope<'_>) -> 
         }
         "externalURL" => return Ok(Value::Text(scope.external_url.to_owned())),
         "pathPrefix" => return Ok(Value::Text(String::new())),
+        // A list of lists of lists … would be dropped by recursion.
+        "args" if arguments.iter().any(|argument| matches!(argument, Value::List(_))) => {
+            return Err("args takes no list".into());
+        }
         "args" => return Ok(Value::List(arguments)),
         _ => {}
     }

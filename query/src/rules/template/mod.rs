@@ -82,6 +82,17 @@ impl Value {
         }
     }
 
+    /// About what it holds in memory.
+    fn bytes(&self) -> usize {
+        const OWN: usize = 64;
+        match self {
+            Self::Text(text) => OWN + text.len(),
+            Self::Map(map) => map.iter().map(|(name, value)| OWN + name.len() + value.len()).sum(),
+            Self::List(items) => items.iter().map(Self::bytes).sum(),
+            Self::Nil | Self::Bool(_) | Self::Number(_) | Self::Integer(_) | Self::Sample(..) => OWN,
+        }
+    }
+
     /// As `{{ }}` prints it.
     pub(crate) fn show(&self) -> String {
         match self {

@@ -5,8 +5,8 @@ use super::functions;
 use crate::promql::parse_go_number;
 use crate::promql::unescape_go;
 
-/// Actions and parentheses may nest this deep.
-const DEPTH_MAX: usize = 32;
+/// Actions, `else if`s and parentheses may nest this deep; parsing, expansion and dropping recurse.
+const DEPTH_MAX: usize = 64;
 
 #[derive(Clone, Debug)]
 pub(super) enum Node {
@@ -54,7 +54,7 @@ enum Piece {
 pub(super) fn parse(source: &str) -> Result<Vec<Node>, String> {
     let pieces = pieces(source)?;
     let mut parser = Parser { pieces, at: 0, depth: 0 };
-    let (nodes, end) = parser.nodes()?;
+    let (nodes, end) = parser.nodes(1)?;
     match end {
         None => Ok(nodes),
         Some((word, line)) => Err(format!("line {line}: unexpected {{{{{word}}}}}")),
@@ -65,8 +65,11 @@ fn pieces(source: &str) -> Result<Vec<Piece>, String> {
     let mut pieces = Vec::new();
     let mut rest = source;
     let mut trim = false;
+    let (mut line, mut counted) = (1, 0);
     while let Some(open) = rest.find("{{") {
-        let line = source[..source.len() - rest.len() + open].matches('\n').count() + 1;
+        let at = source.len() - rest.len() + open;
+        line += source[counted..at].matches('\n').count();
+        counted = at;
         let mut text = &rest[..open];
         text = if trim { text.trim_start() } else { text };
         rest = &rest[open + 2..];
@@ -184,12 +187,14 @@ struct Parser {
 type BlockEnd = Option<(String, usize)>;
 
 impl Parser {
-    /// Nodes up to `else`, `end` or the end of the source.
-    fn nodes(&mut self) -> Result<(Vec<Node>, BlockEnd), String> {
+    fn deeper(&mut self, line: usize) -> Result<(), String> {
         self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            return Err(format!("nested deeper than {DEPTH_MAX}"));
-        }
+        if self.depth > DEPTH_MAX { Err(format!("line {line}: nested deeper than {DEPTH_MAX}")) } else { Ok(()) }
+    }
+
+    /// Nodes up to `else`, `end` or the end of the source, in a block that begins on that line.
+    fn nodes(&mut self, line: usize) -> Result<(Vec<Node>, BlockEnd), String> {
+        self.deeper(line)?;
         let mut nodes = Vec::new();
         while let Some(piece) = self.pieces.get(self.at) {
             let (tokens, line) = match piece {
@@ -240,7 +245,7 @@ impl Parser {
     /// Body and `else` part of a block; `else if` nests.
     fn block(&mut self, word: &str, line: usize) -> Result<(Vec<Node>, Vec<Node>), String> {
         let unclosed = || format!("line {line}: {{{{{word}}}}} lacks its {{{{end}}}}");
-        let (body, end) = self.nodes()?;
+        let (body, end) = self.nodes(line)?;
         let (end, _) = end.ok_or_else(unclosed)?;
         let Some(Piece::Action(tokens, else_line)) = self.pieces.get(self.at) else { return Err(unclosed()) };
         let (tokens, else_line) = (tokens.clone(), *else_line);
@@ -249,9 +254,12 @@ impl Parser {
             return Ok((body, Vec::new()));
         }
         if tokens.len() > 1 {
-            return Ok((body, vec![self.action(&tokens[1..], else_line)?]));
+            self.deeper(else_line)?;
+            let nested = self.action(&tokens[1..], else_line)?;
+            self.depth -= 1;
+            return Ok((body, vec![nested]));
         }
-        let (otherwise, end) = self.nodes()?;
+        let (otherwise, end) = self.nodes(else_line)?;
         if end.is_none_or(|(word, _)| word != "end") {
             return Err(unclosed());
         }

@@ -54,5 +54,40 @@ fn what_is_wrong_is_said_at_load() {
     wrong("{{ end }}", "line 1: unexpected {{end}}");
     wrong("{{ template \"x\" }}", "line 1: template is not supported in rule templates");
     wrong("{{ | }}", "line 1: missing value for command");
-    wrong(&"{{ if 1 }}".repeat(100), "nested deeper than 32");
+    wrong(&"{{ if 1 }}\n".repeat(100), "line 64: nested deeper than 64");
+}
+
+/// On half the stack that threads have: what does not fit aborts the tests.
+#[test]
+fn deep_and_long_templates_are_refused_by_line_or_expand() {
+    crate::tests::on_a_small_stack(|| {
+        for (part, line) in [
+            ("{{ if 1 }}\n", 64),
+            ("{{ range query \"up\" }}\n", 64),
+            ("{{ if 1 }}\n{{ else }}\n", 127),
+            ("{{ with 1 }}{{ else }}\n", 64),
+        ] {
+            let error = Template::compile(&part.repeat(30_000)).map(|_| ()).unwrap_err();
+            assert_eq!(error, format!("line {line}: nested deeper than 64"), "{part}");
+        }
+        let chain = |times: usize| format!("{{{{ if eq 1 2 }}}}{}{{{{ end }}}}", "\n{{ else if eq 1 2 }}".repeat(times));
+        assert_eq!(Template::compile(&chain(30_000)).map(|_| ()).unwrap_err(), "line 65: nested deeper than 64");
+        assert_eq!(expand(&chain(60), 1.0), "");
+        let brackets = |times: usize| format!("{{{{ {}1{} }}}}", "(".repeat(times), ")".repeat(times));
+        assert_eq!(Template::compile(&brackets(30_000)).map(|_| ()).unwrap_err(), "line 1: nested deeper than 64");
+        check(&brackets(64), 1.0, "1");
+        check(&format!("{}x{}", "{{ if 1 }}".repeat(63), "{{ end }}".repeat(63)), 1.0, "x");
+        check(&format!("{{{{ $value{} }}}}", " | print".repeat(30_000)), 5.0, "5");
+        check(&"{{ $value }}".repeat(30_000), 5.0, &"5".repeat(30_000));
+    });
+}
+
+#[test]
+fn values_that_double_end_with_an_error() {
+    let doubled = |action: &str| expand(&format!("{{{{ $x := \"ab\" }}}}{}", action.repeat(60)), 1.0);
+    let expected = "<error expanding template: arguments of print with more than 16777216 bytes>";
+    assert_eq!(doubled("{{ $x = print $x $x }}"), expected);
+    assert_eq!(doubled("{{ $x = args $x $x }}"), "<error expanding template: args takes no list>");
+    let loops = format!("{}{}", "{{ range query \"up\" }}".repeat(40), "{{ end }}".repeat(40));
+    check(&loops, 1.0, "<error expanding template: more than 1000000 actions>");
 }

@@ -1,0 +1,22 @@
+//! Long and deep queries: an error that says where, never the end of the stack.
+
+use super::parse;
+
+#[test]
+fn long_and_deep_queries_are_refused_with_a_place_or_understood() {
+    crate::tests::on_a_small_stack(|| {
+        let all = |times: usize| format!("{{name=\"\"{}}}", "&&name=\"\"".repeat(times - 1));
+        let error = |query: &str| parse(query).map(|_| ()).unwrap_err();
+        let place = |column: usize| format!("invalid TraceQL query: parse error at line 1, col {column}: ");
+        assert_eq!(error(&all(30_000)), place(1) + "a query may have 131072 bytes, this has 270_000".replace('_', "").as_str());
+        assert_eq!(error(&all(10_000)), place(9 * 1_024 + 2) + "a query may have 1024 conditions, this is one more");
+        assert_eq!(parse(&all(1_024)).unwrap().0.len(), 1_024);
+        for open in ["{", "(", "!", "{(", "{name=", "{.a=-", "{a||"] {
+            assert!(error(&open.repeat(30_000 / open.len())).starts_with("invalid TraceQL query: parse error at line 1, col "));
+        }
+        for more in ["||name=\"\"", "|count()", ">>{}", "&&{}", "+1"] {
+            let query = format!("{{name=\"\"{}", more.repeat(100_000 / more.len()));
+            assert!(error(&query).starts_with("invalid TraceQL query: parse error at line 1, col "), "{more}");
+        }
+    });
+}
