@@ -3,12 +3,12 @@
 //! A crash before the manifest leaves garbage objects and nothing else: the bus still has the records. A crash after it
 //! leaves a sealed range that the next owner starts behind. There is no third state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
+use tokio::sync::OwnedSemaphorePermit;
 use weir_model::time::UnixNanos;
 use weir_model::wire::Kind;
 use weir_store::StoreError;
@@ -21,6 +21,7 @@ use crate::config::{AggregatorConfig, nanos};
 use crate::metrics::{Metrics, PartitionLabels};
 use crate::partition::Cut;
 use crate::poison;
+use crate::runs::{RunLimits, next_run};
 use crate::shared::Shared;
 
 /// What a commit did.
@@ -44,9 +45,10 @@ pub(crate) enum Work<E: Engine> {
     Seal(Cut<E>),
     /// Open what the manifest names and is not open yet.
     Open,
-    /// Merge runs of small neighbours; all that fit together when `all`, else only full runs of one level.
+    /// Merge one run of small neighbours; whatever fits together when `all`, else only of one level. Holds its turn.
     Compact {
         all: bool,
+        _turn: OwnedSemaphorePermit,
     },
     /// Forget what is too old, and remove garbage.
     Expire {
@@ -72,6 +74,8 @@ pub(crate) struct Committer<E: Engine> {
     unopened: BTreeMap<String, String>,
     /// Whether the manifest names blocks that are not open.
     has_closed: bool,
+    /// Blocks that could not be merged; left alone until the next owner.
+    unmergeable: BTreeSet<String>,
 }
 
 impl<E: Engine> Committer<E> {
@@ -87,8 +91,9 @@ impl<E: Engine> Committer<E> {
     ) -> Self {
         let labels = PartitionLabels { topic: shared.topic.into(), partition: shared.partition };
         let (opened, unopened) = (BTreeMap::new(), BTreeMap::new());
-        let has_closed = false;
-        let mut committer = Self { engine, store, cache, shared, config, metrics, labels, version, opened, unopened, has_closed };
+        let (has_closed, unmergeable) = (false, BTreeSet::new());
+        let mut committer =
+            Self { engine, store, cache, shared, config, metrics, labels, version, opened, unopened, has_closed, unmergeable };
         committer.show(committer.manifest());
         committer
     }
@@ -98,7 +103,7 @@ impl<E: Engine> Committer<E> {
         match work {
             Work::Seal(cut) => self.seal(cut).await,
             Work::Open => Ok(self.open_all().await),
-            Work::Compact { all } => self.compact(*all).await,
+            Work::Compact { all, .. } => self.compact(*all).await,
             Work::Expire { now } => self.expire(*now).await,
         }
     }
@@ -124,7 +129,7 @@ impl<E: Engine> Committer<E> {
         if let Some(block) = poison::build(&cut.poison) {
             let summary = block.summary.clone();
             let new = NewBlock { quarantine: true, ..new };
-            let entry = self.store.put_block(new, summary, block.data.encode(E::KIND).into()).await?;
+            let entry = self.store.put_block(new, summary, block.data.into_file(E::KIND)).await?;
             entries.push((entry, None));
         }
         manifest.seal(first, cut.next_offset, entries.iter().map(|(entry, _)| entry.clone()).collect())?;
@@ -146,8 +151,8 @@ impl<E: Engine> Committer<E> {
         let mut entries = Vec::with_capacity(built.len());
         for block in built.drain(..) {
             let summary = block.summary.clone();
-            let bytes: Bytes = off_thread(move || Ok(block.data.encode(E::KIND).into())).await?;
-            let entry = self.store.put_block(new, summary, bytes).await?;
+            let file = off_thread(move || Ok(block.data.into_file(E::KIND))).await?;
+            let entry = self.store.put_block(new, summary, file).await?;
             let opened = self.open(&entry).await?;
             entries.push((entry, Some(opened)));
         }
@@ -245,65 +250,58 @@ impl<E: Engine> Committer<E> {
         Ok(())
     }
 
+    /// Merges the next run, if there is one. Blocks that cannot be merged are left as they are, and the others go on.
     async fn compact(&mut self, all: bool) -> Result<Committed, StoreError> {
-        let mut committed = Committed::default();
-        while let Some(run) = self.next_run(all) {
-            let blocks: Vec<Arc<E::Block>> = run.iter().filter_map(|entry| self.opened.get(&entry.id).cloned()).collect();
-            let engine = Arc::clone(&self.engine);
-            let mut built = off_thread(move || engine.merge(&blocks)).await?;
-            // A log line has an identity, so no two blocks hold the same; samples and spans may be in both, and one is dropped.
-            let counts = [
-                run.iter().map(|entry| entry.summary.records).sum::<u64>(),
-                built.iter().map(|block| block.summary.records).sum(),
-            ];
-            if E::KIND == Kind::Logs && counts[0] != counts[1] {
-                let detail = format!("{} lines became {}; the blocks stay as they are", counts[0], counts[1]);
-                return Err(StoreError::Engine { operation: "merge blocks", detail });
-            }
-            let level = run.iter().map(|entry| entry.level).max().unwrap_or(0).saturating_add(1);
-            let (first, last) = (run[0].first_offset, run[run.len() - 1].next_offset);
-            let new = NewBlock { first_offset: first, next_offset: last, level, quarantine: false };
-            let entries = self.put(new, &mut built).await?;
-            let mut manifest = Manifest::clone(&self.manifest());
-            let old: Vec<String> = run.iter().map(|entry| entry.id.clone()).collect();
-            manifest.replace(&old, entries.iter().map(|(entry, _)| entry.clone()).collect())?;
-            committed +=
-                Committed { blocks: entries.len() as u64, records: entries.iter().map(|(entry, _)| entry.summary.records).sum() };
-            let progress = entries.len() < run.len();
-            self.publish(manifest, entries).await?;
-            if !progress {
-                break;
-            }
+        let Some(run) = self.next_run(all) else { return Ok(Committed::default()) };
+        let merged = self.merge(&run).await;
+        if let Err(error) = &merged
+            && !error.is_of_the_store()
+            && !matches!(error, StoreError::Fenced { .. })
+        {
+            let named = run.iter().map(|entry| &entry.id).find(|id| matches!(error, StoreError::Corrupt { path, .. } if path.ends_with(*id)));
+            let ids: Vec<String> = named.map_or_else(|| run.iter().map(|entry| entry.id.clone()).collect(), |id| vec![id.clone()]);
+            tracing::error!(blocks = ids.join(" "), %error, "blocks cannot be merged; they stay as they are");
+            self.unmergeable.extend(ids);
         }
+        merged
+    }
+
+    async fn merge(&mut self, run: &[BlockEntry]) -> Result<Committed, StoreError> {
+        let blocks: Vec<Arc<E::Block>> = run.iter().filter_map(|entry| self.opened.get(&entry.id).cloned()).collect();
+        let engine = Arc::clone(&self.engine);
+        let mut built = off_thread(move || engine.merge(&blocks)).await?;
+        // A log line has an identity, so no two blocks hold the same; samples and spans may be in both, and one is dropped.
+        let counts =
+            [run.iter().map(|entry| entry.summary.records).sum::<u64>(), built.iter().map(|block| block.summary.records).sum()];
+        if E::KIND == Kind::Logs && counts[0] != counts[1] {
+            let detail = format!("{} lines became {}; the blocks stay as they are", counts[0], counts[1]);
+            return Err(StoreError::Engine { operation: "merge blocks", detail });
+        }
+        if built.len() >= run.len() {
+            let detail = format!("{} blocks became {}", run.len(), built.len());
+            return Err(StoreError::Engine { operation: "merge blocks", detail });
+        }
+        let level = run.iter().map(|entry| entry.level).max().unwrap_or(0).saturating_add(1);
+        let (first, last) = (run[0].first_offset, run[run.len() - 1].next_offset);
+        let new = NewBlock { first_offset: first, next_offset: last, level, quarantine: false };
+        let entries = self.put(new, &mut built).await?;
+        let mut manifest = Manifest::clone(&self.manifest());
+        let old: Vec<String> = run.iter().map(|entry| entry.id.clone()).collect();
+        manifest.replace(&old, entries.iter().map(|(entry, _)| entry.clone()).collect())?;
+        let committed =
+            Committed { blocks: entries.len() as u64, records: entries.iter().map(|(entry, _)| entry.summary.records).sum() };
+        self.publish(manifest, entries).await?;
         Ok(committed)
     }
 
-    /// Neighbours to merge: blocks in manifest order, unbroken by one that cannot be opened or is large enough.
     fn next_run(&self, all: bool) -> Option<Vec<BlockEntry>> {
         let manifest = self.manifest();
-        let wanted = if all { 2 } else { self.config.compaction_blocks.max(2) };
-        let mut run: Vec<BlockEntry> = Vec::new();
-        let mut bytes = 0;
-        for entry in &manifest.blocks {
-            let fits = bytes + entry.size <= self.config.compaction_bytes_max;
-            let same_level = all || run.first().is_none_or(|first| first.level == entry.level);
-            let can = !entry.quarantine && self.opened.contains_key(&entry.id);
-            if !(fits && same_level && can) {
-                if run.len() >= wanted {
-                    break;
-                }
-                (run, bytes) = (Vec::new(), 0);
-                if !can {
-                    continue;
-                }
-            }
-            bytes += entry.size;
-            run.push(entry.clone());
-            if !all && run.len() == wanted {
-                break;
-            }
-        }
-        (run.len() >= wanted).then_some(run)
+        let (bytes, memory) = (self.config.compaction_bytes_max, self.config.merge_bytes_max());
+        let limits = RunLimits { blocks: self.config.compaction_blocks, bytes, memory, all };
+        let can = |entry: &BlockEntry| {
+            !entry.quarantine && self.opened.contains_key(&entry.id) && !self.unmergeable.contains(&entry.id)
+        };
+        next_run(&manifest.blocks, can, E::MERGE, limits).map(<[BlockEntry]>::to_vec)
     }
 
     async fn expire(&mut self, now: UnixNanos) -> Result<Committed, StoreError> {

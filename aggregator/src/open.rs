@@ -21,6 +21,7 @@ use weir_store::metrics::MetricsEngine;
 use weir_store::traces::TracesEngine;
 
 use crate::Clock;
+use crate::budget::Budget;
 use crate::commit::Committer;
 use crate::config::{AggregatorConfig, nanos};
 use crate::dedup::{Marks, Memory};
@@ -66,12 +67,12 @@ impl Aggregator {
     /// Ready to [`Self::run`].
     pub fn new(config: AggregatorConfig, engines: (LogsEngine, MetricsEngine, TracesEngine), dependencies: Dependencies) -> Self {
         let inboxes = Inboxes::default();
-        let dependencies = Arc::new(dependencies);
+        let (dependencies, budget) = (Arc::new(dependencies), Arc::new(Budget::new(&config)));
         let (logs, metrics, traces) = (Arc::default(), Arc::default(), Arc::default());
         let mut openers: BTreeMap<&'static str, Arc<dyn Opener>> = BTreeMap::new();
-        openers.insert(Kind::Logs.topic(), opener(engines.0, &logs, &config, &dependencies));
-        openers.insert(Kind::Metrics.topic(), opener(engines.1, &metrics, &config, &dependencies));
-        openers.insert(Kind::Spans.topic(), opener(engines.2, &traces, &config, &dependencies));
+        openers.insert(Kind::Logs.topic(), opener(engines.0, &logs, &config, &dependencies, &budget));
+        openers.insert(Kind::Metrics.topic(), opener(engines.1, &metrics, &config, &dependencies, &budget));
+        openers.insert(Kind::Spans.topic(), opener(engines.2, &traces, &config, &dependencies, &budget));
         let (bus, member) = (Arc::clone(&dependencies.bus), dependencies.member.clone());
         let desk = Desk::new(&config, dependencies.metrics.clone());
         Self { logs, metrics, traces, desk, group: Group { bus, openers, inboxes, member, joined: AtomicBool::new(false) } }
@@ -141,6 +142,7 @@ struct EngineOpener<E: Engine> {
     partitions: Arc<Partitions<E>>,
     config: AggregatorConfig,
     dependencies: Arc<Dependencies>,
+    budget: Arc<Budget>,
 }
 
 pub(crate) fn opener<E: Engine>(
@@ -148,9 +150,11 @@ pub(crate) fn opener<E: Engine>(
     partitions: &Arc<Partitions<E>>,
     config: &AggregatorConfig,
     dependencies: &Arc<Dependencies>,
+    budget: &Arc<Budget>,
 ) -> Arc<dyn Opener> {
     let (engine, partitions) = (Arc::new(engine), Arc::clone(partitions));
-    Arc::new(EngineOpener { engine, partitions, config: config.clone(), dependencies: Arc::clone(dependencies) })
+    let (dependencies, budget) = (Arc::clone(dependencies), Arc::clone(budget));
+    Arc::new(EngineOpener { engine, partitions, config: config.clone(), dependencies, budget })
 }
 
 impl<E: Engine> EngineOpener<E> {
@@ -211,7 +215,7 @@ impl<E: Engine> Opener for EngineOpener<E> {
             Box::new(move || partitions.insert(shared))
         };
         let partition = Partition::new(engine, shared, Arc::clone(&self.partitions), marks, metrics);
-        let owner = Owner::new(place.clone(), partition, committer, bus, config, clock);
+        let owner = Owner::new(place.clone(), partition, committer, bus, config, clock, &self.budget);
         Ok(Opened { next_offset, show, run: Box::pin(owner.run(inbox)) })
     }
 

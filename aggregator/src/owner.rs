@@ -14,6 +14,7 @@ use weir_store::StoreError;
 use weir_store::engine::Engine;
 
 use crate::Clock;
+use crate::budget::{Advice, Budget, HeadShare};
 use crate::commit::{Committed, Committer, Work};
 use crate::config::{AggregatorConfig, nanos};
 use crate::partition::Partition;
@@ -59,7 +60,13 @@ pub(crate) struct Owner<E: Engine> {
     config: AggregatorConfig,
     clock: Clock,
     seals: Vec<(u64, Committed, Reply)>,
-    compactions: Vec<Reply>,
+    compactions: Vec<(Committed, Reply)>,
+    /// Whether neighbours of one level are still to be merged.
+    compaction_due: bool,
+    budget: Arc<Budget>,
+    share: HeadShare,
+    /// What the other partitions need this one to do, as of the last look.
+    advice: Advice,
     pause: Duration,
     ticked: Instant,
     /// When blocks that are not open are opened, or tried again.
@@ -74,12 +81,29 @@ impl<E: Engine> Owner<E> {
         bus: Arc<dyn Log>,
         config: AggregatorConfig,
         clock: Clock,
+        budget: &Arc<Budget>,
     ) -> Self {
         let publisher = Publisher::Idle(committer);
         let (seals, compactions, now) = (Vec::new(), Vec::new(), Instant::now());
         let partition = Some(partition);
         let (pause, ticked, opening_due) = (RETRY.0, now, now);
-        Self { place, partition, publisher, bus, config, clock, seals, compactions, pause, ticked, opening_due }
+        Self {
+            share: budget.share(place.clone()),
+            budget: Arc::clone(budget),
+            advice: Advice::default(),
+            compaction_due: false,
+            place,
+            partition,
+            publisher,
+            bus,
+            config,
+            clock,
+            seals,
+            compactions,
+            pause,
+            ticked,
+            opening_due,
+        }
     }
 
     /// Until the inbox closes. Errors with a sentence when this owner has lost its partition.
@@ -87,7 +111,10 @@ impl<E: Engine> Owner<E> {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let full = self.taken().head_bytes() >= self.config.head_bytes_max && !matches!(self.publisher, Publisher::Idle(_));
+            let bytes = self.taken().head_bytes();
+            self.advice = self.share.report(bytes);
+            let full = bytes.active >= self.config.head_bytes_max && !matches!(self.publisher, Publisher::Idle(_));
+            let full = full || self.advice.wait;
             tokio::select! {
                 biased;
                 finished = finish(&mut self.publisher) => self.finished(finished).await?,
@@ -115,7 +142,7 @@ impl<E: Engine> Owner<E> {
                 self.taken().lose(first, now);
             }
             Ask::Seal(upto, reply) => self.seals.push((upto, Committed::default(), reply)),
-            Ask::Compact(reply) => self.compactions.push(reply),
+            Ask::Compact(reply) => self.compactions.push((Committed::default(), reply)),
         }
         Ok(())
     }
@@ -147,12 +174,12 @@ impl<E: Engine> Owner<E> {
     fn next_work(&mut self, has_closed: bool) -> Option<Work<E>> {
         let now = (self.clock)();
         let wanted = self.seals.iter().any(|(upto, ..)| *upto <= self.partition.as_ref().map_or(0, Partition::next_offset));
-        let config = self.config.clone();
+        let (config, advised) = (self.config.clone(), self.advice.seal);
         let partition = self.taken();
         let age = partition.head_since().map_or(0, |since| now.saturating_sub(since));
         // A head that holds nothing but an offset is sealed by age as well: the bus waits for it.
         let old = age >= nanos(config.head_age_max);
-        let due = wanted || old || partition.head_bytes() >= config.head_bytes_max;
+        let due = wanted || old || advised || partition.head_bytes().active >= config.head_bytes_max;
         if let Some(cut) = due.then(|| partition.cut(now)).flatten() {
             return Some(Work::Seal(cut));
         }
@@ -160,12 +187,14 @@ impl<E: Engine> Owner<E> {
             self.opening_due = Instant::now() + config.tick;
             return Some(Work::Open);
         }
-        if !self.compactions.is_empty() {
-            return Some(Work::Compact { all: true });
-        }
         if self.ticked.elapsed() >= config.tick {
             self.ticked = Instant::now();
             return Some(Work::Expire { now });
+        }
+        if self.compaction_due || !self.compactions.is_empty() {
+            // While others merge, this one goes on sealing, and looks again.
+            let turn = self.budget.turn()?;
+            return Some(Work::Compact { all: !self.compactions.is_empty(), _turn: turn });
         }
         None
     }
@@ -210,24 +239,26 @@ impl<E: Engine> Owner<E> {
                 }
             }
             Work::Open => {}
-            Work::Compact { .. } => {
-                for reply in self.compactions.drain(..) {
-                    let _asker_left = reply.send(Ok(committed));
+            // One run at a time: seals come between.
+            Work::Compact { .. } if committed.blocks > 0 => {
+                for (sum, _) in &mut self.compactions {
+                    *sum += committed;
                 }
             }
-            Work::Expire { .. } => {
-                let publisher = std::mem::replace(&mut self.publisher, Publisher::Gone);
-                self.publisher = match publisher {
-                    Publisher::Idle(committer) => Publisher::Busy(start(committer, Work::Compact { all: false })),
-                    other => other,
-                };
+            Work::Compact { all, .. } => {
+                self.compaction_due = false;
+                for (sum, reply) in self.compactions.drain(..).filter(|_| *all) {
+                    let _asker_left = reply.send(Ok(sum));
+                }
             }
+            Work::Expire { .. } => self.compaction_due = true,
         }
     }
 
     fn fail_compactions(&mut self, work: &Work<E>, error: &StoreError) {
         if matches!(work, Work::Compact { .. }) {
-            for reply in self.compactions.drain(..) {
+            self.compaction_due = false;
+            for (_, reply) in self.compactions.drain(..) {
                 let _asker_left = reply.send(Err(error.to_string()));
             }
         }

@@ -12,6 +12,7 @@ use weir_model::wire::{self, Body, Limits, Mark, Section, WireError};
 use weir_store::engine::{Engine, Head, Position};
 use weir_store::view::TailSection;
 
+use crate::budget::HeadBytes;
 use crate::dedup::{Marks, Remembered, Verdict};
 use crate::metrics::{Metrics, PartitionLabels};
 use crate::shared::{Partitions, Shared};
@@ -155,9 +156,10 @@ impl<E: Engine> Partition<E> {
     }
 
     /// Memory held unsealed.
-    pub fn head_bytes(&self) -> usize {
+    pub fn head_bytes(&self) -> HeadBytes {
         let poison: usize = self.poison.iter().map(|poison| poison.value.len()).sum();
-        self.shared.state.read().active.bytes() + poison
+        let state = self.shared.state.read();
+        HeadBytes { active: state.active.bytes() + poison, frozen: state.frozen.as_ref().map_or(0, |head| head.bytes()) }
     }
 
     /// When the oldest unsealed record came in; `None` when there is none.

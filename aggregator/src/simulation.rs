@@ -4,6 +4,7 @@
 //! What must hold at the end of each: acknowledged ⊆ stored ⊆ sent, each once, in order per source; live, sealed, compacted.
 //! `WEIR_SIM_SCHEDULES` says how many; `WEIR_SIM_SEED` runs one. The seed is printed on failure.
 
+mod room;
 mod takeover;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ use weir_model::wire::{Body, Kind, Limits, Mark, RecordBuilder, Section, Section
 use weir_store::blob::BlobCache;
 use weir_store::logs::{LogsEngine, LogsReader};
 
+use crate::budget::Budget;
 use crate::config::AggregatorConfig;
 use crate::group::{Group, Inboxes, ask_all};
 use crate::metrics::Metrics;
@@ -76,8 +78,9 @@ impl World {
         });
         let partitions = Arc::default();
         let inboxes = Inboxes::default();
-        let openers =
-            BTreeMap::from([(Kind::Logs.topic(), opener(LogsEngine::default(), &partitions, &self.config, &dependencies))]);
+        let budget = Arc::new(Budget::new(&self.config));
+        let opened = opener(LogsEngine::default(), &partitions, &self.config, &dependencies, &budget);
+        let openers = BTreeMap::from([(Kind::Logs.topic(), opened)]);
         let group = Group {
             bus: Arc::new(self.sim.clone()),
             openers,
