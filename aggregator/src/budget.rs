@@ -1,4 +1,5 @@
-//! What all partitions of a process share, so that its memory is a declared sum: room for heads, and turns at merging.
+//! What all partitions of a process share: room for heads and turns at merging, so that its memory is a declared sum, and how new
+//! what they stored is.
 //!
 //! An owner reports the bytes of its heads and asks what to do: seal, because the heads together hold more than half of their
 //! room and its own is the largest; or take nothing more, because they hold all of it. Who waits is looked at again by its
@@ -6,10 +7,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weir_bus::TopicPartition;
+use weir_model::time::UnixNanos;
 
 use crate::config::AggregatorConfig;
 
@@ -28,12 +31,24 @@ pub(crate) struct Budget {
     /// Guards the figures; held only to read or write them.
     heads: Mutex<BTreeMap<TopicPartition, HeadBytes>>,
     merges: Arc<Semaphore>,
+    /// Of the newest record in any block of this process: what retention goes by besides the clock.
+    newest: AtomicI64,
 }
 
 impl Budget {
     pub fn new(config: &AggregatorConfig) -> Self {
         let merges = Arc::new(Semaphore::new(config.compactions_max.max(1)));
-        Self { heads_bytes_max: config.heads_bytes_max, heads: Mutex::default(), merges }
+        Self { heads_bytes_max: config.heads_bytes_max, heads: Mutex::default(), merges, newest: AtomicI64::new(i64::MIN) }
+    }
+
+    /// A record of this time is stored.
+    pub fn stored(&self, newest: UnixNanos) {
+        self.newest.fetch_max(newest, Ordering::Relaxed);
+    }
+
+    /// Time of the newest record that is stored.
+    pub fn newest(&self) -> UnixNanos {
+        self.newest.load(Ordering::Relaxed)
     }
 
     /// A turn at merging, if one is free now.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use weir_model::time::UnixNanos;
 use weir_model::wire::Kind;
 use weir_store::StoreError;
@@ -17,7 +18,9 @@ use weir_store::engine::{BuiltBlock, Engine};
 use weir_store::manifest::{BlockEntry, Loss, Manifest, ManifestStore, NewBlock};
 use weir_store::view::BlockView;
 
-use crate::config::{AggregatorConfig, nanos};
+use crate::budget::Budget;
+use crate::config::AggregatorConfig;
+use crate::expiry::{Due, Pace};
 use crate::metrics::{Metrics, PartitionLabels};
 use crate::partition::Cut;
 use crate::poison;
@@ -50,9 +53,10 @@ pub(crate) enum Work<E: Engine> {
         all: bool,
         _turn: OwnedSemaphorePermit,
     },
-    /// Forget what is too old, and remove garbage.
+    /// Forget what is too old, and remove garbage. `all`: however much that is at once; somebody has said so.
     Expire {
         now: UnixNanos,
+        all: bool,
     },
 }
 
@@ -76,6 +80,10 @@ pub(crate) struct Committer<E: Engine> {
     has_closed: bool,
     /// Blocks that could not be merged; left alone until the next owner.
     unmergeable: BTreeSet<String>,
+    budget: Arc<Budget>,
+    pace: Pace,
+    /// When the pace was last told of the time.
+    passed: Instant,
 }
 
 impl<E: Engine> Committer<E> {
@@ -88,12 +96,28 @@ impl<E: Engine> Committer<E> {
         config: AggregatorConfig,
         metrics: Metrics,
         version: u64,
+        budget: Arc<Budget>,
     ) -> Self {
         let labels = PartitionLabels { topic: shared.topic.into(), partition: shared.partition };
         let (opened, unopened) = (BTreeMap::new(), BTreeMap::new());
         let (has_closed, unmergeable) = (false, BTreeSet::new());
-        let mut committer =
-            Self { engine, store, cache, shared, config, metrics, labels, version, opened, unopened, has_closed, unmergeable };
+        let mut committer = Self {
+            pace: Pace::default(),
+            passed: Instant::now(),
+            engine,
+            store,
+            cache,
+            shared,
+            config,
+            metrics,
+            labels,
+            version,
+            opened,
+            unopened,
+            has_closed,
+            unmergeable,
+            budget,
+        };
         committer.show(committer.manifest());
         committer
     }
@@ -104,7 +128,7 @@ impl<E: Engine> Committer<E> {
             Work::Seal(cut) => self.seal(cut).await,
             Work::Open => Ok(self.open_all().await),
             Work::Compact { all, .. } => self.compact(*all).await,
-            Work::Expire { now } => self.expire(*now).await,
+            Work::Expire { now, all } => self.expire(*now, *all).await,
         }
     }
 
@@ -221,6 +245,8 @@ impl<E: Engine> Committer<E> {
             }
         }
         self.has_closed = opening > 0 || !missing.is_empty();
+        let real = manifest.blocks.iter().filter(|entry| !entry.quarantine);
+        real.map(|entry| entry.summary.last).max().into_iter().for_each(|newest| self.budget.stored(newest));
         let mut state = self.shared.state.write();
         if manifest.next_offset > state.manifest.next_offset {
             state.frozen = None;
@@ -258,8 +284,12 @@ impl<E: Engine> Committer<E> {
             && !error.is_of_the_store()
             && !matches!(error, StoreError::Fenced { .. })
         {
-            let named = run.iter().map(|entry| &entry.id).find(|id| matches!(error, StoreError::Corrupt { path, .. } if path.ends_with(*id)));
-            let ids: Vec<String> = named.map_or_else(|| run.iter().map(|entry| entry.id.clone()).collect(), |id| vec![id.clone()]);
+            let named = run
+                .iter()
+                .map(|entry| &entry.id)
+                .find(|id| matches!(error, StoreError::Corrupt { path, .. } if path.ends_with(*id)));
+            let ids: Vec<String> =
+                named.map_or_else(|| run.iter().map(|entry| entry.id.clone()).collect(), |id| vec![id.clone()]);
             tracing::error!(blocks = ids.join(" "), %error, "blocks cannot be merged; they stay as they are");
             self.unmergeable.extend(ids);
         }
@@ -304,19 +334,30 @@ impl<E: Engine> Committer<E> {
         next_run(&manifest.blocks, can, E::MERGE, limits).map(<[BlockEntry]>::to_vec)
     }
 
-    async fn expire(&mut self, now: UnixNanos) -> Result<Committed, StoreError> {
-        let keep = nanos(self.config.retention(E::KIND));
-        let oldest = now.saturating_sub(keep);
-        let manifest = self.manifest();
-        let old = |entry: &&BlockEntry| keep > 0 && !entry.quarantine && entry.summary.last < oldest;
-        let gone: Vec<String> = manifest.blocks.iter().filter(old).map(|entry| entry.id.clone()).collect();
+    async fn expire(&mut self, now: UnixNanos, all: bool) -> Result<Committed, StoreError> {
+        let (keep, manifest) = (self.config.retention(E::KIND), self.manifest());
+        self.pace.pass(std::mem::replace(&mut self.passed, Instant::now()).elapsed(), &manifest.blocks, keep);
+        let Due { gone, held } = self.pace.due(&manifest.blocks, now, self.budget.newest(), keep, all);
+        if held > 0 {
+            tracing::warn!(
+                topic = self.shared.topic,
+                partition = self.shared.partition,
+                held,
+                "more blocks are too old than time can have aged; they go by and by, or now by `weir admin expire`"
+            );
+        }
+        self.metrics.held.get_or_create(&self.labels).set(i64::try_from(held).unwrap_or(i64::MAX));
+        let records = gone.iter().map(|entry| entry.summary.records).sum();
         if !gone.is_empty() {
             let mut manifest = Manifest::clone(&manifest);
-            manifest.forget(&gone);
+            manifest.forget(&gone.iter().map(|entry| entry.id.clone()).collect::<Vec<_>>());
             self.publish(manifest, Vec::new()).await?;
+            self.metrics.expired_blocks.get_or_create(&self.labels).inc_by(gone.len() as u64);
+            self.metrics.expired_records.get_or_create(&self.labels).inc_by(records);
+            self.metrics.expired_bytes.get_or_create(&self.labels).inc_by(gone.iter().map(|entry| entry.size).sum());
         }
         self.store.collect(self.version, now, self.config.garbage_age_min).await?;
-        Ok(Committed { blocks: gone.len() as u64, records: 0 })
+        Ok(Committed { blocks: gone.len() as u64, records })
     }
 }
 

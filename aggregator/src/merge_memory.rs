@@ -87,7 +87,10 @@ fn check<E: Engine>(name: &str, engine: &E, section: impl Fn(u64) -> Vec<Body>) 
         built.into_iter().map(|built| built.data.into_file(E::KIND)).collect::<Vec<_>>()
     };
     let (files, peak) = peak(merge);
-    println!("{name}: {size} bytes of {raw} raw in {BLOCKS} blocks, output {}, peak {peak}, declared {declared}", files[0].size());
+    println!(
+        "{name}: {size} bytes of {raw} raw in {BLOCKS} blocks, output {}, peak {peak}, declared {declared}",
+        files[0].size()
+    );
     assert!(peak > files[0].size(), "{name}: nothing was counted");
     assert!(peak <= declared, "{name}: {peak} bytes at the peak, {declared} are declared");
     // What any merge takes must not hide what grows.

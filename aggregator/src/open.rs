@@ -100,6 +100,11 @@ impl Aggregator {
         ask_all(&self.group.inboxes, |_, reply| Ask::Compact(reply)).await
     }
 
+    /// Deletes everything that is too old by the clock and by what is stored, however much that is at once.
+    pub async fn expire(&self) -> Result<Done, String> {
+        ask_all(&self.group.inboxes, |_, reply| Ask::Expire(reply)).await
+    }
+
     /// Partitions that the bus has assigned to this process, open or not; `None` until the group has answered, and after
     /// it has taken the last one until it answers again.
     pub fn assigned(&self) -> Option<usize> {
@@ -208,8 +213,16 @@ impl<E: Engine> Opener for EngineOpener<E> {
         });
         let (engine, config, metrics) = (Arc::clone(&self.engine), self.config.clone(), dependencies.metrics.clone());
         let (cache, bus, clock) = (dependencies.cache.clone(), Arc::clone(&dependencies.bus), Arc::clone(&dependencies.clock));
-        let committer =
-            Committer::new(Arc::clone(&engine), store, cache, Arc::clone(&shared), config.clone(), metrics.clone(), version);
+        let committer = Committer::new(
+            Arc::clone(&engine),
+            store,
+            cache,
+            Arc::clone(&shared),
+            config.clone(),
+            metrics.clone(),
+            version,
+            Arc::clone(&self.budget),
+        );
         let show = {
             let (partitions, shared) = (Arc::clone(&self.partitions), Arc::clone(&shared));
             Box::new(move || partitions.insert(shared))

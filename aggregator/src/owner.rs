@@ -32,6 +32,8 @@ pub(crate) enum Ask {
     Seal(u64, Reply),
     /// Merge everything mergeable.
     Compact(Reply),
+    /// Delete everything that is too old, however much that is at once.
+    Expire(Reply),
 }
 
 /// How often age and size of the head are looked at.
@@ -61,6 +63,7 @@ pub(crate) struct Owner<E: Engine> {
     clock: Clock,
     seals: Vec<(u64, Committed, Reply)>,
     compactions: Vec<(Committed, Reply)>,
+    expiries: Vec<Reply>,
     /// Whether neighbours of one level are still to be merged.
     compaction_due: bool,
     budget: Arc<Budget>,
@@ -92,6 +95,7 @@ impl<E: Engine> Owner<E> {
             budget: Arc::clone(budget),
             advice: Advice::default(),
             compaction_due: false,
+            expiries: Vec::new(),
             place,
             partition,
             publisher,
@@ -142,6 +146,7 @@ impl<E: Engine> Owner<E> {
                 self.taken().lose(first, now);
             }
             Ask::Seal(upto, reply) => self.seals.push((upto, Committed::default(), reply)),
+            Ask::Expire(reply) => self.expiries.push(reply),
             Ask::Compact(reply) => self.compactions.push((Committed::default(), reply)),
         }
         Ok(())
@@ -189,7 +194,10 @@ impl<E: Engine> Owner<E> {
         }
         if self.ticked.elapsed() >= config.tick {
             self.ticked = Instant::now();
-            return Some(Work::Expire { now });
+            return Some(Work::Expire { now, all: false });
+        }
+        if !self.expiries.is_empty() {
+            return Some(Work::Expire { now, all: true });
         }
         if self.compaction_due || !self.compactions.is_empty() {
             // While others merge, this one goes on sealing, and looks again.
@@ -217,7 +225,7 @@ impl<E: Engine> Owner<E> {
             (Err(error), work) => {
                 tracing::warn!(topic = self.place.topic, partition = self.place.partition, %error, "a commit failed and will be tried again");
                 committer.count_failure();
-                self.fail_compactions(&work, &error);
+                self.refuse(&work, &error);
                 self.publisher = match work {
                     Work::Seal(_) => Publisher::Waiting(committer, work, Instant::now() + self.pause),
                     Work::Open | Work::Compact { .. } | Work::Expire { .. } => Publisher::Idle(committer),
@@ -247,15 +255,26 @@ impl<E: Engine> Owner<E> {
             }
             Work::Compact { all, .. } => {
                 self.compaction_due = false;
-                for (sum, reply) in self.compactions.drain(..).filter(|_| *all) {
+                for (sum, reply) in if *all { std::mem::take(&mut self.compactions) } else { Vec::new() } {
                     let _asker_left = reply.send(Ok(sum));
                 }
             }
-            Work::Expire { .. } => self.compaction_due = true,
+            Work::Expire { all, .. } => {
+                self.compaction_due = true;
+                for reply in if *all { std::mem::take(&mut self.expiries) } else { Vec::new() } {
+                    let _asker_left = reply.send(Ok(committed));
+                }
+            }
         }
     }
 
-    fn fail_compactions(&mut self, work: &Work<E>, error: &StoreError) {
+    /// Who asked for it hears of it, and may ask again.
+    fn refuse(&mut self, work: &Work<E>, error: &StoreError) {
+        if matches!(work, Work::Expire { all: true, .. }) {
+            for reply in self.expiries.drain(..) {
+                let _asker_left = reply.send(Err(error.to_string()));
+            }
+        }
         if matches!(work, Work::Compact { .. }) {
             self.compaction_due = false;
             for (_, reply) in self.compactions.drain(..) {
