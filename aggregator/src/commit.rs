@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
+use weir_model::fault;
 use weir_model::time::UnixNanos;
 use weir_model::wire::Kind;
 use weir_store::StoreError;
@@ -368,6 +369,8 @@ fn closed<'a, B>(manifest: &'a Manifest, opened: &'a BTreeMap<String, B>) -> imp
 
 /// Runs CPU-heavy or blocking work where it keeps no async task waiting.
 async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
-    let joined = tokio::task::spawn_blocking(work).await;
-    joined.unwrap_or_else(|error| Err(StoreError::Engine { operation: "work on a block", detail: error.to_string() }))
+    let failed = |detail: String| StoreError::Engine { operation: "work on a block", detail };
+    // A block or head that makes its engine panic is one partition's damage, not the process's.
+    let joined = tokio::task::spawn_blocking(move || fault::contained(work)).await;
+    joined.map_err(|error| failed(error.to_string()))?.map_err(|said| failed(format!("it panicked: {said}")))?
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use object_store::ObjectStore;
@@ -25,12 +26,15 @@ use crate::budget::Budget;
 use crate::commit::Committer;
 use crate::config::{AggregatorConfig, nanos};
 use crate::dedup::{Marks, Memory};
-use crate::group::{Group, Inboxes, Opened, Opener, ask_all};
+use crate::group::{Group, Inboxes, Opened, Opener, ask_all, replaced};
 use crate::heads::Desk;
 use crate::metrics::Metrics;
 use crate::owner::{Ask, Owner};
 use crate::partition::Partition;
 use crate::shared::{Partitions, Shared, State};
+
+/// How long the bus is waited for before a partition is taken over.
+const BOUNDS_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the aggregator works with.
 pub struct Dependencies {
@@ -119,8 +123,13 @@ impl Aggregator {
 
 impl<E: Engine> Partitions<E> {
     pub(crate) fn status(&self) -> Vec<OwnerStatus> {
-        self.all().iter().map(|shared| shared.status()).collect()
+        let served = self.all().into_iter().map(|shared| shared.status());
+        served.chain(self.damaged().into_iter().map(|(partition, reason)| damaged_status(E::KIND, partition, reason))).collect()
     }
+}
+
+fn damaged_status(kind: Kind, partition: u32, reason: String) -> OwnerStatus {
+    OwnerStatus { topic: kind.topic().into(), partition, damage: Some(reason), ..OwnerStatus::default() }
 }
 
 impl<E: Engine> Shared<E> {
@@ -164,8 +173,16 @@ pub(crate) fn opener<E: Engine>(
 
 impl<E: Engine> EngineOpener<E> {
     /// The newest manifest under the next epoch: from now on every older owner is fenced.
-    async fn claim(&self, store: &ManifestStore) -> Result<(u64, Manifest), StoreError> {
+    async fn claim(&self, place: &TopicPartition, store: &ManifestStore) -> Result<(u64, Manifest), StoreError> {
         let (version, mut manifest) = store.load_latest().await?.unwrap_or_default();
+        // A bus that does not answer is asked again when it is read from.
+        let bounds = tokio::time::timeout(BOUNDS_WITHIN, self.dependencies.bus.bounds(place)).await;
+        if let Ok(Ok((_, next))) = bounds
+            && next < manifest.next_offset
+        {
+            let detail = replaced(place, manifest.next_offset, next);
+            return Err(StoreError::Engine { operation: "take a partition over", detail });
+        }
         manifest.epoch += 1;
         manifest.owner = self.dependencies.member.clone();
         store.publish(version + 1, &manifest).await?;
@@ -191,7 +208,7 @@ impl<E: Engine> Opener for EngineOpener<E> {
             partition: place.partition,
             nonces: Arc::clone(&dependencies.nonces),
         };
-        let (version, manifest) = self.claim(&store).await?;
+        let (version, manifest) = self.claim(place, &store).await?;
         let (next_offset, marks) = (manifest.next_offset, Marks::new(self.memory(), &manifest));
         let active = Arc::new(self.engine.head());
         let state = State {
@@ -236,6 +253,10 @@ impl<E: Engine> Opener for EngineOpener<E> {
         self.partitions.remove(partition);
     }
 
+    fn quarantine(&self, partition: u32, reason: String) {
+        self.partitions.quarantine(partition, reason);
+    }
+
     fn count_interruption(&self, partition: u32) {
         let labels = crate::PartitionLabels { topic: E::KIND.topic().into(), partition };
         self.dependencies.metrics.interruptions.get_or_create(&labels).inc();
@@ -251,8 +272,6 @@ impl<E: Engine> Opener for EngineOpener<E> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use object_store::memory::InMemory;
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;
@@ -327,8 +346,16 @@ mod tests {
         };
         tokio::time::timeout(Duration::from_secs(60), heard).await.expect("the bus is heard");
         let labels = format!("{{topic=\"{}\",partition=\"0\"}}", others[2].status().remove(0).topic);
-        let gauges =
-            ["lag_records", "bus_silent_seconds", "unsealed_records", "head_bytes", "blocks", "block_bytes", "unopened_blocks"];
+        let gauges = [
+            "lag_records",
+            "bus_silent_seconds",
+            "unsealed_records",
+            "head_bytes",
+            "blocks",
+            "block_bytes",
+            "unopened_blocks",
+            "quarantined_partitions",
+        ];
         assert_eq!(scrape(), gauges.map(|gauge| format!("weir_aggregator_{gauge}{labels} 0")));
         shutdown.cancel();
         for task in running {

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use weir_bus::{Log, Record, TopicPartition};
+use weir_model::fault;
 use weir_store::StoreError;
 use weir_store::engine::Engine;
 
@@ -156,10 +157,15 @@ impl<E: Engine> Owner<E> {
     async fn take(&mut self, records: Vec<Record>) -> Result<(), String> {
         let (Some(mut partition), now) = (self.partition.take(), (self.clock)()) else { return Ok(()) };
         let taken = tokio::task::spawn_blocking(move || {
-            records.iter().for_each(|record| partition.take(record, now));
-            partition
+            // After a panic nobody knows what the head holds: it is dropped, and the next owner reads the bus again.
+            fault::contained(|| {
+                records.iter().for_each(|record| partition.take(record, now));
+                partition
+            })
         });
-        self.partition = Some(taken.await.map_err(|error| format!("taking records of {:?}: {error}", self.place))?);
+        let failed = |error: String| format!("taking records of {}: {error}", self.place);
+        let taken = taken.await.map_err(|error| failed(error.to_string()))?;
+        self.partition = Some(taken.map_err(|said| failed(format!("it panicked: {said}")))?);
         Ok(())
     }
 
