@@ -9,6 +9,8 @@ use weir_model::time::UnixNanos;
 use weir_model::wire::{Mark, SectionHeader};
 use weir_store::manifest::{HighWater, Manifest, PushDigest, SourceKey};
 
+use crate::config::{AggregatorConfig, nanos};
+
 /// What to do with a section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -29,6 +31,17 @@ pub struct Memory {
     pub digest_age: i64,
     /// How long a silent source is remembered, nanoseconds.
     pub mark_age: i64,
+}
+
+impl Memory {
+    /// As configured.
+    pub fn of(config: &AggregatorConfig) -> Self {
+        Self {
+            digests_max: config.digests_max,
+            digest_age: nanos(config.digest_age_max),
+            mark_age: nanos(config.mark_age_max),
+        }
+    }
 }
 
 /// High-water marks and digests of one partition.

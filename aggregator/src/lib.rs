@@ -32,6 +32,8 @@ mod runs;
 mod shared;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod unsealable;
 
 use std::sync::Arc;
 

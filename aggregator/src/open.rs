@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use object_store::ObjectStore;
-use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use weir_bus::{BusError, Log, TopicPartition};
@@ -24,14 +23,14 @@ use weir_store::traces::TracesEngine;
 use crate::Clock;
 use crate::budget::Budget;
 use crate::commit::Committer;
-use crate::config::{AggregatorConfig, nanos};
+use crate::config::AggregatorConfig;
 use crate::dedup::{Marks, Memory};
 use crate::group::{Group, Inboxes, Opened, Opener, ask_all, replaced};
 use crate::heads::Desk;
 use crate::metrics::Metrics;
 use crate::owner::{Ask, Owner};
 use crate::partition::Partition;
-use crate::shared::{Partitions, Shared, State};
+use crate::shared::{Partitions, Shared};
 
 /// How long the bus is waited for before a partition is taken over.
 const BOUNDS_WITHIN: Duration = Duration::from_secs(2);
@@ -188,14 +187,6 @@ impl<E: Engine> EngineOpener<E> {
         store.publish(version + 1, &manifest).await?;
         Ok((version + 1, manifest))
     }
-
-    fn memory(&self) -> Memory {
-        Memory {
-            digests_max: self.config.digests_max,
-            digest_age: nanos(self.config.digest_age_max),
-            mark_age: nanos(self.config.mark_age_max),
-        }
-    }
 }
 
 #[async_trait]
@@ -209,25 +200,8 @@ impl<E: Engine> Opener for EngineOpener<E> {
             nonces: Arc::clone(&dependencies.nonces),
         };
         let (version, manifest) = self.claim(place, &store).await?;
-        let (next_offset, marks) = (manifest.next_offset, Marks::new(self.memory(), &manifest));
-        let active = Arc::new(self.engine.head());
-        let state = State {
-            version,
-            manifest: Arc::new(manifest),
-            blocks: Vec::new(),
-            opening: 0,
-            missing: Vec::new(),
-            frozen: None,
-            active,
-        };
-        let shared = Arc::new(Shared {
-            topic: E::KIND.topic(),
-            partition: place.partition,
-            state: RwLock::new(state),
-            searchable: AtomicU64::new(next_offset),
-            on_bus: AtomicU64::new(next_offset),
-            bus_heard: Mutex::new(None),
-        });
+        let (next_offset, marks) = (manifest.next_offset, Marks::new(Memory::of(&self.config), &manifest));
+        let shared = Arc::new(Shared::new(place.partition, version, Arc::new(manifest), self.engine.head()));
         let (engine, config, metrics) = (Arc::clone(&self.engine), self.config.clone(), dependencies.metrics.clone());
         let (cache, bus, clock) = (dependencies.cache.clone(), Arc::clone(&dependencies.bus), Arc::clone(&dependencies.clock));
         let committer = Committer::new(

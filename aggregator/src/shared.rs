@@ -47,6 +47,21 @@ pub(crate) struct Shared<E: Engine> {
 }
 
 impl<E: Engine> Shared<E> {
+    /// As a manifest version says, with an empty head; no block is open.
+    pub fn new(partition: u32, version: u64, manifest: Arc<Manifest>, head: E::Head) -> Self {
+        let next_offset = manifest.next_offset;
+        let (blocks, missing, active) = (Vec::new(), Vec::new(), Arc::new(head));
+        let state = State { version, manifest, blocks, opening: 0, missing, frozen: None, active };
+        Self {
+            topic: E::KIND.topic(),
+            partition,
+            state: RwLock::new(state),
+            searchable: AtomicU64::new(next_offset),
+            on_bus: AtomicU64::new(next_offset),
+            bus_heard: Mutex::new(None),
+        }
+    }
+
     fn view(&self) -> PartitionView<E> {
         let silent = bus_silent(self.topic, self.partition, self.bus_silent_seconds());
         let searchable = self.searchable.load(Ordering::Acquire);
