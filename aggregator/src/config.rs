@@ -43,7 +43,7 @@ pub struct AggregatorConfig {
     /// A push that is sent again is recognised for so long.
     #[serde(with = "duration")]
     pub digest_age_max: Duration,
-    /// … and at most this many pushes a partition are remembered.
+    /// … and at most this many pushes a partition are remembered; above it the tenant with the most forgets its oldest.
     pub digests_max: usize,
     /// A source that has been silent for so long is forgotten.
     #[serde(with = "duration")]

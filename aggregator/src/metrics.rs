@@ -15,6 +15,17 @@ pub struct PartitionLabels {
     pub partition: u32,
 }
 
+/// Why pushes of a partition are not known any more.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ForgottenLabels {
+    /// `weir.logs`, …
+    pub topic: String,
+    /// From 0.
+    pub partition: u32,
+    /// "aged": as configured. "crowded": there were too many.
+    pub reason: &'static str,
+}
+
 /// How a question about heads ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct AskLabels {
@@ -33,6 +44,8 @@ pub struct Metrics {
     pub records: Family<PartitionLabels, Counter>,
     /// Sections dropped because they were stored already.
     pub duplicates: Family<PartitionLabels, Counter>,
+    /// Pushes that would be stored again if they were sent again.
+    pub forgotten: Family<ForgottenLabels, Counter>,
     /// Sections that began after their source's mark.
     pub gaps: Family<PartitionLabels, Counter>,
     /// Bus records that could not be understood and were put aside whole.
@@ -75,6 +88,8 @@ impl Metrics {
         counter("expired_bytes", "Bytes of blocks deleted by retention", &self.expired_bytes);
         counter("failed_commits", "Seals and compactions that failed and are tried again", &self.failures);
         counter("ownership_interruptions", "Fenced owners and openings that failed; both are tried again", &self.interruptions);
+        let help = "Pushes that would be stored again if they were sent again: older than digest_age_max, or more than digests_max";
+        registry.register("weir_aggregator_forgotten_digests", help, self.forgotten.clone());
         let help = "Blocks too old by the clocks and kept for now: more than time can have aged";
         registry.register("weir_aggregator_expiry_held_blocks", help, self.held.clone());
         let help = "Questions of query nodes about unsealed records, by what came of each partition's; a tail's dropped sections";

@@ -14,8 +14,8 @@ use weir_store::manifest::Manifest;
 use weir_store::view::TailSection;
 
 use crate::budget::HeadBytes;
-use crate::dedup::{Marks, Remembered, Verdict};
-use crate::metrics::{Metrics, PartitionLabels};
+use crate::dedup::{Forgotten, Marks, Remembered, Verdict};
+use crate::metrics::{ForgottenLabels, Metrics, PartitionLabels};
 use crate::shared::{Partitions, Shared};
 
 /// A bus record that could not be understood: kept whole, in the same commit as its neighbours.
@@ -127,7 +127,17 @@ impl<E: Engine> Partition<E> {
         }
         self.metrics.duplicates.get_or_create(&self.labels).inc_by(self.marks.duplicates - duplicates);
         self.metrics.gaps.get_or_create(&self.labels).inc_by(self.marks.gaps - gaps);
+        self.count_forgotten();
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
+    }
+
+    /// Since the last call.
+    fn count_forgotten(&mut self) {
+        let Forgotten { aged, crowded } = std::mem::take(&mut self.marks.forgotten);
+        for (reason, count) in [("aged", aged), ("crowded", crowded)].into_iter().filter(|(_, count)| *count > 0) {
+            let labels = ForgottenLabels { topic: self.labels.topic.clone(), partition: self.labels.partition, reason };
+            self.metrics.forgotten.get_or_create(&labels).inc_by(count);
+        }
     }
 
     fn decode(&self, record: &Record) -> Result<Vec<Section>, WireError> {
@@ -207,6 +217,7 @@ impl<E: Engine> Partition<E> {
         drop(state);
         self.head_since = None;
         self.marks.forget(now);
+        self.count_forgotten();
         let (poison, losses) = (std::mem::take(&mut self.poison), std::mem::take(&mut self.losses));
         self.taken_bytes = HeadBytes { active: 0, frozen: self.taken_bytes.active };
         let taken = std::mem::take(&mut self.taken);
