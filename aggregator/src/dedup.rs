@@ -1,7 +1,7 @@
 //! Recognises what is stored already, by producer marks. Pure; the manifest carries its state.
 //!
 //! Called by a partition for each section header, in offset order. Everything here is a function of the headers seen and
-//! of the clock passed in, so a replay from the manifest's offset comes to the same verdicts.
+//! of the time passed in (a partition's own, see `steady`), so a replay from the manifest's offset comes to the same verdicts.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;

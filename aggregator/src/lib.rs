@@ -30,6 +30,7 @@ mod partition;
 mod poison;
 mod runs;
 mod shared;
+mod steady;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

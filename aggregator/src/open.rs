@@ -31,6 +31,7 @@ use crate::metrics::Metrics;
 use crate::owner::{Ask, Owner};
 use crate::partition::Partition;
 use crate::shared::{Partitions, Shared};
+use crate::steady::Steady;
 
 /// How long the bus is waited for before a partition is taken over.
 const BOUNDS_WITHIN: Duration = Duration::from_secs(2);
@@ -200,6 +201,7 @@ impl<E: Engine> Opener for EngineOpener<E> {
             nonces: Arc::clone(&dependencies.nonces),
         };
         let (version, manifest) = self.claim(place, &store).await?;
+        let steady = Steady::new(&manifest, (dependencies.clock)());
         let (next_offset, marks) = (manifest.next_offset, Marks::new(Memory::of(&self.config), &manifest));
         let shared = Arc::new(Shared::new(place.partition, version, Arc::new(manifest), self.engine.head()));
         let (engine, config, metrics) = (Arc::clone(&self.engine), self.config.clone(), dependencies.metrics.clone());
@@ -219,7 +221,7 @@ impl<E: Engine> Opener for EngineOpener<E> {
             Box::new(move || partitions.insert(shared))
         };
         let partition = Partition::new(engine, shared, Arc::clone(&self.partitions), marks, metrics);
-        let owner = Owner::new(place.clone(), partition, committer, bus, config, clock, &self.budget);
+        let owner = Owner::new(place.clone(), partition, committer, bus, config, (clock, steady), &self.budget);
         Ok(Opened { next_offset, show, run: Box::pin(owner.run(inbox)) })
     }
 

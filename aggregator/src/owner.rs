@@ -19,6 +19,7 @@ use crate::budget::{Advice, Budget, HeadShare};
 use crate::commit::{Committed, Committer, Work};
 use crate::config::{AggregatorConfig, nanos};
 use crate::partition::Partition;
+use crate::steady::Steady;
 
 /// Where the answer to an ask goes.
 pub(crate) type Reply = oneshot::Sender<Result<Committed, String>>;
@@ -61,7 +62,9 @@ pub(crate) struct Owner<E: Engine> {
     publisher: Publisher<E>,
     bus: Arc<dyn Log>,
     config: AggregatorConfig,
+    /// For retention; everything else goes by the steady one.
     clock: Clock,
+    steady: Steady,
     seals: Vec<(u64, Committed, Reply)>,
     compactions: Vec<(Committed, Reply)>,
     expiries: Vec<Reply>,
@@ -84,7 +87,7 @@ impl<E: Engine> Owner<E> {
         committer: Committer<E>,
         bus: Arc<dyn Log>,
         config: AggregatorConfig,
-        clock: Clock,
+        (clock, steady): (Clock, Steady),
         budget: &Arc<Budget>,
     ) -> Self {
         let publisher = Publisher::Idle(committer);
@@ -103,6 +106,7 @@ impl<E: Engine> Owner<E> {
             bus,
             config,
             clock,
+            steady,
             seals,
             compactions,
             pause,
@@ -143,7 +147,7 @@ impl<E: Engine> Owner<E> {
         match ask {
             Ask::Take(records) => self.take(records).await?,
             Ask::Lose(first) => {
-                let now = (self.clock)();
+                let now = self.steady.now();
                 self.taken().lose(first, now);
             }
             Ask::Seal(upto, reply) => self.seals.push((upto, Committed::default(), reply)),
@@ -155,7 +159,7 @@ impl<E: Engine> Owner<E> {
 
     /// Decoding and inserting a record takes milliseconds: off the async threads.
     async fn take(&mut self, records: Vec<Record>) -> Result<(), String> {
-        let (Some(mut partition), now) = (self.partition.take(), (self.clock)()) else { return Ok(()) };
+        let (Some(mut partition), now) = (self.partition.take(), self.steady.now()) else { return Ok(()) };
         let taken = tokio::task::spawn_blocking(move || {
             // After a panic nobody knows what the head holds: it is dropped, and the next owner reads the bus again.
             fault::contained(|| {
@@ -183,7 +187,7 @@ impl<E: Engine> Owner<E> {
     }
 
     fn next_work(&mut self, has_closed: bool) -> Option<Work<E>> {
-        let now = (self.clock)();
+        let (wall, now) = ((self.clock)(), self.steady.now());
         let wanted = self.seals.iter().any(|(upto, ..)| *upto <= self.partition.as_ref().map_or(0, Partition::next_offset));
         let (config, advised) = (self.config.clone(), self.advice.seal);
         let partition = self.taken();
@@ -200,10 +204,10 @@ impl<E: Engine> Owner<E> {
         }
         if self.ticked.elapsed() >= config.tick {
             self.ticked = Instant::now();
-            return Some(Work::Expire { now, all: false });
+            return Some(Work::Expire { now: wall, all: false });
         }
         if !self.expiries.is_empty() {
-            return Some(Work::Expire { now, all: true });
+            return Some(Work::Expire { now: wall, all: true });
         }
         if self.compaction_due || !self.compactions.is_empty() {
             // While others merge, this one goes on sealing, and looks again.
