@@ -293,4 +293,6 @@ pub(crate) enum AdminAction {
     Seal(ServerArguments),
     /// Merge every block that can be merged
     Compact(ServerArguments),
+    /// Delete everything older than its retention, also what weir holds back because a clock may have jumped
+    Expire(ServerArguments),
 }

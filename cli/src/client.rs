@@ -85,6 +85,7 @@ pub(crate) async fn admin(action: &AdminAction) -> Result<(), Failure> {
     let (server, path) = match action {
         AdminAction::Seal(server) => (server, "/api/weir/v1/admin/seal"),
         AdminAction::Compact(server) => (server, "/api/weir/v1/admin/compact"),
+        AdminAction::Expire(server) => (server, "/api/weir/v1/admin/expire"),
     };
     let answer = send(server, reqwest::Client::new().post(url(server, path))).await?;
     print_rows(std::slice::from_ref(&answer), &answer, server.output, |answer| {

@@ -69,4 +69,8 @@ impl Readiness for Owning {
         self.reach.check()?;
         self.caught_up.ready()
     }
+
+    fn quarantined(&self) -> Vec<String> {
+        self.caught_up.quarantined()
+    }
 }

@@ -41,7 +41,7 @@ pub use slice::{tail_lines, tail_records};
 
 use crate::StoreError;
 use crate::block::Blob;
-use crate::engine::{BuiltBlock, Engine};
+use crate::engine::{BuiltBlock, Engine, MergeCost};
 
 /// How the engine cuts and caches.
 #[derive(Clone, Debug)]
@@ -82,6 +82,7 @@ impl Default for LogsEngine {
 
 impl Engine for LogsEngine {
     const KIND: Kind = Kind::Logs;
+    const MERGE: MergeCost = MergeCost { fixed: 32 << 20, per_byte: 8, per_raw_kib: 256 };
     type Head = LogsHead;
     type Block = LogsBlock;
 

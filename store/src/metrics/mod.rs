@@ -39,7 +39,7 @@ pub use reader::MetricsReader;
 
 use crate::StoreError;
 use crate::block::Blob;
-use crate::engine::{BuiltBlock, Engine};
+use crate::engine::{BuiltBlock, Engine, MergeCost};
 
 /// The metrics engine. Cloning shares the counters.
 #[derive(Clone, Default)]
@@ -56,6 +56,7 @@ impl MetricsEngine {
 
 impl Engine for MetricsEngine {
     const KIND: Kind = Kind::Metrics;
+    const MERGE: MergeCost = MergeCost { fixed: 16 << 20, per_byte: 4, per_raw_kib: 128 };
     type Head = MetricsHead;
     type Block = MetricsBlock;
 

@@ -43,7 +43,7 @@ pub use reader::TracesReader;
 
 use crate::StoreError;
 use crate::block::Blob;
-use crate::engine::{BuiltBlock, Engine};
+use crate::engine::{BuiltBlock, Engine, MergeCost};
 
 /// Tells the time, Unix nanoseconds: of arrivals, and of how long a trace has been idle.
 pub type Clock = Arc<dyn Fn() -> UnixNanos + Send + Sync>;
@@ -69,6 +69,7 @@ impl TracesEngine {
 
 impl Engine for TracesEngine {
     const KIND: Kind = Kind::Spans;
+    const MERGE: MergeCost = MergeCost { fixed: 16 << 20, per_byte: 10, per_raw_kib: 512 };
     type Head = TracesHead;
     type Block = TracesBlock;
 
