@@ -7,6 +7,7 @@
 //! - [`label`]: sorted label sets and the matchers over them.
 //! - [`resource`]: which container of which pod on which node of which tenant.
 //! - [`log`], [`metric`], [`span`]: the three kinds of records.
+//! - [`memory`]: what things take on the heap.
 //! - [`fault`]: which panics end a request, and which the process.
 //! - [`wire`]: how batches of them travel as one bus record. Format: `docs/formats/wire.md`.
 //! - [`select`]: what a query asks of an engine, and the coverage that every answer carries.
@@ -17,6 +18,7 @@ pub mod fault;
 pub mod id;
 pub mod label;
 pub mod log;
+pub mod memory;
 pub mod metric;
 pub mod resource;
 pub mod select;
