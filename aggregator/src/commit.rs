@@ -149,6 +149,8 @@ impl<E: Engine> Committer<E> {
             let bytes: Bytes = off_thread(move || Ok(block.data.encode(E::KIND).into())).await?;
             let entry = self.store.put_block(new, summary, bytes).await?;
             let opened = self.open(&entry).await?;
+            let (engine, block, summary) = (Arc::clone(&self.engine), Arc::clone(&opened), entry.summary.clone());
+            off_thread(move || engine.verify(&block, &summary)).await?;
             entries.push((entry, Some(opened)));
         }
         Ok(entries)
