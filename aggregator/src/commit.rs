@@ -247,6 +247,8 @@ impl<E: Engine> Committer<E> {
             let file = off_thread(move || Ok(block.data.into_file(E::KIND))).await?;
             let entry = self.store.put_block(new, summary, file).await?;
             let opened = self.open(&entry).await?;
+            let (engine, block, summary) = (Arc::clone(&self.engine), Arc::clone(&opened), entry.summary.clone());
+            off_thread(move || engine.verify(&block, &summary)).await?;
             entries.push((entry, Some(opened)));
         }
         Ok(entries)

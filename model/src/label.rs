@@ -8,6 +8,8 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::memory::{allocation, shared};
+
 /// The label that carries a metric's name.
 pub const NAME: &str = "__name__";
 
@@ -61,6 +63,22 @@ impl Labels {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
+    }
+
+    /// Bytes of all names and values.
+    pub fn text_bytes(&self) -> usize {
+        self.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+
+    /// Memory behind the pointer, which clones share.
+    pub fn memory(&self) -> usize {
+        let texts: usize = self.iter().map(|(name, value)| allocation(name.len()) + allocation(value.len())).sum();
+        if self.is_empty() { 0 } else { shared(std::mem::size_of_val(self.pairs())) + texts }
+    }
+
+    /// Which memory: the same number for clones, as long as one of them lives.
+    pub fn address(&self) -> usize {
+        self.pairs().as_ptr().addr()
     }
 
     /// These labels with `name` set; an empty value removes it.

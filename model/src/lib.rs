@@ -7,6 +7,7 @@
 //! - [`label`]: sorted label sets and the matchers over them.
 //! - [`resource`]: which container of which pod on which node of which tenant.
 //! - [`log`], [`metric`], [`span`]: the three kinds of records.
+//! - [`memory`]: what things take on the heap.
 //! - [`fault`]: which panics end a request, and which the process.
 //! - `fuzz` (feature `testing`): mutation fuzzing for the tests of every decoder.
 //! - [`wire`]: how batches of them travel as one bus record. Format: `docs/formats/wire.md`.
@@ -20,6 +21,7 @@ pub mod fuzz;
 pub mod id;
 pub mod label;
 pub mod log;
+pub mod memory;
 pub mod metric;
 pub mod resource;
 pub mod select;

@@ -88,7 +88,18 @@ pub trait Engine: Send + Sync + 'static {
     fn head(&self) -> Self::Head;
     /// Opens a block: reads its directory and what every query needs.
     fn open(&self, blob: Arc<dyn crate::block::Blob>) -> Result<Self::Block, StoreError>;
+    /// Decodes everything of an opened block once, a piece at a time, and counts. Errors with `Corrupt` when a reader could
+    /// not read it, or finds another number of records than the summary says: then nobody may be told of the block.
+    fn verify(&self, block: &Self::Block, summary: &BlockSummary) -> Result<(), StoreError>;
     /// Several blocks as (usually) one, nothing lost and nothing doubled, ids kept. Reads them piece by piece, each once;
     /// takes at most [`Self::MERGE`].
     fn merge(&self, blocks: &[Arc<Self::Block>]) -> Result<Vec<BuiltBlock>, StoreError>;
+}
+
+/// Errors when a block of this path has another number of records than its summary says.
+pub(crate) fn check_records(path: &str, counted: u64, summary: &BlockSummary) -> Result<(), StoreError> {
+    if counted == summary.records {
+        return Ok(());
+    }
+    Err(StoreError::corrupt(path, format!("{counted} records can be read, {} were written", summary.records)))
 }

@@ -15,6 +15,8 @@ pub mod block;
 pub mod counters;
 mod group;
 pub mod head;
+#[cfg(test)]
+mod limits_tests;
 mod merge;
 mod postings;
 pub mod reader;
@@ -39,7 +41,7 @@ pub use reader::MetricsReader;
 
 use crate::StoreError;
 use crate::block::Blob;
-use crate::engine::{BuiltBlock, Engine, MergeCost};
+use crate::engine::{BlockSummary, BuiltBlock, Engine, MergeCost};
 
 /// The metrics engine. Cloning shares the counters.
 #[derive(Clone, Default)]
@@ -66,6 +68,10 @@ impl Engine for MetricsEngine {
 
     fn open(&self, blob: Arc<dyn Blob>) -> Result<MetricsBlock, StoreError> {
         MetricsBlock::open(blob)
+    }
+
+    fn verify(&self, block: &MetricsBlock, summary: &BlockSummary) -> Result<(), StoreError> {
+        block.verify(summary)
     }
 
     fn merge(&self, blocks: &[Arc<MetricsBlock>]) -> Result<Vec<BuiltBlock>, StoreError> {
