@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc as async_mpsc;
 
 use super::config::KafkaConfig;
+use super::diagnosis::Diagnosis;
 use super::poller::{Command, News, Poller};
 use crate::{BusError, BusMetrics, Consumer, Event, Record, TopicPartition};
 
@@ -36,13 +37,14 @@ impl KafkaConsumer {
     /// Starts the poller's thread and subscribes.
     pub(crate) fn start(
         config: &KafkaConfig,
+        diagnosis: &Diagnosis,
         metrics: BusMetrics,
         places: &BTreeSet<TopicPartition>,
         member: &str,
     ) -> Result<Self, BusError> {
         let (commands, orders) = mpsc::channel();
         let (news, events) = async_mpsc::channel(EVENTS_MAX);
-        Poller::start(config, places, member, orders, news)?;
+        Poller::start((config, diagnosis), places, member, orders, news)?;
         Ok(Self { commands, news: events, owned: BTreeMap::new(), ready: VecDeque::new(), metrics })
     }
 
