@@ -1,7 +1,8 @@
 //! The collector as a whole: starts the shipper and the sources, hands out the push routes, and drains at the end.
 //! Called by the binary.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,15 +13,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_bus::Log;
 use weir_runtime::containers::InventoryConfig;
+use weir_runtime::logs::LogPlace;
 
 use crate::config::CollectorConfig;
 use crate::error::CollectorError;
 use crate::metrics::CollectorMetrics;
-use crate::node::{Containers, Node};
+use crate::node::{Containers, Node, Recount};
 use crate::pulse::Pulse;
 use crate::push::{Clock, PushContext};
 use crate::ship::{Lanes, Shipper};
-use crate::tail::{self, ChainSpec, Discover};
+use crate::tail::{self, ChainSpec, Discover, Root, SpecOf, Unseen};
 use crate::{loki_push, otlp, scrape};
 
 /// What the collector is given.
@@ -65,16 +67,16 @@ impl Collector {
         shipper.register(deps.registry);
         let push = PushContext::new(shipper.clone(), &config.tenant, config.push.clone(), metrics.clone(), deps.clock.clone());
         let mut sources = JoinSet::new();
-        let containers = Containers::default();
+        let (containers, recount) = (Containers::default(), Arc::new(Recount::default()));
         if config.files.containers || config.sample.enabled {
-            let node = node(&config, &deps, &shipper, &metrics, &containers);
+            let node = node(&config, &deps, &shipper, &metrics, &containers, &recount);
             sources.spawn(async move {
                 node.run().await;
                 Ok(())
             });
         }
         if config.files.containers || !config.files.paths.is_empty() {
-            sources.spawn(follow_files(&config, &deps, &shipper, &metrics, containers));
+            sources.spawn(follow_files(&config, &deps, &shipper, &metrics, containers, recount));
         }
         if let Some(path) = &config.scrape.config_file {
             let jobs = scrape::config::PrometheusConfig::read(path)?;
@@ -167,6 +169,7 @@ fn node(
     shipper: &Shipper,
     metrics: &CollectorMetrics,
     containers: &Containers,
+    recount: &Arc<Recount>,
 ) -> Node {
     Node {
         config: config.sample.clone(),
@@ -177,6 +180,7 @@ fn node(
         metrics: metrics.clone(),
         clock: deps.clock.clone(),
         containers: containers.clone(),
+        recount: recount.clone(),
         shutdown: deps.shutdown.clone(),
     }
 }
@@ -187,6 +191,7 @@ fn follow_files(
     shipper: &Shipper,
     metrics: &CollectorMetrics,
     containers: Containers,
+    recount: Arc<Recount>,
 ) -> impl Future<Output = Result<(), CollectorError>> + Send + use<> {
     let (files, root, node) = (config.files.clone(), deps.inventory.root.clone(), deps.node.clone());
     let tail_deps = tail::Deps {
@@ -196,22 +201,45 @@ fn follow_files(
         metrics: metrics.clone(),
         clock: deps.clock.clone(),
         data: deps.data.clone(),
+        recount: config.files.containers.then_some(recount),
         shutdown: deps.shutdown.clone(),
     };
+    let mut roots: Vec<Root> = files.paths.iter().filter_map(|path| tail::root_of(path, &node)).collect();
+    if files.containers {
+        roots.extend(container_roots(&deps.inventory, &node, &containers));
+    }
     let looked_at = files.clone();
-    let unreadable = metrics.clone();
-    let discover: Discover = Box::new(move || {
+    let counts = metrics.clone();
+    let mut unseen = Unseen::default();
+    let discover: Discover = Box::new(move |is_seen| {
         let mut chains: Vec<ChainSpec> = Vec::new();
         if looked_at.containers {
             let seen = containers.read().clone();
             let found = weir_runtime::logs::find(&root, &node, &seen);
             if !found.unreadable.is_empty() {
-                unreadable.event("files", "directory_unreadable", found.unreadable.len() as u64);
+                counts.event("files", "directory_unreadable", found.unreadable.len() as u64);
             }
-            chains.extend(tail::of_containers(found.files));
+            let found: Vec<ChainSpec> = found.files.into_iter().map(tail::of_container).collect();
+            let paths: HashSet<&Path> = found.iter().map(|chain| chain.current.as_path()).collect();
+            unseen.look(&root, &seen, &|path| paths.contains(path) || is_seen(path), &counts);
+            chains.extend(found);
         }
         chains.extend(looked_at.paths.iter().flat_map(|path| tail::configured(path, &node)));
         chains
     });
-    tail::run(files, tail_deps, discover)
+    tail::run(files, tail_deps, discover, roots)
+}
+
+/// Where engines put their containers' logs.
+fn container_roots(inventory: &InventoryConfig, node: &str, containers: &Containers) -> Vec<Root> {
+    let of_engine = |place: LogPlace| {
+        let (root, node, containers) = (inventory.root.clone(), node.to_owned(), containers.clone());
+        let (directory, depth) = (place.directory.clone(), place.depth);
+        let spec_of: SpecOf = Box::new(move |path| {
+            let seen = containers.read().clone();
+            weir_runtime::logs::of_path(&root, &node, &place, path, &seen).map(tail::of_container)
+        });
+        Root { directory, depth, is_containers: true, spec_of }
+    };
+    weir_runtime::logs::places(inventory).into_iter().map(of_engine).collect()
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use weir_model::metric::MetricBatch;
 use weir_model::wire::{Body, Mark, Section, SectionHeader};
@@ -24,6 +25,22 @@ const INVENTORY_INTERVAL: Duration = Duration::from_secs(1);
 /// The containers of this node, as last seen. Shared with the tail, which finds their log files by it.
 pub(crate) type Containers = Arc<RwLock<Arc<Vec<Container>>>>;
 
+/// Lets others have the engines asked at once: a log was born, and whose it is should be known before its first line is
+/// shipped.
+#[derive(Debug, Default)]
+pub struct Recount {
+    wanted: Notify,
+    done: Notify,
+}
+
+impl Recount {
+    /// Returns when the engines have been asked, from now on. One caller at a time.
+    pub(crate) async fn ask(&self) {
+        self.wanted.notify_one();
+        self.done.notified().await;
+    }
+}
+
 pub(crate) struct Node {
     pub config: SampleConfig,
     pub inventory: InventoryConfig,
@@ -33,6 +50,7 @@ pub(crate) struct Node {
     pub metrics: CollectorMetrics,
     pub clock: Clock,
     pub containers: Containers,
+    pub recount: Arc<Recount>,
     pub shutdown: CancellationToken,
 }
 
@@ -59,6 +77,12 @@ impl Node {
             tokio::select! {
                 () = self.shutdown.cancelled() => return,
                 _ = look.tick() => self.look(&mut inventory, sampler.as_mut()).await,
+                () = self.recount.wanted.notified() => {
+                    self.look(&mut inventory, sampler.as_mut()).await;
+                    self.recount.done.notify_one();
+                    // A burst of starts is one look, not one each.
+                    look.reset();
+                }
                 _ = sample.tick(), if self.config.enabled && sampler.is_some() => {
                     let Some(sampled) = sampler.take() else { continue };
                     sampler = self.sample(sampled, Mark::Sequence { epoch, first: row, last: row + 1 }).await;

@@ -21,7 +21,59 @@ pub struct ChainSpec {
 }
 
 /// Finds all chains; called off the async threads, again and again.
-pub type Discover = Box<dyn FnMut() -> Vec<ChainSpec> + Send>;
+pub type Discover = Box<dyn FnMut(&dyn Fn(&Path) -> bool) -> Vec<ChainSpec> + Send>;
+
+/// What a path below a root is, if it is the current file of a log.
+pub type SpecOf = Box<dyn Fn(&Path) -> Option<ChainSpec> + Send + Sync>;
+
+/// A directory in which log files are born.
+pub struct Root {
+    /// Which. It may not be there yet.
+    pub directory: PathBuf,
+    /// Directories so many levels below it are watched.
+    pub depth: usize,
+    /// Whether logs of containers lie there: one that was never seen is a loss.
+    pub is_containers: bool,
+    /// What a file there is.
+    pub spec_of: SpecOf,
+}
+
+impl Root {
+    /// Whether it lies below this path.
+    pub(super) fn leads_to(&self, path: &Path) -> bool {
+        self.directory.starts_with(path)
+    }
+
+    /// Whether logs may lie in or below this directory.
+    pub(super) fn covers(&self, directory: &Path) -> bool {
+        directory.strip_prefix(&self.directory).is_ok_and(|below| below.components().count() <= self.depth)
+    }
+
+    pub(super) fn is_log(&self, path: &Path) -> bool {
+        path.parent().is_some_and(|directory| self.covers(directory)) && (self.spec_of)(path).is_some()
+    }
+}
+
+/// Levels below the part of a glob without wildcards that are watched for `**`: deeper ones are found by looking.
+const RECURSIVE_DEPTH: usize = 8;
+
+/// Where the files of a configured glob are born.
+pub fn root_of(config: &PathConfig, node: &str) -> Option<Root> {
+    let pattern = glob::Pattern::new(&config.path).ok()?;
+    let parts: Vec<_> = Path::new(&config.path).components().collect();
+    let is_wild = |part: &std::path::Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
+    let fixed = parts.iter().position(is_wild).unwrap_or(parts.len()).min(parts.len().checked_sub(1)?);
+    let is_recursive = parts.iter().any(|part| part.as_os_str() == "**");
+    let depth = if is_recursive { RECURSIVE_DEPTH } else { parts.len() - fixed - 1 };
+    let (config, node) = (config.clone(), node.to_owned());
+    // As the listing does it: a wildcard does not match a slash.
+    let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
+    let spec_of = move |path: &Path| {
+        let matches = pattern.matches_path_with(path, options) && !is_sibling(path);
+        matches.then(|| of_path(&config, &node, path.to_owned()))
+    };
+    Some(Root { directory: parts[..fixed].iter().collect(), depth, is_containers: false, spec_of: Box::new(spec_of) })
+}
 
 impl ChainSpec {
     pub(super) fn id(&self) -> String {
@@ -37,16 +89,13 @@ impl ChainSpec {
     }
 }
 
-/// Chains of containers, from what the runtime found.
-pub(crate) fn of_containers(files: Vec<LogFile>) -> Vec<ChainSpec> {
-    let chain = |file: LogFile| {
-        let format = match file.format {
-            LogFormat::Cri => FileFormat::Cri,
-            LogFormat::DockerJson => FileFormat::DockerJson,
-        };
-        ChainSpec { current: file.path, format, labels: file.container.to_labels() }
+/// The chain of a container's log, as the runtime found it.
+pub(crate) fn of_container(file: LogFile) -> ChainSpec {
+    let format = match file.format {
+        LogFormat::Cri => FileFormat::Cri,
+        LogFormat::DockerJson => FileFormat::DockerJson,
     };
-    files.into_iter().map(chain).collect()
+    ChainSpec { current: file.path, format, labels: file.container.to_labels() }
 }
 
 /// Chains of a configured glob: every file that matches is a current one, but for those that others were rotated into.

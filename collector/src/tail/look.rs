@@ -38,6 +38,11 @@ impl Found {
         Ok(Some(Self { path, gzip, file, id: facts.id, size: facts.size }))
     }
 
+    /// The same file once more.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { path: self.path.clone(), gzip: self.gzip, file: self.file.try_clone()?, id: self.id, size: self.size })
+    }
+
     /// Whether its contents begin with these bytes; of a compressed file no more than them is unpacked.
     pub fn begins_with(&self, fingerprint: &Fingerprint) -> io::Result<bool> {
         if !self.gzip {

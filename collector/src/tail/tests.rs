@@ -93,6 +93,7 @@ impl Fixture {
             metrics: self.metrics.clone(),
             clock: Arc::new(move || 1_900_000_000_000_000_000 + start.elapsed().as_nanos() as i64),
             data: self.directory.path().join("data"),
+            recount: None,
             shutdown: stop.clone(),
         };
         let config = FilesConfig {
@@ -103,7 +104,8 @@ impl Fixture {
             ..FilesConfig::default()
         };
         let directory = self.directory.path().join("logs");
-        let task = tokio::spawn(async move { run(config, deps, Box::new(move || vec![spec(&directory)])).await.unwrap() });
+        let discover = Box::new(move |_: &dyn Fn(&Path) -> bool| vec![spec(&directory)]);
+        let task = tokio::spawn(async move { run(config, deps, discover, Vec::new()).await.unwrap() });
         Running { stop, task, stop_lanes, _lanes: lanes }
     }
 
