@@ -13,12 +13,13 @@ use super::discover::ChainSpec;
 use super::identity::{self, FileId, Fingerprint};
 use super::look::{Found, look};
 
+mod carry;
 mod generation;
 mod open;
 mod pins;
 
 use generation::{BLOCK_BYTES, grace};
-use pins::Held;
+use pins::{Held, Unpacked};
 
 /// A file opened and not yet begun.
 struct Waiting {
@@ -29,6 +30,8 @@ struct Waiting {
     cut: u64,
     /// The same file as before, cut to nothing: its birth says nothing of its generation.
     truncated: bool,
+    /// The file before it was given up, or is not known.
+    after_gap: bool,
 }
 
 /// The file being read.
@@ -83,9 +86,10 @@ impl Chain {
         let (id, truncated) = (found.id, self.cut == Some(found.id));
         if found.gzip {
             let unpacked = self.unpack(&found)?;
-            return Ok(Waiting { file: unpacked.file, id, size: unpacked.size, cut: unpacked.cut, truncated });
+            let Unpacked { file, size, cut } = unpacked;
+            return Ok(Waiting { file, id, size, cut, truncated, after_gap: false });
         }
-        Ok(Waiting { file: found.file, id, size: found.size, cut: 0, truncated })
+        Ok(Waiting { file: found.file, id, size: found.size, cut: 0, truncated, after_gap: false })
     }
 
     /// These come next.
@@ -109,13 +113,16 @@ impl Chain {
     /// Begins the next generation, at `from` the end when told so; its entry must be durable before its lines are
     /// shipped. `None` when there is none.
     pub fn begin_next(&mut self, now: UnixNanos, at_end: bool) -> io::Result<Option<Entry>> {
-        if let Some(over) = self.now.take() {
+        let mut carried = Default::default();
+        if let Some(mut over) = self.now.take() {
+            carried = over.assembler.carried();
             self.unpin(over.id);
             if over.cut > 0 {
                 self.losses.push(Loss { reason: "unpack_budget", bytes: over.cut });
             }
         }
         let Some(waiting) = self.queue.pop_front() else {
+            self.drop_carried()?;
             self.count_held();
             return Ok(None);
         };
@@ -123,7 +130,9 @@ impl Chain {
         self.epoch = born.max(self.epoch + 1);
         let restart = if at_end { waiting.size } else { 0 };
         let from = Snapshot { restart, last: [restart; super::STREAMS] };
-        let generation = self.generation(waiting, self.epoch, from)?;
+        let mut generation = self.generation(waiting, self.epoch, from)?;
+        self.keep_carried(self.epoch, &carried)?;
+        generation.assembler.carry(carried);
         let entry = Entry {
             chain: self.id.clone(),
             epoch: generation.epoch,
@@ -181,7 +190,10 @@ impl Chain {
         let known = |id: FileId| self.queue.iter().any(|waiting| waiting.id == id);
         let reading = self.now.as_ref().map(|now| now.id);
         files.iter().filter(|file| known(file.id) || Some(file.id) == reading).for_each(|file| self.pin_if_rotated(file));
-        if let Some(at) = self.newest_in(&files)? {
+        let newest = self.newest_in(&files)?;
+        // Where the newest one known has gone, nobody knows what lay between.
+        let is_gap = newest.is_none();
+        if let Some(at) = newest {
             files.drain(..=at);
         } else if let Some(now) = &self.now {
             // Its name is gone, and those of all before it. What is left is newer, unless someone removed the newest alone:
@@ -190,7 +202,11 @@ impl Chain {
             files.retain(|file| !file.gzip && (file.id.born > now.id.born || file.id.born == 0 && file.path == current));
         }
         files.retain(|file| !known(file.id) && Some(file.id) != reading);
+        let before = self.queue.len();
         self.enqueue(files)?;
+        if let Some(first) = self.queue.get_mut(before) {
+            first.after_gap |= is_gap;
+        }
         self.hold_to_budget();
         Ok(())
     }
@@ -216,6 +232,9 @@ impl Chain {
                 self.losses.push(Loss { reason: "pin_budget", bytes: lost.size + lost.cut });
                 self.unpin(lost.id);
             }
+            if let Some(next) = self.queue.front_mut() {
+                next.after_gap = true;
+            }
         }
         self.count_held();
     }
@@ -227,9 +246,10 @@ impl Chain {
         }
         let whole = self.survives_truncation()?;
         let (grace, rotated) = (grace(self.spec.format), self.has_next());
+        let goes_on = self.queue.front().is_some_and(|next| !next.after_gap);
         let Some(generation) = &mut self.now else { return Ok(Step::Idle) };
         if !whole {
-            generation.assembler.finish(&[], now);
+            generation.assembler.close_all();
             return Ok(generation.ended());
         }
         let bytes = generation.read(now)?;
@@ -245,14 +265,14 @@ impl Chain {
         if !rotated || now - generation.idle_since < grace {
             return Ok(Step::Idle);
         }
-        generation.finish(now)?;
+        generation.finish(now, goes_on)?;
         Ok(generation.ended())
     }
 
     /// The chain's files have gone: what is left is read to its end.
     pub fn finish(&mut self, now: UnixNanos) -> io::Result<Vec<Chunk>> {
         let Some(generation) = &mut self.now else { return Ok(Vec::new()) };
-        generation.finish(now)?;
+        generation.finish(now, false)?;
         Ok(generation.assembler.take())
     }
 
@@ -276,7 +296,7 @@ impl Chain {
             return Ok(true);
         }
         let cut = generation.file.try_clone()?;
-        let cut = Waiting { file: cut, id: facts.id, size: facts.size, cut: 0, truncated: true };
+        let cut = Waiting { file: cut, id: facts.id, size: facts.size, cut: 0, truncated: true, after_gap: false };
         self.queue.push_front(cut);
         let copy = self.copy_of_cut()?;
         if let (Some(generation), Some(copy)) = (&mut self.now, copy) {

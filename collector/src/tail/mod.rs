@@ -6,7 +6,8 @@
 //!
 //! What happens on a crash between any two lines: the checkpoint says where everything before is acknowledged; reading on
 //! from there gives the same lines with the same sequences ([`assemble`]), and the aggregator's marks drop what it has. A
-//! generation's epoch is in the checkpoint *before* its first line is shipped. A lost checkpoint means reading again.
+//! generation's epoch is in the checkpoint *before* its first line is shipped. A lost checkpoint means reading again. A line
+//! whose parts lie in two files belongs to the one where it ends.
 //!
 //! - [`cri`], [`docker`]: one physical line. [`assemble`]: lines, joined, with positions.
 //! - [`identity`]: which file is which, through renames, copies and reused inodes.

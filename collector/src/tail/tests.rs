@@ -1,6 +1,8 @@
 //! Files that are rotated, copied, compressed, deleted and cut, with the collector up, down, or killed in between: every
 //! line arrives once, in order, after the aggregator's rule (`TestLog::lines` applies it, and refuses gaps).
 
+mod carried;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

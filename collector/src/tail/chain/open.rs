@@ -91,7 +91,9 @@ impl Chain {
         *files = rest;
         self.pin_if_rotated(&file);
         let file = self.waiting(file)?;
-        self.now = Some(self.generation(file, entry.epoch, entry.snapshot())?);
+        let mut generation = self.generation(file, entry.epoch, entry.snapshot())?;
+        generation.assembler.carry(self.kept_carried(entry)?);
+        self.now = Some(generation);
         Ok(())
     }
 }

@@ -80,7 +80,10 @@ impl Chain {
 
     pub(super) fn pinned(&self) -> io::Result<Vec<PathBuf>> {
         let prefix = self.prefix();
-        let ours = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix));
+        // What is carried from file to file lies there, too.
+        let is_id = |rest: &str| rest.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        let ours =
+            |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().strip_prefix(&prefix).is_some_and(is_id));
         Ok(fs::read_dir(&self.pins)?.flatten().map(|entry| entry.path()).filter(ours).collect())
     }
 
