@@ -219,7 +219,7 @@ fn follow_files(
             if !found.unreadable.is_empty() {
                 counts.event("files", "directory_unreadable", found.unreadable.len() as u64);
             }
-            let found: Vec<ChainSpec> = found.files.into_iter().map(tail::of_container).collect();
+            let found: Vec<ChainSpec> = found.files.into_iter().map(|file| tail::of_container(file, &root)).collect();
             let paths: HashSet<&Path> = found.iter().map(|chain| chain.current.as_path()).collect();
             unseen.look(&root, &seen, &|path| paths.contains(path) || is_seen(path), &counts);
             chains.extend(found);
@@ -237,7 +237,7 @@ fn container_roots(inventory: &InventoryConfig, node: &str, containers: &Contain
         let (directory, depth) = (place.directory.clone(), place.depth);
         let spec_of: SpecOf = Box::new(move |path| {
             let seen = containers.read().clone();
-            weir_runtime::logs::of_path(&root, &node, &place, path, &seen).map(tail::of_container)
+            weir_runtime::logs::of_path(&root, &node, &place, path, &seen).map(|file| tail::of_container(file, &root))
         });
         Root { directory, depth, is_containers: true, spec_of }
     };

@@ -4,9 +4,12 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use prometheus_client::metrics::gauge::Gauge;
 use weir_model::time::UnixNanos;
 
+use super::admit::Refusals;
 use super::assemble::{Assembler, Chunk, Oddities, Snapshot};
 use super::checkpoint::Entry;
 use super::discover::ChainSpec;
@@ -65,12 +68,21 @@ pub(super) struct Loss {
     pub bytes: u64,
 }
 
+/// What every chain is given.
+#[derive(Clone)]
+pub(super) struct ChainDeps {
+    /// Where rotated files are pinned and compressed ones unpacked.
+    pub pins: PathBuf,
+    pub pin_bytes_max: u64,
+    /// Bytes that all chains hold.
+    pub held: Gauge,
+    pub refusals: Arc<Refusals>,
+}
+
 pub(super) struct Chain {
     spec: ChainSpec,
     id: String,
-    /// Where rotated files are pinned and compressed ones unpacked.
-    pins: PathBuf,
-    pin_bytes_max: u64,
+    deps: ChainDeps,
     now: Option<Generation>,
     queue: VecDeque<Waiting>,
     epoch: u64,
@@ -186,7 +198,7 @@ impl Chain {
 
     /// Queues what has come since the newest generation known.
     fn follow_rotation(&mut self) -> io::Result<()> {
-        let mut files = look(&self.spec.current)?;
+        let mut files = look(&self.spec.current, &self.spec.directories, &self.deps.refusals)?;
         let known = |id: FileId| self.queue.iter().any(|waiting| waiting.id == id);
         let reading = self.now.as_ref().map(|now| now.id);
         files.iter().filter(|file| known(file.id) || Some(file.id) == reading).for_each(|file| self.pin_if_rotated(file));
@@ -227,7 +239,7 @@ impl Chain {
 
     /// Beyond the budget the oldest waiting generations are given up, and said so.
     fn hold_to_budget(&mut self) {
-        while self.queue.len() > 1 && self.queue.iter().map(|waiting| waiting.size).sum::<u64>() > self.pin_bytes_max {
+        while self.queue.len() > 1 && self.queue.iter().map(|waiting| waiting.size).sum::<u64>() > self.deps.pin_bytes_max {
             if let Some(lost) = self.queue.pop_front() {
                 self.losses.push(Loss { reason: "pin_budget", bytes: lost.size + lost.cut });
                 self.unpin(lost.id);
@@ -311,7 +323,7 @@ impl Chain {
         let Some(generation) = &self.now else { return Ok(None) };
         let position = generation.assembler.position();
         let whole = |file: &Found| file.id != generation.id && (file.gzip || file.size >= position);
-        let mut files = look(&self.spec.current)?;
+        let mut files = look(&self.spec.current, &self.spec.directories, &self.deps.refusals)?;
         let Some(at) = find_copy(&files, &generation.fingerprint, whole)? else { return Ok(None) };
         let copy = self.waiting(files.swap_remove(at))?;
         Ok(Some(copy).filter(|copy| copy.size >= position))

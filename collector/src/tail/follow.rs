@@ -11,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 use weir_model::wire::{Body, Mark, Section, SectionHeader};
 
 use super::acknowledge::{Pending, acknowledge};
+use super::admit::Refusals;
 use super::assemble::{Chunk, Snapshot};
 use super::births::Births;
-use super::chain::{Chain, Step};
+use super::chain::{Chain, ChainDeps, Step};
 use super::checkpoint::Checkpoint;
 use super::discover::{ChainSpec, Discover, Root};
 use super::find::{Finder, discover_and_save};
@@ -61,6 +62,7 @@ pub(super) struct Shared {
     pub deps: Deps,
     pub checkpoint: Checkpoint,
     pub births: Arc<Births>,
+    refusals: Arc<Refusals>,
     readers: Semaphore,
     pins: PathBuf,
 }
@@ -77,8 +79,9 @@ pub async fn run(config: FilesConfig, deps: Deps, discover: Discover, roots: Vec
     }
     let births = Arc::new(Births::new(deps.metrics.clone()));
     let roots: Arc<[Root]> = roots.into();
-    let watch = Watch::start(roots.clone(), births.clone(), deps.metrics.clone());
-    let shared = Arc::new(Shared { config, deps, checkpoint, births, readers: Semaphore::new(READERS), pins });
+    let refusals = Arc::new(Refusals::new(deps.metrics.clone()));
+    let watch = Watch::start(roots.clone(), births.clone(), refusals.clone(), deps.metrics.clone());
+    let shared = Arc::new(Shared { config, deps, checkpoint, births, refusals, readers: Semaphore::new(READERS), pins });
     let mut tasks = JoinSet::new();
     let discovered = discover_and_save(&shared, &mut tasks, Finder { discover, roots }).await;
     // Joins the thread, which may be listing a directory.
@@ -90,6 +93,15 @@ pub async fn run(config: FilesConfig, deps: Deps, discover: Discover, roots: Vec
 }
 
 impl Shared {
+    fn chain_deps(&self) -> ChainDeps {
+        ChainDeps {
+            pins: self.pins.clone(),
+            pin_bytes_max: self.config.pin_bytes_max,
+            held: self.deps.metrics.pinned_bytes.clone(),
+            refusals: self.refusals.clone(),
+        }
+    }
+
     /// Asks the engines anew, so that a log born a moment ago has its container's labels from its first line on.
     pub async fn recount(&self) {
         let Some(recount) = &self.deps.recount else { return };
@@ -153,13 +165,12 @@ impl Follower {
         mut specs: watch::Receiver<Option<ChainSpec>>,
         at_end: bool,
     ) -> Result<std::convert::Infallible, Stop> {
-        let (entry, pins, budget) =
-            (self.shared.checkpoint.get(&self.id), self.shared.pins.clone(), self.shared.config.pin_bytes_max);
-        let (fresh, held) = (entry.is_none(), self.shared.deps.metrics.pinned_bytes.clone());
+        let entry = self.shared.checkpoint.get(&self.id);
+        let (fresh, deps) = (entry.is_none(), self.shared.chain_deps());
         let births = self.shared.births.clone();
         let open = move || {
             let (current, born) = (spec.current.clone(), births.begin(&spec.current)?);
-            let chain = Chain::open(spec, entry, born, &pins, budget, held)?;
+            let chain = Chain::open(spec, entry, born, deps)?;
             births.release(&current);
             Ok(chain)
         };

@@ -12,6 +12,7 @@
 //! - [`cri`], [`docker`]: one physical line. [`assemble`]: lines, joined, with positions.
 //! - [`identity`]: which file is which, through renames, copies and reused inodes.
 //! - [`checkpoint`]: what is acknowledged. Format: `docs/formats/checkpoint.md`.
+//! - [`admit`]: what may be read as a log.
 //! - [`look`]: which files there are, without missing one that is renamed meanwhile.
 //! - [`chain`]: generations in order, sync. [`find`], [`follow`]: the tasks. [`acknowledge`]: what moves the checkpoint.
 //! - [`discover`]: which chains there are. [`watch`]: files opened at their birth, kept in [`births`]. [`unseen`]: whose
@@ -22,6 +23,7 @@ use std::borrow::Cow;
 use weir_model::time::UnixNanos;
 
 mod acknowledge;
+mod admit;
 mod assemble;
 #[cfg(test)]
 mod assemble_tests;

@@ -2,6 +2,7 @@
 //! line arrives once, in order, after the aggregator's rule (`TestLog::lines` applies it, and refuses gaps).
 
 mod carried;
+mod refused;
 
 use std::fs;
 use std::io::Write;
@@ -145,7 +146,12 @@ impl Running {
 }
 
 fn spec(directory: &Path) -> ChainSpec {
-    ChainSpec { current: directory.join("0.log"), format: FileFormat::Cri, labels: Labels::from_pairs([("pod", "p")]) }
+    ChainSpec {
+        current: directory.join("0.log"),
+        format: FileFormat::Cri,
+        labels: Labels::from_pairs([("pod", "p")]),
+        directories: vec![directory.to_owned()],
+    }
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
+use super::admit::Refusals;
 use super::births::Births;
 use super::discover::Root;
 use super::look::Found;
@@ -41,11 +42,18 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Watches the roots. Without inotify nothing is watched, and that is said and counted.
-    pub fn start(roots: Arc<[Root]>, births: Arc<Births>, metrics: CollectorMetrics) -> Self {
+    pub fn start(roots: Arc<[Root]>, births: Arc<Births>, refusals: Arc<Refusals>, metrics: CollectorMetrics) -> Self {
         let started = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(io::Error::from).and_then(|queue| {
             let (stopped, stop) = io::pipe()?;
-            let watcher =
-                Watcher { queue, roots, births, metrics: metrics.clone(), directories: HashMap::new(), is_short: false };
+            let watcher = Watcher {
+                queue,
+                roots,
+                births,
+                refusals,
+                metrics: metrics.clone(),
+                directories: HashMap::new(),
+                is_short: false,
+            };
             let thread = std::thread::Builder::new().name("weir-watch".into()).spawn(move || watcher.run(&stopped))?;
             Ok(Self { stop: Some(stop), thread: Some(thread) })
         });
@@ -70,6 +78,7 @@ struct Watcher {
     queue: OwnedFd,
     roots: Arc<[Root]>,
     births: Arc<Births>,
+    refusals: Arc<Refusals>,
     metrics: CollectorMetrics,
     /// Watched directories by watch descriptor.
     directories: HashMap<i32, PathBuf>,
@@ -196,7 +205,8 @@ impl Watcher {
 
     fn file(&self, path: &Path) {
         let Some(root) = self.roots.iter().find(|root| root.is_log(path)) else { return };
-        match Found::open(path.to_owned(), false) {
+        let Some(spec) = (root.spec_of)(path) else { return };
+        match Found::open(path.to_owned(), false, &spec.directories, &self.refusals) {
             Ok(Some(found)) => self.births.add(path, found),
             // A log that was rotated at once is there under another name; a link that leads nowhere holds nothing.
             Ok(None) => {

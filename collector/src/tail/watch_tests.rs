@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use weir_model::label::Labels;
 
+use super::admit::Refusals;
 use super::births::Births;
 use super::look::Found;
 use super::watch::Watch;
@@ -23,10 +24,11 @@ const PODS: usize = 200;
 const LINES: usize = 200;
 
 fn root(directory: &Path) -> Root {
-    let spec_of = |path: &Path| {
+    let directories = vec![directory.to_owned()];
+    let spec_of = move |path: &Path| {
         let is_log = path.file_name()?.to_str()?.strip_suffix(".log")?.parse::<u64>().is_ok();
         let labels = Labels::from_pairs([("container", path.parent()?.file_name()?.to_str()?)]);
-        is_log.then(|| ChainSpec { current: path.to_owned(), format: FileFormat::Cri, labels })
+        is_log.then(|| ChainSpec { current: path.to_owned(), format: FileFormat::Cri, labels, directories: directories.clone() })
     };
     Root { directory: directory.to_owned(), depth: 2, is_containers: true, spec_of: Box::new(spec_of) }
 }
@@ -108,7 +110,8 @@ async fn pods_that_live_for_a_moment_leave_all_their_lines() {
 fn watch(directory: &Path) -> (Arc<Births>, CollectorMetrics, Watch) {
     let metrics = CollectorMetrics::default();
     let births = Arc::new(Births::new(metrics.clone()));
-    let watch = Watch::start(vec![root(directory)].into(), births.clone(), metrics.clone());
+    let refusals = Arc::new(Refusals::new(metrics.clone()));
+    let watch = Watch::start(vec![root(directory)].into(), births.clone(), refusals, metrics.clone());
     (births, metrics, watch)
 }
 
@@ -144,9 +147,10 @@ fn nothing_vanishes_without_a_word() {
 fn what_a_chain_has_taken_is_let_go() {
     let directory = tempfile::tempdir().unwrap();
     let births = Births::new(CollectorMetrics::default());
+    let (directories, refusals) = ([directory.path().to_owned()], Refusals::new(CollectorMetrics::default()));
     let path = directory.path().join("0.log");
     fs::write(&path, "x").unwrap();
-    let found = || Found::open(path.clone(), false).unwrap().unwrap();
+    let found = || Found::open(path.clone(), false, &directories, &refusals).unwrap().unwrap();
     births.add(&path, found());
     births.add(&path, found());
     assert_eq!(births.begin(&path).unwrap().len(), 1, "one file once");

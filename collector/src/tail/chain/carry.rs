@@ -32,7 +32,7 @@ struct Head {
 
 impl Chain {
     fn carry_path(&self) -> PathBuf {
-        self.pins.join(format!("{}carried", self.prefix()))
+        self.deps.pins.join(format!("{}carried", self.prefix()))
     }
 
     /// Durable when it answers. Nothing carried: what was kept goes.

@@ -3,12 +3,9 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::Path;
-
-use prometheus_client::metrics::gauge::Gauge;
 
 use super::pins::Held;
-use super::{Chain, Loss, find_copy};
+use super::{Chain, ChainDeps, Loss, find_copy};
 use crate::tail::checkpoint::Entry;
 use crate::tail::discover::ChainSpec;
 use crate::tail::identity::Fingerprint;
@@ -17,27 +14,21 @@ use crate::tail::look::{Found, look};
 impl Chain {
     /// Finds the generation that the checkpoint names, wherever it is now, and queues all later ones.
     /// `born` are files of it that were opened at their birth; their names may be gone by now.
-    pub fn open(
-        spec: ChainSpec,
-        entry: Option<Entry>,
-        born: Vec<Found>,
-        pins: &Path,
-        pin_bytes_max: u64,
-        held: Gauge,
-    ) -> io::Result<Self> {
+    pub fn open(spec: ChainSpec, entry: Option<Entry>, born: Vec<Found>, deps: ChainDeps) -> io::Result<Self> {
+        let held = Held::new(deps.held.clone());
         let mut chain = Self {
             id: spec.id(),
             spec,
-            pins: pins.to_owned(),
-            pin_bytes_max,
+            deps,
             now: None,
             queue: VecDeque::new(),
             epoch: entry.as_ref().map_or(0, |entry| entry.epoch),
             cut: None,
-            held: Held::new(held),
+            held,
             losses: Vec::new(),
         };
-        let mut files = with_born(chain.with_pinned(look(&chain.spec.current)?)?, born)?;
+        let named = look(&chain.spec.current, &chain.spec.directories, &chain.deps.refusals)?;
+        let mut files = with_born(chain.with_pinned(named)?, born)?;
         if let Some(entry) = entry {
             chain.resume(&entry, &mut files)?;
         }
@@ -50,7 +41,7 @@ impl Chain {
     fn with_pinned(&self, mut files: Vec<Found>) -> io::Result<Vec<Found>> {
         let mut pinned = Vec::new();
         for path in self.pinned()? {
-            let file = Found::open(path, false)?;
+            let file = Found::open(path, false, std::slice::from_ref(&self.deps.pins), &self.deps.refusals)?;
             pinned.extend(file.filter(|file| files.iter().all(|other| other.id != file.id)));
         }
         pinned.sort_by_key(|file| file.id.born);
