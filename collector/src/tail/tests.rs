@@ -1,6 +1,9 @@
 //! Files that are rotated, copied, compressed, deleted and cut, with the collector up, down, or killed in between: every
 //! line arrives once, in order, after the aggregator's rule (`TestLog::lines` applies it, and refuses gaps).
 
+mod carried;
+mod refused;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -93,6 +96,7 @@ impl Fixture {
             metrics: self.metrics.clone(),
             clock: Arc::new(move || 1_900_000_000_000_000_000 + start.elapsed().as_nanos() as i64),
             data: self.directory.path().join("data"),
+            recount: None,
             shutdown: stop.clone(),
         };
         let config = FilesConfig {
@@ -103,7 +107,8 @@ impl Fixture {
             ..FilesConfig::default()
         };
         let directory = self.directory.path().join("logs");
-        let task = tokio::spawn(async move { run(config, deps, Box::new(move || vec![spec(&directory)])).await.unwrap() });
+        let discover = Box::new(move |_: &dyn Fn(&Path) -> bool| vec![spec(&directory)]);
+        let task = tokio::spawn(async move { run(config, deps, discover, Vec::new()).await.unwrap() });
         Running { stop, task, stop_lanes, _lanes: lanes }
     }
 
@@ -141,7 +146,12 @@ impl Running {
 }
 
 fn spec(directory: &Path) -> ChainSpec {
-    ChainSpec { current: directory.join("0.log"), format: FileFormat::Cri, labels: Labels::from_pairs([("pod", "p")]) }
+    ChainSpec {
+        current: directory.join("0.log"),
+        format: FileFormat::Cri,
+        labels: Labels::from_pairs([("pod", "p")]),
+        directories: vec![directory.to_owned()],
+    }
 }
 
 #[tokio::test]
