@@ -14,6 +14,7 @@ use weir_bus::Log;
 use weir_runtime::containers::InventoryConfig;
 
 use crate::config::CollectorConfig;
+use crate::epoch::{Epochs, Rows};
 use crate::error::CollectorError;
 use crate::metrics::CollectorMetrics;
 use crate::node::{Containers, Node};
@@ -35,7 +36,7 @@ pub struct Deps<'a> {
     pub node: String,
     /// Where the engines of this node are.
     pub inventory: InventoryConfig,
-    /// A directory of the collector's own, for the checkpoint and the pins.
+    /// A directory of the collector's own, for the checkpoint, the pins and the epochs.
     pub data: PathBuf,
     /// Sources stop when it is cancelled.
     pub shutdown: CancellationToken,
@@ -64,10 +65,11 @@ impl Collector {
         let (shipper, lanes) = Shipper::start(deps.bus.clone(), &config.ship, metrics.ship.clone(), stop_lanes.clone()).await?;
         shipper.register(deps.registry);
         let push = PushContext::new(shipper.clone(), &config.tenant, config.push.clone(), metrics.clone(), deps.clock.clone());
+        let epochs = Arc::new(open_epochs(deps.data.clone()).await?);
         let mut sources = JoinSet::new();
         let containers = Containers::default();
         if config.files.containers || config.sample.enabled {
-            let node = node(&config, &deps, &shipper, &metrics, &containers);
+            let node = node(&config, &deps, &shipper, &metrics, (&containers, &epochs));
             sources.spawn(async move {
                 node.run().await;
                 Ok(())
@@ -83,6 +85,7 @@ impl Collector {
                 tenant: config.tenant.clone(),
                 metrics: metrics.clone(),
                 clock: deps.clock.clone(),
+                epochs: epochs.clone(),
                 shutdown: deps.shutdown.clone(),
             };
             sources.spawn(async move {
@@ -96,6 +99,7 @@ impl Collector {
             shipper: shipper.clone(),
             metrics: metrics.clone(),
             clock: deps.clock.clone(),
+            rows: Rows::new(epochs.clone()),
             shutdown: deps.shutdown.clone(),
         };
         sources.spawn(async move {
@@ -161,12 +165,18 @@ impl Collector {
     }
 }
 
+async fn open_epochs(data: PathBuf) -> Result<Epochs, CollectorError> {
+    let path = data.clone();
+    let opened = tokio::task::spawn_blocking(move || Epochs::open(&data)).await;
+    opened.unwrap_or_else(|error| Err(CollectorError::File { operation: "read", path, source: std::io::Error::other(error) }))
+}
+
 fn node(
     config: &CollectorConfig,
     deps: &Deps<'_>,
     shipper: &Shipper,
     metrics: &CollectorMetrics,
-    containers: &Containers,
+    (containers, epochs): (&Containers, &Arc<Epochs>),
 ) -> Node {
     Node {
         config: config.sample.clone(),
@@ -177,6 +187,7 @@ fn node(
         metrics: metrics.clone(),
         clock: deps.clock.clone(),
         containers: containers.clone(),
+        rows: Rows::new(epochs.clone()),
         shutdown: deps.shutdown.clone(),
     }
 }

@@ -8,6 +8,7 @@
 //! - `body`: bounded reading and decompression of what clients send.
 //! - [`enrich`]: severity and trace context found in a line.
 //! - `pulse`: the collector about itself, as samples.
+//! - [`epoch`]: epochs that grow whatever the clock does.
 //! - [`config`], [`metrics`], [`error`]: keys, counters, errors.
 //!
 //! An input is acknowledged (checkpoint moved, 200 sent) only when the bus has acknowledged. Nothing here reads the bus,
@@ -16,6 +17,7 @@
 mod collector;
 pub mod config;
 pub mod enrich;
+pub mod epoch;
 pub mod error;
 pub mod exposition;
 pub mod loki_push;

@@ -12,6 +12,7 @@ use weir_runtime::containers::{Container, Inventory, InventoryConfig};
 use weir_runtime::samples::{NodeSampler, SamplerConfig};
 
 use crate::config::SampleConfig;
+use crate::epoch::Rows;
 use crate::error::ShipError;
 use crate::metrics::CollectorMetrics;
 use crate::push::Clock;
@@ -33,12 +34,13 @@ pub(crate) struct Node {
     pub metrics: CollectorMetrics,
     pub clock: Clock,
     pub containers: Containers,
+    pub rows: Rows,
     pub shutdown: CancellationToken,
 }
 
 impl Node {
     /// Looks and samples until shutdown. Without cgroups there are no samples, and that is said once.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let sampler = SamplerConfig { root: self.inventory.root.clone(), ..SamplerConfig::local(&*self.node) };
         let mut sampler = match NodeSampler::new(sampler) {
             Ok(sampler) => Some(sampler),
@@ -49,8 +51,6 @@ impl Node {
             }
         };
         let mut inventory = Inventory::new(self.inventory.clone());
-        let epoch = (self.clock)().unsigned_abs();
-        let mut row = 0;
         let mut look = tokio::time::interval(INVENTORY_INTERVAL);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut sample = tokio::time::interval(self.config.interval);
@@ -60,12 +60,22 @@ impl Node {
                 () = self.shutdown.cancelled() => return,
                 _ = look.tick() => self.look(&mut inventory, sampler.as_mut()).await,
                 _ = sample.tick(), if self.config.enabled && sampler.is_some() => {
+                    let Some(mark) = self.mark().await else { continue };
                     let Some(sampled) = sampler.take() else { continue };
-                    sampler = self.sample(sampled, Mark::Sequence { epoch, first: row, last: row + 1 }).await;
-                    row += 1;
+                    sampler = self.sample(sampled, mark).await;
                 }
             }
         }
+    }
+
+    /// The next sample's mark; without one the sample is left out, counted, and the next tries again.
+    async fn mark(&mut self) -> Option<Mark> {
+        let mark = self.rows.next((self.clock)()).await;
+        if let Err(error) = &mark {
+            self.metrics.event(SOURCE, "epoch_not_written", 1);
+            tracing::warn!(%error, "no epoch for this node's samples; trying again");
+        }
+        mark.ok()
     }
 
     async fn look(&self, inventory: &mut Inventory, sampler: Option<&mut NodeSampler>) {
