@@ -198,6 +198,7 @@ async fn push_all(log: Arc<dyn Log>, data: &Path) {
         clock: Arc::new(|| 11),
         node: "n".into(),
         inventory: weir_runtime::containers::InventoryConfig::default(),
+        retention: crate::Retention::default(),
         data: data.to_owned(),
         shutdown: shutdown.clone(),
     };

@@ -15,6 +15,7 @@ use weir_bus::Log;
 use weir_runtime::containers::InventoryConfig;
 use weir_runtime::logs::LogPlace;
 
+use crate::bounds::Retention;
 use crate::config::CollectorConfig;
 use crate::epoch::{Epochs, Rows};
 use crate::error::CollectorError;
@@ -38,6 +39,8 @@ pub struct Deps<'a> {
     pub node: String,
     /// Where the engines of this node are.
     pub inventory: InventoryConfig,
+    /// How long aggregators keep what is pushed here.
+    pub retention: Retention,
     /// A directory of the collector's own, for the checkpoint, the pins and the epochs.
     pub data: PathBuf,
     /// Sources stop when it is cancelled.
@@ -66,7 +69,8 @@ impl Collector {
         let stop_lanes = CancellationToken::new();
         let (shipper, lanes) = Shipper::start(deps.bus.clone(), &config.ship, metrics.ship.clone(), stop_lanes.clone()).await?;
         shipper.register(deps.registry);
-        let push = PushContext::new(shipper.clone(), &config.tenant, config.push.clone(), metrics.clone(), deps.clock.clone());
+        let push = PushContext::new(shipper.clone(), &config.tenant, config.push.clone(), metrics.clone(), deps.clock.clone())
+            .with_retention(deps.retention);
         let epochs = Arc::new(open_epochs(deps.data.clone()).await?);
         let mut sources = JoinSet::new();
         let (containers, recount) = (Containers::default(), Arc::new(Recount::default()));

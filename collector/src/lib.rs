@@ -6,6 +6,7 @@
 //! - [`loki_push`], [`otlp`]: what clients push; the answer is given after the acknowledgement.
 //! - [`scrape`]: Prometheus targets; [`exposition`]: what they answer.
 //! - `body`: bounded reading and decompression of what clients send.
+//! - `bounds`: which timestamps a push may carry.
 //! - [`enrich`]: severity and trace context found in a line.
 //! - `pulse`: the collector about itself, as samples.
 //! - [`epoch`]: epochs that grow whatever the clock does.
@@ -33,6 +34,7 @@ mod pulse;
 pub mod push;
 
 mod body;
+mod bounds;
 #[cfg(test)]
 mod bus_tests;
 #[cfg(test)]
@@ -40,6 +42,7 @@ mod push_tests;
 #[cfg(test)]
 mod testing;
 
+pub use bounds::Retention;
 pub use collector::{Collector, Deps};
 pub use config::CollectorConfig;
 

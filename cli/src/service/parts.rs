@@ -127,10 +127,16 @@ pub(crate) async fn start_collector(
         clock: Arc::clone(clock),
         node: node_name(config),
         inventory: config.node.inventory(),
+        retention: retention(&config.aggregator.retention),
         data: config.data.join("collector"),
         shutdown: shutdown.clone(),
     };
     Collector::start(config.collector.clone(), deps).await.map_err(Failure::failed)
+}
+
+/// What aggregators keep, for the refusals of pushes; every role reads the same file.
+fn retention(kept: &weir_aggregator::Retention) -> weir_collector::Retention {
+    weir_collector::Retention { logs: kept.logs, metrics: kept.metrics, spans: kept.traces }
 }
 
 /// A way onto the bus without sources: for what a query node makes itself.

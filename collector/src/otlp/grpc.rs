@@ -67,14 +67,8 @@ impl Service {
     }
 }
 
-/// `UNAVAILABLE` is what OTLP's clients try again.
 fn status(error: &PushError) -> Status {
-    let text = error.to_string();
-    match error {
-        PushError::TooLarge { .. } => Status::resource_exhausted(text),
-        PushError::Malformed(_) | PushError::Empty(_) | PushError::Unsupported(_) => Status::invalid_argument(text),
-        PushError::TooMany | PushError::Unavailable(_) => Status::unavailable(text),
-    }
+    Status::new(error.grpc_code().into(), error.to_string())
 }
 
 #[tonic::async_trait]

@@ -132,13 +132,7 @@ fn parse<R: Message + Default + DeserializeOwned>(encoding: Encoding, bytes: &[u
 }
 
 fn failure(encoding: Encoding, error: &PushError) -> Response {
-    // gRPC codes: 3 invalid argument, 8 resource exhausted, 14 unavailable.
-    let code = match error {
-        PushError::Malformed(_) | PushError::Empty(_) | PushError::Unsupported(_) => 3,
-        PushError::TooLarge { .. } => 8,
-        PushError::TooMany | PushError::Unavailable(_) => 14,
-    };
-    let mut response = encoding.answer(error.status(), &RpcStatus { code, message: error.to_string() });
+    let mut response = encoding.answer(error.status(), &RpcStatus { code: error.grpc_code(), message: error.to_string() });
     if error.is_retryable() {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
