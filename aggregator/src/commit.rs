@@ -22,9 +22,9 @@ use weir_store::view::BlockView;
 
 use crate::budget::Budget;
 use crate::config::AggregatorConfig;
+use crate::dedup::{Marks, Memory};
 use crate::expiry::{Due, Pace};
 use crate::metrics::{Metrics, PartitionLabels};
-use crate::dedup::{Marks, Memory};
 use crate::partition::{Cut, Poison, replay};
 use crate::poison;
 use crate::runs::{RunLimits, next_run};
@@ -108,12 +108,11 @@ impl<E: Engine> Committer<E> {
     pub fn new(
         engine: Arc<E>,
         store: ManifestStore,
-        cache: BlobCache,
+        (cache, budget): (BlobCache, Arc<Budget>),
         shared: Arc<Shared<E>>,
         config: AggregatorConfig,
         metrics: Metrics,
         version: u64,
-        budget: Arc<Budget>,
     ) -> Self {
         let labels = PartitionLabels { topic: shared.topic.into(), partition: shared.partition };
         let (opened, unopened) = (BTreeMap::new(), BTreeMap::new());
@@ -236,11 +235,7 @@ impl<E: Engine> Committer<E> {
     }
 
     /// Writes blocks and opens them as any reader would, before anyone can be told of them.
-    async fn put(
-        &self,
-        new: NewBlock,
-        built: &mut Vec<BuiltBlock>,
-    ) -> Result<Vec<Entry<E>>, StoreError> {
+    async fn put(&self, new: NewBlock, built: &mut Vec<BuiltBlock>) -> Result<Vec<Entry<E>>, StoreError> {
         let mut entries = Vec::with_capacity(built.len());
         for block in built.drain(..) {
             let summary = block.summary.clone();
