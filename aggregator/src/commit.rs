@@ -3,6 +3,8 @@
 //! A crash before the manifest leaves garbage objects and nothing else: the bus still has the records. A crash after it
 //! leaves a sealed range that the next owner starts behind. There is no third state.
 
+mod seal;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,23 +12,20 @@ use std::time::Duration;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-use weir_bus::Record;
 use weir_model::fault;
 use weir_model::time::UnixNanos;
 use weir_model::wire::Kind;
 use weir_store::StoreError;
 use weir_store::blob::{BlobCache, OPENED_AT_ONCE, StoreBlob};
 use weir_store::engine::{BuiltBlock, Engine};
-use weir_store::manifest::{BlockEntry, Loss, Manifest, ManifestStore, NewBlock};
+use weir_store::manifest::{BlockEntry, Manifest, ManifestStore, NewBlock};
 use weir_store::view::BlockView;
 
 use crate::budget::Budget;
 use crate::config::AggregatorConfig;
 use crate::expiry::{Due, Pace};
 use crate::metrics::{Metrics, PartitionLabels};
-use crate::dedup::{Marks, Memory};
-use crate::partition::{Cut, Poison, replay};
-use crate::poison;
+use crate::partition::Cut;
 use crate::runs::{RunLimits, next_run};
 use crate::shared::Shared;
 
@@ -66,17 +65,6 @@ pub(crate) enum Work<E: Engine> {
 /// A block that is stored, opened unless it is a quarantine.
 type Entry<E> = (BlockEntry, Option<Arc<<E as Engine>::Block>>);
 
-/// What a cut became.
-struct Sealed<E: Engine> {
-    entries: Vec<Entry<E>>,
-    poison: Vec<Poison>,
-}
-
-/// Whether an error says that these records cannot be sealed, however often it is tried.
-fn is_of_the_records(error: &StoreError) -> bool {
-    matches!(error, StoreError::Engine { .. } | StoreError::Corrupt { .. })
-}
-
 /// A publish of unknown outcome is asked again after this long, twice as long each time up to the last.
 const PUBLISH_RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
@@ -108,12 +96,11 @@ impl<E: Engine> Committer<E> {
     pub fn new(
         engine: Arc<E>,
         store: ManifestStore,
-        cache: BlobCache,
+        (cache, budget): (BlobCache, Arc<Budget>),
         shared: Arc<Shared<E>>,
         config: AggregatorConfig,
         metrics: Metrics,
         version: u64,
-        budget: Arc<Budget>,
     ) -> Self {
         let labels = PartitionLabels { topic: shared.topic.into(), partition: shared.partition };
         let (opened, unopened) = (BTreeMap::new(), BTreeMap::new());
@@ -158,89 +145,8 @@ impl<E: Engine> Committer<E> {
         Arc::clone(&self.shared.state.read().manifest)
     }
 
-    async fn seal(&mut self, cut: &Cut<E>) -> Result<Committed, StoreError> {
-        let mut manifest = Manifest::clone(&self.manifest());
-        let first = manifest.next_offset;
-        let new = NewBlock { first_offset: first, next_offset: cut.next_offset, level: 0, quarantine: false };
-        let whole = self.put_head(Arc::clone(&cut.head), new).await;
-        let Sealed { mut entries, poison } = match whole {
-            Ok(entries) => Sealed { entries, poison: cut.poison.clone() },
-            Err(error) if is_of_the_records(&error) => {
-                let (topic, partition) = (self.shared.topic, self.shared.partition);
-                tracing::error!(topic, partition, %error, "what was taken cannot be sealed whole; it is sealed by halves");
-                self.count_failure();
-                self.seal_by_halves(cut).await?
-            }
-            Err(error) => return Err(error),
-        };
-        let committed =
-            Committed { blocks: entries.len() as u64, records: entries.iter().map(|(entry, _)| entry.summary.records).sum() };
-        if let Some(block) = poison::build(&poison) {
-            let new = NewBlock { quarantine: true, ..new };
-            let entry = self.store.put_block(new, block.summary.clone(), block.data.into_file(E::KIND)).await?;
-            entries.push((entry, None));
-        }
-        manifest.seal(first, cut.next_offset, entries.iter().map(|(entry, _)| entry.clone()).collect())?;
-        let reason = "the bus no longer had these offsets";
-        manifest.losses.extend(cut.losses.iter().map(|(first, next)| Loss { first: *first, next: *next, reason: reason.into() }));
-        cut.remembered.store(&mut manifest);
-        manifest.counters.quarantined += poison.len() as u64;
-        self.publish(manifest, entries).await?;
-        self.metrics.sealed.get_or_create(&self.labels).inc_by(committed.blocks);
-        // Counted when it is known that they are kept; those that could not be decoded were when they were taken.
-        self.metrics.quarantined.get_or_create(&self.labels).inc_by((poison.len() - cut.poison.len()) as u64);
-        Ok(committed)
-    }
-
-    async fn put_head(&self, head: Arc<E::Head>, new: NewBlock) -> Result<Vec<Entry<E>>, StoreError> {
-        let mut built = off_thread(move || weir_store::engine::Head::build(&*head)).await?;
-        self.put(new, &mut built).await
-    }
-
-    /// Takes the records again, half by half, as a new owner would from the bus, down to those that cannot be sealed alone: these
-    /// are quarantined. Nothing is published here. Errors are the store's.
-    async fn seal_by_halves(&self, cut: &Cut<E>) -> Result<Sealed<E>, StoreError> {
-        let mut sealed = Sealed { entries: Vec::new(), poison: Vec::new() };
-        let mut marks = Marks::new(Memory::of(&self.config), &self.manifest());
-        let half = cut.taken.len().div_ceil(2);
-        // In offset order from the end: the marks of one piece are those after the piece before.
-        let mut pieces = vec![half..cut.taken.len(), 0..half];
-        while let Some(piece) = pieces.pop() {
-            let Some(first) = cut.taken.get(piece.start).filter(|_| !piece.is_empty()) else { continue };
-            let next_offset = cut.taken.get(piece.end).map_or(cut.next_offset, |taken| taken.record.offset);
-            let new = NewBlock { first_offset: first.record.offset, next_offset, level: 0, quarantine: false };
-            let (engine, partition, before) = (Arc::clone(&self.engine), self.shared.partition, marks.clone());
-            let taken = cut.taken[piece.clone()].to_vec();
-            let (head, poison, after) = off_thread(move || Ok(replay(&engine, partition, before, &taken))).await?;
-            match self.put_head(head, new).await {
-                Ok(entries) => {
-                    sealed.entries.extend(entries);
-                    sealed.poison.extend(poison);
-                    marks = after;
-                }
-                Err(error) if is_of_the_records(&error) && piece.len() == 1 => {
-                    let Record { offset, value, .. } = first.record.clone();
-                    let (topic, partition, reason) = (self.shared.topic, self.shared.partition, error.to_string());
-                    tracing::error!(topic, partition, offset, reason, "a bus record cannot be sealed and is put into quarantine");
-                    sealed.poison.push(Poison { offset, reason, value });
-                    marks = after;
-                }
-                Err(error) if is_of_the_records(&error) => {
-                    let middle = piece.start + piece.len() / 2;
-                    pieces.extend([middle..piece.end, piece.start..middle]);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(sealed)
-    }
-
     /// Writes blocks and opens them as any reader would, before anyone can be told of them.
-    async fn put(
-        &self,
-        new: NewBlock,
-        built: &mut Vec<BuiltBlock>,
-    ) -> Result<Vec<Entry<E>>, StoreError> {
+    async fn put(&self, new: NewBlock, built: &mut Vec<BuiltBlock>) -> Result<Vec<Entry<E>>, StoreError> {
         let mut entries = Vec::with_capacity(built.len());
         for block in built.drain(..) {
             let summary = block.summary.clone();

@@ -30,9 +30,9 @@ mod partition;
 mod poison;
 mod runs;
 mod shared;
-mod steady;
 #[cfg(test)]
 mod simulation;
+mod steady;
 #[cfg(test)]
 mod unsealable;
 

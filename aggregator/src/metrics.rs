@@ -88,7 +88,8 @@ impl Metrics {
         counter("expired_bytes", "Bytes of blocks deleted by retention", &self.expired_bytes);
         counter("failed_commits", "Seals and compactions that failed and are tried again", &self.failures);
         counter("ownership_interruptions", "Fenced owners and openings that failed; both are tried again", &self.interruptions);
-        let help = "Pushes that would be stored again if they were sent again: older than digest_age_max, or more than digests_max";
+        let help =
+            "Pushes that would be stored again if they were sent again: older than digest_age_max, or more than digests_max";
         registry.register("weir_aggregator_forgotten_digests", help, self.forgotten.clone());
         let help = "Blocks too old by the clocks and kept for now: more than time can have aged";
         registry.register("weir_aggregator_expiry_held_blocks", help, self.held.clone());

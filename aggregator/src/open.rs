@@ -209,12 +209,11 @@ impl<E: Engine> Opener for EngineOpener<E> {
         let committer = Committer::new(
             Arc::clone(&engine),
             store,
-            cache,
+            (cache, Arc::clone(&self.budget)),
             Arc::clone(&shared),
             config.clone(),
             metrics.clone(),
             version,
-            Arc::clone(&self.budget),
         );
         let show = {
             let (partitions, shared) = (Arc::clone(&self.partitions), Arc::clone(&shared));

@@ -186,7 +186,8 @@ impl ManifestStore {
         let failed = |source| StoreError::object("read", &path, source);
         let bytes = self.object_store.get(&path).await.map_err(failed)?.bytes().await.map_err(failed)?;
         let decoded = fault::contained(|| decode(path.as_ref(), &bytes));
-        let (stamp, manifest) = decoded.map_err(|said| StoreError::corrupt(path.as_ref(), format!("reading it panicked: {said}")))??;
+        let (stamp, manifest) =
+            decoded.map_err(|said| StoreError::corrupt(path.as_ref(), format!("reading it panicked: {said}")))??;
         if (stamp.kind, stamp.partition, stamp.version) != (self.kind, self.partition, version) {
             let detail = format!("it is version {} of {} partition {}", stamp.version, stamp.kind.name(), stamp.partition);
             return Err(StoreError::corrupt(path.as_ref(), detail));
