@@ -1,7 +1,8 @@
 //! What of the log files is acknowledged. One small file of JSON lines, replaced as a whole: written beside, synced,
 //! renamed, the directory synced. Format: `docs/formats/checkpoint.md`.
 //!
-//! Losing it loses nothing: everything is read again, and the aggregator drops what it has.
+//! Losing it loses nothing: everything is read again, and the aggregator drops what it has, but for files that may have been
+//! cut in place ([`super::chain`]): their lines come twice.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -72,6 +73,11 @@ impl Checkpoint {
             Err(error) => (BTreeMap::new(), Some(error.to_string())),
         };
         (Self { path, state: Mutex::new((entries, false)), writing: tokio::sync::Mutex::default() }, wrong)
+    }
+
+    /// Whether nothing is known of any chain.
+    pub fn is_empty(&self) -> bool {
+        self.state.lock().0.is_empty()
     }
 
     pub fn get(&self, chain: &str) -> Option<Entry> {
