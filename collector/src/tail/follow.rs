@@ -19,6 +19,7 @@ use super::checkpoint::Checkpoint;
 use super::discover::{ChainSpec, Discover, Root};
 use super::find::{Finder, discover_and_save};
 use super::identity::Fingerprint;
+use super::private::make_directory;
 use super::watch::Watch;
 use crate::config::FilesConfig;
 use crate::epoch::Epochs;
@@ -75,7 +76,7 @@ pub(super) struct Shared {
 /// others when `discover` next looks.
 pub async fn run(config: FilesConfig, deps: Deps, discover: Discover, roots: Vec<Root>) -> Result<(), CollectorError> {
     let pins = deps.data.join("pins");
-    std::fs::create_dir_all(&pins).map_err(|source| CollectorError::File { operation: "create", path: pins.clone(), source })?;
+    make_directory(&pins).map_err(|source| CollectorError::File { operation: "create", path: pins.clone(), source })?;
     let (checkpoint, wrong) = Checkpoint::open(deps.data.join("checkpoint"));
     if let Some(reason) = wrong {
         deps.metrics.event(SOURCE, "checkpoint_unusable", 1);

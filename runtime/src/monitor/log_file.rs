@@ -5,12 +5,14 @@
 //! the wanted number are removed: that is the retention that was asked for, and a reader that is behind holds them by a
 //! hard link of its own.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use weir_model::time::UnixNanos;
+
+use super::private::{self, append_to};
 
 /// How long to wait before a full disk is tried again.
 const WAIT: Duration = Duration::from_millis(200);
@@ -47,7 +49,7 @@ impl LogFile {
     /// Opens for appending; makes the file and its directory if need be.
     pub fn open(path: &Path, rotation: Rotation) -> io::Result<Self> {
         if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory)?;
+            private::make_directory(directory)?;
         }
         let file = append_to(path)?;
         let bytes = file.metadata()?.len();
@@ -106,10 +108,6 @@ impl LogFile {
 
 fn name(path: &Path) -> std::borrow::Cow<'_, str> {
     path.file_name().unwrap_or_default().to_string_lossy()
-}
-
-fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
 }
 
 /// Writes everything, waiting as long as there is no room. A write that got in half is continued, not repeated.

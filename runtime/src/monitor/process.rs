@@ -15,6 +15,7 @@ use weir_model::time::UnixNanos;
 use super::bundle::cgroup_path;
 use super::cri::Splitter;
 use super::log_file::{LogFile, Rotation};
+use super::private;
 use super::spec::{Restart, RunSpec};
 use super::status::Status;
 use crate::RuntimeError;
@@ -52,7 +53,7 @@ pub fn monitor_main(directory: &Path, now: fn() -> UnixNanos) -> Result<(), Runt
     let _ = rustix::process::setsid();
     let subreaper = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     subreaper.map_err(|error| RuntimeError::Program { program: "prctl".into(), reason: error.to_string() })?;
-    let lock = File::create(directory.join(LOCK)).map_err(RuntimeError::file("create", directory.join(LOCK)))?;
+    let lock = private::create(&directory.join(LOCK)).map_err(RuntimeError::file("create", directory.join(LOCK)))?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
         .map_err(|error| RuntimeError::file("lock", directory.join(LOCK))(error.into()))?;
     let mut monitor = Monitor::open(directory)?;
