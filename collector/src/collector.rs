@@ -82,7 +82,7 @@ impl Collector {
             });
         }
         if config.files.containers || !config.files.paths.is_empty() {
-            sources.spawn(follow_files(&config, &deps, &shipper, &metrics, containers, recount));
+            sources.spawn(follow_files(&config, &deps, &shipper, &metrics, (containers, recount, epochs.clone())));
         }
         if let Some(path) = &config.scrape.config_file {
             let jobs = scrape::config::PrometheusConfig::read(path)?;
@@ -204,8 +204,7 @@ fn follow_files(
     deps: &Deps<'_>,
     shipper: &Shipper,
     metrics: &CollectorMetrics,
-    containers: Containers,
-    recount: Arc<Recount>,
+    (containers, recount, epochs): (Containers, Arc<Recount>, Arc<Epochs>),
 ) -> impl Future<Output = Result<(), CollectorError>> + Send + use<> {
     let (files, root, node) = (config.files.clone(), deps.inventory.root.clone(), deps.node.clone());
     let tail_deps = tail::Deps {
@@ -215,6 +214,7 @@ fn follow_files(
         metrics: metrics.clone(),
         clock: deps.clock.clone(),
         data: deps.data.clone(),
+        epochs,
         recount: config.files.containers.then_some(recount),
         shutdown: deps.shutdown.clone(),
     };

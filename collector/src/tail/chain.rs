@@ -15,8 +15,10 @@ use super::checkpoint::Entry;
 use super::discover::ChainSpec;
 use super::identity::{self, FileId, Fingerprint};
 use super::look::{Found, look};
+use crate::epoch::Epochs;
 
 mod carry;
+mod epoch;
 mod generation;
 mod open;
 mod pins;
@@ -77,6 +79,10 @@ pub(super) struct ChainDeps {
     /// Bytes that all chains hold.
     pub held: Gauge,
     pub refusals: Arc<Refusals>,
+    pub epochs: Arc<Epochs>,
+    /// When nothing is known of what was read before: files born by then, Unix nanoseconds, may have been read, and cut
+    /// since. 0 when there is a checkpoint.
+    pub unknown_before: u64,
 }
 
 pub(super) struct Chain {
@@ -138,8 +144,7 @@ impl Chain {
             self.count_held();
             return Ok(None);
         };
-        let born = if waiting.truncated || waiting.id.born == 0 { now.unsigned_abs() } else { waiting.id.born };
-        self.epoch = born.max(self.epoch + 1);
+        self.epoch = self.next_epoch(&waiting, now)?;
         let restart = if at_end { waiting.size } else { 0 };
         let from = Snapshot { restart, last: [restart; super::STREAMS] };
         let mut generation = self.generation(waiting, self.epoch, from)?;
@@ -282,10 +287,10 @@ impl Chain {
     }
 
     /// The chain's files have gone: what is left is read to its end.
-    pub fn finish(&mut self, now: UnixNanos) -> io::Result<Vec<Chunk>> {
-        let Some(generation) = &mut self.now else { return Ok(Vec::new()) };
+    pub fn finish(&mut self, now: UnixNanos) -> io::Result<Step> {
+        let Some(generation) = &mut self.now else { return Ok(Step::Idle) };
         generation.finish(now, false)?;
-        Ok(generation.assembler.take())
+        Ok(generation.ended())
     }
 
     /// Whether there may be something to read: cheap, for every poll.

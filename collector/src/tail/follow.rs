@@ -19,8 +19,10 @@ use super::checkpoint::Checkpoint;
 use super::discover::{ChainSpec, Discover, Root};
 use super::find::{Finder, discover_and_save};
 use super::identity::Fingerprint;
+use super::private::make_directory;
 use super::watch::Watch;
 use crate::config::FilesConfig;
+use crate::epoch::Epochs;
 use crate::error::CollectorError;
 use crate::metrics::CollectorMetrics;
 use crate::node::Recount;
@@ -50,6 +52,8 @@ pub struct Deps {
     pub clock: Clock,
     /// Directory of the checkpoint and the pins.
     pub data: PathBuf,
+    /// For files whose birth is no epoch.
+    pub epochs: Arc<Epochs>,
     /// Has the engines asked anew; `None` where nobody asks them.
     pub recount: Option<Arc<Recount>>,
     /// Ends everything.
@@ -63,6 +67,7 @@ pub(super) struct Shared {
     pub checkpoint: Checkpoint,
     pub births: Arc<Births>,
     refusals: Arc<Refusals>,
+    unknown_before: u64,
     readers: Semaphore,
     pins: PathBuf,
 }
@@ -71,7 +76,7 @@ pub(super) struct Shared {
 /// others when `discover` next looks.
 pub async fn run(config: FilesConfig, deps: Deps, discover: Discover, roots: Vec<Root>) -> Result<(), CollectorError> {
     let pins = deps.data.join("pins");
-    std::fs::create_dir_all(&pins).map_err(|source| CollectorError::File { operation: "create", path: pins.clone(), source })?;
+    make_directory(&pins).map_err(|source| CollectorError::File { operation: "create", path: pins.clone(), source })?;
     let (checkpoint, wrong) = Checkpoint::open(deps.data.join("checkpoint"));
     if let Some(reason) = wrong {
         deps.metrics.event(SOURCE, "checkpoint_unusable", 1);
@@ -80,8 +85,10 @@ pub async fn run(config: FilesConfig, deps: Deps, discover: Discover, roots: Vec
     let births = Arc::new(Births::new(deps.metrics.clone()));
     let roots: Arc<[Root]> = roots.into();
     let refusals = Arc::new(Refusals::new(deps.metrics.clone()));
+    let unknown_before = if checkpoint.is_empty() { (deps.clock)().unsigned_abs() } else { 0 };
     let watch = Watch::start(roots.clone(), births.clone(), refusals.clone(), deps.metrics.clone());
-    let shared = Arc::new(Shared { config, deps, checkpoint, births, refusals, readers: Semaphore::new(READERS), pins });
+    let shared =
+        Arc::new(Shared { config, deps, checkpoint, births, refusals, unknown_before, readers: Semaphore::new(READERS), pins });
     let mut tasks = JoinSet::new();
     let discovered = discover_and_save(&shared, &mut tasks, Finder { discover, roots }).await;
     // Joins the thread, which may be listing a directory.
@@ -99,6 +106,8 @@ impl Shared {
             pin_bytes_max: self.config.pin_bytes_max,
             held: self.deps.metrics.pinned_bytes.clone(),
             refusals: self.refusals.clone(),
+            epochs: self.deps.epochs.clone(),
+            unknown_before: self.unknown_before,
         }
     }
 
@@ -130,7 +139,7 @@ struct Follower {
 enum Stop {
     /// All of it is read, and acknowledged.
     Done,
-    /// Shutdown, or the bus has gone: the checkpoint says where to go on.
+    /// Shutdown, the bus has gone, or the file was cut in place and may come back: the checkpoint says where to go on.
     Leave,
     /// A file could not be read; the chain is found and opened again.
     Failed(std::io::Error),
@@ -323,12 +332,14 @@ impl Follower {
             }
         }
         let now = (self.shared.deps.clock)();
-        let chunks = chain.finish(now).map_err(Stop::Failed)?;
-        self.ship(&chain, chunks, Snapshot::default(), Fingerprint::default(), 0).await?;
+        if let Step::Ended { chunks, snapshot, fingerprint } = chain.finish(now).map_err(Stop::Failed)? {
+            self.ship(&chain, chunks, snapshot, fingerprint, 0).await?;
+        }
         self.barrier().await?;
+        let is_renumbered = chain.is_renumbered();
         chain.begin_next(now, false).map_err(Stop::Failed)?;
         self.count(&mut chain);
-        Ok(Stop::Done)
+        Ok(if is_renumbered { Stop::Leave } else { Stop::Done })
     }
 
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> Result<T, Stop> {

@@ -16,6 +16,7 @@ use super::look::Found;
 use super::watch::Watch;
 use super::{ChainSpec, Deps, Root, run};
 use crate::config::{FileFormat, FilesConfig, ShipConfig};
+use crate::epoch::Epochs;
 use crate::metrics::CollectorMetrics;
 use crate::ship::Shipper;
 use crate::testing::TestLog;
@@ -78,6 +79,7 @@ async fn pods_that_live_for_a_moment_leave_all_their_lines() {
         metrics: metrics.clone(),
         clock: Arc::new(|| 1_900_000_000_000_000_000),
         data: directory.path().join("data"),
+        epochs: Arc::new(Epochs::open(&directory.path().join("data")).unwrap()),
         recount: None,
         shutdown: stop.clone(),
     };
@@ -161,5 +163,5 @@ fn what_a_chain_has_taken_is_let_go() {
     assert!(births.paths().is_empty(), "its chain looks after it");
     births.end(&path);
     births.add(&path, found());
-    assert_eq!(births.paths(), [path.clone()]);
+    assert_eq!(births.paths(), std::slice::from_ref(&path));
 }

@@ -3,8 +3,8 @@
 //! checkpoint. Format: `docs/formats/checkpoint.md`. Called by [`super::Chain`].
 
 use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,7 @@ use crate::LINE_BYTES_MAX;
 use crate::tail::STREAMS;
 use crate::tail::assemble::Carried;
 use crate::tail::checkpoint::Entry;
+use crate::tail::private;
 
 const VERSION: u32 = 1;
 /// A head and two lines, each at most as long as a line may be.
@@ -41,7 +42,7 @@ impl Chain {
         if carried.iter().all(Option::is_none) {
             return self.drop_carried();
         }
-        replace(&path, &encode(epoch, carried))
+        private::replace(&path, &path.with_extension("carried-new"), &encode(epoch, carried))
     }
 
     pub(super) fn drop_carried(&self) -> io::Result<()> {
@@ -53,7 +54,6 @@ impl Chain {
 
     /// What was kept for the checkpoint's generation. What cannot be read is a loss, and named.
     pub(super) fn kept_carried(&mut self, entry: &Entry) -> io::Result<[Option<Carried>; STREAMS]> {
-        use std::io::Read;
         let mut bytes = Vec::new();
         match File::open(self.carry_path()) {
             Ok(file) => drop(file.take(CARRIED_BYTES_MAX + 1).read_to_end(&mut bytes)?),
@@ -98,16 +98,6 @@ pub(super) fn decode(bytes: &[u8]) -> Option<(u64, [Option<Carried>; STREAMS])> 
         *carried = Some(Carried { timestamp, body: body.to_vec() });
     }
     bodies.is_empty().then_some((head.epoch, carried))
-}
-
-/// Beside, synced, renamed, the directory synced.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("carried-new");
-    let mut file = File::create(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::Chain;
 use crate::tail::identity::FileId;
 use crate::tail::look::Found;
+use crate::tail::private;
 
 /// Of a compressed file that is too large, so many times the budget is unpacked to count what is lost; beyond it the
 /// count is a lower bound. A file of a few MB can unpack to TB.
@@ -102,7 +103,7 @@ impl Chain {
 }
 
 fn unpack(file: &File, path: &Path, bytes_max: u64) -> io::Result<Unpacked> {
-    let mut out = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
+    let mut out = private::create(path)?;
     fs::remove_file(path)?;
     let mut contents = flate2::read::MultiGzDecoder::new(file);
     let size = io::copy(&mut contents.by_ref().take(bytes_max), &mut out)?;
