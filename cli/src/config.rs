@@ -366,6 +366,8 @@ mod tests {
         check("[collector.files]\npoll_intervall = \"1s\"", "poll_intervall");
         check("listen = \"0.0.0.0:80\"", "insecure_listen");
         check("[front]\nhosts = [\"http://weir\"]", "front.hosts");
+        check("[front]\nhead_bytes_max = 100", "front.head_bytes_max");
+        check("[front]\nidle_timeout = \"0s\"", "front.idle_timeout");
         check("[front]\norigins = [\"app.example\"]", "front.origins");
         check("[query]\nconcurrency = \"many\"", "concurrency");
         check("[", "TOML");

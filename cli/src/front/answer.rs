@@ -11,8 +11,9 @@ use serde_json::json;
 
 use super::admit::Refusal;
 
-/// gRPC's PERMISSION_DENIED.
+/// gRPC's PERMISSION_DENIED, and DEADLINE_EXCEEDED, which OTLP's clients try again.
 const GRPC_DENIED: HeaderValue = HeaderValue::from_static("7");
+const GRPC_TOO_LATE: HeaderValue = HeaderValue::from_static("4");
 
 /// A browser asks again after so many seconds; ten minutes, so that a changed configuration is not far away.
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("600");
@@ -21,28 +22,55 @@ const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resour
 const WANTS_PRIVATE: HeaderName = HeaderName::from_static("access-control-request-private-network");
 const ALLOW_PRIVATE: HeaderName = HeaderName::from_static("access-control-allow-private-network");
 
-/// In the words of the protocol that asked: a gRPC status where that was gRPC, else JSON.
-pub(crate) fn refuse(head: &Parts, refusal: &Refusal) -> Response<Body> {
-    let status = match refusal {
-        Refusal::Malformed(_) => StatusCode::BAD_REQUEST,
-        _ => StatusCode::FORBIDDEN,
-    };
-    let text = refusal.to_string();
-    let kind = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    if kind.starts_with(b"application/grpc") {
-        let mut response = Response::new(Body::empty());
-        let out = response.headers_mut();
-        out.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        out.insert(HeaderName::from_static("grpc-status"), GRPC_DENIED);
-        if let Ok(text) = HeaderValue::from_str(&percent_encoded(&text)) {
-            out.insert(HeaderName::from_static("grpc-message"), text);
-        }
-        return response;
+/// What the client speaks, and so wants to be answered in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Grpc,
+    Http,
+}
+
+impl Kind {
+    pub fn of(head: &Parts) -> Self {
+        let kind = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        if kind.starts_with(b"application/grpc") { Self::Grpc } else { Self::Http }
     }
-    let error = json!({"status": "error", "errorType": "forbidden", "error": text});
+}
+
+/// The request may not come in.
+pub(crate) fn refuse(head: &Parts, refusal: &Refusal) -> Response<Body> {
+    let text = refusal.to_string();
+    match (Kind::of(head), refusal) {
+        (Kind::Grpc, _) => grpc(GRPC_DENIED, &text),
+        (Kind::Http, Refusal::Malformed(_)) => json(StatusCode::BAD_REQUEST, "bad_data", &text),
+        (Kind::Http, _) => json(StatusCode::FORBIDDEN, "forbidden", &text),
+    }
+}
+
+/// The request's body did not come in time.
+pub(crate) fn stalled(kind: Kind) -> Response<Body> {
+    let text = "the request's body did not come in time: [front] body_timeout and body_rate_min say how long it is waited for";
+    match kind {
+        Kind::Grpc => grpc(GRPC_TOO_LATE, text),
+        Kind::Http => json(StatusCode::REQUEST_TIMEOUT, "timeout", text),
+    }
+}
+
+fn json(status: StatusCode, kind: &str, text: &str) -> Response<Body> {
+    let error = json!({"status": "error", "errorType": kind, "error": text});
     let mut response = Response::new(Body::from(format!("{error}\n")));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn grpc(status: HeaderValue, text: &str) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    let out = response.headers_mut();
+    out.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    out.insert(HeaderName::from_static("grpc-status"), status);
+    if let Ok(text) = HeaderValue::from_str(&percent_encoded(text)) {
+        out.insert(HeaderName::from_static("grpc-message"), text);
+    }
     response
 }
 

@@ -1,4 +1,4 @@
-//! The listeners, and what a request passes on its way in: refused here, or contained by [`fault`] and answered by a router.
+//! The front door itself: made once by each process, handed every socket that it listens on.
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -7,20 +7,32 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
-use axum::response::Response;
 use prometheus_client::registry::Registry;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::admit::{Admitted, Origin, Rules};
+use super::FrontConfig;
+use super::accept::Served;
+use super::admit::{Origin, Rules};
+use super::body::Pace;
+use super::gate::Gate;
 use super::hosts::{self, Hosts};
 use super::metrics::FrontMetrics;
-use super::{FrontConfig, answer};
 use crate::fault;
 
 /// What serves; one that ends by itself ends the process.
 pub(crate) type Servers = JoinSet<Result<(), String>>;
+
+/// Lets this process open as many descriptors as it may: each connection is one.
+pub(crate) fn raise_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of open descriptors stays as it is");
+    }
+}
 
 /// A bound socket that only [`Front::serve`] can serve.
 #[derive(Debug)]
@@ -50,7 +62,10 @@ impl Listener {
 
 /// The front door of a process. Cloning shares it.
 #[derive(Clone)]
-pub(crate) struct Front(Arc<Gate>);
+pub(crate) struct Front {
+    config: Arc<FrontConfig>,
+    gate: Arc<Gate>,
+}
 
 impl Front {
     /// `config` was checked. `urls` are weir's own, under whose names it answers as well.
@@ -63,46 +78,23 @@ impl Front {
             origins: config.origins.iter().filter_map(|origin| Origin::parse(origin)).collect(),
             is_api: weir_dashboards::is_api,
         };
-        Self(Arc::new(Gate { rules, metrics }))
+        let pace = Pace { wait: config.body_timeout, bytes_per_second: config.body_rate_min };
+        Self { config: Arc::new(config.clone()), gate: Arc::new(Gate { rules, pace, metrics }) }
     }
 
     /// Serves a router until `shutdown`; requests under way are finished, and one that panics ends alone.
     pub fn serve(&self, listener: Listener, router: Router, shutdown: &CancellationToken, servers: &mut Servers) {
-        let (gate, name) = (Arc::clone(&self.0), listener.name);
+        let (gate, name) = (Arc::clone(&self.gate), listener.name);
         let pass = move |request: Request, next: Next| {
             let gate = Arc::clone(&gate);
             async move { gate.pass(name, request, next).await }
         };
         let router = router.layer(from_fn(fault::contain)).layer(from_fn(pass));
-        let server = axum::serve(listener.socket, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
-        servers.spawn(async move { server.await.map_err(|error| error.to_string()) });
-    }
-}
-
-/// What every request passes.
-struct Gate {
-    rules: Rules,
-    metrics: FrontMetrics,
-}
-
-impl Gate {
-    async fn pass(&self, listener: &'static str, request: Request, next: Next) -> Response {
-        let (head, body) = request.into_parts();
-        let mut response = match self.rules.admit(&head) {
-            Ok(Admitted::Own) => next.run(Request::from_parts(head, body)).await,
-            Ok(Admitted::From(origin)) => {
-                let mut response = next.run(Request::from_parts(head, body)).await;
-                answer::allow(response.headers_mut(), origin);
-                response
-            }
-            Ok(Admitted::Preflight(origin)) => answer::preflight(&head, origin),
-            Err(refusal) => {
-                self.metrics.refused_request(listener, refusal.reason());
-                tracing::debug!(listener, reason = refusal.reason(), %refusal, "a request was refused");
-                answer::refuse(&head, &refusal)
-            }
-        };
-        answer::harden(response.headers_mut());
-        response
+        let served = Arc::new(Served::new(name, router, &self.config, self.gate.metrics.clone()));
+        let shutdown = shutdown.clone();
+        servers.spawn(async move {
+            served.run(listener.socket, shutdown).await;
+            Ok(())
+        });
     }
 }

@@ -8,10 +8,11 @@ use weir_collector::Collector;
 
 use crate::Failure;
 use crate::config::Config;
-use crate::front::{Front, Listener, Servers};
+use crate::front::{Front, Listener, Servers, raise_descriptors};
 
 /// The front door of a process that is configured like this.
 pub(crate) fn front(config: &Config, registry: &mut Registry) -> Front {
+    raise_descriptors();
     Front::new(&config.front, &[&config.advertise, &config.rules.external_url], registry)
 }
 

@@ -1,6 +1,9 @@
 //! The front door through real sockets.
 
+mod http2;
 mod requests;
+mod slow;
+mod wrong;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,6 +18,19 @@ use super::{Front, FrontConfig, Listener, Servers};
 
 /// Any wait of a test ends here: far beyond what a loaded machine needs.
 const END: Duration = Duration::from_secs(60);
+
+/// The gauge of open connections.
+const CONNECTIONS: &str = "weir_front_connections{listener=\"listen\"}";
+
+/// Waits for a condition.
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let waited = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(END, waited).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
 
 /// A served router.
 struct Door {
