@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use axum::Router;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_bus::Log;
@@ -57,7 +56,6 @@ pub struct Collector {
     lanes: Lanes,
     sources: JoinSet<Result<(), CollectorError>>,
     stop_lanes: CancellationToken,
-    shutdown: CancellationToken,
 }
 
 impl Collector {
@@ -113,7 +111,7 @@ impl Collector {
             Ok(())
         });
         tracing::info!(node = deps.node, tenant = config.tenant, "collector started");
-        Ok(Self { push, shipper, lanes, sources, stop_lanes, shutdown: deps.shutdown })
+        Ok(Self { push, shipper, lanes, sources, stop_lanes })
     }
 
     /// For sections that other parts of the process make: weir's own spans, the samples of recording rules.
@@ -126,19 +124,14 @@ impl Collector {
         loki_push::router(self.push.clone())
     }
 
-    /// `/v1/{logs,metrics,traces}`, for a listener of the caller's own.
+    /// OTLP over HTTP: `/v1/{logs,metrics,traces}`.
     pub fn otlp_http_router(&self) -> Router {
         otlp::http::router(self.push.clone())
     }
 
-    /// Serves OTLP over HTTP until shutdown.
-    pub fn serve_otlp_http(&self, listener: TcpListener) -> impl Future<Output = Result<(), CollectorError>> + Send + use<> {
-        otlp::http::serve(listener, self.push.clone(), self.shutdown.clone())
-    }
-
-    /// Serves OTLP over gRPC until shutdown.
-    pub fn serve_otlp_grpc(&self, listener: TcpListener) -> impl Future<Output = Result<(), CollectorError>> + Send + use<> {
-        otlp::grpc::serve(listener, self.push.clone(), self.shutdown.clone())
+    /// OTLP over gRPC: the three export services.
+    pub fn otlp_grpc_router(&self) -> Router {
+        otlp::grpc::router(&self.push)
     }
 
     /// Resolves when a source has ended with an error: what it reads is no longer collected. Cancel-safe.
