@@ -313,6 +313,7 @@ impl Config {
             }
         }
         self.collector.check().map_err(|error| format!("collector: {error}"))?;
+        self.query.check().map_err(|error| format!("query.{error}"))?;
         self.rules.validate()?;
         self.fanout.check().map_err(|error| format!("fanout.{error}"))?;
         self.aggregator.check().map_err(|error| format!("aggregator.{error}"))
@@ -362,6 +363,8 @@ mod tests {
         check("[collector.files]\npoll_intervall = \"1s\"", "poll_intervall");
         check("listen = \"0.0.0.0:80\"", "insecure_listen");
         check("[query]\nconcurrency = \"many\"", "concurrency");
+        check("[query]\nquery_bytes_max = 2000000000", "query.query_bytes_max");
+        check("[query]\ncells_max = 5", "cells_max");
         check("[", "TOML");
     }
 }

@@ -16,6 +16,7 @@ use super::file::{AlertSpec, RuleKind};
 use super::state::{Evaluation, Group, Rule, RuleSet};
 use super::template::{Scope, Template};
 use crate::budget::{QueryConfig, RequestBudget};
+use crate::load::Load;
 use crate::promql::ast::Expr;
 use crate::promql::{Engine, Output, Request};
 
@@ -62,6 +63,8 @@ pub struct RuleDeps {
     pub sink: Option<Arc<dyn SampleSink>>,
     /// Limits of a rule's query.
     pub query: QueryConfig,
+    /// The memory that its queries share with all others of the process.
+    pub load: Load,
     /// Unix milliseconds.
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// How it goes.
@@ -70,8 +73,8 @@ pub struct RuleDeps {
 
 /// Asks, with a fresh budget, and gives a vector.
 pub(super) fn ask(deps: &RuleDeps, query: &str, expr: Option<&Expr>, at_ms: i64) -> Result<Vec<(Labels, f64)>, String> {
-    let (budget, _guard) = RequestBudget::new(&deps.query);
-    let engine = Engine { reader: &*deps.reader, budget: &budget, cells_max: deps.query.cells_max };
+    let (budget, _guard) = RequestBudget::new(&deps.query, &deps.load);
+    let engine = Engine { reader: &*deps.reader, budget: &budget };
     let lookback_ms = i64::try_from(deps.query.lookback_seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
     let tenant = TENANT_DEFAULT.to_owned();
     let request = Request { tenant, query: query.to_owned(), start_ms: at_ms, end_ms: at_ms, step_ms: 0, lookback_ms };

@@ -82,7 +82,9 @@ impl World {
         let group = Arc::clone(&rules.groups()[0]);
         let sink: Arc<dyn SampleSink> = Arc::clone(store) as _;
         let reader: Arc<dyn MetricReader> = Arc::clone(store) as _;
-        let deps = RuleDeps { rules, reader, sink: Some(sink), query: QueryConfig::default(), clock: Arc::new(|| 0), metrics };
+        let query = QueryConfig::default();
+        let load = crate::load::Load::new(&query, Default::default());
+        let deps = RuleDeps { rules, reader, sink: Some(sink), query, load, clock: Arc::new(|| 0), metrics };
         let config = RulesConfig { external_labels: [("cluster".to_owned(), "c".to_owned())].into(), ..RulesConfig::default() };
         Self { store: Arc::clone(store), ticker: Ticker { config: Arc::new(config), deps, group, notifier }, posted }
     }

@@ -17,7 +17,9 @@ use weir_model::time::SECOND;
 
 use super::super::Api;
 use super::super::failure::Failure;
-use super::{Wrong, answer};
+use super::super::reply::Text;
+use super::{Wrong, end};
+use crate::budget::{RequestBudget, read_series};
 
 /// Sparklines show this much.
 const HISTORY_MS: i64 = 5 * 60 * 1000;
@@ -35,19 +37,24 @@ const NAMES: &str = "container_cpu_usage_seconds_total|container_memory_working_
 
 /// What runs now.
 pub(super) async fn containers(State(api): State<Arc<Api>>) -> Result<Response, Wrong> {
-    let now_ms = (api.clock)() / 1_000_000;
-    let names = Matcher::new(NAME, MatchOp::Regex, NAMES).map_err(|error| Failure::from(error.to_string()))?;
-    let select =
-        MetricSelect { tenant: TENANT_DEFAULT.into(), matchers: vec![names], start_ms: now_ms - HISTORY_MS, end_ms: now_ms };
-    let found = api.run(move |api, budget| api.metrics.select(&select, budget)).await?;
-    let mut cgroups: BTreeMap<(String, String), Cgroup<'_>> = BTreeMap::new();
-    for series in &found.value {
-        let labels = &series.labels;
-        cgroups.entry((node(labels).to_owned(), labels.get("id").to_owned())).or_default().add(series);
-    }
-    let running = cgroups.iter().filter(|(_, cgroup)| cgroup.runs(now_ms) && cgroup.is_container());
-    let containers: Vec<Value> = running.map(|((node, id), cgroup)| cgroup.shape(node, id)).collect();
-    Ok(answer(json!({"containers": containers}), &found.coverage))
+    let work = |api: &Api, budget: &RequestBudget| {
+        let now_ms = (api.clock)() / 1_000_000;
+        let names = Matcher::new(NAME, MatchOp::Regex, NAMES).map_err(|error| Failure::from(error.to_string()))?;
+        let (tenant, matchers) = (TENANT_DEFAULT.into(), vec![names]);
+        let select = MetricSelect { tenant, matchers, start_ms: now_ms - HISTORY_MS, end_ms: now_ms };
+        let (found, _) = read_series(&*api.metrics, &select, budget)?;
+        let mut cgroups: BTreeMap<(String, String), Cgroup<'_>> = BTreeMap::new();
+        for series in &found.value {
+            let labels = &series.labels;
+            cgroups.entry((node(labels).to_owned(), labels.get("id").to_owned())).or_default().add(series);
+        }
+        let running = cgroups.iter().filter(|(_, cgroup)| cgroup.runs(now_ms) && cgroup.is_container());
+        let mut text = Text::new(budget);
+        text.raw("{\"containers\":")?;
+        text.each(running.map(|((node, id), cgroup)| cgroup.shape(node, id)))?;
+        end(text, found.coverage)
+    };
+    api.answer(work).await
 }
 
 fn node(labels: &Labels) -> &str {
