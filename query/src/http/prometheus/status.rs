@@ -1,4 +1,4 @@
-//! `status/buildinfo`: who answers, and which Prometheus it answers like.
+//! `status/buildinfo`: who answers, and which Prometheus it answers like (docs/decisions/0103).
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use serde_json::json;
 use super::Api;
 use super::answer::{Failure, Success};
 
-/// The Prometheus whose API and language this is. Grafana decides by it which calls it may make.
-const PROMETHEUS_VERSION: &str = "3.0.0";
+/// The newest Prometheus of which all is here that clients ask for because of its version.
+const PROMETHEUS_VERSION: &str = "2.45.0";
 
 /// `GET status/buildinfo`
 pub(super) async fn buildinfo(State(api): State<Arc<Api>>) -> Result<Response, Failure> {

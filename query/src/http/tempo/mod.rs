@@ -61,8 +61,8 @@ impl IntoResponse for Plain {
     }
 }
 
-/// Grafana decides by it which of Tempo's abilities it may use.
-const TEMPO_VERSION: &str = "2.6.0";
+/// The last Tempo before Grafana takes streaming over gRPC for granted (docs/decisions/0103).
+const TEMPO_VERSION: &str = "2.1.0";
 
 async fn build_info() -> Json<Value> {
     let weir = env!("CARGO_PKG_VERSION");
