@@ -317,6 +317,7 @@ impl Config {
         }
         self.front.check().map_err(|error| format!("front.{error}"))?;
         self.collector.check().map_err(|error| format!("collector: {error}"))?;
+        self.query.check().map_err(|error| format!("query.{error}"))?;
         self.rules.validate()?;
         self.fanout.check().map_err(|error| format!("fanout.{error}"))?;
         self.aggregator.check().map_err(|error| format!("aggregator.{error}"))
@@ -370,6 +371,8 @@ mod tests {
         check("[front]\nidle_timeout = \"0s\"", "front.idle_timeout");
         check("[front]\norigins = [\"app.example\"]", "front.origins");
         check("[query]\nconcurrency = \"many\"", "concurrency");
+        check("[query]\nquery_bytes_max = 2000000000", "query.query_bytes_max");
+        check("[query]\ncells_max = 5", "cells_max");
         check("[", "TOML");
     }
 }

@@ -185,6 +185,7 @@ pub(crate) fn evaluate(
         reader: Arc::clone(&api.metrics),
         sink: Some(sink),
         query: config.query.clone(),
+        load: api.load().clone(),
         clock: Arc::new(move || clock() / 1_000_000),
         metrics,
     };

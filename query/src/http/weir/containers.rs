@@ -18,7 +18,9 @@ use weir_model::time::SECOND;
 
 use super::super::Api;
 use super::super::failure::Failure;
-use super::{Wrong, answer, nodes};
+use super::super::reply::Text;
+use super::{Wrong, end, nodes};
+use crate::budget::{RequestBudget, read_series};
 
 /// Sparklines show this much.
 const HISTORY_MS: i64 = 5 * 60 * 1000;
@@ -37,34 +39,44 @@ const NAMES: &str = "container_cpu_usage_seconds_total|container_memory_working_
 
 /// What runs now.
 pub(super) async fn containers(State(api): State<Arc<Api>>) -> Result<Response, Wrong> {
-    let now_ms = (api.clock)() / 1_000_000;
-    let names = Matcher::new(NAME, MatchOp::Regex, NAMES).map_err(|error| Failure::from(error.to_string()))?;
-    let select =
-        MetricSelect { tenant: TENANT_DEFAULT.into(), matchers: vec![names], start_ms: now_ms - HISTORY_MS, end_ms: now_ms };
-    let found = api.run(move |api, budget| api.metrics.select(&select, budget)).await?;
-    let (mut cgroups, mut machines) = (BTreeMap::<(&str, &str), Cgroup<'_>>::new(), BTreeMap::<&str, nodes::Node>::new());
-    for series in &found.value {
-        let (node, name) = (node(&series.labels), series.labels.get(NAME));
-        if name.starts_with("node_") || name.starts_with("machine_") {
-            machines.entry(node).or_default().add(series, now_ms);
-        } else {
-            cgroups.entry((node, series.labels.get("id"))).or_default().add(series);
+    let work = |api: &Api, budget: &RequestBudget| {
+        let now_ms = (api.clock)() / 1_000_000;
+        let names = Matcher::new(NAME, MatchOp::Regex, NAMES).map_err(|error| Failure::from(error.to_string()))?;
+        let (tenant, matchers) = (TENANT_DEFAULT.into(), vec![names]);
+        let select = MetricSelect { tenant, matchers, start_ms: now_ms - HISTORY_MS, end_ms: now_ms };
+        let (found, _) = read_series(&*api.metrics, &select, budget)?;
+        let (mut cgroups, mut machines) = (BTreeMap::<Key<'_>, Cgroup<'_>>::new(), BTreeMap::<&str, nodes::Node<'_>>::new());
+        for series in &found.value {
+            let (node, name) = (node(&series.labels), series.labels.get(NAME));
+            if name.starts_with("node_") || name.starts_with("machine_") {
+                machines.entry(node).or_default().add(series, now_ms);
+            } else {
+                cgroups.entry((node, series.labels.get("id"))).or_default().add(series);
+            }
         }
-    }
-    cgroups.retain(|_, cgroup| cgroup.runs(now_ms));
-    let (containers, others): (Vec<_>, Vec<_>) = cgroups.iter().partition(|(_, cgroup)| cgroup.is_container());
-    let within = |(node, id): &(&str, &str)| {
-        let inside = |path: &str| id.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
-        containers.iter().any(|((own, path), _)| own == node && inside(path))
+        cgroups.retain(|_, cgroup| cgroup.runs(now_ms));
+        let (containers, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            cgroups.into_iter().partition(|(_, cgroup)| cgroup.is_container());
+        // The root cgroup is the node.
+        let others = others.iter().filter(|(key, cgroup)| key.1 != "/" && !cgroup.is_pause() && !is_within(key, &containers));
+        let mut text = Text::new(budget);
+        text.raw("{\"containers\":")?;
+        text.each(containers.iter().map(|((node, id), cgroup)| cgroup.shape(node, id)))?;
+        text.raw(",\"nodes\":")?;
+        text.each(machines.iter().filter_map(|(node, machine)| machine.shape(node)))?;
+        text.raw(",\"cgroups\":")?;
+        text.each(others.map(|((node, id), cgroup)| cgroup.unit(node, id)))?;
+        end(text, found.coverage)
     };
-    // The root cgroup is the node.
-    let others = others.into_iter().filter(|(key, cgroup)| key.1 != "/" && !cgroup.is_pause() && !within(key));
-    let body = json!({
-        "containers": containers.iter().map(|((node, id), cgroup)| cgroup.shape(node, id)).collect::<Vec<Value>>(),
-        "nodes": machines.iter().filter_map(|(node, machine)| machine.shape(node)).collect::<Vec<Value>>(),
-        "cgroups": others.map(|((node, id), cgroup)| cgroup.unit(node, id)).collect::<Vec<Value>>(),
-    });
-    Ok(answer(body, &found.coverage))
+    api.answer(work).await
+}
+
+/// Node and cgroup path.
+type Key<'a> = (&'a str, &'a str);
+
+/// Whether a cgroup lies inside a container, at any depth.
+fn is_within((node, path): &Key<'_>, containers: &BTreeMap<Key<'_>, Cgroup<'_>>) -> bool {
+    path.match_indices('/').any(|(at, _)| containers.contains_key(&(*node, &path[..at])))
 }
 
 fn node(labels: &Labels) -> &str {
