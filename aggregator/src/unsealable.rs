@@ -12,7 +12,7 @@ use weir_model::wire::{Body, Kind, Limits, Mark, RecordBuilder, Section, Section
 use weir_store::StoreError;
 use weir_store::blob::{BlobCache, MemoryBlob};
 use weir_store::block::{Blob, BlockReader};
-use weir_store::engine::{BuiltBlock, Engine, Head, MergeCost, Position};
+use weir_store::engine::{BlockSummary, BuiltBlock, Engine, Head, MergeCost, Position};
 use weir_store::logs::{LogsBlock, LogsEngine, LogsHead};
 use weir_store::manifest::{Manifest, ManifestStore, random_nonces};
 
@@ -69,6 +69,10 @@ impl Engine for Picky {
 
     fn open(&self, blob: Arc<dyn Blob>) -> Result<LogsBlock, StoreError> {
         self.0.open(blob)
+    }
+
+    fn verify(&self, block: &LogsBlock, summary: &BlockSummary) -> Result<(), StoreError> {
+        self.0.verify(block, summary)
     }
 
     fn merge(&self, blocks: &[Arc<LogsBlock>]) -> Result<Vec<BuiltBlock>, StoreError> {
