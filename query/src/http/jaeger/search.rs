@@ -13,7 +13,7 @@ use weir_model::time::{TimeRange, parse_duration};
 
 use super::super::Api;
 use super::super::find::{Condition, find, read_trace};
-use super::super::params::Params;
+use super::super::params::{Params, clip};
 use super::super::reply::Reply;
 use super::{Data, Wrong, kind_matches, shape};
 use crate::budget::RequestBudget;
@@ -59,7 +59,9 @@ fn by_ids(api: &Api, ids: &[TraceId], budget: &RequestBudget) -> Result<Reply, W
 fn select(params: &Params, now: i64) -> Result<(TraceSelect, Vec<Condition>), String> {
     let micros = |name: &str, default: i64| match params.get(name) {
         None => Ok(default),
-        Some(text) => text.parse::<i64>().map_err(|_| format!("parameter {name}: {text:?} is no Unix time in microseconds")),
+        Some(text) => {
+            text.parse::<i64>().map_err(|_| format!("parameter {name}: {:?} is no Unix time in microseconds", clip(text)))
+        }
     };
     let duration = |name: &str| {
         let parse = |text: &str| parse_duration(text).map_err(|error| format!("parameter {name}: {error}"));
@@ -107,12 +109,15 @@ fn tags(params: &Params) -> Result<Vec<(String, String)>, String> {
         for (name, value) in map {
             match value {
                 Json::String(value) => tags.push((name, value)),
-                other => return Err(format!("parameter tags: the value of {name:?} is {other}, not a string")),
+                other => {
+                    let (name, other) = (clip(&name), clip(&other.to_string()));
+                    return Err(format!("parameter tags: the value of {name:?} is {other}, not a string"));
+                }
             }
         }
     }
     for text in params.all("tag") {
-        let (name, value) = text.split_once(':').ok_or_else(|| format!("parameter tag: {text:?} reads name:value"))?;
+        let (name, value) = text.split_once(':').ok_or_else(|| format!("parameter tag: {:?} reads name:value", clip(text)))?;
         tags.push((name.into(), value.into()));
     }
     Ok(tags)

@@ -12,7 +12,7 @@ use weir_model::time::{TimeRange, parse_duration};
 
 use super::super::Api;
 use super::super::find::{Condition, find, matching};
-use super::super::params::{HOUR, Params};
+use super::super::params::{HOUR, Params, clip};
 use super::super::reply::Text;
 use super::{Plain, shape, traceql};
 use crate::budget::RequestBudget;
@@ -72,7 +72,7 @@ fn by_tags(params: &Params, select: &mut TraceSelect) -> Result<(), String> {
     select.duration_min = duration("minDuration")?;
     select.duration_max = duration("maxDuration")?;
     for tag in params.get("tags").unwrap_or_default().split_whitespace() {
-        let (name, value) = tag.split_once('=').ok_or_else(|| format!("parameter tags: {tag:?} reads name=value"))?;
+        let (name, value) = tag.split_once('=').ok_or_else(|| format!("parameter tags: {:?} reads name=value", clip(tag)))?;
         let value = value.trim_matches('"').to_owned();
         match name {
             "service.name" => select.service = Some(value),

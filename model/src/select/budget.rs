@@ -1,0 +1,60 @@
+//! What a request may take, and why a read stopped. Implemented by who answers requests; asked by readers and languages.
+
+use thiserror::Error;
+
+/// Why a read stopped. What is merely missing is in the coverage, not here.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The request would take more than it may.
+    #[error("the query needs more than {limit} {what}; narrow the time range or the selector, or raise {key}")]
+    Budget {
+        /// The limit's value.
+        limit: u64,
+        /// What is counted: "samples", "series", "lines", "bytes".
+        what: &'static str,
+        /// The configuration key.
+        key: &'static str,
+    },
+    /// All requests together are at a limit; later it may be different.
+    #[error("weir is asked for too much at once: {what} are at the limit of {limit} ({key}); try again in a moment")]
+    Busy {
+        /// The limit's value.
+        limit: u64,
+        /// What is at its limit: "queries that run or wait", "bytes of all queries".
+        what: &'static str,
+        /// The configuration key.
+        key: &'static str,
+    },
+    /// The request took too long, or its client has gone.
+    #[error("the query was cancelled: {0}")]
+    Cancelled(&'static str),
+    /// The store failed as a whole.
+    #[error("the store cannot be read: {0}")]
+    Store(String),
+}
+
+/// Told to a reader; checked between chunks.
+pub trait Budget: Send + Sync {
+    /// Errors when the request should stop. Called often; cheap.
+    fn check(&self) -> Result<(), ReadError>;
+    /// Takes note of work about to be done: samples or lines decoded. Errors when that is too much.
+    fn spend(&self, count: u64) -> Result<(), ReadError>;
+    /// Takes note of memory about to be held for the request. Errors when it, or all requests together, may not hold so much.
+    fn reserve(&self, _bytes: u64) -> Result<(), ReadError> {
+        Ok(())
+    }
+    /// Gives memory back. What is not given back is when the request ends.
+    fn release(&self, _bytes: u64) {}
+}
+
+/// Never stops anything; for tests and tools.
+pub struct NoBudget;
+
+impl Budget for NoBudget {
+    fn check(&self) -> Result<(), ReadError> {
+        Ok(())
+    }
+    fn spend(&self, _count: u64) -> Result<(), ReadError> {
+        Ok(())
+    }
+}
