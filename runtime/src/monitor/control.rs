@@ -130,16 +130,22 @@ pub fn list(state_dir: &Path) -> Result<Vec<Status>, RuntimeError> {
 /// One container's state, with the monitor's death taken into account.
 fn status(directory: &Path) -> Result<Status, RuntimeError> {
     let mut status = Status::read(directory)?;
-    let lives = matches!(status.state, State::Running | State::Restarting | State::Paused);
-    if lives && !has_monitor(directory) {
+    if status.state != State::Exited && !has_monitor(directory) && !is_in_the_making(directory, status.state) {
         // It may have ended properly between the two looks.
         status = Status::read(directory)?;
-        if matches!(status.state, State::Running | State::Restarting | State::Paused) {
+        if status.state != State::Exited {
+            let what = if status.state == State::Created { "it was never started" } else { "how it ended is not known" };
+            status.error = format!("its monitor is gone; {what}");
             status.state = State::Exited;
-            status.error = "its monitor is gone; how it ended is not known".to_owned();
         }
     }
     Ok(status)
+}
+
+/// A container that was just made has no monitor yet, as long as whoever makes it holds the lock on the names.
+fn is_in_the_making(directory: &Path, state: State) -> bool {
+    let Some(lock) = directory.parent().and_then(|all| File::open(all.join(".names.lock")).ok()) else { return false };
+    state == State::Created && rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockShared).is_err()
 }
 
 fn has_monitor(directory: &Path) -> bool {
@@ -257,6 +263,23 @@ mod tests {
         if facts.is_dir() {
             std::fs::read_dir(directory).unwrap().for_each(|entry| modes(&entry.unwrap().path(), found));
         }
+    }
+
+    #[test]
+    fn what_was_made_and_never_started_is_over_and_can_be_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let state_dir = folder.path().join("containers");
+        let id = "ab".repeat(32);
+        prepare(&state_dir.join(&id), &RunSpec::new(["true"]), &id, "name", 1).unwrap();
+        let names = private::create(&state_dir.join(".names.lock")).unwrap();
+        rustix::fs::flock(&names, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        assert_eq!(list(&state_dir).unwrap()[0].state, State::Created, "it is in the making");
+        drop(names);
+        let status = list(&state_dir).unwrap().remove(0);
+        assert_eq!(status.state, State::Exited);
+        assert!(status.error.contains("never started"), "{}", status.error);
+        remove(&state_dir, "name", false).unwrap();
+        assert!(list(&state_dir).unwrap().is_empty());
     }
 
     #[test]
