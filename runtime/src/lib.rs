@@ -15,6 +15,8 @@
 pub mod cgroup;
 pub mod containers;
 mod error;
+#[cfg(test)]
+mod fuzz_tests;
 pub mod logs;
 pub mod monitor;
 pub mod processes;

@@ -23,6 +23,8 @@ mod generation;
 mod open;
 mod pins;
 
+#[cfg(test)]
+pub(super) use carry::decode as decode_carried;
 use generation::{BLOCK_BYTES, grace};
 use pins::{Held, Unpacked};
 

@@ -125,7 +125,7 @@ impl Checkpoint {
     }
 }
 
-fn encode<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<u8> {
+pub(super) fn encode<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut line = |value: serde_json::Result<Vec<u8>>| {
         bytes.extend(value.expect("invariant: plain data is JSON"));
@@ -139,7 +139,7 @@ fn encode<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Result<BTreeMap<String, Entry>, String> {
+pub(super) fn decode(bytes: &[u8]) -> Result<BTreeMap<String, Entry>, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
     let body = text.trim_end_matches('\n');
     let (body, foot) = body.rsplit_once('\n').ok_or("ends early")?;

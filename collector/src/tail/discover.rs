@@ -48,7 +48,16 @@ impl Root {
 
     /// Whether logs may lie in or below this directory.
     pub(super) fn covers(&self, directory: &Path) -> bool {
-        directory.strip_prefix(&self.directory).is_ok_and(|below| below.components().count() <= self.depth)
+        let Ok(below) = directory.strip_prefix(&self.directory) else { return false };
+        let levels = below.components().count();
+        levels < self.depth || levels == self.depth && (!self.is_containers || self.holds_log(directory))
+    }
+
+    /// Whether a directory of the lowest level is one that an engine makes for a log: other things lie beside.
+    fn holds_log(&self, directory: &Path) -> bool {
+        let name = directory.file_name().unwrap_or_default().to_string_lossy();
+        let names = ["0.log", "ctr.log", &format!("{name}-json.log")].map(|name| directory.join(name));
+        names.iter().any(|path| (self.spec_of)(path).is_some())
     }
 
     pub(super) fn is_log(&self, path: &Path) -> bool {

@@ -36,6 +36,8 @@ mod discover;
 mod docker;
 mod find;
 mod follow;
+#[cfg(test)]
+mod fuzz_tests;
 mod identity;
 mod look;
 mod private;

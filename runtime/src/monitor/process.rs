@@ -43,6 +43,8 @@ struct Monitor {
     status: Status,
     /// Guards the log file between the threads of the two streams: each takes it for one write of whole lines.
     log: Arc<Mutex<LogFile>>,
+    /// The OCI runtime: `runc`, or a test's own.
+    program: PathBuf,
 }
 
 /// Runs the container in `directory` (made by [`super::control::run`]) until it is over for good. Called by the binary's
@@ -89,7 +91,7 @@ impl Monitor {
         let status = Status::read(directory)?;
         let rotation = Rotation { bytes_max: spec.log_bytes_max, files_max: spec.log_files_max };
         let log = LogFile::open(&status.log, rotation).map_err(RuntimeError::file("open", &status.log))?;
-        Ok(Self { directory: directory.to_owned(), spec, status, log: Arc::new(Mutex::new(log)) })
+        Ok(Self { directory: directory.to_owned(), spec, status, log: Arc::new(Mutex::new(log)), program: "runc".into() })
     }
 
     fn run(&mut self, now: fn() -> UnixNanos) -> Result<(), RuntimeError> {
@@ -232,7 +234,7 @@ impl Monitor {
 
     /// runc with a state directory of the container's own.
     fn runc(&self) -> Command {
-        let mut command = Command::new("runc");
+        let mut command = Command::new(&self.program);
         command.arg("--root").arg(self.directory.join("runc")).arg("--log-format").arg("json");
         command
     }
@@ -342,14 +344,55 @@ mod tests {
         }
     }
 
+    /// Of a container that was started before, under a runtime that is this script; it writes its calls down.
+    fn monitor(directory: &Path, script: &str) -> Monitor {
+        let rotation = Rotation { bytes_max: 1 << 20, files_max: 2 };
+        let log = Arc::new(Mutex::new(LogFile::open(&directory.join("logs/0.log"), rotation).unwrap()));
+        let status = Status { version: super::super::status::VERSION, id: "ab".into(), restarts: 7, ..Status::default() };
+        let program = directory.join("program");
+        let text = format!("#!/bin/sh\ncd {}\necho \"$*\" >> calls\n{script}\n", directory.display());
+        std::fs::write(&program, text).unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        let spec = RunSpec { restart: Restart::Always, ..RunSpec::new(["true"]) };
+        Monitor { directory: directory.to_owned(), spec, status, log, program }
+    }
+
+    /// How often the runtime was asked to do this.
+    fn calls(directory: &Path, what: &str) -> usize {
+        let calls = std::fs::read_to_string(directory.join("calls")).unwrap_or_default();
+        calls.lines().filter(|line| line.split(' ').any(|word| word == what)).count()
+    }
+
+    #[test]
+    fn what_is_created_and_cannot_be_started_is_undone() {
+        // The first says of no process; the second's process cannot be started.
+        for (script, word) in [("exit 0", "pid"), ("case \"$*\" in *create*) echo 1 > pid;; *start*) exit 1;; esac", "start")] {
+            let directory = tempfile::tempdir().unwrap();
+            let mut monitor = monitor(directory.path(), script);
+            let error = monitor.run_once(|| 7).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+            assert_eq!((calls(directory.path(), "create"), calls(directory.path(), "delete")), (1, 1), "{script}");
+            assert_eq!(monitor.status.pid, None);
+        }
+    }
+
+    #[test]
+    fn a_later_start_that_fails_is_a_run_that_failed() {
+        let directory = tempfile::tempdir().unwrap();
+        // Nobody stops it before the third attempt.
+        let mut monitor = monitor(directory.path(), "[ $(grep -c create calls) -lt 3 ] || touch stop\nexit 1");
+        monitor.run(|| 7).unwrap();
+        assert_eq!((calls(directory.path(), "create"), monitor.status.restarts), (3, 9));
+        let status = Status::read(directory.path()).unwrap();
+        assert_eq!((status.state, status.exit_code), (State::Exited, None));
+        assert!(status.error.contains("runc create"), "{}", status.error);
+    }
+
     #[test]
     fn on_a_full_disk_the_state_waits_for_room() {
         let small = Small::mount();
         let directory = small.0.path().to_owned();
-        let rotation = Rotation { bytes_max: 1 << 20, files_max: 2 };
-        let log = Arc::new(Mutex::new(LogFile::open(&directory.join("logs/0.log"), rotation).unwrap()));
-        let status = Status { version: super::super::status::VERSION, id: "ab".into(), restarts: 7, ..Status::default() };
-        let monitor = Monitor { directory: directory.clone(), spec: RunSpec::new(["true"]), status, log };
+        let monitor = monitor(&directory, "");
         small.fill();
         std::thread::scope(|scope| {
             let kept = scope.spawn(|| monitor.keep());

@@ -83,7 +83,7 @@ fn encode(epoch: u64, carried: &[Option<Carried>; STREAMS]) -> Vec<u8> {
 }
 
 /// `None` when it is damaged, or of another version.
-pub(super) fn decode(bytes: &[u8]) -> Option<(u64, [Option<Carried>; STREAMS])> {
+pub(in crate::tail) fn decode(bytes: &[u8]) -> Option<(u64, [Option<Carried>; STREAMS])> {
     let end = memchr::memchr(b'\n', bytes)?;
     let head: Head = serde_json::from_slice(&bytes[..end]).ok()?;
     let mut bodies = &bytes[end + 1..];
