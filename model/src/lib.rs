@@ -9,12 +9,15 @@
 //! - [`log`], [`metric`], [`span`]: the three kinds of records.
 //! - [`memory`]: what things take on the heap.
 //! - [`fault`]: which panics end a request, and which the process.
+//! - `fuzz` (feature `testing`): mutation fuzzing for the tests of every decoder.
 //! - [`wire`]: how batches of them travel as one bus record. Format: `docs/formats/wire.md`.
 //! - [`select`]: what a query asks of an engine, and the coverage that every answer carries.
 //!
 //! Nothing here knows tokio, files or sockets: everything is sync and pure.
 
 pub mod fault;
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzz;
 pub mod id;
 pub mod label;
 pub mod log;
