@@ -95,7 +95,8 @@ fn large_spans_travel() {
     let engine = TracesEngine::new(Arc::new(|| 0), TracesCounters::default());
     let attributes = |i: u64| -> Attributes { vec![("large".into(), Value::String(large(i)))] };
     let id = TraceId([3; 16]);
-    let span = |i: u64| Span { trace_id: id, span_id: SpanId((i + 1).to_be_bytes()), attributes: attributes(i), ..Span::default() };
+    let span =
+        |i: u64| Span { trace_id: id, span_id: SpanId((i + 1).to_be_bytes()), attributes: attributes(i), ..Span::default() };
     let spans: Vec<Span> = (0..COUNT).map(span).collect();
     let heads = head(&engine, Body::Spans(SpanBatch { spans, ..SpanBatch::default() }));
     assert_eq!(travel(&engine, &Ask::Traces { ids: vec![id] }, &heads).records(), COUNT);
