@@ -16,6 +16,8 @@ pub mod block;
 mod columns;
 pub mod engine;
 mod error;
+#[cfg(test)]
+mod fuzz_tests;
 pub mod heads;
 mod limits;
 pub mod location;

@@ -1,10 +1,11 @@
 //! What heads say they hold, against what this thread's allocations say: hostile sections of every kind, each through the
 //! wire, as a head gets them.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::sync::Arc;
 
+use weir_model::fuzz::CountingAllocator;
 use weir_model::id::{SpanId, TraceId};
 use weir_model::label::{Labels, NAME};
 use weir_model::log::{LogBatch, LogRecord};
@@ -18,7 +19,7 @@ use crate::logs::{LogsEngine, LogsOptions};
 use crate::metrics::MetricsEngine;
 use crate::traces::{TracesCounters, TracesEngine};
 
-/// Counts what each thread has allocated and not freed, as malloc rounds it.
+/// Counts what each thread has allocated and not freed, as malloc rounds it; below is what fuzz targets count with.
 struct Counting;
 
 #[global_allocator]
@@ -33,25 +34,25 @@ fn add(bytes: i64) {
     let _ended = HELD.try_with(|held| held.set(held.get() + bytes));
 }
 
-// SAFETY: every call goes to the system's allocator as it came; counting touches a thread-local number without a
+// SAFETY: every call goes to the allocator below as it came; counting touches a thread-local number without a
 // destructor, which allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         add(allocation(layout.size()) as i64);
         // SAFETY: the caller's promise about `layout`.
-        unsafe { System.alloc(layout) }
+        unsafe { CountingAllocator.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         add(-(allocation(layout.size()) as i64));
         // SAFETY: the caller's promise about `pointer` and `layout`.
-        unsafe { System.dealloc(pointer, layout) }
+        unsafe { CountingAllocator.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         add(allocation(size) as i64 - allocation(layout.size()) as i64);
         // SAFETY: the caller's promise about `pointer`, `layout` and `size`.
-        unsafe { System.realloc(pointer, layout, size) }
+        unsafe { CountingAllocator.realloc(pointer, layout, size) }
     }
 }
 

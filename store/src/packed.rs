@@ -143,6 +143,18 @@ pub(crate) fn unzstd(stored: &[u8], raw: usize) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Packed runs with their bytes as they are, so that a flip reaches what is in them and not zstd alone.
+#[cfg(test)]
+pub(crate) fn plain(packed: &[u8]) -> Vec<u8> {
+    let (mut cursor, mut out) = (Cursor::new(packed), Vec::new());
+    while cursor.left() > 0 {
+        let raw = cursor.unpacked(UNPACKED_BYTES_MAX).expect("what was packed");
+        put_varint(&mut out, raw.len() as u64);
+        put_bytes(&mut out, &raw);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

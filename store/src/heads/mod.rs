@@ -16,6 +16,8 @@
 pub mod answer;
 pub mod ask;
 pub mod frame;
+#[cfg(test)]
+mod limits_tests;
 pub mod orders;
 pub mod slice;
 pub mod status;

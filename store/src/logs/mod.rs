@@ -17,6 +17,8 @@ mod block;
 mod builder;
 mod chunk;
 mod filter;
+#[cfg(test)]
+mod fuzz_tests;
 mod head;
 mod index;
 #[cfg(test)]

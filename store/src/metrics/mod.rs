@@ -13,6 +13,8 @@
 
 pub mod block;
 pub mod counters;
+#[cfg(test)]
+mod fuzz_tests;
 mod group;
 pub mod head;
 #[cfg(test)]

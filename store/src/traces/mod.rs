@@ -17,6 +17,8 @@ pub mod block;
 mod content;
 pub mod counters;
 mod filter;
+#[cfg(test)]
+mod fuzz_tests;
 mod group;
 pub mod head;
 #[cfg(test)]
