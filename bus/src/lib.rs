@@ -113,7 +113,12 @@ pub fn partition_of(key_hash: u64, partitions: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use weir_model::fuzz::CountingAllocator;
+
     use super::*;
+
+    #[global_allocator]
+    static ALLOCATOR: CountingAllocator = CountingAllocator;
 
     #[test]
     fn the_partition_of_a_key_never_changes() {

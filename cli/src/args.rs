@@ -293,6 +293,9 @@ pub(crate) enum CheckTarget {
     Config {
         /// TOML
         file: PathBuf,
+        /// Also try what it names: brokers, topics, the consumer group, the object store
+        #[arg(long, env = "WEIR_CHECK_CONNECT")]
+        connect: bool,
     },
     /// A Prometheus rule file
     Rules {

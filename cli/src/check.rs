@@ -1,20 +1,81 @@
 //! `weir check config`, `weir check rules`, `weir config`.
 
+use std::future::Future;
 use std::path::Path;
+use std::time::Duration;
 
-use crate::Failure;
+use weir_bus::BusMetrics;
+use weir_bus::kafka::{Finding, KafkaLog};
+use weir_model::wire::Kind;
+use weir_store::manifest::{probe, random_nonces};
+
 use crate::args::CheckTarget;
-use crate::config::{Config, DOCUMENTED};
+use crate::config::{BusKind, Config, DOCUMENTED};
+use crate::service::parts;
+use crate::{Failure, LAST_WORK};
+
+/// All questions to the brokers together, each of which has a shorter end of its own.
+const BUS_PATIENCE: Duration = Duration::from_secs(90);
+/// The object store's client tries again by itself for less than this.
+const STORE_PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn check(target: &CheckTarget) -> Result<(), Failure> {
     match target {
-        CheckTarget::Config { file } => {
-            Config::read(file)?;
+        CheckTarget::Config { file, connect } => {
+            let config = Config::read(file)?;
             println!("{}: fine", file.display());
-            Ok(())
+            if *connect { check_connections(&config) } else { Ok(()) }
         }
         CheckTarget::Rules { file } => check_rules(file),
     }
+}
+
+/// One line each on what the configuration names; fails when one of them cannot be used.
+fn check_connections(config: &Config) -> Result<(), Failure> {
+    let runtime = crate::runtime()?;
+    let findings = runtime.block_on(async {
+        let mut findings = examine_bus(config).await;
+        findings.push(examine_store(config).await);
+        findings
+    });
+    // A question that was given up must not hold the answer up.
+    runtime.shutdown_timeout(LAST_WORK);
+    let mut wrong = 0;
+    for Finding { subject, outcome } in &findings {
+        wrong += usize::from(outcome.is_err());
+        match outcome {
+            Ok(fine) => println!("{subject}: {fine}"),
+            Err(error) => println!("{subject}: wrong: {error}"),
+        }
+    }
+    if wrong == 0 { Ok(()) } else { Err(Failure::failed(format!("{wrong} of {} cannot be used as configured", findings.len()))) }
+}
+
+async fn examine_bus(config: &Config) -> Vec<Finding> {
+    if config.bus.kind == BusKind::Disk {
+        return vec![Finding { subject: "bus".into(), outcome: Ok("the embedded log, opened at start".into()) }];
+    }
+    let examined = async {
+        let log = KafkaLog::open(config.bus.kafka.clone(), BusMetrics::default()).map_err(|error| error.to_string())?;
+        Ok(log.examine(&Kind::ALL.map(Kind::topic)).await)
+    };
+    within(BUS_PATIENCE, examined)
+        .await
+        .unwrap_or_else(|error| vec![Finding { subject: "bus.kafka".into(), outcome: Err(error) }])
+}
+
+/// The probe that a role makes at its start.
+async fn examine_store(config: &Config) -> Finding {
+    let probed = async {
+        let store = parts::open_store(config).await.map_err(|failure| failure.message)?;
+        probe(&store, &random_nonces()).await.map_err(|error| error.to_string())
+    };
+    let outcome = within(STORE_PATIENCE, probed).await.map(|()| "answers, and its conditional create can be trusted".to_owned());
+    Finding { subject: format!("store.url = {:?}", config.store.url), outcome }
+}
+
+async fn within<T>(patience: Duration, tried: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    tokio::time::timeout(patience, tried).await.unwrap_or_else(|_| Err(format!("no answer within {} s", patience.as_secs())))
 }
 
 fn check_rules(file: &Path) -> Result<(), Failure> {

@@ -262,9 +262,14 @@ fn the_image_s_last_stage_is_built_and_runs() {
         std::fs::copy(from, &to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
     };
     put(&binary(), "build/out/usr/local/bin/weir");
-    put(Path::new("/lib/x86_64-linux-gnu/libz.so.1"), &format!("build/out/{libraries}/libz.so.1"));
-    for name in ["libc.so.6", "libm.so.6", "libgcc_s.so.1"] {
-        put(&Path::new("/lib/x86_64-linux-gnu").join(name), &format!("base/{libraries}/{name}"));
+    // What the binary is linked with: the base's own, and what the recipe brings.
+    let (linked, output) = run("ldd", &[&binary().display().to_string()], b"");
+    assert!(linked && !output.contains("not found"), "{output}");
+    for path in output.split_whitespace().filter(|word| word.starts_with('/') && !word.contains("ld-linux")) {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let of_base = ["libc.so.6", "libm.so.6", "libgcc_s.so.1"].contains(&name);
+        let to = if of_base { format!("base/{libraries}/{name}") } else { format!("build/out/{libraries}/{name}") };
+        put(Path::new(path), &to);
     }
     put(Path::new("/lib64/ld-linux-x86-64.so.2"), "base/lib64/ld-linux-x86-64.so.2");
     std::os::unix::fs::symlink("usr/lib", path("base/lib")).unwrap();

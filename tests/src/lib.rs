@@ -34,6 +34,8 @@ mod deploy;
 #[cfg(test)]
 mod heads;
 #[cfg(test)]
+mod kafka_check;
+#[cfg(test)]
 mod kafka_secure;
 #[cfg(test)]
 mod ledger;

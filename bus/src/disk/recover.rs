@@ -60,3 +60,39 @@ fn next_batch(bytes: &[u8], from: usize, next: u64) -> Option<(usize, Head)> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use weir_model::fuzz::{Fuzz, MemoryLimit};
+
+    use super::*;
+
+    #[test]
+    fn any_bytes_are_a_segment_with_batches_and_damage_in_order() {
+        let batch = |base, texts: &[&'static str]| {
+            batch::encode(base, &texts.iter().map(|text| Bytes::from_static(text.as_bytes())).collect::<Vec<_>>())
+        };
+        let segment = [batch(5, &["one", "two"]), batch(7, &[""]), batch(9, &["three"; 40])].concat();
+        // A batch's head with nothing behind it, as a torn write leaves it.
+        let torn = [&segment[..], &segment[..24]].concat();
+        let limit = MemoryLimit { bytes: 64 << 10, per_input_byte: 16 };
+        let fuzz = Fuzz::new("disk_segment").seed(&segment).seed(torn).seed(batch(0, &["WLB1"])).words(&["WLB1"]);
+        fuzz.memory(limit).run(|input| {
+            let scan = scan(input, 5);
+            let (mut end, mut next) = (0, 5);
+            for located in &scan.batches {
+                assert!(located.position >= end && located.head.base >= next, "{scan:?}");
+                end = located.position + u64::from(located.head.length);
+                next = located.head.end();
+                let bytes = Bytes::copy_from_slice(&input[located.position as usize..end as usize]);
+                assert_eq!(batch::split(&bytes).len(), located.head.count as usize);
+            }
+            assert_eq!((scan.end, scan.next), (end, next));
+            assert!(end <= input.len() as u64);
+            for damage in &scan.damage {
+                assert!(damage.bytes.start < damage.bytes.end && damage.bytes.end <= end && damage.lost.start <= damage.lost.end);
+            }
+        });
+    }
+}

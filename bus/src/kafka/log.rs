@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::config::KafkaConfig;
 use super::consumer::KafkaConsumer;
 use super::diagnosis::Diagnosis;
-use super::producer::{Deliveries, ReplaceableProducer, is_given_up};
+use super::producer::{Deliveries, ReplaceableProducer};
 use super::topics::Topics;
 use super::visit;
 use crate::{Ack, BusError, BusMetrics, Consumer, Log, TopicPartition};
@@ -105,11 +105,6 @@ impl Log for KafkaLog {
             match producer.send(record.partition(place.partition as i32).payload(&value)) {
                 Ok(()) => break,
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), record)) => answer = record.delivery_opaque,
-                // Given up since it was asked for.
-                Err((error, record)) if is_given_up(&error) => {
-                    answer = record.delivery_opaque;
-                    continue;
-                }
                 Err((error, _)) => return Err(self.diagnosis.error("append", &error)),
             }
             drop(producer);
@@ -194,6 +189,21 @@ mod tests {
             }
         }
         values
+    }
+
+    #[test]
+    fn a_mechanism_that_is_not_built_in_is_refused_by_name() {
+        let open = |mechanism: &str| {
+            let properties = [("security.protocol", "sasl_ssl"), ("sasl.mechanism", mechanism), ("sasl.username", "u")];
+            let properties = properties.iter().chain(&[("sasl.password", "p")]);
+            let properties = properties.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            KafkaLog::open(KafkaConfig { properties, ..KafkaConfig::default() }, BusMetrics::default())
+        };
+        for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] {
+            assert!(open(mechanism).is_ok(), "{mechanism}");
+        }
+        let said = open("GSSAPI").err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(said.starts_with("bus configuration: kafka producer:") && said.contains("GSSAPI"), "{said}");
     }
 
     #[tokio::test(flavor = "multi_thread")]

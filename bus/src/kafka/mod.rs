@@ -1,5 +1,6 @@
 //! Kafka, through rdkafka: the only place that knows it.
 //!
+//! - [`check`]: tries what is configured, for `weir check config --connect`.
 //! - [`config`]: what can be set, and which of librdkafka's properties may not.
 //! - [`diagnosis`]: what stands between weir and the brokers, in words.
 //! - [`log`]: appends, watermarks.
@@ -12,6 +13,7 @@
 //!
 //! Tested against a real broker by the workspace's `tests/`; why it is set up as it is: `docs/decisions/0012-kafka.md`.
 
+mod check;
 mod config;
 mod consumer;
 mod diagnosis;
@@ -22,5 +24,6 @@ mod rebalances;
 mod topics;
 mod visit;
 
+pub use check::Finding;
 pub use config::KafkaConfig;
 pub use log::KafkaLog;

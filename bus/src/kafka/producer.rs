@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::producer::{DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use tokio::sync::{Notify, oneshot};
@@ -121,9 +121,4 @@ fn create(config: &KafkaConfig, diagnosis: &Diagnosis, metrics: &BusMetrics) -> 
     let deliveries = Deliveries { delivered: Notify::new(), diagnosis: diagnosis.clone(), metrics: metrics.clone() };
     let created = config.producer().create_with_context(deliveries);
     created.map_err(|error| BusError::Config(format!("kafka producer: {error}")))
-}
-
-/// Whether another producer would take it.
-pub(crate) fn is_given_up(error: &KafkaError) -> bool {
-    error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal)
 }

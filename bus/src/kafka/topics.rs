@@ -83,14 +83,21 @@ pub(crate) fn short_retention(settings: &Settings) -> Option<String> {
 pub(crate) fn metadata(producer: &ThreadedProducer<Deliveries>, diagnosis: &Diagnosis) -> Result<Metadata, KafkaError> {
     let (begun, mut patience) = (Instant::now(), FIRST_TRY);
     loop {
-        let left = ANSWER_TIMEOUT.saturating_sub(begun.elapsed());
-        let asked = producer.client().fetch_metadata(None, patience.min(left));
-        match asked {
+        let (asked, tried) = (Instant::now(), patience.min(ANSWER_TIMEOUT.saturating_sub(begun.elapsed())));
+        match producer.client().fetch_metadata(None, tried) {
             Ok(metadata) => {
                 diagnosis.connected();
                 return Ok(metadata);
             }
             Err(error) if begun.elapsed() >= ANSWER_TIMEOUT || diagnosis.is_hopeless() => return Err(error),
+            // Answered long before its time: nobody is there. Why not is heard on another thread, a moment later.
+            Err(error) if asked.elapsed() * 2 < tried => {
+                if begun.elapsed() >= FIRST_TRY {
+                    return Err(error);
+                }
+                std::thread::park_timeout(LOOK_AGAIN);
+            }
+            // At most four times: each took its time.
             Err(_) => patience *= 2,
         }
     }

@@ -143,6 +143,8 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
 
 #[cfg(test)]
 mod tests {
+    use weir_model::fuzz::{Fuzz, MemoryLimit};
+
     use super::*;
 
     #[test]
@@ -154,5 +156,15 @@ mod tests {
         for end in 0..bytes.len() - 2 {
             assert_eq!(given(&bytes[..end]), None, "{end} bytes");
         }
+    }
+
+    #[test]
+    fn any_bytes_are_an_assignment_or_none() {
+        let bytes = b"\x00\x03\x00\x00\x00\x02\x00\x01a\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x05\x00\x02bc\x00\x00\x00\x00\xff\xff";
+        let limit = MemoryLimit { bytes: 64 << 10, per_input_byte: 256 };
+        Fuzz::new("kafka_assignment").seed(bytes).words(&["\0\0\0\x01", "\x7f", "\0\x01a"]).memory(limit).run(|input| {
+            let places = given(input).into_iter().flatten();
+            assert!(places.count() <= input.len() / 4);
+        });
     }
 }
