@@ -1,7 +1,9 @@
 //! What strangers send.
 //!
+//! - `fuzz`: every decoder of pushes and scrapes under mutated input, on a small stack and within a limit of memory.
 //! - `memory`: what requests take that were made to take much.
 
+mod fuzz;
 mod memory;
 
 use std::sync::Arc;
