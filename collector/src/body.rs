@@ -8,11 +8,21 @@ use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use thiserror::Error;
+use tokio::time::Instant;
 
+use crate::admission::Admission;
+use crate::config::PushConfig;
 use crate::error::ShipError;
 
+/// What a decoder is asked for at once.
+const PIECE_BYTES: usize = 16 << 10;
+/// The window that a zstd frame may ask for: 8 MiB, which RFC 8878 recommends every decoder to support.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+/// Snappy's copies make at most 64 bytes of 3.
+const SNAPPY_EXPANSION_MAX: usize = 22;
+
 /// Why a push is not taken. The text goes to the client.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub(crate) enum PushError {
     /// 413
     #[error("{what} of more than {limit} bytes (limit {key})")]
@@ -32,6 +42,12 @@ pub(crate) enum PushError {
     /// 429: too many at once.
     #[error("too many requests at once, come again")]
     TooMany,
+    /// 503: others hold the memory for requests.
+    #[error("requests hold all of push.inflight_bytes_max, come again")]
+    Crowded,
+    /// 408: the body does not come.
+    #[error("the body did not come in time (limit {0})")]
+    Slow(&'static str),
     /// 503: the bus is slow, or the collector is going down.
     #[error("{0}")]
     Unavailable(String),
@@ -45,7 +61,8 @@ impl PushError {
             Self::Empty(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unsupported(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::Crowded | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -54,7 +71,8 @@ impl PushError {
         match self {
             Self::Malformed(_) | Self::OutOfTime(_) | Self::Empty(_) | Self::Unsupported(_) => 3,
             Self::TooLarge { .. } => 8,
-            Self::TooMany | Self::Unavailable(_) => 14,
+            Self::Slow(_) => 4,
+            Self::TooMany | Self::Crowded | Self::Unavailable(_) => 14,
         }
     }
 
@@ -67,13 +85,15 @@ impl PushError {
             Self::Empty(_) => "empty",
             Self::Unsupported(_) => "unsupported",
             Self::TooMany => "too_many_requests",
+            Self::Crowded => "inflight_bytes",
+            Self::Slow(_) => "slow_body",
             Self::Unavailable(_) => "unavailable",
         }
     }
 
     /// Whether the same request may succeed later.
     pub(crate) fn is_retryable(&self) -> bool {
-        matches!(self, Self::TooMany | Self::Unavailable(_))
+        matches!(self, Self::TooMany | Self::Crowded | Self::Unavailable(_))
     }
 }
 
@@ -86,56 +106,103 @@ impl From<ShipError> for PushError {
     }
 }
 
-/// Reads a body of at most `limit` bytes; a declared length above it is refused before a byte is read.
-pub(crate) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, PushError> {
+/// Reads a body of at most `push.body_bytes_max` bytes; a declared length above it is refused before a byte is read. Its bytes
+/// are charged as they come, not as they are declared: who only declares holds nothing.
+pub(crate) async fn read(
+    config: &PushConfig,
+    admission: &Admission,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Bytes, PushError> {
+    let limit = config.body_bytes_max;
     let too_large = || PushError::TooLarge { what: "body", limit, key: "push.body_bytes_max" };
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
+    let end = Instant::now() + config.body_time_max;
     let mut stream = body.into_data_stream();
-    let mut bytes = Vec::with_capacity(declared.unwrap_or(0).min(1 << 20));
-    while let Some(chunk) = stream.next().await {
+    let mut bytes = Vec::new();
+    loop {
+        let idle = Instant::now() + config.body_idle_max;
+        let next = tokio::time::timeout_at(end.min(idle), stream.next()).await;
+        let next = next.map_err(|_| PushError::Slow(if end < idle { "push.body_time_max" } else { "push.body_idle_max" }))?;
+        let Some(chunk) = next else { break };
         let chunk = chunk.map_err(|error| PushError::Malformed(format!("body: {error}")))?;
         if bytes.len() + chunk.len() > limit {
             return Err(too_large());
         }
+        reserve(&mut bytes, chunk.len(), declared.unwrap_or(limit), admission)?;
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes.into())
 }
 
-/// Undoes `Content-Encoding`: none, `identity`, `gzip` (also `x-gzip`), `deflate` (zlib), `zstd`. At most `limit` bytes come out.
-pub(crate) fn decode_content(headers: &HeaderMap, bytes: Bytes, limit: usize) -> Result<Bytes, PushError> {
+/// Room for `more` bytes, charged before it is taken. Doubles, but not beyond `limit`.
+fn reserve(bytes: &mut Vec<u8>, more: usize, limit: usize, admission: &Admission) -> Result<(), PushError> {
+    let needed = bytes.len() + more;
+    if needed > bytes.capacity() {
+        let capacity = needed.max((bytes.capacity() * 2).min(limit));
+        admission.charge(capacity - bytes.capacity())?;
+        bytes.reserve_exact(capacity - bytes.len());
+    }
+    Ok(())
+}
+
+/// The name of a request's `Content-Encoding`.
+pub(crate) fn content_encoding(headers: &HeaderMap) -> String {
     let encoding = headers.get(header::CONTENT_ENCODING).map_or(Ok("identity"), |value| value.to_str());
-    match encoding.map(str::trim).unwrap_or("?") {
+    encoding.map_or("?", str::trim).to_owned()
+}
+
+/// Undoes an encoding: none, `identity`, `gzip` (also `x-gzip`), `deflate` (zlib), `zstd`. At most `limit` bytes come out.
+pub(crate) fn decode_content(encoding: &str, bytes: Bytes, limit: usize, admission: &Admission) -> Result<Bytes, PushError> {
+    match encoding {
         "" | "identity" => Ok(bytes),
-        "gzip" | "x-gzip" => bounded(flate2::read::MultiGzDecoder::new(&bytes[..]), "gzip", limit),
-        "deflate" => bounded(flate2::read::ZlibDecoder::new(&bytes[..]), "deflate", limit),
-        "zstd" => match zstd::stream::read::Decoder::new(&bytes[..]) {
-            Ok(decoder) => bounded(decoder, "zstd", limit),
-            Err(error) => Err(PushError::Malformed(format!("zstd: {error}"))),
-        },
+        "gzip" | "x-gzip" => bounded(flate2::read::MultiGzDecoder::new(&bytes[..]), "gzip", limit, admission),
+        "deflate" => bounded(flate2::read::ZlibDecoder::new(&bytes[..]), "deflate", limit, admission),
+        "zstd" => {
+            let decoder = zstd::stream::read::Decoder::new(&bytes[..]).and_then(|mut decoder| {
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+                Ok(decoder)
+            });
+            match decoder {
+                Ok(decoder) => bounded(decoder, "zstd", limit, admission),
+                Err(error) => Err(PushError::Malformed(format!("zstd: {error}"))),
+            }
+        }
         other => Err(PushError::Unsupported(format!("content encoding {other:?} is not one of identity, gzip, deflate, zstd"))),
     }
 }
 
-fn bounded(reader: impl Read, what: &'static str, limit: usize) -> Result<Bytes, PushError> {
+fn bounded(mut reader: impl Read, what: &'static str, limit: usize, admission: &Admission) -> Result<Bytes, PushError> {
     let mut bytes = Vec::new();
-    let read = reader.take(limit as u64 + 1).read_to_end(&mut bytes);
-    read.map_err(|error| PushError::Malformed(format!("{what}: {error}")))?;
-    if bytes.len() > limit {
-        return Err(PushError::TooLarge { what: "decompressed body", limit, key: "push.decompressed_bytes_max" });
+    let mut piece = [0; PIECE_BYTES];
+    loop {
+        let count = match reader.read(&mut piece) {
+            Ok(0) => return Ok(bytes.into()),
+            Ok(count) => count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(PushError::Malformed(format!("{what}: {error}"))),
+        };
+        if bytes.len() + count > limit {
+            return Err(PushError::TooLarge { what: "decompressed body", limit, key: "push.decompressed_bytes_max" });
+        }
+        reserve(&mut bytes, count, limit, admission)?;
+        bytes.extend_from_slice(&piece[..count]);
     }
-    Ok(bytes.into())
 }
 
 /// Undoes snappy's block format. The declared size is checked before anything is allocated for it.
-pub(crate) fn decode_snappy(bytes: &[u8], limit: usize) -> Result<Bytes, PushError> {
+pub(crate) fn decode_snappy(bytes: &[u8], limit: usize, admission: &Admission) -> Result<Bytes, PushError> {
     let malformed = |error: snap::Error| PushError::Malformed(format!("snappy: {error}"));
     let declared = snap::raw::decompress_len(bytes).map_err(malformed)?;
     if declared > limit {
         return Err(PushError::TooLarge { what: "decompressed body", limit, key: "push.decompressed_bytes_max" });
     }
+    if declared > bytes.len().saturating_mul(SNAPPY_EXPANSION_MAX) {
+        return Err(PushError::Malformed(format!("snappy: {} bytes cannot become the declared {declared}", bytes.len())));
+    }
+    admission.charge(declared)?;
     snap::raw::Decoder::new().decompress_vec(bytes).map(Bytes::from).map_err(malformed)
 }

@@ -179,8 +179,17 @@ pub struct PushConfig {
     /// How long a request waits for the bus before it is told to come again.
     #[serde(with = "duration")]
     pub patience: Duration,
-    /// Requests served at once; further ones are told to come again.
+    /// Requests served at once, their bodies read; further ones are told to come again.
     pub requests_max: usize,
+    /// Bytes that all requests may hold in memory, bodies, what they are decompressed and decoded to; a request that does
+    /// not fit is told to come again, one that never will is refused.
+    pub inflight_bytes_max: usize,
+    /// A body of which nothing comes for so long is given up.
+    #[serde(with = "duration")]
+    pub body_idle_max: Duration,
+    /// A body that is not there after so long is given up.
+    #[serde(with = "duration")]
+    pub body_time_max: Duration,
     /// Records with older timestamps are refused: `None` for what retention would delete, zero for no bound.
     #[serde(with = "optional_duration")]
     pub reject_older_than: Option<Duration>,
@@ -199,6 +208,11 @@ impl Default for PushConfig {
             line_bytes_max: crate::LINE_BYTES_MAX,
             patience: Duration::from_secs(10),
             requests_max: 64,
+            // Three of the largest requests at once, or hundreds of usual ones.
+            inflight_bytes_max: 256 << 20,
+            // A mobile link's pause; 2 Mbit/s for the largest body.
+            body_idle_max: Duration::from_secs(5),
+            body_time_max: Duration::from_secs(60),
             reject_older_than: None,
             // Loki's creation_grace_period.
             reject_ahead_of: Duration::from_secs(600),
@@ -227,6 +241,15 @@ impl CollectorConfig {
         }
         if self.push.decompressed_bytes_max < self.push.body_bytes_max {
             return wrong("push.decompressed_bytes_max", "must not be below push.body_bytes_max");
+        }
+        if self.push.inflight_bytes_max < self.push.body_bytes_max.saturating_add(self.push.decompressed_bytes_max) {
+            return wrong(
+                "push.inflight_bytes_max",
+                "must not be below push.body_bytes_max and push.decompressed_bytes_max together",
+            );
+        }
+        if self.push.body_idle_max.is_zero() || self.push.body_time_max.is_zero() {
+            return wrong("push.body_idle_max", "must be above 0s, and push.body_time_max as well");
         }
         Ok(())
     }

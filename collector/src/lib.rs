@@ -5,7 +5,7 @@
 //! - [`tail`]: log files. `node`: who runs here, and this node's samples.
 //! - [`loki_push`], [`otlp`]: what clients push; the answer is given after the acknowledgement.
 //! - [`scrape`]: Prometheus targets; [`exposition`]: what they answer.
-//! - `body`: bounded reading and decompression of what clients send.
+//! - `body`: bounded reading and decompression of what clients send; `admission`: bytes in memory, `proto_size`: before they are.
 //! - `bounds`: which timestamps a push may carry.
 //! - [`enrich`]: severity and trace context found in a line.
 //! - `pulse`: the collector about itself, as samples.
@@ -29,14 +29,18 @@ pub mod ship;
 pub mod tail;
 
 mod node;
+mod proto_size;
 mod pulse;
 
 pub mod push;
 
+mod admission;
 mod body;
 mod bounds;
 #[cfg(test)]
 mod bus_tests;
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod push_tests;
 #[cfg(test)]

@@ -24,14 +24,21 @@ use weir_model::log::{LogBatch, LogRecord};
 use weir_model::time::{SECOND, UnixNanos};
 use weir_model::wire::{Body, Kind, Section};
 
+use crate::admission::Admission;
 use crate::body::{self, PushError};
 use crate::bounds::{OutOfTime, TimeBounds};
 use crate::enrich;
+use crate::proto_size::{self, Field, Shape};
 use crate::push::{Digest, PushContext, push_line};
+use crate::ship::weight;
 
 mod selector;
 
 const SOURCE: &str = "loki_push";
+/// Memory of a line in a batch beside its body: 46 bytes in columns that double.
+const LINE_BYTES: usize = 92;
+/// Memory of a line pushed as JSON beside its text: an [`Entry`] in a vector that doubles.
+const JSON_ENTRY_BYTES: usize = 2 * size_of::<Entry>();
 /// Letters of a stream's labels that an error shows.
 const STREAM_SHOWN: usize = 256;
 
@@ -55,27 +62,39 @@ async fn push(State(context): State<PushContext>, headers: HeaderMap, body: Http
 }
 
 async fn take(context: &PushContext, headers: &HeaderMap, body: HttpBody) -> Result<(), PushError> {
+    let admission = context.admit();
+    let bytes = body::read(&context.config, &admission, headers, body).await?;
     let _slot = context.slot()?;
-    let bytes = body::read(headers, body, context.config.body_bytes_max).await?;
     let headers = headers.clone();
-    let taken = context.decode(bytes, move |context, bytes| decode(context, &headers, bytes)).await?;
+    let decode = move |context: &PushContext, admission: &Admission| decode(context, admission, &headers, bytes);
+    let taken = context.decode(&admission, decode).await?;
     context.ship(taken.sections).await?;
     context.dropped(SOURCE, "too_old", taken.refused.old);
     context.dropped(SOURCE, "too_new", taken.refused.new);
     taken.refused.into_result(taken.entries)
 }
 
-fn decode(context: &PushContext, headers: &HeaderMap, bytes: Bytes) -> Result<Taken, PushError> {
+fn decode(context: &PushContext, admission: &Admission, headers: &HeaderMap, bytes: Bytes) -> Result<Taken, PushError> {
     let limit = context.config.decompressed_bytes_max;
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let media_type = content_type.split(';').next().unwrap_or("").trim();
     let streams = match media_type {
-        "application/json" => from_json(&body::decode_content(headers, bytes, limit)?)?,
+        "application/json" => {
+            let bytes = body::decode_content(&body::content_encoding(headers), bytes, limit, admission)?;
+            admission.body_is(bytes.len());
+            admission.charge(proto_size::decoded_json_bytes(&bytes, JSON_ENTRY_BYTES))?;
+            from_json(&bytes)?
+        }
         "" | "application/x-protobuf" => {
             // Promtail says nothing of snappy, others name it as the content encoding.
             let named = headers.get(header::CONTENT_ENCODING).is_some_and(|value| value == "snappy");
-            let bytes = if named { bytes } else { body::decode_content(headers, bytes, limit)? };
-            from_protobuf(&body::decode_snappy(&bytes, limit)?)?
+            let encoding = if named { String::new() } else { body::content_encoding(headers) };
+            let bytes = body::decode_content(&encoding, bytes, limit, admission)?;
+            let bytes = body::decode_snappy(&bytes, limit, admission)?;
+            admission.body_is(bytes.len());
+            // Once as messages, and once as what they become.
+            admission.charge(proto_size::decoded_bytes(&PUSH, &bytes).saturating_mul(2))?;
+            from_protobuf(&bytes)?
         }
         other => {
             return Err(PushError::Unsupported(format!(
@@ -83,7 +102,20 @@ fn decode(context: &PushContext, headers: &HeaderMap, bytes: Bytes) -> Result<Ta
             )));
         }
     };
-    sections(context, streams)
+    let taken = sections(context, admission, streams)?;
+    admission.settle(taken.sections.iter().map(|section| weight(&section.body)).sum());
+    Ok(taken)
+}
+
+/// Sections of a request, without its transport.
+#[cfg(test)]
+pub(crate) fn decode_sections(
+    context: &PushContext,
+    admission: &Admission,
+    headers: &HeaderMap,
+    bytes: Bytes,
+) -> Result<Vec<Section>, PushError> {
+    decode(context, admission, headers, bytes).map(|taken| taken.sections)
 }
 
 /// A stream as pushed, of either encoding.
@@ -138,7 +170,7 @@ impl Refused {
     }
 }
 
-fn sections(context: &PushContext, streams: Vec<Stream>) -> Result<Taken, PushError> {
+fn sections(context: &PushContext, admission: &Admission, streams: Vec<Stream>) -> Result<Taken, PushError> {
     if streams.is_empty() {
         return Err(PushError::Empty("no streams in the request".into()));
     }
@@ -153,6 +185,8 @@ fn sections(context: &PushContext, streams: Vec<Stream>) -> Result<Taken, PushEr
         check_labels(context, &stream)?;
         stream.entries.retain(|entry| refused.check(&bounds, &stream.labels, entry));
         if !stream.entries.is_empty() {
+            let lines: usize = stream.entries.iter().map(|entry| LINE_BYTES + entry.line.len()).sum();
+            admission.charge(lines)?;
             sections.push(section(context, stream));
         }
     }
@@ -211,6 +245,12 @@ fn entry_context(entry: &Entry) -> (TraceId, SpanId) {
 }
 
 // ---- protobuf: logproto's PushRequest, only what is read
+
+static PUSH: Shape = Shape { size: size_of::<PushRequest>(), fields: &[(1, Field::Many(&STREAM))] };
+static STREAM: Shape = Shape { size: size_of::<StreamMessage>(), fields: &[(2, Field::Many(&ENTRY))] };
+static ENTRY: Shape = Shape { size: size_of::<EntryMessage>(), fields: &[(1, Field::One(&TIMESTAMP)), (3, Field::Many(&PAIR))] };
+static TIMESTAMP: Shape = Shape { size: 0, fields: &[] };
+static PAIR: Shape = Shape { size: size_of::<PairMessage>(), fields: &[] };
 
 #[derive(Clone, PartialEq, Message)]
 struct PushRequest {

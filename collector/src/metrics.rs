@@ -87,6 +87,8 @@ pub struct CollectorMetrics {
     dropped_records: Family<DropLabel, Counter>,
     /// Bytes of log files read.
     pub(crate) file_bytes: Counter,
+    /// Bytes that pushes hold in memory now.
+    pub(crate) inflight_bytes: Gauge,
     /// Files followed now.
     pub(crate) files_open: Gauge,
     /// Bytes that rotated files pin now.
@@ -106,6 +108,11 @@ impl CollectorMetrics {
         );
         registry.register("weir_collector_file_read_bytes", "Bytes read from log files", self.file_bytes.clone());
         registry.register("weir_collector_files_open", "Log files followed now", self.files_open.clone());
+        registry.register(
+            "weir_collector_push_inflight_bytes",
+            "Bytes that requests hold in memory now",
+            self.inflight_bytes.clone(),
+        );
         registry.register(
             "weir_collector_pinned_bytes",
             "Bytes of rotated log files held until acknowledged",

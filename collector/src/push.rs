@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weir_model::fault;
 use weir_model::log::{FLAG_CONTINUED, LogBatch, LogRecord};
@@ -11,6 +10,7 @@ use weir_model::time::UnixNanos;
 use weir_model::wire::{Body, Kind, Mark, Section, SectionHeader};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::admission::{Admission, Inflight};
 use crate::body::PushError;
 use crate::bounds::{Retention, TimeBounds};
 use crate::config::PushConfig;
@@ -30,14 +30,16 @@ pub struct PushContext {
     pub(crate) clock: Clock,
     retention: Retention,
     slots: Arc<Semaphore>,
+    inflight: Inflight,
 }
 
 impl PushContext {
     /// `config.requests_max` requests are served at once.
     pub fn new(shipper: Shipper, tenant: &str, config: PushConfig, metrics: CollectorMetrics, clock: Clock) -> Self {
         let slots = Arc::new(Semaphore::new(config.requests_max.max(1)));
+        let inflight = Inflight::new(config.inflight_bytes_max, metrics.inflight_bytes.clone());
         let retention = Retention::default();
-        Self { shipper, tenant: tenant.into(), config: Arc::new(config), metrics, clock, retention, slots }
+        Self { shipper, tenant: tenant.into(), config: Arc::new(config), metrics, clock, retention, slots, inflight }
     }
 
     /// Tells how long what is pushed will be kept; without it, for ever.
@@ -51,7 +53,12 @@ impl PushContext {
         TimeBounds::new((self.clock)(), older_than, self.config.reject_ahead_of)
     }
 
-    /// A place among the requests served at once.
+    /// A request that begins: what it will hold in memory.
+    pub(crate) fn admit(&self) -> Admission {
+        self.inflight.admit()
+    }
+
+    /// A place among the requests served at once. Taken when the body is there, not before: a body that never comes holds none.
     pub(crate) fn slot(&self) -> Result<OwnedSemaphorePermit, PushError> {
         self.slots.clone().try_acquire_owned().map_err(|_| PushError::TooMany)
     }
@@ -64,11 +71,12 @@ impl PushContext {
     /// Runs a decoder off the async threads.
     pub(crate) async fn decode<T: Send + 'static>(
         &self,
-        bytes: Bytes,
-        decode: impl FnOnce(&Self, Bytes) -> Result<T, PushError> + Send + 'static,
+        admission: &Admission,
+        decode: impl FnOnce(&Self, &Admission) -> Result<T, PushError> + Send + 'static,
     ) -> Result<T, PushError> {
-        let context = self.clone();
-        let task = tokio::task::spawn_blocking(move || fault::contained(|| decode(&context, bytes)));
+        // The bytes are held for as long as the decoder runs, whether or not its client still waits.
+        let (context, admission) = (self.clone(), admission.clone());
+        let task = tokio::task::spawn_blocking(move || fault::contained(|| decode(&context, &admission)));
         let decoded = task.await.unwrap_or_else(|error| Err(error.to_string()));
         decoded.unwrap_or_else(|_| Err(PushError::Malformed("the request could not be decoded".into())))
     }
@@ -122,4 +130,28 @@ pub(crate) fn push_line(batch: &mut LogBatch, record: LogRecord<'_>, line_bytes_
         rest = tail;
     }
     batch.push(LogRecord { body: rest, ..record });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_tells_tenants_kinds_and_the_places_of_fields_apart() {
+        let digest = |tenant: &str, kind: &str, fields: [&str; 2]| {
+            let mut digest = Digest::new(tenant, kind);
+            fields.iter().for_each(|field| digest.field(field.as_bytes()));
+            digest.finish()
+        };
+        let one = digest("a", "otlp/logs", ["x", "yz"]);
+        assert_eq!(one, digest("a", "otlp/logs", ["x", "yz"]));
+        for other in [
+            digest("b", "otlp/logs", ["x", "yz"]),
+            digest("a", "otlp/spans", ["x", "yz"]),
+            digest("a", "otlp/logs", ["xy", "z"]),
+            digest("ao", "tlp/logs", ["x", "yz"]),
+        ] {
+            assert_ne!(one, other);
+        }
+    }
 }

@@ -38,6 +38,7 @@ async fn start_at(now: UnixNanos, retention: Retention) -> Server {
         body_bytes_max: 10_000,
         decompressed_bytes_max: 20_000,
         patience: Duration::from_millis(200),
+        body_idle_max: Duration::from_millis(500),
         ..PushConfig::default()
     };
     let context = PushContext::new(shipper, "t", config, metrics.clone(), Arc::new(move || now)).with_retention(retention);
@@ -201,4 +202,32 @@ async fn what_is_kept_for_ever_is_never_too_old() {
     let server = start_at(NOW * SECOND, Retention::default()).await;
     server.check("/loki/api/v1/push", r#"{"streams":[{"stream":{"a":"b"},"values":[["-1","x"],["1","y"]]}]}"#, 204, "").await;
     assert_eq!(server.lines(), ["x", "y"]);
+}
+
+#[tokio::test]
+async fn half_sent_bodies_stop_nobody_and_are_given_up() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let server = start().await;
+    let address = server.url.strip_prefix("http://").unwrap();
+    let mut halves = Vec::new();
+    for path in ["/loki/api/v1/push", "/v1/logs"].into_iter().cycle().take(2 * PushConfig::default().requests_max) {
+        let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9000\r\n\r\n{{");
+        socket.write_all(head.as_bytes()).await.unwrap();
+        halves.push(socket);
+    }
+    let good = r#"{"streams":[{"stream":{"a":"b"},"values":[["1","one"]]}]}"#;
+    server.check("/loki/api/v1/push", good, 204, "").await;
+    let logs = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"5","body":{"stringValue":"two"}}]}]}]}"#;
+    server.check("/v1/logs", logs, 200, "").await;
+    assert_eq!(server.lines(), ["one", "two"]);
+    for mut socket in halves {
+        let mut answer = [0; 12];
+        socket.read_exact(&mut answer).await.unwrap();
+        assert_eq!(std::str::from_utf8(&answer).unwrap(), "HTTP/1.1 408");
+    }
+    let slow = |source| server.metrics.events_of(source, "slow_body");
+    assert_eq!((slow("loki_push"), slow("otlp_http")), (64, 64));
+    assert_eq!(server.metrics.inflight_bytes.get(), 0);
 }

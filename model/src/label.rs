@@ -14,11 +14,14 @@ use crate::memory::{allocation, shared};
 pub const NAME: &str = "__name__";
 
 /// An immutable label set: sorted by name, names unique, no empty value (Prometheus: an empty value is no label).
-/// Cloning copies a pointer.
+/// Cloning copies a pointer; a set made of another one shares its texts.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Labels(Option<Arc<[Pair]>>);
 
-type Pair = (Box<str>, Box<str>);
+/// A text's number in a dictionary, for the name and for the value.
+const REFERENCE_BYTES: usize = 4;
+
+type Pair = (Arc<str>, Arc<str>);
 
 impl Labels {
     /// No labels.
@@ -26,8 +29,10 @@ impl Labels {
 
     /// From pairs in any order. Of a repeated name the last wins; empty values vanish.
     pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
-        let mut sorted: Vec<Pair> =
-            pairs.into_iter().map(|(name, value)| (name.as_ref().into(), value.as_ref().into())).collect();
+        Self::from_shared(pairs.into_iter().map(|(name, value)| (name.as_ref().into(), value.as_ref().into())).collect())
+    }
+
+    fn from_shared(mut sorted: Vec<Pair>) -> Self {
         sorted.sort_by(|a, b| a.0.cmp(&b.0));
         let mut unique: Vec<Pair> = Vec::with_capacity(sorted.len());
         for pair in sorted {
@@ -83,12 +88,15 @@ impl Labels {
 
     /// These labels with `name` set; an empty value removes it.
     pub fn with(&self, name: &str, value: &str) -> Self {
-        Self::from_pairs(self.iter().chain(std::iter::once((name, value))))
+        let pairs = self.pairs();
+        let at = pairs.binary_search_by(|(own, _)| (**own).cmp(name));
+        let name = at.map_or_else(|_| name.into(), |at| pairs[at].0.clone());
+        Self::from_shared(pairs.iter().cloned().chain(std::iter::once((name, value.into()))).collect())
     }
 
     /// These labels without those that `drop` names.
     pub fn without(&self, drop: impl Fn(&str) -> bool) -> Self {
-        Self::from_pairs(self.iter().filter(|(name, _)| !drop(name)))
+        Self::from_shared(self.pairs().iter().filter(|(name, _)| !drop(name)).cloned().collect())
     }
 
     /// These labels and `other`'s; `other` wins where both have a name.
@@ -99,7 +107,27 @@ impl Labels {
         if other.is_empty() {
             return self.clone();
         }
-        Self::from_pairs(self.iter().chain(other.iter()))
+        Self::from_shared(self.pairs().iter().chain(other.pairs()).cloned().collect())
+    }
+
+    /// Bytes of all texts of these sets and of references to them, a text that a set shares with the one before counted once.
+    /// Sets that are one and the same count as one.
+    pub fn shared_bytes(sets: &[Self]) -> usize {
+        let mut last = &Self::EMPTY;
+        sets.iter().map(|set| set.bytes_beyond(std::mem::replace(&mut last, set))).sum()
+    }
+
+    fn bytes_beyond(&self, before: &Self) -> usize {
+        if self.pairs().as_ptr() == before.pairs().as_ptr() {
+            return 0;
+        }
+        let mut known = before.pairs().iter().peekable();
+        let own = |(name, value): &Pair| {
+            while known.next_if(|(other, _)| other < name).is_some() {}
+            let shared = known.peek().is_some_and(|(_, other)| Arc::ptr_eq(other, value));
+            REFERENCE_BYTES + if shared { 0 } else { name.len() + value.len() }
+        };
+        self.pairs().iter().map(own).sum()
     }
 
     /// A hash that is the same on every machine and in every version: it decides partitions.
@@ -278,6 +306,17 @@ mod tests {
         assert_eq!(labels.to_string(), r#"{a="1", b="3"}"#);
         assert_eq!((labels.get("b"), labels.get("c"), labels.len()), ("3", "", 2));
         assert_eq!(Labels::from_pairs([("c", "")]), Labels::EMPTY);
+    }
+
+    #[test]
+    fn sets_made_of_others_share_their_texts_and_are_weighed_so() {
+        let scope = Labels::from_pairs([("a", "x".repeat(1000)), ("b", "y".repeat(1000))]);
+        let sets: Vec<Labels> = (0..10).map(|i| scope.merged(&Labels::from_pairs([("i", i.to_string())]))).collect();
+        assert_eq!(sets[3].with("i", "").get("a").as_ptr(), scope.get("a").as_ptr());
+        assert_eq!(sets[3].without(|name| name == "i").get("b").as_ptr(), scope.get("b").as_ptr());
+        assert_eq!(Labels::shared_bytes(&sets), 2 * 1001 + 10 * (2 + 3 * REFERENCE_BYTES));
+        assert_eq!(Labels::shared_bytes(&[scope.clone(), scope.clone(), scope]), 2 * (1001 + REFERENCE_BYTES));
+        assert_eq!(Labels::shared_bytes(&[Labels::EMPTY, Labels::EMPTY]), 0);
     }
 
     #[test]

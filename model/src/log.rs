@@ -94,6 +94,11 @@ impl LogBatch {
         self.bodies.len()
     }
 
+    /// Bytes of all lines' attributes, a text that neighbours share counted once.
+    pub fn attribute_bytes(&self) -> usize {
+        Labels::shared_bytes(&self.attributes)
+    }
+
     /// Line `i`; panics when there is none, as slices do.
     pub fn get(&self, i: usize) -> LogRecord<'_> {
         let start = if i == 0 { 0 } else { self.ends[i - 1] as usize };

@@ -1,108 +1,145 @@
-//! OTLP over gRPC: the three export services, gzip either way.
+//! OTLP over gRPC: the three export calls, compressed or not. Each is unary, and so is this: the body is read as any other
+//! push's, within the same limits of size, time and memory, before anything is decoded. (`tonic`'s own services decode as
+//! they read, up to the limit of a message for each call that was ever begun.)
 
 use axum::Router;
-use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
-use opentelemetry_proto::tonic::collector::logs::v1::{
-    ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse,
-};
-use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{MetricsService, MetricsServiceServer};
-use opentelemetry_proto::tonic::collector::metrics::v1::{
-    ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
-use tonic::codec::CompressionEncoding;
-use tonic::service::Routes;
-use tonic::{Request, Response, Status};
+use axum::body::Body as HttpBody;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use prost::Message;
+use serde::de::DeserializeOwned;
+use tonic::Status;
 
-use super::{Outcome, Rejected, finish, logs, metrics, traces};
-use crate::body::PushError;
+use super::shape::Shaped;
+use super::{Convert, Encoded, Format, Rejected, logs, logs_response, metrics, metrics_response, take, trace_response, traces};
+use crate::body::{self, PushError};
 use crate::push::PushContext;
 
-struct Service(PushContext);
+/// Before each message: whether it is compressed, and its length.
+const FRAME_HEAD_BYTES: usize = 5;
+/// What [`body::decode_content`] undoes.
+const ENCODINGS: HeaderValue = HeaderValue::from_static("identity,gzip,deflate,zstd");
 
 /// The three services, for whoever serves HTTP/2.
 pub fn router(context: &PushContext) -> Router {
-    let limit = context.config.decompressed_bytes_max;
-    macro_rules! server {
-        ($server:ident) => {
-            $server::new(Service(context.clone()))
-                .accept_compressed(CompressionEncoding::Gzip)
-                .send_compressed(CompressionEncoding::Gzip)
-                .max_decoding_message_size(limit)
+    let logs = |State(context): State<PushContext>, headers: HeaderMap, body: HttpBody| async move {
+        export(&context, headers, body, logs::outcome, logs_response).await
+    };
+    let metrics = |State(context): State<PushContext>, headers: HeaderMap, body: HttpBody| async move {
+        export(&context, headers, body, metrics::outcome, metrics_response).await
+    };
+    let traces = |State(context): State<PushContext>, headers: HeaderMap, body: HttpBody| async move {
+        export(&context, headers, body, traces::outcome, trace_response).await
+    };
+    let unknown = || async { Status::unimplemented("").into_http::<HttpBody>() };
+    Router::new()
+        .route("/opentelemetry.proto.collector.logs.v1.LogsService/Export", post(logs))
+        .route("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", post(metrics))
+        .route("/opentelemetry.proto.collector.trace.v1.TraceService/Export", post(traces))
+        .fallback(unknown)
+        .with_state(context.clone())
+}
+
+async fn export<R, A>(
+    context: &PushContext,
+    headers: HeaderMap,
+    body: HttpBody,
+    convert: Convert<R>,
+    respond: fn(Rejected) -> A,
+) -> Response
+where
+    R: Message + Default + DeserializeOwned + Shaped + 'static,
+    A: Message,
+{
+    let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    if !content_type.starts_with(b"application/grpc") {
+        return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
+    }
+    match receive(context, headers, body, convert).await {
+        Ok(rejected) => success(&respond(rejected)),
+        Err(error) => {
+            context.metrics.event("otlp_grpc", error.reason(), 1);
+            failure(&error)
+        }
+    }
+}
+
+async fn receive<R>(context: &PushContext, headers: HeaderMap, body: HttpBody, convert: Convert<R>) -> Result<Rejected, PushError>
+where
+    R: Message + Default + DeserializeOwned + Shaped + 'static,
+{
+    let admission = context.admit();
+    let bytes = body::read(&context.config, &admission, &headers, body).await?;
+    let (compressed, bytes) = message(bytes)?;
+    let encoding = headers.get("grpc-encoding").and_then(|value| value.to_str().ok()).filter(|name| *name != "identity");
+    let encoding = match (compressed, encoding) {
+        (false, _) => String::new(),
+        (true, Some(name)) => name.to_owned(),
+        (true, None) => return Err(PushError::Malformed("a compressed message without grpc-encoding".into())),
+    };
+    take(context, &admission, Encoded { bytes, encoding, format: Format::Protobuf }, convert).await
+}
+
+/// The one message of a unary call's body, and whether it is compressed.
+fn message(mut bytes: Bytes) -> Result<(bool, Bytes), PushError> {
+    let wrong = |text: &str| Err(PushError::Malformed(format!("gRPC frame: {text}")));
+    let Some((head, _)) = bytes.split_first_chunk::<FRAME_HEAD_BYTES>() else { return wrong("ends early") };
+    let [flag, length @ ..] = *head;
+    if flag > 1 {
+        return wrong("neither compressed nor not");
+    }
+    let length = u32::from_be_bytes(length) as usize;
+    if bytes.len() - FRAME_HEAD_BYTES != length {
+        return wrong("its length is not that of the body");
+    }
+    Ok((flag == 1, bytes.split_off(FRAME_HEAD_BYTES)))
+}
+
+fn success(answer: &impl Message) -> Response {
+    let message = answer.encode_to_vec();
+    let mut frame = vec![0];
+    frame.extend_from_slice(&u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes());
+    frame.extend_from_slice(&message);
+    let trailers = HeaderMap::from_iter([(Status::GRPC_STATUS, HeaderValue::from_static("0"))]);
+    let body = Full::new(Bytes::from(frame)).with_trailers(async move { Some(Ok(trailers)) });
+    let mut response = Response::new(HttpBody::new(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+}
+
+fn failure(error: &PushError) -> Response {
+    // A gRPC client takes 12 (unimplemented) with the list for "compress in another way".
+    let unsupported = matches!(error, PushError::Unsupported(_));
+    let code = if unsupported { 12 } else { error.grpc_code() };
+    let mut response = Status::new(code.into(), error.to_string()).into_http::<HttpBody>();
+    if unsupported {
+        response.headers_mut().insert("grpc-accept-encoding", ENCODINGS);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_one_message() {
+        let check = |body: &[u8], expected: Result<(bool, &[u8]), &str>| match (message(Bytes::copy_from_slice(body)), expected) {
+            (Ok((compressed, bytes)), Ok(expected)) => assert_eq!((compressed, &bytes[..]), expected),
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{body:?}: {error}"),
+            (seen, _) => panic!("{body:?}: {seen:?}"),
         };
+        check(&[0, 0, 0, 0, 0], Ok((false, &[])));
+        check(&[1, 0, 0, 0, 2, 7, 8], Ok((true, &[7, 8])));
+        check(&[], Err("ends early"));
+        check(&[0, 0, 0, 0], Err("ends early"));
+        check(&[2, 0, 0, 0, 0], Err("neither compressed nor not"));
+        check(&[0, 0, 0, 0, 3, 7, 8], Err("not that of the body"));
+        check(&[0, 0, 0, 0, 1, 7, 8], Err("not that of the body"));
+        check(&[0, 0xff, 0xff, 0xff, 0xff], Err("not that of the body"));
     }
-    let routes = Routes::new(server!(LogsServiceServer))
-        .add_service(server!(MetricsServiceServer))
-        .add_service(server!(TraceServiceServer));
-    routes.prepare().into_axum_router()
-}
-
-type Convert<R> = fn(&PushContext, R) -> Result<Outcome, PushError>;
-
-impl Service {
-    async fn take<R: Send + 'static>(&self, request: R, convert: Convert<R>) -> Result<Rejected, Status> {
-        let result = self.try_take(request, convert).await;
-        result.map_err(|error| {
-            self.0.metrics.event("otlp_grpc", error.reason(), 1);
-            status(&error)
-        })
-    }
-
-    async fn try_take<R: Send + 'static>(&self, request: R, convert: Convert<R>) -> Result<Rejected, PushError> {
-        let _slot = self.0.slot()?;
-        let outcome = self.0.decode(bytes::Bytes::new(), move |context, _| convert(context, request)).await?;
-        finish(&self.0, outcome).await
-    }
-}
-
-fn status(error: &PushError) -> Status {
-    Status::new(error.grpc_code().into(), error.to_string())
-}
-
-#[tonic::async_trait]
-impl LogsService for Service {
-    async fn export(&self, request: Request<ExportLogsServiceRequest>) -> Result<Response<ExportLogsServiceResponse>, Status> {
-        let rejected = self.take(request.into_inner(), logs::outcome).await?;
-        Ok(Response::new(logs_response(rejected)))
-    }
-}
-
-#[tonic::async_trait]
-impl MetricsService for Service {
-    async fn export(
-        &self,
-        request: Request<ExportMetricsServiceRequest>,
-    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        let rejected = self.take(request.into_inner(), metrics::outcome).await?;
-        Ok(Response::new(metrics_response(rejected)))
-    }
-}
-
-#[tonic::async_trait]
-impl TraceService for Service {
-    async fn export(&self, request: Request<ExportTraceServiceRequest>) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let rejected = self.take(request.into_inner(), traces::outcome).await?;
-        Ok(Response::new(trace_response(rejected)))
-    }
-}
-
-pub(super) fn logs_response(rejected: Rejected) -> ExportLogsServiceResponse {
-    let partial =
-        |rejected: Rejected| ExportLogsPartialSuccess { rejected_log_records: rejected.count, error_message: rejected.reason };
-    ExportLogsServiceResponse { partial_success: (rejected.count > 0).then(|| partial(rejected)) }
-}
-
-pub(super) fn metrics_response(rejected: Rejected) -> ExportMetricsServiceResponse {
-    let partial =
-        |rejected: Rejected| ExportMetricsPartialSuccess { rejected_data_points: rejected.count, error_message: rejected.reason };
-    ExportMetricsServiceResponse { partial_success: (rejected.count > 0).then(|| partial(rejected)) }
-}
-
-pub(super) fn trace_response(rejected: Rejected) -> ExportTraceServiceResponse {
-    let partial =
-        |rejected: Rejected| ExportTracePartialSuccess { rejected_spans: rejected.count, error_message: rejected.reason };
-    ExportTraceServiceResponse { partial_success: (rejected.count > 0).then(|| partial(rejected)) }
 }

@@ -7,38 +7,32 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use bytes::Bytes;
 use prost::Message;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Outcome, Rejected, finish, grpc, logs, metrics, traces};
+use super::shape::Shaped;
+use super::{Convert, Encoded, Format, Rejected, logs, logs_response, metrics, metrics_response, take, trace_response, traces};
 use crate::body::{self, PushError};
 use crate::push::PushContext;
 
 /// The three routes.
 pub fn router(context: PushContext) -> Router {
     let logs = |State(context): State<PushContext>, headers: HeaderMap, body: HttpBody| async move {
-        serve_one(&context, headers, body, logs::outcome, grpc::logs_response).await
+        serve_one(&context, headers, body, logs::outcome, logs_response).await
     };
     let metrics = |State(context): State<PushContext>, headers: HeaderMap, body: HttpBody| async move {
-        serve_one(&context, headers, body, metrics::outcome, grpc::metrics_response).await
+        serve_one(&context, headers, body, metrics::outcome, metrics_response).await
     };
     let traces = |State(context): State<PushContext>, headers: HeaderMap, body: HttpBody| async move {
-        serve_one(&context, headers, body, traces::outcome, grpc::trace_response).await
+        serve_one(&context, headers, body, traces::outcome, trace_response).await
     };
     let routes =
         Router::new().route("/v1/logs", post(logs)).route("/v1/metrics", post(metrics)).route("/v1/traces", post(traces));
     routes.with_state(context)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Encoding {
-    Protobuf,
-    Json,
-}
-
-impl Encoding {
+impl Format {
     fn of(headers: &HeaderMap) -> Result<Self, PushError> {
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
         match content_type.split(';').next().unwrap_or("").trim() {
@@ -68,8 +62,6 @@ struct RpcStatus {
     message: String,
 }
 
-type Convert<R> = fn(&PushContext, R) -> Result<Outcome, PushError>;
-
 async fn serve_one<R, A>(
     context: &PushContext,
     headers: HeaderMap,
@@ -78,13 +70,13 @@ async fn serve_one<R, A>(
     respond: fn(Rejected) -> A,
 ) -> Response
 where
-    R: Message + Default + DeserializeOwned + 'static,
+    R: Message + Default + DeserializeOwned + Shaped + 'static,
     A: Message + Serialize,
 {
-    let encoding = Encoding::of(&headers);
-    let answered_in = *encoding.as_ref().unwrap_or(&Encoding::Json);
-    let result = match encoding {
-        Ok(encoding) => take(context, &headers, body, encoding, convert).await,
+    let format = Format::of(&headers);
+    let answered_in = *format.as_ref().unwrap_or(&Format::Json);
+    let result = match format {
+        Ok(format) => receive(context, &headers, body, format, convert).await,
         Err(error) => Err(error),
     };
     match result {
@@ -96,32 +88,24 @@ where
     }
 }
 
-async fn take<R: Message + Default + DeserializeOwned + 'static>(
+async fn receive<R>(
     context: &PushContext,
     headers: &HeaderMap,
     body: HttpBody,
-    encoding: Encoding,
+    format: Format,
     convert: Convert<R>,
-) -> Result<Rejected, PushError> {
-    let _slot = context.slot()?;
-    let bytes = body::read(headers, body, context.config.body_bytes_max).await?;
-    let headers = headers.clone();
-    let decode = move |context: &PushContext, bytes: Bytes| {
-        let bytes = body::decode_content(&headers, bytes, context.config.decompressed_bytes_max)?;
-        convert(context, parse(encoding, &bytes)?)
-    };
-    finish(context, context.decode(bytes, decode).await?).await
+) -> Result<Rejected, PushError>
+where
+    R: Message + Default + DeserializeOwned + Shaped + 'static,
+{
+    let admission = context.admit();
+    let bytes = body::read(&context.config, &admission, headers, body).await?;
+    let encoding = body::content_encoding(headers);
+    take(context, &admission, Encoded { bytes, encoding, format }, convert).await
 }
 
-fn parse<R: Message + Default + DeserializeOwned>(encoding: Encoding, bytes: &[u8]) -> Result<R, PushError> {
-    match encoding {
-        Encoding::Protobuf => R::decode(bytes).map_err(|error| PushError::Malformed(format!("protobuf: {error}"))),
-        Encoding::Json => serde_json::from_slice(bytes).map_err(|error| PushError::Malformed(format!("json: {error}"))),
-    }
-}
-
-fn failure(encoding: Encoding, error: &PushError) -> Response {
-    let mut response = encoding.answer(error.status(), &RpcStatus { code: error.grpc_code(), message: error.to_string() });
+fn failure(format: Format, error: &PushError) -> Response {
+    let mut response = format.answer(error.status(), &RpcStatus { code: error.grpc_code(), message: error.to_string() });
     if error.is_retryable() {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }

@@ -15,6 +15,7 @@ use weir_model::time::UnixNanos;
 use weir_model::wire::{Body, Kind, Section};
 
 use super::{Outcome, Refusal, Rejected, check_records, value};
+use crate::admission::Admission;
 use crate::body::PushError;
 use crate::bounds::TimeBounds;
 use crate::enrich;
@@ -26,12 +27,16 @@ const LABEL_PREFIXES: [&str; 4] = ["service.", "k8s.", "cloud.", "deployment.env
 const LABEL_NAMES: [&str; 4] = ["container.id", "container.name", "container.image.name", "host.name"];
 
 /// Sections of a request.
-pub(super) fn outcome(context: &PushContext, request: ExportLogsServiceRequest) -> Result<Outcome, PushError> {
+pub(super) fn outcome(
+    context: &PushContext,
+    admission: &Admission,
+    request: ExportLogsServiceRequest,
+) -> Result<Outcome, PushError> {
     let scopes = request.resource_logs.iter().flat_map(|resource| &resource.scope_logs);
     check_records(context, scopes.map(|scope| scope.log_records.len()).sum())?;
     let mut outcome = Outcome::default();
     for (at, resource) in request.resource_logs.into_iter().enumerate() {
-        outcome.sections.extend(section(context, at, resource, &mut outcome.rejected));
+        outcome.sections.extend(section(context, admission, (at, resource), &mut outcome.rejected)?);
     }
     Ok(outcome)
 }
@@ -44,15 +49,21 @@ struct Made<'a> {
     rejected: &'a mut Rejected,
     /// Records looked at.
     seen: i64,
+    admission: &'a Admission,
 }
 
-fn section(context: &PushContext, at: usize, resource: ResourceLogs, rejected: &mut Rejected) -> Option<Section> {
+fn section(
+    context: &PushContext,
+    admission: &Admission,
+    (at, resource): (usize, ResourceLogs),
+    rejected: &mut Rejected,
+) -> Result<Option<Section>, PushError> {
     let digest = digest(context, at, &resource);
     let attributes = resource.resource.map(|resource| resource.attributes).unwrap_or_default();
     if let Err(reason) = value::fits(&attributes, context.config.labels_max) {
         let records = resource.scope_logs.iter().map(|scope| scope.log_records.len()).sum();
         rejected.add(records, || format!("resource: {reason}"));
-        return None;
+        return Ok(None);
     }
     let (labels, metadata): (Vec<_>, Vec<_>) = attributes.into_iter().partition(|pair| is_label(&pair.key));
     let mut stream = normalised(labels);
@@ -61,14 +72,15 @@ fn section(context: &PushContext, at: usize, resource: ResourceLogs, rejected: &
         stream = Labels::from_pairs([("service_name", "unknown_service")]);
     }
     let source = format!("otlp/{:016x}", stream.stable_hash());
+    admission.charge(value::memory(&metadata))?;
     let metadata = normalised(metadata);
     let bounds = context.bounds(Kind::Logs);
-    let mut made = Made { batch: LogBatch::new(stream), digest, rejected, seen: 0 };
+    let mut made = Made { batch: LogBatch::new(stream), digest, rejected, seen: 0, admission };
     for scope in resource.scope_logs {
-        push_scope(context, &bounds, &mut made, &metadata, scope);
+        push_scope(context, &bounds, &mut made, &metadata, scope)?;
     }
     let Made { batch, digest, .. } = made;
-    (!batch.is_empty()).then(|| context.section(source, digest.finish(), Body::Logs(batch)))
+    Ok((!batch.is_empty()).then(|| context.section(source, digest.finish(), Body::Logs(batch))))
 }
 
 /// Over what was sent. A client that sends no time at all sends the same bytes for two lines that are two events: then
@@ -95,18 +107,31 @@ fn normalised(attributes: Vec<KeyValue>) -> Labels {
     }))
 }
 
-fn push_scope(context: &PushContext, bounds: &TimeBounds, made: &mut Made<'_>, resource: &Labels, scope: ScopeLogs) {
+fn push_scope(
+    context: &PushContext,
+    bounds: &TimeBounds,
+    made: &mut Made<'_>,
+    resource: &Labels,
+    scope: ScopeLogs,
+) -> Result<(), PushError> {
     let mut shared = resource.clone();
+    let records = scope.log_records.len();
     if let Some(scope) = scope.scope {
+        if let Err(reason) = value::fits(&scope.attributes, context.config.labels_max) {
+            made.rejected.add(records, || format!("scope: {reason}"));
+            return Ok(());
+        }
+        made.admission.charge(value::memory(&scope.attributes) + scope.name.len() + scope.version.len())?;
         let named = Labels::from_pairs([("scope_name", &scope.name), ("scope_version", &scope.version)]);
         shared = shared.merged(&normalised(scope.attributes)).merged(&named);
     }
+    let shared = Shared { text_bytes: shared.iter().map(|(name, value)| name.len() + value.len()).sum(), set: shared };
     for record in scope.log_records {
         made.seen += 1;
         let timestamp = timestamp(context, &record);
         let fits = value::fits(&record.attributes, context.config.labels_max).map_err(Refusal::from);
         match fits.and_then(|()| Ok(bounds.check(timestamp)?)) {
-            Ok(()) => push_record(context, &mut made.batch, &shared, record, timestamp),
+            Ok(()) => push_record(context, made, &shared, record, timestamp)?,
             Err(refusal) => {
                 if matches!(refusal, Refusal::Time(_)) {
                     made.digest.number(made.seen);
@@ -115,6 +140,7 @@ fn push_scope(context: &PushContext, bounds: &TimeBounds, made: &mut Made<'_>, r
             }
         }
     }
+    Ok(())
 }
 
 /// When it happened, else when it was seen, else now.
@@ -124,8 +150,30 @@ fn timestamp(context: &PushContext, record: &OtlpRecord) -> UnixNanos {
     said.unwrap_or_else(|| (context.clock)())
 }
 
-fn push_record(context: &PushContext, batch: &mut LogBatch, shared: &Labels, record: OtlpRecord, timestamp: UnixNanos) {
-    let mut attributes = shared.merged(&normalised(record.attributes));
+/// Attributes of a scope and its resource, which its records share.
+struct Shared {
+    set: Labels,
+    text_bytes: usize,
+}
+
+/// Memory of a line in a batch beside body and attributes: 46 bytes in columns that double, and its attributes' set.
+const LINE_BYTES: usize = 128;
+
+/// What the record adds to what its scope and resource share: its own attributes' texts, and a pointer to each shared one
+/// when there are own ones. Without own ones it is the shared set itself.
+fn push_record(
+    context: &PushContext,
+    made: &mut Made<'_>,
+    shared: &Shared,
+    record: OtlpRecord,
+    timestamp: UnixNanos,
+) -> Result<(), PushError> {
+    let own = !(record.attributes.is_empty() && record.severity_text.is_empty() && record.event_name.is_empty());
+    let pointers = if own { shared.set.len() * size_of::<(&str, &str)>() } else { 0 };
+    let texts = record.severity_text.len() + record.event_name.len() + body_bytes(&record);
+    made.admission.charge(LINE_BYTES + pointers + texts + value::memory(&record.attributes))?;
+    made.admission.spread(if own { shared.text_bytes } else { 0 })?;
+    let mut attributes = shared.set.merged(&normalised(record.attributes));
     if !record.severity_text.is_empty() {
         attributes = attributes.with("severity_text", &record.severity_text);
     }
@@ -147,5 +195,10 @@ fn push_record(context: &PushContext, batch: &mut LogBatch, shared: &Labels, rec
         span_id: SpanId(record.span_id.try_into().unwrap_or_default()),
         attributes: &attributes,
     };
-    push_line(batch, record, context.config.line_bytes_max);
+    push_line(&mut made.batch, record, context.config.line_bytes_max);
+    Ok(())
+}
+
+fn body_bytes(record: &OtlpRecord) -> usize {
+    record.body.as_ref().map_or(0, |body| 2 * body.encoded_len())
 }

@@ -1,6 +1,7 @@
 //! OTLP: gRPC and HTTP in, sections out. An answer of success is given after the bus has acknowledged everything.
 //!
 //! - [`grpc`], [`http`]: the two transports.
+//! - `take`: from a body to an outcome, the same for both. [`shape`]: what a request takes in memory.
 //! - [`value`]: attributes and bodies.
 //! - [`logs`], [`metrics`], [`traces`]: the three signals, pure: a request becomes sections and a count of what was rejected.
 //!
@@ -10,14 +11,26 @@ pub mod grpc;
 pub mod http;
 mod logs;
 mod metrics;
+mod shape;
 mod traces;
 mod value;
 
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse};
+use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsPartialSuccess, ExportMetricsServiceResponse};
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
+use prost::Message;
+use serde::de::DeserializeOwned;
 use weir_model::wire::Section;
 
-use crate::body::PushError;
+use crate::admission::Admission;
+use crate::body::{self, PushError};
 use crate::bounds::OutOfTime;
+use crate::proto_size;
 use crate::push::PushContext;
+use crate::ship::weight;
+
+use self::shape::{JSON_ELEMENT_BYTES, Shaped};
 
 /// What a request came to.
 #[derive(Default)]
@@ -46,6 +59,8 @@ pub(crate) enum Refusal {
     Invalid(String),
     /// It would not be kept.
     Time(OutOfTime),
+    /// The whole request takes too much memory, and is refused as a whole.
+    Request,
 }
 
 impl From<String> for Refusal {
@@ -71,6 +86,7 @@ impl Rejected {
     /// One record; `what` begins the message.
     fn refuse(&mut self, refusal: &Refusal, what: impl FnOnce() -> String) {
         match refusal {
+            Refusal::Request => {}
             Refusal::Invalid(reason) => self.add(1, || format!("{}: {reason}", what())),
             Refusal::Time(error) => {
                 match error {
@@ -79,6 +95,102 @@ impl Rejected {
                 }
                 self.add(1, || format!("{} {error}", what()));
             }
+        }
+    }
+}
+
+/// How a request is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Protobuf,
+    Json,
+}
+
+type Convert<R> = fn(&PushContext, &Admission, R) -> Result<Outcome, PushError>;
+
+/// A request's body and how it is encoded.
+pub(crate) struct Encoded {
+    pub bytes: Bytes,
+    /// As HTTP names content encodings.
+    pub encoding: String,
+    pub format: Format,
+}
+
+/// From a body that is there to an answer: decompresses, decodes, converts and ships it.
+async fn take<R>(context: &PushContext, admission: &Admission, body: Encoded, convert: Convert<R>) -> Result<Rejected, PushError>
+where
+    R: Message + Default + DeserializeOwned + Shaped + 'static,
+{
+    let _slot = context.slot()?;
+    let decode = move |context: &PushContext, admission: &Admission| decode(context, admission, body, convert);
+    let outcome = context.decode(admission, decode).await?;
+    finish(context, outcome).await
+}
+
+fn decode<R: Message + Default + DeserializeOwned + Shaped>(
+    context: &PushContext,
+    admission: &Admission,
+    body: Encoded,
+    convert: Convert<R>,
+) -> Result<Outcome, PushError> {
+    let Encoded { bytes, encoding, format } = body;
+    let bytes = body::decode_content(&encoding, bytes, context.config.decompressed_bytes_max, admission)?;
+    admission.body_is(bytes.len());
+    let request: R = parse(format, &bytes, admission)?;
+    drop(bytes);
+    let outcome = convert(context, admission, request)?;
+    admission.settle(outcome.sections.iter().map(|section| weight(&section.body)).sum());
+    Ok(outcome)
+}
+
+/// All of a request but its transport.
+#[cfg(test)]
+pub(crate) fn decode_of_kind(
+    context: &PushContext,
+    admission: &Admission,
+    kind: weir_model::wire::Kind,
+    body: Encoded,
+) -> Result<Outcome, PushError> {
+    use weir_model::wire::Kind;
+    match kind {
+        Kind::Logs => decode(context, admission, body, logs::outcome),
+        Kind::Metrics => decode(context, admission, body, metrics::outcome),
+        Kind::Spans => decode(context, admission, body, traces::outcome),
+    }
+}
+
+/// Bytes that decoding takes at its most, and what is counted for it beforehand.
+#[cfg(test)]
+pub(crate) fn allocated_and_counted(kind: weir_model::wire::Kind, bytes: &[u8]) -> (usize, usize) {
+    use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+    use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+    use weir_model::wire::Kind;
+    fn of<R: Message + Default + Shaped>(bytes: &[u8]) -> (usize, usize) {
+        let (_, peak) = weir_model::fuzz::peak_of(None, || drop(R::decode(bytes)));
+        (peak, proto_size::decoded_bytes(R::SHAPE, bytes))
+    }
+    match kind {
+        Kind::Logs => of::<ExportLogsServiceRequest>(bytes),
+        Kind::Metrics => of::<ExportMetricsServiceRequest>(bytes),
+        Kind::Spans => of::<ExportTraceServiceRequest>(bytes),
+    }
+}
+
+/// What decoding will take is counted and charged before it is done.
+fn parse<R: Message + Default + DeserializeOwned + Shaped>(
+    format: Format,
+    bytes: &[u8],
+    admission: &Admission,
+) -> Result<R, PushError> {
+    match format {
+        Format::Protobuf => {
+            admission.charge(proto_size::decoded_bytes(R::SHAPE, bytes))?;
+            R::decode(bytes).map_err(|error| PushError::Malformed(format!("protobuf: {error}")))
+        }
+        Format::Json => {
+            admission.charge(proto_size::decoded_json_bytes(bytes, JSON_ELEMENT_BYTES))?;
+            serde_json::from_slice(bytes).map_err(|error| PushError::Malformed(format!("json: {error}")))
         }
     }
 }
@@ -100,4 +212,22 @@ fn check_records(context: &PushContext, records: usize) -> Result<(), PushError>
         return Err(PushError::Malformed(format!("{records} records in one request (limit push.records_max is {limit})")));
     }
     Ok(())
+}
+
+fn logs_response(rejected: Rejected) -> ExportLogsServiceResponse {
+    let partial =
+        |rejected: Rejected| ExportLogsPartialSuccess { rejected_log_records: rejected.count, error_message: rejected.reason };
+    ExportLogsServiceResponse { partial_success: (rejected.count > 0).then(|| partial(rejected)) }
+}
+
+fn metrics_response(rejected: Rejected) -> ExportMetricsServiceResponse {
+    let partial =
+        |rejected: Rejected| ExportMetricsPartialSuccess { rejected_data_points: rejected.count, error_message: rejected.reason };
+    ExportMetricsServiceResponse { partial_success: (rejected.count > 0).then(|| partial(rejected)) }
+}
+
+fn trace_response(rejected: Rejected) -> ExportTraceServiceResponse {
+    let partial =
+        |rejected: Rejected| ExportTracePartialSuccess { rejected_spans: rejected.count, error_message: rejected.reason };
+    ExportTraceServiceResponse { partial_success: (rejected.count > 0).then(|| partial(rejected)) }
 }

@@ -1,7 +1,7 @@
 //! OTLP spans as [`SpanBatch`]es: one section a resource and scope. Pure.
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ScopeSpans, Span as OtlpSpan};
@@ -12,6 +12,7 @@ use weir_model::time::UnixNanos;
 use weir_model::wire::{Body, Kind, Section};
 
 use super::{Outcome, Refusal, Rejected, check_records, value};
+use crate::admission::Admission;
 use crate::body::PushError;
 use crate::push::{Digest, PushContext};
 
@@ -19,31 +20,60 @@ use crate::push::{Digest, PushContext};
 const PARTS_MAX: usize = 1024;
 
 /// Sections of a request.
-pub(super) fn outcome(context: &PushContext, request: ExportTraceServiceRequest) -> Result<Outcome, PushError> {
+pub(super) fn outcome(
+    context: &PushContext,
+    admission: &Admission,
+    request: ExportTraceServiceRequest,
+) -> Result<Outcome, PushError> {
     let scopes = request.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
     check_records(context, scopes.map(|scope| scope.spans.len()).sum())?;
     let mut outcome = Outcome::default();
     let mut at = 0;
     for resource in request.resource_spans {
-        let who = resource.resource.unwrap_or_default();
+        let who = Who::new(resource.resource.unwrap_or_default());
         for scope in resource.scope_spans {
-            outcome.sections.extend(section(context, at, &who, scope, &mut outcome.rejected));
+            if !scope.spans.is_empty() {
+                outcome.sections.extend(section(context, admission, at, (&who, scope), &mut outcome.rejected)?);
+            }
             at += 1;
         }
     }
     Ok(outcome)
 }
 
-fn section(context: &PushContext, at: i64, resource: &Resource, scope: ScopeSpans, rejected: &mut Rejected) -> Option<Section> {
+/// A resource, and what stands for it in its scopes' digests.
+struct Who {
+    resource: Resource,
+    digest: [u8; 16],
+}
+
+impl Who {
+    fn new(resource: Resource) -> Self {
+        let mut digest = Digest::default();
+        digest.field(&resource.encode_to_vec());
+        Self { digest: digest.finish(), resource }
+    }
+}
+
+fn section(
+    context: &PushContext,
+    admission: &Admission,
+    at: i64,
+    (who, scope): (&Who, ScopeSpans),
+    rejected: &mut Rejected,
+) -> Result<Option<Section>, PushError> {
     let mut digest = Digest::new(&context.tenant, "otlp/spans");
     digest.number(at);
-    digest.field(&resource.encode_to_vec());
+    digest.field(&who.digest);
     digest.field(&scope.encode_to_vec());
-    let origin = match origin(context, resource, scope.scope) {
+    // Each scope's section carries its resource.
+    let of_scope = scope.scope.as_ref().map_or(0, |scope| value::memory(&scope.attributes));
+    admission.charge(value::memory(&who.resource.attributes) + of_scope + scope.spans.iter().map(memory).sum::<usize>())?;
+    let origin = match origin(context, &who.resource, scope.scope) {
         Ok(origin) => origin,
         Err(reason) => {
             rejected.add(scope.spans.len(), || reason);
-            return None;
+            return Ok(None);
         }
     };
     let mut batch = SpanBatch { origin, spans: Vec::with_capacity(scope.spans.len()) };
@@ -63,7 +93,15 @@ fn section(context: &PushContext, at: i64, resource: &Resource, scope: ScopeSpan
         }
     }
     let source = format!("otlp/{}", batch.origin.service().chars().take(256).collect::<String>());
-    (!batch.spans.is_empty()).then(|| context.section(source, digest.finish(), Body::Spans(batch)))
+    Ok((!batch.spans.is_empty()).then(|| context.section(source, digest.finish(), Body::Spans(batch))))
+}
+
+/// Memory of a span's structures. Its texts are moved, not copied.
+fn memory(span: &OtlpSpan) -> usize {
+    let pairs = |list: &[KeyValue]| list.len() * value::PAIR_BYTES;
+    let events = span.events.iter().map(|event| size_of::<SpanEvent>() + pairs(&event.attributes)).sum::<usize>();
+    let links = span.links.iter().map(|link| size_of::<SpanLink>() + pairs(&link.attributes)).sum::<usize>();
+    size_of::<Span>() + pairs(&span.attributes) + events + links
 }
 
 fn origin(context: &PushContext, resource: &Resource, scope: Option<InstrumentationScope>) -> Result<Origin, String> {

@@ -8,6 +8,9 @@ use weir_model::span::{Attributes, Value};
 /// A name or value of an attribute may be this long: longer ones belong into a body.
 pub(super) const ATTRIBUTE_BYTES_MAX: usize = 64 << 10;
 
+/// Memory of a name and its value beside their texts: two pointers with lengths, two allocations.
+pub(super) const PAIR_BYTES: usize = 64;
+
 /// As [`Value`]; an absent value is empty text, as OTLP reads it.
 pub(super) fn value(any: Option<AnyValue>) -> Value {
     match any.and_then(|any| any.value) {
@@ -86,17 +89,26 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
+/// Bytes of a value as text; numbers, which are short, as none.
+fn length(pair: &KeyValue) -> usize {
+    match pair.value.as_ref().and_then(|any| any.value.as_ref()) {
+        Some(Any::StringValue(text)) => text.len(),
+        Some(Any::BytesValue(bytes)) => bytes.len() * 4 / 3,
+        Some(Any::ArrayValue(_) | Any::KvlistValue(_)) => prost::Message::encoded_len(pair) * 2,
+        _ => 0,
+    }
+}
+
+/// Memory of a list as labels or attributes, with its texts.
+pub(super) fn memory(list: &[KeyValue]) -> usize {
+    list.iter().map(|pair| PAIR_BYTES + pair.key.len() + length(pair)).sum()
+}
+
 /// Whether every name and every text is short enough to be kept.
 pub(super) fn fits(list: &[KeyValue], count_max: usize) -> Result<(), String> {
     if list.len() > count_max {
         return Err(format!("{} attributes (limit push.labels_max is {count_max})", list.len()));
     }
-    let length = |pair: &KeyValue| match pair.value.as_ref().and_then(|any| any.value.as_ref()) {
-        Some(Any::StringValue(text)) => text.len(),
-        Some(Any::BytesValue(bytes)) => bytes.len() * 4 / 3,
-        Some(Any::ArrayValue(_) | Any::KvlistValue(_)) => prost::Message::encoded_len(pair) * 2,
-        _ => 0,
-    };
     match list.iter().find(|pair| pair.key.len() > ATTRIBUTE_BYTES_MAX || length(pair) > ATTRIBUTE_BYTES_MAX) {
         Some(pair) => {
             let name: String = pair.key.chars().take(64).collect();

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use weir_bus::partition_of;
-use weir_model::span::{Attributes, Span, SpanBatch, Value};
+use weir_model::label::Labels;
+use weir_model::span::{Attributes, Origin, Span, SpanBatch, Value};
 use weir_model::wire::{Body, Mark, Section};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -60,17 +61,28 @@ fn spans(section: Section, partitions: u32) -> Vec<Routed> {
     apart.into_iter().map(part).collect()
 }
 
-/// About how many bytes a body takes uncompressed on the wire: for budgets, not for correctness.
+/// About how many bytes a body takes uncompressed on the wire, where a text that neighbours share is written once: for budgets, not for correctness.
 pub(crate) fn weight(body: &Body) -> usize {
     match body {
-        Body::Logs(batch) => batch.body_bytes() + 24 * batch.len() + 64 * batch.stream.len(),
+        Body::Logs(batch) => {
+            let stream = labels_weight(batch.stream.iter());
+            batch.body_bytes() + LINE_WEIGHT * batch.len() + stream + batch.attribute_bytes()
+        }
         Body::Metrics(batch) => {
-            let names: usize = batch.schema.series.iter().map(|labels| labels_weight(labels.iter())).sum();
+            let names = Labels::shared_bytes(&batch.schema.series);
             let help: usize = batch.schema.families.iter().map(|family| family.name.len() + family.help.len() + 8).sum();
             names + help + batch.rows.iter().map(|row| 8 + 8 * row.values.len()).sum::<usize>()
         }
-        Body::Spans(batch) => attributes_weight(&batch.origin.resource) + batch.spans.iter().map(span_weight).sum::<usize>(),
+        Body::Spans(batch) => origin_weight(&batch.origin) + batch.spans.iter().map(span_weight).sum::<usize>(),
     }
+}
+
+/// Timestamp, length, severity and their like of a line.
+const LINE_WEIGHT: usize = 24;
+
+fn origin_weight(origin: &Origin) -> usize {
+    let scope = origin.scope_name.len() + origin.scope_version.len();
+    attributes_weight(&origin.resource) + attributes_weight(&origin.scope_attributes) + scope
 }
 
 fn labels_weight<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> usize {

@@ -23,6 +23,7 @@ use weir_model::time::UnixNanos;
 use weir_model::wire::{Body, Kind};
 
 use super::{Outcome, Refusal, Rejected, check_records, value};
+use crate::admission::Admission;
 use crate::body::PushError;
 use crate::bounds::TimeBounds;
 use crate::push::{Digest, PushContext};
@@ -31,16 +32,23 @@ mod name;
 
 /// OTLP's flag for "the series has gone".
 const NO_RECORDED_VALUE: u32 = 1;
+/// Memory of a series in a row beside its labels: the set's own allocation, its places in three columns that double, a text
+/// of its own.
+const SERIES_BYTES: usize = 200;
 /// Prometheus' timestamps are milliseconds.
 const MILLISECOND: i64 = 1_000_000;
 
 /// Sections of a request.
-pub(super) fn outcome(context: &PushContext, request: ExportMetricsServiceRequest) -> Result<Outcome, PushError> {
+pub(super) fn outcome(
+    context: &PushContext,
+    admission: &Admission,
+    request: ExportMetricsServiceRequest,
+) -> Result<Outcome, PushError> {
     let metrics = request.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics).flat_map(|scope| &scope.metrics);
     check_records(context, metrics.map(points).sum())?;
     let mut outcome = Outcome::default();
     for (at, resource) in request.resource_metrics.into_iter().enumerate() {
-        convert_resource(context, at as i64, resource, &mut outcome);
+        convert_resource(context, admission, (at as i64, resource), &mut outcome)?;
     }
     Ok(outcome)
 }
@@ -65,16 +73,24 @@ struct Row {
     seen: HashSet<Labels>,
 }
 
-struct Rows {
+struct Rows<'a> {
     rows: BTreeMap<UnixNanos, Row>,
     families: BTreeMap<String, Family>,
     labels_max: usize,
     bounds: TimeBounds,
+    admission: &'a Admission,
+    /// The whole request takes too much.
+    over: Option<PushError>,
 }
 
-impl Rows {
+impl Rows<'_> {
     /// `false` when the series is there already at that time.
     fn push(&mut self, time: UnixNanos, labels: Labels, value: f64) -> bool {
+        let texts = labels.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let memory = SERIES_BYTES + labels.len() * size_of::<(&str, &str)>();
+        if self.charge(memory).is_err() || self.spread(texts).is_err() {
+            return true;
+        }
         let row = self.rows.entry(time).or_default();
         if !row.seen.insert(labels.clone()) {
             return false;
@@ -83,9 +99,30 @@ impl Rows {
         row.values.push(value);
         true
     }
+
+    /// After the first error nothing more is taken.
+    fn charge(&mut self, bytes: usize) -> Result<(), Refusal> {
+        self.note(|admission| admission.charge(bytes))
+    }
+
+    fn spread(&mut self, bytes: usize) -> Result<(), Refusal> {
+        self.note(|admission| admission.spread(bytes))
+    }
+
+    fn note(&mut self, charge: impl FnOnce(&Admission) -> Result<(), PushError>) -> Result<(), Refusal> {
+        if self.over.is_none() {
+            self.over = charge(self.admission).err();
+        }
+        if self.over.is_some() { Err(Refusal::Request) } else { Ok(()) }
+    }
 }
 
-fn convert_resource(context: &PushContext, at: i64, resource: ResourceMetrics, outcome: &mut Outcome) {
+fn convert_resource(
+    context: &PushContext,
+    admission: &Admission,
+    (at, resource): (i64, ResourceMetrics),
+    outcome: &mut Outcome,
+) -> Result<(), PushError> {
     let mut whole = Digest::new(&context.tenant, "otlp/metrics");
     whole.number(at);
     whole.field(&resource.encode_to_vec());
@@ -94,14 +131,18 @@ fn convert_resource(context: &PushContext, at: i64, resource: ResourceMetrics, o
     let metrics = resource.scope_metrics.into_iter().flat_map(|scope| scope.metrics);
     if let Err(reason) = value::fits(&attributes, context.config.labels_max) {
         outcome.rejected.add(metrics.map(|metric| points(&metric)).sum(), || format!("resource: {reason}"));
-        return;
+        return Ok(());
     }
     let (labels_max, bounds) = (context.config.labels_max, context.bounds(Kind::Metrics));
-    let mut rows = Rows { rows: BTreeMap::new(), families: BTreeMap::new(), labels_max, bounds };
+    let mut rows = Rows { rows: BTreeMap::new(), families: BTreeMap::new(), labels_max, bounds, admission, over: None };
     metrics.for_each(|metric| convert_metric(&mut rows, metric, &mut outcome.rejected));
+    admission.charge(value::memory(&attributes))?;
     let (target, info) = target(&attributes);
     if let (Some(newest), false) = (rows.rows.keys().next_back().copied(), info.is_empty()) {
         rows.push(newest, info.with(NAME, "target_info"), 1.0);
+    }
+    if let Some(error) = rows.over {
+        return Err(error);
     }
     let families: Vec<Family> = rows.families.into_values().collect();
     for (i, (time, row)) in rows.rows.into_iter().enumerate() {
@@ -113,6 +154,7 @@ fn convert_resource(context: &PushContext, at: i64, resource: ResourceMetrics, o
         let digest = crate::ship::derive_digest(&whole, i as u32);
         outcome.sections.push(context.section(source, digest, Body::Metrics(batch)));
     }
+    Ok(())
 }
 
 /// `job` and `instance`, and what is left for `target_info`.
@@ -136,7 +178,7 @@ fn labels<'a>(attributes: impl Iterator<Item = &'a KeyValue>) -> Labels {
     Labels::from_pairs(attributes.map(|pair| (normalise_label_name(&pair.key).into_owned(), value::text(pair.value.clone()))))
 }
 
-fn convert_metric(rows: &mut Rows, metric: Metric, rejected: &mut Rejected) {
+fn convert_metric(rows: &mut Rows<'_>, metric: Metric, rejected: &mut Rejected) {
     let count = points(&metric);
     if metric.name.is_empty() || metric.name.len() > value::ATTRIBUTE_BYTES_MAX {
         return rejected.add(count, || "a metric without a name, or with one beyond reason".to_owned());
@@ -177,17 +219,18 @@ fn is_delta(temporality: i32) -> bool {
 }
 
 /// Labels and time of a point.
-fn point(rows: &Rows, name: &str, attributes: &[KeyValue], time: u64) -> Result<(Labels, UnixNanos), Refusal> {
+fn point(rows: &mut Rows<'_>, name: &str, attributes: &[KeyValue], time: u64) -> Result<(Labels, UnixNanos), Refusal> {
     value::fits(attributes, rows.labels_max)?;
     if time == 0 {
         return Err("a point without a time".to_owned().into());
     }
     let time = i64::try_from(time).map_err(|_| format!("time {time} is beyond the year 2262"))?;
     rows.bounds.check(time)?;
+    rows.charge(value::memory(attributes))?;
     Ok((labels(attributes.iter()).with(NAME, name), time / MILLISECOND * MILLISECOND))
 }
 
-fn number(rows: &mut Rows, name: &str, data: &NumberDataPoint) -> Result<(), Refusal> {
+fn number(rows: &mut Rows<'_>, name: &str, data: &NumberDataPoint) -> Result<(), Refusal> {
     let (labels, time) = point(rows, name, &data.attributes, data.time_unix_nano)?;
     let value = match data.value {
         _ if data.flags & NO_RECORDED_VALUE != 0 => STALE_NAN,
@@ -198,12 +241,12 @@ fn number(rows: &mut Rows, name: &str, data: &NumberDataPoint) -> Result<(), Ref
     push_once(rows, time, labels, value)
 }
 
-fn push_once(rows: &mut Rows, time: UnixNanos, labels: Labels, value: f64) -> Result<(), Refusal> {
+fn push_once(rows: &mut Rows<'_>, time: UnixNanos, labels: Labels, value: f64) -> Result<(), Refusal> {
     let shown = labels.clone();
     if rows.push(time, labels, value) { Ok(()) } else { Err(format!("two values of {shown} at one time").into()) }
 }
 
-fn histogram(rows: &mut Rows, name: &str, data: &HistogramDataPoint) -> Result<(), Refusal> {
+fn histogram(rows: &mut Rows<'_>, name: &str, data: &HistogramDataPoint) -> Result<(), Refusal> {
     let (labels, time) = point(rows, name, &data.attributes, data.time_unix_nano)?;
     let buckets = data.bucket_counts.len();
     if buckets != 0 && buckets != data.explicit_bounds.len() + 1 {
@@ -212,13 +255,13 @@ fn histogram(rows: &mut Rows, name: &str, data: &HistogramDataPoint) -> Result<(
     let gone = data.flags & NO_RECORDED_VALUE != 0;
     let value = |number: f64| if gone { STALE_NAN } else { number };
     let mut sum = 0_u64;
+    // All buckets share the texts of this one.
+    let infinite = labels.with(NAME, &format!("{name}_bucket")).with("le", "+Inf");
     // The last bucket is `+Inf`, whose value is the count whether or not there are buckets.
     for (bound, count) in data.explicit_bounds.iter().zip(&data.bucket_counts) {
         sum = sum.saturating_add(*count);
-        let bucket = labels.with(NAME, &format!("{name}_bucket")).with("le", &number_text(*bound));
-        push_once(rows, time, bucket, value(sum as f64))?;
+        push_once(rows, time, infinite.with("le", &number_text(*bound)), value(sum as f64))?;
     }
-    let infinite = labels.with(NAME, &format!("{name}_bucket")).with("le", "+Inf");
     push_once(rows, time, infinite, value(data.count as f64))?;
     push_once(rows, time, labels.with(NAME, &format!("{name}_count")), value(data.count as f64))?;
     match data.sum {
@@ -227,7 +270,7 @@ fn histogram(rows: &mut Rows, name: &str, data: &HistogramDataPoint) -> Result<(
     }
 }
 
-fn summary(rows: &mut Rows, name: &str, data: &SummaryDataPoint) -> Result<(), Refusal> {
+fn summary(rows: &mut Rows<'_>, name: &str, data: &SummaryDataPoint) -> Result<(), Refusal> {
     let (labels, time) = point(rows, name, &data.attributes, data.time_unix_nano)?;
     let gone = data.flags & NO_RECORDED_VALUE != 0;
     let value = |number: f64| if gone { STALE_NAN } else { number };
