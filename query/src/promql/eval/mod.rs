@@ -20,6 +20,7 @@ pub use finish::{Output, Points, Sample};
 pub(crate) use grid::{ABSENT, Grid, Row, Value, is_absent};
 pub(crate) use select::Want;
 
+use weir_model::pattern::PatternBudget;
 use weir_model::select::{Budget, Coverage, MetricReader, ReadError};
 
 use super::ast::{Expr, Kind, Type};
@@ -96,6 +97,7 @@ impl Engine<'_> {
             whole: grid,
             instant,
             notes: Notes::default(),
+            patterns: PatternBudget::default(),
             coverage: Coverage::default(),
             cells: 0,
             samples: 0,
@@ -125,6 +127,8 @@ pub(crate) struct Eval<'a> {
     pub whole: Grid,
     pub instant: bool,
     pub notes: Notes,
+    /// What the patterns of functions take.
+    pub patterns: PatternBudget,
     coverage: Coverage,
     cells: u64,
     samples: u64,
