@@ -32,20 +32,31 @@ test: ## Install what the tests need and run all of them
 	@echo "== building weir, its tests and benchmarks"
 	cargo build --release --locked --workspace --all-targets
 	@tests/kafka/fetch
-	@tests/s3/fetch
+	@tests/setup/node tests/s3/fetch
 	@tests/guest/fetch
 	@tests/setup/deploy
 	@echo "== tests"
-	cargo test --release --locked --workspace
+	tests/setup/node cargo test --release --locked --workspace
 	@echo "== page"
-	@tests/setup/page
+	@tests/setup/node tests/setup/page
+
+fresh: ## Do all of this on a machine that has nothing: a root made with debootstrap, `make up` and `make test` in it
+	@tests/fresh/run up test
+
+check: ## For the work between: format, clippy, and the unit tests of what changed since the last commit (SINCE=HEAD)
+	@tests/setup/check "$${SINCE:-HEAD}"
 
 lint: ## Formatting, clippy, licences and advisories, the built page
 	@echo "== lint"
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	@tests/setup/deny
+	cargo fetch --locked
 	cargo deny --offline --all-features check licenses bans sources
+
+advisories: ## Known faults of the crates in use; asks the network
+	@tests/setup/deny
+	cargo deny --all-features check advisories
 
 bench: ## The benchmarks, one line each with the limit beside it
 	@tests/setup/packages build test
@@ -60,16 +71,20 @@ ledger: ## The long loop of kills with the ledger running (MINUTES=30)
 cluster-ledger: ## The same over a cluster: every fault alone and in pairs, then kills (KILLS=1000)
 	cargo build --release --locked -p weir
 	@tests/kafka/fetch
-	@tests/s3/fetch
-	WEIR_LEDGER_KILLS=$${KILLS:-1000} cargo test --release --locked -p weir-tests --lib ledger::cluster -- --nocapture
+	@tests/setup/node tests/s3/fetch
+	tests/setup/node env WEIR_LEDGER_KILLS=$${KILLS:-1000} cargo test --release --locked -p weir-tests --lib ledger::cluster -- --nocapture
+
+storm: ## Hostile requests to every listener beside the ledger (REQUESTS=100000)
+	cargo build --release --locked -p weir
+	WEIR_STORM_REQUESTS=$${REQUESTS:-100000} cargo test --release --locked -p weir-tests --lib ledger::storm -- --nocapture
 
 simulate: ## Many schedules of the seeded simulation (SCHEDULES=100000)
 	WEIR_SIM_SCHEDULES=$${SCHEDULES:-100000} cargo test --release --locked -p weir-aggregator simulation -- --nocapture
 
 ui: ## Build the page's assets into dashboards/dist
-	cd dashboards/ui && npm ci --no-audit --no-fund && npm run build
+	cd dashboards/ui && ../../tests/setup/node npm ci --no-audit --no-fund && ../../tests/setup/node npm run build
 
 clean: ## Remove what was built and fetched
 	rm -rf target .cache .cluster dashboards/ui/node_modules tests/page/node_modules
 
-.PHONY: help up cluster cluster-down test lint bench ledger cluster-ledger simulate ui clean
+.PHONY: help up cluster cluster-down test fresh check lint advisories bench ledger cluster-ledger storm simulate ui clean

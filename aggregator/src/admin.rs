@@ -1,4 +1,4 @@
-//! Sealing and merging now, of the partitions that this process owns: routes that whoever listens merges into its router.
+//! Sealing, merging and deleting what is too old now, of the partitions that this process owns: routes that whoever listens merges into its router.
 //! Query nodes pass on to them what they are told.
 
 use std::sync::Arc;
@@ -9,13 +9,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::json;
-use weir_store::heads::{COMPACT_PATH, Done, SEAL_PATH};
+use weir_store::heads::{COMPACT_PATH, Done, EXPIRE_PATH, SEAL_PATH};
 
 use crate::open::Aggregator;
 
-/// Answers `POST /api/weir/v1/admin/{seal,compact}` when it is done; 503 with what refused when not.
+/// Answers `POST /api/weir/v1/admin/{seal,compact,expire}` when it is done; 503 with what refused when not.
 pub fn router(aggregator: Arc<Aggregator>) -> Router {
-    Router::new().route(SEAL_PATH, post(seal)).route(COMPACT_PATH, post(compact)).with_state(aggregator)
+    let routes = Router::new().route(SEAL_PATH, post(seal)).route(COMPACT_PATH, post(compact));
+    routes.route(EXPIRE_PATH, post(expire)).with_state(aggregator)
 }
 
 async fn seal(State(aggregator): State<Arc<Aggregator>>) -> Response {
@@ -24,6 +25,10 @@ async fn seal(State(aggregator): State<Arc<Aggregator>>) -> Response {
 
 async fn compact(State(aggregator): State<Arc<Aggregator>>) -> Response {
     answer(aggregator.compact().await)
+}
+
+async fn expire(State(aggregator): State<Arc<Aggregator>>) -> Response {
+    answer(aggregator.expire().await)
 }
 
 fn answer(done: Result<Done, String>) -> Response {

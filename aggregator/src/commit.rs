@@ -3,24 +3,30 @@
 //! A crash before the manifest leaves garbage objects and nothing else: the bus still has the records. A crash after it
 //! leaves a sealed range that the next owner starts behind. There is no third state.
 
-use std::collections::BTreeMap;
+mod seal;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use weir_model::fault;
 use weir_model::time::UnixNanos;
 use weir_model::wire::Kind;
 use weir_store::StoreError;
 use weir_store::blob::{BlobCache, OPENED_AT_ONCE, StoreBlob};
 use weir_store::engine::{BuiltBlock, Engine};
-use weir_store::manifest::{BlockEntry, Loss, Manifest, ManifestStore, NewBlock};
+use weir_store::manifest::{BlockEntry, Manifest, ManifestStore, NewBlock};
 use weir_store::view::BlockView;
 
-use crate::config::{AggregatorConfig, nanos};
+use crate::budget::Budget;
+use crate::config::AggregatorConfig;
+use crate::expiry::{Due, Pace};
 use crate::metrics::{Metrics, PartitionLabels};
 use crate::partition::Cut;
-use crate::poison;
+use crate::runs::{RunLimits, next_run};
 use crate::shared::Shared;
 
 /// What a commit did.
@@ -44,15 +50,20 @@ pub(crate) enum Work<E: Engine> {
     Seal(Cut<E>),
     /// Open what the manifest names and is not open yet.
     Open,
-    /// Merge runs of small neighbours; all that fit together when `all`, else only full runs of one level.
+    /// Merge one run of small neighbours; whatever fits together when `all`, else only of one level. Holds its turn.
     Compact {
         all: bool,
+        _turn: OwnedSemaphorePermit,
     },
-    /// Forget what is too old, and remove garbage.
+    /// Forget what is too old, and remove garbage. `all`: however much that is at once; somebody has said so.
     Expire {
         now: UnixNanos,
+        all: bool,
     },
 }
+
+/// A block that is stored, opened unless it is a quarantine.
+type Entry<E> = (BlockEntry, Option<Arc<<E as Engine>::Block>>);
 
 /// A publish of unknown outcome is asked again after this long, twice as long each time up to the last.
 const PUBLISH_RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -72,6 +83,12 @@ pub(crate) struct Committer<E: Engine> {
     unopened: BTreeMap<String, String>,
     /// Whether the manifest names blocks that are not open.
     has_closed: bool,
+    /// Blocks that could not be merged; left alone until the next owner.
+    unmergeable: BTreeSet<String>,
+    budget: Arc<Budget>,
+    pace: Pace,
+    /// When the pace was last told of the time.
+    passed: Instant,
 }
 
 impl<E: Engine> Committer<E> {
@@ -79,7 +96,7 @@ impl<E: Engine> Committer<E> {
     pub fn new(
         engine: Arc<E>,
         store: ManifestStore,
-        cache: BlobCache,
+        (cache, budget): (BlobCache, Arc<Budget>),
         shared: Arc<Shared<E>>,
         config: AggregatorConfig,
         metrics: Metrics,
@@ -87,8 +104,24 @@ impl<E: Engine> Committer<E> {
     ) -> Self {
         let labels = PartitionLabels { topic: shared.topic.into(), partition: shared.partition };
         let (opened, unopened) = (BTreeMap::new(), BTreeMap::new());
-        let has_closed = false;
-        let mut committer = Self { engine, store, cache, shared, config, metrics, labels, version, opened, unopened, has_closed };
+        let (has_closed, unmergeable) = (false, BTreeSet::new());
+        let mut committer = Self {
+            pace: Pace::default(),
+            passed: Instant::now(),
+            engine,
+            store,
+            cache,
+            shared,
+            config,
+            metrics,
+            labels,
+            version,
+            opened,
+            unopened,
+            has_closed,
+            unmergeable,
+            budget,
+        };
         committer.show(committer.manifest());
         committer
     }
@@ -98,8 +131,8 @@ impl<E: Engine> Committer<E> {
         match work {
             Work::Seal(cut) => self.seal(cut).await,
             Work::Open => Ok(self.open_all().await),
-            Work::Compact { all } => self.compact(*all).await,
-            Work::Expire { now } => self.expire(*now).await,
+            Work::Compact { all, .. } => self.compact(*all).await,
+            Work::Expire { now, all } => self.expire(*now, *all).await,
         }
     }
 
@@ -112,43 +145,16 @@ impl<E: Engine> Committer<E> {
         Arc::clone(&self.shared.state.read().manifest)
     }
 
-    async fn seal(&mut self, cut: &Cut<E>) -> Result<Committed, StoreError> {
-        let mut manifest = Manifest::clone(&self.manifest());
-        let first = manifest.next_offset;
-        let head = Arc::clone(&cut.head);
-        let mut built = off_thread(move || weir_store::engine::Head::build(&*head)).await?;
-        let new = NewBlock { first_offset: first, next_offset: cut.next_offset, level: 0, quarantine: false };
-        let mut entries = self.put(new, &mut built).await?;
-        let committed =
-            Committed { blocks: entries.len() as u64, records: entries.iter().map(|(entry, _)| entry.summary.records).sum() };
-        if let Some(block) = poison::build(&cut.poison) {
-            let summary = block.summary.clone();
-            let new = NewBlock { quarantine: true, ..new };
-            let entry = self.store.put_block(new, summary, block.data.encode(E::KIND).into()).await?;
-            entries.push((entry, None));
-        }
-        manifest.seal(first, cut.next_offset, entries.iter().map(|(entry, _)| entry.clone()).collect())?;
-        let reason = "the bus no longer had these offsets";
-        manifest.losses.extend(cut.losses.iter().map(|(first, next)| Loss { first: *first, next: *next, reason: reason.into() }));
-        cut.remembered.store(&mut manifest);
-        manifest.counters.quarantined += cut.poison.len() as u64;
-        self.publish(manifest, entries).await?;
-        self.metrics.sealed.get_or_create(&self.labels).inc_by(committed.blocks);
-        Ok(committed)
-    }
-
     /// Writes blocks and opens them as any reader would, before anyone can be told of them.
-    async fn put(
-        &self,
-        new: NewBlock,
-        built: &mut Vec<BuiltBlock>,
-    ) -> Result<Vec<(BlockEntry, Option<Arc<E::Block>>)>, StoreError> {
+    async fn put(&self, new: NewBlock, built: &mut Vec<BuiltBlock>) -> Result<Vec<Entry<E>>, StoreError> {
         let mut entries = Vec::with_capacity(built.len());
         for block in built.drain(..) {
             let summary = block.summary.clone();
-            let bytes: Bytes = off_thread(move || Ok(block.data.encode(E::KIND).into())).await?;
-            let entry = self.store.put_block(new, summary, bytes).await?;
+            let file = off_thread(move || Ok(block.data.into_file(E::KIND))).await?;
+            let entry = self.store.put_block(new, summary, file).await?;
             let opened = self.open(&entry).await?;
+            let (engine, block, summary) = (Arc::clone(&self.engine), Arc::clone(&opened), entry.summary.clone());
+            off_thread(move || engine.verify(&block, &summary)).await?;
             entries.push((entry, Some(opened)));
         }
         Ok(entries)
@@ -216,6 +222,8 @@ impl<E: Engine> Committer<E> {
             }
         }
         self.has_closed = opening > 0 || !missing.is_empty();
+        let real = manifest.blocks.iter().filter(|entry| !entry.quarantine);
+        real.map(|entry| entry.summary.last).max().into_iter().for_each(|newest| self.budget.stored(newest));
         let mut state = self.shared.state.write();
         if manifest.next_offset > state.manifest.next_offset {
             state.frozen = None;
@@ -225,7 +233,7 @@ impl<E: Engine> Committer<E> {
     }
 
     /// Publishes, then shows.
-    async fn publish(&mut self, manifest: Manifest, opened: Vec<(BlockEntry, Option<Arc<E::Block>>)>) -> Result<(), StoreError> {
+    async fn publish(&mut self, manifest: Manifest, opened: Vec<Entry<E>>) -> Result<(), StoreError> {
         let prepared = self.store.prepare(self.version + 1, &manifest)?;
         let mut pause = PUBLISH_RETRY.0;
         // Until the outcome is known nothing else may be tried: the version may or may not exist.
@@ -245,80 +253,88 @@ impl<E: Engine> Committer<E> {
         Ok(())
     }
 
+    /// Merges the next run, if there is one. Blocks that cannot be merged are left as they are, and the others go on.
     async fn compact(&mut self, all: bool) -> Result<Committed, StoreError> {
-        let mut committed = Committed::default();
-        while let Some(run) = self.next_run(all) {
-            let blocks: Vec<Arc<E::Block>> = run.iter().filter_map(|entry| self.opened.get(&entry.id).cloned()).collect();
-            let engine = Arc::clone(&self.engine);
-            let mut built = off_thread(move || engine.merge(&blocks)).await?;
-            // A log line has an identity, so no two blocks hold the same; samples and spans may be in both, and one is dropped.
-            let counts = [
-                run.iter().map(|entry| entry.summary.records).sum::<u64>(),
-                built.iter().map(|block| block.summary.records).sum(),
-            ];
-            if E::KIND == Kind::Logs && counts[0] != counts[1] {
-                let detail = format!("{} lines became {}; the blocks stay as they are", counts[0], counts[1]);
-                return Err(StoreError::Engine { operation: "merge blocks", detail });
-            }
-            let level = run.iter().map(|entry| entry.level).max().unwrap_or(0).saturating_add(1);
-            let (first, last) = (run[0].first_offset, run[run.len() - 1].next_offset);
-            let new = NewBlock { first_offset: first, next_offset: last, level, quarantine: false };
-            let entries = self.put(new, &mut built).await?;
-            let mut manifest = Manifest::clone(&self.manifest());
-            let old: Vec<String> = run.iter().map(|entry| entry.id.clone()).collect();
-            manifest.replace(&old, entries.iter().map(|(entry, _)| entry.clone()).collect())?;
-            committed +=
-                Committed { blocks: entries.len() as u64, records: entries.iter().map(|(entry, _)| entry.summary.records).sum() };
-            let progress = entries.len() < run.len();
-            self.publish(manifest, entries).await?;
-            if !progress {
-                break;
-            }
+        let Some(run) = self.next_run(all) else { return Ok(Committed::default()) };
+        let merged = self.merge(&run).await;
+        if let Err(error) = &merged
+            && !error.is_of_the_store()
+            && !matches!(error, StoreError::Fenced { .. })
+        {
+            let named = run
+                .iter()
+                .map(|entry| &entry.id)
+                .find(|id| matches!(error, StoreError::Corrupt { path, .. } if path.ends_with(*id)));
+            let ids: Vec<String> =
+                named.map_or_else(|| run.iter().map(|entry| entry.id.clone()).collect(), |id| vec![id.clone()]);
+            tracing::error!(blocks = ids.join(" "), %error, "blocks cannot be merged; they stay as they are");
+            self.unmergeable.extend(ids);
         }
+        merged
+    }
+
+    async fn merge(&mut self, run: &[BlockEntry]) -> Result<Committed, StoreError> {
+        let blocks: Vec<Arc<E::Block>> = run.iter().filter_map(|entry| self.opened.get(&entry.id).cloned()).collect();
+        let engine = Arc::clone(&self.engine);
+        let mut built = off_thread(move || engine.merge(&blocks)).await?;
+        // A log line has an identity, so no two blocks hold the same; samples and spans may be in both, and one is dropped.
+        let counts =
+            [run.iter().map(|entry| entry.summary.records).sum::<u64>(), built.iter().map(|block| block.summary.records).sum()];
+        if E::KIND == Kind::Logs && counts[0] != counts[1] {
+            let detail = format!("{} lines became {}; the blocks stay as they are", counts[0], counts[1]);
+            return Err(StoreError::Engine { operation: "merge blocks", detail });
+        }
+        if built.len() >= run.len() {
+            let detail = format!("{} blocks became {}", run.len(), built.len());
+            return Err(StoreError::Engine { operation: "merge blocks", detail });
+        }
+        let level = run.iter().map(|entry| entry.level).max().unwrap_or(0).saturating_add(1);
+        let (first, last) = (run[0].first_offset, run[run.len() - 1].next_offset);
+        let new = NewBlock { first_offset: first, next_offset: last, level, quarantine: false };
+        let entries = self.put(new, &mut built).await?;
+        let mut manifest = Manifest::clone(&self.manifest());
+        let old: Vec<String> = run.iter().map(|entry| entry.id.clone()).collect();
+        manifest.replace(&old, entries.iter().map(|(entry, _)| entry.clone()).collect())?;
+        let committed =
+            Committed { blocks: entries.len() as u64, records: entries.iter().map(|(entry, _)| entry.summary.records).sum() };
+        self.publish(manifest, entries).await?;
         Ok(committed)
     }
 
-    /// Neighbours to merge: blocks in manifest order, unbroken by one that cannot be opened or is large enough.
     fn next_run(&self, all: bool) -> Option<Vec<BlockEntry>> {
         let manifest = self.manifest();
-        let wanted = if all { 2 } else { self.config.compaction_blocks.max(2) };
-        let mut run: Vec<BlockEntry> = Vec::new();
-        let mut bytes = 0;
-        for entry in &manifest.blocks {
-            let fits = bytes + entry.size <= self.config.compaction_bytes_max;
-            let same_level = all || run.first().is_none_or(|first| first.level == entry.level);
-            let can = !entry.quarantine && self.opened.contains_key(&entry.id);
-            if !(fits && same_level && can) {
-                if run.len() >= wanted {
-                    break;
-                }
-                (run, bytes) = (Vec::new(), 0);
-                if !can {
-                    continue;
-                }
-            }
-            bytes += entry.size;
-            run.push(entry.clone());
-            if !all && run.len() == wanted {
-                break;
-            }
-        }
-        (run.len() >= wanted).then_some(run)
+        let (bytes, memory) = (self.config.compaction_bytes_max, self.config.merge_bytes_max());
+        let limits = RunLimits { blocks: self.config.compaction_blocks, bytes, memory, all };
+        let can = |entry: &BlockEntry| {
+            !entry.quarantine && self.opened.contains_key(&entry.id) && !self.unmergeable.contains(&entry.id)
+        };
+        next_run(&manifest.blocks, can, E::MERGE, limits).map(<[BlockEntry]>::to_vec)
     }
 
-    async fn expire(&mut self, now: UnixNanos) -> Result<Committed, StoreError> {
-        let keep = nanos(self.config.retention(E::KIND));
-        let oldest = now.saturating_sub(keep);
-        let manifest = self.manifest();
-        let old = |entry: &&BlockEntry| keep > 0 && !entry.quarantine && entry.summary.last < oldest;
-        let gone: Vec<String> = manifest.blocks.iter().filter(old).map(|entry| entry.id.clone()).collect();
+    async fn expire(&mut self, now: UnixNanos, all: bool) -> Result<Committed, StoreError> {
+        let (keep, manifest) = (self.config.retention(E::KIND), self.manifest());
+        self.pace.pass(std::mem::replace(&mut self.passed, Instant::now()).elapsed(), &manifest.blocks, keep);
+        let Due { gone, held } = self.pace.due(&manifest.blocks, now, self.budget.newest(), keep, all);
+        if held > 0 {
+            tracing::warn!(
+                topic = self.shared.topic,
+                partition = self.shared.partition,
+                held,
+                "more blocks are too old than time can have aged; they go by and by, or now by `weir admin expire`"
+            );
+        }
+        self.metrics.held.get_or_create(&self.labels).set(i64::try_from(held).unwrap_or(i64::MAX));
+        let records = gone.iter().map(|entry| entry.summary.records).sum();
         if !gone.is_empty() {
             let mut manifest = Manifest::clone(&manifest);
-            manifest.forget(&gone);
+            manifest.forget(&gone.iter().map(|entry| entry.id.clone()).collect::<Vec<_>>());
             self.publish(manifest, Vec::new()).await?;
+            self.metrics.expired_blocks.get_or_create(&self.labels).inc_by(gone.len() as u64);
+            self.metrics.expired_records.get_or_create(&self.labels).inc_by(records);
+            self.metrics.expired_bytes.get_or_create(&self.labels).inc_by(gone.iter().map(|entry| entry.size).sum());
         }
         self.store.collect(self.version, now, self.config.garbage_age_min).await?;
-        Ok(Committed { blocks: gone.len() as u64, records: 0 })
+        Ok(Committed { blocks: gone.len() as u64, records })
     }
 }
 
@@ -329,6 +345,8 @@ fn closed<'a, B>(manifest: &'a Manifest, opened: &'a BTreeMap<String, B>) -> imp
 
 /// Runs CPU-heavy or blocking work where it keeps no async task waiting.
 async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
-    let joined = tokio::task::spawn_blocking(work).await;
-    joined.unwrap_or_else(|error| Err(StoreError::Engine { operation: "work on a block", detail: error.to_string() }))
+    let failed = |detail: String| StoreError::Engine { operation: "work on a block", detail };
+    // A block or head that makes its engine panic is one partition's damage, not the process's.
+    let joined = tokio::task::spawn_blocking(move || fault::contained(work)).await;
+    joined.map_err(|error| failed(error.to_string()))?.map_err(|said| failed(format!("it panicked: {said}")))?
 }

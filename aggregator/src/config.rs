@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use weir_model::time::duration;
 use weir_model::wire::Kind;
 
+/// What a merge of the smallest blocks takes.
+const COMPACTION_BYTES_MIN: u64 = 96 << 20;
+
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// When heads are sealed, what is kept, and for how long.
@@ -14,6 +17,9 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 pub struct AggregatorConfig {
     /// A head is sealed when it holds this many bytes. Bounds both memory and the replay after a crash.
     pub head_bytes_max: usize,
+    /// The heads of all partitions together, those being sealed included. Above half of it the largest is sealed, whatever its
+    /// age; above all of it nothing is taken until one is sealed.
+    pub heads_bytes_max: usize,
     /// A head is sealed when its oldest record has been in it for so long.
     #[serde(with = "duration")]
     pub head_age_max: Duration,
@@ -21,6 +27,10 @@ pub struct AggregatorConfig {
     pub compaction_blocks: usize,
     /// Blocks are merged up to this size.
     pub compaction_bytes_max: u64,
+    /// Merges that run at once in this process.
+    pub compactions_max: usize,
+    /// Memory of all of them together; blocks that do not fit into a merge's share of it are not merged.
+    pub compaction_memory_bytes_max: u64,
     /// How long to keep what, by its newest record; `0s` keeps it for ever.
     pub retention: Retention,
     /// How often something to compact or to delete is looked for.
@@ -33,7 +43,7 @@ pub struct AggregatorConfig {
     /// A push that is sent again is recognised for so long.
     #[serde(with = "duration")]
     pub digest_age_max: Duration,
-    /// … and at most this many pushes a partition are remembered.
+    /// … and at most this many pushes a partition are remembered; above it the tenant with the most forgets its oldest.
     pub digests_max: usize,
     /// A source that has been silent for so long is forgotten.
     #[serde(with = "duration")]
@@ -70,9 +80,15 @@ impl Default for AggregatorConfig {
         Self {
             // Both so that the replay after a crash takes at most 10 s.
             head_bytes_max: 256 << 20,
+            // Four full heads: one that is taken in while another is sealed, of two busy partitions.
+            heads_bytes_max: 1 << 30,
             head_age_max: Duration::from_secs(60),
             compaction_blocks: 8,
             compaction_bytes_max: 512 << 20,
+            // A merge takes one core; the other is for taking and sealing.
+            compactions_max: 1,
+            // Blocks of logs of some 100 MiB, which are gigabytes of lines.
+            compaction_memory_bytes_max: 1 << 30,
             retention: Retention::default(),
             tick: Duration::from_secs(30),
             // Ten times the longest query.
@@ -99,11 +115,38 @@ impl AggregatorConfig {
         }
     }
 
+    /// What one merge may take.
+    pub(crate) fn merge_bytes_max(&self) -> u64 {
+        self.compaction_memory_bytes_max / self.compactions_max.max(1) as u64
+    }
+
+    /// What the aggregator may hold in memory, by the keys that bound it. Caches and the bus's own buffers come on top, and
+    /// what opened blocks say of themselves.
+    pub fn memory_bytes(&self) -> [(&'static str, u64); 3] {
+        [
+            ("aggregator.heads_bytes_max", self.heads_bytes_max as u64),
+            ("aggregator.compaction_memory_bytes_max", self.compaction_memory_bytes_max),
+            ("aggregator.slices_max × aggregator.slice_bytes_max", self.slices_max as u64 * self.slice_bytes_max),
+        ]
+    }
+
     /// Refuses what cannot work, naming the key.
     pub fn check(&self) -> Result<(), String> {
         // A record is up to 1 MiB compressed; a head that holds none could never be filled.
         if self.head_bytes_max < 1 << 20 {
             return Err("head_bytes_max must be at least 1048576".into());
+        }
+        // Two records, each in a head of its own.
+        if self.heads_bytes_max < 4 << 20 {
+            return Err("heads_bytes_max must be at least 4194304".into());
+        }
+        if self.compactions_max == 0 {
+            return Err("compactions_max must be at least 1".into());
+        }
+        // Less than what any merge of logs takes for its index: nothing would ever be merged.
+        let least = self.compactions_max as u64 * (COMPACTION_BYTES_MIN);
+        if self.compaction_memory_bytes_max < least {
+            return Err(format!("compaction_memory_bytes_max must be at least {least}: {COMPACTION_BYTES_MIN} a compaction"));
         }
         if self.compaction_blocks < 2 {
             return Err("compaction_blocks must be at least 2".into());

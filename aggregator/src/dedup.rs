@@ -1,13 +1,16 @@
 //! Recognises what is stored already, by producer marks. Pure; the manifest carries its state.
 //!
 //! Called by a partition for each section header, in offset order. Everything here is a function of the headers seen and
-//! of the clock passed in, so a replay from the manifest's offset comes to the same verdicts.
+//! of the time passed in (a partition's own, see `steady`), so a replay from the manifest's offset comes to the same verdicts.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use weir_model::time::UnixNanos;
 use weir_model::wire::{Mark, SectionHeader};
 use weir_store::manifest::{HighWater, Manifest, PushDigest, SourceKey};
+
+use crate::config::{AggregatorConfig, nanos};
 
 /// What to do with a section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,18 +34,38 @@ pub struct Memory {
     pub mark_age: i64,
 }
 
+impl Memory {
+    /// As configured.
+    pub fn of(config: &AggregatorConfig) -> Self {
+        Self { digests_max: config.digests_max, digest_age: nanos(config.digest_age_max), mark_age: nanos(config.mark_age_max) }
+    }
+}
+
 /// High-water marks and digests of one partition.
 #[derive(Clone, Debug)]
 pub struct Marks {
     memory: Memory,
     sources: BTreeMap<SourceKey, HighWater>,
     digests: HashSet<(SourceKey, [u8; 16])>,
-    /// The same, oldest first.
-    order: VecDeque<PushDigest>,
+    /// The same by tenant, oldest first, each with its place among all.
+    order: BTreeMap<Arc<str>, VecDeque<(u64, PushDigest)>>,
+    /// Places given out.
+    places: u64,
+    /// Since this owner began.
+    pub forgotten: Forgotten,
     /// Sections of which nothing was new, since the partition began.
     pub duplicates: u64,
     /// Sections that began after their source's mark: something between never came. Since the partition began.
     pub gaps: u64,
+}
+
+/// Pushes that would be stored again if they were sent again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Older than any sender tries.
+    pub aged: u64,
+    /// Too many were younger.
+    pub crowded: u64,
 }
 
 /// What a seal writes into the manifest.
@@ -67,16 +90,23 @@ impl Remembered {
 impl Marks {
     /// From what a manifest remembers.
     pub fn new(memory: Memory, manifest: &Manifest) -> Self {
-        let order = manifest.digests.clone();
-        let digests = order.iter().map(|push| (push.source.clone(), push.digest)).collect();
+        let digests = manifest.digests.iter().map(|push| (push.source.clone(), push.digest)).collect();
+        let mut order: BTreeMap<Arc<str>, VecDeque<(u64, PushDigest)>> = BTreeMap::new();
+        for (place, push) in (0..).zip(&manifest.digests) {
+            order.entry(Arc::clone(&push.source.tenant)).or_default().push_back((place, push.clone()));
+        }
         let (duplicates, gaps) = (manifest.counters.duplicates, manifest.counters.gaps);
-        Self { memory, sources: manifest.marks.clone(), digests, order, duplicates, gaps }
+        let (places, forgotten) = (manifest.digests.len() as u64, Forgotten::default());
+        Self { memory, sources: manifest.marks.clone(), digests, order, places, forgotten, duplicates, gaps }
     }
 
     /// What a manifest has to remember as of now.
     pub fn remembered(&self) -> Remembered {
         let (duplicates, gaps) = (self.duplicates, self.gaps);
-        Remembered { marks: self.sources.clone(), digests: self.order.clone(), duplicates, gaps }
+        let mut digests: Vec<&(u64, PushDigest)> = self.order.values().flatten().collect();
+        digests.sort_by_key(|(place, _)| *place);
+        let digests = digests.into_iter().map(|(_, push)| push.clone()).collect();
+        Remembered { marks: self.sources.clone(), digests, duplicates, gaps }
     }
 
     /// Takes note of a section and says what of it is new.
@@ -123,24 +153,45 @@ impl Marks {
         if !self.digests.insert((source.clone(), digest)) {
             return Verdict::Duplicate;
         }
-        self.order.push_back(PushDigest { source, digest, seen: now });
-        self.forget_digests(now);
+        let tenant = Arc::clone(&source.tenant);
+        let pushes = self.order.entry(Arc::clone(&tenant)).or_default();
+        pushes.push_back((self.places, PushDigest { source, digest, seen: now }));
+        self.places += 1;
+        self.forget_aged(&tenant, now);
+        // Whoever holds most gives way: no tenant is crowded out by one that pushes more.
+        while self.digests.len() > self.memory.digests_max {
+            let most = self.order.iter().max_by_key(|(_, pushes)| pushes.len()).map(|(tenant, _)| Arc::clone(tenant));
+            let Some(most) = most else { break };
+            self.forget_oldest(&most);
+            self.forgotten.crowded += 1;
+        }
         Verdict::New
     }
 
-    fn forget_digests(&mut self, now: UnixNanos) {
-        while let Some(oldest) = self.order.front() {
-            if self.order.len() <= self.memory.digests_max && now.saturating_sub(oldest.seen) <= self.memory.digest_age {
-                break;
-            }
-            self.digests.remove(&(oldest.source.clone(), oldest.digest));
-            self.order.pop_front();
+    fn forget_aged(&mut self, tenant: &Arc<str>, now: UnixNanos) {
+        let age = self.memory.digest_age;
+        let aged = |(_, oldest): &(u64, PushDigest)| now.saturating_sub(oldest.seen) > age;
+        while self.order.get(tenant).and_then(VecDeque::front).is_some_and(aged) {
+            self.forget_oldest(tenant);
+            self.forgotten.aged += 1;
+        }
+    }
+
+    fn forget_oldest(&mut self, tenant: &Arc<str>) {
+        let Some(pushes) = self.order.get_mut(tenant) else { return };
+        if let Some((_, oldest)) = pushes.pop_front() {
+            self.digests.remove(&(oldest.source, oldest.digest));
+        }
+        if pushes.is_empty() {
+            self.order.remove(tenant);
         }
     }
 
     /// Forgets what is older than it needs to be. Called at each seal.
     pub fn forget(&mut self, now: UnixNanos) {
-        self.forget_digests(now);
+        for tenant in self.order.keys().cloned().collect::<Vec<_>>() {
+            self.forget_aged(&tenant, now);
+        }
         let age = self.memory.mark_age;
         self.sources.retain(|_, mark| now.saturating_sub(mark.touched) <= age);
     }
@@ -187,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_push_is_known_again_for_its_tenant_until_it_is_old_or_crowded_out() {
+    fn a_push_is_known_again_for_its_tenant_until_it_is_old_or_crowded_out_by_its_own() {
         let mut marks = marks();
         let mut check = |tenant: &str, digest: u8, now: i64, expected: Verdict| {
             assert_eq!(marks.admit(&push(tenant, digest), now), expected, "{tenant} {digest} at {now}");
@@ -201,6 +252,10 @@ mod tests {
             check("t", digest, 140, Verdict::New);
         }
         check("t", 1, 140, Verdict::New);
+        check("u", 1, 140, Verdict::Duplicate);
+        assert_eq!(marks.forgotten, Forgotten { aged: 1, crowded: 4 });
+        marks.forget(1000);
+        assert_eq!(marks.forgotten, Forgotten { aged: 4, crowded: 4 });
     }
 
     #[test]

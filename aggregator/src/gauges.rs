@@ -17,7 +17,9 @@ struct Gauges(Arc<Aggregator>);
 /// Name, help, and the value of a partition, if it has one.
 type Gauge = (&'static str, &'static str, fn(&OwnerStatus) -> Option<u64>);
 
-const GAUGES: [Gauge; 7] = [
+const QUARANTINED: &str = "weir_aggregator_quarantined_partitions";
+
+const GAUGES: [Gauge; 8] = [
     ("weir_aggregator_lag_records", "Bus records that cannot be found yet, as far as the bus has said", |of| {
         Some(of.on_bus.saturating_sub(of.searchable))
     }),
@@ -36,6 +38,9 @@ const GAUGES: [Gauge; 7] = [
     ("weir_aggregator_block_bytes", "Bytes of the sealed blocks", |of| Some(of.block_bytes)),
     ("weir_aggregator_unopened_blocks", "Sealed blocks that could not be opened; tried again at each tick", |of| {
         Some(of.blocks_unopened)
+    }),
+    (QUARANTINED, "Whether the partition is in quarantine: not served, and opened again and again", |of| {
+        Some(u64::from(of.damage.is_some()))
     }),
 ];
 
@@ -57,7 +62,8 @@ impl Collector for Gauges {
         let partitions = self.0.status();
         for (name, help, value) in GAUGES {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for of in &partitions {
+            // Of one in quarantine nothing else is known.
+            for of in partitions.iter().filter(|of| of.damage.is_none() || name == QUARANTINED) {
                 let Some(value) = value(of) else { continue };
                 let labels = PartitionLabels { topic: of.topic.clone(), partition: of.partition };
                 family.encode_family(&labels)?.encode_gauge(&value)?;

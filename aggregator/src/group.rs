@@ -49,6 +49,8 @@ pub(crate) trait Opener: Send + Sync {
     async fn open(&self, place: &TopicPartition, inbox: mpsc::Receiver<Ask>) -> Result<Opened, StoreError>;
     /// The partition is no longer this process's.
     fn close(&self, partition: u32);
+    /// The partition cannot be served: answers say why, until it is opened or closed.
+    fn quarantine(&self, partition: u32, reason: String);
     /// How far the bus is, as it has just said.
     fn measure(&self, partition: u32, on_bus: u64);
     /// Another owner was first, or the store could not be reached: the partition is not served until it is opened again.
@@ -189,25 +191,18 @@ impl Loop<'_> {
                 self.consumer.seek(&place, opened.next_offset).await?;
                 self.consumer.pause(&place, false).await
             }
-            Err(error @ (StoreError::Object { .. } | StoreError::Fenced { .. })) => {
+            Err(error) => {
                 tracing::warn!(topic = place.topic, partition = place.partition, %error, ?pause, "a partition could not be opened; trying again");
-                self.count_interruption(&place);
+                self.set_aside(&place, format!("it cannot be opened: {error}"));
                 self.open(place, pause);
                 Ok(())
             }
-            Err(error) => Err(BusError::Config(format!("{place} cannot be opened: {error}"))),
         }
     }
 
     /// The pause before the next try, if this is the newest opening of a partition that is still ours.
     fn current(&self, place: &TopicPartition, number: u64) -> Option<Duration> {
         self.tenures.get(place).filter(|tenure| tenure.number == number).map(|tenure| tenure.pause)
-    }
-
-    fn count_interruption(&self, place: &TopicPartition) {
-        if let Some(opener) = self.group.openers.get(place.topic.as_str()) {
-            opener.count_interruption(place.partition);
-        }
     }
 
     fn revoked(&mut self, place: &TopicPartition) {
@@ -231,11 +226,23 @@ impl Loop<'_> {
         let Some(pause) = self.current(&place, number) else { return Ok(()) };
         let reason = ended.err().unwrap_or_else(|| "its owner ended".to_owned());
         tracing::error!(topic = place.topic, partition = place.partition, reason, "gave a partition up");
-        self.count_interruption(&place);
-        self.stop_serving(&place);
+        self.give_up(place, pause, reason).await
+    }
+
+    /// A partition that is ours and cannot be served is set aside, and opened again in a while: its damage is its own.
+    async fn give_up(&mut self, place: TopicPartition, pause: Duration, reason: String) -> Result<(), BusError> {
+        self.set_aside(&place, reason);
         self.consumer.pause(&place, true).await?;
         self.open(place, pause);
         Ok(())
+    }
+
+    fn set_aside(&mut self, place: &TopicPartition, reason: String) {
+        self.waiting.remove(place);
+        if let Some(opener) = self.group.openers.get(place.topic.as_str()) {
+            opener.count_interruption(place.partition);
+            opener.quarantine(place.partition, reason);
+        }
     }
 
     async fn deliver(&mut self, place: TopicPartition, ask: Ask) -> Result<(), BusError> {
@@ -283,10 +290,10 @@ impl Loop<'_> {
     /// manifest was written against, and going on would store other records under offsets that are taken.
     async fn out_of_range(&mut self, place: TopicPartition, wanted: u64, first: u64, next: u64) -> Result<(), BusError> {
         if wanted > next {
-            return Err(BusError::Config(format!(
-                "{place} is sealed up to offset {wanted}, but the bus ends at {next}: it was replaced or truncated. \
-                 Bring the bus back, or start with an empty store"
-            )));
+            let reason = replaced(&place, wanted, next);
+            tracing::error!(topic = place.topic, partition = place.partition, reason, "gave a partition up");
+            let Some(pause) = self.tenures.get(&place).map(|tenure| tenure.pause) else { return Ok(()) };
+            return self.give_up(place, pause, reason).await;
         }
         tracing::error!(
             topic = place.topic,
@@ -298,6 +305,14 @@ impl Loop<'_> {
         self.deliver(place.clone(), Ask::Lose(first)).await?;
         self.consumer.seek(&place, first).await
     }
+}
+
+/// Of a bus that is not the one that the manifest was written against.
+pub(crate) fn replaced(place: &TopicPartition, sealed: u64, next: u64) -> String {
+    format!(
+        "{place} is sealed up to offset {sealed}, but the bus ends at {next}: it was replaced or truncated. \
+         Bring the bus back, or start with an empty store"
+    )
 }
 
 fn by_place(records: Vec<Record>) -> BTreeMap<TopicPartition, Vec<Record>> {

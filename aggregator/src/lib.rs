@@ -5,27 +5,36 @@
 //! - [`owner`]: a partition's task: when to take, seal, compact, expire.
 //! - [`partition`]: records into the head: decode, drop duplicates ([`dedup`]), put poison aside ([`poison`]).
 //! - [`commit`]: the head into blocks and a manifest version, and the readers' view swapped with it.
+//! - [`budget`]: what all partitions of a process share, so that its memory is bounded; [`runs`]: which blocks are merged; [`expiry`]: which ones go.
 //! - [`shared`]: what readers see meanwhile; [`heads`]: the same for query nodes in other processes, as routes; [`admin`]: sealing and
 //!   merging at once, as routes.
 //!
 //! It never sees a query's text or binds a socket, and there is no write-ahead log here: the bus is it.
 
 pub mod admin;
+mod budget;
 mod commit;
 mod config;
 mod dedup;
+mod expiry;
 mod gauges;
 mod group;
 pub mod heads;
 mod measure;
+#[cfg(test)]
+mod merge_memory;
 mod metrics;
 mod open;
 mod owner;
 mod partition;
 mod poison;
+mod runs;
 mod shared;
 #[cfg(test)]
 mod simulation;
+mod steady;
+#[cfg(test)]
+mod unsealable;
 
 use std::sync::Arc;
 

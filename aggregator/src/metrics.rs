@@ -3,6 +3,7 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 /// Which partition.
@@ -12,6 +13,17 @@ pub struct PartitionLabels {
     pub topic: String,
     /// From 0.
     pub partition: u32,
+}
+
+/// Why pushes of a partition are not known any more.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ForgottenLabels {
+    /// `weir.logs`, …
+    pub topic: String,
+    /// From 0.
+    pub partition: u32,
+    /// "aged": as configured. "crowded": there were too many.
+    pub reason: &'static str,
 }
 
 /// How a question about heads ended.
@@ -32,6 +44,8 @@ pub struct Metrics {
     pub records: Family<PartitionLabels, Counter>,
     /// Sections dropped because they were stored already.
     pub duplicates: Family<PartitionLabels, Counter>,
+    /// Pushes that would be stored again if they were sent again.
+    pub forgotten: Family<ForgottenLabels, Counter>,
     /// Sections that began after their source's mark.
     pub gaps: Family<PartitionLabels, Counter>,
     /// Bus records that could not be understood and were put aside whole.
@@ -42,6 +56,14 @@ pub struct Metrics {
     pub sealed: Family<PartitionLabels, Counter>,
     /// Seals and compactions that failed and will be tried again.
     pub failures: Family<PartitionLabels, Counter>,
+    /// Blocks deleted because they were too old.
+    pub expired_blocks: Family<PartitionLabels, Counter>,
+    /// Lines, samples or spans in them.
+    pub expired_records: Family<PartitionLabels, Counter>,
+    /// Bytes of them.
+    pub expired_bytes: Family<PartitionLabels, Counter>,
+    /// Blocks that are too old by the clocks and are kept for now: more than time can have aged.
+    pub held: Family<PartitionLabels, Gauge>,
     /// Times that a partition was assigned and not served: its owner was fenced, or the store could not be reached.
     pub interruptions: Family<PartitionLabels, Counter>,
     /// Questions of query nodes, one a partition.
@@ -61,8 +83,16 @@ impl Metrics {
         counter("quarantined_records", "Bus records that could not be understood and were put aside whole", &self.quarantined);
         counter("lost_offsets", "Bus offsets declared lost", &self.lost);
         counter("sealed_blocks", "Blocks published by seals", &self.sealed);
+        counter("expired_blocks", "Blocks deleted by retention", &self.expired_blocks);
+        counter("expired_records", "Log lines, samples or spans deleted by retention", &self.expired_records);
+        counter("expired_bytes", "Bytes of blocks deleted by retention", &self.expired_bytes);
         counter("failed_commits", "Seals and compactions that failed and are tried again", &self.failures);
         counter("ownership_interruptions", "Fenced owners and openings that failed; both are tried again", &self.interruptions);
+        let help =
+            "Pushes that would be stored again if they were sent again: older than digest_age_max, or more than digests_max";
+        registry.register("weir_aggregator_forgotten_digests", help, self.forgotten.clone());
+        let help = "Blocks too old by the clocks and kept for now: more than time can have aged";
+        registry.register("weir_aggregator_expiry_held_blocks", help, self.held.clone());
         let help = "Questions of query nodes about unsealed records, by what came of each partition's; a tail's dropped sections";
         registry.register("weir_aggregator_head_questions", help, self.asked.clone());
     }

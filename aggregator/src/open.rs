@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use object_store::ObjectStore;
-use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use weir_bus::{BusError, Log, TopicPartition};
@@ -21,15 +21,20 @@ use weir_store::metrics::MetricsEngine;
 use weir_store::traces::TracesEngine;
 
 use crate::Clock;
+use crate::budget::Budget;
 use crate::commit::Committer;
-use crate::config::{AggregatorConfig, nanos};
+use crate::config::AggregatorConfig;
 use crate::dedup::{Marks, Memory};
-use crate::group::{Group, Inboxes, Opened, Opener, ask_all};
+use crate::group::{Group, Inboxes, Opened, Opener, ask_all, replaced};
 use crate::heads::Desk;
 use crate::metrics::Metrics;
 use crate::owner::{Ask, Owner};
 use crate::partition::Partition;
-use crate::shared::{Partitions, Shared, State};
+use crate::shared::{Partitions, Shared};
+use crate::steady::Steady;
+
+/// How long the bus is waited for before a partition is taken over.
+const BOUNDS_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the aggregator works with.
 pub struct Dependencies {
@@ -66,12 +71,12 @@ impl Aggregator {
     /// Ready to [`Self::run`].
     pub fn new(config: AggregatorConfig, engines: (LogsEngine, MetricsEngine, TracesEngine), dependencies: Dependencies) -> Self {
         let inboxes = Inboxes::default();
-        let dependencies = Arc::new(dependencies);
+        let (dependencies, budget) = (Arc::new(dependencies), Arc::new(Budget::new(&config)));
         let (logs, metrics, traces) = (Arc::default(), Arc::default(), Arc::default());
         let mut openers: BTreeMap<&'static str, Arc<dyn Opener>> = BTreeMap::new();
-        openers.insert(Kind::Logs.topic(), opener(engines.0, &logs, &config, &dependencies));
-        openers.insert(Kind::Metrics.topic(), opener(engines.1, &metrics, &config, &dependencies));
-        openers.insert(Kind::Spans.topic(), opener(engines.2, &traces, &config, &dependencies));
+        openers.insert(Kind::Logs.topic(), opener(engines.0, &logs, &config, &dependencies, &budget));
+        openers.insert(Kind::Metrics.topic(), opener(engines.1, &metrics, &config, &dependencies, &budget));
+        openers.insert(Kind::Spans.topic(), opener(engines.2, &traces, &config, &dependencies, &budget));
         let (bus, member) = (Arc::clone(&dependencies.bus), dependencies.member.clone());
         let desk = Desk::new(&config, dependencies.metrics.clone());
         Self { logs, metrics, traces, desk, group: Group { bus, openers, inboxes, member, joined: AtomicBool::new(false) } }
@@ -99,6 +104,11 @@ impl Aggregator {
         ask_all(&self.group.inboxes, |_, reply| Ask::Compact(reply)).await
     }
 
+    /// Deletes everything that is too old by the clock and by what is stored, however much that is at once.
+    pub async fn expire(&self) -> Result<Done, String> {
+        ask_all(&self.group.inboxes, |_, reply| Ask::Expire(reply)).await
+    }
+
     /// Partitions that the bus has assigned to this process, open or not; `None` until the group has answered, and after
     /// it has taken the last one until it answers again.
     pub fn assigned(&self) -> Option<usize> {
@@ -113,8 +123,13 @@ impl Aggregator {
 
 impl<E: Engine> Partitions<E> {
     pub(crate) fn status(&self) -> Vec<OwnerStatus> {
-        self.all().iter().map(|shared| shared.status()).collect()
+        let served = self.all().into_iter().map(|shared| shared.status());
+        served.chain(self.damaged().into_iter().map(|(partition, reason)| damaged_status(E::KIND, partition, reason))).collect()
     }
+}
+
+fn damaged_status(kind: Kind, partition: u32, reason: String) -> OwnerStatus {
+    OwnerStatus { topic: kind.topic().into(), partition, damage: Some(reason), ..OwnerStatus::default() }
 }
 
 impl<E: Engine> Shared<E> {
@@ -141,6 +156,7 @@ struct EngineOpener<E: Engine> {
     partitions: Arc<Partitions<E>>,
     config: AggregatorConfig,
     dependencies: Arc<Dependencies>,
+    budget: Arc<Budget>,
 }
 
 pub(crate) fn opener<E: Engine>(
@@ -148,27 +164,29 @@ pub(crate) fn opener<E: Engine>(
     partitions: &Arc<Partitions<E>>,
     config: &AggregatorConfig,
     dependencies: &Arc<Dependencies>,
+    budget: &Arc<Budget>,
 ) -> Arc<dyn Opener> {
     let (engine, partitions) = (Arc::new(engine), Arc::clone(partitions));
-    Arc::new(EngineOpener { engine, partitions, config: config.clone(), dependencies: Arc::clone(dependencies) })
+    let (dependencies, budget) = (Arc::clone(dependencies), Arc::clone(budget));
+    Arc::new(EngineOpener { engine, partitions, config: config.clone(), dependencies, budget })
 }
 
 impl<E: Engine> EngineOpener<E> {
     /// The newest manifest under the next epoch: from now on every older owner is fenced.
-    async fn claim(&self, store: &ManifestStore) -> Result<(u64, Manifest), StoreError> {
+    async fn claim(&self, place: &TopicPartition, store: &ManifestStore) -> Result<(u64, Manifest), StoreError> {
         let (version, mut manifest) = store.load_latest().await?.unwrap_or_default();
+        // A bus that does not answer is asked again when it is read from.
+        let bounds = tokio::time::timeout(BOUNDS_WITHIN, self.dependencies.bus.bounds(place)).await;
+        if let Ok(Ok((_, next))) = bounds
+            && next < manifest.next_offset
+        {
+            let detail = replaced(place, manifest.next_offset, next);
+            return Err(StoreError::Engine { operation: "take a partition over", detail });
+        }
         manifest.epoch += 1;
         manifest.owner = self.dependencies.member.clone();
         store.publish(version + 1, &manifest).await?;
         Ok((version + 1, manifest))
-    }
-
-    fn memory(&self) -> Memory {
-        Memory {
-            digests_max: self.config.digests_max,
-            digest_age: nanos(self.config.digest_age_max),
-            mark_age: nanos(self.config.mark_age_max),
-        }
     }
 }
 
@@ -182,41 +200,36 @@ impl<E: Engine> Opener for EngineOpener<E> {
             partition: place.partition,
             nonces: Arc::clone(&dependencies.nonces),
         };
-        let (version, manifest) = self.claim(&store).await?;
-        let (next_offset, marks) = (manifest.next_offset, Marks::new(self.memory(), &manifest));
-        let active = Arc::new(self.engine.head());
-        let state = State {
-            version,
-            manifest: Arc::new(manifest),
-            blocks: Vec::new(),
-            opening: 0,
-            missing: Vec::new(),
-            frozen: None,
-            active,
-        };
-        let shared = Arc::new(Shared {
-            topic: E::KIND.topic(),
-            partition: place.partition,
-            state: RwLock::new(state),
-            searchable: AtomicU64::new(next_offset),
-            on_bus: AtomicU64::new(next_offset),
-            bus_heard: Mutex::new(None),
-        });
+        let (version, manifest) = self.claim(place, &store).await?;
+        let steady = Steady::new(&manifest, (dependencies.clock)());
+        let (next_offset, marks) = (manifest.next_offset, Marks::new(Memory::of(&self.config), &manifest));
+        let shared = Arc::new(Shared::new(place.partition, version, Arc::new(manifest), self.engine.head()));
         let (engine, config, metrics) = (Arc::clone(&self.engine), self.config.clone(), dependencies.metrics.clone());
         let (cache, bus, clock) = (dependencies.cache.clone(), Arc::clone(&dependencies.bus), Arc::clone(&dependencies.clock));
-        let committer =
-            Committer::new(Arc::clone(&engine), store, cache, Arc::clone(&shared), config.clone(), metrics.clone(), version);
+        let committer = Committer::new(
+            Arc::clone(&engine),
+            store,
+            (cache, Arc::clone(&self.budget)),
+            Arc::clone(&shared),
+            config.clone(),
+            metrics.clone(),
+            version,
+        );
         let show = {
             let (partitions, shared) = (Arc::clone(&self.partitions), Arc::clone(&shared));
             Box::new(move || partitions.insert(shared))
         };
         let partition = Partition::new(engine, shared, Arc::clone(&self.partitions), marks, metrics);
-        let owner = Owner::new(place.clone(), partition, committer, bus, config, clock);
+        let owner = Owner::new(place.clone(), partition, committer, bus, config, (clock, steady), &self.budget);
         Ok(Opened { next_offset, show, run: Box::pin(owner.run(inbox)) })
     }
 
     fn close(&self, partition: u32) {
         self.partitions.remove(partition);
+    }
+
+    fn quarantine(&self, partition: u32, reason: String) {
+        self.partitions.quarantine(partition, reason);
     }
 
     fn count_interruption(&self, partition: u32) {
@@ -234,8 +247,6 @@ impl<E: Engine> Opener for EngineOpener<E> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use object_store::memory::InMemory;
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;
@@ -310,8 +321,16 @@ mod tests {
         };
         tokio::time::timeout(Duration::from_secs(60), heard).await.expect("the bus is heard");
         let labels = format!("{{topic=\"{}\",partition=\"0\"}}", others[2].status().remove(0).topic);
-        let gauges =
-            ["lag_records", "bus_silent_seconds", "unsealed_records", "head_bytes", "blocks", "block_bytes", "unopened_blocks"];
+        let gauges = [
+            "lag_records",
+            "bus_silent_seconds",
+            "unsealed_records",
+            "head_bytes",
+            "blocks",
+            "block_bytes",
+            "unopened_blocks",
+            "quarantined_partitions",
+        ];
         assert_eq!(scrape(), gauges.map(|gauge| format!("weir_aggregator_{gauge}{labels} 0")));
         shutdown.cancel();
         for task in running {

@@ -10,13 +10,16 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use weir_bus::{Log, Record, TopicPartition};
+use weir_model::fault;
 use weir_store::StoreError;
 use weir_store::engine::Engine;
 
 use crate::Clock;
+use crate::budget::{Advice, Budget, HeadShare};
 use crate::commit::{Committed, Committer, Work};
 use crate::config::{AggregatorConfig, nanos};
 use crate::partition::Partition;
+use crate::steady::Steady;
 
 /// Where the answer to an ask goes.
 pub(crate) type Reply = oneshot::Sender<Result<Committed, String>>;
@@ -31,6 +34,8 @@ pub(crate) enum Ask {
     Seal(u64, Reply),
     /// Merge everything mergeable.
     Compact(Reply),
+    /// Delete everything that is too old, however much that is at once.
+    Expire(Reply),
 }
 
 /// How often age and size of the head are looked at.
@@ -57,9 +62,18 @@ pub(crate) struct Owner<E: Engine> {
     publisher: Publisher<E>,
     bus: Arc<dyn Log>,
     config: AggregatorConfig,
+    /// For retention; everything else goes by the steady one.
     clock: Clock,
+    steady: Steady,
     seals: Vec<(u64, Committed, Reply)>,
-    compactions: Vec<Reply>,
+    compactions: Vec<(Committed, Reply)>,
+    expiries: Vec<Reply>,
+    /// Whether neighbours of one level are still to be merged.
+    compaction_due: bool,
+    budget: Arc<Budget>,
+    share: HeadShare,
+    /// What the other partitions need this one to do, as of the last look.
+    advice: Advice,
     pause: Duration,
     ticked: Instant,
     /// When blocks that are not open are opened, or tried again.
@@ -73,13 +87,32 @@ impl<E: Engine> Owner<E> {
         committer: Committer<E>,
         bus: Arc<dyn Log>,
         config: AggregatorConfig,
-        clock: Clock,
+        (clock, steady): (Clock, Steady),
+        budget: &Arc<Budget>,
     ) -> Self {
         let publisher = Publisher::Idle(committer);
         let (seals, compactions, now) = (Vec::new(), Vec::new(), Instant::now());
         let partition = Some(partition);
         let (pause, ticked, opening_due) = (RETRY.0, now, now);
-        Self { place, partition, publisher, bus, config, clock, seals, compactions, pause, ticked, opening_due }
+        Self {
+            share: budget.share(place.clone()),
+            budget: Arc::clone(budget),
+            advice: Advice::default(),
+            compaction_due: false,
+            expiries: Vec::new(),
+            place,
+            partition,
+            publisher,
+            bus,
+            config,
+            clock,
+            steady,
+            seals,
+            compactions,
+            pause,
+            ticked,
+            opening_due,
+        }
     }
 
     /// Until the inbox closes. Errors with a sentence when this owner has lost its partition.
@@ -87,7 +120,10 @@ impl<E: Engine> Owner<E> {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let full = self.taken().head_bytes() >= self.config.head_bytes_max && !matches!(self.publisher, Publisher::Idle(_));
+            let bytes = self.taken().head_bytes();
+            self.advice = self.share.report(bytes);
+            let full = bytes.active >= self.config.head_bytes_max && !matches!(self.publisher, Publisher::Idle(_));
+            let full = full || self.advice.wait;
             tokio::select! {
                 biased;
                 finished = finish(&mut self.publisher) => self.finished(finished).await?,
@@ -111,23 +147,29 @@ impl<E: Engine> Owner<E> {
         match ask {
             Ask::Take(records) => self.take(records).await?,
             Ask::Lose(first) => {
-                let now = (self.clock)();
+                let now = self.steady.now();
                 self.taken().lose(first, now);
             }
             Ask::Seal(upto, reply) => self.seals.push((upto, Committed::default(), reply)),
-            Ask::Compact(reply) => self.compactions.push(reply),
+            Ask::Expire(reply) => self.expiries.push(reply),
+            Ask::Compact(reply) => self.compactions.push((Committed::default(), reply)),
         }
         Ok(())
     }
 
     /// Decoding and inserting a record takes milliseconds: off the async threads.
     async fn take(&mut self, records: Vec<Record>) -> Result<(), String> {
-        let (Some(mut partition), now) = (self.partition.take(), (self.clock)()) else { return Ok(()) };
+        let (Some(mut partition), now) = (self.partition.take(), self.steady.now()) else { return Ok(()) };
         let taken = tokio::task::spawn_blocking(move || {
-            records.iter().for_each(|record| partition.take(record, now));
-            partition
+            // After a panic nobody knows what the head holds: it is dropped, and the next owner reads the bus again.
+            fault::contained(|| {
+                records.iter().for_each(|record| partition.take(record, now));
+                partition
+            })
         });
-        self.partition = Some(taken.await.map_err(|error| format!("taking records of {:?}: {error}", self.place))?);
+        let failed = |error: String| format!("taking records of {}: {error}", self.place);
+        let taken = taken.await.map_err(|error| failed(error.to_string()))?;
+        self.partition = Some(taken.map_err(|said| failed(format!("it panicked: {said}")))?);
         Ok(())
     }
 
@@ -145,14 +187,14 @@ impl<E: Engine> Owner<E> {
     }
 
     fn next_work(&mut self, has_closed: bool) -> Option<Work<E>> {
-        let now = (self.clock)();
+        let (wall, now) = ((self.clock)(), self.steady.now());
         let wanted = self.seals.iter().any(|(upto, ..)| *upto <= self.partition.as_ref().map_or(0, Partition::next_offset));
-        let config = self.config.clone();
+        let (config, advised) = (self.config.clone(), self.advice.seal);
         let partition = self.taken();
         let age = partition.head_since().map_or(0, |since| now.saturating_sub(since));
         // A head that holds nothing but an offset is sealed by age as well: the bus waits for it.
         let old = age >= nanos(config.head_age_max);
-        let due = wanted || old || partition.head_bytes() >= config.head_bytes_max;
+        let due = wanted || old || advised || partition.head_bytes().active >= config.head_bytes_max;
         if let Some(cut) = due.then(|| partition.cut(now)).flatten() {
             return Some(Work::Seal(cut));
         }
@@ -160,12 +202,17 @@ impl<E: Engine> Owner<E> {
             self.opening_due = Instant::now() + config.tick;
             return Some(Work::Open);
         }
-        if !self.compactions.is_empty() {
-            return Some(Work::Compact { all: true });
-        }
         if self.ticked.elapsed() >= config.tick {
             self.ticked = Instant::now();
-            return Some(Work::Expire { now });
+            return Some(Work::Expire { now: wall, all: false });
+        }
+        if !self.expiries.is_empty() {
+            return Some(Work::Expire { now: wall, all: true });
+        }
+        if self.compaction_due || !self.compactions.is_empty() {
+            // While others merge, this one goes on sealing, and looks again.
+            let turn = self.budget.turn()?;
+            return Some(Work::Compact { all: !self.compactions.is_empty(), _turn: turn });
         }
         None
     }
@@ -188,7 +235,7 @@ impl<E: Engine> Owner<E> {
             (Err(error), work) => {
                 tracing::warn!(topic = self.place.topic, partition = self.place.partition, %error, "a commit failed and will be tried again");
                 committer.count_failure();
-                self.fail_compactions(&work, &error);
+                self.refuse(&work, &error);
                 self.publisher = match work {
                     Work::Seal(_) => Publisher::Waiting(committer, work, Instant::now() + self.pause),
                     Work::Open | Work::Compact { .. } | Work::Expire { .. } => Publisher::Idle(committer),
@@ -210,24 +257,37 @@ impl<E: Engine> Owner<E> {
                 }
             }
             Work::Open => {}
-            Work::Compact { .. } => {
-                for reply in self.compactions.drain(..) {
-                    let _asker_left = reply.send(Ok(committed));
+            // One run at a time: seals come between.
+            Work::Compact { .. } if committed.blocks > 0 => {
+                for (sum, _) in &mut self.compactions {
+                    *sum += committed;
                 }
             }
-            Work::Expire { .. } => {
-                let publisher = std::mem::replace(&mut self.publisher, Publisher::Gone);
-                self.publisher = match publisher {
-                    Publisher::Idle(committer) => Publisher::Busy(start(committer, Work::Compact { all: false })),
-                    other => other,
-                };
+            Work::Compact { all, .. } => {
+                self.compaction_due = false;
+                for (sum, reply) in if *all { std::mem::take(&mut self.compactions) } else { Vec::new() } {
+                    let _asker_left = reply.send(Ok(sum));
+                }
+            }
+            Work::Expire { all, .. } => {
+                self.compaction_due = true;
+                for reply in if *all { std::mem::take(&mut self.expiries) } else { Vec::new() } {
+                    let _asker_left = reply.send(Ok(committed));
+                }
             }
         }
     }
 
-    fn fail_compactions(&mut self, work: &Work<E>, error: &StoreError) {
+    /// Who asked for it hears of it, and may ask again.
+    fn refuse(&mut self, work: &Work<E>, error: &StoreError) {
+        if matches!(work, Work::Expire { all: true, .. }) {
+            for reply in self.expiries.drain(..) {
+                let _asker_left = reply.send(Err(error.to_string()));
+            }
+        }
         if matches!(work, Work::Compact { .. }) {
-            for reply in self.compactions.drain(..) {
+            self.compaction_due = false;
+            for (_, reply) in self.compactions.drain(..) {
                 let _asker_left = reply.send(Err(error.to_string()));
             }
         }

@@ -10,10 +10,12 @@ use weir_bus::Record;
 use weir_model::time::UnixNanos;
 use weir_model::wire::{self, Body, Limits, Mark, Section, WireError};
 use weir_store::engine::{Engine, Head, Position};
+use weir_store::manifest::Manifest;
 use weir_store::view::TailSection;
 
-use crate::dedup::{Marks, Remembered, Verdict};
-use crate::metrics::{Metrics, PartitionLabels};
+use crate::budget::HeadBytes;
+use crate::dedup::{Forgotten, Marks, Remembered, Verdict};
+use crate::metrics::{ForgottenLabels, Metrics, PartitionLabels};
 use crate::shared::{Partitions, Shared};
 
 /// A bus record that could not be understood: kept whole, in the same commit as its neighbours.
@@ -32,6 +34,15 @@ pub(crate) struct Cut<E: Engine> {
     pub poison: Vec<Poison>,
     /// Offset ranges `[first, next)` that the bus no longer had.
     pub losses: Vec<(u64, u64)>,
+    /// What the head was made of, for a seal that fails.
+    pub taken: Vec<Taken>,
+}
+
+/// A bus record as it was taken, and when.
+#[derive(Clone, Debug)]
+pub(crate) struct Taken {
+    pub record: Record,
+    pub at: UnixNanos,
 }
 
 /// The taking side of a partition.
@@ -48,15 +59,31 @@ pub(crate) struct Partition<E: Engine> {
     head_since: Option<UnixNanos>,
     poison: Vec<Poison>,
     losses: Vec<(u64, u64)>,
+    /// Every record since the last cut: compressed, a tenth of what the head takes.
+    taken: Vec<Taken>,
+    /// Bytes of `taken`, and of that of the last cut.
+    taken_bytes: HeadBytes,
 }
 
 impl<E: Engine> Partition<E> {
     pub fn new(engine: Arc<E>, shared: Arc<Shared<E>>, partitions: Arc<Partitions<E>>, marks: Marks, metrics: Metrics) -> Self {
         let next_offset = shared.state.read().manifest.next_offset;
         let labels = PartitionLabels { topic: shared.topic.into(), partition: shared.partition };
-        let (limits, head_since) = (Limits::default(), None);
-        let (poison, losses) = (Vec::new(), Vec::new());
-        Self { engine, shared, partitions, labels, metrics, limits, marks, next_offset, head_since, poison, losses }
+        Self {
+            engine,
+            shared,
+            partitions,
+            labels,
+            metrics,
+            limits: Limits::default(),
+            marks,
+            next_offset,
+            head_since: None,
+            poison: Vec::new(),
+            losses: Vec::new(),
+            taken: Vec::new(),
+            taken_bytes: HeadBytes::default(),
+        }
     }
 
     /// Takes a record. What is below the next offset has been taken already.
@@ -67,6 +94,8 @@ impl<E: Engine> Partition<E> {
         if let Err(reason) = self.take_sections(record, now) {
             self.put_aside(record, reason);
         }
+        self.taken_bytes.active += record.value.len();
+        self.taken.push(Taken { record: record.clone(), at: now });
         self.head_since.get_or_insert(now);
         self.next_offset = record.offset + 1;
         self.shared.searchable.store(self.next_offset, Ordering::Release);
@@ -98,7 +127,17 @@ impl<E: Engine> Partition<E> {
         }
         self.metrics.duplicates.get_or_create(&self.labels).inc_by(self.marks.duplicates - duplicates);
         self.metrics.gaps.get_or_create(&self.labels).inc_by(self.marks.gaps - gaps);
+        self.count_forgotten();
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
+    }
+
+    /// Since the last call.
+    fn count_forgotten(&mut self) {
+        let Forgotten { aged, crowded } = std::mem::take(&mut self.marks.forgotten);
+        for (reason, count) in [("aged", aged), ("crowded", crowded)].into_iter().filter(|(_, count)| *count > 0) {
+            let labels = ForgottenLabels { topic: self.labels.topic.clone(), partition: self.labels.partition, reason };
+            self.metrics.forgotten.get_or_create(&labels).inc_by(count);
+        }
     }
 
     fn decode(&self, record: &Record) -> Result<Vec<Section>, WireError> {
@@ -155,9 +194,10 @@ impl<E: Engine> Partition<E> {
     }
 
     /// Memory held unsealed.
-    pub fn head_bytes(&self) -> usize {
-        let poison: usize = self.poison.iter().map(|poison| poison.value.len()).sum();
-        self.shared.state.read().active.bytes() + poison
+    pub fn head_bytes(&self) -> HeadBytes {
+        let state = self.shared.state.read();
+        let frozen = state.frozen.as_ref().map_or(0, |head| head.bytes() + self.taken_bytes.frozen);
+        HeadBytes { active: state.active.bytes() + self.taken_bytes.active, frozen }
     }
 
     /// When the oldest unsealed record came in; `None` when there is none.
@@ -177,9 +217,29 @@ impl<E: Engine> Partition<E> {
         drop(state);
         self.head_since = None;
         self.marks.forget(now);
+        self.count_forgotten();
         let (poison, losses) = (std::mem::take(&mut self.poison), std::mem::take(&mut self.losses));
-        Some(Cut { head, next_offset: self.next_offset, remembered: self.marks.remembered(), poison, losses })
+        self.taken_bytes = HeadBytes { active: 0, frozen: self.taken_bytes.active };
+        let taken = std::mem::take(&mut self.taken);
+        Some(Cut { head, next_offset: self.next_offset, remembered: self.marks.remembered(), poison, losses, taken })
     }
+}
+
+/// Records as a new owner would take them, into a head of their own that nobody sees: the head, what of them could not be understood,
+/// and the marks after them.
+pub(crate) fn replay<E: Engine>(
+    engine: &Arc<E>,
+    partition: u32,
+    marks: Marks,
+    taken: &[Taken],
+) -> (Arc<E::Head>, Vec<Poison>, Marks) {
+    let next_offset = taken.first().map_or(0, |taken| taken.record.offset);
+    let manifest = Arc::new(Manifest { next_offset, ..Manifest::default() });
+    let shared = Arc::new(Shared::new(partition, 0, manifest, engine.head()));
+    let head = Arc::clone(&shared.state.read().active);
+    let mut replayed = Partition::new(Arc::clone(engine), shared, Arc::default(), marks, Metrics::default());
+    taken.iter().for_each(|taken| replayed.take(&taken.record, taken.at));
+    (head, replayed.poison, replayed.marks)
 }
 
 /// The part of a section that lies after a mark, and how many of its lines lie before. Only log lines carry sequences of

@@ -47,6 +47,21 @@ pub(crate) struct Shared<E: Engine> {
 }
 
 impl<E: Engine> Shared<E> {
+    /// As a manifest version says, with an empty head; no block is open.
+    pub fn new(partition: u32, version: u64, manifest: Arc<Manifest>, head: E::Head) -> Self {
+        let next_offset = manifest.next_offset;
+        let (blocks, missing, active) = (Vec::new(), Vec::new(), Arc::new(head));
+        let state = State { version, manifest, blocks, opening: 0, missing, frozen: None, active };
+        Self {
+            topic: E::KIND.topic(),
+            partition,
+            state: RwLock::new(state),
+            searchable: AtomicU64::new(next_offset),
+            on_bus: AtomicU64::new(next_offset),
+            bus_heard: Mutex::new(None),
+        }
+    }
+
     fn view(&self) -> PartitionView<E> {
         let silent = bus_silent(self.topic, self.partition, self.bus_silent_seconds());
         let searchable = self.searchable.load(Ordering::Acquire);
@@ -96,31 +111,61 @@ impl<E: Engine> Shared<E> {
 
 /// All partitions of one engine that this process owns.
 pub struct Partitions<E: Engine> {
-    owned: RwLock<BTreeMap<u32, Arc<Shared<E>>>>,
+    /// Guards who is served and who is not; held only to copy pointers.
+    owned: RwLock<Owned<E>>,
     tails: broadcast::Sender<TailSection>,
+}
+
+/// A partition is in one of the two, or in none while it is opened for the first time.
+struct Owned<E: Engine> {
+    served: BTreeMap<u32, Arc<Shared<E>>>,
+    /// In quarantine, and why.
+    damaged: BTreeMap<u32, String>,
 }
 
 impl<E: Engine> Default for Partitions<E> {
     fn default() -> Self {
-        Self { owned: RwLock::default(), tails: broadcast::channel(TAIL_SECTIONS).0 }
+        let owned = Owned { served: BTreeMap::new(), damaged: BTreeMap::new() };
+        Self { owned: RwLock::new(owned), tails: broadcast::channel(TAIL_SECTIONS).0 }
     }
 }
 
 impl<E: Engine> Partitions<E> {
     pub(crate) fn insert(&self, shared: Arc<Shared<E>>) {
-        self.owned.write().insert(shared.partition, shared);
+        let mut owned = self.owned.write();
+        owned.damaged.remove(&shared.partition);
+        owned.served.insert(shared.partition, shared);
     }
 
     pub(crate) fn remove(&self, partition: u32) {
-        self.owned.write().remove(&partition);
+        let mut owned = self.owned.write();
+        owned.served.remove(&partition);
+        owned.damaged.remove(&partition);
+    }
+
+    /// Not served until it is inserted again: every answer says why.
+    pub(crate) fn quarantine(&self, partition: u32, reason: String) {
+        let mut owned = self.owned.write();
+        owned.served.remove(&partition);
+        owned.damaged.insert(partition, reason);
     }
 
     pub(crate) fn get(&self, partition: u32) -> Option<Arc<Shared<E>>> {
-        self.owned.read().get(&partition).cloned()
+        self.owned.read().served.get(&partition).cloned()
+    }
+
+    /// Why a partition is in quarantine.
+    pub(crate) fn damage(&self, partition: u32) -> Option<String> {
+        self.owned.read().damaged.get(&partition).cloned()
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Shared<E>>> {
-        self.owned.read().values().cloned().collect()
+        self.owned.read().served.values().cloned().collect()
+    }
+
+    /// Those in quarantine.
+    pub(crate) fn damaged(&self) -> Vec<(u32, String)> {
+        self.owned.read().damaged.iter().map(|(partition, reason)| (*partition, reason.clone())).collect()
     }
 
     /// Tells live tails. Nobody listening is the usual case and not an error.
@@ -133,7 +178,8 @@ impl<E: Engine> Partitions<E> {
 
 impl<E: Engine> Views<E> for Partitions<E> {
     fn views(&self) -> Vec<PartitionView<E>> {
-        self.all().iter().map(|shared| shared.view()).collect()
+        let served = self.all().into_iter().map(|shared| shared.view());
+        served.chain(self.damaged().into_iter().map(|(partition, reason)| damaged_view(partition, &reason))).collect()
     }
 }
 
@@ -142,6 +188,14 @@ impl<E: Engine> Tails for Partitions<E> {
         let receiver = Mutex::new(self.tails.subscribe());
         Box::new(move || drain(&mut receiver.lock()))
     }
+}
+
+/// Of a partition in quarantine: nothing of it can be seen.
+fn damaged_view<E: Engine>(partition: u32, reason: &str) -> PartitionView<E> {
+    let topic = E::KIND.topic();
+    let missing = vec![format!("{topic} partition {partition} is in quarantine: {reason}")];
+    let coverage = PartitionCoverage { topic: topic.into(), partition, ..PartitionCoverage::default() };
+    PartitionView { coverage, blocks: Vec::new(), heads: Vec::new(), missing }
 }
 
 fn drain(receiver: &mut broadcast::Receiver<TailSection>) -> Vec<TailSection> {

@@ -1,9 +1,12 @@
-//! The seeded simulation: thousands of schedules of crash, lost tail, duplicate, failed acknowledgement, rebalance and zombie
+//! The seeded simulation: thousands of schedules of crash, lost tail, duplicate, failed acknowledgement, rebalance, zombie and clocks that
+//! are set,
 //! through the real group, owner and committer, over the simulated bus and an object store that fails now and then.
 //!
 //! What must hold at the end of each: acknowledged ⊆ stored ⊆ sent, each once, in order per source; live, sealed, compacted.
 //! `WEIR_SIM_SCHEDULES` says how many; `WEIR_SIM_SEED` runs one. The seed is printed on failure.
 
+mod quarantine;
+mod room;
 mod takeover;
 
 use std::collections::BTreeMap;
@@ -29,6 +32,7 @@ use weir_model::wire::{Body, Kind, Limits, Mark, RecordBuilder, Section, Section
 use weir_store::blob::BlobCache;
 use weir_store::logs::{LogsEngine, LogsReader};
 
+use crate::budget::Budget;
 use crate::config::AggregatorConfig;
 use crate::group::{Group, Inboxes, ask_all};
 use crate::metrics::Metrics;
@@ -76,8 +80,9 @@ impl World {
         });
         let partitions = Arc::default();
         let inboxes = Inboxes::default();
-        let openers =
-            BTreeMap::from([(Kind::Logs.topic(), opener(LogsEngine::default(), &partitions, &self.config, &dependencies))]);
+        let budget = Arc::new(Budget::new(&self.config));
+        let opened = opener(LogsEngine::default(), &partitions, &self.config, &dependencies, &budget);
+        let openers = BTreeMap::from([(Kind::Logs.topic(), opened)]);
         let group = Group {
             bus: Arc::new(self.sim.clone()),
             openers,
@@ -227,7 +232,12 @@ async fn step(world: &World, members: &mut [Member], sources: &mut [Source], ran
             // No such member: it has just crashed, and nothing moves.
             let _moved = world.sim.usurp(&place, ["a", "b"][random.random_range(0..2)], random.random_range(1..6));
         }
-        92..95 => {
+        // The clock is set, by up to 40 days, ahead or back.
+        92..94 => {
+            let days = random.random_range(-40..=40_i64);
+            world.clock.fetch_add(days * 24 * 3600 * 1_000_000_000, Ordering::Relaxed);
+        }
+        94..96 => {
             let place = TopicPartition { topic: Kind::Logs.topic().into(), partition: random.random_range(0..PARTITIONS) };
             let _lost = world.sim.lose_tail(&place);
         }

@@ -57,6 +57,12 @@ pub trait Log: Send + Sync {
     /// First offset still stored, and the offset that the next record will get.
     async fn bounds(&self, place: &TopicPartition) -> Result<(u64, u64), BusError>;
 
+    /// What stands in the way of using the bus, as its clients have heard it and go on hearing it: a password that is refused, a right
+    /// that is missing. None when nothing is known to.
+    fn obstacles(&self) -> Option<String> {
+        None
+    }
+
     /// Everything below `offset` is sealed and will never be asked for again. The disk log deletes by it; Kafka has
     /// a retention of its own.
     async fn release(&self, place: &TopicPartition, offset: u64) -> Result<(), BusError>;
@@ -103,4 +109,19 @@ pub trait Consumer: Send {
 /// The partition of a key: the same on every bus and in every version.
 pub fn partition_of(key_hash: u64, partitions: u32) -> u32 {
     (key_hash % u64::from(partitions.max(1))) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_partition_of_a_key_never_changes() {
+        for (key, partitions, expected) in
+            [(0, 16, 0), (0xa989_cbc7_e033_36ab, 16, 11), (0xf1f0_e07b_31e1_a3da, 4, 2), (u64::MAX, 7, 1)]
+        {
+            assert_eq!(partition_of(key, partitions), expected, "{key:x} of {partitions}");
+        }
+        assert_eq!((partition_of(5, 1), partition_of(5, 0)), (0, 0));
+    }
 }

@@ -40,9 +40,9 @@ pub(crate) enum Command {
     /// Remove a stopped container and its logs
     Rm(RmArguments),
     /// Search logs with LogQL
-    Logs(QueryArguments),
+    Logs(LogsArguments),
     /// Evaluate PromQL
-    Metrics(QueryArguments),
+    Metrics(MetricsArguments),
     /// Show a trace by its id
     Trace(TraceArguments),
     /// Check a file before weir reads it
@@ -225,15 +225,31 @@ pub(crate) enum Output {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct QueryArguments {
+pub(crate) struct LogsArguments {
     /// The query
     pub query: String,
     #[command(flatten)]
     pub range: RangeArguments,
-    /// At most this many lines (logs)
+    /// At most this many lines, the newest
     #[arg(long, env = "WEIR_LIMIT", default_value_t = 100)]
     pub limit: u64,
-    /// Points this far apart, for instance 15s; without it metrics are evaluated once, at the end of the range
+    /// For a metric query: points this far apart, for instance 15s
+    #[arg(long, env = "WEIR_STEP", conflicts_with = "limit")]
+    pub step: Option<String>,
+    #[command(flatten)]
+    pub server: ServerArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MetricsArguments {
+    /// The query
+    pub query: String,
+    #[command(flatten)]
+    pub range: RangeArguments,
+    /// At most this many series [default: as many as there are]
+    #[arg(long, env = "WEIR_SERIES")]
+    pub limit: Option<u64>,
+    /// Points this far apart, for instance 15s; without it the query is evaluated once, at the end of the range
     #[arg(long, env = "WEIR_STEP")]
     pub step: Option<String>,
     #[command(flatten)]
@@ -265,10 +281,8 @@ pub(crate) struct ServerArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct TraceArguments {
-    /// Trace id in hex
+    /// Trace id in hex; it is looked for at all times
     pub id: String,
-    #[command(flatten)]
-    pub range: RangeArguments,
     #[command(flatten)]
     pub server: ServerArguments,
 }
@@ -293,4 +307,25 @@ pub(crate) enum AdminAction {
     Seal(ServerArguments),
     /// Merge every block that can be merged
     Compact(ServerArguments),
+    /// Delete everything older than its retention, also what weir holds back because a clock may have jumped
+    Expire(ServerArguments),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_that_would_do_nothing_is_refused_by_name() {
+        let refused = |arguments: &[&str], flag: &str| {
+            let error = Arguments::try_parse_from(["weir"].iter().chain(arguments)).unwrap_err().to_string();
+            assert!(error.contains(flag), "{arguments:?}: {error}");
+        };
+        refused(&["trace", "1", "--since", "5m"], "--since");
+        refused(&["trace", "1", "--to", "5"], "--to");
+        refused(&["logs", "rate({a=\"b\"}[1m])", "--step", "15s", "--limit", "5"], "--limit");
+        let parsed = Arguments::try_parse_from(["weir", "metrics", "up", "--limit", "3", "--step", "15s"]).unwrap();
+        let Command::Metrics(metrics) = parsed.command else { panic!("{parsed:?}") };
+        assert_eq!((metrics.limit, metrics.step.as_deref()), (Some(3), Some("15s")));
+    }
 }

@@ -7,12 +7,12 @@ use serde_json::Value;
 use weir_model::time::{format_rfc3339, parse_duration, parse_time_loki};
 
 use crate::Failure;
-use crate::args::{AdminAction, Output, QueryArguments, RangeArguments, ServerArguments, TraceArguments};
+use crate::args::{AdminAction, LogsArguments, MetricsArguments, Output, RangeArguments, ServerArguments, TraceArguments};
 
 /// A line of text output never grows longer than a terminal can bear; `-o json` has all of it.
 const TEXT_LINE_MAX: usize = 64 * 1024;
 
-pub(crate) async fn logs(arguments: &QueryArguments) -> Result<(), Failure> {
+pub(crate) async fn logs(arguments: &LogsArguments) -> Result<(), Failure> {
     let (start, end) = range(&arguments.range)?;
     if let Some(step) = &arguments.step {
         let parameters =
@@ -37,22 +37,23 @@ pub(crate) async fn logs(arguments: &QueryArguments) -> Result<(), Failure> {
     })
 }
 
-pub(crate) async fn metrics(arguments: &QueryArguments) -> Result<(), Failure> {
+pub(crate) async fn metrics(arguments: &MetricsArguments) -> Result<(), Failure> {
     let (start, end) = range(&arguments.range)?;
     let seconds = |nanos: i64| format!("{:.3}", nanos as f64 / 1e9);
-    let answer = if let Some(step) = &arguments.step {
-        let parameters =
-            [("query", arguments.query.clone()), ("start", seconds(start)), ("end", seconds(end)), ("step", step.clone())];
-        get(&arguments.server, "/api/v1/query_range", &parameters).await?
+    let mut parameters = vec![("query", arguments.query.clone())];
+    parameters.extend(arguments.limit.map(|limit| ("limit", limit.to_string())));
+    let path = if let Some(step) = &arguments.step {
+        parameters.extend([("start", seconds(start)), ("end", seconds(end)), ("step", step.clone())]);
+        "/api/v1/query_range"
     } else {
-        let parameters = [("query", arguments.query.clone()), ("time", seconds(end))];
-        get(&arguments.server, "/api/v1/query", &parameters).await?
+        parameters.push(("time", seconds(end)));
+        "/api/v1/query"
     };
+    let answer = get(&arguments.server, path, &parameters).await?;
     print_result(&answer["data"], &answer, arguments.server.output)
 }
 
 pub(crate) async fn trace(arguments: &TraceArguments) -> Result<(), Failure> {
-    range(&arguments.range)?;
     let id = arguments.id.parse::<weir_model::id::TraceId>().map_err(Failure::input)?;
     let answer = get(&arguments.server, &format!("/api/weir/v1/traces/{id}"), &[]).await?;
     let mut spans = answer["trace"]["spans"].as_array().cloned().unwrap_or_default();
@@ -85,6 +86,7 @@ pub(crate) async fn admin(action: &AdminAction) -> Result<(), Failure> {
     let (server, path) = match action {
         AdminAction::Seal(server) => (server, "/api/weir/v1/admin/seal"),
         AdminAction::Compact(server) => (server, "/api/weir/v1/admin/compact"),
+        AdminAction::Expire(server) => (server, "/api/weir/v1/admin/expire"),
     };
     let answer = send(server, reqwest::Client::new().post(url(server, path))).await?;
     print_rows(std::slice::from_ref(&answer), &answer, server.output, |answer| {

@@ -32,6 +32,8 @@ pub(crate) struct Config {
     pub insecure_listen: bool,
     /// Where others reach this process; `http://<listen>` when empty.
     pub advertise: String,
+    /// Whom every listener answers, and for how long.
+    pub front: crate::front::FrontConfig,
     /// This machine.
     pub node: NodeConfig,
     /// The bus.
@@ -171,6 +173,7 @@ impl Default for Config {
             otlp_http: loopback(4318),
             insecure_listen: false,
             advertise: String::new(),
+            front: Default::default(),
             node: NodeConfig::default(),
             bus: BusConfig::default(),
             store: StoreConfig::default(),
@@ -312,7 +315,9 @@ impl Config {
                 ));
             }
         }
+        self.front.check().map_err(|error| format!("front.{error}"))?;
         self.collector.check().map_err(|error| format!("collector: {error}"))?;
+        self.query.check().map_err(|error| format!("query.{error}"))?;
         self.rules.validate()?;
         self.fanout.check().map_err(|error| format!("fanout.{error}"))?;
         self.aggregator.check().map_err(|error| format!("aggregator.{error}"))
@@ -361,7 +366,13 @@ mod tests {
         check("[aggregator]\nhead_bytes_max = 5", "aggregator.head_bytes_max");
         check("[collector.files]\npoll_intervall = \"1s\"", "poll_intervall");
         check("listen = \"0.0.0.0:80\"", "insecure_listen");
+        check("[front]\nhosts = [\"http://weir\"]", "front.hosts");
+        check("[front]\nhead_bytes_max = 100", "front.head_bytes_max");
+        check("[front]\nidle_timeout = \"0s\"", "front.idle_timeout");
+        check("[front]\norigins = [\"app.example\"]", "front.origins");
         check("[query]\nconcurrency = \"many\"", "concurrency");
+        check("[query]\nquery_bytes_max = 2000000000", "query.query_bytes_max");
+        check("[query]\ncells_max = 5", "cells_max");
         check("[", "TOML");
     }
 }

@@ -3,6 +3,7 @@
 //! - [`args`]: what can be typed.
 //! - [`config`]: the one configuration file.
 //! - [`up`]: all roles in one process; [`role`]: each of them as a process; [`service`]: what these share.
+//! - [`front`]: what every socket is served by.
 //! - [`fault`]: what a panic does.
 //! - [`client`]: commands that ask a running weir.
 //! - [`rules`]: rule files, and where their samples go.
@@ -17,6 +18,7 @@ mod client;
 mod config;
 mod containers;
 mod fault;
+mod front;
 mod role;
 mod rules;
 mod service;

@@ -14,6 +14,7 @@ use weir_store::traces::TracesReader;
 
 use crate::args::UpArguments;
 use crate::config::Config;
+use crate::front::Servers;
 use crate::rules::{self, Sink};
 use crate::service::health::{self, CaughtUp, Share};
 use crate::service::{life, listen, parts, reach, starting};
@@ -25,13 +26,14 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     let rules = Arc::new(rules::load(&config.rules)?);
     let (main, otlp) = (listen::bind_main(&mut config).await?, listen::Otlp::bind(&config).await?);
     let mut registry = Registry::default();
+    let front = listen::front(&config, &mut registry);
     let (shutdown, consuming) = (CancellationToken::new(), CancellationToken::new());
     let clock: Clock = Arc::new(life::now);
 
     let bus = parts::open_bus(&config, &mut registry)?;
     let [grpc, http] = otlp.listeners();
     let store = parts::open_store(&config).await?;
-    let places = starting::until(&[&main, grpc, http], async |waiting| {
+    let places = starting::until(&front, &[&main, grpc, http], async |waiting| {
         parts::probe_store(&config, &store, waiting).await?;
         reach::places(&*bus, waiting).await
     })
@@ -57,9 +59,9 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
 
     tracing::info!(listen = %config.listen, otlp_grpc = %config.otlp_grpc, otlp_http = %config.otlp_http,
         data = %config.data.display(), "weir is up");
-    let mut servers = listen::Servers::new();
-    listen::serve(main, router, &shutdown, &mut servers);
-    otlp.serve(&collector, &mut servers);
+    let mut servers = Servers::new();
+    front.serve(main, router, &shutdown, &mut servers);
+    otlp.serve(&front, &collector, &shutdown, &mut servers);
     let failure = tokio::select! {
         () = life::asked_to_end() => None,
         failure = life::server_ended(&mut servers) => Some(failure),

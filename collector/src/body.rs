@@ -20,6 +20,9 @@ pub(crate) enum PushError {
     /// 400
     #[error("{0}")]
     Malformed(String),
+    /// 400: some records lie outside of what is kept; the rest of the request is stored.
+    #[error("{0}")]
+    OutOfTime(String),
     /// 422
     #[error("{0}")]
     Empty(String),
@@ -38,11 +41,20 @@ impl PushError {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::OutOfTime(_) => StatusCode::BAD_REQUEST,
             Self::Empty(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unsupported(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The number of gRPC's code, as OTLP's clients read it: 14 (unavailable) is what they try again.
+    pub(crate) fn grpc_code(&self) -> i32 {
+        match self {
+            Self::Malformed(_) | Self::OutOfTime(_) | Self::Empty(_) | Self::Unsupported(_) => 3,
+            Self::TooLarge { .. } => 8,
+            Self::TooMany | Self::Unavailable(_) => 14,
         }
     }
 
@@ -51,6 +63,7 @@ impl PushError {
         match self {
             Self::TooLarge { .. } => "too_large",
             Self::Malformed(_) => "malformed",
+            Self::OutOfTime(_) => "out_of_time",
             Self::Empty(_) => "empty",
             Self::Unsupported(_) => "unsupported",
             Self::TooMany => "too_many_requests",

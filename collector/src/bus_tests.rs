@@ -198,6 +198,7 @@ async fn push_all(log: Arc<dyn Log>, data: &Path) {
         clock: Arc::new(|| 11),
         node: "n".into(),
         inventory: weir_runtime::containers::InventoryConfig::default(),
+        retention: crate::Retention::default(),
         data: data.to_owned(),
         shutdown: shutdown.clone(),
     };
@@ -205,10 +206,12 @@ async fn push_all(log: Arc<dyn Log>, data: &Path) {
     let bind = async || tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (grpc, http) = (bind().await, bind().await);
     let (grpc_address, http_address) = (grpc.local_addr().unwrap().to_string(), http.local_addr().unwrap().to_string());
-    let grpc = tokio::spawn(collector.serve_otlp_grpc(grpc));
-    let routes = collector.otlp_http_router().merge(collector.push_router());
-    let stop = shutdown.clone();
-    let http = tokio::spawn(async move { axum::serve(http, routes).with_graceful_shutdown(stop.cancelled_owned()).await });
+    let serve = |listener, routes| {
+        let stop = shutdown.clone().cancelled_owned();
+        tokio::spawn(async move { axum::serve(listener, routes).with_graceful_shutdown(stop).await })
+    };
+    let grpc = serve(grpc, collector.otlp_grpc_router());
+    let http = serve(http, collector.otlp_http_router().merge(collector.push_router()));
     push_grpc(&grpc_address).await;
     push_http(&http_address).await;
     shutdown.cancel();

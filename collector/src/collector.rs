@@ -1,26 +1,29 @@
 //! The collector as a whole: starts the shipper and the sources, hands out the push routes, and drains at the end.
 //! Called by the binary.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_bus::Log;
 use weir_runtime::containers::InventoryConfig;
+use weir_runtime::logs::LogPlace;
 
+use crate::bounds::Retention;
 use crate::config::CollectorConfig;
+use crate::epoch::{Epochs, Rows};
 use crate::error::CollectorError;
 use crate::metrics::CollectorMetrics;
-use crate::node::{Containers, Node};
+use crate::node::{Containers, Node, Recount};
 use crate::pulse::Pulse;
 use crate::push::{Clock, PushContext};
 use crate::ship::{Lanes, Shipper};
-use crate::tail::{self, ChainSpec, Discover};
+use crate::tail::{self, ChainSpec, Discover, Root, SpecOf, Unseen};
 use crate::{loki_push, otlp, scrape};
 
 /// What the collector is given.
@@ -35,7 +38,9 @@ pub struct Deps<'a> {
     pub node: String,
     /// Where the engines of this node are.
     pub inventory: InventoryConfig,
-    /// A directory of the collector's own, for the checkpoint and the pins.
+    /// How long aggregators keep what is pushed here.
+    pub retention: Retention,
+    /// A directory of the collector's own, for the checkpoint, the pins and the epochs.
     pub data: PathBuf,
     /// Sources stop when it is cancelled.
     pub shutdown: CancellationToken,
@@ -51,7 +56,6 @@ pub struct Collector {
     lanes: Lanes,
     sources: JoinSet<Result<(), CollectorError>>,
     stop_lanes: CancellationToken,
-    shutdown: CancellationToken,
 }
 
 impl Collector {
@@ -63,18 +67,20 @@ impl Collector {
         let stop_lanes = CancellationToken::new();
         let (shipper, lanes) = Shipper::start(deps.bus.clone(), &config.ship, metrics.ship.clone(), stop_lanes.clone()).await?;
         shipper.register(deps.registry);
-        let push = PushContext::new(shipper.clone(), &config.tenant, config.push.clone(), metrics.clone(), deps.clock.clone());
+        let push = PushContext::new(shipper.clone(), &config.tenant, config.push.clone(), metrics.clone(), deps.clock.clone())
+            .with_retention(deps.retention);
+        let epochs = Arc::new(open_epochs(deps.data.clone()).await?);
         let mut sources = JoinSet::new();
-        let containers = Containers::default();
+        let (containers, recount) = (Containers::default(), Arc::new(Recount::default()));
         if config.files.containers || config.sample.enabled {
-            let node = node(&config, &deps, &shipper, &metrics, &containers);
+            let node = node(&config, &deps, &shipper, &metrics, (&containers, &recount, &epochs));
             sources.spawn(async move {
                 node.run().await;
                 Ok(())
             });
         }
         if config.files.containers || !config.files.paths.is_empty() {
-            sources.spawn(follow_files(&config, &deps, &shipper, &metrics, containers));
+            sources.spawn(follow_files(&config, &deps, &shipper, &metrics, (containers, recount, epochs.clone())));
         }
         if let Some(path) = &config.scrape.config_file {
             let jobs = scrape::config::PrometheusConfig::read(path)?;
@@ -83,6 +89,7 @@ impl Collector {
                 tenant: config.tenant.clone(),
                 metrics: metrics.clone(),
                 clock: deps.clock.clone(),
+                epochs: epochs.clone(),
                 shutdown: deps.shutdown.clone(),
             };
             sources.spawn(async move {
@@ -96,6 +103,7 @@ impl Collector {
             shipper: shipper.clone(),
             metrics: metrics.clone(),
             clock: deps.clock.clone(),
+            rows: Rows::new(epochs.clone()),
             shutdown: deps.shutdown.clone(),
         };
         sources.spawn(async move {
@@ -103,7 +111,7 @@ impl Collector {
             Ok(())
         });
         tracing::info!(node = deps.node, tenant = config.tenant, "collector started");
-        Ok(Self { push, shipper, lanes, sources, stop_lanes, shutdown: deps.shutdown })
+        Ok(Self { push, shipper, lanes, sources, stop_lanes })
     }
 
     /// For sections that other parts of the process make: weir's own spans, the samples of recording rules.
@@ -116,19 +124,14 @@ impl Collector {
         loki_push::router(self.push.clone())
     }
 
-    /// `/v1/{logs,metrics,traces}`, for a listener of the caller's own.
+    /// OTLP over HTTP: `/v1/{logs,metrics,traces}`.
     pub fn otlp_http_router(&self) -> Router {
         otlp::http::router(self.push.clone())
     }
 
-    /// Serves OTLP over HTTP until shutdown.
-    pub fn serve_otlp_http(&self, listener: TcpListener) -> impl Future<Output = Result<(), CollectorError>> + Send + use<> {
-        otlp::http::serve(listener, self.push.clone(), self.shutdown.clone())
-    }
-
-    /// Serves OTLP over gRPC until shutdown.
-    pub fn serve_otlp_grpc(&self, listener: TcpListener) -> impl Future<Output = Result<(), CollectorError>> + Send + use<> {
-        otlp::grpc::serve(listener, self.push.clone(), self.shutdown.clone())
+    /// OTLP over gRPC: the three export services.
+    pub fn otlp_grpc_router(&self) -> Router {
+        otlp::grpc::router(&self.push)
     }
 
     /// Resolves when a source has ended with an error: what it reads is no longer collected. Cancel-safe.
@@ -161,12 +164,18 @@ impl Collector {
     }
 }
 
+async fn open_epochs(data: PathBuf) -> Result<Epochs, CollectorError> {
+    let path = data.clone();
+    let opened = tokio::task::spawn_blocking(move || Epochs::open(&data)).await;
+    opened.unwrap_or_else(|error| Err(CollectorError::File { operation: "read", path, source: std::io::Error::other(error) }))
+}
+
 fn node(
     config: &CollectorConfig,
     deps: &Deps<'_>,
     shipper: &Shipper,
     metrics: &CollectorMetrics,
-    containers: &Containers,
+    (containers, recount, epochs): (&Containers, &Arc<Recount>, &Arc<Epochs>),
 ) -> Node {
     Node {
         config: config.sample.clone(),
@@ -177,6 +186,8 @@ fn node(
         metrics: metrics.clone(),
         clock: deps.clock.clone(),
         containers: containers.clone(),
+        recount: recount.clone(),
+        rows: Rows::new(epochs.clone()),
         shutdown: deps.shutdown.clone(),
     }
 }
@@ -186,7 +197,7 @@ fn follow_files(
     deps: &Deps<'_>,
     shipper: &Shipper,
     metrics: &CollectorMetrics,
-    containers: Containers,
+    (containers, recount, epochs): (Containers, Arc<Recount>, Arc<Epochs>),
 ) -> impl Future<Output = Result<(), CollectorError>> + Send + use<> {
     let (files, root, node) = (config.files.clone(), deps.inventory.root.clone(), deps.node.clone());
     let tail_deps = tail::Deps {
@@ -196,22 +207,46 @@ fn follow_files(
         metrics: metrics.clone(),
         clock: deps.clock.clone(),
         data: deps.data.clone(),
+        epochs,
+        recount: config.files.containers.then_some(recount),
         shutdown: deps.shutdown.clone(),
     };
+    let mut roots: Vec<Root> = files.paths.iter().filter_map(|path| tail::root_of(path, &node)).collect();
+    if files.containers {
+        roots.extend(container_roots(&deps.inventory, &node, &containers));
+    }
     let looked_at = files.clone();
-    let unreadable = metrics.clone();
-    let discover: Discover = Box::new(move || {
+    let counts = metrics.clone();
+    let mut unseen = Unseen::default();
+    let discover: Discover = Box::new(move |is_seen| {
         let mut chains: Vec<ChainSpec> = Vec::new();
         if looked_at.containers {
             let seen = containers.read().clone();
             let found = weir_runtime::logs::find(&root, &node, &seen);
             if !found.unreadable.is_empty() {
-                unreadable.event("files", "directory_unreadable", found.unreadable.len() as u64);
+                counts.event("files", "directory_unreadable", found.unreadable.len() as u64);
             }
-            chains.extend(tail::of_containers(found.files));
+            let found: Vec<ChainSpec> = found.files.into_iter().map(|file| tail::of_container(file, &root)).collect();
+            let paths: HashSet<&Path> = found.iter().map(|chain| chain.current.as_path()).collect();
+            unseen.look(&root, &seen, &|path| paths.contains(path) || is_seen(path), &counts);
+            chains.extend(found);
         }
         chains.extend(looked_at.paths.iter().flat_map(|path| tail::configured(path, &node)));
         chains
     });
-    tail::run(files, tail_deps, discover)
+    tail::run(files, tail_deps, discover, roots)
+}
+
+/// Where engines put their containers' logs.
+fn container_roots(inventory: &InventoryConfig, node: &str, containers: &Containers) -> Vec<Root> {
+    let of_engine = |place: LogPlace| {
+        let (root, node, containers) = (inventory.root.clone(), node.to_owned(), containers.clone());
+        let (directory, depth) = (place.directory.clone(), place.depth);
+        let spec_of: SpecOf = Box::new(move |path| {
+            let seen = containers.read().clone();
+            weir_runtime::logs::of_path(&root, &node, &place, path, &seen).map(|file| tail::of_container(file, &root))
+        });
+        Root { directory, depth, is_containers: true, spec_of }
+    };
+    weir_runtime::logs::places(inventory).into_iter().map(of_engine).collect()
 }

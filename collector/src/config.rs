@@ -181,6 +181,12 @@ pub struct PushConfig {
     pub patience: Duration,
     /// Requests served at once; further ones are told to come again.
     pub requests_max: usize,
+    /// Records with older timestamps are refused: `None` for what retention would delete, zero for no bound.
+    #[serde(with = "optional_duration")]
+    pub reject_older_than: Option<Duration>,
+    /// Records with timestamps further ahead of this machine's clock are refused; zero for no bound.
+    #[serde(with = "duration")]
+    pub reject_ahead_of: Duration,
 }
 
 impl Default for PushConfig {
@@ -193,6 +199,9 @@ impl Default for PushConfig {
             line_bytes_max: crate::LINE_BYTES_MAX,
             patience: Duration::from_secs(10),
             requests_max: 64,
+            reject_older_than: None,
+            // Loki's creation_grace_period.
+            reject_ahead_of: Duration::from_secs(600),
         }
     }
 }
@@ -236,5 +245,27 @@ pub(crate) mod duration {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
         parse_std_duration(&String::deserialize(from)?).map_err(D::Error::custom)
+    }
+}
+
+/// As [`duration`]; "" is `None`.
+mod optional_duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use weir_model::time::parse_std_duration;
+
+    pub(super) fn serialize<S: Serializer>(duration: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => super::duration::serialize(duration, to),
+            None => to.serialize_str(""),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+        match String::deserialize(from)?.as_str() {
+            "" => Ok(None),
+            text => parse_std_duration(text).map(Some).map_err(D::Error::custom),
+        }
     }
 }

@@ -6,8 +6,10 @@
 //! - [`loki_push`], [`otlp`]: what clients push; the answer is given after the acknowledgement.
 //! - [`scrape`]: Prometheus targets; [`exposition`]: what they answer.
 //! - `body`: bounded reading and decompression of what clients send.
+//! - `bounds`: which timestamps a push may carry.
 //! - [`enrich`]: severity and trace context found in a line.
 //! - `pulse`: the collector about itself, as samples.
+//! - [`epoch`]: epochs that grow whatever the clock does.
 //! - [`config`], [`metrics`], [`error`]: keys, counters, errors.
 //!
 //! An input is acknowledged (checkpoint moved, 200 sent) only when the bus has acknowledged. Nothing here reads the bus,
@@ -16,6 +18,7 @@
 mod collector;
 pub mod config;
 pub mod enrich;
+pub mod epoch;
 pub mod error;
 pub mod exposition;
 pub mod loki_push;
@@ -31,6 +34,7 @@ mod pulse;
 pub mod push;
 
 mod body;
+mod bounds;
 #[cfg(test)]
 mod bus_tests;
 #[cfg(test)]
@@ -38,6 +42,7 @@ mod push_tests;
 #[cfg(test)]
 mod testing;
 
+pub use bounds::Retention;
 pub use collector::{Collector, Deps};
 pub use config::CollectorConfig;
 

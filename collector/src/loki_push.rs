@@ -1,6 +1,8 @@
 //! `POST /loki/api/v1/push`: protobuf with snappy, and JSON, either with `Content-Encoding`. 204 once the bus has it.
 //!
 //! Refusals as the field knows them: no streams 422, a stream with the labels `{}` 400, a stream without values is fine.
+//! A line whose timestamp is older than what is kept, or too far ahead, is refused with Loki's 400 and its words; the other
+//! lines of the request are stored before that answer is given, as Loki does it.
 //! A pushed line is recognised by its stream's digest when a client sends the same request again.
 
 use std::collections::BTreeMap;
@@ -20,15 +22,18 @@ use weir_model::id::{SpanId, TraceId};
 use weir_model::label::{Labels, normalise_label_name};
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::time::{SECOND, UnixNanos};
-use weir_model::wire::{Body, Section};
+use weir_model::wire::{Body, Kind, Section};
 
 use crate::body::{self, PushError};
+use crate::bounds::{OutOfTime, TimeBounds};
 use crate::enrich;
 use crate::push::{Digest, PushContext, push_line};
 
 mod selector;
 
 const SOURCE: &str = "loki_push";
+/// Letters of a stream's labels that an error shows.
+const STREAM_SHOWN: usize = 256;
 
 /// The route, for the main listener.
 pub fn router(context: PushContext) -> Router {
@@ -53,11 +58,14 @@ async fn take(context: &PushContext, headers: &HeaderMap, body: HttpBody) -> Res
     let _slot = context.slot()?;
     let bytes = body::read(headers, body, context.config.body_bytes_max).await?;
     let headers = headers.clone();
-    let sections = context.decode(bytes, move |context, bytes| decode(context, &headers, bytes)).await?;
-    context.ship(sections).await
+    let taken = context.decode(bytes, move |context, bytes| decode(context, &headers, bytes)).await?;
+    context.ship(taken.sections).await?;
+    context.dropped(SOURCE, "too_old", taken.refused.old);
+    context.dropped(SOURCE, "too_new", taken.refused.new);
+    taken.refused.into_result(taken.entries)
 }
 
-fn decode(context: &PushContext, headers: &HeaderMap, bytes: Bytes) -> Result<Vec<Section>, PushError> {
+fn decode(context: &PushContext, headers: &HeaderMap, bytes: Bytes) -> Result<Taken, PushError> {
     let limit = context.config.decompressed_bytes_max;
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let media_type = content_type.split(';').next().unwrap_or("").trim();
@@ -90,7 +98,47 @@ struct Entry {
     metadata: Labels,
 }
 
-fn sections(context: &PushContext, streams: Vec<Stream>) -> Result<Vec<Section>, PushError> {
+/// What a request came to.
+struct Taken {
+    sections: Vec<Section>,
+    refused: Refused,
+    /// Lines of the request, refused ones included.
+    entries: usize,
+}
+
+/// Lines that are outside of what is kept.
+#[derive(Default)]
+struct Refused {
+    old: u64,
+    new: u64,
+    /// About the first.
+    reason: String,
+}
+
+impl Refused {
+    /// Whether the line is taken; counts it otherwise.
+    fn check(&mut self, bounds: &TimeBounds, labels: &Labels, entry: &Entry) -> bool {
+        let Err(error) = bounds.check(entry.timestamp) else { return true };
+        if self.reason.is_empty() {
+            let stream: String = labels.to_string().chars().take(STREAM_SHOWN).collect();
+            self.reason = format!("entry for stream '{stream}' {error}");
+        }
+        match error {
+            OutOfTime::Old { .. } => self.old += 1,
+            OutOfTime::New { .. } => self.new += 1,
+        }
+        false
+    }
+
+    fn into_result(self, entries: usize) -> Result<(), PushError> {
+        match self.old + self.new {
+            0 => Ok(()),
+            count => Err(PushError::OutOfTime(format!("{}; {count} of {entries} lines refused, others stored", self.reason))),
+        }
+    }
+}
+
+fn sections(context: &PushContext, streams: Vec<Stream>) -> Result<Taken, PushError> {
     if streams.is_empty() {
         return Err(PushError::Empty("no streams in the request".into()));
     }
@@ -99,14 +147,16 @@ fn sections(context: &PushContext, streams: Vec<Stream>) -> Result<Vec<Section>,
         let limit = context.config.records_max;
         return Err(PushError::Malformed(format!("{entries} lines in one request (limit push.records_max is {limit})")));
     }
+    let (bounds, mut refused) = (context.bounds(Kind::Logs), Refused::default());
     let mut sections = Vec::with_capacity(streams.len());
-    for stream in streams {
+    for mut stream in streams {
         check_labels(context, &stream)?;
+        stream.entries.retain(|entry| refused.check(&bounds, &stream.labels, entry));
         if !stream.entries.is_empty() {
             sections.push(section(context, stream));
         }
     }
-    Ok(sections)
+    Ok(Taken { sections, refused, entries })
 }
 
 fn check_labels(context: &PushContext, stream: &Stream) -> Result<(), PushError> {

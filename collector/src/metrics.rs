@@ -20,6 +20,14 @@ pub struct ReasonLabel {
     reason: &'static str,
 }
 
+/// Label `reason`, and by which protocol (`source`) and for whom.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DropLabel {
+    source: &'static str,
+    tenant: String,
+    reason: &'static str,
+}
+
 /// Of shipping.
 #[derive(Clone, Debug, Default)]
 pub struct ShipMetrics {
@@ -76,6 +84,7 @@ pub struct CollectorMetrics {
     pub ship: ShipMetrics,
     events: Family<ReasonLabel, Counter>,
     lost_bytes: Family<ReasonLabel, Counter>,
+    dropped_records: Family<DropLabel, Counter>,
     /// Bytes of log files read.
     pub(crate) file_bytes: Counter,
     /// Files followed now.
@@ -90,6 +99,11 @@ impl CollectorMetrics {
         self.ship.register(registry);
         registry.register("weir_collector_events", "Oddities and refusals by source and reason", self.events.clone());
         registry.register("weir_collector_lost_bytes", "Bytes of sources that were lost, by reason", self.lost_bytes.clone());
+        registry.register(
+            "weir_collector_dropped_records",
+            "Records of requests that were refused while the rest was taken, by protocol, tenant and reason",
+            self.dropped_records.clone(),
+        );
         registry.register("weir_collector_file_read_bytes", "Bytes read from log files", self.file_bytes.clone());
         registry.register("weir_collector_files_open", "Log files followed now", self.files_open.clone());
         registry.register(
@@ -107,6 +121,19 @@ impl CollectorMetrics {
     /// Counts a declared loss.
     pub fn lost(&self, source: &'static str, reason: &'static str, bytes: u64) {
         self.lost_bytes.get_or_create(&ReasonLabel { source, reason }).inc_by(bytes);
+    }
+
+    /// Counts records that a client was told are not taken.
+    pub(crate) fn dropped(&self, source: &'static str, tenant: &str, reason: &'static str, records: u64) {
+        if records > 0 {
+            self.dropped_records.get_or_create(&DropLabel { source, tenant: tenant.to_owned(), reason }).inc_by(records);
+        }
+    }
+
+    /// Records dropped so far.
+    #[cfg(test)]
+    pub(crate) fn dropped_of(&self, source: &'static str, tenant: &str, reason: &'static str) -> u64 {
+        self.dropped_records.get_or_create(&DropLabel { source, tenant: tenant.to_owned(), reason }).get()
     }
 
     /// Bytes declared lost so far.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use weir_model::metric::MetricBatch;
 use weir_model::wire::{Body, Mark, Section, SectionHeader};
@@ -12,6 +13,7 @@ use weir_runtime::containers::{Container, Inventory, InventoryConfig};
 use weir_runtime::samples::{NodeSampler, SamplerConfig};
 
 use crate::config::SampleConfig;
+use crate::epoch::Rows;
 use crate::error::ShipError;
 use crate::metrics::CollectorMetrics;
 use crate::push::Clock;
@@ -24,6 +26,22 @@ const INVENTORY_INTERVAL: Duration = Duration::from_secs(1);
 /// The containers of this node, as last seen. Shared with the tail, which finds their log files by it.
 pub(crate) type Containers = Arc<RwLock<Arc<Vec<Container>>>>;
 
+/// Lets others have the engines asked at once: a log was born, and whose it is should be known before its first line is
+/// shipped.
+#[derive(Debug, Default)]
+pub struct Recount {
+    wanted: Notify,
+    done: Notify,
+}
+
+impl Recount {
+    /// Returns when the engines have been asked, from now on. One caller at a time.
+    pub(crate) async fn ask(&self) {
+        self.wanted.notify_one();
+        self.done.notified().await;
+    }
+}
+
 pub(crate) struct Node {
     pub config: SampleConfig,
     pub inventory: InventoryConfig,
@@ -33,12 +51,14 @@ pub(crate) struct Node {
     pub metrics: CollectorMetrics,
     pub clock: Clock,
     pub containers: Containers,
+    pub recount: Arc<Recount>,
+    pub rows: Rows,
     pub shutdown: CancellationToken,
 }
 
 impl Node {
     /// Looks and samples until shutdown. Without cgroups there are no samples, and that is said once.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let sampler = SamplerConfig { root: self.inventory.root.clone(), ..SamplerConfig::local(&*self.node) };
         let mut sampler = match NodeSampler::new(sampler) {
             Ok(sampler) => Some(sampler),
@@ -49,8 +69,6 @@ impl Node {
             }
         };
         let mut inventory = Inventory::new(self.inventory.clone());
-        let epoch = (self.clock)().unsigned_abs();
-        let mut row = 0;
         let mut look = tokio::time::interval(INVENTORY_INTERVAL);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut sample = tokio::time::interval(self.config.interval);
@@ -59,13 +77,29 @@ impl Node {
             tokio::select! {
                 () = self.shutdown.cancelled() => return,
                 _ = look.tick() => self.look(&mut inventory, sampler.as_mut()).await,
+                () = self.recount.wanted.notified() => {
+                    self.look(&mut inventory, sampler.as_mut()).await;
+                    self.recount.done.notify_one();
+                    // A burst of starts is one look, not one each.
+                    look.reset();
+                }
                 _ = sample.tick(), if self.config.enabled && sampler.is_some() => {
+                    let Some(mark) = self.mark().await else { continue };
                     let Some(sampled) = sampler.take() else { continue };
-                    sampler = self.sample(sampled, Mark::Sequence { epoch, first: row, last: row + 1 }).await;
-                    row += 1;
+                    sampler = self.sample(sampled, mark).await;
                 }
             }
         }
+    }
+
+    /// The next sample's mark; without one the sample is left out, counted, and the next tries again.
+    async fn mark(&mut self) -> Option<Mark> {
+        let mark = self.rows.next((self.clock)()).await;
+        if let Err(error) = &mark {
+            self.metrics.event(SOURCE, "epoch_not_written", 1);
+            tracing::warn!(%error, "no epoch for this node's samples; trying again");
+        }
+        mark.ok()
     }
 
     async fn look(&self, inventory: &mut Inventory, sampler: Option<&mut NodeSampler>) {

@@ -11,6 +11,7 @@ use weir_model::label::{Labels, NAME};
 use weir_model::metric::{MetricBatch, MetricRow, Schema};
 use weir_model::wire::{Body, Kind, Mark, Section, SectionHeader};
 
+use crate::epoch::Rows;
 use crate::metrics::CollectorMetrics;
 use crate::push::Clock;
 use crate::ship::{LaneState, NAMES, Shipper};
@@ -29,22 +30,30 @@ pub(crate) struct Pulse {
     pub shipper: Shipper,
     pub metrics: CollectorMetrics,
     pub clock: Clock,
+    pub rows: Rows,
     pub shutdown: CancellationToken,
 }
 
 impl Pulse {
     /// Until shutdown.
-    pub async fn run(self) {
-        let epoch = (self.clock)().unsigned_abs();
+    pub async fn run(mut self) {
         let schema = Arc::new(schema());
         let mut tick = tokio::time::interval(INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        for row in 0.. {
+        loop {
             tokio::select! {
                 () = self.shutdown.cancelled() => return,
                 _ = tick.tick() => {}
             }
-            let section = self.section(Mark::Sequence { epoch, first: row, last: row + 1 }, &schema);
+            let mark = match self.rows.next((self.clock)()).await {
+                Ok(mark) => mark,
+                Err(error) => {
+                    self.metrics.event(SOURCE, "epoch_not_written", 1);
+                    tracing::warn!(%error, "no epoch for the collector's own samples; trying again");
+                    continue;
+                }
+            };
+            let section = self.section(mark, &schema);
             let sent = tokio::select! {
                 () = self.shutdown.cancelled() => return,
                 sent = self.shipper.send_and_wait(vec![section], PATIENCE) => sent,

@@ -8,10 +8,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weir_model::fault;
 use weir_model::log::{FLAG_CONTINUED, LogBatch, LogRecord};
 use weir_model::time::UnixNanos;
-use weir_model::wire::{Body, Mark, Section, SectionHeader};
+use weir_model::wire::{Body, Kind, Mark, Section, SectionHeader};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::body::PushError;
+use crate::bounds::{Retention, TimeBounds};
 use crate::config::PushConfig;
 use crate::metrics::CollectorMetrics;
 use crate::ship::Shipper;
@@ -27,6 +28,7 @@ pub struct PushContext {
     pub(crate) config: Arc<PushConfig>,
     pub(crate) metrics: CollectorMetrics,
     pub(crate) clock: Clock,
+    retention: Retention,
     slots: Arc<Semaphore>,
 }
 
@@ -34,7 +36,19 @@ impl PushContext {
     /// `config.requests_max` requests are served at once.
     pub fn new(shipper: Shipper, tenant: &str, config: PushConfig, metrics: CollectorMetrics, clock: Clock) -> Self {
         let slots = Arc::new(Semaphore::new(config.requests_max.max(1)));
-        Self { shipper, tenant: tenant.into(), config: Arc::new(config), metrics, clock, slots }
+        let retention = Retention::default();
+        Self { shipper, tenant: tenant.into(), config: Arc::new(config), metrics, clock, retention, slots }
+    }
+
+    /// Tells how long what is pushed will be kept; without it, for ever.
+    pub fn with_retention(self, retention: Retention) -> Self {
+        Self { retention, ..self }
+    }
+
+    /// Which timestamps are taken now.
+    pub(crate) fn bounds(&self, kind: Kind) -> TimeBounds {
+        let older_than = self.config.reject_older_than.unwrap_or(self.retention.of(kind));
+        TimeBounds::new((self.clock)(), older_than, self.config.reject_ahead_of)
     }
 
     /// A place among the requests served at once.
@@ -57,6 +71,11 @@ impl PushContext {
         let task = tokio::task::spawn_blocking(move || fault::contained(|| decode(&context, bytes)));
         let decoded = task.await.unwrap_or_else(|error| Err(error.to_string()));
         decoded.unwrap_or_else(|_| Err(PushError::Malformed("the request could not be decoded".into())))
+    }
+
+    /// Counts records that the answer will name as refused.
+    pub(crate) fn dropped(&self, source: &'static str, reason: &'static str, records: u64) {
+        self.metrics.dropped(source, &self.tenant, reason, records);
     }
 
     /// A section of pushed records.

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use weir_model::time::{SECOND, UnixNanos};
 use weir_model::wire::{Body, Kind};
 
+use crate::Retention;
 use crate::config::{PushConfig, ShipConfig};
 use crate::metrics::CollectorMetrics;
 use crate::push::PushContext;
@@ -16,6 +18,7 @@ use crate::{loki_push, otlp};
 
 struct Server {
     log: Arc<TestLog>,
+    metrics: CollectorMetrics,
     url: String,
     client: reqwest::Client,
     /// Dropping them ends them.
@@ -23,6 +26,10 @@ struct Server {
 }
 
 async fn start() -> Server {
+    start_at(7, Retention::default()).await
+}
+
+async fn start_at(now: UnixNanos, retention: Retention) -> Server {
     let log = TestLog::new(2);
     let ship = ShipConfig { linger: Duration::from_millis(1), ..ShipConfig::default() };
     let metrics = CollectorMetrics::default();
@@ -33,12 +40,12 @@ async fn start() -> Server {
         patience: Duration::from_millis(200),
         ..PushConfig::default()
     };
-    let context = PushContext::new(shipper, "t", config, metrics, Arc::new(|| 7));
+    let context = PushContext::new(shipper, "t", config, metrics.clone(), Arc::new(move || now)).with_retention(retention);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let routes = loki_push::router(context.clone()).merge(otlp::http::router(context));
     tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-    Server { log, url, client: reqwest::Client::new(), _lanes: lanes }
+    Server { log, metrics, url, client: reqwest::Client::new(), _lanes: lanes }
 }
 
 impl Server {
@@ -112,4 +119,86 @@ async fn otlp() {
     assert_eq!(server.lines(), ["hello"]);
     server.log.flow(false);
     server.check("/v1/logs", &logs.replace("hello", "again"), 503, "in time").await;
+}
+
+const DAY: u64 = 86_400;
+/// 2023-11-14T22:13:20Z
+const NOW: i64 = 1_700_000_000;
+
+async fn keeping(days: u64) -> Server {
+    let kept = Duration::from_secs(days * DAY);
+    start_at(NOW * SECOND, Retention { logs: kept, metrics: kept, spans: kept }).await
+}
+
+impl Server {
+    fn dropped(&self, source: &'static str) -> (u64, u64) {
+        let of = |reason| self.metrics.dropped_of(source, "t", reason);
+        (of("too_old"), of("too_new"))
+    }
+
+    fn records(&self, kind: Kind) -> u64 {
+        self.log.sections(kind).iter().flatten().map(|section| section.body.records()).sum()
+    }
+}
+
+#[tokio::test]
+async fn loki_refuses_lines_that_would_not_be_kept_and_stores_the_others() {
+    let server = keeping(14).await;
+    let path = "/loki/api/v1/push";
+    let entry = |seconds: i64, line: &str| format!(r#"["{}","{line}"]"#, seconds * SECOND);
+    let stream = |entries: &[String]| format!(r#"{{"stream":{{"a":"b"}},"values":[{}]}}"#, entries.join(","));
+    let push = |streams: &[String]| format!(r#"{{"streams":[{}]}}"#, streams.join(","));
+    let oldest = NOW - 14 * 86_400;
+    let old = push(&[stream(&[entry(oldest - 1, "old")])]);
+    let words = "entry for stream '{a=\"b\"}' has timestamp too old: 2023-10-31T22:13:19Z, oldest acceptable timestamp is: \
+                 2023-10-31T22:13:20Z (kept for 14d); 1 of 1 lines refused";
+    server.check(path, &old, 400, words).await;
+    assert!(server.lines().is_empty());
+    assert_eq!(server.dropped("loki_push"), (1, 0));
+    let mixed = push(&[
+        stream(&[entry(NOW, "now"), entry(0, "1970"), entry(oldest, "oldest"), entry(NOW + 600, "ahead")]),
+        stream(&[entry(NOW + 601, "too far")]),
+    ]);
+    server.check(path, &mixed, 400, "2 of 5 lines refused, others stored").await;
+    assert_eq!(server.lines(), ["ahead", "now", "oldest"]);
+    assert_eq!(server.dropped("loki_push"), (2, 1));
+    server.check(path, &push(&[stream(&[entry(NOW + 601, "too far")])]), 400, "has timestamp too new").await;
+    // What was stored is known when the good lines come again.
+    server.check(path, &push(&[stream(&[entry(NOW, "now"), entry(oldest, "oldest"), entry(NOW + 600, "ahead")])]), 204, "").await;
+    assert_eq!(server.lines(), ["ahead", "now", "oldest"]);
+}
+
+#[tokio::test]
+async fn otlp_refuses_records_that_would_not_be_kept_by_partial_success() {
+    let server = keeping(14).await;
+    let times = [NOW, NOW - 14 * 86_400 - 1, 1, NOW + 601].map(|seconds| seconds * SECOND);
+    let list = |one: &dyn Fn(i64) -> String| times.iter().map(|at| one(*at)).collect::<Vec<_>>().join(",");
+    let records = list(&|at| format!(r#"{{"timeUnixNano":"{at}","body":{{"stringValue":"at {at}"}}}}"#));
+    let logs = format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{records}]}}]}}]}}"#);
+    server.check("/v1/logs", &logs, 200, "\"rejectedLogRecords\":3").await;
+    server.check("/v1/logs", &logs, 200, "log record has timestamp too old: 2023-10-31T22:13:19Z").await;
+    assert_eq!(server.lines(), [format!("at {}", times[0])]);
+    assert_eq!(server.dropped("otlp"), (4, 2));
+    let points = list(&|at| format!(r#"{{"timeUnixNano":"{at}","asDouble":1}}"#));
+    let metrics = format!(
+        r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"name":"m","gauge":{{"dataPoints":[{points}]}}}}]}}]}}]}}"#
+    );
+    server.check("/v1/metrics", &metrics, 200, "\"rejectedDataPoints\":3").await;
+    assert_eq!((server.records(Kind::Metrics), server.dropped("otlp")), (1, (6, 3)));
+    let span = |at| {
+        let end = at + SECOND;
+        format!(
+            r#"{{"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"00f067aa0ba902b7","name":"a","startTimeUnixNano":"{at}","endTimeUnixNano":"{end}"}}"#
+        )
+    };
+    let traces = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}]}}]}}]}}"#, list(&span));
+    server.check("/v1/traces", &traces, 200, "\"rejectedSpans\":3").await;
+    assert_eq!((server.records(Kind::Spans), server.dropped("otlp")), (1, (8, 4)));
+}
+
+#[tokio::test]
+async fn what_is_kept_for_ever_is_never_too_old() {
+    let server = start_at(NOW * SECOND, Retention::default()).await;
+    server.check("/loki/api/v1/push", r#"{"streams":[{"stream":{"a":"b"},"values":[["-1","x"],["1","y"]]}]}"#, 204, "").await;
+    assert_eq!(server.lines(), ["x", "y"]);
 }

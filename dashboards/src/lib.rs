@@ -8,4 +8,4 @@
 mod assets;
 mod serve;
 
-pub use serve::router;
+pub use serve::{is_api, router};

@@ -18,8 +18,14 @@ const CONTENT_SECURITY: &str = "default-src 'none'; script-src 'self'; style-src
      connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// First path segments that belong to APIs: an unknown path below them is an error for a program, never the page.
-const API_ROOTS: [&str; 11] =
-    ["api", "loki", "tempo", "jaeger", "v1", "otlp", "apis", "metrics", "federate", "healthz", "readyz"];
+const API_ROOTS: [&str; 13] =
+    ["api", "loki", "tempo", "jaeger", "v1", "otlp", "apis", "metrics", "federate", "healthz", "readyz", "ready", "-"];
+
+/// Whether a path belongs to an API, so that the page is never there.
+pub fn is_api(path: &str) -> bool {
+    let root = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    API_ROOTS.contains(&root)
+}
 
 /// The page as the fallback of the whole HTTP service: merge it with a router that has no fallback of its own.
 ///
@@ -36,8 +42,7 @@ pub fn router() -> Router {
 
 fn answer(assets: &Assets, method: &Method, path: &str, headers: &HeaderMap) -> Response<Body> {
     let name = path.trim_start_matches('/');
-    let root = name.split('/').next().unwrap_or_default();
-    if API_ROOTS.contains(&root) {
+    if is_api(path) {
         return plain(
             StatusCode::NOT_FOUND,
             "application/json",

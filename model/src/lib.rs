@@ -8,6 +8,7 @@
 //! - [`pattern`]: regular expressions of strangers, compiled within limits.
 //! - [`resource`]: which container of which pod on which node of which tenant.
 //! - [`log`], [`metric`], [`span`]: the three kinds of records.
+//! - [`memory`]: what things take on the heap.
 //! - [`fault`]: which panics end a request, and which the process.
 //! - `fuzz` (feature `testing`): mutation fuzzing for the tests of every decoder.
 //! - [`wire`]: how batches of them travel as one bus record. Format: `docs/formats/wire.md`.
@@ -21,6 +22,7 @@ pub mod fuzz;
 pub mod id;
 pub mod label;
 pub mod log;
+pub mod memory;
 pub mod metric;
 pub mod pattern;
 pub mod resource;

@@ -2,8 +2,11 @@
 //!
 //! Columns because that is what travels, what is compressed and what the engine stores; nothing allocates per line.
 
+use std::collections::HashSet;
+
 use crate::id::{SpanId, TraceId};
 use crate::label::Labels;
+use crate::memory::allocation;
 use crate::time::UnixNanos;
 
 /// [`LogRecord::flags`]: the line goes on in the next record of the stream (it was longer than the line limit).
@@ -105,6 +108,31 @@ impl LogBatch {
             span_id,
             attributes: self.attributes.get(i).unwrap_or(&NO_LABELS),
         }
+    }
+
+    /// The sets of attributes behind the lines, each once; sets that are equal and were not made as one count as two.
+    pub fn attribute_sets(&self) -> impl Iterator<Item = &Labels> {
+        let mut seen = HashSet::new();
+        let mut before = 0;
+        self.attributes.iter().filter(move |set| {
+            let address = set.address();
+            !set.is_empty() && std::mem::replace(&mut before, address) != address && seen.insert(address)
+        })
+    }
+
+    /// Memory held, the stream's labels apart.
+    pub fn memory(&self) -> usize {
+        let column = |capacity: usize, bytes_each: usize| allocation(capacity * bytes_each);
+        let sets: usize = self.attribute_sets().map(Labels::memory).sum();
+        column(self.timestamps.capacity(), size_of::<UnixNanos>())
+            + column(self.sequences.capacity(), size_of::<u64>())
+            + column(self.ends.capacity(), size_of::<u32>())
+            + column(self.bodies.capacity(), 1)
+            + column(self.severities.capacity(), 1)
+            + column(self.flags.capacity(), 1)
+            + column(self.contexts.capacity(), size_of::<(TraceId, SpanId)>())
+            + column(self.attributes.capacity(), size_of::<Labels>())
+            + sets
     }
 
     /// All lines, in source order.

@@ -95,6 +95,16 @@ pub enum ReadError {
         /// The configuration key.
         key: &'static str,
     },
+    /// All requests together are at a limit; later it may be different.
+    #[error("weir is asked for too much at once: {what} are at the limit of {limit} ({key}); try again in a moment")]
+    Busy {
+        /// The limit's value.
+        limit: u64,
+        /// What is at its limit: "queries that run or wait", "bytes of all queries".
+        what: &'static str,
+        /// The configuration key.
+        key: &'static str,
+    },
     /// The request took too long, or its client has gone.
     #[error("the query was cancelled: {0}")]
     Cancelled(&'static str),
@@ -109,6 +119,12 @@ pub trait Budget: Send + Sync {
     fn check(&self) -> Result<(), ReadError>;
     /// Takes note of work about to be done: samples or lines decoded. Errors when that is too much.
     fn spend(&self, count: u64) -> Result<(), ReadError>;
+    /// Takes note of memory about to be held for the request. Errors when it, or all requests together, may not hold so much.
+    fn reserve(&self, _bytes: u64) -> Result<(), ReadError> {
+        Ok(())
+    }
+    /// Gives memory back. What is not given back is when the request ends.
+    fn release(&self, _bytes: u64) {}
 }
 
 /// Never stops anything; for tests and tools.

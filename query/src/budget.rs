@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use weir_model::select::{Budget, ReadError};
+use weir_model::label::Labels;
+use weir_model::select::{Budget, Covered, MetricReader, MetricSelect, ReadError, Series};
+
+use crate::load::{Grant, Load, LoadMetrics};
 
 /// Limits of the query service; `[query]` in the configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,10 +24,20 @@ pub struct QueryConfig {
     pub lines_max: usize,
     /// Series an answer may hold.
     pub series_max: usize,
-    /// Values (series × steps) that all vectors of one PromQL query may hold together; 8 bytes each.
-    pub cells_max: u64,
+    /// Bytes that all queries of the process may hold together: series, samples, lines, spans, answers not yet sent.
+    pub memory_bytes_max: u64,
+    /// Bytes that one query may hold.
+    pub query_bytes_max: u64,
+    /// Bytes that the text of one answer may have.
+    pub answer_bytes_max: u64,
     /// Queries that run at once; others wait.
     pub concurrency: usize,
+    /// Queries that wait; beyond them one is refused.
+    pub queue_max: usize,
+    /// Live tails open at once: each polls ten times a second.
+    pub tails_max: usize,
+    /// A tail whose client has not been heard of for so many seconds is closed. It is pinged three times within them.
+    pub tail_silence_seconds: u64,
     /// How far an instant selector looks back for a sample, in seconds.
     pub lookback_seconds: u64,
     /// Adds `detected_level` to every line of LogQL. Off, because it changes every grouping.
@@ -39,20 +52,54 @@ impl Default for QueryConfig {
             points_max: 11_000,
             lines_max: 50_000,
             series_max: 100_000,
-            cells_max: 100_000_000,
+            memory_bytes_max: 1 << 30,
+            query_bytes_max: 512 << 20,
+            answer_bytes_max: 128 << 20,
             concurrency: 8,
+            queue_max: 64,
+            tails_max: 64,
+            tail_silence_seconds: 30,
             lookback_seconds: 300,
             detected_level: false,
         }
     }
 }
 
-/// The budget of one request. Dropping its [`CancelOnDrop`] (the client went away) cancels it.
+impl QueryConfig {
+    /// Errors with the key and what is wrong with it.
+    pub fn check(&self) -> Result<(), String> {
+        if self.query_bytes_max > self.memory_bytes_max {
+            let (own, all) = (self.query_bytes_max, self.memory_bytes_max);
+            return Err(format!(
+                "query_bytes_max: one query may not hold more ({own}) than memory_bytes_max gives to all ({all})"
+            ));
+        }
+        if self.answer_bytes_max > self.query_bytes_max {
+            let (own, all) = (self.answer_bytes_max, self.query_bytes_max);
+            return Err(format!(
+                "answer_bytes_max: an answer ({own}) is held by its query, which may hold query_bytes_max ({all})"
+            ));
+        }
+        let least = [("concurrency", self.concurrency), ("tail_silence_seconds", self.tail_silence_seconds as usize)];
+        match least.iter().find(|(_, value)| *value == 0) {
+            Some((key, _)) => Err(format!("{key}: must be above 0")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The budget of one request. Dropping its [`CancelOnDrop`] (the client went away) cancels it; dropping itself gives its
+/// memory back.
 pub struct RequestBudget {
     deadline: Instant,
     records_max: u64,
+    answer_bytes_max: u64,
     spent: AtomicU64,
     cancelled: Arc<AtomicBool>,
+    memory: Grant,
+    metrics: LoadMetrics,
+    /// How long the request waited for its turn.
+    pub waited: Duration,
 }
 
 /// Held by the async side of a request.
@@ -65,16 +112,42 @@ impl Drop for CancelOnDrop {
 }
 
 impl RequestBudget {
-    /// A fresh budget and the guard that cancels it.
-    pub fn new(config: &QueryConfig) -> (Self, CancelOnDrop) {
+    /// A fresh budget and the guard that cancels it. Its time runs from now on.
+    pub fn new(config: &QueryConfig, load: &Load) -> (Self, CancelOnDrop) {
         let cancelled = Arc::new(AtomicBool::new(false));
         let budget = Self {
             deadline: Instant::now() + Duration::from_secs(config.timeout_seconds),
             records_max: config.records_max,
+            answer_bytes_max: config.answer_bytes_max,
             spent: AtomicU64::new(0),
             cancelled: Arc::clone(&cancelled),
+            memory: load.grant(),
+            metrics: load.metrics().clone(),
+            waited: Duration::ZERO,
         };
         (budget, CancelOnDrop(cancelled))
+    }
+
+    /// Errors when an answer's text may not have so many bytes.
+    pub(crate) fn check_answer(&self, bytes: usize) -> Result<(), ReadError> {
+        let limit = self.answer_bytes_max;
+        if bytes as u64 <= limit {
+            return Ok(());
+        }
+        self.metrics.refused("answer");
+        Err(ReadError::Budget { limit, what: "bytes of answer", key: "query.answer_bytes_max" })
+    }
+
+    /// The work is over: only `bytes` of its answer are held from now on.
+    pub(crate) fn keep(self, bytes: usize) -> Result<Grant, ReadError> {
+        self.memory.settle(bytes as u64)?;
+        Ok(self.memory)
+    }
+
+    /// Memory that is held.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> u64 {
+        self.memory.held()
     }
 }
 
@@ -92,9 +165,110 @@ impl Budget for RequestBudget {
     fn spend(&self, count: u64) -> Result<(), ReadError> {
         let spent = self.spent.fetch_add(count, Ordering::Relaxed) + count;
         if spent > self.records_max {
+            self.metrics.refused("records");
             let (limit, what, key) = (self.records_max, "samples or lines", "query.records_max");
             return Err(ReadError::Budget { limit, what, key });
         }
         self.check()
+    }
+
+    fn reserve(&self, bytes: u64) -> Result<(), ReadError> {
+        self.memory.reserve(bytes)
+    }
+
+    fn release(&self, bytes: u64) {
+        self.memory.release(bytes);
+    }
+}
+
+/// Reserves what one evaluation holds, and gives back what its parts hold no longer. What is left at its end is in its
+/// answer, and is given back with the request's budget.
+pub(crate) struct Tally<'a> {
+    budget: &'a dyn Budget,
+    bytes: u64,
+}
+
+impl<'a> Tally<'a> {
+    pub(crate) fn new(budget: &'a dyn Budget) -> Self {
+        Self { budget, bytes: 0 }
+    }
+
+    /// What is held now.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// So much more.
+    pub(crate) fn take(&mut self, bytes: u64) -> Result<(), ReadError> {
+        self.budget.reserve(bytes)?;
+        self.bytes = self.bytes.saturating_add(bytes);
+        Ok(())
+    }
+
+    /// So much more, which has been reserved.
+    pub(crate) fn adopt(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// So much in all.
+    pub(crate) fn settle(&mut self, bytes: u64) -> Result<(), ReadError> {
+        match bytes.checked_sub(self.bytes) {
+            Some(more) => self.take(more),
+            None => {
+                self.budget.release(self.bytes - bytes);
+                self.bytes = bytes;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Memory of a label set: two boxes a label, and their text.
+pub(crate) fn label_bytes(labels: &Labels) -> u64 {
+    labels.iter().map(|(name, value)| (32 + name.len() + value.len()) as u64).sum::<u64>() + 16
+}
+
+/// Bytes of a sample: its time and its value.
+const SAMPLE_BYTES: u64 = 16;
+
+/// Reads series, whose samples are reserved before they are decoded. Gives them with what is reserved for them.
+pub(crate) fn read_series(
+    reader: &dyn MetricReader,
+    select: &MetricSelect,
+    budget: &dyn Budget,
+) -> Result<(Covered<Vec<Series>>, u64), ReadError> {
+    let decoding = Decoding { budget, bytes: AtomicU64::new(0) };
+    let read = reader.select(select, &decoding)?;
+    let size = |series: &Series| series.timestamps.len() as u64 * SAMPLE_BYTES + label_bytes(&series.labels) + 64;
+    let mut tally = Tally { budget, bytes: decoding.bytes.into_inner() };
+    tally.settle(read.value.iter().map(size).sum())?;
+    Ok((read, tally.bytes))
+}
+
+/// Samples that are decoded are held.
+struct Decoding<'a> {
+    budget: &'a dyn Budget,
+    bytes: AtomicU64,
+}
+
+impl Budget for Decoding<'_> {
+    fn check(&self) -> Result<(), ReadError> {
+        self.budget.check()
+    }
+
+    fn spend(&self, count: u64) -> Result<(), ReadError> {
+        self.budget.spend(count)?;
+        let bytes = count.saturating_mul(SAMPLE_BYTES);
+        self.budget.reserve(bytes)?;
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn reserve(&self, bytes: u64) -> Result<(), ReadError> {
+        self.budget.reserve(bytes)
+    }
+
+    fn release(&self, bytes: u64) {
+        self.budget.release(bytes);
     }
 }

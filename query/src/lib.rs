@@ -1,6 +1,6 @@
 //! The query service: PromQL, LogQL, trace look-up, rules, and the HTTP APIs over them.
 //!
-//! - [`budget`]: what one request may take.
+//! - [`budget`]: what one request may take; [`load`]: what all of them together may.
 //! - `promql/`, `logql/`: `lex ast parse eval`, the same four words in each language.
 //! - `rules/`: Prometheus alerting rule files, evaluated and posted to Alertmanager.
 //! - [`http`]: one file per API, all on one router.
@@ -12,6 +12,7 @@
 pub mod budget;
 pub mod fanout;
 pub mod http;
+pub mod load;
 pub mod logql;
 pub mod promql;
 pub mod rules;

@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use weir_model::resource::Resource;
 
-use crate::containers::{Container, LogFormat};
+use crate::containers::{Container, InventoryConfig, LogFormat};
 
 /// One container's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,8 +45,8 @@ pub fn find(root: &Path, node: &str, containers: &[Container]) -> LogFiles {
     let mut found = LogFiles::default();
     let mut known: HashMap<PathBuf, &Container> = HashMap::new();
     for container in containers {
-        if let Some(log) = &container.log {
-            known.insert(below(root, &log.path), container);
+        if let Some(path) = log_path(root, container) {
+            known.insert(path, container);
         }
     }
     let mut covered: HashSet<PathBuf> = HashSet::new();
@@ -128,6 +128,73 @@ fn format_of(path: &Path) -> LogFormat {
     let target = std::fs::read_link(path).ok();
     let docker = target.as_deref().and_then(Path::to_str).is_some_and(|target| target.ends_with("-json.log"));
     if docker { LogFormat::DockerJson } else { LogFormat::Cri }
+}
+
+/// A directory in which an engine makes the logs of its containers.
+#[derive(Clone, Debug)]
+pub struct LogPlace {
+    /// Which, the node's root included. It may not be there yet.
+    pub directory: PathBuf,
+    /// Logs lie in directories so many levels below it.
+    pub depth: usize,
+    shape: Shape,
+}
+
+/// How a log's path below its place reads.
+#[derive(Clone, Copy, Debug)]
+enum Shape {
+    /// `<namespace>_<pod>_<uid>/<container>/<attempt>.log`
+    Pods,
+    /// `<id>/<id>-json.log`
+    Docker,
+    /// `<id>/userdata/ctr.log`
+    Podman,
+    /// `<id>/logs/0.log`
+    Weir,
+}
+
+/// Where logs of containers are born. Engines that were told to use other directories are not among them.
+pub fn places(config: &InventoryConfig) -> Vec<LogPlace> {
+    let place = |directory, depth, shape| LogPlace { directory, depth, shape };
+    vec![
+        place(config.root.join("var/log/pods"), 2, Shape::Pods),
+        place(config.root.join("var/lib/docker/containers"), 1, Shape::Docker),
+        place(config.podman_storage.join("overlay-containers"), 2, Shape::Podman),
+        place(config.weir_dir.clone(), 2, Shape::Weir),
+    ]
+}
+
+/// What a path in a place is, if it is the current file of a container's log: with what the engine says of the container,
+/// else with what the path says. The file may be gone already.
+pub fn of_path(root: &Path, node: &str, place: &LogPlace, path: &Path, containers: &[Container]) -> Option<LogFile> {
+    let below: Vec<&str> = path.strip_prefix(&place.directory).ok()?.iter().map(OsStr::to_str).collect::<Option<_>>()?;
+    let (resource, format) = of_shape(place.shape, &below)?;
+    let known = containers.iter().find(|container| log_path(root, container).is_some_and(|log| log == path));
+    let (container, format) = match known.and_then(|known| Some((known.resource(node), known.log.as_ref()?.format))) {
+        Some(known) => known,
+        None => (Resource { node: node.to_owned(), ..resource }, if format == LogFormat::Cri { format_of(path) } else { format }),
+    };
+    Some(LogFile { path: path.to_owned(), format, container })
+}
+
+fn of_shape(shape: Shape, below: &[&str]) -> Option<(Resource, LogFormat)> {
+    let of_id = |id: &str| Resource { container_id: id.to_owned(), ..Resource::default() };
+    match (shape, below) {
+        (Shape::Pods, [pod, container, file]) => {
+            let (namespace, pod) = pod_name(pod)?;
+            file.strip_suffix(".log")?.parse::<u64>().ok()?;
+            let (namespace, pod, container) = (namespace.to_owned(), pod.to_owned(), (*container).to_owned());
+            Some((Resource { namespace, pod, container, ..Resource::default() }, LogFormat::Cri))
+        }
+        (Shape::Docker, [id, file]) => (file.strip_suffix("-json.log") == Some(id)).then(|| (of_id(id), LogFormat::DockerJson)),
+        (Shape::Podman, [id, "userdata", "ctr.log"]) | (Shape::Weir, [id, "logs", "0.log"]) => Some((of_id(id), LogFormat::Cri)),
+        _ => None,
+    }
+}
+
+/// Where a container's log is as we see it, if its engine says.
+pub fn log_path(root: &Path, container: &Container) -> Option<PathBuf> {
+    container.log.as_ref().map(|log| below(root, &log.path))
 }
 
 /// Adds a log of which any file is there.

@@ -35,43 +35,66 @@ pub struct BlockData {
 }
 
 impl BlockData {
-    /// The file's bytes.
+    /// The file's bytes in one piece: for tests and small blocks. Copies every section; [`Self::into_file`] does not.
     pub fn encode(&self, kind: Kind) -> Vec<u8> {
-        let size: usize = self.sections.iter().map(|(name, bytes)| bytes.len() + name.len() + 32).sum();
-        let mut file = Vec::with_capacity(size + 32);
-        file.extend_from_slice(MAGIC);
-        file.extend_from_slice(&[VERSION, kind as u8, 0, 0]);
+        self.clone().into_file(kind).parts.concat()
+    }
+
+    /// The file. The sections become parts of it as they are: nothing is in memory twice.
+    pub fn into_file(self, kind: Kind) -> BlockFile {
+        const PADDING: &[u8; 8] = &[0; 8];
+        let mut header = MAGIC.to_vec();
+        header.extend_from_slice(&[VERSION, kind as u8, 0, 0]);
         let mut directory = (self.sections.len() as u32).to_le_bytes().to_vec();
-        for (name, bytes) in &self.sections {
-            file.resize(file.len().next_multiple_of(8), 0);
+        let (mut parts, mut size) = (vec![Bytes::from(header)], HEADER_BYTES);
+        for (name, mut bytes) in self.sections {
+            // What a section reserved while it grew would be held as long as the file is on its way.
+            bytes.shrink_to_fit();
+            let padding = size.next_multiple_of(8) - size;
+            parts.push(Bytes::from_static(&PADDING[..padding as usize]));
+            size += padding;
             directory.push(u8::try_from(name.len()).expect("invariant: section names are short constants"));
             directory.extend_from_slice(name.as_bytes());
-            directory.extend_from_slice(&(file.len() as u64).to_le_bytes());
+            directory.extend_from_slice(&size.to_le_bytes());
             directory.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-            directory.extend_from_slice(&crc32c::crc32c(bytes).to_le_bytes());
-            file.extend_from_slice(bytes);
+            directory.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+            size += bytes.len() as u64;
+            parts.push(bytes.into());
         }
-        file.extend_from_slice(&directory);
-        file.extend_from_slice(&(directory.len() as u32).to_le_bytes());
-        file.extend_from_slice(&crc32c::crc32c(&directory).to_le_bytes());
-        file.extend_from_slice(END);
-        file
+        let directory_crc = crc32c::crc32c(&directory);
+        let length = directory.len() as u32;
+        directory.extend_from_slice(&length.to_le_bytes());
+        directory.extend_from_slice(&directory_crc.to_le_bytes());
+        directory.extend_from_slice(END);
+        parts.push(directory.into());
+        BlockFile { parts, directory_start: size, directory_crc }
     }
 }
 
-/// Where a file's directory begins, and its checksum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Footer {
-    pub(crate) start: u64,
+/// A block's file that is not stored yet, in the parts that follow each other in it.
+#[derive(Clone, Debug)]
+pub struct BlockFile {
+    parts: Vec<Bytes>,
+    /// Where the directory begins; it is the last part, with the footer.
+    pub(crate) directory_start: u64,
+    /// Checksum of the directory.
     pub(crate) directory_crc: u32,
 }
 
-impl BlockData {
-    /// Of bytes that [`BlockData::encode`] gave; `None` for anything else.
-    pub(crate) fn footer(file: &[u8]) -> Option<Footer> {
-        let (rest, footer) = file.split_last_chunk::<12>()?;
-        let start = rest.len().checked_sub(u32_at(footer, 0) as usize)?;
-        (&footer[8..] == END).then_some(Footer { start: start as u64, directory_crc: u32_at(footer, 4) })
+impl BlockFile {
+    /// Size of the file, bytes.
+    pub fn size(&self) -> u64 {
+        self.directory_start + self.directory().len() as u64
+    }
+
+    /// In order.
+    pub fn parts(&self) -> &[Bytes] {
+        &self.parts
+    }
+
+    /// Directory and footer.
+    pub(crate) fn directory(&self) -> &Bytes {
+        self.parts.last().expect("invariant: a file ends with its directory")
     }
 }
 

@@ -54,10 +54,31 @@ pub trait Head: Send + Sync + 'static {
     fn build(&self) -> Result<Vec<BuiltBlock>, StoreError>;
 }
 
+/// What a merge takes in memory at most: the output, which lies in memory once until it is stored, its index in the making, and
+/// what is unpacked of the sources. Measured with a counting allocator; `aggregator/src/merge_memory.rs` holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MergeCost {
+    /// Of any merge.
+    pub fixed: u64,
+    /// For each byte of the merged objects.
+    pub per_byte: u64,
+    /// For each KiB of the records in them before compression.
+    pub per_raw_kib: u64,
+}
+
+impl MergeCost {
+    /// What one block adds.
+    pub fn of(&self, size: u64, raw_bytes: u64) -> u64 {
+        size.saturating_mul(self.per_byte).saturating_add((raw_bytes / 1024).saturating_mul(self.per_raw_kib))
+    }
+}
+
 /// An engine: logs, metrics or traces.
 pub trait Engine: Send + Sync + 'static {
     /// What it takes.
     const KIND: Kind;
+    /// What a merge of its blocks takes in memory.
+    const MERGE: MergeCost;
     /// Its head.
     type Head: Head;
     /// An opened block.
@@ -67,6 +88,18 @@ pub trait Engine: Send + Sync + 'static {
     fn head(&self) -> Self::Head;
     /// Opens a block: reads its directory and what every query needs.
     fn open(&self, blob: Arc<dyn crate::block::Blob>) -> Result<Self::Block, StoreError>;
-    /// Several blocks as (usually) one, nothing lost and nothing doubled, ids kept.
+    /// Decodes everything of an opened block once, a piece at a time, and counts. Errors with `Corrupt` when a reader could
+    /// not read it, or finds another number of records than the summary says: then nobody may be told of the block.
+    fn verify(&self, block: &Self::Block, summary: &BlockSummary) -> Result<(), StoreError>;
+    /// Several blocks as (usually) one, nothing lost and nothing doubled, ids kept. Reads them piece by piece, each once;
+    /// takes at most [`Self::MERGE`].
     fn merge(&self, blocks: &[Arc<Self::Block>]) -> Result<Vec<BuiltBlock>, StoreError>;
+}
+
+/// Errors when a block of this path has another number of records than its summary says.
+pub(crate) fn check_records(path: &str, counted: u64, summary: &BlockSummary) -> Result<(), StoreError> {
+    if counted == summary.records {
+        return Ok(());
+    }
+    Err(StoreError::corrupt(path, format!("{counted} records can be read, {} were written", summary.records)))
 }

@@ -17,9 +17,12 @@ mod columns;
 pub mod engine;
 mod error;
 pub mod heads;
+mod limits;
 pub mod location;
 pub mod logs;
 pub mod manifest;
+#[cfg(test)]
+mod memory_tests;
 pub mod metrics;
 mod packed;
 pub mod patience;

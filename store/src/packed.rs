@@ -5,9 +5,8 @@
 //! whoever knows the object's path turns them into `Corrupt`.
 
 pub(crate) use crate::columns::{put_bytes, put_varint, put_zigzag};
+pub(crate) use crate::limits::UNPACKED_BYTES_MAX;
 
-/// A decoded run of bytes may be this long: four times the largest section that a merge at its limits writes.
-pub(crate) const UNPACKED_BYTES_MAX: usize = 1 << 30;
 /// Up to here a buffer is allocated at once on the word of a header; larger ones grow as bytes really come out.
 const TRUSTED_BYTES: usize = 4 << 20;
 
@@ -133,7 +132,8 @@ impl<'a> Cursor<'a> {
     }
 }
 
-fn unzstd(stored: &[u8], raw: usize) -> std::io::Result<Vec<u8>> {
+/// At most `raw` bytes and one: the caller tells by their number whether the header lied.
+pub(crate) fn unzstd(stored: &[u8], raw: usize) -> std::io::Result<Vec<u8>> {
     if raw <= TRUSTED_BYTES {
         return zstd::bulk::decompress(stored, raw);
     }

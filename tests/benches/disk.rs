@@ -86,7 +86,8 @@ async fn send_samples(collecting: &Collecting) -> u64 {
 async fn send_spans(collecting: &Collecting, requests: &[Vec<u8>]) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
     let url = format!("http://{}/v1/traces", listener.local_addr().expect("bound"));
-    let server = tokio::spawn(collecting.collector.serve_otlp_http(listener));
+    let routes = collecting.collector.otlp_http_router();
+    let server = tokio::spawn(async move { axum::serve(listener, routes).await });
     weir_tests::bench::otlp::send(&url, requests, PATIENCE).await;
     server.abort();
 }

@@ -36,7 +36,8 @@ async fn bench() {
     let collecting = Collecting::start(bus.clone(), folder.path(), None).await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
     let url = format!("http://{}/v1/traces", listener.local_addr().expect("bound"));
-    let server = tokio::spawn(collecting.collector.serve_otlp_http(listener));
+    let routes = collecting.collector.otlp_http_router();
+    let server = tokio::spawn(async move { axum::serve(listener, routes).await });
 
     let watch = Watch::start();
     otlp::send(&url, &requests, PATIENCE).await;

@@ -18,6 +18,22 @@ const START_LOOK: Duration = Duration::from_millis(200);
 /// Any 16 bytes in base64 will do.
 const CLUSTER_ID: &str = "d2VpcndlaXJ3ZWlyd2Vpcg";
 
+/// How brokers talk to clients and to each other: in the clear and to anybody, unless a test says otherwise.
+pub struct Listener {
+    /// Its name, which is its security protocol.
+    pub protocol: &'static str,
+    /// Further lines of `server.properties`.
+    pub properties: String,
+    /// Further arguments of the tool that formats the directories: users.
+    pub format: Vec<String>,
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Self { protocol: "PLAINTEXT", properties: String::new(), format: Vec::new() }
+    }
+}
+
 /// Running brokers that are one cluster; killed and their files deleted on drop.
 pub struct Brokers {
     nodes: Vec<Node>,
@@ -35,6 +51,11 @@ struct Node {
 impl Brokers {
     /// Fetches the jars when they are not there, formats directories, starts the brokers and waits until all answer.
     pub async fn start(count: usize) -> io::Result<Self> {
+        Self::start_as(count, &Listener::default()).await
+    }
+
+    /// As [`Self::start`], with another listener for clients.
+    pub async fn start_as(count: usize, listener: &Listener) -> io::Result<Self> {
         let (libs, dir) = (libs()?, tempfile::tempdir()?);
         let ports = (0..count).map(|_| (free_port(), free_port())).collect::<Vec<_>>();
         let voters: Vec<String> =
@@ -45,9 +66,10 @@ impl Brokers {
             let node = Node { child: None, port, dir: dir.path().join((i + 1).to_string()) };
             fs::create_dir(&node.dir)?;
             let cluster = Place { id: i + 1, count, voters: voters.join(",") };
-            fs::write(node.properties(), properties(&node.dir, port, controller, &cluster))?;
+            fs::write(node.properties(), properties(&node.dir, port, controller, &cluster, listener))?;
             let mut format = java(&libs, &node.dir)?;
             format.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"]).arg(node.properties());
+            format.args(listener.format.iter());
             formats.push(format.spawn()?);
             nodes.push(node);
         }
@@ -205,15 +227,16 @@ struct Place {
     voters: String,
 }
 
-fn properties(dir: &Path, port: u16, controller: u16, place: &Place) -> String {
+fn properties(dir: &Path, port: u16, controller: u16, place: &Place, listener: &Listener) -> String {
     let Place { id, count, voters } = place;
+    let Listener { protocol, properties: further, .. } = listener;
     let in_sync = count.div_ceil(2);
     format!(
         "process.roles=broker,controller\n\
          node.id={id}\n\
          controller.quorum.voters={voters}\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+         listeners={protocol}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners={protocol}://127.0.0.1:{port}\n\
          controller.listener.names=CONTROLLER\n\
          log.dirs={}\n\
          auto.create.topics.enable=false\n\
@@ -224,7 +247,8 @@ fn properties(dir: &Path, port: u16, controller: u16, place: &Place) -> String {
          transaction.state.log.min.isr={in_sync}\n\
          group.initial.rebalance.delay.ms=0\n\
          broker.session.timeout.ms=3000\n\
-         broker.heartbeat.interval.ms=500\n",
+         broker.heartbeat.interval.ms=500\n\
+         {further}",
         dir.join("data").display()
     )
 }

@@ -6,6 +6,7 @@
 //! - [`weir`]: starts the real binary beside whatever else runs, kills it, asks it.
 //! - [`process`]: other real programs, started and killed.
 //! - [`guest`]: an emulated machine with a real kernel of pure cgroup v2, and what weir reads there.
+//! - [`hostile`]: what a stranger can send.
 //! - [`kafka`]: real Apache Kafka brokers, and the bus's contract against it.
 //! - [`roles`]: roles as processes of their own.
 //! - [`s3`]: a real S3 endpoint, the store over it, and one that weir must refuse.
@@ -16,6 +17,7 @@ pub mod ask;
 pub mod bench;
 pub mod cluster;
 pub mod guest;
+pub mod hostile;
 pub mod kafka;
 pub mod nezha;
 pub mod process;
@@ -31,6 +33,8 @@ mod containers;
 mod deploy;
 #[cfg(test)]
 mod heads;
+#[cfg(test)]
+mod kafka_secure;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]

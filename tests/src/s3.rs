@@ -130,10 +130,11 @@ mod tests {
         store.publish_prepared(&prepared).await.unwrap();
 
         // A block: stored, verified, named, read back in parts, and removed once nobody names it.
-        let bytes: bytes::Bytes = BlockData { sections: vec![("a.1", vec![7; 300_000])] }.encode(Kind::Logs).into();
+        let data = BlockData { sections: vec![("a.1", vec![7; 300_000])] };
+        let (bytes, file) = (bytes::Bytes::from(data.encode(Kind::Logs)), data.into_file(Kind::Logs));
         let new = NewBlock { first_offset: 0, next_offset: 10, ..NewBlock::default() };
-        let block = store.put_block(new, BlockSummary::default(), bytes.clone()).await.unwrap();
-        let orphan = store.put_block(new, BlockSummary::default(), bytes.clone()).await.unwrap();
+        let block = store.put_block(new, BlockSummary::default(), file.clone()).await.unwrap();
+        let orphan = store.put_block(new, BlockSummary::default(), file.clone()).await.unwrap();
         let mut sealed = manifest.clone();
         sealed.seal(0, 10, vec![block.clone()]).unwrap();
         store.publish(3, &sealed).await.unwrap();

@@ -127,6 +127,20 @@ impl Weir {
         self.child.as_ref().map(Child::id)
     }
 
+    /// The most bytes that were resident since it started.
+    pub fn resident_peak(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid().expect("it runs"))).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("kilobytes") << 10
+    }
+
+    /// The sum of the limits of its memory, as it says itself.
+    pub async fn declared_memory(&self) -> u64 {
+        let (_, metrics) = self.try_get("/metrics", &[]).await;
+        let line = metrics.lines().find_map(|line| line.strip_prefix("weir_memory_limit_bytes "));
+        line.unwrap_or_else(|| panic!("no weir_memory_limit_bytes in\n{metrics}")).parse().expect("bytes")
+    }
+
     /// The last lines it wrote to stderr.
     pub fn log(&self) -> String {
         let Ok(file) = std::fs::File::open(self.data.join("weir.log")) else { return String::new() };

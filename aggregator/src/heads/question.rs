@@ -90,7 +90,11 @@ fn part<E: Sliced>(
     budget: &dyn Budget,
     out: &mut Vec<u8>,
 ) -> Result<(), Refusal> {
-    let shared = partitions.get(partition).ok_or(Refusal::NotOwned { partition })?;
+    let absent = || match partitions.damage(partition) {
+        Some(reason) => Refusal::Failed { partition, text: format!("it is in quarantine: {reason}") },
+        None => Refusal::NotOwned { partition },
+    };
+    let shared = partitions.get(partition).ok_or_else(absent)?;
     let (instant, heads) = shared.instant();
     let slice = E::slice(&question.tenant, &question.ask, &heads, desk.limits, budget).map_err(|error| match error {
         ReadError::Budget { limit, .. } => Refusal::TooLarge { partition, limit },

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
@@ -16,7 +17,7 @@ use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use super::config::DiskConfig;
 use super::consumer::DiskConsumer;
 use super::partition::{Partition, disk_error};
-use super::storage::{Files, Storage};
+use super::storage::{FILE_MODE, Files, Storage, make_dirs};
 use super::writer::{self, Append};
 use crate::{Ack, BusError, BusMetrics, Consumer, Log, TopicPartition};
 
@@ -74,7 +75,7 @@ impl Shared {
         let temporary = self.config.path.join(format!(".{name}"));
         for partition in 0..self.config.partitions {
             let path = temporary.join(partition.to_string());
-            fs::create_dir_all(&path).map_err(disk_error("create", &path))?;
+            make_dirs(&*self.storage, &path).map_err(disk_error("create", &path))?;
             self.storage.sync_dir(&path).map_err(disk_error("fsync", &path))?;
         }
         self.storage.sync_dir(&temporary).map_err(disk_error("fsync", &temporary))?;
@@ -187,7 +188,7 @@ impl DiskLog {
 
     pub(crate) fn open_on(storage: Arc<dyn Storage>, config: DiskConfig, metrics: BusMetrics) -> Result<Self, BusError> {
         config.validate()?;
-        fs::create_dir_all(&config.path).map_err(disk_error("create", &config.path))?;
+        make_dirs(&*storage, &config.path).map_err(disk_error("create", &config.path))?;
         let lock = lock(&config.path)?;
         let space = Space { bytes_max: config.bytes_max, used: Mutex::default(), freed: Notify::new(), metrics: metrics.clone() };
         let room = Arc::new(Semaphore::new(config.queue_bytes as usize));
@@ -257,6 +258,7 @@ fn lock(root: &Path) -> Result<fs::File, BusError> {
         .write(true)
         .create(true)
         .truncate(false)
+        .mode(FILE_MODE)
         .open(&path)
         .map_err(disk_error("open", &path))?;
     match file.try_lock() {

@@ -98,9 +98,13 @@ impl Partition {
                     tracing::warn!(path = %path.display(), bytes = length - found.end, "cut off a torn tail");
                     self.metrics.torn_bytes.inc_by(length - found.end);
                     file.truncate(found.end).map_err(disk_error("truncate", path))?;
-                    file.sync().map_err(disk_error("fsync", path))?;
                 }
             }
+        }
+        // A process that died between write and sync leaves whole batches that only the kernel has; from here on they count.
+        if following.is_none() {
+            file.sync().map_err(disk_error("fsync", path))?;
+            self.storage.sync_dir(&self.dir).map_err(disk_error("fsync", &self.dir))?;
         }
         for damage in &found.damage {
             self.set_aside(path, &bytes[damage.bytes.start as usize..damage.bytes.end as usize], damage)?;
@@ -168,12 +172,15 @@ impl Partition {
             }
         }
         let path = self.dir.join(format!("{base:020}.log"));
-        let file = match self.storage.open(&path, true) {
-            Ok(file) => file,
-            Err(error) if is_full(&error) => return Err(WriteError::RolledBack(disk_error("create", &path)(error))),
-            Err(error) => return Err(WriteError::Fatal(disk_error("create", &path)(error))),
+        // Whatever keeps a file from being opened (no descriptor, no room, no right) has changed nothing: the next try is like the
+        // first, and finds the file empty or not there.
+        let not_opened = |error, path: &Path| {
+            self.metrics.segment_open_errors.inc();
+            WriteError::RolledBack(disk_error("create", path)(error))
         };
-        self.storage.sync_dir(&self.dir).map_err(|error| WriteError::Fatal(disk_error("fsync", &self.dir)(error)))?;
+        let dir = self.storage.open_dir(&self.dir).map_err(|error| not_opened(error, &self.dir))?;
+        let file = self.storage.open(&path, true).map_err(|error| not_opened(error, &path))?;
+        dir.sync().map_err(|error| WriteError::Fatal(disk_error("fsync", &self.dir)(error)))?;
         let segment = Segment { base, path: path.clone(), file: file.clone(), length: 0, batches: Vec::new() };
         self.state.lock().segments.push_back(segment);
         Ok((file, path, 0))

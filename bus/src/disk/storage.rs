@@ -2,16 +2,30 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
+
+/// What is on the bus is for weir alone, whatever the umask says.
+pub(crate) const FILE_MODE: u32 = 0o600;
+pub(crate) const DIR_MODE: u32 = 0o700;
 
 /// Where segments lie.
 pub(crate) trait Storage: Send + Sync + 'static {
     /// Opens for reading and writing; `create` makes it anew and empty.
     fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn SegmentFile>>;
+    /// Opens a directory, to make names in it durable later: to open can fail and be tried again, a sync that failed cannot.
+    fn open_dir(&self, path: &Path) -> io::Result<Box<dyn Directory>>;
     /// Makes names in a directory durable.
-    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.open_dir(path)?.sync()
+    }
+}
+
+/// An open directory.
+pub(crate) trait Directory {
+    /// Makes its names durable.
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// One segment.
@@ -33,11 +47,19 @@ pub(crate) struct Files;
 
 impl Storage for Files {
     fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn SegmentFile>> {
-        Ok(Arc::new(fs::OpenOptions::new().read(true).write(true).create(create).truncate(create).open(path)?))
+        let mut options = fs::OpenOptions::new();
+        options.read(true).write(true).create(create).truncate(create).mode(FILE_MODE);
+        Ok(Arc::new(options.open(path)?))
     }
 
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        fs::File::open(path)?.sync_all()
+    fn open_dir(&self, path: &Path) -> io::Result<Box<dyn Directory>> {
+        Ok(Box::new(fs::File::open(path)?))
+    }
+}
+
+impl Directory for fs::File {
+    fn sync(&self) -> io::Result<()> {
+        self.sync_all()
     }
 }
 
@@ -71,4 +93,20 @@ pub(crate) fn replace(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::R
     file.sync()?;
     fs::rename(&temporary, path)?;
     storage.sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// A directory and what of its path is missing, each made durable in the one above; closed to others, also when it was there.
+pub(crate) fn make_dirs(storage: &dyn Storage, path: &Path) -> io::Result<()> {
+    let above = path.parent().map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
+    if !path.is_dir() {
+        if let Some(above) = above.filter(|above| !above.is_dir()) {
+            make_dirs(storage, above)?;
+        }
+        fs::DirBuilder::new().mode(DIR_MODE).create(path)?;
+        return above.map_or(Ok(()), |above| storage.sync_dir(above));
+    }
+    if fs::metadata(path)?.permissions().mode() & 0o777 & !DIR_MODE != 0 {
+        fs::set_permissions(path, fs::Permissions::from_mode(DIR_MODE))?;
+    }
+    Ok(())
 }

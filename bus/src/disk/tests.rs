@@ -4,12 +4,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::storage::{Files, SegmentFile, Storage};
+use super::storage::{Directory, Files, SegmentFile, Storage};
 use super::{DiskConfig, DiskLog};
 use crate::contract::Contract;
 use crate::{BusError, BusMetrics, Consumer, Event, Log, TopicPartition};
@@ -277,20 +277,42 @@ fn a_wrong_configuration_names_its_key() {
 struct Faults {
     full: AtomicBool,
     fail_sync: AtomicBool,
+    /// The error of every file that is opened, and of every directory; 0 for none.
+    fail_open: AtomicI32,
+    fail_open_dir: AtomicI32,
+    /// Files and directories synced, in order.
+    synced: std::sync::Mutex<Vec<PathBuf>>,
     /// Syncs wait for this many permits.
     gate: Option<std::sync::Mutex<std::sync::mpsc::Receiver<()>>>,
     syncs: AtomicU64,
 }
 
 struct FaultyStorage(Arc<Faults>);
-struct FaultyFile(Arc<Faults>, Arc<dyn SegmentFile>);
+struct FaultyFile(Arc<Faults>, Arc<dyn SegmentFile>, PathBuf);
+struct FaultyDir(Arc<Faults>, Box<dyn Directory>, PathBuf);
+
+fn fails(with: &AtomicI32) -> io::Result<()> {
+    match with.load(Ordering::SeqCst) {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
+}
 
 impl Storage for FaultyStorage {
     fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn SegmentFile>> {
-        Ok(Arc::new(FaultyFile(self.0.clone(), Files.open(path, create)?)))
+        fails(&self.0.fail_open)?;
+        Ok(Arc::new(FaultyFile(self.0.clone(), Files.open(path, create)?, path.to_owned())))
     }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        Files.sync_dir(path)
+    fn open_dir(&self, path: &Path) -> io::Result<Box<dyn Directory>> {
+        fails(&self.0.fail_open_dir)?;
+        Ok(Box::new(FaultyDir(self.0.clone(), Files.open_dir(path)?, path.to_owned())))
+    }
+}
+
+impl Directory for FaultyDir {
+    fn sync(&self) -> io::Result<()> {
+        self.0.synced.lock().unwrap().push(self.2.clone());
+        self.1.sync()
     }
 }
 
@@ -310,6 +332,7 @@ impl SegmentFile for FaultyFile {
             gate.lock().unwrap().recv().ok();
         }
         self.0.syncs.fetch_add(1, Ordering::SeqCst);
+        self.0.synced.lock().unwrap().push(self.2.clone());
         if self.0.fail_sync.load(Ordering::SeqCst) { Err(io::Error::from_raw_os_error(libc::EIO)) } else { self.1.sync() }
     }
     fn truncate(&self, length: u64) -> io::Result<()> {
@@ -387,5 +410,88 @@ async fn a_failed_sync_stops_the_log() {
         consumer.next().await.unwrap_err(),
     ] {
         assert!(matches!(error, BusError::Stopped(_)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_segment_that_cannot_be_opened_is_back_pressure_and_not_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (faults, metrics) = (Arc::new(Faults::default()), BusMetrics::default());
+    let config = DiskConfig { segment_bytes: 60, ..config(dir.path()) };
+    let log = DiskLog::open_on(Arc::new(FaultyStorage(faults.clone())), config, metrics.clone()).unwrap();
+    // Each record takes a segment of its own.
+    assert_eq!(append(&log, "record 0").await.unwrap(), 0);
+    let (mut acknowledged, mut refused) = (1, 0);
+    for fail in [&faults.fail_open, &faults.fail_open_dir] {
+        for code in [libc::EMFILE, libc::ENFILE, libc::ENOSPC, libc::EDQUOT, libc::EACCES] {
+            fail.store(code, Ordering::SeqCst);
+            for _ in 0..2 {
+                let error = append(&log, "refused").await.unwrap_err();
+                let is_it = matches!(&error, BusError::Disk { source, .. } if source.raw_os_error() == Some(code));
+                assert!(is_it, "{error}");
+                refused += 1;
+            }
+            fail.store(0, Ordering::SeqCst);
+            assert_eq!(append(&log, &format!("record {acknowledged}")).await.unwrap(), acknowledged);
+            acknowledged += 1;
+        }
+    }
+    assert_eq!((metrics.segment_open_errors.get(), metrics.append_errors.get()), (refused, refused));
+    drop(log);
+    let wanted: Vec<_> = (0..acknowledged).map(|i| (i, format!("record {i}"))).collect();
+    assert_eq!(read_all(&open(dir.path()), 0).await, wanted, "nothing that was acknowledged is lost");
+}
+
+#[tokio::test]
+async fn what_is_found_again_is_synced_before_it_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("a/bus");
+    let faults = Arc::new(Faults::default());
+    let log = open_faulty(&root, &faults);
+    let synced = |faults: &Faults| std::mem::take(&mut *faults.synced.lock().unwrap());
+    assert_eq!(synced(&faults), [dir.path().to_owned(), dir.path().join("a")], "where directories were made");
+    append(&log, "record 0").await.unwrap();
+    drop(log);
+    let path = segments(&root).pop().unwrap();
+    let whole = fs::read(&path).unwrap();
+    for torn in [&b""[..], b"WLB1"] {
+        fs::write(&path, [&whole, torn].concat()).unwrap();
+        synced(&faults);
+        let log = open_faulty(&root, &faults);
+        let partition = path.parent().unwrap().to_owned();
+        assert_eq!(synced(&faults), [path.clone(), partition], "{} torn bytes", torn.len());
+        assert_eq!(log.bounds(&place(0)).await.unwrap(), (0, 1));
+    }
+    // What cannot be made durable is not served.
+    faults.fail_sync.store(true, Ordering::SeqCst);
+    let error = DiskLog::open_on(Arc::new(FaultyStorage(faults)), config(&root), BusMetrics::default()).err().unwrap();
+    assert!(matches!(error, BusError::Disk { operation: "fsync", .. }), "{error}");
+}
+
+#[tokio::test]
+async fn files_are_for_weir_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("bus");
+    // As an earlier version made it, under a umask of 022.
+    fs::create_dir(&root).unwrap();
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
+    let log = DiskLog::open(DiskConfig { segment_bytes: 60, ..config(&root) }, BusMetrics::default()).unwrap();
+    for i in 0..3 {
+        append(&log, &format!("record {i}")).await.unwrap();
+    }
+    log.release(&place(0), 1).await.unwrap();
+    let (mut folders, mut found) = (vec![root], Vec::new());
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        for path in entries {
+            if path.is_dir() { folders.push(path) } else { found.push((path, 0o600)) }
+        }
+        found.push((folder, 0o700));
+    }
+    assert_eq!(found.len(), 4 + 4, "root, topic and two partitions; lock, released and two segments: {found:?}");
+    for (path, mode) in found {
+        let has = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(has, mode, "{} has {has:o}", path.display());
     }
 }

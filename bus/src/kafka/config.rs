@@ -15,14 +15,17 @@ pub struct KafkaConfig {
     pub brokers: String,
     /// The consumer group.
     pub group: String,
-    /// Partitions of a topic when it is made; a topic that exists keeps what it has.
+    /// Partitions of a topic when it is made, and the least of one that exists.
     pub partitions: u32,
-    /// Replicas of a topic when it is made.
+    /// Replicas of a topic when it is made, and the least of one that exists.
     pub replication: u16,
-    /// Replicas that must have a record before it is acknowledged, of a topic when it is made; never more than `replication`.
+    /// Replicas that must have a record before it is acknowledged, of a topic when it is made, and the least of one that exists; never
+    /// more than `replication`.
     pub min_insync_replicas: u16,
     /// Largest record. A topic that was not made by weir has to allow it (`max.message.bytes`).
     pub record_bytes: usize,
+    /// Topics that are used although they exist with weaker settings than these, or are compacted.
+    pub accept_weaker_topics: Vec<String>,
     /// Appends wait while more than this waits for the brokers.
     pub queue_bytes: u32,
     /// Further properties of librdkafka: TLS, SASL, timeouts.
@@ -38,6 +41,7 @@ impl Default for KafkaConfig {
             replication: 3,
             min_insync_replicas: 2,
             record_bytes: 1 << 20,
+            accept_weaker_topics: Vec::new(),
             queue_bytes: 32 << 20,
             properties: BTreeMap::new(),
         }
@@ -103,6 +107,11 @@ impl KafkaConfig {
     /// What a topic has to allow.
     pub(crate) fn message_bytes(&self) -> usize {
         self.record_bytes + OVERHEAD_BYTES
+    }
+
+    /// What a topic has to have in sync for an acknowledgement.
+    pub(crate) fn in_sync(&self) -> u16 {
+        self.min_insync_replicas.min(self.replication)
     }
 
     fn common(&self) -> ClientConfig {

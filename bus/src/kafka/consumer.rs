@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc as async_mpsc;
 
 use super::config::KafkaConfig;
+use super::diagnosis::Diagnosis;
 use super::poller::{Command, News, Poller};
 use crate::{BusError, BusMetrics, Consumer, Event, Record, TopicPartition};
 
@@ -36,13 +37,14 @@ impl KafkaConsumer {
     /// Starts the poller's thread and subscribes.
     pub(crate) fn start(
         config: &KafkaConfig,
+        diagnosis: &Diagnosis,
         metrics: BusMetrics,
         places: &BTreeSet<TopicPartition>,
         member: &str,
     ) -> Result<Self, BusError> {
         let (commands, orders) = mpsc::channel();
         let (news, events) = async_mpsc::channel(EVENTS_MAX);
-        Poller::start(config, places, member, orders, news)?;
+        Poller::start((config, diagnosis), places, member, orders, news)?;
         Ok(Self { commands, news: events, owned: BTreeMap::new(), ready: VecDeque::new(), metrics })
     }
 
@@ -124,11 +126,50 @@ impl Consumer for KafkaConsumer {
         if paused {
             let (held, ready) = std::mem::take(&mut self.ready).into_iter().partition(|record| record.place == *place);
             self.ready = ready;
-            self.own(place)?.held = held;
+            // Behind what is held already: whoever is paused twice has nothing that is ready.
+            self.own(place)?.held.extend(held);
         } else {
             let held = std::mem::take(&mut own.held);
             self.ready.extend(held);
         }
         self.order(Command::Pause { place: place.clone(), paused })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn pausing_twice_drops_nothing() {
+        let place = TopicPartition { topic: "weir.logs".into(), partition: 0 };
+        let (commands, _orders) = mpsc::channel();
+        let (tx, news) = async_mpsc::channel(EVENTS_MAX);
+        let (owned, ready, metrics) = (BTreeMap::new(), VecDeque::new(), BusMetrics::default());
+        let mut consumer = KafkaConsumer { commands, news, owned, ready, metrics };
+        tx.send(Ok(News::Assigned(vec![place.clone()]))).await.unwrap();
+        consumer.next().await.unwrap();
+        consumer.seek(&place, 0).await.unwrap();
+        let record = |offset| Record { place: place.clone(), offset, value: Bytes::new() };
+        let offsets = |event| match event {
+            Event::Records(records) => records.into_iter().map(|record| record.offset).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        consumer.pause(&place, true).await.unwrap();
+        for offset in 0..2 {
+            tx.send(Ok(News::Records(vec![(1, record(offset))]))).await.unwrap();
+            // Another's news, so that `next` has an end.
+            tx.send(Ok(News::Revoked(Vec::new()))).await.unwrap();
+            assert!(matches!(consumer.next().await.unwrap(), Event::Revoked(_)));
+            consumer.pause(&place, true).await.unwrap();
+        }
+        consumer.pause(&place, false).await.unwrap();
+        // Held back again before they were read.
+        consumer.pause(&place, true).await.unwrap();
+        consumer.pause(&place, true).await.unwrap();
+        consumer.pause(&place, false).await.unwrap();
+        assert_eq!(offsets(consumer.next().await.unwrap()), [0, 1]);
     }
 }

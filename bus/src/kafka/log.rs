@@ -6,124 +6,50 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message;
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
-use tokio::sync::{Notify, oneshot};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use tokio::sync::oneshot;
 
 use super::config::KafkaConfig;
 use super::consumer::KafkaConsumer;
+use super::diagnosis::Diagnosis;
+use super::producer::{Deliveries, ReplaceableProducer, is_given_up};
+use super::topics::Topics;
 use super::visit;
 use crate::{Ack, BusError, BusMetrics, Consumer, Log, TopicPartition};
 
 /// One question to the brokers; beyond it the caller hears that they do not answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// A leader that does not answer within it may have died: it is looked up again.
 const LEADER_PATIENCE: Duration = Duration::from_secs(2);
 /// A new leader is asked for again after this long; elections take a few hundred milliseconds.
 const LEADER_LOOK: Duration = Duration::from_millis(50);
-/// Between two looks at whether a topic that was made is there.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-
-type Answer = oneshot::Sender<Result<u64, BusError>>;
 
 pub(crate) fn kafka_error(operation: &'static str) -> impl Fn(KafkaError) -> BusError {
     move |error| BusError::Kafka { operation, message: error.to_string() }
 }
 
-/// Hears of deliveries, on the producer's thread.
-struct Deliveries {
-    /// The queue has room again, perhaps.
-    delivered: Notify,
-    metrics: BusMetrics,
-}
-
-impl ClientContext for Deliveries {}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = Box<Answer>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, answer: Box<Answer>) {
-        let answered = match result {
-            Ok(message) => {
-                self.metrics.append_records.inc();
-                self.metrics.append_bytes.inc_by(message.payload_len() as u64);
-                u64::try_from(message.offset())
-                    .map_err(|_| BusError::Kafka { operation: "append", message: "no offset in the answer".into() })
-            }
-            Err((error, _)) => {
-                self.metrics.append_errors.inc();
-                Err(kafka_error("append")(error.clone()))
-            }
-        };
-        // Nobody waits for an ack that was dropped.
-        let _ = answer.send(answered);
-        self.delivered.notify_waiters();
-    }
-}
-
 /// The Kafka bus. Dropping it gives up what was not acknowledged: await the acks first.
 pub struct KafkaLog {
-    config: KafkaConfig,
+    pub(super) config: KafkaConfig,
     metrics: BusMetrics,
-    producer: ThreadedProducer<Deliveries>,
+    pub(super) diagnosis: Diagnosis,
+    pub(super) producer: ReplaceableProducer,
     /// Partitions of the topics seen; a topic's number does not change while weir runs.
-    topics: Mutex<BTreeMap<String, u32>>,
+    pub(super) topics: Mutex<BTreeMap<String, u32>>,
 }
 
 impl KafkaLog {
     /// Makes the clients; does not wait for the brokers. Errors with `Config`, naming the key, when a setting cannot work.
     pub fn open(config: KafkaConfig, metrics: BusMetrics) -> Result<Self, BusError> {
         config.validate()?;
-        let deliveries = Deliveries { delivered: Notify::new(), metrics: metrics.clone() };
-        let producer = config
-            .producer()
-            .create_with_context(deliveries)
-            .map_err(|error| BusError::Config(format!("kafka producer: {error}")))?;
-        Ok(Self { config, metrics, producer, topics: Mutex::default() })
+        let diagnosis = Diagnosis::new(&config);
+        let producer = ReplaceableProducer::new(&config, &diagnosis, &metrics)?;
+        Ok(Self { config, metrics, diagnosis, producer, topics: Mutex::default() })
     }
 
-    /// None when there is no such topic. Asks for all topics, because asking for one can make it.
-    async fn look_up(&self, topic: &str) -> Result<Option<u32>, BusError> {
-        let (producer, name) = (self.producer.clone(), topic.to_owned());
-        let metadata = tokio::task::spawn_blocking(move || {
-            let metadata = producer.client().fetch_metadata(None, ANSWER_TIMEOUT)?;
-            let found = metadata.topics().iter().find(|topic| topic.name() == name && topic.error().is_none());
-            let led = found.filter(|topic| topic.partitions().iter().all(|partition| partition.leader() >= 0));
-            Ok(led.map(|topic| topic.partitions().len() as u32).filter(|partitions| *partitions > 0))
-        });
-        metadata.await.map_err(|error| BusError::Stopped(format!("metadata: {error}")))?.map_err(kafka_error("fetch metadata"))
-    }
-
-    async fn make(&self, topic: &str, partitions: u32) -> Result<u32, BusError> {
-        // The producer's settings fit the admin client, but for what only producers know.
-        let admin: AdminClient<DefaultClientContext> =
-            self.config.producer().create().map_err(kafka_error("make an admin client"))?;
-        let replication = TopicReplication::Fixed(i32::from(self.config.replication));
-        let bytes = self.config.message_bytes().to_string();
-        let in_sync = self.config.min_insync_replicas.min(self.config.replication).to_string();
-        let new = NewTopic::new(topic, partitions as i32, replication)
-            .set("max.message.bytes", &bytes)
-            .set("min.insync.replicas", &in_sync);
-        let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT)).operation_timeout(Some(ANSWER_TIMEOUT));
-        let results = admin.create_topics(&[new], &options).await.map_err(kafka_error("create a topic"))?;
-        match results.into_iter().next() {
-            Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => {}
-            Some(Err((name, code))) => {
-                return Err(BusError::Kafka { operation: "create a topic", message: format!("{name}: {code}") });
-            }
-            None => return Err(BusError::Kafka { operation: "create a topic", message: "no answer".into() }),
-        }
-        let deadline = Instant::now() + ANSWER_TIMEOUT;
-        while Instant::now() < deadline {
-            if let Some(partitions) = self.look_up(topic).await? {
-                return Ok(partitions);
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-        Err(BusError::Kafka { operation: "create a topic", message: format!("{topic} has no leaders yet") })
+    pub(super) fn topics(&self) -> Topics<'_> {
+        Topics { config: &self.config, diagnosis: &self.diagnosis, producer: self.producer.any() }
     }
 
     /// The partitions that a topic has; made with so many when it is absent.
@@ -131,9 +57,16 @@ impl KafkaLog {
         if let Some(known) = self.topics.lock().get(topic) {
             return Ok(*known);
         }
-        let partitions = match self.look_up(topic).await? {
-            Some(found) => found,
-            None => self.make(topic, partitions).await?,
+        let topics = self.topics();
+        let partitions = match topics.look_up(topic).await? {
+            Some(found) => {
+                // Nothing lies in it, so that nothing can be lost in it.
+                if topic != visit::TOPIC {
+                    topics.hold_against(topic, found).await?;
+                }
+                found.partitions
+            }
+            None => topics.make(topic, partitions, false).await?,
         };
         self.topics.lock().insert(topic.to_owned(), partitions);
         Ok(partitions)
@@ -163,16 +96,23 @@ impl Log for KafkaLog {
         let mut answer = Box::new(answer);
         let began = Instant::now();
         loop {
-            let context = self.producer.context().clone();
+            let producer = self.producer.usable()?;
+            let context = producer.context().clone();
             let delivered = context.delivered.notified();
             tokio::pin!(delivered);
             delivered.as_mut().enable();
             let record: BaseRecord<'_, (), [u8], _> = BaseRecord::with_opaque_to(&place.topic, answer);
-            match self.producer.send(record.partition(place.partition as i32).payload(&value)) {
+            match producer.send(record.partition(place.partition as i32).payload(&value)) {
                 Ok(()) => break,
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), record)) => answer = record.delivery_opaque,
-                Err((error, _)) => return Err(kafka_error("append")(error)),
+                // Given up since it was asked for.
+                Err((error, record)) if is_given_up(&error) => {
+                    answer = record.delivery_opaque;
+                    continue;
+                }
+                Err((error, _)) => return Err(self.diagnosis.error("append", &error)),
             }
+            drop(producer);
             delivered.await;
         }
         self.metrics.append_wait_seconds.inc_by(began.elapsed().as_secs_f64());
@@ -186,16 +126,21 @@ impl Log for KafkaLog {
             places.extend((0..partitions).map(|partition| TopicPartition { topic: (*topic).to_owned(), partition }));
         }
         self.ensure(visit::TOPIC, 1).await?;
-        Ok(Box::new(KafkaConsumer::start(&self.config, self.metrics.clone(), &places, member)?))
+        Ok(Box::new(KafkaConsumer::start(&self.config, &self.diagnosis, self.metrics.clone(), &places, member)?))
     }
 
     async fn bounds(&self, place: &TopicPartition) -> Result<(u64, u64), BusError> {
         self.check_place(place).await?;
-        let (producer, place) = (self.producer.clone(), place.clone());
+        let (producer, place) = (self.producer.any(), place.clone());
         let fetched = tokio::task::spawn_blocking(move || fetch_watermarks(&producer, &place));
         let bounds = fetched.await.map_err(|error| BusError::Stopped(format!("watermarks: {error}")))?;
-        let (first, next) = bounds.map_err(kafka_error("fetch watermarks"))?;
+        let (first, next) = bounds.map_err(|error| self.diagnosis.error("fetch watermarks", &error))?;
+        self.diagnosis.connected();
         Ok((first.max(0) as u64, next.max(0) as u64))
+    }
+
+    fn obstacles(&self) -> Option<String> {
+        self.diagnosis.obstacles()
     }
 
     /// The brokers' retention deletes; nothing is committed to the group (see `docs/decisions/0094-no-offsets-in-the-group.md`).
@@ -217,5 +162,78 @@ fn fetch_watermarks(producer: &ThreadedProducer<Deliveries>, place: &TopicPartit
         if let Err(error) = producer.client().fetch_metadata(None, LEADER_PATIENCE) {
             tracing::debug!(topic = place.topic, partition = place.partition, %error, "the brokers do not say who leads");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::bindings::rd_kafka_test_fatal_error;
+    use rdkafka::consumer::{BaseConsumer, Consumer as _};
+    use rdkafka::message::Message;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::RDKafkaRespErr;
+    use rdkafka::{Offset, TopicPartitionList};
+
+    use super::*;
+
+    const TOPIC: &str = "weir.logs";
+
+    /// What the brokers have, without what is there twice.
+    fn stored(config: &KafkaConfig, count: usize) -> Vec<String> {
+        let consumer: BaseConsumer = config.guest("reader").create().unwrap();
+        let mut places = TopicPartitionList::new();
+        places.add_partition_offset(TOPIC, 0, Offset::Beginning).unwrap();
+        consumer.assign(&places).unwrap();
+        let (mut values, begun) = (Vec::new(), Instant::now());
+        while values.len() < count {
+            assert!(begun.elapsed() < Duration::from_secs(60), "only {values:?} are stored");
+            let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else { continue };
+            let value = String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned();
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        values
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_producer_that_is_given_up_is_replaced_and_nothing_is_lost() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic(TOPIC, 1, 1).unwrap();
+        let config = KafkaConfig { brokers: cluster.bootstrap_servers(), ..KafkaConfig::default() };
+        let metrics = BusMetrics::default();
+        let log = KafkaLog::open(config.clone(), metrics.clone()).unwrap();
+        // The mock knows no settings of topics.
+        log.topics.lock().insert(TOPIC.into(), 1);
+        let place = TopicPartition { topic: TOPIC.into(), partition: 0 };
+        // As a lane does: one record at a time, the same one until it is acknowledged.
+        let mut errors = 0;
+        for i in 0..40 {
+            let fatal = [10, 20, 30].contains(&i);
+            for again in 0.. {
+                let ack = log.append(&place, Bytes::from(i.to_string())).await;
+                if fatal && again == 0 {
+                    let client = log.producer.any();
+                    // SAFETY: the client outlives the call, and the text ends in a zero.
+                    let done = unsafe {
+                        let code = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+                        rd_kafka_test_fatal_error(client.client().native_ptr(), code, c"out of order".as_ptr())
+                    };
+                    assert_eq!(done, RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR);
+                }
+                let acknowledged = match ack {
+                    Ok(ack) => tokio::time::timeout(Duration::from_secs(60), ack).await.expect("an answer"),
+                    Err(error) => Err(error),
+                };
+                if acknowledged.is_ok() {
+                    break;
+                }
+                errors += 1;
+                assert!(again < 600, "append {i}: {acknowledged:?}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        assert_eq!(metrics.producer_replacements.get(), 3);
+        assert_eq!(stored(&config, 40), (0..40).map(|i| i.to_string()).collect::<Vec<_>>(), "after {errors} errors");
     }
 }

@@ -1,7 +1,11 @@
 //! Kafka, through rdkafka: the only place that knows it.
 //!
 //! - [`config`]: what can be set, and which of librdkafka's properties may not.
-//! - [`log`]: idempotent producer, topics, watermarks.
+//! - [`diagnosis`]: what stands between weir and the brokers, in words.
+//! - [`log`]: appends, watermarks.
+//! - [`producer`]: the idempotent producer, made anew after a fatal error.
+//! - [`rebalances`]: what the group says, carried out on the poller's thread.
+//! - [`topics`]: found, made, held against what weir needs of them.
 //! - [`poller`]: the thread that polls a consumer, whatever its reader is doing.
 //! - [`consumer`]: what the reader sees.
 //! - [`visit`]: sees that the group has given out every partition.
@@ -10,8 +14,12 @@
 
 mod config;
 mod consumer;
+mod diagnosis;
 mod log;
 mod poller;
+mod producer;
+mod rebalances;
+mod topics;
 mod visit;
 
 pub use config::KafkaConfig;

@@ -6,18 +6,17 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
-use rdkafka::client::ClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::config::KafkaConfig;
+use super::diagnosis::{Diagnosis, is_refusal};
 use super::log::kafka_error;
+use super::rebalances::Rebalances;
 use super::visit::Host;
 use crate::{BusError, Record, TopicPartition};
 
@@ -49,42 +48,7 @@ pub(crate) enum News {
     OutOfRange { generation: u64, place: TopicPartition, wanted: u64, first: u64, next: u64 },
 }
 
-/// Does what the group says and remembers it for the poll loop, on whose thread it is called.
-#[derive(Default)]
-pub(crate) struct Rebalances {
-    heard: Mutex<Vec<News>>,
-}
-
-impl Rebalances {
-    /// Whether the group has said what its share is, be it nothing.
-    pub(crate) fn has_answered(&self) -> bool {
-        self.heard.lock().iter().any(|news| matches!(news, News::Assigned(_)))
-    }
-}
-
-impl ClientContext for Rebalances {}
-
-impl ConsumerContext for Rebalances {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        let places = list.elements().iter().map(|own| place_of(own.topic(), own.partition())).collect();
-        let assigned = error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        let done = if assigned {
-            // Paused: nothing flows before the reader has said where to begin. At an offset that needs no look-up: librdkafka
-            // repeats one that a seek has overtaken, and would go there after the seek.
-            list.set_all_offsets(Offset::Offset(0))
-                .and_then(|()| consumer.incremental_assign(list))
-                .and_then(|()| consumer.pause(list))
-        } else {
-            consumer.incremental_unassign(list)
-        };
-        if let Err(error) = done {
-            tracing::warn!(error = %error, assigned, "a rebalance was not carried out");
-        }
-        self.heard.lock().push(if assigned { News::Assigned(places) } else { News::Revoked(places) });
-    }
-}
-
-fn place_of(topic: &str, partition: i32) -> TopicPartition {
+pub(super) fn place_of(topic: &str, partition: i32) -> TopicPartition {
     TopicPartition { topic: topic.to_owned(), partition: partition.max(0) as u32 }
 }
 
@@ -101,6 +65,7 @@ struct Flow {
 /// How the group is joined.
 struct Membership {
     config: KafkaConfig,
+    diagnosis: Diagnosis,
     member: String,
     topics: BTreeSet<String>,
     /// When another was let in under its name the last time.
@@ -110,8 +75,9 @@ struct Membership {
 impl Membership {
     fn join(&self) -> Result<BaseConsumer<Rebalances>, BusError> {
         let wrong = |error: KafkaError| BusError::Config(format!("kafka consumer: {error}"));
+        let context = Rebalances::new(&self.diagnosis, &self.config.group, Some(&self.topics));
         let consumer: BaseConsumer<Rebalances> =
-            self.config.consumer(&self.member).create_with_context(Rebalances::default()).map_err(wrong)?;
+            self.config.consumer(&self.member).create_with_context(context).map_err(wrong)?;
         let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(kafka_error("subscribe"))?;
         Ok(consumer)
@@ -135,15 +101,17 @@ pub(crate) struct Poller {
 impl Poller {
     /// Subscribes to the topics of these places and polls on a thread of its own until the reader is gone.
     pub(crate) fn start(
-        config: &KafkaConfig,
+        (config, diagnosis): (&KafkaConfig, &Diagnosis),
         places: &BTreeSet<TopicPartition>,
         member: &str,
         commands: Receiver<Command>,
         news: Sender<Result<News, BusError>>,
     ) -> Result<(), BusError> {
         let topics = places.iter().map(|place| place.topic.clone()).collect();
-        let membership = Membership { config: config.clone(), member: member.to_owned(), topics, fenced: None };
-        let (consumer, host) = (membership.join()?, Host::start(config, member, places.clone())?);
+        let (config, diagnosis) = (config.clone(), diagnosis.clone());
+        let host = Host::start(&config, &diagnosis, member, places.clone())?;
+        let membership = Membership { config, diagnosis, member: member.to_owned(), topics, fenced: None };
+        let consumer = membership.join()?;
         let (flows, outbox) = (BTreeMap::new(), VecDeque::new());
         let poller = Self { membership, consumer, commands, news, flows, outbox, held: false, host };
         let thread = std::thread::Builder::new().name("weir-bus-kafka".into()).spawn(move || poller.run());
@@ -157,7 +125,7 @@ impl Poller {
             }
             self.try_seeks();
             let records = self.poll();
-            let heard = std::mem::take(&mut *self.consumer.context().heard.lock());
+            let heard = self.consumer.context().take_heard();
             for news in heard {
                 self.regroup(&news);
                 self.tell(Ok(news));
@@ -296,6 +264,9 @@ impl Poller {
                 }
             }
         }
+        if let (false, Some(what)) = (records.is_empty(), self.consumer.context().read_topics()) {
+            self.membership.diagnosis.allowed(what);
+        }
         records
     }
 
@@ -329,7 +300,10 @@ impl Poller {
             }
             return;
         }
-        tracing::warn!(error = %error, "kafka has trouble; librdkafka goes on trying");
+        // Refusals have been told by the client's context.
+        if !code.is_some_and(is_refusal) {
+            tracing::warn!(error = %error, "kafka has trouble; librdkafka goes on trying");
+        }
     }
 
     /// The coordinator has let somebody in under this member's name. Mostly that was the member itself: after its session had ended

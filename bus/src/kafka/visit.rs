@@ -12,7 +12,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 
 use super::config::KafkaConfig;
-use super::poller::Rebalances;
+use super::diagnosis::Diagnosis;
+use super::rebalances::Rebalances;
 use crate::{BusError, TopicPartition};
 
 /// What only guests subscribe to, since whoever subscribes to nothing is not let in. One partition, nothing in it.
@@ -24,15 +25,23 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The group lets nobody in while it waits for a member that died, which is for a session.
 const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
+/// Of a topic's name, as Kafka has it.
+const TOPIC_BYTES_MAX: usize = 249;
 
 /// Looks when it is told that its member has come; ends with it.
 pub(crate) struct Host(SyncSender<()>);
 
 impl Host {
     /// `places`: all that the group has to give out.
-    pub(crate) fn start(config: &KafkaConfig, member: &str, places: BTreeSet<TopicPartition>) -> Result<Self, BusError> {
+    pub(crate) fn start(
+        config: &KafkaConfig,
+        diagnosis: &Diagnosis,
+        member: &str,
+        places: BTreeSet<TopicPartition>,
+    ) -> Result<Self, BusError> {
         let (host, told) = sync_channel(1);
-        let looking = Looking { group: config.group.clone(), guest: config.guest(member), places };
+        let (group, diagnosis) = (config.group.clone(), diagnosis.clone());
+        let looking = Looking { group, guest: config.guest(member), diagnosis, places };
         let thread = std::thread::Builder::new().name("weir-bus-group".into()).spawn(move || looking.run(&told));
         thread.map(|_| Self(host)).map_err(|error| BusError::Stopped(format!("start a thread for the group: {error}")))
     }
@@ -46,6 +55,7 @@ impl Host {
 struct Looking {
     group: String,
     guest: ClientConfig,
+    diagnosis: Diagnosis,
     places: BTreeSet<TopicPartition>,
 }
 
@@ -90,7 +100,8 @@ impl Looking {
 
     /// Joins the group and leaves it again.
     fn visit(&self) -> Result<(), KafkaError> {
-        let guest: BaseConsumer<Rebalances> = self.guest.create_with_context(Rebalances::default())?;
+        let context = Rebalances::new(&self.diagnosis, &self.group, None);
+        let guest: BaseConsumer<Rebalances> = self.guest.create_with_context(context)?;
         guest.subscribe(&[TOPIC])?;
         let (begun, mut last) = (Instant::now(), KafkaError::Canceled);
         while !guest.context().has_answered() {
@@ -113,7 +124,8 @@ fn given(mut bytes: &[u8]) -> Option<Vec<TopicPartition>> {
     for _ in 0..i32::from_be_bytes(take(bytes)?) {
         let length = usize::try_from(i16::from_be_bytes(take(bytes)?)).ok()?;
         let (topic, rest) = bytes.split_at_checked(length)?;
-        let topic = std::str::from_utf8(topic).ok()?;
+        // Each partition holds its own copy of the name; Kafka's own limit keeps that small, whoever wrote this.
+        let topic = std::str::from_utf8(topic).ok().filter(|topic| topic.len() <= TOPIC_BYTES_MAX)?;
         *bytes = rest;
         for _ in 0..i32::from_be_bytes(take(bytes)?) {
             let partition = u32::try_from(i32::from_be_bytes(take(bytes)?)).ok()?;

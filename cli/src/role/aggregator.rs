@@ -9,6 +9,7 @@ use weir_aggregator::Clock;
 use crate::Failure;
 use crate::args::AggregatorArguments;
 use crate::config::Config;
+use crate::front::Servers;
 use crate::service::health::{self, CaughtUp, Readiness, Share};
 use crate::service::reach::{self, Reach};
 use crate::service::{life, listen, parts, starting};
@@ -19,12 +20,13 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
     let mut config = Config::of_aggregator(&arguments)?;
     let main = listen::bind_main(&mut config).await?;
     let mut registry = Registry::default();
+    let front = listen::front(&config, &mut registry);
     let (shutdown, consuming) = (CancellationToken::new(), CancellationToken::new());
     let clock: Clock = Arc::new(life::now);
 
     let bus = parts::open_bus(&config, &mut registry)?;
     let store = parts::open_store(&config).await?;
-    let places = starting::until(&[&main], async |waiting| {
+    let places = starting::until(&front, &[&main], async |waiting| {
         parts::probe_store(&config, &store, waiting).await?;
         reach::places(&*bus, waiting).await
     })
@@ -39,8 +41,8 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
         .merge(weir_aggregator::heads::router(Arc::clone(&aggregator)));
 
     tracing::info!(listen = %config.listen, advertise = config.advertise, "the aggregator is up");
-    let mut servers = listen::Servers::new();
-    listen::serve(main, router, &shutdown, &mut servers);
+    let mut servers = Servers::new();
+    front.serve(main, router, &shutdown, &mut servers);
     let failure = tokio::select! {
         () = life::asked_to_end() => None,
         failure = life::server_ended(&mut servers) => Some(failure),
@@ -68,5 +70,9 @@ impl Readiness for Owning {
     fn ready(&self) -> Result<(), String> {
         self.reach.check()?;
         self.caught_up.ready()
+    }
+
+    fn quarantined(&self) -> Vec<String> {
+        self.caught_up.quarantined()
     }
 }

@@ -11,6 +11,7 @@ use weir_collector::ship::Shipper;
 use crate::Failure;
 use crate::args::NodeArguments;
 use crate::config::Config;
+use crate::front::Servers;
 use crate::service::health::{self, Readiness};
 use crate::service::reach::{self, Reach};
 use crate::service::{life, listen, parts, starting};
@@ -23,12 +24,13 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
     let mut config = Config::of_collector(&arguments)?;
     let (main, otlp) = (listen::bind_main(&mut config).await?, listen::Otlp::bind(&config).await?);
     let mut registry = Registry::default();
+    let front = listen::front(&config, &mut registry);
     let shutdown = CancellationToken::new();
     let clock: Clock = Arc::new(life::now);
 
     let bus = parts::open_bus(&config, &mut registry)?;
     let [grpc, http] = otlp.listeners();
-    let places = starting::until(&[&main, grpc, http], async |waiting| reach::places(&*bus, waiting).await).await?;
+    let places = starting::until(&front, &[&main, grpc, http], async |waiting| reach::places(&*bus, waiting).await).await?;
     let Some(places) = places else { return Ok(()) };
     let reach = Reach::watch(Arc::clone(&bus), places, shutdown.clone());
     let mut collector = parts::start_collector(&config, bus, &clock, &mut registry, &shutdown).await?;
@@ -37,9 +39,9 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
 
     tracing::info!(listen = %config.listen, otlp_grpc = %config.otlp_grpc, otlp_http = %config.otlp_http,
         data = %config.data.display(), "the collector is up");
-    let mut servers = listen::Servers::new();
-    listen::serve(main, router, &shutdown, &mut servers);
-    otlp.serve(&collector, &mut servers);
+    let mut servers = Servers::new();
+    front.serve(main, router, &shutdown, &mut servers);
+    otlp.serve(&front, &collector, &shutdown, &mut servers);
     let failure = tokio::select! {
         () = life::asked_to_end() => None,
         failure = life::server_ended(&mut servers) => Some(failure),

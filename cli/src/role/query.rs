@@ -15,6 +15,7 @@ use weir_store::traces::{TracesCounters, TracesEngine};
 
 use crate::args::QueryNodeArguments;
 use crate::config::Config;
+use crate::front::Servers;
 use crate::rules::{self, Sink};
 use crate::service::health::{self, Readiness};
 use crate::service::reach::{self, Reach};
@@ -27,12 +28,13 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let rules = Arc::new(rules::load(&config.rules)?);
     let main = listen::bind_main(&mut config).await?;
     let mut registry = Registry::default();
+    let front = listen::front(&config, &mut registry);
     let (shutdown, shipping) = (CancellationToken::new(), CancellationToken::new());
     let clock: Clock = Arc::new(life::now);
 
     // The bus is where samples of rules and weir's own spans go.
     let bus = parts::open_bus(&config, &mut registry)?;
-    let places = starting::until(&[&main], async |waiting| reach::places(&*bus, waiting).await).await?;
+    let places = starting::until(&front, &[&main], async |waiting| reach::places(&*bus, waiting).await).await?;
     let Some(places) = places else { return Ok(()) };
     let partitions = places.len();
     let reach = Reach::watch(Arc::clone(&bus), places.clone(), shutdown.clone());
@@ -51,8 +53,8 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let router = pages.merge(admin).merge(health::router(registry, readiness)).merge(weir_dashboards::router());
 
     tracing::info!(listen = %config.listen, "the query node is up");
-    let mut servers = listen::Servers::new();
-    listen::serve(main, router, &shutdown, &mut servers);
+    let mut servers = Servers::new();
+    front.serve(main, router, &shutdown, &mut servers);
     let failure = tokio::select! {
         () = life::asked_to_end() => None,
         failure = life::server_ended(&mut servers) => Some(failure),

@@ -16,6 +16,10 @@ use weir_store::heads::OwnerStatus;
 pub(crate) trait Readiness: Send + Sync + 'static {
     /// Errors with a sentence that says what is missing.
     fn ready(&self) -> Result<(), String>;
+    /// What is not served although all else is: a sentence each.
+    fn quarantined(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 struct Health {
@@ -49,7 +53,10 @@ async fn metrics(State(health): State<Arc<Health>>) -> Response {
 
 async fn ready(State(health): State<Arc<Health>>) -> Response {
     match health.readiness.ready() {
-        Ok(()) => "ready\n".into_response(),
+        Ok(()) => {
+            let quarantined = health.readiness.quarantined().into_iter().map(|what| format!("in quarantine: {what}\n"));
+            std::iter::once("ready\n".to_owned()).chain(quarantined).collect::<String>().into_response()
+        }
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")).into_response(),
     }
 }
@@ -79,18 +86,32 @@ impl Readiness for CaughtUp {
         let assigned = self.aggregator.assigned();
         caught_up(self.share, assigned, &self.aggregator.status())
     }
+
+    fn quarantined(&self) -> Vec<String> {
+        quarantined(&self.aggregator.status())
+    }
 }
 
-/// `assigned`: what the group has answered, if it has. `open`: of each open partition, how far it is.
-fn caught_up(share: Share, assigned: Option<usize>, open: &[OwnerStatus]) -> Result<(), String> {
+fn quarantined(all: &[OwnerStatus]) -> Vec<String> {
+    let damaged = all.iter().filter_map(|status| Some((status, status.damage.as_deref()?)));
+    damaged.map(|(status, damage)| format!("{} partition {}: {damage}", status.topic, status.partition)).collect()
+}
+
+/// `assigned`: what the group has answered, if it has. `all`: of each partition, how far it is. The damage of one is no reason to send
+/// requests for the others elsewhere; that of all is.
+fn caught_up(share: Share, assigned: Option<usize>, all: &[OwnerStatus]) -> Result<(), String> {
     let wanted = match (share, assigned) {
         (Share::All(partitions), _) => partitions,
         (Share::Assigned, Some(assigned)) => assigned,
         (Share::Assigned, None) => return Err("the group has not said yet which partitions are ours".into()),
     };
+    let (damaged, open): (Vec<_>, Vec<_>) = all.iter().partition(|status| status.damage.is_some());
+    if open.is_empty() && !damaged.is_empty() {
+        return Err(format!("in quarantine: {}", quarantined(all).join("; ")));
+    }
     let lag = open.iter().map(|status| status.on_bus.saturating_sub(status.searchable));
     let behind: u64 = lag.filter(|behind| *behind > READY_WITHIN).sum();
-    if open.len() < wanted || behind > 0 {
+    if all.len() < wanted || behind > 0 {
         return Err(format!("{} of {wanted} partitions open, {behind} records to replay", open.len()));
     }
     let opening: u64 = open.iter().map(|status| status.blocks_opening).sum();
@@ -126,6 +147,15 @@ mod tests {
             check(share, Some(2), &[65, 1], Err("2 of 2 partitions open, 65 records to replay"));
             check(share, Some(2), &[64, 1], Ok(()));
         }
+    }
+
+    #[test]
+    fn one_in_quarantine_is_named_and_the_others_are_ready() {
+        let mut all = open(&[0, 0]);
+        all[1] = OwnerStatus { topic: "weir.logs".into(), partition: 3, damage: Some("why".into()), ..OwnerStatus::default() };
+        assert_eq!(caught_up(Share::All(2), Some(2), &all), Ok(()));
+        assert_eq!(quarantined(&all), ["weir.logs partition 3: why"]);
+        assert_eq!(caught_up(Share::All(1), Some(1), &all[1..]), Err("in quarantine: weir.logs partition 3: why".into()));
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::task::{JoinError, JoinHandle};
 use weir_aggregator::Aggregator;
 
-use super::listen::Servers;
 use crate::Failure;
+use crate::front::Servers;
 
 /// At the end, open requests may take this long to finish.
 const DRAIN: Duration = Duration::from_secs(5);

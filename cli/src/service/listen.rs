@@ -1,31 +1,32 @@
-//! Sockets: bound before anything else, so that a taken port is the first thing said; served until shutdown.
+//! Sockets: bound before anything else, so that a taken port is the first thing said; served by the [front door](crate::front).
 
 use std::net::SocketAddr;
 
-use axum::Router;
-use axum::middleware::from_fn;
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use weir_collector::Collector;
 
+use crate::Failure;
 use crate::config::Config;
-use crate::{Failure, fault};
+use crate::front::{Front, Listener, Servers, raise_descriptors};
 
-/// What serves; one that ends by itself ends the process.
-pub(crate) type Servers = JoinSet<Result<(), String>>;
+/// The front door of a process that is configured like this.
+pub(crate) fn front(config: &Config, registry: &mut Registry) -> Front {
+    raise_descriptors();
+    Front::new(&config.front, &[&config.advertise, &config.rules.external_url], registry)
+}
 
 /// `config.listen`, which is told the port when it asked for any.
-pub(crate) async fn bind_main(config: &mut Config) -> Result<TcpListener, Failure> {
+pub(crate) async fn bind_main(config: &mut Config) -> Result<Listener, Failure> {
     let listener = bind("listen", config.listen).await?;
-    config.listen = listener.local_addr().map_err(Failure::failed)?;
+    config.listen = listener.address().map_err(Failure::failed)?;
     Ok(listener)
 }
 
 /// The listeners that only a process with a collector has.
 pub(crate) struct Otlp {
-    grpc: TcpListener,
-    http: TcpListener,
+    grpc: Listener,
+    http: Listener,
 }
 
 impl Otlp {
@@ -33,24 +34,17 @@ impl Otlp {
         Ok(Self { grpc: bind("otlp_grpc", config.otlp_grpc).await?, http: bind("otlp_http", config.otlp_http).await? })
     }
 
-    pub fn listeners(&self) -> [&TcpListener; 2] {
+    pub fn listeners(&self) -> [&Listener; 2] {
         [&self.grpc, &self.http]
     }
 
-    pub fn serve(self, collector: &Collector, servers: &mut Servers) {
-        let (grpc, http) = (collector.serve_otlp_grpc(self.grpc), collector.serve_otlp_http(self.http));
-        servers.spawn(async move { grpc.await.map_err(|error| error.to_string()) });
-        servers.spawn(async move { http.await.map_err(|error| error.to_string()) });
+    pub fn serve(self, front: &Front, collector: &Collector, shutdown: &CancellationToken, servers: &mut Servers) {
+        front.serve(self.grpc, collector.otlp_grpc_router(), shutdown, servers);
+        front.serve(self.http, collector.otlp_http_router(), shutdown, servers);
     }
 }
 
-/// Serves a router; a request that panics ends alone.
-pub(crate) fn serve(listener: TcpListener, router: Router, shutdown: &CancellationToken, servers: &mut Servers) {
-    let stop = shutdown.clone().cancelled_owned();
-    let server = axum::serve(listener, router.layer(from_fn(fault::contain))).with_graceful_shutdown(stop);
-    servers.spawn(async move { server.await.map_err(|error| error.to_string()) });
-}
-
-async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| Failure::failed(format!("{key}: cannot listen on {address}: {error}")))
+async fn bind(key: &'static str, address: SocketAddr) -> Result<Listener, Failure> {
+    let bound = Listener::bind(key, address).await;
+    bound.map_err(|error| Failure::failed(format!("{key}: cannot listen on {address}: {error}")))
 }

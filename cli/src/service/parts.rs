@@ -96,9 +96,21 @@ pub(crate) fn build_aggregator(
         metrics,
         member,
     };
+    say_memory(config);
     let aggregator = Arc::new(Aggregator::new(config.aggregator.clone(), engines, dependencies));
     aggregator.register(registry);
     aggregator
+}
+
+/// One line at the start: what an aggregator may hold, and by which keys.
+fn say_memory(config: &Config) {
+    let limits = config.aggregator.memory_bytes().into_iter().chain([("store.cache_bytes", config.store.cache_bytes)]);
+    let (mut sum, mut keys) = (0, Vec::new());
+    for (key, bytes) in limits {
+        sum += bytes;
+        keys.push(format!("{key}: {} MiB", bytes >> 20));
+    }
+    tracing::info!(mebibytes = sum >> 20, limits = keys.join(", "), "memory that an aggregator may hold");
 }
 
 /// The collector with all its sources.
@@ -115,10 +127,16 @@ pub(crate) async fn start_collector(
         clock: Arc::clone(clock),
         node: node_name(config),
         inventory: config.node.inventory(),
+        retention: retention(&config.aggregator.retention),
         data: config.data.join("collector"),
         shutdown: shutdown.clone(),
     };
     Collector::start(config.collector.clone(), deps).await.map_err(Failure::failed)
+}
+
+/// What aggregators keep, for the refusals of pushes; every role reads the same file.
+fn retention(kept: &weir_aggregator::Retention) -> weir_collector::Retention {
+    weir_collector::Retention { logs: kept.logs, metrics: kept.metrics, spans: kept.traces }
 }
 
 /// A way onto the bus without sources: for what a query node makes itself.
@@ -167,6 +185,7 @@ pub(crate) fn evaluate(
         reader: Arc::clone(&api.metrics),
         sink: Some(sink),
         query: config.query.clone(),
+        load: api.load().clone(),
         clock: Arc::new(move || clock() / 1_000_000),
         metrics,
     };

@@ -79,7 +79,7 @@ async fn ask_all(bus: &dyn Log, places: Vec<TopicPartition>, tx: &watch::Sender<
             }
         }
         let state = match silent.iter().next() {
-            None => Ok(()),
+            None => bus.obstacles().map_or(Ok(()), |why| Err(format!("the bus: {why}"))),
             Some((place, error)) => Err(format!("the bus: {place}: {error}")),
         };
         tx.send_if_modified(|last| std::mem::replace(last, state.clone()) != state);

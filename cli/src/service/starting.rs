@@ -1,19 +1,18 @@
 //! What a process says before it can do anything: that it lives, and what it waits for. A bus or an object store that is away must
 //! not make a supervisor kill what waits for it.
 
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::http::StatusCode;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::health::{self, Readiness};
-use super::{life, listen};
+use super::life;
 use crate::Failure;
+use crate::front::{Front, Listener, Servers};
 
 /// Why it cannot begin yet.
 #[derive(Clone)]
@@ -40,13 +39,14 @@ impl Readiness for Waiting {
 /// What a process cannot begin without, waited for; `None` when it was asked to end before. Meanwhile every listener answers that
 /// it is not ready; they stay open, and are served by others afterwards.
 pub(crate) async fn until<T>(
-    listeners: &[&TcpListener],
+    front: &Front,
+    listeners: &[&Listener],
     needed: impl AsyncFnOnce(&Waiting) -> Result<T, Failure>,
 ) -> Result<Option<T>, Failure> {
     let (waiting, known) = (Waiting::default(), CancellationToken::new());
-    let mut servers = listen::Servers::new();
+    let mut servers = Servers::new();
     for listener in listeners {
-        listen::serve(share(listener).map_err(Failure::failed)?, router(&waiting), &known, &mut servers);
+        front.serve(listener.share().map_err(Failure::failed)?, router(&waiting), &known, &mut servers);
     }
     let needed = tokio::select! {
         needed = needed(&waiting) => Some(needed?),
@@ -61,9 +61,4 @@ fn router(waiting: &Waiting) -> Router {
     let told = waiting.clone();
     let not_yet = async move || (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", *told.0.borrow()));
     health::router(Registry::default(), waiting.clone()).fallback(not_yet)
-}
-
-/// The same socket once more.
-fn share(listener: &TcpListener) -> std::io::Result<TcpListener> {
-    TcpListener::from_std(std::net::TcpListener::from(listener.as_fd().try_clone_to_owned()?))
 }

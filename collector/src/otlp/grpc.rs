@@ -1,5 +1,6 @@
 //! OTLP over gRPC: the three export services, gzip either way.
 
+use axum::Router;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
 use opentelemetry_proto::tonic::collector::logs::v1::{
     ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse,
@@ -12,22 +13,18 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{Tra
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
-use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use super::{Outcome, Rejected, finish, logs, metrics, traces};
 use crate::body::PushError;
-use crate::error::CollectorError;
 use crate::push::PushContext;
 
 struct Service(PushContext);
 
-/// The three services.
-pub fn routes(context: &PushContext) -> Routes {
+/// The three services, for whoever serves HTTP/2.
+pub fn router(context: &PushContext) -> Router {
     let limit = context.config.decompressed_bytes_max;
     macro_rules! server {
         ($server:ident) => {
@@ -37,16 +34,10 @@ pub fn routes(context: &PushContext) -> Routes {
                 .max_decoding_message_size(limit)
         };
     }
-    Routes::new(server!(LogsServiceServer)).add_service(server!(MetricsServiceServer)).add_service(server!(TraceServiceServer))
-}
-
-/// Serves until `shutdown`; requests under way are finished.
-pub async fn serve(listener: TcpListener, context: PushContext, shutdown: CancellationToken) -> Result<(), CollectorError> {
-    tonic::transport::Server::builder()
-        .add_routes(routes(&context))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown.cancelled())
-        .await
-        .map_err(|error| CollectorError::Serve { what: "OTLP gRPC", reason: error.to_string() })
+    let routes = Routes::new(server!(LogsServiceServer))
+        .add_service(server!(MetricsServiceServer))
+        .add_service(server!(TraceServiceServer));
+    routes.prepare().into_axum_router()
 }
 
 type Convert<R> = fn(&PushContext, R) -> Result<Outcome, PushError>;
@@ -67,14 +58,8 @@ impl Service {
     }
 }
 
-/// `UNAVAILABLE` is what OTLP's clients try again.
 fn status(error: &PushError) -> Status {
-    let text = error.to_string();
-    match error {
-        PushError::TooLarge { .. } => Status::resource_exhausted(text),
-        PushError::Malformed(_) | PushError::Empty(_) | PushError::Unsupported(_) => Status::invalid_argument(text),
-        PushError::TooMany | PushError::Unavailable(_) => Status::unavailable(text),
-    }
+    Status::new(error.grpc_code().into(), error.to_string())
 }
 
 #[tonic::async_trait]

@@ -11,12 +11,9 @@ use bytes::Bytes;
 use prost::Message;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use super::{Outcome, Rejected, finish, grpc, logs, metrics, traces};
 use crate::body::{self, PushError};
-use crate::error::CollectorError;
 use crate::push::PushContext;
 
 /// The three routes.
@@ -33,14 +30,6 @@ pub fn router(context: PushContext) -> Router {
     let routes =
         Router::new().route("/v1/logs", post(logs)).route("/v1/metrics", post(metrics)).route("/v1/traces", post(traces));
     routes.with_state(context)
-}
-
-/// Serves until `shutdown`; requests under way are finished.
-pub async fn serve(listener: TcpListener, context: PushContext, shutdown: CancellationToken) -> Result<(), CollectorError> {
-    axum::serve(listener, router(context))
-        .with_graceful_shutdown(async move { shutdown.cancelled().await })
-        .await
-        .map_err(|error| CollectorError::Serve { what: "OTLP HTTP", reason: error.to_string() })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -132,13 +121,7 @@ fn parse<R: Message + Default + DeserializeOwned>(encoding: Encoding, bytes: &[u
 }
 
 fn failure(encoding: Encoding, error: &PushError) -> Response {
-    // gRPC codes: 3 invalid argument, 8 resource exhausted, 14 unavailable.
-    let code = match error {
-        PushError::Malformed(_) | PushError::Empty(_) | PushError::Unsupported(_) => 3,
-        PushError::TooLarge { .. } => 8,
-        PushError::TooMany | PushError::Unavailable(_) => 14,
-    };
-    let mut response = encoding.answer(error.status(), &RpcStatus { code, message: error.to_string() });
+    let mut response = encoding.answer(error.status(), &RpcStatus { code: error.grpc_code(), message: error.to_string() });
     if error.is_retryable() {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }

@@ -11,10 +11,12 @@ use prost::Message;
 use weir_model::id::{SpanId, TraceId};
 use weir_model::label::{Labels, normalise_label_name};
 use weir_model::log::{LogBatch, LogRecord};
-use weir_model::wire::{Body, Section};
+use weir_model::time::UnixNanos;
+use weir_model::wire::{Body, Kind, Section};
 
-use super::{Outcome, Rejected, check_records, value};
+use super::{Outcome, Refusal, Rejected, check_records, value};
 use crate::body::PushError;
+use crate::bounds::TimeBounds;
 use crate::enrich;
 use crate::push::{Digest, PushContext, push_line};
 
@@ -34,6 +36,16 @@ pub(super) fn outcome(context: &PushContext, request: ExportLogsServiceRequest) 
     Ok(outcome)
 }
 
+/// A section in the making.
+struct Made<'a> {
+    batch: LogBatch,
+    /// Of what was sent, and of which of it was refused for its time: the same request at another time may come to more.
+    digest: Digest,
+    rejected: &'a mut Rejected,
+    /// Records looked at.
+    seen: i64,
+}
+
 fn section(context: &PushContext, at: usize, resource: ResourceLogs, rejected: &mut Rejected) -> Option<Section> {
     let digest = digest(context, at, &resource);
     let attributes = resource.resource.map(|resource| resource.attributes).unwrap_or_default();
@@ -50,16 +62,18 @@ fn section(context: &PushContext, at: usize, resource: ResourceLogs, rejected: &
     }
     let source = format!("otlp/{:016x}", stream.stable_hash());
     let metadata = normalised(metadata);
-    let mut batch = LogBatch::new(stream);
+    let bounds = context.bounds(Kind::Logs);
+    let mut made = Made { batch: LogBatch::new(stream), digest, rejected, seen: 0 };
     for scope in resource.scope_logs {
-        push_scope(context, &mut batch, &metadata, scope, rejected);
+        push_scope(context, &bounds, &mut made, &metadata, scope);
     }
-    (!batch.is_empty()).then(|| context.section(source, digest, Body::Logs(batch)))
+    let Made { batch, digest, .. } = made;
+    (!batch.is_empty()).then(|| context.section(source, digest.finish(), Body::Logs(batch)))
 }
 
 /// Over what was sent. A client that sends no time at all sends the same bytes for two lines that are two events: then
 /// the time of arrival is part of the digest, and a second attempt is kept twice rather than an event lost.
-fn digest(context: &PushContext, at: usize, resource: &ResourceLogs) -> [u8; 16] {
+fn digest(context: &PushContext, at: usize, resource: &ResourceLogs) -> Digest {
     let mut digest = Digest::new(&context.tenant, "otlp/logs");
     digest.number(at as i64);
     digest.field(&resource.encode_to_vec());
@@ -67,7 +81,7 @@ fn digest(context: &PushContext, at: usize, resource: &ResourceLogs) -> [u8; 16]
     if resource.scope_logs.iter().any(|scope| scope.log_records.iter().any(timeless)) {
         digest.number((context.clock)());
     }
-    digest.finish()
+    digest
 }
 
 fn is_label(name: &str) -> bool {
@@ -81,21 +95,36 @@ fn normalised(attributes: Vec<KeyValue>) -> Labels {
     }))
 }
 
-fn push_scope(context: &PushContext, batch: &mut LogBatch, resource: &Labels, scope: ScopeLogs, rejected: &mut Rejected) {
+fn push_scope(context: &PushContext, bounds: &TimeBounds, made: &mut Made<'_>, resource: &Labels, scope: ScopeLogs) {
     let mut shared = resource.clone();
     if let Some(scope) = scope.scope {
         let named = Labels::from_pairs([("scope_name", &scope.name), ("scope_version", &scope.version)]);
         shared = shared.merged(&normalised(scope.attributes)).merged(&named);
     }
     for record in scope.log_records {
-        match value::fits(&record.attributes, context.config.labels_max) {
-            Ok(()) => push_record(context, batch, &shared, record),
-            Err(reason) => rejected.add(1, || format!("log record: {reason}")),
+        made.seen += 1;
+        let timestamp = timestamp(context, &record);
+        let fits = value::fits(&record.attributes, context.config.labels_max).map_err(Refusal::from);
+        match fits.and_then(|()| Ok(bounds.check(timestamp)?)) {
+            Ok(()) => push_record(context, &mut made.batch, &shared, record, timestamp),
+            Err(refusal) => {
+                if matches!(refusal, Refusal::Time(_)) {
+                    made.digest.number(made.seen);
+                }
+                made.rejected.refuse(&refusal, || "log record".to_owned());
+            }
         }
     }
 }
 
-fn push_record(context: &PushContext, batch: &mut LogBatch, shared: &Labels, record: OtlpRecord) {
+/// When it happened, else when it was seen, else now.
+fn timestamp(context: &PushContext, record: &OtlpRecord) -> UnixNanos {
+    let times = [record.time_unix_nano, record.observed_time_unix_nano];
+    let said = times.into_iter().find(|time| *time != 0).map(|time| i64::try_from(time).unwrap_or(i64::MAX));
+    said.unwrap_or_else(|| (context.clock)())
+}
+
+fn push_record(context: &PushContext, batch: &mut LogBatch, shared: &Labels, record: OtlpRecord, timestamp: UnixNanos) {
     let mut attributes = shared.merged(&normalised(record.attributes));
     if !record.severity_text.is_empty() {
         attributes = attributes.with("severity_text", &record.severity_text);
@@ -103,15 +132,13 @@ fn push_record(context: &PushContext, batch: &mut LogBatch, shared: &Labels, rec
     if !record.event_name.is_empty() {
         attributes = attributes.with("event_name", &record.event_name);
     }
-    let times = [record.time_unix_nano, record.observed_time_unix_nano];
-    let timestamp = times.into_iter().find(|time| *time != 0).map(|time| i64::try_from(time).unwrap_or(i64::MAX));
     let body = value::body(record.body);
     let severity = match u8::try_from(record.severity_number) {
         Ok(number @ 1..=24) => number,
         _ => enrich::severity_of_name(record.severity_text.as_bytes()).unwrap_or_else(|| enrich::severity(&body)),
     };
     let record = LogRecord {
-        timestamp: timestamp.unwrap_or_else(|| (context.clock)()),
+        timestamp,
         sequence: 0,
         body: &body,
         severity,

@@ -9,9 +9,9 @@ use prost::Message;
 use weir_model::id::{SpanId, TraceId};
 use weir_model::span::{Origin, Span, SpanBatch, SpanEvent, SpanKind, SpanLink, StatusCode};
 use weir_model::time::UnixNanos;
-use weir_model::wire::{Body, Section};
+use weir_model::wire::{Body, Kind, Section};
 
-use super::{Outcome, Rejected, check_records, value};
+use super::{Outcome, Refusal, Rejected, check_records, value};
 use crate::body::PushError;
 use crate::push::{Digest, PushContext};
 
@@ -47,10 +47,19 @@ fn section(context: &PushContext, at: i64, resource: &Resource, scope: ScopeSpan
         }
     };
     let mut batch = SpanBatch { origin, spans: Vec::with_capacity(scope.spans.len()) };
-    for span in scope.spans {
-        match convert(context, span) {
+    let bounds = context.bounds(Kind::Spans);
+    for (i, span) in scope.spans.into_iter().enumerate() {
+        let start = time(span.start_time_unix_nano);
+        let converted = convert(context, span).map_err(Refusal::from);
+        match converted.and_then(|span| bounds.check(start).map(|()| span).map_err(Refusal::from)) {
             Ok(span) => batch.spans.push(span),
-            Err(reason) => rejected.add(1, || reason),
+            Err(refusal) => {
+                // The same request at another time may come to more.
+                if matches!(refusal, Refusal::Time(_)) {
+                    digest.number(i as i64);
+                }
+                rejected.refuse(&refusal, || "a span".to_owned());
+            }
         }
     }
     let source = format!("otlp/{}", batch.origin.service().chars().take(256).collect::<String>());

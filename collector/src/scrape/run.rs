@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use weir_model::wire::{Body, Mark, Section, SectionHeader};
+use weir_model::wire::{Body, Section, SectionHeader};
 
 use super::batch::{self, Memory, Scrape};
 use super::config::{Job, PrometheusConfig};
 use super::fetch;
 use super::target::{self, Target};
+use crate::epoch::{Epochs, Rows};
 use crate::exposition::Exposition;
 use crate::metrics::CollectorMetrics;
 use crate::push::Clock;
@@ -32,6 +33,8 @@ pub struct Deps {
     pub metrics: CollectorMetrics,
     /// Timestamps.
     pub clock: Clock,
+    /// A target's rows begin anew with each epoch.
+    pub epochs: Arc<Epochs>,
     /// Ends everything.
     pub shutdown: CancellationToken,
 }
@@ -39,7 +42,6 @@ pub struct Deps {
 /// Scrapes all targets of all jobs until shutdown.
 pub async fn run(config: PrometheusConfig, deps: Deps) {
     let client = reqwest::Client::new();
-    let epoch = (deps.clock)().unsigned_abs();
     let jobs: Vec<(Arc<Job>, Duration, Duration)> = config
         .scrape_configs
         .iter()
@@ -67,7 +69,7 @@ pub async fn run(config: PrometheusConfig, deps: Deps) {
                 let stop = running.remove(&key).unwrap_or_else(|| {
                     let stop = deps.shutdown.child_token();
                     let scraper =
-                        Scraper { job: job.clone(), target, interval: *interval, timeout: *timeout, epoch, deps: deps.clone() };
+                        Scraper { job: job.clone(), target, interval: *interval, timeout: *timeout, deps: deps.clone() };
                     tasks.spawn(scraper.run(client.clone(), stop.clone()));
                     stop
                 });
@@ -85,7 +87,6 @@ struct Scraper {
     target: Target,
     interval: Duration,
     timeout: Duration,
-    epoch: u64,
     deps: Deps,
 }
 
@@ -93,7 +94,7 @@ impl Scraper {
     async fn run(self, client: reqwest::Client, stop: CancellationToken) {
         let labels = &self.target.labels;
         let source = format!("scrape:{}/{}/{:016x}", labels.get("job"), labels.get("instance"), labels.stable_hash());
-        let (mut memory, mut row) = (Memory::default(), 0);
+        let (mut memory, mut rows) = (Memory::default(), Rows::new(self.deps.epochs.clone()));
         // Targets are spread over the interval, the same target always at the same place.
         let offset =
             Duration::from_nanos(labels.stable_hash() % u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX).max(1));
@@ -114,12 +115,12 @@ impl Scraper {
             let seconds = begun.elapsed().as_secs_f64();
             let answer = answer.map(|answer| self.noted(answer));
             let scrape = Scrape { job: &self.job, target: labels, at, seconds, answer };
-            self.ship(&source, scrape, &mut memory, &mut row).await;
+            self.ship(&source, scrape, &mut memory, &mut rows).await;
         }
         if !self.deps.shutdown.is_cancelled() {
             let at = (self.deps.clock)() / 1_000_000 * 1_000_000;
             let scrape = Scrape { job: &self.job, target: labels, at, seconds: 0.0, answer: Err("the target has gone".into()) };
-            self.ship(&source, scrape, &mut memory, &mut row).await;
+            self.ship(&source, scrape, &mut memory, &mut rows).await;
         }
     }
 
@@ -136,19 +137,25 @@ impl Scraper {
         answer.exposition
     }
 
-    async fn ship(&self, source: &str, scrape: Scrape<'_>, memory: &mut Memory, row: &mut u64) {
+    async fn ship(&self, source: &str, scrape: Scrape<'_>, memory: &mut Memory, rows: &mut Rows) {
         let (batches, failure) = batch::batches(scrape, memory);
         if let Some(reason) = failure {
             self.deps.metrics.event(SOURCE, "scrape_failed", 1);
             tracing::debug!(url = self.target.url, reason, "scrape failed");
         }
-        let section = |batch| {
-            let mark = Mark::Sequence { epoch: self.epoch, first: *row, last: *row + 1 };
-            *row += 1;
+        let mut sections = Vec::with_capacity(batches.len());
+        for batch in batches {
+            let mark = match rows.next((self.deps.clock)()).await {
+                Ok(mark) => mark,
+                Err(error) => {
+                    self.deps.metrics.event(SOURCE, "epoch_not_written", 1);
+                    tracing::warn!(url = self.target.url, %error, "no epoch for a target; trying again at the next scrape");
+                    return;
+                }
+            };
             let header = SectionHeader { tenant: self.deps.tenant.clone(), source: source.to_owned(), mark, records: 0 };
-            Section { header, body: Body::Metrics(batch) }
-        };
-        let sections = batches.into_iter().map(section).collect();
+            sections.push(Section { header, body: Body::Metrics(batch) });
+        }
         if self.deps.shipper.send_and_wait(sections, self.interval).await.is_err() {
             self.deps.metrics.event(SOURCE, "scrape_late", 1);
         }

@@ -5,6 +5,10 @@
 //! - A joined line ends where its last part ends. `restart` is the start of the oldest open partial line.
 //! - A part at or below its stream's `last` is skipped: it belongs to a line that is on the bus. So after a restart the open
 //!   partials hold exactly the parts that they held when the snapshot was taken.
+//! - A line whose parts lie in two files belongs to the file where it ends: its parts of the file before are handed over as
+//!   [`Carried`], and as long as it is open, reading begins anew at 0. Only a stream's first line can be such a one, so after
+//!   a restart what was carried counts for the streams of which nothing was given out yet. Is it cut before its first part
+//!   here, it has the sequence behind that part's first byte.
 //! - A joined line that would outgrow [`LINE_BYTES_MAX`] is cut *between* parts; a single part that is longer is cut
 //!   inside, its `n` pieces having the sequences `end - n + 1 ..= end` (a piece is longer than a byte).
 
@@ -36,6 +40,15 @@ struct Open {
     end: u64,
     timestamp: UnixNanos,
     body: Vec<u8>,
+}
+
+/// The parts of a line that goes on in the next file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Carried {
+    /// Of its first part.
+    pub timestamp: UnixNanos,
+    /// Joined.
+    pub body: Vec<u8>,
 }
 
 /// Oddities of a block.
@@ -87,6 +100,20 @@ impl Assembler {
         }
     }
 
+    /// What the file before left open; for the streams of which nothing was given out of this one.
+    pub fn carry(&mut self, carried: [Option<Carried>; STREAMS]) {
+        for (i, carried) in carried.into_iter().enumerate() {
+            if self.last[i] == 0 {
+                self.open[i] = carried.map(|carried| Open { start: 0, end: 0, timestamp: carried.timestamp, body: carried.body });
+            }
+        }
+    }
+
+    /// What the file leaves open for the next one.
+    pub fn carried(&mut self) -> [Option<Carried>; STREAMS] {
+        std::mem::take(&mut self.open).map(|open| open.map(|open| Carried { timestamp: open.timestamp, body: open.body }))
+    }
+
     /// Offset of the next byte to feed.
     pub fn position(&self) -> u64 {
         self.position
@@ -109,13 +136,25 @@ impl Assembler {
         consumed + self.cut_long(&block[consumed..], now)
     }
 
-    /// The file will not grow any more: what is open is given out as it is, a partial line with a continuation mark.
+    /// The file will not grow any more: its last line may have no end.
     pub fn finish(&mut self, rest: &[u8], now: UnixNanos) {
         if !rest.is_empty() {
             self.line(rest, rest.len(), now);
         }
+        // A single part may be longer than a line may be: it is given out here, so that a carried line is one piece.
         for stream in Stream::ALL {
-            self.close(stream, true);
+            if self.open[stream as usize].as_ref().is_some_and(|open| open.body.len() > LINE_BYTES_MAX) {
+                self.oddities.cut += 1;
+                self.close(stream, true, self.position);
+            }
+        }
+    }
+
+    /// No file follows: what is open is given out as it is, with a continuation mark.
+    pub fn close_all(&mut self) {
+        let end = self.position;
+        for stream in Stream::ALL {
+            self.close(stream, true, end);
         }
     }
 
@@ -148,7 +187,7 @@ impl Assembler {
             self.oddities.cut += 1;
             self.position += limit as u64;
             let body = &line[cut..cut + limit];
-            self.push_unframed(body, true, now);
+            self.push_unframed(body, limit as u64, true, now);
             cut += limit;
         }
         cut
@@ -170,16 +209,23 @@ impl Assembler {
                 // An empty line in a framed file is broken, too: nobody writes one.
                 self.oddities.broken += u64::from(self.format != FileFormat::Plain);
                 let body = if self.format == FileFormat::Plain { line_without_return } else { line };
-                self.push_unframed(body, false, now);
+                self.push_unframed(body, length as u64, false, now);
             }
         }
     }
 
-    fn push_unframed(&mut self, body: &[u8], continued: bool, now: UnixNanos) {
+    /// `length` bytes of the file that end at the position.
+    fn push_unframed(&mut self, body: &[u8], length: u64, continued: bool, now: UnixNanos) {
         let (at, end) = (Stream::Stdout as usize, self.position);
         if end > self.last[at] {
             // What is open goes out first: its parts end before this line, and `last` must not overtake them.
-            self.close(Stream::Stdout, true);
+            let start = end - length;
+            if let Some(open) = self.open[at].as_mut().filter(|open| open.end == 0 && length == 1) {
+                // One byte, behind a line that was carried: there is no room for two sequences.
+                open.body.extend(body.iter().take(LINE_BYTES_MAX - open.body.len().min(LINE_BYTES_MAX)));
+                return self.close(Stream::Stdout, true, end);
+            }
+            self.close(Stream::Stdout, true, start + 1);
             self.push(Stream::Stdout, body, now, end, continued);
         }
     }
@@ -193,7 +239,7 @@ impl Assembler {
         let full = |open: &Open| open.body.len() + part.body.len() > LINE_BYTES_MAX;
         if self.open[i].as_ref().is_some_and(full) {
             self.oddities.cut += 1;
-            self.close(part.stream, true);
+            self.close(part.stream, true, start + 1);
         }
         if self.open[i].is_none() && !part.partial {
             return self.push(part.stream, &part.body, part.timestamp, end, false);
@@ -202,13 +248,15 @@ impl Assembler {
         open.body.extend_from_slice(&part.body);
         open.end = end;
         if !part.partial {
-            self.close(part.stream, false);
+            self.close(part.stream, false, end);
         }
     }
 
-    fn close(&mut self, stream: Stream, continued: bool) {
+    /// `end` is the sequence of a carried line of which no part lies in this file.
+    fn close(&mut self, stream: Stream, continued: bool, end: u64) {
         if let Some(open) = self.open[stream as usize].take() {
-            self.push(stream, &open.body, open.timestamp, open.end, continued);
+            let end = if open.end == 0 { end.max(1) } else { open.end };
+            self.push(stream, &open.body, open.timestamp, end, continued);
         }
     }
 

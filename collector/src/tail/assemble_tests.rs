@@ -3,7 +3,7 @@
 use weir_model::label::Labels;
 use weir_model::log::FLAG_CONTINUED;
 
-use super::assemble::{Assembler, Snapshot};
+use super::assemble::{Assembler, Carried, Snapshot};
 use super::{STREAMS, Stream};
 use crate::LINE_BYTES_MAX;
 use crate::config::FileFormat;
@@ -46,6 +46,7 @@ fn read(format: FileFormat, file: &[u8], from: Snapshot, block: usize, finish: b
     if finish {
         let start = assembler.position() as usize;
         assembler.finish(&file[start..], 7);
+        assembler.close_all();
         collect(&mut assembler, &mut lines);
         snapshots.push((assembler.snapshot(), lines.len()));
     }
@@ -154,4 +155,86 @@ fn reading_on_from_any_snapshot_gives_the_same_lines() {
             }
         }
     }
+}
+
+/// Reads two files one after the other; lines with the file that they belong to.
+fn read_two(first: &[u8], second: &[u8], block: usize) -> (Vec<(usize, Line)>, [Option<Carried>; STREAMS]) {
+    let (mut lines, mut of_one) = (Vec::new(), Vec::new());
+    let mut assembler = Assembler::new(FileFormat::Cri, labels(), Snapshot::default());
+    assembler.feed(first, 7);
+    let rest = assembler.position() as usize;
+    assembler.finish(&first[rest..], 7);
+    collect(&mut assembler, &mut of_one);
+    lines.extend(of_one.drain(..).map(|line| (0, line)));
+    let carried = assembler.carried();
+    for (given, line) in read_carried(second, Snapshot::default(), &carried, block).0 {
+        lines.push((given + 1, line));
+    }
+    (lines, carried)
+}
+
+/// Lines (with a 0 each) of a file into which lines go on, and the snapshots with the number of lines given by then.
+#[expect(clippy::type_complexity, reason = "a test's own")]
+fn read_carried(
+    file: &[u8],
+    from: Snapshot,
+    carried: &[Option<Carried>; STREAMS],
+    block: usize,
+) -> (Vec<(usize, Line)>, Vec<(Snapshot, usize)>) {
+    let mut assembler = Assembler::new(FileFormat::Cri, labels(), from);
+    assembler.carry(carried.clone());
+    let (mut lines, mut snapshots) = (Vec::new(), Vec::new());
+    let mut end = from.restart as usize;
+    while end < file.len() {
+        end = file.len().min(end + block);
+        assembler.feed(&file[assembler.position() as usize..end], 7);
+        collect(&mut assembler, &mut lines);
+        snapshots.push((assembler.snapshot(), lines.len()));
+    }
+    assembler.finish(&file[assembler.position() as usize..], 7);
+    assembler.close_all();
+    collect(&mut assembler, &mut lines);
+    (lines.into_iter().map(|line| (0, line)).collect(), snapshots)
+}
+
+#[test]
+fn a_line_goes_on_in_the_next_file() {
+    let time = "2016-10-06T00:17:09Z";
+    let text = |lines: &[(usize, Line)]| -> Vec<(usize, String)> {
+        lines.iter().map(|(file, line)| (*file, String::from_utf8_lossy(&line.3).into_owned())).collect()
+    };
+    let first = format!("{time} stdout F a\n{time} stdout P b1\n{time} stderr P c1\n");
+    let second = format!("{time} stdout P b2\n{time} stdout F b3\n{time} stdout F d\n{time} stderr F c2\n");
+    let (lines, _) = read_two(first.as_bytes(), second.as_bytes(), 10);
+    let expected = [(0, "a"), (1, "b1b2b3"), (1, "d"), (1, "c1c2")].map(|(file, text)| (file, text.to_owned()));
+    assert_eq!(text(&lines), expected);
+    assert!(lines.iter().all(|line| line.1.2 == 0), "none is marked as continued");
+    // Nothing but a broken line follows: both are kept, in order.
+    for (broken, expected) in [("junk\n", vec!["b1", "junk"]), ("\n", vec!["b1"]), ("x", vec!["b1x"])] {
+        let (lines, _) = read_two(format!("{time} stdout P b1\n").as_bytes(), broken.as_bytes(), 10);
+        assert_eq!(lines.iter().map(|line| String::from_utf8_lossy(&line.1.3).into_owned()).collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
+fn a_file_into_which_lines_go_on_can_be_read_from_any_snapshot() {
+    let mut carried_once = 0;
+    for seed in 1..40 {
+        let (first, second) = (random_file(seed), random_file(seed + 1000));
+        let (_, carried) = read_two(&first, &second, usize::MAX >> 1);
+        carried_once += usize::from(carried.iter().any(Option::is_some));
+        let (lines, snapshots) = read_carried(&second, Snapshot::default(), &carried, 90_001);
+        let per_stream = |lines: &[(usize, Line)], stream: Stream| -> Vec<Line> {
+            lines.iter().map(|line| &line.1).filter(|line| line.0 == stream).cloned().collect()
+        };
+        for (snapshot, given) in snapshots {
+            let (rest, _) = read_carried(&second, snapshot, &carried, 70_003);
+            for stream in Stream::ALL {
+                let mut both = per_stream(&lines[..given], stream);
+                both.extend(per_stream(&rest, stream));
+                assert!(both == per_stream(&lines, stream), "seed {seed}, from {snapshot:?}");
+            }
+        }
+    }
+    assert!(carried_once > 20, "the files leave lines open");
 }

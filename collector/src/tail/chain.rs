@@ -3,22 +3,28 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use prometheus_client::metrics::gauge::Gauge;
 use weir_model::time::UnixNanos;
 
+use super::admit::Refusals;
 use super::assemble::{Assembler, Chunk, Oddities, Snapshot};
 use super::checkpoint::Entry;
 use super::discover::ChainSpec;
 use super::identity::{self, FileId, Fingerprint};
 use super::look::{Found, look};
+use crate::epoch::Epochs;
 
+mod carry;
+mod epoch;
 mod generation;
+mod open;
 mod pins;
 
 use generation::{BLOCK_BYTES, grace};
-use pins::Held;
+use pins::{Held, Unpacked};
 
 /// A file opened and not yet begun.
 struct Waiting {
@@ -29,6 +35,8 @@ struct Waiting {
     cut: u64,
     /// The same file as before, cut to nothing: its birth says nothing of its generation.
     truncated: bool,
+    /// The file before it was given up, or is not known.
+    after_gap: bool,
 }
 
 /// The file being read.
@@ -62,12 +70,25 @@ pub(super) struct Loss {
     pub bytes: u64,
 }
 
+/// What every chain is given.
+#[derive(Clone)]
+pub(super) struct ChainDeps {
+    /// Where rotated files are pinned and compressed ones unpacked.
+    pub pins: PathBuf,
+    pub pin_bytes_max: u64,
+    /// Bytes that all chains hold.
+    pub held: Gauge,
+    pub refusals: Arc<Refusals>,
+    pub epochs: Arc<Epochs>,
+    /// When nothing is known of what was read before: files born by then, Unix nanoseconds, may have been read, and cut
+    /// since. 0 when there is a checkpoint.
+    pub unknown_before: u64,
+}
+
 pub(super) struct Chain {
     spec: ChainSpec,
     id: String,
-    /// Where rotated files are pinned and compressed ones unpacked.
-    pins: PathBuf,
-    pin_bytes_max: u64,
+    deps: ChainDeps,
     now: Option<Generation>,
     queue: VecDeque<Waiting>,
     epoch: u64,
@@ -78,86 +99,15 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    /// Finds the generation that the checkpoint names, wherever it is now, and queues all later ones.
-    pub fn open(spec: ChainSpec, entry: Option<Entry>, pins: &Path, pin_bytes_max: u64, held: Gauge) -> io::Result<Self> {
-        let mut chain = Self {
-            id: spec.id(),
-            spec,
-            pins: pins.to_owned(),
-            pin_bytes_max,
-            now: None,
-            queue: VecDeque::new(),
-            epoch: entry.as_ref().map_or(0, |entry| entry.epoch),
-            cut: None,
-            held: Held::new(held),
-            losses: Vec::new(),
-        };
-        let mut files = chain.with_pinned(look(&chain.spec.current)?)?;
-        if let Some(entry) = entry {
-            chain.resume(&entry, &mut files)?;
-        }
-        chain.enqueue(files)?;
-        Ok(chain)
-    }
-
-    /// Adds the pinned files whose names are gone: in the place of their compressed copies, else before everything else,
-    /// because rotation removes the oldest first.
-    fn with_pinned(&self, mut files: Vec<Found>) -> io::Result<Vec<Found>> {
-        let mut pinned = Vec::new();
-        for path in self.pinned()? {
-            let file = Found::open(path, false)?;
-            pinned.extend(file.filter(|file| files.iter().all(|other| other.id != file.id)));
-        }
-        pinned.sort_by_key(|file| file.id.born);
-        let mut oldest = Vec::new();
-        for pin in pinned {
-            let fingerprint = Fingerprint::of(&pin.file)?;
-            match find_copy(&files, &fingerprint, |file| file.gzip)? {
-                Some(at) => files[at] = pin,
-                None => oldest.push(pin),
-            }
-        }
-        oldest.append(&mut files);
-        Ok(oldest)
-    }
-
-    /// Takes the checkpoint's generation and everything before it out of `files`.
-    fn resume(&mut self, entry: &Entry, files: &mut Vec<Found>) -> io::Result<()> {
-        let whole = |file: &Found| file.gzip || file.size >= entry.restart;
-        let mut at = None;
-        for (i, file) in files.iter().enumerate() {
-            if file.id == entry.id && whole(file) && file.begins_with(&entry.fingerprint)? {
-                at = Some(i);
-            }
-        }
-        if at.is_none() {
-            at = find_copy(files, &entry.fingerprint, whole)?;
-        }
-        let Some(at) = at else {
-            // Everything that is left is newer: rotation removes the oldest first. How much is gone cannot be known.
-            self.losses.push(Loss { reason: "generation_gone", bytes: 0 });
-            self.cut = Some(entry.id);
-            return Ok(());
-        };
-        let mut rest = files.split_off(at);
-        files.iter().for_each(|older| self.unpin(older.id));
-        let file = rest.remove(0);
-        self.cut = Some(entry.id).filter(|id| file.id != *id);
-        *files = rest;
-        self.pin_if_rotated(&file);
-        let file = self.waiting(file)?;
-        self.now = Some(self.generation(file, entry.epoch, entry.snapshot())?);
-        Ok(())
-    }
-
     /// Ready to be read, unpacked if need be.
     fn waiting(&self, found: Found) -> io::Result<Waiting> {
         let (id, truncated) = (found.id, self.cut == Some(found.id));
         if found.gzip {
             let unpacked = self.unpack(&found)?;
-            return Ok(Waiting { file: unpacked.file, id, size: unpacked.size, cut: unpacked.cut, truncated });
+            let Unpacked { file, size, cut } = unpacked;
+            return Ok(Waiting { file, id, size, cut, truncated, after_gap: false });
         }
-        Ok(Waiting { file: found.file, id, size: found.size, cut: 0, truncated })
+        Ok(Waiting { file: found.file, id, size: found.size, cut: 0, truncated, after_gap: false })
     }
 
     /// These come next.
@@ -181,21 +131,25 @@ impl Chain {
     /// Begins the next generation, at `from` the end when told so; its entry must be durable before its lines are
     /// shipped. `None` when there is none.
     pub fn begin_next(&mut self, now: UnixNanos, at_end: bool) -> io::Result<Option<Entry>> {
-        if let Some(over) = self.now.take() {
+        let mut carried = Default::default();
+        if let Some(mut over) = self.now.take() {
+            carried = over.assembler.carried();
             self.unpin(over.id);
             if over.cut > 0 {
                 self.losses.push(Loss { reason: "unpack_budget", bytes: over.cut });
             }
         }
         let Some(waiting) = self.queue.pop_front() else {
+            self.drop_carried()?;
             self.count_held();
             return Ok(None);
         };
-        let born = if waiting.truncated || waiting.id.born == 0 { now.unsigned_abs() } else { waiting.id.born };
-        self.epoch = born.max(self.epoch + 1);
+        self.epoch = self.next_epoch(&waiting, now)?;
         let restart = if at_end { waiting.size } else { 0 };
         let from = Snapshot { restart, last: [restart; super::STREAMS] };
-        let generation = self.generation(waiting, self.epoch, from)?;
+        let mut generation = self.generation(waiting, self.epoch, from)?;
+        self.keep_carried(self.epoch, &carried)?;
+        generation.assembler.carry(carried);
         let entry = Entry {
             chain: self.id.clone(),
             epoch: generation.epoch,
@@ -249,11 +203,14 @@ impl Chain {
 
     /// Queues what has come since the newest generation known.
     fn follow_rotation(&mut self) -> io::Result<()> {
-        let mut files = look(&self.spec.current)?;
+        let mut files = look(&self.spec.current, &self.spec.directories, &self.deps.refusals)?;
         let known = |id: FileId| self.queue.iter().any(|waiting| waiting.id == id);
         let reading = self.now.as_ref().map(|now| now.id);
         files.iter().filter(|file| known(file.id) || Some(file.id) == reading).for_each(|file| self.pin_if_rotated(file));
-        if let Some(at) = self.newest_in(&files)? {
+        let newest = self.newest_in(&files)?;
+        // Where the newest one known has gone, nobody knows what lay between.
+        let is_gap = newest.is_none();
+        if let Some(at) = newest {
             files.drain(..=at);
         } else if let Some(now) = &self.now {
             // Its name is gone, and those of all before it. What is left is newer, unless someone removed the newest alone:
@@ -262,7 +219,11 @@ impl Chain {
             files.retain(|file| !file.gzip && (file.id.born > now.id.born || file.id.born == 0 && file.path == current));
         }
         files.retain(|file| !known(file.id) && Some(file.id) != reading);
+        let before = self.queue.len();
         self.enqueue(files)?;
+        if let Some(first) = self.queue.get_mut(before) {
+            first.after_gap |= is_gap;
+        }
         self.hold_to_budget();
         Ok(())
     }
@@ -283,10 +244,13 @@ impl Chain {
 
     /// Beyond the budget the oldest waiting generations are given up, and said so.
     fn hold_to_budget(&mut self) {
-        while self.queue.len() > 1 && self.queue.iter().map(|waiting| waiting.size).sum::<u64>() > self.pin_bytes_max {
+        while self.queue.len() > 1 && self.queue.iter().map(|waiting| waiting.size).sum::<u64>() > self.deps.pin_bytes_max {
             if let Some(lost) = self.queue.pop_front() {
                 self.losses.push(Loss { reason: "pin_budget", bytes: lost.size + lost.cut });
                 self.unpin(lost.id);
+            }
+            if let Some(next) = self.queue.front_mut() {
+                next.after_gap = true;
             }
         }
         self.count_held();
@@ -299,9 +263,10 @@ impl Chain {
         }
         let whole = self.survives_truncation()?;
         let (grace, rotated) = (grace(self.spec.format), self.has_next());
+        let goes_on = self.queue.front().is_some_and(|next| !next.after_gap);
         let Some(generation) = &mut self.now else { return Ok(Step::Idle) };
         if !whole {
-            generation.assembler.finish(&[], now);
+            generation.assembler.close_all();
             return Ok(generation.ended());
         }
         let bytes = generation.read(now)?;
@@ -317,15 +282,15 @@ impl Chain {
         if !rotated || now - generation.idle_since < grace {
             return Ok(Step::Idle);
         }
-        generation.finish(now)?;
+        generation.finish(now, goes_on)?;
         Ok(generation.ended())
     }
 
     /// The chain's files have gone: what is left is read to its end.
-    pub fn finish(&mut self, now: UnixNanos) -> io::Result<Vec<Chunk>> {
-        let Some(generation) = &mut self.now else { return Ok(Vec::new()) };
-        generation.finish(now)?;
-        Ok(generation.assembler.take())
+    pub fn finish(&mut self, now: UnixNanos) -> io::Result<Step> {
+        let Some(generation) = &mut self.now else { return Ok(Step::Idle) };
+        generation.finish(now, false)?;
+        Ok(generation.ended())
     }
 
     /// Whether there may be something to read: cheap, for every poll.
@@ -348,7 +313,7 @@ impl Chain {
             return Ok(true);
         }
         let cut = generation.file.try_clone()?;
-        let cut = Waiting { file: cut, id: facts.id, size: facts.size, cut: 0, truncated: true };
+        let cut = Waiting { file: cut, id: facts.id, size: facts.size, cut: 0, truncated: true, after_gap: false };
         self.queue.push_front(cut);
         let copy = self.copy_of_cut()?;
         if let (Some(generation), Some(copy)) = (&mut self.now, copy) {
@@ -363,7 +328,7 @@ impl Chain {
         let Some(generation) = &self.now else { return Ok(None) };
         let position = generation.assembler.position();
         let whole = |file: &Found| file.id != generation.id && (file.gzip || file.size >= position);
-        let mut files = look(&self.spec.current)?;
+        let mut files = look(&self.spec.current, &self.spec.directories, &self.deps.refusals)?;
         let Some(at) = find_copy(&files, &generation.fingerprint, whole)? else { return Ok(None) };
         let copy = self.waiting(files.swap_remove(at))?;
         Ok(Some(copy).filter(|copy| copy.size >= position))

@@ -1,12 +1,13 @@
 //! What of the log files is acknowledged. One small file of JSON lines, replaced as a whole: written beside, synced,
 //! renamed, the directory synced. Format: `docs/formats/checkpoint.md`.
 //!
-//! Losing it loses nothing: everything is read again, and the aggregator drops what it has.
+//! Losing it loses nothing: everything is read again, and the aggregator drops what it has, but for files that may have been
+//! cut in place ([`super::chain`]): their lines come twice.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::STREAMS;
 use super::assemble::Snapshot;
 use super::identity::{FileId, Fingerprint};
+use super::private;
 use crate::error::CollectorError;
 
 const VERSION: u32 = 1;
@@ -74,6 +76,11 @@ impl Checkpoint {
         (Self { path, state: Mutex::new((entries, false)), writing: tokio::sync::Mutex::default() }, wrong)
     }
 
+    /// Whether nothing is known of any chain.
+    pub fn is_empty(&self) -> bool {
+        self.state.lock().0.is_empty()
+    }
+
     pub fn get(&self, chain: &str) -> Option<Entry> {
         self.state.lock().0.get(chain).cloned()
     }
@@ -109,7 +116,7 @@ impl Checkpoint {
             encode(state.0.values())
         };
         let path = self.path.clone();
-        let written = tokio::task::spawn_blocking(move || replace(&path, &bytes)).await;
+        let written = tokio::task::spawn_blocking(move || private::replace(&path, &path.with_extension("new"), &bytes)).await;
         let written = written.unwrap_or_else(|error| Err(io::Error::other(error)));
         written.map_err(|source| {
             self.state.lock().1 = true;
@@ -149,15 +156,6 @@ fn decode(bytes: &[u8]) -> Result<BTreeMap<String, Entry>, String> {
     }
     let entry = |line| serde_json::from_str::<Entry>(line).map(|entry| (entry.chain.clone(), entry));
     lines.map(entry).collect::<Result<_, _>>().map_err(|error| error.to_string())
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    let mut file = File::create(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]

@@ -18,10 +18,70 @@ pub struct ChainSpec {
     pub format: FileFormat,
     /// Labels without `stream`.
     pub labels: Labels,
+    /// Its files lie below these; links that lead elsewhere are not followed.
+    pub directories: Vec<PathBuf>,
 }
 
 /// Finds all chains; called off the async threads, again and again.
-pub type Discover = Box<dyn FnMut() -> Vec<ChainSpec> + Send>;
+pub type Discover = Box<dyn FnMut(&dyn Fn(&Path) -> bool) -> Vec<ChainSpec> + Send>;
+
+/// What a path below a root is, if it is the current file of a log.
+pub type SpecOf = Box<dyn Fn(&Path) -> Option<ChainSpec> + Send + Sync>;
+
+/// A directory in which log files are born.
+pub struct Root {
+    /// Which. It may not be there yet.
+    pub directory: PathBuf,
+    /// Directories so many levels below it are watched.
+    pub depth: usize,
+    /// Whether logs of containers lie there: one that was never seen is a loss.
+    pub is_containers: bool,
+    /// What a file there is.
+    pub spec_of: SpecOf,
+}
+
+impl Root {
+    /// Whether it lies below this path.
+    pub(super) fn leads_to(&self, path: &Path) -> bool {
+        self.directory.starts_with(path)
+    }
+
+    /// Whether logs may lie in or below this directory.
+    pub(super) fn covers(&self, directory: &Path) -> bool {
+        directory.strip_prefix(&self.directory).is_ok_and(|below| below.components().count() <= self.depth)
+    }
+
+    pub(super) fn is_log(&self, path: &Path) -> bool {
+        path.parent().is_some_and(|directory| self.covers(directory)) && (self.spec_of)(path).is_some()
+    }
+}
+
+/// Levels below the part of a glob without wildcards that are watched for `**`: deeper ones are found by looking.
+const RECURSIVE_DEPTH: usize = 8;
+
+/// Where the files of a configured glob are born.
+pub fn root_of(config: &PathConfig, node: &str) -> Option<Root> {
+    let pattern = glob::Pattern::new(&config.path).ok()?;
+    let directory = fixed_part(&config.path);
+    let below = Path::new(&config.path).strip_prefix(&directory).ok()?;
+    let is_recursive = below.components().any(|part| part.as_os_str() == "**");
+    let depth = if is_recursive { RECURSIVE_DEPTH } else { below.components().count().checked_sub(1)? };
+    let (config, node) = (config.clone(), node.to_owned());
+    // As the listing does it: a wildcard does not match a slash.
+    let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
+    let spec_of = move |path: &Path| {
+        let matches = pattern.matches_path_with(path, options) && !is_sibling(path);
+        matches.then(|| of_path(&config, &node, path.to_owned()))
+    };
+    Some(Root { directory, depth, is_containers: false, spec_of: Box::new(spec_of) })
+}
+
+/// The directories of a glob before its first wildcard.
+fn fixed_part(pattern: &str) -> PathBuf {
+    let is_fixed = |part: &std::path::Component<'_>| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
+    let parent = Path::new(pattern).parent().unwrap_or(Path::new("/"));
+    parent.components().take_while(is_fixed).collect()
+}
 
 impl ChainSpec {
     pub(super) fn id(&self) -> String {
@@ -37,22 +97,23 @@ impl ChainSpec {
     }
 }
 
-/// Chains of containers, from what the runtime found.
-pub(crate) fn of_containers(files: Vec<LogFile>) -> Vec<ChainSpec> {
-    let chain = |file: LogFile| {
-        let format = match file.format {
-            LogFormat::Cri => FileFormat::Cri,
-            LogFormat::DockerJson => FileFormat::DockerJson,
-        };
-        ChainSpec { current: file.path, format, labels: file.container.to_labels() }
+/// The chain of a container's log, as the runtime found it.
+pub(crate) fn of_container(file: LogFile, root: &Path) -> ChainSpec {
+    let format = match file.format {
+        LogFormat::Cri => FileFormat::Cri,
+        LogFormat::DockerJson => FileFormat::DockerJson,
     };
-    files.into_iter().map(chain).collect()
+    // kubelet's links lead to `pods`, and where Docker is the engine from there to Docker's own files.
+    let kubernetes = ["var/log/pods", "var/log/containers", "var/lib/docker/containers"].map(|directory| root.join(directory));
+    let directories = kubernetes.into_iter().chain(file.path.parent().map(Path::to_owned)).collect();
+    ChainSpec { current: file.path, format, labels: file.container.to_labels(), directories }
 }
 
-/// Chains of a configured glob: every file that matches is a current one, but for those that others were rotated into.
+/// Chains of a configured glob: every file that matches is a current one, but for those that others were rotated into. What
+/// is no file is among them, and refused by name when it is opened.
 pub fn configured(config: &PathConfig, node: &str) -> Vec<ChainSpec> {
     let Ok(paths) = glob::glob(&config.path) else { return Vec::new() };
-    let paths: Vec<PathBuf> = paths.flatten().filter(|path| path.is_file() && !is_sibling(path)).collect();
+    let paths: Vec<PathBuf> = paths.flatten().filter(|path| is_there(path) && !is_sibling(path)).collect();
     paths.into_iter().map(|path| of_path(config, node, path)).collect()
 }
 
@@ -61,7 +122,12 @@ fn of_path(config: &PathConfig, node: &str, current: PathBuf) -> ChainSpec {
     let filename = current.to_string_lossy().into_owned();
     let fixed = [("node".to_owned(), node.to_owned()), ("filename".to_owned(), filename)];
     let labels = Labels::from_pairs(fixed.into_iter().chain(own));
-    ChainSpec { current, format: config.format, labels }
+    ChainSpec { current, format: config.format, labels, directories: vec![fixed_part(&config.path)] }
+}
+
+/// Neither a directory nor a link that leads nowhere.
+fn is_there(path: &Path) -> bool {
+    path.metadata().is_ok_and(|facts| !facts.is_dir())
 }
 
 /// Whether a file is what another one beside it was rotated into.

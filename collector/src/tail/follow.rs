@@ -1,27 +1,37 @@
-//! The tasks that follow chains: one finds them, one a chain reads and ships, one a chain waits for acknowledgements and
-//! moves the checkpoint, one writes it down.
+//! The tasks that follow chains: one finds them ([`super::find`]) and writes the checkpoint down, one a chain reads and
+//! ships, one a chain waits for acknowledgements and moves the checkpoint ([`super::acknowledge`]).
 
-use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_model::wire::{Body, Mark, Section, SectionHeader};
 
+use super::acknowledge::{Pending, acknowledge};
+use super::admit::Refusals;
 use super::assemble::{Chunk, Snapshot};
-use super::chain::{Chain, Step};
+use super::births::Births;
+use super::chain::{Chain, ChainDeps, Step};
 use super::checkpoint::Checkpoint;
-use super::discover::{ChainSpec, Discover};
+use super::discover::{ChainSpec, Discover, Root};
+use super::find::{Finder, discover_and_save};
 use super::identity::Fingerprint;
-use crate::config::{Begin, FilesConfig};
-use crate::error::{CollectorError, ShipError};
+use super::private::make_directory;
+use super::watch::Watch;
+use crate::config::FilesConfig;
+use crate::epoch::Epochs;
+use crate::error::CollectorError;
 use crate::metrics::CollectorMetrics;
+use crate::node::Recount;
 use crate::push::Clock;
-use crate::ship::{Receipt, Shipper};
+use crate::ship::Shipper;
 
-const SOURCE: &str = "files";
+pub(super) const SOURCE: &str = "files";
+/// After a birth the engines are asked whose log it is, for so long; the file is held meanwhile.
+const RECOUNT_PATIENCE: Duration = Duration::from_millis(500);
 /// Blocks of a chain that may wait for their acknowledgement, besides the lanes' byte budgets.
 const BLOCKS_UNDER_WAY: usize = 64;
 /// Blocks read and parsed at once, over all chains: twice the cores of a small machine.
@@ -42,104 +52,80 @@ pub struct Deps {
     pub clock: Clock,
     /// Directory of the checkpoint and the pins.
     pub data: PathBuf,
+    /// For files whose birth is no epoch.
+    pub epochs: Arc<Epochs>,
+    /// Has the engines asked anew; `None` where nobody asks them.
+    pub recount: Option<Arc<Recount>>,
     /// Ends everything.
     pub shutdown: CancellationToken,
 }
 
 /// What the chains' tasks share.
-struct Shared {
-    config: FilesConfig,
-    deps: Deps,
-    checkpoint: Checkpoint,
+pub(super) struct Shared {
+    pub config: FilesConfig,
+    pub deps: Deps,
+    pub checkpoint: Checkpoint,
+    pub births: Arc<Births>,
+    refusals: Arc<Refusals>,
+    unknown_before: u64,
     readers: Semaphore,
     pins: PathBuf,
 }
 
-/// Follows all chains until shutdown; then the last checkpoint is written.
-pub async fn run(config: FilesConfig, deps: Deps, mut discover: Discover) -> Result<(), CollectorError> {
+/// Follows all chains until shutdown; then the last checkpoint is written. In `roots` files are met at their birth, all
+/// others when `discover` next looks.
+pub async fn run(config: FilesConfig, deps: Deps, discover: Discover, roots: Vec<Root>) -> Result<(), CollectorError> {
     let pins = deps.data.join("pins");
-    std::fs::create_dir_all(&pins).map_err(|source| CollectorError::File { operation: "create", path: pins.clone(), source })?;
+    make_directory(&pins).map_err(|source| CollectorError::File { operation: "create", path: pins.clone(), source })?;
     let (checkpoint, wrong) = Checkpoint::open(deps.data.join("checkpoint"));
     if let Some(reason) = wrong {
         deps.metrics.event(SOURCE, "checkpoint_unusable", 1);
         tracing::warn!(reason, "the checkpoint cannot be used; all log files are read again");
     }
-    let shared = Arc::new(Shared { config, deps, checkpoint, readers: Semaphore::new(READERS), pins });
-    let mut chains: HashMap<String, watch::Sender<Option<ChainSpec>>> = HashMap::new();
+    let births = Arc::new(Births::new(deps.metrics.clone()));
+    let roots: Arc<[Root]> = roots.into();
+    let refusals = Arc::new(Refusals::new(deps.metrics.clone()));
+    let unknown_before = if checkpoint.is_empty() { (deps.clock)().unsigned_abs() } else { 0 };
+    let watch = Watch::start(roots.clone(), births.clone(), refusals.clone(), deps.metrics.clone());
+    let shared =
+        Arc::new(Shared { config, deps, checkpoint, births, refusals, unknown_before, readers: Semaphore::new(READERS), pins });
     let mut tasks = JoinSet::new();
-    let mut first = true;
-    let mut look = tokio::time::interval(shared.config.discover_interval);
-    let mut save = tokio::time::interval(shared.config.checkpoint_interval);
-    loop {
-        tokio::select! {
-            () = shared.deps.shutdown.cancelled() => break,
-            _ = save.tick() => shared.save().await,
-            _ = look.tick() => {
-                let found = tokio::task::spawn_blocking(move || { let specs = discover(); (specs, discover) }).await;
-                let Ok((specs, back)) = found else { return Err(CollectorError::Serve { what: "log files", reason: "discovery panicked".into() }) };
-                discover = back;
-                apply(&shared, &mut chains, &mut tasks, specs, std::mem::take(&mut first));
-            }
-        }
-    }
-    drop(chains);
+    let discovered = discover_and_save(&shared, &mut tasks, Finder { discover, roots }).await;
+    // Joins the thread, which may be listing a directory.
+    let _ = tokio::task::spawn_blocking(move || drop(watch)).await;
+    discovered?;
     while tasks.join_next().await.is_some() {}
     shared.save().await;
     Ok(())
 }
 
-fn apply(
-    shared: &Arc<Shared>,
-    chains: &mut HashMap<String, watch::Sender<Option<ChainSpec>>>,
-    tasks: &mut JoinSet<()>,
-    specs: Vec<ChainSpec>,
-    first: bool,
-) {
-    while tasks.try_join_next().is_some() {}
-    chains.retain(|_, tx| !tx.is_closed());
-    let mut gone: HashSet<String> = chains.keys().cloned().collect();
-    for spec in specs {
-        let id = spec.id();
-        gone.remove(&id);
-        match chains.get(&id) {
-            Some(tx) => {
-                tx.send_if_modified(|known| known.as_ref() != Some(&spec) && known.replace(spec).is_none_or(|_| true));
-            }
-            None if chains.len() >= shared.config.files_max => shared.deps.metrics.event(SOURCE, "too_many_files", 1),
-            None => {
-                let (tx, rx) = watch::channel(Some(spec.clone()));
-                chains.insert(id, tx);
-                tasks.spawn(follow(shared.clone(), spec, rx, first && shared.config.begin == Begin::End));
-            }
+impl Shared {
+    fn chain_deps(&self) -> ChainDeps {
+        ChainDeps {
+            pins: self.pins.clone(),
+            pin_bytes_max: self.config.pin_bytes_max,
+            held: self.deps.metrics.pinned_bytes.clone(),
+            refusals: self.refusals.clone(),
+            epochs: self.deps.epochs.clone(),
+            unknown_before: self.unknown_before,
         }
     }
-    // Their tasks read to the end and leave; until then nobody else may follow the same chain.
-    for tx in gone.iter().filter_map(|id| chains.get(id)) {
-        tx.send_if_modified(|known| known.take().is_some());
-    }
-    shared.deps.metrics.files_open.set(chains.len() as i64);
-}
 
-impl Shared {
-    async fn save(&self) {
+    /// Asks the engines anew, so that a log born a moment ago has its container's labels from its first line on.
+    pub async fn recount(&self) {
+        let Some(recount) = &self.deps.recount else { return };
+        tokio::select! {
+            () = self.deps.shutdown.cancelled() => {}
+            _ = tokio::time::timeout(RECOUNT_PATIENCE, recount.ask()) => {}
+        }
+    }
+
+    pub async fn save(&self) {
         if let Err(error) = self.checkpoint.save().await {
             self.deps.metrics.event(SOURCE, "checkpoint_failed", 1);
             tracing::warn!(%error, "the checkpoint could not be written");
         }
     }
-}
-
-/// What waits for acknowledgement, in order.
-enum Pending {
-    Block {
-        receipts: Vec<Receipt>,
-        epoch: u64,
-        snapshot: Snapshot,
-        fingerprint: Fingerprint,
-        bytes: u64,
-    },
-    /// Answered when everything before is acknowledged.
-    Barrier(oneshot::Sender<()>),
 }
 
 /// A chain at work.
@@ -153,22 +139,24 @@ struct Follower {
 enum Stop {
     /// All of it is read, and acknowledged.
     Done,
-    /// Shutdown, or the bus has gone: the checkpoint says where to go on.
+    /// Shutdown, the bus has gone, or the file was cut in place and may come back: the checkpoint says where to go on.
     Leave,
     /// A file could not be read; the chain is found and opened again.
     Failed(std::io::Error),
 }
 
-async fn follow(shared: Arc<Shared>, spec: ChainSpec, specs: watch::Receiver<Option<ChainSpec>>, at_end: bool) {
+pub(super) async fn follow(shared: Arc<Shared>, spec: ChainSpec, specs: watch::Receiver<Option<ChainSpec>>, at_end: bool) {
     let id = spec.id();
     let (pending, rx) = mpsc::channel(BLOCKS_UNDER_WAY);
     let acknowledger = tokio::spawn(acknowledge(shared.clone(), id.clone(), rx));
     let follower = Follower { shared: shared.clone(), id: id.clone(), pending };
     // Kept until the end: nobody else follows this chain as long as someone listens.
     let _listening = specs.clone();
+    let current = spec.current.clone();
     let Err(stop) = follower.run(spec, specs, at_end).await;
     drop(follower);
     let _ = acknowledger.await;
+    shared.births.end(&current);
     match stop {
         Stop::Done => shared.checkpoint.remove(&id),
         Stop::Leave => {}
@@ -186,10 +174,16 @@ impl Follower {
         mut specs: watch::Receiver<Option<ChainSpec>>,
         at_end: bool,
     ) -> Result<std::convert::Infallible, Stop> {
-        let (entry, pins, budget) =
-            (self.shared.checkpoint.get(&self.id), self.shared.pins.clone(), self.shared.config.pin_bytes_max);
-        let (fresh, held) = (entry.is_none(), self.shared.deps.metrics.pinned_bytes.clone());
-        let mut chain = self.blocking(move || Chain::open(spec, entry, &pins, budget, held)).await?;
+        let entry = self.shared.checkpoint.get(&self.id);
+        let (fresh, deps) = (entry.is_none(), self.shared.chain_deps());
+        let births = self.shared.births.clone();
+        let open = move || {
+            let (current, born) = (spec.current.clone(), births.begin(&spec.current)?);
+            let chain = Chain::open(spec, entry, born, deps)?;
+            births.release(&current);
+            Ok(chain)
+        };
+        let mut chain = self.blocking(open).await?;
         if fresh && at_end {
             chain.keep_only_current();
         }
@@ -338,42 +332,20 @@ impl Follower {
             }
         }
         let now = (self.shared.deps.clock)();
-        let chunks = chain.finish(now).map_err(Stop::Failed)?;
-        self.ship(&chain, chunks, Snapshot::default(), Fingerprint::default(), 0).await?;
+        if let Step::Ended { chunks, snapshot, fingerprint } = chain.finish(now).map_err(Stop::Failed)? {
+            self.ship(&chain, chunks, snapshot, fingerprint, 0).await?;
+        }
         self.barrier().await?;
+        let is_renumbered = chain.is_renumbered();
         chain.begin_next(now, false).map_err(Stop::Failed)?;
         self.count(&mut chain);
-        Ok(Stop::Done)
+        Ok(if is_renumbered { Stop::Leave } else { Stop::Done })
     }
 
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> Result<T, Stop> {
         match tokio::task::spawn_blocking(work).await {
             Ok(result) => result.map_err(Stop::Failed),
             Err(error) => Err(Stop::Failed(std::io::Error::other(error))),
-        }
-    }
-}
-
-/// Moves the checkpoint on, block by block in order. Ends when the chain does, or when the bus has gone: then the
-/// chain's next `send` fails, and the checkpoint stays where it is.
-async fn acknowledge(shared: Arc<Shared>, id: String, mut pending: mpsc::Receiver<Pending>) {
-    while let Some(next) = pending.recv().await {
-        match next {
-            Pending::Barrier(tx) => drop(tx.send(())),
-            Pending::Block { receipts, epoch, snapshot, fingerprint, bytes } => {
-                for receipt in receipts {
-                    match receipt.await {
-                        Ok(()) => {}
-                        Err(ShipError::Refused(reason)) => {
-                            shared.deps.metrics.lost(SOURCE, "refused", bytes);
-                            tracing::error!(file = id, reason, "lines cannot be encoded and are left out");
-                        }
-                        Err(ShipError::Stopped | ShipError::Busy) => return,
-                    }
-                }
-                shared.deps.metrics.file_bytes.inc_by(bytes);
-                shared.checkpoint.advance(&id, epoch, snapshot, fingerprint);
-            }
         }
     }
 }

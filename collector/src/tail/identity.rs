@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -31,8 +32,8 @@ pub(crate) fn of_path(path: &Path) -> io::Result<Facts> {
     Ok(facts(&statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS | StatxFlags::BTIME)?))
 }
 
-/// Of an open file.
-pub(crate) fn of_file(file: &File) -> io::Result<Facts> {
+/// Of an open file, or of one that was only resolved.
+pub(crate) fn of_file(file: impl AsFd) -> io::Result<Facts> {
     Ok(facts(&statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS | StatxFlags::BTIME)?))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A directory cannot be listed in one instant, and a path that was listed may name another file when it is opened. A
 //! generation that is missed so is lost, or comes out of order. So: listed twice with the same result, and every opened
-//! file is the one that was listed; else all over again.
+//! file is the one that was listed; else all over again. What may not be read ([`super::admit`]) is left out.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use weir_runtime::logs::generations;
 
+use super::admit::{Admitted, Refusals, admit};
 use super::identity::{self, FileId, Fingerprint};
 
 /// A rotation takes microseconds and comes once in a while: who needs more attempts is looking at something else.
@@ -27,15 +28,28 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// `None` when the file has just gone.
-    pub fn open(path: PathBuf, gzip: bool) -> io::Result<Option<Self>> {
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
+    /// A file below these directories; `None` when it has just gone, or is refused.
+    pub fn open(path: PathBuf, gzip: bool, directories: &[PathBuf], refusals: &Refusals) -> io::Result<Option<Self>> {
+        match admit(&path, directories) {
+            Ok(Ok(admitted)) => Self::of(path, gzip, &admitted).map(Some),
+            Ok(Err(refusal)) => {
+                refusals.note(&path, refusal);
+                Ok(None)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn of(path: PathBuf, gzip: bool, admitted: &Admitted) -> io::Result<Self> {
+        let file = admitted.open()?;
         let facts = identity::of_file(&file)?;
-        Ok(Some(Self { path, gzip, file, id: facts.id, size: facts.size }))
+        Ok(Self { path, gzip, file, id: facts.id, size: facts.size })
+    }
+
+    /// The same file once more.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { path: self.path.clone(), gzip: self.gzip, file: self.file.try_clone()?, id: self.id, size: self.size })
     }
 
     /// Whether its contents begin with these bytes; of a compressed file no more than them is unpacked.
@@ -52,35 +66,50 @@ impl Found {
     }
 }
 
-/// The files of the chain, oldest first, the current one, when it is there, last. Errors when they never stand still.
-pub(super) fn look(current: &Path) -> io::Result<Vec<Found>> {
+/// The files of the chain, oldest first, the current one, when it is there, last. Those that may not be read are noted and
+/// left out. Errors when they never stand still.
+pub(super) fn look(current: &Path, directories: &[PathBuf], refusals: &Refusals) -> io::Result<Vec<Found>> {
     for _ in 0..ATTEMPTS {
-        if let Some(found) = attempt(current)? {
+        if let Some(found) = attempt(current, directories, refusals)? {
             return Ok(found);
         }
     }
     Err(io::Error::other(format!("the files beside {} change faster than they can be listed", current.display())))
 }
 
-fn attempt(current: &Path) -> io::Result<Option<Vec<Found>>> {
-    let Some(listed) = list(current)? else { return Ok(None) };
-    let mut found = Vec::with_capacity(listed.len());
-    for (path, gzip, id) in &listed {
-        match Found::open(path.clone(), *gzip)? {
-            Some(file) if file.id == *id => found.push(file),
-            _ => return Ok(None),
-        }
+fn attempt(current: &Path, directories: &[PathBuf], refusals: &Refusals) -> io::Result<Option<Vec<Found>>> {
+    let Some(listed) = list(current, directories, refusals)? else { return Ok(None) };
+    let open = |listed: &Listed| Found::of(listed.path.clone(), listed.gzip, &listed.admitted);
+    let found = listed.iter().map(open).collect::<io::Result<_>>()?;
+    let Some(again) = list(current, directories, refusals)? else { return Ok(None) };
+    let is_same = again.iter().map(Listed::key).eq(listed.iter().map(Listed::key));
+    Ok(is_same.then_some(found))
+}
+
+/// A name and the file that it named. Resolved once: what is opened later is this file, whatever the name means by then.
+struct Listed {
+    path: PathBuf,
+    gzip: bool,
+    id: FileId,
+    admitted: Admitted,
+}
+
+impl Listed {
+    fn key(&self) -> (&Path, bool, FileId) {
+        (&self.path, self.gzip, self.id)
     }
-    let again = list(current)?;
-    Ok((again.as_ref() == Some(&listed)).then_some(found))
 }
 
 /// `None` when a file went away between its name and its facts.
-fn list(current: &Path) -> io::Result<Option<Vec<(PathBuf, bool, FileId)>>> {
+fn list(current: &Path, directories: &[PathBuf], refusals: &Refusals) -> io::Result<Option<Vec<Listed>>> {
     let mut listed = Vec::new();
     for file in generations(current)? {
-        match identity::of_path(&file.path) {
-            Ok(facts) => listed.push((file.path, file.gzip, facts.id)),
+        match admit(&file.path, directories) {
+            Ok(Ok(admitted)) => {
+                let id = identity::of_file(admitted.descriptor())?.id;
+                listed.push(Listed { path: file.path, gzip: file.gzip, id, admitted });
+            }
+            Ok(Err(refusal)) => refusals.note(&file.path, refusal),
             // A link that leads nowhere holds nothing.
             Err(error) if error.kind() == io::ErrorKind::NotFound && file.path.is_symlink() => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -119,12 +148,13 @@ mod tests {
     fn no_generation_is_missed_however_fast_they_rotate() {
         let directory = tempfile::tempdir().unwrap();
         let stop = AtomicBool::new(false);
+        let refusals = Refusals::new(crate::metrics::CollectorMetrics::default());
         std::thread::scope(|scope| {
             scope.spawn(|| rotate(directory.path(), &stop));
             let mut newest = 0;
             // Until it has seen rotations enough, and files enough at once.
             while newest < 500 {
-                let found = look(&directory.path().join("0.log")).unwrap();
+                let found = look(&directory.path().join("0.log"), &[directory.path().to_owned()], &refusals).unwrap();
                 let numbers: Vec<u32> = found
                     .iter()
                     .map(|found| io::read_to_string(&found.file).unwrap())

@@ -6,35 +6,50 @@
 //!
 //! What happens on a crash between any two lines: the checkpoint says where everything before is acknowledged; reading on
 //! from there gives the same lines with the same sequences ([`assemble`]), and the aggregator's marks drop what it has. A
-//! generation's epoch is in the checkpoint *before* its first line is shipped. A lost checkpoint means reading again.
+//! generation's epoch is in the checkpoint *before* its first line is shipped. A lost checkpoint means reading again. A line
+//! whose parts lie in two files belongs to the one where it ends.
 //!
 //! - [`cri`], [`docker`]: one physical line. [`assemble`]: lines, joined, with positions.
 //! - [`identity`]: which file is which, through renames, copies and reused inodes.
 //! - [`checkpoint`]: what is acknowledged. Format: `docs/formats/checkpoint.md`.
+//! - [`admit`]: what may be read as a log.
+//! - [`private`]: files that nobody else reads.
 //! - [`look`]: which files there are, without missing one that is renamed meanwhile.
-//! - [`chain`]: generations in order, sync. [`follow`]: the tasks. [`discover`]: which chains there are.
+//! - [`chain`]: generations in order, sync. [`find`], [`follow`]: the tasks. [`acknowledge`]: what moves the checkpoint.
+//! - [`discover`]: which chains there are. [`watch`]: files opened at their birth, kept in [`births`]. [`unseen`]: whose
+//!   log was never seen.
 
 use std::borrow::Cow;
 
 use weir_model::time::UnixNanos;
 
+mod acknowledge;
+mod admit;
 mod assemble;
 #[cfg(test)]
 mod assemble_tests;
+mod births;
 mod chain;
 mod checkpoint;
 mod cri;
 mod discover;
 mod docker;
+mod find;
 mod follow;
 mod identity;
 mod look;
+mod private;
 #[cfg(test)]
 mod tests;
+mod unseen;
+mod watch;
+#[cfg(test)]
+mod watch_tests;
 
-pub(crate) use discover::of_containers;
-pub use discover::{ChainSpec, Discover, configured};
+pub use discover::{ChainSpec, Discover, Root, SpecOf, configured};
+pub(crate) use discover::{of_container, root_of};
 pub use follow::{Deps, run};
+pub(crate) use unseen::Unseen;
 
 /// Streams of a container.
 const STREAMS: usize = 2;

@@ -1,16 +1,22 @@
 //! Files that are rotated, copied, compressed, deleted and cut, with the collector up, down, or killed in between: every
 //! line arrives once, in order, after the aggregator's rule (`TestLog::lines` applies it, and refuses gaps).
 
+mod carried;
+mod epochs;
+mod refused;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::{ChainSpec, Deps, run};
 use crate::config::{FileFormat, FilesConfig, ShipConfig};
+use crate::epoch::Epochs;
 use crate::metrics::CollectorMetrics;
 use crate::ship::{Lanes, Shipper};
 use crate::testing::TestLog;
@@ -22,6 +28,11 @@ struct Fixture {
     written: Vec<String>,
     metrics: CollectorMetrics,
     pin_bytes_max: u64,
+    format: FileFormat,
+    /// Nanoseconds that the clock stands ahead of 2030.
+    clock: i64,
+    /// Nothing is discovered while it is set.
+    is_hidden: Arc<AtomicBool>,
 }
 
 struct Running {
@@ -42,6 +53,9 @@ impl Fixture {
             written: Vec::new(),
             metrics: CollectorMetrics::default(),
             pin_bytes_max: 1 << 30,
+            format: FileFormat::Cri,
+            clock: 0,
+            is_hidden: Arc::default(),
         }
     }
 
@@ -55,7 +69,10 @@ impl Fixture {
         for _ in 0..count {
             let at = self.written.len();
             let text = format!("line {at}");
-            writeln!(file, "2016-10-06T00:17:09.{at:09}Z stdout F {text}").unwrap();
+            match self.format {
+                FileFormat::Plain => writeln!(file, "{text}").unwrap(),
+                _ => writeln!(file, "2016-10-06T00:17:09.{at:09}Z stdout F {text}").unwrap(),
+            }
             self.written.push(text);
         }
     }
@@ -85,14 +102,17 @@ impl Fixture {
         let ship = ShipConfig { linger: Duration::from_millis(1), ..ShipConfig::default() };
         let (shipper, lanes) =
             Shipper::start(self.log.clone(), &ship, self.metrics.ship.clone(), stop_lanes.clone()).await.unwrap();
-        let start = tokio::time::Instant::now();
+        let (start, ahead, format) = (tokio::time::Instant::now(), self.clock, self.format);
+        let is_hidden = self.is_hidden.clone();
         let deps = Deps {
             shipper,
             tenant: "t".into(),
             node: "n".into(),
             metrics: self.metrics.clone(),
-            clock: Arc::new(move || 1_900_000_000_000_000_000 + start.elapsed().as_nanos() as i64),
+            clock: Arc::new(move || 1_900_000_000_000_000_000 + ahead + start.elapsed().as_nanos() as i64),
             data: self.directory.path().join("data"),
+            epochs: Arc::new(Epochs::open(&self.directory.path().join("data")).unwrap()),
+            recount: None,
             shutdown: stop.clone(),
         };
         let config = FilesConfig {
@@ -103,7 +123,11 @@ impl Fixture {
             ..FilesConfig::default()
         };
         let directory = self.directory.path().join("logs");
-        let task = tokio::spawn(async move { run(config, deps, Box::new(move || vec![spec(&directory)])).await.unwrap() });
+        let discover = Box::new(move |_: &dyn Fn(&Path) -> bool| {
+            let shown = !is_hidden.load(Ordering::Relaxed);
+            shown.then(|| spec(&directory, format)).into_iter().collect()
+        });
+        let task = tokio::spawn(async move { run(config, deps, discover, Vec::new()).await.unwrap() });
         Running { stop, task, stop_lanes, _lanes: lanes }
     }
 
@@ -140,8 +164,13 @@ impl Running {
     }
 }
 
-fn spec(directory: &Path) -> ChainSpec {
-    ChainSpec { current: directory.join("0.log"), format: FileFormat::Cri, labels: Labels::from_pairs([("pod", "p")]) }
+fn spec(directory: &Path, format: FileFormat) -> ChainSpec {
+    ChainSpec {
+        current: directory.join("0.log"),
+        format,
+        labels: Labels::from_pairs([("pod", "p")]),
+        directories: vec![directory.to_owned()],
+    }
 }
 
 #[tokio::test]

@@ -48,8 +48,9 @@ function containers() {
       memory_limit_bytes: i % 3 === 0 ? 268_435_456 : null, throttled_ratio: [0, 0, 0, 0.41, 0, 0.07, 0, 0][i], oom_kills: i === 3 ? 2 : 0, pids: 5 + i * 3, cpu_history: history(base), memory_history: history(memory),
     };
   });
-  rows.push({ ...rows[0], id: '/system.slice/ssh.service', name: '', pod: '', namespace: '', image: '', runtime: 'cgroup', cpu_cores: 0.0007, memory_limit_bytes: null, cpu_limit_cores: null, memory_bytes: 6e6, throttled_ratio: null });
-  return { containers: rows, coverage };
+  const nodes = [{ node: 'node-1', cores: 8, cpu_cores: 1.7, memory_bytes: 6.1e9, memory_total_bytes: 16e9, load1: 1.42 }];
+  const cgroups = [{ id: '/system.slice/ssh.service', name: 'ssh.service', kind: 'service', node: 'node-1', cpu_cores: 0.0007, memory_bytes: 6e6, memory_limit_bytes: null, pids: 1 }];
+  return { containers: rows, nodes, cgroups, coverage };
 }
 
 function trace(id) {

@@ -3,9 +3,6 @@
 
 use super::{Limits, WireError};
 
-/// What a decoded record may take in memory, as a multiple of `Limits::body_bytes`: dictionaries and one-byte values
-/// expand. Batches of real spans (1 KiB of attributes a span, 20 B a span on the wire) stay below 1.
-const EXPANSION_MAX: u64 = 4;
 /// Memory of a label or attribute beside its text: two fat pointers and their allocations.
 const PAIR_BYTES: usize = 64;
 /// Memory of a dictionary's entry beside its text, which stays in the body: a slice and a length.
@@ -21,7 +18,7 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn new(limits: Limits) -> Self {
-        let limit = u64::from(limits.body_bytes) * EXPANSION_MAX;
+        let limit = limits.decoded_bytes();
         Self { left: limit, limit, limits }
     }
 

@@ -15,7 +15,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use weir_model::id::TopicPartition;
 use weir_store::engine::Engine;
-use weir_store::heads::{COMPACT_PATH, Done, SEAL_PATH};
+use weir_store::heads::{COMPACT_PATH, Done, EXPIRE_PATH, SEAL_PATH};
 
 use super::known::Known;
 use super::start::Shared;
@@ -35,8 +35,13 @@ type Asked = Vec<(String, BTreeSet<TopicPartition>, Result<Done, String>)>;
 pub(super) fn router(shared: Arc<Shared>, places: Vec<TopicPartition>) -> Router {
     let seal = |State(desk): State<Arc<Desk>>| async move { answer(&desk, SEAL_PATH).await };
     let compact = |State(desk): State<Arc<Desk>>| async move { answer(&desk, COMPACT_PATH).await };
+    let expire = |State(desk): State<Arc<Desk>>| async move { answer(&desk, EXPIRE_PATH).await };
     let desk = Arc::new(Desk { shared, places });
-    Router::new().route(SEAL_PATH, post(seal)).route(COMPACT_PATH, post(compact)).with_state(desk)
+    Router::new()
+        .route(SEAL_PATH, post(seal))
+        .route(COMPACT_PATH, post(compact))
+        .route(EXPIRE_PATH, post(expire))
+        .with_state(desk)
 }
 
 async fn answer(desk: &Desk, path: &str) -> Response {

@@ -83,8 +83,10 @@ fn add<E: Engine>(known: &Known<E>, kind: Kind, told: &BTreeMap<(String, u32), O
     for part in known.known() {
         let Some(version) = part.newest() else { continue };
         let manifest = &version.manifest;
-        let told = told.get(&(kind.topic().to_owned(), part.partition())).filter(|told| told.epoch >= manifest.epoch);
+        let heard = told.get(&(kind.topic().to_owned(), part.partition()));
+        let told = heard.filter(|told| told.epoch >= manifest.epoch);
         let mut progress = OwnerStatus::of_manifest(kind, part.partition(), version.number, manifest);
+        progress.damage = heard.and_then(|heard| heard.damage.clone());
         progress.on_bus = part.on_bus().max(manifest.next_offset);
         if let Some(told) = told {
             part.note_on_bus(told.on_bus);

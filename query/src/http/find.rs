@@ -1,10 +1,13 @@
 //! Trace search with conditions that the reader does not know: it finds candidates by what it knows, each is read and
 //! judged whole. Exact: it goes on until enough pass or no candidate is left, and refuses beyond [`CANDIDATES_MAX`].
 
-use weir_model::select::{Budget, Covered, ReadError, Trace, TraceReader, TraceSelect, TraceSummary};
-use weir_model::span::{Origin, Span};
+use std::collections::HashSet;
 
-use super::values::to_text;
+use weir_model::id::TraceId;
+use weir_model::select::{Budget, Coverage, Covered, ReadError, Trace, TraceReader, TraceSelect, TraceSummary};
+use weir_model::span::{Origin, Span, SpanBatch, SpanEvent, SpanLink};
+
+use super::values::{self, to_text};
 
 /// Traces that one search may read.
 const CANDIDATES_MAX: usize = 5000;
@@ -20,34 +23,45 @@ impl Condition {
     }
 }
 
-/// Newest traces with a span on which the select's and all other conditions hold.
+/// Gives the newest traces with a span on which the select's and all other conditions hold, one by one, newest first; each
+/// is gone from memory when `found` returns. Answers how many were looked into.
 pub(crate) fn find(
     reader: &dyn TraceReader,
     select: &TraceSelect,
     conditions: &[Condition],
     budget: &dyn Budget,
-) -> Result<Covered<Vec<(TraceSummary, Trace)>>, ReadError> {
+    mut found: impl FnMut(&TraceSummary, &Trace) -> Result<(), ReadError>,
+) -> Result<Covered<usize>, ReadError> {
     let mut asked = if conditions.is_empty() { select.limit } else { select.limit.saturating_mul(4).clamp(64, CANDIDATES_MAX) };
+    let (mut passed, mut known) = (0, HashSet::new());
+    let mut coverage = Coverage::default();
     loop {
         let candidates = reader.search(&TraceSelect { limit: asked, ..select.clone() }, budget)?;
-        let mut found = Covered { value: Vec::new(), coverage: candidates.coverage };
+        coverage.merge(candidates.coverage);
         let exhausted = candidates.value.len() < asked || conditions.is_empty();
         for mut summary in candidates.value {
-            if found.value.len() >= select.limit {
+            if passed >= select.limit {
                 break;
             }
+            if !known.insert(summary.id) {
+                continue;
+            }
             budget.spend(u64::from(summary.spans))?;
-            let Covered { value: Some(trace), coverage } = reader.trace(&select.tenant, summary.id)? else { continue };
-            found.coverage.merge(coverage);
-            if !conditions.is_empty() {
-                summary.matched = matching(&trace, select, conditions).count() as u32;
+            let (read, bytes) = read_trace(reader, &select.tenant, summary.id, budget)?;
+            coverage.merge(read.coverage);
+            if let Some(trace) = read.value {
+                if !conditions.is_empty() {
+                    summary.matched = matching(&trace, select, conditions).count() as u32;
+                }
+                if summary.matched > 0 || conditions.is_empty() {
+                    passed += 1;
+                    found(&summary, &trace)?;
+                }
             }
-            if summary.matched > 0 || conditions.is_empty() {
-                found.value.push((summary, trace));
-            }
+            budget.release(bytes);
         }
-        if exhausted || found.value.len() >= select.limit {
-            return Ok(found);
+        if exhausted || passed >= select.limit {
+            return Ok(Covered { value: known.len(), coverage });
         }
         if asked >= CANDIDATES_MAX {
             let (limit, key) = (CANDIDATES_MAX as u64, "the number of conditions");
@@ -55,6 +69,44 @@ pub(crate) fn find(
         }
         asked = asked.saturating_mul(4).min(CANDIDATES_MAX);
     }
+}
+
+/// How much more memory a trace takes while it is put into the shape of an answer.
+const SHAPE_FACTOR: u64 = 4;
+
+/// Reads a trace and reserves its memory, with that of its shape in an answer; says how much that is.
+pub(crate) fn read_trace(
+    reader: &dyn TraceReader,
+    tenant: &str,
+    id: TraceId,
+    budget: &dyn Budget,
+) -> Result<(Covered<Option<Trace>>, u64), ReadError> {
+    let read = reader.trace(tenant, id)?;
+    let bytes = read.value.as_ref().map_or(0, trace_bytes).saturating_mul(1 + SHAPE_FACTOR);
+    budget.reserve(bytes)?;
+    Ok((read, bytes))
+}
+
+fn trace_bytes(trace: &Trace) -> u64 {
+    trace.batches.iter().map(batch_bytes).sum::<usize>() as u64
+}
+
+fn batch_bytes(batch: &SpanBatch) -> usize {
+    let origin = &batch.origin;
+    let names = origin.scope_name.len() + origin.scope_version.len();
+    let attributes = values::bytes_of(&origin.resource) + values::bytes_of(&origin.scope_attributes);
+    size_of::<SpanBatch>() + names + attributes + batch.spans.iter().map(span_bytes).sum::<usize>()
+}
+
+fn span_bytes(span: &Span) -> usize {
+    let event = |event: &SpanEvent| size_of::<SpanEvent>() + event.name.len() + values::bytes_of(&event.attributes);
+    let link = |link: &SpanLink| size_of::<SpanLink>() + link.trace_state.len() + values::bytes_of(&link.attributes);
+    let texts = span.trace_state.len() + span.name.len() + span.status_message.len();
+    size_of::<Span>()
+        + texts
+        + values::bytes_of(&span.attributes)
+        + span.events.iter().map(event).sum::<usize>()
+        + span.links.iter().map(link).sum::<usize>()
 }
 
 /// The spans that pass.

@@ -1,16 +1,27 @@
 //! A live tail of a LogQL query: what arrived since the last look, through the query's pipeline. Loki's and our own
 //! tail differ only in the shape of their messages.
+//!
+//! There are `query.tails_max` places. A client that is gone without a word would keep its own for ever: it is pinged, and
+//! one that has not been heard of for [`Timing::silence`], or takes nothing for so long, loses its place.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::http::StatusCode;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
+use weir_model::fault;
 use weir_model::id::LineId;
 use weir_model::log::LogRecord;
 use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::{LogReader, LogSelect, LogTail, TailEvent};
 use weir_model::time::TimeRange;
 
+use super::Api;
+use super::failure::Failure;
 use super::metrics::HttpMetrics;
 use crate::logql::eval::lines::Entry;
 use crate::logql::pipeline::labels::LineLabels;
@@ -19,6 +30,91 @@ use crate::logql::{LogExpr, ParseError};
 
 /// How often a tail looks: docs/api.md promises messages at most every 100 ms.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
+
+/// The client of a tail has nothing to say but pongs and a close.
+const MESSAGE_BYTES_MAX: usize = 4 << 10;
+
+/// When a tail is given up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    ping: Duration,
+    silence: Duration,
+}
+
+impl Timing {
+    /// Not heard of for so long is gone.
+    pub(crate) fn within(silence: Duration) -> Self {
+        Self { ping: silence / 3, silence }
+    }
+}
+
+/// One of the places of tails, until it is dropped.
+pub(crate) struct TailPlace {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Api {
+    /// Errors when all are taken.
+    pub(crate) fn tail_place(&self) -> Result<TailPlace, Failure> {
+        Arc::clone(&self.tails).try_acquire_owned().map(|permit| TailPlace { _permit: permit }).map_err(|_| {
+            self.counters.load.refused("tails");
+            let message =
+                format!("{} tails are open on this weir, which is all that query.tails_max allows", self.config.tails_max);
+            Failure::new(StatusCode::TOO_MANY_REQUESTS, message)
+        })
+    }
+}
+
+/// Takes little from the client.
+pub(crate) fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+    upgrade.max_message_size(MESSAGE_BYTES_MAX).max_frame_size(MESSAGE_BYTES_MAX)
+}
+
+/// Sends what `step` has to say, which is asked every [`TICK`] off the async threads, until the client has gone.
+pub(crate) async fn follow(
+    mut socket: WebSocket,
+    (timing, counters, _place): (Timing, HttpMetrics, TailPlace),
+    mut step: impl FnMut() -> Option<String> + Send + 'static,
+) {
+    let (mut tick, mut ping) = (interval(TICK), interval_at(Instant::now() + timing.ping, timing.ping));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut heard = Instant::now();
+    loop {
+        let message = tokio::select! {
+            received = socket.recv() => match received {
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(_)) => {
+                    heard = Instant::now();
+                    continue;
+                }
+            },
+            _ = ping.tick() => {
+                if heard.elapsed() >= timing.silence {
+                    return counters.tail_closed("silent");
+                }
+                Some(Message::Ping(Bytes::new()))
+            }
+            _ = tick.tick() => {
+                let asked = tokio::task::spawn_blocking(move || {
+                    fault::contained(|| {
+                        let text = step();
+                        (step, text)
+                    })
+                });
+                let Ok(Ok((next, text))) = asked.await else { return };
+                step = next;
+                text.map(Message::text)
+            }
+        };
+        let Some(message) = message else { continue };
+        match timeout(timing.silence, socket.send(message)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return,
+            Err(_) => return counters.tail_closed("slow"),
+        }
+    }
+}
 
 /// One open tail.
 pub(crate) struct Live {

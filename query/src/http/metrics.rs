@@ -14,6 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Api;
+use crate::load::LoadMetrics;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
@@ -26,12 +27,20 @@ struct Which {
     api: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
 /// Counters of the HTTP APIs. Cloning shares them.
 #[derive(Clone, Debug)]
 pub struct HttpMetrics {
     requests: Family<Outcome, Counter>,
     seconds: Family<Which, Histogram, fn() -> Histogram>,
     tail_dropped: Counter,
+    tails_closed: Family<Reason, Counter>,
+    /// Memory, places, refusals.
+    pub(crate) load: LoadMetrics,
 }
 
 /// From the 5 ms of a warm look-up to the default timeout of a query.
@@ -42,7 +51,13 @@ fn buckets() -> Histogram {
 impl Default for HttpMetrics {
     fn default() -> Self {
         let seconds = Family::new_with_constructor(buckets as fn() -> Histogram);
-        Self { requests: Family::default(), seconds, tail_dropped: Counter::default() }
+        Self {
+            requests: Family::default(),
+            seconds,
+            tail_dropped: Counter::default(),
+            tails_closed: Family::default(),
+            load: LoadMetrics::default(),
+        }
     }
 }
 
@@ -53,11 +68,27 @@ impl HttpMetrics {
         registry.register_with_unit("weir_query_request", "Time until an answer began", Unit::Seconds, self.seconds.clone());
         let help = "Lines that a live tail was too slow to be shown";
         registry.register("weir_query_tail_dropped_lines", help, self.tail_dropped.clone());
+        let help = "Live tails that were closed because their client was silent, or took nothing";
+        registry.register("weir_query_tails_closed", help, self.tails_closed.clone());
+        self.load.register(registry);
     }
 
     /// Lines that a tail lost.
     pub(crate) fn tail_dropped(&self, lines: u64) {
         self.tail_dropped.inc_by(lines);
+    }
+}
+
+impl HttpMetrics {
+    /// A tail was given up.
+    pub(crate) fn tail_closed(&self, reason: &'static str) {
+        self.tails_closed.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// Tails that were given up for a reason so far.
+    #[cfg(test)]
+    pub(crate) fn tails_closed(&self, reason: &'static str) -> u64 {
+        self.tails_closed.get_or_create(&Reason { reason }).get()
     }
 }
 

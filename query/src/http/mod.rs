@@ -6,8 +6,8 @@
 //! - `weir`: `/api/weir/v1/*`, for the page and the command line. Shapes: `docs/api.md`; `status` is what the
 //!   aggregator tells it.
 //!
-//! What several share: `params` (query string and form), `covered` (the coverage header), `failure` (errors as HTTP
-//! status), `live` (tails), `metrics` (counters of them all).
+//! What several share: `params` (query string and form), `reply` (an answer's text, within the budget), `covered` (the
+//! coverage header), `failure` (errors as HTTP status), `live` (tails), `metrics` (counters of them all).
 
 pub(crate) mod covered;
 pub(crate) mod failure;
@@ -18,6 +18,7 @@ pub mod loki;
 pub mod metrics;
 pub(crate) mod params;
 pub mod prometheus;
+pub(crate) mod reply;
 pub mod status;
 pub mod tempo;
 #[cfg(test)]
@@ -26,13 +27,17 @@ pub(crate) mod values;
 pub mod weir;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use axum::response::Response;
 use tokio::sync::Semaphore;
 use weir_model::fault;
-use weir_model::select::{Budget, LogReader, MetricReader, ReadError, TraceReader};
+use weir_model::select::{LogReader, MetricReader, ReadError, TraceReader};
 use weir_model::time::UnixNanos;
 
 use crate::budget::{QueryConfig, RequestBudget};
+use crate::load::Load;
+use reply::Reply;
 
 /// What every handler works with.
 pub struct Api {
@@ -46,9 +51,12 @@ pub struct Api {
     pub config: QueryConfig,
     /// Rules and their alerts, as last evaluated.
     pub rules: Arc<crate::rules::RuleSet>,
-    slots: Arc<Semaphore>,
-    /// Live tails open at once.
+    /// What queries share.
+    load: Load,
+    /// Places of live tails.
     pub(crate) tails: Arc<Semaphore>,
+    /// When a tail is given up.
+    pub(crate) tail_timing: live::Timing,
     /// How the APIs are doing.
     pub(crate) counters: metrics::HttpMetrics,
     /// Where each partition stands.
@@ -58,9 +66,6 @@ pub struct Api {
     /// When this service started.
     pub(crate) started: UnixNanos,
 }
-
-/// Tails one service feeds at once: each polls ten times a second.
-const TAILS_MAX: usize = 64;
 
 fn system_clock() -> UnixNanos {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -76,10 +81,11 @@ impl Api {
         config: QueryConfig,
         rules: Arc<crate::rules::RuleSet>,
     ) -> Self {
-        let slots = Arc::new(Semaphore::new(config.concurrency.max(1)));
-        let (tails, path) = (Arc::new(Semaphore::new(TAILS_MAX)), Arc::new(status::NoPath));
+        let (tails, path) = (Arc::new(Semaphore::new(config.tails_max)), Arc::new(status::NoPath));
         let (clock, started, counters) = (system_clock as fn() -> UnixNanos, system_clock(), metrics::HttpMetrics::default());
-        Self { logs, metrics, traces, config, rules, slots, tails, counters, path, clock, started }
+        let load = Load::new(&config, counters.load.clone());
+        let tail_timing = live::Timing::within(Duration::from_secs(config.tail_silence_seconds));
+        Self { logs, metrics, traces, config, rules, load, tails, tail_timing, counters, path, clock, started }
     }
 
     /// Answers `/api/weir/v1/status` with what the aggregator knows.
@@ -90,7 +96,20 @@ impl Api {
 
     /// Counts requests where the caller has registered them.
     pub fn with_counters(mut self, counters: metrics::HttpMetrics) -> Self {
+        self.load = Load::new(&self.config, counters.load.clone());
         self.counters = counters;
+        self
+    }
+
+    /// Memory and places, which rules share.
+    pub fn load(&self) -> &Load {
+        &self.load
+    }
+
+    /// Gives tails up sooner, in tests.
+    #[cfg(test)]
+    pub(crate) fn with_tail_timing(mut self, timing: live::Timing) -> Self {
+        self.tail_timing = timing;
         self
     }
 
@@ -100,19 +119,40 @@ impl Api {
         self
     }
 
-    /// Runs a query's sync work off the async threads, at most `concurrency` at once, with a fresh budget that is
-    /// cancelled when the caller is dropped.
+    /// Runs a query's sync work, parsing included, off the async threads, at most `concurrency` at once, with a fresh
+    /// budget that is cancelled when the caller is dropped. Errors when too many wait already.
     pub async fn run<T: Send + 'static, E: From<ReadError> + Send + 'static>(
         self: &Arc<Self>,
-        work: impl FnOnce(&Self, &dyn Budget) -> Result<T, E> + Send + 'static,
+        work: impl FnOnce(&Self, &RequestBudget) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E> {
-        let stopped = |_| ReadError::Cancelled("weir is stopping");
-        let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| stopped(()))?;
-        let (budget, _guard) = RequestBudget::new(&self.config);
+        self.within(|api, budget| work(api, &budget)).await
+    }
+
+    /// The same for work that makes the whole answer. Its text stays in the memory of queries until it is sent.
+    pub(crate) async fn answer<E: From<ReadError> + Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self, &RequestBudget) -> Result<Reply, E> + Send + 'static,
+    ) -> Result<Response, E> {
+        let answered = self.within(|api, budget| {
+            let reply = work(api, &budget)?;
+            let held = budget.keep(reply.bytes())?;
+            Ok(reply.into_response(held))
+        });
+        answered.await
+    }
+
+    async fn within<T: Send + 'static, E: From<ReadError> + Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self, RequestBudget) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
+        let (mut budget, _guard) = RequestBudget::new(&self.config, &self.load);
+        let begun = Instant::now();
+        let place = self.load.place(Duration::from_secs(self.config.timeout_seconds)).await?;
+        budget.waited = begun.elapsed();
         let api = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
-            let _slot = slot;
-            fault::contained(|| work(&api, &budget))
+            let _place = place;
+            fault::contained(|| work(&api, budget))
         })
         .await
         .map_err(|error| error.to_string())
@@ -120,6 +160,10 @@ impl Api {
         .map_err(|_| ReadError::Store("the query stopped by a fault of weir's; the log says more".into()))?
     }
 }
+
+/// A form of a request may have so many bytes: Prometheus reads ten times as much, and no query that a person or a page
+/// has made comes near.
+const FORM_BYTES_MAX: usize = 1 << 20;
 
 /// All of them.
 pub fn router(api: Arc<Api>) -> axum::Router {
@@ -129,5 +173,6 @@ pub fn router(api: Arc<Api>) -> axum::Router {
         .merge(tempo::router(Arc::clone(&api)))
         .merge(jaeger::router(Arc::clone(&api)))
         .merge(weir::router(Arc::clone(&api)))
+        .layer(axum::extract::DefaultBodyLimit::max(FORM_BYTES_MAX))
         .route_layer(axum::middleware::from_fn_with_state(api, metrics::count))
 }

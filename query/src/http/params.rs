@@ -1,6 +1,7 @@
-//! Parameters of a request, from the query string and, for POST, from a form. Shared by the Loki, Tempo, Jaeger and
-//! weir APIs. Errors are sentences that name the parameter.
+//! Parameters of a request, from the query string and, for POST, from a form. Shared by all APIs. Errors are sentences
+//! that name the parameter.
 
+use axum::body::{Body, Bytes};
 use axum::extract::{Form, FromRequest, Query, Request};
 use axum::http::{Method, StatusCode, header};
 use weir_model::time::{SECOND, TimeRange, UnixNanos, parse_duration, parse_time_loki};
@@ -13,6 +14,7 @@ impl<S: Send + Sync> FromRequest<S> for Params {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
         let bad = |error: String| (StatusCode::BAD_REQUEST, error);
+        check_count(request.uri().query().unwrap_or_default().as_bytes()).map_err(bad)?;
         let Query(mut pairs) =
             Query::<Vec<(String, String)>>::try_from_uri(request.uri()).map_err(|error| bad(error.body_text()))?;
         let form = request
@@ -20,13 +22,30 @@ impl<S: Send + Sync> FromRequest<S> for Params {
             .get(header::CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
         if request.method() == Method::POST && form {
-            let Form(more) = Form::<Vec<(String, String)>>::from_request(request, state)
+            let (parts, body) = request.into_parts();
+            let whole = Request::from_parts(parts.clone(), body);
+            let bytes = Bytes::from_request(whole, state).await.map_err(|error| match error.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => (error.status(), "the form has more bytes than weir takes (1 MiB)".to_owned()),
+                status => (status, error.body_text()),
+            })?;
+            check_count(&bytes).map_err(bad)?;
+            let again = Request::from_parts(parts, Body::from(bytes));
+            let Form(more) = Form::<Vec<(String, String)>>::from_request(again, state)
                 .await
                 .map_err(|error| (error.status(), error.body_text()))?;
             pairs.extend(more);
         }
         Ok(Self(pairs))
     }
+}
+
+/// Parameters of one request, repeated ones included: a selector each for some hundred panels.
+const PARAMS_MAX: usize = 1000;
+
+/// Each takes far more memory than its bytes, so they are counted before they are read.
+fn check_count(encoded: &[u8]) -> Result<(), String> {
+    let count = encoded.split(|byte| *byte == b'&').count();
+    if count > PARAMS_MAX { Err(format!("{count} parameters are more than the {PARAMS_MAX} that weir takes")) } else { Ok(()) }
 }
 
 impl Params {
@@ -43,6 +62,24 @@ impl Params {
     /// One that has to be there.
     pub(crate) fn need(&self, name: &str) -> Result<&str, String> {
         self.get(name).ok_or_else(|| format!("parameter {name} is missing"))
+    }
+
+    /// Errors when one of these is there: parameters of the API that weir does not know how to obey, and whose absence
+    /// would make another answer.
+    pub(crate) fn refuse(&self, names: &[&str]) -> Result<(), String> {
+        match names.iter().find(|name| self.get(name).is_some()) {
+            Some(name) => Err(format!("parameter {name} is not supported by weir")),
+            None => Ok(()),
+        }
+    }
+
+    /// Yes or no, as Go's `strconv.ParseBool` reads them.
+    pub(crate) fn flag(&self, name: &str) -> Result<bool, String> {
+        match self.get(name).map(str::to_ascii_lowercase).as_deref() {
+            None | Some("0" | "f" | "false") => Ok(false),
+            Some("1" | "t" | "true") => Ok(true),
+            Some(other) => Err(format!("parameter {name}: {:?} is neither true nor false", clip(other))),
+        }
     }
 
     /// A whole number.
@@ -88,6 +125,6 @@ impl Params {
 /// The default range of Loki's API and of ours.
 pub(crate) const HOUR: i64 = 3600 * SECOND;
 
-fn clip(text: &str) -> String {
+pub(crate) fn clip(text: &str) -> String {
     text.chars().take(64).collect()
 }

@@ -13,9 +13,11 @@ use weir_model::select::MetricReader;
 
 use super::alert::{AlertState, Held, advance};
 use super::file::{AlertSpec, RuleKind};
+use super::run::RulesConfig;
 use super::state::{Evaluation, Group, Rule, RuleSet};
 use super::template::{Scope, Template};
 use crate::budget::{QueryConfig, RequestBudget};
+use crate::load::Load;
 use crate::promql::ast::Expr;
 use crate::promql::{Engine, Output, Request};
 
@@ -62,6 +64,8 @@ pub struct RuleDeps {
     pub sink: Option<Arc<dyn SampleSink>>,
     /// Limits of a rule's query.
     pub query: QueryConfig,
+    /// The memory that its queries share with all others of the process.
+    pub load: Load,
     /// Unix milliseconds.
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// How it goes.
@@ -70,8 +74,8 @@ pub struct RuleDeps {
 
 /// Asks, with a fresh budget, and gives a vector.
 pub(super) fn ask(deps: &RuleDeps, query: &str, expr: Option<&Expr>, at_ms: i64) -> Result<Vec<(Labels, f64)>, String> {
-    let (budget, _guard) = RequestBudget::new(&deps.query);
-    let engine = Engine { reader: &*deps.reader, budget: &budget, cells_max: deps.query.cells_max };
+    let (budget, _guard) = RequestBudget::new(&deps.query, &deps.load);
+    let engine = Engine { reader: &*deps.reader, budget: &budget };
     let lookback_ms = i64::try_from(deps.query.lookback_seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
     let tenant = TENANT_DEFAULT.to_owned();
     let request = Request { tenant, query: query.to_owned(), start_ms: at_ms, end_ms: at_ms, step_ms: 0, lookback_ms };
@@ -84,11 +88,11 @@ pub(super) fn ask(deps: &RuleDeps, query: &str, expr: Option<&Expr>, at_ms: i64)
 }
 
 /// Evaluates a group at `at_ms`, rule by rule in order, as Prometheus does: later rules may read what earlier ones wrote.
-pub(super) async fn evaluate_group(deps: &RuleDeps, group: &Arc<Group>, at_ms: i64, external_url: &str) {
+pub(super) async fn evaluate_group(deps: &RuleDeps, group: &Arc<Group>, at_ms: i64, config: &Arc<RulesConfig>) {
     let began = Instant::now();
     for i in 0..group.rules.len() {
-        let (task_deps, task_group, url) = (deps.clone(), Arc::clone(group), external_url.to_owned());
-        let work = move || fault::contained(|| evaluate_rule(&task_deps, &task_group, i, at_ms, &url));
+        let (task_deps, task_group, config) = (deps.clone(), Arc::clone(group), Arc::clone(config));
+        let work = move || fault::contained(|| evaluate_rule(&task_deps, &task_group, i, at_ms, &config));
         let samples = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(error.to_string()));
         let samples = samples.unwrap_or_else(|_| Err("the evaluation stopped by a fault".into()));
         let failed = match (samples, &deps.sink) {
@@ -110,13 +114,13 @@ fn origin(group: &Group, index: usize, at_ms: i64) -> RuleOrigin {
     RuleOrigin { file: group.file.clone(), group: group.spec.name.clone(), index, at_ms }
 }
 
-fn evaluate_rule(deps: &RuleDeps, group: &Group, i: usize, at_ms: i64, external_url: &str) -> Result<Vec<RuleSample>, String> {
+fn evaluate_rule(deps: &RuleDeps, group: &Group, i: usize, at_ms: i64, config: &RulesConfig) -> Result<Vec<RuleSample>, String> {
     let began = Instant::now();
     let rule = &group.rules[i];
     let answer = ask(deps, &rule.spec.query, Some(&rule.spec.expr), at_ms - group.spec.query_offset_ms);
     let samples = answer.and_then(|vector| match &rule.spec.kind {
         RuleKind::Record => record(rule, vector, group.spec.limit),
-        RuleKind::Alert(spec) => alert(deps, rule, spec, vector, (at_ms, group.spec.limit, external_url)),
+        RuleKind::Alert(spec) => alert(deps, rule, spec, vector, (at_ms, group.spec.limit, config)),
     });
     let mut state = rule.state.lock();
     state.last = Evaluation { at_ms: Some(at_ms), seconds: began.elapsed().as_secs_f64() };
@@ -151,12 +155,13 @@ fn alert(
     rule: &Rule,
     spec: &AlertSpec,
     vector: Vec<(Labels, f64)>,
-    (at_ms, limit, external_url): (i64, usize, &str),
+    (at_ms, limit, config): (i64, usize, &RulesConfig),
 ) -> Result<Vec<(Labels, f64)>, String> {
     let query = |query: &str| ask(deps, query, None, at_ms);
     let mut held: BTreeMap<Labels, Held> = BTreeMap::new();
     for (labels, value) in vector {
-        let scope = Scope { labels: &labels, value, external_url, query: &query };
+        let (external_url, external_labels) = (config.external_url.as_str(), &config.external_labels);
+        let scope = Scope { labels: &labels, value, external_url, external_labels, query: &query };
         let expand = |templates: &[(String, Template)]| -> Vec<(String, String)> {
             templates.iter().map(|(name, template)| (name.clone(), template.expand(&scope))).collect()
         };

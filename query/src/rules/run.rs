@@ -26,7 +26,8 @@ pub struct RulesConfig {
     pub alertmanagers: Vec<String>,
     /// Where people reach this weir, for links in alerts.
     pub external_url: String,
-    /// Added to alerts on their way to Alertmanager, where an alert does not have the label itself.
+    /// Added to alerts on their way to Alertmanager, where an alert does not have the label itself; `$externalLabels` in
+    /// templates.
     pub external_labels: BTreeMap<String, String>,
     /// An alert that still fires is sent again after this many seconds.
     pub resend_seconds: u64,
@@ -119,7 +120,7 @@ impl Ticker {
 
     /// One evaluation, and what Alertmanager is to hear of it.
     pub(super) async fn tick(&self, at_ms: i64, first: bool) {
-        evaluate_group(&self.deps, &self.group, at_ms, &self.config.external_url).await;
+        evaluate_group(&self.deps, &self.group, at_ms, &self.config).await;
         if first {
             let (deps, group) = (self.deps.clone(), Arc::clone(&self.group));
             let restored = tokio::task::spawn_blocking(move || fault::contained(|| restore(&deps, &group, at_ms))).await;

@@ -107,26 +107,18 @@ impl RuleSet {
     pub fn alerts_json(&self) -> Value {
         json!({"alerts": self.active_alerts().iter().map(alert_json).collect::<Vec<_>>()})
     }
-
-    /// `data` of `/api/v1/rules`; `kind` is "alert", "record" or "" for both.
-    pub fn rules_json(&self, kind: &str) -> Value {
-        json!({"groups": self.groups.iter().map(|group| group.json(kind)).collect::<Vec<_>>()})
-    }
 }
 
 impl Group {
-    fn json(&self, kind: &str) -> Value {
-        let wanted = |rule: &&Rule| match rule.spec.kind {
-            RuleKind::Alert(_) => kind != "record",
-            RuleKind::Record => kind != "alert",
-        };
+    /// As the API shows it, with these of its rules.
+    pub(super) fn json(&self, rules: Vec<Value>) -> Value {
         let last = *self.last.lock();
         json!({
             "name": self.spec.name,
             "file": self.file,
             "interval": self.spec.interval_ms as f64 / 1000.0,
             "limit": self.spec.limit,
-            "rules": self.rules.iter().filter(wanted).map(Rule::json).collect::<Vec<_>>(),
+            "rules": rules,
             "evaluationTime": last.seconds,
             "lastEvaluation": time(last.at_ms),
         })
@@ -139,7 +131,8 @@ impl Rule {
         state.alerts.values().filter(|alert| alert.state != AlertState::Resolved).cloned().collect()
     }
 
-    fn json(&self) -> Value {
+    /// As the API shows it.
+    pub(super) fn json(&self, with_alerts: bool) -> Value {
         let labels: BTreeMap<&str, &str> = self.spec.labels.iter().map(|(name, own)| (name.as_str(), own.source())).collect();
         let alerts = self.active();
         let state = self.state.lock();
@@ -176,7 +169,7 @@ impl Rule {
             rule["duration"] = json!(spec.for_ms as f64 / 1000.0);
             rule["keepFiringFor"] = json!(spec.keep_firing_ms as f64 / 1000.0);
             rule["annotations"] = json!(annotations);
-            rule["alerts"] = alerts.iter().map(alert_json).collect();
+            rule["alerts"] = alerts.iter().filter(|_| with_alerts).map(alert_json).collect();
         }
         rule
     }

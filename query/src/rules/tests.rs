@@ -12,9 +12,11 @@ use weir_model::select::{Budget, Covered, MetricReader, MetricSelect, ReadError,
 use super::notify::{Notifier, Posted};
 use super::run::Ticker;
 use super::{
-    Recording, RuleDeps, RuleFile, RuleMetrics, RuleOrigin, RuleSample, RuleSet, RulesConfig, SampleSink, Summary, check_rules,
+    Recording, RuleDeps, RuleFile, RuleFilter, RuleMetrics, RuleOrigin, RuleSample, RuleSet, RulesConfig, SampleSink, Summary,
+    WantedKind, check_rules,
 };
 use crate::budget::QueryConfig;
+use crate::load::Load;
 use crate::promql::testing::MemoryReader;
 
 const FILE: &str = r#"
@@ -33,7 +35,7 @@ groups:
           severity: 1
           pod_upper: '{{ $labels.pod | toUpper }}'
         annotations:
-          summary: '{{ $labels.pod }} at {{ $value | humanize }}'
+          summary: '{{ $labels.pod }} at {{ $value | humanize }} in {{ $externalLabels.cluster }}'
 "#;
 
 /// A store that rules read and write.
@@ -82,7 +84,9 @@ impl World {
         let group = Arc::clone(&rules.groups()[0]);
         let sink: Arc<dyn SampleSink> = Arc::clone(store) as _;
         let reader: Arc<dyn MetricReader> = Arc::clone(store) as _;
-        let deps = RuleDeps { rules, reader, sink: Some(sink), query: QueryConfig::default(), clock: Arc::new(|| 0), metrics };
+        let query = QueryConfig::default();
+        let load = Load::new(&query, Default::default());
+        let deps = RuleDeps { rules, reader, sink: Some(sink), query, load, clock: Arc::new(|| 0), metrics };
         let config = RulesConfig { external_labels: [("cluster".to_owned(), "c".to_owned())].into(), ..RulesConfig::default() };
         Self { store: Arc::clone(store), ticker: Ticker { config: Arc::new(config), deps, group, notifier }, posted }
     }
@@ -127,7 +131,7 @@ async fn an_alert_lives_as_in_prometheus() {
     let labels = json!({"alertname": "Hot", "cluster": "c", "pod": "a", "pod_upper": "A", "severity": "1", "team": "infra"});
     assert_eq!(posted.len(), 1, "{posted:?}");
     assert_eq!(posted[0]["labels"], labels);
-    assert_eq!(posted[0]["annotations"], json!({"summary": "a at 9"}));
+    assert_eq!(posted[0]["annotations"], json!({"summary": "a at 9 in c"}));
     assert_eq!(posted[0]["startsAt"], json!("1970-01-01T00:01:00Z"));
     assert_eq!(posted[0]["endsAt"], json!("1970-01-01T00:05:00Z"), "believed for four resends");
     assert_eq!(posted[0]["generatorURL"], json!("http://127.0.0.1:9640/graph?g0.expr=cpu+%3E+5&g0.tab=1"));
@@ -167,14 +171,73 @@ async fn rules_are_shown_as_prometheus_shows_them() {
     let mut world = World::new(&Arc::default());
     world.store.set("a", 0, 9.0);
     world.tick(0, true).await;
-    let shown = world.ticker.deps.rules.rules_json("alert");
+    let shows = |filter: RuleFilter| world.ticker.deps.rules.rules_json(&filter).unwrap();
+    let shown = shows(RuleFilter { kind: Some(WantedKind::Alert), ..RuleFilter::default() });
     let rule = &shown["groups"][0]["rules"][0];
     assert_eq!(shown["groups"][0]["rules"].as_array().unwrap().len(), 1);
     assert_eq!((&rule["state"], &rule["health"], &rule["duration"]), (&json!("pending"), &json!("ok"), &json!(60.0)));
     assert_eq!(rule["labels"]["severity"], json!("1"));
     assert_eq!(rule["alerts"][0]["value"], json!("9e+00"));
     assert_eq!(rule["alerts"][0]["activeAt"], json!("1970-01-01T00:00:00Z"));
-    assert_eq!(world.ticker.deps.rules.rules_json("record")["groups"][0]["rules"][0]["type"], json!("recording"));
+    let shown = shows(RuleFilter { kind: Some(WantedKind::Record), ..RuleFilter::default() });
+    assert_eq!(shown["groups"][0]["rules"][0]["type"], json!("recording"));
+    let shown = shows(RuleFilter { names: vec!["Hot".into()], exclude_alerts: true, ..RuleFilter::default() });
+    assert_eq!(shown["groups"][0]["rules"][0]["alerts"], json!([]));
+    assert_eq!(world.ticker.deps.load.used(), 0, "what evaluations held came back");
+}
+
+#[tokio::test]
+async fn a_rule_shares_the_memory_of_all_queries() {
+    let mut world = World::new(&Arc::default());
+    let query = QueryConfig { memory_bytes_max: 10, ..QueryConfig::default() };
+    (world.ticker.deps.load, world.ticker.deps.query) = (Load::new(&query, Default::default()), query);
+    world.store.set("a", 0, 9.0);
+    world.tick(0, true).await;
+    let shown = world.ticker.deps.rules.rules_json(&RuleFilter::default()).unwrap();
+    let error = shown["groups"][0]["rules"][1]["lastError"].as_str().unwrap();
+    assert!(error.contains("query.memory_bytes_max"), "{error}");
+}
+
+#[test]
+fn rules_are_filtered_by_name_group_file_and_labels_a_page_at_a_time() {
+    let text = |group: &str, severity: &str| {
+        format!(
+            "groups:\n- name: {group}\n  rules:\n  - alert: A{group}\n    expr: up\n    labels: {{severity: {severity}}}\n  \
+             - record: r:{group}\n    expr: up\n"
+        )
+    };
+    let file = |name: &str, group: &str, severity: &str| RuleFile { name: name.into(), text: text(group, severity) };
+    let files = [file("a.yml", "one", "page"), file("b.yml", "two", "ticket"), file("c.yml", "three", "page")];
+    let rules = RuleSet::load(&files, Recording::Allowed).unwrap();
+    let names = |filter: &RuleFilter| {
+        let shown = rules.rules_json(filter).unwrap();
+        let groups = shown["groups"].as_array().unwrap().clone();
+        let rules = groups.iter().flat_map(|group| group["rules"].as_array().unwrap().clone());
+        (rules.map(|rule| rule["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>(), shown["groupNextToken"].clone())
+    };
+    let check = |filter: RuleFilter, expected: &[&str]| assert_eq!(names(&filter).0, expected, "{filter:?}");
+    let all = RuleFilter::default;
+    check(all(), &["Aone", "r:one", "Atwo", "r:two", "Athree", "r:three"]);
+    check(RuleFilter { names: vec!["Atwo".into(), "r:one".into(), "no".into()], ..all() }, &["r:one", "Atwo"]);
+    check(RuleFilter { groups: vec!["two".into()], ..all() }, &["Atwo", "r:two"]);
+    check(RuleFilter { files: vec!["c.yml".into()], kind: Some(WantedKind::Record), ..all() }, &["r:three"]);
+    let selector = |text: &str| crate::promql::parse::parse_selector(text).unwrap().matchers;
+    check(RuleFilter { selectors: vec![selector("{severity=\"page\"}")], ..all() }, &["Aone", "Athree"]);
+    let either = vec![selector("{severity=\"ticket\"}"), selector("{severity=~\"pa.*\",severity!=\"page\"}")];
+    check(RuleFilter { selectors: either, ..all() }, &["Atwo"]);
+
+    let page = |token: serde_json::Value| RuleFilter {
+        group_limit: Some(1),
+        next_token: token.as_str().map(str::to_owned),
+        selectors: vec![selector("{severity=\"page\"}")],
+        ..all()
+    };
+    let (first, token) = names(&page(json!(null)));
+    assert_eq!(first, ["Aone"]);
+    let (second, end) = names(&page(token));
+    assert_eq!((second, end), (vec!["Athree".to_owned()], json!(null)));
+    let wrong = rules.rules_json(&page(json!("nope"))).unwrap_err();
+    assert_eq!(wrong, "invalid group_next_token: no rule group has it; were the rules changed?");
 }
 
 #[test]

@@ -6,6 +6,8 @@ use weir_model::log::LogRecord;
 use weir_model::select::NoBudget;
 use weir_model::time::SECOND;
 
+use crate::budget::{QueryConfig, RequestBudget};
+use crate::load::{Load, LoadMetrics};
 use crate::logql;
 use crate::logql::eval::Steps;
 use crate::logql::eval::metric::{MetricOptions, metric};
@@ -77,6 +79,8 @@ fn promql() {
             reader.push(&labels, at_ms, at_ms as f64);
         }
     }
+    let config = QueryConfig { query_bytes_max: 1 << 20, ..QueryConfig::default() };
+    let load = Load::new(&config, LoadMetrics::default());
     let fuzz = queries.fold(target("promql").words(&PROMQL), |fuzz, query| fuzz.seed(query));
     fuzz.run(move |input| {
         let query = text(input);
@@ -85,7 +89,8 @@ fn promql() {
             Err(error) => return assert!(error.line > 0 && error.column > 0 && error.message.len() < 1_000, "{error}"),
         };
         let _ = expr.clone().to_string();
-        let engine = Engine { reader: &reader, budget: &NoBudget, cells_max: 100_000 };
+        let (budget, _guard) = RequestBudget::new(&config, &load);
+        let engine = Engine { reader: &reader, budget: &budget };
         let (tenant, query) = ("default".to_owned(), query.to_owned());
         let request = Request { tenant, query, start_ms: 0, end_ms: 60_000, step_ms: 30_000, lookback_ms: 60_000 };
         let _ = engine.evaluate(&request, &expr);

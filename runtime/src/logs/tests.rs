@@ -95,3 +95,34 @@ fn pod_names() {
     assert_eq!(pod_name("shop_front"), None);
     assert_eq!(pod_name("__x"), None);
 }
+
+#[test]
+fn a_path_in_an_engines_place_is_a_log_or_none() {
+    let config = InventoryConfig {
+        root: "/host".into(),
+        podman_storage: "/podman".into(),
+        weir_dir: "/weir".into(),
+        ..InventoryConfig::default()
+    };
+    let mut known = Container::new(Engine::Containerd, "c2");
+    known.image = "shop:1".into();
+    known.log = Some(LogLocation { path: "/var/log/pods/shop_a_1/web/0.log".into(), format: LogFormat::Cri });
+    let check = |path: &str, expected: Option<(&str, LogFormat)>| {
+        let found = places(&config).iter().find_map(|place| of_path(&config.root, "n", place, Path::new(path), &[known.clone()]));
+        let seen = found.map(|log| (log.container.to_labels().to_string(), log.format));
+        assert_eq!(seen, expected.map(|(labels, format)| (labels.to_owned(), format)), "{path}");
+    };
+    let pods = "/host/var/log/pods";
+    let told = r#"{container_id="c2", image="shop:1", node="n"}"#;
+    check(&format!("{pods}/shop_a_1/web/0.log"), Some((told, LogFormat::Cri)));
+    let own = r#"{container="web", namespace="shop", node="n", pod="a"}"#;
+    check(&format!("{pods}/shop_a_1/web/1.log"), Some((own, LogFormat::Cri)));
+    check("/host/var/lib/docker/containers/c1/c1-json.log", Some((r#"{container_id="c1", node="n"}"#, LogFormat::DockerJson)));
+    check("/podman/overlay-containers/c3/userdata/ctr.log", Some((r#"{container_id="c3", node="n"}"#, LogFormat::Cri)));
+    check("/weir/c4/logs/0.log", Some((r#"{container_id="c4", node="n"}"#, LogFormat::Cri)));
+    for none in ["shop_a_1/web/0.log.20260131-120000", "shop_a_1/web/x.log", "shop_a_1/0.log", "stray/web/0.log"] {
+        check(&format!("{pods}/{none}"), None);
+    }
+    check("/host/var/lib/docker/containers/c1/c2-json.log", None);
+    check("/weir/c4/logs/0.log.20260131-120000", None);
+}

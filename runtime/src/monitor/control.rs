@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use weir_model::time::UnixNanos;
 
 use super::bundle::{Config, cgroup_path};
+use super::private;
 use super::process::{BUNDLE, LOCK, SPEC, STOP};
 use super::spec::RunSpec;
 use super::status::{Status, VERSION, write_atomically};
@@ -36,8 +37,8 @@ pub fn run(state_dir: &Path, spec: &RunSpec, monitor: &Path, now: UnixNanos) -> 
     let id = new_id()?;
     let name = spec.name.clone().unwrap_or_else(|| id[..12].to_owned());
     // Guards the names between two runs at once.
-    std::fs::create_dir_all(state_dir).map_err(RuntimeError::file("create", state_dir))?;
-    let names = File::create(state_dir.join(".names.lock")).map_err(RuntimeError::file("lock", state_dir))?;
+    private::make_directory(state_dir).map_err(RuntimeError::file("create", state_dir))?;
+    let names = private::create(&state_dir.join(".names.lock")).map_err(RuntimeError::file("lock", state_dir))?;
     rustix::fs::flock(&names, rustix::fs::FlockOperation::LockExclusive)
         .map_err(|error| RuntimeError::file("lock", state_dir)(error.into()))?;
     if list(state_dir)?.iter().any(|status| status.name == name) {
@@ -56,7 +57,7 @@ pub fn run(state_dir: &Path, spec: &RunSpec, monitor: &Path, now: UnixNanos) -> 
 
 fn prepare(directory: &Path, spec: &RunSpec, id: &str, name: &str, now: UnixNanos) -> Result<(), RuntimeError> {
     let empty = directory.join(BUNDLE).join("rootfs");
-    std::fs::create_dir_all(&empty).map_err(RuntimeError::file("create", &empty))?;
+    private::make_directory(&empty).map_err(RuntimeError::file("create", &empty))?;
     let mut spec = spec.clone();
     if let Some(rootfs) = &mut spec.rootfs {
         *rootfs = std::fs::canonicalize(&*rootfs).map_err(RuntimeError::file("find", &*rootfs))?;
@@ -86,7 +87,7 @@ fn json(value: &impl serde::Serialize) -> Vec<u8> {
 fn start_monitor(directory: &Path, monitor: &Path) -> Result<(), RuntimeError> {
     let program = || monitor.display().to_string();
     let errors = directory.join("monitor.log");
-    let stderr = File::create(&errors).map_err(RuntimeError::file("create", &errors))?;
+    let stderr = private::create(&errors).map_err(RuntimeError::file("create", &errors))?;
     let mut command = Command::new(monitor);
     command.arg("monitor").arg("--dir").arg(directory).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
     let mut child = command.spawn().map_err(|error| RuntimeError::Program { program: program(), reason: error.to_string() })?;
@@ -129,16 +130,22 @@ pub fn list(state_dir: &Path) -> Result<Vec<Status>, RuntimeError> {
 /// One container's state, with the monitor's death taken into account.
 fn status(directory: &Path) -> Result<Status, RuntimeError> {
     let mut status = Status::read(directory)?;
-    let lives = matches!(status.state, State::Running | State::Restarting | State::Paused);
-    if lives && !has_monitor(directory) {
+    if status.state != State::Exited && !has_monitor(directory) && !is_in_the_making(directory, status.state) {
         // It may have ended properly between the two looks.
         status = Status::read(directory)?;
-        if matches!(status.state, State::Running | State::Restarting | State::Paused) {
+        if status.state != State::Exited {
+            let what = if status.state == State::Created { "it was never started" } else { "how it ended is not known" };
+            status.error = format!("its monitor is gone; {what}");
             status.state = State::Exited;
-            status.error = "its monitor is gone; how it ended is not known".to_owned();
         }
     }
     Ok(status)
+}
+
+/// A container that was just made has no monitor yet, as long as whoever makes it holds the lock on the names.
+fn is_in_the_making(directory: &Path, state: State) -> bool {
+    let Some(lock) = directory.parent().and_then(|all| File::open(all.join(".names.lock")).ok()) else { return false };
+    state == State::Created && rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockShared).is_err()
 }
 
 fn has_monitor(directory: &Path) -> bool {
@@ -188,7 +195,7 @@ pub fn stop(state_dir: &Path, wanted: &str, grace: Duration) -> Result<Status, R
         return Ok(status);
     }
     let request = directory.join(STOP);
-    File::create(&request).map_err(RuntimeError::file("create", &request))?;
+    private::create(&request).map_err(RuntimeError::file("create", &request))?;
     signal(&status, rustix::process::Signal::TERM)?;
     match wait(state_dir, &status.id, Some(grace)) {
         Err(RuntimeError::State { .. }) => {}
@@ -241,4 +248,57 @@ pub fn remove(state_dir: &Path, wanted: &str, force: bool) -> Result<(), Runtime
     runc.arg("--root").arg(directory.join("runc")).args(["delete", "--force", &status.id]);
     let _ = runc.stdout(Stdio::null()).stderr(Stdio::null()).status();
     std::fs::remove_dir_all(&directory).map_err(RuntimeError::file("remove", &directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// Every file and directory below, with its mode.
+    fn modes(directory: &Path, found: &mut Vec<(PathBuf, u32)>) {
+        let facts = std::fs::metadata(directory).unwrap();
+        found.push((directory.to_owned(), facts.permissions().mode() & 0o777));
+        if facts.is_dir() {
+            std::fs::read_dir(directory).unwrap().for_each(|entry| modes(&entry.unwrap().path(), found));
+        }
+    }
+
+    #[test]
+    fn what_was_made_and_never_started_is_over_and_can_be_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let state_dir = folder.path().join("containers");
+        let id = "ab".repeat(32);
+        prepare(&state_dir.join(&id), &RunSpec::new(["true"]), &id, "name", 1).unwrap();
+        let names = private::create(&state_dir.join(".names.lock")).unwrap();
+        rustix::fs::flock(&names, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        assert_eq!(list(&state_dir).unwrap()[0].state, State::Created, "it is in the making");
+        drop(names);
+        let status = list(&state_dir).unwrap().remove(0);
+        assert_eq!(status.state, State::Exited);
+        assert!(status.error.contains("never started"), "{}", status.error);
+        remove(&state_dir, "name", false).unwrap();
+        assert!(list(&state_dir).unwrap().is_empty());
+    }
+
+    #[test]
+    fn secrets_of_a_container_are_for_nobody_else_whatever_the_umask() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("containers").join("ab");
+        let mut spec = RunSpec::new(["true"]);
+        spec.env = vec!["PASSWORD=secret".into()];
+        let before = rustix::process::umask(rustix::fs::Mode::empty());
+        prepare(&directory, &spec, "ab", "name", 1).unwrap();
+        let rotation = super::super::log_file::Rotation { bytes_max: 1, files_max: 2 };
+        let mut log = super::super::log_file::LogFile::open(&directory.join("logs/0.log"), rotation).unwrap();
+        log.append(b"line\n", 1, |_| ()).unwrap();
+        rustix::process::umask(before);
+        let mut found = Vec::new();
+        modes(&folder.path().join("containers"), &mut found);
+        assert!(found.len() >= 9, "{found:?}");
+        for (path, mode) in found {
+            assert_eq!(mode, if path.is_dir() { 0o700 } else { 0o600 }, "{}", path.display());
+        }
+    }
 }

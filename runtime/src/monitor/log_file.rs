@@ -1,19 +1,22 @@
 //! The log file of a container and its rotation. Takes whole log lines, never drops one: on a full disk it waits, counts,
 //! and goes on where it stopped. Used by [`super::process`].
 //!
-//! `0.log` is written; at the size limit it becomes `0.log.<time>`, whose text sorts as the time does. The oldest beyond
-//! the wanted number are removed: that is the retention that was asked for, and a reader that is behind holds them by a
-//! hard link of its own.
+//! `0.log` is written; at the size limit it becomes `0.log.<time>`, whose text sorts as the time does. The time is later than
+//! that of every file rotated before, whatever the clock does: names are in the order of rotation. The oldest beyond the
+//! wanted number are removed: that is the retention that was asked for, and a reader that is behind holds them by a hard
+//! link of its own.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use weir_model::time::UnixNanos;
 
+use super::private::{self, append_to};
+
 /// How long to wait before a full disk is tried again.
-const WAIT: Duration = Duration::from_millis(200);
+pub(super) const WAIT: Duration = Duration::from_millis(200);
 
 /// What went wrong so far without a line being lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub struct LogFile {
     file: File,
     bytes: u64,
     rotation: Rotation,
+    /// Time in the name of the newest rotated file.
+    rotated: UnixNanos,
     troubles: Troubles,
 }
 
@@ -47,11 +52,14 @@ impl LogFile {
     /// Opens for appending; makes the file and its directory if need be.
     pub fn open(path: &Path, rotation: Rotation) -> io::Result<Self> {
         if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory)?;
+            private::make_directory(directory)?;
         }
         let file = append_to(path)?;
         let bytes = file.metadata()?.len();
-        Ok(Self { path: path.to_owned(), file, bytes, rotation, troubles: Troubles::default() })
+        let mut log =
+            Self { path: path.to_owned(), file, bytes, rotation, rotated: UnixNanos::MIN, troubles: Troubles::default() };
+        log.rotated = log.names()?.iter().filter_map(|name| time_of(name)).max().unwrap_or(UnixNanos::MIN);
+        Ok(log)
     }
 
     /// Troubles so far.
@@ -71,6 +79,7 @@ impl LogFile {
     }
 
     fn rotate(&mut self, at: UnixNanos) -> io::Result<()> {
+        let at = at.max(self.rotated.saturating_add(1));
         let time = jiff::Timestamp::from_nanosecond(i128::from(at)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         let suffix = format!("{time:.9}").replace(['-', ':', 'Z'], "").replace('T', "-");
         let rotated = self.path.with_file_name(format!("{}.{suffix}", name(&self.path)));
@@ -86,21 +95,27 @@ impl LogFile {
                 return Err(error);
             }
         }
-        self.bytes = 0;
+        (self.bytes, self.rotated) = (0, at);
         self.prune()
     }
 
     /// Removes the oldest files beyond the wanted number.
     fn prune(&self) -> io::Result<()> {
-        let Some(directory) = self.path.parent() else { return Ok(()) };
+        let rotated = self.names()?;
+        let surplus = (rotated.len() + 1).saturating_sub(self.rotation.files_max);
+        rotated.iter().take(surplus).try_for_each(|name| std::fs::remove_file(self.path.with_file_name(name)))
+    }
+
+    /// Of rotated files, oldest first.
+    fn names(&self) -> io::Result<Vec<String>> {
+        let Some(directory) = self.path.parent() else { return Ok(Vec::new()) };
         let prefix = format!("{}.", name(&self.path));
         let mut rotated: Vec<String> = std::fs::read_dir(directory)?
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .filter(|name| name.strip_prefix(&prefix).is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit())))
             .collect();
         rotated.sort();
-        let surplus = (rotated.len() + 1).saturating_sub(self.rotation.files_max);
-        rotated.iter().take(surplus).try_for_each(|name| std::fs::remove_file(directory.join(name)))
+        Ok(rotated)
     }
 }
 
@@ -108,8 +123,19 @@ fn name(path: &Path) -> std::borrow::Cow<'_, str> {
     path.file_name().unwrap_or_default().to_string_lossy()
 }
 
-fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+/// The time in a rotated file's name, `0.log.20220822-051842.908318007`.
+fn time_of(name: &str) -> Option<UnixNanos> {
+    let (_, suffix) = name.split_once(".log.")?;
+    let (date, time) = suffix.split_once('-')?;
+    let (year, month, day) = (date.get(..4)?, date.get(4..6)?, date.get(6..)?);
+    let (hour, minute, second) = (time.get(..2)?, time.get(2..4)?, time.get(4..)?);
+    let time: jiff::Timestamp = format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z").parse().ok()?;
+    UnixNanos::try_from(time.as_nanosecond()).ok()
+}
+
+/// Whether it is for want of room that something could not be written.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Writes everything, waiting as long as there is no room. A write that got in half is continued, not repeated.
@@ -124,7 +150,7 @@ fn write_all(
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => bytes = &bytes[count..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            Err(error) if is_full(&error) => {
                 troubles.waits += 1;
                 on_wait(*troubles);
                 std::thread::park_timeout(WAIT);
@@ -158,6 +184,28 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&files[2]).unwrap(), "line 0008\nline 0009\n");
         let order: Vec<_> = crate::logs::generations(&path).unwrap().into_iter().map(|file| file.path).collect();
         assert_eq!(order, [files[1].clone(), files[2].clone(), files[0].clone()]);
+    }
+
+    #[test]
+    fn a_clock_set_back_prunes_the_oldest_even_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("0.log");
+        let rotation = Rotation { bytes_max: 1, files_max: 3 };
+        let mut at = AT;
+        for i in 0..10 {
+            // Every other line by another monitor, which knows the names alone.
+            let mut log = LogFile::open(&path, rotation).unwrap();
+            for line in [2 * i, 2 * i + 1] {
+                at -= 3_600_000_000_000;
+                log.append(format!("line {line:02}\n").as_bytes(), at, |_| ()).unwrap();
+                let files = crate::logs::generations(&path).unwrap();
+                let text: String = files.iter().map(|file| std::fs::read_to_string(&file.path).unwrap()).collect();
+                let expected: String =
+                    ((line + 1_i32).saturating_sub(2).max(0)..=line).map(|i| format!("line {i:02}\n")).collect();
+                assert_eq!(text, expected);
+                assert_eq!(log.troubles(), Troubles::default());
+            }
+        }
     }
 
     #[test]

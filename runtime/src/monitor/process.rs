@@ -14,7 +14,8 @@ use weir_model::time::UnixNanos;
 
 use super::bundle::cgroup_path;
 use super::cri::Splitter;
-use super::log_file::{LogFile, Rotation};
+use super::log_file::{LogFile, Rotation, WAIT, is_full};
+use super::private;
 use super::spec::{Restart, RunSpec};
 use super::status::Status;
 use crate::RuntimeError;
@@ -52,7 +53,7 @@ pub fn monitor_main(directory: &Path, now: fn() -> UnixNanos) -> Result<(), Runt
     let _ = rustix::process::setsid();
     let subreaper = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     subreaper.map_err(|error| RuntimeError::Program { program: "prctl".into(), reason: error.to_string() })?;
-    let lock = File::create(directory.join(LOCK)).map_err(RuntimeError::file("create", directory.join(LOCK)))?;
+    let lock = private::create(&directory.join(LOCK)).map_err(RuntimeError::file("create", directory.join(LOCK)))?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
         .map_err(|error| RuntimeError::file("lock", directory.join(LOCK))(error.into()))?;
     let mut monitor = Monitor::open(directory)?;
@@ -61,8 +62,9 @@ pub fn monitor_main(directory: &Path, now: fn() -> UnixNanos) -> Result<(), Runt
         monitor.status.state = State::Exited;
         monitor.status.error = error.to_string();
         monitor.status.finished = Some(now());
-        monitor.status.write(directory)?;
+        // Who started it is told first, and waits for no room: nothing is left of it.
         say(&format!("error: {error}"));
+        monitor.status.write(directory)?;
     }
     if monitor.spec.remove {
         std::fs::remove_dir_all(directory).map_err(RuntimeError::file("remove", directory))?;
@@ -94,17 +96,24 @@ impl Monitor {
         let mut pause = PAUSE_MIN;
         loop {
             let began = Instant::now();
-            self.run_once(now)?;
+            if let Err(error) = self.run_once(now) {
+                // Who asked for it is told of a first start that failed; a later one is a run that failed.
+                if self.status.restarts == 0 {
+                    return Err(error);
+                }
+                (self.status.error, self.status.exit_code) = (error.to_string(), None);
+                self.status.finished = Some(now());
+            }
             if !self.is_to_restart() {
                 self.status.state = State::Exited;
-                return self.status.write(&self.directory);
+                return self.keep();
             }
             if began.elapsed() >= GOOD_RUN {
                 pause = PAUSE_MIN;
             }
             self.status.state = State::Restarting;
             self.status.restarts += 1;
-            self.status.write(&self.directory)?;
+            self.keep()?;
             let until = Instant::now() + pause;
             while let Some(rest) = until.checked_duration_since(Instant::now())
                 && !self.is_stopped()
@@ -113,9 +122,22 @@ impl Monitor {
             }
             if self.is_stopped() {
                 self.status.state = State::Exited;
-                return self.status.write(&self.directory);
+                return self.keep();
             }
             pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Writes the state down. On a full disk it waits for room, as lines do: a container that is to be started again must not
+    /// be given up for that. Who stops it does not wait; then its end is told by the monitor's.
+    fn keep(&self) -> Result<(), RuntimeError> {
+        loop {
+            match self.status.write(&self.directory) {
+                Err(RuntimeError::File { source, .. }) if is_full(&source) && !self.is_stopped() => {
+                    std::thread::park_timeout(WAIT)
+                }
+                written => return written,
+            }
         }
     }
 
@@ -153,11 +175,17 @@ impl Monitor {
             readers.into_iter().for_each(|reader| drop(reader.join()));
             return Err(RuntimeError::Program { program: "runc create".into(), reason: last_words(&log) });
         }
-        let text = std::fs::read_to_string(&pid_file).map_err(RuntimeError::file("read", &pid_file))?;
-        let pid = text.trim().parse::<i32>().ok().and_then(rustix::process::Pid::from_raw);
-        let pid =
-            pid.ok_or_else(|| RuntimeError::Program { program: "runc create".into(), reason: format!("no pid in {text:?}") })?;
-        self.start(pid, &log, now)?;
+        // What is created is started, or undone: nothing is left between the two.
+        let started = read_pid(&pid_file).and_then(|pid| self.start(pid, &log, now).map(|()| pid));
+        let pid = match started {
+            Ok(pid) => pid,
+            Err(error) => {
+                self.delete();
+                self.status.pid = None;
+                readers.into_iter().for_each(|reader| drop(reader.join()));
+                return Err(error);
+            }
+        };
         let code = wait_for(pid)?;
         self.ended(code, now);
         // The pipes end when the last process that holds them does: with the pid namespace, that is now.
@@ -166,24 +194,27 @@ impl Monitor {
                 self.status.error = format!("write {}: {error}", self.status.log.display());
             }
         }
-        let _ = self.runc().args(["delete", "--force", &self.status.id]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        self.delete();
         let troubles = self.log.lock().unwrap_or_else(PoisonError::into_inner).troubles();
         self.status.log_waits = troubles.waits;
         self.status.log_rotation_errors = troubles.rotation_errors;
-        self.status.write(&self.directory)
+        self.keep()
+    }
+
+    /// Whatever runc has of it goes, running or not.
+    fn delete(&self) {
+        let _ = self.runc().args(["delete", "--force", &self.status.id]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     }
 
     fn start(&mut self, pid: rustix::process::Pid, log: &Path, now: fn() -> UnixNanos) -> Result<(), RuntimeError> {
         self.status.pid = u32::try_from(pid.as_raw_nonzero().get()).ok();
         self.status.started = Some(now());
         self.status.state = State::Running;
-        self.status.write(&self.directory)?;
+        self.keep()?;
         let mut start = self.runc();
         start.arg("--log").arg(log).args(["start", &self.status.id]).stdout(Stdio::null()).stderr(Stdio::null());
         let started = start.status().is_ok_and(|status| status.success());
         if !started {
-            let _ = self.runc().args(["delete", "--force", &self.status.id]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-            self.status.pid = None;
             return Err(RuntimeError::Program { program: "runc start".into(), reason: last_words(log) });
         }
         if self.status.restarts == 0 {
@@ -244,6 +275,12 @@ fn pipe() -> Result<(PipeReader, io::PipeWriter), RuntimeError> {
     Ok((reader, writer))
 }
 
+fn read_pid(path: &Path) -> Result<rustix::process::Pid, RuntimeError> {
+    let text = std::fs::read_to_string(path).map_err(RuntimeError::file("read", path))?;
+    let pid = text.trim().parse::<i32>().ok().and_then(rustix::process::Pid::from_raw);
+    pid.ok_or_else(|| RuntimeError::Program { program: "runc create".into(), reason: format!("no pid in {text:?}") })
+}
+
 /// Exit code, or 128 + signal. Reaps whatever else was left to us on the way.
 fn wait_for(pid: rustix::process::Pid) -> Result<i32, RuntimeError> {
     loop {
@@ -275,4 +312,59 @@ fn last_words(log: &Path) -> String {
         (entry["level"] == "error").then(|| entry["msg"].as_str().unwrap_or_default().to_owned())
     });
     message.unwrap_or_else(|| format!("it failed without a word in {}", log.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file system of 1 MiB; unmounted when dropped.
+    struct Small(tempfile::TempDir);
+
+    impl Small {
+        fn mount() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let mounted =
+                Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "weir-test"]).arg(directory.path()).status();
+            assert!(mounted.unwrap().success(), "mounting a tmpfs takes root");
+            Self(directory)
+        }
+
+        fn fill(&self) {
+            let mut file = File::create(self.0.path().join("filler")).unwrap();
+            while file.write_all(&[0; 4096]).is_ok() {}
+        }
+    }
+
+    impl Drop for Small {
+        fn drop(&mut self) {
+            let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+        }
+    }
+
+    #[test]
+    fn on_a_full_disk_the_state_waits_for_room() {
+        let small = Small::mount();
+        let directory = small.0.path().to_owned();
+        let rotation = Rotation { bytes_max: 1 << 20, files_max: 2 };
+        let log = Arc::new(Mutex::new(LogFile::open(&directory.join("logs/0.log"), rotation).unwrap()));
+        let status = Status { version: super::super::status::VERSION, id: "ab".into(), restarts: 7, ..Status::default() };
+        let monitor = Monitor { directory: directory.clone(), spec: RunSpec::new(["true"]), status, log };
+        small.fill();
+        std::thread::scope(|scope| {
+            let kept = scope.spawn(|| monitor.keep());
+            // Its first attempt leaves the file beside.
+            while !directory.join("state.new").exists() {
+                assert!(!kept.is_finished(), "it waits");
+                std::thread::yield_now();
+            }
+            std::fs::remove_file(directory.join("filler")).unwrap();
+            kept.join().unwrap().unwrap();
+        });
+        assert_eq!(Status::read(&directory).unwrap(), monitor.status);
+        // Who stops it does not wait for room.
+        small.fill();
+        File::create(directory.join(STOP)).unwrap();
+        assert!(matches!(monitor.keep(), Err(RuntimeError::File { source, .. }) if is_full(&source)));
+    }
 }

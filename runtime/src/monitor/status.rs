@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use weir_model::time::UnixNanos;
 
+use super::private;
 use crate::RuntimeError;
 use crate::containers::State;
 
@@ -86,7 +87,7 @@ impl Status {
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RuntimeError> {
     let beside = path.with_extension("new");
     let write = || {
-        let mut file = std::fs::File::create(&beside)?;
+        let mut file = private::create(&beside)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&beside, path)?;

@@ -9,9 +9,11 @@ use weir_model::wire::Kind;
 
 use super::frame::{self, Tag};
 use super::slice::{Slice, SliceRecord};
+use crate::limits::pieces;
 
-/// Rows of one frame.
+/// Rows of one frame, and bytes of their texts.
 const ROWS_EACH: usize = 4096;
+const ROWS_BYTES: usize = 1 << 20;
 /// Fewest bytes of side data and record: the length of the former.
 const RECORD_BYTES_MIN: usize = 4;
 
@@ -117,6 +119,14 @@ pub enum Row {
 }
 
 impl Row {
+    /// Bytes of its texts.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Volume { stream, .. } => stream.iter().map(|(name, value)| name.len() + value.len()).sum(),
+            Self::Trace { .. } => 0,
+        }
+    }
+
     /// From a reader's volume.
     pub fn volume(volume: &LogVolume) -> Self {
         Self::Volume {
@@ -142,14 +152,29 @@ pub fn encode_instant(out: &mut Vec<u8>, instant: &Instant) {
     frame::put(out, Tag::Instant, &json(instant));
 }
 
-/// Appends a partition's answer.
+/// Appends a partition's answer, or a refusal when its reader would refuse a frame of it.
 pub fn encode_slice(out: &mut Vec<u8>, instant: &Instant, slice: &Slice) {
+    let start = out.len();
+    encode_whole(out, instant, slice);
+    let mut at = start;
+    // What was put is read back only as far as to its lengths.
+    while let Some((length, fits)) = frame::length(&out[at..]) {
+        if !fits {
+            out.truncate(start);
+            let limit = frame::FRAME_BYTES_MAX as u64;
+            return encode_refusal(out, &Refusal::TooLarge { partition: instant.partition, limit });
+        }
+        at += length;
+    }
+}
+
+fn encode_whole(out: &mut Vec<u8>, instant: &Instant, slice: &Slice) {
     encode_instant(out, &Instant { cut: slice.cut, ..*instant });
     for records in &slice.heads {
         frame::put(out, Tag::Head, &[]);
         records.iter().for_each(|record| encode_record(out, record));
     }
-    for rows in slice.rows.chunks(ROWS_EACH) {
+    for rows in pieces(&slice.rows, ROWS_EACH, ROWS_BYTES, Row::bytes) {
         frame::put(out, Tag::Rows, &json(&rows));
     }
 }

@@ -14,7 +14,8 @@ const MAGIC: &[u8; 4] = b"WHDS";
 /// Bytes before the first frame.
 pub const PREAMBLE_BYTES: usize = 8;
 const HEAD_BYTES: usize = 9;
-/// A record is up to [`super::RECORD_LIMITS`], rows and side data are cut to a MiB or so; more is not believed.
+/// A record is up to [`super::RECORD_LIMITS`], rows and side data are cut to a MiB or so; more is not believed, and an
+/// answer that would have more is refused by the owner.
 pub const FRAME_BYTES_MAX: usize = 32 << 20;
 
 /// What a frame carries.
@@ -90,6 +91,13 @@ pub fn next(bytes: &[u8]) -> Result<Option<Frame<'_>>, String> {
         return Err(format!("a frame has checksum {computed:08x}, stored {stored:08x}"));
     }
     Ok(Some((tag, payload, HEAD_BYTES + length)))
+}
+
+/// Bytes of the first frame with its head, and whether a reader takes it; `None` when there is none.
+pub(crate) fn length(bytes: &[u8]) -> Option<(usize, bool)> {
+    let [_, a, b, c, d, ..] = *bytes.first_chunk::<HEAD_BYTES>()?;
+    let payload = u32::from_le_bytes([a, b, c, d]) as usize;
+    Some((HEAD_BYTES + payload, payload <= FRAME_BYTES_MAX))
 }
 
 /// How many frames of a kind there are in bytes that [`put`] gave.

@@ -27,7 +27,7 @@ pub use answer::{
     encode_instant, encode_record, encode_refusal, encode_slice, encode_tail,
 };
 pub use ask::{Ask, Question, TailAsk};
-pub use orders::{COMPACT_PATH, Done, SEAL_PATH};
+pub use orders::{COMPACT_PATH, Done, EXPIRE_PATH, SEAL_PATH};
 pub use slice::{RECORD_LIMITS, Slice, SliceLimits, SliceRecord, Sliced};
 pub use status::OwnerStatus;
 

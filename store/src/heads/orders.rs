@@ -9,10 +9,13 @@ pub const SEAL_PATH: &str = "/api/weir/v1/admin/seal";
 /// Everything mergeable merged: `POST`, no body, answers [`Done`].
 pub const COMPACT_PATH: &str = "/api/weir/v1/admin/compact";
 
+/// Everything too old deleted, however much that is at once: `POST`, no body, answers [`Done`] of what was deleted.
+pub const EXPIRE_PATH: &str = "/api/weir/v1/admin/expire";
+
 /// What was done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {
-    /// Blocks written.
+    /// Blocks written, or deleted.
     pub blocks: u64,
     /// Lines, samples or spans in them.
     pub records: u64,

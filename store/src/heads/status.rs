@@ -38,6 +38,9 @@ pub struct OwnerStatus {
     /// Those that could not be opened.
     #[serde(default)]
     pub blocks_unopened: u64,
+    /// In quarantine: why the partition is not served. Nothing else is known then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<String>,
     /// Sections dropped because they were stored already, ever.
     pub duplicates: u64,
     /// Sources whose sequence jumped, ever.
@@ -66,6 +69,7 @@ impl OwnerStatus {
             block_bytes: manifest.blocks.iter().map(|block| block.size).sum(),
             blocks_opening: 0,
             blocks_unopened: 0,
+            damage: None,
             duplicates: manifest.counters.duplicates,
             gaps: manifest.counters.gaps,
             quarantined: manifest.counters.quarantined,

@@ -15,9 +15,9 @@ use super::schema::{CHUNKS, ChunkFacts, DIRECTORY, INDEX, Rollup, STREAMS, Strea
 use crate::StoreError;
 use crate::block::{Blob, BlockReader};
 use crate::columns::Reader;
-
-/// Streams and directory once decompressed; a block of 4 GiB of lines has some 5 MiB of them.
-const PACKED_BYTES_MAX: usize = 256 << 20;
+use crate::engine::{BlockSummary, check_records};
+use crate::limits::check_unpacked;
+use crate::packed::unzstd;
 
 /// A sealed block of the logs engine.
 pub struct LogsBlock {
@@ -70,6 +70,13 @@ impl LogsBlock {
         &self.directory[chunk as usize].facts
     }
 
+    /// Bytes of a chunk as stored.
+    #[cfg(test)]
+    pub(crate) fn chunk_bytes(&self, chunk: u32) -> usize {
+        let bytes = &self.directory[chunk as usize].bytes;
+        (bytes.end - bytes.start) as usize
+    }
+
     /// Chunks of the tenant's streams that pass. Matchers run once a stream.
     pub(crate) fn select(&self, tenant: &str, matchers: &[Matcher]) -> impl Iterator<Item = (u32, &Labels)> {
         let passes =
@@ -84,14 +91,34 @@ impl LogsBlock {
         if *need == Need::Anything {
             return Ok(None);
         }
+        self.with_index(|index| index.candidates(need))
+    }
+
+    /// Asks the index, which is opened on first use.
+    fn with_index<T>(&self, ask: impl FnOnce(&OpenIndex) -> std::io::Result<T>) -> Result<T, StoreError> {
         let wrong = |detail: String| StoreError::corrupt(&self.path, format!("section {INDEX}: {detail}"));
         let open = || OpenIndex::open(&self.reader.section(INDEX)?).map_err(wrong);
         // The section's checksum was right, so only bytes made to harm get this far; tantivy trusts its files and panics.
         let looked_up = fault::contained(|| {
             let index = self.indexes.get(&self.path, open)?;
-            index.candidates(need).map_err(|error| wrong(error.to_string()))
+            ask(&index).map_err(|error| wrong(error.to_string()))
         });
         looked_up.unwrap_or_else(|_| Err(wrong("tantivy cannot read it".into())))
+    }
+
+    /// Opens every chunk, one at a time, and the index. Errors with `Corrupt` that says which cannot be read.
+    pub(crate) fn verify(&self, summary: &BlockSummary) -> Result<(), StoreError> {
+        let mut lines = 0;
+        for chunk in 0..self.chunks() {
+            lines += self.lines(chunk)?.len() as u64;
+        }
+        check_records(&self.path, lines, summary)?;
+        let documents = self.with_index(|index| Ok(index.documents()))?;
+        if documents != self.chunks() {
+            let detail = format!("section {INDEX}: {documents} chunks, {} are there", self.chunks());
+            return Err(StoreError::corrupt(&self.path, detail));
+        }
+        Ok(())
     }
 
     /// Opens a chunk. Errors with `Corrupt` that names block and chunk.
@@ -111,10 +138,9 @@ impl LogsBlock {
 fn unpack(section: &[u8]) -> Result<Vec<u8>, String> {
     let (length, packed) = section.split_first_chunk::<4>().ok_or("shorter than its length")?;
     let length = u32::from_le_bytes(*length) as usize;
-    if length > PACKED_BYTES_MAX {
-        return Err(format!("{length} bytes are above {PACKED_BYTES_MAX}"));
-    }
-    zstd::bulk::decompress(packed, length).map_err(|error| error.to_string())
+    check_unpacked("streams or directory", length)?;
+    let bytes = unzstd(packed, length).map_err(|error| error.to_string())?;
+    if bytes.len() == length { Ok(bytes) } else { Err(format!("{} bytes of {length}", bytes.len())) }
 }
 
 fn decode_streams(bytes: &[u8]) -> Result<Vec<StreamKey>, String> {

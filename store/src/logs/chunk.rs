@@ -2,21 +2,20 @@
 //!
 //! Not here: which chunks exist ([`super::writer`]), and what their tokens are good for ([`super::plan`]).
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use weir_model::id::{LineId, SpanId, TraceId};
 use weir_model::label::Labels;
 use weir_model::log::LogRecord;
+use weir_model::memory::{allocation, shared};
 
 use super::schema::{ChunkFacts, Place, ROLLUP_NANOS, Rollup, ZSTD_LEVEL, level_of};
-use super::tokens::{TokenSet, Tokens};
+use super::tokens::Tokens;
 use crate::StoreError;
 use crate::columns::{Reader, put_bytes, put_varint, put_zigzag};
+use crate::limits::check_unpacked;
+use crate::packed::unzstd;
 
 const HEADER_BYTES: usize = 24;
-/// A chunk is closed at half a MiB; but one section may be as large as a record's body, 64 MiB.
-const COLUMN_BYTES_MAX: usize = 128 << 20;
 
 /// A chunk as stored, and what is known of it.
 pub(crate) struct EncodedChunk {
@@ -28,15 +27,12 @@ pub(crate) struct EncodedChunk {
 impl EncodedChunk {
     /// Memory held.
     pub(crate) fn memory(&self) -> usize {
-        self.bytes.len() + self.tokens.bytes() + self.facts.rollups.len() * size_of::<Rollup>() + 200
+        let rollups = self.facts.rollups.capacity() * size_of::<Rollup>();
+        // Twice a pointer to it: its place in a list that grows by doubling.
+        shared(size_of::<Self>())
+            + 2 * size_of::<usize>()
+            + [self.bytes.len(), self.tokens.bytes(), rollups].map(allocation).iter().sum::<usize>()
     }
-}
-
-/// Gathers lines until there are enough.
-pub(crate) struct ChunkBuilder {
-    lines: Lines,
-    tokens: TokenSet,
-    attribute_indexes: HashMap<Labels, u32>,
 }
 
 /// Lines in columns, decoded.
@@ -58,63 +54,48 @@ pub(crate) struct Lines {
     attributes: Vec<u32>,
 }
 
-impl ChunkBuilder {
-    /// An empty chunk of a partition.
-    pub(crate) fn new(partition: u32) -> Self {
-        let lines = Lines { partition, attribute_sets: vec![Labels::EMPTY], ..Lines::default() };
-        Self { lines, tokens: TokenSet::new(), attribute_indexes: [(Labels::EMPTY, 0)].into() }
-    }
-
-    /// Bytes of bodies so far.
-    pub(crate) fn body_bytes(&self) -> usize {
-        self.lines.bodies.len()
-    }
-
-    /// Appends the next line of the stream.
-    pub(crate) fn push(&mut self, place: Place, record: LogRecord<'_>) {
-        let lines = &mut self.lines;
-        let count = lines.places.len();
-        self.tokens.add_text(record.body);
-        lines.bodies.extend_from_slice(record.body);
-        lines.ends.push(u32::try_from(lines.bodies.len()).expect("invariant: a chunk stays below 4 GiB"));
-        lines.places.push(place);
-        lines.timestamps.push(record.timestamp);
-        lines.sequences.push(record.sequence);
-        lines.severities.push(record.severity);
-        lines.flags.push(record.flags);
-        if !lines.contexts.is_empty() || !record.trace_id.is_none() || !record.span_id.is_none() {
-            lines.contexts.resize(count, Default::default());
-            lines.contexts.push((record.trace_id, record.span_id));
-            self.tokens.add_text(hex::encode(record.trace_id.0).as_bytes());
-            self.tokens.add_text(hex::encode(record.span_id.0).as_bytes());
-        }
-        if !lines.attributes.is_empty() || !record.attributes.is_empty() {
-            lines.attributes.resize(count, 0);
-            let index = match self.attribute_indexes.get(record.attributes) {
-                Some(index) => *index,
-                None => {
-                    record.attributes.iter().for_each(|(_, value)| self.tokens.add_text(value.as_bytes()));
-                    lines.attribute_sets.push(record.attributes.clone());
-                    let index = lines.attribute_sets.len() as u32 - 1;
-                    self.attribute_indexes.insert(record.attributes.clone(), index);
-                    index
-                }
-            };
-            lines.attributes.push(index);
-        }
-    }
-
-    /// The chunk; `None` when there is no line.
-    pub(crate) fn finish(self) -> Result<Option<EncodedChunk>, StoreError> {
-        if self.lines.places.is_empty() {
-            return Ok(None);
-        }
-        let bytes = self.lines.encode()?.into();
-        Ok(Some(EncodedChunk { bytes, facts: self.lines.facts(), tokens: self.tokens.finish() }))
-    }
-}
-
 impl Lines {
+    /// None yet.
+    pub(crate) fn new(partition: u32) -> Self {
+        Self { partition, attribute_sets: vec![Labels::EMPTY], ..Self::default() }
+    }
+
+    /// Appends distinct attributes: their number.
+    pub(crate) fn add_attributes(&mut self, attributes: Labels) -> u32 {
+        self.attribute_sets.push(attributes);
+        self.attribute_sets.len() as u32 - 1
+    }
+
+    /// Appends a line with attributes of this number.
+    pub(crate) fn push(&mut self, place: Place, record: LogRecord<'_>, attributes: u32) {
+        let count = self.places.len();
+        self.bodies.extend_from_slice(record.body);
+        self.ends.push(self.bodies.len() as u32);
+        self.places.push(place);
+        self.timestamps.push(record.timestamp);
+        self.sequences.push(record.sequence);
+        self.severities.push(record.severity);
+        self.flags.push(record.flags);
+        if self.has_contexts() || !record.trace_id.is_none() || !record.span_id.is_none() {
+            self.contexts.resize(count, Default::default());
+            self.contexts.push((record.trace_id, record.span_id));
+        }
+        if !self.attributes.is_empty() || attributes != 0 {
+            self.attributes.resize(count, 0);
+            self.attributes.push(attributes);
+        }
+    }
+
+    /// Whether any line has a context.
+    pub(crate) fn has_contexts(&self) -> bool {
+        !self.contexts.is_empty()
+    }
+
+    /// The chunk, with the tokens of its lines. Errors when its reader would refuse it.
+    pub(crate) fn finish(&self, tokens: Tokens) -> Result<EncodedChunk, StoreError> {
+        Ok(EncodedChunk { bytes: self.encode()?.into(), facts: self.facts(), tokens })
+    }
+
     /// Number of lines.
     pub(crate) fn len(&self) -> usize {
         self.places.len()
@@ -166,10 +147,14 @@ impl Lines {
 
     fn encode(&self) -> Result<Vec<u8>, StoreError> {
         let columns = self.encode_columns();
+        for (what, length) in [("columns", columns.len()), ("bodies", self.bodies.len())] {
+            check_unpacked(what, length).map_err(|error| StoreError::engine("encode a chunk", error))?;
+        }
         let pack =
             |bytes: &[u8]| zstd::bulk::compress(bytes, ZSTD_LEVEL).map_err(|error| StoreError::engine("compress a chunk", error));
         let (packed_columns, packed_bodies) = (pack(&columns)?, pack(&self.bodies)?);
-        let mut out = vec![0; 4];
+        let mut out = Vec::with_capacity(HEADER_BYTES + packed_columns.len() + packed_bodies.len());
+        out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&self.partition.to_le_bytes());
         for length in [columns.len(), packed_columns.len(), self.bodies.len(), packed_bodies.len()] {
             out.extend_from_slice(&(length as u32).to_le_bytes());
@@ -268,10 +253,8 @@ impl Lines {
 }
 
 fn unpack(packed: &[u8], length: usize, what: &str) -> Result<Vec<u8>, String> {
-    if length > COLUMN_BYTES_MAX {
-        return Err(format!("{what} of {length} bytes are above {COLUMN_BYTES_MAX}"));
-    }
-    let bytes = zstd::bulk::decompress(packed, length).map_err(|error| format!("{what}: {error}"))?;
+    check_unpacked(what, length)?;
+    let bytes = unzstd(packed, length).map_err(|error| format!("{what}: {error}"))?;
     if bytes.len() == length { Ok(bytes) } else { Err(format!("{what}: {} bytes of {length}", bytes.len())) }
 }
 

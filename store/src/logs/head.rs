@@ -4,20 +4,24 @@
 //! encoded outside of all locks; until that is done readers see its sections.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use weir_model::label::Matcher;
+use weir_model::label::{Labels, Matcher};
 use weir_model::log::LogBatch;
+use weir_model::memory::{allocation, shared, table_entry};
 use weir_model::wire::{Body, Section};
 
-use super::chunk::{ChunkBuilder, EncodedChunk};
+use super::builder::{self, ChunkBuilder};
+use super::chunk::EncodedChunk;
 use super::schema::{ChunkFacts, Place, StreamKey};
 use super::source::Source;
 use super::writer::BlockWriter;
 use crate::StoreError;
 use crate::engine::{BuiltBlock, Head, Position};
+use crate::limits::RECORD_BYTES_MAX;
 
 /// A head of the logs engine.
 pub struct LogsHead {
@@ -30,6 +34,8 @@ pub struct LogsHead {
 
 #[derive(Default)]
 struct HeadStream {
+    /// The one copy of them.
+    labels: Labels,
     /// Held while pointers are copied or swapped.
     chunks: Mutex<HeadChunks>,
 }
@@ -60,7 +66,7 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    fn new(position: Position, batch: &LogBatch) -> Self {
+    fn new(position: Position, stream: &Labels, batch: &LogBatch) -> Self {
         let count = batch.len() as u32;
         let times = || batch.iter().map(|record| record.timestamp);
         let facts = ChunkFacts {
@@ -73,7 +79,10 @@ impl Part {
             last_place: (position.offset, position.ordinal.saturating_add(count.saturating_sub(1))),
             rollups: Vec::new(),
         };
-        Self { position, places: None, batch: batch.clone(), facts }
+        // Its own copy of the stream's labels would stay as long as it does.
+        let mut batch = batch.clone();
+        batch.stream = stream.clone();
+        Self { position, places: None, batch, facts }
     }
 
     /// Where line `i` lies.
@@ -81,10 +90,17 @@ impl Part {
         self.places.as_ref().map_or((self.position.offset, self.position.ordinal + i as u32), |places| places[i])
     }
 
-    /// Roughly: columns of 8 + 8 + 4 + 1 + 1 bytes a line, a context of 24, and labels as their text and two pointers.
+    /// Memory held: the batch and this, with its place in a list that grows by doubling.
     fn memory(&self) -> usize {
-        let attributes: usize = self.batch.iter().map(|record| record.attributes.len() * 80).sum();
-        self.batch.body_bytes() + self.batch.len() * 46 + attributes + 400
+        let places = self.places.as_ref().map_or(0, |places| allocation(size_of_val(&**places)));
+        shared(size_of::<Self>()) + 2 * size_of::<usize>() + self.batch.memory() + places
+    }
+
+    /// Bytes towards a chunk.
+    fn chunk_bytes(&self) -> usize {
+        let attributes = self.batch.attribute_sets().map(Labels::text_bytes).sum();
+        let contexts = self.batch.iter().any(|record| !record.trace_id.is_none() || !record.span_id.is_none());
+        builder::chunk_bytes(self.batch.len(), self.batch.body_bytes(), contexts, attributes)
     }
 }
 
@@ -110,7 +126,7 @@ impl LogsHead {
         let (Some(&first_place), Some(&last_place)) = (places.first(), places.last()) else { return };
         let stream = self.stream(StreamKey { tenant: tenant.into(), labels: batch.stream.clone() });
         let position = Position { partition, offset: first_place.0, ordinal: first_place.1 };
-        let mut part = Part::new(position, &batch);
+        let mut part = Part::new(position, &stream.labels, &batch);
         (part.facts.first_place, part.facts.last_place) = (first_place, last_place);
         part.places = Some(places.into());
         self.bytes.fetch_add(part.memory(), Ordering::Relaxed);
@@ -122,9 +138,15 @@ impl LogsHead {
         if let Some(stream) = self.streams.read().get(&key) {
             return Arc::clone(stream);
         }
-        // A stream's labels and its entry: about as much as the text of a dozen labels.
-        self.bytes.fetch_add(1000, Ordering::Relaxed);
-        Arc::clone(self.streams.write().entry(key).or_default())
+        let memory = stream_memory(&key);
+        match self.streams.write().entry(key) {
+            Entry::Occupied(known) => Arc::clone(known.get()),
+            Entry::Vacant(free) => {
+                self.bytes.fetch_add(memory, Ordering::Relaxed);
+                let labels = free.key().labels.clone();
+                Arc::clone(free.insert(Arc::new(HeadStream { labels, ..HeadStream::default() })))
+            }
+        }
     }
 
     /// Encodes a chunk that has filled. On an error its sections stay, readable, and `build` tries once more.
@@ -136,6 +158,12 @@ impl LogsHead {
         self.bytes.fetch_add(held, Ordering::Relaxed);
         self.bytes.fetch_sub(freed, Ordering::Relaxed);
     }
+}
+
+/// A stream's labels, its tenant's name and what it lies in.
+fn stream_memory(key: &StreamKey) -> usize {
+    let entry = table_entry(size_of::<(StreamKey, Arc<HeadStream>)>());
+    entry + key.labels.memory() + shared(key.tenant.len()) + shared(size_of::<HeadStream>())
 }
 
 impl HeadStream {
@@ -167,16 +195,23 @@ impl Head for LogsHead {
         if batch.is_empty() {
             return Ok(());
         }
-        if position.ordinal.checked_add(batch.len() as u32).is_none() {
+        let count = u32::try_from(batch.len()).unwrap_or(u32::MAX);
+        if position.ordinal.checked_add(count).is_none() {
             return Err(StoreError::engine("take log lines", format!("ordinal {} and {} lines", position.ordinal, batch.len())));
         }
+        if let Some(record) = batch.iter().find(|record| builder::record_bytes(record) > RECORD_BYTES_MAX) {
+            let bytes = builder::record_bytes(&record);
+            let detail = format!("a line of {bytes} bytes from {} is above {RECORD_BYTES_MAX}", section.header.source);
+            return Err(StoreError::engine("take log lines", detail));
+        }
         let stream = self.stream(StreamKey { tenant: section.header.tenant.as_str().into(), labels: batch.stream.clone() });
-        let part = Arc::new(Part::new(position, batch));
+        let part = Arc::new(Part::new(position, &stream.labels, batch));
         self.bytes.fetch_add(part.memory(), Ordering::Relaxed);
         self.records.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        let bytes = part.chunk_bytes();
         let filled = {
             let mut chunks = stream.chunks.lock();
-            chunks.open_bytes += batch.body_bytes();
+            chunks.open_bytes += bytes;
             chunks.open.push(part);
             (chunks.open_bytes >= self.chunk_bytes).then(|| {
                 let parts = std::mem::take(&mut chunks.open);
@@ -227,12 +262,13 @@ fn encode(parts: &[Arc<Part>], chunk_bytes: usize) -> Result<Vec<Arc<EncodedChun
     for part in parts {
         for (i, record) in part.batch.iter().enumerate() {
             // Twice: so that parts that filled a chunk and a bit stay one chunk, and a large section is cut.
-            if builder.body_bytes() >= chunk_bytes.saturating_mul(2) {
-                chunks.extend(std::mem::replace(&mut builder, ChunkBuilder::new(partition)).finish()?.map(Arc::new));
+            if builder.bytes() >= chunk_bytes.saturating_mul(2) {
+                let full = std::mem::replace(&mut builder, ChunkBuilder::new(partition));
+                chunks.extend(full.finish()?.into_iter().map(Arc::new));
             }
             builder.push(part.place(i), record);
         }
     }
-    chunks.extend(builder.finish()?.map(Arc::new));
+    chunks.extend(builder.finish()?.into_iter().map(Arc::new));
     Ok(chunks)
 }

@@ -61,6 +61,11 @@ impl IndexBuilder {
         self.writer.add_document(document).map_err(failed)
     }
 
+    /// Memory held.
+    pub(crate) fn memory(&self) -> usize {
+        self.writer.mem_usage()
+    }
+
     /// The section: count of files, per file its name and length, then their bytes.
     pub(crate) fn finish(self) -> Result<Vec<u8>, StoreError> {
         let index = self.writer.finalize().map_err(failed)?;
@@ -91,6 +96,7 @@ impl IndexBuilder {
 pub(crate) struct OpenIndex {
     inverted: Arc<InvertedIndexReader>,
     field: Field,
+    documents: u32,
     bytes: u64,
 }
 
@@ -104,7 +110,12 @@ impl OpenIndex {
         let [segment] = &segments[..] else { return Err(format!("{} segments, one was expected", segments.len())) };
         let reader = tantivy::SegmentReader::open(segment).map_err(|error| error.to_string())?;
         let inverted = reader.inverted_index(field).map_err(|error| error.to_string())?;
-        Ok(Self { inverted, field, bytes: section.len() as u64 })
+        Ok(Self { inverted, field, documents: reader.max_doc(), bytes: section.len() as u64 })
+    }
+
+    /// Chunks that it knows.
+    pub(crate) fn documents(&self) -> u32 {
+        self.documents
     }
 
     /// The chunks that may meet a need; `None` when any may.

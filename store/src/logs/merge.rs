@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::block::LogsBlock;
-use super::chunk::ChunkBuilder;
+use super::builder::ChunkBuilder;
 use super::schema::StreamKey;
 use super::writer::BlockWriter;
 use crate::StoreError;
@@ -26,7 +26,7 @@ pub(crate) fn merge(blocks: &[Arc<LogsBlock>], chunk_bytes: usize) -> Result<Vec
             let lines = block.lines(chunk)?;
             for i in 0..lines.len() {
                 let (id, record) = lines.get(i);
-                let full = builder.take_if(|(partition, open)| *partition != id.partition || open.body_bytes() >= chunk_bytes);
+                let full = builder.take_if(|(partition, open)| *partition != id.partition || open.bytes() >= chunk_bytes);
                 if let Some((_, full)) = full {
                     full.finish()?.iter().try_for_each(|chunk| writer.push(stream, chunk))?;
                 }

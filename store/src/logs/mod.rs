@@ -2,7 +2,7 @@
 //!
 //! From a line to an answer:
 //! - [`head`]: takes sections, gathers each stream's lines, encodes a chunk when enough are there;
-//! - `chunk`: ~512 KiB of lines of one stream as compressed columns; `schema` says what is known of it from outside;
+//! - `builder`: lines on their way into chunks; `chunk`: ~512 KiB of lines of one stream as compressed columns; `schema` says what is known of it from outside;
 //! - `tokens`: which words a chunk holds; `index` (the only place that knows tantivy) turns them round: which chunks hold
 //!   a word;
 //! - `writer`: chunks and index as a block; `merge`: several blocks as one;
@@ -14,10 +14,13 @@
 //! it can pass.
 
 mod block;
+mod builder;
 mod chunk;
 mod filter;
 mod head;
 mod index;
+#[cfg(test)]
+mod limits_tests;
 mod merge;
 mod plan;
 mod reader;
@@ -41,7 +44,7 @@ pub use slice::{tail_lines, tail_records};
 
 use crate::StoreError;
 use crate::block::Blob;
-use crate::engine::{BuiltBlock, Engine};
+use crate::engine::{BlockSummary, BuiltBlock, Engine, MergeCost};
 
 /// How the engine cuts and caches.
 #[derive(Clone, Debug)]
@@ -82,6 +85,7 @@ impl Default for LogsEngine {
 
 impl Engine for LogsEngine {
     const KIND: Kind = Kind::Logs;
+    const MERGE: MergeCost = MergeCost { fixed: 32 << 20, per_byte: 8, per_raw_kib: 256 };
     type Head = LogsHead;
     type Block = LogsBlock;
 
@@ -91,6 +95,10 @@ impl Engine for LogsEngine {
 
     fn open(&self, blob: Arc<dyn Blob>) -> Result<LogsBlock, StoreError> {
         LogsBlock::open(blob, self.indexes.clone())
+    }
+
+    fn verify(&self, block: &LogsBlock, summary: &BlockSummary) -> Result<(), StoreError> {
+        block.verify(summary)
     }
 
     fn merge(&self, blocks: &[Arc<LogsBlock>]) -> Result<Vec<BuiltBlock>, StoreError> {

@@ -24,9 +24,10 @@ use crate::engine::Head;
 use crate::heads::ask::LinesAsk;
 use crate::heads::slice::{Packer, check_bytes, not_mine};
 use crate::heads::{Ask, RECORD_LIMITS, Row, Slice, SliceLimits, SliceRecord, Sliced};
+use crate::limits::pieces;
 use crate::view::{Fixed, NoTails, PartitionView, TailSection};
 
-/// Bytes of bodies of one section: a record holds several, and a decoder never much at once.
+/// Bytes of lines of one section, as [`Kept::bytes`] has them: a record holds several, and a decoder never much at once.
 const SECTION_BYTES: usize = 512 << 10;
 /// What a line takes beyond its body, towards a page: place, times, ids, pointers.
 const LINE_BYTES: u64 = 128;
@@ -147,7 +148,7 @@ impl Kept {
     }
 
     fn bytes(&self) -> u64 {
-        self.body.len() as u64 + LINE_BYTES
+        (self.body.len() + self.attributes.text_bytes()) as u64 + LINE_BYTES
     }
 }
 
@@ -303,17 +304,10 @@ fn pack(tenant: &str, streams: impl Iterator<Item = (Labels, Vec<Kept>)>, limits
     let mut packer = Packer::new(Kind::Logs, limits, "bytes of unsealed lines");
     for (stream, mut lines) in streams {
         lines.sort_by_key(|line| line.place);
-        let mut batch = LogBatch::new(stream.clone());
-        let mut places = Vec::new();
-        for line in &lines {
-            batch.push(line.record());
-            places.push(line.place);
-            if batch.body_bytes() >= SECTION_BYTES {
-                let full = std::mem::replace(&mut batch, LogBatch::new(stream.clone()));
-                packer.push(&section(tenant, full), &put_places(&std::mem::take(&mut places)))?;
-            }
-        }
-        if !batch.is_empty() {
+        for lines in pieces(&lines, usize::MAX, SECTION_BYTES, |line| line.bytes() as usize) {
+            let mut batch = LogBatch::new(stream.clone());
+            lines.iter().for_each(|line| batch.push(line.record()));
+            let places: Vec<Place> = lines.iter().map(|line| line.place).collect();
             packer.push(&section(tenant, batch), &put_places(&places))?;
         }
     }

@@ -9,10 +9,36 @@ use crate::StoreError;
 use crate::block::BlockData;
 use crate::columns::{put_bytes, put_varint, put_zigzag};
 use crate::engine::{BlockSummary, BuiltBlock};
+use crate::limits::{SECTION_BYTES, check_unpacked};
 
-/// Takes chunks: all of a stream together and in the order of their lines.
+/// Where a block is closed and another begun.
+#[derive(Clone, Copy)]
+pub(crate) struct BlockLimits {
+    /// Bytes of streams or of the directory, before compression.
+    pub(crate) section_bytes: usize,
+    /// Memory of the index in the making. tantivy's addresses have 32 bits and wrap above 4 GiB without a word.
+    pub(crate) index_bytes: usize,
+}
+
+/// A block of 4 GiB of lines has some 5 MiB of directory, and its index takes a few hundred MiB in the making.
+const LIMITS: BlockLimits = BlockLimits { section_bytes: 64 << 20, index_bytes: 512 << 20 };
+const _: () = assert!(LIMITS.section_bytes <= SECTION_BYTES);
+
+/// A row of the directory without its roll-ups, and one roll-up, at most.
+const FACTS_BYTES_MAX: usize = 96;
+const ROLLUP_BYTES_MAX: usize = 31;
+
+/// Takes chunks: all of a stream together and in the order of their lines. Begins another block of its own accord where
+/// one could not be read again.
 pub(crate) struct BlockWriter {
-    streams: Vec<StreamKey>,
+    limits: BlockLimits,
+    open: OpenBlock,
+    closed: Vec<BuiltBlock>,
+}
+
+struct OpenBlock {
+    /// Encoded, without their count.
+    streams: Vec<u8>,
     indexes: HashMap<StreamKey, u32>,
     chunks: Vec<u8>,
     /// Rows of the directory, without their count.
@@ -25,6 +51,34 @@ pub(crate) struct BlockWriter {
 impl BlockWriter {
     /// Without chunks.
     pub(crate) fn new() -> Result<Self, StoreError> {
+        Self::with_limits(LIMITS)
+    }
+
+    /// With limits of the caller's.
+    pub(crate) fn with_limits(limits: BlockLimits) -> Result<Self, StoreError> {
+        Ok(Self { limits, open: OpenBlock::new()?, closed: Vec::new() })
+    }
+
+    /// The next chunk.
+    pub(crate) fn push(&mut self, stream: &StreamKey, chunk: &EncodedChunk) -> Result<(), StoreError> {
+        if self.open.count > 0 && !self.open.has_room(stream, chunk, self.limits) {
+            let full = std::mem::replace(&mut self.open, OpenBlock::new()?);
+            self.closed.push(full.finish()?);
+        }
+        self.open.push(stream, chunk)
+    }
+
+    /// The blocks, mostly one; none when there was no chunk.
+    pub(crate) fn finish(mut self) -> Result<Vec<BuiltBlock>, StoreError> {
+        if self.open.count > 0 {
+            self.closed.push(self.open.finish()?);
+        }
+        Ok(self.closed)
+    }
+}
+
+impl OpenBlock {
+    fn new() -> Result<Self, StoreError> {
         Ok(Self {
             streams: Vec::new(),
             indexes: HashMap::new(),
@@ -36,13 +90,22 @@ impl BlockWriter {
         })
     }
 
-    /// The next chunk.
-    pub(crate) fn push(&mut self, stream: &StreamKey, chunk: &EncodedChunk) -> Result<(), StoreError> {
-        let next = self.streams.len() as u32;
-        let index = *self.indexes.entry(stream.clone()).or_insert_with(|| {
-            self.streams.push(stream.clone());
-            next
-        });
+    fn has_room(&self, stream: &StreamKey, chunk: &EncodedChunk, limits: BlockLimits) -> bool {
+        let directory = self.directory.len() + FACTS_BYTES_MAX + chunk.facts.rollups.len() * ROLLUP_BYTES_MAX;
+        let streams = if self.indexes.contains_key(stream) { 0 } else { self.streams.len() + stream_bytes(stream) };
+        directory <= limits.section_bytes && streams <= limits.section_bytes && self.index.memory() <= limits.index_bytes
+    }
+
+    fn push(&mut self, stream: &StreamKey, chunk: &EncodedChunk) -> Result<(), StoreError> {
+        let index = match self.indexes.get(stream) {
+            Some(index) => *index,
+            None => {
+                put_stream(&mut self.streams, stream);
+                let index = self.indexes.len() as u32;
+                self.indexes.insert(stream.clone(), index);
+                index
+            }
+        };
         self.index.push(&chunk.tokens)?;
         put_varint(&mut self.directory, u64::from(index));
         put_varint(&mut self.directory, chunk.bytes.len() as u64);
@@ -56,36 +119,30 @@ impl BlockWriter {
         Ok(())
     }
 
-    /// The block; none when there was no chunk.
-    pub(crate) fn finish(self) -> Result<Vec<BuiltBlock>, StoreError> {
-        if self.count == 0 {
-            return Ok(Vec::new());
-        }
-        let mut directory = Vec::new();
-        put_varint(&mut directory, self.count);
-        directory.extend_from_slice(&self.directory);
+    fn finish(self) -> Result<BuiltBlock, StoreError> {
         let sections = vec![
             (CHUNKS, self.chunks),
             (INDEX, self.index.finish()?),
-            (STREAMS, pack(&encode_streams(&self.streams))?),
-            (DIRECTORY, pack(&directory)?),
+            (STREAMS, pack(self.indexes.len() as u64, &self.streams)?),
+            (DIRECTORY, pack(self.count, &self.directory)?),
         ];
-        Ok(vec![BuiltBlock { summary: self.summary, data: BlockData { sections } }])
+        Ok(BuiltBlock { summary: self.summary, data: BlockData { sections } })
     }
 }
 
-fn encode_streams(streams: &[StreamKey]) -> Vec<u8> {
-    let mut out = Vec::new();
-    put_varint(&mut out, streams.len() as u64);
-    for stream in streams {
-        put_bytes(&mut out, stream.tenant.as_bytes());
-        put_varint(&mut out, stream.labels.len() as u64);
-        for (name, value) in stream.labels.iter() {
-            put_bytes(&mut out, name.as_bytes());
-            put_bytes(&mut out, value.as_bytes());
-        }
+/// Bytes of [`put_stream`], at most.
+fn stream_bytes(stream: &StreamKey) -> usize {
+    let labels: usize = stream.labels.iter().map(|(name, value)| name.len() + value.len() + 20).sum();
+    stream.tenant.len() + 20 + labels
+}
+
+fn put_stream(out: &mut Vec<u8>, stream: &StreamKey) {
+    put_bytes(out, stream.tenant.as_bytes());
+    put_varint(out, stream.labels.len() as u64);
+    for (name, value) in stream.labels.iter() {
+        put_bytes(out, name.as_bytes());
+        put_bytes(out, value.as_bytes());
     }
-    out
 }
 
 fn put_facts(out: &mut Vec<u8>, facts: &ChunkFacts) {
@@ -109,11 +166,14 @@ fn put_facts(out: &mut Vec<u8>, facts: &ChunkFacts) {
     }
 }
 
-/// Length before compression as u32, then zstd.
-fn pack(bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
+/// Length before compression as u32, then zstd of a count and what is counted. Errors when its reader would refuse it.
+fn pack(count: u64, rest: &[u8]) -> Result<Vec<u8>, StoreError> {
     let failed = |error: String| StoreError::engine("build a block", error);
-    let length = u32::try_from(bytes.len()).map_err(|_| failed("a directory above 4 GiB".into()))?;
-    let mut out = length.to_le_bytes().to_vec();
-    out.extend(zstd::bulk::compress(bytes, ZSTD_LEVEL).map_err(|error| failed(error.to_string()))?);
+    let mut bytes = Vec::with_capacity(rest.len() + 10);
+    put_varint(&mut bytes, count);
+    bytes.extend_from_slice(rest);
+    check_unpacked("streams or directory", bytes.len()).map_err(failed)?;
+    let mut out = (bytes.len() as u32).to_le_bytes().to_vec();
+    out.extend(zstd::bulk::compress(&bytes, ZSTD_LEVEL).map_err(|error| failed(error.to_string()))?);
     Ok(out)
 }

@@ -12,8 +12,9 @@ use crate::engine::BlockSummary;
 
 const MAGIC: &[u8; 4] = b"WMAN";
 const VERSION: u8 = 1;
-const HEADER_BYTES: usize = 48;
-/// Of the body, uncompressed: ten times 100,000 marks with long source names.
+pub(super) const HEADER_BYTES: usize = 48;
+/// Of the body, uncompressed, and of all names of sources: ten times 100,000 marks with long source names. What is above it is neither
+/// written nor read.
 const BODY_BYTES_MAX: usize = 64 << 20;
 
 /// What is written outside of the body: which version of which partition, and by which attempt.
@@ -27,7 +28,7 @@ pub(crate) struct Stamp {
 
 /// The object's bytes. Errors when the body is larger than a reader would believe.
 pub(crate) fn encode(stamp: &Stamp, manifest: &Manifest) -> Result<Vec<u8>, StoreError> {
-    let body = encode_body(manifest);
+    let body = encode_body(manifest)?;
     if body.len() > BODY_BYTES_MAX {
         return Err(StoreError::engine("encode a manifest", format!("{} bytes are above {BODY_BYTES_MAX}", body.len())));
     }
@@ -90,7 +91,7 @@ fn decode_header<'a>(path: &str, bytes: &'a [u8]) -> Result<(Stamp, &'a [u8], us
     Ok((Stamp { kind, partition: number(8), version, nonce }, packed, length))
 }
 
-fn encode_body(manifest: &Manifest) -> Vec<u8> {
+pub(super) fn encode_body(manifest: &Manifest) -> Result<Vec<u8>, StoreError> {
     let mut out = Vec::new();
     put_varint(&mut out, manifest.epoch);
     put_bytes(&mut out, manifest.owner.as_bytes());
@@ -106,8 +107,8 @@ fn encode_body(manifest: &Manifest) -> Vec<u8> {
         put_varint(&mut out, loss.next);
         put_bytes(&mut out, loss.reason.as_bytes());
     }
-    encode_sources(&mut out, manifest);
-    out
+    encode_sources(&mut out, manifest)?;
+    Ok(out)
 }
 
 fn encode_block(out: &mut Vec<u8>, block: &BlockEntry) {
@@ -125,9 +126,13 @@ fn encode_block(out: &mut Vec<u8>, block: &BlockEntry) {
 
 /// Sources are said once, sorted, each with the length of what it shares with the one before; marks and digests point
 /// at them. Times are deltas.
-fn encode_sources(out: &mut Vec<u8>, manifest: &Manifest) {
+fn encode_sources(out: &mut Vec<u8>, manifest: &Manifest) -> Result<(), StoreError> {
     let mut sources: BTreeMap<&SourceKey, usize> = manifest.marks.keys().map(|key| (key, 0)).collect();
     sources.extend(manifest.digests.iter().map(|digest| (&digest.source, 0)));
+    let total: usize = sources.keys().map(|key| key.tenant.len() + 1 + key.source.len()).sum();
+    if total > BODY_BYTES_MAX {
+        return Err(StoreError::engine("encode a manifest", format!("sources of {total} bytes are above {BODY_BYTES_MAX}")));
+    }
     put_varint(out, sources.len() as u64);
     let mut before = Vec::new();
     for (i, (key, index)) in sources.iter_mut().enumerate() {
@@ -155,6 +160,7 @@ fn encode_sources(out: &mut Vec<u8>, manifest: &Manifest) {
         put_zigzag(out, digest.seen.wrapping_sub(time));
         time = digest.seen;
     }
+    Ok(())
 }
 
 fn decode_body(body: &[u8]) -> Result<Manifest, String> {

@@ -13,6 +13,8 @@
 mod encode;
 mod follow;
 mod garbage;
+#[cfg(test)]
+mod hostile;
 mod local;
 mod probe;
 mod publish;

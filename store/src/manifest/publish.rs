@@ -5,13 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use weir_model::fault;
 use weir_model::wire::Kind;
 
 use super::encode::{Stamp, decode, encode};
 use super::{BlockEntry, Manifest};
 use crate::StoreError;
-use crate::block::BlockData;
+use crate::block::BlockFile;
 use crate::engine::BlockSummary;
 
 /// Where nonces come from: 16 random bytes a call; tests pass a seeded source.
@@ -113,30 +114,30 @@ impl ManifestStore {
     }
 
     /// Stores and verifies a block. It is not real before a manifest that names it is published; until then it is
-    /// garbage that [`Self::collect`] removes. Encode with [`BlockData::encode`] off the async threads.
-    pub async fn put_block(&self, new: NewBlock, summary: BlockSummary, bytes: Bytes) -> Result<BlockEntry, StoreError> {
+    /// garbage that [`Self::collect`] removes. Make the file off the async threads.
+    pub async fn put_block(&self, new: NewBlock, summary: BlockSummary, file: BlockFile) -> Result<BlockEntry, StoreError> {
         let id = format!("{:020}-{}", new.first_offset, hex::encode(&(self.nonces)()[..8]));
         let location = self.block_path(&id);
         let failed = |operation, source| StoreError::object(operation, &location, source);
-        let size = bytes.len() as u64;
-        let footer = BlockData::footer(&bytes).ok_or_else(|| StoreError::engine("store a block", "its bytes are not a block"))?;
+        let (size, directory) = (file.size(), file.directory().clone());
+        let (start, directory_crc) = (file.directory_start, file.directory_crc);
         self.object_store
-            .put_opts(&location, bytes.clone().into(), PutMode::Create.into())
+            .put_opts(&location, file.parts().iter().cloned().collect::<PutPayload>(), PutMode::Create.into())
             .await
             .map_err(|source| failed("create", source))?;
+        drop(file);
         let stored = self.object_store.head(&location).await.map_err(|source| failed("look at", source))?.size;
         if stored != size {
             return Err(StoreError::corrupt(location.as_ref(), format!("{stored} bytes are stored of {size}")));
         }
-        let back =
-            self.object_store.get_range(&location, footer.start..size).await.map_err(|source| failed("read back", source))?;
-        if back != bytes[footer.start as usize..] {
+        let back = self.object_store.get_range(&location, start..size).await.map_err(|source| failed("read back", source))?;
+        if back != directory {
             return Err(StoreError::corrupt(location.as_ref(), "its directory reads back differently"));
         }
         Ok(BlockEntry {
             id,
             size,
-            directory_crc: footer.directory_crc,
+            directory_crc,
             level: new.level,
             first_offset: new.first_offset,
             next_offset: new.next_offset,
@@ -184,7 +185,9 @@ impl ManifestStore {
         let path = self.manifest_path(version);
         let failed = |source| StoreError::object("read", &path, source);
         let bytes = self.object_store.get(&path).await.map_err(failed)?.bytes().await.map_err(failed)?;
-        let (stamp, manifest) = decode(path.as_ref(), &bytes)?;
+        let decoded = fault::contained(|| decode(path.as_ref(), &bytes));
+        let (stamp, manifest) =
+            decoded.map_err(|said| StoreError::corrupt(path.as_ref(), format!("reading it panicked: {said}")))??;
         if (stamp.kind, stamp.partition, stamp.version) != (self.kind, self.partition, version) {
             let detail = format!("it is version {} of {} partition {}", stamp.version, stamp.kind.name(), stamp.partition);
             return Err(StoreError::corrupt(path.as_ref(), detail));

@@ -20,7 +20,7 @@ use weir_model::wire::Kind;
 use super::encode::{Stamp, decode, encode};
 use super::*;
 use crate::StoreError;
-use crate::block::BlockData;
+use crate::block::{BlockData, BlockFile};
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -92,8 +92,8 @@ fn store_on(object_store: Arc<dyn ObjectStore>) -> ManifestStore {
     ManifestStore { object_store, kind: Kind::Logs, partition: 3, nonces: random_nonces() }
 }
 
-fn block_bytes() -> Bytes {
-    BlockData { sections: vec![("a.1", b"hello".to_vec())] }.encode(Kind::Logs).into()
+fn block_file() -> BlockFile {
+    BlockData { sections: vec![("a.1", b"hello".to_vec())] }.into_file(Kind::Logs)
 }
 
 fn sample() -> Manifest {
@@ -227,9 +227,9 @@ async fn a_corrupt_newest_version_is_an_error_that_names_it() {
 async fn a_crash_before_publishing_leaves_only_garbage() {
     let store = store_on(Arc::new(InMemory::new()));
     let new = NewBlock { first_offset: 0, next_offset: 10, ..NewBlock::default() };
-    let orphan = store.put_block(new, BlockSummary::default(), block_bytes()).await.unwrap();
+    let orphan = store.put_block(new, BlockSummary::default(), block_file()).await.unwrap();
     // Killed here; the next owner consumes the same offsets again.
-    let real = store.put_block(new, BlockSummary::default(), block_bytes()).await.unwrap();
+    let real = store.put_block(new, BlockSummary::default(), block_file()).await.unwrap();
     assert_ne!(orphan.id, real.id);
     assert!(real.id.starts_with("00000000000000000000-"));
     let mut manifest = Manifest { epoch: 1, ..Manifest::default() };
@@ -247,7 +247,7 @@ async fn a_crash_before_publishing_leaves_only_garbage() {
 async fn blocks_of_versions_that_are_still_there_are_kept() {
     let store = store_on(Arc::new(InMemory::new()));
     let new = NewBlock { first_offset: 0, next_offset: 10, ..NewBlock::default() };
-    let block = store.put_block(new, BlockSummary::default(), block_bytes()).await.unwrap();
+    let block = store.put_block(new, BlockSummary::default(), block_file()).await.unwrap();
     let mut manifest = Manifest::default();
     manifest.seal(0, 10, vec![block.clone()]).unwrap();
     store.publish(1, &manifest).await.unwrap();

@@ -16,6 +16,7 @@ use super::schema::{FAMILIES, GROUPS, POSTINGS, SAMPLES, SERIES, SYMBOLS, Symbol
 use super::writer::Families;
 use crate::StoreError;
 use crate::block::{Blob, BlockReader};
+use crate::engine::{BlockSummary, check_records};
 use crate::packed::{Cursor, UNPACKED_BYTES_MAX};
 
 /// All series of a block fit ids of 32 bits; a directory that says more is wrong.
@@ -113,6 +114,28 @@ impl MetricsBlock {
             return Err(wrong(format!("checksum {computed:08x}, stored {:08x}", entry.crc)));
         }
         Group::parse(&bytes, entry).map_err(wrong)
+    }
+
+    /// Reads all samples, a series at a time, and all lists. Errors with `Corrupt` that says what cannot be read.
+    pub(crate) fn verify(&self, summary: &BlockSummary) -> Result<(), StoreError> {
+        let mut samples = 0;
+        for entry in &self.groups {
+            let group = self.group(entry)?;
+            let mut own = 0;
+            for at in 0..entry.series {
+                let read = group.samples(at as usize, i64::MIN, i64::MAX).map_err(|detail| {
+                    StoreError::corrupt(self.path(), format!("samples of series {}: {detail}", entry.series_first + at))
+                })?;
+                own += read.timestamps.len() as u64;
+            }
+            if own != entry.samples {
+                let detail = format!("series from {}: {own} samples, the directory says {}", entry.series_first, entry.samples);
+                return Err(StoreError::corrupt(self.path(), detail));
+            }
+            samples += own;
+        }
+        (0..self.lists.len()).try_for_each(|pair| self.list(pair).map(drop))?;
+        check_records(self.path(), samples, summary)
     }
 
     fn list(&self, pair: usize) -> Result<RoaringBitmap, StoreError> {

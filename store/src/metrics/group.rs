@@ -7,16 +7,22 @@ use std::ops::Range;
 use super::samples::{Samples, range};
 use super::schema::LEVEL;
 use super::{timestamps, values};
+use crate::limits::UNPACKED_BYTES_MAX;
 use crate::packed::{Cursor, put_packed, put_varint};
 
 /// A group is closed when it has this many bytes before compression: a look-up of one series unpacks so much.
 const GROUP_BYTES: usize = 64 << 10;
 /// And this many samples, as constants take no bytes to speak of: 4 MiB once decoded.
 const GROUP_SAMPLES: u64 = 1 << 18;
-/// A group of one enormous series may be larger than [`GROUP_BYTES`]; this much is refused when it is read.
-const GROUP_BYTES_MAX: usize = 1 << 30;
 /// A series of more samples than this in one block is refused when it is read.
 const SERIES_SAMPLES_MAX: u64 = 1 << 26;
+/// And goes on in another block when it is written: two years of one sample a second.
+pub(crate) const SERIES_SAMPLES: usize = 1 << 25;
+/// A sample's timestamp takes at most 10 bytes, its value 8 as it is, 9 or so as the rare exception among decimals.
+const SAMPLE_BYTES_MAX: usize = 24;
+
+const _: () = assert!(SERIES_SAMPLES as u64 <= SERIES_SAMPLES_MAX);
+const _: () = assert!(SERIES_SAMPLES * SAMPLE_BYTES_MAX + 2 * GROUP_BYTES <= UNPACKED_BYTES_MAX);
 
 /// What the directory says of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +106,7 @@ impl Group {
     /// From verified bytes. Errors with a sentence.
     pub(crate) fn parse(bytes: &[u8], entry: &GroupEntry) -> Result<Self, String> {
         let mut outer = Cursor::new(bytes);
-        let raw = outer.unpacked(GROUP_BYTES_MAX)?;
+        let raw = outer.unpacked(UNPACKED_BYTES_MAX)?;
         outer.end()?;
         let mut cursor = Cursor::new(&raw);
         let mut heads = Vec::new();

@@ -4,13 +4,15 @@
 //! they came (8 bytes) because a head is capped in time and bytes by its owner; they are settled and compressed when it
 //! is sealed. Matching is `postings.rs`, the block `writer.rs`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use roaring::RoaringBitmap;
 use weir_model::label::{Labels, Matcher};
+use weir_model::memory::{allocation, shared, table_entry};
 use weir_model::metric::{Family, MetricBatch, Schema};
 use weir_model::wire::{Body, Section};
 
@@ -21,18 +23,18 @@ use super::schema::series_order;
 use super::writer::{BlockWriter, Families};
 use crate::StoreError;
 use crate::engine::{BuiltBlock, Head, Position};
+use crate::limits::RECORD_BYTES_MAX;
 
 /// Nanoseconds of a millisecond, the resolution of Prometheus' APIs.
 const MILLISECOND: i64 = 1_000_000;
 /// A source that alternates between more schemas than this looks the oldest up by its hash.
 const RECENT_MAX: usize = 4;
-/// What a label takes in memory beyond its text: two boxes and their heap headers, twice (schema and series), and its
-/// share of a posting list.
-const LABEL_BYTES: usize = 160;
-/// What a series takes beyond its labels: map entry, places.
-const SERIES_BYTES: usize = 160;
-/// What a row takes beyond its values.
-const ROW_BYTES: usize = 48;
+/// A value's place in a posting list's tree, and the bitmap's first container.
+const POSTING_BYTES: usize = 300;
+/// A name's place, and its tree's first node.
+const TREE_BYTES: usize = 550;
+/// A place of a series in a list that grows by doubling, and of the series in the value's bitmap.
+const PLACE_BYTES: usize = 16;
 
 /// Unsealed samples of one partition.
 pub struct MetricsHead {
@@ -151,7 +153,14 @@ impl MetricsHead {
         let selected = self.selected;
         let fresh =
             || Arc::new(TenantHead { index: RwLock::new(Index { selected, ..Index::default() }), ..TenantHead::default() });
-        Arc::clone(self.tenants.write().entry(name.to_owned()).or_insert_with(fresh))
+        match self.tenants.write().entry(name.to_owned()) {
+            Entry::Occupied(known) => Arc::clone(known.get()),
+            Entry::Vacant(free) => {
+                let entry = 2 * size_of::<(String, Arc<TenantHead>)>() + allocation(name.len());
+                self.bytes.fetch_add(entry + shared(size_of::<TenantHead>()), Ordering::Relaxed);
+                Arc::clone(free.insert(fresh()))
+            }
+        }
     }
 }
 
@@ -166,19 +175,25 @@ impl Head for MetricsHead {
             let detail = format!("{} sent {} values for {width} series", section.header.source, row.values.len());
             return Err(StoreError::engine("take metrics", detail));
         }
+        let tenant = self.tenant(&section.header.tenant);
+        let known = tenant.index.read().find(&section.header.source, batch);
+        if known.is_none() {
+            check_labels(&section.header.source, batch)?;
+        }
+        // Rows of no series say nothing.
         let rows: Vec<Row> = batch
             .rows
             .iter()
+            .filter(|_| width > 0)
             .map(|row| Row {
                 arrival: self.arrivals.fetch_add(1, Ordering::Relaxed),
                 timestamp: row.timestamp.div_euclid(MILLISECOND),
                 values: row.values.as_slice().into(),
             })
             .collect();
-        let mut bytes = rows.len() * (width * 8 + ROW_BYTES);
-        let tenant = self.tenant(&section.header.tenant);
+        // Twice, since lists grow by doubling.
+        let mut bytes = rows.len() * (2 * size_of::<Row>() + shared(width * size_of::<f64>()));
         // A name for the table before a row for it: a reader between the two sees an empty table.
-        let known = tenant.index.read().find(&section.header.source, batch);
         let table = known.unwrap_or_else(|| tenant.index.write().table(&section.header.source, batch, &mut bytes));
         {
             let mut tables = tenant.rows.write();
@@ -218,8 +233,35 @@ impl Head for MetricsHead {
             families.insert(name, tenant.index.read().families.clone());
         }
         self.counters.add(dropped);
-        Ok(writer.finish(&families).into_iter().collect())
+        Ok(writer.finish(&families))
     }
+}
+
+/// Each series of a head has its target's labels as its own: errors when a section's would take more memory so than any
+/// record may.
+fn check_labels(source: &str, batch: &MetricBatch) -> Result<(), StoreError> {
+    let own: usize = batch.schema.series.iter().map(Labels::memory).sum();
+    let bytes = batch.target.memory().saturating_mul(batch.schema.series.len()).saturating_add(own);
+    if bytes > RECORD_BYTES_MAX {
+        let detail =
+            format!("labels of {bytes} bytes from {source}, each series with its target's, are above {RECORD_BYTES_MAX}");
+        return Err(StoreError::engine("take metrics", detail));
+    }
+    Ok(())
+}
+
+/// Memory of a family's texts.
+fn family_texts(family: &Family) -> usize {
+    [&family.name, &family.help, &family.unit].iter().map(|text| allocation(text.len())).sum()
+}
+
+/// Memory of a schema that a table keeps.
+fn schema_memory(schema: &Schema) -> usize {
+    let series: usize = schema.series.iter().map(Labels::memory).sum();
+    let families: usize = schema.families.iter().map(family_texts).sum();
+    let lists =
+        allocation(schema.series.capacity() * size_of::<Labels>()) + allocation(schema.families.capacity() * size_of::<Family>());
+    shared(size_of::<Schema>()) + lists + series + families
 }
 
 impl TenantHead {
@@ -253,16 +295,18 @@ impl Index {
         let known = recent.copied().find(|table| self.tables[*table as usize].holds(batch));
         let table = known.unwrap_or_else(|| self.table_by_hash(batch, bytes));
         if !self.recent.contains_key(source) {
-            *bytes += source.len() + SERIES_BYTES;
+            *bytes += table_entry(size_of::<(String, Vec<u32>)>()) + allocation(source.len()) + allocation(size_of::<[u32; 8]>());
         }
         let recent = self.recent.entry(source.to_owned()).or_default();
         recent.retain(|other| *other != table);
         recent.insert(0, table);
         recent.truncate(RECENT_MAX);
         for family in &batch.schema.families {
-            if self.families.insert(family.name.clone(), family.clone()).is_none() {
-                *bytes += 2 * family.name.len() + family.help.len() + LABEL_BYTES;
-            }
+            let own = family_texts(family);
+            *bytes += match self.families.insert(family.name.clone(), family.clone()) {
+                Some(before) => own.saturating_sub(family_texts(&before)),
+                None => own + allocation(family.name.len()) + 2 * size_of::<(String, Family)>(),
+            };
         }
         table
     }
@@ -279,10 +323,12 @@ impl Index {
         let table = self.tables.len() as u32;
         self.by_hash.entry(hash).or_default().push(table);
         self.tables.push(Table { target: batch.target.clone(), schema: Arc::clone(&batch.schema) });
+        *bytes += 2 * (size_of::<Table>() + size_of::<Vec<Row>>()) + batch.target.memory() + schema_memory(&batch.schema);
+        *bytes += table_entry(size_of::<(u64, Vec<u32>)>()) + allocation(size_of::<[u32; 4]>());
         for (column, own) in (0_u32..).zip(&batch.schema.series) {
             let id = self.series_id(batch.target.merged(own), bytes);
             self.series[id as usize].places.push((table, column));
-            *bytes += 16;
+            *bytes += PLACE_BYTES;
         }
         table
     }
@@ -294,17 +340,24 @@ impl Index {
         let id = self.series.len() as u32;
         let indexed = if self.selected { &Labels::EMPTY } else { &labels };
         for (name, value) in indexed.iter() {
-            *bytes += name.len() + 2 * value.len() + LABEL_BYTES;
             if !self.postings.contains_key(name) {
+                *bytes += TREE_BYTES + allocation(name.len());
                 self.postings.insert(name.into(), BTreeMap::new());
             }
             let values = self.postings.get_mut(name).expect("invariant: it was just made sure of");
             match values.get_mut(value) {
-                Some(ids) => ids.insert(id),
-                None => values.entry(value.into()).or_default().insert(id),
+                Some(ids) => {
+                    *bytes += PLACE_BYTES;
+                    ids.insert(id)
+                }
+                None => {
+                    *bytes += POSTING_BYTES + allocation(value.len());
+                    values.entry(value.into()).or_default().insert(id)
+                }
             };
         }
-        *bytes += SERIES_BYTES;
+        let entry = 2 * size_of::<SeriesEntry>() + allocation(4 * size_of::<(u32, u32)>());
+        *bytes += entry + table_entry(size_of::<(Labels, u32)>()) + labels.memory();
         self.by_labels.insert(labels.clone(), id);
         self.series.push(SeriesEntry { labels, places: Vec::new() });
         id

@@ -15,6 +15,8 @@ pub mod block;
 pub mod counters;
 mod group;
 pub mod head;
+#[cfg(test)]
+mod limits_tests;
 mod merge;
 mod postings;
 pub mod reader;
@@ -39,7 +41,7 @@ pub use reader::MetricsReader;
 
 use crate::StoreError;
 use crate::block::Blob;
-use crate::engine::{BuiltBlock, Engine};
+use crate::engine::{BlockSummary, BuiltBlock, Engine, MergeCost};
 
 /// The metrics engine. Cloning shares the counters.
 #[derive(Clone, Default)]
@@ -56,6 +58,7 @@ impl MetricsEngine {
 
 impl Engine for MetricsEngine {
     const KIND: Kind = Kind::Metrics;
+    const MERGE: MergeCost = MergeCost { fixed: 16 << 20, per_byte: 4, per_raw_kib: 128 };
     type Head = MetricsHead;
     type Block = MetricsBlock;
 
@@ -65,6 +68,10 @@ impl Engine for MetricsEngine {
 
     fn open(&self, blob: Arc<dyn Blob>) -> Result<MetricsBlock, StoreError> {
         MetricsBlock::open(blob)
+    }
+
+    fn verify(&self, block: &MetricsBlock, summary: &BlockSummary) -> Result<(), StoreError> {
+        block.verify(summary)
     }
 
     fn merge(&self, blocks: &[Arc<MetricsBlock>]) -> Result<Vec<BuiltBlock>, StoreError> {

@@ -73,7 +73,11 @@ impl Texts {
 pub(crate) struct PairBuilder {
     ids: HashMap<Box<str>, HashMap<Box<str>, u32>>,
     count: u32,
+    bytes: usize,
 }
+
+/// What a name or a value takes in the dictionary beside its text, at most: three varints.
+pub(crate) const PAIR_BYTES_MAX: usize = 30;
 
 impl PairBuilder {
     pub(crate) fn id(&mut self, name: &str, value: &str) -> u32 {
@@ -82,8 +86,20 @@ impl PairBuilder {
         }
         let id = self.count;
         self.count += 1;
+        let new_name = if self.ids.contains_key(name) { 0 } else { name.len() + PAIR_BYTES_MAX };
+        self.bytes += new_name + value.len() + PAIR_BYTES_MAX;
         self.ids.entry(name.into()).or_default().insert(value.into(), id);
         id
+    }
+
+    /// Pairs so far.
+    pub(crate) fn count(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Bytes of the dictionary before compression, at most.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The `symbols.1` section, and the sorted place of each id given so far.

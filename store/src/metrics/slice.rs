@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weir_model::label::Labels;
-use weir_model::metric::{MetricBatch, MetricRow, Schema};
+use weir_model::metric::{Family, MetricBatch, MetricRow, Schema};
 use weir_model::select::{Budget, MetricReader, MetricSelect, PartitionCoverage, ReadError};
 use weir_model::wire::{self, Body, Kind, Mark, Section, SectionHeader};
 
@@ -19,12 +19,15 @@ use crate::engine::{Head, Position};
 use crate::heads::ask::SamplesAsk;
 use crate::heads::slice::{Packer, check_bytes, not_mine};
 use crate::heads::{Ask, RECORD_LIMITS, Slice, SliceLimits, SliceRecord, Sliced};
+use crate::limits::pieces;
 use crate::view::{Fixed, PartitionView};
 
 /// Values of one section: 4 MiB.
 const SECTION_VALUES: usize = 512 << 10;
 /// Label sets of one section where no samples travel.
 const SECTION_SERIES: usize = 4096;
+/// Bytes of label sets, or of families' texts, of one section: with a few MiB of values it stays far below a record's limit.
+const SECTION_LABEL_BYTES: usize = 4 << 20;
 /// Nanoseconds of a millisecond.
 const MILLISECOND: i64 = 1_000_000;
 
@@ -45,7 +48,7 @@ impl Sliced for MetricsEngine {
                 let select = select(samples, tenant)?;
                 let series = reader(heads).series(&select, budget)?.value;
                 let mut packer = packer(limits);
-                for some in series.chunks(SECTION_SERIES) {
+                for some in pieces(&series, SECTION_SERIES, SECTION_LABEL_BYTES, Labels::text_bytes) {
                     let row = MetricRow { timestamp: nanos(select.start_ms), values: vec![0.0; some.len()] };
                     packer.push(&section(tenant, 0, some.to_vec(), vec![row]), &[])?;
                 }
@@ -54,7 +57,8 @@ impl Sliced for MetricsEngine {
             Ask::Families => {
                 let families = reader(heads).families(tenant)?.value;
                 let mut packer = packer(limits);
-                for some in families.chunks(SECTION_SERIES) {
+                let bytes = |family: &Family| family.name.len() + family.help.len() + family.unit.len();
+                for some in pieces(&families, SECTION_SERIES, SECTION_LABEL_BYTES, bytes) {
                     let mut section = section(tenant, 0, Vec::new(), Vec::new());
                     if let Body::Metrics(batch) = &mut section.body {
                         batch.schema = Arc::new(Schema { series: Vec::new(), families: some.to_vec() });
@@ -108,20 +112,15 @@ fn section(tenant: &str, table: u32, series: Vec<Labels>, rows: Vec<MetricRow>) 
 }
 
 /// A table's columns that were asked for.
-#[derive(Default)]
-struct Columns {
-    labels: Vec<Labels>,
-    columns: Vec<u32>,
-}
+type Columns = Vec<(Labels, u32)>;
 
-impl Columns {
-    fn rows(&self, rows: &[&Row]) -> Vec<MetricRow> {
-        let cut = |row: &&Row| MetricRow {
-            timestamp: nanos(row.timestamp),
-            values: self.columns.iter().map(|column| row.values[*column as usize]).collect(),
-        };
-        rows.iter().map(cut).collect()
-    }
+/// Rows cut to these columns.
+fn cut(columns: &[(Labels, u32)], rows: &[&Row]) -> Vec<MetricRow> {
+    let cut = |row: &&Row| MetricRow {
+        timestamp: nanos(row.timestamp),
+        values: columns.iter().map(|(_, column)| row.values[*column as usize]).collect(),
+    };
+    rows.iter().map(cut).collect()
 }
 
 fn slice_samples(
@@ -135,9 +134,7 @@ fn slice_samples(
     let mut shared: BTreeSet<u32> = BTreeSet::new();
     for (labels, places) in &found.series {
         for (table, column) in places {
-            let columns = tables.entry(*table).or_default();
-            columns.labels.push(labels.clone());
-            columns.columns.push(*column);
+            tables.entry(*table).or_default().push((labels.clone(), *column));
         }
         if places.len() > 1 {
             shared.extend(places.iter().map(|(table, _)| *table));
@@ -165,10 +162,13 @@ fn rows<'a>(found: &'a HeadSeries, table: u32, select: &MetricSelect) -> impl It
     found.rows.get(&table).into_iter().flatten().filter(move |row| start <= row.timestamp && row.timestamp <= end)
 }
 
+/// Of two columns of one series the one before comes first in every row, so it does when they travel apart.
 fn push_rows(packer: &mut Packer, tenant: &str, table: u32, columns: &Columns, rows: &[&Row]) -> Result<(), ReadError> {
-    let rows_each = (SECTION_VALUES / columns.columns.len().max(1)).max(1);
-    for some in rows.chunks(rows_each) {
-        packer.push(&section(tenant, table, columns.labels.clone(), columns.rows(some)), &[])?;
+    for columns in pieces(columns, SECTION_VALUES, SECTION_LABEL_BYTES, |(labels, _)| labels.text_bytes()) {
+        let labels: Vec<Labels> = columns.iter().map(|(labels, _)| labels.clone()).collect();
+        for some in rows.chunks((SECTION_VALUES / columns.len()).max(1)) {
+            packer.push(&section(tenant, table, labels.clone(), cut(columns, some)), &[])?;
+        }
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use super::state::Arrival;
 use super::writer::ARRIVAL_UNIT;
 use crate::StoreError;
 use crate::block::{Blob, BlockReader};
+use crate::engine::{BlockSummary, check_records};
 use crate::packed::{Cursor, UNPACKED_BYTES_MAX};
 
 /// An opened block.
@@ -121,11 +122,29 @@ impl TracesBlock {
         if let Some(table) = self.table.get() {
             return Ok(table);
         }
+        let table = self.read_table()?;
+        Ok(self.table.get_or_init(|| table))
+    }
+
+    fn read_table(&self) -> Result<Table, StoreError> {
         let section = self.file.section(TRACES)?;
         let segments = self.groups.last().map_or(0, |group| group.segments.end);
-        let table = parse_table(&section, segments)
-            .map_err(|detail| StoreError::corrupt(self.path(), format!("section {TRACES}: {detail}")))?;
-        Ok(self.table.get_or_init(|| table))
+        parse_table(&section, segments).map_err(|detail| StoreError::corrupt(self.path(), format!("section {TRACES}: {detail}")))
+    }
+
+    /// Reads the id table and all groups, one at a time. Errors with `Corrupt` that says which cannot be read.
+    pub(crate) fn verify(&self, summary: &BlockSummary) -> Result<(), StoreError> {
+        self.read_table()?;
+        let mut spans = 0;
+        for entry in &self.groups {
+            let own = self.group(entry)?.ids.len() as u64;
+            if own != entry.spans {
+                let detail = format!("spans of traces {:?}: {own}, the directory says {}", entry.segments, entry.spans);
+                return Err(StoreError::corrupt(self.path(), detail));
+            }
+            spans += own;
+        }
+        check_records(self.path(), spans, summary)
     }
 
     /// Reads, verifies and unpacks a group.

@@ -9,20 +9,17 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use weir_model::id::TraceId;
+use weir_model::span::Span;
 use weir_model::wire::{Body, Section};
 
 use super::Clock;
-use super::content::{KnownOrigin, OriginSpan, content_hash, raw_bytes};
+use super::content::{KnownOrigin, OriginSpan, content_hash};
 use super::counters::TracesCounters;
+use super::memory;
 use super::state::{Arrival, is_complete};
 use super::writer::BlockWriter;
 use crate::StoreError;
 use crate::engine::{BuiltBlock, Head, Position};
-
-/// What a span takes in memory beyond its texts: the structure, its pointers and hash, and heap headers.
-const SPAN_BYTES: usize = 320;
-/// And a trace.
-const TRACE_BYTES: usize = 200;
 
 /// Unsealed spans of one partition.
 pub struct TracesHead {
@@ -91,24 +88,28 @@ impl Head for TracesHead {
             return Err(StoreError::engine("take spans", detail));
         };
         let origin = KnownOrigin::new(batch.origin.clone());
-        let spans: Vec<_> =
-            batch.spans.iter().map(|span| (content_hash(&origin, span), raw_bytes(span), Arc::new(span.clone()))).collect();
+        let own = |span: &Span| (content_hash(&origin, span), Arc::new(span.clone()));
+        let spans: Vec<_> = batch.spans.iter().map(own).collect();
         let now = (self.clock)();
         let (mut bytes, mut taken) = (0, 0);
         let mut state = self.state.write();
         let origin = match state.origins.get(&origin.encoded) {
             Some(known) => Arc::clone(known),
             None => {
-                bytes += 4 * origin.encoded.len() + SPAN_BYTES;
+                bytes += memory::origin(&origin);
                 let known = Arc::new(origin);
                 state.origins.insert(known.encoded.clone(), Arc::clone(&known));
                 known
             }
         };
-        let traces = state.tenants.entry(section.header.tenant.clone()).or_default();
-        for (hash, raw, span) in spans {
+        let tenant = &section.header.tenant;
+        if !state.tenants.contains_key(tenant) {
+            bytes += memory::tenant(tenant);
+        }
+        let traces = state.tenants.entry(tenant.clone()).or_default();
+        for (hash, span) in spans {
             let trace = traces.entry(span.trace_id).or_insert_with(|| {
-                bytes += TRACE_BYTES;
+                bytes += memory::trace();
                 Arc::new(HeadTrace { arrival: Arrival { first: now, last: now, ..Arrival::default() }, ..HeadTrace::default() })
             });
             if trace.hashes.contains(&hash) {
@@ -119,8 +120,8 @@ impl Head for TracesHead {
             let HeadTrace { spans, hashes, arrival } = trace;
             arrival.touch(now, || is_complete(spans.iter().map(|(_, span)| &**span)));
             hashes.insert(hash);
+            bytes += memory::span(&span);
             spans.push((Arc::clone(&origin), span));
-            bytes += SPAN_BYTES + raw;
             taken += 1;
         }
         drop(state);
@@ -149,6 +150,6 @@ impl Head for TracesHead {
                 writer.push(&tenant, id, &spans, Arrival { complete: trace.is_complete(), ..trace.arrival });
             }
         }
-        Ok(writer.finish().into_iter().collect())
+        Ok(writer.finish())
     }
 }

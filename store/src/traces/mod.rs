@@ -3,7 +3,7 @@
 //! - [`schema`]: what a block is made of: section names, limits, directory entries.
 //! - `content`: attributes, values and origins as bytes, and the hash that tells a repetition from a new span.
 //! - `state`: how far a trace has come: open, quiescent, sealed, reopened.
-//! - [`head`]: unsealed spans by trace.
+//! - [`head`]: unsealed spans by trace; `memory`: what they take.
 //! - `attributes`, `group`, `filter`: the codecs: attribute lists as columns, neighbouring traces, membership of ids.
 //! - `writer`, [`block`]: traces into a block, and out again.
 //! - `merge`: several blocks into one.
@@ -19,6 +19,9 @@ pub mod counters;
 mod filter;
 mod group;
 pub mod head;
+#[cfg(test)]
+mod limits_tests;
+mod memory;
 mod merge;
 pub mod reader;
 mod schema;
@@ -43,7 +46,7 @@ pub use reader::TracesReader;
 
 use crate::StoreError;
 use crate::block::Blob;
-use crate::engine::{BuiltBlock, Engine};
+use crate::engine::{BlockSummary, BuiltBlock, Engine, MergeCost};
 
 /// Tells the time, Unix nanoseconds: of arrivals, and of how long a trace has been idle.
 pub type Clock = Arc<dyn Fn() -> UnixNanos + Send + Sync>;
@@ -69,6 +72,7 @@ impl TracesEngine {
 
 impl Engine for TracesEngine {
     const KIND: Kind = Kind::Spans;
+    const MERGE: MergeCost = MergeCost { fixed: 16 << 20, per_byte: 10, per_raw_kib: 512 };
     type Head = TracesHead;
     type Block = TracesBlock;
 
@@ -78,6 +82,10 @@ impl Engine for TracesEngine {
 
     fn open(&self, blob: Arc<dyn Blob>) -> Result<TracesBlock, StoreError> {
         TracesBlock::open(blob)
+    }
+
+    fn verify(&self, block: &TracesBlock, summary: &BlockSummary) -> Result<(), StoreError> {
+        block.verify(summary)
     }
 
     fn merge(&self, blocks: &[Arc<TracesBlock>]) -> Result<Vec<BuiltBlock>, StoreError> {

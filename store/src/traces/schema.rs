@@ -6,6 +6,8 @@ use std::ops::Range;
 use weir_model::span::SpanKind;
 use weir_model::time::UnixNanos;
 
+use crate::limits::{RECORD_BYTES_MAX, UNPACKED_BYTES_MAX};
+
 /// Sorted trace ids and their arrivals, per tenant.
 pub(crate) const TRACES: &str = "traces.1";
 /// Which ids may be in `traces.1`.
@@ -25,11 +27,16 @@ pub(crate) const SPANS: &str = "spans.1";
 pub(crate) const LEVEL: i32 = 3;
 /// A longer trace becomes several neighbouring segments, so that one group never holds more than memory should.
 pub(crate) const SEGMENT_SPANS: usize = 16 << 10;
+/// And so does one of more bytes, as [`super::content::raw_bytes`] has it: a few spans may be large.
+pub(crate) const SEGMENT_BYTES: usize = 4 << 20;
 /// A group is closed at so many bytes of spans, as [`super::content::raw_bytes`] has it: its columns then take 64 to
 /// 256 KiB.
 pub(crate) const GROUP_BYTES: usize = 512 << 10;
-/// A group's column that claims more is refused when it is read.
-pub(crate) const COLUMN_BYTES_MAX: usize = 1 << 30;
+/// A group's column that claims more is refused when it is read. It is closed at [`GROUP_BYTES`] and a segment, of which
+/// no column takes twice.
+pub(crate) const COLUMN_BYTES_MAX: usize = UNPACKED_BYTES_MAX;
+
+const _: () = assert!(2 * (GROUP_BYTES + SEGMENT_BYTES + RECORD_BYTES_MAX) <= COLUMN_BYTES_MAX);
 
 /// What the directory says of a group: neighbouring segments of one tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,14 +93,24 @@ pub(crate) const KINDS: [SpanKind; 6] =
 pub(crate) struct StringsBuilder {
     ids: HashMap<Box<str>, u32>,
     texts: Vec<Box<str>>,
+    bytes: usize,
 }
 
+/// A text's length, at most.
+pub(crate) const LENGTH_BYTES_MAX: usize = 5;
+
 impl StringsBuilder {
+    /// Bytes of all texts as they are stored, at most.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(crate) fn id(&mut self, text: &str) -> u32 {
         if let Some(id) = self.ids.get(text) {
             return *id;
         }
         let id = self.texts.len() as u32;
+        self.bytes += text.len() + LENGTH_BYTES_MAX;
         self.texts.push(text.into());
         self.ids.insert(text.into(), id);
         id

@@ -13,6 +13,7 @@ use weir_model::span::{Attributes, Origin, Span, SpanBatch, SpanKind, Value};
 use weir_model::time::TimeRange;
 use weir_model::wire::{self, Body, Kind, Mark, Section, SectionHeader};
 
+use super::content::raw_bytes;
 use super::head::HeadTrace;
 use super::reader::TracesReader;
 use super::schema::KINDS;
@@ -23,12 +24,15 @@ use crate::engine::{Head, Position};
 use crate::heads::ask::TRACES_MAX;
 use crate::heads::slice::{Packer, check_bytes, not_mine};
 use crate::heads::{Ask, RECORD_LIMITS, Row, Slice, SliceLimits, SliceRecord, Sliced};
+use crate::limits::pieces;
 use crate::view::{Fixed, PartitionView};
 
-/// Spans of one section: with a KiB of attributes each, a MiB.
+/// Spans of one section: with a KiB of attributes each, a MiB; and bytes of larger ones.
 const SECTION_SPANS: usize = 1024;
-/// Attributes of one synthetic span.
+const SECTION_BYTES: usize = 1 << 20;
+/// Attributes of one synthetic span, and bytes of their names.
 const ATTRIBUTES_EACH: usize = 512;
+const NAMES_BYTES: usize = 256 << 10;
 /// A trace's side data.
 const ARRIVAL_BYTES_MIN: usize = 20;
 
@@ -61,8 +65,9 @@ impl Sliced for TracesEngine {
                     names.into_iter().map(|(_, name)| (name, Value::Bool(true))).collect()
                 };
                 let (resource, own) = (list(resource), list(own));
-                let resources = resource.chunks(ATTRIBUTES_EACH).map(|some| (some.to_vec(), Vec::new()));
-                let owns = own.chunks(ATTRIBUTES_EACH).map(|some| (Vec::new(), some.to_vec()));
+                let cut = |names| pieces(names, ATTRIBUTES_EACH, NAMES_BYTES, |(name, _): &(String, Value)| name.len());
+                let resources = cut(&resource).map(|some| (some.to_vec(), Vec::new()));
+                let owns = cut(&own).map(|some| (Vec::new(), some.to_vec()));
                 synthetic(tenant, (*range).into(), resources.chain(owns).map(with_attributes), limits)
             }
             Ask::AttributeValues { range, name, limit } => {
@@ -129,7 +134,7 @@ fn slice_traces(
 fn push_trace(packer: &mut Packer, tenant: &str, id: TraceId, trace: &HeadTrace) -> Result<(), ReadError> {
     let mut side = put_arrival(id, &trace.arrival);
     for run in trace.spans.chunk_by(|a, b| Arc::ptr_eq(&a.0, &b.0)) {
-        for some in run.chunks(SECTION_SPANS) {
+        for some in pieces(run, SECTION_SPANS, SECTION_BYTES, |(_, span)| raw_bytes(span)) {
             let spans = some.iter().map(|(_, span)| (**span).clone()).collect();
             packer.push(&section(tenant, SpanBatch { origin: some[0].0.origin.clone(), spans }), &side)?;
             side.clear();

@@ -33,7 +33,7 @@ impl Arrival {
     pub(crate) fn touch(&mut self, now: UnixNanos, complete: impl Fn() -> bool) {
         let idle = now.saturating_sub(self.last);
         if idle >= IDLE_ANY || (idle >= IDLE_COMPLETE && complete()) {
-            self.revision += 1;
+            self.revision = self.revision.saturating_add(1);
         }
         self.last = self.last.max(now);
     }
@@ -63,7 +63,7 @@ pub(crate) fn state(blocks: Vec<Arrival>, heads: &[Arrival], complete: bool, now
     let unsealed = heads.iter().copied().reduce(|a, b| Arrival {
         first: a.first.min(b.first),
         last: a.last.max(b.last),
-        revision: a.revision + b.revision,
+        revision: a.revision.saturating_add(b.revision),
         reopened: 0,
         complete,
     });
@@ -78,7 +78,7 @@ pub(crate) fn state(blocks: Vec<Arrival>, heads: &[Arrival], complete: bool, now
         (sealed, Some(unsealed)) => {
             let idle = now.saturating_sub(unsealed.last);
             let quiet = idle >= IDLE_ANY || (idle >= IDLE_COMPLETE && complete);
-            let revision = unsealed.revision + sealed.map_or(0, |sealed| sealed.revision);
+            let revision = unsealed.revision.saturating_add(sealed.map_or(0, |sealed| sealed.revision));
             (if quiet { TraceState::Quiescent } else { TraceState::Open }, revision)
         }
     }

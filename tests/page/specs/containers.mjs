@@ -1,6 +1,6 @@
 // What runs now.
 import assert from 'node:assert/strict';
-import { eventually } from '../weir.mjs';
+import { eventually, get } from '../weir.mjs';
 
 const row = (page) => page.locator('tr', { has: page.getByRole('rowheader', { name: 'page-box' }) });
 
@@ -36,5 +36,16 @@ export default [
     await page.goBack();
     await page.getByRole('link', { name: 'Metrics of page-box' }).click();
     await page.locator('.graph[data-series="1"] canvas').waitFor();
+  }],
+  ['the node and its other cgroups stand below the containers', async ({ page, weir }) => {
+    await page.goto('/');
+    await row(page).waitFor();
+    const { nodes } = await get(weir, 'containers');
+    assert.equal(nodes.length, 1);
+    await page.getByText(/^This node, services and other cgroups/).click();
+    const node = page.locator('.machine tr', { has: page.getByRole('rowheader', { name: nodes[0].node }) });
+    await eventually('its figures', async () => /of \d+/.test(await node.innerText()) && /GiB|MiB/.test(await node.innerText()));
+    await node.getByRole('link', { name: `Metrics of ${nodes[0].node}` }).click();
+    await page.locator('.graph canvas').waitFor();
   }],
 ];

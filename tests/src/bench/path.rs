@@ -67,6 +67,7 @@ impl Collecting {
             clock: clock(),
             node: "bench".into(),
             inventory: InventoryConfig { root: folder.to_path_buf(), ..InventoryConfig::default() },
+            retention: weir_collector::Retention::default(),
             data: folder.join("collector"),
             shutdown: stop.clone(),
         };

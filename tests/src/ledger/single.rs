@@ -14,12 +14,12 @@ use crate::weir::Weir;
 /// As fast as it goes.
 const LOAD: Load = Load { pushers: 3, tracers: 1, meters: 1, lines_per_second: 3000, pause: Duration::ZERO };
 
-fn ends(weir: &Weir, pods: &Path) -> Ends {
+pub(super) fn ends(weir: &Weir, pods: &Path) -> Ends {
     Ends { push: weir.url("/loki/api/v1/push"), otlp: format!("http://{}", weir.otlp_http), pods: pods.to_path_buf() }
 }
 
 /// A configuration that seals often, so that kills meet seals, and follows a pods directory of the test's own.
-fn configure(folder: &Path) -> (PathBuf, PathBuf) {
+pub(super) fn configure(folder: &Path) -> (PathBuf, PathBuf) {
     let pods = crate::weir::pods_of(folder);
     let config = folder.join("weir.toml");
     let text =
@@ -80,16 +80,32 @@ async fn a_full_disk_stops_acknowledgements_and_loses_nothing() {
     let small = Small::mount(&folder.path().join("data"), 24);
     let weir = Weir::start_with(&small.path, &["--config", config.to_str().unwrap()], &[]).await;
     let mut ledger = Ledger::start(&ends(&weir, &pods), 7, 0, Load { pushers: 4, ..LOAD });
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    crate::weir::eventually("acknowledgements while there is room", || async {
+        if ledger.total() > 0 { Ok(()) } else { Err(weir.log()) }
+    })
+    .await;
     small.fill();
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    small.make_room();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // The bus has refused, and nothing is acknowledged any more: not a pause of a busy machine.
+    crate::weir::eventually("no acknowledgement on a full disk", async || {
+        let before = ledger.total();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let (after, refused) = (ledger.total(), refused_appends(&weir).await);
+        if refused > 0 && after == before { Ok(()) } else { Err(format!("{before} to {after} acknowledged, {refused} refused")) }
+    })
+    .await;
     let before = ledger.total();
+    small.make_room();
     crate::weir::eventually("acknowledgements after there is room again", || async {
         if ledger.total() > before { Ok(()) } else { Err(weir.log()) }
     })
     .await;
     ledger.finish(&weir).await;
     check_all_ways(&weir, &ledger).await;
+}
+
+/// Records whose append the bus has answered with an error.
+async fn refused_appends(weir: &Weir) -> u64 {
+    let text = weir.http.get(weir.url("/metrics")).send().await.unwrap().text().await.unwrap();
+    let value = text.lines().find_map(|line| line.strip_prefix("weir_bus_append_errors_total "));
+    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no counter in:\n{text}"))
 }

@@ -20,10 +20,11 @@ use prost::Message;
 use weir_model::label::{Labels, NAME, normalise_label_name};
 use weir_model::metric::{Family, MetricBatch, MetricKind, MetricRow, STALE_NAN, Schema};
 use weir_model::time::UnixNanos;
-use weir_model::wire::Body;
+use weir_model::wire::{Body, Kind};
 
-use super::{Outcome, Rejected, check_records, value};
+use super::{Outcome, Refusal, Rejected, check_records, value};
 use crate::body::PushError;
+use crate::bounds::TimeBounds;
 use crate::push::{Digest, PushContext};
 
 mod name;
@@ -64,11 +65,11 @@ struct Row {
     seen: HashSet<Labels>,
 }
 
-#[derive(Default)]
 struct Rows {
     rows: BTreeMap<UnixNanos, Row>,
     families: BTreeMap<String, Family>,
     labels_max: usize,
+    bounds: TimeBounds,
 }
 
 impl Rows {
@@ -95,7 +96,8 @@ fn convert_resource(context: &PushContext, at: i64, resource: ResourceMetrics, o
         outcome.rejected.add(metrics.map(|metric| points(&metric)).sum(), || format!("resource: {reason}"));
         return;
     }
-    let mut rows = Rows { labels_max: context.config.labels_max, ..Rows::default() };
+    let (labels_max, bounds) = (context.config.labels_max, context.bounds(Kind::Metrics));
+    let mut rows = Rows { rows: BTreeMap::new(), families: BTreeMap::new(), labels_max, bounds };
     metrics.for_each(|metric| convert_metric(&mut rows, metric, &mut outcome.rejected));
     let (target, info) = target(&attributes);
     if let (Some(newest), false) = (rows.rows.keys().next_back().copied(), info.is_empty()) {
@@ -156,16 +158,16 @@ fn convert_metric(rows: &mut Rows, metric: Metric, rejected: &mut Rejected) {
     let name = name::translate(&metric.name, &metric.unit, matches!(data, Data::Gauge(_)), monotonic);
     let family = Family { name: name.clone(), kind, help: metric.description, unit: name::unit_word(&metric.unit) };
     rows.families.insert(name.clone(), family);
-    let mut note = |outcome: Result<(), String>, count: usize| {
-        if let Err(reason) = outcome {
-            rejected.add(count, || format!("metric {:?}: {reason}", metric.name));
+    let mut note = |outcome: Result<(), Refusal>| {
+        if let Err(refusal) = outcome {
+            rejected.refuse(&refusal, || format!("metric {:?}", metric.name));
         }
     };
     match data {
-        Data::Gauge(data) => data.data_points.into_iter().for_each(|point| note(number(rows, &name, &point), 1)),
-        Data::Sum(data) => data.data_points.into_iter().for_each(|point| note(number(rows, &name, &point), 1)),
-        Data::Histogram(data) => data.data_points.into_iter().for_each(|point| note(histogram(rows, &name, &point), 1)),
-        Data::Summary(data) => data.data_points.into_iter().for_each(|point| note(summary(rows, &name, &point), 1)),
+        Data::Gauge(data) => data.data_points.into_iter().for_each(|point| note(number(rows, &name, &point))),
+        Data::Sum(data) => data.data_points.into_iter().for_each(|point| note(number(rows, &name, &point))),
+        Data::Histogram(data) => data.data_points.into_iter().for_each(|point| note(histogram(rows, &name, &point))),
+        Data::Summary(data) => data.data_points.into_iter().for_each(|point| note(summary(rows, &name, &point))),
         Data::ExponentialHistogram(_) => {}
     }
 }
@@ -175,36 +177,37 @@ fn is_delta(temporality: i32) -> bool {
 }
 
 /// Labels and time of a point.
-fn point(rows: &Rows, name: &str, attributes: &[KeyValue], time: u64) -> Result<(Labels, UnixNanos), String> {
+fn point(rows: &Rows, name: &str, attributes: &[KeyValue], time: u64) -> Result<(Labels, UnixNanos), Refusal> {
     value::fits(attributes, rows.labels_max)?;
     if time == 0 {
-        return Err("a point without a time".to_owned());
+        return Err("a point without a time".to_owned().into());
     }
     let time = i64::try_from(time).map_err(|_| format!("time {time} is beyond the year 2262"))?;
+    rows.bounds.check(time)?;
     Ok((labels(attributes.iter()).with(NAME, name), time / MILLISECOND * MILLISECOND))
 }
 
-fn number(rows: &mut Rows, name: &str, data: &NumberDataPoint) -> Result<(), String> {
+fn number(rows: &mut Rows, name: &str, data: &NumberDataPoint) -> Result<(), Refusal> {
     let (labels, time) = point(rows, name, &data.attributes, data.time_unix_nano)?;
     let value = match data.value {
         _ if data.flags & NO_RECORDED_VALUE != 0 => STALE_NAN,
         Some(Number::AsDouble(value)) => value,
         Some(Number::AsInt(value)) => value as f64,
-        None => return Err("a point without a value".to_owned()),
+        None => return Err("a point without a value".to_owned().into()),
     };
     push_once(rows, time, labels, value)
 }
 
-fn push_once(rows: &mut Rows, time: UnixNanos, labels: Labels, value: f64) -> Result<(), String> {
+fn push_once(rows: &mut Rows, time: UnixNanos, labels: Labels, value: f64) -> Result<(), Refusal> {
     let shown = labels.clone();
-    if rows.push(time, labels, value) { Ok(()) } else { Err(format!("two values of {shown} at one time")) }
+    if rows.push(time, labels, value) { Ok(()) } else { Err(format!("two values of {shown} at one time").into()) }
 }
 
-fn histogram(rows: &mut Rows, name: &str, data: &HistogramDataPoint) -> Result<(), String> {
+fn histogram(rows: &mut Rows, name: &str, data: &HistogramDataPoint) -> Result<(), Refusal> {
     let (labels, time) = point(rows, name, &data.attributes, data.time_unix_nano)?;
     let buckets = data.bucket_counts.len();
     if buckets != 0 && buckets != data.explicit_bounds.len() + 1 {
-        return Err(format!("{buckets} buckets with {} bounds", data.explicit_bounds.len()));
+        return Err(format!("{buckets} buckets with {} bounds", data.explicit_bounds.len()).into());
     }
     let gone = data.flags & NO_RECORDED_VALUE != 0;
     let value = |number: f64| if gone { STALE_NAN } else { number };
@@ -224,7 +227,7 @@ fn histogram(rows: &mut Rows, name: &str, data: &HistogramDataPoint) -> Result<(
     }
 }
 
-fn summary(rows: &mut Rows, name: &str, data: &SummaryDataPoint) -> Result<(), String> {
+fn summary(rows: &mut Rows, name: &str, data: &SummaryDataPoint) -> Result<(), Refusal> {
     let (labels, time) = point(rows, name, &data.attributes, data.time_unix_nano)?;
     let gone = data.flags & NO_RECORDED_VALUE != 0;
     let value = |number: f64| if gone { STALE_NAN } else { number };

@@ -47,9 +47,13 @@ impl Generation {
         Step::Ended { chunks: self.assembler.take(), snapshot: self.assembler.snapshot(), fingerprint: self.fingerprint }
     }
 
-    pub(super) fn finish(&mut self, now: UnixNanos) -> io::Result<()> {
+    /// To its end. `goes_on`: the file that comes next is the one that was written next, so that an open line goes on there.
+    pub(super) fn finish(&mut self, now: UnixNanos, goes_on: bool) -> io::Result<()> {
         let rest = self.block()?;
         self.assembler.finish(&rest, now);
+        if !goes_on || self.cut > 0 {
+            self.assembler.close_all();
+        }
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::Chain;
 use crate::tail::identity::FileId;
 use crate::tail::look::Found;
+use crate::tail::private;
 
 /// Of a compressed file that is too large, so many times the budget is unpacked to count what is lost; beyond it the
 /// count is a lower bound. A file of a few MB can unpack to TB.
@@ -62,7 +63,7 @@ impl Chain {
     /// At most `pin_bytes_max` bytes are unpacked; the rest is counted.
     pub(super) fn unpack(&self, found: &Found) -> io::Result<Unpacked> {
         (&found.file).rewind()?;
-        let unpacked = unpack(&found.file, &self.pins.join(format!("{}unpacked", self.prefix())), self.pin_bytes_max)?;
+        let unpacked = unpack(&found.file, &self.deps.pins.join(format!("{}unpacked", self.prefix())), self.deps.pin_bytes_max)?;
         if unpacked.cut > 0 {
             let file = found.path.display().to_string();
             tracing::warn!(file, bytes = unpacked.cut, "a compressed log file is larger than pin_bytes_max; its end is not read");
@@ -75,18 +76,21 @@ impl Chain {
     }
 
     fn pin_path(&self, id: FileId) -> PathBuf {
-        self.pins.join(format!("{}{:x}-{:x}", self.prefix(), id.inode, id.born))
+        self.deps.pins.join(format!("{}{:x}-{:x}", self.prefix(), id.inode, id.born))
     }
 
     pub(super) fn pinned(&self) -> io::Result<Vec<PathBuf>> {
         let prefix = self.prefix();
-        let ours = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix));
-        Ok(fs::read_dir(&self.pins)?.flatten().map(|entry| entry.path()).filter(ours).collect())
+        // What is carried from file to file lies there, too.
+        let is_id = |rest: &str| rest.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        let ours =
+            |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().strip_prefix(&prefix).is_some_and(is_id));
+        Ok(fs::read_dir(&self.deps.pins)?.flatten().map(|entry| entry.path()).filter(ours).collect())
     }
 
     /// On another file system a link is not possible: then the open file holds the bytes until we go down.
     pub(super) fn pin_if_rotated(&self, found: &Found) {
-        if found.path != self.spec.current && !found.gzip && found.size <= self.pin_bytes_max {
+        if found.path != self.spec.current && !found.gzip && found.size <= self.deps.pin_bytes_max {
             // By the open file: its path may name another one by now.
             let file = format!("/proc/self/fd/{}", found.file.as_raw_fd());
             let _ = linkat(CWD, file, CWD, self.pin_path(found.id), AtFlags::SYMLINK_FOLLOW);
@@ -99,7 +103,7 @@ impl Chain {
 }
 
 fn unpack(file: &File, path: &Path, bytes_max: u64) -> io::Result<Unpacked> {
-    let mut out = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
+    let mut out = private::create(path)?;
     fs::remove_file(path)?;
     let mut contents = flate2::read::MultiGzDecoder::new(file);
     let size = io::copy(&mut contents.by_ref().take(bytes_max), &mut out)?;

@@ -1,6 +1,6 @@
 // The page's only way to the server: docs/api.md under /api/weir/v1, and Prometheus under /api/v1. Errors say what and where.
 import type {
-  Alert, Container, Coverage, LogsAnswer, PromData, RuleGroup, Path, Trace, TraceSummary, VolumeAnswer,
+  Alert, Cgroup, Container, Coverage, LogsAnswer, Node, Path, PromData, RuleGroup, Trace, TraceSummary, VolumeAnswer,
 } from './types';
 
 /** What went wrong, in the server's words; `status` 0 when no answer came. */
@@ -43,7 +43,7 @@ function errorOf(body: string): string {
 const own = '/api/weir/v1';
 
 export const api = {
-  containers: (signal?: AbortSignal) => get<{ containers: Container[]; coverage: Coverage }>(`${own}/containers`, {}, signal),
+  containers: (signal?: AbortSignal) => get<{ containers: Container[]; nodes: Node[]; cgroups: Cgroup[]; coverage: Coverage }>(`${own}/containers`, {}, signal),
   logs: (query: Query, signal?: AbortSignal) => get<LogsAnswer>(`${own}/logs`, query, signal),
   volume: (query: Query, signal?: AbortSignal) => get<VolumeAnswer>(`${own}/logs/volume`, query, signal),
   /** Lines counted through the query's whole pipeline, without levels: what `volume` does not do. */

@@ -38,6 +38,28 @@ export interface Container {
   memory_history: [number, number][];
 }
 
+/** A machine; null is not sampled. */
+export interface Node {
+  node: string;
+  cores: number | null;
+  cpu_cores: number | null;
+  memory_bytes: number | null;
+  memory_total_bytes: number | null;
+  load1: number | null;
+}
+
+/** A cgroup that is no container: a systemd service, scope or slice, or another one. */
+export interface Cgroup {
+  id: string;
+  name: string;
+  kind: string;
+  node: string;
+  cpu_cores: number | null;
+  memory_bytes: number | null;
+  memory_limit_bytes: number | null;
+  pids: number | null;
+}
+
 export interface Line {
   id: string;
   t: string;

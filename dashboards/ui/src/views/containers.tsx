@@ -1,4 +1,4 @@
-// What runs now: one row a container, with its use against its limits. Asks again every 2 seconds.
+// What runs now: one row a container, with its use against its limits; below, the node and its services. Asks again every 2 seconds.
 import { api } from '../core/api';
 import { useAsk } from '../core/ask';
 import { ago, bytes, clock, cores, count, nanos, percent } from '../core/format';
@@ -6,6 +6,7 @@ import { quote } from '../core/logql';
 import { go, params, setParams, to } from '../core/route';
 import { nowNanos } from '../core/time';
 import type { Container } from '../core/types';
+import { Machine } from '../parts/machine';
 import { CoverageNote, Empty, ErrorNote } from '../parts/notes';
 import { useInView, useSelection } from '../parts/selection';
 import { Heading, sorted, type Column } from '../parts/sort';
@@ -61,9 +62,10 @@ export function Containers() {
       {rows.length > 0 && <Table rows={rows} sort={sort} selected={selected} />}
       {asked.data && rows.length === 0 && (
         all.length === 0
-          ? <Empty title="No container has been seen in the last two minutes">weir samples this machine’s cgroups every second unless it was started with <code>--no-node</code>.</Empty>
+          ? <Empty title="No container has been seen in the last two minutes">Start one: <code>weir run --name hello -- sh -c 'while :; do date; sleep 1; done'</code>{asked.data.nodes.length === 0 && <> This machine itself is not sampled either: weir was started with <code>--no-node</code>, or a moment ago.</>}</Empty>
           : <Empty title="Nothing matches the filter">{count(all.length)} containers run. <button type="button" class="link" onClick={() => setParams({ filter: undefined })}>Show all</button></Empty>
       )}
+      {asked.data && <Machine nodes={asked.data.nodes} cgroups={asked.data.cgroups} filter={filter} open={all.length === 0} />}
     </section>
   );
 }

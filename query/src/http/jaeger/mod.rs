@@ -17,13 +17,16 @@ use axum::routing::get;
 use serde_json::{Value, json};
 use weir_model::id::TraceId;
 use weir_model::resource::TENANT_DEFAULT;
-use weir_model::select::Coverage;
+use weir_model::select::{Coverage, ReadError};
 use weir_model::span::SpanKind;
 use weir_model::time::TimeRange;
 
-use super::failure::Failure;
+use super::failure::{Failure, with_retry};
+use super::find::read_trace;
 use super::params::Params;
+use super::reply::{Reply, Text};
 use super::{Api, covered};
+use crate::budget::RequestBudget;
 
 /// Its routes.
 pub fn router(api: Arc<Api>) -> axum::Router {
@@ -53,44 +56,87 @@ impl IntoResponse for Wrong {
         let Failure { status, message } = self.failure;
         let errors = json!([{"code": status.as_u16(), "msg": message}]);
         let body = json!({"data": null, "total": 0, "limit": 0, "offset": 0, "errors": errors});
-        covered::with_header(&self.coverage, (status, Json(body)))
+        with_retry(covered::with_header(&self.coverage, (status, Json(body))))
     }
 }
 
-fn success(data: Vec<Value>, coverage: &Coverage) -> Response {
-    let total = data.len();
-    covered::with_header(coverage, Json(json!({"data": data, "total": total, "limit": 0, "offset": 0, "errors": null})))
+/// Elements of `data`, one after the other.
+struct Data<'a> {
+    text: Text<'a>,
+    total: usize,
+}
+
+impl<'a> Data<'a> {
+    fn new(budget: &'a RequestBudget) -> Result<Self, ReadError> {
+        let mut text = Text::new(budget);
+        text.raw("{\"data\":[")?;
+        Ok(Self { text, total: 0 })
+    }
+
+    fn push(&mut self, one: &Value) -> Result<(), ReadError> {
+        self.text.raw(if self.total == 0 { "" } else { "," })?;
+        self.total += 1;
+        self.text.json(one)
+    }
+
+    /// `limit` and `offset` are 0 in every answer of Jaeger's own.
+    fn reply(mut self, coverage: Coverage) -> Result<Reply, Wrong> {
+        let rest = format!("],\"total\":{},\"limit\":0,\"offset\":0,\"errors\":null}}", self.total);
+        self.text.raw(&rest)?;
+        Ok(self.text.reply(Some(coverage)))
+    }
 }
 
 async fn trace(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Response, Wrong> {
     let id: TraceId = id.parse().map_err(|error| format!("{error}"))?;
-    let found = api.run(move |api, _| api.traces.trace(TENANT_DEFAULT, id)).await?;
-    match found.value {
-        Some(trace) => Ok(success(vec![shape::trace(&trace)], &found.coverage)),
-        None => Err(Wrong { failure: Failure::new(StatusCode::NOT_FOUND, "trace not found"), coverage: found.coverage }),
-    }
+    let work = move |api: &Api, budget: &RequestBudget| {
+        let (found, _) = read_trace(&*api.traces, TENANT_DEFAULT, id, budget)?;
+        let Some(trace) = found.value else {
+            return Err(Wrong { failure: Failure::new(StatusCode::NOT_FOUND, "trace not found"), coverage: found.coverage });
+        };
+        let mut data = Data::new(budget)?;
+        data.push(&shape::trace(&trace))?;
+        data.reply(found.coverage)
+    };
+    api.answer(work).await
 }
 
 async fn services(State(api): State<Arc<Api>>) -> Result<Response, Wrong> {
-    let found = api.run(|api, _| api.traces.services(TENANT_DEFAULT, TimeRange::ALL)).await?;
-    Ok(success(found.value.into_iter().map(Value::from).collect(), &found.coverage))
+    let work = |api: &Api, budget: &RequestBudget| {
+        let found = api.traces.services(TENANT_DEFAULT, TimeRange::ALL)?;
+        names(found.value.into_iter().map(Value::from), found.coverage, budget)
+    };
+    api.answer(work).await
+}
+
+fn names(names: impl Iterator<Item = Value>, coverage: Coverage, budget: &RequestBudget) -> Result<Reply, Wrong> {
+    let mut data = Data::new(budget)?;
+    for name in names {
+        data.push(&name)?;
+    }
+    data.reply(coverage)
 }
 
 async fn service_operations(State(api): State<Arc<Api>>, Path(service): Path<String>) -> Result<Response, Wrong> {
-    let found = api.run(move |api, _| api.traces.operations(TENANT_DEFAULT, &service, TimeRange::ALL)).await?;
-    let mut names: Vec<String> = found.value.into_iter().map(|(name, _)| name).collect();
-    names.dedup();
-    Ok(success(names.into_iter().map(Value::from).collect(), &found.coverage))
+    let work = move |api: &Api, budget: &RequestBudget| {
+        let found = api.traces.operations(TENANT_DEFAULT, &service, TimeRange::ALL)?;
+        let mut all: Vec<String> = found.value.into_iter().map(|(name, _)| name).collect();
+        all.dedup();
+        names(all.into_iter().map(Value::from), found.coverage, budget)
+    };
+    api.answer(work).await
 }
 
 /// With kinds, and by kind when `spanKind` says so.
 async fn operations(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Wrong> {
-    let service = params.need("service")?.to_owned();
-    let wanted = params.get("spanKind").map(str::to_ascii_lowercase);
-    let found = api.run(move |api, _| api.traces.operations(TENANT_DEFAULT, &service, TimeRange::ALL)).await?;
-    let named = found.value.into_iter().map(|(name, kind)| (name, shape::kind_name(kind)));
-    let kept = named.filter(|(_, kind)| wanted.as_deref().is_none_or(|wanted| wanted == *kind));
-    Ok(success(kept.map(|(name, kind)| json!({"name": name, "spanKind": kind})).collect(), &found.coverage))
+    let work = move |api: &Api, budget: &RequestBudget| {
+        let wanted = params.get("spanKind").map(str::to_ascii_lowercase);
+        let found = api.traces.operations(TENANT_DEFAULT, params.need("service")?, TimeRange::ALL)?;
+        let named = found.value.into_iter().map(|(name, kind)| (name, shape::kind_name(kind)));
+        let kept = named.filter(|(_, kind)| wanted.as_deref().is_none_or(|wanted| wanted == *kind));
+        names(kept.map(|(name, kind)| json!({"name": name, "spanKind": kind})), found.coverage, budget)
+    };
+    api.answer(work).await
 }
 
 /// Jaeger's word for a kind, for matching `span.kind`.

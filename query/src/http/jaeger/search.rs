@@ -7,14 +7,16 @@ use axum::response::Response;
 use serde_json::Value as Json;
 use weir_model::id::TraceId;
 use weir_model::resource::TENANT_DEFAULT;
-use weir_model::select::{Coverage, TraceSelect};
+use weir_model::select::{Budget, Coverage, TraceSelect};
 use weir_model::span::StatusCode;
 use weir_model::time::{TimeRange, parse_duration};
 
 use super::super::Api;
-use super::super::find::{Condition, find};
+use super::super::find::{Condition, find, read_trace};
 use super::super::params::Params;
-use super::{Wrong, kind_matches, shape, success};
+use super::super::reply::Reply;
+use super::{Data, Wrong, kind_matches, shape};
+use crate::budget::RequestBudget;
 
 /// Jaeger's own limit.
 const LIMIT_MAX: usize = 1500;
@@ -23,35 +25,35 @@ const LIMIT_MAX: usize = 1500;
 const LOOKBACK_MICROS: i64 = 48 * 3600 * 1_000_000;
 
 pub(super) async fn traces(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Wrong> {
-    let ids =
-        params.all("traceID").map(str::parse::<TraceId>).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
-    if !ids.is_empty() {
-        return by_ids(api, ids).await;
-    }
-    let now = (api.clock)();
-    let (select, conditions) = select(&params, now)?;
-    let found = api.run(move |api, budget| find(&*api.traces, &select, &conditions, budget)).await?;
-    let data = found.value.iter().map(|(_, trace)| shape::trace(trace)).collect();
-    Ok(success(data, &found.coverage))
+    let work = move |api: &Api, budget: &RequestBudget| {
+        let parsed = params.all("traceID").map(str::parse::<TraceId>).collect::<Result<Vec<_>, _>>();
+        let ids = parsed.map_err(|error| error.to_string())?;
+        if !ids.is_empty() {
+            return by_ids(api, &ids, budget);
+        }
+        let (select, conditions) = select(&params, (api.clock)())?;
+        let mut data = Data::new(budget)?;
+        let found = find(&*api.traces, &select, &conditions, budget, |_, trace| data.push(&shape::trace(trace)))?;
+        data.reply(found.coverage)
+    };
+    api.answer(work).await
 }
 
-async fn by_ids(api: Arc<Api>, ids: Vec<TraceId>) -> Result<Response, Wrong> {
+fn by_ids(api: &Api, ids: &[TraceId], budget: &RequestBudget) -> Result<Reply, Wrong> {
     if ids.len() > LIMIT_MAX {
         return Err(format!("parameter traceID: at most {LIMIT_MAX} of them").into());
     }
-    let (data, coverage) = api
-        .run(move |api, budget| {
-            let (mut data, mut coverage) = (Vec::new(), Coverage::default());
-            for id in ids {
-                budget.check()?;
-                let found = api.traces.trace(TENANT_DEFAULT, id)?;
-                coverage.merge(found.coverage);
-                data.extend(found.value.as_ref().map(shape::trace));
-            }
-            Ok::<_, weir_model::select::ReadError>((data, coverage))
-        })
-        .await?;
-    Ok(success(data, &coverage))
+    let (mut data, mut coverage) = (Data::new(budget)?, Coverage::default());
+    for id in ids {
+        budget.check()?;
+        let (found, bytes) = read_trace(&*api.traces, TENANT_DEFAULT, *id, budget)?;
+        coverage.merge(found.coverage);
+        if let Some(trace) = &found.value {
+            data.push(&shape::trace(trace))?;
+        }
+        budget.release(bytes);
+    }
+    data.reply(coverage)
 }
 
 fn select(params: &Params, now: i64) -> Result<(TraceSelect, Vec<Condition>), String> {
@@ -64,7 +66,12 @@ fn select(params: &Params, now: i64) -> Result<(TraceSelect, Vec<Condition>), St
         params.get(name).map(parse).transpose()
     };
     let end = micros("end", now / 1000)?;
-    let start = micros("start", end.saturating_sub(LOOKBACK_MICROS))?;
+    // Jaeger's page sends both, and may say "custom" then.
+    let lookback = match params.get("start") {
+        Some(_) => None,
+        None => duration("lookback")?.map(|nanos| nanos / 1000),
+    };
+    let start = micros("start", end.saturating_sub(lookback.unwrap_or(LOOKBACK_MICROS)))?;
     let limit = params.number("limit", 20)?;
     if limit > LIMIT_MAX {
         return Err(format!("parameter limit: at most {LIMIT_MAX} traces"));

@@ -13,12 +13,11 @@ mod tail;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::Api;
-use super::failure::Failure;
+use super::failure::{Failure, with_retry};
 
 /// Its routes.
 pub fn router(api: Arc<Api>) -> axum::Router {
@@ -48,18 +47,18 @@ impl<T: Into<Failure>> From<T> for Plain {
 
 impl IntoResponse for Plain {
     fn into_response(self) -> Response {
-        (self.0.status, self.0.message).into_response()
+        with_retry((self.0.status, self.0.message).into_response())
     }
 }
 
-/// Grafana decides by `version` which of Loki's abilities it may use.
-async fn build_info(State(_): State<Arc<Api>>) -> Json<serde_json::Value> {
+/// The newest Loki of which every call for reading is here (docs/decisions/0103).
+const LOKI_VERSION: &str = "2.8.0";
+
+async fn build_info() -> Json<serde_json::Value> {
+    let weir = env!("CARGO_PKG_VERSION");
     Json(serde_json::json!({
-        "version": "3.0.0",
-        "revision": concat!("weir-", env!("CARGO_PKG_VERSION")),
-        "branch": "",
-        "buildUser": "",
-        "buildDate": "",
-        "goVersion": "",
+        "application": "weir",
+        "version": format!("{LOKI_VERSION}+weir.{weir}"),
+        "revision": format!("weir-{weir}"),
     }))
 }

@@ -3,98 +3,121 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde_json::{Value as Json_, json};
 use weir_model::resource::TENANT_DEFAULT;
-use weir_model::select::{Budget, Coverage};
+use weir_model::select::{Coverage, ReadError};
 use weir_model::time::{SECOND, TimeRange};
 
 use super::super::params::{HOUR, Params};
+use super::super::reply::{Reply, Text};
 use super::super::{Api, covered};
 use super::{Plain, shape};
+use crate::budget::RequestBudget;
+use crate::logql::eval::Steps;
 use crate::logql::eval::lines::{LogOptions, lines};
 use crate::logql::eval::metric::{MetricOptions, metric};
-use crate::logql::eval::{Stats, Steps};
 use crate::logql::{Expr, LogExpr, QueryError, parse};
 
 /// Loki's default for `limit`.
 const LIMIT_DEFAULT: usize = 100;
 
-/// The data of an answer, what it covers and what it cost.
-pub(super) type Data = (Json_, Coverage, Stats);
+/// Parameters of queries that would make another answer, and that weir does not know.
+const UNSUPPORTED: [&str; 2] = ["interval", "shards"];
 
 /// `/query`: a metric query at one instant.
 pub(super) async fn instant(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Plain> {
-    let query = params.need("query")?.to_owned();
-    let at = params.time("time")?.unwrap_or((api.clock)());
-    let expr = parse(&query)?;
-    if matches!(expr, Expr::Log(_)) {
-        return Err("log queries are not supported as an instant query type, please change your query to a range query type"
-            .to_owned()
-            .into());
-    }
-    let begun = Instant::now();
-    let answer = api
-        .run(move |api, budget| {
-            let options = metric_options(api, Steps::instant(at));
-            let answer = metric(&*api.logs, &query, &expr, &options, budget)?;
-            Ok::<_, QueryError>((shape::instant(answer.value, at), answer.coverage, answer.stats))
-        })
-        .await?;
-    Ok(envelope(answer, begun))
+    let work = move |api: &Api, budget: &RequestBudget| {
+        let begun = Instant::now();
+        params.refuse(&UNSUPPORTED)?;
+        let query = params.need("query")?;
+        let at = params.time("time")?.unwrap_or((api.clock)());
+        let expr = parse(query)?;
+        if matches!(expr, Expr::Log(_)) {
+            let text = "log queries are not supported as an instant query type, please change your query to a range query type";
+            return Err(text.to_owned().into());
+        }
+        let options = metric_options(api, Steps::instant(at));
+        let answer = metric(&*api.logs, query, &expr, &options, budget)?;
+        let mut text = open(budget)?;
+        shape::instant(&mut text, &answer.value, at)?;
+        close(text, answer.coverage, &shape::stats(answer.stats, None, begun.elapsed(), budget.waited))
+    };
+    api.answer(work).await
 }
 
 /// `/query_range`: lines, or a metric query at every step.
 pub(super) async fn range(State(api): State<Arc<Api>>, headers: HeaderMap, params: Params) -> Result<Response, Plain> {
-    let query = params.need("query")?.to_owned();
-    let range = params.range((api.clock)(), HOUR)?;
-    if params.duration("interval")?.unwrap_or(0) != 0 {
-        return Err("parameter interval is not supported yet".to_owned().into());
-    }
-    let expr = parse(&query)?;
-    let begun = Instant::now();
-    let answer = match expr {
-        Expr::Log(log) => {
-            let limit = params.number("limit", LIMIT_DEFAULT)?;
-            let newest_first = params.newest_first()?;
-            let categorize = wants_categories(&headers);
-            api.run(move |api, budget| {
-                let options = LogOptions {
-                    tenant: TENANT_DEFAULT.into(),
-                    range,
-                    limit: limit_of(api, limit)?,
-                    newest_first,
-                    detected_level: api.config.detected_level,
-                };
-                log_query(api, &query, &log, &options, categorize, budget)
-            })
-            .await?
-        }
-        expr => {
-            let steps = steps(range, params.duration("step")?, api.config.points_max)?;
-            api.run(move |api, budget| {
-                let answer = metric(&*api.logs, &query, &expr, &metric_options(api, steps), budget)?;
-                Ok::<_, QueryError>((shape::matrix(answer.value, steps), answer.coverage, answer.stats))
-            })
-            .await?
+    let categorize = wants_categories(&headers);
+    let work = move |api: &Api, budget: &RequestBudget| {
+        params.refuse(&UNSUPPORTED)?;
+        let range = params.range((api.clock)(), HOUR)?;
+        match parse(params.need("query")?)? {
+            Expr::Log(log) => log_query(api, &params, &log, range, categorize, budget),
+            expr => metric_query(api, &params, &expr, range, budget),
         }
     };
-    Ok(envelope(answer, begun))
+    api.answer(work).await
 }
 
 fn log_query(
     api: &Api,
-    query: &str,
+    params: &Params,
     log: &LogExpr,
-    options: &LogOptions,
+    range: TimeRange,
     categorize: bool,
-    budget: &dyn Budget,
-) -> Result<Data, QueryError> {
-    let answer = lines(&*api.logs, query, log, options, budget)?;
-    Ok((shape::streams(&answer.value, categorize), answer.coverage, answer.stats))
+    budget: &RequestBudget,
+) -> Result<Reply, Plain> {
+    let begun = Instant::now();
+    let options = LogOptions {
+        tenant: TENANT_DEFAULT.into(),
+        range,
+        limit: limit_of(api, params.number("limit", LIMIT_DEFAULT)?)?,
+        newest_first: params.newest_first()?,
+        detected_level: api.config.detected_level,
+    };
+    let answer = lines(&*api.logs, params.need("query")?, log, &options, budget)?;
+    let mut text = open(budget)?;
+    shape::streams(&mut text, &answer.value, categorize)?;
+    let stats = shape::stats(answer.stats, Some(answer.value.len()), begun.elapsed(), budget.waited);
+    close(text, answer.coverage, &stats)
+}
+
+fn metric_query(api: &Api, params: &Params, expr: &Expr, range: TimeRange, budget: &RequestBudget) -> Result<Reply, Plain> {
+    let begun = Instant::now();
+    let steps = steps(range, params.duration("step")?, api.config.points_max)?;
+    let answer = metric(&*api.logs, params.need("query")?, expr, &metric_options(api, steps), budget)?;
+    let mut text = open(budget)?;
+    shape::matrix(&mut text, answer.value, steps)?;
+    close(text, answer.coverage, &shape::stats(answer.stats, None, begun.elapsed(), budget.waited))
+}
+
+/// The envelope up to the members of `data`.
+fn open(budget: &RequestBudget) -> Result<Text<'_>, ReadError> {
+    let mut text = Text::new(budget);
+    text.raw("{\"status\":\"success\",\"data\":{")?;
+    Ok(text)
+}
+
+/// The rest of the envelope: statistics, and what the answer does not cover.
+fn close(mut text: Text<'_>, coverage: Coverage, stats: &Json_) -> Result<Reply, Plain> {
+    text.raw(",\"stats\":")?;
+    text.json(stats)?;
+    text.raw("}")?;
+    end(text, coverage)
+}
+
+/// The end of an answer with warnings.
+pub(super) fn end(mut text: Text<'_>, coverage: Coverage) -> Result<Reply, Plain> {
+    let warnings = covered::warnings(&coverage);
+    if !warnings.is_empty() {
+        text.raw(",\"warnings\":")?;
+        text.json(&warnings)?;
+    }
+    text.raw("}")?;
+    Ok(text.reply(Some(coverage)))
 }
 
 /// Errors above the limit of lines, as Loki does.
@@ -142,19 +165,11 @@ fn steps(range: TimeRange, step: Option<i64>, points_max: u64) -> Result<Steps, 
     Ok(Steps { start: range.start, step, count: count as usize })
 }
 
-/// `{"status": "success", "data": …}` with statistics and what the answer covers.
-pub(super) fn envelope((mut data, coverage, stats): Data, begun: Instant) -> Response {
-    data["stats"] = shape::stats(stats, begun.elapsed());
-    let mut body = json!({"status": "success", "data": data});
-    let warnings = covered::warnings(&coverage);
-    if !warnings.is_empty() {
-        body["warnings"] = warnings.into();
-    }
-    covered::with_header(&coverage, Json(body))
-}
-
 /// `/format_query`
-pub(super) async fn format(params: Params) -> Result<Json<Json_>, Plain> {
-    let expr = parse(params.need("query")?)?;
-    Ok(Json(json!({"status": "success", "data": expr.to_string()})))
+pub(super) async fn format(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Plain> {
+    let work = move |_: &Api, budget: &RequestBudget| {
+        let expr = parse(params.need("query")?)?;
+        Ok(Reply::json(budget, &json!({"status": "success", "data": expr.to_string()}), None)?)
+    };
+    api.answer(work).await
 }

@@ -4,28 +4,44 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Map, Number, Value as Json, json};
+use weir_model::select::ReadError;
 use weir_model::time::UnixNanos;
 
+use super::super::reply::Text;
 use crate::logql::eval::lines::Entry;
 use crate::logql::eval::{Series, Stats, Steps, Value};
 use crate::logql::pipeline::labels::LabelSet;
 use crate::logql::pipeline::readable;
 
-/// Lines grouped by their labels, in the order of `entries` within a stream. With `categorize`, a stream has only the
-/// stream's own labels and every line says the others apart.
-pub(super) fn streams(entries: &[Entry], categorize: bool) -> Json {
-    let mut groups: BTreeMap<&LabelSet, Vec<Json>> = BTreeMap::new();
+/// Lines grouped by their labels, in the order of `entries` within a stream: members of `data`. With `categorize`, a stream
+/// has only the stream's own labels and every line says the others apart.
+pub(super) fn streams(out: &mut Text<'_>, entries: &[Entry], categorize: bool) -> Result<(), ReadError> {
+    out.raw("\"resultType\":\"streams\",\"result\":[")?;
+    for (i, (labels, entries)) in grouped(entries, categorize).into_iter().enumerate() {
+        out.raw(if i == 0 { "{\"stream\":" } else { ",{\"stream\":" })?;
+        out.json(&labels.to_json())?;
+        out.raw(",\"values\":")?;
+        out.each(entries.into_iter().map(|entry| value(entry, categorize)))?;
+        out.raw("}")?;
+    }
+    out.raw(if categorize { "],\"encodingFlags\":[\"categorize-labels\"]" } else { "]" })
+}
+
+/// The same as a value, for a message of a tail.
+pub(super) fn streams_json(entries: &[Entry]) -> Json {
+    let one = |(labels, entries): (&LabelSet, Vec<&Entry>)| {
+        let values: Vec<Json> = entries.into_iter().map(|entry| value(entry, false)).collect();
+        json!({"stream": labels.to_json(), "values": values})
+    };
+    grouped(entries, false).into_iter().map(one).collect()
+}
+
+fn grouped(entries: &[Entry], categorize: bool) -> BTreeMap<&LabelSet, Vec<&Entry>> {
+    let mut groups: BTreeMap<&LabelSet, Vec<&Entry>> = BTreeMap::new();
     for entry in entries {
-        let labels = if categorize { &entry.categories.stream } else { &entry.labels };
-        groups.entry(labels).or_default().push(value(entry, categorize));
+        groups.entry(if categorize { &entry.categories.stream } else { &entry.labels }).or_default().push(entry);
     }
-    let result: Vec<Json> =
-        groups.into_iter().map(|(labels, values)| json!({"stream": labels.to_json(), "values": values})).collect();
-    let mut data = json!({"resultType": "streams", "result": result});
-    if categorize {
-        data["encodingFlags"] = json!(["categorize-labels"]);
-    }
-    data
+    groups
 }
 
 fn value(entry: &Entry, categorize: bool) -> Json {
@@ -42,33 +58,35 @@ fn value(entry: &Entry, categorize: bool) -> Json {
     json!([at, line, others])
 }
 
-/// A vector or a scalar at `at`.
-pub(super) fn instant(value: Value, at: UnixNanos) -> Json {
-    match value {
-        Value::Scalar(number) => json!({"resultType": "scalar", "result": [seconds(at), sample(number)]}),
-        Value::Vector(series) => {
-            let one = |series: &Series| {
-                let point = series.points.first().copied().flatten()?;
-                Some(json!({"metric": series.labels.to_json(), "value": [seconds(at), sample(point)]}))
-            };
-            json!({"resultType": "vector", "result": series.iter().filter_map(one).collect::<Vec<_>>()})
+/// A vector or a scalar at `at`: members of `data`.
+pub(super) fn instant(out: &mut Text<'_>, value: &Value, at: UnixNanos) -> Result<(), ReadError> {
+    let series = match value {
+        Value::Scalar(number) => {
+            out.raw("\"resultType\":\"scalar\",\"result\":")?;
+            return out.json(&json!([seconds(at), sample(*number)]));
         }
-    }
+        Value::Vector(series) => series,
+    };
+    out.raw("\"resultType\":\"vector\",\"result\":")?;
+    out.each(series.iter().filter_map(|series| {
+        let point = series.points.first().copied().flatten()?;
+        Some(json!({"metric": series.labels.to_json(), "value": [seconds(at), sample(point)]}))
+    }))
 }
 
-/// Series with their points; a scalar is a series without labels.
-pub(super) fn matrix(value: Value, steps: Steps) -> Json {
+/// Series with their points; a scalar is a series without labels. Members of `data`.
+pub(super) fn matrix(out: &mut Text<'_>, value: Value, steps: Steps) -> Result<(), ReadError> {
     let mut series = match value {
         Value::Scalar(number) => vec![Series { labels: LabelSet::default(), points: vec![Some(number); steps.count] }],
         Value::Vector(series) => series,
     };
     series.sort_by(|a, b| a.labels.cmp(&b.labels));
-    let one = |series: &Series| {
+    out.raw("\"resultType\":\"matrix\",\"result\":")?;
+    out.each(series.iter().map(|series| {
         let points = series.points.iter().enumerate();
         let values: Vec<Json> = points.filter_map(|(i, point)| Some(json!([seconds(steps.at(i)), sample((*point)?)]))).collect();
         json!({"metric": series.labels.to_json(), "values": values})
-    };
-    json!({"resultType": "matrix", "result": series.iter().map(one).collect::<Vec<_>>()})
+    }))
 }
 
 /// Seconds with milliseconds, without a fraction where there is none.
@@ -85,27 +103,21 @@ pub(super) fn sample(value: f64) -> String {
     if value.is_infinite() { if value > 0.0 { "+Inf".into() } else { "-Inf".into() } } else { value.to_string() }
 }
 
-/// What Loki says about the work; Grafana's inspector and logcli show the summary.
-pub(super) fn stats(stats: Stats, took: Duration) -> Json {
+/// What Loki says about the work; Grafana's inspector and logcli show the summary. Only what is measured: what weir does not
+/// have (shards, splits, caches, chunks) is left out, and clients read it as none.
+pub(super) fn stats(stats: Stats, entries: Option<usize>, took: Duration, waited: Duration) -> Json {
     let seconds = took.as_secs_f64().max(1e-9);
-    json!({
-        "summary": {
-            "bytesProcessedPerSecond": (stats.bytes_passed as f64 / seconds) as u64,
-            "linesProcessedPerSecond": (stats.lines_scanned as f64 / seconds) as u64,
-            "totalBytesProcessed": stats.bytes_passed,
-            "totalLinesProcessed": stats.lines_scanned,
-            "execTime": took.as_secs_f64(),
-            "queueTime": 0.0,
-            "subqueries": 0,
-            "totalEntriesReturned": 0,
-            "splits": 0,
-            "shards": 0,
-            "totalPostFilterLines": stats.lines_passed,
-            "totalStructuredMetadataBytesProcessed": 0,
-        },
-        "querier": {"store": {}},
-        "ingester": {"store": {}},
-        "cache": {},
-        "index": {},
-    })
+    let mut summary = json!({
+        "bytesProcessedPerSecond": (stats.bytes_passed as f64 / seconds) as u64,
+        "linesProcessedPerSecond": (stats.lines_scanned as f64 / seconds) as u64,
+        "totalBytesProcessed": stats.bytes_passed,
+        "totalLinesProcessed": stats.lines_scanned,
+        "execTime": took.as_secs_f64(),
+        "queueTime": waited.as_secs_f64(),
+        "totalPostFilterLines": stats.lines_passed,
+    });
+    if let Some(entries) = entries {
+        summary["totalEntriesReturned"] = entries.into();
+    }
+    json!({"summary": summary})
 }

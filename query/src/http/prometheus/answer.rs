@@ -2,11 +2,14 @@
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde_json::json;
 use weir_model::label::Labels;
 use weir_model::select::{Coverage, ReadError};
 
-use crate::http::covered::with_header;
+use crate::budget::RequestBudget;
+use crate::http::failure::with_retry;
+use crate::http::reply::{Reply, Text};
 use crate::promql::{Output, Points, QueryError};
 
 /// An error as Prometheus' API names them.
@@ -24,10 +27,18 @@ impl Failure {
     }
 }
 
+/// A parameter is wrong.
+impl From<String> for Failure {
+    fn from(message: String) -> Self {
+        Self::bad_data(message)
+    }
+}
+
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
         let (status, kind) = match &error {
             ReadError::Budget { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
+            ReadError::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             ReadError::Cancelled(_) => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
             ReadError::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
@@ -48,48 +59,51 @@ impl From<QueryError> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let body = json!({"status": "error", "errorType": self.kind, "error": self.message});
-        (self.status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+        let response = (self.status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response();
+        if self.kind == "unavailable" { with_retry(response) } else { response }
     }
 }
 
-/// A success.
-#[derive(Default)]
-pub(super) struct Success {
-    /// JSON, already written.
-    pub data: String,
+/// A success under way: `data` first, then what goes beside it.
+pub(super) struct Success<'a> {
+    text: Text<'a>,
     /// See the envelope.
     pub warnings: Vec<String>,
     /// See the envelope.
     pub infos: Vec<String>,
-    /// What the answer has seen, if it has read the store.
-    pub coverage: Option<Coverage>,
 }
 
-impl Success {
-    /// An answer that needs no store.
-    pub fn of(data: &serde_json::Value) -> Self {
-        Self { data: data.to_string(), ..Self::default() }
+impl<'a> Success<'a> {
+    /// `data` is written by `write`.
+    pub fn write(
+        budget: &'a RequestBudget,
+        write: impl FnOnce(&mut Text<'a>) -> Result<(), ReadError>,
+    ) -> Result<Self, ReadError> {
+        let mut text = Text::new(budget);
+        text.raw("{\"status\":\"success\",\"data\":")?;
+        write(&mut text)?;
+        Ok(Self { text, warnings: Vec::new(), infos: Vec::new() })
     }
-}
 
-impl IntoResponse for Success {
-    fn into_response(mut self) -> Response {
-        if let Some(coverage) = &self.coverage {
+    /// `data` is this.
+    pub fn of(budget: &'a RequestBudget, data: &impl Serialize) -> Result<Self, ReadError> {
+        Self::write(budget, |text| text.json(data))
+    }
+
+    /// The whole answer, and what it has seen if it has read the store.
+    pub fn reply(mut self, coverage: Option<Coverage>) -> Result<Reply, Failure> {
+        if let Some(coverage) = &coverage {
             self.warnings.extend(gaps(coverage));
             self.infos.extend(behind(coverage));
         }
-        let mut body = format!("{{\"status\":\"success\",\"data\":{}", self.data);
         for (name, texts) in [("warnings", &self.warnings), ("infos", &self.infos)] {
             if !texts.is_empty() {
-                body.push_str(&format!(",\"{name}\":{}", json!(texts)));
+                self.text.raw(&format!(",\"{name}\":"))?;
+                self.text.json(texts)?;
             }
         }
-        body.push('}');
-        let answer = ([(header::CONTENT_TYPE, "application/json")], body);
-        match &self.coverage {
-            Some(coverage) => with_header(coverage, answer),
-            None => answer.into_response(),
-        }
+        self.text.raw("}")?;
+        Ok(self.text.reply(coverage))
     }
 }
 
@@ -115,52 +129,49 @@ fn behind(coverage: &Coverage) -> Vec<String> {
     late.map(text).collect()
 }
 
-/// `{"resultType": …, "result": …}` for a query's value at an instant or over a range.
-pub(super) fn write_output(output: &Output, at_ms: i64) -> String {
+/// `{"resultType": …, "result": …`, left open, for a query's value at an instant or over a range.
+pub(super) fn write_output(out: &mut Text<'_>, output: &Output, at_ms: i64) -> Result<(), ReadError> {
     match output {
         Output::Scalar(value) => {
-            format!("{{\"resultType\":\"scalar\",\"result\":[{},\"{}\"]}}", timestamp(at_ms), sample(*value))
+            out.raw(&format!("{{\"resultType\":\"scalar\",\"result\":[{},\"{}\"]", timestamp(at_ms), sample(*value)))
         }
         Output::String(text) => {
-            format!("{{\"resultType\":\"string\",\"result\":[{},{}]}}", timestamp(at_ms), json!(text))
+            out.raw(&format!("{{\"resultType\":\"string\",\"result\":[{},{}]", timestamp(at_ms), json!(text)))
         }
         Output::Vector(samples) => {
-            let mut out = String::from("{\"resultType\":\"vector\",\"result\":[");
+            out.raw("{\"resultType\":\"vector\",\"result\":[")?;
             for (i, one) in samples.iter().enumerate() {
-                out.push_str(if i == 0 { "" } else { "," });
-                metric(&mut out, &one.labels);
-                out.push_str(&format!(",\"value\":[{},\"{}\"]}}", timestamp(at_ms), sample(one.value)));
+                out.raw(if i == 0 { "" } else { "," })?;
+                metric(out, &one.labels)?;
+                out.raw(&format!(",\"value\":[{},\"{}\"]}}", timestamp(at_ms), sample(one.value)))?;
             }
-            out + "]}"
+            out.raw("]")
         }
         Output::Matrix(rows) => {
-            let mut out = String::from("{\"resultType\":\"matrix\",\"result\":[");
+            out.raw("{\"resultType\":\"matrix\",\"result\":[")?;
             for (i, row) in rows.iter().enumerate() {
-                out.push_str(if i == 0 { "" } else { "," });
-                write_points(&mut out, row);
+                out.raw(if i == 0 { "" } else { "," })?;
+                write_points(out, row)?;
             }
-            out + "]}"
+            out.raw("]")
         }
     }
 }
 
-fn write_points(out: &mut String, row: &Points) {
-    metric(out, &row.labels);
-    out.push_str(",\"values\":[");
+fn write_points(out: &mut Text<'_>, row: &Points) -> Result<(), ReadError> {
+    metric(out, &row.labels)?;
+    out.raw(",\"values\":[")?;
     for (i, (at, value)) in row.points.iter().enumerate() {
-        out.push_str(if i == 0 { "[" } else { ",[" });
-        out.push_str(&timestamp(*at));
-        out.push_str(",\"");
-        out.push_str(&sample(*value));
-        out.push_str("\"]");
+        let comma = if i == 0 { "" } else { "," };
+        out.raw(&format!("{comma}[{},\"{}\"]", timestamp(*at), sample(*value)))?;
     }
-    out.push_str("]}");
+    out.raw("]}")
 }
 
 /// `{"metric":{…}`, left open.
-fn metric(out: &mut String, labels: &Labels) {
-    out.push_str("{\"metric\":");
-    out.push_str(&json!(labels).to_string());
+fn metric(out: &mut Text<'_>, labels: &Labels) -> Result<(), ReadError> {
+    out.raw("{\"metric\":")?;
+    out.json(labels)
 }
 
 /// Seconds, with three decimals unless they are all zero.

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use weir_model::time::{SECOND, parse_time_seconds};
 
 use super::answer::Failure;
-use crate::http::params;
+use crate::http::params::{self, clip};
 use crate::promql::parse::parse_selector;
 
 /// Names and values of query string and form.
@@ -16,7 +16,12 @@ impl<S: Send + Sync> FromRequest<S> for Params {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
         let read = params::Params::from_request(request, state).await;
-        read.map(Self).map_err(|(_, message)| Failure::bad_data(message).into_response())
+        let wrong = |(status, message)| {
+            let mut response = Failure::bad_data(message).into_response();
+            *response.status_mut() = status;
+            response
+        };
+        read.map(Self).map_err(wrong)
     }
 }
 
@@ -24,6 +29,16 @@ impl Params {
     /// The first non-empty value of a name.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name)
+    }
+
+    /// All of a name, `[]` included.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.all(name)
+    }
+
+    /// Yes or no.
+    pub fn flag(&self, name: &str) -> Result<bool, Failure> {
+        Ok(self.0.flag(name)?)
     }
 
     /// The query itself.
@@ -67,7 +82,7 @@ impl Params {
         Ok((limit > 0).then_some(limit))
     }
 
-    /// `match[]`, one list of matchers each.
+    /// `match[]`, one list of matchers each. Compiles their regexes: for work within a budget.
     pub fn selectors(&self) -> Result<Vec<Vec<weir_model::label::Matcher>>, Failure> {
         let parse = |text| {
             let selector =
@@ -76,9 +91,4 @@ impl Params {
         };
         self.0.all("match[]").map(parse).collect()
     }
-}
-
-/// An error repeats at most this much of what was wrong.
-fn clip(text: &str) -> String {
-    text.chars().take(64).collect()
 }

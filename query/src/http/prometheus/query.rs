@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
+use axum::response::Response;
 use serde_json::json;
 use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::{Budget, ReadError};
@@ -12,17 +13,18 @@ use weir_model::time::SECOND;
 use super::Api;
 use super::answer::{Failure, Success, write_output};
 use super::params::Params;
+use crate::budget::RequestBudget;
 use crate::promql::parse::parse;
 use crate::promql::{Answer, Engine, Output, QueryError, Request};
 
 /// `GET|POST query?query&time&timeout&lookback_delta&limit&stats`
-pub(super) async fn instant(State(api): State<Arc<Api>>, params: Params) -> Result<Success, Failure> {
+pub(super) async fn instant(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Failure> {
     let at_ms = params.time("time")?.unwrap_or_else(|| (api.clock)().div_euclid(SECOND / 1000));
     run(&api, &params, at_ms, at_ms, 0).await
 }
 
 /// `GET|POST query_range?query&start&end&step&timeout&lookback_delta&limit&stats`
-pub(super) async fn range(State(api): State<Arc<Api>>, params: Params) -> Result<Success, Failure> {
+pub(super) async fn range(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Failure> {
     let (start_ms, end_ms) = (params.required_time("start")?, params.required_time("end")?);
     if end_ms < start_ms {
         return Err(Failure::bad_data("invalid parameter \"end\": end timestamp must not be before start time"));
@@ -44,7 +46,7 @@ pub(super) async fn range(State(api): State<Arc<Api>>, params: Params) -> Result
     run(&api, &params, start_ms, end_ms, step_ms).await
 }
 
-async fn run(api: &Arc<Api>, params: &Params, start_ms: i64, end_ms: i64, step_ms: i64) -> Result<Success, Failure> {
+async fn run(api: &Arc<Api>, params: &Params, start_ms: i64, end_ms: i64, step_ms: i64) -> Result<Response, Failure> {
     let began = Instant::now();
     let default_lookback = i64::try_from(api.config.lookback_seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
     let lookback_ms = params.duration("lookback_delta")?.filter(|own| *own > 0).unwrap_or(default_lookback);
@@ -52,34 +54,35 @@ async fn run(api: &Arc<Api>, params: &Params, start_ms: i64, end_ms: i64, step_m
     let timeout = params.duration("timeout")?.map(|millis| Duration::from_millis(millis.max(0).unsigned_abs()));
     let limit = params.limit("limit")?;
     let stats = params.get("stats").is_some();
-    let answer: Result<(Answer, i64), QueryError> = api
-        .run(move |api, budget| {
-            let until = Until { budget, deadline: timeout.and_then(|timeout| began.checked_add(timeout)) };
-            let engine = Engine { reader: &*api.metrics, budget: &until, cells_max: api.config.cells_max };
-            let mut answer = engine.query(&request)?;
-            let count = truncate(&mut answer.output, limit);
-            if limit.is_some_and(|limit| count > limit) {
-                answer.warnings.push("results truncated due to limit".into());
-            } else if count > api.config.series_max {
-                let (limit, what, key) = (api.config.series_max as u64, "series in the answer", "query.series_max");
-                return Err(ReadError::Budget { limit, what, key }.into());
+    let work = move |api: &Api, budget: &RequestBudget| {
+        let until = Until { budget, deadline: timeout.and_then(|timeout| began.checked_add(timeout)) };
+        let engine = Engine { reader: &*api.metrics, budget: &until };
+        let mut answer = engine.query(&request)?;
+        let count = truncate(&mut answer.output, limit);
+        if limit.is_some_and(|limit| count > limit) {
+            answer.warnings.push("results truncated due to limit".into());
+        } else if count > api.config.series_max {
+            let (limit, what, key) = (api.config.series_max as u64, "series in the answer", "query.series_max");
+            return Err(ReadError::Budget { limit, what, key }.into());
+        }
+        let mut success = Success::write(budget, |text| {
+            write_output(text, &answer.output, request.start_ms)?;
+            if stats {
+                text.raw(&format!(",\"stats\":{}", stats_json(&answer, began.elapsed(), budget.waited)))?;
             }
-            Ok((answer, request.start_ms))
-        })
-        .await;
-    let (answer, at_ms) = answer?;
-    let mut data = write_output(&answer.output, at_ms);
-    if stats {
-        data.pop();
-        data.push_str(&format!(",\"stats\":{}}}", stats_json(&answer, began.elapsed())));
-    }
-    Ok(Success { data, warnings: answer.warnings, infos: answer.infos, coverage: Some(answer.coverage) })
+            text.raw("}")
+        })?;
+        (success.warnings, success.infos) = (answer.warnings, answer.infos);
+        success.reply(Some(answer.coverage))
+    };
+    api.answer(work).await
 }
 
 /// Only what is measured; Prometheus' other timings have no counterpart here.
-fn stats_json(answer: &Answer, took: Duration) -> serde_json::Value {
+fn stats_json(answer: &Answer, took: Duration, waited: Duration) -> serde_json::Value {
+    let evaluated = took.saturating_sub(waited).as_secs_f64();
     json!({
-        "timings": {"evalTotalTime": took.as_secs_f64(), "execTotalTime": took.as_secs_f64()},
+        "timings": {"evalTotalTime": evaluated, "execQueueTime": waited.as_secs_f64(), "execTotalTime": took.as_secs_f64()},
         "samples": {"totalQueryableSamples": answer.samples},
     })
 }
@@ -103,9 +106,12 @@ fn truncate(output: &mut Output, limit: Option<usize>) -> usize {
 }
 
 /// `GET|POST format_query?query`
-pub(super) async fn format(params: Params) -> Result<Success, Failure> {
-    let expr = parse(&params.query()?).map_err(|error| Failure::from(QueryError::from(error)))?;
-    Ok(Success::of(&json!(expr.to_string())))
+pub(super) async fn format(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Failure> {
+    let work = move |_: &Api, budget: &RequestBudget| {
+        let expr = parse(&params.query()?).map_err(QueryError::from)?;
+        Success::of(budget, &expr.to_string())?.reply(None)
+    };
+    api.answer(work).await
 }
 
 /// The request's budget, and its own shorter deadline.
@@ -125,6 +131,14 @@ impl Budget for Until<'_> {
     fn spend(&self, count: u64) -> Result<(), ReadError> {
         self.budget.spend(count)?;
         self.check()
+    }
+
+    fn reserve(&self, bytes: u64) -> Result<(), ReadError> {
+        self.budget.reserve(bytes)
+    }
+
+    fn release(&self, bytes: u64) {
+        self.budget.release(bytes);
     }
 }
 

@@ -181,7 +181,48 @@ async fn labels_series_and_metadata_are_listed() {
     let (_, body) = get("/api/v1/metadata?metric=hits_total").await;
     assert_eq!(body["data"], json!({"hits_total": [{"type": "counter", "help": "Hits.", "unit": ""}]}));
     assert_eq!(get("/api/v1/format_query?query=sum(x)by(a)").await.1["data"], json!("sum by (a) (x)"));
-    assert_eq!(get("/api/v1/status/buildinfo").await.1["data"]["version"].as_str().unwrap().split('+').next(), Some("3.0.0"));
+    assert_eq!(get("/api/v1/status/buildinfo").await.1["data"]["version"].as_str().unwrap().split('+').next(), Some("2.45.0"));
+}
+
+#[tokio::test]
+async fn rules_are_filtered_by_what_a_request_says() {
+    let text = "groups:\n- name: g\n  rules:\n  - alert: A\n    expr: odd\n    labels: {severity: page}\n  - record: r:a\n    expr: odd\n- name: h\n  rules:\n  - record: r:b\n    expr: odd\n";
+    let file = crate::rules::RuleFile { name: "r.yml".into(), text: text.into() };
+    let ask = async |query: &str| {
+        let rules = Arc::new(RuleSet::load(std::slice::from_ref(&file), crate::rules::Recording::Allowed).unwrap());
+        let metrics: Arc<dyn MetricReader> = Arc::new(store());
+        let api = Api::new(Arc::new(Nothing), metrics, Arc::new(Nothing), QueryConfig::default(), rules);
+        let request = Request::get(format!("/api/v1/rules?{query}")).body(Body::empty()).unwrap();
+        let (status, body, _) = send(super::router(Arc::new(api)), request).await;
+        (status, body)
+    };
+    let names = async |query: &str| {
+        let (status, body) = ask(query).await;
+        assert_eq!(status, 200, "{query}: {body}");
+        let groups = body["data"]["groups"].as_array().unwrap().clone();
+        let rules = groups.iter().flat_map(|group| group["rules"].as_array().unwrap().clone());
+        rules.map(|rule| rule["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("").await, ["A", "r:a", "r:b"]);
+    assert_eq!(names("type=record").await, ["r:a", "r:b"]);
+    assert_eq!(names("rule_name[]=A&rule_name[]=r:b").await, ["A", "r:b"]);
+    assert_eq!(names("rule_group[]=h").await, ["r:b"]);
+    assert_eq!(names("file[]=other.yml").await, [] as [&str; 0]);
+    assert_eq!(names("match[]=%7Bseverity%3D%22page%22%7D").await, ["A"]);
+    let (_, page) = ask("group_limit=1").await;
+    let token = page["data"]["groupNextToken"].as_str().unwrap();
+    assert_eq!(names(&format!("group_limit=1&group_next_token={token}")).await, ["r:b"]);
+    for (query, expected) in [
+        ("type=alerts", "\"type\": not supported value"),
+        ("group_limit=0", "\"group_limit\""),
+        ("group_next_token=x", "group_limit needs to be present"),
+        ("group_limit=1&group_next_token=x", "invalid group_next_token"),
+        ("exclude_alerts=perhaps", "exclude_alerts"),
+        ("match[]=%7B", "match[]"),
+    ] {
+        let (status, body) = ask(query).await;
+        assert!(status == 400 && body["error"].as_str().unwrap().contains(expected), "{query}: {body}");
+    }
 }
 
 #[tokio::test]

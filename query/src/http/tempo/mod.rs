@@ -1,13 +1,15 @@
 //! Tempo's HTTP API under `/tempo`, as Grafana's data source calls it.
 //!
 //! - this file: traces by id, in protobuf or JSON; [`otlp`] turns ours into OTLP's messages, [`shape`] into Tempo's JSON;
-//! - [`search`]: search by tags or TraceQL, tag names and values; [`traceql`]: the part of TraceQL that is understood.
+//! - [`search`]: search by tags or TraceQL; [`tags`]: their names and values; [`traceql`]: the part of TraceQL that is
+//!   understood.
 //!
 //! Errors are plain text. Every answer has the header `X-Weir-Coverage`.
 
 mod otlp;
 mod search;
 mod shape;
+mod tags;
 mod traceql;
 
 use std::sync::Arc;
@@ -21,10 +23,13 @@ use prost::Message;
 use serde_json::{Value, json};
 use weir_model::id::TraceId;
 use weir_model::resource::TENANT_DEFAULT;
-use weir_model::select::{Covered, Trace};
+use weir_model::select::Trace;
 
-use super::failure::Failure;
+use super::failure::{Failure, with_retry};
+use super::find::read_trace;
+use super::reply::Reply;
 use super::{Api, covered};
+use crate::budget::RequestBudget;
 
 /// Its routes.
 pub fn router(api: Arc<Api>) -> axum::Router {
@@ -34,10 +39,10 @@ pub fn router(api: Arc<Api>) -> axum::Router {
         .route("/tempo/api/traces/{id}", get(trace_v1))
         .route("/tempo/api/v2/traces/{id}", get(trace_v2))
         .route("/tempo/api/search", get(search::search))
-        .route("/tempo/api/search/tags", get(search::tags_v1))
-        .route("/tempo/api/v2/search/tags", get(search::tags_v2))
-        .route("/tempo/api/search/tag/{tag}/values", get(search::values_v1))
-        .route("/tempo/api/v2/search/tag/{tag}/values", get(search::values_v2))
+        .route("/tempo/api/search/tags", get(tags::names_v1))
+        .route("/tempo/api/v2/search/tags", get(tags::names_v2))
+        .route("/tempo/api/search/tag/{tag}/values", get(tags::values_v1))
+        .route("/tempo/api/v2/search/tag/{tag}/values", get(tags::values_v2))
         .with_state(api)
 }
 
@@ -52,25 +57,77 @@ impl<T: Into<Failure>> From<T> for Plain {
 
 impl IntoResponse for Plain {
     fn into_response(self) -> Response {
-        (self.0.status, self.0.message).into_response()
+        with_retry((self.0.status, self.0.message).into_response())
     }
 }
 
-/// Grafana decides by `version` which of Tempo's abilities it may use.
+/// The last Tempo before Grafana takes streaming over gRPC for granted (docs/decisions/0103).
+const TEMPO_VERSION: &str = "2.1.0";
+
 async fn build_info() -> Json<Value> {
+    let weir = env!("CARGO_PKG_VERSION");
     Json(json!({
-        "version": "2.6.0",
-        "revision": concat!("weir-", env!("CARGO_PKG_VERSION")),
-        "branch": "",
-        "buildUser": "",
-        "buildDate": "",
-        "goVersion": "",
+        "application": "weir",
+        "version": format!("{TEMPO_VERSION}+weir.{weir}"),
+        "revision": format!("weir-{weir}"),
     }))
 }
 
-async fn read(api: &Arc<Api>, id: &str) -> Result<Covered<Option<Trace>>, Plain> {
+/// The two versions of a trace's envelope.
+#[derive(Clone, Copy)]
+enum Envelope {
+    /// `Trace`
+    V1,
+    /// `TraceByIDResponse`; partial with a message when the coverage is not complete.
+    V2,
+}
+
+async fn trace_v1(state: State<Arc<Api>>, id: Path<String>, headers: HeaderMap) -> Result<Response, Plain> {
+    trace(state, id, &headers, Envelope::V1).await
+}
+
+async fn trace_v2(state: State<Arc<Api>>, id: Path<String>, headers: HeaderMap) -> Result<Response, Plain> {
+    trace(state, id, &headers, Envelope::V2).await
+}
+
+/// 404 when no span has been seen. `start` and `end` only say where Tempo may look; weir looks everywhere.
+async fn trace(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+    headers: &HeaderMap,
+    envelope: Envelope,
+) -> Result<Response, Plain> {
     let id: TraceId = id.parse().map_err(|error| format!("{error}"))?;
-    Ok(api.run(move |api, _| api.traces.trace(TENANT_DEFAULT, id)).await?)
+    let protobuf = wants_protobuf(headers);
+    let work = move |api: &Api, budget: &RequestBudget| {
+        let (found, _) = read_trace(&*api.traces, TENANT_DEFAULT, id, budget)?;
+        let missing = covered::warnings(&found.coverage).join("; ");
+        let Some(trace) = found.value else {
+            let body = b"trace not found".to_vec();
+            return Ok(Reply::of(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", body, found.coverage));
+        };
+        if protobuf {
+            let body = match envelope {
+                Envelope::V1 => otlp::trace(&trace).encode_to_vec(),
+                Envelope::V2 => otlp::trace_by_id(&trace, &missing).encode_to_vec(),
+            };
+            budget.check_answer(body.len())?;
+            return Ok(Reply::of(StatusCode::OK, "application/protobuf", body, found.coverage));
+        }
+        Ok(Reply::json(budget, &shape_of(&trace, envelope, &missing), Some(found.coverage))?)
+    };
+    api.answer(work).await
+}
+
+fn shape_of(trace: &Trace, envelope: Envelope, missing: &str) -> Value {
+    let spans = shape::resource_spans(trace);
+    match envelope {
+        Envelope::V1 => json!({"batches": spans}),
+        Envelope::V2 if missing.is_empty() => json!({"trace": {"resourceSpans": spans}, "metrics": {}}),
+        Envelope::V2 => json!({
+            "trace": {"resourceSpans": spans}, "metrics": {}, "status": "PARTIAL", "message": missing,
+        }),
+    }
 }
 
 fn wants_protobuf(headers: &HeaderMap) -> bool {
@@ -78,38 +135,4 @@ fn wants_protobuf(headers: &HeaderMap) -> bool {
         .get(header::ACCEPT)
         .and_then(|accept| accept.to_str().ok())
         .is_some_and(|accept| accept.contains("application/protobuf"))
-}
-
-fn protobuf(message: &impl Message) -> Response {
-    ([(header::CONTENT_TYPE, "application/protobuf")], message.encode_to_vec()).into_response()
-}
-
-/// `Trace`; 404 when no span has been seen.
-async fn trace_v1(State(api): State<Arc<Api>>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Plain> {
-    let found = read(&api, &id).await?;
-    let answer = match &found.value {
-        None => (StatusCode::NOT_FOUND, "trace not found").into_response(),
-        Some(trace) if wants_protobuf(&headers) => protobuf(&otlp::trace(trace)),
-        Some(trace) => Json(json!({"batches": shape::resource_spans(trace)})).into_response(),
-    };
-    Ok(covered::with_header(&found.coverage, answer))
-}
-
-/// `TraceByIDResponse`; partial with a message when the coverage is not complete.
-async fn trace_v2(State(api): State<Arc<Api>>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Plain> {
-    let found = read(&api, &id).await?;
-    let missing = covered::warnings(&found.coverage).join("; ");
-    let answer = match &found.value {
-        None => (StatusCode::NOT_FOUND, "trace not found").into_response(),
-        Some(trace) if wants_protobuf(&headers) => protobuf(&otlp::trace_by_id(trace, &missing)),
-        Some(trace) => {
-            let mut body = json!({"trace": {"resourceSpans": shape::resource_spans(trace)}, "metrics": {}});
-            if !missing.is_empty() {
-                body["status"] = "PARTIAL".into();
-                body["message"] = missing.into();
-            }
-            Json(body).into_response()
-        }
-    };
-    Ok(covered::with_header(&found.coverage, answer))
 }

@@ -48,7 +48,20 @@ async fn lines_come_as_streams_the_newest_first() {
     let one = data("query_range?query=%7Bapp%3D%22x%22%7D&start=0&end=50&limit=1&direction=forward").await;
     assert_eq!(one["result"], json!([{"stream": {"app": "x", "pod": "a", "user": "u"}, "values": [["10000000000", "one k=v"]]}]));
     let stats = ask("query_range?query=%7Bapp%3D%22x%22%7D&start=0&end=50").await.json()["data"]["stats"]["summary"].clone();
-    assert_eq!(stats["totalLinesProcessed"], 3);
+    let number = |name: &str| stats[name].as_u64().unwrap();
+    assert_eq!((number("totalLinesProcessed"), number("totalEntriesReturned"), number("totalBytesProcessed")), (3, 3, 17));
+    let measured = [
+        "bytesProcessedPerSecond",
+        "execTime",
+        "linesProcessedPerSecond",
+        "queueTime",
+        "totalBytesProcessed",
+        "totalEntriesReturned",
+        "totalLinesProcessed",
+        "totalPostFilterLines",
+    ];
+    assert_eq!(stats.as_object().unwrap().keys().collect::<Vec<_>>(), measured, "nothing that is not measured");
+    assert!(stats["execTime"].as_f64().unwrap() > 0.0);
 }
 
 #[tokio::test]
@@ -153,7 +166,10 @@ async fn bad_requests_are_400_in_plain_text() {
     let points =
         "exceeded maximum resolution of 11000 points per time series (50001). Try increasing the value of the step parameter";
     check(format!("query_range?query=rate({selector}%5B1m%5D)&start=0&end=50&step=0.001"), points).await;
-    check(format!("query_range?query={selector}&interval=5s&start=0&end=5"), "parameter interval is not supported yet").await;
+    check(format!("query_range?query={selector}&interval=5s&start=0&end=5"), "parameter interval is not supported by weir").await;
+    for path in ["query?query=1&shards=0_of_2", "query_range?query=1&start=0&end=1&shards=0_of_2"] {
+        check(path.into(), "parameter shards is not supported by weir").await;
+    }
     check("tail?query=vector(1)".into(), "a tail follows lines: a metric query has none").await;
     check(format!("tail?query={selector}&delay_for=9"), "parameter delay_for: at most 5 seconds").await;
     let matching = "several series match {app=\"x\"}: say which side has many with group_left or group_right";

@@ -68,6 +68,12 @@ async fn jaeger_search_and_names() {
     assert_eq!(ids("/jaeger/api/traces?service=cart&tag=span.kind:client").await, [] as [&str; 0]);
     assert_eq!(ids("/jaeger/api/traces?service=cart&start=1015000&end=1020000").await, [TWO]);
     assert_eq!(ids(&format!("/jaeger/api/traces?traceID={TWO}&traceID=ff")).await, [TWO]);
+    // Now is 100 s after the epoch, and the spans began 99 s before.
+    assert_eq!(ids("/jaeger/api/traces?service=cart&lookback=98s").await, [] as [&str; 0]);
+    assert_eq!(ids("/jaeger/api/traces?service=cart&lookback=100s").await, [ONE, TWO]);
+    assert_eq!(ids("/jaeger/api/traces?service=cart&lookback=custom&start=0").await, [ONE, TWO]);
+    let wrong = ask("/jaeger/api/traces?service=cart&lookback=soon").await;
+    assert!(wrong.status == 400 && wrong.text().contains("parameter lookback"), "{}", wrong.text());
     let missing = ask("/jaeger/api/traces").await;
     assert_eq!((missing.status, &missing.json()["errors"][0]["msg"]), (400, &json!("parameter service is missing")));
     assert_eq!(ask("/jaeger/api/services").await.json()["data"], json!(["cart", "front"]));
@@ -157,6 +163,44 @@ async fn tempo_tags() {
     assert_eq!(ask("/tempo/api/v2/search/tag/span.http.status_code/values").await.json(), typed);
     let names = json!({"tagValues": [{"type": "string", "value": "GET /cart"}, {"type": "string", "value": "add"}]});
     assert_eq!(ask("/tempo/api/v2/search/tag/name/values").await.json(), names);
+}
+
+#[tokio::test]
+async fn tempo_tags_are_filtered_and_limited() {
+    let json = async |path: &str| {
+        let got = ask(&format!("/tempo/api/{path}")).await;
+        assert_eq!(got.status, 200, "{path}: {}", got.text());
+        got.json()
+    };
+    let failed = "%7B%20status%20%3D%20error%20%7D";
+    let string = |value: &str| json!({"type": "string", "value": value});
+    let values = async |tag: &str, more: &str| json(&format!("v2/search/tag/{tag}/values?{more}")).await["tagValues"].clone();
+    assert_eq!(values("name", &format!("q={failed}")).await, json!([string("add")]));
+    assert_eq!(values("resource.service.name", &format!("q={failed}")).await, json!([string("cart")]));
+    assert_eq!(values("span.item", &format!("q={failed}")).await, json!([string("mug")]));
+    assert_eq!(values("resource.item", &format!("q={failed}")).await, json!([]));
+    assert_eq!(values(".http.status_code", &format!("q={failed}")).await, json!([{"type": "int", "value": "500"}]));
+    assert_eq!(values("status", &format!("q={failed}")).await, json!([{"type": "keyword", "value": "error"}]));
+    assert_eq!(values("name", "q=%7B%20%7D").await, json!([string("GET /cart"), string("add")]), "no filter");
+    assert_eq!(values("name", "limit=1").await, json!([string("GET /cart")]));
+    assert_eq!(values("name", &format!("limit=1&q={failed}")).await, json!([string("add")]));
+    assert_eq!(json("search/tag/service.name/values?limit=1").await, json!({"tagValues": ["cart"]}));
+    let front = "%7B%20name%20%3D%20%22GET%20%2Fcart%22%20%7D";
+    let scopes = json(&format!("v2/search/tags?scope=span&q={front}")).await["scopes"].clone();
+    assert_eq!(scopes, json!([{"name": "span", "tags": []}]), "the attributes are the other span's");
+    assert_eq!(json("search/tags?scope=span").await, json!({"tagNames": ["http.status_code"]}));
+    assert_eq!(json("search/tags?limit=1").await, json!({"tagNames": ["http.status_code"]}));
+    assert_eq!(json("search/tags?scope=intrinsic&limit=2").await, json!({"tagNames": ["duration", "kind"]}));
+    let refused = async |path: &str, expected: &str| {
+        let got = ask(&format!("/tempo/api/{path}")).await;
+        assert!(got.status == 400 && got.text().contains(expected), "{path}: {} {}", got.status, got.text());
+    };
+    refused("v2/search/tag/name/values?q=%7B%20nope", "invalid TraceQL query").await;
+    refused("v2/search/tags?scope=event", "parameter scope").await;
+    refused("search?q=%7B%7D&tags=a%3Db", "parameter tags: cannot be said beside q").await;
+    refused("search?q=%7B%7D&minDuration=1s", "parameter minDuration: cannot be said beside q").await;
+    assert_eq!(json("search?q=%7B%7D").await["metrics"], json!({"inspectedTraces": 2}));
+    assert_eq!(json("search?q=%7Bstatus%3Dok%7D").await["metrics"], json!({"inspectedTraces": 2}), "none passes, two were read");
 }
 
 #[tokio::test]

@@ -168,6 +168,44 @@ async fn containers_come_from_samples_under_cadvisors_names() {
     );
 }
 
+#[tokio::test]
+async fn beside_the_containers_stand_the_nodes_and_their_services() {
+    let series = |name: &str, more: &[(&str, &str)], points: &[(i64, f64)]| Series {
+        labels: Labels::from_pairs([("__name__", name), ("node", "n1")].into_iter().chain(more.iter().copied())),
+        timestamps: points.iter().map(|(at, _)| at * 1000).collect(),
+        values: points.iter().map(|(_, value)| *value).collect(),
+    };
+    let (cpu, memory) = ("container_cpu_usage_seconds_total", "container_memory_working_set_bytes");
+    let ssh = [("id", "/system.slice/ssh.service")];
+    let metrics = MemoryMetrics(vec![
+        series(cpu, &ssh, &[(80, 1.0), (90, 2.0)]),
+        series(memory, &ssh, &[(90, 4096.0)]),
+        series(memory, &[("id", "/")], &[(90, 9.0)]),
+        series(memory, &[("id", "/gone.service")], &[(-60, 9.0)]),
+        series(memory, &[("id", "/box"), ("name", "web")], &[(90, 1.0)]),
+        series(memory, &[("id", "/box/init.scope")], &[(90, 1.0)]),
+        series(memory, &[("id", "/kubepods/a/pause"), ("pod", "a")], &[(90, 1.0)]),
+        series("machine_cpu_cores", &[], &[(90, 2.0)]),
+        series("machine_memory_bytes", &[], &[(90, 8000.0)]),
+        series("node_memory_MemAvailable_bytes", &[], &[(90, 3000.0)]),
+        series("node_load1", &[], &[(90, 0.5)]),
+        series("node_cpu_seconds_total", &[("cpu", "0"), ("mode", "idle")], &[(80, 0.0), (90, 7.5)]),
+        series("node_cpu_seconds_total", &[("cpu", "1"), ("mode", "idle")], &[(80, 0.0), (90, 10.0)]),
+        series("node_cpu_seconds_total", &[("cpu", "1"), ("mode", "user")], &[(80, 0.0), (90, 9.0)]),
+    ]);
+    let body = get(api(store(), metrics, two_traces()), "/api/weir/v1/containers").await.json();
+    assert_eq!(body["containers"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        body["nodes"],
+        json!([{"node": "n1", "cores": 2.0, "cpu_cores": 0.25, "memory_bytes": 5000, "memory_total_bytes": 8000, "load1": 0.5}])
+    );
+    assert_eq!(
+        body["cgroups"],
+        json!([{"id": "/system.slice/ssh.service", "name": "ssh.service", "kind": "service", "node": "n1", "cpu_cores": 0.1,
+            "memory_bytes": 4096, "memory_limit_bytes": null, "pids": null}])
+    );
+}
+
 struct OnePartition;
 
 impl PathStatus for OnePartition {

@@ -1,7 +1,8 @@
-//! `containers`: what runs now, out of the stored samples under cAdvisor's names.
+//! `containers`: what runs now, out of the stored samples under cAdvisor's and node_exporter's names.
 //!
 //! A container is a cgroup with `weir_container_info`, or one that carries a container's name; it runs while its newest
-//! sample is at most two minutes old and no staleness marker. Pause containers of pods are left out.
+//! sample is at most two minutes old and no staleness marker. Pause containers of pods are left out. The other cgroups
+//! (systemd's units and slices) and the nodes themselves stand beside them, so that a machine without containers is not empty.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,12 +18,14 @@ use weir_model::time::SECOND;
 
 use super::super::Api;
 use super::super::failure::Failure;
-use super::{Wrong, answer};
+use super::super::reply::Text;
+use super::{Wrong, end, nodes};
+use crate::budget::{RequestBudget, read_series};
 
 /// Sparklines show this much.
 const HISTORY_MS: i64 = 5 * 60 * 1000;
 /// Older samples are of containers that are gone.
-const ALIVE_MS: i64 = 2 * 60 * 1000;
+pub(super) const ALIVE_MS: i64 = 2 * 60 * 1000;
 /// Rates are taken over at least this long, so that one late sample does not make a spike.
 const RATE_MS: i64 = 10_000;
 /// Points of a sparkline: one every five seconds.
@@ -31,23 +34,49 @@ const POINT_MS: i64 = 5000;
 const NAMES: &str = "container_cpu_usage_seconds_total|container_memory_working_set_bytes|container_memory_usage_bytes\
     |container_spec_cpu_quota|container_spec_cpu_period|container_spec_memory_limit_bytes|container_cpu_cfs_periods_total\
     |container_cpu_cfs_throttled_periods_total|container_oom_events_total|container_threads|container_processes\
-    |container_start_time_seconds|weir_container_info|weir_container_restarts_total";
+    |container_start_time_seconds|weir_container_info|weir_container_restarts_total|machine_cpu_cores|machine_memory_bytes\
+    |node_cpu_seconds_total|node_load1|node_memory_MemAvailable_bytes";
 
 /// What runs now.
 pub(super) async fn containers(State(api): State<Arc<Api>>) -> Result<Response, Wrong> {
-    let now_ms = (api.clock)() / 1_000_000;
-    let names = Matcher::new(NAME, MatchOp::Regex, NAMES).map_err(|error| Failure::from(error.to_string()))?;
-    let select =
-        MetricSelect { tenant: TENANT_DEFAULT.into(), matchers: vec![names], start_ms: now_ms - HISTORY_MS, end_ms: now_ms };
-    let found = api.run(move |api, budget| api.metrics.select(&select, budget)).await?;
-    let mut cgroups: BTreeMap<(String, String), Cgroup<'_>> = BTreeMap::new();
-    for series in &found.value {
-        let labels = &series.labels;
-        cgroups.entry((node(labels).to_owned(), labels.get("id").to_owned())).or_default().add(series);
-    }
-    let running = cgroups.iter().filter(|(_, cgroup)| cgroup.runs(now_ms) && cgroup.is_container());
-    let containers: Vec<Value> = running.map(|((node, id), cgroup)| cgroup.shape(node, id)).collect();
-    Ok(answer(json!({"containers": containers}), &found.coverage))
+    let work = |api: &Api, budget: &RequestBudget| {
+        let now_ms = (api.clock)() / 1_000_000;
+        let names = Matcher::new(NAME, MatchOp::Regex, NAMES).map_err(|error| Failure::from(error.to_string()))?;
+        let (tenant, matchers) = (TENANT_DEFAULT.into(), vec![names]);
+        let select = MetricSelect { tenant, matchers, start_ms: now_ms - HISTORY_MS, end_ms: now_ms };
+        let (found, _) = read_series(&*api.metrics, &select, budget)?;
+        let (mut cgroups, mut machines) = (BTreeMap::<Key<'_>, Cgroup<'_>>::new(), BTreeMap::<&str, nodes::Node<'_>>::new());
+        for series in &found.value {
+            let (node, name) = (node(&series.labels), series.labels.get(NAME));
+            if name.starts_with("node_") || name.starts_with("machine_") {
+                machines.entry(node).or_default().add(series, now_ms);
+            } else {
+                cgroups.entry((node, series.labels.get("id"))).or_default().add(series);
+            }
+        }
+        cgroups.retain(|_, cgroup| cgroup.runs(now_ms));
+        let (containers, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            cgroups.into_iter().partition(|(_, cgroup)| cgroup.is_container());
+        // The root cgroup is the node.
+        let others = others.iter().filter(|(key, cgroup)| key.1 != "/" && !cgroup.is_pause() && !is_within(key, &containers));
+        let mut text = Text::new(budget);
+        text.raw("{\"containers\":")?;
+        text.each(containers.iter().map(|((node, id), cgroup)| cgroup.shape(node, id)))?;
+        text.raw(",\"nodes\":")?;
+        text.each(machines.iter().filter_map(|(node, machine)| machine.shape(node)))?;
+        text.raw(",\"cgroups\":")?;
+        text.each(others.map(|((node, id), cgroup)| cgroup.unit(node, id)))?;
+        end(text, found.coverage)
+    };
+    api.answer(work).await
+}
+
+/// Node and cgroup path.
+type Key<'a> = (&'a str, &'a str);
+
+/// Whether a cgroup lies inside a container, at any depth.
+fn is_within((node, path): &Key<'_>, containers: &BTreeMap<Key<'_>, Cgroup<'_>>) -> bool {
+    path.match_indices('/').any(|(at, _)| containers.contains_key(&(*node, &path[..at])))
 }
 
 fn node(labels: &Labels) -> &str {
@@ -88,9 +117,12 @@ impl<'a> Cgroup<'a> {
 
     fn is_container(&self) -> bool {
         let labels = self.about();
-        let pause = !labels.get("pod").is_empty() && labels.get("container").is_empty();
         let named = !labels.get("name").is_empty() || !labels.get("container").is_empty();
-        !pause && (named || self.0.contains_key("weir_container_info"))
+        !self.is_pause() && (named || self.0.contains_key("weir_container_info"))
+    }
+
+    fn is_pause(&self) -> bool {
+        !self.about().get("pod").is_empty() && self.about().get("container").is_empty()
     }
 
     /// The newest value.
@@ -98,12 +130,8 @@ impl<'a> Cgroup<'a> {
         self.0.get(name)?.values.last().copied().filter(|value| !value.is_nan())
     }
 
-    /// Growth a second over the newest [`RATE_MS`] or more.
     fn rate(&self, name: &str) -> Option<f64> {
-        let series = self.0.get(name)?;
-        let last = series.timestamps.last()?;
-        let from = series.timestamps.partition_point(|at| *at <= last - RATE_MS).saturating_sub(1);
-        growth(series, from, series.timestamps.len() - 1)
+        rate(self.0.get(name)?)
     }
 
     fn cpu_history(&self) -> Vec<Value> {
@@ -123,6 +151,32 @@ impl<'a> Cgroup<'a> {
 
     fn memory(&self) -> Option<&&'a Series> {
         self.0.get("container_memory_working_set_bytes").or_else(|| self.0.get("container_memory_usage_bytes"))
+    }
+
+    /// A cgroup that is no container: what it uses, under the name that people know it by.
+    fn unit(&self, node: &str, path: &str) -> Value {
+        json!({
+            "id": path,
+            "name": nodes::unit_name(path),
+            "kind": nodes::unit_kind(path),
+            "node": node,
+            "cpu_cores": self.rate("container_cpu_usage_seconds_total"),
+            "memory_bytes": self.memory_bytes(),
+            "memory_limit_bytes": self.memory_limit_bytes(),
+            "pids": self.pids(),
+        })
+    }
+
+    fn memory_bytes(&self) -> Option<u64> {
+        self.memory().and_then(|series| series.values.last()).filter(|value| !value.is_nan()).map(|value| *value as u64)
+    }
+
+    fn memory_limit_bytes(&self) -> Option<u64> {
+        self.last("container_spec_memory_limit_bytes").filter(|limit| *limit > 0.0).map(|limit| limit as u64)
+    }
+
+    fn pids(&self) -> Option<u64> {
+        self.last("container_threads").or(self.last("container_processes")).map(|pids| pids as u64)
     }
 
     fn shape(&self, node: &str, path: &str) -> Value {
@@ -151,15 +205,22 @@ impl<'a> Cgroup<'a> {
             "labels": free,
             "cpu_cores": self.rate("container_cpu_usage_seconds_total").unwrap_or(0.0),
             "cpu_limit_cores": quota.zip(period).map(|(quota, period)| quota / period),
-            "memory_bytes": self.memory().and_then(|series| series.values.last()).filter(|value| !value.is_nan()).map_or(0, |value| *value as u64),
-            "memory_limit_bytes": self.last("container_spec_memory_limit_bytes").filter(|limit| *limit > 0.0).map(|limit| limit as u64),
+            "memory_bytes": self.memory_bytes().unwrap_or(0),
+            "memory_limit_bytes": self.memory_limit_bytes(),
             "throttled_ratio": periods.map_or(0.0, |periods| throttled / periods),
             "oom_kills": self.last("container_oom_events_total").unwrap_or(0.0) as u64,
-            "pids": self.last("container_threads").or(self.last("container_processes")).unwrap_or(0.0) as u64,
+            "pids": self.pids().unwrap_or(0),
             "cpu_history": self.cpu_history(),
             "memory_history": self.memory_history(),
         })
     }
+}
+
+/// Growth a second of a counter over its newest [`RATE_MS`] or more; `None` where there is none.
+pub(super) fn rate(series: &Series) -> Option<f64> {
+    let last = series.timestamps.last()?;
+    let from = series.timestamps.partition_point(|at| *at <= last - RATE_MS).saturating_sub(1);
+    growth(series, from, series.timestamps.len() - 1)
 }
 
 /// Growth a second of a counter between two of its samples; `None` over a reset or a gap marker.

@@ -11,18 +11,20 @@ use serde_json::{Value, json};
 use weir_model::id::LineId;
 use weir_model::log::level_name;
 use weir_model::resource::TENANT_DEFAULT;
-use weir_model::select::{LogSelect, OwnedLine};
+use weir_model::select::{Budget, LineFilter, LogSelect, OwnedLine};
 use weir_model::time::{SECOND, UnixNanos};
 
 use super::super::Api;
 use super::super::failure::Failure;
 use super::super::params::{HOUR, Params};
-use super::{Wrong, answer};
+use super::super::reply::{Reply, Text};
+use super::{Wrong, end};
+use crate::budget::{RequestBudget, label_bytes};
 use crate::logql::ast::{LineTest, StageKind};
 use crate::logql::eval::lines::{Entry, LogOptions, lines};
 use crate::logql::pipeline::labels::LabelSet;
 use crate::logql::pipeline::readable;
-use crate::logql::{Expr, LogExpr, QueryError, parse_open};
+use crate::logql::{Expr, LogExpr, parse_open};
 
 /// docs/api.md: lines of one answer when nothing is said.
 const LIMIT_DEFAULT: usize = 200;
@@ -43,27 +45,30 @@ pub(super) fn log_query(query: Option<&str>) -> Result<LogExpr, Wrong> {
 
 /// Lines, the newest or oldest first.
 pub(super) async fn logs(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Wrong> {
-    let query = params.get("query").unwrap_or_default().to_owned();
-    let log = log_query(params.get("query"))?;
-    let limit = params.number("limit", LIMIT_DEFAULT)?;
-    if limit > api.config.lines_max {
-        return Err(format!("parameter limit: {limit} is above query.lines_max ({})", api.config.lines_max).into());
-    }
-    let options = LogOptions {
-        tenant: TENANT_DEFAULT.into(),
-        range: params.range((api.clock)(), HOUR)?,
-        limit,
-        newest_first: params.newest_first()?,
-        detected_level: api.config.detected_level,
+    let work = move |api: &Api, budget: &RequestBudget| {
+        let begun = Instant::now();
+        let log = log_query(params.get("query"))?;
+        let limit = params.number("limit", LIMIT_DEFAULT)?;
+        if limit > api.config.lines_max {
+            return Err(format!("parameter limit: {limit} is above query.lines_max ({})", api.config.lines_max).into());
+        }
+        let options = LogOptions {
+            tenant: TENANT_DEFAULT.into(),
+            range: params.range((api.clock)(), HOUR)?,
+            limit,
+            newest_first: params.newest_first()?,
+            detected_level: api.config.detected_level,
+        };
+        let found = lines(&*api.logs, params.get("query").unwrap_or_default(), &log, &options, budget)?;
+        let mut text = Text::new(budget);
+        text.raw("{\"lines\":")?;
+        text.each(found.value.iter().map(entry))?;
+        let took_ms = begun.elapsed().as_secs_f64() * 1e3;
+        text.raw(",\"stats\":")?;
+        text.json(&json!({"lines_scanned": found.stats.lines_scanned, "took_ms": took_ms}))?;
+        end(text, found.coverage)
     };
-    let begun = Instant::now();
-    let found = api.run(move |api, budget| lines(&*api.logs, &query, &log, &options, budget)).await?;
-    let took_ms = begun.elapsed().as_secs_f64() * 1e3;
-    let lines: Vec<Value> = found.value.iter().map(entry).collect();
-    Ok(answer(
-        json!({"lines": lines, "stats": {"lines_scanned": found.stats.lines_scanned, "took_ms": took_ms}}),
-        &found.coverage,
-    ))
+    api.answer(work).await
 }
 
 /// A line of a query.
@@ -88,6 +93,10 @@ fn shape(line: &OwnedLine, text: &[u8], labels: &LabelSet) -> Value {
 
 /// Lines and bytes per bucket and level, summed over the streams.
 pub(super) async fn volume(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Wrong> {
+    api.answer(move |api, budget| buckets(api, &params, budget)).await
+}
+
+fn buckets(api: &Api, params: &Params, budget: &RequestBudget) -> Result<Reply, Wrong> {
     let log = log_query(params.get("query"))?;
     let range = params.range((api.clock)(), HOUR)?;
     let step = params.duration("step")?.unwrap_or(10 * SECOND);
@@ -100,6 +109,29 @@ pub(super) async fn volume(State(api): State<Arc<Api>>, params: Params) -> Resul
     if (span / step) as u64 > api.config.points_max {
         return Err(format!("more than query.points_max ({}) buckets: take a larger step", api.config.points_max).into());
     }
+    let filters = filters(&log)?;
+    let select = LogSelect { tenant: TENANT_DEFAULT.into(), matchers: log.matchers, range, filters, newest_first: false };
+    let found = api.logs.volume(&select, step, budget)?;
+    budget.reserve(found.value.iter().map(|one| 64 + label_bytes(&one.stream)).sum())?;
+    let mut buckets: BTreeMap<(UnixNanos, &str), (u64, u64)> = BTreeMap::new();
+    for one in &found.value {
+        let sums = buckets.entry((one.bucket, one.level)).or_default();
+        sums.0 += one.lines;
+        sums.1 += one.bytes;
+    }
+    let mut text = Text::new(budget);
+    text.raw("{\"buckets\":")?;
+    text.each(
+        buckets
+            .into_iter()
+            .map(|((at, level), (lines, bytes))| json!({"t": at.to_string(), "level": level, "lines": lines, "bytes": bytes})),
+    )?;
+    text.raw(&format!(",\"step\":\"{step}\""))?;
+    end(text, found.coverage)
+}
+
+/// The line filters of a query that has nothing else.
+fn filters(log: &LogExpr) -> Result<Vec<LineFilter>, Wrong> {
     let mut filters = Vec::new();
     for stage in &log.stages {
         match &stage.kind {
@@ -110,19 +142,7 @@ pub(super) async fn volume(State(api): State<Arc<Api>>, params: Params) -> Resul
             _ => return Err(format!("volume counts lines of a selector and its line filters; {stage} is more").into()),
         }
     }
-    let select = LogSelect { tenant: TENANT_DEFAULT.into(), matchers: log.matchers, range, filters, newest_first: false };
-    let found = api.run(move |api, budget| api.logs.volume(&select, step, budget).map_err(QueryError::from)).await?;
-    let mut buckets: BTreeMap<(UnixNanos, &str), (u64, u64)> = BTreeMap::new();
-    for one in &found.value {
-        let sums = buckets.entry((one.bucket, one.level)).or_default();
-        sums.0 += one.lines;
-        sums.1 += one.bytes;
-    }
-    let buckets: Vec<Value> = buckets
-        .into_iter()
-        .map(|((at, level), (lines, bytes))| json!({"t": at.to_string(), "level": level, "lines": lines, "bytes": bytes}))
-        .collect();
-    Ok(answer(json!({"buckets": buckets, "step": step.to_string()}), &found.coverage))
+    Ok(filters)
 }
 
 /// One line and its neighbours.
@@ -132,13 +152,19 @@ pub(super) async fn line(State(api): State<Arc<Api>>, Path(id): Path<String>, pa
     if context > CONTEXT_MAX {
         return Err(format!("parameter context: at most {CONTEXT_MAX} lines on each side").into());
     }
-    let found = api.run(move |api, _| api.logs.line(TENANT_DEFAULT, id, context)).await?;
-    if found.value.is_empty() {
-        let failure = Failure::new(StatusCode::NOT_FOUND, format!("no line has the id {id}"));
-        return Err(Wrong::with_coverage(failure, found.coverage));
-    }
-    let lines: Vec<Value> = found.value.iter().map(|line| shape(line, &line.body, &all_labels(line))).collect();
-    Ok(answer(json!({"lines": lines}), &found.coverage))
+    let work = move |api: &Api, budget: &RequestBudget| {
+        let found = api.logs.line(TENANT_DEFAULT, id, context)?;
+        if found.value.is_empty() {
+            let failure = Failure::new(StatusCode::NOT_FOUND, format!("no line has the id {id}"));
+            return Err(Wrong::with_coverage(failure, found.coverage));
+        }
+        budget.reserve(found.value.iter().map(|line| line.body.len() as u64 + label_bytes(&line.attributes)).sum())?;
+        let mut text = Text::new(budget);
+        text.raw("{\"lines\":")?;
+        text.each(found.value.iter().map(|line| shape(line, &line.body, &all_labels(line))))?;
+        end(text, found.coverage)
+    };
+    api.answer(work).await
 }
 
 /// The stream's labels and the line's own.

@@ -1,11 +1,12 @@
 //! Our own API under `/api/weir/v1`, for the page and the command line. Shapes: `docs/api.md`.
 //!
 //! - [`logs`]: lines, volume, one line with its neighbours; [`tail`]: lines as they arrive;
-//! - [`containers`]: what runs now, from stored samples; [`traces`]: by id, search, services;
+//! - [`containers`]: what runs now, from stored samples, and [`nodes`] beside it; [`traces`]: by id, search, services;
 //! - `status`: where the partitions stand; [`path`]: the whole path. Sealing and compacting on demand are the binary's.
 
 mod containers;
 mod logs;
+mod nodes;
 mod path;
 mod tail;
 mod traces;
@@ -21,7 +22,9 @@ use weir_model::select::Coverage;
 
 use super::Api;
 use super::covered;
-use super::failure::Failure;
+use super::failure::{Failure, with_retry};
+use super::reply::{Reply, Text};
+use crate::budget::RequestBudget;
 
 /// Its routes.
 pub fn router(api: Arc<Api>) -> axum::Router {
@@ -61,16 +64,24 @@ impl<T: Into<Failure>> From<T> for Wrong {
 impl IntoResponse for Wrong {
     fn into_response(self) -> Response {
         let mut body = json!({"error": self.failure.message});
-        let Some(coverage) = self.coverage else { return (self.failure.status, Json(body)).into_response() };
+        let Some(coverage) = self.coverage else { return with_retry((self.failure.status, Json(body)).into_response()) };
         body["coverage"] = covered::to_json(&coverage);
-        covered::with_header(&coverage, (self.failure.status, Json(body)))
+        with_retry(covered::with_header(&coverage, (self.failure.status, Json(body))))
     }
 }
 
 /// An answer with its coverage, as a member and as a header.
-fn answer(mut body: Value, coverage: &Coverage) -> Response {
-    body["coverage"] = covered::to_json(coverage);
-    covered::with_header(coverage, Json(body))
+fn answer(budget: &RequestBudget, mut body: Value, coverage: Coverage) -> Result<Reply, Wrong> {
+    body["coverage"] = covered::to_json(&coverage);
+    Ok(Reply::json(budget, &body, Some(coverage))?)
+}
+
+/// The same for a body that lacks only its coverage and its end.
+fn end(mut text: Text<'_>, coverage: Coverage) -> Result<Reply, Wrong> {
+    text.raw(",\"coverage\":")?;
+    text.json(&covered::to_json(&coverage))?;
+    text.raw("}")?;
+    Ok(text.reply(Some(coverage)))
 }
 
 async fn status(State(api): State<Arc<Api>>) -> Json<Value> {

@@ -17,6 +17,7 @@ use super::super::Api;
 use super::super::failure::Failure;
 use super::super::status::PartitionStatus;
 use super::{Wrong, answer};
+use crate::budget::{RequestBudget, read_series};
 
 /// A collector that has been silent for longer is not listed any more.
 const REMEMBERED_MS: i64 = 15 * 60 * 1000;
@@ -29,21 +30,25 @@ const NAMES: &str = "weir_collector_info|weir_collector_queued_bytes|weir_collec
 
 /// Where everything stands.
 pub(super) async fn path(State(api): State<Arc<Api>>) -> Result<Response, Wrong> {
-    let now_ms = (api.clock)() / 1_000_000;
-    let names = Matcher::new(NAME, MatchOp::Regex, NAMES).map_err(|error| Failure::from(error.to_string()))?;
-    let matchers = vec![names, Matcher::equal("job", "weir-collector")];
-    let select = MetricSelect { tenant: TENANT_DEFAULT.into(), matchers, start_ms: now_ms - REMEMBERED_MS, end_ms: now_ms };
-    let found = api.run(move |api, budget| api.metrics.select(&select, budget)).await?;
-    let partitions = api.path.status();
-    let body = json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "started": api.started.to_string(),
-        "collectors": collectors(&found.value, now_ms),
-        "owners": owners(&partitions),
-        "totals": totals(&partitions),
-        "partitions": partitions,
-    });
-    Ok(answer(body, &found.coverage))
+    let work = |api: &Api, budget: &RequestBudget| {
+        let now_ms = (api.clock)() / 1_000_000;
+        let names = Matcher::new(NAME, MatchOp::Regex, NAMES).map_err(|error| Failure::from(error.to_string()))?;
+        let matchers = vec![names, Matcher::equal("job", "weir-collector")];
+        let tenant = TENANT_DEFAULT.into();
+        let select = MetricSelect { tenant, matchers, start_ms: now_ms - REMEMBERED_MS, end_ms: now_ms };
+        let (found, _) = read_series(&*api.metrics, &select, budget)?;
+        let partitions = api.path.status();
+        let body = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "started": api.started.to_string(),
+            "collectors": collectors(&found.value, now_ms),
+            "owners": owners(&partitions),
+            "totals": totals(&partitions),
+            "partitions": partitions,
+        });
+        answer(budget, body, found.coverage)
+    };
+    api.answer(work).await
 }
 
 /// One a node, by name.

@@ -14,9 +14,11 @@ use weir_model::span::{Attributes, Origin, Span};
 
 use super::super::Api;
 use super::super::failure::Failure;
-use super::super::params::{HOUR, Params};
+use super::super::find::read_trace;
+use super::super::params::{HOUR, Params, clip};
 use super::super::values;
 use super::{Wrong, answer};
+use crate::budget::RequestBudget;
 
 /// Traces of one answer at most.
 const LIMIT_MAX: usize = 1000;
@@ -24,14 +26,15 @@ const LIMIT_MAX: usize = 1000;
 /// A trace by id; 404 with the coverage when no span of it has been seen.
 pub(super) async fn trace(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Response, Wrong> {
     let id: TraceId = id.parse().map_err(|error| format!("{error}"))?;
-    let found = api.run(move |api, _| api.traces.trace(TENANT_DEFAULT, id)).await?;
-    match found.value {
-        Some(trace) => Ok(answer(json!({"trace": shape(&trace)}), &found.coverage)),
-        None => {
+    let work = move |api: &Api, budget: &RequestBudget| {
+        let (found, _) = read_trace(&*api.traces, TENANT_DEFAULT, id, budget)?;
+        let Some(trace) = found.value else {
             let failure = Failure::new(StatusCode::NOT_FOUND, format!("no span of trace {id} has been seen"));
-            Err(Wrong::with_coverage(failure, found.coverage))
-        }
-    }
+            return Err(Wrong::with_coverage(failure, found.coverage));
+        };
+        answer(budget, json!({"trace": shape(&trace)}), found.coverage)
+    };
+    api.answer(work).await
 }
 
 fn shape(trace: &Trace) -> Json {
@@ -79,28 +82,31 @@ fn attributes(attributes: &Attributes) -> Map<String, Json> {
 
 /// Newest traces that pass.
 pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Wrong> {
-    let limit = params.number("limit", 20)?;
-    if limit > LIMIT_MAX {
-        return Err(format!("parameter limit: at most {LIMIT_MAX} traces").into());
-    }
-    let mut tags = Vec::new();
-    for tag in params.all("tags").filter(|tag| !tag.is_empty()) {
-        let (name, value) = tag.split_once('=').ok_or_else(|| format!("parameter tags: {tag:?} reads name=value"))?;
-        tags.push((name.to_owned(), value.to_owned()));
-    }
-    let select = TraceSelect {
-        tenant: TENANT_DEFAULT.into(),
-        range: params.range((api.clock)(), HOUR)?,
-        service: params.get("service").map(str::to_owned),
-        operation: params.get("operation").map(str::to_owned),
-        attributes: tags,
-        duration_min: params.duration("min_duration")?,
-        duration_max: params.duration("max_duration")?,
-        limit,
+    let work = move |api: &Api, budget: &RequestBudget| {
+        let limit = params.number("limit", 20)?;
+        if limit > LIMIT_MAX {
+            return Err(format!("parameter limit: at most {LIMIT_MAX} traces").into());
+        }
+        let mut tags = Vec::new();
+        for tag in params.all("tags").filter(|tag| !tag.is_empty()) {
+            let (name, value) = tag.split_once('=').ok_or_else(|| format!("parameter tags: {:?} reads name=value", clip(tag)))?;
+            tags.push((name.to_owned(), value.to_owned()));
+        }
+        let select = TraceSelect {
+            tenant: TENANT_DEFAULT.into(),
+            range: params.range((api.clock)(), HOUR)?,
+            service: params.get("service").map(str::to_owned),
+            operation: params.get("operation").map(str::to_owned),
+            attributes: tags,
+            duration_min: params.duration("min_duration")?,
+            duration_max: params.duration("max_duration")?,
+            limit,
+        };
+        let found = api.traces.search(&select, budget)?;
+        let traces: Vec<Json> = found.value.iter().map(summary).collect();
+        answer(budget, json!({"traces": traces}), found.coverage)
     };
-    let found = api.run(move |api, budget| api.traces.search(&select, budget)).await?;
-    let traces: Vec<Json> = found.value.iter().map(summary).collect();
-    Ok(answer(json!({"traces": traces}), &found.coverage))
+    api.answer(work).await
 }
 
 fn summary(one: &TraceSummary) -> Json {
@@ -119,16 +125,21 @@ fn summary(one: &TraceSummary) -> Json {
 
 /// Services that sent spans.
 pub(super) async fn services(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Wrong> {
-    let range = params.range((api.clock)(), HOUR)?;
-    let found = api.run(move |api, _| api.traces.services(TENANT_DEFAULT, range)).await?;
-    Ok(answer(json!({"services": found.value}), &found.coverage))
+    let work = move |api: &Api, budget: &RequestBudget| {
+        let range = params.range((api.clock)(), HOUR)?;
+        let found = api.traces.services(TENANT_DEFAULT, range)?;
+        answer(budget, json!({"services": found.value}), found.coverage)
+    };
+    api.answer(work).await
 }
 
 /// Operations of a service.
 pub(super) async fn operations(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Wrong> {
-    let range = params.range((api.clock)(), HOUR)?;
-    let service = params.need("service")?.to_owned();
-    let found = api.run(move |api, _| api.traces.operations(TENANT_DEFAULT, &service, range)).await?;
-    let operations: Vec<Json> = found.value.iter().map(|(name, kind)| json!({"name": name, "kind": kind})).collect();
-    Ok(answer(json!({"operations": operations}), &found.coverage))
+    let work = move |api: &Api, budget: &RequestBudget| {
+        let range = params.range((api.clock)(), HOUR)?;
+        let found = api.traces.operations(TENANT_DEFAULT, params.need("service")?, range)?;
+        let operations: Vec<Json> = found.value.iter().map(|(name, kind)| json!({"name": name, "kind": kind})).collect();
+        answer(budget, json!({"operations": operations}), found.coverage)
+    };
+    api.answer(work).await
 }

@@ -11,13 +11,11 @@ use weir_model::select::{Budget, LogReader, LogSelect, LogVisitor, OwnedLine};
 use weir_model::time::{TimeRange, UnixNanos};
 
 use super::{Answer, Counting, Stats};
+use crate::budget::label_bytes;
 use crate::logql::ast::LogExpr;
 use crate::logql::error::QueryError;
 use crate::logql::pipeline::labels::{Categories, LabelSet, LineLabels};
 use crate::logql::pipeline::{Lines, Pipeline};
-
-/// Bytes of lines an answer may hold: a quarter of a small machine's memory.
-const ANSWER_BYTES_MAX: usize = 256 << 20;
 
 /// What is asked besides the query.
 #[derive(Clone, Debug)]
@@ -53,8 +51,11 @@ impl Entry {
         self.formatted.as_deref().unwrap_or(&self.source.body)
     }
 
-    fn bytes(&self) -> usize {
-        self.source.body.len() + self.formatted.as_ref().map_or(0, Vec::len)
+    /// Memory that it takes. The stream's labels are shared.
+    pub(crate) fn bytes(&self) -> u64 {
+        let text = self.source.body.len() + self.formatted.as_ref().map_or(0, Vec::len);
+        let apart = [&self.labels, &self.categories.metadata, &self.categories.parsed].map(LabelSet::bytes);
+        (size_of::<Self>() + text) as u64 + label_bytes(&self.source.attributes) + apart.iter().sum::<u64>()
     }
 }
 
@@ -81,7 +82,7 @@ pub fn lines(
         heap: BinaryHeap::new(),
         stream: Labels::EMPTY,
         labels: LineLabels::default(),
-        bytes: 0,
+        budget,
         stats: Stats::default(),
         failure: None,
     };
@@ -139,7 +140,7 @@ struct Latest<'a> {
     heap: BinaryHeap<Ranked>,
     stream: Labels,
     labels: LineLabels,
-    bytes: usize,
+    budget: &'a dyn Budget,
     stats: Stats,
     failure: Option<QueryError>,
 }
@@ -183,15 +184,15 @@ impl LogVisitor for Latest<'_> {
             labels: self.labels.all(),
             categories: self.labels.categories(),
         };
-        self.bytes += entry.bytes();
-        self.heap.push(Ranked { entry, newest_first });
-        if self.heap.len() > self.options.limit {
-            self.bytes -= self.heap.pop().map_or(0, |gone| gone.entry.bytes());
-        }
-        if self.bytes > ANSWER_BYTES_MAX {
-            let message = format!("the answer has more than {ANSWER_BYTES_MAX} bytes of lines: ask for a lower limit");
-            self.failure = Some(QueryError::Bad(message));
+        if let Err(failure) = self.budget.reserve(entry.bytes()) {
+            self.failure = Some(failure.into());
             return ControlFlow::Break(());
+        }
+        self.heap.push(Ranked { entry, newest_first });
+        if self.heap.len() > self.options.limit
+            && let Some(gone) = self.heap.pop()
+        {
+            self.budget.release(gone.entry.bytes());
         }
         ControlFlow::Continue(())
     }

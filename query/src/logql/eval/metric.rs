@@ -4,6 +4,7 @@ use weir_model::select::{Budget, Coverage, LogReader};
 
 use super::range::{RangeRequest, range};
 use super::{Answer, Series, Stats, Steps, Value, binary, vector};
+use crate::budget::Tally;
 use crate::logql::ast::{Expr, Grouping, LabelReplace, RangeAgg, RangeOp, VectorOp};
 use crate::logql::error::QueryError;
 use crate::logql::pipeline::labels::LabelSet;
@@ -29,7 +30,8 @@ pub fn metric(
     options: &MetricOptions,
     budget: &dyn Budget,
 ) -> Result<Answer<Value>, QueryError> {
-    let mut walk = Walk { reader, text, options, budget, coverage: Coverage::default(), stats: Stats::default() };
+    let mut walk =
+        Walk { reader, text, options, budget, coverage: Coverage::default(), stats: Stats::default(), tally: Tally::new(budget) };
     let value = walk.expr(expr)?;
     Ok(Answer { value, coverage: walk.coverage, stats: walk.stats })
 }
@@ -41,10 +43,20 @@ struct Walk<'a> {
     budget: &'a dyn Budget,
     coverage: Coverage,
     stats: Stats,
+    /// The values of all expressions that wait for their operator.
+    tally: Tally<'a>,
 }
 
 impl Walk<'_> {
     fn expr(&mut self, expr: &Expr) -> Result<Value, QueryError> {
+        let before = self.tally.bytes();
+        let value = self.expr_here(expr)?;
+        // What it was made of is gone.
+        self.tally.settle(before.saturating_add(value.bytes()))?;
+        Ok(value)
+    }
+
+    fn expr_here(&mut self, expr: &Expr) -> Result<Value, QueryError> {
         self.budget.check()?;
         let count = self.options.steps.count;
         match expr {
@@ -64,10 +76,13 @@ impl Walk<'_> {
                 vector::aggregate(agg, vector_of(of, count)?).map(Value::Vector)
             }
             Expr::Chain(chain) => {
+                let before = self.tally.bytes();
                 let mut left = self.expr(&chain.first)?;
                 for link in &chain.links {
                     let right = self.expr(&link.right)?;
                     left = binary::combine(link, left, right, self.options.series_max)?;
+                    // What the operator has consumed is gone.
+                    self.tally.settle(before.saturating_add(left.bytes()))?;
                 }
                 Ok(left)
             }
@@ -88,6 +103,7 @@ impl Walk<'_> {
             summed,
         };
         let answer = range(self.reader, agg, &request, self.budget)?;
+        self.tally.take(answer.value.iter().map(Series::bytes).sum())?;
         self.coverage.merge(answer.coverage);
         self.stats.lines_scanned += answer.stats.lines_scanned;
         self.stats.lines_passed += answer.stats.lines_passed;

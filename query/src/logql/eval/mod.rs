@@ -19,9 +19,6 @@ use weir_model::select::{Budget, Coverage, ReadError};
 
 use super::pipeline::labels::LabelSet;
 
-/// Cells (series × points) and unwrapped samples a query may hold at once: about 320 MB.
-pub const CELLS_MAX: usize = 20_000_000;
-
 /// The instants of an answer: `start`, `start + step`, … up to `end` inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Steps {
@@ -59,6 +56,13 @@ pub struct Series {
     pub points: Vec<Option<f64>>,
 }
 
+impl Series {
+    /// Memory that it takes.
+    pub(crate) fn bytes(&self) -> u64 {
+        (size_of::<Self>() + self.points.len() * size_of::<Option<f64>>()) as u64 + self.labels.bytes()
+    }
+}
+
 /// What a metric query gives.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -66,6 +70,16 @@ pub enum Value {
     Scalar(f64),
     /// Series; ascending by labels unless a sort or topk ordered them.
     Vector(Vec<Series>),
+}
+
+impl Value {
+    /// Memory that it takes.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Scalar(_) => 0,
+            Self::Vector(series) => series.iter().map(Series::bytes).sum(),
+        }
+    }
 }
 
 /// What an answer cost.
@@ -114,5 +128,13 @@ impl Budget for Counting<'_> {
     fn spend(&self, count: u64) -> Result<(), ReadError> {
         self.spent.fetch_add(count, Ordering::Relaxed);
         self.inner.spend(count)
+    }
+
+    fn reserve(&self, bytes: u64) -> Result<(), ReadError> {
+        self.inner.reserve(bytes)
+    }
+
+    fn release(&self, bytes: u64) {
+        self.inner.release(bytes);
     }
 }

@@ -16,7 +16,8 @@ use weir_model::select::{Budget, LogReader, LogSelect, LogVisitor, ReadError};
 use weir_model::time::{TimeRange, UnixNanos};
 
 use super::samples::{Sample, over_windows};
-use super::{Answer, CELLS_MAX, Counting, Series, Stats, Steps};
+use super::{Answer, Counting, Series, Stats, Steps};
+use crate::budget::Tally;
 use crate::logql::ast::{Grouping, RangeAgg, RangeOp, Unit, Unwrap};
 use crate::logql::error::QueryError;
 use crate::logql::pipeline::labels::{LabelSet, LineLabels};
@@ -98,7 +99,7 @@ pub fn range(
         series: HashMap::new(),
         accumulators: Vec::new(),
         plain: None,
-        samples: 0,
+        tally: Tally::new(budget),
         stats: Stats::default(),
         failure: None,
     };
@@ -128,7 +129,7 @@ struct Fold<'a> {
     accumulators: Vec<Accumulator>,
     /// Index of the series that lines of the current stream go to when nothing changed their labels.
     plain: Option<usize>,
-    samples: usize,
+    tally: Tally<'a>,
     stats: Stats,
     failure: Option<QueryError>,
 }
@@ -181,9 +182,10 @@ impl Fold<'_> {
                 bytes[to + 1] -= length;
             }
             Accumulator::Samples(samples) => {
-                self.samples += 1;
-                if self.samples > CELLS_MAX / 2 {
-                    return Err(too_much(CELLS_MAX / 2, "unwrapped samples"));
+                if samples.len() == samples.capacity() {
+                    let more = samples.capacity().max(4);
+                    self.tally.take((more * size_of::<Sample>()) as u64)?;
+                    samples.reserve_exact(more);
                 }
                 samples.push(Sample { at: record.timestamp, id, value: value.unwrap_or(0.0) });
             }
@@ -228,9 +230,8 @@ impl Fold<'_> {
             let limit = self.request.series_max as u64;
             return Err(ReadError::Budget { limit, what: "series", key: "query.series_max" }.into());
         }
-        if (index + 1).saturating_mul(cells) > CELLS_MAX {
-            return Err(too_much(CELLS_MAX, "points (series × steps)"));
-        }
+        let bytes = |cell: usize| (size_of::<Accumulator>() + cells * cell) as u64 + 2 * key.bytes();
+        self.tally.take(bytes(if self.agg.unwrap.is_some() { 0 } else { 2 * size_of::<i64>() }))?;
         self.accumulators.push(if self.agg.unwrap.is_some() && self.agg.op != RangeOp::Absent {
             Accumulator::Samples(Vec::new())
         } else {
@@ -240,8 +241,9 @@ impl Fold<'_> {
         Ok(index)
     }
 
-    fn finish(self, budget: &dyn Budget) -> Result<Vec<Series>, QueryError> {
+    fn finish(mut self, budget: &dyn Budget) -> Result<Vec<Series>, QueryError> {
         let count = self.windows.steps.count;
+        self.tally.take((self.accumulators.len() * count * size_of::<Option<f64>>()) as u64)?;
         let mut keys = vec![LabelSet::default(); self.accumulators.len()];
         self.series.into_iter().for_each(|(key, index)| keys[index] = key);
         let mut answer = Vec::with_capacity(keys.len());
@@ -260,16 +262,14 @@ impl Fold<'_> {
         }
         answer.retain(|series| series.points.iter().any(Option::is_some));
         answer.sort_by(|a, b| a.labels.cmp(&b.labels));
+        // Only the answer is left; its caller takes note of it.
+        self.tally.settle(0)?;
         Ok(answer)
     }
 }
 
 /// `without ()`: every label.
 static EVERYTHING: Grouping = Grouping { without: true, labels: Vec::new() };
-
-fn too_much(limit: usize, what: &'static str) -> QueryError {
-    ReadError::Budget { limit: limit as u64, what, key: "the step" }.into()
-}
 
 /// Takes the label's value away from the line's labels; `None` when the line has none or a filter drops it.
 fn unwrapped(unwrap: &Unwrap, labels: &mut LineLabels) -> Option<f64> {

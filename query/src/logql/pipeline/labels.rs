@@ -32,6 +32,11 @@ impl LabelSet {
         Self(Arc::new(pairs))
     }
 
+    /// Memory that it takes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.iter().map(|(name, value)| (48 + name.len() + value.len()) as u64).sum::<u64>() + 40
+    }
+
     /// Pairs, ascending by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))

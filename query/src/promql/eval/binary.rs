@@ -15,10 +15,13 @@ use crate::promql::error::QueryError;
 impl Eval<'_> {
     /// All operators of a chain, from left to right.
     pub(super) fn chain(&mut self, chain: &Chain, grid: Grid) -> Result<Value, QueryError> {
+        let before = self.tally.bytes();
         let mut value = self.eval(&chain.first, grid)?;
         for link in &chain.links {
             let rhs = self.eval(&link.rhs, grid)?;
             value = self.link(link, value, rhs, grid)?;
+            // What the operator has consumed is gone.
+            self.tally.settle(before.saturating_add(value.bytes()))?;
         }
         Ok(value)
     }
@@ -67,13 +70,15 @@ impl Eval<'_> {
             by_labels: HashMap::new(),
             first_with: Vec::new(),
         };
+        let mut accounted = 0;
         for step in 0..grid.steps() {
             joiner.step(step, &many_ids, &one_ids)?;
+            self.account((joiner.rows.len() - accounted).saturating_mul(grid.steps()))?;
+            accounted = joiner.rows.len();
             if step % 64 == 0 {
                 self.engine.budget.check()?;
             }
         }
-        self.account(joiner.rows.len().saturating_mul(grid.steps()))?;
         let rows = joiner.rows.into_iter().filter(Row::is_present).collect();
         // Where the one side changes over time, one series of the answer comes from several pairs.
         Ok(Value::Vector(if grid.steps() > 1 { join_where_possible(rows) } else { rows }))

@@ -3,6 +3,7 @@
 use weir_model::label::Labels;
 use weir_model::metric::{STALE_NAN, is_stale};
 
+use crate::budget::label_bytes;
 use crate::promql::error::QueryError;
 
 /// Stands in a row where there is no sample. It is the staleness marker, which no evaluation ever yields: selectors
@@ -58,6 +59,11 @@ impl Row {
     pub fn is_present(&self) -> bool {
         self.values.iter().any(|value| !is_absent(*value))
     }
+
+    /// Memory that it takes.
+    pub fn bytes(&self) -> u64 {
+        size_of::<Self>() as u64 + self.values.len() as u64 * 8 + label_bytes(&self.labels)
+    }
 }
 
 /// What an expression evaluates to.
@@ -83,6 +89,15 @@ impl Value {
             Self::Scalar(values) => apply(values),
             Self::Vector(rows) => rows.iter_mut().for_each(|row| apply(&mut row.values)),
             Self::Text(_) => {}
+        }
+    }
+
+    /// Memory that it takes: 8 bytes a value, and labels.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Scalar(values) => values.len() as u64 * 8,
+            Self::Text(text) => text.len() as u64,
+            Self::Vector(rows) => rows.iter().map(Row::bytes).sum(),
         }
     }
 

@@ -21,13 +21,14 @@ pub(crate) use grid::{ABSENT, Grid, Row, Value, is_absent};
 pub(crate) use select::Want;
 
 use weir_model::pattern::PatternBudget;
-use weir_model::select::{Budget, Coverage, MetricReader, ReadError};
+use weir_model::select::{Budget, Coverage, MetricReader};
 
 use super::ast::{Expr, Kind, Type};
 use super::error::QueryError;
 use super::functions::{Body, Call};
 use super::notes::{Level, Notes};
 use super::parse::parse;
+use crate::budget::Tally;
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -67,10 +68,8 @@ pub struct Answer {
 pub struct Engine<'a> {
     /// Where samples come from.
     pub reader: &'a dyn MetricReader,
-    /// What it may take.
+    /// What it may take, memory included.
     pub budget: &'a dyn Budget,
-    /// Values (series × steps) all intermediate vectors of a query may hold together.
-    pub cells_max: u64,
 }
 
 impl Engine<'_> {
@@ -99,13 +98,15 @@ impl Engine<'_> {
             notes: Notes::default(),
             patterns: PatternBudget::default(),
             coverage: Coverage::default(),
-            cells: 0,
+            tally: Tally::new(self.budget),
             samples: 0,
         };
         let output = if expr.kind_type() == Type::Matrix {
             eval.matrix(expr, grid)?
         } else {
             let value = eval.eval(expr, grid)?;
+            // Points have their times beside them, and are there before the rows are gone.
+            eval.tally.take(value.bytes().saturating_mul(2))?;
             finish::output(value, grid, instant)?
         };
         Ok(Answer {
@@ -130,16 +131,27 @@ pub(crate) struct Eval<'a> {
     /// What the patterns of functions take.
     pub patterns: PatternBudget,
     coverage: Coverage,
-    cells: u64,
+    /// What is held: the values of all expressions that wait for their operator, and what is being made.
+    tally: Tally<'a>,
     samples: u64,
 }
 
 impl Eval<'_> {
     /// The value of an expression on a grid.
     pub fn eval(&mut self, expr: &Expr, grid: Grid) -> Result<Value, QueryError> {
+        let before = self.tally.bytes();
+        let value = self.eval_once(expr, grid)?;
+        // Whatever else was made on the way is gone.
+        self.tally.settle(before.saturating_add(value.bytes()))?;
+        Ok(value)
+    }
+
+    fn eval_once(&mut self, expr: &Expr, grid: Grid) -> Result<Value, QueryError> {
         if grid.steps() > 1 && is_invariant(expr) {
             let once = Grid { end_ms: grid.start_ms, ..grid };
-            return Ok(self.eval_here(expr, once)?.broadcast(grid.steps()));
+            let value = self.eval_here(expr, once)?;
+            self.tally.take(value.bytes().saturating_mul(grid.steps() as u64))?;
+            return Ok(value.broadcast(grid.steps()));
         }
         self.eval_here(expr, grid)
     }
@@ -206,13 +218,9 @@ impl Eval<'_> {
         self.eval(argument, grid)
     }
 
-    /// Takes note of values about to be made, and refuses when they are too many.
+    /// Reserves memory for values about to be made, 8 bytes each; errors when the query may not hold so many.
     pub fn account(&mut self, cells: usize) -> Result<(), QueryError> {
-        self.cells = self.cells.saturating_add(cells as u64);
-        if self.cells > self.engine.cells_max {
-            let limit = self.engine.cells_max;
-            return Err(ReadError::Budget { limit, what: "series × steps", key: "query.cells_max" }.into());
-        }
+        self.tally.take((cells as u64).saturating_mul(8))?;
         self.engine.budget.check()?;
         Ok(())
     }

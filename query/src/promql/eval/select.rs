@@ -4,6 +4,7 @@ use weir_model::metric::is_stale;
 use weir_model::select::{MetricSelect, Series};
 
 use super::{ABSENT, Eval, Grid, Row, Value};
+use crate::budget::read_series;
 use crate::promql::ast::{At, Modifiers, Selector};
 use crate::promql::error::QueryError;
 
@@ -45,7 +46,8 @@ impl Eval<'_> {
     pub(super) fn fetch(&mut self, selector: &Selector, start_ms: i64, end_ms: i64) -> Result<Vec<Series>, QueryError> {
         let tenant = self.request.tenant.clone();
         let select = MetricSelect { tenant, matchers: selector.matchers.clone(), start_ms, end_ms };
-        let read = self.engine.reader.select(&select, self.engine.budget)?;
+        let (read, bytes) = read_series(self.engine.reader, &select, self.engine.budget)?;
+        self.tally.adopt(bytes);
         self.coverage.merge(read.coverage);
         self.samples += read.value.iter().map(|series| series.timestamps.len() as u64).sum::<u64>();
         Ok(read.value)

@@ -74,7 +74,10 @@ impl Eval<'_> {
         let start_ms = (shift.of(grid.time(0)).saturating_sub(range_ms).div_euclid(step_ms) + 1) * step_ms;
         let inner = Grid { start_ms, end_ms: shift.of(grid.time(last)), step_ms };
         self.account(inner.steps())?;
-        for row in self.eval(&subquery.expr, inner)?.rows()? {
+        let value = self.eval(&subquery.expr, inner)?;
+        // The same again with their times.
+        self.tally.take(value.bytes().saturating_mul(2))?;
+        for row in value.rows()? {
             let present = inner.times().zip(&row.values).filter(|(_, value)| !is_absent(**value));
             let (times, values) = present.map(|(at, value)| (at, *value)).unzip();
             windows.series.push(Stored { labels: row.labels, drop_name: row.drop_name, times, values });
@@ -193,6 +196,7 @@ impl Eval<'_> {
         for one in &windows.series {
             let mut slide = Slide::default();
             let window = slide.window(&windows, one, grid.start_ms);
+            self.account(window.times.len().saturating_mul(2))?;
             let points: Vec<(i64, f64)> = window.times.iter().copied().zip(window.values.iter().copied()).collect();
             if !points.is_empty() {
                 rows.push(super::Points { labels: finish::final_labels(&one.labels, one.drop_name), points });

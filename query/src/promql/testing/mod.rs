@@ -3,6 +3,8 @@
 //! Own scripts lie in `tests/scripts/promql/`; Prometheus' are run where they are at hand. For tests only.
 
 mod compare;
+#[cfg(test)]
+mod memory;
 mod run;
 mod script;
 mod series;

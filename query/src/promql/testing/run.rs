@@ -1,12 +1,13 @@
 //! Runs a script. Each instant eval is asked again with `@` from other times, and as the middle of a range of three.
 
 use weir_model::label::{Labels, Matcher};
-use weir_model::select::NoBudget;
 
 use super::compare::{compare, compare_error, compare_notes};
 use super::script::{CommandKind, EvalCommand, Span, parse_script};
 use super::series::{Line, Step};
 use super::store::MemoryReader;
+use crate::budget::{QueryConfig, RequestBudget};
+use crate::load::{Load, LoadMetrics};
 use crate::promql::QueryError;
 use crate::promql::ast::{At, Expr, Kind};
 use crate::promql::eval::{Answer, Engine, Output, Request, Sample};
@@ -14,6 +15,9 @@ use crate::promql::parse::parse;
 
 /// Prometheus' default.
 const LOOKBACK_MS: i64 = 300_000;
+
+/// What one query of a script may hold.
+const MEMORY_BYTES: u64 = 400 << 20;
 
 /// What came of a script.
 #[derive(Clone, Debug, Default)]
@@ -92,7 +96,9 @@ fn load(store: &mut MemoryReader, step_ms: i64, series: &[Line]) {
 }
 
 fn ask(store: &MemoryReader, query: &str, span: Span) -> Result<Answer, QueryError> {
-    let engine = Engine { reader: store, budget: &NoBudget, cells_max: 50_000_000 };
+    let config = QueryConfig { query_bytes_max: MEMORY_BYTES, ..QueryConfig::default() };
+    let (budget, _guard) = RequestBudget::new(&config, &Load::new(&config, LoadMetrics::default()));
+    let engine = Engine { reader: store, budget: &budget };
     let Span { start_ms, end_ms, step_ms } = span;
     let tenant = weir_model::resource::TENANT_DEFAULT.to_owned();
     engine.query(&Request { tenant, query: query.to_owned(), start_ms, end_ms, step_ms, lookback_ms: LOOKBACK_MS })

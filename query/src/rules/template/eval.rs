@@ -17,7 +17,7 @@ pub(super) fn expand(nodes: &[Node], scope: &Scope<'_>) -> Result<String, String
         ("labels".to_owned(), Value::Map(labels)),
         ("value".to_owned(), Value::Number(scope.value)),
         ("externalURL".to_owned(), Value::Text(scope.external_url.to_owned())),
-        ("externalLabels".to_owned(), Value::Map(std::collections::BTreeMap::new())),
+        ("externalLabels".to_owned(), Value::Map(scope.external_labels.clone())),
     ];
     let mut run = Run { scope, variables, out: String::new(), actions: 0 };
     run.nodes(nodes, None)?;

@@ -26,6 +26,8 @@ pub(crate) struct Scope<'a> {
     pub value: f64,
     /// `$externalURL`, `.ExternalURL`
     pub external_url: &'a str,
+    /// `$externalLabels`, `.ExternalLabels`
+    pub external_labels: &'a BTreeMap<String, String>,
     /// Answers the function `query`.
     pub query: &'a Ask<'a>,
 }

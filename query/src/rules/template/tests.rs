@@ -10,7 +10,8 @@ fn expand(source: &str, value: f64) -> String {
         "up" => Ok(vec![(Labels::from_pairs([("job", "b")]), 2.0), (Labels::from_pairs([("job", "a")]), 1.0)]),
         _ => Err("1:1: parse error: no expression found in input".to_owned()),
     };
-    let scope = Scope { labels: &labels, value, external_url: "http://weir", query: &query };
+    let external_labels = [("cluster".to_owned(), "c1".to_owned())].into();
+    let scope = Scope { labels: &labels, value, external_url: "http://weir", external_labels: &external_labels, query: &query };
     Template::compile(source).unwrap_or_else(|error| panic!("{source}: {error}")).expand(&scope)
 }
 
@@ -22,6 +23,7 @@ fn check(source: &str, value: f64, expected: &str) {
 #[test]
 fn rule_files_of_the_field_expand() {
     check("{{ $labels.instance }} of {{ .Labels.job }}: {{ $value }}", 0.25, "node-1.example.com:9100 of node: 0.25");
+    check("{{ $externalLabels.cluster }} {{ .ExternalLabels.cluster }} {{ $externalURL }}", 1.0, "c1 c1 http://weir");
     check("{{ printf \"%.2f\" $value }}%", 12.3456, "12.35%");
     check("{{ $value | humanizePercentage }}", 0.12345, "12.35%");
     check("{{ humanize $value }}", 1_234_567.0, "1.235M");
@@ -120,7 +122,9 @@ fn fuzzed_templates_expand_or_are_refused() {
         let source = std::str::from_utf8(input).expect("invariant: inputs are text");
         let labels = Labels::from_pairs([("instance", "node-1.example.com:9100")]);
         let query = |_: &str| Ok(vec![(Labels::from_pairs([("job", "b")]), 2.0), (Labels::from_pairs([("job", "a")]), 1.0)]);
-        let scope = Scope { labels: &labels, value: 1.5, external_url: "http://weir", query: &query };
+        let external_labels = Default::default();
+        let scope =
+            Scope { labels: &labels, value: 1.5, external_url: "http://weir", external_labels: &external_labels, query: &query };
         match Template::compile(source) {
             Ok(template) => assert!(template.expand(&scope).len() < 1 << 20),
             Err(error) => assert!(error.len() < 1_000, "{error}"),

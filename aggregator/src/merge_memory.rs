@@ -1,0 +1,175 @@
+//! What a merge holds in memory, by a counting allocator: never more than its engine declares in [`MergeCost`], for records that
+//! compress well and for records that do not at all.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use weir_model::id::{SpanId, TraceId};
+use weir_model::label::Labels;
+use weir_model::log::{LogBatch, LogRecord};
+use weir_model::metric::{MetricBatch, MetricRow, Schema};
+use weir_model::span::{Span, SpanBatch};
+use weir_model::wire::{Body, Mark, Section, SectionHeader};
+use weir_store::blob::MemoryBlob;
+use weir_store::engine::{Engine, Head, Position};
+use weir_store::logs::LogsEngine;
+use weir_store::metrics::{MetricsCounters, MetricsEngine};
+use weir_store::traces::{TracesCounters, TracesEngine};
+
+/// Counts by thread: a merge runs on one, and other tests on theirs.
+struct Counting;
+
+thread_local! {
+    static LIVE: Cell<i64> = const { Cell::new(0) };
+    static PEAK: Cell<i64> = const { Cell::new(0) };
+}
+
+fn count(bytes: i64) {
+    // A thread that ends frees after its cells are gone.
+    let _gone = LIVE.try_with(|live| {
+        live.set(live.get() + bytes);
+        let _gone = PEAK.try_with(|peak| peak.set(peak.get().max(live.get())));
+    });
+}
+
+// SAFETY: all memory is the system allocator's; this only counts.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as i64);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(-(layout.size() as i64));
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Most bytes that were held at once, beyond what was held before.
+fn peak<T>(work: impl FnOnce() -> T) -> (T, u64) {
+    let before = LIVE.get();
+    PEAK.set(before);
+    let done = work();
+    (done, u64::try_from(PEAK.get() - before).unwrap_or(0))
+}
+
+const BLOCKS: u64 = 6;
+
+/// Blocks of an engine, merged: the peak stays below what is declared.
+fn check<E: Engine>(name: &str, engine: &E, section: impl Fn(u64) -> Vec<Body>) {
+    let (mut blocks, mut declared, mut size, mut raw) = (Vec::new(), E::MERGE.fixed, 0, 0);
+    for block in 0..BLOCKS {
+        let head = engine.head();
+        for (offset, body) in section(block).into_iter().enumerate() {
+            let mark = Mark::Sequence { epoch: 1, first: 0, last: 1 };
+            let header = SectionHeader { tenant: "t".into(), source: "s".into(), mark, records: 0 };
+            let position = Position { partition: 0, offset: block * 10_000 + offset as u64, ordinal: 0 };
+            head.insert(position, &Section { header, body }).expect("inserts");
+        }
+        for built in head.build().expect("builds") {
+            let bytes = built.data.encode(E::KIND);
+            declared += E::MERGE.of(bytes.len() as u64, built.summary.raw_bytes);
+            (size, raw) = (size + bytes.len(), raw + built.summary.raw_bytes);
+            blocks.push(Arc::new(engine.open(Arc::new(MemoryBlob::new(format!("b{block}"), bytes))).expect("opens")));
+        }
+    }
+    let merge = || {
+        let built = engine.merge(&blocks).expect("merges");
+        assert_eq!(built.len(), 1, "{name}");
+        built.into_iter().map(|built| built.data.into_file(E::KIND)).collect::<Vec<_>>()
+    };
+    let (files, peak) = peak(merge);
+    println!(
+        "{name}: {size} bytes of {raw} raw in {BLOCKS} blocks, output {}, peak {peak}, declared {declared}",
+        files[0].size()
+    );
+    assert!(peak > files[0].size(), "{name}: nothing was counted");
+    assert!(peak <= declared, "{name}: {peak} bytes at the peak, {declared} are declared");
+    // What any merge takes must not hide what grows.
+    let grows = declared - E::MERGE.fixed;
+    assert!(peak <= grows || size < 4 << 20, "{name}: {peak} bytes at the peak, {grows} are declared for so many");
+}
+
+fn text(random: &mut StdRng, noise: bool) -> String {
+    if noise {
+        return (0..8).map(|_| format!("{:016x} ", random.random::<u64>())).collect();
+    }
+    let (level, id) = (["info", "warn", "error"][random.random_range(0..3)], random.random_range(0..5000));
+    format!("{level} request {id} of user {} took {} ms on host web-{}", id * 7 % 500, id % 97, id % 11)
+}
+
+fn lines(block: u64, count: i64, noise: bool) -> Vec<Body> {
+    let mut random = StdRng::seed_from_u64(block);
+    let batch = |stream: i64| {
+        let mut batch = LogBatch::new(Labels::from_pairs([("app", &format!("app{}", stream % 7))]));
+        for line in 0..count / 20 {
+            batch.push(LogRecord {
+                timestamp: line * 1_000_000,
+                sequence: line as u64 + 1,
+                body: text(&mut random, noise).as_bytes(),
+                severity: 0,
+                flags: 0,
+                trace_id: TraceId::default(),
+                span_id: SpanId::default(),
+                attributes: &Labels::EMPTY,
+            });
+        }
+        Body::Logs(batch)
+    };
+    (0..20).map(batch).collect()
+}
+
+fn samples(block: u64, series: usize, noise: bool) -> Vec<Body> {
+    let mut random = StdRng::seed_from_u64(block);
+    let labels = (0..series).map(|i| Labels::from_pairs([("__name__", "m".to_owned()), ("i", i.to_string())])).collect();
+    let schema = Arc::new(Schema { series: labels, families: Vec::new() });
+    let row = |at: i64| MetricRow {
+        timestamp: (block as i64 * 100 + at) * 1_000_000_000,
+        values: (0..series).map(|i| if noise { random.random::<f64>() } else { (at * i as i64) as f64 }).collect(),
+    };
+    let rows = (0..100).map(row).collect();
+    vec![Body::Metrics(MetricBatch { target: Labels::from_pairs([("job", "j")]), schema, rows })]
+}
+
+fn spans(block: u64, count: i64, noise: bool) -> Vec<Body> {
+    let mut random = StdRng::seed_from_u64(block);
+    let span = |i: i64| Span {
+        trace_id: TraceId(random.random()),
+        span_id: SpanId(random.random()),
+        name: if noise { text(&mut random, true) } else { "GET /".into() },
+        start: i * 1_000_000,
+        end: i * 1_000_000 + 500,
+        ..Span::default()
+    };
+    vec![Body::Spans(SpanBatch { spans: (0..count).map(span).collect(), ..SpanBatch::default() })]
+}
+
+#[test]
+fn a_merge_of_logs_stays_below_its_declared_memory() {
+    let engine = LogsEngine::default();
+    check("lines", &engine, |block| lines(block, 20_000, false));
+    check("more lines", &engine, |block| lines(block, 100_000, false));
+    check("lines of noise", &engine, |block| lines(block, 20_000, true));
+}
+
+#[test]
+fn a_merge_of_metrics_stays_below_its_declared_memory() {
+    let engine = MetricsEngine::new(MetricsCounters::default());
+    check("samples", &engine, |block| samples(block, 2000, false));
+    check("samples of noise", &engine, |block| samples(block, 2000, true));
+}
+
+#[test]
+fn a_merge_of_traces_stays_below_its_declared_memory() {
+    let engine = TracesEngine::new(Arc::new(|| 0), TracesCounters::default());
+    check("spans", &engine, |block| spans(block, 20_000, false));
+    check("spans of noise", &engine, |block| spans(block, 20_000, true));
+}

@@ -1,0 +1,178 @@
+//! A seal that fails for what was taken: the rest is sealed, and what cannot be is kept raw, counted and said.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use weir_bus::{Record, TopicPartition};
+use weir_model::label::Labels;
+use weir_model::log::{LogBatch, LogRecord};
+use weir_model::wire::{Body, Kind, Limits, Mark, RecordBuilder, Section, SectionHeader};
+use weir_store::StoreError;
+use weir_store::blob::{BlobCache, MemoryBlob};
+use weir_store::block::{Blob, BlockReader};
+use weir_store::engine::{BlockSummary, BuiltBlock, Engine, Head, MergeCost, Position};
+use weir_store::logs::{LogsBlock, LogsEngine, LogsHead};
+use weir_store::manifest::{Manifest, ManifestStore, random_nonces};
+
+use crate::budget::Budget;
+use crate::commit::{Committed, Committer, Work};
+use crate::config::AggregatorConfig;
+use crate::dedup::{Marks, Memory};
+use crate::metrics::{Metrics, PartitionLabels};
+use crate::partition::Partition;
+use crate::shared::Shared;
+
+/// The logs engine, but for lines that it cannot seal.
+struct Picky(LogsEngine);
+
+struct PickyHead {
+    head: LogsHead,
+    refuses: AtomicBool,
+    panics: AtomicBool,
+}
+
+impl Head for PickyHead {
+    fn insert(&self, position: Position, section: &Section) -> Result<(), StoreError> {
+        self.refuses.fetch_or(section.header.source.contains("refused"), Ordering::Relaxed);
+        self.panics.fetch_or(section.header.source.contains("panics"), Ordering::Relaxed);
+        self.head.insert(position, section)
+    }
+
+    fn bytes(&self) -> usize {
+        self.head.bytes()
+    }
+
+    fn records(&self) -> u64 {
+        self.head.records()
+    }
+
+    fn build(&self) -> Result<Vec<BuiltBlock>, StoreError> {
+        assert!(!self.panics.load(Ordering::Relaxed), "the head cannot be built");
+        if self.refuses.load(Ordering::Relaxed) {
+            return Err(StoreError::Engine { operation: "build a block", detail: "a line is refused".into() });
+        }
+        self.head.build()
+    }
+}
+
+impl Engine for Picky {
+    const KIND: Kind = Kind::Logs;
+    const MERGE: MergeCost = LogsEngine::MERGE;
+    type Head = PickyHead;
+    type Block = LogsBlock;
+
+    fn head(&self) -> PickyHead {
+        PickyHead { head: self.0.head(), refuses: AtomicBool::new(false), panics: AtomicBool::new(false) }
+    }
+
+    fn open(&self, blob: Arc<dyn Blob>) -> Result<LogsBlock, StoreError> {
+        self.0.open(blob)
+    }
+
+    fn verify(&self, block: &LogsBlock, summary: &BlockSummary) -> Result<(), StoreError> {
+        self.0.verify(block, summary)
+    }
+
+    fn merge(&self, blocks: &[Arc<LogsBlock>]) -> Result<Vec<BuiltBlock>, StoreError> {
+        self.0.merge(blocks)
+    }
+}
+
+/// Two lines of a source; each sends its section twice, so that a replay has duplicates to drop.
+fn record(offset: u64, source: &str) -> Record {
+    let mut batch = LogBatch::new(Labels::from_pairs([("app", "a")]));
+    for line in 1..=2 {
+        batch.push(LogRecord {
+            timestamp: 1,
+            sequence: line,
+            body: b"line",
+            severity: 0,
+            flags: 0,
+            trace_id: Default::default(),
+            span_id: Default::default(),
+            attributes: &Labels::EMPTY,
+        });
+    }
+    let mark = Mark::Sequence { epoch: 1, first: 0, last: 2 };
+    let header = SectionHeader { tenant: "t".into(), source: source.into(), mark, records: 0 };
+    let mut builder = RecordBuilder::new(Kind::Logs, Limits::default());
+    builder.push(&Section { header, body: Body::Logs(batch) }).expect("a small section");
+    let place = TopicPartition { topic: Kind::Logs.topic().into(), partition: 0 };
+    Record { place, offset, value: builder.finish().expect("a small record").into() }
+}
+
+struct Sealing {
+    partition: Partition<Picky>,
+    committer: Committer<Picky>,
+    store: ManifestStore,
+    metrics: Metrics,
+}
+
+impl Sealing {
+    async fn new() -> Self {
+        let object_store = Arc::new(InMemory::new()) as Arc<dyn ObjectStore>;
+        let store = ManifestStore { object_store, kind: Kind::Logs, partition: 0, nonces: random_nonces() };
+        let (manifest, config) = (Manifest { epoch: 1, ..Manifest::default() }, AggregatorConfig::default());
+        store.publish(1, &manifest).await.expect("publishes");
+        let (engine, metrics) = (Arc::new(Picky(LogsEngine::default())), Metrics::default());
+        let marks = Marks::new(Memory::of(&config), &manifest);
+        let shared = Arc::new(Shared::new(0, 1, Arc::new(manifest), engine.head()));
+        let (cache, budget) = (BlobCache::new(1 << 20), Arc::new(Budget::new(&config)));
+        let committer =
+            Committer::new(Arc::clone(&engine), store.clone(), (cache, budget), Arc::clone(&shared), config, metrics.clone(), 1);
+        let partition = Partition::new(engine, shared, Arc::default(), marks, metrics.clone());
+        Self { partition, committer, store, metrics }
+    }
+
+    async fn seal(&mut self, records: &[Record]) -> (Committed, Manifest) {
+        records.iter().for_each(|record| self.partition.take(record, 5));
+        let cut = self.partition.cut(6).expect("something is unsealed");
+        let committed = self.committer.run(&Work::Seal(cut)).await.expect("seals");
+        (committed, self.store.load_latest().await.expect("loads").expect("is there").1)
+    }
+
+    /// Raw bytes in quarantine.
+    async fn quarantined(&self, manifest: &Manifest) -> Vec<u8> {
+        let [block] = &manifest.blocks.iter().filter(|block| block.quarantine).collect::<Vec<_>>()[..] else {
+            panic!("one quarantine block is expected: {:?}", manifest.blocks)
+        };
+        let path = object_store::path::Path::from(self.store.block_path_text(&block.id));
+        let object = object_store::ObjectStoreExt::get(&*self.store.object_store, &path).await.expect("gets");
+        let blob = MemoryBlob::new("q", object.bytes().await.expect("bytes"));
+        BlockReader::open(Arc::new(blob)).expect("opens").section("records.1").expect("a section").to_vec()
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_sealed_is_quarantined_and_the_rest_is_sealed() {
+    const RECORDS: u64 = 41;
+    let mut sealing = Sealing::new().await;
+    let name = |offset: u64| match offset {
+        7 => "refused".to_owned(),
+        30 => "panics".to_owned(),
+        // Sent again: a duplicate, in a replay as well.
+        20 => "source19".to_owned(),
+        _ => format!("source{offset}"),
+    };
+    let records: Vec<Record> = (0..RECORDS).map(|offset| record(offset, &name(offset))).collect();
+    let (committed, manifest) = sealing.seal(&records).await;
+    assert_eq!(manifest.next_offset, RECORDS);
+    assert_eq!(committed.records, 2 * (RECORDS - 3), "all but two that cannot be sealed, and one duplicate");
+    let real: u64 = manifest.blocks.iter().filter(|block| !block.quarantine).map(|block| block.summary.records).sum();
+    assert_eq!((real, manifest.counters.quarantined), (committed.records, 2));
+    let raw = sealing.quarantined(&manifest).await;
+    for (offset, reason) in [(7, "a line is refused"), (30, "the head cannot be built")] {
+        let value = &records[offset].value;
+        assert!(raw.windows(value.len()).any(|window| window == &value[..]), "record {offset} is kept raw");
+        assert!(String::from_utf8_lossy(&raw).contains(reason), "{reason}");
+    }
+    let labels = PartitionLabels { topic: Kind::Logs.topic().into(), partition: 0 };
+    assert_eq!(sealing.metrics.quarantined.get_or_create(&labels).get(), 2);
+
+    // It goes on, and knows what it has stored: both sources sent again are duplicates.
+    let again = [record(RECORDS, "source3"), record(RECORDS + 1, "refused"), record(RECORDS + 2, "new")];
+    let (committed, manifest) = sealing.seal(&again).await;
+    assert_eq!((committed.records, manifest.next_offset), (2, RECORDS + 3));
+}

@@ -1,0 +1,93 @@
+//! `[front]`: whom weir answers, and how long it has patience with a client. The limits are each listener's.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use weir_model::time::duration;
+
+use super::admit::Origin;
+use super::hosts;
+
+/// What hyper needs for a head at least.
+const HEAD_BYTES_MIN: usize = 8 << 10;
+/// A head's length is a 32-bit number in HTTP/2; sixteen MiB are beyond any use.
+const HEAD_BYTES_MAX: usize = 16 << 20;
+
+/// `[front]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct FrontConfig {
+    /// Further names under which clients and proxies ask: `weir.example`, `*.monitoring.svc`.
+    pub hosts: Vec<String>,
+    /// Origins of other pages that may ask and read: `https://app.example`.
+    pub origins: Vec<String>,
+    /// Connections that a listener has open at once.
+    pub connections_max: usize,
+    /// Requests under way on one connection of HTTP/2.
+    pub streams_max: u32,
+    /// A request's line and headers.
+    pub head_bytes_max: usize,
+    /// … may take this long to come.
+    #[serde(with = "duration")]
+    pub head_timeout: Duration,
+    /// A request's body may pause for so long.
+    #[serde(with = "duration")]
+    pub body_timeout: Duration,
+    /// … and comes at this rate at least, of bytes a second, after that.
+    pub body_rate_min: u64,
+    /// A client may leave an answer unread for so long.
+    #[serde(with = "duration")]
+    pub write_timeout: Duration,
+    /// A connection may be without a request for so long.
+    #[serde(with = "duration")]
+    pub idle_timeout: Duration,
+}
+
+impl Default for FrontConfig {
+    fn default() -> Self {
+        Self {
+            hosts: Vec::new(),
+            origins: Vec::new(),
+            // A large cluster's collectors and Grafanas, at some 20 KiB each when idle.
+            connections_max: 2048,
+            // hyper's default; OTLP clients use one.
+            streams_max: 200,
+            // A request line of 64 KiB is the longest that hyper takes; as much again for headers.
+            head_bytes_max: 128 << 10,
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            body_rate_min: 1024,
+            write_timeout: Duration::from_secs(30),
+            // Longer than Go's and Rust's clients keep theirs (90 s): who closes first does not lose a request on the way.
+            idle_timeout: Duration::from_secs(120),
+        }
+    }
+}
+
+impl FrontConfig {
+    /// What serde cannot see. The message names the key.
+    pub fn check(&self) -> Result<(), String> {
+        for pattern in &self.hosts {
+            hosts::check_pattern(pattern).map_err(|error| format!("hosts: {error}"))?;
+        }
+        for origin in &self.origins {
+            Origin::parse(origin).ok_or_else(|| format!("origins: {origin:?} is not http(s)://HOST or http(s)://HOST:PORT"))?;
+        }
+        if !(HEAD_BYTES_MIN..=HEAD_BYTES_MAX).contains(&self.head_bytes_max) {
+            return Err(format!("head_bytes_max = {} must be {HEAD_BYTES_MIN} to {HEAD_BYTES_MAX}", self.head_bytes_max));
+        }
+        let counts = [
+            ("connections_max", self.connections_max == 0),
+            ("streams_max", self.streams_max == 0),
+            ("body_rate_min", self.body_rate_min == 0),
+            ("head_timeout", self.head_timeout.is_zero()),
+            ("body_timeout", self.body_timeout.is_zero()),
+            ("write_timeout", self.write_timeout.is_zero()),
+            ("idle_timeout", self.idle_timeout.is_zero()),
+        ];
+        match counts.into_iter().find(|(_, is_zero)| *is_zero) {
+            Some((key, _)) => Err(format!("{key} must be more than 0")),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The front door: every socket that weir listens on, of every role, is served by [`Front::serve`] and by nothing else
+//! ([`Listener`] hands its socket to no one). Routers behind it never see what it refuses.
+//!
+//! - [`config`]: what `[front]` says.
+//! - [`hosts`]: which names weir answers to, against DNS rebinding.
+//! - [`admit`]: whether a request may come in: host, origin, site. Pure.
+//! - [`answer`]: what a refused request is told, preflights, headers of every answer.
+//! - [`gate`]: what a request passes on its way to a router: the above, and a body that has to come.
+//! - [`serve`]: the door itself; [`accept`]: a listener's connections; [`connection`]: what one does and how long it may;
+//!   [`socket`], [`body`]: what tells it.
+//! - [`metrics`]: what was refused and what took too long.
+
+mod accept;
+mod admit;
+mod answer;
+mod body;
+mod config;
+mod connection;
+mod gate;
+mod hosts;
+mod metrics;
+mod serve;
+mod socket;
+
+pub(crate) use config::FrontConfig;
+pub(crate) use serve::{Front, Listener, Servers, raise_descriptors};
+
+#[cfg(test)]
+mod tests;
