@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
+
+use crate::pattern::{PatternBudget, PatternError};
 
 use crate::memory::{allocation, shared};
 
@@ -221,17 +222,6 @@ impl MatchOp {
     }
 }
 
-/// A regular expression that does not compile, with the reason.
-#[derive(Debug, Error)]
-#[error("bad regular expression {pattern:?}: {source}")]
-pub struct RegexError {
-    /// What was given.
-    pub pattern: String,
-    /// Why not.
-    #[source]
-    pub source: Box<regex::Error>,
-}
-
 /// A label matcher. An absent label reads as "".
 #[derive(Clone, Debug)]
 pub struct Matcher {
@@ -244,21 +234,23 @@ pub struct Matcher {
     regex: Option<Regex>,
 }
 
-/// A compiled pattern may take this much memory: ten times what the longest pattern of 35 public dashboards takes.
-const REGEX_BYTES_MAX: usize = 4 << 20;
-
 impl Matcher {
     /// Errors when `op` is a regex one and `value` does not compile.
-    pub fn new(name: impl Into<String>, op: MatchOp, value: impl Into<String>) -> Result<Self, RegexError> {
+    pub fn new(name: impl Into<String>, op: MatchOp, value: impl Into<String>) -> Result<Self, PatternError> {
+        Self::within(&mut PatternBudget::default(), name, op, value)
+    }
+
+    /// The same as one of several of a query.
+    pub fn within(
+        budget: &mut PatternBudget,
+        name: impl Into<String>,
+        op: MatchOp,
+        value: impl Into<String>,
+    ) -> Result<Self, PatternError> {
         let value = value.into();
         let regex = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => Some(
-                regex::RegexBuilder::new(&format!("^(?s:{value})$"))
-                    .size_limit(REGEX_BYTES_MAX)
-                    .build()
-                    .map_err(|source| RegexError { pattern: value.clone(), source: Box::new(source) })?,
-            ),
+            MatchOp::Regex | MatchOp::NotRegex => Some(budget.compile_anchored(&value)?),
         };
         Ok(Self { name: name.into(), op, value, regex })
     }

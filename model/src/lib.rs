@@ -5,6 +5,7 @@
 //! - [`time`]: Unix nanoseconds, ranges, and the duration and time spellings of Prometheus and Loki.
 //! - [`id`]: trace and span ids, and a log line's permanent identity.
 //! - [`label`]: sorted label sets and the matchers over them.
+//! - [`pattern`]: regular expressions of strangers, compiled within limits.
 //! - [`resource`]: which container of which pod on which node of which tenant.
 //! - [`log`], [`metric`], [`span`]: the three kinds of records.
 //! - [`memory`]: what things take on the heap.
@@ -23,6 +24,7 @@ pub mod label;
 pub mod log;
 pub mod memory;
 pub mod metric;
+pub mod pattern;
 pub mod resource;
 pub mod select;
 pub mod span;

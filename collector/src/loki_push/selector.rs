@@ -109,4 +109,20 @@ mod tests {
         check(r#"{a="\q"}"#, "not a quoted string");
         check(r#"{a="\"#, "expected {name");
     }
+
+    /// Read by loops: on a small stack, what is long is labels or an error.
+    #[test]
+    fn long_selectors_are_read_on_a_small_stack() {
+        let work = || {
+            let pairs: String = (0..30_000).map(|i| format!("a{i}=\"{i}\",")).collect();
+            assert_eq!(parse(&format!("{{{pairs}}}")).unwrap().len(), 30_000);
+            for part in ["{", "{a=", "\"", "\\", ",", "a=\"", "a=`", "{a=\"\\"] {
+                let text = part.repeat(30_000);
+                for text in [format!("{{{text}}}"), format!("{{a=\"{text}"), text] {
+                    assert!(parse(&text).map_or_else(|error| error.len() < 1_000, |labels| labels.len() <= 1), "{part}");
+                }
+            }
+        };
+        std::thread::Builder::new().stack_size(1 << 20).spawn(work).unwrap().join().unwrap();
+    }
 }

@@ -15,13 +15,16 @@ pub struct ParseError {
     pub message: String,
 }
 
+/// Messages repeat what is wrong, which may be long.
+const MESSAGE_CHARS_MAX: usize = 400;
+
 impl ParseError {
     /// At byte `at` of `text`.
     pub fn at(text: &str, at: usize, message: impl Into<String>) -> Self {
         let before = text.get(..at).unwrap_or(text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        Self { line, column, message: message.into() }
+        Self { line, column, message: message.into().chars().take(MESSAGE_CHARS_MAX).collect() }
     }
 }
 

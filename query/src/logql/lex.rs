@@ -29,19 +29,20 @@ impl Token {
     /// As an error message names it.
     pub fn describe(&self) -> String {
         match self {
-            Self::Ident(name) => format!("identifier {name}"),
+            Self::Ident(name) => format!("identifier {}", clip(name)),
             Self::String(text) => format!("string {:?}", clip(text)),
             Self::Number(number) => format!("number {number}"),
             Self::Duration(_) => "a duration".into(),
             Self::Bytes(_) => "a byte size".into(),
-            Self::Flag(name) => format!("flag --{name}"),
+            Self::Flag(name) => format!("flag --{}", clip(name)),
             Self::Punct(sign) => format!("{sign:?}"),
             Self::End => "the end of the query".into(),
         }
     }
 }
 
-fn clip(text: &str) -> String {
+/// An error repeats at most this much of a query.
+pub(crate) fn clip(text: &str) -> String {
     text.chars().take(40).collect()
 }
 

@@ -16,11 +16,14 @@ pub struct ParseError {
     pub message: String,
 }
 
+/// Messages repeat what is wrong, which may be long.
+const MESSAGE_CHARS_MAX: usize = 400;
+
 impl ParseError {
     /// An error at a byte of `text`.
     pub(crate) fn at(text: &str, byte: usize, message: String) -> Self {
         let (line, column) = line_column(text, byte);
-        Self { line, column, message }
+        Self { line, column, message: message.chars().take(MESSAGE_CHARS_MAX).collect() }
     }
 }
 

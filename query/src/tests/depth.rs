@@ -37,7 +37,7 @@ fn promql_value(query: &str) -> Output {
     for at_ms in [0, 30_000, 60_000] {
         reader.push(&weir_model::label::Labels::from_pairs([("__name__", "x")]), at_ms, 2.0);
     }
-    let engine = Engine { reader: &reader, budget: &NoBudget, cells_max: 100_000_000 };
+    let engine = Engine { reader: &reader, budget: &NoBudget };
     let (tenant, query) = ("default".into(), query.to_owned());
     let request = Request { tenant, query, start_ms: 60_000, end_ms: 60_000, step_ms: 0, lookback_ms: 300_000 };
     let shown: String = request.query.chars().take(60).collect();

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use regex::Regex;
+use weir_model::pattern::PatternBudget;
 use weir_model::select::TraceSelect;
 use weir_model::span::{Attributes, Origin, Span, SpanKind, StatusCode, Value};
 use weir_model::time::parse_duration;
@@ -80,7 +81,7 @@ const OPS: [(&str, Op); 8] = [
 
 /// Reads a query; errors say what and at which character.
 pub(super) fn parse(text: &str) -> Result<Query, String> {
-    let mut reader = Reader { text, rest: text };
+    let mut reader = Reader { text, rest: text, patterns: PatternBudget::default() };
     if text.len() > QUERY_BYTES_MAX {
         return Err(reader.wrong(format!("a query may have {QUERY_BYTES_MAX} bytes, this has {}", text.len())));
     }
@@ -111,6 +112,7 @@ pub(super) fn parse(text: &str) -> Result<Query, String> {
 struct Reader<'a> {
     text: &'a str,
     rest: &'a str,
+    patterns: PatternBudget,
 }
 
 impl<'a> Reader<'a> {
@@ -163,7 +165,8 @@ impl<'a> Reader<'a> {
                 _ => {
                     self.rest = before;
                     return Err(self.wrong(format!(
-                        "{word:?} is not supported yet: name, duration, status, kind, resource.…, span.… or .… are"
+                        "{:?} is not supported yet: name, duration, status, kind, resource.…, span.… or .… are",
+                        clip(word)
                     )));
                 }
             },
@@ -189,9 +192,9 @@ impl<'a> Reader<'a> {
                 _ if matches!(field, Field::Duration | Field::Status | Field::Kind) => {
                     Err("this field does not compare with a string".into())
                 }
-                Op::Regex | Op::NotRegex => Regex::new(&format!("^(?s:{text})$"))
-                    .map(Literal::Pattern)
-                    .map_err(|error| format!("bad regular expression: {error}")),
+                Op::Regex | Op::NotRegex => {
+                    self.patterns.compile_anchored(&text).map(Literal::Pattern).map_err(|error| error.to_string())
+                }
                 _ => Ok(Literal::Text(text)),
             };
         }
@@ -212,7 +215,7 @@ impl<'a> Reader<'a> {
             (_, "true" | "false") => Some(Literal::Bool(word == "true")),
             _ => word.parse().map(Literal::Number).ok(),
         };
-        let known = known.ok_or_else(|| format!("{word:?} does not compare with this field, or is not supported yet"))?;
+        let known = known.ok_or_else(|| format!("{:?} does not compare with this field, or is not supported yet", clip(word)))?;
         if matches!(known, Literal::Status(_) | Literal::Kind(_) | Literal::Bool(_)) && !matches!(op, Op::Equal | Op::NotEqual) {
             return Err(format!("{word} compares with = and != only"));
         }
@@ -231,6 +234,11 @@ impl<'a> Reader<'a> {
         self.rest = &self.rest[read..];
         Ok(text)
     }
+}
+
+/// An error repeats at most this much of a query.
+fn clip(text: &str) -> String {
+    text.chars().take(64).collect()
 }
 
 impl Query {

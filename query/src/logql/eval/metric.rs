@@ -76,10 +76,13 @@ impl Walk<'_> {
                 vector::aggregate(agg, vector_of(of, count)?).map(Value::Vector)
             }
             Expr::Chain(chain) => {
+                let before = self.tally.bytes();
                 let mut left = self.expr(&chain.first)?;
                 for link in &chain.links {
                     let right = self.expr(&link.right)?;
                     left = binary::combine(link, left, right, self.options.series_max)?;
+                    // What the operator has consumed is gone.
+                    self.tally.settle(before.saturating_add(left.bytes()))?;
                 }
                 Ok(left)
             }

@@ -1,6 +1,5 @@
 //! Line filters and label filters.
 
-use regex::bytes::RegexBuilder;
 use weir_model::label::{MatchOp, Matcher};
 use weir_model::select::LineFilter;
 
@@ -9,9 +8,6 @@ use crate::logql::ast::{CompareOp, LabelFilter, LineStage, LineTest, Unit};
 use crate::logql::error::ParseError;
 use crate::logql::lex::Token;
 use crate::logql::pipeline::pattern::Pattern;
-
-/// As for label matchers: a compiled pattern may take this much memory.
-const REGEX_BYTES_MAX: usize = 4 << 20;
 
 impl Parser<'_> {
     /// `|= "a" or "b"`
@@ -49,17 +45,16 @@ impl Parser<'_> {
         self.string("a quoted string")
     }
 
-    fn line_regex(&self, any: &[String], at: usize) -> Result<regex::bytes::Regex, ParseError> {
+    fn line_regex(&mut self, any: &[String], at: usize) -> Result<regex::bytes::Regex, ParseError> {
         // Each alternative has to compile on its own: `a(` or `b)` must not make a whole.
-        let compile = |text: &str| RegexBuilder::new(text).size_limit(REGEX_BYTES_MAX).build();
-        for text in any {
-            compile(text).map_err(|error| self.wrong_at(at, format!("bad regular expression {text:?}: {error}")))?;
+        if let [one] = any {
+            return self.pattern(at, |patterns| patterns.compile_bytes(one));
         }
-        let joined = match any {
-            [one] => one.clone(),
-            _ => any.iter().map(|text| format!("(?:{text})")).collect::<Vec<_>>().join("|"),
-        };
-        compile(&joined).map_err(|error| self.wrong_at(at, format!("bad regular expression {joined:?}: {error}")))
+        for text in any {
+            self.pattern(at, |patterns| patterns.compile_bytes(text))?;
+        }
+        let joined = any.iter().map(|text| format!("(?:{text})")).collect::<Vec<_>>().join("|");
+        self.pattern(at, |patterns| patterns.compile_bytes(&joined))
     }
 
     /// `a="b" or c > 5 and d < 1s`; `and`, comma and a blank bind tighter than `or`.
@@ -112,7 +107,7 @@ impl Parser<'_> {
             };
             let at = self.at();
             self.next += 1;
-            let matcher = Matcher::new(name, match_op, value).map_err(|error| self.wrong_at(at, error.to_string()))?;
+            let matcher = self.pattern(at, |patterns| Matcher::within(patterns, name, match_op, value))?;
             return Ok(LabelFilter::Text(matcher));
         }
         let op = match op {

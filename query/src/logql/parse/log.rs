@@ -5,7 +5,7 @@ use weir_model::label::{MatchOp, Matcher, is_label_name};
 use super::{Parser, Selectors};
 use crate::logql::ast::{Extraction, LabelChoice, LabelFormat, LogExpr, Stage, StageKind};
 use crate::logql::error::ParseError;
-use crate::logql::lex::Token;
+use crate::logql::lex::{Token, clip};
 use crate::logql::pipeline::{json, pattern::Pattern};
 
 impl Parser<'_> {
@@ -28,7 +28,7 @@ impl Parser<'_> {
             let op = self.match_op()?;
             let at = self.at();
             let value = self.string("a quoted value")?;
-            matchers.push(Matcher::new(name, op, value).map_err(|error| self.wrong_at(at, error.to_string()))?);
+            matchers.push(self.pattern(at, |patterns| Matcher::within(patterns, name, op, value))?);
             if !self.take(",") {
                 break;
             }
@@ -110,14 +110,13 @@ impl Parser<'_> {
     fn regexp(&mut self) -> Result<regex::Regex, ParseError> {
         let at = self.at();
         let text = self.string("a quoted regular expression")?;
-        let regex =
-            regex::Regex::new(&text).map_err(|error| self.wrong_at(at, format!("bad regular expression {text:?}: {error}")))?;
+        let regex = self.pattern(at, |patterns| patterns.compile(&text))?;
         let names: Vec<&str> = regex.capture_names().flatten().collect();
         if names.is_empty() {
             return Err(self.wrong_at(at, "regexp needs at least one named group, such as (?P<name>…)"));
         }
         match names.iter().find(|name| !is_label_name(name)) {
-            Some(name) => Err(self.wrong_at(at, format!("{name:?} is no label name"))),
+            Some(name) => Err(self.wrong_at(at, format!("{:?} is no label name", clip(name)))),
             None => Ok(regex),
         }
     }
@@ -164,7 +163,7 @@ impl Parser<'_> {
             let at = self.at();
             let name = self.ident("a label name")?;
             if formats.iter().any(|(known, _)| *known == name) {
-                return Err(self.wrong_at(at, format!("label_format sets {name} twice")));
+                return Err(self.wrong_at(at, format!("label_format sets {} twice", clip(&name))));
             }
             self.want("=")?;
             let format = match self.peek().clone() {
@@ -189,7 +188,7 @@ impl Parser<'_> {
                     let op = self.match_op()?;
                     let at = self.at();
                     let value = self.string("a quoted value")?;
-                    let matcher = Matcher::new(name, op, value).map_err(|error| self.wrong_at(at, error.to_string()))?;
+                    let matcher = self.pattern(at, |patterns| Matcher::within(patterns, name, op, value))?;
                     LabelChoice::Match(matcher)
                 }
                 _ => LabelChoice::Name(name),

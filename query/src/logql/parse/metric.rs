@@ -1,11 +1,9 @@
 //! Operands: numbers, brackets, aggregations, functions and log queries.
 
-use regex::Regex;
-
 use super::Parser;
 use crate::logql::ast::{Expr, Grouping, LabelReplace, RANGE_OPS, RangeAgg, RangeOp, Unit, VECTOR_OPS, VectorAgg, VectorOp};
 use crate::logql::error::ParseError;
-use crate::logql::lex::Token;
+use crate::logql::lex::{Token, clip};
 
 impl Parser<'_> {
     pub(super) fn operand(&mut self) -> Result<Expr, ParseError> {
@@ -60,7 +58,7 @@ impl Parser<'_> {
                 self.label_replace()
             }
             "approx_topk" | "variants" => Err(self.unsupported(at, name)),
-            _ => Err(self.wrong(format!("unknown function {name}"))),
+            _ => Err(self.wrong(format!("unknown function {}", clip(name)))),
         }
     }
 
@@ -251,8 +249,7 @@ impl Parser<'_> {
         }
         self.want(")")?;
         let [to, replacement, from, pattern_text] = <[String; 4]>::try_from(texts).expect("invariant: four were read");
-        let pattern = Regex::new(&format!("^(?s:{pattern_text})$"))
-            .map_err(|error| self.wrong_at(pattern_at, format!("bad regular expression: {error}")))?;
+        let pattern = self.pattern(pattern_at, |patterns| patterns.compile_anchored(&pattern_text))?;
         Ok(Expr::LabelReplace(Box::new(LabelReplace { of, to, replacement, from, pattern, pattern_text })))
     }
 }

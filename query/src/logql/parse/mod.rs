@@ -7,6 +7,8 @@ mod filter;
 mod log;
 mod metric;
 
+use weir_model::pattern::{PatternBudget, PatternError};
+
 use super::ast::{BinaryOp, Chain, CompareOp, Expr, Link, Many, Matching};
 use super::error::ParseError;
 use super::lex::{Spanned, Token, lex};
@@ -41,7 +43,7 @@ fn parse_with(text: &str, selectors: Selectors) -> Result<Expr, ParseError> {
     if text.len() > QUERY_BYTES_MAX {
         return Err(ParseError::at("", 0, format!("a query has at most {QUERY_BYTES_MAX} bytes, this one has {}", text.len())));
     }
-    let mut parser = Parser { text, tokens: lex(text)?, next: 0, depth: 0, selectors };
+    let mut parser = Parser { text, tokens: lex(text)?, next: 0, depth: 0, selectors, patterns: PatternBudget::default() };
     let expr = parser.expr(0)?;
     match parser.peek() {
         Token::End => Ok(expr),
@@ -55,6 +57,8 @@ struct Parser<'a> {
     next: usize,
     depth: usize,
     selectors: Selectors,
+    /// What the patterns of matchers, filters and stages take.
+    patterns: PatternBudget,
 }
 
 impl Parser<'_> {
@@ -161,6 +165,15 @@ impl Parser<'_> {
         }
         self.want(")")?;
         Ok(names)
+    }
+
+    /// Compiles a pattern that begins at byte `at`.
+    fn pattern<T>(
+        &mut self,
+        at: usize,
+        compile: impl FnOnce(&mut PatternBudget) -> Result<T, PatternError>,
+    ) -> Result<T, ParseError> {
+        compile(&mut self.patterns).map_err(|error| self.wrong_at(at, error.to_string()))
     }
 
     fn deeper<T>(&mut self, inner: impl FnOnce(&mut Self) -> Result<T, ParseError>) -> Result<T, ParseError> {

@@ -19,7 +19,13 @@ pub fn passes(filter: &LabelFilter, labels: &mut LineLabels) -> bool {
     match filter {
         LabelFilter::Or(any) => any.iter().any(|one| passes(one, labels)),
         // Also those behind one that fails: they may mark the line as broken.
-        LabelFilter::And(all) => all.iter().fold(true, |passed, one| passes(one, labels) && passed),
+        LabelFilter::And(all) => {
+            let mut passed = true;
+            for one in all {
+                passed &= passes(one, labels);
+            }
+            passed
+        }
         LabelFilter::Text(matcher) => matcher.matches(labels.get(&matcher.name).unwrap_or_default()),
         // Of a line that is broken already, only its texts can be judged.
         LabelFilter::Number { .. } if labels.error().is_some() => true,

@@ -6,9 +6,14 @@
 use std::borrow::Cow;
 
 use super::labels::LineLabels;
+use crate::logql::lex::clip;
 
 /// Loki's parser error label.
 const ERROR: &str = "JSONParserErr";
+
+/// Labels of one line may have this many bytes together: a name repeats the keys around it, so that a few long ones around
+/// many short ones would take gigabytes.
+const LABEL_BYTES_MAX: usize = 1 << 20;
 
 /// Deeper than any log line that people wrote; guards the stack.
 const DEPTH_MAX: usize = 64;
@@ -24,7 +29,7 @@ pub enum PathStep {
 
 /// Reads `a.b["c d"][0]`.
 pub fn parse_path(path: &str) -> Result<Vec<PathStep>, String> {
-    let wrong = || format!("bad JSON path {path:?}: write a.b[0] or [\"a b\"].c");
+    let wrong = || format!("bad JSON path {:?}: write a.b[0] or [\"a b\"].c", clip(path));
     let mut steps = Vec::new();
     let mut rest = path;
     while !rest.is_empty() {
@@ -53,10 +58,10 @@ pub fn parse_path(path: &str) -> Result<Vec<PathStep>, String> {
 
 /// Every scalar as a label, nested keys joined by `_`; null and arrays are left out.
 pub fn parse(line: &str, labels: &mut LineLabels) {
-    let mut found = Vec::new();
+    let mut found = Found::default();
     let mut scanner = Scanner { text: line, at: 0 };
     let result = scanner.object(0, &mut |scanner, key, depth| flatten(scanner, &key, depth, &mut found));
-    for (name, value) in &found {
+    for (name, value) in &found.labels {
         labels.parsed(name, value);
     }
     if let Err(message) = result.and_then(|()| scanner.end()) {
@@ -64,18 +69,23 @@ pub fn parse(line: &str, labels: &mut LineLabels) {
     }
 }
 
-fn flatten<'a>(
-    scanner: &mut Scanner<'a>,
-    name: &str,
-    depth: usize,
-    found: &mut Vec<(String, Cow<'a, str>)>,
-) -> Result<(), String> {
+#[derive(Default)]
+struct Found<'a> {
+    labels: Vec<(String, Cow<'a, str>)>,
+    bytes: usize,
+}
+
+fn flatten<'a>(scanner: &mut Scanner<'a>, name: &str, depth: usize, found: &mut Found<'a>) -> Result<(), String> {
+    found.bytes += name.len();
+    if found.bytes > LABEL_BYTES_MAX {
+        return Err(format!("the names of labels have more than {LABEL_BYTES_MAX} bytes together"));
+    }
     if scanner.peek() == Some(b'{') {
         return scanner.object(depth, &mut |scanner, key, depth| flatten(scanner, &format!("{name}_{key}"), depth, found));
     }
     let raw = scanner.value(depth)?;
     if raw != "null" && !raw.starts_with('[') {
-        found.push((label_name(name), text_of(raw)?));
+        found.labels.push((label_name(name), text_of(raw)?));
     }
     Ok(())
 }

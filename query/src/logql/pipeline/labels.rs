@@ -15,6 +15,10 @@ pub const ERROR: &str = "__error__";
 /// Name of the label that says more about it.
 pub const ERROR_DETAILS: &str = "__error_details__";
 
+/// What parsers may make of one line: labels are looked up one by one.
+const LABELS_MAX: usize = 4_096;
+const TOO_MANY: &str = "LabelLimitErr";
+
 /// Labels of an answer: ascending by name, names unique, values may be empty. Cloning copies a pointer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LabelSet(Arc<Vec<(String, String)>>);
@@ -188,9 +192,11 @@ impl LineLabels {
         let in_metadata = self.extra.iter().any(|extra| extra.category == Category::Metadata && extra.name == name);
         let name = if on_stream || in_metadata { format!("{name}_extracted") } else { name.to_owned() };
         let stage = self.stage;
+        let full = self.extra.len() >= LABELS_MAX;
         match self.extra.iter_mut().find(|extra| extra.name == name) {
             Some(extra) if extra.stage == stage && extra.category == Category::Parsed => {}
             Some(extra) => *extra = Extra { name, value: value.to_owned(), category: Category::Parsed, stage },
+            None if full => self.fail(TOO_MANY, format!("a line has more than {LABELS_MAX} labels")),
             None => self.extra.push(Extra { name, value: value.to_owned(), category: Category::Parsed, stage }),
         }
     }

@@ -2,6 +2,8 @@
 
 use weir_model::label::is_label_name;
 
+use crate::logql::lex::clip;
+
 /// A compiled pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
@@ -23,10 +25,11 @@ impl Pattern {
         let pattern = Self::parse(text)?;
         let names: Vec<&String> = pattern.names().collect();
         if names.is_empty() {
-            return Err(format!("the pattern {text:?} has no named capture such as <ip>"));
+            return Err(format!("the pattern {:?} has no named capture such as <ip>", clip(text)));
         }
-        if let Some((_, twice)) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
-            return Err(format!("the pattern captures {twice} twice"));
+        let mut seen = std::collections::HashSet::new();
+        if let Some(twice) = names.iter().find(|name| !seen.insert(name.as_str())) {
+            return Err(format!("the pattern captures {} twice", clip(twice)));
         }
         Ok(pattern)
     }
@@ -35,7 +38,7 @@ impl Pattern {
     pub fn for_lines(text: &str) -> Result<Self, String> {
         let pattern = Self::parse(text)?;
         if let Some(name) = pattern.names().next() {
-            return Err(format!("a line filter's pattern captures nothing: write <_> instead of <{name}>"));
+            return Err(format!("a line filter's pattern captures nothing: write <_> instead of <{}>", clip(name)));
         }
         Ok(pattern)
     }
@@ -55,7 +58,7 @@ impl Pattern {
                 rest.strip_prefix('<').and_then(|tail| tail.split_once('>')).filter(|(name, _)| is_label_name(name))
             {
                 if matches!(parts.last(), Some(Part::Capture(_))) {
-                    return Err(format!("the pattern {text:?} has two captures with nothing between them"));
+                    return Err(format!("the pattern {:?} has two captures with nothing between them", clip(text)));
                 }
                 parts.push(Part::Capture((name != "_").then(|| name.to_owned())));
                 rest = tail;

@@ -198,3 +198,26 @@ fn metadata_and_trace_ids_are_labels_without_a_parser() {
     let found = lines(&store, r#"{a="b"}"#, &log(r#"{a="b"}"#), &levels, &NoBudget).unwrap().value;
     assert_eq!(found[0].labels.get("detected_level"), Some("unknown"));
 }
+
+#[test]
+fn what_parsers_make_of_one_line_is_limited() {
+    let run = |line: String| {
+        let Expr::Log(log) = crate::logql::parse(r#"{a="b"} | json"#).unwrap() else { panic!("no log query") };
+        let pipeline = crate::logql::pipeline::Pipeline::compile("", &log, crate::logql::pipeline::Lines::Needed).unwrap();
+        let mut labels = crate::logql::pipeline::labels::LineLabels::default();
+        let (_, peak) = weir_model::fuzz::peak_of(None, || {
+            assert!(pipeline.run(line.as_bytes(), 0, &mut labels).is_some());
+        });
+        (labels.error().map(str::to_owned), labels.all().iter().count(), peak)
+    };
+    let wide = |count: usize| format!("{{{}}}", (0..count).map(|i| format!("\"k{i}\":{i}")).collect::<Vec<_>>().join(","));
+    assert_eq!(run(wide(4_096)).0, None);
+    let (error, labels, _) = run(wide(5_000));
+    assert_eq!((error.as_deref(), labels), (Some("LabelLimitErr"), 4_096 + 2));
+    // A name repeats the keys around it: 60 KB of them before each of 10,000 leaves would be 600 MB.
+    let long = format!("{{\"{}\":", "k".repeat(1_000)).repeat(60);
+    let leaves = (0..10_000).map(|i| format!("\"l{i}\":{i}")).collect::<Vec<_>>().join(",");
+    let (error, _, peak) = run(format!("{long}{{{leaves}}}{}", "}".repeat(60)));
+    assert_eq!(error.as_deref(), Some("JSONParserErr"));
+    assert!(peak < 16 << 20, "{peak}");
+}

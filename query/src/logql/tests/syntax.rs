@@ -111,3 +111,17 @@ fn hostile_queries_are_refused_and_end() {
         let _ = parse(&query[..end]);
     }
 }
+
+#[test]
+fn the_patterns_of_a_query_share_a_budget() {
+    let (matcher, filter) = (|i| format!("c{i}=~`{i}\\w{{40}}`"), |i| format!("|~ `{i}\\w{{40}}`"));
+    let stages: String = (0..100).map(filter).collect();
+    let matchers = (0..100).map(matcher).collect::<Vec<_>>().join(", ");
+    for query in [format!("{{a=`b`}} {stages}"), format!("{{{matchers}}}")] {
+        let error = parse(&query).map(|_| ()).unwrap_err();
+        assert!(error.message.contains("those of this query take more than 33554432 bytes compiled"), "{error}");
+        assert!(error.column > 20, "{error}");
+    }
+    let alternatives: Vec<String> = (0..1_000).map(|i| format!("`word{i}.`")).collect();
+    assert!(parse(&format!("{{a=`b`}} |~ {}", alternatives.join(" or "))).is_ok());
+}

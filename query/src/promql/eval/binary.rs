@@ -15,10 +15,13 @@ use crate::promql::error::QueryError;
 impl Eval<'_> {
     /// All operators of a chain, from left to right.
     pub(super) fn chain(&mut self, chain: &Chain, grid: Grid) -> Result<Value, QueryError> {
+        let before = self.tally.bytes();
         let mut value = self.eval(&chain.first, grid)?;
         for link in &chain.links {
             let rhs = self.eval(&link.rhs, grid)?;
             value = self.link(link, value, rhs, grid)?;
+            // What the operator has consumed is gone.
+            self.tally.settle(before.saturating_add(value.bytes()))?;
         }
         Ok(value)
     }

@@ -20,6 +20,7 @@ pub use finish::{Output, Points, Sample};
 pub(crate) use grid::{ABSENT, Grid, Row, Value, is_absent};
 pub(crate) use select::Want;
 
+use weir_model::pattern::PatternBudget;
 use weir_model::select::{Budget, Coverage, MetricReader};
 
 use super::ast::{Expr, Kind, Type};
@@ -95,6 +96,7 @@ impl Engine<'_> {
             whole: grid,
             instant,
             notes: Notes::default(),
+            patterns: PatternBudget::default(),
             coverage: Coverage::default(),
             tally: Tally::new(self.budget),
             samples: 0,
@@ -126,6 +128,8 @@ pub(crate) struct Eval<'a> {
     pub whole: Grid,
     pub instant: bool,
     pub notes: Notes,
+    /// What the patterns of functions take.
+    pub patterns: PatternBudget,
     coverage: Coverage,
     /// What is held: the values of all expressions that wait for their operator, and what is being made.
     tally: Tally<'a>,

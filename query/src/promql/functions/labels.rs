@@ -1,6 +1,7 @@
 //! `label_replace`, `label_join`.
 
 use weir_model::label::NAME;
+use weir_model::pattern::PatternError;
 
 use super::Call;
 use crate::promql::error::QueryError;
@@ -16,10 +17,12 @@ pub(super) fn replace(eval: &mut Eval<'_>, call: &Call<'_>, grid: Grid) -> Resul
     let [target, replacement, source, pattern] = &texts[..] else {
         return Err(QueryError::execution("label_replace takes four strings"));
     };
-    let regex = regex::RegexBuilder::new(&format!("^(?s:{pattern})$"))
-        .size_limit(1 << 20)
-        .build()
-        .map_err(|_| QueryError::execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
+    let regex = eval.patterns.compile_anchored(pattern).map_err(|error| match error {
+        PatternError::Syntax { pattern, .. } => {
+            QueryError::execution(format!("invalid regular expression in label_replace(): {pattern}"))
+        }
+        error => QueryError::execution(error.to_string()),
+    })?;
     valid_name(target, "invalid destination label name in label_replace(): ")?;
     let change = |row: &mut Row| {
         let Some(captures) = regex.captures(row.labels.get(source)) else { return };

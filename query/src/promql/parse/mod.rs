@@ -5,6 +5,8 @@ mod check;
 mod duration;
 mod selector;
 
+use weir_model::pattern::PatternBudget;
+
 use super::ast::{Aggregate, AggregateOp, BinaryOp, Cardinality, Chain, Expr, Kind, Link, Matching, Span, Type};
 use super::error::ParseError;
 use super::functions::Function;
@@ -23,7 +25,7 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
     if text.len() > QUERY_BYTES_MAX {
         return Err(ParseError::at(text, 0, format!("a query may have {QUERY_BYTES_MAX} bytes, this has {}", text.len())));
     }
-    let mut parser = Parser { text, tokens: lex(text)?, at: 0, depth: 0 };
+    let mut parser = Parser { text, tokens: lex(text)?, at: 0, depth: 0, patterns: PatternBudget::default() };
     if parser.peek() == &Tok::End {
         return Err(parser.error("no expression found in input"));
     }
@@ -48,6 +50,8 @@ pub(super) struct Parser<'a> {
     tokens: Vec<Token>,
     at: usize,
     depth: usize,
+    /// What the patterns of matchers take.
+    patterns: PatternBudget,
 }
 
 impl Parser<'_> {

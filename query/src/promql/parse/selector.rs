@@ -75,7 +75,7 @@ impl Parser<'_> {
         let Tok::Str(value) = self.peek().clone() else {
             return Err(self.unexpected("in label matching", "string"));
         };
-        let matcher = Matcher::new(name, op, value).map_err(|wrong| self.error(wrong.to_string()))?;
+        let matcher = Matcher::within(&mut self.patterns, name, op, value).map_err(|wrong| self.error(wrong.to_string()))?;
         self.advance();
         Ok(matcher)
     }

@@ -72,3 +72,12 @@ fn errors_name_the_place() {
     fails("x[0s]", "1:1: parse error: duration must be greater than 0");
     fails(&"(".repeat(2000), "1:81: parse error: nested deeper than 80");
 }
+
+#[test]
+fn the_patterns_of_a_query_share_a_budget() {
+    let matchers: Vec<String> = (0..100).map(|i| format!("x{{a=~`{i}\\w{{40}}`}}")).collect();
+    let error = parse(&matchers.join(" or ")).map(|_| ()).unwrap_err();
+    assert!(error.message.contains("those of this query take more than 33554432 bytes compiled") && error.column > 20, "{error}");
+    let usual: Vec<String> = (0..1_000).map(|i| format!("x{{a=~\"web-{i}.*|api\"}}")).collect();
+    assert!(parse(&usual.join(" or ")).is_ok());
+}

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use weir_model::label::NAME;
+use weir_model::pattern::PatternBudget;
 
 use super::format::{general, printf};
 use super::{Scope, Value};
@@ -144,7 +145,7 @@ fn as_number(name: &str, value: &Value) -> Result<f64, String> {
 }
 
 fn regex(pattern: &str) -> Result<regex::Regex, String> {
-    regex::RegexBuilder::new(pattern).size_limit(1 << 20).build().map_err(|error| error.to_string())
+    PatternBudget::default().compile(pattern).map_err(|error| error.to_string())
 }
 
 fn compare(name: &str, arguments: &[Value]) -> Result<bool, String> {

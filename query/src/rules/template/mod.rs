@@ -42,7 +42,7 @@ pub(crate) struct Template {
 impl Template {
     /// Compiles. Errors name the line within the text.
     pub(crate) fn compile(source: &str) -> Result<Self, String> {
-        Ok(Self { source: source.to_owned(), nodes: parse::parse(source)? })
+        Ok(Self { source: source.to_owned(), nodes: parse::parse(source).map_err(|error| clip(&error))? })
     }
 
     /// As written.
@@ -52,8 +52,13 @@ impl Template {
 
     /// Expands; an error becomes the text Prometheus puts in its place.
     pub(crate) fn expand(&self, scope: &Scope<'_>) -> String {
-        eval::expand(&self.nodes, scope).unwrap_or_else(|error| format!("<error expanding template: {error}>"))
+        eval::expand(&self.nodes, scope).unwrap_or_else(|error| format!("<error expanding template: {}>", clip(&error)))
     }
+}
+
+/// Errors repeat what was wrong, which may be long.
+fn clip(error: &str) -> String {
+    error.chars().take(400).collect()
 }
 
 /// What a pipeline yields.

@@ -73,7 +73,7 @@ fn deep_and_long_templates_are_refused_by_line_or_expand() {
             assert_eq!(error, format!("line {line}: nested deeper than 64"), "{part}");
         }
         let chain = |times: usize| format!("{{{{ if eq 1 2 }}}}{}{{{{ end }}}}", "\n{{ else if eq 1 2 }}".repeat(times));
-        assert_eq!(Template::compile(&chain(30_000)).map(|_| ()).unwrap_err(), "line 65: nested deeper than 64");
+        assert_eq!(Template::compile(&chain(30_000)).map(|_| ()).unwrap_err(), "line 64: nested deeper than 64");
         assert_eq!(expand(&chain(60), 1.0), "");
         let brackets = |times: usize| format!("{{{{ {}1{} }}}}", "(".repeat(times), ")".repeat(times));
         assert_eq!(Template::compile(&brackets(30_000)).map(|_| ()).unwrap_err(), "line 1: nested deeper than 64");
@@ -92,4 +92,42 @@ fn values_that_double_end_with_an_error() {
     assert_eq!(doubled("{{ $x = args $x $x }}"), "<error expanding template: args takes no list>");
     let loops = format!("{}{}", "{{ range query \"up\" }}".repeat(40), "{{ end }}".repeat(40));
     check(&loops, 1.0, "<error expanding template: more than 1000000 actions>");
+}
+
+#[test]
+fn fuzzed_templates_expand_or_are_refused() {
+    let words = [
+        "{{",
+        "}}",
+        "{{ if 1 }}",
+        "{{ else }}",
+        "{{ else if 1 }}",
+        "{{ end }}",
+        "{{ range query \"up\" }}",
+        "{{ $x = print $x $x }}",
+        "$value",
+        ".",
+        "|",
+        "(",
+        ")",
+        "\"",
+        "`",
+        "printf \"%500d\" ",
+        "args ",
+        "-",
+        "1",
+        ":=",
+    ];
+    crate::tests::target("template").words(&words).run(|input| {
+        let source = std::str::from_utf8(input).expect("invariant: inputs are text");
+        let labels = Labels::from_pairs([("instance", "node-1.example.com:9100")]);
+        let query = |_: &str| Ok(vec![(Labels::from_pairs([("job", "b")]), 2.0), (Labels::from_pairs([("job", "a")]), 1.0)]);
+        let external_labels = Default::default();
+        let scope =
+            Scope { labels: &labels, value: 1.5, external_url: "http://weir", external_labels: &external_labels, query: &query };
+        match Template::compile(source) {
+            Ok(template) => assert!(template.expand(&scope).len() < 1 << 20),
+            Err(error) => assert!(error.len() < 1_000, "{error}"),
+        }
+    });
 }

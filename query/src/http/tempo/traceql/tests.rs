@@ -20,3 +20,28 @@ fn long_and_deep_queries_are_refused_with_a_place_or_understood() {
         }
     });
 }
+
+#[test]
+fn fuzzed_queries_are_understood_or_refused_with_a_place() {
+    let words =
+        ["{", "}", "&&", "||", "name", "=~ \"a.*\"", "\"", "`", ".a", "span.b", "= 1", "5ms", "status", "(", "!", "(a{99}){99}"];
+    crate::tests::target("traceql").words(&words).run(|input| {
+        let text = std::str::from_utf8(input).expect("invariant: inputs are text");
+        match parse(text) {
+            Ok(query) => assert!(query.0.len() <= 1_024),
+            Err(error) => {
+                assert!(
+                    error.starts_with("invalid TraceQL query: parse error at line 1, col ") && error.len() < 1_000,
+                    "{error}"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn the_patterns_of_a_query_share_a_budget() {
+    let all = (0..100).map(|i| format!("name =~ \"{i}\\\\w{{40}}\"")).collect::<Vec<_>>().join(" && ");
+    let error = parse(&format!("{{ {all} }}")).map(|_| ()).unwrap_err();
+    assert!(error.contains("those of this query take more than 33554432 bytes compiled"), "{error}");
+}

@@ -1,0 +1,196 @@
+//! Mutations of `tests/fuzz/corpus` through every language: an answer or an error that says where, within the time, the stack
+//! and the memory that one query may take. How to run one again, or for longer: `weir_model::fuzz`.
+
+use weir_model::fuzz::{Fuzz, MemoryLimit};
+use weir_model::log::LogRecord;
+use weir_model::select::NoBudget;
+use weir_model::time::SECOND;
+
+use crate::budget::{QueryConfig, RequestBudget};
+use crate::load::{Load, LoadMetrics};
+use crate::logql;
+use crate::logql::eval::Steps;
+use crate::logql::eval::metric::{MetricOptions, metric};
+use crate::logql::memory::MemoryLogs;
+use crate::logql::pipeline::labels::LineLabels;
+use crate::logql::pipeline::{Lines, Pipeline};
+use crate::promql::testing::MemoryReader;
+use crate::promql::{self, Engine, Request};
+
+/// What parsing and evaluating over a handful of series may hold at once: twice what a query's patterns may take.
+const MEMORY: MemoryLimit = MemoryLimit { bytes: 64 << 20, per_input_byte: 200 };
+
+/// A target over `tests/fuzz/corpus/<name>`.
+pub(crate) fn target(name: &'static str) -> Fuzz {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fuzz/corpus/");
+    Fuzz::new(name).corpus(format!("{corpus}{name}")).text().memory(MEMORY)
+}
+
+const PROMQL: [&str; 32] = [
+    "(",
+    ")",
+    "[5m]",
+    "[5m:1m]",
+    "{",
+    "}",
+    "a=\"b\"",
+    ",",
+    "=~\"",
+    "+",
+    "-",
+    "*",
+    "^",
+    " or ",
+    " and ",
+    " unless ",
+    " == bool ",
+    "1",
+    "x",
+    "rate(",
+    "sum by (a) (",
+    "label_replace(",
+    " offset 1m",
+    " @ 5",
+    "\"",
+    "`",
+    "#",
+    "\\",
+    " on (a) group_left ",
+    "step()",
+    "\\w{9}",
+    "(a{99}){99}",
+];
+
+fn text(input: &[u8]) -> &str {
+    std::str::from_utf8(input).expect("invariant: inputs are text")
+}
+
+#[test]
+fn promql() {
+    let scripts =
+        [include_str!("../../../tests/scripts/promql/language.test"), include_str!("../../../tests/scripts/promql/rate.test")];
+    let evaluated = |line: &&str| line.trim_start().starts_with("eval ");
+    let queries =
+        scripts.iter().flat_map(|script| script.lines()).filter(evaluated).filter_map(|line| line.splitn(5, ' ').last());
+    let mut reader = MemoryReader::default();
+    for name in ["x", "a", "b"] {
+        for at_ms in [0, 30_000, 60_000] {
+            let labels = weir_model::label::Labels::from_pairs([("__name__", name), ("c", "d")]);
+            reader.push(&labels, at_ms, at_ms as f64);
+        }
+    }
+    let config = QueryConfig { query_bytes_max: 1 << 20, ..QueryConfig::default() };
+    let load = Load::new(&config, LoadMetrics::default());
+    let fuzz = queries.fold(target("promql").words(&PROMQL), |fuzz, query| fuzz.seed(query));
+    fuzz.run(move |input| {
+        let query = text(input);
+        let expr = match promql::parse::parse(query) {
+            Ok(expr) => expr,
+            Err(error) => return assert!(error.line > 0 && error.column > 0 && error.message.len() < 1_000, "{error}"),
+        };
+        let _ = expr.clone().to_string();
+        let (budget, _guard) = RequestBudget::new(&config, &load);
+        let engine = Engine { reader: &reader, budget: &budget };
+        let (tenant, query) = ("default".to_owned(), query.to_owned());
+        let request = Request { tenant, query, start_ms: 0, end_ms: 60_000, step_ms: 30_000, lookback_ms: 60_000 };
+        let _ = engine.evaluate(&request, &expr);
+    });
+}
+
+const LOGQL: [&str; 30] = [
+    "(",
+    ")",
+    "{a=\"b\"}",
+    "{",
+    "}",
+    "[5m]",
+    "|= \"x\"",
+    " or \"y\"",
+    "|~ `a.*`",
+    "| json",
+    "| logfmt",
+    "| n > 5",
+    " or ",
+    " and ",
+    ",",
+    "+",
+    "^",
+    "*",
+    "1",
+    "vector(1)",
+    "sum(",
+    "rate(",
+    "count_over_time(",
+    "| unwrap n",
+    "| pattern \"<a> <_>\"",
+    "| line_format \"{{.a}}\"",
+    "\"",
+    "`",
+    "| regexp `(?P<a>\\w{9})`",
+    "(a{99}){99}",
+];
+
+#[test]
+fn logql() {
+    target("logql").words(&LOGQL).run(|input| {
+        let query = text(input);
+        let expr = match logql::parse_open(query) {
+            Ok(expr) => expr,
+            Err(error) => return assert!(error.line > 0 && error.column > 0 && error.message.len() < 1_000, "{error}"),
+        };
+        let _ = expr.clone().to_string();
+        let mut store = MemoryLogs::default();
+        store.push(&[("a", "b")], SECOND, br#"{"n": 1, "m": {"k": "v"}}"#);
+        store.push(&[("a", "b")], 2 * SECOND, b"n=1 took=5ms \xff");
+        if let logql::Expr::Log(log) = &expr {
+            let Ok(pipeline) = Pipeline::compile(query, log, Lines::Needed) else { return };
+            for line in &store.lines {
+                run(&pipeline, &line.body);
+            }
+            return;
+        }
+        let steps = Steps { start: 0, step: SECOND, count: 3 };
+        let options = MetricOptions { tenant: "default".into(), steps, detected_level: true, series_max: 100 };
+        let _ = metric(&store, query, &expr, &options, &NoBudget);
+    });
+}
+
+fn run(pipeline: &Pipeline, body: &[u8]) {
+    let attributes = weir_model::label::Labels::EMPTY;
+    let (trace_id, span_id) = Default::default();
+    let record = LogRecord { timestamp: 0, sequence: 0, body, severity: 0, flags: 0, trace_id, span_id, attributes: &attributes };
+    let mut labels = LineLabels::default();
+    labels.begin_line(&record, true);
+    let _ = pipeline.run(body, 0, &mut labels);
+    let _ = (labels.all(), labels.categories());
+}
+
+/// Lines are what strangers send as well: through every parser of a pipeline.
+#[test]
+fn log_lines() {
+    let stages = [
+        "| json",
+        "| json a=\"m.k\", b=\"l[1]\"",
+        "| logfmt",
+        "| logfmt --strict --keep-empty",
+        "| unpack",
+        "| decolorize",
+        "| pattern \"<a> <b> [<c>] <_>\"",
+        "| regexp `(?P<a>\\w+)=(?P<b>.*)`",
+        "|> \"<_>a<_>\" | json | line_format \"{{.a}} {{.m_k | replace \\\"v\\\" \\\"long\\\"}}\"",
+        "| json | n > 5 or took > 5ms or size > 20MB",
+    ];
+    let compiled = stages.map(|stages| {
+        let query = format!("{{a=\"b\"}} {stages}");
+        let logql::Expr::Log(log) = logql::parse(&query).unwrap_or_else(|error| panic!("{query}: {error}")) else {
+            panic!("{query} is no log query")
+        };
+        Pipeline::compile(&query, &log, Lines::Needed).unwrap_or_else(|error| panic!("{query}: {error}"))
+    });
+    let words = ["{", "}", "[", "]", "\"", ":", ",", "\\u00e9", "{\"a\":", "a=b ", "\u{1b}[31m", "1", "null", "{\"key\":{"];
+    target("log_line").words(&words).run(move |input| {
+        for pipeline in &compiled {
+            run(pipeline, input);
+        }
+    });
+}
