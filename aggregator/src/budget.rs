@@ -6,6 +6,7 @@
 //! owner's own tick. Not here: a partition's own cap (`owner`), and what a merge costs (`weir_store::engine::MergeCost`).
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -24,6 +25,9 @@ pub(crate) struct HeadBytes {
     /// Being sealed.
     pub frozen: usize,
 }
+
+/// Waits for a turn at merging. Cancel-safe where it is kept between polls.
+pub(crate) type Turn = Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>;
 
 /// Shared by the owners of a process.
 pub(crate) struct Budget {
@@ -51,9 +55,10 @@ impl Budget {
         self.newest.load(Ordering::Relaxed)
     }
 
-    /// A turn at merging, if one is free now.
-    pub fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.merges).try_acquire_owned().ok()
+    /// A turn at merging, in the order in which they were asked for: with tries now and then, those that try last never get one.
+    pub fn turn(&self) -> Turn {
+        let merges = Arc::clone(&self.merges);
+        Box::pin(async move { merges.acquire_owned().await.expect("invariant: nobody closes it") })
     }
 
     /// A partition's share, given back when it is dropped.
@@ -124,12 +129,18 @@ mod tests {
         assert_eq!(one.report(active(99)), advice(true, false));
     }
 
-    #[test]
-    fn turns_at_merging_are_counted() {
+    #[tokio::test]
+    async fn turns_at_merging_are_counted_and_given_in_order() {
         let budget = Budget::new(&AggregatorConfig { compactions_max: 1, ..AggregatorConfig::default() });
-        let turn = budget.turn();
-        assert!(turn.is_some() && budget.turn().is_none());
+        let turn = budget.turn().await;
+        let (mut second, mut third) = (budget.turn(), budget.turn());
+        let asked = (futures_util::poll!(&mut second).is_pending(), futures_util::poll!(&mut third).is_pending());
+        assert_eq!(asked, (true, true));
         drop(turn);
-        assert!(budget.turn().is_some());
+        assert!(futures_util::poll!(&mut third).is_pending());
+        let turn = second.await;
+        assert!(futures_util::poll!(&mut third).is_pending());
+        drop(turn);
+        drop(third.await);
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use weir_bus::{Log, Record, TopicPartition};
@@ -15,7 +15,7 @@ use weir_store::StoreError;
 use weir_store::engine::Engine;
 
 use crate::Clock;
-use crate::budget::{Advice, Budget, HeadShare};
+use crate::budget::{Advice, Budget, HeadShare, Turn};
 use crate::commit::{Committed, Committer, Work};
 use crate::config::{AggregatorConfig, nanos};
 use crate::partition::Partition;
@@ -71,6 +71,10 @@ pub(crate) struct Owner<E: Engine> {
     /// Whether neighbours of one level are still to be merged.
     compaction_due: bool,
     budget: Arc<Budget>,
+    /// Asked for and not yet given.
+    waiting: Option<Turn>,
+    /// Given and not yet used.
+    turn: Option<OwnedSemaphorePermit>,
     share: HeadShare,
     /// What the other partitions need this one to do, as of the last look.
     advice: Advice,
@@ -97,6 +101,8 @@ impl<E: Engine> Owner<E> {
         Self {
             share: budget.share(place.clone()),
             budget: Arc::clone(budget),
+            waiting: None,
+            turn: None,
             advice: Advice::default(),
             compaction_due: false,
             expiries: Vec::new(),
@@ -127,6 +133,7 @@ impl<E: Engine> Owner<E> {
             tokio::select! {
                 biased;
                 finished = finish(&mut self.publisher) => self.finished(finished).await?,
+                turn = given(&mut self.waiting) => (self.waiting, self.turn) = (None, Some(turn)),
                 ask = inbox.recv(), if !full => match ask {
                     Some(ask) => self.ask(ask).await?,
                     None => break,
@@ -210,9 +217,11 @@ impl<E: Engine> Owner<E> {
             return Some(Work::Expire { now: wall, all: true });
         }
         if self.compaction_due || !self.compactions.is_empty() {
-            // While others merge, this one goes on sealing, and looks again.
-            let turn = self.budget.turn()?;
-            return Some(Work::Compact { all: !self.compactions.is_empty(), _turn: turn });
+            // While others merge, this one goes on sealing.
+            if let Some(turn) = self.turn.take() {
+                return Some(Work::Compact { all: !self.compactions.is_empty(), _turn: turn });
+            }
+            self.waiting.get_or_insert_with(|| self.budget.turn());
         }
         None
     }
@@ -319,6 +328,14 @@ fn start<E: Engine>(mut committer: Committer<E>, work: Work<E>) -> Job<E> {
         let result = committer.run(&work).await;
         (committer, work, result)
     })
+}
+
+/// The turn that was asked for; never when none was. Cancel-safe: the place in the queue stays where it is.
+async fn given(waiting: &mut Option<Turn>) -> OwnedSemaphorePermit {
+    match waiting {
+        Some(turn) => turn.await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The end of the job that runs; never when none does. Cancel-safe: the handle stays where it is.

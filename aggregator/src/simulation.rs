@@ -5,6 +5,7 @@
 //! What must hold at the end of each: acknowledged ⊆ stored ⊆ sent, each once, in order per source; live, sealed, compacted.
 //! `WEIR_SIM_SCHEDULES` says how many; `WEIR_SIM_SEED` runs one. The seed is printed on failure.
 
+mod engines;
 mod quarantine;
 mod room;
 mod takeover;
@@ -23,10 +24,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir_bus::sim::{Sim, SimConfig};
 use weir_bus::{Log, TopicPartition, partition_of};
-use weir_model::id::LineId;
+use weir_model::id::{LineId, SpanId, TraceId};
 use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
+use weir_model::metric::{MetricBatch, MetricRow, Schema};
 use weir_model::select::{LogReader, LogSelect, LogVisitor, NoBudget};
+use weir_model::span::{Span, SpanBatch};
 use weir_model::time::TimeRange;
 use weir_model::wire::{Body, Kind, Limits, Mark, RecordBuilder, Section, SectionHeader};
 use weir_store::blob::BlobCache;
@@ -106,8 +109,9 @@ impl Member {
     }
 }
 
-/// A file-like source: numbered lines, read again from its checkpoint after a restart, with other batch boundaries.
+/// A file-like source: numbered lines, samples or spans, read again from its checkpoint after a restart, with other batch boundaries.
 struct Source {
+    kind: Kind,
     name: String,
     /// Lines that exist; line `i` has the sequence `i + 1`.
     lines: u64,
@@ -120,10 +124,55 @@ struct Source {
 impl Source {
     fn place(&self) -> TopicPartition {
         let hash = xxhash_rust::xxh3::xxh3_64(self.name.as_bytes());
-        TopicPartition { topic: Kind::Logs.topic().into(), partition: partition_of(hash, PARTITIONS) }
+        TopicPartition { topic: self.kind.topic().into(), partition: partition_of(hash, PARTITIONS) }
+    }
+
+    fn new(kind: Kind, name: String) -> Self {
+        Self { kind, name, lines: 0, acknowledged: 0, checkpoint: 0 }
     }
 
     fn record(&self, first: u64, last: u64) -> bytes::Bytes {
+        let body = match self.kind {
+            Kind::Logs => self.lines(first, last),
+            Kind::Metrics => self.samples(first, last),
+            Kind::Spans => self.spans(first, last),
+        };
+        let mark = Mark::Sequence { epoch: 1, first, last };
+        let header = SectionHeader { tenant: TENANT.into(), source: self.name.clone(), mark, records: 0 };
+        let mut builder = RecordBuilder::new(self.kind, Limits::default());
+        builder.push(&Section { header, body }).expect("a small section");
+        builder.finish().expect("a small record").into()
+    }
+
+    fn samples(&self, first: u64, last: u64) -> Body {
+        let series = vec![Labels::from_pairs([("__name__", "m"), ("source", &self.name)])];
+        let row = |i: u64| MetricRow { timestamp: (i as i64 + 1) * 1_000_000, values: vec![i as f64] };
+        let schema = Arc::new(Schema { series, families: Vec::new() });
+        Body::Metrics(MetricBatch { target: Labels::EMPTY, schema, rows: (first..last).map(row).collect() })
+    }
+
+    fn spans(&self, first: u64, last: u64) -> Body {
+        let span = |i: u64| Span {
+            trace_id: self.trace_id(i),
+            span_id: SpanId((i + 1).to_le_bytes()),
+            name: format!("{} {i:06}", self.name),
+            start: i as i64 * 1000,
+            end: i as i64 * 1000 + 500,
+            ..Span::default()
+        };
+        Body::Spans(SpanBatch { spans: (first..last).map(span).collect(), ..SpanBatch::default() })
+    }
+
+    /// Five spans a trace.
+    fn trace_id(&self, i: u64) -> TraceId {
+        TraceId(xxhash_rust::xxh3::xxh3_128(format!("{} {}", self.name, i / 5).as_bytes()).to_le_bytes())
+    }
+
+    fn trace_ids(&self) -> Vec<TraceId> {
+        (0..self.lines).step_by(5).map(|i| self.trace_id(i)).collect()
+    }
+
+    fn lines(&self, first: u64, last: u64) -> Body {
         let mut batch = LogBatch::new(Labels::from_pairs([("source", &self.name)]));
         for line in first..last {
             let body = format!("{} {line:06}", self.name);
@@ -138,15 +187,11 @@ impl Source {
                 attributes: &Labels::EMPTY,
             });
         }
-        let mark = Mark::Sequence { epoch: 1, first, last };
-        let header = SectionHeader { tenant: TENANT.into(), source: self.name.clone(), mark, records: 0 };
-        let mut builder = RecordBuilder::new(Kind::Logs, Limits::default());
-        builder.push(&Section { header, body: Body::Logs(batch) }).expect("a small section");
-        builder.finish().expect("a small record").into()
+        Body::Logs(batch)
     }
 
     /// Appends what is new since the checkpoint or the last acknowledgement; what fails is sent again later.
-    async fn send(&mut self, sim: &Sim, random: &mut StdRng) {
+    async fn send(&mut self, bus: &dyn Log, random: &mut StdRng) {
         self.lines += random.random_range(0..20);
         let first = if random.random_bool(0.2) { self.checkpoint } else { self.acknowledged };
         if first == self.lines {
@@ -157,7 +202,7 @@ impl Source {
             // A tailer never appends behind what it knows to be acknowledged, except for re-reading up to it.
             return;
         }
-        let Ok(ack) = sim.append(&self.place(), self.record(first, last)).await else { return };
+        let Ok(ack) = bus.append(&self.place(), self.record(first, last)).await else { return };
         let acknowledged = tokio::time::timeout(Duration::from_millis(random.random_range(1..400)), ack).await;
         if let Ok(Ok(_)) = acknowledged {
             self.acknowledged = self.acknowledged.max(last);
@@ -182,9 +227,12 @@ impl LogVisitor for Collect {
     }
 }
 
-/// All stored lines by their permanent ids.
 async fn stored(member: &Member) -> Vec<String> {
-    let partitions = Arc::clone(&member.partitions);
+    lines_of(Arc::clone(&member.partitions)).await
+}
+
+/// All stored lines by their permanent ids.
+async fn lines_of(partitions: Arc<Partitions<LogsEngine>>) -> Vec<String> {
     let lines = tokio::task::spawn_blocking(move || {
         let reader = LogsReader { views: partitions.clone(), tails: partitions };
         let (matchers, filters) = (Vec::new(), Vec::new());
@@ -264,8 +312,7 @@ async fn schedule(seed: u64, change: fn(&mut AggregatorConfig)) -> u64 {
     let (store, clock) = (Arc::new(InMemory::new()), Arc::new(AtomicI64::new(1)));
     let world = World { sim: Sim::new(mishaps), store, clock, config, seed };
     let mut members = vec![world.start("a"), world.start("b")];
-    let name = |i| Source { name: format!("source{i}"), lines: 0, acknowledged: 0, checkpoint: 0 };
-    let mut sources: Vec<Source> = (0..3).map(name).collect();
+    let mut sources: Vec<Source> = (0..3).map(|i| Source::new(Kind::Logs, format!("source{i}"))).collect();
     for _ in 0..random.random_range(20..80) {
         step(&world, &mut members, &mut sources, &mut random).await;
     }

@@ -25,7 +25,7 @@ fn world(store: &Arc<InMemory>) -> World {
 }
 
 fn sources() -> Vec<Source> {
-    let of = |i: u32| Source { name: format!("source{i}"), lines: 0, acknowledged: 0, checkpoint: 0 };
+    let of = |i: u32| Source::new(Kind::Logs, format!("source{i}"));
     let of_partition = |partition| (0..).map(of).find(|source| source.place().partition == partition).expect("one");
     (0..PARTITIONS).map(of_partition).collect()
 }
@@ -108,7 +108,7 @@ async fn a_replaced_bus_is_one_partitions_affair_and_stores_nothing_under_taken_
     member.end().await;
 
     let second = world(&store);
-    let mut other = Source { name: sources[0].name.clone(), lines: 0, acknowledged: 0, checkpoint: 0 };
+    let mut other = Source::new(Kind::Logs, sources[0].name.clone());
     send(&second, &mut other, 1).await;
     send(&second, &mut sources[1], 10).await;
     let member = second.start("a");

@@ -32,7 +32,7 @@ async fn heads_stay_within_the_room_of_all() {
     let store = Arc::clone(&throttled) as Arc<dyn ObjectStore>;
     let world = World { sim, store, clock: Arc::new(AtomicI64::new(1)), config, seed: 1 };
     let source = |partition: u32| {
-        let of = |i: u32| Source { name: format!("source{i}"), lines: 0, acknowledged: 0, checkpoint: 0 };
+        let of = |i: u32| Source::new(Kind::Logs, format!("source{i}"));
         (0..).map(of).find(|source| source.place().partition == partition).expect("a source of each partition")
     };
     let mut sources: Vec<Source> = (0..PARTITIONS).map(source).collect();

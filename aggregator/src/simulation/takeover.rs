@@ -11,6 +11,7 @@ use object_store::throttle::{ThrottleConfig, ThrottledStore};
 use object_store::{ObjectStore, ObjectStoreExt};
 use weir_bus::sim::{Sim, SimConfig};
 use weir_bus::{Log, TopicPartition};
+use weir_model::wire::Kind;
 use weir_store::view::Views;
 
 use super::{Member, PARTITIONS, Source, World, compare, stored};
@@ -27,7 +28,7 @@ async fn a_takeover_does_not_wait_for_blocks() {
     let sim = Sim::new(SimConfig { partitions: PARTITIONS, ..SimConfig::default() });
     let store = Arc::clone(&throttled) as Arc<dyn ObjectStore>;
     let world = World { sim, store, clock: Arc::new(AtomicI64::new(1)), config, seed: 1 };
-    let mut source = Source { name: "source".into(), lines: 0, acknowledged: 0, checkpoint: 0 };
+    let mut source = Source::new(Kind::Logs, "source".into());
     let first = world.start("a");
     for _ in 0..BLOCKS {
         source.lines += 1;
