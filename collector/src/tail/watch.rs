@@ -7,7 +7,7 @@
 //!
 //! A thread of its own, because it lists directories and must not wait for a turn on the async threads.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, PipeReader, PipeWriter};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -52,6 +52,7 @@ impl Watch {
                 refusals,
                 metrics: metrics.clone(),
                 directories: HashMap::new(),
+                watched: HashSet::new(),
                 is_short: false,
             };
             let thread = std::thread::Builder::new().name("weir-watch".into()).spawn(move || watcher.run(&stopped))?;
@@ -80,8 +81,9 @@ struct Watcher {
     births: Arc<Births>,
     refusals: Arc<Refusals>,
     metrics: CollectorMetrics,
-    /// Watched directories by watch descriptor.
+    /// Watched directories by watch descriptor, and all of them by path.
     directories: HashMap<i32, PathBuf>,
+    watched: HashSet<PathBuf>,
     /// A directory could not be watched; said once.
     is_short: bool,
 }
@@ -141,10 +143,13 @@ impl Watcher {
         if event.flags.contains(ReadFlags::QUEUE_OVERFLOW) {
             self.metrics.event("files", "watch_overflow", 1);
             self.directories.clear();
+            self.watched.clear();
             return self.find_roots();
         }
         if event.flags.contains(ReadFlags::IGNORED) {
-            self.directories.remove(&event.watch);
+            if let Some(gone) = self.directories.remove(&event.watch) {
+                self.watched.remove(&gone);
+            }
             return;
         }
         let (Some(directory), Some(name)) = (self.directories.get(&event.watch), event.name) else { return };
@@ -156,7 +161,7 @@ impl Watcher {
     fn find_roots(&mut self) {
         for root in self.roots.clone().iter() {
             let there = root.directory.ancestors().find(|path| path.is_dir());
-            if let Some(there) = there.filter(|there| self.directories.values().all(|watched| watched != there)) {
+            if let Some(there) = there.filter(|there| !self.watched.contains(*there)) {
                 self.watch(there, WatchFlags::empty());
             }
         }
@@ -164,6 +169,11 @@ impl Watcher {
 
     /// A directory below a watched one. One that cannot be listed any more may have held a log.
     fn directory(&mut self, path: &Path) {
+        // Found when the one above was listed: the event of its birth says nothing new, and it may have gone since. The end of
+        // a watch is told after that event and before the birth of another directory of the name.
+        if self.watched.contains(path) {
+            return;
+        }
         let holder = self.roots.iter().find(|root| root.covers(path));
         let (wanted, is_containers) = (holder.is_some(), holder.is_some_and(|root| root.is_containers));
         if !wanted && !self.roots.iter().any(|root| root.leads_to(path)) {
@@ -182,7 +192,10 @@ impl Watcher {
         }
         let flags = flags | WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
         match inotify::add_watch(&self.queue, path, flags) {
-            Ok(watch) => drop(self.directories.insert(watch, path.to_owned())),
+            Ok(watch) => {
+                self.directories.insert(watch, path.to_owned());
+                self.watched.insert(path.to_owned());
+            }
             Err(Errno::NOENT) => return false,
             // A link, or no directory any more: not ours.
             Err(Errno::NOTDIR | Errno::LOOP) => return true,

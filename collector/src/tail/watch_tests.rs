@@ -45,9 +45,10 @@ fn until(what: &str, reached: impl Fn() -> bool) {
 
 /// How many descriptors of this process lead to a file.
 fn is_open(path: &Path) -> bool {
-    let inode = fs::metadata(path).unwrap().ino();
+    let of = |facts: fs::Metadata| (facts.dev(), facts.ino());
+    let inode = of(fs::metadata(path).unwrap());
     let descriptors = fs::read_dir("/proc/self/fd").unwrap().flatten();
-    descriptors.filter_map(|entry| fs::metadata(entry.path()).ok()).any(|facts| facts.ino() == inode)
+    descriptors.filter_map(|entry| fs::metadata(entry.path()).ok()).any(|facts| of(facts) == inode)
 }
 
 /// As kubelet and the engine do it for a pod that lives for a moment; how long its log was there.
