@@ -33,15 +33,27 @@ const FIELDS: usize = 16;
 
 /// Bytes that decoding `bytes` as a message of `shape` will allocate, the message's own structure included.
 pub(crate) fn decoded_bytes(shape: &Shape, bytes: &[u8]) -> usize {
-    let (mut rest, mut sum) = (bytes, shape.size);
+    let (mut rest, mut sum) = (bytes, Sum { total: shape.size, longest: 0 });
     // Where the decoder will stop, so does this: the sum is then that of what it has allocated.
     let _ = within(shape, &mut rest, bytes.len(), 0, &mut sum);
-    sum
+    sum.total.saturating_add(sum.longest)
+}
+
+struct Sum {
+    total: usize,
+    /// The decoder copies bytes twice: one copy at a time is on its way.
+    longest: usize,
+}
+
+impl Sum {
+    fn add(&mut self, bytes: usize) {
+        self.total = self.total.saturating_add(bytes);
+    }
 }
 
 /// Adds what a message of `length` bytes allocates; `None` where the decoder ends with an error. As `prost` does, it reads a
 /// field that goes beyond its message to the field's own end, and finds the error afterwards.
-fn within(shape: &Shape, bytes: &mut &[u8], length: usize, depth: usize, sum: &mut usize) -> Option<()> {
+fn within(shape: &Shape, bytes: &mut &[u8], length: usize, depth: usize, sum: &mut Sum) -> Option<()> {
     let end = bytes.len().checked_sub(length).filter(|_| depth <= DEPTH_MAX)?;
     let mut counts = [0_usize; FIELDS];
     let mut read = || {
@@ -58,13 +70,13 @@ fn within(shape: &Shape, bytes: &mut &[u8], length: usize, depth: usize, sum: &m
     let read = read();
     for (number, field) in shape.fields {
         if let (Field::Many(shape), count @ 1..) = (field, counts[*number as usize % FIELDS]) {
-            *sum = sum.saturating_add(shape.size.saturating_mul(count.next_power_of_two().max(PLACES_MIN)));
+            sum.add(shape.size.saturating_mul(count.next_power_of_two().max(PLACES_MIN)));
         }
     }
     read
 }
 
-fn field(known: Option<&Field>, kind: u64, bytes: &mut &[u8], depth: usize, sum: &mut usize) -> Option<()> {
+fn field(known: Option<&Field>, kind: u64, bytes: &mut &[u8], depth: usize, sum: &mut Sum) -> Option<()> {
     match kind {
         0 => drop(varint(bytes)?),
         1 => drop(take(bytes, 8)?),
@@ -75,18 +87,19 @@ fn field(known: Option<&Field>, kind: u64, bytes: &mut &[u8], depth: usize, sum:
         _ => return None,
     }
     if let Some(Field::Numbers(_)) = known {
-        *sum = sum.saturating_add(2 * NUMBER_BYTES);
+        sum.add(2 * NUMBER_BYTES);
     }
     Some(())
 }
 
-fn delimited(known: Option<&Field>, bytes: &mut &[u8], depth: usize, sum: &mut usize) -> Option<()> {
+fn delimited(known: Option<&Field>, bytes: &mut &[u8], depth: usize, sum: &mut Sum) -> Option<()> {
     let length = usize::try_from(varint(bytes)?).ok()?;
     if let Some(Field::One(shape) | Field::Many(shape)) = known {
         return within(shape, bytes, length, depth + 1, sum);
     }
     let content = take(bytes, length)?;
-    *sum = sum.saturating_add(match known {
+    sum.longest = sum.longest.max(content.len());
+    sum.add(match known {
         Some(Field::Numbers(least)) => (content.len() / least).saturating_mul(2 * NUMBER_BYTES) + ALLOCATION_BYTES,
         _ if content.is_empty() => 0,
         _ => content.len() + ALLOCATION_BYTES,
@@ -161,9 +174,9 @@ mod tests {
         check(&NESTED, &[0x12, 0].repeat(5), 10 + 8 * 50);
         check(&NESTED, &[0x1a, 0], 10);
         // A text in a nested message.
-        check(&NESTED, &[0x0a, 5, 0x22, 3, b'a', b'b', b'c'], 10 + 4 * 10 + 3 + 16);
-        check(&NUMBERS, &[0x32, 8, 0, 0, 0, 0, 0, 0, 0, 0], 1 + 16 + 16);
-        check(&NUMBERS, &[0x3a, 3, 1, 1, 1], 1 + 48 + 16);
+        check(&NESTED, &[0x0a, 5, 0x22, 3, b'a', b'b', b'c'], 10 + 4 * 10 + 3 + 16 + 3);
+        check(&NUMBERS, &[0x32, 8, 0, 0, 0, 0, 0, 0, 0, 0], 1 + 16 + 16 + 8);
+        check(&NUMBERS, &[0x3a, 3, 1, 1, 1], 1 + 48 + 16 + 3);
         // What follows an unknown group, or stands in it, counts.
         check(&NESTED, &[0x7b, 0x12, 0, 0x7c, 0x12, 0], 10 + 4 * 50);
         // Cut off in a length: counted up to there, the place of what was begun included.

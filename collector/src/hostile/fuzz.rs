@@ -143,7 +143,8 @@ const OPENMETRICS: &str = "# TYPE a histogram\n# UNIT a seconds\n# HELP a \"b\"\
 #[test]
 fn fuzz_exposition() {
     let limit = MemoryLimit { bytes: 1 << 20, per_input_byte: 150 };
-    let words = ["a 1\n", "{a=\"", "\\", "# TYPE ", "# EOF\n", "le=\"+Inf\"", "1e308", "_bucket", " # {} 1"];
+    let words =
+        ["a 1\n", "{a=\"", "\\", "# TYPE ", "# EOF\n", "le=\"+Inf\"", "1e308", "_bucket", " # {} 1", "\u{e9}", "\u{fffd}1"];
     Fuzz::new("exposition").seed(TEXT).seed(OPENMETRICS).words(&words).text().memory(limit).run(|input| {
         let input = std::str::from_utf8(input).unwrap();
         let _ = text::parse(input);

@@ -235,7 +235,7 @@ impl<'a> Cursor<'a> {
     fn number(&mut self) -> Result<f64, Wrong> {
         let at = self.at;
         let text = self.until(&[' ']);
-        let signed_nan = text.len() == 4 && text[1..].eq_ignore_ascii_case("nan");
+        let signed_nan = text.len() == 4 && text.get(1..).is_some_and(|rest| rest.eq_ignore_ascii_case("nan"));
         match line::number(text) {
             Ok(number) if !signed_nan => Ok(number),
             _ => wrong(at, format!("not a number: {:?}", clip(text))),

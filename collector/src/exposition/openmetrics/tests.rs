@@ -24,6 +24,7 @@ fn check(body: &str, expected: Result<Samples<'_>, &str>) {
 fn samples() {
     check("a 1\n# EOF\n", Ok(&[(r#"{__name__="a"}"#, 1.0, None)]));
     check("a{} -1.5e3 1.000000001\n# EOF", Ok(&[(r#"{__name__="a"}"#, -1500.0, Some(1_000_000_001))]));
+    check("a \u{fffd}1\n# EOF\n", Err("not a number"));
     check("a 1 -0.5\n# EOF\n", Ok(&[(r#"{__name__="a"}"#, 1.0, Some(-500_000_000))]));
     check("a 1 1.5e3\n# EOF\n", Ok(&[(r#"{__name__="a"}"#, 1.0, Some(1_500_000_000_000))]));
     check("a 1 1700000000.123456789\n# EOF\n", Ok(&[(r#"{__name__="a"}"#, 1.0, Some(1_700_000_000_123_456_789))]));
