@@ -147,13 +147,20 @@ impl Watcher {
             return self.find_roots();
         }
         if event.flags.contains(ReadFlags::IGNORED) {
-            if let Some(gone) = self.directories.remove(&event.watch) {
+            if let Some(gone) = self.directories.remove(&event.watch)
+                && self.directories.values().all(|other| *other != gone)
+            {
                 self.watched.remove(&gone);
             }
             return;
         }
         let (Some(directory), Some(name)) = (self.directories.get(&event.watch), event.name) else { return };
         let path = directory.join(name);
+        if event.flags.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM) {
+            // Its watch may end much later: when nobody has it open any more.
+            self.watched.remove(&path);
+            return;
+        }
         if event.flags.contains(ReadFlags::ISDIR) { self.directory(&path) } else { self.file(&path) }
     }
 
@@ -169,8 +176,8 @@ impl Watcher {
 
     /// A directory below a watched one. One that cannot be listed any more may have held a log.
     fn directory(&mut self, path: &Path) {
-        // Found when the one above was listed: the event of its birth says nothing new, and it may have gone since. The end of
-        // a watch is told after that event and before the birth of another directory of the name.
+        // Found when the one above was listed: the event of its birth says nothing new, and it may have gone since. Its end
+        // is told after that event and before the birth of another directory of the name.
         if self.watched.contains(path) {
             return;
         }
@@ -190,7 +197,8 @@ impl Watcher {
             self.fall_short(path, Errno::NOSPC);
             return true;
         }
-        let flags = flags | WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
+        let births = WatchFlags::CREATE | WatchFlags::MOVED_TO;
+        let flags = flags | births | WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::ONLYDIR;
         match inotify::add_watch(&self.queue, path, flags) {
             Ok(watch) => {
                 self.directories.insert(watch, path.to_owned());

@@ -147,6 +147,25 @@ fn nothing_vanishes_without_a_word() {
 }
 
 #[test]
+fn a_directory_that_is_made_again_is_watched_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let pods = directory.path().join("pods");
+    fs::create_dir(&pods).unwrap();
+    let (births, metrics, _watch) = watch(&pods);
+    let mut open = Vec::new();
+    for attempt in 0..20 {
+        let (main, log) = (pods.join("a_b_c/main"), pods.join(format!("a_b_c/main/{attempt}.log")));
+        fs::create_dir_all(&main).unwrap();
+        fs::write(&log, "x").unwrap();
+        until("it is seen", || births.is_seen(&log));
+        // Held open, its watch outlives its name.
+        open.push(fs::File::open(&main).unwrap());
+        fs::remove_dir_all(pods.join("a_b_c")).unwrap();
+    }
+    assert_eq!(metrics.events_of("files", "log_never_seen"), 0);
+}
+
+#[test]
 fn what_a_chain_has_taken_is_let_go() {
     let directory = tempfile::tempdir().unwrap();
     let births = Births::new(CollectorMetrics::default());
