@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::front::Servers;
 use crate::rules::{self, Sink};
 use crate::service::health::{self, CaughtUp, Share};
+use crate::service::memory::{self, Parts};
 use crate::service::{life, listen, parts, reach, starting};
 use crate::{Failure, telemetry};
 
@@ -27,6 +28,7 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     let (main, otlp) = (listen::bind_main(&mut config).await?, listen::Otlp::bind(&config).await?);
     let mut registry = Registry::default();
     let front = listen::front(&config, &mut registry);
+    memory::declare(&config, Parts { collector: true, aggregator: true, query: true }, &mut registry);
     let (shutdown, consuming) = (CancellationToken::new(), CancellationToken::new());
     let clock: Clock = Arc::new(life::now);
 

@@ -156,7 +156,7 @@ fn deep_json(random: &mut StdRng) -> Attack {
 fn gzip_bomb(random: &mut StdRng) -> Attack {
     let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
     let mebibytes = random.random_range(1..96);
-    let filler = if random.random() { vec![b' '; 1 << 20] } else { vec![0x0a, 0x00].repeat(1 << 19) };
+    let filler = if random.random() { vec![b' '; 1 << 20] } else { [0x0a, 0x00].repeat(1 << 19) };
     let written = (0..mebibytes).try_for_each(|_| packed.write_all(&filler));
     let body = written.and_then(|()| packed.finish()).unwrap_or_default();
     let kind = if random.random() { JSON } else { "Content-Type: application/x-protobuf\r\n" };
@@ -230,7 +230,7 @@ fn half_head(random: &mut StdRng) -> Attack {
 }
 
 fn twice(random: &mut StdRng) -> Attack {
-    let one = format!("GET /api/v1/query?query=up HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").repeat(random.random_range(2..200));
+    let one = "GET /api/v1/query?query=up HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".repeat(random.random_range(2..200));
     Attack { what: "many requests at once", listener: Listener::Main, bytes: one.into_bytes(), half: true }
 }
 

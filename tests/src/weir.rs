@@ -137,8 +137,10 @@ impl Weir {
     /// The sum of the limits of its memory, as it says itself.
     pub async fn declared_memory(&self) -> u64 {
         let (_, metrics) = self.try_get("/metrics", &[]).await;
-        let line = metrics.lines().find_map(|line| line.strip_prefix("weir_memory_limit_bytes "));
-        line.unwrap_or_else(|| panic!("no weir_memory_limit_bytes in\n{metrics}")).parse().expect("bytes")
+        let limits = metrics.lines().filter(|line| line.starts_with("weir_memory_limit_bytes{"));
+        let bytes = limits.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
+        assert!(bytes > 0, "no weir_memory_limit_bytes in\n{metrics}");
+        bytes
     }
 
     /// The last lines it wrote to stderr.

@@ -11,6 +11,7 @@ use crate::args::AggregatorArguments;
 use crate::config::Config;
 use crate::front::Servers;
 use crate::service::health::{self, CaughtUp, Readiness, Share};
+use crate::service::memory::{self, Parts};
 use crate::service::reach::{self, Reach};
 use crate::service::{life, listen, parts, starting};
 use crate::up::run as own;
@@ -21,6 +22,7 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
     let main = listen::bind_main(&mut config).await?;
     let mut registry = Registry::default();
     let front = listen::front(&config, &mut registry);
+    memory::declare(&config, Parts { aggregator: true, ..Parts::default() }, &mut registry);
     let (shutdown, consuming) = (CancellationToken::new(), CancellationToken::new());
     let clock: Clock = Arc::new(life::now);
 

@@ -13,6 +13,7 @@ use crate::args::NodeArguments;
 use crate::config::Config;
 use crate::front::Servers;
 use crate::service::health::{self, Readiness};
+use crate::service::memory::{self, Parts};
 use crate::service::reach::{self, Reach};
 use crate::service::{life, listen, parts, starting};
 
@@ -25,6 +26,7 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
     let (main, otlp) = (listen::bind_main(&mut config).await?, listen::Otlp::bind(&config).await?);
     let mut registry = Registry::default();
     let front = listen::front(&config, &mut registry);
+    memory::declare(&config, Parts { collector: true, ..Parts::default() }, &mut registry);
     let shutdown = CancellationToken::new();
     let clock: Clock = Arc::new(life::now);
 

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::front::Servers;
 use crate::rules::{self, Sink};
 use crate::service::health::{self, Readiness};
+use crate::service::memory::{self, Parts};
 use crate::service::reach::{self, Reach};
 use crate::service::{life, listen, parts, starting};
 use crate::{Failure, telemetry};
@@ -29,6 +30,7 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let main = listen::bind_main(&mut config).await?;
     let mut registry = Registry::default();
     let front = listen::front(&config, &mut registry);
+    memory::declare(&config, Parts { query: true, ..Parts::default() }, &mut registry);
     let (shutdown, shipping) = (CancellationToken::new(), CancellationToken::new());
     let clock: Clock = Arc::new(life::now);
 

@@ -96,21 +96,9 @@ pub(crate) fn build_aggregator(
         metrics,
         member,
     };
-    say_memory(config);
     let aggregator = Arc::new(Aggregator::new(config.aggregator.clone(), engines, dependencies));
     aggregator.register(registry);
     aggregator
-}
-
-/// One line at the start: what an aggregator may hold, and by which keys.
-fn say_memory(config: &Config) {
-    let limits = config.aggregator.memory_bytes().into_iter().chain([("store.cache_bytes", config.store.cache_bytes)]);
-    let (mut sum, mut keys) = (0, Vec::new());
-    for (key, bytes) in limits {
-        sum += bytes;
-        keys.push(format!("{key}: {} MiB", bytes >> 20));
-    }
-    tracing::info!(mebibytes = sum >> 20, limits = keys.join(", "), "memory that an aggregator may hold");
 }
 
 /// The collector with all its sources.
