@@ -5,6 +5,7 @@
 //! What must hold at the end of each: acknowledged ⊆ stored ⊆ sent, each once, in order per source; live, sealed, compacted.
 //! `WEIR_SIM_SCHEDULES` says how many; `WEIR_SIM_SEED` runs one. The seed is printed on failure.
 
+mod clocks;
 mod engines;
 mod quarantine;
 mod room;

@@ -18,26 +18,26 @@ use crate::config::AggregatorConfig;
 use crate::group::ask_all;
 use crate::owner::Ask;
 
-fn world(store: &Arc<InMemory>) -> World {
+pub(super) fn world(store: &Arc<InMemory>) -> World {
     let sim = Sim::new(SimConfig { partitions: PARTITIONS, ..SimConfig::default() });
     let store = Arc::clone(store) as Arc<dyn ObjectStore>;
     World { sim, store, clock: Arc::new(AtomicI64::new(1)), config: AggregatorConfig::default(), seed: 1 }
 }
 
-fn sources() -> Vec<Source> {
+pub(super) fn sources() -> Vec<Source> {
     let of = |i: u32| Source::new(Kind::Logs, format!("source{i}"));
     let of_partition = |partition| (0..).map(of).find(|source| source.place().partition == partition).expect("one");
     (0..PARTITIONS).map(of_partition).collect()
 }
 
-async fn send(world: &World, source: &mut Source, lines: u64) {
+pub(super) async fn send(world: &World, source: &mut Source, lines: u64) {
     source.lines += lines;
     let record = source.record(source.acknowledged, source.lines);
     world.sim.append(&source.place(), record).await.expect("appends").await.expect("acknowledges");
     source.acknowledged = source.lines;
 }
 
-async fn until(what: &str, reached: impl Fn() -> bool) {
+pub(super) async fn until(what: &str, reached: impl Fn() -> bool) {
     let reached = async {
         while !reached() {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -51,12 +51,12 @@ impl Member {
         self.partitions.views().into_iter().flat_map(|view| view.missing).filter(|said| said.contains("quarantine")).collect()
     }
 
-    fn found(&self, source: &Source) -> u64 {
+    pub(super) fn found(&self, source: &Source) -> u64 {
         let shared = self.partitions.get(source.place().partition);
         shared.map_or(0, |shared| shared.searchable.load(std::sync::atomic::Ordering::Acquire))
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         assert!(!self.task.is_finished(), "one partition's damage ended the process");
         self.stop.cancel();
         self.task.await.expect("ends");
@@ -136,7 +136,7 @@ async fn a_process_of_which_all_is_damaged_runs_and_says_so() {
     member.end().await;
 }
 
-async fn stored_when_heard(member: &Member) -> Vec<String> {
+pub(super) async fn stored_when_heard(member: &Member) -> Vec<String> {
     until("the bus is heard", || member.partitions.all().iter().all(|shared| shared.bus_silent_seconds().is_some())).await;
     stored(member).await
 }
