@@ -74,7 +74,7 @@ fn limits(config: &Config, parts: Parts) -> Vec<(&'static str, u64)> {
     if parts.query {
         limits.push(("query.memory_bytes_max", config.query.memory_bytes_max));
         if !parts.aggregator {
-            let fanout = config.query.concurrency as u64 * config.fanout.heads_bytes_max as u64;
+            let fanout = config.query.concurrency as u64 * config.fanout.heads_bytes_max;
             limits.push(("query.concurrency × fanout.heads_bytes_max", fanout));
         }
     }
