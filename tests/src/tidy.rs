@@ -52,14 +52,6 @@ fn crates_use_only_the_floors_below() {
 }
 
 #[test]
-fn what_decides_a_first_build_was_tried_on_a_fresh_machine() {
-    let (succeeded, hash) = crate::process::run(root().join("tests/fresh/hash").to_str().unwrap(), &[], &[]);
-    assert!(succeeded, "{hash}");
-    let tried = std::fs::read_to_string(root().join("docs/fresh.md")).unwrap();
-    assert!(tried.contains(hash.trim()), "docs/fresh.md does not name {}: run `make fresh`", hash.trim());
-}
-
-#[test]
 fn the_lock_file_stays_small() {
     let lock = std::fs::read_to_string(root().join("Cargo.lock")).unwrap();
     let packages = lock.lines().filter(|line| *line == "[[package]]").count();

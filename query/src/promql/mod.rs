@@ -12,6 +12,7 @@ pub mod eval;
 mod functions;
 mod lex;
 mod notes;
+mod operators;
 pub mod parse;
 mod print;
 #[doc(hidden)]
