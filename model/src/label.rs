@@ -79,7 +79,12 @@ impl Labels {
     /// Memory behind the pointer, which clones share.
     pub fn memory(&self) -> usize {
         let texts: usize = self.iter().map(|(name, value)| allocation(name.len()) + allocation(value.len())).sum();
-        if self.is_empty() { 0 } else { shared(std::mem::size_of_val(self.pairs())) + texts }
+        self.references_memory() + texts
+    }
+
+    /// Memory of a set whose texts are all another's, as those of [`Self::merged`] are.
+    pub fn references_memory(&self) -> usize {
+        if self.is_empty() { 0 } else { shared(std::mem::size_of_val(self.pairs())) }
     }
 
     /// Which memory: the same number for clones, as long as one of them lives.

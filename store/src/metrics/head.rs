@@ -237,8 +237,8 @@ impl Head for MetricsHead {
     }
 }
 
-/// Each series of a head has its target's labels as its own: errors when a section's would take more memory so than any
-/// record may.
+/// Read back from a block each series has its target's labels as its own: errors when a section's would take more memory so
+/// than any record may.
 fn check_labels(source: &str, batch: &MetricBatch) -> Result<(), StoreError> {
     let own: usize = batch.schema.series.iter().map(Labels::memory).sum();
     let bytes = batch.target.memory().saturating_mul(batch.schema.series.len()).saturating_add(own);
@@ -357,7 +357,8 @@ impl Index {
             };
         }
         let entry = 2 * size_of::<SeriesEntry>() + allocation(4 * size_of::<(u32, u32)>());
-        *bytes += entry + table_entry(size_of::<(Labels, u32)>()) + labels.memory();
+        // Its texts are the target's and the schema's, which its table holds.
+        *bytes += entry + table_entry(size_of::<(Labels, u32)>()) + labels.references_memory();
         self.by_labels.insert(labels.clone(), id);
         self.series.push(SeriesEntry { labels, places: Vec::new() });
         id
