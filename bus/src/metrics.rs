@@ -31,6 +31,8 @@ pub struct BusMetrics {
     pub torn_bytes: Counter,
     /// Kafka producers that librdkafka gave up and that were replaced.
     pub producer_replacements: Counter,
+    /// Times that a Kafka client knew no broker any more and was given those that are configured.
+    pub rebootstraps: Counter,
     /// Records handed to consumers.
     pub consume_records: Counter,
 }
@@ -49,6 +51,7 @@ impl BusMetrics {
         add("lost_records", "Records lost to damage and declared", &self.lost_records);
         add("torn_bytes", "Unacknowledged bytes cut off at start", &self.torn_bytes);
         add("producer_replacements", "Kafka producers given up after a fatal error and replaced", &self.producer_replacements);
+        add("rebootstraps", "Kafka clients that knew no broker any more and were given them again", &self.rebootstraps);
         add("consume_records", "Records handed to consumers", &self.consume_records);
         registry.register("weir_bus_append_wait_seconds", "Time that appends waited for room", self.append_wait_seconds.clone());
         registry.register("weir_bus_unreleased_bytes", "Bytes that nobody has released", self.unreleased_bytes.clone());

@@ -44,7 +44,7 @@ impl KafkaConsumer {
     ) -> Result<Self, BusError> {
         let (commands, orders) = mpsc::channel();
         let (news, events) = async_mpsc::channel(EVENTS_MAX);
-        Poller::start((config, diagnosis), places, member, orders, news)?;
+        Poller::start((config, diagnosis, &metrics), places, member, orders, news)?;
         Ok(Self { commands, news: events, owned: BTreeMap::new(), ready: VecDeque::new(), metrics })
     }
 

@@ -6,6 +6,7 @@
 //! - [`log`]: appends, watermarks.
 //! - [`producer`]: the idempotent producer, made anew after a fatal error.
 //! - [`rebalances`]: what the group says, carried out on the poller's thread.
+//! - [`rebootstrap`]: gives a client its brokers back when it has forgotten all of them.
 //! - [`topics`]: found, made, held against what weir needs of them.
 //! - [`poller`]: the thread that polls a consumer, whatever its reader is doing.
 //! - [`consumer`]: what the reader sees.
@@ -21,6 +22,7 @@ mod log;
 mod poller;
 mod producer;
 mod rebalances;
+mod rebootstrap;
 mod topics;
 mod visit;
 

@@ -17,8 +17,9 @@ use super::config::KafkaConfig;
 use super::diagnosis::{Diagnosis, is_refusal};
 use super::log::kafka_error;
 use super::rebalances::Rebalances;
+use super::rebootstrap::Rebootstrap;
 use super::visit::Host;
-use crate::{BusError, Record, TopicPartition};
+use crate::{BusError, BusMetrics, Record, TopicPartition};
 
 /// How long a poll waits when nothing is there: the reaction time to seeks and pauses.
 const POLL: Duration = Duration::from_millis(5);
@@ -96,24 +97,26 @@ pub(crate) struct Poller {
     /// Fetching is paused because of it.
     held: bool,
     host: Host,
+    rebootstrap: Rebootstrap,
 }
 
 impl Poller {
     /// Subscribes to the topics of these places and polls on a thread of its own until the reader is gone.
     pub(crate) fn start(
-        (config, diagnosis): (&KafkaConfig, &Diagnosis),
+        (config, diagnosis, metrics): (&KafkaConfig, &Diagnosis, &BusMetrics),
         places: &BTreeSet<TopicPartition>,
         member: &str,
         commands: Receiver<Command>,
         news: Sender<Result<News, BusError>>,
     ) -> Result<(), BusError> {
         let topics = places.iter().map(|place| place.topic.clone()).collect();
+        let rebootstrap = Rebootstrap::new(config, metrics)?;
         let (config, diagnosis) = (config.clone(), diagnosis.clone());
         let host = Host::start(&config, &diagnosis, member, places.clone())?;
         let membership = Membership { config, diagnosis, member: member.to_owned(), topics, fenced: None };
         let consumer = membership.join()?;
         let (flows, outbox) = (BTreeMap::new(), VecDeque::new());
-        let poller = Self { membership, consumer, commands, news, flows, outbox, held: false, host };
+        let poller = Self { membership, consumer, commands, news, flows, outbox, held: false, host, rebootstrap };
         let thread = std::thread::Builder::new().name("weir-bus-kafka".into()).spawn(move || poller.run());
         thread.map(|_| ()).map_err(|error| BusError::Stopped(format!("start the kafka poller: {error}")))
     }
@@ -123,6 +126,7 @@ impl Poller {
             if !self.obey() {
                 return;
             }
+            self.rebootstrap.look(self.consumer.client());
             self.try_seeks();
             let records = self.poll();
             let heard = self.consumer.context().take_heard();

@@ -2,6 +2,8 @@
 //! does not know, a newer epoch) answers everything with it from then on, so it is replaced: what it had not acknowledged is answered
 //! with an error, "not known to be stored", and whoever appended it appends it again. Readers drop what is then stored twice.
 
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -13,6 +15,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::config::KafkaConfig;
 use super::diagnosis::{Diagnosis, is_refusal};
+use super::rebootstrap::{POLL_INTERVAL, Rebootstrap};
 use crate::{BusError, BusMetrics};
 
 /// A producer that is given up sooner than this after it was made is not replaced yet: what ails it would only come again.
@@ -82,14 +85,24 @@ pub(crate) struct ReplaceableProducer {
     diagnosis: Diagnosis,
     metrics: BusMetrics,
     /// Guards which one is in use, and since when if it took another's place; held while one is made, so that it is made once.
-    current: Mutex<(ThreadedProducer<Deliveries>, Option<Instant>)>,
+    current: Arc<Current>,
+    /// Ends the thread that looks after it.
+    _watched: Sender<()>,
 }
+
+type Current = Mutex<(ThreadedProducer<Deliveries>, Option<Instant>)>;
 
 impl ReplaceableProducer {
     pub(crate) fn new(config: &KafkaConfig, diagnosis: &Diagnosis, metrics: &BusMetrics) -> Result<Self, BusError> {
         let first = create(config, diagnosis, metrics)?;
-        let current = Mutex::new((first, None));
-        Ok(Self { config: config.clone(), diagnosis: diagnosis.clone(), metrics: metrics.clone(), current })
+        let current = Arc::new(Mutex::new((first, None)));
+        let (watched, ended) = channel();
+        let (rebootstrap, watching) = (Rebootstrap::new(config, metrics)?, Arc::downgrade(&current));
+        let thread = std::thread::Builder::new().name("weir-bus-brokers".into());
+        let thread = thread.spawn(move || look_after(&watching, rebootstrap, &ended));
+        thread.map_err(|error| BusError::Stopped(format!("start a thread for the kafka producer: {error}")))?;
+        let (config, diagnosis, metrics) = (config.clone(), diagnosis.clone(), metrics.clone());
+        Ok(Self { config, diagnosis, metrics, current, _watched: watched })
     }
 
     /// The one in use, for questions.
@@ -114,6 +127,14 @@ impl ReplaceableProducer {
         // It waits for its thread and answers what is left; whoever waits for room hears of it.
         tokio::task::spawn_blocking(move || drop(dead));
         Ok(fresh)
+    }
+}
+
+/// Until the producer's owner is gone.
+fn look_after(current: &Weak<Current>, mut rebootstrap: Rebootstrap, ended: &Receiver<()>) {
+    while ended.recv_timeout(POLL_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+        let Some(producer) = current.upgrade().map(|current| current.lock().0.clone()) else { return };
+        rebootstrap.look(producer.client());
     }
 }
 
