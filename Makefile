@@ -36,7 +36,7 @@ test: ## Install what the tests need and run all of them
 	@tests/guest/fetch
 	@tests/setup/deploy
 	@echo "== tests"
-	tests/setup/node cargo test --release --locked --workspace
+	WEIR_FUZZ_SECONDS=$${WEIR_FUZZ_SECONDS:-10} tests/setup/node cargo test --release --locked --workspace
 	@echo "== page"
 	@tests/setup/node tests/setup/page
 
@@ -74,6 +74,9 @@ cluster-ledger: ## The same over a cluster: every fault alone and in pairs, then
 	@tests/setup/node tests/s3/fetch
 	tests/setup/node env WEIR_LEDGER_KILLS=$${KILLS:-1000} cargo test --release --locked -p weir-tests --lib ledger::cluster -- --nocapture
 
+fuzz: ## Every parser and decoder under mutated input, each for so long (EACH=600 seconds); WEIR_FUZZ_SEED repeats a run
+	WEIR_FUZZ_SECONDS=$${EACH:-600} cargo test --release --locked --workspace fuzz -- --nocapture
+
 storm: ## Hostile requests to every listener beside the ledger (REQUESTS=100000)
 	cargo build --release --locked -p weir
 	WEIR_STORM_REQUESTS=$${REQUESTS:-100000} cargo test --release --locked -p weir-tests --lib ledger::storm -- --nocapture
@@ -87,4 +90,4 @@ ui: ## Build the page's assets into dashboards/dist
 clean: ## Remove what was built and fetched
 	rm -rf target .cache .cluster dashboards/ui/node_modules tests/page/node_modules
 
-.PHONY: help up cluster cluster-down test fresh check lint advisories bench ledger cluster-ledger storm simulate ui clean
+.PHONY: help up cluster cluster-down test fresh check lint advisories bench ledger cluster-ledger fuzz storm simulate ui clean

@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn any_bytes_are_an_assignment_or_none() {
+    fn fuzz_any_bytes_are_an_assignment_or_none() {
         let bytes = b"\x00\x03\x00\x00\x00\x02\x00\x01a\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x05\x00\x02bc\x00\x00\x00\x00\xff\xff";
         let limit = MemoryLimit { bytes: 64 << 10, per_input_byte: 256 };
         Fuzz::new("kafka_assignment").seed(bytes).words(&["\0\0\0\x01", "\x7f", "\0\x01a"]).memory(limit).run(|input| {

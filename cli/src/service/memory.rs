@@ -1,5 +1,6 @@
 //! What a process may hold in memory: the sum of its limits, said once at its start and in `/metrics`, so that whoever gives it
-//! memory (a unit, a pod) knows how much. `tests/src/ledger/storm.rs` holds it.
+//! memory (a unit, a pod) knows how much. The test below holds
+//! what is shipped to it, `tests/src/ledger/storm.rs` a process.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
@@ -79,4 +80,46 @@ fn limits(config: &Config, parts: Parts) -> Vec<(&'static str, u64)> {
         }
     }
     limits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The mebibytes of a line `MemoryMax=6G` or `memory: 6Gi`, the last of its kind in the file.
+    fn allowed(file: &str, key: &str) -> u64 {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let value =
+            text.lines().rfind(|line| line.trim_start().starts_with(key)).unwrap().trim_start().strip_prefix(key).unwrap();
+        let (number, unit) = value.trim().split_at(value.trim().find(|sign: char| !sign.is_ascii_digit()).unwrap());
+        number.parse::<u64>().unwrap() * if unit.starts_with('G') { 1024 } else { 1 }
+    }
+
+    #[test]
+    fn what_is_shipped_gives_each_role_the_memory_that_it_declares() {
+        let config = |kind| {
+            let mut config = Config::default();
+            config.bus.kind = kind;
+            config
+        };
+        let check = |what: &str, kind, parts: Parts, files: &[(&str, &str)]| {
+            let declared: u64 = limits(&config(kind), parts).iter().map(|(_, bytes)| bytes >> 20).sum();
+            for (file, key) in files {
+                let allowed = allowed(file, key);
+                assert!(declared <= allowed, "{what} may hold {declared} MiB, {file} allows {allowed}");
+            }
+        };
+        let (unit, limit) = ("MemoryMax=", "memory:");
+        let all = Parts { collector: true, aggregator: true, query: true };
+        check("up", BusKind::Disk, all, &[("systemd/weir.service", unit)]);
+        let collector = Parts { collector: true, ..Parts::default() };
+        let files = [("systemd/weir-collector.service", unit), ("kubernetes/20-collector.yaml", limit)];
+        check("a collector", BusKind::Kafka, collector, &files);
+        let aggregator = Parts { aggregator: true, ..Parts::default() };
+        let files = [("systemd/weir-aggregator.service", unit), ("kubernetes/30-aggregator.yaml", limit)];
+        check("an aggregator", BusKind::Kafka, aggregator, &files);
+        let files = [("systemd/weir-query.service", unit), ("kubernetes/40-query.yaml", limit)];
+        check("a query node", BusKind::Kafka, Parts { query: true, ..Parts::default() }, &files);
+    }
 }

@@ -43,7 +43,9 @@ export default [
     const { nodes } = await get(weir, 'containers');
     assert.equal(nodes.length, 1);
     await page.getByText(/^This node, services and other cgroups/).click();
-    const node = page.locator('.machine tr', { has: page.getByRole('rowheader', { name: nodes[0].node }) });
+    // The node is the first row.
+    const node = page.locator('.machine tbody tr').first();
+    assert.match(await node.getByRole('rowheader').innerText(), new RegExp(`^${nodes[0].node}\\b`));
     await eventually('its figures', async () => /of \d+/.test(await node.innerText()) && /GiB|MiB/.test(await node.innerText()));
     await node.getByRole('link', { name: `Metrics of ${nodes[0].node}` }).click();
     await page.locator('.graph canvas').waitFor();
