@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_bytes_are_a_segment_with_batches_and_damage_in_order() {
+    fn fuzz_any_bytes_are_a_segment_with_batches_and_damage_in_order() {
         let batch = |base, texts: &[&'static str]| {
             batch::encode(base, &texts.iter().map(|text| Bytes::from_static(text.as_bytes())).collect::<Vec<_>>())
         };
