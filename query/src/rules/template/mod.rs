@@ -56,9 +56,11 @@ impl Template {
     }
 }
 
-/// Errors repeat what was wrong, which may be long.
+/// Errors repeat what was wrong, which may be long: at most so many bytes of it.
+const ERROR_BYTES_MAX: usize = 400;
+
 fn clip(error: &str) -> String {
-    error.chars().take(400).collect()
+    error[..error.floor_char_boundary(ERROR_BYTES_MAX)].to_owned()
 }
 
 /// What a pipeline yields.
