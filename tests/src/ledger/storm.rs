@@ -31,7 +31,7 @@ const LATENCY_FACTOR: u32 = 25;
 async fn a_storm_of_hostile_requests_harms_nobody_else() {
     let seed = seed();
     let requests =
-        std::env::var("WEIR_STORM_REQUESTS").map_or(2000, |count| count.parse().expect("WEIR_STORM_REQUESTS is a number"));
+        std::env::var("WEIR_STORM_REQUESTS").map_or(1000, |count| count.parse().expect("WEIR_STORM_REQUESTS is a number"));
     let folder = tempfile::tempdir().unwrap();
     let (config, pods) = single::configure(folder.path());
     let weir = Arc::new(Weir::start_with(&folder.path().join("data"), &["--config", config.to_str().unwrap()], &[]).await);
