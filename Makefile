@@ -36,12 +36,12 @@ test: ## Install what the tests need and run all of them
 	@tests/guest/fetch
 	@tests/setup/deploy
 	@echo "== tests"
-	WEIR_FUZZ_SECONDS=$${WEIR_FUZZ_SECONDS:-5} tests/setup/node cargo test --release --locked --workspace
+	WEIR_FUZZ_SECONDS=$${WEIR_FUZZ_SECONDS:-10} tests/setup/node cargo test --release --locked --workspace
 	@echo "== page"
 	@tests/setup/node tests/setup/page
 
 fresh: ## Do all of this on a machine that has nothing: a root made with debootstrap, `make up` and `make test` in it
-	@tests/fresh/run up test
+	@tests/fresh/run note up test
 
 check: ## For the work between: format, clippy, and the unit tests of what changed since the last commit (SINCE=HEAD)
 	@tests/setup/check "$${SINCE:-HEAD}"

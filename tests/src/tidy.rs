@@ -1,4 +1,4 @@
-//! Holds what reviewers would otherwise have to: floors, file lengths, first lines, banned words.
+//! Holds what reviewers would otherwise have to: floors, file lengths, first lines, banned words, and what was tried on a machine that has nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -115,6 +115,21 @@ fn every_crate_of_the_workspace_takes_the_lints() {
         let manifest = std::fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
         assert!(manifest.contains("[lints]\nworkspace = true"), "{folder}/Cargo.toml");
     }
+}
+
+/// What was tried on a machine that has nothing is what a first build and the tests' installations depend on today.
+#[test]
+fn the_fresh_run_is_of_today() {
+    let hash = std::process::Command::new(root().join("tests/fresh/hash")).output().unwrap();
+    let hash = String::from_utf8(hash.stdout).unwrap();
+    let page = std::fs::read_to_string(root().join("docs/fresh.md")).unwrap();
+    let (_, runs) = page.split_once("| --- | --- | --- |\n").expect("docs/fresh.md has a table of runs");
+    let last = runs.lines().next().unwrap_or_default();
+    assert!(
+        last.contains(&format!("`{}`", hash.trim())),
+        "the last run of docs/fresh.md is {last:?}, but today's hash is {}: run `make fresh` and commit the row it adds",
+        hash.trim()
+    );
 }
 
 /// Rust files of the workspace, as git knows them or would.
