@@ -1,9 +1,9 @@
-//! What all partitions of a process share: room for heads and turns at merging, so that its memory is a declared sum, and how new
-//! what they stored is.
+//! What all partitions of a process share: room for heads, turns at sealing and at merging, so that its memory is a declared sum,
+//! and how new what they stored is.
 //!
 //! An owner reports the bytes of its heads and asks what to do: seal, because the heads together hold more than half of their
 //! room and its own is the largest; or take nothing more, because they hold all of it. Who waits is looked at again by its
-//! owner's own tick. Not here: a partition's own cap (`owner`), and what a merge costs (`weir_store::engine::MergeCost`).
+//! owner's own tick. Not here: a partition's own cap (`owner`), and what a seal and a merge cost (`weir_store::engine::BlockCost`).
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use weir_bus::TopicPartition;
 use weir_model::time::UnixNanos;
 
@@ -34,6 +34,7 @@ pub(crate) struct Budget {
     heads_bytes_max: usize,
     /// Guards the figures; held only to read or write them.
     heads: Mutex<BTreeMap<TopicPartition, HeadBytes>>,
+    seals: Semaphore,
     merges: Arc<Semaphore>,
     /// Of the newest record in any block of this process: what retention goes by besides the clock.
     newest: AtomicI64,
@@ -41,8 +42,9 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub fn new(config: &AggregatorConfig) -> Self {
-        let merges = Arc::new(Semaphore::new(config.compactions_max.max(1)));
-        Self { heads_bytes_max: config.heads_bytes_max, heads: Mutex::default(), merges, newest: AtomicI64::new(i64::MIN) }
+        let (seals, merges) = (Semaphore::new(config.seals_max.max(1)), Arc::new(Semaphore::new(config.compactions_max.max(1))));
+        let (heads_bytes_max, newest) = (config.heads_bytes_max, AtomicI64::new(i64::MIN));
+        Self { heads_bytes_max, heads: Mutex::default(), seals, merges, newest }
     }
 
     /// A record of this time is stored.
@@ -53,6 +55,11 @@ impl Budget {
     /// Time of the newest record that is stored.
     pub fn newest(&self) -> UnixNanos {
         self.newest.load(Ordering::Relaxed)
+    }
+
+    /// A turn at building a head's blocks and storing them.
+    pub async fn sealing(&self) -> SemaphorePermit<'_> {
+        self.seals.acquire().await.expect("invariant: nobody closes it")
     }
 
     /// A turn at merging, in the order in which they were asked for: with tries now and then, those that try last never get one.

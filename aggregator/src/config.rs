@@ -5,6 +5,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use weir_model::time::duration;
 use weir_model::wire::Kind;
+use weir_store::engine::Engine;
+use weir_store::logs::LogsEngine;
+use weir_store::metrics::MetricsEngine;
+use weir_store::traces::TracesEngine;
 
 /// What a merge of the smallest blocks takes.
 const COMPACTION_BYTES_MIN: u64 = 96 << 20;
@@ -23,6 +27,8 @@ pub struct AggregatorConfig {
     /// A head is sealed when its oldest record has been in it for so long.
     #[serde(with = "duration")]
     pub head_age_max: Duration,
+    /// Heads that are sealed at once in this process; the others keep what they have until it is their turn.
+    pub seals_max: usize,
     /// Neighbouring blocks of one level that are merged into one of the next.
     pub compaction_blocks: usize,
     /// Blocks are merged up to this size.
@@ -83,6 +89,8 @@ impl Default for AggregatorConfig {
             // Four full heads: one that is taken in while another is sealed, of two busy partitions.
             heads_bytes_max: 1 << 30,
             head_age_max: Duration::from_secs(60),
+            // A seal takes one core for a second or two; the room for heads is for those that wait.
+            seals_max: 1,
             compaction_blocks: 8,
             compaction_bytes_max: 512 << 20,
             // A merge takes one core; the other is for taking and sealing.
@@ -122,9 +130,16 @@ impl AggregatorConfig {
 
     /// What the aggregator may hold in memory, by the keys that bound it. Caches and the bus's own buffers come on top, and
     /// what opened blocks say of themselves.
-    pub fn memory_bytes(&self) -> [(&'static str, u64); 3] {
+    pub fn memory_bytes(&self) -> [(&'static str, u64); 4] {
+        // All of them the dearest.
+        let head = self.head_bytes_max as u64;
+        let seal = [LogsEngine::SEAL, MetricsEngine::SEAL, TracesEngine::SEAL]
+            .map(|cost| cost.fixed + cost.of(head, 0))
+            .into_iter()
+            .max();
         [
             ("aggregator.heads_bytes_max", self.heads_bytes_max as u64),
+            ("aggregator.seals_max × aggregator.head_bytes_max", self.seals_max as u64 * seal.unwrap_or(0)),
             ("aggregator.compaction_memory_bytes_max", self.compaction_memory_bytes_max),
             ("aggregator.slices_max × aggregator.slice_bytes_max", self.slices_max as u64 * self.slice_bytes_max),
         ]
@@ -139,6 +154,9 @@ impl AggregatorConfig {
         // Two records, each in a head of its own.
         if self.heads_bytes_max < 4 << 20 {
             return Err("heads_bytes_max must be at least 4194304".into());
+        }
+        if self.seals_max == 0 {
+            return Err("seals_max must be at least 1".into());
         }
         if self.compactions_max == 0 {
             return Err("compactions_max must be at least 1".into());

@@ -12,6 +12,8 @@
 //! It never sees a query's text or binds a socket, and there is no write-ahead log here: the bus is it.
 
 pub mod admin;
+#[cfg(test)]
+mod block_memory;
 mod budget;
 mod commit;
 mod config;
@@ -21,8 +23,6 @@ mod gauges;
 mod group;
 pub mod heads;
 mod measure;
-#[cfg(test)]
-mod merge_memory;
 mod metrics;
 mod open;
 mod owner;

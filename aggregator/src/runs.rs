@@ -1,6 +1,6 @@
 //! Which neighbours are merged. Pure; `commit` merges them.
 
-use weir_store::engine::MergeCost;
+use weir_store::engine::BlockCost;
 use weir_store::manifest::BlockEntry;
 
 /// What a run has to fit into.
@@ -21,7 +21,7 @@ pub(crate) struct RunLimits {
 pub(crate) fn next_run(
     blocks: &[BlockEntry],
     can: impl Fn(&BlockEntry) -> bool,
-    cost: MergeCost,
+    cost: BlockCost,
     limits: RunLimits,
 ) -> Option<&[BlockEntry]> {
     let wanted = if limits.all { 2 } else { limits.blocks.max(2) };
@@ -39,7 +39,7 @@ pub(crate) fn next_run(
 }
 
 /// How many of them fit together, from the first on.
-fn fitting(blocks: &[BlockEntry], cost: MergeCost, limits: RunLimits) -> usize {
+fn fitting(blocks: &[BlockEntry], cost: BlockCost, limits: RunLimits) -> usize {
     let (mut bytes, mut memory) = (0_u64, cost.fixed);
     let fits = |entry: &&BlockEntry| {
         bytes = bytes.saturating_add(entry.size);
@@ -55,7 +55,7 @@ mod tests {
 
     use super::*;
 
-    const COST: MergeCost = MergeCost { fixed: 100, per_byte: 2, per_raw_kib: 10 };
+    const COST: BlockCost = BlockCost { fixed: 100, per_byte: 2, per_raw_kib: 10 };
     const LIMITS: RunLimits = RunLimits { blocks: 3, bytes: 1000, memory: 1000, all: false };
 
     /// Blocks as (level, size); level 9 cannot be merged.

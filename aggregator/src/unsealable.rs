@@ -12,7 +12,7 @@ use weir_model::wire::{Body, Kind, Limits, Mark, RecordBuilder, Section, Section
 use weir_store::StoreError;
 use weir_store::blob::{BlobCache, MemoryBlob};
 use weir_store::block::{Blob, BlockReader};
-use weir_store::engine::{BlockSummary, BuiltBlock, Engine, Head, MergeCost, Position};
+use weir_store::engine::{BlockCost, BlockSummary, BuiltBlock, Engine, Head, Position};
 use weir_store::logs::{LogsBlock, LogsEngine, LogsHead};
 use weir_store::manifest::{Manifest, ManifestStore, random_nonces};
 
@@ -59,7 +59,8 @@ impl Head for PickyHead {
 
 impl Engine for Picky {
     const KIND: Kind = Kind::Logs;
-    const MERGE: MergeCost = LogsEngine::MERGE;
+    const MERGE: BlockCost = LogsEngine::MERGE;
+    const SEAL: BlockCost = LogsEngine::SEAL;
     type Head = PickyHead;
     type Block = LogsBlock;
 

@@ -54,19 +54,19 @@ pub trait Head: Send + Sync + 'static {
     fn build(&self) -> Result<Vec<BuiltBlock>, StoreError>;
 }
 
-/// What a merge takes in memory at most: the output, which lies in memory once until it is stored, its index in the making, and
-/// what is unpacked of the sources. Measured with a counting allocator; `aggregator/src/merge_memory.rs` holds it.
+/// What making blocks takes in memory at most: the output, which lies in memory once until it is stored, its index in the making,
+/// and what is unpacked of the sources. Measured with a counting allocator; `aggregator/src/block_memory.rs` holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MergeCost {
-    /// Of any merge.
+pub struct BlockCost {
+    /// Whatever goes in.
     pub fixed: u64,
-    /// For each byte of the merged objects.
+    /// For each byte of the merged objects, or of the head that is sealed, beyond the head itself.
     pub per_byte: u64,
-    /// For each KiB of the records in them before compression.
+    /// For each KiB of the records in merged objects before compression.
     pub per_raw_kib: u64,
 }
 
-impl MergeCost {
+impl BlockCost {
     /// What one block adds.
     pub fn of(&self, size: u64, raw_bytes: u64) -> u64 {
         size.saturating_mul(self.per_byte).saturating_add((raw_bytes / 1024).saturating_mul(self.per_raw_kib))
@@ -78,7 +78,9 @@ pub trait Engine: Send + Sync + 'static {
     /// What it takes.
     const KIND: Kind;
     /// What a merge of its blocks takes in memory.
-    const MERGE: MergeCost;
+    const MERGE: BlockCost;
+    /// What sealing a head takes in memory.
+    const SEAL: BlockCost;
     /// Its head.
     type Head: Head;
     /// An opened block.

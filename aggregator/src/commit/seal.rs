@@ -59,6 +59,7 @@ impl<E: Engine> Committer<E> {
     }
 
     async fn put_head(&self, head: Arc<E::Head>, new: NewBlock) -> Result<Vec<Entry<E>>, StoreError> {
+        let _turn = self.budget.sealing().await;
         let mut built = off_thread(move || head.build()).await?;
         self.put(new, &mut built).await
     }

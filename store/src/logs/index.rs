@@ -75,9 +75,9 @@ impl IndexBuilder {
         let mut files = Vec::new();
         for path in paths {
             let bytes = match path.to_str() {
-                Some(META) => self.directory.atomic_read(&path).map_err(failed)?,
+                Some(META) => OwnedBytes::new(self.directory.atomic_read(&path).map_err(failed)?),
                 _ if !self.directory.exists(&path).map_err(failed)? => continue,
-                _ => self.directory.open_read(&path).map_err(failed)?.read_bytes().map_err(failed)?.to_vec(),
+                _ => self.directory.open_read(&path).map_err(failed)?.read_bytes().map_err(failed)?,
             };
             files.push((path, bytes));
         }

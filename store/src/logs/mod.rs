@@ -46,7 +46,7 @@ pub use slice::{tail_lines, tail_records};
 
 use crate::StoreError;
 use crate::block::Blob;
-use crate::engine::{BlockSummary, BuiltBlock, Engine, MergeCost};
+use crate::engine::{BlockCost, BlockSummary, BuiltBlock, Engine};
 
 /// How the engine cuts and caches.
 #[derive(Clone, Debug)]
@@ -87,7 +87,9 @@ impl Default for LogsEngine {
 
 impl Engine for LogsEngine {
     const KIND: Kind = Kind::Logs;
-    const MERGE: MergeCost = MergeCost { fixed: 32 << 20, per_byte: 8, per_raw_kib: 256 };
+    const MERGE: BlockCost = BlockCost { fixed: 32 << 20, per_byte: 8, per_raw_kib: 256 };
+    // An index in the making, as much again while it is written, and the block with its copy on the way out.
+    const SEAL: BlockCost = BlockCost { fixed: 224 << 20, per_byte: 2, per_raw_kib: 0 };
     type Head = LogsHead;
     type Block = LogsBlock;
 

@@ -20,8 +20,8 @@ pub(crate) struct BlockLimits {
     pub(crate) index_bytes: usize,
 }
 
-/// A block of 4 GiB of lines has some 5 MiB of directory, and its index takes a few hundred MiB in the making.
-const LIMITS: BlockLimits = BlockLimits { section_bytes: 64 << 20, index_bytes: 512 << 20 };
+/// A block of 4 GiB of lines has some 5 MiB of directory; an index of so much has some two million distinct tokens.
+const LIMITS: BlockLimits = BlockLimits { section_bytes: 64 << 20, index_bytes: 192 << 20 };
 const _: () = assert!(LIMITS.section_bytes <= SECTION_BYTES);
 
 /// A row of the directory without its roll-ups, and one roll-up, at most.

@@ -43,7 +43,7 @@ pub use reader::MetricsReader;
 
 use crate::StoreError;
 use crate::block::Blob;
-use crate::engine::{BlockSummary, BuiltBlock, Engine, MergeCost};
+use crate::engine::{BlockCost, BlockSummary, BuiltBlock, Engine};
 
 /// The metrics engine. Cloning shares the counters.
 #[derive(Clone, Default)]
@@ -60,7 +60,8 @@ impl MetricsEngine {
 
 impl Engine for MetricsEngine {
     const KIND: Kind = Kind::Metrics;
-    const MERGE: MergeCost = MergeCost { fixed: 16 << 20, per_byte: 4, per_raw_kib: 128 };
+    const MERGE: BlockCost = BlockCost { fixed: 16 << 20, per_byte: 4, per_raw_kib: 128 };
+    const SEAL: BlockCost = BlockCost { fixed: 32 << 20, per_byte: 2, per_raw_kib: 0 };
     type Head = MetricsHead;
     type Block = MetricsBlock;
 

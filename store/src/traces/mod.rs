@@ -48,7 +48,7 @@ pub use reader::TracesReader;
 
 use crate::StoreError;
 use crate::block::Blob;
-use crate::engine::{BlockSummary, BuiltBlock, Engine, MergeCost};
+use crate::engine::{BlockCost, BlockSummary, BuiltBlock, Engine};
 
 /// Tells the time, Unix nanoseconds: of arrivals, and of how long a trace has been idle.
 pub type Clock = Arc<dyn Fn() -> UnixNanos + Send + Sync>;
@@ -74,7 +74,8 @@ impl TracesEngine {
 
 impl Engine for TracesEngine {
     const KIND: Kind = Kind::Spans;
-    const MERGE: MergeCost = MergeCost { fixed: 16 << 20, per_byte: 10, per_raw_kib: 512 };
+    const MERGE: BlockCost = BlockCost { fixed: 16 << 20, per_byte: 10, per_raw_kib: 512 };
+    const SEAL: BlockCost = BlockCost { fixed: 32 << 20, per_byte: 2, per_raw_kib: 0 };
     type Head = TracesHead;
     type Block = TracesBlock;
 

@@ -1,5 +1,5 @@
-//! What a merge holds in memory, by a counting allocator: never more than its engine declares in [`MergeCost`], for records that
-//! compress well and for records that do not at all.
+//! What a seal and a merge hold in memory, by a counting allocator: never more than their engine declares in
+//! [`BlockCost`](weir_store::engine::BlockCost), for records that compress well and for records that do not at all.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -63,18 +63,38 @@ fn peak<T>(work: impl FnOnce() -> T) -> (T, u64) {
 
 const BLOCKS: u64 = 6;
 
+/// A head with these records, from an offset on.
+fn filled<E: Engine>(engine: &E, first: u64, bodies: Vec<Body>) -> E::Head {
+    let head = engine.head();
+    for (offset, body) in bodies.into_iter().enumerate() {
+        let mark = Mark::Sequence { epoch: 1, first: 0, last: 1 };
+        let header = SectionHeader { tenant: "t".into(), source: "s".into(), mark, records: 0 };
+        let position = Position { partition: 0, offset: first + offset as u64, ordinal: 0 };
+        head.insert(position, &Section { header, body }).expect("inserts");
+    }
+    head
+}
+
+/// A head of an engine, sealed: the peak stays below what is declared.
+fn check_seal<E: Engine>(name: &str, engine: &E, bodies: Vec<Body>) {
+    let head = filled(engine, 0, bodies);
+    let seal = || {
+        let built = head.build().expect("builds");
+        // All files at once, which a committer has one after the other.
+        built.into_iter().map(|built| built.data.into_file(E::KIND).size()).sum::<u64>()
+    };
+    let (size, peak) = peak(seal);
+    let declared = E::SEAL.fixed + E::SEAL.of(head.bytes() as u64, 0);
+    println!("{name}: a head of {} bytes becomes {size}, peak {peak}, declared {declared}", head.bytes());
+    assert!(peak > size / 2, "{name}: nothing was counted");
+    assert!(peak <= declared, "{name}: {peak} bytes at the peak, {declared} are declared");
+}
+
 /// Blocks of an engine, merged: the peak stays below what is declared.
 fn check<E: Engine>(name: &str, engine: &E, section: impl Fn(u64) -> Vec<Body>) {
     let (mut blocks, mut declared, mut size, mut raw) = (Vec::new(), E::MERGE.fixed, 0, 0);
     for block in 0..BLOCKS {
-        let head = engine.head();
-        for (offset, body) in section(block).into_iter().enumerate() {
-            let mark = Mark::Sequence { epoch: 1, first: 0, last: 1 };
-            let header = SectionHeader { tenant: "t".into(), source: "s".into(), mark, records: 0 };
-            let position = Position { partition: 0, offset: block * 10_000 + offset as u64, ordinal: 0 };
-            head.insert(position, &Section { header, body }).expect("inserts");
-        }
-        for built in head.build().expect("builds") {
+        for built in filled(engine, block * 10_000, section(block)).build().expect("builds") {
             let bytes = built.data.encode(E::KIND);
             declared += E::MERGE.of(bytes.len() as u64, built.summary.raw_bytes);
             (size, raw) = (size + bytes.len(), raw + built.summary.raw_bytes);
@@ -150,6 +170,19 @@ fn spans(block: u64, count: i64, noise: bool) -> Vec<Body> {
         ..Span::default()
     };
     vec![Body::Spans(SpanBatch { spans: (0..count).map(span).collect(), ..SpanBatch::default() })]
+}
+
+#[test]
+fn a_seal_stays_below_its_declared_memory() {
+    let logs = LogsEngine::default();
+    check_seal("lines", &logs, lines(0, 200_000, false));
+    check_seal("lines of noise", &logs, lines(0, 200_000, true));
+    let metrics = MetricsEngine::new(MetricsCounters::default());
+    check_seal("samples", &metrics, samples(0, 10_000, false));
+    check_seal("samples of noise", &metrics, samples(0, 10_000, true));
+    let traces = TracesEngine::new(Arc::new(|| 0), TracesCounters::default());
+    check_seal("spans", &traces, spans(0, 50_000, false));
+    check_seal("spans of noise", &traces, spans(0, 50_000, true));
 }
 
 #[test]
