@@ -81,6 +81,10 @@ storm: ## Hostile requests to every listener beside the ledger (REQUESTS=100000)
 	cargo build --release --locked -p weir
 	WEIR_STORM_REQUESTS=$${REQUESTS:-100000} cargo test --release --locked -p weir-tests --lib ledger::storm -- --nocapture
 
+soak: ## Memory of weir under a node's steady load; draws target/soak.svg (MINUTES=15)
+	cargo build --release --locked -p weir
+	WEIR_SOAK_MINUTES=$${MINUTES:-15} cargo bench --locked -p weir-tests --bench soak
+
 simulate: ## Many schedules of the seeded simulation (SCHEDULES=100000)
 	WEIR_SIM_SCHEDULES=$${SCHEDULES:-100000} cargo test --release --locked -p weir-aggregator simulation -- --nocapture
 
@@ -90,4 +94,4 @@ ui: ## Build the page's assets into dashboards/dist
 clean: ## Remove what was built and fetched
 	rm -rf target .cache .cluster dashboards/ui/node_modules tests/page/node_modules
 
-.PHONY: help up cluster cluster-down test fresh check lint advisories bench ledger cluster-ledger fuzz storm simulate ui clean
+.PHONY: help up cluster cluster-down test fresh check lint advisories bench ledger cluster-ledger fuzz storm soak simulate ui clean

@@ -1,7 +1,5 @@
 //! Resident memory of a real `weir up` that has taken in the day. Beside it: the bytes that it took in.
 
-use std::path::Path;
-
 use weir_tests::bench::watch::mb;
 use weir_tests::bench::{input, otlp, run};
 use weir_tests::nezha::{Day, day};
@@ -21,14 +19,14 @@ async fn bench() {
     let keep = "[aggregator.retention]\nlogs = \"0s\"\nmetrics = \"0s\"\ntraces = \"0s\"\n";
     std::fs::write(&config, format!("{}{keep}", node_at(folder.path()))).expect("write the configuration");
     let weir = Weir::start_with(&folder.path().join("data"), &["--config", &config.display().to_string()], &[]).await;
-    let idle = memory(&weir, "VmRSS");
+    let idle = weir.resident();
 
     let day = day(usize::MAX, usize::MAX);
     let files = input::write_files(&pods, &day.lines);
     let requests = input::otlp_requests(&day.spans, EXPORT_SPANS);
     otlp::send(&format!("http://{}/v1/traces", weir.otlp_http), &requests, PATIENCE).await;
     wait_for_lines(&weir, &day).await;
-    let (taken, most) = (memory(&weir, "VmRSS"), memory(&weir, "VmHWM"));
+    let (taken, most) = (weir.resident(), weir.resident_peak());
     weir.admin("seal").await;
     weir.admin("compact").await;
     let otlp: u64 = requests.iter().map(|request| request.len() as u64).sum();
@@ -38,19 +36,11 @@ async fn bench() {
         mb(taken),
         mb(idle),
         mb(most),
-        mb(memory(&weir, "VmRSS")),
+        mb(weir.resident()),
         mb(files.bytes),
         mb(otlp),
         input::name(&day),
     );
-}
-
-/// A line of `/proc/<pid>/status`, in bytes.
-fn memory(weir: &Weir, key: &str) -> u64 {
-    let path = Path::new("/proc").join(weir.pid().expect("weir runs").to_string()).join("status");
-    let status = std::fs::read_to_string(path).expect("the kernel shows it");
-    let line = status.lines().find(|line| line.starts_with(key)).expect("the line is there");
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number of KiB") * 1024
 }
 
 async fn wait_for_lines(weir: &Weir, day: &Day) {

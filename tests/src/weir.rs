@@ -129,8 +129,18 @@ impl Weir {
 
     /// The most bytes that were resident since it started.
     pub fn resident_peak(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// Bytes that are resident now.
+    pub fn resident(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// A line of `/proc/<pid>/status`, in bytes.
+    fn memory(&self, key: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid().expect("it runs"))).expect("its status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel shows it");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("kilobytes") << 10
     }
 
