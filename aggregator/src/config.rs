@@ -36,8 +36,8 @@ pub struct AggregatorConfig {
     /// How often something to compact or to delete is looked for.
     #[serde(with = "duration")]
     pub tick: Duration,
-    /// Objects that no manifest names any more are deleted when they are older than this. Longer than any query, seal or
-    /// merge takes.
+    /// Objects that no manifest names any more are deleted when their owner has seen them so for this long, by passed time and not by
+    /// any wall clock. Longer than any query, seal or merge takes.
     #[serde(with = "duration")]
     pub garbage_age_min: Duration,
     /// A push that is sent again is recognised for so long.
