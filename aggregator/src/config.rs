@@ -126,7 +126,7 @@ impl AggregatorConfig {
         [
             ("aggregator.heads_bytes_max", self.heads_bytes_max as u64),
             ("aggregator.compaction_memory_bytes_max", self.compaction_memory_bytes_max),
-            ("aggregator.slices_max × aggregator.slice_bytes_max", self.slices_max as u64 * self.slice_bytes_max),
+            ("aggregator.slices_max × aggregator.slice_bytes_max", (self.slices_max as u64).saturating_mul(self.slice_bytes_max)),
         ]
     }
 
@@ -144,7 +144,7 @@ impl AggregatorConfig {
             return Err("compactions_max must be at least 1".into());
         }
         // Less than what any merge of logs takes for its index: nothing would ever be merged.
-        let least = self.compactions_max as u64 * (COMPACTION_BYTES_MIN);
+        let least = (self.compactions_max as u64).saturating_mul(COMPACTION_BYTES_MIN);
         if self.compaction_memory_bytes_max < least {
             return Err(format!("compaction_memory_bytes_max must be at least {least}: {COMPACTION_BYTES_MIN} a compaction"));
         }
