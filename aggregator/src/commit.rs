@@ -18,7 +18,7 @@ use weir_model::wire::Kind;
 use weir_store::StoreError;
 use weir_store::blob::{BlobCache, OPENED_AT_ONCE, StoreBlob};
 use weir_store::engine::{BuiltBlock, Engine};
-use weir_store::manifest::{BlockEntry, Manifest, ManifestStore, NewBlock};
+use weir_store::manifest::{BlockEntry, Manifest, ManifestStore, NewBlock, Sightings};
 use weir_store::view::BlockView;
 
 use crate::budget::Budget;
@@ -89,6 +89,10 @@ pub(crate) struct Committer<E: Engine> {
     pace: Pace,
     /// When the pace was last told of the time.
     passed: Instant,
+    /// When this owner began, for [`Self::superfluous`].
+    begun: Instant,
+    /// Since when which objects are named by no manifest.
+    superfluous: Sightings,
 }
 
 impl<E: Engine> Committer<E> {
@@ -108,6 +112,8 @@ impl<E: Engine> Committer<E> {
         let mut committer = Self {
             pace: Pace::default(),
             passed: Instant::now(),
+            begun: Instant::now(),
+            superfluous: Sightings::default(),
             engine,
             store,
             cache,
@@ -333,7 +339,8 @@ impl<E: Engine> Committer<E> {
             self.metrics.expired_records.get_or_create(&self.labels).inc_by(records);
             self.metrics.expired_bytes.get_or_create(&self.labels).inc_by(gone.iter().map(|entry| entry.size).sum());
         }
-        self.store.collect(self.version, now, self.config.garbage_age_min).await?;
+        let (now, grace) = (self.begun.elapsed(), self.config.garbage_age_min);
+        self.store.collect(self.version, &mut self.superfluous, now, grace).await?;
         Ok(Committed { blocks: gone.len() as u64, records })
     }
 }

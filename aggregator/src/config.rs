@@ -42,8 +42,8 @@ pub struct AggregatorConfig {
     /// How often something to compact or to delete is looked for.
     #[serde(with = "duration")]
     pub tick: Duration,
-    /// Objects that no manifest names any more are deleted when they are older than this. Longer than any query, seal or
-    /// merge takes.
+    /// Objects that no manifest names any more are deleted when their owner has seen them so for this long, by passed time and not by
+    /// any wall clock. Longer than any query, seal or merge takes.
     #[serde(with = "duration")]
     pub garbage_age_min: Duration,
     /// A push that is sent again is recognised for so long.
@@ -141,7 +141,7 @@ impl AggregatorConfig {
             ("aggregator.heads_bytes_max", self.heads_bytes_max as u64),
             ("aggregator.seals_max × aggregator.head_bytes_max", self.seals_max as u64 * seal.unwrap_or(0)),
             ("aggregator.compaction_memory_bytes_max", self.compaction_memory_bytes_max),
-            ("aggregator.slices_max × aggregator.slice_bytes_max", self.slices_max as u64 * self.slice_bytes_max),
+            ("aggregator.slices_max × aggregator.slice_bytes_max", (self.slices_max as u64).saturating_mul(self.slice_bytes_max)),
         ]
     }
 
@@ -162,7 +162,7 @@ impl AggregatorConfig {
             return Err("compactions_max must be at least 1".into());
         }
         // Less than what any merge of logs takes for its index: nothing would ever be merged.
-        let least = self.compactions_max as u64 * (COMPACTION_BYTES_MIN);
+        let least = (self.compactions_max as u64).saturating_mul(COMPACTION_BYTES_MIN);
         if self.compaction_memory_bytes_max < least {
             return Err(format!("compaction_memory_bytes_max must be at least {least}: {COMPACTION_BYTES_MIN} a compaction"));
         }

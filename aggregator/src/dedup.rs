@@ -32,12 +32,24 @@ pub struct Memory {
     pub digest_age: i64,
     /// How long a silent source is remembered, nanoseconds.
     pub mark_age: i64,
+    /// Bytes of all sources' names, and [`SOURCE_BYTES`] for each.
+    pub sources_bytes_max: usize,
 }
+
+/// Half of what a manifest may have, in which no seal would find room otherwise: 100,000 sources with long names take a third of it.
+const SOURCES_BYTES_MAX: usize = 32 << 20;
+/// What a manifest says of a source beside its name, at most.
+const SOURCE_BYTES: usize = 64;
 
 impl Memory {
     /// As configured.
     pub fn of(config: &AggregatorConfig) -> Self {
-        Self { digests_max: config.digests_max, digest_age: nanos(config.digest_age_max), mark_age: nanos(config.mark_age_max) }
+        Self {
+            digests_max: config.digests_max,
+            digest_age: nanos(config.digest_age_max),
+            mark_age: nanos(config.mark_age_max),
+            sources_bytes_max: SOURCES_BYTES_MAX,
+        }
     }
 }
 
@@ -46,6 +58,7 @@ impl Memory {
 pub struct Marks {
     memory: Memory,
     sources: BTreeMap<SourceKey, HighWater>,
+    source_bytes: usize,
     digests: HashSet<(SourceKey, [u8; 16])>,
     /// The same by tenant, oldest first, each with its place among all.
     order: BTreeMap<Arc<str>, VecDeque<(u64, PushDigest)>>,
@@ -59,13 +72,23 @@ pub struct Marks {
     pub gaps: u64,
 }
 
-/// Pushes that would be stored again if they were sent again.
+/// Pushes and sources that would be stored again if they were sent again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forgotten {
-    /// Older than any sender tries.
+    /// Pushes older than any sender tries.
     pub aged: u64,
-    /// Too many were younger.
+    /// Pushes of which too many were younger.
     pub crowded: u64,
+    /// Sources of which too many were younger.
+    pub crowded_sources: u64,
+}
+
+/// A tenant's, of which some are to be forgotten.
+#[derive(Default)]
+struct Sources {
+    bytes: usize,
+    /// Those that have been silent for longest come last.
+    silent_last: Vec<(UnixNanos, SourceKey)>,
 }
 
 /// What a seal writes into the manifest.
@@ -97,7 +120,8 @@ impl Marks {
         }
         let (duplicates, gaps) = (manifest.counters.duplicates, manifest.counters.gaps);
         let (places, forgotten) = (manifest.digests.len() as u64, Forgotten::default());
-        Self { memory, sources: manifest.marks.clone(), digests, order, places, forgotten, duplicates, gaps }
+        let (sources, source_bytes) = (manifest.marks.clone(), manifest.marks.keys().map(bytes_of).sum());
+        Self { memory, sources, source_bytes, digests, order, places, forgotten, duplicates, gaps }
     }
 
     /// What a manifest has to remember as of now.
@@ -132,7 +156,11 @@ impl Marks {
     fn admit_sequence(&mut self, header: &SectionHeader, epoch: u64, first: u64, last: u64, now: UnixNanos) -> Verdict {
         let key = key(header);
         let Some(mark) = self.sources.get_mut(&key) else {
+            self.source_bytes += bytes_of(&key);
             self.sources.insert(key, HighWater { epoch, sequence: last, touched: now });
+            if self.source_bytes > self.memory.sources_bytes_max {
+                self.crowd_out();
+            }
             return Verdict::New;
         };
         mark.touched = now;
@@ -146,6 +174,27 @@ impl Marks {
         }
         self.gaps += u64::from(first > before);
         if first > before { Verdict::New } else { Verdict::After(before) }
+    }
+
+    /// Forgets those sources that have been silent for longest, of the tenant whose sources take most, until an eighth is free: not at
+    /// every new one again.
+    fn crowd_out(&mut self) {
+        let most = self.memory.sources_bytes_max - self.memory.sources_bytes_max / 8;
+        let mut tenants: BTreeMap<Arc<str>, Sources> = BTreeMap::new();
+        for (key, mark) in &self.sources {
+            let own = tenants.entry(Arc::clone(&key.tenant)).or_default();
+            own.bytes += bytes_of(key);
+            own.silent_last.push((mark.touched, key.clone()));
+        }
+        tenants.values_mut().for_each(|own| own.silent_last.sort_by(|a, b| b.cmp(a)));
+        while self.source_bytes > most {
+            let Some(own) = tenants.values_mut().max_by_key(|own| own.bytes) else { break };
+            let Some((_, key)) = own.silent_last.pop() else { break };
+            own.bytes -= bytes_of(&key);
+            self.source_bytes -= bytes_of(&key);
+            self.sources.remove(&key);
+            self.forgotten.crowded_sources += 1;
+        }
     }
 
     fn admit_digest(&mut self, header: &SectionHeader, digest: [u8; 16], now: UnixNanos) -> Verdict {
@@ -194,7 +243,12 @@ impl Marks {
         }
         let age = self.memory.mark_age;
         self.sources.retain(|_, mark| now.saturating_sub(mark.touched) <= age);
+        self.source_bytes = self.sources.keys().map(bytes_of).sum();
     }
+}
+
+fn bytes_of(key: &SourceKey) -> usize {
+    key.tenant.len() + key.source.len() + SOURCE_BYTES
 }
 
 /// Two tenants, or two streams, may send the same content.
@@ -206,7 +260,7 @@ fn key(header: &SectionHeader) -> SourceKey {
 mod tests {
     use super::*;
 
-    const MEMORY: Memory = Memory { digests_max: 3, digest_age: 100, mark_age: 1000 };
+    const MEMORY: Memory = Memory { digests_max: 3, digest_age: 100, mark_age: 1000, sources_bytes_max: 20 * (SOURCE_BYTES + 4) };
 
     fn marks() -> Marks {
         Marks::new(MEMORY, &Manifest::default())
@@ -253,9 +307,54 @@ mod tests {
         }
         check("t", 1, 140, Verdict::New);
         check("u", 1, 140, Verdict::Duplicate);
-        assert_eq!(marks.forgotten, Forgotten { aged: 1, crowded: 4 });
+        assert_eq!(marks.forgotten, Forgotten { aged: 1, crowded: 4, crowded_sources: 0 });
         marks.forget(1000);
-        assert_eq!(marks.forgotten, Forgotten { aged: 4, crowded: 4 });
+        assert_eq!(marks.forgotten, Forgotten { aged: 4, crowded: 4, crowded_sources: 0 });
+    }
+
+    #[test]
+    fn sources_beyond_what_a_manifest_holds_are_forgotten_from_the_most_silent_of_whoever_has_most() {
+        let mut marks = marks();
+        let of =
+            |tenant: &str, number: u64| SectionHeader { tenant: tenant.into(), ..sequence(&format!("{number:03}"), 1, 0, 100) };
+        assert_eq!(marks.admit(&of("u", 1), 0), Verdict::New);
+        for number in 0..200 {
+            let now = number as i64;
+            assert_eq!(marks.admit(&of("t", number), now), Verdict::New, "{number}");
+            assert_eq!(marks.admit(&of("t", 0), now), Verdict::Duplicate, "heard all the time, at {number}");
+            let bytes: usize = marks.sources.keys().map(bytes_of).sum();
+            assert!(bytes == marks.source_bytes && bytes <= MEMORY.sources_bytes_max, "{bytes} bytes after {number}");
+        }
+        assert!((17..=20).contains(&marks.sources.len()), "{}", marks.sources.len());
+        assert_eq!(marks.forgotten.crowded_sources, 201 - marks.sources.len() as u64);
+        let silent = marks.sources.keys().filter(|key| ("001".."180").contains(&&*key.source) && &*key.tenant == "t");
+        assert_eq!(silent.count(), 0);
+        assert_eq!(marks.admit(&of("u", 1), 600), Verdict::Duplicate, "older than all, of a tenant that has few");
+        // A manifest with more than that, as an earlier version wrote it, is brought down at the next new source.
+        let mark = HighWater { epoch: 1, sequence: 1, touched: 0 };
+        let sources = (0..100).map(|number| (key(&of("t", number)), mark)).collect();
+        let manifest = Manifest { marks: sources, ..Manifest::default() };
+        let mut marks = Marks::new(MEMORY, &manifest);
+        assert_eq!(marks.admit(&of("t", 100), 1), Verdict::New);
+        assert!(marks.source_bytes <= MEMORY.sources_bytes_max);
+    }
+
+    #[test]
+    fn a_manifest_has_room_for_all_sources_that_are_remembered() {
+        let memory = Memory::of(&AggregatorConfig::default());
+        let mut marks = Marks::new(memory, &Manifest::default());
+        let padding = "p".repeat(100_000);
+        for number in 0..1_000 {
+            marks.admit(&sequence(&format!("{number}{padding}"), u64::MAX, 0, u64::MAX), i64::MAX - number);
+        }
+        assert!(marks.forgotten.crowded_sources > 0);
+        let mut manifest = Manifest::default();
+        marks.remembered().store(&mut manifest);
+        let object_store = Arc::new(object_store::memory::InMemory::new());
+        let nonces = weir_store::manifest::random_nonces();
+        let store =
+            weir_store::manifest::ManifestStore { object_store, kind: weir_model::wire::Kind::Logs, partition: 0, nonces };
+        assert!(store.prepare(1, &manifest).is_ok());
     }
 
     #[test]

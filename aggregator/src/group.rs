@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_bus::{BusError, Consumer, Event, Log, Record, TopicPartition};
 use weir_store::StoreError;
@@ -51,8 +52,8 @@ pub(crate) trait Opener: Send + Sync {
     fn close(&self, partition: u32);
     /// The partition cannot be served: answers say why, until it is opened or closed.
     fn quarantine(&self, partition: u32, reason: String);
-    /// How far the bus is, as it has just said.
-    fn measure(&self, partition: u32, on_bus: u64);
+    /// How far the bus is, as it said when it was asked then.
+    fn measure(&self, partition: u32, on_bus: u64, asked: Instant);
     /// Another owner was first, or the store could not be reached: the partition is not served until it is opened again.
     fn count_interruption(&self, partition: u32);
 }

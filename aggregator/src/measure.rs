@@ -1,7 +1,8 @@
 //! How far the bus is, asked again and again beside the poll loop: a broker that is away must not hold that up.
 //!
 //! Coverage lives on it: an answer is complete when it has seen all that is on the bus, and a bus that has been silent for a
-//! while may hold more than anybody knows.
+//! while may hold more than anybody knows. An answer of the bus is as old as its question: what was appended while it was on its
+//! way, or waited for a busy machine, is not in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -44,14 +45,14 @@ pub(crate) async fn measure(bus: Arc<dyn Log>, openers: Openers, inboxes: Inboxe
                 }
             }
             Some(answered) = asking.join_next() => {
-                let (place, next): (TopicPartition, Option<u64>) = match answered {
+                let (place, asked, next): (TopicPartition, Instant, Option<u64>) = match answered {
                     Ok(answered) => answered,
                     Err(error) => return error,
                 };
                 let Some(question) = questions.get_mut(&place) else { continue };
                 question.open = false;
                 if let (Some(next), Some(opener)) = (next, openers.get(place.topic.as_str())) {
-                    opener.measure(place.partition, next);
+                    opener.measure(place.partition, next, asked);
                 }
             }
         }
@@ -60,12 +61,85 @@ pub(crate) async fn measure(bus: Arc<dyn Log>, openers: Openers, inboxes: Inboxe
         let mut due: Vec<_> = questions.iter_mut().filter(|(_, question)| !question.open && rested(question)).collect();
         due.sort_by_key(|(_, question)| question.asked);
         for (place, question) in due.into_iter().take(ASKED_AT_ONCE.saturating_sub(asking.len())) {
-            *question = Question { asked: Some(Instant::now()), open: true };
+            let asked = Instant::now();
+            *question = Question { asked: Some(asked), open: true };
             let (bus, place) = (Arc::clone(&bus), place.clone());
             asking.spawn(async move {
                 let bounds = bus.bounds(&place).await;
-                (place, bounds.ok().map(|(_, next)| next))
+                (place, asked, bounds.ok().map(|(_, next)| next))
             });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use tokio::sync::mpsc;
+    use weir_bus::{Ack, BusError, Consumer};
+    use weir_store::StoreError;
+
+    use super::*;
+    use crate::group::{Opened, Opener};
+    use crate::owner::Ask;
+
+    const ROUND_TRIP: Duration = Duration::from_secs(4);
+
+    /// Takes its time to say that it is as far as the seconds it was asked after.
+    struct Slow(Instant);
+
+    #[async_trait]
+    impl Log for Slow {
+        async fn bounds(&self, _: &TopicPartition) -> Result<(u64, u64), BusError> {
+            let next = self.0.elapsed().as_secs();
+            tokio::time::sleep(ROUND_TRIP).await;
+            Ok((0, next))
+        }
+        async fn partitions(&self, _: &str) -> Result<u32, BusError> {
+            unreachable!("only bounds are asked for")
+        }
+        async fn append(&self, _: &TopicPartition, _: Bytes) -> Result<Ack, BusError> {
+            unreachable!("only bounds are asked for")
+        }
+        async fn consume(&self, _: &[&str], _: &str) -> Result<Box<dyn Consumer>, BusError> {
+            unreachable!("only bounds are asked for")
+        }
+        async fn release(&self, _: &TopicPartition, _: u64) -> Result<(), BusError> {
+            unreachable!("only bounds are asked for")
+        }
+    }
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<(u64, Instant)>>);
+
+    #[async_trait]
+    impl Opener for Heard {
+        async fn open(&self, _: &TopicPartition, _: mpsc::Receiver<Ask>) -> Result<Opened, StoreError> {
+            unreachable!("nothing is opened")
+        }
+        fn close(&self, _: u32) {}
+        fn quarantine(&self, _: u32, _: String) {}
+        fn measure(&self, _: u32, on_bus: u64, asked: Instant) {
+            self.0.lock().unwrap().push((on_bus, asked));
+        }
+        fn count_interruption(&self, _: u32) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_of_the_bus_is_as_old_as_its_question() {
+        let (begun, heard) = (Instant::now(), Arc::new(Heard::default()));
+        let openers: Openers = [("weir.logs", Arc::clone(&heard) as Arc<dyn Opener>)].into();
+        let inboxes = Inboxes::default();
+        inboxes.lock().insert(TopicPartition { topic: "weir.logs".into(), partition: 0 }, None);
+        let asking = measure(Arc::new(Slow(begun)), openers, inboxes);
+        let _ended = tokio::time::timeout(5 * ROUND_TRIP, asking).await;
+        let heard = heard.0.lock().unwrap();
+        assert!(heard.len() >= 3, "{heard:?}");
+        for (on_bus, asked) in &*heard {
+            assert_eq!((*asked - begun).as_secs(), *on_bus);
         }
     }
 }

@@ -46,6 +46,8 @@ pub struct Metrics {
     pub duplicates: Family<PartitionLabels, Counter>,
     /// Pushes that would be stored again if they were sent again.
     pub forgotten: Family<ForgottenLabels, Counter>,
+    /// Sources that would be stored again if they were read again from before, because there were too many.
+    pub forgotten_sources: Family<PartitionLabels, Counter>,
     /// Sections that began after their source's mark.
     pub gaps: Family<PartitionLabels, Counter>,
     /// Bus records that could not be understood and were put aside whole.
@@ -80,6 +82,9 @@ impl Metrics {
         counter("stored_records", "Log lines, samples or spans taken in, duplicates not counted", &self.records);
         counter("duplicate_sections", "Sections dropped because they were stored already", &self.duplicates);
         counter("source_gaps", "Sections that began after the high-water mark of their source", &self.gaps);
+        let help =
+            "Sources forgotten before mark_age_max, because a manifest has no room for more; read again, they are stored again";
+        counter("forgotten_sources", help, &self.forgotten_sources);
         counter("quarantined_records", "Bus records that could not be understood and were put aside whole", &self.quarantined);
         counter("lost_offsets", "Bus offsets declared lost", &self.lost);
         counter("sealed_blocks", "Blocks published by seals", &self.sealed);

@@ -237,10 +237,10 @@ impl<E: Engine> Opener for EngineOpener<E> {
         self.dependencies.metrics.interruptions.get_or_create(&labels).inc();
     }
 
-    fn measure(&self, partition: u32, on_bus: u64) {
+    fn measure(&self, partition: u32, on_bus: u64, asked: tokio::time::Instant) {
         if let Some(shared) = self.partitions.get(partition) {
             shared.on_bus.store(on_bus, Ordering::Release);
-            *shared.bus_heard.lock() = Some(tokio::time::Instant::now());
+            *shared.bus_heard.lock() = Some(asked);
         }
     }
 }

@@ -133,7 +133,8 @@ impl<E: Engine> Partition<E> {
 
     /// Since the last call.
     fn count_forgotten(&mut self) {
-        let Forgotten { aged, crowded } = std::mem::take(&mut self.marks.forgotten);
+        let Forgotten { aged, crowded, crowded_sources } = std::mem::take(&mut self.marks.forgotten);
+        self.metrics.forgotten_sources.get_or_create(&self.labels).inc_by(crowded_sources);
         for (reason, count) in [("aged", aged), ("crowded", crowded)].into_iter().filter(|(_, count)| *count > 0) {
             let labels = ForgottenLabels { topic: self.labels.topic.clone(), partition: self.labels.partition, reason };
             self.metrics.forgotten.get_or_create(&labels).inc_by(count);

@@ -86,13 +86,15 @@ impl<E: Engine> Shared<E> {
 }
 
 impl<E: Engine> Shared<E> {
-    /// For how long the bus has not said how far it is; `None` when it never has.
+    /// How old what the bus has said of how far it is may be; `None` when it has said nothing yet.
     pub(crate) fn bus_silent_seconds(&self) -> Option<u64> {
         self.bus_heard.lock().map(|at| at.elapsed().as_secs())
     }
 
     /// The heads, and the manifest version that has everything else, as of one instant.
     pub(crate) fn instant(&self) -> (Instant, Vec<Arc<E::Head>>) {
+        // First: what is read of the bus afterwards is no older.
+        let bus_silent_seconds = self.bus_silent_seconds();
         let searchable = self.searchable.load(Ordering::Acquire);
         let state = self.state.read();
         let instant = Instant {
@@ -101,7 +103,7 @@ impl<E: Engine> Shared<E> {
             version: state.version,
             searchable,
             on_bus: self.on_bus.load(Ordering::Acquire).max(searchable),
-            bus_silent_seconds: self.bus_silent_seconds(),
+            bus_silent_seconds,
             cut: None,
         };
         let heads = state.frozen.iter().chain(std::iter::once(&state.active)).filter(|head| head.records() > 0);

@@ -70,6 +70,9 @@ pub(crate) struct ServiceArguments {
     /// Listen on addresses that others can reach, without TLS and authentication
     #[arg(long, env = "WEIR_INSECURE_LISTEN")]
     pub insecure_listen: bool,
+    /// Further names that clients and proxies ask under, separated by commas: weir.example,*.monitoring.svc
+    #[arg(long, env = "WEIR_HOSTS", value_delimiter = ',', value_name = "NAMES")]
+    pub hosts: Vec<String>,
 }
 
 #[derive(Debug, Default, Args)]

@@ -198,7 +198,22 @@ impl Config {
     fn parse(path: &Path) -> Result<Self, Failure> {
         let wrong = |error: &dyn std::fmt::Display| Failure::input(format!("{}: {error}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
-        toml::from_str(&text).map_err(|error| wrong(&error))
+        Self::of_text(&text).map_err(|error| wrong(&error))
+    }
+
+    /// A file's text; values that cannot work together are not looked at. Errors name the line.
+    fn of_text(text: &str) -> Result<Self, String> {
+        let read = |text: &str| toml::from_str::<Self>(text);
+        read(text).map_err(|error| {
+            if error.span().is_some() {
+                return error.to_string();
+            }
+            // Of keys that nest too deeply only that is said: it is the last line of the shortest beginning that fails alike.
+            let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at + 1).chain([text.len()]).collect();
+            let alike = |end: &usize| read(&text[..*end]).is_err_and(|other| other.message() == error.message());
+            let line = ends.partition_point(|end| !alike(end)) + 1;
+            format!("TOML parse error at line {line}: {}", error.message())
+        })
     }
 
     /// Of `weir up`, from flags, environment and file.
@@ -238,6 +253,9 @@ impl Config {
         };
         config.listen = arguments.listen.unwrap_or(config.listen);
         config.insecure_listen |= arguments.insecure_listen;
+        if !arguments.hosts.is_empty() {
+            config.front.hosts.clone_from(&arguments.hosts);
+        }
         Ok(config)
     }
 
@@ -325,12 +343,36 @@ impl Config {
 }
 
 #[cfg(test)]
+mod fuzz_tests;
+
+#[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::args::{Arguments, Command};
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weir.toml");
+        std::fs::write(&path, "listen = \"127.0.0.1:1\"\n[front]\nhosts = [\"file.example\"]\n").unwrap();
+        let config = |flags: &[&str]| {
+            let words = ["weir", "up", "--config", path.to_str().unwrap()];
+            let Command::Up(up) = Arguments::parse_from(words.iter().chain(flags)).command else { panic!("not up") };
+            Config::of_up(&up)
+        };
+        let file = config(&[]).unwrap();
+        assert_eq!((file.listen.port(), file.front.hosts), (1, vec!["file.example".to_owned()]));
+        let flags = config(&["--listen", "127.0.0.1:2", "--hosts", "weir.example,*.monitoring.svc"]).unwrap();
+        assert_eq!((flags.listen.port(), flags.front.hosts), (2, vec!["weir.example".to_owned(), "*.monitoring.svc".to_owned()]));
+        let message = config(&["--hosts", "http://weir"]).unwrap_err().message;
+        assert!(message.contains("front.hosts"), "{message}");
+    }
 
     #[test]
     fn the_documented_default_is_the_default() {
-        let documented: Config = toml::from_str(DOCUMENTED).unwrap();
+        let documented = Config::of_text(DOCUMENTED).unwrap();
         assert_eq!(documented, Config::default());
     }
 
@@ -374,5 +416,6 @@ mod tests {
         check("[query]\nquery_bytes_max = 2000000000", "query.query_bytes_max");
         check("[query]\ncells_max = 5", "cells_max");
         check("[", "TOML");
+        check(&format!("# one\n\n[bus{}]\n# more", ".a".repeat(200)), "at line 3: recursion limit");
     }
 }

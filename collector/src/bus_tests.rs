@@ -302,6 +302,6 @@ async fn what_is_pushed_is_on_the_disk_once() {
     let path = directory.path().join("bus");
     push_all(Arc::new(open(&path)), &directory.path().join("data")).await;
     let log = open(&path);
-    let stored = tokio::time::timeout(Duration::from_secs(20), read_back(&log)).await.expect("the log is read to its end");
+    let stored = tokio::time::timeout(Duration::from_secs(60), read_back(&log)).await.expect("the log is read to its end");
     assert_eq!(stored, expected());
 }

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::clip;
+
 /// 16 bytes, big-endian as W3C Trace Context writes them. All zero means "none".
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct TraceId(pub [u8; 16]);
@@ -74,11 +76,6 @@ impl FromStr for SpanId {
     fn from_str(text: &str) -> Result<Self, IdError> {
         parse_hex::<8>(text).map(Self).ok_or_else(|| IdError::Span(clip(text)))
     }
-}
-
-/// An error repeats at most this much of what was wrong: enough to recognise it, not enough to flood a log.
-fn clip(text: &str) -> String {
-    text.chars().take(64).collect()
 }
 
 fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {

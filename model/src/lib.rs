@@ -16,6 +16,7 @@
 //!
 //! Nothing here knows tokio, files or sockets: everything is sync and pure.
 
+mod clip;
 pub mod fault;
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
@@ -30,3 +31,5 @@ pub mod select;
 pub mod span;
 pub mod time;
 pub mod wire;
+
+pub use clip::clip;

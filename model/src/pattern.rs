@@ -7,6 +7,8 @@ use regex::RegexBuilder;
 use regex::bytes::RegexBuilder as BytesBuilder;
 use thiserror::Error;
 
+use crate::clip;
+
 /// A compiled pattern may take this much memory: ten times what the longest pattern of 35 public dashboards takes.
 pub const PATTERN_BYTES_MAX: usize = 4 << 20;
 /// All patterns of one query together: eight of the largest, or 1,500 usual ones.
@@ -125,11 +127,6 @@ fn cache_bytes(size: usize) -> usize {
 /// Escapes that stand for Unicode classes.
 fn classes(pattern: &str) -> usize {
     pattern.as_bytes().windows(2).filter(|pair| pair[0] == b'\\' && b"wWdDsSpPbB".contains(&pair[1])).count()
-}
-
-/// An error repeats at most this much of a pattern.
-fn clip(pattern: &str) -> String {
-    pattern.chars().take(64).collect()
 }
 
 /// The library's message without the drawing of the pattern.

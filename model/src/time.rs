@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::clip;
+
 /// Nanoseconds since the Unix epoch, UTC. Signed, as OTLP and Loki have years 1677 to 2262 in common.
 pub type UnixNanos = i64;
 
@@ -155,10 +157,6 @@ pub mod duration {
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
         super::parse_std_duration(&String::deserialize(from)?).map_err(D::Error::custom)
     }
-}
-
-fn clip(text: &str) -> String {
-    text.chars().take(64).collect()
 }
 
 #[cfg(test)]

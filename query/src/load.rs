@@ -264,7 +264,9 @@ mod tests {
         assert!(matches!(slow, ReadError::Busy { limit: 1, key: "query.concurrency", .. }), "{slow}");
         let waiting = load.clone();
         let second = tokio::spawn(async move { waiting.place(Duration::from_secs(60)).await.map(drop) });
+        let begun = std::time::Instant::now();
         while load.metrics().waiting.get() == 0 {
+            assert!(begun.elapsed() < Duration::from_secs(60), "the second never waits");
             tokio::task::yield_now().await;
         }
         let third = load.place(Duration::from_secs(60)).await.map(|_| ()).unwrap_err();

@@ -2,12 +2,18 @@
 
 use std::path::Path;
 
-use weir_model::fuzz::Fuzz;
+use weir_model::fuzz::{CountingAllocator, Fuzz, MemoryLimit};
 
 use crate::cgroup::parse;
 use crate::cgroup::{CgroupSample, Mounts};
 use crate::containers::paths;
 use crate::logs::is_rotated_suffix;
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+/// Numbers by device and paths of mounts: some hundred bytes for each line of a few.
+const MEMORY: MemoryLimit = MemoryLimit { bytes: 64 << 10, per_input_byte: 64 };
 
 #[test]
 fn files_of_a_cgroup() {
@@ -38,7 +44,7 @@ fn files_of_a_cgroup() {
     ];
     let words = ["max", "total", " ", "\n", ":", "=", "18446744073709551615", "-1", "Read", "Write"];
     let fuzz = seeds.iter().fold(Fuzz::new("cgroup").text().words(&words), |fuzz, seed| fuzz.seed(seed));
-    fuzz.run(|input| {
+    fuzz.memory(MEMORY).run(|input| {
         let text = std::str::from_utf8(input).unwrap();
         let mut sample = CgroupSample::default();
         for read in READERS {
@@ -64,7 +70,7 @@ fn mounts_paths_and_names() {
     ];
     let words = ["/kubepods", "-pod", ".slice", ".scope", "docker-", "/weir/", " - ", "cgroup", "\\134", ":", ".gz", "é"];
     let fuzz = seeds.iter().fold(Fuzz::new("node-files").text().words(&words), |fuzz, seed| fuzz.seed(seed));
-    fuzz.run(|input| {
+    fuzz.memory(MEMORY).run(|input| {
         let text = std::str::from_utf8(input).unwrap();
         let mounts = Mounts::from_mountinfo(text, Path::new("/root"));
         assert!(mounts.points().iter().all(|point| point.starts_with("/root")));

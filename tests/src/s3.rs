@@ -90,7 +90,7 @@ mod tests {
     use weir_store::StoreError;
     use weir_store::block::BlockData;
     use weir_store::engine::BlockSummary;
-    use weir_store::manifest::{Manifest, ManifestStore, NewBlock, probe, random_nonces};
+    use weir_store::manifest::{Manifest, ManifestStore, NewBlock, Sightings, probe, random_nonces};
 
     use super::*;
     use crate::weir::{Weir, binary, eventually};
@@ -141,7 +141,8 @@ mod tests {
         let path = |id: &str| object_store::path::Path::from(store.block_path_text(id));
         let part = object_store::ObjectStoreExt::get_range(&*object_store, &path(&block.id), 1000..2000).await.unwrap();
         assert_eq!(part, bytes.slice(1000..2000));
-        let garbage = store.collect(3, i64::MAX, std::time::Duration::from_secs(1)).await.unwrap();
+        let garbage =
+            store.collect(3, &mut Sightings::default(), std::time::Duration::ZERO, std::time::Duration::ZERO).await.unwrap();
         assert_eq!((garbage.manifests, garbage.blocks), (0, 1));
         assert!(object_store::ObjectStoreExt::head(&*object_store, &path(&orphan.id)).await.is_err());
         assert_eq!(store.load_latest().await.unwrap().unwrap(), (3, sealed));

@@ -36,11 +36,12 @@ pub(super) async fn tail(
     let ask = read(body)?;
     let bad = |text| Refused(StatusCode::BAD_REQUEST, text);
     ask.check().map_err(bad)?;
-    let select = ask.lines.select(&ask.tenant).map_err(bad)?;
     let permit = Arc::clone(&aggregator.desk.tails).try_acquire_owned().map_err(|_| {
         aggregator.desk.count("tail", "busy", 1);
         Refused(StatusCode::SERVICE_UNAVAILABLE, "too many tails are open at this owner".into())
     })?;
+    let compiled = tokio::task::spawn_blocking(move || ask.lines.select(&ask.tenant));
+    let select = compiled.await.unwrap_or_else(|error| Err(error.to_string())).map_err(bad)?;
     // Subscribed before the answer begins: what enters after the asker has seen the preamble is not missed.
     let subscription = aggregator.logs.subscribe();
     aggregator.desk.count("tail", "answered", 1);

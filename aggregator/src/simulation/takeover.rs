@@ -62,6 +62,30 @@ async fn a_takeover_does_not_wait_for_blocks() {
     second.task.await.expect("ends");
 }
 
+/// A block that another owner has stored and not yet published is left alone however far the clock jumps; it goes by the time that an
+/// owner has seen it so.
+#[tokio::test]
+async fn a_clock_that_jumps_removes_no_block_that_is_about_to_be_published() {
+    let sim = Sim::new(SimConfig { partitions: PARTITIONS, ..SimConfig::default() });
+    let store = Arc::new(InMemory::new()) as Arc<dyn ObjectStore>;
+    let clock = Arc::new(AtomicI64::new(1_800_000_000_000_000_000));
+    let mut world = World { sim, store, clock, config: AggregatorConfig::default(), seed: 1 };
+    let path = Path::from("logs/00000/blocks/00000000000000000000-0123456789abcdef");
+    world.store.put(&path, "a block".into()).await.expect("puts");
+    for (name, grace, stays) in [("a", Duration::from_secs(600), true), ("b", Duration::ZERO, false)] {
+        world.config.garbage_age_min = grace;
+        let member = world.start(name);
+        until("all is owned", || (0..PARTITIONS).all(|partition| member.partitions.get(partition).is_some())).await;
+        world.clock.fetch_add(40 * 24 * 3600 * 1_000_000_000, Ordering::Relaxed);
+        for _ in 0..2 {
+            ask_all(&member.inboxes, |_, reply| Ask::Expire(reply)).await.expect("expires");
+        }
+        assert_eq!(world.store.head(&path).await.is_ok(), stays, "{name}");
+        member.stop.cancel();
+        member.task.await.expect("ends");
+    }
+}
+
 const BLOCKS: u64 = 20;
 
 impl Member {

@@ -44,23 +44,25 @@ pub(crate) fn declare(config: &Config, parts: Parts, registry: &mut Registry) {
     tracing::info!(mebibytes = sum, limits = keys.join(", "), "memory that this process may hold");
 }
 
-fn limits(config: &Config, parts: Parts) -> Vec<(&'static str, u64)> {
+/// By key, bytes; a product beyond 64 bits is as large as that.
+pub(crate) fn limits(config: &Config, parts: Parts) -> Vec<(&'static str, u64)> {
     let topics = Kind::ALL.len() as u64;
     let (partitions, bus) = match config.bus.kind {
         // The writer has its queue once more while it writes.
         BusKind::Disk => {
             let disk = &config.bus.disk;
             let partitions = u64::from(disk.partitions);
-            (partitions, 2 * disk.queue_bytes as u64 + topics * partitions * disk.cache_bytes as u64)
+            let caches = (topics * partitions).saturating_mul(disk.cache_bytes as u64);
+            (partitions, caches.saturating_add(disk.queue_bytes as u64).saturating_add(disk.queue_bytes as u64))
         }
         BusKind::Kafka => (u64::from(config.bus.kafka.partitions), config.bus.kafka.queue_bytes as u64),
     };
     let listeners = if parts.collector { 3 } else { 1 };
     let mut limits = vec![
         ("process", PROCESS_BYTES),
-        ("front.connections_max", listeners * config.front.connections_max as u64 * CONNECTION_BYTES),
+        ("front.connections_max", (listeners * CONNECTION_BYTES).saturating_mul(config.front.connections_max as u64)),
         ("bus", bus),
-        ("collector.ship.queue_bytes", topics * partitions * config.collector.ship.queue_bytes as u64),
+        ("collector.ship.queue_bytes", (topics * partitions).saturating_mul(config.collector.ship.queue_bytes as u64)),
     ];
     if parts.collector {
         limits.push(("collector.push.inflight_bytes_max", config.collector.push.inflight_bytes_max as u64));
@@ -75,7 +77,7 @@ fn limits(config: &Config, parts: Parts) -> Vec<(&'static str, u64)> {
     if parts.query {
         limits.push(("query.memory_bytes_max", config.query.memory_bytes_max));
         if !parts.aggregator {
-            let fanout = config.query.concurrency as u64 * config.fanout.heads_bytes_max;
+            let fanout = (config.query.concurrency as u64).saturating_mul(config.fanout.heads_bytes_max);
             limits.push(("query.concurrency × fanout.heads_bytes_max", fanout));
         }
     }

@@ -11,11 +11,10 @@ use axum::routing::post;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use prost::Message;
-use serde::de::DeserializeOwned;
 use tonic::Status;
 
-use super::shape::Shaped;
-use super::{Convert, Encoded, Format, Rejected, logs, logs_response, metrics, metrics_response, take, trace_response, traces};
+use super::signal::{Logs, Metrics, Signal, Traces};
+use super::{Encoded, Format, Rejected, take};
 use crate::body::{self, PushError};
 use crate::push::PushContext;
 
@@ -26,41 +25,22 @@ const ENCODINGS: HeaderValue = HeaderValue::from_static("identity,gzip,deflate,z
 
 /// The three services, for whoever serves HTTP/2.
 pub fn router(context: &PushContext) -> Router {
-    let logs = |State(context): State<PushContext>, headers: HeaderMap, body: HttpBody| async move {
-        export(&context, headers, body, logs::outcome, logs_response).await
-    };
-    let metrics = |State(context): State<PushContext>, headers: HeaderMap, body: HttpBody| async move {
-        export(&context, headers, body, metrics::outcome, metrics_response).await
-    };
-    let traces = |State(context): State<PushContext>, headers: HeaderMap, body: HttpBody| async move {
-        export(&context, headers, body, traces::outcome, trace_response).await
-    };
     let unknown = || async { Status::unimplemented("").into_http::<HttpBody>() };
     Router::new()
-        .route("/opentelemetry.proto.collector.logs.v1.LogsService/Export", post(logs))
-        .route("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", post(metrics))
-        .route("/opentelemetry.proto.collector.trace.v1.TraceService/Export", post(traces))
+        .route("/opentelemetry.proto.collector.logs.v1.LogsService/Export", post(export::<Logs>))
+        .route("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", post(export::<Metrics>))
+        .route("/opentelemetry.proto.collector.trace.v1.TraceService/Export", post(export::<Traces>))
         .fallback(unknown)
         .with_state(context.clone())
 }
 
-async fn export<R, A>(
-    context: &PushContext,
-    headers: HeaderMap,
-    body: HttpBody,
-    convert: Convert<R>,
-    respond: fn(Rejected) -> A,
-) -> Response
-where
-    R: Message + Default + DeserializeOwned + Shaped + 'static,
-    A: Message,
-{
+async fn export<S: Signal>(State(context): State<PushContext>, headers: HeaderMap, body: HttpBody) -> Response {
     let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     if !content_type.starts_with(b"application/grpc") {
         return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
     }
-    match receive(context, headers, body, convert).await {
-        Ok(rejected) => success(&respond(rejected)),
+    match receive::<S>(&context, headers, body).await {
+        Ok(rejected) => success(&S::response(rejected)),
         Err(error) => {
             context.metrics.event("otlp_grpc", error.reason(), 1);
             failure(&error)
@@ -68,10 +48,7 @@ where
     }
 }
 
-async fn receive<R>(context: &PushContext, headers: HeaderMap, body: HttpBody, convert: Convert<R>) -> Result<Rejected, PushError>
-where
-    R: Message + Default + DeserializeOwned + Shaped + 'static,
-{
+async fn receive<S: Signal>(context: &PushContext, headers: HeaderMap, body: HttpBody) -> Result<Rejected, PushError> {
     let admission = context.admit();
     let bytes = body::read(&context.config, &admission, &headers, body).await?;
     let (compressed, bytes) = message(bytes)?;
@@ -81,7 +58,7 @@ where
         (true, Some(name)) => name.to_owned(),
         (true, None) => return Err(PushError::Malformed("a compressed message without grpc-encoding".into())),
     };
-    take(context, &admission, Encoded { bytes, encoding, format: Format::Protobuf }, convert).await
+    take::<S>(context, &admission, Encoded { bytes, encoding, format: Format::Protobuf }).await
 }
 
 /// The one message of a unary call's body, and whether it is compressed.
@@ -124,6 +101,8 @@ fn failure(error: &PushError) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use weir_model::fuzz::{Fuzz, MemoryLimit};
+
     use super::*;
 
     #[test]
@@ -141,5 +120,16 @@ mod tests {
         check(&[0, 0, 0, 0, 3, 7, 8], Err("not that of the body"));
         check(&[0, 0, 0, 0, 1, 7, 8], Err("not that of the body"));
         check(&[0, 0xff, 0xff, 0xff, 0xff], Err("not that of the body"));
+    }
+
+    #[test]
+    fn fuzz_a_frame_is_a_message_or_none() {
+        let limit = MemoryLimit { bytes: 64 << 10, per_input_byte: 4 };
+        let fuzz =
+            Fuzz::new("grpc-frame").seed([0; 5]).seed([1, 0, 0, 0, 2, 7, 8]).seed([&[0, 0, 0, 1, 0][..], &[9; 256]].concat());
+        fuzz.words(&["\0", "\u{1}", "\u{7f}"]).memory(limit).run(|input| match message(Bytes::copy_from_slice(input)) {
+            Ok((compressed, bytes)) => assert_eq!((&input[FRAME_HEAD_BYTES..], u8::from(compressed)), (&bytes[..], input[0])),
+            Err(error) => assert!(error.to_string().contains("gRPC frame: "), "{error}"),
+        });
     }
 }

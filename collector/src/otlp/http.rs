@@ -9,27 +9,19 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use prost::Message;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
-use super::shape::Shaped;
-use super::{Convert, Encoded, Format, Rejected, logs, logs_response, metrics, metrics_response, take, trace_response, traces};
+use super::signal::{Logs, Metrics, Signal, Traces};
+use super::{Encoded, Format, Rejected, take};
 use crate::body::{self, PushError};
 use crate::push::PushContext;
 
 /// The three routes.
 pub fn router(context: PushContext) -> Router {
-    let logs = |State(context): State<PushContext>, headers: HeaderMap, body: HttpBody| async move {
-        serve_one(&context, headers, body, logs::outcome, logs_response).await
-    };
-    let metrics = |State(context): State<PushContext>, headers: HeaderMap, body: HttpBody| async move {
-        serve_one(&context, headers, body, metrics::outcome, metrics_response).await
-    };
-    let traces = |State(context): State<PushContext>, headers: HeaderMap, body: HttpBody| async move {
-        serve_one(&context, headers, body, traces::outcome, trace_response).await
-    };
-    let routes =
-        Router::new().route("/v1/logs", post(logs)).route("/v1/metrics", post(metrics)).route("/v1/traces", post(traces));
-    routes.with_state(context)
+    Router::new()
+        .route("/v1/logs", post(export::<Logs>))
+        .route("/v1/metrics", post(export::<Metrics>))
+        .route("/v1/traces", post(export::<Traces>))
+        .with_state(context)
 }
 
 impl Format {
@@ -62,25 +54,15 @@ struct RpcStatus {
     message: String,
 }
 
-async fn serve_one<R, A>(
-    context: &PushContext,
-    headers: HeaderMap,
-    body: HttpBody,
-    convert: Convert<R>,
-    respond: fn(Rejected) -> A,
-) -> Response
-where
-    R: Message + Default + DeserializeOwned + Shaped + 'static,
-    A: Message + Serialize,
-{
+async fn export<S: Signal>(State(context): State<PushContext>, headers: HeaderMap, body: HttpBody) -> Response {
     let format = Format::of(&headers);
     let answered_in = *format.as_ref().unwrap_or(&Format::Json);
     let result = match format {
-        Ok(format) => receive(context, &headers, body, format, convert).await,
+        Ok(format) => receive::<S>(&context, &headers, body, format).await,
         Err(error) => Err(error),
     };
     match result {
-        Ok(rejected) => answered_in.answer(StatusCode::OK, &respond(rejected)),
+        Ok(rejected) => answered_in.answer(StatusCode::OK, &S::response(rejected)),
         Err(error) => {
             context.metrics.event("otlp_http", error.reason(), 1);
             failure(answered_in, &error)
@@ -88,20 +70,16 @@ where
     }
 }
 
-async fn receive<R>(
+async fn receive<S: Signal>(
     context: &PushContext,
     headers: &HeaderMap,
     body: HttpBody,
     format: Format,
-    convert: Convert<R>,
-) -> Result<Rejected, PushError>
-where
-    R: Message + Default + DeserializeOwned + Shaped + 'static,
-{
+) -> Result<Rejected, PushError> {
     let admission = context.admit();
     let bytes = body::read(&context.config, &admission, headers, body).await?;
     let encoding = body::content_encoding(headers);
-    take(context, &admission, Encoded { bytes, encoding, format }, convert).await
+    take::<S>(context, &admission, Encoded { bytes, encoding, format }).await
 }
 
 fn failure(format: Format, error: &PushError) -> Response {

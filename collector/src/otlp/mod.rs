@@ -3,7 +3,8 @@
 //! - [`grpc`], [`http`]: the two transports.
 //! - `take`: from a body to an outcome, the same for both. [`shape`]: what a request takes in memory.
 //! - [`value`]: attributes and bodies.
-//! - [`logs`], [`metrics`], [`traces`]: the three signals, pure: a request becomes sections and a count of what was rejected.
+//! - [`signal`]: what makes one of the three signals: its request, its conversion, its answer.
+//! - [`logs`], [`metrics`], [`traces`]: the three conversions, pure: a request becomes sections and a count of what was rejected.
 //!
 //! A record that cannot be kept is rejected by `partial_success`, with the number and the first reason; the rest is kept.
 
@@ -12,13 +13,11 @@ pub mod http;
 mod logs;
 mod metrics;
 mod shape;
+mod signal;
 mod traces;
 mod value;
 
 use bytes::Bytes;
-use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse};
-use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsPartialSuccess, ExportMetricsServiceResponse};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
 use prost::Message;
 use serde::de::DeserializeOwned;
 use weir_model::wire::Section;
@@ -31,6 +30,9 @@ use crate::push::PushContext;
 use crate::ship::weight;
 
 use self::shape::{JSON_ELEMENT_BYTES, Shaped};
+use self::signal::Signal;
+#[cfg(test)]
+use self::signal::{Logs, Metrics, Traces};
 
 /// What a request came to.
 #[derive(Default)]
@@ -106,8 +108,6 @@ pub(crate) enum Format {
     Json,
 }
 
-type Convert<R> = fn(&PushContext, &Admission, R) -> Result<Outcome, PushError>;
-
 /// A request's body and how it is encoded.
 pub(crate) struct Encoded {
     pub bytes: Bytes,
@@ -117,28 +117,20 @@ pub(crate) struct Encoded {
 }
 
 /// From a body that is there to an answer: decompresses, decodes, converts and ships it.
-async fn take<R>(context: &PushContext, admission: &Admission, body: Encoded, convert: Convert<R>) -> Result<Rejected, PushError>
-where
-    R: Message + Default + DeserializeOwned + Shaped + 'static,
-{
+async fn take<S: Signal>(context: &PushContext, admission: &Admission, body: Encoded) -> Result<Rejected, PushError> {
     let _slot = context.slot()?;
-    let decode = move |context: &PushContext, admission: &Admission| decode(context, admission, body, convert);
+    let decode = move |context: &PushContext, admission: &Admission| decode::<S>(context, admission, body);
     let outcome = context.decode(admission, decode).await?;
     finish(context, outcome).await
 }
 
-fn decode<R: Message + Default + DeserializeOwned + Shaped>(
-    context: &PushContext,
-    admission: &Admission,
-    body: Encoded,
-    convert: Convert<R>,
-) -> Result<Outcome, PushError> {
+fn decode<S: Signal>(context: &PushContext, admission: &Admission, body: Encoded) -> Result<Outcome, PushError> {
     let Encoded { bytes, encoding, format } = body;
     let bytes = body::decode_content(&encoding, bytes, context.config.decompressed_bytes_max, admission)?;
     admission.body_is(bytes.len());
-    let request: R = parse(format, &bytes, admission)?;
+    let request: S::Request = parse(format, &bytes, admission)?;
     drop(bytes);
-    let outcome = convert(context, admission, request)?;
+    let outcome = S::outcome(context, admission, request)?;
     admission.settle(outcome.sections.iter().map(|section| weight(&section.body)).sum());
     Ok(outcome)
 }
@@ -153,27 +145,24 @@ pub(crate) fn decode_of_kind(
 ) -> Result<Outcome, PushError> {
     use weir_model::wire::Kind;
     match kind {
-        Kind::Logs => decode(context, admission, body, logs::outcome),
-        Kind::Metrics => decode(context, admission, body, metrics::outcome),
-        Kind::Spans => decode(context, admission, body, traces::outcome),
+        Kind::Logs => decode::<Logs>(context, admission, body),
+        Kind::Metrics => decode::<Metrics>(context, admission, body),
+        Kind::Spans => decode::<Traces>(context, admission, body),
     }
 }
 
 /// Bytes that decoding takes at its most, and what is counted for it beforehand.
 #[cfg(test)]
 pub(crate) fn allocated_and_counted(kind: weir_model::wire::Kind, bytes: &[u8]) -> (usize, usize) {
-    use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-    use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
     use weir_model::wire::Kind;
-    fn of<R: Message + Default + Shaped>(bytes: &[u8]) -> (usize, usize) {
-        let (_, peak) = weir_model::fuzz::peak_of(None, || drop(R::decode(bytes)));
-        (peak, proto_size::decoded_bytes(R::SHAPE, bytes))
+    fn of<S: Signal>(bytes: &[u8]) -> (usize, usize) {
+        let (_, peak) = weir_model::fuzz::peak_of(None, || drop(S::Request::decode(bytes)));
+        (peak, proto_size::decoded_bytes(S::Request::SHAPE, bytes))
     }
     match kind {
-        Kind::Logs => of::<ExportLogsServiceRequest>(bytes),
-        Kind::Metrics => of::<ExportMetricsServiceRequest>(bytes),
-        Kind::Spans => of::<ExportTraceServiceRequest>(bytes),
+        Kind::Logs => of::<Logs>(bytes),
+        Kind::Metrics => of::<Metrics>(bytes),
+        Kind::Spans => of::<Traces>(bytes),
     }
 }
 
@@ -212,22 +201,4 @@ fn check_records(context: &PushContext, records: usize) -> Result<(), PushError>
         return Err(PushError::Malformed(format!("{records} records in one request (limit push.records_max is {limit})")));
     }
     Ok(())
-}
-
-fn logs_response(rejected: Rejected) -> ExportLogsServiceResponse {
-    let partial =
-        |rejected: Rejected| ExportLogsPartialSuccess { rejected_log_records: rejected.count, error_message: rejected.reason };
-    ExportLogsServiceResponse { partial_success: (rejected.count > 0).then(|| partial(rejected)) }
-}
-
-fn metrics_response(rejected: Rejected) -> ExportMetricsServiceResponse {
-    let partial =
-        |rejected: Rejected| ExportMetricsPartialSuccess { rejected_data_points: rejected.count, error_message: rejected.reason };
-    ExportMetricsServiceResponse { partial_success: (rejected.count > 0).then(|| partial(rejected)) }
-}
-
-fn trace_response(rejected: Rejected) -> ExportTraceServiceResponse {
-    let partial =
-        |rejected: Rejected| ExportTracePartialSuccess { rejected_spans: rejected.count, error_message: rejected.reason };
-    ExportTraceServiceResponse { partial_success: (rejected.count > 0).then(|| partial(rejected)) }
 }

@@ -1,7 +1,7 @@
 //! Whatever lies in a log file, a checkpoint or a file of carried lines: a value or a refusal, within a thread's stack, and
 //! never a panic.
 
-use weir_model::fuzz::Fuzz;
+use weir_model::fuzz::{Fuzz, MemoryLimit};
 use weir_model::label::Labels;
 
 use super::assemble::{Assembler, Snapshot};
@@ -16,6 +16,10 @@ const DOCKER: &str = concat!(
     "\n",
 );
 
+/// A line or an entry is held about once; a file that is nothing but line breaks is read twice into lines of some 150 bytes.
+const LINE: MemoryLimit = MemoryLimit { bytes: 1 << 20, per_input_byte: 64 };
+const FILE: MemoryLimit = MemoryLimit { bytes: 4 << 20, per_input_byte: 1 << 10 };
+
 fn lines(format: FileFormat, name: &'static str) -> Fuzz {
     let words =
         ["stdout ", "stderr ", " F ", " P ", "2016-10-06T00:17:09Z", "\n", "\r\n", "{\"log\":", "\\u", "[[", "9999999999"];
@@ -24,7 +28,7 @@ fn lines(format: FileFormat, name: &'static str) -> Fuzz {
 
 #[test]
 fn a_cri_line() {
-    lines(FileFormat::Cri, "cri").run(|input| {
+    lines(FileFormat::Cri, "cri").memory(LINE).run(|input| {
         for line in input.split(|byte| *byte == b'\n') {
             if let Some(part) = cri::parse(line) {
                 assert!(line.ends_with(&part.body));
@@ -36,7 +40,7 @@ fn a_cri_line() {
 
 #[test]
 fn a_docker_line() {
-    lines(FileFormat::DockerJson, "docker-json").run(|input| {
+    lines(FileFormat::DockerJson, "docker-json").memory(LINE).run(|input| {
         for line in input.split(|byte| *byte == b'\n') {
             if let Some(part) = docker::parse(line) {
                 assert!(part.body.len() <= line.len());
@@ -69,7 +73,7 @@ fn a_file_reads_the_same_in_blocks_of_any_size() {
     for (format, name) in
         [(FileFormat::Plain, "plain-file"), (FileFormat::Cri, "cri-file"), (FileFormat::DockerJson, "docker-json-file")]
     {
-        lines(format, name).seconds(1).run(move |input| {
+        lines(format, name).memory(FILE).run(move |input| {
             let whole = read(format, input, usize::MAX >> 1);
             assert!(whole.windows(2).all(|pair| pair[0].0 != pair[1].0 || pair[0].1 < pair[1].1), "sequences grow");
             assert_eq!(read(format, input, 4099), whole);
@@ -84,21 +88,25 @@ fn a_checkpoint() {
         "{\"chain\":\"/var/log/a.log\",\"epoch\":7,\"id\":{\"inode\":1,\"born\":2},",
         "\"fingerprint\":{\"bytes\":3,\"hash\":4},\"restart\":5,\"last\":[6,8]}\n",
     );
-    Fuzz::new("checkpoint").seed(entry).words(&["18446744073709551615", "\"last\":[", "\n", "{\"crc32c\":", "-1"]).run(|input| {
-        let _ = checkpoint::decode(input);
-        // With a checksum that is right whatever was written.
-        let signed = [input, format!("\n{{\"crc32c\":{}}}\n", crc32c::crc32c(&[input, b"\n"].concat())).as_bytes()].concat();
-        if let Ok(entries) = checkpoint::decode(&signed) {
-            let again = checkpoint::decode(&checkpoint::encode(entries.values()));
-            assert_eq!(again.as_ref(), Ok(&entries));
-        }
-    });
+    Fuzz::new("checkpoint")
+        .seed(entry)
+        .words(&["18446744073709551615", "\"last\":[", "\n", "{\"crc32c\":", "-1"])
+        .memory(LINE)
+        .run(|input| {
+            let _ = checkpoint::decode(input);
+            // With a checksum that is right whatever was written.
+            let signed = [input, format!("\n{{\"crc32c\":{}}}\n", crc32c::crc32c(&[input, b"\n"].concat())).as_bytes()].concat();
+            if let Ok(entries) = checkpoint::decode(&signed) {
+                let again = checkpoint::decode(&checkpoint::encode(entries.values()));
+                assert_eq!(again.as_ref(), Ok(&entries));
+            }
+        });
 }
 
 #[test]
 fn carried_lines() {
     let whole = format!("{{\"weir_carried\":1,\"epoch\":9,\"parts\":[null,[7,4]],\"crc32c\":{}}}\nhalf", crc32c::crc32c(b"half"));
-    Fuzz::new("carried").seed(whole).words(&["[", "null", "18446744073709551615", "-1", "\n"]).run(|input| {
+    Fuzz::new("carried").seed(whole).words(&["[", "null", "18446744073709551615", "-1", "\n"]).memory(LINE).run(|input| {
         if let Some((_, carried)) = chain::decode_carried(input) {
             assert!(carried.iter().flatten().map(|line| line.body.len()).sum::<usize>() < input.len());
         }

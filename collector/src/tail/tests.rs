@@ -137,7 +137,7 @@ impl Fixture {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let settled = tokio::time::timeout(Duration::from_secs(20), all).await;
+        let settled = tokio::time::timeout(Duration::from_secs(60), all).await;
         assert!(settled.is_ok(), "until {what}: stored {} of {}", self.stored().len(), self.written.len());
     }
 
@@ -245,9 +245,7 @@ async fn compressed_after_it_was_pinned() {
     }
     fixture.write(10);
     let pins = fixture.directory.path().join("data/pins");
-    while fs::read_dir(&pins).unwrap().count() < 2 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    fixture.until("both are pinned", || fs::read_dir(&pins).unwrap().count() >= 2).await;
     running.kill().await;
     for i in 1..3 {
         fixture.compress(&format!("0.log.2023010{i}-120000"));
@@ -344,17 +342,13 @@ async fn deleted_after_rotation_but_pinned() {
     fixture.rotate("0.log.20230101-120000");
     fixture.write(10);
     let pins = fixture.directory.path().join("data/pins");
-    while fs::read_dir(&pins).unwrap().count() == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    fixture.until("it is pinned", || fs::read_dir(&pins).unwrap().count() > 0).await;
     running.kill().await;
     fs::remove_file(fixture.path("0.log.20230101-120000")).unwrap();
     fixture.log.flow(true);
     let running = fixture.start().await;
     fixture.settle().await;
-    while fs::read_dir(&pins).unwrap().count() > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    fixture.until("the pin is gone", || fs::read_dir(&pins).unwrap().count() == 0).await;
     running.stop().await;
 }
 
@@ -370,9 +364,7 @@ async fn killed_between_append_and_checkpoint() {
         let running = fixture.start().await;
         // Killed as soon as the first record is stored: some of it is acknowledged, little of it in the checkpoint.
         let before = fixture.log.records(weir_model::wire::Kind::Logs);
-        while fixture.log.records(weir_model::wire::Kind::Logs) == before {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        fixture.until("a record is stored", || fixture.log.records(weir_model::wire::Kind::Logs) > before).await;
         running.kill().await;
     }
     let running = fixture.start().await;

@@ -23,7 +23,8 @@ thread_local! {
 fn note(bytes: isize) -> bool {
     let counted = LIVE.try_with(|live| {
         let now = live.get().saturating_add(bytes);
-        if bytes > 0 && now > HARD_MAX.try_with(Cell::get).unwrap_or(isize::MAX) {
+        // A panic under way may have its memory: one that cannot print its backtrace never ends.
+        if bytes > 0 && now > HARD_MAX.try_with(Cell::get).unwrap_or(isize::MAX) && !std::thread::panicking() {
             return false;
         }
         live.set(now);

@@ -300,3 +300,17 @@ pub(super) fn sealed(head: &[u8], bodies: &[u8]) -> Vec<u8> {
     record[MAGIC.len()..CHECKED_FROM].copy_from_slice(&checksum.to_le_bytes());
     record
 }
+
+/// A record of one section that says it has `records`, around any body.
+#[cfg(test)]
+pub(super) fn around(kind: Kind, records: u32, body: &[u8]) -> Vec<u8> {
+    let mark = Mark::Digest([0; 16]);
+    let header = SectionHeader { tenant: "t".into(), source: "s".into(), mark, records };
+    let mut headers = Vec::new();
+    put_header(&header, body.len(), &mut Budget::new(Limits::default()), &mut headers).expect("fits");
+    let mut head = [&MAGIC[..], &[0; 4], &[VERSION, kind as u8, 0, 0]].concat();
+    for length in [1, headers.len(), body.len()] {
+        head.extend_from_slice(&(length as u32).to_le_bytes());
+    }
+    sealed(&[head, headers].concat(), body)
+}

@@ -4,6 +4,7 @@
 use axum::body::{Body, Bytes};
 use axum::extract::{Form, FromRequest, Query, Request};
 use axum::http::{Method, StatusCode, header};
+use weir_model::clip;
 use weir_model::time::{SECOND, TimeRange, UnixNanos, parse_duration, parse_time_loki};
 
 /// In order; names may repeat.
@@ -124,7 +125,3 @@ impl Params {
 
 /// The default range of Loki's API and of ours.
 pub(crate) const HOUR: i64 = 3600 * SECOND;
-
-pub(crate) fn clip(text: &str) -> String {
-    text.chars().take(64).collect()
-}

@@ -1,5 +1,6 @@
 //! Cuts LogQL into tokens. Pure; knows no grammar beyond strings, numbers and units. Called by the parser only.
 
+use weir_model::clip;
 use weir_model::time::parse_duration;
 
 use super::error::ParseError;
@@ -39,11 +40,6 @@ impl Token {
             Self::End => "the end of the query".into(),
         }
     }
-}
-
-/// An error repeats at most this much of a query.
-pub(crate) fn clip(text: &str) -> String {
-    text.chars().take(40).collect()
 }
 
 /// A token and the byte it begins at.

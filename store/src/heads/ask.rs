@@ -5,14 +5,12 @@
 use serde::{Deserialize, Serialize};
 use weir_model::id::TraceId;
 use weir_model::label::{Labels, MatchOp, Matcher};
+use weir_model::pattern::PatternBudget;
 use weir_model::select::{LineFilter, LogSelect, MetricSelect, TraceSelect};
 use weir_model::time::TimeRange;
 use weir_model::wire::Kind;
 
 use super::PROTOCOL;
-
-/// A compiled pattern may take this much memory, as a label matcher's may.
-const REGEX_BYTES_MAX: usize = 4 << 20;
 
 /// One owner is asked once, for all of its partitions that matter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -235,13 +233,16 @@ impl LinesAsk {
         }
     }
 
-    /// As the owner's reader is asked. Errors name the matcher or filter that makes no sense.
+    /// As the owner's reader is asked. Errors name the matcher or filter that makes no sense, or with which the patterns are larger
+    /// than those of one query may be. Compiles: not for async threads.
     pub fn select(&self, tenant: &str) -> Result<LogSelect, String> {
+        let mut patterns = PatternBudget::default();
+        let matchers = matchers_in(&self.matchers, &mut patterns)?;
         Ok(LogSelect {
             tenant: tenant.into(),
-            matchers: matchers_in(&self.matchers)?,
+            matchers,
             range: self.range.into(),
-            filters: self.filters.iter().map(filter_in).collect::<Result<_, _>>()?,
+            filters: self.filters.iter().map(|filter| filter_in(filter, &mut patterns)).collect::<Result<_, _>>()?,
             newest_first: self.newest_first,
         })
     }
@@ -253,9 +254,9 @@ impl SamplesAsk {
         Self { matchers: matchers_out(&select.matchers), start_ms: select.start_ms, end_ms: select.end_ms }
     }
 
-    /// As the owner's reader is asked. Errors name the matcher that makes no sense.
+    /// As the owner's reader is asked. Errors and patterns as in [`LinesAsk::select`].
     pub fn select(&self, tenant: &str) -> Result<MetricSelect, String> {
-        let matchers = matchers_in(&self.matchers)?;
+        let matchers = matchers_in(&self.matchers, &mut PatternBudget::default())?;
         Ok(MetricSelect { tenant: tenant.into(), matchers, start_ms: self.start_ms, end_ms: self.end_ms })
     }
 }
@@ -299,8 +300,8 @@ fn matchers_out(matchers: &[Matcher]) -> Vec<MatcherAsk> {
     matchers.iter().map(out).collect()
 }
 
-fn matchers_in(matchers: &[MatcherAsk]) -> Result<Vec<Matcher>, String> {
-    let read = |ask: &MatcherAsk| Matcher::new(&ask.name, ask.op, &ask.value).map_err(|error| error.to_string());
+fn matchers_in(matchers: &[MatcherAsk], patterns: &mut PatternBudget) -> Result<Vec<Matcher>, String> {
+    let read = |ask: &MatcherAsk| Matcher::within(patterns, &ask.name, ask.op, &ask.value).map_err(|error| error.to_string());
     matchers.iter().map(read).collect()
 }
 
@@ -314,14 +315,11 @@ fn filter_out(filter: &LineFilter) -> FilterAsk {
     }
 }
 
-fn filter_in(filter: &FilterAsk) -> Result<LineFilter, String> {
+fn filter_in(filter: &FilterAsk, patterns: &mut PatternBudget) -> Result<LineFilter, String> {
     let needles = |texts: &[String]| -> Result<Vec<Vec<u8>>, String> {
         texts.iter().map(|text| hex::decode(text).map_err(|error| format!("needle {text:?}: {error}"))).collect()
     };
-    let regex = |pattern: &str| {
-        let built = regex::bytes::RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).build();
-        built.map_err(|error| format!("pattern {pattern:?}: {error}"))
-    };
+    let mut regex = |pattern: &str| patterns.compile_bytes(pattern).map_err(|error| error.to_string());
     Ok(match filter {
         FilterAsk::Contains(any) => LineFilter::Contains(needles(any)?),
         FilterAsk::NotContains(none) => LineFilter::NotContains(needles(none)?),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::{any, prop};
 use proptest::{prop_assert, proptest};
-use weir_model::label::Labels;
+use weir_model::label::{Labels, MatchOp};
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::metric::{MetricBatch, MetricRow, Schema};
 use weir_model::select::{LogSelect, MetricSelect, NoBudget, ReadError};
@@ -12,7 +12,7 @@ use weir_model::time::TimeRange;
 use weir_model::wire::{Body, Kind, Mark, Section, SectionHeader};
 
 use super::answer::{Instant, PartAnswer, Refusal, decode, encode_refusal, encode_slice};
-use super::ask::{Ask, LinesAsk, Question, SamplesAsk};
+use super::ask::{Ask, FilterAsk, LinesAsk, MatcherAsk, Question, SamplesAsk};
 use super::frame::{self, Tag};
 use super::{PROTOCOL, Slice, SliceLimits, Sliced};
 use crate::engine::{Engine, Head, Position};
@@ -172,6 +172,37 @@ fn a_question_travels_as_json_and_another_version_is_refused() {
     let bad = text.replace("7820", "78zz");
     let Ask::Lines(lines) = serde_json::from_str::<Question>(&bad).unwrap().ask else { panic!("lines are asked for") };
     assert!(lines.select("t").unwrap_err().contains("78zz"));
+}
+
+#[test]
+fn the_patterns_of_a_question_share_the_budget_of_a_query() {
+    let matcher = |i: usize, value: &str| MatcherAsk { name: format!("l{i}"), op: MatchOp::Regex, value: value.to_owned() };
+    let ask = |matchers: Vec<MatcherAsk>, filters: Vec<FilterAsk>| {
+        let range = TimeRange::ALL.into();
+        LinesAsk { matchers, range, filters, newest_first: true, page_bytes: 0 }.select("t").map(drop)
+    };
+    let large = |i: usize| format!(r"{i}\w{{40}}");
+    // A few are fine; a hundred are not, wherever they stand.
+    assert_eq!(ask(vec![matcher(0, &large(0))], vec![FilterAsk::Matches(large(1)), FilterAsk::NotMatches(large(2))]), Ok(()));
+    let matchers: Vec<_> = (0..100).map(|i| matcher(i, &large(i))).collect();
+    let filters: Vec<_> = (0..50).flat_map(|i| [FilterAsk::Matches(large(i)), FilterAsk::NotMatches(large(i))]).collect();
+    let few = ask(matchers[..3].to_vec(), filters[..3].to_vec());
+    assert_eq!(few, Ok(()));
+    for (matchers, filters) in
+        [(matchers.clone(), Vec::new()), (Vec::new(), filters.clone()), (matchers[..20].into(), filters[..20].into())]
+    {
+        let message = ask(matchers, filters).unwrap_err();
+        assert!(message.contains("those of this query take more than 33554432 bytes compiled"), "{message}");
+    }
+    let samples = SamplesAsk { matchers, start_ms: 0, end_ms: 1 }.select("t").map(drop).unwrap_err();
+    assert!(samples.contains("33554432"), "{samples}");
+    // One that is too large by itself, one that is none, and one that nests deeply.
+    let deep = format!("{}a{}", "(".repeat(3_000), ")".repeat(3_000));
+    for (pattern, why) in [("(a{1000}){1000}", "4194304"), ("(", "unclosed group"), (&deep, "nested parentheses/brackets (100)")]
+    {
+        let message = ask(Vec::new(), vec![FilterAsk::Matches(pattern.to_owned())]).unwrap_err();
+        assert!(message.contains(why) && message.len() < 500, "{message}");
+    }
 }
 
 proptest! {

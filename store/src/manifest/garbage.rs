@@ -1,7 +1,9 @@
 //! Removing what no manifest names any more.
 //!
-//! Readers may still hold views of older versions, so nothing goes before it has been superfluous for a grace period:
-//! a version when its successor is that old, a block when it is that old itself and no remaining version names it.
+//! Readers may still hold views of older versions, and an owner that takes over may be about to publish a block, so nothing goes
+//! before it has been superfluous for a grace period. That is taken from no wall clock, neither this machine's nor the store's:
+//! an object goes when its owner has seen it superfluous twice, a grace period of passed time apart ([`Sightings`]). A version is
+//! superfluous when its successor has been seen, a block when no remaining version names it.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -9,7 +11,6 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt};
-use weir_model::time::UnixNanos;
 
 use super::publish::ManifestStore;
 use crate::StoreError;
@@ -28,63 +29,71 @@ pub struct Garbage {
     pub bytes: u64,
 }
 
+/// When an owner first saw what is superfluous now; kept from one [`ManifestStore::collect`] to the next. A new owner starts without,
+/// and waits a grace period before it removes anything.
+#[derive(Debug, Default)]
+pub struct Sightings {
+    versions: HashMap<u64, Duration>,
+    blocks: HashMap<String, Duration>,
+}
+
 impl ManifestStore {
     /// Removes old manifest versions and blocks that no remaining version names. `version` is the one that the caller
-    /// believes to be the newest: errors with `Fenced` when it is not. `grace` has to be longer than any query, any
+    /// believes to be the newest: errors with `Fenced` when it is not. `now` is how much time has passed since some moment that
+    /// stays the same for all calls with `seen`, by a clock that cannot be set. `grace` has to be longer than any query, any
     /// seal or merge, and any pause of an owner; an hour is usual.
-    pub async fn collect(&self, version: u64, now: UnixNanos, grace: Duration) -> Result<Garbage, StoreError> {
-        let ages = self.manifest_ages().await?;
-        let mut versions: Vec<u64> = ages.keys().copied().collect();
-        versions.sort_unstable();
+    pub async fn collect(
+        &self,
+        version: u64,
+        seen: &mut Sightings,
+        now: Duration,
+        grace: Duration,
+    ) -> Result<Garbage, StoreError> {
+        let versions = self.versions().await?;
         if versions.last() != Some(&version) {
             let epoch = self.load_latest().await?.map_or(0, |(_, manifest)| manifest.epoch);
             return Err(self.fenced(epoch));
         }
-        let grace = i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX);
-        let old = |written: UnixNanos| now.saturating_sub(written) > grace;
+        seen.versions.retain(|version, _| versions.binary_search(version).is_ok());
+        for version in &versions {
+            seen.versions.entry(*version).or_insert(now);
+        }
+        let is_old = |first: Duration| now.saturating_sub(first) >= grace;
         let mut garbage = Garbage::default();
         let mut kept: Vec<u64> = Vec::new();
         for (i, candidate) in versions.iter().enumerate() {
-            let successor = versions.get(i + 1).and_then(|next| ages.get(next));
-            if i + VERSIONS_KEPT < versions.len() && successor.is_some_and(|written| old(*written)) {
+            let successor = versions.get(i + 1).and_then(|next| seen.versions.get(next));
+            if i + VERSIONS_KEPT < versions.len() && successor.is_some_and(|first| is_old(*first)) {
                 self.remove(&self.manifest_path(*candidate)).await?;
                 garbage.manifests += 1;
             } else {
                 kept.push(*candidate);
             }
         }
-        self.collect_blocks(&kept, old, &mut garbage).await?;
-        Ok(garbage)
-    }
-
-    async fn collect_blocks(
-        &self,
-        kept: &[u64],
-        old: impl Fn(UnixNanos) -> bool,
-        garbage: &mut Garbage,
-    ) -> Result<(), StoreError> {
-        let mut named: HashSet<String> = HashSet::new();
-        // Listed before the manifests are read: a block that is published in between is younger than the grace period.
-        let objects = self.list(&self.block_prefix()).await?;
-        for version in kept {
-            let (_, manifest) = self.load(*version).await?;
-            named.extend(manifest.blocks.into_iter().map(|block| block.id));
-        }
-        for object in objects {
-            let superfluous = object.location.filename().is_some_and(|id| !named.contains(id));
-            if superfluous && old(written(&object)) {
+        let superfluous = self.superfluous_blocks(&kept).await?;
+        seen.blocks.retain(|id, _| superfluous.contains_key(id));
+        for (id, object) in superfluous {
+            if is_old(*seen.blocks.entry(id).or_insert(now)) {
                 self.remove(&object.location).await?;
                 garbage.blocks += 1;
                 garbage.bytes += object.size;
             }
         }
-        Ok(())
+        Ok(garbage)
     }
 
-    async fn manifest_ages(&self) -> Result<HashMap<u64, UnixNanos>, StoreError> {
-        let prefix = self.manifest_path(0).parts().take(3).collect::<Path>();
-        let objects = self.list(&prefix).await?;
-        Ok(objects.iter().filter_map(|object| Some((object.location.filename()?.parse().ok()?, written(object)))).collect())
+    /// Blocks that none of these versions names, by id.
+    async fn superfluous_blocks(&self, kept: &[u64]) -> Result<HashMap<String, ObjectMeta>, StoreError> {
+        // Listed before the manifests are read: what is published in between is named by none of them, but then it has not been
+        // superfluous before either.
+        let objects = self.list(&self.block_prefix()).await?;
+        let mut named: HashSet<String> = HashSet::new();
+        for version in kept {
+            let (_, manifest) = self.load(*version).await?;
+            named.extend(manifest.blocks.into_iter().map(|block| block.id));
+        }
+        let with_id = objects.into_iter().filter_map(|object| Some((object.location.filename()?.to_owned(), object)));
+        Ok(with_id.filter(|(id, _)| !named.contains(id)).collect())
     }
 
     async fn list(&self, prefix: &Path) -> Result<Vec<ObjectMeta>, StoreError> {
@@ -98,8 +107,4 @@ impl ManifestStore {
             Err(source) => Err(StoreError::object("delete", path, source)),
         }
     }
-}
-
-fn written(object: &ObjectMeta) -> UnixNanos {
-    object.last_modified.timestamp_nanos_opt().unwrap_or(i64::MAX)
 }

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use weir_model::time::UnixNanos;
 
 pub use follow::partitions;
-pub use garbage::Garbage;
+pub use garbage::{Garbage, Sightings};
 pub use local::durable_local;
 pub use probe::probe;
 pub use publish::{ManifestStore, NewBlock, NonceSource, Prepared, random_nonces};

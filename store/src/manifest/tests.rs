@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
@@ -31,6 +32,8 @@ struct Faulty {
     ignores_create: bool,
     /// Creates as some do: looks whether it is there, and writes a moment later.
     looks_before: bool,
+    /// Says of everything that it was stored in 1970.
+    dates_back: bool,
     /// The next put is stored, but its answer is lost.
     loses_answer: AtomicBool,
 }
@@ -73,7 +76,9 @@ impl ObjectStore for Faulty {
         self.inner.delete_stream(locations)
     }
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        let dates_back = self.dates_back;
+        let dated = move |object| if dates_back { ObjectMeta { last_modified: Default::default(), ..object } } else { object };
+        self.inner.list(prefix).map_ok(dated).boxed()
     }
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         self.inner.list_with_delimiter(prefix).await
@@ -90,6 +95,11 @@ fn counted_nonces() -> NonceSource {
 
 fn store_on(object_store: Arc<dyn ObjectStore>) -> ManifestStore {
     ManifestStore { object_store, kind: Kind::Logs, partition: 3, nonces: random_nonces() }
+}
+
+/// Everything that may go, without a grace period.
+async fn collect(store: &ManifestStore, version: u64) -> Result<Garbage, StoreError> {
+    store.collect(version, &mut Sightings::default(), Duration::ZERO, Duration::ZERO).await
 }
 
 fn block_file() -> BlockFile {
@@ -205,11 +215,11 @@ async fn an_owner_that_slept_through_a_clean_up_is_fenced() {
     for version in 1..=12 {
         store.publish(version, &Manifest { epoch: version, ..Manifest::default() }).await.unwrap();
     }
-    let garbage = store.collect(12, i64::MAX, Duration::ZERO).await.unwrap();
+    let garbage = collect(&store, 12).await.unwrap();
     assert_eq!(garbage.manifests, 4);
     // Version 2 is gone, so its create succeeds once more; it must not count.
     assert!(matches!(store.publish(2, &Manifest::default()).await, Err(StoreError::Fenced { epoch: 12, .. })));
-    assert!(matches!(store.collect(2, 0, Duration::ZERO).await, Err(StoreError::Fenced { epoch: 12, .. })));
+    assert!(matches!(collect(&store, 2).await, Err(StoreError::Fenced { epoch: 12, .. })));
     assert_eq!(store.load_latest().await.unwrap().unwrap().0, 12);
 }
 
@@ -235,10 +245,7 @@ async fn a_crash_before_publishing_leaves_only_garbage() {
     let mut manifest = Manifest { epoch: 1, ..Manifest::default() };
     manifest.seal(0, 10, vec![real.clone()]).unwrap();
     store.publish(1, &manifest).await.unwrap();
-    let young = store.collect(1, 0, Duration::from_secs(3600)).await.unwrap();
-    assert_eq!(young, Garbage::default());
-    let garbage = store.collect(1, i64::MAX, Duration::from_secs(3600)).await.unwrap();
-    assert_eq!(garbage, Garbage { manifests: 0, blocks: 1, bytes: orphan.size });
+    assert_eq!(collect(&store, 1).await.unwrap(), Garbage { manifests: 0, blocks: 1, bytes: orphan.size });
     assert!(store.object_store.head(&store.block_path(&real.id)).await.is_ok());
     assert!(store.object_store.head(&store.block_path(&orphan.id)).await.is_err());
 }
@@ -255,10 +262,50 @@ async fn blocks_of_versions_that_are_still_there_are_kept() {
     for version in 2..=8 {
         store.publish(version, &manifest).await.unwrap();
     }
-    assert_eq!(store.collect(8, i64::MAX, Duration::ZERO).await.unwrap(), Garbage::default());
+    assert_eq!(collect(&store, 8).await.unwrap(), Garbage::default());
     store.publish(9, &manifest).await.unwrap();
-    let garbage = store.collect(9, i64::MAX, Duration::ZERO).await.unwrap();
+    let garbage = collect(&store, 9).await.unwrap();
     assert_eq!((garbage.manifests, garbage.blocks), (1, 1));
+}
+
+#[tokio::test]
+async fn garbage_goes_by_passed_time_whatever_the_clocks_say() {
+    // All that is stored says it is of 1970: so it looks where this machine's clock was set ahead, or the store's is behind.
+    let store = store_on(Arc::new(Faulty { dates_back: true, ..Faulty::default() }));
+    let (mut seen, grace) = (Sightings::default(), Duration::from_secs(600));
+    let new = NewBlock { first_offset: 0, next_offset: 10, ..NewBlock::default() };
+    let mut manifest = Manifest { epoch: 1, ..Manifest::default() };
+    for version in 1..=12 {
+        store.publish(version, &manifest).await.unwrap();
+    }
+    let orphan = store.put_block(new, BlockSummary::default(), block_file()).await.unwrap();
+    let coming = store.put_block(new, BlockSummary::default(), block_file()).await.unwrap();
+    let at = Duration::from_secs;
+    // Seen for the first time, and not for long enough.
+    for now in [1000, 1001, 1599] {
+        assert_eq!(store.collect(12, &mut seen, at(now), grace).await.unwrap(), Garbage::default(), "at {now}");
+    }
+    // One of them is published after all; a third is put.
+    manifest.seal(0, 10, vec![coming.clone()]).unwrap();
+    store.publish(13, &manifest).await.unwrap();
+    let late = store.put_block(new, BlockSummary::default(), block_file()).await.unwrap();
+    let garbage = store.collect(13, &mut seen, at(1600), grace).await.unwrap();
+    assert_eq!(garbage, Garbage { manifests: 5, blocks: 1, bytes: orphan.size });
+    for (id, is_there) in [(&orphan.id, false), (&coming.id, true), (&late.id, true)] {
+        assert_eq!(store.object_store.head(&store.block_path(id)).await.is_ok(), is_there);
+    }
+    // What was named for a while and is no longer waits anew, and so does a new owner.
+    manifest.forget(std::slice::from_ref(&coming.id));
+    for version in 14..=21 {
+        store.publish(version, &manifest).await.unwrap();
+    }
+    let garbage = store.collect(21, &mut seen, at(2200), grace).await.unwrap();
+    assert_eq!(garbage, Garbage { manifests: 7, blocks: 1, bytes: late.size });
+    assert_eq!(store.collect(21, &mut Sightings::default(), at(1 << 40), grace).await.unwrap(), Garbage::default());
+    let garbage = store.collect(21, &mut seen, at(2800), grace).await.unwrap();
+    assert_eq!(garbage, Garbage { manifests: 1, blocks: 0, bytes: 0 }, "no version names the first one any more, since now");
+    let garbage = store.collect(21, &mut seen, at(3400), grace).await.unwrap();
+    assert_eq!(garbage, Garbage { manifests: 0, blocks: 1, bytes: coming.size });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

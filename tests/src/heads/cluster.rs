@@ -171,7 +171,7 @@ impl Cluster {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), caught_up).await.expect("catches up");
+        tokio::time::timeout(crate::weir::PATIENCE, caught_up).await.expect("catches up");
     }
 
     async fn is_caught_up(&self) -> bool {

@@ -8,6 +8,7 @@ use weir_model::select::{Coverage, LineFilter, LogSelect, MetricSelect, NoBudget
 use weir_model::time::TimeRange;
 
 use super::cluster::{BEGIN, Cluster, Collect, Readers, TENANT, all_lines, lines_of};
+use crate::weir::PATIENCE;
 
 fn selects() -> Vec<LogSelect> {
     let matchers = |op, value: &str| vec![Matcher::new("app", op, value).unwrap()];
@@ -219,7 +220,7 @@ async fn a_tail_sees_every_line_of_all_owners_once() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), arrived).await.expect("lines arrive");
+    tokio::time::timeout(PATIENCE, arrived).await.expect("lines arrive");
     let first = first.unwrap();
     let wanted = move |readers: &Readers| {
         let mut collect = Collect::default();
@@ -235,7 +236,7 @@ async fn a_tail_sees_every_line_of_all_owners_once() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), all).await.expect("all lines arrive");
+    tokio::time::timeout(PATIENCE, all).await.expect("all lines arrive");
     seen.sort_by_key(|line| line.id);
     assert_eq!(seen, expected);
 }

@@ -1,13 +1,14 @@
 //! Owners that die, move, or answer although the partition is no longer theirs.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use weir_model::select::{Coverage, LogSelect, NoBudget};
 use weir_model::time::TimeRange;
 use weir_query::fanout::{FanOutConfig, PartLabels};
 
 use super::cluster::{Cluster, Collect, PARTITIONS, Readers, TENANT, all_lines, lines_of};
+use crate::weir::PATIENCE;
 
 fn everything() -> LogSelect {
     let (matchers, filters) = (Vec::new(), Vec::new());
@@ -104,7 +105,9 @@ async fn a_tail_goes_on_where_it_was_when_a_partition_moves() {
     // Until a line of every partition has come: then all owners are listened to.
     let mut seen = Vec::new();
     let mut partitions = BTreeSet::new();
+    let from = Instant::now();
     while partitions.len() < PARTITIONS as usize {
+        assert!(from.elapsed() < PATIENCE, "a tail has lines of partitions {partitions:?} only");
         cluster.write_lines(6).await;
         cluster.caught_up().await;
         for line in lines_of(tail.poll()) {
@@ -129,7 +132,7 @@ async fn a_tail_goes_on_where_it_was_when_a_partition_moves() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), all).await.expect("every line arrives");
+    tokio::time::timeout(PATIENCE, all).await.expect("every line arrives");
     let once: BTreeSet<_> = seen.iter().collect();
     assert_eq!(once.len(), seen.len(), "each once");
 }

@@ -174,7 +174,7 @@ impl Bench {
         self.watch.stop().await;
         self.ledger.finish(&self.faults.cluster).await;
         check_all_ways(self.cluster(), &self.ledger).await;
-        self.notary.check();
+        self.notary.check().await;
         self.total += self.ledger.total();
         println!("{} kills, {} records acknowledged, none lost, none doubled", self.faults.kills, self.total);
     }

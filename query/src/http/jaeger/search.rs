@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::Value as Json;
+use weir_model::clip;
 use weir_model::id::TraceId;
 use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::{Budget, Coverage, TraceSelect};
@@ -13,7 +14,7 @@ use weir_model::time::{TimeRange, parse_duration};
 
 use super::super::Api;
 use super::super::find::{Condition, find, read_trace};
-use super::super::params::{Params, clip};
+use super::super::params::Params;
 use super::super::reply::Reply;
 use super::{Data, Wrong, kind_matches, shape};
 use crate::budget::RequestBudget;

@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::json;
+use weir_model::clip;
 use weir_model::label::{Labels, Matcher};
 use weir_model::metric::Family;
 use weir_model::resource::TENANT_DEFAULT;
@@ -16,7 +17,6 @@ use super::Api;
 use super::answer::{Failure, Success};
 use super::params::Params;
 use crate::budget::{RequestBudget, label_bytes};
-use crate::http::params::clip;
 use crate::http::reply::Reply;
 
 const TRUNCATED: &str = "results truncated due to limit";

@@ -2,10 +2,11 @@
 
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
+use weir_model::clip;
 use weir_model::time::{SECOND, parse_time_seconds};
 
 use super::answer::Failure;
-use crate::http::params::{self, clip};
+use crate::http::params;
 use crate::promql::parse::parse_selector;
 
 /// Names and values of query string and form.

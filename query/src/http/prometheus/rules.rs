@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
+use weir_model::clip;
 
 use super::Api;
 use super::answer::{Failure, Success};
 use super::params::Params;
 use crate::budget::RequestBudget;
-use crate::http::params::clip;
 use crate::rules::{RuleFilter, WantedKind};
 
 /// `GET rules?type&rule_name[]&rule_group[]&file[]&match[]&exclude_alerts&group_limit&group_next_token`

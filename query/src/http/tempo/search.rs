@@ -6,13 +6,14 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value as Json_, json};
+use weir_model::clip;
 use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::{Trace, TraceSelect, TraceSummary};
 use weir_model::time::{TimeRange, parse_duration};
 
 use super::super::Api;
 use super::super::find::{Condition, find, matching};
-use super::super::params::{HOUR, Params, clip};
+use super::super::params::{HOUR, Params};
 use super::super::reply::Text;
 use super::{Plain, shape, traceql};
 use crate::budget::RequestBudget;

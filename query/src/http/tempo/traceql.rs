@@ -7,6 +7,7 @@
 use std::fmt;
 
 use regex::Regex;
+use weir_model::clip;
 use weir_model::pattern::PatternBudget;
 use weir_model::select::TraceSelect;
 use weir_model::span::{Attributes, Origin, Span, SpanKind, StatusCode, Value};
@@ -234,11 +235,6 @@ impl<'a> Reader<'a> {
         self.rest = &self.rest[read..];
         Ok(text)
     }
-}
-
-/// An error repeats at most this much of a query.
-fn clip(text: &str) -> String {
-    text.chars().take(64).collect()
 }
 
 impl Query {

@@ -97,11 +97,14 @@ async fn memory_comes_back_after_a_panic_and_when_the_client_has_gone() {
     until(|| ended.load(Ordering::SeqCst) && api.load().used() == 0).await;
 }
 
-/// Waits for a condition, at most a minute.
+/// How long a test waits for what has to come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for a condition.
 async fn until(condition: impl Fn() -> bool) {
     let begun = Instant::now();
     while !condition() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "it never came");
+        assert!(begun.elapsed() < PATIENCE, "it never came");
         tokio::task::yield_now().await;
     }
 }
@@ -200,7 +203,8 @@ async fn tail(wires: &mpsc::UnboundedSender<DuplexStream>, path: &str) -> (u16, 
     near.write_all(request.as_bytes()).await.unwrap();
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        head.push(near.read_u8().await.unwrap());
+        let byte = tokio::time::timeout(PATIENCE, near.read_u8()).await.expect("the answer's head comes");
+        head.push(byte.unwrap());
     }
     let status = std::str::from_utf8(&head[9..12]).unwrap().parse().unwrap();
     (status, near)
@@ -210,7 +214,7 @@ async fn tail(wires: &mpsc::UnboundedSender<DuplexStream>, path: &str) -> (u16, 
 async fn answer_pings(mut wire: DuplexStream, pings: usize) -> usize {
     for answered in 0..pings {
         let mut frame = [0; 2];
-        if wire.read_exact(&mut frame).await.is_err() {
+        if tokio::time::timeout(PATIENCE, wire.read_exact(&mut frame)).await.expect("a ping or the end comes").is_err() {
             return answered;
         }
         assert_eq!(frame, [0x89, 0], "a ping without a payload");
@@ -246,7 +250,7 @@ async fn sixty_four_half_open_tails_make_room_for_another() {
         let (status, wire) = tail(&wires, "/api/weir/v1/logs/tail?query=%7Bapp%3D%22y%22%7D").await;
         match status {
             101 => break wire,
-            429 => assert!(begun.elapsed() < Duration::from_secs(60), "no place became free"),
+            429 => assert!(begun.elapsed() < PATIENCE, "no place became free"),
             other => panic!("{other}"),
         }
     };
@@ -274,7 +278,7 @@ async fn a_tail_beyond_the_places_is_refused_by_the_limits_name() {
     open.pop();
     let begun = Instant::now();
     while tail(&wires, path).await.0 != 101 {
-        assert!(begun.elapsed() < Duration::from_secs(60), "no place became free");
+        assert!(begun.elapsed() < PATIENCE, "no place became free");
     }
     serving.abort();
 }

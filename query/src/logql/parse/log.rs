@@ -1,11 +1,12 @@
 //! Stream selectors and pipelines.
 
+use weir_model::clip;
 use weir_model::label::{MatchOp, Matcher, is_label_name};
 
 use super::{Parser, Selectors};
 use crate::logql::ast::{Extraction, LabelChoice, LabelFormat, LogExpr, Stage, StageKind};
 use crate::logql::error::ParseError;
-use crate::logql::lex::{Token, clip};
+use crate::logql::lex::Token;
 use crate::logql::pipeline::{json, pattern::Pattern};
 
 impl Parser<'_> {

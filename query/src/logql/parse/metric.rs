@@ -1,9 +1,11 @@
 //! Operands: numbers, brackets, aggregations, functions and log queries.
 
+use weir_model::clip;
+
 use super::Parser;
 use crate::logql::ast::{Expr, Grouping, LabelReplace, RANGE_OPS, RangeAgg, RangeOp, Unit, VECTOR_OPS, VectorAgg, VectorOp};
 use crate::logql::error::ParseError;
-use crate::logql::lex::{Token, clip};
+use crate::logql::lex::Token;
 
 impl Parser<'_> {
     pub(super) fn operand(&mut self) -> Result<Expr, ParseError> {

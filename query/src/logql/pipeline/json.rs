@@ -5,8 +5,9 @@
 
 use std::borrow::Cow;
 
+use weir_model::clip;
+
 use super::labels::LineLabels;
-use crate::logql::lex::clip;
 
 /// Loki's parser error label.
 const ERROR: &str = "JSONParserErr";

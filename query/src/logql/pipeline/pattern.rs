@@ -1,8 +1,7 @@
 //! `| pattern "<ip> - <_>"` and `|> "<_>error<_>"`: literals and wildcards between them.
 
+use weir_model::clip;
 use weir_model::label::is_label_name;
-
-use crate::logql::lex::clip;
 
 /// A compiled pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]

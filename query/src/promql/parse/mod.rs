@@ -5,6 +5,7 @@ mod check;
 mod duration;
 mod selector;
 
+use weir_model::clip;
 use weir_model::pattern::PatternBudget;
 
 use super::ast::{Aggregate, AggregateOp, BinaryOp, Cardinality, Chain, Expr, Kind, Link, Matching, Span, Type};
@@ -365,11 +366,6 @@ impl Parser<'_> {
 
 fn is_grouping(word: &str) -> bool {
     word.eq_ignore_ascii_case("by") || word.eq_ignore_ascii_case("without")
-}
-
-/// An error repeats at most this much of what was wrong.
-fn clip(text: &str) -> String {
-    text.chars().take(64).collect()
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Selectors and what may stand behind them: `{…}`, `[range]`, `[range:step]`, `offset`, `@`, `anchored`, `smoothed`.
 
+use weir_model::clip;
 use weir_model::label::{MatchOp, Matcher, NAME};
 
-use super::{DURATION_MS_MAX, Parser, clip};
+use super::{DURATION_MS_MAX, Parser};
 use crate::promql::ast::{At, Edge, Expr, Kind, Modifiers, RangeSelector, Selector, Span, Subquery, Type};
 use crate::promql::error::ParseError;
 use crate::promql::lex::Tok;
