@@ -17,8 +17,6 @@ export interface Search {
   lines: Line[];
   coverage: Coverage | undefined;
   stats: LogsAnswer['stats'];
-  /** Until when the answer has searched. */
-  upTo: bigint;
   error: ApiError | undefined;
   busy: boolean;
   /** Whether older lines may exist. */
@@ -29,7 +27,7 @@ export interface Search {
 }
 
 type State = Omit<Search, 'loadMore' | 'tail' | 'dropped'>;
-const NOTHING: State = { lines: [], coverage: undefined, stats: undefined, upTo: 0n, error: undefined, busy: true, more: false };
+const NOTHING: State = { lines: [], coverage: undefined, stats: undefined, error: undefined, busy: true, more: false };
 
 /** Asks for `query` over `range`; an undefined range asks nothing. `round` counts repeated asks of the same. */
 export function useSearch(query: string, range: Range | undefined, live: boolean, round: number): Search {
@@ -98,7 +96,7 @@ function ask(query: string, range: Range, limit: number, signal: AbortSignal): P
 }
 
 function fields(answer: LogsAnswer): Omit<State, 'lines' | 'more'> {
-  return { coverage: answer.coverage, stats: answer.stats, upTo: nowNanos(), error: undefined, busy: false };
+  return { coverage: answer.coverage, stats: answer.stats, error: undefined, busy: false };
 }
 
 function fail(cause: unknown, signal: AbortSignal, setState: (change: (old: State) => State) => void, clear: boolean): void {

@@ -1,7 +1,7 @@
 // What a view says about an answer: an error with its place, what the answer covers, that there is nothing.
 import type { ComponentChildren } from 'preact';
 import type { ApiError } from '../core/api';
-import { count } from '../core/format';
+import { clock, count } from '../core/format';
 import { errorPosition } from '../core/logql';
 import type { Coverage } from '../core/types';
 
@@ -23,9 +23,10 @@ function Marked({ query, at }: { query: string; at: number }) {
   );
 }
 
-/** What the answer has seen: whole, late, or missing something. `upTo` says until when. */
-export function CoverageNote({ coverage, upTo, children }: { coverage: Coverage | undefined; upTo: string; children?: ComponentChildren }) {
+/** What the answer has seen, and until when: as the answer says it, whatever the clock says now. */
+export function CoverageNote({ coverage, children }: { coverage: Coverage | undefined; children?: ComponentChildren }) {
   if (!coverage) return null;
+  const upTo = coverage.at > 0n ? clock(coverage.at).slice(0, 8) : 'a time that the answer does not say';
   const late = unsearchable(coverage);
   const lost = losses(coverage);
   const whole = coverage.complete && late === 0 && coverage.missing.length === 0 && lost.length === 0;

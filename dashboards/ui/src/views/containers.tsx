@@ -1,10 +1,9 @@
 // What runs now: one row a container, with its use against its limits; below, the node and its services. Asks again every 2 seconds.
 import { api } from '../core/api';
 import { useAsk } from '../core/ask';
-import { ago, bytes, clock, cores, count, nanos, percent } from '../core/format';
+import { ago, bytes, cores, count, nanos, percent } from '../core/format';
 import { quote } from '../core/logql';
 import { go, params, setParams, to } from '../core/route';
-import { nowNanos } from '../core/time';
 import type { Container } from '../core/types';
 import { Machine } from '../parts/machine';
 import { CoverageNote, Empty, ErrorNote } from '../parts/notes';
@@ -58,8 +57,8 @@ export function Containers() {
         <span class="muted" role="status">{asked.data ? `${count(rows.length)}${rows.length === all.length ? '' : ` of ${count(all.length)}`} running` : 'Asking …'}</span>
       </div>
       <ErrorNote error={asked.error} />
-      {asked.data && <CoverageNote coverage={asked.data.coverage} upTo={clock(nowNanos()).slice(0, 8)} />}
-      {rows.length > 0 && <Table rows={rows} sort={sort} selected={selected} />}
+      {asked.data && <CoverageNote coverage={asked.data.coverage} />}
+      {rows.length > 0 && <Table rows={rows} sort={sort} selected={selected} now={asked.data?.coverage.at ?? 0n} />}
       {asked.data && rows.length === 0 && (
         all.length === 0
           ? <Empty title="No container has been seen in the last two minutes">Start one: <code>weir run --name hello -- sh -c 'while :; do date; sleep 1; done'</code>{asked.data.nodes.length === 0 && <> This machine itself is not sampled either: weir was started with <code>--no-node</code>, or a moment ago.</>}</Empty>
@@ -70,8 +69,7 @@ export function Containers() {
   );
 }
 
-function Table({ rows, sort, selected }: { rows: Container[]; sort: string; selected: string }) {
-  const now = nowNanos();
+function Table({ rows, sort, selected, now }: { rows: Container[]; sort: string; selected: string; now: bigint }) {
   // Engines without pods or images do not get empty columns.
   const shown = COLUMNS.filter(({ key }) => (key !== 'pod' && key !== 'image') || rows.some((row) => row[key] !== ''));
   const keys = new Set(shown.map((column) => column.key));

@@ -4,7 +4,6 @@ import { api } from '../core/api';
 import { useAsk } from '../core/ask';
 import { ago, bytes, count, nanos } from '../core/format';
 import { params } from '../core/route';
-import { nowNanos } from '../core/time';
 import type { CollectorStatus, PartitionStatus, Path } from '../core/types';
 import { Empty, ErrorNote } from '../parts/notes';
 import { Heading, sorted, type Column } from '../parts/sort';
@@ -37,7 +36,7 @@ export function Health() {
     <section>
       <div class="bar">
         <h1>Health of the path</h1>
-        {status && <span class="muted">weir {status.version}, up {ago(nanos(status.started), nowNanos())}</span>}
+        {status && <span class="muted">weir {status.version}, up {ago(nanos(status.started), status.coverage.at)}</span>}
       </div>
       <ErrorNote error={asked.error} />
       {status && (
@@ -47,7 +46,7 @@ export function Health() {
         </p>
       )}
       {status && <Silences path={status} />}
-      {status && status.collectors.length > 0 && <Collectors collectors={status.collectors} />}
+      {status && status.collectors.length > 0 && <Collectors collectors={status.collectors} now={status.coverage.at} />}
       {rows.length > 0 && (
         <div class="table-box" tabIndex={0} role="region" aria-label="Partitions">
           <table>
@@ -65,7 +64,7 @@ export function Health() {
 function Silences({ path }: { path: Path }) {
   const missing = [
     ...path.owners.filter((one) => !one.answers).map((one) => `${one.owner} does not answer: what it has not sealed of ${one.partitions} partitions is not seen`),
-    ...path.collectors.filter((one) => one.silent).map((one) => `the collector of ${one.node} has been silent for ${ago(nanos(one.seen), nowNanos())}`),
+    ...path.collectors.filter((one) => one.silent).map((one) => `the collector of ${one.node} has been silent for ${ago(nanos(one.seen), path.coverage.at)}`),
     ...(path.coverage.missing ?? []),
   ];
   if (missing.length === 0) return null;
@@ -76,18 +75,18 @@ function Silences({ path }: { path: Path }) {
   );
 }
 
-function Collectors({ collectors }: { collectors: CollectorStatus[] }) {
+function Collectors({ collectors, now }: { collectors: CollectorStatus[]; now: bigint }) {
   return (
     <div class="table-box" tabIndex={0} role="region" aria-label="Collectors">
       <table>
         <thead><tr><th scope="col">Collector</th><th scope="col">Seen</th><th scope="col" class="number" title="bytes that wait for the bus">Waiting</th><th scope="col" class="number" title="of what may wait before sources have to">Full</th><th scope="col" class="number" title="the longest wait for an acknowledgement now">Unacknowledged</th></tr></thead>
-        <tbody>{collectors.map((one) => <CollectorRow key={one.node} one={one} />)}</tbody>
+        <tbody>{collectors.map((one) => <CollectorRow key={one.node} one={one} now={now} />)}</tbody>
       </table>
     </div>
   );
 }
 
-function CollectorRow({ one }: { one: CollectorStatus }) {
+function CollectorRow({ one, now }: { one: CollectorStatus; now: bigint }) {
   const queues = Object.values(one.queues);
   const waiting = queues.reduce((total, queue) => total + (queue.queued_bytes ?? 0), 0);
   const full = Math.max(0, ...queues.map((queue) => (queue.queued_bytes ?? 0) / (queue.queue_bytes_max || Infinity)));
@@ -95,7 +94,7 @@ function CollectorRow({ one }: { one: CollectorStatus }) {
   return (
     <tr>
       <th scope="row">{one.node}<span class="sub">{one.version}</span></th>
-      <td class={one.silent ? 'bad' : ''}>{ago(nanos(one.seen), nowNanos())} ago</td>
+      <td class={one.silent ? 'bad' : ''}>{ago(nanos(one.seen), now)} ago</td>
       <td class="number">{bytes(waiting)}</td>
       <td class={`number ${full > 0.5 ? 'warn' : ''}`}>{Math.round(full * 100)}%</td>
       <td class={`number ${seconds > 5 ? 'warn' : ''}`}>{seconds.toFixed(1)} s</td>

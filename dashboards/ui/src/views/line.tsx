@@ -1,10 +1,8 @@
 // One line by its permanent link, among its neighbours in its stream.
 import { api } from '../core/api';
 import { useAsk } from '../core/ask';
-import { clock } from '../core/format';
 import { quote } from '../core/logql';
 import { params, setParams, to } from '../core/route';
-import { nowNanos } from '../core/time';
 import type { Line } from '../core/types';
 import { LineList } from '../logs/list';
 import { CoverageNote, ErrorNote } from '../parts/notes';
@@ -25,7 +23,7 @@ export function LinePage({ id }: { id: string }) {
         </div>
       </div>
       <ErrorNote error={asked.error} />
-      {asked.data && <CoverageNote coverage={asked.data.coverage} upTo={clock(nowNanos()).slice(0, 8)} />}
+      {asked.data && <CoverageNote coverage={asked.data.coverage} />}
       {asked.data && <LineList key={context} lines={asked.data.lines} wanted={[]} wrap={wrap} day marked={id} label="The line and its neighbours, oldest first" />}
     </section>
   );

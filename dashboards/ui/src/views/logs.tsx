@@ -1,8 +1,8 @@
 // Log search: query, range, histogram, list, live tail. Its whole state is in the address.
-import { useMemo, useState } from 'preact/hooks';
-import { api, ApiError } from '../core/api';
+import { useEffect, useMemo, useState } from 'preact/hooks';
+import { api, ApiError, returns } from '../core/api';
 import { useAsk } from '../core/ask';
-import { clock, count, nanos } from '../core/format';
+import { count, nanos } from '../core/format';
 import { toQuery } from '../core/logql';
 import { params, setParams } from '../core/route';
 import { isoNanos, nowNanos, resolveRange, roundStep, SECOND, stepText, type Range } from '../core/time';
@@ -27,6 +27,8 @@ export function Logs() {
   const range = useMemo(() => resolveRange(state.from, state.to, nowNanos()), [query, state.from, state.to, round]);
   const fixed = typeof range === 'string' ? undefined : range;
   const search = useSearch(query, fixed, state.live, round);
+  // What a silent server did not answer is asked again when it is back.
+  useEffect(() => { if (search.error?.status === 0) setRound((old) => old + 1); }, [returns.value]);
   const run = (text: string) => {
     setParams({ q: text || undefined });
     setRound((old) => old + 1);
@@ -93,7 +95,8 @@ async function countLines(query: string, range: Range, step: bigint, signal: Abo
 
 function Answered({ search, live }: { search: Search; live: boolean }) {
   return (
-    <CoverageNote coverage={search.coverage} upTo={live && search.tail === 'open' ? 'now' : clock(search.upTo).slice(0, 8)}>
+    <CoverageNote coverage={search.coverage}>
+      {live && search.tail === 'open' && <span>followed live since</span>}
       <span class="muted" role="status">{count(search.lines.length)}{search.more ? '+' : ''} lines{search.stats ? `, ${count(search.stats.lines_scanned)} scanned in ${search.stats.took_ms.toFixed(1)} ms` : ''}</span>
       {search.dropped > 0 && <span class="warn">{count(search.dropped)} live lines left out: too many to show</span>}
     </CoverageNote>

@@ -5,7 +5,7 @@ import { useAsk } from '../core/ask';
 import { clock, count, duration } from '../core/format';
 import { quote } from '../core/logql';
 import { params, setParams, to } from '../core/route';
-import { isoNanos, nowNanos, SECOND } from '../core/time';
+import { isoNanos, SECOND } from '../core/time';
 import type { Line, Trace } from '../core/types';
 import { join } from '../logs/lines';
 import { LineList } from '../logs/list';
@@ -27,7 +27,7 @@ export function TracePage({ id: typed }: { id: string }) {
         ? <Unseen id={typed} said={asked.error.message} />
         : <ErrorNote error={asked.error} />}
       {id && asked.busy && !trace && !asked.error && <p class="muted pad" role="status">Looking for the trace …</p>}
-      {trace && <CoverageNote coverage={asked.data?.coverage} upTo={clock(nowNanos()).slice(0, 8)} />}
+      {trace && <CoverageNote coverage={asked.data?.coverage} />}
       {trace && <Whole trace={trace} />}
     </section>
   );

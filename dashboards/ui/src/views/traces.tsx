@@ -54,7 +54,7 @@ export function Traces() {
       <Filters again={() => setRound((old) => old + 1)} />
       {wrong && <p class="note error" role="alert">“{get(wrong)}” is no duration: write 250ms, 1.5s or 2m.</p>}
       <ErrorNote error={asked.error} />
-      {asked.data && <CoverageNote coverage={asked.data.coverage} upTo={clock(nowNanos()).slice(0, 8)}><span class="muted" role="status">{count(traces.length)}{traces.length >= 100 ? '+' : ''} traces</span></CoverageNote>}
+      {asked.data && <CoverageNote coverage={asked.data.coverage}><span class="muted" role="status">{count(traces.length)}{traces.length >= 100 ? '+' : ''} traces</span></CoverageNote>}
       {traces.length > 0 && <Found traces={traces} />}
       {asked.data && traces.length === 0 && <Empty title="No trace matches in this range">Spans come in by OTLP, on port 4317 (gRPC) or 4318 (HTTP) unless weir was told otherwise.</Empty>}
     </section>
