@@ -118,3 +118,12 @@ export function pushSpans(weir, trace, start, spans) {
     })),
   });
 }
+
+/** Samples of a gauge by OTLP: `values` are [seconds before now, value]. */
+export function pushGauge(weir, name, unit, attributes, values) {
+  const at = (seconds) => String(BigInt(Date.now() - seconds * 1000) * 1_000_000n);
+  const list = Object.entries(attributes).map(([key, value]) => ({ key, value: { stringValue: value } }));
+  return post(`${weir.otlp}/v1/metrics`, {
+    resourceMetrics: [{ resource: { attributes: [] }, scopeMetrics: [{ metrics: [{ name, unit, gauge: { dataPoints: values.map(([seconds, value]) => ({ attributes: list, timeUnixNano: at(seconds), asDouble: value })) } }] }] }],
+  });
+}

@@ -1,5 +1,6 @@
 // The metric graph, its table, its errors; alerts; the health of the path.
 import assert from 'node:assert/strict';
+import { eventually, pushGauge } from '../weir.mjs';
 
 const graph = (query, more = '') => `/graph?q=${encodeURIComponent(query)}${more}`;
 
@@ -11,6 +12,39 @@ export default [
     await page.getByRole('button', { name: 'Table' }).click();
     await page.getByRole('cell', { name: /name="page-box"/ }).waitFor();
     assert.match(page.url(), /tab=table/);
+  }],
+  ['the graph shows the range that was asked for, values under the cursor, and when a series ended', async ({ page, weir }) => {
+    // A series of 9 to 8 minutes ago, and another of now.
+    await pushGauge(weir, 'page_ended_bytes', '', { which: 'ended' }, Array.from({ length: 13 }, (_, i) => [540 - i * 5, 3_145_728]));
+    await pushGauge(weir, 'page_ended_bytes', '', { which: 'lasting' }, [[1, 1_048_576]]);
+    await eventually('both series', async () => (await (await fetch(`${weir.url}/api/v1/query?query=count(last_over_time(page_ended_bytes[15m]))`)).json()).data.result[0]?.value[1] === '2');
+    // Without a look back: what is not there at an instant is not there.
+    await page.goto(graph('max_over_time(page_ended_bytes[5s])', '&from=now-10m'));
+    await page.locator('.graph[data-series="2"] canvas').waitFor();
+    await page.getByText('a point every 2.00 s, in bytes').waitFor();
+    const ended = page.locator('.legend button', { hasText: 'which="ended"' });
+    assert.match(await ended.innerText(), /3\.0 MiB at \d\d:\d\d:\d\d/);
+    // The plot lies right of the axis' 78 pixels and is as wide as the range, whatever has been stored in it.
+    const over = await page.locator('.graph .u-over').boundingBox();
+    const told = async (share) => {
+      await page.mouse.move(over.x + over.width * share, over.y + 100);
+      return eventually('the tooltip', async () => {
+        const text = await page.locator('.tooltip').innerText({ timeout: 1000 });
+        const [, time] = /(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)/.exec(text);
+        return { text, ago: (Date.now() - new Date(time).getTime()) / 1000 };
+      });
+    };
+    const left = await told(0.003);
+    assert.ok(left.ago > 590 && left.ago < 660, `the left edge is of ${left.ago} s ago`);
+    assert.match(left.text, /no value/);
+    await page.mouse.move(0, 0);
+    assert.match((await told(0.15)).text, /which="ended"\}? ?\s*3\.0 MiB/);
+    await page.mouse.move(0, 0);
+    assert.match((await told(0.5)).text, /no value/, 'no line across a gap');
+    await page.mouse.move(0, 0);
+    await page.locator('.plot').focus();
+    await page.keyboard.press('ArrowLeft');
+    await page.locator('.tooltip time').waitFor();
   }],
   ['without a query the names are listed', async ({ page }) => {
     await page.goto('/graph');

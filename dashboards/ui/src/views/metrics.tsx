@@ -2,12 +2,13 @@
 import { useMemo, useState } from 'preact/hooks';
 import { api } from '../core/api';
 import { useAsk } from '../core/ask';
-import { clock, count, short } from '../core/format';
+import { clock, count, duration } from '../core/format';
 import { params, setParams } from '../core/route';
-import { isoNanos, nowNanos, resolveRange, type Range } from '../core/time';
+import { isoNanos, nowNanos, resolveRange, SECOND, type Range } from '../core/time';
 import type { PromData, Series } from '../core/types';
 import { COLORS, Plot } from '../graph/plot';
-import { columns, graphStep, sample, seriesName } from '../graph/series';
+import { columns, graphStep, lastOf, sample, seriesName, type Steps } from '../graph/series';
+import { inUnit, unitOf, type Unit } from '../graph/unit';
 import { Empty, ErrorNote } from '../parts/notes';
 import { QueryField } from '../parts/query';
 import { RangePicker, rangeText } from '../parts/range';
@@ -54,7 +55,9 @@ function Graph({ query, range, round, label }: { query: string; range: Range; ro
   const asked = useAsk(`${query} ${start} ${end} ${round}`, (signal) => api.promRange({ query, start, end, step }, signal));
   const series = useMemo(() => seriesOf(asked.data), [asked.data]);
   const drawn = useMemo(() => series.slice(0, SERIES_MAX), [series]);
-  const data = useMemo(() => columns(drawn), [drawn]);
+  const steps = useMemo(() => ({ start, end, step }), [start, end, step]);
+  const data = useMemo(() => columns(drawn, steps), [drawn, steps]);
+  const unit = unitOf(query);
   const names = useMemo(() => drawn.map((one) => seriesName(one.metric)), [drawn]);
   const [hidden, setHidden] = useState<ReadonlySet<string>>(new Set());
   const zoom = (from: number, to: number) => setParams({ from: isoSeconds(from), to: isoSeconds(to) });
@@ -63,9 +66,10 @@ function Graph({ query, range, round, label }: { query: string; range: Range; ro
   if (series.length === 0) return <Empty title="The query has no series in this range">It is right, but nothing matched in “{label}”.</Empty>;
   return (
     <>
-      <div class="graph" data-series={series.length}><Plot data={data} names={names} hidden={hidden} onZoom={zoom} summary={`Graph of ${count(series.length)} series, every ${step} seconds`} /></div>
+      <div class="graph" data-series={series.length}><Plot data={data} names={names} hidden={hidden} steps={steps} unit={unit} onZoom={zoom} summary={`Graph of ${count(series.length)} series, every ${step} seconds`} /></div>
+      <p class="muted graph-said">{clock(range.start, true).slice(0, 19)} to {clock(range.end, true).slice(0, 19)}, a point every {duration(BigInt(step) * SECOND)}{unit === 'none' ? '' : `, in ${unit}`}; drag to zoom</p>
       {series.length > SERIES_MAX && <p class="warn">{count(series.length)} series; the first {SERIES_MAX} are drawn. Aggregate, or select fewer.</p>}
-      <Legend series={drawn} names={names} hidden={hidden} onHide={setHidden} />
+      <Legend data={data} names={names} hidden={hidden} steps={steps} unit={unit} onHide={setHidden} />
     </>
   );
 }
@@ -74,7 +78,16 @@ function isoSeconds(seconds: number): string {
   return isoNanos(BigInt(Math.round(seconds * 1000)) * 1_000_000n);
 }
 
-function Legend({ series, names, hidden, onHide }: { series: Series[]; names: string[]; hidden: ReadonlySet<string>; onHide: (next: ReadonlySet<string>) => void }) {
+interface LegendProps {
+  data: ReturnType<typeof columns>;
+  names: string[];
+  hidden: ReadonlySet<string>;
+  steps: Steps;
+  unit: Unit;
+  onHide: (next: ReadonlySet<string>) => void;
+}
+
+function Legend({ data, names, hidden, steps, unit, onHide }: LegendProps) {
   const click = (name: string, event: MouseEvent) => {
     const next = new Set(hidden);
     if (event.ctrlKey || event.metaKey) {
@@ -87,11 +100,13 @@ function Legend({ series, names, hidden, onHide }: { series: Series[]; names: st
   };
   return (
     <div class="legend" role="group" aria-label="Series: click for one alone, with Ctrl to hide it">
-      {series.map((one, i) => {
-        const last = one.values?.[one.values.length - 1]?.[1];
+      {names.map((name, i) => {
+        const last = lastOf((data[i + 1] ?? []) as (number | null)[]);
+        // A value that is not of the range's end says when it was.
+        const old = last && last.at < data[0].length - 1 ? ` at ${clock(BigInt(Math.round((steps.start + last.at * steps.step) * 1000)) * 1_000_000n, steps.end - steps.start > 86_400).slice(0, -4)}` : '';
         return (
-          <button type="button" key={names[i]} aria-pressed={!hidden.has(names[i]!)} onClick={(event) => click(names[i]!, event)}>
-            <span class="swatch" aria-hidden="true" style={{ background: COLORS[i % COLORS.length]! }} /><span class="series-name">{names[i]}</span><span class="last">{last === undefined ? '–' : short(sample(last) ?? NaN)}</span>
+          <button type="button" key={name} aria-pressed={!hidden.has(name)} onClick={(event) => click(name, event)}>
+            <span class="swatch" aria-hidden="true" style={{ background: COLORS[i % COLORS.length]! }} /><span class="series-name">{name}</span><span class={`last${old ? ' warn' : ''}`}>{last ? `${inUnit(last.value, unit)}${old}` : 'no value'}</span>
           </button>
         );
       })}
@@ -109,11 +124,17 @@ function Table({ query, at, round }: { query: string; at: bigint; round: number 
     <div class="table-box" tabIndex={0} role="region" aria-label="Values">
       <table>
         <thead><tr><th scope="col">Series, at {clock(at, true)}</th><th scope="col" class="number">Value</th></tr></thead>
-        <tbody>{rows.slice(0, 1000).map((row) => <tr key={seriesName(row.metric)}><td class="series-name mono">{seriesName(row.metric)}</td><td class="number mono">{row.value?.[1] ?? row.values?.map(([, value]) => value).join(' ')}</td></tr>)}</tbody>
+        <tbody>{rows.slice(0, 1000).map((row) => <tr key={seriesName(row.metric)}><td class="series-name mono">{seriesName(row.metric)}</td><td class="number mono" title={row.value?.[1]}>{row.value ? told(row.value[1], unitOf(query)) : row.values?.map(([, value]) => value).join(' ')}</td></tr>)}</tbody>
       </table>
       {rows.length > 1000 && <p class="warn pad">{count(rows.length)} rows; the first 1,000 are shown.</p>}
     </div>
   );
+}
+
+/** A value in its unit; a number without one, or none at all, as the server wrote it. */
+function told(text: string, unit: Unit): string {
+  const value = sample(text);
+  return value === null || unit === 'none' ? text : inUnit(value, unit);
 }
 
 /** Any kind of result as series: a scalar is a series without labels. */
