@@ -9,6 +9,9 @@ import { PATIENCE_MS, start } from './weir.mjs';
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const ARGUMENTS = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'];
 
+// Chromium takes a page that was not read from the network for one of another network, and refuses it weir's WebSocket.
+if (process.env.WEIR_PAGE_DIST) ARGUMENTS.push('--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets');
+
 const tests = [];
 for (const file of readdirSync(new URL('specs/', import.meta.url)).filter((name) => name.endsWith('.mjs')).sort()) {
   const { default: specs } = await import(new URL(`specs/${file}`, import.meta.url));

@@ -52,6 +52,67 @@ export default [
     await page.locator('.line', { hasText: 'before' }).waitFor();
     await page.locator('.line', { hasText: 'after' }).waitFor();
   }],
+  ['oldest or newest first, in the address; a stack trace reads downward in both', async ({ page, weir }) => {
+    const texts = ['INFO before', 'ERROR could not charge', 'java.lang.IllegalStateException: declined', '\tat com.shop.Pay.charge(Pay.java:42)', '    at deeper', '\t... 12 more', 'INFO after'];
+    await given(weir, 'trace-stack', texts);
+    const shown = () => page.locator('.line .text').evaluateAll((rows) => rows.map((row) => row.textContent));
+    await page.goto(logs('{app="trace-stack"}'));
+    await eventually('all lines', async () => (await lines(page).count()) === texts.length);
+    assert.deepEqual(await shown(), [texts[6], ...texts.slice(1, 6), texts[0]]);
+    await page.getByRole('combobox', { name: 'Order' }).selectOption('oldest');
+    await page.waitForURL(/order=oldest/);
+    await eventually('oldest first', async () => (await shown())[0] === texts[0]);
+    assert.deepEqual(await shown(), texts);
+    assert.equal(await page.locator('.line.continued').count(), 4);
+    // Tabs and blanks are drawn, not folded: each frame stands further in than its head.
+    const left = (text) => page.locator('.line .text', { hasText: text }).evaluate((row) => {
+      const range = document.createRange();
+      range.selectNodeContents(row);
+      return range.getClientRects().length > 0 && getComputedStyle(row).whiteSpace;
+    });
+    assert.equal(await left('deeper'), 'pre');
+    await page.reload();
+    await eventually('oldest first again', async () => (await shown())[0] === texts[0]);
+  }],
+  ['oldest first goes on to newer lines', async ({ page, weir }) => {
+    await given(weir, 'forward', Array.from({ length: 450 }, (_, i) => `forward ${i}.`));
+    await page.goto(logs('{app="forward"}', '&order=oldest'));
+    await page.locator('.line', { hasText: 'forward 0.' }).waitFor();
+    await eventually('the last', async () => {
+      await page.locator('.lines').evaluate((list) => list.scrollTo(0, list.scrollHeight));
+      const more = page.getByRole('button', { name: 'Load newer lines' });
+      if (await more.isVisible()) await more.click({ timeout: 1000 });
+      return page.locator('.line', { hasText: 'forward 449.' }).isVisible();
+    });
+  }],
+  ['a live tail with the oldest first grows at its end and stays there', async ({ page, weir }) => {
+    await given(weir, 'tail-end', Array.from({ length: 80 }, (_, i) => `old ${i}.`));
+    await page.goto(logs('{app="tail-end"}', '&live=1&order=oldest'));
+    await page.getByRole('status').getByText('Live', { exact: true }).waitFor();
+    await page.locator('.line', { hasText: 'old 79.' }).waitFor();
+    await pushLogs(weir, { app: 'tail-end', namespace: 'shop', pod: 'tail-end-0' }, ['the newest of all']);
+    await page.locator('.line', { hasText: 'the newest of all' }).waitFor();
+    const box = await page.locator('.lines').boundingBox();
+    const newest = await page.locator('.line', { hasText: 'the newest of all' }).boundingBox();
+    assert.ok(newest.y + newest.height <= box.y + box.height + 30 && newest.y > box.y, 'it is on screen');
+  }],
+  ['the context of a line is its whole container, or its own stream alone', async ({ page, weir }) => {
+    const stream = (name) => ({ app: 'both', container: 'both', stream: name });
+    await pushLogs(weir, stream('stdout'), ['out one']);
+    await pushLogs(weir, stream('stderr'), ['err two']);
+    await pushLogs(weir, stream('stdout'), ['out three']);
+    await pushLogs(weir, { app: 'both', container: 'other', stream: 'stdout' }, ['of another container']);
+    const found = await eventually('the lines', async () => {
+      const { lines: all } = await get(weir, `logs?query=${encodeURIComponent('{app="both"}')}`);
+      return all.length === 4 && all;
+    });
+    await page.goto(`/line/${found.find((one) => one.line === 'out one').id}`);
+    const shown = () => page.locator('.line .text').allInnerTexts();
+    await eventually('stderr beside stdout', async () => (await shown()).join() === 'out one,err two,out three');
+    await page.getByRole('button', { name: 'Only stdout' }).click();
+    await page.waitForURL(/streams=one/);
+    await eventually('stdout alone', async () => (await shown()).join() === 'out one,out three');
+  }],
   ['“only this” narrows the query to a label', async ({ page, weir }) => {
     await given(weir, 'narrow', ['narrowing']);
     await page.goto(logs('narrowing'));
@@ -115,6 +176,17 @@ export default [
     await page.locator('.line mark', { hasText: 'onerror' }).first().waitFor();
     assert.equal(await page.locator('main img, main script, main b').count(), 0);
     assert.notEqual(await page.title(), 'owned');
+  }],
+  ['colours of a terminal are drawn as colours, and nothing else of an escape', async ({ page, weir }) => {
+    await given(weir, 'ansi', ['\u001b[32mINFO\u001b[0m ready \u001b[41;97m HOT \u001b[0m\u001b[2K\u001b]0;<b>title</b>\u0007 done <i>\u001b[1mbold</i>']);
+    await page.goto(logs('{app="ansi"}'));
+    const text = lines(page).first().locator('.text');
+    assert.equal(await text.innerText(), 'INFO ready  HOT  done <i>bold</i>');
+    await text.locator('.ink-green', { hasText: 'INFO' }).waitFor();
+    assert.equal(await text.locator('.ground-red').evaluate((run) => getComputedStyle(run).backgroundColor), 'rgb(179, 38, 30)');
+    assert.equal(await page.locator('main i, main b').count(), 0);
+    await lines(page).first().getByRole('button', { name: /Details of the line/ }).click();
+    assert.equal(await page.locator('.details .body').innerText(), 'INFO ready  HOT  done <i>bold</i>');
   }],
   ['an error of the query is said, with its place', async ({ page }) => {
     await page.goto(logs('{app="x"} BAD'));

@@ -46,6 +46,22 @@ export default [
     await page.waitForURL(/span=aaaaaaaaaaaaaaa3/);
     await page.locator('.trace-logs .line', { hasText: 'charging failed' }).waitFor();
   }],
+  ['a trace’s logs and the list of traces turn around', async ({ page, weir }) => {
+    const id = await given(weir);
+    await pushLogs(weir, { app: 'payment' }, [`charged again trace=${id}`]);
+    await eventually('both lines', async () => (await get(weir, `logs?query=${encodeURIComponent(`{app="payment"} |= "${id}"`)}`)).lines.length === 2);
+    const texts = () => page.locator('.trace-logs .line .text').allInnerTexts();
+    await page.goto(`/trace/${id}`);
+    await eventually('oldest first', async () => /^charging.*,charged/.test((await texts()).join()));
+    await page.getByRole('combobox', { name: 'Order' }).selectOption('newest');
+    await page.waitForURL(/order=newest/);
+    await eventually('newest first', async () => /^charged.*,charging/.test((await texts()).join()));
+    await page.goto('/traces?service=frontend');
+    await page.getByRole('link', { name: id }).waitFor();
+    const newest = await page.locator('tbody tr td:first-child').allInnerTexts();
+    await page.getByRole('combobox', { name: 'Order' }).selectOption('oldest');
+    await eventually('the other way round', async () => (await page.locator('tbody tr td:first-child').allInnerTexts()).join() === [...newest].reverse().join());
+  }],
   ['an id that has not been seen, and a text that is no id', async ({ page }) => {
     await page.goto('/trace/00000000000000000000000000abcdef');
     await page.getByRole('heading', { name: 'No span of this trace has been seen' }).waitFor();

@@ -1,6 +1,7 @@
-// Lists of log lines: order, joining, what a row shows of them. Pure.
+// What a row shows of a log line. Pure.
 import { clip } from '../core/format';
 import type { Line } from '../core/types';
+import { runs, type Run } from './ansi';
 
 export type Level = 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'none';
 
@@ -18,37 +19,32 @@ export function levelOf(name: string): Level {
   return /^(trace|verbose)/.test(lower) ? 'trace' : 'none';
 }
 
-/** Newest first; at one instant, the later in its partition first. */
-export function newestFirst(one: Line, two: Line): number {
-  if (one.t !== two.t) return one.t.length !== two.t.length ? two.t.length - one.t.length : one.t < two.t ? 1 : -1;
-  const [a, b] = [one.id.split('-').map(Number), two.id.split('-').map(Number)];
-  for (let i = 0; i < 3; i += 1) if (a[i] !== b[i]) return (b[i] ?? 0) - (a[i] ?? 0);
-  return 0;
-}
-
-/** Both lists as one, each line once, newest first, at most `most` (the oldest go). */
-export function join(old: Line[], more: Line[], most: number): Line[] {
-  const known = new Set(old.map((line) => line.id));
-  const added: Line[] = [];
-  for (const line of more) {
-    if (!known.has(line.id)) added.push(line);
-    known.add(line.id);
-  }
-  if (added.length === 0) return old;
-  return [...old, ...added].sort(newestFirst).slice(0, most);
-}
-
 /** Characters of a line that a row draws: a screen's width many times over, yet nothing that could hang the page. */
 export const ROW_CHARS = 1500;
 /** Characters of a line drawn when it is open. */
 export const OPEN_CHARS = 65_536;
 
-const ANSI = /\u001b\[[0-9;?]*[ -/]*[@-~]/g;
+/** Rows of text that one line may take in the list before it is opened. */
+export const ROW_LINES = 40;
 
-/** The line as one row: colours' escape codes left out, breaks and other control characters shown as blanks. */
-export function rowText(line: string): string {
+/**
+ * The line as its row shows it: tabs, blanks and breaks as they are, colours as runs; other control characters are blanks. At most
+ * `ROW_CHARS` characters in `ROW_LINES` rows.
+ */
+export function rowRuns(line: string): Run[] {
+  const shown: Run[] = [];
+  let [chars, breaks] = [ROW_CHARS, ROW_LINES - 1];
   // Cut first: what comes after works on a bounded text.
-  return clip(line.slice(0, ROW_CHARS * 2).replace(ANSI, '').replace(/[\u0000-\u001f\u007f]+/g, ' ').trimEnd(), ROW_CHARS);
+  for (const { text, classes } of runs(line.slice(0, ROW_CHARS * 2).replace(/\r\n?/g, '\n').trimEnd())) {
+    const rows = text.replace(/[\u0000-\u0008\u000b-\u001f\u007f]+/g, ' ').split('\n');
+    const fits = rows.slice(0, breaks + 1).join('\n');
+    const cut = clip(fits, chars);
+    if (fits.length > chars || rows.length > breaks + 1) return [...shown, { text: cut.endsWith('…') ? cut : `${cut}…`, classes }];
+    shown.push({ text: cut, classes });
+    chars -= cut.length;
+    breaks -= rows.length - 1;
+  }
+  return shown;
 }
 
 /** Where the line came from, in a few letters. */

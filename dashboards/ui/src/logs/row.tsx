@@ -5,10 +5,13 @@ import { withMatcher } from '../core/logql';
 import { params, setParams, to } from '../core/route';
 import { isoNanos } from '../core/time';
 import type { Line } from '../core/types';
-import { cutAt, levelOf, OPEN_CHARS, rowText, sourceOf, traceOf } from './lines';
+import { runs, type Run } from './ansi';
+import { cutAt, levelOf, OPEN_CHARS, rowRuns, sourceOf, traceOf } from './lines';
 
 interface Props {
   line: Line;
+  /** The line that this one continues: it stands for time, level and source. */
+  head?: Line | undefined;
   open: boolean;
   wanted: string[];
   day: boolean;
@@ -16,8 +19,9 @@ interface Props {
   onToggle: () => void;
 }
 
-export function LineRow({ line, open, wanted, day, marked, onToggle }: Props) {
-  const level = levelOf(line.level);
+export function LineRow({ line, head, open, wanted, day, marked, onToggle }: Props) {
+  const own = levelOf(line.level);
+  const level = head && own === 'none' ? levelOf(head.level) : own;
   const at = nanos(line.t);
   const click = (event: MouseEvent) => {
     // A click that ends a selection of text copies; it does not open.
@@ -26,16 +30,21 @@ export function LineRow({ line, open, wanted, day, marked, onToggle }: Props) {
   };
   return (
     <>
-      <div class={`line level-${level}${marked ? ' marked-line' : ''}`} onClick={click}>
+      <div class={`line level-${level}${marked ? ' marked-line' : ''}${head ? ' continued' : ''}`} onClick={click}>
         <button type="button" class="opener" aria-expanded={open} aria-label={`Details of the line at ${clock(at)}`} onClick={onToggle}>{open ? '▾' : '▸'}</button>
         <time dateTime={isoNanos(at)} title={isoNanos(at)}>{clock(at, day)}</time>
-        <span class="level">{level === 'none' ? '' : level}</span>
-        <span class="source" title={sourceOf(line.stream)}>{sourceOf(line.stream)}</span>
-        <span class="text">{marks(rowText(line.line), wanted)}</span>
+        <span class="level">{level === 'none' || head ? '' : level}</span>
+        <span class="source" title={sourceOf(line.stream)}>{head ? '' : sourceOf(line.stream)}{!head && line.stream['stream'] === 'stderr' && <span class="fd"> stderr</span>}</span>
+        <span class="text">{inked(rowRuns(line.line), wanted)}</span>
       </div>
       {open && <Details line={line} />}
     </>
   );
+}
+
+/** Runs in their colours, with what was looked for marked. */
+function inked(parts: Run[], wanted: string[]) {
+  return parts.map(({ text, classes }, i) => (classes ? <span key={i} class={classes}>{marks(text, wanted)}</span> : marks(text, wanted)));
 }
 
 function marks(text: string, wanted: string[]) {
@@ -49,7 +58,7 @@ function Details({ line }: { line: Line }) {
   const shown = whole ? line.line : line.line.slice(0, OPEN_CHARS);
   return (
     <div class="details">
-      <pre class="body" tabIndex={0} aria-label="Whole line">{shown}</pre>
+      <pre class="body" tabIndex={0} aria-label="Whole line">{inked(runs(shown), [])}</pre>
       {line.line.length > shown.length && (
         <button type="button" class="link" onClick={() => setWhole(true)}>Show all {bytes(line.line.length)}</button>
       )}

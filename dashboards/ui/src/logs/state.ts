@@ -1,4 +1,5 @@
 // What the logs view shows, as its address says it.
+import { readOrder, type Order } from './order';
 
 export interface LogsState {
   q: string;
@@ -6,6 +7,7 @@ export interface LogsState {
   to: string;
   live: boolean;
   wrap: boolean;
+  order: Order;
 }
 
 export function readLogs(params: URLSearchParams): LogsState {
@@ -15,5 +17,6 @@ export function readLogs(params: URLSearchParams): LogsState {
     to: params.get('to') || 'now',
     live: params.get('live') === '1',
     wrap: params.get('wrap') === '1',
+    order: readOrder(params, 'newest'),
   };
 }

@@ -14,6 +14,7 @@ import { readLogs, type LogsState } from '../logs/state';
 import { stack, type Stacks } from '../logs/volume';
 import type { Series } from '../core/types';
 import { CoverageNote, Empty, ErrorNote } from '../parts/notes';
+import { OrderPicker } from '../parts/order';
 import { QueryField } from '../parts/query';
 import { RangePicker, rangeText } from '../parts/range';
 
@@ -26,7 +27,7 @@ export function Logs() {
   // The range is settled once an ask, so that lines, histogram and “older” speak of the same time.
   const range = useMemo(() => resolveRange(state.from, state.to, nowNanos()), [query, state.from, state.to, round]);
   const fixed = typeof range === 'string' ? undefined : range;
-  const search = useSearch(query, fixed, state.live, round);
+  const search = useSearch({ query, range: fixed, live: state.live, order: state.order, round });
   // What a silent server did not answer is asked again when it is back.
   useEffect(() => { if (search.error?.status === 0) setRound((old) => old + 1); }, [returns.value]);
   const run = (text: string) => {
@@ -39,6 +40,7 @@ export function Logs() {
         <h1 class="hidden">Logs</h1>
         <QueryField value={state.q} label="Log query" store="logql" onRun={run} placeholder='Words to find, or LogQL: {namespace="shop"} |= "timeout"   ( / )' />
         <RangePicker from={state.from} to={state.to} />
+        <OrderPicker preferred="newest" />
         <Toggles state={state} search={search} />
       </div>
       {typeof range === 'string' && <p class="note error" role="alert">{range}</p>}
@@ -109,30 +111,35 @@ function Lines({ search, state, query, range }: { search: Search; state: LogsSta
   // While the reader is further down, what arrives waits above, so that nothing moves under the eyes.
   const lines = state.live && held ? held : search.lines;
   const day = range !== undefined && range.end - range.start > 12n * 3600n * SECOND;
-  const top = (at: boolean) => {
+  const edge = (at: boolean) => {
     if (at) setHeld(undefined);
     else if (state.live && !held) setHeld(search.lines);
   };
   if (search.lines.length === 0) return search.error || !range ? null : <NoLines search={search} state={state} />;
+  // A live list with the oldest first grows at its end, as a terminal does, and goes on to older lines at its beginning.
+  const ends = state.live && state.order === 'oldest';
+  const more = <More search={search} newer={state.order === 'oldest' && !state.live} />;
   const waiting = search.lines.length - lines.length;
   const showNew = () => {
     setHeld(undefined);
-    document.querySelector('.lines')?.scrollTo({ top: 0 });
+    const list = document.querySelector('.lines');
+    list?.scrollTo({ top: ends ? list.scrollHeight : 0 });
   };
   return (
     <>
       {waiting > 0 && <button type="button" class="newer" onClick={showNew}>{count(waiting)} new lines: show</button>}
-      <LineList lines={lines} wanted={wanted} wrap={state.wrap} day={day} label="Log lines, newest first" onTop={top} footer={<Footer search={search} />} />
+      <LineList key={`${state.order} ${ends}`} lines={lines} order={state.order} wanted={wanted} wrap={state.wrap} day={day} label={`Log lines, ${state.order} first`} onEdge={edge} {...(ends ? { edge: 'bottom' as const, header: more } : { footer: more })} />
     </>
   );
 }
 
-function Footer({ search }: { search: Search }) {
+function More({ search, newer }: { search: Search; newer: boolean }) {
+  const what = newer ? 'newer' : 'older';
   return (
     <div class="lines-end">
       {search.more
-        ? <button type="button" disabled={search.busy} onClick={search.loadMore}>{search.busy ? 'Loading …' : 'Load older lines'}</button>
-        : <span class="muted">{search.lines.length >= LINES_MAX ? `The page holds ${count(LINES_MAX)} lines at most; narrow the range to see older ones.` : 'No older lines in this range.'}</span>}
+        ? <button type="button" disabled={search.busy} onClick={search.loadMore}>{search.busy ? 'Loading …' : `Load ${what} lines`}</button>
+        : <span class="muted">{search.lines.length >= LINES_MAX ? `The page holds ${count(LINES_MAX)} lines at most; narrow the range to see ${what} ones.` : `No ${what} lines in this range.`}</span>}
     </div>
   );
 }

@@ -7,7 +7,8 @@ import { quote } from '../core/logql';
 import { params, setParams, to } from '../core/route';
 import { isoNanos, SECOND } from '../core/time';
 import type { Line, Trace } from '../core/types';
-import { join } from '../logs/lines';
+import { join, readOrder } from '../logs/order';
+import { OrderPicker } from '../parts/order';
 import { LineList } from '../logs/list';
 import { CoverageNote, ErrorNote } from '../parts/notes';
 import { SpanDetails } from '../traces/span';
@@ -86,13 +87,14 @@ function Head({ trace, tree }: { trace: Trace; tree: Tree }) {
 function TraceLogs({ trace, tree }: { trace: Trace; tree: Tree }) {
   const [start, end] = [tree.start - 300n * SECOND, tree.end + 300n * SECOND];
   const asked = useAsk(`${trace.id}${start}`, (signal) => linesOf(trace.id, start, end, signal));
-  const lines = asked.data ?? [];
+  const order = readOrder(params.value, 'oldest');
+  const lines = useMemo(() => join([], asked.data ?? [], 1000, order), [asked.data, order]);
   const search = to('/logs', { q: `{} |= ${quote(trace.id)}`, from: isoNanos(start), to: isoNanos(end) });
   return (
     <div class="trace-logs">
-      <div class="bar"><h2>Logs of this trace</h2><span class="muted" role="status">{asked.busy && !asked.data ? 'Searching …' : asked.error ? '' : `${count(lines.length)} lines`}</span><a href={search}>Open in log search</a></div>
+      <div class="bar"><h2>Logs of this trace</h2><span class="muted" role="status">{asked.busy && !asked.data ? 'Searching …' : asked.error ? '' : `${count(lines.length)} lines`}</span><a href={search}>Open in log search</a><OrderPicker preferred="oldest" /></div>
       <ErrorNote error={asked.error} />
-      {lines.length > 0 && <LineList lines={lines} wanted={[]} wrap={false} day={false} keys={false} label="Log lines of the trace, oldest first" />}
+      {lines.length > 0 && <LineList key={order} lines={lines} order={order} wanted={[]} wrap={false} day={false} keys={false} label={`Log lines of the trace, ${order} first`} />}
     </div>
   );
 }
@@ -107,5 +109,5 @@ async function linesOf(id: string, start: bigint, end: bigint, signal: AbortSign
   ]);
   const found = asked.flatMap((one) => (one.status === 'fulfilled' ? [one.value.lines] : []));
   if (found.length === 0) throw (asked[0] as PromiseRejectedResult).reason;
-  return found.reduce<Line[]>((all, lines) => join(all, lines, 1000), []).reverse();
+  return found.flat();
 }

@@ -9,6 +9,8 @@ import type { TraceSummary } from '../core/types';
 import { CoverageNote, Empty, ErrorNote } from '../parts/notes';
 import { RangePicker } from '../parts/range';
 import { useInView, useSelection } from '../parts/selection';
+import { readOrder } from '../logs/order';
+import { OrderPicker } from '../parts/order';
 import { readTraceId } from '../traces/tree';
 
 export function TraceIdField({ value }: { value: string }) {
@@ -47,10 +49,11 @@ export function Traces() {
       start: String(range.start), end: String(range.end), limit: 100,
     }, signal);
   });
-  const traces = asked.data?.traces ?? [];
+  const found = asked.data?.traces ?? [];
+  const traces = readOrder(params.value, 'newest') === 'oldest' ? [...found].reverse() : found;
   return (
     <section>
-      <div class="bar"><h1>Traces</h1><TraceIdField value="" /><RangePicker from={from} to={to} /></div>
+      <div class="bar"><h1>Traces</h1><TraceIdField value="" /><RangePicker from={from} to={to} /><OrderPicker preferred="newest" /></div>
       <Filters again={() => setRound((old) => old + 1)} />
       {wrong && <p class="note error" role="alert">“{get(wrong)}” is no duration: write 250ms, 1.5s or 2m.</p>}
       <ErrorNote error={asked.error} />
