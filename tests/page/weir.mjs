@@ -52,7 +52,7 @@ export async function start() {
   const folder = mkdtempSync(join(tmpdir(), 'weir-page-'));
   const [page, grpc, otlp] = await Promise.all([freePort(), freePort(), freePort()]);
   writeFileSync(join(folder, 'rules.yml'), RULES);
-  writeFileSync(join(folder, 'weir.toml'), `[collector.sample]\ninterval = "1s"\n[rules]\nfiles = [${JSON.stringify(join(folder, 'rules.yml'))}]\n`);
+  writeFileSync(join(folder, 'weir.toml'), `[collector.sample]\ninterval = "1s"\n[query]\ndetected_level = true\n[rules]\nfiles = [${JSON.stringify(join(folder, 'rules.yml'))}]\n`);
   const env = { ...process.env, WEIR_RUNTIME_DIR: join(folder, 'containers') };
   const log = openSync(join(folder, 'weir.log'), 'a');
   const child = spawn(binary, ['up', '--config', join(folder, 'weir.toml'), '--data', join(folder, 'data'), '--listen', `127.0.0.1:${page}`, '--otlp-grpc', `127.0.0.1:${grpc}`, '--otlp-http', `127.0.0.1:${otlp}`], { env, stdio: ['ignore', log, log] });

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { errorPosition, toQuery, withMatcher } from '../src/core/logql';
+import { errorPosition, hasPipeline, toQuery, withLabelFilter, withMatcher } from '../src/core/logql';
 import { runs, uncolored } from '../src/logs/ansi';
 import { cutAt, levelOf, literals, rowRuns, traceOf, ROW_CHARS } from '../src/logs/lines';
 import { arrange, join, readOrder } from '../src/logs/order';
@@ -21,6 +21,17 @@ test('a click adds a matcher, or replaces the one of its label', () => {
   expect(withMatcher('', 'pod', 'a"b')).toBe('{pod="a\\"b"}');
   expect(withMatcher('{a="}", pod=~"x.*"} |= "}"', 'pod', 'y')).toBe('{a="}", pod="y"} |= "}"');
   expect(withMatcher('words', 'pod', 'y')).toBe('{pod="y"} |= "words"');
+});
+
+test('a click on a level filters by it, or by it instead', () => {
+  expect(withLabelFilter('{a="b"} |= "x"', 'detected_level', '="error"')).toBe('{a="b"} |= "x" | detected_level="error"');
+  expect(withLabelFilter('{a="b"} | detected_level=~"fatal|critical" | json', 'detected_level', '="warn"')).toBe('{a="b"} | json | detected_level="warn"');
+  expect(withLabelFilter('{a="| detected_level=\\"x\\""}', 'detected_level', '="warn"')).toBe('{a="| detected_level=\\"x\\""} | detected_level="warn"');
+});
+
+test('a pipeline is more than line filters', () => {
+  expect(['{}', '{a="|b"} |= "| json" |~ `|x` != "y"', '{a="b"} |> "<_>"'].map(hasPipeline)).toEqual([false, false, false]);
+  expect(['{} | json', '{} |= "x" | a="b"'].map(hasPipeline)).toEqual([true, true]);
 });
 
 test('places of errors', () => {

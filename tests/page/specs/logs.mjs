@@ -193,12 +193,29 @@ export default [
     await page.getByRole('alert').getByText(/col 11/).waitFor();
     assert.equal(await page.locator('.marked mark').innerText(), 'B');
   }, { allow: /400 \(Bad Request\)/ }],
-  ['a pipeline has a histogram too', async ({ page, weir }) => {
-    await given(weir, 'pipes', ['{"status":500}', '{"status":200}', '{"status":500}']);
-    await page.goto(logs('{app="pipes"} | json | status=500'));
+  ['a pipeline has a histogram by level too, and a line that its parser cannot read is counted in it', async ({ page, weir }) => {
+    await given(weir, 'pipes', [['{"status":500}', { level: 'error' }], '{"status":200}', ['{"status":500}', { level: 'warn' }], 'no JSON at all']);
+    await page.goto(logs('{app="pipes"} | json | status="500"'));
     await eventually('two lines', async () => (await lines(page).count()) === 2);
-    await page.locator('.histogram[data-lines="2"]').waitFor();
-  }, { allow: /400 \(Bad Request\)/ }],
+    await page.locator('.histogram[data-lines="2"] .bar-error').waitFor({ state: 'attached' });
+    await page.locator('.histogram[data-lines="2"] .bar-warn').waitFor({ state: 'attached' });
+    await page.goto(logs('{app="pipes"} | json'));
+    await eventually('four lines', async () => (await lines(page).count()) === 4);
+    await page.locator('.histogram[data-lines="4"]').waitFor();
+  }],
+  ['a click on a level keeps the lines of that level', async ({ page, weir }) => {
+    await given(weir, 'levels', [['it broke', { level: 'error' }], ['it runs', { level: 'info' }], ['it broke again', { level: 'error' }]]);
+    await page.goto(logs('{app="levels"}'));
+    await eventually('three lines', async () => (await lines(page).count()) === 3);
+    await page.getByRole('button', { name: 'Only lines of level error' }).first().click();
+    await page.waitForURL((url) => url.searchParams.get('q') === '{app="levels"} | detected_level="error"');
+    await eventually('two lines', async () => (await lines(page).count()) === 2);
+    await page.goBack();
+    await eventually('three lines again', async () => (await lines(page).count()) === 3);
+    await page.getByRole('button', { name: 'Only info' }).click();
+    await eventually('one line', async () => (await lines(page).count()) === 1);
+    assert.match(await lines(page).first().innerText(), /it runs/);
+  }],
   ['nothing found says what was searched', async ({ page }) => {
     await page.goto(logs('{app="no-such-app"}'));
     await page.getByText('No line matches in “Last hour”').waitFor();

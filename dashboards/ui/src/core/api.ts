@@ -74,9 +74,12 @@ export const api = {
   containers: (signal?: AbortSignal) => get<{ containers: Container[]; nodes: Node[]; cgroups: Cgroup[]; coverage: Coverage }>(`${own}/containers`, {}, signal),
   logs: (query: Query, signal?: AbortSignal) => get<LogsAnswer>(`${own}/logs`, query, signal),
   volume: (query: Query, signal?: AbortSignal) => get<VolumeAnswer>(`${own}/logs/volume`, query, signal),
-  /** Lines counted through the query's whole pipeline, without levels: what `volume` does not do. */
+  /**
+   * Lines counted by level through the query's whole pipeline, which `volume` does not do. A line that a parser cannot read is
+   * counted as it is listed; without the `drop` it would be the whole count's error.
+   */
   counts: (query: string, start: bigint, end: bigint, step: string, signal?: AbortSignal) =>
-    get<{ data: PromData }>('/loki/api/v1/query_range', { query: `sum(count_over_time(${query} [${step}]))`, start: String(start), end: String(end), step }, signal),
+    get<{ data: PromData }>('/loki/api/v1/query_range', { query: `sum by (detected_level) (count_over_time(${query} | drop __error__, __error_details__ [${step}]))`, start: String(start), end: String(end), step }, signal),
   line: (id: string, context: number, signal?: AbortSignal) =>
     get<LogsAnswer>(`${own}/logs/line/${encodeURIComponent(id)}`, { context }, signal),
   trace: (id: string, signal?: AbortSignal) =>

@@ -26,6 +26,19 @@ export function withMatcher(query: string, label: string, value: string): string
   return `{${[...kept, `${label}=${quote(value)}`].join(', ')}}${logql.slice(end + 1)}`;
 }
 
+/** The query with one more label filter at its end, or with the old one of that label replaced. `test` is an operator and a string. */
+export function withLabelFilter(query: string, label: string, test: string): string {
+  const logql = toQuery(query);
+  const old = new RegExp(`\\s*\\|\\s*${label}\\s*(?:=~|!~|!=|=)\\s*(?:"(?:\\\\.|[^"\\\\])*"|\`[^\`]*\`)`, 'g');
+  return `${logql.replace(old, '')} | ${label}${test}`;
+}
+
+/** Whether a log query is more than a selector and line filters: parsers, label filters, formats. */
+export function hasPipeline(query: string): boolean {
+  const bare = query.replace(/"(?:\\.|[^"\\])*"|`[^`]*`/g, '');
+  return /\|(?![=~>])/.test(bare);
+}
+
 /** The place of the brace that closes the selector, strings left out of account; -1 when there is none. */
 function selectorEnd(text: string): number {
   let quoted = '';

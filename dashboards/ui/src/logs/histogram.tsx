@@ -2,7 +2,7 @@
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { clock, count } from '../core/format';
 import type { Range } from '../core/time';
-import { LEVELS } from './lines';
+import { LEVELS, type Level } from './lines';
 import { barPaths, ticks, type Stacks } from './volume';
 
 const HEIGHT = 84;
@@ -11,9 +11,10 @@ interface Props {
   stacks: Stacks;
   range: Range;
   onZoom: (range: Range) => void;
+  onLevel: (level: Level) => void;
 }
 
-export function Histogram({ stacks, range, onZoom }: Props) {
+export function Histogram({ stacks, range, onZoom, onLevel }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const width = useWidth(box);
   const drag = useDrag(range, width, stacks.step, onZoom);
@@ -32,7 +33,7 @@ export function Histogram({ stacks, range, onZoom }: Props) {
       </div>
       <figcaption>
         {LEVELS.filter((level) => stacks.totals[level] > 0).reverse().map((level) => (
-          <span key={level} class="key"><span class={`swatch level-${level}`} aria-hidden="true" />{level === 'none' ? 'no level' : level} {count(at >= 0 ? stacks.levels[level][at] ?? 0 : stacks.totals[level])}</span>
+          <button type="button" key={level} class="key" aria-label={`Only ${level === 'none' ? 'lines without a level' : level}`} title="only these lines" onClick={() => onLevel(level)}><span class={`swatch level-${level}`} aria-hidden="true" />{level === 'none' ? 'no level' : level} {count(at >= 0 ? stacks.levels[level][at] ?? 0 : stacks.totals[level])}</button>
         ))}
         <span class="muted">{at >= 0 && drag.hover !== undefined ? `${clock(stacks.start + BigInt(at) * stacks.step)}: ${count(stacks.sums[at] ?? 0)} lines` : `${count(total)} lines in all; drag to zoom`}</span>
       </figcaption>

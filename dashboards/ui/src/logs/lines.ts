@@ -19,6 +19,18 @@ export function levelOf(name: string): Level {
   return /^(trace|verbose)/.test(lower) ? 'trace' : 'none';
 }
 
+/** What the line's level is called: as it was found in the line, else as its record says. */
+export function levelName(line: Line): string {
+  const found = line.labels?.['detected_level'] ?? '';
+  return found === '' || found === 'unknown' ? line.level : found;
+}
+
+/** The filter on `detected_level` that keeps the lines of one of our levels. */
+export function levelTest(level: Level): string {
+  if (level === 'none') return '="unknown"';
+  return level === 'fatal' ? '=~"fatal|critical"' : `="${level}"`;
+}
+
 /** Characters of a line that a row draws: a screen's width many times over, yet nothing that could hang the page. */
 export const ROW_CHARS = 1500;
 /** Characters of a line drawn when it is open. */

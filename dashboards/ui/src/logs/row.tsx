@@ -1,12 +1,12 @@
 // One log line: a row, and what opens under it. Whatever is in the line stays text.
 import { useState } from 'preact/hooks';
 import { bytes, clock, nanos, plain } from '../core/format';
-import { withMatcher } from '../core/logql';
+import { withLabelFilter, withMatcher } from '../core/logql';
 import { params, setParams, to } from '../core/route';
 import { isoNanos } from '../core/time';
 import type { Line } from '../core/types';
 import { runs, type Run } from './ansi';
-import { cutAt, levelOf, OPEN_CHARS, rowRuns, sourceOf, traceOf } from './lines';
+import { cutAt, levelName, levelOf, levelTest, OPEN_CHARS, rowRuns, sourceOf, traceOf, type Level } from './lines';
 
 interface Props {
   line: Line;
@@ -20,8 +20,8 @@ interface Props {
 }
 
 export function LineRow({ line, head, open, wanted, day, marked, onToggle }: Props) {
-  const own = levelOf(line.level);
-  const level = head && own === 'none' ? levelOf(head.level) : own;
+  const own = levelOf(levelName(line));
+  const level = head && own === 'none' ? levelOf(levelName(head)) : own;
   const at = nanos(line.t);
   const click = (event: MouseEvent) => {
     // A click that ends a selection of text copies; it does not open.
@@ -33,7 +33,7 @@ export function LineRow({ line, head, open, wanted, day, marked, onToggle }: Pro
       <div class={`line level-${level}${marked ? ' marked-line' : ''}${head ? ' continued' : ''}`} onClick={click}>
         <button type="button" class="opener" aria-expanded={open} aria-label={`Details of the line at ${clock(at)}`} onClick={onToggle}>{open ? '▾' : '▸'}</button>
         <time dateTime={isoNanos(at)} title={isoNanos(at)}>{clock(at, day)}</time>
-        <span class="level">{level === 'none' || head ? '' : level}</span>
+        {level === 'none' || head ? <span class="level" /> : <button type="button" class="level" title={`Only ${level}`} aria-label={`Only lines of level ${level}`} onClick={() => onlyLevel(level)}>{level}</button>}
         <span class="source" title={sourceOf(line.stream)}>{head ? '' : sourceOf(line.stream)}{!head && line.stream['stream'] === 'stderr' && <span class="fd"> stderr</span>}</span>
         <span class="text">{inked(rowRuns(line.line), wanted)}</span>
       </div>
@@ -99,6 +99,10 @@ function Fields({ title, fields, filters }: { title: string; fields: Record<stri
       ))}
     </dl>
   );
+}
+
+function onlyLevel(level: Level): void {
+  setParams({ q: withLabelFilter(params.value.get('q') ?? '', 'detected_level', levelTest(level)) });
 }
 
 function only(name: string, value: string): void {

@@ -1,13 +1,13 @@
 // Log search: query, range, histogram, list, live tail. Its whole state is in the address.
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import { api, ApiError, returns } from '../core/api';
+import { api, returns } from '../core/api';
 import { useAsk } from '../core/ask';
 import { count, nanos } from '../core/format';
-import { toQuery } from '../core/logql';
+import { hasPipeline, toQuery, withLabelFilter } from '../core/logql';
 import { params, setParams } from '../core/route';
 import { isoNanos, nowNanos, resolveRange, roundStep, SECOND, stepText, type Range } from '../core/time';
 import { Histogram } from '../logs/histogram';
-import { literals } from '../logs/lines';
+import { levelTest, literals } from '../logs/lines';
 import { LineList } from '../logs/list';
 import { LINES_MAX, useSearch, type Search } from '../logs/search';
 import { readLogs, type LogsState } from '../logs/state';
@@ -76,23 +76,21 @@ function Volume({ query, range, live, round }: { query: string; range: Range; li
   const zoom = (to: Range) => setParams({ from: isoNanos(to.start), to: isoNanos(to.end), live: undefined });
   if (asked.error) return <p class="coverage partial"><span class="dot" aria-hidden="true" /><span>No histogram: {asked.error.message}</span></p>;
   if (!asked.data) return <div class="histogram waiting" />;
-  return <Histogram stacks={asked.data.stacks} range={asked.data.shown} onZoom={zoom} />;
+  return <Histogram stacks={asked.data.stacks} range={asked.data.shown} onZoom={zoom} onLevel={(level) => setParams({ q: withLabelFilter(query, 'detected_level', levelTest(level)) })} />;
 }
 
-/** By level from the roll-ups; through the pipeline, without levels, where the query is more than a selector and line filters. */
+/** By level: from the roll-ups, or through the pipeline where the query is more than a selector and line filters. */
 async function countLines(query: string, range: Range, step: bigint, signal: AbortSignal): Promise<Stacks> {
   const text = stepText(step);
-  try {
+  if (!hasPipeline(query)) {
     const answer = await api.volume({ query, start: String(range.start), end: String(range.end), step: text }, signal);
     return stack(answer.buckets, nanos(answer.step) || step, range);
-  } catch (cause) {
-    if (!(cause instanceof ApiError && cause.status === 400 && query.startsWith('{'))) throw cause;
-    const first = (range.start / step) * step;
-    const { data } = await api.counts(query, first + step, range.end + step, text, signal);
-    const values = (data.result as Series[]).flatMap((series) => series.values ?? []);
-    // A count stands at the end of its window; a bucket at its start.
-    return stack(values.map(([at, lines]) => ({ t: String(BigInt(Math.round(at)) * SECOND - step), level: '', lines: Number(lines), bytes: 0 })), step, range);
   }
+  const first = (range.start / step) * step;
+  const { data } = await api.counts(query, first + step, range.end + step, text, signal);
+  // A count stands at the end of its window; a bucket at its start.
+  return stack((data.result as Series[]).flatMap(({ metric, values = [] }) =>
+    values.map(([at, lines]) => ({ t: String(BigInt(Math.round(at)) * SECOND - step), level: metric['detected_level'] ?? '', lines: Number(lines), bytes: 0 }))), step, range);
 }
 
 function Answered({ search, live }: { search: Search; live: boolean }) {
