@@ -41,7 +41,7 @@ const RULES = `groups:
 - name: page
   interval: 1s
   rules:
-  - {alert: ContainerRuns, expr: 'container_memory_working_set_bytes{name="page-box"} > 0', labels: {severity: info}, annotations: {summary: '{{ $labels.name }} uses memory'}}
+  - {alert: ContainerRuns, expr: 'container_memory_working_set_bytes{name="page-box"} > 0', labels: {severity: info}, annotations: {summary: '{{ $labels.name }} uses memory', impact: 'javascript:alert(1)', runbook_url: 'https://runbooks.example/memory'}}
   - {alert: NeverTrue, expr: 'vector(0) > 1', labels: {severity: page}}
   - {alert: Waits, expr: 'vector(1) > 0', for: 10h}
 `;

@@ -104,7 +104,7 @@ function Header() {
       <a class="brand" href="/" aria-label="weir, containers"><img src="/icon.svg" alt="" width="20" height="20" />weir</a>
       <nav aria-label="Views">
         {TABS.map(([href, name, match]) => (
-          <a key={href} href={href} aria-current={match.test(path.value) ? 'page' : undefined}>{name}{href === '/alerts' && firing > 0 && <span class="firing-count" aria-label={`${firing} firing`}>{firing}</span>}</a>
+          <a key={href} href={href} aria-current={match.test(path.value) ? 'page' : undefined}>{name}{href === '/alerts' && firing > 0 && <span class="firing-count">{firing}<span class="hidden"> firing</span></span>}</a>
         ))}
       </nav>
       <div class="top-tools">

@@ -21,7 +21,7 @@ export default [
     // Without a look back: what is not there at an instant is not there.
     await page.goto(graph('max_over_time(page_ended_bytes[5s])', '&from=now-10m'));
     await page.locator('.graph[data-series="2"] canvas').waitFor();
-    await page.getByText('a point every 2.00 s, in bytes').waitFor();
+    await page.getByText('a point every 2 s, in bytes').waitFor();
     const ended = page.locator('.legend button', { hasText: 'which="ended"' });
     assert.match(await ended.innerText(), /3\.0 MiB at \d\d:\d\d:\d\d/);
     // The plot lies right of the axis' 78 pixels and is as wide as the range, whatever has been stored in it.
@@ -71,6 +71,31 @@ export default [
     await page.getByRole('button', { name: /inactive/ }).click();
     await page.waitForURL(/state=inactive/);
     assert.equal(await page.locator('.rule').count(), 1);
+  }],
+  ['an alert shows all annotations, its runbook as a link, and leads to logs, traces, metrics and container', async ({ page }) => {
+    await page.goto('/');
+    // The navigation counts alerts that fire, wherever the reader is.
+    await page.getByRole('link', { name: /^Alerts/ }).getByText('1 firing').waitFor();
+    await page.goto('/alerts');
+    const alert = page.getByRole('region', { name: 'firing alert of ContainerRuns' });
+    await alert.getByText('page-box uses memory').waitFor();
+    const runbook = alert.getByRole('link', { name: 'https://runbooks.example/memory' });
+    assert.match(await runbook.getAttribute('rel'), /noopener/);
+    await alert.getByText('javascript:alert(1)').waitFor();
+    assert.equal(await alert.locator('a[href^="javascript"]').count(), 0);
+    await page.getByRole('button', { name: 'firing 1 alert' }).waitFor();
+    await alert.getByRole('link', { name: 'logs', exact: true }).click();
+    await page.waitForURL((url) => url.pathname === '/logs' && /^\d{4}-.*Z$/.test(url.searchParams.get('from')));
+    await page.locator('.line', { hasText: 'box line' }).first().waitFor();
+    await page.goBack();
+    await alert.getByRole('link', { name: 'metrics', exact: true }).click();
+    await page.locator('.graph[data-series="1"] canvas').waitFor();
+    await page.goBack();
+    await alert.getByRole('link', { name: 'container', exact: true }).click();
+    await page.getByRole('rowheader', { name: 'page-box' }).waitFor();
+    await page.goBack();
+    await alert.getByRole('link', { name: 'traces', exact: true }).click();
+    await page.waitForURL((url) => url.pathname === '/traces' && url.searchParams.get('service') === 'page-box');
   }],
   ['every partition’s place on the path', async ({ page }) => {
     await page.goto('/health');

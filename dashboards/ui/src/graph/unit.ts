@@ -44,7 +44,7 @@ export function inUnit(value: number, unit: Unit): string {
     case 'seconds': return Math.abs(value) < 1e9 ? duration(BigInt(Math.round(value * 1e9))) : `${short(value)} s`;
     case 'bytes': return bytes(value);
     case 'bytes/s': return `${bytes(value)}/s`;
-    case 'cores': return cores(value);
+    case 'cores': return `${cores(value)} cores`;
     case 'ratio': return percent(value);
     case 'per second': return `${short(value)}/s`;
     default: return short(value);
