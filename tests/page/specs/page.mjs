@@ -137,14 +137,14 @@ export default [
       }), `${what} is covered`);
     };
     await page.goto('/logs?q=%7Bapp%3D%22axe%22%7D');
-    const row = page.locator('.line', { hasText: 'axe one' });
+    const row = page.locator('.line', { hasText: 'axe one' }).first();
     await row.waitFor();
     for (const name of ['Containers', 'Logs', 'Traces', 'Metrics', 'Alerts', 'Health']) await within(page.getByRole('navigation').getByRole('link', { name }));
     await within(row.getByRole('button', { name: 'Only lines of level error' }));
     await within(row.getByText('axe', { exact: true }));
     await page.goto(`/trace/${TRACE}`);
     for (const name of ['GET /', 'GetCart']) {
-      const button = page.getByRole('button', { name, exact: true });
+      const button = page.getByRole('button', { name, exact: true }).first();
       await button.waitFor();
       await within(button);
       assert.ok(await button.evaluate((node) => node.scrollWidth <= node.clientWidth + 1), `${name} is whole`);

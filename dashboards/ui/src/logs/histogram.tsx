@@ -33,7 +33,7 @@ export function Histogram({ stacks, range, onZoom, onLevel }: Props) {
       </div>
       <figcaption>
         {LEVELS.filter((level) => stacks.totals[level] > 0).reverse().map((level) => (
-          <button type="button" key={level} class="key" aria-label={`Only ${level === 'none' ? 'lines without a level' : level}`} title="only these lines" onClick={() => onLevel(level)}><span class={`swatch level-${level}`} aria-hidden="true" />{level === 'none' ? 'no level' : level} {count(at >= 0 ? stacks.levels[level][at] ?? 0 : stacks.totals[level])}</button>
+          <button type="button" key={level} class="key" title="only these lines" onClick={() => onLevel(level)}><span class="hidden">Only </span><span class={`swatch level-${level}`} aria-hidden="true" />{level === 'none' ? 'no level' : level} {count(at >= 0 ? stacks.levels[level][at] ?? 0 : stacks.totals[level])}</button>
         ))}
         <span class="muted">{at >= 0 && drag.hover !== undefined ? `${clock(stacks.start + BigInt(at) * stacks.step)}: ${count(stacks.sums[at] ?? 0)} lines` : `${count(total)} lines in all; drag to zoom`}</span>
       </figcaption>
