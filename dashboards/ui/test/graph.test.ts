@@ -32,6 +32,9 @@ test('units come from the metrics’ names and the functions around them', () =>
   check('a_bytes / on (pod) group_left b_bytes', 'ratio');
   check('container_memory_working_set_bytes / container_spec_memory_limit_bytes > 0.9', 'ratio');
   check('a_bytes / 1024', 'none');
+  check('a_bytes / (1024)', 'none');
+  check('1 / a_bytes', 'none');
+  check('(a_bytes - b_bytes) / a_bytes', 'ratio');
   check('a_bytes > 1024', 'bytes');
   check('a_bytes * 8', 'none');
   check('a_bytes - b_bytes', 'bytes');

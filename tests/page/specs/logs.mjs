@@ -22,7 +22,7 @@ export default [
     await eventually('one line', async () => (await lines(page).count()) === 1);
     assert.match(page.url(), /q=needle\+4711/);
     await page.locator('.histogram[data-lines="1"] path[class^=bar-]').waitFor({ state: 'attached' });
-    await page.locator('[data-coverage]').getByText('Searched everything collected up to').waitFor();
+    await page.locator('[data-coverage]').getByText('Searched everything ingested up to').waitFor();
   }],
   ['labels and filters, newest first; back brings the query before', async ({ page, weir }) => {
     await given(weir, 'order', Array.from({ length: 5 }, (_, i) => `entry ${i}`));
@@ -215,6 +215,18 @@ export default [
     await page.getByRole('button', { name: /^Only info/ }).click();
     await eventually('one line', async () => (await lines(page).count()) === 1);
     assert.match(await lines(page).first().innerText(), /it runs/);
+  }],
+  ['a label that no line has is said, with the one that was meant', async ({ page, weir }) => {
+    await given(weir, 'labelled', ['labelled line']);
+    await page.goto(logs('{namespase="shop", app="labelled"}'));
+    await page.getByText('no label named namespase; did you mean namespace?').waitFor();
+    await page.getByRole('button', { name: 'Ask for namespace' }).click();
+    await page.waitForURL((url) => url.searchParams.get('q') === '{namespace="shop", app="labelled"}');
+    await lines(page).first().waitFor();
+    // One line is one line, and no more is found than was scanned.
+    const said = await page.locator('[data-coverage]').innerText();
+    const [, found, scanned] = /(\d+) line, (\d+) scanned/.exec(said);
+    assert.ok(found === '1' && Number(scanned) >= 1, said);
   }],
   ['nothing found says what was searched', async ({ page }) => {
     await page.goto(logs('{app="no-such-app"}'));

@@ -57,6 +57,22 @@ export default [
     await page.getByRole('alert').getByText(/parse error/).waitFor();
     assert.equal(await page.locator('.marked mark').count(), 1);
   }, { allow: /400 \(Bad Request\)/ }],
+  ['a mistyped metric or label is said, with the one that was meant', async ({ page }) => {
+    await page.goto(graph('sum(container_memory_workingset_bytes)'));
+    await page.getByText('no metric named container_memory_workingset_bytes; did you mean container_memory_working_set_bytes?').waitFor();
+    await page.getByRole('button', { name: 'Ask for container_memory_working_set_bytes' }).click();
+    await page.locator('.graph canvas').waitFor();
+    await page.goto(graph('container_memory_working_set_bytes{nmae="page-box"}', '&tab=table'));
+    await page.getByText('no label named nmae; did you mean name?').waitFor();
+  }],
+  ['health speaks of ingested, searchable, lag, on disk and in memory', async ({ page }) => {
+    await page.goto('/health');
+    await page.getByRole('rowheader', { name: 'weir.logs' }).first().waitFor();
+    for (const name of ['Ingested', 'Searchable', 'Lag', 'On disk', 'In memory']) await page.getByRole('columnheader', { name, exact: true }).waitFor();
+    // Messages are the bus's, records are lines, samples and spans: the sum and its column speak of the same.
+    const sum = await page.getByText(/ingested, lag/).innerText();
+    assert.match(sum, /^[\d,]+ messages? ingested, lag \d+, /);
+  }],
   ['an alert’s link of Prometheus’ form opens here', async ({ page }) => {
     await page.goto(`/graph?g0.expr=${encodeURIComponent('vector(42)')}&g0.tab=1`);
     await page.getByRole('cell', { name: '42' }).waitFor();
@@ -101,6 +117,6 @@ export default [
     await page.goto('/health');
     await page.getByRole('rowheader', { name: 'weir.logs' }).first().waitFor();
     for (const topic of ['weir.logs', 'weir.metrics', 'weir.spans']) assert.ok((await page.getByRole('rowheader', { name: topic }).count()) > 0, topic);
-    await page.getByText(/0 declared lost, 0 quarantined/).waitFor();
+    await page.getByText(/0 declared lost, 0 records quarantined/).waitFor();
   }],
 ];

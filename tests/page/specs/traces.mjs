@@ -62,6 +62,26 @@ export default [
     await page.getByRole('combobox', { name: 'Order' }).selectOption('oldest');
     await eventually('the other way round', async () => (await page.locator('tbody tr td:first-child').allInnerTexts()).join() === [...newest].reverse().join());
   }],
+  ['weir’s own requests are left out of the list unless asked for; one trace is one trace', async ({ page, weir }) => {
+    const id = newId();
+    await pushSpans(weir, id, now() - 1_000_000_000n, [{ service: 'lonely', id: 'aaaaaaaaaaaaaaa9', name: 'GET /one', from: 0, ms: 5 }]);
+    await eventually('the trace, and one of weir’s own', async () => {
+      const { traces } = await get(weir, 'traces?limit=1000');
+      return traces.some((trace) => trace.id === id) && traces.some((trace) => trace.root_service === 'weir');
+    });
+    await page.goto('/traces');
+    await page.getByRole('link', { name: id }).waitFor();
+    assert.equal(await page.getByRole('cell', { name: 'weir', exact: true }).count(), 0);
+    await page.getByText(/of weir’s own requests left out/).waitFor();
+    await page.getByRole('button', { name: 'weir’s own requests' }).click();
+    await page.waitForURL(/own=1/);
+    await page.getByRole('cell', { name: 'weir', exact: true }).first().waitFor();
+    await page.goto('/traces?service=lonely');
+    await page.getByRole('status').getByText('1 trace', { exact: true }).waitFor();
+    await page.goto(`/trace/${id}`);
+    await page.getByText('1 span', { exact: true }).waitFor();
+    await page.getByText(/^(complete|may still grow)$/).waitFor();
+  }],
   ['an id that has not been seen, and a text that is no id', async ({ page }) => {
     await page.goto('/trace/00000000000000000000000000abcdef');
     await page.getByRole('heading', { name: 'No span of this trace has been seen' }).waitFor();

@@ -92,6 +92,8 @@ export const api = {
   promRange: (query: Query, signal?: AbortSignal) => prom<PromData>('query_range', query, signal),
   promInstant: (query: Query, signal?: AbortSignal) => prom<PromData>('query', query, signal),
   metricNames: (signal?: AbortSignal) => prom<string[]>('label/__name__/values', {}, signal),
+  labelNames: (signal?: AbortSignal) => prom<string[]>('labels', {}, signal),
+  logLabelNames: (signal?: AbortSignal) => get<{ data?: string[] }>('/loki/api/v1/labels', {}, signal).then((answer) => answer.data ?? []),
   rules: (signal?: AbortSignal) => prom<{ groups: RuleGroup[] }>('rules', {}, signal),
   alerts: (signal?: AbortSignal) => prom<{ alerts: Alert[] }>('alerts', {}, signal),
 };

@@ -9,20 +9,41 @@ const KEEPS = new Set(['sum', 'avg', 'min', 'max', 'topk', 'bottomk', 'quantile'
   'min_over_time', 'max_over_time', 'sum_over_time', 'quantile_over_time', 'increase', 'delta', 'idelta', 'label_replace', 'label_join', 'histogram_quantile', 'round', 'ceil', 'floor', 'stddev', 'vector']);
 const RATES = new Set(['rate', 'irate', 'deriv']);
 
+/** The query with nothing in its strings. */
+export function bareQuery(query: string): string {
+  return query.replace(/"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`/g, '""');
+}
+
+/** The query without strings, selectors, ranges and lists of labels: metrics, functions, operators and numbers are left. */
+function skeleton(query: string): string {
+  return bareQuery(query).replace(/\{[^}]*\}|\[[^\]]*\]/g, '')
+    .replace(/\b(?:by|without|on|ignoring|group_left|group_right)\s*(?:\([^)]*\))?/g, ' ').replace(/\b(?:offset\s+\S+|bool)\b/g, ' ');
+}
+
+/** The metrics that a query names, each once. */
+export function metricNames(query: string): string[] {
+  return [...new Set(metricUses(query))];
+}
+
+function metricUses(query: string): string[] {
+  const names = [...skeleton(query).matchAll(/(?<![\w.:])[a-zA-Z_:][\w:]*(?!\s*\(|[\w:])/g)].map((found) => found[0]);
+  return names.filter((name) => !/^(?:and|or|unless|inf|nan|start|end|atan2)$/i.test(name));
+}
+
 /** The unit of what `query` answers. */
 export function unitOf(query: string): Unit {
-  const bare = query.replace(/"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`/g, '""').replace(/\{[^}]*\}|\[[^\]]*\]/g, '')
-    .replace(/\b(?:by|without|on|ignoring|group_left|group_right)\s*(?:\([^)]*\))?/g, ' ').replace(/\b(?:offset\s+\S+|bool)\b/g, ' ');
+  const bare = skeleton(query);
   const calls = [...bare.matchAll(/([a-zA-Z_]\w*)\s*\(/g)].map((found) => found[1]!);
   if (calls.some((name) => !KEEPS.has(name) && !RATES.has(name))) return 'none';
-  const names = [...bare.matchAll(/[a-zA-Z_:][\w:]*(?!\s*\(|[\w:])/g)].map((found) => found[0]).filter((name) => !/^(and|or|unless|inf|nan)$/i.test(name));
+  const names = metricNames(query);
   const units = new Set(names.map((name) => nameUnit(name, calls)));
   const unit = units.size === 1 ? [...units][0]! : 'none';
   // What is compared with a number keeps its unit; what is multiplied or divided by one may not.
   const sums = bare.replace(/[<>=!]=?\s*[-+\d.e]+\s*$/, '');
   if (/[*%^]/.test(sums)) return 'none';
   if (!sums.includes('/')) return unit;
-  return names.length > 1 && unit !== 'none' && !/\/\s*[\d.]/.test(sums) ? 'ratio' : 'none';
+  // Two amounts of one kind make a share; a number among them may be anything.
+  return unit !== 'none' && metricUses(query).length > 1 && !/(?<![\w.])\d/.test(sums) ? 'ratio' : 'none';
 }
 
 function nameUnit(name: string, calls: string[]): Unit {

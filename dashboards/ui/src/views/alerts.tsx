@@ -2,7 +2,7 @@
 import { api } from '../core/api';
 import { useAsk } from '../core/ask';
 import { leadsOf, linkPieces } from '../alerts/links';
-import { ago, clock, count, counted, duration } from '../core/format';
+import { ago, clock, counted, duration } from '../core/format';
 import { inUnit, unitOf } from '../graph/unit';
 import { params, setParams, to } from '../core/route';
 import { MS, nowNanos, SECOND } from '../core/time';
@@ -45,7 +45,7 @@ export function Alerts() {
       {!asked.data && !asked.error && <p class="muted pad" role="status">Asking …</p>}
       {shown.map((rule) => <RuleCard key={`${rule.file}/${rule.group}/${rule.name}`} rule={rule} state={state(rule)} />)}
       {asked.data && rules.length === 0 && <Empty title="There are no alerting rules">Name Prometheus rule files in the configuration; <code>weir check rules FILE</code> says whether one is right.</Empty>}
-      {asked.data && rules.length > 0 && shown.length === 0 && <Empty title={`No rule is ${only}`}><button type="button" class="link" onClick={() => setParams({ state: undefined })}>Show all {count(rules.length)}</button></Empty>}
+      {asked.data && rules.length > 0 && shown.length === 0 && <Empty title={`No rule is ${only}`}><button type="button" class="link" onClick={() => setParams({ state: undefined })}>Show all {counted(rules.length, 'rule')}</button></Empty>}
     </section>
   );
 }
@@ -64,7 +64,7 @@ function RuleCard({ rule, state }: { rule: Placed; state: string }) {
       <Labels labels={rule.labels ?? {}} />
       {alerts.length === 0 && <Annotations annotations={rule.annotations ?? {}} />}
       {alerts.slice(0, 200).map((alert, i) => <ActiveAlert key={i} alert={alert} rule={rule} />)}
-      {alerts.length > 200 && <p class="warn">{count(alerts.length)} alerts; the first 200 are shown.</p>}
+      {alerts.length > 200 && <p class="warn">{counted(alerts.length, 'alert')}; the first 200 are shown.</p>}
     </article>
   );
 }

@@ -2,7 +2,7 @@
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { api, returns } from '../core/api';
 import { useAsk } from '../core/ask';
-import { count, nanos } from '../core/format';
+import { count, counted, nanos } from '../core/format';
 import { hasPipeline, toQuery, withLabelFilter } from '../core/logql';
 import { params, setParams } from '../core/route';
 import { isoNanos, nowNanos, resolveRange, roundStep, SECOND, stepText, type Range } from '../core/time';
@@ -17,6 +17,7 @@ import { CoverageNote, Empty, ErrorNote } from '../parts/notes';
 import { OrderPicker } from '../parts/order';
 import { QueryField } from '../parts/query';
 import { RangePicker, rangeText } from '../parts/range';
+import { Unknown } from '../parts/unknown';
 
 const BARS = 120;
 
@@ -97,8 +98,8 @@ function Answered({ search, live }: { search: Search; live: boolean }) {
   return (
     <CoverageNote coverage={search.coverage}>
       {live && search.tail === 'open' && <span>followed live since</span>}
-      <span class="muted" role="status">{count(search.lines.length)}{search.more ? '+' : ''} lines{search.stats ? `, ${count(search.stats.lines_scanned)} scanned in ${search.stats.took_ms.toFixed(1)} ms` : ''}</span>
-      {search.dropped > 0 && <span class="warn">{count(search.dropped)} live lines left out: too many to show</span>}
+      <span class="muted" role="status">{counted(search.lines.length, 'line')}{search.more ? ' so far' : ''}{search.stats && !live ? `, ${count(search.stats.lines_scanned)} scanned in ${search.stats.took_ms.toFixed(1)} ms` : ''}</span>
+      {search.dropped > 0 && <span class="warn">{counted(search.dropped, 'live line')} left out: too many to show</span>}
     </CoverageNote>
   );
 }
@@ -113,7 +114,7 @@ function Lines({ search, state, query, range }: { search: Search; state: LogsSta
     if (at) setHeld(undefined);
     else if (state.live && !held) setHeld(search.lines);
   };
-  if (search.lines.length === 0) return search.error || !range ? null : <NoLines search={search} state={state} />;
+  if (search.lines.length === 0) return search.error || !range ? null : <NoLines search={search} state={state} query={query} />;
   // A live list with the oldest first grows at its end, as a terminal does, and goes on to older lines at its beginning.
   const ends = state.live && state.order === 'oldest';
   const more = <More search={search} newer={state.order === 'oldest' && !state.live} />;
@@ -125,7 +126,7 @@ function Lines({ search, state, query, range }: { search: Search; state: LogsSta
   };
   return (
     <>
-      {waiting > 0 && <button type="button" class="newer" onClick={showNew}>{count(waiting)} new lines: show</button>}
+      {waiting > 0 && <button type="button" class="newer" onClick={showNew}>{counted(waiting, 'new line')}: show</button>}
       <LineList key={`${state.order} ${ends}`} lines={lines} order={state.order} wanted={wanted} wrap={state.wrap} day={day} label={`Log lines, ${state.order} first`} onEdge={edge} {...(ends ? { edge: 'bottom' as const, header: more } : { footer: more })} />
     </>
   );
@@ -142,13 +143,14 @@ function More({ search, newer }: { search: Search; newer: boolean }) {
   );
 }
 
-function NoLines({ search, state }: { search: Search; state: LogsState }) {
+function NoLines({ search, state, query }: { search: Search; state: LogsState; query: string }) {
   if (search.busy) return <p class="muted pad" role="status">Searching …</p>;
   return (
     <Empty title={state.live ? 'Nothing yet; new lines appear here' : `No line matches in “${rangeText(state.from, state.to)}”`}>
       {search.coverage?.complete === false
         ? 'Not everything could be searched; what is missing is said above.'
         : 'Everything collected in this range has been searched. A longer range or fewer filters may find more.'}
+      <Unknown query={query} language="logql" ask={async (signal) => ({ metrics: [], labels: await api.logLabelNames(signal) })} onPick={(next) => setParams({ q: next })} />
     </Empty>
   );
 }

@@ -2,7 +2,7 @@
 import { useMemo, useState } from 'preact/hooks';
 import { api } from '../core/api';
 import { useAsk } from '../core/ask';
-import { clock, count, duration } from '../core/format';
+import { clock, count, counted, duration } from '../core/format';
 import { params, setParams } from '../core/route';
 import { isoNanos, nowNanos, resolveRange, SECOND, type Range } from '../core/time';
 import type { PromData, Series } from '../core/types';
@@ -12,6 +12,7 @@ import { inUnit, unitOf, type Unit } from '../graph/unit';
 import { Empty, ErrorNote } from '../parts/notes';
 import { QueryField } from '../parts/query';
 import { RangePicker, rangeText } from '../parts/range';
+import { Unknown } from '../parts/unknown';
 
 /** Series drawn at most; the rest is said, not drawn. */
 const SERIES_MAX = 200;
@@ -43,13 +44,21 @@ export function Metrics() {
       {typeof range === 'string' && <p class="note error" role="alert">{range}</p>}
       {query === '' && <Names onPick={run} />}
       {query !== '' && typeof range !== 'string' && (table
-        ? <Table query={query} at={range.end} round={round} />
-        : <Graph query={query} range={range} round={round} label={rangeText(from, to)} />)}
+        ? <Table query={query} at={range.end} round={round} onPick={run} />
+        : <Graph query={query} range={range} round={round} label={rangeText(from, to)} onPick={run} />)}
     </section>
   );
 }
 
-function Graph({ query, range, round, label }: { query: string; range: Range; round: number; label: string }) {
+interface GraphProps {
+  query: string;
+  range: Range;
+  round: number;
+  label: string;
+  onPick: (query: string) => void;
+}
+
+function Graph({ query, range, round, label, onPick }: GraphProps) {
   const [start, end] = [Number(range.start / 1_000_000n) / 1000, Number(range.end / 1_000_000n) / 1000];
   const step = graphStep(end - start, POINTS);
   const asked = useAsk(`${query} ${start} ${end} ${round}`, (signal) => api.promRange({ query, start, end, step }, signal));
@@ -63,10 +72,10 @@ function Graph({ query, range, round, label }: { query: string; range: Range; ro
   const zoom = (from: number, to: number) => setParams({ from: isoSeconds(from), to: isoSeconds(to) });
   if (asked.error) return <ErrorNote error={asked.error} query={query} />;
   if (!asked.data) return <p class="muted pad" role="status">Asking …</p>;
-  if (series.length === 0) return <Empty title="The query has no series in this range">It is right, but nothing matched in “{label}”.</Empty>;
+  if (series.length === 0) return <Empty title="The query has no series in this range">Nothing matched in “{label}”.<UnknownMetrics query={query} onPick={onPick} /></Empty>;
   return (
     <>
-      <div class="graph" data-series={series.length}><Plot data={data} names={names} hidden={hidden} steps={steps} unit={unit} onZoom={zoom} summary={`Graph of ${count(series.length)} series, every ${step} seconds`} /></div>
+      <div class="graph" data-series={series.length}><Plot data={data} names={names} hidden={hidden} steps={steps} unit={unit} onZoom={zoom} summary={`Graph of ${counted(series.length, 'series', 'series')}, every ${counted(step, 'second')}`} /></div>
       <p class="muted graph-said">{clock(range.start, true).slice(0, 19)} to {clock(range.end, true).slice(0, 19)}, a point every {duration(BigInt(step) * SECOND)}{unit === 'none' ? '' : `, in ${unit}`}; drag to zoom</p>
       {series.length > SERIES_MAX && <p class="warn">{count(series.length)} series; the first {SERIES_MAX} are drawn. Aggregate, or select fewer.</p>}
       <Legend data={data} names={names} hidden={hidden} steps={steps} unit={unit} onHide={setHidden} />
@@ -114,12 +123,20 @@ function Legend({ data, names, hidden, steps, unit, onHide }: LegendProps) {
   );
 }
 
-function Table({ query, at, round }: { query: string; at: bigint; round: number }) {
+function UnknownMetrics({ query, onPick }: { query: string; onPick: (query: string) => void }) {
+  const names = async (signal: AbortSignal) => {
+    const [metrics, labels] = await Promise.all([api.metricNames(signal), api.labelNames(signal)]);
+    return { metrics, labels };
+  };
+  return <Unknown query={query} language="promql" ask={names} onPick={onPick} />;
+}
+
+function Table({ query, at, round, onPick }: { query: string; at: bigint; round: number; onPick: (query: string) => void }) {
   const asked = useAsk(`${query} ${at} ${round}`, (signal) => api.promInstant({ query, time: Number(at / 1_000_000n) / 1000 }, signal));
   if (asked.error) return <ErrorNote error={asked.error} query={query} />;
   if (!asked.data) return <p class="muted pad" role="status">Asking …</p>;
   const rows = seriesOf(asked.data);
-  if (rows.length === 0) return <Empty title="The query has no value at this instant">It is right, but nothing matched at {clock(at, true)}.</Empty>;
+  if (rows.length === 0) return <Empty title="The query has no value at this instant">Nothing matched at {clock(at, true)}.<UnknownMetrics query={query} onPick={onPick} /></Empty>;
   return (
     <div class="table-box" tabIndex={0} role="region" aria-label="Values">
       <table>
@@ -153,7 +170,7 @@ function Names({ onPick }: { onPick: (query: string) => void }) {
     <div>
       <div class="bar"><h2>Metrics that weir has</h2><input type="search" class="filter" aria-label="Filter metric names" placeholder="Filter names" value={filter} onInput={(event) => setFilter(event.currentTarget.value)} /><span class="muted" role="status">{asked.data ? count(names.length) : 'Asking …'}</span></div>
       <div class="names">{names.slice(0, 500).map((name) => <button type="button" class="link mono" key={name} onClick={() => onPick(name)}>{name}</button>)}</div>
-      {asked.data?.length === 0 && <Empty title="No metric has been stored yet">Containers are sampled every second; Prometheus targets are scraped from the configuration’s <code>scrape_configs</code>.</Empty>}
+      {asked.data?.length === 0 && <Empty title="No metric has been stored yet">Containers are sampled at the configuration’s <code>[collector.sample] interval</code>, Prometheus targets as its <code>scrape_configs</code> say.</Empty>}
     </div>
   );
 }

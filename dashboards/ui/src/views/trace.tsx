@@ -2,7 +2,7 @@
 import { useMemo } from 'preact/hooks';
 import { api } from '../core/api';
 import { useAsk } from '../core/ask';
-import { clock, count, duration } from '../core/format';
+import { clock, count, counted, duration } from '../core/format';
 import { quote } from '../core/logql';
 import { params, setParams, to } from '../core/route';
 import { isoNanos, SECOND } from '../core/time';
@@ -71,16 +71,27 @@ function Head({ trace, tree }: { trace: Trace; tree: Tree }) {
         <strong>{root ? `${root.span.service}: ${root.span.name}` : 'no spans'}</strong>
         <span>{duration(tree.end - tree.start)}</span>
         <span class="muted">{clock(tree.start, true)}</span>
-        <span>{count(tree.rows.length)} spans</span>
+        <span>{counted(tree.rows.length, 'span')}</span>
         {tree.errors > 0 && <span class="bad">{count(tree.errors)} with errors</span>}
-        <span class="muted" title="open: spans still arrive; quiescent: root seen, none missing, quiet; sealed: on disk; reopened: a late span came">{trace.state}{trace.revision > 0 ? `, revision ${trace.revision}` : ''}</span>
-        {!tree.hasRoot && <span class="warn">root span not seen</span>}
+        <Completeness trace={trace} tree={tree} />
         <code class="muted">{trace.id}</code>
       </div>
       <div class="services" aria-label="Services">
         {tree.services.map((service) => <span key={service}><span class={`swatch ${hue(tree.services, service)}`} aria-hidden="true" />{service}</span>)}
       </div>
     </>
+  );
+}
+
+/** Whether all of the trace is here, in words; the engine's own word for its state is the title. */
+function Completeness({ trace, tree }: { trace: Trace; tree: Tree }) {
+  const lost = tree.rows.filter((row) => row.place === 'orphan').length;
+  const growing = trace.state === 'open' || trace.state === 'reopened';
+  const missing = [...(tree.hasRoot ? [] : ['root span not seen']), ...(lost > 0 ? [`parents of ${counted(lost, 'span')} not seen`] : [])];
+  return (
+    <span class={missing.length > 0 ? 'warn' : 'muted'} title={`state ${trace.state}, revision ${trace.revision}`}>
+      {missing.length > 0 ? `incomplete: ${missing.join(', ')}` : growing ? '' : 'complete'}{growing && `${missing.length > 0 ? '; ' : ''}may still grow`}
+    </span>
   );
 }
 
@@ -92,7 +103,7 @@ function TraceLogs({ trace, tree }: { trace: Trace; tree: Tree }) {
   const search = to('/logs', { q: `{} |= ${quote(trace.id)}`, from: isoNanos(start), to: isoNanos(end) });
   return (
     <div class="trace-logs">
-      <div class="bar"><h2>Logs of this trace</h2><span class="muted" role="status">{asked.busy && !asked.data ? 'Searching …' : asked.error ? '' : `${count(lines.length)} lines`}</span><a href={search}>Open in log search</a><OrderPicker preferred="oldest" /></div>
+      <div class="bar"><h2>Logs of this trace</h2><span class="muted" role="status">{asked.busy && !asked.data ? 'Searching …' : asked.error ? '' : counted(lines.length, 'line')}</span><a href={search}>Open in log search</a><OrderPicker preferred="oldest" /></div>
       <ErrorNote error={asked.error} />
       {lines.length > 0 && <LineList key={order} lines={lines} order={order} wanted={[]} wrap={false} day={false} keys={false} label={`Log lines of the trace, ${order} first`} />}
     </div>
