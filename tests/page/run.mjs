@@ -1,16 +1,8 @@
 // Runs every spec in Debian's Chromium against one real weir. `npm test`, or `node run.mjs WORD` for the tests whose name has it.
 // A test fails also when the page throws, logs an error, breaks its own security policy, or asks anything of another host.
-// WEIR_PAGE_DIST names a folder whose files are shown in place of those in the binary: the page is tried without compiling weir.
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { extname, join } from 'node:path';
-import { chromium } from 'playwright-core';
+import { readdirSync } from 'node:fs';
+import { launch, newContext } from './browser.mjs';
 import { PATIENCE_MS, start } from './weir.mjs';
-
-const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
-const ARGUMENTS = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'];
-
-// Chromium takes a page that was not read from the network for one of another network, and refuses it weir's WebSocket.
-if (process.env.WEIR_PAGE_DIST) ARGUMENTS.push('--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets');
 
 const tests = [];
 for (const file of readdirSync(new URL('specs/', import.meta.url)).filter((name) => name.endsWith('.mjs')).sort()) {
@@ -19,24 +11,10 @@ for (const file of readdirSync(new URL('specs/', import.meta.url)).filter((name)
 }
 const wanted = tests.filter(({ name }) => process.argv.slice(2).every((word) => name.includes(word)));
 
-const KINDS = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml' };
-
-/** Documents and assets from a folder; APIs, and headers of documents, from weir. */
-async function serveFrom(folder, context, weir) {
-  await context.route((url) => url.href.startsWith(weir.url), async (route) => {
-    const { pathname } = new URL(route.request().url());
-    const file = join(folder, route.request().resourceType() === 'document' ? 'index.html' : pathname);
-    if (!(extname(file) in KINDS) || !existsSync(file)) return route.fallback();
-    const headers = extname(file) === '.html' ? (await route.fetch()).headers() : {};
-    return route.fulfill({ headers: { ...headers, 'content-type': KINDS[extname(file)] }, body: readFileSync(file) });
-  });
-}
-
 /** One test in a browser context of its own. */
 async function attempt(browser, weir, { test, options }) {
-  const context = await browser.newContext({ viewport: { width: 1360, height: 800 }, baseURL: weir.url, ...options.context });
+  const context = await newContext(browser, weir, options.context);
   context.setDefaultTimeout(PATIENCE_MS);
-  if (process.env.WEIR_PAGE_DIST) await serveFrom(process.env.WEIR_PAGE_DIST, context, weir);
   const page = await context.newPage();
   const faults = [];
   const allowed = options.allow ?? /^$/;
@@ -59,10 +37,9 @@ async function attempt(browser, weir, { test, options }) {
   }
 }
 
-if (!existsSync(CHROMIUM)) throw new Error(`${CHROMIUM} is not there: apt-get install chromium, or name another with CHROMIUM`);
 let failed = 0;
 const weir = await start();
-const browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGUMENTS });
+const browser = await launch();
 try {
   for (const one of wanted) {
     const begun = performance.now();

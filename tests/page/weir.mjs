@@ -58,17 +58,25 @@ export async function start() {
   const child = spawn(binary, ['up', '--config', join(folder, 'weir.toml'), '--data', join(folder, 'data'), '--listen', `127.0.0.1:${page}`, '--otlp-grpc', `127.0.0.1:${grpc}`, '--otlp-http', `127.0.0.1:${otlp}`], { env, stdio: ['ignore', log, log] });
   const weir = { url: `http://127.0.0.1:${page}`, otlp: `http://127.0.0.1:${otlp}`, log: () => readFileSync(join(folder, 'weir.log'), 'utf8') };
   const run = (...args) => spawnSync(binary, args, { env, encoding: 'utf8' });
+  const containers = [];
+  /** A container of its own under this weir, which ends with it. */
+  weir.run = (name, memory, script) => {
+    const made = run('run', '-d', '--name', name, '--memory', memory, '--cpus', '0.5', '--', 'sh', '-c', script);
+    if (made.status !== 0) throw new Error(`weir run: ${made.stderr || made.stdout || made.error}`);
+    containers.push(name);
+  };
   weir.stop = async () => {
-    run('stop', '--time', '0', 'page-box');
-    run('rm', 'page-box');
+    for (const name of containers) {
+      run('stop', '--time', '0', name);
+      run('rm', name);
+    }
     child.kill('SIGKILL');
     if (child.exitCode === null && child.signalCode === null) await new Promise((resolve) => { child.once('exit', resolve); });
     rmSync(folder, { recursive: true, force: true });
   };
   try {
     await eventually('weir is ready', async () => (await fetch(`${weir.url}/readyz`)).ok);
-    const made = run('run', '-d', '--name', 'page-box', '--memory', '64Mi', '--cpus', '0.5', '--', 'sh', '-c', 'i=0; while :; do echo "level=info msg=\\"box line $i\\""; i=$((i+1)); sleep 1; done');
-    if (made.status !== 0) throw new Error(`weir run: ${made.stderr || made.stdout || made.error}`);
+    weir.run('page-box', '64Mi', 'i=0; while :; do echo "level=info msg=\\"box line $i\\""; i=$((i+1)); sleep 1; done');
     await eventually('the container is seen', async () => (await get(weir, 'containers')).containers.some((one) => one.name === 'page-box' && one.memory_bytes > 0));
   } catch (error) {
     const said = weir.log().slice(-4000);
