@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { errorPosition, hasPipeline, toQuery, withLabelFilter, withMatcher } from '../src/core/logql';
+import { errorPosition, withLabelFilter, withMatcher } from '../src/core/logql';
 import { runs, uncolored } from '../src/logs/ansi';
 import { cutAt, levelOf, literals, rowRuns, traceOf, ROW_CHARS } from '../src/logs/lines';
 import { arrange, join, readOrder } from '../src/logs/order';
@@ -10,28 +10,16 @@ import type { Line } from '../src/core/types';
 const line = (id: string, t: string, more: Partial<Line> = {}): Line =>
   ({ id, t, stream: {}, line: '', level: '', trace_id: '', span_id: '', attributes: {}, labels: {}, ...more });
 
-test('the search box', () => {
-  expect(toQuery('')).toBe('{}');
-  expect(toQuery('time "out"')).toBe('{} |= "time \\"out\\""');
-  expect(toQuery(' {a="b"} |= "x"')).toBe('{a="b"} |= "x"');
-  expect(toQuery('sum by (pod) (count_over_time({a="b"}[1m]))')).toBe('sum by (pod) (count_over_time({a="b"}[1m]))');
-});
-
 test('a click adds a matcher, or replaces the one of its label', () => {
-  expect(withMatcher('', 'pod', 'a"b')).toBe('{pod="a\\"b"}');
+  expect(withMatcher('{}', 'pod', 'a"b')).toBe('{pod="a\\"b"}');
   expect(withMatcher('{a="}", pod=~"x.*"} |= "}"', 'pod', 'y')).toBe('{a="}", pod="y"} |= "}"');
-  expect(withMatcher('words', 'pod', 'y')).toBe('{pod="y"} |= "words"');
+  expect(withMatcher('{} |~ "(?i)words"', 'pod', 'y')).toBe('{pod="y"} |~ "(?i)words"');
 });
 
 test('a click on a level filters by it, or by it instead', () => {
   expect(withLabelFilter('{a="b"} |= "x"', 'detected_level', '="error"')).toBe('{a="b"} |= "x" | detected_level="error"');
   expect(withLabelFilter('{a="b"} | detected_level=~"fatal|critical" | json', 'detected_level', '="warn"')).toBe('{a="b"} | json | detected_level="warn"');
   expect(withLabelFilter('{a="| detected_level=\\"x\\""}', 'detected_level', '="warn"')).toBe('{a="| detected_level=\\"x\\""} | detected_level="warn"');
-});
-
-test('a pipeline is more than line filters', () => {
-  expect(['{}', '{a="|b"} |= "| json" |~ `|x` != "y"', '{a="b"} |> "<_>"'].map(hasPipeline)).toEqual([false, false, false]);
-  expect(['{} | json', '{} |= "x" | a="b"'].map(hasPipeline)).toEqual([true, true]);
 });
 
 test('places of errors', () => {
@@ -69,14 +57,22 @@ test('trace ids', () => {
 });
 
 test('marks', () => {
-  expect(literals('{a="b"} |= "x.y" != "no" |= `raw"`')).toEqual(['x.y', 'raw"']);
-  expect(cutAt('1x.y2x.y', ['x.y'])).toEqual(['1', 'x.y', '2', 'x.y', '']);
+  const check = (query: string, expected: string[]) => expect(literals(query).map(({ text, anyCase }) => `${text}${anyCase ? '/i' : ''}`), query).toEqual(expected);
+  check('{a="b"} |= "x.y" != "no" |= `raw"`', ['x.y', 'raw"']);
+  check('{} |~ "(?i)error" !~ "(?i)x"', ['error/i']);
+  check('{} |~ `(?i)a\\.b` or "(?i)warn"', ['a.b/i', 'warn/i']);
+  check('{} | level="x" or __line__=~"(?i).*oops.*"', ['oops/i']);
+  // A pattern that is more than a text is not run in the browser.
+  check('{} |~ "(a+)+$" |~ "a|b" |~ "x.y"', []);
+  const exact = (text: string) => ({ text, anyCase: false });
+  expect(cutAt('1x.y2x.y', [exact('x.y')])).toEqual(['1', 'x.y', '2', 'x.y', '']);
+  expect(cutAt('an ERROR', [{ text: 'error', anyCase: true }])).toEqual(['an ', 'ERROR', '']);
   expect(cutAt('abc', [])).toEqual(['abc']);
 });
 
 test('the address is the state', () => {
-  expect(readLogs(new URLSearchParams(''))).toEqual({ q: '', from: 'now-1h', to: 'now', live: false, wrap: false, order: 'newest' });
-  expect(readLogs(new URLSearchParams('q=%7Ba%3D%22%2B%22%7D&from=now-5m&live=1&wrap=1'))).toEqual({ q: '{a="+"}', from: 'now-5m', to: 'now', live: true, wrap: true, order: 'newest' });
+  expect(readLogs(new URLSearchParams(''))).toEqual({ q: '', trace: '', span: '', from: 'now-1h', to: 'now', live: false, wrap: false, order: 'newest' });
+  expect(readLogs(new URLSearchParams('q=%7Ba%3D%22%2B%22%7D&from=now-5m&live=1&wrap=1&trace=ab&span=c'))).toEqual({ q: '{a="+"}', trace: 'ab', span: 'c', from: 'now-5m', to: 'now', live: true, wrap: true, order: 'newest' });
 });
 
 test('bars', () => {

@@ -46,6 +46,30 @@ export default [
     await page.waitForURL(/span=aaaaaaaaaaaaaaa3/);
     await page.locator('.trace-logs .line', { hasText: 'charging failed' }).waitFor();
   }],
+  ['the links to a trace’s and a span’s logs find the lines that carry the id in their record, or in their text', async ({ page, weir }) => {
+    const id = await given(weir);
+    await pushLogs(weir, { app: 'cart' }, [['in the record', { trace_id: id }], ['of the span', { trace_id: id, span_id: 'aaaaaaaaaaaaaaa2' }], 'of no trace']);
+    await eventually('the lines', async () => (await get(weir, `logs?query=${encodeURIComponent(`{app="cart"} | trace_id="${id}"`)}`)).lines.length === 2);
+    const texts = async () => JSON.stringify((await page.locator('.line .text').allInnerTexts()).sort());
+    const all = JSON.stringify([`charging failed trace=${id}`, 'in the record', 'of the span'].sort());
+    await page.goto(`/trace/${id}`);
+    await eventually('its lines below the trace', async () => (await texts()) === all);
+    await page.getByRole('link', { name: 'Open in log search' }).click();
+    await page.waitForURL((url) => url.pathname === '/logs' && url.searchParams.get('trace') === id);
+    await eventually('the same lines', async () => (await texts()) === all);
+    await page.locator('.meaning code', { hasText: id }).waitFor();
+    await page.goto(`/trace/${id}?span=aaaaaaaaaaaaaaa2`);
+    await page.getByRole('link', { name: 'Logs with this span’s id' }).click();
+    await eventually('the line of the span', async () => (await texts()) === '["of the span"]');
+    await page.getByRole('button', { name: 'Not only this span' }).click();
+    await eventually('those of the trace', async () => (await texts()) === all);
+    // Words narrow the lines of a trace, and stay in the address.
+    await page.getByRole('textbox', { name: 'Log query' }).fill('charging');
+    await page.keyboard.press('Enter');
+    await eventually('one of them', async () => (await texts()) === JSON.stringify([`charging failed trace=${id}`]));
+    await page.reload();
+    await eventually('one of them again', async () => (await texts()) === JSON.stringify([`charging failed trace=${id}`]));
+  }],
   ['a trace’s logs and the list of traces turn around', async ({ page, weir }) => {
     const id = await given(weir);
     await pushLogs(weir, { app: 'payment' }, [`charged again trace=${id}`]);

@@ -73,13 +73,9 @@ const own = '/api/weir/v1';
 export const api = {
   containers: (signal?: AbortSignal) => get<{ containers: Container[]; nodes: Node[]; cgroups: Cgroup[]; coverage: Coverage }>(`${own}/containers`, {}, signal),
   logs: (query: Query, signal?: AbortSignal) => get<LogsAnswer>(`${own}/logs`, query, signal),
+  /** What a search, or the lines of a trace or span, are as LogQL. */
+  logQuery: (query: { search?: string; trace?: string; span?: string }, signal?: AbortSignal) => get<{ query: string }>(`${own}/logs/query`, query, signal).then((answer) => answer.query),
   volume: (query: Query, signal?: AbortSignal) => get<VolumeAnswer>(`${own}/logs/volume`, query, signal),
-  /**
-   * Lines counted by level through the query's whole pipeline, which `volume` does not do. A line that a parser cannot read is
-   * counted as it is listed; without the `drop` it would be the whole count's error.
-   */
-  counts: (query: string, start: bigint, end: bigint, step: string, signal?: AbortSignal) =>
-    get<{ data: PromData }>('/loki/api/v1/query_range', { query: `sum by (detected_level) (count_over_time(${query} | drop __error__, __error_details__ [${step}]))`, start: String(start), end: String(end), step }, signal),
   line: (id: string, context: number, signal?: AbortSignal) =>
     get<LogsAnswer>(`${own}/logs/line/${encodeURIComponent(id)}`, { context }, signal),
   trace: (id: string, signal?: AbortSignal) =>

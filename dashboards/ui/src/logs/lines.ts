@@ -77,24 +77,51 @@ function field(line: Line, name: string): string {
   return line.attributes?.[name] ?? line.labels?.[name] ?? '';
 }
 
-/** The literals that a query looks for with `|=`, to mark them in the lines. */
-export function literals(query: string): string[] {
-  const found: string[] = [];
-  for (const [, quoted, raw] of query.matchAll(/\|=\s*(?:("(?:\\.|[^"\\])*")|`([^`]*)`)/g)) {
-    try {
-      const text = quoted ? (JSON.parse(quoted) as string) : raw ?? '';
-      if (text) found.push(text);
-    } catch {
-      // An escape that JSON does not know: the line is shown unmarked.
-    }
-  }
-  return found.slice(0, 8);
+/** A text to mark in lines. */
+export interface Mark {
+  text: string;
+  /** In upper or lower case. */
+  anyCase: boolean;
 }
 
-/** The text cut at the literals: odd places are matches. At most 50 of them. */
-export function cutAt(text: string, wanted: string[]): string[] {
+const STRING = '(?:"(?:\\\\.|[^"\\\\])*"|`[^`]*`)';
+const LOOKS_FOR = new RegExp(`(\\|=|\\|~|__line__=~)\\s*(${STRING}(?:\\s+or\\s+${STRING})*)`, 'g');
+
+/** What a query looks for in lines, as texts or as patterns that are plain text: to mark it in them. At most 16. */
+export function literals(query: string): Mark[] {
+  const found: Mark[] = [];
+  for (const [, operator, texts] of query.matchAll(LOOKS_FOR)) {
+    for (const [quoted] of texts!.matchAll(new RegExp(STRING, 'g'))) {
+      const text = unquoted(quoted);
+      const mark = operator === '|=' ? { text, anyCase: false } : plainPattern(operator === '|~' ? text : text.replace(/^(\(\?i\))?\.\*/, '$1').replace(/\.\*$/, ''));
+      if (mark && mark.text !== '') found.push(mark);
+    }
+  }
+  return found.slice(0, 16);
+}
+
+/** Without its quotes; empty for an escape that JSON does not know: the line is shown unmarked. */
+function unquoted(text: string): string {
+  if (text.startsWith('`')) return text.slice(1, -1);
+  try {
+    return JSON.parse(text) as string;
+  } catch {
+    return '';
+  }
+}
+
+/** The text of a pattern that is one; undefined for any other pattern: a browser may take for ever over those. */
+function plainPattern(pattern: string): Mark | undefined {
+  const anyCase = pattern.startsWith('(?i)');
+  const text = anyCase ? pattern.slice(4) : pattern;
+  if (/[.*+?^${}()|[\]\\]/.test(text.replace(/\\[^\w\s]/g, ''))) return undefined;
+  return { text: text.replace(/\\([^\w\s])/g, '$1'), anyCase };
+}
+
+/** The text cut at the marks: odd places are matches. At most 50 of them. */
+export function cutAt(text: string, wanted: Mark[]): string[] {
   if (wanted.length === 0) return [text];
-  const any = new RegExp(`(${wanted.map((literal) => literal.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('|')})`);
+  const any = new RegExp(`(${wanted.map((mark) => mark.text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('|')})`, wanted.some((mark) => mark.anyCase) ? 'i' : '');
   const parts: string[] = [];
   let rest = text;
   while (parts.length < 100) {

@@ -6,13 +6,16 @@ import { useSelection } from '../parts/selection';
 import { useVirtual } from '../parts/virtual';
 import type { Line } from '../core/types';
 import { arrange, type Order } from './order';
+import type { Mark } from './lines';
 import { LineRow } from './row';
 
 interface Props {
   lines: Line[];
   /** The order that the lines are in. */
   order: Order;
-  wanted: string[];
+  wanted: Mark[];
+  /** The LogQL that clicks on a level or a label narrow; the view's own search, or all lines. */
+  query?: string;
   wrap: boolean;
   day: boolean;
   /** The line that a permanent link names: open and marked. */
@@ -29,7 +32,7 @@ interface Props {
 
 const ROW_PX = 22;
 
-export function LineList({ lines, order, wanted, wrap, day, marked, label, header, footer, edge, onEdge, keys = true }: Props) {
+export function LineList({ lines, order, wanted, query = '{}', wrap, day, marked, label, header, footer, edge, onEdge, keys = true }: Props) {
   const scroller = useRef<HTMLDivElement>(null);
   const placed = useMemo(() => arrange(lines, order), [lines, order]);
   const following = useRef(true);
@@ -76,7 +79,7 @@ export function LineList({ lines, order, wanted, wrap, day, marked, label, heade
               data-selected={line.id === selected || undefined} aria-setsize={lines.length} aria-posinset={item.index + 1}
               ref={(node) => { if (node) virtual.measureElement(node); }} style={{ transform: `translateY(${item.start}px)` }}
             >
-              <LineRow line={line} head={head} open={open.has(line.id)} wanted={wanted} day={day} marked={line.id === marked} onToggle={() => toggle(line.id)} />
+              <LineRow line={line} head={head} query={query} open={open.has(line.id)} wanted={wanted} day={day} marked={line.id === marked} onToggle={() => toggle(line.id)} />
             </div>
           );
         })}

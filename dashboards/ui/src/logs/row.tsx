@@ -2,24 +2,28 @@
 import { useState } from 'preact/hooks';
 import { bytes, clock, nanos, plain } from '../core/format';
 import { withLabelFilter, withMatcher } from '../core/logql';
-import { params, setParams, to } from '../core/route';
-import { isoNanos } from '../core/time';
+import { go, path, setParams, to } from '../core/route';
+import { isoNanos, SECOND } from '../core/time';
 import type { Line } from '../core/types';
 import { runs, type Run } from './ansi';
-import { cutAt, levelName, levelOf, levelTest, OPEN_CHARS, rowRuns, sourceOf, traceOf, type Level } from './lines';
+import { cutAt, levelName, levelOf, levelTest, OPEN_CHARS, rowRuns, sourceOf, traceOf, type Mark } from './lines';
+
+/** Around a line, to look for the others of its trace. */
+const HOUR = 3600n * SECOND;
 
 interface Props {
   line: Line;
   /** The line that this one continues: it stands for time, level and source. */
   head?: Line | undefined;
+  query: string;
   open: boolean;
-  wanted: string[];
+  wanted: Mark[];
   day: boolean;
   marked?: boolean;
   onToggle: () => void;
 }
 
-export function LineRow({ line, head, open, wanted, day, marked, onToggle }: Props) {
+export function LineRow({ line, head, query, open, wanted, day, marked, onToggle }: Props) {
   const own = levelOf(levelName(line));
   const level = head && own === 'none' ? levelOf(levelName(head)) : own;
   const at = nanos(line.t);
@@ -33,27 +37,28 @@ export function LineRow({ line, head, open, wanted, day, marked, onToggle }: Pro
       <div class={`line level-${level}${marked ? ' marked-line' : ''}${head ? ' continued' : ''}`} onClick={click}>
         <button type="button" class="opener" aria-expanded={open} aria-label={`Details of the line at ${clock(at)}`} onClick={onToggle}>{open ? '▾' : '▸'}</button>
         <time dateTime={isoNanos(at)} title={isoNanos(at)}>{clock(at, day)}</time>
-        {level === 'none' || head ? <span class="level" /> : <button type="button" class="level" title={`Only ${level}`} aria-label={`Only lines of level ${level}`} onClick={() => onlyLevel(level)}>{level}</button>}
+        {level === 'none' || head ? <span class="level" /> : <button type="button" class="level" title={`Only ${level}`} aria-label={`Only lines of level ${level}`} onClick={() => narrow(withLabelFilter(query, 'detected_level', levelTest(level)))}>{level}</button>}
         <span class="source" title={sourceOf(line.stream)}>{head ? '' : sourceOf(line.stream)}{!head && line.stream['stream'] === 'stderr' && <span class="fd"> stderr</span>}</span>
         <span class="text">{inked(rowRuns(line.line), wanted)}</span>
       </div>
-      {open && <Details line={line} />}
+      {open && <Details line={line} query={query} />}
     </>
   );
 }
 
 /** Runs in their colours, with what was looked for marked. */
-function inked(parts: Run[], wanted: string[]) {
+function inked(parts: Run[], wanted: Mark[]) {
   return parts.map(({ text, classes }, i) => (classes ? <span key={i} class={classes}>{marks(text, wanted)}</span> : marks(text, wanted)));
 }
 
-function marks(text: string, wanted: string[]) {
+function marks(text: string, wanted: Mark[]) {
   const parts = cutAt(text, wanted);
   return parts.length === 1 ? text : parts.map((part, i) => (i % 2 === 1 ? <mark key={i}>{part}</mark> : part));
 }
 
-function Details({ line }: { line: Line }) {
+function Details({ line, query }: { line: Line; query: string }) {
   const [whole, setWhole] = useState(false);
+  const at = nanos(line.t);
   const trace = traceOf(line);
   const shown = whole ? line.line : line.line.slice(0, OPEN_CHARS);
   return (
@@ -64,12 +69,13 @@ function Details({ line }: { line: Line }) {
       )}
       <p class="actions">
         {trace && <a href={`/trace/${trace}`}>Trace {trace.slice(0, 8)}…</a>}
+        {trace && <a href={to('/logs', { trace, from: isoNanos(at - HOUR), to: isoNanos(at + HOUR) })}>Lines of this trace</a>}
         <a href={to(`/line/${encodeURIComponent(line.id)}`)} class="permalink">Permanent link</a>
         <a href={to(`/line/${encodeURIComponent(line.id)}`, { context: '25' })}>In its context</a>
         <Copy text={line.line} name="Copy line" />
-        <span class="muted">{isoNanos(nanos(line.t))} · id {line.id}</span>
+        <span class="muted">{isoNanos(at)} · id {line.id}</span>
       </p>
-      <Fields title="Stream" fields={line.stream} filters />
+      <Fields title="Stream" fields={line.stream} query={query} />
       <Fields title="Attributes" fields={line.attributes} />
       <Fields title="Parsed" fields={parsedOnly(line)} />
       {line.span_id && <Fields title="Span" fields={{ trace_id: line.trace_id, span_id: line.span_id }} />}
@@ -82,7 +88,8 @@ function parsedOnly(line: Line): Record<string, string> {
   return Object.fromEntries(Object.entries(line.labels ?? {}).filter(([name, value]) => known[name] !== value));
 }
 
-function Fields({ title, fields, filters }: { title: string; fields: Record<string, unknown> | undefined; filters?: boolean }) {
+/** With a query, each field can narrow it. */
+function Fields({ title, fields, query }: { title: string; fields: Record<string, unknown> | undefined; query?: string }) {
   const entries = Object.entries(fields ?? {});
   if (entries.length === 0) return null;
   return (
@@ -93,7 +100,7 @@ function Fields({ title, fields, filters }: { title: string; fields: Record<stri
           <dt>{name}</dt>
           <dd>
             {plain(value)}
-            {filters && <button type="button" class="link" aria-label={`only this: ${name} ${plain(value)}`} onClick={() => only(name, plain(value))}>only this</button>}
+            {query !== undefined && <button type="button" class="link" aria-label={`only this: ${name} ${plain(value)}`} onClick={() => narrow(withMatcher(query, name, plain(value)))}>only this</button>}
           </dd>
         </div>
       ))}
@@ -101,12 +108,10 @@ function Fields({ title, fields, filters }: { title: string; fields: Record<stri
   );
 }
 
-function onlyLevel(level: Level): void {
-  setParams({ q: withLabelFilter(params.value.get('q') ?? '', 'detected_level', levelTest(level)) });
-}
-
-function only(name: string, value: string): void {
-  setParams({ q: withMatcher(params.value.get('q') ?? '', name, value) });
+/** In the log search its query becomes another; elsewhere a search begins. */
+function narrow(q: string): void {
+  if (path.value === '/logs') setParams({ q, trace: undefined, span: undefined });
+  else go(to('/logs', { q }));
 }
 
 export function Copy({ text, name }: { text: string; name: string }) {

@@ -3,16 +3,16 @@ import { useEffect, useMemo, useState } from 'preact/hooks';
 import { api, returns } from '../core/api';
 import { useAsk } from '../core/ask';
 import { count, counted, nanos } from '../core/format';
-import { hasPipeline, toQuery, withLabelFilter } from '../core/logql';
+import { withLabelFilter } from '../core/logql';
 import { params, setParams } from '../core/route';
 import { isoNanos, nowNanos, resolveRange, roundStep, SECOND, stepText, type Range } from '../core/time';
 import { Histogram } from '../logs/histogram';
 import { levelTest, literals } from '../logs/lines';
 import { LineList } from '../logs/list';
+import { useTranslated, type Translated } from '../logs/query';
 import { LINES_MAX, useSearch, type Search } from '../logs/search';
 import { readLogs, type LogsState } from '../logs/state';
 import { stack, type Stacks } from '../logs/volume';
-import type { Series } from '../core/types';
 import { CoverageNote, Empty, ErrorNote } from '../parts/notes';
 import { OrderPicker } from '../parts/order';
 import { QueryField } from '../parts/query';
@@ -24,10 +24,11 @@ const BARS = 120;
 export function Logs() {
   const state = readLogs(params.value);
   const [round, setRound] = useState(0);
-  const query = toQuery(state.q);
+  const translated = useTranslated(state);
+  const query = translated.query ?? '{}';
   // The range is settled once an ask, so that lines, histogram and “older” speak of the same time.
   const range = useMemo(() => resolveRange(state.from, state.to, nowNanos()), [query, state.from, state.to, round]);
-  const fixed = typeof range === 'string' ? undefined : range;
+  const fixed = typeof range === 'string' || translated.query === undefined ? undefined : range;
   const search = useSearch({ query, range: fixed, live: state.live, order: state.order, round });
   // What a silent server did not answer is asked again when it is back.
   useEffect(() => { if (search.error?.status === 0) setRound((old) => old + 1); }, [returns.value]);
@@ -39,17 +40,37 @@ export function Logs() {
     <section class="fill">
       <div class="bar">
         <h1 class="hidden">Logs</h1>
-        <QueryField value={state.q} label="Log query" store="logql" onRun={run} placeholder='Words to find, or LogQL: {namespace="shop"} |= "timeout"   ( / )' />
+        <QueryField value={state.q} label="Log query" store="logql" onRun={run} placeholder='Words, "a phrase", -not, field:value, one OR other; or LogQL: {namespace="shop"} |= "timeout"   ( / )' />
         <RangePicker from={state.from} to={state.to} />
         <OrderPicker preferred="newest" />
         <Toggles state={state} search={search} />
       </div>
       {typeof range === 'string' && <p class="note error" role="alert">{range}</p>}
-      <ErrorNote error={search.error} query={query} />
+      <Meaning state={state} translated={translated} />
+      <ErrorNote error={translated.error} query={state.q.trim()} />
+      <ErrorNote error={translated.error ? undefined : search.error} query={query} />
       {fixed && !search.error && <Volume query={query} range={fixed} live={state.live} round={round} />}
       {!search.error && <Answered search={search} live={state.live} />}
       <Lines search={search} state={state} query={query} range={fixed} />
     </section>
+  );
+}
+
+/** What is asked beside the words: a trace or span, which can be left out; and the LogQL that it all is, to be edited. */
+function Meaning({ state, translated }: { state: LogsState; translated: Translated }) {
+  const edit = () => {
+    setParams({ q: translated.query, trace: undefined, span: undefined });
+    document.querySelector<HTMLElement>('[data-search]')?.focus();
+  };
+  const ids = ([['trace', state.trace], ['span', state.span]] as const).filter(([, id]) => id !== '');
+  if (ids.length === 0 && !translated.other) return null;
+  return (
+    <p class="meaning">
+      {ids.map(([name, id]) => (
+        <span key={name} class="label">{name} {name === 'trace' ? <a href={`/trace/${encodeURIComponent(id)}`}>{id}</a> : id} <button type="button" class="link" aria-label={`Not only this ${name}`} onClick={() => setParams({ [name]: undefined })}>×</button></span>
+      ))}
+      {translated.other && <><span class="muted">as LogQL:</span> <code>{translated.query}</code> <button type="button" class="link" onClick={edit}>Edit as LogQL</button></>}
+    </p>
   );
 }
 
@@ -77,21 +98,12 @@ function Volume({ query, range, live, round }: { query: string; range: Range; li
   const zoom = (to: Range) => setParams({ from: isoNanos(to.start), to: isoNanos(to.end), live: undefined });
   if (asked.error) return <p class="coverage partial"><span class="dot" aria-hidden="true" /><span>No histogram: {asked.error.message}</span></p>;
   if (!asked.data) return <div class="histogram waiting" />;
-  return <Histogram stacks={asked.data.stacks} range={asked.data.shown} onZoom={zoom} onLevel={(level) => setParams({ q: withLabelFilter(query, 'detected_level', levelTest(level)) })} />;
+  return <Histogram stacks={asked.data.stacks} range={asked.data.shown} onZoom={zoom} onLevel={(level) => setParams({ q: withLabelFilter(query, 'detected_level', levelTest(level)), trace: undefined, span: undefined })} />;
 }
 
-/** By level: from the roll-ups, or through the pipeline where the query is more than a selector and line filters. */
 async function countLines(query: string, range: Range, step: bigint, signal: AbortSignal): Promise<Stacks> {
-  const text = stepText(step);
-  if (!hasPipeline(query)) {
-    const answer = await api.volume({ query, start: String(range.start), end: String(range.end), step: text }, signal);
-    return stack(answer.buckets, nanos(answer.step) || step, range);
-  }
-  const first = (range.start / step) * step;
-  const { data } = await api.counts(query, first + step, range.end + step, text, signal);
-  // A count stands at the end of its window; a bucket at its start.
-  return stack((data.result as Series[]).flatMap(({ metric, values = [] }) =>
-    values.map(([at, lines]) => ({ t: String(BigInt(Math.round(at)) * SECOND - step), level: metric['detected_level'] ?? '', lines: Number(lines), bytes: 0 }))), step, range);
+  const answer = await api.volume({ query, start: String(range.start), end: String(range.end), step: stepText(step) }, signal);
+  return stack(answer.buckets, nanos(answer.step) || step, range);
 }
 
 function Answered({ search, live }: { search: Search; live: boolean }) {
@@ -127,7 +139,7 @@ function Lines({ search, state, query, range }: { search: Search; state: LogsSta
   return (
     <>
       {waiting > 0 && <button type="button" class="newer" onClick={showNew}>{counted(waiting, 'new line')}: show</button>}
-      <LineList key={`${state.order} ${ends}`} lines={lines} order={state.order} wanted={wanted} wrap={state.wrap} day={day} label={`Log lines, ${state.order} first`} onEdge={edge} {...(ends ? { edge: 'bottom' as const, header: more } : { footer: more })} />
+      <LineList key={`${state.order} ${ends}`} lines={lines} order={state.order} query={query} wanted={wanted} wrap={state.wrap} day={day} label={`Log lines, ${state.order} first`} onEdge={edge} {...(ends ? { edge: 'bottom' as const, header: more } : { footer: more })} />
     </>
   );
 }
@@ -150,7 +162,7 @@ function NoLines({ search, state, query }: { search: Search; state: LogsState; q
       {search.coverage?.complete === false
         ? 'Not everything could be searched; what is missing is said above.'
         : 'Everything collected in this range has been searched. A longer range or fewer filters may find more.'}
-      <Unknown query={query} language="logql" ask={async (signal) => ({ metrics: [], labels: await api.logLabelNames(signal) })} onPick={(next) => setParams({ q: next })} />
+      <Unknown query={query} language="logql" ask={async (signal) => ({ metrics: [], labels: await api.logLabelNames(signal) })} onPick={(next) => setParams({ q: next, trace: undefined, span: undefined })} />
     </Empty>
   );
 }

@@ -3,7 +3,6 @@ import { useMemo } from 'preact/hooks';
 import { api } from '../core/api';
 import { useAsk } from '../core/ask';
 import { clock, count, counted, duration } from '../core/format';
-import { quote } from '../core/logql';
 import { params, setParams, to } from '../core/route';
 import { isoNanos, SECOND } from '../core/time';
 import type { Line, Trace } from '../core/types';
@@ -40,7 +39,7 @@ function Unseen({ id, said }: { id: string; said: string }) {
       <h2>No span of this trace has been seen</h2>
       <p class="wrap"><code>{id}</code></p>
       <p>{said}</p>
-      <p>It may not have arrived yet, may have been kept by another weir, or has passed its retention. <a href={to('/logs', { q: `{} |= ${quote(id)}`, from: 'now-24h' })}>Look for its log lines</a></p>
+      <p>It may not have arrived yet, may have been kept by another weir, or has passed its retention. <a href={to('/logs', { trace: id, from: 'now-24h' })}>Look for its log lines</a></p>
     </div>
   );
 }
@@ -100,7 +99,7 @@ function TraceLogs({ trace, tree }: { trace: Trace; tree: Tree }) {
   const asked = useAsk(`${trace.id}${start}`, (signal) => linesOf(trace.id, start, end, signal));
   const order = readOrder(params.value, 'oldest');
   const lines = useMemo(() => join([], asked.data ?? [], 1000, order), [asked.data, order]);
-  const search = to('/logs', { q: `{} |= ${quote(trace.id)}`, from: isoNanos(start), to: isoNanos(end) });
+  const search = to('/logs', { trace: trace.id, from: isoNanos(start), to: isoNanos(end) });
   return (
     <div class="trace-logs">
       <div class="bar"><h2>Logs of this trace</h2><span class="muted" role="status">{asked.busy && !asked.data ? 'Searching …' : asked.error ? '' : counted(lines.length, 'line')}</span><a href={search}>Open in log search</a><OrderPicker preferred="oldest" /></div>
@@ -110,15 +109,8 @@ function TraceLogs({ trace, tree }: { trace: Trace; tree: Tree }) {
   );
 }
 
-/** Lines that carry the id as a field, and lines with it in their text. Either question may fail where the other answers. */
+/** The lines that the log search finds for the same trace. */
 async function linesOf(id: string, start: bigint, end: bigint, signal: AbortSignal): Promise<Line[]> {
-  const range = { start: String(start), end: String(end), limit: 500, direction: 'forward' };
-  const full = id.padStart(32, '0');
-  const asked = await Promise.allSettled([
-    api.logs({ query: `{} |= ${quote(full)}`, ...range }, signal),
-    api.logs({ query: `{} | trace_id=${quote(full)}`, ...range }, signal),
-  ]);
-  const found = asked.flatMap((one) => (one.status === 'fulfilled' ? [one.value.lines] : []));
-  if (found.length === 0) throw (asked[0] as PromiseRejectedResult).reason;
-  return found.flat();
+  const query = await api.logQuery({ trace: id }, signal);
+  return (await api.logs({ query, start: String(start), end: String(end), limit: 1000, direction: 'forward' }, signal)).lines;
 }

@@ -87,7 +87,7 @@ function Tally({ shown, found, own }: { shown: number; found: number; own: boole
   return (
     <>
       <span class="muted" role="status">{counted(shown, 'trace')}{shown >= SHOWN ? ', the newest; there may be more' : ''}{left > 0 ? `; ${counted(left, 'trace')} of weir’s own requests left out` : ''}</span>
-      <button type="button" class="link" aria-pressed={own} onClick={() => setParams({ own: own ? undefined : '1', ...(own && params.value.get('service') === OWN ? { service: undefined } : {}) })}>weir’s own requests</button>
+      <button type="button" class="link" onClick={() => setParams({ own: own ? undefined : '1', ...(own && params.value.get('service') === OWN ? { service: undefined } : {}) })}>{own ? 'Leave out' : 'Show'} weir’s own requests</button>
     </>
   );
 }
