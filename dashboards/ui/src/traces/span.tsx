@@ -31,6 +31,7 @@ export function SpanDetails({ span, traceStart, traceId }: { span: Span; traceSt
 
 function Fields({ title, fields }: { title: string; fields: Record<string, unknown> }) {
   const entries = Object.entries(fields).filter(([, value]) => value !== '' && value !== undefined);
+  if (entries.length === 0 && !title.startsWith('+')) return null;
   return (
     <dl class="fields" aria-label={title}>
       <div class="fields-title"><dt>{title}</dt><dd /></div>

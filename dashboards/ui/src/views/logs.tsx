@@ -1,6 +1,6 @@
 // Log search: query, range, histogram, list, live tail. Its whole state is in the address.
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import { api, returns } from '../core/api';
+import { api, returns, silence } from '../core/api';
 import { useAsk } from '../core/ask';
 import { count, counted, nanos } from '../core/format';
 import { withLabelFilter } from '../core/logql';
@@ -109,7 +109,7 @@ async function countLines(query: string, range: Range, step: bigint, signal: Abo
 function Answered({ search, live }: { search: Search; live: boolean }) {
   return (
     <CoverageNote coverage={search.coverage}>
-      {live && search.tail === 'open' && <span>followed live since</span>}
+      {live && search.tail === 'open' && !silence.value && <span>followed live since</span>}
       <span class="muted" role="status">{counted(search.lines.length, 'line')}{search.more ? ' so far' : ''}{search.stats && !live ? `, ${count(search.stats.lines_scanned)} scanned in ${search.stats.took_ms.toFixed(1)} ms` : ''}</span>
       {search.dropped > 0 && <span class="warn">{counted(search.dropped, 'live line')} left out: too many to show</span>}
     </CoverageNote>
