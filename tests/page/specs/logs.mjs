@@ -52,6 +52,13 @@ export default [
     await page.goto(logs('app:x "never closed'));
     await page.getByRole('alert').getByText(/line 1, col 7/).waitFor();
     assert.equal(await page.locator('.marked mark').innerText(), '"');
+    // Lines of another search do not stand under the error of this one.
+    await page.getByRole('textbox', { name: 'Log query' }).fill('{}');
+    await page.keyboard.press('Enter');
+    await lines(page).first().waitFor();
+    await page.getByRole('textbox', { name: 'Log query' }).fill('"never closed');
+    await page.keyboard.press('Enter');
+    await page.getByRole('alert').getByText(/line 1, col 1/).waitFor();
     assert.equal(await lines(page).count(), 0);
   }, { allow: /400 \(Bad Request\)/ }],
   ['labels and filters, newest first; back brings the query before', async ({ page, weir }) => {

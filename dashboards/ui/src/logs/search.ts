@@ -1,6 +1,7 @@
 // The lines of a query: asked once, continued towards the past or the present, and followed live. One hook, used by the logs view.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { api, ApiError } from '../core/api';
+import { together } from '../core/coverage';
 import { nanos } from '../core/format';
 import { nowNanos, SECOND, type Range } from '../core/time';
 import type { Coverage, Line, LogsAnswer } from '../core/types';
@@ -70,26 +71,41 @@ export function useSearch({ query, range, live, order, round }: Wanted): Search 
     ask(query, rest, size, backward, stop.current.signal).then((answer) => setState((old) => {
       const lines = join(old.lines, answer.lines, LINES_MAX, order);
       if (lines.length === old.lines.length) setLimit(Math.min(size * 2, 5000));
-      return { ...old, busy: false, lines, more: answer.lines.length >= size && lines.length < LINES_MAX, coverage: answer.coverage, stats: sum(old.stats, answer.stats) };
+      return { ...old, busy: false, lines, more: answer.lines.length >= size && lines.length < LINES_MAX, coverage: together(old.coverage, answer.coverage), stats: sum(old.stats, answer.stats) };
     }), (cause: unknown) => fail(cause, stop.current.signal, setState, false));
   };
-  const followed = useTail(query, live && range !== undefined, order, setState);
+  const covered = useRef(0n);
+  covered.current = state.coverage?.at ?? 0n;
+  const followed = useTail({ query, live: live && range !== undefined, order, covered }, setState);
   return { ...state, loadMore, ...followed };
 }
 
-function useTail(query: string, live: boolean, order: Order, setState: (change: (old: State) => State) => void) {
+interface Followed extends Pick<Wanted, 'query' | 'live' | 'order'> {
+  /** Until when the list has everything. */
+  covered: { current: bigint };
+}
+
+function useTail({ query, live, order, covered }: Followed, setState: (change: (old: State) => State) => void) {
   const [at, setAt] = useState<TailState>();
   const [dropped, setDropped] = useState(0);
   useEffect(() => {
     if (!live) return;
     const stop = new AbortController();
     setDropped(0);
+    // Until when the tail was heard; 0 before it is.
+    let heard = 0n;
+    let open = false;
     const add = (lines: Line[]) => setState((old) => ({ ...old, lines: join(old.lines, lines, LIVE_LINES_MAX, order, order === 'oldest') }));
     const end = tail(query, {
       onState: (next) => {
         setAt(next);
-        // What was written between the search and the opening, or while the connection was away.
-        if (next === 'open') ask(query, { start: nowNanos() - 120n * SECOND, end: nowNanos() + 5n * SECOND }, 1000, true, stop.signal).then((answer) => {
+        if (open && next !== 'open') heard = nowNanos();
+        open = next === 'open';
+        if (!open) return;
+        // What was written between the search and the opening, or while the connection was away, and a while before: lines may come
+        // late. Where that is more than a live list holds, it holds the newest, and none is missing among them.
+        const since = (heard || covered.current || nowNanos()) - 120n * SECOND;
+        ask(query, { start: since, end: nowNanos() + 5n * SECOND }, LIVE_LINES_MAX, true, stop.signal).then((answer) => {
           add(answer.lines);
           setState((old) => ({ ...old, coverage: answer.coverage }));
         }, () => undefined);

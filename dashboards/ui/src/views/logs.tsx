@@ -50,8 +50,8 @@ export function Logs() {
       <ErrorNote error={translated.error} query={state.q.trim()} />
       <ErrorNote error={translated.error ? undefined : search.error} query={query} />
       {fixed && !search.error && <Volume query={query} range={fixed} live={state.live} round={round} />}
-      {!search.error && <Answered search={search} live={state.live} />}
-      <Lines search={search} state={state} query={query} range={fixed} />
+      {!search.error && !translated.error && <Answered search={search} live={state.live} />}
+      {!translated.error && <Lines search={search} state={state} query={query} range={fixed} />}
     </section>
   );
 }
