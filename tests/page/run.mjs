@@ -1,11 +1,8 @@
 // Runs every spec in Debian's Chromium against one real weir. `npm test`, or `node run.mjs WORD` for the tests whose name has it.
 // A test fails also when the page throws, logs an error, breaks its own security policy, or asks anything of another host.
-import { existsSync, readdirSync } from 'node:fs';
-import { chromium } from 'playwright-core';
+import { readdirSync } from 'node:fs';
+import { launch, newContext } from './browser.mjs';
 import { PATIENCE_MS, start } from './weir.mjs';
-
-const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
-const ARGUMENTS = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'];
 
 const tests = [];
 for (const file of readdirSync(new URL('specs/', import.meta.url)).filter((name) => name.endsWith('.mjs')).sort()) {
@@ -16,7 +13,7 @@ const wanted = tests.filter(({ name }) => process.argv.slice(2).every((word) => 
 
 /** One test in a browser context of its own. */
 async function attempt(browser, weir, { test, options }) {
-  const context = await browser.newContext({ viewport: { width: 1360, height: 800 }, baseURL: weir.url, ...options.context });
+  const context = await newContext(browser, weir, options.context);
   context.setDefaultTimeout(PATIENCE_MS);
   const page = await context.newPage();
   const faults = [];
@@ -40,10 +37,9 @@ async function attempt(browser, weir, { test, options }) {
   }
 }
 
-if (!existsSync(CHROMIUM)) throw new Error(`${CHROMIUM} is not there: apt-get install chromium, or name another with CHROMIUM`);
 let failed = 0;
 const weir = await start();
-const browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGUMENTS });
+const browser = await launch();
 try {
   for (const one of wanted) {
     const begun = performance.now();

@@ -41,7 +41,7 @@ const RULES = `groups:
 - name: page
   interval: 1s
   rules:
-  - {alert: ContainerRuns, expr: 'container_memory_working_set_bytes{name="page-box"} > 0', labels: {severity: info}, annotations: {summary: '{{ $labels.name }} uses memory'}}
+  - {alert: ContainerRuns, expr: 'container_memory_working_set_bytes{name="page-box"} > 0', labels: {severity: info}, annotations: {summary: '{{ $labels.name }} uses memory', impact: 'javascript:alert(1)', runbook_url: 'https://runbooks.example/memory'}}
   - {alert: NeverTrue, expr: 'vector(0) > 1', labels: {severity: page}}
   - {alert: Waits, expr: 'vector(1) > 0', for: 10h}
 `;
@@ -52,23 +52,31 @@ export async function start() {
   const folder = mkdtempSync(join(tmpdir(), 'weir-page-'));
   const [page, grpc, otlp] = await Promise.all([freePort(), freePort(), freePort()]);
   writeFileSync(join(folder, 'rules.yml'), RULES);
-  writeFileSync(join(folder, 'weir.toml'), `[collector.sample]\ninterval = "1s"\n[rules]\nfiles = [${JSON.stringify(join(folder, 'rules.yml'))}]\n`);
+  writeFileSync(join(folder, 'weir.toml'), `[collector.sample]\ninterval = "1s"\n[query]\ndetected_level = true\n[rules]\nfiles = [${JSON.stringify(join(folder, 'rules.yml'))}]\n`);
   const env = { ...process.env, WEIR_RUNTIME_DIR: join(folder, 'containers') };
   const log = openSync(join(folder, 'weir.log'), 'a');
   const child = spawn(binary, ['up', '--config', join(folder, 'weir.toml'), '--data', join(folder, 'data'), '--listen', `127.0.0.1:${page}`, '--otlp-grpc', `127.0.0.1:${grpc}`, '--otlp-http', `127.0.0.1:${otlp}`], { env, stdio: ['ignore', log, log] });
   const weir = { url: `http://127.0.0.1:${page}`, otlp: `http://127.0.0.1:${otlp}`, log: () => readFileSync(join(folder, 'weir.log'), 'utf8') };
   const run = (...args) => spawnSync(binary, args, { env, encoding: 'utf8' });
+  const containers = [];
+  /** A container of its own under this weir, which ends with it. */
+  weir.run = (name, memory, script) => {
+    const made = run('run', '-d', '--name', name, '--memory', memory, '--cpus', '0.5', '--', 'sh', '-c', script);
+    if (made.status !== 0) throw new Error(`weir run: ${made.stderr || made.stdout || made.error}`);
+    containers.push(name);
+  };
   weir.stop = async () => {
-    run('stop', '--time', '0', 'page-box');
-    run('rm', 'page-box');
+    for (const name of containers) {
+      run('stop', '--time', '0', name);
+      run('rm', name);
+    }
     child.kill('SIGKILL');
     if (child.exitCode === null && child.signalCode === null) await new Promise((resolve) => { child.once('exit', resolve); });
     rmSync(folder, { recursive: true, force: true });
   };
   try {
     await eventually('weir is ready', async () => (await fetch(`${weir.url}/readyz`)).ok);
-    const made = run('run', '-d', '--name', 'page-box', '--memory', '64Mi', '--cpus', '0.5', '--', 'sh', '-c', 'i=0; while :; do echo "level=info msg=\\"box line $i\\""; i=$((i+1)); sleep 1; done');
-    if (made.status !== 0) throw new Error(`weir run: ${made.stderr || made.stdout || made.error}`);
+    weir.run('page-box', '64Mi', 'i=0; while :; do echo "level=info msg=\\"box line $i\\""; i=$((i+1)); sleep 1; done');
     await eventually('the container is seen', async () => (await get(weir, 'containers')).containers.some((one) => one.name === 'page-box' && one.memory_bytes > 0));
   } catch (error) {
     const said = weir.log().slice(-4000);
@@ -116,5 +124,14 @@ export function pushSpans(weir, trace, start, spans) {
         events: (span.events ?? []).map((name) => ({ timeUnixNano: at(span.from + span.ms / 2), name, attributes: list({ 'exception.type': name }) })),
       }] }],
     })),
+  });
+}
+
+/** Samples of a gauge by OTLP: `values` are [seconds before now, value]. */
+export function pushGauge(weir, name, unit, attributes, values) {
+  const at = (seconds) => String(BigInt(Date.now() - seconds * 1000) * 1_000_000n);
+  const list = Object.entries(attributes).map(([key, value]) => ({ key, value: { stringValue: value } }));
+  return post(`${weir.otlp}/v1/metrics`, {
+    resourceMetrics: [{ resource: { attributes: [] }, scopeMetrics: [{ metrics: [{ name, unit, gauge: { dataPoints: values.map(([seconds, value]) => ({ attributes: list, timeUnixNano: at(seconds), asDouble: value })) } }] }] }],
   });
 }

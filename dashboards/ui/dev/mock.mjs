@@ -93,6 +93,7 @@ function answer(url) {
   if (get('query').includes('BAD')) return [400, { status: 'error', error: 'parse error at line 1, col 7: unexpected identifier "BAD"' }];
   if (path === 'containers') return [200, containers()];
   if (path === 'logs') return [200, { lines: Array.from({ length: Number(get('limit')) }, (_, i) => line(to - i * ((to - from) / 4000))), coverage, stats: { lines_scanned: 48_211, took_ms: 12.4 } }];
+  if (path === 'logs/query') return [200, { query: get('search').startsWith('{') ? get('search') : `{}${get('search').split(/\s+/).filter(Boolean).map((word) => ` |~ "(?i)${word}"`).join('')}${get('trace') ? ` | trace_id="${get('trace')}"` : ''}` }];
   if (path === 'logs/volume') {
     const step = Number.parseInt(get('step'), 10) * 1000;
     const buckets = [];

@@ -1,5 +1,8 @@
 // The frame around every view: skip link, navigation, theme, help. Chooses the view from the path; holds no data.
 import { useEffect, useRef } from 'preact/hooks';
+import { api, silence } from './core/api';
+import { useAsk } from './core/ask';
+import { clock } from './core/format';
 import { helpOpen, KEYS, onKey } from './core/keys';
 import { catchLinks, path } from './core/route';
 import { dark, toggleTheme } from './core/theme';
@@ -35,6 +38,7 @@ export function App() {
     <>
       <a class="skip" href="#main">Skip to the content</a>
       <Header />
+      <Silence />
       <main id="main" tabIndex={-1}><View at={path.value} /></main>
       {helpOpen.value && <Help />}
     </>
@@ -78,13 +82,29 @@ function Nowhere({ at }: { at: string }) {
   );
 }
 
+/** Says on every view that weir does not answer, since when, and of when the page is that stands below. */
+function Silence() {
+  const away = silence.value;
+  return (
+    <div role="status" class={away ? 'silence' : 'hidden'}>
+      {away && <><strong>weir has not answered since {clock(away.since).slice(0, 8)}</strong> {away.last > 0n ? `What is shown is of ${clock(away.last, true).slice(0, 19)} or before, the time of its last answer.` : 'It has not answered since the page was opened.'} It is asked again every 2 seconds.</>}
+    </div>
+  );
+}
+
+/** How often the number of firing alerts is asked for; a silent weir is asked at the shorter pace whether it is back. */
+const ALERTS_MS = 10_000;
+const SILENT_MS = 2000;
+
 function Header() {
+  const alerts = useAsk('alerts', (signal) => api.alerts(signal), silence.value ? SILENT_MS : ALERTS_MS);
+  const firing = (alerts.data?.alerts ?? []).filter((alert) => alert.state === 'firing').length;
   return (
     <header class="top">
       <a class="brand" href="/" aria-label="weir, containers"><img src="/icon.svg" alt="" width="20" height="20" />weir</a>
       <nav aria-label="Views">
         {TABS.map(([href, name, match]) => (
-          <a key={href} href={href} aria-current={match.test(path.value) ? 'page' : undefined}>{name}</a>
+          <a key={href} href={href} aria-current={match.test(path.value) ? 'page' : undefined}>{name}{href === '/alerts' && firing > 0 && <span class="firing-count">{firing}<span class="hidden"> firing</span></span>}</a>
         ))}
       </nav>
       <div class="top-tools">

@@ -1,6 +1,8 @@
 import { expect, test } from 'vitest';
-import { errorPosition, toQuery, withMatcher } from '../src/core/logql';
-import { cutAt, join, levelOf, literals, rowText, traceOf, ROW_CHARS } from '../src/logs/lines';
+import { errorPosition, withLabelFilter, withMatcher } from '../src/core/logql';
+import { runs, uncolored } from '../src/logs/ansi';
+import { cutAt, levelOf, literals, rowRuns, traceOf, ROW_CHARS } from '../src/logs/lines';
+import { arrange, join, readOrder } from '../src/logs/order';
 import { readLogs } from '../src/logs/state';
 import { barPaths, stack, ticks } from '../src/logs/volume';
 import type { Line } from '../src/core/types';
@@ -8,17 +10,16 @@ import type { Line } from '../src/core/types';
 const line = (id: string, t: string, more: Partial<Line> = {}): Line =>
   ({ id, t, stream: {}, line: '', level: '', trace_id: '', span_id: '', attributes: {}, labels: {}, ...more });
 
-test('the search box', () => {
-  expect(toQuery('')).toBe('{}');
-  expect(toQuery('time "out"')).toBe('{} |= "time \\"out\\""');
-  expect(toQuery(' {a="b"} |= "x"')).toBe('{a="b"} |= "x"');
-  expect(toQuery('sum by (pod) (count_over_time({a="b"}[1m]))')).toBe('sum by (pod) (count_over_time({a="b"}[1m]))');
+test('a click adds a matcher, or replaces the one of its label', () => {
+  expect(withMatcher('{}', 'pod', 'a"b')).toBe('{pod="a\\"b"}');
+  expect(withMatcher('{a="}", pod=~"x.*"} |= "}"', 'pod', 'y')).toBe('{a="}", pod="y"} |= "}"');
+  expect(withMatcher('{} |~ "(?i)words"', 'pod', 'y')).toBe('{pod="y"} |~ "(?i)words"');
 });
 
-test('a click adds a matcher, or replaces the one of its label', () => {
-  expect(withMatcher('', 'pod', 'a"b')).toBe('{pod="a\\"b"}');
-  expect(withMatcher('{a="}", pod=~"x.*"} |= "}"', 'pod', 'y')).toBe('{a="}", pod="y"} |= "}"');
-  expect(withMatcher('words', 'pod', 'y')).toBe('{pod="y"} |= "words"');
+test('a click on a level filters by it, or by it instead', () => {
+  expect(withLabelFilter('{a="b"} |= "x"', 'detected_level', '="error"')).toBe('{a="b"} |= "x" | detected_level="error"');
+  expect(withLabelFilter('{a="b"} | detected_level=~"fatal|critical" | json', 'detected_level', '="warn"')).toBe('{a="b"} | json | detected_level="warn"');
+  expect(withLabelFilter('{a="| detected_level=\\"x\\""}', 'detected_level', '="warn"')).toBe('{a="| detected_level=\\"x\\""} | detected_level="warn"');
 });
 
 test('places of errors', () => {
@@ -32,14 +33,16 @@ test('places of errors', () => {
 
 test('lines join once each, newest first', () => {
   const old = [line('0-2-0', '300'), line('0-1-0', '200')];
-  const all = join(old, [line('0-3-0', '1000'), line('0-1-0', '200'), line('0-1-10', '200'), line('0-1-9', '200')], 4);
+  const all = join(old, [line('0-3-0', '1000'), line('0-1-0', '200'), line('0-1-10', '200'), line('0-1-9', '200')], 4, 'newest');
   expect(all.map((one) => one.id)).toEqual(['0-3-0', '0-2-0', '0-1-10', '0-1-9']);
-  expect(join(old, [old[0]!], 10)).toBe(old);
+  expect(join(old, [old[0]!], 10, 'newest')).toBe(old);
 });
 
-test('a row is bounded, one line and plain', () => {
-  expect(rowText('a\u001b[31mred\u001b[0m\nb\tc')).toBe('ared b c');
-  expect(rowText('x'.repeat(1_000_000)).length).toBe(ROW_CHARS + 1);
+test('a row is bounded and keeps its tabs and breaks', () => {
+  const text = (raw: string) => rowRuns(raw).map((run) => run.text).join('');
+  expect(text('a\u001b[31mred\u001b[0m\r\n\tb\u0000c  ')).toBe('ared\n\tb c');
+  expect(text('x'.repeat(1_000_000)).length).toBe(ROW_CHARS + 1);
+  expect(text('x\n'.repeat(1000)).split('\n').length).toBe(40);
 });
 
 test('levels come from a closed set', () => {
@@ -54,14 +57,22 @@ test('trace ids', () => {
 });
 
 test('marks', () => {
-  expect(literals('{a="b"} |= "x.y" != "no" |= `raw"`')).toEqual(['x.y', 'raw"']);
-  expect(cutAt('1x.y2x.y', ['x.y'])).toEqual(['1', 'x.y', '2', 'x.y', '']);
+  const check = (query: string, expected: string[]) => expect(literals(query).map(({ text, anyCase }) => `${text}${anyCase ? '/i' : ''}`), query).toEqual(expected);
+  check('{a="b"} |= "x.y" != "no" |= `raw"`', ['x.y', 'raw"']);
+  check('{} |~ "(?i)error" !~ "(?i)x"', ['error/i']);
+  check('{} |~ `(?i)a\\.b` or "(?i)warn"', ['a.b/i', 'warn/i']);
+  check('{} | level="x" or __line__=~"(?i).*oops.*"', ['oops/i']);
+  // A pattern that is more than a text is not run in the browser.
+  check('{} |~ "(a+)+$" |~ "a|b" |~ "x.y"', []);
+  const exact = (text: string) => ({ text, anyCase: false });
+  expect(cutAt('1x.y2x.y', [exact('x.y')])).toEqual(['1', 'x.y', '2', 'x.y', '']);
+  expect(cutAt('an ERROR', [{ text: 'error', anyCase: true }])).toEqual(['an ', 'ERROR', '']);
   expect(cutAt('abc', [])).toEqual(['abc']);
 });
 
 test('the address is the state', () => {
-  expect(readLogs(new URLSearchParams(''))).toEqual({ q: '', from: 'now-1h', to: 'now', live: false, wrap: false });
-  expect(readLogs(new URLSearchParams('q=%7Ba%3D%22%2B%22%7D&from=now-5m&live=1&wrap=1'))).toEqual({ q: '{a="+"}', from: 'now-5m', to: 'now', live: true, wrap: true });
+  expect(readLogs(new URLSearchParams(''))).toEqual({ q: '', trace: '', span: '', from: 'now-1h', to: 'now', live: false, wrap: false, order: 'newest' });
+  expect(readLogs(new URLSearchParams('q=%7Ba%3D%22%2B%22%7D&from=now-5m&live=1&wrap=1&trace=ab&span=c'))).toEqual({ q: '{a="+"}', trace: 'ab', span: 'c', from: 'now-5m', to: 'now', live: true, wrap: true, order: 'newest' });
 });
 
 test('bars', () => {
@@ -76,4 +87,50 @@ test('bars', () => {
   const marks = ticks(range, 600);
   expect(marks.length).toBeGreaterThan(2);
   for (const mark of marks) expect(mark > range.start && mark < range.end).toBe(true);
+});
+
+test('oldest first keeps the first, and a live list the last', () => {
+  const more = [line('0-3-0', '3'), line('0-1-0', '1'), line('0-2-0', '2')];
+  expect(join([], more, 2, 'oldest').map((one) => one.t)).toEqual(['1', '2']);
+  expect(join([], more, 2, 'oldest', true).map((one) => one.t)).toEqual(['2', '3']);
+  expect(['order=oldest', 'order=x', ''].map((text) => readOrder(new URLSearchParams(text), 'newest'))).toEqual(['oldest', 'newest', 'newest']);
+});
+
+/** Lines a millisecond apart, in one stream; what continues another is marked with `+`. */
+function arranged(texts: string[], order: 'oldest' | 'newest' = 'oldest'): string[] {
+  const lines = texts.map((text, i) => line(`0-${i}-0`, String((i + 1) * 1_000_000), { line: text }));
+  return arrange(order === 'oldest' ? lines : lines.reverse(), order).map(({ line: one, head }) => `${head ? '+' : ''}${one.line}`);
+}
+
+test('a stack trace stays together and reads downward, in either order', () => {
+  const java = ['ERROR charge', 'java.io.IOException: reset', '\tat a.b(C.java:1)', 'Caused by: x.YError: no', '\t... 12 more', 'INFO next'];
+  const together = ['ERROR charge', '+java.io.IOException: reset', '+\tat a.b(C.java:1)', '+Caused by: x.YError: no', '+\t... 12 more'];
+  expect(arranged(java)).toEqual([...together, 'INFO next']);
+  expect(arranged(java, 'newest')).toEqual(['INFO next', ...together]);
+  expect(arranged(['Traceback (most recent call last):', '  File "x.py", line 1, in <module>', '    f()', 'ValueError: no', 'ready']))
+    .toEqual(['Traceback (most recent call last):', '+  File "x.py", line 1, in <module>', '+    f()', '+ValueError: no', 'ready']);
+  expect(arranged(['panic: boom', '', 'goroutine 1 [running]:', 'main.main()', '\t/app/main.go:7 +0x1d', 'started']))
+    .toEqual(['panic: boom', '+', '+goroutine 1 [running]:', '+main.main()', '+\t/app/main.go:7 +0x1d', 'started']);
+  expect(arranged(['one', 'two', '', 'call(x)', 'ValueError: alone'])).toEqual(['one', 'two', '', 'call(x)', 'ValueError: alone']);
+});
+
+test('only lines of one stream that come at once belong together', () => {
+  const [head, other, more, late] = [
+    line('0-1-0', '1000000', { line: 'Error: no', stream: { stream: 'stderr' } }), line('0-2-0', '2000000', { line: 'out', stream: { stream: 'stdout' } }),
+    line('0-3-0', '3000000', { line: '    at f (x.js:1)', stream: { stream: 'stderr' } }), line('0-4-0', '5000000000', { line: '  indented', stream: { stream: 'stderr' } }),
+  ];
+  expect(arrange([head, other, more, late], 'oldest').map(({ line: one, head: of }) => [one.id, of?.id])).toEqual([['0-1-0', undefined], ['0-3-0', '0-1-0'], ['0-2-0', undefined], ['0-4-0', undefined]]);
+});
+
+test('colours become classes of a closed set, everything else of a terminal is left out', () => {
+  const check = (text: string, expected: [string, string][]) => expect(runs(text).map((run) => [run.text, run.classes])).toEqual(expected);
+  check('a\u001b[31mb\u001b[0mc', [['a', ''], ['b', 'ink-red'], ['c', '']]);
+  check('\u001b[41;97m HOT \u001b[m.', [[' HOT ', 'ground-red'], ['.', '']]);
+  check('\u001b[1;92mok\u001b[22m!', [['ok', 'ink-green ink-bold'], ['!', 'ink-green']]);
+  check('\u001b[38;5;196mx\u001b[38;2;0;0;255my\u001b[39mz', [['x', 'ink-red'], ['y', 'ink-blue'], ['z', '']]);
+  check('\u001b[7mx', [['x', 'ground-white']]);
+  check('\u001b[2J\u001b[1;1Hx\u001b]0;title\u0007y\u001b(Bz\u001b[?25l', [['x', ''], ['y', ''], ['z', '']]);
+  check('\u001b[31"><img src=x>m', [['"><img src=x>m', '']]);
+  check('\u001b[999mx\u001b', [['x', '']]);
+  expect(uncolored('\u001b[31mERROR\u001b[0m x')).toBe('ERROR x');
 });

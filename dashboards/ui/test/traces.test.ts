@@ -1,6 +1,5 @@
 import { expect, test } from 'vitest';
 import { buildTree, readTraceId, unfolded } from '../src/traces/tree';
-import { columns, graphStep, sample, seriesName } from '../src/graph/series';
 import type { Span } from '../src/core/types';
 
 const span = (id: string, parent: string, start: number, duration = 10): Span => ({
@@ -40,13 +39,4 @@ test('trace ids as they are pasted', () => {
   expect(readTraceId(' "0AF7651916CD43DD8448EB211C80319C" ')).toBe('0af7651916cd43dd8448eb211c80319c');
   expect(readTraceId('0af76519-16cd-43dd-8448-eb211c80319c')).toBe('0af7651916cd43dd8448eb211c80319c');
   for (const wrong of ['', 'xyz', '0', '0'.repeat(32), 'a'.repeat(33)]) expect(readTraceId(wrong), wrong).toBeUndefined();
-});
-
-test('series become columns with gaps', () => {
-  expect(columns([{ metric: {}, values: [[1, '1'], [3, '+Inf']] }, { metric: {}, values: [[2, '0.5']] }])).toEqual([[1, 2, 3], [1, null, null], [null, 0.5, null]]);
-  expect(columns([])).toEqual([[]]);
-  expect(sample('NaN')).toBeNull();
-  expect(seriesName({ __name__: 'up', job: 'a"b' })).toBe('up{job="a\\"b"}');
-  expect([seriesName({}), seriesName({ __name__: 'up' })]).toEqual(['{}', 'up']);
-  expect([graphStep(3600, 400), graphStep(10, 400)]).toEqual([9, 1]);
 });

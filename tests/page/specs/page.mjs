@@ -124,6 +124,32 @@ export default [
     const metrics = await fetch(`${weir.url}/metrics`, { headers: { accept: 'text/html' } });
     assert.match(await metrics.text(), /^# (HELP|TYPE) /m);
   }],
+  ['a narrow screen has the whole navigation, levels and containers of lines, and names of spans', async ({ page, weir }) => {
+    await given(weir);
+    const within = async (what) => {
+      const box = await what.boundingBox();
+      assert.ok(box && box.x >= 0 && box.x + box.width <= 390 && box.width > 10, `${what}: ${JSON.stringify(box)}`);
+      // Nothing lies over it, nothing cuts it off.
+      assert.ok(await what.evaluate((node) => {
+        const { left, top, width, height } = node.getBoundingClientRect();
+        const hit = document.elementFromPoint(left + width / 2, top + height / 2);
+        return node.contains(hit) || hit?.contains(node);
+      }), `${what} is covered`);
+    };
+    await page.goto('/logs?q=%7Bapp%3D%22axe%22%7D');
+    const row = page.locator('.line', { hasText: 'axe one' }).first();
+    await row.waitFor();
+    for (const name of ['Containers', 'Logs', 'Traces', 'Metrics', 'Alerts', 'Health']) await within(page.getByRole('navigation').getByRole('link', { name }));
+    await within(row.getByRole('button', { name: 'Only lines of level error' }));
+    await within(row.getByText('axe', { exact: true }));
+    await page.goto(`/trace/${TRACE}`);
+    for (const name of ['GET /', 'GetCart']) {
+      const button = page.getByRole('button', { name, exact: true }).first();
+      await button.waitFor();
+      await within(button);
+      assert.ok(await button.evaluate((node) => node.scrollWidth <= node.clientWidth + 1), `${name} is whole`);
+    }
+  }, { context: { viewport: { width: 390, height: 800 } } }],
   ['a narrow screen has no sideways scroll', async ({ page, weir }) => {
     await given(weir);
     for (const [path, shown] of VIEWS) {

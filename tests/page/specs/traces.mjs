@@ -46,6 +46,66 @@ export default [
     await page.waitForURL(/span=aaaaaaaaaaaaaaa3/);
     await page.locator('.trace-logs .line', { hasText: 'charging failed' }).waitFor();
   }],
+  ['the links to a trace’s and a span’s logs find the lines that carry the id in their record, or in their text', async ({ page, weir }) => {
+    const id = await given(weir);
+    await pushLogs(weir, { app: 'cart' }, [['in the record', { trace_id: id }], ['of the span', { trace_id: id, span_id: 'aaaaaaaaaaaaaaa2' }], 'of no trace']);
+    await eventually('the lines', async () => (await get(weir, `logs?query=${encodeURIComponent(`{app="cart"} | trace_id="${id}"`)}`)).lines.length === 2);
+    const texts = async () => JSON.stringify((await page.locator('.line .text').allInnerTexts()).sort());
+    const all = JSON.stringify([`charging failed trace=${id}`, 'in the record', 'of the span'].sort());
+    await page.goto(`/trace/${id}`);
+    await eventually('its lines below the trace', async () => (await texts()) === all);
+    await page.getByRole('link', { name: 'Open in log search' }).click();
+    await page.waitForURL((url) => url.pathname === '/logs' && url.searchParams.get('trace') === id);
+    await eventually('the same lines', async () => (await texts()) === all);
+    await page.locator('.meaning code', { hasText: id }).waitFor();
+    await page.goto(`/trace/${id}?span=aaaaaaaaaaaaaaa2`);
+    await page.getByRole('link', { name: 'Logs with this span’s id' }).click();
+    await eventually('the line of the span', async () => (await texts()) === '["of the span"]');
+    await page.getByRole('button', { name: 'Not only this span' }).click();
+    await eventually('those of the trace', async () => (await texts()) === all);
+    // Words narrow the lines of a trace, and stay in the address.
+    await page.getByRole('textbox', { name: 'Log query' }).fill('charging');
+    await page.keyboard.press('Enter');
+    await eventually('one of them', async () => (await texts()) === JSON.stringify([`charging failed trace=${id}`]));
+    await page.reload();
+    await eventually('one of them again', async () => (await texts()) === JSON.stringify([`charging failed trace=${id}`]));
+  }],
+  ['a trace’s logs and the list of traces turn around', async ({ page, weir }) => {
+    const id = await given(weir);
+    await pushLogs(weir, { app: 'payment' }, [`charged again trace=${id}`]);
+    await eventually('both lines', async () => (await get(weir, `logs?query=${encodeURIComponent(`{app="payment"} |= "${id}"`)}`)).lines.length === 2);
+    const texts = () => page.locator('.trace-logs .line .text').allInnerTexts();
+    await page.goto(`/trace/${id}`);
+    await eventually('oldest first', async () => /^charging.*,charged/.test((await texts()).join()));
+    await page.getByRole('combobox', { name: 'Order' }).selectOption('newest');
+    await page.waitForURL(/order=newest/);
+    await eventually('newest first', async () => /^charged.*,charging/.test((await texts()).join()));
+    await page.goto('/traces?service=frontend');
+    await page.getByRole('link', { name: id }).waitFor();
+    const newest = await page.locator('tbody tr td:first-child').allInnerTexts();
+    await page.getByRole('combobox', { name: 'Order' }).selectOption('oldest');
+    await eventually('the other way round', async () => (await page.locator('tbody tr td:first-child').allInnerTexts()).join() === [...newest].reverse().join());
+  }],
+  ['weir’s own requests are left out of the list unless asked for; one trace is one trace', async ({ page, weir }) => {
+    const id = newId();
+    await pushSpans(weir, id, now() - 1_000_000_000n, [{ service: 'lonely', id: 'aaaaaaaaaaaaaaa9', name: 'GET /one', from: 0, ms: 5 }]);
+    await eventually('the trace, and one of weir’s own', async () => {
+      const { traces } = await get(weir, 'traces?limit=1000');
+      return traces.some((trace) => trace.id === id) && traces.some((trace) => trace.root_service === 'weir');
+    });
+    await page.goto('/traces');
+    await page.getByRole('link', { name: id }).waitFor();
+    assert.equal(await page.getByRole('cell', { name: 'weir', exact: true }).count(), 0);
+    await page.getByText(/of weir’s own requests left out/).waitFor();
+    await page.getByRole('button', { name: 'weir’s own requests' }).click();
+    await page.waitForURL(/own=1/);
+    await page.getByRole('cell', { name: 'weir', exact: true }).first().waitFor();
+    await page.goto('/traces?service=lonely');
+    await page.getByRole('status').getByText('1 trace', { exact: true }).waitFor();
+    await page.goto(`/trace/${id}`);
+    await page.getByText('1 span', { exact: true }).waitFor();
+    await page.getByText(/^(complete|may still grow)$/).waitFor();
+  }],
   ['an id that has not been seen, and a text that is no id', async ({ page }) => {
     await page.goto('/trace/00000000000000000000000000abcdef');
     await page.getByRole('heading', { name: 'No span of this trace has been seen' }).waitFor();

@@ -1,4 +1,6 @@
 // The page's only way to the server: docs/api.md under /api/weir/v1, and Prometheus under /api/v1. Errors say what and where.
+import { signal } from '@preact/signals';
+import { MS, nowNanos } from './time';
 import type {
   Alert, Cgroup, Container, Coverage, LogsAnswer, Node, Path, PromData, RuleGroup, Trace, TraceSummary, VolumeAnswer,
 } from './types';
@@ -10,6 +12,25 @@ export class ApiError extends Error {
   }
 }
 
+/** Since when weir has not answered (by this browser's clock), and when it last did (by its own; 0: never). Undefined while it answers. */
+export const silence = signal<{ since: bigint; last: bigint } | undefined>(undefined);
+/** How often weir has come back: what failed for its silence is asked again when this grows. */
+export const returns = signal(0);
+let last = 0n;
+
+function heard(at: bigint): void {
+  if (at > 0n) last = at;
+  if (!silence.value) return;
+  silence.value = undefined;
+  returns.value += 1;
+}
+
+/** What an answer has covered cannot be later than when it was asked for: the server's clock, less the time it took. */
+function askedAt(answer: Response, took: number): bigint {
+  const date = Date.parse(answer.headers.get('date') ?? '');
+  return Number.isNaN(date) ? 0n : BigInt(Math.floor(date - took)) * MS;
+}
+
 type Query = Record<string, string | number | undefined>;
 
 async function get<T>(url: string, query: Query, signal?: AbortSignal): Promise<T> {
@@ -18,14 +39,21 @@ async function get<T>(url: string, query: Query, signal?: AbortSignal): Promise<
     if (value !== undefined && value !== '') text.set(name, String(value));
   }
   const full = text.size > 0 ? `${url}?${text}` : url;
-  const answer = await fetch(full, { headers: { accept: 'application/json' }, signal: signal ?? null }).catch((cause: unknown) => {
+  const begun = performance.now();
+  const silent = (cause: unknown): never => {
     if (cause instanceof DOMException && cause.name === 'AbortError') throw cause;
-    throw new ApiError('weir does not answer; it is tried again', 0);
-  });
-  const body = await answer.text();
+    silence.value ??= { since: nowNanos(), last };
+    throw new ApiError('weir does not answer; it is asked again', 0);
+  };
+  const answer = await fetch(full, { headers: { accept: 'application/json' }, signal: signal ?? null }).catch(silent);
+  const at = askedAt(answer, performance.now() - begun);
+  const body = await answer.text().catch(silent);
+  heard(at);
   if (!answer.ok) throw new ApiError(errorOf(body) || `${url} answered ${answer.status}`, answer.status);
   try {
-    return JSON.parse(body) as T;
+    const told = JSON.parse(body) as T & { coverage?: Coverage };
+    if (told.coverage) told.coverage.at = at;
+    return told;
   } catch {
     throw new ApiError(`${url} answered something that is no JSON`, answer.status);
   }
@@ -45,10 +73,9 @@ const own = '/api/weir/v1';
 export const api = {
   containers: (signal?: AbortSignal) => get<{ containers: Container[]; nodes: Node[]; cgroups: Cgroup[]; coverage: Coverage }>(`${own}/containers`, {}, signal),
   logs: (query: Query, signal?: AbortSignal) => get<LogsAnswer>(`${own}/logs`, query, signal),
+  /** What a search, or the lines of a trace or span, are as LogQL. */
+  logQuery: (query: { search?: string; trace?: string; span?: string }, signal?: AbortSignal) => get<{ query: string }>(`${own}/logs/query`, query, signal).then((answer) => answer.query),
   volume: (query: Query, signal?: AbortSignal) => get<VolumeAnswer>(`${own}/logs/volume`, query, signal),
-  /** Lines counted through the query's whole pipeline, without levels: what `volume` does not do. */
-  counts: (query: string, start: bigint, end: bigint, step: string, signal?: AbortSignal) =>
-    get<{ data: PromData }>('/loki/api/v1/query_range', { query: `sum(count_over_time(${query} [${step}]))`, start: String(start), end: String(end), step }, signal),
   line: (id: string, context: number, signal?: AbortSignal) =>
     get<LogsAnswer>(`${own}/logs/line/${encodeURIComponent(id)}`, { context }, signal),
   trace: (id: string, signal?: AbortSignal) =>
@@ -61,6 +88,8 @@ export const api = {
   promRange: (query: Query, signal?: AbortSignal) => prom<PromData>('query_range', query, signal),
   promInstant: (query: Query, signal?: AbortSignal) => prom<PromData>('query', query, signal),
   metricNames: (signal?: AbortSignal) => prom<string[]>('label/__name__/values', {}, signal),
+  labelNames: (signal?: AbortSignal) => prom<string[]>('labels', {}, signal),
+  logLabelNames: (signal?: AbortSignal) => get<{ data?: string[] }>('/loki/api/v1/labels', {}, signal).then((answer) => answer.data ?? []),
   rules: (signal?: AbortSignal) => prom<{ groups: RuleGroup[] }>('rules', {}, signal),
   alerts: (signal?: AbortSignal) => prom<{ alerts: Alert[] }>('alerts', {}, signal),
 };

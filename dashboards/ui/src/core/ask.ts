@@ -1,6 +1,9 @@
 // One question to the server as a hook: its answer, its error, and whether it is under way. A new key drops the old answer's request.
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { ApiError } from './api';
+import { ApiError, returns } from './api';
+
+/** A view that asks again and again gives up on one answer after this: a server that hangs is a server that is away. */
+const PATIENCE_MS = 10_000;
 
 export interface Asked<T> {
   data: T | undefined;
@@ -25,7 +28,7 @@ export function useAsk<T>(key: string | undefined, ask: (signal: AbortSignal) =>
     const once = async () => {
       setState((old) => ({ ...old, busy: true }));
       try {
-        const data = await latest.current(stop.signal);
+        const data = await latest.current(every > 0 ? AbortSignal.any([stop.signal, AbortSignal.timeout(PATIENCE_MS)]) : stop.signal);
         if (!stop.signal.aborted) setState({ key, data, busy: false });
       } catch (cause) {
         if (stop.signal.aborted) return;
@@ -44,5 +47,10 @@ export function useAsk<T>(key: string | undefined, ask: (signal: AbortSignal) =>
       window.clearTimeout(timer);
     };
   }, [key, every, round]);
-  return { data: state.data, error: state.error, busy: state.busy, again: () => setRound((old) => old + 1) };
+  const again = () => setRound((old) => old + 1);
+  const silent = useRef(false);
+  silent.current = state.error?.status === 0;
+  // What was asked of a silent server is asked again when it is back.
+  useEffect(() => { if (silent.current) again(); }, [returns.value]);
+  return { data: state.data, error: state.error, busy: state.busy, again };
 }

@@ -15,12 +15,12 @@ export function bytes(value: number | null | undefined): string {
   return `${value < 0 ? '-' : ''}${rest.toFixed(digits)} ${BINARY[unit]}`;
 }
 
-/** CPU in cores: `0.25`; below a hundredth of a core in millicores, as Kubernetes writes them. */
+/** CPU in cores, with as many digits as small shares need: `3.50`, `0.25`, `0.004`. */
 export function cores(value: number | null | undefined): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return '–';
   if (value === 0) return '0';
-  if (value < 0.0005) return '<1m';
-  return value < 0.01 ? `${Math.round(value * 1000)}m` : value.toFixed(2);
+  if (value < 0.0005) return '<0.001';
+  return value < 0.1 ? value.toFixed(3) : value.toFixed(2);
 }
 
 export function percent(ratio: number | null | undefined): string {
@@ -31,6 +31,11 @@ export function percent(ratio: number | null | undefined): string {
 
 export function count(value: number): string {
   return value.toLocaleString('en-US');
+}
+
+/** `1 trace`, `2 traces`. */
+export function counted(value: number, what: string, many = `${what}s`): string {
+  return `${count(value)} ${value === 1 ? what : many}`;
 }
 
 /** Short axis numbers: 1.2k, 3M. */
@@ -47,18 +52,19 @@ function trim(value: number): string {
   return Number(value.toPrecision(3)).toString();
 }
 
-/** A length of time from nanoseconds: `1.24 ms`, `3.50 s`, `2m 05s`. */
+/** A length of time from nanoseconds: `1.24 ms`, `3.50 s`, `2 min 05 s`. */
 export function duration(nanos: bigint): string {
   if (nanos < 0n) return `-${duration(-nanos)}`;
   if (nanos < 1000n) return `${nanos} ns`;
   if (nanos < MS) return `${figure(Number(nanos) / 1e3)} µs`;
   if (nanos < SECOND) return `${figure(Number(nanos) / 1e6)} ms`;
+  if (nanos < 60n * SECOND && nanos % SECOND === 0n) return `${nanos / SECOND} s`;
   if (nanos < 60n * SECOND) return `${figure(Number(nanos) / 1e9)} s`;
   const seconds = nanos / SECOND;
   const two = (value: bigint) => value.toString().padStart(2, '0');
-  if (seconds < 3600n) return `${seconds / 60n}m ${two(seconds % 60n)}s`;
-  if (seconds < 86_400n) return `${seconds / 3600n}h ${two((seconds / 60n) % 60n)}m`;
-  return `${seconds / 86_400n}d ${two((seconds / 3600n) % 24n)}h`;
+  if (seconds < 3600n) return `${seconds / 60n} min ${two(seconds % 60n)} s`;
+  if (seconds < 86_400n) return `${seconds / 3600n} h ${two((seconds / 60n) % 60n)} min`;
+  return `${seconds / 86_400n} d ${two((seconds / 3600n) % 24n)} h`;
 }
 
 function figure(value: number): string {
@@ -83,10 +89,10 @@ export function nanos(text: string | undefined): bigint {
 export function ago(at: bigint, now: bigint): string {
   if (at <= 0n) return '–';
   const seconds = Number((now - at) / SECOND);
-  if (seconds < 60) return `${Math.max(0, seconds)}s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)}m`;
-  if (seconds < 172_800) return `${Math.floor(seconds / 3600)}h`;
-  return `${Math.floor(seconds / 86_400)}d`;
+  if (seconds < 60) return `${Math.max(0, Math.round(seconds))} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 172_800) return `${Math.floor(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 86_400)} d`;
 }
 
 /** At most `most` characters (UTF-16 units, never half of a pair), with `…` when something was left out. */

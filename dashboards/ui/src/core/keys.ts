@@ -9,6 +9,7 @@ const PLACES: Record<string, string> = { c: '/', l: '/logs', t: '/traces', m: '/
 export const KEYS: [string, string][] = [
   ['g c', 'containers'], ['g l', 'logs'], ['g t', 'traces'], ['g m', 'metrics'], ['g a', 'alerts'], ['g h', 'health of the path'],
   ['/', 'to the search field'], ['j  k', 'next, previous row'], ['Enter', 'open or close the row'],
+  ['←  →', 'read the graph in focus'],
   ['Shift Enter', 'new line in a query'], ['↑  ↓', 'earlier queries, in an empty field or at its edge'],
   ['t', 'light or dark'], ['?', 'this help'], ['Esc', 'close, or leave the field'],
 ];

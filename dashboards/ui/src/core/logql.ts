@@ -1,29 +1,24 @@
-// The little of LogQL that the page writes itself: a search box's text as a query, and filters added by a click. It parses nothing.
+// The little of LogQL that the page writes itself: matchers and filters added by a click. It parses nothing.
 
 /** A string as LogQL quotes it. */
 export function quote(text: string): string {
   return JSON.stringify(text);
 }
 
-/** What the search box means: LogQL as it stands; anything else is a literal to find in every stream; nothing is everything. */
-export function toQuery(text: string): string {
-  const trimmed = text.trim();
-  if (trimmed === '') return '{}';
-  return looksLikeLogql(trimmed) ? trimmed : `{} |= ${quote(trimmed)}`;
-}
-
-function looksLikeLogql(text: string): boolean {
-  return text.startsWith('{') || /^[a-z_]+\s*(by|without)?\s*\(.*[{]/s.test(text);
-}
-
 /** The query with one more matcher in its selector, or with the old one for that label replaced. */
 export function withMatcher(query: string, label: string, value: string): string {
-  const logql = toQuery(query);
+  const logql = query.trim();
   const end = selectorEnd(logql);
   if (!logql.startsWith('{') || end < 0) return `{${label}=${quote(value)}}`;
   const inside = logql.slice(1, end).trim();
   const kept = splitMatchers(inside).filter((matcher) => !new RegExp(`^${label}\\s*(=|!)`).test(matcher));
   return `{${[...kept, `${label}=${quote(value)}`].join(', ')}}${logql.slice(end + 1)}`;
+}
+
+/** The query with one more label filter at its end, or with the old one of that label replaced. `test` is an operator and a string. */
+export function withLabelFilter(query: string, label: string, test: string): string {
+  const old = new RegExp(`\\s*\\|\\s*${label}\\s*(?:=~|!~|!=|=)\\s*(?:"(?:\\\\.|[^"\\\\])*"|\`[^\`]*\`)`, 'g');
+  return `${query.trim().replace(old, '')} | ${label}${test}`;
 }
 
 /** The place of the brace that closes the selector, strings left out of account; -1 when there is none. */

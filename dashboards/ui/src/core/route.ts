@@ -1,5 +1,8 @@
 // The address is the state: path and query string as signals, changed only by `go` and `setParams`. Knows no view.
 import { computed, signal } from '@preact/signals';
+import { withParams } from './address';
+
+export { to } from './address';
 
 const here = signal(window.location.pathname + window.location.search);
 
@@ -22,24 +25,8 @@ export function go(to: string, step: Step = 'push'): void {
   if (moved && step === 'push') window.scrollTo(0, 0);
 }
 
-/** The address with some parameters changed; an empty or undefined value takes one away. */
-export function withParams(base: string, now: URLSearchParams, patch: Record<string, string | undefined>): string {
-  const next = new URLSearchParams(now);
-  for (const [name, value] of Object.entries(patch)) {
-    if (value === undefined || value === '') next.delete(name);
-    else next.set(name, value);
-  }
-  const text = next.toString();
-  return text ? `${base}?${text}` : base;
-}
-
 export function setParams(patch: Record<string, string | undefined>, step: Step = 'push'): void {
   go(withParams(path.value, params.value, patch), step);
-}
-
-/** An address with parameters, for links. */
-export function to(base: string, patch: Record<string, string | undefined> = {}): string {
-  return withParams(base, new URLSearchParams(), patch);
 }
 
 /** Lets plain clicks on the page's own links change the view without loading it anew. */

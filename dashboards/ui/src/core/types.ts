@@ -13,6 +13,8 @@ export interface Coverage {
   complete: boolean;
   partitions: PartitionCoverage[];
   missing: string[];
+  /** When the server was asked, by its own clock; the page's api sets it. 0 when the answer carried no date. */
+  at: bigint;
 }
 
 export interface Container {
@@ -212,6 +214,7 @@ export interface Rule {
   annotations?: Record<string, string>;
   alerts?: Alert[];
   lastEvaluation?: string;
+  keepFiringFor?: number;
 }
 
 export interface RuleGroup {

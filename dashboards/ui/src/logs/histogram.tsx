@@ -1,8 +1,8 @@
 // Lines over time, stacked by level; dragging over it zooms. Drawn as one SVG path a level: cheap at any number of buckets.
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
-import { clock, count } from '../core/format';
+import { clock, count, counted } from '../core/format';
 import type { Range } from '../core/time';
-import { LEVELS } from './lines';
+import { LEVELS, type Level } from './lines';
 import { barPaths, ticks, type Stacks } from './volume';
 
 const HEIGHT = 84;
@@ -11,9 +11,10 @@ interface Props {
   stacks: Stacks;
   range: Range;
   onZoom: (range: Range) => void;
+  onLevel: (level: Level) => void;
 }
 
-export function Histogram({ stacks, range, onZoom }: Props) {
+export function Histogram({ stacks, range, onZoom, onLevel }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const width = useWidth(box);
   const drag = useDrag(range, width, stacks.step, onZoom);
@@ -22,7 +23,7 @@ export function Histogram({ stacks, range, onZoom }: Props) {
   return (
     <figure class="histogram" data-lines={total}>
       <div ref={box} class="histogram-box" {...drag.handlers}>
-        <svg width={width} height={HEIGHT + 18} role="img" aria-label={`${count(total)} lines from ${clock(range.start, true)} to ${clock(range.end, true)}, at most ${count(stacks.most)} in ${Number(stacks.step) / 1e9} seconds`}>
+        <svg width={width} height={HEIGHT + 18} role="img" aria-label={`${counted(total, 'line')} from ${clock(range.start, true)} to ${clock(range.end, true)}, at most ${count(stacks.most)} in ${Number(stacks.step) / 1e9} seconds`}>
           <line class="axis" x1="0" x2={width} y1={HEIGHT + 0.5} y2={HEIGHT + 0.5} />
           {barPaths(stacks, range, width, HEIGHT).map(({ level, path }) => <path key={level} class={`bar-${level}`} d={path} />)}
           {ticks(range, width).map((tick) => <Tick key={tick} at={tick} range={range} width={width} />)}
@@ -32,9 +33,9 @@ export function Histogram({ stacks, range, onZoom }: Props) {
       </div>
       <figcaption>
         {LEVELS.filter((level) => stacks.totals[level] > 0).reverse().map((level) => (
-          <span key={level} class="key"><span class={`swatch level-${level}`} aria-hidden="true" />{level === 'none' ? 'no level' : level} {count(at >= 0 ? stacks.levels[level][at] ?? 0 : stacks.totals[level])}</span>
+          <button type="button" key={level} class="key" title="only these lines" onClick={() => onLevel(level)}><span class="hidden">Only </span><span class={`swatch level-${level}`} aria-hidden="true" />{level === 'none' ? 'no level' : level} {count(at >= 0 ? stacks.levels[level][at] ?? 0 : stacks.totals[level])}</button>
         ))}
-        <span class="muted">{at >= 0 && drag.hover !== undefined ? `${clock(stacks.start + BigInt(at) * stacks.step)}: ${count(stacks.sums[at] ?? 0)} lines` : `${count(total)} lines in all; drag to zoom`}</span>
+        <span class="muted">{at >= 0 && drag.hover !== undefined ? `${clock(stacks.start + BigInt(at) * stacks.step)}: ${counted(stacks.sums[at] ?? 0, 'line')}` : `${counted(total, 'line')} in all; drag to zoom`}</span>
       </figcaption>
     </figure>
   );

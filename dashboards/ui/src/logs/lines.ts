@@ -1,6 +1,7 @@
-// Lists of log lines: order, joining, what a row shows of them. Pure.
+// What a row shows of a log line. Pure.
 import { clip } from '../core/format';
 import type { Line } from '../core/types';
+import { runs, type Run } from './ansi';
 
 export type Level = 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'none';
 
@@ -18,24 +19,16 @@ export function levelOf(name: string): Level {
   return /^(trace|verbose)/.test(lower) ? 'trace' : 'none';
 }
 
-/** Newest first; at one instant, the later in its partition first. */
-export function newestFirst(one: Line, two: Line): number {
-  if (one.t !== two.t) return one.t.length !== two.t.length ? two.t.length - one.t.length : one.t < two.t ? 1 : -1;
-  const [a, b] = [one.id.split('-').map(Number), two.id.split('-').map(Number)];
-  for (let i = 0; i < 3; i += 1) if (a[i] !== b[i]) return (b[i] ?? 0) - (a[i] ?? 0);
-  return 0;
+/** What the line's level is called: as it was found in the line, else as its record says. */
+export function levelName(line: Line): string {
+  const found = line.labels?.['detected_level'] ?? '';
+  return found === '' || found === 'unknown' ? line.level : found;
 }
 
-/** Both lists as one, each line once, newest first, at most `most` (the oldest go). */
-export function join(old: Line[], more: Line[], most: number): Line[] {
-  const known = new Set(old.map((line) => line.id));
-  const added: Line[] = [];
-  for (const line of more) {
-    if (!known.has(line.id)) added.push(line);
-    known.add(line.id);
-  }
-  if (added.length === 0) return old;
-  return [...old, ...added].sort(newestFirst).slice(0, most);
+/** The filter on `detected_level` that keeps the lines of one of our levels. */
+export function levelTest(level: Level): string {
+  if (level === 'none') return '="unknown"';
+  return level === 'fatal' ? '=~"fatal|critical"' : `="${level}"`;
 }
 
 /** Characters of a line that a row draws: a screen's width many times over, yet nothing that could hang the page. */
@@ -43,12 +36,27 @@ export const ROW_CHARS = 1500;
 /** Characters of a line drawn when it is open. */
 export const OPEN_CHARS = 65_536;
 
-const ANSI = /\u001b\[[0-9;?]*[ -/]*[@-~]/g;
+/** Rows of text that one line may take in the list before it is opened. */
+export const ROW_LINES = 40;
 
-/** The line as one row: colours' escape codes left out, breaks and other control characters shown as blanks. */
-export function rowText(line: string): string {
+/**
+ * The line as its row shows it: tabs, blanks and breaks as they are, colours as runs; other control characters are blanks. At most
+ * `ROW_CHARS` characters in `ROW_LINES` rows.
+ */
+export function rowRuns(line: string): Run[] {
+  const shown: Run[] = [];
+  let [chars, breaks] = [ROW_CHARS, ROW_LINES - 1];
   // Cut first: what comes after works on a bounded text.
-  return clip(line.slice(0, ROW_CHARS * 2).replace(ANSI, '').replace(/[\u0000-\u001f\u007f]+/g, ' ').trimEnd(), ROW_CHARS);
+  for (const { text, classes } of runs(line.slice(0, ROW_CHARS * 2).replace(/\r\n?/g, '\n').trimEnd())) {
+    const rows = text.replace(/[\u0000-\u0008\u000b-\u001f\u007f]+/g, ' ').split('\n');
+    const fits = rows.slice(0, breaks + 1).join('\n');
+    const cut = clip(fits, chars);
+    if (fits.length > chars || rows.length > breaks + 1) return [...shown, { text: cut.endsWith('…') ? cut : `${cut}…`, classes }];
+    shown.push({ text: cut, classes });
+    chars -= cut.length;
+    breaks -= rows.length - 1;
+  }
+  return shown;
 }
 
 /** Where the line came from, in a few letters. */
@@ -69,24 +77,51 @@ function field(line: Line, name: string): string {
   return line.attributes?.[name] ?? line.labels?.[name] ?? '';
 }
 
-/** The literals that a query looks for with `|=`, to mark them in the lines. */
-export function literals(query: string): string[] {
-  const found: string[] = [];
-  for (const [, quoted, raw] of query.matchAll(/\|=\s*(?:("(?:\\.|[^"\\])*")|`([^`]*)`)/g)) {
-    try {
-      const text = quoted ? (JSON.parse(quoted) as string) : raw ?? '';
-      if (text) found.push(text);
-    } catch {
-      // An escape that JSON does not know: the line is shown unmarked.
-    }
-  }
-  return found.slice(0, 8);
+/** A text to mark in lines. */
+export interface Mark {
+  text: string;
+  /** In upper or lower case. */
+  anyCase: boolean;
 }
 
-/** The text cut at the literals: odd places are matches. At most 50 of them. */
-export function cutAt(text: string, wanted: string[]): string[] {
+const STRING = '(?:"(?:\\\\.|[^"\\\\])*"|`[^`]*`)';
+const LOOKS_FOR = new RegExp(`(\\|=|\\|~|__line__=~)\\s*(${STRING}(?:\\s+or\\s+${STRING})*)`, 'g');
+
+/** What a query looks for in lines, as texts or as patterns that are plain text: to mark it in them. At most 16. */
+export function literals(query: string): Mark[] {
+  const found: Mark[] = [];
+  for (const [, operator, texts] of query.matchAll(LOOKS_FOR)) {
+    for (const [quoted] of texts!.matchAll(new RegExp(STRING, 'g'))) {
+      const text = unquoted(quoted);
+      const mark = operator === '|=' ? { text, anyCase: false } : plainPattern(operator === '|~' ? text : text.replace(/^(\(\?i\))?\.\*/, '$1').replace(/\.\*$/, ''));
+      if (mark && mark.text !== '') found.push(mark);
+    }
+  }
+  return found.slice(0, 16);
+}
+
+/** Without its quotes; empty for an escape that JSON does not know: the line is shown unmarked. */
+function unquoted(text: string): string {
+  if (text.startsWith('`')) return text.slice(1, -1);
+  try {
+    return JSON.parse(text) as string;
+  } catch {
+    return '';
+  }
+}
+
+/** The text of a pattern that is one; undefined for any other pattern: a browser may take for ever over those. */
+function plainPattern(pattern: string): Mark | undefined {
+  const anyCase = pattern.startsWith('(?i)');
+  const text = anyCase ? pattern.slice(4) : pattern;
+  if (/[.*+?^${}()|[\]\\]/.test(text.replace(/\\[^\w\s]/g, ''))) return undefined;
+  return { text: text.replace(/\\([^\w\s])/g, '$1'), anyCase };
+}
+
+/** The text cut at the marks: odd places are matches. At most 50 of them. */
+export function cutAt(text: string, wanted: Mark[]): string[] {
   if (wanted.length === 0) return [text];
-  const any = new RegExp(`(${wanted.map((literal) => literal.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('|')})`);
+  const any = new RegExp(`(${wanted.map((mark) => mark.text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('|')})`, wanted.some((mark) => mark.anyCase) ? 'i' : '');
   const parts: string[] = [];
   let rest = text;
   while (parts.length < 100) {

@@ -1,23 +1,31 @@
 // One log line: a row, and what opens under it. Whatever is in the line stays text.
 import { useState } from 'preact/hooks';
 import { bytes, clock, nanos, plain } from '../core/format';
-import { withMatcher } from '../core/logql';
-import { params, setParams, to } from '../core/route';
-import { isoNanos } from '../core/time';
+import { withLabelFilter, withMatcher } from '../core/logql';
+import { go, path, setParams, to } from '../core/route';
+import { isoNanos, SECOND } from '../core/time';
 import type { Line } from '../core/types';
-import { cutAt, levelOf, OPEN_CHARS, rowText, sourceOf, traceOf } from './lines';
+import { runs, type Run } from './ansi';
+import { cutAt, levelName, levelOf, levelTest, OPEN_CHARS, rowRuns, sourceOf, traceOf, type Mark } from './lines';
+
+/** Around a line, to look for the others of its trace. */
+const HOUR = 3600n * SECOND;
 
 interface Props {
   line: Line;
+  /** The line that this one continues: it stands for time, level and source. */
+  head?: Line | undefined;
+  query: string;
   open: boolean;
-  wanted: string[];
+  wanted: Mark[];
   day: boolean;
   marked?: boolean;
   onToggle: () => void;
 }
 
-export function LineRow({ line, open, wanted, day, marked, onToggle }: Props) {
-  const level = levelOf(line.level);
+export function LineRow({ line, head, query, open, wanted, day, marked, onToggle }: Props) {
+  const own = levelOf(levelName(line));
+  const level = head && own === 'none' ? levelOf(levelName(head)) : own;
   const at = nanos(line.t);
   const click = (event: MouseEvent) => {
     // A click that ends a selection of text copies; it does not open.
@@ -26,41 +34,48 @@ export function LineRow({ line, open, wanted, day, marked, onToggle }: Props) {
   };
   return (
     <>
-      <div class={`line level-${level}${marked ? ' marked-line' : ''}`} onClick={click}>
+      <div class={`line level-${level}${marked ? ' marked-line' : ''}${head ? ' continued' : ''}`} onClick={click}>
         <button type="button" class="opener" aria-expanded={open} aria-label={`Details of the line at ${clock(at)}`} onClick={onToggle}>{open ? '▾' : '▸'}</button>
         <time dateTime={isoNanos(at)} title={isoNanos(at)}>{clock(at, day)}</time>
-        <span class="level">{level === 'none' ? '' : level}</span>
-        <span class="source" title={sourceOf(line.stream)}>{sourceOf(line.stream)}</span>
-        <span class="text">{marks(rowText(line.line), wanted)}</span>
+        {level === 'none' || head ? <span class="level" /> : <button type="button" class="level" title={`Only ${level}`} aria-label={`Only lines of level ${level}`} onClick={() => narrow(withLabelFilter(query, 'detected_level', levelTest(level)))}>{level}</button>}
+        <span class="source" title={sourceOf(line.stream)}>{head ? '' : sourceOf(line.stream)}{!head && line.stream['stream'] === 'stderr' && <span class="fd"> stderr</span>}</span>
+        <span class="text">{inked(rowRuns(line.line), wanted)}</span>
       </div>
-      {open && <Details line={line} />}
+      {open && <Details line={line} query={query} />}
     </>
   );
 }
 
-function marks(text: string, wanted: string[]) {
+/** Runs in their colours, with what was looked for marked. */
+function inked(parts: Run[], wanted: Mark[]) {
+  return parts.map(({ text, classes }, i) => (classes ? <span key={i} class={classes}>{marks(text, wanted)}</span> : marks(text, wanted)));
+}
+
+function marks(text: string, wanted: Mark[]) {
   const parts = cutAt(text, wanted);
   return parts.length === 1 ? text : parts.map((part, i) => (i % 2 === 1 ? <mark key={i}>{part}</mark> : part));
 }
 
-function Details({ line }: { line: Line }) {
+function Details({ line, query }: { line: Line; query: string }) {
   const [whole, setWhole] = useState(false);
+  const at = nanos(line.t);
   const trace = traceOf(line);
   const shown = whole ? line.line : line.line.slice(0, OPEN_CHARS);
   return (
     <div class="details">
-      <pre class="body" tabIndex={0} aria-label="Whole line">{shown}</pre>
+      <pre class="body" tabIndex={0} aria-label="Whole line">{inked(runs(shown), [])}</pre>
       {line.line.length > shown.length && (
         <button type="button" class="link" onClick={() => setWhole(true)}>Show all {bytes(line.line.length)}</button>
       )}
       <p class="actions">
         {trace && <a href={`/trace/${trace}`}>Trace {trace.slice(0, 8)}…</a>}
+        {trace && <a href={to('/logs', { trace, from: isoNanos(at - HOUR), to: isoNanos(at + HOUR) })}>Lines of this trace</a>}
         <a href={to(`/line/${encodeURIComponent(line.id)}`)} class="permalink">Permanent link</a>
         <a href={to(`/line/${encodeURIComponent(line.id)}`, { context: '25' })}>In its context</a>
         <Copy text={line.line} name="Copy line" />
-        <span class="muted">{isoNanos(nanos(line.t))} · id {line.id}</span>
+        <span class="muted">{isoNanos(at)} · id {line.id}</span>
       </p>
-      <Fields title="Stream" fields={line.stream} filters />
+      <Fields title="Stream" fields={line.stream} query={query} />
       <Fields title="Attributes" fields={line.attributes} />
       <Fields title="Parsed" fields={parsedOnly(line)} />
       {line.span_id && <Fields title="Span" fields={{ trace_id: line.trace_id, span_id: line.span_id }} />}
@@ -73,7 +88,8 @@ function parsedOnly(line: Line): Record<string, string> {
   return Object.fromEntries(Object.entries(line.labels ?? {}).filter(([name, value]) => known[name] !== value));
 }
 
-function Fields({ title, fields, filters }: { title: string; fields: Record<string, unknown> | undefined; filters?: boolean }) {
+/** With a query, each field can narrow it. */
+function Fields({ title, fields, query }: { title: string; fields: Record<string, unknown> | undefined; query?: string }) {
   const entries = Object.entries(fields ?? {});
   if (entries.length === 0) return null;
   return (
@@ -84,7 +100,7 @@ function Fields({ title, fields, filters }: { title: string; fields: Record<stri
           <dt>{name}</dt>
           <dd>
             {plain(value)}
-            {filters && <button type="button" class="link" aria-label={`only this: ${name} ${plain(value)}`} onClick={() => only(name, plain(value))}>only this</button>}
+            {query !== undefined && <button type="button" class="link" aria-label={`only this: ${name} ${plain(value)}`} onClick={() => narrow(withMatcher(query, name, plain(value)))}>only this</button>}
           </dd>
         </div>
       ))}
@@ -92,8 +108,10 @@ function Fields({ title, fields, filters }: { title: string; fields: Record<stri
   );
 }
 
-function only(name: string, value: string): void {
-  setParams({ q: withMatcher(params.value.get('q') ?? '', name, value) });
+/** In the log search its query becomes another; elsewhere a search begins. */
+function narrow(q: string): void {
+  if (path.value === '/logs') setParams({ q, trace: undefined, span: undefined });
+  else go(to('/logs', { q }));
 }
 
 export function Copy({ text, name }: { text: string; name: string }) {

@@ -22,7 +22,7 @@ export function Machine({ nodes, cgroups, filter, open }: { nodes: Node[]; cgrou
       <summary>{nodes.length === 1 ? 'This node' : `${nodes.length} nodes`}, services and other cgroups ({units.length})</summary>
       <div class="table-box" tabIndex={0} role="region" aria-label="Nodes, services and other cgroups">
         <table class="containers">
-          <thead><tr><th scope="col">Name</th><th scope="col" class="number">CPU</th><th scope="col" class="number">Memory</th><th scope="col" class="number">Pids</th><th scope="col">Look at</th></tr></thead>
+          <thead><tr><th scope="col">Name</th><th scope="col" class="number">CPU cores</th><th scope="col" class="number">Memory</th><th scope="col" class="number">Pids</th><th scope="col">Look at</th></tr></thead>
           <tbody>
             {nodes.map((row) => <NodeRow key={row.node} row={row} />)}
             {units.map((row) => <CgroupRow key={`${row.node}${row.id}`} row={row} />)}

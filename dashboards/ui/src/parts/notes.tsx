@@ -1,7 +1,7 @@
 // What a view says about an answer: an error with its place, what the answer covers, that there is nothing.
 import type { ComponentChildren } from 'preact';
 import type { ApiError } from '../core/api';
-import { count } from '../core/format';
+import { clock, counted } from '../core/format';
 import { errorPosition } from '../core/logql';
 import type { Coverage } from '../core/types';
 
@@ -23,17 +23,18 @@ function Marked({ query, at }: { query: string; at: number }) {
   );
 }
 
-/** What the answer has seen: whole, late, or missing something. `upTo` says until when. */
-export function CoverageNote({ coverage, upTo, children }: { coverage: Coverage | undefined; upTo: string; children?: ComponentChildren }) {
+/** What the answer has seen, and until when: as the answer says it, whatever the clock says now. */
+export function CoverageNote({ coverage, children }: { coverage: Coverage | undefined; children?: ComponentChildren }) {
   if (!coverage) return null;
+  const upTo = coverage.at > 0n ? clock(coverage.at).slice(0, 8) : 'a time that the answer does not say';
   const late = unsearchable(coverage);
   const lost = losses(coverage);
   const whole = coverage.complete && late === 0 && coverage.missing.length === 0 && lost.length === 0;
   return (
     <p class={`coverage ${whole ? 'whole' : 'partial'}`} data-coverage={whole ? 'whole' : 'partial'}>
       <span class="dot" aria-hidden="true" />
-      <span>{coverage.complete ? `Searched everything collected up to ${upTo}` : `A partial answer, up to ${upTo}`}</span>
-      {late > 0 && <span class="warn">not searchable yet: {count(late)} {late === 1 ? 'record' : 'records'}</span>}
+      <span>{coverage.complete ? `Searched everything ingested up to ${upTo}` : `An incomplete answer, up to ${upTo}`}</span>
+      {late > 0 && <span class="warn" title="bus messages; each carries many lines, samples or spans">ingested, not searchable yet: {counted(late, 'message')}</span>}
       {coverage.missing.map((text) => <span class="warn" key={text}>missing: {text}</span>)}
       {lost.map((text) => <span class="bad" key={text}>{text}</span>)}
       {children}
@@ -41,7 +42,7 @@ export function CoverageNote({ coverage, upTo, children }: { coverage: Coverage 
   );
 }
 
-/** Records on the bus that the answer has not seen. */
+/** Messages on the bus that the answer has not seen. */
 export function unsearchable(coverage: Coverage): number {
   return coverage.partitions.reduce((sum, part) => sum + Math.max(0, part.on_bus - part.searchable), 0);
 }
@@ -52,5 +53,5 @@ function losses(coverage: Coverage): string[] {
 }
 
 export function Empty({ title, children }: { title: string; children?: ComponentChildren }) {
-  return <div class="empty" role="status"><h2>{title}</h2><p>{children}</p></div>;
+  return <div class="empty" role="status"><h2>{title}</h2><div>{children}</div></div>;
 }

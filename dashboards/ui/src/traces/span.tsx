@@ -1,6 +1,5 @@
 // Everything about one span.
 import { clock, duration, nanos, plain } from '../core/format';
-import { quote } from '../core/logql';
 import { to } from '../core/route';
 import { isoNanos, SECOND } from '../core/time';
 import type { Span } from '../core/types';
@@ -8,7 +7,7 @@ import type { Span } from '../core/types';
 export function SpanDetails({ span, traceStart, traceId }: { span: Span; traceStart: bigint; traceId: string }) {
   const start = nanos(span.start);
   const took = nanos(span.duration);
-  const logs = to('/logs', { q: `{} |= ${quote(span.id)}`, from: isoNanos(start - 60n * SECOND), to: isoNanos(start + took + 60n * SECOND) });
+  const logs = to('/logs', { trace: traceId, span: span.id, from: isoNanos(start - 60n * SECOND), to: isoNanos(start + took + 60n * SECOND) });
   return (
     <aside class="side" aria-label="Span">
       <h2 class="wrap">{span.name}</h2>
@@ -32,6 +31,7 @@ export function SpanDetails({ span, traceStart, traceId }: { span: Span; traceSt
 
 function Fields({ title, fields }: { title: string; fields: Record<string, unknown> }) {
   const entries = Object.entries(fields).filter(([, value]) => value !== '' && value !== undefined);
+  if (entries.length === 0 && !title.startsWith('+')) return null;
   return (
     <dl class="fields" aria-label={title}>
       <div class="fields-title"><dt>{title}</dt><dd /></div>

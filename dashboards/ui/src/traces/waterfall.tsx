@@ -55,7 +55,8 @@ export function Waterfall({ tree, chosen, onChoose }: Props) {
             return row && (
               <div
                 key={item.key} role="listitem" class="line-box" data-index={item.index} data-span={row.span.id}
-                aria-setsize={rows.length} aria-posinset={item.index + 1} style={{ transform: `translateY(${item.start}px)` }}
+                aria-setsize={rows.length} aria-posinset={item.index + 1}
+                ref={(node) => { if (node) virtual.measureElement(node); }} style={{ transform: `translateY(${item.start}px)` }}
               >
                 <SpanRow row={row} tree={tree} chosen={row.span.id === chosen} folded={folded.has(row.span.id)} onFold={() => fold(row.span.id)} onChoose={() => onChoose(row.span.id)} />
               </div>

@@ -1,13 +1,21 @@
 // Alerting rules and what they fire. Asks again every 5 seconds; what burns stands first.
 import { api } from '../core/api';
 import { useAsk } from '../core/ask';
-import { ago, count, duration } from '../core/format';
+import { leadsOf, linkPieces } from '../alerts/links';
+import { ago, clock, counted, duration } from '../core/format';
+import { inUnit, unitOf } from '../graph/unit';
 import { params, setParams, to } from '../core/route';
 import { MS, nowNanos, SECOND } from '../core/time';
 import type { Alert, Rule } from '../core/types';
 import { Empty, ErrorNote } from '../parts/notes';
 
 const ORDER = ['firing', 'pending', 'inactive', 'unknown'];
+
+/** Firing and pending ones are counted as alerts, of which a rule may have many; rules without any as rules. */
+function tally(rules: Rule[], state: string): string {
+  if (state === 'inactive') return counted(rules.filter((rule) => rule.state === state).length, 'rule');
+  return counted(rules.reduce((sum, rule) => sum + (rule.alerts ?? []).filter((alert) => alert.state === state).length, 0), 'alert');
+}
 
 interface Placed extends Rule {
   group: string;
@@ -28,7 +36,7 @@ export function Alerts() {
         <div class="toggles" role="group" aria-label="Only rules that are">
           {ORDER.slice(0, 3).map((name) => (
             <button type="button" key={name} aria-pressed={only === name} onClick={() => setParams({ state: only === name ? undefined : name })}>
-              <span class={`state ${name}`}>{name}</span> {count(rules.filter((rule) => state(rule) === name).length)}
+              <span class={`state ${name}`}>{name}</span> {tally(rules, name)}
             </button>
           ))}
         </div>
@@ -37,7 +45,7 @@ export function Alerts() {
       {!asked.data && !asked.error && <p class="muted pad" role="status">Asking …</p>}
       {shown.map((rule) => <RuleCard key={`${rule.file}/${rule.group}/${rule.name}`} rule={rule} state={state(rule)} />)}
       {asked.data && rules.length === 0 && <Empty title="There are no alerting rules">Name Prometheus rule files in the configuration; <code>weir check rules FILE</code> says whether one is right.</Empty>}
-      {asked.data && rules.length > 0 && shown.length === 0 && <Empty title={`No rule is ${only}`}><button type="button" class="link" onClick={() => setParams({ state: undefined })}>Show all {count(rules.length)}</button></Empty>}
+      {asked.data && rules.length > 0 && shown.length === 0 && <Empty title={`No rule is ${only}`}><button type="button" class="link" onClick={() => setParams({ state: undefined })}>Show all {counted(rules.length, 'rule')}</button></Empty>}
     </section>
   );
 }
@@ -54,29 +62,51 @@ function RuleCard({ rule, state }: { rule: Placed; state: string }) {
       <pre>{rule.query}</pre>
       {rule.lastError && <p class="bad">The last evaluation failed: {rule.lastError}</p>}
       <Labels labels={rule.labels ?? {}} />
-      {alerts.length > 0 && (
-        <div class="table-box" tabIndex={0} role="region" aria-label={`Alerts of ${rule.name}`}>
-          <table>
-            <thead><tr><th scope="col">State</th><th scope="col">Labels</th><th scope="col">Since</th><th scope="col" class="number">Value</th></tr></thead>
-            <tbody>{alerts.slice(0, 200).map((alert, i) => <AlertRow key={i} alert={alert} />)}</tbody>
-          </table>
-        </div>
-      )}
-      {alerts.length > 200 && <p class="warn">{count(alerts.length)} alerts; the first 200 are shown.</p>}
+      {alerts.length === 0 && <Annotations annotations={rule.annotations ?? {}} />}
+      {alerts.slice(0, 200).map((alert, i) => <ActiveAlert key={i} alert={alert} rule={rule} />)}
+      {alerts.length > 200 && <p class="warn">{counted(alerts.length, 'alert')}; the first 200 are shown.</p>}
     </article>
   );
 }
 
-function AlertRow({ alert }: { alert: Alert }) {
-  const since = Date.parse(alert.activeAt ?? '');
-  const summary = alert.annotations['summary'] ?? alert.annotations['description'];
+function ActiveAlert({ alert, rule }: { alert: Alert; rule: Rule }) {
+  const active = Date.parse(alert.activeAt ?? '');
+  const since = Number.isNaN(active) ? undefined : BigInt(active) * MS;
+  const now = nowNanos();
+  const leads = leadsOf(alert.labels, rule.query, since ?? now, now);
   return (
-    <tr>
-      <td><span class={`state ${ORDER.includes(alert.state) ? alert.state : ''}`}>{alert.state}</span></td>
-      <td class="series-name"><Labels labels={alert.labels} />{summary && <span class="sub">{summary}</span>}</td>
-      <td title={alert.activeAt}>{Number.isNaN(since) ? '–' : ago(BigInt(since) * MS, nowNanos())}</td>
-      <td class="number mono">{alert.value}</td>
-    </tr>
+    <section class="alert" aria-label={`${alert.state} alert of ${rule.name}`}>
+      <p class="alert-head">
+        <span class={`state ${ORDER.includes(alert.state) ? alert.state : ''}`}>{alert.state}</span>
+        {since !== undefined && <span>since <time dateTime={alert.activeAt} title={alert.activeAt}>{clock(since, true).slice(0, 19)}</time>, {ago(since, now)} ago</span>}
+        <span>value <b title={alert.value}>{valueOf(alert.value, rule.query)}</b></span>
+        <span class="links">
+          {leads.logs && <a href={leads.logs}>logs</a>}{leads.traces && <a href={leads.traces}>traces</a>}<a href={leads.metrics}>metrics</a>{leads.container && <a href={leads.container}>container</a>}
+        </span>
+      </p>
+      <Labels labels={alert.labels} />
+      <Annotations annotations={alert.annotations} />
+    </section>
+  );
+}
+
+function valueOf(text: string, query: string): string {
+  return Number.isFinite(Number(text)) ? inUnit(Number(text), unitOf(query)) : text;
+}
+
+/** All of them, the runbook among them. What they link to is another site's: it learns nothing of this page. */
+function Annotations({ annotations }: { annotations: Record<string, string> }) {
+  const entries = Object.entries(annotations);
+  if (entries.length === 0) return null;
+  return (
+    <dl class="fields annotations" aria-label="Annotations">
+      {entries.map(([name, text]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd>{linkPieces(text).map((piece, i) => (i % 2 === 1 ? <a key={i} href={piece} target="_blank" rel="noopener noreferrer">{piece}</a> : piece))}</dd>
+        </div>
+      ))}
+    </dl>
   );
 }
 

@@ -1,10 +1,9 @@
 // What runs now: one row a container, with its use against its limits; below, the node and its services. Asks again every 2 seconds.
 import { api } from '../core/api';
 import { useAsk } from '../core/ask';
-import { ago, bytes, clock, cores, count, nanos, percent } from '../core/format';
+import { ago, bytes, cores, count, counted, nanos, percent } from '../core/format';
 import { quote } from '../core/logql';
 import { go, params, setParams, to } from '../core/route';
-import { nowNanos } from '../core/time';
 import type { Container } from '../core/types';
 import { Machine } from '../parts/machine';
 import { CoverageNote, Empty, ErrorNote } from '../parts/notes';
@@ -18,7 +17,7 @@ const COLUMNS: Column<Container>[] = [
   { key: 'name', title: 'Container', by: (row) => title(row) },
   { key: 'pod', title: 'Pod', by: (row) => `${row.namespace}/${row.pod}` },
   { key: 'image', title: 'Image', by: (row) => row.image },
-  { key: 'cpu', title: 'CPU', by: (row) => row.cpu_cores ?? -1, number: true, hint: 'cores, with the last five minutes' },
+  { key: 'cpu', title: 'CPU cores', by: (row) => row.cpu_cores ?? -1, number: true, hint: 'with the last five minutes, against its limit' },
   { key: 'memory', title: 'Memory', by: (row) => row.memory_bytes ?? -1, number: true, hint: 'working set, against its limit' },
   { key: 'throttled', title: 'Throttled', by: (row) => row.throttled_ratio ?? -1, number: true, hint: 'share of CPU periods in which it was held back' },
   { key: 'restarts', title: 'Restarts', by: (row) => row.restarts, number: true },
@@ -55,23 +54,22 @@ export function Containers() {
           type="search" data-search class="filter" aria-label="Filter containers" placeholder="Filter: name, pod, image, label=value …  ( / )"
           value={filter} onInput={(event) => setParams({ filter: event.currentTarget.value }, 'replace')}
         />
-        <span class="muted" role="status">{asked.data ? `${count(rows.length)}${rows.length === all.length ? '' : ` of ${count(all.length)}`} running` : 'Asking …'}</span>
+        <span class="muted" role="status">{asked.data ? `${rows.length === all.length ? '' : `${count(rows.length)} of `}${counted(all.length, 'container')}, ${count(rows.filter((row) => row.state === 'running').length)} running` : 'Asking …'}</span>
       </div>
       <ErrorNote error={asked.error} />
-      {asked.data && <CoverageNote coverage={asked.data.coverage} upTo={clock(nowNanos()).slice(0, 8)} />}
-      {rows.length > 0 && <Table rows={rows} sort={sort} selected={selected} />}
+      {asked.data && <CoverageNote coverage={asked.data.coverage} />}
+      {rows.length > 0 && <Table rows={rows} sort={sort} selected={selected} now={asked.data?.coverage.at ?? 0n} />}
       {asked.data && rows.length === 0 && (
         all.length === 0
           ? <Empty title="No container has been seen in the last two minutes">Start one: <code>weir run --name hello -- sh -c 'while :; do date; sleep 1; done'</code>{asked.data.nodes.length === 0 && <> This machine itself is not sampled either: weir was started with <code>--no-node</code>, or a moment ago.</>}</Empty>
-          : <Empty title="Nothing matches the filter">{count(all.length)} containers run. <button type="button" class="link" onClick={() => setParams({ filter: undefined })}>Show all</button></Empty>
+          : <Empty title="Nothing matches the filter">{counted(all.length, 'container')} in all. <button type="button" class="link" onClick={() => setParams({ filter: undefined })}>Show all</button></Empty>
       )}
       {asked.data && <Machine nodes={asked.data.nodes} cgroups={asked.data.cgroups} filter={filter} open={all.length === 0} />}
     </section>
   );
 }
 
-function Table({ rows, sort, selected }: { rows: Container[]; sort: string; selected: string }) {
-  const now = nowNanos();
+function Table({ rows, sort, selected, now }: { rows: Container[]; sort: string; selected: string; now: bigint }) {
   // Engines without pods or images do not get empty columns.
   const shown = COLUMNS.filter(({ key }) => (key !== 'pod' && key !== 'image') || rows.some((row) => row[key] !== ''));
   const keys = new Set(shown.map((column) => column.key));

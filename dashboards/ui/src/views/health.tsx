@@ -2,9 +2,8 @@
 // lost. Asks again every 2 seconds.
 import { api } from '../core/api';
 import { useAsk } from '../core/ask';
-import { ago, bytes, count, nanos } from '../core/format';
+import { ago, bytes, count, counted, nanos } from '../core/format';
 import { params } from '../core/route';
-import { nowNanos } from '../core/time';
 import type { CollectorStatus, PartitionStatus, Path } from '../core/types';
 import { Empty, ErrorNote } from '../parts/notes';
 import { Heading, sorted, type Column } from '../parts/sort';
@@ -15,12 +14,12 @@ const lost = (row: PartitionStatus) => row.losses.reduce((sum, [from, to]) => su
 const COLUMNS: Column<PartitionStatus>[] = [
   { key: 'topic', title: 'Topic', by: (row) => `${row.topic} ${String(row.partition).padStart(6, '0')}` },
   { key: 'partition', title: 'Partition', by: (row) => row.partition, number: true },
-  { key: 'owner', title: 'Owner', by: (row) => row.owner, hint: 'who has what is not sealed yet, and under which epoch' },
-  { key: 'on_bus', title: 'On the bus', by: (row) => row.on_bus, number: true, hint: 'records acknowledged' },
-  { key: 'searchable', title: 'Searchable', by: (row) => row.searchable, number: true, hint: 'records that queries see' },
-  { key: 'lag', title: 'Behind', by: (row) => row.lag, number: true },
-  { key: 'sealed', title: 'Sealed', by: (row) => row.sealed, number: true, hint: 'records in durable blocks' },
-  { key: 'head', title: 'Head', by: (row) => row.head_bytes, number: true, hint: 'memory of what is not sealed yet' },
+  { key: 'owner', title: 'Owner', by: (row) => row.owner, hint: 'who has what is not on disk yet, and under which epoch' },
+  { key: 'on_bus', title: 'Ingested', by: (row) => row.on_bus, number: true, hint: 'messages that the bus has acknowledged; each carries many lines, samples or spans' },
+  { key: 'searchable', title: 'Searchable', by: (row) => row.searchable, number: true, hint: 'messages that queries see' },
+  { key: 'lag', title: 'Lag', by: (row) => row.lag, number: true, hint: 'messages ingested and not searchable yet' },
+  { key: 'sealed', title: 'On disk', by: (row) => row.sealed, number: true, hint: 'messages in durable blocks' },
+  { key: 'head', title: 'In memory', by: (row) => row.head_bytes, number: true, hint: 'what is searchable and not on disk yet; records are lines, samples and spans' },
   { key: 'blocks', title: 'Blocks', by: (row) => row.block_bytes, number: true },
   { key: 'duplicates', title: 'Duplicates', by: (row) => row.duplicates, number: true, hint: 'records sent twice and kept once' },
   { key: 'gaps', title: 'Gaps', by: (row) => row.gaps, number: true },
@@ -37,17 +36,17 @@ export function Health() {
     <section>
       <div class="bar">
         <h1>Health of the path</h1>
-        {status && <span class="muted">weir {status.version}, up {ago(nanos(status.started), nowNanos())}</span>}
+        {status && <span class="muted">weir {status.version}, up {ago(nanos(status.started), status.coverage.at)}</span>}
       </div>
       <ErrorNote error={asked.error} />
       {status && (
         <p class={`coverage ${sum(lost) + sum((row) => row.quarantined) === 0 ? 'whole' : 'partial'}`}>
           <span class="dot" aria-hidden="true" />
-          <span>{count(sum((row) => row.on_bus))} records acknowledged, {count(sum((row) => row.lag))} not searchable yet, {count(sum(lost))} declared lost, {count(sum((row) => row.quarantined))} quarantined; {bytes(sum((row) => row.block_bytes))} in {count(sum((row) => row.blocks))} blocks</span>
+          <span>{counted(sum((row) => row.on_bus), 'message')} ingested, lag {count(sum((row) => row.lag))}, {count(sum(lost))} declared lost, {counted(sum((row) => row.quarantined), 'record')} quarantined; {bytes(sum((row) => row.head_bytes))} in memory, {bytes(sum((row) => row.block_bytes))} on disk in {counted(sum((row) => row.blocks), 'block')}</span>
         </p>
       )}
       {status && <Silences path={status} />}
-      {status && status.collectors.length > 0 && <Collectors collectors={status.collectors} />}
+      {status && status.collectors.length > 0 && <Collectors collectors={status.collectors} now={status.coverage.at} />}
       {rows.length > 0 && (
         <div class="table-box" tabIndex={0} role="region" aria-label="Partitions">
           <table>
@@ -64,8 +63,8 @@ export function Health() {
 /** What is missing right now: owners that do not answer, collectors that have gone silent, blocks that cannot be read. */
 function Silences({ path }: { path: Path }) {
   const missing = [
-    ...path.owners.filter((one) => !one.answers).map((one) => `${one.owner} does not answer: what it has not sealed of ${one.partitions} partitions is not seen`),
-    ...path.collectors.filter((one) => one.silent).map((one) => `the collector of ${one.node} has been silent for ${ago(nanos(one.seen), nowNanos())}`),
+    ...path.owners.filter((one) => !one.answers).map((one) => `${one.owner} does not answer: what it has in memory of ${counted(one.partitions, 'partition')} is not seen`),
+    ...path.collectors.filter((one) => one.silent).map((one) => `the collector of ${one.node} has been silent for ${ago(nanos(one.seen), path.coverage.at)}`),
     ...(path.coverage.missing ?? []),
   ];
   if (missing.length === 0) return null;
@@ -76,18 +75,18 @@ function Silences({ path }: { path: Path }) {
   );
 }
 
-function Collectors({ collectors }: { collectors: CollectorStatus[] }) {
+function Collectors({ collectors, now }: { collectors: CollectorStatus[]; now: bigint }) {
   return (
     <div class="table-box" tabIndex={0} role="region" aria-label="Collectors">
       <table>
         <thead><tr><th scope="col">Collector</th><th scope="col">Seen</th><th scope="col" class="number" title="bytes that wait for the bus">Waiting</th><th scope="col" class="number" title="of what may wait before sources have to">Full</th><th scope="col" class="number" title="the longest wait for an acknowledgement now">Unacknowledged</th></tr></thead>
-        <tbody>{collectors.map((one) => <CollectorRow key={one.node} one={one} />)}</tbody>
+        <tbody>{collectors.map((one) => <CollectorRow key={one.node} one={one} now={now} />)}</tbody>
       </table>
     </div>
   );
 }
 
-function CollectorRow({ one }: { one: CollectorStatus }) {
+function CollectorRow({ one, now }: { one: CollectorStatus; now: bigint }) {
   const queues = Object.values(one.queues);
   const waiting = queues.reduce((total, queue) => total + (queue.queued_bytes ?? 0), 0);
   const full = Math.max(0, ...queues.map((queue) => (queue.queued_bytes ?? 0) / (queue.queue_bytes_max || Infinity)));
@@ -95,7 +94,7 @@ function CollectorRow({ one }: { one: CollectorStatus }) {
   return (
     <tr>
       <th scope="row">{one.node}<span class="sub">{one.version}</span></th>
-      <td class={one.silent ? 'bad' : ''}>{ago(nanos(one.seen), nowNanos())} ago</td>
+      <td class={one.silent ? 'bad' : ''}>{ago(nanos(one.seen), now)} ago</td>
       <td class="number">{bytes(waiting)}</td>
       <td class={`number ${full > 0.5 ? 'warn' : ''}`}>{Math.round(full * 100)}%</td>
       <td class={`number ${seconds > 5 ? 'warn' : ''}`}>{seconds.toFixed(1)} s</td>
@@ -113,8 +112,8 @@ function PartitionRow({ row }: { row: PartitionStatus }) {
       <td class="number">{count(row.searchable)}</td>
       <td class={`number ${row.lag > 1000 ? 'warn' : ''}`}>{count(row.lag)}</td>
       <td class="number">{count(row.sealed)}</td>
-      <td class="number">{bytes(row.head_bytes)}<span class="sub">{count(row.head_records)} records</span></td>
-      <td class="number">{bytes(row.block_bytes)}<span class="sub">{count(row.blocks)} blocks</span></td>
+      <td class="number">{bytes(row.head_bytes)}<span class="sub">{counted(row.head_records, 'record')}</span></td>
+      <td class="number">{bytes(row.block_bytes)}<span class="sub">{counted(row.blocks, 'block')}</span></td>
       <td class="number">{count(row.duplicates)}</td>
       <td class={`number ${row.gaps > 0 ? 'warn' : ''}`}>{count(row.gaps)}</td>
       <td class={`number ${row.quarantined > 0 ? 'bad' : ''}`}>{count(row.quarantined)}</td>

@@ -2,15 +2,17 @@
 import { useMemo, useState } from 'preact/hooks';
 import { api } from '../core/api';
 import { useAsk } from '../core/ask';
-import { clock, count, short } from '../core/format';
+import { clock, count, counted, duration } from '../core/format';
 import { params, setParams } from '../core/route';
-import { isoNanos, nowNanos, resolveRange, type Range } from '../core/time';
+import { isoNanos, nowNanos, resolveRange, SECOND, type Range } from '../core/time';
 import type { PromData, Series } from '../core/types';
 import { COLORS, Plot } from '../graph/plot';
-import { columns, graphStep, sample, seriesName } from '../graph/series';
+import { columns, graphStep, lastOf, sample, seriesName, type Steps } from '../graph/series';
+import { inUnit, unitOf, type Unit } from '../graph/unit';
 import { Empty, ErrorNote } from '../parts/notes';
 import { QueryField } from '../parts/query';
 import { RangePicker, rangeText } from '../parts/range';
+import { Unknown } from '../parts/unknown';
 
 /** Series drawn at most; the rest is said, not drawn. */
 const SERIES_MAX = 200;
@@ -42,30 +44,41 @@ export function Metrics() {
       {typeof range === 'string' && <p class="note error" role="alert">{range}</p>}
       {query === '' && <Names onPick={run} />}
       {query !== '' && typeof range !== 'string' && (table
-        ? <Table query={query} at={range.end} round={round} />
-        : <Graph query={query} range={range} round={round} label={rangeText(from, to)} />)}
+        ? <Table query={query} at={range.end} round={round} onPick={run} />
+        : <Graph query={query} range={range} round={round} label={rangeText(from, to)} onPick={run} />)}
     </section>
   );
 }
 
-function Graph({ query, range, round, label }: { query: string; range: Range; round: number; label: string }) {
+interface GraphProps {
+  query: string;
+  range: Range;
+  round: number;
+  label: string;
+  onPick: (query: string) => void;
+}
+
+function Graph({ query, range, round, label, onPick }: GraphProps) {
   const [start, end] = [Number(range.start / 1_000_000n) / 1000, Number(range.end / 1_000_000n) / 1000];
   const step = graphStep(end - start, POINTS);
   const asked = useAsk(`${query} ${start} ${end} ${round}`, (signal) => api.promRange({ query, start, end, step }, signal));
   const series = useMemo(() => seriesOf(asked.data), [asked.data]);
   const drawn = useMemo(() => series.slice(0, SERIES_MAX), [series]);
-  const data = useMemo(() => columns(drawn), [drawn]);
+  const steps = useMemo(() => ({ start, end, step }), [start, end, step]);
+  const data = useMemo(() => columns(drawn, steps), [drawn, steps]);
+  const unit = unitOf(query);
   const names = useMemo(() => drawn.map((one) => seriesName(one.metric)), [drawn]);
   const [hidden, setHidden] = useState<ReadonlySet<string>>(new Set());
   const zoom = (from: number, to: number) => setParams({ from: isoSeconds(from), to: isoSeconds(to) });
   if (asked.error) return <ErrorNote error={asked.error} query={query} />;
   if (!asked.data) return <p class="muted pad" role="status">Asking …</p>;
-  if (series.length === 0) return <Empty title="The query has no series in this range">It is right, but nothing matched in “{label}”.</Empty>;
+  if (series.length === 0) return <Empty title="The query has no series in this range">Nothing matched in “{label}”.<UnknownMetrics query={query} onPick={onPick} /></Empty>;
   return (
     <>
-      <div class="graph" data-series={series.length}><Plot data={data} names={names} hidden={hidden} onZoom={zoom} summary={`Graph of ${count(series.length)} series, every ${step} seconds`} /></div>
+      <div class="graph" data-series={series.length}><Plot data={data} names={names} hidden={hidden} steps={steps} unit={unit} onZoom={zoom} summary={`Graph of ${counted(series.length, 'series', 'series')}, every ${counted(step, 'second')}`} /></div>
+      <p class="muted graph-said">{clock(range.start, true).slice(0, 19)} to {clock(range.end, true).slice(0, 19)}, a point every {duration(BigInt(step) * SECOND)}{unit === 'none' ? '' : `, in ${unit}`}; drag to zoom</p>
       {series.length > SERIES_MAX && <p class="warn">{count(series.length)} series; the first {SERIES_MAX} are drawn. Aggregate, or select fewer.</p>}
-      <Legend series={drawn} names={names} hidden={hidden} onHide={setHidden} />
+      <Legend data={data} names={names} hidden={hidden} steps={steps} unit={unit} onHide={setHidden} />
     </>
   );
 }
@@ -74,7 +87,16 @@ function isoSeconds(seconds: number): string {
   return isoNanos(BigInt(Math.round(seconds * 1000)) * 1_000_000n);
 }
 
-function Legend({ series, names, hidden, onHide }: { series: Series[]; names: string[]; hidden: ReadonlySet<string>; onHide: (next: ReadonlySet<string>) => void }) {
+interface LegendProps {
+  data: ReturnType<typeof columns>;
+  names: string[];
+  hidden: ReadonlySet<string>;
+  steps: Steps;
+  unit: Unit;
+  onHide: (next: ReadonlySet<string>) => void;
+}
+
+function Legend({ data, names, hidden, steps, unit, onHide }: LegendProps) {
   const click = (name: string, event: MouseEvent) => {
     const next = new Set(hidden);
     if (event.ctrlKey || event.metaKey) {
@@ -87,11 +109,13 @@ function Legend({ series, names, hidden, onHide }: { series: Series[]; names: st
   };
   return (
     <div class="legend" role="group" aria-label="Series: click for one alone, with Ctrl to hide it">
-      {series.map((one, i) => {
-        const last = one.values?.[one.values.length - 1]?.[1];
+      {names.map((name, i) => {
+        const last = lastOf((data[i + 1] ?? []) as (number | null)[]);
+        // A value that is not of the range's end says when it was.
+        const old = last && last.at < data[0].length - 1 ? ` at ${clock(BigInt(Math.round((steps.start + last.at * steps.step) * 1000)) * 1_000_000n, steps.end - steps.start > 86_400).slice(0, -4)}` : '';
         return (
-          <button type="button" key={names[i]} aria-pressed={!hidden.has(names[i]!)} onClick={(event) => click(names[i]!, event)}>
-            <span class="swatch" aria-hidden="true" style={{ background: COLORS[i % COLORS.length]! }} /><span class="series-name">{names[i]}</span><span class="last">{last === undefined ? '–' : short(sample(last) ?? NaN)}</span>
+          <button type="button" key={name} aria-pressed={!hidden.has(name)} onClick={(event) => click(name, event)}>
+            <span class="swatch" aria-hidden="true" style={{ background: COLORS[i % COLORS.length]! }} /><span class="series-name">{name}</span><span class={`last${old ? ' warn' : ''}`}>{last ? `${inUnit(last.value, unit)}${old}` : 'no value'}</span>
           </button>
         );
       })}
@@ -99,21 +123,35 @@ function Legend({ series, names, hidden, onHide }: { series: Series[]; names: st
   );
 }
 
-function Table({ query, at, round }: { query: string; at: bigint; round: number }) {
+function UnknownMetrics({ query, onPick }: { query: string; onPick: (query: string) => void }) {
+  const names = async (signal: AbortSignal) => {
+    const [metrics, labels] = await Promise.all([api.metricNames(signal), api.labelNames(signal)]);
+    return { metrics, labels };
+  };
+  return <Unknown query={query} language="promql" ask={names} onPick={onPick} />;
+}
+
+function Table({ query, at, round, onPick }: { query: string; at: bigint; round: number; onPick: (query: string) => void }) {
   const asked = useAsk(`${query} ${at} ${round}`, (signal) => api.promInstant({ query, time: Number(at / 1_000_000n) / 1000 }, signal));
   if (asked.error) return <ErrorNote error={asked.error} query={query} />;
   if (!asked.data) return <p class="muted pad" role="status">Asking …</p>;
   const rows = seriesOf(asked.data);
-  if (rows.length === 0) return <Empty title="The query has no value at this instant">It is right, but nothing matched at {clock(at, true)}.</Empty>;
+  if (rows.length === 0) return <Empty title="The query has no value at this instant">Nothing matched at {clock(at, true)}.<UnknownMetrics query={query} onPick={onPick} /></Empty>;
   return (
     <div class="table-box" tabIndex={0} role="region" aria-label="Values">
       <table>
         <thead><tr><th scope="col">Series, at {clock(at, true)}</th><th scope="col" class="number">Value</th></tr></thead>
-        <tbody>{rows.slice(0, 1000).map((row) => <tr key={seriesName(row.metric)}><td class="series-name mono">{seriesName(row.metric)}</td><td class="number mono">{row.value?.[1] ?? row.values?.map(([, value]) => value).join(' ')}</td></tr>)}</tbody>
+        <tbody>{rows.slice(0, 1000).map((row) => <tr key={seriesName(row.metric)}><td class="series-name mono">{seriesName(row.metric)}</td><td class="number mono" title={row.value?.[1]}>{row.value ? told(row.value[1], unitOf(query)) : row.values?.map(([, value]) => value).join(' ')}</td></tr>)}</tbody>
       </table>
       {rows.length > 1000 && <p class="warn pad">{count(rows.length)} rows; the first 1,000 are shown.</p>}
     </div>
   );
+}
+
+/** A value in its unit; a number without one, or none at all, as the server wrote it. */
+function told(text: string, unit: Unit): string {
+  const value = sample(text);
+  return value === null || unit === 'none' ? text : inUnit(value, unit);
 }
 
 /** Any kind of result as series: a scalar is a series without labels. */
@@ -132,7 +170,7 @@ function Names({ onPick }: { onPick: (query: string) => void }) {
     <div>
       <div class="bar"><h2>Metrics that weir has</h2><input type="search" class="filter" aria-label="Filter metric names" placeholder="Filter names" value={filter} onInput={(event) => setFilter(event.currentTarget.value)} /><span class="muted" role="status">{asked.data ? count(names.length) : 'Asking …'}</span></div>
       <div class="names">{names.slice(0, 500).map((name) => <button type="button" class="link mono" key={name} onClick={() => onPick(name)}>{name}</button>)}</div>
-      {asked.data?.length === 0 && <Empty title="No metric has been stored yet">Containers are sampled every second; Prometheus targets are scraped from the configuration’s <code>scrape_configs</code>.</Empty>}
+      {asked.data?.length === 0 && <Empty title="No metric has been stored yet">Containers are sampled at the configuration’s <code>[collector.sample] interval</code>, Prometheus targets as its <code>scrape_configs</code> say.</Empty>}
     </div>
   );
 }

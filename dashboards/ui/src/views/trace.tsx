@@ -2,12 +2,12 @@
 import { useMemo } from 'preact/hooks';
 import { api } from '../core/api';
 import { useAsk } from '../core/ask';
-import { clock, count, duration } from '../core/format';
-import { quote } from '../core/logql';
+import { clock, count, counted, duration } from '../core/format';
 import { params, setParams, to } from '../core/route';
-import { isoNanos, nowNanos, SECOND } from '../core/time';
+import { isoNanos, SECOND } from '../core/time';
 import type { Line, Trace } from '../core/types';
-import { join } from '../logs/lines';
+import { join, readOrder } from '../logs/order';
+import { OrderPicker } from '../parts/order';
 import { LineList } from '../logs/list';
 import { CoverageNote, ErrorNote } from '../parts/notes';
 import { SpanDetails } from '../traces/span';
@@ -27,7 +27,7 @@ export function TracePage({ id: typed }: { id: string }) {
         ? <Unseen id={typed} said={asked.error.message} />
         : <ErrorNote error={asked.error} />}
       {id && asked.busy && !trace && !asked.error && <p class="muted pad" role="status">Looking for the trace …</p>}
-      {trace && <CoverageNote coverage={asked.data?.coverage} upTo={clock(nowNanos()).slice(0, 8)} />}
+      {trace && <CoverageNote coverage={asked.data?.coverage} />}
       {trace && <Whole trace={trace} />}
     </section>
   );
@@ -39,7 +39,7 @@ function Unseen({ id, said }: { id: string; said: string }) {
       <h2>No span of this trace has been seen</h2>
       <p class="wrap"><code>{id}</code></p>
       <p>{said}</p>
-      <p>It may not have arrived yet, may have been kept by another weir, or has passed its retention. <a href={to('/logs', { q: `{} |= ${quote(id)}`, from: 'now-24h' })}>Look for its log lines</a></p>
+      <p>It may not have arrived yet, may have been kept by another weir, or has passed its retention. <a href={to('/logs', { trace: id, from: 'now-24h' })}>Look for its log lines</a></p>
     </div>
   );
 }
@@ -70,10 +70,9 @@ function Head({ trace, tree }: { trace: Trace; tree: Tree }) {
         <strong>{root ? `${root.span.service}: ${root.span.name}` : 'no spans'}</strong>
         <span>{duration(tree.end - tree.start)}</span>
         <span class="muted">{clock(tree.start, true)}</span>
-        <span>{count(tree.rows.length)} spans</span>
+        <span>{counted(tree.rows.length, 'span')}</span>
         {tree.errors > 0 && <span class="bad">{count(tree.errors)} with errors</span>}
-        <span class="muted" title="open: spans still arrive; quiescent: root seen, none missing, quiet; sealed: on disk; reopened: a late span came">{trace.state}{trace.revision > 0 ? `, revision ${trace.revision}` : ''}</span>
-        {!tree.hasRoot && <span class="warn">root span not seen</span>}
+        <Completeness trace={trace} tree={tree} />
         <code class="muted">{trace.id}</code>
       </div>
       <div class="services" aria-label="Services">
@@ -83,29 +82,35 @@ function Head({ trace, tree }: { trace: Trace; tree: Tree }) {
   );
 }
 
+/** Whether all of the trace is here, in words; the engine's own word for its state is the title. */
+function Completeness({ trace, tree }: { trace: Trace; tree: Tree }) {
+  const lost = tree.rows.filter((row) => row.place === 'orphan').length;
+  const growing = trace.state === 'open' || trace.state === 'reopened';
+  const missing = [...(tree.hasRoot ? [] : ['root span not seen']), ...(lost > 0 ? [`parents of ${counted(lost, 'span')} not seen`] : [])];
+  return (
+    <span class={missing.length > 0 ? 'warn' : 'muted'} title={`state ${trace.state}, revision ${trace.revision}`}>
+      {missing.length > 0 ? `incomplete: ${missing.join(', ')}` : growing ? '' : 'complete'}{growing && `${missing.length > 0 ? '; ' : ''}may still grow`}
+    </span>
+  );
+}
+
 function TraceLogs({ trace, tree }: { trace: Trace; tree: Tree }) {
   const [start, end] = [tree.start - 300n * SECOND, tree.end + 300n * SECOND];
   const asked = useAsk(`${trace.id}${start}`, (signal) => linesOf(trace.id, start, end, signal));
-  const lines = asked.data ?? [];
-  const search = to('/logs', { q: `{} |= ${quote(trace.id)}`, from: isoNanos(start), to: isoNanos(end) });
+  const order = readOrder(params.value, 'oldest');
+  const lines = useMemo(() => join([], asked.data ?? [], 1000, order), [asked.data, order]);
+  const search = to('/logs', { trace: trace.id, from: isoNanos(start), to: isoNanos(end) });
   return (
     <div class="trace-logs">
-      <div class="bar"><h2>Logs of this trace</h2><span class="muted" role="status">{asked.busy && !asked.data ? 'Searching …' : asked.error ? '' : `${count(lines.length)} lines`}</span><a href={search}>Open in log search</a></div>
+      <div class="bar"><h2>Logs of this trace</h2><span class="muted" role="status">{asked.busy && !asked.data ? 'Searching …' : asked.error ? '' : counted(lines.length, 'line')}</span><a href={search}>Open in log search</a><OrderPicker preferred="oldest" /></div>
       <ErrorNote error={asked.error} />
-      {lines.length > 0 && <LineList lines={lines} wanted={[]} wrap={false} day={false} keys={false} label="Log lines of the trace, oldest first" />}
+      {lines.length > 0 && <LineList key={order} lines={lines} order={order} wanted={[]} wrap={false} day={false} keys={false} label={`Log lines of the trace, ${order} first`} />}
     </div>
   );
 }
 
-/** Lines that carry the id as a field, and lines with it in their text. Either question may fail where the other answers. */
+/** The lines that the log search finds for the same trace. */
 async function linesOf(id: string, start: bigint, end: bigint, signal: AbortSignal): Promise<Line[]> {
-  const range = { start: String(start), end: String(end), limit: 500, direction: 'forward' };
-  const full = id.padStart(32, '0');
-  const asked = await Promise.allSettled([
-    api.logs({ query: `{} |= ${quote(full)}`, ...range }, signal),
-    api.logs({ query: `{} | trace_id=${quote(full)}`, ...range }, signal),
-  ]);
-  const found = asked.flatMap((one) => (one.status === 'fulfilled' ? [one.value.lines] : []));
-  if (found.length === 0) throw (asked[0] as PromiseRejectedResult).reason;
-  return found.reduce<Line[]>((all, lines) => join(all, lines, 1000), []).reverse();
+  const query = await api.logQuery({ trace: id }, signal);
+  return (await api.logs({ query, start: String(start), end: String(end), limit: 1000, direction: 'forward' }, signal)).lines;
 }

@@ -2,13 +2,15 @@
 import { useEffect, useState } from 'preact/hooks';
 import { api } from '../core/api';
 import { useAsk } from '../core/ask';
-import { clock, count, duration, nanos } from '../core/format';
+import { clock, count, counted, duration, nanos } from '../core/format';
 import { go, params, setParams } from '../core/route';
 import { nowNanos, parseDuration, resolveRange } from '../core/time';
 import type { TraceSummary } from '../core/types';
 import { CoverageNote, Empty, ErrorNote } from '../parts/notes';
 import { RangePicker } from '../parts/range';
 import { useInView, useSelection } from '../parts/selection';
+import { readOrder } from '../logs/order';
+import { OrderPicker } from '../parts/order';
 import { readTraceId } from '../traces/tree';
 
 export function TraceIdField({ value }: { value: string }) {
@@ -30,34 +32,63 @@ export function TraceIdField({ value }: { value: string }) {
   );
 }
 
+/** The service under which weir keeps spans of its own requests: this page's among them. */
+const OWN = 'weir';
+const SHOWN = 100;
+/** docs/api.md: traces of one answer at most. */
+const LIMIT_MAX = 1000;
+
+/** The newest traces that did not begin in weir; where its own fill the answer, out of the longest one there is. */
+async function withoutOwn<T extends { traces: TraceSummary[] }>(ask: (limit: number) => Promise<T>): Promise<T> {
+  const first = await ask(SHOWN);
+  const full = first.traces.length >= SHOWN && first.traces.some((trace) => trace.root_service === OWN);
+  return full ? ask(LIMIT_MAX) : first;
+}
+
 const NAMES = ['service', 'operation', 'min', 'max', 'tags'] as const;
 
 export function Traces() {
   const [round, setRound] = useState(0);
   const get = (name: string) => params.value.get(name) ?? '';
+  // A search for weir's own service is a search for its requests.
+  const own = get('own') === '1' || get('service') === OWN;
   const from = get('from') || 'now-1h';
   const to = get('to') || 'now';
   const wrong = ['min', 'max'].find((name) => get(name) && parseDuration(get(name)) === undefined);
-  const key = `${NAMES.map(get).join(' ')} ${from} ${to} ${round}`;
+  const key = `${NAMES.map(get).join(' ')} ${from} ${to} ${round} ${own}`;
   const asked = useAsk(wrong ? undefined : key, (signal) => {
     const range = resolveRange(from, to, nowNanos());
     if (typeof range === 'string') return Promise.reject(new Error(range));
-    return api.traces({
+    const ask = (limit: number) => api.traces({
       service: get('service'), operation: get('operation'), min_duration: get('min'), max_duration: get('max'), tags: get('tags'),
-      start: String(range.start), end: String(range.end), limit: 100,
+      start: String(range.start), end: String(range.end), limit,
     }, signal);
+    return own ? ask(SHOWN) : withoutOwn(ask);
   });
-  const traces = asked.data?.traces ?? [];
+  const found = asked.data?.traces ?? [];
+  const newest = (own ? found : found.filter((trace) => trace.root_service !== OWN)).slice(0, SHOWN);
+  const traces = readOrder(params.value, 'newest') === 'oldest' ? [...newest].reverse() : newest;
   return (
     <section>
-      <div class="bar"><h1>Traces</h1><TraceIdField value="" /><RangePicker from={from} to={to} /></div>
+      <div class="bar"><h1>Traces</h1><TraceIdField value="" /><RangePicker from={from} to={to} /><OrderPicker preferred="newest" /></div>
       <Filters again={() => setRound((old) => old + 1)} />
       {wrong && <p class="note error" role="alert">“{get(wrong)}” is no duration: write 250ms, 1.5s or 2m.</p>}
       <ErrorNote error={asked.error} />
-      {asked.data && <CoverageNote coverage={asked.data.coverage} upTo={clock(nowNanos()).slice(0, 8)}><span class="muted" role="status">{count(traces.length)}{traces.length >= 100 ? '+' : ''} traces</span></CoverageNote>}
+      {asked.data && <CoverageNote coverage={asked.data.coverage}><Tally shown={traces.length} found={found.length} own={own} /></CoverageNote>}
       {traces.length > 0 && <Found traces={traces} />}
       {asked.data && traces.length === 0 && <Empty title="No trace matches in this range">Spans come in by OTLP, on port 4317 (gRPC) or 4318 (HTTP) unless weir was told otherwise.</Empty>}
     </section>
+  );
+}
+
+/** How many are shown, and how many of weir's own are not. */
+function Tally({ shown, found, own }: { shown: number; found: number; own: boolean }) {
+  const left = own || shown >= SHOWN ? 0 : found - shown;
+  return (
+    <>
+      <span class="muted" role="status">{counted(shown, 'trace')}{shown >= SHOWN ? ', the newest; there may be more' : ''}{left > 0 ? `; ${counted(left, 'trace')} of weir’s own requests left out` : ''}</span>
+      <button type="button" class="link" onClick={() => setParams({ own: own ? undefined : '1', ...(own && params.value.get('service') === OWN ? { service: undefined } : {}) })}>{own ? 'Leave out' : 'Show'} weir’s own requests</button>
+    </>
   );
 }
 
