@@ -170,6 +170,7 @@ fn run(pipeline: &Pipeline, body: &[u8]) {
 fn log_lines() {
     let stages = [
         "| json",
+        "| json_or_logfmt | __line__=~\".*a.*\" or m=\"k\"",
         "| json a=\"m.k\", b=\"l[1]\"",
         "| logfmt",
         "| logfmt --strict --keep-empty",
