@@ -1,6 +1,7 @@
 //! Reads a search text. Neighbours must all be there, `OR` binds more loosely, `-` and `NOT` turn round what follows.
 //! A bracket opens a group only at the beginning of a word, and closes one only where one is open: `open()` is a word.
 
+use weir_model::id::{SpanId, TraceId};
 use weir_model::label::normalise_label_name;
 use weir_model::log::{detected_level, severity_of_name};
 
@@ -173,6 +174,9 @@ impl<'a> Parser<'a> {
                 Term::Is(field(name, vec![self.phrase()?]))
             } else {
                 let value = self.take_word();
+                if let Some(term) = id(name, value) {
+                    return Ok(if sign == "!=" { Term::Not(Box::new(term)) } else { term });
+                }
                 let is_field = Term::Is(field(name, value.split('*').map(str::to_owned).collect()));
                 let typed = &self.text[start..self.at];
                 match &is_field {
@@ -243,6 +247,28 @@ impl<'a> Parser<'a> {
         }
         self.wrong(start, "the phrase that begins here has no closing \"")
     }
+}
+
+/// `trace_id:4bf9…`: an id at its whole length.
+fn id(name: &str, value: &str) -> Option<Term> {
+    match (name, value.len()) {
+        ("trace_id" | "traceID" | "traceId" | "traceid", 16 | 32) => value.parse().ok().map(trace),
+        ("span_id" | "spanID" | "spanId" | "spanid", 16) => value.parse().ok().map(span),
+        _ => None,
+    }
+}
+
+/// The id of a trace in the record, or in the text, where 64-bit ids stand without the zeros before them.
+pub(super) fn trace(id: TraceId) -> Term {
+    let id = id.to_string();
+    let short = id.strip_prefix(&"0".repeat(16)).unwrap_or(&id).to_owned();
+    Term::Any(vec![Term::Is(Condition::Label("trace_id", vec![id])), Term::Is(Condition::Text(short))])
+}
+
+/// The id of a span in the record or in the text.
+pub(super) fn span(id: SpanId) -> Term {
+    let id = id.to_string();
+    Term::Any(vec![Term::Is(Condition::Label("span_id", vec![id.clone()])), Term::Is(Condition::Text(id))])
 }
 
 /// A field's value; a level is one whatever it is called in the line.

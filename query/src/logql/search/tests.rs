@@ -66,6 +66,9 @@ fn fields_become() {
     check("-code=5", r#"{} !~ "(?i)code=5" | json_or_logfmt | code!="5""#);
     check("timeout OR level:error", r#"{} | __line__=~"(?i).*timeout.*" or detected_level="error""#);
     check("timeout level:error", r#"{} |~ "(?i)timeout" | detected_level="error""#);
+    let (trace, span) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+    check(&format!("trace_id:{trace}"), &format!(r#"{{}} | trace_id="{trace}" or __line__=~"(?i).*{trace}.*""#));
+    check(&format!("-spanId={span}"), &format!(r#"{{}} !~ "(?i){span}" | span_id!="{span}""#));
     check("code:\"5\" level:error", r#"{} | detected_level="error" | json_or_logfmt | code="5""#);
 }
 
@@ -172,6 +175,17 @@ fn the_lines_of_a_trace_or_span_have_the_id_in_the_record_or_in_the_text() {
     let query = to_logql(&Search { trace: Some(TraceId([0xab; 16])), ..Search::default() }).unwrap();
     let id = "ab".repeat(16);
     assert_eq!(query, format!(r#"{{}} | trace_id="{id}" or __line__=~"(?i).*{id}.*""#));
+}
+
+#[test]
+fn the_longest_searches_are_queries() {
+    let words = |letter: &str, count: usize| vec![letter.repeat(4095 / count / letter.len() - 8); count];
+    for letter in ["a", "ü", "错", "ſ"] {
+        for (count, between) in [(1, ""), (64, " "), (64, " OR "), (32, " x:y OR ")] {
+            let query = logql(&words(letter, count).join(between)).unwrap();
+            assert!(parse_open(&query).is_ok(), "{letter} {count} {between}: {:?}", parse_open(&query).err());
+        }
+    }
 }
 
 proptest! {

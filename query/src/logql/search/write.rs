@@ -6,7 +6,7 @@
 
 use weir_model::id::{SpanId, TraceId};
 
-use super::parse::{Condition, Term, parse};
+use super::parse::{Condition, Term, parse, span, trace};
 use crate::logql::ast::Expr;
 use crate::logql::error::ParseError;
 use crate::logql::parse::{STAGES, parse_open};
@@ -41,8 +41,8 @@ pub fn to_logql(search: &Search<'_>) -> Result<String, ParseError> {
     if !search.text.trim().is_empty() {
         clauses.push(Clause::of(parse(search.text)?, false));
     }
-    clauses.extend(search.trace.map(|id| id_clause("trace_id", id.to_string())));
-    clauses.extend(search.span.map(|id| id_clause("span_id", id.to_string())));
+    let ids = search.trace.map(trace).into_iter().chain(search.span.map(span));
+    clauses.extend(ids.map(|term| Clause::of(term, false)));
     let selector = if search.selector.trim().is_empty() { "{}" } else { search.selector.trim() };
     Ok(write(selector, clauses))
 }
@@ -51,12 +51,6 @@ pub fn to_logql(search: &Search<'_>) -> Result<String, ParseError> {
 fn is_logql(text: &str) -> bool {
     text.trim_start().starts_with('{')
         || text.contains('{') && parse_open(text).is_ok_and(|expr| !matches!(expr, Expr::Number(_)))
-}
-
-/// In the record, or in the text, where 64-bit trace ids stand without the zeros before them.
-fn id_clause(name: &'static str, id: String) -> Clause {
-    let short = id.strip_prefix(&"0".repeat(16)).filter(|rest| rest.len() == 16).unwrap_or(&id).to_owned();
-    Clause::Any(vec![Clause::Is(Condition::Label(name, vec![id]), false), Clause::Is(Condition::Text(short), false)])
 }
 
 /// A term whose negations stand at the conditions.
