@@ -9,7 +9,8 @@ const EXAMPLES: &str = "\
 Examples:
   weir up                                       all of weir on this machine, page on http://127.0.0.1:9640
   weir run --name hello -- sh -c 'echo hello'   a container, its lines on the page at once
-  weir logs '{container=\"hello\"}' --since 5m
+  weir logs 'error -timeout level:warn' --since 5m
+  weir logs '{container=\"hello\"}'
   weir metrics 'rate(container_cpu_usage_seconds_total[1m])'
   weir trace 04c87ec97bae041b1b15b3c7676a43cc";
 
@@ -39,7 +40,7 @@ pub(crate) enum Command {
     Stop(StopArguments),
     /// Remove a stopped container and its logs
     Rm(RmArguments),
-    /// Search logs with LogQL
+    /// Search logs: words, phrases, fields, or LogQL
     Logs(LogsArguments),
     /// Evaluate PromQL
     Metrics(MetricsArguments),
@@ -229,8 +230,15 @@ pub(crate) enum Output {
 
 #[derive(Debug, Args)]
 pub(crate) struct LogsArguments {
-    /// The query
-    pub query: String,
+    /// Words and \"phrases\" in any case and order, -not, field:value, OR; or LogQL, which begins with {
+    #[arg(required_unless_present_any = ["trace", "span"], allow_hyphen_values = true)]
+    pub query: Option<String>,
+    /// Only lines of this trace: with its id in the record or in the text
+    #[arg(long, env = "WEIR_TRACE", value_name = "ID", conflicts_with = "step")]
+    pub trace: Option<String>,
+    /// Only lines of this span
+    #[arg(long, env = "WEIR_SPAN", value_name = "ID", conflicts_with = "step")]
+    pub span: Option<String>,
     #[command(flatten)]
     pub range: RangeArguments,
     /// At most this many lines, the newest

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use weir_model::time::{format_rfc3339, parse_duration, parse_time_loki};
+use weir_query::logql::search::{Search, to_logql};
 
 use crate::Failure;
 use crate::args::{AdminAction, LogsArguments, MetricsArguments, Output, RangeArguments, ServerArguments, TraceArguments};
@@ -14,18 +15,14 @@ const TEXT_LINE_MAX: usize = 64 * 1024;
 
 pub(crate) async fn logs(arguments: &LogsArguments) -> Result<(), Failure> {
     let (start, end) = range(&arguments.range)?;
+    let query = log_query(arguments)?;
     if let Some(step) = &arguments.step {
-        let parameters =
-            [("query", arguments.query.clone()), ("start", start.to_string()), ("end", end.to_string()), ("step", step.clone())];
+        let parameters = [("query", query), ("start", start.to_string()), ("end", end.to_string()), ("step", step.clone())];
         let answer = get(&arguments.server, "/loki/api/v1/query_range", &parameters).await?;
         return print_result(&answer["data"], &answer, arguments.server.output);
     }
-    let parameters = [
-        ("query", arguments.query.clone()),
-        ("start", start.to_string()),
-        ("end", end.to_string()),
-        ("limit", arguments.limit.to_string()),
-    ];
+    let parameters =
+        [("query", query), ("start", start.to_string()), ("end", end.to_string()), ("limit", arguments.limit.to_string())];
     let answer = get(&arguments.server, "/api/weir/v1/logs", &parameters).await?;
     // The newest come first on the wire, so that a limit keeps them; people read downward.
     let mut lines = answer["lines"].as_array().cloned().unwrap_or_default();
@@ -35,6 +32,27 @@ pub(crate) async fn logs(arguments: &LogsArguments) -> Result<(), Failure> {
         let body: String = text(&line["line"]).chars().take(TEXT_LINE_MAX).collect();
         format!("{} {} {}", format_rfc3339(at), origin(&line["stream"]), body)
     })
+}
+
+/// What was typed, as LogQL: the same as the page makes of it.
+fn log_query(arguments: &LogsArguments) -> Result<String, Failure> {
+    let search = Search {
+        text: arguments.query.as_deref().unwrap_or_default(),
+        selector: "",
+        trace: arguments
+            .trace
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .map_err(|error| Failure::input(format!("--trace: {error}")))?,
+        span: arguments
+            .span
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .map_err(|error| Failure::input(format!("--span: {error}")))?,
+    };
+    to_logql(&search).map_err(Failure::input)
 }
 
 pub(crate) async fn metrics(arguments: &MetricsArguments) -> Result<(), Failure> {
@@ -244,4 +262,35 @@ fn depths(spans: &[Value]) -> Vec<i64> {
         depth
     };
     (0..spans.len()).map(depth).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Arguments, Command};
+
+    #[test]
+    fn logs_are_searched_for_what_is_typed() {
+        let query = |arguments: &[&str]| {
+            let parsed =
+                Arguments::try_parse_from(["weir", "logs"].iter().chain(arguments)).map_err(|error| error.to_string())?;
+            let Command::Logs(logs) = parsed.command else { panic!("{parsed:?}") };
+            log_query(&logs).map_err(|error| format!("{error:?}"))
+        };
+        assert_eq!(query(&["error level:warn"]).as_deref(), Ok(r#"{} |~ "(?i)error" | detected_level="warn""#));
+        assert_eq!(query(&["-debug"]).as_deref(), Ok(r#"{} !~ "(?i)debug""#));
+        assert_eq!(query(&[r#"{app="x"}"#, "--since", "5m"]).as_deref(), Ok(r#"{app="x"}"#));
+        assert_eq!(query(&["rate({a=\"b\"}[1m])", "--step", "15s"]).as_deref(), Ok("rate({a=\"b\"}[1m])"));
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(
+            query(&["--trace", id, "timeout"]).unwrap(),
+            format!(r#"{{}} |~ "(?i)timeout" | trace_id="{id}" or __line__=~"(?i).*{id}.*""#)
+        );
+        assert!(query(&["--span", "ff"]).unwrap().contains("span_id"));
+        assert!(query(&[]).unwrap_err().contains("QUERY"));
+        assert!(query(&["--trace", "zz"]).unwrap_err().contains("--trace: a trace id has 1 to 32 hex digits"));
+        assert!(query(&["\"open"]).unwrap_err().contains("col 1: the phrase that begins here has no closing"));
+    }
 }

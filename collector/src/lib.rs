@@ -7,7 +7,7 @@
 //! - [`scrape`]: Prometheus targets; [`exposition`]: what they answer.
 //! - `body`: bounded reading and decompression of what clients send; `admission`: bytes in memory, `proto_size`: before they are.
 //! - `bounds`: which timestamps a push may carry.
-//! - [`enrich`]: severity and trace context found in a line.
+//! - [`severity`] and [`enrich`]: how severe a line is, and which trace and span it names.
 //! - `pulse`: the collector about itself, as samples.
 //! - [`epoch`]: epochs that grow whatever the clock does.
 //! - [`config`], [`metrics`], [`error`]: keys, counters, errors.
@@ -25,6 +25,7 @@ pub mod loki_push;
 pub mod metrics;
 pub mod otlp;
 pub mod scrape;
+pub mod severity;
 pub mod ship;
 pub mod tail;
 

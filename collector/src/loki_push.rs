@@ -18,7 +18,6 @@ use bytes::Bytes;
 use prost::Message;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
-use weir_model::id::{SpanId, TraceId};
 use weir_model::label::{Labels, normalise_label_name};
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::time::{SECOND, UnixNanos};
@@ -30,6 +29,7 @@ use crate::bounds::{OutOfTime, TimeBounds};
 use crate::enrich;
 use crate::proto_size::{self, Field, Shape};
 use crate::push::{Digest, PushContext, push_line};
+use crate::severity;
 use crate::ship::weight;
 
 mod selector;
@@ -212,19 +212,19 @@ fn section(context: &PushContext, stream: Stream) -> Section {
     let mut digest = Digest::new(&context.tenant, SOURCE);
     digest.number(stream.labels.stable_hash() as i64);
     let source = format!("loki/{:016x}", stream.labels.stable_hash());
+    let of_stream = severity::of_labels(&stream.labels);
     let mut batch = LogBatch::new(stream.labels);
     for entry in &stream.entries {
         digest.number(entry.timestamp);
         digest.field(&entry.line);
         digest.number(entry.metadata.stable_hash() as i64);
-        let (trace_id, span_id) = entry_context(entry);
-        let named = [entry.metadata.get("level"), entry.metadata.get("severity"), entry.metadata.get("detected_level")];
-        let severity = named.iter().find_map(|name| enrich::severity_of_name(name.as_bytes()));
+        let (trace_id, span_id) = enrich::context_of(&entry.metadata, &entry.line);
+        let named = severity::of_labels(&entry.metadata).or(of_stream);
         let record = LogRecord {
             timestamp: entry.timestamp,
             sequence: 0,
             body: &entry.line,
-            severity: severity.unwrap_or_else(|| enrich::severity(&entry.line)),
+            severity: named.unwrap_or_else(|| severity::of_line(&entry.line)),
             flags: 0,
             trace_id,
             span_id,
@@ -233,15 +233,6 @@ fn section(context: &PushContext, stream: Stream) -> Section {
         push_line(&mut batch, record, context.config.line_bytes_max);
     }
     context.section(source, digest.finish(), Body::Logs(batch))
-}
-
-/// What the metadata says, else what the line says.
-fn entry_context(entry: &Entry) -> (TraceId, SpanId) {
-    let trace: Option<TraceId> = entry.metadata.get("trace_id").parse().ok();
-    match trace.filter(|id| !id.is_none()) {
-        Some(trace) => (trace, entry.metadata.get("span_id").parse().unwrap_or_default()),
-        None => enrich::context(&entry.line),
-    }
 }
 
 // ---- protobuf: logproto's PushRequest, only what is read

@@ -122,6 +122,46 @@ async fn otlp() {
     server.check("/v1/logs", &logs.replace("hello", "again"), 503, "in time").await;
 }
 
+#[tokio::test]
+async fn level_and_trace_are_what_the_client_says_else_what_the_line_says() {
+    let server = start().await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let values = format!(r#"["1","ERROR one"],["2","ERROR two",{{"level":"debug","traceID":"{trace}"}}]"#);
+    let streams = format!(
+        r#"{{"stream":{{"a":"b","level":"warn"}},"values":[{values}]}},{{"stream":{{"a":"b"}},"values":[["3","ERROR three"]]}}"#
+    );
+    server.check("/loki/api/v1/push", &format!(r#"{{"streams":[{streams}]}}"#), 204, "").await;
+    let records = [
+        r#""severityNumber":9,"severityText":"WARN","body":{"stringValue":"ERROR four"}"#.to_owned(),
+        r#""severityText":"Critical","body":{"stringValue":"ERROR five"}"#.to_owned(),
+        r#""attributes":[{"key":"level","value":{"stringValue":"debug"}}],"body":{"stringValue":"ERROR six"}"#.to_owned(),
+        format!(r#""body":{{"stringValue":"ERROR seven trace_id={trace}"}}"#),
+    ];
+    let records: Vec<String> = records.iter().map(|record| format!(r#"{{"timeUnixNano":"5",{record}}}"#)).collect();
+    let logs = format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{}]}}]}}]}}"#, records.join(","));
+    server.check("/v1/logs", &logs, 200, "").await;
+    let sections: Vec<_> = server.log.sections(Kind::Logs).into_iter().flatten().collect();
+    let lines = sections.iter().flat_map(|section| {
+        let Body::Logs(batch) = &section.body else { panic!("logs stay logs") };
+        batch
+            .iter()
+            .map(|line| (String::from_utf8_lossy(line.body).into_owned(), line.severity, line.trace_id.to_string() == trace))
+    });
+    let mut found: Vec<(String, u8, bool)> =
+        lines.map(|(body, level, traced)| (body[6..11.min(body.len())].to_owned(), level, traced)).collect();
+    found.sort();
+    let expected = [
+        ("five", 22, false),
+        ("four", 9, false),
+        ("one", 13, false),
+        ("seven", 17, true),
+        ("six", 5, false),
+        ("three", 17, false),
+        ("two", 5, true),
+    ];
+    assert_eq!(found, expected.map(|(body, level, traced)| (body.to_owned(), level, traced)));
+}
+
 const DAY: u64 = 86_400;
 /// 2023-11-14T22:13:20Z
 const NOW: i64 = 1_700_000_000;

@@ -2,7 +2,9 @@
 //!
 //! Columns because that is what travels, what is compressed and what the engine stores; nothing allocates per line.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
 use crate::id::{SpanId, TraceId};
 use crate::label::Labels;
@@ -163,5 +165,83 @@ pub fn level_name(severity: u8) -> &'static str {
         17..=20 => "error",
         21..=24 => "fatal",
         _ => "",
+    }
+}
+
+/// The severity of what calls itself critical, the second of the fatal ones: the only level that is not a range of numbers.
+pub const SEVERITY_CRITICAL: u8 = 22;
+
+/// A severity as Loki's `detected_level` names it: as [`level_name`], and `critical` and `unknown`.
+pub fn detected_level(severity: u8) -> &'static str {
+    match level_name(severity) {
+        "" => "unknown",
+        _ if severity == SEVERITY_CRITICAL => "critical",
+        name => name,
+    }
+}
+
+/// The severity number of a level's name in any case: `warn` and `WARNING` are 13. `None` when it is no level.
+pub fn severity_of_name(name: &[u8]) -> Option<u8> {
+    const NAMES: [(&str, u8); 24] = [
+        ("trace", 1),
+        ("trc", 1),
+        ("verbose", 1),
+        ("debug", 5),
+        ("dbg", 5),
+        ("info", 9),
+        ("information", 9),
+        ("informational", 9),
+        ("inf", 9),
+        ("notice", 10),
+        ("warn", 13),
+        ("warning", 13),
+        ("wrn", 13),
+        ("error", 17),
+        ("err", 17),
+        ("severe", 17),
+        ("fatal", 21),
+        ("ftl", 21),
+        ("panic", 21),
+        ("emerg", 21),
+        ("emergency", 21),
+        ("critical", SEVERITY_CRITICAL),
+        ("crit", SEVERITY_CRITICAL),
+        ("alert", SEVERITY_CRITICAL),
+    ];
+    if !(3..=13).contains(&name.len()) {
+        return None;
+    }
+    NAMES.iter().find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes())).map(|(_, number)| *number)
+}
+
+/// The escapes that colour terminals: CSI and OSC sequences of ECMA-48.
+static COLOURS: LazyLock<regex::bytes::Regex> = LazyLock::new(|| {
+    regex::bytes::Regex::new(r"(?-u)\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))").expect("invariant: it compiles")
+});
+
+/// A text with `by` in the place of each sequence that colours a terminal.
+pub fn replace_colours<'a>(text: &'a [u8], by: &[u8]) -> Cow<'a, [u8]> {
+    COLOURS.replace_all(text, regex::bytes::NoExpand(by))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_levels_name_has_a_number_and_the_number_lokis_name() {
+        let check = |name: &str, expected: &str| {
+            assert_eq!(severity_of_name(name.as_bytes()).map(detected_level), Some(expected), "{name}");
+        };
+        for level in ["critical", "fatal", "error", "warn", "info", "debug", "trace"] {
+            check(level, level);
+            check(&level.to_uppercase(), level);
+        }
+        check("Warning", "warn");
+        check("crit", "critical");
+        check("notice", "info");
+        assert_eq!(severity_of_name(b"unknown"), None);
+        assert_eq!((0..=25).filter(|number| detected_level(*number) == "unknown").collect::<Vec<u8>>(), [0, 25]);
+        assert_eq!(level_name(SEVERITY_CRITICAL), "fatal", "one bar of a histogram holds both");
     }
 }

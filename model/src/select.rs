@@ -128,10 +128,27 @@ pub struct LogSelect {
     pub newest_first: bool,
 }
 
+/// What is said by every line that a visitor has a use for: a reader may skip chunks in which no line says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mention {
+    /// The text of the line matches this regular expression somewhere.
+    Pattern(String),
+    /// This is the whole value of a label: of the stream's label of that name, of an id, or of structured metadata.
+    Value(String, String),
+    /// All of these.
+    All(Vec<Mention>),
+    /// One of these.
+    Any(Vec<Mention>),
+}
+
 /// Takes the lines of a [`LogReader::visit`].
 pub trait LogVisitor {
     /// Asked before a chunk is opened, with the closed span of its timestamps: false skips it. Lets "latest N" stop early.
     fn wants(&mut self, first: UnixNanos, last: UnixNanos) -> bool;
+    /// Asked once, before the visit. `None`: any line may be of use.
+    fn mention(&self) -> Option<Mention> {
+        None
+    }
     /// Lines of this stream follow, until the next call.
     fn stream(&mut self, labels: &Labels);
     /// A line that passes the request. `Break` ends the visit.

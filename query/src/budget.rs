@@ -40,7 +40,7 @@ pub struct QueryConfig {
     pub tail_silence_seconds: u64,
     /// How far an instant selector looks back for a sample, in seconds.
     pub lookback_seconds: u64,
-    /// Adds `detected_level` to every line of LogQL. Off, because it changes every grouping.
+    /// Every line of LogQL has the label `detected_level`, as Loki's do.
     pub detected_level: bool,
 }
 
@@ -60,7 +60,7 @@ impl Default for QueryConfig {
             tails_max: 64,
             tail_silence_seconds: 30,
             lookback_seconds: 300,
-            detected_level: false,
+            detected_level: true,
         }
     }
 }

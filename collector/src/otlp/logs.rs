@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::logs::v1::{LogRecord as OtlpRecord, ResourceLogs
 use prost::Message;
 use weir_model::id::{SpanId, TraceId};
 use weir_model::label::{Labels, normalise_label_name};
-use weir_model::log::{LogBatch, LogRecord};
+use weir_model::log::{LogBatch, LogRecord, severity_of_name};
 use weir_model::time::UnixNanos;
 use weir_model::wire::{Body, Kind, Section};
 
@@ -20,6 +20,7 @@ use crate::body::PushError;
 use crate::bounds::TimeBounds;
 use crate::enrich;
 use crate::push::{Digest, PushContext, push_line};
+use crate::severity;
 
 /// Prefixes of resource attributes that become labels.
 const LABEL_PREFIXES: [&str; 4] = ["service.", "k8s.", "cloud.", "deployment.environment"];
@@ -183,18 +184,18 @@ fn push_record(
     let body = value::body(record.body);
     let severity = match u8::try_from(record.severity_number) {
         Ok(number @ 1..=24) => number,
-        _ => enrich::severity_of_name(record.severity_text.as_bytes()).unwrap_or_else(|| enrich::severity(&body)),
+        _ => severity_of_name(record.severity_text.as_bytes())
+            .or_else(|| severity::of_labels(&attributes))
+            .unwrap_or_else(|| severity::of_line(&body)),
     };
-    let record = LogRecord {
-        timestamp,
-        sequence: 0,
-        body: &body,
-        severity,
-        flags: 0,
-        trace_id: TraceId(record.trace_id.try_into().unwrap_or_default()),
-        span_id: SpanId(record.span_id.try_into().unwrap_or_default()),
-        attributes: &attributes,
+    let trace_id = TraceId(record.trace_id.try_into().unwrap_or_default());
+    let (trace_id, span_id) = if trace_id.is_none() {
+        enrich::context_of(&attributes, &body)
+    } else {
+        (trace_id, SpanId(record.span_id.try_into().unwrap_or_default()))
     };
+    let record =
+        LogRecord { timestamp, sequence: 0, body: &body, severity, flags: 0, trace_id, span_id, attributes: &attributes };
     push_line(&mut made.batch, record, context.config.line_bytes_max);
     Ok(())
 }

@@ -20,7 +20,7 @@ use weir_model::time::UnixNanos;
 use super::{Part, STREAMS, Stream, cri, docker};
 use crate::LINE_BYTES_MAX;
 use crate::config::FileFormat;
-use crate::enrich;
+use crate::{enrich, severity};
 
 /// A physical line of a framed format may be this long; what is longer is cut and kept as it is. Engines frame at 16 KiB.
 const PHYSICAL_BYTES_MAX: usize = 2 << 20;
@@ -261,7 +261,7 @@ impl Assembler {
     }
 
     fn push(&mut self, stream: Stream, body: &[u8], timestamp: UnixNanos, end: u64, continued: bool) {
-        let severity = enrich::severity(body);
+        let severity = severity::of_line(body);
         let (trace_id, span_id) = enrich::context(body);
         let batch = &mut self.batches[stream as usize];
         if batch.is_empty() && batch.stream != self.labels[stream as usize] {

@@ -11,7 +11,7 @@ use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::LogRecord;
 use weir_model::select::{
-    Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, NoBudget, OwnedLine, ReadError,
+    Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, Mention, NoBudget, OwnedLine, ReadError,
 };
 use weir_model::time::{TimeRange, UnixNanos};
 use weir_store::heads::ask::{LinesAsk, pairs};
@@ -78,6 +78,10 @@ struct Watched<'a> {
 impl LogVisitor for Watched<'_> {
     fn wants(&mut self, first: UnixNanos, last: UnixNanos) -> bool {
         self.visitor.wants(first, last)
+    }
+
+    fn mention(&self) -> Option<Mention> {
+        self.visitor.mention()
     }
 
     fn stream(&mut self, labels: &Labels) {

@@ -3,6 +3,7 @@
 //! - [`lex`] cuts the text into tokens with positions; [`parse`] makes the tree of [`ast`] out of them; both are pure.
 //! - [`pipeline`]: parsers, filters and formats of one line, compiled once a query.
 //! - [`eval`]: log queries (the newest or oldest lines that pass) and metric queries over a `LogReader`.
+//! - [`search`]: what people type into a search box, as LogQL.
 //! - [`error`]: what is wrong with a query, and where.
 //!
 //! What is not understood yet is refused by name and position; it is never ignored.
@@ -14,6 +15,7 @@ pub mod lex;
 pub mod parse;
 pub mod pipeline;
 mod print;
+pub mod search;
 
 #[cfg(test)]
 pub(crate) mod memory;

@@ -139,6 +139,7 @@ impl fmt::Display for Stage {
                 let flags: String = flags.iter().filter(|(set, _)| *set).map(|(_, flag)| *flag).collect();
                 write!(out, "| {}", list(&format!("logfmt{flags}"), fields))
             }
+            StageKind::JsonOrLogfmt => out.write_str("| json_or_logfmt"),
             StageKind::Regexp(regex) => write!(out, "| regexp {:?}", regex.as_str()),
             StageKind::Pattern(pattern) => write!(out, "| pattern {:?}", pattern.text),
             StageKind::Unpack => out.write_str("| unpack"),

@@ -14,6 +14,7 @@ use crate::logql::eval::metric::{MetricOptions, metric};
 use crate::logql::memory::MemoryLogs;
 use crate::logql::pipeline::labels::LineLabels;
 use crate::logql::pipeline::{Lines, Pipeline};
+use crate::logql::search::{Search, to_logql};
 use crate::promql::testing::MemoryReader;
 use crate::promql::{self, Engine, Request};
 
@@ -155,6 +156,46 @@ fn logql() {
     });
 }
 
+const SEARCH: [&str; 22] = [
+    "OR ",
+    "AND ",
+    "NOT ",
+    "-",
+    "(",
+    ")",
+    "\"",
+    "\\",
+    " ",
+    "a",
+    "level:",
+    "level=err",
+    "b=",
+    "c:*",
+    "d!=5",
+    "::",
+    "//",
+    "json:",
+    "ü",
+    "`",
+    "{",
+    "\n",
+];
+
+/// What people type is refused with its place, or becomes a query that can be run.
+#[test]
+fn log_search() {
+    target("log_search").words(&SEARCH).run(|input| {
+        let typed = text(input);
+        let query = match to_logql(&Search { text: typed, ..Search::default() }) {
+            Ok(query) if query == typed => return,
+            Ok(query) => query,
+            Err(error) => return assert!(error.line > 0 && error.column > 0 && error.message.len() < 1_000, "{error}"),
+        };
+        let Ok(logql::Expr::Log(log)) = logql::parse_open(&query) else { panic!("{typed:?} became {query}") };
+        run(&Pipeline::compile(&query, &log, Lines::Needed).unwrap(), br#"{"n": 1, "m": {"k": "v"}}"#);
+    });
+}
+
 fn run(pipeline: &Pipeline, body: &[u8]) {
     let attributes = weir_model::label::Labels::EMPTY;
     let (trace_id, span_id) = Default::default();
@@ -170,6 +211,7 @@ fn run(pipeline: &Pipeline, body: &[u8]) {
 fn log_lines() {
     let stages = [
         "| json",
+        "| json_or_logfmt | __line__=~\".*a.*\" or m=\"k\"",
         "| json a=\"m.k\", b=\"l[1]\"",
         "| logfmt",
         "| logfmt --strict --keep-empty",

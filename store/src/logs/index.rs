@@ -18,7 +18,7 @@ use tantivy::directory::{Directory, FileHandle, OwnedBytes, RamDirectory, WatchC
 use tantivy::schema::{BytesOptions, Field, IndexRecordOption, Schema};
 use tantivy::{DocSet, Index, InvertedIndexReader, SingleSegmentIndexWriter, TantivyDocument, Term};
 
-use super::plan::{Edge, Need};
+use super::plan::{AnyCase, Edge, Need};
 use super::tokens::{LONG, TOKEN_BYTES_MAX, Tokens};
 use crate::StoreError;
 use crate::columns::{Reader, put_bytes, put_varint};
@@ -125,6 +125,7 @@ impl OpenIndex {
             Need::Token(token) if token.len() > TOKEN_BYTES_MAX => self.chunks_with(LONG).map(Some),
             Need::Token(token) => self.chunks_with(token).map(Some),
             Need::Part(edge, part) => self.chunks_with_part(*edge, part).map(Some),
+            Need::AnyCase(edge, part) => self.chunks_with_any_case(*edge, part).map(Some),
             Need::All(needs) => {
                 let mut found: Option<RoaringBitmap> = None;
                 for need in needs {
@@ -163,7 +164,7 @@ impl OpenIndex {
         let terms = self.inverted.terms();
         let mut stream = match edge {
             Edge::Start => terms.range().ge(part).into_stream()?,
-            Edge::End | Edge::Anywhere => terms.stream()?,
+            Edge::End | Edge::Anywhere | Edge::Whole => terms.stream()?,
         };
         let finder = memchr::memmem::Finder::new(part);
         while stream.advance() {
@@ -173,8 +174,21 @@ impl OpenIndex {
                 Edge::Start => true,
                 Edge::End => token.ends_with(part),
                 Edge::Anywhere => finder.find(token).is_some(),
+                Edge::Whole => token == part,
             };
             if has {
+                self.add_postings(stream.value(), &mut found)?;
+            }
+        }
+        Ok(found)
+    }
+
+    fn chunks_with_any_case(&self, edge: Edge, part: &[u8]) -> io::Result<RoaringBitmap> {
+        let mut found = self.chunks_with(LONG)?;
+        let mut part = AnyCase::new(edge, part);
+        let mut stream = self.inverted.terms().stream()?;
+        while stream.advance() {
+            if part.is_in(stream.key()) {
                 self.add_postings(stream.value(), &mut found)?;
             }
         }

@@ -3,8 +3,8 @@
 //! Never too strict: a literal inside of a line lies within, at the edge of, or across tokens, and only what follows for
 //! certain is asked for. Too lenient costs a chunk read for nothing.
 
-use regex_syntax::hir::{Hir, HirKind};
-use weir_model::select::LineFilter;
+use regex_syntax::hir::{Class, Hir, HirKind};
+use weir_model::select::{LineFilter, Mention};
 
 use super::tokens::{TOKEN_BYTES_MAX, Tokens, is_indexed, is_token_byte};
 
@@ -21,6 +21,8 @@ pub(crate) enum Need {
     Token(Vec<u8>),
     /// A token that contains these bytes at this edge, or one above [`TOKEN_BYTES_MAX`].
     Part(Edge, Vec<u8>),
+    /// The same in upper or lower case; the bytes are in lower case.
+    AnyCase(Edge, Vec<u8>),
 }
 
 /// Where in a token a part lies.
@@ -29,6 +31,8 @@ pub(crate) enum Edge {
     Start,
     End,
     Anywhere,
+    /// It is all of the token.
+    Whole,
 }
 
 /// A regular expression with more literals than this is read without the index: looking each up would take longer.
@@ -44,6 +48,16 @@ impl Need {
         }))
     }
 
+    /// Of lines that say this, of streams without [`labels_of`] it. Ids and the values of metadata are among a chunk's tokens.
+    pub(crate) fn of_mention(mention: &Mention) -> Self {
+        match mention {
+            Mention::Pattern(pattern) => of_regex(pattern),
+            Mention::Value(_, value) => of_value(value.as_bytes()),
+            Mention::All(mentions) => all(mentions.iter().map(Self::of_mention)),
+            Mention::Any(mentions) => one_of(mentions.iter().map(Self::of_mention)),
+        }
+    }
+
     /// Whether a chunk with these tokens may have such a line.
     pub(crate) fn met_by(&self, tokens: &Tokens) -> bool {
         match self {
@@ -52,6 +66,10 @@ impl Need {
             Self::OneOf(needs) => needs.iter().any(|need| need.met_by(tokens)),
             Self::Token(token) if token.len() > TOKEN_BYTES_MAX => tokens.iter().any(|own| own == super::tokens::LONG),
             Self::Token(token) => tokens.iter().any(|own| own == token),
+            Self::AnyCase(edge, part) => {
+                let mut part = AnyCase::new(*edge, part);
+                tokens.iter().any(|own| own == super::tokens::LONG || part.is_in(own))
+            }
             Self::Part(edge, part) => tokens.iter().any(|own| own == super::tokens::LONG || edge.has(own, part)),
         }
     }
@@ -64,7 +82,40 @@ impl Edge {
             Self::Start => token.starts_with(part),
             Self::End => token.ends_with(part),
             Self::Anywhere => memchr::memmem::find(token, part).is_some(),
+            Self::Whole => token == part,
         }
+    }
+}
+
+/// A part that is looked for in upper and lower case.
+pub(crate) struct AnyCase<'a> {
+    edge: Edge,
+    part: &'a [u8],
+    finder: memchr::memmem::Finder<'a>,
+    /// Whether [`FOLDING`] may stand for one of its letters.
+    folds: bool,
+    lower: Vec<u8>,
+}
+
+/// The only letters beyond ASCII that regular expressions take for one of ASCII in another case: the long s and Kelvin's sign.
+const FOLDING: [char; 2] = ['\u{17f}', '\u{212a}'];
+
+impl<'a> AnyCase<'a> {
+    /// `part` is in lower case.
+    pub(crate) fn new(edge: Edge, part: &'a [u8]) -> Self {
+        let folds = part.iter().any(|byte| matches!(byte, b's' | b'k'));
+        Self { edge, part, finder: memchr::memmem::Finder::new(part), folds, lower: Vec::new() }
+    }
+
+    /// Whether a token has it.
+    pub(crate) fn is_in(&mut self, token: &[u8]) -> bool {
+        self.lower.clear();
+        self.lower.extend(token.iter().map(u8::to_ascii_lowercase));
+        let found = match self.edge {
+            Edge::Anywhere => self.finder.find(&self.lower).is_some(),
+            edge => edge.has(&self.lower, self.part),
+        };
+        found || self.folds && !token.is_ascii() && std::str::from_utf8(token).map_or(true, |token| token.contains(FOLDING))
     }
 }
 
@@ -77,6 +128,15 @@ fn all(needs: impl Iterator<Item = Need>) -> Need {
     }
 }
 
+/// Names of the stream's labels that a mention may mean: it says nothing of the lines of a stream that has one of them.
+pub(crate) fn labels_of(mention: &Mention) -> Vec<&str> {
+    match mention {
+        Mention::Pattern(_) => Vec::new(),
+        Mention::Value(label, _) => vec![label],
+        Mention::All(mentions) | Mention::Any(mentions) => mentions.iter().flat_map(labels_of).collect(),
+    }
+}
+
 fn one_of(needs: impl Iterator<Item = Need>) -> Need {
     let mut needs: Vec<Need> = needs.collect();
     match needs.len() {
@@ -85,6 +145,12 @@ fn one_of(needs: impl Iterator<Item = Need>) -> Need {
         _ if needs.contains(&Need::Anything) => Need::Anything,
         _ => Need::OneOf(needs),
     }
+}
+
+/// Of lines with metadata of which these bytes are the whole value.
+fn of_value(value: &[u8]) -> Need {
+    let runs = value.split(|byte| !is_token_byte(*byte)).filter(|run| is_indexed(run));
+    all(runs.map(|run| Need::Token(run.to_vec())))
 }
 
 /// Of lines in which these bytes occur.
@@ -124,9 +190,60 @@ fn of_hir(hir: &Hir) -> Need {
         HirKind::Literal(literal) => of_literal(&literal.0),
         HirKind::Capture(capture) => of_hir(&capture.sub),
         HirKind::Repetition(repetition) if repetition.min > 0 => of_hir(&repetition.sub),
-        HirKind::Concat(parts) => all(parts.iter().map(of_hir)),
+        HirKind::Concat(parts) => of_concat(parts),
         HirKind::Alternation(parts) => one_of(parts.iter().map(of_hir)),
         HirKind::Empty | HirKind::Class(_) | HirKind::Look(_) | HirKind::Repetition(_) => Need::Anything,
+    }
+}
+
+/// Neighbouring letters that may be in upper or lower case are read as one text.
+fn of_concat(mut parts: &[Hir]) -> Need {
+    let mut needs = Vec::new();
+    while let Some(first) = parts.first() {
+        let run = parts.iter().map_while(lower_text).collect::<Vec<_>>();
+        let (here, rest) = parts.split_at(run.len().max(1));
+        parts = rest;
+        if here.iter().any(|part| matches!(part.kind(), HirKind::Class(_))) && !run.is_empty() {
+            needs.push(of_any_case(&run.concat()));
+        } else {
+            needs.push(if run.is_empty() { of_hir(first) } else { all(here.iter().map(of_hir)) });
+        }
+    }
+    all(needs.into_iter())
+}
+
+/// A literal, or a letter of ASCII in both cases; in lower case.
+fn lower_text(hir: &Hir) -> Option<Vec<u8>> {
+    let letters: Vec<char> = match hir.kind() {
+        HirKind::Literal(literal) => return Some(literal.0.to_ascii_lowercase()),
+        HirKind::Class(Class::Unicode(class)) if class.ranges().len() <= 3 => {
+            class.ranges().iter().map(|range| (range.start() == range.end()).then_some(range.start())).collect::<Option<_>>()?
+        }
+        HirKind::Class(Class::Bytes(class)) if class.ranges().len() <= 3 => {
+            let one =
+                |range: &regex_syntax::hir::ClassBytesRange| (range.start() == range.end()).then_some(range.start() as char);
+            class.ranges().iter().map(one).collect::<Option<_>>()?
+        }
+        _ => return None,
+    };
+    let (&first, others) = letters.split_first()?;
+    let both = first.is_ascii_uppercase() && others.first() == Some(&first.to_ascii_lowercase());
+    (both && others[1..].iter().all(|letter| FOLDING.contains(letter))).then(|| vec![first.to_ascii_lowercase() as u8])
+}
+
+/// Of lines in which this text occurs in upper or lower case. A letter alone is in every chunk.
+fn of_any_case(text: &[u8]) -> Need {
+    if text.len() < 2 {
+        return Need::Anything;
+    }
+    let to_any_case = |need: Need| match need {
+        Need::Token(token) => Need::AnyCase(Edge::Whole, token),
+        Need::Part(edge, part) => Need::AnyCase(edge, part),
+        need => need,
+    };
+    match of_literal(text) {
+        Need::All(needs) => all(needs.into_iter().map(to_any_case)),
+        need => to_any_case(need),
     }
 }
 
@@ -134,7 +251,7 @@ fn size(need: &Need) -> usize {
     match need {
         Need::All(needs) | Need::OneOf(needs) => needs.iter().map(size).sum(),
         Need::Anything => 0,
-        Need::Token(_) | Need::Part(..) => 1,
+        Need::Token(_) | Need::Part(..) | Need::AnyCase(..) => 1,
     }
 }
 
@@ -166,9 +283,33 @@ mod tests {
     }
 
     #[test]
+    fn letters_of_either_case() {
+        let is_in = |edge, part: &str, token: &str| AnyCase::new(edge, part.as_bytes()).is_in(token.as_bytes());
+        assert!(is_in(Edge::Anywhere, "error", "MyERRORs") && !is_in(Edge::Whole, "error", "ERRORs"));
+        assert!(
+            is_in(Edge::Whole, "error", "Error") && is_in(Edge::End, "error", "anError") && is_in(Edge::Start, "err", "ERRno")
+        );
+        // What a regular expression takes for the same letter is not skipped.
+        let disk = regex::bytes::Regex::new("(?i)disk").unwrap();
+        for text in ["di\u{17f}k", "dis\u{212a}"] {
+            assert!(disk.is_match(text.as_bytes()), "{text}");
+            assert!(is_in(Edge::Whole, "disk", text), "{text}");
+        }
+        assert!(!is_in(Edge::Anywhere, "disk", "диск"));
+    }
+
+    #[test]
     fn regular_expressions() {
         let check = |pattern: &str, expected: Need| assert_eq!(of_regex(pattern), expected, "{pattern:?}");
-        check("(?i)error", Need::Anything);
+        let any_case = |edge, text: &str| Need::AnyCase(edge, text.into());
+        check("(?i)error", any_case(Edge::Anywhere, "error"));
+        check("(?i)Disk failed", Need::All(vec![any_case(Edge::End, "disk"), any_case(Edge::Start, "failed")]));
+        check("(?i) Disk!", any_case(Edge::Whole, "disk"));
+        check("(?i-u)disk", any_case(Edge::Anywhere, "disk"));
+        check("(?i).*warn.*", any_case(Edge::Anywhere, "warn"));
+        check("(?i)größe", any_case(Edge::Anywhere, "gr"));
+        check("(?:(?i)warn)|(?:(?i)err)", Need::OneOf(vec![any_case(Edge::Anywhere, "warn"), any_case(Edge::Anywhere, "err")]));
+        check("[ab]c", part(Edge::Anywhere, "c"));
         check("err.*", part(Edge::Anywhere, "err"));
         check("(time|out)=", Need::OneOf(vec![part(Edge::Anywhere, "time"), part(Edge::Anywhere, "out")]));
         check("a(b|[0-9])", part(Edge::Anywhere, "a"));

@@ -16,7 +16,7 @@ use weir_model::time::TimeRange;
 use super::LogsEngine;
 use super::block::LogsBlock;
 use super::filter::Filters;
-use super::plan::Need;
+use super::plan::{Need, labels_of};
 use super::schema::{Place, ROLLUP_NANOS, StreamKey, level_of, level_text};
 use super::source::{Source, SourceLines};
 use super::tail::Tail;
@@ -69,6 +69,10 @@ struct Pruner {
 }
 
 impl Pruner {
+    fn new(need: Need) -> Self {
+        Self { need, blocks: HashMap::new() }
+    }
+
     fn may_match(&mut self, source: &Source) -> bool {
         match source {
             Source::Stored(block, chunk) => {
@@ -117,11 +121,18 @@ impl LogReader for LogsReader {
             found.sort_by_key(|candidate| candidate.source.facts().first);
         }
         let filters = Filters::new(&select.filters);
-        let mut pruner = Pruner { need: Need::of(&select.filters), blocks: HashMap::new() };
+        let mut pruner = Pruner::new(Need::of(&select.filters));
+        let mention = visitor.mention();
+        let labels = mention.as_ref().map(labels_of).unwrap_or_default();
+        let mut mentioned = Pruner::new(mention.as_ref().map_or(Need::Anything, Need::of_mention));
         for Candidate { stream, source } in found {
             budget.check()?;
             let (first, last) = (source.facts().first, source.facts().last);
             if !visitor.wants(first, last) || !pruner.may_match(&source) {
+                continue;
+            }
+            let is_of_the_stream = labels.iter().any(|label| !stream.get(label).is_empty());
+            if !is_of_the_stream && !mentioned.may_match(&source) {
                 continue;
             }
             let Some(lines) = open(&source, budget, &mut coverage)? else { continue };
@@ -163,7 +174,7 @@ impl LogReader for LogsReader {
             gather(&view, select, &mut found);
         }
         let filters = Filters::new(&select.filters);
-        let mut pruner = Pruner { need: Need::of(&select.filters), blocks: HashMap::new() };
+        let mut pruner = Pruner::new(Need::of(&select.filters));
         let mut volume = Volume { step, ..Volume::default() };
         for Candidate { stream, source } in found {
             budget.check()?;

@@ -10,7 +10,7 @@ use weir_model::id::{LineId, SpanId, TraceId};
 use weir_model::label::{Labels, Matcher};
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::select::{
-    Budget, LineFilter, LogReader, LogSelect, LogVisitor, NoBudget, OwnedLine, PartitionCoverage, ReadError, TailEvent,
+    Budget, LineFilter, LogReader, LogSelect, LogVisitor, Mention, NoBudget, OwnedLine, PartitionCoverage, ReadError, TailEvent,
 };
 use weir_model::time::{SECOND, TimeRange, UnixNanos};
 use weir_model::wire::{Body, Mark, Section, SectionHeader};
@@ -124,6 +124,7 @@ struct Collect {
     lines: Vec<OwnedLine>,
     limit: Option<usize>,
     asked: usize,
+    mention: Option<Mention>,
 }
 
 impl LogVisitor for Collect {
@@ -133,6 +134,9 @@ impl LogVisitor for Collect {
         let mut times: Vec<UnixNanos> = self.lines.iter().map(|line| line.timestamp).collect();
         times.sort_unstable();
         times.len() < limit || times[times.len() - limit] < last
+    }
+    fn mention(&self) -> Option<Mention> {
+        self.mention.clone()
     }
     fn stream(&mut self, labels: &Labels) {
         self.stream = labels.clone();
@@ -221,11 +225,15 @@ fn filters_of(records: &[Vec<TestSection>], seeds: &[(usize, usize, usize, u8)])
         let text: String = needle.iter().map(|byte| format!("\\x{byte:02x}")).collect();
         regex::bytes::Regex::new(&format!("(?s-u:{text}){tail}")).unwrap()
     };
-    let make = |seed: &(usize, usize, usize, u8)| match seed.3 % 6 {
+    let make = |seed: &(usize, usize, usize, u8)| match seed.3 % 7 {
         0 | 1 => LineFilter::Contains(vec![cut(seed)]),
         2 => LineFilter::Contains(vec![cut(seed), b"ba=".to_vec()]),
         3 => LineFilter::NotContains(vec![cut(seed)]),
         4 => LineFilter::Matches(regex(&cut(seed), "(a|b| 0)?")),
+        5 => {
+            let upper = String::from_utf8_lossy(&cut(seed)).to_uppercase();
+            LineFilter::Matches(regex::bytes::Regex::new(&format!("(?i){}", regex::escape(&upper))).unwrap())
+        }
         _ => LineFilter::Matches(regex(&cut(seed), "(?:|1)")),
     };
     seeds.iter().map(make).collect()
@@ -347,8 +355,41 @@ fn the_index_and_the_visitor_keep_chunks_closed() {
         opened_chunks(&reader, &select(vec![LineFilter::Matches(regex::bytes::Regex::new("word(3|4)x f").unwrap())]), None).1,
         2
     );
+    let matches = |pattern: &str| select(vec![LineFilter::Matches(regex::bytes::Regex::new(pattern).unwrap())]);
+    assert_eq!(opened_chunks(&reader, &matches("(?i)WORD3X"), None), (1, 1));
+    assert_eq!(opened_chunks(&reader, &matches("(?i)Ord3x f"), None), (1, 1));
+    assert_eq!(opened_chunks(&reader, &matches("(?:(?i)WORD3X)|(?:(?i)word5x)"), None), (2, 2));
+    assert_eq!(opened_chunks(&reader, &matches("(?i)nowhere"), None), (0, 0));
     let latest = LogSelect { newest_first: true, ..select(Vec::new()) };
     assert_eq!(opened_chunks(&reader, &latest, Some(2)), (2, 2));
+}
+
+#[test]
+fn what_a_visitor_has_a_use_for_keeps_chunks_closed() {
+    let engine = engine(100);
+    let head = engine.head();
+    for i in 0..10_u8 {
+        let attributes = Labels::from_pairs([("user", format!("user{i}x"))]);
+        let body = format!("word{i}x {}", "filler ".repeat(20));
+        let line = TestLine { trace: i, attributes, ..TestLine::new(i64::from(i) * SECOND, &body) };
+        let stream = if i == 9 { [("user", "streams")] } else { [("pod", "p")] };
+        insert(&head, u64::from(i), &[TestSection { tenant: "a", stream: Labels::from_pairs(stream), lines: vec![line] }]);
+    }
+    let reader = reader(open_built(&engine, "ten", head.build().unwrap()), Vec::new());
+    let opened = |mention: Mention| {
+        let budget = SyncSpent(Mutex::default());
+        reader.visit(&select(Vec::new()), &budget, &mut Collect { mention: Some(mention), ..Collect::default() }).unwrap();
+        budget.0.into_inner().unwrap().0.get()
+    };
+    let value = |name: &str, value: &str| Mention::Value(name.into(), value.into());
+    let pattern = |pattern: &str| Mention::Pattern(pattern.into());
+    let trace = TraceId([3; 16]).to_string();
+    assert_eq!(opened(value("trace_id", &trace)), 1);
+    assert_eq!(opened(value("span_id", &SpanId([4; 8]).to_string())), 1);
+    assert_eq!(opened(Mention::Any(vec![value("trace_id", &trace), pattern("(?i).*WORD5x.*")])), 2);
+    assert_eq!(opened(Mention::All(vec![value("trace_id", &trace), pattern("(?i).*WORD5x.*")])), 0);
+    assert_eq!(opened(value("user", "user3x")), 2, "its own, and that of the stream which has such a label");
+    assert_eq!(opened(value("user", "-")), 10, "no token, any chunk");
 }
 
 #[test]

@@ -12,7 +12,8 @@ use crate::logql::memory::MemoryLogs;
 
 fn store() -> MemoryLogs {
     let mut store = MemoryLogs::default();
-    store.push(&[("app", "x"), ("pod", "a")], 10 * SECOND, b"one k=v").attributes = Labels::from_pairs([("user", "u")]);
+    let line = store.push(&[("app", "x"), ("pod", "a")], 10 * SECOND, b"one k=v");
+    (line.severity, line.attributes) = (17, Labels::from_pairs([("user", "u")]));
     store.push(&[("app", "x"), ("pod", "b")], 20 * SECOND, b"two \xff");
     store.push(&[("app", "x"), ("pod", "a")], 30 * SECOND, b"three");
     store
@@ -42,11 +43,12 @@ async fn lines_come_as_streams_the_newest_first() {
     assert_eq!(
         data("query_range?query=%7Bapp%3D%22x%22%7D%20!%3D%20%22one%22&start=0&end=50").await,
         json!({"resultType": "streams", "result": [
-            {"stream": {"app": "x", "pod": "a"}, "values": [["30000000000", "three"]]},
-            {"stream": {"app": "x", "pod": "b"}, "values": [["20000000000", "two \\xff"]]}]})
+            {"stream": {"app": "x", "pod": "a", "detected_level": "unknown"}, "values": [["30000000000", "three"]]},
+            {"stream": {"app": "x", "pod": "b", "detected_level": "unknown"}, "values": [["20000000000", "two \\xff"]]}]})
     );
     let one = data("query_range?query=%7Bapp%3D%22x%22%7D&start=0&end=50&limit=1&direction=forward").await;
-    assert_eq!(one["result"], json!([{"stream": {"app": "x", "pod": "a", "user": "u"}, "values": [["10000000000", "one k=v"]]}]));
+    let labels = json!({"app": "x", "pod": "a", "user": "u", "detected_level": "error"});
+    assert_eq!(one["result"], json!([{"stream": labels, "values": [["10000000000", "one k=v"]]}]));
     let stats = ask("query_range?query=%7Bapp%3D%22x%22%7D&start=0&end=50").await.json()["data"]["stats"]["summary"].clone();
     let number = |name: &str| stats[name].as_u64().unwrap();
     assert_eq!((number("totalLinesProcessed"), number("totalEntriesReturned"), number("totalBytesProcessed")), (3, 3, 17));
@@ -73,7 +75,7 @@ async fn categorised_labels_stand_apart() {
     assert_eq!(
         data["result"],
         json!([{"stream": {"app": "x", "pod": "a"},
-            "values": [["10000000000", "one k=v", {"structuredMetadata": {"user": "u"}, "parsed": {"k": "v"}}]]}])
+            "values": [["10000000000", "one k=v", {"structuredMetadata": {"user": "u", "detected_level": "error"}, "parsed": {"k": "v"}}]]}])
     );
 }
 
@@ -85,6 +87,16 @@ async fn metric_queries_come_as_vector_matrix_and_scalar() {
     assert_eq!(
         data("query_range?query=sum(count_over_time(%7Bapp%3D%22x%22%7D%5B15s%5D))&start=10&end=40&step=15").await,
         json!({"resultType": "matrix", "result": [{"metric": {}, "values": [[10, "1"], [25, "1"], [40, "1"]]}]})
+    );
+    let levels = "sum%20by%20(detected_level)%20(count_over_time(%7Bapp%3D%22x%22%7D%5B50s%5D))";
+    assert_eq!(
+        data(&format!("query?query={levels}&time=50")).await["result"],
+        json!([{"metric": {"detected_level": "error"}, "value": [50, "1"]}, {"metric": {"detected_level": "unknown"}, "value": [50, "2"]}])
+    );
+    let errors = "count_over_time(%7Bapp%3D%22x%22%7D%20%7C%20detected_level%3D%22error%22%5B50s%5D)";
+    assert_eq!(
+        data(&format!("query?query={errors}&time=50")).await["result"],
+        json!([{"metric": {"app": "x", "pod": "a", "user": "u", "detected_level": "error"}, "value": [50, "1"]}])
     );
     assert_eq!(
         data("query_range?query=2&start=10&end=11&step=1s").await,

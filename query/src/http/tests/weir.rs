@@ -43,7 +43,7 @@ async fn lines() {
     assert_eq!(
         body["lines"],
         json!([{"id": "0-0-0", "t": "10000000000", "stream": {"pod": "a"}, "line": "one k=v \\xff", "level": "error",
-            "trace_id": id, "span_id": "", "attributes": {}, "labels": {"pod": "a", "k": "v", "trace_id": id}}])
+            "trace_id": id, "span_id": "", "attributes": {}, "labels": {"pod": "a", "k": "v", "trace_id": id, "detected_level": "error"}}])
     );
     let ids = |body: Value| {
         body["lines"].as_array().unwrap().iter().map(|line| line["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
@@ -67,6 +67,32 @@ async fn volume() {
         body["buckets"],
         json!([bucket("10000000000", "", 1, 3), bucket("10000000000", "error", 1, 9), bucket("20000000000", "", 1, 5)])
     );
+    // Behind a pipeline, whatever its parsers make of a line.
+    let body = ask("logs/volume?query=%7B%7D%20%7C%20json%20%7C%20pod%3D%22a%22&start=0&end=30").await.json();
+    assert_eq!(body["buckets"], json!([bucket("10000000000", "error", 1, 9), bucket("20000000000", "", 1, 5)]));
+    let body = ask("logs/volume?query=%7B%7D%20%7C%3E%20%22t%3C_%3E%22&start=0&end=30&step=30s").await.json();
+    assert_eq!(body["buckets"], json!([bucket("0", "", 2, 8)]));
+    let body = ask("logs/volume?query=%7B%7D%7Cdetected_level%3D%22error%22&start=0&end=30").await.json();
+    assert_eq!(body["buckets"], json!([bucket("10000000000", "error", 1, 9)]));
+}
+
+#[tokio::test]
+async fn a_search_becomes_logql_that_finds() {
+    let query = async |parameters: &str| ask(&format!("logs/query?{parameters}")).await.json()["query"].clone();
+    assert_eq!(query("search=error%20-x&selector=%7Bpod%3D%22a%22%7D").await, r#"{pod="a"} |~ "(?i)error" !~ "(?i)x""#);
+    assert_eq!(query("").await, "{}");
+    assert_eq!(query("search=%7Bpod%3D%22a%22%7D%20%7C%3D%20%60x%60").await, r#"{pod="a"} |= `x`"#);
+    let trace = query("trace=01010101010101010101010101010101").await;
+    let found = ask(&format!("logs?query={}", escape(trace.as_str().unwrap()))).await.json();
+    assert_eq!((found["lines"].as_array().unwrap().len(), &found["lines"][0]["id"]), (1, &json!("0-0-0")));
+    assert_eq!(
+        query("span=00000000000000ff").await,
+        r#"{} | span_id="00000000000000ff" or __line__=~"(?i).*00000000000000ff.*""#
+    );
+}
+
+fn escape(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 #[tokio::test]
@@ -113,8 +139,10 @@ async fn bad_requests_say_what_is_wrong() {
         "parameter step: a multiple of 10s is wanted, as volumes are kept in buckets of 10 seconds",
     )
     .await;
-    let more = "volume counts lines of a selector and its line filters; | json is more";
-    check("logs/volume?query=%7Ba%3D%22b%22%7D%7Cjson", 400, more).await;
+    check("logs/query?search=a%20%22b", 400, "parse error at line 1, col 3: the phrase that begins here has no closing \"").await;
+    check("logs/query?trace=zz", 400, "parameter trace: a trace id has 1 to 32 hex digits, got \"zz\"").await;
+    let selector = "parameter selector: a selector such as {app=\"x\"} is wanted, and nothing behind it";
+    check("logs/query?search=a&selector=%7B%7D%7Cjson", 400, selector).await;
     check("logs/line/1-2", 400, "a line id reads partition-offset-ordinal, got \"1-2\"").await;
     check("logs/line/9-9-9", 404, "no line has the id 9-9-9").await;
     check("traces/zz", 400, "a trace id has 1 to 32 hex digits, got \"zz\"").await;

@@ -1,6 +1,5 @@
-//! `logs`, `logs/volume` and `logs/line/{id}`.
+//! `logs` and `logs/line/{id}`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,16 +10,14 @@ use serde_json::{Value, json};
 use weir_model::id::LineId;
 use weir_model::log::level_name;
 use weir_model::resource::TENANT_DEFAULT;
-use weir_model::select::{Budget, LineFilter, LogSelect, OwnedLine};
-use weir_model::time::{SECOND, UnixNanos};
+use weir_model::select::{Budget, OwnedLine};
 
 use super::super::Api;
 use super::super::failure::Failure;
 use super::super::params::{HOUR, Params};
-use super::super::reply::{Reply, Text};
+use super::super::reply::Text;
 use super::{Wrong, end};
 use crate::budget::{RequestBudget, label_bytes};
-use crate::logql::ast::{LineTest, StageKind};
 use crate::logql::eval::lines::{Entry, LogOptions, lines};
 use crate::logql::pipeline::labels::LabelSet;
 use crate::logql::pipeline::readable;
@@ -89,60 +86,6 @@ fn shape(line: &OwnedLine, text: &[u8], labels: &LabelSet) -> Value {
         "attributes": line.attributes,
         "labels": labels.to_json(),
     })
-}
-
-/// Lines and bytes per bucket and level, summed over the streams.
-pub(super) async fn volume(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Wrong> {
-    api.answer(move |api, budget| buckets(api, &params, budget)).await
-}
-
-fn buckets(api: &Api, params: &Params, budget: &RequestBudget) -> Result<Reply, Wrong> {
-    let log = log_query(params.get("query"))?;
-    let range = params.range((api.clock)(), HOUR)?;
-    let step = params.duration("step")?.unwrap_or(10 * SECOND);
-    if step <= 0 || step % (10 * SECOND) != 0 {
-        return Err("parameter step: a multiple of 10s is wanted, as volumes are kept in buckets of 10 seconds"
-            .to_owned()
-            .into());
-    }
-    let span = range.end.checked_sub(range.start).ok_or_else(|| "the time range is longer than 292 years".to_owned())?;
-    if (span / step) as u64 > api.config.points_max {
-        return Err(format!("more than query.points_max ({}) buckets: take a larger step", api.config.points_max).into());
-    }
-    let filters = filters(&log)?;
-    let select = LogSelect { tenant: TENANT_DEFAULT.into(), matchers: log.matchers, range, filters, newest_first: false };
-    let found = api.logs.volume(&select, step, budget)?;
-    budget.reserve(found.value.iter().map(|one| 64 + label_bytes(&one.stream)).sum())?;
-    let mut buckets: BTreeMap<(UnixNanos, &str), (u64, u64)> = BTreeMap::new();
-    for one in &found.value {
-        let sums = buckets.entry((one.bucket, one.level)).or_default();
-        sums.0 += one.lines;
-        sums.1 += one.bytes;
-    }
-    let mut text = Text::new(budget);
-    text.raw("{\"buckets\":")?;
-    text.each(
-        buckets
-            .into_iter()
-            .map(|((at, level), (lines, bytes))| json!({"t": at.to_string(), "level": level, "lines": lines, "bytes": bytes})),
-    )?;
-    text.raw(&format!(",\"step\":\"{step}\""))?;
-    end(text, found.coverage)
-}
-
-/// The line filters of a query that has nothing else.
-fn filters(log: &LogExpr) -> Result<Vec<LineFilter>, Wrong> {
-    let mut filters = Vec::new();
-    for stage in &log.stages {
-        match &stage.kind {
-            StageKind::Line(line) => match &line.test {
-                LineTest::Store(filter) => filters.push(filter.clone()),
-                LineTest::Patterns { .. } => return Err(format!("volume: {stage} is not supported yet, only |= != |~ !~").into()),
-            },
-            _ => return Err(format!("volume counts lines of a selector and its line filters; {stage} is more").into()),
-        }
-    }
-    Ok(filters)
 }
 
 /// One line and its neighbours.

@@ -1,6 +1,7 @@
 //! Our own API under `/api/weir/v1`, for the page and the command line. Shapes: `docs/api.md`.
 //!
-//! - [`logs`]: lines, volume, one line with its neighbours; [`tail`]: lines as they arrive;
+//! - [`logs`]: lines, one line with its neighbours; [`volume`]: how many; [`tail`]: lines as they arrive; [`search`]: what is
+//!   typed, as LogQL;
 //! - [`containers`]: what runs now, from stored samples, and [`nodes`] beside it; [`traces`]: by id, search, services;
 //! - `status`: where the partitions stand; [`path`]: the whole path. Sealing and compacting on demand are the binary's.
 
@@ -8,8 +9,10 @@ mod containers;
 mod logs;
 mod nodes;
 mod path;
+mod search;
 mod tail;
 mod traces;
+mod volume;
 
 use std::sync::Arc;
 
@@ -31,7 +34,8 @@ pub fn router(api: Arc<Api>) -> axum::Router {
     axum::Router::new()
         .route("/api/weir/v1/containers", get(containers::containers))
         .route("/api/weir/v1/logs", get(logs::logs))
-        .route("/api/weir/v1/logs/volume", get(logs::volume))
+        .route("/api/weir/v1/logs/volume", get(volume::volume))
+        .route("/api/weir/v1/logs/query", get(search::query))
         .route("/api/weir/v1/logs/line/{id}", get(logs::line))
         .route("/api/weir/v1/logs/tail", get(tail::tail))
         .route("/api/weir/v1/traces", get(traces::search))

@@ -39,6 +39,8 @@ pub enum StageKind {
         /// Only these; all when empty.
         fields: Vec<Extraction>,
     },
+    /// `| json_or_logfmt`: what the line is; no line is broken for it.
+    JsonOrLogfmt,
     /// `| regexp "(?P<a>.*)"`
     Regexp(regex::Regex),
     /// `| pattern "<a> - <_>"`
@@ -111,6 +113,9 @@ pub enum LabelChoice {
     Match(Matcher),
 }
 
+/// In a condition: the text of the line, as it is at this stage.
+pub const LINE: &str = "__line__";
+
 /// A condition on labels.
 #[derive(Clone, Debug)]
 pub enum LabelFilter {
@@ -118,7 +123,7 @@ pub enum LabelFilter {
     And(Vec<LabelFilter>),
     /// Any of at least two.
     Or(Vec<LabelFilter>),
-    /// `a="b"`, and `=~` and so on.
+    /// `a="b"`, and `=~` and so on; of the line itself where the label is [`LINE`].
     Text(Matcher),
     /// `a > 5`, `a >= 5s`, `a < 20MB`
     Number {

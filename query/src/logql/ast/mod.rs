@@ -7,7 +7,7 @@ mod log;
 mod metric;
 
 pub use log::{
-    CompareOp, Extraction, LabelChoice, LabelFilter, LabelFormat, LineStage, LineTest, LogExpr, Stage, StageKind, Unit,
+    CompareOp, Extraction, LINE, LabelChoice, LabelFilter, LabelFormat, LineStage, LineTest, LogExpr, Stage, StageKind, Unit,
 };
 pub use metric::{
     BinaryOp, Chain, Grouping, LabelReplace, Link, Many, Matching, RANGE_OPS, RangeAgg, RangeOp, Unwrap, VECTOR_OPS, VectorAgg,

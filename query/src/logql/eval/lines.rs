@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::LogRecord;
-use weir_model::select::{Budget, LogReader, LogSelect, LogVisitor, OwnedLine};
+use weir_model::select::{Budget, LogReader, LogSelect, LogVisitor, Mention, OwnedLine};
 use weir_model::time::{TimeRange, UnixNanos};
 
 use super::{Answer, Counting, Stats};
@@ -159,6 +159,10 @@ impl LogVisitor for Latest<'_> {
             Some((at, _)) if self.options.newest_first => last >= at,
             Some((at, _)) => first <= at,
         }
+    }
+
+    fn mention(&self) -> Option<Mention> {
+        self.pipeline.mention.clone()
     }
 
     fn stream(&mut self, labels: &Labels) {

@@ -1,6 +1,6 @@
 //! Answers a parsed query from a `LogReader`.
 //!
-//! - [`lines`]: log queries: the newest or oldest `limit` lines that pass.
+//! - [`lines`]: log queries: the newest or oldest `limit` lines that pass; [`volume`]: how many pass, by time and level.
 //! - [`metric`]: metric queries: the tree, step by step; [`range`] folds lines into windows, [`samples`] computes
 //!   over unwrapped values, [`vector`] aggregates, [`binary`] combines.
 //!
@@ -12,6 +12,7 @@ pub mod metric;
 pub mod range;
 pub mod samples;
 pub mod vector;
+pub mod volume;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

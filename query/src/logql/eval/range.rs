@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use weir_model::id::LineId;
 use weir_model::label::{Labels, MatchOp, Matcher};
 use weir_model::log::LogRecord;
-use weir_model::select::{Budget, LogReader, LogSelect, LogVisitor, ReadError};
+use weir_model::select::{Budget, LogReader, LogSelect, LogVisitor, Mention, ReadError};
 use weir_model::time::{TimeRange, UnixNanos};
 
 use super::samples::{Sample, over_windows};
@@ -98,7 +98,7 @@ pub fn range(
         labels: LineLabels::default(),
         series: HashMap::new(),
         accumulators: Vec::new(),
-        plain: None,
+        plain: Vec::new(),
         tally: Tally::new(budget),
         stats: Stats::default(),
         failure: None,
@@ -127,8 +127,8 @@ struct Fold<'a> {
     labels: LineLabels,
     series: HashMap<LabelSet, usize>,
     accumulators: Vec<Accumulator>,
-    /// Index of the series that lines of the current stream go to when nothing changed their labels.
-    plain: Option<usize>,
+    /// Which series lines of the current stream go to that have no labels but the stream's and this level.
+    plain: Vec<(&'static str, usize)>,
     tally: Tally<'a>,
     stats: Stats,
     failure: Option<QueryError>,
@@ -139,9 +139,13 @@ impl LogVisitor for Fold<'_> {
         self.windows.holding(first, last).is_some()
     }
 
+    fn mention(&self) -> Option<Mention> {
+        self.pipeline.mention.clone()
+    }
+
     fn stream(&mut self, labels: &Labels) {
         self.labels.set_stream(labels);
-        self.plain = None;
+        self.plain.clear();
     }
 
     fn line(&mut self, id: LineId, record: LogRecord<'_>) -> ControlFlow<()> {
@@ -164,7 +168,7 @@ impl Fold<'_> {
         let Some(line) = self.pipeline.run(record.body, record.timestamp, &mut self.labels) else { return Ok(()) };
         let value = match &self.agg.unwrap {
             None => None,
-            Some(unwrap) => match unwrapped(unwrap, &mut self.labels) {
+            Some(unwrap) => match unwrapped(unwrap, &line, &mut self.labels) {
                 None => return Ok(()),
                 value => value,
             },
@@ -195,18 +199,16 @@ impl Fold<'_> {
 
     /// The accumulator of the line at hand.
     fn index(&mut self) -> Result<usize, QueryError> {
-        let plain = self.labels.is_plain();
-        if let (true, Some(index)) = (plain, self.plain) {
-            return Ok(index);
+        let level = self.labels.only_level();
+        if let Some((_, index)) = self.plain.iter().find(|(known, _)| Some(*known) == level) {
+            return Ok(*index);
         }
         let key = self.key();
         let index = match self.series.get(&key) {
             Some(index) => *index,
             None => self.open(key)?,
         };
-        if plain {
-            self.plain = Some(index);
-        }
+        self.plain.extend(level.map(|level| (level, index)));
         Ok(index)
     }
 
@@ -272,7 +274,7 @@ impl Fold<'_> {
 static EVERYTHING: Grouping = Grouping { without: true, labels: Vec::new() };
 
 /// Takes the label's value away from the line's labels; `None` when the line has none or a filter drops it.
-fn unwrapped(unwrap: &Unwrap, labels: &mut LineLabels) -> Option<f64> {
+fn unwrapped(unwrap: &Unwrap, line: &[u8], labels: &mut LineLabels) -> Option<f64> {
     let text = Cow::from(labels.get(&unwrap.label)?.to_owned());
     let value = match filter::read(&text, unwrap.unit) {
         Ok(value) => {
@@ -284,7 +286,7 @@ fn unwrapped(unwrap: &Unwrap, labels: &mut LineLabels) -> Option<f64> {
             0.0
         }
     };
-    unwrap.filters.iter().all(|own| filter::passes(own, labels)).then_some(value)
+    unwrap.filters.iter().all(|own| filter::passes(own, line, labels)).then_some(value)
 }
 
 fn counted(op: RangeOp, range: i64, lines: &[i64], bytes: &[i64]) -> Vec<Option<f64>> {

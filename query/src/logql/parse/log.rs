@@ -9,6 +9,23 @@ use crate::logql::error::ParseError;
 use crate::logql::lex::Token;
 use crate::logql::pipeline::{json, pattern::Pattern};
 
+/// Names after a `|` that begin no condition.
+pub(crate) const STAGES: [&str; 13] = [
+    "json",
+    "logfmt",
+    "json_or_logfmt",
+    "regexp",
+    "pattern",
+    "unpack",
+    "decolorize",
+    "line_format",
+    "label_format",
+    "drop",
+    "keep",
+    "unwrap",
+    "distinct",
+];
+
 impl Parser<'_> {
     pub(super) fn log_expr(&mut self) -> Result<LogExpr, ParseError> {
         let mut log = self.selector()?;
@@ -77,21 +94,19 @@ impl Parser<'_> {
 
     fn named_stage(&mut self, word: &str) -> Result<StageKind, ParseError> {
         let at = self.at();
-        let known =
-            ["json", "logfmt", "regexp", "pattern", "unpack", "decolorize", "line_format", "label_format", "drop", "keep"];
-        if !known.contains(&word) {
-            return match word {
-                "unwrap" => {
-                    Err(self.wrong("unwrap stands only inside a range aggregation such as sum_over_time(… | unwrap x [5m])"))
-                }
-                "distinct" => Err(self.unsupported(at, "distinct")),
-                _ => Ok(StageKind::Filter(self.label_filter()?)),
-            };
+        match word {
+            "unwrap" => {
+                return Err(self.wrong("unwrap stands only inside a range aggregation such as sum_over_time(… | unwrap x [5m])"));
+            }
+            "distinct" => return Err(self.unsupported(at, "distinct")),
+            _ if !STAGES.contains(&word) => return Ok(StageKind::Filter(self.label_filter()?)),
+            _ => {}
         }
         self.next += 1;
         Ok(match word {
             "json" => StageKind::Json(self.json_fields()?),
             "logfmt" => self.logfmt()?,
+            "json_or_logfmt" => StageKind::JsonOrLogfmt,
             "regexp" => StageKind::Regexp(self.regexp()?),
             "pattern" => {
                 let at = self.at();

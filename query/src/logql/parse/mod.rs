@@ -7,6 +7,7 @@ mod filter;
 mod log;
 mod metric;
 
+pub(crate) use log::STAGES;
 use weir_model::pattern::{PatternBudget, PatternError};
 
 use super::ast::{BinaryOp, Chain, CompareOp, Expr, Link, Many, Matching};

@@ -2,7 +2,7 @@
 
 use super::labels::LineLabels;
 use super::readable;
-use crate::logql::ast::{LabelFilter, LineTest, Unit};
+use crate::logql::ast::{LINE, LabelFilter, LineTest, Unit};
 use crate::logql::lex::byte_unit;
 use weir_model::time::parse_duration;
 
@@ -14,18 +14,19 @@ pub fn line_passes(test: &LineTest, line: &[u8]) -> bool {
     }
 }
 
-/// Whether the labels pass. A value that is no number marks the line and keeps it.
-pub fn passes(filter: &LabelFilter, labels: &mut LineLabels) -> bool {
+/// Whether a line and its labels pass. A value that is no number marks the line and keeps it.
+pub fn passes(filter: &LabelFilter, line: &[u8], labels: &mut LineLabels) -> bool {
     match filter {
-        LabelFilter::Or(any) => any.iter().any(|one| passes(one, labels)),
+        LabelFilter::Or(any) => any.iter().any(|one| passes(one, line, labels)),
         // Also those behind one that fails: they may mark the line as broken.
         LabelFilter::And(all) => {
             let mut passed = true;
             for one in all {
-                passed &= passes(one, labels);
+                passed &= passes(one, line, labels);
             }
             passed
         }
+        LabelFilter::Text(matcher) if matcher.name == LINE => matcher.matches(&readable(line)),
         LabelFilter::Text(matcher) => matcher.matches(labels.get(&matcher.name).unwrap_or_default()),
         // Of a line that is broken already, only its texts can be judged.
         LabelFilter::Number { .. } if labels.error().is_some() => true,

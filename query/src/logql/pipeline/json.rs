@@ -59,15 +59,30 @@ pub fn parse_path(path: &str) -> Result<Vec<PathStep>, String> {
 
 /// Every scalar as a label, nested keys joined by `_`; null and arrays are left out.
 pub fn parse(line: &str, labels: &mut LineLabels) {
+    if let Err(message) = scalars(line, labels) {
+        labels.fail(ERROR, message);
+    }
+}
+
+/// The same of a line that may be none: what can be read of an object is, and nothing is marked. False when no object begins
+/// here.
+pub fn parse_lenient(line: &str, labels: &mut LineLabels) -> bool {
+    let is_object = line.trim_ascii_start().starts_with('{');
+    if is_object {
+        // A line may be cut, or go on after the object.
+        let _ = scalars(line, labels);
+    }
+    is_object
+}
+
+fn scalars(line: &str, labels: &mut LineLabels) -> Result<(), String> {
     let mut found = Found::default();
     let mut scanner = Scanner { text: line, at: 0 };
     let result = scanner.object(0, &mut |scanner, key, depth| flatten(scanner, &key, depth, &mut found));
     for (name, value) in &found.labels {
         labels.parsed(name, value);
     }
-    if let Err(message) = result.and_then(|()| scanner.end()) {
-        labels.fail(ERROR, message);
-    }
+    result.and_then(|()| scanner.end())
 }
 
 #[derive(Default)]

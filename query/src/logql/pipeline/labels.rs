@@ -2,11 +2,12 @@
 //!
 //! Unlike `weir_model::label::Labels`, a value may be empty here: LogQL tells empty from absent.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use weir_model::label::Labels;
-use weir_model::log::{LogRecord, level_name};
+use weir_model::log::{LogRecord, detected_level};
 
 use crate::logql::ast::{Grouping, LabelChoice};
 
@@ -14,6 +15,9 @@ use crate::logql::ast::{Grouping, LabelChoice};
 pub const ERROR: &str = "__error__";
 /// Name of the label that says more about it.
 pub const ERROR_DETAILS: &str = "__error_details__";
+
+/// Name of the label with a line's level.
+pub const LEVEL: &str = "detected_level";
 
 /// What parsers may make of one line: labels are looked up one by one.
 const LABELS_MAX: usize = 4_096;
@@ -101,7 +105,7 @@ enum Category {
 #[derive(Clone, Debug)]
 struct Extra {
     name: String,
-    value: String,
+    value: Cow<'static, str>,
     category: Category,
     /// The stage that set it: within one parser the first of equal keys wins.
     stage: u32,
@@ -140,27 +144,28 @@ impl LineLabels {
     }
 
     /// Another line: its structured metadata, trace and span id, and, when wanted, its level.
-    pub fn begin_line(&mut self, record: &LogRecord<'_>, detected_level: bool) {
+    pub fn begin_line(&mut self, record: &LogRecord<'_>, level: bool) {
         self.extra.clear();
         self.gone.clear();
         self.error = None;
         self.stage = 0;
         for (name, value) in record.attributes.iter() {
-            self.metadata(name, value.to_owned());
+            self.metadata(name, value.to_owned().into());
         }
         if !record.trace_id.is_none() {
-            self.metadata("trace_id", record.trace_id.to_string());
+            self.metadata("trace_id", record.trace_id.to_string().into());
         }
         if !record.span_id.is_none() {
-            self.metadata("span_id", record.span_id.to_string());
+            self.metadata("span_id", record.span_id.to_string().into());
         }
-        if detected_level && self.get("detected_level").is_none() {
-            let level = level_name(record.severity);
-            self.metadata("detected_level", if level.is_empty() { "unknown" } else { level }.to_owned());
+        if level && self.stream.get(LEVEL).is_empty() {
+            // Metadata of this name was read on the way in: this is what it came to.
+            self.extra.retain(|extra| extra.name != LEVEL);
+            self.metadata(LEVEL, self::detected_level(record.severity).into());
         }
     }
 
-    fn metadata(&mut self, name: &str, value: String) {
+    fn metadata(&mut self, name: &str, value: Cow<'static, str>) {
         let taken = !self.stream.get(name).is_empty() || self.extra.iter().any(|extra| extra.name == name);
         let name = if taken { format!("{name}_extracted") } else { name.to_owned() };
         if !self.extra.iter().any(|extra| extra.name == name) {
@@ -195,14 +200,15 @@ impl LineLabels {
         let full = self.extra.len() >= LABELS_MAX;
         match self.extra.iter_mut().find(|extra| extra.name == name) {
             Some(extra) if extra.stage == stage && extra.category == Category::Parsed => {}
-            Some(extra) => *extra = Extra { name, value: value.to_owned(), category: Category::Parsed, stage },
+            Some(extra) => *extra = Extra { name, value: value.to_owned().into(), category: Category::Parsed, stage },
             None if full => self.fail(TOO_MANY, format!("a line has more than {LABELS_MAX} labels")),
-            None => self.extra.push(Extra { name, value: value.to_owned(), category: Category::Parsed, stage }),
+            None => self.extra.push(Extra { name, value: value.to_owned().into(), category: Category::Parsed, stage }),
         }
     }
 
     /// Sets a label, whatever it was.
     pub fn set(&mut self, name: &str, value: String) {
+        let value = Cow::from(value);
         match self.extra.iter_mut().find(|extra| extra.name == name) {
             Some(extra) => (extra.value, extra.category) = (value, Category::Parsed),
             None => self.extra.push(Extra { name: name.into(), value, category: Category::Parsed, stage: self.stage }),
@@ -230,8 +236,19 @@ impl LineLabels {
     }
 
     /// Whether the labels are just the stream's.
-    pub fn is_plain(&self) -> bool {
+    fn is_plain(&self) -> bool {
         self.extra.is_empty() && self.gone.is_empty() && self.error.is_none()
+    }
+
+    /// The level, when that is all that the labels have beside the stream's own; "" when they have nothing. Such sets are few
+    /// a stream, so that what is made of them can be kept.
+    pub fn only_level(&self) -> Option<&'static str> {
+        match &self.extra[..] {
+            _ if !self.gone.is_empty() || self.error.is_some() => None,
+            [] => Some(""),
+            [Extra { name, value: Cow::Borrowed(level), category: Category::Metadata, .. }] if name == LEVEL => Some(level),
+            _ => None,
+        }
     }
 
     fn names(&self) -> Vec<String> {
@@ -281,7 +298,7 @@ impl LineLabels {
             |name: &str| self.gone.iter().any(|gone| gone == name) || self.extra.iter().any(|extra| extra.name == name);
         let own =
             self.stream_set.iter().filter(|(name, _)| !overridden(name)).map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let extra = self.extra.iter().map(|extra| (extra.name.clone(), extra.value.clone()));
+        let extra = self.extra.iter().map(|extra| (extra.name.clone(), extra.value.to_string()));
         LabelSet::new(own.chain(extra).chain(self.error_pairs()).collect())
     }
 
@@ -290,7 +307,7 @@ impl LineLabels {
         let overridden =
             |name: &str| self.gone.iter().any(|gone| gone == name) || self.extra.iter().any(|extra| extra.name == name);
         let of = |category| self.extra.iter().filter(move |extra| extra.category == category);
-        let pairs = |category| of(category).map(|extra| (extra.name.clone(), extra.value.clone())).collect::<Vec<_>>();
+        let pairs = |category| of(category).map(|extra| (extra.name.clone(), extra.value.to_string())).collect::<Vec<_>>();
         let mut parsed = pairs(Category::Parsed);
         parsed.extend(self.error_pairs());
         Categories {

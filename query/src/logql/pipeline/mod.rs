@@ -7,14 +7,15 @@ pub mod filter;
 pub mod json;
 pub mod labels;
 pub mod logfmt;
+mod mention;
 pub mod pattern;
 pub mod template;
 
 use std::borrow::Cow;
 use std::fmt::Write;
-use std::sync::LazyLock;
 
-use weir_model::select::LineFilter;
+use weir_model::log::replace_colours;
+use weir_model::select::{LineFilter, Mention};
 
 use self::labels::LineLabels;
 use self::template::Template;
@@ -22,16 +23,13 @@ use super::ast::{Extraction, LabelChoice, LabelFilter, LabelFormat, LineTest, Lo
 use super::error::ParseError;
 use weir_model::time::UnixNanos;
 
-/// The escapes that colour terminals: CSI and OSC sequences of ECMA-48.
-static COLOURS: LazyLock<regex::bytes::Regex> = LazyLock::new(|| {
-    regex::bytes::Regex::new(r"(?-u)\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))").expect("invariant: it compiles")
-});
-
 /// A compiled pipeline.
 #[derive(Debug)]
 pub struct Pipeline {
     /// For the store.
     pub pushed: Vec<LineFilter>,
+    /// What every line says that passes the conditions on labels; for the store, which skips by it.
+    pub mention: Option<Mention>,
     steps: Vec<Step>,
 }
 
@@ -40,6 +38,7 @@ enum Step {
     Line(LineTest),
     Json(Vec<(String, Vec<json::PathStep>)>),
     Logfmt { strict: bool, keep_empty: bool, fields: Vec<Extraction> },
+    JsonOrLogfmt,
     Regexp(regex::Regex),
     Pattern(pattern::Pattern),
     Unpack,
@@ -110,7 +109,7 @@ impl Pipeline {
             });
             as_stored &= !matches!(stage.kind, StageKind::LineFormat(_) | StageKind::Unpack | StageKind::Decolorize);
         }
-        Ok(Self { pushed, steps })
+        Ok(Self { pushed, mention: mention::of(&log.stages), steps })
     }
 
     /// Whether nothing is left to do after the store's filters.
@@ -125,10 +124,10 @@ impl Pipeline {
             labels.begin_stage();
             match step {
                 Step::Line(test) if !filter::line_passes(test, &line) => return None,
-                Step::Filter(filter) if !filter::passes(filter, labels) => return None,
+                Step::Filter(filter) if !filter::passes(filter, &line, labels) => return None,
                 Step::Line(_) | Step::Filter(_) => {}
                 Step::Decolorize => {
-                    if let Cow::Owned(clean) = COLOURS.replace_all(&line, &b""[..]) {
+                    if let Cow::Owned(clean) = replace_colours(&line, b"") {
                         line = Cow::Owned(clean);
                     }
                 }
@@ -160,6 +159,7 @@ fn plain_step(kind: &StageKind) -> Step {
         StageKind::Logfmt { strict, keep_empty, fields } => {
             Step::Logfmt { strict: *strict, keep_empty: *keep_empty, fields: fields.clone() }
         }
+        StageKind::JsonOrLogfmt => Step::JsonOrLogfmt,
         StageKind::Regexp(regex) => Step::Regexp(regex.clone()),
         StageKind::Pattern(pattern) => Step::Pattern(pattern.clone()),
         StageKind::Unpack => Step::Unpack,
@@ -177,6 +177,8 @@ fn parse_line(step: &Step, line: &str, labels: &mut LineLabels) {
         Step::Logfmt { strict, keep_empty, fields } => {
             logfmt::parse(line, logfmt::Options { strict: *strict, keep_empty: *keep_empty }, fields, labels);
         }
+        Step::JsonOrLogfmt if json::parse_lenient(line, labels) => {}
+        Step::JsonOrLogfmt => logfmt::parse(line, logfmt::Options::default(), &[], labels),
         Step::Regexp(regex) => {
             if let Some(found) = regex.captures(line) {
                 for name in regex.capture_names().flatten() {

@@ -112,6 +112,24 @@ fn json() {
 }
 
 #[test]
+fn json_or_logfmt_is_what_the_line_is() {
+    let nested = r#"{"x":{"y":1.0},"msg":"level=error b=c"}"#;
+    check(nested, "| json_or_logfmt", "msg=level=error b=c x_y=1.0", nested);
+    check(r#"{"k":"v","cut":"#, "| json_or_logfmt", "k=v", r#"{"k":"v","cut":"#);
+    check(r#"took k=v q="a b" e="#, "| json_or_logfmt", "k=v q=a b", r#"took k=v q="a b" e="#);
+    check("no field", "| json_or_logfmt", "", "no field");
+    check("k=v", r#"| json_or_logfmt | k="v" or k="w""#, "k=v", "k=v");
+}
+
+#[test]
+fn a_condition_may_be_on_the_line() {
+    check("Disk full", r#"| __line__=~"(?i).*disk.*" and meta="m""#, "", "Disk full");
+    check("Disk full", r#"| __line__="Disk full""#, "", "Disk full");
+    check("Disk full", r#"| __line__!~".*full""#, "-", "-");
+    check("k=v", r#"| logfmt | line_format "now {{.k}}" | __line__="now v""#, "k=v", "now v");
+}
+
+#[test]
 fn logfmt_regexp_pattern() {
     check(r#"k=v q="a \"b\"" e= flag 9x=1 k=w"#, "| logfmt", r#"_9x=1 k=v q=a "b""#, r#"k=v q="a \"b\"" e= flag 9x=1 k=w"#);
     check("k=v e= flag", "| logfmt --keep-empty", "e= flag= k=v", "k=v e= flag");

@@ -63,7 +63,7 @@ proptest! {
 
     #[test]
     fn any_line_passes_any_parser(line in prop::collection::vec(any::<u8>(), 0..80)) {
-        for stage in ["json", "json x=\"a[0].b\"", "logfmt", "logfmt --strict --keep-empty", "unpack", "decolorize", "pattern \"<a> <b>=<c>\"",
+        for stage in ["json_or_logfmt", "json", "json x=\"a[0].b\"", "logfmt", "logfmt --strict --keep-empty", "unpack", "decolorize", "pattern \"<a> <b>=<c>\"",
             "regexp \"(?P<a>.)=(?P<b>.*)\"", "line_format \"{{ trunc -3 (__line__) }}\""] {
             let query = format!(r#"{{a="b"}} | {stage}"#);
             let crate::logql::Expr::Log(log) = parse(&query).unwrap() else { panic!("{query}") };
