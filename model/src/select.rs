@@ -135,6 +135,8 @@ pub enum Mention {
     Pattern(String),
     /// This is the whole value of a label: of the stream's label of that name, of an id, or of structured metadata.
     Value(String, String),
+    /// Its severity is of the same level as this one.
+    Severity(u8),
     /// All of these.
     All(Vec<Mention>),
     /// One of these.

@@ -6,6 +6,7 @@
 use regex_syntax::hir::{Class, Hir, HirKind};
 use weir_model::select::{LineFilter, Mention};
 
+use super::schema::{Rollup, level_of};
 use super::tokens::{TOKEN_BYTES_MAX, Tokens, is_indexed, is_token_byte};
 
 /// A condition on a chunk's set of tokens.
@@ -53,6 +54,7 @@ impl Need {
         match mention {
             Mention::Pattern(pattern) => of_regex(pattern),
             Mention::Value(_, value) => of_value(value.as_bytes()),
+            Mention::Severity(_) => Self::Anything,
             Mention::All(mentions) => all(mentions.iter().map(Self::of_mention)),
             Mention::Any(mentions) => one_of(mentions.iter().map(Self::of_mention)),
         }
@@ -133,6 +135,7 @@ pub(crate) fn labels_of(mention: &Mention) -> Vec<&str> {
     match mention {
         Mention::Pattern(_) => Vec::new(),
         Mention::Value(label, _) => vec![label],
+        Mention::Severity(_) => vec!["detected_level"],
         Mention::All(mentions) | Mention::Any(mentions) => mentions.iter().flat_map(labels_of).collect(),
     }
 }
@@ -144,6 +147,16 @@ fn one_of(needs: impl Iterator<Item = Need>) -> Need {
         0 => Need::Anything,
         _ if needs.contains(&Need::Anything) => Need::Anything,
         _ => Need::OneOf(needs),
+    }
+}
+
+/// Whether lines of a chunk that has these levels may say this.
+pub(crate) fn may_be_among(mention: &Mention, rollups: &[Rollup]) -> bool {
+    match mention {
+        Mention::Pattern(_) | Mention::Value(..) => true,
+        Mention::Severity(severity) => rollups.iter().any(|rollup| rollup.level == level_of(*severity)),
+        Mention::All(mentions) => mentions.iter().all(|mention| may_be_among(mention, rollups)),
+        Mention::Any(mentions) => mentions.iter().any(|mention| may_be_among(mention, rollups)),
     }
 }
 

@@ -16,7 +16,7 @@ use weir_model::time::TimeRange;
 use super::LogsEngine;
 use super::block::LogsBlock;
 use super::filter::Filters;
-use super::plan::{Need, labels_of};
+use super::plan::{Need, labels_of, may_be_among};
 use super::schema::{Place, ROLLUP_NANOS, StreamKey, level_of, level_text};
 use super::source::{Source, SourceLines};
 use super::tail::Tail;
@@ -132,7 +132,9 @@ impl LogReader for LogsReader {
                 continue;
             }
             let is_of_the_stream = labels.iter().any(|label| !stream.get(label).is_empty());
-            if !is_of_the_stream && !mentioned.may_match(&source) {
+            let has_levels = |mention| !source.has_rollups() || may_be_among(mention, &source.facts().rollups);
+            let may_say = is_of_the_stream || mention.as_ref().is_none_or(has_levels) && mentioned.may_match(&source);
+            if !may_say {
                 continue;
             }
             let Some(lines) = open(&source, budget, &mut coverage)? else { continue };

@@ -371,7 +371,8 @@ fn what_a_visitor_has_a_use_for_keeps_chunks_closed() {
     for i in 0..10_u8 {
         let attributes = Labels::from_pairs([("user", format!("user{i}x"))]);
         let body = format!("word{i}x {}", "filler ".repeat(20));
-        let line = TestLine { trace: i, attributes, ..TestLine::new(i64::from(i) * SECOND, &body) };
+        let severity = [0, 9, 17, 22][usize::from(i).min(3)];
+        let line = TestLine { trace: i, severity, attributes, ..TestLine::new(i64::from(i) * SECOND, &body) };
         let stream = if i == 9 { [("user", "streams")] } else { [("pod", "p")] };
         insert(&head, u64::from(i), &[TestSection { tenant: "a", stream: Labels::from_pairs(stream), lines: vec![line] }]);
     }
@@ -390,6 +391,9 @@ fn what_a_visitor_has_a_use_for_keeps_chunks_closed() {
     assert_eq!(opened(Mention::All(vec![value("trace_id", &trace), pattern("(?i).*WORD5x.*")])), 0);
     assert_eq!(opened(value("user", "user3x")), 2, "its own, and that of the stream which has such a label");
     assert_eq!(opened(value("user", "-")), 10, "no token, any chunk");
+    assert_eq!(opened(Mention::Severity(20)), 1);
+    assert_eq!(opened(Mention::Any(vec![Mention::Severity(0), Mention::Severity(21)])), 8);
+    assert_eq!(opened(Mention::All(vec![Mention::Severity(17), pattern("word5x")])), 0);
 }
 
 #[test]

@@ -162,7 +162,7 @@ impl LogVisitor for Latest<'_> {
     }
 
     fn mention(&self) -> Option<Mention> {
-        self.pipeline.mention.clone()
+        self.pipeline.mention(self.options.detected_level)
     }
 
     fn stream(&mut self, labels: &Labels) {

@@ -140,7 +140,7 @@ impl LogVisitor for Fold<'_> {
     }
 
     fn mention(&self) -> Option<Mention> {
-        self.pipeline.mention.clone()
+        self.pipeline.mention(self.request.detected_level)
     }
 
     fn stream(&mut self, labels: &Labels) {

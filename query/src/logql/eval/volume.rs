@@ -57,7 +57,7 @@ impl LogVisitor for Count<'_> {
     }
 
     fn mention(&self) -> Option<Mention> {
-        self.pipeline.mention.clone()
+        self.pipeline.mention(self.level)
     }
 
     fn stream(&mut self, labels: &Labels) {

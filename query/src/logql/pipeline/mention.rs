@@ -2,10 +2,14 @@
 //! labels or another line: behind it, a label's value need not stand in the line as it is.
 
 use weir_model::label::{MatchOp, Matcher};
+use weir_model::log::{SEVERITY_CRITICAL, detected_level};
 use weir_model::select::Mention;
 
 use super::labels::LEVEL;
 use crate::logql::ast::{LINE, LabelFilter, Stage, StageKind};
+
+/// One of each level.
+const SEVERITIES: [u8; 8] = [0, 1, 5, 9, 13, 17, 21, SEVERITY_CRITICAL];
 
 /// `None` when nothing follows for certain.
 pub(super) fn of(stages: &[Stage]) -> Option<Mention> {
@@ -33,8 +37,12 @@ fn of_matcher(matcher: &Matcher) -> Option<Mention> {
         // Bytes that are no UTF-8 are matched as `\xff`, which they are not in the line.
         (LINE, _) if matcher.value.contains(r"\x") => None,
         (LINE, MatchOp::Regex) => Some(Mention::Pattern(matcher.value.clone())),
+        (LEVEL, _) => {
+            let of_level = SEVERITIES.into_iter().filter(|severity| matcher.matches(detected_level(*severity)));
+            Some(Mention::Any(of_level.map(Mention::Severity).collect()))
+        }
         // What weir itself says of a line stands nowhere in it.
-        (name, _) if name.starts_with("__") || name == LEVEL => None,
+        (name, _) if name.starts_with("__") => None,
         (name, MatchOp::Equal) if !matcher.value.is_empty() => Some(Mention::Value(name.into(), matcher.value.clone())),
         _ => None,
     }
@@ -56,7 +64,10 @@ mod tests {
         check("| a=\"b\" or __line__=~\".*c.*\"", r#"All([Any([Value("a", "b"), Pattern(".*c.*")])])"#);
         check("| a=\"b\" or c!=\"d\"", "");
         check("| a=\"b\" and c!=\"d\" and e > 5", r#"All([All([Value("a", "b")])])"#);
-        check("| a=\"\" | b=~\"c\" | __error__=\"d\" | detected_level=\"error\"", "");
+        check("| a=\"\" | b=~\"c\" | __error__=\"d\"", "");
+        check("| detected_level=\"error\"", "All([Any([Severity(17)])])");
+        check("| detected_level=~\"critical|fatal\"", "All([Any([Severity(21), Severity(22)])])");
+        check("| detected_level=\"other\" or a=\"b\"", r#"All([Any([Any([]), Value("a", "b")])])"#);
         check("| json | a=\"b\"", "");
         check("| a=\"b\" | json | c=\"d\"", r#"All([Value("a", "b")])"#);
         check("| line_format \"x\" | a=\"b\"", "");

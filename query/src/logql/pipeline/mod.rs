@@ -28,8 +28,7 @@ use weir_model::time::UnixNanos;
 pub struct Pipeline {
     /// For the store.
     pub pushed: Vec<LineFilter>,
-    /// What every line says that passes the conditions on labels; for the store, which skips by it.
-    pub mention: Option<Mention>,
+    mention: Option<Mention>,
     steps: Vec<Step>,
 }
 
@@ -110,6 +109,12 @@ impl Pipeline {
             as_stored &= !matches!(stage.kind, StageKind::LineFormat(_) | StageKind::Unpack | StageKind::Decolorize);
         }
         Ok(Self { pushed, mention: mention::of(&log.stages), steps })
+    }
+
+    /// What every line says that passes the conditions on labels, for the store, which skips by it; where lines have the label
+    /// of their level.
+    pub fn mention(&self, level: bool) -> Option<Mention> {
+        self.mention.clone().filter(|_| level)
     }
 
     /// Whether nothing is left to do after the store's filters.
