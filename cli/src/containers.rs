@@ -77,6 +77,10 @@ fn of_option(option: &str, error: RuntimeError) -> Failure {
 fn failure(error: RuntimeError) -> Failure {
     match error {
         RuntimeError::Spec(what) => Failure::input(what),
+        RuntimeError::State { id, reason } => {
+            let id: String = id.chars().take(12).collect();
+            Failure::failed(format!("container {id}: {reason}"))
+        }
         RuntimeError::NoSuchContainer(name) => Failure::input(format!("no container {name:?} here; `weir ps` lists them")),
         other => Failure::failed(other),
     }

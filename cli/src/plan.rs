@@ -140,6 +140,8 @@ mod tests {
         check("insecure_listen = true\nlisten = \"0.0.0.0:4317\"", &["listen", "otlp_grpc"]);
         check("otlp_grpc = \"0.0.0.0:1\"", &["otlp_grpc", "insecure_listen"]);
         check("collector = 5", &["collector", "expected a table"]);
+        check("listen = \"weir.example:80\"", &["listen", "such as 127.0.0.1:9640"]);
+        check("[collector.files]\nbegin = \"middle\"", &["unknown value `middle`", "`start` or `end`"]);
         check("[front]\nconnections_max = -1", &["connections_max", "whole number"]);
         check("[aggregator]\ntick = 5", &["tick", "a text in quotes"]);
     }

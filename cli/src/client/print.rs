@@ -49,8 +49,8 @@ fn notices(answer: &Answer, empty: bool) -> Vec<String> {
         .map(|partition| (number(&partition["on_bus"]) - number(&partition["searchable"])).max(0))
         .sum();
     if behind > 0 {
-        let (are, has) = (count(behind.unsigned_abs(), "record"), if behind == 1 { "is" } else { "are" });
-        notices.push(format!("{are} {has} on the bus and not searchable yet"));
+        let (records, are) = (count(behind.unsigned_abs(), "record"), if behind == 1 { "is" } else { "are" });
+        notices.push(format!("{records} {are} on the bus and not searchable yet"));
     } else if empty {
         notices.push("no results".into());
     }

@@ -16,6 +16,20 @@ const WORDS: [(&str, &str); 12] = [
     ("expected a map", "expected a table"),
 ];
 
+/// Other words of programs.
+const PHRASES: [(&str, &str); 10] = [
+    ("unknown field `", "unknown key `"),
+    ("missing field `", "missing key `"),
+    ("unknown variant `", "unknown value `"),
+    ("invalid type: sequence,", "invalid type: list,"),
+    ("invalid type: map,", "invalid type: table,"),
+    ("invalid type: floating point `", "invalid type: number `"),
+    ("` as i128,", "`,"),
+    ("expected socket address", "expected an IP address and a port in quotes, such as \"127.0.0.1:9640\""),
+    ("invalid socket address syntax", "this is no IP address with a port, such as 127.0.0.1:9640"),
+    ("wanted string or table", "expected a text in quotes"),
+];
+
 /// `error` with `expected struct CollectorConfig` as `expected a table`, and so on.
 pub(crate) fn error(error: &str) -> String {
     let mut written = String::with_capacity(error.len());
@@ -28,7 +42,7 @@ pub(crate) fn error(error: &str) -> String {
         rest = &rest[used..];
     }
     written.push_str(rest);
-    written
+    PHRASES.iter().fold(written, |text, (theirs, ours)| text.replace(theirs, ours))
 }
 
 /// How much of `text` names a type, and what to say instead.
@@ -53,7 +67,8 @@ mod tests {
     fn no_type_is_named() {
         let check = |given: &str, expected: &str| assert_eq!(error(given), expected);
         check("invalid type: integer `5`, expected struct CollectorConfig", "invalid type: integer `5`, expected a table");
-        check("a: invalid type: map, expected a string at line 2", "a: invalid type: map, expected a text in quotes at line 2");
+        check("a: invalid type: map, expected a string at line 2", "a: invalid type: table, expected a text in quotes at line 2");
+        check("unknown variant `middle`, expected `start` or `end`", "unknown value `middle`, expected `start` or `end`");
         check(
             "invalid value: integer `-1`, expected usize\nin `x`",
             "invalid value: integer `-1`, expected a whole number, not negative\nin `x`",
@@ -63,8 +78,8 @@ mod tests {
             "invalid value: integer `70000`, expected a whole number, not negative",
         );
         check("expected f64", "expected a number");
-        check("unknown field `a`, expected one of `b`, `if`", "unknown field `a`, expected one of `b`, `if`");
-        check("unknown field `a`, expected `useful`", "unknown field `a`, expected `useful`");
+        check("unknown field `a`, expected one of `b`, `if`", "unknown key `a`, expected one of `b`, `if`");
+        check("unknown field `a`, expected `useful`", "unknown key `a`, expected `useful`");
         check("expected an array", "expected an array");
         check("expected if", "expected if");
     }
