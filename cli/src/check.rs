@@ -11,8 +11,11 @@ use weir_store::manifest::{probe, random_nonces};
 
 use crate::args::CheckTarget;
 use crate::config::{BusKind, Config, DOCUMENTED};
+use crate::plan::Plan;
 use crate::service::parts;
-use crate::{Failure, LAST_WORK};
+use crate::text::plain;
+use crate::text::units::count;
+use crate::{Failure, LAST_WORK, stdout};
 
 /// All questions to the brokers together, each of which has a shorter end of its own.
 const BUS_PATIENCE: Duration = Duration::from_secs(90);
@@ -22,9 +25,10 @@ const STORE_PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn check(target: &CheckTarget) -> Result<(), Failure> {
     match target {
         CheckTarget::Config { file, connect } => {
-            let config = Config::read(file)?;
-            println!("{}: fine", file.display());
-            if *connect { check_connections(&config) } else { Ok(()) }
+            let in_file = |failure: Failure| Failure { message: format!("{}: {}", file.display(), failure.message), ..failure };
+            let plan = Plan::of(Config::read(file)?).map_err(in_file)?;
+            stdout::line(&format!("{}: fine", file.display()))?;
+            if *connect { check_connections(&plan.config) } else { Ok(()) }
         }
         CheckTarget::Rules { file } => check_rules(file),
     }
@@ -44,8 +48,8 @@ fn check_connections(config: &Config) -> Result<(), Failure> {
     for Finding { subject, outcome } in &findings {
         wrong += usize::from(outcome.is_err());
         match outcome {
-            Ok(fine) => println!("{subject}: {fine}"),
-            Err(error) => println!("{subject}: wrong: {error}"),
+            Ok(fine) => stdout::line(&format!("{subject}: {fine}"))?,
+            Err(error) => stdout::line(&format!("{subject}: wrong: {error}"))?,
         }
     }
     if wrong == 0 { Ok(()) } else { Err(Failure::failed(format!("{wrong} of {} cannot be used as configured", findings.len()))) }
@@ -79,20 +83,14 @@ async fn within<T>(patience: Duration, tried: impl Future<Output = Result<T, Str
 }
 
 fn check_rules(file: &Path) -> Result<(), Failure> {
-    let wrong = |error: &dyn std::fmt::Display| Failure::input(format!("{}: {error}", file.display()));
+    let wrong = |error: &dyn std::fmt::Display| Failure::input(plain::error(&format!("{}: {error}", file.display())));
     let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
     let summary = weir_query::rules::check_rules(&text).map_err(|error| wrong(&error))?;
-    println!(
-        "{}: {} groups, {} alerting and {} recording rules",
-        file.display(),
-        summary.groups,
-        summary.alerting,
-        summary.recording
-    );
-    Ok(())
+    let (groups, alerting) = (count(summary.groups as u64, "group"), count(summary.alerting as u64, "alerting rule"));
+    let recording = count(summary.recording as u64, "recording rule");
+    stdout::line(&format!("{}: {groups}, {alerting}, {recording}", file.display()))
 }
 
 pub(crate) fn print_default() -> Result<(), Failure> {
-    print!("{DOCUMENTED}");
-    Ok(())
+    stdout::write(DOCUMENTED).map(drop)
 }

@@ -12,6 +12,7 @@ use weir_store::location::Location;
 
 use crate::Failure;
 use crate::args::{AggregatorArguments, NodeArguments, QueryNodeArguments, ServiceArguments, StoreArguments, UpArguments};
+use crate::text::plain;
 
 /// The default, every key documented; a test holds it equal to [`Config::default`].
 pub(crate) const DOCUMENTED: &str = include_str!("weir.toml");
@@ -196,7 +197,7 @@ impl Config {
     }
 
     fn parse(path: &Path) -> Result<Self, Failure> {
-        let wrong = |error: &dyn std::fmt::Display| Failure::input(format!("{}: {error}", path.display()));
+        let wrong = |error: &dyn std::fmt::Display| Failure::input(plain::error(&format!("{}: {error}", path.display())));
         let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
         Self::of_text(&text).map_err(|error| wrong(&error))
     }

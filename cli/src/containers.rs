@@ -6,12 +6,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use weir_model::time::format_rfc3339;
 use weir_runtime::RuntimeError;
+use weir_runtime::containers::State;
 use weir_runtime::monitor::{self, RunSpec, Status};
 
-use crate::Failure;
 use crate::args::{MonitorArguments, Output, PsArguments, RmArguments, RunArguments, StopArguments};
+use crate::text::clock::Clock;
+use crate::text::table::{Align, Table, screen};
+use crate::{Failure, stdout};
 
 /// Where weir keeps its containers when nothing else is said.
 pub(crate) const DIRECTORY: &str = "/var/lib/weir/containers";
@@ -39,7 +41,7 @@ pub(crate) fn run(arguments: RunArguments) -> Result<(), Failure> {
     let monitor = std::env::current_exe().map_err(|error| Failure::failed(format!("own path: {error}")))?;
     let running = monitor::run(&state_dir, &spec, &monitor, now()).map_err(failure)?;
     if arguments.detach {
-        println!("{}", running.id);
+        stdout::line(&running.id)?;
         return Ok(());
     }
     let followed = follow(&state_dir, &running.id);
@@ -60,15 +62,26 @@ fn spec(arguments: &RunArguments) -> Result<RunSpec, Failure> {
     }
     spec.env.clone_from(&arguments.env);
     spec.workdir = arguments.workdir.as_ref().map(|path| path.display().to_string());
-    spec.memory_bytes = arguments.memory.as_deref().map(monitor::parse_bytes).transpose().map_err(Failure::input)?;
+    let memory = arguments.memory.as_deref().map(monitor::parse_bytes).transpose();
+    spec.memory_bytes = memory.map_err(|error| of_option("--memory", error))?;
     (spec.cpus, spec.pids, spec.remove) = (arguments.cpus, arguments.pids, arguments.rm);
-    spec.restart = arguments.restart.parse().map_err(Failure::input)?;
+    spec.restart = arguments.restart.parse().map_err(|error| of_option("--restart", error))?;
     Ok(spec)
+}
+
+fn of_option(option: &str, error: RuntimeError) -> Failure {
+    let failure = failure(error);
+    Failure { message: format!("{option}: {}", failure.message), ..failure }
 }
 
 fn failure(error: RuntimeError) -> Failure {
     match error {
-        RuntimeError::Spec(_) | RuntimeError::NoSuchContainer(_) => Failure::input(error),
+        RuntimeError::Spec(what) => Failure::input(what),
+        RuntimeError::State { id, reason } => {
+            let id: String = id.chars().take(12).collect();
+            Failure::failed(format!("container {id}: {reason}"))
+        }
+        RuntimeError::NoSuchContainer(name) => Failure::input(format!("no container {name:?} here; `weir ps` lists them")),
         other => Failure::failed(other),
     }
 }
@@ -135,42 +148,89 @@ fn print_lines(reader: &mut BufReader<File>) -> std::io::Result<()> {
 }
 
 pub(crate) fn ps(arguments: &PsArguments) -> Result<(), Failure> {
-    let all = monitor::list(&directory(&arguments.dir)).map_err(failure)?;
-    let json = |status: &Status| serde_json::to_string(status).map_err(Failure::failed);
+    let directory = directory(&arguments.dir);
+    let all = monitor::list(&directory).map_err(failure)?;
     match arguments.output {
-        Output::Json => println!("{}", serde_json::to_string(&all).map_err(Failure::failed)?),
+        Output::Json => stdout::line(&serde_json::to_string(&all).map_err(Failure::failed)?)?,
         Output::Ndjson => {
-            for status in &all {
-                println!("{}", json(status)?);
-            }
+            let lines: Result<Vec<String>, _> = all.iter().map(serde_json::to_string).collect();
+            stdout::write(&lines.map_err(Failure::failed)?.into_iter().map(|line| line + "\n").collect::<String>())?;
         }
         Output::Text => {
-            println!("{:<12}  {:<20}  {:<8}  {:>8}  {:<25}  COMMAND", "ID", "NAME", "STATE", "RESTARTS", "STARTED");
-            for status in &all {
-                let started = status.started.map(format_rfc3339).unwrap_or_default();
-                let started = started.split('.').next().unwrap_or_default();
-                println!(
-                    "{:<12}  {:<20}  {:<8}  {:>8}  {:<25}  {}",
-                    &status.id[..12],
-                    status.name,
-                    status.state.name(),
-                    status.restarts,
-                    started,
-                    status.command.join(" ")
-                );
+            stdout::write(&table(&all, &Clock::local()).render(screen()))?;
+            if all.is_empty() {
+                eprintln!("weir: no containers in {}", directory.display());
             }
         }
     }
     Ok(())
 }
 
+fn table(all: &[Status], clock: &Clock) -> Table {
+    let (left, right) = (Align::Left, Align::Right);
+    let mut table = Table::new(&[
+        ("ID", left),
+        ("NAME", left),
+        ("STATE", left),
+        ("EXIT", right),
+        ("OOM", left),
+        ("RESTARTS", right),
+        ("STARTED", left),
+        ("COMMAND", left),
+    ]);
+    for status in all {
+        let has_ended = status.state != State::Running && status.exit_code.is_some();
+        table.row([
+            status.id.chars().take(12).collect(),
+            status.name.clone(),
+            status.state.name().to_owned(),
+            status.exit_code.filter(|_| has_ended).map(|code| code.to_string()).unwrap_or_default(),
+            if has_ended && status.oom_killed { "oom".to_owned() } else { String::new() },
+            status.restarts.to_string(),
+            status.started.map(|at| clock.seconds(at)).unwrap_or_default(),
+            status.command.join(" "),
+        ]);
+    }
+    table
+}
+
 pub(crate) fn stop(arguments: &StopArguments) -> Result<(), Failure> {
     let status =
         monitor::stop(&directory(&arguments.dir), &arguments.container, Duration::from_secs(arguments.time)).map_err(failure)?;
-    println!("{}", status.id);
-    Ok(())
+    stdout::line(&status.id)
 }
 
 pub(crate) fn remove(arguments: &RmArguments) -> Result<(), Failure> {
     monitor::remove(&directory(&arguments.dir), &arguments.container, arguments.force).map_err(failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_says_how_a_container_ended() {
+        let status = |state, exit_code, oom_killed| Status {
+            id: "0123456789abcdef".into(),
+            name: "web".into(),
+            command: vec!["sh".into(), "-c".into(), "echo\n\techo \x1b[2J".into()],
+            state,
+            exit_code,
+            oom_killed,
+            ..Status::default()
+        };
+        let all = [
+            status(State::Exited, Some(137), true),
+            status(State::Running, Some(1), true),
+            status(State::Exited, Some(0), false),
+        ];
+        let text = table(&all, &Clock::local()).render(None);
+        let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(rows[0], ["ID", "NAME", "STATE", "EXIT", "OOM", "RESTARTS", "STARTED", "COMMAND"]);
+        assert_eq!(rows[1][..6], ["0123456789ab", "web", "exited", "137", "oom", "0"], "{text}");
+        assert_eq!(rows[2][..4], ["0123456789ab", "web", "running", "0"], "of an earlier run nothing is said: {text}");
+        assert_eq!(rows[3][..5], ["0123456789ab", "web", "exited", "0", "0"], "{text}");
+        assert_eq!(rows.len(), 4, "{text}");
+        assert!(text.contains("sh -c echo\\n\\techo \\x1b[2J"), "{text}");
+    }
 }

@@ -8,7 +8,11 @@
 //! - [`client`]: commands that ask a running weir.
 //! - [`rules`]: rule files, and where their samples go.
 //! - [`containers`]: `run`, `ps`, `stop`, `rm`.
-//! - [`check`]: `check config`, `check rules`, `config`.
+//! - [`plan`]: all that can be refused before anything is opened; [`check`]: `check config`, `check rules`, `config`.
+//! - [`found`]: what `up` says when it is up.
+//! - [`stdout`]: where data goes.
+//! - [`pages`]: `completions`, `man`.
+//! - [`text`]: how all of it is written for people.
 //!
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or wrong input file.
 
@@ -18,17 +22,20 @@ mod client;
 mod config;
 mod containers;
 mod fault;
+mod found;
 mod front;
+mod pages;
+mod plan;
 mod role;
 mod rules;
 mod service;
+mod stdout;
 mod telemetry;
+mod text;
 mod up;
 
 use std::process::ExitCode;
 use std::time::Duration;
-
-use clap::Parser;
 
 use crate::args::{Arguments, Command};
 
@@ -57,12 +64,19 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::read(std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help that nobody reads is no error.
+            let _unread = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
     telemetry::init_logging();
     match dispatch(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("weir: {}", failure.message);
+            eprintln!("weir: {}", failure.message.trim_end());
             ExitCode::from(failure.code)
         }
     }
@@ -78,6 +92,8 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Rm(arguments) => containers::remove(&arguments),
         Command::Check(target) => check::check(&target),
         Command::Config => check::print_default(),
+        Command::Completions { shell } => pages::completions(shell),
+        Command::Man { directory } => pages::manual(&directory),
         Command::Up(arguments) => serve(up::up(arguments)),
         Command::Collector(arguments) => serve(role::collector::run(arguments)),
         Command::Query(arguments) => serve(role::query::run(arguments)),

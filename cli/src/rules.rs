@@ -13,6 +13,7 @@ use weir_query::rules::{Recording, RuleFile, RuleOrigin, RuleSample, RuleSet, Ru
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::Failure;
+use crate::text::plain;
 
 /// Samples that the bus does not take within this are an error of the rule, and said so under `/api/v1/rules`.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,7 +26,7 @@ pub(crate) fn load(config: &RulesConfig) -> Result<RuleSet, Failure> {
         Ok(RuleFile { name: name.clone(), text })
     };
     let files = config.files.iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
-    RuleSet::load(&files, Recording::Allowed).map_err(|error| Failure::input(format!("rules.files: {error}")))
+    RuleSet::load(&files, Recording::Allowed).map_err(|error| Failure::input(plain::error(&format!("rules.files: {error}"))))
 }
 
 /// Ships samples. Every query node evaluates every rule, at the same times: all their writes have one source and, for one

@@ -28,11 +28,16 @@ pub(crate) fn init_logging() {
     // A line that cannot be written is dropped: reported, it would go to stderr as well, and a failing print panics the
     // task that logged, which a full disk under stderr must never do.
     let format = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
-    if std::env::var("WEIR_LOG_FORMAT").is_ok_and(|format| format == "json") {
+    if is_json() {
         format.json().init();
     } else {
         format.with_ansi(false).init();
     }
+}
+
+/// Whether stderr is read by machines.
+pub(crate) fn is_json() -> bool {
+    std::env::var("WEIR_LOG_FORMAT").is_ok_and(|format| format == "json")
 }
 
 /// Makes spans of requests; cheap to clone.

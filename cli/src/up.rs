@@ -14,8 +14,10 @@ use weir_store::traces::TracesReader;
 
 use crate::args::UpArguments;
 use crate::config::Config;
+use crate::found::Found;
 use crate::front::Servers;
-use crate::rules::{self, Sink};
+use crate::plan::Plan;
+use crate::rules::Sink;
 use crate::service::health::{self, CaughtUp, Share};
 use crate::service::memory::{self, Parts};
 use crate::service::{life, listen, parts, reach, starting};
@@ -23,8 +25,7 @@ use crate::{Failure, telemetry};
 
 /// Runs until SIGTERM or SIGINT, then drains.
 pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
-    let mut config = Config::of_up(&arguments)?;
-    let rules = Arc::new(rules::load(&config.rules)?);
+    let Plan { mut config, rules, scrape } = Plan::of(Config::of_up(&arguments)?)?;
     let (main, otlp) = (listen::bind_main(&mut config).await?, listen::Otlp::bind(&config).await?);
     let mut registry = Registry::default();
     let front = listen::front(&config, &mut registry);
@@ -48,6 +49,7 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
 
     let tenant = config.collector.tenant.clone();
     let (spans, requests) = telemetry::start(collector.shipper(), tenant.clone(), parts::node_name(&config));
+    let found = Found::of(&config, rules.summary(), scrape.as_ref());
     let api = build_api(&config, &aggregator, &clock, rules, &mut registry);
     let sink = Sink::new(collector.shipper(), tenant);
     let mut evaluating = tokio::spawn(parts::evaluate(&config, &api, sink, &clock, &mut registry, &shutdown));
@@ -64,6 +66,7 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     let mut servers = Servers::new();
     front.serve(main, router, &shutdown, &mut servers);
     otlp.serve(&front, &collector, &shutdown, &mut servers);
+    tokio::spawn(found.say());
     let failure = tokio::select! {
         () = life::asked_to_end() => None,
         failure = life::server_ended(&mut servers) => Some(failure),

@@ -236,6 +236,11 @@ impl CollectorConfig {
         if self.files.poll_interval < Duration::from_millis(10) {
             return wrong("files.poll_interval", "must be at least 10ms");
         }
+        for PathConfig { path, .. } in &self.files.paths {
+            if let Err(error) = glob::Pattern::new(path) {
+                return wrong("files.paths", &format!("path = {path:?}: {error}"));
+            }
+        }
         if self.push.line_bytes_max < 1024 || self.push.line_bytes_max > crate::LINE_BYTES_MAX {
             return wrong("push.line_bytes_max", "must be between 1024 and 262144");
         }

@@ -3,6 +3,7 @@
 //!
 //! A tour, from small to large:
 //! - [`time`]: Unix nanoseconds, ranges, and the duration and time spellings of Prometheus and Loki.
+//! - [`instant`]: the spellings of an instant that people use.
 //! - [`id`]: trace and span ids, and a log line's permanent identity.
 //! - [`label`]: sorted label sets and the matchers over them.
 //! - [`pattern`]: regular expressions of strangers, compiled within limits.
@@ -21,6 +22,7 @@ pub mod fault;
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
 pub mod id;
+pub mod instant;
 pub mod label;
 pub mod log;
 pub mod memory;

@@ -42,6 +42,12 @@ pub enum TimeError {
     /// Neither a number nor RFC 3339.
     #[error("not a time: {0:?} (a Unix time in seconds or nanoseconds, or RFC 3339 such as 2026-01-31T12:00:00Z)")]
     Time(String),
+    /// Nothing that [`parse_instant`](crate::instant::parse_instant) takes.
+    #[error(
+        "not a time: {0:?} (now, now-15m, 2026-01-31 12:00 in local time, 2026-01-31T12:00:00Z, or a Unix time in seconds, \
+             milliseconds or nanoseconds)"
+    )]
+    Instant(String),
     /// Not a Prometheus duration.
     #[error("not a duration: {0:?} (for instance 90s, 5m, 1h30m, 7d)")]
     Duration(String),

@@ -58,13 +58,13 @@ fn check_connect(addresses: &str) {
         let (code, lines, errors) = check(folder.path(), &format!("{store}{kafka}partitions = 2\n"));
         let expected = [
             "FILE: fine",
-            &format!("bus.kafka.brokers = {addresses:?}: 1 answer"),
+            &format!("bus.kafka.brokers = {addresses:?}: 1 answers"),
             "topic weir.logs: wrong: partitions is 1",
             "topic weir.logs: wrong: max.message.bytes is 1000",
             "topic weir.logs: wrong: cleanup.policy is \"compact\"",
             "topic weir.logs: wrong: retention.ms is 60000",
-            "topic weir.metrics: not there yet; can be made with 2 partitions and 1 replicas",
-            "topic weir.spans: 2 partitions, 1 replicas, settings fine",
+            "topic weir.metrics: not there yet; can be made with partitions: 2, replicas: 1",
+            "topic weir.spans: partitions: 2, replicas: 1; settings fine",
             "group weir: its coordinator answers",
             &format!("store.url = {url:?}: answers"),
         ];

@@ -52,7 +52,7 @@ impl DiskConfig {
     }
 
     /// Errors with `Config`, naming the key.
-    pub(crate) fn validate(&self) -> Result<(), BusError> {
+    pub fn validate(&self) -> Result<(), BusError> {
         let wrong = |text: String| Err(BusError::Config(text));
         if self.partitions == 0 || self.partitions > 1024 {
             return wrong(format!("partitions: {} is not between 1 and 1024", self.partitions));

@@ -265,7 +265,11 @@ fn lock(root: &Path) -> Result<fs::File, BusError> {
         Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => {
             let pid = fs::read_to_string(&path).unwrap_or_default();
-            return Err(BusError::Config(format!("{} is in use by process {}", root.display(), pid.trim())));
+            return Err(BusError::Config(format!(
+                "{} is in use by process {}: give each weir a data directory of its own",
+                root.display(),
+                pid.trim()
+            )));
         }
         Err(fs::TryLockError::Error(error)) => return Err(disk_error("lock", &path)(error)),
     }

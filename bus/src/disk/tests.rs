@@ -246,7 +246,14 @@ async fn one_process_and_one_consumer() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path());
     let error = DiskLog::open(config(dir.path()), BusMetrics::default()).err().unwrap().to_string();
-    assert_eq!(error, format!("bus configuration: {} is in use by process {}", dir.path().display(), std::process::id()));
+    assert_eq!(
+        error,
+        format!(
+            "bus configuration: {} is in use by process {}: give each weir a data directory of its own",
+            dir.path().display(),
+            std::process::id()
+        )
+    );
     let first = consumer(&log).await;
     assert!(log.consume(&[TOPIC], "m").await.is_err());
     drop(first);

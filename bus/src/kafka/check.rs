@@ -45,7 +45,8 @@ impl KafkaLog {
             }
             Err(error) => return vec![Finding { subject, outcome: Err(error.to_string()) }],
         };
-        let mut findings = vec![Finding { subject, outcome: Ok(format!("{brokers} answer {}", self.diagnosis.user())) }];
+        let answer = if brokers == 1 { "answers" } else { "answer" };
+        let mut findings = vec![Finding { subject, outcome: Ok(format!("{brokers} {answer} {}", self.diagnosis.user())) }];
         for (topic, found) in topics.iter().zip(&found) {
             match found {
                 Some(found) => self.examine_topic(topic, *found, &mut findings).await,
@@ -73,14 +74,14 @@ impl KafkaLog {
         }
         if fine {
             let Found { partitions, replicas } = found;
-            tell(Ok(format!("{partitions} partitions, {replicas} replicas, settings fine")));
+            tell(Ok(format!("partitions: {partitions}, replicas: {replicas}; settings fine")));
         }
     }
 
     async fn examine_absent(&self, topic: &str) -> Finding {
         let made = self.topics().make(topic, self.config.partitions, true).await;
         let (partitions, replicas) = (self.config.partitions, self.config.replication);
-        let outcome = made.map(|_| format!("not there yet; can be made with {partitions} partitions and {replicas} replicas"));
+        let outcome = made.map(|_| format!("not there yet; can be made with partitions: {partitions}, replicas: {replicas}"));
         Finding { subject: format!("topic {topic}"), outcome: outcome.map_err(|error: BusError| error.to_string()) }
     }
 

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 
 use rdkafka::ClientConfig;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::KafkaError;
+use rdkafka::producer::BaseProducer;
 use serde::{Deserialize, Serialize};
 
 use crate::BusError;
@@ -104,6 +107,20 @@ impl KafkaConfig {
         Ok(())
     }
 
+    /// All that the clients would refuse when they are made: [`KafkaConfig::validate`], properties that librdkafka does not know or
+    /// cannot use, files that it cannot read. No broker is waited for. Errors with `Config`.
+    pub fn check(&self) -> Result<(), BusError> {
+        self.validate()?;
+        // librdkafka says what OpenSSL says, and not of which file. "probe" has it look for the system's.
+        for (key, path) in self.properties.iter().filter(|(key, path)| key.ends_with(".location") && *path != "probe") {
+            std::fs::metadata(path).map_err(|error| BusError::Config(format!("properties.{key} = {path:?}: {error}")))?;
+        }
+        let wrong = |error: KafkaError| BusError::Config(format!("properties: {error}"));
+        self.producer().create::<BaseProducer>().map_err(wrong)?;
+        self.consumer("weir-check").create::<BaseConsumer>().map_err(wrong)?;
+        Ok(())
+    }
+
     /// What a topic has to allow.
     pub(crate) fn message_bytes(&self) -> usize {
         self.record_bytes + OVERHEAD_BYTES
@@ -176,6 +193,19 @@ mod tests {
         }
         let properties = [("security.protocol".to_owned(), "ssl".to_owned())].into();
         assert!(KafkaConfig { properties, ..KafkaConfig::default() }.validate().is_ok());
+    }
+
+    #[test]
+    fn what_librdkafka_refuses_is_known_before() {
+        let check = |key: &str, value: &str, expected: &str| {
+            let properties = [(key.to_owned(), value.to_owned())].into();
+            let error = KafkaConfig { properties, ..KafkaConfig::default() }.check().unwrap_err().to_string();
+            assert!(error.contains(expected), "{key} = {value}: {error}");
+        };
+        check("no.such.property", "x", "no.such.property");
+        check("session.timeout.ms", "soon", "session.timeout.ms");
+        check("ssl.ca.location", "/nowhere/ca.pem", "properties.ssl.ca.location = \"/nowhere/ca.pem\"");
+        assert!(KafkaConfig::default().check().is_ok());
     }
 
     #[test]

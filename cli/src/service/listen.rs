@@ -1,5 +1,6 @@
 //! Sockets: bound before anything else, so that a taken port is the first thing said; served by the [front door](crate::front).
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use prometheus_client::registry::Registry;
@@ -46,5 +47,14 @@ impl Otlp {
 
 async fn bind(key: &'static str, address: SocketAddr) -> Result<Listener, Failure> {
     let bound = Listener::bind(key, address).await;
-    bound.map_err(|error| Failure::failed(format!("{key}: cannot listen on {address}: {error}")))
+    bound.map_err(|error| {
+        let flag = format!("--{}", key.replace('_', "-"));
+        let why = match error.kind() {
+            ErrorKind::AddrInUse => format!("another program listens there already; end it, or say another port with {flag}"),
+            ErrorKind::AddrNotAvailable => format!("this machine has no such address; say another with {flag}"),
+            ErrorKind::PermissionDenied => format!("this user may not; say a port above 1023 with {flag}"),
+            _ => error.to_string(),
+        };
+        Failure::failed(format!("{key}: cannot listen on {address}: {why}"))
+    })
 }

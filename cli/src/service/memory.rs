@@ -10,6 +10,7 @@ use weir_model::wire::Kind;
 use weir_store::logs::LogsOptions;
 
 use crate::config::{BusKind, Config};
+use crate::text::units;
 
 /// The program, its threads' stacks, what the allocator keeps, directories of opened blocks: measured at 20 MiB after a start and
 /// 60 MiB after an hour.
@@ -39,9 +40,9 @@ pub(crate) fn declare(config: &Config, parts: Parts, registry: &mut Registry) {
     for (limit, bytes) in &limits {
         gauges.get_or_create(&Limit { limit }).set(i64::try_from(*bytes).unwrap_or(i64::MAX));
     }
-    let sum: u64 = limits.iter().map(|(_, bytes)| bytes >> 20).sum();
-    let keys: Vec<String> = limits.iter().map(|(limit, bytes)| format!("{limit}: {}", bytes >> 20)).collect();
-    tracing::info!(mebibytes = sum, limits = keys.join(", "), "memory that this process may hold");
+    let sum = limits.iter().map(|(_, bytes)| bytes).sum();
+    let keys: Vec<String> = limits.iter().map(|(limit, bytes)| format!("{limit}: {}", units::bytes(*bytes))).collect();
+    tracing::info!(total = units::bytes(sum), limits = keys.join(", "), "memory that this process may hold");
 }
 
 /// By key, bytes; a product beyond 64 bits is as large as that.

@@ -7,7 +7,7 @@ use object_store::ObjectStore;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use weir_aggregator::{Aggregator, Clock, Dependencies};
-use weir_bus::{BusMetrics, Log};
+use weir_bus::{BusError, BusMetrics, Log};
 use weir_collector::Collector;
 use weir_collector::metrics::ShipMetrics;
 use weir_collector::ship::{Lanes, Shipper};
@@ -38,13 +38,20 @@ pub(crate) fn open_bus(config: &Config, registry: &mut Registry) -> Result<Arc<d
         BusKind::Disk => {
             let mut disk = config.bus.disk.clone();
             disk.path = config.data.join(disk.path);
-            let log = weir_bus::disk::DiskLog::open(disk, metrics).map_err(Failure::failed)?;
+            let log = weir_bus::disk::DiskLog::open(disk, metrics).map_err(refused)?;
             Ok(Arc::new(log))
         }
         BusKind::Kafka => {
-            let log = weir_bus::kafka::KafkaLog::open(config.bus.kafka.clone(), metrics).map_err(Failure::failed)?;
+            let log = weir_bus::kafka::KafkaLog::open(config.bus.kafka.clone(), metrics).map_err(refused)?;
             Ok(Arc::new(log))
         }
+    }
+}
+
+fn refused(error: BusError) -> Failure {
+    match error {
+        BusError::Config(reason) => Failure::failed(format!("the bus: {reason}")),
+        other => Failure::failed(other),
     }
 }
 

@@ -9,7 +9,7 @@ use weir_model::label::Labels;
 use weir_model::time::format_rfc3339;
 
 use super::alert::{Alert, AlertState};
-use super::file::{GroupSpec, Recording, RuleFileError, RuleKind, RuleSpec, read_groups};
+use super::file::{GroupSpec, Recording, RuleFileError, RuleKind, RuleSpec, Summary, read_groups};
 use super::template::pad_exponent;
 
 /// A rule file: its name, for people, and its text.
@@ -83,6 +83,13 @@ impl RuleSet {
     /// Names of the groups, in file order.
     pub fn group_names(&self) -> Vec<String> {
         self.groups.iter().map(|group| group.spec.name.clone()).collect()
+    }
+
+    /// How many there are.
+    pub fn summary(&self) -> Summary {
+        let rules = || self.groups.iter().flat_map(|group| &group.rules);
+        let alerting = rules().filter(|rule| matches!(rule.spec.kind, RuleKind::Alert(_))).count();
+        Summary { groups: self.groups.len(), alerting, recording: rules().count() - alerting }
     }
 
     pub(super) fn groups(&self) -> &[Arc<Group>] {

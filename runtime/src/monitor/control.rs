@@ -235,7 +235,7 @@ pub fn remove(state_dir: &Path, wanted: &str, force: bool) -> Result<(), Runtime
     let (status, directory) = find(state_dir, wanted)?;
     if status.state != State::Exited || has_monitor(&directory) {
         if !force {
-            let reason = format!("it is {}; stop it first", status.state.name());
+            let reason = format!("it is {}; stop it first, or remove it with --force", status.state.name());
             return Err(RuntimeError::State { id: status.id, reason });
         }
         stop(state_dir, &status.id, Duration::ZERO)?;

@@ -118,7 +118,7 @@ impl RunSpec {
             return wrong(format!("cpus is between 0.01 and 4096, got {cpus}"));
         }
         if let Some(bytes) = self.memory_bytes.filter(|bytes| *bytes < MEMORY_BYTES_MIN) {
-            return wrong(format!("memory is at least {MEMORY_BYTES_MIN} bytes, got {bytes}"));
+            return wrong(format!("memory is at least {} MiB, got {bytes} bytes", MEMORY_BYTES_MIN >> 20));
         }
         if self.pids == Some(0) {
             return wrong("pids is at least 1".into());

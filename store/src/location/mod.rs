@@ -8,7 +8,7 @@
 mod http;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -40,29 +40,52 @@ pub struct Location {
     pub default: PathBuf,
 }
 
+/// What a URL stands for.
+enum Place {
+    Directory(PathBuf),
+    Remote(Arc<dyn ObjectStore>),
+}
+
 impl Location {
     /// Opens it; for a directory that blocks on the disk, for the others nothing is asked yet. Errors name the key.
     pub fn open(&self, now: SystemTime) -> Result<Arc<dyn ObjectStore>, StoreError> {
+        match self.place()? {
+            Place::Directory(path) => Ok(Arc::new(durable_local(&path, now)?)),
+            Place::Remote(store) => Ok(store),
+        }
+    }
+
+    /// The directory that it is, if it is one. Errors as [`Location::open`] does for what can be known without disk and network.
+    pub fn directory(&self) -> Result<Option<PathBuf>, StoreError> {
+        Ok(match self.place()? {
+            Place::Directory(path) => Some(path),
+            Place::Remote(_) => None,
+        })
+    }
+
+    fn place(&self) -> Result<Place, StoreError> {
         if self.url.is_empty() {
-            return Ok(Arc::new(durable_local(&self.default, now)?));
+            return self.local(self.default.clone());
         }
         let url = Url::parse(&self.url).map_err(|error| wrong(format!("url = {:?}: {error}", self.url)))?;
         let (scheme, prefix) = ObjectStoreScheme::parse(&url).map_err(|error| wrong(format!("url = {:?}: {error}", self.url)))?;
         match scheme {
-            ObjectStoreScheme::Local => self.directory(&url, now),
-            ObjectStoreScheme::AmazonS3 => Ok(below(prefix, self.amazon()?)),
-            ObjectStoreScheme::GoogleCloudStorage => Ok(below(prefix, self.google()?)),
-            ObjectStoreScheme::MicrosoftAzure => Ok(below(prefix, self.azure()?)),
+            ObjectStoreScheme::Local => {
+                let path = url.to_file_path().map_err(|()| wrong(format!("url = {:?} names no absolute path", self.url)))?;
+                self.local(path)
+            }
+            ObjectStoreScheme::AmazonS3 => Ok(Place::Remote(below(prefix, self.amazon()?))),
+            ObjectStoreScheme::GoogleCloudStorage => Ok(Place::Remote(below(prefix, self.google()?))),
+            ObjectStoreScheme::MicrosoftAzure => Ok(Place::Remote(below(prefix, self.azure()?))),
             _ => Err(wrong(format!("url = {:?}: only file, s3, gs and az are known", self.url))),
         }
     }
 
-    fn directory(&self, url: &Url, now: SystemTime) -> Result<Arc<dyn ObjectStore>, StoreError> {
-        if let Some(key) = self.options.keys().next() {
-            return Err(wrong(format!("options.{key}: a directory has no options")));
+    fn local(&self, path: PathBuf) -> Result<Place, StoreError> {
+        match self.options.keys().next() {
+            Some(key) => Err(wrong(format!("options.{key}: a directory has no options, and url = {:?} is one", self.url))),
+            None => Ok(Place::Directory(path)),
         }
-        let path = url.to_file_path().map_err(|()| wrong(format!("url = {:?} names no absolute path", self.url)))?;
-        Ok(Arc::new(durable_local(Path::new(&path), now)?))
     }
 
     fn amazon(&self) -> Result<impl ObjectStore + use<>, StoreError> {
@@ -136,6 +159,7 @@ mod tests {
         check("ftp://bucket", &[], "store.url");
         check("memory:///", &[], "only file, s3, gs and az");
         check("file:///tmp", &[("region", "x")], "store.options.region");
+        check("", &[("region", "x")], "store.options.region");
         check("s3://bucket", &[("regoin", "x")], "store.options.regoin");
         check("az://container", &[("bucket_name", "x")], "store.options.bucket_name");
     }

@@ -1,0 +1,114 @@
+//! What the commands take that ask a running weir.
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{examples, value};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    Text,
+    /// All of the answer as one JSON document
+    Json,
+    /// One JSON document a line
+    Ndjson,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorWhen {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Everywhere
+    Always,
+    /// Nowhere
+    Never,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArguments {
+    /// Words and "phrases" in any case and order, -not, field:value, OR; or LogQL: what begins with {, or a metric query over logs
+    #[arg(required_unless_present_any = ["trace", "span"], allow_hyphen_values = true)]
+    pub query: Option<String>,
+    /// Only lines of this trace: with its id in the record or in the text
+    #[arg(long, env = "WEIR_TRACE", value_name = "ID")]
+    pub trace: Option<String>,
+    /// Only lines of this span
+    #[arg(long, env = "WEIR_SPAN", value_name = "ID")]
+    pub span: Option<String>,
+    #[command(flatten)]
+    pub range: RangeArguments,
+    /// At most this many lines, the newest
+    #[arg(long, env = "WEIR_LIMIT", default_value_t = 100, value_name = "LINES", value_parser = value::positive)]
+    pub limit: u64,
+    /// For a metric query: values this far apart, for instance 15s; without it one value each, at the end of the range
+    #[arg(long, env = "WEIR_STEP", value_name = "DURATION")]
+    pub step: Option<String>,
+    /// Go on with new lines as they arrive, until Ctrl-C
+    #[arg(short, long, env = "WEIR_FOLLOW")]
+    pub follow: bool,
+    /// Colour the name of each container
+    #[arg(long, env = "WEIR_COLOR", value_enum, default_value = "auto", value_name = "WHEN")]
+    pub color: ColorWhen,
+    #[command(flatten)]
+    pub server: ServerArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MetricsArguments {
+    /// PromQL
+    pub query: String,
+    #[command(flatten)]
+    pub range: RangeArguments,
+    /// At most this many series [default: all]
+    #[arg(long, env = "WEIR_SERIES", value_name = "SERIES", value_parser = value::positive)]
+    pub limit: Option<u64>,
+    /// Values this far apart over the range, for instance 15s; without it one value each, at --to
+    #[arg(long, env = "WEIR_STEP", value_name = "DURATION")]
+    pub step: Option<String>,
+    #[command(flatten)]
+    pub server: ServerArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RangeArguments {
+    /// How far back from --to, for instance 15m or 7d [default: 1h]
+    #[arg(long, env = "WEIR_SINCE", value_name = "DURATION")]
+    pub since: Option<String>,
+    /// Begin: now-2h, 2026-11-27, "2026-11-27 10:00" (local time), 2026-11-27T10:00:00Z, or a Unix time in s, ms or ns
+    #[arg(long, env = "WEIR_FROM", value_name = "TIME")]
+    pub from: Option<String>,
+    /// End, written like --from [default: now]
+    #[arg(long, env = "WEIR_TO", value_name = "TIME")]
+    pub to: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServerArguments {
+    /// For people, or JSON
+    #[arg(short, long, env = "WEIR_OUTPUT", value_enum, default_value = "text")]
+    pub output: Output,
+    /// The weir to ask: HOST:PORT, or an http:// URL
+    #[arg(long, env = "WEIR_ADDR", value_name = "ADDR", default_value = "127.0.0.1:9640")]
+    pub addr: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TraceArguments {
+    /// Its id, up to 32 hex digits; it is looked for at all times
+    pub id: String,
+    #[command(flatten)]
+    pub server: ServerArguments,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdminAction {
+    /// Write everything that was acknowledged before into blocks; returns when it is done
+    #[command(after_help = examples::ADMIN)]
+    Seal(ServerArguments),
+    /// Merge every block that can be merged
+    #[command(after_help = examples::ADMIN)]
+    Compact(ServerArguments),
+    /// Delete everything older than its retention, also what weir holds back because a clock may have jumped
+    #[command(after_help = examples::ADMIN)]
+    Expire(ServerArguments),
+}

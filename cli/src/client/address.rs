@@ -1,0 +1,108 @@
+//! What `--addr` may be: `HOST`, `HOST:PORT` or an `http://` URL.
+
+use reqwest::Url;
+
+use crate::Failure;
+
+/// Where weir listens when nobody says otherwise.
+const PORT: u16 = 9640;
+
+/// A weir to ask.
+#[derive(Clone, Debug)]
+pub(super) struct Address {
+    base: Url,
+    /// As it was typed.
+    given: String,
+}
+
+impl Address {
+    /// Errors with what was typed and what is wrong with it.
+    pub fn parse(given: &str) -> Result<Self, Failure> {
+        let wrong = |why: &str| Failure::input(format!("--addr {given:?}: {why}; write HOST:PORT, such as localhost:{PORT}"));
+        let has_scheme = given.contains("://");
+        let text = if has_scheme { given.to_owned() } else { format!("http://{given}") };
+        let mut base = Url::parse(&text).map_err(|error| wrong(&error.to_string()))?;
+        match base.scheme() {
+            "http" => {}
+            "https" => {
+                return Err(wrong(
+                    "weir has no TLS of its own, and this command speaks plain HTTP only: ask weir itself, not the proxy",
+                ));
+            }
+            other => return Err(wrong(&format!("{other}:// is not HTTP"))),
+        }
+        if !base.username().is_empty() || base.password().is_some() {
+            return Err(wrong("weir knows no users"));
+        }
+        if base.query().is_some() || base.fragment().is_some() {
+            return Err(wrong("an address has no ? and no #"));
+        }
+        if !has_scheme && base.port().is_none() && !text.ends_with(":80") {
+            base.set_port(Some(PORT)).map_err(|()| wrong("this has no host"))?;
+        }
+        Ok(Self { base, given: given.to_owned() })
+    }
+
+    /// The URL of a path that begins with a slash.
+    pub fn url(&self, path: &str, parameters: &[(&str, String)]) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
+        if !parameters.is_empty() {
+            url.query_pairs_mut().extend_pairs(parameters);
+        }
+        url
+    }
+
+    /// The host, for errors of its name.
+    pub fn host(&self) -> &str {
+        self.base.host_str().unwrap_or_default()
+    }
+}
+
+/// As it was typed.
+impl std::fmt::Display for Address {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.write_str(&self.given)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schemes_and_ports_may_be_left_out() {
+        let check = |given: &str, expected: &str| {
+            let address = Address::parse(given).unwrap_or_else(|failure| panic!("{}", failure.message));
+            assert_eq!(address.url("/x", &[]).as_str(), expected, "{given}");
+            assert_eq!(address.to_string(), given);
+        };
+        check("localhost:9641", "http://localhost:9641/x");
+        check("localhost", "http://localhost:9640/x");
+        check("127.0.0.1:9640", "http://127.0.0.1:9640/x");
+        check("[::1]:9640", "http://[::1]:9640/x");
+        check("weir.example:80", "http://weir.example/x");
+        check("http://weir.example", "http://weir.example/x");
+        check("http://weir.example/below/", "http://weir.example/below/x");
+        check("weir.example/below", "http://weir.example:9640/below/x");
+        let address = Address::parse("localhost").unwrap();
+        let url = address.url("/x", &[("query", "{a=\"b\"} |= \"ä&\"".to_owned())]);
+        assert_eq!(url.query_pairs().next().unwrap().1, "{a=\"b\"} |= \"ä&\"");
+    }
+
+    #[test]
+    fn what_is_no_address_is_named() {
+        let check = |given: &str, expected: &str| {
+            let failure = Address::parse(given).unwrap_err();
+            assert!(failure.message.contains(expected) && failure.message.contains(given), "{given:?}: {}", failure.message);
+            assert_eq!(failure.code, 2);
+        };
+        check("https://weir.example", "TLS");
+        check("ftp://weir.example", "not HTTP");
+        check("localhost:99999", "port");
+        check("localhost:port", "port");
+        check("", "localhost:9640");
+        check("me@localhost", "users");
+        check("localhost?x", "no ?");
+    }
+}

@@ -1,0 +1,63 @@
+//! One question to a weir, and its answer.
+
+use std::time::Duration;
+
+use reqwest::{Client, Method, StatusCode};
+use serde_json::Value;
+
+use super::address::Address;
+use super::unreachable;
+use crate::Failure;
+use crate::text::safe;
+
+/// A weir that is there takes a connection at once; a firewall that drops packets is not waited for longer than this.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// What of a body that is no JSON is shown.
+const SHOWN_CHARS: usize = 500;
+
+/// What was said.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub body: Value,
+    /// What it covers: of its body, or of its header in the shapes of other APIs.
+    pub coverage: Value,
+}
+
+pub(super) async fn get(address: &Address, path: &str, parameters: &[(&str, String)]) -> Result<Answer, Failure> {
+    ask(address, Method::GET, path, parameters).await
+}
+
+/// Errors in words: what did not answer and what to do, or what weir refused.
+pub(super) async fn ask(address: &Address, method: Method, path: &str, parameters: &[(&str, String)]) -> Result<Answer, Failure> {
+    // What is asked is what was named, whatever the environment says of proxies.
+    let client = Client::builder().no_proxy().connect_timeout(CONNECT_WITHIN).build().map_err(Failure::failed)?;
+    let request = client.request(method, address.url(path, parameters));
+    let unanswered = |error: reqwest::Error| Failure::failed(unreachable::in_words(address, &error));
+    let answer = request.send().await.map_err(unanswered)?;
+    let status = answer.status();
+    let header = answer.headers().get("x-weir-coverage").and_then(|header| serde_json::from_slice(header.as_bytes()).ok());
+    let text = answer.text().await.map_err(unanswered)?;
+    match serde_json::from_str::<Value>(&text) {
+        Ok(body) if status.is_success() => {
+            let coverage = header.unwrap_or_else(|| body["coverage"].clone());
+            Ok(Answer { body, coverage })
+        }
+        Ok(body) if body["error"].is_string() => Err(refusal(status, body["error"].as_str().unwrap_or_default())),
+        _ if status.is_success() => {
+            Err(Failure::failed(format!("{address} answers, but not as weir does: is it another program's address?")))
+        }
+        _ if status == StatusCode::NOT_FOUND => {
+            Err(Failure::failed(format!("{address} does not know {path} ({status}): give --addr the address of weir's page")))
+        }
+        _ => {
+            let said = safe::line(text.trim()).chars().take(SHOWN_CHARS).collect::<String>();
+            Err(refusal(status, format!("{address} answered {status}: {said}").trim_end_matches([':', ' '])))
+        }
+    }
+}
+
+/// What weir refused, in its words.
+pub(super) fn refusal(status: StatusCode, message: &str) -> Failure {
+    let message = safe::block(message);
+    if status == StatusCode::BAD_REQUEST { Failure::input(message) } else { Failure::failed(message) }
+}

@@ -1,0 +1,53 @@
+//! Commands that ask a running weir over HTTP and print what it says.
+//!
+//! - [`address`]: what `--addr` may be; [`http`]: one question and its answer; [`unreachable`]: why there was none, in words.
+//! - [`logs`], [`follow`], [`metrics`], [`trace`], [`admin`]: a command each.
+//! - [`print`]: rows to stdout, and to stderr what the answer does not cover.
+
+mod address;
+mod admin;
+mod follow;
+mod http;
+mod logs;
+mod metrics;
+mod print;
+mod trace;
+mod unreachable;
+
+pub(crate) use admin::admin;
+pub(crate) use logs::logs;
+pub(crate) use metrics::metrics;
+pub(crate) use trace::trace;
+
+use weir_model::time::{SECOND, UnixNanos, parse_duration};
+
+use crate::Failure;
+use crate::args::RangeArguments;
+use crate::service::life::now;
+use crate::text::clock::Clock;
+
+/// The range of a query when nothing is said.
+const RANGE_DEFAULT: i64 = 3600 * SECOND;
+
+/// Begin and end; errors name the option.
+fn range(range: &RangeArguments, clock: &Clock) -> Result<(UnixNanos, UnixNanos), Failure> {
+    let now = now();
+    let time = |flag: &str, text: &str| clock.parse(text, now).map_err(|error| Failure::input(format!("{flag}: {error}")));
+    let end = range.to.as_deref().map_or(Ok(now), |to| time("--to", to))?;
+    let start = match (&range.from, &range.since) {
+        (Some(from), _) => time("--from", from)?,
+        (None, Some(since)) => {
+            let back = parse_duration(since).map_err(|error| Failure::input(format!("--since: {error}")))?;
+            end.saturating_sub(back)
+        }
+        (None, None) => end.saturating_sub(RANGE_DEFAULT),
+    };
+    if start >= end {
+        let (start, end) = (clock.millis(start), clock.millis(end));
+        return Err(Failure::input(format!("the range is empty: it begins at {start} and ends at {end}")));
+    }
+    Ok((start, end))
+}
+
+#[cfg(test)]
+mod tests;
