@@ -49,7 +49,7 @@ check: ## For the work between: format, clippy, and the unit tests of what chang
 lint: ## Formatting, clippy, licences and advisories, the built page
 	@echo "== lint"
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets --features weir-tests/kubernetes -- -D warnings
 	@tests/setup/deny
 	cargo fetch --locked
 	cargo deny --offline --all-features check licenses bans sources
@@ -88,10 +88,17 @@ soak: ## Memory of weir under a node's steady load; draws target/soak.svg (MINUT
 simulate: ## Many schedules of the seeded simulation (SCHEDULES=100000)
 	WEIR_SIM_SCHEDULES=$${SCHEDULES:-100000} cargo test --release --locked -p weir-aggregator simulation -- --nocapture
 
+kubernetes: ## Pods of a real Kubernetes node, deleted the moment they complete, leave every line (builds Kubernetes, once)
+	@tests/setup/packages build kubernetes
+	@tests/kubernetes/fetch
+	cargo build --release --locked -p weir
+	cargo test --release --locked -p weir-tests --features kubernetes --lib --no-run
+	tests/kubernetes/cluster cargo test --release --locked --offline -p weir-tests --features kubernetes --lib kubernetes:: -- --nocapture
+
 ui: ## Build the page's assets into dashboards/dist
 	cd dashboards/ui && ../../tests/setup/node npm ci --no-audit --no-fund && ../../tests/setup/node npm run build
 
 clean: ## Remove what was built and fetched
 	rm -rf target .cache .cluster dashboards/ui/node_modules tests/page/node_modules
 
-.PHONY: help up cluster cluster-down test fresh check lint advisories bench ledger cluster-ledger fuzz storm soak simulate ui clean
+.PHONY: help up cluster cluster-down test fresh check lint advisories bench ledger cluster-ledger fuzz storm soak simulate kubernetes ui clean

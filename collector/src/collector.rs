@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_bus::Log;
@@ -46,6 +47,10 @@ pub struct Deps<'a> {
     pub shutdown: CancellationToken,
 }
 
+/// A log of which no engine has told has the labels that its path says, which lack its pod's and its image. A busy engine
+/// tells within a second or two; one that is not there never does.
+const TELL_PATIENCE: Duration = Duration::from_secs(5);
+
 /// At shutdown, records under way may take this long to be acknowledged; what is not is read or sent again.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -71,9 +76,9 @@ impl Collector {
             .with_retention(deps.retention);
         let epochs = Arc::new(open_epochs(deps.data.clone()).await?);
         let mut sources = JoinSet::new();
-        let (containers, recount) = (Containers::default(), Arc::new(Recount::default()));
+        let (containers, (recount, recounts)) = (Containers::default(), Recount::new());
         if config.files.containers || config.sample.enabled {
-            let node = node(&config, &deps, &shipper, &metrics, (&containers, &recount, &epochs));
+            let node = node(&config, &deps, &shipper, &metrics, (containers.clone(), recounts, &epochs));
             sources.spawn(async move {
                 node.run().await;
                 Ok(())
@@ -175,7 +180,7 @@ fn node(
     deps: &Deps<'_>,
     shipper: &Shipper,
     metrics: &CollectorMetrics,
-    (containers, recount, epochs): (&Containers, &Arc<Recount>, &Arc<Epochs>),
+    (containers, recounts, epochs): (Containers, mpsc::Receiver<oneshot::Sender<()>>, &Arc<Epochs>),
 ) -> Node {
     Node {
         config: config.sample.clone(),
@@ -185,8 +190,8 @@ fn node(
         shipper: shipper.clone(),
         metrics: metrics.clone(),
         clock: deps.clock.clone(),
-        containers: containers.clone(),
-        recount: recount.clone(),
+        containers,
+        recounts,
         rows: Rows::new(epochs.clone()),
         shutdown: deps.shutdown.clone(),
     }
@@ -197,7 +202,7 @@ fn follow_files(
     deps: &Deps<'_>,
     shipper: &Shipper,
     metrics: &CollectorMetrics,
-    (containers, recount, epochs): (Containers, Arc<Recount>, Arc<Epochs>),
+    (containers, recount, epochs): (Containers, Recount, Arc<Epochs>),
 ) -> impl Future<Output = Result<(), CollectorError>> + Send + use<> {
     let (files, root, node) = (config.files.clone(), deps.inventory.root.clone(), deps.node.clone());
     let tail_deps = tail::Deps {
@@ -209,6 +214,7 @@ fn follow_files(
         data: deps.data.clone(),
         epochs,
         recount: config.files.containers.then_some(recount),
+        tell_patience: TELL_PATIENCE,
         shutdown: deps.shutdown.clone(),
     };
     let mut roots: Vec<Root> = files.paths.iter().filter_map(|path| tail::root_of(path, &node)).collect();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use tokio::sync::Notify;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use weir_model::metric::MetricBatch;
 use weir_model::wire::{Body, Mark, Section, SectionHeader};
@@ -23,22 +23,34 @@ const SOURCE: &str = "node";
 /// Engines are asked this often: a container's lines are on the page within a second of its start.
 const INVENTORY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Of a log that was just born the engine tells at once, if it is not one of those that are busy starting others.
+const RECOUNT_PATIENCE: Duration = Duration::from_millis(300);
+/// There is one caller.
+const RECOUNTS_MAX: usize = 1;
+
 /// The containers of this node, as last seen. Shared with the tail, which finds their log files by it.
 pub(crate) type Containers = Arc<RwLock<Arc<Vec<Container>>>>;
 
 /// Lets others have the engines asked at once: a log was born, and whose it is should be known before its first line is
 /// shipped.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Recount {
-    wanted: Notify,
-    done: Notify,
+    wanted: mpsc::Sender<oneshot::Sender<()>>,
 }
 
 impl Recount {
-    /// Returns when the engines have been asked, from now on. One caller at a time.
+    /// With what [`Node`] takes.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<oneshot::Sender<()>>) {
+        let (wanted, asked) = mpsc::channel(RECOUNTS_MAX);
+        (Self { wanted }, asked)
+    }
+
+    /// Returns when the engines have been asked, from now on.
     pub(crate) async fn ask(&self) {
-        self.wanted.notify_one();
-        self.done.notified().await;
+        let (done, is_done) = oneshot::channel();
+        if self.wanted.send(done).await.is_ok() {
+            let _ended_instead = is_done.await;
+        }
     }
 }
 
@@ -51,7 +63,7 @@ pub(crate) struct Node {
     pub metrics: CollectorMetrics,
     pub clock: Clock,
     pub containers: Containers,
-    pub recount: Arc<Recount>,
+    pub recounts: mpsc::Receiver<oneshot::Sender<()>>,
     pub rows: Rows,
     pub shutdown: CancellationToken,
 }
@@ -76,12 +88,11 @@ impl Node {
         loop {
             tokio::select! {
                 () = self.shutdown.cancelled() => return,
-                _ = look.tick() => self.look(&mut inventory, sampler.as_mut()).await,
-                () = self.recount.wanted.notified() => {
-                    self.look(&mut inventory, sampler.as_mut()).await;
-                    self.recount.done.notify_one();
-                    // A burst of starts is one look, not one each.
-                    look.reset();
+                _ = look.tick() => self.look(&mut inventory, sampler.as_mut(), Duration::MAX).await,
+                Some(done) = self.recounts.recv() => {
+                    self.look(&mut inventory, sampler.as_mut(), RECOUNT_PATIENCE).await;
+                    // Whoever asked may have gone on.
+                    let _ = done.send(());
                 }
                 _ = sample.tick(), if self.config.enabled && sampler.is_some() => {
                     let Some(mark) = self.mark().await else { continue };
@@ -102,9 +113,9 @@ impl Node {
         mark.ok()
     }
 
-    async fn look(&self, inventory: &mut Inventory, sampler: Option<&mut NodeSampler>) {
+    async fn look(&self, inventory: &mut Inventory, sampler: Option<&mut NodeSampler>, patience: Duration) {
         let cgroups = sampler.as_ref().map(|sampler| sampler.cgroups().to_vec()).unwrap_or_default();
-        let view = inventory.refresh(&cgroups).await;
+        let view = inventory.refresh_within(&cgroups, patience).await;
         if !view.blind.is_empty() {
             self.metrics.event(SOURCE, "engine_not_seen", view.blind.len() as u64);
         }

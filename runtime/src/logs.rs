@@ -20,6 +20,8 @@ pub struct LogFile {
     pub format: LogFormat,
     /// Whose lines it holds.
     pub container: Resource,
+    /// Whether an engine told so; else it is what the path says.
+    pub is_told: bool,
 }
 
 /// One file of a log: the current one, or one that it was rotated into.
@@ -55,7 +57,7 @@ pub fn find(root: &Path, node: &str, containers: &[Container]) -> LogFiles {
     others.sort_by(|a, b| a.0.cmp(b.0));
     for (path, container) in others {
         let Some(format) = container.log.as_ref().map(|log| log.format) else { continue };
-        group(path, format, &container.resource(node), &mut found);
+        group(LogFile { path: path.clone(), format, container: container.resource(node), is_told: true }, &mut found);
     }
     found
 }
@@ -71,6 +73,7 @@ fn pods(root: &Path, node: &str, known: &HashMap<PathBuf, &Container>, covered: 
                 covered.insert(current.clone());
                 let log =
                     known.get(&current).and_then(|container| Some((container.resource(node), container.log.as_ref()?.format)));
+                let is_told = log.is_some();
                 let (resource, format) = log.unwrap_or_else(|| {
                     let container_id = ids.get(&current).cloned().unwrap_or_default();
                     let resource = Resource {
@@ -83,7 +86,7 @@ fn pods(root: &Path, node: &str, known: &HashMap<PathBuf, &Container>, covered: 
                     };
                     (resource, format_of(&current))
                 });
-                group(&current, format, &resource, found);
+                group(LogFile { path: current, format, container: resource, is_told }, found);
             }
         }
     }
@@ -170,11 +173,12 @@ pub fn of_path(root: &Path, node: &str, place: &LogPlace, path: &Path, container
     let below: Vec<&str> = path.strip_prefix(&place.directory).ok()?.iter().map(OsStr::to_str).collect::<Option<_>>()?;
     let (resource, format) = of_shape(place.shape, &below)?;
     let known = containers.iter().find(|container| log_path(root, container).is_some_and(|log| log == path));
+    let is_told = known.is_some();
     let (container, format) = match known.and_then(|known| Some((known.resource(node), known.log.as_ref()?.format))) {
         Some(known) => known,
         None => (Resource { node: node.to_owned(), ..resource }, if format == LogFormat::Cri { format_of(path) } else { format }),
     };
-    Some(LogFile { path: path.to_owned(), format, container })
+    Some(LogFile { path: path.to_owned(), format, container, is_told })
 }
 
 fn of_shape(shape: Shape, below: &[&str]) -> Option<(Resource, LogFormat)> {
@@ -198,11 +202,11 @@ pub fn log_path(root: &Path, container: &Container) -> Option<PathBuf> {
 }
 
 /// Adds a log of which any file is there.
-fn group(current: &Path, format: LogFormat, container: &Resource, found: &mut LogFiles) {
-    match generations(current) {
+fn group(log: LogFile, found: &mut LogFiles) {
+    match generations(&log.path) {
         Ok(files) if files.is_empty() => {}
-        Ok(_) => found.files.push(LogFile { path: current.to_owned(), format, container: container.clone() }),
-        Err(error) => found.unreadable.push((current.to_owned(), error)),
+        Ok(_) => found.files.push(log),
+        Err(error) => found.unreadable.push((log.path, error)),
     }
 }
 

@@ -141,18 +141,23 @@ fn safe(pod: &Value, is_collector: bool) {
     assert_eq!(writable, if is_collector { vec!["/var/log"] } else { vec![] });
 }
 
+/// The roles' configuration.
+pub(crate) fn configuration() -> String {
+    let configs: Vec<Value> = objects().into_iter().filter(|object| object["data"]["weir.toml"].is_string()).collect();
+    assert_eq!(configs.len(), 1);
+    configs[0]["data"]["weir.toml"].as_str().unwrap().to_owned()
+}
+
 #[test]
 fn the_cluster_s_configuration_is_one_that_weir_takes() {
     let folder = tempfile::tempdir().unwrap();
-    let configs: Vec<Value> = objects().into_iter().filter(|object| object["data"]["weir.toml"].is_string()).collect();
-    assert_eq!(configs.len(), 1);
-    let text = configs[0]["data"]["weir.toml"].as_str().unwrap();
+    let text = configuration();
     let check = |text: &str| {
         let file = folder.path().join("weir.toml");
         std::fs::write(&file, text).unwrap();
         run(&binary().display().to_string(), &["check", "config", &file.display().to_string()], b"")
     };
-    let (good, output) = check(text);
+    let (good, output) = check(&text);
     assert!(good, "{output}");
     let (good, output) = check(&text.replace("replication", "replications"));
     assert!(!good && output.contains("replications"), "{output}");

@@ -39,6 +39,8 @@ mod heads;
 mod kafka_check;
 #[cfg(test)]
 mod kafka_secure;
+#[cfg(all(test, feature = "kubernetes"))]
+mod kubernetes;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -26,10 +27,16 @@ pub(super) struct Births {
     metrics: CollectorMetrics,
 }
 
+/// The files of one log, in the order of their births.
+struct Held {
+    since: Instant,
+    files: Vec<Found>,
+}
+
 #[derive(Default)]
 struct State {
     /// By the chain's current path.
-    held: HashMap<PathBuf, Vec<Found>>,
+    held: HashMap<PathBuf, Held>,
     count: usize,
     followed: HashSet<PathBuf>,
     /// Followed or named before, oldest first.
@@ -47,7 +54,8 @@ impl Births {
         if state.followed.contains(path) || state.count >= HELD_MAX {
             return;
         }
-        let files = state.held.entry(path.to_owned()).or_default();
+        let held = state.held.entry(path.to_owned());
+        let files = &mut held.or_insert_with(|| Held { since: Instant::now(), files: Vec::new() }).files;
         if files.iter().all(|held| held.id != found.id) {
             files.push(found);
             state.count += 1;
@@ -74,6 +82,11 @@ impl Births {
         self.state.lock().held.keys().cloned().collect()
     }
 
+    /// Whether a log is held, and has been for less than this.
+    pub fn is_younger(&self, path: &Path, age: Duration) -> bool {
+        self.state.lock().held.get(path).is_some_and(|held| held.since.elapsed() < age)
+    }
+
     /// Whether a log is held, followed, or was lately.
     pub fn is_seen(&self, path: &Path) -> bool {
         self.state.lock().is_seen(path)
@@ -84,14 +97,14 @@ impl Births {
         let mut state = self.state.lock();
         state.followed.insert(path.to_owned());
         state.remember(path);
-        state.held.get(path).map_or(Ok(Vec::new()), |held| held.iter().map(Found::try_clone).collect())
+        state.held.get(path).map_or(Ok(Vec::new()), |held| held.files.iter().map(Found::try_clone).collect())
     }
 
     /// The chain has opened what was held for it.
     pub fn release(&self, path: &Path) {
         let mut state = self.state.lock();
         if let Some(released) = state.held.remove(path) {
-            state.count -= released.len();
+            state.count -= released.files.len();
         }
     }
 

@@ -18,6 +18,8 @@ pub struct ChainSpec {
     pub format: FileFormat,
     /// Labels without `stream`.
     pub labels: Labels,
+    /// Whether they are all that there will be: an engine told whose log it is, or nobody has to.
+    pub is_told: bool,
     /// Its files lie below these; links that lead elsewhere are not followed.
     pub directories: Vec<PathBuf>,
 }
@@ -115,7 +117,7 @@ pub(crate) fn of_container(file: LogFile, root: &Path) -> ChainSpec {
     // kubelet's links lead to `pods`, and where Docker is the engine from there to Docker's own files.
     let kubernetes = ["var/log/pods", "var/log/containers", "var/lib/docker/containers"].map(|directory| root.join(directory));
     let directories = kubernetes.into_iter().chain(file.path.parent().map(Path::to_owned)).collect();
-    ChainSpec { current: file.path, format, labels: file.container.to_labels(), directories }
+    ChainSpec { current: file.path, format, labels: file.container.to_labels(), is_told: file.is_told, directories }
 }
 
 /// Chains of a configured glob: every file that matches is a current one, but for those that others were rotated into. What
@@ -131,7 +133,7 @@ fn of_path(config: &PathConfig, node: &str, current: PathBuf) -> ChainSpec {
     let filename = current.to_string_lossy().into_owned();
     let fixed = [("node".to_owned(), node.to_owned()), ("filename".to_owned(), filename)];
     let labels = Labels::from_pairs(fixed.into_iter().chain(own));
-    ChainSpec { current, format: config.format, labels, directories: vec![fixed_part(&config.path)] }
+    ChainSpec { current, format: config.format, labels, is_told: true, directories: vec![fixed_part(&config.path)] }
 }
 
 /// Neither a directory nor a link that leads nowhere.

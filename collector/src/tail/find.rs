@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -13,6 +14,9 @@ use super::discover::{ChainSpec, Discover, Root};
 use super::follow::{SOURCE, Shared, follow};
 use crate::config::Begin;
 use crate::error::CollectorError;
+
+/// As long as a log waits for an engine to tell whose it is, they are asked so often.
+const TELL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Finds chains by name and by birth.
 pub(super) struct Finder {
@@ -39,15 +43,17 @@ pub(super) async fn discover_and_save(
     mut finder: Finder,
 ) -> Result<(), CollectorError> {
     let mut chains: HashMap<String, watch::Sender<Option<ChainSpec>>> = HashMap::new();
-    let mut first = true;
+    let (mut first, mut waiting) = (true, false);
     let mut look = tokio::time::interval(shared.config.discover_interval);
     let mut save = tokio::time::interval(shared.config.checkpoint_interval);
     loop {
         tokio::select! {
             () = shared.deps.shutdown.cancelled() => return Ok(()),
             _ = save.tick() => { shared.save().await; continue },
-            _ = look.tick() => {}
+            // Before the first lines of all, the engines may not have been asked yet.
+            _ = look.tick() => if first { shared.recount().await },
             () = shared.births.changed.notified() => shared.recount().await,
+            () = tokio::time::sleep(TELL_INTERVAL), if waiting => shared.recount().await,
         }
         let births = shared.births.clone();
         let found = tokio::task::spawn_blocking(move || (finder.find(&births), finder)).await;
@@ -55,17 +61,19 @@ pub(super) async fn discover_and_save(
             return Err(CollectorError::Serve { what: "log files", reason: "discovery panicked".into() });
         };
         finder = back;
-        apply(shared, &mut chains, tasks, specs, std::mem::take(&mut first));
+        waiting = apply(shared, &mut chains, tasks, specs, std::mem::take(&mut first));
     }
 }
 
+/// Returns whether a log waits.
 fn apply(
     shared: &Arc<Shared>,
     chains: &mut HashMap<String, watch::Sender<Option<ChainSpec>>>,
     tasks: &mut JoinSet<()>,
     specs: Vec<ChainSpec>,
     first: bool,
-) {
+) -> bool {
+    let mut waiting = false;
     while tasks.try_join_next().is_some() {}
     chains.retain(|_, tx| !tx.is_closed());
     let mut gone: HashSet<String> = chains.keys().cloned().collect();
@@ -75,6 +83,10 @@ fn apply(
         match chains.get(&id) {
             Some(tx) => {
                 tx.send_if_modified(|known| known.as_ref() != Some(&spec) && known.replace(spec).is_none_or(|_| true));
+            }
+            // What is there at the start begins where it was told to, and that is now.
+            None if !first && !spec.is_told && shared.births.is_younger(&spec.current, shared.deps.tell_patience) => {
+                waiting = true;
             }
             None if chains.len() >= shared.config.files_max => shared.deps.metrics.event(SOURCE, "too_many_files", 1),
             None => {
@@ -89,4 +101,5 @@ fn apply(
         tx.send_if_modified(|known| known.take().is_some());
     }
     shared.deps.metrics.files_open.set(chains.len() as i64);
+    waiting
 }

@@ -55,7 +55,9 @@ pub struct Deps {
     /// For files whose birth is no epoch.
     pub epochs: Arc<Epochs>,
     /// Has the engines asked anew; `None` where nobody asks them.
-    pub recount: Option<Arc<Recount>>,
+    pub recount: Option<Recount>,
+    /// How long a log waits, held since its birth, for an engine to tell whose it is.
+    pub tell_patience: Duration,
     /// Ends everything.
     pub shutdown: CancellationToken,
 }

@@ -113,6 +113,7 @@ impl Fixture {
             data: self.directory.path().join("data"),
             epochs: Arc::new(Epochs::open(&self.directory.path().join("data")).unwrap()),
             recount: None,
+            tell_patience: Duration::ZERO,
             shutdown: stop.clone(),
         };
         let config = FilesConfig {
@@ -169,6 +170,7 @@ fn spec(directory: &Path, format: FileFormat) -> ChainSpec {
         current: directory.join("0.log"),
         format,
         labels: Labels::from_pairs([("pod", "p")]),
+        is_told: true,
         directories: vec![directory.to_owned()],
     }
 }

@@ -5,31 +5,43 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir_model::label::Labels;
+use weir_model::wire::{Body, Kind};
 
 use super::admit::Refusals;
 use super::births::Births;
 use super::look::Found;
 use super::watch::Watch;
-use super::{ChainSpec, Deps, Root, run};
+use super::{ChainSpec, Deps, Discover, Root, run};
 use crate::config::{FileFormat, FilesConfig, ShipConfig};
 use crate::epoch::Epochs;
+use crate::error::CollectorError;
 use crate::metrics::CollectorMetrics;
-use crate::ship::Shipper;
+use crate::ship::{Lanes, Shipper};
 use crate::testing::TestLog;
 
 const PODS: usize = 200;
 const LINES: usize = 200;
 
 fn root(directory: &Path) -> Root {
+    root_told(directory, Arc::new(AtomicBool::new(true)))
+}
+
+/// Its logs have a label more as soon as an engine has told of them.
+fn root_told(directory: &Path, is_told: Arc<AtomicBool>) -> Root {
     let directories = vec![directory.to_owned()];
     let spec_of = move |path: &Path| {
         let is_log = path.file_name()?.to_str()?.strip_suffix(".log")?.parse::<u64>().is_ok();
         let labels = Labels::from_pairs([("container", path.parent()?.file_name()?.to_str()?)]);
-        is_log.then(|| ChainSpec { current: path.to_owned(), format: FileFormat::Cri, labels, directories: directories.clone() })
+        let is_told = is_told.load(Ordering::Acquire);
+        let labels = if is_told { labels.with("app", "job") } else { labels };
+        let (current, directories) = (path.to_owned(), directories.clone());
+        is_log.then_some(ChainSpec { current, format: FileFormat::Cri, labels, is_told, directories })
     };
     Root { directory: directory.to_owned(), depth: 2, is_containers: true, spec_of: Box::new(spec_of) }
 }
@@ -68,25 +80,10 @@ fn short_life(pods: &Path, number: usize) -> Duration {
 async fn pods_that_live_for_a_moment_leave_all_their_lines() {
     let directory = tempfile::tempdir().unwrap();
     let (pods, log, metrics) = (directory.path().join("log/pods"), TestLog::new(2), CollectorMetrics::default());
-    let (stop, stop_lanes) = (CancellationToken::new(), CancellationToken::new());
-    let ship = ShipConfig { linger: Duration::from_millis(1), ..ShipConfig::default() };
-    let (shipper, _lanes) = Shipper::start(log.clone(), &ship, metrics.ship.clone(), stop_lanes.clone()).await.unwrap();
-    let hour = Duration::from_secs(3600);
-    let config = FilesConfig { discover_interval: hour, checkpoint_interval: hour, ..FilesConfig::default() };
-    let deps = Deps {
-        shipper,
-        tenant: "t".into(),
-        node: "n".into(),
-        metrics: metrics.clone(),
-        clock: Arc::new(|| 1_900_000_000_000_000_000),
-        data: directory.path().join("data"),
-        epochs: Arc::new(Epochs::open(&directory.path().join("data")).unwrap()),
-        recount: None,
-        shutdown: stop.clone(),
-    };
     // The root is not there yet when watching begins.
     fs::create_dir_all(directory.path().join("log")).unwrap();
-    let task = tokio::spawn(run(config, deps, Box::new(|_| Vec::new()), vec![root(&pods)]));
+    let hour = Duration::from_secs(3600);
+    let tail = Tail::start(directory.path(), &log, &metrics, (hour, Duration::ZERO), Box::new(|_| Vec::new()), root(&pods)).await;
     let of_pod = |number: usize| pods.join(format!("shop_job-{number}_{number:04}/main/0.log"));
     let sources: Vec<String> = (0..PODS).map(|number| format!("file:n:{}/stdout", of_pod(number).display())).collect();
     let mut lives: Vec<Duration> =
@@ -105,9 +102,103 @@ async fn pods_that_live_for_a_moment_leave_all_their_lines() {
     assert_eq!(metrics.events_of("files", "log_never_seen"), 0);
     lives.sort();
     println!("{PODS} logs lived for {:?} at the median, {:?} at most", lives[PODS / 2], lives[PODS - 1]);
-    stop.cancel();
-    task.await.unwrap().unwrap();
-    stop_lanes.cancel();
+    tail.stop().await;
+}
+
+/// What is stored of a log that is deleted before an engine tells of it, if one ever does: whether it has the label of those
+/// that are told of, line by line.
+async fn labelled(patience: Duration, tells: bool) -> Vec<bool> {
+    let directory = tempfile::tempdir().unwrap();
+    let (pods, log, metrics) = (directory.path().join("pods"), TestLog::new(2), CollectorMetrics::default());
+    fs::create_dir(&pods).unwrap();
+    let (is_told, looks, seen) = (Arc::new(AtomicBool::new(false)), Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+    let path = pods.join("shop_job-0_0000/main/0.log");
+    let (count, count_seen) = (looks.clone(), seen.clone());
+    let discover: Discover = Box::new(move |is_seen| {
+        count.fetch_add(1, Ordering::AcqRel);
+        count_seen.fetch_add(usize::from(is_seen(&path)), Ordering::AcqRel);
+        Vec::new()
+    });
+    let hour = Duration::from_secs(3600);
+    let root = root_told(&pods, is_told.clone());
+    let tail = Tail::start(directory.path(), &log, &metrics, (hour, patience), discover, root).await;
+    let stored = tokio::task::spawn_blocking(move || {
+        until("nothing was there at first", || looks.load(Ordering::Acquire) >= 1);
+        short_life(&pods, 0);
+        if tells {
+            // What one look finds is dealt with before the next.
+            until("it was there and not told of", || seen.load(Ordering::Acquire) >= 2);
+            is_told.store(true, Ordering::Release);
+        }
+        let stored = || {
+            log.sections(Kind::Logs).into_iter().flatten().filter_map(|section| match section.body {
+                Body::Logs(batch) => Some(batch),
+                _ => None,
+            })
+        };
+        until("all is stored", || stored().map(|batch| batch.len()).sum::<usize>() == LINES);
+        stored().flat_map(|batch| vec![batch.stream.get("app") == "job"; batch.len()]).collect()
+    });
+    let stored = stored.await.unwrap();
+    tail.stop().await;
+    stored
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_waits_for_the_engine_that_tells_whose_it_is() {
+    assert_eq!(labelled(Duration::from_secs(3600), true).await, [true; LINES]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_of_which_no_engine_tells_has_the_labels_of_its_path() {
+    assert_eq!(labelled(Duration::ZERO, false).await, [false; LINES]);
+}
+
+/// A tail at work.
+struct Tail {
+    stop: CancellationToken,
+    stop_lanes: CancellationToken,
+    _lanes: Lanes,
+    task: JoinHandle<Result<(), CollectorError>>,
+}
+
+impl Tail {
+    /// `interval` of looking for files by name, `patience` for engines that tell.
+    async fn start(
+        directory: &Path,
+        log: &Arc<TestLog>,
+        metrics: &CollectorMetrics,
+        (interval, patience): (Duration, Duration),
+        discover: Discover,
+        root: Root,
+    ) -> Self {
+        let (stop, stop_lanes) = (CancellationToken::new(), CancellationToken::new());
+        let ship = ShipConfig { linger: Duration::from_millis(1), ..ShipConfig::default() };
+        let started = Shipper::start(log.clone(), &ship, metrics.ship.clone(), stop_lanes.clone()).await;
+        let (shipper, lanes) = started.unwrap();
+        let hour = Duration::from_secs(3600);
+        let config = FilesConfig { discover_interval: interval, checkpoint_interval: hour, ..FilesConfig::default() };
+        let deps = Deps {
+            shipper,
+            tenant: "t".into(),
+            node: "n".into(),
+            metrics: metrics.clone(),
+            clock: Arc::new(|| 1_900_000_000_000_000_000),
+            data: directory.join("data"),
+            epochs: Arc::new(Epochs::open(&directory.join("data")).unwrap()),
+            recount: None,
+            tell_patience: patience,
+            shutdown: stop.clone(),
+        };
+        let task = tokio::spawn(run(config, deps, discover, vec![root]));
+        Self { stop, stop_lanes, _lanes: lanes, task }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap().unwrap();
+        self.stop_lanes.cancel();
+    }
 }
 
 fn watch(directory: &Path) -> (Arc<Births>, CollectorMetrics, Watch) {

@@ -99,13 +99,19 @@ impl Inventory {
         Self { config, last: BTreeMap::new() }
     }
 
-    /// Asks all engines at once and takes at most the configured timeout. `cgroups` ([`crate::samples::NodeSampler::cgroups`]
-    /// or a [`crate::cgroup::Scan`]) tells of containers that no engine claims, and where those without a known process are.
+    /// [`Self::refresh_within`] the configured timeout, which is an error of each engine that takes longer.
     pub async fn refresh(&mut self, cgroups: &[Cgroup]) -> View {
+        self.refresh_within(cgroups, Duration::MAX).await
+    }
+
+    /// Asks all engines at once. Of those that have not answered within `patience` the last answer counts: containerd, for
+    /// instance, lists no tasks before all that it is starting have started, while its CRI service answers. `cgroups` ([`crate::samples::NodeSampler::cgroups`]
+    /// or a [`crate::cgroup::Scan`]) tells of containers that no engine claims, and where those without a known process are.
+    pub async fn refresh_within(&mut self, cgroups: &[Cgroup], patience: Duration) -> View {
         let config = self.config.clone();
         let mut blind = Vec::new();
-        let answers = ask_all(&config, &self.last).await;
-        for (rank, (engine, answer)) in answers.into_iter().enumerate() {
+        let answers = ask_all(&config, &self.last, patience).await;
+        for (rank, engine, answer) in answers {
             match answer {
                 Ok(Answer::Absent) => drop(self.last.remove(&(rank, engine))),
                 Ok(Answer::Seen(containers)) => drop(self.last.insert((rank, engine), containers)),
@@ -121,7 +127,11 @@ impl Inventory {
 
 /// In the order of precedence: who knows more about a container comes first (Docker's and CRI's containers are also
 /// containerd's, which knows neither their names nor their logs; podman's service knows more than its files).
-async fn ask_all(config: &InventoryConfig, last: &BTreeMap<(usize, String), Vec<Container>>) -> Vec<(String, Asked)> {
+async fn ask_all(
+    config: &InventoryConfig,
+    last: &BTreeMap<(usize, String), Vec<Container>>,
+    patience: Duration,
+) -> Vec<(usize, String, Asked)> {
     let mut asked = JoinSet::new();
     let mut rank = 0;
     let mut next = |name: String| {
@@ -151,9 +161,15 @@ async fn ask_all(config: &InventoryConfig, last: &BTreeMap<(usize, String), Vec<
     let (own, name, _) = next("containerd".into());
     let socket = config.containerd_socket.clone();
     asked.spawn(async move { (own, name, within("containerd", &socket, timeout, containerd::ask(&socket)).await) });
-    let mut answers = asked.join_all().await;
-    answers.sort_by_key(|(rank, _, _)| *rank);
-    answers.into_iter().map(|(_, name, answer)| (name, answer)).collect()
+    let mut answers = Vec::new();
+    // What is left is dropped, and its question with it.
+    let _ = tokio::time::timeout(patience, async {
+        while let Some(answer) = asked.join_next().await {
+            answers.push(answer.expect("invariant: to ask an engine does not panic"));
+        }
+    })
+    .await;
+    answers
 }
 
 type Asked = Result<Answer, RuntimeError>;
@@ -262,6 +278,31 @@ mod tests {
         );
         assert_eq!(view.blind.len(), 1);
         assert!(view.blind[0].reason.starts_with("1 of its containers"), "{:?}", view.blind);
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_is_slow_holds_nobody_up_and_keeps_its_last_answer() {
+        let root = tempfile::tempdir().unwrap();
+        let (none, silent) = (root.path().join("none"), root.path().join("silent.sock"));
+        let _accepts_and_says_nothing = std::os::unix::net::UnixListener::bind(&silent).unwrap();
+        let config = InventoryConfig {
+            cri_sockets: vec![none.clone()],
+            containerd_socket: silent,
+            docker_socket: none.clone(),
+            podman_sockets: vec![none.clone()],
+            podman_storage: none.clone(),
+            weir_dir: none,
+            timeout: Duration::from_secs(3600),
+            ..InventoryConfig::default()
+        };
+        let mut inventory = Inventory::new(config.clone());
+        let of = |id: &str| vec![Container::new(Engine::Containerd, id)];
+        inventory.last.insert((1, format!("cri {}", config.cri_sockets[0].display())), of("gone"));
+        inventory.last.insert((5, "containerd".into()), of("kept"));
+        let view = inventory.refresh_within(&[], Duration::from_millis(200)).await;
+        let ids: Vec<&str> = view.containers.iter().map(|container| container.id.as_str()).collect();
+        assert_eq!(ids, ["kept"], "who has answered counts, and so does what the slow one said before");
+        assert!(view.blind.is_empty(), "{:?}", view.blind);
     }
 
     #[test]

@@ -39,6 +39,7 @@ fn pods_without_an_engine() {
     let expected = expected.map(|(name, gzip)| Generation { path: root.path().join(format!("{directory}/web/{name}")), gzip });
     assert_eq!(files, expected);
     assert!(found.unreadable.is_empty());
+    assert!(found.files.iter().all(|file| !file.is_told));
 }
 
 #[test]
@@ -58,6 +59,7 @@ fn docker_and_an_engine_that_tells() {
     silent.log = Some(LogLocation { path: "/nowhere/ctr.log".into(), format: LogFormat::Cri });
 
     let found = find(root.path(), "n1", &[docker, pod, silent]);
+    assert!(found.files.iter().all(|file| file.is_told));
     assert_eq!(names(root.path(), &found), ["var/log/pods/shop_a_1/web/0.log", file]);
     assert_eq!(found.files[0].container.image, "shop:1");
     assert_eq!(found.files[1].format, LogFormat::DockerJson);
