@@ -15,8 +15,8 @@ use weir_model::span::{Attributes, Origin, Span};
 use super::super::Api;
 use super::super::failure::Failure;
 use super::super::find::read_trace;
-use super::super::params::{HOUR, Params, clip};
-use super::super::values;
+use super::super::params::{HOUR, Params};
+use super::super::{logfmt, values};
 use super::{Wrong, answer};
 use crate::budget::RequestBudget;
 
@@ -88,9 +88,8 @@ pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Resul
             return Err(format!("parameter limit: at most {LIMIT_MAX} traces").into());
         }
         let mut tags = Vec::new();
-        for tag in params.all("tags").filter(|tag| !tag.is_empty()) {
-            let (name, value) = tag.split_once('=').ok_or_else(|| format!("parameter tags: {:?} reads name=value", clip(tag)))?;
-            tags.push((name.to_owned(), value.to_owned()));
+        for text in params.all("tags") {
+            tags.extend(logfmt::tags("tags", text)?);
         }
         let select = TraceSelect {
             tenant: TENANT_DEFAULT.into(),
