@@ -1,4 +1,4 @@
-//! Trace search answers the same in every API: failed spans, types, quoting, many candidates.
+//! Trace search answers the same in every API: failed spans, types, quoting, many candidates, pages.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -208,4 +208,23 @@ fn a_search_whose_time_ends_is_cut_but_one_that_saw_nothing_fails() {
     let sentence = "the search was cut after 149 traces, older ones may pass too: the query was cancelled: its time is over";
     assert_eq!(search(&Ends(150.into())).unwrap(), (0, Some(sentence.into()), vec![sentence.into()]));
     assert!(matches!(search(&Ends(0.into())), Err(ReadError::Cancelled("its time is over"))));
+}
+
+#[tokio::test]
+async fn pages_hold_every_trace_once_newest_first() {
+    let ask = async |query: String| {
+        get(api(Default::default(), Default::default(), many(25, SECOND / 10)), &format!("/api/weir/v1/traces?{query}")).await
+    };
+    let whole = ids(&ask("limit=100".into()).await, "traces", "id");
+    assert_eq!(whole.len(), 25);
+    let (mut paged, mut next, mut pages) = (Vec::new(), json!(0), 0);
+    while let Some(offset) = next.as_u64() {
+        let got = ask(format!("limit=10&offset={offset}&service=cart&tags=status%3Dok")).await;
+        paged.extend(ids(&got, "traces", "id"));
+        (next, pages) = (got.json()["next"].clone(), pages + 1);
+    }
+    assert_eq!((pages, paged), (3, whole));
+    assert_eq!(ask("limit=25".into()).await.json()["next"], Json::Null);
+    let refused = ask("offset=10001".into()).await;
+    assert!(refused.status == 400 && refused.text().contains("parameter offset: at most 10000"), "{}", refused.text());
 }

@@ -23,6 +23,9 @@ use crate::budget::RequestBudget;
 /// Traces of one answer at most.
 const LIMIT_MAX: usize = 1000;
 
+/// Traces that pages may skip: all of them are read again for each.
+const OFFSET_MAX: usize = 10_000;
+
 /// A trace by id; 404 with the coverage when no span of it has been seen.
 pub(super) async fn trace(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Response, Wrong> {
     let id: TraceId = id.parse().map_err(|error| format!("{error}"))?;
@@ -87,6 +90,10 @@ pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Resul
         if limit > LIMIT_MAX {
             return Err(format!("parameter limit: at most {LIMIT_MAX} traces").into());
         }
+        let offset = params.number("offset", 0)?;
+        if offset > OFFSET_MAX {
+            return Err(format!("parameter offset: at most {OFFSET_MAX} traces; say an earlier end instead").into());
+        }
         let mut tags = Vec::new();
         for text in params.all("tags") {
             tags.extend(logfmt::tags("tags", text)?);
@@ -99,11 +106,12 @@ pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Resul
             attributes: tags,
             duration_min: params.duration("min_duration")?,
             duration_max: params.duration("max_duration")?,
-            limit,
+            limit: offset + limit + 1,
         };
         let found = api.traces.search(&select, budget)?;
-        let traces: Vec<Json> = found.value.iter().map(summary).collect();
-        answer(budget, json!({"traces": traces}), found.coverage)
+        let next = (limit > 0 && found.value.len() > offset + limit).then_some(offset + limit);
+        let traces: Vec<Json> = found.value.iter().skip(offset).take(limit).map(summary).collect();
+        answer(budget, json!({"traces": traces, "next": next}), found.coverage)
     };
     api.answer(work).await
 }
