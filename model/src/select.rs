@@ -6,12 +6,14 @@
 //! in a block, or is just moving from one to the other.
 
 mod budget;
+mod spans;
 
 use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
 pub use budget::{Budget, NoBudget, ReadError};
+pub use spans::SpanFacts;
 
 use crate::id::{LineId, TraceId};
 use crate::label::{Labels, Matcher};
@@ -317,7 +319,7 @@ pub struct TraceSelect {
     pub service: Option<String>,
     /// Span name.
     pub operation: Option<String>,
-    /// Attributes of span or resource, compared as text.
+    /// Attributes of span or resource, compared as text; `error`, `status`, `kind` and others are no attributes.
     pub attributes: Vec<(String, String)>,
     /// Span duration in ns, inclusive.
     pub duration_min: Option<i64>,
@@ -348,13 +350,15 @@ pub struct TraceSummary {
     pub errors: u32,
     /// Spans that matched.
     pub matched: u32,
+    /// Start of the newest of them.
+    pub newest_match: UnixNanos,
 }
 
 /// Reads traces.
 pub trait TraceReader: Send + Sync {
     /// A trace by id; `None` when no span of it has been seen (the coverage says how far that looked).
     fn trace(&self, tenant: &str, id: TraceId) -> Result<Covered<Option<Trace>>, ReadError>;
-    /// Newest traces that pass.
+    /// Newest traces that pass, by the newest span that does, then by id.
     fn search(&self, select: &TraceSelect, budget: &dyn Budget) -> Result<Covered<Vec<TraceSummary>>, ReadError>;
     /// Services seen in the range, ascending.
     fn services(&self, tenant: &str, range: TimeRange) -> Result<Covered<Vec<String>>, ReadError>;

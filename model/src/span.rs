@@ -1,6 +1,10 @@
 //! Spans, in the shape of OTLP.
 
+mod text;
+
 use serde::{Deserialize, Serialize};
+
+pub use text::base64;
 
 use crate::id::{SpanId, TraceId};
 use crate::time::UnixNanos;
@@ -55,6 +59,11 @@ impl SpanKind {
             .copied()
             .unwrap_or_default()
     }
+
+    /// The word that searches and answers have for it.
+    pub fn name(self) -> &'static str {
+        ["unspecified", "internal", "server", "client", "producer", "consumer"][self as usize]
+    }
 }
 
 /// OTLP's status code.
@@ -69,6 +78,13 @@ pub enum StatusCode {
     Ok = 1,
     /// Failed.
     Error = 2,
+}
+
+impl StatusCode {
+    /// The word that searches and answers have for it.
+    pub fn name(self) -> &'static str {
+        ["unset", "ok", "error"][self as usize]
+    }
 }
 
 /// An event of a span.

@@ -62,7 +62,7 @@ impl TraceReader for FanOutTraces {
             summaries.extend(part.value);
             part.coverage.missing.into_iter().for_each(|sentence| coverage.miss(sentence));
         }
-        summaries.sort_by_key(|summary| (std::cmp::Reverse(summary.start), summary.id));
+        summaries.sort_by_key(|summary| (std::cmp::Reverse(summary.newest_match), summary.id));
         Ok(Covered { value: summaries, coverage })
     }
 

@@ -1,5 +1,5 @@
 //! Trace search with conditions that the reader does not know: it finds candidates by what it knows, each is read and
-//! judged whole. Exact: it goes on until enough pass or no candidate is left, and refuses beyond [`CANDIDATES_MAX`].
+//! judged whole, newest first, until enough pass, none is left, or the request has had its time or its records.
 
 use std::collections::HashSet;
 
@@ -7,10 +7,13 @@ use weir_model::id::TraceId;
 use weir_model::select::{Budget, Coverage, Covered, ReadError, Trace, TraceReader, TraceSelect, TraceSummary};
 use weir_model::span::{Origin, Span, SpanBatch, SpanEvent, SpanLink};
 
-use super::values::{self, to_text};
+use super::values;
 
-/// Traces that one search may read.
-const CANDIDATES_MAX: usize = 5000;
+/// Candidates asked for at once: the first few soon pass, and summaries of the most take some megabytes.
+const PAGE: std::ops::RangeInclusive<usize> = 64..=10_000;
+
+/// Memory of an id that is known.
+const KNOWN_BYTES: u64 = 2 * size_of::<TraceId>() as u64;
 
 /// Something that must hold on the span.
 pub(crate) struct Condition(Box<Holds>);
@@ -23,37 +26,75 @@ impl Condition {
     }
 }
 
+/// How a search ended.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    /// Says that the search was cut, if it was.
+    pub(crate) coverage: Coverage,
+    /// Why older traces were not looked into, as a sentence.
+    pub(crate) cut: Option<String>,
+}
+
+impl Ended {
+    /// The first look says how far it saw; all later ones only what they missed, or the list would grow with the traces.
+    fn add(&mut self, more: Coverage) {
+        match self.coverage.partitions.is_empty() {
+            true => self.coverage.merge(more),
+            false => more.missing.into_iter().for_each(|sentence| self.coverage.miss(sentence)),
+        }
+    }
+
+    /// After the request's time or records have been used up, what was found is the answer; without anything looked into
+    /// that is an error, as every other is.
+    fn cut(mut self, looked: usize, error: ReadError) -> Result<Self, ReadError> {
+        if looked == 0 || !matches!(error, ReadError::Cancelled(_) | ReadError::Budget { .. }) {
+            return Err(error);
+        }
+        let sentence = format!("the search was cut after {looked} traces, older ones may pass too: {error}");
+        self.coverage.miss(sentence.clone());
+        self.cut = Some(sentence);
+        Ok(self)
+    }
+}
+
 /// Gives the newest traces with a span on which the select's and all other conditions hold, one by one, newest first; each
-/// is gone from memory when `found` returns. Answers how many were looked into.
+/// is gone from memory when `found` returns.
 pub(crate) fn find(
     reader: &dyn TraceReader,
     select: &TraceSelect,
     conditions: &[Condition],
     budget: &dyn Budget,
     mut found: impl FnMut(&TraceSummary, &Trace) -> Result<(), ReadError>,
-) -> Result<Covered<usize>, ReadError> {
-    let mut asked = if conditions.is_empty() { select.limit } else { select.limit.saturating_mul(4).clamp(64, CANDIDATES_MAX) };
-    let (mut passed, mut known) = (0, HashSet::new());
-    let mut coverage = Coverage::default();
+) -> Result<Ended, ReadError> {
+    let few = if conditions.is_empty() { 1 } else { *PAGE.start() };
+    let mut page = TraceSelect { limit: select.limit.max(few), ..select.clone() };
+    let (mut passed, mut known, mut ended) = (0, HashSet::new(), Ended::default());
     loop {
-        let candidates = reader.search(&TraceSelect { limit: asked, ..select.clone() }, budget)?;
-        coverage.merge(candidates.coverage);
-        let exhausted = candidates.value.len() < asked || conditions.is_empty();
+        let candidates = match reader.search(&page, budget) {
+            Ok(candidates) => candidates,
+            Err(error) => return ended.cut(known.len(), error),
+        };
+        ended.add(candidates.coverage);
+        let (exhausted, looked) = (candidates.value.len() < page.limit, known.len());
         for mut summary in candidates.value {
             if passed >= select.limit {
-                break;
+                return Ok(ended);
             }
-            if !known.insert(summary.id) {
+            if known.contains(&summary.id) {
                 continue;
             }
-            budget.spend(u64::from(summary.spans))?;
+            if let Err(error) = budget.spend(u64::from(summary.spans)) {
+                return ended.cut(known.len(), error);
+            }
+            known.insert(summary.id);
+            budget.reserve(KNOWN_BYTES)?;
+            // All that come later have no newer span; those with one as new may still be unknown.
+            page.range.end = page.range.end.min(summary.newest_match.saturating_add(1));
             let (read, bytes) = read_trace(reader, &select.tenant, summary.id, budget)?;
-            coverage.merge(read.coverage);
+            ended.add(read.coverage);
             if let Some(trace) = read.value {
-                if !conditions.is_empty() {
-                    summary.matched = matching(&trace, select, conditions).count() as u32;
-                }
-                if summary.matched > 0 || conditions.is_empty() {
+                summary.matched = matching(&trace, select, conditions).count() as u32;
+                if summary.matched > 0 {
                     passed += 1;
                     found(&summary, &trace)?;
                 }
@@ -61,13 +102,11 @@ pub(crate) fn find(
             budget.release(bytes);
         }
         if exhausted || passed >= select.limit {
-            return Ok(Covered { value: known.len(), coverage });
+            return Ok(ended);
         }
-        if asked >= CANDIDATES_MAX {
-            let (limit, key) = (CANDIDATES_MAX as u64, "the number of conditions");
-            return Err(ReadError::Budget { limit, what: "traces to look into", key });
-        }
-        asked = asked.saturating_mul(4).min(CANDIDATES_MAX);
+        let more = page.limit.saturating_mul(4);
+        // A page of none but known ones has to become longer, whatever it takes.
+        page.limit = if known.len() == looked { more } else { more.min(*PAGE.end()).max(page.limit) };
     }
 }
 
@@ -117,19 +156,6 @@ pub(crate) fn matching<'a>(
 ) -> impl Iterator<Item = (&'a Origin, &'a Span)> {
     let spans = trace.batches.iter().flat_map(|batch| batch.spans.iter().map(move |span| (&batch.origin, span)));
     spans.filter(move |(origin, span)| {
-        passes(origin, span, select) && conditions.iter().all(|condition| (condition.0)(origin, span))
+        select.passes(origin, span) && conditions.iter().all(|condition| (condition.0)(origin, span))
     })
-}
-
-fn passes(origin: &Origin, span: &Span, select: &TraceSelect) -> bool {
-    let duration = span.end.saturating_sub(span.start);
-    let has = |name: &str, wanted: &str| {
-        let mut own = span.attributes.iter().chain(&origin.resource);
-        own.any(|(own, value)| own == name && to_text(value) == wanted)
-    };
-    select.service.as_deref().is_none_or(|service| origin.service() == service)
-        && select.operation.as_deref().is_none_or(|operation| span.name == operation)
-        && select.duration_min.is_none_or(|least| duration >= least)
-        && select.duration_max.is_none_or(|most| duration <= most)
-        && select.attributes.iter().all(|(name, wanted)| has(name, wanted))
 }

@@ -7,13 +7,15 @@
 //!   aggregator tells it.
 //!
 //! What several share: `params` (query string and form), `reply` (an answer's text, within the budget), `covered` (the
-//! coverage header), `failure` (errors as HTTP status), `live` (tails), `metrics` (counters of them all).
+//! coverage header), `failure` (errors as HTTP status), `live` (tails), `metrics` (counters of them all); of the trace
+//! APIs: `find` (search), `logfmt` (tags), `values` (attributes).
 
 pub(crate) mod covered;
 pub(crate) mod failure;
 pub(crate) mod find;
 pub mod jaeger;
 pub(crate) mod live;
+pub(crate) mod logfmt;
 pub mod loki;
 pub mod metrics;
 pub(crate) mod params;

@@ -1,7 +1,7 @@
 //! Attribute values of spans in the shapes of the trace APIs. Shared by Jaeger's, Tempo's and ours.
 
 use serde_json::{Number, Value as Json};
-use weir_model::span::{Attributes, Value};
+use weir_model::span::{Attributes, Value, base64};
 
 /// As plain JSON: bytes in base64, what JSON has no number for as text.
 pub(crate) fn to_json(value: &Value) -> Json {
@@ -12,18 +12,6 @@ pub(crate) fn to_json(value: &Value) -> Json {
         Value::Double(number) => Number::from_f64(*number).map_or_else(|| number.to_string().into(), Json::Number),
         Value::Json(nested) => (**nested).clone(),
         Value::Bytes(bytes) => base64(bytes).into(),
-    }
-}
-
-/// As the text that searches compare with.
-pub(crate) fn to_text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Bool(flag) => flag.to_string(),
-        Value::Int(number) => number.to_string(),
-        Value::Double(number) => number.to_string(),
-        Value::Json(nested) => nested.to_string(),
-        Value::Bytes(bytes) => base64(bytes),
     }
 }
 
@@ -58,32 +46,4 @@ fn json_bytes(root: &Json) -> usize {
         }
     }
     bytes
-}
-
-/// RFC 4648 §4, with padding.
-pub(crate) fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let word = chunk.iter().enumerate().fold(0_u32, |word, (i, byte)| word | u32::from(*byte) << (16 - 8 * i));
-        for i in 0..4 {
-            let digit = if i <= chunk.len() { DIGITS[(word >> (18 - 6 * i)) as usize & 63] } else { b'=' };
-            out.push(digit as char);
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_as_in_rfc_4648_section_10() {
-        for (bytes, expected) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")]
-        {
-            assert_eq!(base64(bytes.as_bytes()), expected);
-        }
-    }
 }

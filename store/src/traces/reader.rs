@@ -14,7 +14,7 @@ use super::block::TracesBlock;
 use super::content::OriginSpan;
 use super::merge::unique;
 use super::schema::KINDS;
-use super::search::{BlockSearch, passes};
+use super::search::BlockSearch;
 use super::state::{Arrival, is_complete, state};
 use super::tags::{Values, block_values};
 use super::{Clock, TracesEngine};
@@ -119,7 +119,7 @@ fn summary(select: &TraceSelect, id: TraceId, spans: &[OriginSpan]) -> Option<Tr
     let (origin, top) = root.or(spans.first())?;
     let end = spans.iter().map(|(_, span)| span.end).max()?;
     let errors = spans.iter().filter(|(_, span)| span.status == StatusCode::Error).count();
-    let matched = spans.iter().filter(|(origin, span)| passes(select, &origin.origin, span)).count();
+    let matched = || spans.iter().filter(|(origin, span)| select.passes(&origin.origin, span));
     Some(TraceSummary {
         id,
         root_service: origin.origin.service().to_owned(),
@@ -129,7 +129,8 @@ fn summary(select: &TraceSelect, id: TraceId, spans: &[OriginSpan]) -> Option<Tr
         duration: end.saturating_sub(first.start),
         spans: spans.len() as u32,
         errors: errors as u32,
-        matched: matched as u32,
+        matched: matched().count() as u32,
+        newest_match: matched().map(|(_, span)| span.start).max().unwrap_or(first.start),
     })
 }
 
@@ -300,7 +301,7 @@ fn candidates(
         for head in &view.heads {
             for (id, trace) in head.traces(&select.tenant) {
                 budget.spend(trace.spans.len() as u64)?;
-                let hits = trace.spans.iter().filter(|(origin, span)| passes(select, &origin.origin, span));
+                let hits = trace.spans.iter().filter(|(origin, span)| select.passes(&origin.origin, span));
                 hits.map(|(_, span)| span.start).max().into_iter().for_each(|start| newest.add(id, start));
             }
         }
@@ -330,7 +331,7 @@ fn summaries(
         budget.spend(found.spans.len() as u64)?;
         summaries.extend(summary(select, *id, &found.spans));
     }
-    summaries.sort_by_key(|summary| (std::cmp::Reverse(summary.start), summary.id));
+    summaries.sort_by_key(|summary| (std::cmp::Reverse(summary.newest_match), summary.id));
     Ok(summaries)
 }
 

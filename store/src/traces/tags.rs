@@ -7,7 +7,6 @@ use weir_model::span::Value;
 use weir_model::time::TimeRange;
 
 use super::block::TracesBlock;
-use super::search::value_text;
 use crate::StoreError;
 
 /// Distinct values, ascending by text; only the first `limit` are kept.
@@ -31,7 +30,7 @@ impl Values {
             Value::Json(_) => 4,
             Value::Bytes(_) => 5,
         };
-        self.found.entry((value_text(value).into_owned(), kind)).or_insert_with(|| value.clone());
+        self.found.entry((value.text().into_owned(), kind)).or_insert_with(|| value.clone());
         if self.found.len() > self.limit {
             self.found.pop_last();
         }

@@ -252,14 +252,14 @@ proptest! {
         for batch in &batches {
             let origin = KnownOrigin::new(batch.origin.clone());
             for span in &batch.spans {
-                if super::search::passes(&select, &batch.origin, span) && seen.insert(content_hash(&origin, span)) {
+                if select.passes(&batch.origin, span) && seen.insert(content_hash(&origin, span)) {
                     *expected.entry(span.trace_id).or_default() += 1;
                 }
             }
         }
         for reader in [world.reader(&blocks, &[]), world.reader(&[], &[head])] {
             let found = reader.search(&select, &NoBudget).unwrap().value;
-            prop_assert!(found.is_sorted_by(|a, b| a.start >= b.start));
+            prop_assert!(found.is_sorted_by(|a, b| a.newest_match >= b.newest_match));
             let found: BTreeMap<_, _> = found.into_iter().map(|summary| (summary.id, summary.matched)).collect();
             prop_assert_eq!(&found, &expected);
         }
@@ -289,6 +289,35 @@ fn simple(trace: u8, span: u8, parent: u8, start: i64) -> Span {
 fn batch(service: &str, spans: Vec<Span>) -> SpanBatch {
     let resource = vec![("service.name".into(), Value::String(service.into()))];
     SpanBatch { origin: Origin { resource, ..Origin::default() }, spans }
+}
+
+#[test]
+fn blocks_and_heads_find_values_of_every_type_by_their_text() {
+    let mut failed = simple(1, 1, 0, 5);
+    failed.status = StatusCode::Error;
+    failed.attributes = vec![
+        ("bytes".into(), Value::Bytes(vec![0, 255, 16])),
+        ("double".into(), Value::Double(1000.0)),
+        ("flag".into(), Value::Bool(true)),
+    ];
+    let world = World::new();
+    let head = world.head(&[batch("cart", vec![failed, simple(2, 1, 0, 9)])]);
+    for reader in [world.reader(&world.seal(&head), &[]), world.reader(&[], &[head])] {
+        let check = |attributes: &[(&str, &str)], expected: usize| {
+            let attributes = attributes.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
+            let found = reader.search(&TraceSelect { attributes, ..select() }, &NoBudget).unwrap().value;
+            assert_eq!(found.len(), expected, "{found:?}");
+            found.iter().for_each(|one| assert_eq!((one.id, one.matched, one.newest_match), (id(1), 1, 5)));
+        };
+        check(&[("bytes", "AP8Q")], 1);
+        check(&[("bytes", "00ff10")], 0);
+        check(&[("double", "1000.0"), ("flag", "true")], 1);
+        for failed in [("error", "true"), ("status", "error"), ("status.code", "error"), ("otel.status_code", "ERROR")] {
+            check(&[failed, ("resource.service.name", "cart"), ("span.kind", "server")], 1);
+            check(&[failed, ("resource.service.name", "shop")], 0);
+            check(&[failed, ("span.double", "1e3"), ("span.service.name", "cart")], 0);
+        }
+    }
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Jaeger's query API (v1) under `/jaeger/api`, as Jaeger's page and Grafana's data source call it.
 //!
 //! [`shape`] writes a trace as Jaeger does: microseconds, tags with types, processes apart. Every answer has the header
-//! `X-Weir-Coverage`. Tags are compared with attributes of span and resource as text; `error` and `span.kind` are read off
-//! the span itself.
+//! `X-Weir-Coverage`. Tags are compared with attributes of span and resource as text; `error`, `status` and `span.kind` are
+//! read off the span itself.
 
 mod search;
 mod shape;
@@ -18,7 +18,6 @@ use serde_json::{Value, json};
 use weir_model::id::TraceId;
 use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::{Coverage, ReadError};
-use weir_model::span::SpanKind;
 use weir_model::time::TimeRange;
 
 use super::failure::{Failure, with_retry};
@@ -80,9 +79,16 @@ impl<'a> Data<'a> {
     }
 
     /// `limit` and `offset` are 0 in every answer of Jaeger's own.
-    fn reply(mut self, coverage: Coverage) -> Result<Reply, Wrong> {
-        let rest = format!("],\"total\":{},\"limit\":0,\"offset\":0,\"errors\":null}}", self.total);
-        self.text.raw(&rest)?;
+    fn reply(self, coverage: Coverage) -> Result<Reply, Wrong> {
+        self.reply_cut(coverage, None)
+    }
+
+    /// The same, with why it is not all, as an error beside the data.
+    fn reply_cut(mut self, coverage: Coverage, cut: Option<&str>) -> Result<Reply, Wrong> {
+        let errors = cut.map(|message| json!([{"code": StatusCode::GATEWAY_TIMEOUT.as_u16(), "msg": message}]));
+        let rest = json!({"total": self.total, "limit": 0, "offset": 0, "errors": errors}).to_string();
+        self.text.raw("],")?;
+        self.text.raw(&rest[1..])?;
         Ok(self.text.reply(Some(coverage)))
     }
 }
@@ -137,9 +143,4 @@ async fn operations(State(api): State<Arc<Api>>, params: Params) -> Result<Respo
         names(kept.map(|(name, kind)| json!({"name": name, "spanKind": kind})), found.coverage, budget)
     };
     api.answer(work).await
-}
-
-/// Jaeger's word for a kind, for matching `span.kind`.
-pub(super) fn kind_matches(kind: SpanKind, text: &str) -> bool {
-    shape::kind_name(kind) == text
 }

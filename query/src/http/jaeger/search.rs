@@ -9,14 +9,13 @@ use weir_model::clip;
 use weir_model::id::TraceId;
 use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::{Budget, Coverage, TraceSelect};
-use weir_model::span::StatusCode;
 use weir_model::time::{TimeRange, parse_duration};
 
-use super::super::Api;
-use super::super::find::{Condition, find, read_trace};
+use super::super::find::{find, read_trace};
 use super::super::params::Params;
 use super::super::reply::Reply;
-use super::{Data, Wrong, kind_matches, shape};
+use super::super::{Api, logfmt};
+use super::{Data, Wrong, shape};
 use crate::budget::RequestBudget;
 
 /// Jaeger's own limit.
@@ -32,10 +31,10 @@ pub(super) async fn traces(State(api): State<Arc<Api>>, params: Params) -> Resul
         if !ids.is_empty() {
             return by_ids(api, &ids, budget);
         }
-        let (select, conditions) = select(&params, (api.clock)())?;
+        let select = select(&params, (api.clock)())?;
         let mut data = Data::new(budget)?;
-        let found = find(&*api.traces, &select, &conditions, budget, |_, trace| data.push(&shape::trace(trace)))?;
-        data.reply(found.coverage)
+        let ended = find(&*api.traces, &select, &[], budget, |_, trace| data.push(&shape::trace(trace)))?;
+        data.reply_cut(ended.coverage, ended.cut.as_deref())
     };
     api.answer(work).await
 }
@@ -57,7 +56,7 @@ fn by_ids(api: &Api, ids: &[TraceId], budget: &RequestBudget) -> Result<Reply, W
     data.reply(coverage)
 }
 
-fn select(params: &Params, now: i64) -> Result<(TraceSelect, Vec<Condition>), String> {
+fn select(params: &Params, now: i64) -> Result<TraceSelect, String> {
     let micros = |name: &str, default: i64| match params.get(name) {
         None => Ok(default),
         Some(text) => {
@@ -79,32 +78,26 @@ fn select(params: &Params, now: i64) -> Result<(TraceSelect, Vec<Condition>), St
     if limit > LIMIT_MAX {
         return Err(format!("parameter limit: at most {LIMIT_MAX} traces"));
     }
-    let (mut attributes, mut conditions) = (Vec::new(), Vec::new());
-    for (name, value) in tags(params)? {
-        match (name.as_str(), value.as_str()) {
-            ("error", "true") => conditions.push(Condition::new(|_, span| span.status == StatusCode::Error)),
-            ("error", "false") => conditions.push(Condition::new(|_, span| span.status != StatusCode::Error)),
-            ("span.kind", _) => conditions.push(Condition::new(move |_, span| kind_matches(span.kind, &value))),
-            _ => attributes.push((name, value)),
-        }
-    }
-    let select = TraceSelect {
+    Ok(TraceSelect {
         tenant: TENANT_DEFAULT.into(),
         range: TimeRange { start: start.saturating_mul(1000), end: end.saturating_add(1).saturating_mul(1000) },
         service: Some(params.need("service")?.to_owned()),
         operation: params.get("operation").filter(|name| *name != "all").map(str::to_owned),
-        attributes,
+        attributes: tags(params)?,
         duration_min: duration("minDuration")?,
         duration_max: duration("maxDuration")?,
         limit,
-    };
-    Ok((select, conditions))
+    })
 }
 
-/// `tags={"a":"b"}` and `tag=a:b`.
+/// `tags={"a":"b"}`, `tags=a=b c="d e"` and `tag=a:b`.
 fn tags(params: &Params) -> Result<Vec<(String, String)>, String> {
     let mut tags = Vec::new();
-    for text in params.all("tags").filter(|text| !text.is_empty()) {
+    for text in params.all("tags") {
+        if !text.trim_start().starts_with('{') {
+            tags.extend(logfmt::tags("tags", text)?);
+            continue;
+        }
         let map: serde_json::Map<String, Json> =
             serde_json::from_str(text).map_err(|error| format!("parameter tags: not a JSON object of strings: {error}"))?;
         for (name, value) in map {

@@ -2,9 +2,9 @@
 
 use serde_json::{Value as Json, json};
 use weir_model::select::Trace;
-use weir_model::span::{Attributes, Origin, Span, SpanKind, StatusCode, Value};
+use weir_model::span::{Attributes, Origin, Span, SpanKind, StatusCode, Value, base64};
 
-use super::super::values::{base64, to_json};
+use super::super::values::to_json;
 
 /// One element of `data`.
 pub(super) fn trace(trace: &Trace) -> Json {

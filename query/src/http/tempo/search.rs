@@ -11,10 +11,10 @@ use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::{Trace, TraceSelect, TraceSummary};
 use weir_model::time::{TimeRange, parse_duration};
 
-use super::super::Api;
 use super::super::find::{Condition, find, matching};
 use super::super::params::{HOUR, Params};
 use super::super::reply::Text;
+use super::super::{Api, logfmt};
 use super::{Plain, shape, traceql};
 use crate::budget::RequestBudget;
 
@@ -47,13 +47,19 @@ pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Resul
         };
         let (mut text, mut count) = (Text::new(budget), 0);
         text.raw("{\"traces\":[")?;
-        let found = find(&*api.traces, &select, &conditions, budget, |summary, trace| {
+        let ended = find(&*api.traces, &select, &conditions, budget, |summary, trace| {
             text.raw(if count == 0 { "" } else { "," })?;
             count += 1;
             text.json(&summary_shape(summary, trace, &select, &conditions, spans_max))
         })?;
-        text.raw(&format!("],\"metrics\":{{\"inspectedTraces\":{}}}}}", found.value))?;
-        Ok(text.reply(Some(found.coverage)))
+        // No index says how many traces or bytes it passed over, so the metrics stay empty.
+        text.raw("],\"metrics\":{}")?;
+        if let Some(cut) = &ended.cut {
+            text.raw(",\"status\":\"PARTIAL\",\"message\":")?;
+            text.json(cut)?;
+        }
+        text.raw("}")?;
+        Ok(text.reply(Some(ended.coverage)))
     };
     api.answer(work).await
 }
@@ -72,13 +78,17 @@ fn by_tags(params: &Params, select: &mut TraceSelect) -> Result<(), String> {
     };
     select.duration_min = duration("minDuration")?;
     select.duration_max = duration("maxDuration")?;
-    for tag in params.get("tags").unwrap_or_default().split_whitespace() {
-        let (name, value) = tag.split_once('=').ok_or_else(|| format!("parameter tags: {:?} reads name=value", clip(tag)))?;
-        let value = value.trim_matches('"').to_owned();
-        match name {
-            "service.name" => select.service = Some(value),
-            "name" => select.operation = Some(value),
-            _ => select.attributes.push((name.to_owned(), value)),
+    for (name, value) in logfmt::tags("tags", params.get("tags").unwrap_or_default())? {
+        let once = match name.as_str() {
+            "service.name" => &mut select.service,
+            "name" => &mut select.operation,
+            _ => {
+                select.attributes.push((name, value));
+                continue;
+            }
+        };
+        if once.replace(value).is_some() {
+            return Err(format!("parameter tags: {name} is said twice, and no span has two"));
         }
     }
     Ok(())

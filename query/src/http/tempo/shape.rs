@@ -3,9 +3,9 @@
 
 use serde_json::{Map, Value as Json, json};
 use weir_model::select::Trace;
-use weir_model::span::{Attributes, Span, SpanKind, StatusCode, Value};
+use weir_model::span::{Attributes, Span, SpanKind, StatusCode, Value, base64};
 
-use super::super::values::{base64, to_json};
+use super::super::values::to_json;
 
 /// `resourceSpans`, called `batches` in the first version of the API.
 pub(super) fn resource_spans(trace: &Trace) -> Vec<Json> {

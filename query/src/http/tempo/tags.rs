@@ -8,7 +8,7 @@ use axum::response::Response;
 use serde_json::{Value as Json, json};
 use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::{Budget, Coverage, Covered, ReadError};
-use weir_model::span::{Origin, Span, SpanKind, StatusCode, Value};
+use weir_model::span::{Origin, Span, Value};
 use weir_model::time::TimeRange;
 
 use super::super::find::{find, matching};
@@ -45,10 +45,10 @@ fn on_matching(
 ) -> Result<Coverage, Plain> {
     let mut select = everything(range, LIMIT_MAX);
     let conditions = traceql::parse(q)?.into_select(&mut select);
-    let found = find(&*api.traces, &select, &conditions, budget, |_, trace| {
+    let ended = find(&*api.traces, &select, &conditions, budget, |_, trace| {
         matching(trace, &select, &conditions).try_for_each(|(origin, span)| visit(origin, span))
     })?;
-    Ok(found.coverage)
+    Ok(ended.coverage)
 }
 
 /// Names by scope, each ascending.
@@ -185,7 +185,7 @@ fn values_on_matching(
     let mut found: BTreeMap<String, Value> = BTreeMap::new();
     let coverage = on_matching(api, q, range, budget, |origin, span| {
         for value in values_of(tag, origin, span) {
-            let text = values::to_text(&value);
+            let text = value.text().into_owned();
             let bytes = 128 + 2 * text.len() as u64;
             if found.len() < NAMES_MAX && found.insert(text, value).is_none() {
                 budget.reserve(bytes)?;
@@ -201,19 +201,8 @@ fn values_of(tag: &str, origin: &Origin, span: &Span) -> Vec<Value> {
     let (scope, name) = scoped(tag);
     match (tag, name) {
         ("name", _) => text(&span.name),
-        ("status", _) => text(match span.status {
-            StatusCode::Error => "error",
-            StatusCode::Ok => "ok",
-            StatusCode::Unset => "unset",
-        }),
-        ("kind", _) => text(match span.kind {
-            SpanKind::Unspecified => "unspecified",
-            SpanKind::Internal => "internal",
-            SpanKind::Server => "server",
-            SpanKind::Client => "client",
-            SpanKind::Producer => "producer",
-            SpanKind::Consumer => "consumer",
-        }),
+        ("status", _) => text(span.status.name()),
+        ("kind", _) => text(span.kind.name()),
         (_, "service.name") if scope != "span" => text(origin.service()),
         _ => {
             let resource = origin.resource.iter().filter(|_| scope != "span");
@@ -227,7 +216,7 @@ fn values_of(tag: &str, origin: &Origin, span: &Span) -> Vec<Value> {
 pub(super) async fn values_v1(State(api): State<Arc<Api>>, Path(tag): Path<String>, params: Params) -> Result<Response, Plain> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let found = tag_values(api, &tag, &params, budget)?;
-        let texts: Vec<String> = found.value.iter().map(values::to_text).collect();
+        let texts: Vec<String> = found.value.iter().map(|value| value.text().into_owned()).collect();
         Ok(Reply::json(budget, &json!({"tagValues": texts}), Some(found.coverage))?)
     };
     api.answer(work).await
@@ -245,7 +234,7 @@ pub(super) async fn values_v2(State(api): State<Arc<Api>>, Path(tag): Path<Strin
                 Value::String(_) if tag == "status" || tag == "kind" => "keyword",
                 Value::String(_) | Value::Json(_) | Value::Bytes(_) => "string",
             };
-            json!({"type": kind, "value": values::to_text(value)})
+            json!({"type": kind, "value": value.text()})
         };
         let values: Vec<Json> = found.value.iter().map(typed).collect();
         Ok(Reply::json(budget, &json!({"tagValues": values}), Some(found.coverage))?)

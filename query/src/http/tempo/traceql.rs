@@ -14,7 +14,6 @@ use weir_model::span::{Attributes, Origin, Span, SpanKind, StatusCode, Value};
 use weir_model::time::parse_duration;
 
 use super::super::find::Condition;
-use super::super::values::to_text;
 
 /// Fields of a span that are no attributes.
 pub(super) const INTRINSICS: [&str; 4] = ["duration", "kind", "name", "status"];
@@ -62,6 +61,7 @@ enum Op {
 enum Literal {
     Text(String),
     Pattern(Regex),
+    Int(i64),
     Number(f64),
     Bool(bool),
     Duration(i64),
@@ -214,7 +214,7 @@ impl<'a> Reader<'a> {
             (Field::Duration, _) => parse_duration(word).ok().map(Literal::Duration),
             (Field::Status | Field::Name, _) => None,
             (_, "true" | "false") => Some(Literal::Bool(word == "true")),
-            _ => word.parse().map(Literal::Number).ok(),
+            _ => word.parse().map(Literal::Int).or_else(|_| word.parse().map(Literal::Number)).ok(),
         };
         let known = known.ok_or_else(|| format!("{:?} does not compare with this field, or is not supported yet", clip(word)))?;
         if matches!(known, Literal::Status(_) | Literal::Kind(_) | Literal::Bool(_)) && !matches!(op, Op::Equal | Op::NotEqual) {
@@ -237,6 +237,20 @@ impl<'a> Reader<'a> {
     }
 }
 
+impl Literal {
+    /// The text that names every value that equals this, if there is one.
+    fn text(&self) -> Option<String> {
+        match self {
+            Self::Text(text) => Some(text.clone()),
+            Self::Int(number) => Some(number.to_string()),
+            Self::Bool(flag) => Some(flag.to_string()),
+            Self::Status(status) => Some(status.name().to_owned()),
+            Self::Kind(kind) => Some(kind.name().to_owned()),
+            Self::Pattern(_) | Self::Number(_) | Self::Duration(_) => None,
+        }
+    }
+}
+
 impl Query {
     /// Hands what the reader understands to `select`; all conditions come back, to be judged on spans.
     pub(super) fn into_select(self, select: &mut TraceSelect) -> Vec<Condition> {
@@ -246,8 +260,14 @@ impl Query {
                 (Field::Resource(name), Op::Equal, Literal::Text(service)) if name == "service.name" => {
                     select.service = Some(service.clone())
                 }
-                (Field::Resource(name) | Field::Span(name) | Field::Either(name), Op::Equal, Literal::Text(value)) => {
-                    select.attributes.push((name.clone(), value.clone()));
+                (Field::Resource(name) | Field::Span(name) | Field::Either(name), Op::Equal, value) => {
+                    select.attributes.extend(value.text().map(|text| (name.clone(), text)));
+                }
+                (Field::Status, Op::Equal, Literal::Status(_)) => {
+                    select.attributes.extend(value.text().map(|text| ("status".to_owned(), text)));
+                }
+                (Field::Kind, Op::Equal, Literal::Kind(_)) => {
+                    select.attributes.extend(value.text().map(|text| ("kind".to_owned(), text)));
                 }
                 (Field::Duration, Op::Greater | Op::GreaterEqual | Op::Equal, Literal::Duration(least)) => {
                     select.duration_min = select.duration_min.max(Some(*least))
@@ -283,12 +303,20 @@ impl Compare {
         }
     }
 
-    /// Values of different types never compare.
+    /// Values of different types never compare; what answers show as a string is one.
     fn compares(&self, own: &Value) -> bool {
         match (&self.value, own) {
-            (Literal::Text(text), Value::String(own)) => ordered(self.op, own.as_str().cmp(text)),
-            (Literal::Pattern(pattern), Value::String(_)) => pattern.is_match(&to_text(own)) == (self.op == Op::Regex),
+            (Literal::Text(text), Value::String(_) | Value::Bytes(_) | Value::Json(_)) => {
+                ordered(self.op, own.text().as_ref().cmp(text))
+            }
+            (Literal::Pattern(pattern), Value::String(_) | Value::Bytes(_) | Value::Json(_)) => {
+                pattern.is_match(&own.text()) == (self.op == Op::Regex)
+            }
             (Literal::Bool(flag), Value::Bool(own)) => ordered(self.op, own.cmp(flag)),
+            (Literal::Int(number), Value::Int(own)) => ordered(self.op, own.cmp(number)),
+            (Literal::Int(number), Value::Double(own)) => {
+                own.partial_cmp(&(*number as f64)).is_some_and(|order| ordered(self.op, order))
+            }
             (Literal::Number(number), Value::Int(own)) => {
                 (*own as f64).partial_cmp(number).is_some_and(|order| ordered(self.op, order))
             }

@@ -63,12 +63,15 @@ pub(super) fn two_traces() -> MemoryTraces {
     ])
 }
 
-fn summary(trace: &Trace) -> TraceSummary {
+/// None when no span passes.
+fn summary(trace: &Trace, select: &TraceSelect) -> Option<TraceSummary> {
     let spans: Vec<(&Origin, &Span)> =
         trace.batches.iter().flat_map(|batch| batch.spans.iter().map(move |span| (&batch.origin, span))).collect();
     let (origin, first) = spans[0];
     let (start, end) = (first.start, spans.iter().map(|(_, span)| span.end).max().unwrap());
-    TraceSummary {
+    let matched = || spans.iter().filter(|(origin, span)| select.passes(origin, span));
+    let newest_match = matched().map(|(_, span)| span.start).max()?;
+    Some(TraceSummary {
         id: trace.id,
         root_service: origin.service().into(),
         root_name: first.name.clone(),
@@ -77,29 +80,8 @@ fn summary(trace: &Trace) -> TraceSummary {
         duration: end - start,
         spans: spans.len() as u32,
         errors: spans.iter().filter(|(_, span)| span.status == StatusCode::Error).count() as u32,
-        matched: 1,
-    }
-}
-
-fn passes(trace: &Trace, select: &TraceSelect) -> bool {
-    let text = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        Value::Int(number) => number.to_string(),
-        other => format!("{other:?}"),
-    };
-    trace.batches.iter().any(|batch| {
-        batch.spans.iter().any(|span| {
-            let attributes = || span.attributes.iter().chain(&batch.origin.resource);
-            select.range.contains(span.start)
-                && select.service.as_deref().is_none_or(|service| batch.origin.service() == service)
-                && select.operation.as_deref().is_none_or(|operation| span.name == operation)
-                && select.duration_min.is_none_or(|least| span.end - span.start >= least)
-                && select.duration_max.is_none_or(|most| span.end - span.start <= most)
-                && select
-                    .attributes
-                    .iter()
-                    .all(|(name, wanted)| attributes().any(|(own, value)| own == name && text(value) == *wanted))
-        })
+        matched: matched().count() as u32,
+        newest_match,
     })
 }
 
@@ -108,9 +90,12 @@ impl TraceReader for MemoryTraces {
         Ok(Covered { value: self.0.iter().find(|trace| trace.id == id).cloned(), coverage: Coverage::default() })
     }
 
-    fn search(&self, select: &TraceSelect, _budget: &dyn Budget) -> Result<Covered<Vec<TraceSummary>>, ReadError> {
-        let found = self.0.iter().filter(|trace| passes(trace, select)).take(select.limit);
-        Ok(Covered { value: found.map(summary).collect(), coverage: Coverage::default() })
+    fn search(&self, select: &TraceSelect, budget: &dyn Budget) -> Result<Covered<Vec<TraceSummary>>, ReadError> {
+        budget.check()?;
+        let mut value: Vec<TraceSummary> = self.0.iter().filter_map(|trace| summary(trace, select)).collect();
+        value.sort_by_key(|summary| (std::cmp::Reverse(summary.newest_match), summary.id));
+        value.truncate(select.limit);
+        Ok(Covered { value, coverage: Coverage::default() })
     }
 
     fn services(&self, _tenant: &str, _range: TimeRange) -> Result<Covered<Vec<String>>, ReadError> {

@@ -3,6 +3,7 @@
 mod load;
 mod logs;
 mod memory;
+mod trace_search;
 mod traces;
 mod weir;
 

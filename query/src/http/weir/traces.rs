@@ -17,12 +17,15 @@ use super::super::Api;
 use super::super::failure::Failure;
 use super::super::find::read_trace;
 use super::super::params::{HOUR, Params};
-use super::super::values;
+use super::super::{logfmt, values};
 use super::{Wrong, answer};
 use crate::budget::RequestBudget;
 
 /// Traces of one answer at most.
 const LIMIT_MAX: usize = 1000;
+
+/// Traces that pages may skip: all of them are read again for each.
+const OFFSET_MAX: usize = 10_000;
 
 /// A trace by id; 404 with the coverage when no span of it has been seen.
 pub(super) async fn trace(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Response, Wrong> {
@@ -88,10 +91,13 @@ pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Resul
         if limit > LIMIT_MAX {
             return Err(format!("parameter limit: at most {LIMIT_MAX} traces").into());
         }
+        let offset = params.number("offset", 0)?;
+        if offset > OFFSET_MAX {
+            return Err(format!("parameter offset: at most {OFFSET_MAX} traces; say an earlier end instead").into());
+        }
         let mut tags = Vec::new();
-        for tag in params.all("tags").filter(|tag| !tag.is_empty()) {
-            let (name, value) = tag.split_once('=').ok_or_else(|| format!("parameter tags: {:?} reads name=value", clip(tag)))?;
-            tags.push((name.to_owned(), value.to_owned()));
+        for text in params.all("tags") {
+            tags.extend(logfmt::tags("tags", text)?);
         }
         let select = TraceSelect {
             tenant: TENANT_DEFAULT.into(),
@@ -101,11 +107,12 @@ pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Resul
             attributes: tags,
             duration_min: params.duration("min_duration")?,
             duration_max: params.duration("max_duration")?,
-            limit,
+            limit: offset + limit + 1,
         };
         let found = api.traces.search(&select, budget)?;
-        let traces: Vec<Json> = found.value.iter().map(summary).collect();
-        answer(budget, json!({"traces": traces}), found.coverage)
+        let next = (limit > 0 && found.value.len() > offset + limit).then_some(offset + limit);
+        let traces: Vec<Json> = found.value.iter().skip(offset).take(limit).map(summary).collect();
+        answer(budget, json!({"traces": traces, "next": next}), found.coverage)
     };
     api.answer(work).await
 }
