@@ -10,6 +10,7 @@ use weir_model::wire::Kind;
 use weir_store::logs::LogsOptions;
 
 use crate::config::{BusKind, Config};
+use crate::front::COMPRESSOR_BYTES;
 
 /// The program, its threads' stacks, what the allocator keeps, directories of opened blocks: measured at 20 MiB after a start and
 /// 60 MiB after an hour.
@@ -59,6 +60,7 @@ fn limits(config: &Config, parts: Parts) -> Vec<(&'static str, u64)> {
     let mut limits = vec![
         ("process", PROCESS_BYTES),
         ("front.connections_max", listeners * config.front.connections_max as u64 * CONNECTION_BYTES),
+        ("front.compressors_max", config.front.compressors_max as u64 * COMPRESSOR_BYTES),
         ("bus", bus),
         ("collector.ship.queue_bytes", topics * partitions * config.collector.ship.queue_bytes as u64),
     ];
