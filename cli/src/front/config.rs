@@ -12,6 +12,8 @@ use super::hosts;
 const HEAD_BYTES_MIN: usize = 8 << 10;
 /// A head's length is a 32-bit number in HTTP/2; sixteen MiB are beyond any use.
 const HEAD_BYTES_MAX: usize = 16 << 20;
+/// 16 GiB of compressors are beyond any use.
+const COMPRESSORS_MAX: usize = 4096;
 
 /// `[front]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +43,8 @@ pub(crate) struct FrontConfig {
     /// A connection may be without a request for so long.
     #[serde(with = "duration")]
     pub idle_timeout: Duration,
+    /// Answers that are compressed at once, on all listeners together; further ones leave as they are, and all do at 0.
+    pub compressors_max: usize,
 }
 
 impl Default for FrontConfig {
@@ -60,6 +64,8 @@ impl Default for FrontConfig {
             write_timeout: Duration::from_secs(30),
             // Longer than Go's and Rust's clients keep theirs (90 s): who closes first does not lose a request on the way.
             idle_timeout: Duration::from_secs(120),
+            // Two cores compress two at a time; the others wait for their clients. 64 MiB.
+            compressors_max: 16,
         }
     }
 }
@@ -75,6 +81,9 @@ impl FrontConfig {
         }
         if !(HEAD_BYTES_MIN..=HEAD_BYTES_MAX).contains(&self.head_bytes_max) {
             return Err(format!("head_bytes_max = {} must be {HEAD_BYTES_MIN} to {HEAD_BYTES_MAX}", self.head_bytes_max));
+        }
+        if self.compressors_max > COMPRESSORS_MAX {
+            return Err(format!("compressors_max = {} must be at most {COMPRESSORS_MAX}", self.compressors_max));
         }
         let counts = [
             ("connections_max", self.connections_max == 0),

@@ -5,27 +5,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::Version;
-use axum::http::header::{CONNECTION, HeaderValue};
+use axum::http::header::{ACCEPT_ENCODING, CONNECTION, HeaderValue};
+use axum::http::{HeaderMap, Version};
 use axum::middleware::Next;
 use axum::response::Response;
 
 use super::admit::{Admitted, Rules};
 use super::answer;
 use super::body::{Incoming, Pace};
+use super::compress::{Coding, Compressors};
 use super::metrics::FrontMetrics;
 
 /// See above.
 pub(crate) struct Gate {
     pub rules: Rules,
     pub pace: Pace,
+    pub compressors: Compressors,
     pub metrics: FrontMetrics,
 }
 
 impl Gate {
     /// Refuses the request, or passes it on and adds to its answer what a browser wants to know.
     pub async fn pass(&self, listener: &'static str, request: Request, next: Next) -> Response {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let origin = match self.rules.admit(&head) {
             Ok(Admitted::Own) => None,
             Ok(Admitted::From(origin)) => Some(origin),
@@ -37,6 +39,10 @@ impl Gate {
             }
         };
         let (version, kind) = (head.version, answer::Kind::of(&head));
+        let (method, coding) = (head.method.clone(), Coding::preferred(&head.headers));
+        if kind == answer::Kind::Http {
+            choose(&mut head.headers, coding);
+        }
         let stalled = Arc::new(AtomicBool::new(false));
         let body = Body::new(Incoming::new(body, self.pace, Arc::clone(&stalled)));
         let mut response = next.run(Request::from_parts(head, body)).await;
@@ -47,10 +53,21 @@ impl Gate {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
         }
+        if kind == answer::Kind::Http {
+            response = self.compressors.apply((listener, &self.metrics), (&method, coding), response);
+        }
         if let Some(origin) = origin {
             answer::allow(response.headers_mut(), origin);
         }
         hardened(response)
+    }
+}
+
+/// A router that has an answer compressed already hands it out in this coding alone.
+fn choose(headers: &mut HeaderMap, coding: Option<Coding>) {
+    headers.remove(ACCEPT_ENCODING);
+    if let Some(coding) = coding {
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(coding.name()));
     }
 }
 

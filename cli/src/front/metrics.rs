@@ -23,6 +23,12 @@ struct What {
     what: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Coded {
+    listener: &'static str,
+    coding: &'static str,
+}
+
 /// Of all listeners. Cloning shares them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FrontMetrics {
@@ -30,6 +36,8 @@ pub(crate) struct FrontMetrics {
     refused_connections: Family<Why, Counter>,
     refused_requests: Family<Why, Counter>,
     timeouts: Family<What, Counter>,
+    compressed: Family<Coded, Counter>,
+    uncompressed: Family<Which, Counter>,
 }
 
 impl FrontMetrics {
@@ -42,6 +50,10 @@ impl FrontMetrics {
         registry.register("weir_front_refused_requests", help, self.refused_requests.clone());
         let help = "Connections and requests ended because a client took too long: head, body, idle, or write (it did not read)";
         registry.register("weir_front_timeouts", help, self.timeouts.clone());
+        let help = "Answers compressed on their way out, by coding";
+        registry.register("weir_front_compressed_responses", help, self.compressed.clone());
+        let help = "Answers that left as they were because all compressors were busy";
+        registry.register("weir_front_uncompressed_responses", help, self.uncompressed.clone());
     }
 
     /// Counts a connection until it is dropped.
@@ -57,6 +69,14 @@ impl FrontMetrics {
 
     pub fn refused_request(&self, listener: &'static str, reason: &'static str) {
         self.refused_requests.get_or_create(&Why { listener, reason }).inc();
+    }
+
+    pub fn compressed(&self, listener: &'static str, coding: &'static str) {
+        self.compressed.get_or_create(&Coded { listener, coding }).inc();
+    }
+
+    pub fn uncompressed(&self, listener: &'static str) {
+        self.uncompressed.get_or_create(&Which { listener }).inc();
     }
 
     pub fn timeout(&self, listener: &'static str, what: &'static str) {

@@ -17,6 +17,7 @@ use super::FrontConfig;
 use super::accept::Served;
 use super::admit::{Origin, Rules};
 use super::body::Pace;
+use super::compress::Compressors;
 use super::gate::Gate;
 use super::hosts::{self, Hosts};
 use super::metrics::FrontMetrics;
@@ -79,7 +80,8 @@ impl Front {
             is_api: weir_dashboards::is_api,
         };
         let pace = Pace { wait: config.body_timeout, bytes_per_second: config.body_rate_min };
-        Self { config: Arc::new(config.clone()), gate: Arc::new(Gate { rules, pace, metrics }) }
+        let compressors = Compressors::new(config.compressors_max);
+        Self { config: Arc::new(config.clone()), gate: Arc::new(Gate { rules, pace, compressors, metrics }) }
     }
 
     /// Serves a router until `shutdown`; requests under way are finished, and one that panics ends alone.

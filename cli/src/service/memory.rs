@@ -10,6 +10,7 @@ use weir_model::wire::Kind;
 use weir_store::logs::LogsOptions;
 
 use crate::config::{BusKind, Config};
+use crate::front::COMPRESSOR_BYTES;
 use crate::text::units;
 
 /// The program, its threads' stacks, what the allocator keeps, directories of opened blocks: measured at 20 MiB after a start and
@@ -62,6 +63,7 @@ pub(crate) fn limits(config: &Config, parts: Parts) -> Vec<(&'static str, u64)> 
     let mut limits = vec![
         ("process", PROCESS_BYTES),
         ("front.connections_max", (listeners * CONNECTION_BYTES).saturating_mul(config.front.connections_max as u64)),
+        ("front.compressors_max", COMPRESSOR_BYTES.saturating_mul(config.front.compressors_max as u64)),
         ("bus", bus),
         ("collector.ship.queue_bytes", (topics * partitions).saturating_mul(config.collector.ship.queue_bytes as u64)),
     ];

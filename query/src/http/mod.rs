@@ -7,8 +7,8 @@
 //!   aggregator tells it.
 //!
 //! What several share: `params` (query string and form), `reply` (an answer's text, within the budget), `covered` (the
-//! coverage header), `failure` (errors as HTTP status), `live` (tails), `metrics` (counters of them all); of the trace
-//! APIs: `find` (search), `logfmt` (tags), `values` (attributes).
+//! coverage header), `failure` (errors as HTTP status), `revalidate` (304 for who has the answer), `live` (tails), `metrics`
+//! (counters of them all); of the trace APIs: `find` (search), `logfmt` (tags), `values` (attributes).
 
 pub(crate) mod covered;
 pub(crate) mod failure;
@@ -21,6 +21,7 @@ pub mod metrics;
 pub(crate) mod params;
 pub mod prometheus;
 pub(crate) mod reply;
+mod revalidate;
 pub mod status;
 pub mod tempo;
 #[cfg(test)]
@@ -176,5 +177,6 @@ pub fn router(api: Arc<Api>) -> axum::Router {
         .merge(jaeger::router(Arc::clone(&api)))
         .merge(weir::router(Arc::clone(&api)))
         .layer(axum::extract::DefaultBodyLimit::max(FORM_BYTES_MAX))
+        .route_layer(axum::middleware::from_fn(revalidate::conditional))
         .route_layer(axum::middleware::from_fn_with_state(api, metrics::count))
 }

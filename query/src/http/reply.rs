@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde::Serialize;
 use weir_model::select::{Budget, Coverage, ReadError};
 
-use super::covered;
+use super::{covered, revalidate};
 use crate::budget::RequestBudget;
 use crate::load::Grant;
 
@@ -115,7 +115,7 @@ impl Reply {
     pub(super) fn into_response(mut self, held: Grant) -> Response {
         self.body.shrink_to_fit();
         let (length, body) = (self.body.len(), Bytes::from(self.body));
-        let pieces = futures_util::stream::unfold((body, held), |(mut rest, held)| async move {
+        let pieces = futures_util::stream::unfold((body.clone(), held), |(mut rest, held)| async move {
             if rest.is_empty() {
                 return None;
             }
@@ -126,6 +126,7 @@ impl Reply {
         *response.status_mut() = self.status;
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(self.kind));
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        revalidate::tag(&mut response, &body);
         match &self.coverage {
             Some(coverage) => covered::with_header(coverage, response),
             None => response,

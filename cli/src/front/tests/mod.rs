@@ -1,5 +1,6 @@
 //! The front door through real sockets.
 
+mod compress;
 mod deploy;
 mod http2;
 mod requests;

@@ -15,7 +15,13 @@ pub(super) struct MemoryMetrics(pub(super) Vec<Series>);
 impl MetricReader for MemoryMetrics {
     fn select(&self, select: &MetricSelect, _budget: &dyn Budget) -> Result<Covered<Vec<Series>>, ReadError> {
         let passes = |series: &&Series| select.matchers.iter().all(|matcher| matcher.matches_labels(&series.labels));
-        Ok(Covered { value: self.0.iter().filter(passes).cloned().collect(), coverage: Coverage::default() })
+        let mut value: Vec<Series> = self.0.iter().filter(passes).cloned().collect();
+        for series in &mut value {
+            let from = series.timestamps.partition_point(|at| *at < select.start_ms);
+            series.timestamps.drain(..from);
+            series.values.drain(..from);
+        }
+        Ok(Covered { value, coverage: Coverage::default() })
     }
 
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<weir_model::label::Labels>>, ReadError> {

@@ -3,6 +3,7 @@
 mod load;
 mod logs;
 mod memory;
+mod revalidate;
 mod trace_search;
 mod traces;
 mod weir;
@@ -52,7 +53,7 @@ async fn send(api: Api, request: Request<Body>) -> Got {
     let mut router = router(Arc::new(api));
     let response = tower_service::Service::call(&mut router, request).await.unwrap();
     let (parts, body) = response.into_parts();
-    let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap().to_vec();
+    let bytes = axum::body::to_bytes(body, 4 << 20).await.unwrap().to_vec();
     Got { status: parts.status.as_u16(), headers: parts.headers, bytes }
 }
 

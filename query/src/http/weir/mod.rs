@@ -27,6 +27,7 @@ use super::Api;
 use super::covered;
 use super::failure::{Failure, with_retry};
 use super::reply::{Reply, Text};
+use super::revalidate;
 use crate::budget::RequestBudget;
 
 /// Its routes.
@@ -88,6 +89,8 @@ fn end(mut text: Text<'_>, coverage: Coverage) -> Result<Reply, Wrong> {
     Ok(text.reply(Some(coverage)))
 }
 
-async fn status(State(api): State<Arc<Api>>) -> Json<Value> {
-    Json(json!({"version": env!("CARGO_PKG_VERSION"), "started": api.started.to_string(), "path": api.path.status()}))
+async fn status(State(api): State<Arc<Api>>) -> Response {
+    revalidate::json(
+        &json!({"version": env!("CARGO_PKG_VERSION"), "started": api.started.to_string(), "path": api.path.status()}),
+    )
 }
