@@ -1,6 +1,6 @@
 //! Tags of trace searches: `name=value name="quoted value"`. Shared by Tempo's, Jaeger's and our own API.
 
-use super::params::clip;
+use weir_model::clip;
 
 /// Names and values, in order. A quoted value has JSON's escapes; errors name the parameter and the pair that is wrong.
 pub(crate) fn tags(parameter: &str, text: &str) -> Result<Vec<(String, String)>, String> {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value as Json_, json};
-use weir_model::clip;
 use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::{Trace, TraceSelect, TraceSummary};
 use weir_model::time::{TimeRange, parse_duration};

@@ -7,7 +7,6 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Map, Value as Json, json};
-use weir_model::clip;
 use weir_model::id::{SpanId, TraceId};
 use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::{Trace, TraceSelect, TraceSummary};
