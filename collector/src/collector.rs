@@ -24,7 +24,7 @@ use crate::node::{Containers, Node, Recount};
 use crate::pulse::Pulse;
 use crate::push::{Clock, PushContext};
 use crate::ship::{Lanes, Shipper};
-use crate::tail::{self, ChainSpec, Discover, Root, SpecOf, Unseen};
+use crate::tail::{self, ChainSpec, Configured, Discover, Root, SpecOf, Unseen};
 use crate::{loki_push, otlp, scrape};
 
 /// What the collector is given.
@@ -221,12 +221,13 @@ fn follow_files(
     if files.containers {
         roots.extend(container_roots(&deps.inventory, &node, &containers));
     }
-    let looked_at = files.clone();
+    let mut configured: Vec<Configured> = files.paths.iter().map(|path| Configured::new(path.clone(), node.clone())).collect();
+    let of_containers = files.containers;
     let counts = metrics.clone();
     let mut unseen = Unseen::default();
     let discover: Discover = Box::new(move |is_seen| {
         let mut chains: Vec<ChainSpec> = Vec::new();
-        if looked_at.containers {
+        if of_containers {
             let seen = containers.read().clone();
             let found = weir_runtime::logs::find(&root, &node, &seen);
             if !found.unreadable.is_empty() {
@@ -237,7 +238,7 @@ fn follow_files(
             unseen.look(&root, &seen, &|path| paths.contains(path) || is_seen(path), &counts);
             chains.extend(found);
         }
-        chains.extend(looked_at.paths.iter().flat_map(|path| tail::configured(path, &node)));
+        chains.extend(configured.iter_mut().flat_map(Configured::find));
         chains
     });
     tail::run(files, tail_deps, discover, roots)

@@ -1,10 +1,11 @@
 //! Which chains there are: those of containers, and those of configured globs. Looks at names only.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use weir_model::label::{Labels, normalise_label_name};
 use weir_runtime::containers::LogFormat;
-use weir_runtime::logs::{LogFile, is_rotated_suffix};
+use weir_runtime::logs::{LogFile, generations, is_rotated_suffix};
 
 use super::{STREAMS, Stream};
 use crate::config::{FileFormat, PathConfig};
@@ -81,7 +82,7 @@ pub fn root_of(config: &PathConfig, node: &str) -> Option<Root> {
     // As the listing does it: a wildcard does not match a slash.
     let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
     let spec_of = move |path: &Path| {
-        let matches = pattern.matches_path_with(path, options) && !is_sibling(path);
+        let matches = pattern.matches_path_with(path, options) && !is_sibling(path, &BTreeSet::new());
         matches.then(|| of_path(&config, &node, path.to_owned()))
     };
     Some(Root { directory, depth, is_containers: false, spec_of: Box::new(spec_of) })
@@ -122,10 +123,32 @@ pub(crate) fn of_container(file: LogFile, root: &Path) -> ChainSpec {
 
 /// Chains of a configured glob: every file that matches is a current one, but for those that others were rotated into. What
 /// is no file is among them, and refused by name when it is opened.
-pub fn configured(config: &PathConfig, node: &str) -> Vec<ChainSpec> {
-    let Ok(paths) = glob::glob(&config.path) else { return Vec::new() };
-    let paths: Vec<PathBuf> = paths.flatten().filter(|path| is_there(path) && !is_sibling(path)).collect();
-    paths.into_iter().map(|path| of_path(config, node, path)).collect()
+///
+/// Between the two steps of a rotation the current file has no name, and no glob finds it. A chain that was found before is
+/// there as long as a file of it is; else it would be over, and its open line with it.
+pub(crate) struct Configured {
+    config: PathConfig,
+    node: String,
+    /// Current files found by the last look.
+    found: BTreeSet<PathBuf>,
+}
+
+impl Configured {
+    pub fn new(config: PathConfig, node: String) -> Self {
+        Self { config, node, found: BTreeSet::new() }
+    }
+
+    /// Looks at the names once more.
+    pub fn find(&mut self) -> Vec<ChainSpec> {
+        let Ok(paths) = glob::glob(&self.config.path) else { return Vec::new() };
+        let named: BTreeSet<PathBuf> = paths.flatten().filter(|path| is_there(path)).collect();
+        let mut found = std::mem::take(&mut self.found);
+        found.retain(|path| !named.contains(path) && (is_there(path) || has_rotated_files(path)));
+        let current: Vec<PathBuf> = named.into_iter().filter(|path| !is_sibling(path, &found)).collect();
+        found.extend(current);
+        self.found = found;
+        self.found.iter().map(|path| of_path(&self.config, &self.node, path.clone())).collect()
+    }
 }
 
 fn of_path(config: &PathConfig, node: &str, current: PathBuf) -> ChainSpec {
@@ -141,9 +164,14 @@ fn is_there(path: &Path) -> bool {
     path.metadata().is_ok_and(|facts| !facts.is_dir())
 }
 
-/// Whether a file is what another one beside it was rotated into.
-fn is_sibling(path: &Path) -> bool {
+fn has_rotated_files(current: &Path) -> bool {
+    generations(current).is_ok_and(|files| files.iter().any(|file| file.path != current))
+}
+
+/// Whether a file is what another one beside it was rotated into, which may be `between` the steps of a rotation.
+fn is_sibling(path: &Path, between: &BTreeSet<PathBuf>) -> bool {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
     let mut cuts = name.char_indices().filter(|(at, letter)| *at > 0 && matches!(letter, '.' | '-')).map(|(at, _)| at);
-    cuts.any(|at| is_rotated_suffix(&name[at..]) && path.with_file_name(&name[..at]).is_file())
+    let is_current = |path: PathBuf| path.is_file() || between.contains(&path);
+    cuts.any(|at| is_rotated_suffix(&name[at..]) && is_current(path.with_file_name(&name[..at])))
 }

@@ -48,8 +48,8 @@ mod watch;
 #[cfg(test)]
 mod watch_tests;
 
-pub use discover::{ChainSpec, Discover, Root, SpecOf, configured};
-pub(crate) use discover::{of_container, root_of};
+pub use discover::{ChainSpec, Discover, Root, SpecOf};
+pub(crate) use discover::{Configured, of_container, root_of};
 pub use follow::{Deps, run};
 pub(crate) use unseen::Unseen;
 

@@ -9,18 +9,17 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{ChainSpec, Deps, run};
-use crate::config::{FileFormat, FilesConfig, ShipConfig};
+use super::{Configured, Deps, run};
+use crate::config::{FileFormat, FilesConfig, PathConfig, ShipConfig};
 use crate::epoch::Epochs;
 use crate::metrics::CollectorMetrics;
 use crate::ship::{Lanes, Shipper};
 use crate::testing::TestLog;
-use weir_model::label::Labels;
 
 struct Fixture {
     directory: tempfile::TempDir,
@@ -33,6 +32,8 @@ struct Fixture {
     clock: i64,
     /// Nothing is discovered while it is set.
     is_hidden: Arc<AtomicBool>,
+    /// Discoveries so far.
+    looks: Arc<AtomicUsize>,
 }
 
 struct Running {
@@ -56,6 +57,7 @@ impl Fixture {
             format: FileFormat::Cri,
             clock: 0,
             is_hidden: Arc::default(),
+            looks: Arc::default(),
         }
     }
 
@@ -103,7 +105,7 @@ impl Fixture {
         let (shipper, lanes) =
             Shipper::start(self.log.clone(), &ship, self.metrics.ship.clone(), stop_lanes.clone()).await.unwrap();
         let (start, ahead, format) = (tokio::time::Instant::now(), self.clock, self.format);
-        let is_hidden = self.is_hidden.clone();
+        let (is_hidden, looks) = (self.is_hidden.clone(), self.looks.clone());
         let deps = Deps {
             shipper,
             tenant: "t".into(),
@@ -123,10 +125,11 @@ impl Fixture {
             pin_bytes_max: self.pin_bytes_max,
             ..FilesConfig::default()
         };
-        let directory = self.directory.path().join("logs");
+        let path = self.path("0.log").display().to_string();
+        let mut configured = Configured::new(PathConfig { path, format, labels: [].into() }, "n".into());
         let discover = Box::new(move |_: &dyn Fn(&Path) -> bool| {
-            let shown = !is_hidden.load(Ordering::Relaxed);
-            shown.then(|| spec(&directory, format)).into_iter().collect()
+            looks.fetch_add(1, Ordering::Relaxed);
+            if is_hidden.load(Ordering::Relaxed) { Vec::new() } else { configured.find() }
         });
         let task = tokio::spawn(async move { run(config, deps, discover, Vec::new()).await.unwrap() });
         Running { stop, task, stop_lanes, _lanes: lanes }
@@ -162,16 +165,6 @@ impl Running {
         self.task.abort();
         let _ = self.task.await;
         self.stop_lanes.cancel();
-    }
-}
-
-fn spec(directory: &Path, format: FileFormat) -> ChainSpec {
-    ChainSpec {
-        current: directory.join("0.log"),
-        format,
-        labels: Labels::from_pairs([("pod", "p")]),
-        is_told: true,
-        directories: vec![directory.to_owned()],
     }
 }
 

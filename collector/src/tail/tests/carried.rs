@@ -3,6 +3,9 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::Ordering;
+
+use weir_model::wire::Kind;
 
 use super::Fixture;
 
@@ -24,6 +27,17 @@ impl Fixture {
         let inode = format!("\"inode\":{},", fs::metadata(self.path("0.log")).unwrap().ino());
         let checkpoint = self.directory.path().join("data/checkpoint");
         self.until("the next file is begun", || fs::read_to_string(&checkpoint).is_ok_and(|text| text.contains(&inode))).await;
+    }
+
+    /// Waits until discovery has looked at the files as they lie now, and a follower has had the time to obey.
+    async fn until_looked_at(&self) {
+        let before = self.looks.load(Ordering::Relaxed);
+        self.until("the files are looked at", || self.looks.load(Ordering::Relaxed) >= before + 10).await;
+    }
+
+    /// Lines as they came to the bus, those that came again among them.
+    fn shipped(&self) -> u32 {
+        self.log.sections(Kind::Logs).iter().flatten().map(|section| section.header.records).sum()
     }
 
     fn carried(&self) -> usize {
@@ -53,6 +67,25 @@ async fn joined_over_a_rotation_while_up_and_while_down() {
         fixture.write(1);
         fixture.settle().await;
     }
+    running.stop().await;
+}
+
+/// A rotation has two steps, and discovery may look between them: the current file has no name then, and its chain goes on.
+#[tokio::test]
+async fn joined_though_discovery_looks_while_the_current_file_has_no_name() {
+    let mut fixture = Fixture::new();
+    fixture.write(3);
+    let running = fixture.start().await;
+    for round in 0..2 {
+        fixture.write_part("begun ", false);
+        fixture.rotate(&format!("0.log.2023010{round}-120000"));
+        fixture.until_looked_at().await;
+        fixture.write_part("and ended", true);
+        fixture.written.push("begun and ended".into());
+        fixture.write(2);
+        fixture.settle().await;
+    }
+    assert_eq!(fixture.shipped() as usize, fixture.written.len(), "nothing was read again");
     running.stop().await;
 }
 

@@ -9,8 +9,8 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use super::Fixture;
 use crate::config::{FileFormat, PathConfig};
 use crate::metrics::CollectorMetrics;
+use crate::tail::Configured;
 use crate::tail::admit::Refusals;
-use crate::tail::configured;
 use crate::tail::look::look;
 
 #[tokio::test]
@@ -44,10 +44,11 @@ fn where_a_configured_path_leads() {
     mknodat(CWD, logs.join("fifo.log"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     let path = logs.join("*.log").display().to_string();
     let config = PathConfig { path, format: FileFormat::Plain, labels: BTreeMap::new() };
+    let mut configured = Configured::new(config, "n".into());
     let metrics = CollectorMetrics::default();
     let refusals = Refusals::new(metrics.clone());
     for _ in 0..3 {
-        let looked = configured(&config, "n").into_iter().filter_map(|spec| {
+        let looked = configured.find().into_iter().filter_map(|spec| {
             let found = look(&spec.current, &spec.directories, &refusals).unwrap();
             found.first().map(|found| found.path.file_name().unwrap().to_str().unwrap().to_owned())
         });
