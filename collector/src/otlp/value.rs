@@ -3,7 +3,7 @@
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use serde_json::Value as Json;
-use weir_model::span::{Attributes, Value};
+use weir_model::span::{Attributes, Value, base64};
 
 /// A name or value of an attribute may be this long: longer ones belong into a body.
 pub(super) const ATTRIBUTE_BYTES_MAX: usize = 64 << 10;
@@ -76,19 +76,6 @@ fn json(value: Any) -> Json {
     }
 }
 
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let bits = (0..3).fold(0_u32, |bits, i| bits << 8 | u32::from(chunk.get(i).copied().unwrap_or(0)));
-        for i in 0..4 {
-            let letter = LETTERS[(bits >> (18 - 6 * i) & 63) as usize];
-            text.push(if i <= chunk.len() { letter as char } else { '=' });
-        }
-    }
-    text
-}
-
 /// Bytes of a value as text; numbers, which are short, as none.
 fn length(pair: &KeyValue) -> usize {
     match pair.value.as_ref().and_then(|any| any.value.as_ref()) {
@@ -115,20 +102,5 @@ pub(super) fn fits(list: &[KeyValue], count_max: usize) -> Result<(), String> {
             Err(format!("attribute {name:?} is longer than {ATTRIBUTE_BYTES_MAX} bytes"))
         }
         None => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_of_all_tails() {
-        let check = |text: &str, expected: &str| assert_eq!(base64(text.as_bytes()), expected);
-        check("", "");
-        check("f", "Zg==");
-        check("fo", "Zm8=");
-        check("foo", "Zm9v");
-        check("foobar", "Zm9vYmFy");
     }
 }
