@@ -2,6 +2,7 @@
 
 use super::TraceSelect;
 use crate::span::{Origin, Span, SpanKind, StatusCode};
+use crate::time::TimeRange;
 
 /// What conditions on attributes look at.
 pub struct SpanFacts<'a> {
@@ -36,6 +37,12 @@ impl SpanFacts<'_> {
 }
 
 impl TraceSelect {
+    /// Any trace of a time.
+    pub fn any(tenant: &str, range: TimeRange, limit: usize) -> Self {
+        let (service, operation, attributes, duration_min, duration_max) = (None, None, Vec::new(), None, None);
+        Self { tenant: tenant.to_owned(), range, service, operation, attributes, duration_min, duration_max, limit }
+    }
+
     /// Whether a span passes everything.
     pub fn passes(&self, origin: &Origin, span: &Span) -> bool {
         let own = |name: &str, text: &str| span.attributes.iter().any(|(own, value)| own == name && value.matches_text(text));

@@ -188,16 +188,7 @@ fn check_all(reader: &TracesReader, expected: &Plain) {
 }
 
 fn select() -> TraceSelect {
-    TraceSelect {
-        tenant: "t".into(),
-        range: TimeRange::ALL,
-        service: None,
-        operation: None,
-        attributes: Vec::new(),
-        duration_min: None,
-        duration_max: None,
-        limit: 100,
-    }
+    TraceSelect::any("t", TimeRange::ALL, 100)
 }
 
 proptest! {

@@ -132,16 +132,7 @@ async fn same_traces(own: &Readers, far: &Readers, when: &str) {
     }
     assert!(seen > 3, "{when}");
     let range = TimeRange { start: BEGIN, end: BEGIN + 5_000_000_000 };
-    let any = TraceSelect {
-        tenant: TENANT.into(),
-        range,
-        service: None,
-        operation: None,
-        attributes: Vec::new(),
-        duration_min: None,
-        duration_max: None,
-        limit: 20,
-    };
+    let any = TraceSelect::any(TENANT, range, 20);
     for select in [
         any.clone(),
         TraceSelect { limit: 2, ..any.clone() },

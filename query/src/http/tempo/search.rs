@@ -8,7 +8,7 @@ use axum::response::Response;
 use serde_json::{Value as Json_, json};
 use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::{Trace, TraceSelect, TraceSummary};
-use weir_model::time::{TimeRange, parse_duration};
+use weir_model::time::parse_duration;
 
 use super::super::find::{Condition, find, matching};
 use super::super::params::{HOUR, Params};
@@ -31,7 +31,7 @@ pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Resul
             return Err(format!("parameter limit: at most {LIMIT_MAX} traces").into());
         }
         let spans_max = params.number("spss", SPANS_DEFAULT)?;
-        let mut select = everything(params.range((api.clock)(), HOUR)?, limit);
+        let mut select = TraceSelect::any(TENANT_DEFAULT, params.range((api.clock)(), HOUR)?, limit);
         let conditions = match params.get("q") {
             Some(q) => {
                 if let Some(name) = ["tags", "minDuration", "maxDuration"].into_iter().find(|name| params.get(name).is_some()) {
@@ -61,13 +61,6 @@ pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Resul
         Ok(text.reply(Some(ended.coverage)))
     };
     api.answer(work).await
-}
-
-/// Any trace.
-pub(super) fn everything(range: TimeRange, limit: usize) -> TraceSelect {
-    let (service, operation, attributes) = (None, None, Vec::new());
-    let (duration_min, duration_max) = (None, None);
-    TraceSelect { tenant: TENANT_DEFAULT.into(), range, service, operation, attributes, duration_min, duration_max, limit }
 }
 
 fn by_tags(params: &Params, select: &mut TraceSelect) -> Result<(), String> {

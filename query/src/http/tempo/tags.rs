@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde_json::{Value as Json, json};
 use weir_model::resource::TENANT_DEFAULT;
-use weir_model::select::{Budget, Coverage, Covered, ReadError};
+use weir_model::select::{Budget, Coverage, Covered, ReadError, TraceSelect};
 use weir_model::span::{Origin, Span, Value};
 use weir_model::time::TimeRange;
 
@@ -15,7 +15,7 @@ use super::super::find::{find, matching};
 use super::super::params::{HOUR, Params};
 use super::super::reply::Reply;
 use super::super::{Api, values};
-use super::search::{LIMIT_MAX, everything};
+use super::search::LIMIT_MAX;
 use super::{Plain, traceql};
 use crate::budget::RequestBudget;
 
@@ -43,7 +43,7 @@ fn on_matching(
     budget: &RequestBudget,
     mut visit: impl FnMut(&Origin, &Span) -> Result<(), ReadError>,
 ) -> Result<Coverage, Plain> {
-    let mut select = everything(range, LIMIT_MAX);
+    let mut select = TraceSelect::any(TENANT_DEFAULT, range, LIMIT_MAX);
     let conditions = traceql::parse(q)?.into_select(&mut select);
     let ended = find(&*api.traces, &select, &conditions, budget, |_, trace| {
         matching(trace, &select, &conditions).try_for_each(|(origin, span)| visit(origin, span))
