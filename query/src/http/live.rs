@@ -17,7 +17,7 @@ use weir_model::fault;
 use weir_model::id::LineId;
 use weir_model::log::LogRecord;
 use weir_model::resource::TENANT_DEFAULT;
-use weir_model::select::{LogReader, LogSelect, LogTail, TailEvent};
+use weir_model::select::{LogReader, LogTail, TailEvent};
 use weir_model::time::TimeRange;
 
 use super::Api;
@@ -146,13 +146,7 @@ impl Live {
         counters: HttpMetrics,
     ) -> Result<Self, ParseError> {
         let pipeline = Pipeline::compile(text, log, Lines::Needed)?;
-        let select = LogSelect {
-            tenant: TENANT_DEFAULT.into(),
-            matchers: log.matchers.clone(),
-            range: TimeRange::ALL,
-            filters: pipeline.pushed.clone(),
-            newest_first: false,
-        };
+        let select = pipeline.select(log, TENANT_DEFAULT, TimeRange::ALL, false);
         let (tail, labels, shown) = (reader.tail(select), LineLabels::default(), HashSet::new());
         Ok(Self { tail, pipeline, labels, shown, detected_level, counters })
     }

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::LogRecord;
-use weir_model::select::{Budget, LogReader, LogSelect, LogVisitor, Mention, OwnedLine};
+use weir_model::select::{Budget, LogReader, LogVisitor, Mention, OwnedLine};
 use weir_model::time::{TimeRange, UnixNanos};
 
 use super::{Answer, Counting, Stats};
@@ -68,13 +68,7 @@ pub fn lines(
     budget: &dyn Budget,
 ) -> Result<Answer<Vec<Entry>>, QueryError> {
     let pipeline = Pipeline::compile(text, log, Lines::Needed)?;
-    let select = LogSelect {
-        tenant: options.tenant.clone(),
-        matchers: log.matchers.clone(),
-        range: options.range,
-        filters: pipeline.pushed.clone(),
-        newest_first: options.newest_first,
-    };
+    let select = pipeline.select(log, &options.tenant, options.range, options.newest_first);
     let counting = Counting::new(budget);
     let mut latest = Latest {
         options,

@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use weir_model::id::LineId;
 use weir_model::label::{Labels, MatchOp, Matcher};
 use weir_model::log::LogRecord;
-use weir_model::select::{Budget, LogReader, LogSelect, LogVisitor, Mention, ReadError};
+use weir_model::select::{Budget, LogReader, LogVisitor, Mention, ReadError};
 use weir_model::time::{TimeRange, UnixNanos};
 
 use super::samples::{Sample, over_windows};
@@ -82,13 +82,7 @@ pub fn range(
     let lines = if matches!(agg.op, RangeOp::Bytes | RangeOp::BytesRate) { Lines::Needed } else { Lines::Counted };
     let pipeline = Pipeline::compile(request.text, &agg.log, lines)?;
     let windows = Windows { steps: request.steps, range: agg.range, offset: agg.offset };
-    let select = LogSelect {
-        tenant: request.tenant.to_owned(),
-        matchers: agg.log.matchers.clone(),
-        range: windows.span(),
-        filters: pipeline.pushed.clone(),
-        newest_first: false,
-    };
+    let select = pipeline.select(&agg.log, request.tenant, windows.span(), false);
     let counting = Counting::new(budget);
     let mut fold = Fold {
         agg,

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::{LogRecord, level_name};
-use weir_model::select::{Budget, Covered, LogReader, LogSelect, LogVisitor, Mention};
+use weir_model::select::{Budget, Covered, LogReader, LogVisitor, Mention};
 use weir_model::time::UnixNanos;
 
 use crate::logql::ast::LogExpr;
@@ -30,13 +30,7 @@ pub fn volume(
     budget: &dyn Budget,
 ) -> Result<Covered<Counts>, QueryError> {
     let pipeline = Pipeline::compile(text, log, Lines::Counted)?;
-    let select = LogSelect {
-        tenant: options.tenant.clone(),
-        matchers: log.matchers.clone(),
-        range: options.range,
-        filters: pipeline.pushed.clone(),
-        newest_first: false,
-    };
+    let select = pipeline.select(log, &options.tenant, options.range, false);
     let (labels, counts) = (LineLabels::default(), Counts::new());
     let mut count = Count { pipeline: &pipeline, step, level: options.detected_level, labels, counts };
     let coverage = reader.visit(&select, budget, &mut count)?;

@@ -15,13 +15,13 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use weir_model::log::replace_colours;
-use weir_model::select::{LineFilter, Mention};
+use weir_model::select::{LineFilter, LogSelect, Mention};
+use weir_model::time::{TimeRange, UnixNanos};
 
 use self::labels::LineLabels;
 use self::template::Template;
 use super::ast::{Extraction, LabelChoice, LabelFilter, LabelFormat, LineTest, LogExpr, StageKind};
 use super::error::ParseError;
-use weir_model::time::UnixNanos;
 
 /// A compiled pipeline.
 #[derive(Debug)]
@@ -65,6 +65,12 @@ pub enum Lines {
 }
 
 impl Pipeline {
+    /// The lines that this pipeline, compiled from `log`, is to see.
+    pub(crate) fn select(&self, log: &LogExpr, tenant: &str, range: TimeRange, newest_first: bool) -> LogSelect {
+        let (tenant, matchers, filters) = (tenant.to_owned(), log.matchers.clone(), self.pushed.clone());
+        LogSelect { tenant, matchers, range, filters, newest_first }
+    }
+
     /// Errors on a bad template, with its place in `text`.
     pub fn compile(text: &str, log: &LogExpr, lines: Lines) -> Result<Self, ParseError> {
         let reads_line = |kind: &StageKind| {
