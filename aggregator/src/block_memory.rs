@@ -84,7 +84,7 @@ fn check_seal<E: Engine>(name: &str, engine: &E, bodies: Vec<Body>) {
         built.into_iter().map(|built| built.data.into_file(E::KIND).size()).sum::<u64>()
     };
     let (size, peak) = peak(seal);
-    let declared = E::SEAL.fixed + E::SEAL.of(head.bytes() as u64, 0);
+    let declared = E::SEAL.of_head(head.bytes() as u64);
     println!("{name}: a head of {} bytes becomes {size}, peak {peak}, declared {declared}", head.bytes());
     assert!(peak > size / 2, "{name}: nothing was counted");
     assert!(peak <= declared, "{name}: {peak} bytes at the peak, {declared} are declared");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use weir_model::time::duration;
 use weir_model::wire::Kind;
-use weir_store::engine::Engine;
+use weir_store::engine::{BlockCost, Engine};
 use weir_store::logs::LogsEngine;
 use weir_store::metrics::MetricsEngine;
 use weir_store::traces::TracesEngine;
@@ -132,14 +132,11 @@ impl AggregatorConfig {
     /// what opened blocks say of themselves.
     pub fn memory_bytes(&self) -> [(&'static str, u64); 4] {
         // All of them the dearest.
-        let head = self.head_bytes_max as u64;
-        let seal = [LogsEngine::SEAL, MetricsEngine::SEAL, TracesEngine::SEAL]
-            .map(|cost| cost.fixed + cost.of(head, 0))
-            .into_iter()
-            .max();
+        let of_head = |cost: BlockCost| cost.of_head(self.head_bytes_max as u64);
+        let seal = [LogsEngine::SEAL, MetricsEngine::SEAL, TracesEngine::SEAL].into_iter().map(of_head).max().unwrap_or(0);
         [
             ("aggregator.heads_bytes_max", self.heads_bytes_max as u64),
-            ("aggregator.seals_max × aggregator.head_bytes_max", self.seals_max as u64 * seal.unwrap_or(0)),
+            ("aggregator.seals_max × aggregator.head_bytes_max", (self.seals_max as u64).saturating_mul(seal)),
             ("aggregator.compaction_memory_bytes_max", self.compaction_memory_bytes_max),
             ("aggregator.slices_max × aggregator.slice_bytes_max", (self.slices_max as u64).saturating_mul(self.slice_bytes_max)),
         ]

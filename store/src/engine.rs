@@ -67,7 +67,12 @@ pub struct BlockCost {
 }
 
 impl BlockCost {
-    /// What one block adds.
+    /// What sealing a head of so many bytes takes.
+    pub fn of_head(&self, bytes: u64) -> u64 {
+        self.fixed.saturating_add(self.of(bytes, 0))
+    }
+
+    /// What one block adds to a merge.
     pub fn of(&self, size: u64, raw_bytes: u64) -> u64 {
         size.saturating_mul(self.per_byte).saturating_add((raw_bytes / 1024).saturating_mul(self.per_raw_kib))
     }

@@ -41,7 +41,7 @@ pub(crate) fn declare(config: &Config, parts: Parts, registry: &mut Registry) {
     for (limit, bytes) in &limits {
         gauges.get_or_create(&Limit { limit }).set(i64::try_from(*bytes).unwrap_or(i64::MAX));
     }
-    let sum = limits.iter().map(|(_, bytes)| bytes).sum();
+    let sum = limits.iter().fold(0_u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
     let keys: Vec<String> = limits.iter().map(|(limit, bytes)| format!("{limit}: {}", units::bytes(*bytes))).collect();
     tracing::info!(total = units::bytes(sum), limits = keys.join(", "), "memory that this process may hold");
 }
@@ -99,6 +99,15 @@ mod tests {
             text.lines().rfind(|line| line.trim_start().starts_with(key)).unwrap().trim_start().strip_prefix(key).unwrap();
         let (number, unit) = value.trim().split_at(value.trim().find(|sign: char| !sign.is_ascii_digit()).unwrap());
         number.parse::<u64>().unwrap() * if unit.starts_with('G') { 1024 } else { 1 }
+    }
+
+    #[test]
+    fn a_sum_beyond_64_bits_is_as_large_as_that() {
+        let mut config = Config::default();
+        (config.aggregator.head_bytes_max, config.aggregator.seals_max) = (usize::MAX, usize::MAX);
+        declare(&config, Parts { aggregator: true, ..Parts::default() }, &mut Registry::default());
+        let limits = limits(&config, Parts { aggregator: true, ..Parts::default() });
+        assert!(limits.contains(&("aggregator.seals_max × aggregator.head_bytes_max", u64::MAX)), "{limits:?}");
     }
 
     #[test]
