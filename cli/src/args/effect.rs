@@ -4,6 +4,7 @@
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
+use weir_query::logql::search::{Search, to_logql};
 use weir_query::logql::{Expr, parse_open};
 
 use super::ask::{LogsArguments, MetricsArguments, Output};
@@ -60,7 +61,9 @@ fn logs(matches: &ArgMatches) -> Result<(), String> {
         without(matches, &["color"], "JSON has no colours")?;
     }
     let follow = matches.get_flag("follow");
-    if matches.get_one::<String>("query").is_some_and(|query| is_metric(query)) {
+    // What is no LogQL is searched for: `weir logs 404` has lines.
+    let as_logql = |text: &String| to_logql(&Search { text, ..Search::default() }).ok();
+    if matches.get_one("query").and_then(as_logql).is_some_and(|query| is_metric(&query)) {
         without(matches, &["limit"], "a metric query has series, not lines")?;
         without(matches, &["color"], "a metric query has series, not lines")?;
         without(matches, &["trace", "span"], "a metric query counts the lines that it selects itself")?;

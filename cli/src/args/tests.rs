@@ -49,6 +49,9 @@ fn what_has_an_effect_is_taken() {
     let Command::Metrics(metrics) = taken(&["metrics", "up", "--limit", "3", "--step", "15s", "--since", "5m"]) else { panic!() };
     assert_eq!((metrics.limit, metrics.step.as_deref(), metrics.range.since.as_deref()), (Some(3), Some("15s"), Some("5m")));
     taken(&["metrics", "up", "--to", "now-1h"]);
+    // A number is a word to search for, not a metric query.
+    taken(&["logs", "404", "--limit", "5"]);
+    refused(&["logs", "404", "--step", "15s"], "--step");
     taken(&["logs", "{}", "-f", "-o", "ndjson", "--since", "1m", "--limit", "5"]);
     taken(&["logs", "sum(rate({}[1m]))", "--step", "15s"]);
     taken(&["up", "--listen", "localhost:0", "--no-node", "--node-name", "x"]);
