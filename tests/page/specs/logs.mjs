@@ -11,6 +11,14 @@ async function given(weir, app, entries) {
   await eventually(`the lines of ${app}`, async () => (await get(weir, `logs?limit=1000&query=${encodeURIComponent(`{app="${app}"}`)}`)).lines.length >= entries.length);
 }
 
+/** Goes to the end of the list and loads more by the button of that name until the line with the text is on the page. */
+const loadUntil = (page, button, text) => eventually(text, async () => {
+  await page.locator('.lines').evaluate((list) => list.scrollTo(0, list.scrollHeight));
+  const more = page.getByRole('button', { name: button });
+  if (await more.isVisible()) await more.click({ timeout: 1000 });
+  return page.locator('.line', { hasText: text }).isVisible();
+});
+
 export default [
   ['a pushed line is found by a word, and the histogram counts it', async ({ page, weir }) => {
     await given(weir, 'search', ['the needle 4711 of the haystack', 'level=error msg="something else"']);
@@ -115,12 +123,7 @@ export default [
     await given(weir, 'forward', Array.from({ length: 450 }, (_, i) => `forward ${i}.`));
     await page.goto(logs('{app="forward"}', '&order=oldest'));
     await page.locator('.line', { hasText: 'forward 0.' }).waitFor();
-    await eventually('the last', async () => {
-      await page.locator('.lines').evaluate((list) => list.scrollTo(0, list.scrollHeight));
-      const more = page.getByRole('button', { name: 'Load newer lines' });
-      if (await more.isVisible()) await more.click({ timeout: 1000 });
-      return page.locator('.line', { hasText: 'forward 449.' }).isVisible();
-    });
+    await loadUntil(page, 'Load newer lines', 'forward 449.');
   }],
   ['a live tail with the oldest first grows at its end and stays there', async ({ page, weir }) => {
     await given(weir, 'tail-end', Array.from({ length: 80 }, (_, i) => `old ${i}.`));
@@ -184,12 +187,7 @@ export default [
     assert.ok((await lines(page).count()) < 120, 'the list is virtual');
     await page.locator('.lines').evaluate((list) => list.scrollTo(0, list.scrollHeight));
     await page.getByRole('button', { name: 'Load older lines' }).click();
-    await eventually('all 900', async () => {
-      await page.locator('.lines').evaluate((list) => list.scrollTo(0, list.scrollHeight));
-      const more = page.getByRole('button', { name: 'Load older lines' });
-      if (await more.isVisible()) await more.click({ timeout: 1000 });
-      return page.locator('.line', { hasText: 'row number 0.' }).isVisible();
-    });
+    await loadUntil(page, 'Load older lines', 'row number 0.');
   }],
   ['a huge line is cut in its row and whole when open', async ({ page, weir }) => {
     await given(weir, 'huge', [`start ${'x'.repeat(200_000)} end`]);

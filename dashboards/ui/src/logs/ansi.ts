@@ -36,11 +36,6 @@ export function runs(text: string): Run[] {
   return found;
 }
 
-/** The text without any escape sequence. */
-export function uncolored(text: string): string {
-  return text.replace(ESCAPE, '');
-}
-
 function restyled(old: Style, codes: number[]): Style {
   const next = { ...old };
   for (let i = 0; i < codes.length; i += 1) {
