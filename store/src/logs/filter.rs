@@ -1,5 +1,6 @@
 //! Line filters made ready for many lines.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use memchr::memmem::Finder;
@@ -17,9 +18,10 @@ enum Filter {
 }
 
 impl Filters {
-    /// With their searchers built once.
+    /// With their searchers built once. What is said many times is looked for once.
     pub(crate) fn new(filters: &[LineFilter]) -> Self {
-        let finders = |needles: &[Vec<u8>]| needles.iter().map(|needle| Finder::new(needle).into_owned()).collect();
+        let finders =
+            |needles: &[Vec<u8>]| distinct(needles).into_iter().map(|needle| Finder::new(needle).into_owned()).collect();
         let ready = filters.iter().map(|filter| match filter {
             LineFilter::Contains(needles) => Filter::Contains(finders(needles)),
             LineFilter::NotContains(needles) => Filter::NotContains(finders(needles)),
@@ -69,6 +71,11 @@ impl Filters {
     }
 }
 
+/// Each needle once.
+pub(crate) fn distinct(needles: &[Vec<u8>]) -> BTreeSet<&Vec<u8>> {
+    needles.iter().collect()
+}
+
 /// Where a line lies.
 pub(crate) fn span(ends: &[u32], line: usize) -> Range<usize> {
     let start = if line == 0 { 0 } else { ends[line - 1] as usize };
@@ -80,6 +87,21 @@ mod tests {
     use std::ops::ControlFlow;
 
     use super::*;
+
+    #[test]
+    fn what_is_said_many_times_is_looked_for_once() {
+        let needles = ["x", "y", "x", "x"].map(|needle| needle.as_bytes().to_vec()).to_vec();
+        let filters = Filters::new(&[LineFilter::Contains(needles.clone()), LineFilter::NotContains(needles)]);
+        let counts: Vec<usize> = filters
+            .0
+            .iter()
+            .map(|filter| match filter {
+                Filter::Contains(finders) | Filter::NotContains(finders) => finders.len(),
+                Filter::Matches(_) | Filter::NotMatches(_) => 0,
+            })
+            .collect();
+        assert_eq!(counts, [2, 2]);
+    }
 
     #[test]
     fn searching_all_bodies_finds_what_line_by_line_finds() {

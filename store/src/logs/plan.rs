@@ -6,6 +6,7 @@
 use regex_syntax::hir::{Class, Hir, HirKind};
 use weir_model::select::{LineFilter, Mention};
 
+use super::filter::distinct;
 use super::schema::{Rollup, level_of};
 use super::tokens::{TOKEN_BYTES_MAX, Tokens, is_indexed, is_token_byte};
 
@@ -43,7 +44,7 @@ impl Need {
     /// Of lines that pass all filters.
     pub(crate) fn of(filters: &[LineFilter]) -> Self {
         all(filters.iter().map(|filter| match filter {
-            LineFilter::Contains(needles) => one_of(needles.iter().map(|needle| of_literal(needle))),
+            LineFilter::Contains(needles) => one_of(distinct(needles).into_iter().map(|needle| of_literal(needle))),
             LineFilter::Matches(regex) => of_regex(regex.as_str()),
             LineFilter::NotContains(_) | LineFilter::NotMatches(_) => Self::Anything,
         }))
