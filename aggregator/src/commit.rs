@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-use weir_model::fault;
+use weir_model::panic_guard;
 use weir_model::time::UnixNanos;
 use weir_model::wire::Kind;
 use weir_store::StoreError;
@@ -354,6 +354,6 @@ fn closed<'a, B>(manifest: &'a Manifest, opened: &'a BTreeMap<String, B>) -> imp
 async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
     let failed = |detail: String| StoreError::Engine { operation: "work on a block", detail };
     // A block or head that makes its engine panic is one partition's damage, not the process's.
-    let joined = tokio::task::spawn_blocking(move || fault::contained(work)).await;
+    let joined = tokio::task::spawn_blocking(move || panic_guard::catch(work)).await;
     joined.map_err(|error| failed(error.to_string()))?.map_err(|said| failed(format!("it panicked: {said}")))?
 }

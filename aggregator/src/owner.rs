@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use weir_bus::{Log, Record, TopicPartition};
-use weir_model::fault;
+use weir_model::panic_guard;
 use weir_store::StoreError;
 use weir_store::engine::Engine;
 
@@ -169,7 +169,7 @@ impl<E: Engine> Owner<E> {
         let (Some(mut partition), now) = (self.partition.take(), self.steady.now()) else { return Ok(()) };
         let taken = tokio::task::spawn_blocking(move || {
             // After a panic nobody knows what the head holds: it is dropped, and the next owner reads the bus again.
-            fault::contained(|| {
+            panic_guard::catch(|| {
                 records.iter().for_each(|record| partition.take(record, now));
                 partition
             })

@@ -173,7 +173,7 @@ impl KafkaConfig {
     }
 
     /// A member of the same group that is not static: its going is noticed at once.
-    pub(crate) fn guest(&self, member: &str) -> ClientConfig {
+    pub(crate) fn ephemeral_member(&self, member: &str) -> ClientConfig {
         let mut config = self.consumer(member);
         config.remove("group.instance.id");
         config

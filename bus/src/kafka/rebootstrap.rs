@@ -41,7 +41,7 @@ impl Rebootstrap {
     }
 
     /// Looks if it is time to; never waits.
-    pub(super) fn look<C: ClientContext>(&mut self, client: &Client<C>) {
+    pub(super) fn check<C: ClientContext>(&mut self, client: &Client<C>) {
         let (now, place) = (Instant::now(), client.native_ptr().addr());
         if self.client != place {
             (self.client, self.known) = (place, false);

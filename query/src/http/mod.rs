@@ -10,9 +10,8 @@
 //! coverage header), `failure` (errors as HTTP status), `revalidate` (304 for who has the answer), `live` (tails), `metrics`
 //! (counters of them all); of the trace APIs: `find` (search), `logfmt` (tags), `values` (attributes).
 
-pub(crate) mod covered;
-pub(crate) mod failure;
-pub(crate) mod find;
+pub(crate) mod coverage_header;
+pub(crate) mod error;
 pub mod jaeger;
 pub(crate) mod live;
 pub(crate) mod logfmt;
@@ -26,6 +25,7 @@ pub mod status;
 pub mod tempo;
 #[cfg(test)]
 mod tests;
+pub(crate) mod trace_search;
 pub(crate) mod values;
 pub mod weir;
 
@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 
 use axum::response::Response;
 use tokio::sync::Semaphore;
-use weir_model::fault;
+use weir_model::panic_guard;
 use weir_model::select::{LogReader, MetricReader, ReadError, TraceReader};
 use weir_model::time::UnixNanos;
 
@@ -155,7 +155,7 @@ impl Api {
         let api = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
             let _place = place;
-            fault::contained(|| work(&api, budget))
+            panic_guard::catch(|| work(&api, budget))
         })
         .await
         .map_err(|error| error.to_string())

@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde::Serialize;
 use weir_model::select::{Budget, Coverage, ReadError};
 
-use super::{covered, revalidate};
+use super::{coverage_header, revalidate};
 use crate::budget::RequestBudget;
 use crate::load::Grant;
 
@@ -128,7 +128,7 @@ impl Reply {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         revalidate::tag(&mut response, &body);
         match &self.coverage {
-            Some(coverage) => covered::with_header(coverage, response),
+            Some(coverage) => coverage_header::with_header(coverage, response),
             None => response,
         }
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use weir_model::fault;
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::STALE_NAN;
+use weir_model::panic_guard;
 use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::MetricReader;
 
@@ -92,7 +92,7 @@ pub(super) async fn evaluate_group(deps: &RuleDeps, group: &Arc<Group>, at_ms: i
     let began = Instant::now();
     for i in 0..group.rules.len() {
         let (task_deps, task_group, config) = (deps.clone(), Arc::clone(group), Arc::clone(config));
-        let work = move || fault::contained(|| evaluate_rule(&task_deps, &task_group, i, at_ms, &config));
+        let work = move || panic_guard::catch(|| evaluate_rule(&task_deps, &task_group, i, at_ms, &config));
         let samples = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(error.to_string()));
         let samples = samples.unwrap_or_else(|_| Err("the evaluation stopped by a fault".into()));
         let failed = match (samples, &deps.sink) {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use weir_model::fault;
 use weir_model::label::{Labels, NAME};
+use weir_model::panic_guard;
 
 use super::evaluate::{RuleDeps, evaluate_group};
 use super::file::RuleKind;
@@ -123,7 +123,7 @@ impl Ticker {
         evaluate_group(&self.deps, &self.group, at_ms, &self.config).await;
         if first {
             let (deps, group) = (self.deps.clone(), Arc::clone(&self.group));
-            let restored = tokio::task::spawn_blocking(move || fault::contained(|| restore(&deps, &group, at_ms))).await;
+            let restored = tokio::task::spawn_blocking(move || panic_guard::catch(|| restore(&deps, &group, at_ms))).await;
             if let Ok(Ok(Err(error)) | Err(error)) = restored {
                 tracing::warn!(error, "alerts of before the restart could not be read");
             }

@@ -21,7 +21,7 @@ use weir_store::manifest::{probe, random_nonces};
 use weir_store::metrics::{MetricsCounters, MetricsEngine};
 use weir_store::traces::{TracesCounters, TracesEngine};
 
-use super::starting::Waiting;
+use super::startup_gate::Waiting;
 use crate::Failure;
 use crate::config::{BusKind, Config};
 
