@@ -126,7 +126,7 @@ async fn take<S: Signal>(context: &PushContext, admission: &Admission, body: Enc
 
 fn decode<S: Signal>(context: &PushContext, admission: &Admission, body: Encoded) -> Result<Outcome, PushError> {
     let Encoded { bytes, encoding, format } = body;
-    let bytes = body::decode_content(&encoding, bytes, context.config.decompressed_bytes_max, admission)?;
+    let bytes = body::decode_content(&encoding, bytes, context.config.decompressed_max.to_usize(), admission)?;
     admission.body_is(bytes.len());
     let request: S::Request = parse(format, &bytes, admission)?;
     drop(bytes);

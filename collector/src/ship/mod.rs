@@ -133,7 +133,8 @@ impl Shipper {
             let mut entrances = Vec::new();
             for partition in 0..partitions.max(1) {
                 let (tx, rx) = mpsc::channel(LANE_SECTIONS);
-                let budget_units = u32::try_from(config.queue_bytes.div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX >> 3).max(1);
+                let budget_units =
+                    u32::try_from(config.queue_max.to_usize().div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX >> 3).max(1);
                 let (budget, flight) = (Arc::new(Semaphore::new(budget_units as usize)), Flight::default());
                 entrances.push(Lane { tx, budget, budget_units, partition, flight: flight.clone() });
                 let place = TopicPartition { topic: kind.topic().to_owned(), partition };
