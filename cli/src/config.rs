@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use weir_collector::error::CollectorError;
 use weir_model::config::ByteSize;
 use weir_runtime::containers::InventoryConfig;
 use weir_store::location::Location;
@@ -342,7 +343,10 @@ impl Config {
             }
         }
         self.front.check().map_err(|error| format!("front.{error}"))?;
-        self.collector.check().map_err(|error| format!("collector: {error}"))?;
+        self.collector.check().map_err(|error| match error {
+            CollectorError::Config { key, reason } => format!("collector.{key}: {reason}"),
+            other => format!("collector: {other}"),
+        })?;
         self.query.check().map_err(|error| format!("query.{error}"))?;
         self.rules.validate()?;
         self.fanout.check().map_err(|error| format!("fanout.{error}"))?;
@@ -418,6 +422,8 @@ mod tests {
         check("listen = \"0.0.0.0:80\"", "insecure_listen");
         check("[front]\nhosts = [\"http://weir\"]", "front.hosts");
         check("[front]\nhead_max = \"100B\"", "front.head_max");
+        check("[collector.push]\nline_max = \"1MiB\"", "collector.push.line_max: must be between 1KiB and 256KiB");
+        check("[collector.push]\nreject_older_than = 5", "has no unit");
         check("[front]\nidle_timeout = \"0s\"", "front.idle_timeout");
         check("[front]\norigins = [\"app.example\"]", "front.origins");
         check("[query]\nconcurrency = \"many\"", "concurrency");

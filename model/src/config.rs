@@ -40,34 +40,17 @@ pub mod duration {
     use std::time::Duration;
 
     use serde::Serializer;
-    use serde::de::{Deserializer, Error, Visitor};
+    use serde::de::{Deserializer, Error};
 
-    use super::{ConfigError, format_duration, parse_duration};
+    use super::{ConfigError, DurationText, format_duration};
 
     pub fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(&format_duration(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)))
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        from.deserialize_str(DurationText)
-    }
-
-    struct DurationText;
-
-    impl Visitor<'_> for DurationText {
-        type Value = Duration;
-
-        fn expecting(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            to.write_str("a duration in quotes, such as \"5s\"")
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
-            parse_duration(text).map_err(E::custom)
-        }
-
-        fn visit_i64<E: Error>(self, number: i64) -> Result<Duration, E> {
-            Err(E::custom(ConfigError::DurationWithoutUnit(number.to_string())))
-        }
+        let duration = from.deserialize_str(DurationText)?;
+        duration.ok_or_else(|| D::Error::custom(ConfigError::Duration(String::new())))
     }
 }
 
@@ -75,10 +58,9 @@ pub mod duration {
 pub mod optional_duration {
     use std::time::Duration;
 
-    use serde::de::{Deserializer, Error};
-    use serde::{Deserialize, Serializer};
+    use serde::{Deserializer, Serializer};
 
-    use super::parse_duration;
+    use super::DurationText;
 
     pub fn serialize<S: Serializer>(duration: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
         match duration {
@@ -88,10 +70,25 @@ pub mod optional_duration {
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
-        match String::deserialize(from)?.as_str() {
-            "" => Ok(None),
-            text => parse_duration(text).map(Some).map_err(D::Error::custom),
-        }
+        from.deserialize_str(DurationText)
+    }
+}
+
+struct DurationText;
+
+impl Visitor<'_> for DurationText {
+    type Value = Option<Duration>;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("a duration in quotes, such as \"5s\"")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Option<Duration>, E> {
+        if text.is_empty() { Ok(None) } else { parse_duration(text).map(Some).map_err(E::custom) }
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Option<Duration>, E> {
+        Err(E::custom(ConfigError::DurationWithoutUnit(number.to_string())))
     }
 }
 
@@ -270,5 +267,8 @@ mod tests {
         assert!(size(-1).contains("is not a size"));
         let error = duration::deserialize(number(60)).unwrap_err().to_string();
         assert!(error.contains("60") && error.contains("has no unit") && error.contains("\"5s\""), "{error}");
+        assert_eq!(optional_duration::deserialize(number(60)).unwrap_err().to_string(), error);
+        let empty = duration::deserialize(StrDeserializer::<ValueError>::new("")).unwrap_err().to_string();
+        assert!(empty.contains("is not a duration"), "{empty}");
     }
 }
