@@ -1,7 +1,7 @@
 //! Sees that the group has given out every partition. A static member that comes back within its session is given what it was last
 //! told to have, and nobody is asked again, even when some partitions were just then on their way from one member to another: these
 //! would be nobody's until something else happens to the group. So whoever comes looks at the group, and when partitions are
-//! missing from it, sends a guest, whose coming makes the group give them out. See `docs/decisions/0098-a-guest-makes-the-group-count.md`.
+//! missing from it, sends a guest, whose coming makes the group give them out. See `docs/decisions/0098-rebalance-probe.md`.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
