@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use weir_model::config::{ByteSize, duration};
 
-/// How a query node asks the owners of partitions.
+/// How a query node gets from the owners of partitions what is not sealed yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FanOutConfig {
@@ -13,17 +13,17 @@ pub struct FanOutConfig {
     #[serde(with = "duration")]
     pub owner_timeout: Duration,
     /// The object store may take so long for one answer: which manifest is the newest, a part of a block. When it has not
-    /// answered, a question waits a second at most, until it answers again.
+    /// answered, a query waits a second at most, until it answers again.
     #[serde(with = "duration")]
     pub store_timeout: Duration,
-    /// How often manifests are looked at between queries, so that a query finds blocks opened; every query looks by itself.
+    /// How often manifests are read between queries, so that a query finds blocks opened; every query reads the newest itself.
     #[serde(with = "duration")]
     pub refresh: Duration,
     /// Requests to owners on the way at once; others wait.
     pub requests_max: usize,
     /// One owner's answer.
     pub answer_max: ByteSize,
-    /// Memory of the heads that one question of a query puts together; a partition beyond it is left out, and named.
+    /// Memory of the heads that one query rebuilds from the owners' extracts; a partition beyond it is left out, and named.
     pub heads_memory_max: ByteSize,
     /// Log lines that a partition gives first; a query that needs more asks for more.
     pub page_min: ByteSize,
