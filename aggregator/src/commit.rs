@@ -309,7 +309,7 @@ impl<E: Engine> Committer<E> {
 
     fn next_run(&self, all: bool) -> Option<Vec<BlockEntry>> {
         let manifest = self.manifest();
-        let (bytes, memory) = (self.config.compaction_bytes_max, self.config.merge_bytes_max());
+        let (bytes, memory) = (self.config.compaction_block_max.to_u64(), self.config.merge_bytes_max());
         let limits = RunLimits { blocks: self.config.compaction_blocks, bytes, memory, all };
         let can = |entry: &BlockEntry| {
             !entry.quarantine && self.opened.contains_key(&entry.id) && !self.unmergeable.contains(&entry.id)

@@ -38,7 +38,7 @@ impl PushContext {
     /// `config.requests_max` requests are served at once.
     pub fn new(shipper: Shipper, tenant: &str, config: PushConfig, metrics: CollectorMetrics, clock: Clock) -> Self {
         let slots = Arc::new(Semaphore::new(config.requests_max.max(1)));
-        let inflight = Inflight::new(config.inflight_bytes_max, metrics.inflight_bytes.clone());
+        let inflight = Inflight::new(config.inflight_max.to_usize(), metrics.inflight_bytes.clone());
         let retention = Retention::default();
         Self { shipper, tenant: tenant.into(), config: Arc::new(config), metrics, clock, retention, slots, inflight }
     }

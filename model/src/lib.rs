@@ -3,6 +3,7 @@
 //!
 //! A tour, from small to large:
 //! - [`time`]: Unix nanoseconds, ranges, and the duration and time spellings of Prometheus and Loki.
+//! - [`config`]: the durations and sizes of configuration.
 //! - [`instant`]: the spellings of an instant that people use.
 //! - [`id`]: trace and span ids, and a log line's permanent identity.
 //! - [`label`]: sorted label sets and the matchers over them.
@@ -19,6 +20,8 @@
 //! Nothing here knows tokio, files or sockets: everything is sync and pure.
 
 mod clip;
+pub mod config;
+
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
 pub mod id;

@@ -87,7 +87,7 @@ impl Log for KafkaLog {
     }
 
     async fn append(&self, place: &TopicPartition, value: Bytes) -> Result<Ack, BusError> {
-        let limit = self.config.record_bytes;
+        let limit = self.config.record_max.to_usize();
         if value.len() > limit {
             return Err(BusError::TooLarge { bytes: value.len(), limit });
         }

@@ -84,7 +84,7 @@ async fn start_fanout(
     let deps = FanOutDeps {
         // Not probed: nothing is written here, so a key that may only read will do.
         object_store: build::open_store(config).await?,
-        cache: BlobCache::new(config.store.cache_bytes),
+        cache: BlobCache::new(config.store.cache_max.to_u64()),
         engines: (LogsEngine::default(), MetricsEngine::new(samples), TracesEngine::new(Arc::clone(clock), spans)),
         clock: Arc::clone(clock),
         metrics,

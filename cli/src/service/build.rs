@@ -97,7 +97,7 @@ pub(crate) fn build_aggregator(
     let dependencies = Dependencies {
         bus,
         object_store,
-        cache: BlobCache::new(config.store.cache_bytes),
+        cache: BlobCache::new(config.store.cache_max.to_u64()),
         clock: Arc::clone(clock),
         nonces: random_nonces(),
         metrics,

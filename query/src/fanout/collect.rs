@@ -202,7 +202,7 @@ impl HeadClient {
             },
             Ok(PartAnswer::Refused(Refusal::TooLarge { limit, .. })) => {
                 self.metrics.part(kind, "too_large");
-                let (what, key) = ("bytes of unsealed records of one partition", "aggregator.slice_bytes_max");
+                let (what, key) = ("bytes of unsealed records of one partition", "aggregator.extract_max");
                 return Err(ReadError::Budget { limit, what, key });
             }
             Ok(PartAnswer::Refused(Refusal::NotOwned { .. })) => ("not_owned", "it does not own the partition".to_owned()),
@@ -277,7 +277,7 @@ impl HeadClient {
         let mut heads = Vec::with_capacity(slice.heads.len());
         let mut held: u64 = collected.views.iter().flat_map(|view| &view.heads).map(|head| head.bytes() as u64).sum();
         for records in &slice.heads {
-            let room = self.config.heads_bytes_max.saturating_sub(held);
+            let room = self.config.heads_memory_max.to_u64().saturating_sub(held);
             match known.engine.unslice(instant.partition, tenant, records, room) {
                 Ok(head) => {
                     held += head.bytes() as u64;

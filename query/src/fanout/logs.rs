@@ -105,7 +105,7 @@ impl LogVisitor for Watched<'_> {
 impl LogReader for FanOutLogs {
     fn visit(&self, select: &LogSelect, budget: &dyn Budget, visitor: &mut dyn LogVisitor) -> Result<Coverage, ReadError> {
         let config = &self.shared.heads.config;
-        let mut page_bytes = config.page_bytes_min;
+        let mut page_bytes = config.page_min.to_u64();
         let mut select = select.clone();
         let mut watched = Watched { visitor, given: false, done: false };
         let mut coverage: Option<Coverage> = None;
@@ -132,7 +132,7 @@ impl LogReader for FanOutLogs {
             if start >= end || !watched.wants(start, end - 1) {
                 break;
             }
-            page_bytes = page_bytes.saturating_mul(PAGE_GROWTH).min(config.page_bytes_max);
+            page_bytes = page_bytes.saturating_mul(PAGE_GROWTH).min(config.page_max.to_u64());
         }
         Ok(coverage.unwrap_or_default())
     }

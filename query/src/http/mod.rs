@@ -30,7 +30,7 @@ pub(crate) mod values;
 pub mod weir;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::response::Response;
 use tokio::sync::Semaphore;
@@ -87,7 +87,7 @@ impl Api {
         let (tails, path) = (Arc::new(Semaphore::new(config.tails_max)), Arc::new(status::NoPath));
         let (clock, started, counters) = (system_clock as fn() -> UnixNanos, system_clock(), metrics::HttpMetrics::default());
         let load = Load::new(&config, counters.load.clone());
-        let tail_timing = live::Timing::within(Duration::from_secs(config.tail_silence_seconds));
+        let tail_timing = live::Timing::within(config.tail_silence);
         Self { logs, metrics, traces, config, rules, load, tails, tail_timing, counters, path, clock, started }
     }
 
@@ -150,7 +150,7 @@ impl Api {
     ) -> Result<T, E> {
         let (mut budget, _guard) = RequestBudget::new(&self.config, &self.load);
         let begun = Instant::now();
-        let place = self.load.place(Duration::from_secs(self.config.timeout_seconds)).await?;
+        let place = self.load.place(self.config.timeout).await?;
         budget.waited = begun.elapsed();
         let api = Arc::clone(self);
         tokio::task::spawn_blocking(move || {

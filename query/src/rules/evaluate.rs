@@ -16,7 +16,7 @@ use super::file::{AlertSpec, RuleKind};
 use super::run::RulesConfig;
 use super::state::{Evaluation, Group, Rule, RuleSet};
 use super::template::{Scope, Template};
-use crate::budget::{QueryConfig, RequestBudget};
+use crate::budget::{QueryConfig, RequestBudget, millis};
 use crate::load::Load;
 use crate::promql::ast::Expr;
 use crate::promql::{Engine, Output, Request};
@@ -76,7 +76,7 @@ pub struct RuleDeps {
 pub(super) fn ask(deps: &RuleDeps, query: &str, expr: Option<&Expr>, at_ms: i64) -> Result<Vec<(Labels, f64)>, String> {
     let (budget, _guard) = RequestBudget::new(&deps.query, &deps.load);
     let engine = Engine { reader: &*deps.reader, budget: &budget };
-    let lookback_ms = i64::try_from(deps.query.lookback_seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
+    let lookback_ms = millis(deps.query.lookback);
     let tenant = TENANT_DEFAULT.to_owned();
     let request = Request { tenant, query: query.to_owned(), start_ms: at_ms, end_ms: at_ms, step_ms: 0, lookback_ms };
     let answer = expr.map_or_else(|| engine.query(&request), |expr| engine.evaluate(&request, expr));

@@ -13,7 +13,7 @@ use weir_model::time::SECOND;
 use super::Api;
 use super::answer::{ApiError, Success, write_output};
 use super::params::Params;
-use crate::budget::RequestBudget;
+use crate::budget::{RequestBudget, millis};
 use crate::promql::parse::parse;
 use crate::promql::{Answer, Engine, Output, QueryError, Request};
 
@@ -48,7 +48,7 @@ pub(super) async fn range(State(api): State<Arc<Api>>, params: Params) -> Result
 
 async fn run(api: &Arc<Api>, params: &Params, start_ms: i64, end_ms: i64, step_ms: i64) -> Result<Response, ApiError> {
     let began = Instant::now();
-    let default_lookback = i64::try_from(api.config.lookback_seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
+    let default_lookback = millis(api.config.lookback);
     let lookback_ms = params.duration("lookback_delta")?.filter(|own| *own > 0).unwrap_or(default_lookback);
     let request = Request { tenant: TENANT_DEFAULT.to_owned(), query: params.query()?, start_ms, end_ms, step_ms, lookback_ms };
     let timeout = params.duration("timeout")?.map(|millis| Duration::from_millis(millis.max(0).unsigned_abs()));
