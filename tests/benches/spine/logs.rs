@@ -13,7 +13,7 @@ use weir_tests::weir::{Weir, eventually};
 
 use crate::fill::{self, Bodies, CLIENTS, Filled, Route, fill};
 use crate::table::{self, Column, Figure};
-use crate::{Subject, mib, now, number};
+use crate::{Subject, now, number};
 
 /// `batchsize` of Promtail, `batch_size` of Alloy.
 const BATCH_BYTES: usize = 1 << 20;
@@ -48,8 +48,8 @@ fn figures(filled: &Filled, bytes: u64) -> Vec<Figure> {
     vec![
         Figure::new("logs: push → bus → head, MB of bodies a CPU s", "≥ 100", rate(&filled.searchable), 1),
         Figure::new("logs: the same with seal and compaction", "≥ 70", rate(&filled.sealed), 1),
-        Figure::new("logs: peak RSS until searchable, MiB", "≤ 256 + heads", mib(filled.searchable.peak), 0),
-        Figure::new("logs: peak RSS until compacted, MiB", "≤ 256 + heads", mib(filled.sealed.peak), 0),
+        filled.peak("logs: peak RSS until searchable, MiB", &filled.searchable),
+        filled.peak("logs: peak RSS until compacted, MiB", &filled.sealed),
     ]
 }
 
