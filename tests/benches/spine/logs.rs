@@ -12,8 +12,8 @@ use weir_tests::nezha::{Line, day};
 use weir_tests::weir::{Weir, eventually};
 
 use crate::fill::{self, Bodies, CLIENTS, Filled, Route, fill};
-use crate::table::{self, Column, Figure};
-use crate::{Subject, now, number};
+use crate::table::{self, Figure};
+use crate::{Subject, now, number, rounds};
 
 /// `batchsize` of Promtail, `batch_size` of Alloy.
 const BATCH_BYTES: usize = 1 << 20;
@@ -34,11 +34,11 @@ pub async fn bench(subjects: &[Subject]) {
         bodies.bytes as f64 / 1e6,
     );
     let mut columns = Vec::new();
-    for subject in subjects {
+    for subject in rounds(subjects) {
         let filled = fill(subject, &ROUTE, &bodies).await;
         wait_for_lines(&filled.weir, lines).await;
         fill::print(subject, &filled);
-        columns.push(Column { name: subject.name, figures: figures(&filled, bytes) });
+        table::add(&mut columns, subject.name, figures(&filled, bytes));
     }
     table::print(&columns);
 }

@@ -10,7 +10,8 @@
 //! - [`table`]: figures beside their goals.
 //!
 //! `WEIR_BEFORE=/path/to/weir` measures that binary first, in the same run, and adds the ratio; `WEIR_BINARY` takes the place of
-//! `target/release/weir`. `SIZE_MB` (1070), `SPANS` (1170000) and `SECONDS_RUN` (75) make it smaller.
+//! `target/release/weir`. `SIZE_MB` (1070), `SPANS` (1170000) and `SECONDS_RUN` (75) make it smaller; `ROUNDS` (1) measures each binary
+//! so many times in turn and takes the best figure of each: on a busy machine the same work takes up to a third more CPU time.
 //! Samples from the bus to the head alone: the benchmark `samples`.
 
 mod fill;
@@ -59,6 +60,11 @@ fn subjects() -> Vec<Subject> {
     let before = path("WEIR_BEFORE").map(|binary| Subject { name: "before", binary });
     let now = Subject { name: "now", binary: path("WEIR_BINARY").unwrap_or_else(binary) };
     before.into_iter().chain([now]).collect()
+}
+
+/// Each binary in turn, `ROUNDS` times.
+fn rounds(subjects: &[Subject]) -> impl Iterator<Item = &Subject> {
+    (0..number("ROUNDS", 1)).flat_map(move |_| subjects)
 }
 
 /// A number of the environment.

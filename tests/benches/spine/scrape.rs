@@ -16,8 +16,8 @@ use weir_tests::bench::watch::processor_time_of;
 use weir_tests::process::Process;
 use weir_tests::weir::{PATIENCE, Weir, eventually, free_port};
 
-use crate::table::{self, Column, Figure};
-use crate::{Subject, mib, number};
+use crate::table::{self, Figure};
+use crate::{Subject, mib, number, rounds};
 
 const TARGETS: usize = 10;
 const SERIES: u64 = (TARGETS * METRICS.len() * SERVICES.len() * METHODS.len() * CODES.len() * ROUTES) as u64;
@@ -44,34 +44,43 @@ pub async fn bench(subjects: &[Subject]) {
     let run = Duration::from_secs(number("SECONDS_RUN", 75));
     println!("spine scrape: {TARGETS} text targets of {} counters, every 5 s for {} s", SERIES / TARGETS as u64, run.as_secs());
     let mut columns = Vec::new();
-    for subject in subjects {
-        let folder = tempfile::tempdir().expect("a folder");
-        let scrape = write_config(folder.path());
-        let config = folder.path().join("weir.toml");
-        let text = format!("[collector.scrape]\nconfig_file = {scrape:?}\n[collector.sample]\nenabled = false\n");
-        std::fs::write(&config, text).expect("write the configuration");
-        let arguments = ["--no-node", "--config", &config.display().to_string()];
-        let weir = Weir::start_binary(&subject.binary, &folder.path().join("data"), &arguments, &[]).await;
-        let measured = measure(folder.path(), weir.pid().expect("it runs"), run).await;
-        wait_for_series(&weir.url("")).await;
-        measured.print(subject.name);
-        columns.push(Column { name: subject.name, figures: measured.figures() });
+    for subject in rounds(subjects) {
+        table::add(&mut columns, subject.name, weir(subject, run).await.figures());
     }
+    for _ in 0..number("ROUNDS", 1) {
+        table::add(&mut columns, "Prometheus", prometheus(run).await.figures());
+    }
+    table::print(&columns);
+}
+
+async fn weir(subject: &Subject, run: Duration) -> Measured {
     let folder = tempfile::tempdir().expect("a folder");
     let scrape = write_config(folder.path());
-    let url = format!("http://127.0.0.1:{}", free_port());
+    let config = folder.path().join("weir.toml");
+    let text = format!("[collector.scrape]\nconfig_file = {scrape:?}\n[collector.sample]\nenabled = false\n");
+    std::fs::write(&config, text).expect("write the configuration");
+    let arguments = ["--no-node", "--config", &config.display().to_string()];
+    let weir = Weir::start_binary(&subject.binary, &folder.path().join("data"), &arguments, &[]).await;
+    let measured = measure(folder.path(), weir.pid().expect("it runs"), run).await;
+    wait_for_series(&weir.url("")).await;
+    measured.print(subject.name);
+    measured
+}
+
+async fn prometheus(run: Duration) -> Measured {
+    let folder = tempfile::tempdir().expect("a folder");
+    let address = format!("127.0.0.1:{}", free_port());
     let arguments = [
-        format!("--config.file={scrape}"),
+        format!("--config.file={}", write_config(folder.path())),
         format!("--storage.tsdb.path={}", folder.path().join("data").display()),
-        format!("--web.listen-address={}", url.trim_start_matches("http://")),
+        format!("--web.listen-address={address}"),
     ];
-    let mut prometheus = Process::start(folder.path(), "prometheus", &arguments.each_ref().map(String::as_str));
-    prometheus.wait_for(&format!("{url}/-/ready")).await;
-    let measured = measure(folder.path(), prometheus.pid(), run).await;
-    wait_for_series(&url).await;
+    let mut process = Process::start(folder.path(), "prometheus", &arguments.each_ref().map(String::as_str));
+    process.wait_for(&format!("http://{address}/-/ready")).await;
+    let measured = measure(folder.path(), process.pid(), run).await;
+    wait_for_series(&format!("http://{address}")).await;
     measured.print("Prometheus");
-    columns.push(Column { name: "Prometheus", figures: measured.figures() });
-    table::print(&columns);
+    measured
 }
 
 /// A Prometheus configuration whose targets are in a file, none as yet. Returns its path.

@@ -15,8 +15,8 @@ use weir_tests::nezha::{SpanRow, day, spans_of};
 use weir_tests::weir::Weir;
 
 use crate::fill::{self, Bodies, CLIENTS, Filled, Route, fill};
-use crate::table::{self, Column, Figure};
-use crate::{Subject, now, number};
+use crate::table::{self, Figure};
+use crate::{Subject, now, number, rounds};
 
 /// Spans of an export request: the default batch of the SDKs.
 const EXPORT_SPANS: usize = 512;
@@ -40,11 +40,11 @@ pub async fn bench(subjects: &[Subject]) {
         bodies.bytes as f64 / 1e6,
     );
     let mut columns = Vec::new();
-    for subject in subjects {
+    for subject in rounds(subjects) {
         let filled = fill(subject, &ROUTE, &bodies).await;
         look_up(&filled.weir, &traces).await;
         fill::print(subject, &filled);
-        columns.push(Column { name: subject.name, figures: figures(&filled, spans) });
+        table::add(&mut columns, subject.name, figures(&filled, spans));
     }
     table::print(&columns);
 }

@@ -23,6 +23,20 @@ pub struct Column {
     pub figures: Vec<Figure>,
 }
 
+/// Adds what a run came to. Of several runs of one column each figure is the best: others can only disturb.
+pub fn add(columns: &mut Vec<Column>, name: &'static str, figures: Vec<Figure>) {
+    let Some(column) = columns.iter_mut().find(|column| column.name == name) else {
+        columns.push(Column { name, figures });
+        return;
+    };
+    for (best, figure) in column.figures.iter_mut().zip(figures) {
+        let is_better = if figure.goal.starts_with('≥') { figure.value > best.value } else { figure.value < best.value };
+        if is_better {
+            *best = figure;
+        }
+    }
+}
+
 /// Prints the table; with a column `before` also the ratio of `now` to it.
 pub fn print(columns: &[Column]) {
     let column = |name| columns.iter().find(|column| column.name == name);
