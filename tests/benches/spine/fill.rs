@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
@@ -22,8 +23,8 @@ pub const CLIENTS: usize = 8;
 const CONFIG: &str = r#"
 [aggregator]
 head_age_max = "1h"
-head_bytes_max = 8589934592
-heads_bytes_max = 8589934592
+head_max = "8GiB"
+heads_memory_max = "8GiB"
 [aggregator.retention]
 logs = "0s"
 metrics = "0s"
@@ -114,11 +115,22 @@ impl Filled {
     }
 }
 
+/// Whether a binary knows sizes with their units; earlier ones have the unit in the name of the key.
+fn accepts(binary: &Path, config: &Path) -> bool {
+    let check = Command::new(binary).args(["check", "config"]).arg(config).output().expect("the binary runs");
+    check.status.success()
+}
+
 /// Starts the binary and fills it.
 pub async fn fill(subject: &Subject, route: &Route, bodies: &Bodies) -> Filled {
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("weir.toml");
     std::fs::write(&config, CONFIG).expect("write the configuration");
+    if !accepts(&subject.binary, &config) {
+        let before = CONFIG.replace("head_max = \"8GiB\"", "head_bytes_max = 8589934592");
+        let before = before.replace("heads_memory_max = \"8GiB\"", "heads_bytes_max = 8589934592");
+        std::fs::write(&config, before).expect("write the configuration");
+    }
     let arguments = ["--no-node", "--config", &config.display().to_string()];
     let weir = Weir::start_binary(&subject.binary, &folder.path().join("data"), &arguments, &[]).await;
     let pid = weir.pid().expect("it runs");
