@@ -1,6 +1,6 @@
 //! The seeded simulation: thousands of schedules of crash, lost tail, duplicate, failed acknowledgement, rebalance, zombie and clocks that
 //! are set,
-//! through the real group, owner and committer, over the simulated bus and an object store that fails now and then.
+//! through the real group and shell, over the simulated bus and an object store that fails now and then.
 //!
 //! What must hold at the end of each: acknowledged ⊆ stored ⊆ sent, each once, in order per source; live, sealed, compacted.
 //! `WEIR_SIM_SCHEDULES` says how many; `WEIR_SIM_SEED` runs one. The seed is printed on failure.
@@ -11,10 +11,9 @@ mod quarantine;
 mod room;
 mod takeover;
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use object_store::ObjectStore;
@@ -38,11 +37,12 @@ use weir_store::logs::{LogsEngine, LogsReader};
 
 use crate::budget::Budget;
 use crate::config::AggregatorConfig;
-use crate::group::{Group, Inboxes, ask_all};
+use crate::group::{AllOwners, Group, OwnerRegistry, member_of};
+use crate::live::Partitions;
+use crate::machine::OwnerCommand;
 use crate::metrics::Metrics;
-use crate::open::{Dependencies, opener};
-use crate::owner::Ask;
-use crate::shared::Partitions;
+use crate::open::{Dependencies, owners};
+use crate::pool::Pool;
 
 const PARTITIONS: u32 = 2;
 const TENANT: &str = "t";
@@ -50,7 +50,7 @@ const TENANT: &str = "t";
 /// One aggregator process.
 struct Member {
     partitions: Arc<Partitions<LogsEngine>>,
-    inboxes: Inboxes,
+    registry: OwnerRegistry,
     task: JoinHandle<()>,
     stop: CancellationToken,
 }
@@ -83,16 +83,14 @@ impl World {
             member: name.to_owned(),
         });
         let partitions = Arc::default();
-        let inboxes = Inboxes::default();
-        let budget = Arc::new(Budget::new(&self.config));
-        let opened = opener(LogsEngine::default(), &partitions, &self.config, &dependencies, &budget);
-        let openers = BTreeMap::from([(Kind::Logs.topic(), opened)]);
+        let registry = OwnerRegistry::default();
+        let shared = (&dependencies, &Arc::new(Budget::new(&self.config)), &Arc::new(Pool::new()));
+        let logs = owners(LogsEngine::default(), &partitions, shared, &self.config);
         let group = Group {
             bus: Arc::new(self.sim.clone()),
-            openers,
-            inboxes: Arc::clone(&inboxes),
+            owners: AllOwners::from([(Kind::Logs.topic(), logs)]),
+            registry: registry.clone(),
             member: name.to_owned(),
-            joined: AtomicBool::new(false),
         };
         let stop = CancellationToken::new();
         let stopped = stop.clone();
@@ -100,7 +98,7 @@ impl World {
             // An error ends the process, as it does the real one; the schedule starts it again.
             let _ended = group.run(stopped).await;
         });
-        Member { partitions, inboxes, task, stop }
+        Member { partitions, registry, task, stop }
     }
 }
 
@@ -279,7 +277,8 @@ async fn step(world: &World, members: &mut [Member], sources: &mut [Source], ran
             let partition = random.random_range(0..PARTITIONS);
             let place = TopicPartition { topic: Kind::Logs.topic().into(), partition };
             // No such member: it has just crashed, and nothing moves.
-            let _moved = world.sim.usurp(&place, ["a", "b"][random.random_range(0..2)], random.random_range(1..6));
+            let member = member_of(["a", "b"][random.random_range(0..2)], &place.topic);
+            let _moved = world.sim.usurp(&place, &member, random.random_range(1..6));
         }
         // The clock is set, by up to 40 days, ahead or back.
         92..94 => {
@@ -291,10 +290,12 @@ async fn step(world: &World, members: &mut [Member], sources: &mut [Source], ran
             let _lost = world.sim.lose_tail(&place);
         }
         _ => {
-            let inboxes = Arc::clone(&members[random.random_range(0..members.len())].inboxes);
+            let registry = members[random.random_range(0..members.len())].registry.clone();
             let compact = random.random_bool(0.5);
             tokio::spawn(async move {
-                ask_all(&inboxes, |_, reply| if compact { Ask::Compact(reply) } else { Ask::Seal(0, reply) }).await
+                registry
+                    .command_all(|_, reply| if compact { OwnerCommand::Compact(reply) } else { OwnerCommand::Seal(0, reply) })
+                    .await
             });
         }
     }
@@ -330,11 +331,11 @@ async fn verify(world: &World, sources: &[Source]) {
         loop {
             let owned = member.partitions.all();
             let mut behind = owned.len() < PARTITIONS as usize;
-            for shared in owned {
-                let place = TopicPartition { topic: shared.topic.into(), partition: shared.partition };
+            for live in owned {
+                let place = TopicPartition { topic: live.topic.into(), partition: live.partition };
                 let (_, next) = world.sim.bounds(&place).await.expect("bounds");
-                behind |= shared.searchable.load(Ordering::Acquire) < next || shared.bus_silent_seconds().is_none();
-                behind |= shared.state.read().opening > 0;
+                behind |= live.indexed_offset.load(Ordering::Acquire) < next || live.watermark_age_seconds().is_none();
+                behind |= live.snapshot.read().opening > 0;
             }
             if !behind {
                 return;
@@ -344,9 +345,9 @@ async fn verify(world: &World, sources: &[Source]) {
     };
     tokio::time::timeout(Duration::from_secs(600), caught_up).await.expect("catches up");
     compare("live", sources, &stored(&member).await);
-    ask_all(&member.inboxes, |_, reply| Ask::Seal(0, reply)).await.expect("seals");
+    member.registry.command_all(|_, reply| OwnerCommand::Seal(0, reply)).await.expect("seals");
     compare("sealed", sources, &stored(&member).await);
-    ask_all(&member.inboxes, |_, reply| Ask::Compact(reply)).await.expect("compacts");
+    member.registry.command_all(|_, reply| OwnerCommand::Compact(reply)).await.expect("compacts");
     compare("compacted", sources, &stored(&member).await);
     member.stop.cancel();
     member.task.await.expect("ends");

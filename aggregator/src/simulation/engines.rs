@@ -32,6 +32,7 @@ use weir_store::traces::{TracesCounters, TracesEngine, TracesReader};
 
 use super::{PARTITIONS, Source, TENANT, compare, lines_of};
 use crate::config::AggregatorConfig;
+use crate::group::member_of;
 use crate::metrics::Metrics;
 use crate::open::{Aggregator, Dependencies};
 
@@ -221,7 +222,8 @@ async fn step(world: &World, members: &mut [Member], sources: &mut [Source], ran
         74..79 => sim.rebalance(),
         79..84 => {
             // No such member: it has just crashed, and nothing moves.
-            let _moved = sim.usurp(&place, ["a", "b"][random.random_range(0..2)], random.random_range(1..6));
+            let member = member_of(["a", "b"][random.random_range(0..2)], &place.topic);
+            let _moved = sim.usurp(&place, &member, random.random_range(1..6));
         }
         84..87 => {
             let _lost = sim.lose_tail(&place);

@@ -16,8 +16,7 @@ use weir_store::view::Views;
 
 use super::{Member, PARTITIONS, Source, World, compare, stored};
 use crate::config::AggregatorConfig;
-use crate::group::ask_all;
-use crate::owner::Ask;
+use crate::machine::OwnerCommand;
 
 /// A new owner shows what it has replayed while its blocks are still being opened, and says so; one that cannot be opened is named,
 /// and tried again.
@@ -38,7 +37,7 @@ async fn a_takeover_does_not_wait_for_blocks() {
         source.acknowledged = source.lines;
         until("it is taken", || first.searchable(&source) > offset).await;
         let upto = |place: &TopicPartition| if *place == source.place() { offset + 1 } else { 0 };
-        ask_all(&first.inboxes, |place, reply| Ask::Seal(upto(place), reply)).await.expect("seals");
+        first.registry.command_all(|place, reply| OwnerCommand::Seal(upto(place), reply)).await.expect("seals");
     }
     first.stop.cancel();
     first.task.await.expect("ends");
@@ -78,7 +77,7 @@ async fn a_clock_that_jumps_removes_no_block_that_is_about_to_be_published() {
         until("all is owned", || (0..PARTITIONS).all(|partition| member.partitions.get(partition).is_some())).await;
         world.clock.fetch_add(40 * 24 * 3600 * 1_000_000_000, Ordering::Relaxed);
         for _ in 0..2 {
-            ask_all(&member.inboxes, |_, reply| Ask::Expire(reply)).await.expect("expires");
+            member.registry.command_all(|_, reply| OwnerCommand::Expire(reply)).await.expect("expires");
         }
         assert_eq!(world.store.head(&path).await.is_ok(), stays, "{name}");
         member.stop.cancel();
@@ -90,8 +89,8 @@ const BLOCKS: u64 = 20;
 
 impl Member {
     fn searchable(&self, source: &Source) -> u64 {
-        let shared = self.partitions.get(source.place().partition);
-        shared.map_or(0, |shared| shared.searchable.load(Ordering::Acquire))
+        let live = self.partitions.get(source.place().partition);
+        live.map_or(0, |live| live.indexed_offset.load(Ordering::Acquire))
     }
 
     /// What answers say of blocks that they have not seen.

@@ -1,6 +1,7 @@
-//! One partition's records on their way into the head: decode, drop what is stored already, insert, put poison aside.
+//! One partition's records on their way into the head: decode, drop what is stored already, insert, quarantine what cannot be
+//! understood.
 //!
-//! Sync and without I/O, so that the simulation drives exactly this code. What makes it durable is `commit`.
+//! Sync and without I/O. When it is called says `machine`; what makes its records durable is `shell`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,14 +14,14 @@ use weir_store::engine::{Engine, Head, Position};
 use weir_store::manifest::Manifest;
 use weir_store::view::TailSection;
 
-use crate::budget::HeadBytes;
-use crate::dedup::{Forgotten, Marks, Remembered, Verdict};
+use crate::dedup::{DedupSnapshot, DedupState, Forgotten, Verdict};
+use crate::live::{LivePartition, Partitions};
+use crate::machine::Appended;
 use crate::metrics::{ForgottenLabels, Metrics, PartitionLabels};
-use crate::shared::{Partitions, Shared};
 
 /// A bus record that could not be understood: kept whole, in the same commit as its neighbours.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Poison {
+pub(crate) struct Quarantined {
     pub offset: u64,
     pub reason: String,
     pub value: Bytes,
@@ -30,94 +31,100 @@ pub(crate) struct Poison {
 pub(crate) struct Cut<E: Engine> {
     pub head: Arc<E::Head>,
     pub next_offset: u64,
-    pub remembered: Remembered,
-    pub poison: Vec<Poison>,
+    pub dedup: DedupSnapshot,
+    pub quarantined: Vec<Quarantined>,
     /// Offset ranges `[first, next)` that the bus no longer had.
     pub losses: Vec<(u64, u64)>,
     /// What the head was made of, for a seal that fails.
-    pub taken: Vec<Taken>,
+    pub records: Vec<HeadRecord>,
 }
 
-/// A bus record as it was taken, and when.
+/// A bus record as it was appended, and when.
 #[derive(Clone, Debug)]
-pub(crate) struct Taken {
+pub(crate) struct HeadRecord {
     pub record: Record,
     pub at: UnixNanos,
 }
 
-/// The taking side of a partition.
-pub(crate) struct Partition<E: Engine> {
+/// The appending side of a partition.
+pub(crate) struct Appender<E: Engine> {
     engine: Arc<E>,
-    shared: Arc<Shared<E>>,
+    live: Arc<LivePartition<E>>,
     partitions: Arc<Partitions<E>>,
     labels: PartitionLabels,
     metrics: Metrics,
     limits: Limits,
-    marks: Marks,
+    dedup: DedupState,
     next_offset: u64,
     /// When the oldest record of the active head came in.
     head_since: Option<UnixNanos>,
-    poison: Vec<Poison>,
+    quarantined: Vec<Quarantined>,
     losses: Vec<(u64, u64)>,
     /// Every record since the last cut: compressed, a tenth of what the head takes.
-    taken: Vec<Taken>,
-    /// Bytes of `taken`, and of that of the last cut.
-    taken_bytes: HeadBytes,
+    records: Vec<HeadRecord>,
+    /// Bytes of `records`.
+    record_bytes: usize,
 }
 
-impl<E: Engine> Partition<E> {
-    pub fn new(engine: Arc<E>, shared: Arc<Shared<E>>, partitions: Arc<Partitions<E>>, marks: Marks, metrics: Metrics) -> Self {
-        let next_offset = shared.state.read().manifest.next_offset;
-        let labels = PartitionLabels { topic: shared.topic.into(), partition: shared.partition };
+impl<E: Engine> Appender<E> {
+    pub fn new(
+        engine: Arc<E>,
+        live: Arc<LivePartition<E>>,
+        partitions: Arc<Partitions<E>>,
+        dedup: DedupState,
+        metrics: Metrics,
+    ) -> Self {
+        let next_offset = live.snapshot.read().manifest.next_offset;
+        let labels = PartitionLabels { topic: live.topic.into(), partition: live.partition };
         Self {
             engine,
-            shared,
+            live,
             partitions,
             labels,
             metrics,
             limits: Limits::default(),
-            marks,
+            dedup,
             next_offset,
             head_since: None,
-            poison: Vec::new(),
+            quarantined: Vec::new(),
             losses: Vec::new(),
-            taken: Vec::new(),
-            taken_bytes: HeadBytes::default(),
+            records: Vec::new(),
+            record_bytes: 0,
         }
     }
 
-    /// Takes a record. What is below the next offset has been taken already.
-    pub fn take(&mut self, record: &Record, now: UnixNanos) {
+    /// Appends a record to the head. What is below the next offset has been already.
+    pub fn append(&mut self, record: &Record, now: UnixNanos) {
         if record.offset < self.next_offset {
             return;
         }
-        if let Err(reason) = self.take_sections(record, now) {
-            self.put_aside(record, reason);
+        if let Err(reason) = self.append_sections(record, now) {
+            self.quarantine(record, reason);
         }
-        self.taken_bytes.active += record.value.len();
-        self.taken.push(Taken { record: record.clone(), at: now });
+        self.record_bytes += record.value.len();
+        self.records.push(HeadRecord { record: record.clone(), at: now });
         self.head_since.get_or_insert(now);
         self.next_offset = record.offset + 1;
-        self.shared.searchable.store(self.next_offset, Ordering::Release);
+        self.live.indexed_offset.store(self.next_offset, Ordering::Release);
         self.metrics.consumed.get_or_create(&self.labels).inc();
     }
 
-    fn take_sections(&mut self, record: &Record, now: UnixNanos) -> Result<(), String> {
+    fn append_sections(&mut self, record: &Record, now: UnixNanos) -> Result<(), String> {
         let headers = wire::decode_headers(&record.value, &self.limits).map_err(|error| error.to_string())?;
         if headers.kind != E::KIND {
             return Err(format!("a record of {} in the topic of {}", headers.kind.name(), E::KIND.name()));
         }
         // Decoded before a mark moves: a body that cannot be read must not make its source's next one a duplicate.
-        let fresh = headers.sections.iter().any(|header| !self.marks.knows(header));
+        let fresh = headers.sections.iter().any(|header| !self.dedup.knows(header));
         let mut sections = if fresh { self.decode(record).map_err(|error| error.to_string())? } else { Vec::new() }.into_iter();
-        let duplicates = self.marks.duplicates;
-        let gaps = self.marks.gaps;
+        let duplicates = self.dedup.duplicates;
+        let gaps = self.dedup.gaps;
         let mut ordinal = 0;
         let mut wrong = Vec::new();
         for header in &headers.sections {
-            let verdict = self.marks.admit(header, now);
+            let verdict = self.dedup.admit(header, now);
             if verdict != Verdict::Duplicate {
-                let position = Position { partition: self.shared.partition, offset: record.offset, ordinal };
+                let position = Position { partition: self.live.partition, offset: record.offset, ordinal };
                 let section = sections.next().ok_or("fewer sections than headers")?;
                 wrong.extend(self.insert(position, section, verdict).err());
             } else {
@@ -125,15 +132,15 @@ impl<E: Engine> Partition<E> {
             }
             ordinal += header.records;
         }
-        self.metrics.duplicates.get_or_create(&self.labels).inc_by(self.marks.duplicates - duplicates);
-        self.metrics.gaps.get_or_create(&self.labels).inc_by(self.marks.gaps - gaps);
+        self.metrics.duplicates.get_or_create(&self.labels).inc_by(self.dedup.duplicates - duplicates);
+        self.metrics.gaps.get_or_create(&self.labels).inc_by(self.dedup.gaps - gaps);
         self.count_forgotten();
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
     }
 
     /// Since the last call.
     fn count_forgotten(&mut self) {
-        let Forgotten { aged, crowded, crowded_sources } = std::mem::take(&mut self.marks.forgotten);
+        let Forgotten { aged, crowded, crowded_sources } = std::mem::take(&mut self.dedup.forgotten);
         self.metrics.forgotten_sources.get_or_create(&self.labels).inc_by(crowded_sources);
         for (reason, count) in [("aged", aged), ("crowded", crowded)].into_iter().filter(|(_, count)| *count > 0) {
             let labels = ForgottenLabels { topic: self.labels.topic.clone(), partition: self.labels.partition, reason };
@@ -151,96 +158,75 @@ impl<E: Engine> Partition<E> {
             Verdict::New | Verdict::Duplicate => (Arc::new(section), 0),
         };
         let position = Position { ordinal: position.ordinal + skipped, ..position };
-        let head = Arc::clone(&self.shared.state.read().active);
+        let head = Arc::clone(&self.live.snapshot.read().active);
         head.insert(position, &section).map_err(|error| format!("source {:?}: {error}", section.header.source))?;
         self.metrics.records.get_or_create(&self.labels).inc_by(section.body.records());
         if matches!(section.body, Body::Logs(_)) {
-            self.partitions.tell(TailSection { position, section, dropped: 0 });
+            self.partitions.emit(TailSection { position, section, dropped: 0 });
         }
         Ok(())
     }
 
-    fn put_aside(&mut self, record: &Record, reason: String) {
+    fn quarantine(&mut self, record: &Record, reason: String) {
         tracing::warn!(
-            topic = self.shared.topic,
-            partition = self.shared.partition,
+            topic = self.live.topic,
+            partition = self.live.partition,
             offset = record.offset,
             reason,
             "a bus record could not be understood and was put into quarantine"
         );
         self.metrics.quarantined.get_or_create(&self.labels).inc();
-        self.poison.push(Poison { offset: record.offset, reason, value: record.value.clone() });
+        self.quarantined.push(Quarantined { offset: record.offset, reason, value: record.value.clone() });
     }
 
     /// The bus no longer has the offsets from the next one up to `first`.
-    pub fn lose(&mut self, first: u64, now: UnixNanos) {
+    pub fn record_loss(&mut self, first: u64, now: UnixNanos) {
         if first <= self.next_offset {
             return;
         }
         self.metrics.lost.get_or_create(&self.labels).inc_by(first - self.next_offset);
         self.losses.push((self.next_offset, first));
         self.next_offset = first;
-        self.shared.searchable.store(first, Ordering::Release);
+        self.live.indexed_offset.store(first, Ordering::Release);
         self.head_since.get_or_insert(now);
     }
 
-    /// Where the bus should go on.
-    pub fn next_offset(&self) -> u64 {
-        self.next_offset
+    /// How far the active head is.
+    pub fn appended(&self) -> Appended {
+        let bytes = self.live.snapshot.read().active.bytes() + self.record_bytes;
+        Appended { indexed_offset: self.next_offset, since: self.head_since, bytes }
     }
 
-    /// Everything below is sealed.
-    pub fn sealed(&self) -> u64 {
-        self.shared.state.read().manifest.next_offset
-    }
-
-    /// Memory held unsealed.
-    pub fn head_bytes(&self) -> HeadBytes {
-        let state = self.shared.state.read();
-        let frozen = state.frozen.as_ref().map_or(0, |head| head.bytes() + self.taken_bytes.frozen);
-        HeadBytes { active: state.active.bytes() + self.taken_bytes.active, frozen }
-    }
-
-    /// When the oldest unsealed record came in; `None` when there is none.
-    pub fn head_since(&self) -> Option<UnixNanos> {
-        self.head_since
-    }
-
-    /// Freezes the head and starts a fresh one; `None` when nothing is unsealed, or the last cut is not yet published.
-    pub fn cut(&mut self, now: UnixNanos) -> Option<Cut<E>> {
-        self.head_since?;
-        let mut state = self.shared.state.write();
-        if state.frozen.is_some() {
-            return None;
-        }
-        let head = std::mem::replace(&mut state.active, Arc::new(self.engine.head()));
-        state.frozen = Some(Arc::clone(&head));
-        drop(state);
-        self.head_since = None;
-        self.marks.forget(now);
+    /// Freezes the head and starts a fresh one. The last cut is published.
+    pub fn cut(&mut self, now: UnixNanos) -> Cut<E> {
+        let mut snapshot = self.live.snapshot.write();
+        let head = std::mem::replace(&mut snapshot.active, Arc::new(self.engine.head()));
+        snapshot.frozen = Some(Arc::clone(&head));
+        drop(snapshot);
+        (self.head_since, self.record_bytes) = (None, 0);
+        self.dedup.forget(now);
         self.count_forgotten();
-        let (poison, losses) = (std::mem::take(&mut self.poison), std::mem::take(&mut self.losses));
-        self.taken_bytes = HeadBytes { active: 0, frozen: self.taken_bytes.active };
-        let taken = std::mem::take(&mut self.taken);
-        Some(Cut { head, next_offset: self.next_offset, remembered: self.marks.remembered(), poison, losses, taken })
+        let (quarantined, losses) = (std::mem::take(&mut self.quarantined), std::mem::take(&mut self.losses));
+        let records = std::mem::take(&mut self.records);
+        Cut { head, next_offset: self.next_offset, dedup: self.dedup.snapshot(), quarantined, losses, records }
     }
 }
 
-/// Records as a new owner would take them, into a head of their own that nobody sees: the head, what of them could not be understood,
-/// and the marks after them.
+/// Records as a new owner would append them, into a head of their own that nobody sees: the head, what of them could not be understood,
+/// and the dedup state after them.
 pub(crate) fn replay<E: Engine>(
     engine: &Arc<E>,
     partition: u32,
-    marks: Marks,
-    taken: &[Taken],
-) -> (Arc<E::Head>, Vec<Poison>, Marks) {
-    let next_offset = taken.first().map_or(0, |taken| taken.record.offset);
+    dedup: DedupState,
+    records: &[HeadRecord],
+) -> (Arc<E::Head>, Vec<Quarantined>, DedupState) {
+    let next_offset = records.first().map_or(0, |first| first.record.offset);
     let manifest = Arc::new(Manifest { next_offset, ..Manifest::default() });
-    let shared = Arc::new(Shared::new(partition, 0, manifest, engine.head()));
-    let head = Arc::clone(&shared.state.read().active);
-    let mut replayed = Partition::new(Arc::clone(engine), shared, Arc::default(), marks, Metrics::default());
-    taken.iter().for_each(|taken| replayed.take(&taken.record, taken.at));
-    (head, replayed.poison, replayed.marks)
+    let live = Arc::new(LivePartition::new(partition, 0, manifest, engine.head()));
+    let head = Arc::clone(&live.snapshot.read().active);
+    let mut replayed = Appender::new(Arc::clone(engine), live, Arc::default(), dedup, Metrics::default());
+    records.iter().for_each(|kept| replayed.append(&kept.record, kept.at));
+    (head, replayed.quarantined, replayed.dedup)
 }
 
 /// The part of a section that lies after a mark, and how many of its lines lie before. Only log lines carry sequences of
