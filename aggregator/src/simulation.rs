@@ -7,6 +7,7 @@
 
 mod clocks;
 mod engines;
+mod moods;
 mod quarantine;
 mod room;
 mod takeover;
@@ -366,7 +367,7 @@ fn run(seed: u64, change: fn(&mut AggregatorConfig)) -> std::thread::Result<u64>
 }
 
 /// How many schedules `make test` runs.
-const SCHEDULES: u64 = 2000;
+const SCHEDULES: u64 = 2500;
 
 #[test]
 fn nothing_is_lost_or_doubled_in_any_schedule() {

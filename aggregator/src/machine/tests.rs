@@ -305,3 +305,27 @@ fn the_memory_of_all_partitions_is_one_ones_affair() {
     run.now.advice = Advice { seal: true, wait: false };
     run.check(0.0, appended(1, 10), &["seal from 0"]);
 }
+
+/// The least of a few tries, so that a busy machine does not decide.
+fn version_takes(blocks: u64) -> Duration {
+    let all: Vec<BlockEntry> = (0..blocks).map(|i| entry(&format!("{i:020}-0123456789abcdef"), i, i + 1)).collect();
+    let merged = entry("00000000000000000000-fedcba9876543210", 0, blocks / 2);
+    let once = || {
+        let mut run =
+            Run::serving(AggregatorConfig { compaction_memory_bytes_max: u64::MAX, ..AggregatorConfig::default() }, all.clone());
+        run.check(0.0, command(OwnerCommand::Compact), &["ask turn"]);
+        run.machine.step(run.now, Event::MergeTurn);
+        let begun = std::time::Instant::now();
+        run.machine.step(run.now, Event::Merged(Ok(vec![merged.clone()])));
+        run.machine.step(run.now, Event::Published(Ok(())));
+        begun.elapsed()
+    };
+    (0..5).map(|_| once()).min().unwrap_or_default()
+}
+
+#[test]
+fn a_version_takes_time_in_proportion_to_its_blocks_and_not_to_their_square() {
+    let (few, many) = (version_takes(4000), version_takes(32_000));
+    println!("a merge's version of 4,000 blocks takes {few:?}, of 32,000 {many:?}");
+    assert!(many < few * 24, "8 times the blocks: {few:?}, {many:?}");
+}
