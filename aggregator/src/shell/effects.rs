@@ -77,12 +77,12 @@ impl<E: Engine> Shell<E> {
         });
         let (tx, commands) = mpsc::channel(COMMANDS);
         let (engine, partitions) = (Arc::clone(&deps.engine), Arc::clone(&deps.partitions));
-        let appender = Some(Appender::new(engine, Arc::clone(&live), Arc::clone(&partitions), dedup, metrics));
+        let appender = Appender::new(engine, Arc::clone(&live), Arc::clone(&partitions), dedup, metrics);
         self.open = Some(Open {
             live: Arc::clone(&live),
             store,
             commands,
-            appender,
+            appender: Some(Box::new(appender)),
             cut: None,
             prepared: None,
             blocks: Default::default(),

@@ -96,7 +96,7 @@ struct Open<E: Engine> {
     store: Arc<BlockStore<E>>,
     commands: mpsc::Receiver<OwnerCommand>,
     /// Absent only while the pool has it.
-    appender: Option<Appender<E>>,
+    appender: Option<Box<Appender<E>>>,
     /// What is being sealed; kept until a manifest says that it is.
     cut: Option<Arc<Cut<E>>>,
     /// The version that is being published.
@@ -115,7 +115,7 @@ struct Open<E: Engine> {
 /// How work ended, with what the machine need not know.
 enum Outcome<E: Engine> {
     Claimed(Result<Claimed, AggregatorError>),
-    Appended(Result<Appender<E>, Lost>),
+    Appended(Result<Box<Appender<E>>, Lost>),
     Sealed(Result<(Sealed, OpenBlocks<E>), AggregatorError>),
     Merged(Result<Written<E>, AggregatorError>),
     Opened(Opened, OpenBlocks<E>),
