@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use weir_model::fault;
+use weir_model::panic_guard;
 
 /// What work is for; the first goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ const CLASSES: usize = 3;
 
 /// Runs work off the async threads, whoever else does. For work that waits; what takes a core goes through [`Pool::run`].
 pub(crate) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Lost> {
-    let joined = tokio::task::spawn_blocking(move || fault::contained(work));
+    let joined = tokio::task::spawn_blocking(move || panic_guard::catch(work));
     joined.await.map_err(|error| Lost(error.to_string()))?.map_err(Lost)
 }
 

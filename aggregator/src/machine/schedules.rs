@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 use tokio::sync::oneshot;
+use weir_model::config::ByteSize;
 use weir_model::wire::Kind;
 
 use super::tests::rules;
@@ -98,7 +99,7 @@ fn schedule(seed: u64, kind: Kind) -> Seen {
     let mut world = World::new(seed);
     let keep = Duration::from_secs(world.random.random_range(5..60));
     let config = AggregatorConfig {
-        head_bytes_max: 20,
+        head_max: ByteSize::bytes(20),
         head_age_max: Duration::from_secs(2),
         tick: Duration::from_secs(1),
         compaction_blocks: 2,

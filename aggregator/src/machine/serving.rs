@@ -142,7 +142,7 @@ impl Serving {
     }
 
     pub fn takes_commands(&self, rules: &Rules, now: Now) -> bool {
-        let full = self.active.bytes >= rules.config.head_bytes_max && !matches!(self.work, Work::Idle);
+        let full = self.active.bytes >= rules.config.head_max.to_usize() && !matches!(self.work, Work::Idle);
         !self.is_appending && !full && !now.advice.wait
     }
 
@@ -269,7 +269,7 @@ impl Serving {
         // A head that holds nothing but an offset is sealed by age as well: the bus waits for it.
         age >= nanos(rules.config.head_age_max)
             || now.advice.seal
-            || self.active.bytes >= rules.config.head_bytes_max
+            || self.active.bytes >= rules.config.head_max.to_usize()
             || self.seals.iter().any(|(upto, ..)| *upto <= self.active.indexed_offset)
     }
 
@@ -285,7 +285,7 @@ impl Serving {
 
     fn next_run(&self, rules: &Rules) -> Option<Vec<BlockEntry>> {
         let config = &rules.config;
-        let (blocks, bytes, memory) = (config.compaction_blocks, config.compaction_bytes_max, config.merge_bytes_max());
+        let (blocks, bytes, memory) = (config.compaction_blocks, config.compaction_block_max.to_u64(), config.merge_bytes_max());
         let limits = RunLimits { blocks, bytes, memory, all: !self.compactions.is_empty() };
         let can = |entry: &BlockEntry| self.blocks.can_merge(entry);
         next_run(&self.manifest.blocks, can, rules.merge_cost, limits).map(<[BlockEntry]>::to_vec)

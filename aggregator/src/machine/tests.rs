@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use weir_bus::{Record, TopicPartition};
+use weir_model::config::ByteSize;
 use weir_model::wire::Kind;
 use weir_store::StoreError;
 use weir_store::engine::{BlockCost, BlockSummary};
@@ -171,7 +172,7 @@ fn what_cannot_be_opened_is_opened_again_ever_later() {
 
 #[test]
 fn blocks_are_opened_beside_everything_else() {
-    let mut run = Run::new(AggregatorConfig { head_bytes_max: 50, ..AggregatorConfig::default() });
+    let mut run = Run::new(AggregatorConfig { head_max: ByteSize::bytes(50), ..AggregatorConfig::default() });
     run.check(0.0, Event::Assigned, &["claim"]);
     let blocks = vec![entry("a", 0, 5), entry("b", 5, 9), BlockEntry { quarantine: true, ..entry("q", 5, 9) }];
     run.check(0.0, claimed(blocks), &["serve 1 opening=2 missing=0", "open 2"]);
@@ -188,7 +189,7 @@ fn blocks_are_opened_beside_everything_else() {
 
 #[test]
 fn a_seal_that_fails_keeps_its_head_and_is_tried_again() {
-    let mut run = Run::serving(AggregatorConfig { head_bytes_max: 50, ..AggregatorConfig::default() }, Vec::new());
+    let mut run = Run::serving(AggregatorConfig { head_max: ByteSize::bytes(50), ..AggregatorConfig::default() }, Vec::new());
     run.check(0.0, records(5), &["append 5"]);
     run.check(0.0, appended(5, 60), &["seal from 0"]);
     run.check(0.0, Event::Sealed(Err(store_fails())), &["count Failure"]);
@@ -311,8 +312,10 @@ fn version_takes(blocks: u64) -> Duration {
     let all: Vec<BlockEntry> = (0..blocks).map(|i| entry(&format!("{i:020}-0123456789abcdef"), i, i + 1)).collect();
     let merged = entry("00000000000000000000-fedcba9876543210", 0, blocks / 2);
     let once = || {
-        let mut run =
-            Run::serving(AggregatorConfig { compaction_memory_bytes_max: u64::MAX, ..AggregatorConfig::default() }, all.clone());
+        let mut run = Run::serving(
+            AggregatorConfig { compaction_memory_max: ByteSize::bytes(u64::MAX), ..AggregatorConfig::default() },
+            all.clone(),
+        );
         run.check(0.0, command(OwnerCommand::Compact), &["ask turn"]);
         run.machine.step(run.now, Event::MergeTurn);
         let begun = std::time::Instant::now();
