@@ -148,7 +148,7 @@ mod tests {
     async fn work_that_panics_gives_its_place_back() {
         let pool = pool(3);
         for _ in 0..10 {
-            let Lost(said) = pool.run(Class::Merge, || panic!("no")).await.map(|()| ()).unwrap_err();
+            let Lost(said) = pool.run::<()>(Class::Merge, || panic!("no")).await.unwrap_err();
             assert_eq!(said, "no");
         }
         assert_eq!(pool.run(Class::Merge, || 7).await.unwrap(), 7);

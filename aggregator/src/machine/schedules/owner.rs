@@ -22,6 +22,14 @@ pub(super) enum Job {
     Turn,
 }
 
+/// A head that is being sealed.
+#[derive(Clone)]
+pub(super) struct Frozen {
+    next_offset: u64,
+    records: Vec<u64>,
+    losses: Vec<(u64, u64)>,
+}
+
 pub(super) struct Owner {
     pub(super) machine: Machine,
     pub(super) assigned: bool,
@@ -32,7 +40,7 @@ pub(super) struct Owner {
     pub(super) active: Vec<u64>,
     pub(super) losses: Vec<(u64, u64)>,
     pub(super) since: Option<i64>,
-    pub(super) frozen: Option<(u64, Vec<u64>, Vec<(u64, u64)>)>,
+    pub(super) frozen: Option<Frozen>,
     pub(super) prepared: Option<(u64, Manifest, u64)>,
     pub(super) turn: bool,
     pub(super) shown: u64,
@@ -92,11 +100,14 @@ impl Owner {
             }
             Effect::Seal { manifest, .. } => {
                 if self.frozen.is_none() {
-                    let (active, losses) = (std::mem::take(&mut self.active), std::mem::take(&mut self.losses));
+                    let (records, losses) = (std::mem::take(&mut self.active), std::mem::take(&mut self.losses));
                     self.since = None;
-                    self.frozen = Some((self.indexed, active, losses));
+                    self.frozen = Some(Frozen { next_offset: self.indexed, records, losses });
                 }
-                assert!(self.frozen.as_ref().is_some_and(|(next, ..)| *next > manifest.next_offset), "nothing is sealed twice");
+                assert!(
+                    self.frozen.as_ref().is_some_and(|frozen| frozen.next_offset > manifest.next_offset),
+                    "nothing is sealed twice"
+                );
                 self.jobs.push(Job::Seal);
             }
             Effect::AskMergeTurn => self.jobs.push(Job::Turn),
@@ -117,9 +128,9 @@ impl Owner {
             Effect::Show(shown) => {
                 assert!(shown.version >= self.shown, "readers go back");
                 self.shown = shown.version;
-                self.frozen.take_if(|(next, ..)| *next <= shown.manifest.next_offset);
-                let heads = self.active.len() + self.frozen.as_ref().map_or(0, |(_, records, _)| records.len());
-                let lost = self.losses.iter().chain(self.frozen.iter().flat_map(|(.., losses)| losses));
+                self.frozen.take_if(|frozen| frozen.next_offset <= shown.manifest.next_offset);
+                let heads = self.active.len() + self.frozen.as_ref().map_or(0, |frozen| frozen.records.len());
+                let lost = self.losses.iter().chain(self.frozen.iter().flat_map(|frozen| &frozen.losses));
                 let lost: u64 = lost.map(|(first, next)| next - first).sum();
                 assert_eq!(shown.manifest.next_offset + heads as u64 + lost, self.indexed, "readers see each record once");
             }
@@ -243,7 +254,7 @@ impl Owner {
             let engine = StoreError::Engine { operation: "build", detail: "no".into() };
             return Event::Sealed(Err(if unsealable { engine.into() } else { store_fails() }));
         }
-        let Some((next_offset, records, losses)) = self.frozen.clone() else { panic!("nothing is frozen") };
+        let Some(Frozen { next_offset, records, losses }) = self.frozen.clone() else { panic!("nothing is frozen") };
         let first = records.first().copied().unwrap_or(next_offset);
         let entries = if records.is_empty() { Vec::new() } else { vec![world.block(records, (first, next_offset), 0)] };
         Event::Sealed(Ok(Sealed { entries, next_offset, losses, ..Sealed::default() }))
