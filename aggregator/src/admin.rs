@@ -11,6 +11,7 @@ use axum::{Json, Router};
 use serde_json::json;
 use weir_store::heads::{COMPACT_PATH, Done, EXPIRE_PATH, SEAL_PATH};
 
+use crate::AggregatorError;
 use crate::open::Aggregator;
 
 /// Answers `POST /api/weir/v1/admin/{seal,compact,expire}` when it is done; 503 with what refused when not.
@@ -31,9 +32,9 @@ async fn expire(State(aggregator): State<Arc<Aggregator>>) -> Response {
     answer(aggregator.expire().await)
 }
 
-fn answer(done: Result<Done, String>) -> Response {
+fn answer(done: Result<Done, AggregatorError>) -> Response {
     match done {
         Ok(done) => Json(done).into_response(),
-        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"error": error}))).into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"error": error.to_string()}))).into_response(),
     }
 }

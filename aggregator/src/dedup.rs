@@ -25,7 +25,7 @@ pub enum Verdict {
 
 /// How much is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Memory {
+pub struct DedupLimits {
     /// Pushes.
     pub digests_max: usize,
     /// How long a push is remembered, nanoseconds.
@@ -41,7 +41,7 @@ const SOURCES_BYTES_MAX: usize = 32 << 20;
 /// What a manifest says of a source beside its name, at most.
 const SOURCE_BYTES: usize = 64;
 
-impl Memory {
+impl DedupLimits {
     /// As configured.
     pub fn of(config: &AggregatorConfig) -> Self {
         Self {
@@ -55,8 +55,8 @@ impl Memory {
 
 /// High-water marks and digests of one partition.
 #[derive(Clone, Debug)]
-pub struct Marks {
-    memory: Memory,
+pub struct DedupState {
+    limits: DedupLimits,
     sources: BTreeMap<SourceKey, HighWater>,
     source_bytes: usize,
     digests: HashSet<(SourceKey, [u8; 16])>,
@@ -93,14 +93,14 @@ struct Sources {
 
 /// What a seal writes into the manifest.
 #[derive(Clone, Debug, Default)]
-pub struct Remembered {
+pub struct DedupSnapshot {
     marks: BTreeMap<SourceKey, HighWater>,
     digests: VecDeque<PushDigest>,
     duplicates: u64,
     gaps: u64,
 }
 
-impl Remembered {
+impl DedupSnapshot {
     /// Into a manifest.
     pub fn store(&self, manifest: &mut Manifest) {
         manifest.marks = self.marks.clone();
@@ -110,9 +110,9 @@ impl Remembered {
     }
 }
 
-impl Marks {
+impl DedupState {
     /// From what a manifest remembers.
-    pub fn new(memory: Memory, manifest: &Manifest) -> Self {
+    pub fn new(limits: DedupLimits, manifest: &Manifest) -> Self {
         let digests = manifest.digests.iter().map(|push| (push.source.clone(), push.digest)).collect();
         let mut order: BTreeMap<Arc<str>, VecDeque<(u64, PushDigest)>> = BTreeMap::new();
         for (place, push) in (0..).zip(&manifest.digests) {
@@ -121,16 +121,16 @@ impl Marks {
         let (duplicates, gaps) = (manifest.counters.duplicates, manifest.counters.gaps);
         let (places, forgotten) = (manifest.digests.len() as u64, Forgotten::default());
         let (sources, source_bytes) = (manifest.marks.clone(), manifest.marks.keys().map(bytes_of).sum());
-        Self { memory, sources, source_bytes, digests, order, places, forgotten, duplicates, gaps }
+        Self { limits, sources, source_bytes, digests, order, places, forgotten, duplicates, gaps }
     }
 
     /// What a manifest has to remember as of now.
-    pub fn remembered(&self) -> Remembered {
+    pub fn snapshot(&self) -> DedupSnapshot {
         let (duplicates, gaps) = (self.duplicates, self.gaps);
         let mut digests: Vec<&(u64, PushDigest)> = self.order.values().flatten().collect();
         digests.sort_by_key(|(place, _)| *place);
         let digests = digests.into_iter().map(|(_, push)| push.clone()).collect();
-        Remembered { marks: self.sources.clone(), digests, duplicates, gaps }
+        DedupSnapshot { marks: self.sources.clone(), digests, duplicates, gaps }
     }
 
     /// Takes note of a section and says what of it is new.
@@ -158,7 +158,7 @@ impl Marks {
         let Some(mark) = self.sources.get_mut(&key) else {
             self.source_bytes += bytes_of(&key);
             self.sources.insert(key, HighWater { epoch, sequence: last, touched: now });
-            if self.source_bytes > self.memory.sources_bytes_max {
+            if self.source_bytes > self.limits.sources_bytes_max {
                 self.crowd_out();
             }
             return Verdict::New;
@@ -179,7 +179,7 @@ impl Marks {
     /// Forgets those sources that have been silent for longest, of the tenant whose sources take most, until an eighth is free: not at
     /// every new one again.
     fn crowd_out(&mut self) {
-        let most = self.memory.sources_bytes_max - self.memory.sources_bytes_max / 8;
+        let most = self.limits.sources_bytes_max - self.limits.sources_bytes_max / 8;
         let mut tenants: BTreeMap<Arc<str>, Sources> = BTreeMap::new();
         for (key, mark) in &self.sources {
             let own = tenants.entry(Arc::clone(&key.tenant)).or_default();
@@ -208,7 +208,7 @@ impl Marks {
         self.places += 1;
         self.forget_aged(&tenant, now);
         // Whoever holds most gives way: no tenant is crowded out by one that pushes more.
-        while self.digests.len() > self.memory.digests_max {
+        while self.digests.len() > self.limits.digests_max {
             let most = self.order.iter().max_by_key(|(_, pushes)| pushes.len()).map(|(tenant, _)| Arc::clone(tenant));
             let Some(most) = most else { break };
             self.forget_oldest(&most);
@@ -218,7 +218,7 @@ impl Marks {
     }
 
     fn forget_aged(&mut self, tenant: &Arc<str>, now: UnixNanos) {
-        let age = self.memory.digest_age;
+        let age = self.limits.digest_age;
         let aged = |(_, oldest): &(u64, PushDigest)| now.saturating_sub(oldest.seen) > age;
         while self.order.get(tenant).and_then(VecDeque::front).is_some_and(aged) {
             self.forget_oldest(tenant);
@@ -241,7 +241,7 @@ impl Marks {
         for tenant in self.order.keys().cloned().collect::<Vec<_>>() {
             self.forget_aged(&tenant, now);
         }
-        let age = self.memory.mark_age;
+        let age = self.limits.mark_age;
         self.sources.retain(|_, mark| now.saturating_sub(mark.touched) <= age);
         self.source_bytes = self.sources.keys().map(bytes_of).sum();
     }
@@ -260,10 +260,11 @@ fn key(header: &SectionHeader) -> SourceKey {
 mod tests {
     use super::*;
 
-    const MEMORY: Memory = Memory { digests_max: 3, digest_age: 100, mark_age: 1000, sources_bytes_max: 20 * (SOURCE_BYTES + 4) };
+    const LIMITS: DedupLimits =
+        DedupLimits { digests_max: 3, digest_age: 100, mark_age: 1000, sources_bytes_max: 20 * (SOURCE_BYTES + 4) };
 
-    fn marks() -> Marks {
-        Marks::new(MEMORY, &Manifest::default())
+    fn marks() -> DedupState {
+        DedupState::new(LIMITS, &Manifest::default())
     }
 
     fn sequence(source: &str, epoch: u64, first: u64, last: u64) -> SectionHeader {
@@ -323,7 +324,7 @@ mod tests {
             assert_eq!(marks.admit(&of("t", number), now), Verdict::New, "{number}");
             assert_eq!(marks.admit(&of("t", 0), now), Verdict::Duplicate, "heard all the time, at {number}");
             let bytes: usize = marks.sources.keys().map(bytes_of).sum();
-            assert!(bytes == marks.source_bytes && bytes <= MEMORY.sources_bytes_max, "{bytes} bytes after {number}");
+            assert!(bytes == marks.source_bytes && bytes <= LIMITS.sources_bytes_max, "{bytes} bytes after {number}");
         }
         assert!((17..=20).contains(&marks.sources.len()), "{}", marks.sources.len());
         assert_eq!(marks.forgotten.crowded_sources, 201 - marks.sources.len() as u64);
@@ -334,22 +335,22 @@ mod tests {
         let mark = HighWater { epoch: 1, sequence: 1, touched: 0 };
         let sources = (0..100).map(|number| (key(&of("t", number)), mark)).collect();
         let manifest = Manifest { marks: sources, ..Manifest::default() };
-        let mut marks = Marks::new(MEMORY, &manifest);
+        let mut marks = DedupState::new(LIMITS, &manifest);
         assert_eq!(marks.admit(&of("t", 100), 1), Verdict::New);
-        assert!(marks.source_bytes <= MEMORY.sources_bytes_max);
+        assert!(marks.source_bytes <= LIMITS.sources_bytes_max);
     }
 
     #[test]
     fn a_manifest_has_room_for_all_sources_that_are_remembered() {
-        let memory = Memory::of(&AggregatorConfig::default());
-        let mut marks = Marks::new(memory, &Manifest::default());
+        let limits = DedupLimits::of(&AggregatorConfig::default());
+        let mut marks = DedupState::new(limits, &Manifest::default());
         let padding = "p".repeat(100_000);
         for number in 0..1_000 {
             marks.admit(&sequence(&format!("{number}{padding}"), u64::MAX, 0, u64::MAX), i64::MAX - number);
         }
         assert!(marks.forgotten.crowded_sources > 0);
         let mut manifest = Manifest::default();
-        marks.remembered().store(&mut manifest);
+        marks.snapshot().store(&mut manifest);
         let object_store = Arc::new(object_store::memory::InMemory::new());
         let nonces = weir_store::manifest::random_nonces();
         let store =
@@ -363,12 +364,12 @@ mod tests {
         first.admit(&sequence("a", 1, 0, 100), 5);
         first.admit(&push("t", 1), 5);
         let mut manifest = Manifest::default();
-        first.remembered().store(&mut manifest);
-        let mut second = Marks::new(MEMORY, &manifest);
+        first.snapshot().store(&mut manifest);
+        let mut second = DedupState::new(LIMITS, &manifest);
         assert_eq!(second.admit(&sequence("a", 1, 0, 100), 6), Verdict::Duplicate);
         assert_eq!(second.admit(&push("t", 1), 6), Verdict::Duplicate);
         second.forget(2000);
-        second.remembered().store(&mut manifest);
+        second.snapshot().store(&mut manifest);
         assert_eq!((manifest.marks.len(), manifest.digests.len()), (0, 0));
     }
 }

@@ -1,4 +1,4 @@
-//! Which blocks may go. Pure: what is stored, the clocks, and how long it has been come in; `commit` publishes what goes.
+//! Which blocks may go. Pure: what is stored, the clocks, and how long it has been come in; `machine` publishes what goes.
 //!
 //! A clock that jumps must not delete what it could not have aged. A block goes only when it is old by the wall clock *and* by
 //! the newest record that was stored, and no faster than twice as fast as such blocks can grow old: time that passed is taken

@@ -1,40 +1,32 @@
 //! Puts the parts together: three engines, their partitions, one group member.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
-use async_trait::async_trait;
 use object_store::ObjectStore;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use weir_bus::{BusError, Log, TopicPartition};
+use weir_bus::Log;
 use weir_model::wire::Kind;
-use weir_store::StoreError;
 use weir_store::blob::BlobCache;
 use weir_store::engine::{Engine, Head};
 use weir_store::heads::{Done, OwnerStatus};
 use weir_store::logs::LogsEngine;
-use weir_store::manifest::{Manifest, ManifestStore, NonceSource};
+use weir_store::manifest::NonceSource;
 use weir_store::metrics::MetricsEngine;
 use weir_store::traces::TracesEngine;
 
-use crate::Clock;
 use crate::budget::Budget;
-use crate::commit::Committer;
 use crate::config::AggregatorConfig;
-use crate::dedup::{Marks, Memory};
-use crate::group::{Group, Inboxes, Opened, Opener, ask_all, replaced};
-use crate::heads::Desk;
-use crate::metrics::Metrics;
-use crate::owner::{Ask, Owner};
-use crate::partition::Partition;
-use crate::shared::{Partitions, Shared};
-use crate::steady::Steady;
-
-/// How long the bus is waited for before a partition is taken over.
-const BOUNDS_WITHIN: Duration = Duration::from_secs(2);
+use crate::group::{AllOwners, Group, OwnerRegistry, Owners};
+use crate::heads::HeadService;
+use crate::live::{LivePartition, Partitions};
+use crate::machine::OwnerCommand;
+use crate::metrics::{Metrics, PartitionLabels};
+use crate::pool::Pool;
+use crate::shell::{Deps, Shell, ToGroup};
+use crate::{AggregatorError, Clock};
 
 /// What the aggregator works with.
 pub struct Dependencies {
@@ -63,56 +55,56 @@ pub struct Aggregator {
     /// For the traces reader.
     pub traces: Arc<Partitions<TracesEngine>>,
     /// What answers query nodes in other processes.
-    pub(crate) desk: Desk,
+    pub(crate) heads: HeadService,
     group: Group,
 }
 
 impl Aggregator {
     /// Ready to [`Self::run`].
     pub fn new(config: AggregatorConfig, engines: (LogsEngine, MetricsEngine, TracesEngine), dependencies: Dependencies) -> Self {
-        let inboxes = Inboxes::default();
-        let (dependencies, budget) = (Arc::new(dependencies), Arc::new(Budget::new(&config)));
-        let (logs, metrics, traces) = (Arc::default(), Arc::default(), Arc::default());
-        let mut openers: BTreeMap<&'static str, Arc<dyn Opener>> = BTreeMap::new();
-        openers.insert(Kind::Logs.topic(), opener(engines.0, &logs, &config, &dependencies, &budget));
-        openers.insert(Kind::Metrics.topic(), opener(engines.1, &metrics, &config, &dependencies, &budget));
-        openers.insert(Kind::Spans.topic(), opener(engines.2, &traces, &config, &dependencies, &budget));
+        let heads = HeadService::new(&config, dependencies.metrics.clone());
         let (bus, member) = (Arc::clone(&dependencies.bus), dependencies.member.clone());
-        let desk = Desk::new(&config, dependencies.metrics.clone());
-        Self { logs, metrics, traces, desk, group: Group { bus, openers, inboxes, member, joined: AtomicBool::new(false) } }
+        let (dependencies, budget, pool) = (Arc::new(dependencies), Arc::new(Budget::new(&config)), Arc::new(Pool::new()));
+        let shared = (&dependencies, &budget, &pool);
+        let (logs, metrics, traces) = (Arc::default(), Arc::default(), Arc::default());
+        let mut all = AllOwners::new();
+        all.insert(Kind::Logs.topic(), owners(engines.0, &logs, shared, &config));
+        all.insert(Kind::Metrics.topic(), owners(engines.1, &metrics, shared, &config));
+        all.insert(Kind::Spans.topic(), owners(engines.2, &traces, shared, &config));
+        let group = Group { bus, owners: all, registry: OwnerRegistry::default(), member };
+        Self { logs, metrics, traces, heads, group }
     }
 
-    /// Consumes until told to stop; what is unsealed then is replayed by the next owner. Errors when the bus or the
-    /// store fails for good.
-    pub async fn run(&self, shutdown: CancellationToken) -> Result<(), BusError> {
+    /// Consumes until told to stop; what is unsealed then is replayed by the next owner. Errors when the bus fails for good.
+    pub async fn run(&self, shutdown: CancellationToken) -> Result<(), AggregatorError> {
         self.group.run(shutdown).await
     }
 
     /// Seals everything that was on the bus when this was called.
-    pub async fn seal(&self) -> Result<Done, String> {
+    pub async fn seal(&self) -> Result<Done, AggregatorError> {
         let mut ends = BTreeMap::new();
-        let places: Vec<TopicPartition> = self.group.inboxes.lock().keys().cloned().collect();
-        for place in places {
-            let (_, next) = self.group.bus.bounds(&place).await.map_err(|error| error.to_string())?;
+        for place in self.group.registry.places() {
+            let (_, next) = self.group.bus.bounds(&place).await?;
             ends.insert(place, next);
         }
-        ask_all(&self.group.inboxes, |place, reply| Ask::Seal(ends.get(place).copied().unwrap_or(0), reply)).await
+        let end = |place: &_| ends.get(place).copied().unwrap_or(0);
+        self.group.registry.command_all(|place, reply| OwnerCommand::Seal(end(place), reply)).await
     }
 
     /// Merges everything mergeable.
-    pub async fn compact(&self) -> Result<Done, String> {
-        ask_all(&self.group.inboxes, |_, reply| Ask::Compact(reply)).await
+    pub async fn compact(&self) -> Result<Done, AggregatorError> {
+        self.group.registry.command_all(|_, reply| OwnerCommand::Compact(reply)).await
     }
 
     /// Deletes everything that is too old by the clock and by what is stored, however much that is at once.
-    pub async fn expire(&self) -> Result<Done, String> {
-        ask_all(&self.group.inboxes, |_, reply| Ask::Expire(reply)).await
+    pub async fn expire(&self) -> Result<Done, AggregatorError> {
+        self.group.registry.command_all(|_, reply| OwnerCommand::Expire(reply)).await
     }
 
     /// Partitions that the bus has assigned to this process, open or not; `None` until the group has answered, and after
     /// it has taken the last one until it answers again.
     pub fn assigned(&self) -> Option<usize> {
-        self.group.joined.load(Ordering::Acquire).then(|| self.group.inboxes.lock().len())
+        self.group.assigned()
     }
 
     /// How far each partition is.
@@ -123,7 +115,7 @@ impl Aggregator {
 
 impl<E: Engine> Partitions<E> {
     pub(crate) fn status(&self) -> Vec<OwnerStatus> {
-        let served = self.all().into_iter().map(|shared| shared.status());
+        let served = self.all().into_iter().map(|live| live.status());
         served.chain(self.damaged().into_iter().map(|(partition, reason)| damaged_status(E::KIND, partition, reason))).collect()
     }
 }
@@ -132,121 +124,70 @@ fn damaged_status(kind: Kind, partition: u32, reason: String) -> OwnerStatus {
     OwnerStatus { topic: kind.topic().into(), partition, damage: Some(reason), ..OwnerStatus::default() }
 }
 
-impl<E: Engine> Shared<E> {
+impl<E: Engine> LivePartition<E> {
     fn status(&self) -> OwnerStatus {
-        let state = self.state.read();
-        let heads = || state.frozen.iter().chain(std::iter::once(&state.active));
-        let searchable = self.searchable.load(Ordering::Acquire);
+        let snapshot = self.snapshot.read();
+        let heads = || snapshot.frozen.iter().chain(std::iter::once(&snapshot.active));
+        let searchable = self.indexed_offset.load(Ordering::Acquire);
         OwnerStatus {
-            on_bus: self.on_bus.load(Ordering::Acquire).max(searchable),
-            bus_silent_seconds: self.bus_silent_seconds(),
+            on_bus: self.high_watermark.load(Ordering::Acquire).max(searchable),
+            bus_silent_seconds: self.watermark_age_seconds(),
             searchable,
             head_bytes: heads().map(|head| head.bytes() as u64).sum(),
             head_records: heads().map(|head| head.records()).sum(),
-            blocks_opening: state.opening,
-            blocks_unopened: state.missing.len() as u64,
-            ..OwnerStatus::of_manifest(E::KIND, self.partition, state.version, &state.manifest)
+            blocks_opening: snapshot.opening,
+            blocks_unopened: snapshot.missing.len() as u64,
+            ..OwnerStatus::of_manifest(E::KIND, self.partition, snapshot.version, &snapshot.manifest)
         }
     }
 }
 
-/// Opens partitions of one engine.
-struct EngineOpener<E: Engine> {
-    engine: Arc<E>,
-    partitions: Arc<Partitions<E>>,
-    config: AggregatorConfig,
-    dependencies: Arc<Dependencies>,
-    budget: Arc<Budget>,
-}
+/// Owns the partitions of one engine.
+struct EngineOwners<E: Engine>(Arc<Deps<E>>);
 
-pub(crate) fn opener<E: Engine>(
+pub(crate) fn owners<E: Engine>(
     engine: E,
     partitions: &Arc<Partitions<E>>,
+    (dependencies, budget, pool): (&Arc<Dependencies>, &Arc<Budget>, &Arc<Pool>),
     config: &AggregatorConfig,
-    dependencies: &Arc<Dependencies>,
-    budget: &Arc<Budget>,
-) -> Arc<dyn Opener> {
-    let (engine, partitions) = (Arc::new(engine), Arc::clone(partitions));
-    let (dependencies, budget) = (Arc::clone(dependencies), Arc::clone(budget));
-    Arc::new(EngineOpener { engine, partitions, config: config.clone(), dependencies, budget })
+) -> Arc<dyn Owners> {
+    Arc::new(EngineOwners(Arc::new(Deps {
+        engine: Arc::new(engine),
+        partitions: Arc::clone(partitions),
+        config: config.clone(),
+        dependencies: Arc::clone(dependencies),
+        budget: Arc::clone(budget),
+        pool: Arc::clone(pool),
+    })))
 }
 
-impl<E: Engine> EngineOpener<E> {
-    /// The newest manifest under the next epoch: from now on every older owner is fenced.
-    async fn claim(&self, place: &TopicPartition, store: &ManifestStore) -> Result<(u64, Manifest), StoreError> {
-        let (version, mut manifest) = store.load_latest().await?.unwrap_or_default();
-        // A bus that does not answer is asked again when it is read from.
-        let bounds = tokio::time::timeout(BOUNDS_WITHIN, self.dependencies.bus.bounds(place)).await;
-        if let Ok(Ok((_, next))) = bounds
-            && next < manifest.next_offset
-        {
-            let detail = replaced(place, manifest.next_offset, next);
-            return Err(StoreError::Engine { operation: "take a partition over", detail });
-        }
-        manifest.epoch += 1;
-        manifest.owner = self.dependencies.member.clone();
-        store.publish(version + 1, &manifest).await?;
-        Ok((version + 1, manifest))
-    }
-}
-
-#[async_trait]
-impl<E: Engine> Opener for EngineOpener<E> {
-    async fn open(&self, place: &TopicPartition, inbox: mpsc::Receiver<Ask>) -> Result<Opened, StoreError> {
-        let dependencies = &self.dependencies;
-        let store = ManifestStore {
-            object_store: Arc::clone(&dependencies.object_store),
-            kind: E::KIND,
-            partition: place.partition,
-            nonces: Arc::clone(&dependencies.nonces),
-        };
-        let (version, manifest) = self.claim(place, &store).await?;
-        let steady = Steady::new(&manifest, (dependencies.clock)());
-        let (next_offset, marks) = (manifest.next_offset, Marks::new(Memory::of(&self.config), &manifest));
-        let shared = Arc::new(Shared::new(place.partition, version, Arc::new(manifest), self.engine.head()));
-        let (engine, config, metrics) = (Arc::clone(&self.engine), self.config.clone(), dependencies.metrics.clone());
-        let (cache, bus, clock) = (dependencies.cache.clone(), Arc::clone(&dependencies.bus), Arc::clone(&dependencies.clock));
-        let committer = Committer::new(
-            Arc::clone(&engine),
-            store,
-            (cache, Arc::clone(&self.budget)),
-            Arc::clone(&shared),
-            config.clone(),
-            metrics.clone(),
-            version,
-        );
-        let show = {
-            let (partitions, shared) = (Arc::clone(&self.partitions), Arc::clone(&shared));
-            Box::new(move || partitions.insert(shared))
-        };
-        let partition = Partition::new(engine, shared, Arc::clone(&self.partitions), marks, metrics);
-        let owner = Owner::new(place.clone(), partition, committer, bus, config, (clock, steady), &self.budget);
-        Ok(Opened { next_offset, show, run: Box::pin(owner.run(inbox)) })
+impl<E: Engine> Owners for EngineOwners<E> {
+    fn own(&self, group: ToGroup, revoked: CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(Shell::new(Arc::clone(&self.0), group).run(revoked))
     }
 
     fn close(&self, partition: u32) {
-        self.partitions.remove(partition);
+        self.0.partitions.remove(partition);
     }
 
     fn quarantine(&self, partition: u32, reason: String) {
-        self.partitions.quarantine(partition, reason);
+        let labels = PartitionLabels { topic: E::KIND.topic().into(), partition };
+        self.0.dependencies.metrics.interruptions.get_or_create(&labels).inc();
+        self.0.partitions.quarantine(partition, reason);
     }
 
-    fn count_interruption(&self, partition: u32) {
-        let labels = crate::PartitionLabels { topic: E::KIND.topic().into(), partition };
-        self.dependencies.metrics.interruptions.get_or_create(&labels).inc();
-    }
-
-    fn measure(&self, partition: u32, on_bus: u64, asked: tokio::time::Instant) {
-        if let Some(shared) = self.partitions.get(partition) {
-            shared.on_bus.store(on_bus, Ordering::Release);
-            *shared.bus_heard.lock() = Some(asked);
+    fn record_watermark(&self, partition: u32, high_watermark: u64, asked: tokio::time::Instant) {
+        if let Some(live) = self.0.partitions.get(partition) {
+            live.high_watermark.store(high_watermark, Ordering::Release);
+            *live.watermark_at.lock() = Some(asked);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use object_store::memory::InMemory;
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;

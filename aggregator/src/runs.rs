@@ -1,4 +1,4 @@
-//! Which neighbours are merged. Pure; `commit` merges them.
+//! Which neighbours are merged. Pure; `shell` merges them.
 
 use weir_store::engine::BlockCost;
 use weir_store::manifest::BlockEntry;

@@ -1,20 +1,20 @@
 //! The seeded simulation: thousands of schedules of crash, lost tail, duplicate, failed acknowledgement, rebalance, zombie and clocks that
-//! are set,
-//! through the real group, owner and committer, over the simulated bus and an object store that fails now and then.
+//! are set, through the real group and shell, over the simulated bus and an object store that fails now and then.
 //!
 //! What must hold at the end of each: acknowledged ⊆ stored ⊆ sent, each once, in order per source; live, sealed, compacted.
 //! `WEIR_SIM_SCHEDULES` says how many; `WEIR_SIM_SEED` runs one. The seed is printed on failure.
 
 mod clocks;
 mod engines;
+mod moods;
 mod quarantine;
 mod room;
+mod source;
 mod takeover;
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use object_store::ObjectStore;
@@ -24,26 +24,25 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir_bus::sim::{Sim, SimConfig};
-use weir_bus::{Log, TopicPartition, partition_of};
-use weir_model::id::{LineId, SpanId, TraceId};
+use weir_bus::{Log, TopicPartition};
+use weir_model::id::LineId;
 use weir_model::label::Labels;
-use weir_model::log::{LogBatch, LogRecord};
-use weir_model::metric::{MetricBatch, MetricRow, Schema};
+use weir_model::log::LogRecord;
 use weir_model::select::{LogReader, LogSelect, LogVisitor, NoBudget};
-use weir_model::signal::Signal;
-use weir_model::span::{Span, SpanBatch};
 use weir_model::time::TimeRange;
-use weir_model::wire::{Kind, Limits, Mark, RecordBuilder, Section, SectionHeader};
+use weir_model::wire::Kind;
 use weir_store::blob::BlobCache;
 use weir_store::logs::{LogsEngine, LogsReader};
 
 use crate::budget::Budget;
 use crate::config::AggregatorConfig;
-use crate::group::{Group, Inboxes, ask_all};
+use crate::group::{AllOwners, Group, OwnerRegistry, member_of};
+use crate::live::Partitions;
+use crate::machine::OwnerCommand;
 use crate::metrics::Metrics;
-use crate::open::{Dependencies, opener};
-use crate::owner::Ask;
-use crate::shared::Partitions;
+use crate::open::{Dependencies, owners};
+use crate::pool::Pool;
+use source::Source;
 
 const PARTITIONS: u32 = 2;
 const TENANT: &str = "t";
@@ -51,7 +50,7 @@ const TENANT: &str = "t";
 /// One aggregator process.
 struct Member {
     partitions: Arc<Partitions<LogsEngine>>,
-    inboxes: Inboxes,
+    registry: OwnerRegistry,
     task: JoinHandle<()>,
     stop: CancellationToken,
 }
@@ -84,16 +83,14 @@ impl World {
             member: name.to_owned(),
         });
         let partitions = Arc::default();
-        let inboxes = Inboxes::default();
-        let budget = Arc::new(Budget::new(&self.config));
-        let opened = opener(LogsEngine::default(), &partitions, &self.config, &dependencies, &budget);
-        let openers = BTreeMap::from([(Kind::Logs.topic(), opened)]);
+        let registry = OwnerRegistry::default();
+        let shared = (&dependencies, &Arc::new(Budget::new(&self.config)), &Arc::new(Pool::new()));
+        let logs = owners(LogsEngine::default(), &partitions, shared, &self.config);
         let group = Group {
             bus: Arc::new(self.sim.clone()),
-            openers,
-            inboxes: Arc::clone(&inboxes),
+            owners: AllOwners::from([(Kind::Logs.topic(), logs)]),
+            registry: registry.clone(),
             member: name.to_owned(),
-            joined: AtomicBool::new(false),
         };
         let stop = CancellationToken::new();
         let stopped = stop.clone();
@@ -101,120 +98,13 @@ impl World {
             // An error ends the process, as it does the real one; the schedule starts it again.
             let _ended = group.run(stopped).await;
         });
-        Member { partitions, inboxes, task, stop }
+        Member { partitions, registry, task, stop }
     }
 }
 
 impl Member {
     fn crash(&self) {
         self.task.abort();
-    }
-}
-
-/// A file-like source: numbered lines, samples or spans, read again from its checkpoint after a restart, with other batch boundaries.
-struct Source {
-    kind: Kind,
-    name: String,
-    /// Lines that exist; line `i` has the sequence `i + 1`.
-    lines: u64,
-    /// Everything below is acknowledged.
-    acknowledged: u64,
-    /// From where it reads after a restart: at most `acknowledged`.
-    checkpoint: u64,
-}
-
-impl Source {
-    fn place(&self) -> TopicPartition {
-        let hash = xxhash_rust::xxh3::xxh3_64(self.name.as_bytes());
-        TopicPartition { topic: self.kind.topic().into(), partition: partition_of(hash, PARTITIONS) }
-    }
-
-    fn new(kind: Kind, name: String) -> Self {
-        Self { kind, name, lines: 0, acknowledged: 0, checkpoint: 0 }
-    }
-
-    fn record(&self, first: u64, last: u64) -> bytes::Bytes {
-        match self.kind {
-            Kind::Logs => self.record_of(first, last, self.lines(first, last)),
-            Kind::Metrics => self.record_of(first, last, self.samples(first, last)),
-            Kind::Spans => self.record_of(first, last, self.spans(first, last)),
-        }
-    }
-
-    fn record_of<S: Signal>(&self, first: u64, last: u64, batch: S) -> bytes::Bytes {
-        let mark = Mark::Sequence { epoch: 1, first, last };
-        let header = SectionHeader { tenant: TENANT.into(), source: self.name.clone(), mark, records: 0 };
-        let mut builder = RecordBuilder::new(Limits::default());
-        builder.push(&Section::new(header, batch)).expect("a small section");
-        builder.finish().expect("a small record").into()
-    }
-
-    fn samples(&self, first: u64, last: u64) -> MetricBatch {
-        let series = vec![Labels::from_pairs([("__name__", "m"), ("source", &self.name)])];
-        let row = |i: u64| MetricRow { timestamp: (i as i64 + 1) * 1_000_000, values: vec![i as f64] };
-        let schema = Arc::new(Schema { series, families: Vec::new() });
-        MetricBatch { target: Labels::EMPTY, schema, rows: (first..last).map(row).collect() }
-    }
-
-    fn spans(&self, first: u64, last: u64) -> SpanBatch {
-        let span = |i: u64| Span {
-            trace_id: self.trace_id(i),
-            span_id: SpanId((i + 1).to_le_bytes()),
-            name: format!("{} {i:06}", self.name),
-            start: i as i64 * 1000,
-            end: i as i64 * 1000 + 500,
-            ..Span::default()
-        };
-        SpanBatch { spans: (first..last).map(span).collect(), ..SpanBatch::default() }
-    }
-
-    /// Five spans a trace.
-    fn trace_id(&self, i: u64) -> TraceId {
-        TraceId(xxhash_rust::xxh3::xxh3_128(format!("{} {}", self.name, i / 5).as_bytes()).to_le_bytes())
-    }
-
-    fn trace_ids(&self) -> Vec<TraceId> {
-        (0..self.lines).step_by(5).map(|i| self.trace_id(i)).collect()
-    }
-
-    fn lines(&self, first: u64, last: u64) -> LogBatch {
-        let mut batch = LogBatch::new(Labels::from_pairs([("source", &self.name)]));
-        for line in first..last {
-            let body = format!("{} {line:06}", self.name);
-            batch.push(LogRecord {
-                timestamp: i64::try_from(line).expect("few lines") * 1000,
-                sequence: line + 1,
-                body: body.as_bytes(),
-                severity: 0,
-                flags: 0,
-                trace_id: Default::default(),
-                span_id: Default::default(),
-                attributes: &Labels::EMPTY,
-            });
-        }
-        batch
-    }
-
-    /// Appends what is new since the checkpoint or the last acknowledgement; what fails is sent again later.
-    async fn send(&mut self, bus: &dyn Log, random: &mut StdRng) {
-        self.lines += random.random_range(0..20);
-        let first = if random.random_bool(0.2) { self.checkpoint } else { self.acknowledged };
-        if first == self.lines {
-            return;
-        }
-        let last = random.random_range(first + 1..=self.lines);
-        if last < self.acknowledged {
-            // A tailer never appends behind what it knows to be acknowledged, except for re-reading up to it.
-            return;
-        }
-        let Ok(ack) = bus.append(&self.place(), self.record(first, last)).await else { return };
-        let acknowledged = tokio::time::timeout(Duration::from_millis(random.random_range(1..400)), ack).await;
-        if let Ok(Ok(_)) = acknowledged {
-            self.acknowledged = self.acknowledged.max(last);
-            if random.random_bool(0.5) {
-                self.checkpoint = self.acknowledged;
-            }
-        }
     }
 }
 
@@ -283,7 +173,8 @@ async fn step(world: &World, members: &mut [Member], sources: &mut [Source], ran
             let partition = random.random_range(0..PARTITIONS);
             let place = TopicPartition { topic: Kind::Logs.topic().into(), partition };
             // No such member: it has just crashed, and nothing moves.
-            let _moved = world.sim.usurp(&place, ["a", "b"][random.random_range(0..2)], random.random_range(1..6));
+            let member = member_of(["a", "b"][random.random_range(0..2)], &place.topic);
+            let _moved = world.sim.usurp(&place, &member, random.random_range(1..6));
         }
         // The clock is set, by up to 40 days, ahead or back.
         92..94 => {
@@ -295,10 +186,12 @@ async fn step(world: &World, members: &mut [Member], sources: &mut [Source], ran
             let _lost = world.sim.lose_tail(&place);
         }
         _ => {
-            let inboxes = Arc::clone(&members[random.random_range(0..members.len())].inboxes);
+            let registry = members[random.random_range(0..members.len())].registry.clone();
             let compact = random.random_bool(0.5);
             tokio::spawn(async move {
-                ask_all(&inboxes, |_, reply| if compact { Ask::Compact(reply) } else { Ask::Seal(0, reply) }).await
+                registry
+                    .command_all(|_, reply| if compact { OwnerCommand::Compact(reply) } else { OwnerCommand::Seal(0, reply) })
+                    .await
             });
         }
     }
@@ -334,11 +227,11 @@ async fn verify(world: &World, sources: &[Source]) {
         loop {
             let owned = member.partitions.all();
             let mut behind = owned.len() < PARTITIONS as usize;
-            for shared in owned {
-                let place = TopicPartition { topic: shared.topic.into(), partition: shared.partition };
+            for live in owned {
+                let place = TopicPartition { topic: live.topic.into(), partition: live.partition };
                 let (_, next) = world.sim.bounds(&place).await.expect("bounds");
-                behind |= shared.searchable.load(Ordering::Acquire) < next || shared.bus_silent_seconds().is_none();
-                behind |= shared.state.read().opening > 0;
+                behind |= live.indexed_offset.load(Ordering::Acquire) < next || live.watermark_age_seconds().is_none();
+                behind |= live.snapshot.read().opening > 0;
             }
             if !behind {
                 return;
@@ -348,9 +241,9 @@ async fn verify(world: &World, sources: &[Source]) {
     };
     tokio::time::timeout(Duration::from_secs(600), caught_up).await.expect("catches up");
     compare("live", sources, &stored(&member).await);
-    ask_all(&member.inboxes, |_, reply| Ask::Seal(0, reply)).await.expect("seals");
+    member.registry.command_all(|_, reply| OwnerCommand::Seal(0, reply)).await.expect("seals");
     compare("sealed", sources, &stored(&member).await);
-    ask_all(&member.inboxes, |_, reply| Ask::Compact(reply)).await.expect("compacts");
+    member.registry.command_all(|_, reply| OwnerCommand::Compact(reply)).await.expect("compacts");
     compare("compacted", sources, &stored(&member).await);
     member.stop.cancel();
     member.task.await.expect("ends");
@@ -365,7 +258,7 @@ fn run(seed: u64, change: fn(&mut AggregatorConfig)) -> std::thread::Result<u64>
 }
 
 /// How many schedules `make test` runs.
-const SCHEDULES: u64 = 2000;
+const SCHEDULES: u64 = 2500;
 
 #[test]
 fn nothing_is_lost_or_doubled_in_any_schedule() {

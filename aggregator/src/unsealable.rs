@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use weir_bus::sim::{Sim, SimConfig};
 use weir_bus::{Record, TopicPartition};
 use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
@@ -17,12 +20,12 @@ use weir_store::logs::{LogsBlock, LogsEngine, LogsHead};
 use weir_store::manifest::{Manifest, ManifestStore, random_nonces};
 
 use crate::budget::Budget;
-use crate::commit::{Committed, Committer, Work};
 use crate::config::AggregatorConfig;
-use crate::dedup::{Marks, Memory};
+use crate::machine::{Committed, OwnerCommand};
 use crate::metrics::{Metrics, PartitionLabels};
-use crate::partition::Partition;
-use crate::shared::Shared;
+use crate::open::{Dependencies, owners};
+use crate::pool::Pool;
+use crate::shell::{GroupRequest, ToGroup};
 
 /// The logs engine, but for lines that it cannot seal.
 struct Picky(LogsEngine);
@@ -106,33 +109,46 @@ fn record(offset: u64, source: &str) -> Record {
     Record { place, offset, value: builder.finish().expect("a small record").into() }
 }
 
+/// A partition's task, and its group as the test plays it.
 struct Sealing {
-    partition: Partition<Picky>,
-    committer: Committer<Picky>,
+    commands: mpsc::Sender<OwnerCommand>,
     store: ManifestStore,
     metrics: Metrics,
+    revoked: CancellationToken,
 }
 
 impl Sealing {
     async fn new() -> Self {
         let object_store = Arc::new(InMemory::new()) as Arc<dyn ObjectStore>;
+        let (config, metrics) = (AggregatorConfig::default(), Metrics::default());
+        let dependencies = Arc::new(Dependencies {
+            bus: Arc::new(Sim::new(SimConfig { partitions: 1, ..SimConfig::default() })),
+            object_store: Arc::clone(&object_store),
+            cache: BlobCache::new(1 << 20),
+            clock: Arc::new(|| 5),
+            nonces: random_nonces(),
+            metrics: metrics.clone(),
+            member: "a".into(),
+        });
+        let shared = (&dependencies, &Arc::new(Budget::new(&config)), &Arc::new(Pool::new()));
+        let owners = owners(Picky(LogsEngine::default()), &Arc::default(), shared, &config);
+        let (tx, mut requests) = mpsc::channel(1);
+        let place = TopicPartition { topic: Kind::Logs.topic().into(), partition: 0 };
+        let revoked = CancellationToken::new();
+        tokio::spawn(owners.own(ToGroup { place, number: 1, tx }, revoked.clone()));
+        let Some((_, 1, GroupRequest::Open { next_offset: 0, commands, .. })) = requests.recv().await else {
+            panic!("an empty partition is opened at its beginning")
+        };
         let store = ManifestStore { object_store, kind: Kind::Logs, partition: 0, nonces: random_nonces() };
-        let (manifest, config) = (Manifest { epoch: 1, ..Manifest::default() }, AggregatorConfig::default());
-        store.publish(1, &manifest).await.expect("publishes");
-        let (engine, metrics) = (Arc::new(Picky(LogsEngine::default())), Metrics::default());
-        let marks = Marks::new(Memory::of(&config), &manifest);
-        let shared = Arc::new(Shared::new(0, 1, Arc::new(manifest), engine.head()));
-        let (cache, budget) = (BlobCache::new(1 << 20), Arc::new(Budget::new(&config)));
-        let committer =
-            Committer::new(Arc::clone(&engine), store.clone(), (cache, budget), Arc::clone(&shared), config, metrics.clone(), 1);
-        let partition = Partition::new(engine, shared, Arc::default(), marks, metrics.clone());
-        Self { partition, committer, store, metrics }
+        Self { commands, store, metrics, revoked }
     }
 
     async fn seal(&mut self, records: &[Record]) -> (Committed, Manifest) {
-        records.iter().for_each(|record| self.partition.take(record, 5));
-        let cut = self.partition.cut(6).expect("something is unsealed");
-        let committed = self.committer.run(&Work::Seal(cut)).await.expect("seals");
+        let end = records.last().expect("some records").offset + 1;
+        self.commands.send(OwnerCommand::Append(records.to_vec())).await.expect("is open");
+        let (tx, rx) = oneshot::channel();
+        self.commands.send(OwnerCommand::Seal(end, tx)).await.expect("is open");
+        let committed = rx.await.expect("is answered").expect("seals");
         (committed, self.store.load_latest().await.expect("loads").expect("is there").1)
     }
 
@@ -178,4 +194,5 @@ async fn what_cannot_be_sealed_is_quarantined_and_the_rest_is_sealed() {
     let again = [record(RECORDS, "source3"), record(RECORDS + 1, "refused"), record(RECORDS + 2, "new")];
     let (committed, manifest) = sealing.seal(&again).await;
     assert_eq!((committed.records, manifest.next_offset), (2, RECORDS + 3));
+    sealing.revoked.cancel();
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::StoreError;
@@ -16,12 +17,16 @@ pub struct CircuitBreaker {
     timeout: Duration,
     /// `None` once a read has been answered since.
     last_timeout: Mutex<Option<Instant>>,
+    /// When a read was answered last.
+    last_answer: Mutex<Instant>,
+    /// Ends the reads that wait: the store is known not to answer.
+    silence: Notify,
 }
 
 impl CircuitBreaker {
     /// `timeout`: of a read while the store answers.
     pub fn new(timeout: Duration) -> Self {
-        Self { timeout, last_timeout: Mutex::new(None) }
+        Self { timeout, last_timeout: Mutex::new(None), last_answer: Mutex::new(Instant::now()), silence: Notify::new() }
     }
 
     /// The store's answer; errors with `Unavailable` when there is none in time.
@@ -32,14 +37,41 @@ impl CircuitBreaker {
             Some(at) if at.elapsed() < FAIL_FAST => return Err(StoreError::Unavailable),
             Some(_) => self.timeout.min(FAIL_FAST),
         };
-        let answered = tokio::time::timeout(timeout, asked).await;
-        *self.last_timeout.lock() = answered.is_err().then(Instant::now);
-        answered.unwrap_or(Err(StoreError::Unavailable))
+        let silence = self.silence.notified();
+        tokio::pin!(silence);
+        silence.as_mut().enable();
+        tokio::select! {
+            biased;
+            answered = asked => {
+                self.answered();
+                return answered;
+            }
+            () = silence => {}
+            () = tokio::time::sleep(timeout) => *self.last_timeout.lock() = Some(Instant::now()),
+        }
+        Err(StoreError::Unavailable)
+    }
+
+    /// The store's answer, however long it takes. For a read beside all queries: when nothing at all has been answered for as long as
+    /// reads fail fast, those that wait end, so that the first query of a silent store does not wait for a timeout of its own.
+    pub async fn watch<T>(&self, asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        tokio::pin!(asked);
+        loop {
+            if let Ok(answered) = tokio::time::timeout(FAIL_FAST, &mut asked).await {
+                self.answered();
+                return answered;
+            }
+            if self.last_answer.lock().elapsed() >= FAIL_FAST {
+                *self.last_timeout.lock() = Some(Instant::now());
+                self.silence.notify_waiters();
+            }
+        }
     }
 
     /// The store has answered a caller that waits without a timeout.
     pub fn answered(&self) {
         *self.last_timeout.lock() = None;
+        *self.last_answer.lock() = Instant::now();
     }
 }
 
@@ -66,5 +98,42 @@ mod tests {
         assert_eq!((silence().await, silence().await), (10, 0));
         store.answered();
         assert_eq!(silence().await, 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_beside_all_queries_tells_them_of_the_silence() {
+        let store = CircuitBreaker::new(Duration::from_secs(10));
+        let silent = || std::future::pending::<Result<(), StoreError>>();
+        let query = async || {
+            let begun = Instant::now();
+            store.wait(silent()).await.unwrap_err();
+            begun.elapsed()
+        };
+        let queries = async {
+            // The first, and one that comes when it is known.
+            let waited = (query().await, query().await);
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            (waited, query().await)
+        };
+        let ((first, second), later) = tokio::select! {
+            waited = queries => waited,
+            _ = store.watch(silent()) => unreachable!("the store is silent"),
+        };
+        assert!(first <= FAIL_FAST && second.is_zero() && later <= FAIL_FAST, "{first:?} {second:?} {later:?}");
+        // One slow read among others that are answered is no silence.
+        let store = CircuitBreaker::new(Duration::from_secs(10));
+        let others = async {
+            for _ in 0..20 {
+                let slow = async {
+                    tokio::time::sleep(Duration::from_millis(400)).await;
+                    Ok(())
+                };
+                store.wait(slow).await.unwrap();
+            }
+        };
+        tokio::select! {
+            () = others => {}
+            _ = store.watch(silent()) => unreachable!("it is slow"),
+        }
     }
 }

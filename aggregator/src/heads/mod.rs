@@ -2,12 +2,12 @@
 //! Protocol: `docs/formats/heads.md`; what an answer holds is the store's affair (`weir_store::heads`).
 //!
 //! - here: the routes, and what bounds them;
-//! - [`question`]: one question, answered off the async threads;
+//! - [`request`]: one question, answered off the async threads;
 //! - [`tail`]: log lines as they enter a head.
 //!
 //! Not here: who may ask (the listener's affair), and any reading of blocks: the asker reads those itself.
 
-mod question;
+mod request;
 mod tail;
 
 use std::sync::Arc;
@@ -27,20 +27,20 @@ use crate::metrics::{AskLabels, Metrics};
 use crate::open::Aggregator;
 
 /// A question holds at most 10,000 trace ids of 35 bytes, or a few needles.
-const QUESTION_BYTES_MAX: usize = 4 << 20;
+const REQUEST_BYTES_MAX: usize = 4 << 20;
 
 /// Tails of query nodes open at once: 64 pages on each of eight nodes.
 const TAILS_MAX: usize = 512;
 
 /// What bounds the answers, and counts them.
-pub(crate) struct Desk {
+pub(crate) struct HeadService {
     slices: Arc<Semaphore>,
     tails: Arc<Semaphore>,
     limits: SliceLimits,
     metrics: Metrics,
 }
 
-impl Desk {
+impl HeadService {
     pub(crate) fn new(config: &AggregatorConfig, metrics: Metrics) -> Self {
         let slices = Arc::new(Semaphore::new(config.extracts_max.max(1)));
         let limits = SliceLimits { bytes_max: config.extract_max.to_u64(), key: "aggregator.extract_max" };
@@ -58,7 +58,7 @@ pub fn router(aggregator: Arc<Aggregator>) -> axum::Router {
         .route(HEADS_PATH, post(heads))
         .route(TAIL_PATH, post(tail::tail))
         .route(STATUS_PATH, get(status))
-        .layer(DefaultBodyLimit::max(QUESTION_BYTES_MAX))
+        .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
         .with_state(aggregator)
 }
 
@@ -82,21 +82,21 @@ async fn heads(
     let question = read(body)?;
     question.check().map_err(|text| Refused(StatusCode::BAD_REQUEST, text))?;
     let kind = question.kind.name();
-    let deadline = question::deadline(&question);
-    let slot = tokio::time::timeout_at(deadline.into(), Arc::clone(&aggregator.desk.slices).acquire_owned()).await;
+    let deadline = request::deadline(&question);
+    let slot = tokio::time::timeout_at(deadline.into(), Arc::clone(&aggregator.heads.slices).acquire_owned()).await;
     let Ok(Ok(slot)) = slot else {
-        aggregator.desk.count(kind, "busy", question.partitions.len() as u64);
+        aggregator.heads.count(kind, "busy", question.partitions.len() as u64);
         return Err(Refused(StatusCode::SERVICE_UNAVAILABLE, "too many questions are being answered already".into()));
     };
     // Dropped when the asker leaves: the work stops at its next look.
-    let (budget, _guard) = question::Deadline::new(deadline);
+    let (budget, _guard) = request::Deadline::new(deadline);
     let answered = tokio::task::spawn_blocking(move || {
         let _slot = slot;
-        let desk = &aggregator.desk;
+        let service = &aggregator.heads;
         match question.kind {
-            Kind::Logs => question::answer(&aggregator.logs, &question, desk, &budget),
-            Kind::Metrics => question::answer(&aggregator.metrics, &question, desk, &budget),
-            Kind::Spans => question::answer(&aggregator.traces, &question, desk, &budget),
+            Kind::Logs => request::respond(&aggregator.logs, &question, service, &budget),
+            Kind::Metrics => request::respond(&aggregator.metrics, &question, service, &budget),
+            Kind::Spans => request::respond(&aggregator.traces, &question, service, &budget),
         }
     });
     let bytes = answered.await.map_err(|error| Refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;

@@ -22,11 +22,11 @@ use weir_store::view::{TailSection, Tails};
 use super::{Refused, read};
 use crate::open::Aggregator;
 
-/// How often a head's news are looked at: with the asker's own 100 ms, a line is seen well within a second.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often it is looked what entered a head: with the asker's own 100 ms, a line is seen well within a second.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// A silent tail says that it is alive.
-const BEAT: Duration = Duration::from_secs(1);
-/// Messages on the way to the asker; one is what arrived within a look.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// Messages on the way to the asker; one is what arrived within a poll.
 const MESSAGES: usize = 64;
 
 /// Answers with frames for as long as both sides stay.
@@ -37,15 +37,15 @@ pub(super) async fn tail(
     let ask = read(body)?;
     let bad = |text| Refused(StatusCode::BAD_REQUEST, text);
     ask.check().map_err(bad)?;
-    let permit = Arc::clone(&aggregator.desk.tails).try_acquire_owned().map_err(|_| {
-        aggregator.desk.count("tail", "busy", 1);
+    let permit = Arc::clone(&aggregator.heads.tails).try_acquire_owned().map_err(|_| {
+        aggregator.heads.count("tail", "busy", 1);
         Refused(StatusCode::SERVICE_UNAVAILABLE, "too many tails are open at this owner".into())
     })?;
     let compiled = tokio::task::spawn_blocking(move || ask.lines.select(&ask.tenant));
     let select = compiled.await.unwrap_or_else(|error| Err(error.to_string())).map_err(bad)?;
     // Subscribed before the answer begins: what enters after the asker has seen the preamble is not missed.
     let subscription = aggregator.logs.subscribe();
-    aggregator.desk.count("tail", "answered", 1);
+    aggregator.heads.count("tail", "answered", 1);
     let (tx, rx) = mpsc::channel::<Bytes>(MESSAGES);
     tokio::spawn(async move {
         let _permit = permit;
@@ -63,8 +63,8 @@ type Subscription = Box<dyn FnMut() -> Vec<TailSection<LogBatch>> + Send>;
 /// Until the asker leaves.
 async fn feed(aggregator: &Aggregator, mut subscription: Subscription, select: LogSelect, tx: mpsc::Sender<Bytes>) {
     let select = Arc::new(select);
-    let mut look = tokio::time::interval(LOOK);
-    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut poll = tokio::time::interval(POLL_INTERVAL);
+    poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut dropped, mut beat) = (0, Instant::now());
     if tx.send(frame::preamble(Kind::Logs).to_vec().into()).await.is_err() {
         return;
@@ -72,7 +72,7 @@ async fn feed(aggregator: &Aggregator, mut subscription: Subscription, select: L
     loop {
         tokio::select! {
             () = tx.closed() => return,
-            _ = look.tick() => {}
+            _ = poll.tick() => {}
         }
         let arrived = subscription();
         let mut message = Vec::new();
@@ -81,7 +81,7 @@ async fn feed(aggregator: &Aggregator, mut subscription: Subscription, select: L
             let Ok((found, lost)) = tokio::task::spawn_blocking(move || frames(&arrived, &select)).await else { return };
             (message, dropped) = (found, dropped + lost);
         }
-        if dropped > 0 || beat.elapsed() >= BEAT {
+        if dropped > 0 || beat.elapsed() >= HEARTBEAT_INTERVAL {
             encode_beat(&mut message, &Beat { dropped });
         }
         if message.is_empty() {
@@ -92,7 +92,7 @@ async fn feed(aggregator: &Aggregator, mut subscription: Subscription, select: L
             // The asker is slow: it will be told of what it lost.
             Err(mpsc::error::TrySendError::Full(message)) => {
                 let sections = frame::count(&message, frame::Tag::Tail);
-                aggregator.desk.count("tail", "dropped", sections);
+                aggregator.heads.count("tail", "dropped", sections);
                 dropped += sections;
             }
             Err(mpsc::error::TrySendError::Closed(_)) => return,

@@ -8,8 +8,7 @@ use weir_bus::{Log, TopicPartition};
 
 use super::quarantine::{send, sources, stored_when_heard, until, world};
 use super::{Source, World, compare};
-use crate::group::ask_all;
-use crate::owner::Ask;
+use crate::machine::OwnerCommand;
 
 const DAYS_31: i64 = 31 * 24 * 3600 * 1_000_000_000;
 
@@ -28,7 +27,7 @@ async fn a_clock_that_jumps_makes_nothing_be_stored_twice() {
     for round in 0..3 {
         until("it is taken", || member.found(&sources[0]) == 1 + 2 * round).await;
         let end = upto(1 + 2 * round);
-        ask_all(&member.inboxes, |place, reply| Ask::Seal(end(place), reply)).await.expect("seals");
+        member.registry.command_all(|place, reply| OwnerCommand::Seal(end(place), reply)).await.expect("seals");
         world.clock.fetch_add(DAYS_31, Ordering::Relaxed);
         if round == 1 {
             member.end().await;
@@ -40,7 +39,7 @@ async fn a_clock_that_jumps_makes_nothing_be_stored_twice() {
         world.sim.append(&place, "poison".into()).await.expect("appends").await.expect("acknowledges");
         until("it is taken", || member.found(&sources[0]) == 2 + 2 * round).await;
         let end = upto(2 + 2 * round);
-        ask_all(&member.inboxes, |place, reply| Ask::Seal(end(place), reply)).await.expect("seals");
+        member.registry.command_all(|place, reply| OwnerCommand::Seal(end(place), reply)).await.expect("seals");
         send_again(&world, &sources[0]).await;
     }
     until("it is taken", || member.found(&sources[0]) == 7).await;

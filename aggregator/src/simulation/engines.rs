@@ -1,28 +1,19 @@
-//! Schedules through whole aggregators, all three engines at once, over a store that fails and is slow by turns, a bus whose disk is full
-//! by turns, and clocks that are set. What must hold is the same for lines, samples and spans.
+//! Schedules through whole aggregators, all three engines at once, over a store that fails, is slow and is silent by turns, a bus
+//! whose disk is full by turns, and clocks that are set. What must hold is the same for lines, samples and spans.
 
-use std::fmt;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
-use object_store::memory::InMemory;
-use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions,
-    PutPayload, PutResult,
-};
+use object_store::ObjectStore;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir_bus::sim::{Sim, SimConfig};
-use weir_bus::{Ack, BusError, Consumer, Log, TopicPartition};
+use weir_bus::{Log, TopicPartition};
 use weir_model::select::{MetricReader, MetricSelect, NoBudget, TraceReader};
 use weir_model::wire::Kind;
 use weir_store::blob::BlobCache;
@@ -30,134 +21,34 @@ use weir_store::logs::LogsEngine;
 use weir_store::metrics::{MetricsCounters, MetricsEngine, MetricsReader};
 use weir_store::traces::{TracesCounters, TracesEngine, TracesReader};
 
+use super::moods::{Disk, Moody};
 use super::{PARTITIONS, Source, TENANT, compare, lines_of};
 use crate::config::AggregatorConfig;
-use crate::metrics::Metrics;
+use crate::group::member_of;
+use crate::metrics::{Metrics, PartitionLabels};
 use crate::open::{Aggregator, Dependencies};
 
-/// A store in memory with moods.
-#[derive(Debug)]
-struct Moody {
-    inner: InMemory,
-    mood: Mutex<Mood>,
-}
+/// What the schedules have been through.
+type Seen = Arc<Mutex<BTreeSet<&'static str>>>;
 
-#[derive(Debug)]
-struct Mood {
-    random: StdRng,
-    /// In a hundred requests.
-    fails: u32,
-    /// Writes and listings take up to so long. Reads do not: those of blocks hold the clock of the test while they wait.
-    slow: Duration,
-}
-
-impl Moody {
-    fn set(&self, fails: u32, slow: Duration) {
-        let mut mood = self.mood.lock();
-        (mood.fails, mood.slow) = (fails, slow);
-    }
-
-    fn fails(&self) -> bool {
-        let mut mood = self.mood.lock();
-        let fails = mood.fails;
-        fails > mood.random.random_range(0..100)
-    }
-
-    async fn pause(&self) {
-        let pause = {
-            let mut mood = self.mood.lock();
-            let slow = mood.slow.as_millis() as u64;
-            Duration::from_millis(mood.random.random_range(0..=slow))
-        };
-        if !pause.is_zero() {
-            tokio::time::sleep(pause).await;
-        }
-    }
-}
-
-fn moody() -> object_store::Error {
-    object_store::Error::Generic { store: "moody", source: "not now".into() }
-}
-
-impl fmt::Display for Moody {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Moody")
-    }
-}
-
-type Stored<T> = object_store::Result<T>;
-
-#[async_trait]
-impl ObjectStore for Moody {
-    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Stored<PutResult> {
-        self.pause().await;
-        if self.fails() {
-            return Err(moody());
-        }
-        let stored = self.inner.put_opts(location, payload, options).await?;
-        // Stored, and the answer is lost.
-        if self.fails() { Err(moody()) } else { Ok(stored) }
-    }
-    async fn put_multipart_opts(&self, at: &Path, options: PutMultipartOptions) -> Stored<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(at, options).await
-    }
-    async fn get_opts(&self, location: &Path, options: GetOptions) -> Stored<GetResult> {
-        if self.fails() { Err(moody()) } else { self.inner.get_opts(location, options).await }
-    }
-    fn delete_stream(&self, locations: BoxStream<'static, Stored<Path>>) -> BoxStream<'static, Stored<Path>> {
-        self.inner.delete_stream(locations)
-    }
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Stored<ObjectMeta>> {
-        if self.fails() {
-            return futures_util::stream::once(async { Err(moody()) }).boxed();
-        }
-        self.inner.list(prefix)
-    }
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Stored<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Stored<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
-}
-
-/// The simulated bus on a disk that is full by turns: appends fail, and so does letting go of what is sealed.
-struct Disk {
-    sim: Sim,
-    full: AtomicBool,
-}
-
-impl Disk {
-    fn write(&self, operation: &'static str) -> Result<(), BusError> {
-        if !self.full.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        Err(BusError::Disk { operation, path: "segment".into(), source: std::io::ErrorKind::StorageFull.into() })
-    }
-}
-
-#[async_trait]
-impl Log for Disk {
-    async fn partitions(&self, topic: &str) -> Result<u32, BusError> {
-        self.sim.partitions(topic).await
-    }
-    async fn append(&self, place: &TopicPartition, value: Bytes) -> Result<Ack, BusError> {
-        self.write("append to")?;
-        self.sim.append(place, value).await
-    }
-    async fn consume(&self, topics: &[&str], member: &str) -> Result<Box<dyn Consumer>, BusError> {
-        self.sim.consume(topics, member).await
-    }
-    async fn bounds(&self, place: &TopicPartition) -> Result<(u64, u64), BusError> {
-        self.sim.bounds(place).await
-    }
-    async fn release(&self, place: &TopicPartition, offset: u64) -> Result<(), BusError> {
-        self.write("release")?;
-        self.sim.release(place, offset).await
-    }
-}
+const PHASES: [&str; 12] = [
+    "blocks opening",
+    "clock jumped",
+    "compacted",
+    "disk full",
+    "expired",
+    "fenced or not opened",
+    "rebalanced",
+    "restarted",
+    "sealed",
+    "store failing",
+    "store silent",
+    "two owners",
+];
 
 struct World {
+    metrics: Metrics,
+    seen: Seen,
     disk: Arc<Disk>,
     store: Arc<Moody>,
     clock: Arc<AtomicI64>,
@@ -190,7 +81,7 @@ impl World {
                 let count = nonces.fetch_add(1, Ordering::Relaxed);
                 xxhash_rust::xxh3::xxh3_128(&count.to_le_bytes()).to_le_bytes()
             }),
-            metrics: Metrics::default(),
+            metrics: self.metrics.clone(),
             member: name.to_owned(),
         };
         let aggregator = Arc::new(Aggregator::new(self.config.clone(), engines, dependencies));
@@ -207,43 +98,72 @@ async fn step(world: &World, members: &mut [Member], sources: &mut [Source], ran
     let sim = &world.disk.sim;
     let topic = Kind::ALL[random.random_range(0..3)].topic().to_owned();
     let place = TopicPartition { topic, partition: random.random_range(0..PARTITIONS) };
+    let see = |phase| {
+        world.seen.lock().insert(phase);
+    };
+    if members.iter().flat_map(|member| member.aggregator.status()).any(|of| of.blocks_opening > 0) {
+        see("blocks opening");
+    }
     match random.random_range(0..100) {
-        0..52 => {
+        0..50 => {
             let at = random.random_range(0..sources.len());
             sources[at].send(&*world.disk, random).await;
         }
-        52..67 => tokio::time::sleep(Duration::from_millis(random.random_range(1..1500))).await,
-        67..74 => {
+        50..65 => tokio::time::sleep(Duration::from_millis(random.random_range(1..1500))).await,
+        65..72 => {
+            see("restarted");
             let at = random.random_range(0..members.len());
             members[at].task.abort();
             members[at] = world.start(["a", "b"][at]);
         }
-        74..79 => sim.rebalance(),
-        79..84 => {
-            // No such member: it has just crashed, and nothing moves.
-            let _moved = sim.usurp(&place, ["a", "b"][random.random_range(0..2)], random.random_range(1..6));
+        72..77 => {
+            see("rebalanced");
+            sim.rebalance();
         }
-        84..87 => {
+        77..82 => {
+            // No such member: it has just crashed, and nothing moves.
+            let member = member_of(["a", "b"][random.random_range(0..2)], &place.topic);
+            if sim.usurp(&place, &member, random.random_range(1..6)).is_ok() {
+                see("two owners");
+            }
+        }
+        82..85 => {
             let _lost = sim.lose_tail(&place);
         }
-        87..90 => {
+        85..88 => {
+            see("clock jumped");
             let days = random.random_range(-40..=40_i64);
             world.clock.fetch_add(days * 24 * 3600 * 1_000_000_000, Ordering::Relaxed);
         }
-        90..92 => world.disk.full.store(random.random_bool(0.5), Ordering::Relaxed),
-        92..95 => {
-            let (fails, slow) = [(0, 0), (30, 0), (0, 3000), (100, 0), (20, 500)][random.random_range(0..5)];
-            world.store.set(fails, Duration::from_millis(slow));
+        88..90 => {
+            see("disk full");
+            world.disk.full.store(random.random_bool(0.5), Ordering::Relaxed);
+        }
+        90..94 => {
+            let moods = [(0, 0, false), (30, 0, false), (0, 3000, false), (100, 0, false), (20, 500, false), (0, 0, true)];
+            let (fails, slow, silent) = moods[random.random_range(0..moods.len())];
+            see(if silent { "store silent" } else { "store failing" });
+            world.store.set(fails, Duration::from_millis(slow), silent);
         }
         _ => {
-            let aggregator = Arc::clone(&members[random.random_range(0..members.len())].aggregator);
-            let compact = random.random_bool(0.5);
-            tokio::spawn(async move { if compact { aggregator.compact().await } else { aggregator.seal().await } });
+            let (aggregator, seen) =
+                (Arc::clone(&members[random.random_range(0..members.len())].aggregator), Arc::clone(&world.seen));
+            let what = random.random_range(0..3);
+            tokio::spawn(async move {
+                let (phase, done) = match what {
+                    0 => ("compacted", aggregator.compact().await),
+                    1 => ("sealed", aggregator.seal().await),
+                    _ => ("expired", aggregator.expire().await),
+                };
+                if done.is_ok() {
+                    seen.lock().insert(phase);
+                }
+            });
         }
     }
 }
 
-async fn schedule(seed: u64) -> [u64; 3] {
+async fn schedule(seed: u64, seen: Seen) -> [u64; 3] {
     let mut random = StdRng::seed_from_u64(seed);
     let mishaps = SimConfig { seed, partitions: PARTITIONS, duplicate_percent: 10, fail_ack_percent: 10, ..SimConfig::default() };
     let config = AggregatorConfig {
@@ -252,10 +172,11 @@ async fn schedule(seed: u64) -> [u64; 3] {
         tick: Duration::from_secs(1),
         ..AggregatorConfig::default()
     };
-    let mood = Mood { random: StdRng::seed_from_u64(seed), fails: 0, slow: Duration::ZERO };
     let world = World {
         disk: Arc::new(Disk { sim: Sim::new(mishaps), full: AtomicBool::new(false) }),
-        store: Arc::new(Moody { inner: InMemory::new(), mood: Mutex::new(mood) }),
+        metrics: Metrics::default(),
+        seen,
+        store: Arc::new(Moody::new(seed)),
         clock: Arc::new(AtomicI64::new(1)),
         config,
         nonces: Arc::new(AtomicI64::new(i64::from_le_bytes(seed.to_le_bytes()))),
@@ -268,10 +189,18 @@ async fn schedule(seed: u64) -> [u64; 3] {
     }
     members.iter().for_each(|member| member.task.abort());
     drop(members);
-    world.store.set(0, Duration::ZERO);
+    if was_interrupted(&world.metrics) {
+        world.seen.lock().insert("fenced or not opened");
+    }
+    world.store.set(0, Duration::ZERO, false);
     world.disk.full.store(false, Ordering::Relaxed);
     verify(&world, &sources).await;
     Kind::ALL.map(|kind| sources.iter().filter(|source| source.kind == kind).map(|source| source.acknowledged).sum())
+}
+
+fn was_interrupted(metrics: &Metrics) -> bool {
+    let of = |kind: Kind| (0..PARTITIONS).map(move |partition| PartitionLabels { topic: kind.topic().into(), partition });
+    Kind::ALL.into_iter().flat_map(of).any(|labels| metrics.interruptions.get_or_create(&labels).get() > 0)
 }
 
 /// A fresh process takes over, catches up, seals, compacts; all of it is there each time.
@@ -336,20 +265,21 @@ async fn stored(member: &Member, sources: &[Source]) -> Vec<String> {
 }
 
 /// How many schedules `make test` runs: each has three times the partitions of those of logs alone.
-const SCHEDULES: u64 = 300;
+const SCHEDULES: u64 = 400;
 
 #[test]
 fn no_engine_loses_or_doubles_in_any_schedule() {
     let only = std::env::var("WEIR_SIM_SEED").ok().map(|seed| seed.parse::<u64>().expect("WEIR_SIM_SEED is a number"));
     let schedules = std::env::var("WEIR_SIM_SCHEDULES").ok().map_or(SCHEDULES, |count| count.parse().expect("a number"));
     let base = only.unwrap_or_else(|| rand::random::<u64>() >> 16);
-    let mut acknowledged = [0; 3];
+    let (mut acknowledged, seen) = ([0; 3], Seen::default());
     for seed in base..base + only.map_or(schedules, |_| 1) {
-        let run = std::panic::catch_unwind(|| {
+        let seen = Arc::clone(&seen);
+        let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
-            runtime.block_on(schedule(seed))
-        });
+            runtime.block_on(schedule(seed, seen))
+        }));
         let sums = run.unwrap_or_else(|panic| {
             println!("WEIR_SIM_SEED={seed}");
             std::panic::resume_unwind(panic);
@@ -358,4 +288,7 @@ fn no_engine_loses_or_doubles_in_any_schedule() {
     }
     println!("{schedules} schedules from seed {base}: {acknowledged:?} lines, samples and spans, none lost, none doubled");
     assert!(acknowledged.iter().all(|sum| *sum > 0), "{acknowledged:?}");
+    if only.is_none() {
+        assert_eq!(*seen.lock(), BTreeSet::from(PHASES), "every phase, from seed {base}");
+    }
 }

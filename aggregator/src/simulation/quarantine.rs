@@ -15,8 +15,7 @@ use weir_store::view::Views;
 
 use super::{Member, PARTITIONS, Source, World, compare, stored};
 use crate::config::AggregatorConfig;
-use crate::group::ask_all;
-use crate::owner::Ask;
+use crate::machine::OwnerCommand;
 
 pub(super) fn world(store: &Arc<InMemory>) -> World {
     let sim = Sim::new(SimConfig { partitions: PARTITIONS, ..SimConfig::default() });
@@ -52,8 +51,8 @@ impl Member {
     }
 
     pub(super) fn found(&self, source: &Source) -> u64 {
-        let shared = self.partitions.get(source.place().partition);
-        shared.map_or(0, |shared| shared.searchable.load(std::sync::atomic::Ordering::Acquire))
+        let live = self.partitions.get(source.place().partition);
+        live.map_or(0, |live| live.indexed_offset.load(std::sync::atomic::Ordering::Acquire))
     }
 
     pub(super) async fn end(self) {
@@ -86,7 +85,7 @@ async fn a_corrupt_manifest_is_one_partitions_affair() {
     assert!(said.starts_with("weir.logs partition 0 is in quarantine: it cannot be opened: "), "{said}");
     assert!(said.contains("7 bytes are fewer than a manifest's header has"), "{said}");
     // The other one seals meanwhile.
-    ask_all(&member.inboxes, |_, reply| Ask::Seal(1, reply)).await.expect_err("one is not open");
+    member.registry.command_all(|_, reply| OwnerCommand::Seal(1, reply)).await.expect_err("one is not open");
     assert_eq!(newest(&store, 1).await.next_offset, 1);
     store.delete(&corrupt).await.expect("deletes");
     until("it is served again", || member.found(&sources[0]) == 1 && member.said().is_empty()).await;
@@ -104,7 +103,7 @@ async fn a_replaced_bus_is_one_partitions_affair_and_stores_nothing_under_taken_
     let member = first.start("a");
     until("it is taken", || member.found(&sources[0]) == 5).await;
     let upto = |place: &TopicPartition| if place.partition == 0 { 5 } else { 0 };
-    ask_all(&member.inboxes, |place, reply| Ask::Seal(upto(place), reply)).await.expect("seals");
+    member.registry.command_all(|place, reply| OwnerCommand::Seal(upto(place), reply)).await.expect("seals");
     member.end().await;
 
     let second = world(&store);
@@ -137,6 +136,6 @@ async fn a_process_of_which_all_is_damaged_runs_and_says_so() {
 }
 
 pub(super) async fn stored_when_heard(member: &Member) -> Vec<String> {
-    until("the bus is heard", || member.partitions.all().iter().all(|shared| shared.bus_silent_seconds().is_some())).await;
+    until("the bus is heard", || member.partitions.all().iter().all(|live| live.watermark_age_seconds().is_some())).await;
     stored(member).await
 }

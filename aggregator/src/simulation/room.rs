@@ -16,7 +16,7 @@ use weir_store::logs::LogsEngine;
 
 use super::{Member, PARTITIONS, Source, World, compare, stored};
 use crate::config::AggregatorConfig;
-use crate::shared::Shared;
+use crate::live::LivePartition;
 
 const ROOM: usize = 1 << 20;
 /// What a partition takes in at once: a record of so many lines, with what a line costs in a head.
@@ -65,19 +65,19 @@ async fn heads_stay_within_the_room_of_all() {
 
 impl Member {
     fn held(&self) -> usize {
-        let heads = |shared: Arc<Shared<LogsEngine>>| {
-            let state = shared.state.read();
-            state.frozen.iter().chain([&state.active]).map(|head| head.bytes()).sum::<usize>()
+        let heads = |live: Arc<LivePartition<LogsEngine>>| {
+            let snapshot = live.snapshot.read();
+            snapshot.frozen.iter().chain([&snapshot.active]).map(|head| head.bytes()).sum::<usize>()
         };
         self.partitions.all().into_iter().map(heads).sum()
     }
 
     async fn behind(&self, world: &World) -> u64 {
         let mut behind = 0;
-        for shared in self.partitions.all() {
-            let place = TopicPartition { topic: Kind::Logs.topic().into(), partition: shared.partition };
+        for live in self.partitions.all() {
+            let place = TopicPartition { topic: Kind::Logs.topic().into(), partition: live.partition };
             let (_, next) = world.sim.bounds(&place).await.expect("bounds");
-            behind += next - shared.searchable.load(std::sync::atomic::Ordering::Acquire);
+            behind += next - live.indexed_offset.load(std::sync::atomic::Ordering::Acquire);
         }
         behind
     }

@@ -16,8 +16,7 @@ use weir_store::view::Views;
 
 use super::{Member, PARTITIONS, Source, World, compare, stored};
 use crate::config::AggregatorConfig;
-use crate::group::ask_all;
-use crate::owner::Ask;
+use crate::machine::OwnerCommand;
 
 /// A new owner shows what it has replayed while its blocks are still being opened, and says so; one that cannot be opened is named,
 /// and tried again.
@@ -28,21 +27,7 @@ async fn a_takeover_does_not_wait_for_blocks() {
     let sim = Sim::new(SimConfig { partitions: PARTITIONS, ..SimConfig::default() });
     let store = Arc::clone(&throttled) as Arc<dyn ObjectStore>;
     let world = World { sim, store, clock: Arc::new(AtomicI64::new(1)), config, seed: 1 };
-    let mut source = Source::new(Kind::Logs, "source".into());
-    let first = world.start("a");
-    for _ in 0..BLOCKS {
-        source.lines += 1;
-        let appended =
-            world.sim.append(&source.place(), source.record(source.acknowledged, source.lines)).await.expect("appends");
-        let offset = appended.await.expect("acknowledges");
-        source.acknowledged = source.lines;
-        until("it is taken", || first.searchable(&source) > offset).await;
-        let upto = |place: &TopicPartition| if *place == source.place() { offset + 1 } else { 0 };
-        ask_all(&first.inboxes, |place, reply| Ask::Seal(upto(place), reply)).await.expect("seals");
-    }
-    first.stop.cancel();
-    first.task.await.expect("ends");
-
+    let source = sealed_blocks(&world, BLOCKS).await;
     let blocks: Vec<Path> = world.store.list(None).map_ok(|object| object.location).try_collect().await.expect("lists");
     let block = blocks.into_iter().find(|path| path.as_ref().contains("/blocks/")).expect("a block");
     let bytes = world.store.get(&block).await.expect("there").bytes().await.expect("bytes");
@@ -78,7 +63,7 @@ async fn a_clock_that_jumps_removes_no_block_that_is_about_to_be_published() {
         until("all is owned", || (0..PARTITIONS).all(|partition| member.partitions.get(partition).is_some())).await;
         world.clock.fetch_add(40 * 24 * 3600 * 1_000_000_000, Ordering::Relaxed);
         for _ in 0..2 {
-            ask_all(&member.inboxes, |_, reply| Ask::Expire(reply)).await.expect("expires");
+            member.registry.command_all(|_, reply| OwnerCommand::Expire(reply)).await.expect("expires");
         }
         assert_eq!(world.store.head(&path).await.is_ok(), stays, "{name}");
         member.stop.cancel();
@@ -86,12 +71,57 @@ async fn a_clock_that_jumps_removes_no_block_that_is_about_to_be_published() {
     }
 }
 
+/// A source of one line a block, whose owner has left.
+async fn sealed_blocks(world: &World, blocks: u64) -> Source {
+    let mut source = Source::new(Kind::Logs, "source".into());
+    let first = world.start("a");
+    for _ in 0..blocks {
+        source.lines += 1;
+        let appended =
+            world.sim.append(&source.place(), source.record(source.acknowledged, source.lines)).await.expect("appends");
+        let offset = appended.await.expect("acknowledges");
+        source.acknowledged = source.lines;
+        until("it is appended", || first.searchable(&source) > offset).await;
+        let upto = |place: &TopicPartition| if *place == source.place() { offset + 1 } else { 0 };
+        first.registry.command_all(|place, reply| OwnerCommand::Seal(upto(place), reply)).await.expect("seals");
+    }
+    first.stop.cancel();
+    first.task.await.expect("ends");
+    source
+}
+
+/// Of a partition with many blocks in a store that is far away, answers are complete again soon after it has moved.
+#[tokio::test]
+async fn a_takeover_of_many_blocks_is_complete_within_ten_seconds() {
+    const MANY: u64 = 500;
+    const LATENCY: Duration = Duration::from_millis(20);
+    let throttled = Arc::new(ThrottledStore::new(InMemory::new(), ThrottleConfig::default()));
+    let config = AggregatorConfig { compaction_blocks: 1000, ..AggregatorConfig::default() };
+    let sim = Sim::new(SimConfig { partitions: PARTITIONS, ..SimConfig::default() });
+    let store = Arc::clone(&throttled) as Arc<dyn ObjectStore>;
+    let world = World { sim, store, clock: Arc::new(AtomicI64::new(1)), config, seed: 1 };
+    let source = sealed_blocks(&world, MANY).await;
+    throttled.config_mut(|config| {
+        (config.wait_get_per_call, config.wait_put_per_call, config.wait_list_per_call) = (LATENCY, LATENCY, LATENCY);
+    });
+    let begun = tokio::time::Instant::now();
+    let second = world.start("b");
+    until("it is shown", || second.partitions.get(source.place().partition).is_some()).await;
+    until("all is open", || second.missing().is_empty()).await;
+    let took = begun.elapsed();
+    println!("{MANY} blocks are open {took:?} after the group began, {LATENCY:?} a request");
+    assert!(took <= Duration::from_secs(10), "{took:?}");
+    compare("after the takeover", &[source], &stored(&second).await);
+    second.stop.cancel();
+    second.task.await.expect("ends");
+}
+
 const BLOCKS: u64 = 20;
 
 impl Member {
     fn searchable(&self, source: &Source) -> u64 {
-        let shared = self.partitions.get(source.place().partition);
-        shared.map_or(0, |shared| shared.searchable.load(Ordering::Acquire))
+        let live = self.partitions.get(source.place().partition);
+        live.map_or(0, |live| live.indexed_offset.load(Ordering::Acquire))
     }
 
     /// What answers say of blocks that they have not seen.

@@ -80,7 +80,7 @@ pub(crate) async fn flush_spans(spans: opentelemetry_sdk::trace::SdkTracerProvid
 pub(crate) async fn seal_at_end(aggregator: &Aggregator) {
     match tokio::time::timeout(SEAL_AT_END, aggregator.seal()).await {
         Ok(Ok(committed)) => tracing::info!(blocks = committed.blocks, records = committed.records, "sealed"),
-        Ok(Err(error)) => tracing::warn!(error, "not sealed; the next owner replays the bus"),
+        Ok(Err(error)) => tracing::warn!(%error, "not sealed; the next owner replays the bus"),
         Err(_) => tracing::warn!("not sealed in time; the next owner replays the bus"),
     }
 }

@@ -12,8 +12,8 @@ pub struct FanOutConfig {
     /// An owner that has not answered for so long is left out, and the answer says so.
     #[serde(with = "duration")]
     pub owner_timeout: Duration,
-    /// The object store may take so long for one answer: which manifest is the newest, a part of a block. When it has not
-    /// answered, a query waits a second at most, until it answers again.
+    /// The object store may take so long for one answer: which manifest is the newest, a part of a block. When it has answered
+    /// nobody for a second, or not answered in time, a query waits a second at most, until it answers again.
     #[serde(with = "duration")]
     pub store_timeout: Duration,
     /// How often manifests are read between queries, so that a query finds blocks opened; every query reads the newest itself.

@@ -54,9 +54,9 @@ impl<E: Engine> PartitionRegistry<E> {
 
     /// Looks at everything between queries: new partitions, new versions, and their blocks.
     pub(super) async fn refresh(&self) -> Result<(), StoreError> {
-        self.discover().await?;
+        self.breaker.watch(self.discover()).await?;
         for part in self.known() {
-            if let Some(version) = part.refresh_manifest().await? {
+            if let Some(version) = self.breaker.watch(part.refresh_manifest()).await? {
                 part.open(&version).await;
             }
         }

@@ -1,5 +1,7 @@
 //! How a manifest may change. Pure: whoever publishes the result makes it true.
 
+use std::collections::HashSet;
+
 use super::{BlockEntry, Loss, Manifest};
 use crate::StoreError;
 
@@ -43,7 +45,8 @@ impl Manifest {
     /// are more records than before: a merge never doubles. That it loses nothing is for its caller to hold, because an
     /// engine may drop what two blocks both hold (a sample, a span).
     pub fn replace(&mut self, old: &[String], new: Vec<BlockEntry>) -> Result<(), StoreError> {
-        let (gone, kept): (Vec<_>, Vec<_>) = self.blocks.iter().cloned().partition(|block| old.contains(&block.id));
+        let old_ids: HashSet<&String> = old.iter().collect();
+        let (gone, kept): (Vec<_>, Vec<_>) = self.blocks.iter().cloned().partition(|block| old_ids.contains(&block.id));
         if gone.len() != old.len() {
             return Err(refuse("merge", format!("{} of {} merged blocks are in the manifest", gone.len(), old.len())));
         }
@@ -58,12 +61,13 @@ impl Manifest {
 
     /// Forgets blocks (retention). What is not there is not missed.
     pub fn forget(&mut self, ids: &[String]) {
+        let ids: HashSet<&String> = ids.iter().collect();
         self.blocks.retain(|block| !ids.contains(&block.id));
     }
 
     /// What must hold of every manifest, however it came to be; a sentence when it does not.
     pub fn check(&self) -> Result<(), String> {
-        let mut ids = std::collections::HashSet::new();
+        let mut ids = HashSet::new();
         for block in &self.blocks {
             if block.first_offset > block.next_offset || block.next_offset > self.next_offset {
                 let (first, next, end) = (block.first_offset, block.next_offset, self.next_offset);

@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use object_store::ObjectStore;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
-use weir_aggregator::{Aggregator, AggregatorConfig, Clock, Dependencies, Retention};
+use weir_aggregator::{Aggregator, AggregatorConfig, AggregatorError, Clock, Dependencies, Retention};
 use weir_bus::disk::{DiskConfig, DiskLog};
-use weir_bus::{BusError, BusMetrics, Log};
+use weir_bus::{BusMetrics, Log};
 use weir_collector::config::{FileFormat, PathConfig};
 use weir_collector::{Collector, CollectorConfig, Deps};
 use weir_model::wire::Kind;
@@ -87,7 +87,7 @@ pub struct Aggregating {
     pub aggregator: Arc<Aggregator>,
     bus: Arc<Counted>,
     stop: CancellationToken,
-    task: tokio::task::JoinHandle<Result<(), BusError>>,
+    task: tokio::task::JoinHandle<Result<(), AggregatorError>>,
 }
 
 impl Aggregating {

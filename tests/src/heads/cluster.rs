@@ -193,7 +193,7 @@ impl Cluster {
 
     pub(super) async fn seal(&self) {
         for node in self.nodes.iter().filter(|node| !node.running.is_finished()) {
-            let sealed = async || node.aggregator.seal().await.map(drop);
+            let sealed = async || node.aggregator.seal().await.map(drop).map_err(|error| error.to_string());
             crate::weir::eventually("everything is sealed", sealed).await;
         }
     }

@@ -201,3 +201,24 @@ async fn a_broker_that_is_not_there_is_an_error_and_not_a_wait() {
     let error = log.partitions("weir.logs").await.unwrap_err().to_string();
     assert!(error.starts_with("kafka: fetch metadata:"), "{error}");
 }
+
+/// A process joins once for each topic, as the aggregator does: a second one is given its share of each topic.
+#[tokio::test]
+async fn each_topic_is_balanced_by_itself() {
+    const TOPICS: [&str; 3] = ["weir.logs", "weir.metrics", "weir.spans"];
+    let broker = Brokers::start(1).await.unwrap();
+    let log = open(&broker, |config| config.partitions = 4);
+    let join = async |process: &str| {
+        let mut members: Vec<Member> = Vec::new();
+        for topic in TOPICS {
+            members.push((log.consume(&[topic], &format!("{process}/{topic}")).await.unwrap(), Vec::new()));
+        }
+        members
+    };
+    let mut members = join("a").await;
+    settle(&mut members, &[4; 3]).await;
+    members.extend(join("b").await);
+    settle(&mut members, &[2; 6]).await;
+    drop(members.split_off(3));
+    settle(&mut members, &[4; 3]).await;
+}

@@ -1,6 +1,6 @@
 //! What readers see of the partitions that this process owns.
 //!
-//! The owner swaps a partition's state as a whole, so a reader sees every record exactly once whatever moves meanwhile.
+//! The owner swaps a partition's snapshot as a whole, so a reader sees every record exactly once whatever moves meanwhile.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use weir_store::view::{BlockView, PartitionView, TailSection, Tails, Views};
 /// Sections that a live tail may be behind before it is told that it lost some: at a full MiB each, 256 MiB.
 const TAIL_SECTIONS: usize = 256;
 
-/// One partition as of one instant. Guarded by the lock in [`Shared`]; held only to copy pointers.
-pub(crate) struct State<E: Engine> {
+/// One partition as of one instant. Guarded by the lock in [`LivePartition`]; held only to copy pointers.
+pub(crate) struct Snapshot<E: Engine> {
     /// Of the manifest.
     pub version: u64,
     pub manifest: Arc<Manifest>,
@@ -34,80 +34,80 @@ pub(crate) struct State<E: Engine> {
     pub active: Arc<E::Head>,
 }
 
-/// A partition's state, shared by its owner and the readers.
-pub(crate) struct Shared<E: Engine> {
+/// A partition's snapshot, live by its owner and the readers.
+pub(crate) struct LivePartition<E: Engine> {
     pub topic: &'static str,
     pub partition: u32,
-    pub state: RwLock<State<E>>,
+    pub snapshot: RwLock<Snapshot<E>>,
     /// Everything below has entered a head or a block. Written after the insert, read before the view is taken.
-    pub searchable: AtomicU64,
+    pub indexed_offset: AtomicU64,
     /// Everything below is on the bus, as last asked.
-    pub on_bus: AtomicU64,
+    pub high_watermark: AtomicU64,
     /// When the bus has last said so, to this owner.
-    pub bus_heard: Mutex<Option<tokio::time::Instant>>,
+    pub watermark_at: Mutex<Option<tokio::time::Instant>>,
 }
 
-impl<E: Engine> Shared<E> {
+impl<E: Engine> LivePartition<E> {
     /// As a manifest version says, with an empty head; no block is open.
     pub fn new(partition: u32, version: u64, manifest: Arc<Manifest>, head: E::Head) -> Self {
         let next_offset = manifest.next_offset;
         let (blocks, missing, active) = (Vec::new(), Vec::new(), Arc::new(head));
-        let state = State { version, manifest, blocks, opening: 0, missing, frozen: None, active };
+        let snapshot = Snapshot { version, manifest, blocks, opening: 0, missing, frozen: None, active };
         Self {
             topic: E::KIND.topic(),
             partition,
-            state: RwLock::new(state),
-            searchable: AtomicU64::new(next_offset),
-            on_bus: AtomicU64::new(next_offset),
-            bus_heard: Mutex::new(None),
+            snapshot: RwLock::new(snapshot),
+            indexed_offset: AtomicU64::new(next_offset),
+            high_watermark: AtomicU64::new(next_offset),
+            watermark_at: Mutex::new(None),
         }
     }
 
     fn view(&self) -> PartitionView<E> {
-        let silent = bus_silent(self.topic, self.partition, self.bus_silent_seconds());
-        let searchable = self.searchable.load(Ordering::Acquire);
-        let state = self.state.read();
-        let (topic, partition, opening) = (self.topic, self.partition, state.opening);
+        let silent = bus_silent(self.topic, self.partition, self.watermark_age_seconds());
+        let searchable = self.indexed_offset.load(Ordering::Acquire);
+        let snapshot = self.snapshot.read();
+        let (topic, partition, opening) = (self.topic, self.partition, snapshot.opening);
         let opening = (opening > 0).then(|| format!("{topic} partition {partition}: {opening} blocks are not open yet"));
-        let heads = state.frozen.iter().chain(std::iter::once(&state.active)).filter(|head| head.records() > 0);
+        let heads = snapshot.frozen.iter().chain(std::iter::once(&snapshot.active)).filter(|head| head.records() > 0);
         PartitionView {
             coverage: PartitionCoverage {
                 topic: self.topic.into(),
                 partition: self.partition,
-                on_bus: self.on_bus.load(Ordering::Acquire).max(searchable),
+                on_bus: self.high_watermark.load(Ordering::Acquire).max(searchable),
                 searchable,
-                sealed: state.manifest.next_offset,
-                losses: state.manifest.losses.iter().map(|loss| (loss.first, loss.next)).collect(),
+                sealed: snapshot.manifest.next_offset,
+                losses: snapshot.manifest.losses.iter().map(|loss| (loss.first, loss.next)).collect(),
             },
-            blocks: state.blocks.clone(),
+            blocks: snapshot.blocks.clone(),
             heads: heads.cloned().collect(),
-            missing: state.missing.iter().cloned().chain(opening).chain(silent).collect(),
+            missing: snapshot.missing.iter().cloned().chain(opening).chain(silent).collect(),
         }
     }
 }
 
-impl<E: Engine> Shared<E> {
+impl<E: Engine> LivePartition<E> {
     /// How old what the bus has said of how far it is may be; `None` when it has said nothing yet.
-    pub(crate) fn bus_silent_seconds(&self) -> Option<u64> {
-        self.bus_heard.lock().map(|at| at.elapsed().as_secs())
+    pub(crate) fn watermark_age_seconds(&self) -> Option<u64> {
+        self.watermark_at.lock().map(|at| at.elapsed().as_secs())
     }
 
     /// The heads, and the manifest version that has everything else, as of one instant.
-    pub(crate) fn instant(&self) -> (Instant, Vec<Arc<E::Head>>) {
+    pub(crate) fn extract(&self) -> (Instant, Vec<Arc<E::Head>>) {
         // First: what is read of the bus afterwards is no older.
-        let bus_silent_seconds = self.bus_silent_seconds();
-        let searchable = self.searchable.load(Ordering::Acquire);
-        let state = self.state.read();
+        let bus_silent_seconds = self.watermark_age_seconds();
+        let searchable = self.indexed_offset.load(Ordering::Acquire);
+        let snapshot = self.snapshot.read();
         let instant = Instant {
             partition: self.partition,
-            epoch: state.manifest.epoch,
-            version: state.version,
+            epoch: snapshot.manifest.epoch,
+            version: snapshot.version,
             searchable,
-            on_bus: self.on_bus.load(Ordering::Acquire).max(searchable),
+            on_bus: self.high_watermark.load(Ordering::Acquire).max(searchable),
             bus_silent_seconds,
             cut: None,
         };
-        let heads = state.frozen.iter().chain(std::iter::once(&state.active)).filter(|head| head.records() > 0);
+        let heads = snapshot.frozen.iter().chain(std::iter::once(&snapshot.active)).filter(|head| head.records() > 0);
         (instant, heads.cloned().collect())
     }
 }
@@ -121,7 +121,7 @@ pub struct Partitions<E: Engine> {
 
 /// A partition is in one of the two, or in none while it is opened for the first time.
 struct Owned<E: Engine> {
-    served: BTreeMap<u32, Arc<Shared<E>>>,
+    served: BTreeMap<u32, Arc<LivePartition<E>>>,
     /// In quarantine, and why.
     damaged: BTreeMap<u32, String>,
 }
@@ -134,10 +134,10 @@ impl<E: Engine> Default for Partitions<E> {
 }
 
 impl<E: Engine> Partitions<E> {
-    pub(crate) fn insert(&self, shared: Arc<Shared<E>>) {
+    pub(crate) fn insert(&self, live: Arc<LivePartition<E>>) {
         let mut owned = self.owned.write();
-        owned.damaged.remove(&shared.partition);
-        owned.served.insert(shared.partition, shared);
+        owned.damaged.remove(&live.partition);
+        owned.served.insert(live.partition, live);
     }
 
     pub(crate) fn remove(&self, partition: u32) {
@@ -153,7 +153,7 @@ impl<E: Engine> Partitions<E> {
         owned.damaged.insert(partition, reason);
     }
 
-    pub(crate) fn get(&self, partition: u32) -> Option<Arc<Shared<E>>> {
+    pub(crate) fn get(&self, partition: u32) -> Option<Arc<LivePartition<E>>> {
         self.owned.read().served.get(&partition).cloned()
     }
 
@@ -162,7 +162,7 @@ impl<E: Engine> Partitions<E> {
         self.owned.read().damaged.get(&partition).cloned()
     }
 
-    pub(crate) fn all(&self) -> Vec<Arc<Shared<E>>> {
+    pub(crate) fn all(&self) -> Vec<Arc<LivePartition<E>>> {
         self.owned.read().served.values().cloned().collect()
     }
 
@@ -171,8 +171,8 @@ impl<E: Engine> Partitions<E> {
         self.owned.read().damaged.iter().map(|(partition, reason)| (*partition, reason.clone())).collect()
     }
 
-    /// Tells live tails. Nobody listening is the usual case and not an error.
-    pub(crate) fn tell(&self, section: TailSection<E::Batch>) {
+    /// To live tails. Nobody listening is the usual case and not an error.
+    pub(crate) fn emit(&self, section: TailSection<E::Batch>) {
         if self.tails.receiver_count() > 0 {
             let _nobody_listens = self.tails.send(section);
         }
@@ -181,7 +181,7 @@ impl<E: Engine> Partitions<E> {
 
 impl<E: Engine> Views<E> for Partitions<E> {
     fn views(&self) -> Vec<PartitionView<E>> {
-        let served = self.all().into_iter().map(|shared| shared.view());
+        let served = self.all().into_iter().map(|live| live.view());
         served.chain(self.damaged().into_iter().map(|(partition, reason)| damaged_view(partition, &reason))).collect()
     }
 }

@@ -8,8 +8,8 @@ use weir_model::select::{Budget, ReadError};
 use weir_store::heads::frame::{self, Tag};
 use weir_store::heads::{Question, Refusal, Sliced, encode_refusal, encode_slice};
 
-use super::Desk;
-use crate::shared::Partitions;
+use super::HeadService;
+use crate::live::Partitions;
 
 /// No question takes longer, whatever it says: a query's own limit is 60 s.
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
@@ -59,13 +59,18 @@ impl Budget for Deadline {
 }
 
 /// A whole answer's bytes.
-pub(super) fn answer<E: Sliced>(partitions: &Partitions<E>, question: &Question, desk: &Desk, budget: &dyn Budget) -> Vec<u8> {
+pub(super) fn respond<E: Sliced>(
+    partitions: &Partitions<E>,
+    question: &Question,
+    service: &HeadService,
+    budget: &dyn Budget,
+) -> Vec<u8> {
     let mut out = frame::preamble(E::KIND).to_vec();
     let mut asked = question.partitions.clone();
     asked.sort_unstable();
     asked.dedup();
     for partition in asked {
-        let outcome = match part(partitions, partition, question, desk, budget, &mut out) {
+        let outcome = match part(partitions, partition, question, service, budget, &mut out) {
             Ok(()) => "answered",
             Err(refusal) => {
                 encode_refusal(&mut out, &refusal);
@@ -76,7 +81,7 @@ pub(super) fn answer<E: Sliced>(partitions: &Partitions<E>, question: &Question,
                 }
             }
         };
-        desk.count(E::KIND.name(), outcome, 1);
+        service.count(E::KIND.name(), outcome, 1);
     }
     frame::put(&mut out, Tag::End, &[]);
     out
@@ -86,7 +91,7 @@ fn part<E: Sliced>(
     partitions: &Partitions<E>,
     partition: u32,
     question: &Question,
-    desk: &Desk,
+    service: &HeadService,
     budget: &dyn Budget,
     out: &mut Vec<u8>,
 ) -> Result<(), Refusal> {
@@ -94,9 +99,9 @@ fn part<E: Sliced>(
         Some(reason) => Refusal::Failed { partition, text: format!("it is in quarantine: {reason}") },
         None => Refusal::NotOwned { partition },
     };
-    let shared = partitions.get(partition).ok_or_else(absent)?;
-    let (instant, heads) = shared.instant();
-    let slice = E::slice(&question.tenant, &question.ask, &heads, desk.limits, budget).map_err(|error| match error {
+    let live = partitions.get(partition).ok_or_else(absent)?;
+    let (instant, heads) = live.extract();
+    let slice = E::slice(&question.tenant, &question.ask, &heads, service.limits, budget).map_err(|error| match error {
         ReadError::Budget { limit, .. } => Refusal::TooLarge { partition, limit },
         other => Refusal::Failed { partition, text: other.to_string() },
     })?;

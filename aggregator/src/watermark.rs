@@ -1,4 +1,4 @@
-//! How far the bus is, asked again and again beside the poll loop: a broker that is away must not hold that up.
+//! How far the bus is, asked again and again beside the loops of the group: a broker that is away must not hold those up.
 //!
 //! Coverage lives on it: an answer is complete when it has seen all that is on the bus, and a bus that has been silent for a
 //! while may hold more than anybody knows. An answer of the bus is as old as its question: what was appended while it was on its
@@ -12,36 +12,37 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use weir_bus::{Log, TopicPartition};
 
-use crate::group::{Inboxes, Openers};
+use crate::group::{AllOwners, OwnerRegistry};
 
 /// How often each partition is asked.
 const INTERVAL: Duration = Duration::from_millis(250);
 
 /// How often it is looked for partitions that are due, and for new ones.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Partitions that are asked at once: a silent bus holds a thread for each until its client gives up.
 const ASKED_AT_ONCE: usize = 16;
 
 #[derive(Default)]
-struct Question {
-    asked: Option<Instant>,
-    open: bool,
+struct Asked {
+    last: Option<Instant>,
+    /// Not answered yet.
+    is_open: bool,
 }
 
-/// Until a question is lost, which none is.
-pub(crate) async fn measure(bus: Arc<dyn Log>, openers: Openers, inboxes: Inboxes) -> JoinError {
-    let mut tick = tokio::time::interval(LOOK);
+/// Until a task is lost, which none is.
+pub(crate) async fn poll_watermarks(bus: Arc<dyn Log>, owners: AllOwners, registry: OwnerRegistry) -> JoinError {
+    let mut tick = tokio::time::interval(POLL_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut questions: BTreeMap<TopicPartition, Question> = BTreeMap::new();
+    let mut all: BTreeMap<TopicPartition, Asked> = BTreeMap::new();
     let mut asking = JoinSet::new();
     loop {
         tokio::select! {
             _ = tick.tick() => {
-                let owned: BTreeSet<TopicPartition> = inboxes.lock().keys().cloned().collect();
-                questions.retain(|place, _| owned.contains(place));
+                let owned: BTreeSet<TopicPartition> = registry.places().into_iter().collect();
+                all.retain(|place, _| owned.contains(place));
                 for place in owned {
-                    questions.entry(place).or_default();
+                    all.entry(place).or_default();
                 }
             }
             Some(answered) = asking.join_next() => {
@@ -49,20 +50,20 @@ pub(crate) async fn measure(bus: Arc<dyn Log>, openers: Openers, inboxes: Inboxe
                     Ok(answered) => answered,
                     Err(error) => return error,
                 };
-                let Some(question) = questions.get_mut(&place) else { continue };
-                question.open = false;
-                if let (Some(next), Some(opener)) = (next, openers.get(place.topic.as_str())) {
-                    opener.measure(place.partition, next, asked);
+                let Some(partition) = all.get_mut(&place) else { continue };
+                partition.is_open = false;
+                if let (Some(next), Some(owners)) = (next, owners.get(place.topic.as_str())) {
+                    owners.record_watermark(place.partition, next, asked);
                 }
             }
         }
         // Whoever has waited longest is asked first.
-        let rested = |question: &Question| question.asked.is_none_or(|asked| asked.elapsed() >= INTERVAL);
-        let mut due: Vec<_> = questions.iter_mut().filter(|(_, question)| !question.open && rested(question)).collect();
-        due.sort_by_key(|(_, question)| question.asked);
-        for (place, question) in due.into_iter().take(ASKED_AT_ONCE.saturating_sub(asking.len())) {
+        let rested = |partition: &Asked| partition.last.is_none_or(|last| last.elapsed() >= INTERVAL);
+        let mut due: Vec<_> = all.iter_mut().filter(|(_, partition)| !partition.is_open && rested(partition)).collect();
+        due.sort_by_key(|(_, partition)| partition.last);
+        for (place, partition) in due.into_iter().take(ASKED_AT_ONCE.saturating_sub(asking.len())) {
             let asked = Instant::now();
-            *question = Question { asked: Some(asked), open: true };
+            *partition = Asked { last: Some(asked), is_open: true };
             let (bus, place) = (Arc::clone(&bus), place.clone());
             asking.spawn(async move {
                 let bounds = bus.bounds(&place).await;
@@ -74,17 +75,17 @@ pub(crate) async fn measure(bus: Arc<dyn Log>, openers: Openers, inboxes: Inboxe
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
     use std::sync::Mutex;
 
     use async_trait::async_trait;
     use bytes::Bytes;
-    use tokio::sync::mpsc;
+    use tokio_util::sync::CancellationToken;
     use weir_bus::{Ack, BusError, Consumer};
-    use weir_store::StoreError;
 
     use super::*;
-    use crate::group::{Opened, Opener};
-    use crate::owner::Ask;
+    use crate::group::Owners;
+    use crate::shell::ToGroup;
 
     const ROUND_TRIP: Duration = Duration::from_secs(4);
 
@@ -115,31 +116,29 @@ mod tests {
     #[derive(Default)]
     struct Heard(Mutex<Vec<(u64, Instant)>>);
 
-    #[async_trait]
-    impl Opener for Heard {
-        async fn open(&self, _: &TopicPartition, _: mpsc::Receiver<Ask>) -> Result<Opened, StoreError> {
-            unreachable!("nothing is opened")
+    impl Owners for Heard {
+        fn own(&self, _: ToGroup, _: CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+            unreachable!("nothing is assigned")
         }
         fn close(&self, _: u32) {}
         fn quarantine(&self, _: u32, _: String) {}
-        fn measure(&self, _: u32, on_bus: u64, asked: Instant) {
-            self.0.lock().unwrap().push((on_bus, asked));
+        fn record_watermark(&self, _: u32, high_watermark: u64, asked: Instant) {
+            self.0.lock().unwrap().push((high_watermark, asked));
         }
-        fn count_interruption(&self, _: u32) {}
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_of_the_bus_is_as_old_as_its_question() {
         let (begun, heard) = (Instant::now(), Arc::new(Heard::default()));
-        let openers: Openers = [("weir.logs", Arc::clone(&heard) as Arc<dyn Opener>)].into();
-        let inboxes = Inboxes::default();
-        inboxes.lock().insert(TopicPartition { topic: "weir.logs".into(), partition: 0 }, None);
-        let asking = measure(Arc::new(Slow(begun)), openers, inboxes);
+        let owners: AllOwners = [("weir.logs", Arc::clone(&heard) as Arc<dyn Owners>)].into();
+        let registry = OwnerRegistry::default();
+        registry.set(&TopicPartition { topic: "weir.logs".into(), partition: 0 }, None);
+        let asking = poll_watermarks(Arc::new(Slow(begun)), owners, registry);
         let _ended = tokio::time::timeout(5 * ROUND_TRIP, asking).await;
         let heard = heard.0.lock().unwrap();
         assert!(heard.len() >= 3, "{heard:?}");
-        for (on_bus, asked) in &*heard {
-            assert_eq!((*asked - begun).as_secs(), *on_bus);
+        for (high_watermark, asked) in &*heard {
+            assert_eq!((*asked - begun).as_secs(), *high_watermark);
         }
     }
 }

@@ -1,0 +1,74 @@
+//! Which of the manifest's blocks are open, could not be opened, or cannot be merged.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use weir_store::StoreError;
+use weir_store::manifest::{BlockEntry, Manifest};
+
+use super::event::Opened;
+use crate::AggregatorError;
+
+/// By id.
+#[derive(Debug, Default)]
+pub(super) struct Blocks {
+    open: BTreeSet<String>,
+    /// Blocks that could not be opened the last time, and why not.
+    failed: BTreeMap<String, String>,
+    /// Left alone until the next owner.
+    unmergeable: BTreeSet<String>,
+}
+
+impl Blocks {
+    /// Takes note of a try at opening. What was replaced meanwhile is of no interest.
+    pub fn opened(&mut self, manifest: &Manifest, tried: Opened) {
+        let named: HashSet<&str> = manifest.blocks.iter().map(|entry| entry.id.as_str()).collect();
+        self.open.extend(tried.opened.into_iter().filter(|id| named.contains(id.as_str())));
+        self.failed = tried.failed.into_iter().filter(|(id, _)| named.contains(id.as_str())).collect();
+    }
+
+    /// Blocks that this owner has written, and opened before anybody could be told of them.
+    pub fn written(&mut self, entries: &[BlockEntry]) {
+        self.open.extend(entries.iter().filter(|entry| !entry.quarantine).map(|entry| entry.id.clone()));
+    }
+
+    /// Forgets what the manifest names no more.
+    pub fn retain(&mut self, manifest: &Manifest) {
+        let named: HashSet<&str> = manifest.blocks.iter().map(|entry| entry.id.as_str()).collect();
+        self.open.retain(|id| named.contains(id.as_str()));
+        self.failed.retain(|id, _| named.contains(id.as_str()));
+        self.unmergeable.retain(|id| named.contains(id.as_str()));
+    }
+
+    /// Blocks of a version that are not open; no engine opens a quarantine.
+    pub fn closed<'a>(&'a self, manifest: &'a Manifest) -> impl Iterator<Item = &'a BlockEntry> {
+        manifest.blocks.iter().filter(|entry| !entry.quarantine && !self.open.contains(&entry.id))
+    }
+
+    /// How many were not tried yet, and why the others are not open.
+    pub fn missing(&self, manifest: &Manifest) -> (u64, Vec<String>) {
+        let (mut opening, mut missing) = (0, Vec::new());
+        for entry in self.closed(manifest) {
+            match self.failed.get(&entry.id) {
+                Some(why) => missing.push(why.clone()),
+                None => opening += 1,
+            }
+        }
+        (opening, missing)
+    }
+
+    pub fn can_merge(&self, entry: &BlockEntry) -> bool {
+        !entry.quarantine && self.open.contains(&entry.id) && !self.unmergeable.contains(&entry.id)
+    }
+
+    /// A merge failed: when that says something of its blocks, they are left as they are, and the others go on. The one that the error
+    /// names, if it names one.
+    pub fn failed_to_merge(&mut self, run: &[BlockEntry], error: &AggregatorError) {
+        if error.is_of_the_store() || error.is_fenced() {
+            return;
+        }
+        let is_named = |id: &&String| matches!(error, AggregatorError::Store(StoreError::Corrupt { path, .. }) if path.ends_with(id.as_str()));
+        let named = run.iter().map(|entry| &entry.id).find(is_named);
+        let ids: Vec<String> = named.map_or_else(|| run.iter().map(|entry| entry.id.clone()).collect(), |id| vec![id.clone()]);
+        self.unmergeable.extend(ids);
+    }
+}

@@ -1,0 +1,211 @@
+//! What happens to a partition, and what is to be done about it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use weir_bus::Record;
+use weir_model::time::UnixNanos;
+use weir_store::manifest::{BlockEntry, Manifest};
+
+use crate::AggregatorError;
+use crate::budget::Advice;
+use crate::dedup::DedupSnapshot;
+
+/// Where the answer to a command goes.
+pub(crate) type Reply = oneshot::Sender<Result<Committed, AggregatorError>>;
+
+/// What the owner of a partition is told to do.
+pub(crate) enum OwnerCommand {
+    /// Append these records to the head, in offset order.
+    Append(Vec<Record>),
+    /// The bus does not have the offset that was wanted of it: it begins at `first` and ends at `next`.
+    OutOfRange { wanted: u64, first: u64, next: u64 },
+    /// Seal everything below this offset, which may not have arrived yet.
+    Seal(u64, Reply),
+    /// Merge everything mergeable.
+    Compact(Reply),
+    /// Delete everything that is too old, however much that is at once.
+    Expire(Reply),
+}
+
+/// What a step may go by besides the event.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Now {
+    /// Time that has passed since a moment that stays the same, by a clock that cannot be set.
+    pub passed: Duration,
+    /// Wall clock; retention's alone.
+    pub wall: UnixNanos,
+    /// Time of the newest record that this process has stored.
+    pub newest: UnixNanos,
+    /// What the other partitions need this one to do.
+    pub advice: Advice,
+}
+
+/// What has happened.
+pub(crate) enum Event {
+    /// The group has given the partition to this process.
+    Assigned,
+    /// The group has taken it away.
+    Revoked,
+    Command(OwnerCommand),
+    /// Nothing; time has passed.
+    Tick,
+    /// The turn at merging that was asked for.
+    MergeTurn,
+    Claimed(Result<Claimed, AggregatorError>),
+    Appended(Result<Appended, AggregatorError>),
+    /// The frozen head lies in blocks that no manifest names yet.
+    Sealed(Result<Sealed, AggregatorError>),
+    /// The run lies in these blocks too.
+    Merged(Result<Vec<BlockEntry>, AggregatorError>),
+    Opened(Opened),
+    /// Errors other than `Fenced` leave it unknown whether the version exists.
+    Published(Result<(), AggregatorError>),
+    /// The version cannot be encoded, and was not sent.
+    Unpublishable(AggregatorError),
+    Collected(Result<(), AggregatorError>),
+    /// Work ended without a result: what it worked on is gone.
+    Lost(AggregatorError),
+}
+
+/// The newest manifest, under the epoch of this owner.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    pub version: u64,
+    pub manifest: Manifest,
+}
+
+/// How far the active head is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Appended {
+    pub indexed_offset: u64,
+    /// When its oldest record came in, by the partition's own time; `None` when it holds nothing, not even an offset.
+    pub since: Option<UnixNanos>,
+    /// Memory that it holds.
+    pub bytes: usize,
+}
+
+/// What a cut became.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sealed {
+    pub entries: Vec<BlockEntry>,
+    pub next_offset: u64,
+    /// Bus records in quarantine among them.
+    pub quarantined: u64,
+    /// Of these, those that could be decoded and not be sealed.
+    pub quarantined_late: u64,
+    /// Offsets `[first, next)` that the bus no longer had.
+    pub losses: Vec<(u64, u64)>,
+    pub dedup: DedupSnapshot,
+}
+
+/// Blocks that were to be opened, by id.
+#[derive(Debug, Default)]
+pub(crate) struct Opened {
+    pub opened: Vec<String>,
+    /// A sentence each.
+    pub failed: BTreeMap<String, String>,
+}
+
+/// What a change of the manifest did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Committed {
+    /// Blocks written, or deleted.
+    pub blocks: u64,
+    /// Lines, samples or spans in them.
+    pub records: u64,
+}
+
+impl Committed {
+    /// Of these blocks.
+    pub fn of(entries: &[BlockEntry]) -> Self {
+        let records = entries.iter().map(|entry| entry.summary.records).sum();
+        Self { blocks: entries.len() as u64, records }
+    }
+}
+
+impl std::ops::AddAssign for Committed {
+    fn add_assign(&mut self, other: Self) {
+        self.blocks += other.blocks;
+        self.records += other.records;
+    }
+}
+
+/// What is to be done.
+pub(crate) enum Effect {
+    /// Publish the newest manifest under the next epoch: answers [`Event::Claimed`].
+    Claim,
+    /// Readers see the partition from now on, and the bus goes on at the manifest's offset.
+    Serve(Shown),
+    /// Answers [`Event::Appended`].
+    Append(Vec<Record>, UnixNanos),
+    /// The bus no longer has what lies before this offset, and goes on there: answers [`Event::Appended`].
+    TrimLost(u64, UnixNanos),
+    /// Freeze the active head if none is frozen, and put the frozen one into blocks: answers [`Event::Sealed`].
+    Seal {
+        manifest: Arc<Manifest>,
+        now: UnixNanos,
+    },
+    /// Ask for a turn: answers [`Event::MergeTurn`].
+    AskMergeTurn,
+    /// The turn is no longer needed.
+    EndMergeTurn,
+    /// Answers [`Event::Merged`].
+    Merge(Vec<BlockEntry>),
+    /// Answers [`Event::Opened`].
+    Open(Vec<BlockEntry>),
+    /// Answers [`Event::Published`].
+    Publish {
+        version: u64,
+        manifest: Arc<Manifest>,
+    },
+    /// The same bytes once more, since it is not known whether they are there.
+    PublishAgain,
+    /// Readers see this from now on.
+    Show(Shown),
+    /// Remove what no manifest names: answers [`Event::Collected`].
+    Collect {
+        version: u64,
+    },
+    /// Everything below is in blocks.
+    Release(u64),
+    Answer(Reply, Result<Committed, AggregatorError>),
+    Count(Count),
+    /// Stop all work; the partition is not served, and readers hear why.
+    GiveUp {
+        reason: String,
+        pause: Duration,
+    },
+    /// Stop all work for good.
+    Stop,
+}
+
+/// What readers see besides the heads.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    pub version: u64,
+    pub manifest: Arc<Manifest>,
+    /// Blocks that were not opened yet, not even in vain.
+    pub opening: u64,
+    /// Blocks that could not be opened, a sentence each.
+    pub missing: Vec<String>,
+}
+
+/// For the process's own metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Count {
+    /// Work that failed and is tried again.
+    Failure,
+    Sealed {
+        blocks: u64,
+        quarantined_late: u64,
+    },
+    Expired {
+        committed: Committed,
+        bytes: u64,
+    },
+    /// Blocks that are too old by the clocks and are kept for now.
+    Held(u64),
+}

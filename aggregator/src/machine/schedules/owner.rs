@@ -1,0 +1,291 @@
+//! A process that owns the partition, or believes so: does in the model what the machine says.
+
+use rand::RngExt;
+use weir_bus::Record;
+use weir_store::StoreError;
+use weir_store::manifest::{BlockEntry, Manifest};
+
+use super::world::{Store, World};
+use crate::AggregatorError;
+use crate::config::AggregatorConfig;
+use crate::machine::tests::{fenced, rules, store_fails};
+use crate::machine::{Appended, Claimed, Effect, Event, Machine, Opened, OwnerCommand, Rules, Sealed};
+
+pub(super) enum Job {
+    Claim { version: u64, manifest: Manifest, nonce: u64 },
+    Append(Vec<Record>, i64),
+    Seal,
+    Merge(Vec<BlockEntry>),
+    Open(Vec<BlockEntry>),
+    Publish,
+    Collect(u64),
+    Turn,
+}
+
+/// A head that is being sealed.
+#[derive(Clone)]
+pub(super) struct Frozen {
+    next_offset: u64,
+    records: Vec<u64>,
+    losses: Vec<(u64, u64)>,
+}
+
+pub(super) struct Owner {
+    pub(super) machine: Machine,
+    pub(super) assigned: bool,
+    pub(super) jobs: Vec<Job>,
+    /// Of an open partition: the bus's position, the heads, losses since the last cut.
+    pub(super) position: Option<u64>,
+    pub(super) indexed: u64,
+    pub(super) active: Vec<u64>,
+    pub(super) losses: Vec<(u64, u64)>,
+    pub(super) since: Option<i64>,
+    pub(super) frozen: Option<Frozen>,
+    pub(super) prepared: Option<(u64, Manifest, u64)>,
+    pub(super) turn: bool,
+    pub(super) shown: u64,
+}
+
+impl Owner {
+    pub(super) fn new(rules: &Rules) -> Self {
+        let (jobs, active, losses) = (Vec::new(), Vec::new(), Vec::new());
+        let (machine, position, frozen, prepared) = (Machine::new(rules.clone()), None, None, None);
+        Self {
+            machine,
+            assigned: false,
+            jobs,
+            position,
+            indexed: 0,
+            active,
+            losses,
+            since: None,
+            frozen,
+            prepared,
+            turn: false,
+            shown: 0,
+        }
+    }
+
+    pub(super) fn step(&mut self, world: &mut World, event: Event) {
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            for effect in self.machine.step(world.now, event) {
+                events.extend(self.carry_out(world, effect));
+            }
+        }
+    }
+
+    fn carry_out(&mut self, world: &mut World, effect: Effect) -> Option<Event> {
+        match effect {
+            Effect::Claim => {
+                let (version, mut manifest) = world.newest();
+                manifest.epoch += 1;
+                self.jobs.push(Job::Claim { version: version + 1, manifest, nonce: world.number() });
+            }
+            Effect::Serve(shown) => {
+                world.seen.insert("opening");
+                self.shown = shown.version;
+                (self.position, self.indexed) = (Some(shown.manifest.next_offset), shown.manifest.next_offset);
+            }
+            Effect::Append(records, now) => self.jobs.push(Job::Append(records, now)),
+            Effect::TrimLost(first, now) => {
+                world.seen.insert("bus forgot");
+                if first > self.indexed {
+                    self.losses.push((self.indexed, first));
+                    self.indexed = first;
+                    self.since.get_or_insert(now);
+                }
+                self.position = Some(first);
+                return Some(self.appended());
+            }
+            Effect::Seal { manifest, .. } => {
+                if self.frozen.is_none() {
+                    let (records, losses) = (std::mem::take(&mut self.active), std::mem::take(&mut self.losses));
+                    self.since = None;
+                    self.frozen = Some(Frozen { next_offset: self.indexed, records, losses });
+                }
+                assert!(
+                    self.frozen.as_ref().is_some_and(|frozen| frozen.next_offset > manifest.next_offset),
+                    "nothing is sealed twice"
+                );
+                self.jobs.push(Job::Seal);
+            }
+            Effect::AskMergeTurn => self.jobs.push(Job::Turn),
+            Effect::EndMergeTurn => self.turn = false,
+            Effect::Merge(run) => {
+                assert!(self.turn && run.len() >= 2, "merges in its turn");
+                self.jobs.push(Job::Merge(run));
+            }
+            Effect::Open(entries) => self.jobs.push(Job::Open(entries)),
+            Effect::Publish { version, manifest } => {
+                self.prepared = Some((version, Manifest::clone(&manifest), world.number()));
+                self.jobs.push(Job::Publish);
+            }
+            Effect::PublishAgain => {
+                world.seen.insert("publish unknown");
+                self.jobs.push(Job::Publish);
+            }
+            Effect::Show(shown) => {
+                assert!(shown.version >= self.shown, "readers go back");
+                self.shown = shown.version;
+                self.frozen.take_if(|frozen| frozen.next_offset <= shown.manifest.next_offset);
+                let heads = self.active.len() + self.frozen.as_ref().map_or(0, |frozen| frozen.records.len());
+                let lost = self.losses.iter().chain(self.frozen.iter().flat_map(|frozen| &frozen.losses));
+                let lost: u64 = lost.map(|(first, next)| next - first).sum();
+                assert_eq!(shown.manifest.next_offset + heads as u64 + lost, self.indexed, "readers see each record once");
+            }
+            Effect::Collect { version } => self.jobs.push(Job::Collect(version)),
+            Effect::Release(offset) => {
+                assert!(offset <= world.newest().1.next_offset, "what is not sealed is released");
+                world.first = world.first.max(offset);
+            }
+            Effect::Answer(..) | Effect::Count(_) => {}
+            Effect::GiveUp { .. } => self.stop(world),
+            Effect::Stop => {
+                world.seen.insert("revoked");
+                self.stop(world);
+            }
+        }
+        None
+    }
+
+    /// As a crash: a request that is on its way may still arrive.
+    fn stop(&mut self, world: &mut World) {
+        for job in std::mem::take(&mut self.jobs) {
+            let late = match job {
+                Job::Claim { version, manifest, nonce } => Some((version, manifest, nonce)),
+                Job::Publish => self.prepared.take(),
+                _ => None,
+            };
+            if let Some((version, manifest, nonce)) = late
+                && world.chance(50)
+                && world.newest().0 < version
+            {
+                let _nobody_hears = world.create(version, &manifest, nonce);
+            }
+        }
+        (self.position, self.frozen, self.prepared, self.turn) = (None, None, None, false);
+        (self.active, self.losses, self.since) = (Vec::new(), Vec::new(), None);
+    }
+
+    fn appended(&self) -> Event {
+        Event::Appended(Ok(Appended { indexed_offset: self.indexed, since: self.since, bytes: self.active.len() }))
+    }
+
+    /// One of its jobs ends, if the store lets it.
+    pub(super) fn end_job(&mut self, world: &mut World) {
+        if self.jobs.is_empty() {
+            return;
+        }
+        let at = world.random.random_range(0..self.jobs.len());
+        let asks_store = !matches!(self.jobs[at], Job::Append(..) | Job::Turn);
+        if asks_store && world.store == Store::Silent {
+            world.seen.insert("store silent");
+            return;
+        }
+        let fails = asks_store && world.chance(10);
+        let full = world.store == Store::Full;
+        let event = match self.jobs.swap_remove(at) {
+            Job::Claim { version, manifest, nonce } => {
+                let created = world.create(version, &manifest, nonce);
+                if created.is_err() {
+                    world.seen.insert("not opened");
+                }
+                Event::Claimed(created.map(|()| Claimed { version, manifest }))
+            }
+            Job::Append(..) if world.chance(1) => {
+                world.seen.insert("work lost");
+                let place = rules(AggregatorConfig::default()).place;
+                Event::Appended(Err(AggregatorError::Panicked { operation: "appending", place, said: "no".into() }))
+            }
+            Job::Append(records, now) => {
+                self.since.get_or_insert(now);
+                world.seen.insert("appending");
+                let new = records.iter().map(|record| record.offset).filter(|offset| *offset >= self.indexed);
+                self.active.extend(new);
+                self.indexed = self.indexed.max(records.last().map_or(0, |record| record.offset + 1));
+                self.appended()
+            }
+            Job::Seal if full => {
+                world.seen.insert("disk full");
+                Event::Sealed(Err(store_fails()))
+            }
+            Job::Merge(_) if full => Event::Merged(Err(store_fails())),
+            Job::Seal => self.sealed(world, fails),
+            Job::Merge(run) => Self::merged(world, &run, fails),
+            Job::Open(entries) => {
+                let mut tried = Opened::default();
+                for entry in entries {
+                    if world.chance(10) {
+                        world.seen.insert("block not opened");
+                        tried.failed.insert(entry.id, "no".into());
+                    } else {
+                        tried.opened.push(entry.id);
+                    }
+                }
+                Event::Opened(tried)
+            }
+            Job::Publish => {
+                let Some((version, manifest, nonce)) = self.prepared.clone() else { panic!("nothing is prepared") };
+                let created = world.create(version, &manifest, nonce);
+                if created.as_ref().is_err_and(AggregatorError::is_fenced) {
+                    world.seen.insert("fenced");
+                }
+                Event::Published(created)
+            }
+            Job::Collect(version) if world.newest().0 != version => Event::Collected(Err(fenced())),
+            Job::Collect(_) => {
+                world.seen.insert("collecting");
+                Event::Collected(if fails { Err(store_fails()) } else { Ok(()) })
+            }
+            Job::Turn => {
+                self.turn = true;
+                Event::MergeTurn
+            }
+        };
+        self.step(world, event);
+    }
+
+    fn sealed(&self, world: &mut World, fails: bool) -> Event {
+        world.seen.insert("sealing");
+        if fails {
+            let unsealable = world.chance(50);
+            world.seen.insert(if unsealable { "unsealable" } else { "seal failed" });
+            let engine = StoreError::Engine { operation: "build", detail: "no".into() };
+            return Event::Sealed(Err(if unsealable { engine.into() } else { store_fails() }));
+        }
+        let Some(Frozen { next_offset, records, losses }) = self.frozen.clone() else { panic!("nothing is frozen") };
+        let first = records.first().copied().unwrap_or(next_offset);
+        let entries = if records.is_empty() { Vec::new() } else { vec![world.block(records, (first, next_offset), 0)] };
+        Event::Sealed(Ok(Sealed { entries, next_offset, losses, ..Sealed::default() }))
+    }
+
+    fn merged(world: &mut World, run: &[BlockEntry], fails: bool) -> Event {
+        world.seen.insert("compacting");
+        if fails {
+            world.seen.insert("unmergeable");
+            return Event::Merged(Err(StoreError::Corrupt { path: run[0].id.clone(), detail: "no".into() }.into()));
+        }
+        let offsets = run.iter().flat_map(|entry| world.contents[&entry.id].clone()).collect();
+        let range = (run[0].first_offset, run[run.len() - 1].next_offset);
+        let merged = world.block(offsets, range, run[0].level + 1);
+        Event::Merged(Ok(vec![merged]))
+    }
+
+    pub(super) fn read(&mut self, world: &mut World) {
+        let Some(position) = self.position.filter(|_| self.machine.takes_commands(world.now)) else { return };
+        let command = if position < world.first {
+            OwnerCommand::OutOfRange { wanted: position, first: world.first, next: world.next }
+        } else {
+            let end = world.next.min(position + world.random.random_range(1..5));
+            if end == position {
+                return;
+            }
+            self.position = Some(end);
+            let place = rules(AggregatorConfig::default()).place;
+            let record = |offset| Record { place: place.clone(), offset, value: Default::default() };
+            OwnerCommand::Append((position..end).map(record).collect())
+        };
+        self.step(world, Event::Command(command));
+    }
+}

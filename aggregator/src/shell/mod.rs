@@ -1,0 +1,265 @@
+//! The task of an assigned partition: tells its [`Machine`] what happens, and does what that says.
+//!
+//! - here: the loop, and what becomes of each kind of work that ended;
+//! - [`effects`]: what is done for each effect;
+//! - [`claim`], [`blocks`], [`seal`]: work that waits for the bus or the object store.
+//!
+//! Started by `group` when the partition is assigned. Dropping it at any point is a crash as far as the store is concerned, and
+//! loses nothing: a crash before a manifest leaves garbage objects, and the bus still has the records; a crash after it leaves a
+//! sealed range that the next owner starts behind. There is no third state.
+
+mod blocks;
+mod claim;
+mod effects;
+mod seal;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use weir_bus::TopicPartition;
+use weir_store::engine::Engine;
+use weir_store::manifest::{ManifestStore, Prepared, Sightings};
+
+use crate::AggregatorError;
+use crate::append::{Appender, Cut};
+use crate::budget::{Budget, HeadShare, Turn};
+use crate::config::AggregatorConfig;
+use crate::live::{LivePartition, Partitions};
+use crate::machine::{Claimed, Event, Machine, Now, Opened, OwnerCommand, Rules, Sealed};
+use crate::metrics::PartitionLabels;
+use crate::open::Dependencies;
+use crate::pool::{Lost, Pool};
+use blocks::{BlockStore, OpenBlocks, Written};
+
+/// How often it is looked whether something is due by time or by the other partitions' memory.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// What a partition's task needs of its process.
+pub(crate) struct Deps<E: Engine> {
+    pub engine: Arc<E>,
+    pub partitions: Arc<Partitions<E>>,
+    pub config: AggregatorConfig,
+    pub dependencies: Arc<Dependencies>,
+    pub budget: Arc<Budget>,
+    pub pool: Arc<Pool>,
+}
+
+/// What a partition's task tells its group, which knows the consumer and who is served.
+pub(crate) enum GroupRequest {
+    /// Readers may see it, the bus goes on at the offset, and commands go here.
+    Open { next_offset: u64, commands: mpsc::Sender<OwnerCommand>, show: Box<dyn FnOnce() + Send> },
+    /// The bus goes on at this offset.
+    Seek(u64),
+    /// The partition is not served, and why.
+    Close { reason: String, pause: Duration },
+}
+
+/// Where a partition's task tells its group; by the number of the assignment the group knows what is history.
+#[derive(Clone)]
+pub(crate) struct ToGroup {
+    pub place: TopicPartition,
+    pub number: u64,
+    pub tx: mpsc::Sender<(TopicPartition, u64, GroupRequest)>,
+}
+
+impl ToGroup {
+    /// When the process ends nobody need hear it.
+    async fn tell(&self, request: GroupRequest) {
+        let _process_ends = self.tx.send((self.place.clone(), self.number, request)).await;
+    }
+}
+
+/// See the module.
+pub(crate) struct Shell<E: Engine> {
+    deps: Arc<Deps<E>>,
+    group: ToGroup,
+    machine: Machine,
+    manifests: ManifestStore,
+    labels: PartitionLabels,
+    share: HeadShare,
+    /// When the task began: passed time is counted from then.
+    begun: Instant,
+    jobs: JoinSet<Outcome<E>>,
+    open: Option<Open<E>>,
+    /// Events that followed from effects at once.
+    follow_ups: VecDeque<Event>,
+}
+
+/// What a partition has while it is open.
+struct Open<E: Engine> {
+    live: Arc<LivePartition<E>>,
+    store: Arc<BlockStore<E>>,
+    commands: mpsc::Receiver<OwnerCommand>,
+    /// Absent only while the pool has it.
+    appender: Option<Box<Appender<E>>>,
+    /// What is being sealed; kept until a manifest says that it is.
+    cut: Option<Arc<Cut<E>>>,
+    /// The version that is being published.
+    prepared: Option<Arc<Prepared>>,
+    blocks: BTreeMap<String, Arc<E::Block>>,
+    /// Of the version that readers see.
+    version: u64,
+    /// A turn at merging that was asked for.
+    waiting: Option<Turn>,
+    /// One that was given.
+    turn: Option<OwnedSemaphorePermit>,
+    /// Since when which objects are named by no manifest; absent only while they are looked at.
+    sightings: Option<Sightings>,
+}
+
+/// How work ended, with what the machine need not know.
+enum Outcome<E: Engine> {
+    Claimed(Result<Claimed, AggregatorError>),
+    Appended(Result<Box<Appender<E>>, Lost>),
+    Sealed(Result<(Sealed, OpenBlocks<E>), AggregatorError>),
+    Merged(Result<Written<E>, AggregatorError>),
+    Opened(Opened, OpenBlocks<E>),
+    Prepared(Result<Prepared, AggregatorError>),
+    Published(Result<(), AggregatorError>),
+    Collected(Sightings, Result<(), AggregatorError>),
+    Released,
+}
+
+impl<E: Engine> Shell<E> {
+    pub fn new(deps: Arc<Deps<E>>, group: ToGroup) -> Self {
+        let (place, dependencies) = (group.place.clone(), &deps.dependencies);
+        let manifests = ManifestStore {
+            object_store: Arc::clone(&dependencies.object_store),
+            kind: E::KIND,
+            partition: place.partition,
+            nonces: Arc::clone(&dependencies.nonces),
+        };
+        Self {
+            machine: Machine::new(Rules::of::<E>(place.clone(), &deps.config)),
+            manifests,
+            labels: PartitionLabels { topic: place.topic.clone(), partition: place.partition },
+            share: deps.budget.share(place),
+            begun: Instant::now(),
+            jobs: JoinSet::new(),
+            open: None,
+            follow_ups: VecDeque::new(),
+            deps,
+            group,
+        }
+    }
+
+    /// Until the partition is taken away.
+    pub async fn run(mut self, revoked: CancellationToken) {
+        let mut tick = tokio::time::interval(POLL_INTERVAL);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.step(Event::Assigned).await;
+        while !self.machine.is_ended() {
+            let takes_commands = self.machine.takes_commands(self.now());
+            let event = tokio::select! {
+                biased;
+                () = revoked.cancelled() => Event::Revoked,
+                Some(ended) = self.jobs.join_next() => self.settle(ended),
+                event = given(&mut self.open, takes_commands) => event,
+                _ = tick.tick() => Event::Tick,
+            };
+            self.step(event).await;
+        }
+    }
+
+    fn now(&self) -> Now {
+        let (dependencies, bytes) = (&self.deps.dependencies, self.machine.head_bytes());
+        Now {
+            passed: self.begun.elapsed(),
+            wall: (dependencies.clock)(),
+            newest: self.deps.budget.newest(),
+            advice: self.share.report(bytes),
+        }
+    }
+
+    async fn step(&mut self, event: Event) {
+        self.follow_ups.push_back(event);
+        while let Some(event) = self.follow_ups.pop_front() {
+            let now = self.now();
+            for effect in self.machine.step(now, event) {
+                self.carry_out(effect).await;
+            }
+        }
+    }
+
+    /// Keeps what the machine need not know of work that ended.
+    fn settle(&mut self, ended: Result<Outcome<E>, JoinError>) -> Event {
+        let outcome = match ended {
+            Ok(outcome) => outcome,
+            Err(source) => return Event::Lost(AggregatorError::TaskLost { task: "work of a partition", source }),
+        };
+        let place = &self.group.place;
+        let Some(open) = &mut self.open else {
+            return match outcome {
+                Outcome::Claimed(claimed) => Event::Claimed(claimed),
+                _ => Event::Tick,
+            };
+        };
+        match outcome {
+            Outcome::Claimed(claimed) => Event::Claimed(claimed),
+            Outcome::Appended(Ok(appender)) => {
+                let appended = appender.appended();
+                open.appender = Some(appender);
+                Event::Appended(Ok(appended))
+            }
+            // Nobody knows what the head holds: it is dropped, and the next owner reads the bus again.
+            Outcome::Appended(Err(Lost(said))) => {
+                let operation = "appending records";
+                Event::Appended(Err(AggregatorError::Panicked { operation, place: place.clone(), said }))
+            }
+            Outcome::Sealed(sealed) => Event::Sealed(warn(place, "a seal", sealed).map(|(sealed, blocks)| {
+                open.blocks.extend(blocks);
+                sealed
+            })),
+            Outcome::Merged(merged) => Event::Merged(warn(place, "a merge", merged).map(|written| {
+                open.blocks.extend(written.open);
+                written.entries
+            })),
+            Outcome::Opened(tried, blocks) => {
+                open.blocks.extend(blocks);
+                Event::Opened(tried)
+            }
+            Outcome::Prepared(Err(error)) => Event::Unpublishable(error),
+            Outcome::Prepared(Ok(prepared)) => {
+                open.prepared = Some(Arc::new(prepared));
+                self.publish();
+                Event::Tick
+            }
+            Outcome::Published(published) => Event::Published(warn(place, "publishing a manifest", published)),
+            Outcome::Collected(sightings, collected) => {
+                open.sightings = Some(sightings);
+                Event::Collected(warn(place, "removing garbage", collected))
+            }
+            Outcome::Released => Event::Tick,
+        }
+    }
+}
+
+/// A command, or the turn that was asked for; never when the partition is not open. Cancel-safe: a command stays in its channel, and
+/// the place in the queue for a turn where it is.
+async fn given<E: Engine>(open: &mut Option<Open<E>>, takes_commands: bool) -> Event {
+    let Some(Open { commands, waiting, turn, .. }) = open else { return std::future::pending().await };
+    let turn_given = async {
+        match waiting {
+            Some(turn) => turn.await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        given = turn_given => {
+            (*waiting, *turn) = (None, Some(given));
+            Event::MergeTurn
+        }
+        Some(command) = commands.recv(), if takes_commands => Event::Command(command),
+    }
+}
+
+fn warn<T>(place: &TopicPartition, what: &'static str, outcome: Result<T, AggregatorError>) -> Result<T, AggregatorError> {
+    outcome.inspect_err(|error| {
+        tracing::warn!(topic = place.topic, partition = place.partition, what, %error, "work of a partition failed");
+    })
+}
