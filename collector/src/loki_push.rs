@@ -20,8 +20,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use weir_model::label::{Labels, normalise_label_name};
 use weir_model::log::{LogBatch, LogRecord};
+use weir_model::signal::Signal;
 use weir_model::time::{SECOND, UnixNanos};
-use weir_model::wire::{Body, Kind, Section};
+use weir_model::wire::{Kind, Section};
 
 use crate::admission::Admission;
 use crate::body::{self, PushError};
@@ -30,7 +31,6 @@ use crate::enrich;
 use crate::proto_size::{self, Field, Shape};
 use crate::push::{Digest, PushContext, push_line};
 use crate::severity;
-use crate::ship::weight;
 
 mod selector;
 
@@ -75,7 +75,7 @@ async fn take(context: &PushContext, headers: &HeaderMap, body: HttpBody) -> Res
 }
 
 fn decode(context: &PushContext, admission: &Admission, headers: &HeaderMap, bytes: Bytes) -> Result<Taken, PushError> {
-    let limit = context.config.decompressed_bytes_max;
+    let limit = context.config.decompressed_max.to_usize();
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let media_type = content_type.split(';').next().unwrap_or("").trim();
     let streams = match media_type {
@@ -103,7 +103,7 @@ fn decode(context: &PushContext, admission: &Admission, headers: &HeaderMap, byt
         }
     };
     let taken = sections(context, admission, streams)?;
-    admission.settle(taken.sections.iter().map(|section| weight(&section.body)).sum());
+    admission.settle(taken.sections.iter().map(|section| section.batch.weight()).sum());
     Ok(taken)
 }
 
@@ -114,7 +114,7 @@ pub(crate) fn decode_sections(
     admission: &Admission,
     headers: &HeaderMap,
     bytes: Bytes,
-) -> Result<Vec<Section>, PushError> {
+) -> Result<Vec<Section<LogBatch>>, PushError> {
     decode(context, admission, headers, bytes).map(|taken| taken.sections)
 }
 
@@ -132,7 +132,7 @@ struct Entry {
 
 /// What a request came to.
 struct Taken {
-    sections: Vec<Section>,
+    sections: Vec<Section<LogBatch>>,
     refused: Refused,
     /// Lines of the request, refused ones included.
     entries: usize,
@@ -208,7 +208,7 @@ fn check_labels(context: &PushContext, stream: &Stream) -> Result<(), PushError>
     }
 }
 
-fn section(context: &PushContext, stream: Stream) -> Section {
+fn section(context: &PushContext, stream: Stream) -> Section<LogBatch> {
     let mut digest = Digest::new(&context.tenant, SOURCE);
     digest.number(stream.labels.stable_hash() as i64);
     let source = format!("loki/{:016x}", stream.labels.stable_hash());
@@ -230,9 +230,9 @@ fn section(context: &PushContext, stream: Stream) -> Section {
             span_id,
             attributes: &entry.metadata,
         };
-        push_line(&mut batch, record, context.config.line_bytes_max);
+        push_line(&mut batch, record, context.config.line_max.to_usize());
     }
-    context.section(source, digest.finish(), Body::Logs(batch))
+    context.section(source, digest.finish(), batch)
 }
 
 // ---- protobuf: logproto's PushRequest, only what is read

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use weir_model::fault;
 use weir_model::log::{FLAG_CONTINUED, LogBatch, LogRecord};
+use weir_model::panic_guard;
+use weir_model::signal::Signal;
 use weir_model::time::UnixNanos;
-use weir_model::wire::{Body, Kind, Mark, Section, SectionHeader};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::admission::{Admission, Inflight};
@@ -15,7 +16,7 @@ use crate::body::PushError;
 use crate::bounds::{Retention, TimeBounds};
 use crate::config::PushConfig;
 use crate::metrics::CollectorMetrics;
-use crate::ship::Shipper;
+use crate::ship::{Shipped, Shipper};
 
 /// The time now, in Unix nanoseconds. Passed in, so that tests decide.
 pub type Clock = Arc<dyn Fn() -> UnixNanos + Send + Sync>;
@@ -37,7 +38,7 @@ impl PushContext {
     /// `config.requests_max` requests are served at once.
     pub fn new(shipper: Shipper, tenant: &str, config: PushConfig, metrics: CollectorMetrics, clock: Clock) -> Self {
         let slots = Arc::new(Semaphore::new(config.requests_max.max(1)));
-        let inflight = Inflight::new(config.inflight_bytes_max, metrics.inflight_bytes.clone());
+        let inflight = Inflight::new(config.inflight_max.to_usize(), metrics.inflight_bytes.clone());
         let retention = Retention::default();
         Self { shipper, tenant: tenant.into(), config: Arc::new(config), metrics, clock, retention, slots, inflight }
     }
@@ -64,7 +65,7 @@ impl PushContext {
     }
 
     /// Ships; `Ok` once everything is durable.
-    pub(crate) async fn ship(&self, sections: Vec<Section>) -> Result<(), PushError> {
+    pub(crate) async fn ship<S: Shipped>(&self, sections: Vec<Section<S>>) -> Result<(), PushError> {
         Ok(self.shipper.send_and_wait(sections, self.config.patience).await?)
     }
 
@@ -76,7 +77,7 @@ impl PushContext {
     ) -> Result<T, PushError> {
         // The bytes are held for as long as the decoder runs, whether or not its client still waits.
         let (context, admission) = (self.clone(), admission.clone());
-        let task = tokio::task::spawn_blocking(move || fault::contained(|| decode(&context, &admission)));
+        let task = tokio::task::spawn_blocking(move || panic_guard::catch(|| decode(&context, &admission)));
         let decoded = task.await.unwrap_or_else(|error| Err(error.to_string()));
         decoded.unwrap_or_else(|_| Err(PushError::Malformed("the request could not be decoded".into())))
     }
@@ -87,10 +88,8 @@ impl PushContext {
     }
 
     /// A section of pushed records.
-    pub(crate) fn section(&self, source: String, digest: [u8; 16], body: Body) -> Section {
-        let records = u32::try_from(body.records()).unwrap_or(u32::MAX);
-        let header = SectionHeader { tenant: self.tenant.to_string(), source, mark: Mark::Digest(digest), records };
-        Section { header, body }
+    pub(crate) fn section<S: Signal>(&self, source: String, digest: [u8; 16], batch: S) -> Section<S> {
+        Section::new(SectionHeader { tenant: self.tenant.to_string(), source, mark: Mark::Digest(digest), records: 0 }, batch)
     }
 }
 

@@ -5,8 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use weir_model::config::ByteSize;
+use weir_model::log::LogBatch;
+use weir_model::metric::MetricBatch;
+use weir_model::signal::Signal;
+use weir_model::span::SpanBatch;
 use weir_model::time::{SECOND, UnixNanos};
-use weir_model::wire::{Body, Kind};
 
 use crate::Retention;
 use crate::config::{PushConfig, ShipConfig};
@@ -35,8 +39,8 @@ async fn start_at(now: UnixNanos, retention: Retention) -> Server {
     let metrics = CollectorMetrics::default();
     let (shipper, lanes) = Shipper::start(log.clone(), &ship, metrics.ship.clone(), CancellationToken::new()).await.unwrap();
     let config = PushConfig {
-        body_bytes_max: 10_000,
-        decompressed_bytes_max: 20_000,
+        body_max: ByteSize::bytes(10_000),
+        decompressed_max: ByteSize::bytes(20_000),
         patience: Duration::from_millis(200),
         body_idle_max: Duration::from_millis(500),
         ..PushConfig::default()
@@ -112,8 +116,8 @@ async fn otlp() {
     server.check("/v1/traces", "{", 400, "json").await;
     assert_eq!(server.post("/v1/traces", "application/x-protobuf", "gzip", "no gzip").await.0, 400);
     assert_eq!(server.post("/v1/traces", "text/plain", "", "").await.0, 415);
-    let stored: Vec<_> = server.log.sections(Kind::Spans).into_iter().flatten().collect();
-    let Body::Spans(batch) = &stored[0].body else { panic!("spans stay spans") };
+    let stored: Vec<_> = server.log.sections::<SpanBatch>().into_iter().flatten().collect();
+    let batch = &stored[0].batch;
     assert_eq!((stored.len(), batch.spans[0].trace_id.to_string()), (1, trace.to_owned()));
     let logs = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"5","body":{"stringValue":"hello"}}]}]}]}"#;
     server.check("/v1/logs", logs, 200, "").await;
@@ -140,10 +144,10 @@ async fn level_and_trace_are_what_the_client_says_else_what_the_line_says() {
     let records: Vec<String> = records.iter().map(|record| format!(r#"{{"timeUnixNano":"5",{record}}}"#)).collect();
     let logs = format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{}]}}]}}]}}"#, records.join(","));
     server.check("/v1/logs", &logs, 200, "").await;
-    let sections: Vec<_> = server.log.sections(Kind::Logs).into_iter().flatten().collect();
+    let sections: Vec<_> = server.log.sections::<LogBatch>().into_iter().flatten().collect();
     let lines = sections.iter().flat_map(|section| {
-        let Body::Logs(batch) = &section.body else { panic!("logs stay logs") };
-        batch
+        section
+            .batch
             .iter()
             .map(|line| (String::from_utf8_lossy(line.body).into_owned(), line.severity, line.trace_id.to_string() == trace))
     });
@@ -177,8 +181,8 @@ impl Server {
         (of("too_old"), of("too_new"))
     }
 
-    fn records(&self, kind: Kind) -> u64 {
-        self.log.sections(kind).iter().flatten().map(|section| section.body.records()).sum()
+    fn records<S: Signal>(&self) -> u64 {
+        self.log.sections::<S>().iter().flatten().map(|section| section.batch.records()).sum()
     }
 }
 
@@ -225,7 +229,7 @@ async fn otlp_refuses_records_that_would_not_be_kept_by_partial_success() {
         r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"name":"m","gauge":{{"dataPoints":[{points}]}}}}]}}]}}]}}"#
     );
     server.check("/v1/metrics", &metrics, 200, "\"rejectedDataPoints\":3").await;
-    assert_eq!((server.records(Kind::Metrics), server.dropped("otlp")), (1, (6, 3)));
+    assert_eq!((server.records::<MetricBatch>(), server.dropped("otlp")), (1, (6, 3)));
     let span = |at| {
         let end = at + SECOND;
         format!(
@@ -234,7 +238,7 @@ async fn otlp_refuses_records_that_would_not_be_kept_by_partial_success() {
     };
     let traces = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}]}}]}}]}}"#, list(&span));
     server.check("/v1/traces", &traces, 200, "\"rejectedSpans\":3").await;
-    assert_eq!((server.records(Kind::Spans), server.dropped("otlp")), (1, (8, 4)));
+    assert_eq!((server.records::<SpanBatch>(), server.dropped("otlp")), (1, (8, 4)));
 }
 
 #[tokio::test]

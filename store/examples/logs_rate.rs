@@ -14,7 +14,7 @@ use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::select::{LineFilter, LogReader, LogSelect, LogVisitor, NoBudget, PartitionCoverage};
 use weir_model::time::{SECOND, TimeRange, UnixNanos};
-use weir_model::wire::{Body, Kind, Mark, Section, SectionHeader};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 use weir_store::blob::MemoryBlob;
 use weir_store::engine::{Engine, Head, Position};
 use weir_store::logs::{LogsEngine, LogsReader};
@@ -31,8 +31,8 @@ impl Views<LogsEngine> for OneBlock {
 
 struct NoTails;
 
-impl Tails for NoTails {
-    fn subscribe(&self) -> Box<dyn FnMut() -> Vec<TailSection> + Send> {
+impl Tails<LogBatch> for NoTails {
+    fn subscribe(&self) -> Box<dyn FnMut() -> Vec<TailSection<LogBatch>> + Send> {
         Box::new(Vec::new)
     }
 }
@@ -52,7 +52,7 @@ impl LogVisitor for Count {
 }
 
 /// Sections of up to 500 lines of one stream, as a collector that ships every second would make them.
-fn sections(path: &str) -> Result<Vec<Section>, Box<dyn Error>> {
+fn sections(path: &str) -> Result<Vec<Section<LogBatch>>, Box<dyn Error>> {
     let file = zstd::Decoder::new(std::fs::File::open(path)?)?;
     let mut open: BTreeMap<Labels, LogBatch> = BTreeMap::new();
     let mut sections = Vec::new();
@@ -84,10 +84,10 @@ fn sections(path: &str) -> Result<Vec<Section>, Box<dyn Error>> {
     Ok(sections)
 }
 
-fn section(batch: LogBatch) -> Section {
+fn section(batch: LogBatch) -> Section<LogBatch> {
     let mark = Mark::Sequence { epoch: 0, first: 0, last: 0 };
     let header = SectionHeader { tenant: "default".into(), source: "rate".into(), mark, records: batch.len() as u32 };
-    Section { header, body: Body::Logs(batch) }
+    Section::new(header, batch)
 }
 
 /// Seconds that this thread has been on a CPU: on a busy machine the wall clock says little.

@@ -22,6 +22,8 @@ pub struct Line {
     pub body: String,
     /// 32 hex digits, or empty.
     pub trace_id: String,
+    /// 16 hex digits, or empty.
+    pub span_id: String,
 }
 
 /// One span.
@@ -73,7 +75,13 @@ pub fn day(lines_max: usize, spans_max: usize) -> Day {
     Day { lines, spans, real: true }
 }
 
-fn rows(path: &Path) -> impl Iterator<Item = csv::StringRecord> {
+/// The spans of a day, `2022-08-22` or `2023-01-29`, one at a time; none where the data is absent.
+pub fn spans_of(date: &str) -> Option<impl Iterator<Item = SpanRow> + use<>> {
+    let path = shared().join("data/nezha").join(date).join("spans.csv.zst");
+    path.is_file().then(|| rows(&path).map(|row| span(&row)))
+}
+
+fn rows(path: &Path) -> impl Iterator<Item = csv::StringRecord> + use<> {
     let file = File::open(path).unwrap_or_else(|error| panic!("open {}: {error}", path.display()));
     let mut decoder = zstd::Decoder::new(file).expect("zstd");
     decoder.window_log_max(27).expect("zstd takes long windows");
@@ -92,6 +100,7 @@ fn line(row: &csv::StringRecord) -> Option<Line> {
         time: record["time"].as_str()?.to_owned(),
         body: body.replace('\n', " "),
         trace_id: if hex(&row[5], 32) { row[5].to_owned() } else { String::new() },
+        span_id: if hex(&row[6], 16) { row[6].to_owned() } else { String::new() },
     })
 }
 
@@ -116,6 +125,7 @@ fn made_up(lines: usize, spans: usize) -> Day {
         time: format!("2023-01-29T08:{:02}:{:02}.{:09}Z", i / 6000 % 60, i / 100 % 60, i % 100 * 10_000_000 + i),
         body: format!("INFO  t.s.OrderService#{} TraceID: {} [query][order {}][status {}]", i % 90, trace(i), i, i % 7),
         trace_id: trace(i),
+        span_id: format!("{:016x}", i + 1),
     });
     let base = 1_674_981_742_000_000_000_u64;
     let spans = (0..spans).map(|i| SpanRow {

@@ -16,6 +16,7 @@ pub const PATIENCE: Duration = Duration::from_secs(180);
 /// A running weir.
 pub struct Weir {
     child: Option<Child>,
+    binary: PathBuf,
     /// Data directory; survives restarts.
     pub data: PathBuf,
     /// Page and APIs.
@@ -50,9 +51,15 @@ impl Weir {
 
     /// Starts one with these further arguments and environment variables, and waits until it is ready.
     pub async fn start_with(data: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::start_binary(&binary(), data, arguments, environment).await
+    }
+
+    /// The same with another binary than the one under test.
+    pub async fn start_binary(binary: &Path, data: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let address = || format!("127.0.0.1:{}", free_port());
         let mut weir = Self {
             child: None,
+            binary: binary.to_path_buf(),
             data: data.to_path_buf(),
             listen: address(),
             otlp_grpc: address(),
@@ -70,7 +77,7 @@ impl Weir {
     pub fn spawn(&mut self) {
         std::fs::create_dir_all(&self.data).expect("create the data directory");
         let log = std::fs::File::options().create(true).append(true).open(self.data.join("weir.log")).expect("open weir.log");
-        let child = Command::new(binary())
+        let child = Command::new(&self.binary)
             .arg("up")
             .arg("--data")
             .arg(&self.data)

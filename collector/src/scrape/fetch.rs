@@ -4,7 +4,7 @@
 use crate::exposition::openmetrics::{self, OpenMetricsError};
 use crate::exposition::{Exposition, text};
 use crate::scrape::config::Job;
-use weir_model::fault;
+use weir_model::panic_guard;
 
 /// As Prometheus asks, in the order in which it prefers.
 const ACCEPT: &str = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
@@ -32,7 +32,7 @@ pub(crate) async fn fetch(client: &reqwest::Client, job: &Job, url: &str) -> Res
         }
         body.extend_from_slice(&chunk);
     }
-    let parsed = tokio::task::spawn_blocking(move || fault::contained(|| parse(body, is_openmetrics)));
+    let parsed = tokio::task::spawn_blocking(move || panic_guard::catch(|| parse(body, is_openmetrics)));
     parsed.await.unwrap_or_else(|error| Err(error.to_string())).flatten()
 }
 

@@ -5,6 +5,7 @@
 //! - [`bus`]: a bus that counts what it has acknowledged.
 //! - [`path`]: the parts that `weir up` wires, in this process and one at a time, so that each step can be timed alone.
 //! - [`otlp`]: a client that sends export requests.
+//! - [`snappy`]: what Loki's clients compress with.
 //! - [`limits`]: the least that anybody would have to do with the same bytes.
 
 pub mod bus;
@@ -12,6 +13,7 @@ pub mod input;
 pub mod limits;
 pub mod otlp;
 pub mod path;
+pub mod snappy;
 pub mod watch;
 
 use std::time::{Duration, Instant};

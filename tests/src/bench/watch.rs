@@ -65,12 +65,13 @@ pub fn mb(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
-/// Processor time of another process since its start, all threads, user and system; to the kernel's tick (10 ms).
+/// Processor time of another process since its start, all threads and the children that it waited for, user and system; to the
+/// kernel's tick (10 ms).
 pub fn processor_time_of(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
-    // Its name, in parentheses, may hold anything; utime and stime are the 12th and 13th fields after it.
+    // Its name, in parentheses, may hold anything; utime, stime, cutime and cstime are the 12th and the next fields after it.
     let fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
-    let ticks: u64 = fields.skip(11).take(2).map(|field| field.parse::<u64>().expect("a number of ticks")).sum();
+    let ticks: u64 = fields.skip(11).take(4).map(|field| field.parse::<u64>().expect("a number of ticks")).sum();
     // SAFETY: reads a constant of the system.
     let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
     Duration::from_secs_f64(ticks as f64 / per_second as f64)

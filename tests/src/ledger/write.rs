@@ -123,7 +123,8 @@ pub(super) fn file(pods: &Path, source: &str, writer: &Writer, seed: u64) {
         for body in bodies {
             let time = weir_model::time::format_rfc3339(i64::try_from(now()).expect("a clock before 2262"));
             let stream = if random.random_bool(0.2) { "stderr" } else { "stdout" };
-            file.write(&Line { pod: source.into(), stream: stream.into(), time, body, trace_id: String::new() });
+            let (trace_id, span_id) = (String::new(), String::new());
+            file.write(&Line { pod: source.into(), stream: stream.into(), time, body, trace_id, span_id });
         }
         writer.acknowledged(source);
         // A container writes at its own pace; a busy loop here would only measure the disk.

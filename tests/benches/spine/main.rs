@@ -1,0 +1,83 @@
+//! The spine from outside: one weir binary after the other as a whole process (`weir up`, disk bus), the same bytes for each, and
+//! what the kernel says that it spent. The client is this benchmark and is in no figure.
+//!
+//!     cargo bench -p weir-tests --bench spine -- [logs|spans|scrape …]      # without names: all of them
+//!
+//! - [`logs`]: Loki's push, protobuf and snappy with structured metadata.
+//! - [`spans`]: OTLP in protobuf over HTTP.
+//! - [`scrape`]: ten text targets, a real Prometheus beside weir.
+//! - [`fill`]: what logs and spans share: prepared bodies, sent until all of them are searchable, then sealed and compacted.
+//! - [`table`]: figures beside their goals.
+//!
+//! `WEIR_BEFORE=/path/to/weir` measures that binary first, in the same run, and adds the ratio; `WEIR_BINARY` takes the place of
+//! `target/release/weir`. `SIZE_MB` (1070), `SPANS` (1170000) and `SECONDS_RUN` (75) make it smaller; `ROUNDS` (1) measures each binary
+//! so many times in turn and takes the best figure of each: on a busy machine the same work takes up to a third more CPU time.
+//! Samples from the bus to the head alone: the benchmark `samples`.
+
+mod fill;
+mod logs;
+mod scrape;
+mod spans;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use weir_tests::bench::run;
+use weir_tests::weir::binary;
+
+const WORKS: [&str; 3] = ["logs", "spans", "scrape"];
+
+/// A binary to measure, and the column that it fills.
+struct Subject {
+    name: &'static str,
+    binary: PathBuf,
+}
+
+fn main() -> ExitCode {
+    // Cargo adds `--bench`.
+    let asked: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if let Some(unknown) = asked.iter().find(|work| !WORKS.contains(&work.as_str())) {
+        eprintln!("spine: {unknown:?} is none of {}", WORKS.join(", "));
+        return ExitCode::from(2);
+    }
+    let subjects = subjects();
+    run(async {
+        for work in WORKS.into_iter().filter(|work| asked.is_empty() || asked.iter().any(|asked| asked == work)) {
+            match work {
+                "logs" => logs::bench(&subjects).await,
+                "spans" => spans::bench(&subjects).await,
+                _ => scrape::bench(&subjects).await,
+            }
+        }
+    });
+    ExitCode::SUCCESS
+}
+
+fn subjects() -> Vec<Subject> {
+    let path = |name| std::env::var_os(name).map(PathBuf::from);
+    let before = path("WEIR_BEFORE").map(|binary| Subject { name: "before", binary });
+    let now = Subject { name: "now", binary: path("WEIR_BINARY").unwrap_or_else(binary) };
+    before.into_iter().chain([now]).collect()
+}
+
+/// Each binary in turn, `ROUNDS` times.
+fn rounds(subjects: &[Subject]) -> impl Iterator<Item = &Subject> {
+    (0..number("ROUNDS", 1)).flat_map(move |_| subjects)
+}
+
+/// A number of the environment.
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
+}
+
+/// Unix nanoseconds.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_nanos()).expect("a clock before 2262")
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
