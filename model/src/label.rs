@@ -9,6 +9,7 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 pub use set::Labels;
+pub(crate) use set::Pairs;
 
 use crate::pattern::{PatternBudget, PatternError};
 

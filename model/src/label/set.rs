@@ -6,13 +6,14 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
-use std::sync::{Arc, LazyLock};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::memory::shared;
+use crate::slots::hash;
 
 /// An immutable label set: sorted by name, names unique, no empty value (Prometheus: an empty value is no label).
 /// Cloning copies a pointer, and two sets that differ are told apart by their hashes.
@@ -23,9 +24,6 @@ pub struct Labels(Option<Arc<str>>);
 const REFERENCE_BYTES: usize = 4;
 /// Letters of a hash: 64 bits in groups of six.
 const HASH_BYTES: usize = 11;
-
-/// Different in every process, so that nobody can choose labels that have one hash.
-static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
 
 impl Labels {
     /// No labels.
@@ -61,7 +59,7 @@ impl Labels {
             labels.push_str(value);
         }
         let mut packed = String::with_capacity(HASH_BYTES + labels.len());
-        put_hash(&mut packed, xxh3_64_with_seed(labels.as_bytes(), *SEED));
+        put_hash(&mut packed, hash(labels.as_bytes()));
         packed.push_str(&labels);
         Self(Some(packed.into()))
     }
@@ -78,6 +76,10 @@ impl Labels {
 
     /// Pairs, ascending by name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> + Clone {
+        self.pairs()
+    }
+
+    pub(crate) fn pairs(&self) -> Pairs<'_> {
         let mut rest = self.packed().get(HASH_BYTES..).unwrap_or_default();
         let left = if rest.is_empty() { 0 } else { take_number(&mut rest) };
         Pairs { rest, left }
@@ -165,7 +167,7 @@ impl Labels {
 
 /// What is left of a packed set.
 #[derive(Clone)]
-struct Pairs<'a> {
+pub(crate) struct Pairs<'a> {
     rest: &'a str,
     left: usize,
 }

@@ -43,8 +43,13 @@ pub struct RecordBuilder<S> {
 impl<S: Signal> RecordBuilder<S> {
     /// An empty record.
     pub fn new(limits: Limits) -> Self {
-        let budget = Budget::new(limits);
-        Self { limits, budget, headers: Vec::new(), bodies: Vec::new(), sections: 0, records: 0, signal: PhantomData }
+        Self::with_capacity(limits, 0)
+    }
+
+    /// With room for about so many bytes of bodies.
+    pub fn with_capacity(limits: Limits, body_bytes: usize) -> Self {
+        let (budget, bodies) = (Budget::new(limits), Vec::with_capacity(body_bytes.min(limits.body_bytes as usize)));
+        Self { limits, budget, headers: Vec::new(), bodies, sections: 0, records: 0, signal: PhantomData }
     }
 
     /// Adds a section (its `header.records` is set from the batch). Errors with `Limit` when the record with this section
