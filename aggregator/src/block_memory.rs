@@ -139,7 +139,7 @@ fn lines(block: u64, count: i64, noise: bool) -> Vec<LogBatch> {
                 flags: 0,
                 trace_id: TraceId::default(),
                 span_id: SpanId::default(),
-                attributes: &Labels::EMPTY,
+                attributes: (&Labels::EMPTY).into(),
             });
         }
         batch

@@ -98,7 +98,7 @@ fn record(offset: u64, source: &str) -> Record {
             flags: 0,
             trace_id: Default::default(),
             span_id: Default::default(),
-            attributes: &Labels::EMPTY,
+            attributes: (&Labels::EMPTY).into(),
         });
     }
     let mark = Mark::Sequence { epoch: 1, first: 0, last: 2 };

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::admission::Admission;
 use crate::config::PushConfig;
 use crate::error::ShipError;
+use crate::proto::ProtoError;
 
 /// What a decoder is asked for at once.
 const PIECE_BYTES: usize = 16 << 10;
@@ -94,6 +95,12 @@ impl PushError {
     /// Whether the same request may succeed later.
     pub(crate) fn is_retryable(&self) -> bool {
         matches!(self, Self::TooMany | Self::Crowded | Self::Unavailable(_))
+    }
+}
+
+impl From<ProtoError> for PushError {
+    fn from(error: ProtoError) -> Self {
+        Self::Malformed(error.to_string())
     }
 }
 

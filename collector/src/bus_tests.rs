@@ -262,7 +262,7 @@ fn decode(record: &[u8], stored: &mut Stored, digests: &mut HashSet<[u8; 16]>) {
         Kind::Logs => fresh::<LogBatch>(record, digests).iter().for_each(|batch| {
             stored.lines.extend(batch.iter().map(|line| {
                 let body = String::from_utf8_lossy(line.body);
-                format!("{} {} {body} {}", batch.stream, line.timestamp, line.attributes)
+                format!("{} {} {body} {}", batch.stream, line.timestamp, line.attributes.to_labels())
             }));
         }),
         Kind::Spans => fresh::<SpanBatch>(record, digests).iter().for_each(|batch| {

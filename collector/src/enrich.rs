@@ -3,7 +3,6 @@
 
 use memchr::memmem;
 use weir_model::id::{SpanId, TraceId};
-use weir_model::label::Labels;
 
 /// Ids stand in the head of a line or in its JSON; far into a stack trace nobody writes them.
 const CONTEXT_HEAD: usize = 4096;
@@ -14,13 +13,21 @@ const SPAN_REACH: usize = 160;
 const TRACE_NAMES: [&str; 5] = ["trace_id", "traceID", "traceId", "traceid", "TraceId"];
 const SPAN_NAMES: [&str; 5] = ["span_id", "spanID", "spanId", "spanid", "SpanId"];
 
-/// The trace and span id that the metadata names, else those that the line does.
-pub fn context_of(metadata: &Labels, line: &[u8]) -> (TraceId, SpanId) {
-    let trace = TRACE_NAMES.iter().find_map(|name| metadata.get(name).parse().ok().filter(|id: &TraceId| !id.is_none()));
-    match trace {
-        Some(trace) => (trace, SPAN_NAMES.iter().find_map(|name| metadata.get(name).parse().ok()).unwrap_or_default()),
-        None => context(line),
-    }
+/// The trace and span id that metadata names, when it names a trace.
+pub fn named_context<'a>(metadata: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Option<(TraceId, SpanId)> {
+    let trace = |value: &str| value.parse().ok().filter(|id: &TraceId| !id.is_none());
+    let trace = first_named(metadata.clone(), &TRACE_NAMES, trace)?;
+    Some((trace, first_named(metadata, &SPAN_NAMES, |value| value.parse().ok()).unwrap_or_default()))
+}
+
+/// What `read` makes of the value that has the first of these names, of those that it makes something of.
+pub(crate) fn first_named<'a, T>(
+    pairs: impl Iterator<Item = (&'a str, &'a str)>,
+    names: &[&str],
+    read: impl Fn(&'a str) -> Option<T>,
+) -> Option<T> {
+    let ranked = pairs.filter_map(|(name, value)| Some((names.iter().position(|known| *known == name)?, read(value)?)));
+    ranked.min_by_key(|(rank, _)| *rank).map(|(_, found)| found)
 }
 
 /// The trace and span id that the line names (`trace_id=…`, `"traceId": "…"`, `TraceID: …`), none where it does not.
@@ -96,7 +103,7 @@ mod tests {
     fn metadata_comes_before_the_line() {
         let line = format!("trace_id={} x", "1".repeat(32));
         let check = |names: &[(&str, &str)], expected_trace: &str, expected_span: &str| {
-            let (trace, span) = context_of(&Labels::from_pairs(names.iter().copied()), line.as_bytes());
+            let (trace, span) = named_context(names.iter().copied()).unwrap_or_else(|| context(line.as_bytes()));
             assert_eq!((trace.to_string().as_str(), span.to_string().as_str()), (expected_trace, expected_span), "{names:?}");
         };
         let (two, none) = ("2".repeat(32), "0".repeat(16));

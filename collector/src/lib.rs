@@ -7,6 +7,7 @@
 //! - [`scrape`]: Prometheus targets; [`exposition`]: what they answer.
 //! - `body`: bounded reading and decompression of what clients send; `admission`: bytes in memory, `proto_size`: before they are.
 //! - `bounds`: which timestamps a push may carry.
+//! - `metadata`: structured metadata of a line; `proto`: protobuf read where it lies.
 //! - [`severity`] and [`enrich`]: how severe a line is, and which trace and span it names.
 //! - `pulse`: the collector about itself, as samples.
 //! - [`epoch`]: epochs that grow whatever the clock does.
@@ -29,7 +30,9 @@ pub mod severity;
 pub mod ship;
 pub mod tail;
 
+mod metadata;
 mod node;
+mod proto;
 mod proto_size;
 mod pulse;
 

@@ -119,16 +119,20 @@ impl Digest {
     }
 }
 
-/// Appends a line, split with continuation marks when it is longer than `line_bytes_max`. All parts share the context
-/// and the attributes.
-pub(crate) fn push_line(batch: &mut LogBatch, record: LogRecord<'_>, line_bytes_max: usize) {
+/// Appends a line, split with continuation marks when it is longer than `line_max`. All parts share the context
+/// and the attributes: those of `set`, a number of the batch's, else none.
+pub(crate) fn push_line(batch: &mut LogBatch, record: LogRecord<'_>, set: Option<u32>, line_max: usize) {
+    let mut push = |record| match set {
+        Some(set) => batch.push_with(record, set),
+        None => batch.push(record),
+    };
     let mut rest = record.body;
-    while rest.len() > line_bytes_max {
-        let (body, tail) = rest.split_at(line_bytes_max);
-        batch.push(LogRecord { body, flags: record.flags | FLAG_CONTINUED, ..record });
+    while rest.len() > line_max {
+        let (body, tail) = rest.split_at(line_max);
+        push(LogRecord { body, flags: record.flags | FLAG_CONTINUED, ..record });
         rest = tail;
     }
-    batch.push(LogRecord { body: rest, ..record });
+    push(LogRecord { body: rest, ..record });
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 //! the head of a line, and never changes it. Pure; used by every log source.
 
 use memchr::{memchr, memchr_iter, memmem};
-use weir_model::label::Labels;
 use weir_model::log::{SEVERITY_CRITICAL, replace_colours, severity_of_name};
+
+use crate::enrich::first_named;
 
 /// A level's word stands at the head of a line or not at all.
 const WORD_HEAD: usize = 128;
@@ -28,8 +29,8 @@ pub fn of_line(line: &[u8]) -> u8 {
 }
 
 /// What labels or structured metadata say.
-pub fn of_labels(labels: &Labels) -> Option<u8> {
-    LABELS.iter().find_map(|name| severity_of_name(labels.get(name).as_bytes()))
+pub fn of_labels<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Option<u8> {
+    first_named(labels, &LABELS, |value| severity_of_name(value.as_bytes()))
 }
 
 fn of_text(head: &[u8], words: &[u8]) -> u8 {
@@ -224,7 +225,7 @@ mod tests {
 
     #[test]
     fn labels_say_it_too() {
-        let said = |name: &str, value: &str| of_labels(&Labels::from_pairs([("app", "error"), (name, value)]));
+        let said = |name: &str, value: &str| of_labels([("app", "error"), (name, value)].into_iter());
         assert_eq!(said("level", "ERROR"), Some(17));
         assert_eq!(said("severity_text", "Warn"), Some(13));
         assert_eq!(said("level", "high"), None);

@@ -7,6 +7,7 @@
 //! - [`instant`]: the spellings of an instant that people use.
 //! - [`id`]: trace and span ids, and a log line's permanent identity.
 //! - [`label`]: sorted label sets and the matchers over them.
+//! - [`compression`] makes and reads zstd frames.
 //! - [`pattern`]: regular expressions of strangers, compiled within limits.
 //! - [`resource`]: which container of which pod on which node of which tenant.
 //! - [`log`], [`metric`], [`span`]: the three kinds of records.
@@ -20,6 +21,7 @@
 //! Nothing here knows tokio, files or sockets: everything is sync and pure.
 
 mod clip;
+pub mod compression;
 pub mod config;
 
 #[cfg(any(test, feature = "testing"))]
@@ -35,6 +37,7 @@ pub mod pattern;
 pub mod resource;
 pub mod select;
 pub mod signal;
+mod slots;
 pub mod span;
 pub mod time;
 pub mod wire;

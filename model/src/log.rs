@@ -2,14 +2,18 @@
 //!
 //! Columns because that is what travels, what is compressed and what the engine stores; nothing allocates per line.
 
+mod attributes;
+
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::fmt;
 use std::sync::LazyLock;
 
 use crate::id::{SpanId, TraceId};
 use crate::label::Labels;
 use crate::memory::allocation;
 use crate::time::UnixNanos;
+
+pub use attributes::{AttributeSets, LogAttributes};
 
 /// [`LogRecord::flags`]: the line goes on in the next record of the stream (it was longer than the line limit).
 pub const FLAG_CONTINUED: u8 = 1;
@@ -32,11 +36,11 @@ pub struct LogRecord<'a> {
     /// The span it belongs to, likewise.
     pub span_id: SpanId,
     /// Structured metadata of the line, normalised names. Usually empty.
-    pub attributes: &'a Labels,
+    pub attributes: LogAttributes<'a>,
 }
 
 /// Lines of one stream, in the order of their source; timestamps may be in any order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct LogBatch {
     /// The stream's labels (resource and `stream`), at most a few dozen.
     pub stream: Labels,
@@ -50,11 +54,10 @@ pub struct LogBatch {
     pub(crate) flags: Vec<u8>,
     /// Empty when no line has a context, else as long as `timestamps`.
     pub(crate) contexts: Vec<(TraceId, SpanId)>,
-    /// Empty when no line has attributes, else as long as `timestamps`.
-    pub(crate) attributes: Vec<Labels>,
+    /// Empty when no line has attributes, else as long as `timestamps`: numbers of sets.
+    pub(crate) sets: Vec<u32>,
+    pub(crate) attributes: AttributeSets,
 }
-
-static NO_LABELS: Labels = Labels::EMPTY;
 
 impl LogBatch {
     /// An empty batch of a stream.
@@ -62,8 +65,44 @@ impl LogBatch {
         Self { stream, ..Self::default() }
     }
 
+    /// An empty batch with room for so many lines with so many bytes of bodies.
+    pub fn with_capacity(stream: Labels, lines: usize, body_bytes: usize) -> Self {
+        Self {
+            timestamps: Vec::with_capacity(lines),
+            sequences: Vec::with_capacity(lines),
+            ends: Vec::with_capacity(lines),
+            bodies: Vec::with_capacity(body_bytes),
+            severities: Vec::with_capacity(lines),
+            flags: Vec::with_capacity(lines),
+            ..Self::new(stream)
+        }
+    }
+
     /// Appends a line. The caller keeps the sum of bodies below 4 GiB (the wire's limits are far lower).
     pub fn push(&mut self, record: LogRecord<'_>) {
+        if !self.sets.is_empty() || !record.attributes.is_empty() {
+            let set = self.add_attributes(record.attributes.iter());
+            self.sets.push(set);
+        }
+        self.push_columns(record);
+    }
+
+    /// The number of a set of attributes, for [`Self::push_with`]. Pairs ascend by name, no name twice and no value empty.
+    pub fn add_attributes<'a>(&mut self, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> u32 {
+        if self.sets.len() < self.len() {
+            let none = self.attributes.add(std::iter::empty());
+            self.sets.resize(self.len(), none);
+        }
+        self.attributes.add(pairs)
+    }
+
+    /// Appends a line with attributes of this number, whatever the record says of them.
+    pub fn push_with(&mut self, record: LogRecord<'_>, set: u32) {
+        self.sets.push(set);
+        self.push_columns(record);
+    }
+
+    fn push_columns(&mut self, record: LogRecord<'_>) {
         let count = self.timestamps.len();
         self.timestamps.push(record.timestamp);
         self.sequences.push(record.sequence);
@@ -75,10 +114,19 @@ impl LogBatch {
             self.contexts.resize(count, Default::default());
             self.contexts.push((record.trace_id, record.span_id));
         }
-        if !self.attributes.is_empty() || !record.attributes.is_empty() {
-            self.attributes.resize(count, Labels::EMPTY);
-            self.attributes.push(record.attributes.clone());
-        }
+    }
+
+    /// Gives back what is only there for lines to come: for a batch that is complete and waits.
+    pub fn shrink_to_fit(&mut self) {
+        self.timestamps.shrink_to_fit();
+        self.sequences.shrink_to_fit();
+        self.ends.shrink_to_fit();
+        self.bodies.shrink_to_fit();
+        self.severities.shrink_to_fit();
+        self.flags.shrink_to_fit();
+        self.contexts.shrink_to_fit();
+        self.sets.shrink_to_fit();
+        self.attributes.shrink_to_fit();
     }
 
     /// Number of lines.
@@ -96,9 +144,9 @@ impl LogBatch {
         self.bodies.len()
     }
 
-    /// Bytes of all lines' attributes, a text that neighbours share counted once.
-    pub fn attribute_bytes(&self) -> usize {
-        Labels::shared_bytes(&self.attributes)
+    /// The distinct sets of attributes behind the lines.
+    pub fn attributes(&self) -> &AttributeSets {
+        &self.attributes
     }
 
     /// Line `i`; panics when there is none, as slices do.
@@ -113,24 +161,13 @@ impl LogBatch {
             flags: self.flags[i],
             trace_id,
             span_id,
-            attributes: self.attributes.get(i).unwrap_or(&NO_LABELS),
+            attributes: self.sets.get(i).map_or(LogAttributes::NONE, |set| self.attributes.get(*set)),
         }
-    }
-
-    /// The sets of attributes behind the lines, each once; sets that are equal and were not made as one count as two.
-    pub fn attribute_sets(&self) -> impl Iterator<Item = &Labels> {
-        let mut seen = HashSet::new();
-        let mut before = 0;
-        self.attributes.iter().filter(move |set| {
-            let address = set.address();
-            !set.is_empty() && std::mem::replace(&mut before, address) != address && seen.insert(address)
-        })
     }
 
     /// Memory held, the stream's labels apart.
     pub fn memory(&self) -> usize {
         let column = |capacity: usize, bytes_each: usize| allocation(capacity * bytes_each);
-        let sets: usize = self.attribute_sets().map(Labels::memory).sum();
         column(self.timestamps.capacity(), size_of::<UnixNanos>())
             + column(self.sequences.capacity(), size_of::<u64>())
             + column(self.ends.capacity(), size_of::<u32>())
@@ -138,8 +175,8 @@ impl LogBatch {
             + column(self.severities.capacity(), 1)
             + column(self.flags.capacity(), 1)
             + column(self.contexts.capacity(), size_of::<(TraceId, SpanId)>())
-            + column(self.attributes.capacity(), size_of::<Labels>())
-            + sets
+            + column(self.sets.capacity(), size_of::<u32>())
+            + self.attributes.memory()
     }
 
     /// All lines, in source order.
@@ -152,6 +189,22 @@ impl LogBatch {
         let mut rest = Self::new(self.stream.clone());
         self.iter().filter(|record| record.sequence > mark).for_each(|record| rest.push(record));
         rest
+    }
+}
+
+impl PartialEq for LogBatch {
+    /// Line by line: how the sets of attributes are numbered says nothing.
+    fn eq(&self, other: &Self) -> bool {
+        self.stream == other.stream && self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for LogBatch {}
+
+impl fmt::Debug for LogBatch {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} ", self.stream)?;
+        out.debug_list().entries(self.iter()).finish()
     }
 }
 

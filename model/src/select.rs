@@ -237,7 +237,7 @@ impl OwnedLine {
             severity: record.severity,
             trace_id: record.trace_id,
             span_id: record.span_id,
-            attributes: record.attributes.clone(),
+            attributes: record.attributes.to_labels(),
         }
     }
 }

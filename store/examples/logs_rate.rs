@@ -74,7 +74,7 @@ fn sections(path: &str) -> Result<Vec<Section<LogBatch>>, Box<dyn Error>> {
             flags: 0,
             trace_id: TraceId::default(),
             span_id: SpanId::default(),
-            attributes: &Labels::EMPTY,
+            attributes: (&Labels::EMPTY).into(),
         });
         if batch.len() == 500 {
             sections.push(section(std::mem::replace(batch, LogBatch::new(stream))));

@@ -51,7 +51,7 @@ fn answers() {
             flags: 0,
             trace_id: Default::default(),
             span_id: Default::default(),
-            attributes: &attributes,
+            attributes: (&attributes).into(),
         });
     }
     let mark = Mark::Digest([1; 16]);

@@ -102,7 +102,7 @@ fn log_batch(stream: Labels, lines: u64, body: &[u8], trace: bool, attributes: i
             flags: 0,
             trace_id: TraceId([u8::from(trace); 16]),
             span_id: SpanId([u8::from(trace); 8]),
-            attributes: &attributes,
+            attributes: (&attributes).into(),
         });
     }
     batch

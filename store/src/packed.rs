@@ -4,6 +4,8 @@
 //! Not here: what columns mean (the engines' codecs) and the block file around them ([`crate::block`]). Errors are texts;
 //! whoever knows the object's path turns them into `Corrupt`.
 
+use weir_model::compression;
+
 pub(crate) use crate::columns::{put_bytes, put_varint, put_zigzag};
 pub(crate) use crate::limits::UNPACKED_BYTES_MAX;
 
@@ -22,7 +24,7 @@ pub(crate) fn unzigzag(value: u64) -> i64 {
 /// Appends a run of bytes, compressed when that helps: `raw length varint, stored length varint, bytes`; raw when the
 /// lengths are equal.
 pub(crate) fn put_packed(out: &mut Vec<u8>, raw: &[u8], level: i32) {
-    let packed = zstd::bulk::compress(raw, level).ok().filter(|packed| packed.len() < raw.len());
+    let packed = compression::compress(raw, level).ok().filter(|packed| packed.len() < raw.len());
     put_varint(out, raw.len() as u64);
     put_bytes(out, packed.as_deref().unwrap_or(raw));
 }
@@ -135,7 +137,7 @@ impl<'a> Cursor<'a> {
 /// At most `raw` bytes and one: the caller tells by their number whether the header lied.
 pub(crate) fn unzstd(stored: &[u8], raw: usize) -> std::io::Result<Vec<u8>> {
     if raw <= TRUSTED_BYTES {
-        return zstd::bulk::decompress(stored, raw);
+        return compression::decompress(stored, raw);
     }
     let mut bytes = Vec::new();
     let decoder = zstd::stream::read::Decoder::new(stored)?;

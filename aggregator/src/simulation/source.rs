@@ -94,7 +94,7 @@ impl Source {
                 flags: 0,
                 trace_id: Default::default(),
                 span_id: Default::default(),
-                attributes: &Labels::EMPTY,
+                attributes: (&Labels::EMPTY).into(),
             });
         }
         batch

@@ -42,13 +42,13 @@ use crate::testing::TestLog;
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
-struct Bench {
+pub(crate) struct Bench {
     context: PushContext,
     _lanes: Lanes,
     _runtime: tokio::runtime::Runtime,
 }
 
-fn bench(config: PushConfig) -> Bench {
+pub(crate) fn bench(config: PushConfig) -> Bench {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let metrics = CollectorMetrics::default();
     let ship = ShipConfig::default();
@@ -67,7 +67,7 @@ impl Bench {
         otlp::decode::<E>(&self.context, &self.context.admit(), body).map(|outcome| outcome.sections)
     }
 
-    fn loki(&self, kind: &'static str, bytes: Bytes) -> Result<Vec<Section<LogBatch>>, PushError> {
+    pub(crate) fn loki(&self, kind: &'static str, bytes: Bytes) -> Result<Vec<Section<LogBatch>>, PushError> {
         let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
         loki_push::decode_sections(&self.context, &self.context.admit(), &headers, bytes)
     }

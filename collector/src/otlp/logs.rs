@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::logs::v1::{LogRecord as OtlpRecord, ResourceLogs
 use prost::Message;
 use weir_model::id::{SpanId, TraceId};
 use weir_model::label::{Labels, normalise_label_name};
-use weir_model::log::{LogBatch, LogRecord, severity_of_name};
+use weir_model::log::{LogAttributes, LogBatch, LogRecord, severity_of_name};
 use weir_model::time::UnixNanos;
 use weir_model::wire::{Kind, Section};
 
@@ -19,6 +19,7 @@ use crate::admission::Admission;
 use crate::body::PushError;
 use crate::bounds::TimeBounds;
 use crate::enrich;
+use crate::metadata::Metadata;
 use crate::push::{Digest, PushContext, push_line};
 use crate::severity;
 
@@ -80,7 +81,8 @@ fn section(
     for scope in resource.scope_logs {
         push_scope(context, &bounds, &mut made, &metadata, scope)?;
     }
-    let Made { batch, digest, .. } = made;
+    let Made { mut batch, digest, .. } = made;
+    batch.shrink_to_fit();
     Ok((!batch.is_empty()).then(|| context.section(source, digest.finish(), batch)))
 }
 
@@ -174,29 +176,30 @@ fn push_record(
     let texts = record.severity_text.len() + record.event_name.len() + body_bytes(&record);
     made.admission.charge(LINE_BYTES + pointers + texts + value::memory(&record.attributes))?;
     made.admission.spread(if own { shared.text_bytes } else { 0 })?;
-    let mut attributes = shared.set.merged(&normalised(record.attributes));
-    if !record.severity_text.is_empty() {
-        attributes = attributes.with("severity_text", &record.severity_text);
-    }
-    if !record.event_name.is_empty() {
-        attributes = attributes.with("event_name", &record.event_name);
-    }
+    let own: Vec<_> = record.attributes.into_iter().map(|pair| (pair.key, value::text(pair.value))).collect();
+    let named = [("severity_text", &*record.severity_text), ("event_name", &record.event_name)];
+    let mut of_record = Metadata::default();
+    own.iter().for_each(|(name, value)| of_record.push(normalise_label_name(name), value));
+    let mut attributes = Metadata::of(&shared.set).and(of_record);
+    named.iter().filter(|(_, value)| !value.is_empty()).for_each(|(name, value)| attributes.push((*name).into(), value));
+    attributes.tidy();
     let body = value::body(record.body);
     let severity = match u8::try_from(record.severity_number) {
         Ok(number @ 1..=24) => number,
         _ => severity_of_name(record.severity_text.as_bytes())
-            .or_else(|| severity::of_labels(&attributes))
+            .or_else(|| severity::of_labels(attributes.iter()))
             .unwrap_or_else(|| severity::of_line(&body)),
     };
     let trace_id = TraceId(record.trace_id.try_into().unwrap_or_default());
     let (trace_id, span_id) = if trace_id.is_none() {
-        enrich::context_of(&attributes, &body)
+        enrich::named_context(attributes.iter()).unwrap_or_else(|| enrich::context(&body))
     } else {
         (trace_id, SpanId(record.span_id.try_into().unwrap_or_default()))
     };
-    let record =
-        LogRecord { timestamp, sequence: 0, body: &body, severity, flags: 0, trace_id, span_id, attributes: &attributes };
-    push_line(&mut made.batch, record, context.config.line_max.to_usize());
+    let set = (attributes.len() > 0).then(|| made.batch.add_attributes(attributes.iter()));
+    let attributes = LogAttributes::NONE;
+    let record = LogRecord { timestamp, sequence: 0, body: &body, severity, flags: 0, trace_id, span_id, attributes };
+    push_line(&mut made.batch, record, set, context.config.line_max.to_usize());
     Ok(())
 }
 

@@ -134,7 +134,8 @@ impl Lane {
     }
 
     fn encode_run<S: Signal>(&self, run: &Run<S>) -> Result<Encoded, WireError> {
-        let mut builder = RecordBuilder::new(self.limits);
+        let weight = run.iter().map(|(_, section)| section.batch.weight()).sum();
+        let mut builder = RecordBuilder::with_capacity(self.limits, weight);
         for (_, section) in run {
             builder.push(section)?;
         }

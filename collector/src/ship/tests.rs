@@ -44,7 +44,7 @@ fn lines(source: &str, first: u64, last: u64, body: impl Fn(u64) -> Vec<u8>) -> 
             flags: 0,
             trace_id: TraceId::default(),
             span_id: SpanId::default(),
-            attributes: &Labels::EMPTY,
+            attributes: (&Labels::EMPTY).into(),
         });
     }
     let mark = Mark::Sequence { epoch: 1, first, last };

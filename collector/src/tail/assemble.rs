@@ -14,7 +14,7 @@
 
 use weir_model::id::{SpanId, TraceId};
 use weir_model::label::Labels;
-use weir_model::log::{FLAG_CONTINUED, LogBatch, LogRecord};
+use weir_model::log::{FLAG_CONTINUED, LogAttributes, LogBatch, LogRecord};
 use weir_model::time::UnixNanos;
 
 use super::{Part, STREAMS, Stream, cri, docker};
@@ -286,5 +286,5 @@ fn record(
     (trace_id, span_id): (TraceId, SpanId),
 ) -> LogRecord<'_> {
     let flags = if continued { FLAG_CONTINUED } else { 0 };
-    LogRecord { timestamp, sequence, body, severity, flags, trace_id, span_id, attributes: &Labels::EMPTY }
+    LogRecord { timestamp, sequence, body, severity, flags, trace_id, span_id, attributes: LogAttributes::NONE }
 }

@@ -28,7 +28,7 @@ impl Signal for LogBatch {
 
     fn weight(&self) -> usize {
         let stream: usize = self.stream.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
-        self.body_bytes() + LINE_WEIGHT * self.len() + stream + self.attribute_bytes()
+        self.body_bytes() + LINE_WEIGHT * self.len() + stream + self.attributes().bytes() + size_of_val(&*self.sets)
     }
 
     fn route(section: Section<Self>, partition_of: impl Fn(u64) -> u32) -> Vec<(u32, Section<Self>)> {
@@ -54,7 +54,7 @@ impl Signal for LogBatch {
     }
 
     fn trim(self: &Arc<Self>, _: &Mark, stored: u64) -> Arc<Self> {
-        Arc::new(self.after(stored))
+        if self.sequences.iter().all(|sequence| *sequence > stored) { Arc::clone(self) } else { Arc::new(self.after(stored)) }
     }
 }
 

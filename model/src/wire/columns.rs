@@ -1,6 +1,7 @@
 //! What all bodies share: varints, the column directory and text dictionaries. Not the meaning of any column: that is
 //! `logs`, `metrics`, `spans`, which call it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::WireError;
@@ -173,18 +174,29 @@ pub(super) fn timestamps(column: Reader<'_>, count: usize) -> Result<Vec<i64>, W
 
 /// The columns of a body: a count, then id and length of each, then their bytes.
 #[derive(Default)]
-pub(super) struct ColumnsWriter {
+pub(super) struct ColumnsWriter<'a> {
     directory: Vec<u8>,
     bytes: Vec<u8>,
+    /// Large columns, not copied until the end, and how many of `bytes` come before them.
+    large: Vec<(usize, Cow<'a, [u8]>)>,
     count: u64,
 }
 
-impl ColumnsWriter {
+impl<'a> ColumnsWriter<'a> {
     /// Ids ascend.
     pub(super) fn put(&mut self, id: u8, column: &[u8]) {
         self.directory.push(id);
         put_varint(&mut self.directory, column.len() as u64);
         self.bytes.extend_from_slice(column);
+        self.count += 1;
+    }
+
+    /// As [`Self::put`], for a column that is worth not to be copied twice.
+    pub(super) fn put_large(&mut self, id: u8, column: impl Into<Cow<'a, [u8]>>) {
+        let column = column.into();
+        self.directory.push(id);
+        put_varint(&mut self.directory, column.len() as u64);
+        self.large.push((self.bytes.len(), column));
         self.count += 1;
     }
 
@@ -197,9 +209,17 @@ impl ColumnsWriter {
 
     /// Appends the body to `out`.
     pub(super) fn finish(self, out: &mut Vec<u8>) {
+        let large: usize = self.large.iter().map(|(_, column)| column.len()).sum();
+        out.reserve(10 + self.directory.len() + self.bytes.len() + large);
         put_varint(out, self.count);
         out.extend_from_slice(&self.directory);
-        out.extend_from_slice(&self.bytes);
+        let mut written = 0;
+        for (before, column) in self.large {
+            out.extend_from_slice(&self.bytes[written..before]);
+            out.extend_from_slice(&column);
+            written = before;
+        }
+        out.extend_from_slice(&self.bytes[written..]);
     }
 }
 

@@ -5,9 +5,12 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use zstd::zstd_safe::compress_bound;
+
 use super::budget::{Budget, check_limit, invalid, limit};
 use super::columns::{Reader, put_bytes, put_varint};
 use super::{Kind, Limits, Mark, Section, SectionHeader, WireError};
+use crate::compression::{compress_to, decompress};
 use crate::signal::Signal;
 
 const MAGIC: [u8; 4] = *b"WEIR";
@@ -40,8 +43,13 @@ pub struct RecordBuilder<S> {
 impl<S: Signal> RecordBuilder<S> {
     /// An empty record.
     pub fn new(limits: Limits) -> Self {
-        let budget = Budget::new(limits);
-        Self { limits, budget, headers: Vec::new(), bodies: Vec::new(), sections: 0, records: 0, signal: PhantomData }
+        Self::with_capacity(limits, 0)
+    }
+
+    /// With room for about so many bytes of bodies.
+    pub fn with_capacity(limits: Limits, body_bytes: usize) -> Self {
+        let (budget, bodies) = (Budget::new(limits), Vec::with_capacity(body_bytes.min(limits.body_bytes as usize)));
+        Self { limits, budget, headers: Vec::new(), bodies, sections: 0, records: 0, signal: PhantomData }
     }
 
     /// Adds a section (its `header.records` is set from the batch). Errors with `Limit` when the record with this section
@@ -95,8 +103,7 @@ impl<S: Signal> RecordBuilder<S> {
 
     /// The record. Errors with `Limit` when it exceeds `record_bytes` in spite of compression: split and try again.
     pub fn finish(self) -> Result<Vec<u8>, WireError> {
-        let bound = zstd::zstd_safe::compress_bound(self.bodies.len());
-        let mut record = Vec::with_capacity(HEAD_BYTES + self.headers.len() + bound);
+        let mut record = Vec::with_capacity(HEAD_BYTES + self.headers.len() + compress_bound(self.bodies.len()));
         record.extend_from_slice(&MAGIC);
         record.extend_from_slice(&[0; 4]);
         record.extend_from_slice(&[VERSION, S::KIND as u8, 0, 0]);
@@ -104,14 +111,11 @@ impl<S: Signal> RecordBuilder<S> {
             record.extend_from_slice(&(length as u32).to_le_bytes());
         }
         record.extend_from_slice(&self.headers);
-        let head = record.len();
-        record.resize(head + bound, 0);
-        let compressed = zstd::bulk::compress_to_buffer(&self.bodies, &mut record[head..], ZSTD_LEVEL)
-            .map_err(|error| invalid("body", format!("zstd: {error}")))?;
-        record.truncate(head + compressed);
+        compress_to(&self.bodies, ZSTD_LEVEL, &mut record).map_err(|error| invalid("body", format!("zstd: {error}")))?;
         check_limit("record bytes", record.len() as u64, self.limits.record_bytes)?;
         let checksum = crc32c::crc32c(&record[CHECKED_FROM..]);
         record[MAGIC.len()..CHECKED_FROM].copy_from_slice(&checksum.to_le_bytes());
+        record.shrink_to_fit();
         Ok(record)
     }
 }
@@ -211,8 +215,8 @@ impl<'a> Frame<'a> {
             Ok(declared) => return Err(invalid("body", format!("zstd declares {declared:?} bytes, the record {length}"))),
             Err(_) => return Err(invalid("body", "not a zstd frame")),
         }
-        let bodies = zstd::bulk::decompress(self.compressed, self.body_bytes as usize)
-            .map_err(|error| invalid("body", format!("zstd: {error}")))?;
+        let bodies =
+            decompress(self.compressed, self.body_bytes as usize).map_err(|error| invalid("body", format!("zstd: {error}")))?;
         if bodies.len() as u64 != length {
             return Err(limit("body bytes", bodies.len() as u64, length));
         }

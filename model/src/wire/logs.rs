@@ -1,16 +1,13 @@
 //! The body of a logs section: whole columns in, whole columns out; nothing is allocated per line.
 
-use std::collections::HashMap;
-
 use super::WireError;
-use super::budget::{Budget, check_limit, invalid};
+use super::budget::{Budget, TEXT_BYTES, check_limit, invalid};
 use super::columns::{
-    ColumnsReader, ColumnsWriter, Reader, label_sets, labels, put_all, put_label_sets, put_labels, put_timestamps, put_varint,
-    timestamps, unzigzag, zigzag,
+    ColumnsReader, ColumnsWriter, Reader, labels, put_all, put_labels, put_timestamps, put_varint, timestamps, unzigzag, zigzag,
 };
 use crate::id::{SpanId, TraceId};
 use crate::label::Labels;
-use crate::log::LogBatch;
+use crate::log::{AttributeSets, LogBatch};
 
 const STREAM: u8 = 1;
 const TIMESTAMPS: u8 = 2;
@@ -28,7 +25,7 @@ const LINE_BYTES: usize = 22;
 
 /// Appends the body to `out`.
 pub(crate) fn encode(batch: &LogBatch, budget: &mut Budget, out: &mut Vec<u8>) -> Result<(), WireError> {
-    charge(batch.len(), batch.bodies.len(), !batch.contexts.is_empty(), !batch.attributes.is_empty(), budget)?;
+    charge(batch.len(), batch.bodies.len(), !batch.contexts.is_empty(), !batch.sets.is_empty(), budget)?;
     let mut columns = ColumnsWriter::default();
     columns.put(STREAM, &put_labels(&batch.stream, budget)?);
     columns.put(TIMESTAMPS, &put_timestamps(batch.timestamps.iter().copied()));
@@ -40,18 +37,18 @@ pub(crate) fn encode(batch: &LogBatch, budget: &mut Budget, out: &mut Vec<u8>) -
     });
     let mut start = 0;
     columns.put(LENGTHS, &put_all(batch.ends.iter().map(|&end| u64::from(end - std::mem::replace(&mut start, end)))));
-    columns.put(BODIES, &batch.bodies);
+    columns.put_large(BODIES, &batch.bodies);
     columns.put_unless(all_zero(&batch.severities), SEVERITIES, || batch.severities.clone());
     columns.put_unless(all_zero(&batch.flags), FLAGS, || batch.flags.clone());
     let contexts = &batch.contexts;
     columns.put_unless(contexts.iter().all(|(trace, _)| trace.is_none()), TRACE_IDS, || {
-        contexts.iter().flat_map(|(trace, _)| trace.0).collect()
+        contexts.iter().map(|(trace, _)| trace.0).collect::<Vec<_>>().into_flattened()
     });
     columns.put_unless(contexts.iter().all(|(_, span)| span.is_none()), SPAN_IDS, || {
-        contexts.iter().flat_map(|(_, span)| span.0).collect()
+        contexts.iter().map(|(_, span)| span.0).collect::<Vec<_>>().into_flattened()
     });
-    if !batch.attributes.is_empty() {
-        columns.put(ATTRIBUTES, &put_attributes(&batch.attributes, budget)?);
+    if !batch.sets.is_empty() {
+        columns.put_large(ATTRIBUTES, put_attributes(&batch.attributes, &batch.sets, budget)?);
     }
     columns.finish(out);
     Ok(())
@@ -76,6 +73,10 @@ pub(crate) fn decode(body: &[u8], lines: u32, budget: &mut Budget) -> Result<Log
             last
         })?,
     };
+    let (attributes, sets) = match columns.find(ATTRIBUTES, "log attributes") {
+        None => Default::default(),
+        Some(column) => attributes(column, count, budget)?,
+    };
     Ok(LogBatch {
         stream,
         timestamps,
@@ -85,10 +86,8 @@ pub(crate) fn decode(body: &[u8], lines: u32, budget: &mut Budget) -> Result<Log
         severities: bytes_or_zero(columns.find(SEVERITIES, "log severities"), count)?,
         flags: bytes_or_zero(columns.find(FLAGS, "log flags"), count)?,
         contexts: contexts_of(&columns, count)?,
-        attributes: match columns.find(ATTRIBUTES, "log attributes") {
-            None => Vec::new(),
-            Some(column) => attributes(column, count, budget)?,
-        },
+        sets,
+        attributes,
     })
 }
 
@@ -134,36 +133,86 @@ fn contexts_of(columns: &ColumnsReader<'_>, count: usize) -> Result<Vec<(TraceId
     Ok((0..count).map(|i| (trace(i), span(i))).collect())
 }
 
-/// The distinct sets, then one set number a line.
-fn put_attributes(lines: &[Labels], budget: &mut Budget) -> Result<Vec<u8>, WireError> {
-    let mut sets: Vec<&Labels> = Vec::new();
-    let mut index: HashMap<&Labels, u64> = HashMap::new();
-    let mut numbers = Vec::with_capacity(lines.len());
-    for set in lines {
-        let next = sets.len() as u64;
-        let number = *index.entry(set).or_insert_with(|| {
-            sets.push(set);
-            next
-        });
-        put_varint(&mut numbers, number);
+/// The distinct sets over their dictionary ([`super::columns::put_label_sets`]), then one set number a line. A text is charged
+/// wherever it is referred to, since blocks hold each set by itself.
+fn put_attributes(attributes: &AttributeSets, lines: &[u32], budget: &mut Budget) -> Result<Vec<u8>, WireError> {
+    let texts = attributes.texts();
+    budget.charge(texts.len() * TEXT_BYTES + attributes.len() * size_of::<Labels>())?;
+    let mut out = Vec::with_capacity(attributes.bytes() + texts.len() + attributes.len() + lines.len() * 2);
+    put_varint(&mut out, texts.len() as u64);
+    attributes.texts().for_each(|text| put_varint(&mut out, text.len() as u64));
+    texts.for_each(|text| out.extend_from_slice(text.as_bytes()));
+    put_varint(&mut out, attributes.len() as u64);
+    for (set, own) in (0..).zip(attributes.iter()) {
+        let numbers = attributes.numbers(set);
+        budget.charge_pairs(numbers.len())?;
+        own.iter().flat_map(|(name, value)| [name, value]).try_for_each(|text| budget.charge_text(text))?;
+        put_varint(&mut out, numbers.len() as u64);
+        for (name, value) in numbers {
+            put_varint(&mut out, u64::from(*name));
+            put_varint(&mut out, u64::from(*value));
+        }
     }
-    let mut out = put_label_sets(&sets, budget)?;
-    out.extend_from_slice(&numbers);
+    lines.iter().for_each(|set| put_varint(&mut out, u64::from(*set)));
     Ok(out)
 }
 
-fn attributes(mut column: Reader<'_>, count: usize, budget: &mut Budget) -> Result<Vec<Labels>, WireError> {
-    let sets = label_sets(&mut column, budget)?;
+fn attributes(mut column: Reader<'_>, count: usize, budget: &mut Budget) -> Result<(AttributeSets, Vec<u32>), WireError> {
+    let (texts, text_ends) = texts(&mut column, budget)?;
+    let text = |number: u64| -> Result<(u32, &str), WireError> {
+        let at = usize::try_from(number).ok().filter(|at| *at < text_ends.len());
+        let at = at.ok_or_else(|| invalid("dictionary", format!("no text {number} of {}", text_ends.len())))?;
+        let start = if at == 0 { 0 } else { text_ends[at - 1] };
+        Ok((at as u32, &texts[start as usize..text_ends[at] as usize]))
+    };
+    let sets = column.count()?;
+    budget.charge(sets * size_of::<Labels>())?;
+    let (mut pairs, mut set_ends) = (Vec::new(), Vec::with_capacity(sets));
+    for _ in 0..sets {
+        let size = column.count()?;
+        budget.charge_pairs(size)?;
+        let mut last = None;
+        for _ in 0..size {
+            let (name, value) = (text(column.varint()?)?, text(column.varint()?)?);
+            budget.charge_text(name.1)?;
+            budget.charge_text(value.1)?;
+            if value.1.is_empty() || last.is_some_and(|last| last >= name.1) {
+                return Err(invalid("log attributes", "a set is out of order, or has an empty value"));
+            }
+            last = Some(name.1);
+            pairs.push((name.0, value.0));
+        }
+        set_ends.push(pairs.len() as u32);
+    }
+    pairs.shrink_to_fit();
     let mut wrong = None;
-    let lines = column.all(count, |number| match sets.get(usize::try_from(number).unwrap_or(usize::MAX)) {
-        Some(set) => set.clone(),
-        None => {
+    let lines = column.all(count, |number| match u32::try_from(number) {
+        Ok(set) if (set as usize) < sets => set,
+        _ => {
             wrong = Some(number);
-            Labels::EMPTY
+            0
         }
     })?;
     match wrong {
-        Some(number) => Err(invalid("log attributes", format!("no set {number} of {}", sets.len()))),
-        None => Ok(lines),
+        Some(number) => Err(invalid("log attributes", format!("no set {number} of {sets}"))),
+        None => Ok((AttributeSets::from_columns(texts, text_ends, pairs, set_ends), lines)),
+    }
+}
+
+/// A dictionary: its texts one after the other, and their ends.
+fn texts(column: &mut Reader<'_>, budget: &mut Budget) -> Result<(String, Vec<u32>), WireError> {
+    let count = column.count()?;
+    budget.charge(count * TEXT_BYTES)?;
+    let mut end = 0_u64;
+    let mut ends = Vec::with_capacity(count);
+    for _ in 0..count {
+        end = end.saturating_add(column.varint()?);
+        ends.push(u32::try_from(end).map_err(|_| WireError::Truncated { what: "dictionary" })?);
+    }
+    let bytes = column.take(end as usize)?;
+    let texts = std::str::from_utf8(bytes).map_err(|error| invalid("dictionary", format!("not UTF-8: {error}")))?;
+    match ends.iter().find(|end| !texts.is_char_boundary(**end as usize)) {
+        Some(end) => Err(invalid("dictionary", format!("not UTF-8: a text ends within a letter, at byte {end}"))),
+        None => Ok((texts.to_owned(), ends)),
     }
 }

@@ -180,7 +180,7 @@ impl Live {
                         flags: 0,
                         trace_id: source.trace_id,
                         span_id: source.span_id,
-                        attributes: &source.attributes,
+                        attributes: (&source.attributes).into(),
                     };
                     self.labels.set_stream(&source.stream);
                     self.labels.begin_line(&record, self.detected_level);

@@ -53,7 +53,7 @@ fn record(line: &OwnedLine) -> LogRecord<'_> {
         flags: 0,
         trace_id: line.trace_id,
         span_id: line.span_id,
-        attributes: &line.attributes,
+        attributes: (&line.attributes).into(),
     }
 }
 

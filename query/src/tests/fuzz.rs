@@ -200,7 +200,8 @@ fn log_search() {
 fn run(pipeline: &Pipeline, body: &[u8]) {
     let attributes = weir_model::label::Labels::EMPTY;
     let (trace_id, span_id) = Default::default();
-    let record = LogRecord { timestamp: 0, sequence: 0, body, severity: 0, flags: 0, trace_id, span_id, attributes: &attributes };
+    let record =
+        LogRecord { timestamp: 0, sequence: 0, body, severity: 0, flags: 0, trace_id, span_id, attributes: (&attributes).into() };
     let mut labels = LineLabels::default();
     labels.begin_line(&record, true);
     let _ = pipeline.run(body, 0, &mut labels);

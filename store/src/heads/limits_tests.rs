@@ -68,7 +68,7 @@ fn lines_with_large_metadata_travel() {
             flags: 0,
             trace_id: TraceId::default(),
             span_id: SpanId::default(),
-            attributes: &attributes,
+            attributes: (&attributes).into(),
         });
     }
     let select =

@@ -42,7 +42,7 @@ fn logs() -> Arc<LogsHead> {
                 flags: 0,
                 trace_id: Default::default(),
                 span_id: Default::default(),
-                attributes: &Labels::EMPTY,
+                attributes: (&Labels::EMPTY).into(),
             });
         }
         head.insert(Position { partition: 7, offset, ordinal: 5 }, &section(batch)).unwrap();

@@ -10,8 +10,8 @@ use weir_model::wire::Kind;
 
 use super::chunk::Lines;
 use super::index::{IndexCache, OpenIndex};
-use super::plan::Need;
-use super::schema::{CHUNKS, ChunkFacts, DIRECTORY, INDEX, Rollup, STREAMS, StreamKey};
+use super::plan::TokenPredicate;
+use super::schema::{CHUNKS, ChunkMeta, DIRECTORY, INDEX, Rollup, STREAMS, StreamKey};
 use crate::StoreError;
 use crate::block::{Blob, BlockReader};
 use crate::columns::Reader;
@@ -31,7 +31,7 @@ pub struct LogsBlock {
 struct ChunkEntry {
     stream: u32,
     bytes: Range<u64>,
-    facts: ChunkFacts,
+    meta: ChunkMeta,
 }
 
 impl LogsBlock {
@@ -66,8 +66,8 @@ impl LogsBlock {
     }
 
     /// What is known of a chunk.
-    pub(crate) fn facts(&self, chunk: u32) -> &ChunkFacts {
-        &self.directory[chunk as usize].facts
+    pub(crate) fn meta(&self, chunk: u32) -> &ChunkMeta {
+        &self.directory[chunk as usize].meta
     }
 
     /// Bytes of a chunk as stored.
@@ -86,12 +86,12 @@ impl LogsBlock {
         entries.map(|(chunk, entry)| (chunk as u32, &self.streams[entry.stream as usize].labels))
     }
 
-    /// The chunks that may meet a need; `None` when any may.
-    pub(crate) fn candidates(&self, need: &Need) -> Result<Option<RoaringBitmap>, StoreError> {
-        if *need == Need::Anything {
+    /// The chunks that may meet a predicate; `None` when any may.
+    pub(crate) fn candidates(&self, predicate: &TokenPredicate) -> Result<Option<RoaringBitmap>, StoreError> {
+        if *predicate == TokenPredicate::Anything {
             return Ok(None);
         }
-        self.with_index(|index| index.candidates(need))
+        self.with_index(|index| index.candidates(predicate))
     }
 
     /// Asks the index, which is opened on first use.
@@ -127,8 +127,8 @@ impl LogsBlock {
         let bytes = self.reader.section_range(CHUNKS, entry.bytes.clone())?;
         let lines =
             Lines::decode(&bytes).map_err(|detail| StoreError::corrupt(&self.path, format!("chunk {chunk}: {detail}")))?;
-        if lines.len() != entry.facts.count as usize {
-            let detail = format!("chunk {chunk}: {} lines, the directory says {}", lines.len(), entry.facts.count);
+        if lines.len() != entry.meta.count as usize {
+            let detail = format!("chunk {chunk}: {} lines, the directory says {}", lines.len(), entry.meta.count);
             return Err(StoreError::corrupt(&self.path, detail));
         }
         Ok(lines)
@@ -173,14 +173,14 @@ fn decode_directory(bytes: &[u8], streams: usize, length: u64) -> Result<Vec<Chu
         if end > length {
             return Err(format!("chunk {chunk} ends at byte {end} of {length}"));
         }
-        entries.push(ChunkEntry { stream, bytes: at..end, facts: decode_facts(&mut reader)? });
+        entries.push(ChunkEntry { stream, bytes: at..end, meta: decode_meta(&mut reader)? });
         at = end;
     }
     reader.finish()?;
     Ok(entries)
 }
 
-fn decode_facts(reader: &mut Reader<'_>) -> Result<ChunkFacts, String> {
+fn decode_meta(reader: &mut Reader<'_>) -> Result<ChunkMeta, String> {
     let partition = reader.varint_u32("partition")?;
     let first = reader.zigzag("first timestamp")?;
     let last = first.wrapping_add(reader.varint("last timestamp")? as i64);
@@ -199,5 +199,5 @@ fn decode_facts(reader: &mut Reader<'_>) -> Result<ChunkFacts, String> {
         }
         rollups.push(Rollup { bucket, level, lines: reader.varint("lines")?, bytes: reader.varint("bytes")? });
     }
-    Ok(ChunkFacts { partition, first, last, count, body_bytes, first_place, last_place, rollups })
+    Ok(ChunkMeta { partition, first, last, count, body_bytes, first_place, last_place, rollups })
 }

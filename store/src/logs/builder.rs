@@ -1,9 +1,7 @@
 //! Lines on their way into chunks. Called by the head and by merge; what a chunk looks like is `chunk.rs`.
 
-use std::collections::HashMap;
-
-use weir_model::label::Labels;
-use weir_model::log::LogRecord;
+use weir_model::id::{SpanId, TraceId};
+use weir_model::log::{LogAttributes, LogRecord};
 
 use super::chunk::{EncodedChunk, Lines};
 use super::schema::Place;
@@ -22,7 +20,7 @@ const CONTEXT_BYTES: usize = 24;
 const LENGTHS_BYTES_MAX: usize = 10;
 
 /// Bytes of a line's attributes in the columns, at most.
-fn attribute_bytes(attributes: &Labels) -> usize {
+fn attribute_bytes(attributes: LogAttributes<'_>) -> usize {
     attributes.text_bytes() + attributes.len() * LENGTHS_BYTES_MAX
 }
 
@@ -52,9 +50,12 @@ pub(crate) struct ChunkBuilder {
 struct OpenChunk {
     lines: Lines,
     tokens: TokenSet,
-    attribute_indexes: HashMap<Labels, u32>,
+    /// Of the texts of attributes by their number, which are among the tokens.
+    tokenised: Vec<bool>,
     /// Of distinct attributes, at most.
     attribute_bytes: usize,
+    /// Of the last line, which mostly has the next one's.
+    context: (TraceId, SpanId),
 }
 
 impl ChunkBuilder {
@@ -66,6 +67,11 @@ impl ChunkBuilder {
     /// One whose columns and bodies are to stay below `bytes_max` each.
     pub(crate) fn with_limit(partition: u32, bytes_max: usize) -> Self {
         Self { partition, bytes_max, open: OpenChunk::new(partition), closed: Vec::new() }
+    }
+
+    /// Makes room for so many lines with so many bytes of bodies.
+    pub(crate) fn reserve(&mut self, lines: usize, body_bytes: usize) {
+        self.open.lines.reserve(lines, body_bytes);
     }
 
     /// Bytes so far, before compression: bodies, attributes, ids and the other columns.
@@ -90,8 +96,8 @@ impl ChunkBuilder {
 
 impl OpenChunk {
     fn new(partition: u32) -> Self {
-        let attribute_indexes = [(Labels::EMPTY, 0)].into();
-        Self { lines: Lines::new(partition), tokens: TokenSet::new(), attribute_indexes, attribute_bytes: 0 }
+        let (tokenised, context) = Default::default();
+        Self { lines: Lines::new(partition), tokens: TokenSet::new(), tokenised, attribute_bytes: 0, context }
     }
 
     fn bytes(&self) -> usize {
@@ -107,20 +113,35 @@ impl OpenChunk {
 
     fn push(&mut self, place: Place, record: LogRecord<'_>) {
         self.tokens.add_text(record.body);
-        if self.lines.has_contexts() || !record.trace_id.is_none() || !record.span_id.is_none() {
-            self.tokens.add_text(hex::encode(record.trace_id.0).as_bytes());
-            self.tokens.add_text(hex::encode(record.span_id.0).as_bytes());
+        let context = (record.trace_id, record.span_id);
+        if std::mem::replace(&mut self.context, context) != context {
+            self.add_hex(context.0.0);
+            self.add_hex(context.1.0);
         }
-        let set = match self.attribute_indexes.get(record.attributes) {
-            Some(index) => *index,
-            None => {
-                record.attributes.iter().for_each(|(_, value)| self.tokens.add_text(value.as_bytes()));
-                self.attribute_bytes += attribute_bytes(record.attributes);
-                let index = self.lines.add_attributes(record.attributes.clone());
-                self.attribute_indexes.insert(record.attributes.clone(), index);
-                index
-            }
-        };
+        let set = if record.attributes.is_empty() { 0 } else { self.add_attributes(record.attributes) };
         self.lines.push(place, record, set);
+    }
+
+    fn add_hex<const N: usize>(&mut self, id: [u8; N]) {
+        let mut digits = [0; 32];
+        hex::encode_to_slice(id, &mut digits[..2 * N]).expect("invariant: an id has at most 16 bytes");
+        self.tokens.add_text(&digits[..2 * N]);
+    }
+
+    /// The number of a line's attributes in the chunk. The values of a set that is new are among the tokens from then on.
+    fn add_attributes(&mut self, attributes: LogAttributes<'_>) -> u32 {
+        let sets = self.lines.attribute_sets();
+        let known = sets.len();
+        let set = sets.add(attributes.iter());
+        if sets.len() > known {
+            self.attribute_bytes += attribute_bytes(attributes);
+            self.tokenised.resize(sets.texts().len(), false);
+            for (_, value) in sets.numbers(set) {
+                if !std::mem::replace(&mut self.tokenised[*value as usize], true) {
+                    self.tokens.add_text(sets.text(*value).as_bytes());
+                }
+            }
+        }
+        set
     }
 }

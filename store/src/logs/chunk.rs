@@ -3,12 +3,12 @@
 //! Not here: which chunks exist ([`super::writer`]), and what their tokens are good for ([`super::plan`]).
 
 use bytes::Bytes;
+use weir_model::compression;
 use weir_model::id::{LineId, SpanId, TraceId};
-use weir_model::label::Labels;
-use weir_model::log::LogRecord;
+use weir_model::log::{AttributeSets, LogRecord};
 use weir_model::memory::{allocation, shared};
 
-use super::schema::{ChunkFacts, Place, ROLLUP_NANOS, Rollup, ZSTD_LEVEL, level_of};
+use super::schema::{ChunkMeta, Place, ROLLUP_NANOS, Rollup, ZSTD_LEVEL, level_of};
 use super::tokens::Tokens;
 use crate::StoreError;
 use crate::columns::{Reader, put_bytes, put_varint, put_zigzag};
@@ -20,14 +20,14 @@ const HEADER_BYTES: usize = 24;
 /// A chunk as stored, and what is known of it.
 pub(crate) struct EncodedChunk {
     pub(crate) bytes: Bytes,
-    pub(crate) facts: ChunkFacts,
+    pub(crate) meta: ChunkMeta,
     pub(crate) tokens: Tokens,
 }
 
 impl EncodedChunk {
     /// Memory held.
     pub(crate) fn memory(&self) -> usize {
-        let rollups = self.facts.rollups.capacity() * size_of::<Rollup>();
+        let rollups = self.meta.rollups.capacity() * size_of::<Rollup>();
         // Twice a pointer to it: its place in a list that grows by doubling.
         shared(size_of::<Self>())
             + 2 * size_of::<usize>()
@@ -48,22 +48,34 @@ pub(crate) struct Lines {
     flags: Vec<u8>,
     /// Empty when no line has one.
     contexts: Vec<(TraceId, SpanId)>,
-    /// Distinct attributes; the first is "none".
-    attribute_sets: Vec<Labels>,
-    /// Empty when no line has any.
+    /// The first is "none".
+    attribute_sets: AttributeSets,
+    /// Numbers of sets; empty when no line has any.
     attributes: Vec<u32>,
 }
 
 impl Lines {
     /// None yet.
     pub(crate) fn new(partition: u32) -> Self {
-        Self { partition, attribute_sets: vec![Labels::EMPTY], ..Self::default() }
+        let mut attribute_sets = AttributeSets::default();
+        attribute_sets.add(std::iter::empty());
+        Self { partition, attribute_sets, ..Self::default() }
     }
 
-    /// Appends distinct attributes: their number.
-    pub(crate) fn add_attributes(&mut self, attributes: Labels) -> u32 {
-        self.attribute_sets.push(attributes);
-        self.attribute_sets.len() as u32 - 1
+    /// Makes room for so many lines with so many bytes of bodies.
+    pub(crate) fn reserve(&mut self, lines: usize, body_bytes: usize) {
+        self.places.reserve(lines);
+        self.timestamps.reserve(lines);
+        self.sequences.reserve(lines);
+        self.ends.reserve(lines);
+        self.severities.reserve(lines);
+        self.flags.reserve(lines);
+        self.bodies.reserve(body_bytes);
+    }
+
+    /// The distinct attributes of its lines.
+    pub(crate) fn attribute_sets(&mut self) -> &mut AttributeSets {
+        &mut self.attribute_sets
     }
 
     /// Appends a line with attributes of this number.
@@ -93,7 +105,7 @@ impl Lines {
 
     /// The chunk, with the tokens of its lines. Errors when its reader would refuse it.
     pub(crate) fn finish(&self, tokens: Tokens) -> Result<EncodedChunk, StoreError> {
-        Ok(EncodedChunk { bytes: self.encode()?.into(), facts: self.facts(), tokens })
+        Ok(EncodedChunk { bytes: self.encode()?.into(), meta: self.meta(), tokens })
     }
 
     /// Number of lines.
@@ -105,7 +117,7 @@ impl Lines {
     pub(crate) fn get(&self, i: usize) -> (LineId, LogRecord<'_>) {
         let (offset, ordinal) = self.places[i];
         let (trace_id, span_id) = self.contexts.get(i).copied().unwrap_or_default();
-        let attributes = self.attributes.get(i).map_or(0, |index| *index as usize);
+        let attributes = self.attributes.get(i).copied().unwrap_or_default();
         let record = LogRecord {
             timestamp: self.timestamps[i],
             sequence: self.sequences[i],
@@ -114,7 +126,7 @@ impl Lines {
             flags: self.flags[i],
             trace_id,
             span_id,
-            attributes: &self.attribute_sets[attributes],
+            attributes: self.attribute_sets.get(attributes),
         };
         (LineId { partition: self.partition, offset, ordinal }, record)
     }
@@ -124,16 +136,17 @@ impl Lines {
         (&self.bodies, &self.ends)
     }
 
-    fn facts(&self) -> ChunkFacts {
+    fn meta(&self) -> ChunkMeta {
+        let key = |i: &usize| (self.timestamps[*i].div_euclid(ROLLUP_NANOS), level_of(self.severities[*i]));
+        let lines: Vec<usize> = (0..self.len()).collect();
         let mut rollups = std::collections::BTreeMap::<(i64, u8), (u64, u64)>::new();
-        for i in 0..self.len() {
-            let key = (self.timestamps[i].div_euclid(ROLLUP_NANOS), level_of(self.severities[i]));
-            let entry = rollups.entry(key).or_default();
-            entry.0 += 1;
-            entry.1 += super::filter::span(&self.ends, i).len() as u64;
+        for run in lines.chunk_by(|a, b| key(a) == key(b)) {
+            let entry = rollups.entry(key(&run[0])).or_default();
+            entry.0 += run.len() as u64;
+            entry.1 += run.iter().map(|i| super::filter::span(&self.ends, *i).len() as u64).sum::<u64>();
         }
         let rollups = rollups.into_iter().map(|((bucket, level), (lines, bytes))| Rollup { bucket, level, lines, bytes });
-        ChunkFacts {
+        ChunkMeta {
             partition: self.partition,
             first: self.timestamps.iter().copied().min().unwrap_or_default(),
             last: self.timestamps.iter().copied().max().unwrap_or_default(),
@@ -150,8 +163,9 @@ impl Lines {
         for (what, length) in [("columns", columns.len()), ("bodies", self.bodies.len())] {
             check_unpacked(what, length).map_err(|error| StoreError::engine("encode a chunk", error))?;
         }
-        let pack =
-            |bytes: &[u8]| zstd::bulk::compress(bytes, ZSTD_LEVEL).map_err(|error| StoreError::engine("compress a chunk", error));
+        let pack = |bytes: &[u8]| {
+            compression::compress(bytes, ZSTD_LEVEL).map_err(|error| StoreError::engine("compress a chunk", error))
+        };
         let (packed_columns, packed_bodies) = (pack(&columns)?, pack(&self.bodies)?);
         let mut out = Vec::with_capacity(HEADER_BYTES + packed_columns.len() + packed_bodies.len());
         out.extend_from_slice(&[0; 4]);
@@ -220,7 +234,7 @@ impl Lines {
 
     fn encode_attributes(&self, out: &mut Vec<u8>) {
         put_varint(out, self.attribute_sets.len() as u64);
-        for set in &self.attribute_sets {
+        for set in self.attribute_sets.iter() {
             put_varint(out, set.len() as u64);
             for (name, value) in set.iter() {
                 put_bytes(out, name.as_bytes());
@@ -350,17 +364,19 @@ fn decode_sequences(reader: &mut Reader<'_>, ends: &[u32]) -> Result<Vec<u64>, S
     (0..ends.len()).map(next).collect()
 }
 
-fn decode_attributes(reader: &mut Reader<'_>, count: usize) -> Result<(Vec<Labels>, Vec<u32>), String> {
+fn decode_attributes(reader: &mut Reader<'_>, count: usize) -> Result<(AttributeSets, Vec<u32>), String> {
+    let mut sets = AttributeSets::default();
     if !flag(reader, "attributes")? {
-        return Ok((vec![Labels::EMPTY], Vec::new()));
+        sets.push(std::iter::empty());
+        return Ok((sets, Vec::new()));
     }
-    let mut sets = Vec::new();
+    let mut pairs = Vec::new();
     for _ in 0..reader.count("attribute sets", 1)? {
-        let mut pairs = Vec::new();
+        pairs.clear();
         for _ in 0..reader.count("attributes of a line", 2)? {
             pairs.push((reader.text("attribute name")?, reader.text("attribute value")?));
         }
-        sets.push(Labels::from_pairs(pairs));
+        sets.push(pairs.iter().copied());
     }
     let mut indexes = Vec::with_capacity(count);
     for _ in 0..count {

@@ -27,7 +27,7 @@ fn built() -> BuiltBlock {
                 flags: i & 1,
                 trace_id: TraceId([offset & 1; 16]),
                 span_id: SpanId([offset & 1; 8]),
-                attributes: &attributes,
+                attributes: (&attributes).into(),
             });
         }
         let mark = Mark::Sequence { epoch: 0, first: 0, last: 1 };
@@ -107,7 +107,7 @@ fn streams_and_directories() {
         let Ok(block) = engine.open(Arc::new(MemoryBlob::new("fuzz", data.encode(Kind::Logs)))) else { return };
         let _refused = engine.verify(&block, &built.summary);
         for (chunk, _) in block.select("t", &[]) {
-            std::hint::black_box((block.facts(chunk).count, block.lines(chunk).is_ok()));
+            std::hint::black_box((block.meta(chunk).count, block.lines(chunk).is_ok()));
         }
     });
 }

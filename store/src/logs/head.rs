@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use weir_model::label::{Labels, Matcher};
-use weir_model::log::LogBatch;
+use weir_model::label::Matcher;
+use weir_model::log::{LogAttributes, LogBatch, LogRecord};
 use weir_model::memory::{allocation, shared, table_entry};
 use weir_model::wire::Section;
 
 use super::builder::{self, ChunkBuilder};
 use super::chunk::EncodedChunk;
-use super::schema::{ChunkFacts, Place, StreamKey};
+use super::schema::{ChunkMeta, Place, StreamKey};
 use super::source::Source;
 use super::writer::BlockWriter;
 use crate::StoreError;
@@ -34,8 +34,6 @@ pub struct LogsHead {
 
 #[derive(Default)]
 struct HeadStream {
-    /// The one copy of them.
-    labels: Labels,
     /// Held while pointers are copied or swapped.
     chunks: Mutex<HeadChunks>,
 }
@@ -61,15 +59,15 @@ pub(crate) struct Part {
     pub(crate) position: Position,
     /// One a line, ascending, where lines of the section were left out; else they follow each other from `position`.
     places: Option<Box<[Place]>>,
-    pub(crate) batch: LogBatch,
-    pub(crate) facts: ChunkFacts,
+    pub(crate) batch: Arc<LogBatch>,
+    pub(crate) meta: ChunkMeta,
 }
 
 impl Part {
-    fn new(position: Position, stream: &Labels, batch: &LogBatch) -> Self {
+    fn new(position: Position, batch: Arc<LogBatch>) -> Self {
         let count = batch.len() as u32;
         let times = || batch.iter().map(|record| record.timestamp);
-        let facts = ChunkFacts {
+        let meta = ChunkMeta {
             partition: position.partition,
             first: times().min().unwrap_or_default(),
             last: times().max().unwrap_or_default(),
@@ -79,10 +77,7 @@ impl Part {
             last_place: (position.offset, position.ordinal.saturating_add(count.saturating_sub(1))),
             rollups: Vec::new(),
         };
-        // Its own copy of the stream's labels would stay as long as it does.
-        let mut batch = batch.clone();
-        batch.stream = stream.clone();
-        Self { position, places: None, batch, facts }
+        Self { position, places: None, batch, meta }
     }
 
     /// Where line `i` lies.
@@ -93,12 +88,13 @@ impl Part {
     /// Memory held: the batch and this, with its place in a list that grows by doubling.
     fn memory(&self) -> usize {
         let places = self.places.as_ref().map_or(0, |places| allocation(size_of_val(&**places)));
-        shared(size_of::<Self>()) + 2 * size_of::<usize>() + self.batch.memory() + places
+        let batch = shared(size_of::<LogBatch>()) + self.batch.memory() + self.batch.stream.memory();
+        shared(size_of::<Self>()) + 2 * size_of::<usize>() + batch + places
     }
 
     /// Bytes towards a chunk.
     fn chunk_bytes(&self) -> usize {
-        let attributes = self.batch.attribute_sets().map(Labels::text_bytes).sum();
+        let attributes = self.batch.attributes().iter().map(LogAttributes::text_bytes).sum();
         let contexts = self.batch.iter().any(|record| !record.trace_id.is_none() || !record.span_id.is_none());
         builder::chunk_bytes(self.batch.len(), self.batch.body_bytes(), contexts, attributes)
     }
@@ -122,15 +118,16 @@ impl LogsHead {
 
     /// Takes lines that another head gave, as many places as lines, both ascending by place over all calls of a stream.
     /// The chunk stays open.
-    pub(crate) fn insert_placed(&self, partition: u32, tenant: &str, batch: &LogBatch, places: Vec<Place>) {
+    pub(crate) fn insert_placed(&self, partition: u32, tenant: &str, batch: Arc<LogBatch>, places: Vec<Place>) {
         let (Some(&first_place), Some(&last_place)) = (places.first(), places.last()) else { return };
         let stream = self.stream(StreamKey { tenant: tenant.into(), labels: batch.stream.clone() });
         let position = Position { partition, offset: first_place.0, ordinal: first_place.1 };
-        let mut part = Part::new(position, &stream.labels, batch);
-        (part.facts.first_place, part.facts.last_place) = (first_place, last_place);
+        let records = batch.len() as u64;
+        let mut part = Part::new(position, batch);
+        (part.meta.first_place, part.meta.last_place) = (first_place, last_place);
         part.places = Some(places.into());
         self.bytes.fetch_add(part.memory(), Ordering::Relaxed);
-        self.records.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        self.records.fetch_add(records, Ordering::Relaxed);
         stream.chunks.lock().open.push(Arc::new(part));
     }
 
@@ -143,8 +140,7 @@ impl LogsHead {
             Entry::Occupied(known) => Arc::clone(known.get()),
             Entry::Vacant(free) => {
                 self.bytes.fetch_add(memory, Ordering::Relaxed);
-                let labels = free.key().labels.clone();
-                Arc::clone(free.insert(Arc::new(HeadStream { labels, ..HeadStream::default() })))
+                Arc::clone(free.insert(Arc::default()))
             }
         }
     }
@@ -198,13 +194,17 @@ impl Head for LogsHead {
         if position.ordinal.checked_add(count).is_none() {
             return Err(StoreError::engine("take log lines", format!("ordinal {} and {} lines", position.ordinal, batch.len())));
         }
-        if let Some(record) = batch.iter().find(|record| builder::record_bytes(record) > RECORD_BYTES_MAX) {
+        let largest = batch.body_bytes() + batch.attributes().iter().map(LogAttributes::text_bytes).max().unwrap_or_default();
+        let too_large = |record: &LogRecord<'_>| builder::record_bytes(record) > RECORD_BYTES_MAX;
+        if largest > RECORD_BYTES_MAX
+            && let Some(record) = batch.iter().find(too_large)
+        {
             let bytes = builder::record_bytes(&record);
             let detail = format!("a line of {bytes} bytes from {} is above {RECORD_BYTES_MAX}", section.header.source);
             return Err(StoreError::engine("take log lines", detail));
         }
         let stream = self.stream(StreamKey { tenant: section.header.tenant.as_str().into(), labels: batch.stream.clone() });
-        let part = Arc::new(Part::new(position, &stream.labels, batch));
+        let part = Arc::new(Part::new(position, Arc::clone(batch)));
         self.bytes.fetch_add(part.memory(), Ordering::Relaxed);
         self.records.fetch_add(batch.len() as u64, Ordering::Relaxed);
         let bytes = part.chunk_bytes();
@@ -258,6 +258,9 @@ fn encode(parts: &[Arc<Part>], chunk_bytes: usize) -> Result<Vec<Arc<EncodedChun
     let partition = first.position.partition;
     let mut builder = ChunkBuilder::new(partition);
     let mut chunks = Vec::new();
+    let (lines, bytes) =
+        parts.iter().fold((0, 0), |(lines, bytes), part| (lines + part.batch.len(), bytes + part.batch.body_bytes()));
+    builder.reserve(lines, bytes.min(chunk_bytes.saturating_mul(2)));
     for part in parts {
         for (i, record) in part.batch.iter().enumerate() {
             // Twice: so that parts that filled a chunk and a bit stay one chunk, and a large section is cut.

@@ -18,7 +18,7 @@ use tantivy::directory::{Directory, FileHandle, OwnedBytes, RamDirectory, WatchC
 use tantivy::schema::{BytesOptions, Field, IndexRecordOption, Schema};
 use tantivy::{DocSet, Index, InvertedIndexReader, SingleSegmentIndexWriter, TantivyDocument, Term};
 
-use super::plan::{AnyCase, Edge, Need};
+use super::plan::{AnyCase, Edge, TokenPredicate};
 use super::tokens::{LONG, TOKEN_BYTES_MAX, Tokens};
 use crate::StoreError;
 use crate::columns::{Reader, put_bytes, put_varint};
@@ -118,18 +118,18 @@ impl OpenIndex {
         self.documents
     }
 
-    /// The chunks that may meet a need; `None` when any may.
-    pub(crate) fn candidates(&self, need: &Need) -> io::Result<Option<RoaringBitmap>> {
-        match need {
-            Need::Anything => Ok(None),
-            Need::Token(token) if token.len() > TOKEN_BYTES_MAX => self.chunks_with(LONG).map(Some),
-            Need::Token(token) => self.chunks_with(token).map(Some),
-            Need::Part(edge, part) => self.chunks_with_part(*edge, part).map(Some),
-            Need::AnyCase(edge, part) => self.chunks_with_any_case(*edge, part).map(Some),
-            Need::All(needs) => {
+    /// The chunks that may meet a predicate; `None` when any may.
+    pub(crate) fn candidates(&self, predicate: &TokenPredicate) -> io::Result<Option<RoaringBitmap>> {
+        match predicate {
+            TokenPredicate::Anything => Ok(None),
+            TokenPredicate::Token(token) if token.len() > TOKEN_BYTES_MAX => self.chunks_with(LONG).map(Some),
+            TokenPredicate::Token(token) => self.chunks_with(token).map(Some),
+            TokenPredicate::Part(edge, part) => self.chunks_with_part(*edge, part).map(Some),
+            TokenPredicate::AnyCase(edge, part) => self.chunks_with_any_case(*edge, part).map(Some),
+            TokenPredicate::All(predicates) => {
                 let mut found: Option<RoaringBitmap> = None;
-                for need in needs {
-                    if let Some(chunks) = self.candidates(need)? {
+                for predicate in predicates {
+                    if let Some(chunks) = self.candidates(predicate)? {
                         found = Some(found.map_or(chunks.clone(), |found| found & chunks));
                     }
                     if found.as_ref().is_some_and(RoaringBitmap::is_empty) {
@@ -138,10 +138,10 @@ impl OpenIndex {
                 }
                 Ok(found)
             }
-            Need::OneOf(needs) => {
+            TokenPredicate::OneOf(predicates) => {
                 let mut found = RoaringBitmap::new();
-                for need in needs {
-                    match self.candidates(need)? {
+                for predicate in predicates {
+                    match self.candidates(predicate)? {
                         Some(chunks) => found |= chunks,
                         None => return Ok(None),
                     }

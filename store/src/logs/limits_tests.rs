@@ -35,7 +35,7 @@ impl Line {
             flags: self.severity & 1,
             trace_id: TraceId([self.context; 16]),
             span_id: SpanId([self.context; 8]),
-            attributes: &self.attributes,
+            attributes: (&self.attributes).into(),
         }
     }
 }
@@ -88,7 +88,7 @@ fn lines_of<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> Vec<(u64, Line)> {
                     body: record.body.to_vec(),
                     severity: record.severity,
                     context: record.trace_id.0[0],
-                    attributes: record.attributes.clone(),
+                    attributes: record.attributes.to_labels(),
                 },
             ));
         }
@@ -112,7 +112,7 @@ proptest! {
         let chunks = chunks(&lines);
         for chunk in &chunks {
             let largest = columns_and_bodies(chunk).into_iter().max().unwrap();
-            assert!(chunk.facts.count == 1 || largest <= CHUNK_BYTES, "{largest} bytes of {} lines", chunk.facts.count);
+            assert!(chunk.meta.count == 1 || largest <= CHUNK_BYTES, "{largest} bytes of {} lines", chunk.meta.count);
         }
         check_same(&lines_of(chunks.iter().map(|chunk| &chunk.bytes[..])), &lines);
     }

@@ -20,7 +20,7 @@ pub(crate) fn merge(blocks: &[Arc<LogsBlock>], chunk_bytes: usize) -> Result<Vec
     }
     let mut writer = BlockWriter::new()?;
     for (stream, mut chunks) in streams {
-        chunks.sort_by_key(|(block, chunk)| (block.facts(*chunk).partition, block.facts(*chunk).first_place));
+        chunks.sort_by_key(|(block, chunk)| (block.meta(*chunk).partition, block.meta(*chunk).first_place));
         let mut builder: Option<(u32, ChunkBuilder)> = None;
         for (block, chunk) in chunks {
             let lines = block.lines(chunk)?;

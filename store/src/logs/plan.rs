@@ -12,13 +12,13 @@ use super::tokens::{TOKEN_BYTES_MAX, Tokens, is_indexed, is_token_byte};
 
 /// A condition on a chunk's set of tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Need {
+pub(crate) enum TokenPredicate {
     /// No condition.
     Anything,
     /// All of these; never empty.
-    All(Vec<Need>),
+    All(Vec<TokenPredicate>),
     /// One of these; never empty.
-    OneOf(Vec<Need>),
+    OneOf(Vec<TokenPredicate>),
     /// This token, or one above [`TOKEN_BYTES_MAX`] when this one is.
     Token(Vec<u8>),
     /// A token that contains these bytes at this edge, or one above [`TOKEN_BYTES_MAX`].
@@ -40,7 +40,7 @@ pub(crate) enum Edge {
 /// A regular expression with more literals than this is read without the index: looking each up would take longer.
 const LITERALS_MAX: usize = 64;
 
-impl Need {
+impl TokenPredicate {
     /// Of lines that pass all filters.
     pub(crate) fn of(filters: &[LineFilter]) -> Self {
         all(filters.iter().map(|filter| match filter {
@@ -65,8 +65,8 @@ impl Need {
     pub(crate) fn met_by(&self, tokens: &Tokens) -> bool {
         match self {
             Self::Anything => true,
-            Self::All(needs) => needs.iter().all(|need| need.met_by(tokens)),
-            Self::OneOf(needs) => needs.iter().any(|need| need.met_by(tokens)),
+            Self::All(predicates) => predicates.iter().all(|predicate| predicate.met_by(tokens)),
+            Self::OneOf(predicates) => predicates.iter().any(|predicate| predicate.met_by(tokens)),
             Self::Token(token) if token.len() > TOKEN_BYTES_MAX => tokens.iter().any(|own| own == super::tokens::LONG),
             Self::Token(token) => tokens.iter().any(|own| own == token),
             Self::AnyCase(edge, part) => {
@@ -122,12 +122,12 @@ impl<'a> AnyCase<'a> {
     }
 }
 
-fn all(needs: impl Iterator<Item = Need>) -> Need {
-    let mut needs: Vec<Need> = needs.filter(|need| *need != Need::Anything).collect();
-    match needs.len() {
-        0 => Need::Anything,
-        1 => needs.remove(0),
-        _ => Need::All(needs),
+fn all(predicates: impl Iterator<Item = TokenPredicate>) -> TokenPredicate {
+    let mut predicates: Vec<TokenPredicate> = predicates.filter(|predicate| *predicate != TokenPredicate::Anything).collect();
+    match predicates.len() {
+        0 => TokenPredicate::Anything,
+        1 => predicates.remove(0),
+        _ => TokenPredicate::All(predicates),
     }
 }
 
@@ -141,13 +141,13 @@ pub(crate) fn labels_of(mention: &Mention) -> Vec<&str> {
     }
 }
 
-fn one_of(needs: impl Iterator<Item = Need>) -> Need {
-    let mut needs: Vec<Need> = needs.collect();
-    match needs.len() {
-        1 => needs.remove(0),
-        0 => Need::Anything,
-        _ if needs.contains(&Need::Anything) => Need::Anything,
-        _ => Need::OneOf(needs),
+fn one_of(predicates: impl Iterator<Item = TokenPredicate>) -> TokenPredicate {
+    let mut predicates: Vec<TokenPredicate> = predicates.collect();
+    match predicates.len() {
+        1 => predicates.remove(0),
+        0 => TokenPredicate::Anything,
+        _ if predicates.contains(&TokenPredicate::Anything) => TokenPredicate::Anything,
+        _ => TokenPredicate::OneOf(predicates),
     }
 }
 
@@ -162,14 +162,14 @@ pub(crate) fn may_be_among(mention: &Mention, rollups: &[Rollup]) -> bool {
 }
 
 /// Of lines with metadata of which these bytes are the whole value.
-fn of_value(value: &[u8]) -> Need {
+fn of_value(value: &[u8]) -> TokenPredicate {
     let runs = value.split(|byte| !is_token_byte(*byte)).filter(|run| is_indexed(run));
-    all(runs.map(|run| Need::Token(run.to_vec())))
+    all(runs.map(|run| TokenPredicate::Token(run.to_vec())))
 }
 
 /// Of lines in which these bytes occur.
-fn of_literal(literal: &[u8]) -> Need {
-    let mut needs = Vec::new();
+fn of_literal(literal: &[u8]) -> TokenPredicate {
+    let mut predicates = Vec::new();
     let mut at = 0;
     for run in literal.split(|byte| !is_token_byte(*byte)) {
         let (start, end) = (at, at + run.len());
@@ -177,53 +177,53 @@ fn of_literal(literal: &[u8]) -> Need {
         if run.is_empty() || !is_indexed(run) {
             continue;
         }
-        needs.push(match (start > 0, end < literal.len()) {
-            (true, true) => Need::Token(run.to_vec()),
-            (true, false) => Need::Part(Edge::Start, run.to_vec()),
-            (false, true) => Need::Part(Edge::End, run.to_vec()),
-            (false, false) => Need::Part(Edge::Anywhere, run.to_vec()),
+        predicates.push(match (start > 0, end < literal.len()) {
+            (true, true) => TokenPredicate::Token(run.to_vec()),
+            (true, false) => TokenPredicate::Part(Edge::Start, run.to_vec()),
+            (false, true) => TokenPredicate::Part(Edge::End, run.to_vec()),
+            (false, false) => TokenPredicate::Part(Edge::Anywhere, run.to_vec()),
         });
     }
     // Exact terms are cheap and select most; the parts would each read the dictionary.
-    if needs.iter().any(|need| matches!(need, Need::Token(_))) {
-        needs.retain(|need| matches!(need, Need::Token(_) | Need::Part(Edge::Start, _)));
+    if predicates.iter().any(|predicate| matches!(predicate, TokenPredicate::Token(_))) {
+        predicates.retain(|predicate| matches!(predicate, TokenPredicate::Token(_) | TokenPredicate::Part(Edge::Start, _)));
     }
-    all(needs.into_iter())
+    all(predicates.into_iter())
 }
 
 /// Of lines that a regular expression matches somewhere. Flags count only where the pattern itself says them.
-fn of_regex(pattern: &str) -> Need {
+fn of_regex(pattern: &str) -> TokenPredicate {
     let parsed = regex_syntax::ParserBuilder::new().utf8(false).build().parse(pattern);
-    let Ok(hir) = parsed else { return Need::Anything };
-    let need = of_hir(&hir);
-    if size(&need) > LITERALS_MAX { Need::Anything } else { need }
+    let Ok(hir) = parsed else { return TokenPredicate::Anything };
+    let predicate = of_hir(&hir);
+    if size(&predicate) > LITERALS_MAX { TokenPredicate::Anything } else { predicate }
 }
 
-fn of_hir(hir: &Hir) -> Need {
+fn of_hir(hir: &Hir) -> TokenPredicate {
     match hir.kind() {
         HirKind::Literal(literal) => of_literal(&literal.0),
         HirKind::Capture(capture) => of_hir(&capture.sub),
         HirKind::Repetition(repetition) if repetition.min > 0 => of_hir(&repetition.sub),
         HirKind::Concat(parts) => of_concat(parts),
         HirKind::Alternation(parts) => one_of(parts.iter().map(of_hir)),
-        HirKind::Empty | HirKind::Class(_) | HirKind::Look(_) | HirKind::Repetition(_) => Need::Anything,
+        HirKind::Empty | HirKind::Class(_) | HirKind::Look(_) | HirKind::Repetition(_) => TokenPredicate::Anything,
     }
 }
 
 /// Neighbouring letters that may be in upper or lower case are read as one text.
-fn of_concat(mut parts: &[Hir]) -> Need {
-    let mut needs = Vec::new();
+fn of_concat(mut parts: &[Hir]) -> TokenPredicate {
+    let mut predicates = Vec::new();
     while let Some(first) = parts.first() {
         let run = parts.iter().map_while(lower_text).collect::<Vec<_>>();
         let (here, rest) = parts.split_at(run.len().max(1));
         parts = rest;
         if here.iter().any(|part| matches!(part.kind(), HirKind::Class(_))) && !run.is_empty() {
-            needs.push(of_any_case(&run.concat()));
+            predicates.push(of_any_case(&run.concat()));
         } else {
-            needs.push(if run.is_empty() { of_hir(first) } else { all(here.iter().map(of_hir)) });
+            predicates.push(if run.is_empty() { of_hir(first) } else { all(here.iter().map(of_hir)) });
         }
     }
-    all(needs.into_iter())
+    all(predicates.into_iter())
 }
 
 /// A literal, or a letter of ASCII in both cases; in lower case.
@@ -246,26 +246,26 @@ fn lower_text(hir: &Hir) -> Option<Vec<u8>> {
 }
 
 /// Of lines in which this text occurs in upper or lower case. A letter alone is in every chunk.
-fn of_any_case(text: &[u8]) -> Need {
+fn of_any_case(text: &[u8]) -> TokenPredicate {
     if text.len() < 2 {
-        return Need::Anything;
+        return TokenPredicate::Anything;
     }
-    let to_any_case = |need: Need| match need {
-        Need::Token(token) => Need::AnyCase(Edge::Whole, token),
-        Need::Part(edge, part) => Need::AnyCase(edge, part),
-        need => need,
+    let to_any_case = |predicate: TokenPredicate| match predicate {
+        TokenPredicate::Token(token) => TokenPredicate::AnyCase(Edge::Whole, token),
+        TokenPredicate::Part(edge, part) => TokenPredicate::AnyCase(edge, part),
+        predicate => predicate,
     };
     match of_literal(text) {
-        Need::All(needs) => all(needs.into_iter().map(to_any_case)),
-        need => to_any_case(need),
+        TokenPredicate::All(predicates) => all(predicates.into_iter().map(to_any_case)),
+        predicate => to_any_case(predicate),
     }
 }
 
-fn size(need: &Need) -> usize {
-    match need {
-        Need::All(needs) | Need::OneOf(needs) => needs.iter().map(size).sum(),
-        Need::Anything => 0,
-        Need::Token(_) | Need::Part(..) | Need::AnyCase(..) => 1,
+fn size(predicate: &TokenPredicate) -> usize {
+    match predicate {
+        TokenPredicate::All(predicates) | TokenPredicate::OneOf(predicates) => predicates.iter().map(size).sum(),
+        TokenPredicate::Anything => 0,
+        TokenPredicate::Token(_) | TokenPredicate::Part(..) | TokenPredicate::AnyCase(..) => 1,
     }
 }
 
@@ -273,27 +273,27 @@ fn size(need: &Need) -> usize {
 mod tests {
     use super::*;
 
-    fn token(text: &str) -> Need {
-        Need::Token(text.into())
+    fn token(text: &str) -> TokenPredicate {
+        TokenPredicate::Token(text.into())
     }
 
-    fn part(edge: Edge, text: &str) -> Need {
-        Need::Part(edge, text.into())
+    fn part(edge: Edge, text: &str) -> TokenPredicate {
+        TokenPredicate::Part(edge, text.into())
     }
 
     #[test]
     fn literals() {
-        let check = |literal: &str, expected: Need| assert_eq!(of_literal(literal.as_bytes()), expected, "{literal:?}");
-        check("", Need::Anything);
-        check(" : ", Need::Anything);
+        let check = |literal: &str, expected: TokenPredicate| assert_eq!(of_literal(literal.as_bytes()), expected, "{literal:?}");
+        check("", TokenPredicate::Anything);
+        check(" : ", TokenPredicate::Anything);
         check("error", part(Edge::Anywhere, "error"));
         check("error:", part(Edge::End, "error"));
         check(" error:", token("error"));
-        check(" error 12 code", Need::All(vec![token("error"), part(Edge::Start, "code")]));
+        check(" error 12 code", TokenPredicate::All(vec![token("error"), part(Edge::Start, "code")]));
         check("id=123", part(Edge::End, "id"));
-        check("123", Need::Anything);
+        check("123", TokenPredicate::Anything);
         check("123456", part(Edge::Anywhere, "123456"));
-        check("pre-mid-post", Need::All(vec![token("mid"), part(Edge::Start, "post")]));
+        check("pre-mid-post", TokenPredicate::All(vec![token("mid"), part(Edge::Start, "post")]));
     }
 
     #[test]
@@ -314,22 +314,25 @@ mod tests {
 
     #[test]
     fn regular_expressions() {
-        let check = |pattern: &str, expected: Need| assert_eq!(of_regex(pattern), expected, "{pattern:?}");
-        let any_case = |edge, text: &str| Need::AnyCase(edge, text.into());
+        let check = |pattern: &str, expected: TokenPredicate| assert_eq!(of_regex(pattern), expected, "{pattern:?}");
+        let any_case = |edge, text: &str| TokenPredicate::AnyCase(edge, text.into());
         check("(?i)error", any_case(Edge::Anywhere, "error"));
-        check("(?i)Disk failed", Need::All(vec![any_case(Edge::End, "disk"), any_case(Edge::Start, "failed")]));
+        check("(?i)Disk failed", TokenPredicate::All(vec![any_case(Edge::End, "disk"), any_case(Edge::Start, "failed")]));
         check("(?i) Disk!", any_case(Edge::Whole, "disk"));
         check("(?i-u)disk", any_case(Edge::Anywhere, "disk"));
         check("(?i).*warn.*", any_case(Edge::Anywhere, "warn"));
         check("(?i)größe", any_case(Edge::Anywhere, "gr"));
-        check("(?:(?i)warn)|(?:(?i)err)", Need::OneOf(vec![any_case(Edge::Anywhere, "warn"), any_case(Edge::Anywhere, "err")]));
+        check(
+            "(?:(?i)warn)|(?:(?i)err)",
+            TokenPredicate::OneOf(vec![any_case(Edge::Anywhere, "warn"), any_case(Edge::Anywhere, "err")]),
+        );
         check("[ab]c", part(Edge::Anywhere, "c"));
         check("err.*", part(Edge::Anywhere, "err"));
-        check("(time|out)=", Need::OneOf(vec![part(Edge::Anywhere, "time"), part(Edge::Anywhere, "out")]));
+        check("(time|out)=", TokenPredicate::OneOf(vec![part(Edge::Anywhere, "time"), part(Edge::Anywhere, "out")]));
         check("a(b|[0-9])", part(Edge::Anywhere, "a"));
         check("(fail)?x", part(Edge::Anywhere, "x"));
         check("(fail)+ ", part(Edge::Anywhere, "fail"));
-        check("^level=error code=\\d+", Need::All(vec![token("error"), token("code")]));
-        check("(", Need::Anything);
+        check("^level=error code=\\d+", TokenPredicate::All(vec![token("error"), token("code")]));
+        check("(", TokenPredicate::Anything);
     }
 }

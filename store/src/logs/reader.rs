@@ -17,7 +17,7 @@ use weir_model::time::TimeRange;
 use super::LogsEngine;
 use super::block::LogsBlock;
 use super::filter::Filters;
-use super::plan::{Need, labels_of, may_be_among};
+use super::plan::{TokenPredicate, labels_of, may_be_among};
 use super::schema::{Place, ROLLUP_NANOS, StreamKey, level_of, level_text};
 use super::source::{Source, SourceLines};
 use super::tail::Tail;
@@ -44,15 +44,15 @@ struct Candidate {
 fn gather(view: &PartitionView<LogsEngine>, select: &LogSelect, found: &mut Vec<Candidate>) {
     for block in view.blocks.iter().filter(|block| select.range.overlaps(block.summary.first, block.summary.last)) {
         for (chunk, labels) in block.block.select(&select.tenant, &select.matchers) {
-            let facts = block.block.facts(chunk);
-            if select.range.overlaps(facts.first, facts.last) {
+            let meta = block.block.meta(chunk);
+            if select.range.overlaps(meta.first, meta.last) {
                 found.push(Candidate { stream: labels.clone(), source: Source::Stored(Arc::clone(&block.block), chunk) });
             }
         }
     }
     for head in &view.heads {
         for (key, sources) in head.sources(&select.tenant, &select.matchers) {
-            let overlaps = |source: &Source| select.range.overlaps(source.facts().first, source.facts().last);
+            let overlaps = |source: &Source| select.range.overlaps(source.meta().first, source.meta().last);
             found.extend(sources.into_iter().filter(overlaps).map(|source| Candidate { stream: key.labels.clone(), source }));
         }
     }
@@ -63,32 +63,32 @@ fn cover(view: &PartitionView<LogsEngine>, coverage: &mut Coverage) {
     view.missing.iter().for_each(|sentence| coverage.miss(sentence.clone()));
 }
 
-/// Which chunks of which block may meet a need; each block is asked once.
+/// Which chunks of which block may meet a predicate; each block is asked once.
 struct Pruner {
-    need: Need,
+    predicate: TokenPredicate,
     blocks: HashMap<*const LogsBlock, Option<RoaringBitmap>>,
 }
 
 impl Pruner {
-    fn new(need: Need) -> Self {
-        Self { need, blocks: HashMap::new() }
+    fn new(predicate: TokenPredicate) -> Self {
+        Self { predicate, blocks: HashMap::new() }
     }
 
     fn may_match(&mut self, source: &Source) -> bool {
         match source {
             Source::Stored(block, chunk) => {
-                let found = self.blocks.entry(Arc::as_ptr(block)).or_insert_with(|| candidates(block, &self.need));
+                let found = self.blocks.entry(Arc::as_ptr(block)).or_insert_with(|| candidates(block, &self.predicate));
                 found.as_ref().is_none_or(|chunks| chunks.contains(*chunk))
             }
-            Source::Encoded(chunk) => self.need.met_by(&chunk.tokens),
+            Source::Encoded(chunk) => self.predicate.met_by(&chunk.tokens),
             Source::Parts(..) => true,
         }
     }
 }
 
 /// An index that cannot be read costs time and no lines: all chunks are read.
-fn candidates(block: &LogsBlock, need: &Need) -> Option<RoaringBitmap> {
-    block.candidates(need).unwrap_or_else(|error| {
+fn candidates(block: &LogsBlock, predicate: &TokenPredicate) -> Option<RoaringBitmap> {
+    block.candidates(predicate).unwrap_or_else(|error| {
         tracing::warn!(%error, "an index cannot be read; its block is searched without");
         None
     })
@@ -97,7 +97,7 @@ fn candidates(block: &LogsBlock, need: &Need) -> Option<RoaringBitmap> {
 /// Opens a chunk; one that cannot be read goes to the coverage, and the others still answer.
 fn open(source: &Source, budget: &dyn Budget, coverage: &mut Coverage) -> Result<Option<SourceLines>, ReadError> {
     budget.check()?;
-    budget.spend(u64::from(source.facts().count))?;
+    budget.spend(u64::from(source.meta().count))?;
     match source.lines() {
         Ok(lines) => Ok(Some(lines)),
         Err(error) => {
@@ -117,23 +117,23 @@ impl LogReader for LogsReader {
             gather(&view, select, &mut found);
         }
         if select.newest_first {
-            found.sort_by_key(|candidate| std::cmp::Reverse(candidate.source.facts().last));
+            found.sort_by_key(|candidate| std::cmp::Reverse(candidate.source.meta().last));
         } else {
-            found.sort_by_key(|candidate| candidate.source.facts().first);
+            found.sort_by_key(|candidate| candidate.source.meta().first);
         }
         let filters = Filters::new(&select.filters);
-        let mut pruner = Pruner::new(Need::of(&select.filters));
+        let mut pruner = Pruner::new(TokenPredicate::of(&select.filters));
         let mention = visitor.mention();
         let labels = mention.as_ref().map(labels_of).unwrap_or_default();
-        let mut mentioned = Pruner::new(mention.as_ref().map_or(Need::Anything, Need::of_mention));
+        let mut mentioned = Pruner::new(mention.as_ref().map_or(TokenPredicate::Anything, TokenPredicate::of_mention));
         for Candidate { stream, source } in found {
             budget.check()?;
-            let (first, last) = (source.facts().first, source.facts().last);
+            let (first, last) = (source.meta().first, source.meta().last);
             if !visitor.wants(first, last) || !pruner.may_match(&source) {
                 continue;
             }
             let is_of_the_stream = labels.iter().any(|label| !stream.get(label).is_empty());
-            let has_levels = |mention| !source.has_rollups() || may_be_among(mention, &source.facts().rollups);
+            let has_levels = |mention| !source.has_rollups() || may_be_among(mention, &source.meta().rollups);
             let may_say = is_of_the_stream || mention.as_ref().is_none_or(has_levels) && mentioned.may_match(&source);
             if !may_say {
                 continue;
@@ -177,16 +177,16 @@ impl LogReader for LogsReader {
             gather(&view, select, &mut found);
         }
         let filters = Filters::new(&select.filters);
-        let mut pruner = Pruner::new(Need::of(&select.filters));
+        let mut pruner = Pruner::new(TokenPredicate::of(&select.filters));
         let mut volume = Volume { step, ..Volume::default() };
         for Candidate { stream, source } in found {
             budget.check()?;
             let stream = volume.stream(stream);
-            let facts = source.facts();
-            let inside = select.range.contains(facts.first) && select.range.contains(facts.last);
+            let meta = source.meta();
+            let inside = select.range.contains(meta.first) && select.range.contains(meta.last);
             if filters.is_empty() && inside && step % ROLLUP_NANOS == 0 && source.has_rollups() {
-                budget.spend(facts.rollups.len() as u64)?;
-                for rollup in &facts.rollups {
+                budget.spend(meta.rollups.len() as u64)?;
+                for rollup in &meta.rollups {
                     volume.add(stream, rollup.bucket.saturating_mul(ROLLUP_NANOS), rollup.level, rollup.lines, rollup.bytes);
                 }
             } else if pruner.may_match(&source)
@@ -275,15 +275,15 @@ fn sources_by_stream(view: &PartitionView<LogsEngine>, tenant: &str) -> BTreeMap
         let key = StreamKey { tenant: tenant.into(), labels: candidate.stream };
         streams.entry(key).or_default().push(candidate.source);
     }
-    streams.values_mut().for_each(|sources| sources.sort_by_key(|source| source.facts().first_place));
+    streams.values_mut().for_each(|sources| sources.sort_by_key(|source| source.meta().first_place));
     streams
 }
 
 /// Which chunk has the line, and where in it.
 fn locate(sources: &[Source], place: Place, coverage: &mut Coverage) -> Option<(usize, usize)> {
     for (i, source) in sources.iter().enumerate() {
-        let facts = source.facts();
-        if facts.first_place > place || facts.last_place < place {
+        let meta = source.meta();
+        if meta.first_place > place || meta.last_place < place {
             continue;
         }
         match source.lines() {

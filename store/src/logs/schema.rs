@@ -32,7 +32,7 @@ pub(crate) type Place = (u64, u32);
 
 /// What is known of a chunk without opening it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ChunkFacts {
+pub(crate) struct ChunkMeta {
     pub(crate) partition: u32,
     /// Earliest and latest timestamp.
     pub(crate) first: UnixNanos,

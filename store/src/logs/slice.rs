@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use weir_model::id::LineId;
 use weir_model::label::Labels;
-use weir_model::log::{LogBatch, LogRecord};
+use weir_model::log::{LogAttributes, LogBatch, LogRecord};
 use weir_model::select::{Budget, LogReader, LogSelect, LogTail, OwnedLine, PartitionCoverage, ReadError, TailEvent};
 use weir_model::time::TimeRange;
 use weir_model::wire::{self, Mark, Section, SectionHeader};
@@ -72,7 +72,7 @@ impl Sliced for LogsEngine {
         let head = LogsHead::new(usize::MAX);
         for record in records {
             for (batch, places) in sections(record)? {
-                head.insert_placed(partition, tenant, &batch, places);
+                head.insert_placed(partition, tenant, batch, places);
             }
             check_bytes(head.bytes(), bytes_max)?;
         }
@@ -115,7 +115,7 @@ impl Kept {
             flags: record.flags,
             trace_id: record.trace_id,
             span_id: record.span_id,
-            attributes: record.attributes.clone(),
+            attributes: record.attributes.to_labels(),
         }
     }
 
@@ -143,7 +143,7 @@ impl Kept {
             flags: self.flags,
             trace_id: self.trace_id,
             span_id: self.span_id,
-            attributes: &self.attributes,
+            attributes: (&self.attributes).into(),
         }
     }
 
@@ -154,7 +154,6 @@ impl Kept {
 
 /// Stands for a stream that has some line in the range.
 fn placeholder(timestamp: i64) -> Kept {
-    let attributes = Labels::EMPTY;
     let record = LogRecord {
         timestamp,
         sequence: 0,
@@ -163,7 +162,7 @@ fn placeholder(timestamp: i64) -> Kept {
         flags: 0,
         trace_id: Default::default(),
         span_id: Default::default(),
-        attributes: &attributes,
+        attributes: LogAttributes::NONE,
     };
     Kept::new((0, 0), record)
 }
@@ -233,9 +232,9 @@ fn slice_lines(
         found.extend(sources.into_iter().map(|source| (key.labels.clone(), source)));
     }
     if select.newest_first {
-        found.sort_by_key(|(_, source)| std::cmp::Reverse(source.facts().last));
+        found.sort_by_key(|(_, source)| std::cmp::Reverse(source.meta().last));
     } else {
-        found.sort_by_key(|(_, source)| source.facts().first);
+        found.sort_by_key(|(_, source)| source.meta().first);
     }
     let filters = Filters::new(&select.filters);
     let bytes_max = page_bytes.min(limits.bytes_max);
@@ -250,7 +249,7 @@ fn slice_lines(
         lines: Vec::new(),
     };
     for (stream, source) in found {
-        if !page.range.overlaps(source.facts().first, source.facts().last) {
+        if !page.range.overlaps(source.meta().first, source.meta().last) {
             continue;
         }
         budget.check()?;
@@ -284,7 +283,7 @@ fn slice_lines(
 fn first_lines(tenant: &str, stream: &Labels, count: usize, heads: &[Arc<LogsHead>]) -> Result<Vec<Kept>, ReadError> {
     let all = heads.iter().flat_map(|head| head.sources(tenant, &[]));
     let mut sources: Vec<Source> = all.filter(|(key, _)| key.labels == *stream).flat_map(|(_, sources)| sources).collect();
-    sources.sort_by_key(|source| source.facts().first_place);
+    sources.sort_by_key(|source| source.meta().first_place);
     let mut lines = Vec::new();
     for source in sources {
         if lines.len() >= count {

@@ -11,7 +11,7 @@ use super::block::LogsBlock;
 use super::chunk::{EncodedChunk, Lines};
 use super::filter::Filters;
 use super::head::Part;
-use super::schema::{ChunkFacts, Place};
+use super::schema::{ChunkMeta, Place};
 use crate::StoreError;
 
 /// Cheap to copy and to keep: nothing of it is decoded.
@@ -19,7 +19,7 @@ use crate::StoreError;
 pub(crate) enum Source {
     Stored(Arc<LogsBlock>, u32),
     Encoded(Arc<EncodedChunk>),
-    Parts(Arc<ChunkFacts>, Arc<Vec<Arc<Part>>>),
+    Parts(Arc<ChunkMeta>, Arc<Vec<Arc<Part>>>),
 }
 
 /// A chunk's lines.
@@ -29,11 +29,11 @@ pub(crate) enum SourceLines {
 }
 
 impl Source {
-    /// The open chunk; `None` when it is empty. Its facts have no roll-ups.
+    /// The open chunk; `None` when it is empty. What is known of it has no roll-ups.
     pub(crate) fn of_parts(parts: Vec<Arc<Part>>) -> Option<Self> {
-        let facts = parts.iter().map(|part| &part.facts);
-        let mut whole = facts.clone().next()?.clone();
-        for part in facts.skip(1) {
+        let meta = parts.iter().map(|part| &part.meta);
+        let mut whole = meta.clone().next()?.clone();
+        for part in meta.skip(1) {
             whole.first = whole.first.min(part.first);
             whole.last = whole.last.max(part.last);
             whole.count += part.count;
@@ -44,15 +44,15 @@ impl Source {
     }
 
     /// What is known without opening it.
-    pub(crate) fn facts(&self) -> &ChunkFacts {
+    pub(crate) fn meta(&self) -> &ChunkMeta {
         match self {
-            Self::Stored(block, chunk) => block.facts(*chunk),
-            Self::Encoded(chunk) => &chunk.facts,
-            Self::Parts(facts, _) => facts,
+            Self::Stored(block, chunk) => block.meta(*chunk),
+            Self::Encoded(chunk) => &chunk.meta,
+            Self::Parts(meta, _) => meta,
         }
     }
 
-    /// Whether the facts' roll-ups count all lines.
+    /// Whether the roll-ups that it knows of count all lines.
     pub(crate) fn has_rollups(&self) -> bool {
         !matches!(self, Self::Parts(..))
     }

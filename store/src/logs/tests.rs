@@ -93,7 +93,7 @@ impl TestLine {
             flags: self.severity % 2,
             trace_id: TraceId([self.trace; 16]),
             span_id: SpanId([self.trace; 8]),
-            attributes: &self.attributes,
+            attributes: (&self.attributes).into(),
         }
     }
 }

@@ -6,6 +6,8 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
 /// Longer runs are mostly base64 and text without spaces.
 pub(crate) const TOKEN_BYTES_MAX: usize = 64;
 /// Shorter runs of digits are clock times, ports and counts, which occur in every chunk.
@@ -84,36 +86,26 @@ impl TokenSet {
         Self { packed: Vec::new(), slots: vec![(0, 0); 4096], count: 0, long: false, seed }
     }
 
-    /// Adds the tokens of a text. Scanning and hashing are one pass.
+    /// Adds the tokens of a text.
     pub(crate) fn add_text(&mut self, text: &[u8]) {
-        let mut at = 0;
-        while at < text.len() {
-            if CLASS[text[at] as usize] == SEPARATOR {
-                at += 1;
-                continue;
+        let mut rest = text;
+        while let Some(start) = rest.iter().position(|byte| is_token_byte(*byte)) {
+            rest = &rest[start..];
+            let end = rest.iter().position(|byte| !is_token_byte(*byte)).unwrap_or(rest.len());
+            let (token, behind) = rest.split_at(end);
+            if is_indexed(token) {
+                self.add_token(token);
             }
-            let (start, mut classes, mut hash) = (at, 0, self.seed);
-            while let Some(&byte) = text.get(at) {
-                let class = CLASS[byte as usize];
-                if class == SEPARATOR {
-                    break;
-                }
-                classes |= class;
-                hash = (hash ^ u64::from(byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                at += 1;
-            }
-            if classes & LETTER != 0 || at - start >= NUMBER_BYTES_MIN {
-                self.add_token(&text[start..at], hash);
-            }
+            rest = behind;
         }
     }
 
-    fn add_token(&mut self, token: &[u8], hash: u64) {
+    fn add_token(&mut self, token: &[u8]) {
         if token.len() > TOKEN_BYTES_MAX {
             self.long = true;
             return;
         }
-        let hash = (hash ^ hash >> 29) as u32 ^ (hash >> 32) as u32;
+        let hash = xxh3_64_with_seed(token, self.seed) as u32;
         let mask = self.slots.len() - 1;
         let mut slot = hash as usize & mask;
         loop {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::chunk::EncodedChunk;
 use super::index::IndexBuilder;
-use super::schema::{CHUNKS, ChunkFacts, DIRECTORY, INDEX, STREAMS, StreamKey, ZSTD_LEVEL};
+use super::schema::{CHUNKS, ChunkMeta, DIRECTORY, INDEX, STREAMS, StreamKey, ZSTD_LEVEL};
 use crate::StoreError;
 use crate::block::BlockData;
 use crate::columns::{put_bytes, put_varint, put_zigzag};
@@ -25,7 +25,7 @@ const LIMITS: BlockLimits = BlockLimits { section_bytes: 64 << 20, index_bytes: 
 const _: () = assert!(LIMITS.section_bytes <= SECTION_BYTES);
 
 /// A row of the directory without its roll-ups, and one roll-up, at most.
-const FACTS_BYTES_MAX: usize = 96;
+const META_BYTES_MAX: usize = 96;
 const ROLLUP_BYTES_MAX: usize = 31;
 
 /// Takes chunks: all of a stream together and in the order of their lines. Begins another block of its own accord where
@@ -91,7 +91,7 @@ impl OpenBlock {
     }
 
     fn has_room(&self, stream: &StreamKey, chunk: &EncodedChunk, limits: BlockLimits) -> bool {
-        let directory = self.directory.len() + FACTS_BYTES_MAX + chunk.facts.rollups.len() * ROLLUP_BYTES_MAX;
+        let directory = self.directory.len() + META_BYTES_MAX + chunk.meta.rollups.len() * ROLLUP_BYTES_MAX;
         let streams = if self.indexes.contains_key(stream) { 0 } else { self.streams.len() + stream_bytes(stream) };
         directory <= limits.section_bytes && streams <= limits.section_bytes && self.index.memory() <= limits.index_bytes
     }
@@ -109,13 +109,13 @@ impl OpenBlock {
         self.index.push(&chunk.tokens)?;
         put_varint(&mut self.directory, u64::from(index));
         put_varint(&mut self.directory, chunk.bytes.len() as u64);
-        put_facts(&mut self.directory, &chunk.facts);
+        put_meta(&mut self.directory, &chunk.meta);
         self.chunks.extend_from_slice(&chunk.bytes);
         self.count += 1;
-        self.summary.first = self.summary.first.min(chunk.facts.first);
-        self.summary.last = self.summary.last.max(chunk.facts.last);
-        self.summary.records += u64::from(chunk.facts.count);
-        self.summary.raw_bytes += chunk.facts.body_bytes;
+        self.summary.first = self.summary.first.min(chunk.meta.first);
+        self.summary.last = self.summary.last.max(chunk.meta.last);
+        self.summary.records += u64::from(chunk.meta.count);
+        self.summary.raw_bytes += chunk.meta.body_bytes;
         Ok(())
     }
 
@@ -145,19 +145,19 @@ fn put_stream(out: &mut Vec<u8>, stream: &StreamKey) {
     }
 }
 
-fn put_facts(out: &mut Vec<u8>, facts: &ChunkFacts) {
-    put_varint(out, u64::from(facts.partition));
-    put_zigzag(out, facts.first);
-    put_varint(out, facts.last.wrapping_sub(facts.first) as u64);
-    put_varint(out, u64::from(facts.count));
-    put_varint(out, facts.body_bytes);
-    put_varint(out, facts.first_place.0);
-    put_varint(out, u64::from(facts.first_place.1));
-    put_zigzag(out, facts.last_place.0.wrapping_sub(facts.first_place.0) as i64);
-    put_varint(out, u64::from(facts.last_place.1));
-    put_varint(out, facts.rollups.len() as u64);
+fn put_meta(out: &mut Vec<u8>, meta: &ChunkMeta) {
+    put_varint(out, u64::from(meta.partition));
+    put_zigzag(out, meta.first);
+    put_varint(out, meta.last.wrapping_sub(meta.first) as u64);
+    put_varint(out, u64::from(meta.count));
+    put_varint(out, meta.body_bytes);
+    put_varint(out, meta.first_place.0);
+    put_varint(out, u64::from(meta.first_place.1));
+    put_zigzag(out, meta.last_place.0.wrapping_sub(meta.first_place.0) as i64);
+    put_varint(out, u64::from(meta.last_place.1));
+    put_varint(out, meta.rollups.len() as u64);
     let mut bucket = 0_i64;
-    for rollup in &facts.rollups {
+    for rollup in &meta.rollups {
         put_zigzag(out, rollup.bucket.wrapping_sub(bucket));
         out.push(rollup.level);
         put_varint(out, rollup.lines);

@@ -244,7 +244,7 @@ impl Cluster {
                     flags: 0,
                     trace_id: if i % 4 == 0 { TraceId([i as u8; 16]) } else { TraceId::default() },
                     span_id: SpanId::default(),
-                    attributes: &attributes,
+                    attributes: (&attributes).into(),
                 });
             }
             self.append(stream % PARTITIONS, "file", batch).await;

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::header;
 use crate::id::{SpanId, TraceId};
 use crate::label::Labels;
-use crate::log::{FLAG_CONTINUED, LogBatch, LogRecord};
+use crate::log::{FLAG_CONTINUED, LogAttributes, LogBatch, LogRecord};
 use crate::metric::{Family, MetricBatch, MetricKind, MetricRow, STALE_NAN, Schema};
 use crate::signal::Signal;
 use crate::span::{Attributes, Origin, Span, SpanBatch, SpanEvent, SpanKind, SpanLink, StatusCode, Value};
@@ -32,7 +32,7 @@ impl Golden for LogBatch {
             flags: 0,
             trace_id: TraceId::default(),
             span_id: SpanId::default(),
-            attributes: &Labels::EMPTY,
+            attributes: LogAttributes::NONE,
         };
         batch.push(plain);
         batch.push(LogRecord {
@@ -49,7 +49,7 @@ impl Golden for LogBatch {
             body: b"",
             trace_id: TraceId([7; 16]),
             span_id: SpanId([9; 8]),
-            attributes: &attributes,
+            attributes: (&attributes).into(),
             ..plain
         });
         Section::new(header("web-0/stderr", Mark::Sequence { epoch: 3, first: 0, last: 21 }), batch)

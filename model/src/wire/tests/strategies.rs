@@ -47,7 +47,16 @@ fn logs() -> impl Strategy<Value = LogBatch> {
         for (timestamp, sequence, body, severity, flags, (trace, span), attributes) in &lines {
             let (trace_id, span_id) = (TraceId(*trace), SpanId(*span));
             let (timestamp, sequence, severity, flags) = (*timestamp, *sequence, *severity, *flags);
-            batch.push(LogRecord { timestamp, sequence, body, severity, flags, trace_id, span_id, attributes });
+            batch.push(LogRecord {
+                timestamp,
+                sequence,
+                body,
+                severity,
+                flags,
+                trace_id,
+                span_id,
+                attributes: attributes.into(),
+            });
         }
         batch
     })
