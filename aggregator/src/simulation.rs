@@ -31,7 +31,7 @@ use weir_model::log::{LogBatch, LogRecord};
 use weir_model::metric::{MetricBatch, MetricRow, Schema};
 use weir_model::select::{LogReader, LogSelect, LogVisitor, NoBudget};
 use weir_model::signal::Signal;
-use weir_model::span::{Span, SpanBatch};
+use weir_model::span::{Origin, Span, SpanBatch};
 use weir_model::time::TimeRange;
 use weir_model::wire::{Kind, Limits, Mark, RecordBuilder, Section, SectionHeader};
 use weir_store::blob::BlobCache;
@@ -165,7 +165,7 @@ impl Source {
             end: i as i64 * 1000 + 500,
             ..Span::default()
         };
-        SpanBatch { spans: (first..last).map(span).collect(), ..SpanBatch::default() }
+        SpanBatch::new(Origin::default(), &(first..last).map(span).collect::<Vec<_>>())
     }
 
     /// Five spans a trace.
