@@ -11,7 +11,7 @@ use weir_model::id::{SpanId, TraceId};
 use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::metric::{MetricBatch, MetricRow, Schema};
-use weir_model::span::{Span, SpanBatch};
+use weir_model::span::{Origin, Span, SpanBatch};
 use weir_model::wire::{Mark, Section, SectionHeader};
 use weir_store::blob::MemoryBlob;
 use weir_store::engine::{Engine, Head, Position};
@@ -169,7 +169,7 @@ fn spans(block: u64, count: i64, noise: bool) -> Vec<SpanBatch> {
         end: i * 1_000_000 + 500,
         ..Span::default()
     };
-    vec![SpanBatch { spans: (0..count).map(span).collect(), ..SpanBatch::default() }]
+    vec![SpanBatch::new(Origin::default(), &(0..count).map(span).collect::<Vec<_>>())]
 }
 
 #[test]

@@ -147,7 +147,7 @@ fn section(tenant: &str, origin: &Origin, batch: Vec<SpanData>) -> Section<SpanB
         mark: Mark::Digest(digest),
         records: u32::try_from(spans.len()).unwrap_or(u32::MAX),
     };
-    Section::new(header, SpanBatch { origin: origin.clone(), spans })
+    Section::new(header, SpanBatch::new(origin.clone(), &spans))
 }
 
 fn span(data: SpanData) -> Span {

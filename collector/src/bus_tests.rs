@@ -266,8 +266,9 @@ fn decode(record: &[u8], stored: &mut Stored, digests: &mut HashSet<[u8; 16]>) {
             }));
         }),
         Kind::Spans => fresh::<SpanBatch>(record, digests).iter().for_each(|batch| {
-            let text =
-                |span: &span::Span| format!("{} {}/{} {}..{}", span.name, span.trace_id, span.span_id, span.start, span.end);
+            let text = |span: span::SpanRef<'_>| {
+                format!("{} {}/{} {}..{}", span.name(), span.trace_id(), span.span_id(), span.start(), span.end())
+            };
             stored.spans.extend(batch.spans.iter().map(text));
         }),
         Kind::Metrics => {

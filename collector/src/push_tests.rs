@@ -118,7 +118,7 @@ async fn otlp() {
     assert_eq!(server.post("/v1/traces", "text/plain", "", "").await.0, 415);
     let stored: Vec<_> = server.log.sections::<SpanBatch>().into_iter().flatten().collect();
     let batch = &stored[0].batch;
-    assert_eq!((stored.len(), batch.spans[0].trace_id.to_string()), (1, trace.to_owned()));
+    assert_eq!((stored.len(), batch.spans.get(0).trace_id().to_string()), (1, trace.to_owned()));
     let logs = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"5","body":{"stringValue":"hello"}}]}]}]}"#;
     server.check("/v1/logs", logs, 200, "").await;
     assert_eq!(server.lines(), ["hello"]);

@@ -12,7 +12,7 @@
 //! - [`resource`]: which container of which pod on which node of which tenant.
 //! - [`log`], [`metric`], [`span`]: the three kinds of records.
 //! - [`signal`]: what every kind of batch can do: travel, be placed, weighed, split, trimmed.
-//! - [`memory`]: what things take on the heap.
+//! - [`memory`]: what things take on the heap; [`intern`]: the table behind dictionaries.
 //! - [`panic_guard`]: which panics end a request, and which the process.
 //! - `fuzz` (feature `testing`): mutation fuzzing for the tests of every decoder.
 //! - [`wire`]: how batches of them travel as one bus record. Format: `docs/formats/wire.md`.
@@ -28,6 +28,7 @@ pub mod config;
 pub mod fuzz;
 pub mod id;
 pub mod instant;
+pub mod intern;
 pub mod label;
 pub mod log;
 pub mod memory;

@@ -19,7 +19,7 @@ use crate::id::{LineId, TraceId};
 use crate::label::{Labels, Matcher};
 use crate::log::LogRecord;
 use crate::metric::Family;
-use crate::span::{SpanBatch, SpanKind, Value};
+use crate::span::{ScopeSpans, SpanKind, Value};
 use crate::time::{TimeRange, UnixNanos};
 
 /// What one partition has seen, in bus offsets, all exclusive ends.
@@ -305,7 +305,7 @@ pub struct Trace {
     /// Counts state changes by late spans.
     pub revision: u32,
     /// Its spans, grouped by origin, ascending by start within a group.
-    pub batches: Vec<SpanBatch>,
+    pub batches: Vec<ScopeSpans>,
 }
 
 /// Which traces. All conditions on spans must hold on one span.

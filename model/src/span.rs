@@ -1,10 +1,24 @@
-//! Spans, in the shape of OTLP.
+//! Spans, in the shape of OTLP: columns on their way ([`SpanBatch`]), structures where few are looked at ([`Span`]).
+//!
+//! - `columns`, `view`: many spans, and one of them, borrowed.
+//! - `arena`, `packed`: their texts, and their attributes as bytes.
+//! - `text`: values as the text that people read.
 
+mod arena;
+mod columns;
+pub(crate) mod packed;
 mod text;
+mod view;
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use arena::TextArena;
+pub(crate) use columns::Lists;
+pub use columns::{Spans, SpansBuilder};
 pub use text::base64;
+pub use view::{AttributesRef, EventRef, LinkRef, SpanHead, SpanRef, ValueRef, views};
 
 use crate::id::{SpanId, TraceId};
 use crate::time::UnixNanos;
@@ -165,11 +179,33 @@ impl Origin {
     }
 }
 
-/// Spans of one origin.
+/// Spans of one origin, as they travel.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SpanBatch {
     /// Who made them.
     pub origin: Origin,
     /// In the order they were sent.
+    pub spans: Arc<Spans>,
+}
+
+/// Spans of one origin, each by itself: what an answer holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ScopeSpans {
+    /// Who made them.
+    pub origin: Origin,
+    /// In the order they were sent.
     pub spans: Vec<Span>,
+}
+
+impl SpanBatch {
+    /// Copies of these spans.
+    pub fn new(origin: Origin, spans: &[Span]) -> Self {
+        Self { origin, spans: Arc::new(spans.iter().collect()) }
+    }
+}
+
+impl From<&SpanBatch> for ScopeSpans {
+    fn from(batch: &SpanBatch) -> Self {
+        Self { origin: batch.origin.clone(), spans: batch.spans.iter().map(|span| span.to_span()).collect() }
+    }
 }

@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for (pod, spans) in std::mem::take(&mut batches) {
             let service = pod.rsplitn(3, '-').last().unwrap_or(&pod).to_owned();
             let resource = vec![("service.name".into(), Value::String(service)), ("k8s.pod.name".into(), Value::String(pod))];
-            let body = SpanBatch { origin: Origin { resource, ..Origin::default() }, spans };
+            let body = SpanBatch::new(Origin { resource, ..Origin::default() }, &spans);
             let header = SectionHeader { tenant: "default".into(), source: "s".into(), mark: Mark::Digest([0; 16]), records: 0 };
             let section = Section::new(header, body);
             let start = Instant::now();

@@ -181,7 +181,7 @@ fn a_traces_head_says_what_it_holds() {
         (0..count).map(|i| (format!("k{i}"), value(i))).collect()
     };
     let service = || Origin { resource: vec![("service.name".into(), Value::String("s".into()))], ..Origin::default() };
-    let batch = |spans: Vec<Span>| SpanBatch { origin: service(), spans };
+    let batch = |spans: Vec<Span>| SpanBatch::new(service(), &spans);
     let run = |what: &str, count, make: &dyn Fn(u64) -> SpanBatch| check(what, &engine, count, |offset| (tenant(), make(offset)));
     let json = |text: &str| Value::Json(Box::new(serde_json::from_str(text).unwrap()));
     let list = |item: &str, count: usize| json(&format!("[{}]", vec![item; count].join(",")));
@@ -211,7 +211,7 @@ fn a_traces_head_says_what_it_holds() {
     });
     run("origins", 500, &|offset| {
         let resource = attributes(10, &|i| Value::String(format!("{offset}-{i}")));
-        SpanBatch { origin: Origin { resource, ..Origin::default() }, spans: vec![span(offset, Vec::new())] }
+        SpanBatch::new(Origin { resource, ..Origin::default() }, &[span(offset, Vec::new())])
     });
     check("tenants", &engine, 500, |offset| (format!("tenant {offset}"), batch(vec![span(offset, Vec::new())])));
 }

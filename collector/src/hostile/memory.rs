@@ -6,7 +6,9 @@ use weir_model::config::ByteSize;
 use weir_model::fuzz::peak_of;
 use weir_model::signal::Signal;
 
-use super::{Bench, LOKI_JSON, bench, histogram, logs, metrics, word};
+use super::{
+    Bench, Event, ExportTraceServiceRequest, LOKI_JSON, ResourceSpans, ScopeSpans, Span, bench, histogram, logs, metrics, word,
+};
 use crate::body::PushError;
 use crate::config::PushConfig;
 use crate::otlp::{Encoded, Export, Format, Logs, Metrics, Traces, decode};
@@ -78,16 +80,46 @@ fn empty_messages_are_counted_as_what_they_become() {
     };
     let bytes = || wrapped(0x0a, wrapped(0x12, [0x12, 0].repeat(1 << 20)));
     let length = bytes().len();
-    for (refused, peak_bytes) in
-        [peak::<Logs>(&bench, bytes()), peak::<Metrics>(&bench, bytes()), peak::<Traces>(&bench, bytes())]
-    {
+    for (refused, peak_bytes) in [peak::<Logs>(&bench, bytes()), peak::<Metrics>(&bench, bytes())] {
         assert!(matches!(refused, Err(PushError::TooLarge { what: "request in memory", .. })), "{refused:?}");
         assert!(peak_bytes < 2 * length, "{peak_bytes}");
     }
+    // Spans become nothing before they are known to be good: these have no ids, and are too many.
+    let (refused, peak_bytes) = peak::<Traces>(&bench, bytes());
+    assert!(matches!(&refused, Err(PushError::Malformed(reason)) if reason.contains("records in one request")), "{refused:?}");
+    assert!(peak_bytes < 2 * length, "{peak_bytes}");
     // Few enough are taken, whatever their share: 16 MiB are allowed in any case.
     let (stored, peak_bytes) = peak::<Logs>(&bench, wrapped(0x0a, wrapped(0x12, [0x12, 0].repeat(1 << 14))));
     assert_eq!(stored, Ok(1 << 14));
     assert!(peak_bytes < 16 << 20, "{peak_bytes}");
+}
+
+#[test]
+fn spans_take_a_few_times_their_bytes() {
+    let bench = bench(PushConfig::default());
+    let check = |span: &dyn Fn(u64) -> Span, count: u64, times: usize| {
+        let spans = (0..count).map(|i| Span {
+            trace_id: vec![1; 16],
+            span_id: (i + 1).to_be_bytes().to_vec(),
+            start_time_unix_nano: 1_700_000_000_000_000_000,
+            ..span(i)
+        });
+        let scope_spans = vec![ScopeSpans { spans: spans.collect(), ..ScopeSpans::default() }];
+        let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
+        let bytes = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
+        let (length, (stored, peak_bytes)) = (bytes.len(), peak::<Traces>(&bench, bytes));
+        assert_eq!(stored, Ok(count));
+        assert!(peak_bytes < times * length, "{peak_bytes}");
+    };
+    check(&|_| Span::default(), 20_000, 6);
+    check(
+        &|i| Span { attributes: (0..11).map(|k| word(&format!("k{k}"), &(i % 7).to_string())).collect(), ..Span::default() },
+        5_000,
+        3,
+    );
+    check(&|i| Span { attributes: vec![word("url", &format!("{i}/").repeat(40))], ..Span::default() }, 5_000, 5);
+    // Two bytes each, which become twelve: the time as a distance from the start of the span.
+    check(&|_| Span { events: vec![Event::default(); 1024], ..Span::default() }, 100, 24);
 }
 
 #[test]

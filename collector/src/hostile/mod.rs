@@ -2,9 +2,11 @@
 //!
 //! - `fuzz`: every decoder of pushes and scrapes under mutated input, on a small stack and within a limit of memory.
 //! - `memory`: what requests take that were made to take much.
+//! - `spans`: spans read where they lie say what the protocol's structures say.
 
 mod fuzz;
 mod memory;
+mod spans;
 
 use std::sync::Arc;
 

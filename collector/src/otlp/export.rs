@@ -1,6 +1,7 @@
 //! The three signals of OTLP, as far as they differ: each transport serves any of them. Not here: how one becomes sections ([`super::logs`],
 //! [`super::metrics`], [`super::traces`]).
 
+use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::logs::v1::{
     ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse,
 };
@@ -12,13 +13,11 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use prost::Message;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use weir_model::log::LogBatch;
 use weir_model::metric::MetricBatch;
 use weir_model::span::SpanBatch;
 
-use super::shape::Shaped;
-use super::{Outcome, Rejected, logs, metrics, traces};
+use super::{Format, Outcome, Rejected, logs, metrics, parse, parse_json, traces};
 use crate::admission::Admission;
 use crate::body::PushError;
 use crate::push::PushContext;
@@ -28,13 +27,16 @@ use crate::ship::Shipped;
 pub(crate) trait Export: 'static {
     /// What it becomes.
     type Batch: Shipped;
-    /// The call's request.
-    type Request: Message + Default + DeserializeOwned + Shaped + 'static;
     /// Its answer.
     type Response: Message + Serialize;
 
     /// A request's sections, and what is rejected of it.
-    fn outcome(context: &PushContext, admission: &Admission, request: Self::Request) -> Result<Outcome<Self::Batch>, PushError>;
+    fn decode(
+        context: &PushContext,
+        admission: &Admission,
+        format: Format,
+        bytes: Bytes,
+    ) -> Result<Outcome<Self::Batch>, PushError>;
 
     /// The answer of success, with `partial_success` when something was rejected.
     fn response(rejected: Rejected) -> Self::Response;
@@ -46,11 +48,15 @@ pub(crate) struct Traces;
 
 impl Export for Logs {
     type Batch = LogBatch;
-    type Request = ExportLogsServiceRequest;
     type Response = ExportLogsServiceResponse;
 
-    fn outcome(context: &PushContext, admission: &Admission, request: Self::Request) -> Result<Outcome<Self::Batch>, PushError> {
-        logs::outcome(context, admission, request)
+    fn decode(
+        context: &PushContext,
+        admission: &Admission,
+        format: Format,
+        bytes: Bytes,
+    ) -> Result<Outcome<Self::Batch>, PushError> {
+        logs::outcome(context, admission, parse::<ExportLogsServiceRequest>(format, bytes, admission)?)
     }
 
     fn response(rejected: Rejected) -> Self::Response {
@@ -62,11 +68,15 @@ impl Export for Logs {
 
 impl Export for Metrics {
     type Batch = MetricBatch;
-    type Request = ExportMetricsServiceRequest;
     type Response = ExportMetricsServiceResponse;
 
-    fn outcome(context: &PushContext, admission: &Admission, request: Self::Request) -> Result<Outcome<Self::Batch>, PushError> {
-        metrics::outcome(context, admission, request)
+    fn decode(
+        context: &PushContext,
+        admission: &Admission,
+        format: Format,
+        bytes: Bytes,
+    ) -> Result<Outcome<Self::Batch>, PushError> {
+        metrics::outcome(context, admission, parse::<ExportMetricsServiceRequest>(format, bytes, admission)?)
     }
 
     fn response(rejected: Rejected) -> Self::Response {
@@ -78,11 +88,23 @@ impl Export for Metrics {
 
 impl Export for Traces {
     type Batch = SpanBatch;
-    type Request = ExportTraceServiceRequest;
     type Response = ExportTraceServiceResponse;
 
-    fn outcome(context: &PushContext, admission: &Admission, request: Self::Request) -> Result<Outcome<Self::Batch>, PushError> {
-        traces::outcome(context, admission, request)
+    fn decode(
+        context: &PushContext,
+        admission: &Admission,
+        format: Format,
+        bytes: Bytes,
+    ) -> Result<Outcome<Self::Batch>, PushError> {
+        if format == Format::Protobuf {
+            return traces::outcome(context, admission, &bytes);
+        }
+        // Written out as what the other format is: one conversion for both.
+        let request = parse_json::<ExportTraceServiceRequest>(bytes, admission)?;
+        admission.charge(request.encoded_len())?;
+        let bytes = request.encode_to_vec();
+        drop(request);
+        traces::outcome(context, admission, &bytes)
     }
 
     fn response(rejected: Rejected) -> Self::Response {

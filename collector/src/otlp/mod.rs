@@ -4,16 +4,19 @@
 //! - `take`: from a body to an outcome, the same for both. [`shape`]: what a request takes in memory.
 //! - [`value`]: attributes and bodies.
 //! - [`export`]: what makes one of the three signals: its request, its conversion, its answer.
+//! - [`span`], over [`fields`]: a span read where it lies in the body.
 //! - [`logs`], [`metrics`], [`traces`]: the three conversions, pure: a request becomes sections and a count of what was rejected.
 //!
 //! A record that cannot be kept is rejected by `partial_success`, with the number and the first reason; the rest is kept.
 
 mod export;
+mod fields;
 pub mod grpc;
 pub mod http;
 mod logs;
 mod metrics;
 mod shape;
+mod span;
 mod traces;
 mod value;
 
@@ -33,7 +36,8 @@ use crate::ship::Shipped;
 pub(crate) use self::export::Export;
 #[cfg(test)]
 pub(crate) use self::export::{Logs, Metrics, Traces};
-use self::shape::{JSON_ELEMENT_BYTES, Shaped};
+use self::shape::JSON_ELEMENT_BYTES;
+pub(crate) use self::shape::Shaped;
 
 /// What a request came to.
 pub(crate) struct Outcome<S> {
@@ -139,36 +143,34 @@ pub(crate) fn decode<E: Export>(
     let Encoded { bytes, encoding, format } = body;
     let bytes = body::decode_content(&encoding, bytes, context.config.decompressed_max.to_usize(), admission)?;
     admission.body_is(bytes.len());
-    let request: E::Request = parse(format, &bytes, admission)?;
-    drop(bytes);
-    let outcome = E::outcome(context, admission, request)?;
+    let outcome = E::decode(context, admission, format, bytes)?;
     admission.settle(outcome.sections.iter().map(|section| section.batch.weight()).sum());
     Ok(outcome)
 }
 
 /// Bytes that decoding takes at its most, and what is counted for it beforehand.
 #[cfg(test)]
-pub(crate) fn allocated_and_counted<E: Export>(bytes: &[u8]) -> (usize, usize) {
-    let (_, peak) = weir_model::fuzz::peak_of(None, || drop(E::Request::decode(bytes)));
-    (peak, proto_size::decoded_bytes(E::Request::SHAPE, bytes))
+pub(crate) fn allocated_and_counted<R: Message + Default + Shaped>(bytes: &[u8]) -> (usize, usize) {
+    let (_, peak) = weir_model::fuzz::peak_of(None, || drop(R::decode(bytes)));
+    (peak, proto_size::decoded_bytes(R::SHAPE, bytes))
 }
 
 /// What decoding will take is counted and charged before it is done.
 fn parse<R: Message + Default + DeserializeOwned + Shaped>(
     format: Format,
-    bytes: &[u8],
+    bytes: Bytes,
     admission: &Admission,
 ) -> Result<R, PushError> {
-    match format {
-        Format::Protobuf => {
-            admission.charge(proto_size::decoded_bytes(R::SHAPE, bytes))?;
-            R::decode(bytes).map_err(|error| PushError::Malformed(format!("protobuf: {error}")))
-        }
-        Format::Json => {
-            admission.charge(proto_size::decoded_json_bytes(bytes, JSON_ELEMENT_BYTES))?;
-            serde_json::from_slice(bytes).map_err(|error| PushError::Malformed(format!("json: {error}")))
-        }
+    if format == Format::Json {
+        return parse_json(bytes, admission);
     }
+    admission.charge(proto_size::decoded_bytes(R::SHAPE, &bytes))?;
+    R::decode(&*bytes).map_err(|error| PushError::Malformed(format!("protobuf: {error}")))
+}
+
+fn parse_json<R: DeserializeOwned>(bytes: Bytes, admission: &Admission) -> Result<R, PushError> {
+    admission.charge(proto_size::decoded_json_bytes(&bytes, JSON_ELEMENT_BYTES))?;
+    serde_json::from_slice(&bytes).map_err(|error| PushError::Malformed(format!("json: {error}")))
 }
 
 /// Ships what a request came to and says what was rejected.

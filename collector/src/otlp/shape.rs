@@ -1,9 +1,8 @@
-//! What OTLP's requests take in memory, for admission before they are decoded: the structures of `opentelemetry-proto` and
+//! What OTLP's requests of logs and metrics take in memory, for admission before they are decoded: the structures of `opentelemetry-proto` and
 //! their repeated fields. A field that the protocol gains later counts as text until it is named here.
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, EntityRef, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::{
@@ -11,8 +10,6 @@ use opentelemetry_proto::tonic::metrics::v1::{
     SummaryDataPoint, summary_data_point,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 
 use crate::proto_size::Field::{Many, Numbers, One};
 use crate::proto_size::{Field, Shape};
@@ -29,10 +26,6 @@ impl Shaped for ExportLogsServiceRequest {
 
 impl Shaped for ExportMetricsServiceRequest {
     const SHAPE: &'static Shape = &METRICS;
-}
-
-impl Shaped for ExportTraceServiceRequest {
-    const SHAPE: &'static Shape = &TRACES;
 }
 
 /// An element of a JSON array: the largest that is common, a log record with its place in a vector that doubles.
@@ -55,14 +48,6 @@ static LOGS: Shape = shape::<ExportLogsServiceRequest>(&[(1, Many(&RESOURCE_LOGS
 static RESOURCE_LOGS: Shape = shape::<ResourceLogs>(&[(1, One(&RESOURCE)), (2, Many(&SCOPE_LOGS))]);
 static SCOPE_LOGS: Shape = shape::<ScopeLogs>(&[(1, One(&SCOPE)), (2, Many(&LOG_RECORD))]);
 static LOG_RECORD: Shape = shape::<LogRecord>(&[(5, One(&ANY)), (6, Many(&PAIR))]);
-
-static TRACES: Shape = shape::<ExportTraceServiceRequest>(&[(1, Many(&RESOURCE_SPANS))]);
-static RESOURCE_SPANS: Shape = shape::<ResourceSpans>(&[(1, One(&RESOURCE)), (2, Many(&SCOPE_SPANS))]);
-static SCOPE_SPANS: Shape = shape::<ScopeSpans>(&[(1, One(&SCOPE)), (2, Many(&SPAN))]);
-static SPAN: Shape = shape::<Span>(&[(9, Many(&PAIR)), (11, Many(&EVENT)), (13, Many(&LINK)), (15, One(&STATUS))]);
-static EVENT: Shape = shape::<Event>(&[(3, Many(&PAIR))]);
-static LINK: Shape = shape::<Link>(&[(4, Many(&PAIR))]);
-static STATUS: Shape = shape::<Status>(&[]);
 
 static METRICS: Shape = shape::<ExportMetricsServiceRequest>(&[(1, Many(&RESOURCE_METRICS))]);
 static RESOURCE_METRICS: Shape = shape::<ResourceMetrics>(&[(1, One(&RESOURCE)), (2, Many(&SCOPE_METRICS))]);

@@ -1,185 +1,192 @@
-//! OTLP spans as [`SpanBatch`]es: one section a resource and scope. Pure.
+//! OTLP spans as [`SpanBatch`]es: one section a resource and scope, read from the bytes of the request without decoding it into
+//! structures first. Pure.
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
-use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
-use opentelemetry_proto::tonic::trace::v1::{ScopeSpans, Span as OtlpSpan};
-use prost::Message;
-use weir_model::id::{SpanId, TraceId};
-use weir_model::span::{Origin, Span, SpanBatch, SpanEvent, SpanKind, SpanLink, StatusCode};
-use weir_model::time::UnixNanos;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use weir_model::span::{Attributes, Origin, SpanBatch, SpansBuilder, Value};
 use weir_model::wire::{Kind, Section};
 
+use super::fields::{Fields, Malformed};
+use super::span::{RawList, RawSpan};
 use super::{Outcome, Refusal, Rejected, check_records, value};
 use crate::admission::Admission;
 use crate::body::PushError;
 use crate::push::{Digest, PushContext};
 
-/// Events or links of a span: OpenTelemetry's SDKs keep 128 by default.
-const PARTS_MAX: usize = 1024;
+/// The ids of a span with what stands before them: what is shorter cannot be kept.
+const SPAN_BYTES_MIN: usize = 28;
 
-/// Sections of a request.
-pub(super) fn outcome(
-    context: &PushContext,
-    admission: &Admission,
-    request: ExportTraceServiceRequest,
-) -> Result<Outcome<SpanBatch>, PushError> {
-    let scopes = request.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
-    check_records(context, scopes.map(|scope| scope.spans.len()).sum())?;
+impl From<Malformed> for PushError {
+    fn from(Malformed(reason): Malformed) -> Self {
+        Self::Malformed(format!("protobuf: {reason}"))
+    }
+}
+
+/// Sections of a request, an `ExportTraceServiceRequest` in protobuf.
+pub(super) fn outcome(context: &PushContext, admission: &Admission, request: &[u8]) -> Result<Outcome<SpanBatch>, PushError> {
+    check_records(context, count(request)?)?;
     let mut outcome = Outcome::default();
     let mut at = 0;
-    for resource in request.resource_spans {
-        let who = Who::new(resource.resource.unwrap_or_default());
-        for scope in resource.scope_spans {
-            if !scope.spans.is_empty() {
-                outcome.sections.extend(section(context, admission, at, (&who, scope), &mut outcome.rejected)?);
-            }
+    for resource in messages(request, 1) {
+        let resource = resource?;
+        let who = Who::new(context, resource)?;
+        for scope in messages(resource, 2) {
+            let scope = Scope { at, bytes: scope? };
+            outcome.sections.extend(section(context, admission, &scope, &who, &mut outcome.rejected)?);
             at += 1;
         }
     }
     Ok(outcome)
 }
 
+/// The fields of one number, which are messages.
+fn messages(message: &[u8], wanted: u32) -> impl Iterator<Item = Result<&[u8], Malformed>> {
+    Fields::new(message).filter_map(move |field| match field {
+        Ok((number, field)) if number == wanted => Some(field.bytes()),
+        Ok(_) => None,
+        Err(error) => Some(Err(error)),
+    })
+}
+
+/// Spans of a request.
+fn count(request: &[u8]) -> Result<usize, Malformed> {
+    let mut count = 0;
+    for resource in messages(request, 1) {
+        for scope in messages(resource?, 2) {
+            for span in messages(scope?, 2) {
+                span?;
+                count += 1;
+            }
+        }
+    }
+    Ok(count)
+}
+
+/// The message of a number; one that comes in pieces is as if they stood together.
+fn merged(message: &[u8], wanted: u32) -> Result<Cow<'_, [u8]>, Malformed> {
+    let mut found = Cow::Borrowed(&[][..]);
+    for piece in messages(message, wanted) {
+        let piece = piece?;
+        if found.is_empty() { found = Cow::Borrowed(piece) } else { found.to_mut().extend_from_slice(piece) }
+    }
+    Ok(found)
+}
+
 /// A resource, and what stands for it in its scopes' digests.
 struct Who {
-    resource: Resource,
+    resource: Result<Attributes, String>,
+    memory: usize,
     digest: [u8; 16],
 }
 
 impl Who {
-    fn new(resource: Resource) -> Self {
+    fn new(context: &PushContext, resource_spans: &[u8]) -> Result<Self, Malformed> {
+        let message = merged(resource_spans, 1)?;
         let mut digest = Digest::default();
-        digest.field(&resource.encode_to_vec());
-        Self { digest: digest.finish(), resource }
+        digest.field(&message);
+        let mut list = RawList::default();
+        for field in Fields::new(&message) {
+            if let (1, field) = field? {
+                list.push(field, context.config.labels_max)?;
+            }
+        }
+        let fits = list.fits(context.config.labels_max).map_err(|reason| format!("resource: {reason}"));
+        let resource = fits.map(|()| list.to_attributes());
+        Ok(Self { memory: resource.as_ref().map_or(0, memory), resource, digest: digest.finish() })
     }
+}
+
+/// A `ScopeSpans`, and which of the request it is.
+struct Scope<'a> {
+    at: i64,
+    bytes: &'a [u8],
 }
 
 fn section(
     context: &PushContext,
     admission: &Admission,
-    at: i64,
-    (who, scope): (&Who, ScopeSpans),
+    scope: &Scope<'_>,
+    who: &Who,
     rejected: &mut Rejected,
 ) -> Result<Option<Section<SpanBatch>>, PushError> {
     let mut digest = Digest::new(&context.tenant, "otlp/spans");
-    digest.number(at);
+    digest.number(scope.at);
     digest.field(&who.digest);
-    digest.field(&scope.encode_to_vec());
-    // Each scope's section carries its resource.
-    let of_scope = scope.scope.as_ref().map_or(0, |scope| value::memory(&scope.attributes));
-    admission.charge(value::memory(&who.resource.attributes) + of_scope + scope.spans.iter().map(memory).sum::<usize>())?;
-    let origin = match origin(context, &who.resource, scope.scope) {
+    digest.field(scope.bytes);
+    let origin = match origin(context, admission, who, scope.bytes)? {
         Ok(origin) => origin,
         Err(reason) => {
-            rejected.add(scope.spans.len(), || reason);
+            rejected.add(messages(scope.bytes, 2).count(), || reason);
             return Ok(None);
         }
     };
-    let mut batch = SpanBatch { origin, spans: Vec::with_capacity(scope.spans.len()) };
-    let bounds = context.bounds(Kind::Spans);
-    for (i, span) in scope.spans.into_iter().enumerate() {
-        let start = time(span.start_time_unix_nano);
-        let converted = convert(context, span).map_err(Refusal::from);
-        match converted.and_then(|span| bounds.check(start).map(|()| span).map_err(Refusal::from)) {
-            Ok(span) => batch.spans.push(span),
+    let room = messages(scope.bytes, 2).count().min(scope.bytes.len() / SPAN_BYTES_MIN);
+    let (mut batch, mut span) = (SpansBuilder::with_room(room), RawSpan::default());
+    let (bounds, labels_max) = (context.bounds(Kind::Spans), context.config.labels_max);
+    let mut charged = 0;
+    for (i, message) in (0..).zip(messages(scope.bytes, 2)) {
+        span.read(message?, labels_max)?;
+        let head = span.head(labels_max).map_err(Refusal::from);
+        match head.and_then(|head| bounds.check(span.start()).map(|()| head).map_err(Refusal::from)) {
+            Ok(head) => {
+                let borrowed = span.memory();
+                span.append(&head, &mut batch);
+                let held = batch.memory() + borrowed;
+                admission.charge(held.saturating_sub(charged))?;
+                charged = charged.max(held);
+            }
             Err(refusal) => {
                 // The same request at another time may come to more.
                 if matches!(refusal, Refusal::Time(_)) {
-                    digest.number(i as i64);
+                    digest.number(i);
                 }
                 rejected.refuse(&refusal, || "a span".to_owned());
             }
         }
     }
-    let source = format!("otlp/{}", batch.origin.service().chars().take(256).collect::<String>());
-    Ok((!batch.spans.is_empty()).then(|| context.section(source, digest.finish(), batch)))
-}
-
-/// Memory of a span's structures. Its texts are moved, not copied.
-fn memory(span: &OtlpSpan) -> usize {
-    let pairs = |list: &[KeyValue]| list.len() * value::PAIR_BYTES;
-    let events = span.events.iter().map(|event| size_of::<SpanEvent>() + pairs(&event.attributes)).sum::<usize>();
-    let links = span.links.iter().map(|link| size_of::<SpanLink>() + pairs(&link.attributes)).sum::<usize>();
-    size_of::<Span>() + pairs(&span.attributes) + events + links
-}
-
-fn origin(context: &PushContext, resource: &Resource, scope: Option<InstrumentationScope>) -> Result<Origin, String> {
-    let limit = context.config.labels_max;
-    value::fits(&resource.attributes, limit).map_err(|reason| format!("resource: {reason}"))?;
-    let scope = scope.unwrap_or_default();
-    value::fits(&scope.attributes, limit).map_err(|reason| format!("scope: {reason}"))?;
-    Ok(Origin {
-        resource: value::attributes(resource.attributes.clone()),
-        scope_name: scope.name,
-        scope_version: scope.version,
-        scope_attributes: value::attributes(scope.attributes),
-    })
-}
-
-fn convert(context: &PushContext, span: OtlpSpan) -> Result<Span, String> {
-    let (trace_id, span_id) = (trace_id(&span.trace_id)?, span_id(&span.span_id, "span id")?);
-    if trace_id.is_none() || span_id.is_none() {
-        return Err(format!("span {:?} has an id that is all zero", clip(&span.name)));
+    if batch.is_empty() {
+        return Ok(None);
     }
-    let limit = context.config.labels_max;
-    value::fits(&span.attributes, limit).map_err(|reason| format!("span {span_id}: {reason}"))?;
-    if span.events.len() > PARTS_MAX || span.links.len() > PARTS_MAX || span.name.len() > value::ATTRIBUTE_BYTES_MAX {
-        return Err(format!("span {span_id} has more than {PARTS_MAX} events or links, or a name beyond reason"));
+    let source = format!("otlp/{}", origin.service().chars().take(256).collect::<String>());
+    Ok(Some(context.section(source, digest.finish(), SpanBatch { origin, spans: Arc::new(batch.finish()) })))
+}
+
+/// Who made a scope's spans: each scope's section carries its resource. The inner error rejects its spans.
+fn origin(
+    context: &PushContext,
+    admission: &Admission,
+    who: &Who,
+    scope_spans: &[u8],
+) -> Result<Result<Origin, String>, PushError> {
+    let message = merged(scope_spans, 1)?;
+    let (mut origin, mut list) = (Origin::default(), RawList::default());
+    for field in Fields::new(&message) {
+        match field? {
+            (1, field) => origin.scope_name = field.text()?.to_owned(),
+            (2, field) => origin.scope_version = field.text()?.to_owned(),
+            (3, field) => list.push(field, context.config.labels_max)?,
+            _ => {}
+        }
     }
-    let status = span.status.unwrap_or_default();
-    Ok(Span {
-        trace_id,
-        span_id,
-        parent_id: if span.parent_span_id.is_empty() {
-            SpanId::default()
-        } else {
-            self::span_id(&span.parent_span_id, "parent id")?
-        },
-        trace_state: span.trace_state,
-        name: span.name,
-        kind: SpanKind::from_number(span.kind),
-        start: time(span.start_time_unix_nano),
-        end: time(span.end_time_unix_nano),
-        status: match status.code {
-            1 => StatusCode::Ok,
-            2 => StatusCode::Error,
-            _ => StatusCode::Unset,
-        },
-        status_message: status.message,
-        attributes: value::attributes(span.attributes),
-        events: span.events.into_iter().map(|event| self::event(event, limit)).collect::<Result<_, _>>()?,
-        links: span.links.into_iter().map(|link| self::link(link, limit)).collect::<Result<_, _>>()?,
-    })
+    let resource = match (&who.resource, list.fits(context.config.labels_max)) {
+        (Ok(resource), Ok(())) => resource,
+        (Err(reason), _) => return Ok(Err(reason.clone())),
+        (_, Err(reason)) => return Ok(Err(format!("scope: {reason}"))),
+    };
+    origin.scope_attributes = list.to_attributes();
+    admission.charge(who.memory + memory(&origin.scope_attributes) + origin.scope_name.len() + origin.scope_version.len())?;
+    origin.resource.clone_from(resource);
+    Ok(Ok(origin))
 }
 
-fn event(event: Event, limit: usize) -> Result<SpanEvent, String> {
-    value::fits(&event.attributes, limit).map_err(|reason| format!("span event {:?}: {reason}", clip(&event.name)))?;
-    Ok(SpanEvent { timestamp: time(event.time_unix_nano), name: event.name, attributes: value::attributes(event.attributes) })
-}
-
-fn link(link: Link, limit: usize) -> Result<SpanLink, String> {
-    value::fits(&link.attributes, limit).map_err(|reason| format!("span link: {reason}"))?;
-    Ok(SpanLink {
-        trace_id: trace_id(&link.trace_id)?,
-        span_id: span_id(&link.span_id, "span id of a link")?,
-        trace_state: link.trace_state,
-        attributes: value::attributes(link.attributes),
-    })
-}
-
-fn trace_id(bytes: &[u8]) -> Result<TraceId, String> {
-    bytes.try_into().map(TraceId).map_err(|_| format!("trace id has {} bytes, not 16", bytes.len()))
-}
-
-fn span_id(bytes: &[u8], what: &str) -> Result<SpanId, String> {
-    bytes.try_into().map(SpanId).map_err(|_| format!("{what} has {} bytes, not 8", bytes.len()))
-}
-
-fn time(nanos: u64) -> UnixNanos {
-    i64::try_from(nanos).unwrap_or(i64::MAX)
-}
-
-fn clip(text: &str) -> String {
-    text.chars().take(64).collect()
+/// Memory of a list, with its texts.
+fn memory(list: &Attributes) -> usize {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        Value::Json(json) => json.to_string().len() * 2,
+        Value::Bool(_) | Value::Int(_) | Value::Double(_) => 0,
+    };
+    list.iter().map(|(name, value)| value::PAIR_BYTES + name.len() + text(value)).sum()
 }

@@ -3,7 +3,7 @@
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use serde_json::Value as Json;
-use weir_model::span::{Attributes, Value, base64};
+use weir_model::span::base64;
 
 /// A name or value of an attribute may be this long: longer ones belong into a body.
 pub(super) const ATTRIBUTE_BYTES_MAX: usize = 64 << 10;
@@ -11,28 +11,9 @@ pub(super) const ATTRIBUTE_BYTES_MAX: usize = 64 << 10;
 /// Memory of a name and its value beside their texts: two pointers with lengths, two allocations.
 pub(super) const PAIR_BYTES: usize = 64;
 
-/// As [`Value`]; an absent value is empty text, as OTLP reads it.
-pub(super) fn value(any: Option<AnyValue>) -> Value {
-    match any.and_then(|any| any.value) {
-        Some(Any::StringValue(text)) => Value::String(text),
-        Some(Any::BoolValue(flag)) => Value::Bool(flag),
-        Some(Any::IntValue(number)) => Value::Int(number),
-        Some(Any::DoubleValue(number)) => Value::Double(number),
-        Some(Any::BytesValue(bytes)) => Value::Bytes(bytes),
-        Some(Any::StringValueStrindex(_)) | None => Value::String(String::new()),
-        Some(nested) => Value::Json(Box::new(json(nested))),
-    }
-}
-
-/// A list of attributes. Of a repeated name the first is kept, as OTLP forbids repetition.
-pub(super) fn attributes(list: Vec<KeyValue>) -> Attributes {
-    let mut kept: Attributes = Vec::with_capacity(list.len());
-    for pair in list {
-        if !kept.iter().any(|(name, _)| *name == pair.key) {
-            kept.push((pair.key, value(pair.value)));
-        }
-    }
-    kept
+/// A map or an array, as JSON; anything else likewise.
+pub(super) fn nested(any: AnyValue) -> Json {
+    any.value.map_or(Json::Null, json)
 }
 
 /// As text: what a label or a log line shows. Maps and arrays as compact JSON, bytes as base64.

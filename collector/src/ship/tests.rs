@@ -13,7 +13,7 @@ use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::metric::{MetricBatch, MetricRow, Schema};
 use weir_model::signal::Signal;
-use weir_model::span::{Span, SpanBatch};
+use weir_model::span::{Origin, Span, SpanBatch};
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::{Lanes, NAMES, Shipper};
@@ -199,15 +199,15 @@ async fn spans_of_a_trace_meet_in_one_partition() {
     let log = TestLog::new(4);
     let (shipper, _lanes, _stop) = start(&log, quick()).await;
     let span = |i: u8| Span { trace_id: TraceId([i % 16 + 1; 16]), span_id: SpanId([i + 1; 8]), ..Span::default() };
-    let batch = SpanBatch { spans: (0..160).map(span).collect(), ..SpanBatch::default() };
+    let batch = SpanBatch::new(Origin::default(), &(0..160).map(span).collect::<Vec<_>>());
     let section = Section::new(header("s", Mark::Digest([1; 16])), batch);
     shipper.send(section).await.unwrap().await.unwrap();
     let mut owner = std::collections::HashMap::new();
     let mut count = 0;
     for (partition, sections) in log.sections::<SpanBatch>().into_iter().enumerate() {
         for section in sections {
-            for span in &section.batch.spans {
-                assert_eq!(*owner.entry(span.trace_id).or_insert(partition), partition);
+            for span in section.batch.spans.iter() {
+                assert_eq!(*owner.entry(span.trace_id()).or_insert(partition), partition);
                 count += 1;
             }
         }

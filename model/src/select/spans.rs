@@ -1,8 +1,8 @@
 //! Whether a span passes a trace search. One definition for heads, columns of blocks and whole traces.
 
 use super::TraceSelect;
-use crate::span::{Origin, Span, SpanKind, StatusCode};
-use crate::time::TimeRange;
+use crate::span::{Origin, Span, SpanKind, SpanRef, StatusCode};
+use crate::time::{TimeRange, UnixNanos};
 
 /// What conditions on attributes look at.
 pub struct SpanFacts<'a> {
@@ -47,11 +47,21 @@ impl TraceSelect {
     pub fn passes(&self, origin: &Origin, span: &Span) -> bool {
         let own = |name: &str, text: &str| span.attributes.iter().any(|(own, value)| own == name && value.matches_text(text));
         let facts = SpanFacts { origin, kind: span.kind, status: span.status, own: &own };
-        self.range.contains(span.start)
-            && self.duration_passes(span.end.wrapping_sub(span.start))
-            && self.operation.as_ref().is_none_or(|name| *name == span.name)
+        self.own_passes(origin, &span.name, span.start, span.end) && self.attributes_pass(&facts)
+    }
+
+    /// The same of a span in columns.
+    pub fn passes_row(&self, origin: &Origin, span: SpanRef<'_>) -> bool {
+        let own = |name: &str, text: &str| span.attributes().any(|(own, value)| own == name && value.matches_text(text));
+        let facts = SpanFacts { origin, kind: span.kind(), status: span.status(), own: &own };
+        self.own_passes(origin, span.name(), span.start(), span.end()) && self.attributes_pass(&facts)
+    }
+
+    fn own_passes(&self, origin: &Origin, name: &str, start: UnixNanos, end: UnixNanos) -> bool {
+        self.range.contains(start)
+            && self.duration_passes(end.wrapping_sub(start))
+            && self.operation.as_ref().is_none_or(|operation| operation == name)
             && self.service.as_ref().is_none_or(|service| service == origin.service())
-            && self.attributes_pass(&facts)
     }
 
     /// Whether a span that lasted so many nanoseconds may pass.

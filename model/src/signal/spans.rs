@@ -6,7 +6,7 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{Signal, derive_digest, parts};
-use crate::span::{Attributes, Origin, Span, SpanBatch, Value};
+use crate::span::{Attributes, Origin, SpanBatch, Value};
 use crate::wire::{self, Budget, Kind, Mark, Section, WireError};
 
 impl Signal for SpanBatch {
@@ -25,45 +25,39 @@ impl Signal for SpanBatch {
     }
 
     fn weight(&self) -> usize {
-        origin_weight(&self.origin) + self.spans.iter().map(span_weight).sum::<usize>()
+        origin_weight(&self.origin) + self.spans.weight()
     }
 
     fn route(section: Section<Self>, partition_of: impl Fn(u64) -> u32) -> Vec<(u32, Section<Self>)> {
-        let place = |span: &Span| {
-            let mut hash = Xxh3::new();
-            hash.update(section.header.tenant.as_bytes());
-            hash.update(&span.trace_id.0);
-            partition_of(hash.digest())
-        };
-        let places: Vec<u32> = section.batch.spans.iter().map(place).collect();
-        let Some(first) = places.first().copied() else { return vec![(partition_of(0), section)] };
-        if places.iter().all(|place| *place == first) {
-            return vec![(first, section)];
+        let mut tenant = Xxh3::new();
+        tenant.update(section.header.tenant.as_bytes());
+        let mut apart: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for (row, id) in section.batch.spans.trace_ids().iter().enumerate() {
+            let mut hash = tenant.clone();
+            hash.update(&id.0);
+            apart.entry(partition_of(hash.digest())).or_default().push(row);
         }
-        let Section { header, batch } = section;
-        let batch = Arc::unwrap_or_clone(batch);
-        let mut apart: BTreeMap<u32, Vec<Span>> = BTreeMap::new();
-        for (place, span) in places.into_iter().zip(batch.spans) {
-            apart.entry(place).or_default().push(span);
+        if apart.len() < 2 {
+            let partition = apart.into_keys().next().unwrap_or_else(|| partition_of(0));
+            return vec![(partition, section)];
         }
-        let part = |(partition, spans)| {
-            let mut header = header.clone();
+        let part = |(partition, rows)| {
+            let mut header = section.header.clone();
             if let Mark::Digest(digest) = header.mark {
                 header.mark = Mark::Digest(derive_digest(&digest, partition));
             }
-            (partition, Section::new(header, Self { origin: batch.origin.clone(), spans }))
+            (partition, Section::new(header, section.batch.select(rows)))
         };
         apart.into_iter().map(part).collect()
     }
 
     fn split(section: Section<Self>) -> Result<[Section<Self>; 2], Section<Self>> {
-        if section.batch.spans.len() < 2 {
+        let (batch, count) = (&section.batch, section.batch.spans.len());
+        if count < 2 {
             return Err(section);
         }
-        let mut first = Arc::unwrap_or_clone(section.batch);
-        let spans = first.spans.split_off(first.spans.len() / 2);
-        let second = Self { origin: first.origin.clone(), spans };
-        Ok(parts(&section.header, None, [first, second]))
+        let halves = [batch.select(0..count / 2), batch.select(count / 2..count)];
+        Ok(parts(&section.header, None, halves))
     }
 
     /// A span carries no position; the traces engine knows a span again by its ids.
@@ -72,24 +66,16 @@ impl Signal for SpanBatch {
     }
 }
 
+impl SpanBatch {
+    fn select(&self, rows: impl IntoIterator<Item = usize>) -> Self {
+        Self { origin: self.origin.clone(), spans: Arc::new(self.spans.select(rows)) }
+    }
+}
+
 fn origin_weight(origin: &Origin) -> usize {
-    let scope = origin.scope_name.len() + origin.scope_version.len();
-    attributes_weight(&origin.resource) + attributes_weight(&origin.scope_attributes) + scope
-}
-
-fn span_weight(span: &Span) -> usize {
-    let events: usize = span.events.iter().map(|event| 16 + event.name.len() + attributes_weight(&event.attributes)).sum();
-    let links: usize = span.links.iter().map(|link| 32 + attributes_weight(&link.attributes)).sum();
-    64 + span.name.len()
-        + span.status_message.len()
-        + span.trace_state.len()
-        + attributes_weight(&span.attributes)
-        + events
-        + links
-}
-
-fn attributes_weight(attributes: &Attributes) -> usize {
-    attributes.iter().map(|(name, value)| name.len() + 4 + value_weight(value)).sum()
+    let list =
+        |attributes: &Attributes| -> usize { attributes.iter().map(|(name, value)| name.len() + 4 + value_weight(value)).sum() };
+    list(&origin.resource) + list(&origin.scope_attributes) + origin.scope_name.len() + origin.scope_version.len()
 }
 
 fn value_weight(value: &Value) -> usize {

@@ -2,14 +2,27 @@
 
 use std::borrow::Cow;
 
-use super::Value;
+use super::{Value, ValueRef};
 
 impl Value {
     /// Strings as they are, arrays and maps as compact JSON, bytes in base64.
     pub fn text(&self) -> Cow<'_, str> {
+        self.view().text()
+    }
+
+    /// Whether a user's text names this value. A double is any text of the same number: JSON writes 1000.0 where others
+    /// write 1000 or 1e3.
+    pub fn matches_text(&self, text: &str) -> bool {
+        self.view().matches_text(text)
+    }
+}
+
+impl<'a> ValueRef<'a> {
+    /// As [`Value::text`].
+    pub fn text(&self) -> Cow<'a, str> {
         match self {
             Self::String(text) => Cow::Borrowed(text),
-            Self::Bool(flag) => Cow::Borrowed(if *flag { "true" } else { "false" }),
+            Self::Bool(truth) => Cow::Borrowed(if *truth { "true" } else { "false" }),
             Self::Int(number) => Cow::Owned(number.to_string()),
             Self::Double(number) => Cow::Owned(number.to_string()),
             Self::Json(nested) => Cow::Owned(nested.to_string()),
@@ -17,8 +30,7 @@ impl Value {
         }
     }
 
-    /// Whether a user's text names this value. A double is any text of the same number: JSON writes 1000.0 where others
-    /// write 1000 or 1e3.
+    /// As [`Value::matches_text`].
     pub fn matches_text(&self, text: &str) -> bool {
         let same_number = matches!(self, Self::Double(number) if text.parse() == Ok(*number));
         same_number || self.text() == text

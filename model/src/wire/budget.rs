@@ -4,7 +4,7 @@
 use super::{Limits, WireError};
 
 /// Memory of a label or attribute beside its text: two fat pointers and their allocations.
-const PAIR_BYTES: usize = 64;
+pub(super) const PAIR_BYTES: usize = 64;
 /// Memory of a dictionary's entry beside its text, which stays in the body: a slice and a length.
 pub(super) const TEXT_BYTES: usize = size_of::<&str>() + size_of::<u64>();
 

@@ -9,17 +9,17 @@ use super::budget::{Budget, TEXT_BYTES, invalid};
 use crate::label::Labels;
 
 /// Signed to unsigned, small magnitudes to small numbers.
-pub(super) fn zigzag(value: i64) -> u64 {
+pub(crate) fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
 /// The inverse of [`zigzag`].
-pub(super) fn unzigzag(value: u64) -> i64 {
+pub(crate) fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
 /// Appends a LEB128 varint.
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -28,7 +28,7 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Appends a length and the bytes.
-pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
@@ -47,6 +47,11 @@ impl<'a> Reader<'a> {
 
     pub(super) fn remaining(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// All that is left, which stays.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.bytes
     }
 
     pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], WireError> {

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use budget::Budget;
+pub(crate) use columns::{put_bytes, put_varint, unzigzag, zigzag};
 pub use frame::{Frame, RecordBuilder, decode};
 pub use limits::Limits;
 
@@ -59,7 +60,7 @@ impl Kind {
     }
 
     /// Short name, as in paths and labels.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Logs => "logs",
             Self::Metrics => "metrics",

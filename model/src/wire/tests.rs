@@ -15,7 +15,7 @@ use crate::label::Labels;
 use crate::log::LogBatch;
 use crate::metric::{MetricBatch, MetricRow, Schema};
 use crate::signal::Signal;
-use crate::span::{Span, SpanBatch, Value};
+use crate::span::{Origin, Span, SpanBatch, Value};
 
 fn header(source: &str, mark: Mark) -> SectionHeader {
     SectionHeader { tenant: "default".into(), source: source.into(), mark, records: 0 }
@@ -59,18 +59,21 @@ macro_rules! each_signal {
 #[test]
 fn golden_bytes() {
     fn check<S: Golden>() {
-        let (name, section) = (S::KIND.name(), S::golden());
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/wire/testdata/{name}.hex"));
+        let section = S::golden();
+        let path = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/wire/testdata/{name}.hex"));
         let record = encode(std::slice::from_ref(&section));
         if std::env::var_os("WEIR_WRITE_GOLDEN").is_some() {
-            std::fs::write(&path, hex::encode(&record) + "\n").unwrap();
+            std::fs::write(path(S::WRITTEN), hex::encode(&record) + "\n").unwrap();
         }
-        let golden = hex::decode(std::fs::read_to_string(&path).unwrap().trim()).unwrap();
-        let sections = decode::<S>(&golden, &Limits::default()).unwrap();
-        assert_eq!(sections.len(), 1, "{name}");
-        assert_eq!(sections[0].batch.bits(), section.batch.bits());
-        assert_eq!(sections[0].header, section.header);
-        assert_eq!(super::frame::uncompressed(&golden).unwrap(), super::frame::uncompressed(&record).unwrap(), "{name}");
+        let golden = |name: &str| hex::decode(std::fs::read_to_string(path(name)).unwrap().trim()).unwrap();
+        for name in [S::KIND.name(), S::WRITTEN] {
+            let sections = decode::<S>(&golden(name), &Limits::default()).unwrap();
+            assert_eq!(sections.len(), 1, "{name}");
+            assert_eq!(sections[0].batch.bits(), section.batch.bits());
+            assert_eq!(sections[0].header, section.header);
+        }
+        let written = golden(S::WRITTEN);
+        assert_eq!(super::frame::uncompressed(&written).unwrap(), super::frame::uncompressed(&record).unwrap(), "{}", S::WRITTEN);
     }
     each_signal!(check);
 }
@@ -212,7 +215,7 @@ fn a_builder_refuses_what_is_wrong() {
     let mut deep = json!(1);
     (0..80).for_each(|_| deep = json!([deep]));
     let span = Span { attributes: vec![("a".into(), Value::Json(Box::new(deep)))], ..Span::default() };
-    let batch = SpanBatch { spans: vec![span], ..SpanBatch::default() };
+    let batch = SpanBatch::new(Origin::default(), &[span]);
     let section = Section::new(header("s", Mark::Digest([0; 16])), batch);
     let error = RecordBuilder::new(Limits::default()).push(&section).unwrap_err();
     assert_eq!(error.to_string(), "bad attribute: JSON nested deeper than 64");

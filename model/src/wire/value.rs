@@ -1,178 +1,147 @@
-//! Attribute lists and their values, JSON included: tagged binary, so that numbers come back exact to the bit.
-
-use serde_json::value::{Map, Number, Value as Json};
+//! Attribute lists of a body: those of spans stay as the bytes that they are and are checked here, once; those of an origin
+//! are read out of them. JSON is tagged binary, so that numbers come back exact to the bit.
 
 use super::WireError;
-use super::budget::{Budget, invalid};
-use super::columns::{Reader, TextsReader, TextsWriter, put_bytes, put_varint, unzigzag, zigzag};
-use crate::span::{Attributes, Value};
-
-const STRING: u8 = 0;
-const FALSE: u8 = 1;
-const TRUE: u8 = 2;
-const INT: u8 = 3;
-const DOUBLE: u8 = 4;
-const JSON: u8 = 5;
-const BYTES: u8 = 6;
-const NULL: u8 = 7;
-const UNSIGNED: u8 = 8;
-const ARRAY: u8 = 9;
-const OBJECT: u8 = 10;
+use super::budget::{Budget, PAIR_BYTES, check_limit, invalid};
+use super::columns::{Reader, put_varint};
+use crate::span::packed::{
+    ARRAY, BYTES, Cursor, DOUBLE, Extent, FALSE, INT, JSON, NULL, Numbered, OBJECT, STRING, TRUE, UNSIGNED, put_pair,
+};
+use crate::span::{Attributes, AttributesRef, Span, SpanEvent, SpanLink, TextArena, views};
 
 /// Nesting of a JSON value. serde_json itself reads no deeper than 128; OTLP senders stay below 10.
 const DEPTH_MAX: u32 = 64;
 /// Memory of a JSON value or object entry beside its text.
 const JSON_BYTES: usize = 128;
 
-/// Appends the number of attributes, then name and value of each.
-pub(super) fn put_attributes<'a>(
-    attributes: &'a Attributes,
-    texts: &mut TextsWriter<'a>,
-    budget: &mut Budget,
-    out: &mut Vec<u8>,
-) -> Result<(), WireError> {
-    budget.charge_pairs(attributes.len())?;
-    put_varint(out, attributes.len() as u64);
-    for (name, value) in attributes {
-        put_varint(out, texts.number(name, budget)?);
-        match value {
-            Value::String(text) => {
-                out.push(STRING);
-                put_varint(out, texts.number(text, budget)?);
-            }
-            Value::Bool(value) => out.push(if *value { TRUE } else { FALSE }),
-            Value::Int(value) => {
-                out.push(INT);
-                put_varint(out, zigzag(*value));
-            }
-            Value::Double(value) => {
-                out.push(DOUBLE);
-                out.extend_from_slice(&value.to_bits().to_le_bytes());
-            }
-            Value::Bytes(bytes) => {
-                budget.charge(bytes.len())?;
-                out.push(BYTES);
-                put_bytes(out, bytes);
-            }
-            Value::Json(value) => {
-                out.push(JSON);
-                put_json(value, DEPTH_MAX, texts, budget, out)?;
-            }
-        }
+/// Checks limits and charges what `spans` spans of this extent take when they are written out, as [`Checker`] does.
+pub(super) fn charge(spans: usize, extent: &Extent, budget: &mut Budget) -> Result<(), WireError> {
+    check_limit("spans", spans as u64, budget.limits.records)?;
+    check_limit("span events or links", u64::from(extent.parts_max), budget.limits.records)?;
+    check_limit("labels", u64::from(extent.pairs_max), budget.limits.labels)?;
+    if extent.depth_max > DEPTH_MAX {
+        return Err(too_deep());
+    }
+    budget.charge(spans * size_of::<Span>())?;
+    for (count, bytes) in [
+        (extent.text, 1),
+        (extent.bytes, 1),
+        (extent.pairs, PAIR_BYTES),
+        (extent.json, JSON_BYTES),
+        (extent.events, size_of::<SpanEvent>()),
+        (extent.links, size_of::<SpanLink>()),
+    ] {
+        budget.charge((count as usize).saturating_mul(bytes))?;
     }
     Ok(())
 }
 
-/// The inverse of [`put_attributes`].
-pub(super) fn attributes(column: &mut Reader<'_>, texts: &TextsReader<'_>, budget: &mut Budget) -> Result<Attributes, WireError> {
-    let count = column.count()?;
-    budget.charge_pairs(count)?;
-    let mut attributes = Vec::with_capacity(count);
-    for _ in 0..count {
-        let name = texts.get(column.varint()?, budget)?.to_owned();
-        let value = match column.byte()? {
-            STRING => Value::String(texts.get(column.varint()?, budget)?.to_owned()),
-            FALSE => Value::Bool(false),
-            TRUE => Value::Bool(true),
-            INT => Value::Int(unzigzag(column.varint()?)),
-            DOUBLE => Value::Double(f64::from_bits(u64::from_le_bytes(column.array()?))),
+/// Appends the number of attributes, then name and value of each.
+pub(super) fn put_attributes(attributes: &Attributes, numbered: &mut Numbered<'_>, extent: &mut Extent, out: &mut Vec<u8>) {
+    extent.list(attributes.len());
+    put_varint(out, attributes.len() as u64);
+    views(attributes).for_each(|(name, value)| put_pair(out, name, &value, numbered, extent));
+}
+
+/// Checks what it reads: every text is there, every value whole and of a known type, all of it within the budget.
+pub(super) struct Checker<'a> {
+    pub texts: &'a TextArena,
+    pub budget: &'a mut Budget,
+    pub extent: Extent,
+    /// Texts up to the last that was named.
+    pub named: usize,
+}
+
+impl<'a> Checker<'a> {
+    pub(super) fn new(texts: &'a TextArena, budget: &'a mut Budget) -> Self {
+        Self { texts, budget, extent: Extent::default(), named: 0 }
+    }
+
+    /// A text's number.
+    pub(super) fn text(&mut self, column: &mut Reader<'_>) -> Result<u32, WireError> {
+        let number = column.varint()?;
+        let length = usize::try_from(number).ok().filter(|number| *number < self.texts.len());
+        let Some(known) = length else {
+            return Err(invalid("dictionary", format!("no text {number} of {}", self.texts.len())));
+        };
+        let text = self.texts.get(known as u32);
+        self.budget.charge(text.len())?;
+        self.extent.text(text);
+        self.named = self.named.max(known + 1);
+        Ok(known as u32)
+    }
+
+    pub(super) fn owned_text(&mut self, column: &mut Reader<'_>) -> Result<String, WireError> {
+        self.text(column).map(|number| self.texts.get(number).to_owned())
+    }
+
+    pub(super) fn attributes(&mut self, column: &mut Reader<'_>) -> Result<(), WireError> {
+        let count = column.count()?;
+        self.budget.charge_pairs(count)?;
+        self.extent.list(count);
+        for _ in 0..count {
+            self.text(column)?;
+            self.value(column)?;
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, column: &mut Reader<'_>) -> Result<(), WireError> {
+        match column.byte()? {
+            STRING => drop(self.text(column)?),
+            FALSE | TRUE => {}
+            INT => drop(column.varint()?),
+            DOUBLE => drop(column.take(8)?),
             BYTES => {
                 let bytes = column.bytes()?;
-                budget.charge(bytes.len())?;
-                Value::Bytes(bytes.to_vec())
+                self.budget.charge(bytes.len())?;
+                self.extent.bytes += bytes.len() as u64;
             }
-            JSON => Value::Json(Box::new(json(column, DEPTH_MAX, texts, budget)?)),
+            JSON => self.json(column, 1)?,
             other => return Err(invalid("attribute", format!("value type {other}"))),
-        };
-        attributes.push((name, value));
+        }
+        Ok(())
     }
-    Ok(attributes)
-}
 
-fn deeper(depth: u32) -> Result<u32, WireError> {
-    depth.checked_sub(1).ok_or_else(|| invalid("attribute", format!("JSON nested deeper than {DEPTH_MAX}")))
-}
-
-fn put_json<'a>(
-    value: &'a Json,
-    depth: u32,
-    texts: &mut TextsWriter<'a>,
-    budget: &mut Budget,
-    out: &mut Vec<u8>,
-) -> Result<(), WireError> {
-    let depth = deeper(depth)?;
-    budget.charge(JSON_BYTES)?;
-    match value {
-        Json::Null => out.push(NULL),
-        Json::Bool(value) => out.push(if *value { TRUE } else { FALSE }),
-        Json::Number(number) => put_number(number, out),
-        Json::String(text) => {
-            out.push(STRING);
-            put_varint(out, texts.number(text, budget)?);
+    fn json(&mut self, column: &mut Reader<'_>, depth: u32) -> Result<(), WireError> {
+        if depth > DEPTH_MAX {
+            return Err(too_deep());
         }
-        Json::Array(items) => {
-            out.push(ARRAY);
-            put_varint(out, items.len() as u64);
-            for item in items {
-                put_json(item, depth, texts, budget, out)?;
+        self.budget.charge(JSON_BYTES)?;
+        self.extent.json += 1;
+        self.extent.depth_max = self.extent.depth_max.max(depth);
+        match column.byte()? {
+            NULL | FALSE | TRUE => {}
+            INT | UNSIGNED => drop(column.varint()?),
+            DOUBLE if !f64::from_bits(u64::from_le_bytes(column.array()?)).is_finite() => {
+                return Err(invalid("attribute", "a JSON number that is not finite"));
             }
-        }
-        Json::Object(entries) => {
-            out.push(OBJECT);
-            put_varint(out, entries.len() as u64);
-            for (name, item) in entries {
-                put_varint(out, texts.number(name, budget)?);
-                put_json(item, depth, texts, budget, out)?;
+            DOUBLE => {}
+            STRING => drop(self.text(column)?),
+            ARRAY => {
+                for _ in 0..column.count()? {
+                    self.json(column, depth + 1)?;
+                }
             }
+            OBJECT => {
+                for _ in 0..column.count()? {
+                    self.text(column)?;
+                    self.json(column, depth + 1)?;
+                }
+            }
+            other => return Err(invalid("attribute", format!("JSON type {other}"))),
         }
+        Ok(())
     }
-    Ok(())
-}
 
-fn put_number(number: &Number, out: &mut Vec<u8>) {
-    if let Some(value) = number.as_i64() {
-        out.push(INT);
-        put_varint(out, zigzag(value));
-    } else if let Some(value) = number.as_u64() {
-        out.push(UNSIGNED);
-        put_varint(out, value);
-    } else {
-        out.push(DOUBLE);
-        out.extend_from_slice(&number.as_f64().unwrap_or_default().to_bits().to_le_bytes());
+    /// Checks a list and copies it out.
+    pub(super) fn read_attributes(&mut self, column: &mut Reader<'_>) -> Result<Attributes, WireError> {
+        let list = *column;
+        self.attributes(column)?;
+        Ok(AttributesRef::new(Some(Cursor(list.rest())), self.texts).to_attributes())
     }
 }
 
-fn json(column: &mut Reader<'_>, depth: u32, texts: &TextsReader<'_>, budget: &mut Budget) -> Result<Json, WireError> {
-    let depth = deeper(depth)?;
-    budget.charge(JSON_BYTES)?;
-    Ok(match column.byte()? {
-        NULL => Json::Null,
-        FALSE => Json::Bool(false),
-        TRUE => Json::Bool(true),
-        INT => Json::Number(unzigzag(column.varint()?).into()),
-        UNSIGNED => Json::Number(column.varint()?.into()),
-        DOUBLE => {
-            let value = f64::from_bits(u64::from_le_bytes(column.array()?));
-            Json::Number(Number::from_f64(value).ok_or_else(|| invalid("attribute", "a JSON number that is not finite"))?)
-        }
-        STRING => Json::String(texts.get(column.varint()?, budget)?.to_owned()),
-        ARRAY => {
-            let count = column.count()?;
-            let mut items = Vec::new();
-            for _ in 0..count {
-                items.push(json(column, depth, texts, budget)?);
-            }
-            Json::Array(items)
-        }
-        OBJECT => {
-            let count = column.count()?;
-            let mut entries = Map::new();
-            for _ in 0..count {
-                let name = texts.get(column.varint()?, budget)?.to_owned();
-                entries.insert(name, json(column, depth, texts, budget)?);
-            }
-            Json::Object(entries)
-        }
-        other => return Err(invalid("attribute", format!("JSON type {other}"))),
-    })
+fn too_deep() -> WireError {
+    invalid("attribute", format!("JSON nested deeper than {DEPTH_MAX}"))
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use weir_model::id::TraceId;
 use weir_model::select::{Budget, Coverage, Covered, ReadError, Trace, TraceReader, TraceSelect, TraceSummary};
-use weir_model::span::{Origin, Span, SpanBatch, SpanEvent, SpanLink};
+use weir_model::span::{Origin, ScopeSpans, Span, SpanEvent, SpanLink};
 
 use super::values;
 
@@ -130,11 +130,11 @@ fn trace_bytes(trace: &Trace) -> u64 {
     trace.batches.iter().map(batch_bytes).sum::<usize>() as u64
 }
 
-fn batch_bytes(batch: &SpanBatch) -> usize {
+fn batch_bytes(batch: &ScopeSpans) -> usize {
     let origin = &batch.origin;
     let names = origin.scope_name.len() + origin.scope_version.len();
     let attributes = values::bytes_of(&origin.resource) + values::bytes_of(&origin.scope_attributes);
-    size_of::<SpanBatch>() + names + attributes + batch.spans.iter().map(span_bytes).sum::<usize>()
+    size_of::<ScopeSpans>() + names + attributes + batch.spans.iter().map(span_bytes).sum::<usize>()
 }
 
 fn span_bytes(span: &Span) -> usize {

@@ -8,7 +8,7 @@ use weir_model::label::{Labels, NAME};
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::metric::{MetricBatch, MetricRow, Schema};
 use weir_model::select::{LogSelect, MetricSelect, NoBudget};
-use weir_model::span::{Attributes, Span, SpanBatch, Value};
+use weir_model::span::{Attributes, Origin, Span, SpanBatch, Value};
 use weir_model::time::TimeRange;
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
@@ -98,7 +98,7 @@ fn large_spans_travel() {
     let span =
         |i: u64| Span { trace_id: id, span_id: SpanId((i + 1).to_be_bytes()), attributes: attributes(i), ..Span::default() };
     let spans: Vec<Span> = (0..COUNT).map(span).collect();
-    let heads = head(&engine, SpanBatch { spans, ..SpanBatch::default() });
+    let heads = head(&engine, SpanBatch::new(Origin::default(), &spans));
     assert_eq!(travel(&engine, &Ask::Traces { ids: vec![id] }, &heads).records(), COUNT);
 }
 

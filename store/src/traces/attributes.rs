@@ -5,30 +5,65 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use weir_model::span::{Attributes, Value};
+use weir_model::intern::Index;
+use weir_model::span::{Value, ValueRef};
 
 use super::content::{put_value, value};
 use super::schema::{COLUMN_BYTES_MAX, LEVEL, StringsBuilder};
-use crate::packed::{Cursor, put_packed, put_varint};
+use crate::packed::{Cursor, put_bytes, put_packed, put_varint};
+
+/// Distinct byte strings, one after another, each with its number.
+#[derive(Default)]
+pub(crate) struct Distinct {
+    index: Index,
+    pub(crate) bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Distinct {
+    /// The number of a string, and whether it is new.
+    pub(crate) fn number(&mut self, string: &[u8]) -> (u32, bool) {
+        let Self { index, bytes, ends } = self;
+        let start = |number: usize| if number == 0 { 0 } else { ends[number - 1] };
+        let number = index.number(string, |number| bytes[start(number as usize)..ends[number as usize]] == *string);
+        let new = number as usize == ends.len();
+        if new {
+            bytes.extend_from_slice(string);
+            ends.push(bytes.len());
+        }
+        (number, new)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// In the order of their numbers.
+    pub(crate) fn strings(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        let mut start = 0;
+        self.ends.iter().map(move |end| &self.bytes[std::mem::replace(&mut start, *end)..*end])
+    }
+}
 
 /// Byte strings in order, each distinct one stored once: an index of 0 is the next new one, `n + 1` the one numbered `n`.
 #[derive(Default)]
 pub(crate) struct DictionaryBuilder {
-    ids: HashMap<Vec<u8>, u64>,
     pub(crate) indexes: Vec<u8>,
-    pub(crate) values: Vec<u8>,
+    pub(crate) values: Distinct,
 }
 
 impl DictionaryBuilder {
     /// `encoded` says where it ends by itself.
-    pub(crate) fn push(&mut self, encoded: Vec<u8>) {
-        if let Some(id) = self.ids.get(&encoded) {
-            put_varint(&mut self.indexes, id + 1);
-            return;
-        }
-        self.indexes.push(0);
-        self.values.extend_from_slice(&encoded);
-        self.ids.insert(encoded, self.ids.len() as u64);
+    pub(crate) fn push(&mut self, encoded: &[u8]) {
+        let (number, new) = self.values.number(encoded);
+        put_varint(&mut self.indexes, if new { 0 } else { u64::from(number) + 1 });
+    }
+
+    /// The same with a length before it.
+    pub(crate) fn push_text(&mut self, text: &str, scratch: &mut Vec<u8>) {
+        scratch.clear();
+        put_bytes(scratch, text.as_bytes());
+        self.push(scratch);
     }
 }
 
@@ -57,43 +92,66 @@ pub(crate) fn dictionary<T>(
 /// Attribute lists on their way into a group.
 #[derive(Default)]
 pub(crate) struct AttributesBuilder {
-    shape_ids: HashMap<Vec<u32>, u64>,
-    shapes: Vec<u8>,
+    shapes: Distinct,
     items: Vec<u8>,
-    columns: BTreeMap<u32, DictionaryBuilder>,
+    /// The place in `columns` of a name, plus one; 0 when it has none.
+    places: Vec<u32>,
+    columns: Vec<(u32, DictionaryBuilder)>,
+    scratch: Vec<u8>,
+    names: Vec<u32>,
 }
 
 impl AttributesBuilder {
-    pub(crate) fn push(&mut self, attributes: &Attributes, strings: &mut StringsBuilder) {
-        let shape: Vec<u32> = attributes.iter().map(|(name, _)| strings.id(name)).collect();
-        for (name, (_, value)) in shape.iter().zip(attributes) {
-            let mut encoded = Vec::new();
-            put_value(&mut encoded, value);
-            self.columns.entry(*name).or_default().push(encoded);
+    /// The numbers of the names of the list that came last.
+    pub(crate) fn names(&self) -> &[u32] {
+        &self.names
+    }
+
+    /// Adds a list.
+    pub(crate) fn push<'a>(
+        &mut self,
+        attributes: impl ExactSizeIterator<Item = (&'a str, ValueRef<'a>)>,
+        strings: &mut StringsBuilder,
+    ) {
+        self.names.clear();
+        for (name, value) in attributes {
+            let name = strings.id(name);
+            self.names.push(name);
+            self.scratch.clear();
+            put_value(&mut self.scratch, &value);
+            let place = self.place(name);
+            self.columns[place].1.push(&self.scratch);
         }
-        let next = self.shape_ids.len() as u64;
-        let id = match self.shape_ids.get(&shape) {
-            Some(id) => *id,
-            None => {
-                put_varint(&mut self.shapes, shape.len() as u64);
-                shape.iter().for_each(|name| put_varint(&mut self.shapes, u64::from(*name)));
-                self.shape_ids.insert(shape, next);
-                next
-            }
-        };
-        put_varint(&mut self.items, id);
+        self.scratch.clear();
+        put_varint(&mut self.scratch, self.names.len() as u64);
+        self.names.iter().for_each(|name| put_varint(&mut self.scratch, u64::from(*name)));
+        let (id, _) = self.shapes.number(&self.scratch);
+        put_varint(&mut self.items, u64::from(id));
+    }
+
+    fn place(&mut self, name: u32) -> usize {
+        let at = name as usize;
+        if at >= self.places.len() {
+            self.places.resize(at + 1, 0);
+        }
+        if self.places[at] == 0 {
+            self.columns.push((name, DictionaryBuilder::default()));
+            self.places[at] = self.columns.len() as u32;
+        }
+        self.places[at] as usize - 1
     }
 
     /// Appends three packed columns: shapes and items, indexes, values.
-    pub(crate) fn finish(self, out: &mut Vec<u8>) {
+    pub(crate) fn finish(mut self, out: &mut Vec<u8>) {
         let mut shapes = Vec::new();
-        put_varint(&mut shapes, self.shape_ids.len() as u64);
-        shapes.extend_from_slice(&self.shapes);
+        put_varint(&mut shapes, self.shapes.len() as u64);
+        shapes.extend_from_slice(&self.shapes.bytes);
         shapes.extend_from_slice(&self.items);
+        self.columns.sort_by_key(|(name, _)| *name);
         let (mut indexes, mut values) = (Vec::new(), Vec::new());
-        for column in self.columns.into_values() {
+        for (_, column) in self.columns {
             indexes.extend_from_slice(&column.indexes);
-            values.extend_from_slice(&column.values);
+            values.extend_from_slice(&column.values.bytes);
         }
         [shapes, indexes, values].iter().for_each(|column| put_packed(out, column, LEVEL));
     }
@@ -166,7 +224,7 @@ impl AttributeColumns {
     }
 
     /// Names (strings of the block) and values of a list, in its order.
-    pub(crate) fn list(&self, item: usize) -> impl Iterator<Item = (u32, &Value)> {
+    pub(crate) fn list(&self, item: usize) -> impl ExactSizeIterator<Item = (u32, &Value)> {
         let start = if item == 0 { 0 } else { self.ends[item - 1] };
         let cells = &self.cells[start..self.ends[item]];
         let shape = &self.shapes[self.items[item] as usize];

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use weir_model::id::TraceId;
+use weir_model::span::SpansBuilder;
 use weir_model::wire::Kind;
 
 use super::content::{KnownOrigin, OriginSpan, origin};
@@ -162,8 +163,11 @@ impl TracesBlock {
     /// All spans of one segment of a group.
     pub(crate) fn spans(&self, group: &Group, segment: usize, id: TraceId) -> Vec<OriginSpan> {
         let places = group.segments[segment].clone();
+        let mut builder = SpansBuilder::with_room(places.len());
+        places.clone().for_each(|at| group.copy(at, id, &self.strings, &mut builder));
+        let spans = Arc::new(builder.finish());
         let origin = |at: usize| Arc::clone(&self.origins[group.origins[at] as usize]);
-        places.map(|at| (origin(at), Arc::new(group.span(at, id, &self.strings)))).collect()
+        (0..).zip(places).map(|(row, at)| OriginSpan { origin: origin(at), spans: Arc::clone(&spans), row }).collect()
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! One encoding serves storage and hashing, so that "the same content" means "the same bytes in a block".
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::value::{Number, Value as Json};
-use weir_model::span::{Attributes, Origin, Span, Value};
+use weir_model::id::SpanId;
+use weir_model::span::{Attributes, AttributesRef, Origin, SpanRef, Spans, Value, ValueRef, views};
 
 use crate::packed::{Cursor, put_bytes, put_varint, put_zigzag};
 
@@ -20,9 +22,32 @@ pub(crate) struct KnownOrigin {
     pub encoded: Vec<u8>,
 }
 
-/// A span and who made it.
-pub(crate) type OriginSpan = (Arc<KnownOrigin>, Arc<Span>);
+/// A span where it lies, and who made it.
+#[derive(Clone, Debug)]
+pub(crate) struct OriginSpan {
+    pub origin: Arc<KnownOrigin>,
+    pub spans: Arc<Spans>,
+    pub row: u32,
+}
 
+impl OriginSpan {
+    pub(crate) fn span(&self) -> SpanRef<'_> {
+        self.spans.get(self.row as usize)
+    }
+
+    /// Its id and its parent's.
+    pub(crate) fn ids(&self) -> (SpanId, SpanId) {
+        (self.span().span_id(), self.span().parent_id())
+    }
+
+    /// All spans of a batch.
+    #[cfg(test)]
+    pub(crate) fn all(origin: &Arc<KnownOrigin>, spans: &Arc<Spans>) -> impl Iterator<Item = Self> {
+        (0..spans.len() as u32).map(|row| Self { origin: Arc::clone(origin), spans: Arc::clone(spans), row })
+    }
+}
+
+#[cfg(test)]
 impl KnownOrigin {
     pub(crate) fn new(origin: Origin) -> Self {
         let mut encoded = Vec::new();
@@ -32,26 +57,26 @@ impl KnownOrigin {
 }
 
 /// Appends a value: a tag and what it needs.
-pub(crate) fn put_value(out: &mut Vec<u8>, value: &Value) {
+pub(crate) fn put_value(out: &mut Vec<u8>, value: &ValueRef<'_>) {
     match value {
-        Value::String(text) => {
+        ValueRef::String(text) => {
             out.push(0);
             put_bytes(out, text.as_bytes());
         }
-        Value::Bool(truth) => out.push(1 + u8::from(*truth)),
-        Value::Int(number) => {
+        ValueRef::Bool(truth) => out.push(1 + u8::from(*truth)),
+        ValueRef::Int(number) => {
             out.push(3);
             put_zigzag(out, *number);
         }
-        Value::Double(number) => {
+        ValueRef::Double(number) => {
             out.push(4);
             out.extend_from_slice(&number.to_bits().to_le_bytes());
         }
-        Value::Json(json) => {
+        ValueRef::Json(json) => {
             out.push(5);
             put_json(out, json);
         }
-        Value::Bytes(bytes) => {
+        ValueRef::Bytes(bytes) => {
             out.push(6);
             put_bytes(out, bytes);
         }
@@ -139,11 +164,11 @@ fn json(cursor: &mut Cursor<'_>, depth: usize) -> Result<Json, String> {
 }
 
 /// Appends an attribute list.
-pub(crate) fn put_attributes(out: &mut Vec<u8>, attributes: &Attributes) {
+fn put_attributes<'a>(out: &mut Vec<u8>, attributes: impl ExactSizeIterator<Item = (&'a str, ValueRef<'a>)>) {
     put_varint(out, attributes.len() as u64);
     for (name, value) in attributes {
         put_bytes(out, name.as_bytes());
-        put_value(out, value);
+        put_value(out, &value);
     }
 }
 
@@ -154,10 +179,10 @@ fn attributes(cursor: &mut Cursor<'_>) -> Result<Attributes, String> {
 
 /// Appends an origin.
 pub(crate) fn put_origin(out: &mut Vec<u8>, origin: &Origin) {
-    put_attributes(out, &origin.resource);
+    put_attributes(out, views(&origin.resource));
     put_bytes(out, origin.scope_name.as_bytes());
     put_bytes(out, origin.scope_version.as_bytes());
-    put_attributes(out, &origin.scope_attributes);
+    put_attributes(out, views(&origin.scope_attributes));
 }
 
 /// Reads an origin.
@@ -171,50 +196,91 @@ pub(crate) fn origin(cursor: &mut Cursor<'_>) -> Result<Origin, String> {
 }
 
 /// Of everything that a span is, its origin included: 128 bits, so that two different spans of one id never meet in it.
-pub(crate) fn content_hash(origin: &KnownOrigin, span: &Span) -> u128 {
-    let mut bytes = Vec::with_capacity(256);
-    bytes.extend_from_slice(&span.trace_id.0);
-    bytes.extend_from_slice(&span.span_id.0);
-    bytes.extend_from_slice(&span.parent_id.0);
-    bytes.extend_from_slice(&[span.kind as u8, span.status as u8]);
-    bytes.extend_from_slice(&span.start.to_le_bytes());
-    bytes.extend_from_slice(&span.end.to_le_bytes());
-    [&span.trace_state, &span.name, &span.status_message].iter().for_each(|text| put_bytes(&mut bytes, text.as_bytes()));
-    put_attributes(&mut bytes, &span.attributes);
-    put_varint(&mut bytes, span.events.len() as u64);
-    for event in &span.events {
+pub(crate) fn content_hash(origin: &KnownOrigin, span: SpanRef<'_>) -> u128 {
+    let mut bytes = Vec::with_capacity(512);
+    bytes.extend_from_slice(&span.trace_id().0);
+    bytes.extend_from_slice(&span.span_id().0);
+    bytes.extend_from_slice(&span.parent_id().0);
+    bytes.extend_from_slice(&[span.kind() as u8, span.status() as u8]);
+    bytes.extend_from_slice(&span.start().to_le_bytes());
+    bytes.extend_from_slice(&span.end().to_le_bytes());
+    [span.trace_state(), span.name(), span.status_message()].iter().for_each(|text| put_bytes(&mut bytes, text.as_bytes()));
+    put_attributes(&mut bytes, span.attributes());
+    put_varint(&mut bytes, span.events().len() as u64);
+    for event in span.events() {
         bytes.extend_from_slice(&event.timestamp.to_le_bytes());
         put_bytes(&mut bytes, event.name.as_bytes());
-        put_attributes(&mut bytes, &event.attributes);
+        put_attributes(&mut bytes, event.attributes);
     }
-    put_varint(&mut bytes, span.links.len() as u64);
-    for link in &span.links {
+    put_varint(&mut bytes, span.links().len() as u64);
+    for link in span.links() {
         bytes.extend_from_slice(&link.trace_id.0);
         bytes.extend_from_slice(&link.span_id.0);
         put_bytes(&mut bytes, link.trace_state.as_bytes());
-        put_attributes(&mut bytes, &link.attributes);
+        put_attributes(&mut bytes, link.attributes);
     }
     bytes.extend_from_slice(&origin.encoded);
     xxhash_rust::xxh3::xxh3_128(&bytes)
 }
 
-/// About what a span takes as OTLP, without its resource; also a fair guess at its memory.
-pub(crate) fn raw_bytes(span: &Span) -> usize {
-    // Ids, times, kind, status and the tags before each.
-    const FIXED: usize = 64;
-    let lists =
-        |attributes: &Attributes| attributes.iter().map(|(name, value)| name.len() + value_bytes(value) + 8).sum::<usize>();
-    let events: usize = span.events.iter().map(|event| 16 + event.name.len() + lists(&event.attributes)).sum();
-    let links: usize = span.links.iter().map(|link| 32 + link.trace_state.len() + lists(&link.attributes)).sum();
-    FIXED + span.name.len() + span.trace_state.len() + span.status_message.len() + lists(&span.attributes) + events + links
+/// Drops repetitions, the first stays. How many.
+pub(crate) fn unique(spans: &mut Vec<OriginSpan>) -> u64 {
+    let before = spans.len();
+    let mut ids = HashSet::with_capacity(before);
+    // What is equal has one id: mostly no two spans have, and nothing need be hashed.
+    if spans.iter().all(|own| ids.insert(own.span().span_id())) {
+        return 0;
+    }
+    let mut seen = HashSet::with_capacity(before);
+    spans.retain(|own| seen.insert(content_hash(&own.origin, own.span())));
+    (before - spans.len()) as u64
 }
 
-fn value_bytes(value: &Value) -> usize {
+/// What a span adds to a block.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Sizes {
+    /// About what it takes as OTLP, without its resource; also a fair guess at its memory.
+    pub raw: usize,
+    /// Bytes of names, its own and those of attributes and events, and how many they are.
+    pub names: usize,
+    pub names_count: usize,
+}
+
+impl Sizes {
+    pub(crate) fn of(span: SpanRef<'_>) -> Self {
+        // Ids, times, kind, status and the tags before each.
+        const FIXED: usize = 64;
+        let texts = span.name().len() + span.trace_state().len() + span.status_message().len();
+        let mut own = Self { raw: FIXED + texts, names: span.name().len(), names_count: 1 };
+        own.add(span.attributes());
+        for event in span.events() {
+            own.raw += 16 + event.name.len();
+            own.names += event.name.len();
+            own.names_count += 1;
+            own.add(event.attributes);
+        }
+        for link in span.links() {
+            own.raw += 32 + link.trace_state.len();
+            own.add(link.attributes);
+        }
+        own
+    }
+
+    fn add(&mut self, attributes: AttributesRef<'_>) {
+        for (name, value) in attributes {
+            self.raw += name.len() + value_bytes(&value) + 8;
+            self.names += name.len();
+            self.names_count += 1;
+        }
+    }
+}
+
+fn value_bytes(value: &ValueRef<'_>) -> usize {
     match value {
-        Value::String(text) => text.len(),
-        Value::Bytes(bytes) => bytes.len(),
-        Value::Bool(_) | Value::Int(_) | Value::Double(_) => 8,
-        Value::Json(json) => json_bytes(json),
+        ValueRef::String(text) => text.len(),
+        ValueRef::Bytes(bytes) => bytes.len(),
+        ValueRef::Bool(_) | ValueRef::Int(_) | ValueRef::Double(_) => 8,
+        ValueRef::Json(json) => json_bytes(json),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use weir_model::fuzz::Fuzz;
 use weir_model::id::{SpanId, TraceId};
-use weir_model::span::{Origin, Span, SpanBatch, SpanEvent, SpanLink, Value};
+use weir_model::span::{Origin, Span, SpanBatch, SpanEvent, SpanLink, SpansBuilder, Value};
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::group::{Group, Tables};
@@ -45,7 +45,7 @@ fn built(engine: &TracesEngine) -> BuiltBlock {
             Origin { resource: vec![("service.name".into(), Value::String(format!("s{}", i % 2)))], ..Origin::default() };
         let mark = Mark::Digest([i; 16]);
         let header = SectionHeader { tenant: "t".into(), source: "s".into(), mark, records: 1 };
-        let section = Section::new(header, SpanBatch { origin, spans: vec![span] });
+        let section = Section::new(header, SpanBatch::new(origin, &[span]));
         head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section).unwrap();
     }
     head.build().unwrap().remove(0)
@@ -68,7 +68,8 @@ fn sections_and_groups() {
         if built.data.sections[which].0 == "spans.1" {
             let strings: Vec<Box<str>> = vec!["x".into(); 50];
             let Ok(group) = Group::parse(packed, segments, Tables { strings: strings.len(), origins: 2 }) else { return };
-            (0..group.ids.len()).for_each(|at| drop(group.span(at, TraceId([1; 16]), &strings)));
+            let mut copies = SpansBuilder::default();
+            (0..group.ids.len()).for_each(|at| group.copy(at, TraceId([1; 16]), &strings, &mut copies));
             return;
         }
         let mut data = built.data.clone();

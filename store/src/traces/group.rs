@@ -2,15 +2,16 @@
 //!
 //! Written by `writer.rs`; read by `block.rs`, by search (columns only) and by merge (whole spans).
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use weir_model::id::{SpanId, TraceId};
-use weir_model::span::{Span, SpanEvent, SpanLink, StatusCode, Value};
+use weir_model::span::{EventRef, LinkRef, SpanHead, SpanRef, SpansBuilder, StatusCode, ValueRef};
 
 use super::attributes::{AttributeColumns, AttributesBuilder, DictionaryBuilder, dictionary};
-use super::content::OriginSpan;
+use super::content::{OriginSpan, Sizes};
 use super::schema::{COLUMN_BYTES_MAX, KINDS, LEVEL, StringsBuilder};
-use crate::packed::{Cursor, put_bytes, put_packed, put_varint, put_zigzag};
+use crate::packed::{Cursor, put_packed, put_varint, put_zigzag};
 
 /// Parents: none, an id that is not in the segment, and from here on the zigzag distance to its ordinal.
 const PARENT_NONE: u64 = 0;
@@ -41,53 +42,67 @@ pub(crate) struct GroupBuilder {
     link_states: DictionaryBuilder,
     link_attributes: AttributesBuilder,
     start_before: i64,
+    /// Where the spans of the segment stand, by their ids.
+    ordinals: HashMap<SpanId, i64>,
+    scratch: Vec<u8>,
 }
 
 impl GroupBuilder {
-    /// Adds a segment: spans of one trace, ascending by start, with the number of each origin in the block.
-    pub(crate) fn push(&mut self, spans: &[OriginSpan], origins: &[u32], strings: &mut StringsBuilder) {
+    /// Begins a segment of one trace: its spans follow, ascending by start, each with its ordinal.
+    pub(crate) fn begin(&mut self, spans: &[(&OriginSpan, Sizes)]) {
         put_varint(&mut self.counts, spans.len() as u64);
+        self.ordinals.clear();
         // Of spans with one id (a client and its server) the first stands for all: the parent's id is the same.
-        let mut ordinals = std::collections::HashMap::with_capacity(spans.len());
-        for (ordinal, (_, span)) in spans.iter().enumerate() {
-            ordinals.entry(span.span_id).or_insert(ordinal as i64);
-        }
-        for (ordinal, (_, span)) in spans.iter().enumerate() {
-            self.ids.extend_from_slice(&span.span_id.0);
-            match ordinals.get(&span.parent_id) {
-                _ if span.parent_id.is_none() => put_varint(&mut self.parents, PARENT_NONE),
-                Some(parent) => put_varint(&mut self.parents, PARENT_NEAR + crate::packed::zigzag(ordinal as i64 - parent)),
-                None => {
-                    put_varint(&mut self.parents, PARENT_RAW);
-                    self.parents_raw.extend_from_slice(&span.parent_id.0);
-                }
-            }
-            put_zigzag(&mut self.starts, span.start.wrapping_sub(self.start_before));
-            self.start_before = span.start;
-            put_zigzag(&mut self.durations, span.end.wrapping_sub(span.start));
-            put_varint(&mut self.names, u64::from(strings.id(&span.name)));
-            put_varint(&mut self.origins, u64::from(origins[ordinal]));
-            self.kinds.push(span.kind as u8 | (span.status as u8) << 4);
-            self.messages.push(text(&span.status_message));
-            self.states.push(text(&span.trace_state));
-            self.attributes.push(&span.attributes, strings);
-            self.push_details(span, strings);
+        for (ordinal, (own, _)) in spans.iter().enumerate() {
+            self.ordinals.entry(own.span().span_id()).or_insert(ordinal as i64);
         }
     }
 
-    fn push_details(&mut self, span: &Span, strings: &mut StringsBuilder) {
-        put_varint(&mut self.event_counts, span.events.len() as u64);
-        for event in &span.events {
-            put_zigzag(&mut self.event_times, event.timestamp.wrapping_sub(span.start));
-            put_varint(&mut self.event_names, u64::from(strings.id(&event.name)));
-            self.event_attributes.push(&event.attributes, strings);
+    /// Adds the next span of the segment, with the numbers of its name and its origin. Gives those of its
+    /// attributes' names.
+    pub(crate) fn push(
+        &mut self,
+        ordinal: usize,
+        span: SpanRef<'_>,
+        (name, origin): (u32, u32),
+        strings: &mut StringsBuilder,
+    ) -> &[u32] {
+        self.ids.extend_from_slice(&span.span_id().0);
+        let parent = span.parent_id();
+        match self.ordinals.get(&parent) {
+            _ if parent.is_none() => put_varint(&mut self.parents, PARENT_NONE),
+            Some(parent) => put_varint(&mut self.parents, PARENT_NEAR + crate::packed::zigzag(ordinal as i64 - parent)),
+            None => {
+                put_varint(&mut self.parents, PARENT_RAW);
+                self.parents_raw.extend_from_slice(&parent.0);
+            }
         }
-        put_varint(&mut self.link_counts, span.links.len() as u64);
-        for link in &span.links {
+        put_zigzag(&mut self.starts, span.start().wrapping_sub(self.start_before));
+        self.start_before = span.start();
+        put_zigzag(&mut self.durations, span.end().wrapping_sub(span.start()));
+        put_varint(&mut self.names, u64::from(name));
+        put_varint(&mut self.origins, u64::from(origin));
+        self.kinds.push(span.kind() as u8 | (span.status() as u8) << 4);
+        self.messages.push_text(span.status_message(), &mut self.scratch);
+        self.states.push_text(span.trace_state(), &mut self.scratch);
+        self.attributes.push(span.attributes(), strings);
+        self.push_details(span, strings);
+        self.attributes.names()
+    }
+
+    fn push_details(&mut self, span: SpanRef<'_>, strings: &mut StringsBuilder) {
+        put_varint(&mut self.event_counts, span.events().len() as u64);
+        for event in span.events() {
+            put_zigzag(&mut self.event_times, event.timestamp.wrapping_sub(span.start()));
+            put_varint(&mut self.event_names, u64::from(strings.id(event.name)));
+            self.event_attributes.push(event.attributes, strings);
+        }
+        put_varint(&mut self.link_counts, span.links().len() as u64);
+        for link in span.links() {
             self.link_ids.extend_from_slice(&link.trace_id.0);
             self.link_ids.extend_from_slice(&link.span_id.0);
-            self.link_states.push(text(&link.trace_state));
-            self.link_attributes.push(&link.attributes, strings);
+            self.link_states.push_text(link.trace_state, &mut self.scratch);
+            self.link_attributes.push(link.attributes, strings);
         }
     }
 
@@ -96,19 +111,13 @@ impl GroupBuilder {
         let pack = |out: &mut Vec<u8>, columns: &[&Vec<u8>]| columns.iter().for_each(|column| put_packed(out, column, LEVEL));
         pack(out, &[&self.counts, &self.ids, &self.parents, &self.parents_raw, &self.starts, &self.durations]);
         pack(out, &[&self.names, &self.origins, &self.kinds]);
-        pack(out, &[&self.messages.indexes, &self.messages.values, &self.states.indexes, &self.states.values]);
+        pack(out, &[&self.messages.indexes, &self.messages.values.bytes, &self.states.indexes, &self.states.values.bytes]);
         self.attributes.finish(out);
         pack(out, &[&self.event_counts, &self.event_times, &self.event_names]);
         self.event_attributes.finish(out);
-        pack(out, &[&self.link_counts, &self.link_ids, &self.link_states.indexes, &self.link_states.values]);
+        pack(out, &[&self.link_counts, &self.link_ids, &self.link_states.indexes, &self.link_states.values.bytes]);
         self.link_attributes.finish(out);
     }
-}
-
-fn text(text: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len() + 2);
-    put_bytes(&mut out, text.as_bytes());
-    out
 }
 
 /// How large the tables are that a group's numbers point into.
@@ -196,46 +205,48 @@ impl Group {
         (kind, status.unwrap_or_default())
     }
 
-    /// A whole span.
-    pub(crate) fn span(&self, at: usize, trace_id: TraceId, strings: &[Box<str>]) -> Span {
+    /// Appends a copy of a span.
+    pub(crate) fn copy(&self, at: usize, trace_id: TraceId, strings: &[Box<str>], into: &mut SpansBuilder) {
         let start = self.starts[at];
         let (kind, status) = self.kind(at);
-        let list = |columns: &AttributeColumns, item: usize| {
-            columns
-                .list(item)
-                .map(|(name, value)| (strings[name as usize].to_string(), value.clone()))
-                .collect::<Vec<(String, Value)>>()
-        };
-        let event = |event: usize| SpanEvent {
+        let string = |id: u32| &*strings[id as usize];
+        let events = self.events.of_span[at].clone().map(|event| EventRef {
             timestamp: start.wrapping_add(self.events.times[event]),
-            name: strings[self.events.names[event] as usize].to_string(),
-            attributes: list(&self.events.attributes, event),
-        };
-        let link = |link: usize| {
+            name: string(self.events.names[event]),
+            attributes: named(&self.events.attributes, event, strings),
+        });
+        let links = self.links.of_span[at].clone().map(|link| {
             let mut ids = Cursor::new(&self.links.ids[link * 24..]);
-            SpanLink {
+            LinkRef {
                 trace_id: TraceId(ids.array().unwrap_or_default()),
                 span_id: SpanId(ids.array().unwrap_or_default()),
-                trace_state: self.links.states.0[self.links.states.1[link] as usize].clone(),
-                attributes: list(&self.links.attributes, link),
+                trace_state: &self.links.states.0[self.links.states.1[link] as usize],
+                attributes: named(&self.links.attributes, link, strings),
             }
-        };
-        Span {
+        });
+        let head = SpanHead {
             trace_id,
             span_id: self.ids[at],
             parent_id: self.parents[at],
-            trace_state: self.states.0[self.states.1[at] as usize].clone(),
-            name: strings[self.names[at] as usize].to_string(),
+            trace_state: &self.states.0[self.states.1[at] as usize],
+            name: string(self.names[at]),
             kind,
             start,
             end: start.wrapping_add(self.durations[at]),
             status,
-            status_message: self.messages.0[self.messages.1[at] as usize].clone(),
-            attributes: list(&self.attributes, at),
-            events: self.events.of_span[at].clone().map(event).collect(),
-            links: self.links.of_span[at].clone().map(link).collect(),
-        }
+            status_message: &self.messages.0[self.messages.1[at] as usize],
+        };
+        into.push(&head, named(&self.attributes, at, strings), events, links);
     }
+}
+
+/// A list with its names as texts.
+fn named<'a>(
+    columns: &'a AttributeColumns,
+    item: usize,
+    strings: &'a [Box<str>],
+) -> impl ExactSizeIterator<Item = (&'a str, ValueRef<'a>)> {
+    columns.list(item).map(|(name, value)| (&*strings[name as usize], value.view()))
 }
 
 impl Events {

@@ -1,19 +1,22 @@
 //! Unsealed spans of a partition by trace, repetitions left out.
 //!
-//! A trace is behind a pointer: readers copy pointers under the lock and read without it; a span that comes meanwhile
-//! copies its trace's list of pointers first.
+//! Batches are kept as they come; a trace is a list of places in them. Readers copy the pointers of a trace, or of all batches,
+//! under the lock and read without it.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use weir_model::id::TraceId;
-use weir_model::span::{Span, SpanBatch};
+use weir_model::span::{SpanBatch, SpanRef, Spans};
 use weir_model::wire::Section;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::Clock;
-use super::content::{KnownOrigin, OriginSpan, content_hash};
+use super::content::{KnownOrigin, OriginSpan, content_hash, put_origin};
 use super::counters::TracesCounters;
 use super::memory;
 use super::state::{Arrival, is_complete};
@@ -25,6 +28,8 @@ use crate::engine::{BuiltBlock, Head, Position};
 pub struct TracesHead {
     clock: Clock,
     counters: TracesCounters,
+    /// Of ids, so that nobody can choose them to fall together.
+    seed: u64,
     /// Guards everything that is said of traces; spans themselves never change.
     state: RwLock<State>,
     bytes: AtomicUsize,
@@ -33,51 +38,133 @@ pub struct TracesHead {
 
 #[derive(Default)]
 struct State {
-    tenants: BTreeMap<String, HashMap<TraceId, Arc<HeadTrace>>>,
+    tenants: BTreeMap<String, Tenant>,
     /// By their bytes: a sender says the same origin with every batch.
     origins: HashMap<Vec<u8>, Arc<KnownOrigin>>,
 }
 
-/// One trace of a head.
-#[derive(Clone, Default)]
+#[derive(Default)]
+struct Tenant {
+    batches: Vec<HeadBatch>,
+    traces: HashMap<TraceId, PlacedTrace>,
+    /// The first span of each trace and span id, by the hash of both.
+    first: HashMap<u64, Place, BuildHasherDefault<Hashed>>,
+    /// Contents of spans whose ids another span has as well, or their hash.
+    others: HashSet<u128>,
+}
+
+/// A batch as it came, perhaps with spans that are repetitions.
+#[derive(Clone)]
+pub(crate) struct HeadBatch {
+    pub origin: Arc<KnownOrigin>,
+    pub spans: Arc<Spans>,
+}
+
+/// Where a span lies: which batch, which of its spans.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    batch: u32,
+    row: u32,
+}
+
+/// One trace: where its spans are, in the order of arrival.
+pub(crate) struct PlacedTrace {
+    places: Vec<Place>,
+    arrival: Arrival,
+}
+
+/// One trace of a head as of a moment.
 pub(crate) struct HeadTrace {
     /// In the order of arrival.
     pub spans: Vec<OriginSpan>,
-    hashes: HashSet<u128>,
     pub arrival: Arrival,
 }
 
 impl HeadTrace {
     pub(crate) fn is_complete(&self) -> bool {
-        is_complete(self.spans.iter().map(|(_, span)| &**span))
+        is_complete(self.spans.iter().map(OriginSpan::ids))
+    }
+}
+
+/// The keys of `Tenant::first` are hashes already.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("invariant: only hashes are hashed");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+impl Tenant {
+    fn span(&self, place: Place) -> SpanRef<'_> {
+        self.batches[place.batch as usize].spans.get(place.row as usize)
+    }
+
+    fn trace(&self, trace: &PlacedTrace) -> HeadTrace {
+        let own = |place: &Place| {
+            let HeadBatch { origin, spans } = &self.batches[place.batch as usize];
+            OriginSpan { origin: Arc::clone(origin), spans: Arc::clone(spans), row: place.row }
+        };
+        HeadTrace { spans: trace.places.iter().map(own).collect(), arrival: trace.arrival }
+    }
+
+    /// Whether a span is new; it is then taken note of. What is equal has the same ids, so contents are compared only where
+    /// ids meet.
+    fn admit(&mut self, hash: u64, place: Place) -> bool {
+        let first = match self.first.entry(hash) {
+            Entry::Vacant(free) => {
+                free.insert(place);
+                return true;
+            }
+            Entry::Occupied(taken) => *taken.get(),
+        };
+        let content = |place: Place| content_hash(&self.batches[place.batch as usize].origin, self.span(place));
+        let (own, first) = (content(place), content(first));
+        own != first && self.others.insert(own)
     }
 }
 
 impl TracesHead {
     pub(crate) fn new(clock: Clock, counters: TracesCounters) -> Self {
-        Self { clock, counters, state: RwLock::default(), bytes: AtomicUsize::new(0), records: AtomicU64::new(0) }
+        let seed = std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), 0_u8);
+        Self { clock, counters, seed, state: RwLock::default(), bytes: AtomicUsize::new(0), records: AtomicU64::new(0) }
     }
 
     /// Sets when the spans of traces came, as another head says.
     pub(crate) fn set_arrivals(&self, tenant: &str, arrivals: &[(TraceId, Arrival)]) {
         let mut state = self.state.write();
-        let Some(traces) = state.tenants.get_mut(tenant) else { return };
+        let Some(own) = state.tenants.get_mut(tenant) else { return };
         for (id, arrival) in arrivals {
-            if let Some(trace) = traces.get_mut(id) {
-                Arc::make_mut(trace).arrival = *arrival;
-            }
+            own.traces.get_mut(id).into_iter().for_each(|trace| trace.arrival = *arrival);
         }
     }
 
     /// A trace as of now.
-    pub(crate) fn trace(&self, tenant: &str, id: TraceId) -> Option<Arc<HeadTrace>> {
-        self.state.read().tenants.get(tenant)?.get(&id).cloned()
+    pub(crate) fn trace(&self, tenant: &str, id: TraceId) -> Option<HeadTrace> {
+        let state = self.state.read();
+        let own = state.tenants.get(tenant)?;
+        own.traces.get(&id).map(|trace| own.trace(trace))
     }
 
-    /// All traces of a tenant as of now, in no order.
-    pub(crate) fn traces(&self, tenant: &str) -> Vec<(TraceId, Arc<HeadTrace>)> {
-        let state = self.state.read();
-        state.tenants.get(tenant).into_iter().flatten().map(|(id, trace)| (*id, Arc::clone(trace))).collect()
+    /// All batches of a tenant as of now, in the order of arrival. A span that came twice may be in two of them.
+    pub(crate) fn batches(&self, tenant: &str) -> Vec<HeadBatch> {
+        self.state.read().tenants.get(tenant).map(|own| own.batches.clone()).unwrap_or_default()
+    }
+
+    fn hash(&self, trace: TraceId, span: weir_model::id::SpanId) -> u64 {
+        let mut bytes = [0; 24];
+        bytes[..16].copy_from_slice(&trace.0);
+        bytes[16..].copy_from_slice(&span.0);
+        xxh3_64_with_seed(&bytes, self.seed)
     }
 }
 
@@ -85,18 +172,22 @@ impl Head for TracesHead {
     type Batch = SpanBatch;
 
     fn insert(&self, _: Position, section: &Section<SpanBatch>) -> Result<(), StoreError> {
-        let batch = &section.batch;
-        let origin = KnownOrigin::new(batch.origin.clone());
-        let own = |span: &Span| (content_hash(&origin, span), Arc::new(span.clone()));
-        let spans: Vec<_> = batch.spans.iter().map(own).collect();
+        let spans = &section.batch.spans;
+        if spans.is_empty() {
+            return Ok(());
+        }
+        let mut encoded = Vec::new();
+        put_origin(&mut encoded, &section.batch.origin);
+        let ids = spans.trace_ids().iter().zip(spans.span_ids());
+        let hashes: Vec<u64> = ids.map(|(trace, span)| self.hash(*trace, *span)).collect();
         let now = (self.clock)();
-        let (mut bytes, mut taken) = (0, 0);
+        let mut bytes = 0;
         let mut state = self.state.write();
-        let origin = match state.origins.get(&origin.encoded) {
+        let origin = match state.origins.get(&encoded) {
             Some(known) => Arc::clone(known),
             None => {
-                bytes += memory::origin(&origin);
-                let known = Arc::new(origin);
+                let known = Arc::new(KnownOrigin { origin: section.batch.origin.clone(), encoded });
+                bytes += memory::origin(&known);
                 state.origins.insert(known.encoded.clone(), Arc::clone(&known));
                 known
             }
@@ -105,27 +196,40 @@ impl Head for TracesHead {
         if !state.tenants.contains_key(tenant) {
             bytes += memory::tenant(tenant);
         }
-        let traces = state.tenants.entry(tenant.clone()).or_default();
-        for (hash, span) in spans {
-            let trace = traces.entry(span.trace_id).or_insert_with(|| {
-                bytes += memory::trace();
-                Arc::new(HeadTrace { arrival: Arrival { first: now, last: now, ..Arrival::default() }, ..HeadTrace::default() })
-            });
-            if trace.hashes.contains(&hash) {
-                self.counters.repeated.inc();
+        let own = state.tenants.entry(tenant.clone()).or_default();
+        let batch = u32::try_from(own.batches.len()).map_err(|_| StoreError::engine("take spans", "too many batches"))?;
+        own.batches.push(HeadBatch { origin, spans: Arc::clone(spans) });
+        let mut taken = 0;
+        for ((row, hash), id) in (0..).zip(hashes).zip(spans.trace_ids()) {
+            let place = Place { batch, row };
+            if !own.admit(hash, place) {
                 continue;
             }
-            let trace = Arc::make_mut(trace);
-            let HeadTrace { spans, hashes, arrival } = trace;
-            arrival.touch(now, || is_complete(spans.iter().map(|(_, span)| &**span)));
-            hashes.insert(hash);
-            bytes += memory::span(&span);
-            spans.push((Arc::clone(&origin), span));
             taken += 1;
+            let Tenant { batches, traces, .. } = own;
+            let trace = traces.entry(*id).or_insert_with(|| {
+                bytes += memory::trace();
+                PlacedTrace { places: Vec::new(), arrival: Arrival { first: now, last: now, ..Arrival::default() } }
+            });
+            let PlacedTrace { places, arrival } = trace;
+            arrival.touch(now, || {
+                is_complete(places.iter().map(|place| {
+                    let span = batches[place.batch as usize].spans.get(place.row as usize);
+                    (span.span_id(), span.parent_id())
+                }))
+            });
+            places.push(place);
+        }
+        if taken == 0 {
+            // Nothing points into it.
+            own.batches.pop();
+        } else {
+            bytes += memory::batch(spans) + taken * memory::PLACED;
         }
         drop(state);
+        self.counters.repeated.inc_by((spans.len() - taken) as u64);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.records.fetch_add(taken, Ordering::Relaxed);
+        self.records.fetch_add(taken as u64, Ordering::Relaxed);
         Ok(())
     }
 
@@ -138,15 +242,16 @@ impl Head for TracesHead {
     }
 
     fn build(&self) -> Result<Vec<BuiltBlock>, StoreError> {
-        let tenants: Vec<String> = self.state.read().tenants.keys().cloned().collect();
         let mut writer = BlockWriter::default();
-        for tenant in tenants {
-            let mut traces = self.traces(&tenant);
-            traces.sort_by_key(|(id, _)| *id);
+        // Nobody inserts any more, so that the lock keeps nobody waiting.
+        for (tenant, own) in &self.state.read().tenants {
+            let mut traces: Vec<(&TraceId, &PlacedTrace)> = own.traces.iter().collect();
+            traces.sort_unstable_by_key(|(id, _)| **id);
             for (id, trace) in traces {
-                let mut spans = trace.spans.clone();
-                spans.sort_by_key(|(_, span)| span.start);
-                writer.push(&tenant, id, &spans, Arrival { complete: trace.is_complete(), ..trace.arrival });
+                let HeadTrace { mut spans, arrival } = own.trace(trace);
+                spans.sort_by_key(|own| own.span().start());
+                let complete = is_complete(spans.iter().map(OriginSpan::ids));
+                writer.push(tenant, *id, &spans, Arrival { complete, ..arrival });
             }
         }
         Ok(writer.finish())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
 use weir_model::id::{SpanId, TraceId};
-use weir_model::span::{Attributes, Origin, Span, SpanEvent, SpanLink, Value};
+use weir_model::span::{Attributes, Origin, Span, SpanEvent, SpanLink, Spans, Value};
 use weir_model::wire::Kind;
 
 use super::content::{KnownOrigin, OriginSpan, content_hash};
@@ -78,7 +78,7 @@ fn origins() -> impl Strategy<Value = Vec<Origin>> {
 }
 
 fn hashes(spans: &[OriginSpan]) -> Vec<u128> {
-    let mut hashes: Vec<u128> = spans.iter().map(|(origin, span)| content_hash(origin, span)).collect();
+    let mut hashes: Vec<u128> = spans.iter().map(|own| content_hash(&own.origin, own.span())).collect();
     hashes.sort_unstable();
     hashes
 }
@@ -116,10 +116,15 @@ fn check_all(given: &Given, origins: Vec<Origin>) {
     let mut expected: BTreeMap<(u8, TraceId), Vec<u128>> = BTreeMap::new();
     for ((tenant, id), spans) in given {
         let id = TraceId([*id; 16]);
-        let own =
-            |(origin, span): &(usize, Span)| (Arc::clone(&origins[*origin]), Arc::new(Span { trace_id: id, ..span.clone() }));
-        let mut spans: Vec<OriginSpan> = spans.iter().map(own).collect();
-        spans.sort_by_key(|(_, span)| span.start);
+        let columns: Arc<Spans> =
+            Arc::new(spans.iter().map(|(_, span)| Span { trace_id: id, ..span.clone() }).collect::<Vec<_>>().iter().collect());
+        let own = |(row, (origin, _)): (u32, &(usize, Span))| OriginSpan {
+            origin: Arc::clone(&origins[*origin]),
+            spans: Arc::clone(&columns),
+            row,
+        };
+        let mut spans: Vec<OriginSpan> = (0..).zip(spans).map(own).collect();
+        spans.sort_by_key(|own| own.span().start());
         writer.push(&format!("t{tenant}"), id, &spans, Arrival::default());
         expected.insert((*tenant, id), hashes(&spans));
     }
@@ -151,9 +156,10 @@ fn a_trace_of_large_spans_is_cut_by_bytes() {
     let origin = Arc::new(KnownOrigin::new(Origin::default()));
     let large = |i: u8| {
         let attributes = vec![("a".to_owned(), Value::String(format!("{i}{}", "x".repeat(1 << 20))))];
-        (Arc::clone(&origin), Arc::new(Span { span_id: SpanId([i; 8]), attributes, ..Span::default() }))
+        Span { span_id: SpanId([i; 8]), attributes, ..Span::default() }
     };
-    let spans: Vec<OriginSpan> = (1..13).map(large).collect();
+    let spans: Spans = (1..13).map(large).collect::<Vec<_>>().iter().collect();
+    let spans: Vec<OriginSpan> = OriginSpan::all(&origin, &Arc::new(spans)).collect();
     let mut writer = BlockWriter::default();
     writer.push("t", TraceId([1; 16]), &spans, Arrival::default());
     let built = writer.finish();

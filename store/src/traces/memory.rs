@@ -3,33 +3,25 @@
 use serde_json::value::Value as Json;
 use weir_model::id::TraceId;
 use weir_model::memory::{allocation, shared, table_entry};
-use weir_model::span::{Attributes, Span, SpanEvent, SpanLink, Value};
+use weir_model::span::{Attributes, Spans, Value};
 
-use super::content::{KnownOrigin, OriginSpan};
-use super::head::HeadTrace;
+use super::content::KnownOrigin;
+use super::head::{HeadBatch, Place, PlacedTrace};
 
 /// A tree's node has room for 11 entries, and is half full or more when there are several.
 const NODE_ENTRIES: usize = 11;
 
-/// A span, its place in its trace's list (which grows by doubling) and in its set of hashes.
-pub(crate) fn span(span: &Span) -> usize {
-    let event = |event: &SpanEvent| text(&event.name) + list(&event.attributes);
-    let link = |link: &SpanLink| text(&link.trace_state) + list(&link.attributes);
-    shared(size_of::<Span>())
-        + 2 * size_of::<OriginSpan>()
-        + table_entry(size_of::<u128>())
-        + [&span.name, &span.trace_state, &span.status_message].into_iter().map(text).sum::<usize>()
-        + list(&span.attributes)
-        + allocation(span.events.capacity() * size_of::<SpanEvent>())
-        + span.events.iter().map(event).sum::<usize>()
-        + allocation(span.links.capacity() * size_of::<SpanLink>())
-        + span.links.iter().map(link).sum::<usize>()
+/// A batch: its columns, and its place in the list of batches, which grows by doubling.
+pub(crate) fn batch(spans: &Spans) -> usize {
+    shared(size_of::<Spans>()) + spans.memory() + 2 * size_of::<HeadBatch>()
 }
+
+/// A span's place in its trace's list, which grows by doubling, and in the table of all ids.
+pub(crate) const PLACED: usize = 2 * size_of::<Place>() + table_entry(size_of::<(u64, Place)>());
 
 /// A trace without its spans, but for the room that the first few have.
 pub(crate) fn trace() -> usize {
-    let lists = allocation(2 * size_of::<OriginSpan>()) + allocation(4 * size_of::<u128>());
-    shared(size_of::<HeadTrace>()) + table_entry(size_of::<(TraceId, usize)>()) + lists
+    allocation(2 * size_of::<Place>()) + table_entry(size_of::<(TraceId, PlacedTrace)>())
 }
 
 /// An origin, with its bytes here and as a key.

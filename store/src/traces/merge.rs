@@ -3,11 +3,11 @@
 //! The blocks' traces are in one order, so their groups are read from front to back, each once: what is in memory is one
 //! group a block, one trace, and the output.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::block::{Table, TracesBlock};
-use super::content::{OriginSpan, content_hash};
+use super::content::{OriginSpan, unique};
 use super::counters::TracesCounters;
 use super::group::Group;
 use super::state::{Arrival, is_complete, joined};
@@ -38,8 +38,8 @@ pub(crate) fn merge(blocks: &[Arc<TracesBlock>], counters: &TracesCounters) -> R
                 arrivals.extend(own);
             }
             repeated += unique(&mut spans);
-            spans.sort_by_key(|(_, span)| span.start);
-            let complete = is_complete(spans.iter().map(|(_, span)| &**span));
+            spans.sort_by_key(|own| own.span().start());
+            let complete = is_complete(spans.iter().map(OriginSpan::ids));
             let arrival = Arrival { complete, ..joined(arrivals).unwrap_or_default() };
             writer.push(tenant, id, &spans, arrival);
         }
@@ -48,14 +48,6 @@ pub(crate) fn merge(blocks: &[Arc<TracesBlock>], counters: &TracesCounters) -> R
     // Only now: a merge that failed dropped nothing.
     counters.repeated.inc_by(repeated);
     Ok(built.into_iter().collect())
-}
-
-/// Drops repetitions, the first stays. How many.
-pub(crate) fn unique(spans: &mut Vec<OriginSpan>) -> u64 {
-    let before = spans.len();
-    let mut seen = HashSet::with_capacity(before);
-    spans.retain(|(origin, span)| seen.insert(content_hash(origin, span)));
-    (before - spans.len()) as u64
 }
 
 /// A block that is read from front to back.

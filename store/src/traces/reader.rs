@@ -7,12 +7,11 @@ use std::sync::Arc;
 
 use weir_model::id::TraceId;
 use weir_model::select::{Budget, Coverage, Covered, ReadError, Trace, TraceReader, TraceSelect, TraceSummary};
-use weir_model::span::{SpanBatch, SpanKind, StatusCode, Value};
+use weir_model::span::{ScopeSpans, SpanKind, SpanRef, StatusCode, Value};
 use weir_model::time::{TimeRange, UnixNanos};
 
 use super::block::TracesBlock;
-use super::content::OriginSpan;
-use super::merge::unique;
+use super::content::{OriginSpan, unique};
 use super::schema::KINDS;
 use super::search::BlockSearch;
 use super::state::{Arrival, is_complete, state};
@@ -67,11 +66,11 @@ fn load(views: &[PartitionView<TracesEngine>], tenant: &str, id: TraceId, covera
         }
         for trace in view.heads.iter().filter_map(|head| head.trace(tenant, id)) {
             found.heads.push(Arrival { complete: trace.is_complete(), ..trace.arrival });
-            found.spans.extend(trace.spans.iter().cloned());
+            found.spans.extend(trace.spans);
         }
     }
     unique(&mut found.spans);
-    found.spans.sort_by_key(|(_, span)| span.start);
+    found.spans.sort_by_key(|own| own.span().start());
     found
 }
 
@@ -100,37 +99,37 @@ fn load_block(
 }
 
 /// Spans by origin, origins in the order of their first span.
-fn batches(spans: &[OriginSpan]) -> Vec<SpanBatch> {
+fn batches(spans: &[OriginSpan]) -> Vec<ScopeSpans> {
     let mut places: HashMap<&[u8], usize> = HashMap::new();
-    let mut batches: Vec<SpanBatch> = Vec::new();
-    for (origin, span) in spans {
-        let place = *places.entry(&origin.encoded).or_insert(batches.len());
+    let mut batches: Vec<ScopeSpans> = Vec::new();
+    for own in spans {
+        let place = *places.entry(&own.origin.encoded).or_insert(batches.len());
         if place == batches.len() {
-            batches.push(SpanBatch { origin: origin.origin.clone(), spans: Vec::new() });
+            batches.push(ScopeSpans { origin: own.origin.origin.clone(), spans: Vec::new() });
         }
-        batches[place].spans.push((**span).clone());
+        batches[place].spans.push(own.span().to_span());
     }
     batches
 }
 
 fn summary(select: &TraceSelect, id: TraceId, spans: &[OriginSpan]) -> Option<TraceSummary> {
-    let (_, first) = spans.first()?;
-    let root = spans.iter().find(|(_, span)| span.parent_id.is_none());
-    let (origin, top) = root.or(spans.first())?;
-    let end = spans.iter().map(|(_, span)| span.end).max()?;
-    let errors = spans.iter().filter(|(_, span)| span.status == StatusCode::Error).count();
-    let matched = || spans.iter().filter(|(origin, span)| select.passes(&origin.origin, span));
+    let first = spans.first()?.span();
+    let root = spans.iter().find(|own| own.span().parent_id().is_none());
+    let top = root.or(spans.first())?;
+    let end = spans.iter().map(|own| own.span().end()).max()?;
+    let errors = spans.iter().filter(|own| own.span().status() == StatusCode::Error).count();
+    let matched = || spans.iter().filter(|own| select.passes_row(&own.origin.origin, own.span()));
     Some(TraceSummary {
         id,
-        root_service: origin.origin.service().to_owned(),
-        root_name: top.name.clone(),
+        root_service: top.origin.origin.service().to_owned(),
+        root_name: top.span().name().to_owned(),
         has_root: root.is_some(),
-        start: first.start,
-        duration: end.saturating_sub(first.start),
+        start: first.start(),
+        duration: end.saturating_sub(first.start()),
         spans: spans.len() as u32,
         errors: errors as u32,
         matched: matched().count() as u32,
-        newest_match: matched().map(|(_, span)| span.start).max().unwrap_or(first.start),
+        newest_match: matched().map(|own| own.span().start()).max().unwrap_or(first.start()),
     })
 }
 
@@ -211,7 +210,7 @@ impl TraceReader for TracesReader {
         if found.spans.is_empty() {
             return Ok(Covered { value: None, coverage });
         }
-        let complete = is_complete(found.spans.iter().map(|(_, span)| &**span));
+        let complete = is_complete(found.spans.iter().map(OriginSpan::ids));
         let (state, revision) = state(found.blocks, &found.heads, complete, (self.clock)());
         Ok(Covered { value: Some(Trace { id, state, revision, batches: batches(&found.spans) }), coverage })
     }
@@ -247,10 +246,13 @@ impl TraceReader for TracesReader {
         let mut values = Values::new(limit);
         let mut coverage = covered(&views);
         for view in &views {
-            for (_, trace) in view.heads.iter().flat_map(|head| head.traces(tenant)) {
-                for (origin, span) in trace.spans.iter().filter(|(_, span)| range.contains(span.start)) {
-                    let both = span.attributes.iter().chain(&origin.origin.resource);
-                    both.filter(|(own, _)| own == name).for_each(|(_, value)| values.add(value));
+            for batch in view.heads.iter().flat_map(|head| head.batches(tenant)) {
+                let own: Vec<SpanRef<'_>> = batch.spans.iter().filter(|span| range.contains(span.start())).collect();
+                let attributes = own.iter().flat_map(|span| span.attributes());
+                attributes.filter(|(own, _)| *own == name).for_each(|(_, value)| values.add(&value));
+                let resource = batch.origin.origin.resource.iter().filter(|(own, _)| own == name);
+                if !own.is_empty() {
+                    resource.for_each(|(_, value)| values.add(&value.view()));
                 }
             }
             for block in view.blocks.iter().map(|view| &view.block) {
@@ -269,13 +271,11 @@ impl TraceReader for TracesReader {
         let mut names: BTreeSet<(&'static str, String)> = BTreeSet::new();
         let scope = |resource: bool| if resource { "resource" } else { "span" };
         for view in &views {
-            for traces in view.heads.iter().map(|head| head.traces(tenant)) {
+            for batch in view.heads.iter().flat_map(|head| head.batches(tenant)) {
                 let mut own: HashSet<(&'static str, &str)> = HashSet::new();
-                for (origin, span) in traces.iter().flat_map(|(_, trace)| &trace.spans) {
-                    if range.contains(span.start) {
-                        own.extend(span.attributes.iter().map(|(name, _)| ("span", name.as_str())));
-                        own.extend(origin.origin.resource.iter().map(|(name, _)| ("resource", name.as_str())));
-                    }
+                for span in batch.spans.iter().filter(|span| range.contains(span.start())) {
+                    own.extend(span.attributes().map(|(name, _)| ("span", name)));
+                    own.extend(batch.origin.origin.resource.iter().map(|(name, _)| ("resource", name.as_str())));
                 }
                 names.extend(own.into_iter().map(|(scope, name)| (scope, name.to_owned())));
             }
@@ -299,10 +299,10 @@ fn candidates(
     let mut newest = Newest { limit: select.limit, starts: HashMap::new() };
     for view in views {
         for head in &view.heads {
-            for (id, trace) in head.traces(&select.tenant) {
-                budget.spend(trace.spans.len() as u64)?;
-                let hits = trace.spans.iter().filter(|(origin, span)| select.passes(&origin.origin, span));
-                hits.map(|(_, span)| span.start).max().into_iter().for_each(|start| newest.add(id, start));
+            for batch in head.batches(&select.tenant) {
+                budget.spend(batch.spans.len() as u64)?;
+                let hits = batch.spans.iter().filter(|span| select.passes_row(&batch.origin.origin, *span));
+                hits.for_each(|span| newest.add(span.trace_id(), span.start()));
             }
         }
         for block in view.blocks.iter().rev() {
@@ -367,15 +367,12 @@ impl TracesReader {
         let views = self.views.views();
         let mut names = BTreeSet::new();
         for view in &views {
-            for traces in view.heads.iter().map(|head| head.traces(tenant)) {
-                // Borrowed first: a head has many spans and few operations.
-                let mut own: HashSet<(&str, &str, u8)> = HashSet::new();
-                for (origin, span) in traces.iter().flat_map(|(_, trace)| &trace.spans) {
-                    if range.contains(span.start) {
-                        own.insert((origin.origin.service(), &span.name, span.kind as u8));
-                    }
-                }
-                names.extend(own.into_iter().map(|(service, name, kind)| (service.to_owned(), name.to_owned(), kind)));
+            for batch in view.heads.iter().flat_map(|head| head.batches(tenant)) {
+                // Borrowed first: a batch has many spans and few operations.
+                let own = batch.spans.iter().filter(|span| range.contains(span.start()));
+                let own: HashSet<(&str, u8)> = own.map(|span| (span.name(), span.kind() as u8)).collect();
+                let service = batch.origin.origin.service();
+                names.extend(own.into_iter().map(|(name, kind)| (service.to_owned(), name.to_owned(), kind)));
             }
             for block in view.blocks.iter().map(|view| &view.block) {
                 let seen = block.operations(tenant).filter(|(_, seen)| range.overlaps(seen.first, seen.last));

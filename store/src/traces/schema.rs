@@ -1,11 +1,11 @@
 //! What a traces block is made of: section names, limits, directory entries. Format: `docs/formats/traces_block.md`.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 use weir_model::span::SpanKind;
 use weir_model::time::UnixNanos;
 
+use super::attributes::Distinct;
 use crate::limits::{RECORD_BYTES_MAX, UNPACKED_BYTES_MAX};
 
 /// Sorted trace ids and their arrivals, per tenant.
@@ -88,35 +88,27 @@ pub(crate) type AttributeName = (u32, bool, u32);
 pub(crate) const KINDS: [SpanKind; 6] =
     [SpanKind::Unspecified, SpanKind::Internal, SpanKind::Server, SpanKind::Client, SpanKind::Producer, SpanKind::Consumer];
 
+/// A text's length, at most.
+pub(crate) const LENGTH_BYTES_MAX: usize = 5;
+
 /// Texts with numbers in the order of first sight.
 #[derive(Default)]
 pub(crate) struct StringsBuilder {
-    ids: HashMap<Box<str>, u32>,
-    texts: Vec<Box<str>>,
-    bytes: usize,
+    distinct: Distinct,
 }
-
-/// A text's length, at most.
-pub(crate) const LENGTH_BYTES_MAX: usize = 5;
 
 impl StringsBuilder {
     /// Bytes of all texts as they are stored, at most.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.distinct.bytes.len() + self.distinct.len() * LENGTH_BYTES_MAX
     }
 
     pub(crate) fn id(&mut self, text: &str) -> u32 {
-        if let Some(id) = self.ids.get(text) {
-            return *id;
-        }
-        let id = self.texts.len() as u32;
-        self.bytes += text.len() + LENGTH_BYTES_MAX;
-        self.texts.push(text.into());
-        self.ids.insert(text.into(), id);
-        id
+        self.distinct.number(text.as_bytes()).0
     }
 
-    pub(crate) fn texts(&self) -> &[Box<str>] {
-        &self.texts
+    /// Texts in the order of their numbers.
+    pub(crate) fn texts(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.distinct.strings()
     }
 }

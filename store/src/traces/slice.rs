@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use weir_model::id::{SpanId, TraceId};
 use weir_model::select::{Budget, PartitionCoverage, ReadError, TraceReader};
-use weir_model::span::{Attributes, Origin, Span, SpanBatch, SpanKind, Value};
+use weir_model::span::{Attributes, Origin, Span, SpanBatch, SpanKind, SpansBuilder, Value};
 use weir_model::time::TimeRange;
 use weir_model::wire::{self, Mark, Section, SectionHeader};
 
-use super::content::raw_bytes;
+use super::content::Sizes;
 use super::head::HeadTrace;
 use super::reader::TracesReader;
 use super::schema::KINDS;
@@ -133,10 +133,12 @@ fn slice_traces(
 
 fn push_trace(packer: &mut Packer<SpanBatch>, tenant: &str, id: TraceId, trace: &HeadTrace) -> Result<(), ReadError> {
     let mut side = put_arrival(id, &trace.arrival);
-    for run in trace.spans.chunk_by(|a, b| Arc::ptr_eq(&a.0, &b.0)) {
-        for some in pieces(run, SECTION_SPANS, SECTION_BYTES, |(_, span)| raw_bytes(span)) {
-            let spans = some.iter().map(|(_, span)| (**span).clone()).collect();
-            packer.push(&section(tenant, SpanBatch { origin: some[0].0.origin.clone(), spans }), &side)?;
+    for run in trace.spans.chunk_by(|a, b| Arc::ptr_eq(&a.origin, &b.origin)) {
+        for some in pieces(run, SECTION_SPANS, SECTION_BYTES, |own| Sizes::of(own.span()).raw) {
+            let mut builder = SpansBuilder::default();
+            some.iter().for_each(|own| builder.push_ref(own.span()));
+            let (origin, spans) = (some[0].origin.origin.clone(), Arc::new(builder.finish()));
+            packer.push(&section(tenant, SpanBatch { origin, spans }), &side)?;
             side.clear();
         }
     }
@@ -190,7 +192,8 @@ fn synthetic(
         let (span_id, start) = (SpanId(number.to_be_bytes()), range.start);
         let span = Span { trace_id, span_id, start, end: start, ..span };
         let origin = Origin { resource, ..Origin::default() };
-        packer.push(&section(tenant, SpanBatch { origin, spans: vec![span] }), &[])?;
+        let spans = Arc::new([span].iter().collect());
+        packer.push(&section(tenant, SpanBatch { origin, spans }), &[])?;
     }
     packer.into_slice()
 }

@@ -4,8 +4,8 @@
 
 use std::collections::HashSet;
 
+use weir_model::id::SpanId;
 use weir_model::select::TraceState;
-use weir_model::span::Span;
 use weir_model::time::{SECOND, UnixNanos};
 
 /// Idle for so long, a trace with its root and all parents is quiescent.
@@ -84,13 +84,13 @@ pub(crate) fn state(blocks: Vec<Arrival>, heads: &[Arrival], complete: bool, now
     }
 }
 
-/// Whether a root and every named parent are among the spans.
-pub(crate) fn is_complete<'a>(spans: impl Iterator<Item = &'a Span> + Clone) -> bool {
-    let ids: HashSet<_> = spans.clone().map(|span| span.span_id).collect();
+/// Whether a root and every named parent are among the spans, of each of which come the id and its parent's.
+pub(crate) fn is_complete(spans: impl Iterator<Item = (SpanId, SpanId)> + Clone) -> bool {
+    let ids: HashSet<SpanId> = spans.clone().map(|(id, _)| id).collect();
     let mut root = false;
-    let resolved = spans.into_iter().all(|span| {
-        root |= span.parent_id.is_none();
-        span.parent_id.is_none() || ids.contains(&span.parent_id)
+    let resolved = spans.into_iter().all(|(_, parent)| {
+        root |= parent.is_none();
+        parent.is_none() || ids.contains(&parent)
     });
     resolved && root
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use weir_model::select::Coverage;
-use weir_model::span::Value;
+use weir_model::span::{Value, ValueRef};
 use weir_model::time::TimeRange;
 
 use super::block::TracesBlock;
@@ -20,17 +20,17 @@ impl Values {
         Self { limit, found: BTreeMap::new() }
     }
 
-    pub(crate) fn add(&mut self, value: &Value) {
+    pub(crate) fn add(&mut self, value: &ValueRef<'_>) {
         // "1" and 1 read the same and are two values.
         let kind = match value {
-            Value::String(_) => 0,
-            Value::Bool(_) => 1,
-            Value::Int(_) => 2,
-            Value::Double(_) => 3,
-            Value::Json(_) => 4,
-            Value::Bytes(_) => 5,
+            ValueRef::String(_) => 0,
+            ValueRef::Bool(_) => 1,
+            ValueRef::Int(_) => 2,
+            ValueRef::Double(_) => 3,
+            ValueRef::Json(_) => 4,
+            ValueRef::Bytes(_) => 5,
         };
-        self.found.entry((value.text().into_owned(), kind)).or_insert_with(|| value.clone());
+        self.found.entry((value.text().into_owned(), kind)).or_insert_with(|| value.to_value());
         if self.found.len() > self.limit {
             self.found.pop_last();
         }
@@ -65,12 +65,12 @@ pub(crate) fn block_values(
         };
         for at in (0..group.starts.len()).filter(|at| range.contains(group.starts[*at])) {
             origins.insert(group.origins[at]);
-            group.attributes.list(at).filter(|(name, _)| *name == wanted).for_each(|(_, value)| values.add(value));
+            group.attributes.list(at).filter(|(name, _)| *name == wanted).for_each(|(_, value)| values.add(&value.view()));
         }
     }
     for origin in origins {
         let resource = &block.origins()[origin as usize].origin.resource;
-        resource.iter().filter(|(own, _)| own == name).for_each(|(_, value)| values.add(value));
+        resource.iter().filter(|(own, _)| own == name).for_each(|(_, value)| values.add(&value.view()));
     }
     Ok(())
 }

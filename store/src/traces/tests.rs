@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use weir_model::id::{SpanId, TraceId};
 use weir_model::select::{NoBudget, PartitionCoverage, Trace, TraceReader, TraceSelect, TraceState};
-use weir_model::span::{Attributes, Origin, Span, SpanBatch, SpanEvent, SpanKind, SpanLink, StatusCode, Value};
+use weir_model::span::{
+    Attributes, Origin, ScopeSpans, Span, SpanBatch, SpanEvent, SpanKind, SpanLink, Spans, SpansBuilder, StatusCode, Value,
+};
 use weir_model::time::{SECOND, TimeRange};
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
@@ -49,7 +51,7 @@ impl World {
         self.now.fetch_add(seconds * SECOND, Ordering::Relaxed);
     }
 
-    fn head(&self, batches: &[SpanBatch]) -> Arc<TracesHead> {
+    fn head(&self, batches: &[ScopeSpans]) -> Arc<TracesHead> {
         let head = Arc::new(self.engine.head());
         batches.iter().for_each(|batch| insert(&head, "t", batch));
         head
@@ -76,21 +78,22 @@ impl World {
     }
 }
 
-fn insert(head: &TracesHead, tenant: &str, batch: &SpanBatch) {
+fn insert(head: &TracesHead, tenant: &str, batch: &ScopeSpans) {
     let mark = Mark::Digest([0; 16]);
     let header = SectionHeader { tenant: tenant.into(), source: "s".into(), mark, records: batch.spans.len() as u32 };
-    let section = Section::new(header, batch.clone());
+    let section = Section::new(header, SpanBatch::new(batch.origin.clone(), &batch.spans));
     head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section).unwrap();
 }
 
 /// Contents of spans by trace: floats by their bits, order set aside.
 type Plain = BTreeMap<TraceId, Vec<u128>>;
 
-fn plain<'a>(batches: impl Iterator<Item = &'a SpanBatch>) -> Plain {
+fn plain<'a>(batches: impl Iterator<Item = &'a ScopeSpans>) -> Plain {
     let mut found = Plain::new();
     for batch in batches {
         let origin = KnownOrigin::new(batch.origin.clone());
-        batch.spans.iter().for_each(|span| found.entry(span.trace_id).or_default().push(content_hash(&origin, span)));
+        let spans: Spans = batch.spans.iter().collect();
+        spans.iter().for_each(|span| found.entry(span.trace_id()).or_default().push(content_hash(&origin, span)));
     }
     found.values_mut().for_each(|hashes| {
         hashes.sort_unstable();
@@ -170,12 +173,12 @@ fn span() -> impl Strategy<Value = Span> {
     })
 }
 
-fn batches() -> impl Strategy<Value = Vec<SpanBatch>> {
+fn batches() -> impl Strategy<Value = Vec<ScopeSpans>> {
     let origin = (attributes(), "[ab]?", 0..3_u8).prop_map(|(mut resource, scope_name, service)| {
         resource.push(("service.name".into(), Value::String(["cart", "shop", ""][service as usize].into())));
         Origin { scope_attributes: resource[..resource.len() / 2].to_vec(), resource, scope_name, scope_version: "1".into() }
     });
-    let batch = (origin, proptest::collection::vec(span(), 0..8)).prop_map(|(origin, spans)| SpanBatch { origin, spans });
+    let batch = (origin, proptest::collection::vec(span(), 0..8)).prop_map(|(origin, spans)| ScopeSpans { origin, spans });
     proptest::collection::vec(batch, 1..6)
 }
 
@@ -242,8 +245,10 @@ proptest! {
         let mut seen = std::collections::HashSet::new();
         for batch in &batches {
             let origin = KnownOrigin::new(batch.origin.clone());
-            for span in &batch.spans {
-                if select.passes(&batch.origin, span) && seen.insert(content_hash(&origin, span)) {
+            let spans: Spans = batch.spans.iter().collect();
+            for (span, row) in batch.spans.iter().zip(spans.iter()) {
+                prop_assert_eq!(select.passes(&batch.origin, span), select.passes_row(&batch.origin, row));
+                if select.passes(&batch.origin, span) && seen.insert(content_hash(&origin, row)) {
                     *expected.entry(span.trace_id).or_default() += 1;
                 }
             }
@@ -277,9 +282,9 @@ fn simple(trace: u8, span: u8, parent: u8, start: i64) -> Span {
     }
 }
 
-fn batch(service: &str, spans: Vec<Span>) -> SpanBatch {
+fn batch(service: &str, spans: Vec<Span>) -> ScopeSpans {
     let resource = vec![("service.name".into(), Value::String(service.into()))];
-    SpanBatch { origin: Origin { resource, ..Origin::default() }, spans }
+    ScopeSpans { origin: Origin { resource, ..Origin::default() }, spans }
 }
 
 #[test]
@@ -364,6 +369,29 @@ fn repetitions_are_dropped_and_counted() {
     assert_eq!(get(&world.reader(&blocks, &[]), id(1)).batches[0].spans.len(), 2);
     assert_eq!(world.merge(&blocks)[0].summary.records, 2);
     assert_eq!(world.counters.repeated.get(), 2);
+}
+
+/// Of three spans of one id each comes twice, in batches of its own and in one with others, and once in another trace.
+#[test]
+fn spans_of_one_id_are_told_apart_by_what_they_say() {
+    let world = World::new();
+    let of = |kind: SpanKind| Span { kind, ..simple(1, 1, 0, 1) };
+    let three = [SpanKind::Server, SpanKind::Client, SpanKind::Internal].map(of);
+    let apart = three.clone().map(|span| batch("shop", vec![span]));
+    let head = world.head(&[&apart[..], &apart[1..], &[batch("shop", three.to_vec())]].concat());
+    assert_eq!((head.records(), world.counters.repeated.get()), (3, 5));
+    let held = head.bytes();
+    insert(&head, "t", &batch("shop", vec![three[2].clone(), three[0].clone()]));
+    assert_eq!((head.records(), head.bytes(), world.counters.repeated.get()), (3, held, 7), "nothing new is not held");
+    insert(&head, "t", &batch("shop", vec![three[1].clone(), simple(2, 1, 0, 1)]));
+    insert(&head, "t", &batch("cart", vec![three[1].clone()]));
+    assert_eq!((head.records(), world.counters.repeated.get()), (5, 8), "another trace, another origin");
+    let spans = |reader: &TracesReader, trace: u8| -> usize {
+        get(reader, id(trace)).batches.iter().map(|batch| batch.spans.len()).sum()
+    };
+    for reader in [world.reader(&[], std::slice::from_ref(&head)), world.reader(&world.seal(&head), &[])] {
+        assert_eq!((spans(&reader, 1), spans(&reader, 2)), (4, 1));
+    }
 }
 
 #[test]
@@ -475,7 +503,9 @@ fn a_group_of_hostile_bytes_is_refused_or_read_within_bounds() {
             let mut bad = good.clone();
             bad[at] ^= flip;
             let Ok(group) = super::group::Group::parse(&bad, 2, tables) else { continue };
-            (0..group.ids.len()).for_each(|span| assert!(group.span(span, id(1), &strings).trace_id == id(1)));
+            let mut copies = SpansBuilder::default();
+            (0..group.ids.len()).for_each(|span| group.copy(span, id(1), &strings, &mut copies));
+            assert!(copies.finish().trace_ids().iter().all(|own| *own == id(1)));
             read += 1;
         }
         assert!(super::group::Group::parse(&good[..at], 2, tables).is_err(), "cut at {at}");

@@ -1,12 +1,11 @@
 //! Puts traces together into a block. Called by the head when it is sealed, and by merge.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use weir_model::id::TraceId;
-use weir_model::span::Attributes;
 
-use super::content::{KnownOrigin, OriginSpan, raw_bytes};
+use super::content::{KnownOrigin, OriginSpan, Sizes};
 use super::group::GroupBuilder;
 use super::schema::{
     AttributeName, FILTER, GROUP_BYTES, GROUPS, GroupEntry, LENGTH_BYTES_MAX, LEVEL, OPERATIONS, ORIGINS, Operation,
@@ -55,7 +54,9 @@ impl Default for BlockWriter {
 struct OpenBlock {
     strings: StringsBuilder,
     origin_ids: HashMap<Vec<u8>, u32>,
-    origins: Vec<Arc<KnownOrigin>>,
+    /// Each with the number of its service.
+    origins: Vec<(Arc<KnownOrigin>, u32)>,
+    last_origin: Option<(Arc<KnownOrigin>, u32)>,
     origin_bytes: usize,
     tenants: Vec<(String, u64)>,
     trace_ids: Vec<u8>,
@@ -64,6 +65,7 @@ struct OpenBlock {
     segments: usize,
     operations: BTreeMap<Operation, Seen>,
     attribute_names: BTreeMap<AttributeName, Seen>,
+    seen: TenantSeen,
     group: OpenGroup,
     groups: Vec<GroupEntry>,
     group_bytes: usize,
@@ -79,6 +81,30 @@ struct OpenGroup {
     bytes: usize,
 }
 
+/// What was seen of the tenant whose traces come, by numbers: of strings for its spans' attributes, of origins.
+#[derive(Default)]
+struct TenantSeen {
+    tenant: u32,
+    names: Vec<Option<Seen>>,
+    origins: Vec<Option<Seen>>,
+    /// Attribute names among them, at most.
+    fresh: usize,
+}
+
+/// Whether it is seen for the first time.
+fn note(seen: &mut Vec<Option<Seen>>, number: u32, start: i64) -> bool {
+    let at = number as usize;
+    if at >= seen.len() {
+        seen.resize(at + 1, None);
+    }
+    let new = seen[at].is_none();
+    seen[at].get_or_insert(Seen::at(start)).extend(start);
+    new
+}
+
+/// A span and what it adds.
+type Sized<'a> = (&'a OriginSpan, Sizes);
+
 /// What sections that are read whole grow by, at most: strings, origins, operations, groups, traces.
 type Growth = [usize; 5];
 
@@ -90,10 +116,10 @@ impl BlockWriter {
 
     /// Adds a trace with at least one span, ascending by start. Tenants ascend, and the ids of each.
     pub(crate) fn push(&mut self, tenant: &str, id: TraceId, spans: &[OriginSpan], arrival: Arrival) {
-        let sized: Vec<(&OriginSpan, usize)> = spans.iter().map(|span| (span, raw_bytes(&span.1))).collect();
-        let segments = || pieces(&sized, SEGMENT_SPANS, self.limits.segment_bytes, |(_, bytes)| *bytes);
-        let segments: Vec<&[(&OriginSpan, usize)]> = segments().collect();
-        let whole = growth(tenant, spans, segments.len());
+        let sized: Vec<Sized<'_>> = spans.iter().map(|own| (own, Sizes::of(own.span()))).collect();
+        let segments = || pieces(&sized, SEGMENT_SPANS, self.limits.segment_bytes, |(_, sizes)| sizes.raw);
+        let segments: Vec<&[Sized<'_>]> = segments().collect();
+        let whole = growth(tenant, &sized, segments.len());
         // A trace that is parted looks as if spans had come late: only one that fits no block is.
         let most = self.limits.section_bytes;
         let parted = whole.iter().any(|bytes| *bytes > most);
@@ -102,12 +128,11 @@ impl BlockWriter {
         }
         let mut begins = true;
         for segment in segments {
-            let own: Vec<OriginSpan> = segment.iter().map(|(span, _)| (*span).clone()).collect();
-            if parted && !self.open.has_room(growth(tenant, &own, 1), most) {
+            if parted && !self.open.has_room(growth(tenant, segment, 1), most) {
                 self.close();
                 begins = true;
             }
-            self.open.push(tenant, id, begins, arrival, &own, segment);
+            self.open.push(tenant, id, begins, arrival, segment);
             begins = false;
         }
     }
@@ -124,21 +149,21 @@ impl BlockWriter {
     }
 }
 
-fn growth(tenant: &str, spans: &[OriginSpan], segments: usize) -> Growth {
-    let names = |attributes: &Attributes| attributes.iter().map(|(name, _)| name.len() + LENGTH_BYTES_MAX).sum::<usize>();
-    let mut origins: HashSet<*const KnownOrigin> = HashSet::new();
+fn growth(tenant: &str, spans: &[Sized<'_>], segments: usize) -> Growth {
+    let mut origins: Vec<&Arc<KnownOrigin>> = spans.iter().map(|(own, _)| &own.origin).collect();
+    origins.sort_unstable_by_key(|origin| Arc::as_ptr(origin));
+    origins.dedup_by_key(|origin| Arc::as_ptr(origin));
     let mut found = [tenant.len() + LENGTH_BYTES_MAX, 0, 0, 0, segments * SEGMENT_ROW_BYTES_MAX + tenant.len() + 20];
-    for (origin, span) in spans {
-        let events = span.events.iter().map(|event| event.name.len() + LENGTH_BYTES_MAX + names(&event.attributes));
-        let links = span.links.iter().map(|link| names(&link.attributes));
-        found[0] += span.name.len() + LENGTH_BYTES_MAX + names(&span.attributes);
-        found[0] += events.sum::<usize>() + links.sum::<usize>();
-        found[2] += (1 + span.attributes.len()) * SEEN_BYTES_MAX;
-        if origins.insert(Arc::as_ptr(origin)) {
-            found[0] += names(&origin.origin.resource) + origin.origin.service().len() + LENGTH_BYTES_MAX;
-            found[1] += origin.encoded.len() + LENGTH_BYTES_MAX;
-            found[2] += origin.origin.resource.len() * SEEN_BYTES_MAX;
-        }
+    for (_, sizes) in spans {
+        found[0] += sizes.names + sizes.names_count * LENGTH_BYTES_MAX;
+        found[2] += sizes.names_count * SEEN_BYTES_MAX;
+    }
+    for origin in &origins {
+        let own = &origin.origin;
+        found[0] += own.resource.iter().map(|(name, _)| name.len() + LENGTH_BYTES_MAX).sum::<usize>();
+        found[0] += own.service().len() + LENGTH_BYTES_MAX;
+        found[1] += origin.encoded.len() + LENGTH_BYTES_MAX;
+        found[2] += own.resource.len() * SEEN_BYTES_MAX;
     }
     found[3] = segments * ENTRY_BYTES_MAX + origins.len() * LENGTH_BYTES_MAX;
     found
@@ -147,7 +172,7 @@ fn growth(tenant: &str, spans: &[OriginSpan], segments: usize) -> Growth {
 impl OpenBlock {
     /// Whether it is empty, or stays below `most` in every section.
     fn has_room(&self, growth: Growth, most: usize) -> bool {
-        let operations = (self.operations.len() + self.attribute_names.len()) * SEEN_BYTES_MAX;
+        let operations = (self.operations.len() + self.attribute_names.len() + self.seen.fresh) * SEEN_BYTES_MAX;
         let groups = self.group_bytes + self.group.services.len() * LENGTH_BYTES_MAX + 2 * ENTRY_BYTES_MAX;
         let tenants: usize = self.tenants.iter().map(|(tenant, _)| tenant.len() + 20).sum();
         let traces = self.segments * SEGMENT_ROW_BYTES_MAX + tenants;
@@ -156,17 +181,10 @@ impl OpenBlock {
     }
 
     /// The next segment of a trace, which begins in this block with it or goes on.
-    fn push(
-        &mut self,
-        tenant: &str,
-        id: TraceId,
-        begins: bool,
-        arrival: Arrival,
-        spans: &[OriginSpan],
-        sized: &[(&OriginSpan, usize)],
-    ) {
+    fn push(&mut self, tenant: &str, id: TraceId, begins: bool, arrival: Arrival, spans: &[Sized<'_>]) {
         if self.tenants.last().is_none_or(|(last, _)| last != tenant) {
             self.close_group();
+            self.close_tenant();
             self.tenants.push((tenant.to_owned(), 0));
         }
         if begins {
@@ -179,31 +197,54 @@ impl OpenBlock {
         put_varint(&mut self.arrivals, lasted as u64);
         put_varint(&mut self.arrivals, u64::from(arrival.revision) << 1 | u64::from(arrival.complete));
         put_varint(&mut self.arrivals, u64::from(arrival.reopened));
-        self.push_segment(tenant, spans, sized);
+        self.push_segment(tenant, spans);
         self.segments += 1;
         if self.group.bytes >= GROUP_BYTES {
             self.close_group();
         }
     }
 
-    fn push_segment(&mut self, tenant: &str, spans: &[OriginSpan], sized: &[(&OriginSpan, usize)]) {
-        let tenant = self.strings.id(tenant);
-        let mut origins = Vec::with_capacity(spans.len());
-        for ((origin, span), bytes) in sized {
-            origins.push(self.origin_id(origin));
-            let service = self.strings.id(origin.origin.service());
+    fn push_segment(&mut self, tenant: &str, spans: &[Sized<'_>]) {
+        self.seen.tenant = self.strings.id(tenant);
+        self.group.builder.begin(spans);
+        for (ordinal, (own, sizes)) in spans.iter().enumerate() {
+            let (span, origin) = (own.span(), self.origin_id(&own.origin));
+            let start = span.start();
+            let service = self.origins[origin as usize].1;
             self.group.services.insert(service);
-            let operation = (tenant, service, self.strings.id(&span.name), span.kind as u8);
-            self.operations.entry(operation).or_insert(Seen::at(span.start)).extend(span.start);
-            let own = span.attributes.iter().map(|(name, _)| (false, name));
-            for (resource, name) in own.chain(origin.origin.resource.iter().map(|(name, _)| (true, name))) {
-                let key = (tenant, resource, self.strings.id(name));
-                self.attribute_names.entry(key).or_insert(Seen::at(span.start)).extend(span.start);
+            let name = self.strings.id(span.name());
+            let operation = (self.seen.tenant, service, name, span.kind() as u8);
+            self.operations.entry(operation).or_insert(Seen::at(start)).extend(start);
+            for name in self.group.builder.push(ordinal, span, (name, origin), &mut self.strings) {
+                self.seen.fresh += usize::from(note(&mut self.seen.names, *name, start));
             }
-            self.note(span.start, span.end.wrapping_sub(span.start), *bytes);
+            if note(&mut self.seen.origins, origin, start) {
+                let resource = &own.origin.origin.resource;
+                for (name, _) in resource {
+                    self.strings.id(name);
+                }
+                self.seen.fresh += resource.len();
+            }
+            self.note(start, span.end().wrapping_sub(start), sizes.raw);
         }
-        self.group.builder.push(spans, &origins, &mut self.strings);
         self.group.entry.iter_mut().for_each(|entry| entry.segments.end += 1);
+    }
+
+    /// What was seen of a tenant by number goes where it is kept by name.
+    fn close_tenant(&mut self) {
+        let seen = std::mem::take(&mut self.seen);
+        let mut keep = |resource: bool, name: u32, own: Seen| {
+            let kept = self.attribute_names.entry((seen.tenant, resource, name)).or_insert(own);
+            kept.extend(own.first);
+            kept.extend(own.last);
+        };
+        let numbered = |list: Vec<Option<Seen>>| list.into_iter().enumerate().filter_map(|(number, own)| Some((number, own?)));
+        numbered(seen.names).for_each(|(name, own)| keep(false, name as u32, own));
+        for (origin, own) in numbered(seen.origins) {
+            for (name, _) in &self.origins[origin].0.origin.resource {
+                keep(true, self.strings.id(name), own);
+            }
+        }
     }
 
     /// One span's share of the group's zone and of the block's summary.
@@ -229,13 +270,25 @@ impl OpenBlock {
     }
 
     fn origin_id(&mut self, origin: &Arc<KnownOrigin>) -> u32 {
+        if let Some((last, id)) = &self.last_origin
+            && Arc::ptr_eq(last, origin)
+        {
+            return *id;
+        }
+        let id = self.find_origin(origin);
+        self.last_origin = Some((Arc::clone(origin), id));
+        id
+    }
+
+    fn find_origin(&mut self, origin: &Arc<KnownOrigin>) -> u32 {
         if let Some(id) = self.origin_ids.get(&origin.encoded) {
             return *id;
         }
         let id = self.origins.len() as u32;
         self.origin_bytes += origin.encoded.len() + LENGTH_BYTES_MAX;
+        let service = self.strings.id(origin.origin.service());
         self.origin_ids.insert(origin.encoded.clone(), id);
-        self.origins.push(Arc::clone(origin));
+        self.origins.push((Arc::clone(origin), service));
         id
     }
 
@@ -254,12 +307,13 @@ impl OpenBlock {
     /// The block; `None` when it has no span.
     fn finish(mut self) -> Option<BuiltBlock> {
         self.close_group();
+        self.close_tenant();
         self.summary.first = self.groups.iter().map(|group| group.start_min).min()?;
         self.summary.last = self.groups.iter().map(|group| group.start_max).max()?;
         let sections = vec![
             (FILTER, super::filter::build(&self.hashes)),
             (TRACES, encode_traces(&self.tenants, &self.trace_ids, &self.arrivals)),
-            (STRINGS, encode_strings(self.strings.texts())),
+            (STRINGS, encode_strings(&self.strings)),
             (ORIGINS, encode_origins(&self.origins)),
             (OPERATIONS, encode_operations(&self.operations, &self.attribute_names)),
             (GROUPS, encode_groups(&self.groups)),
@@ -282,17 +336,17 @@ fn encode_traces(tenants: &[(String, u64)], ids: &[u8], arrivals: &[u8]) -> Vec<
     out
 }
 
-fn encode_strings(texts: &[Box<str>]) -> Vec<u8> {
+fn encode_strings(strings: &StringsBuilder) -> Vec<u8> {
     let mut raw = Vec::new();
-    put_varint(&mut raw, texts.len() as u64);
-    texts.iter().for_each(|text| put_bytes(&mut raw, text.as_bytes()));
+    put_varint(&mut raw, strings.texts().len() as u64);
+    strings.texts().for_each(|text| put_bytes(&mut raw, text));
     packed(&raw, LEVEL)
 }
 
-fn encode_origins(origins: &[Arc<KnownOrigin>]) -> Vec<u8> {
+fn encode_origins(origins: &[(Arc<KnownOrigin>, u32)]) -> Vec<u8> {
     let mut raw = Vec::new();
     put_varint(&mut raw, origins.len() as u64);
-    origins.iter().for_each(|origin| put_bytes(&mut raw, &origin.encoded));
+    origins.iter().for_each(|(origin, _)| put_bytes(&mut raw, &origin.encoded));
     packed(&raw, LEVEL)
 }
 

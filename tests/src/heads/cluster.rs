@@ -304,7 +304,7 @@ impl Cluster {
                     ..Span::default()
                 });
             }
-            let batch = SpanBatch { origin: Origin { resource, ..Origin::default() }, spans };
+            let batch = SpanBatch::new(Origin { resource, ..Origin::default() }, &spans);
             self.append(u32::from(trace) % PARTITIONS, "sdk", batch).await;
             self.pass(300_000_000);
         }

@@ -10,10 +10,13 @@ use crate::label::Labels;
 use crate::log::{FLAG_CONTINUED, LogAttributes, LogBatch, LogRecord};
 use crate::metric::{Family, MetricBatch, MetricKind, MetricRow, STALE_NAN, Schema};
 use crate::signal::Signal;
-use crate::span::{Attributes, Origin, Span, SpanBatch, SpanEvent, SpanKind, SpanLink, StatusCode, Value};
+use crate::span::{Attributes, Origin, ScopeSpans, Span, SpanBatch, SpanEvent, SpanKind, SpanLink, StatusCode, Value};
 use crate::wire::{Mark, Section};
 
 pub(super) trait Golden: Signal {
+    /// The kept bytes that are written today.
+    const WRITTEN: &'static str = Self::KIND.name();
+
     fn golden() -> Section<Self>;
 
     /// As `PartialEq`, but NaN equals the same NaN: floats compare by their bits.
@@ -81,6 +84,9 @@ impl Golden for MetricBatch {
 }
 
 impl Golden for SpanBatch {
+    /// Since texts are numbered span by span, and those of the origin last.
+    const WRITTEN: &'static str = "spans_by_span";
+
     fn golden() -> Section<Self> {
         let origin = Origin {
             resource: vec![("service.name".into(), Value::String("cart".into()))],
@@ -109,14 +115,14 @@ impl Golden for SpanBatch {
             links: vec![SpanLink { trace_id: TraceId([4; 16]), span_id: SpanId([5; 8]), ..SpanLink::default() }],
         };
         let root = Span { trace_id: TraceId([1; 16]), span_id: SpanId([3; 8]), name: "GET /".into(), ..Span::default() };
-        let batch = SpanBatch { origin, spans: vec![span, root] };
+        let batch = SpanBatch::new(origin, &[span, root]);
         Section::new(header("cart", Mark::Digest([6; 16])), batch)
     }
 
     fn bits(&self) -> String {
         let mut text = format!("{:?} {:?}", list(&self.origin.resource), list(&self.origin.scope_attributes));
         text += &format!("{:?} {:?}", self.origin.scope_name, self.origin.scope_version);
-        for span in &self.spans {
+        for span in ScopeSpans::from(self).spans {
             let events: Vec<_> =
                 span.events.iter().map(|event| (event.timestamp, &event.name, list(&event.attributes))).collect();
             let links: Vec<_> =

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use proptest::collection::vec;
-use proptest::prelude::{BoxedStrategy, Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
+use proptest::prelude::{BoxedStrategy, Just, ProptestConfig, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 use serde_json::json;
 
 use super::check_round_trip;
+use super::golden::Golden;
 use crate::id::{SpanId, TraceId};
 use crate::label::Labels;
 use crate::log::{LogBatch, LogRecord};
 use crate::metric::{Family, MetricBatch, MetricKind, MetricRow, Schema};
 use crate::signal::Signal;
-use crate::span::{Attributes, Origin, Span, SpanBatch, SpanEvent, SpanKind, SpanLink, StatusCode, Value};
+use crate::span::{Attributes, Origin, ScopeSpans, Span, SpanBatch, SpanEvent, SpanKind, SpanLink, StatusCode, Value};
 use crate::wire::{Mark, Section, SectionHeader};
 
 fn labels() -> impl Strategy<Value = Labels> {
@@ -116,9 +117,8 @@ fn span() -> impl Strategy<Value = Span> {
 
 fn spans() -> impl Strategy<Value = SpanBatch> {
     let origin = (attributes(), ".{0,3}", ".{0,3}", attributes());
-    (origin, vec(span(), 0..6)).prop_map(|((resource, scope_name, scope_version, scope_attributes), spans)| SpanBatch {
-        origin: Origin { resource, scope_name, scope_version, scope_attributes },
-        spans,
+    (origin, vec(span(), 0..6)).prop_map(|((resource, scope_name, scope_version, scope_attributes), spans)| {
+        SpanBatch::new(Origin { resource, scope_name, scope_version, scope_attributes }, &spans)
     })
 }
 
@@ -148,6 +148,20 @@ proptest! {
     #[test]
     fn samples_that_are_written_are_read(sections in sections(metrics())) {
         check_round_trip(&sections);
+    }
+
+    #[test]
+    fn spans_that_are_parted_say_the_same(batch in spans(), every in 1..4_usize) {
+        let count = batch.spans.len();
+        let part = |rows: Vec<usize>| SpanBatch { origin: batch.origin.clone(), spans: Arc::new(batch.spans.select(rows)) };
+        let parts = (0..every).map(|from| part((from..count).step_by(every).collect()));
+        let spans: Vec<Span> = parts.flat_map(|part| ScopeSpans::from(&part).spans).collect();
+        let whole = ScopeSpans::from(&batch).spans;
+        let expected: Vec<Span> = (0..every).flat_map(|from| whole[from.min(count)..].iter().step_by(every).cloned()).collect();
+        let again = |spans: &[Span]| SpanBatch::new(Origin::default(), spans);
+        prop_assert_eq!(again(&spans).bits(), again(&expected).bits());
+        // What is charged does not depend on how a batch came to be.
+        prop_assert_eq!(batch.spans.select(0..count).extent, batch.spans.extent);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span as O
 use serde_json::Value as Json;
 use weir_model::id::SpanId;
 use weir_model::select::Trace;
-use weir_model::span::{Attributes, Span, SpanBatch, Value};
+use weir_model::span::{self, Attributes, Span, Value};
 
 /// Tempo's `tempopb.Trace`.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -50,7 +50,7 @@ pub(super) fn trace_by_id(one: &Trace, missing: &str) -> TraceByIdResponse {
     }
 }
 
-fn batch(batch: &SpanBatch) -> ResourceSpans {
+fn batch(batch: &span::ScopeSpans) -> ResourceSpans {
     let origin = &batch.origin;
     ResourceSpans {
         resource: Some(Resource { attributes: attributes(&origin.resource), ..Resource::default() }),

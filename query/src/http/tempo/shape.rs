@@ -9,7 +9,7 @@ use super::super::values::to_json;
 
 /// `resourceSpans`, called `batches` in the first version of the API.
 pub(super) fn resource_spans(trace: &Trace) -> Vec<Json> {
-    let batch = |batch: &weir_model::span::SpanBatch| {
+    let batch = |batch: &weir_model::span::ScopeSpans| {
         let origin = &batch.origin;
         let mut scope = Map::new();
         put(&mut scope, "name", &origin.scope_name);

@@ -6,7 +6,7 @@ use weir_model::select::{
     Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, Trace, TraceReader, TraceSelect, TraceState,
     TraceSummary,
 };
-use weir_model::span::{Origin, Span, SpanBatch, SpanEvent, SpanKind, StatusCode, Value};
+use weir_model::span::{Origin, ScopeSpans, Span, SpanEvent, SpanKind, StatusCode, Value};
 use weir_model::time::{SECOND, TimeRange};
 
 #[derive(Default)]
@@ -61,7 +61,7 @@ pub(super) fn two_traces() -> MemoryTraces {
     failed.attributes = vec![("http.status_code".into(), Value::Int(500)), ("item".into(), Value::String("mug".into()))];
     failed.events =
         vec![SpanEvent { timestamp: 2 * SECOND, name: "retry".into(), attributes: vec![("n".into(), Value::Int(2))] }];
-    let batch = |service: &str, span: Span| SpanBatch { origin: origin(service), spans: vec![span] };
+    let batch = |service: &str, span: Span| ScopeSpans { origin: origin(service), spans: vec![span] };
     let trace = |id: u8, batches| Trace { id: TraceId([id; 16]), state: TraceState::Quiescent, revision: 0, batches };
     MemoryTraces(vec![
         trace(1, vec![batch("front", span(1, 2, 0, "GET /cart", 0, 300)), batch("cart", failed)]),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::{Value as Json, json};
 use weir_model::id::{SpanId, TraceId};
 use weir_model::select::{Budget, NoBudget, ReadError, Trace, TraceSelect};
-use weir_model::span::{Origin, Span, SpanBatch, StatusCode, Value};
+use weir_model::span::{Origin, ScopeSpans, Span, StatusCode, Value};
 use weir_model::time::{SECOND, TimeRange};
 
 use super::super::trace_search::{Condition, find};
@@ -73,7 +73,7 @@ fn one_span(id: u32, start: i64, attributes: Vec<(String, Value)>) -> Trace {
         status: StatusCode::Ok,
         ..Span::default()
     };
-    Trace { id: trace_id, batches: vec![SpanBatch { origin, spans: vec![span] }], ..Trace::default() }
+    Trace { id: trace_id, batches: vec![ScopeSpans { origin, spans: vec![span] }], ..Trace::default() }
 }
 
 fn typed() -> MemoryTraces {
