@@ -9,6 +9,7 @@
 //! - [`pattern`]: regular expressions of strangers, compiled within limits.
 //! - [`resource`]: which container of which pod on which node of which tenant.
 //! - [`log`], [`metric`], [`span`]: the three kinds of records.
+//! - [`signal`]: what every kind of batch can do: travel, be placed, weighed, split, trimmed.
 //! - [`memory`]: what things take on the heap.
 //! - [`fault`]: which panics end a request, and which the process.
 //! - `fuzz` (feature `testing`): mutation fuzzing for the tests of every decoder.
@@ -30,6 +31,7 @@ pub mod metric;
 pub mod pattern;
 pub mod resource;
 pub mod select;
+pub mod signal;
 pub mod span;
 pub mod time;
 pub mod wire;

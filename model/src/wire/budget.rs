@@ -9,7 +9,7 @@ const PAIR_BYTES: usize = 64;
 pub(super) const TEXT_BYTES: usize = size_of::<&str>() + size_of::<u64>();
 
 /// Memory that decoding a record will take. Both sides count with it, so what was encoded can be decoded.
-pub(super) struct Budget {
+pub struct Budget {
     left: u64,
     limit: u64,
     /// The limits it came from.

@@ -2,9 +2,13 @@
 //! Called by the collector (builder), the aggregator and whoever tells what a record holds (decoders).
 //! Format: `docs/formats/wire.md`.
 
+use std::marker::PhantomData;
+use std::sync::Arc;
+
 use super::budget::{Budget, check_limit, invalid, limit};
 use super::columns::{Reader, put_bytes, put_varint};
-use super::{Body, Kind, Limits, Mark, Section, SectionHeader, WireError, logs, metrics, spans};
+use super::{Kind, Limits, Mark, Section, SectionHeader, WireError};
+use crate::signal::Signal;
 
 const MAGIC: [u8; 4] = *b"WEIR";
 /// The version that this one writes, and the newest that it reads.
@@ -16,40 +20,34 @@ const CHECKED_FROM: usize = 8;
 /// zstd level 1: the collector's budget of 250 MB/s a core leaves no room for more, and blocks compress again.
 const ZSTD_LEVEL: i32 = 1;
 
+/// Memory of a section beside its texts and its batch.
+const SECTION_BYTES: usize = 256;
+
 const MARK_SEQUENCE: u8 = 1;
 const MARK_DIGEST: u8 = 2;
 
-/// What can be read without decompressing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Headers {
-    /// Of all sections.
-    pub kind: Kind,
-    /// One a section, in order.
-    pub sections: Vec<SectionHeader>,
-}
-
 /// Puts sections together until the record is full.
-pub struct RecordBuilder {
-    kind: Kind,
+pub struct RecordBuilder<S> {
     limits: Limits,
     budget: Budget,
     headers: Vec<u8>,
     bodies: Vec<u8>,
     sections: usize,
     records: u64,
+    signal: PhantomData<fn(&S)>,
 }
 
-impl RecordBuilder {
-    /// An empty record of a kind.
-    pub fn new(kind: Kind, limits: Limits) -> Self {
+impl<S: Signal> RecordBuilder<S> {
+    /// An empty record.
+    pub fn new(limits: Limits) -> Self {
         let budget = Budget::new(limits);
-        Self { kind, limits, budget, headers: Vec::new(), bodies: Vec::new(), sections: 0, records: 0 }
+        Self { limits, budget, headers: Vec::new(), bodies: Vec::new(), sections: 0, records: 0, signal: PhantomData }
     }
 
-    /// Adds a section (its `header.records` is set from the body). Errors with `Limit` when the record with this section
-    /// would exceed the limits (when it is the first, the section alone does), with `Invalid` when its kind is another,
-    /// or its tenant or source is empty. After an error the builder is as before.
-    pub fn push(&mut self, section: &Section) -> Result<(), WireError> {
+    /// Adds a section (its `header.records` is set from the batch). Errors with `Limit` when the record with this section
+    /// would exceed the limits (when it is the first, the section alone does), with `Invalid` when its tenant or source is
+    /// empty. After an error the builder is as before.
+    pub fn push(&mut self, section: &Section<S>) -> Result<(), WireError> {
         let before = (self.headers.len(), self.bodies.len(), self.budget.snapshot());
         let result = self.try_push(section);
         match result {
@@ -67,29 +65,17 @@ impl RecordBuilder {
         }
     }
 
-    fn try_push(&mut self, section: &Section) -> Result<u64, WireError> {
-        if section.body.kind() != self.kind {
-            return Err(invalid("section", format!("{} in a record of {}", section.body.kind().name(), self.kind.name())));
-        }
+    fn try_push(&mut self, section: &Section<S>) -> Result<u64, WireError> {
         check_limit("sections", self.sections as u64 + 1, self.limits.sections)?;
-        let records = section.body.records();
+        let records = section.batch.records();
         check_limit("records", self.records + records, self.limits.records)?;
         let start = self.bodies.len();
-        match &section.body {
-            Body::Logs(batch) => logs::encode(batch, &mut self.budget, &mut self.bodies),
-            Body::Metrics(batch) => metrics::encode(batch, &mut self.budget, &mut self.bodies),
-            Body::Spans(batch) => spans::encode(batch, &mut self.budget, &mut self.bodies),
-        }?;
+        section.batch.encode(&mut self.budget, &mut self.bodies)?;
         check_limit("body bytes", self.bodies.len() as u64, self.limits.body_bytes)?;
         let header = SectionHeader { records: records as u32, ..section.header.clone() };
         put_header(&header, self.bodies.len() - start, &mut self.budget, &mut self.headers)?;
         check_limit("header bytes", self.headers.len() as u64, self.limits.record_bytes)?;
         Ok(records)
-    }
-
-    /// What it carries.
-    pub fn kind(&self) -> Kind {
-        self.kind
     }
 
     /// Bytes of bodies so far, uncompressed.
@@ -113,7 +99,7 @@ impl RecordBuilder {
         let mut record = Vec::with_capacity(HEAD_BYTES + self.headers.len() + bound);
         record.extend_from_slice(&MAGIC);
         record.extend_from_slice(&[0; 4]);
-        record.extend_from_slice(&[VERSION, self.kind as u8, 0, 0]);
+        record.extend_from_slice(&[VERSION, S::KIND as u8, 0, 0]);
         for length in [self.sections, self.headers.len(), self.bodies.len()] {
             record.extend_from_slice(&(length as u32).to_le_bytes());
         }
@@ -130,44 +116,33 @@ impl RecordBuilder {
     }
 }
 
-/// Reads and verifies the frame (checksum included) and the section headers.
-pub fn decode_headers(record: &[u8], limits: &Limits) -> Result<Headers, WireError> {
-    let frame = Frame::read(record, &mut Budget::new(*limits))?;
-    Ok(Headers { kind: frame.kind, sections: frame.sections.into_iter().map(|(header, _)| header).collect() })
+/// Reads a whole record. Errors with `Kind` when it carries another signal.
+pub fn decode<S: Signal>(record: &[u8], limits: &Limits) -> Result<Vec<Section<S>>, WireError> {
+    let frame = Frame::read(record, limits)?;
+    let batches = frame.decode::<S>(|_| true)?;
+    let section = |(header, batch): (&SectionHeader, Option<S>)| Section {
+        header: header.clone(),
+        batch: Arc::new(batch.expect("invariant: every section was asked for")),
+    };
+    Ok(frame.headers().zip(batches).map(section).collect())
 }
 
-/// Reads a whole record.
-pub fn decode(record: &[u8], limits: &Limits) -> Result<(Kind, Vec<Section>), WireError> {
-    let mut budget = Budget::new(*limits);
-    let frame = Frame::read(record, &mut budget)?;
-    let bodies = frame.decompress()?;
-    let mut bodies = Reader::new(&bodies, "body");
-    let mut sections = Vec::with_capacity(frame.sections.len());
-    for (header, length) in frame.sections {
-        let bytes = bodies.take(length as usize)?;
-        let body = match frame.kind {
-            Kind::Logs => Body::Logs(logs::decode(bytes, header.records, &mut budget)?),
-            Kind::Metrics => Body::Metrics(metrics::decode(bytes, header.records, &mut budget)?),
-            Kind::Spans => Body::Spans(spans::decode(bytes, header.records, &mut budget)?),
-        };
-        sections.push(Section { header, body });
-    }
-    bodies.end()?;
-    Ok((frame.kind, sections))
-}
-
-/// A record taken apart, its body still compressed.
-struct Frame<'a> {
+/// A record whose checksum and section headers have been read; its bodies are still compressed.
+pub struct Frame<'a> {
     kind: Kind,
     /// Each with the length of its body.
     sections: Vec<(SectionHeader, u64)>,
     body_bytes: u32,
     compressed: &'a [u8],
+    limits: Limits,
+    /// Left for the bodies.
+    budget_left: u64,
 }
 
 impl<'a> Frame<'a> {
-    fn read(record: &'a [u8], budget: &mut Budget) -> Result<Self, WireError> {
-        let limits = budget.limits;
+    /// Verifies a record and reads its headers; decompresses nothing.
+    pub fn read(record: &'a [u8], limits: &Limits) -> Result<Self, WireError> {
+        let mut budget = Budget::new(*limits);
         let mut reader = Reader::new(record, "record head");
         if reader.array()? != MAGIC {
             return Err(WireError::Magic);
@@ -192,8 +167,41 @@ impl<'a> Frame<'a> {
         check_limit("sections", u64::from(count), limits.sections)?;
         check_limit("body bytes", u64::from(body_bytes), limits.body_bytes)?;
         let headers = Reader::new(reader.take(header_bytes as usize)?, "section header");
-        let sections = read_headers(headers, count, body_bytes, budget)?;
-        Ok(Self { kind, sections, body_bytes, compressed: reader.take(reader.remaining())? })
+        let sections = read_headers(headers, count, body_bytes, &mut budget)?;
+        let compressed = reader.take(reader.remaining())?;
+        Ok(Self { kind, sections, body_bytes, compressed, limits: *limits, budget_left: budget.snapshot() })
+    }
+
+    /// What it carries.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// One a section, in order.
+    pub fn headers(&self) -> impl ExactSizeIterator<Item = &SectionHeader> {
+        self.sections.iter().map(|(header, _)| header)
+    }
+
+    /// The batches of the sections that are wanted by their position, in order; `None` in the place of the others. Decompresses
+    /// nothing when none is. Errors with `Kind` when the record carries another signal.
+    pub fn decode<S: Signal>(&self, wanted: impl Fn(usize) -> bool) -> Result<Vec<Option<S>>, WireError> {
+        if self.kind != S::KIND {
+            return Err(WireError::Kind { found: self.kind, wanted: S::KIND });
+        }
+        if !(0..self.sections.len()).any(&wanted) && !self.sections.is_empty() {
+            return Ok(self.sections.iter().map(|_| None).collect());
+        }
+        let mut budget = Budget::new(self.limits);
+        budget.restore(self.budget_left);
+        let bodies = self.decompress()?;
+        let mut bodies = Reader::new(&bodies, "body");
+        let mut batches = Vec::with_capacity(self.sections.len());
+        for (i, (header, length)) in self.sections.iter().enumerate() {
+            let bytes = bodies.take(*length as usize)?;
+            batches.push(wanted(i).then(|| S::decode(bytes, header.records, &mut budget)).transpose()?);
+        }
+        bodies.end()?;
+        Ok(batches)
     }
 
     fn decompress(&self) -> Result<Vec<u8>, WireError> {
@@ -213,7 +221,7 @@ impl<'a> Frame<'a> {
 }
 
 fn put_header(header: &SectionHeader, body: usize, budget: &mut Budget, out: &mut Vec<u8>) -> Result<(), WireError> {
-    budget.charge(size_of::<Section>())?;
+    budget.charge(SECTION_BYTES)?;
     for (what, text) in [("tenant", &header.tenant), ("source", &header.source)] {
         check_header_text(what, text, budget)?;
         put_bytes(out, text.as_bytes());
@@ -250,7 +258,7 @@ fn read_headers(
     let mut sections = Vec::new();
     let (mut records, mut bodies) = (0_u64, 0_u64);
     for _ in 0..count {
-        budget.charge(size_of::<Section>())?;
+        budget.charge(SECTION_BYTES)?;
         let (header, body) = read_header(&mut reader, budget)?;
         records += u64::from(header.records);
         bodies = bodies.saturating_add(body);
@@ -286,7 +294,7 @@ fn read_header(reader: &mut Reader<'_>, budget: &mut Budget) -> Result<(SectionH
 /// A record's bytes before the zstd frame (without the checksum) and its bodies, for tests that compare or damage them.
 #[cfg(test)]
 pub(super) fn uncompressed(record: &[u8]) -> Result<(Vec<u8>, Vec<u8>), WireError> {
-    let frame = Frame::read(record, &mut Budget::new(Limits::default()))?;
+    let frame = Frame::read(record, &Limits::default())?;
     let mut head = record[..record.len() - frame.compressed.len()].to_vec();
     head[MAGIC.len()..CHECKED_FROM].fill(0);
     Ok((head, frame.decompress()?))

@@ -27,7 +27,7 @@ const ATTRIBUTES: u8 = 10;
 const LINE_BYTES: usize = 22;
 
 /// Appends the body to `out`.
-pub(super) fn encode(batch: &LogBatch, budget: &mut Budget, out: &mut Vec<u8>) -> Result<(), WireError> {
+pub(crate) fn encode(batch: &LogBatch, budget: &mut Budget, out: &mut Vec<u8>) -> Result<(), WireError> {
     charge(batch.len(), batch.bodies.len(), !batch.contexts.is_empty(), !batch.attributes.is_empty(), budget)?;
     let mut columns = ColumnsWriter::default();
     columns.put(STREAM, &put_labels(&batch.stream, budget)?);
@@ -58,7 +58,7 @@ pub(super) fn encode(batch: &LogBatch, budget: &mut Budget, out: &mut Vec<u8>) -
 }
 
 /// Reads a body of `lines` lines.
-pub(super) fn decode(body: &[u8], lines: u32, budget: &mut Budget) -> Result<LogBatch, WireError> {
+pub(crate) fn decode(body: &[u8], lines: u32, budget: &mut Budget) -> Result<LogBatch, WireError> {
     let count = lines as usize;
     let columns = ColumnsReader::new(body)?;
     let bodies = columns.need(BODIES, "log bodies")?;

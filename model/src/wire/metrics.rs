@@ -23,7 +23,7 @@ const FAMILY_BYTES: usize = size_of::<Family>();
 const ROW_BYTES: usize = size_of::<MetricRow>();
 
 /// Appends the body to `out`. Errors with `Invalid` when a row is not as long as the schema.
-pub(super) fn encode(batch: &MetricBatch, budget: &mut Budget, out: &mut Vec<u8>) -> Result<(), WireError> {
+pub(crate) fn encode(batch: &MetricBatch, budget: &mut Budget, out: &mut Vec<u8>) -> Result<(), WireError> {
     let series = batch.schema.series.len();
     if let Some(row) = batch.rows.iter().find(|row| row.values.len() != series) {
         return Err(invalid("metric row", format!("{} values for {series} series", row.values.len())));
@@ -46,7 +46,7 @@ pub(super) fn encode(batch: &MetricBatch, budget: &mut Budget, out: &mut Vec<u8>
 }
 
 /// Reads a body of `values` values (rows × series).
-pub(super) fn decode(body: &[u8], values: u32, budget: &mut Budget) -> Result<MetricBatch, WireError> {
+pub(crate) fn decode(body: &[u8], values: u32, budget: &mut Budget) -> Result<MetricBatch, WireError> {
     let columns = ColumnsReader::new(body)?;
     let target = labels(columns.need(TARGET, "target labels")?, budget)?;
     let mut column = columns.need(SERIES, "series labels")?;

@@ -13,23 +13,24 @@ mod budget;
 mod columns;
 mod frame;
 mod limits;
-mod logs;
-mod metrics;
-mod spans;
+pub(crate) mod logs;
+pub(crate) mod metrics;
+pub(crate) mod spans;
 mod value;
 
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use frame::{Headers, RecordBuilder, decode, decode_headers};
+pub use budget::Budget;
+pub use frame::{Frame, RecordBuilder, decode};
 pub use limits::Limits;
 
-use crate::log::LogBatch;
-use crate::metric::MetricBatch;
-use crate::span::SpanBatch;
+use crate::signal::Signal;
 
 /// What a record carries; one kind a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -97,44 +98,22 @@ pub struct SectionHeader {
     pub records: u32,
 }
 
-/// A decoded body.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Body {
-    /// Of [`Kind::Logs`].
-    Logs(LogBatch),
-    /// Of [`Kind::Metrics`].
-    Metrics(MetricBatch),
-    /// Of [`Kind::Spans`].
-    Spans(SpanBatch),
-}
-
-impl Body {
-    /// Which kind of record may carry it.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Logs(_) => Kind::Logs,
-            Self::Metrics(_) => Kind::Metrics,
-            Self::Spans(_) => Kind::Spans,
-        }
-    }
-
-    /// Log lines, metric rows × series, or spans.
-    pub fn records(&self) -> u64 {
-        match self {
-            Self::Logs(batch) => batch.len() as u64,
-            Self::Metrics(batch) => batch.rows.len() as u64 * batch.schema.series.len() as u64,
-            Self::Spans(batch) => batch.spans.len() as u64,
-        }
-    }
-}
-
 /// One source's share of a record.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Section {
+pub struct Section<S> {
     /// Whose, from where, and how to know it again.
     pub header: SectionHeader,
-    /// What.
-    pub body: Body,
+    /// What, shared from the decoder to the chunk.
+    pub batch: Arc<S>,
+}
+
+impl<S: Signal> Section<S> {
+    /// A section whose header says how many records the batch has.
+    pub fn new(header: SectionHeader, batch: impl Into<Arc<S>>) -> Self {
+        let batch = batch.into();
+        let records = u32::try_from(batch.records()).unwrap_or(u32::MAX);
+        Self { header: SectionHeader { records, ..header }, batch }
+    }
 }
 
 /// Why bytes are not a record, or a batch cannot become one.
@@ -152,6 +131,14 @@ pub enum WireError {
     /// Written by a version that this one does not know.
     #[error("record version {0} is newer than this weir understands")]
     Version(u8),
+    /// Carries another signal than is asked for.
+    #[error("a record of {} where {} are expected", .found.name(), .wanted.name())]
+    Kind {
+        /// In the record.
+        found: Kind,
+        /// Asked for.
+        wanted: Kind,
+    },
     /// Bits have changed on the way.
     #[error("checksum mismatch: stored {stored:08x}, computed {computed:08x}")]
     Checksum {

@@ -24,7 +24,7 @@ const EVENTS: u8 = 14;
 const LINKS: u8 = 15;
 
 /// Appends the body to `out`.
-pub(super) fn encode(batch: &SpanBatch, budget: &mut Budget, out: &mut Vec<u8>) -> Result<(), WireError> {
+pub(crate) fn encode(batch: &SpanBatch, budget: &mut Budget, out: &mut Vec<u8>) -> Result<(), WireError> {
     let spans = &batch.spans;
     charge(spans.len(), budget)?;
     let mut texts = TextsWriter::default();
@@ -63,7 +63,7 @@ pub(super) fn encode(batch: &SpanBatch, budget: &mut Budget, out: &mut Vec<u8>) 
 }
 
 /// Reads a body of `count` spans.
-pub(super) fn decode(body: &[u8], count: u32, budget: &mut Budget) -> Result<SpanBatch, WireError> {
+pub(crate) fn decode(body: &[u8], count: u32, budget: &mut Budget) -> Result<SpanBatch, WireError> {
     let columns = ColumnsReader::new(body)?;
     let texts = TextsReader::read(&mut columns.need(TEXTS, "span texts")?, budget)?;
     let origin = origin(columns.need(ORIGIN, "span origin")?, &texts, budget)?;

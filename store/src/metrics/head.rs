@@ -357,8 +357,7 @@ impl Index {
             };
         }
         let entry = 2 * size_of::<SeriesEntry>() + allocation(4 * size_of::<(u32, u32)>());
-        // Its texts are the target's and the schema's, which its table holds.
-        *bytes += entry + table_entry(size_of::<(Labels, u32)>()) + labels.references_memory();
+        *bytes += entry + table_entry(size_of::<(Labels, u32)>()) + labels.memory();
         self.by_labels.insert(labels.clone(), id);
         self.series.push(SeriesEntry { labels, places: Vec::new() });
         id

@@ -3,7 +3,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use weir_model::wire::{Limits, RecordBuilder, decode, decode_headers};
+use weir_model::log::LogBatch;
+use weir_model::metric::MetricBatch;
+use weir_model::signal::Signal;
+use weir_model::span::SpanBatch;
+use weir_model::wire::{Limits, RecordBuilder, decode};
 
 fuzz_target!(|bytes: &[u8]| {
     check(bytes);
@@ -17,10 +21,15 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn check(bytes: &[u8]) {
+    check_as::<LogBatch>(bytes);
+    check_as::<MetricBatch>(bytes);
+    check_as::<SpanBatch>(bytes);
+}
+
+fn check_as<S: Signal>(bytes: &[u8]) {
     let limits = Limits { body_bytes: 1 << 20, ..Limits::default() };
-    let _ = decode_headers(bytes, &limits);
-    if let Ok((kind, sections)) = decode(bytes, &limits) {
-        let mut builder = RecordBuilder::new(kind, Limits::default());
+    if let Ok(sections) = decode::<S>(bytes, &limits) {
+        let mut builder = RecordBuilder::new(Limits::default());
         for section in &sections {
             builder.push(section).expect("what was read can be written");
         }

@@ -1,9 +1,13 @@
 //! The wire format under mutated input: sections or an error, within a limit on memory, and what was read can be written.
 
 use super::super::frame;
-use super::{check_round_trip, decode, decode_headers, encode, encode_none, goldens};
+use super::golden::Golden;
+use super::{check_round_trip, decode, encode, encode_none};
 use crate::fuzz::{Fuzz, MemoryLimit};
-use crate::wire::{Kind, Limits};
+use crate::log::LogBatch;
+use crate::metric::MetricBatch;
+use crate::span::SpanBatch;
+use crate::wire::{Frame, Kind, Limits};
 
 /// What a body may be decompressed to, and with it what decoding may hold (four times as much), so that a limit on memory is
 /// near what an input of 128 KiB needs.
@@ -12,9 +16,16 @@ const LIMITS: Limits = Limits { body_bytes: 1 << 20, ..Limits::DEFAULT };
 const MEMORY: MemoryLimit = MemoryLimit { bytes: 64 << 20, per_input_byte: 1 << 10 };
 
 fn read(record: &[u8]) {
-    let headers = decode_headers(record, &LIMITS);
-    let Ok((_, sections)) = decode(record, &LIMITS) else { return };
-    assert_eq!(headers.unwrap().sections.len(), sections.len());
+    let Ok(frame) = Frame::read(record, &LIMITS) else { return };
+    match frame.kind() {
+        Kind::Logs => read_as::<LogBatch>(record),
+        Kind::Metrics => read_as::<MetricBatch>(record),
+        Kind::Spans => read_as::<SpanBatch>(record),
+    }
+}
+
+fn read_as<S: Golden>(record: &[u8]) {
+    let Ok(sections) = decode::<S>(record, &LIMITS) else { return };
     if !sections.is_empty() {
         check_round_trip(&sections);
     }
@@ -36,12 +47,14 @@ fn records() {
 /// section says it has.
 #[test]
 fn bodies() {
-    let mut fuzz = Fuzz::new("wire-bodies").memory(MEMORY);
-    for (_, section) in goldens() {
-        let prefix = [section.body.kind() as u8, section.body.records() as u8];
+    fn seed<S: Golden>() -> Vec<u8> {
+        let section = S::golden();
+        let prefix = [S::KIND as u8, section.batch.records() as u8];
         let (_, body) = frame::uncompressed(&encode(&[section])).unwrap();
-        fuzz = fuzz.seed([&prefix[..], &body].concat());
+        [&prefix[..], &body].concat()
     }
+    let seeds = [seed::<LogBatch>(), seed::<MetricBatch>(), seed::<SpanBatch>()];
+    let fuzz = seeds.into_iter().fold(Fuzz::new("wire-bodies").memory(MEMORY), Fuzz::seed);
     fuzz.run(|input| {
         let Some(([kind, records], body)) = input.split_first_chunk::<2>() else { return };
         let kind = Kind::ALL.into_iter().find(|known| *known as u8 == *kind).unwrap_or(Kind::ALL[usize::from(*kind) % 3]);

@@ -1,0 +1,92 @@
+//! Samples as a signal: placed by target, split by rows while there are several, then by columns.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::{Signal, part, parts};
+use crate::label::Labels;
+use crate::metric::{MetricBatch, MetricRow, Schema};
+use crate::wire::{self, Budget, Kind, Mark, Section, SectionHeader, WireError};
+
+impl Signal for MetricBatch {
+    const KIND: Kind = Kind::Metrics;
+
+    fn records(&self) -> u64 {
+        self.rows.len() as u64 * self.schema.series.len() as u64
+    }
+
+    fn encode(&self, budget: &mut Budget, out: &mut Vec<u8>) -> Result<(), WireError> {
+        wire::metrics::encode(self, budget, out)
+    }
+
+    fn decode(body: &[u8], records: u32, budget: &mut Budget) -> Result<Self, WireError> {
+        wire::metrics::decode(body, records, budget)
+    }
+
+    fn weight(&self) -> usize {
+        let names = Labels::shared_bytes(&self.schema.series);
+        let help: usize = self.schema.families.iter().map(|family| family.name.len() + family.help.len() + 8).sum();
+        names + help + self.rows.iter().map(|row| 8 + 8 * row.values.len()).sum::<usize>()
+    }
+
+    fn route(section: Section<Self>, partition_of: impl Fn(u64) -> u32) -> Vec<(u32, Section<Self>)> {
+        let mut hash = Xxh3::new();
+        hash.update(section.header.tenant.as_bytes());
+        hash.update(&section.batch.target.stable_hash().to_le_bytes());
+        vec![(partition_of(hash.digest()), section)]
+    }
+
+    fn split(section: Section<Self>) -> Result<[Section<Self>; 2], Section<Self>> {
+        if section.batch.records() < 2 {
+            return Err(section);
+        }
+        Ok(if section.batch.rows.len() > 1 { by_rows(&section) } else { by_columns(&section) })
+    }
+
+    /// A sampler's rows are told apart by their number; pushed rows have none.
+    fn trim(self: &Arc<Self>, mark: &Mark, stored: u64) -> Arc<Self> {
+        let Mark::Sequence { first, .. } = mark else { return Arc::clone(self) };
+        let stored = usize::try_from(stored.saturating_sub(*first)).unwrap_or(usize::MAX).min(self.rows.len());
+        Arc::new(self.with_rows(self.rows[stored..].to_vec()))
+    }
+}
+
+impl MetricBatch {
+    fn with_rows(&self, rows: Vec<MetricRow>) -> Self {
+        Self { target: self.target.clone(), schema: Arc::clone(&self.schema), rows }
+    }
+
+    fn columns(&self, range: Range<usize>) -> Self {
+        // Metadata is of the tenant, not of a column: once is enough.
+        let families = if range.start == 0 { self.schema.families.clone() } else { Vec::new() };
+        let row = |row: &MetricRow| MetricRow { timestamp: row.timestamp, values: row.values[range.clone()].to_vec() };
+        let rows = self.rows.iter().map(row).collect();
+        let schema = Schema { series: self.schema.series[range.clone()].to_vec(), families };
+        Self { target: self.target.clone(), schema: Arc::new(schema), rows }
+    }
+}
+
+fn by_rows(section: &Section<MetricBatch>) -> [Section<MetricBatch>; 2] {
+    let batch = &section.batch;
+    let half = batch.rows.len() / 2;
+    let at = match section.header.mark {
+        Mark::Sequence { first, .. } => Some(first + half as u64),
+        Mark::Digest(_) => None,
+    };
+    let (first, second) = batch.rows.split_at(half);
+    parts(&section.header, at, [batch.with_rows(first.to_vec()), batch.with_rows(second.to_vec())])
+}
+
+/// The second half goes under the source `<source>#1`, because one row number cannot be two positions of one source.
+fn by_columns(section: &Section<MetricBatch>) -> [Section<MetricBatch>; 2] {
+    let batch = &section.batch;
+    let (half, all) = (batch.schema.series.len() / 2, batch.schema.series.len());
+    let source = match section.header.mark {
+        Mark::Sequence { .. } => format!("{}#1", section.header.source),
+        Mark::Digest(_) => section.header.source.clone(),
+    };
+    let other = SectionHeader { source, ..section.header.clone() };
+    [part(&section.header, 0, None, batch.columns(0..half)), part(&other, 1, None, batch.columns(half..all))]
+}

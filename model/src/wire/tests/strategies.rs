@@ -1,0 +1,148 @@
+//! Sections of any content, written and read.
+
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::prelude::{BoxedStrategy, Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
+use serde_json::json;
+
+use super::check_round_trip;
+use crate::id::{SpanId, TraceId};
+use crate::label::Labels;
+use crate::log::{LogBatch, LogRecord};
+use crate::metric::{Family, MetricBatch, MetricKind, MetricRow, Schema};
+use crate::signal::Signal;
+use crate::span::{Attributes, Origin, Span, SpanBatch, SpanEvent, SpanKind, SpanLink, StatusCode, Value};
+use crate::wire::{Mark, Section, SectionHeader};
+
+fn labels() -> impl Strategy<Value = Labels> {
+    vec(("[a-c]{0,2}", "[x-zß]{0,3}"), 0..4).prop_map(Labels::from_pairs)
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    let json = prop_oneof![
+        Just(json!(null)),
+        any::<i64>().prop_map(|number| json!({"i": number, "s": ["t", true]})),
+        any::<f64>().prop_map(|number| json!([number])),
+    ];
+    prop_oneof![
+        ".{0,4}".prop_map(Value::String),
+        any::<bool>().prop_map(Value::Bool),
+        any::<i64>().prop_map(Value::Int),
+        any::<u64>().prop_map(|bits| Value::Double(f64::from_bits(bits))),
+        json.prop_map(|json| Value::Json(Box::new(json))),
+        vec(any::<u8>(), 0..5).prop_map(Value::Bytes),
+    ]
+}
+
+fn attributes() -> impl Strategy<Value = Attributes> {
+    vec(("[a-d]{0,3}", value()), 0..4)
+}
+
+fn logs() -> impl Strategy<Value = LogBatch> {
+    let ids = (prop_oneof![Just([0; 16]), any::<[u8; 16]>()], prop_oneof![Just([0; 8]), any::<[u8; 8]>()]);
+    let line = (any::<i64>(), any::<u64>(), vec(any::<u8>(), 0..20), any::<u8>(), 0..=1_u8, ids, labels());
+    (labels(), vec(line, 0..20)).prop_map(|(stream, lines)| {
+        let mut batch = LogBatch::new(stream);
+        for (timestamp, sequence, body, severity, flags, (trace, span), attributes) in &lines {
+            let (trace_id, span_id) = (TraceId(*trace), SpanId(*span));
+            let (timestamp, sequence, severity, flags) = (*timestamp, *sequence, *severity, *flags);
+            batch.push(LogRecord { timestamp, sequence, body, severity, flags, trace_id, span_id, attributes });
+        }
+        batch
+    })
+}
+
+fn metrics() -> impl Strategy<Value = MetricBatch> {
+    let family = ("[a-z]{0,3}", ".{0,5}", "[a-z]{0,2}", Just(MetricKind::GaugeHistogram));
+    (labels(), vec(labels(), 0..5), vec(family, 0..3), 0..5_usize).prop_flat_map(|(target, series, families, rows)| {
+        let width = series.len();
+        let family = |(name, help, unit, kind)| Family { name, kind, help, unit };
+        let schema = Arc::new(Schema { series, families: families.into_iter().map(family).collect() });
+        let row = (any::<i64>(), vec(any::<u64>(), width));
+        vec(row, rows).prop_map(move |rows| {
+            let row = |(timestamp, values): (i64, Vec<u64>)| MetricRow {
+                timestamp,
+                values: values.into_iter().map(f64::from_bits).collect(),
+            };
+            MetricBatch { target: target.clone(), schema: schema.clone(), rows: rows.into_iter().map(row).collect() }
+        })
+    })
+}
+
+fn span() -> impl Strategy<Value = Span> {
+    let event = (any::<i64>(), ".{0,3}", attributes()).prop_map(|(timestamp, name, attributes)| SpanEvent {
+        timestamp,
+        name,
+        attributes,
+    });
+    let link =
+        (any::<[u8; 16]>(), any::<[u8; 8]>(), ".{0,2}", attributes()).prop_map(|(trace, span, trace_state, attributes)| {
+            SpanLink { trace_id: TraceId(trace), span_id: SpanId(span), trace_state, attributes }
+        });
+    let ids = (any::<[u8; 16]>(), any::<[u8; 8]>(), any::<[u8; 8]>());
+    let texts = ("[a-b]{0,2}", "[a-b]{0,2}", "[a-b]{0,2}");
+    let status = prop_oneof![Just(StatusCode::Unset), Just(StatusCode::Ok), Just(StatusCode::Error)];
+    let times = (any::<i64>(), any::<i64>(), 0..6_i32, status);
+    (ids, texts, times, attributes(), vec(event, 0..3), vec(link, 0..3)).prop_map(
+        |((trace, id, parent), (name, trace_state, status_message), (start, end, kind, status), attributes, events, links)| {
+            Span {
+                trace_id: TraceId(trace),
+                span_id: SpanId(id),
+                parent_id: SpanId(parent),
+                trace_state,
+                name,
+                kind: SpanKind::from_number(kind),
+                start,
+                end,
+                status,
+                status_message,
+                attributes,
+                events,
+                links,
+            }
+        },
+    )
+}
+
+fn spans() -> impl Strategy<Value = SpanBatch> {
+    let origin = (attributes(), ".{0,3}", ".{0,3}", attributes());
+    (origin, vec(span(), 0..6)).prop_map(|((resource, scope_name, scope_version, scope_attributes), spans)| SpanBatch {
+        origin: Origin { resource, scope_name, scope_version, scope_attributes },
+        spans,
+    })
+}
+
+fn mark() -> impl Strategy<Value = Mark> {
+    let sequence = (any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(epoch, a, b)| Mark::Sequence {
+        epoch,
+        first: a.min(b),
+        last: a.max(b),
+    });
+    prop_oneof![sequence, any::<[u8; 16]>().prop_map(Mark::Digest)]
+}
+
+fn sections<S: Signal>(batch: impl Strategy<Value = S> + 'static) -> BoxedStrategy<Vec<Section<S>>> {
+    let section = ("[a-z]{1,3}", "\\PC{1,8}", mark(), batch)
+        .prop_map(|(tenant, source, mark, batch)| Section::new(SectionHeader { tenant, source, mark, records: 0 }, batch));
+    vec(section, 1..4).boxed()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn lines_that_are_written_are_read(sections in sections(logs())) {
+        check_round_trip(&sections);
+    }
+
+    #[test]
+    fn samples_that_are_written_are_read(sections in sections(metrics())) {
+        check_round_trip(&sections);
+    }
+
+    #[test]
+    fn spans_that_are_written_are_read(sections in sections(spans())) {
+        check_round_trip(&sections);
+    }
+}
