@@ -59,8 +59,7 @@ async fn bench() {
     let (resident, watch) = (resident(), Watch::start());
     let collector = Collector::start(config, deps).await.expect("the collector starts");
     let samples = SCRAPES * (TARGETS * (SERIES + SYNTHETIC)) as u64;
-    let in_head =
-        || aggregating.status(Kind::Metrics).iter().map(|status| status.head_records).sum::<u64>();
+    let in_head = || aggregating.status(Kind::Metrics).iter().map(|status| status.head_records).sum::<u64>();
     while in_head() < samples {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -105,8 +104,11 @@ fn thread_nanos() -> u64 {
 fn body(target: usize, round: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(SERIES * 128);
     for family in 0..SERIES / 128 {
-        writeln!(out, "# HELP app_{family}_requests_total Requests that were served.\n# TYPE app_{family}_requests_total counter")
-            .expect("memory");
+        writeln!(
+            out,
+            "# HELP app_{family}_requests_total Requests that were served.\n# TYPE app_{family}_requests_total counter"
+        )
+        .expect("memory");
         for i in 0..128_u64 {
             let (namespace, pod, value) = (i % 8, i / 4, 1_000_000 + i * 977 + round * (i % 50));
             writeln!(
@@ -140,8 +142,10 @@ fn serve(target: usize, serving: Arc<Vec<AtomicU64>>) -> String {
                 if line == "\r\n" {
                     round += 1;
                     let body = body(target, round);
-                    let head =
-                        format!("HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {}\r\n\r\n", body.len());
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {}\r\n\r\n",
+                        body.len()
+                    );
                     if answer.write_all(&[head.as_bytes(), &body].concat()).is_err() {
                         break;
                     }
