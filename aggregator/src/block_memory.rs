@@ -12,7 +12,7 @@ use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::metric::{MetricBatch, MetricRow, Schema};
 use weir_model::span::{Span, SpanBatch};
-use weir_model::wire::{Body, Mark, Section, SectionHeader};
+use weir_model::wire::{Mark, Section, SectionHeader};
 use weir_store::blob::MemoryBlob;
 use weir_store::engine::{Engine, Head, Position};
 use weir_store::logs::LogsEngine;
@@ -64,20 +64,20 @@ fn peak<T>(work: impl FnOnce() -> T) -> (T, u64) {
 const BLOCKS: u64 = 6;
 
 /// A head with these records, from an offset on.
-fn filled<E: Engine>(engine: &E, first: u64, bodies: Vec<Body>) -> E::Head {
+fn filled<E: Engine>(engine: &E, first: u64, batches: Vec<E::Batch>) -> E::Head {
     let head = engine.head();
-    for (offset, body) in bodies.into_iter().enumerate() {
+    for (offset, batch) in batches.into_iter().enumerate() {
         let mark = Mark::Sequence { epoch: 1, first: 0, last: 1 };
         let header = SectionHeader { tenant: "t".into(), source: "s".into(), mark, records: 0 };
         let position = Position { partition: 0, offset: first + offset as u64, ordinal: 0 };
-        head.insert(position, &Section { header, body }).expect("inserts");
+        head.insert(position, &Section::new(header, batch)).expect("inserts");
     }
     head
 }
 
 /// A head of an engine, sealed: the peak stays below what is declared.
-fn check_seal<E: Engine>(name: &str, engine: &E, bodies: Vec<Body>) {
-    let head = filled(engine, 0, bodies);
+fn check_seal<E: Engine>(name: &str, engine: &E, batches: Vec<E::Batch>) {
+    let head = filled(engine, 0, batches);
     let seal = || {
         let built = head.build().expect("builds");
         // All files at once, which a committer has one after the other.
@@ -91,7 +91,7 @@ fn check_seal<E: Engine>(name: &str, engine: &E, bodies: Vec<Body>) {
 }
 
 /// Blocks of an engine, merged: the peak stays below what is declared.
-fn check<E: Engine>(name: &str, engine: &E, section: impl Fn(u64) -> Vec<Body>) {
+fn check<E: Engine>(name: &str, engine: &E, section: impl Fn(u64) -> Vec<E::Batch>) {
     let (mut blocks, mut declared, mut size, mut raw) = (Vec::new(), E::MERGE.fixed, 0, 0);
     for block in 0..BLOCKS {
         for built in filled(engine, block * 10_000, section(block)).build().expect("builds") {
@@ -126,7 +126,7 @@ fn text(random: &mut StdRng, noise: bool) -> String {
     format!("{level} request {id} of user {} took {} ms on host web-{}", id * 7 % 500, id % 97, id % 11)
 }
 
-fn lines(block: u64, count: i64, noise: bool) -> Vec<Body> {
+fn lines(block: u64, count: i64, noise: bool) -> Vec<LogBatch> {
     let mut random = StdRng::seed_from_u64(block);
     let batch = |stream: i64| {
         let mut batch = LogBatch::new(Labels::from_pairs([("app", &format!("app{}", stream % 7))]));
@@ -142,12 +142,12 @@ fn lines(block: u64, count: i64, noise: bool) -> Vec<Body> {
                 attributes: &Labels::EMPTY,
             });
         }
-        Body::Logs(batch)
+        batch
     };
     (0..20).map(batch).collect()
 }
 
-fn samples(block: u64, series: usize, noise: bool) -> Vec<Body> {
+fn samples(block: u64, series: usize, noise: bool) -> Vec<MetricBatch> {
     let mut random = StdRng::seed_from_u64(block);
     let labels = (0..series).map(|i| Labels::from_pairs([("__name__", "m".to_owned()), ("i", i.to_string())])).collect();
     let schema = Arc::new(Schema { series: labels, families: Vec::new() });
@@ -156,10 +156,10 @@ fn samples(block: u64, series: usize, noise: bool) -> Vec<Body> {
         values: (0..series).map(|i| if noise { random.random::<f64>() } else { (at * i as i64) as f64 }).collect(),
     };
     let rows = (0..100).map(row).collect();
-    vec![Body::Metrics(MetricBatch { target: Labels::from_pairs([("job", "j")]), schema, rows })]
+    vec![MetricBatch { target: Labels::from_pairs([("job", "j")]), schema, rows }]
 }
 
-fn spans(block: u64, count: i64, noise: bool) -> Vec<Body> {
+fn spans(block: u64, count: i64, noise: bool) -> Vec<SpanBatch> {
     let mut random = StdRng::seed_from_u64(block);
     let span = |i: i64| Span {
         trace_id: TraceId(random.random()),
@@ -169,7 +169,7 @@ fn spans(block: u64, count: i64, noise: bool) -> Vec<Body> {
         end: i * 1_000_000 + 500,
         ..Span::default()
     };
-    vec![Body::Spans(SpanBatch { spans: (0..count).map(span).collect(), ..SpanBatch::default() })]
+    vec![SpanBatch { spans: (0..count).map(span).collect(), ..SpanBatch::default() }]
 }
 
 #[test]

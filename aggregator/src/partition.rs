@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use weir_bus::Record;
+use weir_model::signal::Signal;
 use weir_model::time::UnixNanos;
-use weir_model::wire::{self, Body, Limits, Mark, Section, WireError};
+use weir_model::wire::{Frame, Limits, Section};
 use weir_store::engine::{Engine, Head, Position};
 use weir_store::manifest::Manifest;
 use weir_store::view::TailSection;
@@ -103,25 +104,20 @@ impl<E: Engine> Partition<E> {
     }
 
     fn take_sections(&mut self, record: &Record, now: UnixNanos) -> Result<(), String> {
-        let headers = wire::decode_headers(&record.value, &self.limits).map_err(|error| error.to_string())?;
-        if headers.kind != E::KIND {
-            return Err(format!("a record of {} in the topic of {}", headers.kind.name(), E::KIND.name()));
-        }
+        let frame = Frame::read(&record.value, &self.limits).map_err(|error| error.to_string())?;
         // Decoded before a mark moves: a body that cannot be read must not make its source's next one a duplicate.
-        let fresh = headers.sections.iter().any(|header| !self.marks.knows(header));
-        let mut sections = if fresh { self.decode(record).map_err(|error| error.to_string())? } else { Vec::new() }.into_iter();
+        let known: Vec<bool> = frame.headers().map(|header| self.marks.knows(header)).collect();
+        let batches = frame.decode::<E::Batch>(|i| !known[i]).map_err(|error| error.to_string())?;
         let duplicates = self.marks.duplicates;
         let gaps = self.marks.gaps;
         let mut ordinal = 0;
         let mut wrong = Vec::new();
-        for header in &headers.sections {
+        for (header, batch) in frame.headers().zip(batches) {
             let verdict = self.marks.admit(header, now);
-            if verdict != Verdict::Duplicate {
+            if let (Some(batch), false) = (batch, verdict == Verdict::Duplicate) {
                 let position = Position { partition: self.shared.partition, offset: record.offset, ordinal };
-                let section = sections.next().ok_or("fewer sections than headers")?;
+                let section = Section { header: header.clone(), batch: Arc::new(batch) };
                 wrong.extend(self.insert(position, section, verdict).err());
-            } else {
-                sections.next();
             }
             ordinal += header.records;
         }
@@ -141,22 +137,16 @@ impl<E: Engine> Partition<E> {
         }
     }
 
-    fn decode(&self, record: &Record) -> Result<Vec<Section>, WireError> {
-        wire::decode(&record.value, &self.limits).map(|(_, sections)| sections)
-    }
-
-    fn insert(&self, position: Position, section: Section, verdict: Verdict) -> Result<(), String> {
+    fn insert(&self, position: Position, section: Section<E::Batch>, verdict: Verdict) -> Result<(), String> {
         let (section, skipped) = match verdict {
-            Verdict::After(mark) => trim(section, mark),
-            Verdict::New | Verdict::Duplicate => (Arc::new(section), 0),
+            Verdict::After(stored) => trim(section, stored),
+            Verdict::New | Verdict::Duplicate => (section, 0),
         };
         let position = Position { ordinal: position.ordinal + skipped, ..position };
         let head = Arc::clone(&self.shared.state.read().active);
         head.insert(position, &section).map_err(|error| format!("source {:?}: {error}", section.header.source))?;
-        self.metrics.records.get_or_create(&self.labels).inc_by(section.body.records());
-        if matches!(section.body, Body::Logs(_)) {
-            self.partitions.tell(TailSection { position, section, dropped: 0 });
-        }
+        self.metrics.records.get_or_create(&self.labels).inc_by(section.batch.records());
+        self.partitions.tell(TailSection { position, section, dropped: 0 });
         Ok(())
     }
 
@@ -243,25 +233,9 @@ pub(crate) fn replay<E: Engine>(
     (head, replayed.poison, replayed.marks)
 }
 
-/// The part of a section that lies after a mark, and how many of its lines lie before. Only log lines carry sequences of
-/// their own; the rows of a sampler are told apart by their number, so a batch of them is trimmed by rows.
-fn trim(section: Section, mark: u64) -> (Arc<Section>, u32) {
-    let Section { mut header, body } = section;
-    let before = body.records();
-    let body = match body {
-        Body::Logs(batch) => Body::Logs(batch.after(mark)),
-        Body::Metrics(mut batch) => {
-            let stored = match header.mark {
-                Mark::Sequence { first, .. } => mark.saturating_sub(first),
-                Mark::Digest(_) => 0,
-            };
-            batch.rows.drain(..batch.rows.len().min(usize::try_from(stored).unwrap_or(usize::MAX)));
-            Body::Metrics(batch)
-        }
-        // A span carries no sequence; the traces engine knows a span again by its ids.
-        Body::Spans(batch) => Body::Spans(batch),
-    };
-    let after = body.records();
-    header.records = u32::try_from(after).unwrap_or(u32::MAX);
-    (Arc::new(Section { header, body }), u32::try_from(before - after).unwrap_or(u32::MAX))
+/// The part of a section that lies after what is stored, and how many of its records lie before.
+fn trim<S: Signal>(section: Section<S>, stored: u64) -> (Section<S>, u32) {
+    let rest = Section::<S>::new(section.header.clone(), section.batch.trim(&section.header.mark, stored));
+    let skipped = section.batch.records() - rest.batch.records();
+    (rest, u32::try_from(skipped).unwrap_or(u32::MAX))
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::broadcast;
 use weir_model::select::PartitionCoverage;
+use weir_model::signal::Signal;
 use weir_store::engine::{Engine, Head};
 use weir_store::heads::{Instant, bus_silent};
 use weir_store::manifest::Manifest;
@@ -115,7 +116,7 @@ impl<E: Engine> Shared<E> {
 pub struct Partitions<E: Engine> {
     /// Guards who is served and who is not; held only to copy pointers.
     owned: RwLock<Owned<E>>,
-    tails: broadcast::Sender<TailSection>,
+    tails: broadcast::Sender<TailSection<E::Batch>>,
 }
 
 /// A partition is in one of the two, or in none while it is opened for the first time.
@@ -171,7 +172,7 @@ impl<E: Engine> Partitions<E> {
     }
 
     /// Tells live tails. Nobody listening is the usual case and not an error.
-    pub(crate) fn tell(&self, section: TailSection) {
+    pub(crate) fn tell(&self, section: TailSection<E::Batch>) {
         if self.tails.receiver_count() > 0 {
             let _nobody_listens = self.tails.send(section);
         }
@@ -185,8 +186,8 @@ impl<E: Engine> Views<E> for Partitions<E> {
     }
 }
 
-impl<E: Engine> Tails for Partitions<E> {
-    fn subscribe(&self) -> Box<dyn FnMut() -> Vec<TailSection> + Send> {
+impl<E: Engine> Tails<E::Batch> for Partitions<E> {
+    fn subscribe(&self) -> Box<dyn FnMut() -> Vec<TailSection<E::Batch>> + Send> {
         let receiver = Mutex::new(self.tails.subscribe());
         Box::new(move || drain(&mut receiver.lock()))
     }
@@ -200,7 +201,7 @@ fn damaged_view<E: Engine>(partition: u32, reason: &str) -> PartitionView<E> {
     PartitionView { coverage, blocks: Vec::new(), heads: Vec::new(), missing }
 }
 
-fn drain(receiver: &mut broadcast::Receiver<TailSection>) -> Vec<TailSection> {
+fn drain<S: Signal>(receiver: &mut broadcast::Receiver<TailSection<S>>) -> Vec<TailSection<S>> {
     let mut sections = Vec::new();
     let mut dropped = 0;
     loop {

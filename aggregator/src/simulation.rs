@@ -30,9 +30,10 @@ use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::metric::{MetricBatch, MetricRow, Schema};
 use weir_model::select::{LogReader, LogSelect, LogVisitor, NoBudget};
+use weir_model::signal::Signal;
 use weir_model::span::{Span, SpanBatch};
 use weir_model::time::TimeRange;
-use weir_model::wire::{Body, Kind, Limits, Mark, RecordBuilder, Section, SectionHeader};
+use weir_model::wire::{Kind, Limits, Mark, RecordBuilder, Section, SectionHeader};
 use weir_store::blob::BlobCache;
 use weir_store::logs::{LogsEngine, LogsReader};
 
@@ -133,26 +134,29 @@ impl Source {
     }
 
     fn record(&self, first: u64, last: u64) -> bytes::Bytes {
-        let body = match self.kind {
-            Kind::Logs => self.lines(first, last),
-            Kind::Metrics => self.samples(first, last),
-            Kind::Spans => self.spans(first, last),
-        };
+        match self.kind {
+            Kind::Logs => self.record_of(first, last, self.lines(first, last)),
+            Kind::Metrics => self.record_of(first, last, self.samples(first, last)),
+            Kind::Spans => self.record_of(first, last, self.spans(first, last)),
+        }
+    }
+
+    fn record_of<S: Signal>(&self, first: u64, last: u64, batch: S) -> bytes::Bytes {
         let mark = Mark::Sequence { epoch: 1, first, last };
         let header = SectionHeader { tenant: TENANT.into(), source: self.name.clone(), mark, records: 0 };
-        let mut builder = RecordBuilder::new(self.kind, Limits::default());
-        builder.push(&Section { header, body }).expect("a small section");
+        let mut builder = RecordBuilder::new(Limits::default());
+        builder.push(&Section::new(header, batch)).expect("a small section");
         builder.finish().expect("a small record").into()
     }
 
-    fn samples(&self, first: u64, last: u64) -> Body {
+    fn samples(&self, first: u64, last: u64) -> MetricBatch {
         let series = vec![Labels::from_pairs([("__name__", "m"), ("source", &self.name)])];
         let row = |i: u64| MetricRow { timestamp: (i as i64 + 1) * 1_000_000, values: vec![i as f64] };
         let schema = Arc::new(Schema { series, families: Vec::new() });
-        Body::Metrics(MetricBatch { target: Labels::EMPTY, schema, rows: (first..last).map(row).collect() })
+        MetricBatch { target: Labels::EMPTY, schema, rows: (first..last).map(row).collect() }
     }
 
-    fn spans(&self, first: u64, last: u64) -> Body {
+    fn spans(&self, first: u64, last: u64) -> SpanBatch {
         let span = |i: u64| Span {
             trace_id: self.trace_id(i),
             span_id: SpanId((i + 1).to_le_bytes()),
@@ -161,7 +165,7 @@ impl Source {
             end: i as i64 * 1000 + 500,
             ..Span::default()
         };
-        Body::Spans(SpanBatch { spans: (first..last).map(span).collect(), ..SpanBatch::default() })
+        SpanBatch { spans: (first..last).map(span).collect(), ..SpanBatch::default() }
     }
 
     /// Five spans a trace.
@@ -173,7 +177,7 @@ impl Source {
         (0..self.lines).step_by(5).map(|i| self.trace_id(i)).collect()
     }
 
-    fn lines(&self, first: u64, last: u64) -> Body {
+    fn lines(&self, first: u64, last: u64) -> LogBatch {
         let mut batch = LogBatch::new(Labels::from_pairs([("source", &self.name)]));
         for line in first..last {
             let body = format!("{} {line:06}", self.name);
@@ -188,7 +192,7 @@ impl Source {
                 attributes: &Labels::EMPTY,
             });
         }
-        Body::Logs(batch)
+        batch
     }
 
     /// Appends what is new since the checkpoint or the last acknowledgement; what fails is sent again later.

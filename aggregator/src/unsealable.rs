@@ -8,7 +8,7 @@ use object_store::memory::InMemory;
 use weir_bus::{Record, TopicPartition};
 use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
-use weir_model::wire::{Body, Kind, Limits, Mark, RecordBuilder, Section, SectionHeader};
+use weir_model::wire::{Kind, Limits, Mark, RecordBuilder, Section, SectionHeader};
 use weir_store::StoreError;
 use weir_store::blob::{BlobCache, MemoryBlob};
 use weir_store::block::{Blob, BlockReader};
@@ -34,7 +34,9 @@ struct PickyHead {
 }
 
 impl Head for PickyHead {
-    fn insert(&self, position: Position, section: &Section) -> Result<(), StoreError> {
+    type Batch = LogBatch;
+
+    fn insert(&self, position: Position, section: &Section<LogBatch>) -> Result<(), StoreError> {
         self.refuses.fetch_or(section.header.source.contains("refused"), Ordering::Relaxed);
         self.panics.fetch_or(section.header.source.contains("panics"), Ordering::Relaxed);
         self.head.insert(position, section)
@@ -58,7 +60,7 @@ impl Head for PickyHead {
 }
 
 impl Engine for Picky {
-    const KIND: Kind = Kind::Logs;
+    type Batch = LogBatch;
     const MERGE: BlockCost = LogsEngine::MERGE;
     const SEAL: BlockCost = LogsEngine::SEAL;
     type Head = PickyHead;
@@ -98,8 +100,8 @@ fn record(offset: u64, source: &str) -> Record {
     }
     let mark = Mark::Sequence { epoch: 1, first: 0, last: 2 };
     let header = SectionHeader { tenant: "t".into(), source: source.into(), mark, records: 0 };
-    let mut builder = RecordBuilder::new(Kind::Logs, Limits::default());
-    builder.push(&Section { header, body: Body::Logs(batch) }).expect("a small section");
+    let mut builder = RecordBuilder::new(Limits::default());
+    builder.push(&Section::new(header, batch)).expect("a small section");
     let place = TopicPartition { topic: Kind::Logs.topic().into(), partition: 0 };
     Record { place, offset, value: builder.finish().expect("a small record").into() }
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use weir_collector::ship::Shipper;
 use weir_model::label::Labels;
 use weir_model::metric::{MetricBatch, MetricRow, Schema};
-use weir_model::wire::{Body, Mark, Section, SectionHeader};
+use weir_model::wire::{Mark, Section, SectionHeader};
 use weir_query::rules::{Recording, RuleFile, RuleOrigin, RuleSample, RuleSet, RulesConfig, SampleSink};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -68,12 +68,12 @@ fn digest(origin: &RuleOrigin, at_ms: i64) -> [u8; 16] {
     hash.digest128().to_be_bytes()
 }
 
-fn section(tenant: &str, digest: [u8; 16], at_ms: i64, samples: Vec<RuleSample>) -> Section {
+fn section(tenant: &str, digest: [u8; 16], at_ms: i64, samples: Vec<RuleSample>) -> Section<MetricBatch> {
     let values = samples.iter().map(|sample| sample.value).collect();
     let schema = Schema { series: samples.into_iter().map(|sample| sample.labels).collect(), families: Vec::new() };
     let rows = vec![MetricRow { timestamp: at_ms.saturating_mul(1_000_000), values }];
     let header = SectionHeader { tenant: tenant.into(), source: "rules".into(), mark: Mark::Digest(digest), records: 0 };
-    Section { header, body: Body::Metrics(MetricBatch { target: Labels::EMPTY, schema: Arc::new(schema), rows }) }
+    Section::new(header, MetricBatch { target: Labels::EMPTY, schema: Arc::new(schema), rows })
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use weir_collector::ship::Shipper;
 use weir_model::id::{SpanId, TraceId};
 use weir_model::span::{Attributes, Origin, Span, SpanBatch, SpanKind, StatusCode, Value};
-use weir_model::wire::{Body, Mark, Section, SectionHeader};
+use weir_model::wire::{Mark, Section, SectionHeader};
 
 /// Batches of spans that may wait for the bus; more are dropped, because weir's own spans must never hold weir up.
 const WAITING_BATCHES: usize = 16;
@@ -133,7 +133,7 @@ fn origin(node: &str) -> Origin {
     }
 }
 
-fn section(tenant: &str, origin: &Origin, batch: Vec<SpanData>) -> Section {
+fn section(tenant: &str, origin: &Origin, batch: Vec<SpanData>) -> Section<SpanBatch> {
     let spans: Vec<Span> = batch.into_iter().map(span).collect();
     // Unique by itself: no two batches hold the same span.
     let digest = spans.first().map_or([0; 16], |first| {
@@ -147,7 +147,7 @@ fn section(tenant: &str, origin: &Origin, batch: Vec<SpanData>) -> Section {
         mark: Mark::Digest(digest),
         records: u32::try_from(spans.len()).unwrap_or(u32::MAX),
     };
-    Section { header, body: Body::Spans(SpanBatch { origin: origin.clone(), spans }) }
+    Section::new(header, SpanBatch { origin: origin.clone(), spans })
 }
 
 fn span(data: SpanData) -> Span {

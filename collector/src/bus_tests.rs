@@ -26,7 +26,11 @@ use tonic::codec::CompressionEncoding;
 use weir_bus::disk::{DiskConfig, DiskLog};
 use weir_bus::{BusMetrics, Event, Log};
 use weir_model::label::NAME;
-use weir_model::wire::{self, Body, Kind, Limits, Mark};
+use weir_model::log::LogBatch;
+use weir_model::metric::MetricBatch;
+use weir_model::signal::Signal;
+use weir_model::span::{self, SpanBatch};
+use weir_model::wire::{self, Frame, Kind, Limits, Mark, Section};
 
 use crate::collector::{Collector, Deps};
 use crate::config::CollectorConfig;
@@ -254,26 +258,20 @@ async fn read_back(log: &DiskLog) -> Stored {
 }
 
 fn decode(record: &[u8], stored: &mut Stored, digests: &mut HashSet<[u8; 16]>) {
-    for section in wire::decode(record, &Limits::default()).unwrap().1 {
-        assert_eq!(section.header.tenant, "default");
-        // The collector's own word on how it fares.
-        if section.header.source.starts_with("pulse:") {
-            continue;
-        }
-        let Mark::Digest(digest) = section.header.mark else { panic!("pushes are known by digest: {:?}", section.header) };
-        assert!(digests.insert(digest), "{:?} twice", section.header);
-        match section.body {
-            Body::Logs(batch) => stored.lines.extend(batch.iter().map(|line| {
+    match Frame::read(record, &Limits::default()).unwrap().kind() {
+        Kind::Logs => fresh::<LogBatch>(record, digests).iter().for_each(|batch| {
+            stored.lines.extend(batch.iter().map(|line| {
                 let body = String::from_utf8_lossy(line.body);
                 format!("{} {} {body} {}", batch.stream, line.timestamp, line.attributes)
-            })),
-            Body::Spans(batch) => stored.spans.extend(
-                batch
-                    .spans
-                    .iter()
-                    .map(|span| format!("{} {}/{} {}..{}", span.name, span.trace_id, span.span_id, span.start, span.end)),
-            ),
-            Body::Metrics(batch) => {
+            }));
+        }),
+        Kind::Spans => fresh::<SpanBatch>(record, digests).iter().for_each(|batch| {
+            let text =
+                |span: &span::Span| format!("{} {}/{} {}..{}", span.name, span.trace_id, span.span_id, span.start, span.end);
+            stored.spans.extend(batch.spans.iter().map(text));
+        }),
+        Kind::Metrics => {
+            for batch in fresh::<MetricBatch>(record, digests) {
                 for row in &batch.rows {
                     let values = batch.schema.series.iter().zip(&row.values);
                     let ours = values.filter(|(series, _)| series.get(NAME) == "queue_depth");
@@ -282,6 +280,22 @@ fn decode(record: &[u8], stored: &mut Stored, digests: &mut HashSet<[u8; 16]>) {
             }
         }
     }
+}
+
+/// The batches of a record, each for the first time.
+fn fresh<S: Signal>(record: &[u8], digests: &mut HashSet<[u8; 16]>) -> Vec<Arc<S>> {
+    let mut batches = Vec::new();
+    for Section { header, batch } in wire::decode::<S>(record, &Limits::default()).unwrap() {
+        assert_eq!(header.tenant, "default");
+        // The collector's own word on how it fares.
+        if header.source.starts_with("pulse:") {
+            continue;
+        }
+        let Mark::Digest(digest) = header.mark else { panic!("pushes are known by digest: {header:?}") };
+        assert!(digests.insert(digest), "{header:?} twice");
+        batches.push(batch);
+    }
+    batches
 }
 
 fn expected() -> Stored {

@@ -20,8 +20,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use weir_model::label::{Labels, normalise_label_name};
 use weir_model::log::{LogBatch, LogRecord};
+use weir_model::signal::Signal;
 use weir_model::time::{SECOND, UnixNanos};
-use weir_model::wire::{Body, Kind, Section};
+use weir_model::wire::{Kind, Section};
 
 use crate::admission::Admission;
 use crate::body::{self, PushError};
@@ -30,7 +31,6 @@ use crate::enrich;
 use crate::proto_size::{self, Field, Shape};
 use crate::push::{Digest, PushContext, push_line};
 use crate::severity;
-use crate::ship::weight;
 
 mod selector;
 
@@ -103,7 +103,7 @@ fn decode(context: &PushContext, admission: &Admission, headers: &HeaderMap, byt
         }
     };
     let taken = sections(context, admission, streams)?;
-    admission.settle(taken.sections.iter().map(|section| weight(&section.body)).sum());
+    admission.settle(taken.sections.iter().map(|section| section.batch.weight()).sum());
     Ok(taken)
 }
 
@@ -114,7 +114,7 @@ pub(crate) fn decode_sections(
     admission: &Admission,
     headers: &HeaderMap,
     bytes: Bytes,
-) -> Result<Vec<Section>, PushError> {
+) -> Result<Vec<Section<LogBatch>>, PushError> {
     decode(context, admission, headers, bytes).map(|taken| taken.sections)
 }
 
@@ -132,7 +132,7 @@ struct Entry {
 
 /// What a request came to.
 struct Taken {
-    sections: Vec<Section>,
+    sections: Vec<Section<LogBatch>>,
     refused: Refused,
     /// Lines of the request, refused ones included.
     entries: usize,
@@ -208,7 +208,7 @@ fn check_labels(context: &PushContext, stream: &Stream) -> Result<(), PushError>
     }
 }
 
-fn section(context: &PushContext, stream: Stream) -> Section {
+fn section(context: &PushContext, stream: Stream) -> Section<LogBatch> {
     let mut digest = Digest::new(&context.tenant, SOURCE);
     digest.number(stream.labels.stable_hash() as i64);
     let source = format!("loki/{:016x}", stream.labels.stable_hash());
@@ -232,7 +232,7 @@ fn section(context: &PushContext, stream: Stream) -> Section {
         };
         push_line(&mut batch, record, context.config.line_bytes_max);
     }
-    context.section(source, digest.finish(), Body::Logs(batch))
+    context.section(source, digest.finish(), batch)
 }
 
 // ---- protobuf: logproto's PushRequest, only what is read

@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use weir_model::metric::MetricBatch;
-use weir_model::wire::{Body, Mark, Section, SectionHeader};
+use weir_model::wire::{Mark, Section, SectionHeader};
 use weir_runtime::containers::{Container, Inventory, InventoryConfig};
 use weir_runtime::samples::{NodeSampler, SamplerConfig};
 
@@ -146,8 +146,8 @@ impl Node {
         Some(sampler)
     }
 
-    fn section(&self, mark: Mark, batch: MetricBatch) -> Section {
+    fn section(&self, mark: Mark, batch: MetricBatch) -> Section<MetricBatch> {
         let source = format!("node:{}/{}", self.node, batch.target.get("job"));
-        Section { header: SectionHeader { tenant: self.tenant.clone(), source, mark, records: 0 }, body: Body::Metrics(batch) }
+        Section::new(SectionHeader { tenant: self.tenant.clone(), source, mark, records: 0 }, batch)
     }
 }

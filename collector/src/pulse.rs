@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::{MetricBatch, MetricRow, Schema};
-use weir_model::wire::{Body, Kind, Mark, Section, SectionHeader};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use crate::epoch::Rows;
 use crate::metrics::CollectorMetrics;
@@ -64,12 +64,12 @@ impl Pulse {
         }
     }
 
-    fn section(&self, mark: Mark, schema: &Arc<Schema>) -> Section {
+    fn section(&self, mark: Mark, schema: &Arc<Schema>) -> Section<MetricBatch> {
         let target = Labels::from_pairs([("job", "weir-collector"), ("instance", &*self.node), ("node", &*self.node)]);
         let rows = vec![MetricRow { timestamp: (self.clock)(), values: values(&self.shipper.lanes()) }];
         let source = format!("pulse:{}", self.node);
         let header = SectionHeader { tenant: self.tenant.clone(), source, mark, records: 0 };
-        Section { header, body: Body::Metrics(MetricBatch { target, schema: Arc::clone(schema), rows }) }
+        Section::new(header, MetricBatch { target, schema: Arc::clone(schema), rows })
     }
 }
 

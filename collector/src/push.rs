@@ -6,8 +6,9 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weir_model::fault;
 use weir_model::log::{FLAG_CONTINUED, LogBatch, LogRecord};
+use weir_model::signal::Signal;
 use weir_model::time::UnixNanos;
-use weir_model::wire::{Body, Kind, Mark, Section, SectionHeader};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::admission::{Admission, Inflight};
@@ -15,7 +16,7 @@ use crate::body::PushError;
 use crate::bounds::{Retention, TimeBounds};
 use crate::config::PushConfig;
 use crate::metrics::CollectorMetrics;
-use crate::ship::Shipper;
+use crate::ship::{Shipped, Shipper};
 
 /// The time now, in Unix nanoseconds. Passed in, so that tests decide.
 pub type Clock = Arc<dyn Fn() -> UnixNanos + Send + Sync>;
@@ -64,7 +65,7 @@ impl PushContext {
     }
 
     /// Ships; `Ok` once everything is durable.
-    pub(crate) async fn ship(&self, sections: Vec<Section>) -> Result<(), PushError> {
+    pub(crate) async fn ship<S: Shipped>(&self, sections: Vec<Section<S>>) -> Result<(), PushError> {
         Ok(self.shipper.send_and_wait(sections, self.config.patience).await?)
     }
 
@@ -87,10 +88,8 @@ impl PushContext {
     }
 
     /// A section of pushed records.
-    pub(crate) fn section(&self, source: String, digest: [u8; 16], body: Body) -> Section {
-        let records = u32::try_from(body.records()).unwrap_or(u32::MAX);
-        let header = SectionHeader { tenant: self.tenant.to_string(), source, mark: Mark::Digest(digest), records };
-        Section { header, body }
+    pub(crate) fn section<S: Signal>(&self, source: String, digest: [u8; 16], batch: S) -> Section<S> {
+        Section::new(SectionHeader { tenant: self.tenant.to_string(), source, mark: Mark::Digest(digest), records: 0 }, batch)
     }
 }
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use weir_model::log::LogBatch;
+use weir_model::span::SpanBatch;
 use weir_model::time::{SECOND, UnixNanos};
-use weir_model::wire::{Body, Kind};
+use weir_model::wire::Kind;
 
 use crate::Retention;
 use crate::config::{PushConfig, ShipConfig};
@@ -112,8 +114,8 @@ async fn otlp() {
     server.check("/v1/traces", "{", 400, "json").await;
     assert_eq!(server.post("/v1/traces", "application/x-protobuf", "gzip", "no gzip").await.0, 400);
     assert_eq!(server.post("/v1/traces", "text/plain", "", "").await.0, 415);
-    let stored: Vec<_> = server.log.sections(Kind::Spans).into_iter().flatten().collect();
-    let Body::Spans(batch) = &stored[0].body else { panic!("spans stay spans") };
+    let stored: Vec<_> = server.log.sections::<SpanBatch>().into_iter().flatten().collect();
+    let batch = &stored[0].batch;
     assert_eq!((stored.len(), batch.spans[0].trace_id.to_string()), (1, trace.to_owned()));
     let logs = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"5","body":{"stringValue":"hello"}}]}]}]}"#;
     server.check("/v1/logs", logs, 200, "").await;
@@ -140,10 +142,10 @@ async fn level_and_trace_are_what_the_client_says_else_what_the_line_says() {
     let records: Vec<String> = records.iter().map(|record| format!(r#"{{"timeUnixNano":"5",{record}}}"#)).collect();
     let logs = format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{}]}}]}}]}}"#, records.join(","));
     server.check("/v1/logs", &logs, 200, "").await;
-    let sections: Vec<_> = server.log.sections(Kind::Logs).into_iter().flatten().collect();
+    let sections: Vec<_> = server.log.sections::<LogBatch>().into_iter().flatten().collect();
     let lines = sections.iter().flat_map(|section| {
-        let Body::Logs(batch) = &section.body else { panic!("logs stay logs") };
-        batch
+        section
+            .batch
             .iter()
             .map(|line| (String::from_utf8_lossy(line.body).into_owned(), line.severity, line.trace_id.to_string() == trace))
     });

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use weir_bus::{Ack, BusError, Consumer, Log, TopicPartition};
-use weir_model::wire::{self, Body, Kind, Limits, Mark, Section};
+use weir_model::log::LogBatch;
+use weir_model::signal::Signal;
+use weir_model::wire::{self, Kind, Limits, Mark, Section};
 
 pub(crate) struct TestLog {
     partitions: u32,
@@ -38,13 +40,13 @@ impl TestLog {
         self.flowing.send_replace(flowing);
     }
 
-    /// Sections of a kind as stored, partition by partition, duplicates included.
-    pub(crate) fn sections(&self, kind: Kind) -> Vec<Vec<Section>> {
+    /// Sections of a signal as stored, partition by partition, duplicates included.
+    pub(crate) fn sections<S: Signal>(&self) -> Vec<Vec<Section<S>>> {
         let state = self.state.lock();
         let partition = |partition| {
-            let place = TopicPartition { topic: kind.topic().to_owned(), partition };
+            let place = TopicPartition { topic: S::KIND.topic().to_owned(), partition };
             let records = state.records.get(&place).map(Vec::as_slice).unwrap_or_default();
-            records.iter().flat_map(|record| wire::decode(record, &Limits::default()).unwrap().1).collect()
+            records.iter().flat_map(|record| wire::decode(record, &Limits::default()).unwrap()).collect()
         };
         (0..self.partitions).map(partition).collect()
     }
@@ -59,9 +61,8 @@ impl TestLog {
         let mut marks: HashMap<String, (u64, u64)> = HashMap::new();
         let mut digests = std::collections::HashSet::new();
         let mut lines: HashMap<String, Vec<String>> = HashMap::new();
-        for section in self.sections(Kind::Logs).into_iter().flatten() {
-            let Body::Logs(batch) = section.body else { continue };
-            let source = section.header.source;
+        for section in self.sections::<LogBatch>().into_iter().flatten() {
+            let source = section.header.source.clone();
             let after = match section.header.mark {
                 Mark::Digest(digest) => {
                     if !digests.insert(digest) {
@@ -81,7 +82,7 @@ impl TestLog {
                 }
             };
             let pushed = matches!(section.header.mark, Mark::Digest(_));
-            let kept = batch.iter().filter(|record| pushed || record.sequence > after);
+            let kept = section.batch.iter().filter(|record| pushed || record.sequence > after);
             let text = kept.map(|record| String::from_utf8_lossy(record.body).into_owned());
             lines.entry(source).or_default().extend(text);
         }

@@ -14,7 +14,7 @@ use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::select::{LineFilter, LogReader, LogSelect, LogVisitor, NoBudget, PartitionCoverage};
 use weir_model::time::{SECOND, TimeRange, UnixNanos};
-use weir_model::wire::{Body, Kind, Mark, Section, SectionHeader};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 use weir_store::blob::MemoryBlob;
 use weir_store::engine::{Engine, Head, Position};
 use weir_store::logs::{LogsEngine, LogsReader};
@@ -31,8 +31,8 @@ impl Views<LogsEngine> for OneBlock {
 
 struct NoTails;
 
-impl Tails for NoTails {
-    fn subscribe(&self) -> Box<dyn FnMut() -> Vec<TailSection> + Send> {
+impl Tails<LogBatch> for NoTails {
+    fn subscribe(&self) -> Box<dyn FnMut() -> Vec<TailSection<LogBatch>> + Send> {
         Box::new(Vec::new)
     }
 }
@@ -87,7 +87,7 @@ fn sections(path: &str) -> Result<Vec<Section>, Box<dyn Error>> {
 fn section(batch: LogBatch) -> Section {
     let mark = Mark::Sequence { epoch: 0, first: 0, last: 0 };
     let header = SectionHeader { tenant: "default".into(), source: "rate".into(), mark, records: batch.len() as u32 };
-    Section { header, body: Body::Logs(batch) }
+    Section::new(header, batch)
 }
 
 /// Seconds that this thread has been on a CPU: on a busy machine the wall clock says little.

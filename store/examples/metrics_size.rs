@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::{MetricBatch, MetricRow, Schema};
-use weir_model::wire::{Body, Kind, Mark, Section, SectionHeader};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 use weir_store::blob::MemoryBlob;
 use weir_store::engine::{Engine, Head, Position};
 use weir_store::metrics::MetricsEngine;
@@ -151,7 +151,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let batch = MetricBatch { target, schema: Arc::clone(&schema), rows: vec![MetricRow { timestamp, values }] };
         let mark = Mark::Sequence { epoch: 1, first: 0, last: 1 };
         let header = SectionHeader { tenant: "default".into(), source: "node-17".into(), mark, records: 0 };
-        let section = Section { header, body: Body::Metrics(batch) };
+        let section = Section::new(header, batch);
         let start = Instant::now();
         head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section)?;
         inserting += start.elapsed().as_secs_f64();

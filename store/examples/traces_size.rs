@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use weir_model::span::{Origin, Span, SpanBatch, Value};
-use weir_model::wire::{Body, Kind, Mark, Section, SectionHeader};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 use weir_store::blob::MemoryBlob;
 use weir_store::engine::{Engine, Head, Position};
 use weir_store::traces::{TracesBlock, TracesCounters, TracesEngine};
@@ -37,9 +37,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for (pod, spans) in std::mem::take(&mut batches) {
             let service = pod.rsplitn(3, '-').last().unwrap_or(&pod).to_owned();
             let resource = vec![("service.name".into(), Value::String(service)), ("k8s.pod.name".into(), Value::String(pod))];
-            let body = Body::Spans(SpanBatch { origin: Origin { resource, ..Origin::default() }, spans });
+            let body = SpanBatch { origin: Origin { resource, ..Origin::default() }, spans };
             let header = SectionHeader { tenant: "default".into(), source: "s".into(), mark: Mark::Digest([0; 16]), records: 0 };
-            let section = Section { header, body };
+            let section = Section::new(header, body);
             let start = Instant::now();
             head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section)?;
             inserting += start.elapsed().as_secs_f64();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use weir_model::signal::Signal;
 use weir_model::wire::{Kind, Section};
 
 use crate::StoreError;
@@ -44,8 +45,10 @@ pub struct BuiltBlock {
 /// Unsealed records of one partition. Takes and is read at the same time: an insert waits for readers only as long as
 /// it takes to copy pointers.
 pub trait Head: Send + Sync + 'static {
+    /// What it takes.
+    type Batch: Signal;
     /// Takes one section's records. On an error nothing of the section is kept.
-    fn insert(&self, position: Position, section: &Section) -> Result<(), StoreError>;
+    fn insert(&self, position: Position, section: &Section<Self::Batch>) -> Result<(), StoreError>;
     /// Memory held, roughly.
     fn bytes(&self) -> usize;
     /// Lines, samples or spans.
@@ -81,13 +84,15 @@ impl BlockCost {
 /// An engine: logs, metrics or traces.
 pub trait Engine: Send + Sync + 'static {
     /// What it takes.
-    const KIND: Kind;
+    type Batch: Signal;
+    /// Of the batch.
+    const KIND: Kind = Self::Batch::KIND;
     /// What a merge of its blocks takes in memory.
     const MERGE: BlockCost;
     /// What sealing a head takes in memory.
     const SEAL: BlockCost;
     /// Its head.
-    type Head: Head;
+    type Head: Head<Batch = Self::Batch>;
     /// An opened block.
     type Block: Send + Sync + 'static;
 

@@ -6,7 +6,7 @@ use weir_model::fuzz::{Fuzz, MemoryLimit};
 use weir_model::label::Labels;
 use weir_model::select::{LogSelect, NoBudget};
 use weir_model::time::TimeRange;
-use weir_model::wire::{Body, Kind, Mark, Section, SectionHeader};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use crate::blob::MemoryBlob;
 use crate::block::{BlockData, BlockReader};
@@ -55,8 +55,7 @@ fn answers() {
         });
     }
     let mark = Mark::Digest([1; 16]);
-    let section =
-        Section { header: SectionHeader { tenant: "t".into(), source: "s".into(), mark, records: 0 }, body: Body::Logs(batch) };
+    let section = Section::new(SectionHeader { tenant: "t".into(), source: "s".into(), mark, records: 0 }, batch);
     head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section).unwrap();
     let select =
         LogSelect { tenant: "t".into(), matchers: Vec::new(), range: TimeRange::ALL, filters: Vec::new(), newest_first: true };

@@ -12,7 +12,7 @@ use weir_model::log::{LogBatch, LogRecord};
 use weir_model::memory::allocation;
 use weir_model::metric::{Family, MetricBatch, MetricKind, MetricRow, Schema};
 use weir_model::span::{Attributes, Origin, Span, SpanBatch, SpanEvent, SpanLink, Value};
-use weir_model::wire::{self, Body, Limits, Mark, RecordBuilder, Section, SectionHeader};
+use weir_model::wire::{self, Limits, Mark, RecordBuilder, Section, SectionHeader};
 
 use crate::engine::{Engine, Head, Position};
 use crate::logs::{LogsEngine, LogsOptions};
@@ -60,18 +60,18 @@ unsafe impl GlobalAlloc for Counting {
 const SLACK: i64 = 8 << 10;
 
 /// Puts `count` sections into a head; what it then says must be within half and twice of what is held.
-fn check<E: Engine>(what: &str, engine: &E, count: u64, make: impl Fn(u64) -> (String, Body)) {
+fn check<E: Engine>(what: &str, engine: &E, count: u64, make: impl Fn(u64) -> (String, E::Batch)) {
     let head = engine.head();
     let before = HELD.get();
     for offset in 0..count {
-        let (tenant, body) = make(offset);
+        let (tenant, batch) = make(offset);
         let mark = Mark::Sequence { epoch: 1, first: 0, last: 1 };
-        let section = Section { header: SectionHeader { tenant, source: format!("source {offset}"), mark, records: 0 }, body };
-        let mut builder = RecordBuilder::new(E::KIND, Limits { record_bytes: 64 << 20, ..Limits::DEFAULT });
+        let section = Section::new(SectionHeader { tenant, source: format!("source {offset}"), mark, records: 0 }, batch);
+        let mut builder = RecordBuilder::new(Limits { record_bytes: 64 << 20, ..Limits::DEFAULT });
         builder.push(&section).unwrap();
         drop(section);
         let record = builder.finish().unwrap();
-        let (_, sections) = wire::decode(&record, &Limits { record_bytes: 64 << 20, ..Limits::DEFAULT }).unwrap();
+        let sections = wire::decode::<E::Batch>(&record, &Limits { record_bytes: 64 << 20, ..Limits::DEFAULT }).unwrap();
         drop(record);
         for section in sections {
             head.insert(Position { partition: 0, offset, ordinal: 0 }, &section).unwrap();
@@ -90,7 +90,7 @@ fn labels(count: usize, length: usize, seed: u64) -> Labels {
     Labels::from_pairs((0..count).map(|i| (format!("name{i}"), format!("{seed}-{}", "v".repeat(length)))))
 }
 
-fn log_batch(stream: Labels, lines: u64, body: &[u8], trace: bool, attributes: impl Fn(u64) -> Labels) -> Body {
+fn log_batch(stream: Labels, lines: u64, body: &[u8], trace: bool, attributes: impl Fn(u64) -> Labels) -> LogBatch {
     let mut batch = LogBatch::new(stream);
     for i in 0..lines {
         let attributes = attributes(i);
@@ -105,7 +105,7 @@ fn log_batch(stream: Labels, lines: u64, body: &[u8], trace: bool, attributes: i
             attributes: &attributes,
         });
     }
-    Body::Logs(batch)
+    batch
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn a_logs_head_says_what_it_holds() {
         let engine = LogsEngine::new(LogsOptions { chunk_bytes, ..LogsOptions::default() });
         let none = |_| Labels::EMPTY;
         let stream = || labels(3, 10, 0);
-        let run = |what: &str, count, make: &dyn Fn(u64) -> Body| {
+        let run = |what: &str, count, make: &dyn Fn(u64) -> LogBatch| {
             check(&format!("{what} in chunks of {chunk_bytes}"), &engine, count, |offset| (tenant(), make(offset)));
         };
         run("lines", 50, &|_| log_batch(stream(), 100, b"an ordinary line of an ordinary program", false, none));
@@ -130,16 +130,17 @@ fn a_logs_head_says_what_it_holds() {
     }
 }
 
-fn metric_batch(target: Labels, series: Vec<Labels>, rows: i64, families: Vec<Family>) -> Body {
+fn metric_batch(target: Labels, series: Vec<Labels>, rows: i64, families: Vec<Family>) -> MetricBatch {
     let rows = (0..rows).map(|i| MetricRow { timestamp: i * 1_000_000, values: vec![0.5; series.len()] }).collect();
-    Body::Metrics(MetricBatch { target, schema: Arc::new(Schema { series, families }), rows })
+    MetricBatch { target, schema: Arc::new(Schema { series, families }), rows }
 }
 
 #[test]
 fn a_metrics_head_says_what_it_holds() {
     let engine = MetricsEngine::default();
     let named = |i: u64| Labels::from_pairs([(NAME, format!("metric_{i}"))]);
-    let run = |what: &str, count, make: &dyn Fn(u64) -> Body| check(what, &engine, count, |offset| (tenant(), make(offset)));
+    let run =
+        |what: &str, count, make: &dyn Fn(u64) -> MetricBatch| check(what, &engine, count, |offset| (tenant(), make(offset)));
     let job = || labels(2, 10, 0);
     run("scrapes", 20, &|_| metric_batch(job(), (0..500).map(named).collect(), 1, Vec::new()));
     run("rows of one series", 3, &|_| metric_batch(job(), vec![named(1)], 10_000, Vec::new()));
@@ -180,8 +181,8 @@ fn a_traces_head_says_what_it_holds() {
         (0..count).map(|i| (format!("k{i}"), value(i))).collect()
     };
     let service = || Origin { resource: vec![("service.name".into(), Value::String("s".into()))], ..Origin::default() };
-    let batch = |spans: Vec<Span>| Body::Spans(SpanBatch { origin: service(), spans });
-    let run = |what: &str, count, make: &dyn Fn(u64) -> Body| check(what, &engine, count, |offset| (tenant(), make(offset)));
+    let batch = |spans: Vec<Span>| SpanBatch { origin: service(), spans };
+    let run = |what: &str, count, make: &dyn Fn(u64) -> SpanBatch| check(what, &engine, count, |offset| (tenant(), make(offset)));
     let json = |text: &str| Value::Json(Box::new(serde_json::from_str(text).unwrap()));
     let list = |item: &str, count: usize| json(&format!("[{}]", vec![item; count].join(",")));
     run("traces", 4, &|offset| batch((0..1000).map(|i| span(offset << 32 | i, Vec::new())).collect()));
@@ -210,7 +211,7 @@ fn a_traces_head_says_what_it_holds() {
     });
     run("origins", 500, &|offset| {
         let resource = attributes(10, &|i| Value::String(format!("{offset}-{i}")));
-        Body::Spans(SpanBatch { origin: Origin { resource, ..Origin::default() }, spans: vec![span(offset, Vec::new())] })
+        SpanBatch { origin: Origin { resource, ..Origin::default() }, spans: vec![span(offset, Vec::new())] }
     });
     check("tenants", &engine, 500, |offset| (format!("tenant {offset}"), batch(vec![span(offset, Vec::new())])));
 }

@@ -49,18 +49,18 @@ pub trait Views<E: Engine>: Send + Sync + 'static {
 }
 
 /// Where live tails get what just entered a head; only the logs engine asks.
-pub trait Tails: Send + Sync + 'static {
+pub trait Tails<S>: Send + Sync + 'static {
     /// A subscription: each call gives what arrived since the last one and never blocks. Dropping it ends it.
-    fn subscribe(&self) -> Box<dyn FnMut() -> Vec<TailSection> + Send>;
+    fn subscribe(&self) -> Box<dyn FnMut() -> Vec<TailSection<S>> + Send>;
 }
 
 /// A section as it entered a head, for live tails.
 #[derive(Clone)]
-pub struct TailSection {
+pub struct TailSection<S> {
     /// Where it came from.
     pub position: crate::engine::Position,
     /// What it holds, after duplicates were dropped.
-    pub section: Arc<weir_model::wire::Section>,
+    pub section: weir_model::wire::Section<S>,
     /// Sections that this subscriber was too slow for, before this one.
     pub dropped: u64,
 }
@@ -84,8 +84,8 @@ impl<E: Engine> Views<E> for Fixed<E> {
 /// Where nothing arrives: beside [`Fixed`] views.
 pub struct NoTails;
 
-impl Tails for NoTails {
-    fn subscribe(&self) -> Box<dyn FnMut() -> Vec<TailSection> + Send> {
+impl<S: 'static> Tails<S> for NoTails {
+    fn subscribe(&self) -> Box<dyn FnMut() -> Vec<TailSection<S>> + Send> {
         Box::new(Vec::new)
     }
 }

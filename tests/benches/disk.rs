@@ -2,7 +2,7 @@
 //! machine. Limit: `zstd -19 --long` of the same lines in one piece, without any index or access to a part of it.
 
 use weir_model::resource::TENANT_DEFAULT;
-use weir_model::wire::{Body, Kind, Mark, Section, SectionHeader};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 use weir_runtime::samples::{NodeSampler, SamplerConfig};
 use weir_tests::bench::path::{Aggregating, Collecting, clock, disk_bus};
 use weir_tests::bench::watch::mb;
@@ -72,12 +72,12 @@ async fn send_samples(collecting: &Collecting) -> u64 {
     for row in 0..ROWS {
         let batches = tokio::task::block_in_place(|| sampler.sample(begun + row as i64 * STEP));
         for batch in batches {
-            let (source, body) = (format!("node:bench/{}", batch.target.get("job")), Body::Metrics(batch));
+            let (source, body) = (format!("node:bench/{}", batch.target.get("job")), batch);
             samples += body.records();
             let mark = Mark::Sequence { epoch: 1, first: row, last: row + 1 };
             let header = SectionHeader { tenant: TENANT_DEFAULT.into(), source, mark, records: 0 };
             // Receipts are not waited for one by one: the bus keeps the order, and `searchable` waits for the end.
-            drop(shipper.send(Section { header, body }).await.expect("the shipper takes it"));
+            drop(shipper.send(Section::new(header, body)).await.expect("the shipper takes it"));
         }
     }
     samples

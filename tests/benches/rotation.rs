@@ -8,8 +8,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use weir_model::log::FLAG_CONTINUED;
-use weir_model::wire::{Body, Limits, Mark, Section, decode};
+use weir_model::log::{FLAG_CONTINUED, LogBatch};
+use weir_model::wire::{Limits, Mark, Section, decode};
 use weir_tests::bench::bus::Counted;
 use weir_tests::bench::path::{Collecting, disk_bus};
 use weir_tests::bench::watch::{Watch, mb};
@@ -180,14 +180,14 @@ impl Found {
     fn read(&mut self, bus: &Counted) {
         let values = bus.values();
         for value in &values[self.read..] {
-            let (_, sections) = decode(value, &Limits::default()).expect("what is appended is a record");
+            let sections = decode(value, &Limits::default()).expect("what is appended is a record");
             sections.into_iter().for_each(|section| self.section(section));
         }
         self.read = values.len();
     }
 
-    fn section(&mut self, section: Section) {
-        let (Body::Logs(batch), Mark::Sequence { epoch, .. }) = (section.body, section.header.mark) else { return };
+    fn section(&mut self, section: Section<LogBatch>) {
+        let (batch, Mark::Sequence { epoch, .. }) = (section.batch, section.header.mark) else { return };
         for line in batch.iter() {
             if !self.known.insert((section.header.source.clone(), epoch, line.sequence)) {
                 self.again += 1;

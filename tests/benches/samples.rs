@@ -3,7 +3,7 @@
 
 use weir_model::metric::MetricBatch;
 use weir_model::resource::TENANT_DEFAULT;
-use weir_model::wire::{self, Body, Kind, Limits, Mark, Section, SectionHeader};
+use weir_model::wire::{self, Kind, Limits, Mark, Section, SectionHeader};
 use weir_runtime::samples::{NodeSampler, SamplerConfig};
 use weir_tests::bench::path::{Aggregating, Collecting, clock, disk_bus};
 use weir_tests::bench::run;
@@ -33,7 +33,7 @@ async fn bench() {
 
     let bus = disk_bus(folder.path());
     let collecting = Collecting::start(bus.clone(), folder.path(), None).await;
-    let sections: Vec<Vec<Section>> = (0..rows).map(|row| targets.iter().map(|batch| section(batch, row)).collect()).collect();
+    let sections: Vec<Vec<_>> = (0..rows).map(|row| targets.iter().map(|batch| section(batch, row)).collect()).collect();
     let watch = Watch::start();
     let shipper = collecting.collector.shipper();
     for section in sections.into_iter().flatten() {
@@ -52,7 +52,8 @@ async fn bench() {
 
     let records = bus.values();
     let (limit, decoded) = spent(|| {
-        let sections = records.iter().map(|record| wire::decode(record, &Limits::default()).expect("our own bytes").1.len());
+        let sections =
+            records.iter().map(|record| wire::decode::<MetricBatch>(record, &Limits::default()).expect("our own bytes").len());
         sections.sum::<usize>()
     });
     assert_eq!(decoded as u64, rows * targets.len() as u64, "sections");
@@ -77,7 +78,7 @@ fn targets(own: &[MetricBatch]) -> Vec<MetricBatch> {
         .collect()
 }
 
-fn section(batch: &MetricBatch, row: u64) -> Section {
+fn section(batch: &MetricBatch, row: u64) -> Section<MetricBatch> {
     let mut batch = batch.clone();
     for sample in &mut batch.rows {
         sample.timestamp += row as i64 * STEP;
@@ -86,5 +87,5 @@ fn section(batch: &MetricBatch, row: u64) -> Section {
     }
     let source = format!("node:{}/{}", batch.target.get("node"), batch.target.get("job"));
     let mark = Mark::Sequence { epoch: 1, first: row, last: row + 1 };
-    Section { header: SectionHeader { tenant: TENANT_DEFAULT.into(), source, mark, records: 0 }, body: Body::Metrics(batch) }
+    Section::new(SectionHeader { tenant: TENANT_DEFAULT.into(), source, mark, records: 0 }, batch)
 }

@@ -11,6 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use weir_model::log::LogBatch;
 use weir_model::select::LogSelect;
 use weir_model::wire::Kind;
 use weir_store::heads::frame;
@@ -57,7 +58,7 @@ pub(super) async fn tail(
     Ok(([(header::CONTENT_TYPE, "application/vnd.weir.heads")], Body::from_stream(frames)).into_response())
 }
 
-type Subscription = Box<dyn FnMut() -> Vec<TailSection> + Send>;
+type Subscription = Box<dyn FnMut() -> Vec<TailSection<LogBatch>> + Send>;
 
 /// Until the asker leaves.
 async fn feed(aggregator: &Aggregator, mut subscription: Subscription, select: LogSelect, tx: mpsc::Sender<Bytes>) {
@@ -100,7 +101,7 @@ async fn feed(aggregator: &Aggregator, mut subscription: Subscription, select: L
 }
 
 /// Frames of what passes, and how many sections the subscription lost before it.
-fn frames(arrived: &[TailSection], select: &LogSelect) -> (Vec<u8>, u64) {
+fn frames(arrived: &[TailSection<LogBatch>], select: &LogSelect) -> (Vec<u8>, u64) {
     let (mut message, mut lost) = (Vec::new(), 0);
     for section in arrived {
         lost += section.dropped;

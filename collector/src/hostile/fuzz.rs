@@ -2,31 +2,33 @@
 
 use bytes::Bytes;
 use weir_model::fuzz::{Fuzz, MemoryLimit};
+use weir_model::signal::Signal;
 use weir_model::wire::{self, Kind, Limits, RecordBuilder, Section};
 
 use super::{LOKI_JSON, bench, request};
 use crate::body;
 use crate::config::PushConfig;
 use crate::exposition::{openmetrics, text};
-use crate::otlp::{Format, allocated_and_counted};
+use crate::otlp::{Export, Format, Logs, Metrics, Traces, allocated_and_counted};
 
 /// A request may take 16 MiB whatever its size; a part of its decoder's own.
 const PUSH_LIMIT: MemoryLimit = MemoryLimit { bytes: 20 << 20, per_input_byte: 32 };
 
 /// What can be written can be read.
-fn readable(sections: &[Section]) {
+fn readable<S: Signal>(sections: &[Section<S>]) {
     for section in sections {
-        let mut builder = RecordBuilder::new(section.body.kind(), Limits::default());
+        let mut builder = RecordBuilder::new(Limits::default());
         if builder.push(section).is_ok()
             && let Ok(record) = builder.finish()
         {
-            let (_, read) = wire::decode(&record, &Limits::default()).unwrap();
+            let read = wire::decode::<S>(&record, &Limits::default()).unwrap();
             assert_eq!(read.len(), 1);
         }
     }
 }
 
-fn fuzz_otlp(name: &'static str, kind: Kind, format: Format) {
+fn fuzz_otlp<E: Export>(name: &'static str, format: Format) {
+    let kind = E::Batch::KIND;
     let words: &[&str] = match format {
         Format::Protobuf => {
             &["\u{a}\u{0}", "\u{12}\u{2}\u{12}\u{0}", "\u{2a}\u{4}\u{a}\u{2}", "\u{32}", "\u{7f}", "service.name"]
@@ -45,7 +47,7 @@ fn fuzz_otlp(name: &'static str, kind: Kind, format: Format) {
     let fuzz = Fuzz::new(name).seed(request(kind, format, 0)).seed(request(kind, format, 7)).seed(request(kind, format, 30));
     let bench = bench(PushConfig::default());
     fuzz.words(words).memory(PUSH_LIMIT).run(move |input| {
-        if let Ok(sections) = bench.otlp(kind, format, Bytes::copy_from_slice(input)) {
+        if let Ok(sections) = bench.otlp::<E>(format, Bytes::copy_from_slice(input)) {
             readable(&sections);
         }
     });
@@ -53,32 +55,32 @@ fn fuzz_otlp(name: &'static str, kind: Kind, format: Format) {
 
 #[test]
 fn fuzz_otlp_protobuf_logs() {
-    fuzz_otlp("otlp-protobuf-logs", Kind::Logs, Format::Protobuf);
+    fuzz_otlp::<Logs>("otlp-protobuf-logs", Format::Protobuf);
 }
 
 #[test]
 fn fuzz_otlp_protobuf_metrics() {
-    fuzz_otlp("otlp-protobuf-metrics", Kind::Metrics, Format::Protobuf);
+    fuzz_otlp::<Metrics>("otlp-protobuf-metrics", Format::Protobuf);
 }
 
 #[test]
 fn fuzz_otlp_protobuf_traces() {
-    fuzz_otlp("otlp-protobuf-traces", Kind::Spans, Format::Protobuf);
+    fuzz_otlp::<Traces>("otlp-protobuf-traces", Format::Protobuf);
 }
 
 #[test]
 fn fuzz_otlp_json_logs() {
-    fuzz_otlp("otlp-json-logs", Kind::Logs, Format::Json);
+    fuzz_otlp::<Logs>("otlp-json-logs", Format::Json);
 }
 
 #[test]
 fn fuzz_otlp_json_metrics() {
-    fuzz_otlp("otlp-json-metrics", Kind::Metrics, Format::Json);
+    fuzz_otlp::<Metrics>("otlp-json-metrics", Format::Json);
 }
 
 #[test]
 fn fuzz_otlp_json_traces() {
-    fuzz_otlp("otlp-json-traces", Kind::Spans, Format::Json);
+    fuzz_otlp::<Traces>("otlp-json-traces", Format::Json);
 }
 
 #[test]
@@ -171,32 +173,34 @@ fn values_within_values_end_in_an_error() {
     let small = std::thread::Builder::new().stack_size(2 << 20);
     let run = move || {
         for bytes in protobuf {
-            let error = bench.otlp(Kind::Logs, Format::Protobuf, bytes.into()).unwrap_err().to_string();
+            let error = bench.otlp::<Logs>(Format::Protobuf, bytes.into()).unwrap_err().to_string();
             assert!(error.contains("recursion limit"), "{error}");
         }
-        let error = bench.otlp(Kind::Logs, Format::Json, json.into()).unwrap_err().to_string();
+        let error = bench.otlp::<Logs>(Format::Json, json.into()).unwrap_err().to_string();
         assert!(error.contains("recursion limit"), "{error}");
         // The deepest that decoders take is converted as well: two levels of protobuf each, four levels of JSON.
         for (format, depth) in [(Format::Protobuf, 30), (Format::Json, 20)] {
-            let sections = bench.otlp(Kind::Logs, format, request(Kind::Logs, format, depth).into()).unwrap();
-            assert_eq!(sections.iter().map(|section| section.body.records()).sum::<u64>(), 3);
+            let sections = bench.otlp::<Logs>(format, request(Kind::Logs, format, depth).into()).unwrap();
+            assert_eq!(sections.iter().map(|section| section.batch.records()).sum::<u64>(), 3);
         }
     };
     small.spawn(run).unwrap().join().unwrap();
 }
 
 /// What admission counts before anything is decoded is what decoding takes, or more.
+fn fuzz_size<E: Export>(name: &'static str) {
+    let seeds = [0, 7, 30].map(|depth| request(E::Batch::KIND, Format::Protobuf, depth));
+    let fuzz = seeds.iter().fold(Fuzz::new(name), Fuzz::seed);
+    let words = ["\u{a}\u{0}", "\u{12}\u{0}", "\u{1a}\u{0}", "\u{32}\u{0}", "\u{2a}\u{2}\u{2a}\u{0}", "\u{a}"];
+    fuzz.words(&words).run(|input| {
+        let (allocated, counted) = allocated_and_counted::<E>(input);
+        assert!(allocated <= counted + 256, "{allocated} allocated, {counted} counted");
+    });
+}
+
 #[test]
 fn fuzz_decoding_takes_what_was_counted() {
-    let kinds = [(Kind::Logs, "otlp-size-logs"), (Kind::Metrics, "otlp-size-metrics"), (Kind::Spans, "otlp-size-traces")];
-    for (kind, name) in kinds {
-        let seeds = [0, 7, 30].map(|depth| request(kind, Format::Protobuf, depth));
-        let fuzz = seeds.iter().fold(Fuzz::new(name), Fuzz::seed);
-        fuzz.words(&["\u{a}\u{0}", "\u{12}\u{0}", "\u{1a}\u{0}", "\u{32}\u{0}", "\u{2a}\u{2}\u{2a}\u{0}", "\u{a}"]).run(
-            move |input| {
-                let (allocated, counted) = allocated_and_counted(kind, input);
-                assert!(allocated <= counted + 256, "{allocated} allocated, {counted} counted");
-            },
-        );
-    }
+    fuzz_size::<Logs>("otlp-size-logs");
+    fuzz_size::<Metrics>("otlp-size-metrics");
+    fuzz_size::<Traces>("otlp-size-traces");
 }

@@ -3,20 +3,25 @@
 use bytes::Bytes;
 use prost::Message;
 use weir_model::fuzz::peak_of;
-use weir_model::wire::Kind;
+use weir_model::signal::Signal;
 
 use super::{Bench, LOKI_JSON, bench, histogram, logs, metrics, word};
 use crate::body::PushError;
 use crate::config::PushConfig;
-use crate::otlp::{Encoded, Format, decode_of_kind};
+use crate::otlp::{Encoded, Export, Format, Logs, Metrics, Traces, decode};
 
 /// Memory that a request takes at its most, body and all, and what it came to.
-fn peak(bench: &Bench, kind: Kind, bytes: Vec<u8>) -> (Result<u64, PushError>, usize) {
+fn peak<E: Export>(bench: &Bench, bytes: Vec<u8>) -> (Result<u64, PushError>, usize) {
     let (result, peak) = peak_of(None, || {
-        let sections = bench.otlp(kind, Format::Protobuf, Bytes::copy_from_slice(&bytes));
-        sections.map(|sections| sections.iter().map(|section| section.body.records()).sum())
+        let sections = bench.otlp::<E>(Format::Protobuf, Bytes::copy_from_slice(&bytes));
+        sections.map(|sections| sections.iter().map(|section| section.batch.records()).sum())
     });
-    println!("{} of {} bytes: {peak} at most, {:.1} a byte", kind.name(), bytes.len(), peak as f64 / bytes.len() as f64);
+    println!(
+        "{} of {} bytes: {peak} at most, {:.1} a byte",
+        E::Batch::KIND.name(),
+        bytes.len(),
+        peak as f64 / bytes.len() as f64
+    );
     (result, peak)
 }
 
@@ -26,24 +31,24 @@ fn attributes_of_a_scope_are_shared_by_its_records() {
     let of_scope = |bytes: usize| (0..100).map(|i| word(&format!("a{i}"), &"x".repeat(bytes / 100))).collect::<Vec<_>>();
     // 200 KB of attributes and 1,000 records: 200 MB if each had its own.
     let bytes = logs(of_scope(200_000), 0, 1_000).encode_to_vec();
-    let (length, (stored, peak_bytes)) = (bytes.len(), peak(&bench, Kind::Logs, bytes));
+    let (length, (stored, peak_bytes)) = (bytes.len(), peak::<Logs>(&bench, bytes));
     assert_eq!(stored, Ok(1_000));
     // Two pointers for each of a hundred attributes and a thousand records: 3.2 MB.
     assert!(peak_bytes < 3_200_000 + 4 * length, "{peak_bytes}");
     // Ten attributes of the same size together.
     let ten = (0..10).map(|i| word(&format!("a{i}"), &"x".repeat(20_000))).collect();
     let bytes = logs(ten, 0, 1_000).encode_to_vec();
-    let (length, (stored, peak_bytes)) = (bytes.len(), peak(&bench, Kind::Logs, bytes));
+    let (length, (stored, peak_bytes)) = (bytes.len(), peak::<Logs>(&bench, bytes));
     assert_eq!(stored, Ok(1_000));
     assert!(peak_bytes < 8 * length, "{peak_bytes}");
     // 2 MB and 1,000 records are 2 GB for whoever stores them.
     let bytes = logs(of_scope(2_000_000), 0, 1_000).encode_to_vec();
-    let (length, (refused, peak_bytes)) = (bytes.len(), peak(&bench, Kind::Logs, bytes));
+    let (length, (refused, peak_bytes)) = (bytes.len(), peak::<Logs>(&bench, bytes));
     assert!(matches!(refused, Err(PushError::TooLarge { what: "attributes of all records together", .. })), "{refused:?}");
     assert!(peak_bytes < 8 * length, "{peak_bytes}");
     // 30 MB in a hundred attributes, each above what an attribute may be.
     let bytes = logs(of_scope(30_000_000), 0, 1_000).encode_to_vec();
-    let (length, (rejected, peak_bytes)) = (bytes.len(), peak(&bench, Kind::Logs, bytes));
+    let (length, (rejected, peak_bytes)) = (bytes.len(), peak::<Logs>(&bench, bytes));
     assert_eq!(rejected, Ok(0), "by partial success");
     assert!(peak_bytes < 8 * length, "{peak_bytes}");
 }
@@ -52,7 +57,7 @@ fn attributes_of_a_scope_are_shared_by_its_records() {
 fn labels_of_a_histogram_are_shared_by_its_buckets() {
     let bench = bench(PushConfig::default());
     let bytes = metrics((0..8).map(|i| histogram(i, 1_000, 10_000)).collect()).encode_to_vec();
-    let (length, (stored, peak_bytes)) = (bytes.len(), peak(&bench, Kind::Metrics, bytes));
+    let (length, (stored, peak_bytes)) = (bytes.len(), peak::<Metrics>(&bench, bytes));
     // 1,000 buckets, sum and count of each; target_info.
     assert_eq!(stored, Ok(8 * 1_002 + 1));
     assert!(peak_bytes < 8 * length, "{peak_bytes}");
@@ -66,14 +71,16 @@ fn empty_messages_are_counted_as_what_they_become() {
         prost::encoding::encode_varint(inner.len() as u64, &mut outer);
         [outer, inner].concat()
     };
-    for kind in Kind::ALL {
-        let bytes = wrapped(0x0a, wrapped(0x12, [0x12, 0].repeat(1 << 20)));
-        let (length, (refused, peak_bytes)) = (bytes.len(), peak(&bench, kind, bytes));
+    let bytes = || wrapped(0x0a, wrapped(0x12, [0x12, 0].repeat(1 << 20)));
+    let length = bytes().len();
+    for (refused, peak_bytes) in
+        [peak::<Logs>(&bench, bytes()), peak::<Metrics>(&bench, bytes()), peak::<Traces>(&bench, bytes())]
+    {
         assert!(matches!(refused, Err(PushError::TooLarge { what: "request in memory", .. })), "{refused:?}");
         assert!(peak_bytes < 2 * length, "{peak_bytes}");
     }
     // Few enough are taken, whatever their share: 16 MiB are allowed in any case.
-    let (stored, peak_bytes) = peak(&bench, Kind::Logs, wrapped(0x0a, wrapped(0x12, [0x12, 0].repeat(1 << 14))));
+    let (stored, peak_bytes) = peak::<Logs>(&bench, wrapped(0x0a, wrapped(0x12, [0x12, 0].repeat(1 << 14))));
     assert_eq!(stored, Ok(1 << 14));
     assert!(peak_bytes < 16 << 20, "{peak_bytes}");
 }
@@ -102,7 +109,7 @@ fn many_bombs_at_once_stay_within_the_budget() {
             let body = Encoded { bytes: body.clone(), encoding: "gzip".into(), format: Format::Json };
             let admission = bench.context.admit();
             // What it came to is held until all are through, as while the bus is slow.
-            let result = decode_of_kind(&bench.context, &admission, Kind::Logs, body).and_then(|_| admission.charge(8 << 20));
+            let result = decode::<Logs>(&bench.context, &admission, body).and_then(|_| admission.charge(8 << 20));
             let held = result.is_ok().then_some(admission);
             barrier.wait();
             drop(held);
@@ -121,5 +128,5 @@ fn many_bombs_at_once_stay_within_the_budget() {
     // None holds more than it was admitted with: its body, decompressed, into a buffer that doubles.
     assert!(peak < 9 << 20, "{peak}");
     assert!(results.iter().all(|(result, _)| matches!(result, Ok(()) | Err(PushError::Crowded))), "{results:?}");
-    assert!(bench.otlp(Kind::Logs, Format::Json, Bytes::from_static(b"{}")).is_ok(), "all is given back");
+    assert!(bench.otlp::<Logs>(Format::Json, Bytes::from_static(b"{}")).is_ok(), "all is given back");
 }

@@ -27,13 +27,14 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use tokio_util::sync::CancellationToken;
 use weir_model::fuzz::CountingAllocator;
+use weir_model::log::LogBatch;
 use weir_model::wire::{Kind, Section};
 
 use crate::body::PushError;
 use crate::config::{PushConfig, ShipConfig};
 use crate::loki_push;
 use crate::metrics::CollectorMetrics;
-use crate::otlp::{Encoded, Format, decode_of_kind};
+use crate::otlp::{self, Encoded, Export, Format};
 use crate::push::PushContext;
 use crate::ship::{Lanes, Shipper};
 use crate::testing::TestLog;
@@ -58,15 +59,15 @@ fn bench(config: PushConfig) -> Bench {
 }
 
 impl Bench {
-    fn otlp(&self, kind: Kind, format: Format, bytes: Bytes) -> Result<Vec<Section>, PushError> {
-        self.encoded(kind, Encoded { bytes, encoding: String::new(), format })
+    fn otlp<E: Export>(&self, format: Format, bytes: Bytes) -> Result<Vec<Section<E::Batch>>, PushError> {
+        self.encoded::<E>(Encoded { bytes, encoding: String::new(), format })
     }
 
-    fn encoded(&self, kind: Kind, body: Encoded) -> Result<Vec<Section>, PushError> {
-        decode_of_kind(&self.context, &self.context.admit(), kind, body).map(|outcome| outcome.sections)
+    fn encoded<E: Export>(&self, body: Encoded) -> Result<Vec<Section<E::Batch>>, PushError> {
+        otlp::decode::<E>(&self.context, &self.context.admit(), body).map(|outcome| outcome.sections)
     }
 
-    fn loki(&self, kind: &'static str, bytes: Bytes) -> Result<Vec<Section>, PushError> {
+    fn loki(&self, kind: &'static str, bytes: Bytes) -> Result<Vec<Section<LogBatch>>, PushError> {
         let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
         loki_push::decode_sections(&self.context, &self.context.admit(), &headers, bytes)
     }

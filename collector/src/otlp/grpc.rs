@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full};
 use prost::Message;
 use tonic::Status;
 
-use super::signal::{Logs, Metrics, Signal, Traces};
+use super::export::{Export, Logs, Metrics, Traces};
 use super::{Encoded, Format, Rejected, take};
 use crate::body::{self, PushError};
 use crate::push::PushContext;
@@ -34,13 +34,13 @@ pub fn router(context: &PushContext) -> Router {
         .with_state(context.clone())
 }
 
-async fn export<S: Signal>(State(context): State<PushContext>, headers: HeaderMap, body: HttpBody) -> Response {
+async fn export<E: Export>(State(context): State<PushContext>, headers: HeaderMap, body: HttpBody) -> Response {
     let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     if !content_type.starts_with(b"application/grpc") {
         return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
     }
-    match receive::<S>(&context, headers, body).await {
-        Ok(rejected) => success(&S::response(rejected)),
+    match receive::<E>(&context, headers, body).await {
+        Ok(rejected) => success(&E::response(rejected)),
         Err(error) => {
             context.metrics.event("otlp_grpc", error.reason(), 1);
             failure(&error)
@@ -48,7 +48,7 @@ async fn export<S: Signal>(State(context): State<PushContext>, headers: HeaderMa
     }
 }
 
-async fn receive<S: Signal>(context: &PushContext, headers: HeaderMap, body: HttpBody) -> Result<Rejected, PushError> {
+async fn receive<E: Export>(context: &PushContext, headers: HeaderMap, body: HttpBody) -> Result<Rejected, PushError> {
     let admission = context.admit();
     let bytes = body::read(&context.config, &admission, &headers, body).await?;
     let (compressed, bytes) = message(bytes)?;
@@ -58,7 +58,7 @@ async fn receive<S: Signal>(context: &PushContext, headers: HeaderMap, body: Htt
         (true, Some(name)) => name.to_owned(),
         (true, None) => return Err(PushError::Malformed("a compressed message without grpc-encoding".into())),
     };
-    take::<S>(context, &admission, Encoded { bytes, encoding, format: Format::Protobuf }).await
+    take::<E>(context, &admission, Encoded { bytes, encoding, format: Format::Protobuf }).await
 }
 
 /// The one message of a unary call's body, and whether it is compressed.

@@ -10,7 +10,7 @@ use axum::routing::post;
 use prost::Message;
 use serde::Serialize;
 
-use super::signal::{Logs, Metrics, Signal, Traces};
+use super::export::{Export, Logs, Metrics, Traces};
 use super::{Encoded, Format, Rejected, take};
 use crate::body::{self, PushError};
 use crate::push::PushContext;
@@ -54,15 +54,15 @@ struct RpcStatus {
     message: String,
 }
 
-async fn export<S: Signal>(State(context): State<PushContext>, headers: HeaderMap, body: HttpBody) -> Response {
+async fn export<E: Export>(State(context): State<PushContext>, headers: HeaderMap, body: HttpBody) -> Response {
     let format = Format::of(&headers);
     let answered_in = *format.as_ref().unwrap_or(&Format::Json);
     let result = match format {
-        Ok(format) => receive::<S>(&context, &headers, body, format).await,
+        Ok(format) => receive::<E>(&context, &headers, body, format).await,
         Err(error) => Err(error),
     };
     match result {
-        Ok(rejected) => answered_in.answer(StatusCode::OK, &S::response(rejected)),
+        Ok(rejected) => answered_in.answer(StatusCode::OK, &E::response(rejected)),
         Err(error) => {
             context.metrics.event("otlp_http", error.reason(), 1);
             failure(answered_in, &error)
@@ -70,7 +70,7 @@ async fn export<S: Signal>(State(context): State<PushContext>, headers: HeaderMa
     }
 }
 
-async fn receive<S: Signal>(
+async fn receive<E: Export>(
     context: &PushContext,
     headers: &HeaderMap,
     body: HttpBody,
@@ -79,7 +79,7 @@ async fn receive<S: Signal>(
     let admission = context.admit();
     let bytes = body::read(&context.config, &admission, headers, body).await?;
     let encoding = body::content_encoding(headers);
-    take::<S>(context, &admission, Encoded { bytes, encoding, format }).await
+    take::<E>(context, &admission, Encoded { bytes, encoding, format }).await
 }
 
 fn failure(format: Format, error: &PushError) -> Response {

@@ -12,7 +12,7 @@ use weir_model::id::{SpanId, TraceId};
 use weir_model::label::{Labels, normalise_label_name};
 use weir_model::log::{LogBatch, LogRecord, severity_of_name};
 use weir_model::time::UnixNanos;
-use weir_model::wire::{Body, Kind, Section};
+use weir_model::wire::{Kind, Section};
 
 use super::{Outcome, Refusal, Rejected, check_records, value};
 use crate::admission::Admission;
@@ -32,7 +32,7 @@ pub(super) fn outcome(
     context: &PushContext,
     admission: &Admission,
     request: ExportLogsServiceRequest,
-) -> Result<Outcome, PushError> {
+) -> Result<Outcome<LogBatch>, PushError> {
     let scopes = request.resource_logs.iter().flat_map(|resource| &resource.scope_logs);
     check_records(context, scopes.map(|scope| scope.log_records.len()).sum())?;
     let mut outcome = Outcome::default();
@@ -58,7 +58,7 @@ fn section(
     admission: &Admission,
     (at, resource): (usize, ResourceLogs),
     rejected: &mut Rejected,
-) -> Result<Option<Section>, PushError> {
+) -> Result<Option<Section<LogBatch>>, PushError> {
     let digest = digest(context, at, &resource);
     let attributes = resource.resource.map(|resource| resource.attributes).unwrap_or_default();
     if let Err(reason) = value::fits(&attributes, context.config.labels_max) {
@@ -81,7 +81,7 @@ fn section(
         push_scope(context, &bounds, &mut made, &metadata, scope)?;
     }
     let Made { batch, digest, .. } = made;
-    Ok((!batch.is_empty()).then(|| context.section(source, digest.finish(), Body::Logs(batch))))
+    Ok((!batch.is_empty()).then(|| context.section(source, digest.finish(), batch)))
 }
 
 /// Over what was sent. A client that sends no time at all sends the same bytes for two lines that are two events: then

@@ -3,23 +3,24 @@
 //! - [`grpc`], [`http`]: the two transports.
 //! - `take`: from a body to an outcome, the same for both. [`shape`]: what a request takes in memory.
 //! - [`value`]: attributes and bodies.
-//! - [`signal`]: what makes one of the three signals: its request, its conversion, its answer.
+//! - [`export`]: what makes one of the three signals: its request, its conversion, its answer.
 //! - [`logs`], [`metrics`], [`traces`]: the three conversions, pure: a request becomes sections and a count of what was rejected.
 //!
 //! A record that cannot be kept is rejected by `partial_success`, with the number and the first reason; the rest is kept.
 
+mod export;
 pub mod grpc;
 pub mod http;
 mod logs;
 mod metrics;
 mod shape;
-mod signal;
 mod traces;
 mod value;
 
 use bytes::Bytes;
 use prost::Message;
 use serde::de::DeserializeOwned;
+use weir_model::signal::Signal;
 use weir_model::wire::Section;
 
 use crate::admission::Admission;
@@ -27,18 +28,23 @@ use crate::body::{self, PushError};
 use crate::bounds::OutOfTime;
 use crate::proto_size;
 use crate::push::PushContext;
-use crate::ship::weight;
+use crate::ship::Shipped;
 
-use self::shape::{JSON_ELEMENT_BYTES, Shaped};
-use self::signal::Signal;
+pub(crate) use self::export::Export;
 #[cfg(test)]
-use self::signal::{Logs, Metrics, Traces};
+pub(crate) use self::export::{Logs, Metrics, Traces};
+use self::shape::{JSON_ELEMENT_BYTES, Shaped};
 
 /// What a request came to.
-#[derive(Default)]
-pub(crate) struct Outcome {
-    pub sections: Vec<Section>,
+pub(crate) struct Outcome<S> {
+    pub sections: Vec<Section<S>>,
     pub rejected: Rejected,
+}
+
+impl<S> Default for Outcome<S> {
+    fn default() -> Self {
+        Self { sections: Vec::new(), rejected: Rejected::default() }
+    }
 }
 
 /// Records that were not taken.
@@ -117,53 +123,34 @@ pub(crate) struct Encoded {
 }
 
 /// From a body that is there to an answer: decompresses, decodes, converts and ships it.
-async fn take<S: Signal>(context: &PushContext, admission: &Admission, body: Encoded) -> Result<Rejected, PushError> {
+async fn take<E: Export>(context: &PushContext, admission: &Admission, body: Encoded) -> Result<Rejected, PushError> {
     let _slot = context.slot()?;
-    let decode = move |context: &PushContext, admission: &Admission| decode::<S>(context, admission, body);
+    let decode = move |context: &PushContext, admission: &Admission| decode::<E>(context, admission, body);
     let outcome = context.decode(admission, decode).await?;
     finish(context, outcome).await
 }
 
-fn decode<S: Signal>(context: &PushContext, admission: &Admission, body: Encoded) -> Result<Outcome, PushError> {
+/// All of a request but its transport.
+pub(crate) fn decode<E: Export>(
+    context: &PushContext,
+    admission: &Admission,
+    body: Encoded,
+) -> Result<Outcome<E::Batch>, PushError> {
     let Encoded { bytes, encoding, format } = body;
     let bytes = body::decode_content(&encoding, bytes, context.config.decompressed_bytes_max, admission)?;
     admission.body_is(bytes.len());
-    let request: S::Request = parse(format, &bytes, admission)?;
+    let request: E::Request = parse(format, &bytes, admission)?;
     drop(bytes);
-    let outcome = S::outcome(context, admission, request)?;
-    admission.settle(outcome.sections.iter().map(|section| weight(&section.body)).sum());
+    let outcome = E::outcome(context, admission, request)?;
+    admission.settle(outcome.sections.iter().map(|section| section.batch.weight()).sum());
     Ok(outcome)
-}
-
-/// All of a request but its transport.
-#[cfg(test)]
-pub(crate) fn decode_of_kind(
-    context: &PushContext,
-    admission: &Admission,
-    kind: weir_model::wire::Kind,
-    body: Encoded,
-) -> Result<Outcome, PushError> {
-    use weir_model::wire::Kind;
-    match kind {
-        Kind::Logs => decode::<Logs>(context, admission, body),
-        Kind::Metrics => decode::<Metrics>(context, admission, body),
-        Kind::Spans => decode::<Traces>(context, admission, body),
-    }
 }
 
 /// Bytes that decoding takes at its most, and what is counted for it beforehand.
 #[cfg(test)]
-pub(crate) fn allocated_and_counted(kind: weir_model::wire::Kind, bytes: &[u8]) -> (usize, usize) {
-    use weir_model::wire::Kind;
-    fn of<S: Signal>(bytes: &[u8]) -> (usize, usize) {
-        let (_, peak) = weir_model::fuzz::peak_of(None, || drop(S::Request::decode(bytes)));
-        (peak, proto_size::decoded_bytes(S::Request::SHAPE, bytes))
-    }
-    match kind {
-        Kind::Logs => of::<Logs>(bytes),
-        Kind::Metrics => of::<Metrics>(bytes),
-        Kind::Spans => of::<Traces>(bytes),
-    }
+pub(crate) fn allocated_and_counted<E: Export>(bytes: &[u8]) -> (usize, usize) {
+    let (_, peak) = weir_model::fuzz::peak_of(None, || drop(E::Request::decode(bytes)));
+    (peak, proto_size::decoded_bytes(E::Request::SHAPE, bytes))
 }
 
 /// What decoding will take is counted and charged before it is done.
@@ -185,7 +172,7 @@ fn parse<R: Message + Default + DeserializeOwned + Shaped>(
 }
 
 /// Ships what a request came to and says what was rejected.
-async fn finish(context: &PushContext, outcome: Outcome) -> Result<Rejected, PushError> {
+async fn finish<S: Shipped>(context: &PushContext, outcome: Outcome<S>) -> Result<Rejected, PushError> {
     context.ship(outcome.sections).await?;
     let rejected = outcome.rejected;
     let invalid = rejected.count.unsigned_abs().saturating_sub(rejected.too_old + rejected.too_new);

@@ -9,7 +9,7 @@ use prost::Message;
 use weir_model::id::{SpanId, TraceId};
 use weir_model::span::{Origin, Span, SpanBatch, SpanEvent, SpanKind, SpanLink, StatusCode};
 use weir_model::time::UnixNanos;
-use weir_model::wire::{Body, Kind, Section};
+use weir_model::wire::{Kind, Section};
 
 use super::{Outcome, Refusal, Rejected, check_records, value};
 use crate::admission::Admission;
@@ -24,7 +24,7 @@ pub(super) fn outcome(
     context: &PushContext,
     admission: &Admission,
     request: ExportTraceServiceRequest,
-) -> Result<Outcome, PushError> {
+) -> Result<Outcome<SpanBatch>, PushError> {
     let scopes = request.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
     check_records(context, scopes.map(|scope| scope.spans.len()).sum())?;
     let mut outcome = Outcome::default();
@@ -61,7 +61,7 @@ fn section(
     at: i64,
     (who, scope): (&Who, ScopeSpans),
     rejected: &mut Rejected,
-) -> Result<Option<Section>, PushError> {
+) -> Result<Option<Section<SpanBatch>>, PushError> {
     let mut digest = Digest::new(&context.tenant, "otlp/spans");
     digest.number(at);
     digest.field(&who.digest);
@@ -93,7 +93,7 @@ fn section(
         }
     }
     let source = format!("otlp/{}", batch.origin.service().chars().take(256).collect::<String>());
-    Ok((!batch.spans.is_empty()).then(|| context.section(source, digest.finish(), Body::Spans(batch))))
+    Ok((!batch.spans.is_empty()).then(|| context.section(source, digest.finish(), batch)))
 }
 
 /// Memory of a span's structures. Its texts are moved, not copied.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use weir_model::wire::{Body, Section, SectionHeader};
+use weir_model::wire::{Section, SectionHeader};
 
 use super::batch::{self, Memory, Scrape};
 use super::config::{Job, PrometheusConfig};
@@ -154,7 +154,7 @@ impl Scraper {
                 }
             };
             let header = SectionHeader { tenant: self.deps.tenant.clone(), source: source.to_owned(), mark, records: 0 };
-            sections.push(Section { header, body: Body::Metrics(batch) });
+            sections.push(Section::new(header, batch));
         }
         if self.deps.shipper.send_and_wait(sections, self.interval).await.is_err() {
             self.deps.metrics.event(SOURCE, "scrape_late", 1);

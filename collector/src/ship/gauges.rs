@@ -1,7 +1,6 @@
 //! How every lane is doing, read at each scrape of the process's own `/metrics`: the only place where an outage of the bus shows its
 //! back-pressure while it lasts.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
@@ -9,12 +8,11 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
-use weir_model::wire::Kind;
 
-use super::{Lane, LaneState, Shipper, states};
+use super::{LaneSenders, LaneState, Shipper};
 
 /// Does not keep the lanes: they end with the last shipper, whoever goes on scraping.
-struct Gauges(Weak<HashMap<Kind, Vec<Lane>>>);
+struct Gauges(Weak<LaneSenders>);
 
 #[derive(EncodeLabelSet)]
 struct LaneLabels {
@@ -52,7 +50,7 @@ impl fmt::Debug for Gauges {
 impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let Some(lanes) = self.0.upgrade() else { return Ok(()) };
-        let lanes = states(&lanes);
+        let lanes = lanes.states();
         for (name, (help, value)) in NAMES.into_iter().zip(GAUGES) {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for lane in &lanes {

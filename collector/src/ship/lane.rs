@@ -10,9 +10,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_bus::{BusError, Log, TopicPartition};
+use weir_model::signal::Signal;
 use weir_model::wire::{Kind, Limits, RecordBuilder, Section, WireError};
 
-use super::{Completion, Flight, Parcel, split};
+use super::{Completion, InFlight, QueuedSection};
 use crate::error::ShipError;
 use crate::metrics::ShipMetrics;
 
@@ -28,13 +29,12 @@ const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
 pub(super) struct Lane {
-    pub kind: Kind,
     pub place: TopicPartition,
     pub bus: Arc<dyn Log>,
     pub limits: Limits,
     pub linger: Duration,
     pub metrics: ShipMetrics,
-    pub flight: Flight,
+    pub in_flight: InFlight,
 }
 
 /// A record and everyone who waits for it.
@@ -48,26 +48,26 @@ struct Encoded {
     waiting: Vec<Completion>,
 }
 
-/// Sections with the index of the parcel that each came in.
-type Run = Vec<(usize, Section)>;
+/// Sections with the index of the queued one that each is of.
+type Run<S> = Vec<(usize, Section<S>)>;
 
 impl Lane {
     /// Two tasks: gather and encode, append and acknowledge. They end when all senders are gone and all is durable, or
     /// when `stop` says so.
-    pub fn spawn(self, rx: mpsc::Receiver<Parcel>, stop: CancellationToken, tasks: &mut JoinSet<()>) {
+    pub fn spawn<S: Signal>(self, rx: mpsc::Receiver<QueuedSection<S>>, stop: CancellationToken, tasks: &mut JoinSet<()>) {
         let lane = Arc::new(self);
         // One encoded record may wait while another is in flight.
         let (encoded_tx, encoded_rx) = mpsc::channel(1);
         tasks.spawn(lane.clone().gather(rx, encoded_tx));
-        tasks.spawn(lane.append_all(encoded_rx, stop));
+        tasks.spawn(lane.append_all(S::KIND, encoded_rx, stop));
     }
 
-    async fn gather(self: Arc<Self>, mut rx: mpsc::Receiver<Parcel>, tx: mpsc::Sender<Encoded>) {
+    async fn gather<S: Signal>(self: Arc<Self>, mut rx: mpsc::Receiver<QueuedSection<S>>, tx: mpsc::Sender<Encoded>) {
         let mut gather_bytes = GATHER_BYTES_FIRST;
         while let Some(first) = rx.recv().await {
-            let parcels = self.fill(first, &mut rx, gather_bytes).await;
+            let queued = self.fill(first, &mut rx, gather_bytes).await;
             let lane = self.clone();
-            let Ok(records) = tokio::task::spawn_blocking(move || lane.encode(parcels)).await else {
+            let Ok(records) = tokio::task::spawn_blocking(move || lane.encode(queued)).await else {
                 tracing::error!(
                     partition = self.place.partition,
                     "encoding a record panicked; its sections are not acknowledged"
@@ -84,29 +84,34 @@ impl Lane {
     }
 
     /// Takes what comes within the linger, up to the byte target.
-    async fn fill(&self, first: Parcel, rx: &mut mpsc::Receiver<Parcel>, gather_bytes: usize) -> Vec<Parcel> {
+    async fn fill<S>(
+        &self,
+        first: QueuedSection<S>,
+        rx: &mut mpsc::Receiver<QueuedSection<S>>,
+        gather_bytes: usize,
+    ) -> Vec<QueuedSection<S>> {
         let deadline = Instant::now() + self.linger;
         let mut bytes = first.weight;
-        let mut parcels = vec![first];
-        while bytes < gather_bytes && parcels.len() < self.limits.sections as usize {
+        let mut queued = vec![first];
+        while bytes < gather_bytes && queued.len() < self.limits.sections as usize {
             match tokio::time::timeout_at(deadline, rx.recv()).await {
-                Ok(Some(parcel)) => {
-                    bytes += parcel.weight;
-                    parcels.push(parcel);
+                Ok(Some(next)) => {
+                    bytes += next.weight;
+                    queued.push(next);
                 }
                 Ok(None) | Err(_) => break,
             }
         }
-        parcels
+        queued
     }
 
-    /// Records of all parcels, in order. What can never be encoded is refused to its sender here.
-    fn encode(&self, parcels: Vec<Parcel>) -> Vec<Encoded> {
-        let mut run: Run = Vec::with_capacity(parcels.len());
-        let mut completions = Vec::with_capacity(parcels.len());
-        for (owner, parcel) in parcels.into_iter().enumerate() {
-            run.push((owner, parcel.section));
-            completions.push(Some(parcel.done));
+    /// Records of all sections, in order. What can never be encoded is refused to its sender here.
+    fn encode<S: Signal>(&self, queued: Vec<QueuedSection<S>>) -> Vec<Encoded> {
+        let mut run: Run<S> = Vec::with_capacity(queued.len());
+        let mut completions = Vec::with_capacity(queued.len());
+        for (owner, queued) in queued.into_iter().enumerate() {
+            run.push((owner, queued.section));
+            completions.push(Some(queued.done));
         }
         let mut records = Vec::with_capacity(1);
         // Runs still to encode, the next on top: a run that does not fit is replaced by its halves.
@@ -114,10 +119,10 @@ impl Lane {
         while let Some(run) = work.pop() {
             match self.encode_run(&run) {
                 Ok(encoded) => records.push((encoded, run.into_iter().map(|(owner, _)| owner).collect::<Vec<_>>())),
-                Err(error) => match cut(run) {
+                Err(error) => match split(run) {
                     Ok([first, second]) => work.extend([second, first]),
                     Err(owner) => {
-                        self.metrics.refused(self.kind);
+                        self.metrics.refused(S::KIND);
                         if let Some(done) = completions[owner].take() {
                             done.resolve(Err(error.into()));
                         }
@@ -128,26 +133,26 @@ impl Lane {
         attach(records, completions)
     }
 
-    fn encode_run(&self, run: &Run) -> Result<Encoded, WireError> {
-        let mut builder = RecordBuilder::new(self.kind, self.limits);
+    fn encode_run<S: Signal>(&self, run: &Run<S>) -> Result<Encoded, WireError> {
+        let mut builder = RecordBuilder::new(self.limits);
         for (_, section) in run {
             builder.push(section)?;
         }
         let raw = builder.body_bytes();
-        let records = run.iter().map(|(_, section)| section.body.records()).sum();
+        let records = run.iter().map(|(_, section)| section.batch.records()).sum();
         Ok(Encoded { record: builder.finish()?.into(), raw, records, waiting: Vec::new() })
     }
 
-    async fn append_all(self: Arc<Self>, mut rx: mpsc::Receiver<Encoded>, stop: CancellationToken) {
+    async fn append_all(self: Arc<Self>, kind: Kind, mut rx: mpsc::Receiver<Encoded>, stop: CancellationToken) {
         while let Some(encoded) = rx.recv().await {
-            *self.flight.lock() = Some(Instant::now());
+            *self.in_flight.lock() = Some(Instant::now());
             let outcome = tokio::select! {
-                outcome = self.append_until_durable(&encoded.record) => outcome,
+                outcome = self.append_until_durable(kind, &encoded.record) => outcome,
                 () = stop.cancelled() => Err(ShipError::Stopped),
             };
-            *self.flight.lock() = None;
+            *self.in_flight.lock() = None;
             if outcome.is_ok() {
-                self.metrics.shipped(self.kind, encoded.records, encoded.record.len(), encoded.raw);
+                self.metrics.shipped(kind, encoded.records, encoded.record.len(), encoded.raw);
             }
             for done in encoded.waiting {
                 done.resolve(outcome.clone());
@@ -156,18 +161,18 @@ impl Lane {
     }
 
     /// Appends the same bytes until the bus has them. A duplicate that this makes is dropped by its mark.
-    async fn append_until_durable(&self, record: &Bytes) -> Result<(), ShipError> {
+    async fn append_until_durable(&self, kind: Kind, record: &Bytes) -> Result<(), ShipError> {
         let mut wait = RETRY_FIRST;
         loop {
             let error = match self.append_once(record.clone()).await {
                 Ok(()) => return Ok(()),
                 Err(BusError::TooLarge { bytes, limit }) => {
-                    self.metrics.refused(self.kind);
+                    self.metrics.refused(kind);
                     return Err(ShipError::Refused(format!("record of {bytes} bytes is above the bus's limit of {limit}")));
                 }
                 Err(error) => error,
             };
-            self.metrics.retried(self.kind);
+            self.metrics.retried(kind);
             tracing::warn!(topic = self.place.topic, partition = self.place.partition, %error, "append failed, trying again");
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(RETRY_MAX);
@@ -179,14 +184,14 @@ impl Lane {
     }
 }
 
-/// Two runs in order: between sections, or through the only one. The owner when it cannot be cut.
-fn cut(mut run: Run) -> Result<[Run; 2], usize> {
+/// Two runs in order: between sections, or through the only one. The owner when it cannot be split.
+fn split<S: Signal>(mut run: Run<S>) -> Result<[Run<S>; 2], usize> {
     if run.len() > 1 {
         let second = run.split_off(run.len() / 2);
         return Ok([run, second]);
     }
     let (owner, section) = run.pop().expect("invariant: a run holds a section");
-    match split::halves(section) {
+    match S::split(section) {
         Ok([first, second]) => Ok([vec![(owner, first)], vec![(owner, second)]]),
         Err(_) => Err(owner),
     }

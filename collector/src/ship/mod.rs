@@ -7,11 +7,9 @@
 //!   bytes, before anything later: were a later record stored first, the reader's mark would hide the earlier one.
 //! - Queues are bounded in bytes; a full lane makes `send` wait, and the source stays where it is.
 //!
-//! - [`route`]: which partition, and what a section weighs.
-//! - [`split`]: sections that are too large for one record.
-//! - [`lane`]: gather, encode, append, acknowledge.
+//! - [`lane`]: gather, encode, append, acknowledge. One a partition of each signal.
+//! - [`size`]: sections that are too large for one record.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,8 +21,12 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use weir_bus::{Log, TopicPartition};
-use weir_model::wire::{Kind, Limits, Section};
+use weir_bus::{Log, TopicPartition, partition_of};
+use weir_model::log::LogBatch;
+use weir_model::metric::MetricBatch;
+use weir_model::signal::Signal;
+use weir_model::span::SpanBatch;
+use weir_model::wire::{Limits, Section};
 
 use crate::config::ShipConfig;
 use crate::error::{CollectorError, ShipError};
@@ -32,15 +34,11 @@ use crate::metrics::ShipMetrics;
 
 mod gauges;
 mod lane;
-mod route;
-mod split;
+mod size;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use gauges::NAMES;
-
-pub(crate) use route::weight;
-pub(crate) use split::derive_digest;
 
 /// Resolves once the section is durable, or when it never will be.
 pub struct Receipt(oneshot::Receiver<Result<(), ShipError>>);
@@ -54,8 +52,8 @@ impl Future for Receipt {
 }
 
 /// A section on its way, with what it holds of the lane's byte budget.
-struct Parcel {
-    section: Section,
+struct QueuedSection<S> {
+    section: Section<S>,
     weight: usize,
     done: Completion,
 }
@@ -74,17 +72,17 @@ impl Completion {
 }
 
 /// One partition's entrance.
-struct Lane {
-    tx: mpsc::Sender<Parcel>,
+pub struct LaneSender<S> {
+    tx: mpsc::Sender<QueuedSection<S>>,
     budget: Arc<Semaphore>,
     budget_units: u32,
     partition: u32,
-    flight: Flight,
+    in_flight: InFlight,
 }
 
 /// Since when the record in flight has waited for its acknowledgement. Written by the lane, read by whoever asks how
 /// shipping goes.
-type Flight = Arc<Mutex<Option<Instant>>>;
+type InFlight = Arc<Mutex<Option<Instant>>>;
 
 /// How a lane is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,10 +99,41 @@ pub struct LaneState {
     pub waiting: Option<Duration>,
 }
 
+/// The lanes of each signal, by partition.
+pub struct LaneSenders {
+    logs: Vec<LaneSender<LogBatch>>,
+    metrics: Vec<LaneSender<MetricBatch>>,
+    spans: Vec<LaneSender<SpanBatch>>,
+}
+
+/// A signal that has lanes.
+pub trait Shipped: Signal {
+    /// Its own among all; never empty.
+    fn lanes(all: &LaneSenders) -> &[LaneSender<Self>];
+}
+
+impl Shipped for LogBatch {
+    fn lanes(all: &LaneSenders) -> &[LaneSender<Self>] {
+        &all.logs
+    }
+}
+
+impl Shipped for MetricBatch {
+    fn lanes(all: &LaneSenders) -> &[LaneSender<Self>] {
+        &all.metrics
+    }
+}
+
+impl Shipped for SpanBatch {
+    fn lanes(all: &LaneSenders) -> &[LaneSender<Self>] {
+        &all.spans
+    }
+}
+
 /// Ships sections. Cheap to clone.
 #[derive(Clone)]
 pub struct Shipper {
-    lanes: Arc<HashMap<Kind, Vec<Lane>>>,
+    lanes: Arc<LaneSenders>,
     limits: Limits,
 }
 
@@ -125,46 +154,30 @@ impl Shipper {
         stop: CancellationToken,
     ) -> Result<(Self, Lanes), CollectorError> {
         let limits = Limits::default();
-        let mut lanes = HashMap::new();
-        let mut tasks = JoinSet::new();
-        for kind in Kind::ALL {
-            let partitions =
-                bus.partitions(kind.topic()).await.map_err(|source| CollectorError::Bus { topic: kind.topic(), source })?;
-            let mut entrances = Vec::new();
-            for partition in 0..partitions.max(1) {
-                let (tx, rx) = mpsc::channel(LANE_SECTIONS);
-                let budget_units = u32::try_from(config.queue_bytes.div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX >> 3).max(1);
-                let (budget, flight) = (Arc::new(Semaphore::new(budget_units as usize)), Flight::default());
-                entrances.push(Lane { tx, budget, budget_units, partition, flight: flight.clone() });
-                let place = TopicPartition { topic: kind.topic().to_owned(), partition };
-                let (bus, linger, metrics) = (bus.clone(), config.linger, metrics.clone());
-                let lane = lane::Lane { kind, place, bus, limits, linger, metrics, flight };
-                lane.spawn(rx, stop.clone(), &mut tasks);
-            }
-            lanes.insert(kind, entrances);
-        }
-        Ok((Self { lanes: Arc::new(lanes), limits }, Lanes(tasks)))
+        let mut opening = Opening { bus, config, metrics, stop, limits, tasks: JoinSet::new() };
+        let lanes = LaneSenders { logs: opening.lanes().await?, metrics: opening.lanes().await?, spans: opening.lanes().await? };
+        Ok((Self { lanes: Arc::new(lanes), limits }, Lanes(opening.tasks)))
     }
 
     /// How each lane is doing, by topic and partition.
     pub fn lanes(&self) -> Vec<LaneState> {
-        states(&self.lanes)
+        self.lanes.states()
     }
 
     /// Queues a section; waits while its lane is full. Parts of a section (other partitions, too large) share the receipt.
-    pub async fn send(&self, section: Section) -> Result<Receipt, ShipError> {
-        let lanes = &self.lanes[&section.body.kind()];
+    pub async fn send<S: Shipped>(&self, section: Section<S>) -> Result<Receipt, ShipError> {
+        let lanes = S::lanes(&self.lanes);
         let mut receipts = Vec::with_capacity(1);
-        for routed in route::by_partition(section, lanes.len() as u32) {
-            for part in split::to_size(routed.section, &self.limits) {
-                receipts.push(lanes[routed.partition as usize].queue(part).await?);
+        for (partition, routed) in S::route(section, |key| partition_of(key, lanes.len() as u32)) {
+            for part in size::to_size(routed, &self.limits) {
+                receipts.push(lanes[partition as usize].queue(part).await?);
             }
         }
         Ok(join(receipts))
     }
 
     /// Sends all sections and waits for all receipts, for at most `patience`.
-    pub async fn send_and_wait(&self, sections: Vec<Section>, patience: Duration) -> Result<(), ShipError> {
+    pub async fn send_and_wait<S: Shipped>(&self, sections: Vec<Section<S>>, patience: Duration) -> Result<(), ShipError> {
         let all = async {
             let mut receipts = Vec::with_capacity(sections.len());
             for section in sections {
@@ -179,31 +192,64 @@ impl Shipper {
     }
 }
 
-fn states(lanes: &HashMap<Kind, Vec<Lane>>) -> Vec<LaneState> {
-    Kind::ALL.into_iter().flat_map(|kind| lanes[&kind].iter().map(move |lane| lane.state(kind))).collect()
+/// What lanes are opened with.
+struct Opening<'a> {
+    bus: Arc<dyn Log>,
+    config: &'a ShipConfig,
+    metrics: ShipMetrics,
+    stop: CancellationToken,
+    limits: Limits,
+    tasks: JoinSet<()>,
 }
 
-impl Lane {
-    fn state(&self, kind: Kind) -> LaneState {
+impl Opening<'_> {
+    /// One for each partition of a signal's topic.
+    async fn lanes<S: Signal>(&mut self) -> Result<Vec<LaneSender<S>>, CollectorError> {
+        let topic = S::KIND.topic();
+        let partitions = self.bus.partitions(topic).await.map_err(|source| CollectorError::Bus { topic, source })?;
+        Ok((0..partitions.max(1)).map(|partition| self.lane(partition)).collect())
+    }
+
+    fn lane<S: Signal>(&mut self, partition: u32) -> LaneSender<S> {
+        let (tx, rx) = mpsc::channel(LANE_SECTIONS);
+        let budget_units = u32::try_from(self.config.queue_bytes.div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX >> 3).max(1);
+        let (budget, in_flight) = (Arc::new(Semaphore::new(budget_units as usize)), InFlight::default());
+        let place = TopicPartition { topic: S::KIND.topic().to_owned(), partition };
+        let (bus, linger, metrics) = (Arc::clone(&self.bus), self.config.linger, self.metrics.clone());
+        let lane = lane::Lane { place, bus, limits: self.limits, linger, metrics, in_flight: in_flight.clone() };
+        lane.spawn(rx, self.stop.clone(), &mut self.tasks);
+        LaneSender { tx, budget, budget_units, partition, in_flight }
+    }
+}
+
+impl LaneSenders {
+    fn states(&self) -> Vec<LaneState> {
+        let (logs, metrics) = (self.logs.iter().map(LaneSender::state), self.metrics.iter().map(LaneSender::state));
+        logs.chain(metrics).chain(self.spans.iter().map(LaneSender::state)).collect()
+    }
+}
+
+impl<S: Signal> LaneSender<S> {
+    fn state(&self) -> LaneState {
         let units = u64::from(self.budget_units);
         let free = self.budget.available_permits() as u64;
         LaneState {
-            topic: kind.topic(),
+            topic: S::KIND.topic(),
             partition: self.partition,
             queued_bytes: units.saturating_sub(free) * BUDGET_UNIT as u64,
             queue_bytes_max: units * BUDGET_UNIT as u64,
-            waiting: self.flight.lock().map(|since| since.elapsed()),
+            waiting: self.in_flight.lock().map(|since| since.elapsed()),
         }
     }
 
-    async fn queue(&self, section: Section) -> Result<Receipt, ShipError> {
-        let weight = weight(&section.body);
+    async fn queue(&self, section: Section<S>) -> Result<Receipt, ShipError> {
+        let weight = section.batch.weight();
         let units = u32::try_from(weight.div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX).clamp(1, self.budget_units);
         // A closed semaphore cannot be: nobody closes it.
         let budget = self.budget.clone().acquire_many_owned(units).await.map_err(|_| ShipError::Stopped)?;
         let (tx, rx) = oneshot::channel();
-        let parcel = Parcel { section, weight, done: Completion { tx, _budget: budget } };
-        self.tx.send(parcel).await.map_err(|_| ShipError::Stopped)?;
+        let queued = QueuedSection { section, weight, done: Completion { tx, _budget: budget } };
+        self.tx.send(queued).await.map_err(|_| ShipError::Stopped)?;
         Ok(Receipt(rx))
     }
 }

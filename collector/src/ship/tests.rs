@@ -11,8 +11,9 @@ use weir_model::id::{SpanId, TraceId};
 use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::metric::{MetricBatch, MetricRow, Schema};
+use weir_model::signal::Signal;
 use weir_model::span::{Span, SpanBatch};
-use weir_model::wire::{Body, Kind, Mark, Section, SectionHeader};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::{Lanes, NAMES, Shipper};
 use crate::config::ShipConfig;
@@ -31,7 +32,7 @@ fn quick() -> ShipConfig {
 }
 
 /// Lines `first..last` of a source; the sequence of line `i` is `i + 1`.
-fn lines(source: &str, first: u64, last: u64, body: impl Fn(u64) -> Vec<u8>) -> Section {
+fn lines(source: &str, first: u64, last: u64, body: impl Fn(u64) -> Vec<u8>) -> Section<LogBatch> {
     let mut batch = LogBatch::new(Labels::from_pairs([("source", source)]));
     for i in first..last {
         batch.push(LogRecord {
@@ -46,7 +47,7 @@ fn lines(source: &str, first: u64, last: u64, body: impl Fn(u64) -> Vec<u8>) -> 
         });
     }
     let mark = Mark::Sequence { epoch: 1, first, last };
-    Section { header: header(source, mark), body: Body::Logs(batch) }
+    Section::new(header(source, mark), batch)
 }
 
 fn header(source: &str, mark: Mark) -> SectionHeader {
@@ -158,12 +159,12 @@ async fn a_section_larger_than_a_record_is_split_exactly() {
     let (shipper, _lanes, _stop) = start(&log, quick()).await;
     let large = lines("a", 0, 60, |i| noise(i, 100 << 10));
     shipper.send(large).await.unwrap().await.unwrap();
-    let sections: Vec<Section> = log.sections(Kind::Logs).into_iter().flatten().collect();
+    let sections: Vec<Section<LogBatch>> = log.sections().into_iter().flatten().collect();
     assert!(sections.len() > 3);
     let mut at = 0;
     for section in &sections {
         let Mark::Sequence { first, last, .. } = section.header.mark else { panic!("a sequence stays one") };
-        let Body::Logs(batch) = &section.body else { panic!("logs stay logs") };
+        let batch = &section.batch;
         assert_eq!((first, last), (at, at + batch.len() as u64));
         assert_eq!(batch.get(batch.len() - 1).sequence, last);
         at = last;
@@ -176,15 +177,16 @@ async fn a_digest_is_split_in_the_same_way_every_time() {
     let log = TestLog::new(1);
     let (shipper, _lanes, _stop) = start(&log, quick()).await;
     let section = || Section { header: header("p", Mark::Digest([7; 16])), ..lines("p", 0, 60, |i| noise(i, 100 << 10)) };
-    let marks = |sections: Vec<Vec<Section>>| -> Vec<Mark> { sections.into_iter().flatten().map(|s| s.header.mark).collect() };
+    let marks =
+        |sections: Vec<Vec<Section<LogBatch>>>| -> Vec<Mark> { sections.into_iter().flatten().map(|s| s.header.mark).collect() };
     shipper.send(section()).await.unwrap().await.unwrap();
-    let first = marks(log.sections(Kind::Logs));
+    let first = marks(log.sections());
     // In company the second time: the record's other sections must not move the cuts.
     let other = shipper.send(lines("q", 0, 3, |i| noise(i, 100 << 10))).await.unwrap();
     shipper.send(section()).await.unwrap().await.unwrap();
     other.await.unwrap();
     let again: Vec<Mark> =
-        marks(log.sections(Kind::Logs)).into_iter().skip(first.len()).filter(|mark| matches!(mark, Mark::Digest(_))).collect();
+        marks(log.sections()).into_iter().skip(first.len()).filter(|mark| matches!(mark, Mark::Digest(_))).collect();
     assert!(first.len() > 3);
     assert_eq!(first, again);
     let distinct: std::collections::HashSet<Mark> = first.iter().copied().collect();
@@ -197,14 +199,13 @@ async fn spans_of_a_trace_meet_in_one_partition() {
     let (shipper, _lanes, _stop) = start(&log, quick()).await;
     let span = |i: u8| Span { trace_id: TraceId([i % 16 + 1; 16]), span_id: SpanId([i + 1; 8]), ..Span::default() };
     let batch = SpanBatch { spans: (0..160).map(span).collect(), ..SpanBatch::default() };
-    let section = Section { header: header("s", Mark::Digest([1; 16])), body: Body::Spans(batch) };
+    let section = Section::new(header("s", Mark::Digest([1; 16])), batch);
     shipper.send(section).await.unwrap().await.unwrap();
     let mut owner = std::collections::HashMap::new();
     let mut count = 0;
-    for (partition, sections) in log.sections(Kind::Spans).into_iter().enumerate() {
+    for (partition, sections) in log.sections::<SpanBatch>().into_iter().enumerate() {
         for section in sections {
-            let Body::Spans(batch) = section.body else { panic!("spans stay spans") };
-            for span in batch.spans {
+            for span in &section.batch.spans {
                 assert_eq!(*owner.entry(span.trace_id).or_insert(partition), partition);
                 count += 1;
             }
@@ -222,12 +223,12 @@ async fn a_huge_row_is_cut_by_columns_under_sources_of_their_own() {
     let rows = vec![MetricRow { timestamp: 1, values: (0..30_000).map(f64::from).collect() }];
     let batch = MetricBatch { target: Labels::EMPTY, schema: Arc::new(Schema { series, families: vec![] }), rows };
     let mark = Mark::Sequence { epoch: 1, first: 0, last: 1 };
-    shipper.send(Section { header: header("m", mark), body: Body::Metrics(batch) }).await.unwrap().await.unwrap();
-    let sections: Vec<Section> = log.sections(Kind::Metrics).into_iter().flatten().collect();
+    shipper.send(Section::new(header("m", mark), batch)).await.unwrap().await.unwrap();
+    let sections: Vec<Section<MetricBatch>> = log.sections().into_iter().flatten().collect();
     let sources: std::collections::HashSet<String> = sections.iter().map(|s| s.header.source.clone()).collect();
     assert!(sections.len() > 1);
     assert_eq!(sources.len(), sections.len(), "{sources:?}");
-    assert_eq!(sections.iter().map(|section| section.body.records()).sum::<u64>(), 30_000);
+    assert_eq!(sections.iter().map(|section| section.batch.records()).sum::<u64>(), 30_000);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use weir_model::wire::{Body, Mark, Section, SectionHeader};
+use weir_model::wire::{Mark, Section, SectionHeader};
 
 use super::acknowledge::{Pending, acknowledge};
 use super::admit::Refusals;
@@ -297,7 +297,7 @@ impl Follower {
             let mark = Mark::Sequence { epoch, first: chunk.first, last: chunk.last };
             let records = u32::try_from(chunk.batch.len()).unwrap_or(u32::MAX);
             let header = SectionHeader { tenant: self.shared.deps.tenant.clone(), source, mark, records };
-            let section = Section { header, body: Body::Logs(chunk.batch) };
+            let section = Section::new(header, chunk.batch);
             let sent = tokio::select! {
                 sent = self.shared.deps.shipper.send(section) => sent,
                 () = self.shared.deps.shutdown.cancelled() => return Err(Stop::Leave),

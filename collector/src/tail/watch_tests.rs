@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir_model::label::Labels;
-use weir_model::wire::{Body, Kind};
+use weir_model::log::LogBatch;
 
 use super::admit::Refusals;
 use super::births::Births;
@@ -130,12 +130,7 @@ async fn labelled(patience: Duration, tells: bool) -> Vec<bool> {
             until("it was there and not told of", || seen.load(Ordering::Acquire) >= 2);
             is_told.store(true, Ordering::Release);
         }
-        let stored = || {
-            log.sections(Kind::Logs).into_iter().flatten().filter_map(|section| match section.body {
-                Body::Logs(batch) => Some(batch),
-                _ => None,
-            })
-        };
+        let stored = || log.sections::<LogBatch>().into_iter().flatten().map(|section| section.batch);
         until("all is stored", || stored().map(|batch| batch.len()).sum::<usize>() == LINES);
         stored().flat_map(|batch| vec![batch.stream.get("app") == "job"; batch.len()]).collect()
     });

@@ -10,7 +10,7 @@ use weir_model::metric::{MetricBatch, MetricRow, Schema};
 use weir_model::select::{LogSelect, MetricSelect, NoBudget};
 use weir_model::span::{Attributes, Span, SpanBatch, Value};
 use weir_model::time::TimeRange;
-use weir_model::wire::{Body, Kind, Mark, Section, SectionHeader};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::answer::{Instant, PartAnswer, Refusal, Row, decode, encode_slice};
 use super::ask::{Ask, LinesAsk, SamplesAsk};
@@ -31,10 +31,10 @@ fn large(i: u64) -> String {
     format!("{i}{}", "x".repeat(LARGE - 10))
 }
 
-fn head<E: Engine>(engine: &E, body: Body) -> [Arc<E::Head>; 1] {
+fn head<E: Engine>(engine: &E, batch: E::Batch) -> [Arc<E::Head>; 1] {
     let head = engine.head();
     let mark = Mark::Digest([1; 16]);
-    let section = Section { header: SectionHeader { tenant: "t".into(), source: "s".into(), mark, records: 0 }, body };
+    let section = Section::new(SectionHeader { tenant: "t".into(), source: "s".into(), mark, records: 0 }, batch);
     head.insert(Position { partition: 7, offset: 1, ordinal: 0 }, &section).unwrap();
     [Arc::new(head)]
 }
@@ -73,7 +73,7 @@ fn lines_with_large_metadata_travel() {
     }
     let select =
         LogSelect { tenant: "t".into(), matchers: Vec::new(), range: TimeRange::ALL, filters: Vec::new(), newest_first: true };
-    let found = travel(&engine, &Ask::Lines(LinesAsk::new(&select, 1 << 30)), &head(&engine, Body::Logs(batch)));
+    let found = travel(&engine, &Ask::Lines(LinesAsk::new(&select, 1 << 30)), &head(&engine, batch));
     assert_eq!(found.records(), COUNT);
 }
 
@@ -83,7 +83,7 @@ fn series_with_large_labels_travel() {
     let series: Vec<Labels> = (0..COUNT).map(|i| Labels::from_pairs([(NAME, "m".to_owned()), ("large", large(i))])).collect();
     let rows = vec![MetricRow { timestamp: 1_000_000, values: vec![1.5; series.len()] }];
     let schema = Arc::new(Schema { series, families: Vec::new() });
-    let heads = head(&engine, Body::Metrics(MetricBatch { target: Labels::EMPTY, schema, rows }));
+    let heads = head(&engine, MetricBatch { target: Labels::EMPTY, schema, rows });
     let select = MetricSelect { tenant: "t".into(), matchers: Vec::new(), start_ms: 0, end_ms: 1000 };
     assert_eq!(travel(&engine, &Ask::Samples(SamplesAsk::new(&select)), &heads).records(), COUNT);
     let found = travel(&engine, &Ask::Series(SamplesAsk::new(&select)), &heads);
@@ -98,7 +98,7 @@ fn large_spans_travel() {
     let span =
         |i: u64| Span { trace_id: id, span_id: SpanId((i + 1).to_be_bytes()), attributes: attributes(i), ..Span::default() };
     let spans: Vec<Span> = (0..COUNT).map(span).collect();
-    let heads = head(&engine, Body::Spans(SpanBatch { spans, ..SpanBatch::default() }));
+    let heads = head(&engine, SpanBatch { spans, ..SpanBatch::default() });
     assert_eq!(travel(&engine, &Ask::Traces { ids: vec![id] }, &heads).records(), COUNT);
 }
 

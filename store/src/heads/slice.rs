@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use weir_model::select::{Budget, ReadError};
+use weir_model::signal::Signal;
 use weir_model::wire::{Limits, RecordBuilder, Section, WireError};
 
 use super::answer::Row;
@@ -83,8 +84,8 @@ pub(crate) fn check_bytes(held: usize, bytes_max: u64) -> Result<(), String> {
 }
 
 /// Sections into records, with the side data that belongs to each.
-pub(crate) struct Packer {
-    builder: RecordBuilder,
+pub(crate) struct Packer<S> {
+    builder: RecordBuilder<S>,
     side: Vec<u8>,
     records: Vec<SliceRecord>,
     bytes: u64,
@@ -92,15 +93,15 @@ pub(crate) struct Packer {
     what: &'static str,
 }
 
-impl Packer {
+impl<S: Signal> Packer<S> {
     /// `what` is counted, for the refusal: "bytes of unsealed …".
-    pub(crate) fn new(kind: weir_model::wire::Kind, limits: SliceLimits, what: &'static str) -> Self {
-        let builder = RecordBuilder::new(kind, RECORD_LIMITS);
+    pub(crate) fn new(limits: SliceLimits, what: &'static str) -> Self {
+        let builder = RecordBuilder::new(RECORD_LIMITS);
         Self { builder, side: Vec::new(), records: Vec::new(), bytes: 0, limits, what }
     }
 
     /// Appends a section and its side data.
-    pub(crate) fn push(&mut self, section: &Section, side: &[u8]) -> Result<(), ReadError> {
+    pub(crate) fn push(&mut self, section: &Section<S>, side: &[u8]) -> Result<(), ReadError> {
         let before = self.builder.body_bytes();
         if let Err(error) = self.builder.push(section) {
             if !matches!(error, WireError::Limit { .. }) || self.builder.is_empty() {
@@ -118,15 +119,10 @@ impl Packer {
     }
 
     fn close(&mut self) -> Result<(), ReadError> {
-        let kind = self.kind();
-        let full = std::mem::replace(&mut self.builder, RecordBuilder::new(kind, RECORD_LIMITS));
+        let full = std::mem::replace(&mut self.builder, RecordBuilder::new(RECORD_LIMITS));
         let record = full.finish().map_err(|error| wire(&error))?;
         self.records.push(SliceRecord { side: std::mem::take(&mut self.side), record });
         Ok(())
-    }
-
-    fn kind(&self) -> weir_model::wire::Kind {
-        self.builder.kind()
     }
 
     /// All records; none when no section came.

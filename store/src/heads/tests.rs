@@ -8,8 +8,9 @@ use weir_model::label::{Labels, MatchOp};
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::metric::{MetricBatch, MetricRow, Schema};
 use weir_model::select::{LogSelect, MetricSelect, NoBudget, ReadError};
+use weir_model::signal::Signal;
 use weir_model::time::TimeRange;
-use weir_model::wire::{Body, Kind, Mark, Section, SectionHeader};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::answer::{Instant, PartAnswer, Refusal, decode, encode_refusal, encode_slice};
 use super::ask::{Ask, FilterAsk, LinesAsk, MatcherAsk, Question, SamplesAsk};
@@ -21,9 +22,9 @@ use crate::metrics::{MetricsCounters, MetricsEngine, MetricsHead};
 
 const LIMITS: SliceLimits = SliceLimits { bytes_max: 1 << 20, key: "test.bytes_max" };
 
-fn section(body: Body) -> Section {
+fn section<S: Signal>(batch: S) -> Section<S> {
     let mark = Mark::Digest([1; 16]);
-    Section { header: SectionHeader { tenant: "t".into(), source: "s".into(), mark, records: 0 }, body }
+    Section::new(SectionHeader { tenant: "t".into(), source: "s".into(), mark, records: 0 }, batch)
 }
 
 /// Ten records of ten lines, a second apart; of each, every third line has an "x".
@@ -44,7 +45,7 @@ fn logs() -> Arc<LogsHead> {
                 attributes: &Labels::EMPTY,
             });
         }
-        head.insert(Position { partition: 7, offset, ordinal: 5 }, &section(Body::Logs(batch))).unwrap();
+        head.insert(Position { partition: 7, offset, ordinal: 5 }, &section(batch)).unwrap();
     }
     Arc::new(head)
 }
@@ -107,7 +108,7 @@ fn too_much_is_refused_by_name() {
     let schema = Arc::new(Schema { series: (0..1000).map(labels).collect(), families: Vec::new() });
     let rows = (0..200).map(|at| MetricRow { timestamp: at * 1_000_000, values: vec![1.5; 1000] }).collect();
     let batch = MetricBatch { target: Labels::EMPTY, schema, rows };
-    head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section(Body::Metrics(batch))).unwrap();
+    head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section(batch)).unwrap();
     let heads: [Arc<MetricsHead>; 1] = [Arc::new(head)];
     let select = MetricSelect { tenant: "t".into(), matchers: Vec::new(), start_ms: 0, end_ms: 1000 };
     let ask = Ask::Samples(SamplesAsk::new(&select));

@@ -4,7 +4,7 @@ use weir_model::fuzz::Fuzz;
 use weir_model::id::{SpanId, TraceId};
 use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
-use weir_model::wire::{Body, Mark, Section, SectionHeader};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::chunk::Lines;
 use super::*;
@@ -32,7 +32,7 @@ fn built() -> BuiltBlock {
         }
         let mark = Mark::Sequence { epoch: 0, first: 0, last: 1 };
         let header = SectionHeader { tenant: "t".into(), source: "s".into(), mark, records: 4 };
-        let section = Section { header, body: Body::Logs(batch) };
+        let section = Section::new(header, batch);
         head.insert(Position { partition: 3, offset: u64::from(offset), ordinal: 0 }, &section).unwrap();
     }
     head.build().unwrap().remove(0)

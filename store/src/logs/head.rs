@@ -12,7 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use weir_model::label::{Labels, Matcher};
 use weir_model::log::LogBatch;
 use weir_model::memory::{allocation, shared, table_entry};
-use weir_model::wire::{Body, Section};
+use weir_model::wire::Section;
 
 use super::builder::{self, ChunkBuilder};
 use super::chunk::EncodedChunk;
@@ -122,11 +122,11 @@ impl LogsHead {
 
     /// Takes lines that another head gave, as many places as lines, both ascending by place over all calls of a stream.
     /// The chunk stays open.
-    pub(crate) fn insert_placed(&self, partition: u32, tenant: &str, batch: LogBatch, places: Vec<Place>) {
+    pub(crate) fn insert_placed(&self, partition: u32, tenant: &str, batch: &LogBatch, places: Vec<Place>) {
         let (Some(&first_place), Some(&last_place)) = (places.first(), places.last()) else { return };
         let stream = self.stream(StreamKey { tenant: tenant.into(), labels: batch.stream.clone() });
         let position = Position { partition, offset: first_place.0, ordinal: first_place.1 };
-        let mut part = Part::new(position, &stream.labels, &batch);
+        let mut part = Part::new(position, &stream.labels, batch);
         (part.facts.first_place, part.facts.last_place) = (first_place, last_place);
         part.places = Some(places.into());
         self.bytes.fetch_add(part.memory(), Ordering::Relaxed);
@@ -187,11 +187,10 @@ impl HeadStream {
 }
 
 impl Head for LogsHead {
-    fn insert(&self, position: Position, section: &Section) -> Result<(), StoreError> {
-        let Body::Logs(batch) = &section.body else {
-            let detail = format!("a section of {} from {}", section.body.kind().name(), section.header.source);
-            return Err(StoreError::engine("take log lines", detail));
-        };
+    type Batch = LogBatch;
+
+    fn insert(&self, position: Position, section: &Section<LogBatch>) -> Result<(), StoreError> {
+        let batch = &section.batch;
         if batch.is_empty() {
             return Ok(());
         }

@@ -4,7 +4,7 @@ use proptest::prelude::{ProptestConfig, Strategy, any, prop, prop_oneof, proptes
 use weir_model::id::{SpanId, TraceId};
 use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
-use weir_model::wire::{Body, Mark, Section, SectionHeader};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::builder::ChunkBuilder;
 use super::chunk::{EncodedChunk, Lines};
@@ -157,12 +157,12 @@ proptest! {
     }
 }
 
-fn section(stream: Labels, lines: impl Iterator<Item = Line>) -> Section {
+fn section(stream: Labels, lines: impl Iterator<Item = Line>) -> Section<LogBatch> {
     let mut batch = LogBatch::new(stream);
     lines.for_each(|line| batch.push(line.record()));
     let mark = Mark::Sequence { epoch: 0, first: 0, last: 1 };
     let header = SectionHeader { tenant: "t".into(), source: "s".into(), mark, records: batch.len() as u32 };
-    Section { header, body: Body::Logs(batch) }
+    Section::new(header, batch)
 }
 
 /// Lines without a body whose attributes are all: they were one chunk, which nobody could read.

@@ -37,7 +37,7 @@ mod writer;
 
 use std::sync::Arc;
 
-use weir_model::wire::Kind;
+use weir_model::log::LogBatch;
 
 pub use block::LogsBlock;
 pub use head::LogsHead;
@@ -86,7 +86,7 @@ impl Default for LogsEngine {
 }
 
 impl Engine for LogsEngine {
-    const KIND: Kind = Kind::Logs;
+    type Batch = LogBatch;
     const MERGE: BlockCost = BlockCost { fixed: 32 << 20, per_byte: 8, per_raw_kib: 256 };
     // An index in the making, as much again while it is written, and the block with its copy on the way out.
     const SEAL: BlockCost = BlockCost { fixed: 224 << 20, per_byte: 2, per_raw_kib: 0 };

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 use weir_model::id::LineId;
 use weir_model::label::Labels;
+use weir_model::log::LogBatch;
 use weir_model::select::{Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, OwnedLine, ReadError};
 use weir_model::time::TimeRange;
 
@@ -30,7 +31,7 @@ pub struct LogsReader {
     /// Blocks and heads.
     pub views: Arc<dyn Views<LogsEngine>>,
     /// For live tails.
-    pub tails: Arc<dyn Tails>,
+    pub tails: Arc<dyn Tails<LogBatch>>,
 }
 
 /// A chunk that may have lines for a request.

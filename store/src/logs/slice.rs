@@ -12,7 +12,7 @@ use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::select::{Budget, LogReader, LogSelect, LogTail, OwnedLine, PartitionCoverage, ReadError, TailEvent};
 use weir_model::time::TimeRange;
-use weir_model::wire::{self, Body, Kind, Mark, Section, SectionHeader};
+use weir_model::wire::{self, Mark, Section, SectionHeader};
 
 use super::filter::Filters;
 use super::reader::LogsReader;
@@ -72,7 +72,7 @@ impl Sliced for LogsEngine {
         let head = LogsHead::new(usize::MAX);
         for record in records {
             for (batch, places) in sections(record)? {
-                head.insert_placed(partition, tenant, batch, places);
+                head.insert_placed(partition, tenant, &batch, places);
             }
             check_bytes(head.bytes(), bytes_max)?;
         }
@@ -301,7 +301,7 @@ fn first_lines(tenant: &str, stream: &Labels, count: usize, heads: &[Arc<LogsHea
 
 /// Streams and their lines as one head's records.
 fn pack(tenant: &str, streams: impl Iterator<Item = (Labels, Vec<Kept>)>, limits: SliceLimits) -> Result<Slice, ReadError> {
-    let mut packer = Packer::new(Kind::Logs, limits, "bytes of unsealed lines");
+    let mut packer = Packer::new(limits, "bytes of unsealed lines");
     for (stream, mut lines) in streams {
         lines.sort_by_key(|line| line.place);
         for lines in pieces(&lines, usize::MAX, SECTION_BYTES, |line| line.bytes() as usize) {
@@ -314,11 +314,11 @@ fn pack(tenant: &str, streams: impl Iterator<Item = (Labels, Vec<Kept>)>, limits
     packer.into_slice()
 }
 
-fn section(tenant: &str, batch: LogBatch) -> Section {
+fn section(tenant: &str, batch: LogBatch) -> Section<LogBatch> {
     let mark = Mark::Sequence { epoch: 0, first: 0, last: 0 };
     // The wire has no empty source; whose lines these are is said by their stream.
     let header = SectionHeader { tenant: tenant.into(), source: "head".into(), mark, records: batch.len() as u32 };
-    Section { header, body: Body::Logs(batch) }
+    Section::new(header, batch)
 }
 
 /// Runs of consecutive lines.
@@ -349,22 +349,24 @@ fn places(reader: &mut Reader<'_>, lines: usize) -> Result<Vec<Place>, String> {
     if places.len() == lines { Ok(places) } else { Err(format!("{} places for {lines} lines", places.len())) }
 }
 
+/// Lines, and where each lies.
+type PlacedLines = (Arc<LogBatch>, Vec<Place>);
+
 /// A record's batches with their lines' places.
-fn sections(record: &SliceRecord) -> Result<Vec<(LogBatch, Vec<Place>)>, String> {
-    let (_, sections) = wire::decode(&record.record, &RECORD_LIMITS).map_err(|error| error.to_string())?;
+fn sections(record: &SliceRecord) -> Result<Vec<PlacedLines>, String> {
+    let sections = wire::decode::<LogBatch>(&record.record, &RECORD_LIMITS).map_err(|error| error.to_string())?;
     let mut side = Reader::new(&record.side);
     let mut all = Vec::with_capacity(sections.len());
     for section in sections {
-        let Body::Logs(batch) = section.body else { return Err("a record of another kind".into()) };
-        let places = places(&mut side, batch.len())?;
-        all.push((batch, places));
+        let places = places(&mut side, section.batch.len())?;
+        all.push((section.batch, places));
     }
     side.finish()?;
     Ok(all)
 }
 
 /// Lines of a section that a tail asks for, as records; none when none passes.
-pub fn tail_records(arrived: &TailSection, select: &LogSelect) -> Result<Vec<SliceRecord>, ReadError> {
+pub fn tail_records(arrived: &TailSection<LogBatch>, select: &LogSelect) -> Result<Vec<SliceRecord>, ReadError> {
     let mut once = Some(vec![TailSection { dropped: 0, ..arrived.clone() }]);
     let mut tail = super::tail::Tail::new(Box::new(move || once.take().unwrap_or_default()), select.clone());
     let lines = tail.poll().into_iter().filter_map(|event| match event {

@@ -1,28 +1,28 @@
 //! A live tail: what enters a head, as far as it passes.
 
 use weir_model::id::LineId;
+use weir_model::log::LogBatch;
 use weir_model::select::{LogSelect, LogTail, OwnedLine, TailEvent};
-use weir_model::wire::Body;
 
 use super::filter::Filters;
 use crate::view::TailSection;
 
 /// See [`LogTail`].
 pub(crate) struct Tail {
-    subscription: Box<dyn FnMut() -> Vec<TailSection> + Send>,
+    subscription: Box<dyn FnMut() -> Vec<TailSection<LogBatch>> + Send>,
     select: LogSelect,
     filters: Filters,
 }
 
 impl Tail {
     /// Of a subscription.
-    pub(crate) fn new(subscription: Box<dyn FnMut() -> Vec<TailSection> + Send>, select: LogSelect) -> Self {
+    pub(crate) fn new(subscription: Box<dyn FnMut() -> Vec<TailSection<LogBatch>> + Send>, select: LogSelect) -> Self {
         let filters = Filters::new(&select.filters);
         Self { subscription, select, filters }
     }
 
-    fn add_lines(&self, arrived: &TailSection, events: &mut Vec<TailEvent>) {
-        let Body::Logs(batch) = &arrived.section.body else { return };
+    fn add_lines(&self, arrived: &TailSection<LogBatch>, events: &mut Vec<TailEvent>) {
+        let batch = &arrived.section.batch;
         let passes = arrived.section.header.tenant == self.select.tenant
             && self.select.matchers.iter().all(|matcher| matcher.matches_labels(&batch.stream));
         if !passes {

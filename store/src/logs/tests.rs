@@ -13,7 +13,7 @@ use weir_model::select::{
     Budget, LineFilter, LogReader, LogSelect, LogVisitor, Mention, NoBudget, OwnedLine, PartitionCoverage, ReadError, TailEvent,
 };
 use weir_model::time::{SECOND, TimeRange, UnixNanos};
-use weir_model::wire::{Body, Mark, Section, SectionHeader};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::*;
 use crate::blob::MemoryBlob;
@@ -39,10 +39,10 @@ impl Views<LogsEngine> for FixedViews {
     }
 }
 
-struct FixedTails(Mutex<Vec<TailSection>>);
+struct FixedTails(Mutex<Vec<TailSection<LogBatch>>>);
 
-impl Tails for FixedTails {
-    fn subscribe(&self) -> Box<dyn FnMut() -> Vec<TailSection> + Send> {
+impl Tails<LogBatch> for FixedTails {
+    fn subscribe(&self) -> Box<dyn FnMut() -> Vec<TailSection<LogBatch>> + Send> {
         let mut sections = std::mem::take(&mut *self.0.lock().unwrap());
         Box::new(move || std::mem::take(&mut sections))
     }
@@ -61,12 +61,12 @@ fn open_built(engine: &LogsEngine, path: &str, built: Vec<BuiltBlock>) -> Vec<Bl
 }
 
 /// Lines of one stream, as a section.
-fn section(tenant: &str, stream: &Labels, lines: &[TestLine]) -> Section {
+fn section(tenant: &str, stream: &Labels, lines: &[TestLine]) -> Section<LogBatch> {
     let mut batch = LogBatch::new(stream.clone());
     lines.iter().for_each(|line| batch.push(line.record()));
     let mark = Mark::Sequence { epoch: 0, first: 0, last: 1 };
     let header = SectionHeader { tenant: tenant.into(), source: "test".into(), mark, records: lines.len() as u32 };
-    Section { header, body: Body::Logs(batch) }
+    Section::new(header, batch)
 }
 
 #[derive(Clone, Debug, Default)]
@@ -511,7 +511,7 @@ fn a_tail_gives_what_passes_and_says_what_was_dropped() {
     let lines = [TestLine::new(1, "keep"), TestLine::new(2, "other"), TestLine::new(3, "keep")];
     let arrived = |tenant: &str, dropped| TailSection {
         position: Position { partition: 2, offset: 9, ordinal: 4 },
-        section: Arc::new(section(tenant, &stream, &lines)),
+        section: section(tenant, &stream, &lines),
         dropped,
     };
     let tails = FixedTails(Mutex::new(vec![arrived("b", 0), arrived("a", 3)]));

@@ -3,7 +3,7 @@
 use weir_model::fuzz::Fuzz;
 use weir_model::label::{Labels, MatchOp, Matcher, NAME};
 use weir_model::metric::{Family, MetricBatch, MetricKind, MetricRow, Schema};
-use weir_model::wire::{Body, Mark, Section, SectionHeader};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::group::Group;
 use super::*;
@@ -24,7 +24,7 @@ fn built() -> BuiltBlock {
     let batch = MetricBatch { target: Labels::from_pairs([("job", "j")]), schema: Arc::new(Schema { series, families }), rows };
     let mark = Mark::Sequence { epoch: 1, first: 0, last: 1 };
     let header = SectionHeader { tenant: "t".into(), source: "s".into(), mark, records: 0 };
-    let section = Section { header, body: Body::Metrics(batch) };
+    let section = Section::new(header, batch);
     head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section).unwrap();
     head.build().unwrap().remove(0)
 }

@@ -14,7 +14,7 @@ use roaring::RoaringBitmap;
 use weir_model::label::{Labels, Matcher};
 use weir_model::memory::{allocation, shared, table_entry};
 use weir_model::metric::{Family, MetricBatch, Schema};
-use weir_model::wire::{Body, Section};
+use weir_model::wire::Section;
 
 use super::counters::MetricsCounters;
 use super::postings::{self, LabelIndex};
@@ -165,11 +165,10 @@ impl MetricsHead {
 }
 
 impl Head for MetricsHead {
-    fn insert(&self, _: Position, section: &Section) -> Result<(), StoreError> {
-        let Body::Metrics(batch) = &section.body else {
-            let detail = format!("{} sent {} where metrics are expected", section.header.source, section.body.kind().name());
-            return Err(StoreError::engine("take metrics", detail));
-        };
+    type Batch = MetricBatch;
+
+    fn insert(&self, _: Position, section: &Section<MetricBatch>) -> Result<(), StoreError> {
+        let batch = &section.batch;
         let width = batch.schema.series.len();
         if let Some(row) = batch.rows.iter().find(|row| row.values.len() != width) {
             let detail = format!("{} sent {} values for {width} series", section.header.source, row.values.len());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::{Family, MetricBatch, MetricKind, MetricRow, Schema};
-use weir_model::wire::{Body, Mark, Section, SectionHeader};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::samples::Samples;
 use super::schema::series_order;
@@ -117,10 +117,10 @@ fn a_section_whose_labels_would_fill_the_memory_is_refused() {
     let schema = Arc::new(Schema { series, families: Vec::new() });
     let target = Labels::from_pairs([("path", "x".repeat(1 << 20))]);
     let mark = Mark::Sequence { epoch: 1, first: 0, last: 1 };
-    let section = Section {
-        header: SectionHeader { tenant: "t".into(), source: "s".into(), mark, records: 0 },
-        body: Body::Metrics(MetricBatch { target, schema, rows: vec![row] }),
-    };
+    let section = Section::new(
+        SectionHeader { tenant: "t".into(), source: "s".into(), mark, records: 0 },
+        MetricBatch { target, schema, rows: vec![row] },
+    );
     let error = head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section).unwrap_err().to_string();
     assert!(error.starts_with("take metrics: labels of 20") && error.ends_with("are above 268435456"), "{error}");
     assert_eq!(head.records(), 0);

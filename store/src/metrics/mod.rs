@@ -34,7 +34,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use weir_model::wire::Kind;
+use weir_model::metric::MetricBatch;
 
 pub use block::MetricsBlock;
 pub use counters::MetricsCounters;
@@ -59,7 +59,7 @@ impl MetricsEngine {
 }
 
 impl Engine for MetricsEngine {
-    const KIND: Kind = Kind::Metrics;
+    type Batch = MetricBatch;
     const MERGE: BlockCost = BlockCost { fixed: 16 << 20, per_byte: 4, per_raw_kib: 128 };
     const SEAL: BlockCost = BlockCost { fixed: 32 << 20, per_byte: 2, per_raw_kib: 0 };
     type Head = MetricsHead;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use weir_model::label::Labels;
 use weir_model::metric::{Family, MetricBatch, MetricRow, Schema};
 use weir_model::select::{Budget, MetricReader, MetricSelect, PartitionCoverage, ReadError};
-use weir_model::wire::{self, Body, Kind, Mark, Section, SectionHeader};
+use weir_model::wire::{self, Mark, Section, SectionHeader};
 
 use super::head::{HeadSeries, Row};
 use super::reader::MetricsReader;
@@ -50,7 +50,7 @@ impl Sliced for MetricsEngine {
                 let mut packer = packer(limits);
                 for some in pieces(&series, SECTION_SERIES, SECTION_LABEL_BYTES, Labels::text_bytes) {
                     let row = MetricRow { timestamp: nanos(select.start_ms), values: vec![0.0; some.len()] };
-                    packer.push(&section(tenant, 0, some.to_vec(), vec![row]), &[])?;
+                    packer.push(&section(tenant, 0, of_series(some.to_vec()), vec![row]), &[])?;
                 }
                 packer.into_slice()
             }
@@ -59,11 +59,7 @@ impl Sliced for MetricsEngine {
                 let mut packer = packer(limits);
                 let bytes = |family: &Family| family.name.len() + family.help.len() + family.unit.len();
                 for some in pieces(&families, SECTION_SERIES, SECTION_LABEL_BYTES, bytes) {
-                    let mut section = section(tenant, 0, Vec::new(), Vec::new());
-                    if let Body::Metrics(batch) = &mut section.body {
-                        batch.schema = Arc::new(Schema { series: Vec::new(), families: some.to_vec() });
-                    }
-                    packer.push(&section, &[])?;
+                    packer.push(&section(tenant, 0, Schema { series: Vec::new(), families: some.to_vec() }, Vec::new()), &[])?;
                 }
                 packer.into_slice()
             }
@@ -74,7 +70,7 @@ impl Sliced for MetricsEngine {
     fn unslice(&self, partition: u32, _: &str, records: &[SliceRecord], bytes_max: u64) -> Result<MetricsHead, String> {
         let head = MetricsHead::selected();
         for record in records {
-            let (_, sections) = wire::decode(&record.record, &RECORD_LIMITS).map_err(|error| error.to_string())?;
+            let sections = wire::decode::<MetricBatch>(&record.record, &RECORD_LIMITS).map_err(|error| error.to_string())?;
             for section in sections {
                 let position = Position { partition, offset: 0, ordinal: 0 };
                 head.insert(position, &section).map_err(|error| error.to_string())?;
@@ -89,8 +85,8 @@ fn select(samples: &SamplesAsk, tenant: &str) -> Result<MetricSelect, ReadError>
     samples.select(tenant).map_err(ReadError::Store)
 }
 
-fn packer(limits: SliceLimits) -> Packer {
-    Packer::new(Kind::Metrics, limits, "bytes of unsealed samples")
+fn packer(limits: SliceLimits) -> Packer<MetricBatch> {
+    Packer::new(limits, "bytes of unsealed samples")
 }
 
 /// The heads as one reader that has no blocks.
@@ -103,12 +99,15 @@ fn nanos(milliseconds: i64) -> i64 {
     milliseconds.saturating_mul(MILLISECOND)
 }
 
-fn section(tenant: &str, table: u32, series: Vec<Labels>, rows: Vec<MetricRow>) -> Section {
+fn section(tenant: &str, table: u32, schema: Schema, rows: Vec<MetricRow>) -> Section<MetricBatch> {
     let mark = Mark::Sequence { epoch: 0, first: 0, last: 0 };
     // By table, so that the temporary head finds its own table by its source.
     let header = SectionHeader { tenant: tenant.into(), source: format!("table {table}"), mark, records: 0 };
-    let schema = Arc::new(Schema { series, families: Vec::new() });
-    Section { header, body: Body::Metrics(MetricBatch { target: Labels::EMPTY, schema, rows }) }
+    Section::new(header, MetricBatch { target: Labels::EMPTY, schema: Arc::new(schema), rows })
+}
+
+fn of_series(series: Vec<Labels>) -> Schema {
+    Schema { series, families: Vec::new() }
 }
 
 /// A table's columns that were asked for.
@@ -163,11 +162,17 @@ fn rows<'a>(found: &'a HeadSeries, table: u32, select: &MetricSelect) -> impl It
 }
 
 /// Of two columns of one series the one before comes first in every row, so it does when they travel apart.
-fn push_rows(packer: &mut Packer, tenant: &str, table: u32, columns: &Columns, rows: &[&Row]) -> Result<(), ReadError> {
+fn push_rows(
+    packer: &mut Packer<MetricBatch>,
+    tenant: &str,
+    table: u32,
+    columns: &Columns,
+    rows: &[&Row],
+) -> Result<(), ReadError> {
     for columns in pieces(columns, SECTION_VALUES, SECTION_LABEL_BYTES, |(labels, _)| labels.text_bytes()) {
         let labels: Vec<Labels> = columns.iter().map(|(labels, _)| labels.clone()).collect();
         for some in rows.chunks((SECTION_VALUES / columns.len()).max(1)) {
-            packer.push(&section(tenant, table, labels.clone(), cut(columns, some)), &[])?;
+            packer.push(&section(tenant, table, of_series(labels.clone()), cut(columns, some)), &[])?;
         }
     }
     Ok(())

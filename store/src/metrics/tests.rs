@@ -7,7 +7,7 @@ use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert_eq, pro
 use weir_model::label::{Labels, MatchOp, Matcher, NAME};
 use weir_model::metric::{Family, MetricBatch, MetricKind, MetricRow, STALE_NAN, Schema};
 use weir_model::select::{MetricReader, MetricSelect, NoBudget, PartitionCoverage, ReadError};
-use weir_model::wire::{Body, Kind, Mark, Section, SectionHeader};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::{MetricsBlock, MetricsCounters, MetricsEngine, MetricsHead, MetricsReader};
 use crate::blob::MemoryBlob;
@@ -26,12 +26,9 @@ impl Views<MetricsEngine> for Fixed {
     }
 }
 
-fn section(tenant: &str, source: &str, batch: MetricBatch) -> Section {
+fn section(tenant: &str, source: &str, batch: MetricBatch) -> Section<MetricBatch> {
     let mark = Mark::Sequence { epoch: 1, first: 0, last: 1 };
-    Section {
-        header: SectionHeader { tenant: tenant.into(), source: source.into(), mark, records: 0 },
-        body: Body::Metrics(batch),
-    }
+    Section::new(SectionHeader { tenant: tenant.into(), source: source.into(), mark, records: 0 }, batch)
 }
 
 fn insert(head: &MetricsHead, tenant: &str, batch: MetricBatch) {

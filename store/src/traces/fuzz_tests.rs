@@ -3,7 +3,7 @@
 use weir_model::fuzz::Fuzz;
 use weir_model::id::{SpanId, TraceId};
 use weir_model::span::{Origin, Span, SpanBatch, SpanEvent, SpanLink, Value};
-use weir_model::wire::{Body, Mark, Section, SectionHeader};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::group::{Group, Tables};
 use super::*;
@@ -45,7 +45,7 @@ fn built(engine: &TracesEngine) -> BuiltBlock {
             Origin { resource: vec![("service.name".into(), Value::String(format!("s{}", i % 2)))], ..Origin::default() };
         let mark = Mark::Digest([i; 16]);
         let header = SectionHeader { tenant: "t".into(), source: "s".into(), mark, records: 1 };
-        let section = Section { header, body: Body::Spans(SpanBatch { origin, spans: vec![span] }) };
+        let section = Section::new(header, SpanBatch { origin, spans: vec![span] });
         head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section).unwrap();
     }
     head.build().unwrap().remove(0)

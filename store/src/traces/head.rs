@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use weir_model::id::TraceId;
-use weir_model::span::Span;
-use weir_model::wire::{Body, Section};
+use weir_model::span::{Span, SpanBatch};
+use weir_model::wire::Section;
 
 use super::Clock;
 use super::content::{KnownOrigin, OriginSpan, content_hash};
@@ -82,11 +82,10 @@ impl TracesHead {
 }
 
 impl Head for TracesHead {
-    fn insert(&self, _: Position, section: &Section) -> Result<(), StoreError> {
-        let Body::Spans(batch) = &section.body else {
-            let detail = format!("{} sent {} where spans are expected", section.header.source, section.body.kind().name());
-            return Err(StoreError::engine("take spans", detail));
-        };
+    type Batch = SpanBatch;
+
+    fn insert(&self, _: Position, section: &Section<SpanBatch>) -> Result<(), StoreError> {
+        let batch = &section.batch;
         let origin = KnownOrigin::new(batch.origin.clone());
         let own = |span: &Span| (content_hash(&origin, span), Arc::new(span.clone()));
         let spans: Vec<_> = batch.spans.iter().map(own).collect();

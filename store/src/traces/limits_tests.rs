@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
 use weir_model::id::{SpanId, TraceId};
 use weir_model::span::{Attributes, Origin, Span, SpanEvent, SpanLink, Value};
+use weir_model::wire::Kind;
 
 use super::content::{KnownOrigin, OriginSpan, content_hash};
 use super::state::Arrival;

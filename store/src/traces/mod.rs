@@ -38,8 +38,8 @@ mod tests;
 
 use std::sync::Arc;
 
+use weir_model::span::SpanBatch;
 use weir_model::time::UnixNanos;
-use weir_model::wire::Kind;
 
 pub use block::TracesBlock;
 pub use counters::TracesCounters;
@@ -73,7 +73,7 @@ impl TracesEngine {
 }
 
 impl Engine for TracesEngine {
-    const KIND: Kind = Kind::Spans;
+    type Batch = SpanBatch;
     const MERGE: BlockCost = BlockCost { fixed: 16 << 20, per_byte: 10, per_raw_kib: 512 };
     const SEAL: BlockCost = BlockCost { fixed: 32 << 20, per_byte: 2, per_raw_kib: 0 };
     type Head = TracesHead;

@@ -11,7 +11,7 @@ use weir_model::id::{SpanId, TraceId};
 use weir_model::select::{Budget, PartitionCoverage, ReadError, TraceReader};
 use weir_model::span::{Attributes, Origin, Span, SpanBatch, SpanKind, Value};
 use weir_model::time::TimeRange;
-use weir_model::wire::{self, Body, Kind, Mark, Section, SectionHeader};
+use weir_model::wire::{self, Mark, Section, SectionHeader};
 
 use super::content::raw_bytes;
 use super::head::HeadTrace;
@@ -83,7 +83,7 @@ impl Sliced for TracesEngine {
         let head = self.head_uncounted();
         let mut arrivals = Vec::new();
         for record in records {
-            let (_, sections) = wire::decode(&record.record, &RECORD_LIMITS).map_err(|error| error.to_string())?;
+            let sections = wire::decode::<SpanBatch>(&record.record, &RECORD_LIMITS).map_err(|error| error.to_string())?;
             for section in sections {
                 let position = Position { partition, offset: 0, ordinal: 0 };
                 head.insert(position, &section).map_err(|error| error.to_string())?;
@@ -103,14 +103,14 @@ fn reader(heads: &[Arc<TracesHead>]) -> TracesReader {
     TracesReader::new(Arc::new(Fixed::new(vec![view])), Arc::new(|| 0))
 }
 
-fn packer(limits: SliceLimits) -> Packer {
-    Packer::new(Kind::Spans, limits, "bytes of unsealed spans")
+fn packer(limits: SliceLimits) -> Packer<SpanBatch> {
+    Packer::new(limits, "bytes of unsealed spans")
 }
 
-fn section(tenant: &str, batch: SpanBatch) -> Section {
+fn section(tenant: &str, batch: SpanBatch) -> Section<SpanBatch> {
     let mark = Mark::Sequence { epoch: 0, first: 0, last: 0 };
     let header = SectionHeader { tenant: tenant.into(), source: "head".into(), mark, records: 0 };
-    Section { header, body: Body::Spans(batch) }
+    Section::new(header, batch)
 }
 
 fn slice_traces(
@@ -131,7 +131,7 @@ fn slice_traces(
     packer.finish()
 }
 
-fn push_trace(packer: &mut Packer, tenant: &str, id: TraceId, trace: &HeadTrace) -> Result<(), ReadError> {
+fn push_trace(packer: &mut Packer<SpanBatch>, tenant: &str, id: TraceId, trace: &HeadTrace) -> Result<(), ReadError> {
     let mut side = put_arrival(id, &trace.arrival);
     for run in trace.spans.chunk_by(|a, b| Arc::ptr_eq(&a.0, &b.0)) {
         for some in pieces(run, SECTION_SPANS, SECTION_BYTES, |(_, span)| raw_bytes(span)) {

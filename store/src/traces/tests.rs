@@ -9,7 +9,7 @@ use weir_model::id::{SpanId, TraceId};
 use weir_model::select::{NoBudget, PartitionCoverage, Trace, TraceReader, TraceSelect, TraceState};
 use weir_model::span::{Attributes, Origin, Span, SpanBatch, SpanEvent, SpanKind, SpanLink, StatusCode, Value};
 use weir_model::time::{SECOND, TimeRange};
-use weir_model::wire::{Body, Kind, Mark, Section, SectionHeader};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::content::{KnownOrigin, content_hash};
 use super::{TracesBlock, TracesCounters, TracesEngine, TracesHead, TracesReader};
@@ -79,7 +79,7 @@ impl World {
 fn insert(head: &TracesHead, tenant: &str, batch: &SpanBatch) {
     let mark = Mark::Digest([0; 16]);
     let header = SectionHeader { tenant: tenant.into(), source: "s".into(), mark, records: batch.spans.len() as u32 };
-    let section = Section { header, body: Body::Spans(batch.clone()) };
+    let section = Section::new(header, batch.clone());
     head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section).unwrap();
 }
 

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use weir_bus::{Ack, BusError, Consumer, Log, TopicPartition};
-use weir_model::wire::{self, Kind, Limits};
+use weir_model::wire::{Frame, Kind, Limits};
 
 /// See the file's first lines.
 pub struct Counted {
@@ -59,8 +59,8 @@ impl Counted {
 
 /// What a collector says of itself every few seconds is not what is measured.
 fn records_of(value: &[u8]) -> u64 {
-    let headers = wire::decode_headers(value, &Limits::default()).expect("what is appended is a record");
-    let measured = headers.sections.iter().filter(|section| !section.source.starts_with("pulse:"));
+    let frame = Frame::read(value, &Limits::default()).expect("what is appended is a record");
+    let measured = frame.headers().filter(|section| !section.source.starts_with("pulse:"));
     measured.map(|section| u64::from(section.records)).sum()
 }
 

@@ -24,9 +24,10 @@ use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::metric::{Family, MetricBatch, MetricKind, MetricRow, Schema};
 use weir_model::select::{LogReader, LogSelect, LogVisitor, MetricReader, NoBudget, OwnedLine, TailEvent, TraceReader};
+use weir_model::signal::Signal;
 use weir_model::span::{Origin, Span, SpanBatch, SpanKind, Value};
 use weir_model::time::TimeRange;
-use weir_model::wire::{Body, Kind, Limits, Mark, RecordBuilder, Section, SectionHeader};
+use weir_model::wire::{Limits, Mark, RecordBuilder, Section, SectionHeader};
 use weir_query::fanout::{FanOut, FanOutConfig, FanOutDeps, FanOutMetrics};
 use weir_store::blob::BlobCache;
 use weir_store::engine::Engine;
@@ -210,14 +211,14 @@ impl Cluster {
         }
     }
 
-    async fn append(&mut self, kind: Kind, partition: u32, source: &str, body: Body) {
+    async fn append<S: Signal>(&mut self, partition: u32, source: &str, batch: S) {
         self.sequence += 1;
         let mark = Mark::Sequence { epoch: 1, first: self.sequence - 1, last: self.sequence };
         let source = format!("{source} {}", self.sequence);
-        let mut builder = RecordBuilder::new(kind, Limits::default());
+        let mut builder = RecordBuilder::new(Limits::default());
         let header = SectionHeader { tenant: TENANT.into(), source, mark, records: 0 };
-        builder.push(&Section { header, body }).unwrap();
-        let place = TopicPartition { topic: kind.topic().into(), partition };
+        builder.push(&Section::new(header, batch)).unwrap();
+        let place = TopicPartition { topic: S::KIND.topic().into(), partition };
         self.sim.append(&place, builder.finish().unwrap().into()).await.unwrap().await.unwrap();
     }
 
@@ -245,7 +246,7 @@ impl Cluster {
                     attributes: &attributes,
                 });
             }
-            self.append(Kind::Logs, stream % PARTITIONS, "file", Body::Logs(batch)).await;
+            self.append(stream % PARTITIONS, "file", batch).await;
         }
     }
 
@@ -274,7 +275,7 @@ impl Cluster {
             let rows = vec![row(at, &mut self.random), row(at + 500_000_000, &mut self.random)];
             let target_labels = Labels::from_pairs([("job", "j"), ("instance", &*format!("i{target}"))]);
             let batch = MetricBatch { target: target_labels, schema, rows };
-            self.append(Kind::Metrics, target % PARTITIONS, "target", Body::Metrics(batch)).await;
+            self.append(target % PARTITIONS, "target", batch).await;
         }
     }
 
@@ -303,7 +304,7 @@ impl Cluster {
                 });
             }
             let batch = SpanBatch { origin: Origin { resource, ..Origin::default() }, spans };
-            self.append(Kind::Spans, u32::from(trace) % PARTITIONS, "sdk", Body::Spans(batch)).await;
+            self.append(u32::from(trace) % PARTITIONS, "sdk", batch).await;
             self.pass(300_000_000);
         }
     }

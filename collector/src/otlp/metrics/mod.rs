@@ -20,7 +20,7 @@ use prost::Message;
 use weir_model::label::{Labels, NAME, normalise_label_name};
 use weir_model::metric::{Family, MetricBatch, MetricKind, MetricRow, STALE_NAN, Schema};
 use weir_model::time::UnixNanos;
-use weir_model::wire::{Body, Kind};
+use weir_model::wire::Kind;
 
 use super::{Outcome, Refusal, Rejected, check_records, value};
 use crate::admission::Admission;
@@ -43,7 +43,7 @@ pub(super) fn outcome(
     context: &PushContext,
     admission: &Admission,
     request: ExportMetricsServiceRequest,
-) -> Result<Outcome, PushError> {
+) -> Result<Outcome<MetricBatch>, PushError> {
     let metrics = request.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics).flat_map(|scope| &scope.metrics);
     check_records(context, metrics.map(points).sum())?;
     let mut outcome = Outcome::default();
@@ -121,7 +121,7 @@ fn convert_resource(
     context: &PushContext,
     admission: &Admission,
     (at, resource): (i64, ResourceMetrics),
-    outcome: &mut Outcome,
+    outcome: &mut Outcome<MetricBatch>,
 ) -> Result<(), PushError> {
     let mut whole = Digest::new(&context.tenant, "otlp/metrics");
     whole.number(at);
@@ -151,8 +151,8 @@ fn convert_resource(
         let schema = Arc::new(Schema { series: row.series, families });
         let batch = MetricBatch { target: target.clone(), schema, rows: vec![MetricRow { timestamp: time, values: row.values }] };
         let source = format!("otlp/{}/{}", target.get("job"), target.get("instance"));
-        let digest = crate::ship::derive_digest(&whole, i as u32);
-        outcome.sections.push(context.section(source, digest, Body::Metrics(batch)));
+        let digest = weir_model::signal::derive_digest(&whole, i as u32);
+        outcome.sections.push(context.section(source, digest, batch));
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::Ordering;
 
-use weir_model::wire::Kind;
+use weir_model::log::LogBatch;
 
 use super::Fixture;
 
@@ -37,7 +37,7 @@ impl Fixture {
 
     /// Lines as they came to the bus, those that came again among them.
     fn shipped(&self) -> u32 {
-        self.log.sections(Kind::Logs).iter().flatten().map(|section| section.header.records).sum()
+        self.log.sections::<LogBatch>().iter().flatten().map(|section| section.header.records).sum()
     }
 
     fn carried(&self) -> usize {

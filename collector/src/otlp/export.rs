@@ -13,36 +13,43 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use prost::Message;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use weir_model::log::LogBatch;
+use weir_model::metric::MetricBatch;
+use weir_model::span::SpanBatch;
 
 use super::shape::Shaped;
 use super::{Outcome, Rejected, logs, metrics, traces};
 use crate::admission::Admission;
 use crate::body::PushError;
 use crate::push::PushContext;
+use crate::ship::Shipped;
 
 /// What is exported by one call.
-pub(super) trait Signal: 'static {
+pub(crate) trait Export: 'static {
+    /// What it becomes.
+    type Batch: Shipped;
     /// The call's request.
     type Request: Message + Default + DeserializeOwned + Shaped + 'static;
     /// Its answer.
     type Response: Message + Serialize;
 
     /// A request's sections, and what is rejected of it.
-    fn outcome(context: &PushContext, admission: &Admission, request: Self::Request) -> Result<Outcome, PushError>;
+    fn outcome(context: &PushContext, admission: &Admission, request: Self::Request) -> Result<Outcome<Self::Batch>, PushError>;
 
     /// The answer of success, with `partial_success` when something was rejected.
     fn response(rejected: Rejected) -> Self::Response;
 }
 
-pub(super) struct Logs;
-pub(super) struct Metrics;
-pub(super) struct Traces;
+pub(crate) struct Logs;
+pub(crate) struct Metrics;
+pub(crate) struct Traces;
 
-impl Signal for Logs {
+impl Export for Logs {
+    type Batch = LogBatch;
     type Request = ExportLogsServiceRequest;
     type Response = ExportLogsServiceResponse;
 
-    fn outcome(context: &PushContext, admission: &Admission, request: Self::Request) -> Result<Outcome, PushError> {
+    fn outcome(context: &PushContext, admission: &Admission, request: Self::Request) -> Result<Outcome<Self::Batch>, PushError> {
         logs::outcome(context, admission, request)
     }
 
@@ -53,11 +60,12 @@ impl Signal for Logs {
     }
 }
 
-impl Signal for Metrics {
+impl Export for Metrics {
+    type Batch = MetricBatch;
     type Request = ExportMetricsServiceRequest;
     type Response = ExportMetricsServiceResponse;
 
-    fn outcome(context: &PushContext, admission: &Admission, request: Self::Request) -> Result<Outcome, PushError> {
+    fn outcome(context: &PushContext, admission: &Admission, request: Self::Request) -> Result<Outcome<Self::Batch>, PushError> {
         metrics::outcome(context, admission, request)
     }
 
@@ -68,11 +76,12 @@ impl Signal for Metrics {
     }
 }
 
-impl Signal for Traces {
+impl Export for Traces {
+    type Batch = SpanBatch;
     type Request = ExportTraceServiceRequest;
     type Response = ExportTraceServiceResponse;
 
-    fn outcome(context: &PushContext, admission: &Admission, request: Self::Request) -> Result<Outcome, PushError> {
+    fn outcome(context: &PushContext, admission: &Admission, request: Self::Request) -> Result<Outcome<Self::Batch>, PushError> {
         traces::outcome(context, admission, request)
     }
 
