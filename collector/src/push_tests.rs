@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use weir_model::log::LogBatch;
+use weir_model::metric::MetricBatch;
+use weir_model::signal::Signal;
 use weir_model::span::SpanBatch;
 use weir_model::time::{SECOND, UnixNanos};
-use weir_model::wire::Kind;
 
 use crate::Retention;
 use crate::config::{PushConfig, ShipConfig};
@@ -179,8 +180,8 @@ impl Server {
         (of("too_old"), of("too_new"))
     }
 
-    fn records(&self, kind: Kind) -> u64 {
-        self.log.sections(kind).iter().flatten().map(|section| section.body.records()).sum()
+    fn records<S: Signal>(&self) -> u64 {
+        self.log.sections::<S>().iter().flatten().map(|section| section.batch.records()).sum()
     }
 }
 
@@ -227,7 +228,7 @@ async fn otlp_refuses_records_that_would_not_be_kept_by_partial_success() {
         r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"name":"m","gauge":{{"dataPoints":[{points}]}}}}]}}]}}]}}"#
     );
     server.check("/v1/metrics", &metrics, 200, "\"rejectedDataPoints\":3").await;
-    assert_eq!((server.records(Kind::Metrics), server.dropped("otlp")), (1, (6, 3)));
+    assert_eq!((server.records::<MetricBatch>(), server.dropped("otlp")), (1, (6, 3)));
     let span = |at| {
         let end = at + SECOND;
         format!(
@@ -236,7 +237,7 @@ async fn otlp_refuses_records_that_would_not_be_kept_by_partial_success() {
     };
     let traces = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}]}}]}}]}}"#, list(&span));
     server.check("/v1/traces", &traces, 200, "\"rejectedSpans\":3").await;
-    assert_eq!((server.records(Kind::Spans), server.dropped("otlp")), (1, (8, 4)));
+    assert_eq!((server.records::<SpanBatch>(), server.dropped("otlp")), (1, (8, 4)));
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ impl LogVisitor for Count {
 }
 
 /// Sections of up to 500 lines of one stream, as a collector that ships every second would make them.
-fn sections(path: &str) -> Result<Vec<Section>, Box<dyn Error>> {
+fn sections(path: &str) -> Result<Vec<Section<LogBatch>>, Box<dyn Error>> {
     let file = zstd::Decoder::new(std::fs::File::open(path)?)?;
     let mut open: BTreeMap<Labels, LogBatch> = BTreeMap::new();
     let mut sections = Vec::new();
@@ -84,7 +84,7 @@ fn sections(path: &str) -> Result<Vec<Section>, Box<dyn Error>> {
     Ok(sections)
 }
 
-fn section(batch: LogBatch) -> Section {
+fn section(batch: LogBatch) -> Section<LogBatch> {
     let mark = Mark::Sequence { epoch: 0, first: 0, last: 0 };
     let header = SectionHeader { tenant: "default".into(), source: "rate".into(), mark, records: batch.len() as u32 };
     Section::new(header, batch)

@@ -2,6 +2,7 @@
 //! machine. Limit: `zstd -19 --long` of the same lines in one piece, without any index or access to a part of it.
 
 use weir_model::resource::TENANT_DEFAULT;
+use weir_model::signal::Signal;
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 use weir_runtime::samples::{NodeSampler, SamplerConfig};
 use weir_tests::bench::path::{Aggregating, Collecting, clock, disk_bus};
