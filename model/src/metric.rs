@@ -115,7 +115,12 @@ impl Clone for Schema {
 
 impl PartialEq for Schema {
     fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self, other) || (self.series == other.series && self.families == other.families)
+        if let (Some(own), Some(other)) = (self.encoded.get(), other.encoded.get())
+            && own.bytes() == other.bytes()
+        {
+            return true;
+        }
+        self.series == other.series && self.families == other.families
     }
 }
 

@@ -54,13 +54,17 @@ fn attributes_of_a_scope_are_shared_by_its_records() {
 }
 
 #[test]
-fn labels_of_a_histogram_are_shared_by_its_buckets() {
+fn labels_of_a_histogram_are_counted_for_each_of_its_buckets() {
     let bench = bench(PushConfig::default());
-    let bytes = metrics((0..8).map(|i| histogram(i, 1_000, 10_000)).collect()).encode_to_vec();
-    let (length, (stored, peak_bytes)) = (bytes.len(), peak::<Metrics>(&bench, bytes));
+    let request = |labels| metrics((0..8).map(|i| histogram(i, 1_000, labels)).collect()).encode_to_vec();
+    let (stored, peak_bytes) = peak::<Metrics>(&bench, request(100));
     // 1,000 buckets, sum and count of each; target_info.
     assert_eq!(stored, Ok(8 * 1_002 + 1));
-    assert!(peak_bytes < 8 * length, "{peak_bytes}");
+    assert!(peak_bytes < 16 << 20, "{peak_bytes}");
+    // 10 KB in 8,000 series are 80 MB.
+    let (refused, peak_bytes) = peak::<Metrics>(&bench, request(10_000));
+    assert!(matches!(refused, Err(PushError::TooLarge { what: "request in memory", .. })), "{refused:?}");
+    assert!(peak_bytes < 24 << 20, "{peak_bytes}");
 }
 
 #[test]

@@ -32,6 +32,7 @@ pub use budget::Budget;
 pub use frame::{Frame, RecordBuilder, decode};
 pub use limits::Limits;
 pub(crate) use schema::EncodedSchema;
+pub use schema::SCHEMAS_BYTES_MAX;
 
 use crate::signal::Signal;
 

@@ -3,6 +3,7 @@
 //! side more than a comparison of its bytes. Called by [`super::metrics`]. Why: docs/decisions/0122-schemas-are-known-by-their-bytes.md.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -32,9 +33,9 @@ impl EncodedSchema {
     }
 }
 
-/// Schemas that were decoded lately stay for the next batch of their target: as many as take so much memory. While a head or a
+/// Schemas that were decoded or pushed lately stay for the next batch of their target: as many as take so much memory. While a head or a
 /// scraper holds a schema it is known, too, and takes no more memory for it.
-const KEPT_BYTES_MAX: usize = 32 << 20;
+pub const SCHEMAS_BYTES_MAX: usize = 32 << 20;
 /// Schemas that nobody holds any more are forgotten when there are so many entries, or twice as many as were left the last time.
 const SWEEP_AT_LEAST: usize = 1024;
 
@@ -43,10 +44,37 @@ static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
 
 #[derive(Default)]
 struct Known {
-    by_hash: HashMap<u64, Weak<Schema>>,
-    sweep_at: usize,
+    by_bytes: Held,
+    /// Those that were made by [`Schema::shared`].
+    by_content: Held,
+    hasher: RandomState,
     kept: VecDeque<(Arc<Schema>, usize)>,
     kept_bytes: usize,
+}
+
+/// Schemas by a hash, for as long as somebody holds them.
+#[derive(Default)]
+struct Held {
+    by_hash: HashMap<u64, Weak<Schema>>,
+    sweep_at: usize,
+}
+
+impl Held {
+    fn get(&self, hash: u64) -> Option<Arc<Schema>> {
+        self.by_hash.get(&hash)?.upgrade()
+    }
+
+    /// One that is held already stays.
+    fn insert(&mut self, hash: u64, schema: &Arc<Schema>) {
+        let slot = self.by_hash.entry(hash).or_default();
+        if slot.strong_count() == 0 {
+            *slot = Arc::downgrade(schema);
+        }
+        if self.by_hash.len() > self.sweep_at.max(SWEEP_AT_LEAST) {
+            self.by_hash.retain(|_, schema| schema.strong_count() > 0);
+            self.sweep_at = 2 * self.by_hash.len();
+        }
+    }
 }
 
 impl Known {
@@ -56,30 +84,39 @@ impl Known {
 
     /// The schema with exactly these bytes, decoded under the same limits.
     fn find(&self, bytes: &[u8], limits: &Limits) -> Option<Arc<Schema>> {
-        let found = self.by_hash.get(&xxh3_64(bytes))?.upgrade()?;
+        let found = self.by_bytes.get(xxh3_64(bytes))?;
         found.encoded.get().is_some_and(|own| own.limits == *limits && *own.bytes == *bytes).then_some(found)
     }
 
     fn insert(&mut self, schema: &Arc<Schema>, bytes: &[u8]) {
-        let slot = self.by_hash.entry(xxh3_64(bytes)).or_default();
-        if slot.strong_count() == 0 {
-            *slot = Arc::downgrade(schema);
-        }
-        if self.by_hash.len() > self.sweep_at.max(SWEEP_AT_LEAST) {
-            self.by_hash.retain(|_, schema| schema.strong_count() > 0);
-            self.sweep_at = 2 * self.by_hash.len();
-        }
+        self.by_bytes.insert(xxh3_64(bytes), schema);
     }
 
     fn keep(&mut self, schema: &Arc<Schema>) {
         let bytes = schema.memory();
         self.kept.push_back((Arc::clone(schema), bytes));
         self.kept_bytes += bytes;
-        while self.kept_bytes > KEPT_BYTES_MAX
+        while self.kept_bytes > SCHEMAS_BYTES_MAX
             && let Some((_, bytes)) = self.kept.pop_front()
         {
             self.kept_bytes -= bytes;
         }
+    }
+}
+
+impl Schema {
+    /// The schema of these series and families: the one of before, when a batch had the same lately. For sources that do not remember
+    /// themselves what they sent.
+    pub fn shared(series: Vec<Labels>, families: Vec<Family>) -> Arc<Self> {
+        let mut known = Known::lock();
+        let hash = known.hasher.hash_one((&series, &families));
+        if let Some(found) = known.by_content.get(hash).filter(|found| found.series == series && found.families == families) {
+            return found;
+        }
+        let schema = Arc::new(Self::new(series, families));
+        known.by_content.insert(hash, &schema);
+        known.keep(&schema);
+        schema
     }
 }
 
@@ -229,6 +266,19 @@ mod tests {
     }
 
     #[test]
+    fn the_same_content_is_the_same_schema() {
+        let make = |name: &str, help: &str| {
+            let family = Family { name: "m".into(), help: help.into(), ..Family::default() };
+            Schema::shared(vec![Labels::from_pairs([(NAME, name)])], vec![family])
+        };
+        let address = |schema: Arc<Schema>| Arc::as_ptr(&schema);
+        let first = address(make("shared", "help"));
+        assert_eq!(address(make("shared", "help")), first);
+        assert_ne!(address(make("shared", "other")), first);
+        assert_ne!(address(make("other", "help")), first);
+    }
+
+    #[test]
     fn equal_hashes_are_not_equal_bytes() {
         let mut known = Known::default();
         let (one, other) = (schema(&["one"]), schema(&["other"]));
@@ -248,9 +298,9 @@ mod tests {
         }
         let held: usize = known.kept.iter().map(|(schema, _)| schema.memory()).sum();
         assert_eq!(known.kept_bytes, held);
-        assert!(held <= KEPT_BYTES_MAX && held > KEPT_BYTES_MAX - (4 << 20), "{held}");
+        assert!(held <= SCHEMAS_BYTES_MAX && held > SCHEMAS_BYTES_MAX - (4 << 20), "{held}");
         (0..10_000_u32).for_each(|i| known.insert(&schema(&["gone"]), &(1000 + i).to_le_bytes()));
-        assert!(known.by_hash.len() <= 2 * SWEEP_AT_LEAST, "{}", known.by_hash.len());
+        assert!(known.by_bytes.by_hash.len() <= 2 * SWEEP_AT_LEAST, "{}", known.by_bytes.by_hash.len());
     }
 
     #[test]

@@ -7,7 +7,6 @@
 //! - [`name`]: metric and unit names.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
@@ -32,8 +31,7 @@ mod name;
 
 /// OTLP's flag for "the series has gone".
 const NO_RECORDED_VALUE: u32 = 1;
-/// Memory of a series in a row beside its labels: the set's own allocation, its places in three columns that double, a text
-/// of its own.
+/// Memory of a series in a row beside its labels: its places in three columns that double.
 const SERIES_BYTES: usize = 200;
 /// Prometheus' timestamps are milliseconds.
 const MILLISECOND: i64 = 1_000_000;
@@ -86,9 +84,7 @@ struct Rows<'a> {
 impl Rows<'_> {
     /// `false` when the series is there already at that time.
     fn push(&mut self, time: UnixNanos, labels: Labels, value: f64) -> bool {
-        let texts = labels.iter().map(|(name, value)| name.len() + value.len()).sum();
-        let memory = SERIES_BYTES + labels.len() * size_of::<(&str, &str)>();
-        if self.charge(memory).is_err() || self.spread(texts).is_err() {
+        if self.charge(SERIES_BYTES + labels.memory()).is_err() {
             return true;
         }
         let row = self.rows.entry(time).or_default();
@@ -103,10 +99,6 @@ impl Rows<'_> {
     /// After the first error nothing more is taken.
     fn charge(&mut self, bytes: usize) -> Result<(), Refusal> {
         self.note(|admission| admission.charge(bytes))
-    }
-
-    fn spread(&mut self, bytes: usize) -> Result<(), Refusal> {
-        self.note(|admission| admission.spread(bytes))
     }
 
     fn note(&mut self, charge: impl FnOnce(&Admission) -> Result<(), PushError>) -> Result<(), Refusal> {
@@ -148,7 +140,7 @@ fn convert_resource(
     for (i, (time, row)) in rows.rows.into_iter().enumerate() {
         // Metadata once a resource is enough.
         let families = if i == 0 { families.clone() } else { Vec::new() };
-        let schema = Arc::new(Schema { series: row.series, families });
+        let schema = Schema::shared(row.series, families);
         let batch = MetricBatch { target: target.clone(), schema, rows: vec![MetricRow { timestamp: time, values: row.values }] };
         let source = format!("otlp/{}/{}", target.get("job"), target.get("instance"));
         let digest = weir_model::signal::derive_digest(&whole, i as u32);
@@ -255,7 +247,6 @@ fn histogram(rows: &mut Rows<'_>, name: &str, data: &HistogramDataPoint) -> Resu
     let gone = data.flags & NO_RECORDED_VALUE != 0;
     let value = |number: f64| if gone { STALE_NAN } else { number };
     let mut sum = 0_u64;
-    // All buckets share the texts of this one.
     let infinite = labels.with(NAME, &format!("{name}_bucket")).with("le", "+Inf");
     // The last bucket is `+Inf`, whose value is the count whether or not there are buckets.
     for (bound, count) in data.explicit_bounds.iter().zip(&data.bucket_counts) {
