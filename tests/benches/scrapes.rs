@@ -88,10 +88,10 @@ async fn bench() {
     aggregating.end().await;
 }
 
-/// Bytes of this process in memory.
+/// Bytes of this process in memory, without those of its file.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a process has memory");
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("a process has memory");
     line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
 }
 
