@@ -43,7 +43,7 @@ pub(crate) struct Budget {
 impl Budget {
     pub fn new(config: &AggregatorConfig) -> Self {
         let (seals, merges) = (Semaphore::new(config.seals_max.max(1)), Arc::new(Semaphore::new(config.compactions_max.max(1))));
-        let (heads_bytes_max, newest) = (config.heads_bytes_max, AtomicI64::new(i64::MIN));
+        let (heads_bytes_max, newest) = (config.heads_memory_max.to_usize(), AtomicI64::new(i64::MIN));
         Self { heads_bytes_max, heads: Mutex::default(), seals, merges, newest }
     }
 
@@ -111,6 +111,8 @@ impl Drop for HeadShare {
 
 #[cfg(test)]
 mod tests {
+    use weir_model::config::ByteSize;
+
     use super::*;
 
     fn place(partition: u32) -> TopicPartition {
@@ -119,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_largest_is_sealed_above_half_and_nobody_takes_above_all() {
-        let config = AggregatorConfig { heads_bytes_max: 100, ..AggregatorConfig::default() };
+        let config = AggregatorConfig { heads_memory_max: ByteSize::bytes(100), ..AggregatorConfig::default() };
         let budget = Arc::new(Budget::new(&config));
         let (one, two) = (budget.share(place(1)), budget.share(place(2)));
         let active = |active| HeadBytes { active, frozen: 0 };

@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-use weir_model::fault;
+use weir_model::panic_guard;
 use weir_model::time::UnixNanos;
 use weir_model::wire::Kind;
 use weir_store::StoreError;
@@ -309,7 +309,7 @@ impl<E: Engine> Committer<E> {
 
     fn next_run(&self, all: bool) -> Option<Vec<BlockEntry>> {
         let manifest = self.manifest();
-        let (bytes, memory) = (self.config.compaction_bytes_max, self.config.merge_bytes_max());
+        let (bytes, memory) = (self.config.compaction_block_max.to_u64(), self.config.merge_bytes_max());
         let limits = RunLimits { blocks: self.config.compaction_blocks, bytes, memory, all };
         let can = |entry: &BlockEntry| {
             !entry.quarantine && self.opened.contains_key(&entry.id) && !self.unmergeable.contains(&entry.id)
@@ -354,6 +354,6 @@ fn closed<'a, B>(manifest: &'a Manifest, opened: &'a BTreeMap<String, B>) -> imp
 async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
     let failed = |detail: String| StoreError::Engine { operation: "work on a block", detail };
     // A block or head that makes its engine panic is one partition's damage, not the process's.
-    let joined = tokio::task::spawn_blocking(move || fault::contained(work)).await;
+    let joined = tokio::task::spawn_blocking(move || panic_guard::catch(work)).await;
     joined.map_err(|error| failed(error.to_string()))?.map_err(|said| failed(format!("it panicked: {said}")))?
 }

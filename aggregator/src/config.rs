@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use weir_model::time::duration;
+use weir_model::config::{ByteSize, duration};
 use weir_model::wire::Kind;
 use weir_store::engine::{BlockCost, Engine};
 use weir_store::logs::LogsEngine;
@@ -11,7 +11,7 @@ use weir_store::metrics::MetricsEngine;
 use weir_store::traces::TracesEngine;
 
 /// What a merge of the smallest blocks takes.
-const COMPACTION_BYTES_MIN: u64 = 96 << 20;
+const COMPACTION_MIN: ByteSize = ByteSize::mib(96);
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -19,11 +19,11 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AggregatorConfig {
-    /// A head is sealed when it holds this many bytes. Bounds both memory and the replay after a crash.
-    pub head_bytes_max: usize,
+    /// A head is sealed when it holds this much. Bounds both memory and the replay after a crash.
+    pub head_max: ByteSize,
     /// The heads of all partitions together, those being sealed included. Above half of it the largest is sealed, whatever its
     /// age; above all of it nothing is taken until one is sealed.
-    pub heads_bytes_max: usize,
+    pub heads_memory_max: ByteSize,
     /// A head is sealed when its oldest record has been in it for so long.
     #[serde(with = "duration")]
     pub head_age_max: Duration,
@@ -32,11 +32,11 @@ pub struct AggregatorConfig {
     /// Neighbouring blocks of one level that are merged into one of the next.
     pub compaction_blocks: usize,
     /// Blocks are merged up to this size.
-    pub compaction_bytes_max: u64,
+    pub compaction_block_max: ByteSize,
     /// Merges that run at once in this process.
     pub compactions_max: usize,
     /// Memory of all of them together; blocks that do not fit into a merge's share of it are not merged.
-    pub compaction_memory_bytes_max: u64,
+    pub compaction_memory_max: ByteSize,
     /// How long to keep what, by its newest record; `0s` keeps it for ever.
     pub retention: Retention,
     /// How often something to compact or to delete is looked for.
@@ -54,10 +54,10 @@ pub struct AggregatorConfig {
     /// A source that has been silent for so long is forgotten.
     #[serde(with = "duration")]
     pub mark_age_max: Duration,
-    /// Bytes, before compression, that one question of a query node may take out of one partition's heads.
-    pub slice_bytes_max: u64,
-    /// Questions of query nodes that are worked on at once; others wait as long as their asker does.
-    pub slices_max: usize,
+    /// What one request of a query node may extract from one partition's heads, before compression.
+    pub extract_max: ByteSize,
+    /// Requests of query nodes that are worked on at once; others wait as long as their client does.
+    pub extracts_max: usize,
 }
 
 /// `[aggregator.retention]`
@@ -85,18 +85,18 @@ impl Default for AggregatorConfig {
     fn default() -> Self {
         Self {
             // Both so that the replay after a crash takes at most 10 s.
-            head_bytes_max: 256 << 20,
+            head_max: ByteSize::mib(256),
             // Four full heads: one that is taken in while another is sealed, of two busy partitions.
-            heads_bytes_max: 1 << 30,
+            heads_memory_max: ByteSize::gib(1),
             head_age_max: Duration::from_secs(60),
             // A seal takes one core for a second or two; the room for heads is for those that wait.
             seals_max: 1,
             compaction_blocks: 8,
-            compaction_bytes_max: 512 << 20,
+            compaction_block_max: ByteSize::mib(512),
             // A merge takes one core; the other is for taking and sealing.
             compactions_max: 1,
             // Blocks of logs of some 100 MiB, which are gigabytes of lines.
-            compaction_memory_bytes_max: 1 << 30,
+            compaction_memory_max: ByteSize::gib(1),
             retention: Retention::default(),
             tick: Duration::from_secs(30),
             // Ten times the longest query.
@@ -105,10 +105,10 @@ impl Default for AggregatorConfig {
             digest_age_max: Duration::from_secs(600),
             digests_max: 65_536,
             mark_age_max: 7 * DAY,
-            // A quarter of a full head: who needs more of it reads it in pages, or narrows the question.
-            slice_bytes_max: 64 << 20,
+            // A quarter of a full head: who needs more of it reads it in pages, or narrows the query.
+            extract_max: ByteSize::mib(64),
             // As many as a query node runs queries; each takes a thread and at most the above a partition.
-            slices_max: 8,
+            extracts_max: 8,
         }
     }
 }
@@ -125,32 +125,35 @@ impl AggregatorConfig {
 
     /// What one merge may take.
     pub(crate) fn merge_bytes_max(&self) -> u64 {
-        self.compaction_memory_bytes_max / self.compactions_max.max(1) as u64
+        self.compaction_memory_max.to_u64() / self.compactions_max.max(1) as u64
     }
 
     /// What the aggregator may hold in memory, by the keys that bound it. Caches and the bus's own buffers come on top, and
     /// what opened blocks say of themselves.
     pub fn memory_bytes(&self) -> [(&'static str, u64); 4] {
         // All of them the dearest.
-        let of_head = |cost: BlockCost| cost.of_head(self.head_bytes_max as u64);
+        let of_head = |cost: BlockCost| cost.of_head(self.head_max.to_u64());
         let seal = [LogsEngine::SEAL, MetricsEngine::SEAL, TracesEngine::SEAL].into_iter().map(of_head).max().unwrap_or(0);
         [
-            ("aggregator.heads_bytes_max", self.heads_bytes_max as u64),
-            ("aggregator.seals_max × aggregator.head_bytes_max", (self.seals_max as u64).saturating_mul(seal)),
-            ("aggregator.compaction_memory_bytes_max", self.compaction_memory_bytes_max),
-            ("aggregator.slices_max × aggregator.slice_bytes_max", (self.slices_max as u64).saturating_mul(self.slice_bytes_max)),
+            ("aggregator.heads_memory_max", self.heads_memory_max.to_u64()),
+            ("aggregator.seals_max × aggregator.head_max", (self.seals_max as u64).saturating_mul(seal)),
+            ("aggregator.compaction_memory_max", self.compaction_memory_max.to_u64()),
+            (
+                "aggregator.extracts_max × aggregator.extract_max",
+                (self.extracts_max as u64).saturating_mul(self.extract_max.to_u64()),
+            ),
         ]
     }
 
     /// Refuses what cannot work, naming the key.
     pub fn check(&self) -> Result<(), String> {
         // A record is up to 1 MiB compressed; a head that holds none could never be filled.
-        if self.head_bytes_max < 1 << 20 {
-            return Err("head_bytes_max must be at least 1048576".into());
+        if self.head_max < ByteSize::mib(1) {
+            return Err("head_max must be at least 1MiB".into());
         }
         // Two records, each in a head of its own.
-        if self.heads_bytes_max < 4 << 20 {
-            return Err("heads_bytes_max must be at least 4194304".into());
+        if self.heads_memory_max < ByteSize::mib(4) {
+            return Err("heads_memory_max must be at least 4MiB".into());
         }
         if self.seals_max == 0 {
             return Err("seals_max must be at least 1".into());
@@ -159,9 +162,9 @@ impl AggregatorConfig {
             return Err("compactions_max must be at least 1".into());
         }
         // Less than what any merge of logs takes for its index: nothing would ever be merged.
-        let least = (self.compactions_max as u64).saturating_mul(COMPACTION_BYTES_MIN);
-        if self.compaction_memory_bytes_max < least {
-            return Err(format!("compaction_memory_bytes_max must be at least {least}: {COMPACTION_BYTES_MIN} a compaction"));
+        let least = ByteSize::bytes((self.compactions_max as u64).saturating_mul(COMPACTION_MIN.to_u64()));
+        if self.compaction_memory_max < least {
+            return Err(format!("compaction_memory_max must be at least {least}: {COMPACTION_MIN} a compaction"));
         }
         if self.compaction_blocks < 2 {
             return Err("compaction_blocks must be at least 2".into());

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use weir_bus::{Log, Record, TopicPartition};
-use weir_model::fault;
+use weir_model::panic_guard;
 use weir_store::StoreError;
 use weir_store::engine::Engine;
 
@@ -128,7 +128,7 @@ impl<E: Engine> Owner<E> {
         loop {
             let bytes = self.taken().head_bytes();
             self.advice = self.share.report(bytes);
-            let full = bytes.active >= self.config.head_bytes_max && !matches!(self.publisher, Publisher::Idle(_));
+            let full = bytes.active >= self.config.head_max.to_usize() && !matches!(self.publisher, Publisher::Idle(_));
             let full = full || self.advice.wait;
             tokio::select! {
                 biased;
@@ -169,7 +169,7 @@ impl<E: Engine> Owner<E> {
         let (Some(mut partition), now) = (self.partition.take(), self.steady.now()) else { return Ok(()) };
         let taken = tokio::task::spawn_blocking(move || {
             // After a panic nobody knows what the head holds: it is dropped, and the next owner reads the bus again.
-            fault::contained(|| {
+            panic_guard::catch(|| {
                 records.iter().for_each(|record| partition.take(record, now));
                 partition
             })
@@ -201,7 +201,7 @@ impl<E: Engine> Owner<E> {
         let age = partition.head_since().map_or(0, |since| now.saturating_sub(since));
         // A head that holds nothing but an offset is sealed by age as well: the bus waits for it.
         let old = age >= nanos(config.head_age_max);
-        let due = wanted || old || advised || partition.head_bytes().active >= config.head_bytes_max;
+        let due = wanted || old || advised || partition.head_bytes().active >= config.head_max.to_usize();
         if let Some(cut) = due.then(|| partition.cut(now)).flatten() {
             return Some(Work::Seal(cut));
         }

@@ -24,7 +24,11 @@ pub mod sim;
 
 pub use error::BusError;
 pub use metrics::BusMetrics;
+use weir_model::config::ByteSize;
 pub use weir_model::id::TopicPartition;
+
+/// The most that may wait in a bus: permits are counted in 32 bits.
+const QUEUE_MAX: ByteSize = ByteSize::mib(4095);
 
 /// One record as consumed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use weir_store::manifest::{probe, random_nonces};
 use crate::args::CheckTarget;
 use crate::config::{BusKind, Config, DOCUMENTED};
 use crate::plan::Plan;
-use crate::service::parts;
+use crate::service::build;
 use crate::text::plain;
 use crate::text::units::count;
 use crate::{Failure, LAST_WORK, stdout};
@@ -71,7 +71,7 @@ async fn examine_bus(config: &Config) -> Vec<Finding> {
 /// The probe that a role makes at its start.
 async fn examine_store(config: &Config) -> Finding {
     let probed = async {
-        let store = parts::open_store(config).await.map_err(|failure| failure.message)?;
+        let store = build::open_store(config).await.map_err(|failure| failure.message)?;
         probe(&store, &random_nonces()).await.map_err(|error| error.to_string())
     };
     let outcome = within(STORE_PATIENCE, probed).await.map(|()| "answers, and its conditional create can be trusted".to_owned());

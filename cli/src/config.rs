@@ -7,12 +7,16 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use weir_collector::error::CollectorError;
+use weir_model::config::ByteSize;
 use weir_runtime::containers::InventoryConfig;
 use weir_store::location::Location;
 
 use crate::Failure;
 use crate::args::{AggregatorArguments, NodeArguments, QueryNodeArguments, ServiceArguments, StoreArguments, UpArguments};
 use crate::text::plain;
+
+mod renamed;
 
 /// The default, every key documented; a test holds it equal to [`Config::default`].
 pub(crate) const DOCUMENTED: &str = include_str!("weir.toml");
@@ -141,12 +145,12 @@ pub(crate) struct StoreConfig {
     /// Endpoint, region, credentials.
     pub options: BTreeMap<String, String>,
     /// Memory for ranges of blocks that were read.
-    pub cache_bytes: u64,
+    pub cache_max: ByteSize,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { url: String::new(), options: BTreeMap::new(), cache_bytes: 256 << 20 }
+        Self { url: String::new(), options: BTreeMap::new(), cache_max: ByteSize::mib(256) }
     }
 }
 
@@ -207,7 +211,11 @@ impl Config {
         let read = |text: &str| toml::from_str::<Self>(text);
         read(text).map_err(|error| {
             if error.span().is_some() {
-                return error.to_string();
+                let text = error.to_string();
+                return match renamed::instead_of(error.message()) {
+                    Some(better) => text.replace(error.message(), &better),
+                    None => text,
+                };
             }
             // Of keys that nest too deeply only that is said: it is the last line of the shortest beginning that fails alike.
             let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at + 1).chain([text.len()]).collect();
@@ -335,7 +343,10 @@ impl Config {
             }
         }
         self.front.check().map_err(|error| format!("front.{error}"))?;
-        self.collector.check().map_err(|error| format!("collector: {error}"))?;
+        self.collector.check().map_err(|error| match error {
+            CollectorError::Config { key, reason } => format!("collector.{key}: {reason}"),
+            other => format!("collector: {other}"),
+        })?;
         self.query.check().map_err(|error| format!("query.{error}"))?;
         self.rules.validate()?;
         self.fanout.check().map_err(|error| format!("fanout.{error}"))?;
@@ -406,15 +417,17 @@ mod tests {
         };
         check("listne = 1", "listne");
         check("listen = 5", "listen");
-        check("[aggregator]\nhead_bytes_max = 5", "aggregator.head_bytes_max");
+        check("[aggregator]\nhead_max = \"5B\"", "aggregator.head_max");
         check("[collector.files]\npoll_intervall = \"1s\"", "poll_intervall");
         check("listen = \"0.0.0.0:80\"", "insecure_listen");
         check("[front]\nhosts = [\"http://weir\"]", "front.hosts");
-        check("[front]\nhead_bytes_max = 100", "front.head_bytes_max");
+        check("[front]\nhead_max = \"100B\"", "front.head_max");
+        check("[collector.push]\nline_max = \"1MiB\"", "collector.push.line_max: must be between 1KiB and 256KiB");
+        check("[collector.push]\nreject_older_than = 5", "has no unit");
         check("[front]\nidle_timeout = \"0s\"", "front.idle_timeout");
         check("[front]\norigins = [\"app.example\"]", "front.origins");
         check("[query]\nconcurrency = \"many\"", "concurrency");
-        check("[query]\nquery_bytes_max = 2000000000", "query.query_bytes_max");
+        check("[query]\nquery_memory_max = \"2GiB\"", "query.query_memory_max");
         check("[query]\ncells_max = 5", "cells_max");
         check("[", "TOML");
         check(&format!("# one\n\n[bus{}]\n# more", ".a".repeat(200)), "at line 3: recursion limit");

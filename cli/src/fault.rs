@@ -13,7 +13,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use weir_model::fault;
+use weir_model::panic_guard;
 
 /// Everything that the process owes to anybody is done.
 static ENDING: AtomicBool = AtomicBool::new(false);
@@ -32,7 +32,7 @@ pub(crate) fn install() {
             return;
         }
         usual(panic);
-        if fault::is_contained() {
+        if panic_guard::is_contained() {
             return;
         }
         // Not a log line: what carries those may be what has panicked. A stderr that is full changes nothing.
@@ -45,7 +45,7 @@ pub(crate) fn install() {
 /// Runs a request's own code so that a panic ends it with 500, and nothing else.
 pub(crate) async fn contain(request: Request, next: Next) -> Response {
     let mut answer = pin!(next.run(request));
-    let outcome = poll_fn(|context| match fault::contained(|| answer.as_mut().poll(context)) {
+    let outcome = poll_fn(|context| match panic_guard::catch(|| answer.as_mut().poll(context)) {
         Ok(polled) => polled.map(Ok),
         Err(panic) => Poll::Ready(Err(panic)),
     });

@@ -121,7 +121,7 @@ mod tests {
         check("[collector.scrape]\nconfig_file = \"DIR/job.yml\"", &["collector.scrape.config_file", "expected a table"]);
         check("[[collector.files.paths]]\npath = \"/var/log/[\"", &["collector", "files.paths", "/var/log/["]);
         check("[bus.disk]\npartitions = 0", &["bus.disk.partitions"]);
-        check("[bus.disk]\nbytes_max = 5", &["bus.disk.bytes_max"]);
+        check("[bus.disk]\nbacklog_max = \"5B\"", &["bus.disk.backlog_max"]);
         check("[bus]\nkind = \"kafka\"\n[bus.kafka]\nbrokers = \"\"", &["bus.kafka.brokers"]);
         check("[bus]\nkind = \"kafka\"\n[bus.kafka.properties]\nacks = \"1\"", &["bus.kafka.properties.acks"]);
         check(
@@ -143,7 +143,9 @@ mod tests {
         check("listen = \"weir.example:80\"", &["listen", "such as 127.0.0.1:9640"]);
         check("[collector.files]\nbegin = \"middle\"", &["unknown value `middle`", "`start` or `end`"]);
         check("[front]\nconnections_max = -1", &["connections_max", "whole number"]);
-        check("[aggregator]\ntick = 5", &["tick", "a text in quotes"]);
+        check("[aggregator]\ntick = 5", &["tick", "has no unit", "\"5s\""]);
+        check("[aggregator]\ntick = true", &["tick", "a duration in quotes"]);
+        check("[aggregator]\nhead_max = 268435456", &["head_max", "has no unit: write \"256MiB\""]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::plan::Plan;
 use crate::rules::Sink;
 use crate::service::health::{self, CaughtUp, Share};
 use crate::service::memory::{self, Parts};
-use crate::service::{life, listen, parts, reach, starting};
+use crate::service::{build, bus_health, lifecycle, listen, startup_gate};
 use crate::{Failure, telemetry};
 
 /// Runs until SIGTERM or SIGINT, then drains.
@@ -31,28 +31,28 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     let front = listen::front(&config, &mut registry);
     memory::declare(&config, Parts { collector: true, aggregator: true, query: true }, &mut registry);
     let (shutdown, consuming) = (CancellationToken::new(), CancellationToken::new());
-    let clock: Clock = Arc::new(life::now);
+    let clock: Clock = Arc::new(lifecycle::now);
 
-    let bus = parts::open_bus(&config, &mut registry)?;
+    let bus = build::open_bus(&config, &mut registry)?;
     let [grpc, http] = otlp.listeners();
-    let store = parts::open_store(&config).await?;
-    let places = starting::until(&front, &[&main, grpc, http], async |waiting| {
-        parts::probe_store(&config, &store, waiting).await?;
-        reach::places(&*bus, waiting).await
+    let store = build::open_store(&config).await?;
+    let places = startup_gate::until(&front, &[&main, grpc, http], async |waiting| {
+        build::probe_store(&config, &store, waiting).await?;
+        bus_health::places(&*bus, waiting).await
     })
     .await?;
     let Some(places) = places else { return Ok(()) };
     let member = format!("http://{}", config.listen);
-    let aggregator = parts::build_aggregator(&config, (Arc::clone(&bus), store), member, &clock, &mut registry);
+    let aggregator = build::build_aggregator(&config, (Arc::clone(&bus), store), member, &clock, &mut registry);
     let mut owning = run(&aggregator, &consuming);
-    let mut collector = parts::start_collector(&config, bus, &clock, &mut registry, &shutdown).await?;
+    let mut collector = build::start_collector(&config, bus, &clock, &mut registry, &shutdown).await?;
 
     let tenant = config.collector.tenant.clone();
-    let (spans, requests) = telemetry::start(collector.shipper(), tenant.clone(), parts::node_name(&config));
+    let (spans, requests) = telemetry::start(collector.shipper(), tenant.clone(), build::node_name(&config));
     let found = Found::of(&config, rules.summary(), scrape.as_ref());
     let api = build_api(&config, &aggregator, &clock, rules, &mut registry);
     let sink = Sink::new(collector.shipper(), tenant);
-    let mut evaluating = tokio::spawn(parts::evaluate(&config, &api, sink, &clock, &mut registry, &shutdown));
+    let mut evaluating = tokio::spawn(build::evaluate(&config, &api, sink, &clock, &mut registry, &shutdown));
     let readiness = CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::All(places.len()) };
     let pages = requests.around(config.telemetry.spans, weir_query::http::router(api));
     let router = pages
@@ -68,28 +68,28 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     otlp.serve(&front, &collector, &shutdown, &mut servers);
     tokio::spawn(found.say());
     let failure = tokio::select! {
-        () = life::asked_to_end() => None,
-        failure = life::server_ended(&mut servers) => Some(failure),
-        failure = life::part_ended("the aggregator", &mut owning) => Some(failure),
-        failure = life::part_ended("rules", &mut evaluating) => Some(failure),
+        () = lifecycle::asked_to_end() => None,
+        failure = lifecycle::server_ended(&mut servers) => Some(failure),
+        failure = lifecycle::part_ended("the aggregator", &mut owning) => Some(failure),
+        failure = lifecycle::part_ended("rules", &mut evaluating) => Some(failure),
         error = collector.failed() => Some(Failure::failed(error)),
     };
     shutdown.cancel();
-    life::leave("rules", &mut evaluating).await;
-    life::drain_requests(&mut servers).await;
-    life::flush_spans(spans).await;
+    lifecycle::leave("rules", &mut evaluating).await;
+    lifecycle::drain_requests(&mut servers).await;
+    lifecycle::flush_spans(spans).await;
     collector.join().await;
     if failure.is_none() {
-        life::seal_at_end(&aggregator).await;
+        lifecycle::seal_at_end(&aggregator).await;
     }
     consuming.cancel();
-    life::leave("the aggregator", &mut owning).await;
+    lifecycle::leave("the aggregator", &mut owning).await;
     tracing::info!("weir is down");
     failure.map_or(Ok(()), Err)
 }
 
 /// Consumes until `consuming` is cancelled.
-pub(crate) fn run(aggregator: &Arc<Aggregator>, consuming: &CancellationToken) -> life::Running {
+pub(crate) fn run(aggregator: &Arc<Aggregator>, consuming: &CancellationToken) -> lifecycle::Running {
     let (aggregator, consuming) = (Arc::clone(aggregator), consuming.clone());
     tokio::spawn(async move { aggregator.run(consuming).await.map_err(|error| error.to_string()) })
 }
@@ -107,7 +107,7 @@ fn build_api(
     let traces = TracesReader::new(aggregator.traces.clone(), Arc::clone(clock));
     let api = Api::new(Arc::new(logs), Arc::new(metrics), Arc::new(traces), config.query.clone(), rules);
     let status = AggregatorStatus(Arc::clone(aggregator), format!("http://{}", config.listen));
-    Arc::new(api.with_counters(parts::http_metrics(registry)).with_status(Arc::new(status)))
+    Arc::new(api.with_counters(build::http_metrics(registry)).with_status(Arc::new(status)))
 }
 
 /// Where the path stands, for the query service, and where its owner is.

@@ -57,7 +57,7 @@ impl Admission {
         let Held { inflight, bytes: own, cap, .. } = &*self.0;
         let cap = cap.load(Ordering::Relaxed);
         if own.load(Ordering::Relaxed).saturating_add(bytes) > cap {
-            let key = if cap == inflight.limit { "push.inflight_bytes_max" } else { "16 times the decompressed body" };
+            let key = if cap == inflight.limit { "push.inflight_max" } else { "16 times the decompressed body" };
             return Err(PushError::TooLarge { what: "request in memory", limit: cap, key });
         }
         let fits = |held: usize| held.checked_add(bytes).filter(|held| *held <= inflight.limit);
@@ -75,7 +75,7 @@ impl Admission {
         let Held { inflight, spread, .. } = &*self.0;
         if spread.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > inflight.limit {
             let what = "attributes of all records together";
-            return Err(PushError::TooLarge { what, limit: inflight.limit, key: "push.inflight_bytes_max" });
+            return Err(PushError::TooLarge { what, limit: inflight.limit, key: "push.inflight_max" });
         }
         Ok(())
     }

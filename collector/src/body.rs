@@ -43,7 +43,7 @@ pub(crate) enum PushError {
     #[error("too many requests at once, come again")]
     TooMany,
     /// 503: others hold the memory for requests.
-    #[error("requests hold all of push.inflight_bytes_max, come again")]
+    #[error("requests hold all of push.inflight_max, come again")]
     Crowded,
     /// 408: the body does not come.
     #[error("the body did not come in time (limit {0})")]
@@ -106,7 +106,7 @@ impl From<ShipError> for PushError {
     }
 }
 
-/// Reads a body of at most `push.body_bytes_max` bytes; a declared length above it is refused before a byte is read. Its bytes
+/// Reads a body of at most `push.body_max` bytes; a declared length above it is refused before a byte is read. Its bytes
 /// are charged as they come, not as they are declared: who only declares holds nothing.
 pub(crate) async fn read(
     config: &PushConfig,
@@ -114,8 +114,8 @@ pub(crate) async fn read(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Bytes, PushError> {
-    let limit = config.body_bytes_max;
-    let too_large = || PushError::TooLarge { what: "body", limit, key: "push.body_bytes_max" };
+    let limit = config.body_max.to_usize();
+    let too_large = || PushError::TooLarge { what: "body", limit, key: "push.body_max" };
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > limit) {
         return Err(too_large());
@@ -186,7 +186,7 @@ fn bounded(mut reader: impl Read, what: &'static str, limit: usize, admission: &
             Err(error) => return Err(PushError::Malformed(format!("{what}: {error}"))),
         };
         if bytes.len() + count > limit {
-            return Err(PushError::TooLarge { what: "decompressed body", limit, key: "push.decompressed_bytes_max" });
+            return Err(PushError::TooLarge { what: "decompressed body", limit, key: "push.decompressed_max" });
         }
         reserve(&mut bytes, count, limit, admission)?;
         bytes.extend_from_slice(&piece[..count]);
@@ -198,7 +198,7 @@ pub(crate) fn decode_snappy(bytes: &[u8], limit: usize, admission: &Admission) -
     let malformed = |error: snap::Error| PushError::Malformed(format!("snappy: {error}"));
     let declared = snap::raw::decompress_len(bytes).map_err(malformed)?;
     if declared > limit {
-        return Err(PushError::TooLarge { what: "decompressed body", limit, key: "push.decompressed_bytes_max" });
+        return Err(PushError::TooLarge { what: "decompressed body", limit, key: "push.decompressed_max" });
     }
     if declared > bytes.len().saturating_mul(SNAPPY_EXPANSION_MAX) {
         return Err(PushError::Malformed(format!("snappy: {} bytes cannot become the declared {declared}", bytes.len())));

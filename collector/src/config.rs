@@ -1,13 +1,15 @@
 //! The collector's configuration: plain data with a default for every key, checked once at start.
-//! Durations are written as in PromQL (`50ms`, `5s`), sizes in bytes.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use weir_model::config::{ByteSize, duration, optional_duration};
 use weir_model::resource::TENANT_DEFAULT;
 
 use crate::error::CollectorError;
+
+const LINE_MAX: ByteSize = ByteSize::bytes(crate::LINE_BYTES_MAX as u64);
 
 /// All of the collector.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,13 +50,13 @@ pub struct ShipConfig {
     #[serde(with = "duration")]
     pub linger: Duration,
     /// Uncompressed bytes that may wait per partition; above it sources stay where they are.
-    pub queue_bytes: usize,
+    pub queue_max: ByteSize,
 }
 
 impl Default for ShipConfig {
     fn default() -> Self {
         // 50 ms of the 1 s between written and visible; 16 MiB are two records in the making.
-        Self { linger: Duration::from_millis(50), queue_bytes: 16 << 20 }
+        Self { linger: Duration::from_millis(50), queue_max: ByteSize::mib(16) }
     }
 }
 
@@ -79,7 +81,7 @@ pub struct FilesConfig {
     pub files_max: usize,
     /// Bytes that the rotated files of one log may hold until they are acknowledged, and to which a compressed one is
     /// unpacked. Per log, not in all: beyond it the oldest of that log are given up and counted as lost.
-    pub pin_bytes_max: u64,
+    pub pin_max: ByteSize,
     /// Where a file without a checkpoint is begun: at its start, or at its end.
     pub begin: Begin,
 }
@@ -104,7 +106,7 @@ impl Default for FilesConfig {
             discover_interval: Duration::from_secs(1),
             checkpoint_interval: Duration::from_secs(1),
             files_max: 4096,
-            pin_bytes_max: 1 << 30,
+            pin_max: ByteSize::gib(1),
             begin: Begin::Start,
         }
     }
@@ -167,15 +169,15 @@ pub struct ScrapeSourceConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct PushConfig {
     /// A request's body as sent.
-    pub body_bytes_max: usize,
+    pub body_max: ByteSize,
     /// A request's body once decompressed.
-    pub decompressed_bytes_max: usize,
+    pub decompressed_max: ByteSize,
     /// Log lines, points or spans of a request.
     pub records_max: usize,
     /// Labels of a stream or attributes of a record.
     pub labels_max: usize,
     /// One log line; a longer one is split with a continuation mark.
-    pub line_bytes_max: usize,
+    pub line_max: ByteSize,
     /// How long a request waits for the bus before it is told to come again.
     #[serde(with = "duration")]
     pub patience: Duration,
@@ -183,7 +185,7 @@ pub struct PushConfig {
     pub requests_max: usize,
     /// Bytes that all requests may hold in memory, bodies, what they are decompressed and decoded to; a request that does
     /// not fit is told to come again, one that never will is refused.
-    pub inflight_bytes_max: usize,
+    pub inflight_max: ByteSize,
     /// A body of which nothing comes for so long is given up.
     #[serde(with = "duration")]
     pub body_idle_max: Duration,
@@ -201,15 +203,15 @@ pub struct PushConfig {
 impl Default for PushConfig {
     fn default() -> Self {
         Self {
-            body_bytes_max: 16 << 20,
-            decompressed_bytes_max: 64 << 20,
+            body_max: ByteSize::mib(16),
+            decompressed_max: ByteSize::mib(64),
             records_max: 500_000,
             labels_max: 128,
-            line_bytes_max: crate::LINE_BYTES_MAX,
+            line_max: LINE_MAX,
             patience: Duration::from_secs(10),
             requests_max: 64,
             // Three of the largest requests at once, or hundreds of usual ones.
-            inflight_bytes_max: 256 << 20,
+            inflight_max: ByteSize::mib(256),
             // A mobile link's pause; 2 Mbit/s for the largest body.
             body_idle_max: Duration::from_secs(5),
             body_time_max: Duration::from_secs(60),
@@ -227,8 +229,8 @@ impl CollectorConfig {
         if self.tenant.is_empty() {
             return wrong("tenant", "must not be empty");
         }
-        if self.ship.queue_bytes < 1 << 20 {
-            return wrong("ship.queue_bytes", "must be at least 1048576");
+        if self.ship.queue_max < ByteSize::mib(1) {
+            return wrong("ship.queue_max", "must be at least 1MiB");
         }
         if self.sample.interval < Duration::from_secs(1) {
             return wrong("sample.interval", "must be at least 1s");
@@ -241,59 +243,19 @@ impl CollectorConfig {
                 return wrong("files.paths", &format!("path = {path:?}: {error}"));
             }
         }
-        if self.push.line_bytes_max < 1024 || self.push.line_bytes_max > crate::LINE_BYTES_MAX {
-            return wrong("push.line_bytes_max", "must be between 1024 and 262144");
+        if self.push.line_max < ByteSize::kib(1) || self.push.line_max > LINE_MAX {
+            return wrong("push.line_max", &format!("must be between 1KiB and {LINE_MAX}"));
         }
-        if self.push.decompressed_bytes_max < self.push.body_bytes_max {
-            return wrong("push.decompressed_bytes_max", "must not be below push.body_bytes_max");
+        if self.push.decompressed_max < self.push.body_max {
+            return wrong("push.decompressed_max", "must not be below push.body_max");
         }
-        if self.push.inflight_bytes_max < self.push.body_bytes_max.saturating_add(self.push.decompressed_bytes_max) {
-            return wrong(
-                "push.inflight_bytes_max",
-                "must not be below push.body_bytes_max and push.decompressed_bytes_max together",
-            );
+        let whole = self.push.body_max.to_u64().saturating_add(self.push.decompressed_max.to_u64());
+        if self.push.inflight_max.to_u64() < whole {
+            return wrong("push.inflight_max", "must not be below push.body_max and push.decompressed_max together");
         }
         if self.push.body_idle_max.is_zero() || self.push.body_time_max.is_zero() {
             return wrong("push.body_idle_max", "must be above 0s, and push.body_time_max as well");
         }
         Ok(())
-    }
-}
-
-/// Durations as PromQL writes them.
-pub(crate) mod duration {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-    use weir_model::time::{format_duration, parse_std_duration};
-
-    pub(crate) fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&format_duration(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)))
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        parse_std_duration(&String::deserialize(from)?).map_err(D::Error::custom)
-    }
-}
-
-/// As [`duration`]; "" is `None`.
-mod optional_duration {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-    use weir_model::time::parse_std_duration;
-
-    pub(super) fn serialize<S: Serializer>(duration: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
-        match duration {
-            Some(duration) => super::duration::serialize(duration, to),
-            None => to.serialize_str(""),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
-        match String::deserialize(from)?.as_str() {
-            "" => Ok(None),
-            text => parse_std_duration(text).map(Some).map_err(D::Error::custom),
-        }
     }
 }

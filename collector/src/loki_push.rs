@@ -75,7 +75,7 @@ async fn take(context: &PushContext, headers: &HeaderMap, body: HttpBody) -> Res
 }
 
 fn decode(context: &PushContext, admission: &Admission, headers: &HeaderMap, bytes: Bytes) -> Result<Taken, PushError> {
-    let limit = context.config.decompressed_bytes_max;
+    let limit = context.config.decompressed_max.to_usize();
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let media_type = content_type.split(';').next().unwrap_or("").trim();
     let streams = match media_type {
@@ -230,7 +230,7 @@ fn section(context: &PushContext, stream: Stream) -> Section<LogBatch> {
             span_id,
             attributes: &entry.metadata,
         };
-        push_line(&mut batch, record, context.config.line_bytes_max);
+        push_line(&mut batch, record, context.config.line_max.to_usize());
     }
     context.section(source, digest.finish(), batch)
 }

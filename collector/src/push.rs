@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use weir_model::fault;
 use weir_model::log::{FLAG_CONTINUED, LogBatch, LogRecord};
+use weir_model::panic_guard;
 use weir_model::signal::Signal;
 use weir_model::time::UnixNanos;
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
@@ -38,7 +38,7 @@ impl PushContext {
     /// `config.requests_max` requests are served at once.
     pub fn new(shipper: Shipper, tenant: &str, config: PushConfig, metrics: CollectorMetrics, clock: Clock) -> Self {
         let slots = Arc::new(Semaphore::new(config.requests_max.max(1)));
-        let inflight = Inflight::new(config.inflight_bytes_max, metrics.inflight_bytes.clone());
+        let inflight = Inflight::new(config.inflight_max.to_usize(), metrics.inflight_bytes.clone());
         let retention = Retention::default();
         Self { shipper, tenant: tenant.into(), config: Arc::new(config), metrics, clock, retention, slots, inflight }
     }
@@ -77,7 +77,7 @@ impl PushContext {
     ) -> Result<T, PushError> {
         // The bytes are held for as long as the decoder runs, whether or not its client still waits.
         let (context, admission) = (self.clone(), admission.clone());
-        let task = tokio::task::spawn_blocking(move || fault::contained(|| decode(&context, &admission)));
+        let task = tokio::task::spawn_blocking(move || panic_guard::catch(|| decode(&context, &admission)));
         let decoded = task.await.unwrap_or_else(|error| Err(error.to_string()));
         decoded.unwrap_or_else(|_| Err(PushError::Malformed("the request could not be decoded".into())))
     }

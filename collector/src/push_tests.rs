@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use weir_model::config::ByteSize;
 use weir_model::log::LogBatch;
 use weir_model::metric::MetricBatch;
 use weir_model::signal::Signal;
@@ -38,8 +39,8 @@ async fn start_at(now: UnixNanos, retention: Retention) -> Server {
     let metrics = CollectorMetrics::default();
     let (shipper, lanes) = Shipper::start(log.clone(), &ship, metrics.ship.clone(), CancellationToken::new()).await.unwrap();
     let config = PushConfig {
-        body_bytes_max: 10_000,
-        decompressed_bytes_max: 20_000,
+        body_max: ByteSize::bytes(10_000),
+        decompressed_max: ByteSize::bytes(20_000),
         patience: Duration::from_millis(200),
         body_idle_max: Duration::from_millis(500),
         ..PushConfig::default()

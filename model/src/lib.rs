@@ -3,6 +3,7 @@
 //!
 //! A tour, from small to large:
 //! - [`time`]: Unix nanoseconds, ranges, and the duration and time spellings of Prometheus and Loki.
+//! - [`config`]: the durations and sizes of configuration.
 //! - [`instant`]: the spellings of an instant that people use.
 //! - [`id`]: trace and span ids, and a log line's permanent identity.
 //! - [`label`]: sorted label sets and the matchers over them.
@@ -11,7 +12,7 @@
 //! - [`log`], [`metric`], [`span`]: the three kinds of records.
 //! - [`signal`]: what every kind of batch can do: travel, be placed, weighed, split, trimmed.
 //! - [`memory`]: what things take on the heap.
-//! - [`fault`]: which panics end a request, and which the process.
+//! - [`panic_guard`]: which panics end a request, and which the process.
 //! - `fuzz` (feature `testing`): mutation fuzzing for the tests of every decoder.
 //! - [`wire`]: how batches of them travel as one bus record. Format: `docs/formats/wire.md`.
 //! - [`select`]: what a query asks of an engine, and the coverage that every answer carries.
@@ -19,7 +20,8 @@
 //! Nothing here knows tokio, files or sockets: everything is sync and pure.
 
 mod clip;
-pub mod fault;
+pub mod config;
+
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
 pub mod id;
@@ -28,6 +30,7 @@ pub mod label;
 pub mod log;
 pub mod memory;
 pub mod metric;
+pub mod panic_guard;
 pub mod pattern;
 pub mod resource;
 pub mod select;

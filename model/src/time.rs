@@ -1,7 +1,5 @@
 //! Unix nanoseconds, time ranges, and the spellings of times and durations in the field's APIs.
 
-use std::time::Duration;
-
 use thiserror::Error;
 
 use crate::clip;
@@ -129,11 +127,6 @@ pub fn parse_duration(text: &str) -> Result<i64, TimeError> {
     if text.is_empty() { Err(wrong()) } else { Ok(total) }
 }
 
-/// [`parse_duration`] as a [`Duration`], for configuration.
-pub fn parse_std_duration(text: &str) -> Result<Duration, TimeError> {
-    parse_duration(text).map(|nanos| Duration::from_nanos(nanos.unsigned_abs()))
-}
-
 /// A duration as Prometheus prints it: `1h30m`, `250ms`, `0s`. Below a millisecond it goes on with `us` and `ns`.
 pub fn format_duration(nanos: i64) -> String {
     let mut rest = nanos.unsigned_abs();
@@ -146,23 +139,6 @@ pub fn format_duration(nanos: i64) -> String {
         }
     }
     if nanos == 0 { "0s".into() } else { text }
-}
-
-/// For `#[serde(with = "weir_model::time::duration")]`: configuration writes durations as PromQL does (`250ms`, `1h30m`).
-pub mod duration {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    /// Writes `1h30m`.
-    pub fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&super::format_duration(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)))
-    }
-
-    /// Reads `1h30m`; a bare number is refused by its type.
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        super::parse_std_duration(&String::deserialize(from)?).map_err(D::Error::custom)
-    }
 }
 
 #[cfg(test)]

@@ -5,17 +5,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use weir_model::config::{ByteSize, duration};
 use weir_model::label::Labels;
 use weir_model::select::{Budget, Covered, MetricReader, MetricSelect, ReadError, Series};
 
 use crate::load::{Grant, Load, LoadMetrics};
 
+/// Pings go out three times within it, over any network.
+const TAIL_SILENCE_MIN: Duration = Duration::from_secs(1);
+
 /// Limits of the query service; `[query]` in the configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QueryConfig {
-    /// A query is cancelled after this many seconds.
-    pub timeout_seconds: u64,
+    /// A query is cancelled after so long.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
     /// Samples and log lines a query may decode.
     pub records_max: u64,
     /// Points a range query may have per series; Prometheus and Loki have 11,000.
@@ -24,22 +29,24 @@ pub struct QueryConfig {
     pub lines_max: usize,
     /// Series an answer may hold.
     pub series_max: usize,
-    /// Bytes that all queries of the process may hold together: series, samples, lines, spans, answers not yet sent.
-    pub memory_bytes_max: u64,
-    /// Bytes that one query may hold.
-    pub query_bytes_max: u64,
-    /// Bytes that the text of one answer may have.
-    pub answer_bytes_max: u64,
+    /// What all queries of the process may hold together: series, samples, lines, spans, answers not yet sent.
+    pub memory_max: ByteSize,
+    /// What one query may hold.
+    pub query_memory_max: ByteSize,
+    /// The text of one answer.
+    pub answer_max: ByteSize,
     /// Queries that run at once; others wait.
     pub concurrency: usize,
     /// Queries that wait; beyond them one is refused.
     pub queue_max: usize,
     /// Live tails open at once: each polls ten times a second.
     pub tails_max: usize,
-    /// A tail whose client has not been heard of for so many seconds is closed. It is pinged three times within them.
-    pub tail_silence_seconds: u64,
-    /// How far an instant selector looks back for a sample, in seconds.
-    pub lookback_seconds: u64,
+    /// A tail whose client has not been heard of for so long is closed. It is pinged three times within that.
+    #[serde(with = "duration")]
+    pub tail_silence: Duration,
+    /// How far an instant selector looks back for a sample.
+    #[serde(with = "duration")]
+    pub lookback: Duration,
     /// Every line of LogQL has the label `detected_level`, as Loki's do.
     pub detected_level: bool,
 }
@@ -47,19 +54,19 @@ pub struct QueryConfig {
 impl Default for QueryConfig {
     fn default() -> Self {
         Self {
-            timeout_seconds: 60,
+            timeout: Duration::from_secs(60),
             records_max: 500_000_000,
             points_max: 11_000,
             lines_max: 50_000,
             series_max: 100_000,
-            memory_bytes_max: 1 << 30,
-            query_bytes_max: 512 << 20,
-            answer_bytes_max: 128 << 20,
+            memory_max: ByteSize::gib(1),
+            query_memory_max: ByteSize::mib(512),
+            answer_max: ByteSize::mib(128),
             concurrency: 8,
             queue_max: 64,
             tails_max: 64,
-            tail_silence_seconds: 30,
-            lookback_seconds: 300,
+            tail_silence: Duration::from_secs(30),
+            lookback: Duration::from_secs(300),
             detected_level: true,
         }
     }
@@ -68,24 +75,27 @@ impl Default for QueryConfig {
 impl QueryConfig {
     /// Errors with the key and what is wrong with it.
     pub fn check(&self) -> Result<(), String> {
-        if self.query_bytes_max > self.memory_bytes_max {
-            let (own, all) = (self.query_bytes_max, self.memory_bytes_max);
-            return Err(format!(
-                "query_bytes_max: one query may not hold more ({own}) than memory_bytes_max gives to all ({all})"
-            ));
+        if self.query_memory_max > self.memory_max {
+            let (own, all) = (self.query_memory_max, self.memory_max);
+            return Err(format!("query_memory_max: one query may not hold more ({own}) than memory_max gives to all ({all})"));
         }
-        if self.answer_bytes_max > self.query_bytes_max {
-            let (own, all) = (self.answer_bytes_max, self.query_bytes_max);
-            return Err(format!(
-                "answer_bytes_max: an answer ({own}) is held by its query, which may hold query_bytes_max ({all})"
-            ));
+        if self.answer_max > self.query_memory_max {
+            let (own, all) = (self.answer_max, self.query_memory_max);
+            return Err(format!("answer_max: an answer ({own}) is held by its query, which may hold query_memory_max ({all})"));
         }
-        let least = [("concurrency", self.concurrency), ("tail_silence_seconds", self.tail_silence_seconds as usize)];
-        match least.iter().find(|(_, value)| *value == 0) {
-            Some((key, _)) => Err(format!("{key}: must be above 0")),
-            None => Ok(()),
+        if self.concurrency == 0 {
+            return Err("concurrency: must be above 0".into());
         }
+        if self.tail_silence < TAIL_SILENCE_MIN {
+            return Err("tail_silence: must be at least 1s".into());
+        }
+        Ok(())
     }
+}
+
+/// As engines and rules count time.
+pub(crate) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The budget of one request. Dropping its [`CancelOnDrop`] (the client went away) cancels it; dropping itself gives its
@@ -116,9 +126,9 @@ impl RequestBudget {
     pub fn new(config: &QueryConfig, load: &Load) -> (Self, CancelOnDrop) {
         let cancelled = Arc::new(AtomicBool::new(false));
         let budget = Self {
-            deadline: Instant::now() + Duration::from_secs(config.timeout_seconds),
+            deadline: Instant::now() + config.timeout,
             records_max: config.records_max,
-            answer_bytes_max: config.answer_bytes_max,
+            answer_bytes_max: config.answer_max.to_u64(),
             spent: AtomicU64::new(0),
             cancelled: Arc::clone(&cancelled),
             memory: load.grant(),
@@ -135,7 +145,7 @@ impl RequestBudget {
             return Ok(());
         }
         self.metrics.refused("answer");
-        Err(ReadError::Budget { limit, what: "bytes of answer", key: "query.answer_bytes_max" })
+        Err(ReadError::Budget { limit, what: "bytes of answer", key: "query.answer_max" })
     }
 
     /// The work is over: only `bytes` of its answer are held from now on.
@@ -157,7 +167,7 @@ impl Budget for RequestBudget {
             return Err(ReadError::Cancelled("the client went away"));
         }
         if Instant::now() > self.deadline {
-            return Err(ReadError::Cancelled("it took longer than query.timeout_seconds"));
+            return Err(ReadError::Cancelled("it took longer than query.timeout"));
         }
         Ok(())
     }

@@ -80,8 +80,8 @@ impl Load {
             waiting: AtomicUsize::new(0),
             queue_max: config.queue_max,
             used: AtomicU64::new(0),
-            memory_bytes_max: config.memory_bytes_max,
-            query_bytes_max: config.query_bytes_max,
+            memory_bytes_max: config.memory_max.to_u64(),
+            query_bytes_max: config.query_memory_max.to_u64(),
             metrics,
         }))
     }
@@ -127,7 +127,7 @@ impl Load {
         let more = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= limit);
         if shared.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
             shared.metrics.refused("memory");
-            return Err(ReadError::Busy { limit, what: "bytes of all queries together", key: "query.memory_bytes_max" });
+            return Err(ReadError::Busy { limit, what: "bytes of all queries together", key: "query.memory_max" });
         }
         shared.metrics.memory_bytes.inc_by(bytes as i64);
         Ok(())
@@ -190,7 +190,7 @@ impl Grant {
         let more = |held: u64| held.checked_add(bytes).filter(|sum| *sum <= limit);
         if self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
             self.load.0.metrics.refused("query_memory");
-            return Err(ReadError::Budget { limit, what: "bytes of memory", key: "query.query_bytes_max" });
+            return Err(ReadError::Budget { limit, what: "bytes of memory", key: "query.query_memory_max" });
         }
         self.load.take(bytes).inspect_err(|_| {
             self.held.fetch_sub(bytes, Ordering::Relaxed);
@@ -229,6 +229,8 @@ impl Drop for Grant {
 
 #[cfg(test)]
 mod tests {
+    use weir_model::config::ByteSize;
+
     use super::*;
 
     fn load(config: &QueryConfig) -> Load {
@@ -237,14 +239,15 @@ mod tests {
 
     #[test]
     fn memory_is_given_out_within_both_limits_and_comes_back() {
-        let config = QueryConfig { memory_bytes_max: 100, query_bytes_max: 70, ..QueryConfig::default() };
+        let config =
+            QueryConfig { memory_max: ByteSize::bytes(100), query_memory_max: ByteSize::bytes(70), ..QueryConfig::default() };
         let load = load(&config);
         let (one, two) = (load.grant(), load.grant());
         one.reserve(60).unwrap();
         let error = one.reserve(11).unwrap_err().to_string();
-        assert!(error.contains("more than 70 bytes of memory") && error.contains("query.query_bytes_max"), "{error}");
+        assert!(error.contains("more than 70 bytes of memory") && error.contains("query.query_memory_max"), "{error}");
         let error = two.reserve(41).unwrap_err().to_string();
-        assert!(error.contains("limit of 100") && error.contains("query.memory_bytes_max"), "{error}");
+        assert!(error.contains("limit of 100") && error.contains("query.memory_max"), "{error}");
         assert_eq!((one.held(), two.held(), load.used()), (60, 0, 60), "what was refused is not held");
         two.reserve(40).unwrap();
         two.settle(5).unwrap();

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::StoreError;
 use crate::block::Blob;
-use crate::patience::Patience;
+use crate::breaker::CircuitBreaker;
 
 /// Blocks that are opened at once in a process; each waits for the object store on a thread of its own.
 pub const OPENED_AT_ONCE: usize = 16;
@@ -70,19 +70,19 @@ pub struct StoreBlob {
     cache: BlobCache,
     runtime: tokio::runtime::Handle,
     /// None: as long as the store's client goes on trying.
-    patience: Option<Arc<Patience>>,
+    breaker: Option<Arc<CircuitBreaker>>,
 }
 
 impl StoreBlob {
     /// An object whose size is known (the manifest says it); nothing is read yet.
     pub fn new(store: Arc<dyn ObjectStore>, path: &str, size: u64, cache: BlobCache, runtime: tokio::runtime::Handle) -> Self {
         let location = object_store::path::Path::from(path);
-        Self { store, location, path: path.into(), size, cache, runtime, patience: None }
+        Self { store, location, path: path.into(), size, cache, runtime, breaker: None }
     }
 
     /// Reads no longer than this; for those for whom no answer is better than a late one.
-    pub fn with_patience(self, patience: Arc<Patience>) -> Self {
-        Self { patience: Some(patience), ..self }
+    pub fn with_breaker(self, breaker: Arc<CircuitBreaker>) -> Self {
+        Self { breaker: Some(breaker), ..self }
     }
 
     async fn read_from_store(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
@@ -110,8 +110,8 @@ impl Blob for StoreBlob {
         }
         let read = self.read_from_store(range);
         let bytes = self.runtime.block_on(async {
-            match &self.patience {
-                Some(patience) => patience.wait(read).await,
+            match &self.breaker {
+                Some(breaker) => breaker.wait(read).await,
                 None => read.await,
             }
         })?;

@@ -18,7 +18,7 @@ pub enum StoreError {
     },
     /// The object store lets a question wait for longer than it can.
     #[error("the object store does not answer")]
-    Silent,
+    Unavailable,
     /// A block or manifest whose bytes are not what was written.
     #[error("{path} is corrupt: {detail}")]
     Corrupt {
@@ -63,7 +63,7 @@ impl StoreError {
 
     /// Whether it says more of the object store than of one object: the next one would fare no better.
     pub fn is_of_the_store(&self) -> bool {
-        matches!(self, Self::Silent | Self::Object { .. }) && !self.is_not_found()
+        matches!(self, Self::Unavailable | Self::Object { .. }) && !self.is_not_found()
     }
 
     /// Whether a remote store was not reached, or had trouble of its own: it may answer later. A directory has no such trouble.

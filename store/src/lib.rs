@@ -3,7 +3,7 @@
 //! - [`engine`]: what the aggregator asks of an engine: a head that takes sections and seals itself into blocks.
 //! - [`block`]: the container file that all engines write: named sections with checksums. Format: `docs/formats/block.md`.
 //! - [`blob`]: reading ranges of a block, with a cache.
-//! - [`location`]: an object store by its URL; [`patience`]: how long a question waits for it.
+//! - [`location`]: an object store by its URL; [`breaker`]: how long a question waits for it.
 //! - [`manifest`]: the numbered versions that make seals atomic. Format: `docs/formats/manifest.md`.
 //! - [`view`]: one consistent state of a partition (manifest, open blocks, heads), and how readers get at it.
 //! - [`heads`]: what a query node in another process asks of an owner's heads. Format: `docs/formats/heads.md`.
@@ -13,6 +13,7 @@
 
 pub mod blob;
 pub mod block;
+pub mod breaker;
 mod columns;
 pub mod engine;
 mod error;
@@ -27,7 +28,6 @@ pub mod manifest;
 mod memory_tests;
 pub mod metrics;
 mod packed;
-pub mod patience;
 pub mod traces;
 pub mod view;
 

@@ -130,7 +130,7 @@ fn configuration(folder: &Path, brokers: &Brokers, plan: &Plan<'_>) -> String {
     let in_sync = plan.brokers.div_ceil(2);
     format!(
         "[bus]\nkind = \"kafka\"\n[bus.kafka]\nbrokers = {:?}\npartitions = {}\nreplication = {}\nmin_insync_replicas = {in_sync}\n\
-         queue_bytes = 2097152\n{}\n{}\n",
+         queue_max = \"2MiB\"\n{}\n{}\n",
         brokers.addresses(),
         plan.partitions,
         plan.brokers,

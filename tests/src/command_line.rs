@@ -251,7 +251,10 @@ fn a_check_refuses_what_a_start_refuses() {
         ("[bus.disk]\npartitions = 0".to_owned(), "bus.disk.partitions"),
         ("[store]\nurl = \"ftp://x\"".to_owned(), "store.url"),
         ("[store.options]\nregion = \"x\"".to_owned(), "store.options.region"),
-        ("[aggregator]\nhead_bytes_max = 5".to_owned(), "aggregator.head_bytes_max"),
+        ("[aggregator]\nhead_max = \"5B\"".to_owned(), "aggregator.head_max"),
+        ("[query]\ntimeout_seconds = 60".to_owned(), "at line 2"),
+        ("[query]\ntimeout_seconds = 60".to_owned(), "key `timeout_seconds` is now `timeout`, written timeout = \"60s\""),
+        ("[query]\ntimeout = 60".to_owned(), "has no unit"),
     ] {
         let file = at("weir.toml");
         std::fs::write(&file, &text).unwrap();

@@ -36,7 +36,7 @@ async fn check_start(addresses: &str) {
     let mut config = KafkaConfig { brokers: addresses.to_owned(), partitions: 2, replication: 1, ..KafkaConfig::default() };
     let log = KafkaLog::open(config.clone(), BusMetrics::default()).unwrap();
     let said = log.partitions("weir.logs").await.unwrap_err().to_string();
-    let bytes = "max.message.bytes is 1000, and bus.kafka.record_bytes and what goes around a record asks for 1049600";
+    let bytes = "max.message.bytes is 1000, and bus.kafka.record_max and what goes around a record asks for 1049600";
     let policy = "cleanup.policy is \"compact\", and weir needs \"delete\"";
     for part in ["topic weir.logs", "partitions is 1, and bus.kafka.partitions asks for 2", bytes, policy, "accept_weaker_topics"]
     {

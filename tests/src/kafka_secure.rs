@@ -12,6 +12,7 @@ use bytes::Bytes;
 use weir_bus::contract::Contract;
 use weir_bus::kafka::{KafkaConfig, KafkaLog};
 use weir_bus::{BusMetrics, Event, Log, TopicPartition};
+use weir_model::config::ByteSize;
 
 use crate::kafka::{Brokers, Listener};
 use crate::roles::Role;
@@ -146,7 +147,7 @@ impl Secure {
             brokers: self.brokers.addresses(),
             partitions: 2,
             replication: 1,
-            record_bytes: 8192,
+            record_max: ByteSize::kib(8),
             properties: self.secrets.properties(user).into_iter().collect(),
             ..KafkaConfig::default()
         };

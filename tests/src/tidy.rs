@@ -132,6 +132,41 @@ fn the_fresh_run_is_of_today() {
     );
 }
 
+/// `# 0097: Title`, an empty line, `2026-11-21, accepted.`; and a line of the index that says the same.
+#[test]
+fn decisions_have_a_number_a_day_a_status_and_a_line_of_the_index() {
+    let folder = root().join("docs/decisions");
+    let index = std::fs::read_to_string(folder.join("README.md")).unwrap();
+    let mut names: Vec<String> =
+        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| name != "README.md");
+    names.sort();
+    assert!(names.len() > 40, "{names:?}");
+    let mut wrong = Vec::new();
+    for name in &names {
+        let number = name.split('-').next().unwrap_or_default();
+        if names.iter().filter(|other| other.starts_with(number)).count() > 1 {
+            wrong.push(format!("{name}: another decision has its number"));
+        }
+        let text = std::fs::read_to_string(folder.join(name)).unwrap();
+        let lines: Vec<&str> = text.lines().take(3).collect();
+        let title = lines.first().and_then(|line| line.strip_prefix(&format!("# {number}: ")));
+        let dated = lines.get(2).and_then(|line| line.strip_suffix('.')?.split_once(", "));
+        let (Some(title), Some((day, status))) = (title, dated) else {
+            wrong.push(format!("{name}: begins with \"# {number}: Title\", an empty line, and \"YYYY-MM-DD, accepted.\""));
+            continue;
+        };
+        let row = format!("| [{number}]({name}) | {title} | {day} | {status} |");
+        if day.len() != 10 || !day.starts_with("20") {
+            wrong.push(format!("{name}: {day:?} is no day"));
+        }
+        if !index.lines().any(|line| line == row) {
+            wrong.push(format!("README.md: no line {row}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// Rust files of the workspace, as git knows them or would.
 fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();

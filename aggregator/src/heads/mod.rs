@@ -42,8 +42,8 @@ pub(crate) struct Desk {
 
 impl Desk {
     pub(crate) fn new(config: &AggregatorConfig, metrics: Metrics) -> Self {
-        let slices = Arc::new(Semaphore::new(config.slices_max.max(1)));
-        let limits = SliceLimits { bytes_max: config.slice_bytes_max, key: "aggregator.slice_bytes_max" };
+        let slices = Arc::new(Semaphore::new(config.extracts_max.max(1)));
+        let limits = SliceLimits { bytes_max: config.extract_max.to_u64(), key: "aggregator.extract_max" };
         Self { slices, tails: Arc::new(Semaphore::new(TAILS_MAX)), limits, metrics }
     }
 

@@ -9,6 +9,7 @@ use object_store::memory::InMemory;
 use object_store::throttle::{ThrottleConfig, ThrottledStore};
 use weir_bus::sim::{Sim, SimConfig};
 use weir_bus::{Log, TopicPartition};
+use weir_model::config::ByteSize;
 use weir_model::wire::Kind;
 use weir_store::engine::Head;
 use weir_store::logs::LogsEngine;
@@ -27,7 +28,7 @@ const STANDSTILL: Duration = Duration::from_secs(300);
 #[tokio::test(start_paused = true)]
 async fn heads_stay_within_the_room_of_all() {
     let throttled = Arc::new(ThrottledStore::new(InMemory::new(), ThrottleConfig::default()));
-    let config = AggregatorConfig { heads_bytes_max: ROOM, ..AggregatorConfig::default() };
+    let config = AggregatorConfig { heads_memory_max: ByteSize::bytes(ROOM as u64), ..AggregatorConfig::default() };
     let sim = Sim::new(SimConfig { partitions: PARTITIONS, batch_records: 1, ..SimConfig::default() });
     let store = Arc::clone(&throttled) as Arc<dyn ObjectStore>;
     let world = World { sim, store, clock: Arc::new(AtomicI64::new(1)), config, seed: 1 };

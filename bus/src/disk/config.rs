@@ -1,11 +1,13 @@
 //! What can be set about the disk log.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use weir_model::config::{ByteSize, duration};
 
 use super::batch::{BATCH_BYTES_MAX, HEAD_BYTES, RECORD_HEAD_BYTES};
-use crate::BusError;
+use crate::{BusError, QUEUE_MAX};
 
 /// The disk log's configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,18 +18,19 @@ pub struct DiskConfig {
     /// Partitions of a topic when it is made; a topic that exists keeps what it has.
     pub partitions: u32,
     /// A segment file is closed before it grows beyond this.
-    pub segment_bytes: u64,
+    pub segment_max: ByteSize,
     /// Appends wait while more than this is not released.
-    pub bytes_max: u64,
+    pub backlog_max: ByteSize,
     /// Largest record.
-    pub record_bytes: usize,
+    pub record_max: ByteSize,
     /// Appends wait while more than this is queued for the writer.
-    pub queue_bytes: u32,
+    pub queue_max: ByteSize,
     /// Latest records of each partition that are kept in memory for whoever tails it.
-    pub cache_bytes: usize,
-    /// How long the writer waits for company after the first record of a commit. 0: what arrived during the last fsync
-    /// is company enough.
-    pub linger_ms: u64,
+    pub cache_max: ByteSize,
+    /// How long the writer waits for company after the first record of a commit. Zero: what arrived during the last
+    /// fsync is company enough.
+    #[serde(with = "duration")]
+    pub linger: Duration,
 }
 
 impl Default for DiskConfig {
@@ -35,12 +38,12 @@ impl Default for DiskConfig {
         Self {
             path: PathBuf::from("bus"),
             partitions: 4,
-            segment_bytes: 64 << 20,
-            bytes_max: 2 << 30,
-            record_bytes: 1 << 20,
-            queue_bytes: 16 << 20,
-            cache_bytes: 2 << 20,
-            linger_ms: 0,
+            segment_max: ByteSize::mib(64),
+            backlog_max: ByteSize::gib(2),
+            record_max: ByteSize::mib(1),
+            queue_max: ByteSize::mib(16),
+            cache_max: ByteSize::mib(2),
+            linger: Duration::ZERO,
         }
     }
 }
@@ -57,17 +60,19 @@ impl DiskConfig {
         if self.partitions == 0 || self.partitions > 1024 {
             return wrong(format!("partitions: {} is not between 1 and 1024", self.partitions));
         }
-        if self.record_bytes == 0 || self.record_bytes > BATCH_BYTES_MAX / 2 {
-            return wrong(format!("record_bytes: {} is not between 1 and {}", self.record_bytes, BATCH_BYTES_MAX / 2));
+        let record_max = ByteSize::bytes(BATCH_BYTES_MAX as u64 / 2);
+        if self.record_max == ByteSize::default() || self.record_max > record_max {
+            return wrong(format!("record_max: {} is not between 1B and {record_max}", self.record_max));
         }
-        if self.bytes_max < Self::record_cost(self.record_bytes) {
-            return wrong(format!("bytes_max: {} has no room for one record of record_bytes", self.bytes_max));
+        let record_cost = Self::record_cost(self.record_max.to_usize());
+        if self.backlog_max.to_u64() < record_cost {
+            return wrong(format!("backlog_max: {} has no room for one record of record_max", self.backlog_max));
         }
-        if u64::from(self.queue_bytes) < Self::record_cost(self.record_bytes) {
-            return wrong(format!("queue_bytes: {} has no room for one record of record_bytes", self.queue_bytes));
+        if self.queue_max.to_u64() < record_cost || self.queue_max > QUEUE_MAX {
+            return wrong(format!("queue_max: {} is not between one record of record_max and {QUEUE_MAX}", self.queue_max));
         }
-        if self.segment_bytes == 0 {
-            return wrong("segment_bytes: 0".into());
+        if self.segment_max == ByteSize::default() {
+            return wrong("segment_max: 0B".into());
         }
         Ok(())
     }

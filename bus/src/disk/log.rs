@@ -89,7 +89,8 @@ impl Shared {
             let number = partitions.len() as u32;
             let place = TopicPartition { topic: name.to_owned(), partition: number };
             let path = dir.join(number.to_string());
-            let partition = Partition::open(place, path, self.storage.clone(), self.metrics.clone(), self.config.cache_bytes)?;
+            let partition =
+                Partition::open(place, path, self.storage.clone(), self.metrics.clone(), self.config.cache_max.to_usize())?;
             self.space.found(partition.unreleased_bytes());
             partitions.push(Arc::new(partition));
         }
@@ -190,8 +191,13 @@ impl DiskLog {
         config.validate()?;
         make_dirs(&*storage, &config.path).map_err(disk_error("create", &config.path))?;
         let lock = lock(&config.path)?;
-        let space = Space { bytes_max: config.bytes_max, used: Mutex::default(), freed: Notify::new(), metrics: metrics.clone() };
-        let room = Arc::new(Semaphore::new(config.queue_bytes as usize));
+        let space = Space {
+            bytes_max: config.backlog_max.to_u64(),
+            used: Mutex::default(),
+            freed: Notify::new(),
+            metrics: metrics.clone(),
+        };
+        let room = Arc::new(Semaphore::new(config.queue_max.to_usize()));
         let shared = Arc::new(Shared {
             config,
             metrics,
@@ -298,7 +304,7 @@ impl Log for DiskLog {
     }
 
     async fn append(&self, place: &TopicPartition, value: Bytes) -> Result<Ack, BusError> {
-        let limit = self.shared.config.record_bytes;
+        let limit = self.shared.config.record_max.to_usize();
         if value.len() > limit {
             return Err(BusError::TooLarge { bytes: value.len(), limit });
         }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
+use weir_model::config::ByteSize;
 
 use super::{DiskConfig, DiskLog};
 use crate::contract::Contract;
@@ -85,9 +86,10 @@ fn golden_bytes_of_a_batch() {
 
 #[tokio::test]
 async fn it_keeps_the_contract() {
-    for cache_bytes in [0, 300, 1 << 20] {
+    for cache_max in [0, 300, 1 << 20].map(ByteSize::bytes) {
         let dir = tempfile::tempdir().unwrap();
-        let config = DiskConfig { segment_bytes: 500, record_bytes: 4096, cache_bytes, ..config(dir.path()) };
+        let config =
+            DiskConfig { segment_max: ByteSize::bytes(500), record_max: ByteSize::kib(4), cache_max, ..config(dir.path()) };
         let log = DiskLog::open(config, BusMetrics::default()).unwrap();
         Contract { log: &log, topic: TOPIC, record_bytes: 4096, quiet: Duration::from_millis(20) }.check().await;
     }
@@ -96,7 +98,12 @@ async fn it_keeps_the_contract() {
 #[tokio::test]
 async fn appends_wait_at_the_cap_until_released() {
     let dir = tempfile::tempdir().unwrap();
-    let config = DiskConfig { bytes_max: 10_000, record_bytes: 1000, segment_bytes: 2000, ..config(dir.path()) };
+    let config = DiskConfig {
+        backlog_max: ByteSize::bytes(10_000),
+        record_max: ByteSize::bytes(1000),
+        segment_max: ByteSize::bytes(2000),
+        ..config(dir.path())
+    };
     let log = DiskLog::open(config.clone(), BusMetrics::default()).unwrap();
     let contract = Contract { log: &log, topic: TOPIC, record_bytes: 1000, quiet: Duration::from_millis(50) };
     let taken = contract.check_back_pressure(async || log.release(&place(0), 5).await.unwrap()).await;
@@ -170,7 +177,7 @@ async fn damage_in_the_middle_is_set_aside_and_declared() {
 #[tokio::test]
 async fn damage_while_running_is_declared_when_it_is_read() {
     let dir = tempfile::tempdir().unwrap();
-    let log = DiskLog::open(DiskConfig { cache_bytes: 0, ..config(dir.path()) }, BusMetrics::default()).unwrap();
+    let log = DiskLog::open(DiskConfig { cache_max: ByteSize::bytes(0), ..config(dir.path()) }, BusMetrics::default()).unwrap();
     for i in 0..3 {
         append(&log, &format!("record {i}")).await.unwrap();
     }
@@ -187,7 +194,7 @@ async fn damage_while_running_is_declared_when_it_is_read() {
 #[tokio::test]
 async fn a_missing_or_cut_segment_before_the_last_is_a_loss() {
     let dir = tempfile::tempdir().unwrap();
-    let config = DiskConfig { segment_bytes: 60, ..config(dir.path()) };
+    let config = DiskConfig { segment_max: ByteSize::bytes(60), ..config(dir.path()) };
     let log = DiskLog::open(config.clone(), BusMetrics::default()).unwrap();
     for i in 0..6 {
         append(&log, &format!("record {i}")).await.unwrap();
@@ -206,7 +213,7 @@ async fn a_missing_or_cut_segment_before_the_last_is_a_loss() {
 #[tokio::test]
 async fn released_segments_are_deleted_but_for_the_last() {
     let dir = tempfile::tempdir().unwrap();
-    let config = DiskConfig { segment_bytes: 60, ..config(dir.path()) };
+    let config = DiskConfig { segment_max: ByteSize::bytes(60), ..config(dir.path()) };
     let log = DiskLog::open(config, BusMetrics::default()).unwrap();
     for i in 0..6 {
         append(&log, &format!("record {i}")).await.unwrap();
@@ -271,10 +278,11 @@ fn a_wrong_configuration_names_its_key() {
         assert!(config.validate().unwrap_err().to_string().contains(key), "{key}");
     };
     check(|config| config.partitions = 0, "partitions");
-    check(|config| config.record_bytes = 0, "record_bytes");
-    check(|config| config.bytes_max = 10, "bytes_max");
-    check(|config| config.queue_bytes = 10, "queue_bytes");
-    check(|config| config.segment_bytes = 0, "segment_bytes");
+    check(|config| config.record_max = ByteSize::bytes(0), "record_max");
+    check(|config| config.backlog_max = ByteSize::bytes(10), "backlog_max");
+    check(|config| config.queue_max = ByteSize::bytes(10), "queue_max");
+    check(|config| config.queue_max = ByteSize::gib(4), "queue_max");
+    check(|config| config.segment_max = ByteSize::bytes(0), "segment_max");
 }
 
 #[tokio::test]
@@ -285,7 +293,7 @@ async fn files_are_for_weir_alone() {
     // As an earlier version made it, under a umask of 022.
     fs::create_dir(&root).unwrap();
     fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
-    let log = DiskLog::open(DiskConfig { segment_bytes: 60, ..config(&root) }, BusMetrics::default()).unwrap();
+    let log = DiskLog::open(DiskConfig { segment_max: ByteSize::bytes(60), ..config(&root) }, BusMetrics::default()).unwrap();
     for i in 0..3 {
         append(&log, &format!("record {i}")).await.unwrap();
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -39,7 +39,7 @@ pub(crate) fn run(shared: &Shared, queue: &Receiver<Append>) {
 }
 
 fn gather(config: &DiskConfig, queue: &Receiver<Append>, first: Append) -> Vec<Append> {
-    let deadline = Instant::now() + Duration::from_millis(config.linger_ms);
+    let deadline = Instant::now() + config.linger;
     let mut bytes = first.reserved;
     let mut round = vec![first];
     while bytes < ROUND_BYTES {
@@ -85,7 +85,7 @@ fn write_round(shared: &Shared, round: Vec<Append>) {
 fn write_share(shared: &Shared, share: &Share) -> Result<Pending, BusError> {
     shared.check()?;
     let records = share.appends.iter().map(|append| append.value.clone()).collect();
-    share.partition.write(shared.config.segment_bytes, records).map_err(|error| match error {
+    share.partition.write(shared.config.segment_max.to_u64(), records).map_err(|error| match error {
         WriteError::RolledBack(error) => error,
         WriteError::Fatal(error) => {
             shared.stop(&error);

@@ -88,7 +88,7 @@ impl KafkaLog {
     /// Asks the group's coordinator for an offset, which takes a right that reading the group includes.
     async fn examine_group(&self, topic: &str) -> Finding {
         let subject = format!("group {}", self.config.group);
-        let (client, topic) = (self.config.guest("check"), topic.to_owned());
+        let (client, topic) = (self.config.ephemeral_member("check"), topic.to_owned());
         let asked = tokio::task::spawn_blocking(move || {
             let consumer: BaseConsumer = client.create()?;
             let mut places = TopicPartitionList::new();

@@ -7,8 +7,9 @@ use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::BaseProducer;
 use serde::{Deserialize, Serialize};
+use weir_model::config::ByteSize;
 
-use crate::BusError;
+use crate::{BusError, QUEUE_MAX};
 
 /// The Kafka bus's configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,11 +27,11 @@ pub struct KafkaConfig {
     /// more than `replication`.
     pub min_insync_replicas: u16,
     /// Largest record. A topic that was not made by weir has to allow it (`max.message.bytes`).
-    pub record_bytes: usize,
+    pub record_max: ByteSize,
     /// Topics that are used although they exist with weaker settings than these, or are compacted.
     pub accept_weaker_topics: Vec<String>,
     /// Appends wait while more than this waits for the brokers.
-    pub queue_bytes: u32,
+    pub queue_max: ByteSize,
     /// Further properties of librdkafka: TLS, SASL, timeouts.
     pub properties: BTreeMap<String, String>,
 }
@@ -43,9 +44,9 @@ impl Default for KafkaConfig {
             partitions: 16,
             replication: 3,
             min_insync_replicas: 2,
-            record_bytes: 1 << 20,
+            record_max: ByteSize::mib(1),
             accept_weaker_topics: Vec::new(),
-            queue_bytes: 32 << 20,
+            queue_max: ByteSize::mib(32),
             properties: BTreeMap::new(),
         }
     }
@@ -98,11 +99,11 @@ impl KafkaConfig {
         if self.min_insync_replicas == 0 {
             return wrong("min_insync_replicas: 0".into());
         }
-        if self.record_bytes < 1024 || self.record_bytes > 64 << 20 {
-            return wrong(format!("record_bytes: {} is not between 1 KiB and 64 MiB", self.record_bytes));
+        if self.record_max < ByteSize::kib(1) || self.record_max > ByteSize::mib(64) {
+            return wrong(format!("record_max: {} is not between 1KiB and 64MiB", self.record_max));
         }
-        if (self.queue_bytes as usize) < 2 * self.record_bytes {
-            return wrong(format!("queue_bytes: {} has no room for two records of record_bytes", self.queue_bytes));
+        if self.queue_max.to_u64() < 2 * self.record_max.to_u64() || self.queue_max > QUEUE_MAX {
+            return wrong(format!("queue_max: {} is not between two records of record_max and {QUEUE_MAX}", self.queue_max));
         }
         Ok(())
     }
@@ -123,7 +124,7 @@ impl KafkaConfig {
 
     /// What a topic has to allow.
     pub(crate) fn message_bytes(&self) -> usize {
-        self.record_bytes + OVERHEAD_BYTES
+        self.record_max.to_usize() + OVERHEAD_BYTES
     }
 
     /// What a topic has to have in sync for an acknowledgement.
@@ -149,7 +150,7 @@ impl KafkaConfig {
         config.set("message.timeout.ms", "0");
         // Records are compressed already.
         config.set("compression.type", "none");
-        config.set("queue.buffering.max.kbytes", (self.queue_bytes / 1024).to_string());
+        config.set("queue.buffering.max.kbytes", (self.queue_max.to_u64() / 1024).to_string());
         config
     }
 
@@ -173,7 +174,7 @@ impl KafkaConfig {
     }
 
     /// A member of the same group that is not static: its going is noticed at once.
-    pub(crate) fn guest(&self, member: &str) -> ClientConfig {
+    pub(crate) fn ephemeral_member(&self, member: &str) -> ClientConfig {
         let mut config = self.consumer(member);
         config.remove("group.instance.id");
         config
@@ -213,7 +214,8 @@ mod tests {
         let check = |config: KafkaConfig, key: &str| assert!(config.validate().unwrap_err().to_string().contains(key));
         check(KafkaConfig { brokers: String::new(), ..KafkaConfig::default() }, "brokers");
         check(KafkaConfig { partitions: 0, ..KafkaConfig::default() }, "partitions");
-        check(KafkaConfig { record_bytes: 0, ..KafkaConfig::default() }, "record_bytes");
-        check(KafkaConfig { queue_bytes: 0, ..KafkaConfig::default() }, "queue_bytes");
+        check(KafkaConfig { record_max: ByteSize::bytes(0), ..KafkaConfig::default() }, "record_max");
+        check(KafkaConfig { queue_max: ByteSize::bytes(0), ..KafkaConfig::default() }, "queue_max");
+        check(KafkaConfig { queue_max: ByteSize::gib(4), ..KafkaConfig::default() }, "queue_max");
     }
 }

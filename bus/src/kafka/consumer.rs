@@ -8,7 +8,7 @@ use tokio::sync::mpsc as async_mpsc;
 
 use super::config::KafkaConfig;
 use super::diagnosis::Diagnosis;
-use super::poller::{Command, News, Poller};
+use super::poller::{Command, Poller, PollerEvent};
 use crate::{BusError, BusMetrics, Consumer, Event, Record, TopicPartition};
 
 /// Events between the poller and its reader; beyond it the poller pauses fetching.
@@ -26,7 +26,7 @@ struct Own {
 /// See the module.
 pub(crate) struct KafkaConsumer {
     commands: mpsc::Sender<Command>,
-    news: async_mpsc::Receiver<Result<News, BusError>>,
+    event: async_mpsc::Receiver<Result<PollerEvent, BusError>>,
     owned: BTreeMap<TopicPartition, Own>,
     /// Records held while paused that flow again.
     ready: VecDeque<Record>,
@@ -43,9 +43,9 @@ impl KafkaConsumer {
         member: &str,
     ) -> Result<Self, BusError> {
         let (commands, orders) = mpsc::channel();
-        let (news, events) = async_mpsc::channel(EVENTS_MAX);
-        Poller::start((config, diagnosis, &metrics), places, member, orders, news)?;
-        Ok(Self { commands, news: events, owned: BTreeMap::new(), ready: VecDeque::new(), metrics })
+        let (event, events) = async_mpsc::channel(EVENTS_MAX);
+        Poller::start((config, diagnosis, &metrics), places, member, orders, event)?;
+        Ok(Self { commands, event: events, owned: BTreeMap::new(), ready: VecDeque::new(), metrics })
     }
 
     fn own(&mut self, place: &TopicPartition) -> Result<&mut Own, BusError> {
@@ -58,26 +58,26 @@ impl KafkaConsumer {
     }
 
     /// None when a seek or a pause has overtaken all of it.
-    fn sift(&mut self, news: News) -> Option<Event> {
-        match news {
-            News::Assigned(places) => {
+    fn filter(&mut self, event: PollerEvent) -> Option<Event> {
+        match event {
+            PollerEvent::Assigned(places) => {
                 places.iter().for_each(|place| {
                     self.owned.insert(place.clone(), Own::default());
                 });
                 Some(Event::Assigned(places))
             }
-            News::Revoked(places) => {
+            PollerEvent::Revoked(places) => {
                 places.iter().for_each(|place| {
                     self.owned.remove(place);
                 });
                 self.ready.retain(|record| !places.contains(&record.place));
                 Some(Event::Revoked(places))
             }
-            News::OutOfRange { generation, place, wanted, first, next } => {
+            PollerEvent::OutOfRange { generation, place, wanted, first, next } => {
                 let current = self.owned.get(&place).is_some_and(|own| own.generation == generation);
                 current.then_some(Event::OutOfRange { place, wanted, first, next })
             }
-            News::Records(records) => {
+            PollerEvent::Records(records) => {
                 let mut passed = Vec::with_capacity(records.len());
                 for (generation, record) in records {
                     match self.owned.get_mut(&record.place) {
@@ -100,8 +100,8 @@ impl Consumer for KafkaConsumer {
             if !self.ready.is_empty() {
                 break Event::Records(self.ready.drain(..).collect());
             }
-            let news = self.news.recv().await.unwrap_or_else(|| Err(BusError::Stopped("the kafka poller is gone".into())))?;
-            if let Some(event) = self.sift(news) {
+            let event = self.event.recv().await.unwrap_or_else(|| Err(BusError::Stopped("the kafka poller is gone".into())))?;
+            if let Some(event) = self.filter(event) {
                 break event;
             }
         };
@@ -146,10 +146,10 @@ mod tests {
     async fn pausing_twice_drops_nothing() {
         let place = TopicPartition { topic: "weir.logs".into(), partition: 0 };
         let (commands, _orders) = mpsc::channel();
-        let (tx, news) = async_mpsc::channel(EVENTS_MAX);
+        let (tx, event) = async_mpsc::channel(EVENTS_MAX);
         let (owned, ready, metrics) = (BTreeMap::new(), VecDeque::new(), BusMetrics::default());
-        let mut consumer = KafkaConsumer { commands, news, owned, ready, metrics };
-        tx.send(Ok(News::Assigned(vec![place.clone()]))).await.unwrap();
+        let mut consumer = KafkaConsumer { commands, event, owned, ready, metrics };
+        tx.send(Ok(PollerEvent::Assigned(vec![place.clone()]))).await.unwrap();
         consumer.next().await.unwrap();
         consumer.seek(&place, 0).await.unwrap();
         let record = |offset| Record { place: place.clone(), offset, value: Bytes::new() };
@@ -159,9 +159,9 @@ mod tests {
         };
         consumer.pause(&place, true).await.unwrap();
         for offset in 0..2 {
-            tx.send(Ok(News::Records(vec![(1, record(offset))]))).await.unwrap();
-            // Another's news, so that `next` has an end.
-            tx.send(Ok(News::Revoked(Vec::new()))).await.unwrap();
+            tx.send(Ok(PollerEvent::Records(vec![(1, record(offset))]))).await.unwrap();
+            // Another's event, so that `next` has an end.
+            tx.send(Ok(PollerEvent::Revoked(Vec::new()))).await.unwrap();
             assert!(matches!(consumer.next().await.unwrap(), Event::Revoked(_)));
             consumer.pause(&place, true).await.unwrap();
         }

@@ -14,8 +14,8 @@ use super::config::KafkaConfig;
 use super::consumer::KafkaConsumer;
 use super::diagnosis::Diagnosis;
 use super::producer::{Deliveries, ReplaceableProducer};
+use super::rebalance_probe;
 use super::topics::Topics;
-use super::visit;
 use crate::{Ack, BusError, BusMetrics, Consumer, Log, TopicPartition};
 
 /// One question to the brokers; beyond it the caller hears that they do not answer.
@@ -61,7 +61,7 @@ impl KafkaLog {
         let partitions = match topics.look_up(topic).await? {
             Some(found) => {
                 // Nothing lies in it, so that nothing can be lost in it.
-                if topic != visit::TOPIC {
+                if topic != rebalance_probe::TOPIC {
                     topics.hold_against(topic, found).await?;
                 }
                 found.partitions
@@ -87,7 +87,7 @@ impl Log for KafkaLog {
     }
 
     async fn append(&self, place: &TopicPartition, value: Bytes) -> Result<Ack, BusError> {
-        let limit = self.config.record_bytes;
+        let limit = self.config.record_max.to_usize();
         if value.len() > limit {
             return Err(BusError::TooLarge { bytes: value.len(), limit });
         }
@@ -120,7 +120,7 @@ impl Log for KafkaLog {
             let partitions = self.partitions(topic).await?;
             places.extend((0..partitions).map(|partition| TopicPartition { topic: (*topic).to_owned(), partition }));
         }
-        self.ensure(visit::TOPIC, 1).await?;
+        self.ensure(rebalance_probe::TOPIC, 1).await?;
         Ok(Box::new(KafkaConsumer::start(&self.config, &self.diagnosis, self.metrics.clone(), &places, member)?))
     }
 
@@ -175,7 +175,7 @@ mod tests {
 
     /// What the brokers have, without what is there twice.
     fn stored(config: &KafkaConfig, count: usize) -> Vec<String> {
-        let consumer: BaseConsumer = config.guest("reader").create().unwrap();
+        let consumer: BaseConsumer = config.ephemeral_member("reader").create().unwrap();
         let mut places = TopicPartitionList::new();
         places.add_partition_offset(TOPIC, 0, Offset::Beginning).unwrap();
         consumer.assign(&places).unwrap();

@@ -10,7 +10,7 @@
 //! - [`topics`]: found, made, held against what weir needs of them.
 //! - [`poller`]: the thread that polls a consumer, whatever its reader is doing.
 //! - [`consumer`]: what the reader sees.
-//! - [`visit`]: sees that the group has given out every partition.
+//! - [`rebalance_probe`]: sees that the group has given out every partition.
 //!
 //! Tested against a real broker by the workspace's `tests/`; why it is set up as it is: `docs/decisions/0012-kafka.md`.
 
@@ -21,10 +21,10 @@ mod diagnosis;
 mod log;
 mod poller;
 mod producer;
+mod rebalance_probe;
 mod rebalances;
 mod rebootstrap;
 mod topics;
-mod visit;
 
 pub use check::Finding;
 pub use config::KafkaConfig;

@@ -16,9 +16,9 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::config::KafkaConfig;
 use super::diagnosis::{Diagnosis, is_refusal};
 use super::log::kafka_error;
+use super::rebalance_probe::RebalanceWatcher;
 use super::rebalances::Rebalances;
 use super::rebootstrap::Rebootstrap;
-use super::visit::Host;
 use crate::{BusError, BusMetrics, Record, TopicPartition};
 
 /// How long a poll waits when nothing is there: the reaction time to seeks and pauses.
@@ -42,7 +42,7 @@ pub(crate) enum Command {
 }
 
 /// What the reader hears; records carry the generation of the seek that led to them.
-pub(crate) enum News {
+pub(crate) enum PollerEvent {
     Assigned(Vec<TopicPartition>),
     Revoked(Vec<TopicPartition>),
     Records(Vec<(u64, Record)>),
@@ -90,13 +90,13 @@ pub(crate) struct Poller {
     membership: Membership,
     consumer: BaseConsumer<Rebalances>,
     commands: Receiver<Command>,
-    news: Sender<Result<News, BusError>>,
+    event: Sender<Result<PollerEvent, BusError>>,
     flows: BTreeMap<TopicPartition, Flow>,
     /// For the reader, when it has room.
-    outbox: VecDeque<Result<News, BusError>>,
+    outbox: VecDeque<Result<PollerEvent, BusError>>,
     /// Fetching is paused because of it.
     held: bool,
-    host: Host,
+    watcher: RebalanceWatcher,
     rebootstrap: Rebootstrap,
 }
 
@@ -107,42 +107,42 @@ impl Poller {
         places: &BTreeSet<TopicPartition>,
         member: &str,
         commands: Receiver<Command>,
-        news: Sender<Result<News, BusError>>,
+        event: Sender<Result<PollerEvent, BusError>>,
     ) -> Result<(), BusError> {
         let topics = places.iter().map(|place| place.topic.clone()).collect();
         let rebootstrap = Rebootstrap::new(config, metrics)?;
         let (config, diagnosis) = (config.clone(), diagnosis.clone());
-        let host = Host::start(&config, &diagnosis, member, places.clone())?;
+        let watcher = RebalanceWatcher::start(&config, &diagnosis, member, places.clone())?;
         let membership = Membership { config, diagnosis, member: member.to_owned(), topics, fenced: None };
         let consumer = membership.join()?;
         let (flows, outbox) = (BTreeMap::new(), VecDeque::new());
-        let poller = Self { membership, consumer, commands, news, flows, outbox, held: false, host, rebootstrap };
+        let poller = Self { membership, consumer, commands, event, flows, outbox, held: false, watcher, rebootstrap };
         let thread = std::thread::Builder::new().name("weir-bus-kafka".into()).spawn(move || poller.run());
         thread.map(|_| ()).map_err(|error| BusError::Stopped(format!("start the kafka poller: {error}")))
     }
 
     fn run(mut self) {
-        while !self.news.is_closed() {
-            if !self.obey() {
+        while !self.event.is_closed() {
+            if !self.apply_commands() {
                 return;
             }
-            self.rebootstrap.look(self.consumer.client());
+            self.rebootstrap.check(self.consumer.client());
             self.try_seeks();
             let records = self.poll();
             let heard = self.consumer.context().take_heard();
-            for news in heard {
-                self.regroup(&news);
-                self.tell(Ok(news));
+            for event in heard {
+                self.regroup(&event);
+                self.emit(Ok(event));
             }
             if !records.is_empty() {
-                self.tell(Ok(News::Records(records)));
+                self.emit(Ok(PollerEvent::Records(records)));
             }
             self.hand_over();
         }
     }
 
     /// False when the reader is gone.
-    fn obey(&mut self) -> bool {
+    fn apply_commands(&mut self) -> bool {
         loop {
             match self.commands.try_recv() {
                 Ok(Command::Seek { place, offset, generation }) => {
@@ -226,22 +226,22 @@ impl Poller {
         flow.next = None;
         let generation = flow.generation;
         self.apply_pause(place);
-        self.tell(Ok(News::OutOfRange { generation, place: place.clone(), wanted, first, next }));
+        self.emit(Ok(PollerEvent::OutOfRange { generation, place: place.clone(), wanted, first, next }));
     }
 
-    fn regroup(&mut self, news: &News) {
-        match news {
-            News::Assigned(places) => {
+    fn regroup(&mut self, event: &PollerEvent) {
+        match event {
+            PollerEvent::Assigned(places) => {
                 // It has just come, or come back.
                 if self.flows.is_empty() && !places.is_empty() {
-                    self.host.look();
+                    self.watcher.check();
                 }
                 self.flows.extend(places.iter().map(|place| (place.clone(), Flow::default())));
             }
-            News::Revoked(places) => places.iter().for_each(|place| {
+            PollerEvent::Revoked(places) => places.iter().for_each(|place| {
                 self.flows.remove(place);
             }),
-            News::Records(_) | News::OutOfRange { .. } => {}
+            PollerEvent::Records(_) | PollerEvent::OutOfRange { .. } => {}
         }
     }
 
@@ -263,7 +263,7 @@ impl Poller {
                 // Before a seek, or overtaken by one.
                 Some(Ok((None, _))) => {}
                 Some(Err(error)) => {
-                    self.trouble(error);
+                    self.handle_error(error);
                     break;
                 }
             }
@@ -281,7 +281,7 @@ impl Poller {
         wanted.then_some(flow.generation)
     }
 
-    fn trouble(&mut self, error: KafkaError) {
+    fn handle_error(&mut self, error: KafkaError) {
         let code = error.rdkafka_error_code();
         if self.consumer.client().fatal_error().is_some_and(|(code, _)| code == RDKafkaErrorCode::FencedInstanceId) {
             self.fenced();
@@ -289,7 +289,7 @@ impl Poller {
         }
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_)) || self.consumer.client().fatal_error().is_some();
         if fatal || code == Some(RDKafkaErrorCode::BadMessage) {
-            self.tell(Err(kafka_error("consume")(error)));
+            self.emit(Err(kafka_error("consume")(error)));
             return;
         }
         if matches!(code, Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)) {
@@ -316,7 +316,7 @@ impl Poller {
         let Membership { member, fenced, .. } = &self.membership;
         if fenced.is_some_and(|at| at.elapsed() < FENCED_AGAIN) {
             let message = format!("another member of the group has the identity {member:?} too");
-            return self.tell(Err(BusError::Kafka { operation: "consume", message }));
+            return self.emit(Err(BusError::Kafka { operation: "consume", message }));
         }
         tracing::warn!(member, "the group has let somebody in under this member's name; joining it again");
         match self.membership.join() {
@@ -325,23 +325,23 @@ impl Poller {
                 self.membership.fenced = Some(Instant::now());
                 let places: Vec<_> = std::mem::take(&mut self.flows).into_keys().collect();
                 if !places.is_empty() {
-                    self.tell(Ok(News::Revoked(places)));
+                    self.emit(Ok(PollerEvent::Revoked(places)));
                 }
             }
-            Err(error) => self.tell(Err(error)),
+            Err(error) => self.emit(Err(error)),
         }
     }
 
-    fn tell(&mut self, news: Result<News, BusError>) {
-        self.outbox.push_back(news);
+    fn emit(&mut self, event: Result<PollerEvent, BusError>) {
+        self.outbox.push_back(event);
     }
 
     /// Hands over what the reader has room for. While some is left, fetching is paused and polling goes on: what librdkafka
     /// had already fetched may still come and is kept, which bounds the outbox.
     fn hand_over(&mut self) {
-        while let Some(news) = self.outbox.pop_front() {
-            if let Err(TrySendError::Full(news)) = self.news.try_send(news) {
-                self.outbox.push_front(news);
+        while let Some(event) = self.outbox.pop_front() {
+            if let Err(TrySendError::Full(event)) = self.event.try_send(event) {
+                self.outbox.push_front(event);
                 break;
             }
         }

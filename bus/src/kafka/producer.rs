@@ -134,7 +134,7 @@ impl ReplaceableProducer {
 fn look_after(current: &Weak<Current>, mut rebootstrap: Rebootstrap, ended: &Receiver<()>) {
     while ended.recv_timeout(POLL_INTERVAL) == Err(RecvTimeoutError::Timeout) {
         let Some(producer) = current.upgrade().map(|current| current.lock().0.clone()) else { return };
-        rebootstrap.look(producer.client());
+        rebootstrap.check(producer.client());
     }
 }
 

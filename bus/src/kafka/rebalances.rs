@@ -11,11 +11,11 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 
 use super::diagnosis::Diagnosis;
-use super::poller::{News, place_of};
+use super::poller::{PollerEvent, place_of};
 
 /// Does what the group says and remembers it for the poll loop, on whose thread it is called.
 pub(crate) struct Rebalances {
-    heard: Mutex<Vec<News>>,
+    heard: Mutex<Vec<PollerEvent>>,
     diagnosis: Diagnosis,
     /// Complete "may not".
     read_group: String,
@@ -31,7 +31,7 @@ impl Rebalances {
     }
 
     /// What was heard since the last call.
-    pub(crate) fn take_heard(&self) -> Vec<News> {
+    pub(crate) fn take_heard(&self) -> Vec<PollerEvent> {
         std::mem::take(&mut *self.heard.lock())
     }
 
@@ -42,7 +42,7 @@ impl Rebalances {
 
     /// Whether the group has said what its share is, be it nothing.
     pub(crate) fn has_answered(&self) -> bool {
-        self.heard.lock().iter().any(|news| matches!(news, News::Assigned(_)))
+        self.heard.lock().iter().any(|event| matches!(event, PollerEvent::Assigned(_)))
     }
 }
 
@@ -73,6 +73,6 @@ impl ConsumerContext for Rebalances {
         if let Err(error) = done {
             tracing::warn!(error = %error, assigned, "a rebalance was not carried out");
         }
-        self.heard.lock().push(if assigned { News::Assigned(places) } else { News::Revoked(places) });
+        self.heard.lock().push(if assigned { PollerEvent::Assigned(places) } else { PollerEvent::Revoked(places) });
     }
 }

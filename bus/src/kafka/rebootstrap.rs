@@ -2,7 +2,7 @@
 //! name, and a broker that was frozen or cut off for longer than its session with the controller names none until it is let in again.
 //! librdkafka then begins at `bootstrap.servers` again, unless its two threads meet in the wrong order: then it asks nobody anything
 //! ever after. The poller looks after its consumer, and a thread of its own after the producer; see
-//! `docs/decisions/0107-a-client-without-brokers-begins-again.md`.
+//! `docs/decisions/0107-clients-without-brokers.md`.
 
 use std::ffi::CString;
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ impl Rebootstrap {
     }
 
     /// Looks if it is time to; never waits.
-    pub(super) fn look<C: ClientContext>(&mut self, client: &Client<C>) {
+    pub(super) fn check<C: ClientContext>(&mut self, client: &Client<C>) {
         let (now, place) = (Instant::now(), client.native_ptr().addr());
         if self.client != place {
             (self.client, self.known) = (place, false);

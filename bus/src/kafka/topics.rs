@@ -62,7 +62,7 @@ pub(crate) fn weaknesses(config: &KafkaConfig, found: Found, settings: &Settings
     least("replication", Some(found.replicas.into()), config.replication.into(), "bus.kafka.replication");
     least("min.insync.replicas", number("min.insync.replicas"), config.in_sync().into(), "bus.kafka.min_insync_replicas");
     let bytes = config.message_bytes() as u64;
-    least("max.message.bytes", number("max.message.bytes"), bytes, "bus.kafka.record_bytes and what goes around a record");
+    least("max.message.bytes", number("max.message.bytes"), bytes, "bus.kafka.record_max and what goes around a record");
     if let Some(policy) = settings.get("cleanup.policy").filter(|policy| policy.contains("compact")) {
         let needs = "weir needs \"delete\": compaction refuses or deletes records without a key".to_owned();
         weak.push(Weakness { setting: "cleanup.policy", has: format!("{policy:?}"), needs });
@@ -236,7 +236,7 @@ mod tests {
         check(Found { replicas: 2, ..FOUND }, &[], &["replication is 2, and bus.kafka.replication asks for 3"]);
         let in_sync = "min.insync.replicas is 1, and bus.kafka.min_insync_replicas asks for 2";
         check(FOUND, &[("min.insync.replicas", "1")], &[in_sync]);
-        let bytes = "max.message.bytes is 1049599, and bus.kafka.record_bytes and what goes around a record asks for 1049600";
+        let bytes = "max.message.bytes is 1049599, and bus.kafka.record_max and what goes around a record asks for 1049600";
         check(FOUND, &[("max.message.bytes", "1049599")], &[bytes]);
         let policy = "cleanup.policy is \"compact,delete\", and weir needs \"delete\": compaction refuses or deletes records without a key";
         check(FOUND, &[("cleanup.policy", "compact,delete")], &[policy]);

@@ -14,7 +14,7 @@ use super::logs::{Query, Style, newest, note_limit};
 use super::print::{self, number, text};
 use super::{http, unreachable};
 use crate::args::Output;
-use crate::service::life::now;
+use crate::service::lifecycle::now;
 use crate::text::units::count;
 use crate::{Failure, stdout};
 

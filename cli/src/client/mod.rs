@@ -23,7 +23,7 @@ use weir_model::time::{SECOND, UnixNanos, parse_duration};
 
 use crate::Failure;
 use crate::args::RangeArguments;
-use crate::service::life::now;
+use crate::service::lifecycle::now;
 use crate::text::clock::Clock;
 
 /// The range of a query when nothing is said.

@@ -19,8 +19,8 @@ const SMALL: [&str; 8] = [
     "store = { url = \"s3://bucket/prefix\", options = { endpoint = \"http://127.0.0.1:9000\", region = \"\\u0065u\" } }\n",
     "[rules]\nfiles = [\"a.yml\", # one\n \"b.yml\"]\nalertmanagers = [\"http://a:9093\"]\n[rules.external_labels]\ncluster = \"c\"\n",
     "[front]\nhosts = [\"weir.example\", \"*.monitoring.svc\"]\norigins = [\"https://app.example:8443\"]\nhead_timeout = \"1h30m\"\n",
-    "[aggregator]\ncompactions_max = 4\ncompaction_memory_bytes_max = 0x1_0000_0000\nretention.logs = \"0s\"\n",
-    "[query]\ntimeout_seconds = 1\nquery_bytes_max = 9223372036854775807\nmemory_bytes_max = 9223372036854775807\n",
+    "[aggregator]\ncompactions_max = 4\ncompaction_memory_max = \"4GiB\"\nretention.logs = \"0s\"\n",
+    "[query]\ntimeout = \"1s\"\nquery_memory_max = \"8388607TiB\"\nmemory_max = \"9223372036854775807B\"\n",
 ];
 
 const WORDS: [&str; 24] = [
@@ -42,12 +42,12 @@ const WORDS: [&str; 24] = [
     "nan",
     "1979-05-27T07:32:00Z",
     "9223372036854775807",
-    "_bytes_max",
+    "_seconds = 1\n",
     "\"[::]:0\"",
     "{ a = ",
     "[query]\n",
     "partitions = 4294967295\n",
-    "queue_bytes = 9223372036854775807\n",
+    "queue_max = \"9223372036854775807B\"\n",
 ];
 
 /// Names of all keys that have a value, as the documented default has them.

@@ -67,11 +67,11 @@ impl Served {
         let mut builder = Builder::new(TokioExecutor::new());
         // Its own clock for heads cannot tell one that comes from one that nobody has begun.
         let unlimited: Option<Duration> = None;
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(unlimited).max_buf_size(config.head_bytes_max);
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(unlimited).max_buf_size(config.head_max.to_usize());
         builder
             .http2()
             .timer(TokioTimer::new())
-            .max_header_list_size(u32::try_from(config.head_bytes_max).unwrap_or(u32::MAX))
+            .max_header_list_size(u32::try_from(config.head_max.to_u64()).unwrap_or(u32::MAX))
             .max_concurrent_streams(config.streams_max)
             .max_pending_accept_reset_streams(RESETS_PENDING_MAX)
             .max_local_error_reset_streams(RESETS_LOCAL_MAX);

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use weir_model::time::duration;
+use weir_model::config::{ByteSize, duration};
 
 use super::admit::Origin;
 use super::hosts;
 
 /// What hyper needs for a head at least.
-const HEAD_BYTES_MIN: usize = 8 << 10;
+const HEAD_MIN: ByteSize = ByteSize::kib(8);
 /// A head's length is a 32-bit number in HTTP/2; sixteen MiB are beyond any use.
-const HEAD_BYTES_MAX: usize = 16 << 20;
+const HEAD_MAX: ByteSize = ByteSize::mib(16);
 /// 16 GiB of compressors are beyond any use.
 const COMPRESSORS_MAX: usize = 4096;
 
@@ -28,15 +28,15 @@ pub(crate) struct FrontConfig {
     /// Requests under way on one connection of HTTP/2.
     pub streams_max: u32,
     /// A request's line and headers.
-    pub head_bytes_max: usize,
+    pub head_max: ByteSize,
     /// … may take this long to come.
     #[serde(with = "duration")]
     pub head_timeout: Duration,
     /// A request's body may pause for so long.
     #[serde(with = "duration")]
     pub body_timeout: Duration,
-    /// … and comes at this rate at least, of bytes a second, after that.
-    pub body_rate_min: u64,
+    /// … and comes at this rate a second at least after that.
+    pub body_rate_min: ByteSize,
     /// A client may leave an answer unread for so long.
     #[serde(with = "duration")]
     pub write_timeout: Duration,
@@ -57,10 +57,10 @@ impl Default for FrontConfig {
             // hyper's default; OTLP clients use one.
             streams_max: 200,
             // A request line of 64 KiB is the longest that hyper takes; as much again for headers.
-            head_bytes_max: 128 << 10,
+            head_max: ByteSize::kib(128),
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
-            body_rate_min: 1024,
+            body_rate_min: ByteSize::kib(1),
             write_timeout: Duration::from_secs(30),
             // Longer than Go's and Rust's clients keep theirs (90 s): who closes first does not lose a request on the way.
             idle_timeout: Duration::from_secs(120),
@@ -79,8 +79,8 @@ impl FrontConfig {
         for origin in &self.origins {
             Origin::parse(origin).ok_or_else(|| format!("origins: {origin:?} is not http(s)://HOST or http(s)://HOST:PORT"))?;
         }
-        if !(HEAD_BYTES_MIN..=HEAD_BYTES_MAX).contains(&self.head_bytes_max) {
-            return Err(format!("head_bytes_max = {} must be {HEAD_BYTES_MIN} to {HEAD_BYTES_MAX}", self.head_bytes_max));
+        if !(HEAD_MIN..=HEAD_MAX).contains(&self.head_max) {
+            return Err(format!("head_max = \"{}\" must be {HEAD_MIN} to {HEAD_MAX}", self.head_max));
         }
         if self.compressors_max > COMPRESSORS_MAX {
             return Err(format!("compressors_max = {} must be at most {COMPRESSORS_MAX}", self.compressors_max));
@@ -88,7 +88,7 @@ impl FrontConfig {
         let counts = [
             ("connections_max", self.connections_max == 0),
             ("streams_max", self.streams_max == 0),
-            ("body_rate_min", self.body_rate_min == 0),
+            ("body_rate_min", self.body_rate_min == ByteSize::default()),
             ("head_timeout", self.head_timeout.is_zero()),
             ("body_timeout", self.body_timeout.is_zero()),
             ("write_timeout", self.write_timeout.is_zero()),

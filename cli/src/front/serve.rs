@@ -79,7 +79,7 @@ impl Front {
             origins: config.origins.iter().filter_map(|origin| Origin::parse(origin)).collect(),
             is_api: weir_dashboards::is_api,
         };
-        let pace = Pace { wait: config.body_timeout, bytes_per_second: config.body_rate_min };
+        let pace = Pace { wait: config.body_timeout, bytes_per_second: config.body_rate_min.to_u64() };
         let compressors = Compressors::new(config.compressors_max);
         Self { config: Arc::new(config.clone()), gate: Arc::new(Gate { rules, pace, compressors, metrics }) }
     }

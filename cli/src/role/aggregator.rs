@@ -10,10 +10,10 @@ use crate::Failure;
 use crate::args::AggregatorArguments;
 use crate::config::Config;
 use crate::front::Servers;
+use crate::service::bus_health::{self, BusHealth};
 use crate::service::health::{self, CaughtUp, Readiness, Share};
 use crate::service::memory::{self, Parts};
-use crate::service::reach::{self, Reach};
-use crate::service::{life, listen, parts, starting};
+use crate::service::{build, lifecycle, listen, startup_gate};
 use crate::up::run as own;
 
 /// Runs until SIGTERM or SIGINT, then seals and leaves the group.
@@ -24,18 +24,18 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
     let front = listen::front(&config, &mut registry);
     memory::declare(&config, Parts { aggregator: true, ..Parts::default() }, &mut registry);
     let (shutdown, consuming) = (CancellationToken::new(), CancellationToken::new());
-    let clock: Clock = Arc::new(life::now);
+    let clock: Clock = Arc::new(lifecycle::now);
 
-    let bus = parts::open_bus(&config, &mut registry)?;
-    let store = parts::open_store(&config).await?;
-    let places = starting::until(&front, &[&main], async |waiting| {
-        parts::probe_store(&config, &store, waiting).await?;
-        reach::places(&*bus, waiting).await
+    let bus = build::open_bus(&config, &mut registry)?;
+    let store = build::open_store(&config).await?;
+    let places = startup_gate::until(&front, &[&main], async |waiting| {
+        build::probe_store(&config, &store, waiting).await?;
+        bus_health::places(&*bus, waiting).await
     })
     .await?;
     let Some(places) = places else { return Ok(()) };
-    let reach = Reach::watch(Arc::clone(&bus), places, shutdown.clone());
-    let aggregator = parts::build_aggregator(&config, (bus, store), config.advertise.clone(), &clock, &mut registry);
+    let reach = BusHealth::watch(Arc::clone(&bus), places, shutdown.clone());
+    let aggregator = build::build_aggregator(&config, (bus, store), config.advertise.clone(), &clock, &mut registry);
     let mut owning = own(&aggregator, &consuming);
     let readiness = Owning { reach, caught_up: CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::Assigned } };
     let router = health::router(registry, readiness)
@@ -46,25 +46,25 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
     let mut servers = Servers::new();
     front.serve(main, router, &shutdown, &mut servers);
     let failure = tokio::select! {
-        () = life::asked_to_end() => None,
-        failure = life::server_ended(&mut servers) => Some(failure),
-        failure = life::part_ended("the aggregator", &mut owning) => Some(failure),
+        () = lifecycle::asked_to_end() => None,
+        failure = lifecycle::server_ended(&mut servers) => Some(failure),
+        failure = lifecycle::part_ended("the aggregator", &mut owning) => Some(failure),
     };
     // Sealed while the heads can still be asked for.
     if failure.is_none() {
-        life::seal_at_end(&aggregator).await;
+        lifecycle::seal_at_end(&aggregator).await;
     }
     consuming.cancel();
-    life::leave("the aggregator", &mut owning).await;
+    lifecycle::leave("the aggregator", &mut owning).await;
     shutdown.cancel();
-    life::drain_requests(&mut servers).await;
+    lifecycle::drain_requests(&mut servers).await;
     tracing::info!("the aggregator is down");
     failure.map_or(Ok(()), Err)
 }
 
 /// Ready means: the bus answers, and what the group has assigned, be it nothing, is open and caught up.
 struct Owning {
-    reach: Reach,
+    reach: BusHealth,
     caught_up: CaughtUp,
 }
 

@@ -12,10 +12,10 @@ use crate::Failure;
 use crate::args::NodeArguments;
 use crate::config::Config;
 use crate::front::Servers;
+use crate::service::bus_health::{self, BusHealth};
 use crate::service::health::{self, Readiness};
 use crate::service::memory::{self, Parts};
-use crate::service::reach::{self, Reach};
-use crate::service::{life, listen, parts, starting};
+use crate::service::{build, lifecycle, listen, startup_gate};
 
 /// A record that waits longer than this for its acknowledgement has met an outage: a broker that died is replaced sooner.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(15);
@@ -28,14 +28,15 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
     let front = listen::front(&config, &mut registry);
     memory::declare(&config, Parts { collector: true, ..Parts::default() }, &mut registry);
     let shutdown = CancellationToken::new();
-    let clock: Clock = Arc::new(life::now);
+    let clock: Clock = Arc::new(lifecycle::now);
 
-    let bus = parts::open_bus(&config, &mut registry)?;
+    let bus = build::open_bus(&config, &mut registry)?;
     let [grpc, http] = otlp.listeners();
-    let places = starting::until(&front, &[&main, grpc, http], async |waiting| reach::places(&*bus, waiting).await).await?;
+    let places =
+        startup_gate::until(&front, &[&main, grpc, http], async |waiting| bus_health::places(&*bus, waiting).await).await?;
     let Some(places) = places else { return Ok(()) };
-    let reach = Reach::watch(Arc::clone(&bus), places, shutdown.clone());
-    let mut collector = parts::start_collector(&config, bus, &clock, &mut registry, &shutdown).await?;
+    let reach = BusHealth::watch(Arc::clone(&bus), places, shutdown.clone());
+    let mut collector = build::start_collector(&config, bus, &clock, &mut registry, &shutdown).await?;
     let readiness = Shipping { reach, shipper: collector.shipper() };
     let router = collector.push_router().merge(health::router(registry, readiness));
 
@@ -45,12 +46,12 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
     front.serve(main, router, &shutdown, &mut servers);
     otlp.serve(&front, &collector, &shutdown, &mut servers);
     let failure = tokio::select! {
-        () = life::asked_to_end() => None,
-        failure = life::server_ended(&mut servers) => Some(failure),
+        () = lifecycle::asked_to_end() => None,
+        failure = lifecycle::server_ended(&mut servers) => Some(failure),
         error = collector.failed() => Some(Failure::failed(error)),
     };
     shutdown.cancel();
-    life::drain_requests(&mut servers).await;
+    lifecycle::drain_requests(&mut servers).await;
     collector.join().await;
     tracing::info!("the collector is down");
     failure.map_or(Ok(()), Err)
@@ -59,7 +60,7 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
 /// Ready means: every partition of the bus answers, and nothing waits for its acknowledgement longer than it should.
 /// Sources need not be asked: one that ends by itself ends the process.
 struct Shipping {
-    reach: Reach,
+    reach: BusHealth,
     shipper: Shipper,
 }
 

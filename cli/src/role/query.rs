@@ -17,10 +17,10 @@ use crate::args::QueryNodeArguments;
 use crate::config::Config;
 use crate::front::Servers;
 use crate::rules::{self, Sink};
+use crate::service::bus_health::{self, BusHealth};
 use crate::service::health::{self, Readiness};
 use crate::service::memory::{self, Parts};
-use crate::service::reach::{self, Reach};
-use crate::service::{life, listen, parts, starting};
+use crate::service::{build, lifecycle, listen, startup_gate};
 use crate::{Failure, telemetry};
 
 /// Runs until SIGTERM or SIGINT, then finishes the requests that are open.
@@ -32,23 +32,23 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let front = listen::front(&config, &mut registry);
     memory::declare(&config, Parts { query: true, ..Parts::default() }, &mut registry);
     let (shutdown, shipping) = (CancellationToken::new(), CancellationToken::new());
-    let clock: Clock = Arc::new(life::now);
+    let clock: Clock = Arc::new(lifecycle::now);
 
     // The bus is where samples of rules and weir's own spans go.
-    let bus = parts::open_bus(&config, &mut registry)?;
-    let places = starting::until(&front, &[&main], async |waiting| reach::places(&*bus, waiting).await).await?;
+    let bus = build::open_bus(&config, &mut registry)?;
+    let places = startup_gate::until(&front, &[&main], async |waiting| bus_health::places(&*bus, waiting).await).await?;
     let Some(places) = places else { return Ok(()) };
     let partitions = places.len();
-    let reach = Reach::watch(Arc::clone(&bus), places.clone(), shutdown.clone());
-    let (shipper, lanes) = parts::start_shipper(&config, bus, &mut registry, &shipping).await?;
+    let reach = BusHealth::watch(Arc::clone(&bus), places.clone(), shutdown.clone());
+    let (shipper, lanes) = build::start_shipper(&config, bus, &mut registry, &shipping).await?;
     let fanout = start_fanout(&config, &clock, &mut registry, &shutdown).await?;
 
     let tenant = config.collector.tenant.clone();
-    let (spans, requests) = telemetry::start(shipper.clone(), tenant.clone(), parts::node_name(&config));
+    let (spans, requests) = telemetry::start(shipper.clone(), tenant.clone(), build::node_name(&config));
     let api = Api::new(fanout.logs(), fanout.metrics(), fanout.traces(), config.query.clone(), rules);
-    let api = Arc::new(api.with_counters(parts::http_metrics(&mut registry)).with_status(fanout.status()));
+    let api = Arc::new(api.with_counters(build::http_metrics(&mut registry)).with_status(fanout.status()));
     let sink = Sink::new(shipper, tenant);
-    let mut evaluating = tokio::spawn(parts::evaluate(&config, &api, sink, &clock, &mut registry, &shutdown));
+    let mut evaluating = tokio::spawn(build::evaluate(&config, &api, sink, &clock, &mut registry, &shutdown));
     let admin = fanout.admin_router(places);
     let readiness = Answering { reach, status: fanout.status(), fanout, partitions };
     let pages = requests.around(config.telemetry.spans, weir_query::http::router(api));
@@ -58,15 +58,15 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let mut servers = Servers::new();
     front.serve(main, router, &shutdown, &mut servers);
     let failure = tokio::select! {
-        () = life::asked_to_end() => None,
-        failure = life::server_ended(&mut servers) => Some(failure),
-        failure = life::part_ended("rules", &mut evaluating) => Some(failure),
+        () = lifecycle::asked_to_end() => None,
+        failure = lifecycle::server_ended(&mut servers) => Some(failure),
+        failure = lifecycle::part_ended("rules", &mut evaluating) => Some(failure),
     };
     shutdown.cancel();
-    life::leave("rules", &mut evaluating).await;
-    life::drain_requests(&mut servers).await;
-    life::flush_spans(spans).await;
-    parts::drain_shipper(lanes, &shipping).await;
+    lifecycle::leave("rules", &mut evaluating).await;
+    lifecycle::drain_requests(&mut servers).await;
+    lifecycle::flush_spans(spans).await;
+    build::drain_shipper(lanes, &shipping).await;
     tracing::info!("the query node is down");
     failure.map_or(Ok(()), Err)
 }
@@ -83,8 +83,8 @@ async fn start_fanout(
     spans.register(registry);
     let deps = FanOutDeps {
         // Not probed: nothing is written here, so a key that may only read will do.
-        object_store: parts::open_store(config).await?,
-        cache: BlobCache::new(config.store.cache_bytes),
+        object_store: build::open_store(config).await?,
+        cache: BlobCache::new(config.store.cache_max.to_u64()),
         engines: (LogsEngine::default(), MetricsEngine::new(samples), TracesEngine::new(Arc::clone(clock), spans)),
         clock: Arc::clone(clock),
         metrics,
@@ -95,7 +95,7 @@ async fn start_fanout(
 
 /// Ready means: the manifests of all partitions were read, every owner answers, and so does the bus.
 struct Answering {
-    reach: Reach,
+    reach: BusHealth,
     fanout: FanOut,
     status: Arc<dyn PathStatus>,
     partitions: usize,

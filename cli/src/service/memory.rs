@@ -54,10 +54,10 @@ pub(crate) fn limits(config: &Config, parts: Parts) -> Vec<(&'static str, u64)> 
         BusKind::Disk => {
             let disk = &config.bus.disk;
             let partitions = u64::from(disk.partitions);
-            let caches = (topics * partitions).saturating_mul(disk.cache_bytes as u64);
-            (partitions, caches.saturating_add(disk.queue_bytes as u64).saturating_add(disk.queue_bytes as u64))
+            let caches = (topics * partitions).saturating_mul(disk.cache_max.to_u64());
+            (partitions, caches.saturating_add(disk.queue_max.to_u64().saturating_mul(2)))
         }
-        BusKind::Kafka => (u64::from(config.bus.kafka.partitions), config.bus.kafka.queue_bytes as u64),
+        BusKind::Kafka => (u64::from(config.bus.kafka.partitions), config.bus.kafka.queue_max.to_u64()),
     };
     let listeners = if parts.collector { 3 } else { 1 };
     let mut limits = vec![
@@ -66,23 +66,23 @@ pub(crate) fn limits(config: &Config, parts: Parts) -> Vec<(&'static str, u64)> 
         ("front.compressors_max", COMPRESSOR_BYTES.saturating_mul(config.front.compressors_max as u64)),
         ("bus", bus),
         ("schemas of samples", SCHEMAS_BYTES_MAX as u64),
-        ("collector.ship.queue_bytes", (topics * partitions).saturating_mul(config.collector.ship.queue_bytes as u64)),
+        ("collector.ship.queue_max", (topics * partitions).saturating_mul(config.collector.ship.queue_max.to_u64())),
     ];
     if parts.collector {
-        limits.push(("collector.push.inflight_bytes_max", config.collector.push.inflight_bytes_max as u64));
+        limits.push(("collector.push.inflight_max", config.collector.push.inflight_max.to_u64()));
     }
     if parts.aggregator {
         limits.extend(config.aggregator.memory_bytes());
     }
     if parts.aggregator || parts.query {
-        limits.push(("store.cache_bytes", config.store.cache_bytes));
+        limits.push(("store.cache_max", config.store.cache_max.to_u64()));
         limits.push(("indexes of logs", LogsOptions::default().index_cache_bytes));
     }
     if parts.query {
-        limits.push(("query.memory_bytes_max", config.query.memory_bytes_max));
+        limits.push(("query.memory_max", config.query.memory_max.to_u64()));
         if !parts.aggregator {
-            let fanout = (config.query.concurrency as u64).saturating_mul(config.fanout.heads_bytes_max);
-            limits.push(("query.concurrency × fanout.heads_bytes_max", fanout));
+            let fanout = (config.query.concurrency as u64).saturating_mul(config.fanout.heads_memory_max.to_u64());
+            limits.push(("query.concurrency × fanout.heads_memory_max", fanout));
         }
     }
     limits
@@ -90,6 +90,8 @@ pub(crate) fn limits(config: &Config, parts: Parts) -> Vec<(&'static str, u64)> 
 
 #[cfg(test)]
 mod tests {
+    use weir_model::config::ByteSize;
+
     use super::*;
 
     /// The mebibytes of a line `MemoryMax=6G` or `memory: 6Gi`, the last of its kind in the file.
@@ -105,10 +107,10 @@ mod tests {
     #[test]
     fn a_sum_beyond_64_bits_is_as_large_as_that() {
         let mut config = Config::default();
-        (config.aggregator.head_bytes_max, config.aggregator.seals_max) = (usize::MAX, usize::MAX);
+        (config.aggregator.head_max, config.aggregator.seals_max) = (ByteSize::bytes(u64::MAX), usize::MAX);
         declare(&config, Parts { aggregator: true, ..Parts::default() }, &mut Registry::default());
         let limits = limits(&config, Parts { aggregator: true, ..Parts::default() });
-        assert!(limits.contains(&("aggregator.seals_max × aggregator.head_bytes_max", u64::MAX)), "{limits:?}");
+        assert!(limits.contains(&("aggregator.seals_max × aggregator.head_max", u64::MAX)), "{limits:?}");
     }
 
     #[test]

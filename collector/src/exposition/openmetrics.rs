@@ -3,7 +3,7 @@
 //!
 //! Two kinds of wrong: what is no OpenMetrics at all (a broken line, no `# EOF`: the body may be cut) always fails; what can
 //! be read but breaks a rule of the format (order of groups, a histogram without `+Inf`) fails [`parse`] and is told by
-//! [`read`]. Why: `docs/decisions/0053-openmetrics-rules-are-told.md`.
+//! [`read`]. Why: `docs/decisions/0053-openmetrics-rules.md`.
 //!
 //! - [`syntax`]: one line. [`rules`]: what a family's lines must be together. [`histogram`]: what its buckets must be.
 

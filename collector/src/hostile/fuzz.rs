@@ -1,6 +1,7 @@
 //! Mutated input for every decoder. `WEIR_FUZZ_SECONDS` sets how long each runs.
 
 use bytes::Bytes;
+use weir_model::config::ByteSize;
 use weir_model::fuzz::{Fuzz, MemoryLimit};
 use weir_model::signal::Signal;
 use weir_model::wire::{self, Kind, Limits, RecordBuilder, Section};
@@ -117,7 +118,7 @@ fn fuzz_loki_protobuf() {
 
 #[test]
 fn fuzz_compressed_bodies() {
-    let bench = bench(PushConfig { decompressed_bytes_max: 1 << 20, body_bytes_max: 1 << 20, ..PushConfig::default() });
+    let bench = bench(PushConfig { decompressed_max: ByteSize::mib(1), body_max: ByteSize::mib(1), ..PushConfig::default() });
     let plain = loki_protobuf().repeat(20);
     let gzip = {
         let mut encoder = flate2::read::GzEncoder::new(&plain[..], flate2::Compression::default());

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message;
+use weir_model::config::ByteSize;
 use weir_model::fuzz::peak_of;
 use weir_model::signal::Signal;
 
@@ -93,9 +94,9 @@ fn empty_messages_are_counted_as_what_they_become() {
 fn many_bombs_at_once_stay_within_the_budget() {
     const BUDGET: usize = 32 << 20;
     let config = PushConfig {
-        body_bytes_max: 1 << 20,
-        decompressed_bytes_max: 8 << 20,
-        inflight_bytes_max: BUDGET,
+        body_max: ByteSize::mib(1),
+        decompressed_max: ByteSize::mib(8),
+        inflight_max: ByteSize::bytes(BUDGET as u64),
         ..PushConfig::default()
     };
     let bench = bench(config);

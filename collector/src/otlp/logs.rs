@@ -196,7 +196,7 @@ fn push_record(
     };
     let record =
         LogRecord { timestamp, sequence: 0, body: &body, severity, flags: 0, trace_id, span_id, attributes: &attributes };
-    push_line(&mut made.batch, record, context.config.line_bytes_max);
+    push_line(&mut made.batch, record, context.config.line_max.to_usize());
     Ok(())
 }
 

@@ -137,7 +137,7 @@ pub(crate) fn decode<E: Export>(
     body: Encoded,
 ) -> Result<Outcome<E::Batch>, PushError> {
     let Encoded { bytes, encoding, format } = body;
-    let bytes = body::decode_content(&encoding, bytes, context.config.decompressed_bytes_max, admission)?;
+    let bytes = body::decode_content(&encoding, bytes, context.config.decompressed_max.to_usize(), admission)?;
     admission.body_is(bytes.len());
     let request: E::Request = parse(format, &bytes, admission)?;
     drop(bytes);

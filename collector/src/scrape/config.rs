@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
+use weir_model::config::duration;
 
 use super::relabel::Rule;
-use crate::config::duration;
 use crate::error::CollectorError;
 
 /// The file.
@@ -298,7 +298,7 @@ impl Job {
     pub fn times(&self, global: &Global) -> Result<(Duration, Duration), String> {
         let parse = |text: &Option<String>, default: Duration, key: &str| match text {
             Some(text) => {
-                weir_model::time::parse_std_duration(text).map_err(|error| format!("job {:?}: {key}: {error}", self.job_name))
+                weir_model::config::parse_duration(text).map_err(|error| format!("job {:?}: {key}: {error}", self.job_name))
             }
             None => Ok(default),
         };

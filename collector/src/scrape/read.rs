@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use weir_model::fault;
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::Family;
+use weir_model::panic_guard;
 use weir_model::time::UnixNanos;
 
 use super::cache::{CachedLine, Fate, KnownSeries, ScrapeCache};
@@ -39,7 +39,7 @@ pub(crate) struct Read {
 
 /// The reason when the scrape failed. `cache` is of the answer before.
 pub(crate) fn read(job: &Job, target: &Labels, answer: Answer, cache: Option<&ScrapeCache>) -> Result<Read, String> {
-    let read = fault::contained(|| {
+    let read = panic_guard::catch(|| {
         let body = String::from_utf8(answer.body).map_err(|error| error.to_string())?;
         if answer.is_openmetrics { read_openmetrics(job, target, &body) } else { read_text(job, target, body, cache) }
     });

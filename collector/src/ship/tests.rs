@@ -7,6 +7,7 @@ use std::time::Duration;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
+use weir_model::config::ByteSize;
 use weir_model::id::{SpanId, TraceId};
 use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
@@ -123,7 +124,7 @@ async fn nothing_is_acknowledged_before_the_bus_has_it() {
 async fn a_full_lane_makes_the_source_wait() {
     let log = TestLog::new(1);
     log.flow(false);
-    let (shipper, _lanes, _stop) = start(&log, ShipConfig { queue_bytes: 1 << 20, ..quick() }).await;
+    let (shipper, _lanes, _stop) = start(&log, ShipConfig { queue_max: ByteSize::mib(1), ..quick() }).await;
     let section = |step: u64| lines("a", step, step + 1, |i| noise(i, 200 << 10));
     let mut receipts = Vec::new();
     let full = loop {

@@ -105,7 +105,7 @@ impl Shared {
     fn chain_deps(&self) -> ChainDeps {
         ChainDeps {
             pins: self.pins.clone(),
-            pin_bytes_max: self.config.pin_bytes_max,
+            pin_bytes_max: self.config.pin_max.to_u64(),
             held: self.deps.metrics.pinned_bytes.clone(),
             refusals: self.refusals.clone(),
             epochs: self.deps.epochs.clone(),

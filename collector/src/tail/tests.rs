@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use weir_model::config::ByteSize;
 
 use super::{Configured, Deps, run};
 use crate::config::{FileFormat, FilesConfig, PathConfig, ShipConfig};
@@ -122,7 +123,7 @@ impl Fixture {
             poll_interval: Duration::from_millis(10),
             discover_interval: Duration::from_millis(20),
             checkpoint_interval: Duration::from_millis(20),
-            pin_bytes_max: self.pin_bytes_max,
+            pin_max: ByteSize::bytes(self.pin_bytes_max),
             ..FilesConfig::default()
         };
         let path = self.path("0.log").display().to_string();

@@ -19,6 +19,7 @@ const TABS: [string, string, RegExp][] = [
   ['/', 'Containers', /^\/$/],
   ['/logs', 'Logs', /^\/(logs|line)/],
   ['/traces', 'Traces', /^\/traces?/],
+  // Not /metrics: that is weir's own exposition, which a reload would show. Alertmanager links to /graph, as Prometheus has it.
   ['/graph', 'Metrics', /^\/graph/],
   ['/alerts', 'Alerts', /^\/alerts/],
   ['/health', 'Health', /^\/health/],

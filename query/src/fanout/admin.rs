@@ -17,7 +17,7 @@ use weir_model::id::TopicPartition;
 use weir_store::engine::Engine;
 use weir_store::heads::{COMPACT_PATH, Done, EXPIRE_PATH, SEAL_PATH};
 
-use super::known::Known;
+use super::registry::PartitionRegistry;
 use super::start::Shared;
 
 /// Those that moved while they were asked are asked once more.
@@ -68,9 +68,9 @@ impl Desk {
                 }
             };
             let moved = |place: &TopicPartition, owner: &String| undone.get(place).is_none_or(|(asked, _)| asked != owner);
-            let wanted = owners.iter().filter(|(place, owner)| !done.contains(*place) && moved(place, owner));
+            let request = owners.iter().filter(|(place, owner)| !done.contains(*place) && moved(place, owner));
             let mut asking: BTreeMap<String, BTreeSet<TopicPartition>> = BTreeMap::new();
-            for (place, owner) in wanted {
+            for (place, owner) in request {
                 asking.entry(owner.clone()).or_default().insert(place.clone());
             }
             for (owner, places, answered) in self.ask(path, asking).await {
@@ -100,7 +100,7 @@ impl Desk {
     }
 
     async fn ask(&self, path: &str, asking: BTreeMap<String, BTreeSet<TopicPartition>>) -> Asked {
-        let owners = &self.shared.asker.owners;
+        let owners = &self.shared.heads.owners;
         let asked = asking.into_iter().map(|(owner, places)| async move {
             let answered = if owner.is_empty() {
                 Err("the manifest does not say where its owner is".to_owned())
@@ -120,11 +120,11 @@ impl Desk {
         Ok(logs?.into_iter().chain(samples?).chain(traces?).collect())
     }
 
-    async fn owners_of<E: Engine>(&self, known: &Known<E>) -> Result<Vec<(TopicPartition, String)>, String> {
-        let asker = &self.shared.asker;
-        asker.store.wait(known.discover()).await.map_err(|error| error.to_string())?;
+    async fn owners_of<E: Engine>(&self, known: &PartitionRegistry<E>) -> Result<Vec<(TopicPartition, String)>, String> {
+        let heads = &self.shared.heads;
+        heads.store.wait(known.discover()).await.map_err(|error| error.to_string())?;
         let parts = known.known();
-        let looks = join_all(parts.iter().map(|part| asker.store.wait(part.look()))).await;
+        let looks = join_all(parts.iter().map(|part| heads.store.wait(part.refresh_manifest()))).await;
         let mut owners = Vec::with_capacity(parts.len());
         for (part, look) in parts.iter().zip(looks) {
             let place = TopicPartition { topic: E::KIND.topic().to_owned(), partition: part.partition() };

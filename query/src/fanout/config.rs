@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use weir_model::time::duration;
+use weir_model::config::{ByteSize, duration};
 
-/// How a query node asks the owners of partitions.
+/// How a query node gets from the owners of partitions what is not sealed yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FanOutConfig {
@@ -13,22 +13,22 @@ pub struct FanOutConfig {
     #[serde(with = "duration")]
     pub owner_timeout: Duration,
     /// The object store may take so long for one answer: which manifest is the newest, a part of a block. When it has not
-    /// answered, a question waits a second at most, until it answers again.
+    /// answered, a query waits a second at most, until it answers again.
     #[serde(with = "duration")]
     pub store_timeout: Duration,
-    /// How often manifests are looked at between queries, so that a query finds blocks opened; every query looks by itself.
+    /// How often manifests are read between queries, so that a query finds blocks opened; every query reads the newest itself.
     #[serde(with = "duration")]
     pub refresh: Duration,
     /// Requests to owners on the way at once; others wait.
     pub requests_max: usize,
-    /// Bytes of one owner's answer.
-    pub answer_bytes_max: u64,
-    /// Memory of the heads that one question of a query puts together; a partition beyond it is left out, and named.
-    pub heads_bytes_max: u64,
-    /// Bytes of log lines that a partition gives first; a query that needs more asks for more.
-    pub page_bytes_min: u64,
+    /// One owner's answer.
+    pub answer_max: ByteSize,
+    /// Memory of the heads that one query rebuilds from the owners' extracts; a partition beyond it is left out, and named.
+    pub heads_memory_max: ByteSize,
+    /// Log lines that a partition gives first; a query that needs more asks for more.
+    pub page_min: ByteSize,
     /// … and at most, later on.
-    pub page_bytes_max: u64,
+    pub page_max: ByteSize,
 }
 
 impl Default for FanOutConfig {
@@ -40,11 +40,11 @@ impl Default for FanOutConfig {
             refresh: Duration::from_secs(1),
             requests_max: 32,
             // A head is at most 256 MiB; a slice of all of it is a fifth of that, compressed.
-            answer_bytes_max: 128 << 20,
-            heads_bytes_max: 512 << 20,
+            answer_max: ByteSize::mib(128),
+            heads_memory_max: ByteSize::mib(512),
             // A page of 100 lines of 200 bytes fits many times; all of a head takes three pages more.
-            page_bytes_min: 256 << 10,
-            page_bytes_max: 32 << 20,
+            page_min: ByteSize::kib(256),
+            page_max: ByteSize::mib(32),
         }
     }
 }
@@ -56,12 +56,12 @@ impl FanOutConfig {
         if let Some((key, _)) = durations.iter().find(|(_, duration)| *duration < Duration::from_millis(10)) {
             return Err(format!("{key} must be at least 10ms"));
         }
-        let counts = [("requests_max", self.requests_max as u64), ("page_bytes_min", self.page_bytes_min)];
+        let counts = [("requests_max", self.requests_max as u64), ("page_min", self.page_min.to_u64())];
         if let Some((key, _)) = counts.iter().find(|(_, count)| *count == 0) {
             return Err(format!("{key} must be above 0"));
         }
-        if self.page_bytes_max < self.page_bytes_min {
-            return Err("page_bytes_max must not be below page_bytes_min".into());
+        if self.page_max < self.page_min {
+            return Err("page_max must not be below page_min".into());
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Log lines of all partitions: the store's own reader over gathered views, page by page.
+//! Log lines of all partitions: the store's own reader over collected views, page by page.
 //!
 //! A page is a range of time in which every owner gave all that passes. Pages do not overlap and together are the range
 //! that was asked for, so a line is seen once although each page is of an instant of its own.
@@ -19,7 +19,7 @@ use weir_store::heads::{Ask, Row};
 use weir_store::logs::{LogsEngine, LogsReader};
 use weir_store::view::{Fixed, NoTails};
 
-use super::gather::{Gathered, Wanted};
+use super::collect::{CollectedViews, ViewRequest};
 use super::start::Shared;
 use super::tail::FanOutTail;
 
@@ -30,8 +30,8 @@ pub(super) struct FanOutLogs {
     shared: Arc<Shared>,
 }
 
-fn reader(gathered: Gathered<LogsEngine>) -> LogsReader {
-    LogsReader { views: Arc::new(Fixed::new(gathered.views)), tails: Arc::new(NoTails) }
+fn reader(collected: CollectedViews<LogsEngine>) -> LogsReader {
+    LogsReader { views: Arc::new(Fixed::new(collected.views)), tails: Arc::new(NoTails) }
 }
 
 impl FanOutLogs {
@@ -39,8 +39,14 @@ impl FanOutLogs {
         Self { shared }
     }
 
-    fn gather(&self, tenant: &str, ask: Ask, only: Option<u32>, budget: &dyn Budget) -> Result<Gathered<LogsEngine>, ReadError> {
-        self.shared.gather(&self.shared.logs, &Wanted { tenant, ask, only }, budget)
+    fn collect_views(
+        &self,
+        tenant: &str,
+        ask: Ask,
+        only: Option<u32>,
+        budget: &dyn Budget,
+    ) -> Result<CollectedViews<LogsEngine>, ReadError> {
+        self.shared.collect_views(&self.shared.logs, &ViewRequest { tenant, ask, only }, budget)
     }
 
     fn retrying<T>(&self, read: impl FnMut() -> Result<T, ReadError>) -> Result<T, ReadError> {
@@ -55,15 +61,15 @@ impl FanOutLogs {
         budget: &dyn Budget,
         watched: &mut Watched<'_>,
     ) -> Result<(Coverage, Option<UnixNanos>), ReadError> {
-        let gathered = self.gather(&select.tenant, Ask::Lines(LinesAsk::new(select, page_bytes)), None, budget)?;
-        let cuts = gathered.cuts.iter().copied();
+        let collected = self.collect_views(&select.tenant, Ask::Lines(LinesAsk::new(select, page_bytes)), None, budget)?;
+        let cuts = collected.cuts.iter().copied();
         let cut = if select.newest_first { cuts.max() } else { cuts.min() };
         let range = match cut {
             Some(cut) if select.newest_first => TimeRange { start: cut, ..select.range },
             Some(cut) => TimeRange { end: cut, ..select.range },
             None => select.range,
         };
-        let coverage = reader(gathered).visit(&LogSelect { range, ..select.clone() }, budget, watched)?;
+        let coverage = reader(collected).visit(&LogSelect { range, ..select.clone() }, budget, watched)?;
         Ok((coverage, cut))
     }
 }
@@ -98,8 +104,8 @@ impl LogVisitor for Watched<'_> {
 
 impl LogReader for FanOutLogs {
     fn visit(&self, select: &LogSelect, budget: &dyn Budget, visitor: &mut dyn LogVisitor) -> Result<Coverage, ReadError> {
-        let config = &self.shared.asker.config;
-        let mut page_bytes = config.page_bytes_min;
+        let config = &self.shared.heads.config;
+        let mut page_bytes = config.page_min.to_u64();
         let mut select = select.clone();
         let mut watched = Watched { visitor, given: false, done: false };
         let mut coverage: Option<Coverage> = None;
@@ -107,7 +113,7 @@ impl LogReader for FanOutLogs {
             let mut read = self.page(&select, page_bytes, budget, &mut watched);
             // What was given cannot be taken back: then the coverage says what is missing.
             if self.shared.logs.forget_gone() && !watched.given {
-                self.shared.asker.metrics.blocks_gone.inc();
+                self.shared.heads.metrics.blocks_gone.inc();
                 read = self.page(&select, page_bytes, budget, &mut watched);
             }
             let (seen, cut) = read?;
@@ -126,24 +132,24 @@ impl LogReader for FanOutLogs {
             if start >= end || !watched.wants(start, end - 1) {
                 break;
             }
-            page_bytes = page_bytes.saturating_mul(PAGE_GROWTH).min(config.page_bytes_max);
+            page_bytes = page_bytes.saturating_mul(PAGE_GROWTH).min(config.page_max.to_u64());
         }
         Ok(coverage.unwrap_or_default())
     }
 
     fn streams(&self, select: &LogSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
         self.retrying(|| {
-            let gathered = self.gather(&select.tenant, Ask::Streams(LinesAsk::new(select, 0)), None, budget)?;
-            reader(gathered).streams(select, budget)
+            let collected = self.collect_views(&select.tenant, Ask::Streams(LinesAsk::new(select, 0)), None, budget)?;
+            reader(collected).streams(select, budget)
         })
     }
 
     fn volume(&self, select: &LogSelect, step: i64, budget: &dyn Budget) -> Result<Covered<Vec<LogVolume>>, ReadError> {
         self.retrying(|| {
             let ask = Ask::Volume { lines: LinesAsk::new(select, 0), step };
-            let mut gathered = self.gather(&select.tenant, ask, None, budget)?;
-            let rows = std::mem::take(&mut gathered.rows);
-            let Covered { value, coverage } = reader(gathered).volume(select, step, budget)?;
+            let mut collected = self.collect_views(&select.tenant, ask, None, budget)?;
+            let rows = std::mem::take(&mut collected.rows);
+            let Covered { value, coverage } = reader(collected).volume(select, step, budget)?;
             Ok(Covered { value: added(value, &rows), coverage })
         })
     }
@@ -151,14 +157,14 @@ impl LogReader for FanOutLogs {
     fn line(&self, tenant: &str, id: LineId, context: usize) -> Result<Covered<Vec<OwnedLine>>, ReadError> {
         self.retrying(|| {
             let ask = Ask::Line { offset: id.offset, ordinal: id.ordinal, context };
-            let gathered = self.gather(tenant, ask, Some(id.partition), &NoBudget)?;
-            let unsealed = gathered.views.iter().any(|view| !view.heads.is_empty());
-            let found = reader(gathered).line(tenant, id, context)?;
+            let collected = self.collect_views(tenant, ask, Some(id.partition), &NoBudget)?;
+            let unsealed = collected.views.iter().any(|view| !view.heads.is_empty());
+            let found = reader(collected).line(tenant, id, context)?;
             let after = found.value.iter().rev().take_while(|line| line.id != id).count();
             let Some(line) = found.value.first().filter(|_| !unsealed && after < context) else { return Ok(found) };
             // A sealed line at the end of what is sealed: its neighbours may not be.
             let ask = Ask::First { stream: pairs(&line.stream), count: context };
-            reader(self.gather(tenant, ask, Some(id.partition), &NoBudget)?).line(tenant, id, context)
+            reader(self.collect_views(tenant, ask, Some(id.partition), &NoBudget)?).line(tenant, id, context)
         })
     }
 

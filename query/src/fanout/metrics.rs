@@ -7,7 +7,7 @@ use prometheus_client::registry::Registry;
 
 /// What came of asking for one partition's unsealed records.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct PartLabels {
+pub struct PartitionLabels {
     /// "logs", "metrics" or "spans".
     pub kind: &'static str,
     /// "answered", "unreachable", "not_owned", "stale", "refused", "unknown_version", "too_large".
@@ -18,7 +18,7 @@ pub struct PartLabels {
 #[derive(Clone, Default)]
 pub struct FanOutMetrics {
     /// Partitions asked for, by what came of it.
-    pub parts: Family<PartLabels, Counter>,
+    pub parts: Family<PartitionLabels, Counter>,
     /// Bytes of owners' answers.
     pub answer_bytes: Counter,
     /// Sections that live tails lost on the way, lines that their readers were too slow for.
@@ -40,6 +40,6 @@ impl FanOutMetrics {
     }
 
     pub(crate) fn part(&self, kind: &'static str, outcome: &'static str) {
-        self.parts.get_or_create(&PartLabels { kind, outcome }).inc();
+        self.parts.get_or_create(&PartitionLabels { kind, outcome }).inc();
     }
 }

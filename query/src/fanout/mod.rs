@@ -11,13 +11,13 @@
 
 mod admin;
 mod catch_up;
+mod collect;
 mod config;
-mod gather;
-mod known;
 mod logs;
 mod metrics;
 mod owners;
-mod part;
+mod registry;
+mod remote_partition;
 mod samples;
 pub mod start;
 mod status;
@@ -25,5 +25,5 @@ mod tail;
 mod traces;
 
 pub use config::FanOutConfig;
-pub use metrics::{FanOutMetrics, PartLabels};
+pub use metrics::{FanOutMetrics, PartitionLabels};
 pub use start::{FanOut, FanOutDeps};

@@ -43,7 +43,7 @@ impl Owners {
             client,
             requests,
             timeout: config.owner_timeout,
-            bytes_max: config.answer_bytes_max,
+            bytes_max: config.answer_max.to_u64(),
             metrics,
             silent: Mutex::default(),
         })
@@ -146,7 +146,7 @@ async fn read(mut response: reqwest::Response, bytes_max: u64) -> Result<Vec<u8>
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| why(&error))? {
         if (bytes.len() + chunk.len()) as u64 > bytes_max {
-            return Err(format!("its answer is larger than {bytes_max} bytes (fanout.answer_bytes_max)"));
+            return Err(format!("its answer is larger than {bytes_max} bytes (fanout.answer_max)"));
         }
         bytes.extend_from_slice(&chunk);
     }

@@ -1,4 +1,4 @@
-//! Samples of all partitions: the store's own reader over gathered views.
+//! Samples of all partitions: the store's own reader over collected views.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use weir_store::heads::ask::SamplesAsk;
 use weir_store::metrics::MetricsReader;
 use weir_store::view::Fixed;
 
-use super::gather::Wanted;
+use super::collect::ViewRequest;
 use super::start::Shared;
 
 pub(super) struct FanOutSamples {
@@ -30,9 +30,9 @@ impl FanOutSamples {
         read: impl Fn(&MetricsReader) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
         self.shared.retrying(&self.shared.samples, || {
-            let wanted = Wanted { tenant, ask: ask.clone(), only: None };
-            let gathered = self.shared.gather(&self.shared.samples, &wanted, budget)?;
-            read(&MetricsReader::new(Arc::new(Fixed::new(gathered.views))))
+            let request = ViewRequest { tenant, ask: ask.clone(), only: None };
+            let collected = self.shared.collect_views(&self.shared.samples, &request, budget)?;
+            read(&MetricsReader::new(Arc::new(Fixed::new(collected.views))))
         })
     }
 }

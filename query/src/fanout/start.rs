@@ -10,26 +10,26 @@ use weir_model::id::TopicPartition;
 use weir_model::select::{Budget, LogReader, MetricReader, ReadError, TraceReader};
 use weir_model::time::UnixNanos;
 use weir_store::blob::BlobCache;
+use weir_store::breaker::CircuitBreaker;
 use weir_store::heads::Sliced;
 use weir_store::logs::LogsEngine;
 use weir_store::metrics::MetricsEngine;
-use weir_store::patience::Patience;
 use weir_store::traces::TracesEngine;
 
 use super::admin;
+use super::collect::{CollectedViews, HeadClient, ViewRequest};
 use super::config::FanOutConfig;
-use super::gather::{Asker, Gathered, Wanted};
-use super::known::Known;
 use super::logs::FanOutLogs;
 use super::metrics::FanOutMetrics;
 use super::owners::Owners;
+use super::registry::PartitionRegistry;
 use super::samples::FanOutSamples;
 use super::status::OwnersStatus;
 use super::traces::FanOutTraces;
 use crate::http::status::PathStatus;
 
 /// While owners are asked, this is how often a query's budget is.
-const BUDGET_LOOK: Duration = Duration::from_millis(50);
+const BUDGET_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What the fan-out works with.
 pub struct FanOutDeps {
@@ -49,10 +49,10 @@ pub struct FanOutDeps {
 
 /// What all readers share.
 pub(super) struct Shared {
-    pub logs: Known<LogsEngine>,
-    pub samples: Known<MetricsEngine>,
-    pub traces: Known<TracesEngine>,
-    pub asker: Asker,
+    pub logs: PartitionRegistry<LogsEngine>,
+    pub samples: PartitionRegistry<MetricsEngine>,
+    pub traces: PartitionRegistry<TracesEngine>,
+    pub heads: HeadClient,
     pub clock: Arc<dyn Fn() -> UnixNanos + Send + Sync>,
     pub runtime: tokio::runtime::Handle,
     pub shutdown: CancellationToken,
@@ -72,12 +72,12 @@ impl FanOut {
         let runtime = tokio::runtime::Handle::current();
         let FanOutDeps { object_store, cache, engines, clock, metrics, shutdown } = deps;
         let owners = Owners::new(&config, metrics.clone())?;
-        let patience = Arc::new(Patience::new(config.store_timeout));
+        let breaker = Arc::new(CircuitBreaker::new(config.store_timeout));
         let shared = Arc::new(Shared {
-            logs: Known::new(engines.0, Arc::clone(&object_store), cache.clone(), Arc::clone(&patience)),
-            samples: Known::new(engines.1, Arc::clone(&object_store), cache.clone(), Arc::clone(&patience)),
-            traces: Known::new(engines.2, object_store, cache, Arc::clone(&patience)),
-            asker: Asker { owners, store: patience, config, metrics },
+            logs: PartitionRegistry::new(engines.0, Arc::clone(&object_store), cache.clone(), Arc::clone(&breaker)),
+            samples: PartitionRegistry::new(engines.1, Arc::clone(&object_store), cache.clone(), Arc::clone(&breaker)),
+            traces: PartitionRegistry::new(engines.2, object_store, cache, Arc::clone(&breaker)),
+            heads: HeadClient { owners, store: breaker, config, metrics },
             clock,
             runtime,
             shutdown,
@@ -120,7 +120,7 @@ impl FanOut {
 
 /// Looks at manifests and owners until told to stop.
 async fn refresh(shared: Arc<Shared>, status: Arc<OwnersStatus>) {
-    let mut look = tokio::time::interval(shared.asker.config.refresh);
+    let mut look = tokio::time::interval(shared.heads.config.refresh);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -135,7 +135,7 @@ async fn refresh(shared: Arc<Shared>, status: Arc<OwnersStatus>) {
             () = shared.shutdown.cancelled() => return,
             looked = looked => {
                 if looked.is_ok() {
-                    shared.asker.store.answered();
+                    shared.heads.store.answered();
                 }
                 status.note_look(looked);
             }
@@ -149,18 +149,18 @@ async fn refresh(shared: Arc<Shared>, status: Arc<OwnersStatus>) {
 
 impl Shared {
     /// Gathers views from a reader's thread, which waits; stops waiting when the budget says so.
-    pub(super) fn gather<E: Sliced>(
+    pub(super) fn collect_views<E: Sliced>(
         &self,
-        known: &Known<E>,
-        wanted: &Wanted<'_>,
+        known: &PartitionRegistry<E>,
+        request: &ViewRequest<'_>,
         budget: &dyn Budget,
-    ) -> Result<Gathered<E>, ReadError> {
+    ) -> Result<CollectedViews<E>, ReadError> {
         self.runtime.block_on(async {
-            let mut gathering = std::pin::pin!(self.asker.gather(known, wanted));
-            let mut look = tokio::time::interval(BUDGET_LOOK);
+            let mut collecting = std::pin::pin!(self.heads.collect_views(known, request));
+            let mut look = tokio::time::interval(BUDGET_POLL_INTERVAL);
             loop {
                 tokio::select! {
-                    gathered = &mut gathering => return gathered,
+                    collected = &mut collecting => return collected,
                     () = self.shutdown.cancelled() => return Err(ReadError::Cancelled("weir is stopping")),
                     _ = look.tick() => budget.check()?,
                 }
@@ -171,14 +171,14 @@ impl Shared {
     /// Reads, and reads once more when a block was deleted meanwhile: then the newest manifest no longer names it.
     pub(super) fn retrying<E: Sliced, T>(
         &self,
-        known: &Known<E>,
+        known: &PartitionRegistry<E>,
         mut read: impl FnMut() -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
         let first = read();
         if !known.forget_gone() {
             return first;
         }
-        self.asker.metrics.blocks_gone.inc();
+        self.heads.metrics.blocks_gone.inc();
         read()
     }
 }

@@ -9,7 +9,7 @@ use weir_model::wire::Kind;
 use weir_store::engine::Engine;
 use weir_store::heads::OwnerStatus;
 
-use super::known::Known;
+use super::registry::PartitionRegistry;
 use super::start::Shared;
 use crate::http::status::{PartitionStatus, PathStatus};
 
@@ -49,7 +49,7 @@ impl OwnersStatus {
         add_owners(&self.shared.traces, &mut owners);
         let mut asked = Vec::with_capacity(owners.len());
         for owner in &owners {
-            asked.push(self.shared.asker.owners.status(owner));
+            asked.push(self.shared.heads.owners.status(owner));
         }
         let answers = join_all(asked).await.into_iter().flatten().flatten();
         let mut told: BTreeMap<(String, u32), OwnerStatus> = BTreeMap::new();
@@ -63,7 +63,7 @@ impl OwnersStatus {
     }
 }
 
-fn add_owners<E: Engine>(known: &Known<E>, owners: &mut BTreeSet<String>) {
+fn add_owners<E: Engine>(known: &PartitionRegistry<E>, owners: &mut BTreeSet<String>) {
     let newest = known.known().into_iter().filter_map(|part| part.newest());
     owners.extend(newest.map(|version| version.manifest.owner.clone()).filter(|owner| !owner.is_empty()));
 }
@@ -79,7 +79,12 @@ impl PathStatus for OwnersStatus {
     }
 }
 
-fn add<E: Engine>(known: &Known<E>, kind: Kind, told: &BTreeMap<(String, u32), OwnerStatus>, all: &mut Vec<PartitionStatus>) {
+fn add<E: Engine>(
+    known: &PartitionRegistry<E>,
+    kind: Kind,
+    told: &BTreeMap<(String, u32), OwnerStatus>,
+    all: &mut Vec<PartitionStatus>,
+) {
     for part in known.known() {
         let Some(version) = part.newest() else { continue };
         let manifest = &version.manifest;

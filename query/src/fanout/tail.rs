@@ -64,14 +64,14 @@ impl Waiting {
             if state.lines.len() > LINES_MAX {
                 state.lines.pop_front();
                 state.dropped += 1;
-                self.shared.asker.metrics.tail_dropped.inc();
+                self.shared.heads.metrics.tail_dropped.inc();
             }
         }
     }
 
     fn note_dropped(&self, sections: u64) {
         self.state.lock().dropped += sections;
-        self.shared.asker.metrics.tail_dropped.inc_by(sections);
+        self.shared.heads.metrics.tail_dropped.inc_by(sections);
     }
 }
 
@@ -175,7 +175,7 @@ async fn catch_up(waiting: &Waiting, since: UnixNanos) -> Result<(), String> {
 
 /// Until the owner or the connection ends.
 async fn listen(waiting: &Waiting, owner: &str, ask: &TailAsk, since: Option<UnixNanos>) -> Result<(), String> {
-    let mut response = waiting.shared.asker.owners.tail(owner, ask).await?;
+    let mut response = waiting.shared.heads.owners.tail(owner, ask).await?;
     let mut bytes: Vec<u8> = Vec::new();
     let mut begun = false;
     loop {

@@ -1,4 +1,4 @@
-//! Spans of all partitions: the store's own reader over gathered views. A search takes two looks: which traces, then what
+//! Spans of all partitions: the store's own reader over collected views. A search takes two looks: which traces, then what
 //! they are; a trace's spans may lie in blocks and in heads, and no part of it tells of the others.
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use weir_store::heads::{Ask, Row};
 use weir_store::traces::TracesReader;
 use weir_store::view::Fixed;
 
-use super::gather::Wanted;
+use super::collect::ViewRequest;
 use super::start::Shared;
 
 pub(super) struct FanOutTraces {
@@ -32,10 +32,10 @@ impl FanOutTraces {
         read: impl Fn(&TracesReader, Vec<Row>) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
         self.shared.retrying(&self.shared.traces, || {
-            let wanted = Wanted { tenant, ask: ask.clone(), only: None };
-            let gathered = self.shared.gather(&self.shared.traces, &wanted, budget)?;
-            let reader = TracesReader::new(Arc::new(Fixed::new(gathered.views)), Arc::clone(&self.shared.clock));
-            read(&reader, gathered.rows)
+            let request = ViewRequest { tenant, ask: ask.clone(), only: None };
+            let collected = self.shared.collect_views(&self.shared.traces, &request, budget)?;
+            let reader = TracesReader::new(Arc::new(Fixed::new(collected.views)), Arc::clone(&self.shared.clock));
+            read(&reader, collected.rows)
         })
     }
 }

@@ -13,15 +13,15 @@ use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::http::StatusCode;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
-use weir_model::fault;
 use weir_model::id::LineId;
 use weir_model::log::LogRecord;
+use weir_model::panic_guard;
 use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::{LogReader, LogTail, TailEvent};
 use weir_model::time::TimeRange;
 
 use super::Api;
-use super::failure::Failure;
+use super::error::ApiError;
 use super::metrics::HttpMetrics;
 use crate::logql::eval::lines::Entry;
 use crate::logql::pipeline::labels::LineLabels;
@@ -55,12 +55,12 @@ pub(crate) struct TailPlace {
 
 impl Api {
     /// Errors when all are taken.
-    pub(crate) fn tail_place(&self) -> Result<TailPlace, Failure> {
+    pub(crate) fn tail_place(&self) -> Result<TailPlace, ApiError> {
         Arc::clone(&self.tails).try_acquire_owned().map(|permit| TailPlace { _permit: permit }).map_err(|_| {
             self.counters.load.refused("tails");
             let message =
                 format!("{} tails are open on this weir, which is all that query.tails_max allows", self.config.tails_max);
-            Failure::new(StatusCode::TOO_MANY_REQUESTS, message)
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, message)
         })
     }
 }
@@ -97,7 +97,7 @@ pub(crate) async fn follow(
             }
             _ = tick.tick() => {
                 let asked = tokio::task::spawn_blocking(move || {
-                    fault::contained(|| {
+                    panic_guard::catch(|| {
                         let text = step();
                         (step, text)
                     })

@@ -10,9 +10,8 @@
 //! coverage header), `failure` (errors as HTTP status), `revalidate` (304 for who has the answer), `live` (tails), `metrics`
 //! (counters of them all); of the trace APIs: `find` (search), `logfmt` (tags), `values` (attributes).
 
-pub(crate) mod covered;
-pub(crate) mod failure;
-pub(crate) mod find;
+pub(crate) mod coverage_header;
+pub(crate) mod error;
 pub mod jaeger;
 pub(crate) mod live;
 pub(crate) mod logfmt;
@@ -26,15 +25,16 @@ pub mod status;
 pub mod tempo;
 #[cfg(test)]
 mod tests;
+pub(crate) mod trace_search;
 pub(crate) mod values;
 pub mod weir;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::response::Response;
 use tokio::sync::Semaphore;
-use weir_model::fault;
+use weir_model::panic_guard;
 use weir_model::select::{LogReader, MetricReader, ReadError, TraceReader};
 use weir_model::time::UnixNanos;
 
@@ -87,7 +87,7 @@ impl Api {
         let (tails, path) = (Arc::new(Semaphore::new(config.tails_max)), Arc::new(status::NoPath));
         let (clock, started, counters) = (system_clock as fn() -> UnixNanos, system_clock(), metrics::HttpMetrics::default());
         let load = Load::new(&config, counters.load.clone());
-        let tail_timing = live::Timing::within(Duration::from_secs(config.tail_silence_seconds));
+        let tail_timing = live::Timing::within(config.tail_silence);
         Self { logs, metrics, traces, config, rules, load, tails, tail_timing, counters, path, clock, started }
     }
 
@@ -150,12 +150,12 @@ impl Api {
     ) -> Result<T, E> {
         let (mut budget, _guard) = RequestBudget::new(&self.config, &self.load);
         let begun = Instant::now();
-        let place = self.load.place(Duration::from_secs(self.config.timeout_seconds)).await?;
+        let place = self.load.place(self.config.timeout).await?;
         budget.waited = begun.elapsed();
         let api = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
             let _place = place;
-            fault::contained(|| work(&api, budget))
+            panic_guard::catch(|| work(&api, budget))
         })
         .await
         .map_err(|error| error.to_string())

@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde::Serialize;
 use weir_model::select::{Budget, Coverage, ReadError};
 
-use super::{covered, revalidate};
+use super::{coverage_header, revalidate};
 use crate::budget::RequestBudget;
 use crate::load::Grant;
 
@@ -128,7 +128,7 @@ impl Reply {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         revalidate::tag(&mut response, &body);
         match &self.coverage {
-            Some(coverage) => covered::with_header(coverage, response),
+            Some(coverage) => coverage_header::with_header(coverage, response),
             None => response,
         }
     }
@@ -136,13 +136,15 @@ impl Reply {
 
 #[cfg(test)]
 mod tests {
+    use weir_model::config::ByteSize;
+
     use super::*;
     use crate::budget::QueryConfig;
     use crate::load::{Load, LoadMetrics};
 
     #[tokio::test]
     async fn an_answer_is_held_until_it_is_sent_and_has_an_end() {
-        let config = QueryConfig { answer_bytes_max: 200_000, ..QueryConfig::default() };
+        let config = QueryConfig { answer_max: ByteSize::bytes(200_000), ..QueryConfig::default() };
         let load = Load::new(&config, LoadMetrics::default());
         let (budget, _guard) = RequestBudget::new(&config, &load);
         let mut text = Text::new(&budget);
@@ -157,7 +159,7 @@ mod tests {
 
         let (budget, _guard) = RequestBudget::new(&config, &load);
         let error = Text::new(&budget).each((0..30).map(|_| "x".repeat(10_000))).unwrap_err().to_string();
-        assert!(error.contains("200000 bytes of answer") && error.contains("query.answer_bytes_max"), "{error}");
+        assert!(error.contains("200000 bytes of answer") && error.contains("query.answer_max"), "{error}");
         assert_eq!(load.metrics().refusals("answer"), 1);
         drop(budget);
         assert_eq!(load.used(), 0);

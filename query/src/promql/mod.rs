@@ -6,12 +6,12 @@
 //!
 //! Native histograms are not stored yet; functions over them answer with an error that says so.
 
+mod annotations;
 pub mod ast;
 mod error;
 pub mod eval;
 mod functions;
 mod lex;
-mod notes;
 mod operators;
 pub mod parse;
 mod print;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use weir_model::fault;
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::STALE_NAN;
+use weir_model::panic_guard;
 use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::MetricReader;
 
@@ -16,7 +16,7 @@ use super::file::{AlertSpec, RuleKind};
 use super::run::RulesConfig;
 use super::state::{Evaluation, Group, Rule, RuleSet};
 use super::template::{Scope, Template};
-use crate::budget::{QueryConfig, RequestBudget};
+use crate::budget::{QueryConfig, RequestBudget, millis};
 use crate::load::Load;
 use crate::promql::ast::Expr;
 use crate::promql::{Engine, Output, Request};
@@ -76,7 +76,7 @@ pub struct RuleDeps {
 pub(super) fn ask(deps: &RuleDeps, query: &str, expr: Option<&Expr>, at_ms: i64) -> Result<Vec<(Labels, f64)>, String> {
     let (budget, _guard) = RequestBudget::new(&deps.query, &deps.load);
     let engine = Engine { reader: &*deps.reader, budget: &budget };
-    let lookback_ms = i64::try_from(deps.query.lookback_seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
+    let lookback_ms = millis(deps.query.lookback);
     let tenant = TENANT_DEFAULT.to_owned();
     let request = Request { tenant, query: query.to_owned(), start_ms: at_ms, end_ms: at_ms, step_ms: 0, lookback_ms };
     let answer = expr.map_or_else(|| engine.query(&request), |expr| engine.evaluate(&request, expr));
@@ -92,7 +92,7 @@ pub(super) async fn evaluate_group(deps: &RuleDeps, group: &Arc<Group>, at_ms: i
     let began = Instant::now();
     for i in 0..group.rules.len() {
         let (task_deps, task_group, config) = (deps.clone(), Arc::clone(group), Arc::clone(config));
-        let work = move || fault::contained(|| evaluate_rule(&task_deps, &task_group, i, at_ms, &config));
+        let work = move || panic_guard::catch(|| evaluate_rule(&task_deps, &task_group, i, at_ms, &config));
         let samples = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(error.to_string()));
         let samples = samples.unwrap_or_else(|_| Err("the evaluation stopped by a fault".into()));
         let failed = match (samples, &deps.sink) {

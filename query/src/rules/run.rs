@@ -7,14 +7,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use weir_model::fault;
+use weir_model::config::duration;
 use weir_model::label::{Labels, NAME};
+use weir_model::panic_guard;
 
 use super::evaluate::{RuleDeps, evaluate_group};
 use super::file::RuleKind;
 use super::notify::{Notifier, Posted};
 use super::restore::restore;
 use super::state::Group;
+use crate::budget::millis;
 
 /// Rules of the query service; `[rules]` in the configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,8 +31,9 @@ pub struct RulesConfig {
     /// Added to alerts on their way to Alertmanager, where an alert does not have the label itself; `$externalLabels` in
     /// templates.
     pub external_labels: BTreeMap<String, String>,
-    /// An alert that still fires is sent again after this many seconds.
-    pub resend_seconds: u64,
+    /// An alert that still fires is sent again after so long.
+    #[serde(with = "duration")]
+    pub resend_delay: Duration,
 }
 
 impl Default for RulesConfig {
@@ -40,7 +43,7 @@ impl Default for RulesConfig {
             alertmanagers: Vec::new(),
             external_url: "http://127.0.0.1:9640".into(),
             external_labels: BTreeMap::new(),
-            resend_seconds: 60,
+            resend_delay: Duration::from_secs(60),
         }
     }
 }
@@ -123,12 +126,12 @@ impl Ticker {
         evaluate_group(&self.deps, &self.group, at_ms, &self.config).await;
         if first {
             let (deps, group) = (self.deps.clone(), Arc::clone(&self.group));
-            let restored = tokio::task::spawn_blocking(move || fault::contained(|| restore(&deps, &group, at_ms))).await;
+            let restored = tokio::task::spawn_blocking(move || panic_guard::catch(|| restore(&deps, &group, at_ms))).await;
             if let Ok(Ok(Err(error)) | Err(error)) = restored {
                 tracing::warn!(error, "alerts of before the restart could not be read");
             }
         }
-        let resend_ms = i64::try_from(self.config.resend_seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
+        let resend_ms = millis(self.config.resend_delay);
         // Believed for as long as four evaluations or resends, as Prometheus has it.
         let valid_ms = at_ms.saturating_add(4_i64.saturating_mul(resend_ms.max(self.group.spec.interval_ms)));
         let mut due = Vec::new();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde_json::json;
+use weir_model::config::ByteSize;
 use weir_model::label::Labels;
 use weir_model::metric::is_stale;
 use weir_model::select::{Budget, Covered, MetricReader, MetricSelect, ReadError, Series};
@@ -189,13 +190,13 @@ async fn rules_are_shown_as_prometheus_shows_them() {
 #[tokio::test]
 async fn a_rule_shares_the_memory_of_all_queries() {
     let mut world = World::new(&Arc::default());
-    let query = QueryConfig { memory_bytes_max: 10, ..QueryConfig::default() };
+    let query = QueryConfig { memory_max: ByteSize::bytes(10), ..QueryConfig::default() };
     (world.ticker.deps.load, world.ticker.deps.query) = (Load::new(&query, Default::default()), query);
     world.store.set("a", 0, 9.0);
     world.tick(0, true).await;
     let shown = world.ticker.deps.rules.rules_json(&RuleFilter::default()).unwrap();
     let error = shown["groups"][0]["rules"][1]["lastError"].as_str().unwrap();
-    assert!(error.contains("query.memory_bytes_max"), "{error}");
+    assert!(error.contains("query.memory_max"), "{error}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Mutations of `tests/fuzz/corpus` through every language: an answer or an error that says where, within the time, the stack
 //! and the memory that one query may take. How to run one again, or for longer: `weir_model::fuzz`.
 
+use weir_model::config::ByteSize;
 use weir_model::fuzz::{Fuzz, MemoryLimit};
 use weir_model::log::LogRecord;
 use weir_model::select::NoBudget;
@@ -80,7 +81,7 @@ fn promql() {
             reader.push(&labels, at_ms, at_ms as f64);
         }
     }
-    let config = QueryConfig { query_bytes_max: 1 << 20, ..QueryConfig::default() };
+    let config = QueryConfig { query_memory_max: ByteSize::mib(1), ..QueryConfig::default() };
     let load = Load::new(&config, LoadMetrics::default());
     let fuzz = queries.fold(target("promql").words(&PROMQL), |fuzz, query| fuzz.seed(query));
     fuzz.run(move |input| {

@@ -63,6 +63,7 @@ impl NodeSampler {
             tree: Tree::new(mounts.clone()),
             sampler: Sampler::new(mounts, config.files_max),
             machine: machine::Machine::new(&config.root),
+            // Public dashboards and rules select by these two jobs, so that a series' identity does not depend on how it is sampled.
             cgroup_target: target("cadvisor"),
             machine_target: target("node"),
             cgroup_columns: Columns::default(),

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
-use weir_model::fault;
 use weir_model::label::{Labels, Matcher};
+use weir_model::panic_guard;
 use weir_model::wire::Kind;
 
 use super::chunk::Lines;
@@ -99,7 +99,7 @@ impl LogsBlock {
         let wrong = |detail: String| StoreError::corrupt(&self.path, format!("section {INDEX}: {detail}"));
         let open = || OpenIndex::open(&self.reader.section(INDEX)?).map_err(wrong);
         // The section's checksum was right, so only bytes made to harm get this far; tantivy trusts its files and panics.
-        let looked_up = fault::contained(|| {
+        let looked_up = panic_guard::catch(|| {
             let index = self.indexes.get(&self.path, open)?;
             ask(&index).map_err(|error| wrong(error.to_string()))
         });

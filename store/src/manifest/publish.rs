@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
-use weir_model::fault;
+use weir_model::panic_guard;
 use weir_model::wire::Kind;
 
 use super::encode::{Stamp, decode, encode};
@@ -185,7 +185,7 @@ impl ManifestStore {
         let path = self.manifest_path(version);
         let failed = |source| StoreError::object("read", &path, source);
         let bytes = self.object_store.get(&path).await.map_err(failed)?.bytes().await.map_err(failed)?;
-        let decoded = fault::contained(|| decode(path.as_ref(), &bytes));
+        let decoded = panic_guard::catch(|| decode(path.as_ref(), &bytes));
         let (stamp, manifest) =
             decoded.map_err(|said| StoreError::corrupt(path.as_ref(), format!("reading it panicked: {said}")))??;
         if (stamp.kind, stamp.partition, stamp.version) != (self.kind, self.partition, version) {

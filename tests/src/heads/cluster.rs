@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use weir_aggregator::{Aggregator, AggregatorConfig, Dependencies, Metrics, Partitions};
 use weir_bus::sim::{Sim, SimConfig};
 use weir_bus::{Log, TopicPartition};
+use weir_model::config::ByteSize;
 use weir_model::id::{LineId, SpanId, TraceId};
 use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
@@ -139,7 +140,7 @@ impl Cluster {
 
     /// A query node whose pages are small, so that a test sees many.
     pub(super) fn fan_out(&self) -> (FanOut, FanOutMetrics) {
-        self.fan_out_with(FanOutConfig { page_bytes_min: 2048, ..FanOutConfig::default() })
+        self.fan_out_with(FanOutConfig { page_min: ByteSize::kib(2), ..FanOutConfig::default() })
     }
 
     pub(super) fn fan_out_with(&self, config: FanOutConfig) -> (FanOut, FanOutMetrics) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use weir_model::select::{Coverage, LogSelect, NoBudget};
 use weir_model::time::TimeRange;
-use weir_query::fanout::{FanOutConfig, PartLabels};
+use weir_query::fanout::{FanOutConfig, PartitionLabels};
 
 use super::cluster::{Cluster, Collect, PARTITIONS, Readers, TENANT, all_lines, lines_of};
 use crate::weir::PATIENCE;
@@ -58,7 +58,7 @@ async fn a_dead_owner_is_named_and_what_is_sealed_still_answers() {
         let text = coverage.missing.iter().find(named).expect("named");
         assert!(cluster.nodes.iter().any(|node| text.contains(&node.url)), "{text}");
     }
-    let labels = PartLabels { kind: "logs", outcome: "unreachable" };
+    let labels = PartitionLabels { kind: "logs", outcome: "unreachable" };
     assert_eq!(metrics.parts.get_or_create(&labels).get(), u64::from(PARTITIONS));
 }
 
@@ -91,7 +91,7 @@ async fn a_zombies_answer_is_refused_and_the_new_owners_taken() {
     assert_eq!(left, Vec::<String>::new());
     assert_eq!(coverage.missing.len(), PARTITIONS as usize, "{:?}", coverage.missing);
     let count = |metrics: &weir_query::fanout::FanOutMetrics, outcome| {
-        metrics.parts.get_or_create(&PartLabels { kind: "logs", outcome }).get()
+        metrics.parts.get_or_create(&PartitionLabels { kind: "logs", outcome }).get()
     };
     assert_eq!(count(&late_metrics, "unreachable"), u64::from(PARTITIONS));
     assert_eq!(count(&metrics, "answered"), 2 * u64::from(PARTITIONS));

@@ -16,7 +16,7 @@ use object_store::{
     PutPayload, PutResult, Result,
 };
 use parking_lot::Mutex;
-use weir_query::fanout::{FanOutConfig, PartLabels};
+use weir_query::fanout::{FanOutConfig, PartitionLabels};
 use weir_store::blob::OPENED_AT_ONCE;
 
 use super::cluster::{Cluster, PARTITIONS, Readers, all_lines};
@@ -158,6 +158,6 @@ async fn while_the_store_is_away_its_last_known_owners_answer() {
     let mut said = coverage.missing;
     said.sort();
     assert_eq!(said, [0, 1, 2].map(|partition| format!("weir.logs partition {partition}: {why}")));
-    let labels = PartLabels { kind: "logs", outcome: "unknown_version" };
+    let labels = PartitionLabels { kind: "logs", outcome: "unknown_version" };
     assert_eq!(metrics.parts.get_or_create(&labels).get(), u64::from(PARTITIONS));
 }

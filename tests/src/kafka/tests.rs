@@ -6,6 +6,7 @@ use bytes::Bytes;
 use weir_bus::contract::Contract;
 use weir_bus::kafka::{KafkaConfig, KafkaLog};
 use weir_bus::{BusMetrics, Consumer, Event, Log, TopicPartition};
+use weir_model::config::ByteSize;
 
 use super::Brokers;
 use crate::weir::{PATIENCE, free_port};
@@ -15,9 +16,14 @@ fn open(broker: &Brokers, change: impl FnOnce(&mut KafkaConfig)) -> KafkaLog {
 }
 
 fn open_counted(broker: &Brokers, metrics: &BusMetrics, change: impl FnOnce(&mut KafkaConfig)) -> KafkaLog {
-    let mut config =
-        KafkaConfig { brokers: broker.addresses(), partitions: 2, replication: 1, record_bytes: 8192, ..KafkaConfig::default() };
-    config.queue_bytes = 1 << 20;
+    let mut config = KafkaConfig {
+        brokers: broker.addresses(),
+        partitions: 2,
+        replication: 1,
+        record_max: ByteSize::kib(8),
+        ..KafkaConfig::default()
+    };
+    config.queue_max = ByteSize::mib(1);
     change(&mut config);
     KafkaLog::open(config, metrics.clone()).unwrap()
 }
@@ -70,7 +76,7 @@ async fn kafka_keeps_the_contract_of_the_bus() {
     drop(log);
 
     // A frozen broker: appends wait, and go on when it does.
-    let log = open(&broker, |config| config.queue_bytes = 64 << 10);
+    let log = open(&broker, |config| config.queue_max = ByteSize::kib(64));
     let contract = Contract { log: &log, topic: "weir.logs", record_bytes: 8192, quiet };
     log.bounds(&TopicPartition { topic: "weir.logs".into(), partition: 0 }).await.unwrap();
     broker.freeze();

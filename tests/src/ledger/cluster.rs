@@ -25,7 +25,7 @@ const LOAD: Load = Load { pushers: 2, tracers: 1, meters: 1, lines_per_second: 4
 
 /// Seals often, so that faults meet seals; small queues, so that an outage outlasts them.
 const CONFIG: &str = "[aggregator]\nhead_age_max = \"2s\"\ntick = \"1s\"\ngarbage_age_min = \"20s\"\ncompaction_blocks = 4\n\
-    [collector.ship]\nqueue_bytes = 1048576\n";
+    [collector.ship]\nqueue_max = \"1MiB\"\n";
 
 /// Of a topic.
 pub(super) const PARTITIONS: u32 = 2;

@@ -24,7 +24,7 @@ pub(super) fn configure(folder: &Path) -> (PathBuf, PathBuf) {
     let config = folder.join("weir.toml");
     let text =
         // Small segments, so that a small disk is given back what is sealed.
-        format!("[bus.disk]\nsegment_bytes = 1048576\n\n[aggregator]\nhead_age_max = \"1s\"\ntick = \"1s\"\ngarbage_age_min = \"5s\"\ncompaction_blocks = 4\n\n{}", crate::weir::node_at(folder));
+        format!("[bus.disk]\nsegment_max = \"1MiB\"\n\n[aggregator]\nhead_age_max = \"1s\"\ntick = \"1s\"\ngarbage_age_min = \"5s\"\ncompaction_blocks = 4\n\n{}", crate::weir::node_at(folder));
     std::fs::write(&config, text).unwrap();
     (config, pods)
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use bytes::Bytes;
+use weir_model::config::ByteSize;
 
 use super::{TOPIC, append, config, consumer, open, place, read_all, segments};
 use crate::disk::storage::{Directory, Files, SegmentFile, Storage};
@@ -158,7 +159,7 @@ async fn a_failed_sync_stops_the_log() {
 async fn a_segment_that_cannot_be_opened_is_back_pressure_and_not_the_end() {
     let dir = tempfile::tempdir().unwrap();
     let (faults, metrics) = (Arc::new(Faults::default()), BusMetrics::default());
-    let config = DiskConfig { segment_bytes: 60, ..config(dir.path()) };
+    let config = DiskConfig { segment_max: ByteSize::bytes(60), ..config(dir.path()) };
     let log = DiskLog::open_on(Arc::new(FaultyStorage(faults.clone())), config, metrics.clone()).unwrap();
     // Each record takes a segment of its own.
     assert_eq!(append(&log, "record 0").await.unwrap(), 0);

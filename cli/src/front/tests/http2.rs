@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use axum::routing::post;
+use weir_model::config::ByteSize;
 
 use super::*;
 
@@ -169,7 +170,7 @@ async fn more_streams_than_allowed_are_refused() {
 #[tokio::test]
 async fn heads_have_an_end_here_as_well() {
     let (router, reached) = counting();
-    let door = Door::open(FrontConfig { head_bytes_max: 8 << 10, ..FrontConfig::default() }, router).await;
+    let door = Door::open(FrontConfig { head_max: ByteSize::kib(8), ..FrontConfig::default() }, router).await;
     let mut client = Client::connect(&door).await;
     let long = "x".repeat(12 << 10);
     client.0.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &head("localhost", &[("x", &long)]))).await.unwrap();

@@ -8,7 +8,7 @@ use axum::routing::{get, post};
 
 use super::*;
 use crate::Failure;
-use crate::service::starting;
+use crate::service::startup_gate;
 
 /// A router that counts what reaches it.
 fn counting() -> (Router, Arc<AtomicU32>) {
@@ -103,8 +103,8 @@ async fn a_process_that_waits_for_its_bus_refuses_them_as_well() {
         status(&read_to_end(&mut stream).await)
     };
     let listeners = [&listener];
-    let asked = async |_: &starting::Waiting| Ok::<_, Failure>((ask("evil.example").await, ask("localhost").await));
-    assert_eq!(starting::until(&front, &listeners, asked).await.unwrap(), Some((403, 503)));
+    let asked = async |_: &startup_gate::Waiting| Ok::<_, Failure>((ask("evil.example").await, ask("localhost").await));
+    assert_eq!(startup_gate::until(&front, &listeners, asked).await.unwrap(), Some((403, 503)));
 }
 
 /// A socket that is served elsewhere has no door.

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::response::Response;
 use axum::routing::{get, post};
 use tokio::sync::watch;
+use weir_model::config::ByteSize;
 
 use super::*;
 
@@ -75,7 +76,7 @@ async fn a_head_that_drips_in_is_not_waited_for() {
 
 #[tokio::test]
 async fn half_a_body_is_given_up() {
-    let config = FrontConfig { body_timeout: SHORT, body_rate_min: 1 << 20, ..FrontConfig::default() };
+    let config = FrontConfig { body_timeout: SHORT, body_rate_min: ByteSize::mib(1), ..FrontConfig::default() };
     let door = Door::open(config, router()).await;
     let head = "POST /length HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\nhalf a body";
     let mut halves = Vec::new();

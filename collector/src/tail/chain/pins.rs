@@ -66,7 +66,7 @@ impl Chain {
         let unpacked = unpack(&found.file, &self.deps.pins.join(format!("{}unpacked", self.prefix())), self.deps.pin_bytes_max)?;
         if unpacked.cut > 0 {
             let file = found.path.display().to_string();
-            tracing::warn!(file, bytes = unpacked.cut, "a compressed log file is larger than pin_bytes_max; its end is not read");
+            tracing::warn!(file, bytes = unpacked.cut, "a compressed log file is larger than pin_max; its end is not read");
         }
         Ok(unpacked)
     }

@@ -20,11 +20,11 @@ use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::{Coverage, ReadError};
 use weir_model::time::TimeRange;
 
-use super::failure::{Failure, with_retry};
-use super::find::read_trace;
+use super::error::{ApiError, with_retry};
 use super::params::Params;
 use super::reply::{Reply, Text};
-use super::{Api, covered};
+use super::trace_search::read_trace;
+use super::{Api, coverage_header};
 use crate::budget::RequestBudget;
 
 /// Its routes.
@@ -40,11 +40,11 @@ pub fn router(api: Arc<Api>) -> axum::Router {
 
 /// An error as Jaeger writes it.
 pub(super) struct Wrong {
-    failure: Failure,
+    failure: ApiError,
     coverage: Coverage,
 }
 
-impl<T: Into<Failure>> From<T> for Wrong {
+impl<T: Into<ApiError>> From<T> for Wrong {
     fn from(failure: T) -> Self {
         Self { failure: failure.into(), coverage: Coverage::default() }
     }
@@ -52,10 +52,10 @@ impl<T: Into<Failure>> From<T> for Wrong {
 
 impl IntoResponse for Wrong {
     fn into_response(self) -> Response {
-        let Failure { status, message } = self.failure;
+        let ApiError { status, message } = self.failure;
         let errors = json!([{"code": status.as_u16(), "msg": message}]);
         let body = json!({"data": null, "total": 0, "limit": 0, "offset": 0, "errors": errors});
-        with_retry(covered::with_header(&self.coverage, (status, Json(body))))
+        with_retry(coverage_header::with_header(&self.coverage, (status, Json(body))))
     }
 }
 
@@ -98,7 +98,7 @@ async fn trace(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Re
     let work = move |api: &Api, budget: &RequestBudget| {
         let (found, _) = read_trace(&*api.traces, TENANT_DEFAULT, id, budget)?;
         let Some(trace) = found.value else {
-            return Err(Wrong { failure: Failure::new(StatusCode::NOT_FOUND, "trace not found"), coverage: found.coverage });
+            return Err(Wrong { failure: ApiError::new(StatusCode::NOT_FOUND, "trace not found"), coverage: found.coverage });
         };
         let mut data = Data::new(budget)?;
         data.push(&shape::trace(&trace))?;

@@ -11,9 +11,9 @@ use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::{Budget, Coverage, TraceSelect};
 use weir_model::time::{TimeRange, parse_duration};
 
-use super::super::find::{find, read_trace};
 use super::super::params::Params;
 use super::super::reply::Reply;
+use super::super::trace_search::{find, read_trace};
 use super::super::{Api, logfmt};
 use super::{Data, Wrong, shape};
 use crate::budget::RequestBudget;

@@ -17,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::Api;
-use super::failure::{Failure, with_retry};
+use super::error::{ApiError, with_retry};
 
 /// Its routes.
 pub fn router(api: Arc<Api>) -> axum::Router {
@@ -37,9 +37,9 @@ pub fn router(api: Arc<Api>) -> axum::Router {
 }
 
 /// An error as Loki writes it: plain text.
-pub(super) struct Plain(Failure);
+pub(super) struct Plain(ApiError);
 
-impl<T: Into<Failure>> From<T> for Plain {
+impl<T: Into<ApiError>> From<T> for Plain {
     fn from(failure: T) -> Self {
         Self(failure.into())
     }

@@ -13,7 +13,7 @@ use weir_model::time::{SECOND, TimeRange};
 
 use super::super::params::{HOUR, Params};
 use super::super::reply::{Reply, Text};
-use super::super::{Api, covered};
+use super::super::{Api, coverage_header};
 use super::{Plain, shape};
 use crate::budget::RequestBudget;
 use crate::logql::eval::Steps;
@@ -111,7 +111,7 @@ fn close(mut text: Text<'_>, coverage: Coverage, stats: &Json_) -> Result<Reply,
 
 /// The end of an answer with warnings.
 pub(super) fn end(mut text: Text<'_>, coverage: Coverage) -> Result<Reply, Plain> {
-    let warnings = covered::warnings(&coverage);
+    let warnings = coverage_header::warnings(&coverage);
     if !warnings.is_empty() {
         text.raw(",\"warnings\":")?;
         text.json(&warnings)?;

@@ -14,7 +14,7 @@ use weir_model::resource::TENANT_DEFAULT;
 use weir_model::time::{SECOND, TimeRange};
 
 use super::super::Api;
-use super::super::failure::Failure;
+use super::super::error::ApiError;
 use super::super::live::{Arrived, Live, bounded, follow};
 use super::super::params::{HOUR, Params};
 use super::query::limit_of;
@@ -42,7 +42,7 @@ pub(super) async fn tail(
     }
     let place = api.tail_place()?;
     let mut feed = api.run(move |api, budget| open(api, &params, delay, budget)).await?;
-    let upgrade = upgrade.map_err(|error| Failure::new(error.status(), error.body_text()))?;
+    let upgrade = upgrade.map_err(|error| ApiError::new(error.status(), error.body_text()))?;
     let kept = (api.tail_timing, api.counters.clone(), place);
     let step = move || {
         let arrived = feed.due(Instant::now());

@@ -8,19 +8,19 @@ use weir_model::label::Labels;
 use weir_model::select::{Coverage, ReadError};
 
 use crate::budget::RequestBudget;
-use crate::http::failure::with_retry;
+use crate::http::error::with_retry;
 use crate::http::reply::{Reply, Text};
 use crate::promql::{Output, Points, QueryError};
 
 /// An error as Prometheus' API names them.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct ApiError {
     status: StatusCode,
     kind: &'static str,
     message: String,
 }
 
-impl Failure {
+impl ApiError {
     /// The request is wrong: 400.
     pub fn bad_data(message: impl Into<String>) -> Self {
         Self { status: StatusCode::BAD_REQUEST, kind: "bad_data", message: message.into() }
@@ -28,13 +28,13 @@ impl Failure {
 }
 
 /// A parameter is wrong.
-impl From<String> for Failure {
+impl From<String> for ApiError {
     fn from(message: String) -> Self {
         Self::bad_data(message)
     }
 }
 
-impl From<ReadError> for Failure {
+impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         let (status, kind) = match &error {
             ReadError::Budget { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
@@ -46,7 +46,7 @@ impl From<ReadError> for Failure {
     }
 }
 
-impl From<QueryError> for Failure {
+impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
         match error {
             QueryError::Parse(error) => Self::bad_data(format!("invalid parameter \"query\": {error}")),
@@ -56,7 +56,7 @@ impl From<QueryError> for Failure {
     }
 }
 
-impl IntoResponse for Failure {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = json!({"status": "error", "errorType": self.kind, "error": self.message});
         let response = (self.status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response();
@@ -91,7 +91,7 @@ impl<'a> Success<'a> {
     }
 
     /// The whole answer, and what it has seen if it has read the store.
-    pub fn reply(mut self, coverage: Option<Coverage>) -> Result<Reply, Failure> {
+    pub fn reply(mut self, coverage: Option<Coverage>) -> Result<Reply, ApiError> {
         if let Some(coverage) = &coverage {
             self.warnings.extend(gaps(coverage));
             self.infos.extend(behind(coverage));

@@ -14,7 +14,7 @@ use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::{Budget, Coverage, MetricSelect};
 
 use super::Api;
-use super::answer::{Failure, Success};
+use super::answer::{ApiError, Success};
 use super::params::Params;
 use crate::budget::{RequestBudget, label_bytes};
 use crate::http::reply::Reply;
@@ -22,7 +22,7 @@ use crate::http::reply::Reply;
 const TRUNCATED: &str = "results truncated due to limit";
 
 /// `GET|POST labels?match[]&start&end&limit`
-pub(super) async fn names(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Failure> {
+pub(super) async fn names(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let (found, coverage) = select(api, &params, params.selectors()?, budget)?;
         let names: BTreeSet<&str> = found.iter().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
@@ -32,8 +32,8 @@ pub(super) async fn names(State(api): State<Arc<Api>>, params: Params) -> Result
 }
 
 /// `GET label/{name}/values?match[]&start&end&limit`
-pub(super) async fn values(State(api): State<Arc<Api>>, Path(name): Path<String>, params: Params) -> Result<Response, Failure> {
-    let name = plain_name(&name).ok_or_else(|| Failure::bad_data(format!("invalid label name: {:?}", clip(&name))))?;
+pub(super) async fn values(State(api): State<Arc<Api>>, Path(name): Path<String>, params: Params) -> Result<Response, ApiError> {
+    let name = plain_name(&name).ok_or_else(|| ApiError::bad_data(format!("invalid label name: {:?}", clip(&name))))?;
     let work = move |api: &Api, budget: &RequestBudget| {
         let (found, coverage) = select(api, &params, params.selectors()?, budget)?;
         let values: BTreeSet<&str> = found.iter().map(|labels| labels.get(&name)).filter(|value| !value.is_empty()).collect();
@@ -64,11 +64,11 @@ fn plain_name(name: &str) -> Option<String> {
 }
 
 /// `GET|POST series?match[]&start&end&limit`
-pub(super) async fn series(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Failure> {
+pub(super) async fn series(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let selectors = params.selectors()?;
         if selectors.is_empty() {
-            return Err(Failure::bad_data("no match[] parameter provided"));
+            return Err(ApiError::bad_data("no match[] parameter provided"));
         }
         let (found, coverage) = select(api, &params, selectors, budget)?;
         listed(found.iter(), coverage, &params, budget)
@@ -77,7 +77,7 @@ pub(super) async fn series(State(api): State<Arc<Api>>, params: Params) -> Resul
 }
 
 /// `GET metadata?metric&limit&limit_per_metric`
-pub(super) async fn metadata(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Failure> {
+pub(super) async fn metadata(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
     let metric = params.get("metric").map(str::to_owned);
     let limit = params.limit("limit")?.unwrap_or(usize::MAX);
     let per_metric = params.limit("limit_per_metric")?.unwrap_or(usize::MAX);
@@ -106,11 +106,11 @@ fn select(
     params: &Params,
     selectors: Vec<Vec<Matcher>>,
     budget: &RequestBudget,
-) -> Result<(BTreeSet<Labels>, Coverage), Failure> {
+) -> Result<(BTreeSet<Labels>, Coverage), ApiError> {
     let start_ms = params.time("start")?.unwrap_or(i64::MIN);
     let end_ms = params.time("end")?.unwrap_or(i64::MAX);
     if end_ms < start_ms {
-        return Err(Failure::bad_data("invalid parameter \"end\": end timestamp must not be before start time"));
+        return Err(ApiError::bad_data("invalid parameter \"end\": end timestamp must not be before start time"));
     }
     let selectors = if selectors.is_empty() { vec![Vec::new()] } else { selectors };
     let (mut found, mut coverage) = (BTreeSet::new(), Coverage::default());
@@ -135,7 +135,7 @@ fn listed<T: Serialize>(
     coverage: Coverage,
     params: &Params,
     budget: &RequestBudget,
-) -> Result<Reply, Failure> {
+) -> Result<Reply, ApiError> {
     let (count, limit) = (items.len(), params.limit("limit")?.unwrap_or(usize::MAX));
     let mut success = Success::write(budget, |text| text.each(items.take(limit)))?;
     if count > limit {

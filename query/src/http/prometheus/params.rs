@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use weir_model::clip;
 use weir_model::time::{SECOND, parse_time_seconds};
 
-use super::answer::Failure;
+use super::answer::ApiError;
 use crate::http::params;
 use crate::promql::parse::parse_selector;
 
@@ -18,7 +18,7 @@ impl<S: Send + Sync> FromRequest<S> for Params {
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
         let read = params::Params::from_request(request, state).await;
         let wrong = |(status, message)| {
-            let mut response = Failure::bad_data(message).into_response();
+            let mut response = ApiError::bad_data(message).into_response();
             *response.status_mut() = status;
             response
         };
@@ -38,35 +38,35 @@ impl Params {
     }
 
     /// Yes or no.
-    pub fn flag(&self, name: &str) -> Result<bool, Failure> {
+    pub fn flag(&self, name: &str) -> Result<bool, ApiError> {
         Ok(self.0.flag(name)?)
     }
 
     /// The query itself.
-    pub fn query(&self) -> Result<String, Failure> {
-        self.get("query").map(str::to_owned).ok_or_else(|| Failure::bad_data("invalid parameter \"query\": it is missing"))
+    pub fn query(&self) -> Result<String, ApiError> {
+        self.get("query").map(str::to_owned).ok_or_else(|| ApiError::bad_data("invalid parameter \"query\": it is missing"))
     }
 
     /// A time, in milliseconds.
-    pub fn time(&self, name: &str) -> Result<Option<i64>, Failure> {
+    pub fn time(&self, name: &str) -> Result<Option<i64>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let time = parse_time_seconds(text).map_err(|_| {
-            Failure::bad_data(format!("invalid parameter {name:?}: cannot parse {:?} to a valid timestamp", clip(text)))
+            ApiError::bad_data(format!("invalid parameter {name:?}: cannot parse {:?} to a valid timestamp", clip(text)))
         })?;
         Ok(Some(time.div_euclid(SECOND / 1000)))
     }
 
     /// A time that must be there.
-    pub fn required_time(&self, name: &str) -> Result<i64, Failure> {
-        let missing = || Failure::bad_data(format!("invalid parameter {name:?}: cannot parse \"\" to a valid timestamp"));
+    pub fn required_time(&self, name: &str) -> Result<i64, ApiError> {
+        let missing = || ApiError::bad_data(format!("invalid parameter {name:?}: cannot parse \"\" to a valid timestamp"));
         self.time(name)?.ok_or_else(missing)
     }
 
     /// A duration or number of seconds, in milliseconds.
-    pub fn duration(&self, name: &str) -> Result<Option<i64>, Failure> {
+    pub fn duration(&self, name: &str) -> Result<Option<i64>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let wrong =
-            || Failure::bad_data(format!("invalid parameter {name:?}: cannot parse {:?} to a valid duration", clip(text)));
+            || ApiError::bad_data(format!("invalid parameter {name:?}: cannot parse {:?} to a valid duration", clip(text)));
         if let Ok(seconds) = text.parse::<f64>() {
             let fits = seconds.is_finite() && seconds.abs() < i64::MAX as f64 / 1e6;
             return if fits { Ok(Some((seconds * 1000.0).round() as i64)) } else { Err(wrong()) };
@@ -75,19 +75,19 @@ impl Params {
     }
 
     /// `limit`: 0 and absent mean none.
-    pub fn limit(&self, name: &str) -> Result<Option<usize>, Failure> {
+    pub fn limit(&self, name: &str) -> Result<Option<usize>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let limit: usize = text
             .parse()
-            .map_err(|_| Failure::bad_data(format!("invalid parameter {name:?}: {name} must be a non-negative number")))?;
+            .map_err(|_| ApiError::bad_data(format!("invalid parameter {name:?}: {name} must be a non-negative number")))?;
         Ok((limit > 0).then_some(limit))
     }
 
     /// `match[]`, one list of matchers each. Compiles their regexes: for work within a budget.
-    pub fn selectors(&self) -> Result<Vec<Vec<weir_model::label::Matcher>>, Failure> {
+    pub fn selectors(&self) -> Result<Vec<Vec<weir_model::label::Matcher>>, ApiError> {
         let parse = |text| {
             let selector =
-                parse_selector(text).map_err(|error| Failure::bad_data(format!("invalid parameter \"match[]\": {error}")))?;
+                parse_selector(text).map_err(|error| ApiError::bad_data(format!("invalid parameter \"match[]\": {error}")))?;
             Ok(selector.matchers)
         };
         self.0.all("match[]").map(parse).collect()

@@ -11,34 +11,34 @@ use weir_model::select::{Budget, ReadError};
 use weir_model::time::SECOND;
 
 use super::Api;
-use super::answer::{Failure, Success, write_output};
+use super::answer::{ApiError, Success, write_output};
 use super::params::Params;
-use crate::budget::RequestBudget;
+use crate::budget::{RequestBudget, millis};
 use crate::promql::parse::parse;
 use crate::promql::{Answer, Engine, Output, QueryError, Request};
 
 /// `GET|POST query?query&time&timeout&lookback_delta&limit&stats`
-pub(super) async fn instant(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Failure> {
+pub(super) async fn instant(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
     let at_ms = params.time("time")?.unwrap_or_else(|| (api.clock)().div_euclid(SECOND / 1000));
     run(&api, &params, at_ms, at_ms, 0).await
 }
 
 /// `GET|POST query_range?query&start&end&step&timeout&lookback_delta&limit&stats`
-pub(super) async fn range(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Failure> {
+pub(super) async fn range(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
     let (start_ms, end_ms) = (params.required_time("start")?, params.required_time("end")?);
     if end_ms < start_ms {
-        return Err(Failure::bad_data("invalid parameter \"end\": end timestamp must not be before start time"));
+        return Err(ApiError::bad_data("invalid parameter \"end\": end timestamp must not be before start time"));
     }
     let step_ms = params
         .duration("step")?
-        .ok_or_else(|| Failure::bad_data("invalid parameter \"step\": cannot parse \"\" to a valid duration"))?;
+        .ok_or_else(|| ApiError::bad_data("invalid parameter \"step\": cannot parse \"\" to a valid duration"))?;
     if step_ms <= 0 {
         let message = "zero or negative query resolution step widths are not accepted. Try a positive integer";
-        return Err(Failure::bad_data(format!("invalid parameter \"step\": {message}")));
+        return Err(ApiError::bad_data(format!("invalid parameter \"step\": {message}")));
     }
     let points = end_ms.saturating_sub(start_ms) / step_ms;
     if points.unsigned_abs() > api.config.points_max {
-        return Err(Failure::bad_data(format!(
+        return Err(ApiError::bad_data(format!(
             "exceeded maximum resolution of {} points per timeseries. Try decreasing the query resolution (?step=XX)",
             thousands(api.config.points_max)
         )));
@@ -46,9 +46,9 @@ pub(super) async fn range(State(api): State<Arc<Api>>, params: Params) -> Result
     run(&api, &params, start_ms, end_ms, step_ms).await
 }
 
-async fn run(api: &Arc<Api>, params: &Params, start_ms: i64, end_ms: i64, step_ms: i64) -> Result<Response, Failure> {
+async fn run(api: &Arc<Api>, params: &Params, start_ms: i64, end_ms: i64, step_ms: i64) -> Result<Response, ApiError> {
     let began = Instant::now();
-    let default_lookback = i64::try_from(api.config.lookback_seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
+    let default_lookback = millis(api.config.lookback);
     let lookback_ms = params.duration("lookback_delta")?.filter(|own| *own > 0).unwrap_or(default_lookback);
     let request = Request { tenant: TENANT_DEFAULT.to_owned(), query: params.query()?, start_ms, end_ms, step_ms, lookback_ms };
     let timeout = params.duration("timeout")?.map(|millis| Duration::from_millis(millis.max(0).unsigned_abs()));
@@ -106,7 +106,7 @@ fn truncate(output: &mut Output, limit: Option<usize>) -> usize {
 }
 
 /// `GET|POST format_query?query`
-pub(super) async fn format(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Failure> {
+pub(super) async fn format(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
     let work = move |_: &Api, budget: &RequestBudget| {
         let expr = parse(&params.query()?).map_err(QueryError::from)?;
         Success::of(budget, &expr.to_string())?.reply(None)

@@ -7,13 +7,13 @@ use axum::response::Response;
 use serde_json::json;
 
 use super::Api;
-use super::answer::{Failure, Success};
+use super::answer::{ApiError, Success};
 
 /// The newest Prometheus of which all is here that clients ask for because of its version.
 const PROMETHEUS_VERSION: &str = "2.45.0";
 
 /// `GET status/buildinfo`
-pub(super) async fn buildinfo(State(api): State<Arc<Api>>) -> Result<Response, Failure> {
+pub(super) async fn buildinfo(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
     let weir = env!("CARGO_PKG_VERSION");
     let body = json!({
         "application": "weir",

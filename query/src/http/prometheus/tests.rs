@@ -1,6 +1,7 @@
 //! Requests through the router: shapes, status codes, refusals.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, header};
@@ -163,7 +164,7 @@ async fn wrong_requests_are_told_what_and_where() {
     let request = Request::get("/api/v1/query?query=hits_total&time=300").body(Body::empty()).unwrap();
     let (status, body, _) = send(router(store(), config), request).await;
     assert_eq!((status, &body["errorType"]), (422, &json!("execution")));
-    let config = QueryConfig { timeout_seconds: 0, ..QueryConfig::default() };
+    let config = QueryConfig { timeout: Duration::ZERO, ..QueryConfig::default() };
     let request = Request::get("/api/v1/query?query=hits_total&time=300").body(Body::empty()).unwrap();
     let (status, body, _) = send(router(store(), config), request).await;
     assert_eq!((status, &body["errorType"]), (503, &json!("timeout")));

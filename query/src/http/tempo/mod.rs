@@ -25,10 +25,10 @@ use weir_model::id::TraceId;
 use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::Trace;
 
-use super::failure::{Failure, with_retry};
-use super::find::read_trace;
+use super::error::{ApiError, with_retry};
 use super::reply::Reply;
-use super::{Api, covered};
+use super::trace_search::read_trace;
+use super::{Api, coverage_header};
 use crate::budget::RequestBudget;
 
 /// Its routes.
@@ -47,9 +47,9 @@ pub fn router(api: Arc<Api>) -> axum::Router {
 }
 
 /// An error as Tempo writes it: plain text.
-pub(super) struct Plain(Failure);
+pub(super) struct Plain(ApiError);
 
-impl<T: Into<Failure>> From<T> for Plain {
+impl<T: Into<ApiError>> From<T> for Plain {
     fn from(failure: T) -> Self {
         Self(failure.into())
     }
@@ -101,7 +101,7 @@ async fn trace(
     let protobuf = wants_protobuf(headers);
     let work = move |api: &Api, budget: &RequestBudget| {
         let (found, _) = read_trace(&*api.traces, TENANT_DEFAULT, id, budget)?;
-        let missing = covered::warnings(&found.coverage).join("; ");
+        let missing = coverage_header::warnings(&found.coverage).join("; ");
         let Some(trace) = found.value else {
             let body = b"trace not found".to_vec();
             return Ok(Reply::of(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", body, found.coverage));

@@ -10,9 +10,9 @@ use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::{Trace, TraceSelect, TraceSummary};
 use weir_model::time::parse_duration;
 
-use super::super::find::{Condition, find, matching};
 use super::super::params::{HOUR, Params};
 use super::super::reply::Text;
+use super::super::trace_search::{Condition, find, matching};
 use super::super::{Api, logfmt};
 use super::{Plain, shape, traceql};
 use crate::budget::RequestBudget;

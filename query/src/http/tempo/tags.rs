@@ -11,9 +11,9 @@ use weir_model::select::{Budget, Coverage, Covered, ReadError, TraceSelect};
 use weir_model::span::{Origin, Span, Value};
 use weir_model::time::TimeRange;
 
-use super::super::find::{find, matching};
 use super::super::params::{HOUR, Params};
 use super::super::reply::Reply;
+use super::super::trace_search::{find, matching};
 use super::super::{Api, values};
 use super::search::LIMIT_MAX;
 use super::{Plain, traceql};

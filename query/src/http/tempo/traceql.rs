@@ -13,7 +13,7 @@ use weir_model::select::TraceSelect;
 use weir_model::span::{Attributes, Origin, Span, SpanKind, StatusCode, Value};
 use weir_model::time::parse_duration;
 
-use super::super::find::Condition;
+use super::super::trace_search::Condition;
 
 /// Fields of a span that are no attributes.
 pub(super) const INTRINSICS: [&str; 4] = ["duration", "kind", "name", "status"];

@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::http::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
+use weir_model::config::ByteSize;
 use weir_model::select::{Budget, ReadError};
 use weir_model::time::SECOND;
 
@@ -50,16 +51,23 @@ async fn a_query_that_holds_too_much_is_refused_by_the_limits_name_and_gives_bac
         assert_eq!((own, retry, text.contains(key)), (status, status == 503, true), "{path}: {text}");
         assert_eq!((counters.load.refusals(reason), api.load().used()), (1, 0), "{path}");
     };
-    let small = QueryConfig { query_bytes_max: 1 << 20, ..QueryConfig::default() };
-    check(small.clone(), LINES, 400, "query.query_bytes_max", "query_memory").await;
-    let none = QueryConfig { memory_bytes_max: 1 << 20, ..QueryConfig::default() };
-    check(none.clone(), LINES, 503, "query.memory_bytes_max", "memory").await;
-    let text = QueryConfig { answer_bytes_max: 1 << 20, ..QueryConfig::default() };
-    check(text, LINES, 400, "query.answer_bytes_max", "answer").await;
+    let small = QueryConfig { query_memory_max: ByteSize::mib(1), ..QueryConfig::default() };
+    check(small.clone(), LINES, 400, "query.query_memory_max", "query_memory").await;
+    let none = QueryConfig { memory_max: ByteSize::mib(1), ..QueryConfig::default() };
+    check(none.clone(), LINES, 503, "query.memory_max", "memory").await;
+    let text = QueryConfig { answer_max: ByteSize::mib(1), ..QueryConfig::default() };
+    check(text, LINES, 400, "query.answer_max", "answer").await;
     // One series of 5,001 points, whatever lines there are.
     let points = "/loki/api/v1/query_range?query=count_over_time(%7Bapp%3D%22x%22%7D%5B1s%5D)&start=0&end=50&step=0.01";
-    check(QueryConfig { query_bytes_max: 50_000, ..small }, points, 400, "query.query_bytes_max", "query_memory").await;
-    check(QueryConfig { memory_bytes_max: 50_000, ..none }, points, 503, "query.memory_bytes_max", "memory").await;
+    check(
+        QueryConfig { query_memory_max: ByteSize::bytes(50_000), ..small },
+        points,
+        400,
+        "query.query_memory_max",
+        "query_memory",
+    )
+    .await;
+    check(QueryConfig { memory_max: ByteSize::bytes(50_000), ..none }, points, 503, "query.memory_max", "memory").await;
 }
 
 #[tokio::test]

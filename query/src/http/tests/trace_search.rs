@@ -9,7 +9,7 @@ use weir_model::select::{Budget, NoBudget, ReadError, Trace, TraceSelect};
 use weir_model::span::{Origin, Span, SpanBatch, StatusCode, Value};
 use weir_model::time::{SECOND, TimeRange};
 
-use super::super::find::{Condition, find};
+use super::super::trace_search::{Condition, find};
 use super::memory::{MemoryTraces, two_traces};
 use super::{Api, Got, NOW, api, get};
 use crate::budget::QueryConfig;

@@ -17,7 +17,7 @@ use weir_model::select::{MetricSelect, Series};
 use weir_model::time::SECOND;
 
 use super::super::Api;
-use super::super::failure::Failure;
+use super::super::error::ApiError;
 use super::super::reply::Text;
 use super::{Wrong, end, nodes};
 use crate::budget::{RequestBudget, read_series};
@@ -41,7 +41,7 @@ const NAMES: &str = "container_cpu_usage_seconds_total|container_memory_working_
 pub(super) async fn containers(State(api): State<Arc<Api>>) -> Result<Response, Wrong> {
     let work = |api: &Api, budget: &RequestBudget| {
         let now_ms = (api.clock)() / 1_000_000;
-        let names = Matcher::new(NAME, MatchOp::Regex, NAMES).map_err(|error| Failure::from(error.to_string()))?;
+        let names = Matcher::new(NAME, MatchOp::Regex, NAMES).map_err(|error| ApiError::from(error.to_string()))?;
         let (tenant, matchers) = (TENANT_DEFAULT.into(), vec![names]);
         // From a multiple of a point's time: what has not changed is answered alike for as long (304).
         let start_ms = (now_ms - HISTORY_MS).div_euclid(POINT_MS) * POINT_MS;

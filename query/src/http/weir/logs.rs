@@ -13,7 +13,7 @@ use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::{Budget, OwnedLine};
 
 use super::super::Api;
-use super::super::failure::Failure;
+use super::super::error::ApiError;
 use super::super::params::{HOUR, Params};
 use super::super::reply::Text;
 use super::{Wrong, end};
@@ -98,7 +98,7 @@ pub(super) async fn line(State(api): State<Arc<Api>>, Path(id): Path<String>, pa
     let work = move |api: &Api, budget: &RequestBudget| {
         let found = api.logs.line(TENANT_DEFAULT, id, context)?;
         if found.value.is_empty() {
-            let failure = Failure::new(StatusCode::NOT_FOUND, format!("no line has the id {id}"));
+            let failure = ApiError::new(StatusCode::NOT_FOUND, format!("no line has the id {id}"));
             return Err(Wrong::with_coverage(failure, found.coverage));
         }
         budget.reserve(found.value.iter().map(|line| line.body.len() as u64 + label_bytes(&line.attributes)).sum())?;

@@ -24,8 +24,8 @@ use serde_json::{Value, json};
 use weir_model::select::Coverage;
 
 use super::Api;
-use super::covered;
-use super::failure::{Failure, with_retry};
+use super::coverage_header;
+use super::error::{ApiError, with_retry};
 use super::reply::{Reply, Text};
 use super::revalidate;
 use crate::budget::RequestBudget;
@@ -50,17 +50,17 @@ pub fn router(api: Arc<Api>) -> axum::Router {
 
 /// An error as `docs/api.md` has it, with the coverage where one is known.
 pub(super) struct Wrong {
-    failure: Failure,
+    failure: ApiError,
     coverage: Option<Coverage>,
 }
 
 impl Wrong {
-    fn with_coverage(failure: Failure, coverage: Coverage) -> Self {
+    fn with_coverage(failure: ApiError, coverage: Coverage) -> Self {
         Self { failure, coverage: Some(coverage) }
     }
 }
 
-impl<T: Into<Failure>> From<T> for Wrong {
+impl<T: Into<ApiError>> From<T> for Wrong {
     fn from(failure: T) -> Self {
         Self { failure: failure.into(), coverage: None }
     }
@@ -70,21 +70,21 @@ impl IntoResponse for Wrong {
     fn into_response(self) -> Response {
         let mut body = json!({"error": self.failure.message});
         let Some(coverage) = self.coverage else { return with_retry((self.failure.status, Json(body)).into_response()) };
-        body["coverage"] = covered::to_json(&coverage);
-        with_retry(covered::with_header(&coverage, (self.failure.status, Json(body))))
+        body["coverage"] = coverage_header::to_json(&coverage);
+        with_retry(coverage_header::with_header(&coverage, (self.failure.status, Json(body))))
     }
 }
 
 /// An answer with its coverage, as a member and as a header.
 fn answer(budget: &RequestBudget, mut body: Value, coverage: Coverage) -> Result<Reply, Wrong> {
-    body["coverage"] = covered::to_json(&coverage);
+    body["coverage"] = coverage_header::to_json(&coverage);
     Ok(Reply::json(budget, &body, Some(coverage))?)
 }
 
 /// The same for a body that lacks only its coverage and its end.
 fn end(mut text: Text<'_>, coverage: Coverage) -> Result<Reply, Wrong> {
     text.raw(",\"coverage\":")?;
-    text.json(&covered::to_json(&coverage))?;
+    text.json(&coverage_header::to_json(&coverage))?;
     text.raw("}")?;
     Ok(text.reply(Some(coverage)))
 }

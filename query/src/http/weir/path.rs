@@ -14,7 +14,7 @@ use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::{MetricSelect, Series};
 
 use super::super::Api;
-use super::super::failure::Failure;
+use super::super::error::ApiError;
 use super::super::status::PartitionStatus;
 use super::{Wrong, answer};
 use crate::budget::{RequestBudget, read_series};
@@ -32,7 +32,7 @@ const NAMES: &str = "weir_collector_info|weir_collector_queued_bytes|weir_collec
 pub(super) async fn path(State(api): State<Arc<Api>>) -> Result<Response, Wrong> {
     let work = |api: &Api, budget: &RequestBudget| {
         let now_ms = (api.clock)() / 1_000_000;
-        let names = Matcher::new(NAME, MatchOp::Regex, NAMES).map_err(|error| Failure::from(error.to_string()))?;
+        let names = Matcher::new(NAME, MatchOp::Regex, NAMES).map_err(|error| ApiError::from(error.to_string()))?;
         let matchers = vec![names, Matcher::equal("job", "weir-collector")];
         let tenant = TENANT_DEFAULT.into();
         let select = MetricSelect { tenant, matchers, start_ms: now_ms - REMEMBERED_MS, end_ms: now_ms };

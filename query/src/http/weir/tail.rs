@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::super::Api;
-use super::super::failure::Failure;
+use super::super::error::ApiError;
 use super::super::live::{Arrived, Live, bounded, follow};
 use super::super::params::Params;
 use super::Wrong;
@@ -29,7 +29,7 @@ pub(super) async fn tail(
         Ok::<_, Wrong>(Live::open(&api.logs, query.unwrap_or_default(), &log, detected, counters)?)
     };
     let mut live = api.run(work).await?;
-    let upgrade = upgrade.map_err(|error| Failure::new(error.status(), error.body_text()))?;
+    let upgrade = upgrade.map_err(|error| ApiError::new(error.status(), error.body_text()))?;
     let kept = (api.tail_timing, api.counters.clone(), place);
     let step = move || message(&live.poll()).map(|message| message.to_string());
     Ok(bounded(upgrade).on_upgrade(move |socket| follow(socket, kept, step)))

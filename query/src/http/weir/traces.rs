@@ -13,9 +13,9 @@ use weir_model::select::{Trace, TraceSelect, TraceSummary};
 use weir_model::span::{Attributes, Origin, Span};
 
 use super::super::Api;
-use super::super::failure::Failure;
-use super::super::find::read_trace;
+use super::super::error::ApiError;
 use super::super::params::{HOUR, Params};
+use super::super::trace_search::read_trace;
 use super::super::{logfmt, values};
 use super::{Wrong, answer};
 use crate::budget::RequestBudget;
@@ -32,7 +32,7 @@ pub(super) async fn trace(State(api): State<Arc<Api>>, Path(id): Path<String>) -
     let work = move |api: &Api, budget: &RequestBudget| {
         let (found, _) = read_trace(&*api.traces, TENANT_DEFAULT, id, budget)?;
         let Some(trace) = found.value else {
-            let failure = Failure::new(StatusCode::NOT_FOUND, format!("no span of trace {id} has been seen"));
+            let failure = ApiError::new(StatusCode::NOT_FOUND, format!("no span of trace {id} has been seen"));
             return Err(Wrong::with_coverage(failure, found.coverage));
         };
         answer(budget, json!({"trace": shape(&trace)}), found.coverage)

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use weir_model::label::{Labels, NAME};
 
-use super::{ABSENT, Eval, Grid, Row, Value, is_absent};
+use super::{ABSENT, Eval, Row, StepRange, Value, is_absent};
 use crate::promql::ast::{Aggregate, AggregateOp, Span};
 use crate::promql::error::QueryError;
 use crate::promql::functions::quantile;
@@ -74,13 +74,13 @@ impl Grouped {
 }
 
 impl Eval<'_> {
-    pub(super) fn aggregate(&mut self, aggregate: &Aggregate, _span: Span, grid: Grid) -> Result<Value, QueryError> {
-        let steps = grid.steps();
+    pub(super) fn aggregate(&mut self, aggregate: &Aggregate, _span: Span, step_range: StepRange) -> Result<Value, QueryError> {
+        let steps = step_range.steps();
         let param = match &aggregate.param {
-            Some(param) => Some((self.eval(param, grid)?, param.span)),
+            Some(param) => Some((self.eval(param, step_range)?, param.span)),
             None => None,
         };
-        let rows = self.eval(&aggregate.expr, grid)?.rows()?;
+        let rows = self.eval(&aggregate.expr, step_range)?.rows()?;
         let grouped = Grouped::new(rows, aggregate);
         self.account(grouped.groups.len().saturating_mul(steps))?;
         let rows = match (aggregate.op, param) {

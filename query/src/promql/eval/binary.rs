@@ -8,25 +8,25 @@ use std::collections::{HashMap, HashSet};
 use weir_model::label::{Labels, NAME};
 
 use super::scalar_op::{apply, as_bool};
-use super::{ABSENT, Eval, Grid, Row, Value, finish, is_absent};
+use super::{ABSENT, Eval, Row, StepRange, Value, finish, is_absent};
 use crate::promql::ast::{Cardinality, Chain, Link, Matching};
 use crate::promql::error::QueryError;
 
 impl Eval<'_> {
     /// All operators of a chain, from left to right.
-    pub(super) fn chain(&mut self, chain: &Chain, grid: Grid) -> Result<Value, QueryError> {
+    pub(super) fn chain(&mut self, chain: &Chain, step_range: StepRange) -> Result<Value, QueryError> {
         let before = self.tally.bytes();
-        let mut value = self.eval(&chain.first, grid)?;
+        let mut value = self.eval(&chain.first, step_range)?;
         for link in &chain.links {
-            let rhs = self.eval(&link.rhs, grid)?;
-            value = self.link(link, value, rhs, grid)?;
+            let rhs = self.eval(&link.rhs, step_range)?;
+            value = self.link(link, value, rhs, step_range)?;
             // What the operator has consumed is gone.
             self.tally.settle(before.saturating_add(value.bytes()))?;
         }
         Ok(value)
     }
 
-    fn link(&mut self, link: &Link, lhs: Value, rhs: Value, grid: Grid) -> Result<Value, QueryError> {
+    fn link(&mut self, link: &Link, lhs: Value, rhs: Value, step_range: StepRange) -> Result<Value, QueryError> {
         let op = link.op;
         match (lhs, rhs) {
             (Value::Scalar(a), Value::Scalar(b)) => {
@@ -39,14 +39,14 @@ impl Eval<'_> {
             (Value::Vector(rows), Value::Scalar(scalars)) => Ok(with_scalar(link, rows, &scalars, |row, scalar| (row, scalar))),
             (Value::Scalar(scalars), Value::Vector(rows)) => Ok(with_scalar(link, rows, &scalars, |row, scalar| (scalar, row))),
             (Value::Vector(lhs), Value::Vector(rhs)) if op.is_set() => {
-                Ok(Value::Vector(super::binary_set::combine(link, lhs, rhs, grid.steps())))
+                Ok(Value::Vector(super::binary_set::combine(link, lhs, rhs, step_range.steps())))
             }
-            (Value::Vector(lhs), Value::Vector(rhs)) => self.vectors(link, lhs, rhs, grid),
+            (Value::Vector(lhs), Value::Vector(rhs)) => self.vectors(link, lhs, rhs, step_range),
             _ => Err(QueryError::execution("binary expression must contain only scalar and instant vector types")),
         }
     }
 
-    fn vectors(&mut self, link: &Link, lhs: Vec<Row>, rhs: Vec<Row>, grid: Grid) -> Result<Value, QueryError> {
+    fn vectors(&mut self, link: &Link, lhs: Vec<Row>, rhs: Vec<Row>, step_range: StepRange) -> Result<Value, QueryError> {
         let matching = &link.matching;
         let fills = matching.fill_left.is_some() || matching.fill_right.is_some();
         if (lhs.is_empty() || rhs.is_empty()) && !fills {
@@ -61,7 +61,7 @@ impl Eval<'_> {
         let mut joiner = Joiner {
             link,
             swapped,
-            steps: grid.steps(),
+            steps: step_range.steps(),
             keys,
             many,
             one,
@@ -71,9 +71,9 @@ impl Eval<'_> {
             first_with: Vec::new(),
         };
         let mut accounted = 0;
-        for step in 0..grid.steps() {
+        for step in 0..step_range.steps() {
             joiner.step(step, &many_ids, &one_ids)?;
-            self.account((joiner.rows.len() - accounted).saturating_mul(grid.steps()))?;
+            self.account((joiner.rows.len() - accounted).saturating_mul(step_range.steps()))?;
             accounted = joiner.rows.len();
             if step % 64 == 0 {
                 self.engine.budget.check()?;
@@ -81,7 +81,7 @@ impl Eval<'_> {
         }
         let rows = joiner.rows.into_iter().filter(Row::is_present).collect();
         // Where the one side changes over time, one series of the answer comes from several pairs.
-        Ok(Value::Vector(if grid.steps() > 1 { join_where_possible(rows) } else { rows }))
+        Ok(Value::Vector(if step_range.steps() > 1 { join_where_possible(rows) } else { rows }))
     }
 }
 

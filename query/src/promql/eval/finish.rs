@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use weir_model::label::{Labels, NAME};
 
-use super::{Grid, Row, Value, is_absent};
+use super::{Row, StepRange, Value, is_absent};
 use crate::promql::error::QueryError;
 
 /// An answer's value.
@@ -72,7 +72,7 @@ pub(crate) fn join(rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
     Ok(joined)
 }
 
-pub(super) fn output(value: Value, grid: Grid, instant: bool) -> Result<Output, QueryError> {
+pub(super) fn output(value: Value, step_range: StepRange, instant: bool) -> Result<Output, QueryError> {
     let rows = match value {
         Value::Text(text) => return Ok(Output::String(text)),
         Value::Scalar(values) if instant => return Ok(Output::Scalar(values.first().copied().unwrap_or(f64::NAN))),
@@ -87,7 +87,7 @@ pub(super) fn output(value: Value, grid: Grid, instant: bool) -> Result<Output, 
         return Ok(Output::Vector(samples.collect()));
     }
     let points = |row: Row| {
-        let present = grid.times().zip(&row.values).filter(|(_, value)| !is_absent(**value));
+        let present = step_range.times().zip(&row.values).filter(|(_, value)| !is_absent(**value));
         let points = present.map(|(at, value)| (at, *value)).collect();
         Points { labels: row.labels, points }
     };

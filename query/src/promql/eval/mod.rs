@@ -9,24 +9,24 @@ mod binary;
 mod binary_set;
 mod duration;
 mod finish;
-mod grid;
 mod pick;
 mod scalar_op;
 mod select;
+mod steps;
 mod window;
 
 pub(crate) use finish::join;
 pub use finish::{Output, Points, Sample};
-pub(crate) use grid::{ABSENT, Grid, Row, Value, is_absent};
 pub(crate) use select::Want;
+pub(crate) use steps::{ABSENT, Row, StepRange, Value, is_absent};
 
 use weir_model::pattern::PatternBudget;
 use weir_model::select::{Budget, Coverage, MetricReader};
 
+use super::annotations::{Annotations, Level};
 use super::ast::{Expr, Kind, Type};
 use super::error::QueryError;
 use super::functions::{Body, Call};
-use super::notes::{Level, Notes};
 use super::parse::parse;
 use crate::budget::Tally;
 
@@ -83,7 +83,7 @@ impl Engine<'_> {
     pub fn evaluate(&self, request: &Request, expr: &Expr) -> Result<Answer, QueryError> {
         let instant = request.step_ms <= 0;
         let end_ms = if instant { request.start_ms } else { request.end_ms };
-        let grid = Grid { start_ms: request.start_ms, end_ms, step_ms: request.step_ms.max(1) };
+        let step_range = StepRange { start_ms: request.start_ms, end_ms, step_ms: request.step_ms.max(1) };
         if !instant && !matches!(expr.kind_type(), Type::Scalar | Type::Vector) {
             let got = expr.kind_type().name();
             return Err(QueryError::execution(format!(
@@ -93,21 +93,21 @@ impl Engine<'_> {
         let mut eval = Eval {
             engine: self,
             request,
-            whole: grid,
+            whole: step_range,
             instant,
-            notes: Notes::default(),
+            notes: Annotations::default(),
             patterns: PatternBudget::default(),
             coverage: Coverage::default(),
             tally: Tally::new(self.budget),
             samples: 0,
         };
         let output = if expr.kind_type() == Type::Matrix {
-            eval.matrix(expr, grid)?
+            eval.matrix(expr, step_range)?
         } else {
-            let value = eval.eval(expr, grid)?;
+            let value = eval.eval(expr, step_range)?;
             // Points have their times beside them, and are there before the rows are gone.
             eval.tally.take(value.bytes().saturating_mul(2))?;
-            finish::output(value, grid, instant)?
+            finish::output(value, step_range, instant)?
         };
         Ok(Answer {
             output,
@@ -115,7 +115,7 @@ impl Engine<'_> {
             infos: eval.notes.texts(Level::Info, &request.query),
             coverage: eval.coverage,
             samples: eval.samples,
-            steps: grid.steps() as u64,
+            steps: step_range.steps() as u64,
         })
     }
 }
@@ -125,9 +125,9 @@ pub(crate) struct Eval<'a> {
     engine: &'a Engine<'a>,
     request: &'a Request,
     /// Of the whole query, for `start()`, `@ start()`, `step()` and so on.
-    pub whole: Grid,
+    pub whole: StepRange,
     pub instant: bool,
-    pub notes: Notes,
+    pub notes: Annotations,
     /// What the patterns of functions take.
     pub patterns: PatternBudget,
     coverage: Coverage,
@@ -137,72 +137,72 @@ pub(crate) struct Eval<'a> {
 }
 
 impl Eval<'_> {
-    /// The value of an expression on a grid.
-    pub fn eval(&mut self, expr: &Expr, grid: Grid) -> Result<Value, QueryError> {
+    /// The value of an expression on a step_range.
+    pub fn eval(&mut self, expr: &Expr, step_range: StepRange) -> Result<Value, QueryError> {
         let before = self.tally.bytes();
-        let value = self.eval_once(expr, grid)?;
+        let value = self.eval_once(expr, step_range)?;
         // Whatever else was made on the way is gone.
         self.tally.settle(before.saturating_add(value.bytes()))?;
         Ok(value)
     }
 
-    fn eval_once(&mut self, expr: &Expr, grid: Grid) -> Result<Value, QueryError> {
-        if grid.steps() > 1 && is_invariant(expr) {
-            let once = Grid { end_ms: grid.start_ms, ..grid };
+    fn eval_once(&mut self, expr: &Expr, step_range: StepRange) -> Result<Value, QueryError> {
+        if step_range.steps() > 1 && is_invariant(expr) {
+            let once = StepRange { end_ms: step_range.start_ms, ..step_range };
             let value = self.eval_here(expr, once)?;
-            self.tally.take(value.bytes().saturating_mul(grid.steps() as u64))?;
-            return Ok(value.broadcast(grid.steps()));
+            self.tally.take(value.bytes().saturating_mul(step_range.steps() as u64))?;
+            return Ok(value.broadcast(step_range.steps()));
         }
-        self.eval_here(expr, grid)
+        self.eval_here(expr, step_range)
     }
 
-    fn eval_here(&mut self, expr: &Expr, grid: Grid) -> Result<Value, QueryError> {
+    fn eval_here(&mut self, expr: &Expr, step_range: StepRange) -> Result<Value, QueryError> {
         self.engine.budget.check()?;
         match &expr.kind {
             Kind::Number(value, _) => {
-                self.account(grid.steps())?;
-                Ok(Value::Scalar(vec![*value; grid.steps()]))
+                self.account(step_range.steps())?;
+                Ok(Value::Scalar(vec![*value; step_range.steps()]))
             }
             Kind::String(text) => Ok(Value::Text(text.clone())),
-            Kind::Paren(inner) => self.eval(inner, grid),
-            Kind::Selector(selector) => self.select(selector, grid, select::Want::Values),
-            Kind::Call(function, arguments) => self.call(&Call { function, arguments, span: expr.span }, grid),
+            Kind::Paren(inner) => self.eval(inner, step_range),
+            Kind::Selector(selector) => self.select(selector, step_range, select::Want::Values),
+            Kind::Call(function, arguments) => self.call(&Call { function, arguments, span: expr.span }, step_range),
             Kind::Unary(negative, inner) => {
-                let mut value = self.eval(inner, grid)?;
+                let mut value = self.eval(inner, step_range)?;
                 if *negative {
                     value.map(|value| -value);
                     value.drop_names();
                 }
                 Ok(value)
             }
-            Kind::Aggregate(aggregate) => self.aggregate(aggregate, expr.span, grid),
-            Kind::Chain(chain) => self.chain(chain, grid),
+            Kind::Aggregate(aggregate) => self.aggregate(aggregate, expr.span, step_range),
+            Kind::Chain(chain) => self.chain(chain, step_range),
             Kind::Range(_) | Kind::Subquery(_) => Err(QueryError::execution("a range vector has no value of its own here")),
         }
     }
 
-    fn call(&mut self, call: &Call<'_>, grid: Grid) -> Result<Value, QueryError> {
+    fn call(&mut self, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
         match call.function.body {
-            Body::Range(kernel) => self.range_call(call, grid, kernel, true),
-            Body::RangeNamed(kernel) => self.range_call(call, grid, kernel, false),
+            Body::Range(kernel) => self.range_call(call, step_range, kernel, true),
+            Body::RangeNamed(kernel) => self.range_call(call, step_range, kernel, false),
             Body::Math(kernel) => {
-                let mut value = self.argument(call, 0, grid)?;
+                let mut value = self.argument(call, 0, step_range)?;
                 value.map(kernel);
                 value.drop_names();
                 Ok(value)
             }
             Body::Date(kernel) => {
                 let mut value = if call.arguments.is_empty() {
-                    let seconds = grid.times().map(|at| at as f64 / 1000.0).collect();
+                    let seconds = step_range.times().map(|at| at as f64 / 1000.0).collect();
                     Value::Vector(vec![Row { values: seconds, ..Row::default() }])
                 } else {
-                    self.argument(call, 0, grid)?
+                    self.argument(call, 0, step_range)?
                 };
                 value.map(kernel);
                 value.drop_names();
                 Ok(value)
             }
-            Body::Special(body) => body(self, call, grid),
+            Body::Special(body) => body(self, call, step_range),
             Body::Unsupported(what) => {
                 Err(QueryError::execution(format!("not supported yet: {what} (in call to {:?})", call.function.name)))
             }
@@ -210,12 +210,12 @@ impl Eval<'_> {
     }
 
     /// The value of an argument.
-    pub fn argument(&mut self, call: &Call<'_>, i: usize, grid: Grid) -> Result<Value, QueryError> {
+    pub fn argument(&mut self, call: &Call<'_>, i: usize, step_range: StepRange) -> Result<Value, QueryError> {
         let argument = call
             .arguments
             .get(i)
             .ok_or_else(|| QueryError::execution(format!("call to {:?} lacks argument {}", call.function.name, i + 1)))?;
-        self.eval(argument, grid)
+        self.eval(argument, step_range)
     }
 
     /// Reserves memory for values about to be made, 8 bytes each; errors when the query may not hold so many.

@@ -3,7 +3,7 @@
 use weir_model::metric::is_stale;
 use weir_model::select::{MetricSelect, Series};
 
-use super::{ABSENT, Eval, Grid, Row, Value};
+use super::{ABSENT, Eval, Row, StepRange, Value};
 use crate::budget::read_series;
 use crate::promql::ast::{At, Modifiers, Selector};
 use crate::promql::error::QueryError;
@@ -53,22 +53,22 @@ impl Eval<'_> {
         Ok(read.value)
     }
 
-    pub(crate) fn select(&mut self, selector: &Selector, grid: Grid, want: Want) -> Result<Value, QueryError> {
-        let steps = grid.steps();
+    pub(crate) fn select(&mut self, selector: &Selector, step_range: StepRange, want: Want) -> Result<Value, QueryError> {
+        let steps = step_range.steps();
         let shift = self.shift(&selector.modifiers)?;
         if steps == 0 {
             return Ok(Value::Vector(Vec::new()));
         }
         let lookback_ms = self.request.lookback_ms;
-        let first_ms = shift.of(grid.time(0)).saturating_sub(lookback_ms).saturating_add(1);
+        let first_ms = shift.of(step_range.time(0)).saturating_sub(lookback_ms).saturating_add(1);
         let ahead_ms = if selector.smoothed { lookback_ms } else { 0 };
-        let series = self.fetch(selector, first_ms, shift.of(grid.time(steps - 1)).saturating_add(ahead_ms))?;
+        let series = self.fetch(selector, first_ms, shift.of(step_range.time(steps - 1)).saturating_add(ahead_ms))?;
         self.account(series.len().saturating_mul(steps))?;
         let mut rows = Vec::with_capacity(series.len());
         for one in series {
             let mut next = 0;
             let mut values = Vec::with_capacity(steps);
-            for at in grid.times().map(|step| shift.of(step)) {
+            for at in step_range.times().map(|step| shift.of(step)) {
                 while one.timestamps.get(next).is_some_and(|own| *own <= at) {
                     next += 1;
                 }

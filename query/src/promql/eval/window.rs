@@ -4,7 +4,7 @@ use weir_model::label::{Labels, NAME};
 use weir_model::metric::is_stale;
 
 use super::select::Shift;
-use super::{ABSENT, Eval, Grid, Row, Value, finish, is_absent};
+use super::{ABSENT, Eval, Row, StepRange, Value, finish, is_absent};
 use crate::promql::ast::{Edge, Expr, Kind, RangeSelector, Span, Subquery, Type};
 use crate::promql::error::QueryError;
 use crate::promql::functions::{Call, Window};
@@ -31,15 +31,15 @@ pub(super) struct Windows {
 }
 
 impl Eval<'_> {
-    fn windows(&mut self, expr: &Expr, grid: Grid) -> Result<Windows, QueryError> {
+    fn windows(&mut self, expr: &Expr, step_range: StepRange) -> Result<Windows, QueryError> {
         match &expr.bare().kind {
-            Kind::Range(range) => self.range_windows(range, grid),
-            Kind::Subquery(subquery) => self.subquery_windows(subquery, grid),
+            Kind::Range(range) => self.range_windows(range, step_range),
+            Kind::Subquery(subquery) => self.subquery_windows(subquery, step_range),
             _ => Err(QueryError::execution("a range vector was expected")),
         }
     }
 
-    fn range_windows(&mut self, range: &RangeSelector, grid: Grid) -> Result<Windows, QueryError> {
+    fn range_windows(&mut self, range: &RangeSelector, step_range: StepRange) -> Result<Windows, QueryError> {
         let shift = self.shift(&range.selector.modifiers)?;
         let range_ms = self.positive_duration(&range.range)?;
         let lookback = self.request.lookback_ms;
@@ -49,9 +49,9 @@ impl Eval<'_> {
             Edge::Smoothed => (lookback, lookback),
         };
         let mut windows = Windows { series: Vec::new(), shift, range_ms, edge: range.edge, margin_ms };
-        let Some(last) = grid.steps().checked_sub(1) else { return Ok(windows) };
-        let first_ms = shift.of(grid.time(0)).saturating_sub(range_ms + margin_ms.0).saturating_add(1);
-        let last_ms = shift.of(grid.time(last)).saturating_add(margin_ms.1);
+        let Some(last) = step_range.steps().checked_sub(1) else { return Ok(windows) };
+        let first_ms = shift.of(step_range.time(0)).saturating_sub(range_ms + margin_ms.0).saturating_add(1);
+        let last_ms = shift.of(step_range.time(last)).saturating_add(margin_ms.1);
         for one in self.fetch(&range.selector, first_ms, last_ms)? {
             let stale = one.values.iter().any(|value| is_stale(*value));
             let (times, values) = if stale {
@@ -64,15 +64,15 @@ impl Eval<'_> {
         Ok(windows)
     }
 
-    fn subquery_windows(&mut self, subquery: &Subquery, grid: Grid) -> Result<Windows, QueryError> {
+    fn subquery_windows(&mut self, subquery: &Subquery, step_range: StepRange) -> Result<Windows, QueryError> {
         let shift = self.shift(&subquery.modifiers)?;
         let range_ms = self.positive_duration(&subquery.range)?;
         let step_ms = subquery.step.as_ref().map_or(Ok(SUBQUERY_STEP_MS), |step| self.positive_duration(step))?;
         let mut windows = Windows { series: Vec::new(), shift, range_ms, edge: Edge::Plain, margin_ms: (0, 0) };
-        let Some(last) = grid.steps().checked_sub(1) else { return Ok(windows) };
+        let Some(last) = step_range.steps().checked_sub(1) else { return Ok(windows) };
         // Steps of a subquery are multiples of its step, and the window is open on the left.
-        let start_ms = (shift.of(grid.time(0)).saturating_sub(range_ms).div_euclid(step_ms) + 1) * step_ms;
-        let inner = Grid { start_ms, end_ms: shift.of(grid.time(last)), step_ms };
+        let start_ms = (shift.of(step_range.time(0)).saturating_sub(range_ms).div_euclid(step_ms) + 1) * step_ms;
+        let inner = StepRange { start_ms, end_ms: shift.of(step_range.time(last)), step_ms };
         self.account(inner.steps())?;
         let value = self.eval(&subquery.expr, inner)?;
         // The same again with their times.
@@ -89,21 +89,21 @@ impl Eval<'_> {
     pub(super) fn range_call(
         &mut self,
         call: &Call<'_>,
-        grid: Grid,
+        step_range: StepRange,
         kernel: fn(&Window<'_>) -> Option<f64>,
         drop_name: bool,
     ) -> Result<Value, QueryError> {
-        let steps = grid.steps();
+        let steps = step_range.steps();
         let mut params = Vec::new();
         for argument in call.arguments.iter().filter(|argument| argument.kind_type() == Type::Scalar) {
-            params.push((self.eval(argument, grid)?.scalars()?, argument.span));
+            params.push((self.eval(argument, step_range)?.scalars()?, argument.span));
         }
         self.check_params(call, &params)?;
         let Some(matrix) = call.arguments.iter().find(|argument| argument.kind_type() == Type::Matrix) else {
             return Err(QueryError::execution("a range vector was expected"));
         };
         check_edge(call, matrix)?;
-        let windows = self.windows(matrix, grid)?;
+        let windows = self.windows(matrix, step_range)?;
         self.account(windows.series.len().saturating_mul(steps))?;
         let param = |i: usize, step: usize| params.get(i).and_then(|(values, _)| values.get(step).copied()).unwrap_or(0.0);
         let mut rows = Vec::with_capacity(windows.series.len());
@@ -111,7 +111,7 @@ impl Eval<'_> {
             self.engine.budget.check()?;
             let mut values = Vec::with_capacity(steps);
             let mut slide = Slide::default();
-            for (step, step_ms) in grid.times().enumerate() {
+            for (step, step_ms) in step_range.times().enumerate() {
                 let mut window = slide.window(&windows, one, step_ms);
                 window.params = [param(0, step), param(1, step)];
                 let value = if window.values.is_empty() { None } else { kernel(&window) };
@@ -177,12 +177,12 @@ impl Eval<'_> {
     }
 
     /// Steps at which some series has a sample in its window, for `absent_over_time`.
-    pub(crate) fn presence(&mut self, matrix: &Expr, grid: Grid) -> Result<Vec<bool>, QueryError> {
-        let windows = self.windows(matrix, grid)?;
-        let mut present = vec![false; grid.steps()];
+    pub(crate) fn presence(&mut self, matrix: &Expr, step_range: StepRange) -> Result<Vec<bool>, QueryError> {
+        let windows = self.windows(matrix, step_range)?;
+        let mut present = vec![false; step_range.steps()];
         for one in &windows.series {
             let mut slide = Slide::default();
-            for (step, step_ms) in grid.times().enumerate() {
+            for (step, step_ms) in step_range.times().enumerate() {
                 present[step] |= !slide.window(&windows, one, step_ms).values.is_empty();
             }
         }
@@ -190,12 +190,12 @@ impl Eval<'_> {
     }
 
     /// The windows themselves: an instant query that is a range vector.
-    pub(super) fn matrix(&mut self, expr: &Expr, grid: Grid) -> Result<super::Output, QueryError> {
-        let windows = self.windows(expr, grid)?;
+    pub(super) fn matrix(&mut self, expr: &Expr, step_range: StepRange) -> Result<super::Output, QueryError> {
+        let windows = self.windows(expr, step_range)?;
         let mut rows = Vec::new();
         for one in &windows.series {
             let mut slide = Slide::default();
-            let window = slide.window(&windows, one, grid.start_ms);
+            let window = slide.window(&windows, one, step_range.start_ms);
             self.account(window.times.len().saturating_mul(2))?;
             let points: Vec<(i64, f64)> = window.times.iter().copied().zip(window.values.iter().copied()).collect();
             if !points.is_empty() {

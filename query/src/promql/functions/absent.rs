@@ -7,19 +7,19 @@ use weir_model::label::{Labels, MatchOp, Matcher, NAME};
 use super::Call;
 use crate::promql::ast::{Expr, Kind};
 use crate::promql::error::QueryError;
-use crate::promql::eval::{ABSENT, Eval, Grid, Row, Value, is_absent};
+use crate::promql::eval::{ABSENT, Eval, Row, StepRange, Value, is_absent};
 
-pub(super) fn absent(eval: &mut Eval<'_>, call: &Call<'_>, grid: Grid) -> Result<Value, QueryError> {
-    let rows = eval.argument(call, 0, grid)?.rows()?;
-    let mut present = vec![false; grid.steps()];
+pub(super) fn absent(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
+    let rows = eval.argument(call, 0, step_range)?.rows()?;
+    let mut present = vec![false; step_range.steps()];
     for row in rows {
         present.iter_mut().zip(row.values).for_each(|(present, value)| *present |= !is_absent(value));
     }
     Ok(missing(&present, call))
 }
 
-pub(super) fn absent_over_time(eval: &mut Eval<'_>, call: &Call<'_>, grid: Grid) -> Result<Value, QueryError> {
-    let present = eval.presence(&call.arguments[0], grid)?;
+pub(super) fn absent_over_time(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
+    let present = eval.presence(&call.arguments[0], step_range)?;
     Ok(missing(&present, call))
 }
 

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use weir_model::label::{Labels, NAME};
 
 use super::Call;
+use crate::promql::annotations::{Forced, for_metric};
 use crate::promql::error::QueryError;
-use crate::promql::eval::{ABSENT, Eval, Grid, Row, Value, is_absent};
+use crate::promql::eval::{ABSENT, Eval, Row, StepRange, Value, is_absent};
 use crate::promql::lex::parse_number;
-use crate::promql::notes::{Forced, for_metric};
 
 /// The label of a bucket's upper bound.
 const BOUND: &str = "le";
@@ -25,32 +25,32 @@ struct Histogram {
 type Buckets = Vec<(f64, f64)>;
 
 /// `histogram_quantile(q, v)`
-pub(super) fn quantile(eval: &mut Eval<'_>, call: &Call<'_>, grid: Grid) -> Result<Value, QueryError> {
-    let q = eval.argument(call, 0, grid)?.scalars()?;
+pub(super) fn quantile(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
+    let q = eval.argument(call, 0, step_range)?.scalars()?;
     q.iter().for_each(|q| eval.check_quantile(*q, call.arguments[0].span));
-    let histograms = histograms(eval, call, 1, grid)?;
+    let histograms = histograms(eval, call, 1, step_range)?;
     let mut rows = Vec::with_capacity(histograms.len());
     for histogram in &histograms {
-        let values = quantile_values(eval, call, histogram, &q, (1, grid));
+        let values = quantile_values(eval, call, histogram, &q, (1, step_range));
         rows.push(Row { labels: histogram.labels.clone(), drop_name: true, values });
     }
     Ok(Value::Vector(rows))
 }
 
 /// `histogram_quantiles(v, "label", q…)`: one series a quantile.
-pub(super) fn quantiles(eval: &mut Eval<'_>, call: &Call<'_>, grid: Grid) -> Result<Value, QueryError> {
-    let label = eval.argument(call, 1, grid)?.text()?;
+pub(super) fn quantiles(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
+    let label = eval.argument(call, 1, step_range)?.text()?;
     let mut wanted = Vec::new();
     for i in 2..call.arguments.len() {
-        let q = eval.argument(call, i, grid)?.scalars()?;
+        let q = eval.argument(call, i, step_range)?.scalars()?;
         q.iter().for_each(|q| eval.check_quantile(*q, call.arguments[i].span));
         wanted.push(q);
     }
-    let histograms = histograms(eval, call, 0, grid)?;
+    let histograms = histograms(eval, call, 0, step_range)?;
     let mut rows = Vec::new();
     for histogram in &histograms {
         for q in &wanted {
-            let values = quantile_values(eval, call, histogram, q, (0, grid));
+            let values = quantile_values(eval, call, histogram, q, (0, step_range));
             let shown = q.first().map_or_else(String::new, |q| open_metrics(*q));
             rows.push(Row { labels: histogram.labels.with(&label, &shown), drop_name: true, values });
         }
@@ -63,9 +63,15 @@ fn open_metrics(value: f64) -> String {
     if value.is_finite() && value.fract() == 0.0 { format!("{value:.1}") } else { crate::promql::print::number(value) }
 }
 
-fn quantile_values(eval: &mut Eval<'_>, call: &Call<'_>, histogram: &Histogram, q: &[f64], (i, grid): (usize, Grid)) -> Vec<f64> {
-    let mut values = Vec::with_capacity(grid.steps());
-    for (step, at) in grid.times().enumerate() {
+fn quantile_values(
+    eval: &mut Eval<'_>,
+    call: &Call<'_>,
+    histogram: &Histogram,
+    q: &[f64],
+    (i, step_range): (usize, StepRange),
+) -> Vec<f64> {
+    let mut values = Vec::with_capacity(step_range.steps());
+    for (step, at) in step_range.times().enumerate() {
         let Some(buckets) = histogram.at(step) else {
             values.push(ABSENT);
             continue;
@@ -82,18 +88,18 @@ fn quantile_values(eval: &mut Eval<'_>, call: &Call<'_>, histogram: &Histogram, 
 }
 
 /// `histogram_fraction(lower, upper, v)`
-pub(super) fn fraction(eval: &mut Eval<'_>, call: &Call<'_>, grid: Grid) -> Result<Value, QueryError> {
-    let (lower, upper) = (eval.argument(call, 0, grid)?.scalars()?, eval.argument(call, 1, grid)?.scalars()?);
-    let histograms = histograms(eval, call, 2, grid)?;
+pub(super) fn fraction(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
+    let (lower, upper) = (eval.argument(call, 0, step_range)?.scalars()?, eval.argument(call, 1, step_range)?.scalars()?);
+    let histograms = histograms(eval, call, 2, step_range)?;
     let rows = histograms.iter().map(|histogram| {
         let value = |step: usize| histogram.at(step).map_or(ABSENT, |buckets| bucket_fraction(lower[step], upper[step], buckets));
-        Row { labels: histogram.labels.clone(), drop_name: true, values: (0..grid.steps()).map(value).collect() }
+        Row { labels: histogram.labels.clone(), drop_name: true, values: (0..step_range.steps()).map(value).collect() }
     });
     Ok(Value::Vector(rows.collect()))
 }
 
-fn histograms(eval: &mut Eval<'_>, call: &Call<'_>, i: usize, grid: Grid) -> Result<Vec<Histogram>, QueryError> {
-    let rows = eval.argument(call, i, grid)?.rows()?;
+fn histograms(eval: &mut Eval<'_>, call: &Call<'_>, i: usize, step_range: StepRange) -> Result<Vec<Histogram>, QueryError> {
+    let rows = eval.argument(call, i, step_range)?.rows()?;
     let mut found: Vec<Histogram> = Vec::new();
     let mut at: HashMap<Labels, usize> = HashMap::new();
     for row in rows {

@@ -5,14 +5,14 @@ use weir_model::pattern::PatternError;
 
 use super::Call;
 use crate::promql::error::QueryError;
-use crate::promql::eval::{Eval, Grid, Row, Value, join as join_rows};
+use crate::promql::eval::{Eval, Row, StepRange, Value, join as join_rows};
 
 /// `label_replace(v, dst, replacement, src, regex)`: the regex is anchored at both ends.
-pub(super) fn replace(eval: &mut Eval<'_>, call: &Call<'_>, grid: Grid) -> Result<Value, QueryError> {
-    let rows = eval.argument(call, 0, grid)?.rows()?;
+pub(super) fn replace(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
+    let rows = eval.argument(call, 0, step_range)?.rows()?;
     let mut texts = Vec::new();
     for i in 1..5 {
-        texts.push(eval.argument(call, i, grid)?.text()?);
+        texts.push(eval.argument(call, i, step_range)?.text()?);
     }
     let [target, replacement, source, pattern] = &texts[..] else {
         return Err(QueryError::execution("label_replace takes four strings"));
@@ -38,13 +38,13 @@ pub(super) fn replace(eval: &mut Eval<'_>, call: &Call<'_>, grid: Grid) -> Resul
 }
 
 /// `label_join(v, dst, separator, src…)`
-pub(super) fn join(eval: &mut Eval<'_>, call: &Call<'_>, grid: Grid) -> Result<Value, QueryError> {
-    let rows = eval.argument(call, 0, grid)?.rows()?;
-    let target = eval.argument(call, 1, grid)?.text()?;
-    let separator = eval.argument(call, 2, grid)?.text()?;
+pub(super) fn join(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
+    let rows = eval.argument(call, 0, step_range)?.rows()?;
+    let target = eval.argument(call, 1, step_range)?.text()?;
+    let separator = eval.argument(call, 2, step_range)?.text()?;
     let mut sources = Vec::new();
     for i in 3..call.arguments.len() {
-        let source = eval.argument(call, i, grid)?.text()?;
+        let source = eval.argument(call, i, step_range)?.text()?;
         valid_name(&source, "invalid source label name in label_join(): ")?;
         sources.push(source);
     }

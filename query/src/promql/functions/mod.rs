@@ -17,7 +17,7 @@ pub(crate) use series::by_value;
 
 use super::ast::{Expr, Span, Type};
 use super::error::QueryError;
-use super::eval::{Eval, Grid, Value};
+use super::eval::{Eval, StepRange, Value};
 
 /// A function's signature and body.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ pub(crate) struct Call<'a> {
     pub span: Span,
 }
 
-type Special = fn(&mut Eval<'_>, &Call<'_>, Grid) -> Result<Value, QueryError>;
+type Special = fn(&mut Eval<'_>, &Call<'_>, StepRange) -> Result<Value, QueryError>;
 
 /// How a function computes.
 #[derive(Debug)]

@@ -5,16 +5,16 @@ use std::cmp::Ordering;
 use super::Call;
 use crate::promql::ast::Kind;
 use crate::promql::error::QueryError;
-use crate::promql::eval::{Eval, Grid, Value, Want, is_absent};
+use crate::promql::eval::{Eval, StepRange, Value, Want, is_absent};
 
 /// `timestamp(v)`: of the samples themselves when `v` is a plain selector, else of the step.
-pub(super) fn timestamp(eval: &mut Eval<'_>, call: &Call<'_>, grid: Grid) -> Result<Value, QueryError> {
+pub(super) fn timestamp(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
     let mut value = match call.arguments.first().map(|argument| &argument.bare().kind) {
-        Some(Kind::Selector(selector)) => eval.select(selector, grid, Want::Times)?,
+        Some(Kind::Selector(selector)) => eval.select(selector, step_range, Want::Times)?,
         _ => {
-            let mut rows = eval.argument(call, 0, grid)?.rows()?;
+            let mut rows = eval.argument(call, 0, step_range)?.rows()?;
             for row in &mut rows {
-                let present = row.values.iter_mut().zip(grid.times()).filter(|(value, _)| !is_absent(**value));
+                let present = row.values.iter_mut().zip(step_range.times()).filter(|(value, _)| !is_absent(**value));
                 present.for_each(|(value, at)| *value = at as f64 / 1000.0);
             }
             Value::Vector(rows)
@@ -25,8 +25,8 @@ pub(super) fn timestamp(eval: &mut Eval<'_>, call: &Call<'_>, grid: Grid) -> Res
 }
 
 /// `sort(v)`, `sort_desc(v)`: NaN last. Only an instant query has an order.
-pub(super) fn sort(eval: &mut Eval<'_>, call: &Call<'_>, grid: Grid) -> Result<Value, QueryError> {
-    let mut rows = eval.argument(call, 0, grid)?.rows()?;
+pub(super) fn sort(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
+    let mut rows = eval.argument(call, 0, step_range)?.rows()?;
     if !eval.instant {
         warn(eval, call);
         return Ok(Value::Vector(rows));
@@ -48,15 +48,15 @@ pub(crate) fn by_value(a: f64, b: f64, descending: bool) -> Ordering {
 }
 
 /// `sort_by_label(v, "a", …)`, `sort_by_label_desc`: natural order, so that `10` comes after `9`; then all labels.
-pub(super) fn sort_by_label(eval: &mut Eval<'_>, call: &Call<'_>, grid: Grid) -> Result<Value, QueryError> {
-    let mut rows = eval.argument(call, 0, grid)?.rows()?;
+pub(super) fn sort_by_label(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
+    let mut rows = eval.argument(call, 0, step_range)?.rows()?;
     if !eval.instant {
         warn(eval, call);
         return Ok(Value::Vector(rows));
     }
     let mut names = Vec::new();
     for i in 1..call.arguments.len() {
-        names.push(eval.argument(call, i, grid)?.text()?);
+        names.push(eval.argument(call, i, step_range)?.text()?);
     }
     rows.sort_by(|a, b| {
         let by_name = names.iter().map(|name| natural(a.labels.get(name), b.labels.get(name)));

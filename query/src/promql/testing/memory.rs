@@ -1,5 +1,6 @@
 //! What evaluations hold: bounded in bytes, given back on the way and at the end.
 
+use weir_model::config::ByteSize;
 use weir_model::label::Labels;
 use weir_model::select::Budget;
 
@@ -20,7 +21,7 @@ fn store() -> MemoryReader {
 
 /// What came out, and what was held at the end, before it was given back.
 fn ask(query: &str, bytes_max: u64) -> (Result<usize, String>, u64) {
-    let (store, config) = (store(), QueryConfig { query_bytes_max: bytes_max, ..QueryConfig::default() });
+    let (store, config) = (store(), QueryConfig { query_memory_max: ByteSize::bytes(bytes_max), ..QueryConfig::default() });
     let load = Load::new(&config, LoadMetrics::default());
     let (budget, _guard) = RequestBudget::new(&config, &load);
     let request = Request {
@@ -58,7 +59,7 @@ fn a_query_holds_its_widest_moment_and_not_the_sum_of_all() {
     let nested = (0..20).fold("hits".to_owned(), |inner, _| format!("hits + ({inner})"));
     let (rows, held) = ask(&nested, 1 << 20);
     let error = rows.unwrap_err();
-    assert!(error.contains("1048576 bytes of memory") && error.contains("query.query_bytes_max"), "{error}");
+    assert!(error.contains("1048576 bytes of memory") && error.contains("query.query_memory_max"), "{error}");
     assert!(held <= 1 << 20, "{held}");
 }
 
@@ -75,7 +76,7 @@ fn what_would_be_wide_is_refused_before_it_is_made() {
     ] {
         let (rows, held) = ask(query, 100_000);
         let error = rows.unwrap_err();
-        assert!(error.contains("query.query_bytes_max"), "{query}: {error}");
+        assert!(error.contains("query.query_memory_max"), "{query}: {error}");
         assert!(held <= 100_000, "{query}: {held}");
     }
 }

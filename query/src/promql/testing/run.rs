@@ -1,5 +1,6 @@
 //! Runs a script. Each instant eval is asked again with `@` from other times, and as the middle of a range of three.
 
+use weir_model::config::ByteSize;
 use weir_model::label::{Labels, Matcher};
 
 use super::compare::{compare, compare_error, compare_notes};
@@ -17,7 +18,7 @@ use crate::promql::parse::parse;
 const LOOKBACK_MS: i64 = 300_000;
 
 /// What one query of a script may hold.
-const MEMORY_BYTES: u64 = 400 << 20;
+const MEMORY_MAX: ByteSize = ByteSize::mib(400);
 
 /// What came of a script.
 #[derive(Clone, Debug, Default)]
@@ -96,7 +97,7 @@ fn load(store: &mut MemoryReader, step_ms: i64, series: &[Line]) {
 }
 
 fn ask(store: &MemoryReader, query: &str, span: Span) -> Result<Answer, QueryError> {
-    let config = QueryConfig { query_bytes_max: MEMORY_BYTES, ..QueryConfig::default() };
+    let config = QueryConfig { query_memory_max: MEMORY_MAX, ..QueryConfig::default() };
     let (budget, _guard) = RequestBudget::new(&config, &Load::new(&config, LoadMetrics::default()));
     let engine = Engine { reader: store, budget: &budget };
     let Span { start_ms, end_ms, step_ms } = span;

@@ -17,7 +17,7 @@ pub(crate) fn is_absent(value: f64) -> bool {
 
 /// The steps of a query or subquery, Unix milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Grid {
+pub(crate) struct StepRange {
     /// First step.
     pub start_ms: i64,
     /// No step is later.
@@ -26,7 +26,7 @@ pub(crate) struct Grid {
     pub step_ms: i64,
 }
 
-impl Grid {
+impl StepRange {
     /// How many there are.
     pub fn steps(&self) -> usize {
         if self.end_ms < self.start_ms { 0 } else { ((self.end_ms - self.start_ms) / self.step_ms) as usize + 1 }

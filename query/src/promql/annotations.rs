@@ -13,14 +13,14 @@ pub(crate) enum Level {
 }
 
 /// An answer carries at most this many notes of a level, as Prometheus' API does by default.
-const NOTES_MAX: usize = 10;
+const ANNOTATIONS_MAX: usize = 10;
 
 /// The notes of one evaluation, each once.
 #[derive(Default)]
-pub(crate) struct Notes {
+pub(crate) struct Annotations {
     notes: Vec<(Level, String, Span)>,
     monotonicity: Vec<Forced>,
-    /// Notes beyond [`NOTES_MAX`], per level.
+    /// Annotations beyond [`ANNOTATIONS_MAX`], per level.
     dropped: [usize; 2],
 }
 
@@ -36,13 +36,13 @@ pub(crate) struct Forced {
     pub samples: usize,
 }
 
-impl Notes {
+impl Annotations {
     pub(crate) fn add(&mut self, level: Level, message: impl Into<String>, span: Span) {
         let note = (level, message.into(), span);
         if self.notes.contains(&note) {
             return;
         }
-        if self.notes.iter().filter(|(own, ..)| *own == level).count() >= NOTES_MAX {
+        if self.notes.iter().filter(|(own, ..)| *own == level).count() >= ANNOTATIONS_MAX {
             self.dropped[level as usize] += 1;
             return;
         }
@@ -69,7 +69,7 @@ impl Notes {
                 own.difference_max = own.difference_max.max(forced.difference_max);
                 own.samples += forced.samples;
             }
-            None if self.monotonicity.len() < NOTES_MAX => self.monotonicity.push(forced),
+            None if self.monotonicity.len() < ANNOTATIONS_MAX => self.monotonicity.push(forced),
             None => self.dropped[Level::Info as usize] += 1,
         }
     }

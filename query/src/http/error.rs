@@ -23,12 +23,12 @@ const RETRY_AFTER_SECONDS: &str = "2";
 
 /// A status and a sentence; each API puts it into its own shape.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
     pub(crate) message: String,
 }
 
-impl Failure {
+impl ApiError {
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self { status, message: message.into() }
     }
@@ -43,31 +43,31 @@ pub(crate) fn with_retry(mut response: Response) -> Response {
 }
 
 /// Parameters that do not fit.
-impl From<String> for Failure {
+impl From<String> for ApiError {
     fn from(message: String) -> Self {
         Self { status: StatusCode::BAD_REQUEST, message }
     }
 }
 
-impl From<QueryError> for Failure {
+impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
         Self { status: status(&error), message: error.to_string() }
     }
 }
 
-impl From<crate::logql::ParseError> for Failure {
+impl From<crate::logql::ParseError> for ApiError {
     fn from(error: crate::logql::ParseError) -> Self {
         QueryError::from(error).into()
     }
 }
 
-impl From<ReadError> for Failure {
+impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         QueryError::from(error).into()
     }
 }
 
-impl From<(StatusCode, String)> for Failure {
+impl From<(StatusCode, String)> for ApiError {
     fn from((status, message): (StatusCode, String)) -> Self {
         Self { status, message }
     }

@@ -1,7 +1,7 @@
-//! Sees that the group has given out every partition. A static member that comes back within its session is given what it was last
-//! told to have, and nobody is asked again, even when some partitions were just then on their way from one member to another: these
-//! would be nobody's until something else happens to the group. So whoever comes looks at the group, and when partitions are
-//! missing from it, sends a guest, whose coming makes the group give them out. See `docs/decisions/0098-a-guest-makes-the-group-count.md`.
+//! Sees that the group has assigned every partition. A static member that comes back within its session gets the assignment that it
+//! had, without a rebalance, even when some partitions were just then moving from one member to another: these would have no
+//! owner until something else makes the group rebalance. So a member that joins checks the group, and when partitions have no owner, an
+//! ephemeral member joins for a moment: its coming makes the group assign them. See `docs/decisions/0098-*.md`.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -16,22 +16,22 @@ use super::diagnosis::Diagnosis;
 use super::rebalances::Rebalances;
 use crate::{BusError, TopicPartition};
 
-/// What only guests subscribe to, since whoever subscribes to nothing is not let in. One partition, nothing in it.
-pub(crate) const TOPIC: &str = "weir.visits";
+/// What only ephemeral members subscribe to: a group admits nobody without a subscription. One partition, empty.
+pub(crate) const TOPIC: &str = "weir.rebalance_probe";
 
-/// Between two looks at the group. Partitions that move are nobody's for less.
-const LOOK: Duration = Duration::from_secs(3);
+/// Between two checks of the group. Partitions that move have no owner for less.
+const POLL_INTERVAL: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// The group lets nobody in while it waits for a member that died, which is for a session.
-const PATIENCE: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(50);
+/// The group admits nobody while it waits for a member that died, which is for a session.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
+const POLL_TIMEOUT: Duration = Duration::from_millis(50);
 /// Of a topic's name, as Kafka has it.
 const TOPIC_BYTES_MAX: usize = 249;
 
-/// Looks when it is told that its member has come; ends with it.
-pub(crate) struct Host(SyncSender<()>);
+/// Checks the group after its member has joined; ends with the member.
+pub(crate) struct RebalanceWatcher(SyncSender<()>);
 
-impl Host {
+impl RebalanceWatcher {
     /// `places`: all that the group has to give out.
     pub(crate) fn start(
         config: &KafkaConfig,
@@ -39,55 +39,55 @@ impl Host {
         member: &str,
         places: BTreeSet<TopicPartition>,
     ) -> Result<Self, BusError> {
-        let (host, told) = sync_channel(1);
+        let (watcher, joined) = sync_channel(1);
         let (group, diagnosis) = (config.group.clone(), diagnosis.clone());
-        let looking = Looking { group, guest: config.guest(member), diagnosis, places };
-        let thread = std::thread::Builder::new().name("weir-bus-group".into()).spawn(move || looking.run(&told));
-        thread.map(|_| Self(host)).map_err(|error| BusError::Stopped(format!("start a thread for the group: {error}")))
+        let watch = Watch { group, member: config.ephemeral_member(member), diagnosis, places };
+        let thread = std::thread::Builder::new().name("weir-bus-group".into()).spawn(move || watch.run(&joined));
+        thread.map(|_| Self(watcher)).map_err(|error| BusError::Stopped(format!("start a thread for the group: {error}")))
     }
 
-    /// Looks soon, until nothing is missing.
-    pub(crate) fn look(&self) {
-        let _looking_already = self.0.try_send(());
+    /// Checks soon, and again until no partition is without an owner.
+    pub(crate) fn check(&self) {
+        let _checking_already = self.0.try_send(());
     }
 }
 
-struct Looking {
+struct Watch {
     group: String,
-    guest: ClientConfig,
+    member: ClientConfig,
     diagnosis: Diagnosis,
     places: BTreeSet<TopicPartition>,
 }
 
-impl Looking {
-    fn run(&self, told: &Receiver<()>) {
-        while told.recv().is_ok() {
+impl Watch {
+    fn run(&self, joined: &Receiver<()>) {
+        while joined.recv().is_ok() {
             let mut missed = false;
-            while !matches!(told.recv_timeout(LOOK), Err(RecvTimeoutError::Disconnected)) {
+            while !matches!(joined.recv_timeout(POLL_INTERVAL), Err(RecvTimeoutError::Disconnected)) {
                 match self.missing() {
                     Ok(Some(0)) => break,
                     // Twice in a row, so it is not on its way.
                     Ok(Some(missing)) if missed => {
                         tracing::warn!(
                             missing,
-                            "the group has left out partitions; sending a guest, so that it counts them again"
+                            "partitions have no owner in the group; an ephemeral member joins, so that the group assigns them"
                         );
                         missed = false;
-                        if let Err(error) = self.visit() {
-                            tracing::warn!(%error, "the group did not let the guest in; trying again");
+                        if let Err(error) = self.probe() {
+                            tracing::warn!(%error, "the ephemeral member could not join the group; trying again");
                         }
                     }
                     Ok(missing) => missed = missing.is_some(),
-                    Err(error) => tracing::debug!(%error, "the group cannot be looked at; trying again"),
+                    Err(error) => tracing::debug!(%error, "the group cannot be described; trying again"),
                 }
             }
         }
     }
 
-    /// Partitions that nobody has; `None` while the group gives them out.
+    /// How many partitions have no owner; `None` while the group rebalances.
     fn missing(&self) -> Result<Option<usize>, KafkaError> {
-        let asker: BaseConsumer = self.guest.create()?;
-        let groups = asker.client().fetch_group_list(Some(&self.group), ANSWER_TIMEOUT)?;
+        let client: BaseConsumer = self.member.create()?;
+        let groups = client.client().fetch_group_list(Some(&self.group), ANSWER_TIMEOUT)?;
         let Some(group) = groups.groups().iter().find(|group| group.name() == self.group && group.state() == "Stable") else {
             return Ok(None);
         };
@@ -99,16 +99,16 @@ impl Looking {
     }
 
     /// Joins the group and leaves it again.
-    fn visit(&self) -> Result<(), KafkaError> {
+    fn probe(&self) -> Result<(), KafkaError> {
         let context = Rebalances::new(&self.diagnosis, &self.group, None);
-        let guest: BaseConsumer<Rebalances> = self.guest.create_with_context(context)?;
-        guest.subscribe(&[TOPIC])?;
+        let member: BaseConsumer<Rebalances> = self.member.create_with_context(context)?;
+        member.subscribe(&[TOPIC])?;
         let (begun, mut last) = (Instant::now(), KafkaError::Canceled);
-        while !guest.context().has_answered() {
-            if begun.elapsed() > PATIENCE {
+        while !member.context().has_answered() {
+            if begun.elapsed() > JOIN_TIMEOUT {
                 return Err(last);
             }
-            if let Some(Err(error)) = guest.poll(POLL) {
+            if let Some(Err(error)) = member.poll(POLL_TIMEOUT) {
                 last = error;
             }
         }

@@ -1,4 +1,4 @@
-//! How long questions wait for the object store.
+//! How long reads wait for the object store: after a timeout, fail fast until it may have come back.
 
 use std::time::Duration;
 
@@ -7,39 +7,39 @@ use tokio::time::Instant;
 
 use crate::StoreError;
 
-/// Once somebody has waited in vain, nobody waits at all for so long, and then only so long, until the store has answered again:
-/// a question that needs a thousand parts of blocks waits once.
-const WHILE_SILENT: Duration = Duration::from_secs(1);
+/// After a timeout, reads fail fast for this long, and then wait no longer than this until one is answered: a query that reads a
+/// thousand parts of blocks waits once.
+const FAIL_FAST: Duration = Duration::from_secs(1);
 
-/// One object store's, shared by all who ask it.
-pub struct Patience {
+/// Of one object store, shared by all who read from it.
+pub struct CircuitBreaker {
     timeout: Duration,
-    /// When somebody has last waited in vain; none since it has answered.
-    in_vain: Mutex<Option<Instant>>,
+    /// `None` once a read has been answered since.
+    last_timeout: Mutex<Option<Instant>>,
 }
 
-impl Patience {
-    /// As long as this for a store that answers.
+impl CircuitBreaker {
+    /// `timeout`: of a read while the store answers.
     pub fn new(timeout: Duration) -> Self {
-        Self { timeout, in_vain: Mutex::new(None) }
+        Self { timeout, last_timeout: Mutex::new(None) }
     }
 
-    /// The store's answer; errors with `Silent` when there is none in time.
+    /// The store's answer; errors with `Unavailable` when there is none in time.
     pub async fn wait<T>(&self, asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        let in_vain = *self.in_vain.lock();
-        let timeout = match in_vain {
+        let last_timeout = *self.last_timeout.lock();
+        let timeout = match last_timeout {
             None => self.timeout,
-            Some(at) if at.elapsed() < WHILE_SILENT => return Err(StoreError::Silent),
-            Some(_) => self.timeout.min(WHILE_SILENT),
+            Some(at) if at.elapsed() < FAIL_FAST => return Err(StoreError::Unavailable),
+            Some(_) => self.timeout.min(FAIL_FAST),
         };
         let answered = tokio::time::timeout(timeout, asked).await;
-        *self.in_vain.lock() = answered.is_err().then(Instant::now);
-        answered.unwrap_or(Err(StoreError::Silent))
+        *self.last_timeout.lock() = answered.is_err().then(Instant::now);
+        answered.unwrap_or(Err(StoreError::Unavailable))
     }
 
-    /// It has answered somebody who waits as long as it takes.
+    /// The store has answered a caller that waits without a timeout.
     pub fn answered(&self) {
-        *self.in_vain.lock() = None;
+        *self.last_timeout.lock() = None;
     }
 }
 
@@ -49,14 +49,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_store_is_waited_for_once() {
-        let store = Patience::new(Duration::from_secs(10));
+        let store = CircuitBreaker::new(Duration::from_secs(10));
         let silence = async || {
             let begun = Instant::now();
             let error = store.wait(std::future::pending::<Result<(), StoreError>>()).await.unwrap_err();
             assert_eq!(error.to_string(), "the object store does not answer");
             begun.elapsed().as_secs()
         };
-        let pause = async || tokio::time::sleep(WHILE_SILENT).await;
+        let pause = async || tokio::time::sleep(FAIL_FAST).await;
         assert_eq!((silence().await, silence().await, silence().await), (10, 0, 0));
         pause().await;
         assert_eq!((silence().await, silence().await), (1, 0));

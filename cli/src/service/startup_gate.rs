@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::health::{self, Readiness};
-use super::life;
+use super::lifecycle;
 use crate::Failure;
 use crate::front::{Front, Listener, Servers};
 
@@ -50,10 +50,10 @@ pub(crate) async fn until<T>(
     }
     let needed = tokio::select! {
         needed = needed(&waiting) => Some(needed?),
-        () = life::asked_to_end() => None,
+        () = lifecycle::asked_to_end() => None,
     };
     known.cancel();
-    life::drain_requests(&mut servers).await;
+    lifecycle::drain_requests(&mut servers).await;
     Ok(needed)
 }
 

@@ -15,16 +15,16 @@ use parking_lot::Mutex;
 use weir_store::StoreError;
 use weir_store::blob::{BlobCache, OPENED_AT_ONCE, StoreBlob};
 use weir_store::block::Blob;
+use weir_store::breaker::CircuitBreaker;
 use weir_store::engine::Engine;
 use weir_store::manifest::{BlockEntry, Manifest, ManifestStore};
-use weir_store::patience::Patience;
 use weir_store::view::BlockView;
 
 /// Versions kept besides the newest: an owner's answer may be of one that was just replaced.
 const VERSIONS_KEPT: usize = 4;
 /// After so long without a look, versions may have come and gone: then the newest is found by listing. Far below the age
 /// at which the first of them is deleted.
-const LOOK_AGE_MAX: Duration = Duration::from_secs(60);
+const REFRESH_AGE_MAX: Duration = Duration::from_secs(60);
 /// Versions followed one by one before they are listed instead.
 const FOLLOWED_MAX: usize = 32;
 
@@ -40,12 +40,12 @@ pub(super) struct Opened<E: Engine> {
     pub missing: Vec<String>,
 }
 
-pub(super) struct Part<E: Engine> {
+pub(super) struct RemotePartition<E: Engine> {
     engine: Arc<E>,
     store: ManifestStore,
     cache: BlobCache,
     runtime: tokio::runtime::Handle,
-    patience: Arc<Patience>,
+    breaker: Arc<CircuitBreaker>,
     state: Mutex<State<E>>,
     /// A block that a kept version names is not there.
     gone: Arc<AtomicBool>,
@@ -60,17 +60,17 @@ struct State<E: Engine> {
     looked: Option<Instant>,
 }
 
-impl<E: Engine> Part<E> {
+impl<E: Engine> RemotePartition<E> {
     pub(super) fn new(
         engine: Arc<E>,
         store: ManifestStore,
         cache: BlobCache,
         runtime: tokio::runtime::Handle,
-        patience: Arc<Patience>,
+        breaker: Arc<CircuitBreaker>,
     ) -> Self {
         let state = Mutex::new(State { versions: BTreeMap::new(), blocks: HashMap::new(), looked: None });
         let (gone, on_bus) = (Arc::default(), AtomicU64::new(0));
-        Self { engine, store, cache, runtime, patience, state, gone, on_bus }
+        Self { engine, store, cache, runtime, breaker, state, gone, on_bus }
     }
 
     pub(super) fn partition(&self) -> u32 {
@@ -83,13 +83,13 @@ impl<E: Engine> Part<E> {
     }
 
     /// Looks which version is the newest now. `None` when the partition has none yet.
-    pub(super) async fn look(&self) -> Result<Option<Arc<Version>>, StoreError> {
+    pub(super) async fn refresh_manifest(&self) -> Result<Option<Arc<Version>>, StoreError> {
         let begun = Instant::now();
         let (mut number, looked) = {
             let state = self.state.lock();
             (state.versions.last_key_value().map(|(number, _)| *number), state.looked)
         };
-        if looked.is_none_or(|at| at.elapsed() > LOOK_AGE_MAX) {
+        if looked.is_none_or(|at| at.elapsed() > REFRESH_AGE_MAX) {
             number = None;
         }
         for _ in 0..FOLLOWED_MAX {
@@ -188,7 +188,7 @@ impl<E: Engine> Part<E> {
         let path = self.store.block_path_text(&entry.id);
         let store = Arc::clone(&self.store.object_store);
         let inner = StoreBlob::new(store, &path, entry.size, self.cache.clone(), self.runtime.clone());
-        let inner = inner.with_patience(Arc::clone(&self.patience));
+        let inner = inner.with_breaker(Arc::clone(&self.breaker));
         let blob = Arc::new(Watched { inner, gone: Arc::clone(&self.gone) });
         let engine = Arc::clone(&self.engine);
         let turn = self.cache.turn().await;

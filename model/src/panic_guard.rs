@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 thread_local! {
-    /// How many [`contained`] calls this thread is inside of.
+    /// How many [`catch`] calls this thread is inside of.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -28,7 +28,7 @@ impl Drop for Inside {
 
 /// Runs the work of one request. A panic ends this request alone: errors with what the panic said. What the work shares
 /// with others has to be whole at every instant.
-pub fn contained<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let _inside = Inside::enter();
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
         let text = payload.downcast_ref::<&str>().map(ToString::to_string);
@@ -36,7 +36,7 @@ pub fn contained<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// Whether this thread is inside of [`contained`].
+/// Whether this thread is inside of [`catch`].
 pub fn is_contained() -> bool {
     DEPTH.get() > 0
 }
@@ -48,8 +48,8 @@ mod tests {
     #[test]
     fn a_panic_stays_inside() {
         assert!(!is_contained());
-        assert_eq!(contained(|| contained(is_contained)), Ok(Ok(true)));
-        let outcome: Result<(), String> = contained(|| panic!("the {} is wrong", "index"));
+        assert_eq!(catch(|| catch(is_contained)), Ok(Ok(true)));
+        let outcome: Result<(), String> = catch(|| panic!("the {} is wrong", "index"));
         assert_eq!(outcome, Err("the index is wrong".into()));
         assert!(!is_contained());
     }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use weir_bus::{BusError, Log, TopicPartition};
 use weir_model::wire::Kind;
 
-use super::starting::Waiting;
+use super::startup_gate::Waiting;
 use crate::Failure;
 
 /// Between two questions.
@@ -20,9 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What is known of the bus; cheap to ask.
 #[derive(Clone)]
-pub(crate) struct Reach(watch::Receiver<Result<(), String>>);
+pub(crate) struct BusHealth(watch::Receiver<Result<(), String>>);
 
-impl Reach {
+impl BusHealth {
     /// Asks the partitions of all topics in turn, and those that did not answer again and again, until shutdown.
     pub fn watch(bus: Arc<dyn Log>, places: Vec<TopicPartition>, shutdown: CancellationToken) -> Self {
         let (tx, rx) = watch::channel(Err("the bus has not answered yet".to_owned()));
@@ -97,9 +97,9 @@ mod tests {
     async fn a_partition_that_is_not_there_is_named() {
         let bus: Arc<dyn Log> = Arc::new(Sim::new(SimConfig::default()));
         let shutdown = CancellationToken::new();
-        let good = Reach::watch(Arc::clone(&bus), places(&*bus, &Waiting::default()).await.unwrap(), shutdown.clone());
+        let good = BusHealth::watch(Arc::clone(&bus), places(&*bus, &Waiting::default()).await.unwrap(), shutdown.clone());
         let bad = TopicPartition { topic: "weir.logs".into(), partition: 999 };
-        let bad = Reach::watch(bus, vec![bad], shutdown);
+        let bad = BusHealth::watch(bus, vec![bad], shutdown);
         assert_eq!(good.check(), Err("the bus has not answered yet".into()));
         tokio::time::sleep(PAUSE * 2).await;
         assert_eq!(good.check(), Ok(()));

@@ -7,30 +7,30 @@ use object_store::ObjectStore;
 use parking_lot::Mutex;
 use weir_store::StoreError;
 use weir_store::blob::BlobCache;
+use weir_store::breaker::CircuitBreaker;
 use weir_store::engine::Engine;
 use weir_store::manifest::{ManifestStore, partitions, random_nonces};
-use weir_store::patience::Patience;
 
-use super::part::Part;
+use super::remote_partition::RemotePartition;
 
-pub(super) struct Known<E: Engine> {
+pub(super) struct PartitionRegistry<E: Engine> {
     pub engine: Arc<E>,
     object_store: Arc<dyn ObjectStore>,
     cache: BlobCache,
     runtime: tokio::runtime::Handle,
-    patience: Arc<Patience>,
+    breaker: Arc<CircuitBreaker>,
     /// `None` until they were listed once.
-    parts: Mutex<Option<BTreeMap<u32, Arc<Part<E>>>>>,
+    parts: Mutex<Option<BTreeMap<u32, Arc<RemotePartition<E>>>>>,
 }
 
-impl<E: Engine> Known<E> {
-    pub(super) fn new(engine: E, object_store: Arc<dyn ObjectStore>, cache: BlobCache, patience: Arc<Patience>) -> Self {
+impl<E: Engine> PartitionRegistry<E> {
+    pub(super) fn new(engine: E, object_store: Arc<dyn ObjectStore>, cache: BlobCache, breaker: Arc<CircuitBreaker>) -> Self {
         let runtime = tokio::runtime::Handle::current();
-        Self { engine: Arc::new(engine), object_store, cache, runtime, patience, parts: Mutex::new(None) }
+        Self { engine: Arc::new(engine), object_store, cache, runtime, breaker, parts: Mutex::new(None) }
     }
 
     /// Those known, by number, without a look.
-    pub(super) fn known(&self) -> Vec<Arc<Part<E>>> {
+    pub(super) fn known(&self) -> Vec<Arc<RemotePartition<E>>> {
         self.parts.lock().iter().flatten().map(|(_, part)| Arc::clone(part)).collect()
     }
 
@@ -45,18 +45,18 @@ impl<E: Engine> Known<E> {
         Ok(())
     }
 
-    fn part(&self, partition: u32) -> Part<E> {
+    fn part(&self, partition: u32) -> RemotePartition<E> {
         let object_store = Arc::clone(&self.object_store);
         // Nothing is written here, so no name is ever made up.
         let store = ManifestStore { object_store, kind: E::KIND, partition, nonces: random_nonces() };
-        Part::new(Arc::clone(&self.engine), store, self.cache.clone(), self.runtime.clone(), Arc::clone(&self.patience))
+        RemotePartition::new(Arc::clone(&self.engine), store, self.cache.clone(), self.runtime.clone(), Arc::clone(&self.breaker))
     }
 
     /// Looks at everything between queries: new partitions, new versions, and their blocks.
     pub(super) async fn refresh(&self) -> Result<(), StoreError> {
         self.discover().await?;
         for part in self.known() {
-            if let Some(version) = part.look().await? {
+            if let Some(version) = part.refresh_manifest().await? {
                 part.open(&version).await;
             }
         }

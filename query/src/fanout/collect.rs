@@ -11,22 +11,22 @@ use futures_util::future::join_all;
 use weir_model::select::{PartitionCoverage, ReadError};
 use weir_model::wire::Kind;
 use weir_store::StoreError;
+use weir_store::breaker::CircuitBreaker;
 use weir_store::engine::Head;
 use weir_store::heads::{Ask, Instant, PROTOCOL, PartAnswer, Question, Refusal, Row, Slice, Sliced, bus_silent, decode};
-use weir_store::patience::Patience;
 use weir_store::view::PartitionView;
 
 use super::config::FanOutConfig;
-use super::known::Known;
 use super::metrics::FanOutMetrics;
 use super::owners::Owners;
-use super::part::{Opened, Part, Version};
+use super::registry::PartitionRegistry;
+use super::remote_partition::{Opened, RemotePartition, Version};
 
 /// A partition is asked for again when it moved meanwhile; a second time it is left out.
 const ROUNDS: usize = 2;
 
 /// What a question gave.
-pub(super) struct Gathered<E: Sliced> {
+pub(super) struct CollectedViews<E: Sliced> {
     pub views: Vec<PartitionView<E>>,
     pub rows: Vec<Row>,
     /// See `Slice::cut`, of the partitions that have one.
@@ -34,7 +34,7 @@ pub(super) struct Gathered<E: Sliced> {
 }
 
 /// What is asked.
-pub(super) struct Wanted<'a> {
+pub(super) struct ViewRequest<'a> {
     pub tenant: &'a str,
     pub ask: Ask,
     /// Only this partition.
@@ -42,9 +42,9 @@ pub(super) struct Wanted<'a> {
 }
 
 /// Who is asked, and under which limits.
-pub(super) struct Asker {
+pub(super) struct HeadClient {
     pub owners: Owners,
-    pub store: Arc<Patience>,
+    pub store: Arc<CircuitBreaker>,
     pub config: FanOutConfig,
     pub metrics: FanOutMetrics,
 }
@@ -61,52 +61,61 @@ enum Verdict {
     Empty,
 }
 
-impl Asker {
-    /// Views of every partition that is wanted.
-    pub(super) async fn gather<E: Sliced>(&self, known: &Known<E>, wanted: &Wanted<'_>) -> Result<Gathered<E>, ReadError> {
-        let mut pending = pick(known.known(), wanted.only);
+impl HeadClient {
+    /// Views of every partition that is request.
+    pub(super) async fn collect_views<E: Sliced>(
+        &self,
+        known: &PartitionRegistry<E>,
+        request: &ViewRequest<'_>,
+    ) -> Result<CollectedViews<E>, ReadError> {
+        let mut pending = pick(known.known(), request.only);
         if pending.is_empty() {
             // It may have begun since the last look.
             self.store.wait(known.discover()).await.map_err(unlisted)?;
-            pending = pick(known.known(), wanted.only);
+            pending = pick(known.known(), request.only);
         }
-        let mut gathered = Gathered { views: Vec::new(), rows: Vec::new(), cuts: Vec::new() };
-        if pending.is_empty() && wanted.only.is_none() {
-            gathered.views.push(nothing_begun(E::KIND));
+        let mut collected = CollectedViews { views: Vec::new(), rows: Vec::new(), cuts: Vec::new() };
+        if pending.is_empty() && request.only.is_none() {
+            collected.views.push(nothing_begun(E::KIND));
         }
         for round in 1..=ROUNDS {
-            let verdicts = self.round(&pending, wanted, round == ROUNDS).await?;
+            let verdicts = self.round(&pending, request, round == ROUNDS).await?;
             let opened = join_all(pending.iter().zip(&verdicts).map(|(part, verdict)| open(part, verdict))).await;
             let mut moved = Vec::new();
             for ((part, verdict), mut opened) in pending.into_iter().zip(verdicts).zip(opened) {
                 match verdict {
                     Verdict::Accepted(version, instant, slice, doubt) => {
                         opened.missing.extend(doubt);
-                        self.accept(known, &part, wanted.tenant, (&version, opened), (instant, slice), &mut gathered);
+                        self.accept(known, &part, request.tenant, (&version, opened), (instant, slice), &mut collected);
                     }
-                    Verdict::Missing(version, why) => gathered.views.push(without_head(&part, &version, opened, why)),
+                    Verdict::Missing(version, why) => collected.views.push(without_head(&part, &version, opened, why)),
                     Verdict::Moved => moved.push(part),
                     Verdict::Empty => {}
                 }
             }
             pending = moved;
         }
-        gathered.views.sort_by_key(|view| view.coverage.partition);
-        Ok(gathered)
+        collected.views.sort_by_key(|view| view.coverage.partition);
+        Ok(collected)
     }
 
     /// Asks the owners of these partitions, and looks at their manifests meanwhile.
-    async fn round<E: Sliced>(&self, parts: &[Arc<Part<E>>], wanted: &Wanted<'_>, last: bool) -> Result<Vec<Verdict>, ReadError> {
+    async fn round<E: Sliced>(
+        &self,
+        parts: &[Arc<RemotePartition<E>>],
+        request: &ViewRequest<'_>,
+        last: bool,
+    ) -> Result<Vec<Verdict>, ReadError> {
         // Who is not known at all has to be looked up before anybody can be asked.
         let fresh = parts.iter().filter(|part| part.newest().is_none());
-        join_all(fresh.map(|part| self.store.wait(part.look()))).await;
+        join_all(fresh.map(|part| self.store.wait(part.refresh_manifest()))).await;
         let asked: Vec<Option<Arc<Version>>> = parts.iter().map(|part| part.newest()).collect();
-        let looks = join_all(parts.iter().map(|part| self.store.wait(part.look())));
-        let (looks, mut answers) = tokio::join!(looks, self.ask::<E>(parts, &asked, wanted));
+        let looks = join_all(parts.iter().map(|part| self.store.wait(part.refresh_manifest())));
+        let (looks, mut answers) = tokio::join!(looks, self.ask::<E>(parts, &asked, request));
         let mut verdicts = Vec::with_capacity(parts.len());
         for ((part, look), asked) in parts.iter().zip(looks).zip(asked) {
             let answer = answers.remove(&part.partition()).unwrap_or_else(|| Err("it was not asked".into()));
-            verdicts.push(self.judge(part, look, asked, answer, last).await?);
+            verdicts.push(self.resolve(part, look, asked, answer, last).await?);
         }
         Ok(verdicts)
     }
@@ -114,9 +123,9 @@ impl Asker {
     /// Each owner once, for all of its partitions.
     async fn ask<E: Sliced>(
         &self,
-        parts: &[Arc<Part<E>>],
+        parts: &[Arc<RemotePartition<E>>],
         versions: &[Option<Arc<Version>>],
-        wanted: &Wanted<'_>,
+        request: &ViewRequest<'_>,
     ) -> BTreeMap<u32, Result<PartAnswer, String>> {
         let mut owners: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
         for (part, version) in parts.iter().zip(versions) {
@@ -125,7 +134,7 @@ impl Asker {
             }
         }
         let asking = owners.into_iter().map(|(owner, partitions)| async move {
-            let answered = self.ask_owner(E::KIND, owner, &partitions, wanted).await;
+            let answered = self.ask_owner(E::KIND, owner, &partitions, request).await;
             (partitions, answered)
         });
         let mut answers = BTreeMap::new();
@@ -143,7 +152,7 @@ impl Asker {
         kind: Kind,
         owner: &str,
         partitions: &[u32],
-        wanted: &Wanted<'_>,
+        request: &ViewRequest<'_>,
     ) -> Result<Vec<PartAnswer>, String> {
         if owner.is_empty() {
             return Err("the manifest does not say where its owner is".into());
@@ -153,17 +162,17 @@ impl Asker {
             protocol: PROTOCOL,
             kind,
             partitions: partitions.to_vec(),
-            tenant: wanted.tenant.to_owned(),
+            tenant: request.tenant.to_owned(),
             timeout_ms,
-            ask: wanted.ask.clone(),
+            ask: request.ask.clone(),
         };
         let bytes = self.owners.ask(owner, &question).await?;
         decode(&bytes, kind).map_err(|error| format!("its answer cannot be read: {error}"))
     }
 
-    async fn judge<E: Sliced>(
+    async fn resolve<E: Sliced>(
         &self,
-        part: &Part<E>,
+        part: &RemotePartition<E>,
         look: Result<Option<Arc<Version>>, StoreError>,
         asked: Option<Arc<Version>>,
         answer: Result<PartAnswer, String>,
@@ -179,11 +188,11 @@ impl Asker {
             },
         };
         if let Some(error) = unsure {
-            return Ok(self.doubt(part, newest, answer, &error));
+            return Ok(self.accept_unverified(part, newest, answer, &error));
         }
         let moved = asked.as_ref().is_none_or(|asked| asked.manifest.epoch != newest.manifest.epoch);
         let (outcome, why) = match answer {
-            Ok(PartAnswer::Slice(instant, slice)) => match self.vet(part, &newest, &instant).await {
+            Ok(PartAnswer::Slice(instant, slice)) => match self.validate(part, &newest, &instant).await {
                 Ok(version) => {
                     self.metrics.part(kind, "answered");
                     part.note_on_bus(instant.on_bus);
@@ -193,7 +202,7 @@ impl Asker {
             },
             Ok(PartAnswer::Refused(Refusal::TooLarge { limit, .. })) => {
                 self.metrics.part(kind, "too_large");
-                let (what, key) = ("bytes of unsealed records of one partition", "aggregator.slice_bytes_max");
+                let (what, key) = ("bytes of unsealed records of one partition", "aggregator.extract_max");
                 return Err(ReadError::Budget { limit, what, key });
             }
             Ok(PartAnswer::Refused(Refusal::NotOwned { .. })) => ("not_owned", "it does not own the partition".to_owned()),
@@ -208,9 +217,9 @@ impl Asker {
 
     /// Without a look nobody knows whether the one who answers still owns the partition. While the store is silent nobody else can
     /// have come to own it either, and what it says is of one instant: so it is taken, and the answer is not complete.
-    fn doubt<E: Sliced>(
+    fn accept_unverified<E: Sliced>(
         &self,
-        part: &Part<E>,
+        part: &RemotePartition<E>,
         newest: Arc<Version>,
         answer: Result<PartAnswer, String>,
         error: &StoreError,
@@ -233,7 +242,12 @@ impl Asker {
     }
 
     /// The version that an answer belongs to, if it is the answer of the owner as the newest manifest has it.
-    async fn vet<E: Sliced>(&self, part: &Part<E>, newest: &Arc<Version>, instant: &Instant) -> Result<Arc<Version>, String> {
+    async fn validate<E: Sliced>(
+        &self,
+        part: &RemotePartition<E>,
+        newest: &Arc<Version>,
+        instant: &Instant,
+    ) -> Result<Arc<Version>, String> {
         if instant.epoch < newest.manifest.epoch {
             let (theirs, ours) = (instant.epoch, newest.manifest.epoch);
             return Err(format!("it answered as the owner of epoch {theirs}, but the partition is in epoch {ours}"));
@@ -253,17 +267,17 @@ impl Asker {
     /// Adds what an owner has answered, and the blocks of the version that belongs to it.
     fn accept<E: Sliced>(
         &self,
-        known: &Known<E>,
-        part: &Part<E>,
+        known: &PartitionRegistry<E>,
+        part: &RemotePartition<E>,
         tenant: &str,
         (version, opened): (&Version, Opened<E>),
         (instant, slice): (Instant, Slice),
-        gathered: &mut Gathered<E>,
+        collected: &mut CollectedViews<E>,
     ) {
         let mut heads = Vec::with_capacity(slice.heads.len());
-        let mut held: u64 = gathered.views.iter().flat_map(|view| &view.heads).map(|head| head.bytes() as u64).sum();
+        let mut held: u64 = collected.views.iter().flat_map(|view| &view.heads).map(|head| head.bytes() as u64).sum();
         for records in &slice.heads {
-            let room = self.config.heads_bytes_max.saturating_sub(held);
+            let room = self.config.heads_memory_max.to_u64().saturating_sub(held);
             match known.engine.unslice(instant.partition, tenant, records, room) {
                 Ok(head) => {
                     held += head.bytes() as u64;
@@ -272,7 +286,7 @@ impl Asker {
                 // An answer in parts would be wrong in a way that nobody sees.
                 Err(why) => {
                     let why = format!("its unsealed records cannot be read: {why}");
-                    gathered.views.push(without_head(part, version, opened, why));
+                    collected.views.push(without_head(part, version, opened, why));
                     return;
                 }
             }
@@ -283,13 +297,13 @@ impl Asker {
         coverage.on_bus = instant.on_bus.max(part.on_bus());
         let mut missing = opened.missing;
         missing.extend(bus_silent(E::KIND.topic(), instant.partition, instant.bus_silent_seconds));
-        gathered.rows.extend(slice.rows);
-        gathered.cuts.extend(slice.cut);
-        gathered.views.push(PartitionView { coverage, blocks: opened.blocks, heads, missing });
+        collected.rows.extend(slice.rows);
+        collected.cuts.extend(slice.cut);
+        collected.views.push(PartitionView { coverage, blocks: opened.blocks, heads, missing });
     }
 }
 
-fn pick<E: Sliced>(parts: Vec<Arc<Part<E>>>, only: Option<u32>) -> Vec<Arc<Part<E>>> {
+fn pick<E: Sliced>(parts: Vec<Arc<RemotePartition<E>>>, only: Option<u32>) -> Vec<Arc<RemotePartition<E>>> {
     parts.into_iter().filter(|part| only.is_none_or(|only| only == part.partition())).collect()
 }
 
@@ -315,7 +329,7 @@ fn coverage<E: Sliced>(version: &Version, partition: u32) -> PartitionCoverage {
 }
 
 /// The blocks that an answer needs beside what the owner gave.
-async fn open<E: Sliced>(part: &Part<E>, verdict: &Verdict) -> Opened<E> {
+async fn open<E: Sliced>(part: &RemotePartition<E>, verdict: &Verdict) -> Opened<E> {
     match verdict {
         Verdict::Accepted(version, ..) | Verdict::Missing(version, _) => part.open(version).await,
         Verdict::Moved | Verdict::Empty => Opened { blocks: Vec::new(), missing: Vec::new() },
@@ -327,7 +341,7 @@ fn unlisted(error: StoreError) -> ReadError {
 }
 
 /// What is sealed, and word of what is not in the answer.
-fn without_head<E: Sliced>(part: &Part<E>, version: &Version, opened: Opened<E>, why: String) -> PartitionView<E> {
+fn without_head<E: Sliced>(part: &RemotePartition<E>, version: &Version, opened: Opened<E>, why: String) -> PartitionView<E> {
     let mut coverage = coverage::<E>(version, part.partition());
     coverage.on_bus = coverage.on_bus.max(part.on_bus());
     let owner = if version.manifest.owner.is_empty() { "an unnamed owner" } else { &version.manifest.owner };

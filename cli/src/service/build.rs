@@ -21,7 +21,7 @@ use weir_store::manifest::{probe, random_nonces};
 use weir_store::metrics::{MetricsCounters, MetricsEngine};
 use weir_store::traces::{TracesCounters, TracesEngine};
 
-use super::starting::Waiting;
+use super::startup_gate::Waiting;
 use crate::Failure;
 use crate::config::{BusKind, Config};
 
@@ -97,7 +97,7 @@ pub(crate) fn build_aggregator(
     let dependencies = Dependencies {
         bus,
         object_store,
-        cache: BlobCache::new(config.store.cache_bytes),
+        cache: BlobCache::new(config.store.cache_max.to_u64()),
         clock: Arc::clone(clock),
         nonces: random_nonces(),
         metrics,
