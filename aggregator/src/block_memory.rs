@@ -150,7 +150,7 @@ fn lines(block: u64, count: i64, noise: bool) -> Vec<LogBatch> {
 fn samples(block: u64, series: usize, noise: bool) -> Vec<MetricBatch> {
     let mut random = StdRng::seed_from_u64(block);
     let labels = (0..series).map(|i| Labels::from_pairs([("__name__", "m".to_owned()), ("i", i.to_string())])).collect();
-    let schema = Arc::new(Schema { series: labels, families: Vec::new() });
+    let schema = Arc::new(Schema::new(labels, Vec::new()));
     let row = |at: i64| MetricRow {
         timestamp: (block as i64 * 100 + at) * 1_000_000_000,
         values: (0..series).map(|i| if noise { random.random::<f64>() } else { (at * i as i64) as f64 }).collect(),

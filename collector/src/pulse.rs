@@ -77,7 +77,7 @@ fn schema() -> Schema {
     let info = Labels::from_pairs([(NAME, "weir_collector_info"), ("version", env!("CARGO_PKG_VERSION"))]);
     let of_topic =
         Kind::ALL.into_iter().flat_map(|kind| NAMES.map(|name| Labels::from_pairs([(NAME, name), ("topic", kind.topic())])));
-    Schema { series: std::iter::once(info).chain(of_topic).collect(), families: Vec::new() }
+    Schema::new(std::iter::once(info).chain(of_topic).collect(), Vec::new())
 }
 
 /// One, then of each topic what [`NAMES`] names.

@@ -141,7 +141,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut random = StdRng::seed_from_u64(3);
     let mut series = node(&mut random);
     (0..CGROUPS).for_each(|index| series.extend(cgroup(index, &mut random)));
-    let schema = Arc::new(Schema { series: series.iter().map(|(labels, _)| labels.clone()).collect(), families: Vec::new() });
+    let schema = Arc::new(Schema::new(series.iter().map(|(labels, _)| labels.clone()).collect(), Vec::new()));
     let engine = MetricsEngine::default();
     let (mut blocks, mut small, mut head, mut inserting) = (Vec::new(), 0, engine.head(), 0.0);
     for i in 0..ROWS {

@@ -132,7 +132,7 @@ fn a_logs_head_says_what_it_holds() {
 
 fn metric_batch(target: Labels, series: Vec<Labels>, rows: i64, families: Vec<Family>) -> MetricBatch {
     let rows = (0..rows).map(|i| MetricRow { timestamp: i * 1_000_000, values: vec![0.5; series.len()] }).collect();
-    MetricBatch { target, schema: Arc::new(Schema { series, families }), rows }
+    MetricBatch { target, schema: Arc::new(Schema::new(series, families)), rows }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::metric::{MetricBatch, MetricRow, Schema};
 use weir_model::signal::Signal;
-use weir_model::span::{Span, SpanBatch};
+use weir_model::span::{Origin, Span, SpanBatch};
 use weir_model::wire::{Kind, Limits, Mark, RecordBuilder, Section, SectionHeader};
 
 use super::{PARTITIONS, TENANT};
@@ -70,7 +70,7 @@ impl Source {
             end: i as i64 * 1000 + 500,
             ..Span::default()
         };
-        SpanBatch { spans: (first..last).map(span).collect(), ..SpanBatch::default() }
+        SpanBatch::new(Origin::default(), &(first..last).map(span).collect::<Vec<_>>())
     }
 
     /// Five spans a trace.

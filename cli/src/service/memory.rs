@@ -6,7 +6,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use weir_model::wire::Kind;
+use weir_model::wire::{Kind, SCHEMAS_BYTES_MAX};
 use weir_store::logs::LogsOptions;
 
 use crate::config::{BusKind, Config};
@@ -65,6 +65,7 @@ pub(crate) fn limits(config: &Config, parts: Parts) -> Vec<(&'static str, u64)> 
         ("front.connections_max", (listeners * CONNECTION_BYTES).saturating_mul(config.front.connections_max as u64)),
         ("front.compressors_max", COMPRESSOR_BYTES.saturating_mul(config.front.compressors_max as u64)),
         ("bus", bus),
+        ("schemas of samples", SCHEMAS_BYTES_MAX as u64),
         ("collector.ship.queue_max", (topics * partitions).saturating_mul(config.collector.ship.queue_max.to_u64())),
     ];
     if parts.collector {

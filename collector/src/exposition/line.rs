@@ -9,6 +9,8 @@ type Pairs<'a> = Vec<(&'a str, String)>;
 /// A sample as written.
 #[derive(Debug, PartialEq)]
 pub(crate) struct RawSample<'a> {
+    /// Name and labels as they stand there.
+    pub series: &'a str,
     pub name: &'a str,
     pub labels: Pairs<'a>,
     pub value: &'a str,
@@ -36,20 +38,23 @@ pub(crate) fn parse(line: &str) -> Result<RawSample<'_>, String> {
         return Err(format!("not a metric name: {:?}", clip(name)));
     }
     let mut rest = line[end..].trim_start();
-    let mut labels = Vec::new();
+    let (mut series, mut labels) = (name, Vec::new());
     if let Some(body) = rest.strip_prefix('{') {
         (labels, rest) = label_set(body)?;
+        series = &line[..line.len() - rest.len()];
     }
-    tail(name, labels, rest)
+    let (value, timestamp) = tail(rest)?;
+    Ok(RawSample { series, name, labels, value, timestamp })
 }
 
-fn tail<'a>(name: &'a str, labels: Pairs<'a>, rest: &'a str) -> Result<RawSample<'a>, String> {
+/// What follows the series: a value and perhaps a timestamp.
+pub(crate) fn tail(rest: &str) -> Result<(&str, Option<&str>), String> {
     let mut words = rest.split([' ', '\t']).filter(|word| !word.is_empty());
     let value = words.next().ok_or("a sample needs a value")?;
     let timestamp = words.next();
     match words.next() {
         Some(word) => Err(format!("unexpected {:?} after the timestamp", clip(word))),
-        None => Ok(RawSample { name, labels, value, timestamp }),
+        None => Ok((value, timestamp)),
     }
 }
 
@@ -106,11 +111,20 @@ fn quoted(text: &str) -> Result<(String, &str), String> {
 
 /// A number as both formats write it: Go's floats without underscores, hex or `infinity` spelled out otherwise than `Inf`.
 pub(crate) fn number(text: &str) -> Result<f64, String> {
+    if let Some(whole) = whole(text.as_bytes()) {
+        return Ok(whole as f64);
+    }
     let plain = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+' | b'e' | b'E'));
     let bare = text.trim_start_matches(['+', '-']).to_ascii_lowercase();
     let word = matches!(&*bare, "inf" | "infinity" | "nan") && text.len() - bare.len() <= 1;
     let number = if plain || word { text.parse().ok() } else { None };
     number.ok_or_else(|| format!("not a number: {:?}", clip(text)))
+}
+
+/// Digits alone, and so few that a double has them exactly: what most counters say.
+fn whole(text: &[u8]) -> Option<u64> {
+    let digit = |whole: u64, byte: &u8| byte.is_ascii_digit().then(|| whole * 10 + u64::from(byte - b'0'));
+    if text.is_empty() || text.len() > 15 { None } else { text.iter().try_fold(0, digit) }
 }
 
 pub(crate) fn clip(text: &str) -> String {

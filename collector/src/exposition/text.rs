@@ -9,7 +9,22 @@ use super::{Exposition, ExpositionError, Sample};
 
 /// Reads a whole body. The first line that is wrong fails all of it, as in Prometheus.
 pub fn parse(body: &str) -> Result<Exposition, ExpositionError> {
-    let mut exposition = Exposition::default();
+    let mut samples = Vec::new();
+    let families = read(body, |line| {
+        let raw = line::parse(line)?;
+        let timestamp = timestamp(raw.timestamp)?;
+        samples.push(Sample { labels: raw.labels(), value: line::number(raw.value)?, timestamp });
+        Ok(())
+    })?;
+    Ok(Exposition { families, samples, exemplars: Vec::new() })
+}
+
+/// Reads metadata, and gives each line of a sample without the blanks around it to `take`.
+pub(crate) fn read<'a>(
+    body: &'a str,
+    mut take: impl FnMut(&'a str) -> Result<(), String>,
+) -> Result<Vec<Family>, ExpositionError> {
+    let mut families = Vec::new();
     let mut at: HashMap<String, usize> = HashMap::new();
     for (i, line) in body.split('\n').enumerate() {
         let line = line.strip_suffix('\r').unwrap_or(line).trim_matches([' ', '\t']);
@@ -18,21 +33,18 @@ pub fn parse(body: &str) -> Result<Exposition, ExpositionError> {
             continue;
         }
         match line.strip_prefix('#') {
-            Some(comment) => metadata(comment, &mut exposition.families, &mut at).map_err(wrong)?,
-            None => exposition.samples.push(sample(line).map_err(wrong)?),
+            Some(comment) => metadata(comment, &mut families, &mut at).map_err(wrong)?,
+            None => take(line).map_err(wrong)?,
         }
     }
-    Ok(exposition)
+    Ok(families)
 }
 
-fn sample(line: &str) -> Result<Sample, String> {
-    let raw = line::parse(line)?;
-    let millis = raw.timestamp.map(|text| text.parse::<i64>().map_err(|_| format!("not a time in ms: {:?}", line::clip(text))));
-    let timestamp = match millis.transpose()? {
-        Some(millis) => Some(millis.checked_mul(1_000_000).ok_or("a time beyond the year 2262")?),
-        None => None,
-    };
-    Ok(Sample { labels: raw.labels(), value: line::number(raw.value)?, timestamp })
+/// Milliseconds as written to nanoseconds.
+pub(crate) fn timestamp(text: Option<&str>) -> Result<Option<i64>, String> {
+    let Some(text) = text else { return Ok(None) };
+    let millis: i64 = text.parse().map_err(|_| format!("not a time in ms: {:?}", line::clip(text)))?;
+    Ok(Some(millis.checked_mul(1_000_000).ok_or("a time beyond the year 2262")?))
 }
 
 /// `# TYPE name kind`, `# HELP name text`; any other comment is none of ours.

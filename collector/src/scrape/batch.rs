@@ -1,24 +1,28 @@
-//! A target's answer as metric batches: labels resolved, relabelled, limits held, Prometheus' synthetic series added and
-//! vanished series marked stale. Pure but for what it remembers of the target's last scrape.
+//! A target's answer as metric batches: Prometheus' synthetic series added and vanished series marked stale. Pure but for what it
+//! remembers of the target's last scrape.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, LazyLock};
 
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::{Family, MetricBatch, MetricRow, STALE_NAN, Schema};
 use weir_model::time::UnixNanos;
 
+use super::cache::ScrapeCache;
 use super::config::Job;
-use super::relabel;
-use crate::exposition::{Exposition, Sample};
+use super::fetch::Answer;
+use super::read::{Read, read};
+use crate::exposition::openmetrics::OpenMetricsError;
 
 /// What is known of one target.
 #[derive(Default)]
 pub(crate) struct Memory {
-    /// Series of the last scrape without explicit timestamps.
-    last: HashSet<Labels>,
-    /// Of the last batch; reused while nothing changes.
+    /// Of the last batch: first `live` series of the last scrape without times of their own, then `ended` that were there no more,
+    /// then the synthetic ones. Reused while nothing changes.
     schema: Arc<Schema>,
+    live: usize,
+    ended: usize,
+    cache: Option<ScrapeCache>,
 }
 
 /// One scrape.
@@ -28,126 +32,136 @@ pub(crate) struct Scrape<'a> {
     pub at: UnixNanos,
     pub seconds: f64,
     /// The reason when it failed.
-    pub answer: Result<Exposition, String>,
+    pub answer: Result<Answer, String>,
 }
 
-/// Batches of a scrape, the main one first; and why the scrape counts as failed, if it does.
-pub(crate) fn batches(scrape: Scrape<'_>, memory: &mut Memory) -> (Vec<MetricBatch>, Option<String>) {
-    let scraped = scrape.answer.as_ref().map_or(0, |answer| answer.samples.len());
-    let resolved = scrape.answer.and_then(|answer| Ok((resolve(scrape.job, scrape.target, answer.samples)?, answer.families)));
-    let (samples, families, failure) = match resolved {
-        Ok((samples, families)) => (samples, families, None),
-        Err(reason) => (Vec::new(), Vec::new(), Some(reason)),
-    };
-    let kept = samples.len();
-    let mut main: Vec<(Labels, f64)> = Vec::with_capacity(kept + 5);
-    let mut timed: BTreeMap<UnixNanos, Vec<(Labels, f64)>> = BTreeMap::new();
-    let mut seen = HashSet::with_capacity(kept);
-    for sample in samples {
-        match sample.timestamp.filter(|_| scrape.job.honor_timestamps) {
-            Some(at) => timed.entry(at).or_default().push((sample.labels, sample.value)),
-            // Of two samples of one series the first is kept, as in Prometheus.
-            None if seen.insert(sample.labels.clone()) => main.push((sample.labels, sample.value)),
-            None => {}
-        }
-    }
-    let added = seen.difference(&memory.last).count();
-    main.extend(memory.last.difference(&seen).map(|gone| (gone.clone(), STALE_NAN)));
-    memory.last = seen;
-    let synthetic = [
-        ("up", if failure.is_none() { 1.0 } else { 0.0 }),
-        ("scrape_duration_seconds", scrape.seconds),
-        ("scrape_samples_scraped", scraped as f64),
-        ("scrape_samples_post_metric_relabeling", kept as f64),
-        ("scrape_series_added", added as f64),
+/// What a scrape gave.
+#[derive(Default)]
+pub(crate) struct Scraped {
+    /// The main one first.
+    pub batches: Vec<MetricBatch>,
+    /// Why the scrape counts as failed, if it does.
+    pub failure: Option<String>,
+    /// The first rule of OpenMetrics that the target breaks.
+    pub broken: Option<OpenMetricsError>,
+    /// Exemplars, which are left out.
+    pub exemplars: u64,
+}
+
+/// Names of the values of [`Counts::values`].
+static SYNTHETIC: LazyLock<[Labels; 5]> = LazyLock::new(|| {
+    let names = [
+        "up",
+        "scrape_duration_seconds",
+        "scrape_samples_scraped",
+        "scrape_samples_post_metric_relabeling",
+        "scrape_series_added",
     ];
-    main.extend(synthetic.map(|(name, value)| (Labels::from_pairs([(NAME, name)]), value)));
-    let mut batches = vec![batch(scrape.target, scrape.at, main, families, &mut memory.schema)];
-    for (at, series) in timed {
-        batches.push(batch(scrape.target, at, series, Vec::new(), &mut Arc::default()));
-    }
-    (batches, failure)
+    names.map(|name| Labels::from_pairs([(NAME, name)]))
+});
+
+struct Counts {
+    up: bool,
+    scraped: usize,
+    kept: usize,
+    added: usize,
 }
 
-fn batch(
-    target: &Labels,
-    at: UnixNanos,
-    series: Vec<(Labels, f64)>,
-    families: Vec<Family>,
-    known: &mut Arc<Schema>,
-) -> MetricBatch {
-    let (series, values): (Vec<Labels>, Vec<f64>) = series.into_iter().unzip();
-    let schema = Schema { series, families };
-    if **known != schema {
-        *known = Arc::new(schema);
+impl Counts {
+    fn values(&self, seconds: f64) -> [f64; 5] {
+        [if self.up { 1.0 } else { 0.0 }, seconds, self.scraped as f64, self.kept as f64, self.added as f64]
     }
-    MetricBatch { target: target.clone(), schema: known.clone(), rows: vec![MetricRow { timestamp: at, values }] }
 }
 
-/// Samples with labels that are the series' own: conflicts resolved, rules applied, limits held.
-fn resolve(job: &Job, target: &Labels, samples: Vec<Sample>) -> Result<Vec<Sample>, String> {
-    let mut kept = Vec::with_capacity(samples.len());
-    for mut sample in samples {
-        if !job.metric_relabel_configs.is_empty() {
-            let Some(labels) = relabelled(job, target, &sample.labels) else { continue };
-            sample.labels = labels;
-        } else if !job.honor_labels {
-            sample.labels = exported(target, &sample.labels);
+/// Batches of a scrape.
+pub(crate) fn batches(scrape: Scrape<'_>, memory: &mut Memory) -> Scraped {
+    let Scrape { job, target, at, seconds, answer } = scrape;
+    let known = answer.as_ref().ok().and_then(|answer| memory.unchanged(answer));
+    if let Some((values, counts)) = known {
+        let main = memory.batch_unchanged(target, at, values, &counts.values(seconds));
+        return Scraped { batches: vec![main], ..Scraped::default() };
+    }
+    match answer.and_then(|answer| read(job, target, answer, memory.cache.as_ref())) {
+        Ok(mut read) => {
+            let (broken, exemplars, timed) = (read.broken.take(), read.exemplars, std::mem::take(&mut read.timed));
+            let mut batches = vec![memory.batch(target, at, read, true, seconds)];
+            batches.extend(timed.into_iter().map(|(at, samples)| {
+                let (series, values) = samples.into_iter().unzip();
+                batch(target, at, Schema::shared(series, Vec::new()), values)
+            }));
+            Scraped { batches, failure: None, broken, exemplars }
         }
-        check_limits(job, &sample.labels, target)?;
-        kept.push(sample);
-    }
-    if job.sample_limit > 0 && kept.len() > job.sample_limit {
-        return Err(format!("{} samples are above sample_limit {}", kept.len(), job.sample_limit));
-    }
-    Ok(kept)
-}
-
-/// A label that the target has, too, is renamed `exported_…`.
-fn exported(target: &Labels, own: &Labels) -> Labels {
-    if own.iter().all(|(name, _)| target.get(name).is_empty()) {
-        return own.clone();
-    }
-    Labels::from_pairs(own.iter().map(|(name, value)| {
-        let mut name = name.to_owned();
-        while !target.get(&name).is_empty()
-            || (name.starts_with("exported_") && !own.get(&name).is_empty() && own.get(&name) != value)
-        {
-            name.insert_str(0, "exported_");
+        Err(reason) => {
+            let batches = vec![memory.batch(target, at, Read::default(), false, seconds)];
+            Scraped { batches, failure: Some(reason), ..Scraped::default() }
         }
-        (name, value.to_owned())
-    }))
+    }
 }
 
-/// Rules see the whole set. A target's label that a rule removes stays, as it is said once for all series.
-fn relabelled(job: &Job, target: &Labels, own: &Labels) -> Option<Labels> {
-    let own = if job.honor_labels { own.clone() } else { exported(target, own) };
-    let whole = target.merged(&own);
-    let mut labels: BTreeMap<String, String> = whole.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let kept = relabel::apply(&job.metric_relabel_configs, &mut labels) && labels.contains_key(NAME);
-    kept.then(|| Labels::from_pairs(labels.iter().filter(|(name, value)| target.get(name) != value.as_str())))
+impl Memory {
+    /// The values of an answer that is like the last one in all but its numbers.
+    fn unchanged(&self, answer: &Answer) -> Option<(Vec<f64>, Counts)> {
+        let cache = self.cache.as_ref().filter(|_| !answer.is_openmetrics)?;
+        let values = cache.values(&answer.body)?;
+        Some((values, Counts { up: true, scraped: cache.scraped(), kept: cache.kept(), added: 0 }))
+    }
+
+    fn batch_unchanged(&mut self, target: &Labels, at: UnixNanos, mut values: Vec<f64>, synthetic: &[f64]) -> MetricBatch {
+        if self.ended > 0 {
+            let live = self.schema.series[..self.live].iter().cloned();
+            self.learn(live.chain(SYNTHETIC.iter().cloned()).collect(), self.schema.families.clone());
+            self.ended = 0;
+        }
+        values.extend(synthetic);
+        batch(target, at, Arc::clone(&self.schema), values)
+    }
+
+    /// The main batch of a scrape, which is remembered.
+    fn batch(&mut self, target: &Labels, at: UnixNanos, read: Read, up: bool, seconds: f64) -> MetricBatch {
+        let Read { samples, seen, families, scraped, kept, cache, .. } = read;
+        let ended: Vec<Labels> = self.vanished(&seen).cloned().collect();
+        let added = seen.len() - (self.live - ended.len());
+        let counts = Counts { up, scraped, kept, added };
+        (self.live, self.ended, self.cache) = (samples.len(), ended.len(), cache);
+        let columns = samples.len() + ended.len() + SYNTHETIC.len();
+        let (mut series, mut values) = (Vec::with_capacity(columns), Vec::with_capacity(columns));
+        for (labels, value) in samples {
+            series.push(labels);
+            values.push(value);
+        }
+        values.resize(values.len() + ended.len(), STALE_NAN);
+        values.extend(counts.values(seconds));
+        series.extend(ended);
+        series.extend(SYNTHETIC.iter().cloned());
+        self.learn(series, families);
+        batch(target, at, Arc::clone(&self.schema), values)
+    }
+
+    /// Series of the last scrape that are not among those of this one.
+    fn vanished(&self, seen: &HashSet<Labels>) -> impl Iterator<Item = &Labels> {
+        self.schema.series[..self.live].iter().filter(|labels| !seen.contains(*labels))
+    }
+
+    fn learn(&mut self, series: Vec<Labels>, families: Vec<Family>) {
+        if self.schema.series != series || self.schema.families != families {
+            self.schema = Arc::new(Schema::new(series, families));
+        }
+    }
 }
 
-fn check_limits(job: &Job, labels: &Labels, target: &Labels) -> Result<(), String> {
-    let count = labels.len() + target.len();
-    if job.label_limit > 0 && count > job.label_limit {
-        return Err(format!("{labels} has {count} labels, above label_limit {}", job.label_limit));
-    }
-    let (name_limit, value_limit) = (job.label_name_length_limit, job.label_value_length_limit);
-    let long = |(name, value): (&str, &str)| {
-        (name_limit > 0 && name.len() > name_limit) || (value_limit > 0 && value.len() > value_limit)
-    };
-    match labels.iter().find(|pair| long(*pair)) {
-        Some((name, _)) => Err(format!("label {name} is above label_name_length_limit or label_value_length_limit")),
-        None => Ok(()),
-    }
+fn batch(target: &Labels, at: UnixNanos, schema: Arc<Schema>, values: Vec<f64>) -> MetricBatch {
+    MetricBatch { target: target.clone(), schema, rows: vec![MetricRow { timestamp: at, values }] }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::config::PrometheusConfig;
     use super::*;
-    use crate::exposition::text;
+    use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+
+    fn text(body: &str) -> Answer {
+        Answer { body: body.into(), is_openmetrics: false }
+    }
 
     fn show(batch: &MetricBatch) -> Vec<String> {
         let values = batch.schema.series.iter().zip(&batch.rows[0].values);
@@ -164,12 +178,16 @@ mod tests {
         };
         let target = Labels::from_pairs([("job", "j"), ("instance", "i")]);
         let job = config("");
-        let mut memory = Memory::default();
+        let (mut memory, mut last) = (Memory::default(), std::ptr::from_ref(&job));
         let mut scrape = |job: &Job, answer: Result<&str, &str>, expected: &[&str]| {
-            let answer = answer.map(|body| text::parse(body).unwrap()).map_err(str::to_owned);
-            let (batches, _) = batches(Scrape { job, target: &target, at: 1, seconds: 0.5, answer }, &mut memory);
-            assert_eq!(show(&batches[0]), expected);
-            batches
+            if !std::ptr::eq(job, std::mem::replace(&mut last, job)) {
+                // What is remembered of a text is what the job made of it.
+                memory.cache = None;
+            }
+            let answer = answer.map(text).map_err(str::to_owned);
+            let scraped = batches(Scrape { job, target: &target, at: 1, seconds: 0.5, answer }, &mut memory);
+            assert_eq!(show(&scraped.batches[0]), expected);
+            scraped.batches
         };
         let first = scrape(&job, Ok("a 1\nb 2\n"), &[r#"{__name__="a"} 1"#, r#"{__name__="b"} 2"#, r#"{__name__="up"} 1"#]);
         let second = scrape(&job, Ok("a 1\nb 2\n"), &[r#"{__name__="a"} 1"#, r#"{__name__="b"} 2"#, r#"{__name__="up"} 1"#]);
@@ -188,5 +206,80 @@ mod tests {
         let drop = config(", metric_relabel_configs: [{source_labels: [__name__], regex: a, action: drop}]");
         let timed = scrape(&drop, Ok("a 1\nb 1\nc 1 5\n"), &[r#"{__name__="b"} 1"#, r#"{__name__="up"} 1"#]);
         assert_eq!(timed[1].rows[0].timestamp, 5_000_000);
+    }
+
+    /// Bodies that are mostly like the one before: series come and go, move, are dropped by a rule, repeat, say a time.
+    fn bodies() -> impl Strategy<Value = Vec<String>> {
+        let line = (0..6_u8, 0..3_u8, any::<bool>()).prop_map(|(name, pod, wide)| {
+            let blank = if wide { "  " } else { "" };
+            format!("m{name}{blank}{{pod=\"p}}{pod}\"}}")
+        });
+        let other = prop_oneof![
+            Just("drop 7".to_owned()),
+            Just("# HELP m1 help".to_owned()),
+            Just("# TYPE m1 counter".to_owned()),
+            Just("m9 1 5000".to_owned()),
+            Just("m9 NaN".to_owned()),
+            Just("m9 -0.5e3 ".to_owned()),
+            Just("m8 x".to_owned()),
+            Just("m8 {pod=\"p\" 1".to_owned()),
+            Just(String::new()),
+        ];
+        let line = prop_oneof![9 => (line, 0..200_u32).prop_map(|(series, value)| format!("{series} {value}")), 1 => other];
+        let edit = (0..12_usize, line, 0..4_u8);
+        proptest::collection::vec((edit, any::<bool>()), 1..24).prop_map(|edits| {
+            let mut lines: Vec<String> = Vec::new();
+            let mut bodies = Vec::new();
+            for ((at, line, what), ends) in edits {
+                let at = at.min(lines.len());
+                match what {
+                    0 if at < lines.len() => drop(lines.remove(at)),
+                    1 if at < lines.len() => lines[at] = line,
+                    2 => lines.iter_mut().filter(|line| line.starts_with('m')).for_each(|line| line.push('1')),
+                    _ => lines.insert(at, line),
+                }
+                bodies.push(lines.join("\n") + if ends { "\n" } else { "" });
+            }
+            bodies
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_remembered_changes_nothing(bodies in bodies(), honor in any::<bool>()) {
+            let rule = "metric_relabel_configs: [{source_labels: [__name__], regex: drop, action: drop}]";
+            let yaml = format!("scrape_configs: [{{job_name: j, honor_timestamps: {honor}, {rule}}}]");
+            let job = PrometheusConfig::parse(&yaml).unwrap().scrape_configs.remove(0);
+            let target = Labels::from_pairs([("job", "j")]);
+            let mut memory = Memory::default();
+            for (at, body) in (1..).zip(&bodies) {
+                // The same without what is remembered of the text.
+                let mut fresh = Memory { schema: memory.schema.clone(), cache: None, ..memory };
+                let scrape = |answer| Scrape { job: &job, target: &target, at, seconds: 0.5, answer };
+                let (seen, expected) = (batches(scrape(Ok(text(body))), &mut memory), batches(scrape(Ok(text(body))), &mut fresh));
+                assert_eq!(format!("{:?} {:?}", seen.batches, seen.failure), format!("{:?} {:?}", expected.batches, expected.failure), "{body}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_of_which_only_numbers_change_is_not_read_again() {
+        let job = PrometheusConfig::parse("scrape_configs: [{job_name: j}]").unwrap().scrape_configs.remove(0);
+        let target = Labels::from_pairs([("job", "j")]);
+        let mut memory = Memory::default();
+        let mut scrape = |body: &str| {
+            let known = memory.unchanged(&text(body)).is_some();
+            let scrape = Scrape { job: &job, target: &target, at: 1, seconds: 0.5, answer: Ok(text(body)) };
+            let schema = Arc::clone(&batches(scrape, &mut memory).batches[0].schema);
+            (known, schema)
+        };
+        let first = scrape("# HELP a x\na 1\nb{c=\"d\"} 2\n").1;
+        let (known, second) = scrape("# HELP a x\na 10.5\nb{c=\"d\"} +Inf\n");
+        assert!(known && Arc::ptr_eq(&first, &second));
+        assert!(!scrape("# HELP a y\na 1\nb{c=\"d\"} 2\n").0, "its metadata has changed");
+        assert!(!scrape("# HELP a y\nb{c=\"d\"} 2\n").0, "a series has gone");
+        let (known, without) = scrape("# HELP a y\nb{c=\"d\"} 3\n");
+        assert!(known && without.series.len() == 6, "one that has gone is marked once");
+        assert!(Arc::ptr_eq(&without, &scrape("# HELP a y\nb{c=\"d\"} 4\n").1));
     }
 }

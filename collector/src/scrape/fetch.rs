@@ -1,19 +1,18 @@
-//! One request to a target and what its answer says: OpenMetrics when the target speaks it, else the text format. Called by
-//! [`super::run`].
+//! One request to a target and its answer: OpenMetrics when the target speaks it, else the text format. Called by [`super::run`].
 
-use crate::exposition::openmetrics::{self, OpenMetricsError};
-use crate::exposition::{Exposition, text};
+use crate::exposition::openmetrics;
 use crate::scrape::config::Job;
-use weir_model::panic_guard;
 
 /// As Prometheus asks, in the order in which it prefers.
 const ACCEPT: &str = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
 
+/// A buffer of the declared length is believed up to here; a longer answer makes it grow.
+const BODY_TRUSTED_BYTES: u64 = 4 << 20;
+
 /// What a target said.
 pub(crate) struct Answer {
-    pub exposition: Exposition,
-    /// The first rule of OpenMetrics that it breaks.
-    pub broken: Option<OpenMetricsError>,
+    pub body: Vec<u8>,
+    pub is_openmetrics: bool,
 }
 
 /// The reason when the scrape failed.
@@ -25,32 +24,19 @@ pub(crate) async fn fetch(client: &reqwest::Client, job: &Job, url: &str) -> Res
     }
     let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let is_openmetrics = media_type(kind).eq_ignore_ascii_case(openmetrics::CONTENT_TYPE);
-    let mut body = Vec::new();
+    let declared = response.content_length().unwrap_or_default().min(job.body_size_limit.0).min(BODY_TRUSTED_BYTES);
+    let mut body = Vec::with_capacity(declared as usize);
     while let Some(chunk) = response.chunk().await.map_err(|error| error.to_string())? {
         if (body.len() + chunk.len()) as u64 > job.body_size_limit.0 {
             return Err(format!("answer of more than {} bytes (body_size_limit)", job.body_size_limit.0));
         }
         body.extend_from_slice(&chunk);
     }
-    let parsed = tokio::task::spawn_blocking(move || panic_guard::catch(|| parse(body, is_openmetrics)));
-    parsed.await.unwrap_or_else(|error| Err(error.to_string())).flatten()
+    Ok(Answer { body, is_openmetrics })
 }
 
 fn media_type(content_type: &str) -> &str {
     content_type.split(';').next().unwrap_or_default().trim()
-}
-
-fn parse(body: Vec<u8>, is_openmetrics: bool) -> Result<Answer, String> {
-    let body = String::from_utf8(body).map_err(|error| error.to_string())?;
-    if !is_openmetrics {
-        let exposition = text::parse(&body).map_err(|error| error.to_string())?;
-        return Ok(Answer { exposition, broken: None });
-    }
-    let (exposition, broken) = openmetrics::read(&body).map_err(|error| error.to_string())?;
-    if exposition.samples.iter().any(|sample| matches!(sample.timestamp, Some(i64::MAX | i64::MIN))) {
-        return Err("a time beyond what nanoseconds can say".into());
-    }
-    Ok(Answer { exposition, broken })
 }
 
 fn authorised(job: &Job, request: reqwest::RequestBuilder) -> Result<reqwest::RequestBuilder, String> {
@@ -82,6 +68,8 @@ fn authorised(job: &Job, request: reqwest::RequestBuilder) -> Result<reqwest::Re
 mod tests {
     use super::*;
     use crate::scrape::config::PrometheusConfig;
+    use crate::scrape::read::read;
+    use weir_model::label::Labels;
 
     /// Answers every request with the same body; the last request's `Accept`.
     async fn target(kind: &'static str, body: String) -> String {
@@ -104,12 +92,13 @@ mod tests {
             let job = PrometheusConfig::parse(&config).unwrap().scrape_configs.remove(0);
             let url = target(kind, body.to_owned()).await;
             let seen = fetch(&reqwest::Client::new(), &job, &url).await;
+            let seen = seen.and_then(|answer| read(&job, &Labels::EMPTY, answer, None));
             match (seen, expected) {
                 (Ok(seen), Ok(expected)) => {
-                    assert_eq!((seen.exposition.samples.len(), seen.broken.is_some()), expected, "{kind} {body}");
+                    assert_eq!((seen.scraped, seen.broken.is_some()), expected, "{kind} {body}");
                 }
                 (Err(seen), Err(part)) => assert!(seen.contains(part), "{kind} {body}: {seen}"),
-                (seen, _) => panic!("{kind} {body}: {:?}", seen.map(|seen| seen.exposition)),
+                (seen, _) => panic!("{kind} {body}: {:?}", seen.map(|seen| seen.samples)),
             }
         };
         let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -2,11 +2,14 @@
 //! and staleness markers.
 //!
 //! - [`config`]: the YAML. [`relabel`]: the eleven actions. [`target`]: which targets there are.
-//! - [`fetch`]: one request. [`batch`]: an answer as a metric batch. [`run`]: the tasks.
+//! - [`fetch`]: one request. [`read`]: what its answer says. [`cache`]: what of it need not be read again.
+//! - [`batch`]: an answer as a metric batch. [`run`]: the tasks.
 
 pub(crate) mod batch;
+mod cache;
 pub mod config;
 mod fetch;
+mod read;
 pub mod relabel;
 mod run;
 pub(crate) mod target;

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use weir_model::time::UnixNanos;
 use weir_model::wire::{Section, SectionHeader};
 
-use super::batch::{self, Memory, Scrape};
+use super::batch::{self, Memory, Scrape, Scraped};
 use super::config::{Job, PrometheusConfig};
-use super::fetch;
+use super::fetch::{self, Answer};
 use super::target::{self, Target};
 use crate::epoch::{Epochs, Rows};
-use crate::exposition::Exposition;
 use crate::metrics::CollectorMetrics;
 use crate::push::Clock;
 use crate::ship::Shipper;
@@ -42,6 +43,8 @@ pub struct Deps {
 /// Scrapes all targets of all jobs until shutdown.
 pub async fn run(config: PrometheusConfig, deps: Deps) {
     let client = reqwest::Client::new();
+    // As many answers are read at once as there are processors.
+    let readers = Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)));
     let jobs: Vec<(Arc<Job>, Duration, Duration)> = config
         .scrape_configs
         .iter()
@@ -68,8 +71,9 @@ pub async fn run(config: PrometheusConfig, deps: Deps) {
                 let key = (i, target.clone());
                 let stop = running.remove(&key).unwrap_or_else(|| {
                     let stop = deps.shutdown.child_token();
+                    let (interval, timeout) = (*interval, *timeout);
                     let scraper =
-                        Scraper { job: job.clone(), target, interval: *interval, timeout: *timeout, deps: deps.clone() };
+                        Scraper { job: job.clone(), target, interval, timeout, deps: deps.clone(), readers: readers.clone() };
                     tasks.spawn(scraper.run(client.clone(), stop.clone()));
                     stop
                 });
@@ -88,6 +92,7 @@ struct Scraper {
     interval: Duration,
     timeout: Duration,
     deps: Deps,
+    readers: Arc<Semaphore>,
 }
 
 impl Scraper {
@@ -113,36 +118,52 @@ impl Scraper {
                 answer = tokio::time::timeout(self.timeout, fetch::fetch(&client, &self.job, &self.target.url)) => answer.unwrap_or_else(|_| Err("timed out".into())),
             };
             let seconds = begun.elapsed().as_secs_f64();
-            let answer = answer.map(|answer| self.noted(answer));
-            let scrape = Scrape { job: &self.job, target: labels, at, seconds, answer };
-            self.ship(&source, scrape, &mut memory, &mut rows).await;
+            let scraped = self.batches(at, seconds, answer, &mut memory).await;
+            self.ship(&source, scraped, &mut rows).await;
         }
         if !self.deps.shutdown.is_cancelled() {
             let at = (self.deps.clock)() / 1_000_000 * 1_000_000;
-            let scrape = Scrape { job: &self.job, target: labels, at, seconds: 0.0, answer: Err("the target has gone".into()) };
-            self.ship(&source, scrape, &mut memory, &mut rows).await;
+            let scraped = self.batches(at, 0.0, Err("the target has gone".into()), &mut memory).await;
+            self.ship(&source, scraped, &mut rows).await;
         }
     }
 
-    /// Counts what was odd about an answer.
-    fn noted(&self, answer: fetch::Answer) -> Exposition {
-        if let Some(broken) = answer.broken {
+    /// Reads an answer, away from the tasks that wait for others.
+    async fn batches(&self, at: UnixNanos, seconds: f64, answer: Result<Answer, String>, memory: &mut Memory) -> Scraped {
+        // A closed semaphore cannot be: nobody closes it.
+        let _turn = self.readers.acquire().await;
+        let (job, target, mut own) = (self.job.clone(), self.target.labels.clone(), std::mem::take(memory));
+        let reading = tokio::task::spawn_blocking(move || {
+            let scraped = batch::batches(Scrape { job: &job, target: &target, at, seconds, answer }, &mut own);
+            (scraped, own)
+        });
+        match reading.await {
+            Ok((scraped, own)) => {
+                *memory = own;
+                scraped
+            }
+            Err(error) => Scraped { failure: Some(error.to_string()), ..Scraped::default() },
+        }
+    }
+
+    /// Counts what was odd about a scrape.
+    fn note(&self, scraped: &Scraped) {
+        if let Some(broken) = &scraped.broken {
             self.deps.metrics.event(SOURCE, "openmetrics_rule_broken", 1);
             tracing::debug!(url = self.target.url, %broken, "a target breaks a rule of OpenMetrics");
         }
-        let exemplars = answer.exposition.exemplars.len() as u64;
-        if exemplars > 0 {
-            self.deps.metrics.event(SOURCE, "exemplar_left_out", exemplars);
+        if scraped.exemplars > 0 {
+            self.deps.metrics.event(SOURCE, "exemplar_left_out", scraped.exemplars);
         }
-        answer.exposition
-    }
-
-    async fn ship(&self, source: &str, scrape: Scrape<'_>, memory: &mut Memory, rows: &mut Rows) {
-        let (batches, failure) = batch::batches(scrape, memory);
-        if let Some(reason) = failure {
+        if let Some(reason) = &scraped.failure {
             self.deps.metrics.event(SOURCE, "scrape_failed", 1);
             tracing::debug!(url = self.target.url, reason, "scrape failed");
         }
+    }
+
+    async fn ship(&self, source: &str, scraped: Scraped, rows: &mut Rows) {
+        self.note(&scraped);
+        let batches = scraped.batches;
         let mut sections = Vec::with_capacity(batches.len());
         for batch in batches {
             let mark = match rows.next((self.deps.clock)()).await {

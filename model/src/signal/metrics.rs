@@ -6,7 +6,6 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{Signal, part, parts};
-use crate::label::Labels;
 use crate::metric::{MetricBatch, MetricRow, Schema};
 use crate::wire::{self, Budget, Kind, Mark, Section, SectionHeader, WireError};
 
@@ -26,9 +25,7 @@ impl Signal for MetricBatch {
     }
 
     fn weight(&self) -> usize {
-        let names = Labels::shared_bytes(&self.schema.series);
-        let help: usize = self.schema.families.iter().map(|family| family.name.len() + family.help.len() + 8).sum();
-        names + help + self.rows.iter().map(|row| 8 + 8 * row.values.len()).sum::<usize>()
+        self.schema.weight() + self.rows.iter().map(|row| 8 + 8 * row.values.len()).sum::<usize>()
     }
 
     fn route(section: Section<Self>, partition_of: impl Fn(u64) -> u32) -> Vec<(u32, Section<Self>)> {
@@ -58,13 +55,9 @@ impl MetricBatch {
         Self { target: self.target.clone(), schema: Arc::clone(&self.schema), rows }
     }
 
-    fn columns(&self, range: Range<usize>) -> Self {
-        // Metadata is of the tenant, not of a column: once is enough.
-        let families = if range.start == 0 { self.schema.families.clone() } else { Vec::new() };
+    fn columns(&self, schema: &Arc<Schema>, range: Range<usize>) -> Self {
         let row = |row: &MetricRow| MetricRow { timestamp: row.timestamp, values: row.values[range.clone()].to_vec() };
-        let rows = self.rows.iter().map(row).collect();
-        let schema = Schema { series: self.schema.series[range.clone()].to_vec(), families };
-        Self { target: self.target.clone(), schema: Arc::new(schema), rows }
+        Self { target: self.target.clone(), schema: Arc::clone(schema), rows: self.rows.iter().map(row).collect() }
     }
 }
 
@@ -82,11 +75,12 @@ fn by_rows(section: &Section<MetricBatch>) -> [Section<MetricBatch>; 2] {
 /// The second half goes under the source `<source>#1`, because one row number cannot be two positions of one source.
 fn by_columns(section: &Section<MetricBatch>) -> [Section<MetricBatch>; 2] {
     let batch = &section.batch;
-    let (half, all) = (batch.schema.series.len() / 2, batch.schema.series.len());
+    let [first, second] = batch.schema.halves();
+    let (half, all) = (first.series.len(), batch.schema.series.len());
     let source = match section.header.mark {
         Mark::Sequence { .. } => format!("{}#1", section.header.source),
         Mark::Digest(_) => section.header.source.clone(),
     };
     let other = SectionHeader { source, ..section.header.clone() };
-    [part(&section.header, 0, None, batch.columns(0..half)), part(&other, 1, None, batch.columns(half..all))]
+    [part(&section.header, 0, None, batch.columns(first, 0..half)), part(&other, 1, None, batch.columns(second, half..all))]
 }

@@ -14,8 +14,8 @@ use crate::compression::{compress_to, decompress};
 use crate::signal::Signal;
 
 const MAGIC: [u8; 4] = *b"WEIR";
-/// The version that this one writes, and the newest that it reads.
-const VERSION: u8 = 1;
+/// The version that this one writes, and the newest that it reads. Version 1 differs in bodies, whose columns tell.
+const VERSION: u8 = 2;
 /// Bytes before the section headers.
 const HEAD_BYTES: usize = 24;
 /// Where the checksummed part begins: after magic and checksum.
@@ -158,7 +158,7 @@ impl<'a> Frame<'a> {
             return Err(WireError::Checksum { stored, computed });
         }
         let [version, kind, flags, reserved] = reader.array()?;
-        if version != VERSION {
+        if !(1..=VERSION).contains(&version) {
             return Err(WireError::Version(version));
         }
         let kind = *Kind::ALL.iter().find(|known| **known as u8 == kind).ok_or_else(|| invalid("kind", kind.to_string()))?;

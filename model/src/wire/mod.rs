@@ -7,7 +7,8 @@
 //! - [`frame`]: the record: magic, version, headers, compressed body, checksum.
 //! - [`budget`]: how much memory a decoder may be talked into.
 //! - [`columns`]: varints, dictionaries and the column directory that all bodies share.
-//! - [`logs`], [`metrics`], [`spans`]: the bodies; [`value`]: their attributes.
+//! - [`logs`], [`metrics`], [`spans`]: the bodies; [`value`]: attributes of spans; [`schema`]: what names the columns of samples, and
+//!   by which bytes it is known again.
 
 mod budget;
 mod columns;
@@ -15,6 +16,7 @@ mod frame;
 mod limits;
 pub(crate) mod logs;
 pub(crate) mod metrics;
+mod schema;
 pub(crate) mod spans;
 mod value;
 
@@ -30,6 +32,8 @@ pub use budget::Budget;
 pub(crate) use columns::{put_bytes, put_varint, unzigzag, zigzag};
 pub use frame::{Frame, RecordBuilder, decode};
 pub use limits::Limits;
+pub(crate) use schema::EncodedSchema;
+pub use schema::SCHEMAS_BYTES_MAX;
 
 use crate::signal::Signal;
 

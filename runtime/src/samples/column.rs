@@ -137,7 +137,7 @@ impl Row<'_> {
             self.columns.ended = !self.ended.is_empty();
             self.values.resize(self.values.len() + self.ended.len(), STALE_NAN);
             series.append(&mut self.ended);
-            self.columns.schema = Arc::new(Schema { series, families: families(entities, &self.columns.schema) });
+            self.columns.schema = Arc::new(Schema::new(series, families(entities, &self.columns.schema)));
         }
         let schema = self.columns.schema.clone();
         MetricBatch { target, schema, rows: vec![MetricRow { timestamp, values: self.values }] }

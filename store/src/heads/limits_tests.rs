@@ -82,7 +82,7 @@ fn series_with_large_labels_travel() {
     let engine = MetricsEngine::default();
     let series: Vec<Labels> = (0..COUNT).map(|i| Labels::from_pairs([(NAME, "m".to_owned()), ("large", large(i))])).collect();
     let rows = vec![MetricRow { timestamp: 1_000_000, values: vec![1.5; series.len()] }];
-    let schema = Arc::new(Schema { series, families: Vec::new() });
+    let schema = Arc::new(Schema::new(series, Vec::new()));
     let heads = head(&engine, MetricBatch { target: Labels::EMPTY, schema, rows });
     let select = MetricSelect { tenant: "t".into(), matchers: Vec::new(), start_ms: 0, end_ms: 1000 };
     assert_eq!(travel(&engine, &Ask::Samples(SamplesAsk::new(&select)), &heads).records(), COUNT);

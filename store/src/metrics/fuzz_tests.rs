@@ -21,7 +21,7 @@ fn built() -> BuiltBlock {
         .map(|at| MetricRow { timestamp: at * at * 1_000_000_000, values: (0..series.len()).map(|i| value(at, i)).collect() });
     let families = vec![Family { name: "m1".into(), kind: MetricKind::Gauge, help: "help".into(), unit: "s".into() }];
     let rows = rows.collect();
-    let batch = MetricBatch { target: Labels::from_pairs([("job", "j")]), schema: Arc::new(Schema { series, families }), rows };
+    let batch = MetricBatch { target: Labels::from_pairs([("job", "j")]), schema: Arc::new(Schema::new(series, families)), rows };
     let mark = Mark::Sequence { epoch: 1, first: 0, last: 1 };
     let header = SectionHeader { tenant: "t".into(), source: "s".into(), mark, records: 0 };
     let section = Section::new(header, batch);

@@ -2,7 +2,7 @@
 //!
 //! A scrape costs one copy of its values: series are found when a schema is first seen, not per sample. Values stay as
 //! they came (8 bytes) because a head is capped in time and bytes by its owner; they are settled and compressed when it
-//! is sealed. Matching is `postings.rs`, the block `writer.rs`.
+//! is sealed. Names are `index.rs`, matching is `postings.rs`, the block `writer.rs`.
 
 use std::collections::HashMap;
 use std::collections::btree_map::{BTreeMap, Entry};
@@ -10,14 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
-use roaring::RoaringBitmap;
 use weir_model::label::{Labels, Matcher};
-use weir_model::memory::{allocation, shared, table_entry};
-use weir_model::metric::{Family, MetricBatch, Schema};
+use weir_model::memory::{allocation, shared};
+use weir_model::metric::{Family, MetricBatch};
 use weir_model::wire::Section;
 
 use super::counters::MetricsCounters;
-use super::postings::{self, LabelIndex};
+use super::index::Index;
 use super::samples::{Dropped, Samples};
 use super::schema::series_order;
 use super::writer::{BlockWriter, Families};
@@ -27,15 +26,6 @@ use crate::limits::RECORD_BYTES_MAX;
 
 /// Nanoseconds of a millisecond, the resolution of Prometheus' APIs.
 const MILLISECOND: i64 = 1_000_000;
-/// A source that alternates between more schemas than this looks the oldest up by its hash.
-const RECENT_MAX: usize = 4;
-/// A value's place in a posting list's tree, and the bitmap's first container.
-const POSTING_BYTES: usize = 300;
-/// A name's place, and its tree's first node.
-const TREE_BYTES: usize = 550;
-/// A place of a series in a list that grows by doubling, and of the series in the value's bitmap.
-const PLACE_BYTES: usize = 16;
-
 /// Unsealed samples of one partition.
 pub struct MetricsHead {
     counters: MetricsCounters,
@@ -49,38 +39,11 @@ pub struct MetricsHead {
 }
 
 /// One tenant's share of a head. Locks are taken in the order of the fields.
-#[derive(Default)]
 struct TenantHead {
     /// Guards names: written only when a schema is first seen.
     index: RwLock<Index>,
     /// Guards samples: rows of each table. Readers copy pointers to rows, so a scrape waits no longer than that takes.
     rows: RwLock<Vec<Vec<Row>>>,
-}
-
-#[derive(Default)]
-struct Index {
-    /// No postings: every series passes.
-    selected: bool,
-    tables: Vec<Table>,
-    /// Tables that a source wrote lately, newest first: a scrape finds its table by comparing, mostly pointers.
-    recent: HashMap<String, Vec<u32>>,
-    /// Tables by hash of target and schema; equal hashes are told apart by comparing.
-    by_hash: HashMap<u64, Vec<u32>>,
-    by_labels: HashMap<Labels, u32>,
-    series: Vec<SeriesEntry>,
-    postings: HashMap<Box<str>, BTreeMap<Box<str>, RoaringBitmap>>,
-    families: BTreeMap<String, Family>,
-}
-
-struct Table {
-    target: Labels,
-    schema: Arc<Schema>,
-}
-
-struct SeriesEntry {
-    labels: Labels,
-    /// Tables and columns that hold its samples; mostly one.
-    places: Vec<(u32, u32)>,
 }
 
 #[derive(Clone)]
@@ -143,22 +106,19 @@ impl MetricsHead {
     /// Families of a tenant, by name.
     pub(crate) fn families(&self, tenant: &str) -> BTreeMap<String, Family> {
         let found = self.tenants.read().get(tenant).cloned();
-        found.map(|tenant| tenant.index.read().families.clone()).unwrap_or_default()
+        found.map(|tenant| tenant.index.read().families().clone()).unwrap_or_default()
     }
 
     fn tenant(&self, name: &str) -> Arc<TenantHead> {
         if let Some(found) = self.tenants.read().get(name) {
             return Arc::clone(found);
         }
-        let selected = self.selected;
-        let fresh =
-            || Arc::new(TenantHead { index: RwLock::new(Index { selected, ..Index::default() }), ..TenantHead::default() });
         match self.tenants.write().entry(name.to_owned()) {
             Entry::Occupied(known) => Arc::clone(known.get()),
             Entry::Vacant(free) => {
                 let entry = 2 * size_of::<(String, Arc<TenantHead>)>() + allocation(name.len());
                 self.bytes.fetch_add(entry + shared(size_of::<TenantHead>()), Ordering::Relaxed);
-                Arc::clone(free.insert(fresh()))
+                Arc::clone(free.insert(Arc::new(TenantHead::new(self.selected))))
             }
         }
     }
@@ -193,7 +153,14 @@ impl Head for MetricsHead {
         // Twice, since lists grow by doubling.
         let mut bytes = rows.len() * (2 * size_of::<Row>() + shared(width * size_of::<f64>()));
         // A name for the table before a row for it: a reader between the two sees an empty table.
-        let table = known.unwrap_or_else(|| tenant.index.write().table(&section.header.source, batch, &mut bytes));
+        let table = known.unwrap_or_else(|| {
+            let mut index = tenant.index.write();
+            let before = index.memory();
+            let table = index.table(&section.header.source, batch);
+            // A family's new text may be shorter than the one before it.
+            bytes += index.memory().saturating_sub(before);
+            table
+        });
         {
             let mut tables = tenant.rows.write();
             let wanted = tables.len().max(table as usize + 1);
@@ -229,7 +196,7 @@ impl Head for MetricsHead {
                 dropped.conflicting += own.conflicting;
                 writer.push(&name, labels, &samples);
             }
-            families.insert(name, tenant.index.read().families.clone());
+            families.insert(name, tenant.index.read().families().clone());
         }
         self.counters.add(dropped);
         Ok(writer.finish(&families))
@@ -249,133 +216,18 @@ fn check_labels(source: &str, batch: &MetricBatch) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Memory of a family's texts.
-fn family_texts(family: &Family) -> usize {
-    [&family.name, &family.help, &family.unit].iter().map(|text| allocation(text.len())).sum()
-}
-
-/// Memory of a schema that a table keeps.
-fn schema_memory(schema: &Schema) -> usize {
-    let series: usize = schema.series.iter().map(Labels::memory).sum();
-    let families: usize = schema.families.iter().map(family_texts).sum();
-    let lists =
-        allocation(schema.series.capacity() * size_of::<Labels>()) + allocation(schema.families.capacity() * size_of::<Family>());
-    shared(size_of::<Schema>()) + lists + series + families
-}
-
 impl TenantHead {
+    fn new(selected: bool) -> Self {
+        Self { index: RwLock::new(Index::new(selected)), rows: RwLock::default() }
+    }
+
     fn matching(&self, matchers: &[Matcher]) -> Result<HeadSeries, StoreError> {
-        let index = self.index.read();
-        let mut all = RoaringBitmap::new();
-        all.insert_range(0..index.series.len() as u32);
-        let ids = if index.selected { all } else { postings::matching(&*index, all, matchers)? };
-        let entries = ids.iter().map(|id| &index.series[id as usize]);
-        let series: Vec<_> = entries.map(|entry| (entry.labels.clone(), entry.places.clone())).collect();
-        drop(index);
+        let series = self.index.read().matching(matchers)?;
         let mut rows = HashMap::new();
         let tables = self.rows.read();
         for (table, _) in series.iter().flat_map(|(_, places)| places) {
             rows.entry(*table).or_insert_with(|| tables.get(*table as usize).cloned().unwrap_or_default());
         }
         Ok(HeadSeries { series, rows })
-    }
-}
-
-impl Index {
-    /// The table that the source wrote last, if it fits: then nothing has to change.
-    fn find(&self, source: &str, batch: &MetricBatch) -> Option<u32> {
-        let newest = *self.recent.get(source)?.first()?;
-        self.tables[newest as usize].holds(batch).then_some(newest)
-    }
-
-    /// The batch's table, made when it is the first of its kind.
-    fn table(&mut self, source: &str, batch: &MetricBatch, bytes: &mut usize) -> u32 {
-        let recent = self.recent.get(source).into_iter().flatten();
-        let known = recent.copied().find(|table| self.tables[*table as usize].holds(batch));
-        let table = known.unwrap_or_else(|| self.table_by_hash(batch, bytes));
-        if !self.recent.contains_key(source) {
-            *bytes += table_entry(size_of::<(String, Vec<u32>)>()) + allocation(source.len()) + allocation(size_of::<[u32; 8]>());
-        }
-        let recent = self.recent.entry(source.to_owned()).or_default();
-        recent.retain(|other| *other != table);
-        recent.insert(0, table);
-        recent.truncate(RECENT_MAX);
-        for family in &batch.schema.families {
-            let own = family_texts(family);
-            *bytes += match self.families.insert(family.name.clone(), family.clone()) {
-                Some(before) => own.saturating_sub(family_texts(&before)),
-                None => own + allocation(family.name.len()) + 2 * size_of::<(String, Family)>(),
-            };
-        }
-        table
-    }
-
-    fn table_by_hash(&mut self, batch: &MetricBatch, bytes: &mut usize) -> u32 {
-        let mut hash = xxhash_rust::xxh3::Xxh3::new();
-        hash.update(&batch.target.stable_hash().to_le_bytes());
-        batch.schema.series.iter().for_each(|labels| hash.update(&labels.stable_hash().to_le_bytes()));
-        let hash = hash.digest();
-        let same = self.by_hash.get(&hash).into_iter().flatten();
-        if let Some(found) = same.copied().find(|table| self.tables[*table as usize].holds(batch)) {
-            return found;
-        }
-        let table = self.tables.len() as u32;
-        self.by_hash.entry(hash).or_default().push(table);
-        self.tables.push(Table { target: batch.target.clone(), schema: Arc::clone(&batch.schema) });
-        *bytes += 2 * (size_of::<Table>() + size_of::<Vec<Row>>()) + batch.target.memory() + schema_memory(&batch.schema);
-        *bytes += table_entry(size_of::<(u64, Vec<u32>)>()) + allocation(size_of::<[u32; 4]>());
-        for (column, own) in (0_u32..).zip(&batch.schema.series) {
-            let id = self.series_id(batch.target.merged(own), bytes);
-            self.series[id as usize].places.push((table, column));
-            *bytes += PLACE_BYTES;
-        }
-        table
-    }
-
-    fn series_id(&mut self, labels: Labels, bytes: &mut usize) -> u32 {
-        if let Some(id) = self.by_labels.get(&labels) {
-            return *id;
-        }
-        let id = self.series.len() as u32;
-        let indexed = if self.selected { &Labels::EMPTY } else { &labels };
-        for (name, value) in indexed.iter() {
-            if !self.postings.contains_key(name) {
-                *bytes += TREE_BYTES + allocation(name.len());
-                self.postings.insert(name.into(), BTreeMap::new());
-            }
-            let values = self.postings.get_mut(name).expect("invariant: it was just made sure of");
-            match values.get_mut(value) {
-                Some(ids) => {
-                    *bytes += PLACE_BYTES;
-                    ids.insert(id)
-                }
-                None => {
-                    *bytes += POSTING_BYTES + allocation(value.len());
-                    values.entry(value.into()).or_default().insert(id)
-                }
-            };
-        }
-        let entry = 2 * size_of::<SeriesEntry>() + allocation(4 * size_of::<(u32, u32)>());
-        *bytes += entry + table_entry(size_of::<(Labels, u32)>()) + labels.memory();
-        self.by_labels.insert(labels.clone(), id);
-        self.series.push(SeriesEntry { labels, places: Vec::new() });
-        id
-    }
-}
-
-impl Table {
-    fn holds(&self, batch: &MetricBatch) -> bool {
-        self.target == batch.target && (Arc::ptr_eq(&self.schema, &batch.schema) || self.schema == batch.schema)
-    }
-}
-
-impl LabelIndex for Index {
-    fn equal(&self, name: &str, value: &str) -> Result<RoaringBitmap, StoreError> {
-        Ok(self.postings.get(name).and_then(|values| values.get(value)).cloned().unwrap_or_default())
-    }
-
-    fn any(&self, name: &str, passes: &dyn Fn(&str) -> bool) -> Result<RoaringBitmap, StoreError> {
-        let values = self.postings.get(name).into_iter().flatten();
-        Ok(values.filter(|(value, _)| passes(value)).fold(RoaringBitmap::new(), |found, (_, ids)| found | ids))
     }
 }

@@ -59,7 +59,7 @@ impl Sliced for MetricsEngine {
                 let mut packer = packer(limits);
                 let bytes = |family: &Family| family.name.len() + family.help.len() + family.unit.len();
                 for some in pieces(&families, SECTION_SERIES, SECTION_LABEL_BYTES, bytes) {
-                    packer.push(&section(tenant, 0, Schema { series: Vec::new(), families: some.to_vec() }, Vec::new()), &[])?;
+                    packer.push(&section(tenant, 0, Schema::new(Vec::new(), some.to_vec()), Vec::new()), &[])?;
                 }
                 packer.into_slice()
             }
@@ -107,7 +107,7 @@ fn section(tenant: &str, table: u32, schema: Schema, rows: Vec<MetricRow>) -> Se
 }
 
 fn of_series(series: Vec<Labels>) -> Schema {
-    Schema { series, families: Vec::new() }
+    Schema::new(series, Vec::new())
 }
 
 /// A table's columns that were asked for.

@@ -63,7 +63,7 @@ fn row(milliseconds: i64, values: &[f64]) -> MetricRow {
 fn batch(target: &[(&str, &str)], series: &[&[(&str, &str)]], rows: Vec<MetricRow>) -> MetricBatch {
     let series = series.iter().map(|pairs| Labels::from_pairs(pairs.iter().copied())).collect();
     let families = vec![Family { name: "up".into(), kind: MetricKind::Gauge, help: "Is it up".into(), unit: String::new() }];
-    MetricBatch { target: Labels::from_pairs(target.iter().copied()), schema: Arc::new(Schema { series, families }), rows }
+    MetricBatch { target: Labels::from_pairs(target.iter().copied()), schema: Arc::new(Schema::new(series, families)), rows }
 }
 
 fn value() -> impl Strategy<Value = f64> {
@@ -89,7 +89,7 @@ fn batches() -> impl Strategy<Value = Vec<MetricBatch>> {
     let batch = batch.prop_map(|(series, target, rows)| {
         let rows = rows.into_iter().map(|(at, values)| row(at, &values[..series.len()])).collect();
         let target = Labels::from_pairs([("job", ["", "x", "y"][target as usize])]);
-        MetricBatch { target, schema: Arc::new(Schema { series, families: Vec::new() }), rows }
+        MetricBatch { target, schema: Arc::new(Schema::new(series, Vec::new())), rows }
     });
     proptest::collection::vec(batch, 1..12)
 }

@@ -267,7 +267,7 @@ impl Cluster {
                 help: format!("helps {target}"),
                 unit: String::new(),
             }];
-            let schema = Arc::new(Schema { series: (0..width).map(labels).collect(), families });
+            let schema = Arc::new(Schema::new((0..width).map(labels).collect(), families));
             let at = BEGIN + i64::from(second) * 1_000_000_000;
             let row = |at, random: &mut StdRng| MetricRow {
                 timestamp: at,

@@ -7,7 +7,6 @@
 //! - [`name`]: metric and unit names.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
@@ -141,7 +140,7 @@ fn convert_resource(
     for (i, (time, row)) in rows.rows.into_iter().enumerate() {
         // Metadata once a resource is enough.
         let families = if i == 0 { families.clone() } else { Vec::new() };
-        let schema = Arc::new(Schema { series: row.series, families });
+        let schema = Schema::shared(row.series, families);
         let batch = MetricBatch { target: target.clone(), schema, rows: vec![MetricRow { timestamp: time, values: row.values }] };
         let source = format!("otlp/{}/{}", target.get("job"), target.get("instance"));
         let digest = weir_model::signal::derive_digest(&whole, i as u32);

@@ -1,6 +1,6 @@
 //! The wire format under mutated input: sections or an error, within a limit on memory, and what was read can be written.
 
-use super::super::frame;
+use super::super::{frame, metrics};
 use super::golden::Golden;
 use super::{check_round_trip, decode, encode, encode_none};
 use crate::fuzz::{Fuzz, MemoryLimit};
@@ -60,5 +60,16 @@ fn bodies() {
         let kind = Kind::ALL.into_iter().find(|known| *known as u8 == *kind).unwrap_or(Kind::ALL[usize::from(*kind) % 3]);
         read(&frame::around(kind, u32::from(*records), body));
         read(&frame::sealed(&encode_none()[..24], body));
+    });
+}
+
+/// What lies under the compression of a schema.
+#[test]
+fn schemas() {
+    let (_, body) = frame::uncompressed(&encode(&[MetricBatch::golden()])).unwrap();
+    let fuzz = Fuzz::new("wire-schemas").memory(MEMORY).seed(&metrics::unpacked_schema(&body)[..]);
+    fuzz.run(|input| {
+        let body = metrics::around(&zstd::bulk::compress(input, 1).unwrap());
+        read(&frame::around(Kind::Metrics, 0, &body));
     });
 }

@@ -68,7 +68,7 @@ fn metrics() -> impl Strategy<Value = MetricBatch> {
     (labels(), vec(labels(), 0..5), vec(family, 0..3), 0..5_usize).prop_flat_map(|(target, series, families, rows)| {
         let width = series.len();
         let family = |(name, help, unit, kind)| Family { name, kind, help, unit };
-        let schema = Arc::new(Schema { series, families: families.into_iter().map(family).collect() });
+        let schema = Arc::new(Schema::new(series, families.into_iter().map(family).collect()));
         let row = (any::<i64>(), vec(any::<u64>(), width));
         vec(row, rows).prop_map(move |rows| {
             let row = |(timestamp, values): (i64, Vec<u64>)| MetricRow {
