@@ -40,6 +40,8 @@ pub struct QueryConfig {
     pub tail_silence_seconds: u64,
     /// How far an instant selector looks back for a sample, in seconds.
     pub lookback_seconds: u64,
+    /// How long ago a container may have ended that is listed with those that run, in seconds.
+    pub ended_seconds: u64,
     /// Every line of LogQL has the label `detected_level`, as Loki's do.
     pub detected_level: bool,
 }
@@ -60,6 +62,7 @@ impl Default for QueryConfig {
             tails_max: 64,
             tail_silence_seconds: 30,
             lookback_seconds: 300,
+            ended_seconds: 86_400,
             detected_level: true,
         }
     }
