@@ -18,6 +18,8 @@ use crate::push::Clock;
 /// Below the collector's data directory.
 const FILE: &str = "containers";
 const SOURCE: &str = "node";
+/// Engines are asked once for what they tell of within this time: each look asks for every container that runs.
+const GATHER: Duration = Duration::from_millis(250);
 /// Deaths of one sample; further ones wait for the next.
 const DEATHS_MAX: usize = 1000;
 
@@ -65,6 +67,7 @@ impl Deaths {
             tokio::select! {
                 events = self.events.next() => {
                     self.told.extend(events);
+                    tokio::time::sleep(GATHER).await;
                     return;
                 }
                 count = changed(&mut self.watch) => self.counts.push((now(), count)),

@@ -177,7 +177,8 @@ impl History {
         let ended = |record: &ContainerRecord| record.last_end().map_or(i64::MIN, |end| end.at);
         self.state.containers.retain(|_, record| {
             record.runs.iter_mut().filter(|run| run.end.at < oldest).for_each(|run| run.is_told = true);
-            record.is_listed || record.is_running() || ended(record) >= oldest
+            let lasts = record.is_running() || ended(record) >= oldest;
+            record.is_listed || (lasts && !record.container.sandbox)
         });
         let gone = self.state.containers.values().filter(|record| !record.is_listed && !record.is_running());
         let mut gone: Vec<(UnixNanos, String)> = gone.map(|record| (ended(record), record.container.id.clone())).collect();

@@ -1,3 +1,5 @@
+//! Stories of containers as seen from outside: what engines, the kernel and events say, second by second, and what is shipped.
+
 use weir_model::time::UnixNanos;
 
 use super::super::container::Engine;
@@ -263,4 +265,5 @@ fn what_is_kept_is_bounded_by_time_and_number() {
     let pause = Container { sandbox: true, ..container("pause", State::Running, 0) };
     node.look(401 + day, &[pause]).look(402 + day, &[]).look(404 + day, &[]);
     assert!(node.told().iter().all(|(id, ..)| id != "pause"));
+    assert!(!node.history.state.containers.contains_key("pause"));
 }
