@@ -41,7 +41,7 @@ pub struct Deps<'a> {
     pub inventory: InventoryConfig,
     /// How long aggregators keep what is pushed here.
     pub retention: Retention,
-    /// A directory of the collector's own, for the checkpoint, the pins and the epochs.
+    /// A directory of the collector's own, for the checkpoint, the pins, the epochs and the containers' history.
     pub data: PathBuf,
     /// Sources stop when it is cancelled.
     pub shutdown: CancellationToken,
@@ -193,6 +193,8 @@ fn node(
         containers,
         recounts,
         rows: Rows::new(epochs.clone()),
+        ended_rows: Rows::new(epochs.clone()),
+        data: deps.data.clone(),
         shutdown: deps.shutdown.clone(),
     }
 }

@@ -148,11 +148,14 @@ pub struct SampleConfig {
     /// How often; at least 1 s.
     #[serde(with = "duration")]
     pub interval: Duration,
+    /// How long a container that has ended is sampled on: how it ended, and its kills.
+    #[serde(with = "duration")]
+    pub ended_for: Duration,
 }
 
 impl Default for SampleConfig {
     fn default() -> Self {
-        Self { enabled: true, interval: Duration::from_secs(5) }
+        Self { enabled: true, interval: Duration::from_secs(5), ended_for: Duration::from_secs(86_400) }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! - [`Collector`]: starts everything, hands out the push routes, drains.
 //! - [`ship`]: sections in, acknowledged records out. The only part that appends to the bus.
-//! - [`tail`]: log files. `node`: who runs here, and this node's samples.
+//! - [`tail`]: log files. `node`: who runs here, and this node's samples; `deaths`: how they ended.
 //! - [`loki_push`], [`otlp`]: what clients push; the answer is given after the acknowledgement.
 //! - [`scrape`]: Prometheus targets; [`exposition`]: what they answer.
 //! - `body`: bounded reading and decompression of what clients send; `admission`: bytes in memory, `proto_size`: before they are.
@@ -30,6 +30,7 @@ pub mod severity;
 pub mod ship;
 pub mod tail;
 
+mod deaths;
 mod metadata;
 mod node;
 mod proto;

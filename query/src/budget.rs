@@ -47,6 +47,9 @@ pub struct QueryConfig {
     /// How far an instant selector looks back for a sample.
     #[serde(with = "duration")]
     pub lookback: Duration,
+    /// How long ago a container may have ended that is listed with those that run.
+    #[serde(with = "duration")]
+    pub ended_for: Duration,
     /// Every line of LogQL has the label `detected_level`, as Loki's do.
     pub detected_level: bool,
 }
@@ -67,6 +70,7 @@ impl Default for QueryConfig {
             tails_max: 64,
             tail_silence: Duration::from_secs(30),
             lookback: Duration::from_secs(300),
+            ended_for: Duration::from_secs(86_400),
             detected_level: true,
         }
     }

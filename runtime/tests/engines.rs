@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use engine::{Containerd, Podman, image, poll};
 use weir_runtime::cgroup::{Mounts, Tree};
-use weir_runtime::containers::{Container, Engine, Inventory, InventoryConfig, LogFormat, State, View};
+use weir_runtime::containers::events::What;
+use weir_runtime::containers::{Container, Engine, Event, Events, Inventory, InventoryConfig, LogFormat, State, View};
 
 fn config(here: &Path) -> InventoryConfig {
     let none = here.join("none");
@@ -29,6 +30,16 @@ fn config(here: &Path) -> InventoryConfig {
 async fn refresh(inventory: &mut Inventory) -> View {
     let scan = Tree::new(Mounts::detect(Path::new("/")).expect("this machine has cgroups")).scan();
     inventory.refresh(&scan.cgroups).await
+}
+
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    i64::try_from(since.as_nanos()).expect("before 2262")
+}
+
+/// What an engine tells next.
+async fn next(events: &mut Events) -> Vec<Event> {
+    tokio::time::timeout(Duration::from_secs(60), events.next()).await.expect("it tells")
 }
 
 fn named<'a>(view: &'a View, name: &str) -> &'a Container {
@@ -85,6 +96,35 @@ async fn containerd_and_cri() {
     let sandbox = view.containers.iter().find(|container| container.id == pod.sandbox).expect("the sandbox is there");
     assert!(sandbox.sandbox && sandbox.pid.is_some());
 
+    // It ends, and how is told by its task; and by containerd itself, to whoever listens by then.
+    let mut events = Events::listen(inventory.config(), now());
+    let told = tokio::spawn(async move { next(&mut events).await });
+    let mut number = 0;
+    while !told.is_finished() {
+        number += 1;
+        assert!(number < 200, "containerd tells of no end");
+        let name = format!("short-{number}");
+        let image = ["--null-io", "--snapshotter", "native", "localhost/weir-test:1", &name, "sh", "-c", "exit 3"];
+        containerd.try_ctr(&namespace, &[&["run", "--rm"], &image[..]].concat());
+        // The listener is on this thread.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let told = told.await.expect("no panic");
+    assert_eq!(told[0].what, What::Died(Some(3)), "{told:?}");
+    assert!(told[0].container.id.starts_with("short-"), "{told:?}");
+    containerd.ctr(&namespace, &["tasks", "kill", "-s", "SIGKILL", "plain"]);
+    let over = loop {
+        let view = refresh(&mut inventory).await;
+        if named(&view, "plain").state == State::Exited {
+            break view;
+        }
+        number += 1;
+        assert!(number < 10_000, "it does not end: {view:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let [end] = &named(&over, "plain").ends[..] else { panic!("it ended once: {over:?}") };
+    assert_eq!(end.signal(), "SIGKILL");
+
     // The engine dies: what it said last stays, and that it does not answer is said.
     pod.remove(&containerd.socket()).await;
     let socket = containerd.socket();
@@ -126,10 +166,19 @@ async fn podman_with_and_without_its_service() {
     let ours = view.containers.iter().filter(|container| container.name == "front").count();
     assert_eq!(ours, 1, "one container, however many tell of it");
 
+    let since = now() - 1_000_000_000;
+    let mut events = Events::listen(inventory.config(), since);
     podman.run(&["kill", "front"]);
     poll("its end", || podman.output(&["ps", "-q"]).trim().is_empty());
     let view = refresh(&mut inventory).await;
     assert_eq!((named(&view, "front").state, named(&view, "front").cgroup.as_ref()), (State::Exited, None));
+    let [end] = &named(&view, "front").ends[..] else { panic!("it ended once: {view:?}") };
+    assert_eq!((end.exit_code, end.signal()), (Some(137), "SIGKILL"));
+    // Told by itself, too; and to one who asks for it afterwards.
+    let died = |events: Vec<Event>| events.iter().map(|event| (event.container.name.clone(), event.what)).collect::<Vec<_>>();
+    assert_eq!(died(next(&mut events).await), [("front".to_owned(), What::Died(Some(137)))]);
+    let mut later = Events::listen(inventory.config(), since);
+    assert_eq!(died(next(&mut later).await), [("front".to_owned(), What::Died(Some(137)))]);
     podman.run(&["rm", "-f", "front"]);
 }
 

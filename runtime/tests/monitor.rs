@@ -123,6 +123,12 @@ fn restarts_on_failure_are_counted_and_end() {
     let running = run(state.path(), &spec);
     let status = wait(state.path(), &running.id);
     assert_eq!((status.restarts, status.exit_code), (2, Some(3)));
+    // Each of its runs is told of, whoever looks how seldom.
+    let codes: Vec<_> = status.ends.iter().map(|end| end.exit_code).collect();
+    assert_eq!(codes, [Some(3); 3]);
+    assert!(
+        status.ends.is_sorted_by(|a, b| a.at < b.at) && status.ends.iter().all(|end| end.started.is_some_and(|at| at <= end.at))
+    );
     assert_eq!(lines(&status.log, "stdout"), ["again"; 3]);
 }
 
@@ -134,6 +140,7 @@ fn the_kernel_killing_for_memory_is_said() {
     let running = run(state.path(), &spec);
     let status = wait(state.path(), &running.id);
     assert!(status.oom_killed, "{status:?}");
+    assert!(status.ends[0].oom_kills > 0, "{status:?}");
 }
 
 #[test]
@@ -170,6 +177,16 @@ fn what_cannot_start_says_why_and_leaves_nothing() {
     let error = monitor::run(state.path(), &named, &program(), now()).unwrap_err().to_string();
     assert!(error.contains("\"one\""), "{error}");
     monitor::remove(state.path(), "one", true).unwrap();
+}
+
+#[test]
+fn a_relative_state_directory_is_of_here() {
+    let here = tempfile::tempdir_in(".").unwrap();
+    let relative = Path::new(here.path().file_name().expect("a name"));
+    let running = run(relative, &shell("echo out"));
+    assert!(running.directory.is_absolute(), "{}", running.directory.display());
+    let status = wait(relative, &running.id);
+    assert_eq!((status.exit_code, lines(&status.log, "stdout")), (Some(0), vec!["out".to_owned()]));
 }
 
 #[test]

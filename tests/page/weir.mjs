@@ -59,9 +59,11 @@ export async function start() {
   const weir = { url: `http://127.0.0.1:${page}`, otlp: `http://127.0.0.1:${otlp}`, log: () => readFileSync(join(folder, 'weir.log'), 'utf8') };
   const run = (...args) => spawnSync(binary, args, { env, encoding: 'utf8' });
   const containers = [];
+  /** Ends one of them at once. */
+  weir.end = (name) => run('stop', '--time', '0', name);
   /** A container of its own under this weir, which ends with it. */
-  weir.run = (name, memory, script) => {
-    const made = run('run', '-d', '--name', name, '--memory', memory, '--cpus', '0.5', '--', 'sh', '-c', script);
+  weir.run = (name, memory, script, restart = 'no') => {
+    const made = run('run', '-d', '--name', name, '--memory', memory, '--cpus', '0.5', '--restart', restart, '--', 'sh', '-c', script);
     if (made.status !== 0) throw new Error(`weir run: ${made.stderr || made.stdout || made.error}`);
     containers.push(name);
   };

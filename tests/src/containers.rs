@@ -9,14 +9,14 @@ use crate::process::{Process, run};
 use crate::weir::{Weir, binary, eventually};
 
 /// The root file system of a container: busybox and its names.
-fn rootfs(folder: &Path) -> std::path::PathBuf {
+pub(crate) fn rootfs(folder: &Path) -> std::path::PathBuf {
     let root = folder.join("rootfs");
     std::fs::create_dir_all(root.join("bin")).unwrap();
     for name in ["etc", "tmp", "proc", "dev", "sys"] {
         std::fs::create_dir_all(root.join(name)).unwrap();
     }
     std::fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox-static is there");
-    for name in ["sh", "echo", "sleep", "date", "yes", "head"] {
+    for name in ["sh", "echo", "sleep", "date", "yes", "head", "tail"] {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
     }
     root

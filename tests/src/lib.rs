@@ -34,6 +34,8 @@ mod containers;
 #[cfg(test)]
 mod deploy;
 #[cfg(test)]
+mod ended;
+#[cfg(test)]
 mod heads;
 #[cfg(test)]
 mod kafka_check;

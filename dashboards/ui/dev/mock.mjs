@@ -46,11 +46,12 @@ function containers() {
       id: hex(64), name: service, node: 'node-1', namespace: 'shop', pod, image: `registry.example/shop/${service}:v0.8.${i}`, runtime: 'containerd', state: i === 6 ? 'exited' : 'running',
       started: ns(Date.now() - 3.6e6 * (i + 1) * 3), restarts: i === 3 ? 4 : 0, labels: {}, cpu_cores: base, cpu_limit_cores: i % 2 ? 1 : null, memory_bytes: memory,
       memory_limit_bytes: i % 3 === 0 ? 268_435_456 : null, throttled_ratio: [0, 0, 0, 0.41, 0, 0.07, 0, 0][i], oom_kills: i === 3 ? 2 : 0, pids: 5 + i * 3, cpu_history: history(base), memory_history: history(memory),
+      ...(i === 6 ? { exit_code: 137, signal: 'SIGKILL', oom_killed: true, finished: ns(Date.now() - 190_000), runs_ended: 1 } : { exit_code: null, signal: '', oom_killed: false, finished: '', runs_ended: 0 }),
     };
   });
   const nodes = [{ node: 'node-1', cores: 8, cpu_cores: 1.7, memory_bytes: 6.1e9, memory_total_bytes: 16e9, load1: 1.42 }];
   const cgroups = [{ id: '/system.slice/ssh.service', name: 'ssh.service', kind: 'service', node: 'node-1', cpu_cores: 0.0007, memory_bytes: 6e6, memory_limit_bytes: null, pids: 1 }];
-  return { containers: rows, nodes, cgroups, coverage };
+  return { containers: rows, ended_more: 0, nodes, cgroups, coverage };
 }
 
 function trace(id) {

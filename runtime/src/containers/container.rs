@@ -8,6 +8,8 @@ use weir_model::label::{Labels, normalise_label_name};
 use weir_model::resource::Resource;
 use weir_model::time::UnixNanos;
 
+use super::end::End;
+
 /// Who runs a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -93,7 +95,7 @@ pub struct LogLocation {
 }
 
 /// One container. An empty string means that the engine does not say or that it does not apply.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// As its engine writes it, in full.
     pub id: String,
@@ -125,6 +127,8 @@ pub struct Container {
     pub log: Option<LogLocation>,
     /// A pod's pause container: it has the pod's network and nothing else worth showing.
     pub sandbox: bool,
+    /// Runs that ended, ascending, as far as the engine remembers: most know the last one only.
+    pub ends: Vec<End>,
 }
 
 impl Container {
@@ -146,6 +150,7 @@ impl Container {
             cgroup: None,
             log: None,
             sandbox: false,
+            ends: Vec::new(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use super::container::{Container, Engine, LogFormat, LogLocation, State};
+use super::end::End;
 use super::grpc::{Client, Refused};
 use super::inventory::{Answer, is_there};
 use crate::RuntimeError;
@@ -97,8 +98,15 @@ struct StatusRequest {
 struct Status {
     #[prost(int64, tag = "5")]
     started_at: i64,
+    #[prost(int64, tag = "6")]
+    finished_at: i64,
+    #[prost(int32, tag = "7")]
+    exit_code: i32,
     #[prost(message, optional, tag = "8")]
     image: Option<Image>,
+    /// `OOMKilled`, `Error`, `Completed`, ….
+    #[prost(string, tag = "10")]
+    reason: String,
     #[prost(string, tag = "15")]
     log_path: String,
 }
@@ -137,6 +145,7 @@ pub(super) async fn ask(socket: &Path, previous: &[Container]) -> Result<Answer,
             Some(known) => {
                 (container.started, container.pid) = (known.started, known.pid);
                 container.log.clone_from(&known.log);
+                container.ends.clone_from(&known.ends);
                 container.image.clone_from(&known.image);
             }
             None => status(&mut client, &mut container).await?,
@@ -159,11 +168,22 @@ async fn status(client: &mut Client, container: &mut Container) -> Result<(), Ru
     container.pid = info.and_then(|info| u32::try_from(info["pid"].as_u64()?).ok()).filter(|pid| *pid != 0);
     let Some(status) = response.status else { return Ok(()) };
     container.started = Some(status.started_at).filter(|started| *started != 0);
+    container.ends = end(&status).into_iter().collect();
     container.log = (!status.log_path.is_empty()).then(|| LogLocation { path: status.log_path.into(), format: LogFormat::Cri });
     if let Some(image) = status.image.filter(|image| !image.image.is_empty()) {
         container.image = image.image;
     }
     Ok(())
+}
+
+/// A container is run once: what is started again is another one.
+fn end(status: &Status) -> Option<End> {
+    (status.finished_at > 0).then(|| End {
+        at: status.finished_at,
+        started: Some(status.started_at).filter(|started| *started != 0),
+        exit_code: Some(status.exit_code),
+        oom_kills: u64::from(status.reason == "OOMKilled"),
+    })
 }
 
 fn sandbox(engine: Engine, pod: &Pod) -> Container {
@@ -207,6 +227,21 @@ fn place(container: &mut Container, pod: Option<&Pod>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn how_it_ended() {
+        let status = |finished_at, reason: &str| Status {
+            started_at: 5,
+            finished_at,
+            exit_code: 137,
+            reason: reason.into(),
+            ..Status::default()
+        };
+        let killed = End { at: 9, started: Some(5), exit_code: Some(137), oom_kills: 1 };
+        assert_eq!(end(&status(9, "OOMKilled")), Some(killed.clone()));
+        assert_eq!(end(&status(9, "Error")), Some(End { oom_kills: 0, ..killed }));
+        assert_eq!(end(&status(0, "")), None);
+    }
 
     #[test]
     fn a_container_is_placed_in_its_pod() {

@@ -5,8 +5,10 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use weir_model::time::UnixNanos;
 
 use super::container::{Container, Engine, LogFormat, LogLocation, State};
+use super::end::End;
 use super::http;
 use super::inventory::{Answer, is_there};
 use crate::RuntimeError;
@@ -34,8 +36,13 @@ struct Inspected {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct InspectedState {
+    status: String,
     pid: u32,
     started_at: String,
+    finished_at: String,
+    exit_code: i32,
+    #[serde(rename = "OOMKilled")]
+    oom_killed: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -93,12 +100,13 @@ fn container(engine: Engine, listed: Listed, inspected: Inspected) -> Container 
     container.name = own.map(|name| name.trim_start_matches('/').to_owned()).unwrap_or_default();
     container.image = listed.image;
     container.labels = listed.labels.unwrap_or_default();
-    container.state = state(&listed.state);
+    // It may have gone on since the list was made: a container between two runs has the next one's state then.
+    let status = [&inspected.state.status, &listed.state].into_iter().find(|status| !status.is_empty());
+    container.state = status.map_or(State::Unknown, |status| state(status));
     container.pid = Some(inspected.state.pid).filter(|pid| *pid != 0);
     container.restarts = Some(inspected.restart_count);
-    // A container that never ran has begun in the year 1.
-    let started = inspected.state.started_at.parse::<jiff::Timestamp>().ok();
-    container.started = started.and_then(|at| i64::try_from(at.as_nanosecond()).ok()).filter(|at| *at > 0);
+    container.started = time(&inspected.state.started_at);
+    container.ends = end(&container, &inspected.state).into_iter().collect();
     let config = inspected.host_config.log_config;
     let said = [inspected.log_path, config.path, config.config.and_then(|mut config| config.remove("path"))];
     let path = said.into_iter().flatten().find(|path| !path.is_empty());
@@ -109,7 +117,12 @@ fn container(engine: Engine, listed: Listed, inspected: Inspected) -> Container 
         _ => None,
     };
     container.log = path.zip(format).map(|(path, format)| LogLocation { path: path.into(), format });
-    // Docker as the engine of an old kubelet, and podman under `play kube`.
+    place(&mut container);
+    container
+}
+
+/// Docker as the engine of an old kubelet, and podman under `play kube`, say by labels which pod a container is of.
+pub(super) fn place(container: &mut Container) {
     for (label, field) in [
         ("io.kubernetes.pod.name", &mut container.pod),
         ("io.kubernetes.pod.namespace", &mut container.namespace),
@@ -120,7 +133,25 @@ fn container(engine: Engine, listed: Listed, inspected: Inspected) -> Container 
             field.clone_from(value);
         }
     }
-    container
+}
+
+/// A container that never ran has begun and ended in the year 1.
+fn time(text: &str) -> Option<UnixNanos> {
+    let at = text.parse::<jiff::Timestamp>().ok()?;
+    i64::try_from(at.as_nanosecond()).ok().filter(|at| *at > 0)
+}
+
+/// How the last run ended. While the next one runs, the engine has forgotten all of it but when.
+fn end(container: &Container, state: &InspectedState) -> Option<End> {
+    if !matches!(container.state, State::Exited | State::Restarting) {
+        return None;
+    }
+    Some(End {
+        at: time(&state.finished_at)?,
+        started: container.started,
+        exit_code: Some(state.exit_code),
+        oom_kills: u64::from(state.oom_killed),
+    })
 }
 
 fn state(text: &str) -> State {
@@ -153,5 +184,24 @@ mod tests {
         let never = r#"{"State": {"Pid": 0, "StartedAt": "0001-01-01T00:00:00Z"}, "LogPath": "", "HostConfig": {"LogConfig": {"Type": "journald"}}}"#;
         let parsed = container(Engine::Docker, serde_json::from_str(listed).unwrap(), serde_json::from_str(never).unwrap());
         assert_eq!((parsed.pid, parsed.started, parsed.log), (None, None, None));
+    }
+
+    #[test]
+    fn how_it_ended() {
+        let ends = |state: &str, inspected: &str| {
+            let listed = Listed { state: state.into(), ..Listed::default() };
+            container(Engine::Docker, listed, serde_json::from_str(inspected).unwrap()).ends
+        };
+        let over = r#"{"State": {"StartedAt": "2026-01-31T12:00:00.5Z", "FinishedAt": "2026-01-31T12:00:01Z", "ExitCode": 137,
+            "OOMKilled": true}}"#;
+        let end =
+            End { at: 1_769_860_801_000_000_000, started: Some(1_769_860_800_500_000_000), exit_code: Some(137), oom_kills: 1 };
+        assert_eq!(ends("exited", over), [end]);
+        assert!(ends("running", over).is_empty(), "the code of a running container is nobody's");
+        let again =
+            r#"{"State": {"Status": "running", "StartedAt": "2026-01-31T12:00:02Z", "FinishedAt": "2026-01-31T12:00:01Z"}}"#;
+        assert!(ends("exited", again).is_empty(), "it was started again between the list and the inspection");
+        let never = r#"{"State": {"FinishedAt": "0001-01-01T00:00:00Z", "ExitCode": 127}}"#;
+        assert!(ends("exited", never).is_empty());
     }
 }

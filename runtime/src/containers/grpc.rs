@@ -8,9 +8,27 @@ use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Request, Status, Streaming};
+use weir_model::time::{SECOND, UnixNanos};
 
 use crate::RuntimeError;
+
+/// `google.protobuf.Timestamp`.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(super) struct Timestamp {
+    #[prost(int64, tag = "1")]
+    pub seconds: i64,
+    #[prost(int32, tag = "2")]
+    pub nanos: i32,
+}
+
+impl Timestamp {
+    /// `None` for what no engine means: before 1970, or beyond what nanoseconds can say.
+    pub fn nanos(&self) -> Option<UnixNanos> {
+        let nanos = self.seconds.checked_mul(SECOND)?.checked_add(i64::from(self.nanos))?;
+        (nanos > 0).then_some(nanos)
+    }
+}
 
 /// A list of 500 containers with their specifications has about 8 MB.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -71,5 +89,17 @@ impl Client {
             tonic::Code::Unimplemented => Refused::Unimplemented,
             code => failed(format!("{method}: {code}: {}", status.message())),
         })
+    }
+
+    /// A call that is answered with messages for as long as both sides live.
+    pub async fn subscribe<I, O>(&mut self, method: &'static str, message: I) -> Result<Streaming<O>, Status>
+    where
+        I: Message + 'static,
+        O: Message + Default + 'static,
+    {
+        self.grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        let codec = tonic_prost::ProstCodec::default();
+        let answer = self.grpc.server_streaming(Request::new(message), PathAndQuery::from_static(method), codec).await;
+        answer.map(tonic::Response::into_inner)
     }
 }

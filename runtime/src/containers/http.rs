@@ -1,19 +1,68 @@
 //! One GET over a unix socket. HTTP/1.0 on purpose: the answer then ends where the connection does, and neither chunks
-//! nor keep-alive need be understood. Used by [`super::docker`].
+//! nor keep-alive need be understood. Used by [`super::docker`] and [`super::events`].
 
 use std::path::Path;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
 /// A list of 1,000 containers has about 2 MB.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
-/// The body of a 200; else what the server said. The caller bounds the time.
-pub(super) async fn get(socket: &Path, target: &str) -> Result<Vec<u8>, String> {
+/// A line of a header or of a stream: an event of a container with all of its labels has a few kilobytes.
+const LINE_BYTES_MAX: u64 = 1 << 20;
+/// Lines of a head.
+const HEAD_LINES_MAX: usize = 100;
+
+async fn request(socket: &Path, target: &str) -> Result<UnixStream, String> {
     let mut stream = UnixStream::connect(socket).await.map_err(|error| error.to_string())?;
     let request = format!("GET {target} HTTP/1.0\r\nHost: localhost\r\nAccept: application/json\r\n\r\n");
     stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
+    Ok(stream)
+}
+
+/// The body of a 200, line by line as it comes, until the server ends it.
+pub(super) struct Lines {
+    stream: BufReader<UnixStream>,
+}
+
+impl Lines {
+    /// Waits for the head, which some servers send with the first line only.
+    pub async fn get(socket: &Path, target: &str) -> Result<Self, String> {
+        let mut lines = Self { stream: BufReader::new(request(socket, target).await?) };
+        let status = lines.next().await?.ok_or("no HTTP answer")?;
+        let status = String::from_utf8_lossy(&status).into_owned();
+        if status.strip_prefix("HTTP/1.").and_then(|status| status.split(' ').nth(1)) != Some("200") {
+            return Err(format!("{target}: {}", status.trim()));
+        }
+        for _ in 0..HEAD_LINES_MAX {
+            let header = lines.next().await?.ok_or("the head of the answer has no end")?;
+            if header.is_empty() {
+                return Ok(lines);
+            }
+            if header.to_ascii_lowercase().starts_with(b"transfer-encoding:") {
+                return Err(format!("{target}: the answer is chunked, which HTTP/1.0 does not know"));
+            }
+        }
+        Err(format!("{target}: the head has more than {HEAD_LINES_MAX} lines"))
+    }
+
+    /// Without its end; `None` behind the last one.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
+        let mut line = Vec::new();
+        let mut bounded = (&mut self.stream).take(LINE_BYTES_MAX);
+        let read = bounded.read_until(b'\n', &mut line).await.map_err(|error| error.to_string())?;
+        if read as u64 == LINE_BYTES_MAX && !line.ends_with(b"\n") {
+            return Err(format!("a line is longer than {LINE_BYTES_MAX} bytes"));
+        }
+        line.truncate(line.trim_ascii_end().len());
+        Ok((read > 0).then_some(line))
+    }
+}
+
+/// The body of a 200; else what the server said. The caller bounds the time.
+pub(super) async fn get(socket: &Path, target: &str) -> Result<Vec<u8>, String> {
+    let stream = request(socket, target).await?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX + 1).read_to_end(&mut answer).await.map_err(|error| error.to_string())?;
     if answer.len() as u64 > ANSWER_BYTES_MAX {

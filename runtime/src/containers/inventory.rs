@@ -99,6 +99,11 @@ impl Inventory {
         Self { config, last: BTreeMap::new() }
     }
 
+    /// Whom it asks.
+    pub fn config(&self) -> &InventoryConfig {
+        &self.config
+    }
+
     /// [`Self::refresh_within`] the configured timeout, which is an error of each engine that takes longer.
     pub async fn refresh(&mut self, cgroups: &[Cgroup]) -> View {
         self.refresh_within(cgroups, Duration::MAX).await

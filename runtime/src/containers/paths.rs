@@ -1,8 +1,11 @@
 //! What the path of a cgroup tells about the container in it: every engine names its cgroups its own way.
-//! Pure; used by [`super::inventory`] for cgroups that no engine claims.
+//! Used by [`super::inventory`] for cgroups that no engine claims; pure but for [`is_alive`].
+
+use std::path::Path;
 
 use super::container::{Container, Engine, State};
-use crate::cgroup::Cgroup;
+use super::record::ContainerRecord;
+use crate::cgroup::{Cgroup, Mounts};
 
 /// A container as its cgroup's path names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +95,16 @@ pub fn of_process(text: &str) -> Option<String> {
     ["memory", "pids", "cpu", ""].into_iter().find_map(path_in)
 }
 
+/// Whether a container that no engine lists any more still runs: by its first process, else by its cgroup.
+pub fn is_alive(root: &Path, mounts: &Mounts, record: &ContainerRecord) -> bool {
+    let cgroup = record.container.cgroup.as_deref();
+    if let Some(pid) = record.container.pid {
+        let text = std::fs::read_to_string(root.join(format!("proc/{pid}/cgroup"))).unwrap_or_default();
+        return cgroup.map_or_else(|| text.contains(&record.container.id), |cgroup| of_process(&text).as_deref() == Some(cgroup));
+    }
+    cgroup.is_some_and(|cgroup| mounts.points().iter().any(|point| point.join(cgroup.trim_start_matches('/')).is_dir()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +133,27 @@ mod tests {
         check("/system.slice/ssh.service".into(), None);
         check("/".into(), None);
         check(format!("/docker/{}", &id[1..]), None);
+    }
+
+    #[test]
+    fn who_is_alive() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("proc/7")).unwrap();
+        std::fs::create_dir_all(root.path().join("u/docker/a")).unwrap();
+        std::fs::write(root.path().join("proc/7/cgroup"), "0::/docker/a\n").unwrap();
+        let mounts = Mounts::from_mountinfo("2 0 0:2 / /u rw - cgroup2 cgroup2 rw\n", root.path());
+        let check = |pid, cgroup: Option<&str>, expected: bool| {
+            let mut container = Container::new(Engine::Docker, "a");
+            (container.pid, container.cgroup) = (pid, cgroup.map(str::to_owned));
+            assert_eq!(is_alive(root.path(), &mounts, &container.into()), expected, "{pid:?} {cgroup:?}");
+        };
+        check(Some(7), Some("/docker/a"), true);
+        check(Some(7), Some("/docker/b"), false);
+        check(Some(7), None, true);
+        check(Some(8), Some("/docker/a"), false);
+        check(None, Some("/docker/a"), true);
+        check(None, Some("/docker/b"), false);
+        check(None, None, false);
     }
 
     #[test]

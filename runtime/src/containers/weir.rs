@@ -26,5 +26,6 @@ fn container(status: Status) -> Container {
     container.restarts = Some(status.restarts);
     container.cgroup = (status.state != State::Exited).then_some(status.cgroup);
     container.log = Some(LogLocation { path: status.log, format: LogFormat::Cri });
+    container.ends = status.ends;
     container
 }

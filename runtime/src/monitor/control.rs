@@ -34,6 +34,8 @@ pub struct Running {
 /// [`super::monitor_main`]: as a rule the running one, `std::env::current_exe()`.
 pub fn run(state_dir: &Path, spec: &RunSpec, monitor: &Path, now: UnixNanos) -> Result<Running, RuntimeError> {
     spec.check()?;
+    // The bundle and the log are told to others, who stand elsewhere.
+    let state_dir = &std::path::absolute(state_dir).map_err(RuntimeError::file("find", state_dir))?;
     let id = new_id()?;
     let name = spec.name.clone().unwrap_or_else(|| id[..12].to_owned());
     // Guards the names between two runs at once.

@@ -20,7 +20,7 @@ use super::spec::{Restart, RunSpec};
 use super::status::Status;
 use crate::RuntimeError;
 use crate::cgroup::{Mounts, Sampled, Sampler};
-use crate::containers::State;
+use crate::containers::{End, State};
 
 /// Largest read of a pipe at once: the size we ask the kernel to give the pipe.
 const PIPE_BYTES: usize = 1 << 20;
@@ -103,8 +103,9 @@ impl Monitor {
                 if self.status.restarts == 0 {
                     return Err(error);
                 }
-                (self.status.error, self.status.exit_code) = (error.to_string(), None);
-                self.status.finished = Some(now());
+                self.status.error = error.to_string();
+                let at = now();
+                self.status.push_end(End { at, started: Some(at), ..End::default() });
             }
             if !self.is_to_restart() {
                 self.status.state = State::Exited;
@@ -226,10 +227,8 @@ impl Monitor {
     }
 
     fn ended(&mut self, code: i32, now: fn() -> UnixNanos) {
-        self.status.finished = Some(now());
-        self.status.exit_code = Some(code);
-        self.status.pid = None;
-        self.status.oom_killed = oom_kills(&self.status.id) > 0;
+        let oom_kills = oom_kills(&self.status.id);
+        self.status.push_end(End { at: now(), started: self.status.started, exit_code: Some(code), oom_kills });
     }
 
     /// runc with a state directory of the container's own.

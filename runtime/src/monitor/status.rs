@@ -10,10 +10,14 @@ use weir_model::time::UnixNanos;
 
 use super::private;
 use crate::RuntimeError;
-use crate::containers::State;
+use crate::containers::{End, State};
 
 /// Of [`Status`] on disk.
 pub const VERSION: u32 = 1;
+
+/// A container that ends as fast as the pauses between its runs let it ends six times within the first five seconds, and
+/// whoever reads the file does so every second.
+pub const ENDS_MAX: usize = 16;
 
 /// How a container is. Times are Unix nanoseconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -45,6 +49,8 @@ pub struct Status {
     pub exit_code: Option<i32>,
     /// Whether the kernel killed a process of the last run for lack of memory.
     pub oom_killed: bool,
+    /// The newest [`ENDS_MAX`] runs that ended, ascending.
+    pub ends: Vec<End>,
     /// How often it was started again.
     pub restarts: u64,
     /// Why it could not be started, or what else went wrong.
@@ -63,6 +69,14 @@ pub struct Status {
 const FILE: &str = "state.json";
 
 impl Status {
+    /// Notes that the present run has ended.
+    pub(super) fn push_end(&mut self, end: End) {
+        (self.finished, self.exit_code, self.oom_killed) = (Some(end.at), end.exit_code, end.oom_kills > 0);
+        self.pid = None;
+        self.ends.push(end);
+        self.ends.drain(..self.ends.len().saturating_sub(ENDS_MAX));
+    }
+
     /// Reads the state file in a container's directory.
     pub fn read(directory: &Path) -> Result<Self, RuntimeError> {
         let path = directory.join(FILE);
@@ -115,7 +129,7 @@ mod tests {
         assert_eq!(Status::read(directory.path()).unwrap(), status);
         let text = std::fs::read_to_string(directory.path().join("state.json")).unwrap();
         let golden = r#"{"version":1,"id":"ab","name":"","command":[],"rootfs":"","labels":{},"state":"running","pid":7,"created":0,
-            "started":null,"finished":null,"exit_code":137,"oom_killed":false,"restarts":0,"error":"","cgroup":"","log":"",
+            "started":null,"finished":null,"exit_code":137,"oom_killed":false,"ends":[],"restarts":0,"error":"","cgroup":"","log":"",
             "log_waits":0,"log_rotation_errors":0}"#;
         let compact = |text: &str| text.split_whitespace().collect::<String>();
         assert_eq!(compact(&text), compact(golden));

@@ -7,7 +7,7 @@ use weir_model::time::UnixNanos;
 use super::column::{Metric, Writer, counter, gauge};
 use super::machine::Machine;
 use crate::cgroup::{Cgroup, CgroupSample, DeviceIo, Limit, MemorySample, PressureSample};
-use crate::containers::Container;
+use crate::containers::{Container, ContainerRecord};
 
 macro_rules! metrics {
     ($($id:ident = $kind:ident $name:literal $help:literal;)*) => {
@@ -61,6 +61,9 @@ metrics! {
     START_TIME = gauge "container_start_time_seconds" "When the container was started, in Unix seconds.";
     INFO = gauge "weir_container_info" "A container, its engine and its state; always 1.";
     RESTARTS = counter "weir_container_restarts_total" "How often the container was started again.";
+    OOM_KILLS = counter "weir_container_oom_kills_total" "Processes of the container killed for lack of memory, over all of its runs.";
+    EXIT_CODE = gauge "weir_container_exit_code" "How the container's last run ended: 128 + signal when one ended it; no series while that is not known.";
+    FINISH_TIME = gauge "weir_container_finish_time_seconds" "When the container's last run ended, in Unix seconds.";
 }
 
 /// The labels of all series of a cgroup: its path, and the container's names when one is known to be in it.
@@ -79,7 +82,7 @@ pub(super) fn labels(path: &str, container: Option<&Container>) -> Labels {
     ])
 }
 
-/// Numbers of a cgroup.
+/// Numbers of a cgroup, but for [`oom_events`].
 pub(super) fn numbers(sample: &CgroupSample, machine: &Machine, out: &mut Writer<'_>) {
     let cpu = &sample.cpu;
     out.put_with(&CPU_USAGE, &[("cpu", "total")], seconds(cpu.usage_nanos));
@@ -117,7 +120,6 @@ fn memory(memory: &MemorySample, out: &mut Writer<'_>) {
         (&MEMORY_INACTIVE_FILE, memory.inactive_file),
         (&MEMORY_DIRTY, memory.file_dirty),
         (&MEMORY_WRITEBACK, memory.file_writeback),
-        (&OOM_EVENTS, memory.oom_kills),
     ];
     for (metric, value) in gauges {
         out.put(metric, count(value));
@@ -165,7 +167,7 @@ pub(super) fn times(cgroup: &Cgroup, container: Option<&Container>, now: UnixNan
     out.put(&START_TIME, started.unwrap_or(cgroup.created as f64));
 }
 
-/// What we say about a container beyond cAdvisor: id, engine, state, labels (as cAdvisor prefixes them), restarts.
+/// What we say about a container beyond cAdvisor: id, engine, state, labels (as cAdvisor prefixes them).
 pub(super) fn about(container: &Container, out: &mut Writer<'_>) {
     let own: Vec<(String, &str)> = container
         .labels
@@ -176,7 +178,25 @@ pub(super) fn about(container: &Container, out: &mut Writer<'_>) {
         vec![("container_id", container.id.as_str()), ("runtime", container.engine.name()), ("state", container.state.name())];
     labels.extend(own.iter().map(|(name, value)| (name.as_str(), *value)));
     out.put_with(&INFO, &labels, 1.0);
+}
+
+/// How often it was started again.
+pub(super) fn restarts(container: &Container, out: &mut Writer<'_>) {
     out.put(&RESTARTS, count(container.restarts));
+}
+
+/// Kills in a cgroup. Those of a container are counted over its runs, each of which has a cgroup of its own as a rule.
+pub(super) fn oom_events(kills: Option<u64>, out: &mut Writer<'_>) {
+    out.put(&OOM_EVENTS, count(kills));
+}
+
+/// Kills of a container, and how its last run ended.
+pub(super) fn ends(record: &ContainerRecord, counter: Option<u64>, out: &mut Writer<'_>) {
+    let id = [("container_id", record.container.id.as_str())];
+    out.put_with(&OOM_KILLS, &id, record.oom_kills(counter) as f64);
+    let Some(end) = record.last_end() else { return };
+    out.put_with(&EXIT_CODE, &id, end.exit_code.map(f64::from));
+    out.put_with(&FINISH_TIME, &id, end.at as f64 / 1e9);
 }
 
 fn count(value: Option<u64>) -> Option<f64> {

@@ -8,10 +8,10 @@ use weir_model::metric::MetricBatch;
 use weir_model::time::UnixNanos;
 
 use super::column::{Columns, Metric, counter, gauge};
-use super::{container, machine};
+use super::{container, ended, machine};
 use crate::RuntimeError;
-use crate::cgroup::{Cgroup, Mounts, Sampled, Sampler, Scan, Tree};
-use crate::containers::{Blindness, Container};
+use crate::cgroup::{Cgroup, Mounts, OomCount, Sampled, Sampler, Scan, Tree};
+use crate::containers::{Blindness, ContainerRecord, Death};
 
 static CGROUPS: Metric = gauge("weir_runtime_cgroups", "Cgroups sampled.");
 static READ_ERRORS: Metric = counter("weir_runtime_read_errors_total", "Reads of kernel files that failed.");
@@ -47,10 +47,11 @@ pub struct NodeSampler {
     machine_target: Labels,
     cgroup_columns: Columns,
     machine_columns: Columns,
-    containers: Vec<Container>,
+    containers: Vec<ContainerRecord>,
     by_cgroup: HashMap<String, usize>,
     scan: Scan,
     turn: u64,
+    oom_counts: Vec<OomCount>,
 }
 
 impl NodeSampler {
@@ -72,15 +73,31 @@ impl NodeSampler {
             by_cgroup: HashMap::new(),
             scan: Scan::default(),
             turn: 0,
+            oom_counts: Vec::new(),
         })
     }
 
-    /// Tells who is in which cgroup, from [`crate::containers::Inventory::refresh`]. Holds until told anew.
-    pub fn set_containers(&mut self, containers: &[Container]) {
-        self.containers = containers.to_vec();
-        self.containers.sort_by(|a, b| a.id.cmp(&b.id));
+    /// Tells who is in which cgroup, and who has ended: [`crate::containers::History::records`]. Holds until told anew.
+    pub fn set_containers(&mut self, mut containers: Vec<ContainerRecord>) {
+        containers.sort_by(|a, b| a.container.id.cmp(&b.container.id));
+        self.containers = containers;
         let places = self.containers.iter().enumerate();
-        self.by_cgroup = places.filter_map(|(i, container)| Some((container.cgroup.clone()?, i))).collect();
+        self.by_cgroup = places.filter_map(|(i, record)| Some((record.container.cgroup.clone()?, i))).collect();
+    }
+
+    /// The cgroup mounts.
+    pub fn mounts(&self) -> &Mounts {
+        self.tree.mounts()
+    }
+
+    /// The kill counters of containers' cgroups that are not 0, as the last sample read them.
+    pub fn take_oom_counts(&mut self) -> Vec<OomCount> {
+        std::mem::take(&mut self.oom_counts)
+    }
+
+    /// What is said once of each run that ended: batches of rows of their own, at the time of the end.
+    pub fn ended(&self, deaths: &[Death]) -> Vec<MetricBatch> {
+        deaths.iter().flat_map(|death| ended::batches(&self.cgroup_target, death)).collect()
     }
 
     /// The cgroups that the last sample saw, ascending by path: what [`crate::containers::Inventory::refresh`] wants.
@@ -112,23 +129,43 @@ impl NodeSampler {
     }
 
     fn sample_cgroups(&mut self, now: UnixNanos) -> MetricBatch {
+        self.oom_counts.clear();
         let mut row = self.cgroup_columns.row();
         let mut shown = vec![false; self.containers.len()];
         for cgroup in &self.scan.cgroups {
             let Sampled::Sample(sample) = self.sampler.sample(&cgroup.path) else { continue };
             let known = self.by_cgroup.get(&cgroup.path).copied();
-            let container = known.map(|i| &self.containers[i]);
+            let record = known.map(|i| &self.containers[i]);
+            let container = record.map(|record| &record.container);
             known.into_iter().for_each(|i| shown[i] = true);
+            let kills = sample.memory.oom_kills;
+            if let (Some(kills), true) = (kills.filter(|kills| *kills > 0), record.is_some()) {
+                self.oom_counts.push(OomCount { cgroup: cgroup.path.clone(), kills });
+            }
             row.entity(&cgroup.path, &container::labels(&cgroup.path, container), |out| {
                 container::numbers(sample, &self.machine, out);
                 container::times(cgroup, container, now, out);
-                container.into_iter().for_each(|container| container::about(container, out));
+                container::oom_events(record.map(|record| record.oom_kills(kills)).or(kills), out);
+                let Some(record) = record else { return };
+                container::about(&record.container, out);
+                container::restarts(&record.container, out);
+                container::ends(record, kills, out);
             });
         }
-        // Containers without a cgroup (they have exited, or we may not see it): `~` sorts behind all paths.
-        for (container, _) in self.containers.iter().zip(shown).filter(|(_, shown)| !shown) {
-            row.entity(&format!("~{}", container.id), &container::labels("", Some(container)), |out| {
-                container::about(container, out);
+        // Containers without a cgroup (they have exited, or we may not see it): `~` sorts behind all paths. Their series go on
+        // as those of the cgroup that they were in, unless another is in it now.
+        for (i, record) in self.containers.iter().enumerate().filter(|(i, _)| !shown[*i]) {
+            let own = &record.container;
+            let is_free = |path: &&str| self.by_cgroup.get(*path).is_none_or(|holder| *holder == i);
+            let path = record.cgroup.as_deref().filter(is_free);
+            row.entity(&format!("~{}", own.id), &container::labels(path.unwrap_or_default(), Some(own)), |out| {
+                container::about(own, out);
+                container::ends(record, None, out);
+                // Of several that had one name, nothing else tells which is which.
+                if path.is_some() {
+                    container::oom_events(Some(record.oom_kills(None)), out);
+                    container::restarts(own, out);
+                }
             });
         }
         let (cgroups, errors, unreadable) = (self.scan.cgroups.len(), self.sampler.errors(), self.scan.unreadable.len());
@@ -144,3 +181,6 @@ impl NodeSampler {
         batch
     }
 }
+
+#[cfg(test)]
+mod tests;

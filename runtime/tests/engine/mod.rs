@@ -88,6 +88,13 @@ impl Containerd {
         output(Command::new("ctr").arg("-a").arg(self.socket()).args(["-n", namespace]).args(arguments));
     }
 
+    /// Whatever comes of it.
+    pub fn try_ctr(&self, namespace: &str, arguments: &[&str]) {
+        let mut command = Command::new("ctr");
+        command.arg("-a").arg(self.socket()).args(["-n", namespace]).args(arguments);
+        let _ = command.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("ctr is installed");
+    }
+
     pub fn stop(mut self) {
         self.end();
     }

@@ -2,7 +2,7 @@
 import { signal } from '@preact/signals';
 import { MS, nowNanos } from './time';
 import type {
-  Alert, Cgroup, Container, Coverage, LogsAnswer, Node, Path, PromData, RuleGroup, Trace, TraceSummary, VolumeAnswer,
+  Alert, Cgroup, Container, Coverage, Line, LogsAnswer, Node, Path, PromData, RuleGroup, Trace, TraceSummary, VolumeAnswer,
 } from './types';
 
 /** What went wrong, in the server's words; `status` 0 when no answer came. */
@@ -71,7 +71,8 @@ function errorOf(body: string): string {
 const own = '/api/weir/v1';
 
 export const api = {
-  containers: (signal?: AbortSignal) => get<{ containers: Container[]; nodes: Node[]; cgroups: Cgroup[]; coverage: Coverage }>(`${own}/containers`, {}, signal),
+  containers: (signal?: AbortSignal) => get<{ containers: Container[]; ended_more: number; nodes: Node[]; cgroups: Cgroup[]; coverage: Coverage }>(`${own}/containers`, {}, signal),
+  lastLines: (container: string, signal?: AbortSignal) => get<{ lines: Line[]; finished: string; coverage: Coverage }>(`${own}/containers/${encodeURIComponent(container)}/lines`, { limit: '10' }, signal),
   logs: (query: Query, signal?: AbortSignal) => get<LogsAnswer>(`${own}/logs`, query, signal),
   /** What a search, or the lines of a trace or span, are as LogQL. */
   logQuery: (query: { search?: string; trace?: string; span?: string }, signal?: AbortSignal) => get<{ query: string }>(`${own}/logs/query`, query, signal).then((answer) => answer.query),

@@ -38,6 +38,15 @@ export interface Container {
   pids: number | null;
   cpu_history: [number, number][];
   memory_history: [number, number][];
+  /** How its last run ended: null when no run has, or nobody knows the code. */
+  exit_code: number | null;
+  /** The signal that ended it, SIGKILL; else empty. */
+  signal: string;
+  oom_killed: boolean;
+  /** When the last run ended; empty when none has. */
+  finished: string;
+  /** Runs that ended within the time that is looked back. */
+  runs_ended: number;
 }
 
 /** A machine; null is not sampled. */

@@ -143,6 +143,7 @@ async fn bad_requests_say_what_is_wrong() {
     check("logs/query?trace=zz", 400, "parameter trace: a trace id has 1 to 32 hex digits, got \"zz\"").await;
     let selector = "parameter selector: a selector such as {app=\"x\"} is wanted, and nothing behind it";
     check("logs/query?search=a&selector=%7B%7D%7Cjson", 400, selector).await;
+    check("containers/a/lines?limit=50001", 400, "parameter limit: 50001 is above query.lines_max (50000)").await;
     check("logs/line/1-2", 400, "a line id reads partition-offset-ordinal, got \"1-2\"").await;
     check("logs/line/9-9-9", 404, "no line has the id 9-9-9").await;
     check("traces/zz", 400, "a trace id has 1 to 32 hex digits, got \"zz\"").await;
@@ -192,8 +193,97 @@ async fn containers_come_from_samples_under_cadvisors_names() {
         json!([{"id": "abc", "name": "web", "node": "n1", "namespace": "", "pod": "", "image": "shop:1", "runtime": "podman",
             "state": "running", "started": "42500000000", "restarts": 4, "labels": {"tier": "1"}, "cpu_cores": 0.25,
             "cpu_limit_cores": 0.5, "memory_bytes": 2000, "memory_limit_bytes": null, "throttled_ratio": 0.25, "oom_kills": 2,
-            "pids": 3, "cpu_history": [[80.0, 0.5], [90.0, 0.25]], "memory_history": [[80.0, 1000.0], [90.0, 2000.0]]}])
+            "pids": 3, "cpu_history": [[80.0, 0.5], [90.0, 0.25]], "memory_history": [[80.0, 1000.0], [90.0, 2000.0]],
+            "exit_code": null, "signal": "", "oom_killed": false, "finished": "", "runs_ended": 0}])
     );
+}
+
+#[tokio::test]
+async fn containers_that_ended_stay_with_how_they_did() {
+    let series = |name: &str, id: &str, more: &[(&str, &str)], points: &[(i64, f64)]| Series {
+        labels: Labels::from_pairs(
+            [("__name__", name), ("node", "n1"), ("name", id), ("container_id", id)].into_iter().chain(more.iter().copied()),
+        ),
+        timestamps: points.iter().map(|(at, _)| at * 1000).collect(),
+        values: points.iter().map(|(_, value)| *value).collect(),
+    };
+    let told = |signal, oom| [("signal", signal), ("oom", oom), ("runtime", "docker"), ("container_label_team", "a")];
+    let (ended, run) = ("weir_container_ended", "weir_container_run_seconds");
+    let metrics = MemoryMetrics(vec![
+        // Killed for memory; that it was for memory became known later.
+        series(ended, "dead", &told("SIGKILL", "false"), &[(50, 137.0)]),
+        series(ended, "dead", &told("SIGKILL", "true"), &[(50, 137.0)]),
+        series(run, "dead", &[], &[(50, 2.5)]),
+        // Nobody knows how.
+        series(ended, "lost", &told("", "false"), &[(60, -1.0)]),
+        // Runs again, for the third time.
+        series(ended, "again", &told("", "false"), &[(70, 3.0), (80, 3.0)]),
+        series("weir_container_info", "again", &[("id", "/docker/again"), ("state", "running")], &[(90, 1.0)]),
+        // Its engine still lists it, and so do samples.
+        series(ended, "listed", &told("", "false"), &[(71, 0.0)]),
+        series("weir_container_info", "listed", &[("state", "exited")], &[(90, 1.0)]),
+        // A moment ago: the samples do not say so yet.
+        series(ended, "now", &told("", "false"), &[(95, 1.0)]),
+        series("weir_container_info", "now", &[("id", "/docker/now"), ("state", "running")], &[(90, 1.0)]),
+        series(ended, "long ago", &told("", "false"), &[(-86_400, 1.0)]),
+    ]);
+    let body = get(api(store(), metrics, two_traces()), "/api/weir/v1/containers").await.json();
+    let said = |row: &Value| {
+        let text = |name: &str| row[name].as_str().unwrap().to_owned();
+        (
+            text("id"),
+            text("state"),
+            row["exit_code"].as_i64(),
+            text("signal"),
+            row["oom_killed"] == true,
+            text("finished"),
+            row["runs_ended"].as_u64(),
+        )
+    };
+    let row = |id: &str, state: &str, code, signal: &str, oom, at: i64, runs| {
+        (id.to_owned(), state.to_owned(), code, signal.to_owned(), oom, (at * SECOND).to_string(), Some(runs))
+    };
+    let rows: Vec<_> = body["containers"].as_array().unwrap().iter().map(said).collect();
+    assert_eq!(
+        rows,
+        [
+            row("again", "running", Some(3), "", false, 80, 2),
+            row("now", "exited", Some(1), "", false, 95, 1),
+            row("listed", "exited", Some(0), "", false, 71, 1),
+            row("lost", "exited", None, "", false, 60, 1),
+            row("dead", "exited", Some(137), "SIGKILL", true, 50, 1),
+        ]
+    );
+    let dead = &body["containers"][4];
+    assert_eq!(
+        (&dead["started"], &dead["labels"], &dead["oom_kills"]),
+        (&json!("47500000000"), &json!({"team": "a"}), &json!(1))
+    );
+    assert_eq!(body["ended_more"], 0);
+}
+
+#[tokio::test]
+async fn the_last_lines_of_a_container_are_those_before_its_end() {
+    let mut lines = MemoryLogs::default();
+    for (at, text) in [(10, "first"), (20, "second"), (30, "last"), (99, "of another container")] {
+        lines.push(&[("container_id", if at == 99 { "other" } else { "dead" })], at * SECOND, text.as_bytes());
+    }
+    let ended = Series {
+        labels: Labels::from_pairs([
+            ("__name__", "weir_container_ended"),
+            ("node", "n1"),
+            ("container_id", "dead"),
+            ("oom", "true"),
+        ]),
+        timestamps: vec![30_000],
+        values: vec![137.0],
+    };
+    let api = api(lines, MemoryMetrics(vec![ended]), two_traces());
+    let got = get(api, "/api/weir/v1/containers/dead/lines?limit=2").await.json();
+    let texts: Vec<_> = got["lines"].as_array().unwrap().iter().map(|line| line["line"].as_str().unwrap()).collect();
+    assert_eq!((texts, &got["finished"]), (vec!["second", "last"], &json!("30000000000")), "oldest first");
+    let none = ask("containers/nobody/lines").await.json();
+    assert_eq!((&none["lines"], &none["finished"]), (&json!([]), &json!("")));
 }
 
 #[tokio::test]

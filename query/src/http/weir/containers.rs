@@ -1,10 +1,11 @@
-//! `containers`: what runs now, out of the stored samples under cAdvisor's and node_exporter's names.
+//! `containers`: what runs now, out of the stored samples under cAdvisor's and node_exporter's names, and what has ended
+//! lately ([`super::ended`]).
 //!
 //! A container is a cgroup with `weir_container_info`, or one that carries a container's name; it runs while its newest
 //! sample is at most two minutes old and no staleness marker. Pause containers of pods are left out. The other cgroups
 //! (systemd's units and slices) and the nodes themselves stand beside them, so that a machine without containers is not empty.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -19,6 +20,7 @@ use weir_model::time::SECOND;
 use super::super::Api;
 use super::super::error::ApiError;
 use super::super::reply::Text;
+use super::ended::{self, Ended};
 use super::{Wrong, end, nodes};
 use crate::budget::{RequestBudget, read_series};
 
@@ -34,10 +36,10 @@ const POINT_MS: i64 = 5000;
 const NAMES: &str = "container_cpu_usage_seconds_total|container_memory_working_set_bytes|container_memory_usage_bytes\
     |container_spec_cpu_quota|container_spec_cpu_period|container_spec_memory_limit_bytes|container_cpu_cfs_periods_total\
     |container_cpu_cfs_throttled_periods_total|container_oom_events_total|container_threads|container_processes\
-    |container_start_time_seconds|weir_container_info|weir_container_restarts_total|machine_cpu_cores|machine_memory_bytes\
+    |container_start_time_seconds|weir_container_info|weir_container_oom_kills_total|weir_container_restarts_total|machine_cpu_cores|machine_memory_bytes\
     |node_cpu_seconds_total|node_load1|node_memory_MemAvailable_bytes";
 
-/// What runs now.
+/// What runs now, and what has ended.
 pub(super) async fn containers(State(api): State<Arc<Api>>) -> Result<Response, Wrong> {
     let work = |api: &Api, budget: &RequestBudget| {
         let now_ms = (api.clock)() / 1_000_000;
@@ -47,13 +49,17 @@ pub(super) async fn containers(State(api): State<Arc<Api>>) -> Result<Response, 
         let start_ms = (now_ms - HISTORY_MS).div_euclid(POINT_MS) * POINT_MS;
         let select = MetricSelect { tenant, matchers, start_ms, end_ms: now_ms };
         let (found, _) = read_series(&*api.metrics, &select, budget)?;
+        let (ended, ended_coverage) = ended::read(api, now_ms, budget)?;
+        let ended = ended::by_container(&ended);
         let (mut cgroups, mut machines) = (BTreeMap::<Key<'_>, Cgroup<'_>>::new(), BTreeMap::<&str, nodes::Node<'_>>::new());
         for series in &found.value {
             let (node, name) = (node(&series.labels), series.labels.get(NAME));
             if name.starts_with("node_") || name.starts_with("machine_") {
                 machines.entry(node).or_default().add(series, now_ms);
             } else {
-                cgroups.entry((node, series.labels.get("id"))).or_default().add(series);
+                // A container whose cgroup was never seen has its id only.
+                let ids = ["id", "container_id"].map(|name| series.labels.get(name));
+                cgroups.entry((node, if ids[0].is_empty() { ids[1] } else { ids[0] })).or_default().add(series);
             }
         }
         cgroups.retain(|_, cgroup| cgroup.runs(now_ms));
@@ -62,13 +68,21 @@ pub(super) async fn containers(State(api): State<Arc<Api>>) -> Result<Response, 
         // The root cgroup is the node.
         let others = others.iter().filter(|(key, cgroup)| key.1 != "/" && !cgroup.is_pause() && !is_within(key, &containers));
         let mut text = Text::new(budget);
+        let listed: BTreeSet<Key<'_>> = containers.iter().map(|((node, path), cgroup)| (*node, cgroup.id(path))).collect();
+        let (gone, more) =
+            ended::newest(ended.iter().filter(|(key, _)| !listed.contains(*key)).map(|(_, ended)| ended).collect());
+        let live = containers.iter().map(|((node, path), cgroup)| cgroup.shape(node, path, ended.get(&(*node, cgroup.id(path)))));
         text.raw("{\"containers\":")?;
-        text.each(containers.iter().map(|((node, id), cgroup)| cgroup.shape(node, id)))?;
+        text.each(live.chain(gone.into_iter().filter_map(Ended::shape)))?;
+        text.raw(",\"ended_more\":")?;
+        text.json(&json!(more))?;
         text.raw(",\"nodes\":")?;
         text.each(machines.iter().filter_map(|(node, machine)| machine.shape(node)))?;
         text.raw(",\"cgroups\":")?;
         text.each(others.map(|((node, id), cgroup)| cgroup.unit(node, id)))?;
-        end(text, found.coverage)
+        let mut coverage = found.coverage;
+        coverage.merge(ended_coverage);
+        end(text, coverage)
     };
     api.answer(work).await
 }
@@ -81,7 +95,7 @@ fn is_within((node, path): &Key<'_>, containers: &BTreeMap<Key<'_>, Cgroup<'_>>)
     path.match_indices('/').any(|(at, _)| containers.contains_key(&(*node, &path[..at])))
 }
 
-fn node(labels: &Labels) -> &str {
+pub(super) fn node(labels: &Labels) -> &str {
     let node = labels.get("node");
     if node.is_empty() { labels.get("instance") } else { node }
 }
@@ -181,21 +195,23 @@ impl<'a> Cgroup<'a> {
         self.last("container_threads").or(self.last("container_processes")).map(|pids| pids as u64)
     }
 
-    fn shape(&self, node: &str, path: &str) -> Value {
+    /// The container's id, else the path of its cgroup.
+    fn id<'b>(&'b self, path: &'b str) -> &'b str {
+        Some(self.about().get("container_id")).filter(|id| !id.is_empty()).unwrap_or(path)
+    }
+
+    fn shape(&self, node: &str, path: &str, ended: Option<&Ended<'_>>) -> Value {
         let labels = self.about();
         let own = |name: &str| labels.get(name).to_owned();
-        let first = |names: [&str; 2]| names.into_iter().map(own).find(|value| !value.is_empty()).unwrap_or_default();
-        let id = own("container_id");
         let quota = self.last("container_spec_cpu_quota").filter(|quota| *quota > 0.0);
         let period = self.last("container_spec_cpu_period").filter(|period| *period > 0.0);
         let periods = self.rate("container_cpu_cfs_periods_total").filter(|rate| *rate > 0.0);
         let throttled = self.rate("container_cpu_cfs_throttled_periods_total").unwrap_or(0.0);
+        let oom_kills = self.last("container_oom_events_total").or(self.last("weir_container_oom_kills_total"));
         let started = self.last("container_start_time_seconds").map(|at| ((at * SECOND as f64) as i64).to_string());
-        let free: BTreeMap<&str, &str> =
-            labels.iter().filter_map(|(name, value)| Some((name.strip_prefix("container_label_")?, value))).collect();
-        json!({
-            "id": if id.is_empty() { path.to_owned() } else { id },
-            "name": first(["container", "name"]),
+        let mut shape = json!({
+            "id": self.id(path),
+            "name": name(labels),
             "node": node,
             "namespace": own("namespace"),
             "pod": own("pod"),
@@ -204,18 +220,46 @@ impl<'a> Cgroup<'a> {
             "state": Some(own("state")).filter(|state| !state.is_empty()).unwrap_or_else(|| "running".into()),
             "started": started.unwrap_or_default(),
             "restarts": self.last("weir_container_restarts_total").unwrap_or(0.0) as u64,
-            "labels": free,
+            "labels": free_labels(labels),
             "cpu_cores": self.rate("container_cpu_usage_seconds_total").unwrap_or(0.0),
             "cpu_limit_cores": quota.zip(period).map(|(quota, period)| quota / period),
             "memory_bytes": self.memory_bytes().unwrap_or(0),
             "memory_limit_bytes": self.memory_limit_bytes(),
             "throttled_ratio": periods.map_or(0.0, |periods| throttled / periods),
-            "oom_kills": self.last("container_oom_events_total").unwrap_or(0.0) as u64,
+            "oom_kills": oom_kills.unwrap_or(0.0) as u64,
             "pids": self.pids().unwrap_or(0),
             "cpu_history": self.cpu_history(),
             "memory_history": self.memory_history(),
-        })
+            "exit_code": null,
+            "signal": "",
+            "oom_killed": false,
+            "finished": "",
+            "runs_ended": 0,
+        });
+        if let Some(ended) = ended {
+            ended.describe(&mut shape);
+            // The end is told before the next sample says the state.
+            if ended.at() > self.newest() {
+                shape["state"] = json!("exited");
+            }
+        }
+        shape
     }
+
+    /// When it was sampled last, in milliseconds.
+    fn newest(&self) -> i64 {
+        self.0.values().filter_map(|series| series.timestamps.last()).max().copied().unwrap_or(i64::MIN)
+    }
+}
+
+/// What people call a container.
+pub(super) fn name(labels: &Labels) -> &str {
+    ["container", "name"].into_iter().map(|name| labels.get(name)).find(|value| !value.is_empty()).unwrap_or_default()
+}
+
+/// The container's own labels.
+pub(super) fn free_labels(labels: &Labels) -> BTreeMap<&str, &str> {
+    labels.iter().filter_map(|(name, value)| Some((name.strip_prefix("container_label_")?, value))).collect()
 }
 
 /// Growth a second of a counter over its newest [`RATE_MS`] or more; `None` where there is none.

@@ -2,10 +2,11 @@
 //!
 //! - [`logs`]: lines, one line with its neighbours; [`volume`]: how many; [`tail`]: lines as they arrive; [`search`]: what is
 //!   typed, as LogQL;
-//! - [`containers`]: what runs now, from stored samples, and [`nodes`] beside it; [`traces`]: by id, search, services;
+//! - [`containers`]: what runs now, from stored samples, [`ended`] what did, and [`nodes`] beside it; [`traces`]: by id, search, services;
 //! - `status`: where the partitions stand; [`path`]: the whole path. Sealing and compacting on demand are the binary's.
 
 mod containers;
+mod ended;
 mod logs;
 mod nodes;
 mod path;
@@ -34,6 +35,7 @@ use crate::budget::RequestBudget;
 pub fn router(api: Arc<Api>) -> axum::Router {
     axum::Router::new()
         .route("/api/weir/v1/containers", get(containers::containers))
+        .route("/api/weir/v1/containers/{id}/lines", get(ended::last_lines))
         .route("/api/weir/v1/logs", get(logs::logs))
         .route("/api/weir/v1/logs/volume", get(volume::volume))
         .route("/api/weir/v1/logs/query", get(search::query))
