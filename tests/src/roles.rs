@@ -120,6 +120,8 @@ impl Drop for Role {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use serde_json::{Value, json};
 
     use super::*;
@@ -166,7 +168,7 @@ mod tests {
         (output.status.success(), String::from_utf8_lossy(&said).into_owned())
     }
 
-    /// Beside one aggregator of three partitions: three more, so that one of the four has nothing to do, and a query node.
+    /// Beside one aggregator of three partitions a topic: three more, so that one of the four has nothing of each topic, and a query node.
     async fn more_aggregators_than_partitions(first: &Role, folder: &Path, config: &str, store: &str) {
         let arguments = ["--config", config, "--store", store];
         let mut more: Vec<Role> = (0..3).map(|_| Role::start(folder, "aggregator", &arguments)).collect();
@@ -182,15 +184,21 @@ mod tests {
         })
         .await;
         assert!(said.contains(" blocks, ") && said.contains(" records"), "{said}");
-        // One has nothing to do and is ready all the same, once the group has settled.
-        let owners = eventually("an owner each, and a spare one that is ready", async || {
+        // Each topic is spread over three of them, the fourth has nothing of it, and all are ready, once the group has settled.
+        let owners = eventually("three owners of each topic", async || {
             let path: Value = reqwest::get(query.url("/api/weir/v1/path")).await.unwrap().json().await.unwrap();
-            let owners: Vec<_> =
-                path["owners"].as_array().unwrap().iter().map(|owner| owner["owner"].as_str().unwrap().to_owned()).collect();
-            let all = std::iter::once(first).chain(&more);
-            let spare: Vec<&Role> = all.filter(|role| !owners.contains(&role.url(""))).collect();
-            let ([spare], 3) = (&spare[..], owners.len()) else { return Err(format!("{owners:?}")) };
-            spare.ready().await.map(|()| owners)
+            let mut owners: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+            for partition in path["partitions"].as_array().unwrap() {
+                let (topic, owner) = (partition["topic"].as_str().unwrap(), partition["owner"].as_str().unwrap());
+                owners.entry(topic).or_default().insert(owner);
+            }
+            if owners.len() != 3 || owners.values().any(|owners| owners.len() != 3) {
+                return Err(format!("{owners:?}"));
+            }
+            for role in std::iter::once(first).chain(&more) {
+                role.ready().await?;
+            }
+            Ok(owners.values().flatten().map(|owner| (*owner).to_owned()).collect::<BTreeSet<String>>())
         })
         .await;
 
@@ -243,7 +251,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let broker = Brokers::start(1).await.unwrap();
         let config = folder.path().join("weir.toml");
-        let kafka = format!("brokers = {:?}\npartitions = 1\nreplication = 1", broker.addresses());
+        let kafka = format!("brokers = {:?}\npartitions = 3\nreplication = 1", broker.addresses());
         std::fs::write(&config, format!("[bus]\nkind = \"kafka\"\n[bus.kafka]\n{kafka}\n")).unwrap();
         let config = config.to_str().unwrap();
         let store = format!("file://{}", folder.path().join("store").display());
