@@ -11,13 +11,18 @@ use crate::memory::allocation;
 /// Another in each process, so that nobody can send texts that all fall into one place of the table.
 static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0_u8));
 
+/// A hash that is good within this process.
+pub(crate) fn hash(bytes: &[u8]) -> u64 {
+    xxh3_64_with_seed(bytes, *SEED)
+}
+
 /// Places of the first table.
 const SLOTS_MIN: usize = 16;
 
-/// Finds strings by their content: open addressing, at most half full. Strings are numbered from 0 as they come.
+/// Finds strings by their content: open addressing, at most half full. Strings are numbered from 0 as they come, below 2^32 - 1.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
-    /// Half of a string's hash, and its number plus one; 0 where there is none.
+    /// A power of two: half of a string's hash, and its number plus one; 0 where there is none.
     slots: Vec<(u32, u32)>,
     count: u32,
 }
@@ -25,23 +30,45 @@ pub struct Index {
 impl Index {
     /// The number of a string; the next one when `is` finds it under no number of the same hash: then the caller keeps it.
     pub fn number(&mut self, bytes: &[u8], is: impl Fn(u32) -> bool) -> u32 {
-        if self.count as usize * 2 >= self.slots.len() {
-            self.grow();
-        }
-        let hash = xxh3_64_with_seed(bytes, *SEED) as u32;
-        let mut at = hash as usize & (self.slots.len() - 1);
+        let hash = hash(bytes);
+        self.find(hash, is).unwrap_or_else(|| {
+            self.insert(hash, self.count);
+            self.count - 1
+        })
+    }
+
+    /// The number under this hash that `is` the one.
+    pub(crate) fn find(&self, hash: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
+        let mask = self.slots.len().checked_sub(1)?;
+        let mut at = hash as u32 as usize & mask;
         loop {
             let (own, number) = self.slots[at];
-            if number == 0 {
-                self.count += 1;
-                self.slots[at] = (hash, self.count);
-                return self.count - 1;
+            let number = number.checked_sub(1)?;
+            if own == hash as u32 && is(number) {
+                return Some(number);
             }
-            if own == hash && is(number - 1) {
-                return number - 1;
-            }
-            at = (at + 1) & (self.slots.len() - 1);
+            at = (at + 1) & mask;
         }
+    }
+
+    /// Adds what is not there yet, under the next number.
+    pub(crate) fn insert(&mut self, hash: u64, number: u32) {
+        self.count += 1;
+        if self.count as usize * 2 > self.slots.len() {
+            let size = (self.slots.len() * 2).max(SLOTS_MIN);
+            let before = std::mem::replace(&mut self.slots, vec![(0, 0); size]);
+            before.into_iter().filter(|(_, number)| *number != 0).for_each(|entry| self.place(entry));
+        }
+        self.place((hash as u32, number + 1));
+    }
+
+    fn place(&mut self, entry: (u32, u32)) {
+        let mask = self.slots.len() - 1;
+        let mut at = entry.0 as usize & mask;
+        while self.slots[at].1 != 0 {
+            at = (at + 1) & mask;
+        }
+        self.slots[at] = entry;
     }
 
     /// Strings so far.
@@ -51,18 +78,6 @@ impl Index {
 
     pub fn is_empty(&self) -> bool {
         self.count == 0
-    }
-
-    fn grow(&mut self) {
-        let size = (self.slots.len() * 2).max(SLOTS_MIN);
-        let before = std::mem::replace(&mut self.slots, vec![(0, 0); size]);
-        for (hash, number) in before.into_iter().filter(|(_, number)| *number != 0) {
-            let mut at = hash as usize & (size - 1);
-            while self.slots[at].1 != 0 {
-                at = (at + 1) & (size - 1);
-            }
-            self.slots[at] = (hash, number);
-        }
     }
 
     /// Memory held.
@@ -88,5 +103,19 @@ mod tests {
         }
         let distinct: std::collections::HashSet<&String> = texts.iter().collect();
         assert_eq!((known.len(), index.len()), (distinct.len(), distinct.len()));
+    }
+
+    #[test]
+    fn things_with_one_hash_are_told_apart() {
+        let mut index = Index::default();
+        assert_eq!(index.find(7, |_| true), None);
+        for number in 0..1000 {
+            index.insert(u64::from(number % 10), number);
+        }
+        for number in 0..1000 {
+            assert_eq!(index.find(u64::from(number % 10), |found| found == number), Some(number));
+        }
+        assert_eq!(index.find(3, |number| number == 4), None);
+        assert_eq!(index.find(11, |_| true), None);
     }
 }

@@ -38,7 +38,6 @@ pub mod pattern;
 pub mod resource;
 pub mod select;
 pub mod signal;
-mod slots;
 pub mod span;
 pub mod time;
 pub mod wire;

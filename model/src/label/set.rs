@@ -12,8 +12,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::intern::hash;
 use crate::memory::shared;
-use crate::slots::hash;
 
 /// An immutable label set: sorted by name, names unique, no empty value (Prometheus: an empty value is no label).
 /// Cloning copies a pointer, and two sets that differ are told apart by their hashes.

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use crate::intern::{Index, hash};
 use crate::label::{Labels, Pairs};
 use crate::memory::allocation;
-use crate::slots::{Slots, hash};
 
 /// Distinct sets of attributes, numbered in the order of their first use, over distinct texts, likewise.
 #[derive(Clone, Default)]
@@ -17,17 +17,17 @@ pub struct AttributeSets {
     /// Exclusive end of each set in `pairs`.
     set_ends: Vec<u32>,
     /// What [`Self::add`] finds them by; made when it is first called.
-    index: Option<Box<Index>>,
+    index: Option<Box<AttributeIndex>>,
 }
 
 #[derive(Clone, Default)]
-struct Index {
-    texts: Slots,
-    sets: Slots,
+struct AttributeIndex {
+    texts: Index,
+    sets: Index,
     scratch: Vec<u8>,
 }
 
-impl Index {
+impl AttributeIndex {
     fn hash_of_set(&mut self, pairs: &[(u32, u32)]) -> u64 {
         self.scratch.clear();
         for (name, value) in pairs {
@@ -106,7 +106,7 @@ impl AttributeSets {
         self.set_ends.len() as u32 - 1
     }
 
-    fn add_text(&mut self, text: &str, known: &mut Slots) -> u32 {
+    fn add_text(&mut self, text: &str, known: &mut Index) -> u32 {
         let hash = hash(text.as_bytes());
         if let Some(number) = known.find(hash, |number| self.text(number) == text) {
             return number;
@@ -118,8 +118,8 @@ impl AttributeSets {
         number
     }
 
-    fn make_index(&self) -> Box<Index> {
-        let mut index = Box::<Index>::default();
+    fn make_index(&self) -> Box<AttributeIndex> {
+        let mut index = Box::<AttributeIndex>::default();
         (0..self.text_ends.len() as u32).for_each(|number| index.texts.insert(hash(self.text(number).as_bytes()), number));
         for set in 0..self.len() as u32 {
             let hash = index.hash_of_set(self.numbers(set));
@@ -162,7 +162,10 @@ impl AttributeSets {
     /// Memory held.
     pub fn memory(&self) -> usize {
         let index = self.index.as_ref().map_or(0, |index| {
-            allocation(size_of::<Index>()) + index.texts.memory() + index.sets.memory() + allocation(index.scratch.capacity())
+            allocation(size_of::<AttributeIndex>())
+                + index.texts.memory()
+                + index.sets.memory()
+                + allocation(index.scratch.capacity())
         });
         allocation(self.texts.capacity())
             + allocation(self.text_ends.capacity() * size_of::<u32>())
