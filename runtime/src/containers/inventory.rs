@@ -12,6 +12,7 @@ use super::container::{Container, Engine, State};
 use super::{containerd, cri, docker, paths, podman, weir};
 use crate::RuntimeError;
 use crate::cgroup::Cgroup;
+use crate::processes;
 
 /// Where the engines are. A path that does not exist means that the engine is not there, which is no error.
 #[derive(Clone, Debug)]
@@ -220,11 +221,10 @@ fn merge<'a>(accounts: impl Iterator<Item = &'a Container>) -> BTreeMap<String, 
 fn locate(container: &mut Container, root: &Path) {
     let Some(pid) = container.pid else { return };
     if container.cgroup.is_none() {
-        let text = std::fs::read_to_string(root.join(format!("proc/{pid}/cgroup"))).unwrap_or_default();
-        container.cgroup = paths::of_process(&text);
+        container.cgroup = processes::cgroups(root, pid).and_then(|cgroups| paths::of_process(&cgroups));
     }
     if container.started.is_none() {
-        container.started = crate::processes::started(root, pid);
+        container.started = processes::started(root, pid);
     }
 }
 

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::container::{Container, Engine, LogFormat, LogLocation, State};
 use super::inventory::{Answer, is_there};
 use crate::RuntimeError;
+use crate::processes;
 
 /// An entry of containers/storage's `containers.json`.
 #[derive(Debug, Deserialize)]
@@ -72,7 +73,7 @@ fn container(stored: Stored, graph: &Path, run: &Path) -> Container {
 }
 
 fn is_in(pid: u32, id: &str) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| text.contains(id))
+    processes::cgroups(Path::new("/"), pid).is_some_and(|cgroups| cgroups.iter().any(|cgroup| cgroup.pathname.contains(id)))
 }
 
 #[cfg(test)]

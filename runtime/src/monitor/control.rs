@@ -16,6 +16,7 @@ use super::spec::RunSpec;
 use super::status::{Status, VERSION, write_atomically};
 use crate::RuntimeError;
 use crate::containers::State;
+use crate::processes;
 
 /// State files change a few times in a container's life; a person or a script waits for it.
 const POLL: Duration = Duration::from_millis(20);
@@ -222,8 +223,8 @@ fn signal(status: &Status, signal: rustix::process::Signal) -> Result<(), Runtim
         Err(rustix::io::Errno::SRCH) => return Ok(()),
         Err(error) => return Err(wrong(error)),
     };
-    let cgroup = std::fs::read_to_string(format!("/proc/{}/cgroup", pid.as_raw_nonzero())).unwrap_or_default();
-    if !cgroup.lines().any(|line| line.ends_with(&status.cgroup)) {
+    let cgroups = processes::cgroups(Path::new("/"), pid.as_raw_nonzero().get().cast_unsigned());
+    if !cgroups.is_some_and(|cgroups| cgroups.iter().any(|cgroup| cgroup.pathname.ends_with(&status.cgroup))) {
         return Ok(());
     }
     match rustix::process::pidfd_send_signal(&handle, signal) {
