@@ -9,14 +9,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use weir_model::time::{SECOND, UnixNanos};
 
-use super::container::{Container, State};
-use super::end::End;
-use super::events::{Event, What};
+use super::container::Container;
+use super::event::{Event, What};
 use super::paths;
 use super::record::ContainerRecord;
 use crate::RuntimeError;
 use crate::cgroup::{Kill, LogPosition, OomCount};
-use crate::monitor::status::write_atomically;
+use crate::lifecycle::{End, State};
+use crate::private::write_atomically;
 
 /// Of the file.
 const VERSION: u32 = 1;

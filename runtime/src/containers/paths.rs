@@ -5,9 +5,10 @@ use std::path::Path;
 
 use procfs::ProcessCGroup;
 
-use super::container::{Container, Engine, State};
+use super::container::{Container, Engine};
 use super::record::ContainerRecord;
 use crate::cgroup::{Cgroup, Mounts};
+use crate::lifecycle::State;
 use crate::processes;
 
 /// A container as its cgroup's path names it.

@@ -5,11 +5,11 @@
 use serde::{Deserialize, Serialize};
 use weir_model::time::{SECOND, UnixNanos};
 
-use super::container::{Container, State};
-use super::end::End;
+use super::container::Container;
+use crate::lifecycle::{ENDS_MAX, End, State};
 
 /// Runs remembered of a container; as many as weir's own monitor keeps.
-pub(super) const RUNS_MAX: usize = crate::monitor::status::ENDS_MAX;
+pub(super) const RUNS_MAX: usize = ENDS_MAX;
 /// Runs remembered of a container that have not been shipped: an hour of one that ends every four seconds.
 const UNTOLD_MAX: usize = 1000;
 /// Kills of the present run that are kept with their times. A run with more is counted by its cgroup.

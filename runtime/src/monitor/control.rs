@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use weir_model::time::UnixNanos;
 
 use super::bundle::{Config, cgroup_path};
-use super::private;
 use super::process::{BUNDLE, LOCK, SPEC, STOP};
 use super::spec::RunSpec;
-use super::status::{Status, VERSION, write_atomically};
+use super::status::{Status, VERSION};
 use crate::RuntimeError;
-use crate::containers::State;
+use crate::lifecycle::State;
+use crate::private::{self, write_atomically};
 use crate::processes;
 
 /// State files change a few times in a container's life; a person or a script waits for it.
