@@ -46,12 +46,12 @@ pub(super) enum HttpError {
 }
 
 /// An answer whose body has not been read, and the task that moves its bytes, which ends when this is dropped.
-struct Answer {
+struct Reply {
     response: Response<Incoming>,
     connection: JoinSet<()>,
 }
 
-async fn request(socket: &Path, target: &str) -> Result<Answer, HttpError> {
+async fn request(socket: &Path, target: &str) -> Result<Reply, HttpError> {
     let wrong = |source| HttpError::Exchange { target: target.to_owned(), source };
     let request = Request::get(target).header(HOST, "localhost").header(ACCEPT, "application/json").body(Empty::<Bytes>::new());
     let request = request.map_err(|source| HttpError::Target { target: target.to_owned(), source })?;
@@ -65,7 +65,7 @@ async fn request(socket: &Path, target: &str) -> Result<Answer, HttpError> {
     });
     let response = sender.send_request(request).await.map_err(wrong)?;
     if response.status() == StatusCode::OK {
-        return Ok(Answer { response, connection });
+        return Ok(Reply { response, connection });
     }
     let status = response.status();
     let body = read(target, response.into_body(), REFUSAL_BYTES_MAX).await?;
@@ -91,8 +91,8 @@ pub(super) async fn get(socket: &Path, target: &str) -> Result<Bytes, HttpError>
 }
 
 async fn get_within(socket: &Path, target: &str, limit: usize) -> Result<Bytes, HttpError> {
-    let answer = request(socket, target).await?;
-    read(target, answer.response.into_body(), limit).await
+    let reply = request(socket, target).await?;
+    read(target, reply.response.into_body(), limit).await
 }
 
 type Body = MapErr<BodyDataStream<Incoming>, fn(hyper::Error) -> io::Error>;
@@ -107,7 +107,7 @@ pub(super) struct Lines {
 impl Lines {
     /// Waits for the head, which some servers send with the first line only.
     pub async fn get(socket: &Path, target: &str) -> Result<Self, HttpError> {
-        let Answer { response, connection } = request(socket, target).await?;
+        let Reply { response, connection } = request(socket, target).await?;
         let body: Body = response.into_body().into_data_stream().map_err(io::Error::other);
         let lines = FramedRead::new(StreamReader::new(body), LinesCodec::new_with_max_length(LINE_BYTES_MAX));
         Ok(Self { target: target.to_owned(), lines, _connection: connection })

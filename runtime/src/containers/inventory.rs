@@ -86,7 +86,7 @@ async fn list_all(
     last: &BTreeMap<(usize, String), Vec<Container>>,
     patience: Duration,
 ) -> Vec<(usize, String, Listed)> {
-    let mut asked = JoinSet::new();
+    let mut listed = JoinSet::new();
     let mut rank = 0;
     let mut next = |name: String| {
         rank += 1;
@@ -96,47 +96,47 @@ async fn list_all(
     let timeout = config.timeout;
     let (own, name, _) = next("weir".into());
     let path = config.weir_dir.clone();
-    asked.spawn(async move { (own, name, within("weir", &path.clone(), timeout, files(move || weir::list(&path))).await) });
+    listed.spawn(async move { (own, name, within("weir", &path.clone(), timeout, files(move || weir::list(&path))).await) });
     for socket in config.cri_sockets.clone() {
         let (own, name, previous) = next(format!("cri {}", socket.display()));
-        asked.spawn(async move { (own, name, within("cri", &socket, timeout, cri::list(&socket, &previous)).await) });
+        listed.spawn(async move { (own, name, within("cri", &socket, timeout, cri::list(&socket, &previous)).await) });
     }
     let podmans = config.podman_sockets.iter().map(|socket| (Engine::Podman, socket));
     for (engine, socket) in std::iter::once((Engine::Docker, &config.docker_socket)).chain(podmans) {
         let (own, name, previous) = next(format!("{} {}", engine.name(), socket.display()));
         let socket = socket.clone();
-        let ask = async move { within(engine.name(), &socket, timeout, docker::list(engine, &socket, &previous)).await };
-        asked.spawn(async move { (own, name, ask.await) });
+        let list = async move { within(engine.name(), &socket, timeout, docker::list(engine, &socket, &previous)).await };
+        listed.spawn(async move { (own, name, list.await) });
     }
     let (own, name, _) = next("podman storage".into());
     let (graph, run) = (config.podman_storage.clone(), config.podman_run.clone());
-    let ask = async move { within("podman", &graph.clone(), timeout, files(move || podman::list(&graph, &run))).await };
-    asked.spawn(async move { (own, name, ask.await) });
+    let list = async move { within("podman", &graph.clone(), timeout, files(move || podman::list(&graph, &run))).await };
+    listed.spawn(async move { (own, name, list.await) });
     let (own, name, _) = next("containerd".into());
     let socket = config.containerd_socket.clone();
-    asked.spawn(async move { (own, name, within("containerd", &socket, timeout, containerd::list(&socket)).await) });
-    let mut answers = Vec::new();
-    // What is left is dropped, and its question with it.
+    listed.spawn(async move { (own, name, within("containerd", &socket, timeout, containerd::list(&socket)).await) });
+    let mut listings = Vec::new();
+    // What is left is dropped, and its connection with it.
     let _ = tokio::time::timeout(patience, async {
-        while let Some(answer) = asked.join_next().await {
-            answers.push(answer.expect("invariant: to ask an engine does not panic"));
+        while let Some(listing) = listed.join_next().await {
+            listings.push(listing.expect("invariant: to list does not panic"));
         }
     })
     .await;
-    answers
+    listings
 }
 
 type Listed = Result<Listing, RuntimeError>;
 
 /// Reads files off the async threads.
-async fn files(ask: impl FnOnce() -> Listed + Send + 'static) -> Listed {
-    let joined = tokio::task::spawn_blocking(ask).await;
+async fn files(list: impl FnOnce() -> Listed + Send + 'static) -> Listed {
+    let joined = tokio::task::spawn_blocking(list).await;
     joined.unwrap_or_else(|error| Err(RuntimeError::Program { program: "inventory".into(), reason: error.to_string() }))
 }
 
-/// `ask`, but not for longer than `timeout`.
-async fn within(engine: &'static str, address: &Path, timeout: Duration, ask: impl Future<Output = Listed>) -> Listed {
-    tokio::time::timeout(timeout, ask).await.unwrap_or_else(|_| {
+/// `list`, but not for longer than `timeout`.
+async fn within(engine: &'static str, address: &Path, timeout: Duration, list: impl Future<Output = Listed>) -> Listed {
+    tokio::time::timeout(timeout, list).await.unwrap_or_else(|_| {
         let reason = format!("no answer within {timeout:?}");
         Err(RuntimeError::Engine { engine, address: address.display().to_string(), reason })
     })

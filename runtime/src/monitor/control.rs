@@ -261,9 +261,9 @@ mod tests {
 
     /// Every file and directory below, with its mode.
     fn modes(directory: &Path, found: &mut Vec<(PathBuf, u32)>) {
-        let facts = std::fs::metadata(directory).unwrap();
-        found.push((directory.to_owned(), facts.permissions().mode() & 0o777));
-        if facts.is_dir() {
+        let metadata = std::fs::metadata(directory).unwrap();
+        found.push((directory.to_owned(), metadata.permissions().mode() & 0o777));
+        if metadata.is_dir() {
             std::fs::read_dir(directory).unwrap().for_each(|entry| modes(&entry.unwrap().path(), found));
         }
     }
