@@ -4,10 +4,10 @@ use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
+use weir_blocks::manifest::{probe, random_nonces};
 use weir_bus::BusMetrics;
 use weir_bus::kafka::{Finding, KafkaLog};
 use weir_model::wire::Kind;
-use weir_store::manifest::{probe, random_nonces};
 
 use crate::args::CheckTarget;
 use crate::config::{BusKind, Config, DOCUMENTED};

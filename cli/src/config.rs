@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use weir_blocks::location::Location;
 use weir_collector::error::CollectorError;
 use weir_model::config::ByteSize;
 use weir_runtime::containers::InventoryConfig;
-use weir_store::location::Location;
 
 use crate::Failure;
 use crate::args::{AggregatorArguments, NodeArguments, QueryNodeArguments, ServiceArguments, StoreArguments, UpArguments};

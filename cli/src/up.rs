@@ -5,12 +5,12 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use weir_aggregator::{Aggregator, Clock};
+use weir_logs::LogsReader;
+use weir_metrics::MetricsReader;
 use weir_query::http::Api;
 use weir_query::http::status::{PartitionStatus, PathStatus};
 use weir_query::rules::RuleSet;
-use weir_store::logs::LogsReader;
-use weir_store::metrics::MetricsReader;
-use weir_store::traces::TracesReader;
+use weir_traces::TracesReader;
 
 use crate::args::UpArguments;
 use crate::config::Config;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use weir_aggregator::Clock;
+use weir_blocks::blob::BlobCache;
+use weir_logs::LogsEngine;
+use weir_metrics::{MetricsCounters, MetricsEngine};
 use weir_query::fanout::{FanOut, FanOutDeps, FanOutMetrics};
 use weir_query::http::Api;
 use weir_query::http::status::PathStatus;
-use weir_store::blob::BlobCache;
-use weir_store::logs::LogsEngine;
-use weir_store::metrics::{MetricsCounters, MetricsEngine};
-use weir_store::traces::{TracesCounters, TracesEngine};
+use weir_traces::{TracesCounters, TracesEngine};
 
 use crate::args::QueryNodeArguments;
 use crate::config::Config;

@@ -13,9 +13,9 @@ use axum::routing::post;
 use axum::{Json, Router};
 use futures_util::future::join_all;
 use serde_json::json;
+use weir_blocks::engine::Engine;
+use weir_heads::{COMPACT_PATH, Done, EXPIRE_PATH, SEAL_PATH};
 use weir_model::id::TopicPartition;
-use weir_store::engine::Engine;
-use weir_store::heads::{COMPACT_PATH, Done, EXPIRE_PATH, SEAL_PATH};
 
 use super::registry::PartitionRegistry;
 use super::start::Shared;

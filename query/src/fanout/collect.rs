@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use weir_blocks::StoreError;
+use weir_blocks::breaker::CircuitBreaker;
+use weir_blocks::engine::Head;
+use weir_blocks::view::PartitionView;
+use weir_heads::{Ask, Instant, PROTOCOL, PartAnswer, Question, Refusal, Row, Slice, Sliced, bus_silent, decode};
 use weir_model::select::{PartitionCoverage, ReadError};
 use weir_model::wire::Kind;
-use weir_store::StoreError;
-use weir_store::breaker::CircuitBreaker;
-use weir_store::engine::Head;
-use weir_store::heads::{Ask, Instant, PROTOCOL, PartAnswer, Question, Refusal, Row, Slice, Sliced, bus_silent, decode};
-use weir_store::view::PartitionView;
 
 use super::config::FanOutConfig;
 use super::metrics::FanOutMetrics;

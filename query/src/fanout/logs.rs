@@ -7,6 +7,10 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use weir_blocks::view::{Fixed, NoTails};
+use weir_heads::ask::{LinesAsk, pairs};
+use weir_heads::{Ask, Row};
+use weir_logs::{LogsEngine, LogsReader};
 use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::LogRecord;
@@ -14,10 +18,6 @@ use weir_model::select::{
     Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, Mention, NoBudget, OwnedLine, ReadError,
 };
 use weir_model::time::{TimeRange, UnixNanos};
-use weir_store::heads::ask::{LinesAsk, pairs};
-use weir_store::heads::{Ask, Row};
-use weir_store::logs::{LogsEngine, LogsReader};
-use weir_store::view::{Fixed, NoTails};
 
 use super::collect::{CollectedViews, ViewRequest};
 use super::start::Shared;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::Semaphore;
-use weir_store::heads::{Done, HEADS_PATH, OwnerStatus, Question, STATUS_PATH, TAIL_PATH, TailAsk};
+use weir_heads::{Done, HEADS_PATH, OwnerStatus, Question, STATUS_PATH, TAIL_PATH, TailAsk};
 
 use super::config::FanOutConfig;
 use super::metrics::FanOutMetrics;

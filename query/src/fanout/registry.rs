@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 use parking_lot::Mutex;
-use weir_store::StoreError;
-use weir_store::blob::BlobCache;
-use weir_store::breaker::CircuitBreaker;
-use weir_store::engine::Engine;
-use weir_store::manifest::{ManifestStore, partitions, random_nonces};
+use weir_blocks::StoreError;
+use weir_blocks::blob::BlobCache;
+use weir_blocks::breaker::CircuitBreaker;
+use weir_blocks::engine::Engine;
+use weir_blocks::manifest::{ManifestStore, partitions, random_nonces};
 
 use super::remote_partition::RemotePartition;
 

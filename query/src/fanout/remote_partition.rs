@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use parking_lot::Mutex;
-use weir_store::StoreError;
-use weir_store::blob::{BlobCache, OPENED_AT_ONCE, StoreBlob};
-use weir_store::block::Blob;
-use weir_store::breaker::CircuitBreaker;
-use weir_store::engine::Engine;
-use weir_store::manifest::{BlockEntry, Manifest, ManifestStore};
-use weir_store::view::BlockView;
+use weir_blocks::StoreError;
+use weir_blocks::blob::{BlobCache, OPENED_AT_ONCE, StoreBlob};
+use weir_blocks::block::Blob;
+use weir_blocks::breaker::CircuitBreaker;
+use weir_blocks::engine::Engine;
+use weir_blocks::manifest::{BlockEntry, Manifest, ManifestStore};
+use weir_blocks::view::BlockView;
 
 /// Versions kept besides the newest: an owner's answer may be of one that was just replaced.
 const VERSIONS_KEPT: usize = 4;

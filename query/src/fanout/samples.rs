@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use weir_blocks::view::Fixed;
+use weir_heads::Ask;
+use weir_heads::ask::SamplesAsk;
+use weir_metrics::MetricsReader;
 use weir_model::label::Labels;
 use weir_model::metric::Family;
 use weir_model::select::{Budget, Covered, MetricReader, MetricSelect, NoBudget, ReadError, Series};
-use weir_store::heads::Ask;
-use weir_store::heads::ask::SamplesAsk;
-use weir_store::metrics::MetricsReader;
-use weir_store::view::Fixed;
 
 use super::collect::ViewRequest;
 use super::start::Shared;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
+use weir_blocks::engine::Engine;
+use weir_heads::OwnerStatus;
 use weir_model::wire::Kind;
-use weir_store::engine::Engine;
-use weir_store::heads::OwnerStatus;
 
 use super::registry::PartitionRegistry;
 use super::start::Shared;

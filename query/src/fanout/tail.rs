@@ -9,13 +9,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use weir_heads::ask::LinesAsk;
+use weir_heads::frame::{self, Tag};
+use weir_heads::tail_lines;
+use weir_heads::{PROTOCOL, TailAsk, decode_beat, decode_tail};
 use weir_model::select::{LogSelect, LogTail, OwnedLine, TailEvent};
 use weir_model::time::UnixNanos;
 use weir_model::wire::Kind;
-use weir_store::heads::ask::LinesAsk;
-use weir_store::heads::frame::{self, Tag};
-use weir_store::heads::{PROTOCOL, TailAsk, decode_beat, decode_tail};
-use weir_store::logs::tail_lines;
 
 use super::catch_up::missed;
 use super::start::Shared;

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
+use weir_blocks::view::Fixed;
+use weir_heads::ask::{SearchAsk, TRACES_MAX};
+use weir_heads::{Ask, Row};
 use weir_model::id::TraceId;
 use weir_model::select::{Budget, Covered, NoBudget, ReadError, Trace, TraceReader, TraceSelect, TraceSummary};
 use weir_model::span::{SpanKind, Value};
 use weir_model::time::TimeRange;
-use weir_store::heads::ask::{SearchAsk, TRACES_MAX};
-use weir_store::heads::{Ask, Row};
-use weir_store::traces::TracesReader;
-use weir_store::view::Fixed;
+use weir_traces::TracesReader;
 
 use super::collect::ViewRequest;
 use super::start::Shared;

@@ -1,7 +1,7 @@
 //! Where the path stands, as the aggregator tells the page. Implemented by whoever owns the partitions; `cli` wires it in.
 
 use serde::Serialize;
-use weir_store::heads::OwnerStatus;
+use weir_heads::OwnerStatus;
 
 /// One partition of one topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use weir_heads::OwnerStatus;
 use weir_model::id::TraceId;
 use weir_model::label::Labels;
 use weir_model::select::Series;
 use weir_model::time::SECOND;
-use weir_store::heads::OwnerStatus;
 
 use super::memory::{MemoryMetrics, two_traces};
 use super::{Got, api, get};

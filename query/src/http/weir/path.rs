@@ -112,8 +112,8 @@ fn totals(partitions: &[PartitionStatus]) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use weir_heads::OwnerStatus;
     use weir_model::label::Labels;
-    use weir_store::heads::OwnerStatus;
 
     use super::*;
 
