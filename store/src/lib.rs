@@ -5,6 +5,7 @@
 //! - [`blob`]: reading ranges of a block, with a cache.
 //! - [`location`]: an object store by its URL; [`breaker`]: how long a question waits for it.
 //! - [`manifest`]: the numbered versions that make seals atomic. Format: `docs/formats/manifest.md`.
+//! - [`segment`]: heads and blocks as a reader sees them, and the one merge of what several give.
 //! - [`view`]: one consistent state of a partition (manifest, open blocks, heads), and how readers get at it.
 //! - [`heads`]: what a query node in another process asks of an owner's heads. Format: `docs/formats/heads.md`.
 //! - `logs/` (the only place that knows tantivy), `metrics/`, `traces/`: the engines.
@@ -28,6 +29,7 @@ pub mod manifest;
 mod memory_tests;
 pub mod metrics;
 mod packed;
+pub mod segment;
 pub mod traces;
 pub mod view;
 
