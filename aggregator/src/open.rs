@@ -11,9 +11,10 @@ use weir_blocks::blob::BlobCache;
 use weir_blocks::engine::{Engine, Head};
 use weir_blocks::manifest::NonceSource;
 use weir_bus::Log;
-use weir_heads::{AdminResult, OwnerStatus};
+use weir_heads::AdminResult;
 use weir_logs::LogsEngine;
 use weir_metrics::MetricsEngine;
+use weir_model::status::OwnerStatus;
 use weir_model::wire::Kind;
 use weir_traces::TracesEngine;
 
@@ -137,7 +138,7 @@ impl<E: Engine> LivePartition<E> {
             head_records: heads().map(|head| head.records()).sum(),
             blocks_opening: snapshot.opening,
             blocks_unopened: snapshot.missing.len() as u64,
-            ..OwnerStatus::of_manifest(E::KIND, self.partition, snapshot.version, &snapshot.manifest)
+            ..snapshot.manifest.status(E::KIND, self.partition, snapshot.version)
         }
     }
 }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use weir_bus::kafka::{KafkaConfig, KafkaLog};
 use weir_bus::{BusMetrics, Log};
-use weir_heads::{OwnerStatus, STATUS_PATH};
+use weir_heads::STATUS_PATH;
+use weir_model::status::OwnerStatus;
 use weir_model::wire::Kind;
 use weir_tests::bench::bus::Counted;
 use weir_tests::bench::path::Collecting;

@@ -19,7 +19,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::sync::Semaphore;
-use weir_heads::{ExtractLimits, HEADS_PATH, HeadRequest, OwnerStatus, STATUS_PATH, TAIL_PATH};
+use weir_heads::{ExtractLimits, HEADS_PATH, HeadRequest, STATUS_PATH, TAIL_PATH};
+use weir_model::status::OwnerStatus;
 use weir_model::wire::Kind;
 
 use crate::config::AggregatorConfig;

@@ -6,6 +6,7 @@
 //! - [`blob`]: reading ranges of a block, with a cache.
 //! - [`location`]: an object store by its URL; [`breaker`]: how long a question waits for it.
 //! - [`manifest`]: the numbered versions that make seals atomic. Format: `docs/formats/manifest.md`.
+//! - [`segment`]: heads and blocks as a reader sees them, and the one merge of what several give.
 //! - [`view`]: one consistent state of a partition (manifest, open blocks, heads), and how readers get at it.
 //! - `testing` (feature `testing`): what the tests of the engines share.
 //!
@@ -24,6 +25,7 @@ pub mod limits;
 pub mod location;
 pub mod manifest;
 pub mod packed;
+pub mod segment;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod view;

@@ -9,7 +9,6 @@
 //! - [`request`]: the requests; [`frame`]: the bytes of an answer; [`response`]: what the frames say;
 //! - [`extract`]: the part of a head that one request needs; `logs`, `metrics`, `traces`: how it is taken out of each engine's
 //!   heads, and how a head is rebuilt from it;
-//! - [`status`]: how far an owner is, for the health view;
 //! - [`admin`]: what it is told to do at once.
 //!
 //! Not here: sockets (the aggregator's and the query service's), and who owns what (the manifest).
@@ -25,7 +24,6 @@ mod logs;
 mod metrics;
 pub mod request;
 pub mod response;
-pub mod status;
 #[cfg(test)]
 mod tests;
 mod traces;
@@ -38,7 +36,6 @@ pub use response::{
     HeadInstant, HeadResponse, Heartbeat, Refusal, Row, bus_silent, decode, decode_heartbeat, decode_record, decode_tail,
     encode_extract, encode_heartbeat, encode_instant, encode_record, encode_refusal, encode_tail,
 };
-pub use status::OwnerStatus;
 
 /// The version that this one speaks, on both sides. Another is refused: nodes of one cluster are updated one after the
 /// other, and the coverage says meanwhile what could not be asked.

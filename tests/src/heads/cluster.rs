@@ -23,6 +23,7 @@ use weir_blocks::manifest::{durable_local, random_nonces};
 use weir_blocks::view::{NoTails, PartitionView, Views};
 use weir_bus::sim::{Sim, SimConfig};
 use weir_bus::{Log, TopicPartition};
+use weir_fanout::{FanOut, FanOutConfig, FanOutDeps, FanOutMetrics};
 use weir_logs::{LogsEngine, LogsReader};
 use weir_metrics::{MetricsCounters, MetricsEngine, MetricsReader};
 use weir_model::config::ByteSize;
@@ -35,7 +36,6 @@ use weir_model::signal::Signal;
 use weir_model::span::{Origin, Span, SpanBatch, SpanKind, Value};
 use weir_model::time::TimeRange;
 use weir_model::wire::{Limits, Mark, RecordBuilder, Section, SectionHeader};
-use weir_query::fanout::{FanOut, FanOutConfig, FanOutDeps, FanOutMetrics};
 use weir_traces::{TracesCounters, TracesEngine, TracesReader};
 
 pub(super) const PARTITIONS: u32 = 3;

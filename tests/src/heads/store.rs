@@ -17,7 +17,7 @@ use object_store::{
 };
 use parking_lot::Mutex;
 use weir_blocks::blob::OPENED_AT_ONCE;
-use weir_query::fanout::{FanOutConfig, PartitionLabels};
+use weir_fanout::{FanOutConfig, PartitionLabels};
 
 use super::cluster::{Cluster, PARTITIONS, Readers, all_lines};
 use super::faults::lines;

@@ -2,6 +2,9 @@
 
 use std::collections::HashSet;
 
+use weir_model::status::OwnerStatus;
+use weir_model::wire::Kind;
+
 use super::{BlockEntry, Loss, Manifest};
 use crate::StoreError;
 
@@ -63,6 +66,31 @@ impl Manifest {
     pub fn forget(&mut self, ids: &[String]) {
         let ids: HashSet<&String> = ids.iter().collect();
         self.blocks.retain(|block| !ids.contains(&block.id));
+    }
+
+    /// What this version says of its partition: nothing beyond what is sealed, and no heads.
+    pub fn status(&self, kind: Kind, partition: u32, version: u64) -> OwnerStatus {
+        OwnerStatus {
+            topic: kind.topic().into(),
+            partition,
+            epoch: self.epoch,
+            version,
+            on_bus: self.next_offset,
+            bus_silent_seconds: None,
+            searchable: self.next_offset,
+            sealed: self.next_offset,
+            head_bytes: 0,
+            head_records: 0,
+            blocks: self.blocks.len() as u64,
+            block_bytes: self.blocks.iter().map(|block| block.size).sum(),
+            blocks_opening: 0,
+            blocks_unopened: 0,
+            damage: None,
+            duplicates: self.counters.duplicates,
+            gaps: self.counters.gaps,
+            quarantined: self.counters.quarantined,
+            losses: self.losses.iter().map(|loss| (loss.first, loss.next)).collect(),
+        }
     }
 
     /// What must hold of every manifest, however it came to be; a sentence when it does not.
