@@ -8,7 +8,7 @@ use serde_json::json;
 use weir_model::config::ByteSize;
 use weir_model::label::Labels;
 use weir_model::metric::is_stale;
-use weir_model::select::{Budget, Covered, MetricReader, MetricSelect, ReadError, Series};
+use weir_model::select::{Budget, Covered, MetricReader, MetricSelect, ReadError, SeriesCursor, SeriesList};
 
 use super::notify::{Notifier, Posted};
 use super::run::Ticker;
@@ -50,8 +50,8 @@ impl Shared {
 }
 
 impl MetricReader for Shared {
-    fn select(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Series>>, ReadError> {
-        self.0.lock().select(select, budget)
+    fn cursor<'a>(&'a self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
+        Ok(Box::new(SeriesList::new(self.0.lock().select(select, budget)?)))
     }
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
         self.0.lock().series(select, budget)

@@ -7,7 +7,7 @@ use weir_model::id::{SpanId, TraceId};
 use weir_model::label::{Labels, NAME};
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::metric::{MetricBatch, MetricRow, Schema};
-use weir_model::select::{LogSelect, MetricSelect, NoBudget};
+use weir_model::select::{LogSelect, MetricReader, MetricSelect, NoBudget, PartitionCoverage};
 use weir_model::span::{Attributes, Origin, Span, SpanBatch, Value};
 use weir_model::time::TimeRange;
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
@@ -18,8 +18,9 @@ use super::frame::{self, FRAME_BYTES_MAX, Tag};
 use super::{Slice, SliceLimits, SliceRecord, Sliced};
 use crate::engine::{Engine, Head, Position};
 use crate::logs::LogsEngine;
-use crate::metrics::MetricsEngine;
+use crate::metrics::{MetricsEngine, MetricsReader};
 use crate::traces::{TracesCounters, TracesEngine};
+use crate::view::{Fixed, PartitionView};
 
 const ALL: SliceLimits = SliceLimits { bytes_max: 1 << 30, key: "test.bytes_max" };
 /// Together they are above the 64 MiB of a record's body.
@@ -87,7 +88,14 @@ fn series_with_large_labels_travel() {
     let select = MetricSelect { tenant: "t".into(), matchers: Vec::new(), start_ms: 0, end_ms: 1000 };
     assert_eq!(travel(&engine, &Ask::Samples(SamplesAsk::new(&select)), &heads).records(), COUNT);
     let found = travel(&engine, &Ask::Series(SamplesAsk::new(&select)), &heads);
-    assert_eq!(found.matching("t", &[]).unwrap().series.len() as u64, COUNT);
+    let view = PartitionView {
+        coverage: PartitionCoverage::default(),
+        blocks: Vec::new(),
+        heads: vec![Arc::new(found)],
+        missing: Vec::new(),
+    };
+    let reader = MetricsReader::new(Arc::new(Fixed::new(vec![view])));
+    assert_eq!(reader.series(&select, &NoBudget).unwrap().value.len() as u64, COUNT);
 }
 
 #[test]

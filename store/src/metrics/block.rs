@@ -12,6 +12,7 @@ use weir_model::wire::Kind;
 
 use super::group::{Group, GroupEntry};
 use super::postings::{self, LabelIndex};
+use super::samples::Samples;
 use super::schema::{FAMILIES, GROUPS, POSTINGS, SAMPLES, SERIES, SYMBOLS, Symbols};
 use super::writer::Families;
 use crate::StoreError;
@@ -83,6 +84,16 @@ impl MetricsBlock {
         &self.groups
     }
 
+    /// The place of the group that has a series, which exists.
+    pub(crate) fn group_of(&self, id: u32) -> usize {
+        self.groups.partition_point(|group| group.series_first + group.series <= id)
+    }
+
+    /// Series.
+    pub(crate) fn series(&self) -> u32 {
+        self.pair_ends.len() as u32
+    }
+
     /// Series of a tenant that pass all matchers.
     pub(crate) fn matching(&self, tenant: &str, matchers: &[Matcher]) -> Result<RoaringBitmap, StoreError> {
         let Some((_, range)) = self.tenants.iter().find(|(own, _)| own == tenant) else {
@@ -122,8 +133,10 @@ impl MetricsBlock {
         for entry in &self.groups {
             let group = self.group(entry)?;
             let mut own = 0;
+            let mut read = Samples::default();
             for at in 0..entry.series {
-                let read = group.samples(at as usize, i64::MIN, i64::MAX).map_err(|detail| {
+                read.clear();
+                group.read(at as usize, i64::MIN, i64::MAX, &mut read).map_err(|detail| {
                     StoreError::corrupt(self.path(), format!("samples of series {}: {detail}", entry.series_first + at))
                 })?;
                 own += read.timestamps.len() as u64;
@@ -139,8 +152,7 @@ impl MetricsBlock {
     }
 
     fn list(&self, pair: usize) -> Result<RoaringBitmap, StoreError> {
-        let series = self.pair_ends.len() as u32;
-        postings::decode(&self.postings[self.lists[pair].clone()], series)
+        postings::decode(&self.postings[self.lists[pair].clone()], self.series())
             .map_err(|detail| StoreError::corrupt(self.path(), format!("section {POSTINGS}: list {pair}: {detail}")))
     }
 }

@@ -12,8 +12,9 @@ use weir_model::metric::{Family, MetricBatch, MetricRow, Schema};
 use weir_model::select::{Budget, MetricReader, MetricSelect, PartitionCoverage, ReadError};
 use weir_model::wire::{self, Mark, Section, SectionHeader};
 
-use super::head::{HeadSeries, Row};
+use super::plan::{MetricsPlan, Wanted};
 use super::reader::MetricsReader;
+use super::rows::Row;
 use super::{MetricsEngine, MetricsHead};
 use crate::engine::{Head, Position};
 use crate::heads::ask::SamplesAsk;
@@ -128,7 +129,8 @@ fn slice_samples(
     limits: SliceLimits,
     budget: &dyn Budget,
 ) -> Result<Vec<SliceRecord>, ReadError> {
-    let found = head.matching(&select.tenant, &select.matchers).map_err(|error| ReadError::Store(error.to_string()))?;
+    let plan = MetricsPlan::new(select, Wanted::Samples);
+    let found = head.matching(&plan).map_err(|error| ReadError::Store(error.to_string()))?;
     let mut tables: BTreeMap<u32, Columns> = BTreeMap::new();
     let mut shared: BTreeSet<u32> = BTreeSet::new();
     for (labels, places) in &found.series {
@@ -142,11 +144,11 @@ fn slice_samples(
     let mut packer = packer(limits);
     for (table, columns) in tables.iter().filter(|(table, _)| !shared.contains(table)) {
         budget.check()?;
-        let rows: Vec<&Row> = rows(&found, *table, select).collect();
+        let rows: Vec<&Row> = found.rows(*table).iter().collect();
         push_rows(&mut packer, &select.tenant, *table, columns, &rows)?;
     }
     let mut arrived: Vec<(u32, &Row)> =
-        shared.iter().flat_map(|table| rows(&found, *table, select).map(move |row| (*table, row))).collect();
+        shared.iter().flat_map(|table| found.rows(*table).iter().map(move |row| (*table, row))).collect();
     arrived.sort_by_key(|(_, row)| row.arrival);
     for run in arrived.chunk_by(|a, b| a.0 == b.0) {
         budget.check()?;
@@ -154,11 +156,6 @@ fn slice_samples(
         push_rows(&mut packer, &select.tenant, run[0].0, &tables[&run[0].0], &rows)?;
     }
     packer.finish()
-}
-
-fn rows<'a>(found: &'a HeadSeries, table: u32, select: &MetricSelect) -> impl Iterator<Item = &'a Row> + use<'a> {
-    let (start, end) = (select.start_ms, select.end_ms);
-    found.rows.get(&table).into_iter().flatten().filter(move |row| start <= row.timestamp && row.timestamp <= end)
 }
 
 /// Of two columns of one series the one before comes first in every row, so it does when they travel apart.
