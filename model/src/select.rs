@@ -8,14 +8,18 @@
 mod budget;
 mod metrics;
 mod spans;
+mod tally;
 
 use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(any(test, feature = "testing"))]
+pub use budget::MemoryBudget;
 pub use budget::{Budget, NoBudget, ReadError};
 pub use metrics::{MetricReader, MetricSelect, Series, SeriesCursor, SeriesList};
 pub use spans::SpanFacts;
+pub use tally::{Tally, each_series, label_bytes, read_series};
 
 use crate::id::{LineId, TraceId};
 use crate::label::{Labels, Matcher};

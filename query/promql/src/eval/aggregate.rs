@@ -1,0 +1,233 @@
+//! Aggregation into one series a group: rows are folded into group × step as they come. What picks series, or needs all values of
+//! a step, holds the rows.
+
+use std::collections::HashMap;
+
+use weir_model::label::{Labels, NAME};
+use weir_model::select::label_bytes;
+
+use super::{ABSENT, Eval, Row, StepRange, Value, is_absent};
+use crate::ast::{Aggregate, AggregateOp};
+use crate::error::QueryError;
+use crate::functions::quantile;
+use crate::functions::sums::{Mean, Sum};
+
+/// The groups that have been seen.
+pub(super) struct Groups<'a> {
+    aggregate: &'a Aggregate,
+    ids: HashMap<Labels, usize>,
+    /// Labels of each group.
+    labels: Vec<Labels>,
+    /// Whether each group's name goes: when any of its rows' does.
+    drop_name: Vec<bool>,
+}
+
+impl<'a> Groups<'a> {
+    pub(super) fn new(aggregate: &'a Aggregate) -> Self {
+        Self { aggregate, ids: HashMap::new(), labels: Vec::new(), drop_name: Vec::new() }
+    }
+
+    /// The number of a row's group: the next one when it is the first of its group.
+    fn of(&mut self, row: &Row) -> usize {
+        let named = |name: &str| self.aggregate.grouping.iter().any(|own| own == name);
+        let key = match self.aggregate.without {
+            false if self.aggregate.grouping.is_empty() => Labels::EMPTY,
+            false => row.labels.without(|name| !named(name)),
+            true => row.labels.without(|name| name == NAME || named(name)),
+        };
+        let id = *self.ids.entry(key).or_insert_with_key(|key| {
+            self.labels.push(key.clone());
+            self.drop_name.push(false);
+            self.labels.len() - 1
+        });
+        self.drop_name[id] |= row.drop_name;
+        id
+    }
+
+    /// The rows of each group, by place.
+    pub(super) fn members(&mut self, rows: &[Row]) -> Vec<Vec<usize>> {
+        let mut members: Vec<Vec<usize>> = Vec::new();
+        for (at, row) in rows.iter().enumerate() {
+            let group = self.of(row);
+            members.resize_with(self.labels.len(), Vec::new);
+            members[group].push(at);
+        }
+        members
+    }
+
+    /// What a group takes beside its states.
+    fn bytes(&self, group: usize) -> u64 {
+        2 * label_bytes(&self.labels[group])
+    }
+
+    fn row(&self, group: usize, values: Vec<f64>) -> Row {
+        Row { labels: self.labels[group].clone(), drop_name: self.drop_name[group], values }
+    }
+}
+
+impl Eval<'_> {
+    pub(super) fn aggregate(&mut self, aggregate: &Aggregate, step_range: StepRange) -> Result<Value, QueryError> {
+        let param = match &aggregate.param {
+            Some(param) => Some((self.eval(param, step_range)?, param.span)),
+            None => None,
+        };
+        let rows = match (aggregate.op, param) {
+            (AggregateOp::CountValues, Some((label, _))) => self.count_values(aggregate, &label.text()?, step_range)?,
+            (AggregateOp::Quantile, Some((q, span))) => {
+                let rows = self.eval(&aggregate.expr, step_range)?.rows()?;
+                let q = q.scalars()?;
+                q.iter().for_each(|q| self.check_quantile(*q, span));
+                self.quantiles(aggregate, &rows, &q)?
+            }
+            (op, Some((param, span))) if op.picks() => {
+                let rows = self.eval(&aggregate.expr, step_range)?.rows()?;
+                self.pick(aggregate, rows, &param.scalars()?, span)?
+            }
+            _ => self.combine(aggregate, step_range)?,
+        };
+        Ok(Value::Vector(rows.into_iter().filter(Row::is_present).collect()))
+    }
+
+    fn combine(&mut self, aggregate: &Aggregate, step_range: StepRange) -> Result<Vec<Row>, QueryError> {
+        match aggregate.op {
+            AggregateOp::Sum => {
+                let total = |sum: &Sum| if is_absent(sum.value) { ABSENT } else { sum.total() };
+                self.fold(aggregate, step_range, ABSENT_SUM, add, total)
+            }
+            AggregateOp::Avg => {
+                let mean = |mean: &Mean| if mean.is_empty() { ABSENT } else { mean.mean() };
+                self.fold(aggregate, step_range, Mean::default(), Mean::push, mean)
+            }
+            AggregateOp::Min => self.fold(aggregate, step_range, ABSENT, extreme(|value, best| value < best), |best| *best),
+            AggregateOp::Max => self.fold(aggregate, step_range, ABSENT, extreme(|value, best| value > best), |best| *best),
+            AggregateOp::Count => {
+                let count = |count: &f64| if *count == 0.0 { ABSENT } else { *count };
+                self.fold(aggregate, step_range, 0.0, |count: &mut f64, _| *count += 1.0, count)
+            }
+            AggregateOp::Stddev => {
+                self.fold(aggregate, step_range, Spread::default(), Spread::push, |own| own.variance(f64::sqrt))
+            }
+            AggregateOp::Stdvar => {
+                self.fold(aggregate, step_range, Spread::default(), Spread::push, |own| own.variance(|own| own))
+            }
+            // `group`; the others are dealt with by the caller.
+            _ => self.fold(aggregate, step_range, ABSENT, |own: &mut f64, _| *own = 1.0, |own| *own),
+        }
+    }
+
+    /// Folds every sample into its group's state of its step; `done` turns a state into a value, and one that has seen no sample
+    /// into [`ABSENT`].
+    fn fold<S: Clone>(
+        &mut self,
+        aggregate: &Aggregate,
+        step_range: StepRange,
+        empty: S,
+        add: impl Fn(&mut S, f64),
+        done: impl Fn(&S) -> f64,
+    ) -> Result<Vec<Row>, QueryError> {
+        let (mut groups, mut states) = (Groups::new(aggregate), Vec::<Vec<S>>::new());
+        let steps = step_range.steps();
+        self.each_row(&aggregate.expr, step_range, &mut |eval, row| {
+            let group = groups.of(row);
+            if group == states.len() {
+                let bytes = steps.saturating_mul(size_of::<S>()) as u64;
+                eval.tally.take(bytes.saturating_add(groups.bytes(group)))?;
+                states.push(vec![empty.clone(); steps]);
+            }
+            for (state, value) in states[group].iter_mut().zip(&row.values).filter(|(_, value)| !is_absent(**value)) {
+                add(state, *value);
+            }
+            Ok(())
+        })?;
+        let values = states.into_iter().map(|states| states.iter().map(&done).collect());
+        Ok(values.enumerate().map(|(group, values)| groups.row(group, values)).collect())
+    }
+
+    fn count_values(&mut self, aggregate: &Aggregate, label: &str, step_range: StepRange) -> Result<Vec<Row>, QueryError> {
+        if label.is_empty() || label.contains('\u{fffd}') {
+            return Err(QueryError::execution(format!("invalid label name {label:?}")));
+        }
+        let steps = step_range.steps();
+        let (mut groups, mut at) = (Groups::new(aggregate), HashMap::<Labels, usize>::new());
+        // With the group of each.
+        let mut rows: Vec<(usize, Row)> = Vec::new();
+        self.each_row(&aggregate.expr, step_range, &mut |eval, row| {
+            let group = groups.of(row);
+            for (step, value) in row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
+                let labels = groups.labels[group].with(label, &crate::print::number(*value));
+                let own = match at.get(&labels) {
+                    Some(own) => *own,
+                    None => {
+                        let row = Row { labels: labels.clone(), drop_name: false, values: vec![ABSENT; steps] };
+                        eval.tally.take(row.bytes())?;
+                        rows.push((group, row));
+                        at.insert(labels, rows.len() - 1);
+                        rows.len() - 1
+                    }
+                };
+                let count = &mut rows[own].1.values[step];
+                *count = if is_absent(*count) { 1.0 } else { *count + 1.0 };
+            }
+            Ok(())
+        })?;
+        let named = |(group, row): (usize, Row)| Row { drop_name: groups.drop_name[group] && label != NAME, ..row };
+        Ok(rows.into_iter().map(named).collect())
+    }
+
+    fn quantiles(&mut self, aggregate: &Aggregate, rows: &[Row], q: &[f64]) -> Result<Vec<Row>, QueryError> {
+        let mut groups = Groups::new(aggregate);
+        let members = groups.members(rows);
+        self.account(members.len().saturating_mul(q.len()))?;
+        let mut found = Vec::with_capacity(members.len());
+        for (group, members) in members.iter().enumerate() {
+            let mut values = Vec::with_capacity(q.len());
+            let mut sample = Vec::with_capacity(members.len());
+            for (step, q) in q.iter().enumerate() {
+                sample.clear();
+                sample.extend(members.iter().map(|row| rows[*row].values[step]).filter(|value| !is_absent(*value)));
+                values.push(if sample.is_empty() { ABSENT } else { quantile(*q, &mut sample) });
+            }
+            found.push(groups.row(group, values));
+        }
+        Ok(found)
+    }
+}
+
+/// Nothing has been added yet.
+const ABSENT_SUM: Sum = Sum { value: ABSENT, compensation: 0.0 };
+
+fn add(sum: &mut Sum, value: f64) {
+    let before = if is_absent(sum.value) { Sum::default() } else { *sum };
+    *sum = before.plus(value);
+}
+
+/// Any number is better than NaN, and than nothing.
+fn extreme(better: fn(f64, f64) -> bool) -> impl Fn(&mut f64, f64) {
+    move |best, value| {
+        // Nothing is a NaN as well.
+        if better(value, *best) || best.is_nan() {
+            *best = value;
+        }
+    }
+}
+
+/// Welford's running variance; NaN as soon as a value is not finite.
+#[derive(Clone, Default)]
+struct Spread {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Spread {
+    fn push(&mut self, value: f64) {
+        self.count += 1.0;
+        let delta = value - self.mean;
+        self.mean += delta / self.count;
+        self.squares += delta * (value - self.mean);
+    }
+
+    fn variance(&self, shown: fn(f64) -> f64) -> f64 {
+        if self.count == 0.0 { ABSENT } else { shown(self.squares / self.count) }
+    }
+}

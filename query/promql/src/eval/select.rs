@@ -1,0 +1,123 @@
+//! Instant selectors: the newest sample at most the lookback old, unless it is a staleness marker.
+
+use weir_model::metric::is_stale;
+use weir_model::select::{MetricSelect, Series, each_series};
+
+use super::{ABSENT, Eval, Row, RowSink, StepRange};
+use crate::ast::{At, Modifiers, Selector};
+use crate::error::QueryError;
+
+/// What of a sample is wanted.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Want {
+    /// Its value.
+    Values,
+    /// Its timestamp in seconds: `timestamp(selector)`.
+    Times,
+}
+
+/// Where a selector or subquery looks, relative to the steps.
+#[derive(Clone, Copy)]
+pub(super) struct Shift {
+    at: Option<i64>,
+    offset_ms: i64,
+}
+
+impl Shift {
+    /// The instant a step looks at.
+    pub fn of(self, step_ms: i64) -> i64 {
+        self.at.unwrap_or(step_ms).saturating_sub(self.offset_ms)
+    }
+}
+
+impl<'e> Eval<'e> {
+    pub(super) fn shift(&self, modifiers: &Modifiers) -> Result<Shift, QueryError> {
+        let at = modifiers.at.map(|at| match at {
+            At::Time(millis) => millis,
+            At::Start => self.whole.start_ms,
+            At::End => self.whole.end_ms,
+        });
+        let offset_ms = modifiers.offset.as_ref().map_or(Ok(0), |offset| self.duration(offset))?;
+        Ok(Shift { at, offset_ms })
+    }
+
+    /// Gives the series with samples in the closed span, one at a time.
+    pub(super) fn each_series(
+        &mut self,
+        selector: &Selector,
+        start_ms: i64,
+        end_ms: i64,
+        mut take: impl FnMut(&mut Self, &mut Series) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
+        let (engine, tenant) = (self.engine, self.request.tenant.clone());
+        let select = MetricSelect { tenant, matchers: selector.matchers.clone(), start_ms, end_ms };
+        let coverage = each_series(engine.reader, &select, engine.budget, |series| {
+            self.samples += series.timestamps.len() as u64;
+            take(self, series)
+        })?;
+        self.coverage.merge(coverage);
+        Ok(())
+    }
+
+    /// Gives the rows of an instant selector.
+    pub(crate) fn each_selected(
+        &mut self,
+        selector: &Selector,
+        step_range: StepRange,
+        want: Want,
+        sink: RowSink<'_, 'e>,
+    ) -> Result<(), QueryError> {
+        let steps = step_range.steps();
+        let shift = self.shift(&selector.modifiers)?;
+        if steps == 0 {
+            return Ok(());
+        }
+        self.account(steps)?;
+        let lookback_ms = self.request.lookback_ms;
+        let first_ms = shift.of(step_range.time(0)).saturating_sub(lookback_ms).saturating_add(1);
+        let ahead_ms = if selector.smoothed { lookback_ms } else { 0 };
+        let last_ms = shift.of(step_range.time(steps - 1)).saturating_add(ahead_ms);
+        let mut row = Row::default();
+        self.each_series(selector, first_ms, last_ms, |eval, one| {
+            row.values.clear();
+            row.values.reserve_exact(steps);
+            let mut next = 0;
+            for at in step_range.times().map(|step| shift.of(step)) {
+                while one.timestamps.get(next).is_some_and(|own| *own <= at) {
+                    next += 1;
+                }
+                if selector.smoothed {
+                    row.values.push(interpolated(one, next, at, lookback_ms));
+                    continue;
+                }
+                let newest = next.checked_sub(1).map(|i| (one.timestamps[i], one.values[i]));
+                row.values.push(match newest {
+                    Some((own, value)) if own > at.saturating_sub(lookback_ms) && !is_stale(value) => match want {
+                        Want::Values => value,
+                        Want::Times => own as f64 / 1000.0,
+                    },
+                    _ => ABSENT,
+                });
+            }
+            (row.labels, row.drop_name) = (one.labels.clone(), false);
+            if row.is_present() { sink(eval, &mut row) } else { Ok(()) }
+        })
+    }
+}
+
+/// The value on the line between the neighbours of `at`; the earlier one's where there is no later one. `next` is the
+/// first sample after `at`.
+fn interpolated(one: &Series, next: usize, at: i64, lookback_ms: i64) -> f64 {
+    let near = |i: usize| {
+        let (time, value) = (*one.timestamps.get(i)?, one.values[i]);
+        let within = time > at.saturating_sub(lookback_ms) && time <= at.saturating_add(lookback_ms);
+        (within && !is_stale(value)).then_some((time, value))
+    };
+    match (next.checked_sub(1).and_then(near), near(next)) {
+        (None, _) => ABSENT,
+        (Some((time, value)), Some((later, more))) if time < at => {
+            value + (more - value) * (at - time) as f64 / (later - time) as f64
+        }
+        (Some((_, value)), _) => value,
+    }
+}

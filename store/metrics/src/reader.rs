@@ -1,0 +1,138 @@
+//! What queries see of metrics: the series of all heads and blocks, each once. Called by the query service.
+//!
+//! A block or group that cannot be read does not fail a query: what is missing is said in its coverage.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use weir_model::label::Labels;
+use weir_model::metric::Family;
+use weir_model::select::{Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor};
+
+use super::MetricsEngine;
+use super::plan::{MetricsPlan, Wanted};
+use super::samples::Samples;
+use super::stored::StoredSeries;
+use weir_blocks::segment::{Entries, Merge, Segment, SegmentError};
+use weir_blocks::view::Views;
+
+/// Budgets are checked every so many label sets.
+const CHECK_EVERY: usize = 256;
+
+/// Reads metrics out of the views of their partitions.
+pub struct MetricsReader {
+    views: Arc<dyn Views<MetricsEngine>>,
+}
+
+impl MetricsReader {
+    /// Over the views that the partitions' owners keep.
+    pub fn new(views: Arc<dyn Views<MetricsEngine>>) -> Self {
+        Self { views }
+    }
+
+    /// As [`MetricReader::cursor`]; it outlives the reader.
+    pub fn open<'a>(&self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
+        Ok(Box::new(self.merged(select, Wanted::Samples, budget)?))
+    }
+
+    fn merged<'a>(&self, select: &MetricSelect, wanted: Wanted, budget: &'a dyn Budget) -> Result<Merged<'a>, ReadError> {
+        let plan = MetricsPlan::new(select, wanted);
+        let (mut cursors, mut coverage) = (Vec::new(), Coverage::default());
+        for view in self.views.views() {
+            budget.check()?;
+            cursors.extend(view.blocks.into_iter().filter_map(|block| cursor(block.block, &plan, budget)));
+            cursors.extend(view.heads.into_iter().filter_map(|head| cursor(head, &plan, budget)));
+            coverage.merge(Coverage { partitions: vec![view.coverage], missing: view.missing });
+        }
+        Ok(Merged { plan, budget, merge: Merge::new(cursors), found: Vec::new(), coverage })
+    }
+}
+
+fn cursor<'a, S>(segment: Arc<S>, plan: &Arc<MetricsPlan>, budget: &'a dyn Budget) -> Option<Entries<'a, Labels, StoredSeries>>
+where
+    S: Segment<MetricsPlan, Key = Labels, Item = StoredSeries> + 'a,
+{
+    segment.may_match(plan).then(|| segment.cursor(Arc::clone(plan), budget))
+}
+
+impl MetricReader for MetricsReader {
+    fn cursor<'a>(&'a self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
+        self.open(select, budget)
+    }
+
+    fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
+        let mut merged = self.merged(select, Wanted::Labels, budget)?;
+        let mut value = Vec::new();
+        while let Some(labels) = merged.next_labels()? {
+            if value.len() % CHECK_EVERY == 0 {
+                budget.check()?;
+            }
+            value.push(labels);
+        }
+        Ok(Covered { value, coverage: merged.coverage })
+    }
+
+    fn families(&self, tenant: &str) -> Result<Covered<Vec<Family>>, ReadError> {
+        let mut families: BTreeMap<String, Family> = BTreeMap::new();
+        let mut coverage = Coverage::default();
+        for view in self.views.views() {
+            for block in &view.blocks {
+                families.extend(block.block.families().get(tenant).cloned().unwrap_or_default());
+            }
+            for head in &view.heads {
+                families.extend(head.families(tenant));
+            }
+            coverage.merge(Coverage { partitions: vec![view.coverage], missing: view.missing });
+        }
+        Ok(Covered { value: families.into_values().collect(), coverage })
+    }
+}
+
+/// The series of all segments, oldest segment first.
+struct Merged<'a> {
+    plan: Arc<MetricsPlan>,
+    budget: &'a dyn Budget,
+    merge: Merge<Entries<'a, Labels, StoredSeries>, Labels, StoredSeries>,
+    /// What the segments have of the series that was pulled last.
+    found: Vec<(usize, StoredSeries)>,
+    coverage: Coverage,
+}
+
+impl Merged<'_> {
+    fn next_labels(&mut self) -> Result<Option<Labels>, ReadError> {
+        loop {
+            match self.merge.next_group(&mut self.found) {
+                None => return Ok(None),
+                Some(Ok(labels)) => return Ok(Some(labels)),
+                Some(Err(SegmentError::Unreadable(error))) => self.coverage.miss(error.to_string()),
+                Some(Err(SegmentError::Ended(error))) => return Err(error),
+            }
+        }
+    }
+}
+
+impl SeriesCursor for Merged<'_> {
+    fn next(&mut self, series: &mut Series) -> Result<bool, ReadError> {
+        let (timestamps, values) = (std::mem::take(&mut series.timestamps), std::mem::take(&mut series.values));
+        let mut samples = Samples { timestamps, values };
+        samples.clear();
+        while samples.timestamps.is_empty() {
+            let Some(labels) = self.next_labels()? else { return Ok(false) };
+            series.labels = labels;
+            for (_, stored) in self.found.drain(..) {
+                match stored.read(&self.plan, self.budget, &mut samples) {
+                    Ok(()) => {}
+                    Err(SegmentError::Unreadable(error)) => self.coverage.miss(error.to_string()),
+                    Err(SegmentError::Ended(error)) => return Err(error),
+                }
+            }
+        }
+        samples.settle();
+        (series.timestamps, series.values) = (samples.timestamps, samples.values);
+        Ok(true)
+    }
+
+    fn coverage(self: Box<Self>) -> Coverage {
+        self.coverage
+    }
+}
