@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use weir_blocks::view::Fixed;
-use weir_heads::Ask;
-use weir_heads::ask::SamplesAsk;
+use weir_heads::HeadQuery;
+use weir_heads::request::SamplesQuery;
 use weir_metrics::MetricsReader;
 use weir_model::label::Labels;
 use weir_model::metric::Family;
@@ -22,8 +22,8 @@ impl FanOutSamples {
         Self { shared }
     }
 
-    fn reader(&self, tenant: &str, ask: &Ask, budget: &dyn Budget) -> Result<MetricsReader, ReadError> {
-        let request = ViewRequest { tenant, ask: ask.clone(), only: None };
+    fn reader(&self, tenant: &str, query: &HeadQuery, budget: &dyn Budget) -> Result<MetricsReader, ReadError> {
+        let request = ViewRequest { tenant, query: query.clone(), only: None };
         let collected = self.shared.collect_views(&self.shared.samples, &request, budget)?;
         Ok(MetricsReader::new(Arc::new(Fixed::new(collected.views))))
     }
@@ -31,15 +31,15 @@ impl FanOutSamples {
     fn read<T>(
         &self,
         tenant: &str,
-        ask: &Ask,
+        query: &HeadQuery,
         budget: &dyn Budget,
         read: impl Fn(&MetricsReader) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
-        self.shared.retrying(&self.shared.samples, || read(&self.reader(tenant, ask, budget)?))
+        self.shared.retrying(&self.shared.samples, || read(&self.reader(tenant, query, budget)?))
     }
 
     fn open<'a>(&self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
-        self.reader(&select.tenant, &Ask::Samples(SamplesAsk::new(select)), budget)?.open(select, budget)
+        self.reader(&select.tenant, &HeadQuery::Samples(SamplesQuery::new(select)), budget)?.open(select, budget)
     }
 }
 
@@ -58,12 +58,12 @@ impl MetricReader for FanOutSamples {
     }
 
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
-        let ask = Ask::Series(SamplesAsk::new(select));
-        self.read(&select.tenant, &ask, budget, |reader| reader.series(select, budget))
+        let query = HeadQuery::Series(SamplesQuery::new(select));
+        self.read(&select.tenant, &query, budget, |reader| reader.series(select, budget))
     }
 
     fn families(&self, tenant: &str) -> Result<Covered<Vec<Family>>, ReadError> {
-        self.read(tenant, &Ask::Families, &NoBudget, |reader| reader.families(tenant))
+        self.read(tenant, &HeadQuery::Families, &NoBudget, |reader| reader.families(tenant))
     }
 }
 
