@@ -29,7 +29,8 @@ pub struct Series {
 
 /// Reads metrics.
 pub trait MetricReader: Send + Sync {
-    /// Series with at least one sample in the range, ascending by labels. The state that they are read of is the one at this call.
+    /// Series with at least one sample in the range, ascending by labels: of one state of each partition, that of this call or of
+    /// the first pull.
     fn cursor<'a>(&'a self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError>;
     /// All of them at once, for callers that have a use for all.
     fn select(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Series>>, ReadError> {

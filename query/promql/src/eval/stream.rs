@@ -72,7 +72,7 @@ impl<'e> Eval<'e> {
             sink(self, &mut row)?;
         }
         // What the sink has taken note of stays.
-        Ok(self.tally.settle(self.tally.bytes() - bytes)?)
+        Ok(self.tally.settle(self.tally.bytes().saturating_sub(bytes))?)
     }
 
     /// A chain of which one operand is a vector and all others are scalars.
