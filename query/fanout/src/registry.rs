@@ -66,11 +66,9 @@ impl<E: Engine> PartitionRegistry<E> {
     /// Whether blocks were gone while they were read; then everything of their partitions is looked up again.
     pub(super) fn forget_gone(&self) -> bool {
         let mut any = false;
-        for part in self.known() {
-            if part.take_gone() {
-                part.forget();
-                any = true;
-            }
+        for part in self.parts.lock().iter().flatten().map(|(_, part)| part).filter(|part| part.take_gone()) {
+            part.forget();
+            any = true;
         }
         any
     }

@@ -140,7 +140,8 @@ impl<E: Engine> RemotePartition<E> {
 
     /// Whether a block was not there since the last call.
     pub(super) fn take_gone(&self) -> bool {
-        self.gone.swap(false, Ordering::AcqRel)
+        // Asked for each series: a load is cheaper than a swap.
+        self.gone.load(Ordering::Acquire) && self.gone.swap(false, Ordering::AcqRel)
     }
 
     pub(super) fn note_on_bus(&self, on_bus: u64) {
