@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::group::Flow;
-use super::log::{Inner, State};
+use super::state::{Inner, State};
 use crate::{BusError, Consumer, Event, Record, TopicPartition};
 
 /// See the module.
@@ -40,7 +40,7 @@ impl SimConsumer {
     }
 
     fn read(&self, state: &mut State, place: &TopicPartition, offset: u64) -> Result<Option<Event>, BusError> {
-        let count = 1 + state.chance.below(self.inner.batch_records()) as u64;
+        let count = 1 + state.chance.below(self.inner.config.batch_records) as u64;
         let partition = state.partition(place)?;
         let (first, next) = partition.bounds();
         if offset < first || offset > next {
