@@ -13,7 +13,8 @@ use axum::response::Response;
 use super::admit::{Admitted, Rules};
 use super::answer;
 use super::body::{Incoming, Pace};
-use super::compress::{Coding, Compressors};
+use super::coding::Coding;
+use super::compress::Compressors;
 use super::metrics::FrontMetrics;
 
 /// See above.
