@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
-pub use budget::{Budget, NoBudget, ReadError};
+pub use budget::{Budget, CancelOnDrop, Cancellation, NoBudget, ReadError};
 pub use spans::SpanFacts;
 
 use crate::id::{LineId, TraceId};
