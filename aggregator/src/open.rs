@@ -5,46 +5,27 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use object_store::ObjectStore;
 use tokio_util::sync::CancellationToken;
-use weir_bus::Log;
 use weir_model::wire::Kind;
-use weir_store::blob::BlobCache;
 use weir_store::engine::{Engine, Head};
 use weir_store::heads::{Done, OwnerStatus};
 use weir_store::logs::LogsEngine;
-use weir_store::manifest::NonceSource;
 use weir_store::metrics::MetricsEngine;
 use weir_store::traces::TracesEngine;
 
+use crate::AggregatorError;
 use crate::budget::Budget;
 use crate::config::AggregatorConfig;
-use crate::group::{AllOwners, Group, OwnerRegistry, Owners};
+use crate::dependencies::Dependencies;
+use crate::group::Group;
 use crate::heads::HeadService;
 use crate::live::{LivePartition, Partitions};
 use crate::machine::OwnerCommand;
-use crate::metrics::{Metrics, PartitionLabels};
+use crate::metrics::PartitionLabels;
+use crate::owners::{AllOwners, Owners, ToGroup};
 use crate::pool::Pool;
-use crate::shell::{Deps, Shell, ToGroup};
-use crate::{AggregatorError, Clock};
-
-/// What the aggregator works with.
-pub struct Dependencies {
-    /// Where records come from.
-    pub bus: Arc<dyn Log>,
-    /// Where blocks and manifests go; probed by the caller.
-    pub object_store: Arc<dyn ObjectStore>,
-    /// Ranges of blocks that were read.
-    pub cache: BlobCache,
-    /// Wall clock.
-    pub clock: Clock,
-    /// Names of blocks.
-    pub nonces: NonceSource,
-    /// Counters; the caller registers them.
-    pub metrics: Metrics,
-    /// Static identity in the group, and the owner's URL in the manifests.
-    pub member: String,
-}
+use crate::registry::OwnerRegistry;
+use crate::shell::{Deps, Shell};
 
 /// The aggregator of this process.
 pub struct Aggregator {
@@ -188,15 +169,19 @@ impl<E: Engine> Owners for EngineOwners<E> {
 mod tests {
     use std::time::Duration;
 
+    use object_store::ObjectStore;
     use object_store::memory::InMemory;
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;
     use weir_bus::sim::{Sim, SimConfig};
+    use weir_store::blob::BlobCache;
     use weir_store::manifest::random_nonces;
     use weir_store::metrics::MetricsCounters;
     use weir_store::traces::TracesCounters;
 
     use super::*;
+    use crate::dependencies::Clock;
+    use crate::metrics::Metrics;
 
     fn member(sim: &Sim, store: &Arc<InMemory>, name: &str) -> Arc<Aggregator> {
         let clock: Clock = Arc::new(|| 0);

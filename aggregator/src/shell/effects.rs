@@ -13,11 +13,12 @@ use weir_store::view::BlockView;
 
 use super::blocks::BlockStore;
 use super::claim::claim;
-use super::{GroupRequest, Open, Outcome, Shell};
+use super::{Open, Outcome, Shell};
 use crate::append::Appender;
 use crate::dedup::{DedupLimits, DedupState};
 use crate::live::LivePartition;
 use crate::machine::{Count, Effect, Event, Shown};
+use crate::owners::GroupRequest;
 use crate::pool::Class;
 
 /// Batches that wait for a partition: enough to keep it busy, few enough to bound memory.
@@ -46,7 +47,7 @@ impl<E: Engine> Shell<E> {
             Effect::Count(count) => self.count(count),
             Effect::GiveUp { reason, pause } => {
                 self.stop();
-                self.group.tell(GroupRequest::Close { reason, pause }).await;
+                self.group.send(GroupRequest::Close { reason, pause }).await;
             }
             Effect::Stop => self.stop(),
         }
@@ -94,7 +95,7 @@ impl<E: Engine> Shell<E> {
         // Before anybody sees it: until its blocks are open, answers say so.
         self.show(shown);
         let show = Box::new(move || partitions.insert(live));
-        self.group.tell(GroupRequest::Open { next_offset, commands: tx, show }).await;
+        self.group.send(GroupRequest::Open { next_offset, commands: tx, show }).await;
     }
 
     fn append(&mut self, records: Vec<Record>, now: UnixNanos) {
@@ -116,7 +117,7 @@ impl<E: Engine> Shell<E> {
         let (topic, partition) = (&self.group.place.topic, self.group.place.partition);
         tracing::error!(topic, partition, first, "the bus no longer has offsets that were not sealed");
         self.follow_ups.push_back(Event::Appended(Ok(appender.appended())));
-        self.group.tell(GroupRequest::Seek(first)).await;
+        self.group.send(GroupRequest::Seek(first)).await;
     }
 
     fn seal(&mut self, manifest: Arc<Manifest>, now: UnixNanos) {

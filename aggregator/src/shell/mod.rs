@@ -29,10 +29,11 @@ use crate::AggregatorError;
 use crate::append::{Appender, Cut};
 use crate::budget::{Budget, HeadShare, Turn};
 use crate::config::AggregatorConfig;
+use crate::dependencies::Dependencies;
 use crate::live::{LivePartition, Partitions};
 use crate::machine::{Claimed, Event, Machine, Now, Opened, OwnerCommand, Rules, Sealed};
 use crate::metrics::PartitionLabels;
-use crate::open::Dependencies;
+use crate::owners::ToGroup;
 use crate::pool::{Lost, Pool};
 use blocks::{BlockStore, OpenBlocks, Written};
 
@@ -47,31 +48,6 @@ pub(crate) struct Deps<E: Engine> {
     pub dependencies: Arc<Dependencies>,
     pub budget: Arc<Budget>,
     pub pool: Arc<Pool>,
-}
-
-/// What a partition's task tells its group, which knows the consumer and who is served.
-pub(crate) enum GroupRequest {
-    /// Readers may see it, the bus goes on at the offset, and commands go here.
-    Open { next_offset: u64, commands: mpsc::Sender<OwnerCommand>, show: Box<dyn FnOnce() + Send> },
-    /// The bus goes on at this offset.
-    Seek(u64),
-    /// The partition is not served, and why.
-    Close { reason: String, pause: Duration },
-}
-
-/// Where a partition's task tells its group; by the number of the assignment the group knows what is history.
-#[derive(Clone)]
-pub(crate) struct ToGroup {
-    pub place: TopicPartition,
-    pub number: u64,
-    pub tx: mpsc::Sender<(TopicPartition, u64, GroupRequest)>,
-}
-
-impl ToGroup {
-    /// When the process ends nobody need hear it.
-    async fn tell(&self, request: GroupRequest) {
-        let _process_ends = self.tx.send((self.place.clone(), self.number, request)).await;
-    }
 }
 
 /// See the module.
