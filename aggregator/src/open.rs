@@ -116,8 +116,8 @@ impl<E: Engine> LivePartition<E> {
             searchable,
             head_bytes: heads().map(|head| head.bytes() as u64).sum(),
             head_records: heads().map(|head| head.records()).sum(),
-            blocks_opening: snapshot.opening,
-            blocks_unopened: snapshot.missing.len() as u64,
+            blocks_opening: snapshot.missing.opening,
+            blocks_unopened: snapshot.missing.unopened(),
             ..OwnerStatus::of_manifest(E::KIND, self.partition, snapshot.version, &snapshot.manifest)
         }
     }

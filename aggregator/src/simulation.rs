@@ -234,7 +234,7 @@ async fn verify(world: &World, sources: &[Source]) {
                 let place = TopicPartition { topic: live.topic.into(), partition: live.partition };
                 let (_, next) = world.sim.bounds(&place).await.expect("bounds");
                 behind |= live.indexed_offset.load(Ordering::Acquire) < next || live.watermark_age_seconds().is_none();
-                behind |= live.snapshot.read().opening > 0;
+                behind |= live.snapshot.read().missing.opening > 0;
             }
             if !behind {
                 return;

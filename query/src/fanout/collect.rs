@@ -11,11 +11,11 @@ use futures_util::future::join_all;
 use weir_model::select::{PartitionCoverage, ReadError};
 use weir_model::wire::Kind;
 use weir_store::StoreError;
-use weir_store::breaker::CircuitBreaker;
 use weir_store::engine::Head;
 use weir_store::heads::{Ask, Instant, PROTOCOL, PartAnswer, Question, Refusal, Row, Slice, Sliced, bus_silent, decode};
 use weir_store::view::PartitionView;
 
+use super::breaker::CircuitBreaker;
 use super::config::FanOutConfig;
 use super::metrics::FanOutMetrics;
 use super::owners::Owners;

@@ -10,13 +10,13 @@ use weir_model::id::TopicPartition;
 use weir_model::select::{Budget, LogReader, MetricReader, ReadError, TraceReader};
 use weir_model::time::UnixNanos;
 use weir_store::blob::BlobCache;
-use weir_store::breaker::CircuitBreaker;
 use weir_store::heads::Sliced;
 use weir_store::logs::LogsEngine;
 use weir_store::metrics::MetricsEngine;
 use weir_store::traces::TracesEngine;
 
 use super::admin;
+use super::breaker::CircuitBreaker;
 use super::collect::{CollectedViews, HeadClient, ViewRequest};
 use super::config::FanOutConfig;
 use super::logs::FanOutLogs;
