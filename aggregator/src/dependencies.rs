@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use object_store::ObjectStore;
+use weir_blocks::blob::BlobCache;
+use weir_blocks::manifest::NonceSource;
 use weir_bus::Log;
 use weir_model::time::UnixNanos;
-use weir_store::blob::BlobCache;
-use weir_store::manifest::NonceSource;
 
 use crate::metrics::Metrics;
 

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio_util::sync::CancellationToken;
+use weir_blocks::engine::{Engine, Head};
+use weir_heads::Done;
+use weir_logs::LogsEngine;
+use weir_metrics::MetricsEngine;
+use weir_model::status::OwnerStatus;
 use weir_model::wire::Kind;
-use weir_store::engine::{Engine, Head};
-use weir_store::heads::{Done, OwnerStatus};
-use weir_store::logs::LogsEngine;
-use weir_store::metrics::MetricsEngine;
-use weir_store::traces::TracesEngine;
+use weir_traces::TracesEngine;
 
 use crate::AggregatorError;
 use crate::budget::Budget;
@@ -118,7 +119,7 @@ impl<E: Engine> LivePartition<E> {
             head_records: heads().map(|head| head.records()).sum(),
             blocks_opening: snapshot.missing.opening,
             blocks_unopened: snapshot.missing.unopened(),
-            ..OwnerStatus::of_manifest(E::KIND, self.partition, snapshot.version, &snapshot.manifest)
+            ..snapshot.manifest.status(E::KIND, self.partition, snapshot.version)
         }
     }
 }
@@ -173,11 +174,11 @@ mod tests {
     use object_store::memory::InMemory;
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;
+    use weir_blocks::blob::BlobCache;
+    use weir_blocks::manifest::random_nonces;
     use weir_bus::sim::{Sim, SimConfig};
-    use weir_store::blob::BlobCache;
-    use weir_store::manifest::random_nonces;
-    use weir_store::metrics::MetricsCounters;
-    use weir_store::traces::TracesCounters;
+    use weir_metrics::MetricsCounters;
+    use weir_traces::TracesCounters;
 
     use super::*;
     use crate::dependencies::Clock;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use weir_bus::TopicPartition;
-use weir_store::heads::Done;
+use weir_heads::Done;
 
 use crate::AggregatorError;
 use crate::error::Refusals;

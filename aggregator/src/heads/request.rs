@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use weir_heads::frame::{self, Tag};
+use weir_heads::{Question, Refusal, Sliced, encode_refusal, encode_slice};
 use weir_model::select::{Budget, CancelOnDrop, Cancellation, ReadError};
-use weir_store::heads::frame::{self, Tag};
-use weir_store::heads::{Question, Refusal, Sliced, encode_refusal, encode_slice};
 
 use super::HeadService;
 use crate::live::Partitions;

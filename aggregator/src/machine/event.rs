@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use weir_blocks::manifest::{BlockEntry, Manifest, Opened, unread};
 use weir_bus::Record;
 use weir_model::time::UnixNanos;
-use weir_store::manifest::{BlockEntry, Manifest, Opened, unread};
 
 use crate::AggregatorError;
 use crate::budget::Advice;

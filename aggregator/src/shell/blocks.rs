@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use weir_blocks::StoreError;
+use weir_blocks::engine::{BuiltBlock, Engine};
+use weir_blocks::manifest::{BlockEntry, ManifestStore, NewBlock, OpenBlocks};
 use weir_bus::TopicPartition;
 use weir_model::wire::Kind;
-use weir_store::StoreError;
-use weir_store::engine::{BuiltBlock, Engine};
-use weir_store::manifest::{BlockEntry, ManifestStore, NewBlock, OpenBlocks};
 
 use crate::AggregatorError;
 use crate::budget::Budget;

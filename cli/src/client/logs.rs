@@ -1,6 +1,6 @@
 //! `weir logs`: lines, or with a metric query values.
 
-use weir_query::logql::search::{Search, to_logql};
+use weir_logql::search::{Search, to_logql};
 
 use super::address::Address;
 use super::lines::{Query, Style, newest, note_limit};

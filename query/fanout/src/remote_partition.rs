@@ -1,0 +1,164 @@
+//! One partition as its manifests tell it: which version is the newest, and its blocks, opened once.
+//!
+//! Not here: the owner's unsealed records (`collect`). A manifest version never changes, so nothing here is ever stale but
+//! the question which is the newest, and that is asked of the object store by every query.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use weir_blocks::StoreError;
+use weir_blocks::blob::{BlobCache, ObjectRead, ReadPolicy};
+use weir_blocks::engine::Engine;
+use weir_blocks::manifest::{Manifest, ManifestStore, OpenBlocks};
+use weir_blocks::view::BlockView;
+
+use super::breaker::CircuitBreaker;
+
+/// Versions kept besides the newest: an owner's answer may be of one that was just replaced.
+const VERSIONS_KEPT: usize = 4;
+/// After so long without a look, versions may have come and gone: then the newest is found by listing. Far below the age
+/// at which the first of them is deleted.
+const REFRESH_AGE_MAX: Duration = Duration::from_secs(60);
+/// Versions followed one by one before they are listed instead.
+const FOLLOWED_MAX: usize = 32;
+
+/// A manifest version.
+pub(super) struct Version {
+    pub number: u64,
+    pub manifest: Manifest,
+}
+
+/// A version's blocks, as far as they could be opened.
+pub(super) struct Opened<E: Engine> {
+    pub blocks: Vec<BlockView<E>>,
+    pub missing: Vec<String>,
+}
+
+pub(super) struct RemotePartition<E: Engine> {
+    store: ManifestStore,
+    blocks: OpenBlocks<E>,
+    reads: Arc<PartitionReads>,
+    state: Mutex<State>,
+    /// Highest end of the bus that an owner told.
+    on_bus: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    versions: BTreeMap<u64, Arc<Version>>,
+    looked: Option<Instant>,
+}
+
+/// Blocks are waited for as long as everything of the object store, and one that a kept version names may be gone.
+struct PartitionReads {
+    breaker: Arc<CircuitBreaker>,
+    gone: AtomicBool,
+}
+
+impl ReadPolicy for PartitionReads {
+    fn wait<'a>(&'a self, read: ObjectRead<'a>) -> ObjectRead<'a> {
+        let outcome = |read: Result<_, StoreError>| {
+            if read.as_ref().is_err_and(StoreError::is_not_found) {
+                self.gone.store(true, Ordering::Release);
+            }
+            read
+        };
+        self.breaker.wait(read).map(outcome).boxed()
+    }
+}
+
+impl<E: Engine> RemotePartition<E> {
+    pub(super) fn new(engine: Arc<E>, store: ManifestStore, cache: BlobCache, breaker: Arc<CircuitBreaker>) -> Self {
+        let reads = Arc::new(PartitionReads { breaker, gone: AtomicBool::new(false) });
+        let blocks = OpenBlocks::new(engine, store.clone(), cache).with_policy(Arc::clone(&reads) as Arc<dyn ReadPolicy>);
+        Self { store, blocks, reads, state: Mutex::default(), on_bus: AtomicU64::new(0) }
+    }
+
+    pub(super) fn partition(&self) -> u32 {
+        self.store.partition
+    }
+
+    /// The newest version known, without a look.
+    pub(super) fn newest(&self) -> Option<Arc<Version>> {
+        self.state.lock().versions.last_key_value().map(|(_, version)| Arc::clone(version))
+    }
+
+    /// Looks which version is the newest now. `None` when the partition has none yet.
+    pub(super) async fn refresh_manifest(&self) -> Result<Option<Arc<Version>>, StoreError> {
+        let begun = Instant::now();
+        let (mut number, looked) = {
+            let state = self.state.lock();
+            (state.versions.last_key_value().map(|(number, _)| *number), state.looked)
+        };
+        if looked.is_none_or(|at| at.elapsed() > REFRESH_AGE_MAX) {
+            number = None;
+        }
+        for _ in 0..FOLLOWED_MAX {
+            let Some(known) = number else { break };
+            match self.store.load_version(known + 1).await? {
+                Some(manifest) => number = Some(self.keep(known + 1, manifest).number),
+                None => {
+                    self.state.lock().looked = Some(begun);
+                    return Ok(self.newest());
+                }
+            }
+        }
+        if let Some((number, manifest)) = self.store.load_latest().await? {
+            self.keep(number, manifest);
+        }
+        self.state.lock().looked = Some(begun);
+        Ok(self.newest())
+    }
+
+    /// One of the newest versions known, without a look.
+    pub(super) fn kept(&self, number: u64) -> Option<Arc<Version>> {
+        self.state.lock().versions.get(&number).map(Arc::clone)
+    }
+
+    /// A version by its number, looked up; `None` when it is not there.
+    pub(super) async fn version(&self, number: u64) -> Result<Option<Arc<Version>>, StoreError> {
+        Ok(self.store.load_version(number).await?.map(|manifest| self.keep(number, manifest)))
+    }
+
+    fn keep(&self, number: u64, manifest: Manifest) -> Arc<Version> {
+        let version = Arc::new(Version { number, manifest });
+        let mut state = self.state.lock();
+        state.versions.insert(number, Arc::clone(&version));
+        while state.versions.len() > VERSIONS_KEPT {
+            state.versions.pop_first();
+        }
+        self.blocks.retain(state.versions.values().map(|version| &version.manifest));
+        version
+    }
+
+    /// Everything that is known, for when it turned out to be history.
+    pub(super) fn forget(&self) {
+        let mut state = self.state.lock();
+        *state = State::default();
+        self.blocks.retain([]);
+    }
+
+    /// Whether a block was not there since the last call.
+    pub(super) fn take_gone(&self) -> bool {
+        self.reads.gone.swap(false, Ordering::AcqRel)
+    }
+
+    pub(super) fn note_on_bus(&self, on_bus: u64) {
+        self.on_bus.fetch_max(on_bus, Ordering::AcqRel);
+    }
+
+    /// As far as anybody told.
+    pub(super) fn on_bus(&self) -> u64 {
+        self.on_bus.load(Ordering::Acquire)
+    }
+
+    /// A version's blocks; those opened before are not opened again.
+    pub(super) async fn open(&self, version: &Version) -> Opened<E> {
+        let (blocks, missing) = self.blocks.open_version(&version.manifest).await;
+        Opened { blocks, missing }
+    }
+}
