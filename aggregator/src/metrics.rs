@@ -50,7 +50,7 @@ pub struct Metrics {
     pub forgotten_sources: Family<PartitionLabels, Counter>,
     /// Sections that began after their source's mark.
     pub gaps: Family<PartitionLabels, Counter>,
-    /// Bus records that could not be understood and were put aside whole.
+    /// Bus records that could not be understood and are in quarantine, whole.
     pub quarantined: Family<PartitionLabels, Counter>,
     /// Offsets declared lost.
     pub lost: Family<PartitionLabels, Counter>,
@@ -85,7 +85,7 @@ impl Metrics {
         let help =
             "Sources forgotten before mark_age_max, because a manifest has no room for more; read again, they are stored again";
         counter("forgotten_sources", help, &self.forgotten_sources);
-        counter("quarantined_records", "Bus records that could not be understood and were put aside whole", &self.quarantined);
+        counter("quarantined_records", "Bus records that could not be understood and are in quarantine, whole", &self.quarantined);
         counter("lost_offsets", "Bus offsets declared lost", &self.lost);
         counter("sealed_blocks", "Blocks published by seals", &self.sealed);
         counter("expired_blocks", "Blocks deleted by retention", &self.expired_blocks);
@@ -99,6 +99,6 @@ impl Metrics {
         let help = "Blocks too old by the clocks and kept for now: more than time can have aged";
         registry.register("weir_aggregator_expiry_held_blocks", help, self.held.clone());
         let help = "Questions of query nodes about unsealed records, by what came of each partition's; a tail's dropped sections";
-        registry.register("weir_aggregator_head_questions", help, self.asked.clone());
+        registry.register("weir_aggregator_head_requests", help, self.asked.clone());
     }
 }

@@ -242,7 +242,7 @@ mod tests {
         until(&first, None).await;
         until(&others[2], Some(1)).await;
         let heard = async {
-            while !scrape().iter().any(|line| line.starts_with("weir_aggregator_bus_silent_seconds{")) {
+            while !scrape().iter().any(|line| line.starts_with("weir_aggregator_watermark_age_seconds{")) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -250,7 +250,7 @@ mod tests {
         let labels = format!("{{topic=\"{}\",partition=\"0\"}}", others[2].status().remove(0).topic);
         let gauges = [
             "lag_records",
-            "bus_silent_seconds",
+            "watermark_age_seconds",
             "unsealed_records",
             "head_bytes",
             "blocks",
