@@ -47,5 +47,5 @@ pub use config::{AggregatorConfig, Retention};
 pub use dependencies::{Clock, Dependencies};
 pub use error::{AggregatorError, Refusals};
 pub use live::Partitions;
-pub use metrics::{AskLabels, Metrics, PartitionLabels};
+pub use metrics::{Metrics, PartitionLabels, RequestLabels};
 pub use open::Aggregator;
