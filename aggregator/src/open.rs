@@ -19,7 +19,7 @@ use crate::budget::Budget;
 use crate::config::AggregatorConfig;
 use crate::dependencies::Dependencies;
 use crate::group::Group;
-use crate::heads::HeadService;
+use crate::heads::service::HeadService;
 use crate::live::{LivePartition, Partitions};
 use crate::machine::OwnerCommand;
 use crate::metrics::PartitionLabels;

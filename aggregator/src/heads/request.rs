@@ -6,7 +6,7 @@ use weir_heads::frame::{self, Tag};
 use weir_heads::{HeadProtocol, HeadRequest, Refusal, encode_extract, encode_refusal};
 use weir_model::select::{Budget, CancelOnDrop, Cancellation, ReadError};
 
-use super::HeadService;
+use super::service::HeadService;
 use crate::live::Partitions;
 
 /// No request takes longer, whatever it says: a query's own limit is 60 s.
