@@ -6,12 +6,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// Which partition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PartitionLabels {
     /// `weir.logs`, …
     pub topic: String,
-    /// From 0.
     pub partition: u32,
 }
 
@@ -20,7 +18,6 @@ pub struct PartitionLabels {
 pub struct ForgottenLabels {
     /// `weir.logs`, …
     pub topic: String,
-    /// From 0.
     pub partition: u32,
     /// "aged": as configured. "crowded": there were too many.
     pub reason: &'static str,

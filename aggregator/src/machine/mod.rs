@@ -53,7 +53,6 @@ impl Rules {
     }
 }
 
-/// See the module.
 pub(crate) struct Machine {
     rules: Rules,
     phase: Phase,

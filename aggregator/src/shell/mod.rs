@@ -50,7 +50,6 @@ pub(crate) struct Deps<E: Engine> {
     pub pool: Arc<Pool>,
 }
 
-/// See the module.
 pub(crate) struct Shell<E: Engine> {
     deps: Arc<Deps<E>>,
     group: ToGroup,

@@ -18,7 +18,6 @@ struct Place {
     paused: bool,
 }
 
-/// See the module.
 pub(crate) struct DiskConsumer {
     shared: Arc<Shared>,
     topics: Vec<String>,

@@ -42,7 +42,6 @@ pub(super) struct State {
 
 /// What an offset is, as far as memory says.
 pub(crate) enum Lookup {
-    /// The answer.
     Found(Read),
     /// In this batch on the disk: see [`Partition::fetch`].
     OnDisk(OnDisk),

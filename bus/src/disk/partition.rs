@@ -19,7 +19,6 @@ use crate::{BusError, BusMetrics, TopicPartition};
 
 /// One partition of a topic.
 pub(crate) struct Partition {
-    /// Its name.
     pub(crate) place: TopicPartition,
     dir: PathBuf,
     storage: Arc<dyn Storage>,

@@ -35,7 +35,6 @@ pub(crate) trait Directory {
     fn sync(&self) -> io::Result<()>;
 }
 
-/// One segment.
 pub(crate) trait SegmentFile: Send + Sync {
     /// Writes all of it.
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
@@ -45,7 +44,6 @@ pub(crate) trait SegmentFile: Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// Cuts off what lies beyond.
     fn truncate(&self, length: u64) -> io::Result<()>;
-    /// Its length.
     fn length(&self) -> io::Result<u64>;
 }
 

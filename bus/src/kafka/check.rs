@@ -18,7 +18,6 @@ const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// One thing that was tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What.
     pub subject: String,
     /// How it is, or what is wrong with it.
     pub outcome: Result<String, String>,

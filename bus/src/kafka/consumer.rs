@@ -24,7 +24,6 @@ struct Own {
     held: VecDeque<Record>,
 }
 
-/// See the module.
 pub(crate) struct KafkaConsumer {
     commands: mpsc::Sender<Command>,
     event: async_mpsc::Receiver<Result<PollerEvent, BusError>>,

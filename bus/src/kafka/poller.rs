@@ -65,7 +65,6 @@ impl Membership {
     }
 }
 
-/// See the module.
 pub(crate) struct Poller {
     membership: Membership,
     consumer: BaseConsumer<Rebalances>,

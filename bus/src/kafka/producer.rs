@@ -79,7 +79,6 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// See the module.
 pub(crate) struct ReplaceableProducer {
     config: KafkaConfig,
     diagnosis: Diagnosis,

@@ -8,7 +8,6 @@ use super::group::Flow;
 use super::state::{Inner, State};
 use crate::{BusError, Consumer, Event, Record, TopicPartition};
 
-/// See the module.
 pub(super) struct SimConsumer {
     inner: Arc<Inner>,
     id: u64,

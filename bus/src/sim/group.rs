@@ -24,7 +24,6 @@ pub(super) struct Member {
     pub(super) events: VecDeque<(usize, Event)>,
 }
 
-/// See the module.
 #[derive(Default)]
 pub(super) struct Group {
     pub(super) members: BTreeMap<u64, Member>,

@@ -17,7 +17,6 @@ use super::coding::Coding;
 use super::compress::Compressors;
 use super::metrics::FrontMetrics;
 
-/// See above.
 pub(crate) struct Gate {
     pub rules: Rules,
     pub pace: Pace,
