@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -42,19 +43,21 @@ impl Group {
         let loops = members.into_iter().map(|owners| Box::pin(self.run_member(owners, &shutdown)));
         let watermarks = poll_watermarks(Arc::clone(&self.bus), self.owners.clone(), self.registry.clone());
         tokio::select! {
-            ended = futures_util::future::try_join_all(loops) => ended.map(drop),
+            ended = try_join_all(loops) => ended.map(drop),
             source = watermarks => Err(AggregatorError::TaskLost { task: "asking the bus how far it is", source }),
         }
     }
 
     /// What each member consumes.
     async fn members(&self) -> Result<Vec<AllOwners>, BusError> {
+        let partitions = try_join_all(self.owners.keys().map(|topic| self.bus.partitions(topic))).await?;
         let (mut members, mut shared) = (Vec::new(), AllOwners::new());
-        for (topic, owners) in &self.owners {
+        for ((topic, owners), partitions) in self.owners.iter().zip(partitions) {
             let own = (*topic, Arc::clone(owners));
-            match self.bus.partitions(topic).await? {
-                1 => shared.extend([own]),
-                _ => members.push(AllOwners::from([own])),
+            if partitions == 1 {
+                shared.extend([own]);
+            } else {
+                members.push(AllOwners::from([own]));
             }
         }
         members.extend((!shared.is_empty()).then_some(shared));
