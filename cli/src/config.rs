@@ -117,7 +117,6 @@ impl NodeConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct BusConfig {
-    /// Which.
     pub kind: BusKind,
     /// The embedded log.
     pub disk: weir_bus::disk::DiskConfig,

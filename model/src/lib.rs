@@ -12,6 +12,7 @@
 //! - [`resource`]: which container of which pod on which node of which tenant.
 //! - [`log`], [`metric`], [`span`]: the three kinds of records.
 //! - [`signal`]: what every kind of batch can do: travel, be placed, weighed, split, trimmed.
+//! - [`varint`]: numbers as all formats have them.
 //! - [`memory`]: what things take on the heap; [`intern`]: the table behind dictionaries.
 //! - [`panic_guard`]: which panics end a request, and which the process.
 //! - `fuzz` (feature `testing`): mutation fuzzing for the tests of every decoder.
@@ -41,6 +42,7 @@ pub mod signal;
 pub mod span;
 pub mod status;
 pub mod time;
+pub mod varint;
 pub mod wire;
 
 pub use clip::clip;

@@ -50,7 +50,6 @@ impl Host {
     }
 }
 
-/// The names.
 #[derive(Debug)]
 pub(crate) struct Hosts {
     exact: Vec<String>,

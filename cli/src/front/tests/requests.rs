@@ -113,7 +113,7 @@ fn nothing_else_serves() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut found = Vec::new();
     let mut folders: Vec<_> =
-        ["cli", "collector", "aggregator", "query", "dashboards"].map(|folder| root.join(folder).join("src")).into();
+        ["cli/src", "collector/src", "aggregator/src", "query", "dashboards/src"].map(|folder| root.join(folder)).into();
     while let Some(folder) = folders.pop() {
         for path in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
