@@ -13,7 +13,7 @@ use std::ops::ControlFlow;
 use serde::{Deserialize, Serialize};
 
 pub use budget::{Budget, NoBudget, ReadError};
-pub use spans::SpanFacts;
+pub use spans::SearchedSpan;
 
 use crate::id::{LineId, TraceId};
 use crate::label::{Labels, Matcher};

@@ -14,11 +14,11 @@ use weir_model::time::TimeRange;
 use weir_model::wire::{self, Mark, Section, SectionHeader};
 
 use super::content::Sizes;
-use super::head::HeadTrace;
+use super::engine::TracesEngine;
+use super::head::{HeadTrace, TracesHead};
 use super::reader::TracesReader;
 use super::schema::KINDS;
 use super::state::Arrival;
-use super::{TracesEngine, TracesHead};
 use crate::columns::{Reader, put_varint, put_zigzag};
 use crate::engine::{Head, Position};
 use crate::heads::ask::TRACES_MAX;

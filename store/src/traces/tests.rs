@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use weir_model::id::{SpanId, TraceId};
-use weir_model::select::{NoBudget, PartitionCoverage, Trace, TraceReader, TraceSelect, TraceState};
+use weir_model::select::{Budget, NoBudget, PartitionCoverage, ReadError, Trace, TraceReader, TraceSelect, TraceState};
 use weir_model::span::{
     Attributes, Origin, ScopeSpans, Span, SpanBatch, SpanEvent, SpanKind, SpanLink, Spans, SpansBuilder, StatusCode, Value,
 };
@@ -226,7 +226,7 @@ proptest! {
         batches in batches(),
         service in proptest::option::of("cart|shop|none"),
         operation in proptest::option::of("[a-c]"),
-        attribute in proptest::option::of(("[k-m]|error|span.kind", "[a-c]|true|server")),
+        attribute in proptest::option::of(("(span[.]|resource[.])?[k-m]|absent|error|span.kind|status", "[a-c]|true|server|error")),
         bounds in (proptest::option::of(-500_i64..500), proptest::option::of(-500_i64..500), 0_i64..1000, 1_i64..1000),
     ) {
         let world = World::new();
@@ -247,8 +247,8 @@ proptest! {
             let origin = KnownOrigin::new(batch.origin.clone());
             let spans: Spans = batch.spans.iter().collect();
             for (span, row) in batch.spans.iter().zip(spans.iter()) {
-                prop_assert_eq!(select.passes(&batch.origin, span), select.passes_row(&batch.origin, row));
-                if select.passes(&batch.origin, span) && seen.insert(content_hash(&origin, row)) {
+                prop_assert_eq!(select.passes(&(&batch.origin, span)), select.passes(&(&batch.origin, row)));
+                if select.passes(&(&batch.origin, span)) && seen.insert(content_hash(&origin, row)) {
                     *expected.entry(span.trace_id).or_default() += 1;
                 }
             }
@@ -431,6 +431,43 @@ fn searches_answer_newest_first() {
     assert_eq!(values, [Value::Int(1), Value::Int(2)]);
     let names = reader.attribute_names("t", TimeRange::ALL, 9).unwrap().value;
     assert_eq!(names, [("resource".to_owned(), "service.name".to_owned()), ("span".to_owned(), "http.status_code".to_owned())]);
+}
+
+/// Counts what is decoded.
+#[derive(Default)]
+struct Counted(AtomicU64);
+
+impl Budget for Counted {
+    fn check(&self) -> Result<(), ReadError> {
+        Ok(())
+    }
+
+    fn spend(&self, count: u64) -> Result<(), ReadError> {
+        self.0.fetch_add(count, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_search_decodes_only_what_may_be_among_the_newest() {
+    let world = World::new();
+    let spans = |from: i64| batch("shop", (0..10_u8).map(|i| simple(from as u8 + i, 1, 0, from * 100 + i64::from(i))).collect());
+    // Neither the order of blocks nor that of batches is that of time.
+    let blocks = [40, 20, 60].map(|from| world.seal(&world.head(&[spans(from)]))).concat();
+    let heads = [world.head(&[spans(50), spans(10)])];
+    let decoded = |blocks: &[BlockView<TracesEngine>], heads: &[Arc<TracesHead>], select: TraceSelect| {
+        let budget = Counted::default();
+        let found = world.reader(blocks, heads).candidates(&select, &budget).unwrap().value;
+        (found.iter().map(|(id, _)| id.0[0]).collect::<Vec<_>>(), budget.0.into_inner())
+    };
+    let newest = |limit| TraceSelect { limit, ..select() };
+    assert_eq!(decoded(&blocks, &heads, newest(2)), (vec![69, 68], 10));
+    assert_eq!(decoded(&blocks, &heads, newest(11)).1, 20);
+    assert_eq!(decoded(&[], &heads, newest(1)), (vec![59], 10));
+    let absent = TraceSelect { attributes: vec![("absent".into(), "1".into())], ..select() };
+    assert_eq!(decoded(&blocks, &[], absent), (Vec::new(), 0), "no block knows the name");
+    let before = TraceSelect { range: TimeRange { start: 1000, end: 1100 }, ..select() };
+    assert_eq!(decoded(&blocks, &heads, before).1, 10);
 }
 
 #[test]
