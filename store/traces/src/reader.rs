@@ -1,0 +1,308 @@
+//! What queries see of traces: each put together from all heads and blocks, each span once. Called by the query service.
+//!
+//! A block or group that cannot be read does not fail a query: what is missing is said in its coverage.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use weir_model::id::TraceId;
+use weir_model::select::{Budget, Coverage, Covered, NoBudget, ReadError, Trace, TraceReader, TraceSelect, TraceSummary};
+use weir_model::span::{ScopeSpans, SpanKind, StatusCode, Value};
+use weir_model::time::{TimeRange, UnixNanos};
+
+use super::block::TracesBlock;
+use super::content::{OriginSpan, unique};
+use super::engine::TracesEngine;
+use super::head::TracesHead;
+use super::parts::{OneTrace, TracePart};
+use super::plan::TracesPlan;
+use super::schema::KINDS;
+use super::search::Newest;
+use super::state::{Arrival, Clock, is_complete, state};
+use super::tags::{AttributeNames, Operations, TagSelect, Tags, Values};
+use weir_blocks::StoreError;
+use weir_blocks::segment::{Entries, Merge, Segment, SegmentError};
+use weir_blocks::view::{PartitionView, Views};
+
+/// Reads traces out of the views of their partitions.
+pub struct TracesReader {
+    views: Arc<dyn Views<TracesEngine>>,
+    clock: Clock,
+}
+
+/// All that is known of one trace.
+#[derive(Default)]
+struct Found {
+    spans: Vec<OriginSpan>,
+    blocks: Vec<Arrival>,
+    heads: Vec<Arrival>,
+}
+
+impl TracesReader {
+    /// Over the views that the partitions' owners keep; the clock says how long a trace has been idle.
+    pub fn new(views: Arc<dyn Views<TracesEngine>>, clock: Clock) -> Self {
+        Self { views, clock }
+    }
+}
+
+/// The views' own coverage.
+fn covered(views: &[PartitionView<TracesEngine>]) -> Coverage {
+    let mut coverage = Coverage::default();
+    for view in views {
+        coverage.merge(Coverage { partitions: vec![view.coverage.clone()], missing: view.missing.clone() });
+    }
+    coverage
+}
+
+/// Takes note of what could not be read.
+fn note(coverage: &mut Coverage, error: &StoreError) {
+    coverage.merge(Coverage { partitions: Vec::new(), missing: vec![error.to_string()] });
+}
+
+/// What is asked of all that may have some of it.
+type Merged<'a, P> = Merge<
+    Entries<'a, <TracesBlock as Segment<P>>::Key, <TracesBlock as Segment<P>>::Item>,
+    <TracesBlock as Segment<P>>::Key,
+    <TracesBlock as Segment<P>>::Item,
+>;
+
+/// Cursors of all segments that may match: of each view its blocks, oldest first, then its heads.
+fn merged<'a, P: 'a>(views: &[PartitionView<TracesEngine>], plan: &Arc<P>, budget: &'a dyn Budget) -> Merged<'a, P>
+where
+    TracesBlock: Segment<P>,
+    TracesHead: Segment<P, Key = <TracesBlock as Segment<P>>::Key, Item = <TracesBlock as Segment<P>>::Item>,
+{
+    let mut cursors = Vec::new();
+    for view in views {
+        let blocks = view.blocks.iter().map(|view| &view.block).filter(|block| block.may_match(plan));
+        cursors.extend(blocks.map(|block| Arc::clone(block).cursor(Arc::clone(plan), budget)));
+        let heads = view.heads.iter().filter(|head| head.may_match(plan));
+        cursors.extend(heads.map(|head| Arc::clone(head).cursor(Arc::clone(plan), budget)));
+    }
+    Merge::new(cursors)
+}
+
+/// What was read; `None` where a piece could not be, which is noted.
+fn readable<T>(read: Result<T, SegmentError>, coverage: &mut Coverage) -> Result<Option<T>, ReadError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(SegmentError::Unreadable(error)) => {
+            note(coverage, &error);
+            Ok(None)
+        }
+        Err(SegmentError::Ended(ended)) => Err(ended),
+    }
+}
+
+/// A trace out of every view, spans ascending by start.
+fn load(
+    views: &[PartitionView<TracesEngine>],
+    plan: OneTrace,
+    budget: &dyn Budget,
+    coverage: &mut Coverage,
+) -> Result<Found, ReadError> {
+    let mut found = Found::default();
+    let mut traces = merged(views, &Arc::new(plan), budget);
+    let mut parts = Vec::new();
+    while let Some(next) = traces.next_group(&mut parts) {
+        readable(next, coverage)?;
+        let mut last = None;
+        for (segment, part) in parts.drain(..) {
+            match part {
+                TracePart::Unsealed(trace) => {
+                    found.heads.push(Arrival { complete: trace.is_complete(), ..trace.arrival });
+                    found.spans.extend(trace.spans);
+                }
+                TracePart::Sealed(part) => {
+                    // All that a block has of a trace arrived as one.
+                    found.blocks.extend((last != Some(segment)).then_some(part.arrival));
+                    let spans = readable(part.spans().map_err(Into::into), coverage)?;
+                    found.spans.extend(spans.into_iter().flatten());
+                }
+            }
+            last = Some(segment);
+        }
+    }
+    unique(&mut found.spans);
+    found.spans.sort_by_key(|own| own.span().start());
+    Ok(found)
+}
+
+/// Spans by origin, origins in the order of their first span.
+fn batches(spans: &[OriginSpan]) -> Vec<ScopeSpans> {
+    let mut places: HashMap<&[u8], usize> = HashMap::new();
+    let mut batches: Vec<ScopeSpans> = Vec::new();
+    for own in spans {
+        let place = *places.entry(&own.origin.encoded).or_insert(batches.len());
+        if place == batches.len() {
+            batches.push(ScopeSpans { origin: own.origin.origin.clone(), spans: Vec::new() });
+        }
+        batches[place].spans.push(own.span().to_span());
+    }
+    batches
+}
+
+fn summary(select: &TraceSelect, id: TraceId, spans: &[OriginSpan]) -> Option<TraceSummary> {
+    let first = spans.first()?.span();
+    let root = spans.iter().find(|own| own.span().parent_id().is_none());
+    let top = root.or(spans.first())?;
+    let end = spans.iter().map(|own| own.span().end()).max()?;
+    let errors = spans.iter().filter(|own| own.span().status() == StatusCode::Error).count();
+    let matched = || spans.iter().filter(|own| select.passes(&(&own.origin.origin, own.span())));
+    Some(TraceSummary {
+        id,
+        root_service: top.origin.origin.service().to_owned(),
+        root_name: top.span().name().to_owned(),
+        has_root: root.is_some(),
+        start: first.start(),
+        duration: end.saturating_sub(first.start()),
+        spans: spans.len() as u32,
+        errors: errors as u32,
+        matched: matched().count() as u32,
+        newest_match: matched().map(|own| own.span().start()).max().unwrap_or(first.start()),
+    })
+}
+
+impl TraceReader for TracesReader {
+    fn trace(&self, tenant: &str, id: TraceId) -> Result<Covered<Option<Trace>>, ReadError> {
+        let views = self.views.views();
+        let mut coverage = covered(&views);
+        let found = load(&views, OneTrace { tenant: tenant.to_owned(), id }, &NoBudget, &mut coverage)?;
+        if found.spans.is_empty() {
+            return Ok(Covered { value: None, coverage });
+        }
+        let complete = is_complete(found.spans.iter().map(OriginSpan::ids));
+        let (state, revision) = state(found.blocks, &found.heads, complete, (self.clock)());
+        Ok(Covered { value: Some(Trace { id, state, revision, batches: batches(&found.spans) }), coverage })
+    }
+
+    fn search(&self, select: &TraceSelect, budget: &dyn Budget) -> Result<Covered<Vec<TraceSummary>>, ReadError> {
+        let views = self.views.views();
+        let Covered { value, mut coverage } = candidates(&views, select, budget)?;
+        let value = summaries(&views, select, &value, budget, &mut coverage)?;
+        Ok(Covered { value, coverage })
+    }
+
+    fn services(&self, tenant: &str, range: TimeRange) -> Result<Covered<Vec<String>>, ReadError> {
+        let Covered { value, coverage } = self.names(tenant, range);
+        let services: BTreeSet<String> = value.into_iter().map(|(service, ..)| service).collect();
+        Ok(Covered { value: services.into_iter().collect(), coverage })
+    }
+
+    fn operations(&self, tenant: &str, service: &str, range: TimeRange) -> Result<Covered<Vec<(String, SpanKind)>>, ReadError> {
+        let Covered { value, coverage } = self.names(tenant, range);
+        let own = value.into_iter().filter(|(of, ..)| of == service);
+        let operations = own.map(|(_, name, kind)| (name, KINDS.get(kind as usize).copied().unwrap_or_default()));
+        Ok(Covered { value: operations.collect(), coverage })
+    }
+
+    fn attribute_values(
+        &self,
+        tenant: &str,
+        name: &str,
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Covered<Vec<Value>>, ReadError> {
+        let views = self.views.views();
+        let mut values = Values::new(limit);
+        let mut coverage = covered(&views);
+        let select = TagSelect { tenant, range };
+        tags(&views)
+            .for_each(|own| own.add_attribute_values(&select, name, &mut values, &mut |error| note(&mut coverage, error)));
+        Ok(Covered { value: values.finish(), coverage })
+    }
+
+    fn attribute_names(&self, tenant: &str, range: TimeRange, limit: usize) -> Result<Covered<Vec<(String, String)>>, ReadError> {
+        let views = self.views.views();
+        let mut names = AttributeNames::new();
+        tags(&views).for_each(|own| own.add_attribute_names(&TagSelect { tenant, range }, &mut names));
+        let names = names.into_iter().take(limit).map(|(scope, name)| (scope.to_owned(), name)).collect();
+        Ok(Covered { value: names, coverage: covered(&views) })
+    }
+}
+
+/// Heads and blocks of all views.
+fn tags(views: &[PartitionView<TracesEngine>]) -> impl Iterator<Item = &dyn Tags> {
+    views.iter().flat_map(|view| {
+        let heads = view.heads.iter().map(|head| &**head as &dyn Tags);
+        heads.chain(view.blocks.iter().map(|view| &*view.block as &dyn Tags))
+    })
+}
+
+/// The newest traces that have a span that passes, by the start of the newest such span.
+fn candidates(
+    views: &[PartitionView<TracesEngine>],
+    select: &TraceSelect,
+    budget: &dyn Budget,
+) -> Result<Covered<Vec<(TraceId, UnixNanos)>>, ReadError> {
+    let mut coverage = covered(views);
+    let mut newest = Newest::new(select.limit);
+    let mut latest_first = merged(views, &TracesPlan::new(select), budget);
+    let mut candidates = Vec::new();
+    while let Some(next) = latest_first.next_group(&mut candidates) {
+        let Some(Reverse(latest)) = readable(next, &mut coverage)? else { continue };
+        if latest < newest.floor() {
+            break;
+        }
+        budget.check()?;
+        for (_, own) in candidates.drain(..) {
+            readable(own.find(budget, &mut newest), &mut coverage)?;
+        }
+    }
+    Ok(Covered { value: newest.finish(), coverage })
+}
+
+fn summaries(
+    views: &[PartitionView<TracesEngine>],
+    select: &TraceSelect,
+    ids: &[(TraceId, UnixNanos)],
+    budget: &dyn Budget,
+    coverage: &mut Coverage,
+) -> Result<Vec<TraceSummary>, ReadError> {
+    let mut summaries = Vec::with_capacity(ids.len());
+    for (id, _) in ids {
+        budget.check()?;
+        let plan = OneTrace { tenant: select.tenant.clone(), id: *id };
+        let found = load(views, plan, budget, coverage)?;
+        budget.spend(found.spans.len() as u64)?;
+        summaries.extend(summary(select, *id, &found.spans));
+    }
+    summaries.sort_by_key(|summary| (Reverse(summary.newest_match), summary.id));
+    Ok(summaries)
+}
+
+impl TracesReader {
+    /// The first half of a search: which traces pass, with the start of the newest span that does; newest first.
+    pub fn candidates(&self, select: &TraceSelect, budget: &dyn Budget) -> Result<Covered<Vec<(TraceId, UnixNanos)>>, ReadError> {
+        candidates(&self.views.views(), select, budget)
+    }
+
+    /// The newest of what several partitions found, each trace once.
+    pub fn newest(limit: usize, found: impl IntoIterator<Item = (TraceId, UnixNanos)>) -> Vec<(TraceId, UnixNanos)> {
+        let mut newest = Newest::new(limit);
+        found.into_iter().for_each(|(id, start)| newest.add(id, start));
+        newest.finish()
+    }
+
+    /// The second half: what a search shows of them.
+    pub fn summaries(
+        &self,
+        select: &TraceSelect,
+        ids: &[(TraceId, UnixNanos)],
+        budget: &dyn Budget,
+    ) -> Result<Covered<Vec<TraceSummary>>, ReadError> {
+        let views = self.views.views();
+        let mut coverage = covered(&views);
+        let value = summaries(&views, select, ids, budget, &mut coverage)?;
+        Ok(Covered { value, coverage })
+    }
+
+    /// The operations that may have a span in the range.
+    pub fn names(&self, tenant: &str, range: TimeRange) -> Covered<Operations> {
+        let views = self.views.views();
+        let mut names = Operations::new();
+        tags(&views).for_each(|own| own.add_operations(&TagSelect { tenant, range }, &mut names));
+        Covered { value: names, coverage: covered(&views) }
+    }
+}
