@@ -60,7 +60,7 @@ fn note(coverage: &mut Coverage, error: &StoreError) {
     coverage.merge(Coverage { partitions: Vec::new(), missing: vec![error.to_string()] });
 }
 
-/// What is asked of all that may have some of it.
+/// The entries of all segments for one plan.
 type Merged<'a, P> = Merge<
     Entries<'a, <TracesBlock as Segment<P>>::Key, <TracesBlock as Segment<P>>::Item>,
     <TracesBlock as Segment<P>>::Key,
