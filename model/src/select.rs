@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use budget::MemoryBudget;
 pub use budget::{Budget, CancelOnDrop, Cancellation, NoBudget, ReadError};
 pub use metrics::{MetricReader, MetricSelect, Series, SeriesCursor, SeriesList};
-pub use spans::SpanFacts;
+pub use spans::SearchedSpan;
 pub use tally::{Tally, each_series, label_bytes, read_series};
 
 use crate::id::{LineId, TraceId};
