@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use weir_model::outage::{Outages, Target};
 use weir_model::time::UnixNanos;
 use weir_model::wire::Mark;
 
@@ -30,6 +31,7 @@ pub struct Epochs {
     path: PathBuf,
     /// Guards the file as well: it is written under the lock.
     state: Mutex<State>,
+    outages: Outages,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +71,12 @@ impl Epochs {
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(failed("read")(error)),
         };
-        Ok(Self { path, state: Mutex::new(State { next: given_below, ceiling: given_below }) })
+        Ok(Self { path, state: Mutex::new(State { next: given_below, ceiling: given_below }), outages: Outages::default() })
+    }
+
+    /// Tells them whether the file can be written.
+    pub(crate) fn with_outages(self, outages: Outages) -> Self {
+        Self { outages, ..self }
     }
 
     /// An epoch above all that were ever given here, and not below `now`. Errors when that cannot be made durable; the
@@ -94,10 +101,15 @@ impl Epochs {
     pub async fn draw(self: &Arc<Self>, now: UnixNanos) -> Result<u64, CollectorError> {
         let epochs = Arc::clone(self);
         let drawn = tokio::task::spawn_blocking(move || epochs.next(now)).await;
-        drawn.unwrap_or_else(|error| {
+        let drawn = drawn.unwrap_or_else(|error| {
             let source = io::Error::other(error);
             Err(CollectorError::File { operation: "write", path: self.path.clone(), source })
-        })
+        });
+        match &drawn {
+            Ok(_) => self.outages.ended(Target::CollectorFiles, FILE),
+            Err(error) => self.outages.failed(Target::CollectorFiles, FILE, error),
+        }
+        drawn
     }
 }
 

@@ -1,5 +1,7 @@
 //! Where the path stands, as the aggregator tells the page. Implemented by whoever owns the partitions; `cli` wires it in.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use weir_store::heads::OwnerStatus;
 
@@ -30,6 +32,27 @@ pub trait PathStatus: Send + Sync {
     /// One a partition, by topic and number.
     fn status(&self) -> Vec<PartitionStatus>;
 }
+
+/// Something that this process cannot write now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OutageStatus {
+    /// "bus", "object_store", "collector_files", "upkeep".
+    #[serde(rename = "what")]
+    pub target: &'static str,
+    /// "disk_full", "not_acknowledged", "error".
+    pub reason: &'static str,
+    /// Unix nanoseconds.
+    pub since: String,
+    /// Writes refused since then.
+    pub refused: u64,
+    /// Whether new records are not stored while it lasts.
+    pub blocking: bool,
+    /// A sentence for people.
+    pub text: String,
+}
+
+/// Tells what cannot be written now. Cheap: it is asked at every request.
+pub type OutagesStatus = Arc<dyn Fn() -> Vec<OutageStatus> + Send + Sync>;
 
 /// A query service without an aggregator beside it.
 pub struct NoPath;

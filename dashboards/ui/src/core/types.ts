@@ -49,6 +49,13 @@ export interface Container {
   runs_ended: number;
 }
 
+/** Something that weir cannot write now, in its own words. */
+export interface Outage {
+  /** bus, object_store, collector_files. */
+  what: string;
+  text: string;
+}
+
 /** A machine; null is not sampled. */
 export interface Node {
   node: string;

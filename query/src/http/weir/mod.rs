@@ -92,7 +92,10 @@ fn end(mut text: Text<'_>, coverage: Coverage) -> Result<Reply, Wrong> {
 }
 
 async fn status(State(api): State<Arc<Api>>) -> Response {
-    revalidate::json(
-        &json!({"version": env!("CARGO_PKG_VERSION"), "started": api.started.to_string(), "path": api.path.status()}),
-    )
+    revalidate::json(&json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "started": api.started.to_string(),
+        "outages": (api.outages)(),
+        "path": api.path.status(),
+    }))
 }

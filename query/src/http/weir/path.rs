@@ -41,6 +41,7 @@ pub(super) async fn path(State(api): State<Arc<Api>>) -> Result<Response, Wrong>
         let body = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "started": api.started.to_string(),
+            "outages": (api.outages)(),
             "collectors": collectors(&found.value, now_ms),
             "owners": owners(&partitions),
             "totals": totals(&partitions),
