@@ -14,8 +14,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::Registry;
 use weir_collector::ship::{LaneState, LaneWatch};
 use weir_model::outage::{Outage, Outages, Reason, Target};
+use weir_model::status::OutageStatus;
 use weir_model::time::{SECOND, UnixNanos, format_rfc3339};
-use weir_query::http::status::OutageStatus;
 
 use super::lifecycle::now;
 use super::memory::Parts;

@@ -65,7 +65,11 @@ async function get<T>(url: string, query: Query, signal?: AbortSignal): Promise<
   heardOutages(answer);
   if (!answer.ok) throw new ApiError(errorOf(body) || `${url} answered ${answer.status}`, answer.status);
   try {
-    const told = JSON.parse(body) as T & { coverage?: Coverage };
+    // A body that was kept (304) has the coverage and statistics of when it was sent; the headers have those of now.
+    const told = { ...JSON.parse(body) as T & { coverage?: Coverage; stats?: unknown } };
+    const [coverage, stats] = ['x-weir-coverage', 'x-weir-stats'].map((name) => answer.headers.get(name));
+    if (told.coverage && coverage && !coverage.includes('"truncated":true')) told.coverage = JSON.parse(coverage) as Coverage;
+    if (told.stats && stats) told.stats = JSON.parse(stats) as unknown;
     if (told.coverage) told.coverage.at = at;
     return told;
   } catch {
