@@ -56,6 +56,15 @@ export interface Outage {
   text: string;
 }
 
+/** The same with its figures. */
+export interface OutageStatus extends Outage {
+  reason: string;
+  since: string;
+  refused: number;
+  /** New records are not stored while it lasts. */
+  blocking: boolean;
+}
+
 /** A machine; null is not sampled. */
 export interface Node {
   node: string;
@@ -192,6 +201,7 @@ export interface CollectorStatus {
 export interface Path {
   version: string;
   started: string;
+  outages: OutageStatus[];
   collectors: CollectorStatus[];
   owners: { owner: string; answers: boolean; partitions: number; lag: number; head_bytes: number }[];
   partitions: PartitionStatus[];
