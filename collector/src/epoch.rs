@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,8 @@ pub struct Epochs {
     /// Guards the file as well: it is written under the lock.
     state: Mutex<State>,
     outages: Outages,
+    /// Whether the last write failed.
+    is_failing: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +74,12 @@ impl Epochs {
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(failed("read")(error)),
         };
-        Ok(Self { path, state: Mutex::new(State { next: given_below, ceiling: given_below }), outages: Outages::default() })
+        Ok(Self {
+            path,
+            state: Mutex::new(State { next: given_below, ceiling: given_below }),
+            outages: Outages::default(),
+            is_failing: AtomicBool::new(false),
+        })
     }
 
     /// Tells them whether the file can be written.
@@ -105,6 +113,7 @@ impl Epochs {
             let source = io::Error::other(error);
             Err(CollectorError::File { operation: "write", path: self.path.clone(), source })
         });
+        self.is_failing.store(drawn.is_err(), Ordering::Relaxed);
         match &drawn {
             Ok(_) => self.outages.ended(Target::CollectorFiles, FILE),
             Err(error) => self.outages.failed(Target::CollectorFiles, FILE, error),
@@ -123,6 +132,13 @@ pub(crate) struct Rows {
 impl Rows {
     pub fn new(epochs: Arc<Epochs>) -> Self {
         Self { epochs, epoch: None, row: 0 }
+    }
+
+    /// Whether the file can be written again is known by writing it: those who wanted an epoch may have gone.
+    pub async fn try_again(&self, now: UnixNanos) {
+        if self.epochs.is_failing.load(Ordering::Relaxed) {
+            let _told_to_the_outages = self.epochs.draw(now).await;
+        }
     }
 
     /// The next row's mark. After an error the row is to be left out; the next call tries again.
@@ -232,5 +248,25 @@ mod tests {
         assert_eq!(a.next(7).await.unwrap(), mark(7, 0));
         assert_eq!(a.next(3).await.unwrap(), mark(7, 1));
         assert_eq!(b.next(3).await.unwrap(), mark(8, 0));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_written_is_an_outage_until_it_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let outages = Outages::default();
+        let epochs = Arc::new(Epochs::open(folder.path()).unwrap().with_outages(outages.clone()));
+        // In the way of the file that is written beside.
+        let beside = folder.path().join(FILE).with_extension("new");
+        fs::create_dir(&beside).unwrap();
+        Rows::new(epochs.clone()).next(5).await.unwrap_err();
+        let other = Rows::new(epochs);
+        other.try_again(5).await;
+        assert_eq!(
+            outages.now().iter().map(|outage| (outage.target, outage.refused)).collect::<Vec<_>>(),
+            [(Target::CollectorFiles, 2)]
+        );
+        fs::remove_dir(&beside).unwrap();
+        other.try_again(5).await;
+        assert_eq!(outages.now(), []);
     }
 }

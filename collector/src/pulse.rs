@@ -45,6 +45,7 @@ impl Pulse {
                 () = self.shutdown.cancelled() => return,
                 _ = tick.tick() => {}
             }
+            self.rows.try_again((self.clock)()).await;
             let mark = match self.rows.next((self.clock)()).await {
                 Ok(mark) => mark,
                 Err(_) => {
