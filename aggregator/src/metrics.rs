@@ -5,6 +5,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use weir_model::outage::Outages;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PartitionLabels {
@@ -35,6 +36,8 @@ pub struct RequestLabels {
 /// What the partitions count.
 #[derive(Clone, Default)]
 pub struct Metrics {
+    /// Told of what the object store refuses.
+    pub outages: Outages,
     /// Bus records taken in.
     pub consumed: Family<PartitionLabels, Counter>,
     /// Lines, samples or spans taken in, duplicates not counted.

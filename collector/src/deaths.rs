@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use weir_model::metric::MetricBatch;
+use weir_model::outage::Target;
 use weir_model::time::UnixNanos;
 use weir_runtime::cgroup::{KernelLog, Mounts, OomCount, OomWatch};
 use weir_runtime::containers::{Container, ContainerRecord, Death, Event, Events, History, InventoryConfig, Observed, paths};
@@ -111,9 +112,13 @@ impl Deaths {
 
     /// Writes down what is known. Blocks.
     pub fn save(&mut self, now: UnixNanos) {
-        if let Err(error) = self.history.save(now) {
-            self.metrics.event(SOURCE, "history_not_written", 1);
-            tracing::warn!(%error, "a restart would not know what has ended; trying again");
+        let outages = &self.metrics.ship.outages;
+        match self.history.save(now) {
+            Ok(()) => outages.ended(Target::CollectorFiles, "history of containers"),
+            Err(error) => {
+                self.metrics.event(SOURCE, "history_not_written", 1);
+                outages.failed(Target::CollectorFiles, "history of containers", &error);
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use weir_model::outage::Outages;
 use weir_model::wire::Kind;
 
 /// Label `kind`: `logs`, `metrics`, `spans`.
@@ -37,9 +38,16 @@ pub struct ShipMetrics {
     raw_bytes: Family<KindLabel, Counter>,
     retries: Family<KindLabel, Counter>,
     refused: Family<KindLabel, Counter>,
+    /// Of the bus, and of the collector's own files.
+    pub(crate) outages: Outages,
 }
 
 impl ShipMetrics {
+    /// Tells these of what the bus refuses.
+    pub fn telling(outages: Outages) -> Self {
+        Self { outages, ..Self::default() }
+    }
+
     /// Adds the counters to a registry.
     pub fn register(&self, registry: &mut Registry) {
         let all = [
@@ -96,6 +104,11 @@ pub struct CollectorMetrics {
 }
 
 impl CollectorMetrics {
+    /// Tells these of what the bus and the collector's own files refuse.
+    pub(crate) fn telling(outages: Outages) -> Self {
+        Self { ship: ShipMetrics::telling(outages), ..Self::default() }
+    }
+
     /// Adds everything to a registry.
     pub fn register(&self, registry: &mut Registry) {
         self.ship.register(registry);

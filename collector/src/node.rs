@@ -134,9 +134,8 @@ impl Node {
     /// The next sample's mark; without one the sample is left out, counted, and the next tries again.
     async fn mark(&mut self) -> Option<Mark> {
         let mark = self.rows.next((self.clock)()).await;
-        if let Err(error) = &mark {
+        if mark.is_err() {
             self.metrics.event(SOURCE, "epoch_not_written", 1);
-            tracing::warn!(%error, "no epoch for this node's samples; trying again");
         }
         mark.ok()
     }

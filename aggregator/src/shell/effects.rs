@@ -11,7 +11,9 @@ use weir_model::time::UnixNanos;
 
 use super::blocks::BlockStore;
 use super::claim::claim;
+use super::work::{Work, told};
 use super::{Open, Outcome, Shell};
+use crate::AggregatorError;
 use crate::append::Appender;
 use crate::dedup::{DedupLimits, DedupState};
 use crate::live::LivePartition;
@@ -199,9 +201,8 @@ impl<E: Engine> Shell<E> {
     fn release(&mut self, offset: u64) {
         let (place, dependencies) = (self.group.place.clone(), Arc::clone(&self.deps.dependencies));
         self.jobs.spawn(async move {
-            if let Err(error) = dependencies.bus.release(&place, offset).await {
-                tracing::warn!(topic = place.topic, partition = place.partition, %error, "releasing sealed offsets failed");
-            }
+            let released = dependencies.bus.release(&place, offset).await.map_err(AggregatorError::from);
+            let _tried_again_by_the_next_seal = told(&dependencies.metrics.outages, &place, Work::Release, released);
             Outcome::Released
         });
     }
@@ -236,6 +237,9 @@ impl<E: Engine> Shell<E> {
 
     /// As a crash would: what is under way may still reach the store, and the next owner fences it.
     fn stop(&mut self) {
+        for work in Work::ALL {
+            self.deps.dependencies.metrics.outages.ended(work.target(), work.of(&self.group.place));
+        }
         (self.jobs, self.open) = (JoinSet::new(), None);
     }
 }

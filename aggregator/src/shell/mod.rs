@@ -2,7 +2,7 @@
 //!
 //! - here: the loop, and what becomes of each kind of work that ended;
 //! - [`effects`]: what is done for each effect;
-//! - [`claim`], [`blocks`], [`seal`]: work that waits for the bus or the object store.
+//! - [`claim`], [`blocks`], [`seal`]: work that waits for the bus or the object store; [`work`]: who is told how it ended.
 //!
 //! Started by `group` when the partition is assigned. Dropping it at any point is a crash as far as the store is concerned, and
 //! loses nothing: a crash before a manifest leaves garbage objects, and the bus still has the records; a crash after it leaves a
@@ -12,6 +12,7 @@ mod blocks;
 mod claim;
 mod effects;
 mod seal;
+mod work;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use crate::metrics::PartitionLabels;
 use crate::owners::ToGroup;
 use crate::pool::{Lost, Pool};
 use blocks::{BlockStore, NewBlocks, Written};
+use work::{Work, told};
 
 /// How often it is looked whether something is due by time or by the other partitions' memory.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
@@ -166,7 +168,7 @@ impl<E: Engine> Shell<E> {
             Ok(outcome) => outcome,
             Err(source) => return Event::Lost(AggregatorError::TaskLost { task: "work of a partition", source }),
         };
-        let place = &self.group.place;
+        let (place, outages) = (&self.group.place, &self.deps.dependencies.metrics.outages);
         let Some(open) = &mut self.open else {
             return match outcome {
                 Outcome::Claimed(claimed) => Event::Claimed(claimed),
@@ -185,11 +187,11 @@ impl<E: Engine> Shell<E> {
                 let operation = "appending records";
                 Event::Appended(Err(AggregatorError::Panicked { operation, place: place.clone(), said }))
             }
-            Outcome::Sealed(sealed) => Event::Sealed(warn(place, "a seal", sealed).map(|(sealed, blocks)| {
+            Outcome::Sealed(sealed) => Event::Sealed(told(outages, place, Work::Seal, sealed).map(|(sealed, blocks)| {
                 blocks.into_iter().for_each(|(id, block)| open.store.blocks.insert(id, block));
                 sealed
             })),
-            Outcome::Merged(merged) => Event::Merged(warn(place, "a merge", merged).map(|written| {
+            Outcome::Merged(merged) => Event::Merged(told(outages, place, Work::Merge, merged).map(|written| {
                 written.open.into_iter().for_each(|(id, block)| open.store.blocks.insert(id, block));
                 written.entries
             })),
@@ -200,10 +202,10 @@ impl<E: Engine> Shell<E> {
                 self.publish();
                 Event::Tick
             }
-            Outcome::Published(published) => Event::Published(warn(place, "publishing a manifest", published)),
+            Outcome::Published(published) => Event::Published(told(outages, place, Work::Publish, published)),
             Outcome::Collected(sightings, collected) => {
                 open.sightings = Some(sightings);
-                Event::Collected(warn(place, "removing garbage", collected))
+                Event::Collected(told(outages, place, Work::Collect, collected))
             }
             Outcome::Released => Event::Tick,
         }
@@ -227,10 +229,4 @@ async fn given<E: Engine>(open: &mut Option<Open<E>>, takes_commands: bool) -> E
         }
         Some(command) = commands.recv(), if takes_commands => Event::Command(command),
     }
-}
-
-fn warn<T>(place: &TopicPartition, what: &'static str, outcome: Result<T, AggregatorError>) -> Result<T, AggregatorError> {
-    outcome.inspect_err(|error| {
-        tracing::warn!(topic = place.topic, partition = place.partition, what, %error, "work of a partition failed");
-    })
 }
