@@ -13,17 +13,13 @@ pub enum BusError {
     /// No such partition.
     #[error("{topic} has no partition {partition}")]
     UnknownPartition {
-        /// Topic.
         topic: String,
-        /// Partition.
         partition: u32,
     },
     /// A record larger than the bus takes.
     #[error("record of {bytes} bytes is above the bus's limit of {limit}")]
     TooLarge {
-        /// Its size.
         bytes: usize,
-        /// The limit.
         limit: usize,
     },
     /// A file operation of the disk log failed. After a failed fsync the log refuses everything: what the kernel did
@@ -32,9 +28,7 @@ pub enum BusError {
     Disk {
         /// "append to", "fsync", …
         operation: &'static str,
-        /// Which file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },

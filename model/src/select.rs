@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(any(test, feature = "testing"))]
 pub use budget::MemoryBudget;
-pub use budget::{Budget, NoBudget, ReadError};
+pub use budget::{Budget, CancelOnDrop, Cancellation, NoBudget, ReadError};
 pub use metrics::{MetricReader, MetricSelect, Series, SeriesCursor, SeriesList};
-pub use spans::SpanFacts;
+pub use spans::SearchedSpan;
 pub use tally::{Tally, each_series, label_bytes, read_series};
 
 use crate::id::{LineId, TraceId};

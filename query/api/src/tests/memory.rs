@@ -75,7 +75,7 @@ fn summary(trace: &Trace, select: &TraceSelect) -> Option<TraceSummary> {
         trace.batches.iter().flat_map(|batch| batch.spans.iter().map(move |span| (&batch.origin, span))).collect();
     let (origin, first) = spans[0];
     let (start, end) = (first.start, spans.iter().map(|(_, span)| span.end).max().unwrap());
-    let matched = || spans.iter().filter(|(origin, span)| select.passes(origin, span));
+    let matched = || spans.iter().filter(|span| select.passes(*span));
     let newest_match = matched().map(|(_, span)| span.start).max()?;
     Some(TraceSummary {
         id: trace.id,
