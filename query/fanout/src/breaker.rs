@@ -10,6 +10,11 @@ use weir_blocks::StoreError;
 /// After a timeout, reads fail fast for this long, and then wait no longer than this until one is answered: a query that reads a
 /// thousand parts of blocks waits once.
 const FAIL_FAST: Duration = Duration::from_secs(1);
+/// A read that has waited for this long asks for a probe: a read of a manifest, which is answered within milliseconds.
+const PROBE_AFTER: Duration = Duration::from_millis(250);
+/// The store is silent when a probe and all other reads have had no answer for this long. With [`PROBE_AFTER`] it is a second
+/// from the first query of a store that has gone silent to its answer.
+const SILENT_AFTER: Duration = Duration::from_millis(750);
 
 /// Of one object store, shared by all who read from it.
 pub(super) struct CircuitBreaker {
@@ -20,12 +25,14 @@ pub(super) struct CircuitBreaker {
     last_answer: Mutex<Instant>,
     /// Ends the reads that wait: the store is known not to answer.
     silence: Notify,
+    /// A read has waited long enough to ask whether the store answers at all.
+    doubt: Notify,
 }
 
 impl CircuitBreaker {
     /// `timeout`: of a read while the store answers.
     pub(super) fn new(timeout: Duration) -> Self {
-        Self { timeout, last_timeout: Mutex::new(None), last_answer: Mutex::new(Instant::now()), silence: Notify::new() }
+        Self { timeout, last_timeout: Mutex::new(None), last_answer: Mutex::new(Instant::now()), silence: Notify::new(), doubt: Notify::new() }
     }
 
     /// The store's answer; errors with `Unavailable` when there is none in time.
@@ -39,6 +46,11 @@ impl CircuitBreaker {
         let silence = self.silence.notified();
         tokio::pin!(silence);
         silence.as_mut().enable();
+        let waited = async {
+            tokio::time::sleep(timeout.min(PROBE_AFTER)).await;
+            self.doubt.notify_one();
+            tokio::time::sleep(timeout.saturating_sub(PROBE_AFTER)).await;
+        };
         tokio::select! {
             biased;
             answered = asked => {
@@ -46,21 +58,26 @@ impl CircuitBreaker {
                 return answered;
             }
             () = silence => {}
-            () = tokio::time::sleep(timeout) => *self.last_timeout.lock() = Some(Instant::now()),
+            () = waited => *self.last_timeout.lock() = Some(Instant::now()),
         }
         Err(StoreError::Unavailable)
     }
 
-    /// The store's answer, however long it takes. For a read beside all queries: when nothing at all has been answered for as long as
-    /// reads fail fast, those that wait end, so that the first query of a silent store does not wait for a timeout of its own.
+    /// Waits until a read that waits would know whether the store answers at all.
+    pub(super) async fn doubted(&self) {
+        self.doubt.notified().await;
+    }
+
+    /// The store's answer, however long it takes. For a read beside all queries, the probe: when nothing at all has been answered for
+    /// [`SILENT_AFTER`], those that wait end, so that the first query of a silent store does not wait for a timeout of its own.
     pub(super) async fn watch<T>(&self, asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         tokio::pin!(asked);
         loop {
-            if let Ok(answered) = tokio::time::timeout(FAIL_FAST, &mut asked).await {
+            if let Ok(answered) = tokio::time::timeout(SILENT_AFTER, &mut asked).await {
                 self.answered();
                 return answered;
             }
-            if self.last_answer.lock().elapsed() >= FAIL_FAST {
+            if self.last_answer.lock().elapsed() >= SILENT_AFTER {
                 *self.last_timeout.lock() = Some(Instant::now());
                 self.silence.notify_waiters();
             }
@@ -134,5 +151,21 @@ mod tests {
             () = others => {}
             _ = store.watch(silent()) => unreachable!("it is slow"),
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_query_of_a_silent_store_has_it_probed_and_waits_a_second() {
+        let store = CircuitBreaker::new(Duration::from_secs(10));
+        let silent = || std::future::pending::<Result<(), StoreError>>();
+        let begun = Instant::now();
+        let probe = async {
+            store.doubted().await;
+            store.watch(silent()).await
+        };
+        tokio::select! {
+            error = store.wait(silent()) => assert!(error.is_err()),
+            _ = probe => unreachable!("the store is silent"),
+        }
+        assert_eq!(begun.elapsed(), PROBE_AFTER + SILENT_AFTER);
     }
 }

@@ -126,6 +126,7 @@ async fn refresh(shared: Arc<Shared>, status: Arc<OwnersStatus>) {
         tokio::select! {
             () = shared.shutdown.cancelled() => return,
             _ = look.tick() => {}
+            () = shared.heads.store.doubted() => {}
         }
         let looked = async {
             let looks = tokio::join!(shared.logs.refresh(), shared.samples.refresh(), shared.traces.refresh());
