@@ -4,6 +4,7 @@
 //! A tour, from small to large:
 //! - [`time`]: Unix nanoseconds, ranges, and the duration and time spellings of Prometheus and Loki.
 //! - [`config`]: the durations and sizes of configuration.
+//! - [`yaml`]: YAML as Prometheus reads it.
 //! - [`instant`]: the spellings of an instant that people use.
 //! - [`id`]: trace and span ids, and a log line's permanent identity.
 //! - [`label`]: sorted label sets and the matchers over them.
@@ -41,5 +42,6 @@ pub mod signal;
 pub mod span;
 pub mod time;
 pub mod wire;
+pub mod yaml;
 
 pub use clip::clip;
