@@ -5,9 +5,9 @@
 //! - [`tail`]: log files. `node`: who runs here, and this node's samples; `deaths`: how they ended.
 //! - [`loki_push`], [`otlp`]: what clients push; the answer is given after the acknowledgement.
 //! - [`scrape`]: Prometheus targets; [`exposition`]: what they answer.
-//! - `body`: bounded reading and decompression of what clients send; `admission`: bytes in memory, `proto_size`: before they are.
+//! - `body`: bounded reading and decompression of what clients send; `admission`: bytes in memory, `json_size`: before they are.
 //! - `bounds`: which timestamps a push may carry.
-//! - `metadata`: structured metadata of a line; `proto`: protobuf read where it lies.
+//! - `lines`: pushed lines on their way into a batch; `metadata`: structured metadata of one. `proto`: protobuf read where it lies.
 //! - [`severity`] and [`enrich`]: how severe a line is, and which trace and span it names.
 //! - `pulse`: the collector about itself, as samples.
 //! - [`epoch`]: epochs that grow whatever the clock does.
@@ -31,10 +31,11 @@ pub mod ship;
 pub mod tail;
 
 mod deaths;
+mod json_size;
+mod lines;
 mod metadata;
 mod node;
 mod proto;
-mod proto_size;
 mod pulse;
 
 pub mod push;

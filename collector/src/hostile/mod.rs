@@ -2,10 +2,12 @@
 //!
 //! - `fuzz`: every decoder of pushes and scrapes under mutated input, on a small stack and within a limit of memory.
 //! - `memory`: what requests take that were made to take much.
-//! - `spans`: spans read where they lie say what the protocol's structures say.
+//! - `spans`, `logs`, `metrics`: what is read where it lies says what the protocol's structures say.
 
 mod fuzz;
+mod logs;
 mod memory;
+mod metrics;
 mod spans;
 
 use std::sync::Arc;

@@ -1,24 +1,23 @@
 //! OTLP: gRPC and HTTP in, sections out. An answer of success is given after the bus has acknowledged everything.
 //!
 //! - [`grpc`], [`http`]: the two transports.
-//! - `take`: from a body to an outcome, the same for both. [`shape`]: what a request takes in memory.
-//! - [`value`]: attributes and bodies.
+//! - `take`: from a body to an outcome, the same for both.
 //! - [`export`]: what makes one of the three signals: its request, its conversion, its answer.
-//! - [`span`], over [`fields`]: a span read where it lies in the body.
-//! - [`logs`], [`metrics`], [`traces`]: the three conversions, pure: a request becomes sections and a count of what was rejected.
+//! - [`logs`], [`metrics`], [`traces`]: the three conversions, pure: a request's protobuf, read where it lies, becomes sections and a
+//!   count of what was rejected. [`span`]: one span.
+//! - [`message`], [`attributes`]: what the messages of all three have in common.
 //!
 //! A record that cannot be kept is rejected by `partial_success`, with the number and the first reason; the rest is kept.
 
+mod attributes;
 mod export;
-mod fields;
 pub mod grpc;
 pub mod http;
 mod logs;
+mod message;
 mod metrics;
-mod shape;
 mod span;
 mod traces;
-mod value;
 
 use bytes::Bytes;
 use prost::Message;
@@ -29,15 +28,18 @@ use weir_model::wire::Section;
 use crate::admission::Admission;
 use crate::body::{self, PushError};
 use crate::bounds::OutOfTime;
-use crate::proto_size;
+use crate::json_size;
 use crate::push::PushContext;
 use crate::ship::Shipped;
 
 pub(crate) use self::export::Export;
 #[cfg(test)]
 pub(crate) use self::export::{Logs, Metrics, Traces};
-use self::shape::JSON_ELEMENT_BYTES;
-pub(crate) use self::shape::Shaped;
+
+/// Memory of an element of a JSON array: the largest that is common, a log record with its place in a vector that doubles.
+const JSON_ELEMENT_BYTES: usize = 320;
+/// Memory of a section beside its records: its header, its batch, the labels of its stream or its schema.
+const SECTION_BYTES: usize = 1 << 10;
 
 /// What a request came to.
 pub(crate) struct Outcome<S> {
@@ -143,34 +145,20 @@ pub(crate) fn decode<E: Export>(
     let Encoded { bytes, encoding, format } = body;
     let bytes = body::decode_content(&encoding, bytes, context.config.decompressed_max.to_usize(), admission)?;
     admission.body_is(bytes.len());
-    let outcome = E::decode(context, admission, format, bytes)?;
+    let outcome = match format {
+        Format::Protobuf => E::outcome(context, admission, &bytes)?,
+        Format::Json => E::outcome(context, admission, &transcode::<E::Request>(&bytes, admission)?)?,
+    };
     admission.settle(outcome.sections.iter().map(|section| section.batch.weight()).sum());
     Ok(outcome)
 }
 
-/// Bytes that decoding takes at its most, and what is counted for it beforehand.
-#[cfg(test)]
-pub(crate) fn allocated_and_counted<R: Message + Default + Shaped>(bytes: &[u8]) -> (usize, usize) {
-    let (_, peak) = weir_model::fuzz::peak_of(None, || drop(R::decode(bytes)));
-    (peak, proto_size::decoded_bytes(R::SHAPE, bytes))
-}
-
-/// What decoding will take is counted and charged before it is done.
-fn parse<R: Message + Default + DeserializeOwned + Shaped>(
-    format: Format,
-    bytes: Bytes,
-    admission: &Admission,
-) -> Result<R, PushError> {
-    if format == Format::Json {
-        return parse_json(bytes, admission);
-    }
-    admission.charge(proto_size::decoded_bytes(R::SHAPE, &bytes))?;
-    R::decode(&*bytes).map_err(|error| PushError::Malformed(format!("protobuf: {error}")))
-}
-
-fn parse_json<R: DeserializeOwned>(bytes: Bytes, admission: &Admission) -> Result<R, PushError> {
-    admission.charge(proto_size::decoded_json_bytes(&bytes, JSON_ELEMENT_BYTES))?;
-    serde_json::from_slice(&bytes).map_err(|error| PushError::Malformed(format!("json: {error}")))
+/// A request in JSON as the protobuf that says the same: there is one conversion for both.
+fn transcode<R: Message + DeserializeOwned>(json: &[u8], admission: &Admission) -> Result<Vec<u8>, PushError> {
+    admission.charge(json_size::decoded_bytes(json, JSON_ELEMENT_BYTES))?;
+    let request: R = serde_json::from_slice(json).map_err(|error| PushError::Malformed(format!("json: {error}")))?;
+    admission.charge(request.encoded_len())?;
+    Ok(request.encode_to_vec())
 }
 
 /// Ships what a request came to and says what was rejected.
