@@ -40,6 +40,7 @@ pub mod resource;
 pub mod select;
 pub mod signal;
 pub mod span;
+pub mod status;
 pub mod time;
 pub mod wire;
 pub mod yaml;

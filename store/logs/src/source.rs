@@ -1,0 +1,191 @@
+//! One chunk, wherever it lies: in a block, encoded in a head, or as the sections of a head's open chunk.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use weir_model::id::LineId;
+use weir_model::label::Labels;
+use weir_model::log::LogRecord;
+use weir_model::time::{TimeRange, UnixNanos};
+
+use super::block::LogsBlock;
+use super::chunk::{EncodedChunk, Lines};
+use super::filter::Filters;
+use super::head::Part;
+use super::schema::{ChunkMeta, Place};
+use weir_blocks::StoreError;
+
+/// Cheap to copy and to keep: nothing of it is decoded.
+#[derive(Clone)]
+pub(crate) enum Source {
+    Stored(Arc<LogsBlock>, u32),
+    Encoded(Arc<EncodedChunk>),
+    Parts(Arc<ChunkMeta>, Arc<Vec<Arc<Part>>>),
+}
+
+/// A chunk's lines.
+pub(crate) enum SourceLines {
+    Decoded(Box<Lines>),
+    Parts(Arc<Vec<Arc<Part>>>),
+}
+
+/// A chunk of a head's stream. Cheap to keep: nothing of it is decoded before its lines are read.
+pub struct HeadChunk {
+    stream: Labels,
+    source: Source,
+}
+
+impl HeadChunk {
+    pub(crate) fn new(stream: &Labels, source: Source) -> Self {
+        Self { stream: stream.clone(), source }
+    }
+
+    /// The labels of its stream.
+    pub fn stream(&self) -> &Labels {
+        &self.stream
+    }
+
+    /// Earliest and latest timestamp, both inclusive.
+    pub fn times(&self) -> (UnixNanos, UnixNanos) {
+        (self.source.meta().first, self.source.meta().last)
+    }
+
+    /// Where its first line lies.
+    pub fn first_place(&self) -> Place {
+        self.source.meta().first_place
+    }
+
+    /// Decodes it and gives every line in the range that passes, in source order, until `take` breaks. Errors with `Corrupt`.
+    pub fn visit(
+        &self,
+        range: TimeRange,
+        filters: &Filters,
+        take: &mut dyn FnMut(LineId, LogRecord<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, StoreError> {
+        Ok(self.source.lines()?.visit(range, filters, take))
+    }
+}
+
+impl Source {
+    /// The open chunk; `None` when it is empty. What is known of it has no roll-ups.
+    pub(crate) fn of_parts(parts: Vec<Arc<Part>>) -> Option<Self> {
+        let meta = parts.iter().map(|part| &part.meta);
+        let mut whole = meta.clone().next()?.clone();
+        for part in meta.skip(1) {
+            whole.first = whole.first.min(part.first);
+            whole.last = whole.last.max(part.last);
+            whole.count += part.count;
+            whole.body_bytes += part.body_bytes;
+            whole.last_place = part.last_place;
+        }
+        Some(Self::Parts(Arc::new(whole), Arc::new(parts)))
+    }
+
+    /// What is known without opening it.
+    pub(crate) fn meta(&self) -> &ChunkMeta {
+        match self {
+            Self::Stored(block, chunk) => block.meta(*chunk),
+            Self::Encoded(chunk) => &chunk.meta,
+            Self::Parts(meta, _) => meta,
+        }
+    }
+
+    /// Whether the roll-ups that it knows of count all lines.
+    pub(crate) fn has_rollups(&self) -> bool {
+        !matches!(self, Self::Parts(..))
+    }
+
+    /// Opens it. Errors with `Corrupt` that names block and chunk.
+    pub(crate) fn lines(&self) -> Result<SourceLines, StoreError> {
+        match self {
+            Self::Stored(block, chunk) => block.lines(*chunk).map(SourceLines::decoded),
+            Self::Encoded(chunk) => Lines::decode(&chunk.bytes)
+                .map(SourceLines::decoded)
+                .map_err(|detail| StoreError::corrupt("a head's chunk", detail)),
+            Self::Parts(_, parts) => Ok(SourceLines::Parts(Arc::clone(parts))),
+        }
+    }
+}
+
+impl SourceLines {
+    fn decoded(lines: Lines) -> Self {
+        Self::Decoded(Box::new(lines))
+    }
+
+    /// Gives every line in the range that passes, in source order.
+    pub(crate) fn visit(
+        &self,
+        range: TimeRange,
+        filters: &Filters,
+        take: &mut dyn FnMut(LineId, LogRecord<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let mut flow = ControlFlow::Continue(());
+        match self {
+            Self::Decoded(lines) => {
+                let (bodies, ends) = lines.bodies();
+                filters.select(bodies, ends, |i, _| {
+                    let (id, record) = lines.get(i);
+                    if range.contains(record.timestamp) {
+                        flow = take(id, record);
+                    }
+                    flow
+                });
+            }
+            Self::Parts(parts) => {
+                for (id, record) in parts.iter().flat_map(|part| part_lines(part)) {
+                    if range.contains(record.timestamp) && filters.passes(record.body) {
+                        flow = take(id, record);
+                    }
+                    if flow.is_break() {
+                        break;
+                    }
+                }
+            }
+        }
+        flow
+    }
+
+    /// Number of lines.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Decoded(lines) => lines.len(),
+            Self::Parts(parts) => parts.iter().map(|part| part.batch.len()).sum(),
+        }
+    }
+
+    /// Where the line with this identity is.
+    pub(crate) fn find(&self, place: Place) -> Option<usize> {
+        (0..self.len()).find(|i| self.with(*i, |id, _| (id.offset, id.ordinal) == place))
+    }
+
+    /// Line `i`.
+    pub(crate) fn with<T>(&self, i: usize, take: impl FnOnce(LineId, LogRecord<'_>) -> T) -> T {
+        match self {
+            Self::Decoded(lines) => {
+                let (id, record) = lines.get(i);
+                take(id, record)
+            }
+            Self::Parts(parts) => {
+                let mut rest = i;
+                let mut parts = parts.iter();
+                let part = loop {
+                    let part = parts.next().expect("invariant: i is below len");
+                    match rest.checked_sub(part.batch.len()) {
+                        Some(left) => rest = left,
+                        None => break part,
+                    }
+                };
+                take(part_id(part, rest), part.batch.get(rest))
+            }
+        }
+    }
+}
+
+fn part_id(part: &Part, i: usize) -> LineId {
+    let (offset, ordinal) = part.place(i);
+    LineId { partition: part.position.partition, offset, ordinal }
+}
+
+fn part_lines(part: &Part) -> impl Iterator<Item = (LineId, LogRecord<'_>)> {
+    (0..part.batch.len()).map(|i| (part_id(part, i), part.batch.get(i)))
+}
