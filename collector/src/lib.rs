@@ -1,4 +1,4 @@
-//! The collector: turns node facts and pushed telemetry into batches and ships them to the bus.
+//! The collector: turns what runs on a node and what clients push into batches and ships them to the bus.
 //!
 //! - [`Collector`]: starts everything, hands out the push routes, drains.
 //! - [`ship`]: sections in, acknowledged records out. The only part that appends to the bus.
@@ -9,7 +9,7 @@
 //! - `bounds`: which timestamps a push may carry.
 //! - `lines`: pushed lines on their way into a batch; `metadata`: structured metadata of one. `proto`: protobuf read where it lies.
 //! - [`severity`] and [`enrich`]: how severe a line is, and which trace and span it names.
-//! - `pulse`: the collector about itself, as samples.
+//! - `self_report`: the collector about itself, as samples.
 //! - [`epoch`]: epochs that grow whatever the clock does.
 //! - [`config`], [`metrics`], [`error`]: keys, counters, errors.
 //!
@@ -36,7 +36,7 @@ mod lines;
 mod metadata;
 mod node;
 mod proto;
-mod pulse;
+mod self_report;
 
 pub mod push;
 

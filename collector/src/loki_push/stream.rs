@@ -74,7 +74,7 @@ pub(super) struct StreamBuilder<'a> {
     bounds: TimeBounds,
     lines: Lines<'a>,
     digest: Digest,
-    /// Lines looked at.
+    /// Lines read, refused ones included.
     seen: usize,
 }
 

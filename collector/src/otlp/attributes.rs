@@ -137,7 +137,7 @@ fn read_value(message: &[u8]) -> Result<ValueRef<'_>, ProtoError> {
     value(message, nested)
 }
 
-/// A log body: text as it is, bytes as they are, anything else as text. What it takes beyond its own bytes is told to `charge`.
+/// A log body: text as it is, bytes as they are, anything else as text. `charge` hears of what it takes beyond its own bytes.
 pub(super) fn body<'a, E: From<ProtoError>>(
     message: &'a [u8],
     charge: &mut impl FnMut(usize) -> Result<(), E>,

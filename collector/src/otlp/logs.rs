@@ -45,7 +45,7 @@ struct Making<'a> {
     /// Of what was sent, and of which of it was refused for its time: the same request at another time may come to more.
     digest: Digest,
     rejected: &'a mut Rejected,
-    /// Records looked at.
+    /// Records read, refused ones included.
     seen: i64,
     /// Whether a record has no time at all.
     timeless: bool,

@@ -171,7 +171,7 @@ pub struct Group {
 pub struct FileDiscovery {
     /// Globs.
     pub files: Vec<String>,
-    /// Files are looked at with every look for targets, which is more often than any sensible value.
+    /// Accepted and not used: files are read whenever targets are found, which is more often than any sensible value.
     #[serde(default)]
     pub refresh_interval: Option<String>,
 }

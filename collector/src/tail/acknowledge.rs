@@ -1,4 +1,4 @@
-//! What moves the checkpoint: blocks of one chain, shipped and waiting for the bus. Called by [`super::follow`].
+//! What moves the checkpoint: blocks of one log, shipped and waiting for the bus. Called by [`super::follow`].
 
 use std::sync::Arc;
 
@@ -23,8 +23,8 @@ pub(super) enum Pending {
     Barrier(oneshot::Sender<()>),
 }
 
-/// Moves the checkpoint on, block by block in order. Ends when the chain does, or when the bus has gone: then the
-/// chain's next `send` fails, and the checkpoint stays where it is.
+/// Moves the checkpoint on, block by block in order. Ends when the log does, or when the bus has gone: then the
+/// log's next `send` fails, and the checkpoint stays where it is.
 pub(super) async fn acknowledge(shared: Arc<Shared>, id: String, mut pending: mpsc::Receiver<Pending>) {
     while let Some(next) = pending.recv().await {
         match next {

@@ -1,5 +1,5 @@
 //! Files and directories of the tail's own: for nobody else to read, whatever the umask, and there after a power cut.
-//! Used by [`super::checkpoint`], [`super::chain`] and [`super::follow`].
+//! Used by [`super::checkpoint`], [`super::file_set`] and [`super::follow`].
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};

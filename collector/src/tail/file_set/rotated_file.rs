@@ -1,11 +1,11 @@
-//! Reading of the one file that is read now, block by block. Called by [`super::Chain`].
+//! Reading of the one file that is read now, block by block. Called by [`super::LogFileSet`].
 
 use std::io;
 use std::os::unix::fs::FileExt;
 
 use weir_model::time::UnixNanos;
 
-use super::{Generation, Step};
+use super::{RotatedFile, Step};
 use crate::config::FileFormat;
 use crate::tail::identity::Fingerprint;
 
@@ -13,7 +13,7 @@ use crate::tail::identity::Fingerprint;
 pub(super) const BLOCK_BYTES: usize = 256 << 10;
 const BLOCK_BYTES_MAX: usize = 4 << 20;
 
-impl Generation {
+impl RotatedFile {
     /// Reads one block; the bytes consumed.
     pub(super) fn read(&mut self, now: UnixNanos) -> io::Result<u64> {
         if !self.fingerprint.is_full() {

@@ -1,6 +1,6 @@
 //! Pins: hard links in the collector's own directory, by which a rotated file outlives its name until it is acknowledged.
 //! And what rotated files hold otherwise: unnamed copies of compressed ones, and how many bytes all of it is.
-//! Called by [`super::Chain`].
+//! Called by [`super::LogFileSet`].
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
@@ -11,9 +11,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use rustix::fs::{AtFlags, CWD, linkat};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::Chain;
+use super::LogFileSet;
 use crate::tail::identity::FileId;
-use crate::tail::look::Found;
+use crate::tail::listing::Found;
 use crate::tail::private;
 
 /// Of a compressed file that is too large, so many times the budget is unpacked to count what is lost; beyond it the
@@ -28,7 +28,7 @@ pub(super) struct Unpacked {
     pub cut: u64,
 }
 
-/// A chain's share of the gauge of held bytes; given back when it is dropped.
+/// A log's share of the gauge of held bytes; given back when it is dropped.
 pub(super) struct Held {
     gauge: Gauge,
     bytes: i64,
@@ -52,12 +52,12 @@ impl Drop for Held {
     }
 }
 
-impl Chain {
+impl LogFileSet {
     /// Everything that waits, and what is read now if something waits behind it, but for the file that is still written.
     pub(super) fn count_held(&mut self) {
         let reading = self.now.as_ref().filter(|_| !self.queue.is_empty()).and_then(|now| now.file.metadata().ok());
         let waiting = self.queue.iter().take(self.queue.len().saturating_sub(1)).map(|waiting| waiting.size);
-        self.held.set(waiting.sum::<u64>() + reading.map_or(0, |facts| facts.len()));
+        self.held.set(waiting.sum::<u64>() + reading.map_or(0, |stat| stat.len()));
     }
 
     /// At most `pin_bytes_max` bytes are unpacked; the rest is counted.
