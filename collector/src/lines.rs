@@ -6,10 +6,10 @@ use weir_model::log::{FLAG_CONTINUED, LogAttributes, LogBatch, LogRecord};
 use weir_model::time::UnixNanos;
 
 use crate::admission::Admission;
-use crate::body::PushError;
 use crate::enrich;
 use crate::metadata::Metadata;
 use crate::push::PushContext;
+use crate::push_error::PushError;
 use crate::severity;
 
 /// Memory of a line in a batch beside its body and attributes: columns of 22 bytes, a context and a set's number in columns that

@@ -28,13 +28,12 @@ use weir_model::signal::Signal;
 #[cfg(test)]
 use weir_model::wire::Section;
 
-use self::stream::Taken;
+use self::stream::{SOURCE, Taken};
 use crate::admission::Admission;
-use crate::body::{self, PushError};
+use crate::body;
 use crate::json_size;
 use crate::push::PushContext;
-
-const SOURCE: &str = "loki_push";
+use crate::push_error::PushError;
 
 /// The route, for the main listener.
 pub fn router(context: PushContext) -> Router {

@@ -11,10 +11,10 @@ use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::admission::{Admission, Inflight};
-use crate::body::PushError;
 use crate::bounds::{Retention, TimeBounds};
 use crate::config::PushConfig;
 use crate::metrics::CollectorMetrics;
+use crate::push_error::PushError;
 use crate::ship::{Shipped, Shipper};
 
 /// The time now, in Unix nanoseconds. Passed in, so that tests decide.

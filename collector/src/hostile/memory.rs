@@ -9,9 +9,9 @@ use weir_model::signal::Signal;
 use super::{
     Bench, Event, ExportTraceServiceRequest, LOKI_JSON, ResourceSpans, ScopeSpans, Span, bench, histogram, logs, metrics, word,
 };
-use crate::body::PushError;
 use crate::config::PushConfig;
 use crate::otlp::{Encoded, Export, Format, Logs, Metrics, Traces, decode};
+use crate::push_error::PushError;
 
 /// Memory that a request takes at its most, body and all, and what it came to.
 fn peak<E: Export>(bench: &Bench, bytes: Vec<u8>) -> (Result<u64, PushError>, usize) {

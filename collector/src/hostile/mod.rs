@@ -34,12 +34,12 @@ use weir_model::fuzz::CountingAllocator;
 use weir_model::log::LogBatch;
 use weir_model::wire::{Kind, Section};
 
-use crate::body::PushError;
 use crate::config::{PushConfig, ShipConfig};
 use crate::loki_push;
 use crate::metrics::CollectorMetrics;
 use crate::otlp::{self, Encoded, Export, Format};
 use crate::push::PushContext;
+use crate::push_error::PushError;
 use crate::ship::{Lanes, Shipper};
 use crate::testing::TestLog;
 

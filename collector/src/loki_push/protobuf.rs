@@ -7,10 +7,10 @@ use weir_model::time::{SECOND, UnixNanos};
 use super::selector;
 use super::stream::{Refused, StreamBuilder, Taken};
 use crate::admission::Admission;
-use crate::body::PushError;
 use crate::metadata::Metadata;
 use crate::proto::{Fields, ProtoError};
 use crate::push::PushContext;
+use crate::push_error::PushError;
 
 const REQUEST: &str = "PushRequest";
 const STREAM: &str = "Stream";

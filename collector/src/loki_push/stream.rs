@@ -5,14 +5,14 @@ use weir_model::log::LogBatch;
 use weir_model::time::UnixNanos;
 use weir_model::wire::{Kind, Section};
 
-use super::SOURCE;
 use crate::admission::Admission;
-use crate::body::PushError;
 use crate::bounds::{OutOfTime, TimeBounds};
 use crate::lines::{Line, Lines};
 use crate::metadata::Metadata;
 use crate::push::{Digest, PushContext};
+use crate::push_error::PushError;
 
+pub(super) const SOURCE: &str = "loki_push";
 /// Letters of a stream's labels that an error shows.
 const STREAM_SHOWN: usize = 256;
 

@@ -17,10 +17,11 @@ use weir_model::log::LogBatch;
 use weir_model::metric::MetricBatch;
 use weir_model::span::SpanBatch;
 
-use super::{Outcome, Rejected, logs, metrics, traces};
+use super::outcome::{Outcome, Rejected};
+use super::{logs, metrics, traces};
 use crate::admission::Admission;
-use crate::body::PushError;
 use crate::push::PushContext;
+use crate::push_error::PushError;
 use crate::ship::Shipped;
 
 /// What is exported by one call.

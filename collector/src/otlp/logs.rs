@@ -12,14 +12,15 @@ use weir_model::time::UnixNanos;
 use weir_model::wire::{Kind, Section};
 
 use super::attributes::{RawList, body};
-use super::{Outcome, Refusal, Rejected, SECTION_BYTES, check_records, message};
+use super::message;
+use super::outcome::{Outcome, Refusal, Rejected, SECTION_BYTES, check_records};
 use crate::admission::Admission;
-use crate::body::PushError;
 use crate::bounds::TimeBounds;
 use crate::lines::{Line, Lines};
 use crate::metadata::Metadata;
 use crate::proto::{Fields, ProtoError};
 use crate::push::{Digest, PushContext};
+use crate::push_error::PushError;
 
 /// Prefixes of resource attributes that become labels.
 const LABEL_PREFIXES: [&str; 4] = ["service.", "k8s.", "cloud.", "deployment.environment"];

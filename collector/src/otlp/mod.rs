@@ -5,7 +5,7 @@
 //! - [`export`]: what makes one of the three signals: its request, its conversion, its answer.
 //! - [`logs`], [`metrics`], [`traces`]: the three conversions, pure: a request's protobuf, read where it lies, becomes sections and a
 //!   count of what was rejected. [`span`]: one span.
-//! - [`message`], [`attributes`]: what the messages of all three have in common.
+//! - [`outcome`]: what a request came to. [`message`], [`attributes`]: what the messages of all three have in common.
 //!
 //! A record that cannot be kept is rejected by `partial_success`, with the number and the first reason; the rest is kept.
 
@@ -16,6 +16,7 @@ pub mod http;
 mod logs;
 mod message;
 mod metrics;
+mod outcome;
 mod span;
 mod traces;
 
@@ -23,95 +24,22 @@ use bytes::Bytes;
 use prost::Message;
 use serde::de::DeserializeOwned;
 use weir_model::signal::Signal;
-use weir_model::wire::Section;
 
 use crate::admission::Admission;
-use crate::body::{self, PushError};
-use crate::bounds::OutOfTime;
+use crate::body;
 use crate::json_size;
 use crate::push::PushContext;
+use crate::push_error::PushError;
 use crate::ship::Shipped;
 
 pub(crate) use self::export::Export;
 #[cfg(test)]
 pub(crate) use self::export::{Logs, Metrics, Traces};
 
+use self::outcome::{Outcome, Rejected};
+
 /// Memory of an element of a JSON array: the largest that is common, a log record with its place in a vector that doubles.
 const JSON_ELEMENT_BYTES: usize = 320;
-/// Memory of a section beside its records: its header, its batch, the labels of its stream or its schema.
-const SECTION_BYTES: usize = 1 << 10;
-
-/// What a request came to.
-pub(crate) struct Outcome<S> {
-    pub sections: Vec<Section<S>>,
-    pub rejected: Rejected,
-}
-
-impl<S> Default for Outcome<S> {
-    fn default() -> Self {
-        Self { sections: Vec::new(), rejected: Rejected::default() }
-    }
-}
-
-/// Records that were not taken.
-#[derive(Default, Debug, PartialEq, Eq)]
-pub(crate) struct Rejected {
-    /// How many.
-    pub count: i64,
-    /// Of these, with a timestamp older than what is kept.
-    pub too_old: u64,
-    /// Of these, with a timestamp too far ahead.
-    pub too_new: u64,
-    /// Why, for the first; "" when there are none.
-    pub reason: String,
-}
-
-/// Why a record is rejected.
-#[derive(Debug)]
-pub(crate) enum Refusal {
-    /// It cannot be kept as it is.
-    Invalid(String),
-    /// It would not be kept.
-    Time(OutOfTime),
-    /// The whole request takes too much memory, and is refused as a whole.
-    Request,
-}
-
-impl From<String> for Refusal {
-    fn from(reason: String) -> Self {
-        Self::Invalid(reason)
-    }
-}
-
-impl From<OutOfTime> for Refusal {
-    fn from(error: OutOfTime) -> Self {
-        Self::Time(error)
-    }
-}
-
-impl Rejected {
-    fn add(&mut self, count: usize, reason: impl FnOnce() -> String) {
-        if self.count == 0 && count > 0 {
-            self.reason = reason();
-        }
-        self.count = self.count.saturating_add(count as i64);
-    }
-
-    /// One record; `what` begins the message.
-    fn refuse(&mut self, refusal: &Refusal, what: impl FnOnce() -> String) {
-        match refusal {
-            Refusal::Request => {}
-            Refusal::Invalid(reason) => self.add(1, || format!("{}: {reason}", what())),
-            Refusal::Time(error) => {
-                match error {
-                    OutOfTime::Old { .. } => self.too_old += 1,
-                    OutOfTime::New { .. } => self.too_new += 1,
-                }
-                self.add(1, || format!("{} {error}", what()));
-            }
-        }
-    }
-}
 
 /// How a request is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,12 +98,4 @@ async fn finish<S: Shipped>(context: &PushContext, outcome: Outcome<S>) -> Resul
         context.dropped("otlp", reason, records);
     }
     Ok(rejected)
-}
-
-fn check_records(context: &PushContext, records: usize) -> Result<(), PushError> {
-    let limit = context.config.records_max;
-    if records > limit {
-        return Err(PushError::Malformed(format!("{records} records in one request (limit push.records_max is {limit})")));
-    }
-    Ok(())
 }

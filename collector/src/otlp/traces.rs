@@ -7,12 +7,13 @@ use weir_model::span::{Attributes, Origin, SpanBatch, SpansBuilder, Value};
 use weir_model::wire::{Kind, Section};
 
 use super::attributes::{PAIR_BYTES, RawList};
+use super::message;
+use super::outcome::{Outcome, Refusal, Rejected, check_records};
 use super::span::RawSpan;
-use super::{Outcome, Refusal, Rejected, check_records, message};
 use crate::admission::Admission;
-use crate::body::PushError;
 use crate::proto::{Fields, ProtoError};
 use crate::push::{Digest, PushContext};
+use crate::push_error::PushError;
 
 /// The ids of a span with what stands before them: what is shorter cannot be kept.
 const SPAN_BYTES_MIN: usize = 28;

@@ -232,11 +232,6 @@ impl PrometheusConfig {
         Self::parse(&text).map_err(|reason| CollectorError::Config { key: path.display().to_string(), reason })
     }
 
-    /// How many targets there are now; reads the files of file discovery.
-    pub fn targets(&self) -> usize {
-        self.scrape_configs.iter().map(|job| super::target::of_job(job).0.len()).sum()
-    }
-
     /// Parses and checks; the reason names key and line.
     pub fn parse(text: &str) -> Result<Self, String> {
         unsupported(&yaml::parse(text).map_err(|error| error.to_string())?)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use weir_model::label::Labels;
 use weir_model::yaml;
 
-use super::config::{Group, Job};
+use super::config::{Group, Job, PrometheusConfig};
 use super::relabel;
 
 /// One target.
@@ -15,6 +15,13 @@ pub(crate) struct Target {
     pub url: String,
     /// `job`, `instance` and the rest; no `__` labels.
     pub labels: Labels,
+}
+
+impl PrometheusConfig {
+    /// How many targets there are now; reads the files of file discovery.
+    pub fn targets(&self) -> usize {
+        self.scrape_configs.iter().map(|job| of_job(job).0.len()).sum()
+    }
 }
 
 /// All targets of a job, and the files that could not be read.
@@ -77,7 +84,6 @@ fn url(job: &Job, labels: &BTreeMap<String, String>, address: &str) -> Option<St
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::PrometheusConfig;
     use super::*;
 
     #[test]

@@ -13,7 +13,7 @@ use weir_bus::{BusError, Log, TopicPartition};
 use weir_model::signal::Signal;
 use weir_model::wire::{Kind, Limits, RecordBuilder, Section, WireError};
 
-use super::{Completion, InFlight, QueuedSection};
+use super::queue::{Completion, InFlight, QueuedSection};
 use crate::error::ShipError;
 use crate::metrics::ShipMetrics;
 

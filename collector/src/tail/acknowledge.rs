@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::assemble::Snapshot;
-use super::follow::{SOURCE, Shared};
 use super::identity::Fingerprint;
+use super::shared::{SOURCE, Shared};
 use crate::error::ShipError;
 use crate::ship::Receipt;
 

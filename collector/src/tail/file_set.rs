@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use weir_model::time::UnixNanos;
 
 use super::admit::Refusals;
-use super::assemble::{Assembler, Chunk, ParseStats, Snapshot};
+use super::assemble::{Assembler, ParseStats, Snapshot};
 use super::checkpoint::Entry;
 use super::discover::LogSpec;
 use super::identity::{self, FileId, Fingerprint};
@@ -19,14 +19,16 @@ use crate::epoch::Epochs;
 
 mod carry;
 mod epoch;
+mod held;
 mod open;
 mod pins;
 mod rotated_file;
 
 #[cfg(test)]
 pub(super) use carry::decode as decode_carried;
-use pins::{Held, Unpacked};
-use rotated_file::{BLOCK_BYTES, grace};
+use held::{Held, Unpacked};
+pub(super) use rotated_file::Step;
+use rotated_file::{BLOCK_BYTES, RotatedFile, grace};
 
 /// A file opened and not yet begun.
 struct Waiting {
@@ -39,30 +41,6 @@ struct Waiting {
     truncated: bool,
     /// The file before it was given up, or is not known.
     after_gap: bool,
-}
-
-/// The file being read.
-struct RotatedFile {
-    file: File,
-    id: FileId,
-    epoch: u64,
-    fingerprint: Fingerprint,
-    assembler: Assembler,
-    block_bytes: usize,
-    /// Bytes of a compressed file that were not unpacked; 0 once they are declared.
-    cut: u64,
-    /// Since when nothing new has come, Unix nanoseconds; 0 while something comes.
-    idle_since: UnixNanos,
-}
-
-/// What one step brought.
-pub(super) enum Step {
-    /// Lines, and from where to go on once they are acknowledged.
-    Lines { chunks: Vec<Chunk>, snapshot: Snapshot, fingerprint: Fingerprint, bytes: u64 },
-    /// Nothing new.
-    Idle,
-    /// The file is over: these are its last lines. Then [`LogFileSet::begin_next`], once all is acknowledged.
-    Ended { chunks: Vec<Chunk>, snapshot: Snapshot, fingerprint: Fingerprint },
 }
 
 /// Bytes that were never read, and why.

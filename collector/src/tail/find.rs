@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 
 use super::births::Births;
 use super::discover::{Discover, LogSpec, Root};
-use super::follow::{SOURCE, Shared, follow};
+use super::follow::follow;
+use super::shared::{SOURCE, Shared};
 use crate::config::Begin;
 use crate::error::CollectorError;
 

@@ -1,134 +1,20 @@
-//! The tasks that follow logs: one finds them ([`super::find`]) and writes the checkpoint down, one a log reads and
-//! ships, one a log waits for acknowledgements and moves the checkpoint ([`super::acknowledge`]).
+//! Following one log: a task reads and ships it, another one waits for acknowledgements and moves the checkpoint
+//! ([`super::acknowledge`]). Started by [`super::find`].
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{mpsc, oneshot, watch};
 use weir_model::wire::{Mark, Section, SectionHeader};
 
 use super::acknowledge::{Pending, acknowledge};
-use super::admit::Refusals;
 use super::assemble::{Chunk, Snapshot};
-use super::births::Births;
-use super::checkpoint::Checkpoint;
-use super::discover::{Discover, LogSpec, Root};
-use super::file_set::{FileSetDeps, LogFileSet, Step};
-use super::find::{Finder, discover_and_save};
+use super::discover::LogSpec;
+use super::file_set::{LogFileSet, Step};
 use super::identity::Fingerprint;
-use super::private::make_directory;
-use super::watch::Watch;
-use crate::config::FilesConfig;
-use crate::epoch::Epochs;
-use crate::error::CollectorError;
-use crate::metrics::CollectorMetrics;
-use crate::node::Recount;
-use crate::push::Clock;
-use crate::ship::Shipper;
+use super::shared::{SOURCE, Shared};
 
-pub(super) const SOURCE: &str = "files";
-/// After a birth the engines are asked whose log it is, for so long; the file is held meanwhile.
-const RECOUNT_PATIENCE: Duration = Duration::from_millis(500);
 /// Blocks of a log that may wait for their acknowledgement, besides the lanes' byte budgets.
 const BLOCKS_UNDER_WAY: usize = 64;
-/// Blocks read and parsed at once, over all logs: twice the cores of a small machine.
-const READERS: usize = 4;
-
-/// What the tail is given.
-#[derive(Clone)]
-pub struct Deps {
-    /// Ships sections.
-    pub shipper: Shipper,
-    /// Whose lines.
-    pub tenant: String,
-    /// Part of the sources' names.
-    pub node: String,
-    /// Counts.
-    pub metrics: CollectorMetrics,
-    /// Observed time of plain lines.
-    pub clock: Clock,
-    /// Directory of the checkpoint and the pins.
-    pub data: PathBuf,
-    /// For files whose birth is no epoch.
-    pub epochs: Arc<Epochs>,
-    /// Has the engines asked anew; `None` where nobody asks them.
-    pub recount: Option<Recount>,
-    /// How long a log waits, held since its birth, for an engine to tell whose it is.
-    pub identify_patience: Duration,
-    /// Ends everything.
-    pub shutdown: CancellationToken,
-}
-
-/// What the followers share.
-pub(super) struct Shared {
-    pub config: FilesConfig,
-    pub deps: Deps,
-    pub checkpoint: Checkpoint,
-    pub births: Arc<Births>,
-    refusals: Arc<Refusals>,
-    unknown_before: u64,
-    readers: Semaphore,
-    pins: PathBuf,
-}
-
-/// Follows all logs until shutdown; then the last checkpoint is written. In `roots` files are met at their birth, all
-/// others by the next call of `discover`.
-pub async fn run(config: FilesConfig, deps: Deps, discover: Discover, roots: Vec<Root>) -> Result<(), CollectorError> {
-    let pins = deps.data.join("pins");
-    make_directory(&pins).map_err(|source| CollectorError::File { operation: "create", path: pins.clone(), source })?;
-    let (checkpoint, wrong) = Checkpoint::open(deps.data.join("checkpoint"));
-    if let Some(reason) = wrong {
-        deps.metrics.event(SOURCE, "checkpoint_unusable", 1);
-        tracing::warn!(reason, "the checkpoint cannot be used; all log files are read again");
-    }
-    let births = Arc::new(Births::new(deps.metrics.clone()));
-    let roots: Arc<[Root]> = roots.into();
-    let refusals = Arc::new(Refusals::new(deps.metrics.clone()));
-    let unknown_before = if checkpoint.is_empty() { (deps.clock)().unsigned_abs() } else { 0 };
-    let watch = Watch::start(roots.clone(), births.clone(), refusals.clone(), deps.metrics.clone());
-    let shared =
-        Arc::new(Shared { config, deps, checkpoint, births, refusals, unknown_before, readers: Semaphore::new(READERS), pins });
-    let mut tasks = JoinSet::new();
-    let discovered = discover_and_save(&shared, &mut tasks, Finder { discover, roots }).await;
-    // Joins the thread, which may be listing a directory.
-    let _ = tokio::task::spawn_blocking(move || drop(watch)).await;
-    discovered?;
-    while tasks.join_next().await.is_some() {}
-    shared.save().await;
-    Ok(())
-}
-
-impl Shared {
-    fn file_set_deps(&self) -> FileSetDeps {
-        FileSetDeps {
-            pins: self.pins.clone(),
-            pin_bytes_max: self.config.pin_max.to_u64(),
-            held: self.deps.metrics.pinned_bytes.clone(),
-            refusals: self.refusals.clone(),
-            epochs: self.deps.epochs.clone(),
-            unknown_before: self.unknown_before,
-        }
-    }
-
-    /// Asks the engines anew, so that a log born a moment ago has its container's labels from its first line on.
-    pub async fn recount(&self) {
-        let Some(recount) = &self.deps.recount else { return };
-        tokio::select! {
-            () = self.deps.shutdown.cancelled() => {}
-            _ = tokio::time::timeout(RECOUNT_PATIENCE, recount.ask()) => {}
-        }
-    }
-
-    pub async fn save(&self) {
-        if let Err(error) = self.checkpoint.save().await {
-            self.deps.metrics.event(SOURCE, "checkpoint_failed", 1);
-            tracing::warn!(%error, "the checkpoint could not be written");
-        }
-    }
-}
 
 /// Reads and ships one log.
 struct Follower {

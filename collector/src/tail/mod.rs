@@ -16,7 +16,7 @@
 //! - [`admit`]: what may be read as a log.
 //! - [`private`]: files that nobody else reads.
 //! - [`listing`]: which files there are, without missing one that is renamed meanwhile.
-//! - [`file_set`]: a log's files in order, sync. [`find`], [`follow`]: the tasks. [`acknowledge`]: what moves the checkpoint.
+//! - [`file_set`]: a log's files in order, sync. [`run`](mod@run), [`find`], [`follow`]: the tasks; [`shared`]: what they share. [`acknowledge`]: what moves the checkpoint.
 //! - [`discover`]: which logs there are. [`watch`]: files opened at their birth, kept in [`births`]. [`unseen`]:
 //!   containers whose log was never seen.
 
@@ -42,6 +42,8 @@ mod fuzz_tests;
 mod identity;
 mod listing;
 mod private;
+mod run;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod unseen;
@@ -51,7 +53,8 @@ mod watch_tests;
 
 pub(crate) use discover::{Configured, of_container, root_of};
 pub use discover::{Discover, LogSpec, Root, SpecOf};
-pub use follow::{Deps, run};
+pub use run::run;
+pub use shared::Deps;
 pub(crate) use unseen::Unseen;
 
 /// Streams of a container.

@@ -15,12 +15,13 @@ use weir_model::wire::Kind;
 
 use self::raw::{RawMetric, RawPoint, Type};
 use super::attributes::{ATTRIBUTE_BYTES_MAX, RawList};
-use super::{Outcome, Refusal, Rejected, SECTION_BYTES, check_records, message};
+use super::message;
+use super::outcome::{Outcome, Refusal, Rejected, SECTION_BYTES, check_records};
 use crate::admission::Admission;
-use crate::body::PushError;
 use crate::bounds::TimeBounds;
 use crate::proto::ProtoError;
 use crate::push::{Digest, PushContext};
+use crate::push_error::PushError;
 
 mod name;
 mod raw;

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use super::pins::Held;
+use super::held::Held;
 use super::{FileSetDeps, LogFileSet, Loss, find_copy};
 use crate::tail::checkpoint::Entry;
 use crate::tail::discover::LogSpec;

@@ -7,11 +7,11 @@ use std::io::{self, Read, Seek};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use prometheus_client::metrics::gauge::Gauge;
 use rustix::fs::{AtFlags, CWD, linkat};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::LogFileSet;
+use super::held::Unpacked;
 use crate::tail::identity::FileId;
 use crate::tail::listing::Found;
 use crate::tail::private;
@@ -19,38 +19,6 @@ use crate::tail::private;
 /// Of a compressed file that is too large, so many times the budget is unpacked to count what is lost; beyond it the
 /// count is a lower bound. A file of a few MB can unpack to TB.
 const COUNTED_TIMES: u64 = 16;
-
-/// A compressed file's contents in an unnamed file.
-pub(super) struct Unpacked {
-    pub file: File,
-    pub size: u64,
-    /// Bytes that were not kept.
-    pub cut: u64,
-}
-
-/// A log's share of the gauge of held bytes; given back when it is dropped.
-pub(super) struct Held {
-    gauge: Gauge,
-    bytes: i64,
-}
-
-impl Held {
-    pub fn new(gauge: Gauge) -> Self {
-        Self { gauge, bytes: 0 }
-    }
-
-    fn set(&mut self, bytes: u64) {
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.gauge.inc_by(bytes - self.bytes);
-        self.bytes = bytes;
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.set(0);
-    }
-}
 
 impl LogFileSet {
     /// Everything that waits, and what is read now if something waits behind it, but for the file that is still written.
