@@ -10,7 +10,7 @@
 //! - `lines`: pushed lines on their way into a batch; `metadata`: structured metadata of one. `proto`: protobuf read where it lies.
 //! - [`severity`] and [`enrich`]: how severe a line is, and which trace and span it names.
 //! - `self_report`: the collector about itself, as samples.
-//! - [`epoch`]: epochs that grow whatever the clock does.
+//! - [`epoch`]: epochs that grow whatever the clock does; `private`: files that nobody else reads.
 //! - [`config`], [`metrics`], [`error`]: keys, counters, errors.
 //!
 //! An input is acknowledged (checkpoint moved, 200 sent) only when the bus has acknowledged. Nothing here reads the bus,
@@ -35,6 +35,7 @@ mod json_size;
 mod lines;
 mod metadata;
 mod node;
+mod private;
 mod proto;
 mod self_report;
 

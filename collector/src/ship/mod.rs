@@ -41,6 +41,7 @@ mod size;
 #[cfg(test)]
 mod tests;
 
+pub use gauges::LaneWatch;
 pub(crate) use gauges::NAMES;
 use queue::{Completion, InFlight, QueuedSection};
 

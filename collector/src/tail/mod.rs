@@ -14,7 +14,6 @@
 //! - [`identity`]: which file is which, through renames, copies and reused inodes.
 //! - [`checkpoint`]: what is acknowledged. Format: `docs/formats/checkpoint.md`.
 //! - [`admit`]: what may be read as a log.
-//! - [`private`]: files that nobody else reads.
 //! - [`listing`]: which files there are, without missing one that is renamed meanwhile.
 //! - [`file_set`]: a log's files in order, sync. [`run`](mod@run), [`find`], [`follow`]: the tasks; [`shared`]: what they share. [`acknowledge`]: what moves the checkpoint.
 //! - [`discover`]: which logs there are. [`watch`]: files opened at their birth, kept in [`births`]. [`unseen`]:
@@ -41,7 +40,6 @@ mod follow;
 mod fuzz_tests;
 mod identity;
 mod listing;
-mod private;
 mod run;
 mod shared;
 #[cfg(test)]

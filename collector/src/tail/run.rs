@@ -11,11 +11,11 @@ use super::births::Births;
 use super::checkpoint::Checkpoint;
 use super::discover::{Discover, Root};
 use super::find::{Finder, discover_and_save};
-use super::private::make_directory;
 use super::shared::{Deps, SOURCE, Shared};
 use super::watch::Watch;
 use crate::config::FilesConfig;
 use crate::error::CollectorError;
+use crate::private::make_directory;
 
 /// Blocks read and parsed at once, over all logs: twice the cores of a small machine.
 const READERS: usize = 4;

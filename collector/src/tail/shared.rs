@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use weir_model::outage::Target;
 
 use super::admit::Refusals;
 use super::births::Births;
@@ -81,9 +82,12 @@ impl Shared {
     }
 
     pub async fn save(&self) {
-        if let Err(error) = self.checkpoint.save().await {
-            self.deps.metrics.event(SOURCE, "checkpoint_failed", 1);
-            tracing::warn!(%error, "the checkpoint could not be written");
+        match self.checkpoint.save().await {
+            Ok(()) => self.deps.metrics.ship.outages.ended(Target::CollectorFiles, "checkpoint"),
+            Err(error) => {
+                self.deps.metrics.event(SOURCE, "checkpoint_failed", 1);
+                self.deps.metrics.ship.outages.failed(Target::CollectorFiles, "checkpoint", &error);
+            }
         }
     }
 }

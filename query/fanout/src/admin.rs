@@ -14,7 +14,7 @@ use axum::{Json, Router};
 use futures_util::future::join_all;
 use serde_json::json;
 use weir_blocks::engine::Engine;
-use weir_heads::{COMPACT_PATH, Done, EXPIRE_PATH, SEAL_PATH};
+use weir_heads::{AdminResult, COMPACT_PATH, EXPIRE_PATH, SEAL_PATH};
 use weir_model::id::TopicPartition;
 
 use super::registry::PartitionRegistry;
@@ -23,29 +23,29 @@ use super::start::Shared;
 /// Those that moved while they were asked are asked once more.
 const ROUNDS: usize = 2;
 
-struct Desk {
+struct AdminClient {
     shared: Arc<Shared>,
     /// All that the bus has: one that nobody has begun is not forgotten.
     places: Vec<TopicPartition>,
 }
 
 /// Owners that were asked something, the places that it was about, and what came of it.
-type Asked = Vec<(String, BTreeSet<TopicPartition>, Result<Done, String>)>;
+type Asked = Vec<(String, BTreeSet<TopicPartition>, Result<AdminResult, String>)>;
 
 pub(super) fn router(shared: Arc<Shared>, places: Vec<TopicPartition>) -> Router {
-    let seal = |State(desk): State<Arc<Desk>>| async move { answer(&desk, SEAL_PATH).await };
-    let compact = |State(desk): State<Arc<Desk>>| async move { answer(&desk, COMPACT_PATH).await };
-    let expire = |State(desk): State<Arc<Desk>>| async move { answer(&desk, EXPIRE_PATH).await };
-    let desk = Arc::new(Desk { shared, places });
+    let seal = |State(client): State<Arc<AdminClient>>| async move { answer(&client, SEAL_PATH).await };
+    let compact = |State(client): State<Arc<AdminClient>>| async move { answer(&client, COMPACT_PATH).await };
+    let expire = |State(client): State<Arc<AdminClient>>| async move { answer(&client, EXPIRE_PATH).await };
+    let client = Arc::new(AdminClient { shared, places });
     Router::new()
         .route(SEAL_PATH, post(seal))
         .route(COMPACT_PATH, post(compact))
         .route(EXPIRE_PATH, post(expire))
-        .with_state(desk)
+        .with_state(client)
 }
 
-async fn answer(desk: &Desk, path: &str) -> Response {
-    let (done, undone) = desk.order(path).await;
+async fn answer(client: &AdminClient, path: &str) -> Response {
+    let (done, undone) = client.command(path).await;
     if undone.is_empty() {
         return Json(done).into_response();
     }
@@ -53,10 +53,10 @@ async fn answer(desk: &Desk, path: &str) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
 }
 
-impl Desk {
+impl AdminClient {
     /// What was done, and a sentence about each owner and each partition of which that cannot be said.
-    async fn order(&self, path: &str) -> (Done, Vec<String>) {
-        let (mut sum, mut done) = (Done::default(), BTreeSet::new());
+    async fn command(&self, path: &str) -> (AdminResult, Vec<String>) {
+        let (mut sum, mut done) = (AdminResult::default(), BTreeSet::new());
         // The owner that was asked last, and what it said.
         let mut undone: BTreeMap<TopicPartition, (String, String)> = BTreeMap::new();
         for _ in 0..ROUNDS {
@@ -105,7 +105,7 @@ impl Desk {
             let answered = if owner.is_empty() {
                 Err("the manifest does not say where its owner is".to_owned())
             } else {
-                owners.order(&owner, path).await
+                owners.command(&owner, path).await
             };
             (owner, places, answered)
         });

@@ -27,6 +27,11 @@ fn add(bytes: i64) {
     let _ended = HELD.try_with(|held| held.set(held.get() + bytes));
 }
 
+/// What this thread has allocated and not freed; counts from any number.
+pub fn held() -> i64 {
+    HELD.get()
+}
+
 // SAFETY: every call goes to the allocator below as it came; counting touches a thread-local number without a
 // destructor, which allocates nothing.
 unsafe impl GlobalAlloc for Counting {
@@ -61,13 +66,14 @@ pub fn check_memory<E: Engine>(what: &str, engine: &E, count: u64, make: impl Fn
         let mark = Mark::Sequence { epoch: 1, first: 0, last: 1 };
         let section = Section::new(SectionHeader { tenant, source: format!("source {offset}"), mark, records: 0 }, batch);
         let mut builder = RecordBuilder::new(Limits { record_bytes: 64 << 20, ..Limits::DEFAULT });
-        builder.push(&section).unwrap();
+        builder.push(&section).expect("a section that the wire takes");
         drop(section);
-        let record = builder.finish().unwrap();
-        let sections = wire::decode::<E::Batch>(&record, &Limits { record_bytes: 64 << 20, ..Limits::DEFAULT }).unwrap();
+        let record = builder.finish().expect("a section that the wire takes");
+        let sections = wire::decode::<E::Batch>(&record, &Limits { record_bytes: 64 << 20, ..Limits::DEFAULT })
+            .expect("a section that the wire takes");
         drop(record);
         for section in sections {
-            head.insert(Position { partition: 0, offset, ordinal: 0 }, &section).unwrap();
+            head.insert(Position { partition: 0, offset, ordinal: 0 }, &section).expect("a section that the wire takes");
         }
     }
     let (held, said) = (HELD.get() - before, head.bytes() as i64);
