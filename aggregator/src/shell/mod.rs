@@ -24,7 +24,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_blocks::engine::Engine;
 use weir_blocks::manifest::{ManifestStore, Opened, Prepared, Sightings};
-use weir_bus::TopicPartition;
 
 use crate::AggregatorError;
 use crate::append::{Appender, Cut};
