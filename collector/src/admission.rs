@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use prometheus_client::metrics::gauge::Gauge;
 
-use crate::body::PushError;
+use crate::push_error::PushError;
 
 /// What a request may take in memory, as a multiple of its decompressed body. Real batches of OTLP take four to nine times
 /// theirs, points without attributes fifteen; what takes more is all structure, and small …

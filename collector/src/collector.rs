@@ -22,10 +22,10 @@ use crate::epoch::{Epochs, Rows};
 use crate::error::CollectorError;
 use crate::metrics::CollectorMetrics;
 use crate::node::{Containers, Node, Recount};
-use crate::pulse::Pulse;
 use crate::push::{Clock, PushContext};
+use crate::self_report::SelfReport;
 use crate::ship::{Lanes, Shipper};
-use crate::tail::{self, ChainSpec, Configured, Discover, Root, SpecOf, Unseen};
+use crate::tail::{self, Configured, Discover, LogSpec, Root, SpecOf, Unseen};
 use crate::{loki_push, otlp, scrape};
 
 /// What the collector is given.
@@ -52,7 +52,7 @@ pub struct Deps<'a> {
 
 /// A log of which no engine has told has the labels that its path says, which lack its pod's and its image. A busy engine
 /// tells within a second or two; one that is not there never does.
-const TELL_PATIENCE: Duration = Duration::from_secs(5);
+const IDENTIFY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// At shutdown, records under way may take this long to be acknowledged; what is not is read or sent again.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
@@ -105,7 +105,7 @@ impl Collector {
                 Ok(())
             });
         }
-        let pulse = Pulse {
+        let self_report = SelfReport {
             tenant: config.tenant.clone(),
             node: deps.node.clone(),
             shipper: shipper.clone(),
@@ -115,7 +115,7 @@ impl Collector {
             shutdown: deps.shutdown.clone(),
         };
         sources.spawn(async move {
-            pulse.run().await;
+            self_report.run().await;
             Ok(())
         });
         tracing::info!(node = deps.node, tenant = config.tenant, "collector started");
@@ -219,7 +219,7 @@ fn follow_files(
         data: deps.data.clone(),
         epochs,
         recount: config.files.containers.then_some(recount),
-        tell_patience: TELL_PATIENCE,
+        identify_patience: IDENTIFY_PATIENCE,
         shutdown: deps.shutdown.clone(),
     };
     let mut roots: Vec<Root> = files.paths.iter().filter_map(|path| tail::root_of(path, &node)).collect();
@@ -231,20 +231,20 @@ fn follow_files(
     let counts = metrics.clone();
     let mut unseen = Unseen::default();
     let discover: Discover = Box::new(move |is_seen| {
-        let mut chains: Vec<ChainSpec> = Vec::new();
+        let mut specs: Vec<LogSpec> = Vec::new();
         if of_containers {
             let seen = containers.read().clone();
             let found = weir_runtime::logs::find(&root, &node, &seen);
             if !found.unreadable.is_empty() {
                 counts.event("files", "directory_unreadable", found.unreadable.len() as u64);
             }
-            let found: Vec<ChainSpec> = found.files.into_iter().map(|file| tail::of_container(file, &root)).collect();
-            let paths: HashSet<&Path> = found.iter().map(|chain| chain.current.as_path()).collect();
-            unseen.look(&root, &seen, &|path| paths.contains(path) || is_seen(path), &counts);
-            chains.extend(found);
+            let found: Vec<LogSpec> = found.files.into_iter().map(|file| tail::of_container(file, &root)).collect();
+            let paths: HashSet<&Path> = found.iter().map(|spec| spec.current.as_path()).collect();
+            unseen.update(&root, &seen, &|path| paths.contains(path) || is_seen(path), &counts);
+            specs.extend(found);
         }
-        chains.extend(configured.iter_mut().flat_map(Configured::find));
-        chains
+        specs.extend(configured.iter_mut().flat_map(Configured::find));
+        specs
     });
     tail::run(files, tail_deps, discover, roots)
 }

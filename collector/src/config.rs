@@ -68,7 +68,7 @@ pub struct FilesConfig {
     pub containers: bool,
     /// Further files.
     pub paths: Vec<PathConfig>,
-    /// How often a followed file is looked at.
+    /// How often a followed file is polled.
     #[serde(with = "duration")]
     pub poll_interval: Duration,
     /// How often new files and rotations are looked for.

@@ -1,5 +1,5 @@
-//! The ends of this node's containers: gathers what engines tell by themselves and what the kernel says of those it killed,
-//! has the history make one account of it, and ships each end once. [`super::node`] calls it with each look at the engines
+//! The ends of this node's containers: gathers what engines announce and what the kernel says of those it killed,
+//! has the history make one account of it, and ships each end once. [`super::node`] calls it with each poll of the engines
 //! and each sample. An end that cannot be shipped stays for the next sample, and over a restart.
 
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::push::Clock;
 /// Below the collector's data directory.
 const FILE: &str = "containers";
 const SOURCE: &str = "node";
-/// Engines are asked once for what they tell of within this time: each look asks for every container that runs.
+/// Announcements within this time are followed by one poll: each asks for every container that runs.
 const GATHER: Duration = Duration::from_millis(250);
 /// Deaths of one sample; further ones wait for the next.
 const DEATHS_MAX: usize = 1000;
@@ -31,8 +31,8 @@ pub(crate) struct Deaths {
     watch: Option<Watch>,
     root: PathBuf,
     metrics: CollectorMetrics,
-    /// What was told and not taken in yet.
-    told: Vec<Event>,
+    /// What engines have announced, not yet in the history.
+    announced: Vec<Event>,
     counts: Vec<(UnixNanos, OomCount)>,
 }
 
@@ -59,15 +59,15 @@ impl Deaths {
         let events = Events::listen(inventory, history.events_since(now));
         let watch = watch(sampler.mounts(), &metrics);
         let root = inventory.root.clone();
-        Self { history, events, kernel_log: kernel_log.ok(), watch, root, metrics, told: Vec::new(), counts: Vec::new() }
+        Self { history, events, kernel_log: kernel_log.ok(), watch, root, metrics, announced: Vec::new(), counts: Vec::new() }
     }
 
-    /// Waits until something was told that a look at the engines should follow. Cancel-safe.
-    pub async fn told(&mut self, now: &Clock) {
+    /// Waits for an announcement after which the engines should be polled. Cancel-safe.
+    pub async fn announced(&mut self, now: &Clock) {
         loop {
             tokio::select! {
                 events = self.events.next() => {
-                    self.told.extend(events);
+                    self.announced.extend(events);
                     tokio::time::sleep(GATHER).await;
                     return;
                 }
@@ -89,7 +89,7 @@ impl Deaths {
             }
             watch.cgroups.watch(containers.iter().filter_map(|container| container.cgroup.as_deref()));
         }
-        let (events, counts) = (std::mem::take(&mut self.told), std::mem::take(&mut self.counts));
+        let (events, counts) = (std::mem::take(&mut self.announced), std::mem::take(&mut self.counts));
         self.history
             .observe(now, Observed { containers, events, kills, counts }, |record| paths::is_alive(&self.root, mounts, record));
         self.history.records(now)
@@ -123,7 +123,7 @@ impl Deaths {
     }
 }
 
-/// What is watched, and what that told.
+/// The kill counters that are watched, and changes of them.
 struct Watch {
     cgroups: OomWatch,
     counts: mpsc::Receiver<OomCount>,

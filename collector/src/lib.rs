@@ -1,15 +1,15 @@
-//! The collector: turns node facts and pushed telemetry into batches and ships them to the bus.
+//! The collector: turns what runs on a node and what clients push into batches and ships them to the bus.
 //!
 //! - [`Collector`]: starts everything, hands out the push routes, drains.
 //! - [`ship`]: sections in, acknowledged records out. The only part that appends to the bus.
 //! - [`tail`]: log files. `node`: who runs here, and this node's samples; `deaths`: how they ended.
 //! - [`loki_push`], [`otlp`]: what clients push; the answer is given after the acknowledgement.
 //! - [`scrape`]: Prometheus targets; [`exposition`]: what they answer.
-//! - `body`: bounded reading and decompression of what clients send; `admission`: bytes in memory, `proto_size`: before they are.
-//! - `bounds`: which timestamps a push may carry.
-//! - `metadata`: structured metadata of a line; `proto`: protobuf read where it lies.
+//! - `body`: bounded reading and decompression of what clients send; `admission`: bytes in memory, `json_size`: before they are.
+//! - `bounds`: which timestamps a push may carry. `push_error`: why one is not taken.
+//! - `lines`: pushed lines on their way into a batch; `metadata`: structured metadata of one. `proto`: protobuf read where it lies.
 //! - [`severity`] and [`enrich`]: how severe a line is, and which trace and span it names.
-//! - `pulse`: the collector about itself, as samples.
+//! - `self_report`: the collector about itself, as samples.
 //! - [`epoch`]: epochs that grow whatever the clock does; `private`: files that nobody else reads.
 //! - [`config`], [`metrics`], [`error`]: keys, counters, errors.
 //!
@@ -31,12 +31,13 @@ pub mod ship;
 pub mod tail;
 
 mod deaths;
+mod json_size;
+mod lines;
 mod metadata;
 mod node;
 mod private;
 mod proto;
-mod proto_size;
-mod pulse;
+mod self_report;
 
 pub mod push;
 
@@ -47,6 +48,7 @@ mod bounds;
 mod bus_tests;
 #[cfg(test)]
 mod hostile;
+mod push_error;
 #[cfg(test)]
 mod push_tests;
 #[cfg(test)]

@@ -28,13 +28,12 @@ use weir_model::signal::Signal;
 #[cfg(test)]
 use weir_model::wire::Section;
 
-use self::stream::Taken;
+use self::stream::{SOURCE, Taken};
 use crate::admission::Admission;
-use crate::body::{self, PushError};
-use crate::proto_size;
+use crate::body;
+use crate::json_size;
 use crate::push::PushContext;
-
-const SOURCE: &str = "loki_push";
+use crate::push_error::PushError;
 
 /// The route, for the main listener.
 pub fn router(context: PushContext) -> Router {
@@ -76,7 +75,7 @@ fn decode(context: &PushContext, admission: &Admission, headers: &HeaderMap, byt
         "application/json" => {
             let bytes = body::decode_content(&body::content_encoding(headers), bytes, limit, admission)?;
             admission.body_is(bytes.len());
-            admission.charge(proto_size::decoded_json_bytes(&bytes, json::ENTRY_BYTES))?;
+            admission.charge(json_size::decoded_bytes(&bytes, json::ENTRY_BYTES))?;
             json::sections(context, admission, &bytes)?
         }
         "" | "application/x-protobuf" => {

@@ -6,21 +6,14 @@ use weir_model::label::Labels;
 
 /// Structured metadata of a line, in any order.
 #[derive(Default)]
-pub(crate) struct Metadata<'a>(Vec<(Cow<'a, str>, &'a str)>);
+pub(crate) struct Metadata<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Metadata<'a> {
     pub fn of(labels: &'a Labels) -> Self {
-        Self(labels.iter().map(|(name, value)| (name.into(), value)).collect())
+        Self(labels.iter().map(|(name, value)| (name.into(), value.into())).collect())
     }
 
-    /// These and `other`'s; `other` wins where it has a value.
-    pub fn and(mut self, mut other: Self) -> Self {
-        other.tidy();
-        self.0.append(&mut other.0);
-        self
-    }
-
-    pub fn push(&mut self, name: Cow<'a, str>, value: &'a str) {
+    pub fn push(&mut self, name: Cow<'a, str>, value: Cow<'a, str>) {
         self.0.push((name, value));
     }
 
@@ -29,7 +22,7 @@ impl<'a> Metadata<'a> {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
-        self.0.iter().map(|(name, value)| (&**name, *value))
+        self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 
     pub fn len(&self) -> usize {
@@ -56,7 +49,7 @@ mod tests {
     fn names_are_unique_and_in_order() {
         let check = |pairs: &[(&'static str, &'static str)], expected: &[(&str, &str)]| {
             let mut metadata = Metadata::default();
-            pairs.iter().for_each(|(name, value)| metadata.push((*name).into(), value));
+            pairs.iter().for_each(|(name, value)| metadata.push((*name).into(), (*value).into()));
             metadata.tidy();
             assert_eq!(metadata.iter().collect::<Vec<_>>(), expected, "{pairs:?}");
         };
@@ -64,15 +57,5 @@ mod tests {
         check(&[("a", "1"), ("b", "2")], &[("a", "1"), ("b", "2")]);
         check(&[("b", "2"), ("a", "1"), ("b", "3"), ("c", "")], &[("a", "1"), ("b", "3")]);
         check(&[("a", "1"), ("a", "")], &[]);
-    }
-
-    #[test]
-    fn of_two_the_second_wins_where_it_has_a_value() {
-        let shared = Labels::from_pairs([("a", "1"), ("b", "1"), ("c", "1")]);
-        let mut own = Metadata::default();
-        [("b", "2"), ("c", "2"), ("c", "")].into_iter().for_each(|(name, value)| own.push(name.into(), value));
-        let mut both = Metadata::of(&shared).and(own);
-        both.tidy();
-        assert_eq!(both.iter().collect::<Vec<_>>(), [("a", "1"), ("b", "2"), ("c", "1")]);
     }
 }

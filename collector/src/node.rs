@@ -1,5 +1,5 @@
-//! This node's own facts: who runs on it (for labels and log files), and its samples. One task; the runtime crate does
-//! the looking, this ships what it sees; what ends is [`super::deaths`]' affair.
+//! This node: who runs on it (for labels and log files), and its samples. One task; the runtime crate does
+//! the reading, this ships what it finds; the ends of containers are [`super::deaths`]'.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -81,26 +81,26 @@ struct Sampling {
 }
 
 impl Node {
-    /// Looks and samples until shutdown. Without cgroups there are no samples, and that is said once.
+    /// Polls the engines and samples until shutdown. Without cgroups there are no samples, and that is said once.
     pub async fn run(mut self) {
         let mut sampling = if self.config.enabled { self.sampling().await } else { None };
         let mut inventory = Inventory::new(self.inventory.clone());
-        let mut look = tokio::time::interval(INVENTORY_INTERVAL);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut polls = tokio::time::interval(INVENTORY_INTERVAL);
+        polls.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut sample = tokio::time::interval(self.config.interval);
         sample.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             let clock = self.clock.clone();
             tokio::select! {
                 () = self.shutdown.cancelled() => break,
-                _ = look.tick() => self.look(&mut inventory, sampling.as_mut(), Duration::MAX).await,
+                _ = polls.tick() => self.poll(&mut inventory, sampling.as_mut(), Duration::MAX).await,
                 Some(done) = self.recounts.recv() => {
-                    self.look(&mut inventory, sampling.as_mut(), RECOUNT_PATIENCE).await;
+                    self.poll(&mut inventory, sampling.as_mut(), RECOUNT_PATIENCE).await;
                     // Whoever asked may have gone on.
                     let _ = done.send(());
                 }
-                () = told(sampling.as_mut(), &clock) => {
-                    self.look(&mut inventory, sampling.as_mut(), RECOUNT_PATIENCE).await;
+                () = announced(sampling.as_mut(), &clock) => {
+                    self.poll(&mut inventory, sampling.as_mut(), RECOUNT_PATIENCE).await;
                 }
                 _ = sample.tick(), if sampling.is_some() => {
                     let Some(mark) = self.mark().await else { continue };
@@ -140,7 +140,7 @@ impl Node {
         mark.ok()
     }
 
-    async fn look(&self, inventory: &mut Inventory, sampling: Option<&mut Sampling>, patience: Duration) {
+    async fn poll(&self, inventory: &mut Inventory, sampling: Option<&mut Sampling>, patience: Duration) {
         let cgroups = sampling.as_ref().map(|sampling| sampling.sampler.cgroups().to_vec()).unwrap_or_default();
         let view = inventory.refresh_within(&cgroups, patience).await;
         if !view.blind.is_empty() {
@@ -194,10 +194,10 @@ impl Node {
     }
 }
 
-/// Waits until an engine or the kernel has told something.
-async fn told(sampling: Option<&mut Sampling>, clock: &Clock) {
+/// Waits until an engine or the kernel has announced an end.
+async fn announced(sampling: Option<&mut Sampling>, clock: &Clock) {
     match sampling {
-        Some(sampling) => sampling.deaths.told(clock).await,
+        Some(sampling) => sampling.deaths.announced(clock).await,
         None => std::future::pending().await,
     }
 }

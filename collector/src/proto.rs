@@ -1,39 +1,84 @@
-//! Protobuf's wire format, read where it lies: fields of a message, one after the other, borrowed. Knows no message.
-//! For what comes in such numbers that a structure a message would be most of the work.
+//! Protobuf's wire format, read where it lies: fields of a message, one after the other, borrowed. Pure; knows no message.
+//!
+//! For what comes by the hundred thousand: structures of a message take an allocation for every text.
 
 use thiserror::Error;
 
-/// Why bytes are not a message.
+/// Why bytes are not the message that they should be, which is named first.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub(crate) enum ProtoError {
     #[error("protobuf: {0} ends early")]
     Truncated(&'static str),
     #[error("protobuf: a number of {0} has more than 64 bits")]
     Varint(&'static str),
+    #[error("protobuf: a field of {0} has a number that none may have")]
+    Number(&'static str),
     #[error("protobuf: field {1} of {0} has wire type {2}")]
     WireType(&'static str, u32, u8),
-    #[error("protobuf: {0} is not UTF-8")]
-    Text(&'static str),
+    #[error("protobuf: field {1} of {0} is not UTF-8")]
+    Text(&'static str, u32),
+    #[error("protobuf: recursion limit of {1} values within values exceeded by {0}")]
+    Depth(&'static str, usize),
 }
 
 /// What a field holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Value<'a> {
-    Number(u64),
+    Varint(u64),
+    Fixed64(u64),
+    Fixed32(u32),
+    /// A text, bytes, a message or packed numbers.
     Bytes(&'a [u8]),
-    /// Of four or eight bytes.
-    Fixed,
 }
 
-/// A field with its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The content of a field, and whose it is.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Field<'a> {
-    pub number: u32,
     pub value: Value<'a>,
+    number: u32,
     message: &'static str,
 }
 
-/// The fields of a message, as they follow each other. Ends after the first error.
+impl<'a> Field<'a> {
+    pub fn varint(self) -> Result<u64, ProtoError> {
+        if let Value::Varint(number) = self.value { Ok(number) } else { Err(self.wrong_type()) }
+    }
+
+    pub fn fixed64(self) -> Result<u64, ProtoError> {
+        if let Value::Fixed64(number) = self.value { Ok(number) } else { Err(self.wrong_type()) }
+    }
+
+    /// Of a repeated field: packed numbers or one of them.
+    pub fn each_fixed64(self, mut each: impl FnMut(u64)) -> Result<(), ProtoError> {
+        let Value::Bytes(packed) = self.value else { return self.fixed64().map(each) };
+        let (numbers, rest) = packed.as_chunks();
+        if !rest.is_empty() {
+            return Err(ProtoError::Truncated(self.message));
+        }
+        numbers.iter().for_each(|number| each(u64::from_le_bytes(*number)));
+        Ok(())
+    }
+
+    pub fn bytes(self) -> Result<&'a [u8], ProtoError> {
+        if let Value::Bytes(bytes) = self.value { Ok(bytes) } else { Err(self.wrong_type()) }
+    }
+
+    pub fn text(self) -> Result<&'a str, ProtoError> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| ProtoError::Text(self.message, self.number))
+    }
+
+    fn wrong_type(self) -> ProtoError {
+        let wire_type = match self.value {
+            Value::Varint(_) => 0,
+            Value::Fixed64(_) => 1,
+            Value::Bytes(_) => 2,
+            Value::Fixed32(_) => 5,
+        };
+        ProtoError::WireType(self.message, self.number, wire_type)
+    }
+}
+
+/// The fields of a message with their numbers, in their order. Nothing comes after an error.
 #[derive(Clone)]
 pub(crate) struct Fields<'a> {
     rest: &'a [u8],
@@ -41,26 +86,34 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// `message` is its name, for errors.
+    /// `message` is what errors call it.
     pub fn new(bytes: &'a [u8], message: &'static str) -> Self {
         Self { rest: bytes, message }
     }
 
-    fn read(&mut self) -> Result<Field<'a>, ProtoError> {
+    fn read(&mut self) -> Result<(u32, Field<'a>), ProtoError> {
         let key = self.varint()?;
-        let (number, kind) = (u32::try_from(key >> 3).unwrap_or(u32::MAX), (key & 7) as u8);
-        let value = match kind {
-            0 => Value::Number(self.varint()?),
-            1 => self.take(8).map(|_| Value::Fixed)?,
+        let number = u32::try_from(key >> 3).ok().filter(|number| *number > 0).ok_or(ProtoError::Number(self.message))?;
+        let value = match key & 7 {
+            0 => Value::Varint(self.varint()?),
+            1 => Value::Fixed64(u64::from_le_bytes(self.array()?)),
             2 => {
-                let length = self.varint()?;
-                Value::Bytes(self.take(usize::try_from(length).unwrap_or(usize::MAX))?)
+                let length = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
+                let (bytes, rest) = self.rest.split_at_checked(length).ok_or(ProtoError::Truncated(self.message))?;
+                self.rest = rest;
+                Value::Bytes(bytes)
             }
-            5 => self.take(4).map(|_| Value::Fixed)?,
-            // Groups were given up before any protocol here was thought of.
-            _ => return Err(ProtoError::WireType(self.message, number, kind)),
+            5 => Value::Fixed32(u32::from_le_bytes(self.array()?)),
+            // Groups, 3 and 4, were given up before any protocol here was thought of.
+            wire_type => return Err(ProtoError::WireType(self.message, number, wire_type as u8)),
         };
-        Ok(Field { number, value, message: self.message })
+        Ok((number, Field { value, number, message: self.message }))
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], ProtoError> {
+        let (head, rest) = self.rest.split_first_chunk().ok_or(ProtoError::Truncated(self.message))?;
+        self.rest = rest;
+        Ok(*head)
     }
 
     #[inline]
@@ -68,7 +121,7 @@ impl<'a> Fields<'a> {
         let mut value = 0;
         for (i, &byte) in self.rest.iter().enumerate().take(10) {
             if i == 9 && byte > 1 {
-                break;
+                return Err(ProtoError::Varint(self.message));
             }
             value |= u64::from(byte & 0x7f) << (7 * i);
             if byte < 0x80 {
@@ -76,53 +129,22 @@ impl<'a> Fields<'a> {
                 return Ok(value);
             }
         }
-        Err(if self.rest.len() < 10 { ProtoError::Truncated(self.message) } else { ProtoError::Varint(self.message) })
-    }
-
-    fn take(&mut self, count: usize) -> Result<&'a [u8], ProtoError> {
-        let (head, rest) = self.rest.split_at_checked(count).ok_or(ProtoError::Truncated(self.message))?;
-        self.rest = rest;
-        Ok(head)
+        Err(ProtoError::Truncated(self.message))
     }
 }
 
 impl<'a> Iterator for Fields<'a> {
-    type Item = Result<Field<'a>, ProtoError>;
+    type Item = Result<(u32, Field<'a>), ProtoError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;
         }
-        let field = self.read();
-        if field.is_err() {
+        let read = self.read();
+        if read.is_err() {
             self.rest = &[];
         }
-        Some(field)
-    }
-}
-
-impl<'a> Field<'a> {
-    /// Errors when it is no number.
-    pub fn number(&self) -> Result<u64, ProtoError> {
-        match self.value {
-            Value::Number(number) => Ok(number),
-            Value::Bytes(_) => Err(ProtoError::WireType(self.message, self.number, 2)),
-            Value::Fixed => Err(ProtoError::WireType(self.message, self.number, 1)),
-        }
-    }
-
-    /// Of bytes or a message. Errors when it has no length.
-    pub fn bytes(&self) -> Result<&'a [u8], ProtoError> {
-        match self.value {
-            Value::Bytes(bytes) => Ok(bytes),
-            Value::Number(_) => Err(ProtoError::WireType(self.message, self.number, 0)),
-            Value::Fixed => Err(ProtoError::WireType(self.message, self.number, 1)),
-        }
-    }
-
-    /// Errors when it is not UTF-8.
-    pub fn text(&self) -> Result<&'a str, ProtoError> {
-        std::str::from_utf8(self.bytes()?).map_err(|_| ProtoError::Text(self.message))
+        Some(read)
     }
 }
 
@@ -130,29 +152,48 @@ impl<'a> Field<'a> {
 mod tests {
     use super::*;
 
-    fn fields(bytes: &[u8]) -> Result<Vec<(u32, Value<'_>)>, ProtoError> {
-        Fields::new(bytes, "a test").map(|field| field.map(|field| (field.number, field.value))).collect()
-    }
-
     #[test]
-    fn fields_of_every_type_are_read() {
-        let bytes = [&[8, 0x96, 1, 0x12, 2, b'h', b'i', 0x1d][..], &[0; 4], &[0x21], &[0; 8], &[0x12, 0]].concat();
-        let (hi, empty) = (Value::Bytes(b"hi"), Value::Bytes(b""));
-        assert_eq!(fields(&bytes), Ok(vec![(1, Value::Number(150)), (2, hi), (3, Value::Fixed), (4, Value::Fixed), (2, empty)]));
-        let largest = [&[8][..], &[0xff; 9], &[1]].concat();
-        assert_eq!(fields(&largest), Ok(vec![(1, Value::Number(u64::MAX))]));
-    }
-
-    #[test]
-    fn what_is_wrong_is_an_error() {
-        let truncated = Err(ProtoError::Truncated("a test"));
-        for bytes in [&[8][..], &[8, 0x80], &[0x12, 3, 1], &[0x1d, 1], &[0x21, 1], &[0x12, 0xff, 0xff, 0xff, 0xff, 0xf]] {
-            assert_eq!(fields(bytes), truncated, "{bytes:?}");
+    fn fields_are_read_or_refused() {
+        let check = |bytes: &[u8], expected: Result<&[(u32, Value<'_>)], ProtoError>| {
+            let read = Fields::new(bytes, "x").map(|field| field.map(|(number, field)| (number, field.value)));
+            assert_eq!(read.collect::<Result<Vec<_>, _>>(), expected.map(<[_]>::to_vec), "{bytes:?}");
+        };
+        check(&[], Ok(&[]));
+        check(
+            &[8, 0x96, 1, 0x12, 2, 7, 8, 0x12, 0],
+            Ok(&[(1, Value::Varint(150)), (2, Value::Bytes(&[7, 8])), (2, Value::Bytes(&[]))]),
+        );
+        check(&[9, 1, 0, 0, 0, 0, 0, 0, 0, 0x15, 2, 0, 0, 0], Ok(&[(1, Value::Fixed64(1)), (2, Value::Fixed32(2))]));
+        check(&[&[8][..], &[0xff; 9], &[1]].concat(), Ok(&[(1, Value::Varint(u64::MAX))]));
+        check(&[&[8][..], &[0xff; 9], &[2]].concat(), Err(ProtoError::Varint("x")));
+        check(&[&[8][..], &[0xff; 10]].concat(), Err(ProtoError::Varint("x")));
+        for truncated in [&[8][..], &[8, 0x80], &[0x12, 3, 1], &[0x15, 1], &[9, 1], &[0x12, 0xff, 0xff, 0xff, 0xff, 0xf]] {
+            check(truncated, Err(ProtoError::Truncated("x")));
         }
-        assert_eq!(fields(&[&[8][..], &[0xff; 10]].concat()), Err(ProtoError::Varint("a test")));
-        assert_eq!(fields(&[0x0b]), Err(ProtoError::WireType("a test", 1, 3)));
-        let [bytes, number] = [&[0x0a, 1, 0xff][..], &[8, 1]].map(|bytes| Fields::new(bytes, "x").next().unwrap().unwrap());
-        assert_eq!((bytes.text(), bytes.number()), (Err(ProtoError::Text("x")), Err(ProtoError::WireType("x", 1, 2))));
-        assert_eq!((number.number(), number.bytes()), (Ok(1), Err(ProtoError::WireType("x", 1, 0))));
+        check(&[2, 0], Err(ProtoError::Number("x")));
+        check(&[0x0b, 0x0c], Err(ProtoError::WireType("x", 1, 3)));
+    }
+
+    #[test]
+    fn a_field_is_of_one_type() {
+        let field = |value| Field { value, number: 7, message: "x" };
+        let wrong = |wire_type| ProtoError::WireType("x", 7, wire_type);
+        let bytes = field(Value::Bytes(b"hi"));
+        assert_eq!(
+            (bytes.bytes(), bytes.text(), bytes.varint(), bytes.fixed64()),
+            (Ok(&b"hi"[..]), Ok("hi"), Err(wrong(2)), Err(wrong(2)))
+        );
+        assert_eq!(field(Value::Bytes(&[0xff])).text(), Err(ProtoError::Text("x", 7)));
+        assert_eq!((field(Value::Varint(1)).varint(), field(Value::Varint(1)).text()), (Ok(1), Err(wrong(0))));
+        assert_eq!((field(Value::Fixed64(1)).fixed64(), field(Value::Fixed64(1)).bytes()), (Ok(1), Err(wrong(1))));
+        assert_eq!(field(Value::Fixed32(1)).fixed64(), Err(wrong(5)));
+        let numbers = |value| {
+            let mut numbers = Vec::new();
+            field(value).each_fixed64(|number| numbers.push(number)).map(|()| numbers)
+        };
+        assert_eq!(numbers(Value::Fixed64(5)), Ok(vec![5]));
+        assert_eq!(numbers(Value::Bytes(&[1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0])), Ok(vec![1, 2]));
+        assert_eq!(numbers(Value::Bytes(&[1, 0, 0])), Err(ProtoError::Truncated("x")));
+        assert_eq!(numbers(Value::Varint(1)), Err(wrong(0)));
     }
 }

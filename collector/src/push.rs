@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use weir_model::log::{FLAG_CONTINUED, LogBatch, LogRecord};
 use weir_model::panic_guard;
 use weir_model::signal::Signal;
 use weir_model::time::UnixNanos;
@@ -12,10 +11,10 @@ use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::admission::{Admission, Inflight};
-use crate::body::PushError;
 use crate::bounds::{Retention, TimeBounds};
 use crate::config::PushConfig;
 use crate::metrics::CollectorMetrics;
+use crate::push_error::PushError;
 use crate::ship::{Shipped, Shipper};
 
 /// The time now, in Unix nanoseconds. Passed in, so that tests decide.
@@ -117,22 +116,6 @@ impl Digest {
     pub(crate) fn finish(&self) -> [u8; 16] {
         self.0.digest128().to_be_bytes()
     }
-}
-
-/// Appends a line, split with continuation marks when it is longer than `line_max`. All parts share the context
-/// and the attributes: those of `set`, a number of the batch's, else none.
-pub(crate) fn push_line(batch: &mut LogBatch, record: LogRecord<'_>, set: Option<u32>, line_max: usize) {
-    let mut push = |record| match set {
-        Some(set) => batch.push_with(record, set),
-        None => batch.push(record),
-    };
-    let mut rest = record.body;
-    while rest.len() > line_max {
-        let (body, tail) = rest.split_at(line_max);
-        push(LogRecord { body, flags: record.flags | FLAG_CONTINUED, ..record });
-        rest = tail;
-    }
-    push(LogRecord { body: rest, ..record });
 }
 
 #[cfg(test)]

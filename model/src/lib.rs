@@ -4,6 +4,7 @@
 //! A tour, from small to large:
 //! - [`time`]: Unix nanoseconds, ranges, and the duration and time spellings of Prometheus and Loki.
 //! - [`config`]: the durations and sizes of configuration.
+//! - [`yaml`]: YAML as Prometheus reads it.
 //! - [`instant`]: the spellings of an instant that people use.
 //! - [`id`]: trace and span ids, and a log line's permanent identity.
 //! - [`label`]: sorted label sets and the matchers over them.
@@ -46,5 +47,6 @@ pub mod status;
 pub mod time;
 pub mod varint;
 pub mod wire;
+pub mod yaml;
 
 pub use clip::clip;

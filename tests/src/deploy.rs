@@ -35,10 +35,8 @@ fn files(folder: &str, ending: &str) -> Vec<(PathBuf, String)> {
 fn objects() -> Vec<Value> {
     let mut objects = Vec::new();
     for (path, text) in files("kubernetes", ".yaml") {
-        for document in serde_yaml_ng::Deserializer::from_str(&text) {
-            let object: serde_yaml_ng::Value = serde::Deserialize::deserialize(document).unwrap();
-            objects.push(serde_json::to_value(object).unwrap_or_else(|error| panic!("{}: {error}", path.display())));
-        }
+        let documents = serde_saphyr::from_multiple::<Value>(&text);
+        objects.extend(documents.unwrap_or_else(|error| panic!("{}: {error}", path.display())));
     }
     objects
 }

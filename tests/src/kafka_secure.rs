@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use weir_bus::contract::Contract;
 use weir_bus::kafka::{KafkaConfig, KafkaLog};
@@ -290,14 +292,5 @@ fn serve_tokens() -> String {
 fn token() -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let claims = format!(r#"{{"sub":"bearer","iat":{},"exp":{}}}"#, now - 10, now + 3600);
-    format!("{}.{}.", base64url(br#"{"alg":"none"}"#), base64url(claims.as_bytes()))
-}
-
-fn base64url(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let sextets = |chunk: &[u8]| {
-        let word = chunk.iter().enumerate().fold(0u32, |word, (i, byte)| word | u32::from(*byte) << (16 - 8 * i));
-        (0..=chunk.len()).map(move |i| char::from(LETTERS[(word >> (18 - 6 * i)) as usize & 63])).collect::<String>()
-    };
-    bytes.chunks(3).map(sextets).collect()
+    format!("{}.{}.", URL_SAFE_NO_PAD.encode(br#"{"alg":"none"}"#), URL_SAFE_NO_PAD.encode(claims))
 }

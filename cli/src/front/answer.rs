@@ -7,6 +7,7 @@ use axum::http::header::{
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::json;
 
 use super::admit::Refusal;
@@ -14,6 +15,9 @@ use super::admit::Refusal;
 /// gRPC's PERMISSION_DENIED, and DEADLINE_EXCEEDED, which OTLP's clients try again.
 const GRPC_DENIED: HeaderValue = HeaderValue::from_static("7");
 const GRPC_TOO_LATE: HeaderValue = HeaderValue::from_static("4");
+
+/// What gRPC wants encoded of its message, beside all that is not ASCII.
+const GRPC_MESSAGE: AsciiSet = CONTROLS.add(b'%');
 
 /// A browser asks again after so many seconds; ten minutes, so that a changed configuration is not far away.
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("600");
@@ -68,19 +72,10 @@ fn grpc(status: HeaderValue, text: &str) -> Response<Body> {
     let out = response.headers_mut();
     out.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     out.insert(HeaderName::from_static("grpc-status"), status);
-    if let Ok(text) = HeaderValue::from_str(&percent_encoded(text)) {
+    if let Ok(text) = HeaderValue::from_str(&utf8_percent_encode(text, &GRPC_MESSAGE).to_string()) {
         out.insert(HeaderName::from_static("grpc-message"), text);
     }
     response
-}
-
-/// As gRPC wants its message.
-fn percent_encoded(text: &str) -> String {
-    let encode = |byte: u8| match byte {
-        b' '..=b'~' if byte != b'%' => char::from(byte).to_string(),
-        other => format!("%{other:02X}"),
-    };
-    text.bytes().map(encode).collect()
 }
 
 /// A page of a configured origin may ask with whatever it wants to; it may not bring the browser's cookies.

@@ -9,7 +9,7 @@
 
 use weir_model::label::Labels;
 
-use super::{Exposition, Sample};
+use super::body::{Exemplar, Exposition, Sample};
 use rules::Rules;
 use syntax::{Line, RawSample, Wrong};
 
@@ -21,19 +21,6 @@ mod tests;
 
 /// The content type, without parameters.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text";
-
-/// A sample's link to something observed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Exemplar {
-    /// Index of its sample in [`Exposition::samples`].
-    pub sample: usize,
-    /// Often `trace_id` and `span_id`; together at most 128 characters.
-    pub labels: Labels,
-    /// What was observed.
-    pub value: f64,
-    /// Unix nanoseconds.
-    pub timestamp: Option<i64>,
-}
 
 /// What is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

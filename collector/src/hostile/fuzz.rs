@@ -1,9 +1,6 @@
 //! Mutated input for every decoder. `WEIR_FUZZ_SECONDS` sets how long each runs.
 
 use bytes::Bytes;
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use prost::Message;
 use weir_model::config::ByteSize;
 use weir_model::fuzz::{Fuzz, MemoryLimit};
 use weir_model::signal::Signal;
@@ -13,7 +10,7 @@ use super::{LOKI_JSON, bench, request};
 use crate::body;
 use crate::config::PushConfig;
 use crate::exposition::{openmetrics, text};
-use crate::otlp::{Export, Format, Logs, Metrics, Shaped, Traces, allocated_and_counted};
+use crate::otlp::{Export, Format, Logs, Metrics, Traces};
 
 /// A request may take 16 MiB whatever its size; a part of its decoder's own.
 const PUSH_LIMIT: MemoryLimit = MemoryLimit { bytes: 20 << 20, per_input_byte: 32 };
@@ -189,21 +186,4 @@ fn values_within_values_end_in_an_error() {
         }
     };
     small.spawn(run).unwrap().join().unwrap();
-}
-
-/// What admission counts before anything is decoded is what decoding takes, or more.
-fn fuzz_size<R: Message + Default + Shaped>(kind: Kind, name: &'static str) {
-    let seeds = [0, 7, 30].map(|depth| request(kind, Format::Protobuf, depth));
-    let fuzz = seeds.iter().fold(Fuzz::new(name), Fuzz::seed);
-    let words = ["\u{a}\u{0}", "\u{12}\u{0}", "\u{1a}\u{0}", "\u{32}\u{0}", "\u{2a}\u{2}\u{2a}\u{0}", "\u{a}"];
-    fuzz.words(&words).run(|input| {
-        let (allocated, counted) = allocated_and_counted::<R>(input);
-        assert!(allocated <= counted + 256, "{allocated} allocated, {counted} counted");
-    });
-}
-
-#[test]
-fn fuzz_decoding_takes_what_was_counted() {
-    fuzz_size::<ExportLogsServiceRequest>(Kind::Logs, "otlp-size-logs");
-    fuzz_size::<ExportMetricsServiceRequest>(Kind::Metrics, "otlp-size-metrics");
 }

@@ -9,9 +9,9 @@ use weir_model::signal::Signal;
 use super::{
     Bench, Event, ExportTraceServiceRequest, LOKI_JSON, ResourceSpans, ScopeSpans, Span, bench, histogram, logs, metrics, word,
 };
-use crate::body::PushError;
 use crate::config::PushConfig;
 use crate::otlp::{Encoded, Export, Format, Logs, Metrics, Traces, decode};
+use crate::push_error::PushError;
 
 /// Memory that a request takes at its most, body and all, and what it came to.
 fn peak<E: Export>(bench: &Bench, bytes: Vec<u8>) -> (Result<u64, PushError>, usize) {
@@ -71,7 +71,7 @@ fn labels_of_a_histogram_are_counted_for_each_of_its_buckets() {
 }
 
 #[test]
-fn empty_messages_are_counted_as_what_they_become() {
+fn empty_messages_become_nothing_or_are_counted() {
     let bench = bench(PushConfig::default());
     let wrapped = |tag: u8, inner: Vec<u8>| {
         let mut outer = vec![tag];
@@ -80,14 +80,26 @@ fn empty_messages_are_counted_as_what_they_become() {
     };
     let bytes = || wrapped(0x0a, wrapped(0x12, [0x12, 0].repeat(1 << 20)));
     let length = bytes().len();
-    for (refused, peak_bytes) in [peak::<Logs>(&bench, bytes()), peak::<Metrics>(&bench, bytes())] {
-        assert!(matches!(refused, Err(PushError::TooLarge { what: "request in memory", .. })), "{refused:?}");
+    // Nothing is taken before it is known to be good: records and spans are too many, metrics without a name or a point are none.
+    for (refused, peak_bytes) in [peak::<Logs>(&bench, bytes()), peak::<Traces>(&bench, bytes())] {
+        assert!(
+            matches!(&refused, Err(PushError::Malformed(reason)) if reason.contains("records in one request")),
+            "{refused:?}"
+        );
         assert!(peak_bytes < 2 * length, "{peak_bytes}");
     }
-    // Spans become nothing before they are known to be good: these have no ids, and are too many.
-    let (refused, peak_bytes) = peak::<Traces>(&bench, bytes());
-    assert!(matches!(&refused, Err(PushError::Malformed(reason)) if reason.contains("records in one request")), "{refused:?}");
+    let (stored, peak_bytes) = peak::<Metrics>(&bench, bytes());
+    assert_eq!(stored, Ok(0));
     assert!(peak_bytes < 2 * length, "{peak_bytes}");
+    // What becomes more than its bytes is counted: a name alone is a family, a resource with a record a section.
+    let family = |i: u32| wrapped(0x12, [&[0x0a, 4][..], &i.to_be_bytes().map(|byte| byte & 0x7f), &[0x2a, 0]].concat());
+    let bytes = wrapped(0x0a, wrapped(0x12, (0..1 << 18).map(family).collect::<Vec<_>>().concat()));
+    let (refused, peak_bytes) = peak::<Metrics>(&bench, bytes);
+    assert!(matches!(refused, Err(PushError::TooLarge { what: "request in memory", .. })), "{refused:?}");
+    assert!(peak_bytes < 40 << 20, "{peak_bytes}");
+    let (refused, peak_bytes) = peak::<Logs>(&bench, wrapped(0x0a, vec![0x12, 2, 0x12, 0]).repeat(1 << 15));
+    assert!(matches!(refused, Err(PushError::TooLarge { what: "request in memory", .. })), "{refused:?}");
+    assert!(peak_bytes < 20 << 20, "{peak_bytes}");
     // Few enough are taken, whatever their share: 16 MiB are allowed in any case.
     let (stored, peak_bytes) = peak::<Logs>(&bench, wrapped(0x0a, wrapped(0x12, [0x12, 0].repeat(1 << 14))));
     assert_eq!(stored, Ok(1 << 14));

@@ -2,10 +2,12 @@
 //!
 //! - `fuzz`: every decoder of pushes and scrapes under mutated input, on a small stack and within a limit of memory.
 //! - `memory`: what requests take that were made to take much.
-//! - `spans`: spans read where they lie say what the protocol's structures say.
+//! - `spans`, `logs`, `metrics`: what is read where it lies says what the protocol's structures say.
 
 mod fuzz;
+mod logs;
 mod memory;
+mod metrics;
 mod spans;
 
 use std::sync::Arc;
@@ -32,12 +34,12 @@ use weir_model::fuzz::CountingAllocator;
 use weir_model::log::LogBatch;
 use weir_model::wire::{Kind, Section};
 
-use crate::body::PushError;
 use crate::config::{PushConfig, ShipConfig};
 use crate::loki_push;
 use crate::metrics::CollectorMetrics;
 use crate::otlp::{self, Encoded, Export, Format};
 use crate::push::PushContext;
+use crate::push_error::PushError;
 use crate::ship::{Lanes, Shipper};
 use crate::testing::TestLog;
 

@@ -10,9 +10,9 @@ use weir_model::time::UnixNanos;
 
 use super::stream::{StreamBuilder, Taken};
 use crate::admission::Admission;
-use crate::body::PushError;
 use crate::metadata::Metadata;
 use crate::push::PushContext;
+use crate::push_error::PushError;
 
 /// Memory of a line beside its text: an [`Entry`] in a vector that doubles.
 pub(super) const ENTRY_BYTES: usize = 2 * size_of::<Entry>();

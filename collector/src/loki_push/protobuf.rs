@@ -7,10 +7,10 @@ use weir_model::time::{SECOND, UnixNanos};
 use super::selector;
 use super::stream::{Refused, StreamBuilder, Taken};
 use crate::admission::Admission;
-use crate::body::PushError;
 use crate::metadata::Metadata;
 use crate::proto::{Fields, ProtoError};
 use crate::push::PushContext;
+use crate::push_error::PushError;
 
 const REQUEST: &str = "PushRequest";
 const STREAM: &str = "Stream";
@@ -31,8 +31,7 @@ struct RawStream<'a> {
 pub(super) fn sections(context: &PushContext, admission: &Admission, bytes: &[u8]) -> Result<Taken, PushError> {
     let mut streams = Vec::new();
     for field in Fields::new(bytes, REQUEST) {
-        let field = field?;
-        if field.number == 1 {
+        if let (1, field) = field? {
             let stream = raw_stream(streams.len(), field.bytes()?)?;
             admission.charge(size_of_val(&stream) * 2 + stream.labels.memory())?;
             streams.push(stream);
@@ -44,8 +43,7 @@ pub(super) fn sections(context: &PushContext, admission: &Admission, bytes: &[u8
         let (lines, line_bytes) = (stream.entries, stream.entry_bytes);
         let mut builder = StreamBuilder::begin(context, admission, stream.labels, lines, line_bytes)?;
         for field in Fields::new(stream.message, STREAM) {
-            let field = field?;
-            if field.number == 2 {
+            if let (2, field) = field? {
                 entry(&mut builder, field.bytes()?, &mut metadata, &mut taken.refused)?;
             }
         }
@@ -57,10 +55,9 @@ pub(super) fn sections(context: &PushContext, admission: &Admission, bytes: &[u8
 fn raw_stream(at: usize, message: &[u8]) -> Result<RawStream<'_>, PushError> {
     let (mut labels, mut entries, mut entry_bytes) = ("", 0, 0);
     for field in Fields::new(message, STREAM) {
-        let field = field?;
-        match field.number {
-            1 => labels = field.text()?,
-            2 => {
+        match field? {
+            (1, field) => labels = field.text()?,
+            (2, field) => {
                 entries += 1;
                 entry_bytes += field.bytes()?.len();
             }
@@ -80,14 +77,13 @@ fn entry<'a>(
     let (mut time, mut line) = (0, &[][..]);
     metadata.clear();
     for field in Fields::new(message, ENTRY) {
-        let field = field?;
-        match field.number {
-            1 => time = timestamp(field.bytes()?)?,
+        match field? {
+            (1, field) => time = timestamp(field.bytes()?)?,
             // A string in logproto; what is not UTF-8 is kept.
-            2 => line = field.bytes()?,
-            3 => {
+            (2, field) => line = field.bytes()?,
+            (3, field) => {
                 let (name, value) = pair(field.bytes()?)?;
-                metadata.push(normalise_label_name(name), value);
+                metadata.push(normalise_label_name(name), value.into());
                 builder.check_metadata(metadata.len())?;
             }
             _ => {}
@@ -102,10 +98,9 @@ fn entry<'a>(
 fn timestamp(message: &[u8]) -> Result<UnixNanos, ProtoError> {
     let (mut seconds, mut nanos) = (0_i64, 0_i32);
     for field in Fields::new(message, TIMESTAMP) {
-        let field = field?;
-        match field.number {
-            1 => seconds = field.number()? as i64,
-            2 => nanos = field.number()? as i32,
+        match field? {
+            (1, field) => seconds = field.varint()? as i64,
+            (2, field) => nanos = field.varint()? as i32,
             _ => {}
         }
     }
@@ -115,10 +110,9 @@ fn timestamp(message: &[u8]) -> Result<UnixNanos, ProtoError> {
 fn pair(message: &[u8]) -> Result<(&str, &str), ProtoError> {
     let (mut name, mut value) = ("", "");
     for field in Fields::new(message, PAIR) {
-        let field = field?;
-        match field.number {
-            1 => name = field.text()?,
-            2 => value = field.text()?,
+        match field? {
+            (1, field) => name = field.text()?,
+            (2, field) => value = field.text()?,
             _ => {}
         }
     }

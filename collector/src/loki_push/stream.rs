@@ -1,23 +1,18 @@
 //! A pushed stream on its way into a section, of either encoding.
 
-use weir_model::id::{SpanId, TraceId};
 use weir_model::label::Labels;
-use weir_model::log::{LogAttributes, LogBatch, LogRecord};
+use weir_model::log::LogBatch;
 use weir_model::time::UnixNanos;
 use weir_model::wire::{Kind, Section};
 
-use super::SOURCE;
 use crate::admission::Admission;
-use crate::body::PushError;
 use crate::bounds::{OutOfTime, TimeBounds};
-use crate::enrich;
+use crate::lines::{Line, Lines};
 use crate::metadata::Metadata;
-use crate::push::{Digest, PushContext, push_line};
-use crate::severity;
+use crate::push::{Digest, PushContext};
+use crate::push_error::PushError;
 
-/// Memory of a line in a batch beside its body and attributes: columns of 22 bytes, a context and a set's number in columns that
-/// double.
-const LINE_BYTES: usize = 78;
+pub(super) const SOURCE: &str = "loki_push";
 /// Letters of a stream's labels that an error shows.
 const STREAM_SHOWN: usize = 256;
 
@@ -73,26 +68,14 @@ impl Refused {
     }
 }
 
-/// What a set of attributes says of its lines.
-#[derive(Clone, Copy, Default)]
-struct Said {
-    severity: Option<u8>,
-    context: Option<(TraceId, SpanId)>,
-}
-
 /// Gathers the lines of one stream.
 pub(super) struct StreamBuilder<'a> {
     context: &'a PushContext,
-    admission: &'a Admission,
     bounds: TimeBounds,
-    batch: LogBatch,
+    lines: Lines<'a>,
     digest: Digest,
-    /// By the number of the batch's set of attributes.
-    said: Vec<Said>,
-    severity: Option<u8>,
-    /// Of attributes, charged so far.
-    charged: usize,
-    lines: usize,
+    /// Lines read, refused ones included.
+    seen: usize,
 }
 
 impl<'a> StreamBuilder<'a> {
@@ -111,20 +94,10 @@ impl<'a> StreamBuilder<'a> {
         if count > limit {
             return Err(PushError::Malformed(format!("stream with {count} labels (limit push.labels_max is {limit})")));
         }
-        admission.charge(lines * LINE_BYTES + line_bytes)?;
         let mut digest = Digest::new(&context.tenant, SOURCE);
         digest.number(labels.stable_hash() as i64);
-        Ok(Self {
-            context,
-            admission,
-            bounds: context.bounds(Kind::Logs),
-            severity: severity::of_labels(labels.iter()),
-            batch: LogBatch::with_capacity(labels, lines, line_bytes),
-            digest,
-            said: Vec::new(),
-            charged: 0,
-            lines: 0,
-        })
+        let lines = Lines::begin(context, admission, labels, lines, line_bytes)?;
+        Ok(Self { context, bounds: context.bounds(Kind::Logs), lines, digest, seen: 0 })
     }
 
     /// Errors when the next line may not have so much metadata.
@@ -133,7 +106,7 @@ impl<'a> StreamBuilder<'a> {
         if count <= limit {
             return Ok(());
         }
-        Err(PushError::Malformed(format!("line {} has more structured metadata than push.labels_max, {limit}", self.lines)))
+        Err(PushError::Malformed(format!("line {} has more structured metadata than push.labels_max, {limit}", self.seen)))
     }
 
     /// Appends a line that is kept, and gives the digest that shall tell it from others; `None` when its time is refused.
@@ -144,49 +117,18 @@ impl<'a> StreamBuilder<'a> {
         metadata: &mut Metadata<'_>,
         refused: &mut Refused,
     ) -> Result<Option<&mut Digest>, PushError> {
-        self.lines += 1;
+        self.seen += 1;
         if let Err(error) = self.bounds.check(timestamp) {
-            refused.add(&self.batch.stream, &error);
+            refused.add(self.lines.stream(), &error);
             return Ok(None);
         }
-        metadata.tidy();
-        let set = if metadata.len() == 0 { None } else { Some(self.add_attributes(metadata)?) };
-        let said = set.map_or_else(Said::default, |set| self.said[set as usize]);
-        let (trace_id, span_id) = said.context.unwrap_or_else(|| enrich::context(line));
-        let record = LogRecord {
-            timestamp,
-            sequence: 0,
-            body: line,
-            severity: said.severity.or(self.severity).unwrap_or_else(|| severity::of_line(line)),
-            flags: 0,
-            trace_id,
-            span_id,
-            attributes: LogAttributes::NONE,
-        };
-        push_line(&mut self.batch, record, set, self.context.config.line_max.to_usize());
+        self.lines.push(&Line { timestamp, body: line, severity: None, context: None }, metadata)?;
         Ok(Some(&mut self.digest))
     }
 
-    fn add_attributes(&mut self, metadata: &Metadata<'_>) -> Result<u32, PushError> {
-        let set = self.batch.add_attributes(metadata.iter());
-        let sets = self.batch.attributes();
-        if sets.len() > self.said.len() {
-            let new = (self.said.len() as u32..sets.len() as u32).map(|set| {
-                let pairs = sets.get(set).iter();
-                Said { severity: severity::of_labels(pairs.clone()), context: enrich::named_context(pairs) }
-            });
-            self.said.extend(new);
-            let held = sets.memory() + self.said.capacity() * size_of::<Said>();
-            self.admission.charge(held.saturating_sub(self.charged))?;
-            self.charged = self.charged.max(held);
-        }
-        Ok(set)
-    }
-
     /// The section; none when no line was kept.
-    pub fn finish(mut self) -> Option<Section<LogBatch>> {
-        self.batch.shrink_to_fit();
-        let source = format!("loki/{:016x}", self.batch.stream.stable_hash());
-        (!self.batch.is_empty()).then(|| self.context.section(source, self.digest.finish(), self.batch))
+    pub fn finish(self) -> Option<Section<LogBatch>> {
+        let source = format!("loki/{:016x}", self.lines.stream().stable_hash());
+        self.lines.finish().map(|batch| self.context.section(source, self.digest.finish(), batch))
     }
 }

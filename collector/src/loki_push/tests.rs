@@ -7,9 +7,9 @@ use weir_model::label::Labels;
 use weir_model::log::{FLAG_CONTINUED, LogBatch};
 use weir_model::wire::{Mark, Section};
 
-use crate::body::PushError;
 use crate::config::PushConfig;
 use crate::hostile::{Bench, bench};
+use crate::push_error::PushError;
 
 #[derive(Clone, PartialEq, Message)]
 struct PushRequest {

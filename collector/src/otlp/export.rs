@@ -1,7 +1,6 @@
 //! The three signals of OTLP, as far as they differ: each transport serves any of them. Not here: how one becomes sections ([`super::logs`],
 //! [`super::metrics`], [`super::traces`]).
 
-use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::logs::v1::{
     ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse,
 };
@@ -13,103 +12,80 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use prost::Message;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use weir_model::log::LogBatch;
 use weir_model::metric::MetricBatch;
 use weir_model::span::SpanBatch;
 
-use super::{Format, Outcome, Rejected, logs, metrics, parse, parse_json, traces};
+use super::outcome::{Outcome, Rejected};
+use super::{logs, metrics, traces};
 use crate::admission::Admission;
-use crate::body::PushError;
 use crate::push::PushContext;
+use crate::push_error::PushError;
 use crate::ship::Shipped;
 
 /// What is exported by one call.
 pub(crate) trait Export: 'static {
+    /// The protocol's request: what JSON is read as.
+    type Request: Message + DeserializeOwned;
     /// What it becomes.
     type Batch: Shipped;
-    /// Its answer.
+    /// The protocol's answer.
     type Response: Message + Serialize;
 
-    /// A request's sections, and what is rejected of it.
-    fn decode(
-        context: &PushContext,
-        admission: &Admission,
-        format: Format,
-        bytes: Bytes,
-    ) -> Result<Outcome<Self::Batch>, PushError>;
+    /// The sections of a request in protobuf, and what is rejected of it.
+    fn outcome(context: &PushContext, admission: &Admission, request: &[u8]) -> Result<Outcome<Self::Batch>, PushError>;
 
     /// The answer of success, with `partial_success` when something was rejected.
     fn response(rejected: Rejected) -> Self::Response;
 }
 
-pub(crate) struct Logs;
-pub(crate) struct Metrics;
-pub(crate) struct Traces;
+/// A signal by the module of its conversion, its batch, and the protocol's names: request, answer, partial success, count.
+macro_rules! signal {
+    ($signal:ident, $module:ident, $batch:ident, $request:ident, $response:ident, $partial:ident, $count:ident) => {
+        pub(crate) struct $signal;
 
-impl Export for Logs {
-    type Batch = LogBatch;
-    type Response = ExportLogsServiceResponse;
+        impl Export for $signal {
+            type Request = $request;
+            type Batch = $batch;
+            type Response = $response;
 
-    fn decode(
-        context: &PushContext,
-        admission: &Admission,
-        format: Format,
-        bytes: Bytes,
-    ) -> Result<Outcome<Self::Batch>, PushError> {
-        logs::outcome(context, admission, parse::<ExportLogsServiceRequest>(format, bytes, admission)?)
-    }
+            fn outcome(context: &PushContext, admission: &Admission, request: &[u8]) -> Result<Outcome<$batch>, PushError> {
+                $module::outcome(context, admission, request)
+            }
 
-    fn response(rejected: Rejected) -> Self::Response {
-        let Rejected { count, reason, .. } = rejected;
-        let partial = || ExportLogsPartialSuccess { rejected_log_records: count, error_message: reason };
-        ExportLogsServiceResponse { partial_success: (count > 0).then(partial) }
-    }
-}
-
-impl Export for Metrics {
-    type Batch = MetricBatch;
-    type Response = ExportMetricsServiceResponse;
-
-    fn decode(
-        context: &PushContext,
-        admission: &Admission,
-        format: Format,
-        bytes: Bytes,
-    ) -> Result<Outcome<Self::Batch>, PushError> {
-        metrics::outcome(context, admission, parse::<ExportMetricsServiceRequest>(format, bytes, admission)?)
-    }
-
-    fn response(rejected: Rejected) -> Self::Response {
-        let Rejected { count, reason, .. } = rejected;
-        let partial = || ExportMetricsPartialSuccess { rejected_data_points: count, error_message: reason };
-        ExportMetricsServiceResponse { partial_success: (count > 0).then(partial) }
-    }
-}
-
-impl Export for Traces {
-    type Batch = SpanBatch;
-    type Response = ExportTraceServiceResponse;
-
-    fn decode(
-        context: &PushContext,
-        admission: &Admission,
-        format: Format,
-        bytes: Bytes,
-    ) -> Result<Outcome<Self::Batch>, PushError> {
-        if format == Format::Protobuf {
-            return traces::outcome(context, admission, &bytes);
+            fn response(Rejected { count, reason, .. }: Rejected) -> $response {
+                let partial = || $partial { $count: count, error_message: reason };
+                $response { partial_success: (count > 0).then(partial) }
+            }
         }
-        // Written out as what the other format is: one conversion for both.
-        let request = parse_json::<ExportTraceServiceRequest>(bytes, admission)?;
-        admission.charge(request.encoded_len())?;
-        let bytes = request.encode_to_vec();
-        drop(request);
-        traces::outcome(context, admission, &bytes)
-    }
-
-    fn response(rejected: Rejected) -> Self::Response {
-        let Rejected { count, reason, .. } = rejected;
-        let partial = || ExportTracePartialSuccess { rejected_spans: count, error_message: reason };
-        ExportTraceServiceResponse { partial_success: (count > 0).then(partial) }
-    }
+    };
 }
+
+signal!(
+    Logs,
+    logs,
+    LogBatch,
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+    ExportLogsPartialSuccess,
+    rejected_log_records
+);
+signal!(
+    Metrics,
+    metrics,
+    MetricBatch,
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+    ExportMetricsPartialSuccess,
+    rejected_data_points
+);
+signal!(
+    Traces,
+    traces,
+    SpanBatch,
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+    ExportTracePartialSuccess,
+    rejected_spans
+);

@@ -15,8 +15,9 @@ use tonic::Status;
 
 use super::export::{Export, Logs, Metrics, Traces};
 use super::{Encoded, Format, Rejected, take};
-use crate::body::{self, PushError};
+use crate::body;
 use crate::push::PushContext;
+use crate::push_error::PushError;
 
 /// Before each message: whether it is compressed, and its length.
 const FRAME_HEAD_BYTES: usize = 5;

@@ -12,8 +12,9 @@ use serde::Serialize;
 
 use super::export::{Export, Logs, Metrics, Traces};
 use super::{Encoded, Format, Rejected, take};
-use crate::body::{self, PushError};
+use crate::body;
 use crate::push::PushContext;
+use crate::push_error::PushError;
 
 /// The three routes.
 pub fn router(context: PushContext) -> Router {

@@ -1,208 +1,221 @@
-//! OTLP logs as [`LogBatch`]es: one stream a resource. Pure.
+//! OTLP logs as [`LogBatch`]es: one stream a resource, read from the bytes of the request without decoding it into structures
+//! first. Pure.
 //!
 //! Labels of the stream: the resource attributes that say who speaks (`service.*`, `k8s.*`, `container.*`, `host.name`,
 //! `deployment.environment*`, `cloud.*`), names normalised. All other attributes of resource, scope and record are
 //! structured metadata of the line.
 
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::logs::v1::{LogRecord as OtlpRecord, ResourceLogs, ScopeLogs};
-use prost::Message;
 use weir_model::id::{SpanId, TraceId};
 use weir_model::label::{Labels, normalise_label_name};
-use weir_model::log::{LogAttributes, LogBatch, LogRecord, severity_of_name};
+use weir_model::log::{LogBatch, severity_of_name};
 use weir_model::time::UnixNanos;
 use weir_model::wire::{Kind, Section};
 
-use super::{Outcome, Refusal, Rejected, check_records, value};
+use super::attributes::{RawList, body};
+use super::message;
+use super::outcome::{Outcome, Refusal, Rejected, SECTION_BYTES, check_records};
 use crate::admission::Admission;
-use crate::body::PushError;
 use crate::bounds::TimeBounds;
-use crate::enrich;
+use crate::lines::{Line, Lines};
 use crate::metadata::Metadata;
-use crate::push::{Digest, PushContext, push_line};
-use crate::severity;
+use crate::proto::{Fields, ProtoError};
+use crate::push::{Digest, PushContext};
+use crate::push_error::PushError;
 
 /// Prefixes of resource attributes that become labels.
 const LABEL_PREFIXES: [&str; 4] = ["service.", "k8s.", "cloud.", "deployment.environment"];
 /// Resource attributes that become labels.
 const LABEL_NAMES: [&str; 4] = ["container.id", "container.name", "container.image.name", "host.name"];
 
-/// Sections of a request.
-pub(super) fn outcome(
-    context: &PushContext,
-    admission: &Admission,
-    request: ExportLogsServiceRequest,
-) -> Result<Outcome<LogBatch>, PushError> {
-    let scopes = request.resource_logs.iter().flat_map(|resource| &resource.scope_logs);
-    check_records(context, scopes.map(|scope| scope.log_records.len()).sum())?;
+/// Sections of a request, an `ExportLogsServiceRequest` in protobuf.
+pub(super) fn outcome(context: &PushContext, admission: &Admission, request: &[u8]) -> Result<Outcome<LogBatch>, PushError> {
+    check_records(context, message::count(request)?)?;
     let mut outcome = Outcome::default();
-    for (at, resource) in request.resource_logs.into_iter().enumerate() {
-        outcome.sections.extend(section(context, admission, (at, resource), &mut outcome.rejected)?);
+    for (at, resource) in (0..).zip(message::resources(request)) {
+        outcome.sections.extend(section(context, admission, (at, resource?), &mut outcome.rejected)?);
     }
     Ok(outcome)
 }
 
-/// A section in the making.
-struct Made<'a> {
-    batch: LogBatch,
+/// A resource's section in the making.
+struct Making<'a> {
+    context: &'a PushContext,
+    admission: &'a Admission,
+    bounds: TimeBounds,
+    lines: Lines<'a>,
     /// Of what was sent, and of which of it was refused for its time: the same request at another time may come to more.
     digest: Digest,
     rejected: &'a mut Rejected,
-    /// Records looked at.
+    /// Records read, refused ones included.
     seen: i64,
-    admission: &'a Admission,
+    /// Whether a record has no time at all.
+    timeless: bool,
 }
 
 fn section(
     context: &PushContext,
     admission: &Admission,
-    (at, resource): (usize, ResourceLogs),
+    (at, resource): (i64, &[u8]),
     rejected: &mut Rejected,
 ) -> Result<Option<Section<LogBatch>>, PushError> {
-    let digest = digest(context, at, &resource);
-    let attributes = resource.resource.map(|resource| resource.attributes).unwrap_or_default();
-    if let Err(reason) = value::fits(&attributes, context.config.labels_max) {
-        let records = resource.scope_logs.iter().map(|scope| scope.log_records.len()).sum();
+    let mut digest = Digest::new(&context.tenant, "otlp/logs");
+    digest.number(at);
+    digest.field(resource);
+    let (records, record_bytes) = message::count_of_resource(resource)?;
+    let who = message::who(resource)?;
+    let attributes = RawList::of_resource(&who, context.config.labels_max)?;
+    if let Err(reason) = attributes.fits(context.config.labels_max) {
         rejected.add(records, || format!("resource: {reason}"));
         return Ok(None);
     }
-    let (labels, metadata): (Vec<_>, Vec<_>) = attributes.into_iter().partition(|pair| is_label(&pair.key));
-    let mut stream = normalised(labels);
+    admission.charge(SECTION_BYTES + attributes.memory_of_labels())?;
+    let mut stream = attributes.labels(is_label);
     if stream.is_empty() {
         // Every stream has a label; OpenTelemetry's word for a missing name.
         stream = Labels::from_pairs([("service_name", "unknown_service")]);
     }
     let source = format!("otlp/{:016x}", stream.stable_hash());
-    admission.charge(value::memory(&metadata))?;
-    let metadata = normalised(metadata);
+    let metadata = attributes.labels(|name| !is_label(name));
+    let lines = Lines::begin(context, admission, stream, records, record_bytes)?;
     let bounds = context.bounds(Kind::Logs);
-    let mut made = Made { batch: LogBatch::new(stream), digest, rejected, seen: 0, admission };
-    for scope in resource.scope_logs {
-        push_scope(context, &bounds, &mut made, &metadata, scope)?;
+    let mut making = Making { context, admission, bounds, lines, digest, rejected, seen: 0, timeless: false };
+    for scope in message::scopes(resource) {
+        making.push_scope(&metadata, scope?)?;
     }
-    let Made { mut batch, digest, .. } = made;
-    batch.shrink_to_fit();
-    Ok((!batch.is_empty()).then(|| context.section(source, digest.finish(), batch)))
-}
-
-/// Over what was sent. A client that sends no time at all sends the same bytes for two lines that are two events: then
-/// the time of arrival is part of the digest, and a second attempt is kept twice rather than an event lost.
-fn digest(context: &PushContext, at: usize, resource: &ResourceLogs) -> Digest {
-    let mut digest = Digest::new(&context.tenant, "otlp/logs");
-    digest.number(at as i64);
-    digest.field(&resource.encode_to_vec());
-    let timeless = |record: &OtlpRecord| record.time_unix_nano == 0 && record.observed_time_unix_nano == 0;
-    if resource.scope_logs.iter().any(|scope| scope.log_records.iter().any(timeless)) {
+    let Making { lines, mut digest, timeless, .. } = making;
+    // A client that sends no time at all sends the same bytes for two lines that are two events: then the time of arrival is
+    // part of the digest, and a second attempt is kept twice rather than an event lost.
+    if timeless {
         digest.number((context.clock)());
     }
-    digest
+    Ok(lines.finish().map(|batch| context.section(source, digest.finish(), batch)))
 }
 
 fn is_label(name: &str) -> bool {
     LABEL_NAMES.contains(&name) || LABEL_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-fn normalised(attributes: Vec<KeyValue>) -> Labels {
-    Labels::from_pairs(attributes.into_iter().map(|pair| {
-        let name = normalise_label_name(&pair.key).into_owned();
-        (name, value::text(pair.value))
-    }))
-}
-
-fn push_scope(
-    context: &PushContext,
-    bounds: &TimeBounds,
-    made: &mut Made<'_>,
-    resource: &Labels,
-    scope: ScopeLogs,
-) -> Result<(), PushError> {
-    let mut shared = resource.clone();
-    let records = scope.log_records.len();
-    if let Some(scope) = scope.scope {
-        if let Err(reason) = value::fits(&scope.attributes, context.config.labels_max) {
-            made.rejected.add(records, || format!("scope: {reason}"));
-            return Ok(());
-        }
-        made.admission.charge(value::memory(&scope.attributes) + scope.name.len() + scope.version.len())?;
-        let named = Labels::from_pairs([("scope_name", &scope.name), ("scope_version", &scope.version)]);
-        shared = shared.merged(&normalised(scope.attributes)).merged(&named);
-    }
-    let shared = Shared { text_bytes: shared.iter().map(|(name, value)| name.len() + value.len()).sum(), set: shared };
-    for record in scope.log_records {
-        made.seen += 1;
-        let timestamp = timestamp(context, &record);
-        let fits = value::fits(&record.attributes, context.config.labels_max).map_err(Refusal::from);
-        match fits.and_then(|()| Ok(bounds.check(timestamp)?)) {
-            Ok(()) => push_record(context, made, &shared, record, timestamp)?,
-            Err(refusal) => {
+impl Making<'_> {
+    fn push_scope(&mut self, resource: &Labels, scope: &[u8]) -> Result<(), PushError> {
+        let labels_max = self.context.config.labels_max;
+        let shared = match self.shared(resource, &message::who(scope)?)? {
+            Ok(shared) => shared,
+            Err(reason) => {
+                self.rejected.add(message::records(scope).count(), || reason);
+                return Ok(());
+            }
+        };
+        let text_bytes = shared.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let (mut record, mut metadata) = (RawRecord::default(), Metadata::default());
+        for message in message::records(scope) {
+            record.read(message?, labels_max)?;
+            self.seen += 1;
+            self.timeless |= record.time().is_none();
+            let timestamp = record.time().unwrap_or_else(|| (self.context.clock)());
+            let fits = record.attributes.fits(labels_max).map_err(Refusal::from);
+            if let Err(refusal) = fits.and_then(|()| Ok(self.bounds.check(timestamp)?)) {
                 if matches!(refusal, Refusal::Time(_)) {
-                    made.digest.number(made.seen);
+                    self.digest.number(self.seen);
                 }
-                made.rejected.refuse(&refusal, || "log record".to_owned());
+                self.rejected.refuse(&refusal, || "log record".to_owned());
+                continue;
+            }
+            metadata.clear();
+            shared.iter().for_each(|(name, value)| metadata.push(name.into(), value.into()));
+            if record.add_metadata(&mut metadata) {
+                // What is shared is written out for each of them by whoever stores them.
+                self.admission.spread(text_bytes)?;
+            }
+            let body = body(record.body, &mut |bytes| self.admission.charge(bytes))?;
+            let (severity, context) = (record.severity(), record.context());
+            self.lines.push(&Line { timestamp, body: &body, severity, context }, &mut metadata)?;
+        }
+        Ok(())
+    }
+
+    /// Metadata of a scope's records. The inner error rejects them.
+    fn shared(&self, resource: &Labels, message: &[u8]) -> Result<Result<Labels, String>, PushError> {
+        let (mut list, mut name, mut version) = (RawList::default(), "", "");
+        for field in Fields::new(message, "a scope") {
+            match field? {
+                (1, field) => name = field.text()?,
+                (2, field) => version = field.text()?,
+                (3, field) => list.push(field, self.context.config.labels_max)?,
+                _ => {}
             }
         }
+        if let Err(reason) = list.fits(self.context.config.labels_max) {
+            return Ok(Err(format!("scope: {reason}")));
+        }
+        self.admission.charge(list.memory_of_labels() + name.len() + version.len())?;
+        let named = Labels::from_pairs([("scope_name", name), ("scope_version", version)]);
+        Ok(Ok(resource.merged(&list.labels(|_| true)).merged(&named)))
     }
-    Ok(())
 }
 
-/// When it happened, else when it was seen, else now.
-fn timestamp(context: &PushContext, record: &OtlpRecord) -> UnixNanos {
-    let times = [record.time_unix_nano, record.observed_time_unix_nano];
-    let said = times.into_iter().find(|time| *time != 0).map(|time| i64::try_from(time).unwrap_or(i64::MAX));
-    said.unwrap_or_else(|| (context.clock)())
+/// A record as it came; used for one after another.
+#[derive(Default)]
+struct RawRecord<'a> {
+    time: u64,
+    observed_time: u64,
+    severity_number: u64,
+    severity_text: &'a str,
+    body: &'a [u8],
+    attributes: RawList<'a>,
+    trace_id: &'a [u8],
+    span_id: &'a [u8],
+    event_name: &'a str,
 }
 
-/// Attributes of a scope and its resource, which its records share.
-struct Shared {
-    set: Labels,
-    text_bytes: usize,
-}
+impl<'a> RawRecord<'a> {
+    /// Reads a `LogRecord`. Attributes beyond `labels_max` are only counted.
+    fn read(&mut self, message: &'a [u8], labels_max: usize) -> Result<(), ProtoError> {
+        let mut attributes = std::mem::take(&mut self.attributes);
+        attributes.clear();
+        *self = Self { attributes, ..Self::default() };
+        for field in Fields::new(message, "a log record") {
+            match field? {
+                (1, field) => self.time = field.fixed64()?,
+                (2, field) => self.severity_number = field.varint()?,
+                (3, field) => self.severity_text = field.text()?,
+                (5, field) => self.body = field.bytes()?,
+                (6, field) => self.attributes.push(field, labels_max)?,
+                (9, field) => self.trace_id = field.bytes()?,
+                (10, field) => self.span_id = field.bytes()?,
+                (11, field) => self.observed_time = field.fixed64()?,
+                (12, field) => self.event_name = field.text()?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 
-/// Memory of a line in a batch beside body and attributes: 46 bytes in columns that double, and its attributes' set.
-const LINE_BYTES: usize = 128;
+    /// When it happened, else when it was seen.
+    fn time(&self) -> Option<UnixNanos> {
+        let said = [self.time, self.observed_time].into_iter().find(|time| *time != 0);
+        said.map(|time| i64::try_from(time).unwrap_or(i64::MAX))
+    }
 
-/// What the record adds to what its scope and resource share: its own attributes' texts, and a pointer to each shared one
-/// when there are own ones. Without own ones it is the shared set itself.
-fn push_record(
-    context: &PushContext,
-    made: &mut Made<'_>,
-    shared: &Shared,
-    record: OtlpRecord,
-    timestamp: UnixNanos,
-) -> Result<(), PushError> {
-    let own = !(record.attributes.is_empty() && record.severity_text.is_empty() && record.event_name.is_empty());
-    let pointers = if own { shared.set.len() * size_of::<(&str, &str)>() } else { 0 };
-    let texts = record.severity_text.len() + record.event_name.len() + body_bytes(&record);
-    made.admission.charge(LINE_BYTES + pointers + texts + value::memory(&record.attributes))?;
-    made.admission.spread(if own { shared.text_bytes } else { 0 })?;
-    let own: Vec<_> = record.attributes.into_iter().map(|pair| (pair.key, value::text(pair.value))).collect();
-    let named = [("severity_text", &*record.severity_text), ("event_name", &record.event_name)];
-    let mut of_record = Metadata::default();
-    own.iter().for_each(|(name, value)| of_record.push(normalise_label_name(name), value));
-    let mut attributes = Metadata::of(&shared.set).and(of_record);
-    named.iter().filter(|(_, value)| !value.is_empty()).for_each(|(name, value)| attributes.push((*name).into(), value));
-    attributes.tidy();
-    let body = value::body(record.body);
-    let severity = match u8::try_from(record.severity_number) {
-        Ok(number @ 1..=24) => number,
-        _ => severity_of_name(record.severity_text.as_bytes())
-            .or_else(|| severity::of_labels(attributes.iter()))
-            .unwrap_or_else(|| severity::of_line(&body)),
-    };
-    let trace_id = TraceId(record.trace_id.try_into().unwrap_or_default());
-    let (trace_id, span_id) = if trace_id.is_none() {
-        enrich::named_context(attributes.iter()).unwrap_or_else(|| enrich::context(&body))
-    } else {
-        (trace_id, SpanId(record.span_id.try_into().unwrap_or_default()))
-    };
-    let set = (attributes.len() > 0).then(|| made.batch.add_attributes(attributes.iter()));
-    let attributes = LogAttributes::NONE;
-    let record = LogRecord { timestamp, sequence: 0, body: &body, severity, flags: 0, trace_id, span_id, attributes };
-    push_line(&mut made.batch, record, set, context.config.line_max.to_usize());
-    Ok(())
-}
+    /// Adds its own to what its scope and resource share; whether there is any.
+    fn add_metadata(&mut self, metadata: &mut Metadata<'a>) -> bool {
+        let before = metadata.len();
+        let named = [("severity_text", self.severity_text), ("event_name", self.event_name)];
+        let named = named.map(|(name, value)| (name.into(), value.into()));
+        let own = self.attributes.drain().map(|(name, value)| (normalise_label_name(name), value.text()));
+        // An empty one does not take the place of one that is shared.
+        own.chain(named).filter(|(_, value)| !value.is_empty()).for_each(|(name, value)| metadata.push(name, value));
+        metadata.len() > before
+    }
 
-fn body_bytes(record: &OtlpRecord) -> usize {
-    record.body.as_ref().map_or(0, |body| 2 * body.encoded_len())
+    fn severity(&self) -> Option<u8> {
+        match u8::try_from(self.severity_number) {
+            Ok(number @ 1..=24) => Some(number),
+            _ => severity_of_name(self.severity_text.as_bytes()),
+        }
+    }
+
+    fn context(&self) -> Option<(TraceId, SpanId)> {
+        let trace_id = self.trace_id.try_into().map(TraceId).ok().filter(|id| !id.is_none())?;
+        Some((trace_id, SpanId(self.span_id.try_into().unwrap_or_default())))
+    }
 }

@@ -1,115 +1,45 @@
 //! OTLP: gRPC and HTTP in, sections out. An answer of success is given after the bus has acknowledged everything.
 //!
 //! - [`grpc`], [`http`]: the two transports.
-//! - `take`: from a body to an outcome, the same for both. [`shape`]: what a request takes in memory.
-//! - [`value`]: attributes and bodies.
+//! - `take`: from a body to an outcome, the same for both.
 //! - [`export`]: what makes one of the three signals: its request, its conversion, its answer.
-//! - [`span`], over [`fields`]: a span read where it lies in the body.
-//! - [`logs`], [`metrics`], [`traces`]: the three conversions, pure: a request becomes sections and a count of what was rejected.
+//! - [`logs`], [`metrics`], [`traces`]: the three conversions, pure: a request's protobuf, read where it lies, becomes sections and a
+//!   count of what was rejected. [`span`]: one span.
+//! - [`outcome`]: what a request came to. [`message`], [`attributes`]: what the messages of all three have in common.
 //!
 //! A record that cannot be kept is rejected by `partial_success`, with the number and the first reason; the rest is kept.
 
+mod attributes;
 mod export;
-mod fields;
 pub mod grpc;
 pub mod http;
 mod logs;
+mod message;
 mod metrics;
-mod shape;
+mod outcome;
 mod span;
 mod traces;
-mod value;
 
 use bytes::Bytes;
 use prost::Message;
 use serde::de::DeserializeOwned;
 use weir_model::signal::Signal;
-use weir_model::wire::Section;
 
 use crate::admission::Admission;
-use crate::body::{self, PushError};
-use crate::bounds::OutOfTime;
-use crate::proto_size;
+use crate::body;
+use crate::json_size;
 use crate::push::PushContext;
+use crate::push_error::PushError;
 use crate::ship::Shipped;
 
 pub(crate) use self::export::Export;
 #[cfg(test)]
 pub(crate) use self::export::{Logs, Metrics, Traces};
-use self::shape::JSON_ELEMENT_BYTES;
-pub(crate) use self::shape::Shaped;
 
-/// What a request came to.
-pub(crate) struct Outcome<S> {
-    pub sections: Vec<Section<S>>,
-    pub rejected: Rejected,
-}
+use self::outcome::{Outcome, Rejected};
 
-impl<S> Default for Outcome<S> {
-    fn default() -> Self {
-        Self { sections: Vec::new(), rejected: Rejected::default() }
-    }
-}
-
-/// Records that were not taken.
-#[derive(Default, Debug, PartialEq, Eq)]
-pub(crate) struct Rejected {
-    /// How many.
-    pub count: i64,
-    /// Of these, with a timestamp older than what is kept.
-    pub too_old: u64,
-    /// Of these, with a timestamp too far ahead.
-    pub too_new: u64,
-    /// Why, for the first; "" when there are none.
-    pub reason: String,
-}
-
-/// Why a record is rejected.
-#[derive(Debug)]
-pub(crate) enum Refusal {
-    /// It cannot be kept as it is.
-    Invalid(String),
-    /// It would not be kept.
-    Time(OutOfTime),
-    /// The whole request takes too much memory, and is refused as a whole.
-    Request,
-}
-
-impl From<String> for Refusal {
-    fn from(reason: String) -> Self {
-        Self::Invalid(reason)
-    }
-}
-
-impl From<OutOfTime> for Refusal {
-    fn from(error: OutOfTime) -> Self {
-        Self::Time(error)
-    }
-}
-
-impl Rejected {
-    fn add(&mut self, count: usize, reason: impl FnOnce() -> String) {
-        if self.count == 0 && count > 0 {
-            self.reason = reason();
-        }
-        self.count = self.count.saturating_add(count as i64);
-    }
-
-    /// One record; `what` begins the message.
-    fn refuse(&mut self, refusal: &Refusal, what: impl FnOnce() -> String) {
-        match refusal {
-            Refusal::Request => {}
-            Refusal::Invalid(reason) => self.add(1, || format!("{}: {reason}", what())),
-            Refusal::Time(error) => {
-                match error {
-                    OutOfTime::Old { .. } => self.too_old += 1,
-                    OutOfTime::New { .. } => self.too_new += 1,
-                }
-                self.add(1, || format!("{} {error}", what()));
-            }
-        }
-    }
-}
+/// Memory of an element of a JSON array: the largest that is common, a log record with its place in a vector that doubles.
+const JSON_ELEMENT_BYTES: usize = 320;
 
 /// How a request is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,34 +73,20 @@ pub(crate) fn decode<E: Export>(
     let Encoded { bytes, encoding, format } = body;
     let bytes = body::decode_content(&encoding, bytes, context.config.decompressed_max.to_usize(), admission)?;
     admission.body_is(bytes.len());
-    let outcome = E::decode(context, admission, format, bytes)?;
+    let outcome = match format {
+        Format::Protobuf => E::outcome(context, admission, &bytes)?,
+        Format::Json => E::outcome(context, admission, &transcode::<E::Request>(&bytes, admission)?)?,
+    };
     admission.settle(outcome.sections.iter().map(|section| section.batch.weight()).sum());
     Ok(outcome)
 }
 
-/// Bytes that decoding takes at its most, and what is counted for it beforehand.
-#[cfg(test)]
-pub(crate) fn allocated_and_counted<R: Message + Default + Shaped>(bytes: &[u8]) -> (usize, usize) {
-    let (_, peak) = weir_model::fuzz::peak_of(None, || drop(R::decode(bytes)));
-    (peak, proto_size::decoded_bytes(R::SHAPE, bytes))
-}
-
-/// What decoding will take is counted and charged before it is done.
-fn parse<R: Message + Default + DeserializeOwned + Shaped>(
-    format: Format,
-    bytes: Bytes,
-    admission: &Admission,
-) -> Result<R, PushError> {
-    if format == Format::Json {
-        return parse_json(bytes, admission);
-    }
-    admission.charge(proto_size::decoded_bytes(R::SHAPE, &bytes))?;
-    R::decode(&*bytes).map_err(|error| PushError::Malformed(format!("protobuf: {error}")))
-}
-
-fn parse_json<R: DeserializeOwned>(bytes: Bytes, admission: &Admission) -> Result<R, PushError> {
-    admission.charge(proto_size::decoded_json_bytes(&bytes, JSON_ELEMENT_BYTES))?;
-    serde_json::from_slice(&bytes).map_err(|error| PushError::Malformed(format!("json: {error}")))
+/// A request in JSON as the protobuf that says the same: there is one conversion for both.
+fn transcode<R: Message + DeserializeOwned>(json: &[u8], admission: &Admission) -> Result<Vec<u8>, PushError> {
+    admission.charge(json_size::decoded_bytes(json, JSON_ELEMENT_BYTES))?;
+    let request: R = serde_json::from_slice(json).map_err(|error| PushError::Malformed(format!("json: {error}")))?;
+    admission.charge(request.encoded_len())?;
+    Ok(request.encode_to_vec())
 }
 
 /// Ships what a request came to and says what was rejected.
@@ -182,12 +98,4 @@ async fn finish<S: Shipped>(context: &PushContext, outcome: Outcome<S>) -> Resul
         context.dropped("otlp", reason, records);
     }
     Ok(rejected)
-}
-
-fn check_records(context: &PushContext, records: usize) -> Result<(), PushError> {
-    let limit = context.config.records_max;
-    if records > limit {
-        return Err(PushError::Malformed(format!("{records} records in one request (limit push.records_max is {limit})")));
-    }
-    Ok(())
 }

@@ -1,76 +1,38 @@
 //! OTLP spans as [`SpanBatch`]es: one section a resource and scope, read from the bytes of the request without decoding it into
 //! structures first. Pure.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use weir_model::span::{Attributes, Origin, SpanBatch, SpansBuilder, Value};
 use weir_model::wire::{Kind, Section};
 
-use super::fields::{Fields, Malformed};
-use super::span::{RawList, RawSpan};
-use super::{Outcome, Refusal, Rejected, check_records, value};
+use super::attributes::{PAIR_BYTES, RawList};
+use super::message;
+use super::outcome::{Outcome, Refusal, Rejected, check_records};
+use super::span::RawSpan;
 use crate::admission::Admission;
-use crate::body::PushError;
+use crate::proto::{Fields, ProtoError};
 use crate::push::{Digest, PushContext};
+use crate::push_error::PushError;
 
 /// The ids of a span with what stands before them: what is shorter cannot be kept.
 const SPAN_BYTES_MIN: usize = 28;
 
-impl From<Malformed> for PushError {
-    fn from(Malformed(reason): Malformed) -> Self {
-        Self::Malformed(format!("protobuf: {reason}"))
-    }
-}
-
 /// Sections of a request, an `ExportTraceServiceRequest` in protobuf.
 pub(super) fn outcome(context: &PushContext, admission: &Admission, request: &[u8]) -> Result<Outcome<SpanBatch>, PushError> {
-    check_records(context, count(request)?)?;
+    check_records(context, message::count(request)?)?;
     let mut outcome = Outcome::default();
     let mut at = 0;
-    for resource in messages(request, 1) {
+    for resource in message::resources(request) {
         let resource = resource?;
         let who = Who::new(context, resource)?;
-        for scope in messages(resource, 2) {
+        for scope in message::scopes(resource) {
             let scope = Scope { at, bytes: scope? };
             outcome.sections.extend(section(context, admission, &scope, &who, &mut outcome.rejected)?);
             at += 1;
         }
     }
     Ok(outcome)
-}
-
-/// The fields of one number, which are messages.
-fn messages(message: &[u8], wanted: u32) -> impl Iterator<Item = Result<&[u8], Malformed>> {
-    Fields::new(message).filter_map(move |field| match field {
-        Ok((number, field)) if number == wanted => Some(field.bytes()),
-        Ok(_) => None,
-        Err(error) => Some(Err(error)),
-    })
-}
-
-/// Spans of a request.
-fn count(request: &[u8]) -> Result<usize, Malformed> {
-    let mut count = 0;
-    for resource in messages(request, 1) {
-        for scope in messages(resource?, 2) {
-            for span in messages(scope?, 2) {
-                span?;
-                count += 1;
-            }
-        }
-    }
-    Ok(count)
-}
-
-/// The message of a number; one that comes in pieces is as if they stood together.
-fn merged(message: &[u8], wanted: u32) -> Result<Cow<'_, [u8]>, Malformed> {
-    let mut found = Cow::Borrowed(&[][..]);
-    for piece in messages(message, wanted) {
-        let piece = piece?;
-        if found.is_empty() { found = Cow::Borrowed(piece) } else { found.to_mut().extend_from_slice(piece) }
-    }
-    Ok(found)
 }
 
 /// A resource, and what stands for it in its scopes' digests.
@@ -81,16 +43,11 @@ struct Who {
 }
 
 impl Who {
-    fn new(context: &PushContext, resource_spans: &[u8]) -> Result<Self, Malformed> {
-        let message = merged(resource_spans, 1)?;
+    fn new(context: &PushContext, resource_spans: &[u8]) -> Result<Self, ProtoError> {
+        let message = message::who(resource_spans)?;
         let mut digest = Digest::default();
         digest.field(&message);
-        let mut list = RawList::default();
-        for field in Fields::new(&message) {
-            if let (1, field) = field? {
-                list.push(field, context.config.labels_max)?;
-            }
-        }
+        let list = RawList::of_resource(&message, context.config.labels_max)?;
         let fits = list.fits(context.config.labels_max).map_err(|reason| format!("resource: {reason}"));
         let resource = fits.map(|()| list.to_attributes());
         Ok(Self { memory: resource.as_ref().map_or(0, memory), resource, digest: digest.finish() })
@@ -117,15 +74,15 @@ fn section(
     let origin = match origin(context, admission, who, scope.bytes)? {
         Ok(origin) => origin,
         Err(reason) => {
-            rejected.add(messages(scope.bytes, 2).count(), || reason);
+            rejected.add(message::records(scope.bytes).count(), || reason);
             return Ok(None);
         }
     };
-    let room = messages(scope.bytes, 2).count().min(scope.bytes.len() / SPAN_BYTES_MIN);
+    let room = message::records(scope.bytes).count().min(scope.bytes.len() / SPAN_BYTES_MIN);
     let (mut batch, mut span) = (SpansBuilder::with_room(room), RawSpan::default());
     let (bounds, labels_max) = (context.bounds(Kind::Spans), context.config.labels_max);
     let mut charged = 0;
-    for (i, message) in (0..).zip(messages(scope.bytes, 2)) {
+    for (i, message) in (0..).zip(message::records(scope.bytes)) {
         span.read(message?, labels_max)?;
         let head = span.head(labels_max).map_err(Refusal::from);
         match head.and_then(|head| bounds.check(span.start()).map(|()| head).map_err(Refusal::from)) {
@@ -159,9 +116,9 @@ fn origin(
     who: &Who,
     scope_spans: &[u8],
 ) -> Result<Result<Origin, String>, PushError> {
-    let message = merged(scope_spans, 1)?;
+    let message = message::who(scope_spans)?;
     let (mut origin, mut list) = (Origin::default(), RawList::default());
-    for field in Fields::new(&message) {
+    for field in Fields::new(&message, "a scope") {
         match field? {
             (1, field) => origin.scope_name = field.text()?.to_owned(),
             (2, field) => origin.scope_version = field.text()?.to_owned(),
@@ -188,5 +145,5 @@ fn memory(list: &Attributes) -> usize {
         Value::Json(json) => json.to_string().len() * 2,
         Value::Bool(_) | Value::Int(_) | Value::Double(_) => 0,
     };
-    list.iter().map(|(name, value)| value::PAIR_BYTES + name.len() + text(value)).sum()
+    list.iter().map(|(name, value)| PAIR_BYTES + name.len() + text(value)).sum()
 }

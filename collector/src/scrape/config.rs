@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use weir_model::config::duration;
+use weir_model::yaml;
 
 use super::relabel::Rule;
 use crate::error::CollectorError;
@@ -16,9 +18,9 @@ use crate::error::CollectorError;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct PrometheusConfig {
-    /// Defaults of the jobs.
+    #[serde(deserialize_with = "yaml::or_default")]
     pub global: Global,
-    /// Jobs.
+    #[serde(deserialize_with = "yaml::or_default")]
     pub scrape_configs: Vec<Job>,
 }
 
@@ -77,19 +79,19 @@ pub struct Job {
     #[serde(default = "default_scheme")]
     pub scheme: String,
     /// URL parameters.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "yaml::or_default")]
     pub params: BTreeMap<String, Vec<String>>,
-    /// Whether the target's labels win over ours.
+    /// Whether the target's labels win over weir's.
     #[serde(default)]
     pub honor_labels: bool,
     /// Whether the target's timestamps count.
     #[serde(default = "yes")]
     pub honor_timestamps: bool,
     /// Targets.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "yaml::or_default")]
     pub static_configs: Vec<Group>,
     /// Files of targets.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "yaml::or_default")]
     pub file_sd_configs: Vec<FileDiscovery>,
     /// User and password.
     #[serde(default)]
@@ -101,10 +103,10 @@ pub struct Job {
     #[serde(default)]
     pub bearer_token_file: Option<PathBuf>,
     /// On targets.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "yaml::or_default")]
     pub relabel_configs: Vec<Rule>,
     /// On samples.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "yaml::or_default")]
     pub metric_relabel_configs: Vec<Rule>,
     /// More samples fail the scrape; 0 for no limit.
     #[serde(default)]
@@ -132,18 +134,9 @@ const BODY_SIZE_LIMIT: BodySize = BodySize(64 << 20);
 
 impl<'de> Deserialize<'de> for BodySize {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Bytes(u64),
-            Text(String),
-        }
+        let text = String::deserialize(from)?;
         let bytes =
-            match Written::deserialize(from).map_err(|_| D::Error::custom("body_size_limit: expected a size such as 10MB"))? {
-                Written::Bytes(bytes) => bytes,
-                Written::Text(text) => bytes_of(&text)
-                    .ok_or_else(|| D::Error::custom(format!("body_size_limit: {text:?} is no size such as 10MB")))?,
-            };
+            bytes_of(&text).ok_or_else(|| D::Error::custom(format!("body_size_limit: {text:?} is no size such as 10MB")))?;
         Ok(Self(bytes))
     }
 }
@@ -165,9 +158,10 @@ fn bytes_of(text: &str) -> Option<u64> {
 #[serde(deny_unknown_fields)]
 pub struct Group {
     /// `host:port`
+    #[serde(deserialize_with = "yaml::or_default")]
     pub targets: Vec<String>,
     /// Added to each.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "yaml::or_default")]
     pub labels: BTreeMap<String, String>,
 }
 
@@ -177,7 +171,7 @@ pub struct Group {
 pub struct FileDiscovery {
     /// Globs.
     pub files: Vec<String>,
-    /// Files are looked at with every look for targets, which is more often than any sensible value.
+    /// Accepted and not used: files are read whenever targets are found, which is more often than any sensible value.
     #[serde(default)]
     pub refresh_interval: Option<String>,
 }
@@ -238,15 +232,10 @@ impl PrometheusConfig {
         Self::parse(&text).map_err(|reason| CollectorError::Config { key: path.display().to_string(), reason })
     }
 
-    /// How many targets there are now; reads the files of file discovery.
-    pub fn targets(&self) -> usize {
-        self.scrape_configs.iter().map(|job| super::target::of_job(job).0.len()).sum()
-    }
-
     /// Parses and checks; the reason names key and line.
     pub fn parse(text: &str) -> Result<Self, String> {
-        unsupported(&serde_yaml_ng::from_str(text).map_err(|error| error.to_string())?)?;
-        let mut config: Self = serde_yaml_ng::from_str(text).map_err(|error| error.to_string())?;
+        unsupported(&yaml::parse(text).map_err(|error| error.to_string())?)?;
+        let mut config: Self = yaml::parse(text).map_err(|error| error.to_string())?;
         let mut names: Vec<&str> = config.scrape_configs.iter().map(|job| job.job_name.as_str()).collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -263,14 +252,20 @@ impl PrometheusConfig {
     }
 }
 
+/// The jobs' keys, whatever they hold.
+#[derive(Deserialize)]
+struct Keys {
+    #[serde(default, deserialize_with = "yaml::or_default")]
+    scrape_configs: Vec<BTreeMap<String, Value>>,
+}
+
 /// Keys that Prometheus knows and we do not yet.
-fn unsupported(file: &serde_yaml_ng::Value) -> Result<(), String> {
-    let jobs = file.get("scrape_configs").and_then(|jobs| jobs.as_sequence()).into_iter().flatten();
-    for job in jobs.filter_map(|job| job.as_mapping()) {
-        let name = job.get("job_name").and_then(|name| name.as_str()).unwrap_or("?");
-        for key in job.keys().filter_map(|key| key.as_str()) {
+fn unsupported(file: &Keys) -> Result<(), String> {
+    for job in &file.scrape_configs {
+        let name = job.get("job_name").and_then(Value::as_str).unwrap_or("?");
+        for key in job.keys() {
             let discovery = key.ends_with("_sd_configs") && key != "file_sd_configs";
-            if discovery || matches!(key, "tls_config" | "oauth2" | "proxy_url" | "native_histogram_bucket_limit") {
+            if discovery || matches!(key.as_str(), "tls_config" | "oauth2" | "proxy_url" | "native_histogram_bucket_limit") {
                 return Err(format!("job {name:?}: {key} is not supported yet"));
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use md5::{Digest, Md5};
 use regex::Regex;
 use serde::{Deserialize, Deserializer};
 use weir_model::label::is_label_name;
@@ -121,7 +122,7 @@ impl Rule {
             Action::Lowercase => set(labels, &self.target_label, source.to_lowercase()),
             Action::Uppercase => set(labels, &self.target_label, source.to_uppercase()),
             Action::HashMod => {
-                let digest = md5(source.as_bytes());
+                let digest = Md5::digest(&source);
                 let tail = u64::from_be_bytes(std::array::from_fn(|i| digest[8 + i]));
                 set(labels, &self.target_label, (tail % self.modulus).to_string());
             }
@@ -161,53 +162,16 @@ fn set(labels: &mut BTreeMap<String, String>, name: &str, value: String) {
     }
 }
 
-/// RFC 1321; here because `hashmod` is defined by it, not for safety.
-fn md5(message: &[u8]) -> [u8; 16] {
-    const SHIFTS: [[u32; 4]; 4] = [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]];
-    let mut padded = message.to_vec();
-    padded.push(0x80);
-    padded.resize((padded.len() + 8).next_multiple_of(64) - 8, 0);
-    padded.extend((message.len() as u64 * 8).to_le_bytes());
-    let mut state = [0x6745_2301_u32, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
-    for chunk in padded.chunks_exact(64) {
-        let word = |i: usize| u32::from_le_bytes(std::array::from_fn(|byte| chunk[4 * i + byte]));
-        let [mut a, mut b, mut c, mut d] = state;
-        for i in 0..64 {
-            let (mix, at) = match i / 16 {
-                0 => ((b & c) | (!b & d), i),
-                1 => ((d & b) | (!d & c), (5 * i + 1) % 16),
-                2 => (b ^ c ^ d, (3 * i + 5) % 16),
-                _ => (c ^ (b | !d), (7 * i) % 16),
-            };
-            let constant = (((i + 1) as f64).sin().abs() * 4_294_967_296.0) as u32;
-            let sum = a.wrapping_add(mix).wrapping_add(constant).wrapping_add(word(at));
-            (a, d, c, b) = (d, c, b, b.wrapping_add(sum.rotate_left(SHIFTS[i / 16][i % 4])));
-        }
-        for (sum, part) in state.iter_mut().zip([a, b, c, d]) {
-            *sum = sum.wrapping_add(part);
-        }
-    }
-    let mut digest = [0; 16];
-    digest.chunks_exact_mut(4).zip(state).for_each(|(out, part)| out.copy_from_slice(&part.to_le_bytes()));
-    digest
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use weir_model::yaml;
 
-    #[test]
-    fn md5_of_the_rfc() {
-        let check = |text: &str, expected: &str| assert_eq!(hex::encode(md5(text.as_bytes())), expected);
-        check("", "d41d8cd98f00b204e9800998ecf8427e");
-        check("message digest", "f96b697d7cb7938d525a2f31aaf161d0");
-        check(&"1234567890".repeat(8), "57edf4a22be3c955ac49da2e2107b67a");
-    }
+    use super::*;
 
     #[test]
     fn actions() {
         let check = |rule: &str, expected: Option<&str>| {
-            let rules: Vec<Rule> = serde_yaml_ng::from_str(&format!("[{{{rule}}}]")).unwrap();
+            let rules: Vec<Rule> = yaml::parse(&format!("[{{{rule}}}]")).unwrap();
             let mut labels = [("a", "Foo"), ("b", "bar"), ("c", "bar")].map(|(name, value)| (name.into(), value.into())).into();
             let kept = apply(&rules, &mut labels);
             let text = labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",");
@@ -228,12 +192,14 @@ mod tests {
         check("source_labels: [b], action: keepequal, target_label: c", same);
         check("source_labels: [a], action: keepequal, target_label: c", None);
         check("source_labels: [b], action: dropequal, target_label: c", None);
+        // As `md5sum` has it of "bar" and of "Foo;bar": the last eight bytes modulo 1000.
         check("source_labels: [c], action: hashmod, target_label: d, modulus: 1000", Some("a=Foo,b=bar,c=bar,d=922"));
+        check("source_labels: [a, b], action: hashmod, target_label: d, modulus: 1000", Some("a=Foo,b=bar,c=bar,d=674"));
         check("action: labelmap, regex: '(a|b)', replacement: 'x_$1'", Some("a=Foo,b=bar,c=bar,x_a=Foo,x_b=bar"));
         check("action: labeldrop, regex: 'a|b'", Some("c=bar"));
         check("action: labelkeep, regex: a", Some("a=Foo"));
         for wrong in ["action: replace", "action: hashmod, target_label: a", "regex: '('", "action: nonsense", "sources: []"] {
-            assert!(serde_yaml_ng::from_str::<Rule>(&format!("{{{wrong}}}")).is_err(), "{wrong}");
+            assert!(yaml::parse::<Rule>(&format!("{{{wrong}}}")).is_err(), "{wrong}");
         }
     }
 }

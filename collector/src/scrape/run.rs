@@ -1,4 +1,4 @@
-//! The tasks: one looks for targets, one a target scrapes it.
+//! The tasks: one finds targets, one a target scrapes it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use crate::push::Clock;
 use crate::ship::Shipper;
 
 const SOURCE: &str = "scrape";
-/// Files of file discovery are looked at this often.
-const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// Files of file discovery are read this often.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What scraping is given.
 #[derive(Clone)]
@@ -52,17 +52,17 @@ pub async fn run(config: PrometheusConfig, deps: Deps) {
         .collect();
     let mut running: BTreeMap<(usize, Target), CancellationToken> = BTreeMap::new();
     let mut tasks = JoinSet::new();
-    let mut look = tokio::time::interval(LOOK_INTERVAL);
+    let mut polls = tokio::time::interval(POLL_INTERVAL);
     loop {
         tokio::select! {
             () = deps.shutdown.cancelled() => break,
-            _ = look.tick() => {}
+            _ = polls.tick() => {}
         }
         while tasks.try_join_next().is_some() {}
         let mut found = BTreeMap::new();
         for (i, (job, interval, timeout)) in jobs.iter().enumerate() {
-            let looked_at = job.clone();
-            let Ok((targets, wrong)) = tokio::task::spawn_blocking(move || target::of_job(&looked_at)).await else { continue };
+            let polled_job = job.clone();
+            let Ok((targets, wrong)) = tokio::task::spawn_blocking(move || target::of_job(&polled_job)).await else { continue };
             for reason in wrong {
                 deps.metrics.event(SOURCE, "discovery_file", 1);
                 tracing::warn!(job = job.job_name, reason, "a file of targets cannot be read");

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
 use weir_model::label::Labels;
+use weir_model::yaml;
 
-use super::config::{Group, Job};
+use super::config::{Group, Job, PrometheusConfig};
 use super::relabel;
 
 /// One target.
@@ -17,6 +17,13 @@ pub(crate) struct Target {
     pub labels: Labels,
 }
 
+impl PrometheusConfig {
+    /// How many targets there are now; reads the files of file discovery.
+    pub fn targets(&self) -> usize {
+        self.scrape_configs.iter().map(|job| of_job(job).0.len()).sum()
+    }
+}
+
 /// All targets of a job, and the files that could not be read.
 pub(crate) fn of_job(job: &Job) -> (Vec<Target>, Vec<String>) {
     let mut wrong = Vec::new();
@@ -25,11 +32,9 @@ pub(crate) fn of_job(job: &Job) -> (Vec<Target>, Vec<String>) {
         for path in glob::glob(pattern).into_iter().flatten().flatten() {
             // YAML holds JSON.
             let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
-            let parsed = text.and_then(|text| {
-                Vec::<Group>::deserialize(serde_yaml_ng::Deserializer::from_str(&text)).map_err(|error| error.to_string())
-            });
+            let parsed = text.and_then(|text| yaml::parse::<Option<Vec<Group>>>(&text).map_err(|error| error.to_string()));
             match parsed {
-                Ok(found) => groups.extend(found),
+                Ok(found) => groups.extend(found.unwrap_or_default()),
                 Err(error) => wrong.push(format!("{}: {error}", path.display())),
             }
         }
@@ -79,7 +84,6 @@ fn url(job: &Job, labels: &BTreeMap<String, String>, address: &str) -> Option<St
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::PrometheusConfig;
     use super::*;
 
     #[test]
@@ -121,6 +125,18 @@ mod tests {
     }
 
     #[test]
+    fn scalars_are_what_prometheus_takes_them_for() {
+        let text = "scrape_configs:\n- job_name: 5\n  honor_labels: yes\n  honor_timestamps: off\n  sample_limit: 010\n  params:\n  \
+                    metrics_path: /m\n  static_configs:\n  - targets: ['a:1']\n    labels: {a: on, b: 1.0}\n- &x {job_name: x}\n";
+        let config = PrometheusConfig::parse(text).unwrap();
+        let job = &config.scrape_configs[0];
+        assert_eq!((job.job_name.as_str(), job.honor_labels, job.honor_timestamps, job.sample_limit), ("5", true, false, 8));
+        let labels: Vec<_> = job.static_configs[0].labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(labels, [("a", "on"), ("b", "1.0")]);
+        assert!(PrometheusConfig::parse("scrape_configs:\nglobal:\n").unwrap().scrape_configs.is_empty());
+    }
+
+    #[test]
     fn wrong_files_name_the_key() {
         let check = |text: &str, part: &str| {
             let error = PrometheusConfig::parse(text).unwrap_err();
@@ -128,6 +144,11 @@ mod tests {
         };
         check("scrape_configs: [{job_name: a, kubernetes_sd_configs: []}]", "kubernetes_sd_configs is not supported yet");
         check("scrape_configs:\n- job_name: a\n  scrape_intervall: 5s\n", "scrape_intervall");
+        check("scrape_configs:\n- job_name: a\n  scrape_intervall: 5s\n", "at line 3, column 3");
+        check("scrape_configs:\n- job_name: a\n  job_name: b\n", "at line 3, column 3");
+        // Of a section that is not ours: nine levels of nine aliases.
+        let levels = (1..10).map(|i| format!("l{i}: &l{i} [{}]\n", vec![format!("*l{}", i - 1); 9].join(", ")));
+        check(&format!("l0: &l0 [x]\n{}", levels.collect::<String>()), "budget breached");
         check("scrape_configs: [{job_name: a, body_size_limit: 10 potatoes}]", "body_size_limit");
         check("scrape_configs: [{job_name: a, body_size_limit: 99999999999GB}]", "body_size_limit");
         check("scrape_configs: [{job_name: a, tls_config: {}}]", "tls_config is not supported yet");

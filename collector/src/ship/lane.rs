@@ -14,7 +14,7 @@ use weir_model::outage::Target;
 use weir_model::signal::Signal;
 use weir_model::wire::{Kind, Limits, RecordBuilder, Section, WireError};
 
-use super::{Completion, InFlight, QueuedSection};
+use super::queue::{Completion, InFlight, QueuedSection};
 use crate::error::ShipError;
 use crate::metrics::ShipMetrics;
 

@@ -20,10 +20,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_bus::{Log, TopicPartition, partition_of};
 use weir_model::log::LogBatch;
@@ -38,12 +36,14 @@ use crate::metrics::ShipMetrics;
 
 mod gauges;
 mod lane;
+mod queue;
 mod size;
 #[cfg(test)]
 mod tests;
 
 pub use gauges::LaneWatch;
 pub(crate) use gauges::NAMES;
+use queue::{Completion, InFlight, QueuedSection};
 
 /// Resolves once the section is durable, or when it never will be.
 pub struct Receipt(oneshot::Receiver<Result<(), ShipError>>);
@@ -56,26 +56,6 @@ impl Future for Receipt {
     }
 }
 
-/// A section on its way, with what it holds of the lane's byte budget.
-struct QueuedSection<S> {
-    section: Section<S>,
-    weight: usize,
-    done: Completion,
-}
-
-/// Tells the sender, when the last part is durable or the first has failed.
-struct Completion {
-    tx: oneshot::Sender<Result<(), ShipError>>,
-    _budget: tokio::sync::OwnedSemaphorePermit,
-}
-
-impl Completion {
-    fn resolve(self, outcome: Result<(), ShipError>) {
-        // The sender may have given up waiting; the section is stored all the same.
-        let _ = self.tx.send(outcome);
-    }
-}
-
 /// One partition's entrance.
 pub struct LaneSender<S> {
     tx: mpsc::Sender<QueuedSection<S>>,
@@ -84,10 +64,6 @@ pub struct LaneSender<S> {
     partition: u32,
     in_flight: InFlight,
 }
-
-/// Since when the record in flight has waited for its acknowledgement. Written by the lane, read by whoever asks how
-/// shipping goes.
-type InFlight = Arc<Mutex<Option<Instant>>>;
 
 /// How a lane is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,12 +1,12 @@
-//! What moves the checkpoint: blocks of one chain, shipped and waiting for the bus. Called by [`super::follow`].
+//! What moves the checkpoint: blocks of one log, shipped and waiting for the bus. Called by [`super::follow`].
 
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::assemble::Snapshot;
-use super::follow::{SOURCE, Shared};
 use super::identity::Fingerprint;
+use super::shared::{SOURCE, Shared};
 use crate::error::ShipError;
 use crate::ship::Receipt;
 
@@ -23,8 +23,8 @@ pub(super) enum Pending {
     Barrier(oneshot::Sender<()>),
 }
 
-/// Moves the checkpoint on, block by block in order. Ends when the chain does, or when the bus has gone: then the
-/// chain's next `send` fails, and the checkpoint stays where it is.
+/// Moves the checkpoint on, block by block in order. Ends when the log does, or when the bus has gone: then the
+/// log's next `send` fails, and the checkpoint stays where it is.
 pub(super) async fn acknowledge(shared: Arc<Shared>, id: String, mut pending: mpsc::Receiver<Pending>) {
     while let Some(next) = pending.recv().await {
         match next {

@@ -1,9 +1,9 @@
 //! Opens what is to be read as a log, and nothing else: a regular file below the directories of its log. Whoever may write
 //! into a log directory may put a link to `/etc/shadow` there, or a FIFO on which a reader waits for ever.
 //!
-//! A path is resolved once, without opening what it names (`O_PATH`), and judged by the descriptor: what it is, and where the
+//! A path is resolved once, without opening what it names (`O_PATH`), and checked by the descriptor: what it is, and where the
 //! kernel says that it lies. Only then is the same inode opened for reading. A link as the last component is followed when
-//! its target lies below the directories, as those of `/var/log/containers` do. Called by [`super::look`].
+//! its target lies below the directories, as those of `/var/log/containers` do. Called by [`super::listing`].
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -69,7 +69,7 @@ pub(super) struct Admitted(OwnedFd);
 pub(super) fn admit(path: &Path, directories: &[PathBuf]) -> io::Result<Result<Admitted, Refusal>> {
     let resolved = resolve(path)?;
     match kind(&resolved)? {
-        FileType::RegularFile => judge(resolved, directories),
+        FileType::RegularFile => check_place(resolved, directories),
         FileType::Symlink => {
             let target = std::fs::canonicalize(path)?;
             if !is_below(&target, directories) {
@@ -77,7 +77,7 @@ pub(super) fn admit(path: &Path, directories: &[PathBuf]) -> io::Result<Result<A
             }
             let resolved = resolve(&target)?;
             match kind(&resolved)? {
-                FileType::RegularFile => judge(resolved, directories),
+                FileType::RegularFile => check_place(resolved, directories),
                 // Exchanged since it was resolved.
                 FileType::Symlink => Ok(Err(Refusal::LinkOutside)),
                 _ => Ok(Err(Refusal::NotRegular)),
@@ -113,7 +113,7 @@ fn kind(resolved: &OwnedFd) -> io::Result<FileType> {
 }
 
 /// By where the kernel says that it lies: a directory on the way may have been a link.
-fn judge(resolved: OwnedFd, directories: &[PathBuf]) -> io::Result<Result<Admitted, Refusal>> {
+fn check_place(resolved: OwnedFd, directories: &[PathBuf]) -> io::Result<Result<Admitted, Refusal>> {
     use std::os::unix::ffi::OsStrExt;
     let admitted = Admitted(resolved);
     let place = readlinkat(CWD, admitted.link(), Vec::new())?;

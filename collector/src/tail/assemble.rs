@@ -51,9 +51,9 @@ pub(crate) struct Carried {
     pub body: Vec<u8>,
 }
 
-/// Oddities of a block.
+/// What was wrong with the lines of a block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Oddities {
+pub(crate) struct ParseStats {
     /// Lines that are not of the file's format; kept as they are.
     pub broken: u64,
     /// Lines that had to be cut.
@@ -70,7 +70,7 @@ pub(crate) struct Chunk {
     pub batch: LogBatch,
 }
 
-/// Reads one generation of one file.
+/// Assembles the lines of one file.
 pub(crate) struct Assembler {
     format: FileFormat,
     labels: [Labels; STREAMS],
@@ -80,7 +80,7 @@ pub(crate) struct Assembler {
     given: [u64; STREAMS],
     open: [Option<Open>; STREAMS],
     batches: [LogBatch; STREAMS],
-    pub oddities: Oddities,
+    pub stats: ParseStats,
 }
 
 impl Assembler {
@@ -96,7 +96,7 @@ impl Assembler {
             given: from.last,
             open,
             batches,
-            oddities: Oddities::default(),
+            stats: ParseStats::default(),
         }
     }
 
@@ -144,7 +144,7 @@ impl Assembler {
         // A single part may be longer than a line may be: it is given out here, so that a carried line is one piece.
         for stream in Stream::ALL {
             if self.open[stream as usize].as_ref().is_some_and(|open| open.body.len() > LINE_BYTES_MAX) {
-                self.oddities.cut += 1;
+                self.stats.cut += 1;
                 self.close(stream, true, self.position);
             }
         }
@@ -184,7 +184,7 @@ impl Assembler {
         let limit = if self.format == FileFormat::Plain { LINE_BYTES_MAX } else { PHYSICAL_BYTES_MAX };
         let mut cut = 0;
         while line.len() - cut > limit {
-            self.oddities.cut += 1;
+            self.stats.cut += 1;
             self.position += limit as u64;
             let body = &line[cut..cut + limit];
             self.push_unframed(body, limit as u64, true, now);
@@ -207,7 +207,7 @@ impl Assembler {
             Some(part) => self.part(start, &part),
             None => {
                 // An empty line in a framed file is broken, too: nobody writes one.
-                self.oddities.broken += u64::from(self.format != FileFormat::Plain);
+                self.stats.broken += u64::from(self.format != FileFormat::Plain);
                 let body = if self.format == FileFormat::Plain { line_without_return } else { line };
                 self.push_unframed(body, length as u64, false, now);
             }
@@ -238,7 +238,7 @@ impl Assembler {
         }
         let full = |open: &Open| open.body.len() + part.body.len() > LINE_BYTES_MAX;
         if self.open[i].as_ref().is_some_and(full) {
-            self.oddities.cut += 1;
+            self.stats.cut += 1;
             self.close(part.stream, true, start + 1);
         }
         if self.open[i].is_none() && !part.partial {

@@ -1,5 +1,5 @@
-//! Log files held open since their birth, until a chain reads them: whoever deletes one meanwhile deletes its name alone.
-//! Filled by [`super::watch`], emptied by the chains ([`super::follow`]); [`super::unseen`] asks what was seen.
+//! Log files held open since their birth, until their follower reads them: whoever deletes one meanwhile deletes its name alone.
+//! Filled by [`super::watch`], emptied by the followers ([`super::follow`]); [`super::unseen`] asks what was seen.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::look::Found;
+use super::listing::Found;
 use crate::metrics::CollectorMetrics;
 
 /// Descriptors held at once. A burst of as many starts within one discovery is far above what a node does; beyond it a
 /// file is found by its name, as it was before, or counted as never seen.
 const HELD_MAX: usize = 1024;
-/// Logs remembered as seen after their chains have ended: those of the last minutes even on a busy node.
+/// Logs remembered as seen after their followers have ended: those of the last minutes even on a busy node.
 const LATELY_MAX: usize = 4096;
 
 /// Shared by the watching thread and the tail's tasks.
@@ -35,7 +35,7 @@ struct Held {
 
 #[derive(Default)]
 struct State {
-    /// By the chain's current path.
+    /// By the log's current path.
     held: HashMap<PathBuf, Held>,
     count: usize,
     followed: HashSet<PathBuf>,
@@ -48,7 +48,7 @@ impl Births {
         Self { state: Mutex::default(), changed: Notify::new(), metrics }
     }
 
-    /// Holds a file, unless its chain is at work: that one looks after its own rotations.
+    /// Holds a file, unless its log is followed: its follower finds rotated files by itself.
     pub fn add(&self, path: &Path, found: Found) {
         let mut state = self.state.lock();
         if state.followed.contains(path) || state.count >= HELD_MAX {
@@ -92,7 +92,7 @@ impl Births {
         self.state.lock().is_seen(path)
     }
 
-    /// A chain begins its work: duplicates of what is held for it. [`Births::release`] once it has them.
+    /// A follower begins: duplicates of what is held for its log. [`Births::release`] once it has them.
     pub fn begin(&self, path: &Path) -> io::Result<Vec<Found>> {
         let mut state = self.state.lock();
         state.followed.insert(path.to_owned());
@@ -100,7 +100,7 @@ impl Births {
         state.held.get(path).map_or(Ok(Vec::new()), |held| held.files.iter().map(Found::try_clone).collect())
     }
 
-    /// The chain has opened what was held for it.
+    /// The follower has opened what was held for its log.
     pub fn release(&self, path: &Path) {
         let mut state = self.state.lock();
         if let Some(released) = state.held.remove(path) {
@@ -108,7 +108,7 @@ impl Births {
         }
     }
 
-    /// The chain has ended.
+    /// The follower has ended.
     pub fn end(&self, path: &Path) {
         self.state.lock().followed.remove(path);
     }

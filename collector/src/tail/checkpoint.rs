@@ -2,7 +2,7 @@
 //! renamed, the directory synced. Format: `docs/formats/checkpoint.md`.
 //!
 //! Losing it loses nothing: everything is read again, and the aggregator drops what it has, but for files that may have been
-//! cut in place ([`super::chain`]): their lines come twice.
+//! cut in place ([`super::file_set`]): their lines come twice.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,16 +20,14 @@ use crate::private;
 
 const VERSION: u32 = 1;
 
-/// Of one chain: the generation being read, and from where.
+/// Of one log: the file being read, and from where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
-    /// Path of the chain's current file.
-    pub chain: String,
-    /// Of the generation.
+    /// Path of the log's current file.
+    #[serde(rename = "chain")]
+    pub log: String,
     pub epoch: u64,
-    /// Of the generation.
     pub id: FileId,
-    /// Of the generation.
     pub fingerprint: Fingerprint,
     /// Where reading begins anew.
     pub restart: u64,
@@ -53,7 +51,7 @@ struct Foot {
     crc32c: u32,
 }
 
-/// All chains. Shared by the chains' tasks.
+/// The entries of all logs. Shared by the followers.
 pub(crate) struct Checkpoint {
     path: PathBuf,
     /// Entries and whether they differ from the file.
@@ -76,33 +74,33 @@ impl Checkpoint {
         (Self { path, state: Mutex::new((entries, false)), writing: tokio::sync::Mutex::default() }, wrong)
     }
 
-    /// Whether nothing is known of any chain.
+    /// Whether nothing is known of any log.
     pub fn is_empty(&self) -> bool {
         self.state.lock().0.is_empty()
     }
 
-    pub fn get(&self, chain: &str) -> Option<Entry> {
-        self.state.lock().0.get(chain).cloned()
+    pub fn get(&self, log: &str) -> Option<Entry> {
+        self.state.lock().0.get(log).cloned()
     }
 
     pub fn set(&self, entry: Entry) {
         let mut state = self.state.lock();
-        state.0.insert(entry.chain.clone(), entry);
+        state.0.insert(entry.log.clone(), entry);
         state.1 = true;
     }
 
-    /// Moves a chain on within a generation; nothing when it has come to another one since.
-    pub fn advance(&self, chain: &str, epoch: u64, to: Snapshot, fingerprint: Fingerprint) {
+    /// Moves a log on within a file; does nothing when the log has come to another file since.
+    pub fn advance(&self, log: &str, epoch: u64, to: Snapshot, fingerprint: Fingerprint) {
         let mut state = self.state.lock();
-        if let Some(entry) = state.0.get_mut(chain).filter(|entry| entry.epoch == epoch) {
+        if let Some(entry) = state.0.get_mut(log).filter(|entry| entry.epoch == epoch) {
             (entry.restart, entry.last, entry.fingerprint) = (to.restart, to.last, fingerprint);
             state.1 = true;
         }
     }
 
-    pub fn remove(&self, chain: &str) {
+    pub fn remove(&self, log: &str) {
         let mut state = self.state.lock();
-        state.1 |= state.0.remove(chain).is_some();
+        state.1 |= state.0.remove(log).is_some();
     }
 
     /// Durable when it answers: everything set before the call.
@@ -154,7 +152,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<BTreeMap<String, Entry>, String> {
     if head.weir_checkpoint != VERSION {
         return Err(format!("version {} is not known", head.weir_checkpoint));
     }
-    let entry = |line| serde_json::from_str::<Entry>(line).map(|entry| (entry.chain.clone(), entry));
+    let entry = |line| serde_json::from_str::<Entry>(line).map(|entry| (entry.log.clone(), entry));
     lines.map(entry).collect::<Result<_, _>>().map_err(|error| error.to_string())
 }
 
@@ -164,7 +162,7 @@ mod tests {
 
     fn entry() -> Entry {
         Entry {
-            chain: "/var/log/a.log".into(),
+            log: "/var/log/a.log".into(),
             epoch: 7,
             id: FileId { inode: 1, born: 2 },
             fingerprint: Fingerprint { bytes: 3, hash: 4 },

@@ -1,4 +1,4 @@
-//! Which chains there are: those of containers, and those of configured globs. Looks at names only.
+//! Which logs there are: those of containers, and those of configured globs. Reads names only.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use crate::config::{FileFormat, PathConfig};
 
 /// One log as its writer sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChainSpec {
-    /// Path of the current file; names the chain.
+pub struct LogSpec {
+    /// Path of the current file; names the log.
     pub current: PathBuf,
     /// How its lines are framed.
     pub format: FileFormat,
@@ -25,11 +25,11 @@ pub struct ChainSpec {
     pub directories: Vec<PathBuf>,
 }
 
-/// Finds all chains; called off the async threads, again and again.
-pub type Discover = Box<dyn FnMut(&dyn Fn(&Path) -> bool) -> Vec<ChainSpec> + Send>;
+/// Finds all logs; called off the async threads, again and again.
+pub type Discover = Box<dyn FnMut(&dyn Fn(&Path) -> bool) -> Vec<LogSpec> + Send>;
 
 /// What a path below a root is, if it is the current file of a log.
-pub type SpecOf = Box<dyn Fn(&Path) -> Option<ChainSpec> + Send + Sync>;
+pub type SpecOf = Box<dyn Fn(&Path) -> Option<LogSpec> + Send + Sync>;
 
 /// A directory in which log files are born.
 pub struct Root {
@@ -68,7 +68,7 @@ impl Root {
     }
 }
 
-/// Levels below the part of a glob without wildcards that are watched for `**`: deeper ones are found by looking.
+/// Levels below the part of a glob without wildcards that are watched for `**`: deeper ones are found by listing.
 const RECURSIVE_DEPTH: usize = 8;
 
 /// Where the files of a configured glob are born.
@@ -95,7 +95,7 @@ fn fixed_part(pattern: &str) -> PathBuf {
     parent.components().take_while(is_fixed).collect()
 }
 
-impl ChainSpec {
+impl LogSpec {
     pub(super) fn id(&self) -> String {
         self.current.to_string_lossy().into_owned()
     }
@@ -109,8 +109,8 @@ impl ChainSpec {
     }
 }
 
-/// The chain of a container's log, as the runtime found it.
-pub(crate) fn of_container(file: LogFile, root: &Path) -> ChainSpec {
+/// A container's log, as the runtime found it.
+pub(crate) fn of_container(file: LogFile, root: &Path) -> LogSpec {
     let format = match file.format {
         LogFormat::Cri => FileFormat::Cri,
         LogFormat::DockerJson => FileFormat::DockerJson,
@@ -118,18 +118,18 @@ pub(crate) fn of_container(file: LogFile, root: &Path) -> ChainSpec {
     // kubelet's links lead to `pods`, and where Docker is the engine from there to Docker's own files.
     let kubernetes = ["var/log/pods", "var/log/containers", "var/lib/docker/containers"].map(|directory| root.join(directory));
     let directories = kubernetes.into_iter().chain(file.path.parent().map(Path::to_owned)).collect();
-    ChainSpec { current: file.path, format, labels: file.container.to_labels(), is_told: file.is_told, directories }
+    LogSpec { current: file.path, format, labels: file.container.to_labels(), is_told: file.is_told, directories }
 }
 
-/// Chains of a configured glob: every file that matches is a current one, but for those that others were rotated into. What
+/// Logs of a configured glob: every file that matches is a current one, but for those that others were rotated into. What
 /// is no file is among them, and refused by name when it is opened.
 ///
-/// Between the two steps of a rotation the current file has no name, and no glob finds it. A chain that was found before is
+/// Between the two steps of a rotation the current file has no name, and no glob finds it. A log that was found before is
 /// there as long as a file of it is; else it would be over, and its open line with it.
 pub(crate) struct Configured {
     config: PathConfig,
     node: String,
-    /// Current files found by the last look.
+    /// Current files found by the last call.
     found: BTreeSet<PathBuf>,
 }
 
@@ -138,8 +138,8 @@ impl Configured {
         Self { config, node, found: BTreeSet::new() }
     }
 
-    /// Looks at the names once more.
-    pub fn find(&mut self) -> Vec<ChainSpec> {
+    /// Lists the names once more.
+    pub fn find(&mut self) -> Vec<LogSpec> {
         let Ok(paths) = glob::glob(&self.config.path) else { return Vec::new() };
         let named: BTreeSet<PathBuf> = paths.flatten().filter(|path| is_there(path)).collect();
         let mut found = std::mem::take(&mut self.found);
@@ -151,17 +151,17 @@ impl Configured {
     }
 }
 
-fn of_path(config: &PathConfig, node: &str, current: PathBuf) -> ChainSpec {
+fn of_path(config: &PathConfig, node: &str, current: PathBuf) -> LogSpec {
     let own = config.labels.iter().map(|(name, value)| (normalise_label_name(name).into_owned(), value.clone()));
     let filename = current.to_string_lossy().into_owned();
     let fixed = [("node".to_owned(), node.to_owned()), ("filename".to_owned(), filename)];
     let labels = Labels::from_pairs(fixed.into_iter().chain(own));
-    ChainSpec { current, format: config.format, labels, is_told: true, directories: vec![fixed_part(&config.path)] }
+    LogSpec { current, format: config.format, labels, is_told: true, directories: vec![fixed_part(&config.path)] }
 }
 
 /// Neither a directory nor a link that leads nowhere.
 fn is_there(path: &Path) -> bool {
-    path.metadata().is_ok_and(|facts| !facts.is_dir())
+    path.metadata().is_ok_and(|stat| !stat.is_dir())
 }
 
 fn has_rotated_files(current: &Path) -> bool {

@@ -5,7 +5,7 @@ use weir_model::fuzz::{Fuzz, MemoryLimit};
 use weir_model::label::Labels;
 
 use super::assemble::{Assembler, Snapshot};
-use super::{Stream, chain, checkpoint, cri, docker};
+use super::{Stream, checkpoint, cri, docker, file_set};
 use crate::config::FileFormat;
 
 const CRI: &str = "2016-10-06T00:17:09.669794202Z stdout F log content 1\n2016-10-06T02:17:09+02:00 stderr P:a:b half\n";
@@ -107,7 +107,7 @@ fn a_checkpoint() {
 fn carried_lines() {
     let whole = format!("{{\"weir_carried\":1,\"epoch\":9,\"parts\":[null,[7,4]],\"crc32c\":{}}}\nhalf", crc32c::crc32c(b"half"));
     Fuzz::new("carried").seed(whole).words(&["[", "null", "18446744073709551615", "-1", "\n"]).memory(LINE).run(|input| {
-        if let Some((_, carried)) = chain::decode_carried(input) {
+        if let Some((_, carried)) = file_set::decode_carried(input) {
             assert!(carried.iter().flatten().map(|line| line.body.len()).sum::<usize>() < input.len());
         }
     });

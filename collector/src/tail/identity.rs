@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, CWD, Statx, StatxFlags, statx};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Names a file on its file system. The device number is left out: it changes between boots, and a chain is one directory.
+/// Names a file on its file system. The device number is left out: it changes between boots, and a log lies in one directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct FileId {
     /// Inode number.
@@ -20,30 +20,30 @@ pub(crate) struct FileId {
     pub born: u64,
 }
 
-/// A file's identity, size in bytes, and whether its directory entry is gone.
+/// What the kernel says of a file; the size in bytes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Facts {
+pub(crate) struct FileStat {
     pub id: FileId,
     pub size: u64,
 }
 
 /// Of what a path names now; symbolic links are followed.
-pub(crate) fn of_path(path: &Path) -> io::Result<Facts> {
-    Ok(facts(&statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS | StatxFlags::BTIME)?))
+pub(crate) fn of_path(path: &Path) -> io::Result<FileStat> {
+    Ok(stat_of(&statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS | StatxFlags::BTIME)?))
 }
 
 /// Of an open file, or of one that was only resolved.
-pub(crate) fn of_file(file: impl AsFd) -> io::Result<Facts> {
-    Ok(facts(&statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS | StatxFlags::BTIME)?))
+pub(crate) fn of_file(file: impl AsFd) -> io::Result<FileStat> {
+    Ok(stat_of(&statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS | StatxFlags::BTIME)?))
 }
 
-fn facts(stat: &Statx) -> Facts {
+fn stat_of(stat: &Statx) -> FileStat {
     let known = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
     let born = if known { stat.stx_btime.tv_sec.unsigned_abs() * 1_000_000_000 + u64::from(stat.stx_btime.tv_nsec) } else { 0 };
-    Facts { id: FileId { inode: stat.stx_ino, born }, size: stat.stx_size }
+    FileStat { id: FileId { inode: stat.stx_ino, born }, size: stat.stx_size }
 }
 
-/// A log's first line holds a time to the nanosecond: this many bytes of two generations are never the same.
+/// A log's first line holds a time to the nanosecond: this many bytes of two files are never the same.
 const FINGERPRINT_BYTES: usize = 256;
 
 /// Of the first bytes of a file, as many as there were.

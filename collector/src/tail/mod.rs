@@ -1,22 +1,23 @@
 //! Log files: followed through rotation, parsed, shipped, and acknowledged by a checkpoint.
 //!
-//! One *chain* is one log as its writer sees it: the file that is written now and those it was rotated into. One file of a
-//! chain is a *generation*; generations are read strictly in order. A chain is known by the path of its current file (a
-//! container's path holds its id), its sources are `file:<node>:<path>/stdout` and `…/stderr`, and an epoch is a generation.
+//! A *log* is what one writer writes: the file that is written now and those it was rotated into, a [`file_set`] that is read
+//! strictly in order. A log is known by the path of its current file (a container's path holds its id), its sources are
+//! `file:<node>:<path>/stdout` and `…/stderr`, and each file has an epoch of its own. A file that was copied away and cut begins
+//! anew, with a new epoch.
 //!
 //! What happens on a crash between any two lines: the checkpoint says where everything before is acknowledged; reading on
-//! from there gives the same lines with the same sequences ([`assemble`]), and the aggregator's marks drop what it has. A
-//! generation's epoch is in the checkpoint *before* its first line is shipped. A lost checkpoint means reading again. A line
+//! from there gives the same lines with the same sequences ([`assemble`]), and the aggregator drops what it has. A
+//! file's epoch is in the checkpoint *before* its first line is shipped. A lost checkpoint means reading again. A line
 //! whose parts lie in two files belongs to the one where it ends.
 //!
 //! - [`cri`], [`docker`]: one physical line. [`assemble`]: lines, joined, with positions.
 //! - [`identity`]: which file is which, through renames, copies and reused inodes.
 //! - [`checkpoint`]: what is acknowledged. Format: `docs/formats/checkpoint.md`.
 //! - [`admit`]: what may be read as a log.
-//! - [`look`]: which files there are, without missing one that is renamed meanwhile.
-//! - [`chain`]: generations in order, sync. [`find`], [`follow`]: the tasks. [`acknowledge`]: what moves the checkpoint.
-//! - [`discover`]: which chains there are. [`watch`]: files opened at their birth, kept in [`births`]. [`unseen`]: whose
-//!   log was never seen.
+//! - [`listing`]: which files there are, without missing one that is renamed meanwhile.
+//! - [`file_set`]: a log's files in order, sync. [`run`](mod@run), [`find`], [`follow`]: the tasks; [`shared`]: what they share. [`acknowledge`]: what moves the checkpoint.
+//! - [`discover`]: which logs there are. [`watch`]: files opened at their birth, kept in [`births`]. [`unseen`]:
+//!   containers whose log was never seen.
 
 use std::borrow::Cow;
 
@@ -28,17 +29,19 @@ mod assemble;
 #[cfg(test)]
 mod assemble_tests;
 mod births;
-mod chain;
 mod checkpoint;
 mod cri;
 mod discover;
 mod docker;
+mod file_set;
 mod find;
 mod follow;
 #[cfg(test)]
 mod fuzz_tests;
 mod identity;
-mod look;
+mod listing;
+mod run;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod unseen;
@@ -46,9 +49,10 @@ mod watch;
 #[cfg(test)]
 mod watch_tests;
 
-pub use discover::{ChainSpec, Discover, Root, SpecOf};
 pub(crate) use discover::{Configured, of_container, root_of};
-pub use follow::{Deps, run};
+pub use discover::{Discover, LogSpec, Root, SpecOf};
+pub use run::run;
+pub use shared::Deps;
 pub(crate) use unseen::Unseen;
 
 /// Streams of a container.

@@ -34,7 +34,7 @@ struct Fixture {
     /// Nothing is discovered while it is set.
     is_hidden: Arc<AtomicBool>,
     /// Discoveries so far.
-    looks: Arc<AtomicUsize>,
+    polls: Arc<AtomicUsize>,
 }
 
 struct Running {
@@ -58,7 +58,7 @@ impl Fixture {
             format: FileFormat::Cri,
             clock: 0,
             is_hidden: Arc::default(),
-            looks: Arc::default(),
+            polls: Arc::default(),
         }
     }
 
@@ -106,7 +106,7 @@ impl Fixture {
         let (shipper, lanes) =
             Shipper::start(self.log.clone(), &ship, self.metrics.ship.clone(), stop_lanes.clone()).await.unwrap();
         let (start, ahead, format) = (tokio::time::Instant::now(), self.clock, self.format);
-        let (is_hidden, looks) = (self.is_hidden.clone(), self.looks.clone());
+        let (is_hidden, polls) = (self.is_hidden.clone(), self.polls.clone());
         let deps = Deps {
             shipper,
             tenant: "t".into(),
@@ -116,7 +116,7 @@ impl Fixture {
             data: self.directory.path().join("data"),
             epochs: Arc::new(Epochs::open(&self.directory.path().join("data")).unwrap()),
             recount: None,
-            tell_patience: Duration::ZERO,
+            identify_patience: Duration::ZERO,
             shutdown: stop.clone(),
         };
         let config = FilesConfig {
@@ -129,7 +129,7 @@ impl Fixture {
         let path = self.path("0.log").display().to_string();
         let mut configured = Configured::new(PathConfig { path, format, labels: [].into() }, "n".into());
         let discover = Box::new(move |_: &dyn Fn(&Path) -> bool| {
-            looks.fetch_add(1, Ordering::Relaxed);
+            polls.fetch_add(1, Ordering::Relaxed);
             if is_hidden.load(Ordering::Relaxed) { Vec::new() } else { configured.find() }
         });
         let task = tokio::spawn(async move { run(config, deps, discover, Vec::new()).await.unwrap() });

@@ -10,7 +10,7 @@ use weir_runtime::logs::log_path;
 
 use crate::metrics::CollectorMetrics;
 
-/// A running container's log is made with it; so much later it will not come any more, or lies where we cannot look.
+/// A running container's log is made with it; so much later it will not come any more, or lies where the collector cannot read.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What was seen of the containers there are.
@@ -24,8 +24,8 @@ pub(crate) struct Unseen {
 }
 
 impl Unseen {
-    /// Compares the engines' account with the logs seen. What was over before the first look is no affair of ours.
-    pub fn look(&mut self, root: &Path, containers: &[Container], is_seen: &dyn Fn(&Path) -> bool, metrics: &CollectorMetrics) {
+    /// Compares the engines' account with the logs seen. What had ended before the first comparison is not counted.
+    pub fn update(&mut self, root: &Path, containers: &[Container], is_seen: &dyn Fn(&Path) -> bool, metrics: &CollectorMetrics) {
         let now = Instant::now();
         let is_first = !self.is_begun;
         self.is_begun |= !containers.is_empty();
@@ -84,7 +84,7 @@ mod tests {
         let mut unseen = Unseen::default();
         let mut check = |containers: &[Container], seen: &[&str], expected: u64| {
             let is_seen = |path: &Path| seen.iter().any(|id| path.ends_with(id));
-            unseen.look(Path::new("/"), containers, &is_seen, &metrics);
+            unseen.update(Path::new("/"), containers, &is_seen, &metrics);
             assert_eq!(metrics.events_of("files", "log_never_seen"), expected);
         };
         check(&[container("old", State::Exited)], &[], 0);

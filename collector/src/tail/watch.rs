@@ -1,6 +1,6 @@
 //! Directories watched with inotify, so that a log file is opened within microseconds of its birth: a pod may be gone, with
-//! its log, before anybody looks for files. Only says *that* there is a file ([`Births`]); which file is which, and in what
-//! order, is found as ever ([`super::look`]), and where events are lost or refused, names are looked for once a second.
+//! its log, before the next listing. Only says *that* there is a file ([`Births`]); which file is which, and in what
+//! order, is found by [`super::listing`], and where events are lost or refused, names are listed once a second.
 //!
 //! The race of every such watcher: a file may be made in a new directory before the directory is watched. So a directory
 //! is listed after its watch was added, never before.
@@ -24,12 +24,12 @@ use rustix::io::Errno;
 use super::admit::Refusals;
 use super::births::Births;
 use super::discover::Root;
-use super::look::Found;
+use super::listing::Found;
 use crate::metrics::CollectorMetrics;
 
 /// Directories watched at once: the kernel's own default limit a user on small machines.
 const WATCHES_MAX: usize = 8192;
-/// Roots that were not there are looked for this often.
+/// How often roots that were not there are looked for.
 const ROOTS_INTERVAL: Duration = Duration::from_secs(1);
 /// Some hundred events.
 const BUFFER_BYTES: usize = 16 << 10;
@@ -98,7 +98,7 @@ struct Event {
 impl Watcher {
     fn run(mut self, stopped: &PipeReader) {
         self.find_roots();
-        let mut looked = Instant::now();
+        let mut polled = Instant::now();
         let timeout = Timespec { tv_sec: ROOTS_INTERVAL.as_secs().cast_signed(), tv_nsec: 0 };
         loop {
             let mut waited = [PollFd::new(&self.queue, PollFlags::IN), PollFd::new(stopped, PollFlags::IN)];
@@ -112,9 +112,9 @@ impl Watcher {
             while let Some(events) = self.read() {
                 events.into_iter().for_each(|event| self.handle(event));
             }
-            if looked.elapsed() >= ROOTS_INTERVAL {
+            if polled.elapsed() >= ROOTS_INTERVAL {
                 self.find_roots();
-                looked = Instant::now();
+                polled = Instant::now();
             }
         }
     }

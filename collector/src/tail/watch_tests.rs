@@ -1,4 +1,4 @@
-//! Logs that are gone before anybody looks for files: nothing but their birth can have found them, because everything that
+//! Logs that are gone before anybody lists files: nothing but their birth can have found them, because everything that
 //! is done at intervals waits for an hour here.
 
 use std::fs;
@@ -15,9 +15,9 @@ use weir_model::log::LogBatch;
 
 use super::admit::Refusals;
 use super::births::Births;
-use super::look::Found;
+use super::listing::Found;
 use super::watch::Watch;
-use super::{ChainSpec, Deps, Discover, Root, run};
+use super::{Deps, Discover, LogSpec, Root, run};
 use crate::config::{FileFormat, FilesConfig, ShipConfig};
 use crate::epoch::Epochs;
 use crate::error::CollectorError;
@@ -41,7 +41,7 @@ fn root_told(directory: &Path, is_told: Arc<AtomicBool>) -> Root {
         let is_told = is_told.load(Ordering::Acquire);
         let labels = if is_told { labels.with("app", "job") } else { labels };
         let (current, directories) = (path.to_owned(), directories.clone());
-        is_log.then_some(ChainSpec { current, format: FileFormat::Cri, labels, is_told, directories })
+        is_log.then_some(LogSpec { current, format: FileFormat::Cri, labels, is_told, directories })
     };
     Root { directory: directory.to_owned(), depth: 2, is_containers: true, spec_of: Box::new(spec_of) }
 }
@@ -57,10 +57,10 @@ fn until(what: &str, reached: impl Fn() -> bool) {
 
 /// How many descriptors of this process lead to a file.
 fn is_open(path: &Path) -> bool {
-    let of = |facts: fs::Metadata| (facts.dev(), facts.ino());
+    let of = |stat: fs::Metadata| (stat.dev(), stat.ino());
     let inode = of(fs::metadata(path).unwrap());
     let descriptors = fs::read_dir("/proc/self/fd").unwrap().flatten();
-    descriptors.filter_map(|entry| fs::metadata(entry.path()).ok()).any(|facts| of(facts) == inode)
+    descriptors.filter_map(|entry| fs::metadata(entry.path()).ok()).any(|stat| of(stat) == inode)
 }
 
 /// As kubelet and the engine do it for a pod that lives for a moment; how long its log was there.
@@ -111,9 +111,9 @@ async fn labelled(patience: Duration, tells: bool) -> Vec<bool> {
     let directory = tempfile::tempdir().unwrap();
     let (pods, log, metrics) = (directory.path().join("pods"), TestLog::new(2), CollectorMetrics::default());
     fs::create_dir(&pods).unwrap();
-    let (is_told, looks, seen) = (Arc::new(AtomicBool::new(false)), Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+    let (is_told, polls, seen) = (Arc::new(AtomicBool::new(false)), Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
     let path = pods.join("shop_job-0_0000/main/0.log");
-    let (count, count_seen) = (looks.clone(), seen.clone());
+    let (count, count_seen) = (polls.clone(), seen.clone());
     let discover: Discover = Box::new(move |is_seen| {
         count.fetch_add(1, Ordering::AcqRel);
         count_seen.fetch_add(usize::from(is_seen(&path)), Ordering::AcqRel);
@@ -123,10 +123,10 @@ async fn labelled(patience: Duration, tells: bool) -> Vec<bool> {
     let root = root_told(&pods, is_told.clone());
     let tail = Tail::start(directory.path(), &log, &metrics, (hour, patience), discover, root).await;
     let stored = tokio::task::spawn_blocking(move || {
-        until("nothing was there at first", || looks.load(Ordering::Acquire) >= 1);
+        until("nothing was there at first", || polls.load(Ordering::Acquire) >= 1);
         short_life(&pods, 0);
         if tells {
-            // What one look finds is dealt with before the next.
+            // What one listing finds is dealt with before the next.
             until("it was there and not told of", || seen.load(Ordering::Acquire) >= 2);
             is_told.store(true, Ordering::Release);
         }
@@ -182,7 +182,7 @@ impl Tail {
             data: directory.join("data"),
             epochs: Arc::new(Epochs::open(&directory.join("data")).unwrap()),
             recount: None,
-            tell_patience: patience,
+            identify_patience: patience,
             shutdown: stop.clone(),
         };
         let task = tokio::spawn(run(config, deps, discover, vec![root]));
@@ -266,7 +266,7 @@ fn what_a_chain_has_taken_is_let_go() {
     births.release(&path);
     assert!(births.paths().is_empty() && births.is_seen(&path));
     births.add(&path, found());
-    assert!(births.paths().is_empty(), "its chain looks after it");
+    assert!(births.paths().is_empty(), "its follower has it");
     births.end(&path);
     births.add(&path, found());
     assert_eq!(births.paths(), std::slice::from_ref(&path));

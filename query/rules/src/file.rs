@@ -1,19 +1,16 @@
 //! Rule files: Prometheus' YAML, unmodified, read and checked. Errors name file line, group and rule.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Visitor};
 use thiserror::Error;
 use weir_model::label::{Labels, NAME};
+use weir_model::yaml::{self, YamlError};
 use weir_promql::ast::Expr;
 use weir_promql::parse::parse;
 
 use super::template::Template;
 
-/// A rule file may have this much.
-pub const FILE_BYTES_MAX: usize = 16 << 20;
 /// How often a group is evaluated when it does not say: Prometheus' default.
 const INTERVAL_MS: i64 = 60_000;
 
@@ -91,10 +88,13 @@ pub(super) struct AlertSpec {
     pub annotations: Vec<(String, Template)>,
 }
 
+/// Labels or annotations; one without a value is empty.
+type Pairs = BTreeMap<String, Option<String>>;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileYaml {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "yaml::or_default")]
     groups: Vec<GroupYaml>,
 }
 
@@ -102,75 +102,34 @@ struct FileYaml {
 #[serde(deny_unknown_fields)]
 struct GroupYaml {
     name: String,
-    interval: Option<Text>,
-    query_offset: Option<Text>,
+    interval: Option<String>,
+    query_offset: Option<String>,
     #[serde(default)]
     limit: usize,
-    #[serde(default)]
-    labels: BTreeMap<String, Text>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "yaml::or_default")]
+    labels: Pairs,
+    #[serde(default, deserialize_with = "yaml::or_default")]
     rules: Vec<RuleYaml>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RuleYaml {
-    record: Option<Text>,
-    alert: Option<Text>,
-    #[serde(default)]
-    expr: Text,
+    record: Option<String>,
+    alert: Option<String>,
+    expr: Option<String>,
     #[serde(rename = "for")]
-    hold: Option<Text>,
-    keep_firing_for: Option<Text>,
-    #[serde(default)]
-    labels: BTreeMap<String, Text>,
-    #[serde(default)]
-    annotations: BTreeMap<String, Text>,
-}
-
-/// A YAML scalar of any kind, as text: `severity: 1` is the label value "1".
-#[derive(Default)]
-struct Text(String);
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl Visitor<'_> for Any {
-            type Value = Text;
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a string")
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
-                Ok(Text(text.to_owned()))
-            }
-            fn visit_bool<E>(self, value: bool) -> Result<Text, E> {
-                Ok(Text(value.to_string()))
-            }
-            fn visit_i64<E>(self, value: i64) -> Result<Text, E> {
-                Ok(Text(value.to_string()))
-            }
-            fn visit_u64<E>(self, value: u64) -> Result<Text, E> {
-                Ok(Text(value.to_string()))
-            }
-            fn visit_f64<E>(self, value: f64) -> Result<Text, E> {
-                Ok(Text(value.to_string()))
-            }
-            fn visit_unit<E>(self) -> Result<Text, E> {
-                Ok(Text::default())
-            }
-        }
-        from.deserialize_any(Any)
-    }
+    hold: Option<String>,
+    keep_firing_for: Option<String>,
+    #[serde(default, deserialize_with = "yaml::or_default")]
+    labels: Pairs,
+    #[serde(default, deserialize_with = "yaml::or_default")]
+    annotations: Pairs,
 }
 
 /// Reads, checks and compiles all groups of a file.
 pub(super) fn read_groups(text: &str, recording: Recording) -> Result<Vec<GroupSpec>, RuleFileError> {
-    if text.len() > FILE_BYTES_MAX {
-        let message = format!("a rule file may have {FILE_BYTES_MAX} bytes, this has {}", text.len());
-        return Err(RuleFileError { line: None, message });
-    }
-    let file: Option<FileYaml> = serde_yaml_ng::from_str(text)
-        .map_err(|error| RuleFileError { line: error.location().map(|place| place.line()), message: error.to_string() })?;
+    let file: Option<FileYaml> = yaml::parse(text).map_err(|YamlError { line, message }| RuleFileError { line, message })?;
     // The n-th rule of the file stands where the n-th `alert:` or `record:` does.
     let mut lines = text.lines().enumerate().filter(|(_, line)| is_rule(line)).map(|(i, _)| i + 1);
     let mut groups: Vec<GroupSpec> = Vec::new();
@@ -191,7 +150,7 @@ pub(super) fn read_groups(text: &str, recording: Recording) -> Result<Vec<GroupS
         let mut spec = GroupSpec { name: name.clone(), interval_ms, query_offset_ms, limit: group.limit, rules: Vec::new() };
         for (i, rule) in group.rules.into_iter().enumerate() {
             let line = lines.next();
-            let title = rule.alert.as_ref().or(rule.record.as_ref()).map_or_else(String::new, |title| title.0.clone());
+            let title = rule.alert.as_ref().or(rule.record.as_ref()).cloned().unwrap_or_default();
             let at = |why: String| RuleFileError { line, message: format!("group {name:?}, rule {}, {title:?}: {why}", i + 1) };
             spec.rules.push(read_rule(rule, &group.labels, recording).map_err(at)?);
         }
@@ -205,26 +164,27 @@ fn is_rule(line: &str) -> bool {
     ["alert:", "record:", "\"alert\":", "\"record\":"].iter().any(|key| line.starts_with(key))
 }
 
-fn duration(text: Option<&Text>, default: i64) -> Result<i64, String> {
-    let Some(text) = text.filter(|text| !text.0.is_empty()) else { return Ok(default) };
-    weir_model::time::parse_duration(&text.0).map(|nanos| nanos / 1_000_000).map_err(|error| error.to_string())
+fn duration(text: Option<&String>, default: i64) -> Result<i64, String> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(default) };
+    weir_model::time::parse_duration(text).map(|nanos| nanos / 1_000_000).map_err(|error| error.to_string())
 }
 
-fn read_rule(rule: RuleYaml, group_labels: &BTreeMap<String, Text>, recording: Recording) -> Result<RuleSpec, String> {
+fn read_rule(rule: RuleYaml, group_labels: &Pairs, recording: Recording) -> Result<RuleSpec, String> {
     let (name, alert) = match (rule.alert, rule.record) {
-        (Some(name), None) => (name.0, true),
-        (None, Some(name)) => (name.0, false),
+        (Some(name), None) => (name, true),
+        (None, Some(name)) => (name, false),
         (Some(_), Some(_)) => return Err("only one of 'record' and 'alert' must be set".into()),
         (None, None) => return Err("one of 'record' or 'alert' must be set".into()),
     };
     if name.is_empty() {
         return Err("the name must not be empty".into());
     }
-    if rule.expr.0.trim().is_empty() {
+    let query = rule.expr.unwrap_or_default();
+    if query.trim().is_empty() {
         return Err("field 'expr' must be set in rule".into());
     }
-    let expr = parse(&rule.expr.0).map_err(|error| format!("could not parse expression: {error}"))?;
-    let mut labels: BTreeMap<&String, &Text> = group_labels.iter().collect();
+    let expr = parse(&query).map_err(|error| format!("could not parse expression: {error}"))?;
+    let mut labels: BTreeMap<_, _> = group_labels.iter().collect();
     labels.extend(&rule.labels);
     let labels = templates("label", labels.into_iter())?;
     let kind = if alert {
@@ -243,15 +203,19 @@ fn read_rule(rule: RuleYaml, group_labels: &BTreeMap<String, Text>, recording: R
         }
         RuleKind::Record
     };
-    Ok(RuleSpec { name, query: rule.expr.0, expr, labels, kind })
+    Ok(RuleSpec { name, query, expr, labels, kind })
 }
 
-fn templates<'a>(what: &str, pairs: impl Iterator<Item = (&'a String, &'a Text)>) -> Result<Vec<(String, Template)>, String> {
-    let compile = |(name, text): (&'a String, &'a Text)| {
+fn templates<'a>(
+    what: &str,
+    pairs: impl Iterator<Item = (&'a String, &'a Option<String>)>,
+) -> Result<Vec<(String, Template)>, String> {
+    let compile = |(name, text): (&'a String, &'a Option<String>)| {
         if name.is_empty() || name == NAME {
             return Err(format!("invalid {what} name: {name:?}"));
         }
-        let template = Template::compile(&text.0).map_err(|why| format!("{what} {name:?}: template: {why}"))?;
+        let template =
+            Template::compile(text.as_deref().unwrap_or_default()).map_err(|why| format!("{what} {name:?}: template: {why}"))?;
         Ok((name.clone(), template))
     };
     pairs.map(compile).collect()

@@ -242,6 +242,20 @@ fn rules_are_filtered_by_name_group_file_and_labels_a_page_at_a_time() {
 }
 
 #[test]
+fn scalars_are_texts_as_they_are_written() {
+    let text = "groups:\n- name: g\n  interval:\n  labels: {a: 1.0, b: &x 010, c: on}\n  rules:\n  - alert: 5\n    expr: 1\n    \
+                labels: {d: *x, e: , f: ~, a: no}\n    annotations:\n- name: empty\n  rules:\n";
+    let groups = super::file::read_groups(text, Recording::Allowed).unwrap();
+    let rule = &groups[0].rules[0];
+    let mut labels: Vec<(&str, String)> = rule.labels.iter().map(|(name, text)| (name.as_str(), format!("{text:?}"))).collect();
+    labels.sort();
+    assert_eq!((rule.name.as_str(), rule.query.as_str(), groups[1].rules.len()), ("5", "1", 0));
+    let texts = [("a", "no"), ("b", "010"), ("c", "on"), ("d", "010"), ("e", ""), ("f", "")];
+    let compiled = texts.map(|(name, text)| (name, format!("{:?}", super::template::Template::compile(text).unwrap())));
+    assert_eq!(labels, compiled);
+}
+
+#[test]
 fn rule_files_are_checked() {
     assert_eq!(check_rules(FILE), Ok(Summary { groups: 1, alerting: 1, recording: 1 }));
     assert_eq!(check_rules(""), Ok(Summary::default()));
@@ -261,9 +275,10 @@ fn rule_files_are_checked() {
         "line 4: group \"g\", rule 1, \"A\": annotation \"a\": template: line 1: function \"nope\" not defined",
     );
     check("groups:\n- name: g\n- name: g\n", "group \"g\": the name is repeated in the same file");
-    assert!(
-        check_rules(&rule("exr: up")).unwrap_err().to_string().starts_with("line 5: groups[0].rules[0]: unknown field `exr`")
-    );
+    let unknown = check_rules(&rule("exr: up")).unwrap_err().to_string();
+    assert!(unknown.starts_with("line 5: unknown field `exr`") && unknown.ends_with("at line 5, column 5"), "{unknown}");
+    let repeated = check_rules(&rule("expr: up\n    expr: down")).unwrap_err();
+    assert_eq!(repeated.line, Some(6), "{repeated}");
     let file = RuleFile { name: "r.yml".into(), text: FILE.into() };
     let refused = RuleSet::load(&[file], Recording::Refused).map(|_| ()).unwrap_err();
     let expected = "line 7: r.yml: group \"nodes\", rule 1, \"pod:cpu:double\": recording rules need somewhere to write their samples \

@@ -1,7 +1,15 @@
 //! What the buckets, sum and count of one histogram, at one time, must be together. Called by [`super::rules`].
 
-use super::rules::Group;
+use weir_model::label::Labels;
+
 use super::syntax::{RawSample, Wrong, wrong};
+
+/// Samples that belong together: one metric at one time.
+#[derive(Clone, PartialEq)]
+pub(super) struct Group {
+    pub labels: Labels,
+    pub timestamp: Option<i64>,
+}
 
 /// The histogram that the last lines belong to.
 #[derive(Default)]

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use weir_model::label::Labels;
 use weir_model::metric::{Family, MetricKind};
 
-use super::histogram::Histogram;
+use super::histogram::{Group, Histogram};
 use super::syntax::{Metadata, RawSample, Says, Wrong, wrong};
 
 #[derive(Default)]
@@ -30,12 +30,6 @@ struct FamilyNow {
     group: Option<Group>,
     groups: HashSet<Labels>,
     histogram: Histogram,
-}
-
-#[derive(Clone, PartialEq)]
-pub(super) struct Group {
-    pub labels: Labels,
-    pub timestamp: Option<i64>,
 }
 
 fn suffixes(kind: MetricKind) -> &'static [&'static str] {

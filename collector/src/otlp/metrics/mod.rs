@@ -4,63 +4,71 @@
 //! go to `target_info`. Gauges and cumulative sums are series, histograms become `_bucket`, `_sum`, `_count`, summaries
 //! their quantiles. Rejected with a reason: delta temporality and exponential histograms.
 //!
-//! - [`name`]: metric and unit names.
+//! - [`raw`]: metrics and points read where they lie in the body; [`name`]: metric and unit names.
 
 use std::collections::{BTreeMap, HashSet};
 
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::metrics::v1::metric::Data;
-use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
-use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, SummaryDataPoint,
-};
-use prost::Message;
-use weir_model::label::{Labels, NAME, normalise_label_name};
+use weir_model::label::{Labels, NAME};
 use weir_model::metric::{Family, MetricBatch, MetricKind, MetricRow, STALE_NAN, Schema};
 use weir_model::time::UnixNanos;
 use weir_model::wire::Kind;
 
-use super::{Outcome, Refusal, Rejected, check_records, value};
+use self::raw::{RawMetric, RawPoint, Type};
+use super::attributes::{ATTRIBUTE_BYTES_MAX, RawList};
+use super::message;
+use super::outcome::{Outcome, Refusal, Rejected, SECTION_BYTES, check_records};
 use crate::admission::Admission;
-use crate::body::PushError;
 use crate::bounds::TimeBounds;
+use crate::proto::ProtoError;
 use crate::push::{Digest, PushContext};
+use crate::push_error::PushError;
 
 mod name;
+mod raw;
 
 /// OTLP's flag for "the series has gone".
-const NO_RECORDED_VALUE: u32 = 1;
+const NO_RECORDED_VALUE: u64 = 1;
 /// Memory of a series in a row beside its labels: its places in three columns that double.
 const SERIES_BYTES: usize = 200;
+/// Memory of a metric's metadata beside its texts: a place in a map, and its copy in the schema.
+const FAMILY_BYTES: usize = 400;
 /// Prometheus' timestamps are milliseconds.
 const MILLISECOND: i64 = 1_000_000;
 
-/// Sections of a request.
-pub(super) fn outcome(
-    context: &PushContext,
-    admission: &Admission,
-    request: ExportMetricsServiceRequest,
-) -> Result<Outcome<MetricBatch>, PushError> {
-    let metrics = request.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics).flat_map(|scope| &scope.metrics);
-    check_records(context, metrics.map(points).sum())?;
+/// Sections of a request, an `ExportMetricsServiceRequest` in protobuf.
+pub(super) fn outcome(context: &PushContext, admission: &Admission, request: &[u8]) -> Result<Outcome<MetricBatch>, PushError> {
+    let mut count = 0;
+    for resource in message::resources(request) {
+        count += count_of_resource(resource?)?;
+    }
+    check_records(context, count)?;
     let mut outcome = Outcome::default();
-    for (at, resource) in request.resource_metrics.into_iter().enumerate() {
-        convert_resource(context, admission, (at as i64, resource), &mut outcome)?;
+    for (at, resource) in (0..).zip(message::resources(request)) {
+        convert_resource(context, admission, (at, resource?), &mut outcome)?;
     }
     Ok(outcome)
 }
 
-/// Series that a metric makes: what the limit counts.
-fn points(metric: &Metric) -> usize {
-    match &metric.data {
-        Some(Data::Gauge(gauge)) => gauge.data_points.len(),
-        Some(Data::Sum(sum)) => sum.data_points.len(),
-        Some(Data::Histogram(data)) => data.data_points.iter().map(|point| point.bucket_counts.len() + 3).sum(),
-        Some(Data::ExponentialHistogram(data)) => data.data_points.len(),
-        Some(Data::Summary(data)) => data.data_points.iter().map(|point| point.quantile_values.len() + 2).sum(),
-        None => 0,
+/// Series that a resource's metrics make.
+fn count_of_resource(resource: &[u8]) -> Result<usize, ProtoError> {
+    let mut count = 0;
+    each_metric(resource, |metric| {
+        count += metric.count()?;
+        Ok::<_, ProtoError>(())
+    })?;
+    Ok(count)
+}
+
+fn each_metric<'a, E: From<ProtoError>>(
+    resource: &'a [u8],
+    mut each: impl FnMut(RawMetric<'a>) -> Result<(), E>,
+) -> Result<(), E> {
+    for scope in message::scopes(resource) {
+        for metric in message::records(scope?) {
+            each(RawMetric::read(metric?)?)?;
+        }
     }
+    Ok(())
 }
 
 /// One timestamp in the making.
@@ -112,23 +120,24 @@ impl Rows<'_> {
 fn convert_resource(
     context: &PushContext,
     admission: &Admission,
-    (at, resource): (i64, ResourceMetrics),
+    (at, resource): (i64, &[u8]),
     outcome: &mut Outcome<MetricBatch>,
 ) -> Result<(), PushError> {
     let mut whole = Digest::new(&context.tenant, "otlp/metrics");
     whole.number(at);
-    whole.field(&resource.encode_to_vec());
+    whole.field(resource);
     let whole = whole.finish();
-    let attributes = resource.resource.map(|resource| resource.attributes).unwrap_or_default();
-    let metrics = resource.scope_metrics.into_iter().flat_map(|scope| scope.metrics);
-    if let Err(reason) = value::fits(&attributes, context.config.labels_max) {
-        outcome.rejected.add(metrics.map(|metric| points(&metric)).sum(), || format!("resource: {reason}"));
+    let (labels_max, bounds) = (context.config.labels_max, context.bounds(Kind::Metrics));
+    let who = message::who(resource)?;
+    let attributes = RawList::of_resource(&who, labels_max)?;
+    if let Err(reason) = attributes.fits(labels_max) {
+        outcome.rejected.add(count_of_resource(resource)?, || format!("resource: {reason}"));
         return Ok(());
     }
-    let (labels_max, bounds) = (context.config.labels_max, context.bounds(Kind::Metrics));
     let mut rows = Rows { rows: BTreeMap::new(), families: BTreeMap::new(), labels_max, bounds, admission, over: None };
-    metrics.for_each(|metric| convert_metric(&mut rows, metric, &mut outcome.rejected));
-    admission.charge(value::memory(&attributes))?;
+    let mut point = RawPoint::default();
+    each_metric(resource, |metric| convert_metric(&mut rows, &metric, &mut point, &mut outcome.rejected))?;
+    admission.charge(attributes.memory_of_labels())?;
     let (target, info) = target(&attributes);
     if let (Some(newest), false) = (rows.rows.keys().next_back().copied(), info.is_empty()) {
         rows.push(newest, info.with(NAME, "target_info"), 1.0);
@@ -138,6 +147,7 @@ fn convert_resource(
     }
     let families: Vec<Family> = rows.families.into_values().collect();
     for (i, (time, row)) in rows.rows.into_iter().enumerate() {
+        admission.charge(SECTION_BYTES)?;
         // Metadata once a resource is enough.
         let families = if i == 0 { families.clone() } else { Vec::new() };
         let schema = Schema::shared(row.series, families);
@@ -150,84 +160,82 @@ fn convert_resource(
 }
 
 /// `job` and `instance`, and what is left for `target_info`.
-fn target(attributes: &[KeyValue]) -> (Labels, Labels) {
-    let text = |name: &str| {
-        let found = attributes.iter().find(|pair| pair.key == name);
-        found.map(|pair| value::text(pair.value.clone())).unwrap_or_default()
+fn target(attributes: &RawList<'_>) -> (Labels, Labels) {
+    let text = |wanted: &str| {
+        let found = attributes.iter().find(|(name, _)| *name == wanted);
+        found.map(|(_, value)| value.text()).unwrap_or_default()
     };
     let (namespace, service) = (text("service.namespace"), text("service.name"));
     let job = match (namespace.is_empty(), service.is_empty()) {
-        (_, true) => "unknown_service".to_owned(),
+        (_, true) => "unknown_service".into(),
         (true, false) => service,
-        (false, false) => format!("{namespace}/{service}"),
+        (false, false) => format!("{namespace}/{service}").into(),
     };
-    let rest =
-        attributes.iter().filter(|pair| !matches!(&*pair.key, "service.namespace" | "service.name" | "service.instance.id"));
-    (Labels::from_pairs([("job", job), ("instance", text("service.instance.id"))]), labels(rest))
+    let rest = attributes.labels(|name| !matches!(name, "service.namespace" | "service.name" | "service.instance.id"));
+    (Labels::from_pairs([("job", job), ("instance", text("service.instance.id"))]), rest)
 }
 
-fn labels<'a>(attributes: impl Iterator<Item = &'a KeyValue>) -> Labels {
-    Labels::from_pairs(attributes.map(|pair| (normalise_label_name(&pair.key).into_owned(), value::text(pair.value.clone()))))
-}
-
-fn convert_metric(rows: &mut Rows<'_>, metric: Metric, rejected: &mut Rejected) {
-    let count = points(&metric);
-    if metric.name.is_empty() || metric.name.len() > value::ATTRIBUTE_BYTES_MAX {
-        return rejected.add(count, || "a metric without a name, or with one beyond reason".to_owned());
-    }
-    let Some(data) = metric.data else { return };
-    let (kind, monotonic, delta) = match &data {
-        Data::Gauge(_) => (MetricKind::Gauge, false, false),
-        Data::Sum(sum) if sum.is_monotonic => (MetricKind::Counter, true, is_delta(sum.aggregation_temporality)),
-        Data::Sum(sum) => (MetricKind::Gauge, false, is_delta(sum.aggregation_temporality)),
-        Data::Histogram(data) => (MetricKind::Histogram, false, is_delta(data.aggregation_temporality)),
-        Data::Summary(_) => (MetricKind::Summary, false, false),
-        Data::ExponentialHistogram(_) => {
-            return rejected.add(count, || format!("metric {:?}: exponential histograms are not taken yet", metric.name));
+fn convert_metric<'a>(
+    rows: &mut Rows<'_>,
+    metric: &RawMetric<'a>,
+    point: &mut RawPoint<'a>,
+    rejected: &mut Rejected,
+) -> Result<(), PushError> {
+    let Some(of_type) = metric.of_type else { return Ok(()) };
+    let refused = match of_type {
+        _ if metric.name.is_empty() || metric.name.len() > ATTRIBUTE_BYTES_MAX => {
+            Some("a metric without a name, or with one beyond reason".to_owned())
         }
+        Type::ExponentialHistogram => Some(format!("metric {:?}: exponential histograms are not taken yet", metric.name)),
+        _ if metric.is_delta => Some(format!("metric {:?} has delta temporality; send cumulative values", metric.name)),
+        _ => None,
     };
-    if delta {
-        return rejected.add(count, || format!("metric {:?} has delta temporality; send cumulative values", metric.name));
+    if let Some(reason) = refused {
+        rejected.add(metric.count()?, || reason);
+        return Ok(());
     }
-    let name = name::translate(&metric.name, &metric.unit, matches!(data, Data::Gauge(_)), monotonic);
-    let family = Family { name: name.clone(), kind, help: metric.description, unit: name::unit_word(&metric.unit) };
-    rows.families.insert(name.clone(), family);
-    let mut note = |outcome: Result<(), Refusal>| {
-        if let Err(refusal) = outcome {
+    let kind = match of_type {
+        Type::Gauge => MetricKind::Gauge,
+        Type::Sum if metric.is_monotonic => MetricKind::Counter,
+        Type::Sum => MetricKind::Gauge,
+        Type::Histogram => MetricKind::Histogram,
+        Type::Summary | Type::ExponentialHistogram => MetricKind::Summary,
+    };
+    let name = name::translate(metric.name, metric.unit, of_type == Type::Gauge, kind == MetricKind::Counter);
+    rows.admission.charge(FAMILY_BYTES + 2 * name.len() + metric.description.len())?;
+    let (help, unit) = (metric.description.to_owned(), name::unit_word(metric.unit));
+    rows.families.insert(name.clone(), Family { name: name.clone(), kind, help, unit });
+    for message in metric.points() {
+        point.read(of_type, message?, rows.labels_max)?;
+        let converted = match of_type {
+            Type::Histogram => histogram(rows, &name, point),
+            Type::Summary => summary(rows, &name, point),
+            _ => number(rows, &name, point),
+        };
+        if let Err(refusal) = converted {
             rejected.refuse(&refusal, || format!("metric {:?}", metric.name));
         }
-    };
-    match data {
-        Data::Gauge(data) => data.data_points.into_iter().for_each(|point| note(number(rows, &name, &point))),
-        Data::Sum(data) => data.data_points.into_iter().for_each(|point| note(number(rows, &name, &point))),
-        Data::Histogram(data) => data.data_points.into_iter().for_each(|point| note(histogram(rows, &name, &point))),
-        Data::Summary(data) => data.data_points.into_iter().for_each(|point| note(summary(rows, &name, &point))),
-        Data::ExponentialHistogram(_) => {}
     }
-}
-
-fn is_delta(temporality: i32) -> bool {
-    temporality == AggregationTemporality::Delta as i32
+    Ok(())
 }
 
 /// Labels and time of a point.
-fn point(rows: &mut Rows<'_>, name: &str, attributes: &[KeyValue], time: u64) -> Result<(Labels, UnixNanos), Refusal> {
-    value::fits(attributes, rows.labels_max)?;
-    if time == 0 {
+fn labels_and_time(rows: &mut Rows<'_>, name: &str, point: &RawPoint<'_>) -> Result<(Labels, UnixNanos), Refusal> {
+    point.attributes.fits(rows.labels_max)?;
+    if point.time == 0 {
         return Err("a point without a time".to_owned().into());
     }
-    let time = i64::try_from(time).map_err(|_| format!("time {time} is beyond the year 2262"))?;
+    let time = i64::try_from(point.time).map_err(|_| format!("time {} is beyond the year 2262", point.time))?;
     rows.bounds.check(time)?;
-    rows.charge(value::memory(attributes))?;
-    Ok((labels(attributes.iter()).with(NAME, name), time / MILLISECOND * MILLISECOND))
+    rows.charge(point.attributes.memory_of_labels())?;
+    Ok((point.attributes.labels(|_| true).with(NAME, name), time / MILLISECOND * MILLISECOND))
 }
 
-fn number(rows: &mut Rows<'_>, name: &str, data: &NumberDataPoint) -> Result<(), Refusal> {
-    let (labels, time) = point(rows, name, &data.attributes, data.time_unix_nano)?;
-    let value = match data.value {
-        _ if data.flags & NO_RECORDED_VALUE != 0 => STALE_NAN,
-        Some(Number::AsDouble(value)) => value,
-        Some(Number::AsInt(value)) => value as f64,
+fn number(rows: &mut Rows<'_>, name: &str, point: &RawPoint<'_>) -> Result<(), Refusal> {
+    let (labels, time) = labels_and_time(rows, name, point)?;
+    let value = match point.value {
+        _ if point.flags & NO_RECORDED_VALUE != 0 => STALE_NAN,
+        Some(value) => value,
         None => return Err("a point without a value".to_owned().into()),
     };
     push_once(rows, time, labels, value)
@@ -238,38 +246,38 @@ fn push_once(rows: &mut Rows<'_>, time: UnixNanos, labels: Labels, value: f64) -
     if rows.push(time, labels, value) { Ok(()) } else { Err(format!("two values of {shown} at one time").into()) }
 }
 
-fn histogram(rows: &mut Rows<'_>, name: &str, data: &HistogramDataPoint) -> Result<(), Refusal> {
-    let (labels, time) = point(rows, name, &data.attributes, data.time_unix_nano)?;
-    let buckets = data.bucket_counts.len();
-    if buckets != 0 && buckets != data.explicit_bounds.len() + 1 {
-        return Err(format!("{buckets} buckets with {} bounds", data.explicit_bounds.len()).into());
+fn histogram(rows: &mut Rows<'_>, name: &str, point: &RawPoint<'_>) -> Result<(), Refusal> {
+    let (labels, time) = labels_and_time(rows, name, point)?;
+    let buckets = point.buckets.len();
+    if buckets != 0 && buckets != point.bounds.len() + 1 {
+        return Err(format!("{buckets} buckets with {} bounds", point.bounds.len()).into());
     }
-    let gone = data.flags & NO_RECORDED_VALUE != 0;
+    let gone = point.flags & NO_RECORDED_VALUE != 0;
     let value = |number: f64| if gone { STALE_NAN } else { number };
     let mut sum = 0_u64;
     let infinite = labels.with(NAME, &format!("{name}_bucket")).with("le", "+Inf");
     // The last bucket is `+Inf`, whose value is the count whether or not there are buckets.
-    for (bound, count) in data.explicit_bounds.iter().zip(&data.bucket_counts) {
+    for (bound, count) in point.bounds.iter().zip(&point.buckets) {
         sum = sum.saturating_add(*count);
         push_once(rows, time, infinite.with("le", &number_text(*bound)), value(sum as f64))?;
     }
-    push_once(rows, time, infinite, value(data.count as f64))?;
-    push_once(rows, time, labels.with(NAME, &format!("{name}_count")), value(data.count as f64))?;
-    match data.sum {
+    push_once(rows, time, infinite, value(point.count as f64))?;
+    push_once(rows, time, labels.with(NAME, &format!("{name}_count")), value(point.count as f64))?;
+    match point.sum {
         Some(sum) => push_once(rows, time, labels.with(NAME, &format!("{name}_sum")), value(sum)),
         None => Ok(()),
     }
 }
 
-fn summary(rows: &mut Rows<'_>, name: &str, data: &SummaryDataPoint) -> Result<(), Refusal> {
-    let (labels, time) = point(rows, name, &data.attributes, data.time_unix_nano)?;
-    let gone = data.flags & NO_RECORDED_VALUE != 0;
+fn summary(rows: &mut Rows<'_>, name: &str, point: &RawPoint<'_>) -> Result<(), Refusal> {
+    let (labels, time) = labels_and_time(rows, name, point)?;
+    let gone = point.flags & NO_RECORDED_VALUE != 0;
     let value = |number: f64| if gone { STALE_NAN } else { number };
-    for quantile in &data.quantile_values {
-        push_once(rows, time, labels.with("quantile", &number_text(quantile.quantile)), value(quantile.value))?;
+    for (quantile, number) in &point.quantiles {
+        push_once(rows, time, labels.with("quantile", &number_text(*quantile)), value(*number))?;
     }
-    push_once(rows, time, labels.with(NAME, &format!("{name}_count")), value(data.count as f64))?;
-    push_once(rows, time, labels.with(NAME, &format!("{name}_sum")), value(data.sum))
+    push_once(rows, time, labels.with(NAME, &format!("{name}_count")), value(point.count as f64))?;
+    push_once(rows, time, labels.with(NAME, &format!("{name}_sum")), value(point.sum.unwrap_or(0.0)))
 }
 
 /// As Prometheus writes numbers in labels.

@@ -29,10 +29,10 @@ impl Fixture {
         self.until("the next file is begun", || fs::read_to_string(&checkpoint).is_ok_and(|text| text.contains(&inode))).await;
     }
 
-    /// Waits until discovery has looked at the files as they lie now, and a follower has had the time to obey.
-    async fn until_looked_at(&self) {
-        let before = self.looks.load(Ordering::Relaxed);
-        self.until("the files are looked at", || self.looks.load(Ordering::Relaxed) >= before + 10).await;
+    /// Waits until discovery has listed the files as they lie now, and a follower has had the time to act on it.
+    async fn until_polled(&self) {
+        let before = self.polls.load(Ordering::Relaxed);
+        self.until("the files are listed", || self.polls.load(Ordering::Relaxed) >= before + 10).await;
     }
 
     /// Lines as they came to the bus, those that came again among them.
@@ -70,16 +70,16 @@ async fn joined_over_a_rotation_while_up_and_while_down() {
     running.stop().await;
 }
 
-/// A rotation has two steps, and discovery may look between them: the current file has no name then, and its chain goes on.
+/// A rotation has two steps, and discovery may list between them: the current file has no name then, and its log goes on.
 #[tokio::test]
-async fn joined_though_discovery_looks_while_the_current_file_has_no_name() {
+async fn joined_though_discovery_lists_while_the_current_file_has_no_name() {
     let mut fixture = Fixture::new();
     fixture.write(3);
     let running = fixture.start().await;
     for round in 0..2 {
         fixture.write_part("begun ", false);
         fixture.rotate(&format!("0.log.2023010{round}-120000"));
-        fixture.until_looked_at().await;
+        fixture.until_polled().await;
         fixture.write_part("and ended", true);
         fixture.written.push("begun and ended".into());
         fixture.write(2);

@@ -85,7 +85,7 @@ async fn a_cut_file_that_comes_back_is_known() {
     fixture.write(5);
     fixture.settle().await;
     fixture.is_hidden.store(true, Ordering::Relaxed);
-    fixture.until("its chain is over", || fixture.metrics.files_open.get() == 0).await;
+    fixture.until("its log is over", || fixture.metrics.files_open.get() == 0).await;
     fixture.write(5);
     fixture.is_hidden.store(false, Ordering::Relaxed);
     fixture.settle().await;

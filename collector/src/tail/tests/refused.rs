@@ -11,7 +11,7 @@ use crate::config::{FileFormat, PathConfig};
 use crate::metrics::CollectorMetrics;
 use crate::tail::Configured;
 use crate::tail::admit::Refusals;
-use crate::tail::look::look;
+use crate::tail::listing::list_stable;
 
 #[tokio::test]
 async fn beside_a_followed_file() {
@@ -49,7 +49,7 @@ fn where_a_configured_path_leads() {
     let refusals = Refusals::new(metrics.clone());
     for _ in 0..3 {
         let looked = configured.find().into_iter().filter_map(|spec| {
-            let found = look(&spec.current, &spec.directories, &refusals).unwrap();
+            let found = list_stable(&spec.current, &spec.directories, &refusals).unwrap();
             found.first().map(|found| found.path.file_name().unwrap().to_str().unwrap().to_owned())
         });
         assert_eq!(looked.collect::<Vec<_>>(), ["a.log", "latest.log"]);

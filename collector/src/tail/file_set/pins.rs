@@ -1,63 +1,31 @@
 //! Pins: hard links in the collector's own directory, by which a rotated file outlives its name until it is acknowledged.
 //! And what rotated files hold otherwise: unnamed copies of compressed ones, and how many bytes all of it is.
-//! Called by [`super::Chain`].
+//! Called by [`super::LogFileSet`].
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use prometheus_client::metrics::gauge::Gauge;
 use rustix::fs::{AtFlags, CWD, linkat};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::Chain;
+use super::LogFileSet;
+use super::held::Unpacked;
 use crate::private;
 use crate::tail::identity::FileId;
-use crate::tail::look::Found;
+use crate::tail::listing::Found;
 
 /// Of a compressed file that is too large, so many times the budget is unpacked to count what is lost; beyond it the
 /// count is a lower bound. A file of a few MB can unpack to TB.
 const COUNTED_TIMES: u64 = 16;
 
-/// A compressed file's contents in an unnamed file.
-pub(super) struct Unpacked {
-    pub file: File,
-    pub size: u64,
-    /// Bytes that were not kept.
-    pub cut: u64,
-}
-
-/// A chain's share of the gauge of held bytes; given back when it is dropped.
-pub(super) struct Held {
-    gauge: Gauge,
-    bytes: i64,
-}
-
-impl Held {
-    pub fn new(gauge: Gauge) -> Self {
-        Self { gauge, bytes: 0 }
-    }
-
-    fn set(&mut self, bytes: u64) {
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.gauge.inc_by(bytes - self.bytes);
-        self.bytes = bytes;
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.set(0);
-    }
-}
-
-impl Chain {
+impl LogFileSet {
     /// Everything that waits, and what is read now if something waits behind it, but for the file that is still written.
     pub(super) fn count_held(&mut self) {
         let reading = self.now.as_ref().filter(|_| !self.queue.is_empty()).and_then(|now| now.file.metadata().ok());
         let waiting = self.queue.iter().take(self.queue.len().saturating_sub(1)).map(|waiting| waiting.size);
-        self.held.set(waiting.sum::<u64>() + reading.map_or(0, |facts| facts.len()));
+        self.held.set(waiting.sum::<u64>() + reading.map_or(0, |stat| stat.len()));
     }
 
     /// At most `pin_bytes_max` bytes are unpacked; the rest is counted.

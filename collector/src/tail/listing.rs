@@ -1,7 +1,7 @@
-//! One consistent look at a chain's files: which there are, in which order, each opened. Called by [`super::chain`].
+//! A log's files as of one moment: which there are, in which order, each opened. Called by [`super::file_set`].
 //!
 //! A directory cannot be listed in one instant, and a path that was listed may name another file when it is opened. A
-//! generation that is missed so is lost, or comes out of order. So: listed twice with the same result, and every opened
+//! file that is missed so is lost, or comes out of order. So: listed twice with the same result, and every opened
 //! file is the one that was listed; else all over again. What may not be read ([`super::admit`]) is left out.
 
 use std::fs::File;
@@ -13,10 +13,10 @@ use weir_runtime::logs::generations;
 use super::admit::{Admitted, Refusals, admit};
 use super::identity::{self, FileId, Fingerprint};
 
-/// A rotation takes microseconds and comes once in a while: who needs more attempts is looking at something else.
+/// A rotation takes microseconds and comes once in a while: where more attempts are needed, it is no rotation.
 const ATTEMPTS: usize = 1000;
 
-/// A file of the chain, open.
+/// One of the files of a log, open.
 #[derive(Debug)]
 pub(super) struct Found {
     pub path: PathBuf,
@@ -43,8 +43,8 @@ impl Found {
 
     fn of(path: PathBuf, gzip: bool, admitted: &Admitted) -> io::Result<Self> {
         let file = admitted.open()?;
-        let facts = identity::of_file(&file)?;
-        Ok(Self { path, gzip, file, id: facts.id, size: facts.size })
+        let stat = identity::of_file(&file)?;
+        Ok(Self { path, gzip, file, id: stat.id, size: stat.size })
     }
 
     /// The same file once more.
@@ -66,9 +66,9 @@ impl Found {
     }
 }
 
-/// The files of the chain, oldest first, the current one, when it is there, last. Those that may not be read are noted and
+/// The files of the log, oldest first, the current one, when it is there, last. Those that may not be read are noted and
 /// left out. Errors when they never stand still.
-pub(super) fn look(current: &Path, directories: &[PathBuf], refusals: &Refusals) -> io::Result<Vec<Found>> {
+pub(super) fn list_stable(current: &Path, directories: &[PathBuf], refusals: &Refusals) -> io::Result<Vec<Found>> {
     for _ in 0..ATTEMPTS {
         if let Some(found) = attempt(current, directories, refusals)? {
             return Ok(found);
@@ -100,7 +100,7 @@ impl Listed {
     }
 }
 
-/// `None` when a file went away between its name and its facts.
+/// `None` when a file went away between its name and its stat.
 fn list(current: &Path, directories: &[PathBuf], refusals: &Refusals) -> io::Result<Option<Vec<Listed>>> {
     let mut listed = Vec::new();
     for file in generations(current)? {
@@ -127,7 +127,7 @@ mod tests {
 
     use super::*;
 
-    /// Rotates as fast as it can until told to stop; each generation holds its number.
+    /// Rotates as fast as it can until told to stop; each file holds its number.
     fn rotate(directory: &Path, stop: &AtomicBool) {
         let (current, mut number) = (directory.join("0.log"), 0_u32);
         while !stop.load(Ordering::Relaxed) {
@@ -154,7 +154,7 @@ mod tests {
             let mut newest = 0;
             // Until it has seen rotations enough, and files enough at once.
             while newest < 500 {
-                let found = look(&directory.path().join("0.log"), &[directory.path().to_owned()], &refusals).unwrap();
+                let found = list_stable(&directory.path().join("0.log"), &[directory.path().to_owned()], &refusals).unwrap();
                 let numbers: Vec<u32> = found
                     .iter()
                     .map(|found| io::read_to_string(&found.file).unwrap())

@@ -16,15 +16,15 @@ use crate::metrics::CollectorMetrics;
 use crate::push::Clock;
 use crate::ship::{LaneState, NAMES, Shipper};
 
-const SOURCE: &str = "pulse";
+const SOURCE: &str = "self_report";
 
-/// Often enough for a page that is looked at, and a few hundred bytes each time.
+/// Often enough for a page that somebody watches; a few hundred bytes each time.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// A pulse that the bus does not take by then is of no use any more: the next one says what that one would have.
+/// A report that the bus has not acknowledged by then is given up: the next one has newer values of the same series.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-pub(crate) struct Pulse {
+pub(crate) struct SelfReport {
     pub tenant: String,
     pub node: String,
     pub shipper: Shipper,
@@ -34,7 +34,7 @@ pub(crate) struct Pulse {
     pub shutdown: CancellationToken,
 }
 
-impl Pulse {
+impl SelfReport {
     /// Until shutdown.
     pub async fn run(mut self) {
         let schema = Arc::new(schema());
@@ -67,7 +67,7 @@ impl Pulse {
     fn section(&self, mark: Mark, schema: &Arc<Schema>) -> Section<MetricBatch> {
         let target = Labels::from_pairs([("job", "weir-collector"), ("instance", &*self.node), ("node", &*self.node)]);
         let rows = vec![MetricRow { timestamp: (self.clock)(), values: values(&self.shipper.lanes()) }];
-        let source = format!("pulse:{}", self.node);
+        let source = format!("self_report:{}", self.node);
         let header = SectionHeader { tenant: self.tenant.clone(), source, mark, records: 0 };
         Section::new(header, MetricBatch { target, schema: Arc::clone(schema), rows })
     }

@@ -1,4 +1,4 @@
-//! One chain's generations, read in order. Sync: [`super::follow`] runs it off the async threads.
+//! The files of one log, read in order. Sync: [`super::follow`] runs it off the async threads.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,23 +10,25 @@ use prometheus_client::metrics::gauge::Gauge;
 use weir_model::time::UnixNanos;
 
 use super::admit::Refusals;
-use super::assemble::{Assembler, Chunk, Oddities, Snapshot};
+use super::assemble::{Assembler, ParseStats, Snapshot};
 use super::checkpoint::Entry;
-use super::discover::ChainSpec;
+use super::discover::LogSpec;
 use super::identity::{self, FileId, Fingerprint};
-use super::look::{Found, look};
+use super::listing::{Found, list_stable};
 use crate::epoch::Epochs;
 
 mod carry;
 mod epoch;
-mod generation;
+mod held;
 mod open;
 mod pins;
+mod rotated_file;
 
 #[cfg(test)]
 pub(super) use carry::decode as decode_carried;
-use generation::{BLOCK_BYTES, grace};
-use pins::{Held, Unpacked};
+use held::{Held, Unpacked};
+pub(super) use rotated_file::Step;
+use rotated_file::{BLOCK_BYTES, RotatedFile, grace};
 
 /// A file opened and not yet begun.
 struct Waiting {
@@ -35,34 +37,10 @@ struct Waiting {
     size: u64,
     /// Bytes of a compressed file that were not unpacked.
     cut: u64,
-    /// The same file as before, cut to nothing: its birth says nothing of its generation.
+    /// The same file as before, cut to nothing: its birth is not that of its lines.
     truncated: bool,
     /// The file before it was given up, or is not known.
     after_gap: bool,
-}
-
-/// The file being read.
-struct Generation {
-    file: File,
-    id: FileId,
-    epoch: u64,
-    fingerprint: Fingerprint,
-    assembler: Assembler,
-    block_bytes: usize,
-    /// Bytes of a compressed file that were not unpacked; 0 once they are declared.
-    cut: u64,
-    /// Since when nothing new has come, Unix nanoseconds; 0 while something comes.
-    idle_since: UnixNanos,
-}
-
-/// What one step brought.
-pub(super) enum Step {
-    /// Lines, and from where to go on once they are acknowledged.
-    Lines { chunks: Vec<Chunk>, snapshot: Snapshot, fingerprint: Fingerprint, bytes: u64 },
-    /// Nothing new.
-    Idle,
-    /// The generation is over: these are its last lines. Then [`Chain::begin_next`], once all is acknowledged.
-    Ended { chunks: Vec<Chunk>, snapshot: Snapshot, fingerprint: Fingerprint },
 }
 
 /// Bytes that were never read, and why.
@@ -72,13 +50,13 @@ pub(super) struct Loss {
     pub bytes: u64,
 }
 
-/// What every chain is given.
+/// What every log is given.
 #[derive(Clone)]
-pub(super) struct ChainDeps {
+pub(super) struct FileSetDeps {
     /// Where rotated files are pinned and compressed ones unpacked.
     pub pins: PathBuf,
     pub pin_bytes_max: u64,
-    /// Bytes that all chains hold.
+    /// Bytes that all logs hold.
     pub held: Gauge,
     pub refusals: Arc<Refusals>,
     pub epochs: Arc<Epochs>,
@@ -87,20 +65,20 @@ pub(super) struct ChainDeps {
     pub unknown_before: u64,
 }
 
-pub(super) struct Chain {
-    spec: ChainSpec,
+pub(super) struct LogFileSet {
+    spec: LogSpec,
     id: String,
-    deps: ChainDeps,
-    now: Option<Generation>,
+    deps: FileSetDeps,
+    now: Option<RotatedFile>,
     queue: VecDeque<Waiting>,
     epoch: u64,
-    /// The file that was the checkpoint's generation and has begun anew since.
+    /// The file that the checkpoint names, when it has begun anew since.
     cut: Option<FileId>,
     held: Held,
     pub losses: Vec<Loss>,
 }
 
-impl Chain {
+impl LogFileSet {
     /// Ready to be read, unpacked if need be.
     fn waiting(&self, found: Found) -> io::Result<Waiting> {
         let (id, truncated) = (found.id, self.cut == Some(found.id));
@@ -123,14 +101,14 @@ impl Chain {
         Ok(())
     }
 
-    fn generation(&self, waiting: Waiting, epoch: u64, from: Snapshot) -> io::Result<Generation> {
+    fn rotated_file(&self, waiting: Waiting, epoch: u64, from: Snapshot) -> io::Result<RotatedFile> {
         let fingerprint = Fingerprint::of(&waiting.file)?;
         let assembler = Assembler::new(self.spec.format, self.spec.stream_labels(), from);
         let (file, id, cut) = (waiting.file, waiting.id, waiting.cut);
-        Ok(Generation { file, id, epoch, fingerprint, assembler, block_bytes: BLOCK_BYTES, cut, idle_since: 0 })
+        Ok(RotatedFile { file, id, epoch, fingerprint, assembler, block_bytes: BLOCK_BYTES, cut, idle_since: 0 })
     }
 
-    /// Begins the next generation, at `from` the end when told so; its entry must be durable before its lines are
+    /// Begins the next file, at `from` the end when told so; its entry must be durable before its lines are
     /// shipped. `None` when there is none.
     pub fn begin_next(&mut self, now: UnixNanos, at_end: bool) -> io::Result<Option<Entry>> {
         let mut carried = Default::default();
@@ -149,18 +127,18 @@ impl Chain {
         self.epoch = self.next_epoch(&waiting, now)?;
         let restart = if at_end { waiting.size } else { 0 };
         let from = Snapshot { restart, last: [restart; super::STREAMS] };
-        let mut generation = self.generation(waiting, self.epoch, from)?;
+        let mut reading = self.rotated_file(waiting, self.epoch, from)?;
         self.keep_carried(self.epoch, &carried)?;
-        generation.assembler.carry(carried);
+        reading.assembler.carry(carried);
         let entry = Entry {
-            chain: self.id.clone(),
-            epoch: generation.epoch,
-            id: generation.id,
-            fingerprint: generation.fingerprint,
+            log: self.id.clone(),
+            epoch: reading.epoch,
+            id: reading.id,
+            fingerprint: reading.fingerprint,
             restart: from.restart,
             last: from.last,
         };
-        self.now = Some(generation);
+        self.now = Some(reading);
         self.count_held();
         Ok(Some(entry))
     }
@@ -171,41 +149,41 @@ impl Chain {
         self.count_held();
     }
 
-    /// Epoch of what is being read; `None` before [`Chain::begin_next`].
+    /// Epoch of what is being read; `None` before [`LogFileSet::begin_next`].
     pub fn epoch(&self) -> Option<u64> {
-        self.now.as_ref().map(|generation| generation.epoch)
+        self.now.as_ref().map(|reading| reading.epoch)
     }
 
-    /// Whether a later generation waits.
+    /// Whether a later file waits.
     pub fn has_next(&self) -> bool {
         !self.queue.is_empty()
     }
 
     /// Labels may have changed.
-    pub fn update(&mut self, spec: ChainSpec) {
+    pub fn update(&mut self, spec: LogSpec) {
         self.spec = spec;
         let labels = self.spec.stream_labels();
-        if let Some(generation) = &mut self.now {
-            generation.assembler.relabel(&labels);
+        if let Some(reading) = &mut self.now {
+            reading.assembler.relabel(&labels);
         }
     }
 
-    /// Newest generation known.
+    /// The newest file known.
     fn newest(&self) -> Option<FileId> {
         self.queue.back().map(|waiting| waiting.id).or(self.now.as_ref().map(|now| now.id))
     }
 
-    /// Whether the current path names another file than the newest generation known. One look at one path.
+    /// Whether the current path names another file than the newest one known. One system call.
     fn has_rotated(&self) -> bool {
         match identity::of_path(&self.spec.current) {
-            Ok(facts) => self.newest() != Some(facts.id),
+            Ok(stat) => self.newest() != Some(stat.id),
             Err(_) => false,
         }
     }
 
-    /// Queues what has come since the newest generation known.
+    /// Queues what has come since the newest file known.
     fn follow_rotation(&mut self) -> io::Result<()> {
-        let mut files = look(&self.spec.current, &self.spec.directories, &self.deps.refusals)?;
+        let mut files = list_stable(&self.spec.current, &self.spec.directories, &self.deps.refusals)?;
         let known = |id: FileId| self.queue.iter().any(|waiting| waiting.id == id);
         let reading = self.now.as_ref().map(|now| now.id);
         files.iter().filter(|file| known(file.id) || Some(file.id) == reading).for_each(|file| self.pin_if_rotated(file));
@@ -230,7 +208,7 @@ impl Chain {
         Ok(())
     }
 
-    /// Where the newest generation known lies in `files`, itself or a compressed copy of it; else the one before it.
+    /// Where the newest file known lies in `files`, itself or a compressed copy of it; else the one before it.
     fn newest_in(&self, files: &[Found]) -> io::Result<Option<usize>> {
         let waiting = self.queue.iter().rev().map(|waiting| (waiting.id, &waiting.file));
         for (id, file) in waiting.chain(self.now.as_ref().map(|now| (now.id, &now.file))) {
@@ -244,7 +222,7 @@ impl Chain {
         Ok(None)
     }
 
-    /// Beyond the budget the oldest waiting generations are given up, and said so.
+    /// Beyond the budget the oldest waiting files are given up, and said so.
     fn hold_to_budget(&mut self) {
         while self.queue.len() > 1 && self.queue.iter().map(|waiting| waiting.size).sum::<u64>() > self.deps.pin_bytes_max {
             if let Some(lost) = self.queue.pop_front() {
@@ -266,60 +244,60 @@ impl Chain {
         let whole = self.survives_truncation()?;
         let (grace, rotated) = (grace(self.spec.format), self.has_next());
         let goes_on = self.queue.front().is_some_and(|next| !next.after_gap);
-        let Some(generation) = &mut self.now else { return Ok(Step::Idle) };
+        let Some(reading) = &mut self.now else { return Ok(Step::Idle) };
         if !whole {
-            generation.assembler.close_all();
-            return Ok(generation.ended());
+            reading.assembler.close_all();
+            return Ok(reading.ended());
         }
-        let bytes = generation.read(now)?;
+        let bytes = reading.read(now)?;
         if bytes > 0 {
-            generation.idle_since = 0;
-            let chunks = generation.assembler.take();
-            let (snapshot, fingerprint) = (generation.assembler.snapshot(), generation.fingerprint);
+            reading.idle_since = 0;
+            let chunks = reading.assembler.take();
+            let (snapshot, fingerprint) = (reading.assembler.snapshot(), reading.fingerprint);
             return Ok(Step::Lines { chunks, snapshot, fingerprint, bytes });
         }
-        if generation.idle_since == 0 {
-            generation.idle_since = now;
+        if reading.idle_since == 0 {
+            reading.idle_since = now;
         }
-        if !rotated || now - generation.idle_since < grace {
+        if !rotated || now - reading.idle_since < grace {
             return Ok(Step::Idle);
         }
-        generation.finish(now, goes_on)?;
-        Ok(generation.ended())
+        reading.finish(now, goes_on)?;
+        Ok(reading.ended())
     }
 
-    /// The chain's files have gone: what is left is read to its end.
+    /// The log's files have gone: what is left is read to its end.
     pub fn finish(&mut self, now: UnixNanos) -> io::Result<Step> {
-        let Some(generation) = &mut self.now else { return Ok(Step::Idle) };
-        generation.finish(now, false)?;
-        Ok(generation.ended())
+        let Some(reading) = &mut self.now else { return Ok(Step::Idle) };
+        reading.finish(now, false)?;
+        Ok(reading.ended())
     }
 
     /// Whether there may be something to read: cheap, for every poll.
-    pub fn has_news(&self) -> bool {
-        let Some(generation) = &self.now else { return self.has_next() || self.has_rotated() };
-        let size = identity::of_file(&generation.file).map_or(0, |facts| facts.size);
-        size != generation.assembler.position() || self.has_next() || self.has_rotated()
+    pub fn has_unread(&self) -> bool {
+        let Some(reading) = &self.now else { return self.has_next() || self.has_rotated() };
+        let size = identity::of_file(&reading.file).map_or(0, |stat| stat.size);
+        size != reading.assembler.position() || self.has_next() || self.has_rotated()
     }
 
-    pub fn take_oddities(&mut self) -> Oddities {
-        self.now.as_mut().map(|generation| std::mem::take(&mut generation.assembler.oddities)).unwrap_or_default()
+    pub fn take_stats(&mut self) -> ParseStats {
+        self.now.as_mut().map(|reading| std::mem::take(&mut reading.assembler.stats)).unwrap_or_default()
     }
 
     /// The same file is shorter than what was read of it, or begins otherwise: it was copied away and cut. The copy is
-    /// read to its end first, if it can be found; `false` when it cannot, and the generation is over.
+    /// read to its end first, if it can be found; `false` when it cannot, and what was read of the file is all of it.
     fn survives_truncation(&mut self) -> io::Result<bool> {
-        let Some(generation) = &mut self.now else { return Ok(true) };
-        let facts = identity::of_file(&generation.file)?;
-        if facts.size >= generation.assembler.position() && generation.fingerprint.matches(&generation.file)? {
+        let Some(reading) = &mut self.now else { return Ok(true) };
+        let stat = identity::of_file(&reading.file)?;
+        if stat.size >= reading.assembler.position() && reading.fingerprint.matches(&reading.file)? {
             return Ok(true);
         }
-        let cut = generation.file.try_clone()?;
-        let cut = Waiting { file: cut, id: facts.id, size: facts.size, cut: 0, truncated: true, after_gap: false };
+        let cut = reading.file.try_clone()?;
+        let cut = Waiting { file: cut, id: stat.id, size: stat.size, cut: 0, truncated: true, after_gap: false };
         self.queue.push_front(cut);
         let copy = self.copy_of_cut()?;
-        if let (Some(generation), Some(copy)) = (&mut self.now, copy) {
-            (generation.file, generation.id, generation.cut) = (copy.file, copy.id, copy.cut);
+        if let (Some(reading), Some(copy)) = (&mut self.now, copy) {
+            (reading.file, reading.id, reading.cut) = (copy.file, copy.id, copy.cut);
             return Ok(true);
         }
         self.losses.push(Loss { reason: "truncated", bytes: 0 });
@@ -327,11 +305,11 @@ impl Chain {
     }
 
     fn copy_of_cut(&self) -> io::Result<Option<Waiting>> {
-        let Some(generation) = &self.now else { return Ok(None) };
-        let position = generation.assembler.position();
-        let whole = |file: &Found| file.id != generation.id && (file.gzip || file.size >= position);
-        let mut files = look(&self.spec.current, &self.spec.directories, &self.deps.refusals)?;
-        let Some(at) = find_copy(&files, &generation.fingerprint, whole)? else { return Ok(None) };
+        let Some(reading) = &self.now else { return Ok(None) };
+        let position = reading.assembler.position();
+        let whole = |file: &Found| file.id != reading.id && (file.gzip || file.size >= position);
+        let mut files = list_stable(&self.spec.current, &self.spec.directories, &self.deps.refusals)?;
+        let Some(at) = find_copy(&files, &reading.fingerprint, whole)? else { return Ok(None) };
         let copy = self.waiting(files.swap_remove(at))?;
         Ok(Some(copy).filter(|copy| copy.size >= position))
     }

@@ -1,22 +1,22 @@
-//! Opening a chain: which files there are, with those that are pinned or were held since their birth, and which of them the
+//! Opening a log: which files there are, with those that are pinned or were held since their birth, and which of them the
 //! checkpoint means. Called by [`super::super::follow`].
 
 use std::collections::VecDeque;
 use std::io;
 
-use super::pins::Held;
-use super::{Chain, ChainDeps, Loss, find_copy};
+use super::held::Held;
+use super::{FileSetDeps, LogFileSet, Loss, find_copy};
 use crate::tail::checkpoint::Entry;
-use crate::tail::discover::ChainSpec;
+use crate::tail::discover::LogSpec;
 use crate::tail::identity::Fingerprint;
-use crate::tail::look::{Found, look};
+use crate::tail::listing::{Found, list_stable};
 
-impl Chain {
-    /// Finds the generation that the checkpoint names, wherever it is now, and queues all later ones.
+impl LogFileSet {
+    /// Finds the file that the checkpoint names, wherever it is now, and queues all later ones.
     /// `born` are files of it that were opened at their birth; their names may be gone by now.
-    pub fn open(spec: ChainSpec, entry: Option<Entry>, born: Vec<Found>, deps: ChainDeps) -> io::Result<Self> {
+    pub fn open(spec: LogSpec, entry: Option<Entry>, born: Vec<Found>, deps: FileSetDeps) -> io::Result<Self> {
         let held = Held::new(deps.held.clone());
-        let mut chain = Self {
+        let mut file_set = Self {
             id: spec.id(),
             spec,
             deps,
@@ -27,13 +27,13 @@ impl Chain {
             held,
             losses: Vec::new(),
         };
-        let named = look(&chain.spec.current, &chain.spec.directories, &chain.deps.refusals)?;
-        let mut files = with_born(chain.with_pinned(named)?, born)?;
+        let named = list_stable(&file_set.spec.current, &file_set.spec.directories, &file_set.deps.refusals)?;
+        let mut files = with_born(file_set.with_pinned(named)?, born)?;
         if let Some(entry) = entry {
-            chain.resume(&entry, &mut files)?;
+            file_set.resume(&entry, &mut files)?;
         }
-        chain.enqueue(files)?;
-        Ok(chain)
+        file_set.enqueue(files)?;
+        Ok(file_set)
     }
 
     /// Adds the pinned files whose names are gone: in the place of their compressed copies, else before everything else,
@@ -57,7 +57,7 @@ impl Chain {
         Ok(oldest)
     }
 
-    /// Takes the checkpoint's generation and everything before it out of `files`.
+    /// Takes the file that the checkpoint names, and everything before it, out of `files`.
     fn resume(&mut self, entry: &Entry, files: &mut Vec<Found>) -> io::Result<()> {
         let whole = |file: &Found| file.gzip || file.size >= entry.restart;
         let mut at = None;
@@ -82,9 +82,9 @@ impl Chain {
         *files = rest;
         self.pin_if_rotated(&file);
         let file = self.waiting(file)?;
-        let mut generation = self.generation(file, entry.epoch, entry.snapshot())?;
-        generation.assembler.carry(self.kept_carried(entry)?);
-        self.now = Some(generation);
+        let mut reading = self.rotated_file(file, entry.epoch, entry.snapshot())?;
+        reading.assembler.carry(self.kept_carried(entry)?);
+        self.now = Some(reading);
         Ok(())
     }
 }

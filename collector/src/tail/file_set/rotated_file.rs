@@ -1,19 +1,44 @@
-//! Reading of the one file that is read now, block by block. Called by [`super::Chain`].
+//! Reading of the one file that is read now, block by block. Called by [`super::LogFileSet`].
 
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
 use weir_model::time::UnixNanos;
 
-use super::{Generation, Step};
 use crate::config::FileFormat;
-use crate::tail::identity::Fingerprint;
+use crate::tail::assemble::{Assembler, Chunk, Snapshot};
+use crate::tail::identity::{FileId, Fingerprint};
 
 /// Read at once; grows for a line that is longer, up to what the assembler cuts at.
 pub(super) const BLOCK_BYTES: usize = 256 << 10;
 const BLOCK_BYTES_MAX: usize = 4 << 20;
 
-impl Generation {
+/// The file being read.
+pub(super) struct RotatedFile {
+    pub(super) file: File,
+    pub(super) id: FileId,
+    pub(super) epoch: u64,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) assembler: Assembler,
+    pub(super) block_bytes: usize,
+    /// Bytes of a compressed file that were not unpacked; 0 once they are declared.
+    pub(super) cut: u64,
+    /// Since when nothing new has come, Unix nanoseconds; 0 while something comes.
+    pub(super) idle_since: UnixNanos,
+}
+
+/// What one step brought.
+pub(in crate::tail) enum Step {
+    /// Lines, and from where to go on once they are acknowledged.
+    Lines { chunks: Vec<Chunk>, snapshot: Snapshot, fingerprint: Fingerprint, bytes: u64 },
+    /// Nothing new.
+    Idle,
+    /// The file is over: these are its last lines. Then [`LogFileSet::begin_next`], once all is acknowledged.
+    Ended { chunks: Vec<Chunk>, snapshot: Snapshot, fingerprint: Fingerprint },
+}
+
+impl RotatedFile {
     /// Reads one block; the bytes consumed.
     pub(super) fn read(&mut self, now: UnixNanos) -> io::Result<u64> {
         if !self.fingerprint.is_full() {

@@ -1,17 +1,17 @@
-//! A generation's epoch. As a rule the file's birth, which the same file has again after a lost checkpoint: then what is read
-//! again is dropped as known. A file that was cut in place has lines of several generations in its time, and its birth would
-//! make the later ones look old: it draws an epoch that is above all that were ever used here ([`crate::epoch`]).
+//! A file's epoch. As a rule the file's birth, which the same file has again after a lost checkpoint: then what is read
+//! again is dropped as known. A file that was cut in place has begun anew under its old birth, which would make its lines look
+//! old: it draws an epoch that is above all that were ever used here ([`crate::epoch`]).
 //!
 //! Where nothing is known of what was read before, a file may have been cut. Engines write the time of each line: where the
 //! first one is as old as the file, it was not. Of all others the lines are taken as new: twice rather than never.
-//! Called by [`super::Chain`].
+//! Called by [`super::LogFileSet`].
 
 use std::io;
 use std::os::unix::fs::FileExt;
 
 use weir_model::time::UnixNanos;
 
-use super::{Chain, Waiting};
+use super::{LogFileSet, Waiting};
 use crate::config::FileFormat;
 use crate::tail::{cri, docker};
 
@@ -20,8 +20,8 @@ const FIRST_LINE_WITHIN: UnixNanos = 1_000_000_000;
 /// Holds a first line as engines frame it (16 KiB of text, twice as long in JSON).
 const FIRST_LINE_BYTES: usize = 48 << 10;
 
-impl Chain {
-    /// Above that of the generation before.
+impl LogFileSet {
+    /// Above that of the file before.
     pub(super) fn next_epoch(&self, waiting: &Waiting, now: UnixNanos) -> io::Result<u64> {
         let born = waiting.id.born;
         let least = self.epoch + 1;

@@ -1,6 +1,6 @@
 //! What a file leaves open for the next one, kept beside the pins until the next one is over: after a restart the line is
 //! joined again from it, wherever the file before has gone by then. Durable before the next file's entry is in the
-//! checkpoint. Format: `docs/formats/checkpoint.md`. Called by [`super::Chain`].
+//! checkpoint. Format: `docs/formats/checkpoint.md`. Called by [`super::LogFileSet`].
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Chain, Loss};
+use super::{LogFileSet, Loss};
 use crate::LINE_BYTES_MAX;
 use crate::private;
 use crate::tail::STREAMS;
@@ -23,7 +23,7 @@ const CARRIED_BYTES_MAX: u64 = 2 * LINE_BYTES_MAX as u64 + 1024;
 #[derive(Serialize, Deserialize)]
 struct Head {
     weir_carried: u32,
-    /// Of the generation in which the lines end.
+    /// Of the file in which the lines end.
     epoch: u64,
     /// Timestamp and length of stdout's and of stderr's line.
     parts: [Option<(i64, usize)>; STREAMS],
@@ -31,7 +31,7 @@ struct Head {
     crc32c: u32,
 }
 
-impl Chain {
+impl LogFileSet {
     fn carry_path(&self) -> PathBuf {
         self.deps.pins.join(format!("{}carried", self.prefix()))
     }
@@ -52,7 +52,7 @@ impl Chain {
         }
     }
 
-    /// What was kept for the checkpoint's generation. What cannot be read is a loss, and named.
+    /// What was kept for the file that the checkpoint names. What cannot be read is a loss, and named.
     pub(super) fn kept_carried(&mut self, entry: &Entry) -> io::Result<[Option<Carried>; STREAMS]> {
         let mut bytes = Vec::new();
         match File::open(self.carry_path()) {
@@ -62,7 +62,7 @@ impl Chain {
         }
         match decode(&bytes) {
             Some((epoch, carried)) if epoch == entry.epoch => Ok(carried),
-            // Of the generation that would have come next: its entry was not written any more.
+            // For the file that would have come next: its entry was not written any more.
             Some(_) => Ok(Default::default()),
             None => {
                 self.losses.push(Loss { reason: "carried_unusable", bytes: bytes.len() as u64 });

@@ -1,0 +1,195 @@
+//! Metrics and their points, borrowed from the bytes that they came in. Pure; what they become is [`super`]'s to say.
+
+use super::super::attributes::RawList;
+use super::super::message::messages;
+use crate::proto::{Fields, ProtoError};
+
+/// OTLP's temporality of values that begin anew with each export.
+const DELTA: u64 = 1;
+const NUMBER: &str = "a number's point";
+const HISTOGRAM: &str = "a histogram's point";
+const SUMMARY: &str = "a summary's point";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Type {
+    Gauge,
+    Sum,
+    Histogram,
+    ExponentialHistogram,
+    Summary,
+}
+
+/// A metric, its points not yet read.
+#[derive(Default)]
+pub(super) struct RawMetric<'a> {
+    pub name: &'a str,
+    pub description: &'a str,
+    pub unit: &'a str,
+    pub of_type: Option<Type>,
+    data: &'a [u8],
+    pub is_delta: bool,
+    pub is_monotonic: bool,
+}
+
+impl<'a> RawMetric<'a> {
+    pub fn read(message: &'a [u8]) -> Result<Self, ProtoError> {
+        let mut metric = Self::default();
+        for field in Fields::new(message, "a metric") {
+            let (of_type, field) = match field? {
+                (1, field) => {
+                    metric.name = field.text()?;
+                    continue;
+                }
+                (2, field) => {
+                    metric.description = field.text()?;
+                    continue;
+                }
+                (3, field) => {
+                    metric.unit = field.text()?;
+                    continue;
+                }
+                (5, field) => (Type::Gauge, field),
+                (7, field) => (Type::Sum, field),
+                (9, field) => (Type::Histogram, field),
+                (10, field) => (Type::ExponentialHistogram, field),
+                (11, field) => (Type::Summary, field),
+                _ => continue,
+            };
+            (metric.of_type, metric.data) = (Some(of_type), field.bytes()?);
+        }
+        if matches!(metric.of_type, Some(Type::Sum | Type::Histogram)) {
+            for field in Fields::new(metric.data, "a metric's data") {
+                match field? {
+                    (2, field) => metric.is_delta = field.varint()? == DELTA,
+                    (3, field) => metric.is_monotonic = field.varint()? != 0,
+                    _ => {}
+                }
+            }
+        }
+        Ok(metric)
+    }
+
+    /// Its points, as messages.
+    pub fn points(&self) -> impl Iterator<Item = Result<&'a [u8], ProtoError>> {
+        messages(self.data, "a metric's data", 1)
+    }
+
+    /// Series that it makes: what the limit counts.
+    pub fn count(&self) -> Result<usize, ProtoError> {
+        let mut count = 0;
+        for point in self.points() {
+            count += match self.of_type {
+                Some(Type::Histogram) => count_of(point?, HISTOGRAM, 6)?.max(count_of(point?, HISTOGRAM, 7)?) + 3,
+                Some(Type::Summary) => messages(point?, SUMMARY, 6).count() + 2,
+                _ => point.map(|_| 1)?,
+            };
+        }
+        Ok(count)
+    }
+}
+
+/// Numbers of a field of eight bytes each.
+fn count_of(message: &[u8], name: &'static str, wanted: u32) -> Result<usize, ProtoError> {
+    let mut count = 0;
+    for field in Fields::new(message, name) {
+        match field? {
+            (number, field) if number == wanted => field.each_fixed64(|_| count += 1)?,
+            _ => {}
+        }
+    }
+    Ok(count)
+}
+
+/// A point of any type; used for one after another.
+#[derive(Default)]
+pub(super) struct RawPoint<'a> {
+    pub attributes: RawList<'a>,
+    pub time: u64,
+    pub flags: u64,
+    /// Of a gauge or a sum.
+    pub value: Option<f64>,
+    pub count: u64,
+    pub sum: Option<f64>,
+    pub buckets: Vec<u64>,
+    pub bounds: Vec<f64>,
+    /// With their values.
+    pub quantiles: Vec<(f64, f64)>,
+}
+
+impl<'a> RawPoint<'a> {
+    pub fn read(&mut self, of_type: Type, message: &'a [u8], labels_max: usize) -> Result<(), ProtoError> {
+        self.clear();
+        match of_type {
+            Type::Gauge | Type::Sum => self.read_number(message, labels_max),
+            Type::Histogram => self.read_histogram(message, labels_max),
+            Type::Summary => self.read_summary(message, labels_max),
+            // Not taken, whatever it says.
+            Type::ExponentialHistogram => Ok(()),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.attributes.clear();
+        (self.time, self.flags, self.value, self.count, self.sum) = (0, 0, None, 0, None);
+        self.buckets.clear();
+        self.bounds.clear();
+        self.quantiles.clear();
+    }
+
+    fn read_number(&mut self, message: &'a [u8], labels_max: usize) -> Result<(), ProtoError> {
+        for field in Fields::new(message, NUMBER) {
+            match field? {
+                (3, field) => self.time = field.fixed64()?,
+                (4, field) => self.value = Some(f64::from_bits(field.fixed64()?)),
+                (6, field) => self.value = Some(field.fixed64()? as i64 as f64),
+                (7, field) => self.attributes.push(field, labels_max)?,
+                (8, field) => self.flags = field.varint()?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn read_histogram(&mut self, message: &'a [u8], labels_max: usize) -> Result<(), ProtoError> {
+        for field in Fields::new(message, HISTOGRAM) {
+            match field? {
+                (3, field) => self.time = field.fixed64()?,
+                (4, field) => self.count = field.fixed64()?,
+                (5, field) => self.sum = Some(f64::from_bits(field.fixed64()?)),
+                (6, field) => field.each_fixed64(|count| self.buckets.push(count))?,
+                (7, field) => field.each_fixed64(|bound| self.bounds.push(f64::from_bits(bound)))?,
+                (9, field) => self.attributes.push(field, labels_max)?,
+                (10, field) => self.flags = field.varint()?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn read_summary(&mut self, message: &'a [u8], labels_max: usize) -> Result<(), ProtoError> {
+        for field in Fields::new(message, SUMMARY) {
+            match field? {
+                (3, field) => self.time = field.fixed64()?,
+                (4, field) => self.count = field.fixed64()?,
+                (5, field) => self.sum = Some(f64::from_bits(field.fixed64()?)),
+                (6, field) => self.quantiles.push(read_quantile(field.bytes()?)?),
+                (7, field) => self.attributes.push(field, labels_max)?,
+                (8, field) => self.flags = field.varint()?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_quantile(message: &[u8]) -> Result<(f64, f64), ProtoError> {
+    let (mut quantile, mut value) = (0.0, 0.0);
+    for field in Fields::new(message, "a quantile") {
+        match field? {
+            (1, field) => quantile = f64::from_bits(field.fixed64()?),
+            (2, field) => value = f64::from_bits(field.fixed64()?),
+            _ => {}
+        }
+    }
+    Ok((quantile, value))
+}
