@@ -4,14 +4,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
-use weir_model::label::{Labels, Matcher};
+use weir_model::label::Labels;
 use weir_model::panic_guard;
+use weir_model::time::UnixNanos;
 use weir_model::wire::Kind;
 
 use super::chunk::Lines;
 use super::index::{IndexCache, OpenIndex};
-use super::plan::TokenPredicate;
-use super::schema::{CHUNKS, ChunkMeta, DIRECTORY, INDEX, Rollup, STREAMS, StreamKey};
+use super::plan::LogsPlan;
+use super::predicate::TokenPredicate;
+use super::schema::{CHUNKS, ChunkMeta, DIRECTORY, INDEX, Place, Rollup, STREAMS, StreamKey};
 use crate::StoreError;
 use crate::block::{Blob, BlockReader};
 use crate::columns::Reader;
@@ -26,6 +28,7 @@ pub struct LogsBlock {
     indexes: IndexCache,
     streams: Vec<StreamKey>,
     directory: Vec<ChunkEntry>,
+    range: Option<(UnixNanos, UnixNanos)>,
 }
 
 struct ChunkEntry {
@@ -52,7 +55,9 @@ impl LogsBlock {
         let length = reader.section_len(CHUNKS).unwrap_or_default();
         let decode = |bytes: Vec<u8>| decode_directory(&bytes, streams.len(), length);
         let directory = unpack(&reader.section(DIRECTORY)?).and_then(decode).map_err(wrong(DIRECTORY))?;
-        Ok(Self { path, reader, indexes, streams, directory })
+        let metas = || directory.iter().map(|entry| &entry.meta);
+        let range = metas().map(|meta| meta.first).min().zip(metas().map(|meta| meta.last).max());
+        Ok(Self { path, reader, indexes, streams, directory, range })
     }
 
     /// Number of chunks.
@@ -77,13 +82,28 @@ impl LogsBlock {
         (bytes.end - bytes.start) as usize
     }
 
-    /// Chunks of the tenant's streams that pass. Matchers run once a stream.
-    pub(crate) fn select(&self, tenant: &str, matchers: &[Matcher]) -> impl Iterator<Item = (u32, &Labels)> {
-        let passes =
-            |key: &StreamKey| &*key.tenant == tenant && matchers.iter().all(|matcher| matcher.matches_labels(&key.labels));
-        let wanted: Vec<bool> = self.streams.iter().map(passes).collect();
-        let entries = self.directory.iter().enumerate().filter(move |(_, entry)| wanted[entry.stream as usize]);
-        entries.map(|(chunk, entry)| (chunk as u32, &self.streams[entry.stream as usize].labels))
+    /// Earliest and latest time; `None` when it has no chunk.
+    pub(crate) fn range(&self) -> Option<(UnixNanos, UnixNanos)> {
+        self.range
+    }
+
+    /// Chunks of streams that pass, with lines in the range. Matchers run once a stream.
+    pub(crate) fn select(&self, plan: &LogsPlan) -> impl Iterator<Item = (u32, &ChunkMeta)> {
+        let wanted: Vec<bool> = self.streams.iter().map(|key| plan.passes_stream(&key.tenant, &key.labels)).collect();
+        let entries = (0..).zip(&self.directory).filter(move |(_, entry)| wanted[entry.stream as usize]);
+        entries.map(|(chunk, entry)| (chunk, &entry.meta)).filter(|(_, meta)| plan.overlaps(meta))
+    }
+
+    /// Chunks of a stream, in source order.
+    pub(crate) fn chunks_of(&self, key: &StreamKey) -> impl Iterator<Item = u32> {
+        let stream = self.streams.iter().position(|own| own == key).map(|stream| stream as u32);
+        (0..).zip(&self.directory).filter(move |(_, entry)| Some(entry.stream) == stream).map(|(chunk, _)| chunk)
+    }
+
+    /// Chunks that may have the line of a place.
+    pub(crate) fn chunks_with(&self, place: Place) -> impl Iterator<Item = u32> {
+        let covers = move |meta: &ChunkMeta| meta.first_place <= place && place <= meta.last_place;
+        (0..).zip(&self.directory).filter(move |(_, entry)| covers(&entry.meta)).map(|(chunk, _)| chunk)
     }
 
     /// The chunks that may meet a predicate; `None` when any may.

@@ -113,6 +113,11 @@ impl Lines {
         self.places.len()
     }
 
+    /// Which line lies at a place.
+    pub(crate) fn find(&self, place: Place) -> Option<usize> {
+        self.places.iter().position(|own| *own == place)
+    }
+
     /// Line `i`.
     pub(crate) fn get(&self, i: usize) -> (LineId, LogRecord<'_>) {
         let (offset, ordinal) = self.places[i];

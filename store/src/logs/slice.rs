@@ -3,22 +3,20 @@
 //! Side data of a record, for each of its sections: runs of lines, `count varint, then offset varint, ordinal varint,
 //! length varint` each; the lengths add up to the section's lines. Drawn in `docs/formats/heads.md`.
 
-use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::{LogAttributes, LogBatch, LogRecord};
 use weir_model::select::{Budget, LogReader, LogSelect, LogTail, OwnedLine, PartitionCoverage, ReadError, TailEvent};
-use weir_model::time::TimeRange;
 use weir_model::wire::{self, Mark, Section, SectionHeader};
 
-use super::filter::Filters;
+use super::engine::LogsEngine;
+use super::head::LogsHead;
+use super::page::{self, Kept};
 use super::reader::LogsReader;
-use super::schema::Place;
+use super::schema::{Place, StreamKey};
 use super::source::Source;
-use super::{LogsEngine, LogsHead};
 use crate::columns::{Reader, put_varint};
 use crate::engine::Head;
 use crate::heads::ask::LinesAsk;
@@ -29,8 +27,6 @@ use crate::view::{Fixed, NoTails, PartitionView, TailSection};
 
 /// Bytes of lines of one section, as [`Kept::bytes`] has them: a record holds several, and a decoder never much at once.
 const SECTION_BYTES: usize = 512 << 10;
-/// What a line takes beyond its body, towards a page: place, times, ids, pointers.
-const LINE_BYTES: u64 = 128;
 
 impl Sliced for LogsEngine {
     fn slice(
@@ -54,7 +50,7 @@ impl Sliced for LogsEngine {
             }
             Ask::Line { offset, ordinal, context } => {
                 let id = LineId { partition: 0, offset: *offset, ordinal: *ordinal };
-                let found = reader(heads).line(tenant, id, *context)?.value;
+                let found = reader(heads).line(tenant, id, *context, budget)?.value;
                 let Some(stream) = found.first().map(|line| line.stream.clone()) else { return Ok(Slice::default()) };
                 pack(tenant, [(stream, found.into_iter().map(Kept::of_owned).collect())].into_iter(), limits)
             }
@@ -91,67 +87,6 @@ fn select(lines: &LinesAsk, tenant: &str) -> Result<LogSelect, ReadError> {
     lines.select(tenant).map_err(ReadError::Store)
 }
 
-/// A line that is to travel.
-struct Kept {
-    place: Place,
-    timestamp: i64,
-    sequence: u64,
-    body: Box<[u8]>,
-    severity: u8,
-    flags: u8,
-    trace_id: weir_model::id::TraceId,
-    span_id: weir_model::id::SpanId,
-    attributes: Labels,
-}
-
-impl Kept {
-    fn new(place: Place, record: LogRecord<'_>) -> Self {
-        Self {
-            place,
-            timestamp: record.timestamp,
-            sequence: record.sequence,
-            body: record.body.into(),
-            severity: record.severity,
-            flags: record.flags,
-            trace_id: record.trace_id,
-            span_id: record.span_id,
-            attributes: record.attributes.to_labels(),
-        }
-    }
-
-    /// Where the reader gives no more than this, no more is asked for.
-    fn of_owned(line: OwnedLine) -> Self {
-        Self {
-            place: (line.id.offset, line.id.ordinal),
-            timestamp: line.timestamp,
-            sequence: 0,
-            body: line.body.into(),
-            severity: line.severity,
-            flags: 0,
-            trace_id: line.trace_id,
-            span_id: line.span_id,
-            attributes: line.attributes,
-        }
-    }
-
-    fn record(&self) -> LogRecord<'_> {
-        LogRecord {
-            timestamp: self.timestamp,
-            sequence: self.sequence,
-            body: &self.body,
-            severity: self.severity,
-            flags: self.flags,
-            trace_id: self.trace_id,
-            span_id: self.span_id,
-            attributes: (&self.attributes).into(),
-        }
-    }
-
-    fn bytes(&self) -> u64 {
-        (self.body.len() + self.attributes.text_bytes()) as u64 + LINE_BYTES
-    }
-}
-
 /// Stands for a stream that has some line in the range.
 fn placeholder(timestamp: i64) -> Kept {
     let record = LogRecord {
@@ -167,59 +102,6 @@ fn placeholder(timestamp: i64) -> Kept {
     Kept::new((0, 0), record)
 }
 
-/// Lines gathered for a page; never much more than twice of it is held.
-struct Page {
-    newest_first: bool,
-    bytes_max: u64,
-    bytes: u64,
-    /// Bytes at which to prune again.
-    prune_at: u64,
-    /// What is still of interest: shrinks as better lines fill the page.
-    range: TimeRange,
-    cut: Option<i64>,
-    streams: Vec<Labels>,
-    lines: Vec<(u32, Kept)>,
-}
-
-impl Page {
-    fn add(&mut self, stream: u32, line: Kept) {
-        self.bytes += line.bytes();
-        self.lines.push((stream, line));
-        if self.bytes > self.prune_at {
-            self.prune();
-            self.prune_at = self.bytes_max.max(self.bytes).saturating_mul(2);
-        }
-    }
-
-    /// Keeps the lines of the first instants that fit; all of the very first, since a page ends between two instants.
-    fn prune(&mut self) {
-        let newest_first = self.newest_first;
-        let order = |at: i64| if newest_first { at } else { !at };
-        self.lines.sort_by_key(|(_, line)| std::cmp::Reverse(order(line.timestamp)));
-        let Some(first) = self.lines.first().map(|(_, line)| line.timestamp) else { return };
-        let (mut bytes, mut kept, mut at) = (0, 0, 0);
-        for run in self.lines.chunk_by(|a, b| a.1.timestamp == b.1.timestamp) {
-            let more: u64 = run.iter().map(|(_, line)| line.bytes()).sum();
-            if run[0].1.timestamp != first && bytes + more > self.bytes_max {
-                break;
-            }
-            (bytes, kept, at) = (bytes + more, kept + run.len(), run[0].1.timestamp);
-        }
-        if kept == self.lines.len() {
-            return;
-        }
-        self.lines.truncate(kept);
-        self.bytes = bytes;
-        if newest_first {
-            self.range.start = at;
-            self.cut = Some(at);
-        } else {
-            self.range.end = at.saturating_add(1);
-            self.cut = Some(self.range.end);
-        }
-    }
-}
-
 fn slice_lines(
     select: &LogSelect,
     page_bytes: u64,
@@ -227,62 +109,16 @@ fn slice_lines(
     limits: SliceLimits,
     budget: &dyn Budget,
 ) -> Result<Slice, ReadError> {
-    let mut found: Vec<(Labels, Source)> = Vec::new();
-    for (key, sources) in heads.iter().flat_map(|head| head.sources(&select.tenant, &select.matchers)) {
-        found.extend(sources.into_iter().map(|source| (key.labels.clone(), source)));
-    }
-    if select.newest_first {
-        found.sort_by_key(|(_, source)| std::cmp::Reverse(source.meta().last));
-    } else {
-        found.sort_by_key(|(_, source)| source.meta().first);
-    }
-    let filters = Filters::new(&select.filters);
-    let bytes_max = page_bytes.min(limits.bytes_max);
-    let mut page = Page {
-        newest_first: select.newest_first,
-        bytes_max,
-        bytes: 0,
-        prune_at: bytes_max.saturating_mul(2),
-        range: select.range,
-        cut: None,
-        streams: Vec::new(),
-        lines: Vec::new(),
-    };
-    for (stream, source) in found {
-        if !page.range.overlaps(source.meta().first, source.meta().last) {
-            continue;
-        }
-        budget.check()?;
-        let lines = source.lines().map_err(|error| ReadError::Store(error.to_string()))?;
-        let index = page.streams.len() as u32;
-        page.streams.push(stream);
-        let _all = lines.visit(page.range, &filters, &mut |id, record| {
-            if page.range.contains(record.timestamp) {
-                page.add(index, Kept::new((id.offset, id.ordinal), record));
-            }
-            // Lines of one instant are never parted, so their sum has a limit of its own.
-            if page.bytes > limits.bytes_max.saturating_mul(2) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        if page.bytes > limits.bytes_max.saturating_mul(2) {
-            let what = "bytes of unsealed lines of one nanosecond";
-            return Err(ReadError::Budget { limit: limits.bytes_max, what, key: limits.key });
-        }
-    }
-    if page.bytes > page.bytes_max {
-        page.prune();
-    }
-    let mut streams: BTreeMap<Labels, Vec<Kept>> = BTreeMap::new();
-    for (stream, line) in page.lines {
-        streams.entry(page.streams[stream as usize].clone()).or_default().push(line);
-    }
+    let (streams, cut) = page::collect(select, page_bytes, heads, limits, budget)?;
     let whole = SliceLimits { bytes_max: limits.bytes_max.saturating_mul(4), ..limits };
-    Ok(Slice { cut: page.cut, ..pack(&select.tenant, streams.into_iter(), whole)? })
+    Ok(Slice { cut, ..pack(&select.tenant, streams.into_iter(), whole)? })
 }
 
 /// The first lines of one stream, in source order.
 fn first_lines(tenant: &str, stream: &Labels, count: usize, heads: &[Arc<LogsHead>]) -> Result<Vec<Kept>, ReadError> {
-    let all = heads.iter().flat_map(|head| head.sources(tenant, &[]));
-    let mut sources: Vec<Source> = all.filter(|(key, _)| key.labels == *stream).flat_map(|(_, sources)| sources).collect();
+    let key = StreamKey { tenant: tenant.into(), labels: stream.clone() };
+    let all = heads.iter().flat_map(|head| head.sources(|own| *own == key));
+    let mut sources: Vec<Source> = all.flat_map(|(_, sources)| sources).collect();
     sources.sort_by_key(|source| source.meta().first_place);
     let mut lines = Vec::new();
     for source in sources {
@@ -367,7 +203,7 @@ fn sections(record: &SliceRecord) -> Result<Vec<PlacedLines>, String> {
 /// Lines of a section that a tail asks for, as records; none when none passes.
 pub fn tail_records(arrived: &TailSection<LogBatch>, select: &LogSelect) -> Result<Vec<SliceRecord>, ReadError> {
     let mut once = Some(vec![TailSection { dropped: 0, ..arrived.clone() }]);
-    let mut tail = super::tail::Tail::new(Box::new(move || once.take().unwrap_or_default()), select.clone());
+    let mut tail = super::tail::Tail::new(Box::new(move || once.take().unwrap_or_default()), select);
     let lines = tail.poll().into_iter().filter_map(|event| match event {
         TailEvent::Line(line) => Some(line),
         TailEvent::Dropped(_) => None,

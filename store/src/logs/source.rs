@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use weir_model::id::LineId;
 use weir_model::log::LogRecord;
+use weir_model::select::{Budget, Coverage, ReadError};
 use weir_model::time::TimeRange;
 
 use super::block::LogsBlock;
 use super::chunk::{EncodedChunk, Lines};
 use super::filter::Filters;
-use super::head::Part;
+use super::part::Part;
 use super::schema::{ChunkMeta, Place};
 use crate::StoreError;
 
@@ -52,9 +53,28 @@ impl Source {
         }
     }
 
+    /// False only when no line has this place, told without opening it.
+    pub(crate) fn may_have(&self, place: Place) -> bool {
+        let meta = self.meta();
+        meta.first_place <= place && place <= meta.last_place
+    }
+
     /// Whether the roll-ups that it knows of count all lines.
     pub(crate) fn has_rollups(&self) -> bool {
         !matches!(self, Self::Parts(..))
+    }
+
+    /// Opens it within a budget. One that cannot be read goes to the coverage, and the others still answer.
+    pub(crate) fn open(&self, budget: &dyn Budget, coverage: &mut Coverage) -> Result<Option<SourceLines>, ReadError> {
+        budget.check()?;
+        budget.spend(u64::from(self.meta().count))?;
+        match self.lines() {
+            Ok(lines) => Ok(Some(lines)),
+            Err(error) => {
+                coverage.miss(error.to_string());
+                Ok(None)
+            }
+        }
     }
 
     /// Opens it. Errors with `Corrupt` that names block and chunk.
@@ -115,9 +135,19 @@ impl SourceLines {
         }
     }
 
-    /// Where the line with this identity is.
+    /// Which line has this place.
     pub(crate) fn find(&self, place: Place) -> Option<usize> {
-        (0..self.len()).find(|i| self.with(*i, |id, _| (id.offset, id.ordinal) == place))
+        match self {
+            Self::Decoded(lines) => lines.find(place),
+            Self::Parts(parts) => {
+                let mut before = 0;
+                parts.iter().find_map(|part| {
+                    let found = part.find(place).map(|i| before + i);
+                    before += part.batch.len();
+                    found
+                })
+            }
+        }
     }
 
     /// Line `i`.

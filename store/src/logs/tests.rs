@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::ops::{ControlFlow, Range};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
@@ -16,8 +16,10 @@ use weir_model::time::{SECOND, TimeRange, UnixNanos};
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::*;
+use crate::StoreError;
 use crate::blob::MemoryBlob;
-use crate::engine::{Head, Position};
+use crate::block::Blob;
+use crate::engine::{BuiltBlock, Engine, Head, Position};
 use crate::view::{BlockView, PartitionView, TailSection, Tails, Views};
 
 const PARTITION: u32 = 5;
@@ -303,9 +305,9 @@ fn check_context(reader: &LogsReader, everything: &[OwnedLine], seed: usize) {
     let stream: Vec<&OwnedLine> = everything.iter().filter(|other| other.stream == line.stream).collect();
     let at = stream.iter().position(|other| other.id == line.id).unwrap();
     let wanted = &stream[at.saturating_sub(2)..(at + 3).min(stream.len())];
-    let found = reader.line("a", line.id, 2).unwrap().value;
+    let found = reader.line("a", line.id, 2, &NoBudget).unwrap().value;
     assert_eq!(found.iter().collect::<Vec<_>>(), wanted);
-    assert_eq!(reader.line("nobody", line.id, 2).unwrap().value, Vec::new());
+    assert_eq!(reader.line("nobody", line.id, 2, &NoBudget).unwrap().value, Vec::new());
 }
 
 /// Ten chunks of one stream, an hour apart; chunk `i` has the word `word{i}x`.
