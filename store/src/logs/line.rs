@@ -38,14 +38,26 @@ pub(crate) fn find(
     }
     for head in &view.heads {
         for (key, sources) in head.sources(|key| &*key.tenant == select.tenant) {
-            for source in sources.iter().filter(|source| source.may_have(select.place)) {
-                if let Some(found) = find_in(view, (&key, source), select, budget, coverage)? {
+            for source in &sources {
+                if source.meta().covers(select.place)
+                    && has(source, select.place, budget, coverage)?
+                    && let Some(found) = find_in(view, (&key, source), select, budget, coverage)?
+                {
                     return Ok(found);
                 }
             }
         }
     }
     Ok(Vec::new())
+}
+
+/// Whether a chunk of a head has a line. Of an encoded one only the places are unpacked.
+fn has(source: &Source, place: Place, budget: &dyn Budget, coverage: &mut Coverage) -> Result<bool, ReadError> {
+    budget.check()?;
+    Ok(source.has(place).unwrap_or_else(|error| {
+        coverage.miss(error.to_string());
+        false
+    }))
 }
 
 /// The same in one chunk of a stream; `None` when the line is not in it.

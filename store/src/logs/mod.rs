@@ -3,11 +3,12 @@
 //! From a line to an answer:
 //! - [`engine`]: what the aggregator asks;
 //! - [`head`]: takes sections (`part`), gathers each stream's lines, encodes a chunk when enough are there;
-//! - `builder`: lines on their way into chunks; `chunk`: ~512 KiB of lines of one stream as compressed columns; `schema` says what is known of it from outside;
+//! - `builder`: lines on their way into chunks; `chunk`: ~512 KiB of lines of one stream as
+//!   columns, `frame`: what is around them; `schema` says what is known of it from outside;
 //! - `tokens`: which words a chunk holds; `index` (the only place that knows tantivy) turns them round: which chunks hold
 //!   a word;
 //! - `writer`: chunks and index as a block; `merge`: several blocks as one;
-//! - `block`: an opened block; `source`: one chunk wherever it lies;
+//! - `places`: where lines lie, so that one line's chunk is known; `block`: an opened block; `source`: one chunk wherever it lies;
 //! - `plan`: a compiled select; `filter`: its line filters; `predicate`: what they need of a chunk's words, so that most chunks
 //!   stay closed;
 //! - `segment`: blocks and heads give their chunks by time; [`reader`] merges and opens them, `volume` counts, `line` finds one
@@ -22,6 +23,7 @@ mod builder;
 mod chunk;
 mod engine;
 mod filter;
+mod frame;
 #[cfg(test)]
 mod fuzz_tests;
 mod head;
@@ -32,6 +34,7 @@ mod line;
 mod merge;
 mod page;
 mod part;
+mod places;
 mod plan;
 mod predicate;
 mod reader;

@@ -14,6 +14,7 @@ use weir_model::wire::{self, Mark, Section, SectionHeader};
 use super::engine::LogsEngine;
 use super::head::LogsHead;
 use super::page::{self, Kept};
+use super::places::runs;
 use super::reader::LogsReader;
 use super::schema::{Place, StreamKey};
 use super::source::Source;
@@ -158,14 +159,12 @@ fn section(tenant: &str, batch: LogBatch) -> Section<LogBatch> {
 
 /// Runs of consecutive lines.
 fn put_places(places: &[Place]) -> Vec<u8> {
-    let follows = |a: &Place, b: &Place| a.0 == b.0 && a.1.checked_add(1) == Some(b.1);
-    let runs: Vec<&[Place]> = places.chunk_by(follows).collect();
     let mut out = Vec::new();
-    put_varint(&mut out, runs.len() as u64);
-    for run in runs {
-        put_varint(&mut out, run[0].0);
-        put_varint(&mut out, u64::from(run[0].1));
-        put_varint(&mut out, run.len() as u64);
+    put_varint(&mut out, runs(places).count() as u64);
+    for run in runs(places) {
+        put_varint(&mut out, run.offset);
+        put_varint(&mut out, u64::from(run.ordinal));
+        put_varint(&mut out, u64::from(run.lines));
     }
     out
 }

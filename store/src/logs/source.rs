@@ -9,7 +9,7 @@ use weir_model::select::{Budget, Coverage, ReadError};
 use weir_model::time::TimeRange;
 
 use super::block::LogsBlock;
-use super::chunk::{EncodedChunk, Lines};
+use super::chunk::{EncodedChunk, Lines, place_runs};
 use super::filter::Filters;
 use super::part::Part;
 use super::schema::{ChunkMeta, Place};
@@ -53,15 +53,21 @@ impl Source {
         }
     }
 
-    /// False only when no line has this place, told without opening it.
-    pub(crate) fn may_have(&self, place: Place) -> bool {
-        let meta = self.meta();
-        meta.first_place <= place && place <= meta.last_place
-    }
-
     /// Whether the roll-ups that it knows of count all lines.
     pub(crate) fn has_rollups(&self) -> bool {
         !matches!(self, Self::Parts(..))
+    }
+
+    /// False only when no line has a place. Of a head it is told for certain, and without unpacking bodies.
+    pub(crate) fn has(&self, place: Place) -> Result<bool, StoreError> {
+        match self {
+            Self::Stored(block, chunk) => Ok(block.meta(*chunk).covers(place)),
+            Self::Encoded(chunk) => {
+                let runs = place_runs(&chunk.bytes).map_err(corrupt)?;
+                Ok(runs.iter().any(|run| run.has(place)))
+            }
+            Self::Parts(_, parts) => Ok(parts.iter().any(|part| part.find(place).is_some())),
+        }
     }
 
     /// Opens it within a budget. One that cannot be read goes to the coverage, and the others still answer.
@@ -81,12 +87,14 @@ impl Source {
     pub(crate) fn lines(&self) -> Result<SourceLines, StoreError> {
         match self {
             Self::Stored(block, chunk) => block.lines(*chunk).map(SourceLines::decoded),
-            Self::Encoded(chunk) => Lines::decode(&chunk.bytes)
-                .map(SourceLines::decoded)
-                .map_err(|detail| StoreError::corrupt("a head's chunk", detail)),
+            Self::Encoded(chunk) => Lines::decode(&chunk.bytes).map(SourceLines::decoded).map_err(corrupt),
             Self::Parts(_, parts) => Ok(SourceLines::Parts(Arc::clone(parts))),
         }
     }
+}
+
+fn corrupt(detail: String) -> StoreError {
+    StoreError::corrupt("a head's chunk", detail)
 }
 
 impl SourceLines {

@@ -22,6 +22,8 @@ use crate::block::Blob;
 use crate::engine::{BuiltBlock, Engine, Head, Position};
 use crate::view::{BlockView, PartitionView, TailSection, Tails, Views};
 
+mod line;
+
 const PARTITION: u32 = 5;
 
 fn engine(chunk_bytes: usize) -> LogsEngine {
@@ -492,6 +494,8 @@ fn golden_bytes() {
     };
     let golden: Vec<&str> = include_str!("golden.hex").lines().collect();
     assert_eq!([hex("chunks.1"), hex("streams.1"), hex("directory.1")].join("\n"), golden.join("\n"));
+    let golden: Vec<&str> = include_str!("golden_places.hex").lines().collect();
+    assert_eq!([hex("places.1"), hex("place_pages.1")].join("\n"), golden.join("\n"));
     assert_eq!(
         (block.summary.records, block.summary.raw_bytes, block.summary.first, block.summary.last),
         (3, 12, SECOND, 12 * SECOND)
