@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::json;
-use weir_store::heads::{COMPACT_PATH, Done, EXPIRE_PATH, SEAL_PATH};
+use weir_heads::{COMPACT_PATH, Done, EXPIRE_PATH, SEAL_PATH};
 
 use crate::AggregatorError;
 use crate::open::Aggregator;

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use weir_blocks::engine::{Engine, Head, Position};
+use weir_blocks::manifest::Manifest;
+use weir_blocks::view::TailSection;
 use weir_bus::Record;
 use weir_model::signal::Signal;
 use weir_model::time::UnixNanos;
 use weir_model::wire::{Frame, Limits, Section};
-use weir_store::engine::{Engine, Head, Position};
-use weir_store::manifest::Manifest;
-use weir_store::view::TailSection;
 
 use crate::dedup::{DedupSnapshot, DedupState, Forgotten, Verdict};
 use crate::live::{LivePartition, Partitions};

@@ -1,5 +1,5 @@
 //! What a seal and a merge hold in memory, by a counting allocator: never more than their engine declares in
-//! [`BlockCost`](weir_store::engine::BlockCost), for records that compress well and for records that do not at all.
+//! [`BlockCost`](weir_blocks::engine::BlockCost), for records that compress well and for records that do not at all.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -7,17 +7,17 @@ use std::sync::Arc;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use weir_blocks::blob::MemoryBlob;
+use weir_blocks::engine::{Engine, Head, Position};
+use weir_logs::LogsEngine;
+use weir_metrics::{MetricsCounters, MetricsEngine};
 use weir_model::id::{SpanId, TraceId};
 use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::metric::{MetricBatch, MetricRow, Schema};
 use weir_model::span::{Origin, Span, SpanBatch};
 use weir_model::wire::{Mark, Section, SectionHeader};
-use weir_store::blob::MemoryBlob;
-use weir_store::engine::{Engine, Head, Position};
-use weir_store::logs::LogsEngine;
-use weir_store::metrics::{MetricsCounters, MetricsEngine};
-use weir_store::traces::{TracesCounters, TracesEngine};
+use weir_traces::{TracesCounters, TracesEngine};
 
 /// Counts by thread: a merge runs on one, and other tests on theirs.
 struct Counting;

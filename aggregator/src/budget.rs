@@ -3,7 +3,7 @@
 //!
 //! An owner reports the bytes of its heads and asks what to do: seal, because the heads together hold more than half of their
 //! room and its own is the largest; or take nothing more, because they hold all of it. Who waits is looked at again by its
-//! partition's own tick. Not here: a partition's own cap (`machine`), and what a seal and a merge cost (`weir_store::engine::BlockCost`).
+//! partition's own tick. Not here: a partition's own cap (`machine`), and what a seal and a merge cost (`weir_blocks::engine::BlockCost`).
 
 use std::collections::BTreeMap;
 use std::pin::Pin;

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use weir_blocks::engine::{BlockCost, Engine};
+use weir_logs::LogsEngine;
+use weir_metrics::MetricsEngine;
 use weir_model::config::{ByteSize, duration};
 use weir_model::wire::Kind;
-use weir_store::engine::{BlockCost, Engine};
-use weir_store::logs::LogsEngine;
-use weir_store::metrics::MetricsEngine;
-use weir_store::traces::TracesEngine;
+use weir_traces::TracesEngine;
 
 /// What a merge of the smallest blocks takes.
 const COMPACTION_MIN: ByteSize = ByteSize::mib(96);

@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use weir_blocks::manifest::{HighWater, Manifest, PushDigest, SourceKey};
 use weir_model::time::UnixNanos;
 use weir_model::wire::{Mark, SectionHeader};
-use weir_store::manifest::{HighWater, Manifest, PushDigest, SourceKey};
 
 use crate::config::{AggregatorConfig, nanos};
 
@@ -352,9 +352,9 @@ mod tests {
         let mut manifest = Manifest::default();
         marks.snapshot().store(&mut manifest);
         let object_store = Arc::new(object_store::memory::InMemory::new());
-        let nonces = weir_store::manifest::random_nonces();
+        let nonces = weir_blocks::manifest::random_nonces();
         let store =
-            weir_store::manifest::ManifestStore { object_store, kind: weir_model::wire::Kind::Logs, partition: 0, nonces };
+            weir_blocks::manifest::ManifestStore { object_store, kind: weir_model::wire::Kind::Logs, partition: 0, nonces };
         assert!(store.prepare(1, &manifest).is_ok());
     }
 

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use thiserror::Error;
+use weir_blocks::StoreError;
 use weir_bus::{BusError, TopicPartition};
-use weir_store::StoreError;
 
 /// An operation of the aggregator that failed, with its object.
 #[derive(Debug, Error)]

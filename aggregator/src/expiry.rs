@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
+use weir_blocks::manifest::BlockEntry;
 use weir_model::time::UnixNanos;
-use weir_store::manifest::BlockEntry;
 
 use crate::config::nanos;
 
@@ -70,7 +70,7 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use weir_store::engine::BlockSummary;
+    use weir_blocks::engine::BlockSummary;
 
     use super::*;
 

@@ -7,7 +7,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
-use weir_store::heads::OwnerStatus;
+use weir_model::status::OwnerStatus;
 
 use crate::{Aggregator, PartitionLabels};
 

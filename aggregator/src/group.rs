@@ -15,7 +15,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_bus::{BusError, Consumer, Event, Log, Record, TopicPartition};
-use weir_store::heads::Done;
+use weir_heads::Done;
 
 use crate::AggregatorError;
 use crate::error::Refusals;

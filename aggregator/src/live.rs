@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::broadcast;
+use weir_blocks::engine::{Engine, Head};
+use weir_blocks::manifest::Manifest;
+use weir_blocks::view::{BlockView, PartitionView, TailSection, Tails, Views};
+use weir_heads::{Instant, bus_silent};
 use weir_model::select::PartitionCoverage;
 use weir_model::signal::Signal;
-use weir_store::engine::{Engine, Head};
-use weir_store::heads::{Instant, bus_silent};
-use weir_store::manifest::Manifest;
-use weir_store::view::{BlockView, PartitionView, TailSection, Tails, Views};
 
 /// Sections that a live tail may be behind before it is told that it lost some: at a full MiB each, 256 MiB.
 const TAIL_SECTIONS: usize = 256;

@@ -7,15 +7,16 @@ use std::sync::atomic::Ordering;
 
 use object_store::ObjectStore;
 use tokio_util::sync::CancellationToken;
+use weir_blocks::blob::BlobCache;
+use weir_blocks::engine::{Engine, Head};
+use weir_blocks::manifest::NonceSource;
 use weir_bus::Log;
+use weir_heads::Done;
+use weir_logs::LogsEngine;
+use weir_metrics::MetricsEngine;
+use weir_model::status::OwnerStatus;
 use weir_model::wire::Kind;
-use weir_store::blob::BlobCache;
-use weir_store::engine::{Engine, Head};
-use weir_store::heads::{Done, OwnerStatus};
-use weir_store::logs::LogsEngine;
-use weir_store::manifest::NonceSource;
-use weir_store::metrics::MetricsEngine;
-use weir_store::traces::TracesEngine;
+use weir_traces::TracesEngine;
 
 use crate::budget::Budget;
 use crate::config::AggregatorConfig;
@@ -137,7 +138,7 @@ impl<E: Engine> LivePartition<E> {
             head_records: heads().map(|head| head.records()).sum(),
             blocks_opening: snapshot.opening,
             blocks_unopened: snapshot.missing.len() as u64,
-            ..OwnerStatus::of_manifest(E::KIND, self.partition, snapshot.version, &snapshot.manifest)
+            ..snapshot.manifest.status(E::KIND, self.partition, snapshot.version)
         }
     }
 }
@@ -191,10 +192,10 @@ mod tests {
     use object_store::memory::InMemory;
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;
+    use weir_blocks::manifest::random_nonces;
     use weir_bus::sim::{Sim, SimConfig};
-    use weir_store::manifest::random_nonces;
-    use weir_store::metrics::MetricsCounters;
-    use weir_store::traces::TracesCounters;
+    use weir_metrics::MetricsCounters;
+    use weir_traces::TracesCounters;
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! The quarantine block: raw bus records that could not be understood. Format: `docs/formats/quarantine.md`.
 
-use weir_store::block::BlockData;
-use weir_store::engine::{BlockSummary, BuiltBlock};
+use weir_blocks::block::BlockData;
+use weir_blocks::engine::{BlockSummary, BuiltBlock};
 
 use crate::append::Quarantined;
 

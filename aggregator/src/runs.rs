@@ -1,7 +1,7 @@
 //! Which neighbours are merged. Pure; `shell` merges them.
 
-use weir_store::engine::BlockCost;
-use weir_store::manifest::BlockEntry;
+use weir_blocks::engine::BlockCost;
+use weir_blocks::manifest::BlockEntry;
 
 /// What a run has to fit into.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +51,7 @@ fn fitting(blocks: &[BlockEntry], cost: BlockCost, limits: RunLimits) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use weir_store::engine::BlockSummary;
+    use weir_blocks::engine::BlockSummary;
 
     use super::*;
 

@@ -23,16 +23,16 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use weir_blocks::blob::BlobCache;
 use weir_bus::sim::{Sim, SimConfig};
 use weir_bus::{Log, TopicPartition};
+use weir_logs::{LogsEngine, LogsReader};
 use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::LogRecord;
 use weir_model::select::{LogReader, LogSelect, LogVisitor, NoBudget};
 use weir_model::time::TimeRange;
 use weir_model::wire::Kind;
-use weir_store::blob::BlobCache;
-use weir_store::logs::{LogsEngine, LogsReader};
 
 use crate::budget::Budget;
 use crate::config::AggregatorConfig;

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
+use weir_blocks::manifest::Manifest;
 use weir_model::time::UnixNanos;
-use weir_store::manifest::Manifest;
 
 use crate::config::nanos;
 
@@ -35,7 +35,7 @@ impl Steady {
 
 #[cfg(test)]
 mod tests {
-    use weir_store::manifest::{HighWater, SourceKey};
+    use weir_blocks::manifest::{HighWater, SourceKey};
 
     use super::*;
 

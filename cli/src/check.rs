@@ -4,10 +4,10 @@ use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
+use weir_blocks::manifest::{probe, random_nonces};
 use weir_bus::BusMetrics;
 use weir_bus::kafka::{Finding, KafkaLog};
 use weir_model::wire::Kind;
-use weir_store::manifest::{probe, random_nonces};
 
 use crate::args::CheckTarget;
 use crate::config::{BusKind, Config, DOCUMENTED};
@@ -85,7 +85,7 @@ async fn within<T>(patience: Duration, tried: impl Future<Output = Result<T, Str
 fn check_rules(file: &Path) -> Result<(), Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure::input(plain::error(&format!("{}: {error}", file.display())));
     let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
-    let summary = weir_query::rules::check_rules(&text).map_err(|error| wrong(&error))?;
+    let summary = weir_rules::check_rules(&text).map_err(|error| wrong(&error))?;
     let (groups, alerting) = (count(summary.groups as u64, "group"), count(summary.alerting as u64, "alerting rule"));
     let recording = count(summary.recording as u64, "recording rule");
     stdout::line(&format!("{}: {groups}, {alerting}, {recording}", file.display()))

@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use weir_blocks::location::Location;
 use weir_collector::error::CollectorError;
 use weir_model::config::ByteSize;
 use weir_runtime::containers::InventoryConfig;
-use weir_store::location::Location;
 
 use crate::Failure;
 use crate::args::{AggregatorArguments, NodeArguments, QueryNodeArguments, ServiceArguments, StoreArguments, UpArguments};
@@ -50,11 +50,11 @@ pub(crate) struct Config {
     /// Batches into blocks.
     pub aggregator: weir_aggregator::AggregatorConfig,
     /// Answers.
-    pub query: weir_query::budget::QueryConfig,
+    pub query: weir_budget::QueryConfig,
     /// How a query node asks the owners of partitions.
-    pub fanout: weir_query::fanout::FanOutConfig,
+    pub fanout: weir_fanout::FanOutConfig,
     /// Alerting and recording rules.
-    pub rules: weir_query::rules::RulesConfig,
+    pub rules: weir_rules::RulesConfig,
     /// weir's own spans.
     pub telemetry: TelemetryConfig,
 }

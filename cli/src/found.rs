@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 
 use weir_collector::scrape::config::PrometheusConfig;
-use weir_query::rules::Summary;
+use weir_rules::Summary;
 use weir_runtime::containers::{Engine, Inventory, InventoryConfig, State, View};
 
 use crate::config::Config;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use weir_bus::BusError;
 use weir_collector::scrape::config::PrometheusConfig;
-use weir_query::rules::RuleSet;
+use weir_rules::RuleSet;
 
 use crate::config::{BusKind, Config};
 use crate::text::plain;

@@ -9,7 +9,7 @@ use weir_collector::ship::Shipper;
 use weir_model::label::Labels;
 use weir_model::metric::{MetricBatch, MetricRow, Schema};
 use weir_model::wire::{Mark, Section, SectionHeader};
-use weir_query::rules::{Recording, RuleFile, RuleOrigin, RuleSample, RuleSet, RulesConfig, SampleSink};
+use weir_rules::{Recording, RuleFile, RuleOrigin, RuleSample, RuleSet, RulesConfig, SampleSink};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::Failure;

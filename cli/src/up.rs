@@ -5,12 +5,12 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use weir_aggregator::{Aggregator, Clock};
-use weir_query::http::Api;
-use weir_query::http::status::{PartitionStatus, PathStatus};
-use weir_query::rules::RuleSet;
-use weir_store::logs::LogsReader;
-use weir_store::metrics::MetricsReader;
-use weir_store::traces::TracesReader;
+use weir_api::Api;
+use weir_logs::LogsReader;
+use weir_metrics::MetricsReader;
+use weir_model::status::{PartitionStatus, PathStatus};
+use weir_rules::RuleSet;
+use weir_traces::TracesReader;
 
 use crate::args::UpArguments;
 use crate::config::Config;
@@ -54,7 +54,7 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     let sink = Sink::new(collector.shipper(), tenant);
     let mut evaluating = tokio::spawn(build::evaluate(&config, &api, sink, &clock, &mut registry, &shutdown));
     let readiness = CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::All(places.len()) };
-    let pages = requests.around(config.telemetry.spans, weir_query::http::router(api));
+    let pages = requests.around(config.telemetry.spans, weir_api::router(api));
     let router = pages
         .merge(collector.push_router())
         .merge(health::router(registry, readiness))

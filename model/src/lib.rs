@@ -39,6 +39,7 @@ pub mod resource;
 pub mod select;
 pub mod signal;
 pub mod span;
+pub mod status;
 pub mod time;
 pub mod wire;
 

@@ -7,13 +7,17 @@
 
 mod budget;
 mod spans;
+mod tally;
 
 use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(any(test, feature = "testing"))]
+pub use budget::MemoryBudget;
 pub use budget::{Budget, NoBudget, ReadError};
 pub use spans::SpanFacts;
+pub use tally::{Tally, label_bytes, read_series};
 
 use crate::id::{LineId, TraceId};
 use crate::label::{Labels, Matcher};

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use weir_bus::kafka::{KafkaConfig, KafkaLog};
 use weir_bus::{BusMetrics, Log};
+use weir_heads::STATUS_PATH;
+use weir_model::status::OwnerStatus;
 use weir_model::wire::Kind;
-use weir_store::heads::{OwnerStatus, STATUS_PATH};
 use weir_tests::bench::bus::Counted;
 use weir_tests::bench::path::Collecting;
 use weir_tests::bench::watch::{Spent, mb, processor_time_of};

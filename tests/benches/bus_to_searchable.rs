@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use weir_logs::LogsReader;
 use weir_model::id::LineId;
 use weir_model::label::{Labels, Matcher};
 use weir_model::log::LogRecord;
@@ -10,7 +11,6 @@ use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::{LineFilter, LogReader, LogSelect, LogVisitor, NoBudget};
 use weir_model::time::{TimeRange, UnixNanos};
 use weir_model::wire::Kind;
-use weir_store::logs::LogsReader;
 use weir_tests::bench::path::{Aggregating, Collecting, disk_bus};
 use weir_tests::bench::watch::{Watch, mb, spent};
 use weir_tests::bench::{input, limits, run, until};

@@ -6,12 +6,12 @@ use prost::Message;
 use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::TraceReader;
 use weir_model::wire::Kind;
-use weir_store::traces::TracesReader;
 use weir_tests::bench::path::{Aggregating, Collecting, clock, disk_bus};
 use weir_tests::bench::watch::{Watch, mb, spent};
 use weir_tests::bench::{input, otlp, run};
 use weir_tests::nezha::day;
 use weir_tests::weir::PATIENCE;
+use weir_traces::TracesReader;
 
 /// Spans of an export request: the default batch of the SDKs.
 const EXPORT_SPANS: usize = 512;

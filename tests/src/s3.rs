@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use object_store::ObjectStore;
-use weir_store::location::Location;
+use weir_blocks::location::Location;
 
 use crate::process::Process;
 use crate::weir::free_port;
@@ -86,11 +86,11 @@ fn fetched() -> PathBuf {
 mod tests {
     use futures_util::future::join_all;
     use serde_json::json;
+    use weir_blocks::StoreError;
+    use weir_blocks::block::BlockData;
+    use weir_blocks::engine::BlockSummary;
+    use weir_blocks::manifest::{Manifest, ManifestStore, NewBlock, Sightings, probe, random_nonces};
     use weir_model::wire::Kind;
-    use weir_store::StoreError;
-    use weir_store::block::BlockData;
-    use weir_store::engine::BlockSummary;
-    use weir_store::manifest::{Manifest, ManifestStore, NewBlock, Sightings, probe, random_nonces};
 
     use super::*;
     use crate::weir::{Weir, binary, eventually};

@@ -1,5 +1,5 @@
 //! The heads of this process for query nodes in others: routes that whoever listens merges into its router.
-//! Protocol: `docs/formats/heads.md`; what an answer holds is the store's affair (`weir_store::heads`).
+//! Protocol: `docs/formats/heads.md`; what an answer holds is the store's affair (`weir_heads`).
 //!
 //! - here: the routes, and what bounds them;
 //! - [`request`]: one question, answered off the async threads;
@@ -19,8 +19,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::sync::Semaphore;
+use weir_heads::{HEADS_PATH, Question, STATUS_PATH, SliceLimits, TAIL_PATH};
+use weir_model::status::OwnerStatus;
 use weir_model::wire::Kind;
-use weir_store::heads::{HEADS_PATH, OwnerStatus, Question, STATUS_PATH, SliceLimits, TAIL_PATH};
 
 use crate::config::AggregatorConfig;
 use crate::metrics::{AskLabels, Metrics};

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use weir_heads::frame::{self, Tag};
+use weir_heads::{Question, Refusal, Sliced, encode_refusal, encode_slice};
 use weir_model::select::{Budget, ReadError};
-use weir_store::heads::frame::{self, Tag};
-use weir_store::heads::{Question, Refusal, Sliced, encode_refusal, encode_slice};
 
 use super::HeadService;
 use crate::live::Partitions;

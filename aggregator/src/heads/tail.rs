@@ -11,13 +11,13 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use weir_blocks::view::{TailSection, Tails};
+use weir_heads::frame;
+use weir_heads::tail_records;
+use weir_heads::{Beat, TailAsk, encode_beat, encode_tail};
 use weir_model::log::LogBatch;
 use weir_model::select::LogSelect;
 use weir_model::wire::Kind;
-use weir_store::heads::frame;
-use weir_store::heads::{Beat, TailAsk, encode_beat, encode_tail};
-use weir_store::logs::tail_records;
-use weir_store::view::{TailSection, Tails};
 
 use super::{Refused, read};
 use crate::open::Aggregator;

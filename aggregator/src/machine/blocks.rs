@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use weir_store::StoreError;
-use weir_store::manifest::{BlockEntry, Manifest};
+use weir_blocks::StoreError;
+use weir_blocks::manifest::{BlockEntry, Manifest};
 
 use super::event::Opened;
 use crate::AggregatorError;

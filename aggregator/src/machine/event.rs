@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use weir_blocks::manifest::{BlockEntry, Manifest};
 use weir_bus::Record;
 use weir_model::time::UnixNanos;
-use weir_store::manifest::{BlockEntry, Manifest};
 
 use crate::AggregatorError;
 use crate::budget::Advice;

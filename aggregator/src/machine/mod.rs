@@ -22,9 +22,9 @@ mod tests;
 
 use std::time::Duration;
 
+use weir_blocks::engine::{BlockCost, Engine};
 use weir_bus::TopicPartition;
 use weir_model::wire::Kind;
-use weir_store::engine::{BlockCost, Engine};
 
 use crate::backoff::Backoff;
 use crate::budget::HeadBytes;

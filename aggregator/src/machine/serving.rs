@@ -9,7 +9,7 @@ mod outcomes;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_store::manifest::{BlockEntry, Manifest};
+use weir_blocks::manifest::{BlockEntry, Manifest};
 
 use super::Rules;
 use super::blocks::Blocks;

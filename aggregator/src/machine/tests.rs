@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use weir_blocks::StoreError;
+use weir_blocks::engine::{BlockCost, BlockSummary};
+use weir_blocks::manifest::{BlockEntry, Manifest};
 use weir_bus::{Record, TopicPartition};
 use weir_model::config::ByteSize;
 use weir_model::wire::Kind;
-use weir_store::StoreError;
-use weir_store::engine::{BlockCost, BlockSummary};
-use weir_store::manifest::{BlockEntry, Manifest};
 
 use super::*;
 use crate::AggregatorError;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use futures_util::{FutureExt, StreamExt};
+use weir_blocks::StoreError;
+use weir_blocks::blob::{BlobCache, OPENED_AT_ONCE, StoreBlob};
+use weir_blocks::engine::{BuiltBlock, Engine};
+use weir_blocks::manifest::{BlockEntry, ManifestStore, NewBlock};
 use weir_bus::TopicPartition;
 use weir_model::wire::Kind;
-use weir_store::StoreError;
-use weir_store::blob::{BlobCache, OPENED_AT_ONCE, StoreBlob};
-use weir_store::engine::{BuiltBlock, Engine};
-use weir_store::manifest::{BlockEntry, ManifestStore, NewBlock};
 
 use crate::AggregatorError;
 use crate::budget::Budget;

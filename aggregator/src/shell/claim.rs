@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use weir_blocks::manifest::ManifestStore;
 use weir_bus::{Log, TopicPartition};
-use weir_store::manifest::ManifestStore;
 
 use crate::AggregatorError;
 use crate::machine::Claimed;

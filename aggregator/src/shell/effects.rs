@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use weir_blocks::engine::Engine;
+use weir_blocks::manifest::{BlockEntry, Manifest, Sightings};
+use weir_blocks::view::BlockView;
 use weir_bus::Record;
 use weir_model::time::UnixNanos;
-use weir_store::engine::Engine;
-use weir_store::manifest::{BlockEntry, Manifest, Sightings};
-use weir_store::view::BlockView;
 
 use super::blocks::BlockStore;
 use super::claim::claim;

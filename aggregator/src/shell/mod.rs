@@ -21,9 +21,9 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use weir_blocks::engine::Engine;
+use weir_blocks::manifest::{ManifestStore, Prepared, Sightings};
 use weir_bus::TopicPartition;
-use weir_store::engine::Engine;
-use weir_store::manifest::{ManifestStore, Prepared, Sightings};
 
 use crate::AggregatorError;
 use crate::append::{Appender, Cut};

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use weir_blocks::engine::{Engine, Head};
+use weir_blocks::manifest::{Manifest, NewBlock};
 use weir_bus::Record;
-use weir_store::engine::{Engine, Head};
-use weir_store::manifest::{Manifest, NewBlock};
 
 use super::blocks::{BlockStore, OpenBlocks, Written};
 use crate::AggregatorError;

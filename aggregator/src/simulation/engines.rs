@@ -12,14 +12,14 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use weir_blocks::blob::BlobCache;
 use weir_bus::sim::{Sim, SimConfig};
 use weir_bus::{Log, TopicPartition};
+use weir_logs::LogsEngine;
+use weir_metrics::{MetricsCounters, MetricsEngine, MetricsReader};
 use weir_model::select::{MetricReader, MetricSelect, NoBudget, TraceReader};
 use weir_model::wire::Kind;
-use weir_store::blob::BlobCache;
-use weir_store::logs::LogsEngine;
-use weir_store::metrics::{MetricsCounters, MetricsEngine, MetricsReader};
-use weir_store::traces::{TracesCounters, TracesEngine, TracesReader};
+use weir_traces::{TracesCounters, TracesEngine, TracesReader};
 
 use super::moods::{Disk, Moody};
 use super::{PARTITIONS, Source, TENANT, compare, lines_of};

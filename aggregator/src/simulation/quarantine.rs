@@ -7,11 +7,11 @@ use std::time::Duration;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use weir_blocks::manifest::{Manifest, ManifestStore, random_nonces};
+use weir_blocks::view::Views;
 use weir_bus::sim::{Sim, SimConfig};
 use weir_bus::{Log, TopicPartition};
 use weir_model::wire::Kind;
-use weir_store::manifest::{Manifest, ManifestStore, random_nonces};
-use weir_store::view::Views;
 
 use super::{Member, PARTITIONS, Source, World, compare, stored};
 use crate::config::AggregatorConfig;

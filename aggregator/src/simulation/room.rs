@@ -7,12 +7,12 @@ use std::time::Duration;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use object_store::throttle::{ThrottleConfig, ThrottledStore};
+use weir_blocks::engine::Head;
 use weir_bus::sim::{Sim, SimConfig};
 use weir_bus::{Log, TopicPartition};
+use weir_logs::LogsEngine;
 use weir_model::config::ByteSize;
 use weir_model::wire::Kind;
-use weir_store::engine::Head;
-use weir_store::logs::LogsEngine;
 
 use super::{Member, PARTITIONS, Source, World, compare, stored};
 use crate::config::AggregatorConfig;

@@ -9,10 +9,10 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::throttle::{ThrottleConfig, ThrottledStore};
 use object_store::{ObjectStore, ObjectStoreExt};
+use weir_blocks::view::Views;
 use weir_bus::sim::{Sim, SimConfig};
 use weir_bus::{Log, TopicPartition};
 use weir_model::wire::Kind;
-use weir_store::view::Views;
 
 use super::{Member, PARTITIONS, Source, World, compare, stored};
 use crate::config::AggregatorConfig;

@@ -4,8 +4,8 @@
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
-use weir_query::logql::search::{Search, to_logql};
-use weir_query::logql::{Expr, parse_open};
+use weir_logql::search::{Search, to_logql};
+use weir_logql::{Expr, parse_open};
 
 use super::ask::{LogsArguments, MetricsArguments, Output};
 use super::{Arguments, Command as Given};

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use serde_json::Value;
+use weir_logql::search::{Search, to_logql};
 use weir_model::time::UnixNanos;
-use weir_query::logql::search::{Search, to_logql};
 
 use super::address::Address;
 use super::http::{self, Answer};

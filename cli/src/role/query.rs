@@ -5,13 +5,13 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use weir_aggregator::Clock;
-use weir_query::fanout::{FanOut, FanOutDeps, FanOutMetrics};
-use weir_query::http::Api;
-use weir_query::http::status::PathStatus;
-use weir_store::blob::BlobCache;
-use weir_store::logs::LogsEngine;
-use weir_store::metrics::{MetricsCounters, MetricsEngine};
-use weir_store::traces::{TracesCounters, TracesEngine};
+use weir_api::Api;
+use weir_blocks::blob::BlobCache;
+use weir_fanout::{FanOut, FanOutDeps, FanOutMetrics};
+use weir_logs::LogsEngine;
+use weir_metrics::{MetricsCounters, MetricsEngine};
+use weir_model::status::PathStatus;
+use weir_traces::{TracesCounters, TracesEngine};
 
 use crate::args::QueryNodeArguments;
 use crate::config::Config;
@@ -51,7 +51,7 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let mut evaluating = tokio::spawn(build::evaluate(&config, &api, sink, &clock, &mut registry, &shutdown));
     let admin = fanout.admin_router(places);
     let readiness = Answering { reach, status: fanout.status(), fanout, partitions };
-    let pages = requests.around(config.telemetry.spans, weir_query::http::router(api));
+    let pages = requests.around(config.telemetry.spans, weir_api::router(api));
     let router = pages.merge(admin).merge(health::router(registry, readiness)).merge(weir_dashboards::router());
 
     tracing::info!(listen = %config.listen, "the query node is up");

@@ -7,19 +7,19 @@ use object_store::ObjectStore;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use weir_aggregator::{Aggregator, Clock, Dependencies};
+use weir_api::Api;
+use weir_api::metrics::HttpMetrics;
+use weir_blocks::StoreError;
+use weir_blocks::blob::BlobCache;
+use weir_blocks::manifest::{probe, random_nonces};
 use weir_bus::{BusError, BusMetrics, Log};
 use weir_collector::Collector;
 use weir_collector::metrics::ShipMetrics;
 use weir_collector::ship::{Lanes, Shipper};
-use weir_query::http::Api;
-use weir_query::http::metrics::HttpMetrics;
-use weir_query::rules::{RuleDeps, RuleMetrics, SampleSink};
-use weir_store::StoreError;
-use weir_store::blob::BlobCache;
-use weir_store::logs::LogsEngine;
-use weir_store::manifest::{probe, random_nonces};
-use weir_store::metrics::{MetricsCounters, MetricsEngine};
-use weir_store::traces::{TracesCounters, TracesEngine};
+use weir_logs::LogsEngine;
+use weir_metrics::{MetricsCounters, MetricsEngine};
+use weir_rules::{RuleDeps, RuleMetrics, SampleSink};
+use weir_traces::{TracesCounters, TracesEngine};
 
 use super::startup_gate::Waiting;
 use crate::Failure;
@@ -184,7 +184,7 @@ pub(crate) fn evaluate(
         clock: Arc::new(move || clock() / 1_000_000),
         metrics,
     };
-    weir_query::rules::run(config.rules.clone(), deps, shutdown.clone())
+    weir_rules::run(config.rules.clone(), deps, shutdown.clone())
 }
 
 /// The node's name, as configured or as the host has it.

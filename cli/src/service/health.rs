@@ -10,7 +10,7 @@ use axum::routing::get;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use weir_aggregator::Aggregator;
-use weir_store::heads::OwnerStatus;
+use weir_model::status::OwnerStatus;
 
 /// What `/readyz` asks. Cheap: it is asked every second.
 pub(crate) trait Readiness: Send + Sync + 'static {

@@ -6,8 +6,8 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use weir_logs::LogsOptions;
 use weir_model::wire::{Kind, SCHEMAS_BYTES_MAX};
-use weir_store::logs::LogsOptions;
 
 use crate::config::{BusKind, Config};
 use crate::front::COMPRESSOR_BYTES;

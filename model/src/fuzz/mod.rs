@@ -20,6 +20,7 @@
 //! - `WEIR_FUZZ_SEED`: another seed, 1 when unset.
 //! - `WEIR_FUZZ_INPUT`: only the input of this number.
 
+mod depth;
 mod memory;
 mod mutate;
 
@@ -27,6 +28,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+pub use depth::{deepest, on_a_small_stack};
 pub use memory::{CountingAllocator, peak_of};
 pub use mutate::Random;
 

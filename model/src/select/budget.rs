@@ -58,3 +58,48 @@ impl Budget for NoBudget {
         Ok(())
     }
 }
+
+/// Bounds memory alone; for the tests of languages.
+#[cfg(any(test, feature = "testing"))]
+#[derive(Debug)]
+pub struct MemoryBudget {
+    bytes_max: u64,
+    held: std::sync::atomic::AtomicU64,
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl MemoryBudget {
+    /// Of one query.
+    pub fn new(bytes_max: u64) -> Self {
+        Self { bytes_max, held: Default::default() }
+    }
+
+    /// Bytes that are reserved and not given back.
+    pub fn held(&self) -> u64 {
+        self.held.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl Budget for MemoryBudget {
+    fn check(&self) -> Result<(), ReadError> {
+        Ok(())
+    }
+
+    fn spend(&self, _count: u64) -> Result<(), ReadError> {
+        Ok(())
+    }
+
+    fn reserve(&self, bytes: u64) -> Result<(), ReadError> {
+        let more = |held: u64| held.checked_add(bytes).filter(|sum| *sum <= self.bytes_max);
+        let order = std::sync::atomic::Ordering::Relaxed;
+        let refused = |_| ReadError::Budget { limit: self.bytes_max, what: "bytes of memory", key: "query.query_memory_max" };
+        self.held.fetch_update(order, order, more).map(drop).map_err(refused)
+    }
+
+    fn release(&self, bytes: u64) {
+        let order = std::sync::atomic::Ordering::Relaxed;
+        let less = self.held.fetch_update(order, order, |held| held.checked_sub(bytes));
+        less.expect("invariant: no more is given back than was reserved");
+    }
+}

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use weir_query::logql::pipeline::{Lines, Pipeline};
-use weir_query::logql::{Expr, parse_open};
+use weir_logql::pipeline::{Lines, Pipeline};
+use weir_logql::{Expr, parse_open};
 
 fuzz_target!(|text: &str| {
     match parse_open(text) {

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    match weir_query::promql::parse::parse(text) {
+    match weir_promql::parse::parse(text) {
         Ok(expr) => drop(expr.to_string()),
         Err(error) => assert!(error.line > 0 && error.column > 0),
     }

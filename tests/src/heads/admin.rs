@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use weir_fanout::{FanOut, FanOutConfig};
 use weir_model::id::TopicPartition;
-use weir_query::fanout::{FanOut, FanOutConfig};
 
 use super::cluster::{Cluster, PARTITIONS};
 

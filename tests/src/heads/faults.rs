@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use weir_fanout::{FanOutConfig, PartitionLabels};
 use weir_model::select::{Coverage, LogSelect, NoBudget};
 use weir_model::time::TimeRange;
-use weir_query::fanout::{FanOutConfig, PartitionLabels};
 
 use super::cluster::{Cluster, Collect, PARTITIONS, Readers, TENANT, all_lines, lines_of};
 use crate::weir::PATIENCE;
@@ -90,7 +90,7 @@ async fn a_zombies_answer_is_refused_and_the_new_owners_taken() {
     let (left, coverage) = lines(&late).await;
     assert_eq!(left, Vec::<String>::new());
     assert_eq!(coverage.missing.len(), PARTITIONS as usize, "{:?}", coverage.missing);
-    let count = |metrics: &weir_query::fanout::FanOutMetrics, outcome| {
+    let count = |metrics: &weir_fanout::FanOutMetrics, outcome| {
         metrics.parts.get_or_create(&PartitionLabels { kind: "logs", outcome }).get()
     };
     assert_eq!(count(&late_metrics, "unreachable"), u64::from(PARTITIONS));

@@ -16,8 +16,8 @@ use object_store::{
     PutPayload, PutResult, Result,
 };
 use parking_lot::Mutex;
-use weir_query::fanout::{FanOutConfig, PartitionLabels};
-use weir_store::blob::OPENED_AT_ONCE;
+use weir_blocks::blob::OPENED_AT_ONCE;
+use weir_fanout::{FanOutConfig, PartitionLabels};
 
 use super::cluster::{Cluster, PARTITIONS, Readers, all_lines};
 use super::faults::lines;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use object_store::ObjectStore;
+use weir_blocks::manifest::{Manifest, ManifestStore, random_nonces};
 use weir_model::wire::Kind;
-use weir_store::manifest::{Manifest, ManifestStore, random_nonces};
 
 use super::{Accounts, Ledger};
 use crate::ask;
@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// An answer that says it is complete may be so old, and no older however slow the machine is: it is the promise of
 /// `docs/reliability.md`, and not a wait. An owner asks the bus how far it is every quarter of a second, reckons what it hears from
-/// when it asked, and says of what is three seconds old that the bus is silent (`store::heads::bus_silent`); it does so after the
+/// when it asked, and says of what is three seconds old that the bus is silent (`weir_heads::bus_silent`); it does so after the
 /// question was asked here. So two of the five seconds are to spare even where this process stands still in between.
 const FRESH: Duration = Duration::from_secs(5);
 

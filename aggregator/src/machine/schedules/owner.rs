@@ -1,9 +1,9 @@
 //! A process that owns the partition, or believes so: does in the model what the machine says.
 
 use rand::RngExt;
+use weir_blocks::StoreError;
+use weir_blocks::manifest::{BlockEntry, Manifest};
 use weir_bus::Record;
-use weir_store::StoreError;
-use weir_store::manifest::{BlockEntry, Manifest};
 
 use super::world::{Store, World};
 use crate::AggregatorError;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use weir_store::engine::BlockSummary;
-use weir_store::manifest::{BlockEntry, Manifest};
+use weir_blocks::engine::BlockSummary;
+use weir_blocks::manifest::{BlockEntry, Manifest};
 
 use super::Seen;
 use crate::AggregatorError;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weir_store::manifest::{BlockEntry, Loss, Manifest};
+use weir_blocks::manifest::{BlockEntry, Loss, Manifest};
 
 use super::{Change, ChangeOf, Serving, Turn, Work};
 use crate::AggregatorError;

@@ -1,0 +1,86 @@
+//! Where partitions stand: as their owner knows it and tells query nodes, or as far as a manifest says; for the page, gauges and health.
+
+use serde::{Deserialize, Serialize};
+
+/// One partition. Offsets are exclusive ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerStatus {
+    /// `weir.logs`, `weir.metrics` or `weir.spans`.
+    pub topic: String,
+    /// From 0.
+    pub partition: u32,
+    /// Of this owner: a higher one in the manifest means that this answer is history.
+    pub epoch: u64,
+    /// Newest manifest version that this owner published.
+    pub version: u64,
+    /// Everything below is on the bus.
+    pub on_bus: u64,
+    /// For how long the bus has not said so; `None` when it never has, to this owner.
+    pub bus_silent_seconds: Option<u64>,
+    /// Everything below can be found.
+    pub searchable: u64,
+    /// Everything below is in blocks.
+    pub sealed: u64,
+    /// Memory of the heads.
+    pub head_bytes: u64,
+    /// Lines, samples or spans in the heads.
+    pub head_records: u64,
+    /// Sealed blocks.
+    pub blocks: u64,
+    /// Their bytes.
+    pub block_bytes: u64,
+    /// Of them, those that a new owner has not opened yet. A query node opens them by itself.
+    #[serde(default)]
+    pub blocks_opening: u64,
+    /// Those that could not be opened.
+    #[serde(default)]
+    pub blocks_unopened: u64,
+    /// In quarantine: why the partition is not served. Nothing else is known then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<String>,
+    /// Sections dropped because they were stored already, ever.
+    pub duplicates: u64,
+    /// Sources whose sequence jumped, ever.
+    pub gaps: u64,
+    /// Bus records put aside, ever.
+    pub quarantined: u64,
+    /// Offsets `[first, next)` that are declared lost.
+    pub losses: Vec<(u64, u64)>,
+}
+
+/// One partition of one topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PartitionStatus {
+    /// As its owner says; as the manifest does when the owner does not answer, and the heads are not counted then.
+    #[serde(flatten)]
+    pub progress: OwnerStatus,
+    /// Where its owner is, as the manifest says.
+    pub owner: String,
+    /// Whether the owner answered the last time it was asked.
+    pub answers: bool,
+    /// Records on the bus that cannot be found yet.
+    pub lag: u64,
+}
+
+impl PartitionStatus {
+    /// With the lag that follows from the offsets.
+    pub fn new(progress: OwnerStatus, owner: String, answers: bool) -> Self {
+        let lag = progress.on_bus.saturating_sub(progress.searchable);
+        Self { progress, owner, answers, lag }
+    }
+}
+
+/// Tells where every partition stands. Cheap: it is asked by every open page.
+pub trait PathStatus: Send + Sync {
+    /// One a partition, by topic and number.
+    fn status(&self) -> Vec<PartitionStatus>;
+}
+
+/// A query service without an aggregator beside it.
+pub struct NoPath;
+
+impl PathStatus for NoPath {
+    fn status(&self) -> Vec<PartitionStatus> {
+        Vec::new()
+    }
+}

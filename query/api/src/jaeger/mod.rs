@@ -1,0 +1,146 @@
+//! Jaeger's query API (v1) under `/jaeger/api`, as Jaeger's page and Grafana's data source call it.
+//!
+//! [`shape`] writes a trace as Jaeger does: microseconds, tags with types, processes apart. Every answer has the header
+//! `X-Weir-Coverage`. Tags are compared with attributes of span and resource as text; `error`, `status` and `span.kind` are
+//! read off the span itself.
+
+mod search;
+mod shape;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::{Value, json};
+use weir_budget::RequestBudget;
+use weir_model::id::TraceId;
+use weir_model::resource::TENANT_DEFAULT;
+use weir_model::select::{Coverage, ReadError};
+use weir_model::time::TimeRange;
+
+use super::error::{ApiError, with_retry};
+use super::params::Params;
+use super::reply::{Reply, Text};
+use super::trace_search::read_trace;
+use super::{Api, coverage_header};
+
+/// Its routes.
+pub fn router(api: Arc<Api>) -> axum::Router {
+    axum::Router::new()
+        .route("/jaeger/api/traces/{id}", get(trace))
+        .route("/jaeger/api/traces", get(search::traces))
+        .route("/jaeger/api/services", get(services))
+        .route("/jaeger/api/services/{service}/operations", get(service_operations))
+        .route("/jaeger/api/operations", get(operations))
+        .with_state(api)
+}
+
+/// An error as Jaeger writes it.
+pub(super) struct Wrong {
+    failure: ApiError,
+    coverage: Coverage,
+}
+
+impl<T: Into<ApiError>> From<T> for Wrong {
+    fn from(failure: T) -> Self {
+        Self { failure: failure.into(), coverage: Coverage::default() }
+    }
+}
+
+impl IntoResponse for Wrong {
+    fn into_response(self) -> Response {
+        let ApiError { status, message } = self.failure;
+        let errors = json!([{"code": status.as_u16(), "msg": message}]);
+        let body = json!({"data": null, "total": 0, "limit": 0, "offset": 0, "errors": errors});
+        with_retry(coverage_header::with_header(&self.coverage, (status, Json(body))))
+    }
+}
+
+/// Elements of `data`, one after the other.
+struct Data<'a> {
+    text: Text<'a>,
+    total: usize,
+}
+
+impl<'a> Data<'a> {
+    fn new(budget: &'a RequestBudget) -> Result<Self, ReadError> {
+        let mut text = Text::new(budget);
+        text.raw("{\"data\":[")?;
+        Ok(Self { text, total: 0 })
+    }
+
+    fn push(&mut self, one: &Value) -> Result<(), ReadError> {
+        self.text.raw(if self.total == 0 { "" } else { "," })?;
+        self.total += 1;
+        self.text.json(one)
+    }
+
+    /// `limit` and `offset` are 0 in every answer of Jaeger's own.
+    fn reply(self, coverage: Coverage) -> Result<Reply, Wrong> {
+        self.reply_cut(coverage, None)
+    }
+
+    /// The same, with why it is not all, as an error beside the data.
+    fn reply_cut(mut self, coverage: Coverage, cut: Option<&str>) -> Result<Reply, Wrong> {
+        let errors = cut.map(|message| json!([{"code": StatusCode::GATEWAY_TIMEOUT.as_u16(), "msg": message}]));
+        let rest = json!({"total": self.total, "limit": 0, "offset": 0, "errors": errors}).to_string();
+        self.text.raw("],")?;
+        self.text.raw(&rest[1..])?;
+        Ok(self.text.reply(Some(coverage)))
+    }
+}
+
+async fn trace(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Response, Wrong> {
+    let id: TraceId = id.parse().map_err(|error| format!("{error}"))?;
+    let work = move |api: &Api, budget: &RequestBudget| {
+        let (found, _) = read_trace(&*api.traces, TENANT_DEFAULT, id, budget)?;
+        let Some(trace) = found.value else {
+            return Err(Wrong { failure: ApiError::new(StatusCode::NOT_FOUND, "trace not found"), coverage: found.coverage });
+        };
+        let mut data = Data::new(budget)?;
+        data.push(&shape::trace(&trace))?;
+        data.reply(found.coverage)
+    };
+    api.answer(work).await
+}
+
+async fn services(State(api): State<Arc<Api>>) -> Result<Response, Wrong> {
+    let work = |api: &Api, budget: &RequestBudget| {
+        let found = api.traces.services(TENANT_DEFAULT, TimeRange::ALL)?;
+        names(found.value.into_iter().map(Value::from), found.coverage, budget)
+    };
+    api.answer(work).await
+}
+
+fn names(names: impl Iterator<Item = Value>, coverage: Coverage, budget: &RequestBudget) -> Result<Reply, Wrong> {
+    let mut data = Data::new(budget)?;
+    for name in names {
+        data.push(&name)?;
+    }
+    data.reply(coverage)
+}
+
+async fn service_operations(State(api): State<Arc<Api>>, Path(service): Path<String>) -> Result<Response, Wrong> {
+    let work = move |api: &Api, budget: &RequestBudget| {
+        let found = api.traces.operations(TENANT_DEFAULT, &service, TimeRange::ALL)?;
+        let mut all: Vec<String> = found.value.into_iter().map(|(name, _)| name).collect();
+        all.dedup();
+        names(all.into_iter().map(Value::from), found.coverage, budget)
+    };
+    api.answer(work).await
+}
+
+/// With kinds, and by kind when `spanKind` says so.
+async fn operations(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Wrong> {
+    let work = move |api: &Api, budget: &RequestBudget| {
+        let wanted = params.get("spanKind").map(str::to_ascii_lowercase);
+        let found = api.traces.operations(TENANT_DEFAULT, params.need("service")?, TimeRange::ALL)?;
+        let named = found.value.into_iter().map(|(name, kind)| (name, shape::kind_name(kind)));
+        let kept = named.filter(|(_, kind)| wanted.as_deref().is_none_or(|wanted| wanted == *kind));
+        names(kept.map(|(name, kind)| json!({"name": name, "spanKind": kind})), found.coverage, budget)
+    };
+    api.answer(work).await
+}

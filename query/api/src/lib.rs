@@ -1,0 +1,181 @@
+//! The HTTP APIs, one file each, on one router.
+//!
+//! - `prometheus`: `/api/v1/*`
+//! - `loki`: `/loki/api/v1/*` (push is the collector's)
+//! - `tempo`: `/tempo/*`; `jaeger`: `/jaeger/*`
+//! - `weir`: `/api/weir/v1/*`, for the page and the command line. Shapes: `docs/api.md`; `status` is what the
+//!   aggregator tells it.
+//!
+//! What several share: `params` (query string and form), `reply` (an answer's text, within the budget), `covered` (the
+//! coverage header), `failure` (errors as HTTP status), `revalidate` (304 for who has the answer), `live` (tails), `metrics`
+//! (counters of them all); of the trace APIs: `find` (search), `logfmt` (tags), `values` (attributes).
+
+pub(crate) mod coverage_header;
+pub(crate) mod error;
+pub mod jaeger;
+pub(crate) mod live;
+pub(crate) mod logfmt;
+pub mod loki;
+pub mod metrics;
+pub(crate) mod params;
+pub mod prometheus;
+pub(crate) mod reply;
+mod revalidate;
+pub mod tempo;
+#[cfg(test)]
+mod tests;
+pub(crate) mod trace_search;
+pub(crate) mod values;
+pub mod weir;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::response::Response;
+use reply::Reply;
+use tokio::sync::Semaphore;
+use weir_budget::Load;
+use weir_budget::{QueryConfig, RequestBudget};
+use weir_model::panic_guard;
+use weir_model::select::{LogReader, MetricReader, ReadError, TraceReader};
+use weir_model::status;
+use weir_model::time::UnixNanos;
+
+/// What every handler works with.
+pub struct Api {
+    /// Logs.
+    pub logs: Arc<dyn LogReader>,
+    /// Metrics.
+    pub metrics: Arc<dyn MetricReader>,
+    /// Traces.
+    pub traces: Arc<dyn TraceReader>,
+    /// Limits.
+    pub config: QueryConfig,
+    /// Rules and their alerts, as last evaluated.
+    pub rules: Arc<weir_rules::RuleSet>,
+    /// What queries share.
+    load: Load,
+    /// Places of live tails.
+    pub(crate) tails: Arc<Semaphore>,
+    /// When a tail is given up.
+    pub(crate) tail_timing: live::Timing,
+    /// How the APIs are doing.
+    pub(crate) counters: metrics::HttpMetrics,
+    /// Where each partition stands.
+    pub(crate) path: Arc<dyn status::PathStatus>,
+    /// The time, for "the last hour".
+    pub(crate) clock: fn() -> UnixNanos,
+    /// When this service started.
+    pub(crate) started: UnixNanos,
+}
+
+fn system_clock() -> UnixNanos {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+impl Api {
+    /// Puts the readers behind the limits.
+    pub fn new(
+        logs: Arc<dyn LogReader>,
+        metrics: Arc<dyn MetricReader>,
+        traces: Arc<dyn TraceReader>,
+        config: QueryConfig,
+        rules: Arc<weir_rules::RuleSet>,
+    ) -> Self {
+        let (tails, path) = (Arc::new(Semaphore::new(config.tails_max)), Arc::new(status::NoPath));
+        let (clock, started, counters) = (system_clock as fn() -> UnixNanos, system_clock(), metrics::HttpMetrics::default());
+        let load = Load::new(&config, counters.load.clone());
+        let tail_timing = live::Timing::within(config.tail_silence);
+        Self { logs, metrics, traces, config, rules, load, tails, tail_timing, counters, path, clock, started }
+    }
+
+    /// Answers `/api/weir/v1/status` with what the aggregator knows.
+    pub fn with_status(mut self, path: Arc<dyn status::PathStatus>) -> Self {
+        self.path = path;
+        self
+    }
+
+    /// Counts requests where the caller has registered them.
+    pub fn with_counters(mut self, counters: metrics::HttpMetrics) -> Self {
+        self.load = Load::new(&self.config, counters.load.clone());
+        self.counters = counters;
+        self
+    }
+
+    /// Memory and places, which rules share.
+    pub fn load(&self) -> &Load {
+        &self.load
+    }
+
+    /// Gives tails up sooner, in tests.
+    #[cfg(test)]
+    pub(crate) fn with_tail_timing(mut self, timing: live::Timing) -> Self {
+        self.tail_timing = timing;
+        self
+    }
+
+    /// Takes the time from elsewhere, in tests.
+    pub fn with_clock(mut self, clock: fn() -> UnixNanos) -> Self {
+        (self.clock, self.started) = (clock, clock());
+        self
+    }
+
+    /// Runs a query's sync work, parsing included, off the async threads, at most `concurrency` at once, with a fresh
+    /// budget that is cancelled when the caller is dropped. Errors when too many wait already.
+    pub async fn run<T: Send + 'static, E: From<ReadError> + Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self, &RequestBudget) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
+        self.within(|api, budget| work(api, &budget)).await
+    }
+
+    /// The same for work that makes the whole answer. Its text stays in the memory of queries until it is sent.
+    pub(crate) async fn answer<E: From<ReadError> + Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self, &RequestBudget) -> Result<Reply, E> + Send + 'static,
+    ) -> Result<Response, E> {
+        let answered = self.within(|api, budget| {
+            let reply = work(api, &budget)?;
+            let held = budget.keep(reply.bytes())?;
+            Ok(reply.into_response(held))
+        });
+        answered.await
+    }
+
+    async fn within<T: Send + 'static, E: From<ReadError> + Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self, RequestBudget) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
+        let (mut budget, _guard) = RequestBudget::new(&self.config, &self.load);
+        let begun = Instant::now();
+        let place = self.load.place(self.config.timeout).await?;
+        budget.waited = begun.elapsed();
+        let api = Arc::clone(self);
+        tokio::task::spawn_blocking(move || {
+            let _place = place;
+            panic_guard::catch(|| work(&api, budget))
+        })
+        .await
+        .map_err(|error| error.to_string())
+        .flatten()
+        .map_err(|_| ReadError::Store("the query stopped by a fault of weir's; the log says more".into()))?
+    }
+}
+
+/// A form of a request may have so many bytes: Prometheus reads ten times as much, and no query that a person or a page
+/// has made comes near.
+const FORM_BYTES_MAX: usize = 1 << 20;
+
+/// All of them.
+pub fn router(api: Arc<Api>) -> axum::Router {
+    axum::Router::new()
+        .merge(prometheus::router(Arc::clone(&api)))
+        .merge(loki::router(Arc::clone(&api)))
+        .merge(tempo::router(Arc::clone(&api)))
+        .merge(jaeger::router(Arc::clone(&api)))
+        .merge(weir::router(Arc::clone(&api)))
+        .layer(axum::extract::DefaultBodyLimit::max(FORM_BYTES_MAX))
+        .route_layer(axum::middleware::from_fn(revalidate::conditional))
+        .route_layer(axum::middleware::from_fn_with_state(api, metrics::count))
+}

@@ -1,0 +1,196 @@
+//! A live tail of a LogQL query: what arrived since the last look, through the query's pipeline. Loki's and our own
+//! tail differ only in the shape of their messages.
+//!
+//! There are `query.tails_max` places. A client that is gone without a word would keep its own for ever: it is pinged, and
+//! one that has not been heard of for [`Timing::silence`], or takes nothing for so long, loses its place.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::http::StatusCode;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
+use weir_logql::eval::lines::Entry;
+use weir_logql::pipeline::labels::LineLabels;
+use weir_logql::pipeline::{Lines, Pipeline};
+use weir_logql::{LogExpr, ParseError};
+use weir_model::id::LineId;
+use weir_model::log::LogRecord;
+use weir_model::panic_guard;
+use weir_model::resource::TENANT_DEFAULT;
+use weir_model::select::{LogReader, LogTail, TailEvent};
+use weir_model::time::TimeRange;
+
+use super::Api;
+use super::error::ApiError;
+use super::metrics::HttpMetrics;
+
+/// How often a tail looks: docs/api.md promises messages at most every 100 ms.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+
+/// The client of a tail has nothing to say but pongs and a close.
+const MESSAGE_BYTES_MAX: usize = 4 << 10;
+
+/// When a tail is given up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    ping: Duration,
+    silence: Duration,
+}
+
+impl Timing {
+    /// Not heard of for so long is gone.
+    pub(crate) fn within(silence: Duration) -> Self {
+        Self { ping: silence / 3, silence }
+    }
+}
+
+/// One of the places of tails, until it is dropped.
+pub(crate) struct TailPlace {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Api {
+    /// Errors when all are taken.
+    pub(crate) fn tail_place(&self) -> Result<TailPlace, ApiError> {
+        Arc::clone(&self.tails).try_acquire_owned().map(|permit| TailPlace { _permit: permit }).map_err(|_| {
+            self.counters.load.refused("tails");
+            let message =
+                format!("{} tails are open on this weir, which is all that query.tails_max allows", self.config.tails_max);
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, message)
+        })
+    }
+}
+
+/// Takes little from the client.
+pub(crate) fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+    upgrade.max_message_size(MESSAGE_BYTES_MAX).max_frame_size(MESSAGE_BYTES_MAX)
+}
+
+/// Sends what `step` has to say, which is asked every [`TICK`] off the async threads, until the client has gone.
+pub(crate) async fn follow(
+    mut socket: WebSocket,
+    (timing, counters, _place): (Timing, HttpMetrics, TailPlace),
+    mut step: impl FnMut() -> Option<String> + Send + 'static,
+) {
+    let (mut tick, mut ping) = (interval(TICK), interval_at(Instant::now() + timing.ping, timing.ping));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut heard = Instant::now();
+    loop {
+        let message = tokio::select! {
+            received = socket.recv() => match received {
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(_)) => {
+                    heard = Instant::now();
+                    continue;
+                }
+            },
+            _ = ping.tick() => {
+                if heard.elapsed() >= timing.silence {
+                    return counters.tail_closed("silent");
+                }
+                Some(Message::Ping(Bytes::new()))
+            }
+            _ = tick.tick() => {
+                let asked = tokio::task::spawn_blocking(move || {
+                    panic_guard::catch(|| {
+                        let text = step();
+                        (step, text)
+                    })
+                });
+                let Ok(Ok((next, text))) = asked.await else { return };
+                step = next;
+                text.map(Message::text)
+            }
+        };
+        let Some(message) = message else { continue };
+        match timeout(timing.silence, socket.send(message)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return,
+            Err(_) => return counters.tail_closed("slow"),
+        }
+    }
+}
+
+/// One open tail.
+pub(crate) struct Live {
+    tail: Box<dyn LogTail>,
+    pipeline: Pipeline,
+    labels: LineLabels,
+    /// Lines that history has shown already.
+    shown: HashSet<LineId>,
+    detected_level: bool,
+    counters: HttpMetrics,
+}
+
+/// What arrived.
+#[derive(Default)]
+pub(crate) struct Arrived {
+    /// Lines that pass, in order of arrival.
+    pub(crate) lines: Vec<Entry>,
+    /// Lines that came too fast.
+    pub(crate) dropped: u64,
+}
+
+impl Live {
+    /// Opens it: from now on nothing that passes is missed, short of [`Arrived::dropped`].
+    pub(crate) fn open(
+        reader: &Arc<dyn LogReader>,
+        text: &str,
+        log: &LogExpr,
+        detected_level: bool,
+        counters: HttpMetrics,
+    ) -> Result<Self, ParseError> {
+        let pipeline = Pipeline::compile(text, log, Lines::Needed)?;
+        let select = pipeline.select(log, TENANT_DEFAULT, TimeRange::ALL, false);
+        let (tail, labels, shown) = (reader.tail(select), LineLabels::default(), HashSet::new());
+        Ok(Self { tail, pipeline, labels, shown, detected_level, counters })
+    }
+
+    /// Does not show these lines again.
+    pub(crate) fn skip(&mut self, lines: &[Entry]) {
+        self.shown.extend(lines.iter().map(|entry| entry.source.id));
+    }
+
+    /// Counts lines that the caller had to drop.
+    pub(crate) fn note_dropped(&self, lines: u64) {
+        self.counters.tail_dropped(lines);
+    }
+
+    /// What arrived since the last call.
+    pub(crate) fn poll(&mut self) -> Arrived {
+        let mut arrived = Arrived::default();
+        for event in self.tail.poll() {
+            match event {
+                TailEvent::Dropped(count) => {
+                    self.counters.tail_dropped(count);
+                    arrived.dropped += count;
+                }
+                TailEvent::Line(source) if self.shown.remove(&source.id) => {}
+                TailEvent::Line(source) => {
+                    let record = LogRecord {
+                        timestamp: source.timestamp,
+                        sequence: 0,
+                        body: &source.body,
+                        severity: source.severity,
+                        flags: 0,
+                        trace_id: source.trace_id,
+                        span_id: source.span_id,
+                        attributes: (&source.attributes).into(),
+                    };
+                    self.labels.set_stream(&source.stream);
+                    self.labels.begin_line(&record, self.detected_level);
+                    let Some(line) = self.pipeline.run(&source.body, source.timestamp, &mut self.labels) else { continue };
+                    let formatted = if *line == *source.body { None } else { Some(line.into_owned()) };
+                    let (labels, categories) = (self.labels.all(), self.labels.categories());
+                    arrived.lines.push(Entry { source, formatted, labels, categories });
+                }
+            }
+        }
+        arrived
+    }
+}

@@ -1,0 +1,175 @@
+//! `query`, `query_range` and `format_query`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde_json::{Value as Json_, json};
+use weir_budget::RequestBudget;
+use weir_logql::eval::Steps;
+use weir_logql::eval::lines::{LogOptions, lines};
+use weir_logql::eval::metric::{MetricOptions, metric};
+use weir_logql::{Expr, LogExpr, QueryError, parse};
+use weir_model::resource::TENANT_DEFAULT;
+use weir_model::select::{Coverage, ReadError};
+use weir_model::time::{SECOND, TimeRange};
+
+use super::super::params::{HOUR, Params};
+use super::super::reply::{Reply, Text};
+use super::super::{Api, coverage_header};
+use super::{Plain, shape};
+
+/// Loki's default for `limit`.
+const LIMIT_DEFAULT: usize = 100;
+
+/// Parameters of queries that would make another answer, and that weir does not know.
+const UNSUPPORTED: [&str; 2] = ["interval", "shards"];
+
+/// `/query`: a metric query at one instant.
+pub(super) async fn instant(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Plain> {
+    let work = move |api: &Api, budget: &RequestBudget| {
+        let begun = Instant::now();
+        params.refuse(&UNSUPPORTED)?;
+        let query = params.need("query")?;
+        let at = params.time("time")?.unwrap_or((api.clock)());
+        let expr = parse(query)?;
+        if matches!(expr, Expr::Log(_)) {
+            let text = "log queries are not supported as an instant query type, please change your query to a range query type";
+            return Err(text.to_owned().into());
+        }
+        let options = metric_options(api, Steps::instant(at));
+        let answer = metric(&*api.logs, query, &expr, &options, budget)?;
+        let mut text = open(budget)?;
+        shape::instant(&mut text, &answer.value, at)?;
+        close(text, answer.coverage, &shape::stats(answer.stats, None, begun.elapsed(), budget.waited))
+    };
+    api.answer(work).await
+}
+
+/// `/query_range`: lines, or a metric query at every step.
+pub(super) async fn range(State(api): State<Arc<Api>>, headers: HeaderMap, params: Params) -> Result<Response, Plain> {
+    let categorize = wants_categories(&headers);
+    let work = move |api: &Api, budget: &RequestBudget| {
+        params.refuse(&UNSUPPORTED)?;
+        let range = params.range((api.clock)(), HOUR)?;
+        match parse(params.need("query")?)? {
+            Expr::Log(log) => log_query(api, &params, &log, range, categorize, budget),
+            expr => metric_query(api, &params, &expr, range, budget),
+        }
+    };
+    api.answer(work).await
+}
+
+fn log_query(
+    api: &Api,
+    params: &Params,
+    log: &LogExpr,
+    range: TimeRange,
+    categorize: bool,
+    budget: &RequestBudget,
+) -> Result<Reply, Plain> {
+    let begun = Instant::now();
+    let options = LogOptions {
+        tenant: TENANT_DEFAULT.into(),
+        range,
+        limit: limit_of(api, params.number("limit", LIMIT_DEFAULT)?)?,
+        newest_first: params.newest_first()?,
+        detected_level: api.config.detected_level,
+    };
+    let answer = lines(&*api.logs, params.need("query")?, log, &options, budget)?;
+    let mut text = open(budget)?;
+    shape::streams(&mut text, &answer.value, categorize)?;
+    let stats = shape::stats(answer.stats, Some(answer.value.len()), begun.elapsed(), budget.waited);
+    close(text, answer.coverage, &stats)
+}
+
+fn metric_query(api: &Api, params: &Params, expr: &Expr, range: TimeRange, budget: &RequestBudget) -> Result<Reply, Plain> {
+    let begun = Instant::now();
+    let steps = steps(range, params.duration("step")?, api.config.points_max)?;
+    let answer = metric(&*api.logs, params.need("query")?, expr, &metric_options(api, steps), budget)?;
+    let mut text = open(budget)?;
+    shape::matrix(&mut text, answer.value, steps)?;
+    close(text, answer.coverage, &shape::stats(answer.stats, None, begun.elapsed(), budget.waited))
+}
+
+/// The envelope up to the members of `data`.
+fn open(budget: &RequestBudget) -> Result<Text<'_>, ReadError> {
+    let mut text = Text::new(budget);
+    text.raw("{\"status\":\"success\",\"data\":{")?;
+    Ok(text)
+}
+
+/// The rest of the envelope: statistics, and what the answer does not cover.
+fn close(mut text: Text<'_>, coverage: Coverage, stats: &Json_) -> Result<Reply, Plain> {
+    text.raw(",\"stats\":")?;
+    text.json(stats)?;
+    text.raw("}")?;
+    end(text, coverage)
+}
+
+/// The end of an answer with warnings.
+pub(super) fn end(mut text: Text<'_>, coverage: Coverage) -> Result<Reply, Plain> {
+    let warnings = coverage_header::warnings(&coverage);
+    if !warnings.is_empty() {
+        text.raw(",\"warnings\":")?;
+        text.json(&warnings)?;
+    }
+    text.raw("}")?;
+    Ok(text.reply(Some(coverage)))
+}
+
+/// Errors above the limit of lines, as Loki does.
+pub(super) fn limit_of(api: &Api, limit: usize) -> Result<usize, QueryError> {
+    let most = api.config.lines_max;
+    if limit > most {
+        return Err(QueryError::Bad(format!("max entries limit per query exceeded, limit > query.lines_max ({limit} > {most})")));
+    }
+    if limit == 0 { Err(QueryError::Bad("limit must be a positive value".into())) } else { Ok(limit) }
+}
+
+fn metric_options(api: &Api, steps: Steps) -> MetricOptions {
+    MetricOptions {
+        tenant: TENANT_DEFAULT.into(),
+        steps,
+        detected_level: api.config.detected_level,
+        series_max: api.config.series_max,
+    }
+}
+
+pub(super) fn wants_categories(headers: &HeaderMap) -> bool {
+    let flags = headers.get_all("x-loki-response-encoding-flags");
+    flags
+        .iter()
+        .filter_map(|flags| flags.to_str().ok())
+        .flat_map(|flags| flags.split(','))
+        .any(|flag| flag.trim() == "categorize-labels")
+}
+
+/// `step`, by default a 250th of the range, at least a second.
+fn steps(range: TimeRange, step: Option<i64>, points_max: u64) -> Result<Steps, String> {
+    let span = range.end.checked_sub(range.start).ok_or("the time range is longer than 292 years")?;
+    let step = step.unwrap_or_else(|| (span / 250 / SECOND).max(1) * SECOND);
+    if step <= 0 {
+        return Err(
+            "parameter step: zero or negative query resolution step widths are not accepted. Try a positive integer".into()
+        );
+    }
+    let count = span as u64 / step as u64 + 1;
+    if count > points_max {
+        return Err(format!(
+            "exceeded maximum resolution of {points_max} points per time series ({count}). Try increasing the value of the step parameter"
+        ));
+    }
+    Ok(Steps { start: range.start, step, count: count as usize })
+}
+
+/// `/format_query`
+pub(super) async fn format(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Plain> {
+    let work = move |_: &Api, budget: &RequestBudget| {
+        let expr = parse(params.need("query")?)?;
+        Ok(Reply::json(budget, &json!({"status": "success", "data": expr.to_string()}), None)?)
+    };
+    api.answer(work).await
+}

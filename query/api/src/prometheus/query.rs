@@ -1,0 +1,150 @@
+//! `query`, `query_range`, `format_query`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::json;
+use weir_budget::{RequestBudget, millis};
+use weir_model::resource::TENANT_DEFAULT;
+use weir_model::select::{Budget, ReadError};
+use weir_model::time::SECOND;
+use weir_promql::parse::parse;
+use weir_promql::{Answer, Engine, Output, QueryError, Request};
+
+use super::Api;
+use super::answer::{ApiError, Success, write_output};
+use super::params::Params;
+
+/// `GET|POST query?query&time&timeout&lookback_delta&limit&stats`
+pub(super) async fn instant(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+    let at_ms = params.time("time")?.unwrap_or_else(|| (api.clock)().div_euclid(SECOND / 1000));
+    run(&api, &params, at_ms, at_ms, 0).await
+}
+
+/// `GET|POST query_range?query&start&end&step&timeout&lookback_delta&limit&stats`
+pub(super) async fn range(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+    let (start_ms, end_ms) = (params.required_time("start")?, params.required_time("end")?);
+    if end_ms < start_ms {
+        return Err(ApiError::bad_data("invalid parameter \"end\": end timestamp must not be before start time"));
+    }
+    let step_ms = params
+        .duration("step")?
+        .ok_or_else(|| ApiError::bad_data("invalid parameter \"step\": cannot parse \"\" to a valid duration"))?;
+    if step_ms <= 0 {
+        let message = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+        return Err(ApiError::bad_data(format!("invalid parameter \"step\": {message}")));
+    }
+    let points = end_ms.saturating_sub(start_ms) / step_ms;
+    if points.unsigned_abs() > api.config.points_max {
+        return Err(ApiError::bad_data(format!(
+            "exceeded maximum resolution of {} points per timeseries. Try decreasing the query resolution (?step=XX)",
+            thousands(api.config.points_max)
+        )));
+    }
+    run(&api, &params, start_ms, end_ms, step_ms).await
+}
+
+async fn run(api: &Arc<Api>, params: &Params, start_ms: i64, end_ms: i64, step_ms: i64) -> Result<Response, ApiError> {
+    let began = Instant::now();
+    let default_lookback = millis(api.config.lookback);
+    let lookback_ms = params.duration("lookback_delta")?.filter(|own| *own > 0).unwrap_or(default_lookback);
+    let request = Request { tenant: TENANT_DEFAULT.to_owned(), query: params.query()?, start_ms, end_ms, step_ms, lookback_ms };
+    let timeout = params.duration("timeout")?.map(|millis| Duration::from_millis(millis.max(0).unsigned_abs()));
+    let limit = params.limit("limit")?;
+    let stats = params.get("stats").is_some();
+    let work = move |api: &Api, budget: &RequestBudget| {
+        let until = Until { budget, deadline: timeout.and_then(|timeout| began.checked_add(timeout)) };
+        let engine = Engine { reader: &*api.metrics, budget: &until };
+        let mut answer = engine.query(&request)?;
+        let count = truncate(&mut answer.output, limit);
+        if limit.is_some_and(|limit| count > limit) {
+            answer.warnings.push("results truncated due to limit".into());
+        } else if count > api.config.series_max {
+            let (limit, what, key) = (api.config.series_max as u64, "series in the answer", "query.series_max");
+            return Err(ReadError::Budget { limit, what, key }.into());
+        }
+        let mut success = Success::write(budget, |text| {
+            write_output(text, &answer.output, request.start_ms)?;
+            if stats {
+                text.raw(&format!(",\"stats\":{}", stats_json(&answer, began.elapsed(), budget.waited)))?;
+            }
+            text.raw("}")
+        })?;
+        (success.warnings, success.infos) = (answer.warnings, answer.infos);
+        success.reply(Some(answer.coverage))
+    };
+    api.answer(work).await
+}
+
+/// Only what is measured; Prometheus' other timings have no counterpart here.
+fn stats_json(answer: &Answer, took: Duration, waited: Duration) -> serde_json::Value {
+    let evaluated = took.saturating_sub(waited).as_secs_f64();
+    json!({
+        "timings": {"evalTotalTime": evaluated, "execQueueTime": waited.as_secs_f64(), "execTotalTime": took.as_secs_f64()},
+        "samples": {"totalQueryableSamples": answer.samples},
+    })
+}
+
+/// Keeps the first `limit` series and tells how many there were.
+fn truncate(output: &mut Output, limit: Option<usize>) -> usize {
+    let limit = limit.unwrap_or(usize::MAX);
+    match output {
+        Output::Vector(samples) => {
+            let count = samples.len();
+            samples.truncate(limit);
+            count
+        }
+        Output::Matrix(rows) => {
+            let count = rows.len();
+            rows.truncate(limit);
+            count
+        }
+        Output::Scalar(_) | Output::String(_) => 0,
+    }
+}
+
+/// `GET|POST format_query?query`
+pub(super) async fn format(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+    let work = move |_: &Api, budget: &RequestBudget| {
+        let expr = parse(&params.query()?).map_err(QueryError::from)?;
+        Success::of(budget, &expr.to_string())?.reply(None)
+    };
+    api.answer(work).await
+}
+
+/// The request's budget, and its own shorter deadline.
+struct Until<'a> {
+    budget: &'a dyn Budget,
+    deadline: Option<Instant>,
+}
+
+impl Budget for Until<'_> {
+    fn check(&self) -> Result<(), ReadError> {
+        if self.deadline.is_some_and(|deadline| Instant::now() > deadline) {
+            return Err(ReadError::Cancelled("it took longer than the request's timeout"));
+        }
+        self.budget.check()
+    }
+
+    fn spend(&self, count: u64) -> Result<(), ReadError> {
+        self.budget.spend(count)?;
+        self.check()
+    }
+
+    fn reserve(&self, bytes: u64) -> Result<(), ReadError> {
+        self.budget.reserve(bytes)
+    }
+
+    fn release(&self, bytes: u64) {
+        self.budget.release(bytes);
+    }
+}
+
+/// 11000 → `11,000`
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let grouped: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|part| std::str::from_utf8(part).ok()).collect();
+    grouped.join(",")
+}

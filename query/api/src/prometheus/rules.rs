@@ -1,0 +1,67 @@
+//! `rules`, `alerts`, `alertmanagers`: as last evaluated.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::{Value, json};
+use weir_budget::RequestBudget;
+use weir_model::clip;
+use weir_rules::{RuleFilter, WantedKind};
+
+use super::Api;
+use super::answer::{ApiError, Success};
+use super::params::Params;
+
+/// `GET rules?type&rule_name[]&rule_group[]&file[]&match[]&exclude_alerts&group_limit&group_next_token`
+pub(super) async fn rules(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+    let work = move |api: &Api, budget: &RequestBudget| {
+        let shown = api.rules.rules_json(&filter(&params)?).map_err(ApiError::bad_data)?;
+        Success::of(budget, &shown)?.reply(None)
+    };
+    api.answer(work).await
+}
+
+fn filter(params: &Params) -> Result<RuleFilter, ApiError> {
+    let kind = match params.get("type").unwrap_or("").to_ascii_lowercase().as_str() {
+        "" => None,
+        "alert" => Some(WantedKind::Alert),
+        "record" => Some(WantedKind::Record),
+        other => return Err(ApiError::bad_data(format!("invalid parameter \"type\": not supported value {:?}", clip(other)))),
+    };
+    let list = |name: &str| params.all(name).filter(|value| !value.is_empty()).map(str::to_owned).collect();
+    let group_limit = match params.get("group_limit").map(str::parse::<usize>) {
+        None => None,
+        Some(Ok(limit)) if limit > 0 => Some(limit),
+        Some(_) => return Err(ApiError::bad_data("invalid parameter \"group_limit\": group_limit needs to be a number above 0")),
+    };
+    let next_token = params.get("group_next_token").map(str::to_owned);
+    if next_token.is_some() && group_limit.is_none() {
+        let message = "group_limit needs to be present in order to paginate over the groups";
+        return Err(ApiError::bad_data(format!("invalid parameter \"group_next_token\": {message}")));
+    }
+    Ok(RuleFilter {
+        kind,
+        names: list("rule_name[]"),
+        groups: list("rule_group[]"),
+        files: list("file[]"),
+        selectors: params.selectors()?,
+        exclude_alerts: params.flag("exclude_alerts")?,
+        group_limit,
+        next_token,
+    })
+}
+
+/// `GET alerts`
+pub(super) async fn alerts(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
+    api.answer(|api, budget| Success::of(budget, &api.rules.alerts_json())?.reply(None)).await
+}
+
+/// `GET alertmanagers`
+pub(super) async fn alertmanagers(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
+    let work = |api: &Api, budget: &RequestBudget| {
+        let active: Vec<Value> = api.rules.alertmanagers().iter().map(|url| json!({"url": url})).collect();
+        Success::of(budget, &json!({"activeAlertmanagers": active, "droppedAlertmanagers": []}))?.reply(None)
+    };
+    api.answer(work).await
+}

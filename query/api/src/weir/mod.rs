@@ -1,0 +1,98 @@
+//! Our own API under `/api/weir/v1`, for the page and the command line. Shapes: `docs/api.md`.
+//!
+//! - [`logs`]: lines, one line with its neighbours; [`volume`]: how many; [`tail`]: lines as they arrive; [`search`]: what is
+//!   typed, as LogQL;
+//! - [`containers`]: what runs now, from stored samples, [`ended`] what did, and [`nodes`] beside it; [`traces`]: by id, search, services;
+//! - `status`: where the partitions stand; [`path`]: the whole path. Sealing and compacting on demand are the binary's.
+
+mod containers;
+mod ended;
+mod logs;
+mod nodes;
+mod path;
+mod search;
+mod tail;
+mod traces;
+mod volume;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::{Value, json};
+use weir_budget::RequestBudget;
+use weir_model::select::Coverage;
+
+use super::Api;
+use super::coverage_header;
+use super::error::{ApiError, with_retry};
+use super::reply::{Reply, Text};
+use super::revalidate;
+
+/// Its routes.
+pub fn router(api: Arc<Api>) -> axum::Router {
+    axum::Router::new()
+        .route("/api/weir/v1/containers", get(containers::containers))
+        .route("/api/weir/v1/containers/{id}/lines", get(ended::last_lines))
+        .route("/api/weir/v1/logs", get(logs::logs))
+        .route("/api/weir/v1/logs/volume", get(volume::volume))
+        .route("/api/weir/v1/logs/query", get(search::query))
+        .route("/api/weir/v1/logs/line/{id}", get(logs::line))
+        .route("/api/weir/v1/logs/tail", get(tail::tail))
+        .route("/api/weir/v1/traces", get(traces::search))
+        .route("/api/weir/v1/traces/services", get(traces::services))
+        .route("/api/weir/v1/traces/operations", get(traces::operations))
+        .route("/api/weir/v1/traces/{id}", get(traces::trace))
+        .route("/api/weir/v1/path", get(path::path))
+        .route("/api/weir/v1/status", get(status))
+        .with_state(api)
+}
+
+/// An error as `docs/api.md` has it, with the coverage where one is known.
+pub(super) struct Wrong {
+    failure: ApiError,
+    coverage: Option<Coverage>,
+}
+
+impl Wrong {
+    fn with_coverage(failure: ApiError, coverage: Coverage) -> Self {
+        Self { failure, coverage: Some(coverage) }
+    }
+}
+
+impl<T: Into<ApiError>> From<T> for Wrong {
+    fn from(failure: T) -> Self {
+        Self { failure: failure.into(), coverage: None }
+    }
+}
+
+impl IntoResponse for Wrong {
+    fn into_response(self) -> Response {
+        let mut body = json!({"error": self.failure.message});
+        let Some(coverage) = self.coverage else { return with_retry((self.failure.status, Json(body)).into_response()) };
+        body["coverage"] = coverage_header::to_json(&coverage);
+        with_retry(coverage_header::with_header(&coverage, (self.failure.status, Json(body))))
+    }
+}
+
+/// An answer with its coverage, as a member and as a header.
+fn answer(budget: &RequestBudget, mut body: Value, coverage: Coverage) -> Result<Reply, Wrong> {
+    body["coverage"] = coverage_header::to_json(&coverage);
+    Ok(Reply::json(budget, &body, Some(coverage))?)
+}
+
+/// The same for a body that lacks only its coverage and its end.
+fn end(mut text: Text<'_>, coverage: Coverage) -> Result<Reply, Wrong> {
+    text.raw(",\"coverage\":")?;
+    text.json(&coverage_header::to_json(&coverage))?;
+    text.raw("}")?;
+    Ok(text.reply(Some(coverage)))
+}
+
+async fn status(State(api): State<Arc<Api>>) -> Response {
+    revalidate::json(
+        &json!({"version": env!("CARGO_PKG_VERSION"), "started": api.started.to_string(), "path": api.path.status()}),
+    )
+}

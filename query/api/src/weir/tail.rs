@@ -1,0 +1,44 @@
+//! `logs/tail`: lines as they arrive, over a WebSocket; `{"lines": [Line], "dropped": n}` at most every 100 ms.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::response::Response;
+use serde_json::{Value, json};
+use weir_budget::RequestBudget;
+
+use super::super::Api;
+use super::super::error::ApiError;
+use super::super::live::{Arrived, Live, bounded, follow};
+use super::super::params::Params;
+use super::Wrong;
+use super::logs::{entry, log_query};
+
+/// Upgrades to a WebSocket. Errors: a metric query, too many tails.
+pub(super) async fn tail(
+    State(api): State<Arc<Api>>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    params: Params,
+) -> Result<Response, Wrong> {
+    let place = api.tail_place()?;
+    let work = move |api: &Api, _: &RequestBudget| {
+        let (query, log) = (params.get("query"), log_query(params.get("query"))?);
+        let (detected, counters) = (api.config.detected_level, api.counters.clone());
+        Ok::<_, Wrong>(Live::open(&api.logs, query.unwrap_or_default(), &log, detected, counters)?)
+    };
+    let mut live = api.run(work).await?;
+    let upgrade = upgrade.map_err(|error| ApiError::new(error.status(), error.body_text()))?;
+    let kept = (api.tail_timing, api.counters.clone(), place);
+    let step = move || message(&live.poll()).map(|message| message.to_string());
+    Ok(bounded(upgrade).on_upgrade(move |socket| follow(socket, kept, step)))
+}
+
+/// One message; `None` when there is nothing to say.
+pub(super) fn message(arrived: &Arrived) -> Option<Value> {
+    if arrived.lines.is_empty() && arrived.dropped == 0 {
+        return None;
+    }
+    Some(json!({"lines": arrived.lines.iter().map(entry).collect::<Vec<_>>(), "dropped": arrived.dropped}))
+}

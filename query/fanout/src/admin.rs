@@ -1,0 +1,145 @@
+//! Sealing and merging on demand where nothing is owned: told to the owner of every partition, and added up.
+//!
+//! An owner counts only for the partitions that its answer names and that the newest manifest says are its. A partition
+//! that moved meanwhile is asked of its new owner, once; what is left then is in the error, partition by partition.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use futures_util::future::join_all;
+use serde_json::json;
+use weir_blocks::engine::Engine;
+use weir_heads::{COMPACT_PATH, Done, EXPIRE_PATH, SEAL_PATH};
+use weir_model::id::TopicPartition;
+
+use super::registry::PartitionRegistry;
+use super::start::Shared;
+
+/// Those that moved while they were asked are asked once more.
+const ROUNDS: usize = 2;
+
+struct Desk {
+    shared: Arc<Shared>,
+    /// All that the bus has: one that nobody has begun is not forgotten.
+    places: Vec<TopicPartition>,
+}
+
+/// Owners that were asked something, the places that it was about, and what came of it.
+type Asked = Vec<(String, BTreeSet<TopicPartition>, Result<Done, String>)>;
+
+pub(super) fn router(shared: Arc<Shared>, places: Vec<TopicPartition>) -> Router {
+    let seal = |State(desk): State<Arc<Desk>>| async move { answer(&desk, SEAL_PATH).await };
+    let compact = |State(desk): State<Arc<Desk>>| async move { answer(&desk, COMPACT_PATH).await };
+    let expire = |State(desk): State<Arc<Desk>>| async move { answer(&desk, EXPIRE_PATH).await };
+    let desk = Arc::new(Desk { shared, places });
+    Router::new()
+        .route(SEAL_PATH, post(seal))
+        .route(COMPACT_PATH, post(compact))
+        .route(EXPIRE_PATH, post(expire))
+        .with_state(desk)
+}
+
+async fn answer(desk: &Desk, path: &str) -> Response {
+    let (done, undone) = desk.order(path).await;
+    if undone.is_empty() {
+        return Json(done).into_response();
+    }
+    let body = json!({"error": undone.join("; "), "blocks": done.blocks, "records": done.records, "partitions": done.partitions});
+    (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+}
+
+impl Desk {
+    /// What was done, and a sentence about each owner and each partition of which that cannot be said.
+    async fn order(&self, path: &str) -> (Done, Vec<String>) {
+        let (mut sum, mut done) = (Done::default(), BTreeSet::new());
+        // The owner that was asked last, and what it said.
+        let mut undone: BTreeMap<TopicPartition, (String, String)> = BTreeMap::new();
+        for _ in 0..ROUNDS {
+            let owners = match self.owners().await {
+                Ok(owners) => owners,
+                Err(error) => {
+                    sum.partitions.extend(done);
+                    return (sum, vec![format!("the newest manifests are not known: {error}")]);
+                }
+            };
+            let moved = |place: &TopicPartition, owner: &String| undone.get(place).is_none_or(|(asked, _)| asked != owner);
+            let request = owners.iter().filter(|(place, owner)| !done.contains(*place) && moved(place, owner));
+            let mut asking: BTreeMap<String, BTreeSet<TopicPartition>> = BTreeMap::new();
+            for (place, owner) in request {
+                asking.entry(owner.clone()).or_default().insert(place.clone());
+            }
+            for (owner, places, answered) in self.ask(path, asking).await {
+                let told = match answered {
+                    Ok(told) => told,
+                    Err(why) => {
+                        undone.extend(places.into_iter().map(|place| (place, (owner.clone(), why.clone()))));
+                        continue;
+                    }
+                };
+                (sum.blocks, sum.records) = (sum.blocks + told.blocks, sum.records + told.records);
+                for place in places {
+                    if told.partitions.contains(&place) {
+                        undone.remove(&place);
+                        done.insert(place);
+                    } else {
+                        undone.insert(place, (owner.clone(), "it does not own the partition".into()));
+                    }
+                }
+            }
+        }
+        let begun = |place: &&TopicPartition| !done.contains(*place) && !undone.contains_key(*place);
+        let nobodys = self.places.iter().filter(begun).map(|place| format!("{place} has no owner yet"));
+        let undone = sentences(&undone).into_iter().chain(nobodys).collect();
+        sum.partitions.extend(done);
+        (sum, undone)
+    }
+
+    async fn ask(&self, path: &str, asking: BTreeMap<String, BTreeSet<TopicPartition>>) -> Asked {
+        let owners = &self.shared.heads.owners;
+        let asked = asking.into_iter().map(|(owner, places)| async move {
+            let answered = if owner.is_empty() {
+                Err("the manifest does not say where its owner is".to_owned())
+            } else {
+                owners.order(&owner, path).await
+            };
+            (owner, places, answered)
+        });
+        join_all(asked).await
+    }
+
+    /// The owner of every partition that has a manifest, as the newest says.
+    async fn owners(&self) -> Result<BTreeMap<TopicPartition, String>, String> {
+        let shared = &self.shared;
+        let (logs, samples, traces) =
+            tokio::join!(self.owners_of(&shared.logs), self.owners_of(&shared.samples), self.owners_of(&shared.traces));
+        Ok(logs?.into_iter().chain(samples?).chain(traces?).collect())
+    }
+
+    async fn owners_of<E: Engine>(&self, known: &PartitionRegistry<E>) -> Result<Vec<(TopicPartition, String)>, String> {
+        let heads = &self.shared.heads;
+        heads.store.wait(known.discover()).await.map_err(|error| error.to_string())?;
+        let parts = known.known();
+        let looks = join_all(parts.iter().map(|part| heads.store.wait(part.refresh_manifest()))).await;
+        let mut owners = Vec::with_capacity(parts.len());
+        for (part, look) in parts.iter().zip(looks) {
+            let place = TopicPartition { topic: E::KIND.topic().to_owned(), partition: part.partition() };
+            if let Some(newest) = look.map_err(|error| format!("{place}: {error}"))? {
+                owners.push((place, newest.manifest.owner.clone()));
+            }
+        }
+        Ok(owners)
+    }
+}
+
+/// One for each owner and what it said, with its partitions.
+fn sentences(undone: &BTreeMap<TopicPartition, (String, String)>) -> Vec<String> {
+    let mut by_owner: BTreeMap<&(String, String), Vec<String>> = BTreeMap::new();
+    undone.iter().for_each(|(place, said)| by_owner.entry(said).or_default().push(place.to_string()));
+    let sentence = |((owner, why), places): (&(String, String), Vec<String>)| format!("{} of {owner}: {why}", places.join(", "));
+    by_owner.into_iter().map(sentence).collect()
+}

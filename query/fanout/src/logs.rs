@@ -1,0 +1,194 @@
+//! Log lines of all partitions: the store's own reader over collected views, page by page.
+//!
+//! A page is a range of time in which every owner gave all that passes. Pages do not overlap and together are the range
+//! that was asked for, so a line is seen once although each page is of an instant of its own.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use weir_blocks::view::{Fixed, NoTails};
+use weir_heads::ask::{LinesAsk, pairs};
+use weir_heads::{Ask, Row};
+use weir_logs::{LogsEngine, LogsReader};
+use weir_model::id::LineId;
+use weir_model::label::Labels;
+use weir_model::log::LogRecord;
+use weir_model::select::{
+    Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, Mention, OwnedLine, ReadError,
+};
+use weir_model::time::{TimeRange, UnixNanos};
+
+use super::collect::{CollectedViews, ViewRequest};
+use super::start::Shared;
+use super::tail::FanOutTail;
+
+/// Each page may be so many times as large as the one before.
+const PAGE_GROWTH: u64 = 8;
+
+pub(super) struct FanOutLogs {
+    shared: Arc<Shared>,
+}
+
+fn reader(collected: CollectedViews<LogsEngine>) -> LogsReader {
+    LogsReader { views: Arc::new(Fixed::new(collected.views)), tails: Arc::new(NoTails) }
+}
+
+impl FanOutLogs {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    fn collect_views(
+        &self,
+        tenant: &str,
+        ask: Ask,
+        only: Option<u32>,
+        budget: &dyn Budget,
+    ) -> Result<CollectedViews<LogsEngine>, ReadError> {
+        self.shared.collect_views(&self.shared.logs, &ViewRequest { tenant, ask, only }, budget)
+    }
+
+    fn retrying<T>(&self, read: impl FnMut() -> Result<T, ReadError>) -> Result<T, ReadError> {
+        self.shared.retrying(&self.shared.logs, read)
+    }
+
+    /// One page: its range, and whether the visitor has had enough.
+    fn page(
+        &self,
+        select: &LogSelect,
+        page_bytes: u64,
+        budget: &dyn Budget,
+        watched: &mut Watched<'_>,
+    ) -> Result<(Coverage, Option<UnixNanos>), ReadError> {
+        let collected = self.collect_views(&select.tenant, Ask::Lines(LinesAsk::new(select, page_bytes)), None, budget)?;
+        let cuts = collected.cuts.iter().copied();
+        let cut = if select.newest_first { cuts.max() } else { cuts.min() };
+        let range = match cut {
+            Some(cut) if select.newest_first => TimeRange { start: cut, ..select.range },
+            Some(cut) => TimeRange { end: cut, ..select.range },
+            None => select.range,
+        };
+        let coverage = reader(collected).visit(&LogSelect { range, ..select.clone() }, budget, watched)?;
+        Ok((coverage, cut))
+    }
+}
+
+/// A visitor, and whether it was given anything and has had enough.
+struct Watched<'a> {
+    visitor: &'a mut dyn LogVisitor,
+    given: bool,
+    done: bool,
+}
+
+impl LogVisitor for Watched<'_> {
+    fn wants(&mut self, first: UnixNanos, last: UnixNanos) -> bool {
+        self.visitor.wants(first, last)
+    }
+
+    fn mention(&self) -> Option<Mention> {
+        self.visitor.mention()
+    }
+
+    fn stream(&mut self, labels: &Labels) {
+        self.visitor.stream(labels);
+    }
+
+    fn line(&mut self, id: LineId, record: LogRecord<'_>) -> ControlFlow<()> {
+        self.given = true;
+        let flow = self.visitor.line(id, record);
+        self.done |= flow.is_break();
+        flow
+    }
+}
+
+impl LogReader for FanOutLogs {
+    fn visit(&self, select: &LogSelect, budget: &dyn Budget, visitor: &mut dyn LogVisitor) -> Result<Coverage, ReadError> {
+        let config = &self.shared.heads.config;
+        let mut page_bytes = config.page_min.to_u64();
+        let mut select = select.clone();
+        let mut watched = Watched { visitor, given: false, done: false };
+        let mut coverage: Option<Coverage> = None;
+        loop {
+            let mut read = self.page(&select, page_bytes, budget, &mut watched);
+            // What was given cannot be taken back: then the coverage says what is missing.
+            if self.shared.logs.forget_gone() && !watched.given {
+                self.shared.heads.metrics.blocks_gone.inc();
+                read = self.page(&select, page_bytes, budget, &mut watched);
+            }
+            let (seen, cut) = read?;
+            match &mut coverage {
+                // How far the first page saw holds for all: the later ones saw more.
+                Some(coverage) => coverage.merge(Coverage { partitions: Vec::new(), missing: seen.missing }),
+                None => coverage = Some(seen),
+            }
+            let Some(cut) = cut.filter(|_| !watched.done) else { break };
+            if select.newest_first {
+                select.range.end = cut;
+            } else {
+                select.range.start = cut;
+            }
+            let TimeRange { start, end } = select.range;
+            if start >= end || !watched.wants(start, end - 1) {
+                break;
+            }
+            page_bytes = page_bytes.saturating_mul(PAGE_GROWTH).min(config.page_max.to_u64());
+        }
+        Ok(coverage.unwrap_or_default())
+    }
+
+    fn streams(&self, select: &LogSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
+        self.retrying(|| {
+            let collected = self.collect_views(&select.tenant, Ask::Streams(LinesAsk::new(select, 0)), None, budget)?;
+            reader(collected).streams(select, budget)
+        })
+    }
+
+    fn volume(&self, select: &LogSelect, step: i64, budget: &dyn Budget) -> Result<Covered<Vec<LogVolume>>, ReadError> {
+        self.retrying(|| {
+            let ask = Ask::Volume { lines: LinesAsk::new(select, 0), step };
+            let mut collected = self.collect_views(&select.tenant, ask, None, budget)?;
+            let rows = std::mem::take(&mut collected.rows);
+            let Covered { value, coverage } = reader(collected).volume(select, step, budget)?;
+            Ok(Covered { value: added(value, &rows), coverage })
+        })
+    }
+
+    fn line(&self, tenant: &str, id: LineId, context: usize, budget: &dyn Budget) -> Result<Covered<Vec<OwnedLine>>, ReadError> {
+        self.retrying(|| {
+            let ask = Ask::Line { offset: id.offset, ordinal: id.ordinal, context };
+            let collected = self.collect_views(tenant, ask, Some(id.partition), budget)?;
+            let unsealed = collected.views.iter().any(|view| !view.heads.is_empty());
+            let found = reader(collected).line(tenant, id, context, budget)?;
+            let after = found.value.iter().rev().take_while(|line| line.id != id).count();
+            let Some(line) = found.value.first().filter(|_| !unsealed && after < context) else { return Ok(found) };
+            // A sealed line at the end of what is sealed: its neighbours may not be.
+            let ask = Ask::First { stream: pairs(&line.stream), count: context };
+            reader(self.collect_views(tenant, ask, Some(id.partition), budget)?).line(tenant, id, context, budget)
+        })
+    }
+
+    fn tail(&self, select: LogSelect) -> Box<dyn LogTail> {
+        Box::new(FanOutTail::open(Arc::clone(&self.shared), select))
+    }
+}
+
+/// Blocks' counts and owners' counts, each stream, level and bucket once; by bucket.
+fn added(mut volume: Vec<LogVolume>, rows: &[Row]) -> Vec<LogVolume> {
+    let key = |volume: &LogVolume| (volume.bucket, volume.stream.clone(), volume.level);
+    let mut places: HashMap<_, usize> = volume.iter().enumerate().map(|(at, volume)| (key(volume), at)).collect();
+    for row in rows.iter().filter_map(Row::to_volume) {
+        match places.get(&key(&row)) {
+            Some(at) => {
+                volume[*at].lines += row.lines;
+                volume[*at].bytes += row.bytes;
+            }
+            None => {
+                places.insert(key(&row), volume.len());
+                volume.push(row);
+            }
+        }
+    }
+    volume.sort_by_key(|volume| volume.bucket);
+    volume
+}

@@ -1,0 +1,155 @@
+//! Asking an owner over HTTP: bounded in time, in bytes and in how many at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use weir_heads::{Done, HEADS_PATH, Question, STATUS_PATH, TAIL_PATH, TailAsk};
+use weir_model::status::OwnerStatus;
+
+use super::config::FanOutConfig;
+use super::metrics::FanOutMetrics;
+
+/// A status is some hundred bytes a partition; what a refusal says is cut here as well.
+const SMALL_BYTES_MAX: u64 = 4 << 20;
+/// Of a refusal's text.
+const TEXT_CHARS: usize = 300;
+/// An owner that does not take the connection for so long is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// So long after it did not answer in time, an owner is expected to be still hanging,
+const SILENT: Duration = Duration::from_secs(10);
+/// and not waited for longer than this: a page that asks every few seconds stays usable.
+const PATIENCE_SILENT: Duration = Duration::from_millis(300);
+
+pub(super) struct Owners {
+    client: reqwest::Client,
+    requests: Arc<Semaphore>,
+    timeout: Duration,
+    bytes_max: u64,
+    metrics: FanOutMetrics,
+    /// Owners that did not answer in time, and when: those are not waited for as long again at once.
+    silent: Mutex<BTreeMap<String, Instant>>,
+}
+
+impl Owners {
+    pub(super) fn new(config: &FanOutConfig, metrics: FanOutMetrics) -> Result<Self, String> {
+        let client = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT.min(config.owner_timeout)).build();
+        let client = client.map_err(|error| format!("the HTTP client for owners: {error}"))?;
+        let requests = Arc::new(Semaphore::new(config.requests_max));
+        Ok(Self {
+            client,
+            requests,
+            timeout: config.owner_timeout,
+            bytes_max: config.answer_max.to_u64(),
+            metrics,
+            silent: Mutex::default(),
+        })
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// How long to wait for an owner.
+    fn patience(&self, owner: &str) -> Duration {
+        let silent = self.silent.lock().get(owner).is_some_and(|since| since.elapsed() < SILENT);
+        if silent { self.timeout.min(PATIENCE_SILENT) } else { self.timeout }
+    }
+
+    /// An answer's bytes. Errors are sentences without the owner's name.
+    pub(super) async fn ask(&self, owner: &str, question: &Question) -> Result<Vec<u8>, String> {
+        let asked = async {
+            let _slot = self.requests.acquire().await.map_err(|error| error.to_string())?;
+            read(self.post(owner, HEADS_PATH, question).await?, self.bytes_max).await
+        };
+        let patience = self.patience(owner);
+        let Ok(answered) = tokio::time::timeout(patience, asked).await else {
+            let mut silent = self.silent.lock();
+            silent.retain(|_, since| since.elapsed() < SILENT);
+            silent.insert(owner.to_owned(), Instant::now());
+            return Err(format!("no answer within {patience:?}"));
+        };
+        self.silent.lock().remove(owner);
+        let bytes = answered?;
+        self.metrics.answer_bytes.inc_by(bytes.len() as u64);
+        Ok(bytes)
+    }
+
+    /// How far its partitions are.
+    pub(super) async fn status(&self, owner: &str) -> Result<Vec<OwnerStatus>, String> {
+        let asked = async {
+            let response = self.client.get(format!("{owner}{STATUS_PATH}")).send().await.map_err(|error| why(&error))?;
+            let bytes = read(accept(response).await?, SMALL_BYTES_MAX).await?;
+            serde_json::from_slice(&bytes).map_err(|error| format!("its status cannot be read: {error}"))
+        };
+        tokio::time::timeout(self.timeout, asked).await.map_err(|_| format!("no status within {:?}", self.timeout))?
+    }
+
+    /// Does what a `POST` without a body to this path does there, and waits for it as long as the owner lives: sealing
+    /// waits for the object store, merging reads and writes what there is. An owner that does not tell its status
+    /// meanwhile is given up.
+    pub(super) async fn order(&self, owner: &str, path: &str) -> Result<Done, String> {
+        let ordered = async {
+            let response = self.client.post(format!("{owner}{path}")).send().await.map_err(|error| why(&error))?;
+            let bytes = read(accept(response).await?, SMALL_BYTES_MAX).await?;
+            serde_json::from_slice(&bytes).map_err(|error| format!("its answer cannot be read: {error}"))
+        };
+        let silent = async {
+            loop {
+                tokio::time::sleep(self.timeout).await;
+                if let Err(error) = self.status(owner).await {
+                    return error;
+                }
+            }
+        };
+        tokio::select! {
+            done = ordered => done,
+            error = silent => Err(error),
+        }
+    }
+
+    /// A tail's frames as they come.
+    pub(super) async fn tail(&self, owner: &str, ask: &TailAsk) -> Result<reqwest::Response, String> {
+        let asked = self.post(owner, TAIL_PATH, ask);
+        tokio::time::timeout(self.timeout, asked).await.map_err(|_| format!("no tail within {:?}", self.timeout))?
+    }
+
+    async fn post(&self, owner: &str, path: &str, body: &impl Serialize) -> Result<reqwest::Response, String> {
+        let sent = self.client.post(format!("{owner}{path}")).json(body).send().await;
+        accept(sent.map_err(|error| why(&error))?).await
+    }
+}
+
+/// The innermost cause says most: "connection refused".
+fn why(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+async fn accept(response: reqwest::Response) -> Result<reqwest::Response, String> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let text = read(response, SMALL_BYTES_MAX).await.unwrap_or_default();
+    let text: String = String::from_utf8_lossy(&text).chars().take(TEXT_CHARS).collect();
+    Err(format!("it answered {}: {text}", status.as_u16()))
+}
+
+async fn read(mut response: reqwest::Response, bytes_max: u64) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| why(&error))? {
+        if (bytes.len() + chunk.len()) as u64 > bytes_max {
+            return Err(format!("its answer is larger than {bytes_max} bytes (fanout.answer_max)"));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}

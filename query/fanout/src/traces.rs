@@ -1,0 +1,92 @@
+//! Spans of all partitions: the store's own reader over collected views. A search takes two looks: which traces, then what
+//! they are; a trace's spans may lie in blocks and in heads, and no part of it tells of the others.
+
+use std::sync::Arc;
+
+use weir_blocks::view::Fixed;
+use weir_heads::ask::{SearchAsk, TRACES_MAX};
+use weir_heads::{Ask, Row};
+use weir_model::id::TraceId;
+use weir_model::select::{Budget, Covered, NoBudget, ReadError, Trace, TraceReader, TraceSelect, TraceSummary};
+use weir_model::span::{SpanKind, Value};
+use weir_model::time::TimeRange;
+use weir_traces::TracesReader;
+
+use super::collect::ViewRequest;
+use super::start::Shared;
+
+pub(super) struct FanOutTraces {
+    shared: Arc<Shared>,
+}
+
+impl FanOutTraces {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    fn read<T>(
+        &self,
+        tenant: &str,
+        ask: &Ask,
+        budget: &dyn Budget,
+        read: impl Fn(&TracesReader, Vec<Row>) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        self.shared.retrying(&self.shared.traces, || {
+            let request = ViewRequest { tenant, ask: ask.clone(), only: None };
+            let collected = self.shared.collect_views(&self.shared.traces, &request, budget)?;
+            let reader = TracesReader::new(Arc::new(Fixed::new(collected.views)), Arc::clone(&self.shared.clock));
+            read(&reader, collected.rows)
+        })
+    }
+}
+
+impl TraceReader for FanOutTraces {
+    fn trace(&self, tenant: &str, id: TraceId) -> Result<Covered<Option<Trace>>, ReadError> {
+        self.read(tenant, &Ask::Traces { ids: vec![id] }, &NoBudget, |reader, _| reader.trace(tenant, id))
+    }
+
+    fn search(&self, select: &TraceSelect, budget: &dyn Budget) -> Result<Covered<Vec<TraceSummary>>, ReadError> {
+        let ask = Ask::Search(SearchAsk::new(select));
+        let Covered { value: found, mut coverage } = self.read(&select.tenant, &ask, budget, |reader, rows| {
+            let Covered { value, coverage } = reader.candidates(select, budget)?;
+            let unsealed = rows.into_iter().filter_map(|row| match row {
+                Row::Trace { id, start } => Some((id, start)),
+                Row::Volume { .. } => None,
+            });
+            Ok(Covered { value: TracesReader::newest(select.limit, value.into_iter().chain(unsealed)), coverage })
+        })?;
+        let mut summaries = Vec::with_capacity(found.len());
+        for some in found.chunks(TRACES_MAX) {
+            let ask = Ask::Traces { ids: some.iter().map(|(id, _)| *id).collect() };
+            let part = self.read(&select.tenant, &ask, budget, |reader, _| reader.summaries(select, some, budget))?;
+            summaries.extend(part.value);
+            part.coverage.missing.into_iter().for_each(|sentence| coverage.miss(sentence));
+        }
+        summaries.sort_by_key(|summary| (std::cmp::Reverse(summary.newest_match), summary.id));
+        Ok(Covered { value: summaries, coverage })
+    }
+
+    fn services(&self, tenant: &str, range: TimeRange) -> Result<Covered<Vec<String>>, ReadError> {
+        self.read(tenant, &Ask::Operations(range.into()), &NoBudget, |reader, _| reader.services(tenant, range))
+    }
+
+    fn operations(&self, tenant: &str, service: &str, range: TimeRange) -> Result<Covered<Vec<(String, SpanKind)>>, ReadError> {
+        self.read(tenant, &Ask::Operations(range.into()), &NoBudget, |reader, _| reader.operations(tenant, service, range))
+    }
+
+    fn attribute_values(
+        &self,
+        tenant: &str,
+        name: &str,
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Covered<Vec<Value>>, ReadError> {
+        let ask = Ask::AttributeValues { range: range.into(), name: name.to_owned(), limit };
+        self.read(tenant, &ask, &NoBudget, |reader, _| reader.attribute_values(tenant, name, range, limit))
+    }
+
+    fn attribute_names(&self, tenant: &str, range: TimeRange, limit: usize) -> Result<Covered<Vec<(String, String)>>, ReadError> {
+        let ask = Ask::AttributeNames(range.into());
+        self.read(tenant, &ask, &NoBudget, |reader, _| reader.attribute_names(tenant, range, limit))
+    }
+}

@@ -1,0 +1,197 @@
+//! Log queries: the newest (or oldest) `limit` lines that pass, in a bounded heap ordered by (timestamp, line id).
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::ops::ControlFlow;
+
+use weir_model::id::LineId;
+use weir_model::label::Labels;
+use weir_model::log::LogRecord;
+use weir_model::select::label_bytes;
+use weir_model::select::{Budget, LogReader, LogVisitor, Mention, OwnedLine};
+use weir_model::time::{TimeRange, UnixNanos};
+
+use super::{Answer, Counting, Stats};
+use crate::ast::LogExpr;
+use crate::error::QueryError;
+use crate::pipeline::labels::{Categories, LabelSet, LineLabels};
+use crate::pipeline::{Lines, Pipeline};
+
+/// What is asked besides the query.
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    /// Whose lines.
+    pub tenant: String,
+    /// `start` inclusive, `end` exclusive.
+    pub range: TimeRange,
+    /// How many at most.
+    pub limit: usize,
+    /// The newest, newest first; else the oldest, oldest first.
+    pub newest_first: bool,
+    /// Add `detected_level` to every line.
+    pub detected_level: bool,
+}
+
+/// A line of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The line as stored.
+    pub source: OwnedLine,
+    /// Its text after the pipeline, when that changed it.
+    pub formatted: Option<Vec<u8>>,
+    /// All of its labels after the pipeline.
+    pub labels: LabelSet,
+    /// The same by origin.
+    pub categories: Categories,
+}
+
+impl Entry {
+    /// The text to show.
+    pub fn text(&self) -> &[u8] {
+        self.formatted.as_deref().unwrap_or(&self.source.body)
+    }
+
+    /// Memory that it takes. The stream's labels are shared.
+    pub fn bytes(&self) -> u64 {
+        let text = self.source.body.len() + self.formatted.as_ref().map_or(0, Vec::len);
+        let apart = [&self.labels, &self.categories.metadata, &self.categories.parsed].map(LabelSet::bytes);
+        (size_of::<Self>() + text) as u64 + label_bytes(&self.source.attributes) + apart.iter().sum::<u64>()
+    }
+}
+
+/// The lines a query asks for.
+pub fn lines(
+    reader: &dyn LogReader,
+    text: &str,
+    log: &LogExpr,
+    options: &LogOptions,
+    budget: &dyn Budget,
+) -> Result<Answer<Vec<Entry>>, QueryError> {
+    let pipeline = Pipeline::compile(text, log, Lines::Needed)?;
+    let select = pipeline.select(log, &options.tenant, options.range, options.newest_first);
+    let counting = Counting::new(budget);
+    let mut latest = Latest {
+        options,
+        pipeline: &pipeline,
+        heap: BinaryHeap::new(),
+        stream: Labels::EMPTY,
+        labels: LineLabels::default(),
+        budget,
+        stats: Stats::default(),
+        failure: None,
+    };
+    if options.limit == 0 || options.range.start >= options.range.end {
+        return Ok(Answer { value: Vec::new(), coverage: Default::default(), stats: Stats::default() });
+    }
+    let coverage = reader.visit(&select, &counting, &mut latest)?;
+    if let Some(failure) = latest.failure {
+        return Err(failure);
+    }
+    let stats = Stats { lines_scanned: counting.spent().max(latest.stats.lines_passed), ..latest.stats };
+    let value = latest.heap.into_sorted_vec().into_iter().map(|ranked| ranked.entry).collect();
+    Ok(Answer { value, coverage, stats })
+}
+
+/// Orders the line that should go first from the heap as the greatest.
+struct Ranked {
+    entry: Entry,
+    newest_first: bool,
+}
+
+fn rank(newest_first: bool, a: (UnixNanos, LineId), b: (UnixNanos, LineId)) -> Ordering {
+    if newest_first { b.cmp(&a) } else { a.cmp(&b) }
+}
+
+impl Ranked {
+    fn key(&self) -> (UnixNanos, LineId) {
+        (self.entry.source.timestamp, self.entry.source.id)
+    }
+}
+
+impl PartialEq for Ranked {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Ranked {}
+
+impl PartialOrd for Ranked {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Ranked {
+    fn cmp(&self, other: &Self) -> Ordering {
+        rank(self.newest_first, self.key(), other.key())
+    }
+}
+
+struct Latest<'a> {
+    options: &'a LogOptions,
+    pipeline: &'a Pipeline,
+    heap: BinaryHeap<Ranked>,
+    stream: Labels,
+    labels: LineLabels,
+    budget: &'a dyn Budget,
+    stats: Stats,
+    failure: Option<QueryError>,
+}
+
+impl Latest<'_> {
+    /// The worst line kept, when there is no room for a worse one.
+    fn worst(&self) -> Option<(UnixNanos, LineId)> {
+        if self.heap.len() < self.options.limit { None } else { self.heap.peek().map(Ranked::key) }
+    }
+}
+
+impl LogVisitor for Latest<'_> {
+    fn wants(&mut self, first: UnixNanos, last: UnixNanos) -> bool {
+        match self.worst() {
+            None => true,
+            Some((at, _)) if self.options.newest_first => last >= at,
+            Some((at, _)) => first <= at,
+        }
+    }
+
+    fn mention(&self) -> Option<Mention> {
+        self.pipeline.mention(self.options.detected_level)
+    }
+
+    fn stream(&mut self, labels: &Labels) {
+        self.stream = labels.clone();
+        self.labels.set_stream(labels);
+    }
+
+    fn line(&mut self, id: LineId, record: LogRecord<'_>) -> ControlFlow<()> {
+        let newest_first = self.options.newest_first;
+        let key = (record.timestamp, id);
+        if self.worst().is_some_and(|worst| rank(newest_first, key, worst) != Ordering::Less) {
+            return ControlFlow::Continue(());
+        }
+        self.stats.lines_passed += 1;
+        self.stats.bytes_passed += record.body.len() as u64;
+        self.labels.begin_line(&record, self.options.detected_level);
+        let Some(line) = self.pipeline.run(record.body, record.timestamp, &mut self.labels) else {
+            return ControlFlow::Continue(());
+        };
+        let entry = Entry {
+            source: OwnedLine::new(id, &self.stream, record),
+            formatted: if *line == *record.body { None } else { Some(line.into_owned()) },
+            labels: self.labels.all(),
+            categories: self.labels.categories(),
+        };
+        if let Err(failure) = self.budget.reserve(entry.bytes()) {
+            self.failure = Some(failure.into());
+            return ControlFlow::Break(());
+        }
+        self.heap.push(Ranked { entry, newest_first });
+        if self.heap.len() > self.options.limit
+            && let Some(gone) = self.heap.pop()
+        {
+            self.budget.release(gone.entry.bytes());
+        }
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,124 @@
+//! An in-memory log store for tests: every line in one vector, each in a chunk of its own.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
+
+use weir_model::id::LineId;
+use weir_model::label::Labels;
+use weir_model::log::{LogRecord, level_name};
+use weir_model::select::{
+    Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, OwnedLine, PartitionCoverage, ReadError,
+    TailEvent,
+};
+
+/// The store.
+#[derive(Default)]
+pub struct MemoryLogs {
+    pub lines: Vec<OwnedLine>,
+    pub coverage: Coverage,
+    /// What the next poll of a tail gives.
+    pub arriving: Arc<Mutex<Vec<TailEvent>>>,
+}
+
+impl MemoryLogs {
+    /// Adds a line; ids count up.
+    pub fn push(&mut self, stream: &[(&str, &str)], timestamp: i64, body: &[u8]) -> &mut OwnedLine {
+        let id = LineId { partition: 0, offset: self.lines.len() as u64, ordinal: 0 };
+        self.lines.push(line(id, stream, timestamp, body));
+        self.lines.last_mut().unwrap()
+    }
+
+    /// Says that a record is on the bus and not searchable yet.
+    pub fn behind(mut self) -> Self {
+        let partition = PartitionCoverage { topic: "weir.logs".into(), on_bus: 7, searchable: 5, ..PartitionCoverage::default() };
+        self.coverage.partitions.push(partition);
+        self
+    }
+}
+
+/// A line without attributes.
+pub fn line(id: LineId, stream: &[(&str, &str)], timestamp: i64, body: &[u8]) -> OwnedLine {
+    let stream = Labels::from_pairs(stream.iter().copied());
+    let (trace_id, span_id) = Default::default();
+    OwnedLine { id, stream, timestamp, body: body.to_vec(), severity: 0, trace_id, span_id, attributes: Labels::EMPTY }
+}
+
+fn record(line: &OwnedLine) -> LogRecord<'_> {
+    LogRecord {
+        timestamp: line.timestamp,
+        sequence: 0,
+        body: &line.body,
+        severity: line.severity,
+        flags: 0,
+        trace_id: line.trace_id,
+        span_id: line.span_id,
+        attributes: (&line.attributes).into(),
+    }
+}
+
+fn passes(select: &LogSelect, line: &OwnedLine) -> bool {
+    select.range.contains(line.timestamp)
+        && select.matchers.iter().all(|matcher| matcher.matches_labels(&line.stream))
+        && select.filters.iter().all(|filter| filter.passes(&line.body))
+}
+
+impl LogReader for MemoryLogs {
+    fn visit(&self, select: &LogSelect, budget: &dyn Budget, visitor: &mut dyn LogVisitor) -> Result<Coverage, ReadError> {
+        for line in &self.lines {
+            if !visitor.wants(line.timestamp, line.timestamp) {
+                continue;
+            }
+            budget.spend(1)?;
+            if passes(select, line) {
+                visitor.stream(&line.stream);
+                if visitor.line(line.id, record(line)) == ControlFlow::Break(()) {
+                    break;
+                }
+            }
+        }
+        Ok(self.coverage.clone())
+    }
+
+    fn streams(&self, select: &LogSelect, _budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
+        let select = LogSelect { filters: Vec::new(), ..select.clone() };
+        let mut value: Vec<Labels> =
+            self.lines.iter().filter(|line| passes(&select, line)).map(|line| line.stream.clone()).collect();
+        value.sort();
+        value.dedup();
+        Ok(Covered { value, coverage: self.coverage.clone() })
+    }
+
+    fn volume(&self, select: &LogSelect, step: i64, _budget: &dyn Budget) -> Result<Covered<Vec<LogVolume>>, ReadError> {
+        let mut sums: BTreeMap<(Labels, &'static str, i64), (u64, u64)> = BTreeMap::new();
+        for line in self.lines.iter().filter(|line| passes(select, line)) {
+            let bucket = line.timestamp.div_euclid(step) * step;
+            let sum = sums.entry((line.stream.clone(), level_name(line.severity), bucket)).or_default();
+            *sum = (sum.0 + 1, sum.1 + line.body.len() as u64);
+        }
+        let one = |((stream, level, bucket), (lines, bytes))| LogVolume { stream, level, bucket, lines, bytes };
+        Ok(Covered { value: sums.into_iter().map(one).collect(), coverage: self.coverage.clone() })
+    }
+
+    fn line(&self, _: &str, id: LineId, context: usize, _: &dyn Budget) -> Result<Covered<Vec<OwnedLine>>, ReadError> {
+        let Some(wanted) = self.lines.iter().find(|line| line.id == id) else {
+            return Ok(Covered { value: Vec::new(), coverage: self.coverage.clone() });
+        };
+        let stream: Vec<&OwnedLine> = self.lines.iter().filter(|line| line.stream == wanted.stream).collect();
+        let at = stream.iter().position(|line| line.id == id).unwrap();
+        let near = stream[at.saturating_sub(context)..(at + context + 1).min(stream.len())].iter().map(|line| (*line).clone());
+        Ok(Covered { value: near.collect(), coverage: self.coverage.clone() })
+    }
+
+    fn tail(&self, _select: LogSelect) -> Box<dyn LogTail> {
+        Box::new(MemoryTail(Arc::clone(&self.arriving)))
+    }
+}
+
+struct MemoryTail(Arc<Mutex<Vec<TailEvent>>>);
+
+impl LogTail for MemoryTail {
+    fn poll(&mut self) -> Vec<TailEvent> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}

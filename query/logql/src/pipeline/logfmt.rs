@@ -1,0 +1,99 @@
+//! `| logfmt`: `key=value key="quoted value" flag`.
+
+use std::borrow::Cow;
+
+use weir_model::label::normalise_label_name;
+
+use super::labels::LineLabels;
+use crate::ast::Extraction;
+
+/// How strict.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// `--strict`: a malformed pair marks the line.
+    pub strict: bool,
+    /// `--keep-empty`: a key without a value is an empty label.
+    pub keep_empty: bool,
+}
+
+/// Sets the labels found; with `fields`, only those, by their paths. Without `--strict` the good pairs of a broken line
+/// are kept and nothing is marked.
+pub fn parse(line: &str, options: Options, fields: &[Extraction], labels: &mut LineLabels) {
+    for field in fields {
+        if options.keep_empty && !line.contains(field.path.as_str()) {
+            labels.parsed(&field.label, "");
+        }
+    }
+    let mut rest = line;
+    loop {
+        rest = rest.trim_start_matches(|letter: char| letter <= ' ');
+        if rest.is_empty() {
+            return;
+        }
+        match pair(rest) {
+            Ok((key, value, tail)) => {
+                rest = tail;
+                if value.is_empty() && !options.keep_empty {
+                    continue;
+                }
+                if fields.is_empty() {
+                    labels.parsed(&normalise_label_name(key), &value);
+                } else {
+                    for field in fields.iter().filter(|field| field.path == key) {
+                        labels.parsed(&field.label, &value);
+                    }
+                }
+            }
+            Err((message, tail)) => {
+                if options.strict {
+                    labels.fail("LogfmtParserErr", message);
+                    return;
+                }
+                rest = tail;
+            }
+        }
+    }
+}
+
+type Pair<'a> = (&'a str, Cow<'a, str>, &'a str);
+
+/// One pair and what follows it; an error says what is wrong and where to go on.
+fn pair(text: &str) -> Result<Pair<'_>, (String, &str)> {
+    let end = text.find(|letter: char| letter <= ' ' || letter == '=' || letter == '"').unwrap_or(text.len());
+    let (key, tail) = text.split_at(end);
+    let word_end = |text: &str| text.find(|letter: char| letter <= ' ').unwrap_or(text.len());
+    if key.is_empty() || tail.starts_with('"') {
+        let skip = word_end(text);
+        return Err((format!("unexpected {:?}", tail.chars().next().unwrap_or(' ')), &text[skip..]));
+    }
+    let Some(tail) = tail.strip_prefix('=') else { return Ok((key, Cow::Borrowed(""), tail)) };
+    let Some(quoted) = tail.strip_prefix('"') else {
+        let (value, rest) = tail.split_at(word_end(tail));
+        if value.contains(['"', '=']) {
+            return Err((format!("unexpected sign in the value of {key}"), rest));
+        }
+        return Ok((key, Cow::Borrowed(value), rest));
+    };
+    let mut escaped = false;
+    for (at, letter) in quoted.char_indices() {
+        match letter {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => {
+                let value = &quoted[..at];
+                let value = if value.contains('\\') { unescape(value) } else { Cow::Borrowed(value) };
+                return Ok((key, value, &quoted[at + 1..]));
+            }
+            _ => {}
+        }
+    }
+    Err((format!("the value of {key} has no closing quote"), ""))
+}
+
+/// JSON's escapes; what is no escape stays as it is.
+fn unescape(text: &str) -> Cow<'_, str> {
+    match serde_json::from_str::<String>(&format!("\"{text}\"")) {
+        Ok(text) => Cow::Owned(text),
+        Err(_) => Cow::Borrowed(text),
+    }
+}

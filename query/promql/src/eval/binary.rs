@@ -1,0 +1,276 @@
+//! Arithmetic and comparison: scalars with scalars, vectors with scalars, vectors with vectors.
+//!
+//! Series of two vectors find each other by signature; signatures become small numbers once, and each step then works
+//! on arrays of them.
+
+use std::collections::{HashMap, HashSet};
+
+use weir_model::label::{Labels, NAME};
+
+use super::scalar_op::{apply, as_bool};
+use super::{ABSENT, Eval, Row, StepRange, Value, finish, is_absent};
+use crate::ast::{Cardinality, Chain, Link, Matching};
+use crate::error::QueryError;
+
+impl Eval<'_> {
+    /// All operators of a chain, from left to right.
+    pub(super) fn chain(&mut self, chain: &Chain, step_range: StepRange) -> Result<Value, QueryError> {
+        let before = self.tally.bytes();
+        let mut value = self.eval(&chain.first, step_range)?;
+        for link in &chain.links {
+            let rhs = self.eval(&link.rhs, step_range)?;
+            value = self.link(link, value, rhs, step_range)?;
+            // What the operator has consumed is gone.
+            self.tally.settle(before.saturating_add(value.bytes()))?;
+        }
+        Ok(value)
+    }
+
+    fn link(&mut self, link: &Link, lhs: Value, rhs: Value, step_range: StepRange) -> Result<Value, QueryError> {
+        let op = link.op;
+        match (lhs, rhs) {
+            (Value::Scalar(a), Value::Scalar(b)) => {
+                let value = |(a, b)| {
+                    let (value, keep) = apply(op, a, b);
+                    if op.is_comparison() { as_bool(keep) } else { value }
+                };
+                Ok(Value::Scalar(a.into_iter().zip(b).map(value).collect()))
+            }
+            (Value::Vector(rows), Value::Scalar(scalars)) => Ok(with_scalar(link, rows, &scalars, |row, scalar| (row, scalar))),
+            (Value::Scalar(scalars), Value::Vector(rows)) => Ok(with_scalar(link, rows, &scalars, |row, scalar| (scalar, row))),
+            (Value::Vector(lhs), Value::Vector(rhs)) if op.is_set() => {
+                Ok(Value::Vector(super::binary_set::combine(link, lhs, rhs, step_range.steps())))
+            }
+            (Value::Vector(lhs), Value::Vector(rhs)) => self.vectors(link, lhs, rhs, step_range),
+            _ => Err(QueryError::execution("binary expression must contain only scalar and instant vector types")),
+        }
+    }
+
+    fn vectors(&mut self, link: &Link, lhs: Vec<Row>, rhs: Vec<Row>, step_range: StepRange) -> Result<Value, QueryError> {
+        let matching = &link.matching;
+        let fills = matching.fill_left.is_some() || matching.fill_right.is_some();
+        if (lhs.is_empty() || rhs.is_empty()) && !fills {
+            return Ok(Value::Vector(Vec::new()));
+        }
+        let swapped = matching.cardinality == Cardinality::OneToMany;
+        let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
+        let mut signatures = Signatures::default();
+        let many_ids: Vec<usize> = many.iter().map(|row| signatures.id(&row.labels, matching)).collect();
+        let one_ids: Vec<usize> = one.iter().map(|row| signatures.id(&row.labels, matching)).collect();
+        let keys = signatures.keys;
+        let mut joiner = Joiner {
+            link,
+            swapped,
+            steps: step_range.steps(),
+            keys,
+            many,
+            one,
+            rows: Vec::new(),
+            at: HashMap::new(),
+            by_labels: HashMap::new(),
+            first_with: Vec::new(),
+        };
+        let mut accounted = 0;
+        for step in 0..step_range.steps() {
+            joiner.step(step, &many_ids, &one_ids)?;
+            self.account((joiner.rows.len() - accounted).saturating_mul(step_range.steps()))?;
+            accounted = joiner.rows.len();
+            if step % 64 == 0 {
+                self.engine.budget.check()?;
+            }
+        }
+        let rows = joiner.rows.into_iter().filter(Row::is_present).collect();
+        // Where the one side changes over time, one series of the answer comes from several pairs.
+        Ok(Value::Vector(if step_range.steps() > 1 { join_where_possible(rows) } else { rows }))
+    }
+}
+
+fn join_where_possible(rows: Vec<Row>) -> Vec<Row> {
+    let distinct: HashSet<&Labels> = rows.iter().map(|row| &row.labels).collect();
+    if distinct.len() == rows.len() {
+        return rows;
+    }
+    finish::join(rows.clone()).unwrap_or(rows)
+}
+
+fn with_scalar(link: &Link, mut rows: Vec<Row>, scalars: &[f64], order: fn(f64, f64) -> (f64, f64)) -> Value {
+    for row in &mut rows {
+        row.drop_name |= !link.op.is_comparison() || link.returns_bool;
+        let present = row.values.iter_mut().zip(scalars).filter(|(value, _)| !is_absent(**value));
+        for (value, scalar) in present {
+            let (a, b) = order(*value, *scalar);
+            let (result, keep) = apply(link.op, a, b);
+            *value = match () {
+                () if link.returns_bool => as_bool(keep),
+                () if !keep => ABSENT,
+                // A comparison gives the vector's value, whichever side it stands on.
+                () if link.op.is_comparison() => *value,
+                () => result,
+            };
+        }
+    }
+    rows.retain(Row::is_present);
+    Value::Vector(rows)
+}
+
+/// The labels that decide which series belong together.
+pub(super) fn signature(labels: &Labels, matching: &Matching) -> Labels {
+    let named = |name: &str| matching.labels.iter().any(|own| own == name);
+    if matching.on { labels.without(|name| !named(name)) } else { labels.without(|name| name == NAME || named(name)) }
+}
+
+/// Numbers for signatures.
+#[derive(Default)]
+pub(super) struct Signatures {
+    ids: HashMap<Labels, usize>,
+    pub keys: Vec<Labels>,
+}
+
+impl Signatures {
+    pub fn id(&mut self, labels: &Labels, matching: &Matching) -> usize {
+        let key = signature(labels, matching);
+        *self.ids.entry(key).or_insert_with_key(|key| {
+            self.keys.push(key.clone());
+            self.keys.len() - 1
+        })
+    }
+}
+
+/// What stands in for an absent sample of a side.
+const FILLED: usize = usize::MAX;
+
+struct Joiner<'a> {
+    link: &'a Link,
+    /// `group_right`: "many" is the right side.
+    swapped: bool,
+    steps: usize,
+    /// The signatures.
+    keys: Vec<Labels>,
+    many: Vec<Row>,
+    one: Vec<Row>,
+    rows: Vec<Row>,
+    /// Which result row a pair (many, one) has.
+    at: HashMap<(usize, usize, usize), usize>,
+    /// The first result row with given labels.
+    by_labels: HashMap<Labels, usize>,
+    /// The same, of each result row.
+    first_with: Vec<usize>,
+}
+
+impl Joiner<'_> {
+    fn step(&mut self, step: usize, many_ids: &[usize], one_ids: &[usize]) -> Result<(), QueryError> {
+        let mut found = vec![FILLED; self.keys.len()];
+        for (i, row) in self.one.iter().enumerate().filter(|(_, row)| !is_absent(row.values[step])) {
+            let id = one_ids[i];
+            if found[id] != FILLED {
+                return Err(self.duplicate(id, found[id], i));
+            }
+            found[id] = i;
+            debug_assert!(row.values.len() == self.steps);
+        }
+        let (fill_many, fill_one) = self.fills();
+        let mut matched = vec![false; self.keys.len()];
+        let mut results: HashSet<(usize, usize)> = HashSet::new();
+        for (i, id) in many_ids.iter().enumerate() {
+            let value = self.many[i].values[step];
+            if is_absent(value) {
+                continue;
+            }
+            let other = match found[*id] {
+                FILLED => fill_one,
+                own => Some(self.one[own].values[step]),
+            };
+            if let Some(other) = other {
+                self.pair((i, found[*id], *id), (value, other), step, &mut matched, &mut results)?;
+            }
+        }
+        let Some(fill) = fill_many else { return Ok(()) };
+        for (i, id) in one_ids.iter().enumerate() {
+            let value = self.one[i].values[step];
+            if !is_absent(value) && !matched[*id] {
+                self.pair((FILLED, i, *id), (fill, value), step, &mut matched, &mut results)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fill values of the many and of the one side. With `group_right`, Prometheus still fills the many side by
+    /// `fill_left`; so do we.
+    fn fills(&self) -> (Option<f64>, Option<f64>) {
+        (self.link.matching.fill_left, self.link.matching.fill_right)
+    }
+
+    fn pair(
+        &mut self,
+        key: (usize, usize, usize),
+        (many, one): (f64, f64),
+        step: usize,
+        matched: &mut [bool],
+        results: &mut HashSet<(usize, usize)>,
+    ) -> Result<(), QueryError> {
+        let (op, id) = (self.link.op, key.2);
+        let (a, b) = if self.swapped { (one, many) } else { (many, one) };
+        let (mut value, keep) = apply(op, a, b);
+        if self.link.returns_bool {
+            value = as_bool(keep);
+        }
+        let row = self.row(key);
+        if self.link.matching.cardinality == Cardinality::OneToOne {
+            if matched[id] {
+                let message = "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)";
+                return Err(QueryError::execution(message));
+            }
+        } else {
+            if !results.insert((id, self.first_with[row])) {
+                let message = "multiple matches for labels: grouping labels must ensure unique matches";
+                return Err(QueryError::execution(message));
+            }
+        }
+        matched[id] = true;
+        if keep || self.link.returns_bool {
+            self.rows[row].values[step] = value;
+        }
+        Ok(())
+    }
+
+    /// The result row of a pair.
+    fn row(&mut self, key: (usize, usize, usize)) -> usize {
+        if let Some(row) = self.at.get(&key) {
+            return *row;
+        }
+        let (many, one, id) = key;
+        let side = |rows: &[Row], i: usize| rows.get(i).map_or_else(|| self.keys[id].clone(), |row| row.labels.clone());
+        let labels = result_labels(self.link, &side(&self.many, many), &side(&self.one, one));
+        let drop_name = self.link.returns_bool || self.many.get(many).is_some_and(|row| row.drop_name);
+        self.rows.push(Row { labels, drop_name, values: vec![ABSENT; self.steps] });
+        let own = self.rows.len() - 1;
+        self.at.insert(key, own);
+        self.first_with.push(*self.by_labels.entry(self.rows[own].labels.clone()).or_insert(own));
+        own
+    }
+
+    fn duplicate(&self, id: usize, a: usize, b: usize) -> QueryError {
+        let shown = |labels: &Labels| labels.to_string();
+        let mut pair = [shown(&self.one[a].labels), shown(&self.one[b].labels)];
+        pair.sort();
+        let (side, group) = (if self.swapped { "left" } else { "right" }, &self.keys[id]);
+        QueryError::execution(format!(
+            "found duplicate series for the match group {group} on the {side} hand-side of the operation: [{}, {}];many-to-many \
+             matching not allowed: matching labels must be unique on one side",
+            pair[0], pair[1]
+        ))
+    }
+}
+
+fn result_labels(link: &Link, many: &Labels, one: &Labels) -> Labels {
+    let matching = &link.matching;
+    let named = |name: &str| matching.labels.iter().any(|own| own == name);
+    let mut labels = if link.op.is_comparison() { many.clone() } else { many.without(finish::is_metadata) };
+    if matching.cardinality == Cardinality::OneToOne {
+        labels = labels.without(|name| named(name) != matching.on);
+    }
+    for name in &matching.include {
+        labels = labels.with(name, one.get(name));
+    }
+    labels
+}

@@ -1,0 +1,82 @@
+//! Aggregations that pick series instead of combining them: `topk bottomk limitk limit_ratio`.
+
+use super::aggregate::Grouped;
+use super::finish::go_float;
+use super::{ABSENT, Eval, Row, is_absent};
+use crate::ast::{AggregateOp, Span};
+use crate::error::QueryError;
+use crate::functions::by_value;
+
+impl Eval<'_> {
+    pub(super) fn pick(&mut self, op: AggregateOp, grouped: Grouped, params: &[f64], span: Span) -> Result<Vec<Row>, QueryError> {
+        let members = grouped.members();
+        let mut kept = vec![vec![false; params.len()]; grouped.rows.len()];
+        let mut order = Vec::new();
+        for (step, param) in params.iter().enumerate() {
+            let param = self.check_param(op, *param, span)?;
+            for members in &members {
+                let mut present: Vec<usize> =
+                    members.iter().copied().filter(|row| !is_absent(grouped.rows[*row].values[step])).collect();
+                let value = |row: &usize| grouped.rows[*row].values[step];
+                match op {
+                    AggregateOp::Topk => present.sort_by(|a, b| by_value(value(a), value(b), true)),
+                    AggregateOp::Bottomk => present.sort_by(|a, b| by_value(value(a), value(b), false)),
+                    AggregateOp::LimitRatio => present.retain(|row| in_ratio(&grouped.rows[*row], param)),
+                    _ => {}
+                }
+                if op != AggregateOp::LimitRatio {
+                    present.truncate(if param < 1.0 { 0 } else { param as usize });
+                }
+                present.iter().for_each(|row| kept[*row][step] = true);
+                if self.instant {
+                    order.extend(present);
+                }
+            }
+        }
+        Ok(keep(grouped.rows, &kept, self.instant.then_some(order)))
+    }
+
+    fn check_param(&mut self, op: AggregateOp, param: f64, span: Span) -> Result<f64, QueryError> {
+        if op != AggregateOp::LimitRatio {
+            return match () {
+                () if param.is_nan() => Err(QueryError::execution("Parameter value is NaN")),
+                () if param.abs() >= i64::MAX as f64 => {
+                    Err(QueryError::execution(format!("Scalar value {} overflows int64", go_float(param))))
+                }
+                () => Ok(param),
+            };
+        }
+        if param.is_nan() {
+            return Err(QueryError::execution("Ratio value is NaN"));
+        }
+        let capped = param.clamp(-1.0, 1.0);
+        if capped != param {
+            let message =
+                format!("ratio value should be between -1 and 1, got {}, capping to {}", go_float(param), go_float(capped));
+            self.notes.warn(message, span);
+        }
+        Ok(capped)
+    }
+}
+
+/// Whether a series is among `ratio` of all; −0.3 takes exactly those that 0.7 leaves.
+fn in_ratio(row: &Row, ratio: f64) -> bool {
+    let position = row.labels.stable_hash() as f64 / u64::MAX as f64;
+    if ratio >= 0.0 { position < ratio || ratio == 1.0 } else { position >= 1.0 + ratio }
+}
+
+/// The rows with what was not kept gone; in `order` of their numbers when one is given.
+fn keep(rows: Vec<Row>, kept: &[Vec<bool>], order: Option<Vec<usize>>) -> Vec<Row> {
+    let mut rows: Vec<Option<Row>> = rows.into_iter().map(Some).collect();
+    for (row, kept) in rows.iter_mut().flatten().zip(kept) {
+        for (value, kept) in row.values.iter_mut().zip(kept) {
+            if !kept {
+                *value = ABSENT;
+            }
+        }
+    }
+    match order {
+        Some(order) => order.into_iter().filter_map(|i| rows[i].take()).collect(),
+        None => rows.into_iter().flatten().collect(),
+    }
+}

@@ -1,0 +1,112 @@
+//! Instant selectors: the newest sample at most the lookback old, unless it is a staleness marker.
+
+use weir_model::metric::is_stale;
+use weir_model::select::read_series;
+use weir_model::select::{MetricSelect, Series};
+
+use super::{ABSENT, Eval, Row, StepRange, Value};
+use crate::ast::{At, Modifiers, Selector};
+use crate::error::QueryError;
+
+/// What of a sample is wanted.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Want {
+    /// Its value.
+    Values,
+    /// Its timestamp in seconds: `timestamp(selector)`.
+    Times,
+}
+
+/// Where a selector or subquery looks, relative to the steps.
+#[derive(Clone, Copy)]
+pub(super) struct Shift {
+    at: Option<i64>,
+    offset_ms: i64,
+}
+
+impl Shift {
+    /// The instant a step looks at.
+    pub fn of(self, step_ms: i64) -> i64 {
+        self.at.unwrap_or(step_ms).saturating_sub(self.offset_ms)
+    }
+}
+
+impl Eval<'_> {
+    pub(super) fn shift(&self, modifiers: &Modifiers) -> Result<Shift, QueryError> {
+        let at = modifiers.at.map(|at| match at {
+            At::Time(millis) => millis,
+            At::Start => self.whole.start_ms,
+            At::End => self.whole.end_ms,
+        });
+        let offset_ms = modifiers.offset.as_ref().map_or(Ok(0), |offset| self.duration(offset))?;
+        Ok(Shift { at, offset_ms })
+    }
+
+    /// Series with samples in the closed span.
+    pub(super) fn fetch(&mut self, selector: &Selector, start_ms: i64, end_ms: i64) -> Result<Vec<Series>, QueryError> {
+        let tenant = self.request.tenant.clone();
+        let select = MetricSelect { tenant, matchers: selector.matchers.clone(), start_ms, end_ms };
+        let (read, bytes) = read_series(self.engine.reader, &select, self.engine.budget)?;
+        self.tally.adopt(bytes);
+        self.coverage.merge(read.coverage);
+        self.samples += read.value.iter().map(|series| series.timestamps.len() as u64).sum::<u64>();
+        Ok(read.value)
+    }
+
+    pub(crate) fn select(&mut self, selector: &Selector, step_range: StepRange, want: Want) -> Result<Value, QueryError> {
+        let steps = step_range.steps();
+        let shift = self.shift(&selector.modifiers)?;
+        if steps == 0 {
+            return Ok(Value::Vector(Vec::new()));
+        }
+        let lookback_ms = self.request.lookback_ms;
+        let first_ms = shift.of(step_range.time(0)).saturating_sub(lookback_ms).saturating_add(1);
+        let ahead_ms = if selector.smoothed { lookback_ms } else { 0 };
+        let series = self.fetch(selector, first_ms, shift.of(step_range.time(steps - 1)).saturating_add(ahead_ms))?;
+        self.account(series.len().saturating_mul(steps))?;
+        let mut rows = Vec::with_capacity(series.len());
+        for one in series {
+            let mut next = 0;
+            let mut values = Vec::with_capacity(steps);
+            for at in step_range.times().map(|step| shift.of(step)) {
+                while one.timestamps.get(next).is_some_and(|own| *own <= at) {
+                    next += 1;
+                }
+                if selector.smoothed {
+                    values.push(interpolated(&one, next, at, lookback_ms));
+                    continue;
+                }
+                let newest = next.checked_sub(1).map(|i| (one.timestamps[i], one.values[i]));
+                values.push(match newest {
+                    Some((own, value)) if own > at.saturating_sub(lookback_ms) && !is_stale(value) => match want {
+                        Want::Values => value,
+                        Want::Times => own as f64 / 1000.0,
+                    },
+                    _ => ABSENT,
+                });
+            }
+            let row = Row { labels: one.labels, drop_name: false, values };
+            if row.is_present() {
+                rows.push(row);
+            }
+        }
+        Ok(Value::Vector(rows))
+    }
+}
+
+/// The value on the line between the neighbours of `at`; the earlier one's where there is no later one. `next` is the
+/// first sample after `at`.
+fn interpolated(one: &Series, next: usize, at: i64, lookback_ms: i64) -> f64 {
+    let near = |i: usize| {
+        let (time, value) = (*one.timestamps.get(i)?, one.values[i]);
+        let within = time > at.saturating_sub(lookback_ms) && time <= at.saturating_add(lookback_ms);
+        (within && !is_stale(value)).then_some((time, value))
+    };
+    match (next.checked_sub(1).and_then(near), near(next)) {
+        (None, _) => ABSENT,
+        (Some((time, value)), Some((later, more))) if time < at => {
+            value + (more - value) * (at - time) as f64 / (later - time) as f64
+        }
+        (Some((_, value)), _) => value,
+    }
+}

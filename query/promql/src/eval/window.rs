@@ -1,0 +1,253 @@
+//! Range selectors and subqueries: windows that slide over whole series, and the kernels run on them.
+
+use weir_model::label::{Labels, NAME};
+use weir_model::metric::is_stale;
+
+use super::select::Shift;
+use super::{ABSENT, Eval, Row, StepRange, Value, finish, is_absent};
+use crate::ast::{Edge, Expr, Kind, RangeSelector, Span, Subquery, Type};
+use crate::error::QueryError;
+use crate::functions::{Call, Window};
+
+/// How often a subquery without a step is evaluated: Prometheus' default evaluation interval.
+const SUBQUERY_STEP_MS: i64 = 60_000;
+
+/// A series without staleness markers.
+struct Stored {
+    labels: Labels,
+    drop_name: bool,
+    times: Vec<i64>,
+    values: Vec<f64>,
+}
+
+/// All that windows are cut from.
+pub(super) struct Windows {
+    series: Vec<Stored>,
+    shift: Shift,
+    range_ms: i64,
+    edge: Edge,
+    /// How far before and behind the window samples are of use.
+    margin_ms: (i64, i64),
+}
+
+impl Eval<'_> {
+    fn windows(&mut self, expr: &Expr, step_range: StepRange) -> Result<Windows, QueryError> {
+        match &expr.bare().kind {
+            Kind::Range(range) => self.range_windows(range, step_range),
+            Kind::Subquery(subquery) => self.subquery_windows(subquery, step_range),
+            _ => Err(QueryError::execution("a range vector was expected")),
+        }
+    }
+
+    fn range_windows(&mut self, range: &RangeSelector, step_range: StepRange) -> Result<Windows, QueryError> {
+        let shift = self.shift(&range.selector.modifiers)?;
+        let range_ms = self.positive_duration(&range.range)?;
+        let lookback = self.request.lookback_ms;
+        let margin_ms = match range.edge {
+            Edge::Plain => (0, 0),
+            Edge::Anchored => (lookback, 0),
+            Edge::Smoothed => (lookback, lookback),
+        };
+        let mut windows = Windows { series: Vec::new(), shift, range_ms, edge: range.edge, margin_ms };
+        let Some(last) = step_range.steps().checked_sub(1) else { return Ok(windows) };
+        let first_ms = shift.of(step_range.time(0)).saturating_sub(range_ms + margin_ms.0).saturating_add(1);
+        let last_ms = shift.of(step_range.time(last)).saturating_add(margin_ms.1);
+        for one in self.fetch(&range.selector, first_ms, last_ms)? {
+            let stale = one.values.iter().any(|value| is_stale(*value));
+            let (times, values) = if stale {
+                one.timestamps.iter().zip(&one.values).filter(|(_, value)| !is_stale(**value)).unzip()
+            } else {
+                (one.timestamps, one.values)
+            };
+            windows.series.push(Stored { labels: one.labels, drop_name: false, times, values });
+        }
+        Ok(windows)
+    }
+
+    fn subquery_windows(&mut self, subquery: &Subquery, step_range: StepRange) -> Result<Windows, QueryError> {
+        let shift = self.shift(&subquery.modifiers)?;
+        let range_ms = self.positive_duration(&subquery.range)?;
+        let step_ms = subquery.step.as_ref().map_or(Ok(SUBQUERY_STEP_MS), |step| self.positive_duration(step))?;
+        let mut windows = Windows { series: Vec::new(), shift, range_ms, edge: Edge::Plain, margin_ms: (0, 0) };
+        let Some(last) = step_range.steps().checked_sub(1) else { return Ok(windows) };
+        // Steps of a subquery are multiples of its step, and the window is open on the left.
+        let start_ms = (shift.of(step_range.time(0)).saturating_sub(range_ms).div_euclid(step_ms) + 1) * step_ms;
+        let inner = StepRange { start_ms, end_ms: shift.of(step_range.time(last)), step_ms };
+        self.account(inner.steps())?;
+        let value = self.eval(&subquery.expr, inner)?;
+        // The same again with their times.
+        self.tally.take(value.bytes().saturating_mul(2))?;
+        for row in value.rows()? {
+            let present = inner.times().zip(&row.values).filter(|(_, value)| !is_absent(**value));
+            let (times, values) = present.map(|(at, value)| (at, *value)).unzip();
+            windows.series.push(Stored { labels: row.labels, drop_name: row.drop_name, times, values });
+        }
+        Ok(windows)
+    }
+
+    /// A function over windows. `drop_name` when the result is no longer the metric.
+    pub(super) fn range_call(
+        &mut self,
+        call: &Call<'_>,
+        step_range: StepRange,
+        kernel: fn(&Window<'_>) -> Option<f64>,
+        drop_name: bool,
+    ) -> Result<Value, QueryError> {
+        let steps = step_range.steps();
+        let mut params = Vec::new();
+        for argument in call.arguments.iter().filter(|argument| argument.kind_type() == Type::Scalar) {
+            params.push((self.eval(argument, step_range)?.scalars()?, argument.span));
+        }
+        self.check_params(call, &params)?;
+        let Some(matrix) = call.arguments.iter().find(|argument| argument.kind_type() == Type::Matrix) else {
+            return Err(QueryError::execution("a range vector was expected"));
+        };
+        check_edge(call, matrix)?;
+        let windows = self.windows(matrix, step_range)?;
+        self.account(windows.series.len().saturating_mul(steps))?;
+        let param = |i: usize, step: usize| params.get(i).and_then(|(values, _)| values.get(step).copied()).unwrap_or(0.0);
+        let mut rows = Vec::with_capacity(windows.series.len());
+        for one in &windows.series {
+            self.engine.budget.check()?;
+            let mut values = Vec::with_capacity(steps);
+            let mut slide = Slide::default();
+            for (step, step_ms) in step_range.times().enumerate() {
+                let mut window = slide.window(&windows, one, step_ms);
+                window.params = [param(0, step), param(1, step)];
+                let value = if window.values.is_empty() { None } else { kernel(&window) };
+                values.push(value.unwrap_or(ABSENT));
+            }
+            let row = Row { labels: one.labels.clone(), drop_name: one.drop_name || drop_name, values };
+            if row.is_present() {
+                self.check_counter(call, &row.labels, matrix.span);
+                rows.push(row);
+            }
+        }
+        Ok(Value::Vector(rows))
+    }
+
+    fn check_params(&mut self, call: &Call<'_>, params: &[(Vec<f64>, Span)]) -> Result<(), QueryError> {
+        match call.function.name {
+            "double_exponential_smoothing" => {
+                for ((values, _), name) in params.iter().zip(["smoothing", "trend"]) {
+                    if let Some(wrong) = values.iter().find(|value| !(**value > 0.0 && **value < 1.0)) {
+                        let short = if name == "smoothing" { "sf" } else { "tf" };
+                        return Err(QueryError::execution(format!(
+                            "invalid {name} factor. Expected: 0 < {short} < 1, got: {wrong:.6}"
+                        )));
+                    }
+                }
+            }
+            "quantile_over_time" => {
+                for (values, span) in params {
+                    values.iter().for_each(|q| self.check_quantile(*q, *span));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Warns about a quantile that is none.
+    pub(crate) fn check_quantile(&mut self, q: f64, span: Span) {
+        if !(0.0..=1.0).contains(&q) {
+            let q = finish::go_float(q);
+            self.notes.warn(format!("quantile value should be between 0 and 1, got {q}"), span);
+        }
+    }
+
+    fn check_counter(&mut self, call: &Call<'_>, labels: &Labels, span: Span) {
+        if !matches!(call.function.name, "rate" | "increase") {
+            return;
+        }
+        let (name, kind) = (labels.get(NAME), labels.get("__type__"));
+        if name.is_empty() {
+            return;
+        }
+        let suffix = ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix));
+        if kind.is_empty() && !suffix {
+            let message = format!("metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {name:?}");
+            self.notes.info(message, span);
+        } else if !kind.is_empty() && !matches!(kind, "counter" | "histogram") {
+            let message = format!(
+                "metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\", got {kind:?}: {name:?}"
+            );
+            self.notes.info(message, span);
+        }
+    }
+
+    /// Steps at which some series has a sample in its window, for `absent_over_time`.
+    pub(crate) fn presence(&mut self, matrix: &Expr, step_range: StepRange) -> Result<Vec<bool>, QueryError> {
+        let windows = self.windows(matrix, step_range)?;
+        let mut present = vec![false; step_range.steps()];
+        for one in &windows.series {
+            let mut slide = Slide::default();
+            for (step, step_ms) in step_range.times().enumerate() {
+                present[step] |= !slide.window(&windows, one, step_ms).values.is_empty();
+            }
+        }
+        Ok(present)
+    }
+
+    /// The windows themselves: an instant query that is a range vector.
+    pub(super) fn matrix(&mut self, expr: &Expr, step_range: StepRange) -> Result<super::Output, QueryError> {
+        let windows = self.windows(expr, step_range)?;
+        let mut rows = Vec::new();
+        for one in &windows.series {
+            let mut slide = Slide::default();
+            let window = slide.window(&windows, one, step_range.start_ms);
+            self.account(window.times.len().saturating_mul(2))?;
+            let points: Vec<(i64, f64)> = window.times.iter().copied().zip(window.values.iter().copied()).collect();
+            if !points.is_empty() {
+                rows.push(super::Points { labels: finish::final_labels(&one.labels, one.drop_name), points });
+            }
+        }
+        finish::matrix(rows)
+    }
+}
+
+/// Not every function knows what to do with `anchored` and `smoothed`.
+fn check_edge(call: &Call<'_>, matrix: &Expr) -> Result<(), QueryError> {
+    let Kind::Range(range) = &matrix.bare().kind else { return Ok(()) };
+    let (word, allowed): (_, &[&str]) = match range.edge {
+        Edge::Plain => return Ok(()),
+        Edge::Anchored => ("anchored", &["changes", "delta", "increase", "rate", "resets"]),
+        Edge::Smoothed => ("smoothed", &["delta", "increase", "rate"]),
+    };
+    let name = call.function.name;
+    if allowed.contains(&name) {
+        return Ok(());
+    }
+    let allowed = allowed.join(", ");
+    Err(QueryError::execution(format!("{word} modifier can only be used with: {allowed} - not with {name}")))
+}
+
+/// The window of one series as it moves over the steps; both ends only ever move forward.
+#[derive(Default)]
+struct Slide {
+    from: usize,
+    to: usize,
+}
+
+impl Slide {
+    fn window<'w>(&mut self, windows: &Windows, one: &'w Stored, step_ms: i64) -> Window<'w> {
+        let end_ms = windows.shift.of(step_ms);
+        let start_ms = end_ms.saturating_sub(windows.range_ms);
+        let (after, until) = (start_ms.saturating_sub(windows.margin_ms.0), end_ms.saturating_add(windows.margin_ms.1));
+        while one.times.get(self.to).is_some_and(|at| *at <= until) {
+            self.to += 1;
+        }
+        while self.from < self.to && one.times[self.from] <= after {
+            self.from += 1;
+        }
+        Window {
+            times: &one.times[self.from..self.to],
+            values: &one.values[self.from..self.to],
+            start_ms,
+            end_ms,
+            params: [0.0; 2],
+            step_ms,
+            edge: windows.edge,
+        }
+    }
+}

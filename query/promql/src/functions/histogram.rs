@@ -1,0 +1,225 @@
+//! Classic histograms: `histogram_quantile`, `histogram_quantiles`, `histogram_fraction` over `_bucket` series.
+
+use std::collections::HashMap;
+
+use weir_model::label::{Labels, NAME};
+
+use super::Call;
+use crate::annotations::{Forced, for_metric};
+use crate::error::QueryError;
+use crate::eval::{ABSENT, Eval, Row, StepRange, Value, is_absent};
+use crate::lex::parse_number;
+
+/// The label of a bucket's upper bound.
+const BOUND: &str = "le";
+/// Counts that differ by less than this fraction are the same: rates of equal counters differ by rounding.
+const TOLERANCE: f64 = 1e-12;
+
+/// The series of one histogram.
+struct Histogram {
+    labels: Labels,
+    buckets: Vec<(f64, Vec<f64>)>,
+}
+
+/// One step of a histogram: upper bound and cumulative count, ascending, the last bound +Inf.
+type Buckets = Vec<(f64, f64)>;
+
+/// `histogram_quantile(q, v)`
+pub(super) fn quantile(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
+    let q = eval.argument(call, 0, step_range)?.scalars()?;
+    q.iter().for_each(|q| eval.check_quantile(*q, call.arguments[0].span));
+    let histograms = histograms(eval, call, 1, step_range)?;
+    let mut rows = Vec::with_capacity(histograms.len());
+    for histogram in &histograms {
+        let values = quantile_values(eval, call, histogram, &q, (1, step_range));
+        rows.push(Row { labels: histogram.labels.clone(), drop_name: true, values });
+    }
+    Ok(Value::Vector(rows))
+}
+
+/// `histogram_quantiles(v, "label", q…)`: one series a quantile.
+pub(super) fn quantiles(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
+    let label = eval.argument(call, 1, step_range)?.text()?;
+    let mut wanted = Vec::new();
+    for i in 2..call.arguments.len() {
+        let q = eval.argument(call, i, step_range)?.scalars()?;
+        q.iter().for_each(|q| eval.check_quantile(*q, call.arguments[i].span));
+        wanted.push(q);
+    }
+    let histograms = histograms(eval, call, 0, step_range)?;
+    let mut rows = Vec::new();
+    for histogram in &histograms {
+        for q in &wanted {
+            let values = quantile_values(eval, call, histogram, q, (0, step_range));
+            let shown = q.first().map_or_else(String::new, |q| open_metrics(*q));
+            rows.push(Row { labels: histogram.labels.with(&label, &shown), drop_name: true, values });
+        }
+    }
+    Ok(Value::Vector(rows))
+}
+
+/// A float as OpenMetrics wants it in a label: `1.0`, never `1`.
+fn open_metrics(value: f64) -> String {
+    if value.is_finite() && value.fract() == 0.0 { format!("{value:.1}") } else { crate::print::number(value) }
+}
+
+fn quantile_values(
+    eval: &mut Eval<'_>,
+    call: &Call<'_>,
+    histogram: &Histogram,
+    q: &[f64],
+    (i, step_range): (usize, StepRange),
+) -> Vec<f64> {
+    let mut values = Vec::with_capacity(step_range.steps());
+    for (step, at) in step_range.times().enumerate() {
+        let Some(buckets) = histogram.at(step) else {
+            values.push(ABSENT);
+            continue;
+        };
+        let (value, mended) = bucket_quantile(q[step], buckets);
+        values.push(value);
+        if let Some((bucket_min, bucket_max, difference_max)) = mended {
+            let (metric, span) = (histogram.labels.get(NAME).to_owned(), call.arguments[i].span);
+            let (first_ms, last_ms, samples) = (at, at, 1);
+            eval.notes.forced(Forced { metric, span, first_ms, last_ms, bucket_min, bucket_max, difference_max, samples });
+        }
+    }
+    values
+}
+
+/// `histogram_fraction(lower, upper, v)`
+pub(super) fn fraction(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
+    let (lower, upper) = (eval.argument(call, 0, step_range)?.scalars()?, eval.argument(call, 1, step_range)?.scalars()?);
+    let histograms = histograms(eval, call, 2, step_range)?;
+    let rows = histograms.iter().map(|histogram| {
+        let value = |step: usize| histogram.at(step).map_or(ABSENT, |buckets| bucket_fraction(lower[step], upper[step], buckets));
+        Row { labels: histogram.labels.clone(), drop_name: true, values: (0..step_range.steps()).map(value).collect() }
+    });
+    Ok(Value::Vector(rows.collect()))
+}
+
+fn histograms(eval: &mut Eval<'_>, call: &Call<'_>, i: usize, step_range: StepRange) -> Result<Vec<Histogram>, QueryError> {
+    let rows = eval.argument(call, i, step_range)?.rows()?;
+    let mut found: Vec<Histogram> = Vec::new();
+    let mut at: HashMap<Labels, usize> = HashMap::new();
+    for row in rows {
+        let bound = row.labels.get(BOUND);
+        let Some(bound) = parse_bound(bound) else {
+            let metric = for_metric(row.labels.get(NAME));
+            let message = format!("bucket label \"le\" is missing or has a malformed value of {bound:?}{metric}");
+            eval.notes.warn(message, call.arguments[i].span);
+            continue;
+        };
+        let labels = row.labels.without(|name| name == BOUND);
+        let own = *at.entry(labels.clone()).or_insert_with(|| {
+            found.push(Histogram { labels, buckets: Vec::new() });
+            found.len() - 1
+        });
+        found[own].buckets.push((bound, row.values));
+    }
+    found.iter_mut().for_each(|histogram| histogram.buckets.sort_by(|a, b| a.0.total_cmp(&b.0)));
+    Ok(found)
+}
+
+fn parse_bound(text: &str) -> Option<f64> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(rest) => (-1.0, rest),
+        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if digits.eq_ignore_ascii_case("inf") || digits.eq_ignore_ascii_case("infinity") {
+        return Some(sign * f64::INFINITY);
+    }
+    digits.parse::<f64>().ok().or_else(|| parse_number(digits)).map(|value| sign * value)
+}
+
+impl Histogram {
+    /// The buckets at a step, those of equal bounds added up; `None` when there are none.
+    fn at(&self, step: usize) -> Option<Buckets> {
+        let mut buckets: Buckets = Vec::with_capacity(self.buckets.len());
+        for (bound, values) in &self.buckets {
+            let count = values[step];
+            match buckets.last_mut() {
+                _ if is_absent(count) => {}
+                Some(last) if last.0 == *bound => last.1 += count,
+                _ => buckets.push((*bound, count)),
+            }
+        }
+        (!buckets.is_empty()).then_some(buckets)
+    }
+}
+
+/// The quantile, linear within its bucket; and, when counts fell from one bucket to the next and had to be raised, the
+/// least and greatest bound concerned and the greatest difference.
+fn bucket_quantile(q: f64, mut buckets: Buckets) -> (f64, Option<(f64, f64, f64)>) {
+    if q.is_nan() {
+        return (f64::NAN, None);
+    }
+    if !(0.0..=1.0).contains(&q) {
+        return (if q < 0.0 { f64::NEG_INFINITY } else { f64::INFINITY }, None);
+    }
+    let last = buckets.len() - 1;
+    if buckets[last].0 != f64::INFINITY {
+        return (f64::NAN, None);
+    }
+    let mended = make_monotonic(&mut buckets);
+    let observations = buckets[last].1;
+    if last == 0 || observations == 0.0 || observations.is_nan() {
+        return (f64::NAN, mended);
+    }
+    let rank = q * observations;
+    let at = buckets[..last].iter().position(|(_, count)| *count >= rank).unwrap_or(last);
+    if at == last {
+        return (buckets[last - 1].0, mended);
+    }
+    if at == 0 && buckets[0].0 <= 0.0 {
+        return (buckets[0].0, mended);
+    }
+    let (start, below) = if at == 0 { (0.0, 0.0) } else { buckets[at - 1] };
+    let (end, count) = buckets[at];
+    (start + (end - start) * ((rank - below) / (count - below)), mended)
+}
+
+fn make_monotonic(buckets: &mut Buckets) -> Option<(f64, f64, f64)> {
+    let mut mended: Option<(f64, f64, f64)> = None;
+    let mut previous = buckets[0].1;
+    for (bound, count) in buckets.iter_mut().skip(1) {
+        let close = (previous - *count).abs() / (previous.abs() + count.abs()) < TOLERANCE;
+        if *count != previous && close {
+            *count = previous;
+        } else if *count < previous {
+            let (low, high, most) = mended.unwrap_or((f64::INFINITY, f64::NEG_INFINITY, 0.0));
+            mended = Some((low.min(*bound), high.max(*bound), most.max(previous - *count)));
+            *count = previous;
+        } else {
+            previous = *count;
+        }
+    }
+    mended
+}
+
+/// The part of observations between two bounds, linear within a bucket, none within an infinite one.
+fn bucket_fraction(lower: f64, upper: f64, buckets: Buckets) -> f64 {
+    let last = buckets[buckets.len() - 1];
+    if last.0 != f64::INFINITY || last.1 == 0.0 || lower.is_nan() || upper.is_nan() {
+        return f64::NAN;
+    }
+    if lower >= upper {
+        return 0.0;
+    }
+    let rank = |value: f64| {
+        let mut below = 0.0;
+        let mut start = if buckets[0].0 <= 0.0 { f64::NEG_INFINITY } else { 0.0 };
+        for (end, count) in &buckets {
+            if start >= value {
+                return below;
+            }
+            if *end > value {
+                let inside = start != f64::NEG_INFINITY;
+                return if inside { below + (count - below) * (value - start) / (end - start) } else { *count };
+            }
+            (below, start) = (*count, *end);
+        }
+        last.1
+    };
+    (rank(upper).min(last.1) - rank(lower).min(last.1)) / last.1
+}

@@ -1,0 +1,27 @@
+//! PromQL: `lex ast parse eval`, and `print` for the way back.
+//!
+//! [`parse::parse`] turns text into a tree, [`eval::Engine`] evaluates a tree over a [`weir_model::select::MetricReader`],
+//! series by series: each operator folds whole series over all steps, there is no loop over steps around the tree.
+//! `functions/` has one idea a file. [`testing`] runs Prometheus' own test scripts against it.
+//!
+//! Native histograms are not stored yet; functions over them answer with an error that says so.
+
+mod annotations;
+pub mod ast;
+mod error;
+pub mod eval;
+mod functions;
+mod lex;
+mod operators;
+pub mod parse;
+mod print;
+#[doc(hidden)]
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use error::{ParseError, QueryError};
+pub use eval::{Answer, Engine, Output, Points, Request, Sample};
+pub use functions::Function;
+pub use lex::{parse_number as parse_go_number, unescape as unescape_go};

@@ -1,0 +1,185 @@
+//! Runs a script. Each instant eval is asked again with `@` from other times, and as the middle of a range of three.
+
+use weir_model::label::{Labels, Matcher};
+use weir_model::select::MemoryBudget;
+
+use super::compare::{compare, compare_error, compare_notes};
+use super::script::{CommandKind, EvalCommand, Span, parse_script};
+use super::series::{Line, Step};
+use super::store::MemoryReader;
+use crate::QueryError;
+use crate::ast::{At, Expr, Kind};
+use crate::eval::{Answer, Engine, Output, Request, Sample};
+use crate::parse::parse;
+
+/// Prometheus' default.
+const LOOKBACK_MS: i64 = 300_000;
+
+/// What one query of a script may hold.
+const MEMORY_MAX: u64 = 400 << 20;
+
+/// What came of a script.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Evals that answered as expected.
+    pub passed: usize,
+    /// All others.
+    pub failed: Vec<Failure>,
+}
+
+/// An eval that did not answer as expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Line of the script, from 1.
+    pub line: usize,
+    /// What was asked.
+    pub expr: String,
+    /// What was wrong.
+    pub why: String,
+}
+
+/// Runs a script against an empty in-memory store.
+pub fn run_script(text: &str) -> Report {
+    let mut report = Report::default();
+    let mut store = MemoryReader::default();
+    // Series with native histograms, whose samples the store cannot hold.
+    let mut histograms: Vec<Labels> = Vec::new();
+    for command in parse_script(text) {
+        let line = command.line;
+        match command.kind {
+            CommandKind::Clear => {
+                store = MemoryReader::default();
+                histograms.clear();
+            }
+            CommandKind::Load { step_ms, series } => {
+                load(&mut store, step_ms, &series);
+                let native = series.iter().filter(|line| line.steps.contains(&Step::Histogram));
+                histograms.extend(native.map(|line| line.labels.clone()));
+            }
+            CommandKind::Broken(why) => report.failed.push(Failure { line, expr: String::new(), why }),
+            CommandKind::Eval(eval) => match run(&store, &eval) {
+                Ok(()) => report.passed += 1,
+                Err(why) => {
+                    let why = if asks_for(&eval.expr, &histograms) { format!("native histograms: {why}") } else { why };
+                    report.failed.push(Failure { line, expr: eval.expr.clone(), why });
+                }
+            },
+        }
+    }
+    report
+}
+
+/// Whether a selector of the expression takes one of these series.
+fn asks_for(expr: &str, series: &[Labels]) -> bool {
+    fn any(expr: &Expr, series: &[Labels]) -> bool {
+        let selector = match &expr.kind {
+            Kind::Selector(selector) => Some(&**selector),
+            Kind::Range(range) => Some(&range.selector),
+            _ => None,
+        };
+        let takes = |labels: &Labels, matchers: &[Matcher]| matchers.iter().all(|own| own.matches(labels.get(&own.name)));
+        selector.is_some_and(|own| series.iter().any(|labels| takes(labels, &own.matchers)))
+            || expr.children().into_iter().any(|child| any(child, series))
+    }
+    parse(expr).is_ok_and(|expr| any(&expr, series))
+}
+
+fn load(store: &mut MemoryReader, step_ms: i64, series: &[Line]) {
+    for line in series {
+        for (i, step) in line.steps.iter().enumerate() {
+            if let Step::Float(value) = step {
+                store.push(&line.labels, step_ms * i as i64, *value);
+            }
+        }
+    }
+}
+
+fn ask(store: &MemoryReader, query: &str, span: Span) -> Result<Answer, QueryError> {
+    let budget = MemoryBudget::new(MEMORY_MAX);
+    let engine = Engine { reader: store, budget: &budget };
+    let Span { start_ms, end_ms, step_ms } = span;
+    let tenant = weir_model::resource::TENANT_DEFAULT.to_owned();
+    engine.query(&Request { tenant, query: query.to_owned(), start_ms, end_ms, step_ms, lookback_ms: LOOKBACK_MS })
+}
+
+fn run(store: &MemoryReader, eval: &EvalCommand) -> Result<(), String> {
+    let span = eval.span.ok_or("eval without a time")?;
+    let answer = match ask(store, &eval.expr, span) {
+        Ok(_) if eval.fail.wanted => return Err("expected an error".into()),
+        Ok(answer) => answer,
+        Err(error) if eval.fail.wanted => return compare_error(&eval.fail, &error.to_string()),
+        Err(error) => return Err(error.to_string()),
+    };
+    if eval.expects_histograms() {
+        return Err("expects native histograms".into());
+    }
+    compare(eval, span, &answer.output)?;
+    compare_notes(eval, &answer)?;
+    if span.step_ms > 0 {
+        return Ok(());
+    }
+    run_at(store, eval, span)?;
+    run_range(store, eval, span, &answer)
+}
+
+/// The same as the middle of a range query.
+fn run_range(store: &MemoryReader, eval: &EvalCommand, span: Span, answer: &Answer) -> Result<(), String> {
+    let skipped = eval.expr.contains("range()")
+        || eval.expr.contains("step()")
+        || eval.expr.contains("start()")
+        || eval.expr.contains("end()");
+    if eval.ordered || skipped || matches!(answer.output, Output::Matrix(_) | Output::String(_)) {
+        return Ok(());
+    }
+    let range = Span { start_ms: span.start_ms - 60_000, end_ms: span.start_ms + 60_000, step_ms: 60_000 };
+    let answer = ask(store, &eval.expr, range).map_err(|error| format!("as a range: {error}"))?;
+    let Output::Matrix(rows) = answer.output else { return Err("as a range: no matrix".into()) };
+    let middle = rows.into_iter().filter_map(|row| {
+        let value = row.points.iter().find(|(at, _)| *at == span.start_ms)?.1;
+        Some(Sample { labels: row.labels, value })
+    });
+    compare(eval, span, &Output::Vector(middle.collect())).map_err(|why| format!("as a range: {why}"))
+}
+
+/// The same with every selector fixed by `@`, printed, read again and asked from elsewhere.
+fn run_at(store: &MemoryReader, eval: &EvalCommand, span: Span) -> Result<(), String> {
+    let mut expr = parse(&eval.expr).map_err(|error| error.to_string())?;
+    if !fix(&mut expr, span.start_ms) {
+        return Ok(());
+    }
+    let (text, at) = (expr.to_string(), span.start_ms);
+    let times = if at == 0 { vec![-1000, 0, 1000] } else { vec![-10 * at, 0, at / 5, at, 10 * at] };
+    for start_ms in times {
+        let answer = ask(store, &text, Span { start_ms, end_ms: start_ms, step_ms: 0 });
+        let answer = answer.map_err(|error| format!("as {text:?} at {start_ms} ms: {error}"))?;
+        compare(eval, span, &answer.output).map_err(|why| format!("as {text:?} at {start_ms} ms: {why}"))?;
+    }
+    Ok(())
+}
+
+/// Sets `@` on every outermost selector; false when the answer depends on the time anyway.
+fn fix(expr: &mut Expr, at_ms: i64) -> bool {
+    match &mut expr.kind {
+        Kind::Number(..) | Kind::String(_) => true,
+        Kind::Selector(selector) => fix_at(&mut selector.modifiers.at, at_ms),
+        Kind::Range(range) => fix_at(&mut range.selector.modifiers.at, at_ms),
+        Kind::Subquery(subquery) => fix_at(&mut subquery.modifiers.at, at_ms),
+        Kind::Call(function, _) if function.depends_on_time() || matches!(function.name, "start" | "end") => false,
+        Kind::Call(_, arguments) => arguments.iter_mut().all(|argument| fix(argument, at_ms)),
+        Kind::Aggregate(aggregate) => {
+            let param = aggregate.param.as_mut().is_none_or(|param| fix(param, at_ms));
+            param && fix(&mut aggregate.expr, at_ms)
+        }
+        Kind::Chain(chain) => fix(&mut chain.first, at_ms) && chain.links.iter_mut().all(|link| fix(&mut link.rhs, at_ms)),
+        Kind::Unary(_, inner) | Kind::Paren(inner) => fix(inner, at_ms),
+    }
+}
+
+fn fix_at(own: &mut Option<At>, at_ms: i64) -> bool {
+    // `@ start()` means the time of asking.
+    if matches!(own, Some(At::Start | At::End)) {
+        return false;
+    }
+    own.get_or_insert(At::Time(at_ms));
+    true
+}

@@ -1,0 +1,7 @@
+//! Nothing that is written in PromQL ends the stack or the memory.
+
+mod depth;
+mod fuzz;
+
+#[global_allocator]
+static ALLOCATOR: weir_model::fuzz::CountingAllocator = weir_model::fuzz::CountingAllocator;

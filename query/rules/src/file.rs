@@ -1,0 +1,258 @@
+//! Rule files: Prometheus' YAML, unmodified, read and checked. Errors name file line, group and rule.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Visitor};
+use thiserror::Error;
+use weir_model::label::{Labels, NAME};
+use weir_promql::ast::Expr;
+use weir_promql::parse::parse;
+
+use super::template::Template;
+
+/// A rule file may have this much.
+pub const FILE_BYTES_MAX: usize = 16 << 20;
+/// How often a group is evaluated when it does not say: Prometheus' default.
+const INTERVAL_MS: i64 = 60_000;
+
+/// What is wrong with a rule file.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{}{message}", .line.map_or_else(String::new, |line| format!("line {line}: ")))]
+pub struct RuleFileError {
+    /// Line of the file, from 1, where it is known.
+    pub line: Option<usize>,
+    /// Group, rule and what is wrong.
+    pub message: String,
+}
+
+/// What a rule file holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Groups.
+    pub groups: usize,
+    /// Alerting rules.
+    pub alerting: usize,
+    /// Recording rules.
+    pub recording: usize,
+}
+
+/// Whether recording rules have somewhere to write to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recording {
+    /// They do.
+    Allowed,
+    /// A file with recording rules is refused.
+    Refused,
+}
+
+/// Checks a rule file as far as that goes without data.
+pub fn check_rules(text: &str) -> Result<Summary, RuleFileError> {
+    let groups = read_groups(text, Recording::Allowed)?;
+    let rules = || groups.iter().flat_map(|group| &group.rules);
+    let alerting = rules().filter(|rule| matches!(rule.kind, RuleKind::Alert(_))).count();
+    Ok(Summary { groups: groups.len(), alerting, recording: rules().count() - alerting })
+}
+
+/// A group, checked and compiled.
+#[derive(Clone, Debug)]
+pub(super) struct GroupSpec {
+    pub name: String,
+    pub interval_ms: i64,
+    pub query_offset_ms: i64,
+    /// 0 is none.
+    pub limit: usize,
+    pub rules: Vec<RuleSpec>,
+}
+
+/// A rule, checked and compiled.
+#[derive(Clone, Debug)]
+pub(super) struct RuleSpec {
+    /// Alert or metric name.
+    pub name: String,
+    pub query: String,
+    pub expr: Expr,
+    /// The group's and the rule's own; templates in alerts, literal in recording rules.
+    pub labels: Vec<(String, Template)>,
+    pub kind: RuleKind,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum RuleKind {
+    Alert(AlertSpec),
+    Record,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct AlertSpec {
+    pub for_ms: i64,
+    pub keep_firing_ms: i64,
+    pub annotations: Vec<(String, Template)>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileYaml {
+    #[serde(default)]
+    groups: Vec<GroupYaml>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GroupYaml {
+    name: String,
+    interval: Option<Text>,
+    query_offset: Option<Text>,
+    #[serde(default)]
+    limit: usize,
+    #[serde(default)]
+    labels: BTreeMap<String, Text>,
+    #[serde(default)]
+    rules: Vec<RuleYaml>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleYaml {
+    record: Option<Text>,
+    alert: Option<Text>,
+    #[serde(default)]
+    expr: Text,
+    #[serde(rename = "for")]
+    hold: Option<Text>,
+    keep_firing_for: Option<Text>,
+    #[serde(default)]
+    labels: BTreeMap<String, Text>,
+    #[serde(default)]
+    annotations: BTreeMap<String, Text>,
+}
+
+/// A YAML scalar of any kind, as text: `severity: 1` is the label value "1".
+#[derive(Default)]
+struct Text(String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl Visitor<'_> for Any {
+            type Value = Text;
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a string")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
+                Ok(Text(text.to_owned()))
+            }
+            fn visit_bool<E>(self, value: bool) -> Result<Text, E> {
+                Ok(Text(value.to_string()))
+            }
+            fn visit_i64<E>(self, value: i64) -> Result<Text, E> {
+                Ok(Text(value.to_string()))
+            }
+            fn visit_u64<E>(self, value: u64) -> Result<Text, E> {
+                Ok(Text(value.to_string()))
+            }
+            fn visit_f64<E>(self, value: f64) -> Result<Text, E> {
+                Ok(Text(value.to_string()))
+            }
+            fn visit_unit<E>(self) -> Result<Text, E> {
+                Ok(Text::default())
+            }
+        }
+        from.deserialize_any(Any)
+    }
+}
+
+/// Reads, checks and compiles all groups of a file.
+pub(super) fn read_groups(text: &str, recording: Recording) -> Result<Vec<GroupSpec>, RuleFileError> {
+    if text.len() > FILE_BYTES_MAX {
+        let message = format!("a rule file may have {FILE_BYTES_MAX} bytes, this has {}", text.len());
+        return Err(RuleFileError { line: None, message });
+    }
+    let file: Option<FileYaml> = serde_yaml_ng::from_str(text)
+        .map_err(|error| RuleFileError { line: error.location().map(|place| place.line()), message: error.to_string() })?;
+    // The n-th rule of the file stands where the n-th `alert:` or `record:` does.
+    let mut lines = text.lines().enumerate().filter(|(_, line)| is_rule(line)).map(|(i, _)| i + 1);
+    let mut groups: Vec<GroupSpec> = Vec::new();
+    for group in file.map_or_else(Vec::new, |file| file.groups) {
+        let name = group.name.clone();
+        let wrong = |why: String| RuleFileError { line: None, message: format!("group {name:?}: {why}") };
+        if name.is_empty() {
+            return Err(wrong("the name must not be empty".into()));
+        }
+        if groups.iter().any(|own| own.name == name) {
+            return Err(wrong("the name is repeated in the same file".into()));
+        }
+        let interval_ms = duration(group.interval.as_ref(), INTERVAL_MS).map_err(|why| wrong(format!("interval: {why}")))?;
+        if interval_ms <= 0 {
+            return Err(wrong("interval: must be above 0".into()));
+        }
+        let query_offset_ms = duration(group.query_offset.as_ref(), 0).map_err(|why| wrong(format!("query_offset: {why}")))?;
+        let mut spec = GroupSpec { name: name.clone(), interval_ms, query_offset_ms, limit: group.limit, rules: Vec::new() };
+        for (i, rule) in group.rules.into_iter().enumerate() {
+            let line = lines.next();
+            let title = rule.alert.as_ref().or(rule.record.as_ref()).map_or_else(String::new, |title| title.0.clone());
+            let at = |why: String| RuleFileError { line, message: format!("group {name:?}, rule {}, {title:?}: {why}", i + 1) };
+            spec.rules.push(read_rule(rule, &group.labels, recording).map_err(at)?);
+        }
+        groups.push(spec);
+    }
+    Ok(groups)
+}
+
+fn is_rule(line: &str) -> bool {
+    let line = line.trim_start().trim_start_matches("- ").trim_start();
+    ["alert:", "record:", "\"alert\":", "\"record\":"].iter().any(|key| line.starts_with(key))
+}
+
+fn duration(text: Option<&Text>, default: i64) -> Result<i64, String> {
+    let Some(text) = text.filter(|text| !text.0.is_empty()) else { return Ok(default) };
+    weir_model::time::parse_duration(&text.0).map(|nanos| nanos / 1_000_000).map_err(|error| error.to_string())
+}
+
+fn read_rule(rule: RuleYaml, group_labels: &BTreeMap<String, Text>, recording: Recording) -> Result<RuleSpec, String> {
+    let (name, alert) = match (rule.alert, rule.record) {
+        (Some(name), None) => (name.0, true),
+        (None, Some(name)) => (name.0, false),
+        (Some(_), Some(_)) => return Err("only one of 'record' and 'alert' must be set".into()),
+        (None, None) => return Err("one of 'record' or 'alert' must be set".into()),
+    };
+    if name.is_empty() {
+        return Err("the name must not be empty".into());
+    }
+    if rule.expr.0.trim().is_empty() {
+        return Err("field 'expr' must be set in rule".into());
+    }
+    let expr = parse(&rule.expr.0).map_err(|error| format!("could not parse expression: {error}"))?;
+    let mut labels: BTreeMap<&String, &Text> = group_labels.iter().collect();
+    labels.extend(&rule.labels);
+    let labels = templates("label", labels.into_iter())?;
+    let kind = if alert {
+        let for_ms = duration(rule.hold.as_ref(), 0).map_err(|why| format!("for: {why}"))?;
+        let keep_firing_ms = duration(rule.keep_firing_for.as_ref(), 0).map_err(|why| format!("keep_firing_for: {why}"))?;
+        RuleKind::Alert(AlertSpec { for_ms, keep_firing_ms, annotations: templates("annotation", rule.annotations.iter())? })
+    } else {
+        if rule.hold.is_some() || rule.keep_firing_for.is_some() || !rule.annotations.is_empty() {
+            return Err("'for', 'keep_firing_for' and 'annotations' are for alerting rules only".into());
+        }
+        if recording == Recording::Refused {
+            return Err("recording rules need somewhere to write their samples to, and this weir has none".into());
+        }
+        if Labels::from_pairs([(NAME, &name)]).is_empty() || name.contains(['{', '}']) {
+            return Err(format!("invalid recording rule name {name:?}"));
+        }
+        RuleKind::Record
+    };
+    Ok(RuleSpec { name, query: rule.expr.0, expr, labels, kind })
+}
+
+fn templates<'a>(what: &str, pairs: impl Iterator<Item = (&'a String, &'a Text)>) -> Result<Vec<(String, Template)>, String> {
+    let compile = |(name, text): (&'a String, &'a Text)| {
+        if name.is_empty() || name == NAME {
+            return Err(format!("invalid {what} name: {name:?}"));
+        }
+        let template = Template::compile(&text.0).map_err(|why| format!("{what} {name:?}: template: {why}"))?;
+        Ok((name.clone(), template))
+    };
+    pairs.map(compile).collect()
+}

@@ -1,0 +1,117 @@
+//! What the aggregator asks of an engine. The same three words in each: head, block, merge.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use weir_model::signal::Signal;
+use weir_model::wire::{Kind, Section};
+
+use crate::StoreError;
+use crate::block::BlockData;
+
+/// Where a section comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Partition of the topic.
+    pub partition: u32,
+    /// Offset of the record.
+    pub offset: u64,
+    /// Ordinal of the section's first line in the record, counted with dropped duplicates: ordinals never shift.
+    pub ordinal: u32,
+}
+
+/// What the manifest says of a block, apart from its name and size.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockSummary {
+    /// Earliest timestamp, Unix nanoseconds.
+    pub first: i64,
+    /// Latest timestamp, inclusive.
+    pub last: i64,
+    /// Lines, samples or spans.
+    pub records: u64,
+    /// Bytes before compression: line bodies, 16 B a sample, OTLP-like size of spans.
+    pub raw_bytes: u64,
+}
+
+/// A block that is built and not yet stored.
+#[derive(Clone, Debug, Default)]
+pub struct BuiltBlock {
+    /// For the manifest.
+    pub summary: BlockSummary,
+    /// For the file.
+    pub data: BlockData,
+}
+
+/// Unsealed records of one partition. Takes and is read at the same time: an insert waits for readers only as long as
+/// it takes to copy pointers.
+pub trait Head: Send + Sync + 'static {
+    /// What it takes.
+    type Batch: Signal;
+    /// Takes one section's records. On an error nothing of the section is kept.
+    fn insert(&self, position: Position, section: &Section<Self::Batch>) -> Result<(), StoreError>;
+    /// Memory held, roughly.
+    fn bytes(&self) -> usize;
+    /// Lines, samples or spans.
+    fn records(&self) -> u64;
+    /// Everything, as blocks (none when empty). The head stays readable; nobody inserts any more.
+    fn build(&self) -> Result<Vec<BuiltBlock>, StoreError>;
+}
+
+/// What making blocks takes in memory at most: the output, which lies in memory once until it is stored, its index in the making,
+/// and what is unpacked of the sources. Measured with a counting allocator; `aggregator/src/block_memory.rs` holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockCost {
+    /// Whatever goes in.
+    pub fixed: u64,
+    /// For each byte of the merged objects, or of the head that is sealed, beyond the head itself.
+    pub per_byte: u64,
+    /// For each KiB of the records in merged objects before compression.
+    pub per_raw_kib: u64,
+}
+
+impl BlockCost {
+    /// What sealing a head of so many bytes takes.
+    pub fn of_head(&self, bytes: u64) -> u64 {
+        self.fixed.saturating_add(self.of(bytes, 0))
+    }
+
+    /// What one block adds to a merge.
+    pub fn of(&self, size: u64, raw_bytes: u64) -> u64 {
+        size.saturating_mul(self.per_byte).saturating_add((raw_bytes / 1024).saturating_mul(self.per_raw_kib))
+    }
+}
+
+/// An engine: logs, metrics or traces.
+pub trait Engine: Send + Sync + 'static {
+    /// What it takes.
+    type Batch: Signal;
+    /// Of the batch.
+    const KIND: Kind = Self::Batch::KIND;
+    /// What a merge of its blocks takes in memory.
+    const MERGE: BlockCost;
+    /// What sealing a head takes in memory.
+    const SEAL: BlockCost;
+    /// Its head.
+    type Head: Head<Batch = Self::Batch>;
+    /// An opened block.
+    type Block: Send + Sync + 'static;
+
+    /// An empty head for a partition.
+    fn head(&self) -> Self::Head;
+    /// Opens a block: reads its directory and what every query needs.
+    fn open(&self, blob: Arc<dyn crate::block::Blob>) -> Result<Self::Block, StoreError>;
+    /// Decodes everything of an opened block once, a piece at a time, and counts. Errors with `Corrupt` when a reader could
+    /// not read it, or finds another number of records than the summary says: then nobody may be told of the block.
+    fn verify(&self, block: &Self::Block, summary: &BlockSummary) -> Result<(), StoreError>;
+    /// Several blocks as (usually) one, nothing lost and nothing doubled, ids kept. Reads them piece by piece, each once;
+    /// takes at most [`Self::MERGE`].
+    fn merge(&self, blocks: &[Arc<Self::Block>]) -> Result<Vec<BuiltBlock>, StoreError>;
+}
+
+/// Errors when a block of this path has another number of records than its summary says.
+pub fn check_records(path: &str, counted: u64, summary: &BlockSummary) -> Result<(), StoreError> {
+    if counted == summary.records {
+        return Ok(());
+    }
+    Err(StoreError::corrupt(path, format!("{counted} records can be read, {} were written", summary.records)))
+}

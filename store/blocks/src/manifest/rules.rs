@@ -1,0 +1,122 @@
+//! How a manifest may change. Pure: whoever publishes the result makes it true.
+
+use std::collections::HashSet;
+
+use weir_model::status::OwnerStatus;
+use weir_model::wire::Kind;
+
+use super::{BlockEntry, Loss, Manifest};
+use crate::StoreError;
+
+fn refuse(operation: &'static str, detail: String) -> StoreError {
+    StoreError::Engine { operation, detail }
+}
+
+impl Manifest {
+    /// Takes the blocks that hold everything of `[first, next)` (none when nothing was left of it after duplicates).
+    /// Errors when `first` is not where the partition is sealed up to, or a block reaches outside: then offsets would
+    /// be skipped or stored twice.
+    pub fn seal(&mut self, first: u64, next: u64, blocks: Vec<BlockEntry>) -> Result<(), StoreError> {
+        if first != self.next_offset || next < first {
+            return Err(refuse(
+                "seal",
+                format!("offsets {first}..{next} do not follow the sealed ones, which end at {}", self.next_offset),
+            ));
+        }
+        if let Some(block) = blocks.iter().find(|block| block.first_offset < first || block.next_offset > next) {
+            let detail =
+                format!("block {} ({}..{}) reaches outside of {first}..{next}", block.id, block.first_offset, block.next_offset);
+            return Err(refuse("seal", detail));
+        }
+        self.insert(blocks);
+        self.next_offset = next;
+        Ok(())
+    }
+
+    /// Declares that the offsets from where the partition is sealed up to `next` are gone. Errors when that goes back.
+    pub fn declare_loss(&mut self, next: u64, reason: impl Into<String>) -> Result<(), StoreError> {
+        let first = self.next_offset;
+        if next <= first {
+            return Err(refuse("declare a loss", format!("up to offset {next}, but {first} is the next one")));
+        }
+        self.losses.push(Loss { first, next, reason: reason.into() });
+        self.next_offset = next;
+        Ok(())
+    }
+
+    /// Puts merged blocks in the place of those they were made of. Errors when one of those is not there, or when there
+    /// are more records than before: a merge never doubles. That it loses nothing is for its caller to hold, because an
+    /// engine may drop what two blocks both hold (a sample, a span).
+    pub fn replace(&mut self, old: &[String], new: Vec<BlockEntry>) -> Result<(), StoreError> {
+        let old_ids: HashSet<&String> = old.iter().collect();
+        let (gone, kept): (Vec<_>, Vec<_>) = self.blocks.iter().cloned().partition(|block| old_ids.contains(&block.id));
+        if gone.len() != old.len() {
+            return Err(refuse("merge", format!("{} of {} merged blocks are in the manifest", gone.len(), old.len())));
+        }
+        let count = |blocks: &[BlockEntry]| blocks.iter().map(|block| block.summary.records).sum::<u64>();
+        if count(&new) > count(&gone) {
+            return Err(refuse("merge", format!("{} records became {}", count(&gone), count(&new))));
+        }
+        self.blocks = kept;
+        self.insert(new);
+        Ok(())
+    }
+
+    /// Forgets blocks (retention). What is not there is not missed.
+    pub fn forget(&mut self, ids: &[String]) {
+        let ids: HashSet<&String> = ids.iter().collect();
+        self.blocks.retain(|block| !ids.contains(&block.id));
+    }
+
+    /// What this version says of its partition: nothing beyond what is sealed, and no heads.
+    pub fn status(&self, kind: Kind, partition: u32, version: u64) -> OwnerStatus {
+        OwnerStatus {
+            topic: kind.topic().into(),
+            partition,
+            epoch: self.epoch,
+            version,
+            on_bus: self.next_offset,
+            bus_silent_seconds: None,
+            searchable: self.next_offset,
+            sealed: self.next_offset,
+            head_bytes: 0,
+            head_records: 0,
+            blocks: self.blocks.len() as u64,
+            block_bytes: self.blocks.iter().map(|block| block.size).sum(),
+            blocks_opening: 0,
+            blocks_unopened: 0,
+            damage: None,
+            duplicates: self.counters.duplicates,
+            gaps: self.counters.gaps,
+            quarantined: self.counters.quarantined,
+            losses: self.losses.iter().map(|loss| (loss.first, loss.next)).collect(),
+        }
+    }
+
+    /// What must hold of every manifest, however it came to be; a sentence when it does not.
+    pub fn check(&self) -> Result<(), String> {
+        let mut ids = HashSet::new();
+        for block in &self.blocks {
+            if block.first_offset > block.next_offset || block.next_offset > self.next_offset {
+                let (first, next, end) = (block.first_offset, block.next_offset, self.next_offset);
+                return Err(format!("block {} has offsets {first}..{next}, sealed is up to {end}", block.id));
+            }
+            if !ids.insert(&block.id) {
+                return Err(format!("block {} is named twice", block.id));
+            }
+        }
+        let mut end = 0;
+        for loss in &self.losses {
+            if loss.first < end || loss.next <= loss.first || loss.next > self.next_offset {
+                return Err(format!("the loss of offsets {}..{} is out of order", loss.first, loss.next));
+            }
+            end = loss.next;
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, blocks: Vec<BlockEntry>) {
+        self.blocks.extend(blocks);
+        self.blocks.sort_by(|a, b| (a.first_offset, &a.id).cmp(&(b.first_offset, &b.id)));
+    }
+}

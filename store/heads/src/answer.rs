@@ -1,0 +1,276 @@
+//! What the frames of an answer say, and how they are put together and taken apart. Called by owner and asker.
+
+use serde::{Deserialize, Serialize};
+use weir_model::id::TraceId;
+use weir_model::label::Labels;
+use weir_model::log::level_name;
+use weir_model::select::LogVolume;
+use weir_model::wire::Kind;
+
+use super::frame::{self, Tag};
+use super::slice::{Slice, SliceRecord};
+use weir_blocks::limits::pieces;
+
+/// Rows of one frame, and bytes of their texts.
+const ROWS_EACH: usize = 4096;
+const ROWS_BYTES: usize = 1 << 20;
+/// Fewest bytes of side data and record: the length of the former.
+const RECORD_BYTES_MIN: usize = 4;
+
+/// The state of a partition that an answer was cut from, taken at one instant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Instant {
+    /// Which partition.
+    pub partition: u32,
+    /// Of the owner.
+    pub epoch: u64,
+    /// The manifest version that holds what the heads do not.
+    pub version: u64,
+    /// Everything below is in that version or in the heads.
+    pub searchable: u64,
+    /// Everything below was on the bus when the owner last asked it.
+    pub on_bus: u64,
+    /// For how long the bus has not told the owner how far it is; `None` before the first time: what a new owner has read in
+    /// the manifest may be little of what is there.
+    pub bus_silent_seconds: Option<u64>,
+    /// See [`Slice::cut`].
+    pub cut: Option<i64>,
+}
+
+/// Longer silences of the bus are named: it may hold records that its consumer knows nothing of.
+const BUS_SILENT_SECONDS: u64 = 2;
+
+/// What an answer has to say of a silent bus.
+pub fn bus_silent(topic: &str, partition: u32, seconds: Option<u64>) -> Option<String> {
+    match seconds {
+        Some(0..=BUS_SILENT_SECONDS) => None,
+        Some(seconds) => Some(format!("{topic} partition {partition}: the bus has not said for {seconds} s how far it is")),
+        None => Some(format!("{topic} partition {partition}: the bus has not said yet how far it is")),
+    }
+}
+
+/// Why an owner gives nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "why", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Refusal {
+    /// The partition is not this process's.
+    NotOwned {
+        /// Which.
+        partition: u32,
+    },
+    /// The answer would be larger than the owner gives.
+    TooLarge {
+        /// Which.
+        partition: u32,
+        /// Bytes.
+        limit: u64,
+    },
+    /// The owner could not read its own head, or the question makes no sense to it.
+    Failed {
+        /// Which.
+        partition: u32,
+        /// A sentence.
+        text: String,
+    },
+}
+
+/// One partition's answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PartAnswer {
+    /// What was asked for.
+    Slice(Instant, Slice),
+    /// Not.
+    Refused(Refusal),
+}
+
+/// A tail's sign of life: sections that its reader was too slow for since the last one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Beat {
+    /// Sections.
+    pub dropped: u64,
+}
+
+/// An answer that is added up, not read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "row", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Row {
+    /// Of [`super::Ask::Volume`].
+    Volume {
+        /// The stream's labels.
+        stream: Vec<(String, String)>,
+        /// Level name, or "".
+        level: String,
+        /// Start of the bucket.
+        bucket: i64,
+        /// Lines.
+        lines: u64,
+        /// Bytes of their bodies.
+        bytes: u64,
+    },
+    /// Of [`super::Ask::Search`].
+    Trace {
+        /// A trace that passes.
+        id: TraceId,
+        /// Start of its newest span that does.
+        start: i64,
+    },
+}
+
+impl Row {
+    /// Bytes of its texts.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Volume { stream, .. } => stream.iter().map(|(name, value)| name.len() + value.len()).sum(),
+            Self::Trace { .. } => 0,
+        }
+    }
+
+    /// From a reader's volume.
+    pub fn volume(volume: &LogVolume) -> Self {
+        Self::Volume {
+            stream: super::ask::pairs(&volume.stream),
+            level: volume.level.to_owned(),
+            bucket: volume.bucket,
+            lines: volume.lines,
+            bytes: volume.bytes,
+        }
+    }
+
+    /// Back again; `None` for another row, or a level that nobody knows.
+    pub fn to_volume(&self) -> Option<LogVolume> {
+        let Self::Volume { stream, level, bucket, lines, bytes } = self else { return None };
+        let level = (0..=24).map(level_name).find(|known| known == level)?;
+        let stream = Labels::from_pairs(stream.iter().map(|(name, value)| (name, value)));
+        Some(LogVolume { stream, level, bucket: *bucket, lines: *lines, bytes: *bytes })
+    }
+}
+
+/// Appends the frame with which a partition's answer begins.
+pub fn encode_instant(out: &mut Vec<u8>, instant: &Instant) {
+    frame::put(out, Tag::Instant, &json(instant));
+}
+
+/// Appends a partition's answer, or a refusal when its reader would refuse a frame of it.
+pub fn encode_slice(out: &mut Vec<u8>, instant: &Instant, slice: &Slice) {
+    let start = out.len();
+    encode_whole(out, instant, slice);
+    let mut at = start;
+    // What was put is read back only as far as to its lengths.
+    while let Some((length, fits)) = frame::length(&out[at..]) {
+        if !fits {
+            out.truncate(start);
+            let limit = frame::FRAME_BYTES_MAX as u64;
+            return encode_refusal(out, &Refusal::TooLarge { partition: instant.partition, limit });
+        }
+        at += length;
+    }
+}
+
+fn encode_whole(out: &mut Vec<u8>, instant: &Instant, slice: &Slice) {
+    encode_instant(out, &Instant { cut: slice.cut, ..*instant });
+    for records in &slice.heads {
+        frame::put(out, Tag::Head, &[]);
+        records.iter().for_each(|record| encode_record(out, record));
+    }
+    for rows in pieces(&slice.rows, ROWS_EACH, ROWS_BYTES, Row::bytes) {
+        frame::put(out, Tag::Rows, &json(&rows));
+    }
+}
+
+/// Appends a record's frame.
+pub fn encode_record(out: &mut Vec<u8>, record: &SliceRecord) {
+    let mut payload = Vec::with_capacity(4 + record.side.len() + record.record.len());
+    payload.extend_from_slice(&(record.side.len() as u32).to_le_bytes());
+    payload.extend_from_slice(&record.side);
+    payload.extend_from_slice(&record.record);
+    frame::put(out, Tag::Record, &payload);
+}
+
+/// Appends a record of a tail.
+pub fn encode_tail(out: &mut Vec<u8>, partition: u32, record: &SliceRecord) {
+    let mut payload = partition.to_le_bytes().to_vec();
+    payload.extend_from_slice(&(record.side.len() as u32).to_le_bytes());
+    payload.extend_from_slice(&record.side);
+    payload.extend_from_slice(&record.record);
+    frame::put(out, Tag::Tail, &payload);
+}
+
+/// Partition and record of a tail's frame.
+pub fn decode_tail(payload: &[u8]) -> Result<(u32, SliceRecord), String> {
+    let short = || format!("a tail's record of {} bytes ends early", payload.len());
+    let (partition, rest) = payload.split_first_chunk::<4>().ok_or_else(short)?;
+    Ok((u32::from_le_bytes(*partition), decode_record(rest)?))
+}
+
+/// Appends a refusal.
+pub fn encode_refusal(out: &mut Vec<u8>, refusal: &Refusal) {
+    frame::put(out, Tag::Refused, &json(refusal));
+}
+
+/// Appends a tail's sign of life.
+pub fn encode_beat(out: &mut Vec<u8>, beat: &Beat) {
+    frame::put(out, Tag::Beat, &json(beat));
+}
+
+/// Reads it.
+pub fn decode_beat(payload: &[u8]) -> Result<Beat, String> {
+    parse("beat", payload)
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("invariant: no map here has keys other than text")
+}
+
+fn parse<'a, T: Deserialize<'a>>(what: &str, payload: &'a [u8]) -> Result<T, String> {
+    serde_json::from_slice(payload).map_err(|error| format!("{what}: {error}"))
+}
+
+/// Side data and record of a frame.
+pub fn decode_record(payload: &[u8]) -> Result<SliceRecord, String> {
+    let short = || format!("a record of {} bytes ends early", payload.len());
+    let (length, rest) = payload.split_first_chunk::<RECORD_BYTES_MIN>().ok_or_else(short)?;
+    let (side, record) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(short)?;
+    Ok(SliceRecord { side: side.to_vec(), record: record.to_vec() })
+}
+
+/// Takes a whole answer apart. Errors are sentences that say at which byte.
+pub fn decode(bytes: &[u8], kind: Kind) -> Result<Vec<PartAnswer>, String> {
+    frame::check_preamble(bytes, kind)?;
+    let mut answers: Vec<PartAnswer> = Vec::new();
+    let mut at = frame::PREAMBLE_BYTES;
+    loop {
+        let wrong = |detail: String| format!("frame at byte {at}: {detail}");
+        let (tag, payload, length) =
+            frame::next(&bytes[at..]).map_err(wrong)?.ok_or_else(|| wrong("the answer was cut off".into()))?;
+        if tag == Tag::End {
+            return if at + length == bytes.len() { Ok(answers) } else { Err(wrong("more follows the end".into())) };
+        }
+        take(&mut answers, tag, payload).map_err(wrong)?;
+        at += length;
+    }
+}
+
+fn take(answers: &mut Vec<PartAnswer>, tag: Tag, payload: &[u8]) -> Result<(), String> {
+    match tag {
+        Tag::Instant => {
+            let instant: Instant = parse("instant", payload)?;
+            answers.push(PartAnswer::Slice(instant, Slice { cut: instant.cut, ..Slice::default() }));
+            return Ok(());
+        }
+        Tag::Refused => {
+            answers.push(PartAnswer::Refused(parse("refusal", payload)?));
+            return Ok(());
+        }
+        Tag::Head | Tag::Record | Tag::Rows => {}
+        Tag::Tail | Tag::Beat | Tag::End => return Err("it belongs to a tail".into()),
+    }
+    let Some(PartAnswer::Slice(_, slice)) = answers.last_mut() else { return Err("no partition has begun".into()) };
+    match tag {
+        Tag::Head => slice.heads.push(Vec::new()),
+        Tag::Rows => slice.rows.extend(parse::<Vec<Row>>("rows", payload)?),
+        _ => slice.heads.last_mut().ok_or("no head has begun")?.push(decode_record(payload)?),
+    }
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! Series of a head for another process: its tables, cut to the columns and rows that were asked for.
+//!
+//! A table travels as a section whose schema has whole label sets and whose target is empty. Rows of one table are in the
+//! order in which they arrived, and so are the sections of tables that share a series: which of two samples of one
+//! millisecond came first is known to the temporary head as it was to the real one. There is no side data.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use weir_model::label::Labels;
+use weir_model::metric::{Family, MetricBatch, MetricRow, Schema};
+use weir_model::select::{Budget, MetricReader, MetricSelect, PartitionCoverage, ReadError};
+use weir_model::wire::{self, Mark, Section, SectionHeader};
+
+use crate::ask::SamplesAsk;
+use crate::slice::{Packer, check_bytes, not_mine};
+use crate::{Ask, RECORD_LIMITS, Slice, SliceLimits, SliceRecord, Sliced};
+use weir_blocks::engine::{Head, Position};
+use weir_blocks::limits::pieces;
+use weir_blocks::view::{Fixed, PartitionView};
+use weir_metrics::head::{HeadSeries, Row};
+use weir_metrics::{MetricsEngine, MetricsHead, MetricsReader};
+
+/// Values of one section: 4 MiB.
+const SECTION_VALUES: usize = 512 << 10;
+/// Label sets of one section where no samples travel.
+const SECTION_SERIES: usize = 4096;
+/// Bytes of label sets, or of families' texts, of one section: with a few MiB of values it stays far below a record's limit.
+const SECTION_LABEL_BYTES: usize = 4 << 20;
+/// Nanoseconds of a millisecond.
+const MILLISECOND: i64 = 1_000_000;
+
+impl Sliced for MetricsEngine {
+    fn slice(
+        tenant: &str,
+        ask: &Ask,
+        heads: &[Arc<MetricsHead>],
+        limits: SliceLimits,
+        budget: &dyn Budget,
+    ) -> Result<Slice, ReadError> {
+        match ask {
+            Ask::Samples(samples) => {
+                let select = select(samples, tenant)?;
+                Slice::of_heads(heads.iter().map(|head| slice_samples(head, &select, limits, budget)))
+            }
+            Ask::Series(samples) => {
+                let select = select(samples, tenant)?;
+                let series = reader(heads).series(&select, budget)?.value;
+                let mut packer = packer(limits);
+                for some in pieces(&series, SECTION_SERIES, SECTION_LABEL_BYTES, Labels::text_bytes) {
+                    let row = MetricRow { timestamp: nanos(select.start_ms), values: vec![0.0; some.len()] };
+                    packer.push(&section(tenant, 0, of_series(some.to_vec()), vec![row]), &[])?;
+                }
+                packer.into_slice()
+            }
+            Ask::Families => {
+                let families = reader(heads).families(tenant)?.value;
+                let mut packer = packer(limits);
+                let bytes = |family: &Family| family.name.len() + family.help.len() + family.unit.len();
+                for some in pieces(&families, SECTION_SERIES, SECTION_LABEL_BYTES, bytes) {
+                    packer.push(&section(tenant, 0, Schema::new(Vec::new(), some.to_vec()), Vec::new()), &[])?;
+                }
+                packer.into_slice()
+            }
+            _ => Err(not_mine("metrics")),
+        }
+    }
+
+    fn unslice(&self, partition: u32, _: &str, records: &[SliceRecord], bytes_max: u64) -> Result<MetricsHead, String> {
+        let head = MetricsHead::selected();
+        for record in records {
+            let sections = wire::decode::<MetricBatch>(&record.record, &RECORD_LIMITS).map_err(|error| error.to_string())?;
+            for section in sections {
+                let position = Position { partition, offset: 0, ordinal: 0 };
+                head.insert(position, &section).map_err(|error| error.to_string())?;
+                check_bytes(head.bytes(), bytes_max)?;
+            }
+        }
+        Ok(head)
+    }
+}
+
+fn select(samples: &SamplesAsk, tenant: &str) -> Result<MetricSelect, ReadError> {
+    samples.select(tenant).map_err(ReadError::Store)
+}
+
+fn packer(limits: SliceLimits) -> Packer<MetricBatch> {
+    Packer::new(limits, "bytes of unsealed samples")
+}
+
+/// The heads as one reader that has no blocks.
+fn reader(heads: &[Arc<MetricsHead>]) -> MetricsReader {
+    let (coverage, heads) = (PartitionCoverage::default(), heads.to_vec());
+    MetricsReader::new(Arc::new(Fixed::new(vec![PartitionView { coverage, blocks: Vec::new(), heads, missing: Vec::new() }])))
+}
+
+fn nanos(milliseconds: i64) -> i64 {
+    milliseconds.saturating_mul(MILLISECOND)
+}
+
+fn section(tenant: &str, table: u32, schema: Schema, rows: Vec<MetricRow>) -> Section<MetricBatch> {
+    let mark = Mark::Sequence { epoch: 0, first: 0, last: 0 };
+    // By table, so that the temporary head finds its own table by its source.
+    let header = SectionHeader { tenant: tenant.into(), source: format!("table {table}"), mark, records: 0 };
+    Section::new(header, MetricBatch { target: Labels::EMPTY, schema: Arc::new(schema), rows })
+}
+
+fn of_series(series: Vec<Labels>) -> Schema {
+    Schema::new(series, Vec::new())
+}
+
+/// A table's columns that were asked for.
+type Columns = Vec<(Labels, u32)>;
+
+/// Rows cut to these columns.
+fn cut(columns: &[(Labels, u32)], rows: &[&Row]) -> Vec<MetricRow> {
+    let cut = |row: &&Row| MetricRow {
+        timestamp: nanos(row.timestamp),
+        values: columns.iter().map(|(_, column)| row.values[*column as usize]).collect(),
+    };
+    rows.iter().map(cut).collect()
+}
+
+fn slice_samples(
+    head: &MetricsHead,
+    select: &MetricSelect,
+    limits: SliceLimits,
+    budget: &dyn Budget,
+) -> Result<Vec<SliceRecord>, ReadError> {
+    let found = head.matching(&select.tenant, &select.matchers).map_err(|error| ReadError::Store(error.to_string()))?;
+    let mut tables: BTreeMap<u32, Columns> = BTreeMap::new();
+    let mut shared: BTreeSet<u32> = BTreeSet::new();
+    for (labels, places) in &found.series {
+        for (table, column) in places {
+            tables.entry(*table).or_default().push((labels.clone(), *column));
+        }
+        if places.len() > 1 {
+            shared.extend(places.iter().map(|(table, _)| *table));
+        }
+    }
+    let mut packer = packer(limits);
+    for (table, columns) in tables.iter().filter(|(table, _)| !shared.contains(table)) {
+        budget.check()?;
+        let rows: Vec<&Row> = rows(&found, *table, select).collect();
+        push_rows(&mut packer, &select.tenant, *table, columns, &rows)?;
+    }
+    let mut arrived: Vec<(u32, &Row)> =
+        shared.iter().flat_map(|table| rows(&found, *table, select).map(move |row| (*table, row))).collect();
+    arrived.sort_by_key(|(_, row)| row.arrival);
+    for run in arrived.chunk_by(|a, b| a.0 == b.0) {
+        budget.check()?;
+        let rows: Vec<&Row> = run.iter().map(|(_, row)| *row).collect();
+        push_rows(&mut packer, &select.tenant, run[0].0, &tables[&run[0].0], &rows)?;
+    }
+    packer.finish()
+}
+
+fn rows<'a>(found: &'a HeadSeries, table: u32, select: &MetricSelect) -> impl Iterator<Item = &'a Row> + use<'a> {
+    let (start, end) = (select.start_ms, select.end_ms);
+    found.rows.get(&table).into_iter().flatten().filter(move |row| start <= row.timestamp && row.timestamp <= end)
+}
+
+/// Of two columns of one series the one before comes first in every row, so it does when they travel apart.
+fn push_rows(
+    packer: &mut Packer<MetricBatch>,
+    tenant: &str,
+    table: u32,
+    columns: &Columns,
+    rows: &[&Row],
+) -> Result<(), ReadError> {
+    for columns in pieces(columns, SECTION_VALUES, SECTION_LABEL_BYTES, |(labels, _)| labels.text_bytes()) {
+        let labels: Vec<Labels> = columns.iter().map(|(labels, _)| labels.clone()).collect();
+        for some in rows.chunks((SECTION_VALUES / columns.len()).max(1)) {
+            packer.push(&section(tenant, table, of_series(labels.clone()), cut(columns, some)), &[])?;
+        }
+    }
+    Ok(())
+}

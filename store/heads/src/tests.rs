@@ -1,0 +1,230 @@
+//! Frames and answers: what was written is read, and what was not is refused with a sentence, never a panic.
+
+use std::sync::Arc;
+
+use proptest::prelude::{any, prop};
+use proptest::{prop_assert, proptest};
+use weir_model::label::{Labels, MatchOp};
+use weir_model::log::{LogBatch, LogRecord};
+use weir_model::metric::{MetricBatch, MetricRow, Schema};
+use weir_model::select::{LogSelect, MetricSelect, NoBudget, ReadError};
+use weir_model::signal::Signal;
+use weir_model::time::TimeRange;
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
+
+use super::answer::{Instant, PartAnswer, Refusal, decode, encode_refusal, encode_slice};
+use super::ask::{Ask, FilterAsk, LinesAsk, MatcherAsk, Question, SamplesAsk};
+use super::frame::{self, Tag};
+use super::{PROTOCOL, Slice, SliceLimits, Sliced};
+use weir_blocks::engine::{Engine, Head, Position};
+use weir_logs::{LogsEngine, LogsHead};
+use weir_metrics::{MetricsCounters, MetricsEngine, MetricsHead};
+
+const LIMITS: SliceLimits = SliceLimits { bytes_max: 1 << 20, key: "test.bytes_max" };
+
+fn section<S: Signal>(batch: S) -> Section<S> {
+    let mark = Mark::Digest([1; 16]);
+    Section::new(SectionHeader { tenant: "t".into(), source: "s".into(), mark, records: 0 }, batch)
+}
+
+/// Ten records of ten lines, a second apart; of each, every third line has an "x".
+fn logs() -> Arc<LogsHead> {
+    let head = LogsEngine::default().head();
+    for offset in 0..10 {
+        let mut batch = LogBatch::new(Labels::from_pairs([("stream", (offset % 2).to_string())]));
+        for i in 0..10_u64 {
+            let body = format!("{} line {i}", if i % 3 == 0 { "x" } else { "y" });
+            batch.push(LogRecord {
+                timestamp: (offset * 10 + i) as i64 * 1_000_000_000,
+                sequence: i + 1,
+                body: body.as_bytes(),
+                severity: 9,
+                flags: 0,
+                trace_id: Default::default(),
+                span_id: Default::default(),
+                attributes: (&Labels::EMPTY).into(),
+            });
+        }
+        head.insert(Position { partition: 7, offset, ordinal: 5 }, &section(batch)).unwrap();
+    }
+    Arc::new(head)
+}
+
+fn lines_ask(page_bytes: u64, newest_first: bool) -> Ask {
+    let filters = vec![weir_model::select::LineFilter::Contains(vec![b"x ".to_vec()])];
+    let select = LogSelect { tenant: "t".into(), matchers: Vec::new(), range: TimeRange::ALL, filters, newest_first };
+    Ask::Lines(LinesAsk::new(&select, page_bytes))
+}
+
+fn answer_of(slice: &Slice) -> Vec<u8> {
+    let mut bytes = frame::preamble(Kind::Logs).to_vec();
+    let instant =
+        Instant { partition: 7, epoch: 3, version: 9, searchable: 10, on_bus: 11, bus_silent_seconds: Some(4), cut: None };
+    encode_slice(&mut bytes, &instant, slice);
+    encode_refusal(&mut bytes, &Refusal::NotOwned { partition: 8 });
+    frame::put(&mut bytes, Tag::End, &[]);
+    bytes
+}
+
+#[test]
+fn an_answer_is_read_as_it_was_written_and_its_head_gives_the_lines_their_ids() {
+    let slice = LogsEngine::slice("t", &lines_ask(1 << 20, true), &[logs()], LIMITS, &NoBudget).unwrap();
+    assert_eq!((slice.cut, slice.heads.len()), (None, 1));
+    let answers = decode(&answer_of(&slice), Kind::Logs).unwrap();
+    assert_eq!(answers[1], PartAnswer::Refused(Refusal::NotOwned { partition: 8 }));
+    let PartAnswer::Slice(instant, read) = &answers[0] else { panic!("a slice comes first") };
+    assert_eq!((instant.epoch, instant.version, read), (3, 9, &slice));
+    let head = LogsEngine::default().unslice(7, "t", &read.heads[0], 1 << 30).unwrap();
+    assert_eq!(head.records(), 40);
+    let again = LogsEngine::slice("t", &lines_ask(1 << 20, true), &[Arc::new(head)], LIMITS, &NoBudget).unwrap();
+    assert_eq!(again, slice, "a head out of a slice gives the same slice");
+}
+
+#[test]
+fn pages_are_cut_between_instants_and_together_are_everything() {
+    for newest_first in [true, false] {
+        let (mut ask, mut lines, mut pages) = (lines_ask(300, newest_first), 0, 0);
+        loop {
+            let slice = LogsEngine::slice("t", &ask, &[logs()], LIMITS, &NoBudget).unwrap();
+            let heads = slice.heads.iter().map(|records| LogsEngine::default().unslice(7, "t", records, 1 << 30).unwrap());
+            lines += heads.map(|head| head.records()).sum::<u64>();
+            pages += 1;
+            let Ask::Lines(lines_ask) = &mut ask else { panic!("lines are asked for") };
+            match slice.cut {
+                Some(cut) if newest_first => lines_ask.range.end = cut,
+                Some(cut) => lines_ask.range.start = cut,
+                None => break,
+            }
+        }
+        assert_eq!(lines, 40, "newest first: {newest_first}");
+        assert!(pages > 3, "{pages}");
+    }
+}
+
+#[test]
+fn too_much_is_refused_by_name() {
+    let head = MetricsEngine::new(MetricsCounters::default()).head();
+    let labels = |i: u32| Labels::from_pairs([("__name__", "m"), ("i", &*i.to_string())]);
+    let schema = Arc::new(Schema::new((0..1000).map(labels).collect(), Vec::new()));
+    let rows = (0..200).map(|at| MetricRow { timestamp: at * 1_000_000, values: vec![1.5; 1000] }).collect();
+    let batch = MetricBatch { target: Labels::EMPTY, schema, rows };
+    head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section(batch)).unwrap();
+    let heads: [Arc<MetricsHead>; 1] = [Arc::new(head)];
+    let select = MetricSelect { tenant: "t".into(), matchers: Vec::new(), start_ms: 0, end_ms: 1000 };
+    let ask = Ask::Samples(SamplesAsk::new(&select));
+    match MetricsEngine::slice("t", &ask, &heads, LIMITS, &NoBudget) {
+        Err(ReadError::Budget { limit, key, .. }) => assert_eq!((limit, key), (1 << 20, "test.bytes_max")),
+        other => panic!("{other:?}"),
+    }
+    let enough = SliceLimits { bytes_max: 16 << 20, ..LIMITS };
+    let slice = MetricsEngine::slice("t", &ask, &heads, enough, &NoBudget).unwrap();
+    let head = MetricsEngine::default().unslice(0, "t", &slice.heads[0], 1 << 30).unwrap();
+    assert_eq!(head.records(), 200_000);
+    let error = MetricsEngine::default().unslice(0, "t", &slice.heads[0], 1 << 20).err().unwrap();
+    assert!(error.contains("more than 1048576 bytes of memory"), "{error}");
+    let error = MetricsEngine::slice("t", &lines_ask(1, true), &heads, LIMITS, &NoBudget).unwrap_err().to_string();
+    assert!(error.contains("the heads of metrics cannot answer this question"), "{error}");
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_place() {
+    let slice = LogsEngine::slice("t", &lines_ask(1 << 20, true), &[logs()], LIMITS, &NoBudget).unwrap();
+    let good = answer_of(&slice);
+    let check = |bytes: &[u8], expected: &str| {
+        let error = decode(bytes, Kind::Logs).unwrap_err();
+        assert!(error.contains(expected), "{error:?} does not say {expected:?}");
+    };
+    check(&good[..5], "5 bytes are fewer than a preamble has");
+    check(&good[..good.len() - 9], "the answer was cut off");
+    check(&[&good[..], b"x"].concat(), "more follows the end");
+    let mut other = good.clone();
+    other[4] = 9;
+    check(&other, "version 9");
+    other = good.clone();
+    other[5] = 2;
+    check(&other, "kind 2");
+    other = good.clone();
+    *other.last_mut().unwrap() ^= 1;
+    check(&other, "checksum");
+    let mut alone = frame::preamble(Kind::Logs).to_vec();
+    frame::put(&mut alone, Tag::Head, &[]);
+    check(&alone, "frame at byte 8: no partition has begun");
+    let mut long = frame::preamble(Kind::Logs).to_vec();
+    long.extend_from_slice(&[3, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+    check(&long, "is above");
+}
+
+#[test]
+fn a_question_travels_as_json_and_another_version_is_refused() {
+    let question = Question {
+        protocol: PROTOCOL,
+        kind: Kind::Logs,
+        partitions: vec![1, 2],
+        tenant: "t".into(),
+        timeout_ms: 100,
+        ask: lines_ask(5, false),
+    };
+    let text = serde_json::to_string(&question).unwrap();
+    assert_eq!(serde_json::from_str::<Question>(&text).unwrap(), question);
+    assert_eq!(question.check(), Ok(()));
+    let newer = Question { protocol: PROTOCOL + 1, ..question };
+    assert!(newer.check().unwrap_err().contains("it was asked in version 2"));
+    assert!(serde_json::from_str::<Question>(&text.replace("\"tenant\"", "\"tenants\"")).is_err());
+    let bad = text.replace("7820", "78zz");
+    let Ask::Lines(lines) = serde_json::from_str::<Question>(&bad).unwrap().ask else { panic!("lines are asked for") };
+    assert!(lines.select("t").unwrap_err().contains("78zz"));
+}
+
+#[test]
+fn the_patterns_of_a_question_share_the_budget_of_a_query() {
+    let matcher = |i: usize, value: &str| MatcherAsk { name: format!("l{i}"), op: MatchOp::Regex, value: value.to_owned() };
+    let ask = |matchers: Vec<MatcherAsk>, filters: Vec<FilterAsk>| {
+        let range = TimeRange::ALL.into();
+        LinesAsk { matchers, range, filters, newest_first: true, page_bytes: 0 }.select("t").map(drop)
+    };
+    let large = |i: usize| format!(r"{i}\w{{40}}");
+    // A few are fine; a hundred are not, wherever they stand.
+    assert_eq!(ask(vec![matcher(0, &large(0))], vec![FilterAsk::Matches(large(1)), FilterAsk::NotMatches(large(2))]), Ok(()));
+    let matchers: Vec<_> = (0..100).map(|i| matcher(i, &large(i))).collect();
+    let filters: Vec<_> = (0..50).flat_map(|i| [FilterAsk::Matches(large(i)), FilterAsk::NotMatches(large(i))]).collect();
+    let few = ask(matchers[..3].to_vec(), filters[..3].to_vec());
+    assert_eq!(few, Ok(()));
+    for (matchers, filters) in
+        [(matchers.clone(), Vec::new()), (Vec::new(), filters.clone()), (matchers[..20].into(), filters[..20].into())]
+    {
+        let message = ask(matchers, filters).unwrap_err();
+        assert!(message.contains("those of this query take more than 33554432 bytes compiled"), "{message}");
+    }
+    let samples = SamplesAsk { matchers, start_ms: 0, end_ms: 1 }.select("t").map(drop).unwrap_err();
+    assert!(samples.contains("33554432"), "{samples}");
+    // One that is too large by itself, one that is none, and one that nests deeply.
+    let deep = format!("{}a{}", "(".repeat(3_000), ")".repeat(3_000));
+    for (pattern, why) in [("(a{1000}){1000}", "4194304"), ("(", "unclosed group"), (&deep, "nested parentheses/brackets (100)")]
+    {
+        let message = ask(Vec::new(), vec![FilterAsk::Matches(pattern.to_owned())]).unwrap_err();
+        assert!(message.contains(why) && message.len() < 500, "{message}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn damaged_answers_never_panic(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<prop::sample::Index>()) {
+        let slice = LogsEngine::slice("t", &lines_ask(300, true), &[logs()], LIMITS, &NoBudget).unwrap();
+        let mut bytes = answer_of(&slice);
+        let index = at.index(bytes.len());
+        bytes[index] = byte;
+        let _either = decode(&bytes, Kind::Logs);
+        prop_assert!(decode(&bytes[..cut.index(bytes.len())], Kind::Logs).is_err());
+    }
+
+    /// Side data and records with a right checksum and wrong content.
+    #[test]
+    fn damaged_records_never_panic(at in any::<prop::sample::Index>(), byte in any::<u8>(), in_side in any::<bool>()) {
+        let slice = LogsEngine::slice("t", &lines_ask(1 << 20, true), &[logs()], LIMITS, &NoBudget).unwrap();
+        let mut records = slice.heads[0].clone();
+        let bytes = if in_side { &mut records[0].side } else { &mut records[0].record };
+        let index = at.index(bytes.len());
+        bytes[index] = byte;
+        let _either = LogsEngine::default().unslice(7, "t", &records, 1 << 30);
+    }
+}

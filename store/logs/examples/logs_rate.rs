@@ -1,0 +1,169 @@
+//! Measures the logs engine on real lines: `logs_rate FILE.csv.zst`, a table with the columns of Nezha's `logs.csv`
+//! (`TimeUnixNano, Node, PodName, Container, Log`, the last as Docker's JSON). One thread; prints a line a figure,
+//! rates per second of CPU, query times by the wall clock.
+//! Not a test: the suite's benches hold the limits, this is for looking closer.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use weir_blocks::blob::MemoryBlob;
+use weir_blocks::engine::{Engine, Head, Position};
+use weir_blocks::view::{BlockView, PartitionView, TailSection, Tails, Views};
+use weir_logs::{LogsEngine, LogsReader};
+use weir_model::id::{LineId, SpanId, TraceId};
+use weir_model::label::Labels;
+use weir_model::log::{LogBatch, LogRecord};
+use weir_model::select::{LineFilter, LogReader, LogSelect, LogVisitor, NoBudget, PartitionCoverage};
+use weir_model::time::{SECOND, TimeRange, UnixNanos};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
+
+struct OneBlock(Vec<BlockView<LogsEngine>>);
+
+impl Views<LogsEngine> for OneBlock {
+    fn views(&self) -> Vec<PartitionView<LogsEngine>> {
+        let (coverage, heads, missing) = (PartitionCoverage::default(), Vec::new(), Vec::new());
+        vec![PartitionView { coverage, blocks: self.0.clone(), heads, missing }]
+    }
+}
+
+struct NoTails;
+
+impl Tails<LogBatch> for NoTails {
+    fn subscribe(&self) -> Box<dyn FnMut() -> Vec<TailSection<LogBatch>> + Send> {
+        Box::new(Vec::new)
+    }
+}
+
+#[derive(Default)]
+struct Count(u64);
+
+impl LogVisitor for Count {
+    fn wants(&mut self, _: UnixNanos, _: UnixNanos) -> bool {
+        true
+    }
+    fn stream(&mut self, _: &Labels) {}
+    fn line(&mut self, _: LineId, _: LogRecord<'_>) -> ControlFlow<()> {
+        self.0 += 1;
+        ControlFlow::Continue(())
+    }
+}
+
+/// Sections of up to 500 lines of one stream, as a collector that ships every second would make them.
+fn sections(path: &str) -> Result<Vec<Section<LogBatch>>, Box<dyn Error>> {
+    let file = zstd::Decoder::new(std::fs::File::open(path)?)?;
+    let mut open: BTreeMap<Labels, LogBatch> = BTreeMap::new();
+    let mut sections = Vec::new();
+    for row in csv::ReaderBuilder::new().flexible(true).from_reader(file).records() {
+        // Some rows of Nezha's have a comma too many; the first fields and the start of the line are still right.
+        let row = row?;
+        if row.len() < 8 {
+            continue;
+        }
+        let json: serde_json::Value = serde_json::from_str(&row[7]).unwrap_or_default();
+        let body = json["log"].as_str().unwrap_or(&row[7]).trim_end_matches('\n');
+        let stream = Labels::from_pairs([("node", &row[2]), ("pod", &row[3]), ("container", &row[4])]);
+        let batch = open.entry(stream.clone()).or_insert_with(|| LogBatch::new(stream.clone()));
+        batch.push(LogRecord {
+            timestamp: row[1].parse()?,
+            sequence: 0,
+            body: body.as_bytes(),
+            severity: if body.contains("ERROR") { 17 } else { 9 },
+            flags: 0,
+            trace_id: TraceId::default(),
+            span_id: SpanId::default(),
+            attributes: (&Labels::EMPTY).into(),
+        });
+        if batch.len() == 500 {
+            sections.push(section(std::mem::replace(batch, LogBatch::new(stream))));
+        }
+    }
+    sections.extend(open.into_values().map(section));
+    Ok(sections)
+}
+
+fn section(batch: LogBatch) -> Section<LogBatch> {
+    let mark = Mark::Sequence { epoch: 0, first: 0, last: 0 };
+    let header = SectionHeader { tenant: "default".into(), source: "rate".into(), mark, records: batch.len() as u32 };
+    Section::new(header, batch)
+}
+
+/// Seconds that this thread has been on a CPU: on a busy machine the wall clock says little.
+fn cpu_seconds() -> Result<f64, Box<dyn Error>> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    Ok(text.split(' ').next().ok_or("schedstat is empty")?.parse::<f64>()? / 1e9)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let path = std::env::args().nth(1).ok_or("usage: logs_rate FILE.csv.zst")?;
+    let sections = sections(&path)?;
+    let engine = LogsEngine::default();
+    let begun = cpu_seconds()?;
+    let head = engine.head();
+    for (offset, section) in (0..).zip(&sections) {
+        head.insert(Position { partition: 0, offset, ordinal: 0 }, section)?;
+    }
+    let inserted = cpu_seconds()? - begun;
+    let block = head.build()?.remove(0);
+    let bytes = block.data.encode(Kind::Logs);
+    let seconds = cpu_seconds()? - begun;
+    let raw = block.summary.raw_bytes as f64;
+    println!(
+        "lines {} in {} sections, {:.1} MB of bodies, head {:.1} MB",
+        head.records(),
+        sections.len(),
+        raw / 1e6,
+        head.bytes() as f64 / 1e6
+    );
+    println!("insert {:.0} MB/s, insert and build {:.0} MB/s", raw / 1e6 / inserted, raw / 1e6 / seconds);
+    println!("block {:.2} MB, raw/disk {:.1}", bytes.len() as f64 / 1e6, raw / bytes.len() as f64);
+    for (name, section) in &block.data.sections {
+        println!("  {name} {:.3} MB", section.len() as f64 / 1e6);
+    }
+    let begun = Instant::now();
+    let opened = Arc::new(engine.open(Arc::new(MemoryBlob::new("rate", bytes)))?);
+    println!("open {:.2} ms", begun.elapsed().as_secs_f64() * 1e3);
+    let begun = cpu_seconds()?;
+    engine.merge(&[Arc::clone(&opened)])?;
+    println!("merge {:.0} MB/s", raw / 1e6 / (cpu_seconds()? - begun));
+    ask(&LogsReader {
+        views: Arc::new(OneBlock(vec![BlockView { summary: block.summary, block: opened }])),
+        tails: Arc::new(NoTails),
+    })
+}
+
+fn ask(reader: &LogsReader) -> Result<(), Box<dyn Error>> {
+    let contains = |text: &str| vec![LineFilter::Contains(vec![text.into()])];
+    let regex = regex::bytes::Regex::new("status=[0-9]+, msg=Succ")?;
+    let questions = [
+        ("needle, cold", contains("TraceID: ffc8ca7e4c8f06c75142c880d5595d96 ")),
+        ("needle", contains("TraceID: ffc8ca7e4c8f06c75142c880d5595d96 ")),
+        ("needle without edges", contains("ffc8ca7e4c8f06c75142c880d5595d96")),
+        ("absent word", contains(" zebra ")),
+        ("substring", contains("ravelServiceIm")),
+        ("common word", contains(" INFO ")),
+        ("regex", vec![LineFilter::Matches(regex)]),
+        ("everything", Vec::new()),
+    ];
+    for (name, filters) in questions {
+        let select =
+            LogSelect { tenant: "default".into(), matchers: Vec::new(), range: TimeRange::ALL, filters, newest_first: true };
+        let begun = Instant::now();
+        let mut count = Count::default();
+        reader.visit(&select, &NoBudget, &mut count)?;
+        println!("{name}: {} lines in {:.2} ms", count.0, begun.elapsed().as_secs_f64() * 1e3);
+    }
+    let select = LogSelect {
+        tenant: "default".into(),
+        matchers: Vec::new(),
+        range: TimeRange::ALL,
+        filters: Vec::new(),
+        newest_first: false,
+    };
+    let begun = Instant::now();
+    let volume = reader.volume(&select, 60 * SECOND, &NoBudget)?;
+    println!("volume: {} rows in {:.2} ms", volume.value.len(), begun.elapsed().as_secs_f64() * 1e3);
+    Ok(())
+}

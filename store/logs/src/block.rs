@@ -1,0 +1,265 @@
+//! An opened block: its streams and directory in memory, chunks and index on demand.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+use weir_model::label::Labels;
+use weir_model::panic_guard;
+use weir_model::time::UnixNanos;
+use weir_model::wire::Kind;
+
+use super::chunk::Lines;
+use super::index::{IndexCache, OpenIndex};
+use super::places::{self, PlacePages, PlacedChunk, PlacesBuilder};
+use super::plan::LogsPlan;
+use super::predicate::TokenPredicate;
+use super::schema::{CHUNKS, ChunkMeta, DIRECTORY, INDEX, PLACE_PAGES, PLACES, Place, Rollup, STREAMS, StreamKey};
+use weir_blocks::StoreError;
+use weir_blocks::block::{Blob, BlockReader};
+use weir_blocks::columns::Reader;
+use weir_blocks::engine::{BlockSummary, check_records};
+use weir_blocks::limits::check_unpacked;
+use weir_blocks::packed::unzstd;
+
+/// A sealed block of the logs engine.
+pub struct LogsBlock {
+    path: Arc<str>,
+    reader: BlockReader,
+    indexes: IndexCache,
+    streams: Vec<StreamKey>,
+    directory: Vec<ChunkEntry>,
+    range: Option<(UnixNanos, UnixNanos)>,
+}
+
+struct ChunkEntry {
+    stream: u32,
+    bytes: Range<u64>,
+    meta: ChunkMeta,
+}
+
+impl LogsBlock {
+    pub(crate) fn open(blob: Arc<dyn Blob>, indexes: IndexCache) -> Result<Self, StoreError> {
+        let reader = BlockReader::open(blob)?;
+        let path: Arc<str> = reader.path().into();
+        if reader.kind() != Kind::Logs {
+            return Err(StoreError::corrupt(
+                &path,
+                format!("a block of {} where one of logs was expected", reader.kind().name()),
+            ));
+        }
+        let wrong = |section: &'static str| {
+            let path = Arc::clone(&path);
+            move |detail: String| StoreError::corrupt(&path, format!("section {section}: {detail}"))
+        };
+        let streams = unpack(&reader.section(STREAMS)?).and_then(|bytes| decode_streams(&bytes)).map_err(wrong(STREAMS))?;
+        let length = reader.section_len(CHUNKS).unwrap_or_default();
+        let decode = |bytes: Vec<u8>| decode_directory(&bytes, streams.len(), length);
+        let directory = unpack(&reader.section(DIRECTORY)?).and_then(decode).map_err(wrong(DIRECTORY))?;
+        let metas = || directory.iter().map(|entry| &entry.meta);
+        let range = metas().map(|meta| meta.first).min().zip(metas().map(|meta| meta.last).max());
+        Ok(Self { path, reader, indexes, streams, directory, range })
+    }
+
+    /// Number of chunks.
+    pub(crate) fn chunks(&self) -> u32 {
+        self.directory.len() as u32
+    }
+
+    /// Whose stream a chunk is.
+    pub(crate) fn stream(&self, chunk: u32) -> &StreamKey {
+        &self.streams[self.directory[chunk as usize].stream as usize]
+    }
+
+    /// What is known of a chunk.
+    pub(crate) fn meta(&self, chunk: u32) -> &ChunkMeta {
+        &self.directory[chunk as usize].meta
+    }
+
+    /// Bytes of a chunk as stored.
+    #[cfg(test)]
+    pub(crate) fn chunk_bytes(&self, chunk: u32) -> usize {
+        let bytes = &self.directory[chunk as usize].bytes;
+        (bytes.end - bytes.start) as usize
+    }
+
+    /// Earliest and latest time; `None` when it has no chunk.
+    pub(crate) fn range(&self) -> Option<(UnixNanos, UnixNanos)> {
+        self.range
+    }
+
+    /// Chunks of streams that pass, with lines in the range. Matchers run once a stream.
+    pub(crate) fn select(&self, plan: &LogsPlan) -> impl Iterator<Item = (u32, &ChunkMeta)> {
+        let wanted: Vec<bool> = self.streams.iter().map(|key| plan.passes_stream(&key.tenant, &key.labels)).collect();
+        let entries = (0..).zip(&self.directory).filter(move |(_, entry)| wanted[entry.stream as usize]);
+        entries.map(|(chunk, entry)| (chunk, &entry.meta)).filter(|(_, meta)| plan.overlaps(meta))
+    }
+
+    /// Chunks of a stream, in source order.
+    pub(crate) fn chunks_of(&self, key: &StreamKey) -> impl Iterator<Item = u32> {
+        let stream = self.streams.iter().position(|own| own == key).map(|stream| stream as u32);
+        (0..).zip(&self.directory).filter(move |(_, entry)| Some(entry.stream) == stream).map(|(chunk, _)| chunk)
+    }
+
+    /// Chunks that may have the line of a place: at most one where the block says which. Places that cannot be read cost time
+    /// and no lines.
+    pub(crate) fn chunks_with(&self, place: Place) -> Vec<u32> {
+        let mut covering: Vec<u32> = (0..self.chunks()).filter(|chunk| self.meta(*chunk).covers(place)).collect();
+        if covering.len() > 1 && self.reader.section_len(PLACE_PAGES).is_some() {
+            match self.chunk_with(place) {
+                Ok(found) => covering.retain(|chunk| Some(*chunk) == found),
+                Err(error) => tracing::warn!(%error, "places cannot be read; chunks are searched without"),
+            }
+        }
+        covering
+    }
+
+    fn chunk_with(&self, place: Place) -> Result<Option<u32>, StoreError> {
+        let Some(page) = self.place_pages()?.page_of(place) else { return Ok(None) };
+        Ok(places::chunk_of(&self.place_page(page)?, place))
+    }
+
+    fn place_pages(&self) -> Result<PlacePages, StoreError> {
+        let decoded = PlacePages::decode(&self.reader.section(PLACE_PAGES)?);
+        decoded.map_err(|detail| StoreError::corrupt(&self.path, format!("section {PLACE_PAGES}: {detail}")))
+    }
+
+    fn place_page(&self, page: Range<u64>) -> Result<Vec<PlacedChunk>, StoreError> {
+        let decoded = places::decode_page(&self.reader.section_range(PLACES, page)?);
+        decoded.map_err(|detail| StoreError::corrupt(&self.path, format!("section {PLACES}: {detail}")))
+    }
+
+    /// Errors with `Corrupt` when places are not those of the lines.
+    fn verify_places(&self, lines: PlacesBuilder) -> Result<(), StoreError> {
+        let mut expected = lines.into_sorted().into_iter();
+        for page in self.place_pages()?.ranges() {
+            for found in self.place_page(page)? {
+                if expected.next() != Some(found) {
+                    return Err(StoreError::corrupt(&self.path, format!("section {PLACES}: {found:?} is not where lines are")));
+                }
+            }
+        }
+        match expected.len() {
+            0 => Ok(()),
+            missing => Err(StoreError::corrupt(&self.path, format!("section {PLACES}: {missing} runs are missing"))),
+        }
+    }
+
+    /// The chunks that may meet a predicate; `None` when any may.
+    pub(crate) fn candidates(&self, predicate: &TokenPredicate) -> Result<Option<RoaringBitmap>, StoreError> {
+        if *predicate == TokenPredicate::Anything {
+            return Ok(None);
+        }
+        self.with_index(|index| index.candidates(predicate))
+    }
+
+    /// Asks the index, which is opened on first use.
+    fn with_index<T>(&self, ask: impl FnOnce(&OpenIndex) -> std::io::Result<T>) -> Result<T, StoreError> {
+        let wrong = |detail: String| StoreError::corrupt(&self.path, format!("section {INDEX}: {detail}"));
+        let open = || OpenIndex::open(&self.reader.section(INDEX)?).map_err(wrong);
+        // The section's checksum was right, so only bytes made to harm get this far; tantivy trusts its files and panics.
+        let looked_up = panic_guard::catch(|| {
+            let index = self.indexes.get(&self.path, open)?;
+            ask(&index).map_err(|error| wrong(error.to_string()))
+        });
+        looked_up.unwrap_or_else(|_| Err(wrong("tantivy cannot read it".into())))
+    }
+
+    /// Opens every chunk, one at a time, places and the index. Errors with `Corrupt` that says which cannot be read.
+    pub(crate) fn verify(&self, summary: &BlockSummary) -> Result<(), StoreError> {
+        let (mut count, mut places) = (0, PlacesBuilder::default());
+        for chunk in 0..self.chunks() {
+            let lines = self.lines(chunk)?;
+            count += lines.len() as u64;
+            places.push(chunk, lines.place_runs());
+        }
+        check_records(&self.path, count, summary)?;
+        self.verify_places(places)?;
+        let documents = self.with_index(|index| Ok(index.documents()))?;
+        if documents != self.chunks() {
+            let detail = format!("section {INDEX}: {documents} chunks, {} are there", self.chunks());
+            return Err(StoreError::corrupt(&self.path, detail));
+        }
+        Ok(())
+    }
+
+    /// Opens a chunk. Errors with `Corrupt` that names block and chunk.
+    pub(crate) fn lines(&self, chunk: u32) -> Result<Lines, StoreError> {
+        let entry = &self.directory[chunk as usize];
+        let bytes = self.reader.section_range(CHUNKS, entry.bytes.clone())?;
+        let lines =
+            Lines::decode(&bytes).map_err(|detail| StoreError::corrupt(&self.path, format!("chunk {chunk}: {detail}")))?;
+        if lines.len() != entry.meta.count as usize {
+            let detail = format!("chunk {chunk}: {} lines, the directory says {}", lines.len(), entry.meta.count);
+            return Err(StoreError::corrupt(&self.path, detail));
+        }
+        Ok(lines)
+    }
+}
+
+fn unpack(section: &[u8]) -> Result<Vec<u8>, String> {
+    let (length, packed) = section.split_first_chunk::<4>().ok_or("shorter than its length")?;
+    let length = u32::from_le_bytes(*length) as usize;
+    check_unpacked("streams or directory", length)?;
+    let bytes = unzstd(packed, length).map_err(|error| error.to_string())?;
+    if bytes.len() == length { Ok(bytes) } else { Err(format!("{} bytes of {length}", bytes.len())) }
+}
+
+fn decode_streams(bytes: &[u8]) -> Result<Vec<StreamKey>, String> {
+    let mut reader = Reader::new(bytes);
+    let mut streams: Vec<StreamKey> = Vec::new();
+    for _ in 0..reader.count("streams", 2)? {
+        let tenant = reader.text("tenant")?;
+        // Streams are sorted by tenant: one copy of each.
+        let shared = streams.last().filter(|before| &*before.tenant == tenant).map(|before| Arc::clone(&before.tenant));
+        let mut pairs = Vec::new();
+        for _ in 0..reader.count("labels", 2)? {
+            pairs.push((reader.text("label name")?, reader.text("label value")?));
+        }
+        streams.push(StreamKey { tenant: shared.unwrap_or_else(|| tenant.into()), labels: Labels::from_pairs(pairs) });
+    }
+    reader.finish()?;
+    Ok(streams)
+}
+
+fn decode_directory(bytes: &[u8], streams: usize, length: u64) -> Result<Vec<ChunkEntry>, String> {
+    let mut reader = Reader::new(bytes);
+    let mut entries = Vec::new();
+    let mut at = 0_u64;
+    for chunk in 0..reader.count("chunks", 12)? {
+        let stream = reader.varint_u32("stream")?;
+        if stream as usize >= streams {
+            return Err(format!("chunk {chunk} is of stream {stream} of {streams}"));
+        }
+        let end = at.saturating_add(reader.varint("length of a chunk")?);
+        if end > length {
+            return Err(format!("chunk {chunk} ends at byte {end} of {length}"));
+        }
+        entries.push(ChunkEntry { stream, bytes: at..end, meta: decode_meta(&mut reader)? });
+        at = end;
+    }
+    reader.finish()?;
+    Ok(entries)
+}
+
+fn decode_meta(reader: &mut Reader<'_>) -> Result<ChunkMeta, String> {
+    let partition = reader.varint_u32("partition")?;
+    let first = reader.zigzag("first timestamp")?;
+    let last = first.wrapping_add(reader.varint("last timestamp")? as i64);
+    let count = reader.varint_u32("lines")?;
+    let body_bytes = reader.varint("bytes")?;
+    let first_place = (reader.varint("first offset")?, reader.varint_u32("first ordinal")?);
+    let last_offset = first_place.0.wrapping_add(reader.zigzag("last offset")? as u64);
+    let last_place = (last_offset, reader.varint_u32("last ordinal")?);
+    let mut rollups = Vec::new();
+    let mut bucket = 0_i64;
+    for _ in 0..reader.count("roll-ups", 4)? {
+        bucket = bucket.wrapping_add(reader.zigzag("bucket")?);
+        let [level] = reader.array::<1>("level")?;
+        if level > 6 {
+            return Err(format!("level {level} is unknown"));
+        }
+        rollups.push(Rollup { bucket, level, lines: reader.varint("lines")?, bytes: reader.varint("bytes")? });
+    }
+    Ok(ChunkMeta { partition, first, last, count, body_bytes, first_place, last_place, rollups })
+}

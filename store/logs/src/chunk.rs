@@ -1,0 +1,342 @@
+//! A chunk: lines of one stream, in source order, as compressed columns. Drawn in `docs/formats/logs_block.md`.
+//!
+//! Not here: which chunks exist ([`super::writer`]), and what their tokens are good for ([`super::plan`]).
+
+use bytes::Bytes;
+use weir_model::id::{LineId, SpanId, TraceId};
+use weir_model::log::{AttributeSets, LogRecord};
+use weir_model::memory::{allocation, shared};
+
+use super::frame::{self, Frame};
+use super::places::{self, PlaceRun};
+use super::schema::{ChunkMeta, Place, ROLLUP_NANOS, Rollup, level_of};
+use super::tokens::Tokens;
+use weir_blocks::StoreError;
+use weir_blocks::columns::{Reader, put_bytes, put_varint, put_zigzag};
+
+/// A chunk as stored, and what is known of it.
+pub(crate) struct EncodedChunk {
+    pub(crate) bytes: Bytes,
+    pub(crate) meta: ChunkMeta,
+    pub(crate) tokens: Tokens,
+}
+
+impl EncodedChunk {
+    /// Memory held.
+    pub(crate) fn memory(&self) -> usize {
+        let rollups = self.meta.rollups.capacity() * size_of::<Rollup>();
+        // Twice a pointer to it: its place in a list that grows by doubling.
+        shared(size_of::<Self>())
+            + 2 * size_of::<usize>()
+            + [self.bytes.len(), self.tokens.bytes(), rollups].map(allocation).iter().sum::<usize>()
+    }
+}
+
+/// Lines in columns, decoded.
+#[derive(Default)]
+pub(crate) struct Lines {
+    partition: u32,
+    places: Vec<Place>,
+    timestamps: Vec<i64>,
+    sequences: Vec<u64>,
+    ends: Vec<u32>,
+    bodies: Vec<u8>,
+    severities: Vec<u8>,
+    flags: Vec<u8>,
+    /// Empty when no line has one.
+    contexts: Vec<(TraceId, SpanId)>,
+    /// The first is "none".
+    attribute_sets: AttributeSets,
+    /// Numbers of sets; empty when no line has any.
+    attributes: Vec<u32>,
+}
+
+impl Lines {
+    /// None yet.
+    pub(crate) fn new(partition: u32) -> Self {
+        let mut attribute_sets = AttributeSets::default();
+        attribute_sets.add(std::iter::empty());
+        Self { partition, attribute_sets, ..Self::default() }
+    }
+
+    /// Makes room for so many lines with so many bytes of bodies.
+    pub(crate) fn reserve(&mut self, lines: usize, body_bytes: usize) {
+        self.places.reserve(lines);
+        self.timestamps.reserve(lines);
+        self.sequences.reserve(lines);
+        self.ends.reserve(lines);
+        self.severities.reserve(lines);
+        self.flags.reserve(lines);
+        self.bodies.reserve(body_bytes);
+    }
+
+    /// The distinct attributes of its lines.
+    pub(crate) fn attribute_sets(&mut self) -> &mut AttributeSets {
+        &mut self.attribute_sets
+    }
+
+    /// Appends a line with attributes of this number.
+    pub(crate) fn push(&mut self, place: Place, record: LogRecord<'_>, attributes: u32) {
+        let count = self.places.len();
+        self.bodies.extend_from_slice(record.body);
+        self.ends.push(self.bodies.len() as u32);
+        self.places.push(place);
+        self.timestamps.push(record.timestamp);
+        self.sequences.push(record.sequence);
+        self.severities.push(record.severity);
+        self.flags.push(record.flags);
+        if self.has_contexts() || !record.trace_id.is_none() || !record.span_id.is_none() {
+            self.contexts.resize(count, Default::default());
+            self.contexts.push((record.trace_id, record.span_id));
+        }
+        if !self.attributes.is_empty() || attributes != 0 {
+            self.attributes.resize(count, 0);
+            self.attributes.push(attributes);
+        }
+    }
+
+    /// Whether any line has a context.
+    pub(crate) fn has_contexts(&self) -> bool {
+        !self.contexts.is_empty()
+    }
+
+    /// The chunk, with the tokens of its lines. Errors when its reader would refuse it.
+    pub(crate) fn finish(&self, tokens: Tokens) -> Result<EncodedChunk, StoreError> {
+        Ok(EncodedChunk {
+            bytes: frame::encode(self.partition, &self.encode_columns(), &self.bodies)?.into(),
+            meta: self.meta(),
+            tokens,
+        })
+    }
+
+    /// Number of lines.
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Where its lines lie.
+    pub(crate) fn place_runs(&self) -> impl Iterator<Item = PlaceRun> {
+        places::runs(&self.places)
+    }
+
+    /// Which line lies at a place.
+    pub(crate) fn find(&self, place: Place) -> Option<usize> {
+        self.places.iter().position(|own| *own == place)
+    }
+
+    /// Line `i`.
+    pub(crate) fn get(&self, i: usize) -> (LineId, LogRecord<'_>) {
+        let (offset, ordinal) = self.places[i];
+        let (trace_id, span_id) = self.contexts.get(i).copied().unwrap_or_default();
+        let attributes = self.attributes.get(i).copied().unwrap_or_default();
+        let record = LogRecord {
+            timestamp: self.timestamps[i],
+            sequence: self.sequences[i],
+            body: &self.bodies[super::filter::span(&self.ends, i)],
+            severity: self.severities[i],
+            flags: self.flags[i],
+            trace_id,
+            span_id,
+            attributes: self.attribute_sets.get(attributes),
+        };
+        (LineId { partition: self.partition, offset, ordinal }, record)
+    }
+
+    /// Bodies, and the exclusive ends of the lines in them.
+    pub(crate) fn bodies(&self) -> (&[u8], &[u32]) {
+        (&self.bodies, &self.ends)
+    }
+
+    fn meta(&self) -> ChunkMeta {
+        let key = |i: &usize| (self.timestamps[*i].div_euclid(ROLLUP_NANOS), level_of(self.severities[*i]));
+        let lines: Vec<usize> = (0..self.len()).collect();
+        let mut rollups = std::collections::BTreeMap::<(i64, u8), (u64, u64)>::new();
+        for run in lines.chunk_by(|a, b| key(a) == key(b)) {
+            let entry = rollups.entry(key(&run[0])).or_default();
+            entry.0 += run.len() as u64;
+            entry.1 += run.iter().map(|i| super::filter::span(&self.ends, *i).len() as u64).sum::<u64>();
+        }
+        let rollups = rollups.into_iter().map(|((bucket, level), (lines, bytes))| Rollup { bucket, level, lines, bytes });
+        ChunkMeta {
+            partition: self.partition,
+            first: self.timestamps.iter().copied().min().unwrap_or_default(),
+            last: self.timestamps.iter().copied().max().unwrap_or_default(),
+            count: self.len() as u32,
+            body_bytes: self.bodies.len() as u64,
+            first_place: self.places.first().copied().unwrap_or_default(),
+            last_place: self.places.last().copied().unwrap_or_default(),
+            rollups: rollups.collect(),
+        }
+    }
+
+    fn encode_columns(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.len() * 8);
+        put_varint(&mut out, self.len() as u64);
+        places::put_column(&mut out, &self.places);
+        let mut before = 0_i64;
+        for timestamp in &self.timestamps {
+            put_zigzag(&mut out, timestamp.wrapping_sub(before));
+            before = *timestamp;
+        }
+        (0..self.len()).for_each(|i| put_varint(&mut out, super::filter::span(&self.ends, i).len() as u64));
+        self.encode_sequences(&mut out);
+        encode_bytes(&mut out, &self.severities);
+        encode_bytes(&mut out, &self.flags);
+        out.push(u8::from(!self.contexts.is_empty()));
+        for i in 0..if self.contexts.is_empty() { 0 } else { self.len() } {
+            let (trace_id, span_id) = self.contexts.get(i).copied().unwrap_or_default();
+            out.extend_from_slice(&trace_id.0);
+            out.extend_from_slice(&span_id.0);
+        }
+        out.push(u8::from(!self.attributes.is_empty()));
+        if !self.attributes.is_empty() {
+            self.encode_attributes(&mut out);
+        }
+        out
+    }
+
+    /// In a file a line's sequence is the last one's plus its length plus what frames it; pushed lines have 0.
+    fn encode_sequences(&self, out: &mut Vec<u8>) {
+        let known = self.sequences.iter().any(|sequence| *sequence != 0);
+        out.push(u8::from(known));
+        let mut before = 0_u64;
+        for i in 0..if known { self.len() } else { 0 } {
+            let length = super::filter::span(&self.ends, i).len() as u64;
+            put_zigzag(out, self.sequences[i].wrapping_sub(before).wrapping_sub(length) as i64);
+            before = self.sequences[i];
+        }
+    }
+
+    fn encode_attributes(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.attribute_sets.len() as u64);
+        for set in self.attribute_sets.iter() {
+            put_varint(out, set.len() as u64);
+            for (name, value) in set.iter() {
+                put_bytes(out, name.as_bytes());
+                put_bytes(out, value.as_bytes());
+            }
+        }
+        (0..self.len()).for_each(|i| put_varint(out, u64::from(self.attributes.get(i).copied().unwrap_or_default())));
+    }
+
+    /// Reads what `encode` wrote; errors are sentences that say what is wrong.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let frame = Frame::split(bytes)?;
+        let mut lines = Self { partition: frame.partition, ..decode_columns(&frame.columns()?)? };
+        lines.bodies = frame.bodies()?;
+        if lines.ends.last().map_or(0, |end| *end as usize) != lines.bodies.len() {
+            return Err("the lengths of its lines do not add up".into());
+        }
+        Ok(lines)
+    }
+}
+
+/// Where the lines of an encoded chunk lie: only its columns are unpacked, and of them only the first is read.
+pub(crate) fn place_runs(bytes: &[u8]) -> Result<Vec<PlaceRun>, String> {
+    let columns = Frame::split(bytes)?.columns()?;
+    let mut reader = Reader::new(&columns);
+    let count = reader.count("lines", 2)?;
+    places::read_column(&mut reader, count)
+}
+
+/// One byte when all are the same, else all.
+fn encode_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    let same = bytes.iter().all(|byte| *byte == bytes[0]);
+    out.push(u8::from(!same));
+    out.extend_from_slice(if same { &bytes[..1] } else { bytes });
+}
+
+fn decode_bytes(reader: &mut Reader<'_>, count: usize, what: &str) -> Result<Vec<u8>, String> {
+    if flag(reader, what)? { Ok(reader.take(count, what)?.to_vec()) } else { Ok(vec![reader.array::<1>(what)?[0]; count]) }
+}
+
+fn flag(reader: &mut Reader<'_>, what: &str) -> Result<bool, String> {
+    match reader.array::<1>(what)? {
+        [0] => Ok(false),
+        [1] => Ok(true),
+        [other] => Err(format!("{what} is coded as {other}")),
+    }
+}
+
+fn decode_columns(columns: &[u8]) -> Result<Lines, String> {
+    let mut reader = Reader::new(columns);
+    // A line takes at least a byte of timestamp and one of length.
+    let count = reader.count("lines", 2)?;
+    if count == 0 {
+        return Err("it has no lines".into());
+    }
+    let places = places::read_column(&mut reader, count)?.into_iter().flat_map(PlaceRun::places).collect();
+    let mut timestamps = Vec::with_capacity(count);
+    let mut timestamp = 0_i64;
+    for _ in 0..count {
+        timestamp = timestamp.wrapping_add(reader.zigzag("timestamp")?);
+        timestamps.push(timestamp);
+    }
+    let mut ends = Vec::with_capacity(count);
+    let mut end = 0_u64;
+    for _ in 0..count {
+        end = end.saturating_add(reader.varint("length")?);
+        ends.push(u32::try_from(end).map_err(|_| "its lines are longer than 4 GiB together")?);
+    }
+    let sequences = decode_sequences(&mut reader, &ends)?;
+    let severities = decode_bytes(&mut reader, count, "severities")?;
+    let flags = decode_bytes(&mut reader, count, "flags")?;
+    let mut contexts = Vec::new();
+    for _ in 0..if flag(&mut reader, "contexts")? { count } else { 0 } {
+        contexts.push((TraceId(reader.array("trace id")?), SpanId(reader.array("span id")?)));
+    }
+    let (attribute_sets, attributes) = decode_attributes(&mut reader, count)?;
+    reader.finish()?;
+    let bodies = Vec::new();
+    Ok(Lines {
+        partition: 0,
+        places,
+        timestamps,
+        sequences,
+        ends,
+        bodies,
+        severities,
+        flags,
+        contexts,
+        attribute_sets,
+        attributes,
+    })
+}
+
+fn decode_sequences(reader: &mut Reader<'_>, ends: &[u32]) -> Result<Vec<u64>, String> {
+    if !flag(reader, "sequences")? {
+        return Ok(vec![0; ends.len()]);
+    }
+    let mut sequence = 0_u64;
+    let next = |i: usize| {
+        let length = super::filter::span(ends, i).len() as u64;
+        sequence = sequence.wrapping_add(reader.zigzag("sequence")? as u64).wrapping_add(length);
+        Ok(sequence)
+    };
+    (0..ends.len()).map(next).collect()
+}
+
+fn decode_attributes(reader: &mut Reader<'_>, count: usize) -> Result<(AttributeSets, Vec<u32>), String> {
+    let mut sets = AttributeSets::default();
+    if !flag(reader, "attributes")? {
+        sets.push(std::iter::empty());
+        return Ok((sets, Vec::new()));
+    }
+    let mut pairs = Vec::new();
+    for _ in 0..reader.count("attribute sets", 1)? {
+        pairs.clear();
+        for _ in 0..reader.count("attributes of a line", 2)? {
+            pairs.push((reader.text("attribute name")?, reader.text("attribute value")?));
+        }
+        sets.push(pairs.iter().copied());
+    }
+    let mut indexes = Vec::with_capacity(count);
+    for _ in 0..count {
+        let index = reader.varint_u32("attribute set")?;
+        if index as usize >= sets.len() {
+            return Err(format!("attribute set {index} of {}", sets.len()));
+        }
+        indexes.push(index);
+    }
+    Ok((sets, indexes))
+}

@@ -1,0 +1,137 @@
+//! Chunks and sections of any bytes are refused or read, with right checksums around them.
+
+use std::sync::Arc;
+
+use weir_model::fuzz::Fuzz;
+use weir_model::id::{SpanId, TraceId};
+use weir_model::label::Labels;
+use weir_model::log::{LogBatch, LogRecord};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
+
+use super::chunk::Lines;
+use super::places::{PlacePages, chunk_of, decode_page};
+use super::*;
+use weir_blocks::blob::MemoryBlob;
+use weir_blocks::engine::{BuiltBlock, Engine, Head, Position};
+use weir_blocks::testing::MEMORY;
+
+fn built() -> BuiltBlock {
+    let engine = LogsEngine::new(LogsOptions { chunk_bytes: 60, ..LogsOptions::default() });
+    let head = engine.head();
+    for offset in 0..4_u8 {
+        let mut batch = LogBatch::new(Labels::from_pairs([("pod", format!("p{}", offset % 2))]));
+        for i in 0..4_u8 {
+            let attributes = if i == 1 { Labels::from_pairs([("user", i.to_string())]) } else { Labels::EMPTY };
+            batch.push(LogRecord {
+                timestamp: i64::from(i) * 20_000_000_000,
+                sequence: u64::from(offset) * 1000 + u64::from(i) * 9,
+                body: format!("a line {i}").as_bytes(),
+                severity: i * 5,
+                flags: i & 1,
+                trace_id: TraceId([offset & 1; 16]),
+                span_id: SpanId([offset & 1; 8]),
+                attributes: (&attributes).into(),
+            });
+        }
+        let mark = Mark::Sequence { epoch: 0, first: 0, last: 1 };
+        let header = SectionHeader { tenant: "t".into(), source: "s".into(), mark, records: 4 };
+        let section = Section::new(header, batch);
+        head.insert(Position { partition: 3, offset: u64::from(offset), ordinal: 0 }, &section).unwrap();
+    }
+    head.build().unwrap().remove(0)
+}
+
+/// A chunk around columns and bodies: the first two bytes say how long the latter are.
+fn chunk(input: &[u8]) -> Option<Vec<u8>> {
+    let (length, rest) = input.split_first_chunk::<2>()?;
+    let (bodies, columns) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
+    let pack = |bytes: &[u8]| zstd::bulk::compress(bytes, 1).unwrap();
+    let (packed_columns, packed_bodies) = (pack(columns), pack(bodies));
+    let mut out = vec![0; 8];
+    for length in [columns.len(), packed_columns.len(), bodies.len(), packed_bodies.len()] {
+        out.extend_from_slice(&(length as u32).to_le_bytes());
+    }
+    out.extend_from_slice(&packed_columns);
+    out.extend_from_slice(&packed_bodies);
+    let crc = crc32c::crc32c(&out[4..]);
+    out[..4].copy_from_slice(&crc.to_le_bytes());
+    Some(out)
+}
+
+/// The inverse.
+fn unchunked(chunk: &[u8]) -> Vec<u8> {
+    let number = |at: usize| u32::from_le_bytes(chunk[at..at + 4].try_into().unwrap()) as usize;
+    let columns = zstd::bulk::decompress(&chunk[24..24 + number(12)], number(8)).unwrap();
+    let bodies = zstd::bulk::decompress(&chunk[24 + number(12)..], number(16)).unwrap();
+    [&(bodies.len() as u16).to_le_bytes()[..], &bodies, &columns].concat()
+}
+
+fn find<'a>(built: &'a BuiltBlock, name: &str) -> &'a [u8] {
+    &built.data.sections.iter().find(|(own, _)| *own == name).unwrap().1
+}
+
+#[test]
+fn chunks() {
+    let built = built();
+    let block = LogsEngine::default().open(Arc::new(MemoryBlob::new("x", built.data.encode(Kind::Logs)))).unwrap();
+    let (mut at, mut target) = (0, Fuzz::new("store-logs-chunk").memory(MEMORY));
+    for number in 0..block.chunks() {
+        let length = block.chunk_bytes(number);
+        let seed = unchunked(&find(&built, "chunks.1")[at..at + length]);
+        assert!(Lines::decode(&chunk(&seed).unwrap()).is_ok());
+        target = target.seed(seed);
+        at += length;
+    }
+    target.run(|input| {
+        let Some(Ok(lines)) = chunk(input).map(|chunk| Lines::decode(&chunk)) else { return };
+        for i in 0..lines.len() {
+            let (_, record) = lines.get(i);
+            std::hint::black_box((record.body.len(), record.attributes.len()));
+        }
+    });
+}
+
+#[test]
+fn streams_and_directories() {
+    let built = built();
+    let raw = |name: &str| {
+        let section = find(&built, name);
+        zstd::bulk::decompress(&section[4..], u32::from_le_bytes(section[..4].try_into().unwrap()) as usize).unwrap()
+    };
+    let seeds = [[&[0], &raw("streams.1")[..]].concat(), [&[1], &raw("directory.1")[..]].concat()];
+    let target = seeds.iter().fold(Fuzz::new("store-logs-sections"), |target, seed| target.seed(seed));
+    target.memory(MEMORY).run(move |input| {
+        let Some((which, raw)) = input.split_first() else { return };
+        let name = ["streams.1", "directory.1"][usize::from(which & 1)];
+        let mut data = built.data.clone();
+        let packed = [&(raw.len() as u32).to_le_bytes()[..], &zstd::bulk::compress(raw, 1).unwrap()].concat();
+        data.sections.iter_mut().filter(|(own, _)| *own == name).for_each(|(_, bytes)| bytes.clone_from(&packed));
+        let engine = LogsEngine::new(LogsOptions { index_cache_bytes: 0, ..LogsOptions::default() });
+        let Ok(block) = engine.open(Arc::new(MemoryBlob::new("fuzz", data.encode(Kind::Logs)))) else { return };
+        let _refused = engine.verify(&block, &built.summary);
+        for chunk in 0..block.chunks() {
+            std::hint::black_box((block.meta(chunk).count, block.lines(chunk).is_ok()));
+        }
+    });
+}
+
+#[test]
+fn pages_of_places() {
+    let built = built();
+    let raw = zstd::bulk::decompress(&find(&built, "places.1")[8..], 1 << 20).unwrap();
+    let seeds = [[&[0], &raw[..]].concat(), [&[1], find(&built, "place_pages.1")].concat()];
+    let target = seeds.iter().fold(Fuzz::new("store-logs-places"), |target, seed| target.seed(seed));
+    target.memory(MEMORY).run(|input| {
+        let Some((which, raw)) = input.split_first() else { return };
+        if which & 1 == 1 {
+            let Ok(pages) = PlacePages::decode(raw) else { return };
+            std::hint::black_box(pages.page_of((7, 7)));
+            return;
+        }
+        let mut page = [&[0; 4][..], &(raw.len() as u32).to_le_bytes(), &zstd::bulk::compress(raw, 1).unwrap()].concat();
+        let crc = crc32c::crc32c(&page[4..]);
+        page[..4].copy_from_slice(&crc.to_le_bytes());
+        let Ok(runs) = decode_page(&page) else { return };
+        std::hint::black_box(chunk_of(&runs, (7, 7)));
+    });
+}

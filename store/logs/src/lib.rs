@@ -1,0 +1,60 @@
+//! The logs engine: chunks of lines, and an index of the tokens that occur in each. Format: `docs/formats/logs_block.md`.
+//!
+//! From a line to an answer:
+//! - [`engine`]: what the aggregator asks;
+//! - [`head`]: takes sections (`part`), gathers each stream's lines, encodes a chunk when enough are there;
+//! - `builder`: lines on their way into chunks; `chunk`: ~512 KiB of lines of one stream as
+//!   columns, `frame`: what is around them; `schema` says what is known of it from outside;
+//! - `tokens`: which words a chunk holds; `index` (the only place that knows tantivy) turns them round: which chunks hold
+//!   a word;
+//! - `writer`: chunks and index as a block; `merge`: several blocks as one;
+//! - `places`: where lines lie, so that one line's chunk is known; `block`: an opened block; `source`: one chunk wherever it lies;
+//! - `plan`: a compiled select; `filter`: its line filters; `predicate`: what they need of a chunk's words, so that most chunks
+//!   stay closed;
+//! - `segment`: blocks and heads give their chunks by time; [`reader`] merges and opens them, `volume` counts, `line` finds one
+//!   line; `tail` follows the head.
+//!
+//! A head's lines for another process are `weir-heads`' affair.
+//!
+//! The index only ever skips: every line is verified before it is given out, and a chunk is skipped only when no line of
+//! it can pass.
+
+mod block;
+mod builder;
+mod chunk;
+mod engine;
+mod filter;
+mod frame;
+#[cfg(test)]
+mod fuzz_tests;
+mod head;
+mod index;
+#[cfg(test)]
+mod limits_tests;
+mod line;
+#[cfg(test)]
+mod memory_tests;
+mod merge;
+mod part;
+mod places;
+mod plan;
+mod predicate;
+mod reader;
+mod schema;
+mod segment;
+mod source;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod volume;
+mod writer;
+
+pub use block::LogsBlock;
+pub use engine::{LogsEngine, LogsOptions};
+pub use head::LogsHead;
+pub use plan::{ChunkOrder, LogsPlan};
+pub use reader::LogsReader;
+pub use schema::Place;
+pub use segment::Chunk;
+pub use tail::Tail;

@@ -1,0 +1,230 @@
+//! What fills a chunk, a block and a head to their limits comes back whole: each limit in small.
+
+use std::sync::Arc;
+
+use proptest::prelude::{ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
+use weir_model::id::{SpanId, TraceId};
+use weir_model::label::Labels;
+use weir_model::log::{LogBatch, LogRecord};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
+
+use super::builder::ChunkBuilder;
+use super::chunk::{EncodedChunk, Lines};
+use super::schema::StreamKey;
+use super::writer::{BlockLimits, BlockWriter};
+use super::*;
+use weir_blocks::blob::MemoryBlob;
+use weir_blocks::engine::{BlockSummary, BuiltBlock, Engine, Head, Position};
+
+/// A line that owns what it has.
+#[derive(Clone, Debug)]
+struct Line {
+    timestamp: i64,
+    sequence: u64,
+    body: Vec<u8>,
+    severity: u8,
+    context: u8,
+    attributes: Labels,
+}
+
+impl Line {
+    fn record(&self) -> LogRecord<'_> {
+        LogRecord {
+            timestamp: self.timestamp,
+            sequence: self.sequence,
+            body: &self.body,
+            severity: self.severity,
+            flags: self.severity & 1,
+            trace_id: TraceId([self.context; 16]),
+            span_id: SpanId([self.context; 8]),
+            attributes: (&self.attributes).into(),
+        }
+    }
+}
+
+/// Numbers that take one byte, and those that take most.
+fn number() -> impl Strategy<Value = i64> {
+    prop_oneof![0..100_i64, any::<i64>(), prop_oneof![proptest::prelude::Just(i64::MIN), proptest::prelude::Just(i64::MAX)]]
+}
+
+/// Bodies and attributes of nothing, of a little, and of as much as a chunk may have.
+fn line() -> impl Strategy<Value = Line> {
+    let body = prop_oneof![3 => 0..1_usize, 2 => 0..60_usize, 1 => 900..1100_usize];
+    let attributes = prop::collection::vec((0..40_u16, prop_oneof![3 => 1..20_usize, 1 => 300..600_usize]), 0..5);
+    (number(), number(), body, any::<u8>(), 0..3_u8, attributes).prop_map(
+        |(timestamp, sequence, body, severity, context, attributes)| Line {
+            timestamp,
+            sequence: sequence as u64,
+            body: vec![severity; body],
+            severity,
+            context,
+            attributes: Labels::from_pairs(attributes.iter().map(|(name, length)| (format!("n{name}"), "v".repeat(*length)))),
+        },
+    )
+}
+
+const CHUNK_BYTES: usize = 1000;
+
+fn chunks(lines: &[Line]) -> Vec<EncodedChunk> {
+    let mut builder = ChunkBuilder::with_limit(7, CHUNK_BYTES);
+    (0_u64..).zip(lines).for_each(|(offset, line)| builder.push((offset, u32::MAX - 1), line.record()));
+    builder.finish().unwrap()
+}
+
+fn columns_and_bodies(chunk: &EncodedChunk) -> [usize; 2] {
+    [8, 16].map(|at| u32::from_le_bytes(chunk.bytes[at..at + 4].try_into().unwrap()) as usize)
+}
+
+/// The lines of chunks in their order.
+fn lines_of<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> Vec<(u64, Line)> {
+    let mut found = Vec::new();
+    for bytes in chunks {
+        let lines = Lines::decode(bytes).unwrap();
+        for i in 0..lines.len() {
+            let (id, record) = lines.get(i);
+            found.push((
+                id.offset,
+                Line {
+                    timestamp: record.timestamp,
+                    sequence: record.sequence,
+                    body: record.body.to_vec(),
+                    severity: record.severity,
+                    context: record.trace_id.0[0],
+                    attributes: record.attributes.to_labels(),
+                },
+            ));
+        }
+    }
+    found
+}
+
+fn check_same(found: &[(u64, Line)], lines: &[Line]) {
+    assert_eq!(found.len(), lines.len());
+    for (i, (offset, line)) in found.iter().enumerate() {
+        assert_eq!((*offset as usize, format!("{line:?}")), (i, format!("{:?}", lines[i])));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// No chunk above its limit but of a single line, whatever the lines are full of.
+    #[test]
+    fn every_line_comes_back_from_chunks_within_their_limit(lines in prop::collection::vec(line(), 1..80)) {
+        let chunks = chunks(&lines);
+        for chunk in &chunks {
+            let largest = columns_and_bodies(chunk).into_iter().max().unwrap();
+            assert!(chunk.meta.count == 1 || largest <= CHUNK_BYTES, "{largest} bytes of {} lines", chunk.meta.count);
+        }
+        check_same(&lines_of(chunks.iter().map(|chunk| &chunk.bytes[..])), &lines);
+    }
+
+    /// Streams with large labels, directories with many roll-ups: as many blocks as it takes, each read back and verified.
+    #[test]
+    fn every_stream_comes_back_from_blocks_within_their_limits(
+        streams in prop::collection::vec((0..600_usize, prop::collection::vec(line(), 1..20)), 1..12),
+    ) {
+        const SECTION_BYTES: usize = 1500;
+        let key = |i: usize, length: usize| StreamKey {
+            tenant: "t".into(),
+            labels: Labels::from_pairs([("pod", format!("{i:03}{}", "x".repeat(length)))]),
+        };
+        let mut writer = BlockWriter::with_limits(BlockLimits { section_bytes: SECTION_BYTES, index_bytes: usize::MAX }).unwrap();
+        for (i, (length, lines)) in streams.iter().enumerate() {
+            chunks(lines).iter().for_each(|chunk| writer.push(&key(i, *length), chunk).unwrap());
+        }
+        let engine = LogsEngine::default();
+        let mut found: Vec<(usize, Vec<u8>)> = Vec::new();
+        for (i, built) in writer.finish().unwrap().into_iter().enumerate() {
+            for (name, bytes) in built.data.sections.iter().filter(|(name, _)| ["streams.1", "directory.1"].contains(name)) {
+                let raw = u32::from_le_bytes(bytes[..4].try_into().unwrap()) as usize;
+                assert!(raw <= SECTION_BYTES + 10, "{raw} bytes of {name}");
+            }
+            let blob = MemoryBlob::new(format!("{i}"), built.data.encode(Kind::Logs));
+            let block = engine.open(Arc::new(blob)).unwrap();
+            engine.verify(&block, &built.summary).unwrap();
+            let chunks = &built.data.sections.iter().find(|(name, _)| *name == "chunks.1").unwrap().1;
+            let mut at = 0;
+            for chunk in 0..block.chunks() {
+                let stream = block.stream(chunk).labels.get("pod")[..3].parse().unwrap();
+                let length = block.chunk_bytes(chunk);
+                found.push((stream, chunks[at..at + length].to_vec()));
+                at += length;
+            }
+        }
+        for (i, (_, lines)) in streams.iter().enumerate() {
+            let own = found.iter().filter(|(stream, _)| *stream == i).map(|(_, bytes)| &bytes[..]);
+            check_same(&lines_of(own), lines);
+        }
+    }
+}
+
+fn section(stream: Labels, lines: impl Iterator<Item = Line>) -> Section<LogBatch> {
+    let mut batch = LogBatch::new(stream);
+    lines.for_each(|line| batch.push(line.record()));
+    let mark = Mark::Sequence { epoch: 0, first: 0, last: 1 };
+    let header = SectionHeader { tenant: "t".into(), source: "s".into(), mark, records: batch.len() as u32 };
+    Section::new(header, batch)
+}
+
+/// Lines without a body whose attributes are all: they were one chunk, which nobody could read.
+#[test]
+fn lines_of_nothing_but_metadata_fill_chunks() {
+    const LINES: u64 = 3000;
+    let engine = LogsEngine::new(LogsOptions { chunk_bytes: 16 << 10, ..LogsOptions::default() });
+    let head = engine.head();
+    for offset in 0..LINES / 100 {
+        let line = |i: u64| Line {
+            timestamp: 1,
+            sequence: 0,
+            body: Vec::new(),
+            severity: 9,
+            context: 0,
+            attributes: Labels::from_pairs([("id", format!("{offset}-{i}-{}", "m".repeat(1500)))]),
+        };
+        let position = Position { partition: 0, offset, ordinal: 0 };
+        head.insert(position, &section(Labels::from_pairs([("pod", "p")]), (0..100).map(line))).unwrap();
+    }
+    let built = head.build().unwrap();
+    let blocks: Vec<_> = built.iter().map(|built| open(&engine, "x", built)).collect();
+    blocks.iter().for_each(|(block, summary)| {
+        engine.verify(block, summary).unwrap();
+        assert!(block.chunks() > 100, "{} chunks", block.chunks());
+        for chunk in 0..block.chunks() {
+            let lines = block.lines(chunk).unwrap();
+            assert!(lines.len() <= 24, "{} lines of 1.5 KiB in a chunk of 16 KiB", lines.len());
+        }
+    });
+    // And what compaction makes of them.
+    let merged = engine.merge(&blocks.iter().map(|(block, _)| Arc::clone(block)).collect::<Vec<_>>()).unwrap();
+    for built in &merged {
+        let (block, summary) = open(&engine, "merged", built);
+        engine.verify(&block, &summary).unwrap();
+        assert!((0..block.chunks()).all(|chunk| block.lines(chunk).unwrap().len() <= 24));
+    }
+    assert_eq!(merged.iter().map(|built| built.summary.records).sum::<u64>(), LINES);
+}
+
+fn open(engine: &LogsEngine, path: &str, built: &BuiltBlock) -> (Arc<LogsBlock>, BlockSummary) {
+    let blob = MemoryBlob::new(path, built.data.encode(Kind::Logs));
+    (Arc::new(engine.open(Arc::new(blob)).unwrap()), built.summary.clone())
+}
+
+/// What is published must be what was written.
+#[test]
+fn a_block_that_lacks_lines_is_not_verified() {
+    let engine = LogsEngine::default();
+    let head = engine.head();
+    let line = Line { timestamp: 1, sequence: 0, body: b"x".to_vec(), severity: 0, context: 0, attributes: Labels::EMPTY };
+    let position = Position { partition: 0, offset: 0, ordinal: 0 };
+    head.insert(position, &section(Labels::EMPTY, std::iter::once(line))).unwrap();
+    let built = head.build().unwrap().remove(0);
+    let (block, summary) = open(&engine, "x", &built);
+    engine.verify(&block, &summary).unwrap();
+    let error = engine.verify(&block, &BlockSummary { records: 2, ..summary }).unwrap_err().to_string();
+    assert_eq!(error, "x is corrupt: 1 records can be read, 2 were written");
+    let mut bad = built.data.clone();
+    bad.sections[0].1[30] ^= 1;
+    let block = engine.open(Arc::new(MemoryBlob::new("y", bad.encode(Kind::Logs)))).unwrap();
+    assert!(engine.verify(&block, &built.summary).unwrap_err().to_string().starts_with("y is corrupt: chunk 0: checksum"));
+}

@@ -1,0 +1,111 @@
+//! A select of lines, compiled once: what blocks, heads, tails and extracts of heads are asked with.
+
+use weir_model::label::{Labels, Matcher};
+use weir_model::select::{LogSelect, Mention};
+use weir_model::time::TimeRange;
+
+use super::filter::Filters;
+use super::predicate::{TokenPredicate, labels_of, may_be_among};
+use super::schema::{ChunkMeta, Rollup};
+
+/// Orders chunks by time, ascending by their first line, or descending by their last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChunkOrder(i64);
+
+/// A compiled select.
+pub struct LogsPlan {
+    pub(crate) tenant: String,
+    matchers: Vec<Matcher>,
+    pub(crate) range: TimeRange,
+    newest_first: bool,
+    pub(crate) filters: Filters,
+    /// Of chunks with lines that pass the filters.
+    pub(crate) tokens: TokenPredicate,
+    pub(crate) mention: Option<MentionPlan>,
+}
+
+/// A compiled [`Mention`].
+pub(crate) struct MentionPlan {
+    mention: Mention,
+    /// It says nothing of the lines of a stream that has one of these.
+    labels: Vec<String>,
+    /// Of chunks with lines that say it.
+    pub(crate) tokens: TokenPredicate,
+}
+
+impl LogsPlan {
+    /// Of every line that passes.
+    pub fn new(select: &LogSelect) -> Self {
+        Self {
+            tenant: select.tenant.clone(),
+            matchers: select.matchers.clone(),
+            range: select.range,
+            newest_first: select.newest_first,
+            filters: Filters::new(&select.filters),
+            tokens: TokenPredicate::of(&select.filters),
+            mention: None,
+        }
+    }
+
+    /// Of those lines only that say this; others may come along.
+    pub(crate) fn with_mention(self, mention: Option<Mention>) -> Self {
+        Self { mention: mention.map(MentionPlan::new), ..self }
+    }
+
+    /// Whether lines of a stream may pass.
+    pub(crate) fn passes_stream(&self, tenant: &str, labels: &Labels) -> bool {
+        tenant == self.tenant && self.matchers.iter().all(|matcher| matcher.matches_labels(labels))
+    }
+
+    /// Whether a chunk has a line in the range, as far as its first and last time tell.
+    pub(crate) fn overlaps(&self, meta: &ChunkMeta) -> bool {
+        self.range.overlaps(meta.first, meta.last)
+    }
+
+    /// Where a chunk stands among all.
+    pub(crate) fn order(&self, meta: &ChunkMeta) -> ChunkOrder {
+        // Unlike a negation it has no overflow.
+        ChunkOrder(if self.newest_first { !meta.last } else { meta.first })
+    }
+}
+
+impl MentionPlan {
+    fn new(mention: Mention) -> Self {
+        let labels = labels_of(&mention).into_iter().map(str::to_owned).collect();
+        let tokens = TokenPredicate::of_mention(&mention);
+        Self { mention, labels, tokens }
+    }
+
+    /// Whether it may be met by a label of the stream, whatever its lines say.
+    pub(crate) fn is_of_stream(&self, labels: &Labels) -> bool {
+        self.labels.iter().any(|label| !labels.get(label).is_empty())
+    }
+
+    /// Whether lines of a chunk that has these levels may say it.
+    pub(crate) fn may_be_among(&self, rollups: &[Rollup]) -> bool {
+        may_be_among(&self.mention, rollups)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_ordered_by_time_either_way() {
+        let metas = [(i64::MIN, 5), (-3, i64::MAX), (0, 0), (7, 9)].map(|(first, last)| ChunkMeta {
+            first,
+            last,
+            ..ChunkMeta::default()
+        });
+        let order = |newest_first| {
+            let (matchers, filters) = Default::default();
+            let plan = LogsPlan::new(&LogSelect { tenant: "t".into(), matchers, range: TimeRange::ALL, filters, newest_first });
+            let mut metas = metas.to_vec();
+            metas.sort_by_key(|meta| plan.order(meta));
+            metas
+        };
+        assert_eq!(order(false), metas);
+        assert_eq!(order(true).iter().map(|meta| meta.last).collect::<Vec<_>>(), [i64::MAX, 9, 5, 0]);
+    }
+}

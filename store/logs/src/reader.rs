@@ -1,0 +1,136 @@
+//! Answers requests over the blocks and heads of all partitions.
+//!
+//! A select is compiled to a plan; segments that may match give their chunks by time, and these are merged. A block's index is
+//! asked when a chunk's turn comes, so that a request for the latest lines opens as few blocks as chunks.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use weir_model::id::LineId;
+use weir_model::label::Labels;
+use weir_model::log::LogBatch;
+use weir_model::select::{Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, OwnedLine, ReadError};
+
+use super::engine::LogsEngine;
+use super::line::{self, LineSelect};
+use super::plan::LogsPlan;
+use super::segment::{Chunk, ChunkEntries, cursors, missed};
+use super::tail::Tail;
+use super::volume::Volume;
+use weir_blocks::segment::Merge;
+use weir_blocks::view::{PartitionView, Tails, Views};
+
+/// Reads logs.
+pub struct LogsReader {
+    /// Blocks and heads.
+    pub views: Arc<dyn Views<LogsEngine>>,
+    /// For live tails.
+    pub tails: Arc<dyn Tails<LogBatch>>,
+}
+
+impl LogsReader {
+    /// What the segments that may match have for a plan.
+    fn cursors<'a>(&self, plan: &Arc<LogsPlan>, budget: &'a dyn Budget, coverage: &mut Coverage) -> Vec<ChunkEntries<'a>> {
+        let mut found = Vec::new();
+        for view in self.views.views() {
+            cover(&view, coverage);
+            found.extend(cursors(view.blocks.iter().map(|block| &block.block), plan, budget));
+            found.extend(cursors(&view.heads, plan, budget));
+        }
+        found
+    }
+
+    /// Every chunk for a plan, in no order.
+    fn each_chunk(
+        &self,
+        plan: LogsPlan,
+        budget: &dyn Budget,
+        coverage: &mut Coverage,
+        mut take: impl FnMut(Chunk, &LogsPlan, &mut Coverage) -> Result<(), ReadError>,
+    ) -> Result<(), ReadError> {
+        let plan = Arc::new(plan);
+        for entry in self.cursors(&plan, budget, coverage).into_iter().flatten() {
+            match entry {
+                Ok((_, chunk)) => take(chunk, &plan, coverage)?,
+                Err(error) => missed(error, coverage)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn cover(view: &PartitionView<LogsEngine>, coverage: &mut Coverage) {
+    coverage.partitions.push(view.coverage.clone());
+    view.missing.iter().for_each(|sentence| coverage.miss(sentence.clone()));
+}
+
+impl LogReader for LogsReader {
+    fn visit(&self, select: &LogSelect, budget: &dyn Budget, visitor: &mut dyn LogVisitor) -> Result<Coverage, ReadError> {
+        let mut coverage = Coverage::default();
+        let plan = Arc::new(LogsPlan::new(select).with_mention(visitor.mention()));
+        let mut merge = Merge::new(self.cursors(&plan, budget, &mut coverage));
+        let mut chunks = Vec::new();
+        while let Some(group) = merge.next_group(&mut chunks) {
+            if let Err(error) = group {
+                missed(error, &mut coverage)?;
+            }
+            for (_, chunk) in &chunks {
+                budget.check()?;
+                let (first, last) = chunk.times();
+                if !visitor.wants(first, last) || !chunk.may_match(&plan) {
+                    continue;
+                }
+                let Some(lines) = chunk.source.open(budget, &mut coverage)? else { continue };
+                let mut announced = false;
+                let flow = lines.visit(plan.range, &plan.filters, &mut |id, record| {
+                    if !std::mem::replace(&mut announced, true) {
+                        visitor.stream(&chunk.stream);
+                    }
+                    visitor.line(id, record)
+                });
+                if flow.is_break() {
+                    return Ok(coverage);
+                }
+            }
+        }
+        Ok(coverage)
+    }
+
+    fn streams(&self, select: &LogSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
+        let (mut coverage, mut streams) = (Coverage::default(), BTreeSet::new());
+        self.each_chunk(LogsPlan::new(select), budget, &mut coverage, |chunk, _, _| {
+            streams.insert(chunk.stream);
+            Ok(())
+        })?;
+        Ok(Covered { value: streams.into_iter().collect(), coverage })
+    }
+
+    fn volume(&self, select: &LogSelect, step: i64, budget: &dyn Budget) -> Result<Covered<Vec<LogVolume>>, ReadError> {
+        if step <= 0 {
+            return Err(ReadError::Store(format!("a volume's step is above 0, got {step}")));
+        }
+        let (mut coverage, mut volume) = (Coverage::default(), Volume::new(step));
+        self.each_chunk(LogsPlan::new(select), budget, &mut coverage, |chunk, plan, coverage| {
+            budget.check()?;
+            volume.add_chunk(&chunk, plan, budget, coverage)
+        })?;
+        Ok(Covered { value: volume.finish(), coverage })
+    }
+
+    fn line(&self, tenant: &str, id: LineId, context: usize, budget: &dyn Budget) -> Result<Covered<Vec<OwnedLine>>, ReadError> {
+        let mut answer = Covered::default();
+        let select = LineSelect { tenant, place: (id.offset, id.ordinal), context };
+        for view in self.views.views().iter().filter(|view| view.coverage.partition == id.partition) {
+            cover(view, &mut answer.coverage);
+            answer.value = line::find(view, &select, budget, &mut answer.coverage)?;
+            if !answer.value.is_empty() {
+                break;
+            }
+        }
+        Ok(answer)
+    }
+
+    fn tail(&self, select: LogSelect) -> Box<dyn LogTail> {
+        Box::new(Tail::new(self.tails.subscribe(), &select))
+    }
+}

@@ -1,0 +1,82 @@
+//! What the parts of the engine call things: sections, streams, and what is known of a chunk without opening it.
+
+use std::sync::Arc;
+
+use weir_model::label::Labels;
+use weir_model::time::{SECOND, UnixNanos};
+
+/// Section: every stream once.
+pub(crate) const STREAMS: &str = "streams.1";
+/// Section: chunks, one after the other, each with its own checksum.
+pub(crate) const CHUNKS: &str = "chunks.1";
+/// Section: what is known of each chunk.
+pub(crate) const DIRECTORY: &str = "directory.1";
+/// Section: a tantivy index whose documents are the chunks.
+pub(crate) const INDEX: &str = "index.1";
+
+/// Section: which chunk has a line, in pages. Blocks of before have none.
+pub(crate) const PLACES: &str = "places.1";
+/// Section: where each page of [`PLACES`] begins.
+pub(crate) const PLACE_PAGES: &str = "place_pages.1";
+
+/// Width of a roll-up's bucket: the finest step of a volume histogram that need not open chunks.
+pub(crate) const ROLLUP_NANOS: i64 = 10 * SECOND;
+
+/// zstd level of all columns: level 3 was a sixth of the time of ingesting.
+pub(crate) const ZSTD_LEVEL: i32 = 3;
+
+/// Whose stream, and which. Streams of two tenants are never the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct StreamKey {
+    pub(crate) tenant: Arc<str>,
+    pub(crate) labels: Labels,
+}
+
+/// Offset and ordinal: a line's identity within its partition, and the order of its source.
+pub type Place = (u64, u32);
+
+/// What is known of a chunk without opening it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ChunkMeta {
+    pub(crate) partition: u32,
+    /// Earliest and latest timestamp.
+    pub(crate) first: UnixNanos,
+    pub(crate) last: UnixNanos,
+    /// Lines.
+    pub(crate) count: u32,
+    /// Bytes of their bodies.
+    pub(crate) body_bytes: u64,
+    /// Of its first and last line.
+    pub(crate) first_place: Place,
+    pub(crate) last_place: Place,
+    /// By bucket and level, ascending.
+    pub(crate) rollups: Vec<Rollup>,
+}
+
+impl ChunkMeta {
+    /// False only when no line of it has a place.
+    pub(crate) fn covers(&self, place: Place) -> bool {
+        self.first_place <= place && place <= self.last_place
+    }
+}
+
+/// Lines of one level in one bucket of [`ROLLUP_NANOS`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rollup {
+    /// Timestamps divided by [`ROLLUP_NANOS`], rounded down.
+    pub(crate) bucket: i64,
+    /// See [`level_of`].
+    pub(crate) level: u8,
+    pub(crate) lines: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Severity numbers as seven levels: 0 not known, 1 trace … 6 fatal.
+pub(crate) fn level_of(severity: u8) -> u8 {
+    if (1..=24).contains(&severity) { severity.div_ceil(4) } else { 0 }
+}
+
+/// The name of a level of [`level_of`].
+pub(crate) fn level_text(level: u8) -> &'static str {
+    weir_model::log::level_name(level * 4)
+}

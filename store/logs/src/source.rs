@@ -1,0 +1,191 @@
+//! One chunk, wherever it lies: in a block, encoded in a head, or as the sections of a head's open chunk.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use weir_model::id::LineId;
+use weir_model::log::LogRecord;
+use weir_model::select::{Budget, Coverage, ReadError};
+use weir_model::time::TimeRange;
+
+use super::block::LogsBlock;
+use super::chunk::{EncodedChunk, Lines, place_runs};
+use super::filter::Filters;
+use super::part::Part;
+use super::schema::{ChunkMeta, Place};
+use weir_blocks::StoreError;
+
+/// Cheap to copy and to keep: nothing of it is decoded.
+#[derive(Clone)]
+pub(crate) enum Source {
+    Stored(Arc<LogsBlock>, u32),
+    Encoded(Arc<EncodedChunk>),
+    Parts(Arc<ChunkMeta>, Arc<Vec<Arc<Part>>>),
+}
+
+/// A chunk's lines.
+pub(crate) enum SourceLines {
+    Decoded(Box<Lines>),
+    Parts(Arc<Vec<Arc<Part>>>),
+}
+
+impl Source {
+    /// The open chunk; `None` when it is empty. What is known of it has no roll-ups.
+    pub(crate) fn of_parts(parts: Vec<Arc<Part>>) -> Option<Self> {
+        let meta = parts.iter().map(|part| &part.meta);
+        let mut whole = meta.clone().next()?.clone();
+        for part in meta.skip(1) {
+            whole.first = whole.first.min(part.first);
+            whole.last = whole.last.max(part.last);
+            whole.count += part.count;
+            whole.body_bytes += part.body_bytes;
+            whole.last_place = part.last_place;
+        }
+        Some(Self::Parts(Arc::new(whole), Arc::new(parts)))
+    }
+
+    /// What is known without opening it.
+    pub(crate) fn meta(&self) -> &ChunkMeta {
+        match self {
+            Self::Stored(block, chunk) => block.meta(*chunk),
+            Self::Encoded(chunk) => &chunk.meta,
+            Self::Parts(meta, _) => meta,
+        }
+    }
+
+    /// Whether the roll-ups that it knows of count all lines.
+    pub(crate) fn has_rollups(&self) -> bool {
+        !matches!(self, Self::Parts(..))
+    }
+
+    /// False only when no line has a place. Of a head it is told for certain, and without unpacking bodies.
+    pub(crate) fn has(&self, place: Place) -> Result<bool, StoreError> {
+        match self {
+            Self::Stored(block, chunk) => Ok(block.meta(*chunk).covers(place)),
+            Self::Encoded(chunk) => {
+                let runs = place_runs(&chunk.bytes).map_err(corrupt)?;
+                Ok(runs.iter().any(|run| run.has(place)))
+            }
+            Self::Parts(_, parts) => Ok(parts.iter().any(|part| part.find(place).is_some())),
+        }
+    }
+
+    /// Opens it within a budget. One that cannot be read goes to the coverage, and the others still answer.
+    pub(crate) fn open(&self, budget: &dyn Budget, coverage: &mut Coverage) -> Result<Option<SourceLines>, ReadError> {
+        budget.check()?;
+        budget.spend(u64::from(self.meta().count))?;
+        match self.lines() {
+            Ok(lines) => Ok(Some(lines)),
+            Err(error) => {
+                coverage.miss(error.to_string());
+                Ok(None)
+            }
+        }
+    }
+
+    /// Opens it. Errors with `Corrupt` that names block and chunk.
+    pub(crate) fn lines(&self) -> Result<SourceLines, StoreError> {
+        match self {
+            Self::Stored(block, chunk) => block.lines(*chunk).map(SourceLines::decoded),
+            Self::Encoded(chunk) => Lines::decode(&chunk.bytes).map(SourceLines::decoded).map_err(corrupt),
+            Self::Parts(_, parts) => Ok(SourceLines::Parts(Arc::clone(parts))),
+        }
+    }
+}
+
+fn corrupt(detail: String) -> StoreError {
+    StoreError::corrupt("a head's chunk", detail)
+}
+
+impl SourceLines {
+    fn decoded(lines: Lines) -> Self {
+        Self::Decoded(Box::new(lines))
+    }
+
+    /// Gives every line in the range that passes, in source order.
+    pub(crate) fn visit(
+        &self,
+        range: TimeRange,
+        filters: &Filters,
+        take: &mut dyn FnMut(LineId, LogRecord<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let mut flow = ControlFlow::Continue(());
+        match self {
+            Self::Decoded(lines) => {
+                let (bodies, ends) = lines.bodies();
+                filters.select(bodies, ends, |i, _| {
+                    let (id, record) = lines.get(i);
+                    if range.contains(record.timestamp) {
+                        flow = take(id, record);
+                    }
+                    flow
+                });
+            }
+            Self::Parts(parts) => {
+                for (id, record) in parts.iter().flat_map(|part| part_lines(part)) {
+                    if range.contains(record.timestamp) && filters.passes(record.body) {
+                        flow = take(id, record);
+                    }
+                    if flow.is_break() {
+                        break;
+                    }
+                }
+            }
+        }
+        flow
+    }
+
+    /// Number of lines.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Decoded(lines) => lines.len(),
+            Self::Parts(parts) => parts.iter().map(|part| part.batch.len()).sum(),
+        }
+    }
+
+    /// Which line has this place.
+    pub(crate) fn find(&self, place: Place) -> Option<usize> {
+        match self {
+            Self::Decoded(lines) => lines.find(place),
+            Self::Parts(parts) => {
+                let mut before = 0;
+                parts.iter().find_map(|part| {
+                    let found = part.find(place).map(|i| before + i);
+                    before += part.batch.len();
+                    found
+                })
+            }
+        }
+    }
+
+    /// Line `i`.
+    pub(crate) fn with<T>(&self, i: usize, take: impl FnOnce(LineId, LogRecord<'_>) -> T) -> T {
+        match self {
+            Self::Decoded(lines) => {
+                let (id, record) = lines.get(i);
+                take(id, record)
+            }
+            Self::Parts(parts) => {
+                let mut rest = i;
+                let mut parts = parts.iter();
+                let part = loop {
+                    let part = parts.next().expect("invariant: i is below len");
+                    match rest.checked_sub(part.batch.len()) {
+                        Some(left) => rest = left,
+                        None => break part,
+                    }
+                };
+                take(part_id(part, rest), part.batch.get(rest))
+            }
+        }
+    }
+}
+
+fn part_id(part: &Part, i: usize) -> LineId {
+    let (offset, ordinal) = part.place(i);
+    LineId { partition: part.position.partition, offset, ordinal }
+}
+
+fn part_lines(part: &Part) -> impl Iterator<Item = (LineId, LogRecord<'_>)> {
+    (0..part.batch.len()).map(|i| (part_id(part, i), part.batch.get(i)))
+}

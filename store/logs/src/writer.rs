@@ -1,0 +1,188 @@
+//! Chunks as a block: streams, data, directory, index and places. Drawn in `docs/formats/logs_block.md`.
+
+use std::collections::HashMap;
+
+use super::chunk::{EncodedChunk, place_runs};
+use super::index::IndexBuilder;
+use super::places::PlacesBuilder;
+use super::schema::{CHUNKS, ChunkMeta, DIRECTORY, INDEX, PLACE_PAGES, PLACES, STREAMS, StreamKey, ZSTD_LEVEL};
+use weir_blocks::StoreError;
+use weir_blocks::block::BlockData;
+use weir_blocks::columns::{put_bytes, put_varint, put_zigzag};
+use weir_blocks::engine::{BlockSummary, BuiltBlock};
+use weir_blocks::limits::{SECTION_BYTES, check_unpacked};
+
+/// Where a block is closed and another begun.
+#[derive(Clone, Copy)]
+pub(crate) struct BlockLimits {
+    /// Bytes of streams or of the directory before compression, and memory of places.
+    pub(crate) section_bytes: usize,
+    /// Memory of the index in the making. tantivy's addresses have 32 bits and wrap above 4 GiB without a word.
+    pub(crate) index_bytes: usize,
+}
+
+/// A block of 4 GiB of lines has some 5 MiB of directory; an index of so much has some two million distinct tokens.
+const LIMITS: BlockLimits = BlockLimits { section_bytes: 64 << 20, index_bytes: 192 << 20 };
+const _: () = assert!(LIMITS.section_bytes <= SECTION_BYTES);
+
+/// A row of the directory without its roll-ups, and one roll-up, at most.
+const META_BYTES_MAX: usize = 96;
+const ROLLUP_BYTES_MAX: usize = 31;
+
+/// Takes chunks: all of a stream together and in the order of their lines. Begins another block of its own accord where
+/// one could not be read again.
+pub(crate) struct BlockWriter {
+    limits: BlockLimits,
+    open: OpenBlock,
+    closed: Vec<BuiltBlock>,
+}
+
+struct OpenBlock {
+    /// Encoded, without their count.
+    streams: Vec<u8>,
+    indexes: HashMap<StreamKey, u32>,
+    chunks: Vec<u8>,
+    /// Rows of the directory, without their count.
+    directory: Vec<u8>,
+    count: u32,
+    places: PlacesBuilder,
+    summary: BlockSummary,
+    index: IndexBuilder,
+}
+
+impl BlockWriter {
+    /// Without chunks.
+    pub(crate) fn new() -> Result<Self, StoreError> {
+        Self::with_limits(LIMITS)
+    }
+
+    /// With limits of the caller's.
+    pub(crate) fn with_limits(limits: BlockLimits) -> Result<Self, StoreError> {
+        Ok(Self { limits, open: OpenBlock::new()?, closed: Vec::new() })
+    }
+
+    /// The next chunk.
+    pub(crate) fn push(&mut self, stream: &StreamKey, chunk: &EncodedChunk) -> Result<(), StoreError> {
+        if self.open.count > 0 && !self.open.has_room(stream, chunk, self.limits) {
+            let full = std::mem::replace(&mut self.open, OpenBlock::new()?);
+            self.closed.push(full.finish()?);
+        }
+        self.open.push(stream, chunk)
+    }
+
+    /// The blocks, mostly one; none when there was no chunk.
+    pub(crate) fn finish(mut self) -> Result<Vec<BuiltBlock>, StoreError> {
+        if self.open.count > 0 {
+            self.closed.push(self.open.finish()?);
+        }
+        Ok(self.closed)
+    }
+}
+
+impl OpenBlock {
+    fn new() -> Result<Self, StoreError> {
+        Ok(Self {
+            streams: Vec::new(),
+            indexes: HashMap::new(),
+            chunks: Vec::new(),
+            directory: Vec::new(),
+            count: 0,
+            places: PlacesBuilder::default(),
+            summary: BlockSummary { first: i64::MAX, last: i64::MIN, ..BlockSummary::default() },
+            index: IndexBuilder::new()?,
+        })
+    }
+
+    fn has_room(&self, stream: &StreamKey, chunk: &EncodedChunk, limits: BlockLimits) -> bool {
+        let directory = self.directory.len() + META_BYTES_MAX + chunk.meta.rollups.len() * ROLLUP_BYTES_MAX;
+        let streams = if self.indexes.contains_key(stream) { 0 } else { self.streams.len() + stream_bytes(stream) };
+        let largest = directory.max(streams).max(self.places.memory());
+        largest <= limits.section_bytes && self.index.memory() <= limits.index_bytes
+    }
+
+    fn push(&mut self, stream: &StreamKey, chunk: &EncodedChunk) -> Result<(), StoreError> {
+        let index = match self.indexes.get(stream) {
+            Some(index) => *index,
+            None => {
+                put_stream(&mut self.streams, stream);
+                let index = self.indexes.len() as u32;
+                self.indexes.insert(stream.clone(), index);
+                index
+            }
+        };
+        self.index.push(&chunk.tokens)?;
+        let runs = place_runs(&chunk.bytes).map_err(|error| StoreError::engine("build a block", error))?;
+        self.places.push(self.count, runs.into_iter());
+        put_varint(&mut self.directory, u64::from(index));
+        put_varint(&mut self.directory, chunk.bytes.len() as u64);
+        put_meta(&mut self.directory, &chunk.meta);
+        self.chunks.extend_from_slice(&chunk.bytes);
+        self.count += 1;
+        self.summary.first = self.summary.first.min(chunk.meta.first);
+        self.summary.last = self.summary.last.max(chunk.meta.last);
+        self.summary.records += u64::from(chunk.meta.count);
+        self.summary.raw_bytes += chunk.meta.body_bytes;
+        Ok(())
+    }
+
+    fn finish(self) -> Result<BuiltBlock, StoreError> {
+        let (places, place_pages) = self.places.finish()?;
+        let sections = vec![
+            (CHUNKS, self.chunks),
+            (INDEX, self.index.finish()?),
+            (STREAMS, pack(self.indexes.len() as u64, &self.streams)?),
+            (DIRECTORY, pack(u64::from(self.count), &self.directory)?),
+            (PLACES, places),
+            (PLACE_PAGES, place_pages),
+        ];
+        Ok(BuiltBlock { summary: self.summary, data: BlockData { sections } })
+    }
+}
+
+/// Bytes of [`put_stream`], at most.
+fn stream_bytes(stream: &StreamKey) -> usize {
+    let labels: usize = stream.labels.iter().map(|(name, value)| name.len() + value.len() + 20).sum();
+    stream.tenant.len() + 20 + labels
+}
+
+fn put_stream(out: &mut Vec<u8>, stream: &StreamKey) {
+    put_bytes(out, stream.tenant.as_bytes());
+    put_varint(out, stream.labels.len() as u64);
+    for (name, value) in stream.labels.iter() {
+        put_bytes(out, name.as_bytes());
+        put_bytes(out, value.as_bytes());
+    }
+}
+
+fn put_meta(out: &mut Vec<u8>, meta: &ChunkMeta) {
+    put_varint(out, u64::from(meta.partition));
+    put_zigzag(out, meta.first);
+    put_varint(out, meta.last.wrapping_sub(meta.first) as u64);
+    put_varint(out, u64::from(meta.count));
+    put_varint(out, meta.body_bytes);
+    put_varint(out, meta.first_place.0);
+    put_varint(out, u64::from(meta.first_place.1));
+    put_zigzag(out, meta.last_place.0.wrapping_sub(meta.first_place.0) as i64);
+    put_varint(out, u64::from(meta.last_place.1));
+    put_varint(out, meta.rollups.len() as u64);
+    let mut bucket = 0_i64;
+    for rollup in &meta.rollups {
+        put_zigzag(out, rollup.bucket.wrapping_sub(bucket));
+        out.push(rollup.level);
+        put_varint(out, rollup.lines);
+        put_varint(out, rollup.bytes);
+        bucket = rollup.bucket;
+    }
+}
+
+/// Length before compression as u32, then zstd of a count and what is counted. Errors when its reader would refuse it.
+fn pack(count: u64, rest: &[u8]) -> Result<Vec<u8>, StoreError> {
+    let failed = |error: String| StoreError::engine("build a block", error);
+    let mut bytes = Vec::with_capacity(rest.len() + 10);
+    put_varint(&mut bytes, count);
+    bytes.extend_from_slice(rest);
+    check_unpacked("streams or directory", bytes.len()).map_err(failed)?;
+    let mut out = (bytes.len() as u32).to_le_bytes().to_vec();
+    out.extend(zstd::bulk::compress(&bytes, ZSTD_LEVEL).map_err(|error| failed(error.to_string()))?);
+    Ok(out)
+}

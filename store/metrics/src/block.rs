@@ -1,0 +1,271 @@
+//! An opened metrics block: its index in memory, its samples read group by group.
+//!
+//! Not here: merging what several blocks and heads hold (`reader.rs`). Written by `writer.rs`.
+
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use roaring::RoaringBitmap;
+use weir_model::label::{Labels, Matcher};
+use weir_model::metric::{Family, MetricKind};
+use weir_model::wire::Kind;
+
+use super::group::{Group, GroupEntry};
+use super::postings::{self, LabelIndex};
+use super::schema::{FAMILIES, GROUPS, POSTINGS, SAMPLES, SERIES, SYMBOLS, Symbols};
+use super::writer::Families;
+use weir_blocks::StoreError;
+use weir_blocks::block::{Blob, BlockReader};
+use weir_blocks::engine::{BlockSummary, check_records};
+use weir_blocks::packed::{Cursor, UNPACKED_BYTES_MAX};
+
+/// All series of a block fit ids of 32 bits; a directory that says more is wrong.
+const SERIES_MAX: u64 = u32::MAX as u64;
+
+/// An opened block.
+pub struct MetricsBlock {
+    file: BlockReader,
+    symbols: Symbols,
+    tenants: Vec<(String, Range<u32>)>,
+    /// Pairs of all series; `pair_ends` says where each series' pairs end.
+    pairs: Vec<u32>,
+    pair_ends: Vec<usize>,
+    postings: Vec<u8>,
+    /// Where each pair's list lies in `postings`.
+    lists: Vec<Range<usize>>,
+    groups: Vec<GroupEntry>,
+    families: Families,
+    /// Label sets that were asked for: a query's second run finds them made.
+    labels: Vec<OnceLock<Labels>>,
+}
+
+impl MetricsBlock {
+    /// Reads and verifies all but the samples. Errors with `Corrupt` that names section and reason.
+    pub fn open(blob: Arc<dyn Blob>) -> Result<Self, StoreError> {
+        let file = BlockReader::open(blob)?;
+        let path = file.path().to_owned();
+        if file.kind() != Kind::Metrics {
+            return Err(StoreError::corrupt(&path, format!("a block of {} where metrics are expected", file.kind().name())));
+        }
+        let wrong = |section: &'static str| {
+            let path = path.clone();
+            move |detail: String| StoreError::corrupt(&path, format!("section {section}: {detail}"))
+        };
+        let symbols = Symbols::parse(&file.section(SYMBOLS)?).map_err(wrong(SYMBOLS))?;
+        let series = parse_series(&unpack(&file, SERIES)?, symbols.len()).map_err(wrong(SERIES))?;
+        let postings = unpack(&file, POSTINGS)?;
+        let lists = parse_lists(&postings, symbols.len()).map_err(wrong(POSTINGS))?;
+        let groups = parse_groups(&unpack(&file, GROUPS)?, series.ends.len()).map_err(wrong(GROUPS))?;
+        let families = parse_families(&unpack(&file, FAMILIES)?).map_err(wrong(FAMILIES))?;
+        let labels = std::iter::repeat_with(OnceLock::new).take(series.ends.len()).collect();
+        let SeriesTable { tenants, pairs, ends: pair_ends } = series;
+        Ok(Self { file, symbols, tenants, pairs, pair_ends, postings, lists, groups, families, labels })
+    }
+
+    /// Names of the file's sections and their sizes, for tools.
+    pub fn section_sizes(&self) -> Vec<(String, u64)> {
+        self.file.names().map(|name| (name.to_owned(), self.file.section_len(name).unwrap_or(0))).collect()
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        self.file.path()
+    }
+
+    pub(crate) fn families(&self) -> &Families {
+        &self.families
+    }
+
+    pub(crate) fn tenants(&self) -> &[(String, Range<u32>)] {
+        &self.tenants
+    }
+
+    pub(crate) fn groups(&self) -> &[GroupEntry] {
+        &self.groups
+    }
+
+    /// Series of a tenant that pass all matchers.
+    pub(crate) fn matching(&self, tenant: &str, matchers: &[Matcher]) -> Result<RoaringBitmap, StoreError> {
+        let Some((_, range)) = self.tenants.iter().find(|(own, _)| own == tenant) else {
+            return Ok(RoaringBitmap::new());
+        };
+        let mut all = RoaringBitmap::new();
+        all.insert_range(range.clone());
+        postings::matching(self, all, matchers)
+    }
+
+    /// The labels of a series, which exists.
+    pub(crate) fn labels(&self, id: u32) -> &Labels {
+        let id = id as usize;
+        self.labels[id].get_or_init(|| {
+            let start = if id == 0 { 0 } else { self.pair_ends[id - 1] };
+            Labels::from_pairs(self.pairs[start..self.pair_ends[id]].iter().map(|pair| self.symbols.pair(*pair as usize)))
+        })
+    }
+
+    /// Reads, verifies and unpacks a group.
+    pub(crate) fn group(&self, entry: &GroupEntry) -> Result<Group, StoreError> {
+        let wrong = |detail: String| {
+            let series = entry.series_first..entry.series_first + entry.series;
+            StoreError::corrupt(self.path(), format!("samples of series {series:?}: {detail}"))
+        };
+        let bytes = self.file.section_range(SAMPLES, entry.bytes.clone())?;
+        let computed = crc32c::crc32c(&bytes);
+        if computed != entry.crc {
+            return Err(wrong(format!("checksum {computed:08x}, stored {:08x}", entry.crc)));
+        }
+        Group::parse(&bytes, entry).map_err(wrong)
+    }
+
+    /// Reads all samples, a series at a time, and all lists. Errors with `Corrupt` that says what cannot be read.
+    pub(crate) fn verify(&self, summary: &BlockSummary) -> Result<(), StoreError> {
+        let mut samples = 0;
+        for entry in &self.groups {
+            let group = self.group(entry)?;
+            let mut own = 0;
+            for at in 0..entry.series {
+                let read = group.samples(at as usize, i64::MIN, i64::MAX).map_err(|detail| {
+                    StoreError::corrupt(self.path(), format!("samples of series {}: {detail}", entry.series_first + at))
+                })?;
+                own += read.timestamps.len() as u64;
+            }
+            if own != entry.samples {
+                let detail = format!("series from {}: {own} samples, the directory says {}", entry.series_first, entry.samples);
+                return Err(StoreError::corrupt(self.path(), detail));
+            }
+            samples += own;
+        }
+        (0..self.lists.len()).try_for_each(|pair| self.list(pair).map(drop))?;
+        check_records(self.path(), samples, summary)
+    }
+
+    fn list(&self, pair: usize) -> Result<RoaringBitmap, StoreError> {
+        let series = self.pair_ends.len() as u32;
+        postings::decode(&self.postings[self.lists[pair].clone()], series)
+            .map_err(|detail| StoreError::corrupt(self.path(), format!("section {POSTINGS}: list {pair}: {detail}")))
+    }
+}
+
+impl LabelIndex for MetricsBlock {
+    fn equal(&self, name: &str, value: &str) -> Result<RoaringBitmap, StoreError> {
+        self.symbols.find(name, value).map_or_else(|| Ok(RoaringBitmap::new()), |pair| self.list(pair))
+    }
+
+    fn any(&self, name: &str, passes: &dyn Fn(&str) -> bool) -> Result<RoaringBitmap, StoreError> {
+        let mut found = RoaringBitmap::new();
+        for pair in self.symbols.of_name(name).filter(|pair| passes(self.symbols.value(*pair))) {
+            found |= self.list(pair)?;
+        }
+        Ok(found)
+    }
+}
+
+fn unpack(file: &BlockReader, section: &'static str) -> Result<Vec<u8>, StoreError> {
+    let bytes = file.section(section)?;
+    let mut cursor = Cursor::new(&bytes);
+    let raw = cursor.unpacked(UNPACKED_BYTES_MAX).and_then(|raw| cursor.end().map(|()| raw));
+    raw.map_err(|detail| StoreError::corrupt(file.path(), format!("section {section}: {detail}")))
+}
+
+struct SeriesTable {
+    tenants: Vec<(String, Range<u32>)>,
+    pairs: Vec<u32>,
+    ends: Vec<usize>,
+}
+
+fn parse_series(raw: &[u8], pair_count: usize) -> Result<SeriesTable, String> {
+    let mut cursor = Cursor::new(raw);
+    let mut tenants: Vec<(String, Range<u32>)> = Vec::new();
+    let mut series = 0_u64;
+    for _ in 0..cursor.count(2)? {
+        let tenant = cursor.text()?.to_owned();
+        let first = series;
+        series = cursor.varint()?.checked_add(first).filter(|all| *all <= SERIES_MAX).ok_or("too many series")?;
+        if tenants.last().is_some_and(|(before, _)| *before >= tenant) {
+            return Err(format!("tenant {tenant:?} is out of order"));
+        }
+        tenants.push((tenant, first as u32..series as u32));
+    }
+    if series > cursor.left() as u64 {
+        return Err(format!("{series} series in {} bytes", cursor.left()));
+    }
+    let (mut pairs, mut ends) = (Vec::new(), Vec::with_capacity(series as usize));
+    for id in 0..series {
+        let mut pair = 0_u64;
+        for i in 0..cursor.count(1)? {
+            let step = u64::from(cursor.small()?);
+            pair += step;
+            if pair >= pair_count as u64 || (i > 0 && step == 0) {
+                return Err(format!("series {id} has label pair {pair} of {pair_count}"));
+            }
+            pairs.push(pair as u32);
+        }
+        ends.push(pairs.len());
+    }
+    cursor.end()?;
+    Ok(SeriesTable { tenants, pairs, ends })
+}
+
+fn parse_lists(raw: &[u8], pair_count: usize) -> Result<Vec<Range<usize>>, String> {
+    let mut cursor = Cursor::new(raw);
+    let mut lists = Vec::with_capacity(pair_count.min(raw.len()));
+    for _ in 0..pair_count {
+        let list = cursor.bytes()?;
+        let end = raw.len() - cursor.left();
+        lists.push(end - list.len()..end);
+    }
+    cursor.end()?;
+    Ok(lists)
+}
+
+fn parse_groups(raw: &[u8], series_count: usize) -> Result<Vec<GroupEntry>, String> {
+    let mut cursor = Cursor::new(raw);
+    let (mut series_next, mut offset) = (0_u32, 0_u64);
+    let mut groups = Vec::new();
+    for at in 0..cursor.count(9)? {
+        let series = cursor.small()?;
+        let samples = cursor.varint()?;
+        let first = cursor.zigzag()?;
+        let last = first.wrapping_add(cursor.varint()? as i64);
+        let length = cursor.varint()?;
+        let crc = u32::from_le_bytes(cursor.array()?);
+        let next = series_next.checked_add(series).filter(|next| series > 0 && *next as usize <= series_count);
+        let end = offset.checked_add(length).filter(|_| last >= first);
+        let (Some(next), Some(end)) = (next, end) else {
+            return Err(format!("group {at} has {series} series after {series_next} of {series_count}"));
+        };
+        groups.push(GroupEntry { series_first: series_next, series, samples, first, last, bytes: offset..end, crc });
+        (series_next, offset) = (next, end);
+    }
+    cursor.end()?;
+    if series_next as usize != series_count {
+        return Err(format!("groups of {series_next} series, {series_count} are there"));
+    }
+    Ok(groups)
+}
+
+fn parse_families(raw: &[u8]) -> Result<Families, String> {
+    const KINDS: [MetricKind; 8] = [
+        MetricKind::Unknown,
+        MetricKind::Counter,
+        MetricKind::Gauge,
+        MetricKind::Histogram,
+        MetricKind::Summary,
+        MetricKind::Info,
+        MetricKind::StateSet,
+        MetricKind::GaugeHistogram,
+    ];
+    let mut cursor = Cursor::new(raw);
+    let mut families = Families::new();
+    for _ in 0..cursor.count(2)? {
+        let own = families.entry(cursor.text()?.to_owned()).or_default();
+        for _ in 0..cursor.count(4)? {
+            let name = cursor.text()?.to_owned();
+            let number = cursor.byte()?;
+            let kind = *KINDS.get(number as usize).ok_or_else(|| format!("metric kind {number} of {name:?} is unknown"))?;
+            let (help, unit) = (cursor.text()?.to_owned(), cursor.text()?.to_owned());
+            own.insert(name.clone(), Family { name, kind, help, unit });
+        }
+    }
+    cursor.end()?;
+    Ok(families)
+}

@@ -1,0 +1,61 @@
+//! Sections and groups of any bytes are refused or read, with right checksums around them.
+
+use weir_model::fuzz::Fuzz;
+use weir_model::label::{Labels, MatchOp, Matcher, NAME};
+use weir_model::metric::{Family, MetricBatch, MetricKind, MetricRow, Schema};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
+
+use super::group::Group;
+use super::*;
+use weir_blocks::blob::MemoryBlob;
+use weir_blocks::engine::{Head, Position};
+use weir_blocks::packed::plain;
+use weir_blocks::testing::MEMORY;
+
+fn built() -> BuiltBlock {
+    let head = MetricsEngine::default().head();
+    let series: Vec<Labels> =
+        (0..40).map(|i| Labels::from_pairs([(NAME, format!("m{}", i % 3)), ("pod", format!("p{i}"))])).collect();
+    let value = |at: i64, i: usize| [at as f64, 0.1 * at as f64, f64::from_bits(at as u64 * 77), 1.0][i % 4];
+    let rows = (0..6_i64)
+        .map(|at| MetricRow { timestamp: at * at * 1_000_000_000, values: (0..series.len()).map(|i| value(at, i)).collect() });
+    let families = vec![Family { name: "m1".into(), kind: MetricKind::Gauge, help: "help".into(), unit: "s".into() }];
+    let rows = rows.collect();
+    let batch = MetricBatch { target: Labels::from_pairs([("job", "j")]), schema: Arc::new(Schema::new(series, families)), rows };
+    let mark = Mark::Sequence { epoch: 1, first: 0, last: 1 };
+    let header = SectionHeader { tenant: "t".into(), source: "s".into(), mark, records: 0 };
+    let section = Section::new(header, batch);
+    head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section).unwrap();
+    head.build().unwrap().remove(0)
+}
+
+#[test]
+fn sections_and_groups() {
+    let built = built();
+    let block = MetricsEngine::default().open(Arc::new(MemoryBlob::new("x", built.data.encode(Kind::Metrics)))).unwrap();
+    let entry = block.groups()[0].clone();
+    let mut target = Fuzz::new("store-metrics").memory(MEMORY);
+    for (which, (_, bytes)) in (0_u8..).zip(&built.data.sections) {
+        target = target.seed([&[which], &plain(bytes)[..]].concat());
+    }
+    target.run(move |input| {
+        let Some((which, packed)) = input.split_first() else { return };
+        let which = usize::from(*which) % built.data.sections.len();
+        if built.data.sections[which].0 == "samples.1" {
+            let Ok(group) = Group::parse(packed, &entry) else { return };
+            (0..entry.series as usize).for_each(|at| drop(group.samples(at, i64::MIN, i64::MAX)));
+            return;
+        }
+        let mut data = built.data.clone();
+        data.sections[which].1 = packed.to_vec();
+        let engine = MetricsEngine::default();
+        let Ok(block) = engine.open(Arc::new(MemoryBlob::new("fuzz", data.encode(Kind::Metrics)))) else { return };
+        let _refused = engine.verify(&block, &built.summary);
+        for (tenant, range) in block.tenants() {
+            range.clone().for_each(|id| drop(block.labels(id).to_string()));
+            let matchers =
+                [Matcher::new("pod", MatchOp::Regex, "p1.*").unwrap(), Matcher::new("job", MatchOp::Equal, "j").unwrap()];
+            drop(block.matching(tenant, &matchers));
+        }
+    });
+}

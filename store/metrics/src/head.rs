@@ -1,0 +1,234 @@
+//! Unsealed scrapes of a partition: one table per (tenant, target, schema), a row a timestamp.
+//!
+//! A scrape costs one copy of its values: series are found when a schema is first seen, not per sample. Values stay as
+//! they came (8 bytes) because a head is capped in time and bytes by its owner; they are settled and compressed when it
+//! is sealed. Names are `index.rs`, matching is `postings.rs`, the block `writer.rs`.
+
+use std::collections::HashMap;
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::RwLock;
+use weir_model::label::{Labels, Matcher};
+use weir_model::memory::{allocation, shared};
+use weir_model::metric::{Family, MetricBatch};
+use weir_model::wire::Section;
+
+use super::counters::MetricsCounters;
+use super::index::Index;
+use super::samples::{Dropped, Samples};
+use super::schema::series_order;
+use super::writer::{BlockWriter, Families};
+use weir_blocks::StoreError;
+use weir_blocks::engine::{BuiltBlock, Head, Position};
+use weir_blocks::limits::RECORD_BYTES_MAX;
+
+/// Nanoseconds of a millisecond, the resolution of Prometheus' APIs.
+const MILLISECOND: i64 = 1_000_000;
+/// Unsealed samples of one partition.
+pub struct MetricsHead {
+    counters: MetricsCounters,
+    /// Another head has matched already: everything here passes, and nothing is indexed.
+    selected: bool,
+    /// Guards the set of tenants; what each holds has locks of its own.
+    tenants: RwLock<BTreeMap<String, Arc<TenantHead>>>,
+    arrivals: AtomicU64,
+    bytes: AtomicUsize,
+    records: AtomicU64,
+}
+
+/// One tenant's share of a head. Locks are taken in the order of the fields.
+struct TenantHead {
+    /// Guards names: written only when a schema is first seen.
+    index: RwLock<Index>,
+    /// Guards samples: rows of each table. Readers copy pointers to rows, so a scrape waits no longer than that takes.
+    rows: RwLock<Vec<Vec<Row>>>,
+}
+
+#[derive(Clone)]
+/// A row of a table: one scrape's values.
+pub struct Row {
+    /// Order among all rows of the head, for "the first stays".
+    pub arrival: u64,
+    /// Milliseconds since the Unix epoch.
+    pub timestamp: i64,
+    pub values: Arc<[f64]>,
+}
+
+/// Series of a head that a reader asked for; rows are shared with the head, nothing is locked.
+pub struct HeadSeries {
+    /// In the order of ids, with their places: a table and one of its columns.
+    pub series: Vec<(Labels, Vec<(u32, u32)>)>,
+    /// By table, as they arrived.
+    pub rows: HashMap<u32, Vec<Row>>,
+}
+
+impl HeadSeries {
+    /// Samples of a series of [`HeadSeries::series`], as places; as they arrived.
+    pub(crate) fn samples(&self, places: &[(u32, u32)]) -> Samples {
+        let mut arrived: Vec<(u64, i64, f64)> = Vec::new();
+        for (table, column) in places {
+            let rows = self.rows.get(table).into_iter().flatten();
+            arrived.extend(rows.map(|row| (row.arrival, row.timestamp, row.values[*column as usize])));
+        }
+        if places.len() > 1 {
+            arrived.sort_by_key(|(arrival, ..)| *arrival);
+        }
+        let mut samples = Samples::default();
+        arrived.into_iter().for_each(|(_, timestamp, value)| samples.push(timestamp, value));
+        samples
+    }
+}
+
+impl MetricsHead {
+    pub(crate) fn new(counters: MetricsCounters) -> Self {
+        Self {
+            counters,
+            selected: false,
+            tenants: RwLock::default(),
+            arrivals: AtomicU64::new(0),
+            bytes: AtomicUsize::new(0),
+            records: AtomicU64::new(0),
+        }
+    }
+
+    /// For series that another head has found to pass.
+    pub fn selected() -> Self {
+        Self { selected: true, ..Self::new(MetricsCounters::default()) }
+    }
+
+    /// The series of a tenant that pass, with their rows as of now.
+    pub fn matching(&self, tenant: &str, matchers: &[Matcher]) -> Result<HeadSeries, StoreError> {
+        let found = self.tenants.read().get(tenant).cloned();
+        found.map_or_else(|| Ok(HeadSeries { series: Vec::new(), rows: HashMap::new() }), |tenant| tenant.matching(matchers))
+    }
+
+    /// Families of a tenant, by name.
+    pub(crate) fn families(&self, tenant: &str) -> BTreeMap<String, Family> {
+        let found = self.tenants.read().get(tenant).cloned();
+        found.map(|tenant| tenant.index.read().families().clone()).unwrap_or_default()
+    }
+
+    fn tenant(&self, name: &str) -> Arc<TenantHead> {
+        if let Some(found) = self.tenants.read().get(name) {
+            return Arc::clone(found);
+        }
+        match self.tenants.write().entry(name.to_owned()) {
+            Entry::Occupied(known) => Arc::clone(known.get()),
+            Entry::Vacant(free) => {
+                let entry = 2 * size_of::<(String, Arc<TenantHead>)>() + allocation(name.len());
+                self.bytes.fetch_add(entry + shared(size_of::<TenantHead>()), Ordering::Relaxed);
+                Arc::clone(free.insert(Arc::new(TenantHead::new(self.selected))))
+            }
+        }
+    }
+}
+
+impl Head for MetricsHead {
+    type Batch = MetricBatch;
+
+    fn insert(&self, _: Position, section: &Section<MetricBatch>) -> Result<(), StoreError> {
+        let batch = &section.batch;
+        let width = batch.schema.series.len();
+        if let Some(row) = batch.rows.iter().find(|row| row.values.len() != width) {
+            let detail = format!("{} sent {} values for {width} series", section.header.source, row.values.len());
+            return Err(StoreError::engine("take metrics", detail));
+        }
+        let tenant = self.tenant(&section.header.tenant);
+        let known = tenant.index.read().find(&section.header.source, batch);
+        if known.is_none() {
+            check_labels(&section.header.source, batch)?;
+        }
+        // Rows of no series say nothing.
+        let rows: Vec<Row> = batch
+            .rows
+            .iter()
+            .filter(|_| width > 0)
+            .map(|row| Row {
+                arrival: self.arrivals.fetch_add(1, Ordering::Relaxed),
+                timestamp: row.timestamp.div_euclid(MILLISECOND),
+                values: row.values.as_slice().into(),
+            })
+            .collect();
+        // Twice, since lists grow by doubling.
+        let mut bytes = rows.len() * (2 * size_of::<Row>() + shared(width * size_of::<f64>()));
+        // A name for the table before a row for it: a reader between the two sees an empty table.
+        let table = known.unwrap_or_else(|| {
+            let mut index = tenant.index.write();
+            let before = index.memory();
+            let table = index.table(&section.header.source, batch);
+            // A family's new text may be shorter than the one before it.
+            bytes += index.memory().saturating_sub(before);
+            table
+        });
+        {
+            let mut tables = tenant.rows.write();
+            let wanted = tables.len().max(table as usize + 1);
+            tables.resize_with(wanted, Vec::new);
+            tables[table as usize].extend(rows);
+        }
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.records.fetch_add((batch.rows.len() * width) as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
+    }
+
+    fn build(&self) -> Result<Vec<BuiltBlock>, StoreError> {
+        let tenants: Vec<(String, Arc<TenantHead>)> =
+            self.tenants.read().iter().map(|(name, tenant)| (name.clone(), Arc::clone(tenant))).collect();
+        let mut writer = BlockWriter::default();
+        let mut families = Families::new();
+        let mut dropped = Dropped::default();
+        for (name, tenant) in tenants {
+            let mut found = tenant.matching(&[])?;
+            found.series.sort_by(|a, b| series_order(&a.0, &b.0));
+            for (labels, places) in &found.series {
+                let mut samples = found.samples(places);
+                let own = samples.settle();
+                dropped.repeated += own.repeated;
+                dropped.conflicting += own.conflicting;
+                writer.push(&name, labels, &samples);
+            }
+            families.insert(name, tenant.index.read().families().clone());
+        }
+        self.counters.add(dropped);
+        Ok(writer.finish(&families))
+    }
+}
+
+/// Read back from a block each series has its target's labels as its own: errors when a section's would take more memory so
+/// than any record may.
+fn check_labels(source: &str, batch: &MetricBatch) -> Result<(), StoreError> {
+    let own: usize = batch.schema.series.iter().map(Labels::memory).sum();
+    let bytes = batch.target.memory().saturating_mul(batch.schema.series.len()).saturating_add(own);
+    if bytes > RECORD_BYTES_MAX {
+        let detail =
+            format!("labels of {bytes} bytes from {source}, each series with its target's, are above {RECORD_BYTES_MAX}");
+        return Err(StoreError::engine("take metrics", detail));
+    }
+    Ok(())
+}
+
+impl TenantHead {
+    fn new(selected: bool) -> Self {
+        Self { index: RwLock::new(Index::new(selected)), rows: RwLock::default() }
+    }
+
+    fn matching(&self, matchers: &[Matcher]) -> Result<HeadSeries, StoreError> {
+        let series = self.index.read().matching(matchers)?;
+        let mut rows = HashMap::new();
+        let tables = self.rows.read();
+        for (table, _) in series.iter().flat_map(|(_, places)| places) {
+            rows.entry(*table).or_insert_with(|| tables.get(*table as usize).cloned().unwrap_or_default());
+        }
+        Ok(HeadSeries { series, rows })
+    }
+}

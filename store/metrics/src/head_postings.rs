@@ -1,0 +1,218 @@
+//! Which series of a head carry a label: lists that only grow at their end, since series are numbered as they come. Called by
+//! [`super::index`]; what a matcher means is said in [`super::postings`].
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+use roaring::RoaringBitmap;
+use weir_model::memory::{allocation, table_entry};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::postings::LabelIndex;
+use weir_blocks::StoreError;
+
+/// Up to here a plain list is smaller than a bitmap with its containers.
+const FEW_MAX: usize = 32;
+/// A bitmap's first container and the list of containers.
+const BITMAP_BYTES: usize = 250;
+/// Of a series in a bitmap, whose arrays grow by doubling.
+const BIT_BYTES: usize = 3;
+
+pub(super) struct HeadPostings {
+    names: Vec<Name>,
+    by_name: HashMap<Box<str>, u32>,
+    /// The newest pair of each hash of name and value.
+    by_pair: HashMap<u64, u32>,
+    pairs: Vec<Pair>,
+    /// So that nobody can choose labels that have one hash.
+    seed: u64,
+    /// Of texts and lists.
+    bytes: usize,
+}
+
+struct Name {
+    text: Box<str>,
+    pairs: Vec<u32>,
+}
+
+/// Of lists by number.
+const NONE: u32 = u32::MAX;
+
+struct Pair {
+    name: u32,
+    value: Box<str>,
+    ids: Ids,
+    /// An older pair with the same hash.
+    same_hash: u32,
+}
+
+/// Ascending.
+enum Ids {
+    One(u32),
+    Few(Vec<u32>),
+    Many(RoaringBitmap),
+}
+
+/// What the series before had in the same place: neighbours mostly share their names and many of their values.
+#[derive(Default)]
+pub(super) struct Neighbour(Vec<u32>);
+
+impl Default for HeadPostings {
+    fn default() -> Self {
+        let seed = RandomState::new().hash_one(0);
+        Self { names: Vec::new(), by_name: HashMap::new(), by_pair: HashMap::new(), pairs: Vec::new(), seed, bytes: 0 }
+    }
+}
+
+impl HeadPostings {
+    /// Adds a series that is newer than all others.
+    pub(super) fn add<'a>(&mut self, id: u32, labels: impl Iterator<Item = (&'a str, &'a str)>, neighbour: &mut Neighbour) {
+        for (place, (name, value)) in labels.enumerate() {
+            let known = neighbour.0.get(place).copied();
+            let pair = known.filter(|pair| self.is(*pair, name, value)).unwrap_or_else(|| self.pair(known, name, value));
+            match neighbour.0.get_mut(place) {
+                Some(known) => *known = pair,
+                None => neighbour.0.push(pair),
+            }
+            self.push(pair, id);
+        }
+    }
+
+    fn is(&self, pair: u32, name: &str, value: &str) -> bool {
+        let pair = &self.pairs[pair as usize];
+        *pair.value == *value && *self.names[pair.name as usize].text == *name
+    }
+
+    /// The pair's number; `near` is one that may have its name.
+    fn pair(&mut self, near: Option<u32>, name: &str, value: &str) -> u32 {
+        let near = near.map(|pair| self.pairs[pair as usize].name).filter(|near| *self.names[*near as usize].text == *name);
+        let name = near.unwrap_or_else(|| self.name(name));
+        if let Some(found) = self.find_pair(name, value) {
+            return found;
+        }
+        let pair = self.pairs.len() as u32;
+        self.bytes += allocation(value.len());
+        let newest = self.by_pair.insert(self.hash_pair(name, value), pair);
+        self.pairs.push(Pair { name, value: value.into(), ids: Ids::Few(Vec::new()), same_hash: newest.unwrap_or(NONE) });
+        let list = &mut self.names[name as usize].pairs;
+        self.bytes -= allocation(list.capacity() * size_of::<u32>());
+        list.push(pair);
+        self.bytes += allocation(list.capacity() * size_of::<u32>());
+        pair
+    }
+
+    fn name(&mut self, text: &str) -> u32 {
+        if let Some(found) = self.by_name.get(text) {
+            return *found;
+        }
+        let name = self.names.len() as u32;
+        self.bytes += 2 * allocation(text.len());
+        self.names.push(Name { text: text.into(), pairs: Vec::new() });
+        self.by_name.insert(text.into(), name);
+        name
+    }
+
+    fn find_pair(&self, name: u32, value: &str) -> Option<u32> {
+        let newest = self.by_pair.get(&self.hash_pair(name, value)).copied();
+        let older = |pair: &u32| Some(self.pairs[*pair as usize].same_hash).filter(|pair| *pair != NONE);
+        let is = |pair: &u32| self.pairs[*pair as usize].name == name && *self.pairs[*pair as usize].value == *value;
+        std::iter::successors(newest, older).find(is)
+    }
+
+    fn hash_pair(&self, name: u32, value: &str) -> u64 {
+        xxh3_64_with_seed(value.as_bytes(), self.seed.wrapping_add(u64::from(name).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    }
+
+    fn push(&mut self, pair: u32, id: u32) {
+        let ids = &mut self.pairs[pair as usize].ids;
+        match ids {
+            Ids::Few(list) if list.is_empty() => *ids = Ids::One(id),
+            Ids::One(first) => {
+                let list = vec![*first, id];
+                self.bytes += allocation(list.capacity() * size_of::<u32>());
+                *ids = Ids::Few(list);
+            }
+            Ids::Few(list) if list.len() < FEW_MAX => {
+                self.bytes -= allocation(list.capacity() * size_of::<u32>());
+                list.push(id);
+                self.bytes += allocation(list.capacity() * size_of::<u32>());
+            }
+            Ids::Few(list) => {
+                self.bytes += BITMAP_BYTES + (list.len() + 1) * BIT_BYTES;
+                self.bytes -= allocation(list.capacity() * size_of::<u32>());
+                *ids = Ids::Many(list.iter().copied().chain([id]).collect());
+            }
+            Ids::Many(bitmap) => {
+                self.bytes += BIT_BYTES;
+                bitmap.insert(id);
+            }
+        }
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        let tables = self.by_pair.len() * table_entry(size_of::<(u64, u32)>())
+            + self.by_name.len() * table_entry(size_of::<(Box<str>, u32)>());
+        let lists = self.pairs.capacity() * size_of::<Pair>() + self.names.capacity() * size_of::<Name>();
+        self.bytes + tables + lists
+    }
+}
+
+impl Ids {
+    fn add_to(&self, found: &mut RoaringBitmap) {
+        match self {
+            Self::One(id) => {
+                found.insert(*id);
+            }
+            Self::Few(list) => found.extend(list),
+            Self::Many(bitmap) => *found |= bitmap,
+        }
+    }
+}
+
+impl LabelIndex for HeadPostings {
+    fn equal(&self, name: &str, value: &str) -> Result<RoaringBitmap, StoreError> {
+        let mut found = RoaringBitmap::new();
+        let pair = self.by_name.get(name).and_then(|name| self.find_pair(*name, value));
+        if let Some(pair) = pair {
+            self.pairs[pair as usize].ids.add_to(&mut found);
+        }
+        Ok(found)
+    }
+
+    fn any(&self, name: &str, passes: &dyn Fn(&str) -> bool) -> Result<RoaringBitmap, StoreError> {
+        let mut found = RoaringBitmap::new();
+        let Some(name) = self.by_name.get(name) else { return Ok(found) };
+        let pairs = self.names[*name as usize].pairs.iter().map(|pair| &self.pairs[*pair as usize]);
+        pairs.filter(|pair| passes(&pair.value)).for_each(|pair| pair.ids.add_to(&mut found));
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_every_length_hold_what_was_added() {
+        let mut postings = HeadPostings::default();
+        let mut neighbour = Neighbour::default();
+        let step = |label: u32| [1, 2, 7, 40, 3000][label as usize];
+        let value = |label: u32, id: u32| (id / step(label)).to_string();
+        for id in 0..3000_u32 {
+            let labels: Vec<(String, String)> = (0..5).map(|label| (format!("l{label}"), value(label, id))).collect();
+            // Some lack the first, so that neighbours differ in their places.
+            let own = &labels[usize::from(id % 5 == 0)..];
+            postings.add(id, own.iter().map(|(name, value)| (&**name, &**value)), &mut neighbour);
+        }
+        for label in 0..5 {
+            let has = |id: &u32| label > 0 || !id.is_multiple_of(5);
+            for wanted in [0, 1, 17, 74, 2999] {
+                let expected: RoaringBitmap = (0..3000).filter(has).filter(|id| id / step(label) == wanted).collect();
+                assert_eq!(postings.equal(&format!("l{label}"), &wanted.to_string()).unwrap(), expected, "l{label}={wanted}");
+            }
+            let expected: RoaringBitmap = (0..3000).filter(has).filter(|id| value(label, *id).starts_with('1')).collect();
+            assert_eq!(postings.any(&format!("l{label}"), &|value| value.starts_with('1')).unwrap(), expected, "l{label}");
+        }
+        assert!(postings.equal("l9", "0").unwrap().is_empty() && postings.any("l9", &|_| true).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,87 @@
+//! The metrics engine: scrapes in, series out. Format of its blocks: `docs/formats/metrics_block.md`.
+//!
+//! - [`schema`]: what a block is made of: section names, limits, the dictionary of label pairs, the order of series.
+//! - [`head`]: unsealed scrapes: a table per (target, schema), so that a sample costs no look-up.
+//! - `index`: its names, each once; `head_postings`: which series carry a label.
+//! - [`postings`]: label matchers to series ids, for heads and blocks alike.
+//! - `values`, `timestamps`, `group`: the sample codecs.
+//! - `writer`, [`block`]: series into a block, and out again.
+//! - `merge`: several blocks into one.
+//! - [`reader`]: what queries see.
+//! - [`counters`]: what was dropped, and why.
+//!
+//! It never sees PromQL, and it knows no time but the samples' own.
+
+pub mod block;
+pub mod counters;
+#[cfg(test)]
+mod fuzz_tests;
+mod group;
+pub mod head;
+mod head_postings;
+mod index;
+#[cfg(test)]
+mod limits_tests;
+#[cfg(test)]
+mod memory_tests;
+mod merge;
+mod postings;
+pub mod reader;
+mod samples;
+mod schema;
+mod timestamps;
+mod values;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use weir_model::metric::MetricBatch;
+
+pub use block::MetricsBlock;
+pub use counters::MetricsCounters;
+pub use head::MetricsHead;
+pub use reader::MetricsReader;
+
+use weir_blocks::StoreError;
+use weir_blocks::block::Blob;
+use weir_blocks::engine::{BlockCost, BlockSummary, BuiltBlock, Engine};
+
+/// The metrics engine. Cloning shares the counters.
+#[derive(Clone, Default)]
+pub struct MetricsEngine {
+    counters: MetricsCounters,
+}
+
+impl MetricsEngine {
+    /// With the counters that its heads and merges tell of what they drop.
+    pub fn new(counters: MetricsCounters) -> Self {
+        Self { counters }
+    }
+}
+
+impl Engine for MetricsEngine {
+    type Batch = MetricBatch;
+    const MERGE: BlockCost = BlockCost { fixed: 16 << 20, per_byte: 4, per_raw_kib: 128 };
+    const SEAL: BlockCost = BlockCost { fixed: 32 << 20, per_byte: 2, per_raw_kib: 0 };
+    type Head = MetricsHead;
+    type Block = MetricsBlock;
+
+    fn head(&self) -> MetricsHead {
+        MetricsHead::new(self.counters.clone())
+    }
+
+    fn open(&self, blob: Arc<dyn Blob>) -> Result<MetricsBlock, StoreError> {
+        MetricsBlock::open(blob)
+    }
+
+    fn verify(&self, block: &MetricsBlock, summary: &BlockSummary) -> Result<(), StoreError> {
+        block.verify(summary)
+    }
+
+    fn merge(&self, blocks: &[Arc<MetricsBlock>]) -> Result<Vec<BuiltBlock>, StoreError> {
+        merge::merge(blocks, &self.counters)
+    }
+}

@@ -1,0 +1,294 @@
+//! The metrics engine as a whole: head, block, merge and reader against plain lists of samples.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert_eq, prop_oneof, proptest};
+use weir_model::label::{Labels, MatchOp, Matcher, NAME};
+use weir_model::metric::{Family, MetricBatch, MetricKind, MetricRow, STALE_NAN, Schema};
+use weir_model::select::{MetricReader, MetricSelect, NoBudget, PartitionCoverage, ReadError};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
+
+use super::{MetricsBlock, MetricsCounters, MetricsEngine, MetricsHead, MetricsReader};
+use weir_blocks::blob::MemoryBlob;
+use weir_blocks::engine::{BuiltBlock, Engine, Head, Position};
+use weir_blocks::view::{BlockView, PartitionView, Views};
+
+struct Fixed {
+    blocks: Vec<BlockView<MetricsEngine>>,
+    heads: Vec<Arc<MetricsHead>>,
+}
+
+impl Views<MetricsEngine> for Fixed {
+    fn views(&self) -> Vec<PartitionView<MetricsEngine>> {
+        let coverage = PartitionCoverage { topic: "weir.metrics".into(), ..PartitionCoverage::default() };
+        vec![PartitionView { coverage, blocks: self.blocks.clone(), heads: self.heads.clone(), missing: Vec::new() }]
+    }
+}
+
+fn section(tenant: &str, source: &str, batch: MetricBatch) -> Section<MetricBatch> {
+    let mark = Mark::Sequence { epoch: 1, first: 0, last: 1 };
+    Section::new(SectionHeader { tenant: tenant.into(), source: source.into(), mark, records: 0 }, batch)
+}
+
+fn insert(head: &MetricsHead, tenant: &str, batch: MetricBatch) {
+    head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section(tenant, "source", batch)).unwrap();
+}
+
+fn open(engine: &MetricsEngine, built: &BuiltBlock) -> BlockView<MetricsEngine> {
+    let blob = MemoryBlob::new("metrics/0/test", built.data.encode(Kind::Metrics));
+    BlockView { summary: built.summary.clone(), block: Arc::new(engine.open(Arc::new(blob)).unwrap()) }
+}
+
+fn all(tenant: &str, matchers: Vec<Matcher>) -> MetricSelect {
+    MetricSelect { tenant: tenant.into(), matchers, start_ms: i64::MIN, end_ms: i64::MAX }
+}
+
+type Plain = BTreeMap<Labels, Vec<(i64, u64)>>;
+
+fn read(fixed: Fixed, select: &MetricSelect) -> Plain {
+    let found = MetricsReader::new(Arc::new(fixed)).select(select, &NoBudget).unwrap();
+    assert_eq!(found.coverage.missing, Vec::<String>::new());
+    assert!(found.value.is_sorted_by(|a, b| a.labels < b.labels));
+    let bits = |series: &weir_model::select::Series| {
+        series.timestamps.iter().copied().zip(series.values.iter().map(|value| value.to_bits())).collect()
+    };
+    found.value.iter().map(|series| (series.labels.clone(), bits(series))).collect()
+}
+
+fn row(milliseconds: i64, values: &[f64]) -> MetricRow {
+    MetricRow { timestamp: milliseconds * 1_000_000 + 999, values: values.to_vec() }
+}
+
+fn batch(target: &[(&str, &str)], series: &[&[(&str, &str)]], rows: Vec<MetricRow>) -> MetricBatch {
+    let series = series.iter().map(|pairs| Labels::from_pairs(pairs.iter().copied())).collect();
+    let families = vec![Family { name: "up".into(), kind: MetricKind::Gauge, help: "Is it up".into(), unit: String::new() }];
+    MetricBatch { target: Labels::from_pairs(target.iter().copied()), schema: Arc::new(Schema::new(series, families)), rows }
+}
+
+fn value() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        4 => any::<i16>().prop_map(f64::from),
+        2 => (any::<i32>(), 0..12_i32).prop_map(|(integer, power)| f64::from(integer) / 10_f64.powi(power)),
+        1 => any::<u64>().prop_map(f64::from_bits),
+        1 => Just(STALE_NAN),
+        1 => Just(-0.0),
+        1 => Just(f64::INFINITY),
+    ]
+}
+
+/// Batches of up to five series out of a small world, at irregular and repeated milliseconds.
+fn batches() -> impl Strategy<Value = Vec<MetricBatch>> {
+    let labels = (0..3_u8, 0..4_u8, 0..3_u8).prop_map(|(name, pod, odd)| {
+        let pod = ["", "a", "b", "ü\n"][pod as usize];
+        let odd = ["", "1", "2"][odd as usize];
+        Labels::from_pairs([(NAME, ["up", "cpu", ""][name as usize]), ("pod", pod), ("odd", odd)])
+    });
+    let schema = proptest::collection::vec(labels, 1..6);
+    let batch = (schema, 0..3_u8, proptest::collection::vec((-50_i64..5000, proptest::collection::vec(value(), 5)), 1..8));
+    let batch = batch.prop_map(|(series, target, rows)| {
+        let rows = rows.into_iter().map(|(at, values)| row(at, &values[..series.len()])).collect();
+        let target = Labels::from_pairs([("job", ["", "x", "y"][target as usize])]);
+        MetricBatch { target, schema: Arc::new(Schema::new(series, Vec::new())), rows }
+    });
+    proptest::collection::vec(batch, 1..12)
+}
+
+/// What should come back: the first sample of each series and millisecond.
+fn plain(batches: &[MetricBatch]) -> Plain {
+    let mut found: BTreeMap<Labels, BTreeMap<i64, u64>> = BTreeMap::new();
+    for batch in batches {
+        for row in &batch.rows {
+            for (labels, value) in batch.schema.series.iter().zip(&row.values) {
+                let samples = found.entry(batch.target.merged(labels)).or_default();
+                samples.entry(row.timestamp.div_euclid(1_000_000)).or_insert(value.to_bits());
+            }
+        }
+    }
+    found.into_iter().map(|(labels, samples)| (labels, samples.into_iter().collect())).collect()
+}
+
+fn matchers() -> impl Strategy<Value = Vec<Matcher>> {
+    let matcher = (0..5_usize, 0..4_usize, 0..8_usize).prop_map(|(name, op, value)| {
+        let op = [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex][op];
+        let value = ["", "a", "up", ".*", ".+", "a|up|1", "a|", "b.*"][value];
+        Matcher::new([NAME, "pod", "odd", "job", "absent"][name], op, value).unwrap()
+    });
+    proptest::collection::vec(matcher, 0..4)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn what_goes_in_comes_out(batches in batches(), cut in 0..12_usize, matchers in matchers()) {
+        let engine = MetricsEngine::default();
+        let (old, new) = batches.split_at(cut.min(batches.len()));
+        let heads = [old, new].map(|batches| {
+            let head = Arc::new(engine.head());
+            batches.iter().for_each(|batch| insert(&head, "t", batch.clone()));
+            head
+        });
+        let expected = plain(&batches);
+        let blocks: Vec<_> = heads.iter().flat_map(|head| head.build().unwrap()).map(|built| open(&engine, &built)).collect();
+        let pointers: Vec<_> = blocks.iter().map(|view| Arc::clone(&view.block)).collect();
+        let merged: Vec<_> = engine.merge(&pointers).unwrap().iter().map(|built| open(&engine, built)).collect();
+        prop_assert_eq!(merged.len(), 1);
+        let samples: usize = expected.values().map(Vec::len).sum();
+        prop_assert_eq!(merged[0].summary.records, samples as u64);
+        let passing: Plain =
+            expected.into_iter().filter(|(labels, _)| matchers.iter().all(|matcher| matcher.matches_labels(labels))).collect();
+        let select = all("t", matchers);
+        prop_assert_eq!(&read(Fixed { blocks: Vec::new(), heads: heads.to_vec() }, &select), &passing);
+        prop_assert_eq!(&read(Fixed { blocks: blocks[..blocks.len().min(1)].to_vec(), heads: heads[1..].to_vec() }, &select), &passing);
+        prop_assert_eq!(&read(Fixed { blocks, heads: Vec::new() }, &select), &passing);
+        let labels = MetricsReader::new(Arc::new(Fixed { blocks: merged.clone(), heads: heads.to_vec() })).series(&select, &NoBudget);
+        prop_assert_eq!(labels.unwrap().value, passing.keys().cloned().collect::<Vec<_>>());
+        prop_assert_eq!(&read(Fixed { blocks: merged, heads: Vec::new() }, &select), &passing);
+    }
+}
+
+#[test]
+fn tenants_and_ranges_are_kept_apart() {
+    let engine = MetricsEngine::default();
+    let head = Arc::new(engine.head());
+    let of = |value: f64| batch(&[("job", "x")], &[&[(NAME, "up")]], (0..10).map(|i| row(i * 1000, &[value])).collect());
+    insert(&head, "b", of(2.0));
+    insert(&head, "a", of(1.0));
+    let block = open(&engine, &head.build().unwrap()[0]);
+    assert_eq!((block.summary.first, block.summary.last, block.summary.records), (0, 9_000_000_000, 20));
+    for (blocks, heads) in [(vec![block], vec![]), (vec![], vec![head])] {
+        let select = MetricSelect { start_ms: 1000, end_ms: 2999, ..all("a", Vec::new()) };
+        let found = read(Fixed { blocks: blocks.clone(), heads: heads.clone() }, &select);
+        assert_eq!(found.into_values().collect::<Vec<_>>(), [[(1000, 1_f64.to_bits()), (2000, 1_f64.to_bits())]]);
+        let reader = MetricsReader::new(Arc::new(Fixed { blocks, heads }));
+        assert_eq!(reader.families("a").unwrap().value[0].help, "Is it up");
+        assert_eq!(reader.families("c").unwrap().value, []);
+        let late = MetricSelect { start_ms: 9001, ..select };
+        assert_eq!(reader.series(&late, &NoBudget).unwrap().value, []);
+    }
+}
+
+#[test]
+fn what_is_dropped_is_counted() {
+    let counters = MetricsCounters::default();
+    let engine = MetricsEngine::new(counters.clone());
+    let head = engine.head();
+    insert(&head, "t", batch(&[], &[&[(NAME, "up")]], vec![row(5, &[1.0]), row(5, &[1.0]), row(5, &[2.0]), row(4, &[3.0])]));
+    assert_eq!(head.records(), 4);
+    let built = head.build().unwrap();
+    assert_eq!((built[0].summary.records, counters.repeated.get(), counters.conflicting.get()), (2, 1, 1));
+    let block = open(&engine, &built[0]).block;
+    engine.merge(&[Arc::clone(&block), block]).unwrap();
+    assert_eq!((counters.repeated.get(), counters.conflicting.get()), (3, 1));
+}
+
+#[test]
+fn a_section_that_does_not_fit_is_refused_whole() {
+    let head = MetricsEngine::default().head();
+    let bad = batch(&[], &[&[(NAME, "up")]], vec![row(1, &[1.0]), row(2, &[1.0, 2.0])]);
+    let refused = head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section("t", "s", bad));
+    assert_eq!(refused.unwrap_err().to_string(), "take metrics: s sent 2 values for 1 series");
+    assert_eq!((head.records(), head.build().unwrap().len()), (0, 0));
+}
+
+#[test]
+fn changing_schemas_keep_one_series() {
+    let head = Arc::new(MetricsEngine::default().head());
+    for i in 0..20 {
+        let series: &[&[(&str, &str)]] = if i % 2 == 0 { &[&[(NAME, "up")]] } else { &[&[(NAME, "down")], &[(NAME, "up")]] };
+        insert(&head, "t", batch(&[], series, vec![row(i, &vec![i as f64; series.len()])]));
+    }
+    let found = read(Fixed { blocks: Vec::new(), heads: vec![head] }, &all("t", vec![Matcher::equal(NAME, "up")]));
+    assert_eq!(found.values().next().unwrap(), &(0..20).map(|i| (i, (i as f64).to_bits())).collect::<Vec<_>>());
+}
+
+/// A block of two tenants and every value encoding, as of version 1.
+fn golden() -> BuiltBlock {
+    let head = MetricsEngine::default().head();
+    let rows = (0..4).map(|i| row(1000 + i * 15_000, &[1.0, 10.0 + 0.5 * i as f64, 1.0 / (3.0 + i as f64)])).collect();
+    insert(
+        &head,
+        "a",
+        batch(&[("job", "x")], &[&[(NAME, "up")], &[(NAME, "cpu"), ("core", "0")], &[(NAME, "cpu"), ("core", "1")]], rows),
+    );
+    insert(&head, "b", batch(&[], &[&[(NAME, "up")]], vec![row(7, &[STALE_NAN])]));
+    head.build().unwrap().remove(0)
+}
+
+#[test]
+fn the_bytes_are_what_the_format_says() {
+    let expected = include_str!("golden.txt");
+    let found: String = golden().data.sections.iter().map(|(name, bytes)| format!("{name} {}\n", hex::encode(bytes))).collect();
+    assert_eq!(found, expected, "found:\n{found}");
+}
+
+#[test]
+fn a_corrupt_group_is_missing_and_nothing_panics() {
+    let engine = MetricsEngine::default();
+    let built = golden();
+    let good = built.data.encode(Kind::Metrics);
+    let mut seen_missing = 0;
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 0x55;
+        let Ok(block) = MetricsBlock::open(Arc::new(MemoryBlob::new("metrics/0/bad", bad))) else { continue };
+        let view = BlockView { summary: built.summary.clone(), block: Arc::new(block) };
+        let reader = MetricsReader::new(Arc::new(Fixed { blocks: vec![view], heads: Vec::new() }));
+        let found = reader.select(&all("a", Vec::new()), &NoBudget).unwrap();
+        if !found.coverage.missing.is_empty() {
+            assert!(found.coverage.missing[0].starts_with("metrics/0/bad is corrupt: samples of series 0..4: checksum"));
+            assert_eq!(found.value, []);
+            seen_missing += 1;
+        }
+    }
+    assert!(seen_missing > 10, "{seen_missing}");
+    assert_eq!(engine.merge(&[]).unwrap().len(), 0);
+}
+
+#[test]
+fn a_budget_stops_a_query() {
+    struct Few(std::sync::atomic::AtomicU64);
+    impl weir_model::select::Budget for Few {
+        fn check(&self) -> Result<(), ReadError> {
+            Ok(())
+        }
+        fn spend(&self, count: u64) -> Result<(), ReadError> {
+            let spent = self.0.fetch_add(count, std::sync::atomic::Ordering::Relaxed) + count;
+            if spent > 5 { Err(ReadError::Budget { limit: 5, what: "samples", key: "query.samples" }) } else { Ok(()) }
+        }
+    }
+    let view = open(&MetricsEngine::default(), &golden());
+    let reader = MetricsReader::new(Arc::new(Fixed { blocks: vec![view], heads: Vec::new() }));
+    let stopped = reader.select(&all("a", Vec::new()), &Few(0.into()));
+    assert!(matches!(stopped, Err(ReadError::Budget { .. })));
+    assert_eq!(reader.select(&all("b", Vec::new()), &Few(0.into())).unwrap().value.len(), 1);
+}
+
+#[test]
+fn a_group_of_hostile_bytes_is_refused_or_read_within_bounds() {
+    let built = golden();
+    let entry = open(&MetricsEngine::default(), &built).block.groups()[0].clone();
+    let (_, good) = built.data.sections.iter().find(|(name, _)| *name == super::schema::SAMPLES).unwrap();
+    let mut cursor = weir_blocks::packed::Cursor::new(good);
+    let raw = cursor.unpacked(1 << 20).unwrap();
+    // Raw, so that a flip reaches the columns and not only zstd.
+    let mut plain = Vec::new();
+    weir_blocks::packed::put_varint(&mut plain, raw.len() as u64);
+    weir_blocks::packed::put_bytes(&mut plain, &raw);
+    let mut read = 0;
+    for at in 0..plain.len() {
+        for flip in [0x01, 0x10, 0x7f, 0xff] {
+            let mut bad = plain.clone();
+            bad[at] ^= flip;
+            let Ok(group) = super::group::Group::parse(&bad, &entry) else { continue };
+            for series in (0..entry.series as usize).filter(|series| group.count(*series) < 1000) {
+                let Ok(samples) = group.samples(series, i64::MIN, i64::MAX) else { continue };
+                assert_eq!((samples.timestamps.len(), samples.values.len()), (group.count(series), group.count(series)));
+                read += 1;
+            }
+        }
+        assert!(super::group::Group::parse(&plain[..at], &entry).is_err(), "cut at {at}");
+    }
+    assert!(read > 0);
+}

@@ -1,0 +1,243 @@
+//! The sample codec: one series' values to bytes and back, every bit kept. Format: `docs/formats/metrics_block.md`.
+//!
+//! Not here: timestamps (`timestamps.rs`), and the compression around both (`writer.rs`).
+
+use weir_blocks::packed::{Cursor, put_varint, put_zigzag, zigzag};
+
+const CONSTANT: u8 = 0;
+const DELTA: u8 = 1;
+const DELTA_OF_DELTA: u8 = 2;
+const XOR: u8 = 3;
+
+/// More digits after the point than this are not worth a try: 10^15 times anything above 9 leaves the 53 bits.
+const EXPONENT_MAX: u8 = 15;
+/// Integers of larger magnitude are not all doubles.
+const INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
+/// One exception costs up to 11 bytes, a raw value 8: beyond a quarter of exceptions XOR is never worse.
+const EXCEPTIONS_ONE_IN: usize = 4;
+
+const POWERS: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+
+/// Appends one series' values (at least one).
+pub(crate) fn encode(values: &[f64], out: &mut Vec<u8>) {
+    let first = values.first().map_or(0, |value| value.to_bits());
+    if values.iter().all(|value| value.to_bits() == first) {
+        out.push(CONSTANT);
+        out.extend_from_slice(&first.to_le_bytes());
+        return;
+    }
+    if !Decimals::of(values).is_some_and(|decimals| decimals.encode(out)) {
+        encode_xor(values, out);
+    }
+}
+
+/// Reads `count` values, which the caller has bounded.
+pub(crate) fn decode(cursor: &mut Cursor<'_>, count: usize) -> Result<Vec<f64>, String> {
+    match cursor.byte()? {
+        CONSTANT => Ok(vec![f64::from_bits(u64::from_le_bytes(cursor.array()?)); count]),
+        mode @ (DELTA | DELTA_OF_DELTA) => decode_decimals(cursor, count, mode == DELTA_OF_DELTA),
+        XOR => decode_xor(cursor, count),
+        mode => Err(format!("value encoding {mode} is unknown")),
+    }
+}
+
+/// `value × 10^exponent` when that is an integer which gives the same bits back.
+fn as_integer(value: f64, exponent: u8) -> Option<i64> {
+    let power = POWERS[exponent as usize];
+    let scaled = (value * power).round();
+    // NaN fails the first comparison; -0.0 fails the second, its integer is 0.
+    let fits = scaled.abs() < INTEGER_MAX && ((scaled as i64) as f64 / power).to_bits() == value.to_bits();
+    fits.then_some(scaled as i64)
+}
+
+/// A series as integers times a power of ten, but for a few exceptions.
+struct Decimals {
+    exponent: u8,
+    /// An exception repeats its predecessor here, so that it costs nothing.
+    integers: Vec<i64>,
+    exceptions: Vec<(usize, u64)>,
+}
+
+impl Decimals {
+    fn of(values: &[f64]) -> Option<Self> {
+        let limit = values.len() / EXCEPTIONS_ONE_IN;
+        let mut exponent = 0;
+        let mut misfits = 0;
+        for &value in values {
+            match (exponent..=EXPONENT_MAX).find(|candidate| as_integer(value, *candidate).is_some()) {
+                Some(found) => exponent = found,
+                None => misfits += 1,
+            }
+            if misfits > limit {
+                return None;
+            }
+        }
+        let mut found = Self { exponent, integers: Vec::with_capacity(values.len()), exceptions: Vec::new() };
+        for (at, &value) in values.iter().enumerate() {
+            let integer = as_integer(value, exponent);
+            if integer.is_none() {
+                found.exceptions.push((at, value.to_bits()));
+            }
+            found.integers.push(integer.or(found.integers.last().copied()).unwrap_or(0));
+        }
+        (found.exceptions.len() <= limit).then_some(found)
+    }
+
+    /// Whether that is shorter than raw; nothing is appended otherwise.
+    fn encode(&self, out: &mut Vec<u8>) -> bool {
+        let deltas: Vec<i64> = self.integers.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let seconds: Vec<i64> = deltas.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let bytes = |numbers: &[i64]| numbers.iter().map(|number| varint_bytes(zigzag(*number))).sum::<usize>();
+        let (flat, bent) = (bytes(&deltas), bytes(&deltas[..deltas.len().min(1)]) + bytes(&seconds));
+        // 15 digits after the point fit many a measured value, and then take more bytes than its bits do.
+        if flat.min(bent) > deltas.len() * 7 {
+            return false;
+        }
+        let curved = bent < flat;
+        out.push(if curved { DELTA_OF_DELTA } else { DELTA });
+        out.push(self.exponent);
+        put_varint(out, self.exceptions.len() as u64);
+        let mut next = 0;
+        for (at, bits) in &self.exceptions {
+            put_varint(out, (at - next) as u64);
+            out.extend_from_slice(&bits.to_le_bytes());
+            next = at + 1;
+        }
+        put_zigzag(out, self.integers.first().copied().unwrap_or(0));
+        if curved {
+            deltas.first().iter().for_each(|delta| put_zigzag(out, **delta));
+            seconds.iter().for_each(|second| put_zigzag(out, *second));
+        } else {
+            deltas.iter().for_each(|delta| put_zigzag(out, *delta));
+        }
+        true
+    }
+}
+
+fn varint_bytes(value: u64) -> usize {
+    (64 - value.leading_zeros()).div_ceil(7).max(1) as usize
+}
+
+fn decode_decimals(cursor: &mut Cursor<'_>, count: usize, curved: bool) -> Result<Vec<f64>, String> {
+    let exponent = cursor.byte()?;
+    let power = *POWERS.get(exponent as usize).ok_or_else(|| format!("exponent {exponent} is unknown"))?;
+    let exceptions = cursor.count(9)?;
+    let mut patches = Vec::with_capacity(exceptions);
+    let mut next = 0_u64;
+    for _ in 0..exceptions {
+        let at = cursor.varint()?.checked_add(next).filter(|at| *at < count as u64).ok_or("an exception past the end")?;
+        patches.push((at as usize, f64::from_bits(u64::from_le_bytes(cursor.array()?))));
+        next = at + 1;
+    }
+    let mut values = Vec::with_capacity(count.min(cursor.left()));
+    let (mut integer, mut delta) = (0_i64, 0_i64);
+    for i in 0..count {
+        let read = cursor.zigzag()?;
+        // The first number is absolute, and with curvature the second is a plain delta: both follow from zeros.
+        delta = if curved && i > 1 { delta.wrapping_add(read) } else { read };
+        integer = integer.wrapping_add(delta);
+        values.push(integer as f64 / power);
+    }
+    patches.into_iter().for_each(|(at, value)| values[at] = value);
+    Ok(values)
+}
+
+/// XOR with the predecessor, as eight planes of bytes, most significant first: equal high bytes become runs of zeros.
+fn encode_xor(values: &[f64], out: &mut Vec<u8>) {
+    out.push(XOR);
+    let mut before = 0;
+    let mixed: Vec<u64> = values.iter().map(|value| value.to_bits() ^ std::mem::replace(&mut before, value.to_bits())).collect();
+    for plane in (0..8).rev() {
+        out.extend(mixed.iter().map(|bits| (bits >> (8 * plane)) as u8));
+    }
+}
+
+fn decode_xor(cursor: &mut Cursor<'_>, count: usize) -> Result<Vec<f64>, String> {
+    let planes = cursor.take(count.checked_mul(8).ok_or("too many values")?)?;
+    let mut before = 0_u64;
+    Ok((0..count)
+        .map(|i| {
+            let bits = (0..8).fold(0_u64, |bits, plane| bits << 8 | u64::from(planes[plane * count + i]));
+            before ^= bits;
+            f64::from_bits(before)
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+
+    use super::*;
+
+    fn check(values: &[f64]) -> usize {
+        let mut out = Vec::new();
+        encode(values, &mut out);
+        let mut cursor = Cursor::new(&out);
+        let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&decode(&mut cursor, values.len()).unwrap()), bits(values));
+        assert_eq!(cursor.end(), Ok(()));
+        out.len()
+    }
+
+    #[test]
+    fn sizes_of_the_usual_shapes() {
+        assert_eq!(check(&[1.0; 480]), 9);
+        // A counter of whole numbers with an even slope: a byte a sample.
+        assert!(check(&(0..480).map(|i| 1e6 + f64::from(i) * 1500.0).collect::<Vec<_>>()) < 500);
+        // Seconds from nanoseconds, and a staleness marker at the end, stay decimal.
+        let mut seconds: Vec<f64> = (0..100).map(|i| f64::from(i) * 1_000_000_001.0 / 1e9).collect();
+        seconds.push(weir_model::metric::STALE_NAN);
+        assert!(check(&seconds) < 500);
+    }
+
+    #[test]
+    fn the_bytes_are_what_the_format_says() {
+        let encoded = |values: &[f64]| {
+            let mut out = Vec::new();
+            encode(values, &mut out);
+            hex::encode(out)
+        };
+        assert_eq!(encoded(&[2.5, 2.5]), "000000000000000440");
+        assert_eq!(encoded(&[0.5, 0.7, 0.6, 0.9]), "010100".to_owned() + "0a" + "04" + "01" + "06");
+        assert_eq!(encoded(&[10.0, 110.0, 210.0, 310.0]), "020000".to_owned() + "14" + "c801" + "00" + "00");
+        assert_eq!(encoded(&[1.0, 2.0, 3.0, f64::NAN]), "010001".to_owned() + "03000000000000f87f" + "02" + "02" + "02" + "00");
+        assert_eq!(encoded(&[std::f64::consts::PI, 0.0]), format!("03{}", "40400909212 1fbfb54544444 2d2d1818".replace(' ', "")));
+    }
+
+    fn value() -> impl Strategy<Value = f64> {
+        prop_oneof![
+            any::<i32>().prop_map(f64::from),
+            (any::<i64>(), 0..20_i32).prop_map(|(integer, power)| integer as f64 / 10_f64.powi(power)),
+            any::<u64>().prop_map(f64::from_bits),
+            Just(0.0),
+            Just(-0.0),
+            Just(f64::INFINITY),
+            Just(f64::NEG_INFINITY),
+            Just(weir_model::metric::STALE_NAN),
+            Just(f64::from_bits(0x7ff8_dead_beef_0001)),
+            Just(INTEGER_MAX),
+            Just(-INTEGER_MAX),
+            Just(f64::MIN_POSITIVE),
+            Just(5e-324),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_bit_comes_back(values in proptest::collection::vec(value(), 1..200)) {
+            check(&values);
+        }
+
+        #[test]
+        fn decimals_come_back(start in 0..1_000_000_000_i64, steps in proptest::collection::vec(0..5000_i64, 1..300), power in 0..10_i32) {
+            let mut sum = start;
+            check(&steps.iter().map(|step| { sum += step; sum as f64 / 10_f64.powi(power) }).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn hostile_bytes_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..100), count in 0_usize..1000) {
+            let _ = decode(&mut Cursor::new(&bytes), count);
+        }
+    }
+}
