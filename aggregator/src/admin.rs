@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::json;
-use weir_heads::{COMPACT_PATH, Done, EXPIRE_PATH, SEAL_PATH};
+use weir_heads::{AdminResult, COMPACT_PATH, EXPIRE_PATH, SEAL_PATH};
 
 use crate::AggregatorError;
 use crate::open::Aggregator;
@@ -32,7 +32,7 @@ async fn expire(State(aggregator): State<Arc<Aggregator>>) -> Response {
     answer(aggregator.expire().await)
 }
 
-fn answer(done: Result<Done, AggregatorError>) -> Response {
+fn answer(done: Result<AdminResult, AggregatorError>) -> Response {
     match done {
         Ok(done) => Json(done).into_response(),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"error": error.to_string()}))).into_response(),

@@ -15,7 +15,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_bus::{BusError, Consumer, Event, Log, Record, TopicPartition};
-use weir_heads::Done;
+use weir_heads::AdminResult;
 
 use crate::AggregatorError;
 use crate::error::Refusals;
@@ -98,7 +98,7 @@ impl OwnerRegistry {
     pub async fn command_all(
         &self,
         mut command: impl FnMut(&TopicPartition, Reply) -> OwnerCommand,
-    ) -> Result<Done, AggregatorError> {
+    ) -> Result<AdminResult, AggregatorError> {
         let owners: Vec<_> = self.0.lock().owners.iter().map(|(place, owner)| (place.clone(), owner.clone())).collect();
         let (mut replies, mut refusals) = (Vec::new(), Vec::new());
         for (place, owner) in owners {
@@ -120,7 +120,7 @@ impl OwnerRegistry {
             }
         }
         let Committed { blocks, records } = sum;
-        let done = Done { blocks, records, partitions };
+        let done = AdminResult { blocks, records, partitions };
         if refusals.is_empty() { Ok(done) } else { Err(AggregatorError::Partitions(Refusals(refusals))) }
     }
 }

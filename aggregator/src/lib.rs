@@ -44,7 +44,7 @@ use std::sync::Arc;
 pub use config::{AggregatorConfig, Retention};
 pub use error::{AggregatorError, Refusals};
 pub use live::Partitions;
-pub use metrics::{AskLabels, Metrics, PartitionLabels};
+pub use metrics::{Metrics, PartitionLabels, RequestLabels};
 pub use open::{Aggregator, Dependencies};
 use weir_model::time::UnixNanos;
 

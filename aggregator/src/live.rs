@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use weir_blocks::engine::{Engine, Head};
 use weir_blocks::manifest::Manifest;
 use weir_blocks::view::{BlockView, PartitionView, TailSection, Tails, Views};
-use weir_heads::{Instant, bus_silent};
+use weir_heads::{HeadInstant, bus_silent};
 use weir_model::select::PartitionCoverage;
 use weir_model::signal::Signal;
 
@@ -93,19 +93,19 @@ impl<E: Engine> LivePartition<E> {
     }
 
     /// The heads, and the manifest version that has everything else, as of one instant.
-    pub(crate) fn extract(&self) -> (Instant, Vec<Arc<E::Head>>) {
+    pub(crate) fn extract(&self) -> (HeadInstant, Vec<Arc<E::Head>>) {
         // First: what is read of the bus afterwards is no older.
         let bus_silent_seconds = self.watermark_age_seconds();
         let searchable = self.indexed_offset.load(Ordering::Acquire);
         let snapshot = self.snapshot.read();
-        let instant = Instant {
+        let instant = HeadInstant {
             partition: self.partition,
             epoch: snapshot.manifest.epoch,
             version: snapshot.version,
             searchable,
             on_bus: self.high_watermark.load(Ordering::Acquire).max(searchable),
             bus_silent_seconds,
-            cut: None,
+            watermark: None,
         };
         let heads = snapshot.frozen.iter().chain(std::iter::once(&snapshot.active)).filter(|head| head.records() > 0);
         (instant, heads.cloned().collect())

@@ -26,9 +26,9 @@ pub struct ForgottenLabels {
     pub reason: &'static str,
 }
 
-/// How a question about heads ended.
+/// How a request for heads ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct AskLabels {
+pub struct RequestLabels {
     /// "logs", "metrics", "spans", or "tail".
     pub kind: &'static str,
     /// "answered", "not_owned", "too_large", "failed", "busy", "dropped".
@@ -68,8 +68,8 @@ pub struct Metrics {
     pub held: Family<PartitionLabels, Gauge>,
     /// Times that a partition was assigned and not served: its owner was fenced, or the store could not be reached.
     pub interruptions: Family<PartitionLabels, Counter>,
-    /// Questions of query nodes, one a partition.
-    pub asked: Family<AskLabels, Counter>,
+    /// Of query nodes for heads, one a partition.
+    pub requests: Family<RequestLabels, Counter>,
 }
 
 impl Metrics {
@@ -98,7 +98,7 @@ impl Metrics {
         registry.register("weir_aggregator_forgotten_digests", help, self.forgotten.clone());
         let help = "Blocks too old by the clocks and kept for now: more than time can have aged";
         registry.register("weir_aggregator_expiry_held_blocks", help, self.held.clone());
-        let help = "Questions of query nodes about unsealed records, by what came of each partition's; a tail's dropped sections";
-        registry.register("weir_aggregator_head_questions", help, self.asked.clone());
+        let help = "Requests of query nodes for unsealed records, by what came of each partition's; a tail's dropped sections";
+        registry.register("weir_aggregator_head_requests", help, self.requests.clone());
     }
 }

@@ -11,7 +11,7 @@ use weir_blocks::blob::BlobCache;
 use weir_blocks::engine::{Engine, Head};
 use weir_blocks::manifest::NonceSource;
 use weir_bus::Log;
-use weir_heads::Done;
+use weir_heads::AdminResult;
 use weir_logs::LogsEngine;
 use weir_metrics::MetricsEngine;
 use weir_model::status::OwnerStatus;
@@ -82,7 +82,7 @@ impl Aggregator {
     }
 
     /// Seals everything that was on the bus when this was called.
-    pub async fn seal(&self) -> Result<Done, AggregatorError> {
+    pub async fn seal(&self) -> Result<AdminResult, AggregatorError> {
         let mut ends = BTreeMap::new();
         for place in self.group.registry.places() {
             let (_, next) = self.group.bus.bounds(&place).await?;
@@ -93,12 +93,12 @@ impl Aggregator {
     }
 
     /// Merges everything mergeable.
-    pub async fn compact(&self) -> Result<Done, AggregatorError> {
+    pub async fn compact(&self) -> Result<AdminResult, AggregatorError> {
         self.group.registry.command_all(|_, reply| OwnerCommand::Compact(reply)).await
     }
 
     /// Deletes everything that is too old by the clock and by what is stored, however much that is at once.
-    pub async fn expire(&self) -> Result<Done, AggregatorError> {
+    pub async fn expire(&self) -> Result<AdminResult, AggregatorError> {
         self.group.registry.command_all(|_, reply| OwnerCommand::Expire(reply)).await
     }
 

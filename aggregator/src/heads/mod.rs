@@ -1,11 +1,11 @@
 //! The heads of this process for query nodes in others: routes that whoever listens merges into its router.
-//! Protocol: `docs/formats/heads.md`; what an answer holds is the store's affair (`weir_heads`).
+//! Protocol: `docs/formats/heads.md`; what an answer holds is the affair of `weir_heads`.
 //!
 //! - here: the routes, and what bounds them;
-//! - [`request`]: one question, answered off the async threads;
+//! - [`request`]: one request, answered off the async threads;
 //! - [`tail`]: log lines as they enter a head.
 //!
-//! Not here: who may ask (the listener's affair), and any reading of blocks: the asker reads those itself.
+//! Not here: who may ask (the listener's affair), and any reading of blocks: the client reads those itself.
 
 mod request;
 mod tail;
@@ -19,15 +19,15 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::sync::Semaphore;
-use weir_heads::{HEADS_PATH, Question, STATUS_PATH, SliceLimits, TAIL_PATH};
+use weir_heads::{ExtractLimits, HEADS_PATH, HeadRequest, STATUS_PATH, TAIL_PATH};
 use weir_model::status::OwnerStatus;
 use weir_model::wire::Kind;
 
 use crate::config::AggregatorConfig;
-use crate::metrics::{AskLabels, Metrics};
+use crate::metrics::{Metrics, RequestLabels};
 use crate::open::Aggregator;
 
-/// A question holds at most 10,000 trace ids of 35 bytes, or a few needles.
+/// A request holds at most 10,000 trace ids of 35 bytes, or a few needles.
 const REQUEST_BYTES_MAX: usize = 4 << 20;
 
 /// Tails of query nodes open at once: 64 pages on each of eight nodes.
@@ -35,21 +35,21 @@ const TAILS_MAX: usize = 512;
 
 /// What bounds the answers, and counts them.
 pub(crate) struct HeadService {
-    slices: Arc<Semaphore>,
+    extracts: Arc<Semaphore>,
     tails: Arc<Semaphore>,
-    limits: SliceLimits,
+    limits: ExtractLimits,
     metrics: Metrics,
 }
 
 impl HeadService {
     pub(crate) fn new(config: &AggregatorConfig, metrics: Metrics) -> Self {
-        let slices = Arc::new(Semaphore::new(config.extracts_max.max(1)));
-        let limits = SliceLimits { bytes_max: config.extract_max.to_u64(), key: "aggregator.extract_max" };
-        Self { slices, tails: Arc::new(Semaphore::new(TAILS_MAX)), limits, metrics }
+        let extracts = Arc::new(Semaphore::new(config.extracts_max.max(1)));
+        let limits = ExtractLimits { bytes_max: config.extract_max.to_u64(), key: "aggregator.extract_max" };
+        Self { extracts, tails: Arc::new(Semaphore::new(TAILS_MAX)), limits, metrics }
     }
 
     fn count(&self, kind: &'static str, outcome: &'static str, count: u64) {
-        self.metrics.asked.get_or_create(&AskLabels { kind, outcome }).inc_by(count);
+        self.metrics.requests.get_or_create(&RequestLabels { kind, outcome }).inc_by(count);
     }
 }
 
@@ -78,26 +78,26 @@ fn read<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Refused> {
 
 async fn heads(
     State(aggregator): State<Arc<Aggregator>>,
-    body: Result<Json<Question>, JsonRejection>,
+    body: Result<Json<HeadRequest>, JsonRejection>,
 ) -> Result<Response, Refused> {
-    let question = read(body)?;
-    question.check().map_err(|text| Refused(StatusCode::BAD_REQUEST, text))?;
-    let kind = question.kind.name();
-    let deadline = request::deadline(&question);
-    let slot = tokio::time::timeout_at(deadline.into(), Arc::clone(&aggregator.heads.slices).acquire_owned()).await;
+    let request = read(body)?;
+    request.check().map_err(|text| Refused(StatusCode::BAD_REQUEST, text))?;
+    let kind = request.kind.name();
+    let deadline = request::deadline(&request);
+    let slot = tokio::time::timeout_at(deadline.into(), Arc::clone(&aggregator.heads.extracts).acquire_owned()).await;
     let Ok(Ok(slot)) = slot else {
-        aggregator.heads.count(kind, "busy", question.partitions.len() as u64);
-        return Err(Refused(StatusCode::SERVICE_UNAVAILABLE, "too many questions are being answered already".into()));
+        aggregator.heads.count(kind, "busy", request.partitions.len() as u64);
+        return Err(Refused(StatusCode::SERVICE_UNAVAILABLE, "too many requests are being answered already".into()));
     };
-    // Dropped when the asker leaves: the work stops at its next look.
+    // Dropped when the client leaves: the work stops at its next look.
     let (budget, _guard) = request::Deadline::new(deadline);
     let answered = tokio::task::spawn_blocking(move || {
         let _slot = slot;
         let service = &aggregator.heads;
-        match question.kind {
-            Kind::Logs => request::respond(&aggregator.logs, &question, service, &budget),
-            Kind::Metrics => request::respond(&aggregator.metrics, &question, service, &budget),
-            Kind::Spans => request::respond(&aggregator.traces, &question, service, &budget),
+        match request.kind {
+            Kind::Logs => request::respond(&aggregator.logs, &request, service, &budget),
+            Kind::Metrics => request::respond(&aggregator.metrics, &request, service, &budget),
+            Kind::Spans => request::respond(&aggregator.traces, &request, service, &budget),
         }
     });
     let bytes = answered.await.map_err(|error| Refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;

@@ -1,25 +1,25 @@
-//! One question, answered: for each partition its heads' part, or why not. Sync; the route runs it off the async threads.
+//! One request, answered: for each partition its heads' part, or why not. Sync; the route runs it off the async threads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use weir_heads::frame::{self, Tag};
-use weir_heads::{Question, Refusal, Sliced, encode_refusal, encode_slice};
+use weir_heads::{HeadProtocol, HeadRequest, Refusal, encode_extract, encode_refusal};
 use weir_model::select::{Budget, ReadError};
 
 use super::HeadService;
 use crate::live::Partitions;
 
-/// No question takes longer, whatever it says: a query's own limit is 60 s.
+/// No request takes longer, whatever it says: a query's own limit is 60 s.
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
-/// When the asker stops waiting.
-pub(super) fn deadline(question: &Question) -> Instant {
-    Instant::now() + Duration::from_millis(question.timeout_ms).min(TIMEOUT_MAX)
+/// When the client stops waiting.
+pub(super) fn deadline(request: &HeadRequest) -> Instant {
+    Instant::now() + Duration::from_millis(request.timeout_ms).min(TIMEOUT_MAX)
 }
 
-/// Ends the work when the asker has left or no longer waits.
+/// Ends the work when the client has left or no longer waits.
 pub(super) struct Deadline {
     until: Instant,
     left: Arc<AtomicBool>,
@@ -44,33 +44,33 @@ impl Deadline {
 impl Budget for Deadline {
     fn check(&self) -> Result<(), ReadError> {
         if self.left.load(Ordering::Relaxed) {
-            return Err(ReadError::Cancelled("the asker has left"));
+            return Err(ReadError::Cancelled("the client has left"));
         }
         if Instant::now() >= self.until {
-            return Err(ReadError::Cancelled("the asker no longer waits"));
+            return Err(ReadError::Cancelled("the client no longer waits"));
         }
         Ok(())
     }
 
-    /// What a query may decode is counted where it is decoded: at the asker.
+    /// What a query may decode is counted where it is decoded: at the client.
     fn spend(&self, _: u64) -> Result<(), ReadError> {
         self.check()
     }
 }
 
 /// A whole answer's bytes.
-pub(super) fn respond<E: Sliced>(
+pub(super) fn respond<E: HeadProtocol>(
     partitions: &Partitions<E>,
-    question: &Question,
+    request: &HeadRequest,
     service: &HeadService,
     budget: &dyn Budget,
 ) -> Vec<u8> {
     let mut out = frame::preamble(E::KIND).to_vec();
-    let mut asked = question.partitions.clone();
+    let mut asked = request.partitions.clone();
     asked.sort_unstable();
     asked.dedup();
     for partition in asked {
-        let outcome = match part(partitions, partition, question, service, budget, &mut out) {
+        let outcome = match part(partitions, partition, request, service, budget, &mut out) {
             Ok(()) => "answered",
             Err(refusal) => {
                 encode_refusal(&mut out, &refusal);
@@ -87,10 +87,10 @@ pub(super) fn respond<E: Sliced>(
     out
 }
 
-fn part<E: Sliced>(
+fn part<E: HeadProtocol>(
     partitions: &Partitions<E>,
     partition: u32,
-    question: &Question,
+    request: &HeadRequest,
     service: &HeadService,
     budget: &dyn Budget,
     out: &mut Vec<u8>,
@@ -101,10 +101,10 @@ fn part<E: Sliced>(
     };
     let live = partitions.get(partition).ok_or_else(absent)?;
     let (instant, heads) = live.extract();
-    let slice = E::slice(&question.tenant, &question.ask, &heads, service.limits, budget).map_err(|error| match error {
+    let extract = E::extract(&request.tenant, &request.query, &heads, service.limits, budget).map_err(|error| match error {
         ReadError::Budget { limit, .. } => Refusal::TooLarge { partition, limit },
         other => Refusal::Failed { partition, text: other.to_string() },
     })?;
-    encode_slice(out, &instant, &slice);
+    encode_extract(out, &instant, &extract);
     Ok(())
 }

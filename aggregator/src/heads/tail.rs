@@ -12,9 +12,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use weir_blocks::view::{TailSection, Tails};
-use weir_heads::frame;
-use weir_heads::tail_records;
-use weir_heads::{Beat, TailAsk, encode_beat, encode_tail};
+use weir_heads::{Heartbeat, TailQuery, encode_heartbeat, encode_tail, frame, tail_records};
 use weir_model::log::LogBatch;
 use weir_model::select::LogSelect;
 use weir_model::wire::Kind;
@@ -22,28 +20,28 @@ use weir_model::wire::Kind;
 use super::{Refused, read};
 use crate::open::Aggregator;
 
-/// How often it is looked what entered a head: with the asker's own 100 ms, a line is seen well within a second.
+/// How often it is looked what entered a head: with the client's own 100 ms, a line is seen well within a second.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// A silent tail says that it is alive.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
-/// Messages on the way to the asker; one is what arrived within a poll.
+/// Messages on the way to the client; one is what arrived within a poll.
 const MESSAGES: usize = 64;
 
 /// Answers with frames for as long as both sides stay.
 pub(super) async fn tail(
     State(aggregator): State<Arc<Aggregator>>,
-    body: Result<Json<TailAsk>, JsonRejection>,
+    body: Result<Json<TailQuery>, JsonRejection>,
 ) -> Result<Response, Refused> {
-    let ask = read(body)?;
+    let query = read(body)?;
     let bad = |text| Refused(StatusCode::BAD_REQUEST, text);
-    ask.check().map_err(bad)?;
+    query.check().map_err(bad)?;
     let permit = Arc::clone(&aggregator.heads.tails).try_acquire_owned().map_err(|_| {
         aggregator.heads.count("tail", "busy", 1);
         Refused(StatusCode::SERVICE_UNAVAILABLE, "too many tails are open at this owner".into())
     })?;
-    let compiled = tokio::task::spawn_blocking(move || ask.lines.select(&ask.tenant));
+    let compiled = tokio::task::spawn_blocking(move || query.lines.select(&query.tenant));
     let select = compiled.await.unwrap_or_else(|error| Err(error.to_string())).map_err(bad)?;
-    // Subscribed before the answer begins: what enters after the asker has seen the preamble is not missed.
+    // Subscribed before the answer begins: what enters after the client has seen the preamble is not missed.
     let subscription = aggregator.logs.subscribe();
     aggregator.heads.count("tail", "answered", 1);
     let (tx, rx) = mpsc::channel::<Bytes>(MESSAGES);
@@ -60,12 +58,12 @@ pub(super) async fn tail(
 
 type Subscription = Box<dyn FnMut() -> Vec<TailSection<LogBatch>> + Send>;
 
-/// Until the asker leaves.
+/// Until the client leaves.
 async fn feed(aggregator: &Aggregator, mut subscription: Subscription, select: LogSelect, tx: mpsc::Sender<Bytes>) {
     let select = Arc::new(select);
     let mut poll = tokio::time::interval(POLL_INTERVAL);
     poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut dropped, mut beat) = (0, Instant::now());
+    let (mut dropped, mut heartbeat) = (0, Instant::now());
     if tx.send(frame::preamble(Kind::Logs).to_vec().into()).await.is_err() {
         return;
     }
@@ -81,15 +79,15 @@ async fn feed(aggregator: &Aggregator, mut subscription: Subscription, select: L
             let Ok((found, lost)) = tokio::task::spawn_blocking(move || frames(&arrived, &select)).await else { return };
             (message, dropped) = (found, dropped + lost);
         }
-        if dropped > 0 || beat.elapsed() >= HEARTBEAT_INTERVAL {
-            encode_beat(&mut message, &Beat { dropped });
+        if dropped > 0 || heartbeat.elapsed() >= HEARTBEAT_INTERVAL {
+            encode_heartbeat(&mut message, &Heartbeat { dropped });
         }
         if message.is_empty() {
             continue;
         }
         match tx.try_send(message.into()) {
-            Ok(()) => (dropped, beat) = (0, Instant::now()),
-            // The asker is slow: it will be told of what it lost.
+            Ok(()) => (dropped, heartbeat) = (0, Instant::now()),
+            // The client is slow: it will be told of what it lost.
             Err(mpsc::error::TrySendError::Full(message)) => {
                 let sections = frame::count(&message, frame::Tag::Tail);
                 aggregator.heads.count("tail", "dropped", sections);

@@ -4,7 +4,7 @@ const STACK_BYTES: usize = 1 << 20;
 
 /// Runs on a small stack. What ends it aborts the test binary.
 pub fn on_a_small_stack<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(work).unwrap();
+    let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(work).expect("a thread starts");
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 

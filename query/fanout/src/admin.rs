@@ -14,7 +14,7 @@ use axum::{Json, Router};
 use futures_util::future::join_all;
 use serde_json::json;
 use weir_blocks::engine::Engine;
-use weir_heads::{COMPACT_PATH, Done, EXPIRE_PATH, SEAL_PATH};
+use weir_heads::{AdminResult, COMPACT_PATH, EXPIRE_PATH, SEAL_PATH};
 use weir_model::id::TopicPartition;
 
 use super::registry::PartitionRegistry;
@@ -30,7 +30,7 @@ struct Desk {
 }
 
 /// Owners that were asked something, the places that it was about, and what came of it.
-type Asked = Vec<(String, BTreeSet<TopicPartition>, Result<Done, String>)>;
+type Asked = Vec<(String, BTreeSet<TopicPartition>, Result<AdminResult, String>)>;
 
 pub(super) fn router(shared: Arc<Shared>, places: Vec<TopicPartition>) -> Router {
     let seal = |State(desk): State<Arc<Desk>>| async move { answer(&desk, SEAL_PATH).await };
@@ -55,8 +55,8 @@ async fn answer(desk: &Desk, path: &str) -> Response {
 
 impl Desk {
     /// What was done, and a sentence about each owner and each partition of which that cannot be said.
-    async fn order(&self, path: &str) -> (Done, Vec<String>) {
-        let (mut sum, mut done) = (Done::default(), BTreeSet::new());
+    async fn order(&self, path: &str) -> (AdminResult, Vec<String>) {
+        let (mut sum, mut done) = (AdminResult::default(), BTreeSet::new());
         // The owner that was asked last, and what it said.
         let mut undone: BTreeMap<TopicPartition, (String, String)> = BTreeMap::new();
         for _ in 0..ROUNDS {

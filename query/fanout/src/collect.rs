@@ -1,4 +1,4 @@
-//! Views of all partitions for one question: blocks of the manifest version that the owner names, and its heads' part.
+//! Views of all partitions for one query: blocks of the manifest version that the owner names, and its heads' part.
 //!
 //! Every query looks at the object store which manifest is the newest while the owners are being asked. So an answer is
 //! never of an owner that had been replaced before the query began, and a record is never seen twice or not at all: the
@@ -12,7 +12,9 @@ use weir_blocks::StoreError;
 use weir_blocks::breaker::CircuitBreaker;
 use weir_blocks::engine::Head;
 use weir_blocks::view::PartitionView;
-use weir_heads::{Ask, Instant, PROTOCOL, PartAnswer, Question, Refusal, Row, Slice, Sliced, bus_silent, decode};
+use weir_heads::{
+    HeadExtract, HeadInstant, HeadProtocol, HeadQuery, HeadRequest, HeadResponse, PROTOCOL, Refusal, Row, bus_silent, decode,
+};
 use weir_model::select::{PartitionCoverage, ReadError};
 use weir_model::wire::Kind;
 
@@ -25,18 +27,18 @@ use super::remote_partition::{Opened, RemotePartition, Version};
 /// A partition is asked for again when it moved meanwhile; a second time it is left out.
 const ROUNDS: usize = 2;
 
-/// What a question gave.
-pub(super) struct CollectedViews<E: Sliced> {
+/// What a query gave.
+pub(super) struct CollectedViews<E: HeadProtocol> {
     pub views: Vec<PartitionView<E>>,
     pub rows: Vec<Row>,
-    /// See `Slice::cut`, of the partitions that have one.
-    pub cuts: Vec<i64>,
+    /// See `HeadExtract::watermark`, of the partitions that have one.
+    pub watermarks: Vec<i64>,
 }
 
 /// What is asked.
 pub(super) struct ViewRequest<'a> {
     pub tenant: &'a str,
-    pub ask: Ask,
+    pub query: HeadQuery,
     /// Only this partition.
     pub only: Option<u32>,
 }
@@ -52,7 +54,7 @@ pub(super) struct HeadClient {
 /// What came of one partition in one round.
 enum Verdict {
     /// What an owner has said, and why it may be history.
-    Accepted(Arc<Version>, Instant, Slice, Option<String>),
+    Accepted(Arc<Version>, HeadInstant, HeadExtract, Option<String>),
     /// Another owner has it now.
     Moved,
     /// The version to read instead, and why there is nothing of the head.
@@ -63,7 +65,7 @@ enum Verdict {
 
 impl HeadClient {
     /// Views of every partition that is request.
-    pub(super) async fn collect_views<E: Sliced>(
+    pub(super) async fn collect_views<E: HeadProtocol>(
         &self,
         known: &PartitionRegistry<E>,
         request: &ViewRequest<'_>,
@@ -74,7 +76,7 @@ impl HeadClient {
             self.store.wait(known.discover()).await.map_err(unlisted)?;
             pending = pick(known.known(), request.only);
         }
-        let mut collected = CollectedViews { views: Vec::new(), rows: Vec::new(), cuts: Vec::new() };
+        let mut collected = CollectedViews { views: Vec::new(), rows: Vec::new(), watermarks: Vec::new() };
         if pending.is_empty() && request.only.is_none() {
             collected.views.push(nothing_begun(E::KIND));
         }
@@ -84,9 +86,9 @@ impl HeadClient {
             let mut moved = Vec::new();
             for ((part, verdict), mut opened) in pending.into_iter().zip(verdicts).zip(opened) {
                 match verdict {
-                    Verdict::Accepted(version, instant, slice, doubt) => {
+                    Verdict::Accepted(version, instant, extract, doubt) => {
                         opened.missing.extend(doubt);
-                        self.accept(known, &part, request.tenant, (&version, opened), (instant, slice), &mut collected);
+                        self.accept(known, &part, request.tenant, (&version, opened), (instant, extract), &mut collected);
                     }
                     Verdict::Missing(version, why) => collected.views.push(without_head(&part, &version, opened, why)),
                     Verdict::Moved => moved.push(part),
@@ -100,7 +102,7 @@ impl HeadClient {
     }
 
     /// Asks the owners of these partitions, and looks at their manifests meanwhile.
-    async fn round<E: Sliced>(
+    async fn round<E: HeadProtocol>(
         &self,
         parts: &[Arc<RemotePartition<E>>],
         request: &ViewRequest<'_>,
@@ -121,12 +123,12 @@ impl HeadClient {
     }
 
     /// Each owner once, for all of its partitions.
-    async fn ask<E: Sliced>(
+    async fn ask<E: HeadProtocol>(
         &self,
         parts: &[Arc<RemotePartition<E>>],
         versions: &[Option<Arc<Version>>],
         request: &ViewRequest<'_>,
-    ) -> BTreeMap<u32, Result<PartAnswer, String>> {
+    ) -> BTreeMap<u32, Result<HeadResponse, String>> {
         let mut owners: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
         for (part, version) in parts.iter().zip(versions) {
             if let Some(version) = version {
@@ -153,29 +155,29 @@ impl HeadClient {
         owner: &str,
         partitions: &[u32],
         request: &ViewRequest<'_>,
-    ) -> Result<Vec<PartAnswer>, String> {
+    ) -> Result<Vec<HeadResponse>, String> {
         if owner.is_empty() {
             return Err("the manifest does not say where its owner is".into());
         }
         let timeout_ms = u64::try_from(self.owners.timeout().as_millis()).unwrap_or(u64::MAX);
-        let question = Question {
+        let body = HeadRequest {
             protocol: PROTOCOL,
             kind,
             partitions: partitions.to_vec(),
             tenant: request.tenant.to_owned(),
             timeout_ms,
-            ask: request.ask.clone(),
+            query: request.query.clone(),
         };
-        let bytes = self.owners.ask(owner, &question).await?;
+        let bytes = self.owners.ask(owner, &body).await?;
         decode(&bytes, kind).map_err(|error| format!("its answer cannot be read: {error}"))
     }
 
-    async fn resolve<E: Sliced>(
+    async fn resolve<E: HeadProtocol>(
         &self,
         part: &RemotePartition<E>,
         look: Result<Option<Arc<Version>>, StoreError>,
         asked: Option<Arc<Version>>,
-        answer: Result<PartAnswer, String>,
+        answer: Result<HeadResponse, String>,
         last: bool,
     ) -> Result<Verdict, ReadError> {
         let kind = E::KIND.name();
@@ -192,21 +194,21 @@ impl HeadClient {
         }
         let moved = asked.as_ref().is_none_or(|asked| asked.manifest.epoch != newest.manifest.epoch);
         let (outcome, why) = match answer {
-            Ok(PartAnswer::Slice(instant, slice)) => match self.validate(part, &newest, &instant).await {
+            Ok(HeadResponse::Extract(instant, extract)) => match self.validate(part, &newest, &instant).await {
                 Ok(version) => {
                     self.metrics.part(kind, "answered");
                     part.note_on_bus(instant.on_bus);
-                    return Ok(Verdict::Accepted(version, instant, slice, None));
+                    return Ok(Verdict::Accepted(version, instant, extract, None));
                 }
                 Err(why) => ("stale", why),
             },
-            Ok(PartAnswer::Refused(Refusal::TooLarge { limit, .. })) => {
+            Ok(HeadResponse::Refused(Refusal::TooLarge { limit, .. })) => {
                 self.metrics.part(kind, "too_large");
                 let (what, key) = ("bytes of unsealed records of one partition", "aggregator.extract_max");
                 return Err(ReadError::Budget { limit, what, key });
             }
-            Ok(PartAnswer::Refused(Refusal::NotOwned { .. })) => ("not_owned", "it does not own the partition".to_owned()),
-            Ok(PartAnswer::Refused(Refusal::Failed { text, .. })) => ("refused", text),
+            Ok(HeadResponse::Refused(Refusal::NotOwned { .. })) => ("not_owned", "it does not own the partition".to_owned()),
+            Ok(HeadResponse::Refused(Refusal::Failed { text, .. })) => ("refused", text),
             Err(why) => ("unreachable", why),
         };
         if moved && !last {
@@ -217,36 +219,36 @@ impl HeadClient {
 
     /// Without a look nobody knows whether the one who answers still owns the partition. While the store is silent nobody else can
     /// have come to own it either, and what it says is of one instant: so it is taken, and the answer is not complete.
-    fn accept_unverified<E: Sliced>(
+    fn accept_unverified<E: HeadProtocol>(
         &self,
         part: &RemotePartition<E>,
         newest: Arc<Version>,
-        answer: Result<PartAnswer, String>,
+        answer: Result<HeadResponse, String>,
         error: &StoreError,
     ) -> Verdict {
         let doubt = format!("the newest manifest is not known: {error}");
-        if let Ok(PartAnswer::Slice(instant, slice)) = answer
+        if let Ok(HeadResponse::Extract(instant, extract)) = answer
             && let Some(version) = part.kept(instant.version).filter(|version| version.manifest.epoch == instant.epoch)
         {
             self.metrics.part(E::KIND.name(), "unknown_version");
             let (topic, partition) = (E::KIND.topic(), part.partition());
             let doubt = format!("{topic} partition {partition}: there may be more than its last known owner says: {doubt}");
-            return Verdict::Accepted(version, instant, slice, Some(doubt));
+            return Verdict::Accepted(version, instant, extract, Some(doubt));
         }
         self.missing::<E>("unknown_version", newest, doubt)
     }
 
-    fn missing<E: Sliced>(&self, outcome: &'static str, version: Arc<Version>, why: String) -> Verdict {
+    fn missing<E: HeadProtocol>(&self, outcome: &'static str, version: Arc<Version>, why: String) -> Verdict {
         self.metrics.part(E::KIND.name(), outcome);
         Verdict::Missing(version, why)
     }
 
     /// The version that an answer belongs to, if it is the answer of the owner as the newest manifest has it.
-    async fn validate<E: Sliced>(
+    async fn validate<E: HeadProtocol>(
         &self,
         part: &RemotePartition<E>,
         newest: &Arc<Version>,
-        instant: &Instant,
+        instant: &HeadInstant,
     ) -> Result<Arc<Version>, String> {
         if instant.epoch < newest.manifest.epoch {
             let (theirs, ours) = (instant.epoch, newest.manifest.epoch);
@@ -265,20 +267,20 @@ impl HeadClient {
     }
 
     /// Adds what an owner has answered, and the blocks of the version that belongs to it.
-    fn accept<E: Sliced>(
+    fn accept<E: HeadProtocol>(
         &self,
         known: &PartitionRegistry<E>,
         part: &RemotePartition<E>,
         tenant: &str,
         (version, opened): (&Version, Opened<E>),
-        (instant, slice): (Instant, Slice),
+        (instant, extract): (HeadInstant, HeadExtract),
         collected: &mut CollectedViews<E>,
     ) {
-        let mut heads = Vec::with_capacity(slice.heads.len());
+        let mut heads = Vec::with_capacity(extract.heads.len());
         let mut held: u64 = collected.views.iter().flat_map(|view| &view.heads).map(|head| head.bytes() as u64).sum();
-        for records in &slice.heads {
+        for records in &extract.heads {
             let room = self.config.heads_memory_max.to_u64().saturating_sub(held);
-            match known.engine.unslice(instant.partition, tenant, records, room) {
+            match known.engine.rebuild_head(instant.partition, tenant, records, room) {
                 Ok(head) => {
                     held += head.bytes() as u64;
                     heads.push(Arc::new(head));
@@ -297,26 +299,26 @@ impl HeadClient {
         coverage.on_bus = instant.on_bus.max(part.on_bus());
         let mut missing = opened.missing;
         missing.extend(bus_silent(E::KIND.topic(), instant.partition, instant.bus_silent_seconds));
-        collected.rows.extend(slice.rows);
-        collected.cuts.extend(slice.cut);
+        collected.rows.extend(extract.rows);
+        collected.watermarks.extend(extract.watermark);
         collected.views.push(PartitionView { coverage, blocks: opened.blocks, heads, missing });
     }
 }
 
-fn pick<E: Sliced>(parts: Vec<Arc<RemotePartition<E>>>, only: Option<u32>) -> Vec<Arc<RemotePartition<E>>> {
+fn pick<E: HeadProtocol>(parts: Vec<Arc<RemotePartition<E>>>, only: Option<u32>) -> Vec<Arc<RemotePartition<E>>> {
     parts.into_iter().filter(|part| only.is_none_or(|only| only == part.partition())).collect()
 }
 
-fn place(answer: &PartAnswer) -> u32 {
+fn place(answer: &HeadResponse) -> u32 {
     match answer {
-        PartAnswer::Slice(Instant { partition, .. }, _)
-        | PartAnswer::Refused(
+        HeadResponse::Extract(HeadInstant { partition, .. }, _)
+        | HeadResponse::Refused(
             Refusal::NotOwned { partition } | Refusal::TooLarge { partition, .. } | Refusal::Failed { partition, .. },
         ) => *partition,
     }
 }
 
-fn coverage<E: Sliced>(version: &Version, partition: u32) -> PartitionCoverage {
+fn coverage<E: HeadProtocol>(version: &Version, partition: u32) -> PartitionCoverage {
     let manifest = &version.manifest;
     PartitionCoverage {
         topic: E::KIND.topic().into(),
@@ -329,7 +331,7 @@ fn coverage<E: Sliced>(version: &Version, partition: u32) -> PartitionCoverage {
 }
 
 /// The blocks that an answer needs beside what the owner gave.
-async fn open<E: Sliced>(part: &RemotePartition<E>, verdict: &Verdict) -> Opened<E> {
+async fn open<E: HeadProtocol>(part: &RemotePartition<E>, verdict: &Verdict) -> Opened<E> {
     match verdict {
         Verdict::Accepted(version, ..) | Verdict::Missing(version, _) => part.open(version).await,
         Verdict::Moved | Verdict::Empty => Opened { blocks: Vec::new(), missing: Vec::new() },
@@ -341,7 +343,12 @@ fn unlisted(error: StoreError) -> ReadError {
 }
 
 /// What is sealed, and word of what is not in the answer.
-fn without_head<E: Sliced>(part: &RemotePartition<E>, version: &Version, opened: Opened<E>, why: String) -> PartitionView<E> {
+fn without_head<E: HeadProtocol>(
+    part: &RemotePartition<E>,
+    version: &Version,
+    opened: Opened<E>,
+    why: String,
+) -> PartitionView<E> {
     let mut coverage = coverage::<E>(version, part.partition());
     coverage.on_bus = coverage.on_bus.max(part.on_bus());
     let owner = if version.manifest.owner.is_empty() { "an unnamed owner" } else { &version.manifest.owner };
@@ -354,7 +361,7 @@ fn without_head<E: Sliced>(part: &RemotePartition<E>, version: &Version, opened:
 }
 
 /// Nothing is there, and nobody can say whether something should be.
-fn nothing_begun<E: Sliced>(kind: Kind) -> PartitionView<E> {
+fn nothing_begun<E: HeadProtocol>(kind: Kind) -> PartitionView<E> {
     let coverage = PartitionCoverage { topic: kind.topic().into(), ..PartitionCoverage::default() };
     let missing = vec![format!("no aggregator has begun a partition of {} yet", kind.topic())];
     PartitionView { coverage, blocks: Vec::new(), heads: Vec::new(), missing }

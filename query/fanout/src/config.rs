@@ -34,12 +34,12 @@ pub struct FanOutConfig {
 impl Default for FanOutConfig {
     fn default() -> Self {
         Self {
-            // Well below a query's 60 s, far above the milliseconds that a slice takes.
+            // Well below a query's 60 s, far above the milliseconds that an extract takes.
             owner_timeout: Duration::from_secs(3),
             store_timeout: Duration::from_secs(10),
             refresh: Duration::from_secs(1),
             requests_max: 32,
-            // A head is at most 256 MiB; a slice of all of it is a fifth of that, compressed.
+            // A head is at most 256 MiB; an extract of all of it is a fifth of that, compressed.
             answer_max: ByteSize::mib(128),
             heads_memory_max: ByteSize::mib(512),
             // A page of 100 lines of 200 bytes fits many times; all of a head takes three pages more.

@@ -3,11 +3,11 @@
 //! - [`start`]: the parts put together; [`FanOut`] gives the readers that the APIs work with.
 //! - `part`, `known`: partitions as their manifests tell them, and their blocks.
 //! - `owners`: an owner over HTTP. Protocol: `docs/formats/heads.md`.
-//! - `gather`: views of all partitions for one question, each of one instant of one owner.
+//! - `gather`: views of all partitions for one query, each of one instant of one owner.
 //! - `logs`, `samples`, `traces`: the store's readers over such views; `tail`, `status`: what follows the owners; `catch_up`: a tail over a
 //!   change of owners; `admin`: what all owners are told to do at once.
 //!
-//! Not here: what an answer means. The owner cuts its heads with the store's code, and the store's readers read what came.
+//! Not here: what an answer means. The owner takes extracts of its heads with `weir_heads`, and the engines' readers read what came.
 
 mod admin;
 mod catch_up;

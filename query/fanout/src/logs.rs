@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use weir_blocks::view::{Fixed, NoTails};
-use weir_heads::ask::{LinesAsk, pairs};
-use weir_heads::{Ask, Row};
+use weir_heads::request::{LinesQuery, pairs};
+use weir_heads::{HeadQuery, Row};
 use weir_logs::{LogsEngine, LogsReader};
 use weir_model::id::LineId;
 use weir_model::label::Labels;
@@ -42,11 +42,11 @@ impl FanOutLogs {
     fn collect_views(
         &self,
         tenant: &str,
-        ask: Ask,
+        query: HeadQuery,
         only: Option<u32>,
         budget: &dyn Budget,
     ) -> Result<CollectedViews<LogsEngine>, ReadError> {
-        self.shared.collect_views(&self.shared.logs, &ViewRequest { tenant, ask, only }, budget)
+        self.shared.collect_views(&self.shared.logs, &ViewRequest { tenant, query, only }, budget)
     }
 
     fn retrying<T>(&self, read: impl FnMut() -> Result<T, ReadError>) -> Result<T, ReadError> {
@@ -61,16 +61,17 @@ impl FanOutLogs {
         budget: &dyn Budget,
         watched: &mut Watched<'_>,
     ) -> Result<(Coverage, Option<UnixNanos>), ReadError> {
-        let collected = self.collect_views(&select.tenant, Ask::Lines(LinesAsk::new(select, page_bytes)), None, budget)?;
-        let cuts = collected.cuts.iter().copied();
-        let cut = if select.newest_first { cuts.max() } else { cuts.min() };
-        let range = match cut {
-            Some(cut) if select.newest_first => TimeRange { start: cut, ..select.range },
-            Some(cut) => TimeRange { end: cut, ..select.range },
+        let collected =
+            self.collect_views(&select.tenant, HeadQuery::Lines(LinesQuery::new(select, page_bytes)), None, budget)?;
+        let watermarks = collected.watermarks.iter().copied();
+        let watermark = if select.newest_first { watermarks.max() } else { watermarks.min() };
+        let range = match watermark {
+            Some(watermark) if select.newest_first => TimeRange { start: watermark, ..select.range },
+            Some(watermark) => TimeRange { end: watermark, ..select.range },
             None => select.range,
         };
         let coverage = reader(collected).visit(&LogSelect { range, ..select.clone() }, budget, watched)?;
-        Ok((coverage, cut))
+        Ok((coverage, watermark))
     }
 }
 
@@ -116,17 +117,17 @@ impl LogReader for FanOutLogs {
                 self.shared.heads.metrics.blocks_gone.inc();
                 read = self.page(&select, page_bytes, budget, &mut watched);
             }
-            let (seen, cut) = read?;
+            let (seen, watermark) = read?;
             match &mut coverage {
                 // How far the first page saw holds for all: the later ones saw more.
                 Some(coverage) => coverage.merge(Coverage { partitions: Vec::new(), missing: seen.missing }),
                 None => coverage = Some(seen),
             }
-            let Some(cut) = cut.filter(|_| !watched.done) else { break };
+            let Some(watermark) = watermark.filter(|_| !watched.done) else { break };
             if select.newest_first {
-                select.range.end = cut;
+                select.range.end = watermark;
             } else {
-                select.range.start = cut;
+                select.range.start = watermark;
             }
             let TimeRange { start, end } = select.range;
             if start >= end || !watched.wants(start, end - 1) {
@@ -139,15 +140,15 @@ impl LogReader for FanOutLogs {
 
     fn streams(&self, select: &LogSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
         self.retrying(|| {
-            let collected = self.collect_views(&select.tenant, Ask::Streams(LinesAsk::new(select, 0)), None, budget)?;
+            let collected = self.collect_views(&select.tenant, HeadQuery::Streams(LinesQuery::new(select, 0)), None, budget)?;
             reader(collected).streams(select, budget)
         })
     }
 
     fn volume(&self, select: &LogSelect, step: i64, budget: &dyn Budget) -> Result<Covered<Vec<LogVolume>>, ReadError> {
         self.retrying(|| {
-            let ask = Ask::Volume { lines: LinesAsk::new(select, 0), step };
-            let mut collected = self.collect_views(&select.tenant, ask, None, budget)?;
+            let query = HeadQuery::Volume { lines: LinesQuery::new(select, 0), step };
+            let mut collected = self.collect_views(&select.tenant, query, None, budget)?;
             let rows = std::mem::take(&mut collected.rows);
             let Covered { value, coverage } = reader(collected).volume(select, step, budget)?;
             Ok(Covered { value: added(value, &rows), coverage })
@@ -156,15 +157,15 @@ impl LogReader for FanOutLogs {
 
     fn line(&self, tenant: &str, id: LineId, context: usize, budget: &dyn Budget) -> Result<Covered<Vec<OwnedLine>>, ReadError> {
         self.retrying(|| {
-            let ask = Ask::Line { offset: id.offset, ordinal: id.ordinal, context };
-            let collected = self.collect_views(tenant, ask, Some(id.partition), budget)?;
+            let query = HeadQuery::Line { offset: id.offset, ordinal: id.ordinal, context };
+            let collected = self.collect_views(tenant, query, Some(id.partition), budget)?;
             let unsealed = collected.views.iter().any(|view| !view.heads.is_empty());
             let found = reader(collected).line(tenant, id, context, budget)?;
             let after = found.value.iter().rev().take_while(|line| line.id != id).count();
             let Some(line) = found.value.first().filter(|_| !unsealed && after < context) else { return Ok(found) };
             // A sealed line at the end of what is sealed: its neighbours may not be.
-            let ask = Ask::First { stream: pairs(&line.stream), count: context };
-            reader(self.collect_views(tenant, ask, Some(id.partition), budget)?).line(tenant, id, context, budget)
+            let query = HeadQuery::First { stream: pairs(&line.stream), count: context };
+            reader(self.collect_views(tenant, query, Some(id.partition), budget)?).line(tenant, id, context, budget)
         })
     }
 

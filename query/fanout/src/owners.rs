@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::Semaphore;
-use weir_heads::{Done, HEADS_PATH, Question, STATUS_PATH, TAIL_PATH, TailAsk};
+use weir_heads::{AdminResult, HEADS_PATH, HeadRequest, STATUS_PATH, TAIL_PATH, TailQuery};
 use weir_model::status::OwnerStatus;
 
 use super::config::FanOutConfig;
@@ -61,10 +61,10 @@ impl Owners {
     }
 
     /// An answer's bytes. Errors are sentences without the owner's name.
-    pub(super) async fn ask(&self, owner: &str, question: &Question) -> Result<Vec<u8>, String> {
+    pub(super) async fn ask(&self, owner: &str, request: &HeadRequest) -> Result<Vec<u8>, String> {
         let asked = async {
             let _slot = self.requests.acquire().await.map_err(|error| error.to_string())?;
-            read(self.post(owner, HEADS_PATH, question).await?, self.bytes_max).await
+            read(self.post(owner, HEADS_PATH, request).await?, self.bytes_max).await
         };
         let patience = self.patience(owner);
         let Ok(answered) = tokio::time::timeout(patience, asked).await else {
@@ -92,7 +92,7 @@ impl Owners {
     /// Does what a `POST` without a body to this path does there, and waits for it as long as the owner lives: sealing
     /// waits for the object store, merging reads and writes what there is. An owner that does not tell its status
     /// meanwhile is given up.
-    pub(super) async fn order(&self, owner: &str, path: &str) -> Result<Done, String> {
+    pub(super) async fn order(&self, owner: &str, path: &str) -> Result<AdminResult, String> {
         let ordered = async {
             let response = self.client.post(format!("{owner}{path}")).send().await.map_err(|error| why(&error))?;
             let bytes = read(accept(response).await?, SMALL_BYTES_MAX).await?;
@@ -113,8 +113,8 @@ impl Owners {
     }
 
     /// A tail's frames as they come.
-    pub(super) async fn tail(&self, owner: &str, ask: &TailAsk) -> Result<reqwest::Response, String> {
-        let asked = self.post(owner, TAIL_PATH, ask);
+    pub(super) async fn tail(&self, owner: &str, query: &TailQuery) -> Result<reqwest::Response, String> {
+        let asked = self.post(owner, TAIL_PATH, query);
         tokio::time::timeout(self.timeout, asked).await.map_err(|_| format!("no tail within {:?}", self.timeout))?
     }
 

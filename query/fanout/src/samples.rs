@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use weir_blocks::view::Fixed;
-use weir_heads::Ask;
-use weir_heads::ask::SamplesAsk;
+use weir_heads::HeadQuery;
+use weir_heads::request::SamplesQuery;
 use weir_metrics::MetricsReader;
 use weir_model::label::Labels;
 use weir_model::metric::Family;
@@ -25,12 +25,12 @@ impl FanOutSamples {
     fn read<T>(
         &self,
         tenant: &str,
-        ask: &Ask,
+        query: &HeadQuery,
         budget: &dyn Budget,
         read: impl Fn(&MetricsReader) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
         self.shared.retrying(&self.shared.samples, || {
-            let request = ViewRequest { tenant, ask: ask.clone(), only: None };
+            let request = ViewRequest { tenant, query: query.clone(), only: None };
             let collected = self.shared.collect_views(&self.shared.samples, &request, budget)?;
             read(&MetricsReader::new(Arc::new(Fixed::new(collected.views))))
         })
@@ -39,16 +39,16 @@ impl FanOutSamples {
 
 impl MetricReader for FanOutSamples {
     fn select(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Series>>, ReadError> {
-        let ask = Ask::Samples(SamplesAsk::new(select));
-        self.read(&select.tenant, &ask, budget, |reader| reader.select(select, budget))
+        let query = HeadQuery::Samples(SamplesQuery::new(select));
+        self.read(&select.tenant, &query, budget, |reader| reader.select(select, budget))
     }
 
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
-        let ask = Ask::Series(SamplesAsk::new(select));
-        self.read(&select.tenant, &ask, budget, |reader| reader.series(select, budget))
+        let query = HeadQuery::Series(SamplesQuery::new(select));
+        self.read(&select.tenant, &query, budget, |reader| reader.series(select, budget))
     }
 
     fn families(&self, tenant: &str) -> Result<Covered<Vec<Family>>, ReadError> {
-        self.read(tenant, &Ask::Families, &NoBudget, |reader| reader.families(tenant))
+        self.read(tenant, &HeadQuery::Families, &NoBudget, |reader| reader.families(tenant))
     }
 }

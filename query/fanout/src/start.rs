@@ -8,7 +8,7 @@ use object_store::ObjectStore;
 use tokio_util::sync::CancellationToken;
 use weir_blocks::blob::BlobCache;
 use weir_blocks::breaker::CircuitBreaker;
-use weir_heads::Sliced;
+use weir_heads::HeadProtocol;
 use weir_logs::LogsEngine;
 use weir_metrics::MetricsEngine;
 use weir_model::id::TopicPartition;
@@ -149,7 +149,7 @@ async fn refresh(shared: Arc<Shared>, status: Arc<OwnersStatus>) {
 
 impl Shared {
     /// Gathers views from a reader's thread, which waits; stops waiting when the budget says so.
-    pub(super) fn collect_views<E: Sliced>(
+    pub(super) fn collect_views<E: HeadProtocol>(
         &self,
         known: &PartitionRegistry<E>,
         request: &ViewRequest<'_>,
@@ -169,7 +169,7 @@ impl Shared {
     }
 
     /// Reads, and reads once more when a block was deleted meanwhile: then the newest manifest no longer names it.
-    pub(super) fn retrying<E: Sliced, T>(
+    pub(super) fn retrying<E: HeadProtocol, T>(
         &self,
         known: &PartitionRegistry<E>,
         mut read: impl FnMut() -> Result<T, ReadError>,

@@ -9,10 +9,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use weir_heads::ask::LinesAsk;
 use weir_heads::frame::{self, Tag};
-use weir_heads::tail_lines;
-use weir_heads::{PROTOCOL, TailAsk, decode_beat, decode_tail};
+use weir_heads::request::LinesQuery;
+use weir_heads::{PROTOCOL, TailQuery, decode_heartbeat, decode_tail, tail_lines};
 use weir_model::select::{LogSelect, LogTail, OwnedLine, TailEvent};
 use weir_model::time::UnixNanos;
 use weir_model::wire::Kind;
@@ -79,10 +78,10 @@ impl FanOutTail {
     /// Begins to listen; returns at once.
     pub(super) fn open(shared: Arc<Shared>, select: LogSelect) -> Self {
         let stop = shared.shutdown.child_token();
-        let ask = TailAsk { protocol: PROTOCOL, tenant: select.tenant.clone(), lines: LinesAsk::new(&select, 0) };
+        let query = TailQuery { protocol: PROTOCOL, tenant: select.tenant.clone(), lines: LinesQuery::new(&select, 0) };
         let runtime = shared.runtime.clone();
         let waiting = Arc::new(Waiting { state: Mutex::default(), select, shared });
-        runtime.spawn(follow_owners(Arc::clone(&waiting), Arc::new(ask), stop.clone()));
+        runtime.spawn(follow_owners(Arc::clone(&waiting), Arc::new(query), stop.clone()));
         Self { waiting, _stop: stop.drop_guard() }
     }
 }
@@ -99,7 +98,7 @@ impl LogTail for FanOutTail {
 }
 
 /// One task an owner, as long as it owns a partition; begun again when it ends by itself.
-async fn follow_owners(waiting: Arc<Waiting>, ask: Arc<TailAsk>, stop: CancellationToken) {
+async fn follow_owners(waiting: Arc<Waiting>, query: Arc<TailQuery>, stop: CancellationToken) {
     let mut look = tokio::time::interval(OWNERS_LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut tasks: JoinSet<String> = JoinSet::new();
@@ -130,11 +129,11 @@ async fn follow_owners(waiting: Arc<Waiting>, ask: Arc<TailAsk>, stop: Cancellat
             }
             let own = stop.child_token();
             running.insert(owner.clone(), own.clone());
-            let (waiting, ask) = (Arc::clone(&waiting), Arc::clone(&ask));
+            let (waiting, query) = (Arc::clone(&waiting), Arc::clone(&query));
             tasks.spawn(async move {
                 tokio::select! {
                     () = own.cancelled() => {}
-                    ended = listen(&waiting, &owner, &ask, since) => {
+                    ended = listen(&waiting, &owner, &query, since) => {
                         if let Err(error) = ended {
                             tracing::debug!(owner, error, "an owner's tail ended; it is asked again");
                         }
@@ -174,8 +173,8 @@ async fn catch_up(waiting: &Waiting, since: UnixNanos) -> Result<(), String> {
 }
 
 /// Until the owner or the connection ends.
-async fn listen(waiting: &Waiting, owner: &str, ask: &TailAsk, since: Option<UnixNanos>) -> Result<(), String> {
-    let mut response = waiting.shared.heads.owners.tail(owner, ask).await?;
+async fn listen(waiting: &Waiting, owner: &str, query: &TailQuery, since: Option<UnixNanos>) -> Result<(), String> {
+    let mut response = waiting.shared.heads.owners.tail(owner, query).await?;
     let mut bytes: Vec<u8> = Vec::new();
     let mut begun = false;
     loop {
@@ -209,8 +208,8 @@ fn take(waiting: &Waiting, tag: Tag, payload: &[u8]) -> Result<(), String> {
             let (partition, record) = decode_tail(payload)?;
             waiting.add(tail_lines(partition, &record)?);
         }
-        Tag::Beat => {
-            let dropped = decode_beat(payload)?.dropped;
+        Tag::Heartbeat => {
+            let dropped = decode_heartbeat(payload)?.dropped;
             if dropped > 0 {
                 waiting.note_dropped(dropped);
             }

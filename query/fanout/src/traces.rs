@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use weir_blocks::view::Fixed;
-use weir_heads::ask::{SearchAsk, TRACES_MAX};
-use weir_heads::{Ask, Row};
+use weir_heads::request::{SearchQuery, TRACES_MAX};
+use weir_heads::{HeadQuery, Row};
 use weir_model::id::TraceId;
 use weir_model::select::{Budget, Covered, NoBudget, ReadError, Trace, TraceReader, TraceSelect, TraceSummary};
 use weir_model::span::{SpanKind, Value};
@@ -27,12 +27,12 @@ impl FanOutTraces {
     fn read<T>(
         &self,
         tenant: &str,
-        ask: &Ask,
+        query: &HeadQuery,
         budget: &dyn Budget,
         read: impl Fn(&TracesReader, Vec<Row>) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
         self.shared.retrying(&self.shared.traces, || {
-            let request = ViewRequest { tenant, ask: ask.clone(), only: None };
+            let request = ViewRequest { tenant, query: query.clone(), only: None };
             let collected = self.shared.collect_views(&self.shared.traces, &request, budget)?;
             let reader = TracesReader::new(Arc::new(Fixed::new(collected.views)), Arc::clone(&self.shared.clock));
             read(&reader, collected.rows)
@@ -42,12 +42,12 @@ impl FanOutTraces {
 
 impl TraceReader for FanOutTraces {
     fn trace(&self, tenant: &str, id: TraceId) -> Result<Covered<Option<Trace>>, ReadError> {
-        self.read(tenant, &Ask::Traces { ids: vec![id] }, &NoBudget, |reader, _| reader.trace(tenant, id))
+        self.read(tenant, &HeadQuery::Traces { ids: vec![id] }, &NoBudget, |reader, _| reader.trace(tenant, id))
     }
 
     fn search(&self, select: &TraceSelect, budget: &dyn Budget) -> Result<Covered<Vec<TraceSummary>>, ReadError> {
-        let ask = Ask::Search(SearchAsk::new(select));
-        let Covered { value: found, mut coverage } = self.read(&select.tenant, &ask, budget, |reader, rows| {
+        let query = HeadQuery::Search(SearchQuery::new(select));
+        let Covered { value: found, mut coverage } = self.read(&select.tenant, &query, budget, |reader, rows| {
             let Covered { value, coverage } = reader.candidates(select, budget)?;
             let unsealed = rows.into_iter().filter_map(|row| match row {
                 Row::Trace { id, start } => Some((id, start)),
@@ -57,8 +57,8 @@ impl TraceReader for FanOutTraces {
         })?;
         let mut summaries = Vec::with_capacity(found.len());
         for some in found.chunks(TRACES_MAX) {
-            let ask = Ask::Traces { ids: some.iter().map(|(id, _)| *id).collect() };
-            let part = self.read(&select.tenant, &ask, budget, |reader, _| reader.summaries(select, some, budget))?;
+            let query = HeadQuery::Traces { ids: some.iter().map(|(id, _)| *id).collect() };
+            let part = self.read(&select.tenant, &query, budget, |reader, _| reader.summaries(select, some, budget))?;
             summaries.extend(part.value);
             part.coverage.missing.into_iter().for_each(|sentence| coverage.miss(sentence));
         }
@@ -67,11 +67,11 @@ impl TraceReader for FanOutTraces {
     }
 
     fn services(&self, tenant: &str, range: TimeRange) -> Result<Covered<Vec<String>>, ReadError> {
-        self.read(tenant, &Ask::Operations(range.into()), &NoBudget, |reader, _| reader.services(tenant, range))
+        self.read(tenant, &HeadQuery::Operations(range.into()), &NoBudget, |reader, _| reader.services(tenant, range))
     }
 
     fn operations(&self, tenant: &str, service: &str, range: TimeRange) -> Result<Covered<Vec<(String, SpanKind)>>, ReadError> {
-        self.read(tenant, &Ask::Operations(range.into()), &NoBudget, |reader, _| reader.operations(tenant, service, range))
+        self.read(tenant, &HeadQuery::Operations(range.into()), &NoBudget, |reader, _| reader.operations(tenant, service, range))
     }
 
     fn attribute_values(
@@ -81,12 +81,12 @@ impl TraceReader for FanOutTraces {
         range: TimeRange,
         limit: usize,
     ) -> Result<Covered<Vec<Value>>, ReadError> {
-        let ask = Ask::AttributeValues { range: range.into(), name: name.to_owned(), limit };
-        self.read(tenant, &ask, &NoBudget, |reader, _| reader.attribute_values(tenant, name, range, limit))
+        let query = HeadQuery::AttributeValues { range: range.into(), name: name.to_owned(), limit };
+        self.read(tenant, &query, &NoBudget, |reader, _| reader.attribute_values(tenant, name, range, limit))
     }
 
     fn attribute_names(&self, tenant: &str, range: TimeRange, limit: usize) -> Result<Covered<Vec<(String, String)>>, ReadError> {
-        let ask = Ask::AttributeNames(range.into());
-        self.read(tenant, &ask, &NoBudget, |reader, _| reader.attribute_names(tenant, range, limit))
+        let query = HeadQuery::AttributeNames(range.into());
+        self.read(tenant, &query, &NoBudget, |reader, _| reader.attribute_names(tenant, range, limit))
     }
 }

@@ -26,7 +26,7 @@ impl MemoryLogs {
     pub fn push(&mut self, stream: &[(&str, &str)], timestamp: i64, body: &[u8]) -> &mut OwnedLine {
         let id = LineId { partition: 0, offset: self.lines.len() as u64, ordinal: 0 };
         self.lines.push(line(id, stream, timestamp, body));
-        self.lines.last_mut().unwrap()
+        self.lines.last_mut().expect("a line was just added")
     }
 
     /// Says that a record is on the bus and not searchable yet.
@@ -105,7 +105,7 @@ impl LogReader for MemoryLogs {
             return Ok(Covered { value: Vec::new(), coverage: self.coverage.clone() });
         };
         let stream: Vec<&OwnedLine> = self.lines.iter().filter(|line| line.stream == wanted.stream).collect();
-        let at = stream.iter().position(|line| line.id == id).unwrap();
+        let at = stream.iter().position(|line| line.id == id).expect("the line is of the stream");
         let near = stream[at.saturating_sub(context)..(at + context + 1).min(stream.len())].iter().map(|line| (*line).clone());
         Ok(Covered { value: near.collect(), coverage: self.coverage.clone() })
     }
@@ -119,6 +119,6 @@ struct MemoryTail(Arc<Mutex<Vec<TailEvent>>>);
 
 impl LogTail for MemoryTail {
     fn poll(&mut self) -> Vec<TailEvent> {
-        std::mem::take(&mut *self.0.lock().unwrap())
+        std::mem::take(&mut *self.0.lock().expect("no reader panicked"))
     }
 }

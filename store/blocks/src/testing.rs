@@ -61,13 +61,14 @@ pub fn check_memory<E: Engine>(what: &str, engine: &E, count: u64, make: impl Fn
         let mark = Mark::Sequence { epoch: 1, first: 0, last: 1 };
         let section = Section::new(SectionHeader { tenant, source: format!("source {offset}"), mark, records: 0 }, batch);
         let mut builder = RecordBuilder::new(Limits { record_bytes: 64 << 20, ..Limits::DEFAULT });
-        builder.push(&section).unwrap();
+        builder.push(&section).expect("a section that the wire takes");
         drop(section);
-        let record = builder.finish().unwrap();
-        let sections = wire::decode::<E::Batch>(&record, &Limits { record_bytes: 64 << 20, ..Limits::DEFAULT }).unwrap();
+        let record = builder.finish().expect("a section that the wire takes");
+        let sections = wire::decode::<E::Batch>(&record, &Limits { record_bytes: 64 << 20, ..Limits::DEFAULT })
+            .expect("a section that the wire takes");
         drop(record);
         for section in sections {
-            head.insert(Position { partition: 0, offset, ordinal: 0 }, &section).unwrap();
+            head.insert(Position { partition: 0, offset, ordinal: 0 }, &section).expect("a section that the wire takes");
         }
     }
     let (held, said) = (HELD.get() - before, head.bytes() as i64);

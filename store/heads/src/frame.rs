@@ -30,17 +30,17 @@ pub enum Tag {
     Record = 3,
     /// JSON: rows instead of records.
     Rows = 4,
-    /// JSON: a partition, or the whole question, is refused.
+    /// JSON: a partition, or the whole request, is refused.
     Refused = 5,
     /// Of a tail: partition u32, then side data and a wire record.
     Tail = 6,
     /// JSON: a tail is alive, and what it has lost.
-    Beat = 7,
+    Heartbeat = 7,
     /// Nothing: the answer is whole.
     End = 255,
 }
 
-const TAGS: [Tag; 8] = [Tag::Instant, Tag::Head, Tag::Record, Tag::Rows, Tag::Refused, Tag::Tail, Tag::Beat, Tag::End];
+const TAGS: [Tag; 8] = [Tag::Instant, Tag::Head, Tag::Record, Tag::Rows, Tag::Refused, Tag::Tail, Tag::Heartbeat, Tag::End];
 
 /// The first bytes of an answer.
 pub fn preamble(kind: Kind) -> [u8; PREAMBLE_BYTES] {

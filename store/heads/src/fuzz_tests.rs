@@ -11,8 +11,8 @@ use weir_model::select::{LogSelect, NoBudget};
 use weir_model::time::TimeRange;
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
-use crate::ask::LinesAsk;
-use crate::{Ask, Instant, PartAnswer, SliceLimits, Sliced, decode, encode_slice, frame};
+use crate::request::LinesQuery;
+use crate::{ExtractLimits, HeadInstant, HeadProtocol, HeadQuery, HeadResponse, decode, encode_extract, frame};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
@@ -39,17 +39,19 @@ fn answers() {
     head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section).unwrap();
     let select =
         LogSelect { tenant: "t".into(), matchers: Vec::new(), range: TimeRange::ALL, filters: Vec::new(), newest_first: true };
-    let limits = SliceLimits { bytes_max: 1 << 20, key: "" };
-    let slice = LogsEngine::slice("t", &Ask::Lines(LinesAsk::new(&select, 1000)), &[Arc::new(head)], limits, &NoBudget).unwrap();
+    let limits = ExtractLimits { bytes_max: 1 << 20, key: "" };
+    let extract =
+        LogsEngine::extract("t", &HeadQuery::Lines(LinesQuery::new(&select, 1000)), &[Arc::new(head)], limits, &NoBudget)
+            .unwrap();
     let mut seed = frame::preamble(Kind::Logs).to_vec();
-    encode_slice(&mut seed, &Instant::default(), &slice);
+    encode_extract(&mut seed, &HeadInstant::default(), &extract);
     frame::put(&mut seed, frame::Tag::End, &[]);
     let engine = LogsEngine::default();
     Fuzz::new("store-answers").seed(seed).memory(MEMORY).run(move |input| {
         let Ok(answers) = decode(&with_checksums(input), Kind::Logs) else { return };
         for answer in answers {
-            let PartAnswer::Slice(_, slice) = answer else { continue };
-            slice.heads.iter().for_each(|records| drop(engine.unslice(0, "t", records, 1 << 20)));
+            let HeadResponse::Extract(_, extract) = answer else { continue };
+            extract.heads.iter().for_each(|records| drop(engine.rebuild_head(0, "t", records, 1 << 20)));
         }
     });
 }

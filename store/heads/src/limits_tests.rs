@@ -12,16 +12,16 @@ use weir_model::span::{Attributes, Origin, Span, SpanBatch, Value};
 use weir_model::time::TimeRange;
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
-use super::answer::{Instant, PartAnswer, Refusal, Row, decode, encode_slice};
-use super::ask::{Ask, LinesAsk, SamplesAsk};
 use super::frame::{self, FRAME_BYTES_MAX, Tag};
-use super::{Slice, SliceLimits, SliceRecord, Sliced};
+use super::request::{HeadQuery, LinesQuery, SamplesQuery};
+use super::response::{HeadInstant, HeadResponse, Refusal, Row, decode, encode_extract};
+use super::{ExtractLimits, ExtractRecord, HeadExtract, HeadProtocol};
 use weir_blocks::engine::{Engine, Head, Position};
 use weir_logs::LogsEngine;
 use weir_metrics::MetricsEngine;
 use weir_traces::{TracesCounters, TracesEngine};
 
-const ALL: SliceLimits = SliceLimits { bytes_max: 1 << 30, key: "test.bytes_max" };
+const ALL: ExtractLimits = ExtractLimits { bytes_max: 1 << 30, key: "test.bytes_max" };
 /// Together they are above the 64 MiB of a record's body.
 const COUNT: u64 = 80;
 const LARGE: usize = 1 << 20;
@@ -39,17 +39,17 @@ fn head<E: Engine>(engine: &E, batch: E::Batch) -> [Arc<E::Head>; 1] {
     [Arc::new(head)]
 }
 
-/// The head that the asker puts together out of the bytes of an answer.
-fn travel<E: Sliced>(engine: &E, ask: &Ask, heads: &[Arc<E::Head>]) -> E::Head {
-    let slice = E::slice("t", ask, heads, ALL, &NoBudget).unwrap();
-    let answers = decode(&bytes_of(&slice, E::KIND), E::KIND).unwrap();
-    let [PartAnswer::Slice(_, read)] = &answers[..] else { panic!("{answers:?}") };
-    engine.unslice(7, "t", &read.heads[0], 1 << 30).unwrap()
+/// The head that the client puts together out of the bytes of an answer.
+fn travel<E: HeadProtocol>(engine: &E, query: &HeadQuery, heads: &[Arc<E::Head>]) -> E::Head {
+    let extract = E::extract("t", query, heads, ALL, &NoBudget).unwrap();
+    let answers = decode(&bytes_of(&extract, E::KIND), E::KIND).unwrap();
+    let [HeadResponse::Extract(_, read)] = &answers[..] else { panic!("{answers:?}") };
+    engine.rebuild_head(7, "t", &read.heads[0], 1 << 30).unwrap()
 }
 
-fn bytes_of(slice: &Slice, kind: Kind) -> Vec<u8> {
+fn bytes_of(extract: &HeadExtract, kind: Kind) -> Vec<u8> {
     let mut bytes = frame::preamble(kind).to_vec();
-    encode_slice(&mut bytes, &Instant { partition: 7, ..Instant::default() }, slice);
+    encode_extract(&mut bytes, &HeadInstant { partition: 7, ..HeadInstant::default() }, extract);
     frame::put(&mut bytes, Tag::End, &[]);
     bytes
 }
@@ -73,7 +73,7 @@ fn lines_with_large_metadata_travel() {
     }
     let select =
         LogSelect { tenant: "t".into(), matchers: Vec::new(), range: TimeRange::ALL, filters: Vec::new(), newest_first: true };
-    let found = travel(&engine, &Ask::Lines(LinesAsk::new(&select, 1 << 30)), &head(&engine, batch));
+    let found = travel(&engine, &HeadQuery::Lines(LinesQuery::new(&select, 1 << 30)), &head(&engine, batch));
     assert_eq!(found.records(), COUNT);
 }
 
@@ -85,8 +85,8 @@ fn series_with_large_labels_travel() {
     let schema = Arc::new(Schema::new(series, Vec::new()));
     let heads = head(&engine, MetricBatch { target: Labels::EMPTY, schema, rows });
     let select = MetricSelect { tenant: "t".into(), matchers: Vec::new(), start_ms: 0, end_ms: 1000 };
-    assert_eq!(travel(&engine, &Ask::Samples(SamplesAsk::new(&select)), &heads).records(), COUNT);
-    let found = travel(&engine, &Ask::Series(SamplesAsk::new(&select)), &heads);
+    assert_eq!(travel(&engine, &HeadQuery::Samples(SamplesQuery::new(&select)), &heads).records(), COUNT);
+    let found = travel(&engine, &HeadQuery::Series(SamplesQuery::new(&select)), &heads);
     assert_eq!(found.matching("t", &[]).unwrap().series.len() as u64, COUNT);
 }
 
@@ -99,18 +99,18 @@ fn large_spans_travel() {
         |i: u64| Span { trace_id: id, span_id: SpanId((i + 1).to_be_bytes()), attributes: attributes(i), ..Span::default() };
     let spans: Vec<Span> = (0..COUNT).map(span).collect();
     let heads = head(&engine, SpanBatch::new(Origin::default(), &spans));
-    assert_eq!(travel(&engine, &Ask::Traces { ids: vec![id] }, &heads).records(), COUNT);
+    assert_eq!(travel(&engine, &HeadQuery::Traces { ids: vec![id] }, &heads).records(), COUNT);
 }
 
 #[test]
 fn a_frame_that_nobody_would_read_is_refused_by_its_writer() {
-    let refused = |slice: &Slice| {
-        let answers = decode(&bytes_of(slice, Kind::Logs), Kind::Logs).unwrap();
+    let refused = |extract: &HeadExtract| {
+        let answers = decode(&bytes_of(extract, Kind::Logs), Kind::Logs).unwrap();
         let limit = FRAME_BYTES_MAX as u64;
-        assert_eq!(answers, [PartAnswer::Refused(Refusal::TooLarge { partition: 7, limit })]);
+        assert_eq!(answers, [HeadResponse::Refused(Refusal::TooLarge { partition: 7, limit })]);
     };
-    let record = SliceRecord { side: Vec::new(), record: vec![7; FRAME_BYTES_MAX] };
-    refused(&Slice { heads: vec![vec![record]], ..Slice::default() });
+    let record = ExtractRecord { side: Vec::new(), record: vec![7; FRAME_BYTES_MAX] };
+    refused(&HeadExtract { heads: vec![vec![record]], ..HeadExtract::default() });
     let row = |length: usize| Row::Volume {
         stream: vec![("large".into(), "x".repeat(length))],
         level: String::new(),
@@ -118,10 +118,11 @@ fn a_frame_that_nobody_would_read_is_refused_by_its_writer() {
         lines: 1,
         bytes: 1,
     };
-    refused(&Slice { rows: vec![row(FRAME_BYTES_MAX)], ..Slice::default() });
+    refused(&HeadExtract { rows: vec![row(FRAME_BYTES_MAX)], ..HeadExtract::default() });
     // Rows that fit one by one are cut: together they are above a frame's limit.
     let rows: Vec<Row> = (0..40).map(|_| row(LARGE)).collect();
-    let answers = decode(&bytes_of(&Slice { rows: rows.clone(), ..Slice::default() }, Kind::Logs), Kind::Logs).unwrap();
-    let [PartAnswer::Slice(_, slice)] = &answers[..] else { panic!("rows were refused") };
-    assert_eq!(slice.rows, rows);
+    let answers =
+        decode(&bytes_of(&HeadExtract { rows: rows.clone(), ..HeadExtract::default() }, Kind::Logs), Kind::Logs).unwrap();
+    let [HeadResponse::Extract(_, extract)] = &answers[..] else { panic!("rows were refused") };
+    assert_eq!(extract.rows, rows);
 }

@@ -12,7 +12,7 @@ use weir_model::time::TimeRange;
 use weir_blocks::segment::{Merge, Segment, SegmentError};
 use weir_logs::{Chunk, LogsHead, LogsPlan, Place};
 
-use crate::SliceLimits;
+use crate::ExtractLimits;
 
 /// What a line takes beyond its body, towards a page: place, times, ids, pointers.
 const LINE_BYTES: u64 = 128;
@@ -90,14 +90,14 @@ struct Page {
     prune_at: u64,
     /// What is still of interest: shrinks as better lines fill the page.
     range: TimeRange,
-    cut: Option<i64>,
+    watermark: Option<i64>,
     streams: Vec<Labels>,
     lines: Vec<(u32, Kept)>,
 }
 
 impl Page {
     /// Adds the lines of a chunk that pass and are still of interest.
-    fn add_chunk(&mut self, chunk: &Chunk, plan: &LogsPlan, limits: SliceLimits, budget: &dyn Budget) -> Result<(), ReadError> {
+    fn add_chunk(&mut self, chunk: &Chunk, plan: &LogsPlan, limits: ExtractLimits, budget: &dyn Budget) -> Result<(), ReadError> {
         let (first, last) = chunk.times();
         if !self.range.overlaps(first, last) || !chunk.may_match(plan) {
             return Ok(());
@@ -151,10 +151,10 @@ impl Page {
         self.bytes = bytes;
         if newest_first {
             self.range.start = at;
-            self.cut = Some(at);
+            self.watermark = Some(at);
         } else {
             self.range.end = at.saturating_add(1);
-            self.cut = Some(self.range.end);
+            self.watermark = Some(self.range.end);
         }
     }
 }
@@ -164,7 +164,7 @@ pub(crate) fn collect(
     select: &LogSelect,
     page_bytes: u64,
     heads: &[Arc<LogsHead>],
-    limits: SliceLimits,
+    limits: ExtractLimits,
     budget: &dyn Budget,
 ) -> Result<(Streams, Option<i64>), ReadError> {
     let plan = Arc::new(LogsPlan::new(select));
@@ -176,7 +176,7 @@ pub(crate) fn collect(
         bytes: 0,
         prune_at: bytes_max.saturating_mul(2),
         range: select.range,
-        cut: None,
+        watermark: None,
         streams: Vec::new(),
         lines: Vec::new(),
     };
@@ -194,7 +194,7 @@ pub(crate) fn collect(
     for (stream, line) in page.lines {
         streams.entry(page.streams[stream as usize].clone()).or_default().push(line);
     }
-    Ok((streams, page.cut))
+    Ok((streams, page.watermark))
 }
 
 /// A head is in memory: what cannot be read of it is no gap in an answer but an error.

@@ -13,10 +13,10 @@ use weir_model::select::{Budget, LogReader, LogSelect, LogTail, OwnedLine, Parti
 use weir_model::time::TimeRange;
 use weir_model::wire::{self, Mark, Section, SectionHeader};
 
-use crate::ask::LinesAsk;
+use crate::extract::{Packer, check_bytes, not_mine};
 use crate::log_page::{self, Kept};
-use crate::slice::{Packer, check_bytes, not_mine};
-use crate::{Ask, RECORD_LIMITS, Row, Slice, SliceLimits, SliceRecord, Sliced};
+use crate::request::LinesQuery;
+use crate::{ExtractLimits, ExtractRecord, HeadExtract, HeadProtocol, HeadQuery, RECORD_LIMITS, Row};
 use weir_blocks::columns::{Reader, put_varint};
 use weir_blocks::engine::Head;
 use weir_blocks::limits::pieces;
@@ -26,33 +26,33 @@ use weir_logs::{Chunk, LogsEngine, LogsHead, LogsPlan, LogsReader, Place, Tail};
 /// Bytes of lines of one section, as [`Kept::bytes`] has them: a record holds several, and a decoder never much at once.
 const SECTION_BYTES: usize = 512 << 10;
 
-impl Sliced for LogsEngine {
-    fn slice(
+impl HeadProtocol for LogsEngine {
+    fn extract(
         tenant: &str,
-        ask: &Ask,
+        query: &HeadQuery,
         heads: &[Arc<LogsHead>],
-        limits: SliceLimits,
+        limits: ExtractLimits,
         budget: &dyn Budget,
-    ) -> Result<Slice, ReadError> {
-        match ask {
-            Ask::Lines(lines) => slice_lines(&select(lines, tenant)?, lines.page_bytes, heads, limits, budget),
-            Ask::Streams(lines) => {
+    ) -> Result<HeadExtract, ReadError> {
+        match query {
+            HeadQuery::Lines(lines) => extract_lines(&select(lines, tenant)?, lines.page_bytes, heads, limits, budget),
+            HeadQuery::Streams(lines) => {
                 let select = select(lines, tenant)?;
                 let streams = reader(heads).streams(&select, budget)?.value;
                 let lines = streams.into_iter().map(|stream| (stream, vec![placeholder(select.range.start)]));
                 pack(tenant, lines, limits)
             }
-            Ask::Volume { lines, step } => {
+            HeadQuery::Volume { lines, step } => {
                 let volume = reader(heads).volume(&select(lines, tenant)?, *step, budget)?.value;
-                Ok(Slice { rows: volume.iter().map(Row::volume).collect(), ..Slice::default() })
+                Ok(HeadExtract { rows: volume.iter().map(Row::volume).collect(), ..HeadExtract::default() })
             }
-            Ask::Line { offset, ordinal, context } => {
+            HeadQuery::Line { offset, ordinal, context } => {
                 let id = LineId { partition: 0, offset: *offset, ordinal: *ordinal };
                 let found = reader(heads).line(tenant, id, *context, budget)?.value;
-                let Some(stream) = found.first().map(|line| line.stream.clone()) else { return Ok(Slice::default()) };
+                let Some(stream) = found.first().map(|line| line.stream.clone()) else { return Ok(HeadExtract::default()) };
                 pack(tenant, [(stream, found.into_iter().map(Kept::of_owned).collect())].into_iter(), limits)
             }
-            Ask::First { stream, count } => {
+            HeadQuery::First { stream, count } => {
                 let stream = Labels::from_pairs(stream.iter().map(|(name, value)| (name, value)));
                 let lines = first_lines(tenant, &stream, *count, heads)?;
                 pack(tenant, [(stream, lines)].into_iter(), limits)
@@ -61,7 +61,7 @@ impl Sliced for LogsEngine {
         }
     }
 
-    fn unslice(&self, partition: u32, tenant: &str, records: &[SliceRecord], bytes_max: u64) -> Result<LogsHead, String> {
+    fn rebuild_head(&self, partition: u32, tenant: &str, records: &[ExtractRecord], bytes_max: u64) -> Result<LogsHead, String> {
         let head = LogsHead::selected();
         for record in records {
             for (batch, places) in sections(record)? {
@@ -80,7 +80,7 @@ fn reader(heads: &[Arc<LogsHead>]) -> LogsReader {
     LogsReader { views: Arc::new(Fixed::new(vec![view])), tails: Arc::new(NoTails) }
 }
 
-fn select(lines: &LinesAsk, tenant: &str) -> Result<LogSelect, ReadError> {
+fn select(lines: &LinesQuery, tenant: &str) -> Result<LogSelect, ReadError> {
     lines.select(tenant).map_err(ReadError::Store)
 }
 
@@ -99,16 +99,16 @@ fn placeholder(timestamp: i64) -> Kept {
     Kept::new((0, 0), record)
 }
 
-fn slice_lines(
+fn extract_lines(
     select: &LogSelect,
     page_bytes: u64,
     heads: &[Arc<LogsHead>],
-    limits: SliceLimits,
+    limits: ExtractLimits,
     budget: &dyn Budget,
-) -> Result<Slice, ReadError> {
-    let (streams, cut) = log_page::collect(select, page_bytes, heads, limits, budget)?;
-    let whole = SliceLimits { bytes_max: limits.bytes_max.saturating_mul(4), ..limits };
-    Ok(Slice { cut, ..pack(&select.tenant, streams.into_iter(), whole)? })
+) -> Result<HeadExtract, ReadError> {
+    let (streams, watermark) = log_page::collect(select, page_bytes, heads, limits, budget)?;
+    let whole = ExtractLimits { bytes_max: limits.bytes_max.saturating_mul(4), ..limits };
+    Ok(HeadExtract { watermark, ..pack(&select.tenant, streams.into_iter(), whole)? })
 }
 
 /// The first lines of one stream, in source order.
@@ -133,7 +133,11 @@ fn first_lines(tenant: &str, stream: &Labels, count: usize, heads: &[Arc<LogsHea
 }
 
 /// Streams and their lines as one head's records.
-fn pack(tenant: &str, streams: impl Iterator<Item = (Labels, Vec<Kept>)>, limits: SliceLimits) -> Result<Slice, ReadError> {
+fn pack(
+    tenant: &str,
+    streams: impl Iterator<Item = (Labels, Vec<Kept>)>,
+    limits: ExtractLimits,
+) -> Result<HeadExtract, ReadError> {
     let mut packer = Packer::new(limits, "bytes of unsealed lines");
     for (stream, mut lines) in streams {
         lines.sort_by_key(|line| line.place);
@@ -144,7 +148,7 @@ fn pack(tenant: &str, streams: impl Iterator<Item = (Labels, Vec<Kept>)>, limits
             packer.push(&section(tenant, batch), &put_places(&places))?;
         }
     }
-    packer.into_slice()
+    packer.into_extract()
 }
 
 fn section(tenant: &str, batch: LogBatch) -> Section<LogBatch> {
@@ -186,7 +190,7 @@ fn places(reader: &mut Reader<'_>, lines: usize) -> Result<Vec<Place>, String> {
 type PlacedLines = (Arc<LogBatch>, Vec<Place>);
 
 /// A record's batches with their lines' places.
-fn sections(record: &SliceRecord) -> Result<Vec<PlacedLines>, String> {
+fn sections(record: &ExtractRecord) -> Result<Vec<PlacedLines>, String> {
     let sections = wire::decode::<LogBatch>(&record.record, &RECORD_LIMITS).map_err(|error| error.to_string())?;
     let mut side = Reader::new(&record.side);
     let mut all = Vec::with_capacity(sections.len());
@@ -199,7 +203,7 @@ fn sections(record: &SliceRecord) -> Result<Vec<PlacedLines>, String> {
 }
 
 /// Lines of a section that a tail asks for, as records; none when none passes.
-pub fn tail_records(arrived: &TailSection<LogBatch>, select: &LogSelect) -> Result<Vec<SliceRecord>, ReadError> {
+pub fn tail_records(arrived: &TailSection<LogBatch>, select: &LogSelect) -> Result<Vec<ExtractRecord>, ReadError> {
     let mut once = Some(vec![TailSection { dropped: 0, ..arrived.clone() }]);
     let mut tail = Tail::new(Box::new(move || once.take().unwrap_or_default()), select);
     let lines = tail.poll().into_iter().filter_map(|event| match event {
@@ -208,13 +212,13 @@ pub fn tail_records(arrived: &TailSection<LogBatch>, select: &LogSelect) -> Resu
     });
     let lines: Vec<OwnedLine> = lines.collect();
     let Some(stream) = lines.first().map(|line| line.stream.clone()) else { return Ok(Vec::new()) };
-    let limits = SliceLimits { bytes_max: u64::MAX, key: "" };
-    let slice = pack(&select.tenant, [(stream, lines.into_iter().map(Kept::of_owned).collect())].into_iter(), limits)?;
-    Ok(slice.heads.into_iter().flatten().collect())
+    let limits = ExtractLimits { bytes_max: u64::MAX, key: "" };
+    let extract = pack(&select.tenant, [(stream, lines.into_iter().map(Kept::of_owned).collect())].into_iter(), limits)?;
+    Ok(extract.heads.into_iter().flatten().collect())
 }
 
 /// Lines of a tail's record.
-pub fn tail_lines(partition: u32, record: &SliceRecord) -> Result<Vec<OwnedLine>, String> {
+pub fn tail_lines(partition: u32, record: &ExtractRecord) -> Result<Vec<OwnedLine>, String> {
     let mut lines = Vec::new();
     for (batch, places) in sections(record)? {
         for (record, (offset, ordinal)) in batch.iter().zip(places) {

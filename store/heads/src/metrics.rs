@@ -1,4 +1,4 @@
-//! Series of a head for another process: its tables, cut to the columns and rows that were asked for.
+//! Series of a head for another process: its tables, with only the columns and rows that were asked for.
 //!
 //! A table travels as a section whose schema has whole label sets and whose target is empty. Rows of one table are in the
 //! order in which they arrived, and so are the sections of tables that share a series: which of two samples of one
@@ -12,9 +12,9 @@ use weir_model::metric::{Family, MetricBatch, MetricRow, Schema};
 use weir_model::select::{Budget, MetricReader, MetricSelect, PartitionCoverage, ReadError};
 use weir_model::wire::{self, Mark, Section, SectionHeader};
 
-use crate::ask::SamplesAsk;
-use crate::slice::{Packer, check_bytes, not_mine};
-use crate::{Ask, RECORD_LIMITS, Slice, SliceLimits, SliceRecord, Sliced};
+use crate::extract::{Packer, check_bytes, not_mine};
+use crate::request::SamplesQuery;
+use crate::{ExtractLimits, ExtractRecord, HeadExtract, HeadProtocol, HeadQuery, RECORD_LIMITS};
 use weir_blocks::engine::{Head, Position};
 use weir_blocks::limits::pieces;
 use weir_blocks::view::{Fixed, PartitionView};
@@ -30,20 +30,20 @@ const SECTION_LABEL_BYTES: usize = 4 << 20;
 /// Nanoseconds of a millisecond.
 const MILLISECOND: i64 = 1_000_000;
 
-impl Sliced for MetricsEngine {
-    fn slice(
+impl HeadProtocol for MetricsEngine {
+    fn extract(
         tenant: &str,
-        ask: &Ask,
+        query: &HeadQuery,
         heads: &[Arc<MetricsHead>],
-        limits: SliceLimits,
+        limits: ExtractLimits,
         budget: &dyn Budget,
-    ) -> Result<Slice, ReadError> {
-        match ask {
-            Ask::Samples(samples) => {
+    ) -> Result<HeadExtract, ReadError> {
+        match query {
+            HeadQuery::Samples(samples) => {
                 let select = select(samples, tenant)?;
-                Slice::of_heads(heads.iter().map(|head| slice_samples(head, &select, limits, budget)))
+                HeadExtract::of_heads(heads.iter().map(|head| extract_samples(head, &select, limits, budget)))
             }
-            Ask::Series(samples) => {
+            HeadQuery::Series(samples) => {
                 let select = select(samples, tenant)?;
                 let series = reader(heads).series(&select, budget)?.value;
                 let mut packer = packer(limits);
@@ -51,22 +51,22 @@ impl Sliced for MetricsEngine {
                     let row = MetricRow { timestamp: nanos(select.start_ms), values: vec![0.0; some.len()] };
                     packer.push(&section(tenant, 0, of_series(some.to_vec()), vec![row]), &[])?;
                 }
-                packer.into_slice()
+                packer.into_extract()
             }
-            Ask::Families => {
+            HeadQuery::Families => {
                 let families = reader(heads).families(tenant)?.value;
                 let mut packer = packer(limits);
                 let bytes = |family: &Family| family.name.len() + family.help.len() + family.unit.len();
                 for some in pieces(&families, SECTION_SERIES, SECTION_LABEL_BYTES, bytes) {
                     packer.push(&section(tenant, 0, Schema::new(Vec::new(), some.to_vec()), Vec::new()), &[])?;
                 }
-                packer.into_slice()
+                packer.into_extract()
             }
             _ => Err(not_mine("metrics")),
         }
     }
 
-    fn unslice(&self, partition: u32, _: &str, records: &[SliceRecord], bytes_max: u64) -> Result<MetricsHead, String> {
+    fn rebuild_head(&self, partition: u32, _: &str, records: &[ExtractRecord], bytes_max: u64) -> Result<MetricsHead, String> {
         let head = MetricsHead::selected();
         for record in records {
             let sections = wire::decode::<MetricBatch>(&record.record, &RECORD_LIMITS).map_err(|error| error.to_string())?;
@@ -80,11 +80,11 @@ impl Sliced for MetricsEngine {
     }
 }
 
-fn select(samples: &SamplesAsk, tenant: &str) -> Result<MetricSelect, ReadError> {
+fn select(samples: &SamplesQuery, tenant: &str) -> Result<MetricSelect, ReadError> {
     samples.select(tenant).map_err(ReadError::Store)
 }
 
-fn packer(limits: SliceLimits) -> Packer<MetricBatch> {
+fn packer(limits: ExtractLimits) -> Packer<MetricBatch> {
     Packer::new(limits, "bytes of unsealed samples")
 }
 
@@ -112,21 +112,21 @@ fn of_series(series: Vec<Labels>) -> Schema {
 /// A table's columns that were asked for.
 type Columns = Vec<(Labels, u32)>;
 
-/// Rows cut to these columns.
-fn cut(columns: &[(Labels, u32)], rows: &[&Row]) -> Vec<MetricRow> {
-    let cut = |row: &&Row| MetricRow {
+/// Rows with only these columns.
+fn narrowed(columns: &[(Labels, u32)], rows: &[&Row]) -> Vec<MetricRow> {
+    let narrow = |row: &&Row| MetricRow {
         timestamp: nanos(row.timestamp),
         values: columns.iter().map(|(_, column)| row.values[*column as usize]).collect(),
     };
-    rows.iter().map(cut).collect()
+    rows.iter().map(narrow).collect()
 }
 
-fn slice_samples(
+fn extract_samples(
     head: &MetricsHead,
     select: &MetricSelect,
-    limits: SliceLimits,
+    limits: ExtractLimits,
     budget: &dyn Budget,
-) -> Result<Vec<SliceRecord>, ReadError> {
+) -> Result<Vec<ExtractRecord>, ReadError> {
     let found = head.matching(&select.tenant, &select.matchers).map_err(|error| ReadError::Store(error.to_string()))?;
     let mut tables: BTreeMap<u32, Columns> = BTreeMap::new();
     let mut shared: BTreeSet<u32> = BTreeSet::new();
@@ -171,7 +171,7 @@ fn push_rows(
     for columns in pieces(columns, SECTION_VALUES, SECTION_LABEL_BYTES, |(labels, _)| labels.text_bytes()) {
         let labels: Vec<Labels> = columns.iter().map(|(labels, _)| labels.clone()).collect();
         for some in rows.chunks((SECTION_VALUES / columns.len()).max(1)) {
-            packer.push(&section(tenant, table, of_series(labels.clone()), cut(columns, some)), &[])?;
+            packer.push(&section(tenant, table, of_series(labels.clone()), narrowed(columns, some)), &[])?;
         }
     }
     Ok(())

@@ -12,15 +12,15 @@ use weir_model::signal::Signal;
 use weir_model::time::TimeRange;
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
-use super::answer::{Instant, PartAnswer, Refusal, decode, encode_refusal, encode_slice};
-use super::ask::{Ask, FilterAsk, LinesAsk, MatcherAsk, Question, SamplesAsk};
 use super::frame::{self, Tag};
-use super::{PROTOCOL, Slice, SliceLimits, Sliced};
+use super::request::{FilterQuery, HeadQuery, HeadRequest, LinesQuery, MatcherQuery, SamplesQuery};
+use super::response::{HeadInstant, HeadResponse, Refusal, decode, encode_extract, encode_refusal};
+use super::{ExtractLimits, HeadExtract, HeadProtocol, PROTOCOL};
 use weir_blocks::engine::{Engine, Head, Position};
 use weir_logs::{LogsEngine, LogsHead};
 use weir_metrics::{MetricsCounters, MetricsEngine, MetricsHead};
 
-const LIMITS: SliceLimits = SliceLimits { bytes_max: 1 << 20, key: "test.bytes_max" };
+const LIMITS: ExtractLimits = ExtractLimits { bytes_max: 1 << 20, key: "test.bytes_max" };
 
 fn section<S: Signal>(batch: S) -> Section<S> {
     let mark = Mark::Digest([1; 16]);
@@ -50,17 +50,24 @@ fn logs() -> Arc<LogsHead> {
     Arc::new(head)
 }
 
-fn lines_ask(page_bytes: u64, newest_first: bool) -> Ask {
+fn lines_query(page_bytes: u64, newest_first: bool) -> HeadQuery {
     let filters = vec![weir_model::select::LineFilter::Contains(vec![b"x ".to_vec()])];
     let select = LogSelect { tenant: "t".into(), matchers: Vec::new(), range: TimeRange::ALL, filters, newest_first };
-    Ask::Lines(LinesAsk::new(&select, page_bytes))
+    HeadQuery::Lines(LinesQuery::new(&select, page_bytes))
 }
 
-fn answer_of(slice: &Slice) -> Vec<u8> {
+fn answer_of(extract: &HeadExtract) -> Vec<u8> {
     let mut bytes = frame::preamble(Kind::Logs).to_vec();
-    let instant =
-        Instant { partition: 7, epoch: 3, version: 9, searchable: 10, on_bus: 11, bus_silent_seconds: Some(4), cut: None };
-    encode_slice(&mut bytes, &instant, slice);
+    let instant = HeadInstant {
+        partition: 7,
+        epoch: 3,
+        version: 9,
+        searchable: 10,
+        on_bus: 11,
+        bus_silent_seconds: Some(4),
+        watermark: None,
+    };
+    encode_extract(&mut bytes, &instant, extract);
     encode_refusal(&mut bytes, &Refusal::NotOwned { partition: 8 });
     frame::put(&mut bytes, Tag::End, &[]);
     bytes
@@ -68,31 +75,31 @@ fn answer_of(slice: &Slice) -> Vec<u8> {
 
 #[test]
 fn an_answer_is_read_as_it_was_written_and_its_head_gives_the_lines_their_ids() {
-    let slice = LogsEngine::slice("t", &lines_ask(1 << 20, true), &[logs()], LIMITS, &NoBudget).unwrap();
-    assert_eq!((slice.cut, slice.heads.len()), (None, 1));
-    let answers = decode(&answer_of(&slice), Kind::Logs).unwrap();
-    assert_eq!(answers[1], PartAnswer::Refused(Refusal::NotOwned { partition: 8 }));
-    let PartAnswer::Slice(instant, read) = &answers[0] else { panic!("a slice comes first") };
-    assert_eq!((instant.epoch, instant.version, read), (3, 9, &slice));
-    let head = LogsEngine::default().unslice(7, "t", &read.heads[0], 1 << 30).unwrap();
+    let extract = LogsEngine::extract("t", &lines_query(1 << 20, true), &[logs()], LIMITS, &NoBudget).unwrap();
+    assert_eq!((extract.watermark, extract.heads.len()), (None, 1));
+    let answers = decode(&answer_of(&extract), Kind::Logs).unwrap();
+    assert_eq!(answers[1], HeadResponse::Refused(Refusal::NotOwned { partition: 8 }));
+    let HeadResponse::Extract(instant, read) = &answers[0] else { panic!("an extract comes first") };
+    assert_eq!((instant.epoch, instant.version, read), (3, 9, &extract));
+    let head = LogsEngine::default().rebuild_head(7, "t", &read.heads[0], 1 << 30).unwrap();
     assert_eq!(head.records(), 40);
-    let again = LogsEngine::slice("t", &lines_ask(1 << 20, true), &[Arc::new(head)], LIMITS, &NoBudget).unwrap();
-    assert_eq!(again, slice, "a head out of a slice gives the same slice");
+    let again = LogsEngine::extract("t", &lines_query(1 << 20, true), &[Arc::new(head)], LIMITS, &NoBudget).unwrap();
+    assert_eq!(again, extract, "a head out of an extract gives the same extract");
 }
 
 #[test]
 fn pages_are_cut_between_instants_and_together_are_everything() {
     for newest_first in [true, false] {
-        let (mut ask, mut lines, mut pages) = (lines_ask(300, newest_first), 0, 0);
+        let (mut query, mut lines, mut pages) = (lines_query(300, newest_first), 0, 0);
         loop {
-            let slice = LogsEngine::slice("t", &ask, &[logs()], LIMITS, &NoBudget).unwrap();
-            let heads = slice.heads.iter().map(|records| LogsEngine::default().unslice(7, "t", records, 1 << 30).unwrap());
+            let extract = LogsEngine::extract("t", &query, &[logs()], LIMITS, &NoBudget).unwrap();
+            let heads = extract.heads.iter().map(|records| LogsEngine::default().rebuild_head(7, "t", records, 1 << 30).unwrap());
             lines += heads.map(|head| head.records()).sum::<u64>();
             pages += 1;
-            let Ask::Lines(lines_ask) = &mut ask else { panic!("lines are asked for") };
-            match slice.cut {
-                Some(cut) if newest_first => lines_ask.range.end = cut,
-                Some(cut) => lines_ask.range.start = cut,
+            let HeadQuery::Lines(lines_query) = &mut query else { panic!("lines are asked for") };
+            match extract.watermark {
+                Some(watermark) if newest_first => lines_query.range.end = watermark,
+                Some(watermark) => lines_query.range.start = watermark,
                 None => break,
             }
         }
@@ -111,25 +118,25 @@ fn too_much_is_refused_by_name() {
     head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section(batch)).unwrap();
     let heads: [Arc<MetricsHead>; 1] = [Arc::new(head)];
     let select = MetricSelect { tenant: "t".into(), matchers: Vec::new(), start_ms: 0, end_ms: 1000 };
-    let ask = Ask::Samples(SamplesAsk::new(&select));
-    match MetricsEngine::slice("t", &ask, &heads, LIMITS, &NoBudget) {
+    let query = HeadQuery::Samples(SamplesQuery::new(&select));
+    match MetricsEngine::extract("t", &query, &heads, LIMITS, &NoBudget) {
         Err(ReadError::Budget { limit, key, .. }) => assert_eq!((limit, key), (1 << 20, "test.bytes_max")),
         other => panic!("{other:?}"),
     }
-    let enough = SliceLimits { bytes_max: 16 << 20, ..LIMITS };
-    let slice = MetricsEngine::slice("t", &ask, &heads, enough, &NoBudget).unwrap();
-    let head = MetricsEngine::default().unslice(0, "t", &slice.heads[0], 1 << 30).unwrap();
+    let enough = ExtractLimits { bytes_max: 16 << 20, ..LIMITS };
+    let extract = MetricsEngine::extract("t", &query, &heads, enough, &NoBudget).unwrap();
+    let head = MetricsEngine::default().rebuild_head(0, "t", &extract.heads[0], 1 << 30).unwrap();
     assert_eq!(head.records(), 200_000);
-    let error = MetricsEngine::default().unslice(0, "t", &slice.heads[0], 1 << 20).err().unwrap();
+    let error = MetricsEngine::default().rebuild_head(0, "t", &extract.heads[0], 1 << 20).err().unwrap();
     assert!(error.contains("more than 1048576 bytes of memory"), "{error}");
-    let error = MetricsEngine::slice("t", &lines_ask(1, true), &heads, LIMITS, &NoBudget).unwrap_err().to_string();
-    assert!(error.contains("the heads of metrics cannot answer this question"), "{error}");
+    let error = MetricsEngine::extract("t", &lines_query(1, true), &heads, LIMITS, &NoBudget).unwrap_err().to_string();
+    assert!(error.contains("the heads of metrics cannot answer this query"), "{error}");
 }
 
 #[test]
 fn what_is_wrong_is_said_with_its_place() {
-    let slice = LogsEngine::slice("t", &lines_ask(1 << 20, true), &[logs()], LIMITS, &NoBudget).unwrap();
-    let good = answer_of(&slice);
+    let extract = LogsEngine::extract("t", &lines_query(1 << 20, true), &[logs()], LIMITS, &NoBudget).unwrap();
+    let good = answer_of(&extract);
     let check = |bytes: &[u8], expected: &str| {
         let error = decode(bytes, Kind::Logs).unwrap_err();
         assert!(error.contains(expected), "{error:?} does not say {expected:?}");
@@ -156,52 +163,55 @@ fn what_is_wrong_is_said_with_its_place() {
 
 #[test]
 fn a_question_travels_as_json_and_another_version_is_refused() {
-    let question = Question {
+    let request = HeadRequest {
         protocol: PROTOCOL,
         kind: Kind::Logs,
         partitions: vec![1, 2],
         tenant: "t".into(),
         timeout_ms: 100,
-        ask: lines_ask(5, false),
+        query: lines_query(5, false),
     };
-    let text = serde_json::to_string(&question).unwrap();
-    assert_eq!(serde_json::from_str::<Question>(&text).unwrap(), question);
-    assert_eq!(question.check(), Ok(()));
-    let newer = Question { protocol: PROTOCOL + 1, ..question };
+    let text = serde_json::to_string(&request).unwrap();
+    assert_eq!(serde_json::from_str::<HeadRequest>(&text).unwrap(), request);
+    assert_eq!(request.check(), Ok(()));
+    let newer = HeadRequest { protocol: PROTOCOL + 1, ..request };
     assert!(newer.check().unwrap_err().contains("it was asked in version 2"));
-    assert!(serde_json::from_str::<Question>(&text.replace("\"tenant\"", "\"tenants\"")).is_err());
+    assert!(serde_json::from_str::<HeadRequest>(&text.replace("\"tenant\"", "\"tenants\"")).is_err());
     let bad = text.replace("7820", "78zz");
-    let Ask::Lines(lines) = serde_json::from_str::<Question>(&bad).unwrap().ask else { panic!("lines are asked for") };
+    let HeadQuery::Lines(lines) = serde_json::from_str::<HeadRequest>(&bad).unwrap().query else { panic!("lines are asked for") };
     assert!(lines.select("t").unwrap_err().contains("78zz"));
 }
 
 #[test]
 fn the_patterns_of_a_question_share_the_budget_of_a_query() {
-    let matcher = |i: usize, value: &str| MatcherAsk { name: format!("l{i}"), op: MatchOp::Regex, value: value.to_owned() };
-    let ask = |matchers: Vec<MatcherAsk>, filters: Vec<FilterAsk>| {
+    let matcher = |i: usize, value: &str| MatcherQuery { name: format!("l{i}"), op: MatchOp::Regex, value: value.to_owned() };
+    let query = |matchers: Vec<MatcherQuery>, filters: Vec<FilterQuery>| {
         let range = TimeRange::ALL.into();
-        LinesAsk { matchers, range, filters, newest_first: true, page_bytes: 0 }.select("t").map(drop)
+        LinesQuery { matchers, range, filters, newest_first: true, page_bytes: 0 }.select("t").map(drop)
     };
     let large = |i: usize| format!(r"{i}\w{{40}}");
     // A few are fine; a hundred are not, wherever they stand.
-    assert_eq!(ask(vec![matcher(0, &large(0))], vec![FilterAsk::Matches(large(1)), FilterAsk::NotMatches(large(2))]), Ok(()));
+    assert_eq!(
+        query(vec![matcher(0, &large(0))], vec![FilterQuery::Matches(large(1)), FilterQuery::NotMatches(large(2))]),
+        Ok(())
+    );
     let matchers: Vec<_> = (0..100).map(|i| matcher(i, &large(i))).collect();
-    let filters: Vec<_> = (0..50).flat_map(|i| [FilterAsk::Matches(large(i)), FilterAsk::NotMatches(large(i))]).collect();
-    let few = ask(matchers[..3].to_vec(), filters[..3].to_vec());
+    let filters: Vec<_> = (0..50).flat_map(|i| [FilterQuery::Matches(large(i)), FilterQuery::NotMatches(large(i))]).collect();
+    let few = query(matchers[..3].to_vec(), filters[..3].to_vec());
     assert_eq!(few, Ok(()));
     for (matchers, filters) in
         [(matchers.clone(), Vec::new()), (Vec::new(), filters.clone()), (matchers[..20].into(), filters[..20].into())]
     {
-        let message = ask(matchers, filters).unwrap_err();
+        let message = query(matchers, filters).unwrap_err();
         assert!(message.contains("those of this query take more than 33554432 bytes compiled"), "{message}");
     }
-    let samples = SamplesAsk { matchers, start_ms: 0, end_ms: 1 }.select("t").map(drop).unwrap_err();
+    let samples = SamplesQuery { matchers, start_ms: 0, end_ms: 1 }.select("t").map(drop).unwrap_err();
     assert!(samples.contains("33554432"), "{samples}");
     // One that is too large by itself, one that is none, and one that nests deeply.
     let deep = format!("{}a{}", "(".repeat(3_000), ")".repeat(3_000));
     for (pattern, why) in [("(a{1000}){1000}", "4194304"), ("(", "unclosed group"), (&deep, "nested parentheses/brackets (100)")]
     {
-        let message = ask(Vec::new(), vec![FilterAsk::Matches(pattern.to_owned())]).unwrap_err();
+        let message = query(Vec::new(), vec![FilterQuery::Matches(pattern.to_owned())]).unwrap_err();
         assert!(message.contains(why) && message.len() < 500, "{message}");
     }
 }
@@ -209,8 +219,8 @@ fn the_patterns_of_a_question_share_the_budget_of_a_query() {
 proptest! {
     #[test]
     fn damaged_answers_never_panic(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<prop::sample::Index>()) {
-        let slice = LogsEngine::slice("t", &lines_ask(300, true), &[logs()], LIMITS, &NoBudget).unwrap();
-        let mut bytes = answer_of(&slice);
+        let extract = LogsEngine::extract("t", &lines_query(300, true), &[logs()], LIMITS, &NoBudget).unwrap();
+        let mut bytes = answer_of(&extract);
         let index = at.index(bytes.len());
         bytes[index] = byte;
         let _either = decode(&bytes, Kind::Logs);
@@ -220,11 +230,11 @@ proptest! {
     /// Side data and records with a right checksum and wrong content.
     #[test]
     fn damaged_records_never_panic(at in any::<prop::sample::Index>(), byte in any::<u8>(), in_side in any::<bool>()) {
-        let slice = LogsEngine::slice("t", &lines_ask(1 << 20, true), &[logs()], LIMITS, &NoBudget).unwrap();
-        let mut records = slice.heads[0].clone();
+        let extract = LogsEngine::extract("t", &lines_query(1 << 20, true), &[logs()], LIMITS, &NoBudget).unwrap();
+        let mut records = extract.heads[0].clone();
         let bytes = if in_side { &mut records[0].side } else { &mut records[0].record };
         let index = at.index(bytes.len());
         bytes[index] = byte;
-        let _either = LogsEngine::default().unslice(7, "t", &records, 1 << 30);
+        let _either = LogsEngine::default().rebuild_head(7, "t", &records, 1 << 30);
     }
 }

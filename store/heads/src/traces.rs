@@ -1,7 +1,7 @@
 //! Traces of a head for another process: their spans in the order of arrival, and when they arrived.
 //!
 //! A section holds neighbouring spans of one origin. Side data of a record: for each trace that begins in it, `trace id 16
-//! bytes, first zigzag, last zigzag, revision varint, reopened varint`. Questions for names and values are answered with
+//! bytes, first zigzag, last zigzag, revision varint, reopened varint`. Queries for names and values are answered with
 //! spans that have nothing but these. Drawn in `docs/formats/heads.md`.
 
 use std::collections::BTreeSet;
@@ -13,9 +13,9 @@ use weir_model::span::{Attributes, Origin, Span, SpanBatch, SpanKind, SpansBuild
 use weir_model::time::TimeRange;
 use weir_model::wire::{self, Mark, Section, SectionHeader};
 
-use crate::ask::TRACES_MAX;
-use crate::slice::{Packer, check_bytes, not_mine};
-use crate::{Ask, RECORD_LIMITS, Row, Slice, SliceLimits, SliceRecord, Sliced};
+use crate::extract::{Packer, check_bytes, not_mine};
+use crate::request::TRACES_MAX;
+use crate::{ExtractLimits, ExtractRecord, HeadExtract, HeadProtocol, HeadQuery, RECORD_LIMITS, Row};
 use weir_blocks::columns::{Reader, put_varint, put_zigzag};
 use weir_blocks::engine::{Head, Position};
 use weir_blocks::limits::pieces;
@@ -31,29 +31,29 @@ const NAMES_BYTES: usize = 256 << 10;
 /// A trace's side data.
 const ARRIVAL_BYTES_MIN: usize = 20;
 
-impl Sliced for TracesEngine {
-    fn slice(
+impl HeadProtocol for TracesEngine {
+    fn extract(
         tenant: &str,
-        ask: &Ask,
+        query: &HeadQuery,
         heads: &[Arc<TracesHead>],
-        limits: SliceLimits,
+        limits: ExtractLimits,
         budget: &dyn Budget,
-    ) -> Result<Slice, ReadError> {
-        match ask {
-            Ask::Traces { ids } if ids.len() <= TRACES_MAX => {
-                Slice::of_heads(heads.iter().map(|head| slice_traces(tenant, head, ids, limits, budget)))
+    ) -> Result<HeadExtract, ReadError> {
+        match query {
+            HeadQuery::Traces { ids } if ids.len() <= TRACES_MAX => {
+                HeadExtract::of_heads(heads.iter().map(|head| extract_traces(tenant, head, ids, limits, budget)))
             }
-            Ask::Traces { ids } => Err(ReadError::Store(format!("{} traces are above {TRACES_MAX}", ids.len()))),
-            Ask::Search(search) => {
+            HeadQuery::Traces { ids } => Err(ReadError::Store(format!("{} traces are above {TRACES_MAX}", ids.len()))),
+            HeadQuery::Search(search) => {
                 let found = reader(heads).candidates(&search.select(tenant), budget)?.value;
                 let rows = found.into_iter().map(|(id, start)| Row::Trace { id, start }).collect();
-                Ok(Slice { rows, ..Slice::default() })
+                Ok(HeadExtract { rows, ..HeadExtract::default() })
             }
-            Ask::Operations(range) => {
+            HeadQuery::Operations(range) => {
                 let names = reader(heads).names(tenant, (*range).into()).value;
                 synthetic(tenant, (*range).into(), names.into_iter().map(operation), limits)
             }
-            Ask::AttributeNames(range) => {
+            HeadQuery::AttributeNames(range) => {
                 let names = reader(heads).attribute_names(tenant, (*range).into(), usize::MAX)?.value;
                 let (resource, own): (Vec<_>, Vec<_>) = names.into_iter().partition(|(scope, _)| scope == "resource");
                 let list = |names: Vec<(String, String)>| -> Attributes {
@@ -65,7 +65,7 @@ impl Sliced for TracesEngine {
                 let owns = cut(&own).map(|some| (Vec::new(), some.to_vec()));
                 synthetic(tenant, (*range).into(), resources.chain(owns).map(with_attributes), limits)
             }
-            Ask::AttributeValues { range, name, limit } => {
+            HeadQuery::AttributeValues { range, name, limit } => {
                 let values = reader(heads).attribute_values(tenant, name, (*range).into(), *limit)?.value;
                 let spans = values.into_iter().map(|value| with_attributes((Vec::new(), vec![(name.clone(), value)])));
                 synthetic(tenant, (*range).into(), spans, limits)
@@ -74,7 +74,13 @@ impl Sliced for TracesEngine {
         }
     }
 
-    fn unslice(&self, partition: u32, tenant: &str, records: &[SliceRecord], bytes_max: u64) -> Result<TracesHead, String> {
+    fn rebuild_head(
+        &self,
+        partition: u32,
+        tenant: &str,
+        records: &[ExtractRecord],
+        bytes_max: u64,
+    ) -> Result<TracesHead, String> {
         let head = self.head_uncounted();
         let mut arrivals = Vec::new();
         for record in records {
@@ -98,7 +104,7 @@ fn reader(heads: &[Arc<TracesHead>]) -> TracesReader {
     TracesReader::new(Arc::new(Fixed::new(vec![view])), Arc::new(|| 0))
 }
 
-fn packer(limits: SliceLimits) -> Packer<SpanBatch> {
+fn packer(limits: ExtractLimits) -> Packer<SpanBatch> {
     Packer::new(limits, "bytes of unsealed spans")
 }
 
@@ -108,13 +114,13 @@ fn section(tenant: &str, batch: SpanBatch) -> Section<SpanBatch> {
     Section::new(header, batch)
 }
 
-fn slice_traces(
+fn extract_traces(
     tenant: &str,
     head: &TracesHead,
     ids: &[TraceId],
-    limits: SliceLimits,
+    limits: ExtractLimits,
     budget: &dyn Budget,
-) -> Result<Vec<SliceRecord>, ReadError> {
+) -> Result<Vec<ExtractRecord>, ReadError> {
     let mut packer = packer(limits);
     let unique: BTreeSet<&TraceId> = ids.iter().collect();
     for id in unique {
@@ -178,8 +184,8 @@ fn synthetic(
     tenant: &str,
     range: TimeRange,
     spans: impl Iterator<Item = Described>,
-    limits: SliceLimits,
-) -> Result<Slice, ReadError> {
+    limits: ExtractLimits,
+) -> Result<HeadExtract, ReadError> {
     let mut packer = packer(limits);
     for ((resource, span), number) in spans.zip(1_u64..) {
         let mut trace_id = TraceId::default();
@@ -190,5 +196,5 @@ fn synthetic(
         let spans = Arc::new([span].iter().collect());
         packer.push(&section(tenant, SpanBatch { origin, spans }), &[])?;
     }
-    packer.into_slice()
+    packer.into_extract()
 }

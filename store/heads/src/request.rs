@@ -1,6 +1,6 @@
-//! The questions, as they travel: JSON, of which every field is checked before it is worked with.
+//! The requests, as they travel: JSON, of which every field is checked before it is worked with.
 //!
-//! A question is what a reader was asked (`weir_model::select`), less what only the asker's side needs.
+//! A request is what a reader was asked (`weir_model::select`), less what only the client's side needs.
 
 use serde::{Deserialize, Serialize};
 use weir_model::id::TraceId;
@@ -12,10 +12,10 @@ use weir_model::wire::Kind;
 
 use super::PROTOCOL;
 
-/// One owner is asked once, for all of its partitions that matter.
+/// To one owner, once for all of its partitions that matter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Question {
+pub struct HeadRequest {
     /// [`PROTOCOL`].
     pub protocol: u32,
     /// Which engine's partitions.
@@ -24,24 +24,25 @@ pub struct Question {
     pub partitions: Vec<u32>,
     /// Whose records.
     pub tenant: String,
-    /// The asker waits no longer than this, milliseconds.
+    /// The client waits no longer than this, milliseconds.
     pub timeout_ms: u64,
-    /// What.
-    pub ask: Ask,
+    /// Of each partition's heads.
+    #[serde(rename = "ask")]
+    pub query: HeadQuery,
 }
 
 /// What is asked of one head.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Ask {
+pub enum HeadQuery {
     /// Log lines that pass: as many of the newest (oldest) as fit `page_bytes`; the answer says down (up) to when.
-    Lines(LinesAsk),
+    Lines(LinesQuery),
     /// Streams that may have a line in the range.
-    Streams(LinesAsk),
+    Streams(LinesQuery),
     /// Counts of lines; answered in rows.
     Volume {
         /// Of which lines.
-        lines: LinesAsk,
+        lines: LinesQuery,
         /// Width of a bucket, nanoseconds.
         step: i64,
     },
@@ -62,9 +63,9 @@ pub enum Ask {
         count: usize,
     },
     /// Series with their samples.
-    Samples(SamplesAsk),
+    Samples(SamplesQuery),
     /// Series without.
-    Series(SamplesAsk),
+    Series(SamplesQuery),
     /// Metadata of all families.
     Families,
     /// Whole traces by id.
@@ -73,15 +74,15 @@ pub enum Ask {
         ids: Vec<TraceId>,
     },
     /// Which traces pass; answered in rows.
-    Search(SearchAsk),
+    Search(SearchQuery),
     /// Services and operations with a span in the range.
-    Operations(RangeAsk),
+    Operations(RangeQuery),
     /// Names of attributes in the range.
-    AttributeNames(RangeAsk),
+    AttributeNames(RangeQuery),
     /// Values of an attribute in the range.
     AttributeValues {
         /// When.
-        range: RangeAsk,
+        range: RangeQuery,
         /// Which.
         name: String,
         /// At most so many.
@@ -95,7 +96,7 @@ pub const TRACES_MAX: usize = 10_000;
 /// A half-open range, Unix nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RangeAsk {
+pub struct RangeQuery {
     /// Inclusive.
     pub start: i64,
     /// Exclusive.
@@ -105,7 +106,7 @@ pub struct RangeAsk {
 /// A label matcher.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct MatcherAsk {
+pub struct MatcherQuery {
     /// Label.
     pub name: String,
     /// Comparison.
@@ -117,7 +118,7 @@ pub struct MatcherAsk {
 /// A line filter; needles in hex, since they may be any bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum FilterAsk {
+pub enum FilterQuery {
     /// Any of these occurs.
     Contains(Vec<String>),
     /// None of these occurs.
@@ -131,13 +132,13 @@ pub enum FilterAsk {
 /// Which log lines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LinesAsk {
+pub struct LinesQuery {
     /// On the stream.
-    pub matchers: Vec<MatcherAsk>,
+    pub matchers: Vec<MatcherQuery>,
     /// Line timestamps.
-    pub range: RangeAsk,
+    pub range: RangeQuery,
     /// On the line.
-    pub filters: Vec<FilterAsk>,
+    pub filters: Vec<FilterQuery>,
     /// Which end of the range comes first when not all fit.
     pub newest_first: bool,
     /// Bytes of line bodies to answer with at most, but for lines of one nanosecond; 0 where none travel.
@@ -147,9 +148,9 @@ pub struct LinesAsk {
 /// Which series, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SamplesAsk {
+pub struct SamplesQuery {
     /// On the series.
-    pub matchers: Vec<MatcherAsk>,
+    pub matchers: Vec<MatcherQuery>,
     /// Milliseconds, inclusive.
     pub start_ms: i64,
     /// Milliseconds, inclusive.
@@ -159,9 +160,9 @@ pub struct SamplesAsk {
 /// Which traces.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SearchAsk {
+pub struct SearchQuery {
     /// Of a span's start.
-    pub range: RangeAsk,
+    pub range: RangeQuery,
     /// `service.name`.
     pub service: Option<String>,
     /// Span name.
@@ -179,23 +180,23 @@ pub struct SearchAsk {
 /// A live tail: lines of all partitions that the owner owns, as they enter a head.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TailAsk {
+pub struct TailQuery {
     /// [`PROTOCOL`].
     pub protocol: u32,
     /// Whose.
     pub tenant: String,
     /// Which; `page_bytes` and `newest_first` do not matter.
-    pub lines: LinesAsk,
+    pub lines: LinesQuery,
 }
 
-impl Question {
+impl HeadRequest {
     /// Refuses what this version does not speak.
     pub fn check(&self) -> Result<(), String> {
         check_protocol(self.protocol)
     }
 }
 
-impl TailAsk {
+impl TailQuery {
     /// Refuses what this version does not speak.
     pub fn check(&self) -> Result<(), String> {
         check_protocol(self.protocol)
@@ -209,19 +210,19 @@ fn check_protocol(protocol: u32) -> Result<(), String> {
     Err(format!("this weir speaks version {PROTOCOL} of the heads' protocol, it was asked in version {protocol}"))
 }
 
-impl From<TimeRange> for RangeAsk {
+impl From<TimeRange> for RangeQuery {
     fn from(range: TimeRange) -> Self {
         Self { start: range.start, end: range.end }
     }
 }
 
-impl From<RangeAsk> for TimeRange {
-    fn from(range: RangeAsk) -> Self {
+impl From<RangeQuery> for TimeRange {
+    fn from(range: RangeQuery) -> Self {
         Self { start: range.start, end: range.end }
     }
 }
 
-impl LinesAsk {
+impl LinesQuery {
     /// As the reader was asked.
     pub fn new(select: &LogSelect, page_bytes: u64) -> Self {
         Self {
@@ -248,20 +249,20 @@ impl LinesAsk {
     }
 }
 
-impl SamplesAsk {
+impl SamplesQuery {
     /// As the reader was asked.
     pub fn new(select: &MetricSelect) -> Self {
         Self { matchers: matchers_out(&select.matchers), start_ms: select.start_ms, end_ms: select.end_ms }
     }
 
-    /// As the owner's reader is asked. Errors and patterns as in [`LinesAsk::select`].
+    /// As the owner's reader is asked. Errors and patterns as in [`LinesQuery::select`].
     pub fn select(&self, tenant: &str) -> Result<MetricSelect, String> {
         let matchers = matchers_in(&self.matchers, &mut PatternBudget::default())?;
         Ok(MetricSelect { tenant: tenant.into(), matchers, start_ms: self.start_ms, end_ms: self.end_ms })
     }
 }
 
-impl SearchAsk {
+impl SearchQuery {
     /// As the reader was asked.
     pub fn new(select: &TraceSelect) -> Self {
         Self {
@@ -295,35 +296,37 @@ pub fn pairs(labels: &Labels) -> Vec<(String, String)> {
     labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-fn matchers_out(matchers: &[Matcher]) -> Vec<MatcherAsk> {
-    let out = |matcher: &Matcher| MatcherAsk { name: matcher.name.clone(), op: matcher.op, value: matcher.value.clone() };
+fn matchers_out(matchers: &[Matcher]) -> Vec<MatcherQuery> {
+    let out = |matcher: &Matcher| MatcherQuery { name: matcher.name.clone(), op: matcher.op, value: matcher.value.clone() };
     matchers.iter().map(out).collect()
 }
 
-fn matchers_in(matchers: &[MatcherAsk], patterns: &mut PatternBudget) -> Result<Vec<Matcher>, String> {
-    let read = |ask: &MatcherAsk| Matcher::within(patterns, &ask.name, ask.op, &ask.value).map_err(|error| error.to_string());
+fn matchers_in(matchers: &[MatcherQuery], patterns: &mut PatternBudget) -> Result<Vec<Matcher>, String> {
+    let read = |matcher: &MatcherQuery| {
+        Matcher::within(patterns, &matcher.name, matcher.op, &matcher.value).map_err(|error| error.to_string())
+    };
     matchers.iter().map(read).collect()
 }
 
-fn filter_out(filter: &LineFilter) -> FilterAsk {
+fn filter_out(filter: &LineFilter) -> FilterQuery {
     let needles = |needles: &[Vec<u8>]| needles.iter().map(hex::encode).collect();
     match filter {
-        LineFilter::Contains(any) => FilterAsk::Contains(needles(any)),
-        LineFilter::NotContains(none) => FilterAsk::NotContains(needles(none)),
-        LineFilter::Matches(regex) => FilterAsk::Matches(regex.as_str().to_owned()),
-        LineFilter::NotMatches(regex) => FilterAsk::NotMatches(regex.as_str().to_owned()),
+        LineFilter::Contains(any) => FilterQuery::Contains(needles(any)),
+        LineFilter::NotContains(none) => FilterQuery::NotContains(needles(none)),
+        LineFilter::Matches(regex) => FilterQuery::Matches(regex.as_str().to_owned()),
+        LineFilter::NotMatches(regex) => FilterQuery::NotMatches(regex.as_str().to_owned()),
     }
 }
 
-fn filter_in(filter: &FilterAsk, patterns: &mut PatternBudget) -> Result<LineFilter, String> {
+fn filter_in(filter: &FilterQuery, patterns: &mut PatternBudget) -> Result<LineFilter, String> {
     let needles = |texts: &[String]| -> Result<Vec<Vec<u8>>, String> {
         texts.iter().map(|text| hex::decode(text).map_err(|error| format!("needle {text:?}: {error}"))).collect()
     };
     let mut regex = |pattern: &str| patterns.compile_bytes(pattern).map_err(|error| error.to_string());
     Ok(match filter {
-        FilterAsk::Contains(any) => LineFilter::Contains(needles(any)?),
-        FilterAsk::NotContains(none) => LineFilter::NotContains(needles(none)?),
-        FilterAsk::Matches(pattern) => LineFilter::Matches(regex(pattern)?),
-        FilterAsk::NotMatches(pattern) => LineFilter::NotMatches(regex(pattern)?),
+        FilterQuery::Contains(any) => LineFilter::Contains(needles(any)?),
+        FilterQuery::NotContains(none) => LineFilter::NotContains(needles(none)?),
+        FilterQuery::Matches(pattern) => LineFilter::Matches(regex(pattern)?),
+        FilterQuery::NotMatches(pattern) => LineFilter::NotMatches(regex(pattern)?),
     })
 }

@@ -6,11 +6,11 @@ use weir_model::select::{Budget, ReadError};
 use weir_model::signal::Signal;
 use weir_model::wire::{Limits, RecordBuilder, Section, WireError};
 
-use super::answer::Row;
-use super::ask::Ask;
+use super::request::HeadQuery;
+use super::response::Row;
 use weir_blocks::engine::Engine;
 
-/// Of one record of a slice. Larger than on the bus: nothing but the two ends has to hold it, and a series carries its
+/// Of one record of an extract. Larger than on the bus: nothing but the two ends has to hold it, and a series carries its
 /// target's labels beside its own.
 pub const RECORD_LIMITS: Limits =
     Limits { record_bytes: 16 << 20, body_bytes: 64 << 20, sections: 4096, records: 1 << 20, labels: 4096, text_bytes: 1 << 20 };
@@ -20,62 +20,63 @@ const RECORD_BODY_BYTES: usize = 1 << 20;
 
 /// What an owner gives at most for one partition.
 #[derive(Clone, Copy, Debug)]
-pub struct SliceLimits {
+pub struct ExtractLimits {
     /// Bytes of bodies before compression.
     pub bytes_max: u64,
     /// The configuration key that says so, for the refusal.
     pub key: &'static str,
 }
 
-/// A record of a slice: what does not fit the wire's sections travels beside them.
+/// A record of an extract: what does not fit the wire's sections travels beside them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SliceRecord {
+pub struct ExtractRecord {
     /// The engine's own; see `logs.rs` and `traces.rs`.
     pub side: Vec<u8>,
     /// A wire record.
     pub record: Vec<u8>,
 }
 
-/// What answers a question about one partition.
+/// What answers a request about one partition.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Slice {
+pub struct HeadExtract {
     /// One a head; a head that has nothing to say is left out.
-    pub heads: Vec<Vec<SliceRecord>>,
+    pub heads: Vec<Vec<ExtractRecord>>,
     /// Answers that are added up instead.
     pub rows: Vec<Row>,
-    /// Only what lies on the asked side of this instant is in `heads`: at or after it when the newest came first, before
+    /// Only what lies on the requested side of this timestamp is in `heads`: at or after it when the newest came first, before
     /// it when the oldest did. `None` when all is.
-    pub cut: Option<i64>,
+    pub watermark: Option<i64>,
 }
 
-impl Slice {
+impl HeadExtract {
     /// Of each head's records.
-    pub(crate) fn of_heads(heads: impl Iterator<Item = Result<Vec<SliceRecord>, ReadError>>) -> Result<Self, ReadError> {
-        let heads: Vec<Vec<SliceRecord>> = heads.collect::<Result<_, _>>()?;
+    pub(crate) fn of_heads(heads: impl Iterator<Item = Result<Vec<ExtractRecord>, ReadError>>) -> Result<Self, ReadError> {
+        let heads: Vec<Vec<ExtractRecord>> = heads.collect::<Result<_, _>>()?;
         Ok(Self { heads: heads.into_iter().filter(|records| !records.is_empty()).collect(), ..Self::default() })
     }
 }
 
 /// An engine whose heads can be asked from another process.
-pub trait Sliced: Engine {
-    /// Cuts what answers the question out of the heads of one partition. Errors with `Budget` when that is more than the
-    /// limits allow, with `Store` when the question makes no sense to this engine.
-    fn slice(
+pub trait HeadProtocol: Engine {
+    /// Takes what answers the query out of the heads of one partition. Errors with `Budget` when that is more than the
+    /// limits allow, with `Store` when the query makes no sense to this engine.
+    fn extract(
         tenant: &str,
-        ask: &Ask,
+        query: &HeadQuery,
         heads: &[Arc<Self::Head>],
-        limits: SliceLimits,
+        limits: ExtractLimits,
         budget: &dyn Budget,
-    ) -> Result<Slice, ReadError>;
+    ) -> Result<HeadExtract, ReadError>;
 
-    /// Puts a head together out of the records of [`Slice::heads`]. It answers the one question that was asked, and is
+    /// Puts a head together out of the records of [`HeadExtract::heads`]. It answers the one query that it was made for, and is
     /// neither sealed nor written to. Errors are sentences; one says that the head takes more than `bytes_max` of memory.
-    fn unslice(&self, partition: u32, tenant: &str, records: &[SliceRecord], bytes_max: u64) -> Result<Self::Head, String>;
+    fn rebuild_head(&self, partition: u32, tenant: &str, records: &[ExtractRecord], bytes_max: u64)
+    -> Result<Self::Head, String>;
 }
 
-/// A question for another engine.
+/// A query for another engine.
 pub(crate) fn not_mine(kind: &str) -> ReadError {
-    ReadError::Store(format!("the heads of {kind} cannot answer this question"))
+    ReadError::Store(format!("the heads of {kind} cannot answer this query"))
 }
 
 /// Errors when a head that is being put together has grown above what it may take.
@@ -87,15 +88,15 @@ pub(crate) fn check_bytes(held: usize, bytes_max: u64) -> Result<(), String> {
 pub(crate) struct Packer<S> {
     builder: RecordBuilder<S>,
     side: Vec<u8>,
-    records: Vec<SliceRecord>,
+    records: Vec<ExtractRecord>,
     bytes: u64,
-    limits: SliceLimits,
+    limits: ExtractLimits,
     what: &'static str,
 }
 
 impl<S: Signal> Packer<S> {
     /// `what` is counted, for the refusal: "bytes of unsealed …".
-    pub(crate) fn new(limits: SliceLimits, what: &'static str) -> Self {
+    pub(crate) fn new(limits: ExtractLimits, what: &'static str) -> Self {
         let builder = RecordBuilder::new(RECORD_LIMITS);
         Self { builder, side: Vec::new(), records: Vec::new(), bytes: 0, limits, what }
     }
@@ -121,12 +122,12 @@ impl<S: Signal> Packer<S> {
     fn close(&mut self) -> Result<(), ReadError> {
         let full = std::mem::replace(&mut self.builder, RecordBuilder::new(RECORD_LIMITS));
         let record = full.finish().map_err(|error| wire(&error))?;
-        self.records.push(SliceRecord { side: std::mem::take(&mut self.side), record });
+        self.records.push(ExtractRecord { side: std::mem::take(&mut self.side), record });
         Ok(())
     }
 
     /// All records; none when no section came.
-    pub(crate) fn finish(mut self) -> Result<Vec<SliceRecord>, ReadError> {
+    pub(crate) fn finish(mut self) -> Result<Vec<ExtractRecord>, ReadError> {
         if !self.builder.is_empty() {
             self.close()?;
         }
@@ -134,8 +135,8 @@ impl<S: Signal> Packer<S> {
     }
 
     /// All records as one head's.
-    pub(crate) fn into_slice(self) -> Result<Slice, ReadError> {
-        Slice::of_heads(std::iter::once(self.finish()))
+    pub(crate) fn into_extract(self) -> Result<HeadExtract, ReadError> {
+        HeadExtract::of_heads(std::iter::once(self.finish()))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the frames of an answer say, and how they are put together and taken apart. Called by owner and asker.
+//! What the frames of an answer say, and how they are put together and taken apart. Called by owner and client.
 
 use serde::{Deserialize, Serialize};
 use weir_model::id::TraceId;
@@ -7,8 +7,8 @@ use weir_model::log::level_name;
 use weir_model::select::LogVolume;
 use weir_model::wire::Kind;
 
+use super::extract::{ExtractRecord, HeadExtract};
 use super::frame::{self, Tag};
-use super::slice::{Slice, SliceRecord};
 use weir_blocks::limits::pieces;
 
 /// Rows of one frame, and bytes of their texts.
@@ -17,10 +17,10 @@ const ROWS_BYTES: usize = 1 << 20;
 /// Fewest bytes of side data and record: the length of the former.
 const RECORD_BYTES_MIN: usize = 4;
 
-/// The state of a partition that an answer was cut from, taken at one instant.
+/// The state of a partition that an extract was taken from, as of one instant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Instant {
+pub struct HeadInstant {
     /// Which partition.
     pub partition: u32,
     /// Of the owner.
@@ -34,8 +34,9 @@ pub struct Instant {
     /// For how long the bus has not told the owner how far it is; `None` before the first time: what a new owner has read in
     /// the manifest may be little of what is there.
     pub bus_silent_seconds: Option<u64>,
-    /// See [`Slice::cut`].
-    pub cut: Option<i64>,
+    /// See [`HeadExtract::watermark`].
+    #[serde(rename = "cut")]
+    pub watermark: Option<i64>,
 }
 
 /// Longer silences of the bus are named: it may hold records that its consumer knows nothing of.
@@ -66,7 +67,7 @@ pub enum Refusal {
         /// Bytes.
         limit: u64,
     },
-    /// The owner could not read its own head, or the question makes no sense to it.
+    /// The owner could not read its own head, or the request makes no sense to it.
     Failed {
         /// Which.
         partition: u32,
@@ -77,9 +78,9 @@ pub enum Refusal {
 
 /// One partition's answer.
 #[derive(Clone, Debug, PartialEq)]
-pub enum PartAnswer {
+pub enum HeadResponse {
     /// What was asked for.
-    Slice(Instant, Slice),
+    Extract(HeadInstant, HeadExtract),
     /// Not.
     Refused(Refusal),
 }
@@ -87,7 +88,7 @@ pub enum PartAnswer {
 /// A tail's sign of life: sections that its reader was too slow for since the last one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Beat {
+pub struct Heartbeat {
     /// Sections.
     pub dropped: u64,
 }
@@ -96,7 +97,7 @@ pub struct Beat {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "row", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Row {
-    /// Of [`super::Ask::Volume`].
+    /// Of [`super::HeadQuery::Volume`].
     Volume {
         /// The stream's labels.
         stream: Vec<(String, String)>,
@@ -109,7 +110,7 @@ pub enum Row {
         /// Bytes of their bodies.
         bytes: u64,
     },
-    /// Of [`super::Ask::Search`].
+    /// Of [`super::HeadQuery::Search`].
     Trace {
         /// A trace that passes.
         id: TraceId,
@@ -130,7 +131,7 @@ impl Row {
     /// From a reader's volume.
     pub fn volume(volume: &LogVolume) -> Self {
         Self::Volume {
-            stream: super::ask::pairs(&volume.stream),
+            stream: super::request::pairs(&volume.stream),
             level: volume.level.to_owned(),
             bucket: volume.bucket,
             lines: volume.lines,
@@ -148,14 +149,14 @@ impl Row {
 }
 
 /// Appends the frame with which a partition's answer begins.
-pub fn encode_instant(out: &mut Vec<u8>, instant: &Instant) {
+pub fn encode_instant(out: &mut Vec<u8>, instant: &HeadInstant) {
     frame::put(out, Tag::Instant, &json(instant));
 }
 
 /// Appends a partition's answer, or a refusal when its reader would refuse a frame of it.
-pub fn encode_slice(out: &mut Vec<u8>, instant: &Instant, slice: &Slice) {
+pub fn encode_extract(out: &mut Vec<u8>, instant: &HeadInstant, extract: &HeadExtract) {
     let start = out.len();
-    encode_whole(out, instant, slice);
+    encode_whole(out, instant, extract);
     let mut at = start;
     // What was put is read back only as far as to its lengths.
     while let Some((length, fits)) = frame::length(&out[at..]) {
@@ -168,19 +169,19 @@ pub fn encode_slice(out: &mut Vec<u8>, instant: &Instant, slice: &Slice) {
     }
 }
 
-fn encode_whole(out: &mut Vec<u8>, instant: &Instant, slice: &Slice) {
-    encode_instant(out, &Instant { cut: slice.cut, ..*instant });
-    for records in &slice.heads {
+fn encode_whole(out: &mut Vec<u8>, instant: &HeadInstant, extract: &HeadExtract) {
+    encode_instant(out, &HeadInstant { watermark: extract.watermark, ..*instant });
+    for records in &extract.heads {
         frame::put(out, Tag::Head, &[]);
         records.iter().for_each(|record| encode_record(out, record));
     }
-    for rows in pieces(&slice.rows, ROWS_EACH, ROWS_BYTES, Row::bytes) {
+    for rows in pieces(&extract.rows, ROWS_EACH, ROWS_BYTES, Row::bytes) {
         frame::put(out, Tag::Rows, &json(&rows));
     }
 }
 
 /// Appends a record's frame.
-pub fn encode_record(out: &mut Vec<u8>, record: &SliceRecord) {
+pub fn encode_record(out: &mut Vec<u8>, record: &ExtractRecord) {
     let mut payload = Vec::with_capacity(4 + record.side.len() + record.record.len());
     payload.extend_from_slice(&(record.side.len() as u32).to_le_bytes());
     payload.extend_from_slice(&record.side);
@@ -189,7 +190,7 @@ pub fn encode_record(out: &mut Vec<u8>, record: &SliceRecord) {
 }
 
 /// Appends a record of a tail.
-pub fn encode_tail(out: &mut Vec<u8>, partition: u32, record: &SliceRecord) {
+pub fn encode_tail(out: &mut Vec<u8>, partition: u32, record: &ExtractRecord) {
     let mut payload = partition.to_le_bytes().to_vec();
     payload.extend_from_slice(&(record.side.len() as u32).to_le_bytes());
     payload.extend_from_slice(&record.side);
@@ -198,7 +199,7 @@ pub fn encode_tail(out: &mut Vec<u8>, partition: u32, record: &SliceRecord) {
 }
 
 /// Partition and record of a tail's frame.
-pub fn decode_tail(payload: &[u8]) -> Result<(u32, SliceRecord), String> {
+pub fn decode_tail(payload: &[u8]) -> Result<(u32, ExtractRecord), String> {
     let short = || format!("a tail's record of {} bytes ends early", payload.len());
     let (partition, rest) = payload.split_first_chunk::<4>().ok_or_else(short)?;
     Ok((u32::from_le_bytes(*partition), decode_record(rest)?))
@@ -210,13 +211,13 @@ pub fn encode_refusal(out: &mut Vec<u8>, refusal: &Refusal) {
 }
 
 /// Appends a tail's sign of life.
-pub fn encode_beat(out: &mut Vec<u8>, beat: &Beat) {
-    frame::put(out, Tag::Beat, &json(beat));
+pub fn encode_heartbeat(out: &mut Vec<u8>, heartbeat: &Heartbeat) {
+    frame::put(out, Tag::Heartbeat, &json(heartbeat));
 }
 
 /// Reads it.
-pub fn decode_beat(payload: &[u8]) -> Result<Beat, String> {
-    parse("beat", payload)
+pub fn decode_heartbeat(payload: &[u8]) -> Result<Heartbeat, String> {
+    parse("heartbeat", payload)
 }
 
 fn json(value: &impl Serialize) -> Vec<u8> {
@@ -228,17 +229,17 @@ fn parse<'a, T: Deserialize<'a>>(what: &str, payload: &'a [u8]) -> Result<T, Str
 }
 
 /// Side data and record of a frame.
-pub fn decode_record(payload: &[u8]) -> Result<SliceRecord, String> {
+pub fn decode_record(payload: &[u8]) -> Result<ExtractRecord, String> {
     let short = || format!("a record of {} bytes ends early", payload.len());
     let (length, rest) = payload.split_first_chunk::<RECORD_BYTES_MIN>().ok_or_else(short)?;
     let (side, record) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(short)?;
-    Ok(SliceRecord { side: side.to_vec(), record: record.to_vec() })
+    Ok(ExtractRecord { side: side.to_vec(), record: record.to_vec() })
 }
 
 /// Takes a whole answer apart. Errors are sentences that say at which byte.
-pub fn decode(bytes: &[u8], kind: Kind) -> Result<Vec<PartAnswer>, String> {
+pub fn decode(bytes: &[u8], kind: Kind) -> Result<Vec<HeadResponse>, String> {
     frame::check_preamble(bytes, kind)?;
-    let mut answers: Vec<PartAnswer> = Vec::new();
+    let mut answers: Vec<HeadResponse> = Vec::new();
     let mut at = frame::PREAMBLE_BYTES;
     loop {
         let wrong = |detail: String| format!("frame at byte {at}: {detail}");
@@ -252,25 +253,25 @@ pub fn decode(bytes: &[u8], kind: Kind) -> Result<Vec<PartAnswer>, String> {
     }
 }
 
-fn take(answers: &mut Vec<PartAnswer>, tag: Tag, payload: &[u8]) -> Result<(), String> {
+fn take(answers: &mut Vec<HeadResponse>, tag: Tag, payload: &[u8]) -> Result<(), String> {
     match tag {
         Tag::Instant => {
-            let instant: Instant = parse("instant", payload)?;
-            answers.push(PartAnswer::Slice(instant, Slice { cut: instant.cut, ..Slice::default() }));
+            let instant: HeadInstant = parse("instant", payload)?;
+            answers.push(HeadResponse::Extract(instant, HeadExtract { watermark: instant.watermark, ..HeadExtract::default() }));
             return Ok(());
         }
         Tag::Refused => {
-            answers.push(PartAnswer::Refused(parse("refusal", payload)?));
+            answers.push(HeadResponse::Refused(parse("refusal", payload)?));
             return Ok(());
         }
         Tag::Head | Tag::Record | Tag::Rows => {}
-        Tag::Tail | Tag::Beat | Tag::End => return Err("it belongs to a tail".into()),
+        Tag::Tail | Tag::Heartbeat | Tag::End => return Err("it belongs to a tail".into()),
     }
-    let Some(PartAnswer::Slice(_, slice)) = answers.last_mut() else { return Err("no partition has begun".into()) };
+    let Some(HeadResponse::Extract(_, extract)) = answers.last_mut() else { return Err("no partition has begun".into()) };
     match tag {
-        Tag::Head => slice.heads.push(Vec::new()),
-        Tag::Rows => slice.rows.extend(parse::<Vec<Row>>("rows", payload)?),
-        _ => slice.heads.last_mut().ok_or("no head has begun")?.push(decode_record(payload)?),
+        Tag::Head => extract.heads.push(Vec::new()),
+        Tag::Rows => extract.rows.extend(parse::<Vec<Row>>("rows", payload)?),
+        _ => extract.heads.last_mut().ok_or("no head has begun")?.push(decode_record(payload)?),
     }
     Ok(())
 }

@@ -3,18 +3,18 @@
 use serde::{Deserialize, Serialize};
 use weir_model::id::TopicPartition;
 
-/// Everything in heads into blocks: `POST`, no body, answers [`Done`].
+/// Everything in heads into blocks: `POST`, no body, answers [`AdminResult`].
 pub const SEAL_PATH: &str = "/api/weir/v1/admin/seal";
 
-/// Everything mergeable merged: `POST`, no body, answers [`Done`].
+/// Everything mergeable merged: `POST`, no body, answers [`AdminResult`].
 pub const COMPACT_PATH: &str = "/api/weir/v1/admin/compact";
 
-/// Everything too old deleted, however much that is at once: `POST`, no body, answers [`Done`] of what was deleted.
+/// Everything too old deleted, however much that is at once: `POST`, no body, answers [`AdminResult`] of what was deleted.
 pub const EXPIRE_PATH: &str = "/api/weir/v1/admin/expire";
 
 /// What was done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Done {
+pub struct AdminResult {
     /// Blocks written, or deleted.
     pub blocks: u64,
     /// Lines, samples or spans in them.
