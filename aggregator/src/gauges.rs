@@ -24,7 +24,7 @@ const GAUGES: [Gauge; 8] = [
         Some(of.on_bus.saturating_sub(of.searchable))
     }),
     (
-        "weir_aggregator_bus_silent_seconds",
+        "weir_aggregator_watermark_age_seconds",
         "For how long the bus has not said how far it is; absent before the first time",
         |of| of.bus_silent_seconds,
     ),

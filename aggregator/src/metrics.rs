@@ -5,13 +5,12 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use weir_model::outage::Outages;
 
-/// Which partition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PartitionLabels {
     /// `weir.logs`, …
     pub topic: String,
-    /// From 0.
     pub partition: u32,
 }
 
@@ -20,7 +19,6 @@ pub struct PartitionLabels {
 pub struct ForgottenLabels {
     /// `weir.logs`, …
     pub topic: String,
-    /// From 0.
     pub partition: u32,
     /// "aged": as configured. "crowded": there were too many.
     pub reason: &'static str,
@@ -38,6 +36,8 @@ pub struct RequestLabels {
 /// What the partitions count.
 #[derive(Clone, Default)]
 pub struct Metrics {
+    /// Told of what the object store refuses.
+    pub outages: Outages,
     /// Bus records taken in.
     pub consumed: Family<PartitionLabels, Counter>,
     /// Lines, samples or spans taken in, duplicates not counted.
@@ -50,7 +50,7 @@ pub struct Metrics {
     pub forgotten_sources: Family<PartitionLabels, Counter>,
     /// Sections that began after their source's mark.
     pub gaps: Family<PartitionLabels, Counter>,
-    /// Bus records that could not be understood and were put aside whole.
+    /// Bus records that could not be understood and are in quarantine, whole.
     pub quarantined: Family<PartitionLabels, Counter>,
     /// Offsets declared lost.
     pub lost: Family<PartitionLabels, Counter>,
@@ -85,7 +85,11 @@ impl Metrics {
         let help =
             "Sources forgotten before mark_age_max, because a manifest has no room for more; read again, they are stored again";
         counter("forgotten_sources", help, &self.forgotten_sources);
-        counter("quarantined_records", "Bus records that could not be understood and were put aside whole", &self.quarantined);
+        counter(
+            "quarantined_records",
+            "Bus records that could not be understood and are in quarantine, whole",
+            &self.quarantined,
+        );
         counter("lost_offsets", "Bus offsets declared lost", &self.lost);
         counter("sealed_blocks", "Blocks published by seals", &self.sealed);
         counter("expired_blocks", "Blocks deleted by retention", &self.expired_blocks);

@@ -8,6 +8,7 @@ use weir_aggregator::{Aggregator, Clock};
 use weir_api::Api;
 use weir_logs::LogsReader;
 use weir_metrics::MetricsReader;
+use weir_model::outage::Outages;
 use weir_model::status::{PartitionStatus, PathStatus};
 use weir_rules::RuleSet;
 use weir_traces::TracesReader;
@@ -18,8 +19,9 @@ use crate::found::Found;
 use crate::front::Servers;
 use crate::plan::Plan;
 use crate::rules::Sink;
-use crate::service::health::{self, CaughtUp, Share};
+use crate::service::health::{self, CaughtUp, Readiness, Share};
 use crate::service::memory::{self, Parts};
+use crate::service::storing::Storing;
 use crate::service::{build, bus_health, lifecycle, listen, startup_gate};
 use crate::{Failure, telemetry};
 
@@ -29,8 +31,9 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     let (main, otlp) = (listen::bind_main(&mut config).await?, listen::Otlp::bind(&config).await?);
     let mut registry = Registry::default();
     let front = listen::front(&config, &mut registry);
-    memory::declare(&config, Parts { collector: true, aggregator: true, query: true }, &mut registry);
-    let (shutdown, consuming) = (CancellationToken::new(), CancellationToken::new());
+    let parts = Parts { collector: true, aggregator: true, query: true };
+    memory::declare(&config, parts, &mut registry);
+    let (shutdown, consuming, outages) = (CancellationToken::new(), CancellationToken::new(), Outages::default());
     let clock: Clock = Arc::new(lifecycle::now);
 
     let bus = build::open_bus(&config, &mut registry)?;
@@ -43,17 +46,19 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     .await?;
     let Some(places) = places else { return Ok(()) };
     let member = format!("http://{}", config.listen);
-    let aggregator = build::build_aggregator(&config, (Arc::clone(&bus), store), member, &clock, &mut registry);
+    let aggregator = build::build_aggregator(&config, (Arc::clone(&bus), store), member, &clock, &outages, &mut registry);
     let mut owning = run(&aggregator, &consuming);
-    let mut collector = build::start_collector(&config, bus, &clock, &mut registry, &shutdown).await?;
+    let mut collector = build::start_collector(&config, bus, &clock, &outages, &mut registry, &shutdown).await?;
 
     let tenant = config.collector.tenant.clone();
     let (spans, requests) = telemetry::start(collector.shipper(), tenant.clone(), build::node_name(&config));
     let found = Found::of(&config, rules.summary(), scrape.as_ref());
-    let api = build_api(&config, &aggregator, &clock, rules, &mut registry);
+    let storing = Storing::new(&config, parts, outages, Some(collector.shipper().watch()), &mut registry);
+    let api = build_api(&config, &aggregator, &clock, rules, &storing, &mut registry);
     let sink = Sink::new(collector.shipper(), tenant);
     let mut evaluating = tokio::spawn(build::evaluate(&config, &api, sink, &clock, &mut registry, &shutdown));
-    let readiness = CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::All(places.len()) };
+    let readiness =
+        Owning { storing, caught_up: CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::All(places.len()) } };
     let pages = requests.around(config.telemetry.spans, weir_api::router(api));
     let router = pages
         .merge(collector.push_router())
@@ -88,6 +93,23 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     failure.map_or(Ok(()), Err)
 }
 
+/// Ready means: what comes in can be stored, and everything is open and caught up.
+struct Owning {
+    storing: Storing,
+    caught_up: CaughtUp,
+}
+
+impl Readiness for Owning {
+    fn ready(&self) -> Result<(), String> {
+        self.storing.check()?;
+        self.caught_up.ready()
+    }
+
+    fn quarantined(&self) -> Vec<String> {
+        self.caught_up.quarantined()
+    }
+}
+
 /// Consumes until `consuming` is cancelled.
 pub(crate) fn run(aggregator: &Arc<Aggregator>, consuming: &CancellationToken) -> lifecycle::Running {
     let (aggregator, consuming) = (Arc::clone(aggregator), consuming.clone());
@@ -100,6 +122,7 @@ fn build_api(
     aggregator: &Arc<Aggregator>,
     clock: &Clock,
     rules: Arc<RuleSet>,
+    storing: &Storing,
     registry: &mut Registry,
 ) -> Arc<Api> {
     let logs = LogsReader { views: aggregator.logs.clone(), tails: aggregator.logs.clone() };
@@ -107,7 +130,9 @@ fn build_api(
     let traces = TracesReader::new(aggregator.traces.clone(), Arc::clone(clock));
     let api = Api::new(Arc::new(logs), Arc::new(metrics), Arc::new(traces), config.query.clone(), rules);
     let status = AggregatorStatus(Arc::clone(aggregator), format!("http://{}", config.listen));
-    Arc::new(api.with_counters(build::http_metrics(registry)).with_status(Arc::new(status)))
+    let storing = storing.clone();
+    let api = api.with_counters(build::http_metrics(registry)).with_status(Arc::new(status));
+    Arc::new(api.with_outages(Arc::new(move || storing.status())))
 }
 
 /// Where the path stands, for the query service, and where its owner is.

@@ -204,6 +204,7 @@ async fn push_all(log: Arc<dyn Log>, data: &Path) {
         inventory: weir_runtime::containers::InventoryConfig::default(),
         retention: crate::Retention::default(),
         data: data.to_owned(),
+        outages: weir_model::outage::Outages::default(),
         shutdown: shutdown.clone(),
     };
     let collector = Collector::start(config, deps).await.unwrap();

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_bus::Log;
+use weir_model::outage::Outages;
 use weir_runtime::containers::InventoryConfig;
 use weir_runtime::logs::LogPlace;
 
@@ -43,6 +44,8 @@ pub struct Deps<'a> {
     pub retention: Retention,
     /// A directory of the collector's own, for the checkpoint, the pins, the epochs and the containers' history.
     pub data: PathBuf,
+    /// Told of what the bus and the collector's own files refuse.
+    pub outages: Outages,
     /// Sources stop when it is cancelled.
     pub shutdown: CancellationToken,
 }
@@ -67,14 +70,14 @@ impl Collector {
     /// Checks the configuration, asks the bus for its partitions and starts all sources.
     pub async fn start(config: CollectorConfig, deps: Deps<'_>) -> Result<Self, CollectorError> {
         config.check()?;
-        let metrics = CollectorMetrics::default();
+        let metrics = CollectorMetrics::telling(deps.outages.clone());
         metrics.register(deps.registry);
         let stop_lanes = CancellationToken::new();
         let (shipper, lanes) = Shipper::start(deps.bus.clone(), &config.ship, metrics.ship.clone(), stop_lanes.clone()).await?;
         shipper.register(deps.registry);
         let push = PushContext::new(shipper.clone(), &config.tenant, config.push.clone(), metrics.clone(), deps.clock.clone())
             .with_retention(deps.retention);
-        let epochs = Arc::new(open_epochs(deps.data.clone()).await?);
+        let epochs = Arc::new(open_epochs(deps.data.clone()).await?.with_outages(deps.outages.clone()));
         let mut sources = JoinSet::new();
         let (containers, (recount, recounts)) = (Containers::default(), Recount::new());
         if config.files.containers || config.sample.enabled {

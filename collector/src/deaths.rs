@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use weir_model::metric::MetricBatch;
+use weir_model::outage::Target;
 use weir_model::time::UnixNanos;
 use weir_runtime::cgroup::{KernelLog, Mounts, OomCount, OomWatch};
 use weir_runtime::containers::{Container, ContainerRecord, Death, Event, Events, History, InventoryConfig, Observed, paths};
@@ -95,9 +96,9 @@ impl Deaths {
     }
 
     /// What is to be shipped beside a sample that was taken at `now`, a batch a section of its own.
-    pub fn untold(&mut self, now: UnixNanos, sampler: &mut NodeSampler) -> (Vec<Death>, Vec<MetricBatch>) {
+    pub fn unshipped(&mut self, now: UnixNanos, sampler: &mut NodeSampler) -> (Vec<Death>, Vec<MetricBatch>) {
         self.counts.extend(sampler.take_oom_counts().into_iter().map(|count| (now, count)));
-        let mut deaths = self.history.untold(now);
+        let mut deaths = self.history.unshipped(now);
         deaths.truncate(DEATHS_MAX);
         self.history.set_sampled();
         let batches = sampler.ended(&deaths);
@@ -105,15 +106,19 @@ impl Deaths {
     }
 
     /// The bus has them.
-    pub fn set_told(&mut self, deaths: &[Death]) {
-        self.history.set_told(deaths);
+    pub fn set_shipped(&mut self, deaths: &[Death]) {
+        self.history.set_shipped(deaths);
     }
 
     /// Writes down what is known. Blocks.
     pub fn save(&mut self, now: UnixNanos) {
-        if let Err(error) = self.history.save(now) {
-            self.metrics.event(SOURCE, "history_not_written", 1);
-            tracing::warn!(%error, "a restart would not know what has ended; trying again");
+        let outages = &self.metrics.ship.outages;
+        match self.history.save(now) {
+            Ok(()) => outages.ended(Target::CollectorFiles, "history of containers"),
+            Err(error) => {
+                self.metrics.event(SOURCE, "history_not_written", 1);
+                outages.failed(Target::CollectorFiles, "history of containers", &error);
+            }
         }
     }
 }

@@ -5,18 +5,20 @@
 //! given, a minute's worth at a time, so that a source that begins costs no write of its own as a rule.
 //! Format of the file: docs/formats/epochs.md.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use weir_model::outage::{Outages, Target};
 use weir_model::time::UnixNanos;
 use weir_model::wire::Mark;
 
 use crate::error::CollectorError;
+use crate::private;
 
 /// Below the collector's data directory.
 const FILE: &str = "epochs";
@@ -30,6 +32,9 @@ pub struct Epochs {
     path: PathBuf,
     /// Guards the file as well: it is written under the lock.
     state: Mutex<State>,
+    outages: Outages,
+    /// Whether the last write failed.
+    is_failing: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +65,7 @@ impl Epochs {
             let path = path.clone();
             move |source| CollectorError::File { operation, path, source }
         };
-        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed("make the directory of"))?;
+        private::make_directory(directory).map_err(failed("make the directory of"))?;
         let given_below = match fs::read(&path) {
             Ok(bytes) => decode(&bytes).unwrap_or_else(|reason| {
                 tracing::warn!(path = %path.display(), reason, "the file of epochs cannot be read; the clock decides");
@@ -69,7 +74,17 @@ impl Epochs {
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(failed("read")(error)),
         };
-        Ok(Self { path, state: Mutex::new(State { next: given_below, ceiling: given_below }) })
+        Ok(Self {
+            path,
+            state: Mutex::new(State { next: given_below, ceiling: given_below }),
+            outages: Outages::default(),
+            is_failing: AtomicBool::new(false),
+        })
+    }
+
+    /// Tells them whether the file can be written.
+    pub(crate) fn with_outages(self, outages: Outages) -> Self {
+        Self { outages, ..self }
     }
 
     /// An epoch above all that were ever given here, and not below `now`. Errors when that cannot be made durable; the
@@ -79,11 +94,8 @@ impl Epochs {
         let epoch = u64::try_from(now).unwrap_or(0).max(state.next);
         if epoch >= state.ceiling {
             let ceiling = epoch.saturating_add(RESERVED);
-            replace(&self.path, &encode(ceiling)).map_err(|source| CollectorError::File {
-                operation: "write",
-                path: self.path.clone(),
-                source,
-            })?;
+            private::replace(&self.path, &self.path.with_extension("new"), &encode(ceiling))
+                .map_err(|source| CollectorError::File { operation: "write", path: self.path.clone(), source })?;
             state.ceiling = ceiling;
         }
         state.next = epoch.saturating_add(1);
@@ -94,10 +106,16 @@ impl Epochs {
     pub async fn draw(self: &Arc<Self>, now: UnixNanos) -> Result<u64, CollectorError> {
         let epochs = Arc::clone(self);
         let drawn = tokio::task::spawn_blocking(move || epochs.next(now)).await;
-        drawn.unwrap_or_else(|error| {
+        let drawn = drawn.unwrap_or_else(|error| {
             let source = io::Error::other(error);
             Err(CollectorError::File { operation: "write", path: self.path.clone(), source })
-        })
+        });
+        self.is_failing.store(drawn.is_err(), Ordering::Relaxed);
+        match &drawn {
+            Ok(_) => self.outages.ended(Target::CollectorFiles, FILE),
+            Err(error) => self.outages.failed(Target::CollectorFiles, FILE, error),
+        }
+        drawn
     }
 }
 
@@ -111,6 +129,13 @@ pub(crate) struct Rows {
 impl Rows {
     pub fn new(epochs: Arc<Epochs>) -> Self {
         Self { epochs, epoch: None, row: 0 }
+    }
+
+    /// Whether the file can be written again is known by writing it: those who wanted an epoch may have gone.
+    pub async fn try_again(&self, now: UnixNanos) {
+        if self.epochs.is_failing.load(Ordering::Relaxed) {
+            let _told_to_the_outages = self.epochs.draw(now).await;
+        }
     }
 
     /// The next row's mark. After an error the row is to be left out; the next call tries again.
@@ -148,15 +173,6 @@ fn decode(bytes: &[u8]) -> Result<u64, String> {
         return Err(format!("version {} is not known", line.weir_epochs));
     }
     Ok(line.given_below)
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]
@@ -220,5 +236,25 @@ mod tests {
         assert_eq!(a.next(7).await.unwrap(), mark(7, 0));
         assert_eq!(a.next(3).await.unwrap(), mark(7, 1));
         assert_eq!(b.next(3).await.unwrap(), mark(8, 0));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_written_is_an_outage_until_it_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let outages = Outages::default();
+        let epochs = Arc::new(Epochs::open(folder.path()).unwrap().with_outages(outages.clone()));
+        // In the way of the file that is written beside.
+        let beside = folder.path().join(FILE).with_extension("new");
+        fs::create_dir(&beside).unwrap();
+        Rows::new(epochs.clone()).next(5).await.unwrap_err();
+        let other = Rows::new(epochs);
+        other.try_again(5).await;
+        assert_eq!(
+            outages.now().iter().map(|outage| (outage.target, outage.refused)).collect::<Vec<_>>(),
+            [(Target::CollectorFiles, 2)]
+        );
+        fs::remove_dir(&beside).unwrap();
+        other.try_again(5).await;
+        assert_eq!(outages.now(), []);
     }
 }

@@ -5,6 +5,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use weir_model::outage::Outages;
 use weir_model::wire::Kind;
 
 /// Label `kind`: `logs`, `metrics`, `spans`.
@@ -37,9 +38,16 @@ pub struct ShipMetrics {
     raw_bytes: Family<KindLabel, Counter>,
     retries: Family<KindLabel, Counter>,
     refused: Family<KindLabel, Counter>,
+    /// Of the bus, and of the collector's own files.
+    pub(crate) outages: Outages,
 }
 
 impl ShipMetrics {
+    /// Tells these of what the bus refuses.
+    pub fn telling(outages: Outages) -> Self {
+        Self { outages, ..Self::default() }
+    }
+
     /// Adds the counters to a registry.
     pub fn register(&self, registry: &mut Registry) {
         let all = [
@@ -96,10 +104,15 @@ pub struct CollectorMetrics {
 }
 
 impl CollectorMetrics {
+    /// Tells these of what the bus and the collector's own files refuse.
+    pub(crate) fn telling(outages: Outages) -> Self {
+        Self { ship: ShipMetrics::telling(outages), ..Self::default() }
+    }
+
     /// Adds everything to a registry.
     pub fn register(&self, registry: &mut Registry) {
         self.ship.register(registry);
-        registry.register("weir_collector_events", "Oddities and refusals by source and reason", self.events.clone());
+        registry.register("weir_collector_errors", "What was refused, mended or odd, by source and reason", self.events.clone());
         registry.register("weir_collector_lost_bytes", "Bytes of sources that were lost, by reason", self.lost_bytes.clone());
         registry.register(
             "weir_collector_dropped_records",

@@ -134,9 +134,8 @@ impl Node {
     /// The next sample's mark; without one the sample is left out, counted, and the next tries again.
     async fn mark(&mut self) -> Option<Mark> {
         let mark = self.rows.next((self.clock)()).await;
-        if let Err(error) = &mark {
+        if mark.is_err() {
             self.metrics.event(SOURCE, "epoch_not_written", 1);
-            tracing::warn!(%error, "no epoch for this node's samples; trying again");
         }
         mark.ok()
     }
@@ -159,7 +158,7 @@ impl Node {
         let now = (self.clock)();
         let sampled = tokio::task::spawn_blocking(move || {
             let batches = taken.sampler.sample(now);
-            let ended = taken.deaths.untold(now, &mut taken.sampler);
+            let ended = taken.deaths.unshipped(now, &mut taken.sampler);
             taken.deaths.save(now);
             (batches, ended, taken)
         });
@@ -181,7 +180,7 @@ impl Node {
             () = self.shutdown.cancelled() => Err(ShipError::Stopped),
         };
         match sent {
-            Ok(()) => taken.deaths.set_told(&deaths),
+            Ok(()) => taken.deaths.set_shipped(&deaths),
             Err(error) => {
                 let reason = if error == ShipError::Busy { "sample_late" } else { "sample_not_shipped" };
                 self.metrics.event(SOURCE, reason, 1);

@@ -45,11 +45,11 @@ impl Pulse {
                 () = self.shutdown.cancelled() => return,
                 _ = tick.tick() => {}
             }
+            self.rows.try_again((self.clock)()).await;
             let mark = match self.rows.next((self.clock)()).await {
                 Ok(mark) => mark,
-                Err(error) => {
+                Err(_) => {
                     self.metrics.event(SOURCE, "epoch_not_written", 1);
-                    tracing::warn!(%error, "no epoch for the collector's own samples; trying again");
                     continue;
                 }
             };

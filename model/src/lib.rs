@@ -12,7 +12,9 @@
 //! - [`resource`]: which container of which pod on which node of which tenant.
 //! - [`log`], [`metric`], [`span`]: the three kinds of records.
 //! - [`signal`]: what every kind of batch can do: travel, be placed, weighed, split, trimmed.
+//! - [`varint`]: numbers as all formats have them.
 //! - [`memory`]: what things take on the heap; [`intern`]: the table behind dictionaries.
+//! - [`outage`]: what this process cannot write now, for whoever asks how it is.
 //! - [`panic_guard`]: which panics end a request, and which the process.
 //! - `fuzz` (feature `testing`): mutation fuzzing for the tests of every decoder.
 //! - [`wire`]: how batches of them travel as one bus record. Format: `docs/formats/wire.md`.
@@ -33,6 +35,7 @@ pub mod label;
 pub mod log;
 pub mod memory;
 pub mod metric;
+pub mod outage;
 pub mod panic_guard;
 pub mod pattern;
 pub mod resource;
@@ -41,6 +44,7 @@ pub mod signal;
 pub mod span;
 pub mod status;
 pub mod time;
+pub mod varint;
 pub mod wire;
 
 pub use clip::clip;

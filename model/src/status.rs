@@ -1,4 +1,7 @@
-//! Where partitions stand: as their owner knows it and tells query nodes, or as far as a manifest says; for the page, gauges and health.
+//! Where partitions stand: as their owner knows it and tells query nodes, or as far as a manifest says; and what this process
+//! cannot write. For the page, gauges and health.
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +78,27 @@ pub trait PathStatus: Send + Sync {
     /// One a partition, by topic and number.
     fn status(&self) -> Vec<PartitionStatus>;
 }
+
+/// Something that this process cannot write now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OutageStatus {
+    /// "bus", "object_store", "collector_files", "upkeep".
+    #[serde(rename = "what")]
+    pub target: &'static str,
+    /// "disk_full", "not_acknowledged", "error".
+    pub reason: &'static str,
+    /// Unix nanoseconds.
+    pub since: String,
+    /// Writes refused since then.
+    pub refused: u64,
+    /// Whether new records are not stored while it lasts.
+    pub blocking: bool,
+    /// A sentence for people.
+    pub text: String,
+}
+
+/// Tells what cannot be written now. Cheap: it is asked at every request.
+pub type OutagesStatus = Arc<dyn Fn() -> Vec<OutageStatus> + Send + Sync>;
 
 /// A query service without an aggregator beside it.
 pub struct NoPath;

@@ -1,6 +1,6 @@
 // A real weir for the page's tests: own ports, own data, own container; records pushed as clients push them.
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -46,13 +46,23 @@ const RULES = `groups:
   - {alert: Waits, expr: 'vector(1) > 0', for: 10h}
 `;
 
-/** Starts weir and one container under it; resolves when both are seen. `stop` ends and removes everything. */
-export async function start() {
+/**
+ * Starts weir and one container under it; resolves when both are seen. `stop` ends and removes everything. With `busMebibytes` there
+ * is no container, and the bus is on a disk of that size, for `fill` and `makeRoom`.
+ */
+export async function start({ busMebibytes } = {}) {
   if (!existsSync(binary)) throw new Error(`${binary} is not there: cargo build --release -p weir`);
   const folder = mkdtempSync(join(tmpdir(), 'weir-page-'));
   const [page, grpc, otlp] = await Promise.all([freePort(), freePort(), freePort()]);
   writeFileSync(join(folder, 'rules.yml'), RULES);
-  writeFileSync(join(folder, 'weir.toml'), `[collector.sample]\ninterval = "1s"\n[query]\ndetected_level = true\n[rules]\nfiles = [${JSON.stringify(join(folder, 'rules.yml'))}]\n`);
+  const small = join(folder, 'small');
+  if (busMebibytes) {
+    mkdirSync(small);
+    const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${busMebibytes}m`, 'weir-page', small], { encoding: 'utf8' });
+    if (mounted.status !== 0) throw new Error(`mounting a tmpfs takes root: ${mounted.stderr}`);
+  }
+  const bus = busMebibytes ? `[bus.disk]\npath = ${JSON.stringify(small)}\n` : '';
+  writeFileSync(join(folder, 'weir.toml'), `${bus}[collector.sample]\ninterval = "1s"\n[query]\ndetected_level = true\n[rules]\nfiles = [${JSON.stringify(join(folder, 'rules.yml'))}]\n`);
   const env = { ...process.env, WEIR_RUNTIME_DIR: join(folder, 'containers') };
   const log = openSync(join(folder, 'weir.log'), 'a');
   const child = spawn(binary, ['up', '--config', join(folder, 'weir.toml'), '--data', join(folder, 'data'), '--listen', `127.0.0.1:${page}`, '--otlp-grpc', `127.0.0.1:${grpc}`, '--otlp-http', `127.0.0.1:${otlp}`], { env, stdio: ['ignore', log, log] });
@@ -67,6 +77,9 @@ export async function start() {
     if (made.status !== 0) throw new Error(`weir run: ${made.stderr || made.stdout || made.error}`);
     containers.push(name);
   };
+  /** Writes until there is no room on the bus's disk. */
+  weir.fill = () => spawnSync('dd', ['if=/dev/zero', `of=${join(small, 'filler')}`, 'bs=4096']);
+  weir.makeRoom = () => rmSync(join(small, 'filler'));
   weir.stop = async () => {
     for (const name of containers) {
       run('stop', '--time', '0', name);
@@ -74,10 +87,12 @@ export async function start() {
     }
     child.kill('SIGKILL');
     if (child.exitCode === null && child.signalCode === null) await new Promise((resolve) => { child.once('exit', resolve); });
+    if (busMebibytes) spawnSync('umount', ['-l', small]);
     rmSync(folder, { recursive: true, force: true });
   };
   try {
     await eventually('weir is ready', async () => (await fetch(`${weir.url}/readyz`)).ok);
+    if (busMebibytes) return weir;
     weir.run('page-box', '64Mi', 'i=0; while :; do echo "level=info msg=\\"box line $i\\""; i=$((i+1)); sleep 1; done');
     await eventually('the container is seen', async () => (await get(weir, 'containers')).containers.some((one) => one.name === 'page-box' && one.memory_bytes > 0));
   } catch (error) {

@@ -28,6 +28,8 @@ pub mod weir;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod before;
+#[cfg(test)]
 mod command_line;
 #[cfg(test)]
 mod containers;
@@ -47,6 +49,8 @@ mod kubernetes;
 mod ledger;
 #[cfg(test)]
 mod peers;
+#[cfg(test)]
+mod polling;
 #[cfg(test)]
 mod replay;
 #[cfg(test)]

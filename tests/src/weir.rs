@@ -49,6 +49,15 @@ impl Weir {
         Self::start_with(data, &["--no-node"], &[]).await
     }
 
+    /// Starts one at an address that was known before, and waits until it is ready.
+    pub async fn start_at(listen: &str, data: &Path, arguments: &[&str]) -> Self {
+        let mut weir = Self::new(&binary(), data, arguments, &[]);
+        weir.listen = listen.to_owned();
+        weir.spawn();
+        weir.wait_ready().await;
+        weir
+    }
+
     /// Starts one with these further arguments and environment variables, and waits until it is ready.
     pub async fn start_with(data: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         Self::start_binary(&binary(), data, arguments, environment).await
@@ -56,8 +65,15 @@ impl Weir {
 
     /// The same with another binary than the one under test.
     pub async fn start_binary(binary: &Path, data: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut weir = Self::new(binary, data, arguments, environment);
+        weir.spawn();
+        weir.wait_ready().await;
+        weir
+    }
+
+    fn new(binary: &Path, data: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let address = || format!("127.0.0.1:{}", free_port());
-        let mut weir = Self {
+        Self {
             child: None,
             binary: binary.to_path_buf(),
             data: data.to_path_buf(),
@@ -67,10 +83,7 @@ impl Weir {
             arguments: arguments.iter().map(ToString::to_string).collect(),
             environment: environment.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
             http: reqwest::Client::new(),
-        };
-        weir.spawn();
-        weir.wait_ready().await;
-        weir
+        }
     }
 
     /// Starts the process again on the same data and ports.

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::{Message, protocol::WebSocketConfig};
 use weir_model::time::SECOND;
 
 use super::address::Address;
-use super::logs::{Query, Style, newest, note_limit};
+use super::lines::{Query, Style, newest, note_limit};
 use super::print::{self, number, text};
 use super::{http, unreachable};
 use crate::args::Output;

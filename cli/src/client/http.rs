@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::Value;
 
@@ -21,6 +22,8 @@ pub(super) struct Answer {
     pub body: Value,
     /// What it covers: of its body, or of its header in the shapes of other APIs.
     pub coverage: Value,
+    /// Why new records are not stored now, a sentence each.
+    pub outages: Vec<String>,
 }
 
 pub(super) async fn get(address: &Address, path: &str, parameters: &[(&str, String)]) -> Result<Answer, Failure> {
@@ -36,11 +39,12 @@ pub(super) async fn ask(address: &Address, method: Method, path: &str, parameter
     let answer = request.send().await.map_err(unanswered)?;
     let status = answer.status();
     let header = answer.headers().get("x-weir-coverage").and_then(|header| serde_json::from_slice(header.as_bytes()).ok());
+    let outages = outages(answer.headers());
     let text = answer.text().await.map_err(unanswered)?;
     match serde_json::from_str::<Value>(&text) {
         Ok(body) if status.is_success() => {
             let coverage = header.unwrap_or_else(|| body["coverage"].clone());
-            Ok(Answer { body, coverage })
+            Ok(Answer { body, coverage, outages })
         }
         Ok(body) if body["error"].is_string() => Err(refusal(status, body["error"].as_str().unwrap_or_default())),
         _ if status.is_success() => {
@@ -54,6 +58,13 @@ pub(super) async fn ask(address: &Address, method: Method, path: &str, parameter
             Err(refusal(status, format!("{address} answered {status}: {said}").trim_end_matches([':', ' '])))
         }
     }
+}
+
+/// That new records are not stored now, as weir says with every answer.
+fn outages(headers: &HeaderMap) -> Vec<String> {
+    let told = headers.get("x-weir-outage").and_then(|header| serde_json::from_slice::<Value>(header.as_bytes()).ok());
+    let all = told.as_ref().and_then(Value::as_array).into_iter().flatten();
+    all.filter_map(|outage| Some(outage["text"].as_str()?.to_owned())).collect()
 }
 
 /// What weir refused, in its words.

@@ -34,8 +34,8 @@ pub(super) fn note_coverage(answer: &Answer, empty: bool) {
 
 fn notices(answer: &Answer, empty: bool) -> Vec<String> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let mut notices: Vec<String> =
-        list(&answer.coverage["missing"]).iter().map(|missing| format!("incomplete: {}", text(missing))).collect();
+    let mut notices = answer.outages.clone();
+    notices.extend(list(&answer.coverage["missing"]).iter().map(|missing| format!("incomplete: {}", text(missing))));
     // What is missing stands among the warnings of other APIs as well.
     let warnings = list(&answer.body["warnings"]).into_iter().chain(list(&answer.body["infos"]));
     notices.extend(
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn what_an_answer_does_not_hold_is_said_once() {
         let check = |body: Value, coverage: Value, empty: bool, expected: &[&str]| {
-            assert_eq!(notices(&Answer { body, coverage }, empty), expected);
+            assert_eq!(notices(&Answer { body, coverage, outages: Vec::new() }, empty), expected);
         };
         check(json!({}), json!({}), false, &[]);
         check(json!({}), json!({}), true, &["no results"]);
@@ -94,5 +94,7 @@ mod tests {
         let missing = json!({"missing": ["an owner is away"]});
         let warned = json!({"warnings": ["an owner is away", "results truncated due to limit"]});
         check(warned, missing, false, &["incomplete: an owner is away", "results truncated due to limit"]);
+        let outages = vec!["disk full".into()];
+        assert_eq!(notices(&Answer { body: json!({}), coverage: json!({}), outages }, true), ["disk full", "no results"]);
     }
 }

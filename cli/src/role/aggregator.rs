@@ -5,6 +5,7 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use weir_aggregator::Clock;
+use weir_model::outage::Outages;
 
 use crate::Failure;
 use crate::args::AggregatorArguments;
@@ -13,6 +14,7 @@ use crate::front::Servers;
 use crate::service::bus_health::{self, BusHealth};
 use crate::service::health::{self, CaughtUp, Readiness, Share};
 use crate::service::memory::{self, Parts};
+use crate::service::storing::Storing;
 use crate::service::{build, lifecycle, listen, startup_gate};
 use crate::up::run as own;
 
@@ -22,8 +24,9 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
     let main = listen::bind_main(&mut config).await?;
     let mut registry = Registry::default();
     let front = listen::front(&config, &mut registry);
-    memory::declare(&config, Parts { aggregator: true, ..Parts::default() }, &mut registry);
-    let (shutdown, consuming) = (CancellationToken::new(), CancellationToken::new());
+    let parts = Parts { aggregator: true, ..Parts::default() };
+    memory::declare(&config, parts, &mut registry);
+    let (shutdown, consuming, outages) = (CancellationToken::new(), CancellationToken::new(), Outages::default());
     let clock: Clock = Arc::new(lifecycle::now);
 
     let bus = build::open_bus(&config, &mut registry)?;
@@ -35,9 +38,12 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
     .await?;
     let Some(places) = places else { return Ok(()) };
     let reach = BusHealth::watch(Arc::clone(&bus), places, shutdown.clone());
-    let aggregator = build::build_aggregator(&config, (bus, store), config.advertise.clone(), &clock, &mut registry);
+    let member = config.advertise.clone();
+    let aggregator = build::build_aggregator(&config, (bus, store), member, &clock, &outages, &mut registry);
+    let storing = Storing::new(&config, parts, outages, None, &mut registry);
     let mut owning = own(&aggregator, &consuming);
-    let readiness = Owning { reach, caught_up: CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::Assigned } };
+    let readiness =
+        Owning { reach, storing, caught_up: CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::Assigned } };
     let router = health::router(registry, readiness)
         .merge(weir_aggregator::admin::router(Arc::clone(&aggregator)))
         .merge(weir_aggregator::heads::router(Arc::clone(&aggregator)));
@@ -62,15 +68,17 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
     failure.map_or(Ok(()), Err)
 }
 
-/// Ready means: the bus answers, and what the group has assigned, be it nothing, is open and caught up.
+/// Ready means: the bus answers, blocks can be stored, and what the group has assigned, be it nothing, is open and caught up.
 struct Owning {
     reach: BusHealth,
+    storing: Storing,
     caught_up: CaughtUp,
 }
 
 impl Readiness for Owning {
     fn ready(&self) -> Result<(), String> {
         self.reach.check()?;
+        self.storing.check()?;
         self.caught_up.ready()
     }
 

@@ -1,12 +1,11 @@
 //! `weir collector`: a node's containers, logs, samples, scrapes and pushes, onto the bus.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use weir_aggregator::Clock;
-use weir_collector::ship::Shipper;
+use weir_model::outage::Outages;
 
 use crate::Failure;
 use crate::args::NodeArguments;
@@ -15,10 +14,8 @@ use crate::front::Servers;
 use crate::service::bus_health::{self, BusHealth};
 use crate::service::health::{self, Readiness};
 use crate::service::memory::{self, Parts};
+use crate::service::storing::Storing;
 use crate::service::{build, lifecycle, listen, startup_gate};
-
-/// A record that waits longer than this for its acknowledgement has met an outage: a broker that died is replaced sooner.
-const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(15);
 
 /// Runs until SIGTERM or SIGINT, then ships what was taken in.
 pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
@@ -26,8 +23,9 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
     let (main, otlp) = (listen::bind_main(&mut config).await?, listen::Otlp::bind(&config).await?);
     let mut registry = Registry::default();
     let front = listen::front(&config, &mut registry);
-    memory::declare(&config, Parts { collector: true, ..Parts::default() }, &mut registry);
-    let shutdown = CancellationToken::new();
+    let parts = Parts { collector: true, ..Parts::default() };
+    memory::declare(&config, parts, &mut registry);
+    let (shutdown, outages) = (CancellationToken::new(), Outages::default());
     let clock: Clock = Arc::new(lifecycle::now);
 
     let bus = build::open_bus(&config, &mut registry)?;
@@ -36,8 +34,9 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
         startup_gate::until(&front, &[&main, grpc, http], async |waiting| bus_health::places(&*bus, waiting).await).await?;
     let Some(places) = places else { return Ok(()) };
     let reach = BusHealth::watch(Arc::clone(&bus), places, shutdown.clone());
-    let mut collector = build::start_collector(&config, bus, &clock, &mut registry, &shutdown).await?;
-    let readiness = Shipping { reach, shipper: collector.shipper() };
+    let mut collector = build::start_collector(&config, bus, &clock, &outages, &mut registry, &shutdown).await?;
+    let storing = Storing::new(&config, parts, outages, Some(collector.shipper().watch()), &mut registry);
+    let readiness = Shipping { reach, storing };
     let router = collector.push_router().merge(health::router(registry, readiness));
 
     tracing::info!(listen = %config.listen, otlp_grpc = %config.otlp_grpc, otlp_http = %config.otlp_http,
@@ -57,20 +56,16 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
     failure.map_or(Ok(()), Err)
 }
 
-/// Ready means: every partition of the bus answers, and nothing waits for its acknowledgement longer than it should.
+/// Ready means: every partition of the bus answers, and what comes in can be stored.
 /// Sources need not be asked: one that ends by itself ends the process.
 struct Shipping {
     reach: BusHealth,
-    shipper: Shipper,
+    storing: Storing,
 }
 
 impl Readiness for Shipping {
     fn ready(&self) -> Result<(), String> {
         self.reach.check()?;
-        let stuck = self.shipper.lanes().into_iter().find(|lane| lane.waiting.is_some_and(|since| since > ACKNOWLEDGED_WITHIN));
-        stuck.map_or(Ok(()), |lane| {
-            let waited = lane.waiting.unwrap_or_default().as_secs();
-            Err(format!("a record for {} partition {} has waited {waited} s for its acknowledgement", lane.topic, lane.partition))
-        })
+        self.storing.check()
     }
 }

@@ -10,6 +10,7 @@ use weir_blocks::blob::BlobCache;
 use weir_fanout::{FanOut, FanOutDeps, FanOutMetrics};
 use weir_logs::LogsEngine;
 use weir_metrics::{MetricsCounters, MetricsEngine};
+use weir_model::outage::Outages;
 use weir_model::status::PathStatus;
 use weir_traces::{TracesCounters, TracesEngine};
 
@@ -20,6 +21,7 @@ use crate::rules::{self, Sink};
 use crate::service::bus_health::{self, BusHealth};
 use crate::service::health::{self, Readiness};
 use crate::service::memory::{self, Parts};
+use crate::service::storing::Storing;
 use crate::service::{build, lifecycle, listen, startup_gate};
 use crate::{Failure, telemetry};
 
@@ -30,8 +32,9 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let main = listen::bind_main(&mut config).await?;
     let mut registry = Registry::default();
     let front = listen::front(&config, &mut registry);
-    memory::declare(&config, Parts { query: true, ..Parts::default() }, &mut registry);
-    let (shutdown, shipping) = (CancellationToken::new(), CancellationToken::new());
+    let parts = Parts { query: true, ..Parts::default() };
+    memory::declare(&config, parts, &mut registry);
+    let (shutdown, shipping, outages) = (CancellationToken::new(), CancellationToken::new(), Outages::default());
     let clock: Clock = Arc::new(lifecycle::now);
 
     // The bus is where samples of rules and weir's own spans go.
@@ -40,17 +43,20 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let Some(places) = places else { return Ok(()) };
     let partitions = places.len();
     let reach = BusHealth::watch(Arc::clone(&bus), places.clone(), shutdown.clone());
-    let (shipper, lanes) = build::start_shipper(&config, bus, &mut registry, &shipping).await?;
+    let (shipper, lanes) = build::start_shipper(&config, bus, &outages, &mut registry, &shipping).await?;
+    let storing = Storing::new(&config, parts, outages, Some(shipper.watch()), &mut registry);
     let fanout = start_fanout(&config, &clock, &mut registry, &shutdown).await?;
 
     let tenant = config.collector.tenant.clone();
     let (spans, requests) = telemetry::start(shipper.clone(), tenant.clone(), build::node_name(&config));
     let api = Api::new(fanout.logs(), fanout.metrics(), fanout.traces(), config.query.clone(), rules);
-    let api = Arc::new(api.with_counters(build::http_metrics(&mut registry)).with_status(fanout.status()));
+    let api = api.with_counters(build::http_metrics(&mut registry)).with_status(fanout.status());
+    let told = storing.clone();
+    let api = Arc::new(api.with_outages(Arc::new(move || told.status())));
     let sink = Sink::new(shipper, tenant);
     let mut evaluating = tokio::spawn(build::evaluate(&config, &api, sink, &clock, &mut registry, &shutdown));
     let admin = fanout.admin_router(places);
-    let readiness = Answering { reach, status: fanout.status(), fanout, partitions };
+    let readiness = Answering { reach, storing, status: fanout.status(), fanout, partitions };
     let pages = requests.around(config.telemetry.spans, weir_api::router(api));
     let router = pages.merge(admin).merge(health::router(registry, readiness)).merge(weir_dashboards::router());
 
@@ -93,9 +99,10 @@ async fn start_fanout(
     FanOut::start(config.fanout.clone(), deps).map_err(|error| Failure::input(format!("fanout.{error}")))
 }
 
-/// Ready means: the manifests of all partitions were read, every owner answers, and so does the bus.
+/// Ready means: the manifests of all partitions were read, every owner answers, and so does the bus, which takes what rules make.
 struct Answering {
     reach: BusHealth,
+    storing: Storing,
     fanout: FanOut,
     status: Arc<dyn PathStatus>,
     partitions: usize,
@@ -115,6 +122,7 @@ impl Readiness for Answering {
         if known.len() < self.partitions {
             return Err(format!("{} of {} partitions have a manifest", known.len(), self.partitions));
         }
-        self.reach.check()
+        self.reach.check()?;
+        self.storing.check()
     }
 }

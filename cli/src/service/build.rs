@@ -18,6 +18,7 @@ use weir_collector::metrics::ShipMetrics;
 use weir_collector::ship::{Lanes, Shipper};
 use weir_logs::LogsEngine;
 use weir_metrics::{MetricsCounters, MetricsEngine};
+use weir_model::outage::Outages;
 use weir_rules::{RuleDeps, RuleMetrics, SampleSink};
 use weir_traces::{TracesCounters, TracesEngine};
 
@@ -87,9 +88,11 @@ pub(crate) fn build_aggregator(
     (bus, object_store): (Arc<dyn Log>, Arc<dyn ObjectStore>),
     member: String,
     clock: &Clock,
+    outages: &Outages,
     registry: &mut Registry,
 ) -> Arc<Aggregator> {
-    let (metrics, samples, spans) = (weir_aggregator::Metrics::default(), MetricsCounters::default(), TracesCounters::default());
+    let metrics = weir_aggregator::Metrics { outages: outages.clone(), ..weir_aggregator::Metrics::default() };
+    let (samples, spans) = (MetricsCounters::default(), TracesCounters::default());
     metrics.register(registry);
     samples.register(registry);
     spans.register(registry);
@@ -113,6 +116,7 @@ pub(crate) async fn start_collector(
     config: &Config,
     bus: Arc<dyn Log>,
     clock: &Clock,
+    outages: &Outages,
     registry: &mut Registry,
     shutdown: &CancellationToken,
 ) -> Result<Collector, Failure> {
@@ -124,6 +128,7 @@ pub(crate) async fn start_collector(
         inventory: config.node.inventory(),
         retention: retention(&config.aggregator.retention),
         data: config.data.join("collector"),
+        outages: outages.clone(),
         shutdown: shutdown.clone(),
     };
     Collector::start(config.collector.clone(), deps).await.map_err(Failure::failed)
@@ -138,10 +143,11 @@ fn retention(kept: &weir_aggregator::Retention) -> weir_collector::Retention {
 pub(crate) async fn start_shipper(
     config: &Config,
     bus: Arc<dyn Log>,
+    outages: &Outages,
     registry: &mut Registry,
     stop: &CancellationToken,
 ) -> Result<(Shipper, Lanes), Failure> {
-    let metrics = ShipMetrics::default();
+    let metrics = ShipMetrics::telling(outages.clone());
     metrics.register(registry);
     let started = Shipper::start(bus, &config.collector.ship, metrics, stop.clone()).await.map_err(Failure::failed)?;
     started.0.register(registry);
@@ -190,9 +196,9 @@ pub(crate) fn evaluate(
 /// The node's name, as configured or as the host has it.
 pub(crate) fn node_name(config: &Config) -> String {
     if config.node.name.is_empty() {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let host = host.trim();
-        return if host.is_empty() { "localhost".into() } else { host.into() };
+        let system = rustix::system::uname();
+        let host = system.nodename().to_string_lossy();
+        return if host.is_empty() { "localhost".into() } else { host.into_owned() };
     }
     config.node.name.clone()
 }

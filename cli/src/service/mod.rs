@@ -4,6 +4,7 @@
 //! - [`build`]: bus, object store, aggregator, readers, rules, each built from the configuration.
 //! - [`health`]: `/metrics`, `/healthz`, `/readyz`.
 //! - [`memory`]: what the process may hold, said at its start.
+//! - [`storing`]: whether what comes in can be stored.
 //! - [`bus_health`]: whether the bus answers.
 //! - [`startup_gate`]: what is said before the bus is known.
 //! - [`lifecycle`]: the clock, signals, what ends a process, draining.
@@ -15,3 +16,4 @@ pub(crate) mod lifecycle;
 pub(crate) mod listen;
 pub(crate) mod memory;
 pub(crate) mod startup_gate;
+pub(crate) mod storing;

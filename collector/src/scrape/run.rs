@@ -168,9 +168,8 @@ impl Scraper {
         for batch in batches {
             let mark = match rows.next((self.deps.clock)()).await {
                 Ok(mark) => mark,
-                Err(error) => {
+                Err(_) => {
                     self.deps.metrics.event(SOURCE, "epoch_not_written", 1);
-                    tracing::warn!(url = self.target.url, %error, "no epoch for a target; trying again at the next scrape");
                     return;
                 }
             };

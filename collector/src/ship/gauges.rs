@@ -11,8 +11,16 @@ use prometheus_client::registry::Registry;
 
 use super::{LaneSenders, LaneState, Shipper};
 
-/// Does not keep the lanes: they end with the last shipper, whoever goes on scraping.
-struct Gauges(Weak<LaneSenders>);
+/// Looks at lanes and does not keep them: they end with the last shipper, whoever goes on looking.
+#[derive(Clone)]
+pub struct LaneWatch(Weak<LaneSenders>);
+
+impl LaneWatch {
+    /// How each lane is doing, by topic and partition; none once they have ended.
+    pub fn lanes(&self) -> Vec<LaneState> {
+        self.0.upgrade().map(|lanes| lanes.states()).unwrap_or_default()
+    }
+}
 
 #[derive(EncodeLabelSet)]
 struct LaneLabels {
@@ -37,20 +45,23 @@ const GAUGES: [Gauge; 3] = [
 impl Shipper {
     /// Adds the lanes' gauges to a registry.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register_collector(Box::new(Gauges(Arc::downgrade(&self.lanes))));
+        registry.register_collector(Box::new(self.watch()));
+    }
+
+    pub fn watch(&self) -> LaneWatch {
+        LaneWatch(Arc::downgrade(&self.lanes))
     }
 }
 
-impl fmt::Debug for Gauges {
+impl fmt::Debug for LaneWatch {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Gauges")
+        formatter.write_str("LaneWatch")
     }
 }
 
-impl Collector for Gauges {
+impl Collector for LaneWatch {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Some(lanes) = self.0.upgrade() else { return Ok(()) };
-        let lanes = lanes.states();
+        let lanes = self.lanes();
         for (name, (help, value)) in NAMES.into_iter().zip(GAUGES) {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for lane in &lanes {

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_bus::{BusError, Log, TopicPartition};
+use weir_model::outage::Target;
 use weir_model::signal::Signal;
 use weir_model::wire::{Kind, Limits, RecordBuilder, Section, WireError};
 
@@ -166,7 +167,10 @@ impl Lane {
         let mut wait = RETRY_FIRST;
         loop {
             let error = match self.append_once(record.clone()).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.metrics.outages.ended(Target::Bus, &self.place);
+                    return Ok(());
+                }
                 Err(BusError::TooLarge { bytes, limit }) => {
                     self.metrics.refused(kind);
                     return Err(ShipError::Refused(format!("record of {bytes} bytes is above the bus's limit of {limit}")));
@@ -174,7 +178,7 @@ impl Lane {
                 Err(error) => error,
             };
             self.metrics.retried(kind);
-            tracing::warn!(topic = self.place.topic, partition = self.place.partition, %error, "append failed, trying again");
+            self.metrics.outages.failed(Target::Bus, &self.place, &error);
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(RETRY_MAX);
         }

@@ -42,6 +42,7 @@ mod size;
 #[cfg(test)]
 mod tests;
 
+pub use gauges::LaneWatch;
 pub(crate) use gauges::NAMES;
 
 /// Resolves once the section is durable, or when it never will be.

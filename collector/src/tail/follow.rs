@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use weir_model::outage::Target;
 use weir_model::wire::{Mark, Section, SectionHeader};
 
 use super::acknowledge::{Pending, acknowledge};
@@ -19,13 +20,13 @@ use super::checkpoint::Checkpoint;
 use super::discover::{ChainSpec, Discover, Root};
 use super::find::{Finder, discover_and_save};
 use super::identity::Fingerprint;
-use super::private::make_directory;
 use super::watch::Watch;
 use crate::config::FilesConfig;
 use crate::epoch::Epochs;
 use crate::error::CollectorError;
 use crate::metrics::CollectorMetrics;
 use crate::node::Recount;
+use crate::private::make_directory;
 use crate::push::Clock;
 use crate::ship::Shipper;
 
@@ -123,9 +124,12 @@ impl Shared {
     }
 
     pub async fn save(&self) {
-        if let Err(error) = self.checkpoint.save().await {
-            self.deps.metrics.event(SOURCE, "checkpoint_failed", 1);
-            tracing::warn!(%error, "the checkpoint could not be written");
+        match self.checkpoint.save().await {
+            Ok(()) => self.deps.metrics.ship.outages.ended(Target::CollectorFiles, "checkpoint"),
+            Err(error) => {
+                self.deps.metrics.event(SOURCE, "checkpoint_failed", 1);
+                self.deps.metrics.ship.outages.failed(Target::CollectorFiles, "checkpoint", &error);
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 // The frame around every view: skip link, navigation, theme, help. Chooses the view from the path; holds no data.
 import { useEffect, useRef } from 'preact/hooks';
-import { api, silence } from './core/api';
+import { api, outages, silence } from './core/api';
 import { useAsk } from './core/ask';
 import { clock } from './core/format';
 import { helpOpen, KEYS, onKey } from './core/keys';
@@ -40,6 +40,7 @@ export function App() {
       <a class="skip" href="#main">Skip to the content</a>
       <Header />
       <Silence />
+      <Outages />
       <main id="main" tabIndex={-1}><View at={path.value} /></main>
       {helpOpen.value && <Help />}
     </>
@@ -93,15 +94,25 @@ function Silence() {
   );
 }
 
-/** How often the number of firing alerts is asked for; a silent weir is asked at the shorter pace whether it is back. */
+/** Says on every view what weir cannot write, in its own words. */
+function Outages() {
+  if (outages.value.length === 0) return null;
+  return (
+    <div role="alert" class="outage">
+      {outages.value.map(({ what, text }) => <p key={what} class="wrap"><strong>{what === 'bus' ? 'New records are not being stored.' : 'weir cannot write everything.'}</strong> {text}</p>)}
+    </div>
+  );
+}
+
+/** How often the number of firing alerts is asked for; a weir that is silent or cannot write is asked at the shorter pace whether that is over. */
 const ALERTS_MS = 10_000;
 const SILENT_MS = 2000;
 
 function Header() {
-  const alerts = useAsk('alerts', (signal) => api.alerts(signal), silence.value ? SILENT_MS : ALERTS_MS);
+  const alerts = useAsk('alerts', (signal) => api.alerts(signal), silence.value || outages.value.length > 0 ? SILENT_MS : ALERTS_MS);
   const firing = (alerts.data?.alerts ?? []).filter((alert) => alert.state === 'firing').length;
   return (
-    <header class="top">
+    <header class={`top ${outages.value.length > 0 ? 'troubled' : ''}`}>
       <a class="brand" href="/" aria-label="weir, containers"><img src="/icon.svg" alt="" width="20" height="20" />weir</a>
       <nav aria-label="Views">
         {TABS.map(([href, name, match]) => (

@@ -19,15 +19,22 @@ pub(crate) fn to_json(coverage: &Coverage) -> Value {
 /// Adds the header to an answer.
 pub(crate) fn with_header(coverage: &Coverage, answer: impl IntoResponse) -> Response {
     let mut response = answer.into_response();
+    insert(coverage, &mut response);
+    response
+}
+
+/// The same; whether the header has all of the coverage.
+pub(crate) fn insert(coverage: &Coverage, response: &mut Response) -> bool {
     let mut text = to_json(coverage).to_string();
-    if text.len() > HEADER_BYTES_MAX {
+    let whole = text.len() <= HEADER_BYTES_MAX;
+    if !whole {
         text = json!({"complete": coverage.is_complete(), "partitions": [], "missing": [], "truncated": true}).to_string();
     }
     // Only bytes below a blank are refused, and JSON escapes those.
     if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
         response.headers_mut().insert(HEADER, value);
     }
-    response
+    whole
 }
 
 /// Why an answer is not complete, a sentence each; empty when it is.

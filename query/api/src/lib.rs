@@ -6,9 +6,9 @@
 //! - `weir`: `/api/weir/v1/*`, for the page and the command line. Shapes: `docs/api.md`; `status` is what the
 //!   aggregator tells it.
 //!
-//! What several share: `params` (query string and form), `reply` (an answer's text, within the budget), `covered` (the
-//! coverage header), `failure` (errors as HTTP status), `revalidate` (304 for who has the answer), `live` (tails), `metrics`
-//! (counters of them all); of the trace APIs: `find` (search), `logfmt` (tags), `values` (attributes).
+//! What several share: `params` (query string and form), `reply` (an answer's text, within the budget), `coverage_header`,
+//! `outage_header` (that new records are not stored), `error` (errors as HTTP status), `revalidate` (304 for who has the answer),
+//! `live` (tails), `metrics` (counters of them all); of the trace APIs: `trace_search`, `logfmt` (tags), `values` (attributes).
 
 pub(crate) mod coverage_header;
 pub(crate) mod error;
@@ -17,6 +17,7 @@ pub(crate) mod live;
 pub(crate) mod logfmt;
 pub mod loki;
 pub mod metrics;
+mod outage_header;
 pub(crate) mod params;
 pub mod prometheus;
 pub(crate) mod reply;
@@ -63,6 +64,8 @@ pub struct Api {
     pub(crate) counters: metrics::HttpMetrics,
     /// Where each partition stands.
     pub(crate) path: Arc<dyn status::PathStatus>,
+    /// What cannot be written now.
+    pub(crate) outages: status::OutagesStatus,
     /// The time, for "the last hour".
     pub(crate) clock: fn() -> UnixNanos,
     /// When this service started.
@@ -87,12 +90,32 @@ impl Api {
         let (clock, started, counters) = (system_clock as fn() -> UnixNanos, system_clock(), metrics::HttpMetrics::default());
         let load = Load::new(&config, counters.load.clone());
         let tail_timing = live::Timing::within(config.tail_silence);
-        Self { logs, metrics, traces, config, rules, load, tails, tail_timing, counters, path, clock, started }
+        Self {
+            logs,
+            metrics,
+            traces,
+            config,
+            rules,
+            load,
+            tails,
+            tail_timing,
+            counters,
+            path,
+            outages: Arc::new(Vec::new),
+            clock,
+            started,
+        }
     }
 
     /// Answers `/api/weir/v1/status` with what the aggregator knows.
     pub fn with_status(mut self, path: Arc<dyn status::PathStatus>) -> Self {
         self.path = path;
+        self
+    }
+
+    /// Says with every answer what cannot be written now.
+    pub fn with_outages(mut self, outages: status::OutagesStatus) -> Self {
+        self.outages = outages;
         self
     }
 
@@ -177,5 +200,6 @@ pub fn router(api: Arc<Api>) -> axum::Router {
         .merge(weir::router(Arc::clone(&api)))
         .layer(axum::extract::DefaultBodyLimit::max(FORM_BYTES_MAX))
         .route_layer(axum::middleware::from_fn(revalidate::conditional))
+        .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&api), outage_header::tell))
         .route_layer(axum::middleware::from_fn_with_state(api, metrics::count))
 }

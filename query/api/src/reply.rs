@@ -1,14 +1,18 @@
 //! An answer's text: written piece by piece, counted against the budget as it grows, and held until it is sent.
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::Serialize;
+use serde_json::Value;
 use weir_budget::Grant;
 use weir_budget::RequestBudget;
 use weir_model::select::{Budget, Coverage, ReadError};
 
 use super::{coverage_header, revalidate};
+
+/// `stats` of a body.
+const STATS: HeaderName = HeaderName::from_static("x-weir-stats");
 
 /// An answer is handed to the connection in pieces of so many bytes.
 const PIECE_BYTES: usize = 64 << 10;
@@ -20,12 +24,14 @@ const GROWTH_BYTES: usize = 16 << 10;
 pub(crate) struct Text<'a> {
     budget: &'a RequestBudget,
     bytes: Vec<u8>,
+    /// What the tag is of: so many bytes; all of them where nothing is said.
+    tagged: Option<usize>,
     failure: Option<ReadError>,
 }
 
 impl<'a> Text<'a> {
     pub(crate) fn new(budget: &'a RequestBudget) -> Self {
-        Self { budget, bytes: Vec::new(), failure: None }
+        Self { budget, bytes: Vec::new(), tagged: None, failure: None }
     }
 
     /// Text as it is.
@@ -39,6 +45,13 @@ impl<'a> Text<'a> {
             .map_err(|error| self.failure.take().unwrap_or_else(|| ReadError::Store(format!("an answer is no JSON: {error}"))))
     }
 
+    /// An object without its closing brace.
+    pub(crate) fn open_object(&mut self, value: &Value) -> Result<(), ReadError> {
+        self.json(value)?;
+        self.bytes.pop();
+        Ok(())
+    }
+
     /// A list whose items are made one by one.
     pub(crate) fn each<T: Serialize>(&mut self, items: impl IntoIterator<Item = T>) -> Result<(), ReadError> {
         self.raw("[")?;
@@ -50,9 +63,15 @@ impl<'a> Text<'a> {
         self.raw("]")
     }
 
+    /// What follows is told by headers as well, so an answer that differs in nothing else is the same (304).
+    pub(crate) fn end_tagged(&mut self) {
+        self.tagged.get_or_insert(self.bytes.len());
+    }
+
     /// The whole answer, as JSON.
     pub(crate) fn reply(self, coverage: Option<Coverage>) -> Reply {
-        Reply { status: StatusCode::OK, kind: "application/json", body: self.bytes, coverage }
+        let kind = "application/json";
+        Reply { status: StatusCode::OK, kind, body: self.bytes, tagged: self.tagged, coverage, stats: None }
     }
 
     fn push(&mut self, more: &[u8]) -> Result<(), ReadError> {
@@ -89,8 +108,12 @@ pub(crate) struct Reply {
     status: StatusCode,
     kind: &'static str,
     body: Vec<u8>,
+    /// What the tag is of, where that is not all of the body.
+    tagged: Option<usize>,
     /// Goes into the header.
     coverage: Option<Coverage>,
+    /// Goes into [`STATS`].
+    stats: Option<HeaderValue>,
 }
 
 impl Reply {
@@ -103,7 +126,12 @@ impl Reply {
 
     /// Bytes that are there already.
     pub(crate) fn of(status: StatusCode, kind: &'static str, body: Vec<u8>, coverage: Coverage) -> Self {
-        Self { status, kind, body, coverage: Some(coverage) }
+        Self { status, kind, body, tagged: None, coverage: Some(coverage), stats: None }
+    }
+
+    /// What the query took, as a header too.
+    pub(crate) fn with_stats(self, stats: &Value) -> Self {
+        Self { stats: HeaderValue::from_str(&stats.to_string()).ok(), ..self }
     }
 
     /// Bytes of it.
@@ -126,11 +154,14 @@ impl Reply {
         *response.status_mut() = self.status;
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(self.kind));
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-        revalidate::tag(&mut response, &body);
-        match &self.coverage {
-            Some(coverage) => coverage_header::with_header(coverage, response),
-            None => response,
+        if let Some(stats) = self.stats {
+            response.headers_mut().insert(STATS, stats);
         }
+        let told = self.coverage.is_none_or(|coverage| coverage_header::insert(&coverage, &mut response));
+        // What no header has can change what the body says.
+        let tagged = self.tagged.filter(|_| told).unwrap_or(length);
+        revalidate::tag(&mut response, &body[..tagged]);
+        response
     }
 }
 

@@ -1,7 +1,8 @@
 //! Answers that are not repeated: a GET's answer carries a weak tag of its body, and is 304 for a client that has that body.
 //!
-//! The tag is of what the body says, coverage included, so an answer is new when the store has taken something in between,
-//! and always where the body tells its own time (`took_ms` of `logs`). Nothing is saved but the sending: the query has run.
+//! The tag is of what the body says, but in our own API for its coverage and statistics: headers have these as well, a 304's own
+//! are those of now, and they differ with each record that was stored in between. Nothing is saved but the sending: the query
+//! has run.
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use weir_blocks::StoreError;
-use weir_blocks::breaker::CircuitBreaker;
 use weir_blocks::engine::Head;
 use weir_blocks::view::PartitionView;
 use weir_heads::{
@@ -18,6 +17,7 @@ use weir_heads::{
 use weir_model::select::{PartitionCoverage, ReadError};
 use weir_model::wire::Kind;
 
+use super::breaker::CircuitBreaker;
 use super::config::FanOutConfig;
 use super::metrics::FanOutMetrics;
 use super::owners::Owners;

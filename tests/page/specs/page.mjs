@@ -8,7 +8,7 @@ const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
 const TRACE = '7a000000000000000000000000000001';
 
 /** Serious and critical violations of the view as it stands, in words. */
-async function violations(page) {
+export async function violations(page) {
   await page.evaluate(axe);
   const found = await page.evaluate(async () => (await globalThis.axe.run(document, { resultTypes: ['violations'] })).violations);
   return found.filter(({ impact }) => impact === 'serious' || impact === 'critical')

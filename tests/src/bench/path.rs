@@ -69,6 +69,7 @@ impl Collecting {
             inventory: InventoryConfig { root: folder.to_path_buf(), ..InventoryConfig::default() },
             retention: weir_collector::Retention::default(),
             data: folder.join("collector"),
+            outages: weir_model::outage::Outages::default(),
             shutdown: stop.clone(),
         };
         Self { collector: Collector::start(config, deps).await.expect("the collector starts"), stop }

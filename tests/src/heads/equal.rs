@@ -7,7 +7,8 @@ use weir_model::label::{MatchOp, Matcher};
 use weir_model::select::{Coverage, LineFilter, LogSelect, MetricSelect, NoBudget, OwnedLine, TraceSelect};
 use weir_model::time::TimeRange;
 
-use super::cluster::{BEGIN, Cluster, Collect, Readers, TENANT, all_lines, lines_of};
+use super::cluster::{BEGIN, Cluster};
+use super::readers::{Collect, Readers, TENANT, all_lines, lines_of};
 use crate::weir::PATIENCE;
 
 fn selects() -> Vec<LogSelect> {

@@ -7,7 +7,8 @@ use weir_fanout::{FanOutConfig, PartitionLabels};
 use weir_model::select::{Coverage, LogSelect, NoBudget};
 use weir_model::time::TimeRange;
 
-use super::cluster::{Cluster, Collect, PARTITIONS, Readers, TENANT, all_lines, lines_of};
+use super::cluster::{Cluster, PARTITIONS};
+use super::readers::{Collect, Readers, TENANT, all_lines, lines_of};
 use crate::weir::PATIENCE;
 
 fn everything() -> LogSelect {

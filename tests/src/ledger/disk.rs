@@ -20,11 +20,18 @@ impl Small {
 
     /// Writes until there is no room.
     pub(super) fn fill(&self) {
-        let mut file = std::fs::File::create(self.filler()).unwrap();
+        let mut file = std::fs::File::options().create(true).append(true).open(self.filler()).unwrap();
         while file.write_all(&[0; 4096]).is_ok() {}
     }
 
-    /// The inverse of [`Self::fill`].
+    /// Writes until so many bytes are free.
+    pub(super) fn fill_but(&self, bytes: u64) {
+        self.fill();
+        let file = std::fs::File::options().write(true).open(self.filler()).unwrap();
+        file.set_len(file.metadata().unwrap().len() - bytes).unwrap();
+    }
+
+    /// The inverse of [`Self::fill`] and [`Self::fill_but`].
     pub(super) fn make_room(&self) {
         std::fs::remove_file(self.filler()).unwrap();
     }

@@ -1,7 +1,7 @@
 //! The ledger: writers record every acknowledged record, a checker compares them with what weir answers.
 //!
 //! What is compared, per source: acknowledged ⊆ stored ⊆ sent, each once, in order, byte for byte; live, after a seal,
-//! after a compaction. `write` has the writers, `check` the checker; `single` does things to one weir, `storm` sends hostile requests beside it, `cluster` does things to a
+//! after a compaction. `write` has the writers, `check` the checker; `single` does things to one weir, `full` fills its disk, `storm` sends hostile requests beside it, `cluster` does things to a
 //! cluster (`faults`, and `watch` for what is seen meanwhile). The seed is printed; `WEIR_LEDGER_SEED` repeats it,
 //! `WEIR_LEDGER_MINUTES` makes the loops over one weir long, `WEIR_LEDGER_KILLS` the one over a cluster.
 
@@ -9,6 +9,7 @@ mod check;
 mod cluster;
 mod disk;
 mod faults;
+mod full;
 mod single;
 mod storm;
 mod watch;

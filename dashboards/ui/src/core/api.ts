@@ -2,7 +2,7 @@
 import { signal } from '@preact/signals';
 import { MS, nowNanos } from './time';
 import type {
-  Alert, Cgroup, Container, Coverage, Line, LogsAnswer, Node, Path, PromData, RuleGroup, Trace, TraceSummary, VolumeAnswer,
+  Alert, Cgroup, Container, Coverage, Line, LogsAnswer, Node, Outage, Path, PromData, RuleGroup, Trace, TraceSummary, VolumeAnswer,
 } from './types';
 
 /** What went wrong, in the server's words; `status` 0 when no answer came. */
@@ -14,6 +14,19 @@ export class ApiError extends Error {
 
 /** Since when weir has not answered (by this browser's clock), and when it last did (by its own; 0: never). Undefined while it answers. */
 export const silence = signal<{ since: bigint; last: bigint } | undefined>(undefined);
+/** What weir cannot write now, as its latest answer says; empty while all is well. */
+export const outages = signal<Outage[]>([]);
+
+/** Of a header of every answer. A list as it was is not set again: it is read out aloud when it changes. */
+function heardOutages(answer: Response): void {
+  try {
+    const told = JSON.parse(answer.headers.get('x-weir-outage') ?? '[]') as Outage[];
+    if (JSON.stringify(told) !== JSON.stringify(outages.value)) outages.value = told;
+  } catch {
+    // A proxy has mangled it: it says neither that something is wrong nor that nothing is.
+  }
+}
+
 /** How often weir has come back: what failed for its silence is asked again when this grows. */
 export const returns = signal(0);
 let last = 0n;
@@ -49,9 +62,14 @@ async function get<T>(url: string, query: Query, signal?: AbortSignal): Promise<
   const at = askedAt(answer, performance.now() - begun);
   const body = await answer.text().catch(silent);
   heard(at);
+  heardOutages(answer);
   if (!answer.ok) throw new ApiError(errorOf(body) || `${url} answered ${answer.status}`, answer.status);
   try {
-    const told = JSON.parse(body) as T & { coverage?: Coverage };
+    // A body that was kept (304) has the coverage and statistics of when it was sent; the headers have those of now.
+    const told = { ...JSON.parse(body) as T & { coverage?: Coverage; stats?: unknown } };
+    const [coverage, stats] = ['x-weir-coverage', 'x-weir-stats'].map((name) => answer.headers.get(name));
+    if (told.coverage && coverage && !coverage.includes('"truncated":true')) told.coverage = JSON.parse(coverage) as Coverage;
+    if (told.stats && stats) told.stats = JSON.parse(stats) as unknown;
     if (told.coverage) told.coverage.at = at;
     return told;
   } catch {

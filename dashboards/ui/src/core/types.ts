@@ -49,6 +49,22 @@ export interface Container {
   runs_ended: number;
 }
 
+/** Something that weir cannot write now, in its own words. */
+export interface Outage {
+  /** bus, object_store, collector_files. */
+  what: string;
+  text: string;
+}
+
+/** The same with its figures. */
+export interface OutageStatus extends Outage {
+  reason: string;
+  since: string;
+  refused: number;
+  /** New records are not stored while it lasts. */
+  blocking: boolean;
+}
+
 /** A machine; null is not sampled. */
 export interface Node {
   node: string;
@@ -185,6 +201,7 @@ export interface CollectorStatus {
 export interface Path {
   version: string;
   started: string;
+  outages: OutageStatus[];
   collectors: CollectorStatus[];
   owners: { owner: string; answers: boolean; partitions: number; lag: number; head_bytes: number }[];
   partitions: PartitionStatus[];

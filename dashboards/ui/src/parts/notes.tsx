@@ -1,6 +1,6 @@
 // What a view says about an answer: an error with its place, what the answer covers, that there is nothing.
 import type { ComponentChildren } from 'preact';
-import type { ApiError } from '../core/api';
+import { outages, type ApiError } from '../core/api';
 import { clock, counted } from '../core/format';
 import { errorPosition } from '../core/logql';
 import type { Coverage } from '../core/types';
@@ -29,11 +29,13 @@ export function CoverageNote({ coverage, children }: { coverage: Coverage | unde
   const upTo = coverage.at > 0n ? clock(coverage.at).slice(0, 8) : 'a time that the answer does not say';
   const late = unsearchable(coverage);
   const lost = losses(coverage);
-  const whole = coverage.complete && late === 0 && coverage.missing.length === 0 && lost.length === 0;
+  const refused = outages.value.some(({ what }) => what === 'bus');
+  const whole = coverage.complete && late === 0 && coverage.missing.length === 0 && lost.length === 0 && !refused;
   return (
     <p class={`coverage ${whole ? 'whole' : 'partial'}`} data-coverage={whole ? 'whole' : 'partial'}>
       <span class="dot" aria-hidden="true" />
       <span>{coverage.complete ? `Searched everything ingested up to ${upTo}` : `An incomplete answer, up to ${upTo}`}</span>
+      {refused && <span class="bad">new records are not being stored</span>}
       {late > 0 && <span class="warn" title="bus messages; each carries many lines, samples or spans">ingested, not searchable yet: {counted(late, 'message')}</span>}
       {coverage.missing.map((text) => <span class="warn" key={text}>missing: {text}</span>)}
       {lost.map((text) => <span class="bad" key={text}>{text}</span>)}

@@ -60,9 +60,10 @@ export function Health() {
   );
 }
 
-/** What is missing right now: owners that do not answer, collectors that have gone silent, blocks that cannot be read. */
+/** What is missing right now: writes that are refused, owners that do not answer, collectors that have gone silent, blocks that cannot be read. */
 function Silences({ path }: { path: Path }) {
   const missing = [
+    ...path.outages.map((one) => `${one.text} (${counted(one.refused, 'write')} refused)`),
     ...path.owners.filter((one) => !one.answers).map((one) => `${one.owner} does not answer: what it has in memory of ${counted(one.partitions, 'partition')} is not seen`),
     ...path.collectors.filter((one) => one.silent).map((one) => `the collector of ${one.node} has been silent for ${ago(nanos(one.seen), path.coverage.at)}`),
     ...(path.coverage.missing ?? []),

@@ -1,10 +1,13 @@
 //! Answers that a client has already.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::Request;
 use weir_logql::memory::MemoryLogs;
 use weir_model::label::Labels;
 use weir_model::select::Series;
+use weir_model::status::OutageStatus;
 use weir_model::time::{SECOND, UnixNanos};
 
 use super::memory::{MemoryMetrics, two_traces};
@@ -101,4 +104,62 @@ async fn errors_forms_and_large_answers_have_no_tag() {
     let large = again(api(logs, MemoryMetrics::default(), two_traces()), path, "*").await;
     assert!(large.bytes.len() > 1 << 20);
     untagged(large, 200);
+}
+
+/// Records arrive all the time: who polls is not sent again what they change nothing of.
+#[tokio::test]
+async fn coverage_and_statistics_alone_are_sent_as_headers() {
+    let store = || {
+        let mut logs = MemoryLogs::default();
+        logs.push(&[("pod", "a")], 10 * SECOND, b"one");
+        logs
+    };
+    let over = |logs| api(logs, MemoryMetrics::default(), two_traces());
+    for path in ["/api/weir/v1/logs?start=0&end=30", "/api/weir/v1/logs/volume?query=%7Bpod%3D%22a%22%7D&start=0&end=30"] {
+        let first = get(over(store()), path).await;
+        assert!(first.text().contains("\"partitions\":[]") && first.header("x-weir-coverage").contains("\"partitions\":[]"));
+        let later = again(over(store().behind()), path, first.header("etag")).await;
+        assert_eq!((later.status, later.text().as_str()), (304, ""), "{path}");
+        assert!(later.header("x-weir-coverage").contains("\"on_bus\":7"), "{path}: {}", later.header("x-weir-coverage"));
+        let mut another = store();
+        another.push(&[("pod", "a")], 11 * SECOND, b"two");
+        assert_eq!(again(over(another), path, first.header("etag")).await.status, 200, "{path}");
+        // What no header can hold is sent.
+        let mut long = store();
+        long.coverage.missing = (0..500).map(|i| format!("block {i}")).collect();
+        let whole = again(over(long), path, first.header("etag")).await;
+        assert_eq!((whole.status, whole.text().contains("block 99")), (200, true), "{path}");
+    }
+    let lines = get(over(store()), "/api/weir/v1/logs?start=0&end=30").await;
+    let stats: serde_json::Value = serde_json::from_str(lines.header("x-weir-stats")).unwrap();
+    assert_eq!(stats, lines.json()["stats"]);
+    assert_eq!(stats["lines_scanned"], 1);
+}
+
+#[tokio::test]
+async fn every_answer_says_what_cannot_be_stored() {
+    let outage = |what: &'static str, blocking| OutageStatus {
+        target: what,
+        reason: "disk_full",
+        since: "1".into(),
+        refused: 3,
+        blocking,
+        text: format!("disk full: /ä/{what}"),
+    };
+    let full = move || at(now, 30).with_outages(Arc::new(move || vec![outage("bus", true), outage("upkeep", false)]));
+    let told = r#"[{"text":"disk full: /\u00e4/bus","what":"bus"}]"#;
+    for path in ["/api/weir/v1/containers", "/api/v1/alerts", "/loki/api/v1/labels", "/api/weir/v1/logs?query=%7B"] {
+        let first = get(full(), path).await;
+        assert_eq!(first.header("x-weir-outage"), told, "{path}");
+        if first.status == 200 {
+            let known = again(full(), path, first.header("etag")).await;
+            assert_eq!((known.status, known.header("x-weir-outage")), (304, told), "{path}");
+            // A browser that has kept the first answer has to hear that it is over.
+            let over = again(at(now, 30), path, first.header("etag")).await;
+            assert_eq!((over.status, over.header("x-weir-outage")), (304, "[]"), "{path}");
+        }
+    }
+    let status = get(full(), "/api/weir/v1/status").await.json();
+    assert_eq!(status["outages"][1]["what"], "upkeep");
+    assert_eq!(status["outages"][0]["refused"], 3);
 }

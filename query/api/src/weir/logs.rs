@@ -61,10 +61,11 @@ pub(super) async fn logs(State(api): State<Arc<Api>>, params: Params) -> Result<
         let mut text = Text::new(budget);
         text.raw("{\"lines\":")?;
         text.each(found.value.iter().map(entry))?;
-        let took_ms = begun.elapsed().as_secs_f64() * 1e3;
+        let stats = json!({"lines_scanned": found.stats.lines_scanned, "took_ms": begun.elapsed().as_secs_f64() * 1e3});
+        text.end_tagged();
         text.raw(",\"stats\":")?;
-        text.json(&json!({"lines_scanned": found.stats.lines_scanned, "took_ms": took_ms}))?;
-        end(text, found.coverage)
+        text.json(&stats)?;
+        Ok(end(text, found.coverage)?.with_stats(&stats))
     };
     api.answer(work).await
 }

@@ -78,13 +78,15 @@ impl IntoResponse for Wrong {
 }
 
 /// An answer with its coverage, as a member and as a header.
-fn answer(budget: &RequestBudget, mut body: Value, coverage: Coverage) -> Result<Reply, Wrong> {
-    body["coverage"] = coverage_header::to_json(&coverage);
-    Ok(Reply::json(budget, &body, Some(coverage))?)
+fn answer(budget: &RequestBudget, body: &Value, coverage: Coverage) -> Result<Reply, Wrong> {
+    let mut text = Text::new(budget);
+    text.open_object(body)?;
+    end(text, coverage)
 }
 
 /// The same for a body that lacks only its coverage and its end.
 fn end(mut text: Text<'_>, coverage: Coverage) -> Result<Reply, Wrong> {
+    text.end_tagged();
     text.raw(",\"coverage\":")?;
     text.json(&coverage_header::to_json(&coverage))?;
     text.raw("}")?;
@@ -92,7 +94,10 @@ fn end(mut text: Text<'_>, coverage: Coverage) -> Result<Reply, Wrong> {
 }
 
 async fn status(State(api): State<Arc<Api>>) -> Response {
-    revalidate::json(
-        &json!({"version": env!("CARGO_PKG_VERSION"), "started": api.started.to_string(), "path": api.path.status()}),
-    )
+    revalidate::json(&json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "started": api.started.to_string(),
+        "outages": (api.outages)(),
+        "path": api.path.status(),
+    }))
 }

@@ -42,12 +42,13 @@ pub(super) async fn path(State(api): State<Arc<Api>>) -> Result<Response, Wrong>
         let body = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "started": api.started.to_string(),
+            "outages": (api.outages)(),
             "collectors": collectors(&found.value, now_ms),
             "owners": owners(&partitions),
             "totals": totals(&partitions),
             "partitions": partitions,
         });
-        answer(budget, body, found.coverage)
+        answer(budget, &body, found.coverage)
     };
     api.answer(work).await
 }

@@ -35,7 +35,7 @@ pub(super) async fn trace(State(api): State<Arc<Api>>, Path(id): Path<String>) -
             let failure = ApiError::new(StatusCode::NOT_FOUND, format!("no span of trace {id} has been seen"));
             return Err(Wrong::with_coverage(failure, found.coverage));
         };
-        answer(budget, json!({"trace": shape(&trace)}), found.coverage)
+        answer(budget, &json!({"trace": shape(&trace)}), found.coverage)
     };
     api.answer(work).await
 }
@@ -111,7 +111,7 @@ pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Resul
         let found = api.traces.search(&select, budget)?;
         let next = (limit > 0 && found.value.len() > offset + limit).then_some(offset + limit);
         let traces: Vec<Json> = found.value.iter().skip(offset).take(limit).map(summary).collect();
-        answer(budget, json!({"traces": traces, "next": next}), found.coverage)
+        answer(budget, &json!({"traces": traces, "next": next}), found.coverage)
     };
     api.answer(work).await
 }
@@ -135,7 +135,7 @@ pub(super) async fn services(State(api): State<Arc<Api>>, params: Params) -> Res
     let work = move |api: &Api, budget: &RequestBudget| {
         let range = params.range((api.clock)(), HOUR)?;
         let found = api.traces.services(TENANT_DEFAULT, range)?;
-        answer(budget, json!({"services": found.value}), found.coverage)
+        answer(budget, &json!({"services": found.value}), found.coverage)
     };
     api.answer(work).await
 }
@@ -146,7 +146,7 @@ pub(super) async fn operations(State(api): State<Arc<Api>>, params: Params) -> R
         let range = params.range((api.clock)(), HOUR)?;
         let found = api.traces.operations(TENANT_DEFAULT, params.need("service")?, range)?;
         let operations: Vec<Json> = found.value.iter().map(|(name, kind)| json!({"name": name, "kind": kind})).collect();
-        answer(budget, json!({"operations": operations}), found.coverage)
+        answer(budget, &json!({"operations": operations}), found.coverage)
     };
     api.answer(work).await
 }

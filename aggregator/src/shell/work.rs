@@ -1,0 +1,57 @@
+//! What a partition writes, and who is told when that fails: it is tried again, and repeats.
+
+use std::fmt;
+
+use weir_bus::TopicPartition;
+use weir_model::outage::{Outages, Target};
+
+use crate::AggregatorError;
+
+#[derive(Clone, Copy)]
+pub(super) enum Work {
+    Seal,
+    Publish,
+    Merge,
+    Collect,
+    Release,
+}
+
+impl Work {
+    pub const ALL: [Self; 5] = [Self::Seal, Self::Publish, Self::Merge, Self::Collect, Self::Release];
+
+    pub fn target(self) -> Target {
+        match self {
+            Self::Seal | Self::Publish => Target::ObjectStore,
+            Self::Merge | Self::Collect | Self::Release => Target::Upkeep,
+        }
+    }
+
+    /// The writer that an outage names.
+    pub fn of(self, place: &TopicPartition) -> impl fmt::Display {
+        let what = match self {
+            Self::Seal => "a seal",
+            Self::Publish => "publishing a manifest",
+            Self::Merge => "a merge",
+            Self::Collect => "removing garbage",
+            Self::Release => "releasing sealed offsets",
+        };
+        fmt::from_fn(move |out| write!(out, "{what} of {place}"))
+    }
+}
+
+/// Passes on how work ended. That another owner has published is no outage.
+pub(super) fn told<T>(
+    outages: &Outages,
+    place: &TopicPartition,
+    work: Work,
+    outcome: Result<T, AggregatorError>,
+) -> Result<T, AggregatorError> {
+    match &outcome {
+        Ok(_) => outages.ended(work.target(), work.of(place)),
+        Err(error) if error.is_fenced() => {
+            tracing::warn!(topic = place.topic, partition = place.partition, %error, "another owner has published");
+        }
+        Err(error) => outages.failed(work.target(), work.of(place), error),
+    }
+    outcome
+}
