@@ -265,7 +265,8 @@ fn decode_columns(columns: &[u8]) -> Result<Lines, String> {
     if count == 0 {
         return Err("it has no lines".into());
     }
-    let places = places::read_column(&mut reader, count)?.into_iter().flat_map(PlaceRun::places).collect();
+    let mut places = Vec::with_capacity(count);
+    places::read_column(&mut reader, count)?.into_iter().for_each(|run| places.extend(run.places()));
     let mut timestamps = Vec::with_capacity(count);
     let mut timestamp = 0_i64;
     for _ in 0..count {
