@@ -71,9 +71,9 @@ impl<E: Engine> LivePartition<E> {
             coverage: PartitionCoverage {
                 topic: self.topic.into(),
                 partition: self.partition,
-                on_bus: self.high_watermark.load(Ordering::Acquire).max(searchable),
-                searchable,
-                sealed: snapshot.manifest.next_offset,
+                high_watermark: self.high_watermark.load(Ordering::Acquire).max(searchable),
+                indexed_offset: searchable,
+                committed_offset: snapshot.manifest.next_offset,
                 losses: snapshot.manifest.losses.iter().map(|loss| (loss.first, loss.next)).collect(),
             },
             blocks: snapshot.blocks.clone(),
@@ -99,8 +99,8 @@ impl<E: Engine> LivePartition<E> {
             partition: self.partition,
             epoch: snapshot.manifest.epoch,
             version: snapshot.version,
-            searchable,
-            on_bus: self.high_watermark.load(Ordering::Acquire).max(searchable),
+            indexed_offset: searchable,
+            high_watermark: self.high_watermark.load(Ordering::Acquire).max(searchable),
             bus_silent_seconds,
             watermark: None,
         };

@@ -112,9 +112,9 @@ impl<E: Engine> LivePartition<E> {
         let heads = || snapshot.frozen.iter().chain(std::iter::once(&snapshot.active));
         let searchable = self.indexed_offset.load(Ordering::Acquire);
         OwnerStatus {
-            on_bus: self.high_watermark.load(Ordering::Acquire).max(searchable),
+            high_watermark: self.high_watermark.load(Ordering::Acquire).max(searchable),
             bus_silent_seconds: self.watermark_age_seconds(),
-            searchable,
+            indexed_offset: searchable,
             head_bytes: heads().map(|head| head.bytes() as u64).sum(),
             head_records: heads().map(|head| head.records()).sum(),
             blocks_opening: snapshot.missing.opening,

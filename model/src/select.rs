@@ -35,11 +35,14 @@ pub struct PartitionCoverage {
     /// Partition.
     pub partition: u32,
     /// Everything below is on the bus.
-    pub on_bus: u64,
+    #[serde(rename = "on_bus")]
+    pub high_watermark: u64,
     /// Everything below has been searched.
-    pub searchable: u64,
+    #[serde(rename = "searchable")]
+    pub indexed_offset: u64,
     /// Everything below is in sealed blocks.
-    pub sealed: u64,
+    #[serde(rename = "sealed")]
+    pub committed_offset: u64,
     /// Offsets that are declared lost, as `[first, next)`.
     pub losses: Vec<(u64, u64)>,
 }
@@ -60,7 +63,8 @@ pub struct Coverage {
 impl Coverage {
     /// Whether the answer saw all that is on the bus.
     pub fn is_complete(&self) -> bool {
-        self.missing.is_empty() && self.partitions.iter().all(|seen| seen.searchable >= seen.on_bus && seen.losses.is_empty())
+        self.missing.is_empty()
+            && self.partitions.iter().all(|seen| seen.indexed_offset >= seen.high_watermark && seen.losses.is_empty())
     }
 
     /// One thing more that could not be read. Each sentence stands once; beyond [`MISSING_MAX`] it is only said that there are more.

@@ -214,7 +214,7 @@ async fn verify(world: &World, sources: &[Source]) {
             for of in status {
                 let place = TopicPartition { topic: of.topic.clone(), partition: of.partition };
                 let (_, next) = world.disk.sim.bounds(&place).await.expect("bounds");
-                behind |= of.damage.is_some() || of.searchable < next || of.bus_silent_seconds.is_none();
+                behind |= of.damage.is_some() || of.indexed_offset < next || of.bus_silent_seconds.is_none();
                 behind |= of.blocks_opening + of.blocks_unopened > 0;
             }
             if !behind {

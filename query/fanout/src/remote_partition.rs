@@ -44,7 +44,7 @@ pub(super) struct RemotePartition<E: Engine> {
     reads: Arc<PartitionReads>,
     state: Mutex<State>,
     /// Highest end of the bus that an owner told.
-    on_bus: AtomicU64,
+    high_watermark: AtomicU64,
 }
 
 #[derive(Default)]
@@ -75,7 +75,7 @@ impl<E: Engine> RemotePartition<E> {
     pub(super) fn new(engine: Arc<E>, store: ManifestStore, cache: BlobCache, breaker: Arc<CircuitBreaker>) -> Self {
         let reads = Arc::new(PartitionReads { breaker, gone: AtomicBool::new(false) });
         let blocks = OpenBlocks::new(engine, store.clone(), cache).with_policy(Arc::clone(&reads) as Arc<dyn ReadPolicy>);
-        Self { store, blocks, reads, state: Mutex::default(), on_bus: AtomicU64::new(0) }
+        Self { store, blocks, reads, state: Mutex::default(), high_watermark: AtomicU64::new(0) }
     }
 
     pub(super) fn partition(&self) -> u32 {
@@ -148,13 +148,13 @@ impl<E: Engine> RemotePartition<E> {
         self.reads.gone.load(Ordering::Acquire) && self.reads.gone.swap(false, Ordering::AcqRel)
     }
 
-    pub(super) fn note_on_bus(&self, on_bus: u64) {
-        self.on_bus.fetch_max(on_bus, Ordering::AcqRel);
+    pub(super) fn note_high_watermark(&self, high_watermark: u64) {
+        self.high_watermark.fetch_max(high_watermark, Ordering::AcqRel);
     }
 
     /// As far as anybody told.
-    pub(super) fn on_bus(&self) -> u64 {
-        self.on_bus.load(Ordering::Acquire)
+    pub(super) fn high_watermark(&self) -> u64 {
+        self.high_watermark.load(Ordering::Acquire)
     }
 
     /// A version's blocks; those opened before are not opened again.

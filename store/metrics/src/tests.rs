@@ -292,15 +292,45 @@ impl Budget for Held {
     }
 }
 
+const NOISY: usize = 2000;
+
+fn noise(at: i64, i: usize) -> f64 {
+    ((at * 7919) as f64 + i as f64).sqrt()
+}
+
+/// A block of [`NOISY`] series of 60 samples that no encoding makes small, in many groups.
+fn noisy() -> BuiltBlock {
+    let head = MetricsEngine::default().head();
+    let series = (0..NOISY).map(|i| Labels::from_pairs([(NAME, "up"), ("pod", &format!("{i:04}"))])).collect();
+    let rows = (0..60).map(|at| row(at * 1000, &(0..NOISY).map(|i| noise(at, i)).collect::<Vec<_>>())).collect();
+    insert(&head, "t", MetricBatch { target: Labels::EMPTY, schema: Arc::new(Schema::new(series, Vec::new())), rows });
+    head.build().unwrap().remove(0)
+}
+
+#[test]
+fn a_group_that_cannot_be_read_is_said_once_and_the_others_answer() {
+    let engine = MetricsEngine::default();
+    let mut built = noisy();
+    let broken = open(&engine, &built).block.groups()[3].clone();
+    let (_, samples) = built.data.sections.iter_mut().find(|(name, _)| *name == super::schema::SAMPLES).unwrap();
+    samples[broken.bytes.start as usize + 100] ^= 0x55;
+    let view = open(&engine, &built);
+    let reader = MetricsReader::new(Arc::new(Fixed { blocks: vec![view.clone()], heads: Vec::new() }));
+    for matchers in [vec![Matcher::equal(NAME, "up")], Vec::new()] {
+        let found = reader.select(&all("t", matchers), &NoBudget).unwrap();
+        let lost = broken.series_first as usize..(broken.series_first + broken.series) as usize;
+        let left: Vec<String> = (0..NOISY).filter(|i| !lost.contains(i)).map(|i| format!("{i:04}")).collect();
+        assert_eq!(found.value.iter().map(|series| series.labels.get("pod")).collect::<Vec<_>>(), left);
+        let [text] = &found.coverage.missing[..] else { panic!("{:?}", found.coverage) };
+        assert!(text.contains(&format!("samples of series {lost:?}: checksum")), "{text}");
+    }
+    let failed = engine.merge(&[view.block]).unwrap_err().to_string();
+    assert!(failed.contains("checksum"), "{failed}");
+}
+
 #[test]
 fn a_cursor_holds_a_group_at_a_time_and_gives_all_back() {
-    const SERIES: usize = 2000;
-    let head = MetricsEngine::default().head();
-    let series = (0..SERIES).map(|i| Labels::from_pairs([(NAME, "up"), ("pod", &format!("{i:04}"))])).collect();
-    let noise = |at: i64, i: usize| ((at * 7919) as f64 + i as f64).sqrt();
-    let rows = (0..60).map(|at| row(at * 1000, &(0..SERIES).map(|i| noise(at, i)).collect::<Vec<_>>())).collect();
-    insert(&head, "t", MetricBatch { target: Labels::EMPTY, schema: Arc::new(Schema::new(series, Vec::new())), rows });
-    let view = open(&MetricsEngine::default(), &head.build().unwrap()[0]);
+    let view = open(&MetricsEngine::default(), &noisy());
     let groups = view.block.groups().len() as u64;
     assert!(groups > 10, "{groups} groups");
     let reader = MetricsReader::new(Arc::new(Fixed { blocks: vec![view], heads: Vec::new() }));
@@ -313,7 +343,7 @@ fn a_cursor_holds_a_group_at_a_time_and_gives_all_back() {
             assert!(series.values.iter().enumerate().all(|(at, value)| *value == noise(at as i64, count)));
             count += 1;
         }
-        assert_eq!(count, SERIES.min(pulled));
+        assert_eq!(count, NOISY.min(pulled));
         let most = held.most.load(Ordering::Relaxed);
         assert!((64 << 10..160 << 10).contains(&most), "{most} bytes of {groups} groups");
         drop(cursor);

@@ -179,7 +179,7 @@ impl Cluster {
             for status in node.aggregator.status() {
                 let place = TopicPartition { topic: status.topic.clone(), partition: status.partition };
                 let (_, next) = self.sim.bounds(&place).await.unwrap();
-                if status.searchable < next || status.bus_silent_seconds.is_none() || status.blocks_opening > 0 {
+                if status.indexed_offset < next || status.bus_silent_seconds.is_none() || status.blocks_opening > 0 {
                     return false;
                 }
                 found += 1;

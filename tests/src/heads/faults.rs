@@ -53,8 +53,8 @@ async fn a_dead_owner_is_named_and_what_is_sealed_still_answers() {
     assert!(!coverage.is_complete());
     assert_eq!(coverage.missing.len(), PARTITIONS as usize, "{:?}", coverage.missing);
     for partition in &coverage.partitions {
-        assert_eq!(partition.searchable, partition.sealed, "{partition:?}");
-        assert!(partition.on_bus > partition.searchable, "what the owner told last is not forgotten: {partition:?}");
+        assert_eq!(partition.indexed_offset, partition.committed_offset, "{partition:?}");
+        assert!(partition.high_watermark > partition.indexed_offset, "what the owner told last is not forgotten: {partition:?}");
         let named = |text: &&String| text.contains(&format!("weir.logs partition {}: ", partition.partition));
         let text = coverage.missing.iter().find(named).expect("named");
         assert!(cluster.nodes.iter().any(|node| text.contains(&node.url)), "{text}");
