@@ -192,8 +192,8 @@ pub trait LogReader: Send + Sync {
     /// Counts per stream, level and bucket of `step` nanoseconds (a multiple of 10 s), from roll-ups where no filter
     /// is given and the range falls on bucket edges, else by visiting.
     fn volume(&self, select: &LogSelect, step: i64, budget: &dyn Budget) -> Result<Covered<Vec<LogVolume>>, ReadError>;
-    /// One line and up to `context` neighbours of its stream on each side, in source order.
-    fn line(&self, tenant: &str, id: LineId, context: usize) -> Result<Covered<Vec<OwnedLine>>, ReadError>;
+    /// One line and up to `context` neighbours of its stream on each side, in source order. Empty when there is no such line.
+    fn line(&self, tenant: &str, id: LineId, context: usize, budget: &dyn Budget) -> Result<Covered<Vec<OwnedLine>>, ReadError>;
     /// Lines as they arrive from now on: the reader pushes each new batch that passes; a slow receiver loses the
     /// oldest and is told how many (`TailEvent::Dropped`).
     fn tail(&self, select: LogSelect) -> Box<dyn LogTail>;

@@ -15,7 +15,7 @@ use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::LogRecord;
 use weir_model::select::{
-    Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, Mention, NoBudget, OwnedLine, ReadError,
+    Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, Mention, OwnedLine, ReadError,
 };
 use weir_model::time::{TimeRange, UnixNanos};
 
@@ -155,17 +155,17 @@ impl LogReader for FanOutLogs {
         })
     }
 
-    fn line(&self, tenant: &str, id: LineId, context: usize) -> Result<Covered<Vec<OwnedLine>>, ReadError> {
+    fn line(&self, tenant: &str, id: LineId, context: usize, budget: &dyn Budget) -> Result<Covered<Vec<OwnedLine>>, ReadError> {
         self.retrying(|| {
             let query = HeadQuery::Line { offset: id.offset, ordinal: id.ordinal, context };
-            let collected = self.collect_views(tenant, query, Some(id.partition), &NoBudget)?;
+            let collected = self.collect_views(tenant, query, Some(id.partition), budget)?;
             let unsealed = collected.views.iter().any(|view| !view.heads.is_empty());
-            let found = reader(collected).line(tenant, id, context)?;
+            let found = reader(collected).line(tenant, id, context, budget)?;
             let after = found.value.iter().rev().take_while(|line| line.id != id).count();
             let Some(line) = found.value.first().filter(|_| !unsealed && after < context) else { return Ok(found) };
             // A sealed line at the end of what is sealed: its neighbours may not be.
             let query = HeadQuery::First { stream: pairs(&line.stream), count: context };
-            reader(self.collect_views(tenant, query, Some(id.partition), &NoBudget)?).line(tenant, id, context)
+            reader(self.collect_views(tenant, query, Some(id.partition), budget)?).line(tenant, id, context, budget)
         })
     }
 

@@ -101,7 +101,7 @@ impl LogReader for MemoryLogs {
         Ok(Covered { value: sums.into_iter().map(one).collect(), coverage: self.coverage.clone() })
     }
 
-    fn line(&self, _tenant: &str, id: LineId, context: usize) -> Result<Covered<Vec<OwnedLine>>, ReadError> {
+    fn line(&self, _: &str, id: LineId, context: usize, _: &dyn Budget) -> Result<Covered<Vec<OwnedLine>>, ReadError> {
         let Some(wanted) = self.lines.iter().find(|line| line.id == id) else {
             return Ok(Covered { value: Vec::new(), coverage: self.coverage.clone() });
         };

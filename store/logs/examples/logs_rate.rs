@@ -37,15 +37,19 @@ impl Tails<LogBatch> for NoTails {
     }
 }
 
+/// How many lines, and the identity of each thousandth.
 #[derive(Default)]
-struct Count(u64);
+struct Count(u64, Vec<LineId>);
 
 impl LogVisitor for Count {
     fn wants(&mut self, _: UnixNanos, _: UnixNanos) -> bool {
         true
     }
     fn stream(&mut self, _: &Labels) {}
-    fn line(&mut self, _: LineId, _: LogRecord<'_>) -> ControlFlow<()> {
+    fn line(&mut self, id: LineId, _: LogRecord<'_>) -> ControlFlow<()> {
+        if self.0.is_multiple_of(1000) {
+            self.1.push(id);
+        }
         self.0 += 1;
         ControlFlow::Continue(())
     }
@@ -147,6 +151,7 @@ fn ask(reader: &LogsReader) -> Result<(), Box<dyn Error>> {
         ("regex", vec![LineFilter::Matches(regex)]),
         ("everything", Vec::new()),
     ];
+    let mut ids = Vec::new();
     for (name, filters) in questions {
         let select =
             LogSelect { tenant: "default".into(), matchers: Vec::new(), range: TimeRange::ALL, filters, newest_first: true };
@@ -154,7 +159,14 @@ fn ask(reader: &LogsReader) -> Result<(), Box<dyn Error>> {
         let mut count = Count::default();
         reader.visit(&select, &NoBudget, &mut count)?;
         println!("{name}: {} lines in {:.2} ms", count.0, begun.elapsed().as_secs_f64() * 1e3);
+        ids = count.1;
     }
+    let begun = Instant::now();
+    for id in &ids {
+        let found = reader.line("default", *id, 5, &NoBudget)?;
+        assert!(found.value.iter().any(|line| line.id == *id), "{id} is not found");
+    }
+    println!("link: {:.2} ms, mean of {}", begun.elapsed().as_secs_f64() * 1e3 / ids.len() as f64, ids.len());
     let select = LogSelect {
         tenant: "default".into(),
         matchers: Vec::new(),

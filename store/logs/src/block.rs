@@ -4,14 +4,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
-use weir_model::label::{Labels, Matcher};
+use weir_model::label::Labels;
 use weir_model::panic_guard;
+use weir_model::time::UnixNanos;
 use weir_model::wire::Kind;
 
 use super::chunk::Lines;
 use super::index::{IndexCache, OpenIndex};
-use super::plan::TokenPredicate;
-use super::schema::{CHUNKS, ChunkMeta, DIRECTORY, INDEX, Rollup, STREAMS, StreamKey};
+use super::places::{self, PlacePages, PlacedChunk, PlacesBuilder};
+use super::plan::LogsPlan;
+use super::predicate::TokenPredicate;
+use super::schema::{CHUNKS, ChunkMeta, DIRECTORY, INDEX, PLACE_PAGES, PLACES, Place, Rollup, STREAMS, StreamKey};
 use weir_blocks::StoreError;
 use weir_blocks::block::{Blob, BlockReader};
 use weir_blocks::columns::Reader;
@@ -26,6 +29,7 @@ pub struct LogsBlock {
     indexes: IndexCache,
     streams: Vec<StreamKey>,
     directory: Vec<ChunkEntry>,
+    range: Option<(UnixNanos, UnixNanos)>,
 }
 
 struct ChunkEntry {
@@ -52,7 +56,9 @@ impl LogsBlock {
         let length = reader.section_len(CHUNKS).unwrap_or_default();
         let decode = |bytes: Vec<u8>| decode_directory(&bytes, streams.len(), length);
         let directory = unpack(&reader.section(DIRECTORY)?).and_then(decode).map_err(wrong(DIRECTORY))?;
-        Ok(Self { path, reader, indexes, streams, directory })
+        let metas = || directory.iter().map(|entry| &entry.meta);
+        let range = metas().map(|meta| meta.first).min().zip(metas().map(|meta| meta.last).max());
+        Ok(Self { path, reader, indexes, streams, directory, range })
     }
 
     /// Number of chunks.
@@ -77,13 +83,66 @@ impl LogsBlock {
         (bytes.end - bytes.start) as usize
     }
 
-    /// Chunks of the tenant's streams that pass. Matchers run once a stream.
-    pub(crate) fn select(&self, tenant: &str, matchers: &[Matcher]) -> impl Iterator<Item = (u32, &Labels)> {
-        let passes =
-            |key: &StreamKey| &*key.tenant == tenant && matchers.iter().all(|matcher| matcher.matches_labels(&key.labels));
-        let wanted: Vec<bool> = self.streams.iter().map(passes).collect();
-        let entries = self.directory.iter().enumerate().filter(move |(_, entry)| wanted[entry.stream as usize]);
-        entries.map(|(chunk, entry)| (chunk as u32, &self.streams[entry.stream as usize].labels))
+    /// Earliest and latest time; `None` when it has no chunk.
+    pub(crate) fn range(&self) -> Option<(UnixNanos, UnixNanos)> {
+        self.range
+    }
+
+    /// Chunks of streams that pass, with lines in the range. Matchers run once a stream.
+    pub(crate) fn select(&self, plan: &LogsPlan) -> impl Iterator<Item = (u32, &ChunkMeta)> {
+        let wanted: Vec<bool> = self.streams.iter().map(|key| plan.passes_stream(&key.tenant, &key.labels)).collect();
+        let entries = (0..).zip(&self.directory).filter(move |(_, entry)| wanted[entry.stream as usize]);
+        entries.map(|(chunk, entry)| (chunk, &entry.meta)).filter(|(_, meta)| plan.overlaps(meta))
+    }
+
+    /// Chunks of a stream, in source order.
+    pub(crate) fn chunks_of(&self, key: &StreamKey) -> impl Iterator<Item = u32> {
+        let stream = self.streams.iter().position(|own| own == key).map(|stream| stream as u32);
+        (0..).zip(&self.directory).filter(move |(_, entry)| Some(entry.stream) == stream).map(|(chunk, _)| chunk)
+    }
+
+    /// Chunks that may have the line of a place: at most one where the block says which. Places that cannot be read cost time
+    /// and no lines.
+    pub(crate) fn chunks_with(&self, place: Place) -> Vec<u32> {
+        let mut covering: Vec<u32> = (0..self.chunks()).filter(|chunk| self.meta(*chunk).covers(place)).collect();
+        if covering.len() > 1 && self.reader.section_len(PLACE_PAGES).is_some() {
+            match self.chunk_with(place) {
+                Ok(found) => covering.retain(|chunk| Some(*chunk) == found),
+                Err(error) => tracing::warn!(%error, "places cannot be read; chunks are searched without"),
+            }
+        }
+        covering
+    }
+
+    fn chunk_with(&self, place: Place) -> Result<Option<u32>, StoreError> {
+        let Some(page) = self.place_pages()?.page_of(place) else { return Ok(None) };
+        Ok(places::chunk_of(&self.place_page(page)?, place))
+    }
+
+    fn place_pages(&self) -> Result<PlacePages, StoreError> {
+        let decoded = PlacePages::decode(&self.reader.section(PLACE_PAGES)?);
+        decoded.map_err(|detail| StoreError::corrupt(&self.path, format!("section {PLACE_PAGES}: {detail}")))
+    }
+
+    fn place_page(&self, page: Range<u64>) -> Result<Vec<PlacedChunk>, StoreError> {
+        let decoded = places::decode_page(&self.reader.section_range(PLACES, page)?);
+        decoded.map_err(|detail| StoreError::corrupt(&self.path, format!("section {PLACES}: {detail}")))
+    }
+
+    /// Errors with `Corrupt` when places are not those of the lines.
+    fn verify_places(&self, lines: PlacesBuilder) -> Result<(), StoreError> {
+        let mut expected = lines.into_sorted().into_iter();
+        for page in self.place_pages()?.ranges() {
+            for found in self.place_page(page)? {
+                if expected.next() != Some(found) {
+                    return Err(StoreError::corrupt(&self.path, format!("section {PLACES}: {found:?} is not where lines are")));
+                }
+            }
+        }
+        match expected.len() {
+            0 => Ok(()),
+            missing => Err(StoreError::corrupt(&self.path, format!("section {PLACES}: {missing} runs are missing"))),
+        }
     }
 
     /// The chunks that may meet a predicate; `None` when any may.
@@ -106,13 +165,16 @@ impl LogsBlock {
         looked_up.unwrap_or_else(|_| Err(wrong("tantivy cannot read it".into())))
     }
 
-    /// Opens every chunk, one at a time, and the index. Errors with `Corrupt` that says which cannot be read.
+    /// Opens every chunk, one at a time, places and the index. Errors with `Corrupt` that says which cannot be read.
     pub(crate) fn verify(&self, summary: &BlockSummary) -> Result<(), StoreError> {
-        let mut lines = 0;
+        let (mut count, mut places) = (0, PlacesBuilder::default());
         for chunk in 0..self.chunks() {
-            lines += self.lines(chunk)?.len() as u64;
+            let lines = self.lines(chunk)?;
+            count += lines.len() as u64;
+            places.push(chunk, lines.place_runs());
         }
-        check_records(&self.path, lines, summary)?;
+        check_records(&self.path, count, summary)?;
+        self.verify_places(places)?;
         let documents = self.with_index(|index| Ok(index.documents()))?;
         if documents != self.chunks() {
             let detail = format!("section {INDEX}: {documents} chunks, {} are there", self.chunks());

@@ -3,19 +3,16 @@
 //! Not here: which chunks exist ([`super::writer`]), and what their tokens are good for ([`super::plan`]).
 
 use bytes::Bytes;
-use weir_model::compression;
 use weir_model::id::{LineId, SpanId, TraceId};
 use weir_model::log::{AttributeSets, LogRecord};
 use weir_model::memory::{allocation, shared};
 
-use super::schema::{ChunkMeta, Place, ROLLUP_NANOS, Rollup, ZSTD_LEVEL, level_of};
+use super::frame::{self, Frame};
+use super::places::{self, PlaceRun};
+use super::schema::{ChunkMeta, Place, ROLLUP_NANOS, Rollup, level_of};
 use super::tokens::Tokens;
 use weir_blocks::StoreError;
 use weir_blocks::columns::{Reader, put_bytes, put_varint, put_zigzag};
-use weir_blocks::limits::check_unpacked;
-use weir_blocks::packed::unzstd;
-
-const HEADER_BYTES: usize = 24;
 
 /// A chunk as stored, and what is known of it.
 pub(crate) struct EncodedChunk {
@@ -105,12 +102,26 @@ impl Lines {
 
     /// The chunk, with the tokens of its lines. Errors when its reader would refuse it.
     pub(crate) fn finish(&self, tokens: Tokens) -> Result<EncodedChunk, StoreError> {
-        Ok(EncodedChunk { bytes: self.encode()?.into(), meta: self.meta(), tokens })
+        Ok(EncodedChunk {
+            bytes: frame::encode(self.partition, &self.encode_columns(), &self.bodies)?.into(),
+            meta: self.meta(),
+            tokens,
+        })
     }
 
     /// Number of lines.
     pub(crate) fn len(&self) -> usize {
         self.places.len()
+    }
+
+    /// Where its lines lie.
+    pub(crate) fn place_runs(&self) -> impl Iterator<Item = PlaceRun> {
+        places::runs(&self.places)
+    }
+
+    /// Which line lies at a place.
+    pub(crate) fn find(&self, place: Place) -> Option<usize> {
+        self.places.iter().position(|own| *own == place)
     }
 
     /// Line `i`.
@@ -158,32 +169,10 @@ impl Lines {
         }
     }
 
-    fn encode(&self) -> Result<Vec<u8>, StoreError> {
-        let columns = self.encode_columns();
-        for (what, length) in [("columns", columns.len()), ("bodies", self.bodies.len())] {
-            check_unpacked(what, length).map_err(|error| StoreError::engine("encode a chunk", error))?;
-        }
-        let pack = |bytes: &[u8]| {
-            compression::compress(bytes, ZSTD_LEVEL).map_err(|error| StoreError::engine("compress a chunk", error))
-        };
-        let (packed_columns, packed_bodies) = (pack(&columns)?, pack(&self.bodies)?);
-        let mut out = Vec::with_capacity(HEADER_BYTES + packed_columns.len() + packed_bodies.len());
-        out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&self.partition.to_le_bytes());
-        for length in [columns.len(), packed_columns.len(), self.bodies.len(), packed_bodies.len()] {
-            out.extend_from_slice(&(length as u32).to_le_bytes());
-        }
-        out.extend_from_slice(&packed_columns);
-        out.extend_from_slice(&packed_bodies);
-        let crc = crc32c::crc32c(&out[4..]);
-        out[..4].copy_from_slice(&crc.to_le_bytes());
-        Ok(out)
-    }
-
     fn encode_columns(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.len() * 8);
         put_varint(&mut out, self.len() as u64);
-        self.encode_places(&mut out);
+        places::put_column(&mut out, &self.places);
         let mut before = 0_i64;
         for timestamp in &self.timestamps {
             put_zigzag(&mut out, timestamp.wrapping_sub(before));
@@ -204,20 +193,6 @@ impl Lines {
             self.encode_attributes(&mut out);
         }
         out
-    }
-
-    /// Runs of lines with one offset and ordinals that grow by one.
-    fn encode_places(&self, out: &mut Vec<u8>) {
-        let follows = |a: &Place, b: &Place| a.0 == b.0 && a.1.checked_add(1) == Some(b.1);
-        let runs: Vec<&[Place]> = self.places.chunk_by(follows).collect();
-        put_varint(out, runs.len() as u64);
-        let mut offset = 0_u64;
-        for run in runs {
-            put_zigzag(out, run[0].0.wrapping_sub(offset) as i64);
-            put_varint(out, u64::from(run[0].1));
-            put_varint(out, run.len() as u64);
-            offset = run[0].0;
-        }
     }
 
     /// In a file a line's sequence is the last one's plus its length plus what frames it; pushed lines have 0.
@@ -246,19 +221,9 @@ impl Lines {
 
     /// Reads what `encode` wrote; errors are sentences that say what is wrong.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let (header, rest) = bytes.split_first_chunk::<HEADER_BYTES>().ok_or("shorter than its header")?;
-        let number = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-        let (stored, computed) = (number(0), crc32c::crc32c(&bytes[4..]));
-        if stored != computed {
-            return Err(format!("checksum {computed:08x}, stored {stored:08x}"));
-        }
-        let (columns, bodies) = rest.split_at_checked(number(12) as usize).ok_or("its columns end early")?;
-        if bodies.len() != number(20) as usize {
-            return Err(format!("{} bytes of bodies, {} were expected", bodies.len(), number(20)));
-        }
-        let columns = unpack(columns, number(8) as usize, "columns")?;
-        let mut lines = Self { partition: number(4), ..decode_columns(&columns)? };
-        lines.bodies = unpack(bodies, number(16) as usize, "bodies")?;
+        let frame = Frame::split(bytes)?;
+        let mut lines = Self { partition: frame.partition, ..decode_columns(&frame.columns()?)? };
+        lines.bodies = frame.bodies()?;
         if lines.ends.last().map_or(0, |end| *end as usize) != lines.bodies.len() {
             return Err("the lengths of its lines do not add up".into());
         }
@@ -266,10 +231,12 @@ impl Lines {
     }
 }
 
-fn unpack(packed: &[u8], length: usize, what: &str) -> Result<Vec<u8>, String> {
-    check_unpacked(what, length)?;
-    let bytes = unzstd(packed, length).map_err(|error| format!("{what}: {error}"))?;
-    if bytes.len() == length { Ok(bytes) } else { Err(format!("{what}: {} bytes of {length}", bytes.len())) }
+/// Where the lines of an encoded chunk lie: only its columns are unpacked, and of them only the first is read.
+pub(crate) fn place_runs(bytes: &[u8]) -> Result<Vec<PlaceRun>, String> {
+    let columns = Frame::split(bytes)?.columns()?;
+    let mut reader = Reader::new(&columns);
+    let count = reader.count("lines", 2)?;
+    places::read_column(&mut reader, count)
 }
 
 /// One byte when all are the same, else all.
@@ -298,7 +265,8 @@ fn decode_columns(columns: &[u8]) -> Result<Lines, String> {
     if count == 0 {
         return Err("it has no lines".into());
     }
-    let places = decode_places(&mut reader, count)?;
+    let mut places = Vec::with_capacity(count);
+    places::read_column(&mut reader, count)?.into_iter().for_each(|run| places.extend(run.places()));
     let mut timestamps = Vec::with_capacity(count);
     let mut timestamp = 0_i64;
     for _ in 0..count {
@@ -334,21 +302,6 @@ fn decode_columns(columns: &[u8]) -> Result<Lines, String> {
         attribute_sets,
         attributes,
     })
-}
-
-fn decode_places(reader: &mut Reader<'_>, count: usize) -> Result<Vec<Place>, String> {
-    let mut places = Vec::with_capacity(count);
-    let mut offset = 0_u64;
-    for _ in 0..reader.count("runs of ids", 3)? {
-        offset = offset.wrapping_add(reader.zigzag("offset")? as u64);
-        let first = reader.varint_u32("ordinal")?;
-        let length = reader.varint_u32("length of a run")?;
-        if length as usize > count - places.len() || first.checked_add(length).is_none() {
-            return Err(format!("a run of {length} ids from {first} does not fit {count} lines"));
-        }
-        places.extend((first..first + length).map(|ordinal| (offset, ordinal)));
-    }
-    if places.len() == count { Ok(places) } else { Err(format!("{} ids for {count} lines", places.len())) }
 }
 
 fn decode_sequences(reader: &mut Reader<'_>, ends: &[u32]) -> Result<Vec<u64>, String> {

@@ -1,5 +1,7 @@
 //! Chunks and sections of any bytes are refused or read, with right checksums around them.
 
+use std::sync::Arc;
+
 use weir_model::fuzz::Fuzz;
 use weir_model::id::{SpanId, TraceId};
 use weir_model::label::Labels;
@@ -7,9 +9,10 @@ use weir_model::log::{LogBatch, LogRecord};
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::chunk::Lines;
+use super::places::{PlacePages, chunk_of, decode_page};
 use super::*;
 use weir_blocks::blob::MemoryBlob;
-use weir_blocks::engine::{Head, Position};
+use weir_blocks::engine::{BuiltBlock, Engine, Head, Position};
 use weir_blocks::testing::MEMORY;
 
 fn built() -> BuiltBlock {
@@ -106,8 +109,29 @@ fn streams_and_directories() {
         let engine = LogsEngine::new(LogsOptions { index_cache_bytes: 0, ..LogsOptions::default() });
         let Ok(block) = engine.open(Arc::new(MemoryBlob::new("fuzz", data.encode(Kind::Logs)))) else { return };
         let _refused = engine.verify(&block, &built.summary);
-        for (chunk, _) in block.select("t", &[]) {
+        for chunk in 0..block.chunks() {
             std::hint::black_box((block.meta(chunk).count, block.lines(chunk).is_ok()));
         }
+    });
+}
+
+#[test]
+fn pages_of_places() {
+    let built = built();
+    let raw = zstd::bulk::decompress(&find(&built, "places.1")[8..], 1 << 20).unwrap();
+    let seeds = [[&[0], &raw[..]].concat(), [&[1], find(&built, "place_pages.1")].concat()];
+    let target = seeds.iter().fold(Fuzz::new("store-logs-places"), |target, seed| target.seed(seed));
+    target.memory(MEMORY).run(|input| {
+        let Some((which, raw)) = input.split_first() else { return };
+        if which & 1 == 1 {
+            let Ok(pages) = PlacePages::decode(raw) else { return };
+            std::hint::black_box(pages.page_of((7, 7)));
+            return;
+        }
+        let mut page = [&[0; 4][..], &(raw.len() as u32).to_le_bytes(), &zstd::bulk::compress(raw, 1).unwrap()].concat();
+        let crc = crc32c::crc32c(&page[4..]);
+        page[..4].copy_from_slice(&crc.to_le_bytes());
+        let Ok(runs) = decode_page(&page) else { return };
+        std::hint::black_box(chunk_of(&runs, (7, 7)));
     });
 }

@@ -9,15 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use weir_model::label::Matcher;
 use weir_model::log::{LogAttributes, LogBatch, LogRecord};
-use weir_model::memory::{allocation, shared, table_entry};
+use weir_model::memory::{shared, table_entry};
 use weir_model::wire::Section;
 
 use super::builder::{self, ChunkBuilder};
 use super::chunk::EncodedChunk;
-use super::schema::{ChunkMeta, Place, StreamKey};
-use super::source::{HeadChunk, Source};
+use super::part::Part;
+use super::schema::{Place, StreamKey};
+use super::source::Source;
 use super::writer::BlockWriter;
 use weir_blocks::StoreError;
 use weir_blocks::engine::{BuiltBlock, Head, Position};
@@ -54,52 +54,6 @@ enum FullChunk {
     Encoded(Vec<Arc<EncodedChunk>>),
 }
 
-/// A section's lines as they came.
-pub(crate) struct Part {
-    pub(crate) position: Position,
-    /// One a line, ascending, where lines of the section were left out; else they follow each other from `position`.
-    places: Option<Box<[Place]>>,
-    pub(crate) batch: Arc<LogBatch>,
-    pub(crate) meta: ChunkMeta,
-}
-
-impl Part {
-    fn new(position: Position, batch: Arc<LogBatch>) -> Self {
-        let count = batch.len() as u32;
-        let times = || batch.iter().map(|record| record.timestamp);
-        let meta = ChunkMeta {
-            partition: position.partition,
-            first: times().min().unwrap_or_default(),
-            last: times().max().unwrap_or_default(),
-            count,
-            body_bytes: batch.body_bytes() as u64,
-            first_place: (position.offset, position.ordinal),
-            last_place: (position.offset, position.ordinal.saturating_add(count.saturating_sub(1))),
-            rollups: Vec::new(),
-        };
-        Self { position, places: None, batch, meta }
-    }
-
-    /// Where line `i` lies.
-    pub(crate) fn place(&self, i: usize) -> Place {
-        self.places.as_ref().map_or((self.position.offset, self.position.ordinal + i as u32), |places| places[i])
-    }
-
-    /// Memory held: the batch and this, with its place in a list that grows by doubling.
-    fn memory(&self) -> usize {
-        let places = self.places.as_ref().map_or(0, |places| allocation(size_of_val(&**places)));
-        let batch = shared(size_of::<LogBatch>()) + self.batch.memory() + self.batch.stream.memory();
-        shared(size_of::<Self>()) + 2 * size_of::<usize>() + batch + places
-    }
-
-    /// Bytes towards a chunk.
-    fn chunk_bytes(&self) -> usize {
-        let attributes = self.batch.attributes().iter().map(LogAttributes::text_bytes).sum();
-        let contexts = self.batch.iter().any(|record| !record.trace_id.is_none() || !record.span_id.is_none());
-        builder::chunk_bytes(self.batch.len(), self.batch.body_bytes(), contexts, attributes)
-    }
-}
-
 impl LogsHead {
     pub(crate) fn new(chunk_bytes: usize) -> Self {
         Self { chunk_bytes, streams: RwLock::default(), bytes: AtomicUsize::new(0), records: AtomicU64::new(0) }
@@ -110,16 +64,8 @@ impl LogsHead {
         Self::new(usize::MAX)
     }
 
-    /// The chunks of the tenant's streams that pass, with the lines as of now; those of one stream in the order of their lines.
-    pub fn chunks(&self, tenant: &str, matchers: &[Matcher]) -> Vec<HeadChunk> {
-        let streams = self.sources(tenant, matchers).into_iter();
-        streams.flat_map(|(key, sources)| sources.into_iter().map(move |source| HeadChunk::new(&key.labels, source))).collect()
-    }
-
-    /// The chunks of the tenant's streams that pass, with the lines as of now.
-    pub(crate) fn sources(&self, tenant: &str, matchers: &[Matcher]) -> Vec<(StreamKey, Vec<Source>)> {
-        let passes =
-            |key: &StreamKey| &*key.tenant == tenant && matchers.iter().all(|matcher| matcher.matches_labels(&key.labels));
+    /// The chunks of the streams that pass, each stream's in source order, with the lines as of now.
+    pub(crate) fn sources(&self, passes: impl Fn(&StreamKey) -> bool) -> Vec<(StreamKey, Vec<Source>)> {
         let streams: Vec<(StreamKey, Arc<HeadStream>)> = {
             let streams = self.streams.read();
             streams.iter().filter(|(key, _)| passes(key)).map(|(key, stream)| (key.clone(), Arc::clone(stream))).collect()
@@ -130,13 +76,9 @@ impl LogsHead {
     /// Takes lines that another head gave, as many places as lines, both ascending by place over all calls of a stream.
     /// The chunk stays open.
     pub fn insert_placed(&self, partition: u32, tenant: &str, batch: Arc<LogBatch>, places: Vec<Place>) {
-        let (Some(&first_place), Some(&last_place)) = (places.first(), places.last()) else { return };
-        let stream = self.stream(StreamKey { tenant: tenant.into(), labels: batch.stream.clone() });
-        let position = Position { partition, offset: first_place.0, ordinal: first_place.1 };
-        let records = batch.len() as u64;
-        let mut part = Part::new(position, batch);
-        (part.meta.first_place, part.meta.last_place) = (first_place, last_place);
-        part.places = Some(places.into());
+        let (records, key) = (batch.len() as u64, StreamKey { tenant: tenant.into(), labels: batch.stream.clone() });
+        let Some(part) = Part::with_places(partition, batch, places) else { return };
+        let stream = self.stream(key);
         self.bytes.fetch_add(part.memory(), Ordering::Relaxed);
         self.records.fetch_add(records, Ordering::Relaxed);
         stream.chunks.lock().open.push(Arc::new(part));

@@ -18,7 +18,7 @@ use tantivy::directory::{Directory, FileHandle, OwnedBytes, RamDirectory, WatchC
 use tantivy::schema::{BytesOptions, Field, IndexRecordOption, Schema};
 use tantivy::{DocSet, Index, InvertedIndexReader, SingleSegmentIndexWriter, TantivyDocument, Term};
 
-use super::plan::{AnyCase, Edge, TokenPredicate};
+use super::predicate::{AnyCase, Edge, TokenPredicate};
 use super::tokens::{LONG, TOKEN_BYTES_MAX, Tokens};
 use weir_blocks::StoreError;
 use weir_blocks::columns::{Reader, put_bytes, put_varint};

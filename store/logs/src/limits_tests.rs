@@ -1,5 +1,7 @@
 //! What fills a chunk, a block and a head to their limits comes back whole: each limit in small.
 
+use std::sync::Arc;
+
 use proptest::prelude::{ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
 use weir_model::id::{SpanId, TraceId};
 use weir_model::label::Labels;
@@ -12,7 +14,7 @@ use super::schema::StreamKey;
 use super::writer::{BlockLimits, BlockWriter};
 use super::*;
 use weir_blocks::blob::MemoryBlob;
-use weir_blocks::engine::{Head, Position};
+use weir_blocks::engine::{BlockSummary, BuiltBlock, Engine, Head, Position};
 
 /// A line that owns what it has.
 #[derive(Clone, Debug)]

@@ -1,42 +1,58 @@
 //! Several blocks as one: chunks of a stream joined up to the target size, ids kept, the index made anew.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::block::LogsBlock;
 use super::builder::ChunkBuilder;
-use super::schema::StreamKey;
+use super::schema::{Place, StreamKey};
 use super::writer::BlockWriter;
 use weir_blocks::StoreError;
 use weir_blocks::engine::BuiltBlock;
+use weir_blocks::segment::{Merge, SegmentError};
+
+/// Stream, partition and first place of a chunk.
+type SourceOrder<'a> = (&'a StreamKey, u32, Place);
 
 /// Errors when a chunk cannot be read: then the blocks stay as they are, and what is left of them stays readable.
 pub(crate) fn merge(blocks: &[Arc<LogsBlock>], chunk_bytes: usize) -> Result<Vec<BuiltBlock>, StoreError> {
-    let mut streams: BTreeMap<&StreamKey, Vec<(&LogsBlock, u32)>> = BTreeMap::new();
-    for block in blocks {
-        for chunk in 0..block.chunks() {
-            streams.entry(block.stream(chunk)).or_default().push((block, chunk));
-        }
-    }
+    let mut merge = Merge::new(blocks.iter().map(|block| in_source_order(block)).collect());
     let mut writer = BlockWriter::new()?;
-    for (stream, mut chunks) in streams {
-        chunks.sort_by_key(|(block, chunk)| (block.meta(*chunk).partition, block.meta(*chunk).first_place));
-        let mut builder: Option<(u32, ChunkBuilder)> = None;
-        for (block, chunk) in chunks {
-            let lines = block.lines(chunk)?;
+    let mut open: Option<(&StreamKey, u32, ChunkBuilder)> = None;
+    let mut chunks = Vec::new();
+    while let Some(group) = merge.next_group(&mut chunks) {
+        let (stream, partition, _) = group.map_err(failed)?;
+        for (block, chunk) in &chunks {
+            let lines = blocks[*block].lines(*chunk)?;
             for i in 0..lines.len() {
-                let (id, record) = lines.get(i);
-                let full = builder.take_if(|(partition, open)| *partition != id.partition || open.bytes() >= chunk_bytes);
-                if let Some((_, full)) = full {
+                let ends = |(own, of, builder): &mut (&StreamKey, u32, ChunkBuilder)| {
+                    (*own, *of) != (stream, partition) || builder.bytes() >= chunk_bytes
+                };
+                if let Some((stream, _, full)) = open.take_if(ends) {
                     full.finish()?.iter().try_for_each(|chunk| writer.push(stream, chunk))?;
                 }
-                let (_, open) = builder.get_or_insert_with(|| (id.partition, ChunkBuilder::new(id.partition)));
-                open.push((id.offset, id.ordinal), record);
+                let (_, _, builder) = open.get_or_insert_with(|| (stream, partition, ChunkBuilder::new(partition)));
+                let (id, record) = lines.get(i);
+                builder.push((id.offset, id.ordinal), record);
             }
         }
-        if let Some((_, last)) = builder {
-            last.finish()?.iter().try_for_each(|chunk| writer.push(stream, chunk))?;
-        }
+    }
+    if let Some((stream, _, last)) = open {
+        last.finish()?.iter().try_for_each(|chunk| writer.push(stream, chunk))?;
     }
     writer.finish()
+}
+
+/// The chunks of a block.
+fn in_source_order(block: &LogsBlock) -> impl Iterator<Item = Result<(SourceOrder<'_>, u32), SegmentError>> {
+    let key = |chunk: u32| (block.stream(chunk), block.meta(chunk).partition, block.meta(chunk).first_place);
+    let mut chunks: Vec<u32> = (0..block.chunks()).collect();
+    chunks.sort_by(|a, b| key(*a).cmp(&key(*b)));
+    chunks.into_iter().map(move |chunk| Ok((key(chunk), chunk)))
+}
+
+fn failed(error: SegmentError) -> StoreError {
+    match error {
+        SegmentError::Unreadable(error) => error,
+        SegmentError::Ended(error) => StoreError::engine("merge blocks", error),
+    }
 }

@@ -14,6 +14,11 @@ pub(crate) const DIRECTORY: &str = "directory.1";
 /// Section: a tantivy index whose documents are the chunks.
 pub(crate) const INDEX: &str = "index.1";
 
+/// Section: which chunk has a line, in pages. Blocks of before have none.
+pub(crate) const PLACES: &str = "places.1";
+/// Section: where each page of [`PLACES`] begins.
+pub(crate) const PLACE_PAGES: &str = "place_pages.1";
+
 /// Width of a roll-up's bucket: the finest step of a volume histogram that need not open chunks.
 pub(crate) const ROLLUP_NANOS: i64 = 10 * SECOND;
 
@@ -46,6 +51,13 @@ pub(crate) struct ChunkMeta {
     pub(crate) last_place: Place,
     /// By bucket and level, ascending.
     pub(crate) rollups: Vec<Rollup>,
+}
+
+impl ChunkMeta {
+    /// False only when no line of it has a place.
+    pub(crate) fn covers(&self, place: Place) -> bool {
+        self.first_place <= place && place <= self.last_place
+    }
 }
 
 /// Lines of one level in one bucket of [`ROLLUP_NANOS`].

@@ -4,14 +4,14 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use weir_model::id::LineId;
-use weir_model::label::Labels;
 use weir_model::log::LogRecord;
-use weir_model::time::{TimeRange, UnixNanos};
+use weir_model::select::{Budget, Coverage, ReadError};
+use weir_model::time::TimeRange;
 
 use super::block::LogsBlock;
-use super::chunk::{EncodedChunk, Lines};
+use super::chunk::{EncodedChunk, Lines, place_runs};
 use super::filter::Filters;
-use super::head::Part;
+use super::part::Part;
 use super::schema::{ChunkMeta, Place};
 use weir_blocks::StoreError;
 
@@ -27,43 +27,6 @@ pub(crate) enum Source {
 pub(crate) enum SourceLines {
     Decoded(Box<Lines>),
     Parts(Arc<Vec<Arc<Part>>>),
-}
-
-/// A chunk of a head's stream. Cheap to keep: nothing of it is decoded before its lines are read.
-pub struct HeadChunk {
-    stream: Labels,
-    source: Source,
-}
-
-impl HeadChunk {
-    pub(crate) fn new(stream: &Labels, source: Source) -> Self {
-        Self { stream: stream.clone(), source }
-    }
-
-    /// The labels of its stream.
-    pub fn stream(&self) -> &Labels {
-        &self.stream
-    }
-
-    /// Earliest and latest timestamp, both inclusive.
-    pub fn times(&self) -> (UnixNanos, UnixNanos) {
-        (self.source.meta().first, self.source.meta().last)
-    }
-
-    /// Where its first line lies.
-    pub fn first_place(&self) -> Place {
-        self.source.meta().first_place
-    }
-
-    /// Decodes it and gives every line in the range that passes, in source order, until `take` breaks. Errors with `Corrupt`.
-    pub fn visit(
-        &self,
-        range: TimeRange,
-        filters: &Filters,
-        take: &mut dyn FnMut(LineId, LogRecord<'_>) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, StoreError> {
-        Ok(self.source.lines()?.visit(range, filters, take))
-    }
 }
 
 impl Source {
@@ -95,16 +58,43 @@ impl Source {
         !matches!(self, Self::Parts(..))
     }
 
+    /// False only when no line has a place. Of a head it is told for certain, and without unpacking bodies.
+    pub(crate) fn has(&self, place: Place) -> Result<bool, StoreError> {
+        match self {
+            Self::Stored(block, chunk) => Ok(block.meta(*chunk).covers(place)),
+            Self::Encoded(chunk) => {
+                let runs = place_runs(&chunk.bytes).map_err(corrupt)?;
+                Ok(runs.iter().any(|run| run.has(place)))
+            }
+            Self::Parts(_, parts) => Ok(parts.iter().any(|part| part.find(place).is_some())),
+        }
+    }
+
+    /// Opens it within a budget. One that cannot be read goes to the coverage, and the others still answer.
+    pub(crate) fn open(&self, budget: &dyn Budget, coverage: &mut Coverage) -> Result<Option<SourceLines>, ReadError> {
+        budget.check()?;
+        budget.spend(u64::from(self.meta().count))?;
+        match self.lines() {
+            Ok(lines) => Ok(Some(lines)),
+            Err(error) => {
+                coverage.miss(error.to_string());
+                Ok(None)
+            }
+        }
+    }
+
     /// Opens it. Errors with `Corrupt` that names block and chunk.
     pub(crate) fn lines(&self) -> Result<SourceLines, StoreError> {
         match self {
             Self::Stored(block, chunk) => block.lines(*chunk).map(SourceLines::decoded),
-            Self::Encoded(chunk) => Lines::decode(&chunk.bytes)
-                .map(SourceLines::decoded)
-                .map_err(|detail| StoreError::corrupt("a head's chunk", detail)),
+            Self::Encoded(chunk) => Lines::decode(&chunk.bytes).map(SourceLines::decoded).map_err(corrupt),
             Self::Parts(_, parts) => Ok(SourceLines::Parts(Arc::clone(parts))),
         }
     }
+}
+
+fn corrupt(detail: String) -> StoreError {
+    StoreError::corrupt("a head's chunk", detail)
 }
 
 impl SourceLines {
@@ -153,9 +143,19 @@ impl SourceLines {
         }
     }
 
-    /// Where the line with this identity is.
+    /// Which line has this place.
     pub(crate) fn find(&self, place: Place) -> Option<usize> {
-        (0..self.len()).find(|i| self.with(*i, |id, _| (id.offset, id.ordinal) == place))
+        match self {
+            Self::Decoded(lines) => lines.find(place),
+            Self::Parts(parts) => {
+                let mut before = 0;
+                parts.iter().find_map(|part| {
+                    let found = part.find(place).map(|i| before + i);
+                    before += part.batch.len();
+                    found
+                })
+            }
+        }
     }
 
     /// Line `i`.

@@ -4,33 +4,29 @@ use weir_model::id::LineId;
 use weir_model::log::LogBatch;
 use weir_model::select::{LogSelect, LogTail, OwnedLine, TailEvent};
 
-use super::filter::Filters;
+use super::plan::LogsPlan;
 use weir_blocks::view::TailSection;
 
 /// See [`LogTail`].
 pub struct Tail {
     subscription: Box<dyn FnMut() -> Vec<TailSection<LogBatch>> + Send>,
-    select: LogSelect,
-    filters: Filters,
+    plan: LogsPlan,
 }
 
 impl Tail {
     /// Of a subscription.
-    pub fn new(subscription: Box<dyn FnMut() -> Vec<TailSection<LogBatch>> + Send>, select: LogSelect) -> Self {
-        let filters = Filters::new(&select.filters);
-        Self { subscription, select, filters }
+    pub fn new(subscription: Box<dyn FnMut() -> Vec<TailSection<LogBatch>> + Send>, select: &LogSelect) -> Self {
+        Self { subscription, plan: LogsPlan::new(select) }
     }
 
     fn add_lines(&self, arrived: &TailSection<LogBatch>, events: &mut Vec<TailEvent>) {
         let batch = &arrived.section.batch;
-        let passes = arrived.section.header.tenant == self.select.tenant
-            && self.select.matchers.iter().all(|matcher| matcher.matches_labels(&batch.stream));
-        if !passes {
+        if !self.plan.passes_stream(&arrived.section.header.tenant, &batch.stream) {
             return;
         }
         let position = arrived.position;
         for (i, record) in (0..).zip(batch.iter()) {
-            if self.select.range.contains(record.timestamp) && self.filters.passes(record.body) {
+            if self.plan.range.contains(record.timestamp) && self.plan.filters.passes(record.body) {
                 let ordinal = position.ordinal.saturating_add(i);
                 let id = LineId { partition: position.partition, offset: position.offset, ordinal };
                 events.push(TailEvent::Line(OwnedLine::new(id, &batch.stream, record)));

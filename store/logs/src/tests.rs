@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::ops::{ControlFlow, Range};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
@@ -16,9 +16,13 @@ use weir_model::time::{SECOND, TimeRange, UnixNanos};
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::*;
+use weir_blocks::StoreError;
 use weir_blocks::blob::MemoryBlob;
-use weir_blocks::engine::{Head, Position};
+use weir_blocks::block::Blob;
+use weir_blocks::engine::{BuiltBlock, Engine, Head, Position};
 use weir_blocks::view::{BlockView, PartitionView, TailSection, Tails, Views};
+
+mod line;
 
 const PARTITION: u32 = 5;
 
@@ -303,9 +307,9 @@ fn check_context(reader: &LogsReader, everything: &[OwnedLine], seed: usize) {
     let stream: Vec<&OwnedLine> = everything.iter().filter(|other| other.stream == line.stream).collect();
     let at = stream.iter().position(|other| other.id == line.id).unwrap();
     let wanted = &stream[at.saturating_sub(2)..(at + 3).min(stream.len())];
-    let found = reader.line("a", line.id, 2).unwrap().value;
+    let found = reader.line("a", line.id, 2, &NoBudget).unwrap().value;
     assert_eq!(found.iter().collect::<Vec<_>>(), wanted);
-    assert_eq!(reader.line("nobody", line.id, 2).unwrap().value, Vec::new());
+    assert_eq!(reader.line("nobody", line.id, 2, &NoBudget).unwrap().value, Vec::new());
 }
 
 /// Ten chunks of one stream, an hour apart; chunk `i` has the word `word{i}x`.
@@ -490,6 +494,8 @@ fn golden_bytes() {
     };
     let golden: Vec<&str> = include_str!("golden.hex").lines().collect();
     assert_eq!([hex("chunks.1"), hex("streams.1"), hex("directory.1")].join("\n"), golden.join("\n"));
+    let golden: Vec<&str> = include_str!("golden_places.hex").lines().collect();
+    assert_eq!([hex("places.1"), hex("place_pages.1")].join("\n"), golden.join("\n"));
     assert_eq!(
         (block.summary.records, block.summary.raw_bytes, block.summary.first, block.summary.last),
         (3, 12, SECOND, 12 * SECOND)

@@ -1,10 +1,11 @@
-//! Chunks as a block: streams, data, directory and index. Drawn in `docs/formats/logs_block.md`.
+//! Chunks as a block: streams, data, directory, index and places. Drawn in `docs/formats/logs_block.md`.
 
 use std::collections::HashMap;
 
-use super::chunk::EncodedChunk;
+use super::chunk::{EncodedChunk, place_runs};
 use super::index::IndexBuilder;
-use super::schema::{CHUNKS, ChunkMeta, DIRECTORY, INDEX, STREAMS, StreamKey, ZSTD_LEVEL};
+use super::places::PlacesBuilder;
+use super::schema::{CHUNKS, ChunkMeta, DIRECTORY, INDEX, PLACE_PAGES, PLACES, STREAMS, StreamKey, ZSTD_LEVEL};
 use weir_blocks::StoreError;
 use weir_blocks::block::BlockData;
 use weir_blocks::columns::{put_bytes, put_varint, put_zigzag};
@@ -14,7 +15,7 @@ use weir_blocks::limits::{SECTION_BYTES, check_unpacked};
 /// Where a block is closed and another begun.
 #[derive(Clone, Copy)]
 pub(crate) struct BlockLimits {
-    /// Bytes of streams or of the directory, before compression.
+    /// Bytes of streams or of the directory before compression, and memory of places.
     pub(crate) section_bytes: usize,
     /// Memory of the index in the making. tantivy's addresses have 32 bits and wrap above 4 GiB without a word.
     pub(crate) index_bytes: usize,
@@ -43,7 +44,8 @@ struct OpenBlock {
     chunks: Vec<u8>,
     /// Rows of the directory, without their count.
     directory: Vec<u8>,
-    count: u64,
+    count: u32,
+    places: PlacesBuilder,
     summary: BlockSummary,
     index: IndexBuilder,
 }
@@ -85,6 +87,7 @@ impl OpenBlock {
             chunks: Vec::new(),
             directory: Vec::new(),
             count: 0,
+            places: PlacesBuilder::default(),
             summary: BlockSummary { first: i64::MAX, last: i64::MIN, ..BlockSummary::default() },
             index: IndexBuilder::new()?,
         })
@@ -93,7 +96,8 @@ impl OpenBlock {
     fn has_room(&self, stream: &StreamKey, chunk: &EncodedChunk, limits: BlockLimits) -> bool {
         let directory = self.directory.len() + META_BYTES_MAX + chunk.meta.rollups.len() * ROLLUP_BYTES_MAX;
         let streams = if self.indexes.contains_key(stream) { 0 } else { self.streams.len() + stream_bytes(stream) };
-        directory <= limits.section_bytes && streams <= limits.section_bytes && self.index.memory() <= limits.index_bytes
+        let largest = directory.max(streams).max(self.places.memory());
+        largest <= limits.section_bytes && self.index.memory() <= limits.index_bytes
     }
 
     fn push(&mut self, stream: &StreamKey, chunk: &EncodedChunk) -> Result<(), StoreError> {
@@ -107,6 +111,8 @@ impl OpenBlock {
             }
         };
         self.index.push(&chunk.tokens)?;
+        let runs = place_runs(&chunk.bytes).map_err(|error| StoreError::engine("build a block", error))?;
+        self.places.push(self.count, runs.into_iter());
         put_varint(&mut self.directory, u64::from(index));
         put_varint(&mut self.directory, chunk.bytes.len() as u64);
         put_meta(&mut self.directory, &chunk.meta);
@@ -120,11 +126,14 @@ impl OpenBlock {
     }
 
     fn finish(self) -> Result<BuiltBlock, StoreError> {
+        let (places, place_pages) = self.places.finish()?;
         let sections = vec![
             (CHUNKS, self.chunks),
             (INDEX, self.index.finish()?),
             (STREAMS, pack(self.indexes.len() as u64, &self.streams)?),
-            (DIRECTORY, pack(self.count, &self.directory)?),
+            (DIRECTORY, pack(u64::from(self.count), &self.directory)?),
+            (PLACES, places),
+            (PLACE_PAGES, place_pages),
         ];
         Ok(BuiltBlock { summary: self.summary, data: BlockData { sections } })
     }

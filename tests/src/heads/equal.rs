@@ -88,8 +88,8 @@ async fn same_lines(own: &Readers, far: &Readers, when: &str) {
     assert!(lines.len() > 50, "{when}");
     for line in lines.into_iter().step_by(5) {
         let id = line.id;
-        let expected = own.read(move |readers| readers.logs.line(TENANT, id, 4).unwrap()).await;
-        let found = far.read(move |readers| readers.logs.line(TENANT, id, 4).unwrap()).await;
+        let expected = own.read(move |readers| readers.logs.line(TENANT, id, 4, &NoBudget).unwrap()).await;
+        let found = far.read(move |readers| readers.logs.line(TENANT, id, 4, &NoBudget).unwrap()).await;
         assert!(expected.value.contains(&line), "{when}");
         assert_eq!(found.value, expected.value, "{when}: {id}");
     }

@@ -41,7 +41,7 @@ impl LogReader for Nothing {
     fn volume(&self, _: &LogSelect, _: i64, _: &dyn Budget) -> Read<Vec<LogVolume>> {
         Ok(Covered::default())
     }
-    fn line(&self, _: &str, _: LineId, _: usize) -> Read<Vec<OwnedLine>> {
+    fn line(&self, _: &str, _: LineId, _: usize, _: &dyn Budget) -> Read<Vec<OwnedLine>> {
         Ok(Covered::default())
     }
     fn tail(&self, _: LogSelect) -> Box<dyn LogTail> {

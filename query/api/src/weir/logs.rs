@@ -98,7 +98,7 @@ pub(super) async fn line(State(api): State<Arc<Api>>, Path(id): Path<String>, pa
         return Err(format!("parameter context: at most {CONTEXT_MAX} lines on each side").into());
     }
     let work = move |api: &Api, budget: &RequestBudget| {
-        let found = api.logs.line(TENANT_DEFAULT, id, context)?;
+        let found = api.logs.line(TENANT_DEFAULT, id, context, budget)?;
         if found.value.is_empty() {
             let failure = ApiError::new(StatusCode::NOT_FOUND, format!("no line has the id {id}"));
             return Err(WeirError::with_coverage(failure, found.coverage));

@@ -1,0 +1,113 @@
+//! One line by its permanent link, and its neighbours in its stream.
+
+use weir_model::select::{Budget, Coverage, OwnedLine, ReadError};
+
+use super::engine::LogsEngine;
+use super::schema::{Place, StreamKey};
+use super::source::{Source, SourceLines};
+use weir_blocks::view::PartitionView;
+
+/// Neighbours of a line on each side; more is a query.
+const CONTEXT_MAX: usize = 10_000;
+
+/// Which line of a partition, and how many neighbours on each side.
+pub(crate) struct LineSelect<'a> {
+    pub(crate) tenant: &'a str,
+    pub(crate) place: Place,
+    pub(crate) context: usize,
+}
+
+/// The line and its neighbours in source order; empty when no chunk that can be read has it. Opens the chunk of the line, and
+/// those beside it only when it has too few lines.
+pub(crate) fn find(
+    view: &PartitionView<LogsEngine>,
+    select: &LineSelect<'_>,
+    budget: &dyn Budget,
+    coverage: &mut Coverage,
+) -> Result<Vec<OwnedLine>, ReadError> {
+    for block in &view.blocks {
+        budget.check()?;
+        for chunk in block.block.chunks_with(select.place) {
+            let (key, source) = (block.block.stream(chunk), Source::Stored(block.block.clone(), chunk));
+            if &*key.tenant == select.tenant
+                && let Some(found) = find_in(view, (key, &source), select, budget, coverage)?
+            {
+                return Ok(found);
+            }
+        }
+    }
+    for head in &view.heads {
+        for (key, sources) in head.sources(|key| &*key.tenant == select.tenant) {
+            for source in &sources {
+                if source.meta().covers(select.place)
+                    && has(source, select.place, budget, coverage)?
+                    && let Some(found) = find_in(view, (&key, source), select, budget, coverage)?
+                {
+                    return Ok(found);
+                }
+            }
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// Whether a chunk of a head has a line. Of an encoded one only the places are unpacked.
+fn has(source: &Source, place: Place, budget: &dyn Budget, coverage: &mut Coverage) -> Result<bool, ReadError> {
+    budget.check()?;
+    Ok(source.has(place).unwrap_or_else(|error| {
+        coverage.miss(error.to_string());
+        false
+    }))
+}
+
+/// The same in one chunk of a stream; `None` when the line is not in it.
+fn find_in(
+    view: &PartitionView<LogsEngine>,
+    (key, source): (&StreamKey, &Source),
+    select: &LineSelect<'_>,
+    budget: &dyn Budget,
+    coverage: &mut Coverage,
+) -> Result<Option<Vec<OwnedLine>>, ReadError> {
+    let Some(lines) = source.open(budget, coverage)? else { return Ok(None) };
+    let Some(line) = lines.find(select.place) else { return Ok(None) };
+    let own = |lines: &SourceLines, i: usize| lines.with(i, |id, record| OwnedLine::new(id, &key.labels, record));
+    let context = select.context.min(CONTEXT_MAX);
+    let mut found: Vec<OwnedLine> = (0..line).rev().take(context).map(|i| own(&lines, i)).collect();
+    let (first, last) = (found.len() < context, lines.len() - line <= context);
+    let others = if first || last { stream_sources(view, key) } else { Vec::new() };
+    let place = source.meta().first_place;
+    for earlier in others.iter().rev().filter(|other| other.meta().first_place < place) {
+        if found.len() >= context {
+            break;
+        }
+        if let Some(lines) = earlier.open(budget, coverage)? {
+            let missing = context - found.len();
+            found.extend((0..lines.len()).rev().take(missing).map(|i| own(&lines, i)));
+        }
+    }
+    found.reverse();
+    let end = found.len() + 1 + context;
+    found.extend((line..lines.len()).take(context + 1).map(|i| own(&lines, i)));
+    for later in others.iter().filter(|other| other.meta().first_place > place) {
+        if found.len() >= end {
+            break;
+        }
+        if let Some(lines) = later.open(budget, coverage)? {
+            let missing = end - found.len();
+            found.extend((0..lines.len()).take(missing).map(|i| own(&lines, i)));
+        }
+    }
+    Ok(Some(found))
+}
+
+/// A stream's chunks in source order.
+fn stream_sources(view: &PartitionView<LogsEngine>, key: &StreamKey) -> Vec<Source> {
+    let stored = view.blocks.iter().flat_map(|block| {
+        let chunks = block.block.chunks_of(key);
+        chunks.map(|chunk| Source::Stored(block.block.clone(), chunk))
+    });
+    let heads = view.heads.iter().flat_map(|head| head.sources(|own| own == key)).flat_map(|(_, sources)| sources);
+    let mut sources: Vec<Source> = stored.chain(heads).collect();
+    sources.sort_by_key(|source| source.meta().first_place);
+    sources
+}

@@ -1,0 +1,338 @@
+//! What a chunk's tokens must be like for a line of it to pass the filters.
+//!
+//! Never too strict: a literal inside of a line lies within, at the edge of, or across tokens, and only what follows for
+//! certain is asked for. Too lenient costs a chunk read for nothing.
+
+use regex_syntax::hir::{Class, Hir, HirKind};
+use weir_model::select::{LineFilter, Mention};
+
+use super::filter::distinct;
+use super::schema::{Rollup, level_of};
+use super::tokens::{TOKEN_BYTES_MAX, Tokens, is_indexed, is_token_byte};
+
+/// A condition on a chunk's set of tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TokenPredicate {
+    /// No condition.
+    Anything,
+    /// All of these; never empty.
+    All(Vec<TokenPredicate>),
+    /// One of these; never empty.
+    OneOf(Vec<TokenPredicate>),
+    /// This token, or one above [`TOKEN_BYTES_MAX`] when this one is.
+    Token(Vec<u8>),
+    /// A token that contains these bytes at this edge, or one above [`TOKEN_BYTES_MAX`].
+    Part(Edge, Vec<u8>),
+    /// The same in upper or lower case; the bytes are in lower case.
+    AnyCase(Edge, Vec<u8>),
+}
+
+/// Where in a token a part lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Edge {
+    Start,
+    End,
+    Anywhere,
+    /// It is all of the token.
+    Whole,
+}
+
+/// A regular expression with more literals than this is read without the index: looking each up would take longer.
+const LITERALS_MAX: usize = 64;
+
+impl TokenPredicate {
+    /// Of lines that pass all filters.
+    pub(crate) fn of(filters: &[LineFilter]) -> Self {
+        all(filters.iter().map(|filter| match filter {
+            LineFilter::Contains(needles) => one_of(distinct(needles).into_iter().map(|needle| of_literal(needle))),
+            LineFilter::Matches(regex) => of_regex(regex.as_str()),
+            LineFilter::NotContains(_) | LineFilter::NotMatches(_) => Self::Anything,
+        }))
+    }
+
+    /// Of lines that say this, of streams without [`labels_of`] it. Ids and the values of metadata are among a chunk's tokens.
+    pub(crate) fn of_mention(mention: &Mention) -> Self {
+        match mention {
+            Mention::Pattern(pattern) => of_regex(pattern),
+            Mention::Value(_, value) => of_value(value.as_bytes()),
+            Mention::Severity(_) => Self::Anything,
+            Mention::All(mentions) => all(mentions.iter().map(Self::of_mention)),
+            Mention::Any(mentions) => one_of(mentions.iter().map(Self::of_mention)),
+        }
+    }
+
+    /// Whether a chunk with these tokens may have such a line.
+    pub(crate) fn met_by(&self, tokens: &Tokens) -> bool {
+        match self {
+            Self::Anything => true,
+            Self::All(predicates) => predicates.iter().all(|predicate| predicate.met_by(tokens)),
+            Self::OneOf(predicates) => predicates.iter().any(|predicate| predicate.met_by(tokens)),
+            Self::Token(token) if token.len() > TOKEN_BYTES_MAX => tokens.iter().any(|own| own == super::tokens::LONG),
+            Self::Token(token) => tokens.iter().any(|own| own == token),
+            Self::AnyCase(edge, part) => {
+                let mut part = AnyCase::new(*edge, part);
+                tokens.iter().any(|own| own == super::tokens::LONG || part.is_in(own))
+            }
+            Self::Part(edge, part) => tokens.iter().any(|own| own == super::tokens::LONG || edge.has(own, part)),
+        }
+    }
+}
+
+impl Edge {
+    /// Whether a token has the part there.
+    pub(crate) fn has(self, token: &[u8], part: &[u8]) -> bool {
+        match self {
+            Self::Start => token.starts_with(part),
+            Self::End => token.ends_with(part),
+            Self::Anywhere => memchr::memmem::find(token, part).is_some(),
+            Self::Whole => token == part,
+        }
+    }
+}
+
+/// A part that is looked for in upper and lower case.
+pub(crate) struct AnyCase<'a> {
+    edge: Edge,
+    part: &'a [u8],
+    finder: memchr::memmem::Finder<'a>,
+    /// Whether [`FOLDING`] may stand for one of its letters.
+    folds: bool,
+    lower: Vec<u8>,
+}
+
+/// The only letters beyond ASCII that regular expressions take for one of ASCII in another case: the long s and Kelvin's sign.
+const FOLDING: [char; 2] = ['\u{17f}', '\u{212a}'];
+
+impl<'a> AnyCase<'a> {
+    /// `part` is in lower case.
+    pub(crate) fn new(edge: Edge, part: &'a [u8]) -> Self {
+        let folds = part.iter().any(|byte| matches!(byte, b's' | b'k'));
+        Self { edge, part, finder: memchr::memmem::Finder::new(part), folds, lower: Vec::new() }
+    }
+
+    /// Whether a token has it.
+    pub(crate) fn is_in(&mut self, token: &[u8]) -> bool {
+        self.lower.clear();
+        self.lower.extend(token.iter().map(u8::to_ascii_lowercase));
+        let found = match self.edge {
+            Edge::Anywhere => self.finder.find(&self.lower).is_some(),
+            edge => edge.has(&self.lower, self.part),
+        };
+        found || self.folds && !token.is_ascii() && std::str::from_utf8(token).map_or(true, |token| token.contains(FOLDING))
+    }
+}
+
+fn all(predicates: impl Iterator<Item = TokenPredicate>) -> TokenPredicate {
+    let mut predicates: Vec<TokenPredicate> = predicates.filter(|predicate| *predicate != TokenPredicate::Anything).collect();
+    match predicates.len() {
+        0 => TokenPredicate::Anything,
+        1 => predicates.remove(0),
+        _ => TokenPredicate::All(predicates),
+    }
+}
+
+/// Names of the stream's labels that a mention may mean: it says nothing of the lines of a stream that has one of them.
+pub(crate) fn labels_of(mention: &Mention) -> Vec<&str> {
+    match mention {
+        Mention::Pattern(_) => Vec::new(),
+        Mention::Value(label, _) => vec![label],
+        Mention::Severity(_) => vec!["detected_level"],
+        Mention::All(mentions) | Mention::Any(mentions) => mentions.iter().flat_map(labels_of).collect(),
+    }
+}
+
+fn one_of(predicates: impl Iterator<Item = TokenPredicate>) -> TokenPredicate {
+    let mut predicates: Vec<TokenPredicate> = predicates.collect();
+    match predicates.len() {
+        1 => predicates.remove(0),
+        0 => TokenPredicate::Anything,
+        _ if predicates.contains(&TokenPredicate::Anything) => TokenPredicate::Anything,
+        _ => TokenPredicate::OneOf(predicates),
+    }
+}
+
+/// Whether lines of a chunk that has these levels may say this.
+pub(crate) fn may_be_among(mention: &Mention, rollups: &[Rollup]) -> bool {
+    match mention {
+        Mention::Pattern(_) | Mention::Value(..) => true,
+        Mention::Severity(severity) => rollups.iter().any(|rollup| rollup.level == level_of(*severity)),
+        Mention::All(mentions) => mentions.iter().all(|mention| may_be_among(mention, rollups)),
+        Mention::Any(mentions) => mentions.iter().any(|mention| may_be_among(mention, rollups)),
+    }
+}
+
+/// Of lines with metadata of which these bytes are the whole value.
+fn of_value(value: &[u8]) -> TokenPredicate {
+    let runs = value.split(|byte| !is_token_byte(*byte)).filter(|run| is_indexed(run));
+    all(runs.map(|run| TokenPredicate::Token(run.to_vec())))
+}
+
+/// Of lines in which these bytes occur.
+fn of_literal(literal: &[u8]) -> TokenPredicate {
+    let mut predicates = Vec::new();
+    let mut at = 0;
+    for run in literal.split(|byte| !is_token_byte(*byte)) {
+        let (start, end) = (at, at + run.len());
+        at = end + 1;
+        if run.is_empty() || !is_indexed(run) {
+            continue;
+        }
+        predicates.push(match (start > 0, end < literal.len()) {
+            (true, true) => TokenPredicate::Token(run.to_vec()),
+            (true, false) => TokenPredicate::Part(Edge::Start, run.to_vec()),
+            (false, true) => TokenPredicate::Part(Edge::End, run.to_vec()),
+            (false, false) => TokenPredicate::Part(Edge::Anywhere, run.to_vec()),
+        });
+    }
+    // Exact terms are cheap and select most; the parts would each read the dictionary.
+    if predicates.iter().any(|predicate| matches!(predicate, TokenPredicate::Token(_))) {
+        predicates.retain(|predicate| matches!(predicate, TokenPredicate::Token(_) | TokenPredicate::Part(Edge::Start, _)));
+    }
+    all(predicates.into_iter())
+}
+
+/// Of lines that a regular expression matches somewhere. Flags count only where the pattern itself says them.
+fn of_regex(pattern: &str) -> TokenPredicate {
+    let parsed = regex_syntax::ParserBuilder::new().utf8(false).build().parse(pattern);
+    let Ok(hir) = parsed else { return TokenPredicate::Anything };
+    let predicate = of_hir(&hir);
+    if size(&predicate) > LITERALS_MAX { TokenPredicate::Anything } else { predicate }
+}
+
+fn of_hir(hir: &Hir) -> TokenPredicate {
+    match hir.kind() {
+        HirKind::Literal(literal) => of_literal(&literal.0),
+        HirKind::Capture(capture) => of_hir(&capture.sub),
+        HirKind::Repetition(repetition) if repetition.min > 0 => of_hir(&repetition.sub),
+        HirKind::Concat(parts) => of_concat(parts),
+        HirKind::Alternation(parts) => one_of(parts.iter().map(of_hir)),
+        HirKind::Empty | HirKind::Class(_) | HirKind::Look(_) | HirKind::Repetition(_) => TokenPredicate::Anything,
+    }
+}
+
+/// Neighbouring letters that may be in upper or lower case are read as one text.
+fn of_concat(mut parts: &[Hir]) -> TokenPredicate {
+    let mut predicates = Vec::new();
+    while let Some(first) = parts.first() {
+        let run = parts.iter().map_while(lower_text).collect::<Vec<_>>();
+        let (here, rest) = parts.split_at(run.len().max(1));
+        parts = rest;
+        if here.iter().any(|part| matches!(part.kind(), HirKind::Class(_))) && !run.is_empty() {
+            predicates.push(of_any_case(&run.concat()));
+        } else {
+            predicates.push(if run.is_empty() { of_hir(first) } else { all(here.iter().map(of_hir)) });
+        }
+    }
+    all(predicates.into_iter())
+}
+
+/// A literal, or a letter of ASCII in both cases; in lower case.
+fn lower_text(hir: &Hir) -> Option<Vec<u8>> {
+    let letters: Vec<char> = match hir.kind() {
+        HirKind::Literal(literal) => return Some(literal.0.to_ascii_lowercase()),
+        HirKind::Class(Class::Unicode(class)) if class.ranges().len() <= 3 => {
+            class.ranges().iter().map(|range| (range.start() == range.end()).then_some(range.start())).collect::<Option<_>>()?
+        }
+        HirKind::Class(Class::Bytes(class)) if class.ranges().len() <= 3 => {
+            let one =
+                |range: &regex_syntax::hir::ClassBytesRange| (range.start() == range.end()).then_some(range.start() as char);
+            class.ranges().iter().map(one).collect::<Option<_>>()?
+        }
+        _ => return None,
+    };
+    let (&first, others) = letters.split_first()?;
+    let both = first.is_ascii_uppercase() && others.first() == Some(&first.to_ascii_lowercase());
+    (both && others[1..].iter().all(|letter| FOLDING.contains(letter))).then(|| vec![first.to_ascii_lowercase() as u8])
+}
+
+/// Of lines in which this text occurs in upper or lower case. A letter alone is in every chunk.
+fn of_any_case(text: &[u8]) -> TokenPredicate {
+    if text.len() < 2 {
+        return TokenPredicate::Anything;
+    }
+    let to_any_case = |predicate: TokenPredicate| match predicate {
+        TokenPredicate::Token(token) => TokenPredicate::AnyCase(Edge::Whole, token),
+        TokenPredicate::Part(edge, part) => TokenPredicate::AnyCase(edge, part),
+        predicate => predicate,
+    };
+    match of_literal(text) {
+        TokenPredicate::All(predicates) => all(predicates.into_iter().map(to_any_case)),
+        predicate => to_any_case(predicate),
+    }
+}
+
+fn size(predicate: &TokenPredicate) -> usize {
+    match predicate {
+        TokenPredicate::All(predicates) | TokenPredicate::OneOf(predicates) => predicates.iter().map(size).sum(),
+        TokenPredicate::Anything => 0,
+        TokenPredicate::Token(_) | TokenPredicate::Part(..) | TokenPredicate::AnyCase(..) => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(text: &str) -> TokenPredicate {
+        TokenPredicate::Token(text.into())
+    }
+
+    fn part(edge: Edge, text: &str) -> TokenPredicate {
+        TokenPredicate::Part(edge, text.into())
+    }
+
+    #[test]
+    fn literals() {
+        let check = |literal: &str, expected: TokenPredicate| assert_eq!(of_literal(literal.as_bytes()), expected, "{literal:?}");
+        check("", TokenPredicate::Anything);
+        check(" : ", TokenPredicate::Anything);
+        check("error", part(Edge::Anywhere, "error"));
+        check("error:", part(Edge::End, "error"));
+        check(" error:", token("error"));
+        check(" error 12 code", TokenPredicate::All(vec![token("error"), part(Edge::Start, "code")]));
+        check("id=123", part(Edge::End, "id"));
+        check("123", TokenPredicate::Anything);
+        check("123456", part(Edge::Anywhere, "123456"));
+        check("pre-mid-post", TokenPredicate::All(vec![token("mid"), part(Edge::Start, "post")]));
+    }
+
+    #[test]
+    fn letters_of_either_case() {
+        let is_in = |edge, part: &str, token: &str| AnyCase::new(edge, part.as_bytes()).is_in(token.as_bytes());
+        assert!(is_in(Edge::Anywhere, "error", "MyERRORs") && !is_in(Edge::Whole, "error", "ERRORs"));
+        assert!(
+            is_in(Edge::Whole, "error", "Error") && is_in(Edge::End, "error", "anError") && is_in(Edge::Start, "err", "ERRno")
+        );
+        // What a regular expression takes for the same letter is not skipped.
+        let disk = regex::bytes::Regex::new("(?i)disk").unwrap();
+        for text in ["di\u{17f}k", "dis\u{212a}"] {
+            assert!(disk.is_match(text.as_bytes()), "{text}");
+            assert!(is_in(Edge::Whole, "disk", text), "{text}");
+        }
+        assert!(!is_in(Edge::Anywhere, "disk", "диск"));
+    }
+
+    #[test]
+    fn regular_expressions() {
+        let check = |pattern: &str, expected: TokenPredicate| assert_eq!(of_regex(pattern), expected, "{pattern:?}");
+        let any_case = |edge, text: &str| TokenPredicate::AnyCase(edge, text.into());
+        check("(?i)error", any_case(Edge::Anywhere, "error"));
+        check("(?i)Disk failed", TokenPredicate::All(vec![any_case(Edge::End, "disk"), any_case(Edge::Start, "failed")]));
+        check("(?i) Disk!", any_case(Edge::Whole, "disk"));
+        check("(?i-u)disk", any_case(Edge::Anywhere, "disk"));
+        check("(?i).*warn.*", any_case(Edge::Anywhere, "warn"));
+        check("(?i)größe", any_case(Edge::Anywhere, "gr"));
+        check(
+            "(?:(?i)warn)|(?:(?i)err)",
+            TokenPredicate::OneOf(vec![any_case(Edge::Anywhere, "warn"), any_case(Edge::Anywhere, "err")]),
+        );
+        check("[ab]c", part(Edge::Anywhere, "c"));
+        check("err.*", part(Edge::Anywhere, "err"));
+        check("(time|out)=", TokenPredicate::OneOf(vec![part(Edge::Anywhere, "time"), part(Edge::Anywhere, "out")]));
+        check("a(b|[0-9])", part(Edge::Anywhere, "a"));
+        check("(fail)?x", part(Edge::Anywhere, "x"));
+        check("(fail)+ ", part(Edge::Anywhere, "fail"));
+        check("^level=error code=\\d+", TokenPredicate::All(vec![token("error"), token("code")]));
+        check("(", TokenPredicate::Anything);
+    }
+}

@@ -1,0 +1,201 @@
+//! Blocks and heads as segments whose entries are chunks by time.
+
+use std::cell::OnceCell;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+use weir_model::id::LineId;
+use weir_model::label::Labels;
+use weir_model::log::LogRecord;
+use weir_model::select::{Budget, Coverage, ReadError};
+use weir_model::time::{TimeRange, UnixNanos};
+
+use super::block::LogsBlock;
+use super::head::LogsHead;
+use super::plan::{ChunkOrder, LogsPlan};
+use super::predicate::TokenPredicate;
+use super::schema::Place;
+use super::source::Source;
+use weir_blocks::StoreError;
+use weir_blocks::engine::Head;
+use weir_blocks::segment::{Entries, Segment, SegmentError};
+
+/// A chunk of a stream that passes, with lines in the range. Nothing of it is read.
+pub struct Chunk {
+    pub(crate) stream: Labels,
+    pub(crate) source: Source,
+    /// Shared by the chunks of a block.
+    asked: Rc<AskedIndex>,
+}
+
+/// Which chunks of a block its index names. Each question is asked at most once a request, and only when a chunk's turn comes.
+#[derive(Default)]
+struct AskedIndex {
+    filters: OnceCell<Option<RoaringBitmap>>,
+    mention: OnceCell<Option<RoaringBitmap>>,
+}
+
+impl Chunk {
+    fn new(stream: &Labels, source: Source) -> Self {
+        Self { stream: stream.clone(), source, asked: Rc::default() }
+    }
+
+    /// The labels of its stream.
+    pub fn stream(&self) -> &Labels {
+        &self.stream
+    }
+
+    /// Earliest and latest timestamp, both inclusive.
+    pub fn times(&self) -> (UnixNanos, UnixNanos) {
+        (self.source.meta().first, self.source.meta().last)
+    }
+
+    /// Where its first line lies.
+    pub fn first_place(&self) -> Place {
+        self.source.meta().first_place
+    }
+
+    /// Decodes it and gives every line in the range that passes the plan's filters, in source order, until `take` breaks. Errors
+    /// with `Corrupt`.
+    pub fn visit(
+        &self,
+        range: TimeRange,
+        plan: &LogsPlan,
+        take: &mut dyn FnMut(LineId, LogRecord<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, StoreError> {
+        Ok(self.source.lines()?.visit(range, &plan.filters, take))
+    }
+
+    /// Whether a line of it may pass and be of use. May read the index of its block.
+    pub fn may_match(&self, plan: &LogsPlan) -> bool {
+        self.has_tokens(&plan.tokens, &self.asked.filters)
+            && plan.mention.as_ref().is_none_or(|mention| {
+                let has_level = || !self.source.has_rollups() || mention.may_be_among(&self.source.meta().rollups);
+                mention.is_of_stream(&self.stream) || has_level() && self.has_tokens(&mention.tokens, &self.asked.mention)
+            })
+    }
+
+    fn has_tokens(&self, predicate: &TokenPredicate, asked: &OnceCell<Option<RoaringBitmap>>) -> bool {
+        match &self.source {
+            Source::Stored(block, chunk) => {
+                asked.get_or_init(|| candidates(block, predicate)).as_ref().is_none_or(|chunks| chunks.contains(*chunk))
+            }
+            Source::Encoded(chunk) => predicate.met_by(&chunk.tokens),
+            Source::Parts(..) => true,
+        }
+    }
+}
+
+/// An index that cannot be read costs time and no lines: all chunks are read.
+fn candidates(block: &LogsBlock, predicate: &TokenPredicate) -> Option<RoaringBitmap> {
+    block.candidates(predicate).unwrap_or_else(|error| {
+        tracing::warn!(%error, "an index cannot be read; its block is searched without");
+        None
+    })
+}
+
+/// Chunks by time.
+pub(crate) type ChunkEntries<'a> = Entries<'a, ChunkOrder, Chunk>;
+
+/// Cursors of the segments that may match.
+pub(crate) fn cursors<'s, 'a, S>(
+    segments: impl IntoIterator<Item = &'s Arc<S>>,
+    plan: &Arc<LogsPlan>,
+    budget: &'a dyn Budget,
+) -> impl Iterator<Item = ChunkEntries<'a>>
+where
+    S: Segment<LogsPlan, Key = ChunkOrder, Item = Chunk> + 'static,
+{
+    let matching = segments.into_iter().filter(|segment| segment.may_match(plan));
+    matching.map(|segment| Arc::clone(segment).cursor(Arc::clone(plan), budget))
+}
+
+/// What cannot be read goes to the coverage; the end of the request is an error.
+pub(crate) fn missed(error: SegmentError, coverage: &mut Coverage) -> Result<(), ReadError> {
+    match error {
+        SegmentError::Unreadable(error) => coverage.miss(error.to_string()),
+        SegmentError::Ended(error) => return Err(error),
+    }
+    Ok(())
+}
+
+impl Segment<LogsPlan> for LogsBlock {
+    type Key = ChunkOrder;
+    type Item = Chunk;
+
+    fn may_match(&self, plan: &LogsPlan) -> bool {
+        self.range().is_some_and(|(first, last)| plan.range.overlaps(first, last))
+    }
+
+    fn cursor<'a>(self: Arc<Self>, plan: Arc<LogsPlan>, budget: &'a dyn Budget) -> ChunkEntries<'a>
+    where
+        Self: 'a,
+    {
+        let asked = Rc::new(AskedIndex::default());
+        let block = Arc::clone(&self);
+        let list = move || {
+            let mut chunks: Vec<(ChunkOrder, u32)> = block.select(&plan).map(|(chunk, meta)| (plan.order(meta), chunk)).collect();
+            chunks.sort_unstable();
+            chunks
+        };
+        Box::new(listed(budget, list).map(move |entry| {
+            let (order, chunk) = entry?;
+            let (stream, source) = (self.stream(chunk).labels.clone(), Source::Stored(Arc::clone(&self), chunk));
+            Ok((order, Chunk { stream, source, asked: Rc::clone(&asked) }))
+        }))
+    }
+}
+
+impl LogsHead {
+    /// The chunks of one stream, in the order of their lines.
+    pub fn chunks_of(&self, tenant: &str, stream: &Labels) -> Vec<Chunk> {
+        let all = self.sources(|key| &*key.tenant == tenant && key.labels == *stream);
+        all.into_iter().flat_map(|(_, sources)| sources).map(|source| Chunk::new(stream, source)).collect()
+    }
+}
+
+impl Segment<LogsPlan> for LogsHead {
+    type Key = ChunkOrder;
+    type Item = Chunk;
+
+    fn may_match(&self, _: &LogsPlan) -> bool {
+        self.records() > 0
+    }
+
+    fn cursor<'a>(self: Arc<Self>, plan: Arc<LogsPlan>, budget: &'a dyn Budget) -> ChunkEntries<'a>
+    where
+        Self: 'a,
+    {
+        let list = move || {
+            let mut chunks = Vec::new();
+            for (key, sources) in self.sources(|key| plan.passes_stream(&key.tenant, &key.labels)) {
+                for source in sources.into_iter().filter(|source| plan.overlaps(source.meta())) {
+                    chunks.push((plan.order(source.meta()), Chunk::new(&key.labels, source)));
+                }
+            }
+            chunks.sort_by_key(|(order, _)| *order);
+            chunks
+        };
+        Box::new(listed(budget, list))
+    }
+}
+
+/// Entries that are listed when the first one is pulled.
+fn listed<'a, T: 'a>(
+    budget: &'a dyn Budget,
+    list: impl FnOnce() -> Vec<T> + 'a,
+) -> impl Iterator<Item = Result<T, SegmentError>> + 'a {
+    let mut list = Some(list);
+    let mut entries = Vec::new().into_iter();
+    std::iter::from_fn(move || {
+        if let Some(list) = list.take() {
+            if let Err(error) = budget.check() {
+                return Some(Err(error.into()));
+            }
+            entries = list().into_iter();
+        }
+        entries.next().map(Ok)
+    })
+}
