@@ -21,17 +21,17 @@ const QUARANTINED: &str = "weir_aggregator_quarantined_partitions";
 
 const GAUGES: [Gauge; 8] = [
     ("weir_aggregator_lag_records", "Bus records that cannot be found yet, as far as the bus has said", |of| {
-        Some(of.on_bus.saturating_sub(of.searchable))
+        Some(of.high_watermark.saturating_sub(of.indexed_offset))
     }),
     (
-        "weir_aggregator_bus_silent_seconds",
+        "weir_aggregator_watermark_age_seconds",
         "For how long the bus has not said how far it is; absent before the first time",
         |of| of.bus_silent_seconds,
     ),
     (
         "weir_aggregator_unsealed_records",
         "Bus records that can be found and are not in blocks: a new owner reads them again",
-        |of| Some(of.searchable.saturating_sub(of.sealed)),
+        |of| Some(of.indexed_offset.saturating_sub(of.committed_offset)),
     ),
     ("weir_aggregator_head_bytes", "Memory of what is unsealed", |of| Some(of.head_bytes)),
     ("weir_aggregator_blocks", "Sealed blocks", |of| Some(of.blocks)),

@@ -1,129 +1,32 @@
-//! The group member: one consumer for each topic, so that the group balances each topic by itself, and a task for each assigned
-//! partition.
+//! The members of the consumer group, and a task for each assigned partition.
 //!
-//! The loop of a topic never waits for a partition: one whose commands are not taken is paused on the bus and goes on when it has
+//! A topic of several partitions has a member of its own, because the group evens out partitions and not topics (decision 0125).
+//! Topics of one partition share a member: each alone would count as even, and the first process would keep all of them.
+//!
+//! The loop of a member never waits for a partition: one whose commands are not taken is paused on the bus and goes on when it has
 //! caught up.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::pin::Pin;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use futures_util::future::try_join_all;
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_bus::{BusError, Consumer, Event, Log, Record, TopicPartition};
-use weir_heads::AdminResult;
 
 use crate::AggregatorError;
-use crate::error::Refusals;
-use crate::machine::{Committed, OwnerCommand, Reply};
-use crate::shell::{GroupRequest, ToGroup};
+use crate::machine::OwnerCommand;
+use crate::owners::{AllOwners, GroupRequest, Owners, ToGroup};
+use crate::registry::OwnerRegistry;
 use crate::watermark::poll_watermarks;
 
 /// How often paused partitions are looked at.
 const CATCH_UP: Duration = Duration::from_millis(5);
 
-/// What the tasks of a topic's partitions may have told and the loop has not yet heard; they wait for it.
+/// What the tasks of a member's partitions may have told and the loop has not yet heard; they wait for it.
 const REQUESTS: usize = 16;
-
-/// Owns partitions of one topic.
-pub(crate) trait Owners: Send + Sync {
-    /// The task of an assigned partition, until it is revoked.
-    fn own(&self, group: ToGroup, revoked: CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>>;
-    /// The partition is no longer this process's.
-    fn close(&self, partition: u32);
-    /// The partition cannot be served: answers say why, until it is opened or closed.
-    fn quarantine(&self, partition: u32, reason: String);
-    /// How far the bus is, as it said when it was asked then.
-    fn record_watermark(&self, partition: u32, high_watermark: u64, asked: Instant);
-}
-
-pub(crate) type AllOwners = BTreeMap<&'static str, Arc<dyn Owners>>;
-
-/// The partitions of all topics that are this process's, and where the open ones take commands.
-#[derive(Clone, Default)]
-pub(crate) struct OwnerRegistry(Arc<Mutex<Registry>>);
-
-#[derive(Default)]
-struct Registry {
-    /// `None` while a partition is not open.
-    owners: BTreeMap<TopicPartition, Option<mpsc::Sender<OwnerCommand>>>,
-    /// Topics whose group has answered at least once.
-    answered: BTreeSet<String>,
-    /// The last partition was taken, and nothing was said since: then we may be no member any more.
-    is_bare: bool,
-}
-
-impl OwnerRegistry {
-    pub fn places(&self) -> Vec<TopicPartition> {
-        self.0.lock().owners.keys().cloned().collect()
-    }
-
-    pub(crate) fn set(&self, place: &TopicPartition, commands: Option<mpsc::Sender<OwnerCommand>>) {
-        self.0.lock().owners.insert(place.clone(), commands);
-    }
-
-    fn answered(&self, topic: &str) {
-        let mut registry = self.0.lock();
-        registry.answered.insert(topic.to_owned());
-        registry.is_bare = false;
-    }
-
-    fn remove(&self, places: &[TopicPartition]) {
-        let mut registry = self.0.lock();
-        places.iter().for_each(|place| drop(registry.owners.remove(place)));
-        registry.is_bare = registry.owners.is_empty();
-    }
-
-    fn clear(&self, topic: &str) {
-        let mut registry = self.0.lock();
-        registry.answered.remove(topic);
-        registry.owners.retain(|place, _| place.topic != topic);
-    }
-
-    /// Partitions that are ours, once the group has answered for so many topics.
-    fn assigned(&self, topics: usize) -> Option<usize> {
-        let registry = self.0.lock();
-        (registry.answered.len() == topics && !registry.is_bare).then_some(registry.owners.len())
-    }
-
-    fn commands(&self, place: &TopicPartition) -> Option<mpsc::Sender<OwnerCommand>> {
-        self.0.lock().owners.get(place).cloned().flatten()
-    }
-
-    /// Commands every owner, and adds up what they did. Errors with every refusal, and every partition that is not open.
-    pub async fn command_all(
-        &self,
-        mut command: impl FnMut(&TopicPartition, Reply) -> OwnerCommand,
-    ) -> Result<AdminResult, AggregatorError> {
-        let owners: Vec<_> = self.0.lock().owners.iter().map(|(place, owner)| (place.clone(), owner.clone())).collect();
-        let (mut replies, mut refusals) = (Vec::new(), Vec::new());
-        for (place, owner) in owners {
-            let (tx, rx) = oneshot::channel();
-            match owner {
-                Some(owner) if owner.send(command(&place, tx)).await.is_ok() => replies.push((place, rx)),
-                _ => refusals.push((place.clone(), AggregatorError::NotOpen { place })),
-            }
-        }
-        let (mut sum, mut partitions) = (Committed::default(), Vec::with_capacity(replies.len()));
-        for (place, reply) in replies {
-            match reply.await {
-                Ok(Ok(committed)) => {
-                    sum += committed;
-                    partitions.push(place);
-                }
-                Ok(Err(error)) => refusals.push((place, error)),
-                Err(_) => refusals.push((place.clone(), AggregatorError::Moved { place })),
-            }
-        }
-        let Committed { blocks, records } = sum;
-        let done = AdminResult { blocks, records, partitions };
-        if refusals.is_empty() { Ok(done) } else { Err(AggregatorError::Partitions(Refusals(refusals))) }
-    }
-}
 
 pub(crate) struct Group {
     pub bus: Arc<dyn Log>,
@@ -136,25 +39,37 @@ pub(crate) struct Group {
 impl Group {
     /// Until told to stop. Errors when the bus fails for good.
     pub async fn run(&self, shutdown: CancellationToken) -> Result<(), AggregatorError> {
-        let loops = self.owners.iter().map(|(topic, owners)| Box::pin(self.run_topic(topic, owners, &shutdown)));
+        let members = self.members().await?;
+        let loops = members.into_iter().map(|owners| Box::pin(self.run_member(owners, &shutdown)));
         let watermarks = poll_watermarks(Arc::clone(&self.bus), self.owners.clone(), self.registry.clone());
         tokio::select! {
-            ended = futures_util::future::try_join_all(loops) => ended.map(drop),
+            ended = try_join_all(loops) => ended.map(drop),
             source = watermarks => Err(AggregatorError::TaskLost { task: "asking the bus how far it is", source }),
         }
     }
 
-    async fn run_topic(
-        &self,
-        topic: &'static str,
-        owners: &Arc<dyn Owners>,
-        shutdown: &CancellationToken,
-    ) -> Result<(), AggregatorError> {
-        let consumer = self.bus.consume(&[topic], &member_of(&self.member, topic)).await?;
+    /// What each member consumes.
+    async fn members(&self) -> Result<Vec<AllOwners>, BusError> {
+        let partitions = try_join_all(self.owners.keys().map(|topic| self.bus.partitions(topic))).await?;
+        let (mut members, mut shared) = (Vec::new(), AllOwners::new());
+        for ((topic, owners), partitions) in self.owners.iter().zip(partitions) {
+            let own = (*topic, Arc::clone(owners));
+            if partitions == 1 {
+                shared.extend([own]);
+            } else {
+                members.push(AllOwners::from([own]));
+            }
+        }
+        members.extend((!shared.is_empty()).then_some(shared));
+        Ok(members)
+    }
+
+    async fn run_member(&self, owners: AllOwners, shutdown: &CancellationToken) -> Result<(), AggregatorError> {
+        let topics: Vec<&str> = owners.keys().copied().collect();
+        let consumer = self.bus.consume(&topics, &member_of(&self.member, &topics)).await?;
         let (requests_tx, mut requests) = mpsc::channel(REQUESTS);
         let mut group = GroupLoop {
-            topic,
-            owners: Arc::clone(owners),
+            owners,
             registry: self.registry.clone(),
             consumer,
             requests_tx,
@@ -173,7 +88,7 @@ impl Group {
                 _ = catch_up.tick(), if !group.waiting.is_empty() => group.catch_up().await?,
             }
         }
-        self.registry.clear(topic);
+        topics.iter().for_each(|topic| self.registry.clear(topic));
         group.assignments.clear();
         requests.close();
         while let Some(ended) = group.tasks.join_next().await {
@@ -189,9 +104,12 @@ impl Group {
     }
 }
 
-/// What a process is called in the group of a topic.
-pub(crate) fn member_of(process: &str, topic: &str) -> String {
-    format!("{process}/{topic}")
+/// What a process is called in the group as the consumer of these topics.
+pub(crate) fn member_of(process: &str, topics: &[&str]) -> String {
+    match topics {
+        [topic] => format!("{process}/{topic}"),
+        _ => process.to_owned(),
+    }
 }
 
 fn lost(source: JoinError) -> AggregatorError {
@@ -212,10 +130,9 @@ impl Drop for Assignment {
     }
 }
 
-/// One topic's.
+/// One member's.
 struct GroupLoop {
-    topic: &'static str,
-    owners: Arc<dyn Owners>,
+    owners: AllOwners,
     registry: OwnerRegistry,
     consumer: Box<dyn Consumer>,
     requests_tx: mpsc::Sender<(TopicPartition, u64, GroupRequest)>,
@@ -227,17 +144,21 @@ struct GroupLoop {
 }
 
 impl GroupLoop {
+    fn owners(&self, place: &TopicPartition) -> &dyn Owners {
+        &**self.owners.get(place.topic.as_str()).expect("invariant: a consumer tells of the topics that it consumes")
+    }
+
     async fn event(&mut self, event: Event) -> Result<(), BusError> {
         match event {
             Event::Assigned(places) => {
                 places.into_iter().for_each(|place| self.assign(place));
-                self.registry.answered(self.topic);
+                self.owners.keys().for_each(|topic| self.registry.set_answered(topic));
             }
             Event::Revoked(places) => {
                 for place in &places {
                     self.assignments.remove(place);
                     self.waiting.remove(place);
-                    self.owners.close(place.partition);
+                    self.owners(place).close(place.partition);
                 }
                 self.registry.remove(&places);
             }
@@ -258,7 +179,8 @@ impl GroupLoop {
         self.registry.set(&place, None);
         let group = ToGroup { place: place.clone(), number: self.numbers, tx: self.requests_tx.clone() };
         let revoked = CancellationToken::new();
-        self.tasks.spawn(self.owners.own(group, revoked.clone()));
+        let task = self.owners(&place).own(group, revoked.clone());
+        self.tasks.spawn(task);
         self.assignments.insert(place, Assignment { number: self.numbers, revoked });
     }
 
@@ -287,7 +209,7 @@ impl GroupLoop {
                 );
                 self.waiting.remove(&place);
                 self.registry.set(&place, None);
-                self.owners.quarantine(place.partition, reason);
+                self.owners(&place).quarantine(place.partition, reason);
                 self.consumer.pause(&place, true).await
             }
         }

@@ -3,7 +3,8 @@
 //! - [`machine`]: a partition as a pure state machine: what is due, and what the manifest says next.
 //! - [`shell`]: a partition's task, which does what its machine says; [`pool`]: where the heavy part of that runs.
 //! - [`append`]: records into the head: decode, drop duplicates ([`dedup`]), [`quarantine`].
-//! - [`group`]: one consumer a topic, a task for each assigned partition; [`watermark`]: how far the bus is, for coverage.
+//! - [`group`]: the consumers, and a task for each assigned partition; [`owners`], [`registry`]: what group and tasks know of each
+//!   other; [`watermark`]: how far the bus is, for coverage.
 //! - [`budget`]: what all partitions of a process share, so that its memory is bounded; [`runs`]: which blocks are merged;
 //!   [`expiry`]: which ones go; [`steady`]: a partition's own time.
 //! - [`live`]: what readers see meanwhile; [`heads`]: the same for query nodes in other processes, as routes; [`admin`]: sealing and
@@ -19,6 +20,7 @@ mod block_memory;
 mod budget;
 mod config;
 mod dedup;
+mod dependencies;
 mod error;
 mod expiry;
 mod gauges;
@@ -28,8 +30,10 @@ mod live;
 mod machine;
 mod metrics;
 mod open;
+mod owners;
 mod pool;
 mod quarantine;
+mod registry;
 mod runs;
 mod shell;
 #[cfg(test)]
@@ -39,14 +43,9 @@ mod steady;
 mod unsealable;
 mod watermark;
 
-use std::sync::Arc;
-
 pub use config::{AggregatorConfig, Retention};
+pub use dependencies::{Clock, Dependencies};
 pub use error::{AggregatorError, Refusals};
 pub use live::Partitions;
 pub use metrics::{Metrics, PartitionLabels, RequestLabels};
-pub use open::{Aggregator, Dependencies};
-use weir_model::time::UnixNanos;
-
-/// Wall clock, passed in.
-pub type Clock = Arc<dyn Fn() -> UnixNanos + Send + Sync>;
+pub use open::Aggregator;

@@ -15,6 +15,8 @@ use weir_heads::{HeadInstant, bus_silent};
 use weir_model::select::PartitionCoverage;
 use weir_model::signal::Signal;
 
+use crate::machine::Missing;
+
 /// Sections that a live tail may be behind before it is told that it lost some: at a full MiB each, 256 MiB.
 const TAIL_SECTIONS: usize = 256;
 
@@ -24,10 +26,7 @@ pub(crate) struct Snapshot<E: Engine> {
     pub version: u64,
     pub manifest: Arc<Manifest>,
     pub blocks: Vec<BlockView<E>>,
-    /// Blocks that were not opened yet, not even in vain.
-    pub opening: u64,
-    /// Blocks that could not be opened, a sentence each.
-    pub missing: Vec<String>,
+    pub missing: Missing,
     /// Being sealed.
     pub frozen: Option<Arc<E::Head>>,
     /// Taking records.
@@ -51,8 +50,8 @@ impl<E: Engine> LivePartition<E> {
     /// As a manifest version says, with an empty head; no block is open.
     pub fn new(partition: u32, version: u64, manifest: Arc<Manifest>, head: E::Head) -> Self {
         let next_offset = manifest.next_offset;
-        let (blocks, missing, active) = (Vec::new(), Vec::new(), Arc::new(head));
-        let snapshot = Snapshot { version, manifest, blocks, opening: 0, missing, frozen: None, active };
+        let (blocks, missing, active) = (Vec::new(), Missing::default(), Arc::new(head));
+        let snapshot = Snapshot { version, manifest, blocks, missing, frozen: None, active };
         Self {
             topic: E::KIND.topic(),
             partition,
@@ -67,21 +66,19 @@ impl<E: Engine> LivePartition<E> {
         let silent = bus_silent(self.topic, self.partition, self.watermark_age_seconds());
         let searchable = self.indexed_offset.load(Ordering::Acquire);
         let snapshot = self.snapshot.read();
-        let (topic, partition, opening) = (self.topic, self.partition, snapshot.opening);
-        let opening = (opening > 0).then(|| format!("{topic} partition {partition}: {opening} blocks are not open yet"));
         let heads = snapshot.frozen.iter().chain(std::iter::once(&snapshot.active)).filter(|head| head.records() > 0);
         PartitionView {
             coverage: PartitionCoverage {
                 topic: self.topic.into(),
                 partition: self.partition,
-                on_bus: self.high_watermark.load(Ordering::Acquire).max(searchable),
-                searchable,
-                sealed: snapshot.manifest.next_offset,
+                high_watermark: self.high_watermark.load(Ordering::Acquire).max(searchable),
+                indexed_offset: searchable,
+                committed_offset: snapshot.manifest.next_offset,
                 losses: snapshot.manifest.losses.iter().map(|loss| (loss.first, loss.next)).collect(),
             },
             blocks: snapshot.blocks.clone(),
             heads: heads.cloned().collect(),
-            missing: snapshot.missing.iter().cloned().chain(opening).chain(silent).collect(),
+            missing: snapshot.missing.sentences(self.topic, self.partition).chain(silent).collect(),
         }
     }
 }
@@ -102,8 +99,8 @@ impl<E: Engine> LivePartition<E> {
             partition: self.partition,
             epoch: snapshot.manifest.epoch,
             version: snapshot.version,
-            searchable,
-            on_bus: self.high_watermark.load(Ordering::Acquire).max(searchable),
+            indexed_offset: searchable,
+            high_watermark: self.high_watermark.load(Ordering::Acquire).max(searchable),
             bus_silent_seconds,
             watermark: None,
         };

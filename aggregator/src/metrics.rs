@@ -7,12 +7,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use weir_model::outage::Outages;
 
-/// Which partition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PartitionLabels {
     /// `weir.logs`, …
     pub topic: String,
-    /// From 0.
     pub partition: u32,
 }
 
@@ -21,7 +19,6 @@ pub struct PartitionLabels {
 pub struct ForgottenLabels {
     /// `weir.logs`, …
     pub topic: String,
-    /// From 0.
     pub partition: u32,
     /// "aged": as configured. "crowded": there were too many.
     pub reason: &'static str,
@@ -53,7 +50,7 @@ pub struct Metrics {
     pub forgotten_sources: Family<PartitionLabels, Counter>,
     /// Sections that began after their source's mark.
     pub gaps: Family<PartitionLabels, Counter>,
-    /// Bus records that could not be understood and were put aside whole.
+    /// Bus records that could not be understood and are in quarantine, whole.
     pub quarantined: Family<PartitionLabels, Counter>,
     /// Offsets declared lost.
     pub lost: Family<PartitionLabels, Counter>,
@@ -88,7 +85,11 @@ impl Metrics {
         let help =
             "Sources forgotten before mark_age_max, because a manifest has no room for more; read again, they are stored again";
         counter("forgotten_sources", help, &self.forgotten_sources);
-        counter("quarantined_records", "Bus records that could not be understood and were put aside whole", &self.quarantined);
+        counter(
+            "quarantined_records",
+            "Bus records that could not be understood and are in quarantine, whole",
+            &self.quarantined,
+        );
         counter("lost_offsets", "Bus offsets declared lost", &self.lost);
         counter("sealed_blocks", "Blocks published by seals", &self.sealed);
         counter("expired_blocks", "Blocks deleted by retention", &self.expired_blocks);

@@ -5,12 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use object_store::ObjectStore;
 use tokio_util::sync::CancellationToken;
-use weir_blocks::blob::BlobCache;
 use weir_blocks::engine::{Engine, Head};
-use weir_blocks::manifest::NonceSource;
-use weir_bus::Log;
 use weir_heads::AdminResult;
 use weir_logs::LogsEngine;
 use weir_metrics::MetricsEngine;
@@ -18,34 +14,19 @@ use weir_model::status::OwnerStatus;
 use weir_model::wire::Kind;
 use weir_traces::TracesEngine;
 
+use crate::AggregatorError;
 use crate::budget::Budget;
 use crate::config::AggregatorConfig;
-use crate::group::{AllOwners, Group, OwnerRegistry, Owners};
-use crate::heads::HeadService;
+use crate::dependencies::Dependencies;
+use crate::group::Group;
+use crate::heads::service::HeadService;
 use crate::live::{LivePartition, Partitions};
 use crate::machine::OwnerCommand;
-use crate::metrics::{Metrics, PartitionLabels};
+use crate::metrics::PartitionLabels;
+use crate::owners::{AllOwners, Owners, ToGroup};
 use crate::pool::Pool;
-use crate::shell::{Deps, Shell, ToGroup};
-use crate::{AggregatorError, Clock};
-
-/// What the aggregator works with.
-pub struct Dependencies {
-    /// Where records come from.
-    pub bus: Arc<dyn Log>,
-    /// Where blocks and manifests go; probed by the caller.
-    pub object_store: Arc<dyn ObjectStore>,
-    /// Ranges of blocks that were read.
-    pub cache: BlobCache,
-    /// Wall clock.
-    pub clock: Clock,
-    /// Names of blocks.
-    pub nonces: NonceSource,
-    /// Counters; the caller registers them.
-    pub metrics: Metrics,
-    /// Static identity in the group, and the owner's URL in the manifests.
-    pub member: String,
-}
+use crate::registry::OwnerRegistry;
+use crate::shell::{Deps, Shell};
 
 /// The aggregator of this process.
 pub struct Aggregator {
@@ -131,13 +112,13 @@ impl<E: Engine> LivePartition<E> {
         let heads = || snapshot.frozen.iter().chain(std::iter::once(&snapshot.active));
         let searchable = self.indexed_offset.load(Ordering::Acquire);
         OwnerStatus {
-            on_bus: self.high_watermark.load(Ordering::Acquire).max(searchable),
+            high_watermark: self.high_watermark.load(Ordering::Acquire).max(searchable),
             bus_silent_seconds: self.watermark_age_seconds(),
-            searchable,
+            indexed_offset: searchable,
             head_bytes: heads().map(|head| head.bytes() as u64).sum(),
             head_records: heads().map(|head| head.records()).sum(),
-            blocks_opening: snapshot.opening,
-            blocks_unopened: snapshot.missing.len() as u64,
+            blocks_opening: snapshot.missing.opening,
+            blocks_unopened: snapshot.missing.unopened(),
             ..snapshot.manifest.status(E::KIND, self.partition, snapshot.version)
         }
     }
@@ -189,15 +170,19 @@ impl<E: Engine> Owners for EngineOwners<E> {
 mod tests {
     use std::time::Duration;
 
+    use object_store::ObjectStore;
     use object_store::memory::InMemory;
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;
+    use weir_blocks::blob::BlobCache;
     use weir_blocks::manifest::random_nonces;
     use weir_bus::sim::{Sim, SimConfig};
     use weir_metrics::MetricsCounters;
     use weir_traces::TracesCounters;
 
     use super::*;
+    use crate::dependencies::Clock;
+    use crate::metrics::Metrics;
 
     fn member(sim: &Sim, store: &Arc<InMemory>, name: &str) -> Arc<Aggregator> {
         let clock: Clock = Arc::new(|| 0);
@@ -257,7 +242,7 @@ mod tests {
         until(&first, None).await;
         until(&others[2], Some(1)).await;
         let heard = async {
-            while !scrape().iter().any(|line| line.starts_with("weir_aggregator_bus_silent_seconds{")) {
+            while !scrape().iter().any(|line| line.starts_with("weir_aggregator_watermark_age_seconds{")) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -265,7 +250,7 @@ mod tests {
         let labels = format!("{{topic=\"{}\",partition=\"0\"}}", others[2].status().remove(0).topic);
         let gauges = [
             "lag_records",
-            "bus_silent_seconds",
+            "watermark_age_seconds",
             "unsealed_records",
             "head_bytes",
             "blocks",

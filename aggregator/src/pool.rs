@@ -20,8 +20,8 @@ pub(crate) enum Class {
 
 const CLASSES: usize = 3;
 
-/// Runs work off the async threads, whoever else does. For work that waits; what takes a core goes through [`Pool::run`].
-pub(crate) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Lost> {
+/// Runs work off the async threads, whoever else does.
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Lost> {
     let joined = tokio::task::spawn_blocking(move || panic_guard::catch(work));
     joined.await.map_err(|error| Lost(error.to_string()))?.map_err(Lost)
 }

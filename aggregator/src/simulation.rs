@@ -36,12 +36,15 @@ use weir_model::wire::Kind;
 
 use crate::budget::Budget;
 use crate::config::AggregatorConfig;
-use crate::group::{AllOwners, Group, OwnerRegistry, member_of};
+use crate::dependencies::Dependencies;
+use crate::group::{Group, member_of};
 use crate::live::Partitions;
 use crate::machine::OwnerCommand;
 use crate::metrics::Metrics;
-use crate::open::{Dependencies, owners};
+use crate::open::owners;
+use crate::owners::AllOwners;
 use crate::pool::Pool;
+use crate::registry::OwnerRegistry;
 use source::Source;
 
 const PARTITIONS: u32 = 2;
@@ -173,7 +176,7 @@ async fn step(world: &World, members: &mut [Member], sources: &mut [Source], ran
             let partition = random.random_range(0..PARTITIONS);
             let place = TopicPartition { topic: Kind::Logs.topic().into(), partition };
             // No such member: it has just crashed, and nothing moves.
-            let member = member_of(["a", "b"][random.random_range(0..2)], &place.topic);
+            let member = member_of(["a", "b"][random.random_range(0..2)], &[&place.topic]);
             let _moved = world.sim.usurp(&place, &member, random.random_range(1..6));
         }
         // The clock is set, by up to 40 days, ahead or back.
@@ -231,7 +234,7 @@ async fn verify(world: &World, sources: &[Source]) {
                 let place = TopicPartition { topic: live.topic.into(), partition: live.partition };
                 let (_, next) = world.sim.bounds(&place).await.expect("bounds");
                 behind |= live.indexed_offset.load(Ordering::Acquire) < next || live.watermark_age_seconds().is_none();
-                behind |= live.snapshot.read().opening > 0;
+                behind |= live.snapshot.read().missing.opening > 0;
             }
             if !behind {
                 return;

@@ -21,11 +21,12 @@ use weir_model::wire::{Kind, Limits, Mark, RecordBuilder, Section, SectionHeader
 
 use crate::budget::Budget;
 use crate::config::AggregatorConfig;
+use crate::dependencies::Dependencies;
 use crate::machine::{Committed, OwnerCommand};
 use crate::metrics::{Metrics, PartitionLabels};
-use crate::open::{Dependencies, owners};
+use crate::open::owners;
+use crate::owners::{GroupRequest, ToGroup};
 use crate::pool::Pool;
-use crate::shell::{GroupRequest, ToGroup};
 
 /// The logs engine, but for lines that it cannot seal.
 struct Picky(LogsEngine);

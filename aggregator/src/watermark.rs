@@ -12,7 +12,8 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use weir_bus::{Log, TopicPartition};
 
-use crate::group::{AllOwners, OwnerRegistry};
+use crate::owners::AllOwners;
+use crate::registry::OwnerRegistry;
 
 /// How often each partition is asked.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -84,8 +85,7 @@ mod tests {
     use weir_bus::{Ack, BusError, Consumer};
 
     use super::*;
-    use crate::group::Owners;
-    use crate::shell::ToGroup;
+    use crate::owners::{Owners, ToGroup};
 
     const ROUND_TRIP: Duration = Duration::from_secs(4);
 

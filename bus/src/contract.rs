@@ -12,7 +12,6 @@ use crate::{Ack, BusError, Consumer, Event, Log, Record, TopicPartition};
 
 /// What the checks need to know about the log under test.
 pub struct Contract<'a> {
-    /// Under test.
     pub log: &'a dyn Log,
     /// A topic that nothing else uses, with at least two partitions once it is made.
     pub topic: &'a str,

@@ -12,29 +12,17 @@ pub enum BusError {
     Config(String),
     /// No such partition.
     #[error("{topic} has no partition {partition}")]
-    UnknownPartition {
-        /// Topic.
-        topic: String,
-        /// Partition.
-        partition: u32,
-    },
+    UnknownPartition { topic: String, partition: u32 },
     /// A record larger than the bus takes.
     #[error("record of {bytes} bytes is above the bus's limit of {limit}")]
-    TooLarge {
-        /// Its size.
-        bytes: usize,
-        /// The limit.
-        limit: usize,
-    },
+    TooLarge { bytes: usize, limit: usize },
     /// A file operation of the disk log failed. After a failed fsync the log refuses everything: what the kernel did
     /// with the pages is not known (fsyncgate).
     #[error("{operation} {path}: {source}")]
     Disk {
         /// "append to", "fsync", …
         operation: &'static str,
-        /// Which file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },

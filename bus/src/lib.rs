@@ -86,7 +86,6 @@ pub enum Event {
     /// The wanted offset does not exist: the partition now begins at `first` and ends at `next`. Nothing of it arrives
     /// before another seek. It never resets by itself.
     OutOfRange {
-        /// Which.
         place: TopicPartition,
         /// What was wanted.
         wanted: u64,

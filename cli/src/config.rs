@@ -2,21 +2,22 @@
 //!
 //! Flags and `WEIR_…` variables win over the file. The documented default is `weir.toml` beside this file.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use weir_blocks::location::Location;
 use weir_collector::error::CollectorError;
-use weir_model::config::ByteSize;
-use weir_runtime::containers::InventoryConfig;
 
 use crate::Failure;
 use crate::args::{AggregatorArguments, NodeArguments, QueryNodeArguments, ServiceArguments, StoreArguments, UpArguments};
 use crate::text::plain;
 
 mod renamed;
+mod tables;
+
+pub(crate) use tables::BusKind;
+use tables::{BusConfig, NodeConfig, StoreConfig, TelemetryConfig};
 
 /// The default, every key documented; a test holds it equal to [`Config::default`].
 pub(crate) const DOCUMENTED: &str = include_str!("weir.toml");
@@ -57,115 +58,6 @@ pub(crate) struct Config {
     pub rules: weir_rules::RulesConfig,
     /// weir's own spans.
     pub telemetry: TelemetryConfig,
-}
-
-/// `[node]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct NodeConfig {
-    /// Its name; the host's when empty.
-    pub name: String,
-    /// Its root directory, as a collector in a container sees it.
-    pub root: PathBuf,
-    /// containerd's socket.
-    pub containerd_socket: PathBuf,
-    /// Sockets that may speak CRI.
-    pub cri_sockets: Vec<PathBuf>,
-    /// Docker's socket.
-    pub docker_socket: PathBuf,
-    /// podman's sockets.
-    pub podman_sockets: Vec<PathBuf>,
-    /// podman's storage, read when no socket answers.
-    pub podman_storage: PathBuf,
-    /// Where `weir run` keeps its containers.
-    pub containers: PathBuf,
-}
-
-impl Default for NodeConfig {
-    fn default() -> Self {
-        let stock = InventoryConfig::default();
-        Self {
-            name: String::new(),
-            root: stock.root,
-            containerd_socket: stock.containerd_socket,
-            cri_sockets: stock.cri_sockets,
-            docker_socket: stock.docker_socket,
-            podman_sockets: stock.podman_sockets,
-            podman_storage: stock.podman_storage,
-            containers: stock.weir_dir,
-        }
-    }
-}
-
-impl NodeConfig {
-    /// For the runtime.
-    pub fn inventory(&self) -> InventoryConfig {
-        InventoryConfig {
-            root: self.root.clone(),
-            containerd_socket: self.containerd_socket.clone(),
-            cri_sockets: self.cri_sockets.clone(),
-            docker_socket: self.docker_socket.clone(),
-            podman_sockets: self.podman_sockets.clone(),
-            podman_storage: self.podman_storage.clone(),
-            weir_dir: self.containers.clone(),
-            ..InventoryConfig::default()
-        }
-    }
-}
-
-/// `[bus]`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct BusConfig {
-    /// Which.
-    pub kind: BusKind,
-    /// The embedded log.
-    pub disk: weir_bus::disk::DiskConfig,
-    /// An Apache Kafka cluster.
-    pub kafka: weir_bus::kafka::KafkaConfig,
-}
-
-/// `bus.kind`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum BusKind {
-    /// The embedded log of one machine.
-    #[default]
-    Disk,
-    /// Apache Kafka.
-    Kafka,
-}
-
-/// `[store]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct StoreConfig {
-    /// `""` for `<data>/store`; `file:///path`, `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`.
-    pub url: String,
-    /// Endpoint, region, credentials.
-    pub options: BTreeMap<String, String>,
-    /// Memory for ranges of blocks that were read.
-    pub cache_max: ByteSize,
-}
-
-impl Default for StoreConfig {
-    fn default() -> Self {
-        Self { url: String::new(), options: BTreeMap::new(), cache_max: ByteSize::mib(256) }
-    }
-}
-
-/// `[telemetry]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct TelemetryConfig {
-    /// Whether weir keeps spans of its own queries and seals.
-    pub spans: bool,
-}
-
-impl Default for TelemetryConfig {
-    fn default() -> Self {
-        Self { spans: true }
-    }
 }
 
 impl Default for Config {

@@ -96,9 +96,9 @@ impl Deaths {
     }
 
     /// What is to be shipped beside a sample that was taken at `now`, a batch a section of its own.
-    pub fn untold(&mut self, now: UnixNanos, sampler: &mut NodeSampler) -> (Vec<Death>, Vec<MetricBatch>) {
+    pub fn unshipped(&mut self, now: UnixNanos, sampler: &mut NodeSampler) -> (Vec<Death>, Vec<MetricBatch>) {
         self.counts.extend(sampler.take_oom_counts().into_iter().map(|count| (now, count)));
-        let mut deaths = self.history.untold(now);
+        let mut deaths = self.history.unshipped(now);
         deaths.truncate(DEATHS_MAX);
         self.history.set_sampled();
         let batches = sampler.ended(&deaths);
@@ -106,8 +106,8 @@ impl Deaths {
     }
 
     /// The bus has them.
-    pub fn set_told(&mut self, deaths: &[Death]) {
-        self.history.set_told(deaths);
+    pub fn set_shipped(&mut self, deaths: &[Death]) {
+        self.history.set_shipped(deaths);
     }
 
     /// Writes down what is known. Blocks.

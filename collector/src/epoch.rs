@@ -5,9 +5,8 @@
 //! given, a minute's worth at a time, so that a source that begins costs no write of its own as a rule.
 //! Format of the file: docs/formats/epochs.md.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +18,7 @@ use weir_model::time::UnixNanos;
 use weir_model::wire::Mark;
 
 use crate::error::CollectorError;
+use crate::private;
 
 /// Below the collector's data directory.
 const FILE: &str = "epochs";
@@ -65,7 +65,7 @@ impl Epochs {
             let path = path.clone();
             move |source| CollectorError::File { operation, path, source }
         };
-        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed("make the directory of"))?;
+        private::make_directory(directory).map_err(failed("make the directory of"))?;
         let given_below = match fs::read(&path) {
             Ok(bytes) => decode(&bytes).unwrap_or_else(|reason| {
                 tracing::warn!(path = %path.display(), reason, "the file of epochs cannot be read; the clock decides");
@@ -94,11 +94,8 @@ impl Epochs {
         let epoch = u64::try_from(now).unwrap_or(0).max(state.next);
         if epoch >= state.ceiling {
             let ceiling = epoch.saturating_add(RESERVED);
-            replace(&self.path, &encode(ceiling)).map_err(|source| CollectorError::File {
-                operation: "write",
-                path: self.path.clone(),
-                source,
-            })?;
+            private::replace(&self.path, &self.path.with_extension("new"), &encode(ceiling))
+                .map_err(|source| CollectorError::File { operation: "write", path: self.path.clone(), source })?;
             state.ceiling = ceiling;
         }
         state.next = epoch.saturating_add(1);
@@ -176,15 +173,6 @@ fn decode(bytes: &[u8]) -> Result<u64, String> {
         return Err(format!("version {} is not known", line.weir_epochs));
     }
     Ok(line.given_below)
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]

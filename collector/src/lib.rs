@@ -10,7 +10,7 @@
 //! - `metadata`: structured metadata of a line; `proto`: protobuf read where it lies.
 //! - [`severity`] and [`enrich`]: how severe a line is, and which trace and span it names.
 //! - `pulse`: the collector about itself, as samples.
-//! - [`epoch`]: epochs that grow whatever the clock does.
+//! - [`epoch`]: epochs that grow whatever the clock does; `private`: files that nobody else reads.
 //! - [`config`], [`metrics`], [`error`]: keys, counters, errors.
 //!
 //! An input is acknowledged (checkpoint moved, 200 sent) only when the bus has acknowledged. Nothing here reads the bus,
@@ -33,6 +33,7 @@ pub mod tail;
 mod deaths;
 mod metadata;
 mod node;
+mod private;
 mod proto;
 mod proto_size;
 mod pulse;

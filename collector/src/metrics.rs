@@ -112,7 +112,7 @@ impl CollectorMetrics {
     /// Adds everything to a registry.
     pub fn register(&self, registry: &mut Registry) {
         self.ship.register(registry);
-        registry.register("weir_collector_events", "Oddities and refusals by source and reason", self.events.clone());
+        registry.register("weir_collector_errors", "What was refused, mended or odd, by source and reason", self.events.clone());
         registry.register("weir_collector_lost_bytes", "Bytes of sources that were lost, by reason", self.lost_bytes.clone());
         registry.register(
             "weir_collector_dropped_records",

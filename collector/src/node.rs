@@ -158,7 +158,7 @@ impl Node {
         let now = (self.clock)();
         let sampled = tokio::task::spawn_blocking(move || {
             let batches = taken.sampler.sample(now);
-            let ended = taken.deaths.untold(now, &mut taken.sampler);
+            let ended = taken.deaths.unshipped(now, &mut taken.sampler);
             taken.deaths.save(now);
             (batches, ended, taken)
         });
@@ -180,7 +180,7 @@ impl Node {
             () = self.shutdown.cancelled() => Err(ShipError::Stopped),
         };
         match sent {
-            Ok(()) => taken.deaths.set_told(&deaths),
+            Ok(()) => taken.deaths.set_shipped(&deaths),
             Err(error) => {
                 let reason = if error == ShipError::Busy { "sample_late" } else { "sample_not_shipped" };
                 self.metrics.event(SOURCE, reason, 1);

@@ -12,7 +12,7 @@ use crate::memory::allocation;
 static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0_u8));
 
 /// A hash that is good within this process.
-pub(crate) fn hash(bytes: &[u8]) -> u64 {
+pub fn hash(bytes: &[u8]) -> u64 {
     xxh3_64_with_seed(bytes, *SEED)
 }
 
@@ -38,7 +38,7 @@ impl Index {
     }
 
     /// The number under this hash that `is` the one.
-    pub(crate) fn find(&self, hash: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
+    pub fn find(&self, hash: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
         let mask = self.slots.len().checked_sub(1)?;
         let mut at = hash as u32 as usize & mask;
         loop {
@@ -52,7 +52,7 @@ impl Index {
     }
 
     /// Adds what is not there yet, under the next number.
-    pub(crate) fn insert(&mut self, hash: u64, number: u32) {
+    pub fn insert(&mut self, hash: u64, number: u32) {
         self.count += 1;
         if self.count as usize * 2 > self.slots.len() {
             let size = (self.slots.len() * 2).max(SLOTS_MIN);

@@ -12,6 +12,7 @@
 //! - [`resource`]: which container of which pod on which node of which tenant.
 //! - [`log`], [`metric`], [`span`]: the three kinds of records.
 //! - [`signal`]: what every kind of batch can do: travel, be placed, weighed, split, trimmed.
+//! - [`varint`]: numbers as all formats have them.
 //! - [`memory`]: what things take on the heap; [`intern`]: the table behind dictionaries.
 //! - [`outage`]: what this process cannot write now, for whoever asks how it is.
 //! - [`panic_guard`]: which panics end a request, and which the process.
@@ -43,6 +44,7 @@ pub mod signal;
 pub mod span;
 pub mod status;
 pub mod time;
+pub mod varint;
 pub mod wire;
 
 pub use clip::clip;

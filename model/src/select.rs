@@ -6,6 +6,7 @@
 //! in a block, or is just moving from one to the other.
 
 mod budget;
+mod metrics;
 mod spans;
 mod tally;
 
@@ -15,14 +16,14 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(any(test, feature = "testing"))]
 pub use budget::MemoryBudget;
-pub use budget::{Budget, NoBudget, ReadError};
-pub use spans::SpanFacts;
-pub use tally::{Tally, label_bytes, read_series};
+pub use budget::{Budget, CancelOnDrop, Cancellation, NoBudget, ReadError};
+pub use metrics::{MetricReader, MetricSelect, Series, SeriesCursor, SeriesList};
+pub use spans::SearchedSpan;
+pub use tally::{Tally, each_series, label_bytes, read_series};
 
 use crate::id::{LineId, TraceId};
 use crate::label::{Labels, Matcher};
 use crate::log::LogRecord;
-use crate::metric::Family;
 use crate::span::{ScopeSpans, SpanKind, Value};
 use crate::time::{TimeRange, UnixNanos};
 
@@ -34,11 +35,14 @@ pub struct PartitionCoverage {
     /// Partition.
     pub partition: u32,
     /// Everything below is on the bus.
-    pub on_bus: u64,
+    #[serde(rename = "on_bus")]
+    pub high_watermark: u64,
     /// Everything below has been searched.
-    pub searchable: u64,
+    #[serde(rename = "searchable")]
+    pub indexed_offset: u64,
     /// Everything below is in sealed blocks.
-    pub sealed: u64,
+    #[serde(rename = "sealed")]
+    pub committed_offset: u64,
     /// Offsets that are declared lost, as `[first, next)`.
     pub losses: Vec<(u64, u64)>,
 }
@@ -59,7 +63,8 @@ pub struct Coverage {
 impl Coverage {
     /// Whether the answer saw all that is on the bus.
     pub fn is_complete(&self) -> bool {
-        self.missing.is_empty() && self.partitions.iter().all(|seen| seen.searchable >= seen.on_bus && seen.losses.is_empty())
+        self.missing.is_empty()
+            && self.partitions.iter().all(|seen| seen.indexed_offset >= seen.high_watermark && seen.losses.is_empty())
     }
 
     /// One thing more that could not be read. Each sentence stands once; beyond [`MISSING_MAX`] it is only said that there are more.
@@ -244,42 +249,6 @@ impl OwnedLine {
             attributes: record.attributes.to_labels(),
         }
     }
-}
-
-// ---- metrics
-
-/// Which series, and which of their samples.
-#[derive(Clone, Debug)]
-pub struct MetricSelect {
-    /// Whose.
-    pub tenant: String,
-    /// All must pass.
-    pub matchers: Vec<Matcher>,
-    /// First millisecond since the Unix epoch, inclusive.
-    pub start_ms: i64,
-    /// Last millisecond, inclusive (as Prometheus' querier has it).
-    pub end_ms: i64,
-}
-
-/// A series and its samples in the asked range.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Series {
-    /// `__name__` and all others.
-    pub labels: Labels,
-    /// Milliseconds since the Unix epoch, strictly ascending.
-    pub timestamps: Vec<i64>,
-    /// As many; staleness markers are kept.
-    pub values: Vec<f64>,
-}
-
-/// Reads metrics.
-pub trait MetricReader: Send + Sync {
-    /// Series with at least one sample in the range, ascending by labels.
-    fn select(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Series>>, ReadError>;
-    /// Label sets of series that may have a sample in the range, ascending, without reading samples.
-    fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError>;
-    /// Metadata of the families seen, ascending by name.
-    fn families(&self, tenant: &str) -> Result<Covered<Vec<Family>>, ReadError>;
 }
 
 // ---- traces

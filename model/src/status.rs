@@ -17,13 +17,16 @@ pub struct OwnerStatus {
     /// Newest manifest version that this owner published.
     pub version: u64,
     /// Everything below is on the bus.
-    pub on_bus: u64,
+    #[serde(rename = "on_bus")]
+    pub high_watermark: u64,
     /// For how long the bus has not said so; `None` when it never has, to this owner.
     pub bus_silent_seconds: Option<u64>,
     /// Everything below can be found.
-    pub searchable: u64,
+    #[serde(rename = "searchable")]
+    pub indexed_offset: u64,
     /// Everything below is in blocks.
-    pub sealed: u64,
+    #[serde(rename = "sealed")]
+    pub committed_offset: u64,
     /// Memory of the heads.
     pub head_bytes: u64,
     /// Lines, samples or spans in the heads.
@@ -68,7 +71,7 @@ pub struct PartitionStatus {
 impl PartitionStatus {
     /// With the lag that follows from the offsets.
     pub fn new(progress: OwnerStatus, owner: String, answers: bool) -> Self {
-        let lag = progress.on_bus.saturating_sub(progress.searchable);
+        let lag = progress.high_watermark.saturating_sub(progress.indexed_offset);
         Self { progress, owner, answers, lag }
     }
 }

@@ -60,3 +60,9 @@ impl RuntimeError {
         move |source| Self::File { action, path, source }
     }
 }
+
+/// An error with its causes, which those of the transports leave out of their text.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

@@ -17,9 +17,12 @@ pub mod containers;
 mod error;
 #[cfg(test)]
 mod fuzz_tests;
+mod lifecycle;
 pub mod logs;
 pub mod monitor;
+mod private;
 pub mod processes;
+mod proto;
 pub mod samples;
 
 pub use error::RuntimeError;

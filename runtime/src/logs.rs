@@ -233,7 +233,7 @@ pub fn generations(current: &Path) -> io::Result<Vec<Generation>> {
     if same_kind {
         rotated.sort_by(|a, b| a.0.cmp(&b.0));
     } else {
-        let changed = |path: &Path| path.metadata().and_then(|facts| facts.modified()).ok();
+        let changed = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
         rotated.sort_by_cached_key(|(_, file)| (changed(&file.path), file.path.clone()));
     }
     let current = exists.then(|| Generation { path: current.to_owned(), gzip: false });

@@ -4,12 +4,10 @@
 use std::path::Path;
 
 use procfs::process::Process;
+use procfs::{FromReadSI, KernelStats, ProcessCGroup, current_system_info, ticks_per_second};
 use weir_model::time::UnixNanos;
 
 use crate::cgroup::{Cgroup, Mounts};
-
-/// Clock ticks a second in `/proc/<pid>/stat`.
-const TICKS: u64 = 100;
 
 /// Processes in the cgroup itself (descendants not included), ascending, in our pid namespace. A process of another pid
 /// namespace that we cannot see reads as 0 and is left out. Empty when the cgroup is gone.
@@ -40,10 +38,14 @@ pub fn open_files(root: &Path, pids: &[u32]) -> Option<u64> {
 /// When a process began.
 pub fn started(root: &Path, pid: u32) -> Option<UnixNanos> {
     let ticks = process(root, pid)?.stat().ok()?.starttime;
-    let text = std::fs::read_to_string(root.join("proc/stat")).ok()?;
-    let boot: i64 = text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
-    let since_boot = i64::try_from(ticks.checked_mul(1_000_000_000 / TICKS)?).ok()?;
-    boot.checked_mul(1_000_000_000)?.checked_add(since_boot)
+    let boot = KernelStats::from_file(root.join("proc/stat"), current_system_info()).ok()?.btime;
+    let nanos = boot.checked_mul(1_000_000_000)?.checked_add(ticks.checked_mul(1_000_000_000 / ticks_per_second())?)?;
+    i64::try_from(nanos).ok()
+}
+
+/// The cgroups that a process is in, one a hierarchy; `None` when it is over.
+pub fn cgroups(root: &Path, pid: u32) -> Option<Vec<ProcessCGroup>> {
+    Some(process(root, pid)?.cgroups().ok()?.0)
 }
 
 fn process(root: &Path, pid: u32) -> Option<Process> {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use engine::{Containerd, Podman, image, poll};
 use weir_runtime::cgroup::{Mounts, Tree};
-use weir_runtime::containers::events::What;
-use weir_runtime::containers::{Container, Engine, Event, Events, Inventory, InventoryConfig, LogFormat, State, View};
+
+use weir_runtime::containers::{Container, Engine, Event, Events, Inventory, InventoryConfig, LogFormat, State, View, What};
 
 fn config(here: &Path) -> InventoryConfig {
     let none = here.join("none");

@@ -40,20 +40,20 @@ async fn bench() {
     let lines: Vec<Line> = (0..COPIES).flat_map(|copy| day.lines.iter().map(move |line| of_copy(line, copy))).collect();
     let bytes = input::body_bytes(&lines);
     let bus = load(folder.path(), &broker, &lines).await;
-    let (records, on_bus) = (bus.values().len() as u64, bus.bytes());
+    let (records, high_watermark) = (bus.values().len() as u64, bus.bytes());
     let end = bus.end(Kind::Logs).await;
     println!(
         "aggregators: {} of lines, {} of them, {} in {records} records on the bus, {}",
         mb(bytes),
         lines.len(),
-        mb(on_bus),
+        mb(high_watermark),
         input::name(&day)
     );
-    println!("aggregators: limit: {}", stock(&broker, (on_bus / records.max(1)).max(1)));
+    println!("aggregators: limit: {}", stock(&broker, (high_watermark / records.max(1)).max(1)));
     for count in [1, 2] {
         let own = folder.path().join(count.to_string());
         let ran = aggregate(&own, &broker, count, end).await;
-        ran.print(count, bytes, on_bus);
+        ran.print(count, bytes, high_watermark);
     }
 }
 
@@ -86,7 +86,7 @@ struct Ran {
 }
 
 impl Ran {
-    fn print(&self, count: usize, bytes: u64, on_bus: u64) {
+    fn print(&self, count: usize, bytes: u64, high_watermark: u64) {
         let line = |spent: &[Spent]| {
             let sum = Spent { wall: spent[0].wall, cpu: spent.iter().map(|spent| spent.cpu).sum() };
             let each: Vec<String> = spent.iter().map(|spent| format!("{:.2}", spent.cpu.as_secs_f64())).collect();
@@ -96,7 +96,7 @@ impl Ran {
             "aggregators: {count} with {:?} partitions: to searchable {} ({} of the bus); to sealed {}",
             self.partitions,
             line(&self.searchable),
-            self.searchable[0].mb_wall(on_bus),
+            self.searchable[0].mb_wall(high_watermark),
             line(&self.sealed)
         );
     }
@@ -147,14 +147,14 @@ async fn aggregate(folder: &Path, broker: &Brokers, count: usize, end: u64) -> R
 
     let begun = Instant::now();
     roles.iter_mut().for_each(Role::spawn);
-    reach(&roles, end, |status| status.searchable).await;
+    reach(&roles, end, |status| status.indexed_offset).await;
     let searchable = spent(&roles, begun);
     for role in &roles {
         let answer = reqwest::Client::new().post(role.url("/api/weir/v1/admin/seal")).send().await.expect("an answer");
         assert!(answer.status().is_success(), "{}", role.log());
     }
     let sealed = spent(&roles, begun);
-    reach(&roles, end, |status| status.sealed).await;
+    reach(&roles, end, |status| status.committed_offset).await;
     let partitions = of_logs(&roles).await;
     assert!(partitions.iter().all(|own| *own == partitions[0]), "shares stayed as they were: {partitions:?}");
     Ran { searchable, sealed, partitions }

@@ -17,7 +17,7 @@ const NAMESPACE: &str = "shop";
 /// The node as a collector's pod sees it, with its own mounts.
 const HOST: &str = "/run/host";
 /// How often the logs are looked at: far less than a pod lives.
-const LOOK: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The API of the cluster that this test runs in.
 struct Api {
@@ -123,7 +123,7 @@ async fn delete_the_completed(api: &Api, pods: &mut [Pod]) {
         }
         let left = || pods.iter().filter(|pod| pod.life.is_none()).map(|pod| (&pod.name, &pod.deleted)).collect::<Vec<_>>();
         assert!(begun.elapsed() < PATIENCE, "pods that did not complete, or whose logs are still there: {:?}", left());
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 

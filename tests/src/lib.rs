@@ -28,6 +28,8 @@ pub mod weir;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod before;
+#[cfg(test)]
 mod command_line;
 #[cfg(test)]
 mod containers;

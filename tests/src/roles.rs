@@ -123,6 +123,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use serde_json::{Value, json};
+    use weir_heads::STATUS_PATH;
 
     use super::*;
     use crate::kafka::Brokers;
@@ -244,6 +245,36 @@ mod tests {
             }
             assert_eq!(role.terminate().await, Some(0), "{}", role.log());
         }
+    }
+
+    /// The first has all three until the second comes; then one of them moves.
+    #[tokio::test]
+    async fn two_aggregators_share_topics_of_one_partition() {
+        let folder = tempfile::tempdir().unwrap();
+        let broker = Brokers::start(1).await.unwrap();
+        let config = folder.path().join("weir.toml");
+        let kafka = format!("brokers = {:?}\npartitions = 1\nreplication = 1", broker.addresses());
+        std::fs::write(&config, format!("[bus]\nkind = \"kafka\"\n[bus.kafka]\n{kafka}\n")).unwrap();
+        let store = format!("file://{}", folder.path().join("store").display());
+        let arguments = ["--config", config.to_str().unwrap(), "--store", &store];
+        let topics = async |role: &Role| {
+            let status: Value = reqwest::get(role.url(STATUS_PATH)).await.unwrap().json().await.unwrap();
+            let topics = status.as_array().unwrap().iter().map(|of| of["topic"].as_str().unwrap().to_owned());
+            topics.collect::<Vec<String>>()
+        };
+        let first = Role::start(folder.path(), "aggregator", &arguments);
+        first.wait_ready().await;
+        assert_eq!(topics(&first).await, ["weir.logs", "weir.metrics", "weir.spans"]);
+        let second = Role::start(folder.path(), "aggregator", &arguments);
+        second.wait_ready().await;
+        eventually("the second has something", async || {
+            let (ours, theirs) = (topics(&first).await, topics(&second).await);
+            if (ours.len(), theirs.len()) == (2, 1) && !ours.contains(&theirs[0]) {
+                return Ok(());
+            }
+            Err(format!("{ours:?} and {theirs:?}"))
+        })
+        .await;
     }
 
     #[tokio::test]

@@ -128,6 +128,91 @@ fn names_and_words_that_say_nothing_stay_out() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Words that a reader had to be told the meaning of; the folder where (empty: everywhere), and what is written instead. Held against
+/// identifiers, and against what docs have in backticks.
+const GONE: [(&str, &str, &str); 36] = [
+    ("Desk", "", "HeadService or AdminClient"),
+    ("Question", "", "HeadRequest"),
+    ("Asker", "", "HeadClient"),
+    ("PartAnswer", "", "HeadResponse"),
+    ("Ask", "", "HeadQuery or OwnerCommand"),
+    ("Slice", "", "HeadExtract"),
+    ("Sliced", "", "HeadProtocol"),
+    ("SliceRecord", "", "ExtractRecord"),
+    ("SliceLimits", "", "ExtractLimits"),
+    ("unslice", "", "rebuild_head"),
+    ("LOOK", "", "POLL_INTERVAL"),
+    ("guest", "bus", "ephemeral_member"),
+    ("visits", "bus", "rebalance_probe"),
+    ("Beat", "", "Heartbeat"),
+    ("pulse", "", "self_report"),
+    ("Pulse", "", "SelfReport"),
+    ("contained", "", "panic_guard::catch"),
+    ("vet", "", "validate"),
+    ("Patience", "", "CircuitBreaker"),
+    ("in_vain", "", "last_timeout"),
+    ("Tenure", "", "Assignment"),
+    ("Inboxes", "", "OwnerRegistry"),
+    ("Marks", "", "DedupState"),
+    ("Remembered", "", "DedupSnapshot"),
+    ("poison", "", "quarantine"),
+    ("put_aside", "", "quarantine"),
+    ("Parcel", "", "QueuedSection"),
+    ("Flight", "", "InFlight"),
+    ("Chain", "collector", "LogFileSet"),
+    ("Generation", "collector", "RotatedFile"),
+    ("Oddities", "", "ParseStats"),
+    ("News", "", "PollerEvent"),
+    ("obey", "", "apply"),
+    ("sift", "", "filter"),
+    ("Grid", "", "StepRange"),
+    ("Need", "", "TokenPredicate"),
+];
+
+/// What stands between quotes of a kind, or outside of them.
+fn quoted(line: &str, quote: char, inside: bool) -> String {
+    line.split(quote).skip(usize::from(inside)).step_by(2).collect::<Vec<_>>().join(" ")
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|letter: char| !letter.is_alphanumeric() && letter != '_').filter(|word| !word.is_empty())
+}
+
+/// Identifiers of a line of Rust: neither strings nor comments.
+fn code(line: &str) -> String {
+    let code = quoted(&line.replace("\\\"", ""), '"', false);
+    code.split("//").next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn words_that_are_gone_stay_gone() {
+    let pages = pages();
+    let lines = sources().into_iter().map(|path| (path, code as fn(&str) -> String));
+    let lines = lines.chain(pages.into_iter().map(|path| (path, (|line| quoted(line, '`', true)) as fn(&str) -> String)));
+    let mut wrong = Vec::new();
+    for (path, read) in lines {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let path = path.strip_prefix(root()).unwrap();
+        for (number, line) in text.lines().enumerate() {
+            let read = read(line);
+            for (word, _, instead) in GONE.iter().filter(|(_, folder, _)| path.starts_with(folder)) {
+                if words(&read).any(|own| own == *word) {
+                    wrong.push(format!("{}:{}: {word} is {instead} now", path.display(), number + 1));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_word_is_found_where_it_is_code() {
+    let check = |line, expected: &[&str]| assert_eq!(words(&code(line)).collect::<Vec<_>>(), expected, "{line}");
+    check("let Ask { taken } = ask; // a Question", &["let", "Ask", "taken", "ask"]);
+    check("tell(\"Ask \\\"Desk\\\" // not yet\", Beat::default()); // pulse", &["tell", "Beat", "default"]);
+    assert_eq!(quoted("an `Ask` of the Desk: `Slice`", '`', true), "Ask Slice");
+}
+
 #[test]
 fn every_crate_of_the_workspace_takes_the_lints() {
     let metadata = cargo_metadata::MetadataCommand::new().current_dir(root()).no_deps().exec().unwrap();
@@ -185,6 +270,15 @@ fn decisions_have_a_number_a_day_a_status_and_a_line_of_the_index() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Docs that say how it is now: neither decisions, which say how it came, nor the changelog.
+fn pages() -> Vec<PathBuf> {
+    let docs = ["docs", "docs/formats"].map(|folder| std::fs::read_dir(root().join(folder)).unwrap());
+    let found = docs.into_iter().flatten().map(|entry| entry.unwrap().path());
+    let found: Vec<_> = found.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect();
+    assert!(found.len() > 10, "{found:?}");
+    found
 }
 
 /// Rust files of the workspace, as git knows them or would.

@@ -1,14 +1,12 @@
 //! One request, answered: for each partition its heads' part, or why not. Sync; the route runs it off the async threads.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use weir_heads::frame::{self, Tag};
 use weir_heads::{HeadProtocol, HeadRequest, Refusal, encode_extract, encode_refusal};
-use weir_model::select::{Budget, ReadError};
+use weir_model::select::{Budget, CancelOnDrop, Cancellation, ReadError};
 
-use super::HeadService;
+use super::service::HeadService;
 use crate::live::Partitions;
 
 /// No request takes longer, whatever it says: a query's own limit is 60 s.
@@ -22,28 +20,19 @@ pub(super) fn deadline(request: &HeadRequest) -> Instant {
 /// Ends the work when the client has left or no longer waits.
 pub(super) struct Deadline {
     until: Instant,
-    left: Arc<AtomicBool>,
-}
-
-/// Held by the request.
-pub(super) struct LeftOnDrop(Arc<AtomicBool>);
-
-impl Drop for LeftOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
+    left: Cancellation,
 }
 
 impl Deadline {
-    pub(super) fn new(until: Instant) -> (Self, LeftOnDrop) {
-        let left = Arc::new(AtomicBool::new(false));
-        (Self { until, left: Arc::clone(&left) }, LeftOnDrop(left))
+    pub(super) fn new(until: Instant) -> (Self, CancelOnDrop) {
+        let (left, guard) = Cancellation::new();
+        (Self { until, left }, guard)
     }
 }
 
 impl Budget for Deadline {
     fn check(&self) -> Result<(), ReadError> {
-        if self.left.load(Ordering::Relaxed) {
+        if self.left.is_cancelled() {
             return Err(ReadError::Cancelled("the client has left"));
         }
         if Instant::now() >= self.until {

@@ -17,7 +17,7 @@ use weir_model::log::LogBatch;
 use weir_model::select::LogSelect;
 use weir_model::wire::Kind;
 
-use super::{Refused, read};
+use super::service::{Refused, read};
 use crate::open::Aggregator;
 
 /// How often it is looked what entered a head: with the client's own 100 ms, a line is seen well within a second.

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use weir_blocks::StoreError;
-use weir_blocks::manifest::{BlockEntry, Manifest};
+use weir_blocks::manifest::{BlockEntry, Manifest, Opened};
 
-use super::event::Opened;
+use super::event::Missing;
 use crate::AggregatorError;
 
 /// By id.
@@ -14,6 +14,8 @@ pub(super) struct Blocks {
     open: BTreeSet<String>,
     /// Blocks that could not be opened the last time, and why not.
     failed: BTreeMap<String, String>,
+    /// How the store failed the last time, and at which block; nothing is known of those that were not tried after it.
+    stopped: Option<(String, String)>,
     /// Left alone until the next owner.
     unmergeable: BTreeSet<String>,
 }
@@ -24,6 +26,7 @@ impl Blocks {
         let named: HashSet<&str> = manifest.blocks.iter().map(|entry| entry.id.as_str()).collect();
         self.open.extend(tried.opened.into_iter().filter(|id| named.contains(id.as_str())));
         self.failed = tried.failed.into_iter().filter(|(id, _)| named.contains(id.as_str())).collect();
+        self.stopped = tried.stopped;
     }
 
     /// Blocks that this owner has written, and opened before anybody could be told of them.
@@ -44,16 +47,17 @@ impl Blocks {
         manifest.blocks.iter().filter(|entry| !entry.quarantine && !self.open.contains(&entry.id))
     }
 
-    /// How many were not tried yet, and why the others are not open.
-    pub fn missing(&self, manifest: &Manifest) -> (u64, Vec<String>) {
-        let (mut opening, mut missing) = (0, Vec::new());
+    /// What of a version is not open.
+    pub fn missing(&self, manifest: &Manifest) -> Missing {
+        let mut missing = Missing::default();
         for entry in self.closed(manifest) {
-            match self.failed.get(&entry.id) {
-                Some(why) => missing.push(why.clone()),
-                None => opening += 1,
+            match (self.failed.get(&entry.id), &self.stopped) {
+                (Some(why), _) => missing.failed.push(why.clone()),
+                (None, Some((id, error))) if *id == entry.id => missing.stopped = Some(error.clone()),
+                (None, _) => missing.opening += 1,
             }
         }
-        (opening, missing)
+        missing
     }
 
     pub fn can_merge(&self, entry: &BlockEntry) -> bool {

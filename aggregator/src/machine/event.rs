@@ -1,11 +1,10 @@
 //! What happens to a partition, and what is to be done about it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use weir_blocks::manifest::{BlockEntry, Manifest};
+use weir_blocks::manifest::{BlockEntry, Manifest, Opened, unread};
 use weir_bus::Record;
 use weir_model::time::UnixNanos;
 
@@ -101,14 +100,6 @@ pub(crate) struct Sealed {
     pub dedup: DedupSnapshot,
 }
 
-/// Blocks that were to be opened, by id.
-#[derive(Debug, Default)]
-pub(crate) struct Opened {
-    pub opened: Vec<String>,
-    /// A sentence each.
-    pub failed: BTreeMap<String, String>,
-}
-
 /// What a change of the manifest did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Committed {
@@ -187,10 +178,35 @@ pub(crate) enum Effect {
 pub(crate) struct Shown {
     pub version: u64,
     pub manifest: Arc<Manifest>,
-    /// Blocks that were not opened yet, not even in vain.
+    pub missing: Missing,
+}
+
+/// Blocks of a version that readers do not see.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Missing {
+    /// Those that were not tried yet, or not since the store failed.
     pub opening: u64,
-    /// Blocks that could not be opened, a sentence each.
-    pub missing: Vec<String>,
+    /// What is wrong with each that could not be opened.
+    pub failed: Vec<String>,
+    /// How the store failed at one more, if it did.
+    pub stopped: Option<String>,
+}
+
+impl Missing {
+    /// Those that were tried.
+    pub fn unopened(&self) -> u64 {
+        self.failed.len() as u64 + u64::from(self.stopped.is_some())
+    }
+
+    /// What answers say of them.
+    pub fn sentences(&self, topic: &str, partition: u32) -> impl Iterator<Item = String> {
+        let opening = match (&self.stopped, self.opening) {
+            (Some(error), opening) => Some(unread(topic, partition, opening + 1, error)),
+            (None, 0) => None,
+            (None, opening) => Some(format!("{topic} partition {partition}: {opening} blocks are not open yet")),
+        };
+        self.failed.iter().cloned().chain(opening)
+    }
 }
 
 /// For the process's own metrics.

@@ -28,11 +28,12 @@ const SCHEDULES: u64 = 3000;
 /// What a schedule has been through.
 type Seen = BTreeSet<&'static str>;
 
-const PHASES: [&str; 21] = [
+const PHASES: [&str; 22] = [
     "opening",
     "not opened",
     "serving while blocks open",
     "block not opened",
+    "store failed at a block",
     "appending",
     "work lost",
     "sealing",

@@ -128,8 +128,8 @@ impl Serving {
 
     /// What readers see as of now.
     pub fn shown(&self) -> Shown {
-        let (opening, missing) = self.blocks.missing(&self.manifest);
-        Shown { version: self.version, manifest: Arc::clone(&self.manifest), opening, missing }
+        let missing = self.blocks.missing(&self.manifest);
+        Shown { version: self.version, manifest: Arc::clone(&self.manifest), missing }
     }
 
     pub fn head_bytes(&self) -> HeadBytes {

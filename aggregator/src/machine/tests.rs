@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use weir_blocks::StoreError;
 use weir_blocks::engine::{BlockCost, BlockSummary};
-use weir_blocks::manifest::{BlockEntry, Manifest};
+use weir_blocks::manifest::{BlockEntry, Manifest, Opened};
 use weir_bus::{Record, TopicPartition};
 use weir_model::config::ByteSize;
 use weir_model::wire::Kind;
@@ -55,12 +55,13 @@ fn sealed(id: &str, first: u64, next_offset: u64) -> Event {
 
 fn opened(ids: &[&str], failed: &[&str]) -> Event {
     let failed = failed.iter().map(|id| ((*id).to_owned(), format!("{id} is gone"))).collect();
-    Event::Opened(Opened { opened: ids.iter().map(|id| (*id).to_owned()).collect(), failed })
+    Event::Opened(Opened { opened: ids.iter().map(|id| (*id).to_owned()).collect(), failed, stopped: None })
 }
 
 /// An effect in a word or two.
 fn brief(effect: &Effect) -> String {
-    let shown = |shown: &Shown| format!("{} opening={} missing={}", shown.version, shown.opening, shown.missing.len());
+    let shown =
+        |shown: &Shown| format!("{} opening={} missing={}", shown.version, shown.missing.opening, shown.missing.unopened());
     match effect {
         Effect::Claim => "claim".into(),
         Effect::Serve(view) => format!("serve {}", shown(view)),
@@ -185,6 +186,23 @@ fn blocks_are_opened_beside_everything_else() {
     run.check(20.0, Event::Tick, &[]);
     run.check(10.0, Event::Tick, &["open 1", "held 0", "collect 2"]);
     run.check(0.1, opened(&["b"], &[]), &["show 2 opening=0 missing=0"]);
+}
+
+#[test]
+fn a_store_that_fails_is_told_once_for_all_blocks_that_it_did_not_give() {
+    let mut run = Run::new(AggregatorConfig::default());
+    run.check(0.0, Event::Assigned, &["claim"]);
+    let blocks = vec![entry("a", 0, 5), entry("b", 5, 9), entry("c", 9, 12)];
+    run.check(0.0, claimed(blocks), &["serve 1 opening=3 missing=0", "open 3"]);
+    let failed = [("b".to_owned(), "b is corrupt".to_owned())].into();
+    let tried = Opened { opened: Vec::new(), failed, stopped: Some(("c".into(), "not now".into())) };
+    run.now.passed += Duration::from_millis(100);
+    let [Effect::Show(shown)] = &run.machine.step(run.now, Event::Opened(tried))[..] else { panic!("something else is due") };
+    let missing: Vec<String> = shown.missing.sentences("weir.logs", 0).collect();
+    assert_eq!(missing, ["b is corrupt", "weir.logs partition 0: 2 blocks were not read: not now"]);
+    assert_eq!((shown.missing.opening, shown.missing.unopened()), (1, 2));
+    run.check(40.0, Event::Tick, &["open 3", "held 0", "collect 1"]);
+    run.check(0.1, opened(&["a", "b", "c"], &[]), &["show 1 opening=0 missing=0"]);
 }
 
 #[test]

@@ -1,28 +1,25 @@
-//! A partition's blocks on their way into the object store and out of it: built, stored, verified, opened, merged.
+//! A partition's blocks on their way into the object store: built, stored, verified, merged.
 
 use std::sync::Arc;
 
-use futures_util::{FutureExt, StreamExt};
 use weir_blocks::StoreError;
-use weir_blocks::blob::{BlobCache, OPENED_AT_ONCE, StoreBlob};
 use weir_blocks::engine::{BuiltBlock, Engine};
-use weir_blocks::manifest::{BlockEntry, ManifestStore, NewBlock};
+use weir_blocks::manifest::{BlockEntry, ManifestStore, NewBlock, OpenBlocks};
 use weir_bus::TopicPartition;
 use weir_model::wire::Kind;
 
 use crate::AggregatorError;
 use crate::budget::Budget;
 use crate::dedup::DedupLimits;
-use crate::machine::Opened;
 use crate::pool::{Class, Lost, Pool};
 
-/// Blocks that are open, by id.
-pub(super) type OpenBlocks<E> = Vec<(String, Arc<<E as Engine>::Block>)>;
+/// Blocks that were opened when they had been written, by id; not kept yet.
+pub(super) type NewBlocks<E> = Vec<(String, Arc<<E as Engine>::Block>)>;
 
 /// Blocks that are stored, with those of them that an engine can open.
 pub(super) struct Written<E: Engine> {
     pub entries: Vec<BlockEntry>,
-    pub open: OpenBlocks<E>,
+    pub open: NewBlocks<E>,
 }
 
 impl<E: Engine> Default for Written<E> {
@@ -38,12 +35,12 @@ impl<E: Engine> Written<E> {
     }
 }
 
-/// What makes and opens blocks of one partition.
+/// What makes blocks of one partition, and has those that are open.
 pub(super) struct BlockStore<E: Engine> {
     pub place: TopicPartition,
     pub engine: Arc<E>,
     pub manifests: ManifestStore,
-    pub cache: BlobCache,
+    pub blocks: OpenBlocks<E>,
     pub budget: Arc<Budget>,
     pub pool: Arc<Pool>,
     pub dedup_limits: DedupLimits,
@@ -70,54 +67,13 @@ impl<E: Engine> BlockStore<E> {
             let summary = block.summary.clone();
             let file = self.work(class, "encode a block", move || Ok(block.data.into_file(E::KIND))).await?;
             let entry = self.manifests.put_block(new, summary, file).await?;
-            let block = self.open(&entry).await?;
+            let block = self.blocks.open(&entry).await?;
             let (engine, opened, summary) = (Arc::clone(&self.engine), Arc::clone(&block), entry.summary.clone());
             self.work(class, "verify a block", move || engine.verify(&opened, &summary)).await?;
             written.open.push((entry.id.clone(), block));
             written.entries.push(entry);
         }
         Ok(written)
-    }
-
-    /// Waits for the object store on a thread of its own, of which there are so many in a process.
-    async fn open(&self, entry: &BlockEntry) -> Result<Arc<E::Block>, AggregatorError> {
-        let path = self.manifests.block_path_text(&entry.id);
-        let runtime = tokio::runtime::Handle::current();
-        let blob = StoreBlob::new(Arc::clone(&self.manifests.object_store), &path, entry.size, self.cache.clone(), runtime);
-        let engine = Arc::clone(&self.engine);
-        let turn = self.cache.turn().await;
-        let open = move || {
-            let _turn = turn;
-            engine.open(Arc::new(blob)).map(Arc::new)
-        };
-        match crate::pool::off_thread(open).await {
-            Ok(opened) => Ok(opened?),
-            Err(Lost(said)) => Err(AggregatorError::Panicked { operation: "open a block", place: self.place.clone(), said }),
-        }
-    }
-
-    /// Opens these, many at once. What cannot be opened is said, and tried again by the machine.
-    pub async fn open_all(&self, entries: &[BlockEntry]) -> (Opened, OpenBlocks<E>) {
-        let open = |entry| self.open(entry).map(move |block| (entry, block)).boxed();
-        let asks: Vec<_> = entries.iter().map(open).collect();
-        let mut opening = futures_util::stream::iter(asks).buffer_unordered(OPENED_AT_ONCE);
-        let (mut tried, mut open) = (Opened::default(), Vec::new());
-        while let Some((entry, block)) = opening.next().await {
-            match block {
-                Ok(block) => {
-                    tried.opened.push(entry.id.clone());
-                    open.push((entry.id.clone(), block));
-                }
-                Err(error) => {
-                    tried.failed.insert(entry.id.clone(), error.to_string());
-                    // The next one would fare no better.
-                    if error.is_of_the_store() {
-                        break;
-                    }
-                }
-            }
-        }
-        (tried, open)
     }
 
     /// A run of blocks as fewer. Errors when something would be lost or doubled.

@@ -1,25 +1,24 @@
 //! What is done for each effect of the machine.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use weir_blocks::engine::Engine;
-use weir_blocks::manifest::{BlockEntry, Manifest, Sightings};
-use weir_blocks::view::BlockView;
+use weir_blocks::manifest::{BlockEntry, Manifest, OpenBlocks, Sightings};
 use weir_bus::Record;
 use weir_model::time::UnixNanos;
 
 use super::blocks::BlockStore;
 use super::claim::claim;
 use super::work::{Work, told};
-use super::{GroupRequest, Open, Outcome, Shell};
+use super::{Open, Outcome, Shell};
 use crate::AggregatorError;
 use crate::append::Appender;
 use crate::dedup::{DedupLimits, DedupState};
 use crate::live::LivePartition;
 use crate::machine::{Count, Effect, Event, Shown};
+use crate::owners::GroupRequest;
 use crate::pool::Class;
 
 /// Batches that wait for a partition: enough to keep it busy, few enough to bound memory.
@@ -48,7 +47,7 @@ impl<E: Engine> Shell<E> {
             Effect::Count(count) => self.count(count),
             Effect::GiveUp { reason, pause } => {
                 self.stop();
-                self.group.tell(GroupRequest::Close { reason, pause }).await;
+                self.group.send(GroupRequest::Close { reason, pause }).await;
             }
             Effect::Stop => self.stop(),
         }
@@ -72,7 +71,7 @@ impl<E: Engine> Shell<E> {
             place: place.clone(),
             engine: Arc::clone(&deps.engine),
             manifests: self.manifests.clone(),
-            cache: deps.dependencies.cache.clone(),
+            blocks: OpenBlocks::new(Arc::clone(&deps.engine), self.manifests.clone(), deps.dependencies.cache.clone()),
             budget: Arc::clone(&deps.budget),
             pool: Arc::clone(&deps.pool),
             dedup_limits: limits,
@@ -87,7 +86,6 @@ impl<E: Engine> Shell<E> {
             appender: Some(Box::new(appender)),
             cut: None,
             prepared: None,
-            blocks: Default::default(),
             version: shown.version,
             waiting: None,
             turn: None,
@@ -96,7 +94,7 @@ impl<E: Engine> Shell<E> {
         // Before anybody sees it: until its blocks are open, answers say so.
         self.show(shown);
         let show = Box::new(move || partitions.insert(live));
-        self.group.tell(GroupRequest::Open { next_offset, commands: tx, show }).await;
+        self.group.send(GroupRequest::Open { next_offset, commands: tx, show }).await;
     }
 
     fn append(&mut self, records: Vec<Record>, now: UnixNanos) {
@@ -118,7 +116,7 @@ impl<E: Engine> Shell<E> {
         let (topic, partition) = (&self.group.place.topic, self.group.place.partition);
         tracing::error!(topic, partition, first, "the bus no longer has offsets that were not sealed");
         self.follow_ups.push_back(Event::Appended(Ok(appender.appended())));
-        self.group.tell(GroupRequest::Seek(first)).await;
+        self.group.send(GroupRequest::Seek(first)).await;
     }
 
     fn seal(&mut self, manifest: Arc<Manifest>, now: UnixNanos) {
@@ -144,7 +142,7 @@ impl<E: Engine> Shell<E> {
 
     fn merge(&mut self, run: Vec<BlockEntry>) {
         let Some(open) = &mut self.open else { return };
-        let blocks = run.iter().filter_map(|entry| open.blocks.get(&entry.id).cloned()).collect();
+        let blocks = run.iter().filter_map(|entry| open.store.blocks.get(&entry.id)).collect();
         let store = Arc::clone(&open.store);
         self.jobs.spawn(async move { Outcome::Merged(store.merge(&run, blocks).await) });
     }
@@ -152,10 +150,7 @@ impl<E: Engine> Shell<E> {
     fn open_blocks(&mut self, entries: Vec<BlockEntry>) {
         let Some(open) = &self.open else { return };
         let store = Arc::clone(&open.store);
-        self.jobs.spawn(async move {
-            let (tried, blocks) = store.open_all(&entries).await;
-            Outcome::Opened(tried, blocks)
-        });
+        self.jobs.spawn(async move { Outcome::Opened(store.blocks.open_all(&entries.iter().collect::<Vec<_>>()).await) });
     }
 
     /// Encodes a version; it is published when that has ended.
@@ -177,18 +172,13 @@ impl<E: Engine> Shell<E> {
     /// Gives readers a version's blocks. The head that was sealed leaves in the instant in which its blocks enter.
     fn show(&mut self, shown: Shown) {
         let Some(open) = &mut self.open else { return };
-        let Shown { version, manifest, opening, missing } = shown;
+        let Shown { version, manifest, missing } = shown;
         if version > open.version {
             // What was written lately is named by this version.
-            let named: HashSet<&str> = manifest.blocks.iter().map(|entry| entry.id.as_str()).collect();
-            open.blocks.retain(|id, _| named.contains(id.as_str()));
+            open.store.blocks.retain([&*manifest]);
             (open.version, open.prepared) = (version, None);
         }
-        let views = manifest.blocks.iter().filter_map(|entry| {
-            let block = Arc::clone(open.blocks.get(&entry.id)?);
-            Some(BlockView { summary: entry.summary.clone(), block })
-        });
-        let blocks = views.collect();
+        let blocks = open.store.blocks.views(&manifest);
         let real = manifest.blocks.iter().filter(|entry| !entry.quarantine);
         real.map(|entry| entry.summary.last).max().into_iter().for_each(|newest| self.deps.budget.stored(newest));
         open.cut.take_if(|cut| cut.next_offset <= manifest.next_offset);
@@ -196,8 +186,7 @@ impl<E: Engine> Shell<E> {
         if manifest.next_offset > snapshot.manifest.next_offset {
             snapshot.frozen = None;
         }
-        (snapshot.version, snapshot.manifest, snapshot.blocks) = (version, manifest, blocks);
-        (snapshot.opening, snapshot.missing) = (opening, missing);
+        (snapshot.version, snapshot.manifest, snapshot.blocks, snapshot.missing) = (version, manifest, blocks, missing);
     }
 
     fn collect(&mut self, version: u64) {

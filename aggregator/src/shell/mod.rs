@@ -14,7 +14,7 @@ mod effects;
 mod seal;
 mod work;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,19 +23,19 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_blocks::engine::Engine;
-use weir_blocks::manifest::{ManifestStore, Prepared, Sightings};
-use weir_bus::TopicPartition;
+use weir_blocks::manifest::{ManifestStore, Opened, Prepared, Sightings};
 
 use crate::AggregatorError;
 use crate::append::{Appender, Cut};
 use crate::budget::{Budget, HeadShare, Turn};
 use crate::config::AggregatorConfig;
+use crate::dependencies::Dependencies;
 use crate::live::{LivePartition, Partitions};
-use crate::machine::{Claimed, Event, Machine, Now, Opened, OwnerCommand, Rules, Sealed};
+use crate::machine::{Claimed, Event, Machine, Now, OwnerCommand, Rules, Sealed};
 use crate::metrics::PartitionLabels;
-use crate::open::Dependencies;
+use crate::owners::ToGroup;
 use crate::pool::{Lost, Pool};
-use blocks::{BlockStore, OpenBlocks, Written};
+use blocks::{BlockStore, NewBlocks, Written};
 use work::{Work, told};
 
 /// How often it is looked whether something is due by time or by the other partitions' memory.
@@ -51,32 +51,6 @@ pub(crate) struct Deps<E: Engine> {
     pub pool: Arc<Pool>,
 }
 
-/// What a partition's task tells its group, which knows the consumer and who is served.
-pub(crate) enum GroupRequest {
-    /// Readers may see it, the bus goes on at the offset, and commands go here.
-    Open { next_offset: u64, commands: mpsc::Sender<OwnerCommand>, show: Box<dyn FnOnce() + Send> },
-    /// The bus goes on at this offset.
-    Seek(u64),
-    /// The partition is not served, and why.
-    Close { reason: String, pause: Duration },
-}
-
-/// Where a partition's task tells its group; by the number of the assignment the group knows what is history.
-#[derive(Clone)]
-pub(crate) struct ToGroup {
-    pub place: TopicPartition,
-    pub number: u64,
-    pub tx: mpsc::Sender<(TopicPartition, u64, GroupRequest)>,
-}
-
-impl ToGroup {
-    /// When the process ends nobody need hear it.
-    async fn tell(&self, request: GroupRequest) {
-        let _process_ends = self.tx.send((self.place.clone(), self.number, request)).await;
-    }
-}
-
-/// See the module.
 pub(crate) struct Shell<E: Engine> {
     deps: Arc<Deps<E>>,
     group: ToGroup,
@@ -103,7 +77,6 @@ struct Open<E: Engine> {
     cut: Option<Arc<Cut<E>>>,
     /// The version that is being published.
     prepared: Option<Arc<Prepared>>,
-    blocks: BTreeMap<String, Arc<E::Block>>,
     /// Of the version that readers see.
     version: u64,
     /// A turn at merging that was asked for.
@@ -118,9 +91,9 @@ struct Open<E: Engine> {
 enum Outcome<E: Engine> {
     Claimed(Result<Claimed, AggregatorError>),
     Appended(Result<Box<Appender<E>>, Lost>),
-    Sealed(Result<(Sealed, OpenBlocks<E>), AggregatorError>),
+    Sealed(Result<(Sealed, NewBlocks<E>), AggregatorError>),
     Merged(Result<Written<E>, AggregatorError>),
-    Opened(Opened, OpenBlocks<E>),
+    Opened(Opened),
     Prepared(Result<Prepared, AggregatorError>),
     Published(Result<(), AggregatorError>),
     Collected(Sightings, Result<(), AggregatorError>),
@@ -214,17 +187,14 @@ impl<E: Engine> Shell<E> {
                 Event::Appended(Err(AggregatorError::Panicked { operation, place: place.clone(), said }))
             }
             Outcome::Sealed(sealed) => Event::Sealed(told(outages, place, Work::Seal, sealed).map(|(sealed, blocks)| {
-                open.blocks.extend(blocks);
+                blocks.into_iter().for_each(|(id, block)| open.store.blocks.insert(id, block));
                 sealed
             })),
             Outcome::Merged(merged) => Event::Merged(told(outages, place, Work::Merge, merged).map(|written| {
-                open.blocks.extend(written.open);
+                written.open.into_iter().for_each(|(id, block)| open.store.blocks.insert(id, block));
                 written.entries
             })),
-            Outcome::Opened(tried, blocks) => {
-                open.blocks.extend(blocks);
-                Event::Opened(tried)
-            }
+            Outcome::Opened(tried) => Event::Opened(tried),
             Outcome::Prepared(Err(error)) => Event::Unpublishable(error),
             Outcome::Prepared(Ok(prepared)) => {
                 open.prepared = Some(Arc::new(prepared));

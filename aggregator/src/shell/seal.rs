@@ -6,7 +6,7 @@ use weir_blocks::engine::{Engine, Head};
 use weir_blocks::manifest::{Manifest, NewBlock};
 use weir_bus::Record;
 
-use super::blocks::{BlockStore, OpenBlocks, Written};
+use super::blocks::{BlockStore, NewBlocks, Written};
 use crate::AggregatorError;
 use crate::append::{Cut, Quarantined, replay};
 use crate::dedup::DedupState;
@@ -16,7 +16,7 @@ use crate::quarantine;
 
 impl<E: Engine> BlockStore<E> {
     /// Stores what was cut; no manifest names it yet. Errors are the store's.
-    pub async fn seal(&self, cut: &Cut<E>, manifest: &Manifest) -> Result<(Sealed, OpenBlocks<E>), AggregatorError> {
+    pub async fn seal(&self, cut: &Cut<E>, manifest: &Manifest) -> Result<(Sealed, NewBlocks<E>), AggregatorError> {
         let new = NewBlock { first_offset: manifest.next_offset, next_offset: cut.next_offset, level: 0, quarantine: false };
         let (mut written, quarantined) = match self.put_head(Arc::clone(&cut.head), new).await {
             Ok(written) => (written, cut.quarantined.clone()),

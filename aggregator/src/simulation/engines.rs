@@ -24,9 +24,10 @@ use weir_traces::{TracesCounters, TracesEngine, TracesReader};
 use super::moods::{Disk, Moody};
 use super::{PARTITIONS, Source, TENANT, compare, lines_of};
 use crate::config::AggregatorConfig;
+use crate::dependencies::Dependencies;
 use crate::group::member_of;
 use crate::metrics::{Metrics, PartitionLabels};
-use crate::open::{Aggregator, Dependencies};
+use crate::open::Aggregator;
 
 /// What the schedules have been through.
 type Seen = Arc<Mutex<BTreeSet<&'static str>>>;
@@ -122,7 +123,7 @@ async fn step(world: &World, members: &mut [Member], sources: &mut [Source], ran
         }
         77..82 => {
             // No such member: it has just crashed, and nothing moves.
-            let member = member_of(["a", "b"][random.random_range(0..2)], &place.topic);
+            let member = member_of(["a", "b"][random.random_range(0..2)], &[&place.topic]);
             if sim.usurp(&place, &member, random.random_range(1..6)).is_ok() {
                 see("two owners");
             }
@@ -213,7 +214,7 @@ async fn verify(world: &World, sources: &[Source]) {
             for of in status {
                 let place = TopicPartition { topic: of.topic.clone(), partition: of.partition };
                 let (_, next) = world.disk.sim.bounds(&place).await.expect("bounds");
-                behind |= of.damage.is_some() || of.searchable < next || of.bus_silent_seconds.is_none();
+                behind |= of.damage.is_some() || of.indexed_offset < next || of.bus_silent_seconds.is_none();
                 behind |= of.blocks_opening + of.blocks_unopened > 0;
             }
             if !behind {

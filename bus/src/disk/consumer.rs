@@ -6,9 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::index::{Look, Read};
-use super::log::Shared;
+use super::index::{Lookup, Read};
 use super::partition::Partition;
+use super::shared::Shared;
 use crate::{BusError, Consumer, Event, Record, TopicPartition};
 
 struct Place {
@@ -18,7 +18,6 @@ struct Place {
     paused: bool,
 }
 
-/// See the module.
 pub(crate) struct DiskConsumer {
     shared: Arc<Shared>,
     topics: Vec<String>,
@@ -32,8 +31,8 @@ impl DiskConsumer {
     /// Errors with `Config` when a topic has a consumer already.
     pub(crate) fn new(shared: Arc<Shared>, topics: Vec<String>, partitions: Vec<Arc<Partition>>) -> Result<Self, BusError> {
         let mut consumed = shared.consumed.lock();
-        if let Some(taken) = topics.iter().find(|topic| consumed.contains(*topic)) {
-            return Err(BusError::Config(format!("{taken} has a consumer already; the disk log serves one a topic")));
+        if let Some(topic) = topics.iter().find(|topic| consumed.contains(*topic)) {
+            return Err(BusError::Config(format!("{topic} has a consumer already; the disk log serves one a topic")));
         }
         consumed.extend(topics.iter().cloned());
         drop(consumed);
@@ -47,16 +46,16 @@ impl DiskConsumer {
         self.places.iter_mut().find(|own| own.partition.place == *place).ok_or_else(unknown)
     }
 
-    /// One look at each partition that flows, beginning with the one whose turn it is.
+    /// One lookup in each partition that flows, beginning with the one whose turn it is.
     async fn poll(&mut self) -> Result<Option<Event>, BusError> {
         for turn in 0..self.places.len() {
             let place = &self.places[turn];
             let Some(offset) = place.offset.filter(|_| !place.paused) else { continue };
             let partition = place.partition.clone();
             let name = partition.place.clone();
-            let read = match partition.look(offset) {
-                Look::Found(read) => read,
-                Look::OnDisk(wanted) => {
+            let read = match partition.lookup(offset) {
+                Lookup::Found(read) => read,
+                Lookup::OnDisk(wanted) => {
                     let read = tokio::task::spawn_blocking(move || partition.fetch(&wanted));
                     read.await.map_err(|error| BusError::Stopped(format!("read: {error}")))??
                 }

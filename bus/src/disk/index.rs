@@ -41,8 +41,7 @@ pub(super) struct State {
 }
 
 /// What an offset is, as far as memory says.
-pub(crate) enum Look {
-    /// The answer.
+pub(crate) enum Lookup {
     Found(Read),
     /// In this batch on the disk: see [`Partition::fetch`].
     OnDisk(OnDisk),
@@ -74,27 +73,27 @@ pub(crate) enum Read {
 
 impl State {
     /// What lies at `offset`, without touching the disk.
-    pub(super) fn look(&self, offset: u64) -> Look {
+    pub(super) fn lookup(&self, offset: u64) -> Lookup {
         let (first, next) = (self.first(), self.next);
         if offset == next {
-            return Look::Found(Read::Empty);
+            return Lookup::Found(Read::Empty);
         }
         if offset < first || offset > next {
-            return Look::Found(Read::Absent { first, next });
+            return Lookup::Found(Read::Absent { first, next });
         }
         if let Some(loss) = self.losses.iter().find(|loss| loss.contains(&offset)) {
-            return Look::Found(Read::Absent { first: loss.end, next });
+            return Lookup::Found(Read::Absent { first: loss.end, next });
         }
         if let Some(records) = self.tail.read(offset, next) {
-            return Look::Found(Read::Records(records));
+            return Lookup::Found(Read::Records(records));
         }
         match self.locate(offset) {
             Some((segment, located)) => {
                 let (file, path) = (segment.file.clone(), segment.path.clone());
-                Look::OnDisk(OnDisk { file, path, segment: segment.base, located, offset })
+                Lookup::OnDisk(OnDisk { file, path, segment: segment.base, located, offset })
             }
             // Offsets below `released` may have been skipped at start: there is nothing up to the end.
-            None => Look::Found(Read::Absent { first: next, next }),
+            None => Lookup::Found(Read::Absent { first: next, next }),
         }
     }
 

@@ -8,7 +8,7 @@
 //! - [`index`]: where a partition's batches lie, its latest records and its losses; [`released`]: what may go.
 //! - [`partition`]: one partition: opening, writing, reading, deleting.
 //! - [`writer`]: the thread that gathers, writes, syncs and acknowledges.
-//! - [`log`], [`consumer`]: the contract on top.
+//! - [`shared`]: what these and the writer share; [`log`], [`consumer`]: the contract on top.
 //!
 //! One process, one consumer a topic: it does not replicate and does not share a topic between members.
 
@@ -20,6 +20,7 @@ mod log;
 mod partition;
 mod recover;
 mod released;
+mod shared;
 mod storage;
 #[cfg(test)]
 mod tests;

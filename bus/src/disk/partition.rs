@@ -11,15 +11,14 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::batch;
-use super::index::{Look, OnDisk, Read, Segment, State, Tail, declare};
+use super::index::{Lookup, OnDisk, Read, Segment, State, Tail, declare};
 use super::recover::{Damage, Located, scan};
 use super::released::{read_released, released_bytes};
-use super::storage::{SegmentFile, Storage, replace};
+use super::storage::{SegmentFile, Storage, disk_error, replace};
 use crate::{BusError, BusMetrics, TopicPartition};
 
 /// One partition of a topic.
 pub(crate) struct Partition {
-    /// Its name.
     pub(crate) place: TopicPartition,
     dir: PathBuf,
     storage: Arc<dyn Storage>,
@@ -45,11 +44,6 @@ pub(crate) enum WriteError {
     RolledBack(BusError),
     /// The file's state is not known.
     Fatal(BusError),
-}
-
-pub(crate) fn disk_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BusError {
-    let path = path.to_owned();
-    move |source| BusError::Disk { operation, path, source }
 }
 
 impl Partition {
@@ -200,8 +194,8 @@ impl Partition {
     }
 
     /// What lies at `offset`, without touching the disk.
-    pub(crate) fn look(&self, offset: u64) -> Look {
-        self.state.lock().look(offset)
+    pub(crate) fn lookup(&self, offset: u64) -> Lookup {
+        self.state.lock().lookup(offset)
     }
 
     /// Reads and checks a batch. Blocks.
@@ -210,14 +204,14 @@ impl Partition {
         let mut bytes = vec![0; located.head.length as usize];
         file.read_at(&mut bytes, located.position).map_err(disk_error("read", path))?;
         if batch::check(&bytes) != Some(located.head) {
-            return self.lose(*segment, path, *located, &bytes);
+            return self.record_loss(*segment, path, *located, &bytes);
         }
         let records = (located.head.base..).zip(batch::split(&Bytes::from(bytes)));
         Ok(Read::Records(records.skip_while(|(own, _)| own < offset).collect()))
     }
 
     /// A batch that was whole at start is not any more.
-    fn lose(&self, base: u64, path: &Path, located: Located, bytes: &[u8]) -> Result<Read, BusError> {
+    fn record_loss(&self, base: u64, path: &Path, located: Located, bytes: &[u8]) -> Result<Read, BusError> {
         let position = located.position;
         let damage = Damage { bytes: position..position + bytes.len() as u64, lost: located.head.base..located.head.end() };
         self.set_aside(path, bytes, &damage)?;

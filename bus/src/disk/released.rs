@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::partition::disk_error;
+use super::storage::disk_error;
 use crate::BusError;
 
 /// The offset, then its checksum.

@@ -6,9 +6,16 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::BusError;
+
 /// What is on the bus is for weir alone, whatever the umask says.
 pub(crate) const FILE_MODE: u32 = 0o600;
 pub(crate) const DIR_MODE: u32 = 0o700;
+
+pub(crate) fn disk_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BusError {
+    let path = path.to_owned();
+    move |source| BusError::Disk { operation, path, source }
+}
 
 /// Where segments lie.
 pub(crate) trait Storage: Send + Sync + 'static {
@@ -28,7 +35,6 @@ pub(crate) trait Directory {
     fn sync(&self) -> io::Result<()>;
 }
 
-/// One segment.
 pub(crate) trait SegmentFile: Send + Sync {
     /// Writes all of it.
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
@@ -38,7 +44,6 @@ pub(crate) trait SegmentFile: Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// Cuts off what lies beyond.
     fn truncate(&self, length: u64) -> io::Result<()>;
-    /// Its length.
     fn length(&self) -> io::Result<u64>;
 }
 

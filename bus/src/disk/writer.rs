@@ -12,8 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::batch::BATCH_BYTES_MAX;
 use super::config::DiskConfig;
-use super::log::Shared;
 use super::partition::{Partition, Pending, WriteError};
+use super::shared::Shared;
 use crate::BusError;
 
 /// A round is closed when it has this much: half of what a batch may hold, so that the last record always fits.
@@ -33,12 +33,12 @@ pub(crate) struct Append {
 /// Runs until every sender is gone and the queue is empty.
 pub(crate) fn run(shared: &Shared, queue: &Receiver<Append>) {
     while let Ok(first) = queue.recv() {
-        let round = gather(&shared.config, queue, first);
+        let round = collect_round(&shared.config, queue, first);
         write_round(shared, round);
     }
 }
 
-fn gather(config: &DiskConfig, queue: &Receiver<Append>, first: Append) -> Vec<Append> {
+fn collect_round(config: &DiskConfig, queue: &Receiver<Append>, first: Append) -> Vec<Append> {
     let deadline = Instant::now() + config.linger;
     let mut bytes = first.reserved;
     let mut round = vec![first];

@@ -8,8 +8,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::diagnosis::is_refusal;
-use super::log::{ANSWER_TIMEOUT, KafkaLog};
-use super::topics::{Found, find, metadata, short_retention, weaknesses};
+use super::log::KafkaLog;
+use super::topics::{ANSWER_TIMEOUT, Found, find, metadata, short_retention, weaknesses};
 use crate::BusError;
 
 /// Between two questions to a group that has no coordinator yet.
@@ -18,7 +18,6 @@ const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// One thing that was tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What.
     pub subject: String,
     /// How it is, or what is wrong with it.
     pub outcome: Result<String, String>,
@@ -60,21 +59,21 @@ impl KafkaLog {
     }
 
     async fn examine_topic(&self, topic: &str, found: Found, findings: &mut Vec<Finding>) {
-        let mut tell = |outcome| findings.push(Finding { subject: format!("topic {topic}"), outcome });
+        let mut add = |outcome| findings.push(Finding { subject: format!("topic {topic}"), outcome });
         let accepted = self.config.accept_weaker_topics.iter().any(|accepted| accepted == topic);
         let settings = match self.topics().settings(topic).await {
             Ok(settings) => settings,
-            Err(error) => return tell(Err(format!("its settings cannot be checked: {error}"))),
+            Err(error) => return add(Err(format!("its settings cannot be checked: {error}"))),
         };
         let weak = weaknesses(&self.config, found, &settings);
         let mut fine = true;
         for weakness in weak.iter().map(ToString::to_string).chain(short_retention(&settings)) {
             fine = false;
-            tell(if accepted { Ok(format!("{weakness}; accepted by bus.kafka.accept_weaker_topics")) } else { Err(weakness) });
+            add(if accepted { Ok(format!("{weakness}; accepted by bus.kafka.accept_weaker_topics")) } else { Err(weakness) });
         }
         if fine {
             let Found { partitions, replicas } = found;
-            tell(Ok(format!("partitions: {partitions}, replicas: {replicas}; settings fine")));
+            add(Ok(format!("partitions: {partitions}, replicas: {replicas}; settings fine")));
         }
     }
 

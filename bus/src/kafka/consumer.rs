@@ -8,7 +8,8 @@ use tokio::sync::mpsc as async_mpsc;
 
 use super::config::KafkaConfig;
 use super::diagnosis::Diagnosis;
-use super::poller::{Command, Poller, PollerEvent};
+use super::event::{Command, PollerEvent};
+use super::poller::Poller;
 use crate::{BusError, BusMetrics, Consumer, Event, Record, TopicPartition};
 
 /// Events between the poller and its reader; beyond it the poller pauses fetching.
@@ -23,7 +24,6 @@ struct Own {
     held: VecDeque<Record>,
 }
 
-/// See the module.
 pub(crate) struct KafkaConsumer {
     commands: mpsc::Sender<Command>,
     event: async_mpsc::Receiver<Result<PollerEvent, BusError>>,
@@ -42,9 +42,9 @@ impl KafkaConsumer {
         places: &BTreeSet<TopicPartition>,
         member: &str,
     ) -> Result<Self, BusError> {
-        let (commands, orders) = mpsc::channel();
+        let (commands, received) = mpsc::channel();
         let (event, events) = async_mpsc::channel(EVENTS_MAX);
-        Poller::start((config, diagnosis, &metrics), places, member, orders, event)?;
+        Poller::start((config, diagnosis, &metrics), places, member, received, event)?;
         Ok(Self { commands, event: events, owned: BTreeMap::new(), ready: VecDeque::new(), metrics })
     }
 
@@ -53,7 +53,7 @@ impl KafkaConsumer {
         self.owned.get_mut(place).ok_or_else(unknown)
     }
 
-    fn order(&self, command: Command) -> Result<(), BusError> {
+    fn send(&self, command: Command) -> Result<(), BusError> {
         self.commands.send(command).map_err(|_| BusError::Stopped("the kafka poller is gone".into()))
     }
 
@@ -117,7 +117,7 @@ impl Consumer for KafkaConsumer {
         own.held.clear();
         let generation = own.generation;
         self.ready.retain(|record| record.place != *place);
-        self.order(Command::Seek { place: place.clone(), offset, generation })
+        self.send(Command::Seek { place: place.clone(), offset, generation })
     }
 
     async fn pause(&mut self, place: &TopicPartition, paused: bool) -> Result<(), BusError> {
@@ -132,7 +132,7 @@ impl Consumer for KafkaConsumer {
             let held = std::mem::take(&mut own.held);
             self.ready.extend(held);
         }
-        self.order(Command::Pause { place: place.clone(), paused })
+        self.send(Command::Pause { place: place.clone(), paused })
     }
 }
 

@@ -13,6 +13,10 @@ use crate::BusError;
 /// Under which a client's connection is kept; refusals are kept under what was refused.
 const CONNECTION: &str = "";
 
+pub(crate) fn kafka_error(operation: &'static str) -> impl Fn(KafkaError) -> BusError {
+    move |error| BusError::Kafka { operation, message: error.to_string() }
+}
+
 /// Shared by all clients of one bus.
 #[derive(Clone)]
 pub(crate) struct Diagnosis {

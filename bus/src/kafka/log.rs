@@ -15,19 +15,13 @@ use super::consumer::KafkaConsumer;
 use super::diagnosis::Diagnosis;
 use super::producer::{Deliveries, ReplaceableProducer};
 use super::rebalance_probe;
-use super::topics::Topics;
+use super::topics::{ANSWER_TIMEOUT, Topics};
 use crate::{Ack, BusError, BusMetrics, Consumer, Log, TopicPartition};
 
-/// One question to the brokers; beyond it the caller hears that they do not answer.
-pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// A leader that does not answer within it may have died: it is looked up again.
-const LEADER_PATIENCE: Duration = Duration::from_secs(2);
+const LEADER_TIMEOUT: Duration = Duration::from_secs(2);
 /// A new leader is asked for again after this long; elections take a few hundred milliseconds.
-const LEADER_LOOK: Duration = Duration::from_millis(50);
-
-pub(crate) fn kafka_error(operation: &'static str) -> impl Fn(KafkaError) -> BusError {
-    move |error| BusError::Kafka { operation, message: error.to_string() }
-}
+const LEADER_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The Kafka bus. Dropping it gives up what was not acknowledged: await the acks first.
 pub struct KafkaLog {
@@ -149,12 +143,12 @@ impl Log for KafkaLog {
 fn fetch_watermarks(producer: &ThreadedProducer<Deliveries>, place: &TopicPartition) -> Result<(i64, i64), KafkaError> {
     let begun = Instant::now();
     loop {
-        let fetched = producer.client().fetch_watermarks(&place.topic, place.partition as i32, LEADER_PATIENCE);
+        let fetched = producer.client().fetch_watermarks(&place.topic, place.partition as i32, LEADER_TIMEOUT);
         if fetched.is_ok() || begun.elapsed() > ANSWER_TIMEOUT {
             return fetched;
         }
-        std::thread::park_timeout(LEADER_LOOK);
-        if let Err(error) = producer.client().fetch_metadata(None, LEADER_PATIENCE) {
+        std::thread::park_timeout(LEADER_POLL_INTERVAL);
+        if let Err(error) = producer.client().fetch_metadata(None, LEADER_TIMEOUT) {
             tracing::debug!(topic = place.topic, partition = place.partition, %error, "the brokers do not say who leads");
         }
     }

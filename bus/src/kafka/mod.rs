@@ -8,7 +8,7 @@
 //! - [`rebalances`]: what the group says, carried out on the poller's thread.
 //! - [`rebootstrap`]: gives a client its brokers back when it has forgotten all of them.
 //! - [`topics`]: found, made, held against what weir needs of them.
-//! - [`poller`]: the thread that polls a consumer, whatever its reader is doing.
+//! - [`poller`]: the thread that polls a consumer, whatever its reader is doing; [`event`]: what passes between the two.
 //! - [`consumer`]: what the reader sees.
 //! - [`rebalance_probe`]: sees that the group has given out every partition.
 //!
@@ -18,6 +18,7 @@ mod check;
 mod config;
 mod consumer;
 mod diagnosis;
+mod event;
 mod log;
 mod poller;
 mod producer;

@@ -14,8 +14,8 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::config::KafkaConfig;
-use super::diagnosis::{Diagnosis, is_refusal};
-use super::log::kafka_error;
+use super::diagnosis::{Diagnosis, is_refusal, kafka_error};
+use super::event::{Command, PollerEvent, place_of};
 use super::rebalance_probe::RebalanceWatcher;
 use super::rebalances::Rebalances;
 use super::rebootstrap::Rebootstrap;
@@ -32,26 +32,6 @@ const EVENT_RECORDS: usize = 256;
 const SEEK_TRIES: u32 = 40;
 /// Whoever is fenced again within this has a twin that goes on living.
 const FENCED_AGAIN: Duration = Duration::from_secs(60);
-
-/// What the reader wants.
-pub(crate) enum Command {
-    /// Go on there.
-    Seek { place: TopicPartition, offset: u64, generation: u64 },
-    /// Hold back, or let flow.
-    Pause { place: TopicPartition, paused: bool },
-}
-
-/// What the reader hears; records carry the generation of the seek that led to them.
-pub(crate) enum PollerEvent {
-    Assigned(Vec<TopicPartition>),
-    Revoked(Vec<TopicPartition>),
-    Records(Vec<(u64, Record)>),
-    OutOfRange { generation: u64, place: TopicPartition, wanted: u64, first: u64, next: u64 },
-}
-
-pub(super) fn place_of(topic: &str, partition: i32) -> TopicPartition {
-    TopicPartition { topic: topic.to_owned(), partition: partition.max(0) as u32 }
-}
 
 #[derive(Default)]
 struct Flow {
@@ -85,7 +65,6 @@ impl Membership {
     }
 }
 
-/// See the module.
 pub(crate) struct Poller {
     membership: Membership,
     consumer: BaseConsumer<Rebalances>,
@@ -306,7 +285,7 @@ impl Poller {
         }
         // Refusals have been told by the client's context.
         if !code.is_some_and(is_refusal) {
-            tracing::warn!(error = %error, "kafka has trouble; librdkafka goes on trying");
+            tracing::warn!(error = %error, "kafka reported an error; librdkafka goes on trying");
         }
     }
 

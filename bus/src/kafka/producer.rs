@@ -22,7 +22,7 @@ use crate::{BusError, BusMetrics};
 const REPLACE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Tells whoever appended.
-pub(crate) type Answer = oneshot::Sender<Result<u64, BusError>>;
+pub(crate) type AckSender = oneshot::Sender<Result<u64, BusError>>;
 
 /// Hears of deliveries, on the producer's thread.
 pub(crate) struct Deliveries {
@@ -56,9 +56,9 @@ impl ClientContext for Deliveries {
 }
 
 impl ProducerContext for Deliveries {
-    type DeliveryOpaque = Box<Answer>;
+    type DeliveryOpaque = Box<AckSender>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, answer: Box<Answer>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, answer: Box<AckSender>) {
         let answered = match result {
             Ok(message) => {
                 self.metrics.append_records.inc();
@@ -79,7 +79,6 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// See the module.
 pub(crate) struct ReplaceableProducer {
     config: KafkaConfig,
     diagnosis: Diagnosis,

@@ -11,7 +11,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 
 use super::diagnosis::Diagnosis;
-use super::poller::{PollerEvent, place_of};
+use super::event::{PollerEvent, place_of};
 
 /// Does what the group says and remembers it for the poll loop, on whose thread it is called.
 pub(crate) struct Rebalances {
@@ -19,7 +19,7 @@ pub(crate) struct Rebalances {
     diagnosis: Diagnosis,
     /// Complete "may not".
     read_group: String,
-    /// None for a guest, to whom nothing comes that would show that it may after all.
+    /// None for an ephemeral member, to whom nothing comes that would show that it may after all.
     read_topics: Option<String>,
 }
 
@@ -35,7 +35,7 @@ impl Rebalances {
         std::mem::take(&mut *self.heard.lock())
     }
 
-    /// What is refused as long as no records come; `None` for a guest.
+    /// What is refused as long as no records come; `None` for an ephemeral member.
     pub(crate) fn read_topics(&self) -> Option<&str> {
         self.read_topics.as_deref()
     }

@@ -13,12 +13,13 @@ use rdkafka::producer::{Producer, ThreadedProducer};
 
 use super::config::KafkaConfig;
 use super::diagnosis::{Diagnosis, is_refusal};
-use super::log::ANSWER_TIMEOUT;
 use super::producer::Deliveries;
 use crate::BusError;
 
+/// One question to the brokers; beyond it the caller hears that they do not answer.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Between two looks at whether a topic that was made is there.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const TOPIC_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// The first try of a question; each further one takes twice as long, and between them is seen whether the brokers have said no.
 const FIRST_TRY: Duration = Duration::from_secs(1);
 /// Records have to outlive an outage of the aggregators or of the object store; an hour is far too little for most.
@@ -81,9 +82,9 @@ pub(crate) fn short_retention(settings: &Settings) -> Option<String> {
 
 /// Asks for the metadata of all topics, because asking for one can make it. Returns early when the brokers have said no. Blocks.
 pub(crate) fn metadata(producer: &ThreadedProducer<Deliveries>, diagnosis: &Diagnosis) -> Result<Metadata, KafkaError> {
-    let (begun, mut patience) = (Instant::now(), FIRST_TRY);
+    let (begun, mut timeout) = (Instant::now(), FIRST_TRY);
     loop {
-        let (asked, tried) = (Instant::now(), patience.min(ANSWER_TIMEOUT.saturating_sub(begun.elapsed())));
+        let (asked, tried) = (Instant::now(), timeout.min(ANSWER_TIMEOUT.saturating_sub(begun.elapsed())));
         match producer.client().fetch_metadata(None, tried) {
             Ok(metadata) => {
                 diagnosis.connected();
@@ -95,10 +96,10 @@ pub(crate) fn metadata(producer: &ThreadedProducer<Deliveries>, diagnosis: &Diag
                 if begun.elapsed() >= FIRST_TRY {
                     return Err(error);
                 }
-                std::thread::park_timeout(LOOK_AGAIN);
+                std::thread::park_timeout(TOPIC_POLL_INTERVAL);
             }
             // At most four times: each took its time.
-            Err(_) => patience *= 2,
+            Err(_) => timeout *= 2,
         }
     }
 }
@@ -161,7 +162,7 @@ impl Topics<'_> {
             if let Some(found) = self.look_up(topic).await? {
                 return Ok(found.partitions);
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(TOPIC_POLL_INTERVAL).await;
         }
         failed(format!("{topic} has no leaders yet"))
     }

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::group::Flow;
-use super::log::{Inner, State};
+use super::state::{Inner, State};
 use crate::{BusError, Consumer, Event, Record, TopicPartition};
 
-/// See the module.
 pub(super) struct SimConsumer {
     inner: Arc<Inner>,
     id: u64,
@@ -40,7 +39,7 @@ impl SimConsumer {
     }
 
     fn read(&self, state: &mut State, place: &TopicPartition, offset: u64) -> Result<Option<Event>, BusError> {
-        let count = 1 + state.chance.below(self.inner.batch_records()) as u64;
+        let count = 1 + state.chance.below(self.inner.config.batch_records) as u64;
         let partition = state.partition(place)?;
         let (first, next) = partition.bounds();
         if offset < first || offset > next {

@@ -21,10 +21,9 @@ pub(super) struct Member {
     /// What it has heard to be its own, and not heard to be lost.
     pub(super) owned: BTreeMap<TopicPartition, Flow>,
     /// What it will hear, each after so many polls.
-    pub(super) news: VecDeque<(usize, Event)>,
+    pub(super) events: VecDeque<(usize, Event)>,
 }
 
-/// See the module.
 #[derive(Default)]
 pub(super) struct Group {
     pub(super) members: BTreeMap<u64, Member>,
@@ -43,35 +42,59 @@ impl Group {
         self.balance();
         // What others have to give up first comes later; the first answer comes at once, as Kafka's does.
         if let Some(member) = self.members.get_mut(&self.ids)
-            && member.news.is_empty()
+            && member.events.is_empty()
         {
-            member.news.push_back((0, Event::Assigned(Vec::new())));
+            member.events.push_back((0, Event::Assigned(Vec::new())));
         }
         self.ids
     }
 
     pub(super) fn leave(&mut self, id: u64) {
         let Some(gone) = self.members.remove(&id) else { return };
-        let unheard = gone.news.into_iter().filter_map(|(_, event)| match event {
+        let unheard = gone.events.into_iter().filter_map(|(_, event)| match event {
             Event::Revoked(places) => Some(places),
             _ => None,
         });
         for place in unheard.flatten() {
             if let Some(next) = self.handovers.remove(&place) {
-                self.tell_assigned(place, next);
+                self.emit_assigned(place, next);
             }
         }
         self.owners.retain(|_, owner| *owner != id);
         self.balance();
     }
 
-    /// Partitions in turn to the members that want them, ordered by name: the same members give the same assignment.
+    /// As Kafka's sticky assignor: a partition stays where it is unless its owner has two more than another member that wants it, and
+    /// goes to the one that has fewest. Between equals the name decides: the same members in the same order give the same assignment.
     fn balance(&mut self) {
         let wanted: BTreeSet<_> = self.members.values().flat_map(|member| member.places.iter().cloned()).collect();
-        for (i, place) in wanted.into_iter().enumerate() {
-            let candidates = self.candidates(&place);
-            self.give(place, candidates[i % candidates.len()]);
+        for place in &wanted {
+            if !self.owners.contains_key(place) {
+                let (id, _) = self.least_loaded(place);
+                self.give(place.clone(), id);
+            }
         }
+        // Each move makes the shares of two members more even, so there is a last one.
+        while let Some((place, id)) = wanted.iter().rev().find_map(|place| self.better_owner(place).map(|id| (place.clone(), id)))
+        {
+            self.give(place, id);
+        }
+    }
+
+    /// A member that has at least two partitions less than the owner.
+    fn better_owner(&self, place: &TopicPartition) -> Option<u64> {
+        let (id, load) = self.least_loaded(place);
+        (self.load(*self.owners.get(place)?) >= load + 2).then_some(id)
+    }
+
+    /// Who wants it and has fewest partitions, and how many these are.
+    fn least_loaded(&self, place: &TopicPartition) -> (u64, usize) {
+        let loads = self.candidates(place).into_iter().map(|id| (id, self.load(id)));
+        loads.min_by_key(|(_, load)| *load).expect("invariant: a partition is wanted by somebody")
+    }
+
+    fn load(&self, id: u64) -> usize {
+        self.owners.values().filter(|owner| **owner == id).count()
     }
 
     fn candidates(&self, place: &TopicPartition) -> Vec<u64> {
@@ -103,16 +126,16 @@ impl Group {
         }
         match before.and_then(|before| self.members.get_mut(&before)) {
             Some(owner) => {
-                owner.news.push_back((0, Event::Revoked(vec![place.clone()])));
+                owner.events.push_back((0, Event::Revoked(vec![place.clone()])));
                 self.handovers.insert(place, id);
             }
-            None => self.tell_assigned(place, id),
+            None => self.emit_assigned(place, id),
         }
     }
 
-    fn tell_assigned(&mut self, place: TopicPartition, id: u64) {
+    fn emit_assigned(&mut self, place: TopicPartition, id: u64) {
         if let Some(member) = self.members.get_mut(&id) {
-            member.news.push_back((0, Event::Assigned(vec![place])));
+            member.events.push_back((0, Event::Assigned(vec![place])));
         }
     }
 
@@ -127,21 +150,21 @@ impl Group {
             return true;
         }
         if let Some(owner) = before.and_then(|before| self.members.get_mut(&before)) {
-            owner.news.push_back((late, Event::Revoked(vec![place.clone()])));
+            owner.events.push_back((late, Event::Revoked(vec![place.clone()])));
         }
-        self.tell_assigned(place.clone(), id);
+        self.emit_assigned(place.clone(), id);
         true
     }
 
-    /// The next news of a member whose time has come, already acted on. Counts as one poll.
+    /// The next event of a member whose time has come, already acted on. Counts as one poll.
     pub(super) fn hear(&mut self, id: u64) -> Option<Event> {
         let member = self.members.get_mut(&id)?;
-        let (wait, _) = member.news.front_mut()?;
+        let (wait, _) = member.events.front_mut()?;
         if *wait > 0 {
             *wait -= 1;
             return None;
         }
-        let (_, event) = member.news.pop_front()?;
+        let (_, event) = member.events.pop_front()?;
         match &event {
             Event::Assigned(places) => places.iter().for_each(|place| {
                 member.owned.insert(place.clone(), Flow::default());
@@ -152,7 +175,7 @@ impl Group {
                 });
                 for place in places {
                     if let Some(next) = self.handovers.remove(place) {
-                        self.tell_assigned(place.clone(), next);
+                        self.emit_assigned(place.clone(), next);
                     }
                 }
             }

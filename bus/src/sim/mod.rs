@@ -2,7 +2,7 @@
 //! simulation of thousands of schedules. No threads, no clock, no disk: under a current-thread runtime the same seed and
 //! the same calls give the same run.
 //!
-//! - [`log`]: the log and its mishaps: duplicated appends, acks that fail although stored, lost tails, retention.
+//! - [`state`]: what it holds; [`log`]: the log and its mishaps: duplicated appends, acks that fail although stored, lost tails, retention.
 //! - [`group`]: members, assignments, rebalances, zombies.
 //! - [`consumer`]: what a member sees, in an order that the seed picks.
 
@@ -10,7 +10,9 @@ mod chance;
 mod consumer;
 mod group;
 mod log;
+mod state;
 #[cfg(test)]
 mod tests;
 
-pub use log::{Sim, SimConfig};
+pub use log::Sim;
+pub use state::SimConfig;

@@ -15,7 +15,7 @@ use weir_model::time::{SECOND, UnixNanos};
 
 use super::address::Address;
 use super::http::Answer;
-use super::logs::{Query, Style, newest, note_limit};
+use super::lines::{Query, Style, newest, note_limit};
 use super::print::{self, number, text};
 use super::{http, unreachable};
 use crate::args::Output;

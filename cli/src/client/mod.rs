@@ -2,12 +2,13 @@
 //!
 //! - [`address`]: what `--addr` may be; [`http`]: one question and its answer; [`unreachable`]: why there was none, in words.
 //! - [`logs`], [`follow`], [`metrics`], [`trace`], [`admin`]: a command each.
-//! - [`print`]: rows to stdout, and to stderr what the answer does not cover.
+//! - [`lines`]: log lines asked for and written; [`print`]: rows to stdout, and to stderr what the answer does not cover.
 
 mod address;
 mod admin;
 mod follow;
 mod http;
+mod lines;
 mod logs;
 mod metrics;
 mod print;

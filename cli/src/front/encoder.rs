@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::Frame;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::compress::Coding;
+use super::coding::Coding;
 
 /// Compressed without a pause for others: half a millisecond.
 const PIECE_BYTES: usize = 64 << 10;

@@ -13,10 +13,10 @@ use axum::response::Response;
 use super::admit::{Admitted, Rules};
 use super::answer;
 use super::body::{Incoming, Pace};
-use super::compress::{Coding, Compressors};
+use super::coding::Coding;
+use super::compress::Compressors;
 use super::metrics::FrontMetrics;
 
-/// See above.
 pub(crate) struct Gate {
     pub rules: Rules,
     pub pace: Pace,

@@ -50,7 +50,6 @@ impl Host {
     }
 }
 
-/// The names.
 #[derive(Debug)]
 pub(crate) struct Hosts {
     exact: Vec<String>,
@@ -98,8 +97,9 @@ pub(crate) fn check_pattern(pattern: &str) -> Result<(), String> {
 
 /// The name that this machine has, and its first label.
 pub(crate) fn of_this_machine() -> Vec<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name = name.trim();
+    let system = rustix::system::uname();
+    let name = system.nodename().to_string_lossy();
+    let name = name.as_ref();
     let short = name.split('.').next().unwrap_or_default();
     [name, short].into_iter().filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }

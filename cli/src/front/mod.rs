@@ -6,7 +6,7 @@
 //! - [`admit`]: whether a request may come in: host, origin, site. Pure.
 //! - [`answer`]: what a refused request is told, preflights, headers of every answer.
 //! - [`gate`]: what a request passes on its way to a router: the above, and a body that has to come.
-//! - [`compress`]: what its answer passes on its way out, by [`encoder`].
+//! - [`compress`]: what its answer passes on its way out, in a [`coding`] that the client takes, by [`encoder`].
 //! - [`serve`]: the door itself; [`accept`]: a listener's connections; [`connection`]: what one does and how long it may;
 //!   [`socket`], [`body`]: what tells it.
 //! - [`metrics`]: what was refused and what took too long.
@@ -15,6 +15,7 @@ mod accept;
 mod admit;
 mod answer;
 mod body;
+mod coding;
 mod compress;
 mod config;
 mod connection;

@@ -196,9 +196,9 @@ pub(crate) fn evaluate(
 /// The node's name, as configured or as the host has it.
 pub(crate) fn node_name(config: &Config) -> String {
     if config.node.name.is_empty() {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let host = host.trim();
-        return if host.is_empty() { "localhost".into() } else { host.into() };
+        let system = rustix::system::uname();
+        let host = system.nodename().to_string_lossy();
+        return if host.is_empty() { "localhost".into() } else { host.into_owned() };
     }
     config.node.name.clone()
 }

@@ -109,7 +109,7 @@ fn caught_up(share: Share, assigned: Option<usize>, all: &[OwnerStatus]) -> Resu
     if open.is_empty() && !damaged.is_empty() {
         return Err(format!("in quarantine: {}", quarantined(all).join("; ")));
     }
-    let lag = open.iter().map(|status| status.on_bus.saturating_sub(status.searchable));
+    let lag = open.iter().map(|status| status.high_watermark.saturating_sub(status.indexed_offset));
     let behind: u64 = lag.filter(|behind| *behind > READY_WITHIN).sum();
     if all.len() < wanted || behind > 0 {
         return Err(format!("{} of {wanted} partitions open, {behind} records to replay", open.len()));
@@ -130,8 +130,12 @@ mod tests {
     use super::*;
 
     fn open(lags: &[u64]) -> Vec<OwnerStatus> {
-        let status =
-            |lag| OwnerStatus { on_bus: 1000 + lag, bus_silent_seconds: Some(0), searchable: 1000, ..OwnerStatus::default() };
+        let status = |lag| OwnerStatus {
+            high_watermark: 1000 + lag,
+            bus_silent_seconds: Some(0),
+            indexed_offset: 1000,
+            ..OwnerStatus::default()
+        };
         lags.iter().map(status).collect()
     }
 

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::STREAMS;
 use super::assemble::Snapshot;
 use super::identity::{FileId, Fingerprint};
-use super::private;
 use crate::error::CollectorError;
+use crate::private;
 
 const VERSION: u32 = 1;
 

@@ -20,13 +20,13 @@ use super::checkpoint::Checkpoint;
 use super::discover::{ChainSpec, Discover, Root};
 use super::find::{Finder, discover_and_save};
 use super::identity::Fingerprint;
-use super::private::make_directory;
 use super::watch::Watch;
 use crate::config::FilesConfig;
 use crate::epoch::Epochs;
 use crate::error::CollectorError;
 use crate::metrics::CollectorMetrics;
 use crate::node::Recount;
+use crate::private::make_directory;
 use crate::push::Clock;
 use crate::ship::Shipper;
 

@@ -13,7 +13,6 @@
 //! - [`identity`]: which file is which, through renames, copies and reused inodes.
 //! - [`checkpoint`]: what is acknowledged. Format: `docs/formats/checkpoint.md`.
 //! - [`admit`]: what may be read as a log.
-//! - [`private`]: files that nobody else reads.
 //! - [`look`]: which files there are, without missing one that is renamed meanwhile.
 //! - [`chain`]: generations in order, sync. [`find`], [`follow`]: the tasks. [`acknowledge`]: what moves the checkpoint.
 //! - [`discover`]: which chains there are. [`watch`]: files opened at their birth, kept in [`births`]. [`unseen`]: whose
@@ -40,7 +39,6 @@ mod follow;
 mod fuzz_tests;
 mod identity;
 mod look;
-mod private;
 #[cfg(test)]
 mod tests;
 mod unseen;

@@ -1,5 +1,8 @@
 //! What a request may take, and why a read stopped. Implemented by who answers requests; asked by readers and languages.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use thiserror::Error;
 
 /// Why a read stopped. What is merely missing is in the coverage, not here.
@@ -45,6 +48,29 @@ pub trait Budget: Send + Sync {
     }
     /// Gives memory back. What is not given back is when the request ends.
     fn release(&self, _bytes: u64) {}
+}
+
+/// Whether the client of a request has left: for the side that works.
+pub struct Cancellation(Arc<AtomicBool>);
+
+/// Held by the side that waits; to drop it is to leave.
+pub struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Cancellation {
+    pub fn new() -> (Self, CancelOnDrop) {
+        let left = Arc::new(AtomicBool::new(false));
+        (Self(Arc::clone(&left)), CancelOnDrop(left))
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Never stops anything; for tests and tools.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Budget, Covered, MetricReader, MetricSelect, ReadError, Series};
+use super::{Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series};
 use crate::label::Labels;
 
 /// Reserves what one evaluation holds, and gives back what its parts hold no longer. What is left at its end is in its
@@ -29,11 +29,6 @@ impl<'a> Tally<'a> {
         Ok(())
     }
 
-    /// So much more, which has been reserved.
-    pub fn adopt(&mut self, bytes: u64) {
-        self.bytes = self.bytes.saturating_add(bytes);
-    }
-
     /// So much in all.
     pub fn settle(&mut self, bytes: u64) -> Result<(), ReadError> {
         match bytes.checked_sub(self.bytes) {
@@ -55,18 +50,41 @@ pub fn label_bytes(labels: &Labels) -> u64 {
 /// Bytes of a sample: its time and its value.
 const SAMPLE_BYTES: u64 = 16;
 
-/// Reads series, whose samples are reserved before they are decoded. Gives them with what is reserved for them.
+fn series_bytes(series: &Series) -> u64 {
+    series.timestamps.len() as u64 * SAMPLE_BYTES + label_bytes(&series.labels) + 64
+}
+
+/// Reads series one at a time; what one takes is reserved before it is decoded, and given back when `take` has had it.
+pub fn each_series<E: From<ReadError>>(
+    reader: &dyn MetricReader,
+    select: &MetricSelect,
+    budget: &dyn Budget,
+    mut take: impl FnMut(&mut Series) -> Result<(), E>,
+) -> Result<Coverage, E> {
+    let decoding = Decoding { budget, bytes: AtomicU64::new(0) };
+    let mut cursor = reader.cursor(select, &decoding)?;
+    let mut series = Series::default();
+    while cursor.next(&mut series)? {
+        take(&mut series)?;
+        budget.release(decoding.bytes.swap(0, Ordering::Relaxed));
+    }
+    budget.release(decoding.bytes.swap(0, Ordering::Relaxed));
+    Ok(cursor.coverage())
+}
+
+/// Reads series and holds all of them: gives them with what is reserved for them.
 pub fn read_series(
     reader: &dyn MetricReader,
     select: &MetricSelect,
     budget: &dyn Budget,
 ) -> Result<(Covered<Vec<Series>>, u64), ReadError> {
-    let decoding = Decoding { budget, bytes: AtomicU64::new(0) };
-    let read = reader.select(select, &decoding)?;
-    let size = |series: &Series| series.timestamps.len() as u64 * SAMPLE_BYTES + label_bytes(&series.labels) + 64;
-    let mut tally = Tally { budget, bytes: decoding.bytes.into_inner() };
-    tally.settle(read.value.iter().map(size).sum())?;
-    Ok((read, tally.bytes))
+    let (mut value, mut tally) = (Vec::new(), Tally::new(budget));
+    let coverage = each_series(reader, select, budget, |series| {
+        tally.take(series_bytes(series))?;
+        value.push(std::mem::take(series));
+        Ok::<_, ReadError>(())
+    })?;
+    Ok((Covered { value, coverage }, tally.bytes))
 }
 
 /// Samples that are decoded are held.

@@ -12,7 +12,7 @@ use crate::id::{SpanId, TraceId};
 use crate::intern::Index;
 use crate::memory::allocation;
 use crate::time::UnixNanos;
-use crate::wire::{put_varint, zigzag};
+use crate::varint::{put_varint, zigzag};
 
 /// Spans in the order in which they were sent. Never changed: a [`SpansBuilder`] makes them.
 #[derive(Clone, Default)]

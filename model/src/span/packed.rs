@@ -7,7 +7,7 @@ use serde_json::value::{Map, Number, Value as Json};
 
 use super::arena::TextArena;
 use super::view::ValueRef;
-use crate::wire::{put_bytes, put_varint, unzigzag, zigzag};
+use crate::varint::{put_bytes, put_varint, read_varint, unzigzag, zigzag};
 
 pub(crate) const STRING: u8 = 0;
 pub(crate) const FALSE: u8 = 1;
@@ -151,15 +151,9 @@ impl<'a> Cursor<'a> {
     }
 
     pub(crate) fn varint(&mut self) -> u64 {
-        let (mut value, mut shift) = (0, 0);
-        loop {
-            let [byte] = self.array();
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return value;
-            }
-            shift += 7;
-        }
+        let (value, rest) = read_varint(self.0).expect("invariant: lists are checked when they come in");
+        self.0 = rest;
+        value
     }
 
     /// A text's number.

@@ -246,7 +246,7 @@ impl<'a> SpanRef<'a> {
     pub fn events(&self) -> impl ExactSizeIterator<Item = EventRef<'a, AttributesRef<'a>>> + use<'a> {
         let start = self.start();
         let parts = self.parts(self.spans.events.get(self.row), move |cursor: &mut Cursor<'a>, texts: &'a TextArena| {
-            let timestamp = start.wrapping_add(crate::wire::unzigzag(cursor.varint()));
+            let timestamp = start.wrapping_add(crate::varint::unzigzag(cursor.varint()));
             ((timestamp, texts.get(cursor.number())), AttributesRef::new(Some(*cursor), texts))
         });
         parts.map(|((timestamp, name), attributes)| EventRef { timestamp, name, attributes })

@@ -1,4 +1,4 @@
-//! What all bodies share: varints, the column directory and text dictionaries. Not the meaning of any column: that is
+//! What all bodies share: readers, the column directory and text dictionaries. Not the meaning of any column: that is
 //! `logs`, `metrics`, `spans`, which call it.
 
 use std::borrow::Cow;
@@ -7,31 +7,7 @@ use std::collections::HashMap;
 use super::WireError;
 use super::budget::{Budget, TEXT_BYTES, invalid};
 use crate::label::Labels;
-
-/// Signed to unsigned, small magnitudes to small numbers.
-pub(crate) fn zigzag(value: i64) -> u64 {
-    ((value << 1) ^ (value >> 63)) as u64
-}
-
-/// The inverse of [`zigzag`].
-pub(crate) fn unzigzag(value: u64) -> i64 {
-    (value >> 1) as i64 ^ -((value & 1) as i64)
-}
-
-/// Appends a LEB128 varint.
-pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-/// Appends a length and the bytes.
-pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    put_varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
+use crate::varint::{VarintError, put_bytes, put_varint, read_varint, unzigzag, zigzag};
 
 /// Bytes being read; every error says which field was being read.
 #[derive(Clone, Copy)]
@@ -72,31 +48,17 @@ impl<'a> Reader<'a> {
 
     #[inline]
     pub(super) fn varint(&mut self) -> Result<u64, WireError> {
-        match self.bytes.split_first() {
-            Some((&byte, rest)) if byte < 0x80 => {
-                self.bytes = rest;
-                Ok(u64::from(byte))
-            }
-            _ => self.long_varint(),
-        }
+        let (value, rest) = read_varint(self.bytes).map_err(|error| self.no_number(error))?;
+        self.bytes = rest;
+        Ok(value)
     }
 
-    fn long_varint(&mut self) -> Result<u64, WireError> {
-        let mut value = 0;
-        for (i, &byte) in self.bytes.iter().enumerate().take(10) {
-            if i == 9 && byte > 1 {
-                break;
-            }
-            value |= u64::from(byte & 0x7f) << (7 * i);
-            if byte < 0x80 {
-                self.bytes = &self.bytes[i + 1..];
-                return Ok(value);
-            }
+    #[cold]
+    fn no_number(&self, error: VarintError) -> WireError {
+        match error {
+            VarintError::Short => WireError::Truncated { what: self.what },
+            VarintError::Long => invalid(self.what, "a varint of more than 64 bits"),
         }
-        if self.bytes.len() < 10 {
-            return Err(WireError::Truncated { what: self.what });
-        }
-        Err(invalid(self.what, "a varint of more than 64 bits"))
     }
 
     /// A count of things that take at least one byte each, so that no count is believed beyond the bytes there are.

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use zstd::zstd_safe::compress_bound;
 
 use super::budget::{Budget, check_limit, invalid, limit};
-use super::columns::{Reader, put_bytes, put_varint};
+use super::columns::Reader;
 use super::{Kind, Limits, Mark, Section, SectionHeader, WireError};
 use crate::compression::{compress_to, decompress};
 use crate::signal::Signal;
+use crate::varint::{put_bytes, put_varint};
 
 const MAGIC: [u8; 4] = *b"WEIR";
 /// The version that this one writes, and the newest that it reads. Version 1 differs in bodies, whose columns tell.

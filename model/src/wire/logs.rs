@@ -2,12 +2,11 @@
 
 use super::WireError;
 use super::budget::{Budget, TEXT_BYTES, check_limit, invalid};
-use super::columns::{
-    ColumnsReader, ColumnsWriter, Reader, labels, put_all, put_labels, put_timestamps, put_varint, timestamps, unzigzag, zigzag,
-};
+use super::columns::{ColumnsReader, ColumnsWriter, Reader, labels, put_all, put_labels, put_timestamps, timestamps};
 use crate::id::{SpanId, TraceId};
 use crate::label::Labels;
 use crate::log::{AttributeSets, LogBatch};
+use crate::varint::{put_varint, unzigzag, zigzag};
 
 const STREAM: u8 = 1;
 const TIMESTAMPS: u8 = 2;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::WireError;
 use super::budget::{Budget, check_limit, invalid};
-use super::columns::{ColumnsReader, ColumnsWriter, Reader, labels, put_labels, put_timestamps, put_varint, timestamps};
+use super::columns::{ColumnsReader, ColumnsWriter, Reader, labels, put_labels, put_timestamps, timestamps};
 use super::schema;
 use crate::metric::{MetricBatch, MetricRow, Schema};
+use crate::varint::put_varint;
 
 const TARGET: u8 = 1;
 /// Of version 1, which has no column 7.

@@ -6,7 +6,7 @@
 //! - [`limits`]: what a decoder is willing to believe.
 //! - [`frame`]: the record: magic, version, headers, compressed body, checksum.
 //! - [`budget`]: how much memory a decoder may be talked into.
-//! - [`columns`]: varints, dictionaries and the column directory that all bodies share.
+//! - [`columns`]: dictionaries and the column directory that all bodies share.
 //! - [`logs`], [`metrics`], [`spans`]: the bodies; [`value`]: attributes of spans; [`schema`]: what names the columns of samples, and
 //!   by which bytes it is known again.
 
@@ -29,7 +29,6 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use budget::Budget;
-pub(crate) use columns::{put_bytes, put_varint, unzigzag, zigzag};
 pub use frame::{Frame, RecordBuilder, decode};
 pub use limits::Limits;
 pub(crate) use schema::EncodedSchema;

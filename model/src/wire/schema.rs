@@ -9,10 +9,11 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::budget::{Budget, check_limit, invalid, limit};
-use super::columns::{Reader, label_sets, put_bytes, put_label_sets, put_varint};
+use super::columns::{Reader, label_sets, put_label_sets};
 use super::{Limits, WireError};
 use crate::label::Labels;
 use crate::metric::{Family, MetricKind, Schema};
+use crate::varint::{put_bytes, put_varint};
 
 /// Made once and sent many times; higher levels gain a few hundredths.
 const LEVEL: i32 = 3;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::WireError;
 use super::budget::{Budget, TEXT_BYTES, check_limit, invalid};
-use super::columns::{ColumnsReader, ColumnsWriter, Reader, put_all, put_varint, unzigzag, zigzag};
+use super::columns::{ColumnsReader, ColumnsWriter, Reader, put_all};
 use super::value::{Checker, charge, put_attributes};
 use crate::id::{SpanId, TraceId};
 use crate::span::packed::Extent;
 use crate::span::{Lists, Origin, SpanBatch, SpanEvent, SpanKind, SpanLink, Spans, StatusCode, TextArena};
+use crate::varint::{put_varint, unzigzag, zigzag};
 
 const TEXTS: u8 = 1;
 const ORIGIN: u8 = 2;

@@ -3,11 +3,12 @@
 
 use super::WireError;
 use super::budget::{Budget, PAIR_BYTES, check_limit, invalid};
-use super::columns::{Reader, put_varint};
+use super::columns::Reader;
 use crate::span::packed::{
     ARRAY, BYTES, Cursor, DOUBLE, Extent, FALSE, INT, JSON, NULL, Numbered, OBJECT, STRING, TRUE, UNSIGNED, put_pair,
 };
 use crate::span::{Attributes, AttributesRef, Span, SpanEvent, SpanLink, TextArena, views};
+use crate::varint::put_varint;
 
 /// Nesting of a JSON value. serde_json itself reads no deeper than 128; OTLP senders stay below 10.
 const DEPTH_MAX: u32 = 64;

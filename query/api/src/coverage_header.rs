@@ -39,8 +39,8 @@ pub(crate) fn insert(coverage: &Coverage, response: &mut Response) -> bool {
 
 /// Why an answer is not complete, a sentence each; empty when it is.
 pub(crate) fn warnings(coverage: &Coverage) -> Vec<String> {
-    let behind = coverage.partitions.iter().filter(|seen| seen.searchable < seen.on_bus).map(|seen| {
-        let lag = seen.on_bus - seen.searchable;
+    let behind = coverage.partitions.iter().filter(|seen| seen.indexed_offset < seen.high_watermark).map(|seen| {
+        let lag = seen.high_watermark - seen.indexed_offset;
         format!("{} partition {}: {lag} records are on the bus and not searchable yet", seen.topic, seen.partition)
     });
     let lost = coverage

@@ -161,7 +161,7 @@ pub(crate) fn matching<'a>(
     conditions: &'a [Condition],
 ) -> impl Iterator<Item = (&'a Origin, &'a Span)> {
     let spans = trace.batches.iter().flat_map(|batch| batch.spans.iter().map(move |span| (&batch.origin, span)));
-    spans.filter(move |(origin, span)| {
-        select.passes(origin, span) && conditions.iter().all(|condition| (condition.0)(origin, span))
+    spans.filter(move |&(origin, span)| {
+        select.passes(&(origin, span)) && conditions.iter().all(|condition| (condition.0)(origin, span))
     })
 }

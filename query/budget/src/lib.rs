@@ -6,4 +6,4 @@ mod load;
 mod request;
 
 pub use load::{Grant, Load, LoadMetrics, Place};
-pub use request::{CancelOnDrop, QueryConfig, RequestBudget, millis};
+pub use request::{QueryConfig, RequestBudget, millis};

@@ -1,12 +1,11 @@
 //! What one request may take, and how it is told to stop.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use weir_model::config::{ByteSize, duration};
-use weir_model::select::{Budget, ReadError};
+use weir_model::select::{Budget, CancelOnDrop, Cancellation, ReadError};
 
 use crate::load::{Grant, Load, LoadMetrics};
 
@@ -108,37 +107,28 @@ pub struct RequestBudget {
     records_max: u64,
     answer_bytes_max: u64,
     spent: AtomicU64,
-    cancelled: Arc<AtomicBool>,
+    cancelled: Cancellation,
     memory: Grant,
     metrics: LoadMetrics,
     /// How long the request waited for its turn.
     pub waited: Duration,
 }
 
-/// Held by the async side of a request.
-pub struct CancelOnDrop(Arc<AtomicBool>);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 impl RequestBudget {
     /// A fresh budget and the guard that cancels it. Its time runs from now on.
     pub fn new(config: &QueryConfig, load: &Load) -> (Self, CancelOnDrop) {
-        let cancelled = Arc::new(AtomicBool::new(false));
+        let (cancelled, guard) = Cancellation::new();
         let budget = Self {
             deadline: Instant::now() + config.timeout,
             records_max: config.records_max,
             answer_bytes_max: config.answer_max.to_u64(),
             spent: AtomicU64::new(0),
-            cancelled: Arc::clone(&cancelled),
+            cancelled,
             memory: load.grant(),
             metrics: load.metrics().clone(),
             waited: Duration::ZERO,
         };
-        (budget, CancelOnDrop(cancelled))
+        (budget, guard)
     }
 
     /// Errors when an answer's text may not have so many bytes.
@@ -165,7 +155,7 @@ impl RequestBudget {
 
 impl Budget for RequestBudget {
     fn check(&self) -> Result<(), ReadError> {
-        if self.cancelled.load(Ordering::Relaxed) {
+        if self.cancelled.is_cancelled() {
             return Err(ReadError::Cancelled("the client went away"));
         }
         if Instant::now() > self.deadline {

@@ -23,7 +23,7 @@ use super::start::Shared;
 /// Those that moved while they were asked are asked once more.
 const ROUNDS: usize = 2;
 
-struct Desk {
+struct AdminClient {
     shared: Arc<Shared>,
     /// All that the bus has: one that nobody has begun is not forgotten.
     places: Vec<TopicPartition>,
@@ -33,19 +33,19 @@ struct Desk {
 type Asked = Vec<(String, BTreeSet<TopicPartition>, Result<AdminResult, String>)>;
 
 pub(super) fn router(shared: Arc<Shared>, places: Vec<TopicPartition>) -> Router {
-    let seal = |State(desk): State<Arc<Desk>>| async move { answer(&desk, SEAL_PATH).await };
-    let compact = |State(desk): State<Arc<Desk>>| async move { answer(&desk, COMPACT_PATH).await };
-    let expire = |State(desk): State<Arc<Desk>>| async move { answer(&desk, EXPIRE_PATH).await };
-    let desk = Arc::new(Desk { shared, places });
+    let seal = |State(client): State<Arc<AdminClient>>| async move { answer(&client, SEAL_PATH).await };
+    let compact = |State(client): State<Arc<AdminClient>>| async move { answer(&client, COMPACT_PATH).await };
+    let expire = |State(client): State<Arc<AdminClient>>| async move { answer(&client, EXPIRE_PATH).await };
+    let client = Arc::new(AdminClient { shared, places });
     Router::new()
         .route(SEAL_PATH, post(seal))
         .route(COMPACT_PATH, post(compact))
         .route(EXPIRE_PATH, post(expire))
-        .with_state(desk)
+        .with_state(client)
 }
 
-async fn answer(desk: &Desk, path: &str) -> Response {
-    let (done, undone) = desk.order(path).await;
+async fn answer(client: &AdminClient, path: &str) -> Response {
+    let (done, undone) = client.command(path).await;
     if undone.is_empty() {
         return Json(done).into_response();
     }
@@ -53,9 +53,9 @@ async fn answer(desk: &Desk, path: &str) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
 }
 
-impl Desk {
+impl AdminClient {
     /// What was done, and a sentence about each owner and each partition of which that cannot be said.
-    async fn order(&self, path: &str) -> (AdminResult, Vec<String>) {
+    async fn command(&self, path: &str) -> (AdminResult, Vec<String>) {
         let (mut sum, mut done) = (AdminResult::default(), BTreeSet::new());
         // The owner that was asked last, and what it said.
         let mut undone: BTreeMap<TopicPartition, (String, String)> = BTreeMap::new();
@@ -105,7 +105,7 @@ impl Desk {
             let answered = if owner.is_empty() {
                 Err("the manifest does not say where its owner is".to_owned())
             } else {
-                owners.order(&owner, path).await
+                owners.command(&owner, path).await
             };
             (owner, places, answered)
         });

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use weir_blocks::StoreError;
-use weir_blocks::breaker::CircuitBreaker;
 use weir_blocks::engine::Head;
 use weir_blocks::view::PartitionView;
 use weir_heads::{
@@ -18,6 +17,7 @@ use weir_heads::{
 use weir_model::select::{PartitionCoverage, ReadError};
 use weir_model::wire::Kind;
 
+use super::breaker::CircuitBreaker;
 use super::config::FanOutConfig;
 use super::metrics::FanOutMetrics;
 use super::owners::Owners;
@@ -197,7 +197,7 @@ impl HeadClient {
             Ok(HeadResponse::Extract(instant, extract)) => match self.validate(part, &newest, &instant).await {
                 Ok(version) => {
                     self.metrics.part(kind, "answered");
-                    part.note_on_bus(instant.on_bus);
+                    part.note_high_watermark(instant.high_watermark);
                     return Ok(Verdict::Accepted(version, instant, extract, None));
                 }
                 Err(why) => ("stale", why),
@@ -294,9 +294,9 @@ impl HeadClient {
             }
         }
         let mut coverage = coverage::<E>(version, instant.partition);
-        coverage.searchable = instant.searchable;
+        coverage.indexed_offset = instant.indexed_offset;
         // A new owner may know less of the bus than the one before has said.
-        coverage.on_bus = instant.on_bus.max(part.on_bus());
+        coverage.high_watermark = instant.high_watermark.max(part.high_watermark());
         let mut missing = opened.missing;
         missing.extend(bus_silent(E::KIND.topic(), instant.partition, instant.bus_silent_seconds));
         collected.rows.extend(extract.rows);
@@ -323,9 +323,9 @@ fn coverage<E: HeadProtocol>(version: &Version, partition: u32) -> PartitionCove
     PartitionCoverage {
         topic: E::KIND.topic().into(),
         partition,
-        on_bus: manifest.next_offset,
-        searchable: manifest.next_offset,
-        sealed: manifest.next_offset,
+        high_watermark: manifest.next_offset,
+        indexed_offset: manifest.next_offset,
+        committed_offset: manifest.next_offset,
         losses: manifest.losses.iter().map(|loss| (loss.first, loss.next)).collect(),
     }
 }
@@ -350,12 +350,12 @@ fn without_head<E: HeadProtocol>(
     why: String,
 ) -> PartitionView<E> {
     let mut coverage = coverage::<E>(version, part.partition());
-    coverage.on_bus = coverage.on_bus.max(part.on_bus());
+    coverage.high_watermark = coverage.high_watermark.max(part.high_watermark());
     let owner = if version.manifest.owner.is_empty() { "an unnamed owner" } else { &version.manifest.owner };
     let mut missing = opened.missing;
     missing.push(format!(
         "{} partition {}: records from offset {} on, unsealed at {owner}, are not in the answer: {why}",
-        coverage.topic, coverage.partition, coverage.sealed
+        coverage.topic, coverage.partition, coverage.committed_offset
     ));
     PartitionView { coverage, blocks: opened.blocks, heads: Vec::new(), missing }
 }

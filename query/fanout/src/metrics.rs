@@ -31,8 +31,8 @@ impl FanOutMetrics {
     /// Adds all to a registry.
     pub fn register(&self, registry: &mut Registry) {
         let help = "Partitions whose owners were asked for unsealed records, by what came of it";
-        registry.register("weir_query_owner_answers", help, self.parts.clone());
-        registry.register("weir_query_owner_answer_bytes", "Bytes of owners' answers", self.answer_bytes.clone());
+        registry.register("weir_query_head_requests", help, self.parts.clone());
+        registry.register("weir_query_head_response_bytes", "Bytes of owners' answers", self.answer_bytes.clone());
         let help = "Lines and sections of live tails that were lost between an owner and the client";
         registry.register("weir_query_owner_tail_dropped_lines", help, self.tail_dropped.clone());
         let help = "Blocks that were merged away and deleted while a query read them; it was begun again";

@@ -92,8 +92,8 @@ impl Owners {
     /// Does what a `POST` without a body to this path does there, and waits for it as long as the owner lives: sealing
     /// waits for the object store, merging reads and writes what there is. An owner that does not tell its status
     /// meanwhile is given up.
-    pub(super) async fn order(&self, owner: &str, path: &str) -> Result<AdminResult, String> {
-        let ordered = async {
+    pub(super) async fn command(&self, owner: &str, path: &str) -> Result<AdminResult, String> {
+        let commanded = async {
             let response = self.client.post(format!("{owner}{path}")).send().await.map_err(|error| why(&error))?;
             let bytes = read(accept(response).await?, SMALL_BYTES_MAX).await?;
             serde_json::from_slice(&bytes).map_err(|error| format!("its answer cannot be read: {error}"))
@@ -107,7 +107,7 @@ impl Owners {
             }
         };
         tokio::select! {
-            done = ordered => done,
+            done = commanded => done,
             error = silent => Err(error),
         }
     }

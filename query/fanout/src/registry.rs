@@ -7,17 +7,16 @@ use object_store::ObjectStore;
 use parking_lot::Mutex;
 use weir_blocks::StoreError;
 use weir_blocks::blob::BlobCache;
-use weir_blocks::breaker::CircuitBreaker;
 use weir_blocks::engine::Engine;
 use weir_blocks::manifest::{ManifestStore, partitions, random_nonces};
 
+use super::breaker::CircuitBreaker;
 use super::remote_partition::RemotePartition;
 
 pub(super) struct PartitionRegistry<E: Engine> {
     pub engine: Arc<E>,
     object_store: Arc<dyn ObjectStore>,
     cache: BlobCache,
-    runtime: tokio::runtime::Handle,
     breaker: Arc<CircuitBreaker>,
     /// `None` until they were listed once.
     parts: Mutex<Option<BTreeMap<u32, Arc<RemotePartition<E>>>>>,
@@ -25,8 +24,7 @@ pub(super) struct PartitionRegistry<E: Engine> {
 
 impl<E: Engine> PartitionRegistry<E> {
     pub(super) fn new(engine: E, object_store: Arc<dyn ObjectStore>, cache: BlobCache, breaker: Arc<CircuitBreaker>) -> Self {
-        let runtime = tokio::runtime::Handle::current();
-        Self { engine: Arc::new(engine), object_store, cache, runtime, breaker, parts: Mutex::new(None) }
+        Self { engine: Arc::new(engine), object_store, cache, breaker, parts: Mutex::new(None) }
     }
 
     /// Those known, by number, without a look.
@@ -49,7 +47,7 @@ impl<E: Engine> PartitionRegistry<E> {
         let object_store = Arc::clone(&self.object_store);
         // Nothing is written here, so no name is ever made up.
         let store = ManifestStore { object_store, kind: E::KIND, partition, nonces: random_nonces() };
-        RemotePartition::new(Arc::clone(&self.engine), store, self.cache.clone(), self.runtime.clone(), Arc::clone(&self.breaker))
+        RemotePartition::new(Arc::clone(&self.engine), store, self.cache.clone(), Arc::clone(&self.breaker))
     }
 
     /// Looks at everything between queries: new partitions, new versions, and their blocks.
@@ -66,11 +64,9 @@ impl<E: Engine> PartitionRegistry<E> {
     /// Whether blocks were gone while they were read; then everything of their partitions is looked up again.
     pub(super) fn forget_gone(&self) -> bool {
         let mut any = false;
-        for part in self.known() {
-            if part.take_gone() {
-                part.forget();
-                any = true;
-            }
+        for part in self.parts.lock().iter().flatten().map(|(_, part)| part).filter(|part| part.take_gone()) {
+            part.forget();
+            any = true;
         }
         any
     }

@@ -1,24 +1,22 @@
 //! One partition as its manifests tell it: which version is the newest, and its blocks, opened once.
 //!
-//! Not here: the owner's unsealed records (`gather`). A manifest version never changes, so nothing here is ever stale but
+//! Not here: the owner's unsealed records (`collect`). A manifest version never changes, so nothing here is ever stale but
 //! the question which is the newest, and that is asked of the object store by every query.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use weir_blocks::StoreError;
-use weir_blocks::blob::{BlobCache, OPENED_AT_ONCE, StoreBlob};
-use weir_blocks::block::Blob;
-use weir_blocks::breaker::CircuitBreaker;
+use weir_blocks::blob::{BlobCache, ObjectRead, ReadPolicy};
 use weir_blocks::engine::Engine;
-use weir_blocks::manifest::{BlockEntry, Manifest, ManifestStore};
+use weir_blocks::manifest::{Manifest, ManifestStore, OpenBlocks};
 use weir_blocks::view::BlockView;
+
+use super::breaker::CircuitBreaker;
 
 /// Versions kept besides the newest: an owner's answer may be of one that was just replaced.
 const VERSIONS_KEPT: usize = 4;
@@ -41,36 +39,43 @@ pub(super) struct Opened<E: Engine> {
 }
 
 pub(super) struct RemotePartition<E: Engine> {
-    engine: Arc<E>,
     store: ManifestStore,
-    cache: BlobCache,
-    runtime: tokio::runtime::Handle,
-    breaker: Arc<CircuitBreaker>,
-    state: Mutex<State<E>>,
-    /// A block that a kept version names is not there.
-    gone: Arc<AtomicBool>,
+    blocks: OpenBlocks<E>,
+    reads: Arc<PartitionReads>,
+    state: Mutex<State>,
     /// Highest end of the bus that an owner told.
-    on_bus: AtomicU64,
+    high_watermark: AtomicU64,
 }
 
-struct State<E: Engine> {
+#[derive(Default)]
+struct State {
     versions: BTreeMap<u64, Arc<Version>>,
-    /// By id, those that some kept version names.
-    blocks: HashMap<String, Arc<E::Block>>,
     looked: Option<Instant>,
 }
 
+/// Blocks are waited for as long as everything of the object store, and one that a kept version names may be gone.
+struct PartitionReads {
+    breaker: Arc<CircuitBreaker>,
+    gone: AtomicBool,
+}
+
+impl ReadPolicy for PartitionReads {
+    fn wait<'a>(&'a self, read: ObjectRead<'a>) -> ObjectRead<'a> {
+        let outcome = |read: Result<_, StoreError>| {
+            if read.as_ref().is_err_and(StoreError::is_not_found) {
+                self.gone.store(true, Ordering::Release);
+            }
+            read
+        };
+        self.breaker.wait(read).map(outcome).boxed()
+    }
+}
+
 impl<E: Engine> RemotePartition<E> {
-    pub(super) fn new(
-        engine: Arc<E>,
-        store: ManifestStore,
-        cache: BlobCache,
-        runtime: tokio::runtime::Handle,
-        breaker: Arc<CircuitBreaker>,
-    ) -> Self {
-        let state = Mutex::new(State { versions: BTreeMap::new(), blocks: HashMap::new(), looked: None });
-        let (gone, on_bus) = (Arc::default(), AtomicU64::new(0));
-        Self { engine, store, cache, runtime, breaker, state, gone, on_bus }
+    pub(super) fn new(engine: Arc<E>, store: ManifestStore, cache: BlobCache, breaker: Arc<CircuitBreaker>) -> Self {
+        let reads = Arc::new(PartitionReads { breaker, gone: AtomicBool::new(false) });
+        let blocks = OpenBlocks::new(engine, store.clone(), cache).with_policy(Arc::clone(&reads) as Arc<dyn ReadPolicy>);
+        Self { store, blocks, reads, state: Mutex::default(), high_watermark: AtomicU64::new(0) }
     }
 
     pub(super) fn partition(&self) -> u32 {
@@ -126,103 +131,35 @@ impl<E: Engine> RemotePartition<E> {
         while state.versions.len() > VERSIONS_KEPT {
             state.versions.pop_first();
         }
-        let State { versions, blocks, .. } = &mut *state;
-        let named = |id: &String| versions.values().any(|version| version.manifest.blocks.iter().any(|block| block.id == *id));
-        blocks.retain(|id, _| named(id));
+        self.blocks.retain(state.versions.values().map(|version| &version.manifest));
         version
     }
 
     /// Everything that is known, for when it turned out to be history.
     pub(super) fn forget(&self) {
         let mut state = self.state.lock();
-        (state.versions, state.blocks, state.looked) = (BTreeMap::new(), HashMap::new(), None);
+        *state = State::default();
+        self.blocks.retain([]);
     }
 
     /// Whether a block was not there since the last call.
     pub(super) fn take_gone(&self) -> bool {
-        self.gone.swap(false, Ordering::AcqRel)
+        // Asked for each series: a load is cheaper than a swap.
+        self.reads.gone.load(Ordering::Acquire) && self.reads.gone.swap(false, Ordering::AcqRel)
     }
 
-    pub(super) fn note_on_bus(&self, on_bus: u64) {
-        self.on_bus.fetch_max(on_bus, Ordering::AcqRel);
+    pub(super) fn note_high_watermark(&self, high_watermark: u64) {
+        self.high_watermark.fetch_max(high_watermark, Ordering::AcqRel);
     }
 
     /// As far as anybody told.
-    pub(super) fn on_bus(&self) -> u64 {
-        self.on_bus.load(Ordering::Acquire)
+    pub(super) fn high_watermark(&self) -> u64 {
+        self.high_watermark.load(Ordering::Acquire)
     }
 
-    /// A version's blocks; those opened before are not opened again. Once the store has not given one, the others that it would
-    /// have to give are not waited for.
+    /// A version's blocks; those opened before are not opened again.
     pub(super) async fn open(&self, version: &Version) -> Opened<E> {
-        let entries: Vec<&BlockEntry> = version.manifest.blocks.iter().filter(|entry| !entry.quarantine).collect();
-        let mut blocks: Vec<Option<Arc<E::Block>>> = entries.iter().map(|entry| self.opened(entry)).collect();
-        let closed: Vec<usize> = (0..blocks.len()).filter(|at| blocks[*at].is_none()).collect();
-        let mut left = closed.len();
-        let block = |at: usize| self.block(entries[at]).map(move |opened| (at, opened)).boxed();
-        let asks: Vec<_> = closed.into_iter().map(block).collect();
-        let mut opening = futures_util::stream::iter(asks).buffered(OPENED_AT_ONCE);
-        let mut missing = Vec::new();
-        while let Some((at, opened)) = opening.next().await {
-            left -= 1;
-            match opened {
-                Ok(block) => blocks[at] = Some(block),
-                Err(error) if error.is_of_the_store() => {
-                    let (topic, partition, closed) = (E::KIND.topic(), self.partition(), left + 1);
-                    missing.push(format!("{topic} partition {partition}: {closed} blocks were not read: {error}"));
-                    break;
-                }
-                Err(error) => missing.push(error.to_string()),
-            }
-        }
-        let view = |(entry, block): (&BlockEntry, Option<_>)| Some(BlockView { summary: entry.summary.clone(), block: block? });
-        Opened { blocks: entries.into_iter().zip(blocks).filter_map(view).collect(), missing }
-    }
-
-    fn opened(&self, entry: &BlockEntry) -> Option<Arc<E::Block>> {
-        self.state.lock().blocks.get(&entry.id).map(Arc::clone)
-    }
-
-    /// Opens a block and keeps it.
-    async fn block(&self, entry: &BlockEntry) -> Result<Arc<E::Block>, StoreError> {
-        let path = self.store.block_path_text(&entry.id);
-        let store = Arc::clone(&self.store.object_store);
-        let inner = StoreBlob::new(store, &path, entry.size, self.cache.clone(), self.runtime.clone());
-        let inner = inner.with_breaker(Arc::clone(&self.breaker));
-        let blob = Arc::new(Watched { inner, gone: Arc::clone(&self.gone) });
-        let engine = Arc::clone(&self.engine);
-        let turn = self.cache.turn().await;
-        let open = move || {
-            let _turn = turn;
-            engine.open(blob).map(Arc::new)
-        };
-        let opened = tokio::task::spawn_blocking(open).await;
-        let block = opened.map_err(|error| StoreError::Engine { operation: "open a block", detail: error.to_string() })??;
-        self.state.lock().blocks.insert(entry.id.clone(), Arc::clone(&block));
-        Ok(block)
-    }
-}
-
-/// A block's bytes, and word of their disappearance.
-struct Watched {
-    inner: StoreBlob,
-    gone: Arc<AtomicBool>,
-}
-
-impl Blob for Watched {
-    fn path(&self) -> &str {
-        self.inner.path()
-    }
-
-    fn len(&self) -> u64 {
-        self.inner.len()
-    }
-
-    fn read(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
-        let read = self.inner.read(range);
-        if read.as_ref().is_err_and(StoreError::is_not_found) {
-            self.gone.store(true, Ordering::Release);
-        }
-        read
+        let (blocks, missing) = self.blocks.open_version(&version.manifest).await;
+        Opened { blocks, missing }
     }
 }

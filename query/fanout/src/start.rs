@@ -7,7 +7,6 @@ use axum::Router;
 use object_store::ObjectStore;
 use tokio_util::sync::CancellationToken;
 use weir_blocks::blob::BlobCache;
-use weir_blocks::breaker::CircuitBreaker;
 use weir_heads::HeadProtocol;
 use weir_logs::LogsEngine;
 use weir_metrics::MetricsEngine;
@@ -18,6 +17,7 @@ use weir_model::time::UnixNanos;
 use weir_traces::TracesEngine;
 
 use super::admin;
+use super::breaker::CircuitBreaker;
 use super::collect::{CollectedViews, HeadClient, ViewRequest};
 use super::config::FanOutConfig;
 use super::logs::FanOutLogs;

@@ -92,10 +92,11 @@ fn add<E: Engine>(
         let told = heard.filter(|told| told.epoch >= manifest.epoch);
         let mut progress = manifest.status(kind, part.partition(), version.number);
         progress.damage = heard.and_then(|heard| heard.damage.clone());
-        progress.on_bus = part.on_bus().max(manifest.next_offset);
+        progress.high_watermark = part.high_watermark().max(manifest.next_offset);
         if let Some(told) = told {
-            part.note_on_bus(told.on_bus);
-            (progress.on_bus, progress.searchable, progress.sealed) = (told.on_bus, told.searchable, told.sealed);
+            part.note_high_watermark(told.high_watermark);
+            (progress.high_watermark, progress.indexed_offset, progress.committed_offset) =
+                (told.high_watermark, told.indexed_offset, told.committed_offset);
             progress.bus_silent_seconds = told.bus_silent_seconds;
             (progress.head_bytes, progress.head_records) = (told.head_bytes, told.head_records);
             (progress.blocks_opening, progress.blocks_unopened) = (told.blocks_opening, told.blocks_unopened);

@@ -31,7 +31,8 @@ impl MemoryLogs {
 
     /// Says that a record is on the bus and not searchable yet.
     pub fn behind(mut self) -> Self {
-        let partition = PartitionCoverage { topic: "weir.logs".into(), on_bus: 7, searchable: 5, ..PartitionCoverage::default() };
+        let partition =
+            PartitionCoverage { topic: "weir.logs".into(), high_watermark: 7, indexed_offset: 5, ..PartitionCoverage::default() };
         self.coverage.partitions.push(partition);
         self
     }

@@ -10,7 +10,7 @@ use weir_budget::QueryConfig;
 use weir_model::config::ByteSize;
 use weir_model::label::Labels;
 use weir_model::metric::is_stale;
-use weir_model::select::{Budget, Covered, MetricReader, MetricSelect, ReadError, Series};
+use weir_model::select::{Budget, Covered, MetricReader, MetricSelect, ReadError, SeriesCursor, SeriesList};
 use weir_promql::testing::MemoryReader;
 
 use super::notify::{Notifier, Posted};
@@ -50,8 +50,8 @@ impl Shared {
 }
 
 impl MetricReader for Shared {
-    fn select(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Series>>, ReadError> {
-        self.0.lock().select(select, budget)
+    fn cursor<'a>(&'a self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
+        Ok(Box::new(SeriesList::new(self.0.lock().select(select, budget)?)))
     }
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
         self.0.lock().series(select, budget)

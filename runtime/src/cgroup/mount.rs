@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use procfs::process::MountInfo;
+
 use crate::RuntimeError;
 
 /// A v1 controller that we read.
@@ -63,16 +65,13 @@ impl Mounts {
     /// mount are passed over.
     pub fn from_mountinfo(text: &str, root: &Path) -> Self {
         let mut mounts = Self::default();
-        for line in text.lines() {
-            let Some((mount, filesystem)) = line.split_once(" - ") else { continue };
-            let Some(point) = mount.split(' ').nth(4) else { continue };
-            let mut filesystem = filesystem.split(' ');
-            let (kind, options) = (filesystem.next().unwrap_or_default(), filesystem.nth(1).unwrap_or_default());
+        for mount in text.lines().filter_map(|line| MountInfo::from_line(line).ok()) {
+            let Some(point) = mount.mount_point.to_str() else { continue };
             let path = root.join(unescape(point).trim_start_matches('/'));
-            match kind {
+            match mount.fs_type.as_str() {
                 "cgroup2" => drop(mounts.unified.get_or_insert(path)),
                 "cgroup" => {
-                    for controller in Controller::ALL.iter().filter(|own| options.split(',').any(|name| name == own.name())) {
+                    for controller in Controller::ALL.iter().filter(|own| mount.super_options.contains_key(own.name())) {
                         mounts.v1[*controller as usize].get_or_insert_with(|| path.clone());
                     }
                 }
@@ -113,7 +112,7 @@ impl Mounts {
     }
 }
 
-/// Undoes mountinfo's octal escapes of space, tab, newline and backslash.
+/// Undoes mountinfo's octal escapes of space, tab, newline and backslash, which `procfs` leaves in.
 fn unescape(text: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()

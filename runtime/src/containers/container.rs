@@ -8,7 +8,7 @@ use weir_model::label::{Labels, normalise_label_name};
 use weir_model::resource::Resource;
 use weir_model::time::UnixNanos;
 
-use super::end::End;
+use crate::lifecycle::{End, State};
 
 /// Who runs a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -38,39 +38,6 @@ impl Engine {
             Self::Docker => "docker",
             Self::Podman => "podman",
             Self::Cgroup => "cgroup",
-        }
-    }
-}
-
-/// How far a container is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// Made, never started.
-    Created,
-    /// Runs.
-    Running,
-    /// Frozen.
-    Paused,
-    /// Between two runs.
-    Restarting,
-    /// Over.
-    Exited,
-    /// The engine does not say.
-    #[default]
-    Unknown,
-}
-
-impl State {
-    /// The name in labels and JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::Running => "running",
-            Self::Paused => "paused",
-            Self::Restarting => "restarting",
-            Self::Exited => "exited",
-            Self::Unknown => "unknown",
         }
     }
 }

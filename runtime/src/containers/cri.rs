@@ -1,144 +1,55 @@
-//! The Kubernetes container runtime interface, v1 (`k8s.io/cri-api/pkg/apis/runtime/v1/api.proto`): pods, containers,
-//! their logs. Spoken by containerd and CRI-O.
+//! The Kubernetes container runtime interface, v1: pods, containers, their logs. Spoken by containerd and CRI-O.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use super::container::{Container, Engine, LogFormat, LogLocation, State};
-use super::end::End;
+use super::container::{Container, Engine, LogFormat, LogLocation};
 use super::grpc::{Client, Refused};
-use super::inventory::{Answer, is_there};
+use super::listing::{Listing, exists};
 use crate::RuntimeError;
+use crate::lifecycle::{End, State};
+use crate::proto::cri::{
+    Container as Message, ContainerMetadata, ContainerState, ContainerStatus, ContainerStatusRequest, ContainerStatusResponse,
+    ListContainersRequest, ListContainersResponse, ListPodSandboxRequest, ListPodSandboxResponse, PodSandbox, PodSandboxMetadata,
+    PodSandboxState, VersionRequest, VersionResponse,
+};
 
-#[derive(Clone, PartialEq, prost::Message)]
-struct Empty {}
+const VERSION: &str = "/runtime.v1.RuntimeService/Version";
+const PODS: &str = "/runtime.v1.RuntimeService/ListPodSandbox";
+const CONTAINERS: &str = "/runtime.v1.RuntimeService/ListContainers";
+const STATUS: &str = "/runtime.v1.RuntimeService/ContainerStatus";
 
-#[derive(Clone, PartialEq, prost::Message)]
-struct Version {
-    #[prost(string, tag = "2")]
-    runtime_name: String,
-}
+/// The reason of an end for lack of memory, as CRI fixes it.
+pub(super) const OOM_KILLED: &str = "OOMKilled";
 
-#[derive(Clone, PartialEq, prost::Message)]
-struct PodMetadata {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    uid: String,
-    #[prost(string, tag = "3")]
-    namespace: String,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Pod {
-    #[prost(string, tag = "1")]
-    id: String,
-    #[prost(message, optional, tag = "2")]
-    metadata: Option<PodMetadata>,
-    /// 0: ready, 1: not.
-    #[prost(int32, tag = "3")]
-    state: i32,
-    #[prost(int64, tag = "4")]
-    created_at: i64,
-    #[prost(map = "string, string", tag = "5")]
-    labels: HashMap<String, String>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Pods {
-    #[prost(message, repeated, tag = "1")]
-    items: Vec<Pod>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct ContainerMetadata {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(uint32, tag = "2")]
-    attempt: u32,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Image {
-    #[prost(string, tag = "1")]
-    image: String,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct ContainerMessage {
-    #[prost(string, tag = "1")]
-    id: String,
-    #[prost(string, tag = "2")]
-    pod_sandbox_id: String,
-    #[prost(message, optional, tag = "3")]
-    metadata: Option<ContainerMetadata>,
-    #[prost(message, optional, tag = "4")]
-    image: Option<Image>,
-    #[prost(int32, tag = "6")]
-    state: i32,
-    #[prost(map = "string, string", tag = "8")]
-    labels: HashMap<String, String>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Containers {
-    #[prost(message, repeated, tag = "1")]
-    containers: Vec<ContainerMessage>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct StatusRequest {
-    #[prost(string, tag = "1")]
-    container_id: String,
-    #[prost(bool, tag = "2")]
-    verbose: bool,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Status {
-    #[prost(int64, tag = "5")]
-    started_at: i64,
-    #[prost(int64, tag = "6")]
-    finished_at: i64,
-    #[prost(int32, tag = "7")]
-    exit_code: i32,
-    #[prost(message, optional, tag = "8")]
-    image: Option<Image>,
-    /// `OOMKilled`, `Error`, `Completed`, ….
-    #[prost(string, tag = "10")]
-    reason: String,
-    #[prost(string, tag = "15")]
-    log_path: String,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct StatusResponse {
-    #[prost(message, optional, tag = "1")]
-    status: Option<Status>,
-    /// Not standardised; both containerd and CRI-O put JSON with the first process under `info`.
-    #[prost(map = "string, string", tag = "2")]
-    info: HashMap<String, String>,
-}
-
-/// All pods' sandboxes and containers. `previous` is the last answer: what it says of a container whose state is the same
-/// is not asked again.
-pub(super) async fn ask(socket: &Path, previous: &[Container]) -> Result<Answer, RuntimeError> {
-    if !is_there(socket)? {
-        return Ok(Answer::Absent);
+/// Connects and asks who it is; `None` where nobody speaks CRI.
+pub(super) async fn connect(socket: &Path) -> Result<Option<(Client, VersionResponse)>, RuntimeError> {
+    if !exists(socket)? {
+        return Ok(None);
     }
     let mut client = Client::connect("cri", socket).await?;
-    let version: Version = match client.call("/runtime.v1.RuntimeService/Version", None, Empty {}).await {
-        Ok(version) => version,
+    match client.call(VERSION, None, VersionRequest {}).await {
+        Ok(version) => Ok(Some((client, version))),
         // A containerd without its CRI service: Docker's, for instance.
-        Err(Refused::Unimplemented) => return Ok(Answer::Absent),
-        Err(refused) => return Err(refused.into()),
-    };
-    let engine = if version.runtime_name.contains("cri-o") { Engine::Crio } else { Engine::Containerd };
-    let pods: Pods = client.call("/runtime.v1.RuntimeService/ListPodSandbox", None, Empty {}).await?;
-    let containers: Containers = client.call("/runtime.v1.RuntimeService/ListContainers", None, Empty {}).await?;
+        Err(Refused::Unimplemented(_)) => Ok(None),
+        Err(refused) => Err(refused.into()),
+    }
+}
+
+pub(super) fn engine(version: &VersionResponse) -> Engine {
+    if version.runtime_name.contains("cri-o") { Engine::Crio } else { Engine::Containerd }
+}
+
+/// All pods' sandboxes and containers. `previous` is the last listing: what it says of a container whose state is the same
+/// is not asked again.
+pub(super) async fn list(socket: &Path, previous: &[Container]) -> Result<Listing, RuntimeError> {
+    let Some((mut client, version)) = connect(socket).await? else { return Ok(Listing::Absent) };
+    let engine = engine(&version);
+    let pods: ListPodSandboxResponse = client.call(PODS, None, ListPodSandboxRequest {}).await?;
+    let containers: ListContainersResponse = client.call(CONTAINERS, None, ListContainersRequest {}).await?;
     let known: HashMap<&str, &Container> = previous.iter().map(|container| (container.id.as_str(), container)).collect();
     let mut found: Vec<Container> = pods.items.iter().map(|pod| sandbox(engine, pod)).collect();
-    let pods: HashMap<&str, &Pod> = pods.items.iter().map(|pod| (pod.id.as_str(), pod)).collect();
+    let pods: HashMap<&str, &PodSandbox> = pods.items.iter().map(|pod| (pod.id.as_str(), pod)).collect();
     for message in containers.containers {
         let mut container = container(engine, &message, pods.get(message.pod_sandbox_id.as_str()).copied());
         match known.get(container.id.as_str()).filter(|known| known.state == container.state) {
@@ -152,18 +63,18 @@ pub(super) async fn ask(socket: &Path, previous: &[Container]) -> Result<Answer,
         }
         found.push(container);
     }
-    Ok(Answer::Seen(found))
+    Ok(Listing::Containers(found))
 }
 
 async fn status(client: &mut Client, container: &mut Container) -> Result<(), RuntimeError> {
-    let request = StatusRequest { container_id: container.id.clone(), verbose: container.state == State::Running };
-    let answer: Result<StatusResponse, Refused> = client.call("/runtime.v1.RuntimeService/ContainerStatus", None, request).await;
-    let response = match answer {
+    let request = ContainerStatusRequest { container_id: container.id.clone(), verbose: container.state == State::Running };
+    let response: ContainerStatusResponse = match client.call(STATUS, None, request).await {
         Ok(response) => response,
         // It has been removed since the list was made.
-        Err(Refused::Failed(RuntimeError::Engine { reason, .. })) if reason.contains("not found") => return Ok(()),
+        Err(Refused::NotFound(_)) => return Ok(()),
         Err(refused) => return Err(refused.into()),
     };
+    // Not standardised; both containerd and CRI-O put JSON with the first process under `info`.
     let info = response.info.get("info").and_then(|info| serde_json::from_str::<serde_json::Value>(info).ok());
     container.pid = info.and_then(|info| u32::try_from(info["pid"].as_u64()?).ok()).filter(|pid| *pid != 0);
     let Some(status) = response.status else { return Ok(()) };
@@ -177,50 +88,56 @@ async fn status(client: &mut Client, container: &mut Container) -> Result<(), Ru
 }
 
 /// A container is run once: what is started again is another one.
-fn end(status: &Status) -> Option<End> {
+fn end(status: &ContainerStatus) -> Option<End> {
     (status.finished_at > 0).then(|| End {
         at: status.finished_at,
         started: Some(status.started_at).filter(|started| *started != 0),
         exit_code: Some(status.exit_code),
-        oom_kills: u64::from(status.reason == "OOMKilled"),
+        oom_kills: u64::from(status.reason == OOM_KILLED),
     })
 }
 
-fn sandbox(engine: Engine, pod: &Pod) -> Container {
+fn sandbox(engine: Engine, pod: &PodSandbox) -> Container {
     let mut container = Container::new(engine, &pod.id);
-    place(&mut container, Some(pod));
-    container.state = if pod.state == 0 { State::Running } else { State::Exited };
+    place(&mut container, pod.metadata.as_ref(), &pod.labels);
+    container.state = if pod.state == i32::from(PodSandboxState::SandboxReady) { State::Running } else { State::Exited };
     container.started = Some(pod.created_at).filter(|created| *created != 0);
     container.sandbox = true;
     container
 }
 
-fn container(engine: Engine, message: &ContainerMessage, pod: Option<&Pod>) -> Container {
+fn container(engine: Engine, message: &Message, pod: Option<&PodSandbox>) -> Container {
     let mut container = Container::new(engine, &message.id);
-    place(&mut container, pod);
-    container.labels.extend(message.labels.clone());
-    if let Some(metadata) = &message.metadata {
-        container.name.clone_from(&metadata.name);
-        container.restarts = Some(u64::from(metadata.attempt));
+    if let Some(pod) = pod {
+        place(&mut container, pod.metadata.as_ref(), &pod.labels);
     }
+    name(&mut container, message.metadata.as_ref(), &message.labels);
     container.image = message.image.as_ref().map(|image| image.image.clone()).unwrap_or_default();
-    container.state = match message.state {
-        0 => State::Created,
-        1 => State::Running,
-        2 => State::Exited,
-        _ => State::Unknown,
+    container.state = match ContainerState::try_from(message.state) {
+        Ok(ContainerState::ContainerCreated) => State::Created,
+        Ok(ContainerState::ContainerRunning) => State::Running,
+        Ok(ContainerState::ContainerExited) => State::Exited,
+        Ok(ContainerState::ContainerUnknown) | Err(_) => State::Unknown,
     };
     container
 }
 
 /// A container is labelled as its pod is.
-fn place(container: &mut Container, pod: Option<&Pod>) {
-    let Some(pod) = pod else { return };
-    container.labels = pod.labels.clone().into_iter().collect::<BTreeMap<_, _>>();
-    if let Some(metadata) = &pod.metadata {
-        container.pod.clone_from(&metadata.name);
-        container.pod_uid.clone_from(&metadata.uid);
-        container.namespace.clone_from(&metadata.namespace);
+pub(super) fn place(container: &mut Container, pod: Option<&PodSandboxMetadata>, labels: &BTreeMap<String, String>) {
+    container.labels.extend(labels.clone());
+    if let Some(pod) = pod {
+        container.pod.clone_from(&pod.name);
+        container.pod_uid.clone_from(&pod.uid);
+        container.namespace.clone_from(&pod.namespace);
+    }
+}
+
+/// Its own labels go before its pod's: after [`place`].
+pub(super) fn name(container: &mut Container, metadata: Option<&ContainerMetadata>, labels: &BTreeMap<String, String>) {
+    container.labels.extend(labels.clone());
+    if let Some(metadata) = metadata {
+        container.name.clone_from(&metadata.name);
+        container.restarts = Some(u64::from(metadata.attempt));
     }
 }
 
@@ -230,12 +147,12 @@ mod tests {
 
     #[test]
     fn how_it_ended() {
-        let status = |finished_at, reason: &str| Status {
+        let status = |finished_at, reason: &str| ContainerStatus {
             started_at: 5,
             finished_at,
             exit_code: 137,
             reason: reason.into(),
-            ..Status::default()
+            ..ContainerStatus::default()
         };
         let killed = End { at: 9, started: Some(5), exit_code: Some(137), oom_kills: 1 };
         assert_eq!(end(&status(9, "OOMKilled")), Some(killed.clone()));
@@ -245,16 +162,16 @@ mod tests {
 
     #[test]
     fn a_container_is_placed_in_its_pod() {
-        let metadata = PodMetadata { name: "front-1".into(), uid: "u".into(), namespace: "shop".into() };
-        let labels = HashMap::from([("app".to_owned(), "front".to_owned())]);
-        let pod = Pod { id: "p".into(), metadata: Some(metadata), state: 0, created_at: 5, labels };
-        let message = ContainerMessage {
+        let metadata = PodSandboxMetadata { name: "front-1".into(), uid: "u".into(), namespace: "shop".into() };
+        let labels = BTreeMap::from([("app".to_owned(), "front".to_owned())]);
+        let pod = PodSandbox { id: "p".into(), metadata: Some(metadata), state: 0, created_at: 5, labels };
+        let message = Message {
             id: "c".into(),
             pod_sandbox_id: "p".into(),
             metadata: Some(ContainerMetadata { name: "web".into(), attempt: 2 }),
             image: None,
             state: 1,
-            labels: HashMap::from([("io.kubernetes.container.name".to_owned(), "web".to_owned())]),
+            labels: BTreeMap::from([("io.kubernetes.container.name".to_owned(), "web".to_owned())]),
         };
         let found = container(Engine::Crio, &message, Some(&pod));
         assert_eq!((found.namespace.as_str(), found.pod.as_str(), found.name.as_str()), ("shop", "front-1", "web"));

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use hyper::StatusCode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use weir_model::time::UnixNanos;
 
-use super::container::{Container, Engine, LogFormat, LogLocation, State};
-use super::end::End;
-use super::http;
-use super::inventory::{Answer, is_there};
+use super::container::{Container, Engine, LogFormat, LogLocation};
+use super::http::{self, HttpError};
+use super::listing::{Listing, exists};
 use crate::RuntimeError;
+use crate::lifecycle::{End, State};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -61,13 +62,14 @@ struct LogConfig {
     config: Option<BTreeMap<String, String>>,
 }
 
-/// All containers of the engine that listens on `socket`. `previous` is the last answer: what was over then and still is
+/// All containers of the engine that listens on `socket`. `previous` is the last listing: what was over then and still is
 /// is not inspected again.
-pub(super) async fn ask(engine: Engine, socket: &Path, previous: &[Container]) -> Result<Answer, RuntimeError> {
-    if !is_there(socket)? {
-        return Ok(Answer::Absent);
+pub(super) async fn list(engine: Engine, socket: &Path, previous: &[Container]) -> Result<Listing, RuntimeError> {
+    if !exists(socket)? {
+        return Ok(Listing::Absent);
     }
-    let listed: Vec<Listed> = get(engine, socket, "/v1.40/containers/json?all=1").await?;
+    let listed: Option<Vec<Listed>> = get(engine, socket, "/v1.40/containers/json?all=1").await?;
+    let listed = listed.unwrap_or_default();
     let known: HashMap<&str, &Container> = previous.iter().map(|container| (container.id.as_str(), container)).collect();
     let mut found = Vec::with_capacity(listed.len());
     for listed in listed {
@@ -76,21 +78,25 @@ pub(super) async fn ask(engine: Engine, socket: &Path, previous: &[Container]) -
             found.push((*known).clone());
             continue;
         }
-        let inspected: Result<Inspected, _> = get(engine, socket, &format!("/v1.40/containers/{}/json", listed.id)).await;
-        match inspected {
-            Ok(inspected) => found.push(container(engine, listed, inspected)),
-            // It has been removed since the list was made.
-            Err(RuntimeError::Engine { reason, .. }) if reason.contains("status 404") => {}
-            Err(error) => return Err(error),
+        // One without an inspection has been removed since the list was made.
+        if let Some(inspected) = get(engine, socket, &format!("/v1.40/containers/{}/json", listed.id)).await? {
+            found.push(container(engine, listed, inspected));
         }
     }
-    Ok(Answer::Seen(found))
+    Ok(Listing::Containers(found))
 }
 
-async fn get<T: DeserializeOwned>(engine: Engine, socket: &Path, target: &str) -> Result<T, RuntimeError> {
-    let wrong = |reason| RuntimeError::Engine { engine: engine.name(), address: socket.display().to_string(), reason };
-    let body = http::get(socket, target).await.map_err(wrong)?;
-    serde_json::from_slice(&body).map_err(|error| wrong(format!("{target}: {error}")))
+/// `None` where the engine says 404.
+async fn get<T: DeserializeOwned>(engine: Engine, socket: &Path, target: &str) -> Result<Option<T>, RuntimeError> {
+    let body = match http::get(socket, target).await {
+        Err(HttpError::Status { status: StatusCode::NOT_FOUND, .. }) => return Ok(None),
+        body => body.map_err(|error| engine_error(engine, socket, &error))?,
+    };
+    serde_json::from_slice(&body).map(Some).map_err(|error| engine_error(engine, socket, &format!("{target}: {error}")))
+}
+
+pub(super) fn engine_error(engine: Engine, socket: &Path, reason: &dyn std::fmt::Display) -> RuntimeError {
+    RuntimeError::Engine { engine: engine.name(), address: socket.display().to_string(), reason: reason.to_string() }
 }
 
 fn container(engine: Engine, listed: Listed, inspected: Inspected) -> Container {

@@ -9,14 +9,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use weir_model::time::{SECOND, UnixNanos};
 
-use super::container::{Container, State};
-use super::end::End;
-use super::events::{Event, What};
+use super::container::Container;
+use super::event::{Event, What};
 use super::paths;
 use super::record::ContainerRecord;
 use crate::RuntimeError;
 use crate::cgroup::{Kill, LogPosition, OomCount};
-use crate::monitor::status::write_atomically;
+use crate::lifecycle::{End, State};
+use crate::private::write_atomically;
 
 /// Of the file.
 const VERSION: u32 = 1;
@@ -137,7 +137,7 @@ impl History {
             let Some(record) = known.get_mut(&event.container.id) else { continue };
             match event.what {
                 What::Died(exit_code) => record.end(End { at: event.at, exit_code, ..End::default() }, true, now),
-                What::OutOfMemory => record.tell_kill(event.at, now),
+                What::OutOfMemory => record.note_kill(event.at, now),
             }
         }
         for record in known.values_mut() {
@@ -176,7 +176,7 @@ impl History {
         let oldest = now.saturating_sub(self.keep);
         let ended = |record: &ContainerRecord| record.last_end().map_or(i64::MIN, |end| end.at);
         self.state.containers.retain(|_, record| {
-            record.runs.iter_mut().filter(|run| run.end.at < oldest).for_each(|run| run.is_told = true);
+            record.runs.iter_mut().filter(|run| run.end.at < oldest).for_each(|run| run.is_shipped = true);
             let lasts = record.is_running() || ended(record) >= oldest;
             record.is_listed || (lasts && !record.container.sandbox)
         });
@@ -207,11 +207,11 @@ impl History {
     }
 
     /// Ends that are to be shipped, the oldest first.
-    pub fn untold(&self, now: UnixNanos) -> Vec<Death> {
+    pub fn unshipped(&self, now: UnixNanos) -> Vec<Death> {
         let mut deaths = Vec::new();
         for record in self.state.containers.values().filter(|record| !record.container.sandbox) {
-            let untold = record.runs.iter().filter(|run| !run.is_told && run.noticed <= now - SETTLE);
-            deaths.extend(untold.map(|run| Death {
+            let unshipped = record.runs.iter().filter(|run| !run.is_shipped && run.noticed <= now - SETTLE);
+            deaths.extend(unshipped.map(|run| Death {
                 record: record.clone(),
                 end: run.end.clone(),
                 is_unsampled: !record.is_sampled,
@@ -222,12 +222,12 @@ impl History {
     }
 
     /// These have been shipped.
-    pub fn set_told(&mut self, deaths: &[Death]) {
+    pub fn set_shipped(&mut self, deaths: &[Death]) {
         for death in deaths {
             let record = self.state.containers.get_mut(&death.record.container.id);
             // One of which more has become known meanwhile is shipped again.
             let run = record.and_then(|record| record.runs.iter_mut().find(|run| run.end == death.end));
-            run.into_iter().for_each(|run| run.is_told = true);
+            run.into_iter().for_each(|run| run.is_shipped = true);
         }
     }
 

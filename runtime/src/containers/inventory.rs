@@ -3,57 +3,19 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::container::{Container, Engine, State};
+use super::config::InventoryConfig;
+use super::container::{Container, Engine};
+use super::listing::Listing;
 use super::{containerd, cri, docker, paths, podman, weir};
 use crate::RuntimeError;
 use crate::cgroup::Cgroup;
-
-/// Where the engines are. A path that does not exist means that the engine is not there, which is no error.
-#[derive(Clone, Debug)]
-pub struct InventoryConfig {
-    /// Where `/proc` of the node is: `/`, or where the node's root is mounted in our container.
-    pub root: PathBuf,
-    /// Sockets that speak CRI v1.
-    pub cri_sockets: Vec<PathBuf>,
-    /// containerd's own socket.
-    pub containerd_socket: PathBuf,
-    /// Docker's socket.
-    pub docker_socket: PathBuf,
-    /// Podman's sockets, all of which are asked.
-    pub podman_sockets: Vec<PathBuf>,
-    /// Podman's graph root (`containers.json` lies below it), read beside them: it works without any service.
-    pub podman_storage: PathBuf,
-    /// Podman's run root, where it notes first processes.
-    pub podman_run: PathBuf,
-    /// State of weir's own containers.
-    pub weir_dir: PathBuf,
-    /// How long one engine may take.
-    pub timeout: Duration,
-}
-
-impl Default for InventoryConfig {
-    /// Where a stock install has them.
-    fn default() -> Self {
-        Self {
-            root: PathBuf::from("/"),
-            cri_sockets: ["/run/containerd/containerd.sock", "/run/crio/crio.sock", "/run/k3s/containerd/containerd.sock"]
-                .map(PathBuf::from)
-                .to_vec(),
-            containerd_socket: PathBuf::from("/run/containerd/containerd.sock"),
-            docker_socket: PathBuf::from("/var/run/docker.sock"),
-            podman_sockets: vec![PathBuf::from("/run/podman/podman.sock")],
-            podman_storage: PathBuf::from("/var/lib/containers/storage"),
-            podman_run: PathBuf::from("/run/containers/storage"),
-            weir_dir: PathBuf::from("/var/lib/weir/containers"),
-            timeout: Duration::from_secs(2),
-        }
-    }
-}
+use crate::lifecycle::State;
+use crate::processes;
 
 /// Something of the node that could not be seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,19 +33,6 @@ pub struct View {
     pub containers: Vec<Container>,
     /// What could not be seen.
     pub blind: Vec<Blindness>,
-}
-
-/// What an engine answered.
-pub(crate) enum Answer {
-    /// It is not there.
-    Absent,
-    /// These.
-    Seen(Vec<Container>),
-}
-
-/// Whether there is such a path. Not being allowed to look is no "no".
-pub(super) fn is_there(path: &Path) -> Result<bool, RuntimeError> {
-    path.try_exists().map_err(RuntimeError::file("look for", path))
 }
 
 /// The containers of a node.
@@ -115,11 +64,11 @@ impl Inventory {
     pub async fn refresh_within(&mut self, cgroups: &[Cgroup], patience: Duration) -> View {
         let config = self.config.clone();
         let mut blind = Vec::new();
-        let answers = ask_all(&config, &self.last, patience).await;
-        for (rank, engine, answer) in answers {
-            match answer {
-                Ok(Answer::Absent) => drop(self.last.remove(&(rank, engine))),
-                Ok(Answer::Seen(containers)) => drop(self.last.insert((rank, engine), containers)),
+        let listings = list_all(&config, &self.last, patience).await;
+        for (rank, engine, listing) in listings {
+            match listing {
+                Ok(Listing::Absent) => drop(self.last.remove(&(rank, engine))),
+                Ok(Listing::Containers(containers)) => drop(self.last.insert((rank, engine), containers)),
                 Err(error) => blind.push(Blindness { engine, reason: error.to_string() }),
             }
         }
@@ -132,12 +81,12 @@ impl Inventory {
 
 /// In the order of precedence: who knows more about a container comes first (Docker's and CRI's containers are also
 /// containerd's, which knows neither their names nor their logs; podman's service knows more than its files).
-async fn ask_all(
+async fn list_all(
     config: &InventoryConfig,
     last: &BTreeMap<(usize, String), Vec<Container>>,
     patience: Duration,
-) -> Vec<(usize, String, Asked)> {
-    let mut asked = JoinSet::new();
+) -> Vec<(usize, String, Listed)> {
+    let mut listed = JoinSet::new();
     let mut rank = 0;
     let mut next = |name: String| {
         rank += 1;
@@ -147,47 +96,47 @@ async fn ask_all(
     let timeout = config.timeout;
     let (own, name, _) = next("weir".into());
     let path = config.weir_dir.clone();
-    asked.spawn(async move { (own, name, within("weir", &path.clone(), timeout, files(move || weir::ask(&path))).await) });
+    listed.spawn(async move { (own, name, within("weir", &path.clone(), timeout, files(move || weir::list(&path))).await) });
     for socket in config.cri_sockets.clone() {
         let (own, name, previous) = next(format!("cri {}", socket.display()));
-        asked.spawn(async move { (own, name, within("cri", &socket, timeout, cri::ask(&socket, &previous)).await) });
+        listed.spawn(async move { (own, name, within("cri", &socket, timeout, cri::list(&socket, &previous)).await) });
     }
     let podmans = config.podman_sockets.iter().map(|socket| (Engine::Podman, socket));
     for (engine, socket) in std::iter::once((Engine::Docker, &config.docker_socket)).chain(podmans) {
         let (own, name, previous) = next(format!("{} {}", engine.name(), socket.display()));
         let socket = socket.clone();
-        let ask = async move { within(engine.name(), &socket, timeout, docker::ask(engine, &socket, &previous)).await };
-        asked.spawn(async move { (own, name, ask.await) });
+        let list = async move { within(engine.name(), &socket, timeout, docker::list(engine, &socket, &previous)).await };
+        listed.spawn(async move { (own, name, list.await) });
     }
     let (own, name, _) = next("podman storage".into());
     let (graph, run) = (config.podman_storage.clone(), config.podman_run.clone());
-    let ask = async move { within("podman", &graph.clone(), timeout, files(move || podman::ask(&graph, &run))).await };
-    asked.spawn(async move { (own, name, ask.await) });
+    let list = async move { within("podman", &graph.clone(), timeout, files(move || podman::list(&graph, &run))).await };
+    listed.spawn(async move { (own, name, list.await) });
     let (own, name, _) = next("containerd".into());
     let socket = config.containerd_socket.clone();
-    asked.spawn(async move { (own, name, within("containerd", &socket, timeout, containerd::ask(&socket)).await) });
-    let mut answers = Vec::new();
-    // What is left is dropped, and its question with it.
+    listed.spawn(async move { (own, name, within("containerd", &socket, timeout, containerd::list(&socket)).await) });
+    let mut listings = Vec::new();
+    // What is left is dropped, and its connection with it.
     let _ = tokio::time::timeout(patience, async {
-        while let Some(answer) = asked.join_next().await {
-            answers.push(answer.expect("invariant: to ask an engine does not panic"));
+        while let Some(listing) = listed.join_next().await {
+            listings.push(listing.expect("invariant: to list does not panic"));
         }
     })
     .await;
-    answers
+    listings
 }
 
-type Asked = Result<Answer, RuntimeError>;
+type Listed = Result<Listing, RuntimeError>;
 
 /// Reads files off the async threads.
-async fn files(ask: impl FnOnce() -> Asked + Send + 'static) -> Asked {
-    let joined = tokio::task::spawn_blocking(ask).await;
+async fn files(list: impl FnOnce() -> Listed + Send + 'static) -> Listed {
+    let joined = tokio::task::spawn_blocking(list).await;
     joined.unwrap_or_else(|error| Err(RuntimeError::Program { program: "inventory".into(), reason: error.to_string() }))
 }
 
-/// `ask`, but not for longer than `timeout`.
-async fn within(engine: &'static str, address: &Path, timeout: Duration, ask: impl Future<Output = Asked>) -> Asked {
-    tokio::time::timeout(timeout, ask).await.unwrap_or_else(|_| {
+/// `list`, but not for longer than `timeout`.
+async fn within(engine: &'static str, address: &Path, timeout: Duration, list: impl Future<Output = Listed>) -> Listed {
+    tokio::time::timeout(timeout, list).await.unwrap_or_else(|_| {
         let reason = format!("no answer within {timeout:?}");
         Err(RuntimeError::Engine { engine, address: address.display().to_string(), reason })
     })
@@ -220,11 +169,10 @@ fn merge<'a>(accounts: impl Iterator<Item = &'a Container>) -> BTreeMap<String, 
 fn locate(container: &mut Container, root: &Path) {
     let Some(pid) = container.pid else { return };
     if container.cgroup.is_none() {
-        let text = std::fs::read_to_string(root.join(format!("proc/{pid}/cgroup"))).unwrap_or_default();
-        container.cgroup = paths::of_process(&text);
+        container.cgroup = processes::cgroups(root, pid).and_then(|cgroups| paths::of_process(&cgroups));
     }
     if container.started.is_none() {
-        container.started = crate::processes::started(root, pid);
+        container.started = processes::started(root, pid);
     }
 }
 

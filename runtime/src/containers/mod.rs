@@ -1,31 +1,39 @@
 //! What containers there are, whoever runs them.
 //!
 //! - [`container`]: one container as everybody else sees it.
-//! - [`inventory`]: asks all engines and makes one list of the answers.
-//! - [`events`]: what engines tell by themselves; [`end`]: how a run ended; [`record`]: one container over its runs;
-//!   [`history`]: all of them, the dead included.
+//! - [`config`]: where the engines are.
+//! - [`inventory`]: lists what all engines run; `listing`: what each of them returns.
+//! - [`events`]: listens to what engines tell by themselves, an [`event`] each.
+//! - [`record`]: one container over its runs; [`history`]: all of them, the dead included.
 //! - [`paths`]: what cgroup paths tell of containers that nobody claims.
-//! - The engines, one a file: `weir`, `cri`, `docker` (podman's service too), `podman` (its files), `containerd`; over
-//!   `grpc` and `http`, as much of these as they need.
+//! - The engines, one a file: `weir`, `cri`, `docker` (podman's service too), `podman` (its files), `containerd`; what they tell by
+//!   themselves beside them, in `…_events`. All of them over `grpc` and `http`.
 
+pub mod config;
 pub mod container;
 mod containerd;
+mod containerd_events;
 mod cri;
+mod cri_events;
 mod docker;
-pub mod end;
+mod docker_events;
+pub mod event;
 pub mod events;
 mod grpc;
 pub mod history;
 mod http;
 pub mod inventory;
+mod listing;
 pub mod paths;
 mod podman;
 pub mod record;
 mod weir;
 
-pub use container::{Container, Engine, LogFormat, LogLocation, State};
-pub use end::End;
-pub use events::{Event, Events};
+pub use crate::lifecycle::{End, State};
+pub use config::InventoryConfig;
+pub use container::{Container, Engine, LogFormat, LogLocation};
+pub use event::{Event, What};
+pub use events::Events;
 pub use history::{Death, History, Observed};
-pub use inventory::{Blindness, Inventory, InventoryConfig, View};
+pub use inventory::{Blindness, Inventory, View};
 pub use record::ContainerRecord;

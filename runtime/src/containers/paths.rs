@@ -3,9 +3,13 @@
 
 use std::path::Path;
 
-use super::container::{Container, Engine, State};
+use procfs::ProcessCGroup;
+
+use super::container::{Container, Engine};
 use super::record::ContainerRecord;
 use crate::cgroup::{Cgroup, Mounts};
+use crate::lifecycle::State;
+use crate::processes;
 
 /// A container as its cgroup's path names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,32 +85,35 @@ pub fn containers(cgroups: &[Cgroup]) -> Vec<Container> {
     named.collect()
 }
 
-/// The path of a process's cgroup, from the text of its `/proc/<pid>/cgroup`: that of the memory controller, else of
-/// pids or cpu, else of the unified hierarchy. The root is no answer: everything may be in it.
-pub fn of_process(text: &str) -> Option<String> {
-    let path_in = |controller: &str| {
-        text.lines().find_map(|line| {
-            let mut parts = line.splitn(3, ':').skip(1);
-            let (controllers, path) = (parts.next()?, parts.next()?);
-            (controllers.split(',').any(|own| own == controller) && path.len() > 1).then(|| path.to_owned())
-        })
+/// The path of a process's cgroup: that of the memory controller, else of pids or cpu, else of the unified hierarchy.
+/// The root is no answer: everything may be in it.
+pub fn of_process(cgroups: &[ProcessCGroup]) -> Option<String> {
+    let path_in = |is_meant: &dyn Fn(&[String]) -> bool| {
+        let mut paths = cgroups.iter().filter(|cgroup| is_meant(&cgroup.controllers)).map(|cgroup| &cgroup.pathname);
+        paths.find(|path| path.len() > 1).cloned()
     };
+    let of_controller = |name: &str| path_in(&|controllers| controllers.iter().any(|own| own == name));
     // The unified hierarchy's line names no controller.
-    ["memory", "pids", "cpu", ""].into_iter().find_map(path_in)
+    ["memory", "pids", "cpu"].into_iter().find_map(of_controller).or_else(|| path_in(&<[String]>::is_empty))
 }
 
 /// Whether a container that no engine lists any more still runs: by its first process, else by its cgroup.
 pub fn is_alive(root: &Path, mounts: &Mounts, record: &ContainerRecord) -> bool {
     let cgroup = record.container.cgroup.as_deref();
     if let Some(pid) = record.container.pid {
-        let text = std::fs::read_to_string(root.join(format!("proc/{pid}/cgroup"))).unwrap_or_default();
-        return cgroup.map_or_else(|| text.contains(&record.container.id), |cgroup| of_process(&text).as_deref() == Some(cgroup));
+        let Some(cgroups) = processes::cgroups(root, pid) else { return false };
+        return match cgroup {
+            Some(cgroup) => of_process(&cgroups).as_deref() == Some(cgroup),
+            None => cgroups.iter().any(|own| own.pathname.contains(&record.container.id)),
+        };
     }
     cgroup.is_some_and(|cgroup| mounts.points().iter().any(|point| point.join(cgroup.trim_start_matches('/')).is_dir()))
 }
 
 #[cfg(test)]
 mod tests {
+    use procfs::{FromBufRead, ProcessCGroups};
+
     use super::*;
 
     #[test]
@@ -158,7 +165,10 @@ mod tests {
 
     #[test]
     fn the_cgroup_of_a_process() {
-        let check = |text: &str, expected: Option<&str>| assert_eq!(of_process(text).as_deref(), expected, "{text}");
+        let check = |text: &str, expected: Option<&str>| {
+            let cgroups = ProcessCGroups::from_buf_read(text.as_bytes()).unwrap();
+            assert_eq!(of_process(&cgroups.0).as_deref(), expected, "{text}");
+        };
         check("9:name=systemd:/\n4:memory:/m/x\n1:cpu:/c\n0::/u\n", Some("/m/x"));
         check("8:pids:/p\n4:memory:/\n0::/u\n", Some("/p"));
         check("0::/system.slice/a:b.service\n", Some("/system.slice/a:b.service"));

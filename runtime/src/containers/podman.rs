@@ -5,9 +5,11 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::container::{Container, Engine, LogFormat, LogLocation, State};
-use super::inventory::{Answer, is_there};
+use super::container::{Container, Engine, LogFormat, LogLocation};
+use super::listing::{Listing, exists};
 use crate::RuntimeError;
+use crate::lifecycle::State;
+use crate::processes;
 
 /// An entry of containers/storage's `containers.json`.
 #[derive(Debug, Deserialize)]
@@ -28,9 +30,9 @@ struct Metadata {
 
 /// Containers below the graph root, of every storage driver that is in use. `run` is the run root, where first processes
 /// are noted. Reads files: not for the async threads.
-pub(super) fn ask(graph: &Path, run: &Path) -> Result<Answer, RuntimeError> {
-    if !is_there(graph)? {
-        return Ok(Answer::Absent);
+pub(super) fn list(graph: &Path, run: &Path) -> Result<Listing, RuntimeError> {
+    if !exists(graph)? {
+        return Ok(Listing::Absent);
     }
     let mut found = Vec::new();
     for entry in std::fs::read_dir(graph).map_err(RuntimeError::file("list", graph))? {
@@ -49,7 +51,7 @@ pub(super) fn ask(graph: &Path, run: &Path) -> Result<Answer, RuntimeError> {
             serde_json::from_slice(&text).map_err(|error| RuntimeError::file("parse", &path)(std::io::Error::other(error)))?;
         found.extend(stored.into_iter().map(|stored| container(stored, &entry.path(), &run.join(&name))));
     }
-    Ok(Answer::Seen(found))
+    Ok(Listing::Containers(found))
 }
 
 fn container(stored: Stored, graph: &Path, run: &Path) -> Container {
@@ -72,7 +74,7 @@ fn container(stored: Stored, graph: &Path, run: &Path) -> Container {
 }
 
 fn is_in(pid: u32, id: &str) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| text.contains(id))
+    processes::cgroups(Path::new("/"), pid).is_some_and(|cgroups| cgroups.iter().any(|cgroup| cgroup.pathname.contains(id)))
 }
 
 #[cfg(test)]
@@ -88,10 +90,10 @@ mod tests {
         let stored =
             r#"[{"id": "abc", "names": ["web"], "image": "i", "metadata": "{\"image-name\":\"shop:1\",\"created-at\":1}"}]"#;
         std::fs::write(graph.join("overlay-containers/containers.json"), stored).unwrap();
-        let Ok(Answer::Seen(found)) = ask(&graph, &run) else { panic!("it is there") };
+        let Ok(Listing::Containers(found)) = list(&graph, &run) else { panic!("it is there") };
         assert_eq!((found[0].name.as_str(), found[0].image.as_str(), found[0].state), ("web", "shop:1", State::Exited));
         std::fs::write(graph.join("overlay-containers/containers.json"), "{").unwrap();
-        assert!(ask(&graph, &run).is_err_and(|error| error.to_string().contains("containers.json")));
-        assert!(matches!(ask(&root.path().join("none"), &run), Ok(Answer::Absent)));
+        assert!(list(&graph, &run).is_err_and(|error| error.to_string().contains("containers.json")));
+        assert!(matches!(list(&root.path().join("none"), &run), Ok(Listing::Absent)));
     }
 }

@@ -5,13 +5,13 @@
 use serde::{Deserialize, Serialize};
 use weir_model::time::{SECOND, UnixNanos};
 
-use super::container::{Container, State};
-use super::end::End;
+use super::container::Container;
+use crate::lifecycle::{ENDS_MAX, End, State};
 
 /// Runs remembered of a container; as many as weir's own monitor keeps.
-pub(super) const RUNS_MAX: usize = crate::monitor::status::ENDS_MAX;
+pub(super) const RUNS_MAX: usize = ENDS_MAX;
 /// Runs remembered of a container that have not been shipped: an hour of one that ends every four seconds.
-const UNTOLD_MAX: usize = 1000;
+const UNSHIPPED_MAX: usize = 1000;
 /// Kills of the present run that are kept with their times. A run with more is counted by its cgroup.
 const KILLS_MAX: usize = 64;
 /// Podman takes the end off a file whose time is up to a tick older than the start it noted itself.
@@ -29,8 +29,8 @@ pub(super) struct Run {
     logged_kills: u64,
     /// When it was noticed here, or changed.
     pub noticed: UnixNanos,
-    /// Whether it has been shipped.
-    pub is_told: bool,
+    #[serde(rename = "is_told")]
+    pub is_shipped: bool,
 }
 
 impl Run {
@@ -69,7 +69,8 @@ pub struct ContainerRecord {
     /// … and the kills that the kernel's log names.
     logged_kills: Vec<UnixNanos>,
     /// … and whether the engine told of one.
-    is_kill_told: bool,
+    #[serde(rename = "is_kill_told")]
+    is_kill_noted: bool,
     /// Whether an engine lists it.
     pub(super) is_listed: bool,
     /// Whether a sample has had it while it ran, or before any kill: its counters then began before they grew.
@@ -87,7 +88,7 @@ impl From<Container> for ContainerRecord {
             kills_before: 0,
             counter: None,
             logged_kills: Vec::new(),
-            is_kill_told: false,
+            is_kill_noted: false,
             is_listed: false,
             is_sampled: false,
         }
@@ -103,7 +104,7 @@ impl ContainerRecord {
     /// Its processes that the kernel killed for lack of memory, over all runs. `counter` is its cgroup's own, if it has one.
     pub fn oom_kills(&self, counter: Option<u64>) -> u64 {
         let counted = self.counter.map_or(0, |(_, value)| value).max(counter.unwrap_or(0));
-        self.kills_before + counted.max(self.logged_kills.len() as u64).max(u64::from(self.is_kill_told))
+        self.kills_before + counted.max(self.logged_kills.len() as u64).max(u64::from(self.is_kill_noted))
     }
 
     /// As an engine lists it now. Its ends are noted with [`Self::end`].
@@ -143,7 +144,7 @@ impl ContainerRecord {
             run.end.oom_kills = run.end.oom_kills.max(end.oom_kills);
             self.kills_before += run.end.oom_kills - before.oom_kills;
             if run.end != before {
-                (run.is_told, run.noticed) = (false, now);
+                (run.is_shipped, run.noticed) = (false, now);
             }
             return;
         }
@@ -160,19 +161,19 @@ impl ContainerRecord {
         self.logged_kills.retain(|at| *at > until);
         // A counter that was read later is the next run's.
         let counted = self.counter.take_if(|(read, _)| *read <= until).map_or(0, |(_, value)| value);
-        let told = u64::from(std::mem::take(&mut self.is_kill_told));
+        let noted = u64::from(std::mem::take(&mut self.is_kill_noted));
         let logged_kills = logged as u64;
-        end.oom_kills = end.oom_kills.max(logged_kills).max(counted).max(told);
+        end.oom_kills = end.oom_kills.max(logged_kills).max(counted).max(noted);
         self.kills_before += end.oom_kills;
         if self.running_since.is_some_and(|since| since <= end.at) {
             end.started = end.started.or(self.running_since);
             self.running_since = None;
         }
-        self.runs.push(Run { end, event_at, logged_kills, noticed: now, is_told: false });
+        self.runs.push(Run { end, event_at, logged_kills, noticed: now, is_shipped: false });
         // An engine that was away tells of all at once; what has been shipped makes room first.
-        let told = self.runs.iter().take_while(|run| run.is_told).count();
-        let spare = self.runs.len().saturating_sub(RUNS_MAX).min(told);
-        self.runs.drain(..spare.max(self.runs.len().saturating_sub(UNTOLD_MAX)));
+        let shipped = self.runs.iter().take_while(|run| run.is_shipped).count();
+        let spare = self.runs.len().saturating_sub(RUNS_MAX).min(shipped);
+        self.runs.drain(..spare.max(self.runs.len().saturating_sub(UNSHIPPED_MAX)));
     }
 
     /// Its cgroup's counter, as read at `at`. One that is smaller than before is of a new run's cgroup.
@@ -192,7 +193,7 @@ impl ContainerRecord {
             run.logged_kills += 1;
             if run.logged_kills > run.end.oom_kills {
                 run.end.oom_kills = run.logged_kills;
-                (run.is_told, run.noticed) = (false, now);
+                (run.is_shipped, run.noticed) = (false, now);
                 self.kills_before += 1;
             }
         } else if self.logged_kills.len() < KILLS_MAX {
@@ -201,15 +202,15 @@ impl ContainerRecord {
     }
 
     /// The engine says that there was a kill.
-    pub(super) fn tell_kill(&mut self, at: UnixNanos, now: UnixNanos) {
+    pub(super) fn note_kill(&mut self, at: UnixNanos, now: UnixNanos) {
         match self.late(at) {
             Some(run) if run.end.oom_kills == 0 => {
                 run.end.oom_kills = 1;
-                (run.is_told, run.noticed) = (false, now);
+                (run.is_shipped, run.noticed) = (false, now);
                 self.kills_before += 1;
             }
             Some(_) => {}
-            None => self.is_kill_told = true,
+            None => self.is_kill_noted = true,
         }
     }
 

@@ -2,17 +2,18 @@
 
 use std::path::Path;
 
-use super::container::{Container, Engine, LogFormat, LogLocation, State};
-use super::inventory::{Answer, is_there};
+use super::container::{Container, Engine, LogFormat, LogLocation};
+use super::listing::{Listing, exists};
 use crate::RuntimeError;
-use crate::monitor::{Status, list};
+use crate::lifecycle::State;
+use crate::monitor::{self, Status};
 
 /// Containers below the state directory. Reads files: not for the async threads.
-pub(super) fn ask(state_dir: &Path) -> Result<Answer, RuntimeError> {
-    if !is_there(state_dir)? {
-        return Ok(Answer::Absent);
+pub(super) fn list(state_dir: &Path) -> Result<Listing, RuntimeError> {
+    if !exists(state_dir)? {
+        return Ok(Listing::Absent);
     }
-    Ok(Answer::Seen(list(state_dir)?.into_iter().map(container).collect()))
+    Ok(Listing::Containers(monitor::list(state_dir)?.into_iter().map(container).collect()))
 }
 
 fn container(status: Status) -> Container {

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use weir_model::time::UnixNanos;
 
 use super::bundle::{Config, cgroup_path};
-use super::private;
 use super::process::{BUNDLE, LOCK, SPEC, STOP};
 use super::spec::RunSpec;
-use super::status::{Status, VERSION, write_atomically};
+use super::status::{Status, VERSION};
 use crate::RuntimeError;
-use crate::containers::State;
+use crate::lifecycle::State;
+use crate::private::{self, write_atomically};
+use crate::processes;
 
 /// State files change a few times in a container's life; a person or a script waits for it.
 const POLL: Duration = Duration::from_millis(20);
@@ -222,8 +223,8 @@ fn signal(status: &Status, signal: rustix::process::Signal) -> Result<(), Runtim
         Err(rustix::io::Errno::SRCH) => return Ok(()),
         Err(error) => return Err(wrong(error)),
     };
-    let cgroup = std::fs::read_to_string(format!("/proc/{}/cgroup", pid.as_raw_nonzero())).unwrap_or_default();
-    if !cgroup.lines().any(|line| line.ends_with(&status.cgroup)) {
+    let cgroups = processes::cgroups(Path::new("/"), pid.as_raw_nonzero().get().cast_unsigned());
+    if !cgroups.is_some_and(|cgroups| cgroups.iter().any(|cgroup| cgroup.pathname.ends_with(&status.cgroup))) {
         return Ok(());
     }
     match rustix::process::pidfd_send_signal(&handle, signal) {
@@ -260,9 +261,9 @@ mod tests {
 
     /// Every file and directory below, with its mode.
     fn modes(directory: &Path, found: &mut Vec<(PathBuf, u32)>) {
-        let facts = std::fs::metadata(directory).unwrap();
-        found.push((directory.to_owned(), facts.permissions().mode() & 0o777));
-        if facts.is_dir() {
+        let metadata = std::fs::metadata(directory).unwrap();
+        found.push((directory.to_owned(), metadata.permissions().mode() & 0o777));
+        if metadata.is_dir() {
             std::fs::read_dir(directory).unwrap().for_each(|entry| modes(&entry.unwrap().path(), found));
         }
     }

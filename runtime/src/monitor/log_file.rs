@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use weir_model::time::UnixNanos;
 
-use super::private::{self, append_to};
+use crate::private::{self, append_to};
 
 /// How long to wait before a full disk is tried again.
 pub(super) const WAIT: Duration = Duration::from_millis(200);

@@ -5,7 +5,6 @@
 //! - [`status`]: the state file, which everybody may read at any time.
 //! - [`cri`]: output bytes to CRI log lines.
 //! - [`log_file`]: the log file and its rotation.
-//! - [`private`]: how its files are made.
 //! - [`process`]: the monitor process, one a container.
 //! - [`control`]: run, list, wait, stop, remove.
 //!
@@ -17,7 +16,6 @@ pub mod bundle;
 pub mod control;
 pub mod cri;
 pub mod log_file;
-mod private;
 pub mod process;
 pub mod spec;
 pub mod status;

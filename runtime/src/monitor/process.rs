@@ -15,12 +15,12 @@ use weir_model::time::UnixNanos;
 use super::bundle::cgroup_path;
 use super::cri::Splitter;
 use super::log_file::{LogFile, Rotation, WAIT, is_full};
-use super::private;
 use super::spec::{Restart, RunSpec};
 use super::status::Status;
 use crate::RuntimeError;
 use crate::cgroup::{Mounts, Sampled, Sampler};
-use crate::containers::{End, State};
+use crate::lifecycle::{End, State};
+use crate::private;
 
 /// Largest read of a pipe at once: the size we ask the kernel to give the pipe.
 const PIPE_BYTES: usize = 1 << 20;

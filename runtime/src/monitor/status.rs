@@ -2,22 +2,17 @@
 //! everybody. Format: docs/formats/runtime_state.md.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use weir_model::time::UnixNanos;
 
-use super::private;
 use crate::RuntimeError;
-use crate::containers::{End, State};
+use crate::lifecycle::{ENDS_MAX, End, State};
+use crate::private::write_atomically;
 
 /// Of [`Status`] on disk.
 pub const VERSION: u32 = 1;
-
-/// A container that ends as fast as the pauses between its runs let it ends six times within the first five seconds, and
-/// whoever reads the file does so every second.
-pub const ENDS_MAX: usize = 16;
 
 /// How a container is. Times are Unix nanoseconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -49,7 +44,7 @@ pub struct Status {
     pub exit_code: Option<i32>,
     /// Whether the kernel killed a process of the last run for lack of memory.
     pub oom_killed: bool,
-    /// The newest [`ENDS_MAX`] runs that ended, ascending.
+    /// The newest 16 runs that ended, ascending.
     pub ends: Vec<End>,
     /// How often it was started again.
     pub restarts: u64,
@@ -95,19 +90,6 @@ impl Status {
         let bytes = serde_json::to_vec_pretty(self).expect("invariant: a status is plain data");
         write_atomically(&directory.join(FILE), &bytes)
     }
-}
-
-/// Writes beside, syncs, renames, syncs the directory.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RuntimeError> {
-    let beside = path.with_extension("new");
-    let write = || {
-        let mut file = private::create(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)?;
-        path.parent().map_or(Ok(()), |parent| std::fs::File::open(parent)?.sync_all())
-    };
-    write().map_err(RuntimeError::file("write", path))
 }
 
 #[cfg(test)]

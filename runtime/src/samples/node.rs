@@ -121,9 +121,9 @@ impl NodeSampler {
             self.scan = self.tree.scan();
         }
         self.turn += 1;
-        let facts = self.machine.read();
+        let reading = self.machine.read();
         let mut row = self.machine_columns.row();
-        row.entity("", &Labels::EMPTY, |out| facts.emit(now, out));
+        row.entity("", &Labels::EMPTY, |out| reading.emit(now, out));
         let machine = row.finish(self.machine_target.clone(), now);
         [self.sample_cgroups(now), machine]
     }

@@ -1,11 +1,13 @@
 //! Reading ranges of a stored object: from the object store with a shared, byte-bounded cache, or from memory.
 //!
-//! Not here: what the bytes mean ([`crate::block`]). The aggregator opens its blocks through [`StoreBlob`].
+//! Not here: what the bytes mean ([`crate::block`]). Blocks are opened by [`crate::manifest::OpenBlocks`].
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use object_store::{ObjectStore, ObjectStoreExt};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -13,7 +15,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::StoreError;
 use crate::block::Blob;
-use crate::breaker::CircuitBreaker;
 
 /// Blocks that are opened at once in a process; each waits for the object store on a thread of its own.
 pub const OPENED_AT_ONCE: usize = 16;
@@ -58,6 +59,15 @@ impl BlobCache {
     }
 }
 
+/// How long a read of the object store is waited for, and who else hears of its outcome: the affair of whoever reads.
+pub trait ReadPolicy: Send + Sync {
+    /// The read's outcome, or `Unavailable` when it is not waited for any longer.
+    fn wait<'a>(&'a self, read: ObjectRead<'a>) -> ObjectRead<'a>;
+}
+
+/// A read of the object store under way.
+pub type ObjectRead<'a> = BoxFuture<'a, Result<Bytes, StoreError>>;
+
 /// An object in the object store.
 ///
 /// `read` waits for the store on the given runtime (`Handle::block_on`): call it only off the async threads
@@ -69,20 +79,22 @@ pub struct StoreBlob {
     size: u64,
     cache: BlobCache,
     runtime: tokio::runtime::Handle,
-    /// None: as long as the store's client goes on trying.
-    breaker: Option<Arc<CircuitBreaker>>,
+    policy: Option<Arc<dyn ReadPolicy>>,
 }
 
 impl StoreBlob {
-    /// An object whose size is known (the manifest says it); nothing is read yet.
-    pub fn new(store: Arc<dyn ObjectStore>, path: &str, size: u64, cache: BlobCache, runtime: tokio::runtime::Handle) -> Self {
+    /// An object whose size is known (the manifest says it); nothing is read yet. Without a policy a read takes as long as the store's
+    /// client goes on trying.
+    pub fn new(
+        store: Arc<dyn ObjectStore>,
+        path: &str,
+        size: u64,
+        cache: BlobCache,
+        runtime: tokio::runtime::Handle,
+        policy: Option<Arc<dyn ReadPolicy>>,
+    ) -> Self {
         let location = object_store::path::Path::from(path);
-        Self { store, location, path: path.into(), size, cache, runtime, breaker: None }
-    }
-
-    /// Reads no longer than this; for those for whom no answer is better than a late one.
-    pub fn with_breaker(self, breaker: Arc<CircuitBreaker>) -> Self {
-        Self { breaker: Some(breaker), ..self }
+        Self { store, location, path: path.into(), size, cache, runtime, policy }
     }
 
     async fn read_from_store(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
@@ -110,8 +122,8 @@ impl Blob for StoreBlob {
         }
         let read = self.read_from_store(range);
         let bytes = self.runtime.block_on(async {
-            match &self.breaker {
-                Some(breaker) => breaker.wait(read).await,
+            match &self.policy {
+                Some(policy) => policy.wait(read.boxed()).await,
                 None => read.await,
             }
         })?;
@@ -164,7 +176,7 @@ mod tests {
         let path = object_store::path::Path::from("a/b");
         runtime.block_on(store.put(&path, "0123456789".into())).unwrap();
         let cache = BlobCache::new(1 << 20);
-        let blob = StoreBlob::new(Arc::clone(&store), "a/b", 10, cache.clone(), runtime.handle().clone());
+        let blob = StoreBlob::new(Arc::clone(&store), "a/b", 10, cache.clone(), runtime.handle().clone(), None);
         assert_eq!(&blob.read(2..5).unwrap()[..], b"234");
         runtime.block_on(store.delete(&path)).unwrap();
         assert_eq!(&blob.read(2..5).unwrap()[..], b"234");
@@ -179,7 +191,7 @@ mod tests {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         runtime.block_on(store.put(&object_store::path::Path::from("a"), vec![1_u8; 1 << 20].into())).unwrap();
         let cache = BlobCache::new(64 << 10);
-        let blob = StoreBlob::new(store, "a", 1 << 20, cache.clone(), runtime.handle().clone());
+        let blob = StoreBlob::new(store, "a", 1 << 20, cache.clone(), runtime.handle().clone(), None);
         for at in 0..1024 {
             blob.read(at * 1024..(at + 1) * 1024).unwrap();
         }

@@ -1,28 +1,11 @@
-//! Varints and counted bytes, as manifests and the logs engine write them. Little-endian base 128; signed numbers zigzag.
+//! Varints and counted bytes, as manifests and the logs engine write them.
 //!
 //! Not a format of its own: which fields follow each other is said where they are written.
 
-/// Appends an unsigned number, 7 bits a byte, least significant first.
-pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
+use weir_model::varint::{VarintError, read_varint, unzigzag};
+pub use weir_model::varint::{put_bytes, put_varint, put_zigzag};
 
-/// Appends a signed number; small magnitudes stay short.
-pub fn put_zigzag(out: &mut Vec<u8>, value: i64) {
-    put_varint(out, (value << 1 ^ value >> 63) as u64);
-}
-
-/// Appends a length and the bytes.
-pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    put_varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-/// Reads what the functions above wrote. Errors are sentences that say which field and where.
+/// Reads what these write. Errors are sentences that say which field and where.
 pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -36,19 +19,17 @@ impl<'a> Reader<'a> {
 
     /// An unsigned number.
     pub fn varint(&mut self, what: &str) -> Result<u64, String> {
-        let mut value = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = *self.bytes.get(self.at).ok_or_else(|| self.early(what))?;
-            self.at += 1;
-            if shift == 63 && byte > 1 {
-                break;
+        match read_varint(&self.bytes[self.at..]) {
+            Ok((value, rest)) => {
+                self.at = self.bytes.len() - rest.len();
+                Ok(value)
             }
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok(value);
+            Err(VarintError::Short) => {
+                self.at = self.bytes.len();
+                Err(self.early(what))
             }
+            Err(VarintError::Long) => Err(format!("{what} at byte {} is longer than 64 bits", self.at)),
         }
-        Err(format!("{what} before byte {} is longer than 64 bits", self.at))
     }
 
     /// An unsigned number that has to fit 32 bits.
@@ -59,8 +40,7 @@ impl<'a> Reader<'a> {
 
     /// A signed number.
     pub fn zigzag(&mut self, what: &str) -> Result<i64, String> {
-        let value = self.varint(what)?;
-        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
+        self.varint(what).map(unzigzag)
     }
 
     /// How many things follow, each of at least `bytes_min` (> 0) bytes: never more than the rest can hold.
@@ -133,7 +113,7 @@ mod tests {
         assert_eq!(reader.text("text"), Ok("end"));
         assert_eq!(reader.finish(), Ok(()));
         assert_eq!(Reader::new(&[0x80]).varint("n"), Err("n at byte 1 ends early".into()));
-        assert_eq!(Reader::new(&[0xff; 11]).varint("n"), Err("n before byte 10 is longer than 64 bits".into()));
+        assert_eq!(Reader::new(&[0xff; 11]).varint("n"), Err("n at byte 0 is longer than 64 bits".into()));
         assert_eq!(Reader::new(&[9, 0]).count("n", 1), Err("n before byte 1 is 9, but only 1 fit".into()));
     }
 }

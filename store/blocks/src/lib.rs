@@ -4,18 +4,18 @@
 //! - [`block`]: the container file that all engines write: named sections with checksums. Format: `docs/formats/block.md`.
 //! - [`columns`], [`packed`]: the numbers, texts and compressed runs that sections are made of; [`limits`]: how large they may be.
 //! - [`blob`]: reading ranges of a block, with a cache.
-//! - [`location`]: an object store by its URL; [`breaker`]: how long a question waits for it.
+//! - [`location`]: an object store by its URL.
 //! - [`manifest`]: the numbered versions that make seals atomic. Format: `docs/formats/manifest.md`.
 //! - [`segment`]: heads and blocks as a reader sees them, and the one merge of what several give.
 //! - [`view`]: one consistent state of a partition (manifest, open blocks, heads), and how readers get at it.
 //! - `testing` (feature `testing`): what the tests of the engines share.
 //!
 //! Not here: what a section of a block holds (`weir-logs`, `weir-metrics`, `weir-traces`), and how heads travel
-//! (`weir-heads`). Nothing here knows an engine, consumes the bus or spawns a task.
+//! (`weir-heads`). Nothing here knows an engine or consumes the bus, and nothing runs
+//! on its own: blocks are opened on threads of whoever asked.
 
 pub mod blob;
 pub mod block;
-pub mod breaker;
 pub mod columns;
 pub mod engine;
 mod error;

@@ -5,21 +5,13 @@
 //! whoever knows the object's path turns them into `Corrupt`.
 
 use weir_model::compression;
+use weir_model::varint::read_varint;
+pub use weir_model::varint::{put_bytes, put_varint, put_zigzag, unzigzag, zigzag};
 
-pub use crate::columns::{put_bytes, put_varint, put_zigzag};
 pub use crate::limits::UNPACKED_BYTES_MAX;
 
 /// Up to here a buffer is allocated at once on the word of a header; larger ones grow as bytes really come out.
 const TRUSTED_BYTES: usize = 4 << 20;
-
-/// Small magnitudes as small numbers.
-pub fn zigzag(value: i64) -> u64 {
-    ((value << 1) ^ (value >> 63)) as u64
-}
-
-pub fn unzigzag(value: u64) -> i64 {
-    (value >> 1) as i64 ^ -((value & 1) as i64)
-}
 
 /// Appends a run of bytes, compressed when that helps: `raw length varint, stored length varint, bytes`; raw when the
 /// lengths are equal.
@@ -72,19 +64,9 @@ impl<'a> Cursor<'a> {
     }
 
     pub fn varint(&mut self) -> Result<u64, String> {
-        let mut value = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            let part = u64::from(byte & 0x7f);
-            if shift == 63 && part > 1 {
-                break;
-            }
-            value |= part << shift;
-            if byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err("a number of more than 64 bits".into())
+        let (value, rest) = read_varint(self.rest).map_err(|error| error.to_string())?;
+        self.rest = rest;
+        Ok(value)
     }
 
     pub fn zigzag(&mut self) -> Result<i64, String> {

@@ -27,6 +27,11 @@ fn add(bytes: i64) {
     let _ended = HELD.try_with(|held| held.set(held.get() + bytes));
 }
 
+/// What this thread has allocated and not freed; counts from any number.
+pub fn held() -> i64 {
+    HELD.get()
+}
+
 // SAFETY: every call goes to the allocator below as it came; counting touches a thread-local number without a
 // destructor, which allocates nothing.
 unsafe impl GlobalAlloc for Counting {

@@ -7,7 +7,7 @@ use weir_model::id::{SpanId, TraceId};
 use weir_model::label::{Labels, NAME};
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::metric::{MetricBatch, MetricRow, Schema};
-use weir_model::select::{LogSelect, MetricSelect, NoBudget};
+use weir_model::select::{LogSelect, MetricReader, MetricSelect, NoBudget, PartitionCoverage};
 use weir_model::span::{Attributes, Origin, Span, SpanBatch, Value};
 use weir_model::time::TimeRange;
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
@@ -17,8 +17,9 @@ use super::request::{HeadQuery, LinesQuery, SamplesQuery};
 use super::response::{HeadInstant, HeadResponse, Refusal, Row, decode, encode_extract};
 use super::{ExtractLimits, ExtractRecord, HeadExtract, HeadProtocol};
 use weir_blocks::engine::{Engine, Head, Position};
+use weir_blocks::view::{Fixed, PartitionView};
 use weir_logs::LogsEngine;
-use weir_metrics::MetricsEngine;
+use weir_metrics::{MetricsEngine, MetricsReader};
 use weir_traces::{TracesCounters, TracesEngine};
 
 const ALL: ExtractLimits = ExtractLimits { bytes_max: 1 << 30, key: "test.bytes_max" };
@@ -87,7 +88,14 @@ fn series_with_large_labels_travel() {
     let select = MetricSelect { tenant: "t".into(), matchers: Vec::new(), start_ms: 0, end_ms: 1000 };
     assert_eq!(travel(&engine, &HeadQuery::Samples(SamplesQuery::new(&select)), &heads).records(), COUNT);
     let found = travel(&engine, &HeadQuery::Series(SamplesQuery::new(&select)), &heads);
-    assert_eq!(found.matching("t", &[]).unwrap().series.len() as u64, COUNT);
+    let view = PartitionView {
+        coverage: PartitionCoverage::default(),
+        blocks: Vec::new(),
+        heads: vec![Arc::new(found)],
+        missing: Vec::new(),
+    };
+    let reader = MetricsReader::new(Arc::new(Fixed::new(vec![view])));
+    assert_eq!(reader.series(&select, &NoBudget).unwrap().value.len() as u64, COUNT);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::{ExtractLimits, ExtractRecord, HeadExtract, HeadProtocol, HeadQuery, 
 use weir_blocks::engine::{Head, Position};
 use weir_blocks::limits::pieces;
 use weir_blocks::view::{Fixed, PartitionView};
-use weir_metrics::head::{HeadSeries, Row};
+use weir_metrics::rows::Row;
 use weir_metrics::{MetricsEngine, MetricsHead, MetricsReader};
 
 /// Values of one section: 4 MiB.
@@ -127,7 +127,7 @@ fn extract_samples(
     limits: ExtractLimits,
     budget: &dyn Budget,
 ) -> Result<Vec<ExtractRecord>, ReadError> {
-    let found = head.matching(&select.tenant, &select.matchers).map_err(|error| ReadError::Store(error.to_string()))?;
+    let found = head.select(select).map_err(|error| ReadError::Store(error.to_string()))?;
     let mut tables: BTreeMap<u32, Columns> = BTreeMap::new();
     let mut shared: BTreeSet<u32> = BTreeSet::new();
     for (labels, places) in &found.series {
@@ -141,11 +141,11 @@ fn extract_samples(
     let mut packer = packer(limits);
     for (table, columns) in tables.iter().filter(|(table, _)| !shared.contains(table)) {
         budget.check()?;
-        let rows: Vec<&Row> = rows(&found, *table, select).collect();
+        let rows: Vec<&Row> = found.rows(*table).iter().collect();
         push_rows(&mut packer, &select.tenant, *table, columns, &rows)?;
     }
     let mut arrived: Vec<(u32, &Row)> =
-        shared.iter().flat_map(|table| rows(&found, *table, select).map(move |row| (*table, row))).collect();
+        shared.iter().flat_map(|table| found.rows(*table).iter().map(move |row| (*table, row))).collect();
     arrived.sort_by_key(|(_, row)| row.arrival);
     for run in arrived.chunk_by(|a, b| a.0 == b.0) {
         budget.check()?;
@@ -153,11 +153,6 @@ fn extract_samples(
         push_rows(&mut packer, &select.tenant, run[0].0, &tables[&run[0].0], &rows)?;
     }
     packer.finish()
-}
-
-fn rows<'a>(found: &'a HeadSeries, table: u32, select: &MetricSelect) -> impl Iterator<Item = &'a Row> + use<'a> {
-    let (start, end) = (select.start_ms, select.end_ms);
-    found.rows.get(&table).into_iter().flatten().filter(move |row| start <= row.timestamp && row.timestamp <= end)
 }
 
 /// Of two columns of one series the one before comes first in every row, so it does when they travel apart.

@@ -28,9 +28,11 @@ pub struct HeadInstant {
     /// The manifest version that holds what the heads do not.
     pub version: u64,
     /// Everything below is in that version or in the heads.
-    pub searchable: u64,
+    #[serde(rename = "searchable")]
+    pub indexed_offset: u64,
     /// Everything below was on the bus when the owner last asked it.
-    pub on_bus: u64,
+    #[serde(rename = "on_bus")]
+    pub high_watermark: u64,
     /// For how long the bus has not told the owner how far it is; `None` before the first time: what a new owner has read in
     /// the manifest may be little of what is there.
     pub bus_silent_seconds: Option<u64>,

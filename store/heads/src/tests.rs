@@ -62,8 +62,8 @@ fn answer_of(extract: &HeadExtract) -> Vec<u8> {
         partition: 7,
         epoch: 3,
         version: 9,
-        searchable: 10,
-        on_bus: 11,
+        indexed_offset: 10,
+        high_watermark: 11,
         bus_silent_seconds: Some(4),
         watermark: None,
     };

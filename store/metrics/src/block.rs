@@ -12,6 +12,7 @@ use weir_model::wire::Kind;
 
 use super::group::{Group, GroupEntry};
 use super::postings::{self, LabelIndex};
+use super::samples::Samples;
 use super::schema::{FAMILIES, GROUPS, POSTINGS, SAMPLES, SERIES, SYMBOLS, Symbols};
 use super::writer::Families;
 use weir_blocks::StoreError;
@@ -29,14 +30,14 @@ pub struct MetricsBlock {
     tenants: Vec<(String, Range<u32>)>,
     /// Pairs of all series; `pair_ends` says where each series' pairs end.
     pairs: Vec<u32>,
-    pair_ends: Vec<usize>,
+    pair_ends: Vec<u32>,
     postings: Vec<u8>,
     /// Where each pair's list lies in `postings`.
     lists: Vec<Range<usize>>,
     groups: Vec<GroupEntry>,
     families: Families,
-    /// Label sets that were asked for: a query's second run finds them made.
-    labels: Vec<OnceLock<Labels>>,
+    /// Label sets that readers asked for: a query's second run finds them made. Nothing is held for them before the first.
+    labels: OnceLock<Box<[OnceLock<Labels>]>>,
 }
 
 impl MetricsBlock {
@@ -57,9 +58,8 @@ impl MetricsBlock {
         let lists = parse_lists(&postings, symbols.len()).map_err(wrong(POSTINGS))?;
         let groups = parse_groups(&unpack(&file, GROUPS)?, series.ends.len()).map_err(wrong(GROUPS))?;
         let families = parse_families(&unpack(&file, FAMILIES)?).map_err(wrong(FAMILIES))?;
-        let labels = std::iter::repeat_with(OnceLock::new).take(series.ends.len()).collect();
         let SeriesTable { tenants, pairs, ends: pair_ends } = series;
-        Ok(Self { file, symbols, tenants, pairs, pair_ends, postings, lists, groups, families, labels })
+        Ok(Self { file, symbols, tenants, pairs, pair_ends, postings, lists, groups, families, labels: OnceLock::new() })
     }
 
     /// Names of the file's sections and their sizes, for tools.
@@ -83,6 +83,16 @@ impl MetricsBlock {
         &self.groups
     }
 
+    /// The place of the group that has a series, which exists.
+    pub(crate) fn group_of(&self, id: u32) -> usize {
+        self.groups.partition_point(|group| group.series_first + group.series <= id)
+    }
+
+    /// Series.
+    pub(crate) fn series(&self) -> u32 {
+        self.pair_ends.len() as u32
+    }
+
     /// Series of a tenant that pass all matchers.
     pub(crate) fn matching(&self, tenant: &str, matchers: &[Matcher]) -> Result<RoaringBitmap, StoreError> {
         let Some((_, range)) = self.tenants.iter().find(|(own, _)| own == tenant) else {
@@ -95,11 +105,16 @@ impl MetricsBlock {
 
     /// The labels of a series, which exists.
     pub(crate) fn labels(&self, id: u32) -> &Labels {
+        let known = self.labels.get_or_init(|| vec![OnceLock::new(); self.pair_ends.len()].into());
+        known[id as usize].get_or_init(|| self.make_labels(id))
+    }
+
+    /// The same, and not kept.
+    pub(crate) fn make_labels(&self, id: u32) -> Labels {
         let id = id as usize;
-        self.labels[id].get_or_init(|| {
-            let start = if id == 0 { 0 } else { self.pair_ends[id - 1] };
-            Labels::from_pairs(self.pairs[start..self.pair_ends[id]].iter().map(|pair| self.symbols.pair(*pair as usize)))
-        })
+        let start = if id == 0 { 0 } else { self.pair_ends[id - 1] };
+        let pairs = &self.pairs[start as usize..self.pair_ends[id] as usize];
+        Labels::from_pairs(pairs.iter().map(|pair| self.symbols.pair(*pair as usize)))
     }
 
     /// Reads, verifies and unpacks a group.
@@ -122,8 +137,10 @@ impl MetricsBlock {
         for entry in &self.groups {
             let group = self.group(entry)?;
             let mut own = 0;
+            let mut read = Samples::default();
             for at in 0..entry.series {
-                let read = group.samples(at as usize, i64::MIN, i64::MAX).map_err(|detail| {
+                read.clear();
+                group.read(at as usize, i64::MIN, i64::MAX, &mut read).map_err(|detail| {
                     StoreError::corrupt(self.path(), format!("samples of series {}: {detail}", entry.series_first + at))
                 })?;
                 own += read.timestamps.len() as u64;
@@ -139,8 +156,7 @@ impl MetricsBlock {
     }
 
     fn list(&self, pair: usize) -> Result<RoaringBitmap, StoreError> {
-        let series = self.pair_ends.len() as u32;
-        postings::decode(&self.postings[self.lists[pair].clone()], series)
+        postings::decode(&self.postings[self.lists[pair].clone()], self.series())
             .map_err(|detail| StoreError::corrupt(self.path(), format!("section {POSTINGS}: list {pair}: {detail}")))
     }
 }
@@ -169,7 +185,7 @@ fn unpack(file: &BlockReader, section: &'static str) -> Result<Vec<u8>, StoreErr
 struct SeriesTable {
     tenants: Vec<(String, Range<u32>)>,
     pairs: Vec<u32>,
-    ends: Vec<usize>,
+    ends: Vec<u32>,
 }
 
 fn parse_series(raw: &[u8], pair_count: usize) -> Result<SeriesTable, String> {
@@ -199,9 +215,11 @@ fn parse_series(raw: &[u8], pair_count: usize) -> Result<SeriesTable, String> {
             }
             pairs.push(pair as u32);
         }
-        ends.push(pairs.len());
+        // A pair takes a byte at least, and no section has 2^32.
+        ends.push(pairs.len() as u32);
     }
     cursor.end()?;
+    pairs.shrink_to_fit();
     Ok(SeriesTable { tenants, pairs, ends })
 }
 

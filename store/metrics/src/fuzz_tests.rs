@@ -6,6 +6,7 @@ use weir_model::metric::{Family, MetricBatch, MetricKind, MetricRow, Schema};
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::group::Group;
+use super::samples::Samples;
 use super::*;
 use weir_blocks::blob::MemoryBlob;
 use weir_blocks::engine::{Head, Position};
@@ -43,7 +44,7 @@ fn sections_and_groups() {
         let which = usize::from(*which) % built.data.sections.len();
         if built.data.sections[which].0 == "samples.1" {
             let Ok(group) = Group::parse(packed, &entry) else { return };
-            (0..entry.series as usize).for_each(|at| drop(group.samples(at, i64::MIN, i64::MAX)));
+            (0..entry.series as usize).for_each(|at| drop(group.read(at, i64::MIN, i64::MAX, &mut Samples::default())));
             return;
         }
         let mut data = built.data.clone();

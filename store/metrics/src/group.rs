@@ -2,7 +2,10 @@
 //!
 //! Written by `writer.rs`, read by `block.rs` and `merge.rs`. It knows series only by their place in the group.
 
+use std::cell::RefCell;
 use std::ops::Range;
+
+use weir_model::memory::allocation;
 
 use super::samples::{Samples, range};
 use super::schema::LEVEL;
@@ -92,6 +95,8 @@ impl GroupBuilder {
 pub(crate) struct Group {
     raw: Vec<u8>,
     series: Vec<Place>,
+    /// Those decoded last, and where they lie: neighbours mostly have the same.
+    timestamps: RefCell<(Range<usize>, Vec<i64>)>,
 }
 
 /// Where one series of a group lies in it.
@@ -134,7 +139,12 @@ impl Group {
         if values_at != raw.len() {
             return Err(format!("{} bytes where {values_at} are expected", raw.len()));
         }
-        Ok(Self { raw, series })
+        Ok(Self { raw, series, timestamps: RefCell::default() })
+    }
+
+    /// Memory of what is unpacked.
+    pub(crate) fn memory(&self) -> u64 {
+        (allocation(self.raw.capacity()) + allocation(self.series.capacity() * size_of::<Place>())) as u64
     }
 
     /// Number of samples of a series, which exists.
@@ -142,23 +152,25 @@ impl Group {
         self.series[at].count
     }
 
-    /// The samples of a series within `start..=end`.
-    pub(crate) fn samples(&self, at: usize, start: i64, end: i64) -> Result<Samples, String> {
+    /// Appends the samples of a series within `start..=end`. Errors with a sentence, and then appends none.
+    pub(crate) fn read(&self, at: usize, start: i64, end: i64, samples: &mut Samples) -> Result<(), String> {
         let place = self.series.get(at).ok_or_else(|| format!("series {at} of {}", self.series.len()))?;
-        let mut cursor = Cursor::new(&self.raw[place.timestamps.clone()]);
-        let mut timestamps = timestamps::decode(&mut cursor, place.count)?;
-        cursor.end()?;
-        let wanted = range(&timestamps, start, end);
+        let mut known = self.timestamps.borrow_mut();
+        if known.0 != place.timestamps || known.1.len() != place.count {
+            let mut cursor = Cursor::new(&self.raw[place.timestamps.clone()]);
+            let timestamps = timestamps::decode(&mut cursor, place.count)?;
+            cursor.end()?;
+            *known = (place.timestamps.clone(), timestamps);
+        }
+        let wanted = range(&known.1, start, end);
         if wanted.is_empty() {
-            return Ok(Samples::default());
+            return Ok(());
         }
         let mut cursor = Cursor::new(&self.raw[place.values.clone()]);
-        let mut values = values::decode(&mut cursor, place.count)?;
+        let values = values::decode(&mut cursor, place.count)?;
         cursor.end()?;
-        if wanted.len() < values.len() {
-            timestamps = timestamps[wanted.clone()].to_vec();
-            values = values[wanted].to_vec();
-        }
-        Ok(Samples { timestamps, values })
+        samples.timestamps.extend_from_slice(&known.1[wanted.clone()]);
+        samples.values.extend_from_slice(&values[wanted]);
+        Ok(())
     }
 }

@@ -13,10 +13,13 @@ use parking_lot::RwLock;
 use weir_model::label::{Labels, Matcher};
 use weir_model::memory::{allocation, shared};
 use weir_model::metric::{Family, MetricBatch};
+use weir_model::select::MetricSelect;
 use weir_model::wire::Section;
 
 use super::counters::MetricsCounters;
 use super::index::Index;
+use super::plan::{MetricsPlan, Wanted};
+use super::rows::{HeadSeries, Row};
 use super::samples::{Dropped, Samples};
 use super::schema::series_order;
 use super::writer::{BlockWriter, Families};
@@ -26,6 +29,7 @@ use weir_blocks::limits::RECORD_BYTES_MAX;
 
 /// Nanoseconds of a millisecond, the resolution of Prometheus' APIs.
 const MILLISECOND: i64 = 1_000_000;
+
 /// Unsealed samples of one partition.
 pub struct MetricsHead {
     counters: MetricsCounters,
@@ -46,41 +50,6 @@ struct TenantHead {
     rows: RwLock<Vec<Vec<Row>>>,
 }
 
-#[derive(Clone)]
-/// A row of a table: one scrape's values.
-pub struct Row {
-    /// Order among all rows of the head, for "the first stays".
-    pub arrival: u64,
-    /// Milliseconds since the Unix epoch.
-    pub timestamp: i64,
-    pub values: Arc<[f64]>,
-}
-
-/// Series of a head that a reader asked for; rows are shared with the head, nothing is locked.
-pub struct HeadSeries {
-    /// In the order of ids, with their places: a table and one of its columns.
-    pub series: Vec<(Labels, Vec<(u32, u32)>)>,
-    /// By table, as they arrived.
-    pub rows: HashMap<u32, Vec<Row>>,
-}
-
-impl HeadSeries {
-    /// Samples of a series of [`HeadSeries::series`], as places; as they arrived.
-    pub(crate) fn samples(&self, places: &[(u32, u32)]) -> Samples {
-        let mut arrived: Vec<(u64, i64, f64)> = Vec::new();
-        for (table, column) in places {
-            let rows = self.rows.get(table).into_iter().flatten();
-            arrived.extend(rows.map(|row| (row.arrival, row.timestamp, row.values[*column as usize])));
-        }
-        if places.len() > 1 {
-            arrived.sort_by_key(|(arrival, ..)| *arrival);
-        }
-        let mut samples = Samples::default();
-        arrived.into_iter().for_each(|(_, timestamp, value)| samples.push(timestamp, value));
-        samples
-    }
-}
-
 impl MetricsHead {
     pub(crate) fn new(counters: MetricsCounters) -> Self {
         Self {
@@ -98,10 +67,20 @@ impl MetricsHead {
         Self { selected: true, ..Self::new(MetricsCounters::default()) }
     }
 
-    /// The series of a tenant that pass, with their rows as of now.
-    pub fn matching(&self, tenant: &str, matchers: &[Matcher]) -> Result<HeadSeries, StoreError> {
-        let found = self.tenants.read().get(tenant).cloned();
-        found.map_or_else(|| Ok(HeadSeries { series: Vec::new(), rows: HashMap::new() }), |tenant| tenant.matching(matchers))
+    pub(super) fn has_tenant(&self, tenant: &str) -> bool {
+        self.tenants.read().contains_key(tenant)
+    }
+
+    /// The series that pass, with their rows as of now.
+    pub fn select(&self, select: &MetricSelect) -> Result<HeadSeries, StoreError> {
+        self.matching(&MetricsPlan::new(select, Wanted::Samples))
+    }
+
+    /// The same, of a plan.
+    pub(super) fn matching(&self, plan: &MetricsPlan) -> Result<HeadSeries, StoreError> {
+        let found = self.tenants.read().get(&plan.tenant).cloned();
+        let in_range = |row: &Row| plan.overlaps(row.timestamp, row.timestamp);
+        found.map_or_else(|| Ok(HeadSeries::default()), |tenant| tenant.matching(&plan.matchers, in_range))
     }
 
     /// Families of a tenant, by name.
@@ -188,10 +167,12 @@ impl Head for MetricsHead {
         let mut families = Families::new();
         let mut dropped = Dropped::default();
         for (name, tenant) in tenants {
-            let mut found = tenant.matching(&[])?;
+            let mut found = tenant.matching(&[], |_| true)?;
             found.series.sort_by(|a, b| series_order(&a.0, &b.0));
+            let mut samples = Samples::default();
             for (labels, places) in &found.series {
-                let mut samples = found.samples(places);
+                samples.clear();
+                found.read(places, &mut samples);
                 let own = samples.settle();
                 dropped.repeated += own.repeated;
                 dropped.conflicting += own.conflicting;
@@ -222,12 +203,13 @@ impl TenantHead {
         Self { index: RwLock::new(Index::new(selected)), rows: RwLock::default() }
     }
 
-    fn matching(&self, matchers: &[Matcher]) -> Result<HeadSeries, StoreError> {
+    fn matching(&self, matchers: &[Matcher], in_range: impl Fn(&Row) -> bool) -> Result<HeadSeries, StoreError> {
         let series = self.index.read().matching(matchers)?;
         let mut rows = HashMap::new();
         let tables = self.rows.read();
         for (table, _) in series.iter().flat_map(|(_, places)| places) {
-            rows.entry(*table).or_insert_with(|| tables.get(*table as usize).cloned().unwrap_or_default());
+            let all = || tables.get(*table as usize).into_iter().flatten();
+            rows.entry(*table).or_insert_with(|| all().filter(|row| in_range(row)).cloned().collect());
         }
         Ok(HeadSeries { series, rows })
     }

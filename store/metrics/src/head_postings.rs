@@ -1,12 +1,9 @@
 //! Which series of a head carry a label: lists that only grow at their end, since series are numbered as they come. Called by
 //! [`super::index`]; what a matcher means is said in [`super::postings`].
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
-
 use roaring::RoaringBitmap;
-use weir_model::memory::{allocation, table_entry};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use weir_model::intern::{Index, hash};
+use weir_model::memory::allocation;
 
 use super::postings::LabelIndex;
 use weir_blocks::StoreError;
@@ -18,14 +15,12 @@ const BITMAP_BYTES: usize = 250;
 /// Of a series in a bitmap, whose arrays grow by doubling.
 const BIT_BYTES: usize = 3;
 
+#[derive(Default)]
 pub(super) struct HeadPostings {
     names: Vec<Name>,
-    by_name: HashMap<Box<str>, u32>,
-    /// The newest pair of each hash of name and value.
-    by_pair: HashMap<u64, u32>,
+    by_name: Index,
     pairs: Vec<Pair>,
-    /// So that nobody can choose labels that have one hash.
-    seed: u64,
+    by_pair: Index,
     /// Of texts and lists.
     bytes: usize,
 }
@@ -35,15 +30,10 @@ struct Name {
     pairs: Vec<u32>,
 }
 
-/// Of lists by number.
-const NONE: u32 = u32::MAX;
-
 struct Pair {
     name: u32,
     value: Box<str>,
     ids: Ids,
-    /// An older pair with the same hash.
-    same_hash: u32,
 }
 
 /// Ascending.
@@ -56,13 +46,6 @@ enum Ids {
 /// What the series before had in the same place: neighbours mostly share their names and many of their values.
 #[derive(Default)]
 pub(super) struct Neighbour(Vec<u32>);
-
-impl Default for HeadPostings {
-    fn default() -> Self {
-        let seed = RandomState::new().hash_one(0);
-        Self { names: Vec::new(), by_name: HashMap::new(), by_pair: HashMap::new(), pairs: Vec::new(), seed, bytes: 0 }
-    }
-}
 
 impl HeadPostings {
     /// Adds a series that is newer than all others.
@@ -92,8 +75,8 @@ impl HeadPostings {
         }
         let pair = self.pairs.len() as u32;
         self.bytes += allocation(value.len());
-        let newest = self.by_pair.insert(self.hash_pair(name, value), pair);
-        self.pairs.push(Pair { name, value: value.into(), ids: Ids::Few(Vec::new()), same_hash: newest.unwrap_or(NONE) });
+        self.by_pair.insert(hash_pair(name, value), pair);
+        self.pairs.push(Pair { name, value: value.into(), ids: Ids::Few(Vec::new()) });
         let list = &mut self.names[name as usize].pairs;
         self.bytes -= allocation(list.capacity() * size_of::<u32>());
         list.push(pair);
@@ -102,25 +85,22 @@ impl HeadPostings {
     }
 
     fn name(&mut self, text: &str) -> u32 {
-        if let Some(found) = self.by_name.get(text) {
-            return *found;
+        let Self { names, by_name, .. } = self;
+        let name = by_name.number(text.as_bytes(), |name| *names[name as usize].text == *text);
+        if name as usize == names.len() {
+            names.push(Name { text: text.into(), pairs: Vec::new() });
+            self.bytes += allocation(text.len());
         }
-        let name = self.names.len() as u32;
-        self.bytes += 2 * allocation(text.len());
-        self.names.push(Name { text: text.into(), pairs: Vec::new() });
-        self.by_name.insert(text.into(), name);
         name
     }
 
-    fn find_pair(&self, name: u32, value: &str) -> Option<u32> {
-        let newest = self.by_pair.get(&self.hash_pair(name, value)).copied();
-        let older = |pair: &u32| Some(self.pairs[*pair as usize].same_hash).filter(|pair| *pair != NONE);
-        let is = |pair: &u32| self.pairs[*pair as usize].name == name && *self.pairs[*pair as usize].value == *value;
-        std::iter::successors(newest, older).find(is)
+    fn find_name(&self, text: &str) -> Option<u32> {
+        self.by_name.find(hash(text.as_bytes()), |name| *self.names[name as usize].text == *text)
     }
 
-    fn hash_pair(&self, name: u32, value: &str) -> u64 {
-        xxh3_64_with_seed(value.as_bytes(), self.seed.wrapping_add(u64::from(name).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    fn find_pair(&self, name: u32, value: &str) -> Option<u32> {
+        let is = |pair: u32| self.pairs[pair as usize].name == name && *self.pairs[pair as usize].value == *value;
+        self.by_pair.find(hash_pair(name, value), is)
     }
 
     fn push(&mut self, pair: u32, id: u32) {
@@ -150,11 +130,14 @@ impl HeadPostings {
     }
 
     pub(super) fn memory(&self) -> usize {
-        let tables = self.by_pair.len() * table_entry(size_of::<(u64, u32)>())
-            + self.by_name.len() * table_entry(size_of::<(Box<str>, u32)>());
+        let tables = self.by_pair.memory() + self.by_name.memory();
         let lists = self.pairs.capacity() * size_of::<Pair>() + self.names.capacity() * size_of::<Name>();
         self.bytes + tables + lists
     }
+}
+
+fn hash_pair(name: u32, value: &str) -> u64 {
+    hash(value.as_bytes()).wrapping_add(u64::from(name).wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 impl Ids {
@@ -172,7 +155,7 @@ impl Ids {
 impl LabelIndex for HeadPostings {
     fn equal(&self, name: &str, value: &str) -> Result<RoaringBitmap, StoreError> {
         let mut found = RoaringBitmap::new();
-        let pair = self.by_name.get(name).and_then(|name| self.find_pair(*name, value));
+        let pair = self.find_name(name).and_then(|name| self.find_pair(name, value));
         if let Some(pair) = pair {
             self.pairs[pair as usize].ids.add_to(&mut found);
         }
@@ -181,8 +164,8 @@ impl LabelIndex for HeadPostings {
 
     fn any(&self, name: &str, passes: &dyn Fn(&str) -> bool) -> Result<RoaringBitmap, StoreError> {
         let mut found = RoaringBitmap::new();
-        let Some(name) = self.by_name.get(name) else { return Ok(found) };
-        let pairs = self.names[*name as usize].pairs.iter().map(|pair| &self.pairs[*pair as usize]);
+        let Some(name) = self.find_name(name) else { return Ok(found) };
+        let pairs = self.names[name as usize].pairs.iter().map(|pair| &self.pairs[*pair as usize]);
         pairs.filter(|pair| passes(&pair.value)).for_each(|pair| pair.ids.add_to(&mut found));
         Ok(found)
     }

@@ -7,10 +7,10 @@ use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
+use weir_model::intern::{self, hash};
 use weir_model::label::{Labels, Matcher};
 use weir_model::memory::{allocation, table_entry};
 use weir_model::metric::{Family, MetricBatch, Schema};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::head_postings::{HeadPostings, Neighbour};
 use super::postings;
@@ -31,12 +31,12 @@ pub(super) struct Index {
     tables: Vec<Table>,
     /// Tables that a source wrote lately, newest first: a scrape finds its table by comparing, mostly pointers.
     recent: HashMap<String, Vec<u32>>,
-    /// Tables by hash of target and schema; equal hashes are told apart by comparing.
-    by_hash: HashMap<u64, Vec<u32>>,
+    /// Tables by target and schema.
+    by_schema: intern::Index,
     /// Schemas of tables, by address: several targets may share one.
     schemas: HashSet<usize>,
-    /// The newest series of each hash of labels.
-    by_labels: HashMap<u64, u32>,
+    /// Series by labels.
+    by_labels: intern::Index,
     series: Vec<SeriesEntry>,
     places: Vec<PlaceEntry>,
     postings: HeadPostings,
@@ -55,8 +55,6 @@ struct Table {
 struct SeriesEntry {
     first: u32,
     last: u32,
-    /// An older series whose labels have the same hash.
-    same_hash: u32,
 }
 
 /// A column of a table that holds samples of a series.
@@ -134,13 +132,12 @@ impl Index {
         batch.target.hash(&mut hasher);
         batch.schema.series.hash(&mut hasher);
         let hash = hasher.finish();
-        let same = self.by_hash.get(&hash).into_iter().flatten();
-        if let Some(found) = same.copied().find(|table| self.tables[*table as usize].holds(batch)) {
+        if let Some(found) = self.by_schema.find(hash, |table| self.tables[table as usize].holds(batch)) {
             return found;
         }
         let table = self.tables.len() as u32;
-        self.by_hash.entry(hash).or_default().push(table);
-        self.bytes += table_entry(size_of::<(u64, Vec<u32>)>()) + allocation(size_of::<[u32; 4]>()) + batch.target.memory();
+        self.by_schema.insert(hash, table);
+        self.bytes += batch.target.memory();
         if self.schemas.insert(Arc::as_ptr(&batch.schema).addr()) {
             self.bytes += table_entry(size_of::<usize>()) + batch.schema.memory();
         }
@@ -159,14 +156,11 @@ impl Index {
             text.extend_from_slice(part.as_bytes());
             text.push(0xff);
         }
-        let hash = xxh3_64_with_seed(text, self.state.hash_one(0));
-        let newest = self.by_labels.get(&hash).copied();
-        let same = |id: &u32| {
-            let (other_target, other_own) = self.halves(*id);
+        let hash = hash(text);
+        let known = self.by_labels.find(hash, |id| {
+            let (other_target, other_own) = self.halves(id);
             merged(target, own).eq(merged(other_target, other_own))
-        };
-        let older = |id: &u32| Some(self.series[*id as usize].same_hash).filter(|id| *id != NONE);
-        let known = std::iter::successors(newest, older).find(same);
+        });
         let at = self.places.len() as u32;
         self.places.push(place);
         if let Some(id) = known {
@@ -177,7 +171,7 @@ impl Index {
         }
         let id = self.series.len() as u32;
         self.by_labels.insert(hash, id);
-        self.series.push(SeriesEntry { first: at, last: at, same_hash: newest.unwrap_or(NONE) });
+        self.series.push(SeriesEntry { first: at, last: at });
         if !self.selected {
             self.postings.add(id, merged(target, own), neighbour);
         }
@@ -188,7 +182,7 @@ impl Index {
         // Rows have a list a table beside.
         let tables = self.tables.capacity() * (size_of::<Table>() + size_of::<Vec<()>>());
         let lists = self.series.capacity() * size_of::<SeriesEntry>() + self.places.capacity() * size_of::<PlaceEntry>();
-        self.bytes + tables + lists + self.by_labels.len() * table_entry(size_of::<(u64, u32)>()) + self.postings.memory()
+        self.bytes + tables + lists + self.by_schema.memory() + self.by_labels.memory() + self.postings.memory()
     }
 }
 

@@ -6,6 +6,8 @@
 //! - [`postings`]: label matchers to series ids, for heads and blocks alike.
 //! - `values`, `timestamps`, `group`: the sample codecs.
 //! - `writer`, [`block`]: series into a block, and out again.
+//! - `plan`: a select, compiled once; `head_cursor`, `block_cursor`: what passes of a head or a block, in the order of labels;
+//!   `stored`: the samples of one series there, decoded when asked; `walk`, [`rows`]: what these are read from.
 //! - `merge`: several blocks into one.
 //! - [`reader`]: what queries see.
 //! - [`counters`]: what was dropped, and why.
@@ -13,11 +15,13 @@
 //! It never sees PromQL, and it knows no time but the samples' own.
 
 pub mod block;
+mod block_cursor;
 pub mod counters;
 #[cfg(test)]
 mod fuzz_tests;
 mod group;
 pub mod head;
+mod head_cursor;
 mod head_postings;
 mod index;
 #[cfg(test)]
@@ -25,12 +29,16 @@ mod limits_tests;
 #[cfg(test)]
 mod memory_tests;
 mod merge;
+mod plan;
 mod postings;
 pub mod reader;
+pub mod rows;
 mod samples;
 mod schema;
+mod stored;
 mod timestamps;
 mod values;
+mod walk;
 mod writer;
 
 #[cfg(test)]

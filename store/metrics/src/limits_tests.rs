@@ -79,7 +79,8 @@ fn read(engine: &MetricsEngine, built: &[BuiltBlock]) -> (All, Families) {
             for at in 0..entry.series {
                 let id = entry.series_first + at;
                 let (tenant, _) = block.tenants().iter().find(|(_, range)| range.contains(&id)).unwrap();
-                let samples = group.samples(at as usize, i64::MIN, i64::MAX).unwrap();
+                let mut samples = Samples::default();
+                group.read(at as usize, i64::MIN, i64::MAX, &mut samples).unwrap();
                 assert!(samples.timestamps.len() <= SERIES_SAMPLES, "{} samples", samples.timestamps.len());
                 let key = (tenant[1..].parse().unwrap(), block.labels(id).clone());
                 let bits = samples.values.iter().map(|value| value.to_bits());

@@ -3,9 +3,12 @@
 
 use std::sync::Arc;
 
-use weir_blocks::testing::{Counting, check_memory, labels, tenant};
+use weir_blocks::blob::MemoryBlob;
+use weir_blocks::engine::{Engine, Head, Position};
+use weir_blocks::testing::{Counting, check_memory, held, labels, tenant};
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::{Family, MetricBatch, MetricKind, MetricRow, Schema};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::MetricsEngine;
 
@@ -51,4 +54,31 @@ fn a_metrics_head_says_what_it_holds() {
     check_memory("tenants", &engine, 500, |offset| {
         (format!("tenant {offset}"), metric_batch(job(), vec![named(1)], 1, Vec::new()))
     });
+}
+
+#[test]
+fn a_series_takes_little_beside_its_schema_and_its_samples() {
+    const SERIES: usize = 10_000;
+    let own = |i: usize| {
+        let (path, code) = (format!("/api/v1/resource{}/{{id}}", i / 5 % 32), ["200", "201", "400", "404", "500"][i % 5]);
+        let method = ["GET", "POST", "PUT", "DELETE"][i / 160 % 4];
+        Labels::from_pairs([(NAME, &*format!("requests_{}_total", i / 640)), ("code", code), ("method", method), ("path", &path)])
+    };
+    let target = Labels::from_pairs([("job", "spine"), ("instance", "127.0.0.1:8080")]);
+    let batch = metric_batch(target, (0..SERIES).map(own).collect(), 1, Vec::new());
+    let mark = Mark::Sequence { epoch: 1, first: 0, last: 1 };
+    let section = Section::new(SectionHeader { tenant: tenant(), source: "source".into(), mark, records: 0 }, batch);
+    let engine = MetricsEngine::default();
+
+    let before = held();
+    let head = engine.head();
+    head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section).unwrap();
+    let of_head = (held() - before) / SERIES as i64 - 8;
+    let built = head.build().unwrap().remove(0);
+    let blob = Arc::new(MemoryBlob::new("metrics/0/memory", built.data.encode(Kind::Metrics)));
+    let before = held();
+    let block = engine.open(blob).unwrap();
+    let of_block = (held() - before) / SERIES as i64;
+    assert_eq!(block.series() as usize, SERIES);
+    assert!(of_head < 90 && of_block < 40, "{of_head} bytes a series in a head, {of_block} in a block");
 }

@@ -1,29 +1,40 @@
 //! Several metrics blocks as one: every series once, its samples side by side. Called by compaction.
 //!
 //! The blocks' series are in one order, so their groups are read from front to back, each once: what is in memory is one
-//! group a block and the output.
+//! group a block (two where a series is the last of its group) and the output.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use weir_model::select::NoBudget;
 
 use super::block::MetricsBlock;
 use super::counters::MetricsCounters;
-use super::group::Group;
 use super::samples::{Dropped, Samples};
-use super::schema::series_order;
+use super::schema::BlockOrder;
+use super::stored::BlockSamples;
+use super::walk::Walk;
 use super::writer::{BlockWriter, Families};
 use weir_blocks::StoreError;
 use weir_blocks::engine::BuiltBlock;
+use weir_blocks::segment::{Merge, SegmentError};
 
 /// Blocks oldest first: where two have another value for one millisecond, the older one's stays, and of two metadata the
 /// newer one's.
 pub(crate) fn merge(blocks: &[Arc<MetricsBlock>], counters: &MetricsCounters) -> Result<Vec<BuiltBlock>, StoreError> {
     let mut writer = BlockWriter::default();
     let mut dropped = Dropped::default();
-    let mut walks: Vec<Walk<'_>> = blocks.iter().map(|block| Walk { block, group: 0, unpacked: None }).collect();
-    let tenants: BTreeSet<&str> = blocks.iter().flat_map(|block| block.tenants()).map(|(tenant, _)| tenant.as_str()).collect();
-    for tenant in tenants {
-        merge_tenant(tenant, &mut walks, &mut writer, &mut dropped)?;
+    let mut merge = Merge::new(blocks.iter().map(all).collect());
+    let (mut found, mut samples) = (Vec::new(), Samples::default());
+    while let Some(next) = merge.next_group(&mut found) {
+        let (tenant, BlockOrder(labels)) = next.map_err(failed)?;
+        samples.clear();
+        for (_, series) in found.drain(..) {
+            series.read(i64::MIN, i64::MAX, &mut samples)?;
+        }
+        let own = samples.settle();
+        dropped.repeated += own.repeated;
+        dropped.conflicting += own.conflicting;
+        writer.push(tenant, &labels, &samples);
     }
     let mut families = Families::new();
     for (tenant, newer) in blocks.iter().flat_map(|block| block.families()) {
@@ -32,55 +43,26 @@ pub(crate) fn merge(blocks: &[Arc<MetricsBlock>], counters: &MetricsCounters) ->
     let built = writer.finish(&families);
     // Only now: a merge that failed dropped nothing.
     counters.add(dropped);
-    Ok(built.into_iter().collect())
+    Ok(built)
 }
 
-fn merge_tenant(tenant: &str, walks: &mut [Walk<'_>], writer: &mut BlockWriter, dropped: &mut Dropped) -> Result<(), StoreError> {
-    let mut next: Vec<std::ops::Range<u32>> = walks
-        .iter()
-        .map(|walk| walk.block.tenants().iter().find(|(own, _)| own == tenant).map_or(0..0, |(_, range)| range.clone()))
-        .collect();
-    loop {
-        let heads = walks.iter().zip(&next).filter(|(_, range)| range.start < range.end);
-        let smallest = heads.map(|(walk, range)| walk.block.labels(range.start)).min_by(|a, b| series_order(a, b)).cloned();
-        let Some(labels) = smallest else { return Ok(()) };
-        let mut samples = Samples::default();
-        for (walk, range) in walks.iter_mut().zip(&mut next) {
-            if range.start < range.end && *walk.block.labels(range.start) == labels {
-                samples.extend(walk.samples(range.start)?);
-                range.start += 1;
-            }
-        }
-        let own = samples.settle();
-        dropped.repeated += own.repeated;
-        dropped.conflicting += own.conflicting;
-        writer.push(tenant, &labels, &samples);
-    }
+type Entry<'a> = Result<((&'a str, BlockOrder), BlockSamples), SegmentError>;
+
+/// All series of a block, in its order.
+fn all(block: &Arc<MetricsBlock>) -> impl Iterator<Item = Entry<'_>> {
+    let mut tenants = block.tenants().iter().peekable();
+    let walk = Walk::new(Arc::clone(block), (0..block.series()).collect(), &NoBudget);
+    walk.map(move |series| {
+        let series = series?;
+        while tenants.next_if(|(_, range)| range.end <= series.id).is_some() {}
+        let tenant = tenants.peek().map_or("", |(tenant, _)| tenant);
+        Ok(((tenant, BlockOrder(block.make_labels(series.id))), series))
+    })
 }
 
-/// A block that is read from front to back.
-struct Walk<'a> {
-    block: &'a MetricsBlock,
-    group: usize,
-    unpacked: Option<Group>,
-}
-
-impl Walk<'_> {
-    /// All samples of a series; ids ascend from call to call.
-    fn samples(&mut self, id: u32) -> Result<Samples, StoreError> {
-        let groups = self.block.groups();
-        while groups.get(self.group).is_some_and(|entry| id >= entry.series_first + entry.series) {
-            self.group += 1;
-            self.unpacked = None;
-        }
-        let missing = || StoreError::corrupt(self.block.path(), format!("no group holds series {id}"));
-        let entry = groups.get(self.group).ok_or_else(missing)?;
-        let group = match self.unpacked.take() {
-            Some(group) => group,
-            None => self.block.group(entry)?,
-        };
-        let samples = group.samples((id - entry.series_first) as usize, i64::MIN, i64::MAX);
-        self.unpacked = Some(group);
-        samples.map_err(|detail| StoreError::corrupt(self.block.path(), format!("samples of series {id}: {detail}")))
+fn failed(error: SegmentError) -> StoreError {
+    match error {
+        SegmentError::Unreadable(error) => error,
+        SegmentError::Ended(error) => StoreError::engine("merge metrics", error),
     }
 }

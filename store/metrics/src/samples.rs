@@ -26,23 +26,9 @@ impl Samples {
         self.values.push(value);
     }
 
-    /// Appends what arrived later.
-    pub(crate) fn extend(&mut self, later: Self) {
-        if self.timestamps.is_empty() {
-            *self = later;
-        } else {
-            self.timestamps.extend(later.timestamps);
-            self.values.extend(later.values);
-        }
-    }
-
-    /// Only those within `start..=end`; they are settled already.
-    pub(crate) fn clip(&mut self, start: i64, end: i64) {
-        let keep = range(&self.timestamps, start, end);
-        if keep.len() < self.timestamps.len() {
-            self.timestamps = self.timestamps[keep.clone()].to_vec();
-            self.values = self.values[keep].to_vec();
-        }
+    pub(crate) fn clear(&mut self) {
+        self.timestamps.clear();
+        self.values.clear();
     }
 
     /// Sorts by time; of one millisecond the sample that arrived first stays.
@@ -83,9 +69,6 @@ mod tests {
         let mut samples = Samples { timestamps: vec![3, 1, 3, 3, 2], values: vec![0.3, 0.1, 0.3, 0.4, 0.2] };
         assert_eq!(samples.settle(), Dropped { repeated: 1, conflicting: 1 });
         assert_eq!(samples, Samples { timestamps: vec![1, 2, 3], values: vec![0.1, 0.2, 0.3] });
-        samples.clip(2, 2);
-        assert_eq!(samples.timestamps, [2]);
-        samples.clip(9, 1);
-        assert!(samples.timestamps.is_empty());
+        assert_eq!([range(&samples.timestamps, 2, 2), range(&samples.timestamps, 9, 1)], [1..2, 3..3]);
     }
 }

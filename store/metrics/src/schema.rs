@@ -31,6 +31,22 @@ pub(crate) fn series_order(a: &Labels, b: &Labels) -> Ordering {
     a.get(NAME).cmp(b.get(NAME)).then_with(|| a.cmp(b))
 }
 
+/// Labels that are sorted as in a block.
+#[derive(PartialEq, Eq)]
+pub(crate) struct BlockOrder(pub(crate) Labels);
+
+impl Ord for BlockOrder {
+    fn cmp(&self, other: &Self) -> Ordering {
+        series_order(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for BlockOrder {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 /// Texts one after the other.
 #[derive(Default)]
 pub(crate) struct Texts {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 use weir_model::label::{Labels, MatchOp, Matcher, NAME};
 use weir_model::metric::{Family, MetricBatch, MetricKind, MetricRow, STALE_NAN, Schema};
-use weir_model::select::{MetricReader, MetricSelect, NoBudget, PartitionCoverage, ReadError};
+use weir_model::select::{Budget, MetricReader, MetricSelect, NoBudget, PartitionCoverage, ReadError, Series};
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::{MetricsBlock, MetricsCounters, MetricsEngine, MetricsHead, MetricsReader};
@@ -79,10 +80,12 @@ fn value() -> impl Strategy<Value = f64> {
 
 /// Batches of up to five series out of a small world, at irregular and repeated milliseconds.
 fn batches() -> impl Strategy<Value = Vec<MetricBatch>> {
-    let labels = (0..3_u8, 0..4_u8, 0..3_u8).prop_map(|(name, pod, odd)| {
+    let labels = (0..3_u8, 0..4_u8, 0..3_u8, 0..3_u8).prop_map(|(name, pod, odd, zone)| {
         let pod = ["", "a", "b", "ü\n"][pod as usize];
         let odd = ["", "1", "2"][odd as usize];
-        Labels::from_pairs([(NAME, ["up", "cpu", ""][name as usize]), ("pod", pod), ("odd", odd)])
+        // Sorts before the name, so that a block has another order than a reader.
+        let zone = ["", "", "z"][zone as usize];
+        Labels::from_pairs([(NAME, ["up", "cpu", ""][name as usize]), ("pod", pod), ("odd", odd), ("Zone", zone)])
     });
     let schema = proptest::collection::vec(labels, 1..6);
     let batch = (schema, 0..3_u8, proptest::collection::vec((-50_i64..5000, proptest::collection::vec(value(), 5)), 1..8));
@@ -248,13 +251,13 @@ fn a_corrupt_group_is_missing_and_nothing_panics() {
 
 #[test]
 fn a_budget_stops_a_query() {
-    struct Few(std::sync::atomic::AtomicU64);
-    impl weir_model::select::Budget for Few {
+    struct Few(AtomicU64);
+    impl Budget for Few {
         fn check(&self) -> Result<(), ReadError> {
             Ok(())
         }
         fn spend(&self, count: u64) -> Result<(), ReadError> {
-            let spent = self.0.fetch_add(count, std::sync::atomic::Ordering::Relaxed) + count;
+            let spent = self.0.fetch_add(count, Ordering::Relaxed) + count;
             if spent > 5 { Err(ReadError::Budget { limit: 5, what: "samples", key: "query.samples" }) } else { Ok(()) }
         }
     }
@@ -263,6 +266,89 @@ fn a_budget_stops_a_query() {
     let stopped = reader.select(&all("a", Vec::new()), &Few(0.into()));
     assert!(matches!(stopped, Err(ReadError::Budget { .. })));
     assert_eq!(reader.select(&all("b", Vec::new()), &Few(0.into())).unwrap().value.len(), 1);
+}
+
+/// Takes note of what is reserved.
+#[derive(Default)]
+struct Held {
+    now: AtomicU64,
+    most: AtomicU64,
+}
+
+impl Budget for Held {
+    fn check(&self) -> Result<(), ReadError> {
+        Ok(())
+    }
+    fn spend(&self, _: u64) -> Result<(), ReadError> {
+        Ok(())
+    }
+    fn reserve(&self, bytes: u64) -> Result<(), ReadError> {
+        let now = self.now.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.most.fetch_max(now, Ordering::Relaxed);
+        Ok(())
+    }
+    fn release(&self, bytes: u64) {
+        self.now.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+const NOISY: usize = 2000;
+
+fn noise(at: i64, i: usize) -> f64 {
+    ((at * 7919) as f64 + i as f64).sqrt()
+}
+
+/// A block of [`NOISY`] series of 60 samples that no encoding makes small, in many groups.
+fn noisy() -> BuiltBlock {
+    let head = MetricsEngine::default().head();
+    let series = (0..NOISY).map(|i| Labels::from_pairs([(NAME, "up"), ("pod", &format!("{i:04}"))])).collect();
+    let rows = (0..60).map(|at| row(at * 1000, &(0..NOISY).map(|i| noise(at, i)).collect::<Vec<_>>())).collect();
+    insert(&head, "t", MetricBatch { target: Labels::EMPTY, schema: Arc::new(Schema::new(series, Vec::new())), rows });
+    head.build().unwrap().remove(0)
+}
+
+#[test]
+fn a_group_that_cannot_be_read_is_said_once_and_the_others_answer() {
+    let engine = MetricsEngine::default();
+    let mut built = noisy();
+    let broken = open(&engine, &built).block.groups()[3].clone();
+    let (_, samples) = built.data.sections.iter_mut().find(|(name, _)| *name == super::schema::SAMPLES).unwrap();
+    samples[broken.bytes.start as usize + 100] ^= 0x55;
+    let view = open(&engine, &built);
+    let reader = MetricsReader::new(Arc::new(Fixed { blocks: vec![view.clone()], heads: Vec::new() }));
+    for matchers in [vec![Matcher::equal(NAME, "up")], Vec::new()] {
+        let found = reader.select(&all("t", matchers), &NoBudget).unwrap();
+        let lost = broken.series_first as usize..(broken.series_first + broken.series) as usize;
+        let left: Vec<String> = (0..NOISY).filter(|i| !lost.contains(i)).map(|i| format!("{i:04}")).collect();
+        assert_eq!(found.value.iter().map(|series| series.labels.get("pod")).collect::<Vec<_>>(), left);
+        let [text] = &found.coverage.missing[..] else { panic!("{:?}", found.coverage) };
+        assert!(text.contains(&format!("samples of series {lost:?}: checksum")), "{text}");
+    }
+    let failed = engine.merge(&[view.block]).unwrap_err().to_string();
+    assert!(failed.contains("checksum"), "{failed}");
+}
+
+#[test]
+fn a_cursor_holds_a_group_at_a_time_and_gives_all_back() {
+    let view = open(&MetricsEngine::default(), &noisy());
+    let groups = view.block.groups().len() as u64;
+    assert!(groups > 10, "{groups} groups");
+    let reader = MetricsReader::new(Arc::new(Fixed { blocks: vec![view], heads: Vec::new() }));
+    for (matchers, pulled) in [(vec![Matcher::equal(NAME, "up")], usize::MAX), (Vec::new(), usize::MAX), (Vec::new(), 300)] {
+        let (held, mut series, mut count) = (Held::default(), Series::default(), 0);
+        let mut cursor = reader.cursor(&all("t", matchers), &held).unwrap();
+        assert_eq!(held.most.load(Ordering::Relaxed), 0, "nothing is read before it is pulled");
+        while count < pulled && cursor.next(&mut series).unwrap() {
+            assert_eq!((series.timestamps.len(), series.labels.get("pod")), (60, &*format!("{count:04}")));
+            assert!(series.values.iter().enumerate().all(|(at, value)| *value == noise(at as i64, count)));
+            count += 1;
+        }
+        assert_eq!(count, NOISY.min(pulled));
+        let most = held.most.load(Ordering::Relaxed);
+        assert!((64 << 10..160 << 10).contains(&most), "{most} bytes of {groups} groups");
+        drop(cursor);
+        assert_eq!(held.now.load(Ordering::Relaxed), 0);
+    }
 }
 
 #[test]
@@ -283,7 +369,8 @@ fn a_group_of_hostile_bytes_is_refused_or_read_within_bounds() {
             bad[at] ^= flip;
             let Ok(group) = super::group::Group::parse(&bad, &entry) else { continue };
             for series in (0..entry.series as usize).filter(|series| group.count(*series) < 1000) {
-                let Ok(samples) = group.samples(series, i64::MIN, i64::MAX) else { continue };
+                let mut samples = super::samples::Samples::default();
+                let Ok(()) = group.read(series, i64::MIN, i64::MAX, &mut samples) else { continue };
                 assert_eq!((samples.timestamps.len(), samples.values.len()), (group.count(series), group.count(series)));
                 read += 1;
             }

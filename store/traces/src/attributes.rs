@@ -5,45 +5,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use weir_model::intern::Index;
 use weir_model::span::{Value, ValueRef};
 
 use super::content::{put_value, value};
-use super::schema::{COLUMN_BYTES_MAX, LEVEL, StringsBuilder};
+use super::schema::{COLUMN_BYTES_MAX, LEVEL};
+use super::strings::{Distinct, StringsBuilder};
 use weir_blocks::packed::{Cursor, put_bytes, put_packed, put_varint};
-
-/// Distinct byte strings, one after another, each with its number.
-#[derive(Default)]
-pub(crate) struct Distinct {
-    index: Index,
-    pub(crate) bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Distinct {
-    /// The number of a string, and whether it is new.
-    pub(crate) fn number(&mut self, string: &[u8]) -> (u32, bool) {
-        let Self { index, bytes, ends } = self;
-        let start = |number: usize| if number == 0 { 0 } else { ends[number - 1] };
-        let number = index.number(string, |number| bytes[start(number as usize)..ends[number as usize]] == *string);
-        let new = number as usize == ends.len();
-        if new {
-            bytes.extend_from_slice(string);
-            ends.push(bytes.len());
-        }
-        (number, new)
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// In the order of their numbers.
-    pub(crate) fn strings(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        let mut start = 0;
-        self.ends.iter().map(move |end| &self.bytes[std::mem::replace(&mut start, *end)..*end])
-    }
-}
 
 /// Byte strings in order, each distinct one stored once: an index of 0 is the next new one, `n + 1` the one numbered `n`.
 #[derive(Default)]
@@ -223,11 +190,20 @@ impl AttributeColumns {
         Ok(())
     }
 
+    /// Names (strings of the block) and value numbers of a list, in its order.
+    fn cells(&self, item: usize) -> impl ExactSizeIterator<Item = (&u32, &u32)> {
+        let start = if item == 0 { 0 } else { self.ends[item - 1] };
+        self.shapes[self.items[item] as usize].iter().zip(&self.cells[start..self.ends[item]])
+    }
+
     /// Names (strings of the block) and values of a list, in its order.
     pub(crate) fn list(&self, item: usize) -> impl ExactSizeIterator<Item = (u32, &Value)> {
-        let start = if item == 0 { 0 } else { self.ends[item - 1] };
-        let cells = &self.cells[start..self.ends[item]];
-        let shape = &self.shapes[self.items[item] as usize];
-        shape.iter().zip(cells).map(|(name, cell)| (*name, &self.columns[name][*cell as usize]))
+        self.cells(item).map(|(name, cell)| (*name, &self.columns[name][*cell as usize]))
+    }
+
+    /// The values of a name in a list: more than one when it stands there twice.
+    pub(crate) fn values(&self, item: usize, wanted: u32) -> impl Iterator<Item = &Value> {
+        let own = self.cells(item).filter(move |(name, _)| **name == wanted);
+        own.map(|(name, cell)| &self.columns[name][*cell as usize])
     }
 }

@@ -36,7 +36,8 @@ pub struct TracesBlock {
 
 /// Sorted trace ids, one a segment.
 pub(crate) struct Table {
-    pub tenants: Vec<(String, Range<usize>)>,
+    /// Ascending, as are the ids of each.
+    pub tenants: Vec<(Arc<str>, Range<usize>)>,
     pub ids: Vec<TraceId>,
     pub arrivals: Vec<Arrival>,
 }
@@ -44,7 +45,12 @@ pub(crate) struct Table {
 impl Table {
     /// The segments of a tenant.
     pub(crate) fn tenant(&self, tenant: &str) -> Range<usize> {
-        self.tenants.iter().find(|(own, _)| own == tenant).map_or(0..0, |(_, range)| range.clone())
+        self.tenants.iter().find(|(own, _)| **own == *tenant).map_or(0..0, |(_, range)| range.clone())
+    }
+
+    /// Whose a segment is.
+    pub(crate) fn tenant_of(&self, segment: usize) -> &Arc<str> {
+        &self.tenants[self.tenants.partition_point(|(_, own)| own.end <= segment)].0
     }
 
     /// The segments of a trace: more than one when it is very long.
@@ -209,12 +215,15 @@ fn parse_table(section: &[u8], segments: usize) -> Result<Table, String> {
     let mut cursor = Cursor::new(&head);
     let (mut tenants, mut next) = (Vec::new(), 0_usize);
     for _ in 0..cursor.count(2)? {
-        let tenant = cursor.text()?.to_owned();
+        let tenant = Arc::from(cursor.text()?);
         let start = next;
         next = next.checked_add(cursor.small()? as usize).ok_or("too many traces")?;
         tenants.push((tenant, start..next));
     }
     cursor.end()?;
+    if !tenants.is_sorted_by(|(a, _): &(Arc<str>, _), (b, _)| a < b) {
+        return Err("tenants are out of order".into());
+    }
     let (ids, rest) = ids.as_chunks::<16>();
     if next != segments || ids.len() != segments || !rest.is_empty() {
         return Err(format!("{next} segments and {} ids, groups have {segments}", ids.len()));

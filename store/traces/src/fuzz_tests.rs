@@ -1,5 +1,7 @@
 //! Sections and groups of any bytes are refused or read, with right checksums around them.
 
+use std::sync::Arc;
+
 use weir_model::fuzz::Fuzz;
 use weir_model::id::{SpanId, TraceId};
 use weir_model::span::{Origin, Span, SpanBatch, SpanEvent, SpanLink, SpansBuilder, Value};
@@ -8,7 +10,7 @@ use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 use super::group::{Group, Tables};
 use super::*;
 use weir_blocks::blob::MemoryBlob;
-use weir_blocks::engine::{Head, Position};
+use weir_blocks::engine::{BuiltBlock, Engine, Head, Position};
 use weir_blocks::packed::plain;
 use weir_blocks::testing::MEMORY;
 

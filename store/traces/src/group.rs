@@ -10,7 +10,8 @@ use weir_model::span::{EventRef, LinkRef, SpanHead, SpanRef, SpansBuilder, Statu
 
 use super::attributes::{AttributeColumns, AttributesBuilder, DictionaryBuilder, dictionary};
 use super::content::{OriginSpan, Sizes};
-use super::schema::{COLUMN_BYTES_MAX, KINDS, LEVEL, StringsBuilder};
+use super::schema::{COLUMN_BYTES_MAX, KINDS, LEVEL};
+use super::strings::StringsBuilder;
 use weir_blocks::packed::{Cursor, put_packed, put_varint, put_zigzag};
 
 /// Parents: none, an id that is not in the segment, and from here on the zigzag distance to its ordinal.

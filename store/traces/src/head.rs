@@ -11,15 +11,15 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use weir_model::id::TraceId;
-use weir_model::span::{SpanBatch, SpanRef, Spans};
+use weir_model::span::{SpanBatch, SpanRef};
 use weir_model::wire::Section;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::Clock;
 use super::content::{KnownOrigin, OriginSpan, content_hash, put_origin};
 use super::counters::TracesCounters;
 use super::memory;
-use super::state::{Arrival, is_complete};
+use super::placed::{HeadBatch, Place, PlacedTrace};
+use super::state::{Arrival, Clock, is_complete};
 use super::writer::BlockWriter;
 use weir_blocks::StoreError;
 use weir_blocks::engine::{BuiltBlock, Head, Position};
@@ -51,26 +51,6 @@ struct Tenant {
     first: HashMap<u64, Place, BuildHasherDefault<Hashed>>,
     /// Contents of spans whose ids another span has as well, or their hash.
     others: HashSet<u128>,
-}
-
-/// A batch as it came, perhaps with spans that are repetitions.
-#[derive(Clone)]
-pub(crate) struct HeadBatch {
-    pub origin: Arc<KnownOrigin>,
-    pub spans: Arc<Spans>,
-}
-
-/// Where a span lies: which batch, which of its spans.
-#[derive(Clone, Copy)]
-pub(crate) struct Place {
-    batch: u32,
-    row: u32,
-}
-
-/// One trace: where its spans are, in the order of arrival.
-pub(crate) struct PlacedTrace {
-    places: Vec<Place>,
-    arrival: Arrival,
 }
 
 /// One trace of a head as of a moment.
@@ -111,7 +91,7 @@ impl Tenant {
 
     fn trace(&self, trace: &PlacedTrace) -> HeadTrace {
         let own = |place: &Place| {
-            let HeadBatch { origin, spans } = &self.batches[place.batch as usize];
+            let HeadBatch { origin, spans, .. } = &self.batches[place.batch as usize];
             OriginSpan { origin: Arc::clone(origin), spans: Arc::clone(spans), row: place.row }
         };
         HeadTrace { spans: trace.places.iter().map(own).collect(), arrival: trace.arrival }
@@ -146,6 +126,10 @@ impl TracesHead {
         for (id, arrival) in arrivals {
             own.traces.get_mut(id).into_iter().for_each(|trace| trace.arrival = *arrival);
         }
+    }
+
+    pub(crate) fn has_tenant(&self, tenant: &str) -> bool {
+        self.state.read().tenants.contains_key(tenant)
     }
 
     /// A trace as of now.
@@ -198,7 +182,7 @@ impl Head for TracesHead {
         }
         let own = state.tenants.entry(tenant.clone()).or_default();
         let batch = u32::try_from(own.batches.len()).map_err(|_| StoreError::engine("take spans", "too many batches"))?;
-        own.batches.push(HeadBatch { origin, spans: Arc::clone(spans) });
+        own.batches.push(HeadBatch::new(origin, Arc::clone(spans)));
         let mut taken = 0;
         for ((row, hash), id) in (0..).zip(hashes).zip(spans.trace_ids()) {
             let place = Place { batch, row };
@@ -248,10 +232,8 @@ impl Head for TracesHead {
             let mut traces: Vec<(&TraceId, &PlacedTrace)> = own.traces.iter().collect();
             traces.sort_unstable_by_key(|(id, _)| **id);
             for (id, trace) in traces {
-                let HeadTrace { mut spans, arrival } = own.trace(trace);
-                spans.sort_by_key(|own| own.span().start());
-                let complete = is_complete(spans.iter().map(OriginSpan::ids));
-                writer.push(tenant, *id, &spans, Arrival { complete, ..arrival });
+                let HeadTrace { spans, arrival } = own.trace(trace);
+                writer.push(tenant, *id, spans, arrival);
             }
         }
         Ok(writer.finish())

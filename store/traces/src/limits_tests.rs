@@ -1,6 +1,7 @@
 //! What fills a segment and a block to their limits comes back whole: each limit in small.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
 use weir_model::id::{SpanId, TraceId};
@@ -12,6 +13,7 @@ use super::state::Arrival;
 use super::writer::{BlockLimits, BlockWriter};
 use super::*;
 use weir_blocks::blob::MemoryBlob;
+use weir_blocks::engine::{BlockSummary, BuiltBlock, Engine};
 use weir_blocks::packed::Cursor;
 
 const SECTION_BYTES: usize = 4000;
@@ -123,10 +125,9 @@ fn check_all(given: &Given, origins: Vec<Origin>) {
             spans: Arc::clone(&columns),
             row,
         };
-        let mut spans: Vec<OriginSpan> = (0..).zip(spans).map(own).collect();
-        spans.sort_by_key(|own| own.span().start());
-        writer.push(&format!("t{tenant}"), id, &spans, Arrival::default());
+        let spans: Vec<OriginSpan> = (0..).zip(spans).map(own).collect();
         expected.insert((*tenant, id), hashes(&spans));
+        writer.push(&format!("t{tenant}"), id, spans, Arrival::default());
     }
     let engine = TracesEngine::new(Arc::new(|| 0), TracesCounters::default());
     let mut found: BTreeMap<(u8, TraceId), Vec<OriginSpan>> = BTreeMap::new();
@@ -161,7 +162,7 @@ fn a_trace_of_large_spans_is_cut_by_bytes() {
     let spans: Spans = (1..13).map(large).collect::<Vec<_>>().iter().collect();
     let spans: Vec<OriginSpan> = OriginSpan::all(&origin, &Arc::new(spans)).collect();
     let mut writer = BlockWriter::default();
-    writer.push("t", TraceId([1; 16]), &spans, Arrival::default());
+    writer.push("t", TraceId([1; 16]), spans, Arrival::default());
     let built = writer.finish();
     let engine = TracesEngine::new(Arc::new(|| 0), TracesCounters::default());
     let block = engine.open(Arc::new(MemoryBlob::new("x", built[0].data.encode(Kind::Spans)))).unwrap();

@@ -6,7 +6,7 @@ use weir_model::memory::{allocation, shared, table_entry};
 use weir_model::span::{Attributes, Spans, Value};
 
 use super::content::KnownOrigin;
-use super::head::{HeadBatch, Place, PlacedTrace};
+use super::placed::{HeadBatch, Place, PlacedTrace};
 
 /// A tree's node has room for 11 entries, and is half full or more when there are several.
 const NODE_ENTRIES: usize = 11;

@@ -2,22 +2,27 @@
 //!
 //! A block or group that cannot be read does not fail a query: what is missing is said in its coverage.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use weir_model::id::TraceId;
-use weir_model::select::{Budget, Coverage, Covered, ReadError, Trace, TraceReader, TraceSelect, TraceSummary};
-use weir_model::span::{ScopeSpans, SpanKind, SpanRef, StatusCode, Value};
+use weir_model::select::{Budget, Coverage, Covered, NoBudget, ReadError, Trace, TraceReader, TraceSelect, TraceSummary};
+use weir_model::span::{ScopeSpans, SpanKind, StatusCode, Value};
 use weir_model::time::{TimeRange, UnixNanos};
 
 use super::block::TracesBlock;
 use super::content::{OriginSpan, unique};
+use super::engine::TracesEngine;
+use super::head::TracesHead;
+use super::parts::{OneTrace, TracePart};
+use super::plan::TracesPlan;
 use super::schema::KINDS;
-use super::search::BlockSearch;
-use super::state::{Arrival, is_complete, state};
-use super::tags::{Values, block_values};
-use super::{Clock, TracesEngine};
+use super::search::Newest;
+use super::state::{Arrival, Clock, is_complete, state};
+use super::tags::{AttributeNames, Operations, TagSelect, Tags, Values};
 use weir_blocks::StoreError;
+use weir_blocks::segment::{Entries, Merge, Segment, SegmentError};
 use weir_blocks::view::{PartitionView, Views};
 
 /// Reads traces out of the views of their partitions.
@@ -55,47 +60,73 @@ fn note(coverage: &mut Coverage, error: &StoreError) {
     coverage.merge(Coverage { partitions: Vec::new(), missing: vec![error.to_string()] });
 }
 
-/// A trace out of every view, spans ascending by start.
-fn load(views: &[PartitionView<TracesEngine>], tenant: &str, id: TraceId, coverage: &mut Coverage) -> Found {
-    let mut found = Found::default();
+/// The entries of all segments for one plan.
+type Merged<'a, P> = Merge<
+    Entries<'a, <TracesBlock as Segment<P>>::Key, <TracesBlock as Segment<P>>::Item>,
+    <TracesBlock as Segment<P>>::Key,
+    <TracesBlock as Segment<P>>::Item,
+>;
+
+/// Cursors of all segments that may match: of each view its blocks, oldest first, then its heads.
+fn merged<'a, P: 'a>(views: &[PartitionView<TracesEngine>], plan: &Arc<P>, budget: &'a dyn Budget) -> Merged<'a, P>
+where
+    TracesBlock: Segment<P>,
+    TracesHead: Segment<P, Key = <TracesBlock as Segment<P>>::Key, Item = <TracesBlock as Segment<P>>::Item>,
+{
+    let mut cursors = Vec::new();
     for view in views {
-        for block in view.blocks.iter().map(|view| &*view.block).filter(|block| block.may_hold(tenant, id)) {
-            if let Err(error) = load_block(block, tenant, id, &mut found, coverage) {
-                note(coverage, &error);
-            }
+        let blocks = view.blocks.iter().map(|view| &view.block).filter(|block| block.may_match(plan));
+        cursors.extend(blocks.map(|block| Arc::clone(block).cursor(Arc::clone(plan), budget)));
+        let heads = view.heads.iter().filter(|head| head.may_match(plan));
+        cursors.extend(heads.map(|head| Arc::clone(head).cursor(Arc::clone(plan), budget)));
+    }
+    Merge::new(cursors)
+}
+
+/// What was read; `None` where a piece could not be, which is noted.
+fn readable<T>(read: Result<T, SegmentError>, coverage: &mut Coverage) -> Result<Option<T>, ReadError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(SegmentError::Unreadable(error)) => {
+            note(coverage, &error);
+            Ok(None)
         }
-        for trace in view.heads.iter().filter_map(|head| head.trace(tenant, id)) {
-            found.heads.push(Arrival { complete: trace.is_complete(), ..trace.arrival });
-            found.spans.extend(trace.spans);
+        Err(SegmentError::Ended(ended)) => Err(ended),
+    }
+}
+
+/// A trace out of every view, spans ascending by start.
+fn load(
+    views: &[PartitionView<TracesEngine>],
+    plan: OneTrace,
+    budget: &dyn Budget,
+    coverage: &mut Coverage,
+) -> Result<Found, ReadError> {
+    let mut found = Found::default();
+    let mut traces = merged(views, &Arc::new(plan), budget);
+    let mut parts = Vec::new();
+    while let Some(next) = traces.next_group(&mut parts) {
+        readable(next, coverage)?;
+        let mut last = None;
+        for (segment, part) in parts.drain(..) {
+            match part {
+                TracePart::Unsealed(trace) => {
+                    found.heads.push(Arrival { complete: trace.is_complete(), ..trace.arrival });
+                    found.spans.extend(trace.spans);
+                }
+                TracePart::Sealed(part) => {
+                    // All that a block has of a trace arrived as one.
+                    found.blocks.extend((last != Some(segment)).then_some(part.arrival));
+                    let spans = readable(part.spans().map_err(Into::into), coverage)?;
+                    found.spans.extend(spans.into_iter().flatten());
+                }
+            }
+            last = Some(segment);
         }
     }
     unique(&mut found.spans);
     found.spans.sort_by_key(|own| own.span().start());
-    found
-}
-
-fn load_block(
-    block: &TracesBlock,
-    tenant: &str,
-    id: TraceId,
-    found: &mut Found,
-    coverage: &mut Coverage,
-) -> Result<(), StoreError> {
-    let table = block.table()?;
-    let mut segments = table.find(tenant, id);
-    found.blocks.extend(table.arrivals.get(segments.clone()).and_then(|arrivals| arrivals.first()));
-    while segments.start < segments.end {
-        let at = block.groups().partition_point(|group| group.segments.end <= segments.start);
-        let Some(entry) = block.groups().get(at) else { break };
-        let last = segments.end.min(entry.segments.end);
-        match block.group(entry) {
-            Ok(group) => (segments.start..last)
-                .for_each(|segment| found.spans.extend(block.spans(&group, segment - entry.segments.start, id))),
-            Err(error) => note(coverage, &error),
-        }
-        segments.start = last;
-    }
-    Ok(())
+    Ok(found)
 }
 
 /// Spans by origin, origins in the order of their first span.
@@ -118,7 +149,7 @@ fn summary(select: &TraceSelect, id: TraceId, spans: &[OriginSpan]) -> Option<Tr
     let top = root.or(spans.first())?;
     let end = spans.iter().map(|own| own.span().end()).max()?;
     let errors = spans.iter().filter(|own| own.span().status() == StatusCode::Error).count();
-    let matched = || spans.iter().filter(|own| select.passes_row(&own.origin.origin, own.span()));
+    let matched = || spans.iter().filter(|own| select.passes(&(&own.origin.origin, own.span())));
     Some(TraceSummary {
         id,
         root_service: top.origin.origin.service().to_owned(),
@@ -133,80 +164,11 @@ fn summary(select: &TraceSelect, id: TraceId, spans: &[OriginSpan]) -> Option<Tr
     })
 }
 
-/// The newest traces that passed so far, by the newest span of each that did.
-struct Newest {
-    limit: usize,
-    starts: HashMap<TraceId, UnixNanos>,
-}
-
-impl Newest {
-    fn add(&mut self, id: TraceId, start: UnixNanos) {
-        self.starts.entry(id).and_modify(|newest| *newest = (*newest).max(start)).or_insert(start);
-    }
-
-    /// A trace whose spans all start before this is not among the newest. Forgets those that fell out.
-    fn floor(&mut self) -> UnixNanos {
-        if self.limit == 0 || self.starts.len() < self.limit {
-            return UnixNanos::MIN;
-        }
-        let mut starts: Vec<UnixNanos> = self.starts.values().copied().collect();
-        starts.sort_unstable_by(|a, b| b.cmp(a));
-        let floor = starts[self.limit - 1];
-        self.starts.retain(|_, start| *start >= floor);
-        floor
-    }
-
-    fn finish(self) -> Vec<(TraceId, UnixNanos)> {
-        let mut found: Vec<(TraceId, UnixNanos)> = self.starts.into_iter().collect();
-        found.sort_by_key(|(id, start)| (std::cmp::Reverse(*start), *id));
-        found.truncate(self.limit);
-        found
-    }
-}
-
-fn search_block(
-    search: &BlockSearch<'_>,
-    block: &TracesBlock,
-    select: &TraceSelect,
-    budget: &dyn Budget,
-    newest: &mut Newest,
-    coverage: &mut Coverage,
-) -> Result<(), ReadError> {
-    let table = match block.table() {
-        Ok(table) => table,
-        Err(error) => {
-            note(coverage, &error);
-            return Ok(());
-        }
-    };
-    let own = table.tenant(&select.tenant);
-    let groups = block.groups().iter().filter(|entry| own.contains(&entry.segments.start) && search.may_hold(entry));
-    let mut groups: Vec<_> = groups.collect();
-    groups.sort_by_key(|entry| std::cmp::Reverse(entry.start_max));
-    for entry in groups {
-        if entry.start_max < newest.floor() {
-            break;
-        }
-        budget.check()?;
-        budget.spend(entry.spans)?;
-        match block.group(entry) {
-            Ok(group) => {
-                for (segment, spans) in group.segments.iter().enumerate() {
-                    let hits = spans.clone().filter(|at| search.passes(&group, *at)).map(|at| group.starts[at]);
-                    hits.max().into_iter().for_each(|start| newest.add(table.ids[entry.segments.start + segment], start));
-                }
-            }
-            Err(error) => note(coverage, &error),
-        }
-    }
-    Ok(())
-}
-
 impl TraceReader for TracesReader {
     fn trace(&self, tenant: &str, id: TraceId) -> Result<Covered<Option<Trace>>, ReadError> {
         let views = self.views.views();
         let mut coverage = covered(&views);
-        let found = load(&views, tenant, id, &mut coverage);
+        let found = load(&views, OneTrace { tenant: tenant.to_owned(), id }, &NoBudget, &mut coverage)?;
         if found.spans.is_empty() {
             return Ok(Covered { value: None, coverage });
         }
@@ -245,48 +207,27 @@ impl TraceReader for TracesReader {
         let views = self.views.views();
         let mut values = Values::new(limit);
         let mut coverage = covered(&views);
-        for view in &views {
-            for batch in view.heads.iter().flat_map(|head| head.batches(tenant)) {
-                let own: Vec<SpanRef<'_>> = batch.spans.iter().filter(|span| range.contains(span.start())).collect();
-                let attributes = own.iter().flat_map(|span| span.attributes());
-                attributes.filter(|(own, _)| *own == name).for_each(|(_, value)| values.add(&value));
-                let resource = batch.origin.origin.resource.iter().filter(|(own, _)| own == name);
-                if !own.is_empty() {
-                    resource.for_each(|(_, value)| values.add(&value.view()));
-                }
-            }
-            for block in view.blocks.iter().map(|view| &view.block) {
-                let seen =
-                    block.attribute_names(tenant).any(|(_, own, seen)| own == name && range.overlaps(seen.first, seen.last));
-                if seen && let Err(error) = block_values(block, tenant, name, range, &mut values, &mut coverage) {
-                    note(&mut coverage, &error);
-                }
-            }
-        }
+        let select = TagSelect { tenant, range };
+        tags(&views)
+            .for_each(|own| own.add_attribute_values(&select, name, &mut values, &mut |error| note(&mut coverage, error)));
         Ok(Covered { value: values.finish(), coverage })
     }
 
     fn attribute_names(&self, tenant: &str, range: TimeRange, limit: usize) -> Result<Covered<Vec<(String, String)>>, ReadError> {
         let views = self.views.views();
-        let mut names: BTreeSet<(&'static str, String)> = BTreeSet::new();
-        let scope = |resource: bool| if resource { "resource" } else { "span" };
-        for view in &views {
-            for batch in view.heads.iter().flat_map(|head| head.batches(tenant)) {
-                let mut own: HashSet<(&'static str, &str)> = HashSet::new();
-                for span in batch.spans.iter().filter(|span| range.contains(span.start())) {
-                    own.extend(span.attributes().map(|(name, _)| ("span", name)));
-                    own.extend(batch.origin.origin.resource.iter().map(|(name, _)| ("resource", name.as_str())));
-                }
-                names.extend(own.into_iter().map(|(scope, name)| (scope, name.to_owned())));
-            }
-            for block in view.blocks.iter().map(|view| &view.block) {
-                let seen = block.attribute_names(tenant).filter(|(.., seen)| range.overlaps(seen.first, seen.last));
-                names.extend(seen.map(|(resource, name, _)| (scope(resource), name.to_owned())));
-            }
-        }
+        let mut names = AttributeNames::new();
+        tags(&views).for_each(|own| own.add_attribute_names(&TagSelect { tenant, range }, &mut names));
         let names = names.into_iter().take(limit).map(|(scope, name)| (scope.to_owned(), name)).collect();
         Ok(Covered { value: names, coverage: covered(&views) })
     }
+}
+
+/// Heads and blocks of all views.
+fn tags(views: &[PartitionView<TracesEngine>]) -> impl Iterator<Item = &dyn Tags> {
+    views.iter().flat_map(|view| {
+        let heads = view.heads.iter().map(|head| &**head as &dyn Tags);
+        heads.chain(view.blocks.iter().map(|view| &*view.block as &dyn Tags))
+    })
 }
 
 /// The newest traces that have a span that passes, by the start of the newest such span.
@@ -296,22 +237,17 @@ fn candidates(
     budget: &dyn Budget,
 ) -> Result<Covered<Vec<(TraceId, UnixNanos)>>, ReadError> {
     let mut coverage = covered(views);
-    let mut newest = Newest { limit: select.limit, starts: HashMap::new() };
-    for view in views {
-        for head in &view.heads {
-            for batch in head.batches(&select.tenant) {
-                budget.spend(batch.spans.len() as u64)?;
-                let hits = batch.spans.iter().filter(|span| select.passes_row(&batch.origin.origin, *span));
-                hits.for_each(|span| newest.add(span.trace_id(), span.start()));
-            }
+    let mut newest = Newest::new(select.limit);
+    let mut latest_first = merged(views, &TracesPlan::new(select), budget);
+    let mut candidates = Vec::new();
+    while let Some(next) = latest_first.next_group(&mut candidates) {
+        let Some(Reverse(latest)) = readable(next, &mut coverage)? else { continue };
+        if latest < newest.floor() {
+            break;
         }
-        for block in view.blocks.iter().rev() {
-            budget.check()?;
-            let reached = select.range.overlaps(block.summary.first, block.summary.last);
-            let search = reached.then(|| BlockSearch::new(select, &block.block)).flatten();
-            if let Some(search) = search {
-                search_block(&search, &block.block, select, budget, &mut newest, &mut coverage)?;
-            }
+        budget.check()?;
+        for (_, own) in candidates.drain(..) {
+            readable(own.find(budget, &mut newest), &mut coverage)?;
         }
     }
     Ok(Covered { value: newest.finish(), coverage })
@@ -327,11 +263,12 @@ fn summaries(
     let mut summaries = Vec::with_capacity(ids.len());
     for (id, _) in ids {
         budget.check()?;
-        let found = load(views, &select.tenant, *id, coverage);
+        let plan = OneTrace { tenant: select.tenant.clone(), id: *id };
+        let found = load(views, plan, budget, coverage)?;
         budget.spend(found.spans.len() as u64)?;
         summaries.extend(summary(select, *id, &found.spans));
     }
-    summaries.sort_by_key(|summary| (std::cmp::Reverse(summary.newest_match), summary.id));
+    summaries.sort_by_key(|summary| (Reverse(summary.newest_match), summary.id));
     Ok(summaries)
 }
 
@@ -343,7 +280,7 @@ impl TracesReader {
 
     /// The newest of what several partitions found, each trace once.
     pub fn newest(limit: usize, found: impl IntoIterator<Item = (TraceId, UnixNanos)>) -> Vec<(TraceId, UnixNanos)> {
-        let mut newest = Newest { limit, starts: HashMap::new() };
+        let mut newest = Newest::new(limit);
         found.into_iter().for_each(|(id, start)| newest.add(id, start));
         newest.finish()
     }
@@ -361,25 +298,11 @@ impl TracesReader {
         Ok(Covered { value, coverage })
     }
 
-    /// Service, name and kind of the operations that may have a span in the range, ascending. Blocks know when each was
-    /// seen first and last, not whether it was in between.
-    pub fn names(&self, tenant: &str, range: TimeRange) -> Covered<BTreeSet<(String, String, u8)>> {
+    /// The operations that may have a span in the range.
+    pub fn names(&self, tenant: &str, range: TimeRange) -> Covered<Operations> {
         let views = self.views.views();
-        let mut names = BTreeSet::new();
-        for view in &views {
-            for batch in view.heads.iter().flat_map(|head| head.batches(tenant)) {
-                // Borrowed first: a batch has many spans and few operations.
-                let own = batch.spans.iter().filter(|span| range.contains(span.start()));
-                let own: HashSet<(&str, u8)> = own.map(|span| (span.name(), span.kind() as u8)).collect();
-                let service = batch.origin.origin.service();
-                names.extend(own.into_iter().map(|(name, kind)| (service.to_owned(), name.to_owned(), kind)));
-            }
-            for block in view.blocks.iter().map(|view| &view.block) {
-                let seen = block.operations(tenant).filter(|(_, seen)| range.overlaps(seen.first, seen.last));
-                let text = |id: u32| block.string(id).to_owned();
-                names.extend(seen.map(|((_, service, name, kind), _)| (text(*service), text(*name), *kind)));
-            }
-        }
+        let mut names = Operations::new();
+        tags(&views).for_each(|own| own.add_operations(&TagSelect { tenant, range }, &mut names));
         Covered { value: names, coverage: covered(&views) }
     }
 }

@@ -5,7 +5,6 @@ use std::ops::Range;
 use weir_model::span::SpanKind;
 use weir_model::time::UnixNanos;
 
-use super::attributes::Distinct;
 use weir_blocks::limits::{RECORD_BYTES_MAX, UNPACKED_BYTES_MAX};
 
 /// Sorted trace ids and their arrivals, per tenant.
@@ -87,28 +86,3 @@ pub(crate) type AttributeName = (u32, bool, u32);
 /// All kinds, by their numbers.
 pub const KINDS: [SpanKind; 6] =
     [SpanKind::Unspecified, SpanKind::Internal, SpanKind::Server, SpanKind::Client, SpanKind::Producer, SpanKind::Consumer];
-
-/// A text's length, at most.
-pub(crate) const LENGTH_BYTES_MAX: usize = 5;
-
-/// Texts with numbers in the order of first sight.
-#[derive(Default)]
-pub(crate) struct StringsBuilder {
-    distinct: Distinct,
-}
-
-impl StringsBuilder {
-    /// Bytes of all texts as they are stored, at most.
-    pub(crate) fn bytes(&self) -> usize {
-        self.distinct.bytes.len() + self.distinct.len() * LENGTH_BYTES_MAX
-    }
-
-    pub(crate) fn id(&mut self, text: &str) -> u32 {
-        self.distinct.number(text.as_bytes()).0
-    }
-
-    /// Texts in the order of their numbers.
-    pub(crate) fn texts(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        self.distinct.strings()
-    }
-}

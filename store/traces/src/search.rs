@@ -1,57 +1,146 @@
-//! Whether a span passes a search, by the columns of a block. Whole spans are asked by `TraceSelect::passes`.
-//!
-//! Pure. What `reader.rs` does with the traces found is its affair.
+//! Searches: which spans of heads and blocks pass, newest groups first, each read only when it is its turn.
 
-use weir_model::select::{SpanFacts, TraceSelect};
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::iter::once_with;
+use std::sync::Arc;
 
-use super::block::TracesBlock;
-use super::group::Group;
-use super::schema::GroupEntry;
+use weir_model::id::TraceId;
+use weir_model::select::Budget;
+use weir_model::time::UnixNanos;
 
-/// A search, prepared for one block.
-pub(crate) struct BlockSearch<'a> {
-    select: &'a TraceSelect,
-    block: &'a TracesBlock,
-    /// Numbers of the asked service and operation in the block.
-    service: Option<u32>,
-    operation: Option<u32>,
+use super::block::{Table, TracesBlock};
+use super::head::TracesHead;
+use super::placed::HeadBatch;
+use super::plan::{BlockPlan, TracesPlan};
+use weir_blocks::segment::{Entries, Segment, SegmentError};
+
+/// Spans that lie together, some of which may pass.
+pub(crate) enum Candidates {
+    /// A batch of a head.
+    Batch(Arc<TracesPlan>, HeadBatch),
+    /// A group of a block, by its place in the directory.
+    Group(Arc<BlockPlan>, usize),
 }
 
-impl<'a> BlockSearch<'a> {
-    /// `None` when the block cannot have a span that passes.
-    pub(crate) fn new(select: &'a TraceSelect, block: &'a TracesBlock) -> Option<Self> {
-        let id = |text: &Option<String>| match text {
-            Some(text) => block.string_id(text).map(Some),
-            None => Some(None),
-        };
-        Some(Self { select, block, service: id(&select.service)?, operation: id(&select.operation)? })
+impl Candidates {
+    /// Takes note of the traces that have a span that passes. Errors when the budget is spent, or the group cannot be read.
+    pub(crate) fn find(&self, budget: &dyn Budget, newest: &mut Newest) -> Result<(), SegmentError> {
+        match self {
+            Self::Batch(plan, HeadBatch { origin, spans, .. }) => {
+                budget.spend(spans.len() as u64)?;
+                let hits = spans.iter().filter(|span| plan.select.passes(&(&origin.origin, *span)));
+                hits.for_each(|span| newest.add(span.trace_id(), span.start()));
+            }
+            Self::Group(plan, at) => {
+                let (block, entry) = (plan.block(), &plan.block().groups()[*at]);
+                budget.spend(entry.spans)?;
+                let (table, group) = (block.table()?, block.group(entry)?);
+                for (spans, id) in group.segments.iter().zip(&table.ids[entry.segments.clone()]) {
+                    let hits = spans.clone().filter(|at| plan.passes(&group, *at)).map(|at| group.starts[at]);
+                    hits.max().into_iter().for_each(|start| newest.add(*id, start));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// By the latest start of a span of theirs, latest first.
+type Latest = Reverse<UnixNanos>;
+
+impl Segment<TracesPlan> for TracesHead {
+    type Key = Latest;
+    type Item = Candidates;
+
+    fn may_match(&self, plan: &TracesPlan) -> bool {
+        self.has_tenant(&plan.select.tenant)
     }
 
-    /// Whether a group may have a span that passes; false is certain.
-    pub(crate) fn may_hold(&self, entry: &GroupEntry) -> bool {
-        self.select.range.overlaps(entry.start_min, entry.start_max)
-            && self.select.duration_min.is_none_or(|shortest| entry.duration_max >= shortest)
-            && self.select.duration_max.is_none_or(|longest| entry.duration_min <= longest)
-            && self.service.is_none_or(|service| entry.services.contains(&service))
+    fn cursor<'a>(self: Arc<Self>, plan: Arc<TracesPlan>, _: &'a dyn Budget) -> Entries<'a, Latest, Candidates>
+    where
+        Self: 'a,
+    {
+        let batches = once_with(move || {
+            let mut batches = self.batches(&plan.select.tenant);
+            batches.retain(|batch| plan.may_pass(batch.start_min, batch.start_max, &batch.origin));
+            batches.sort_by_key(|batch| Reverse(batch.start_max));
+            batches.into_iter().map(move |batch| (Reverse(batch.start_max), Candidates::Batch(Arc::clone(&plan), batch)))
+        });
+        Box::new(batches.flatten().map(Ok))
+    }
+}
+
+impl Segment<TracesPlan> for TracesBlock {
+    type Key = Latest;
+    type Item = Candidates;
+
+    fn may_match(&self, plan: &TracesPlan) -> bool {
+        self.groups().iter().any(|entry| plan.may_hold(entry))
     }
 
-    /// Whether a span of a group passes, by its columns.
-    pub(crate) fn passes(&self, group: &Group, at: usize) -> bool {
-        if !self.select.range.contains(group.starts[at])
-            || !self.select.duration_passes(group.durations[at])
-            || self.operation.is_some_and(|name| name != group.names[at])
-        {
-            return false;
+    fn cursor<'a>(self: Arc<Self>, plan: Arc<TracesPlan>, _: &'a dyn Budget) -> Entries<'a, Latest, Candidates>
+    where
+        Self: 'a,
+    {
+        let groups = once_with(move || match self.table() {
+            Ok(table) => BlockPlan::new(plan, Arc::clone(&self)).map_or_else(Vec::new, |plan| groups(Arc::new(plan), table)),
+            Err(error) => vec![Err(error.into())],
+        });
+        Box::new(groups.flatten())
+    }
+}
+
+/// The groups of a block that may have a span that passes.
+fn groups(plan: Arc<BlockPlan>, table: &Table) -> Vec<Result<(Latest, Candidates), SegmentError>> {
+    let own = table.tenant(plan.tenant());
+    let mut found: Vec<(usize, UnixNanos)> = Vec::new();
+    for (at, entry) in plan.block().groups().iter().enumerate() {
+        if own.contains(&entry.segments.start) && plan.may_hold(entry) {
+            found.push((at, entry.start_max));
         }
-        let origin = &self.block.origins()[group.origins[at] as usize].origin;
-        if self.select.service.as_ref().is_some_and(|service| service != origin.service()) {
-            return false;
+    }
+    found.sort_by_key(|(_, latest)| Reverse(*latest));
+    found.into_iter().map(|(at, latest)| Ok((Reverse(latest), Candidates::Group(Arc::clone(&plan), at)))).collect()
+}
+
+/// The newest traces that passed so far, by the newest span of each that did.
+pub(crate) struct Newest {
+    limit: usize,
+    starts: HashMap<TraceId, UnixNanos>,
+    floor: UnixNanos,
+    /// Whether `floor` may be higher.
+    changed: bool,
+}
+
+impl Newest {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, starts: HashMap::new(), floor: UnixNanos::MIN, changed: false }
+    }
+
+    pub(crate) fn add(&mut self, id: TraceId, start: UnixNanos) {
+        if start < self.floor {
+            return;
         }
-        let own = |name: &str, text: &str| {
-            let mut list = group.attributes.list(at);
-            list.any(|(own, value)| self.block.string(own) == name && value.matches_text(text))
-        };
-        let (kind, status) = group.kind(at);
-        self.select.attributes_pass(&SpanFacts { origin, kind, status, own: &own })
+        self.changed = true;
+        self.starts.entry(id).and_modify(|newest| *newest = (*newest).max(start)).or_insert(start);
+    }
+
+    /// A trace whose spans all start before this is not among the newest. Forgets those that fell out.
+    pub(crate) fn floor(&mut self) -> UnixNanos {
+        if self.changed && self.limit > 0 && self.starts.len() >= self.limit {
+            let mut starts: Vec<UnixNanos> = self.starts.values().copied().collect();
+            self.floor = *starts.select_nth_unstable_by(self.limit - 1, |a, b| b.cmp(a)).1;
+            self.starts.retain(|_, start| *start >= self.floor);
+        }
+        self.changed = false;
+        self.floor
+    }
+
+    pub(crate) fn finish(self) -> Vec<(TraceId, UnixNanos)> {
+        let mut found: Vec<(TraceId, UnixNanos)> = self.starts.into_iter().collect();
+        found.sort_by_key(|(id, start)| (Reverse(*start), *id));
+        found.truncate(self.limit);
+        found
     }
 }

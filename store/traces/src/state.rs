@@ -3,10 +3,14 @@
 //! Pure: heads and blocks say when spans came, the reader says what time it is.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use weir_model::id::SpanId;
 use weir_model::select::TraceState;
 use weir_model::time::{SECOND, UnixNanos};
+
+/// Tells the time, Unix nanoseconds: of arrivals, and of how long a trace has been idle.
+pub type Clock = Arc<dyn Fn() -> UnixNanos + Send + Sync>;
 
 /// Idle for so long, a trace with its root and all parents is quiescent.
 const IDLE_COMPLETE: i64 = 2 * SECOND;

@@ -1,20 +1,23 @@
 //! The traces engine as a whole: head, block, merge and reader against plain lists of spans.
 
+mod damage;
+mod searches;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use weir_model::id::{SpanId, TraceId};
-use weir_model::select::{NoBudget, PartitionCoverage, Trace, TraceReader, TraceSelect, TraceState};
+use weir_model::select::{PartitionCoverage, Trace, TraceReader, TraceSelect, TraceState};
 use weir_model::span::{
-    Attributes, Origin, ScopeSpans, Span, SpanBatch, SpanEvent, SpanKind, SpanLink, Spans, SpansBuilder, StatusCode, Value,
+    Attributes, Origin, ScopeSpans, Span, SpanBatch, SpanEvent, SpanKind, SpanLink, Spans, StatusCode, Value,
 };
 use weir_model::time::{SECOND, TimeRange};
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::content::{KnownOrigin, content_hash};
-use super::{TracesBlock, TracesCounters, TracesEngine, TracesHead, TracesReader};
+use super::{TracesCounters, TracesEngine, TracesHead, TracesReader};
 use weir_blocks::blob::MemoryBlob;
 use weir_blocks::engine::{BuiltBlock, Engine, Head, Position};
 use weir_blocks::view::{BlockView, PartitionView, Views};
@@ -220,46 +223,6 @@ proptest! {
         let services: Vec<_> = readers.iter().map(|reader| reader.services("t", TimeRange::ALL).unwrap().value).collect();
         prop_assert!(services.windows(2).all(|pair| pair[0] == pair[1]), "{:?}", services);
     }
-
-    #[test]
-    fn a_search_finds_what_a_plain_look_finds(
-        batches in batches(),
-        service in proptest::option::of("cart|shop|none"),
-        operation in proptest::option::of("[a-c]"),
-        attribute in proptest::option::of(("[k-m]|error|span.kind", "[a-c]|true|server")),
-        bounds in (proptest::option::of(-500_i64..500), proptest::option::of(-500_i64..500), 0_i64..1000, 1_i64..1000),
-    ) {
-        let world = World::new();
-        let select = TraceSelect {
-            service,
-            operation,
-            attributes: attribute.into_iter().collect(),
-            duration_min: bounds.0,
-            duration_max: bounds.1,
-            range: TimeRange { start: bounds.2, end: bounds.2 + bounds.3 },
-            ..select()
-        };
-        let head = world.head(&batches);
-        let blocks = world.seal(&head);
-        let mut expected: BTreeMap<TraceId, u32> = BTreeMap::new();
-        let mut seen = std::collections::HashSet::new();
-        for batch in &batches {
-            let origin = KnownOrigin::new(batch.origin.clone());
-            let spans: Spans = batch.spans.iter().collect();
-            for (span, row) in batch.spans.iter().zip(spans.iter()) {
-                prop_assert_eq!(select.passes(&batch.origin, span), select.passes_row(&batch.origin, row));
-                if select.passes(&batch.origin, span) && seen.insert(content_hash(&origin, row)) {
-                    *expected.entry(span.trace_id).or_default() += 1;
-                }
-            }
-        }
-        for reader in [world.reader(&blocks, &[]), world.reader(&[], &[head])] {
-            let found = reader.search(&select, &NoBudget).unwrap().value;
-            prop_assert!(found.is_sorted_by(|a, b| a.newest_match >= b.newest_match));
-            let found: BTreeMap<_, _> = found.into_iter().map(|summary| (summary.id, summary.matched)).collect();
-            prop_assert_eq!(&found, &expected);
-        }
-    }
 }
 
 fn id(byte: u8) -> TraceId {
@@ -285,35 +248,6 @@ fn simple(trace: u8, span: u8, parent: u8, start: i64) -> Span {
 fn batch(service: &str, spans: Vec<Span>) -> ScopeSpans {
     let resource = vec![("service.name".into(), Value::String(service.into()))];
     ScopeSpans { origin: Origin { resource, ..Origin::default() }, spans }
-}
-
-#[test]
-fn blocks_and_heads_find_values_of_every_type_by_their_text() {
-    let mut failed = simple(1, 1, 0, 5);
-    failed.status = StatusCode::Error;
-    failed.attributes = vec![
-        ("bytes".into(), Value::Bytes(vec![0, 255, 16])),
-        ("double".into(), Value::Double(1000.0)),
-        ("flag".into(), Value::Bool(true)),
-    ];
-    let world = World::new();
-    let head = world.head(&[batch("cart", vec![failed, simple(2, 1, 0, 9)])]);
-    for reader in [world.reader(&world.seal(&head), &[]), world.reader(&[], &[head])] {
-        let check = |attributes: &[(&str, &str)], expected: usize| {
-            let attributes = attributes.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
-            let found = reader.search(&TraceSelect { attributes, ..select() }, &NoBudget).unwrap().value;
-            assert_eq!(found.len(), expected, "{found:?}");
-            found.iter().for_each(|one| assert_eq!((one.id, one.matched, one.newest_match), (id(1), 1, 5)));
-        };
-        check(&[("bytes", "AP8Q")], 1);
-        check(&[("bytes", "00ff10")], 0);
-        check(&[("double", "1000.0"), ("flag", "true")], 1);
-        for failed in [("error", "true"), ("status", "error"), ("status.code", "error"), ("otel.status_code", "ERROR")] {
-            check(&[failed, ("resource.service.name", "cart"), ("span.kind", "server")], 1);
-            check(&[failed, ("resource.service.name", "shop")], 0);
-            check(&[failed, ("span.double", "1e3"), ("span.service.name", "cart")], 0);
-        }
-    }
 }
 
 #[test]
@@ -395,45 +329,6 @@ fn spans_of_one_id_are_told_apart_by_what_they_say() {
 }
 
 #[test]
-fn searches_answer_newest_first() {
-    let world = World::new();
-    let spans = |service: &str, from: u8| {
-        batch(
-            service,
-            (from..from + 5)
-                .flat_map(|i| [simple(i, 1, 0, i64::from(i) * 100), simple(i, 2, 1, i64::from(i) * 100 + 1)])
-                .collect(),
-        )
-    };
-    let mut failed = simple(7, 3, 1, 701);
-    failed.status = StatusCode::Error;
-    let blocks = [world.seal(&world.head(&[spans("cart", 1)])), world.seal(&world.head(&[spans("shop", 6)]))].concat();
-    let reader = world.reader(&blocks, &[world.head(&[batch("pay", vec![failed])])]);
-    let ids = |select: TraceSelect| {
-        let found = reader.search(&select, &NoBudget).unwrap().value;
-        found.iter().map(|summary| summary.id.0[0]).collect::<Vec<_>>()
-    };
-    assert_eq!(ids(TraceSelect { limit: 3, ..select() }), [10, 9, 8]);
-    assert_eq!(ids(TraceSelect { service: Some("cart".into()), limit: 2, ..select() }), [5, 4]);
-    assert_eq!(ids(TraceSelect { attributes: vec![("http.status_code".into(), "3".into())], ..select() }), [7]);
-    assert_eq!(ids(TraceSelect { attributes: vec![("error".into(), "true".into())], ..select() }), [7]);
-    // Both hold in trace 7, on no single span.
-    assert_eq!(ids(TraceSelect { service: Some("pay".into()), operation: Some("root".into()), ..select() }), [0; 0]);
-    assert_eq!(ids(TraceSelect { range: TimeRange { start: 100, end: 201 }, ..select() }), [2, 1]);
-    let summary = reader.search(&TraceSelect { service: Some("pay".into()), ..select() }, &NoBudget).unwrap().value.remove(0);
-    assert_eq!((summary.root_service.as_str(), summary.root_name.as_str(), summary.has_root), ("shop", "root", true));
-    assert_eq!((summary.start, summary.duration, summary.spans, summary.errors, summary.matched), (700, 11, 3, 1, 1));
-    assert_eq!(reader.services("t", TimeRange::ALL).unwrap().value, ["cart", "pay", "shop"]);
-    assert_eq!(reader.services("t", TimeRange { start: 100, end: 200 }).unwrap().value, ["cart"]);
-    let operations = reader.operations("t", "cart", TimeRange::ALL).unwrap().value;
-    assert_eq!(operations, [("child".to_owned(), SpanKind::Server), ("root".to_owned(), SpanKind::Server)]);
-    let values = reader.attribute_values("t", "http.status_code", TimeRange::ALL, 2).unwrap().value;
-    assert_eq!(values, [Value::Int(1), Value::Int(2)]);
-    let names = reader.attribute_names("t", TimeRange::ALL, 9).unwrap().value;
-    assert_eq!(names, [("resource".to_owned(), "service.name".to_owned()), ("span".to_owned(), "http.status_code".to_owned())]);
-}
-
-#[test]
 fn a_very_long_trace_is_cut_into_segments() {
     let world = World::new();
     let spans: Vec<Span> = (0..40_000_u64)
@@ -443,72 +338,4 @@ fn a_very_long_trace_is_cut_into_segments() {
     let blocks = world.seal(&world.head(std::slice::from_ref(&expected)));
     assert_eq!(get(&world.reader(&blocks, &[]), id(1)).batches, std::slice::from_ref(&expected));
     assert_eq!(get(&world.reader(&world.merge(&blocks), &[]), id(1)).batches, [expected]);
-}
-
-/// A block with every column in use, as of version 1.
-fn golden(world: &World) -> BuiltBlock {
-    let mut full = simple(2, 2, 1, 1_000_000);
-    full.status = StatusCode::Error;
-    full.status_message = "no".into();
-    full.trace_state = "a=b".into();
-    full.events =
-        vec![SpanEvent { timestamp: 1_000_001, name: "log".into(), attributes: vec![("n".into(), Value::Double(0.5))] }];
-    full.links = vec![SpanLink { trace_id: id(9), span_id: SpanId([9; 8]), trace_state: "c".into(), attributes: Vec::new() }];
-    let head = world.head(&[batch("shop", vec![simple(2, 1, 0, 999_000), full]), batch("cart", vec![simple(1, 5, 4, 7)])]);
-    head.build().unwrap().remove(0)
-}
-
-#[test]
-fn the_bytes_are_what_the_format_says() {
-    let expected = include_str!("golden.txt");
-    let found: String =
-        golden(&World::new()).data.sections.iter().map(|(name, bytes)| format!("{name} {}\n", hex::encode(bytes))).collect();
-    assert_eq!(found, expected, "found:\n{found}");
-}
-
-#[test]
-fn a_corrupt_group_is_missing_and_nothing_panics() {
-    let world = World::new();
-    let built = golden(&world);
-    let good = built.data.encode(Kind::Spans);
-    let mut seen_missing = 0;
-    for at in 0..good.len() {
-        let mut bad = good.clone();
-        bad[at] ^= 0x55;
-        let Ok(block) = TracesBlock::open(Arc::new(MemoryBlob::new("spans/0/bad", bad))) else { continue };
-        let reader = world.reader(&[BlockView { summary: built.summary.clone(), block: Arc::new(block) }], &[]);
-        let found = reader.trace("t", id(2)).unwrap();
-        let searched = reader.search(&select(), &NoBudget).unwrap();
-        assert_eq!(found.coverage.missing, searched.coverage.missing);
-        if !found.coverage.missing.is_empty() {
-            assert!(found.coverage.missing[0].starts_with("spans/0/bad is corrupt: s"), "{:?}", found.coverage);
-            assert!(found.value.is_none());
-            seen_missing += 1;
-        }
-    }
-    assert!(seen_missing > 50, "{seen_missing}");
-}
-
-#[test]
-fn a_group_of_hostile_bytes_is_refused_or_read_within_bounds() {
-    let world = World::new();
-    let built = golden(&world);
-    let block = world.open(&built).block;
-    let tables = super::group::Tables { strings: 9, origins: block.origins().len() };
-    let (_, good) = built.data.sections.iter().find(|(name, _)| *name == super::schema::SPANS).unwrap();
-    let strings: Vec<Box<str>> = (0..9).map(|string| block.string(string).into()).collect();
-    let mut read = 0;
-    for at in 0..good.len() {
-        for flip in [0x01, 0x10, 0x7f, 0xff] {
-            let mut bad = good.clone();
-            bad[at] ^= flip;
-            let Ok(group) = super::group::Group::parse(&bad, 2, tables) else { continue };
-            let mut copies = SpansBuilder::default();
-            (0..group.ids.len()).for_each(|span| group.copy(span, id(1), &strings, &mut copies));
-            assert!(copies.finish().trace_ids().iter().all(|own| *own == id(1)));
-            read += 1;
-        }
-        assert!(super::group::Group::parse(&good[..at], 2, tables).is_err(), "cut at {at}");
-    }
-    assert!(read > 0);
 }

@@ -8,10 +8,11 @@ use weir_model::id::TraceId;
 use super::content::{KnownOrigin, OriginSpan, Sizes};
 use super::group::GroupBuilder;
 use super::schema::{
-    AttributeName, FILTER, GROUP_BYTES, GROUPS, GroupEntry, LENGTH_BYTES_MAX, LEVEL, OPERATIONS, ORIGINS, Operation,
-    SEGMENT_BYTES, SEGMENT_SPANS, SPANS, STRINGS, Seen, StringsBuilder, TRACES,
+    AttributeName, FILTER, GROUP_BYTES, GROUPS, GroupEntry, LEVEL, OPERATIONS, ORIGINS, Operation, SEGMENT_BYTES, SEGMENT_SPANS,
+    SPANS, STRINGS, Seen, TRACES,
 };
-use super::state::Arrival;
+use super::state::{Arrival, is_complete};
+use super::strings::{LENGTH_BYTES_MAX, StringsBuilder};
 use weir_blocks::block::BlockData;
 use weir_blocks::engine::{BlockSummary, BuiltBlock};
 use weir_blocks::limits::{SECTION_BYTES, pieces};
@@ -114,8 +115,11 @@ impl BlockWriter {
         Self { limits, open: OpenBlock::default(), closed: Vec::new() }
     }
 
-    /// Adds a trace with at least one span, ascending by start. Tenants ascend, and the ids of each.
-    pub(crate) fn push(&mut self, tenant: &str, id: TraceId, spans: &[OriginSpan], arrival: Arrival) {
+    /// Adds a trace with at least one span, none of them twice. Tenants ascend, and the ids of each. Whether the trace is complete
+    /// is told from its spans.
+    pub(crate) fn push(&mut self, tenant: &str, id: TraceId, mut spans: Vec<OriginSpan>, arrival: Arrival) {
+        spans.sort_by_key(|own| own.span().start());
+        let arrival = Arrival { complete: is_complete(spans.iter().map(OriginSpan::ids)), ..arrival };
         let sized: Vec<Sized<'_>> = spans.iter().map(|own| (own, Sizes::of(own.span()))).collect();
         let segments = || pieces(&sized, SEGMENT_SPANS, self.limits.segment_bytes, |(_, sizes)| sizes.raw);
         let segments: Vec<&[Sized<'_>]> = segments().collect();

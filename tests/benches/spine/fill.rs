@@ -152,7 +152,7 @@ pub async fn fill(subject: &Subject, route: &Route, bodies: &Bodies) -> Filled {
     let sealed =
         Stage { cpu: searchable.cpu + (end.cpu - waited.cpu), wall: searchable.wall + (end.wall - waited.wall), peak: end.peak };
     let after = Progress::of(&weir, route.topic).await;
-    assert_eq!(after.on_bus, reached.on_bus, "all was on the bus when it was measured");
+    assert_eq!(after.high_watermark, reached.high_watermark, "all was on the bus when it was measured");
     Filled { searchable, head_bytes: reached.head_bytes, blocks: reached.blocks, sealed, retries, weir, _folder: folder }
 }
 
@@ -213,7 +213,7 @@ fn next(file: &mut impl Read, path: &Path) -> Option<Vec<u8>> {
 /// Of all partitions of a topic.
 #[derive(Debug)]
 struct Progress {
-    on_bus: u64,
+    high_watermark: u64,
     searchable: u64,
     head_bytes: u64,
     blocks: u64,
@@ -229,7 +229,7 @@ impl Progress {
             rows.iter().map(|row| of_row(row).unwrap_or_else(|| panic!("{names:?} of {row}"))).sum()
         };
         Self {
-            on_bus: sum(&["on_bus", "high_watermark"]),
+            high_watermark: sum(&["on_bus", "high_watermark"]),
             searchable: sum(&["searchable", "indexed_offset"]),
             head_bytes: sum(&["head_bytes"]),
             blocks: sum(&["blocks"]),
@@ -245,11 +245,13 @@ async fn wait_searchable(weir: &Weir, topic: &str, stage: impl Fn() -> Stage) ->
     loop {
         let progress = Progress::of(weir, topic).await;
         match reached {
-            Some((at, stage, before)) if before.on_bus == progress.on_bus && at.elapsed() >= NO_MORE => return (stage, before),
-            Some((.., ref before)) if before.on_bus == progress.on_bus => {}
+            Some((at, stage, before)) if before.high_watermark == progress.high_watermark && at.elapsed() >= NO_MORE => {
+                return (stage, before);
+            }
+            Some((.., ref before)) if before.high_watermark == progress.high_watermark => {}
             _ => {
                 assert!(begun.elapsed() < PATIENCE, "not all is searchable: {progress:?}");
-                let is_all = progress.on_bus > 0 && progress.searchable == progress.on_bus;
+                let is_all = progress.high_watermark > 0 && progress.searchable == progress.high_watermark;
                 reached = is_all.then(|| (Instant::now(), stage(), progress));
             }
         }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use crate::weir::PATIENCE;
 
 /// How often a condition is looked at: cheap enough not to show in processor time, short enough not to show in wall time.
-const LOOK: Duration = Duration::from_millis(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Runs a bench as the binary would run: tokio with a worker a core.
 pub fn run(bench: impl Future<Output = ()>) {
@@ -34,6 +34,6 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

@@ -128,7 +128,8 @@ impl Aggregating {
     /// Waits until everything of a kind that is on the bus can be found.
     pub async fn searchable(&self, kind: Kind) {
         let end = self.bus.end(kind).await;
-        until("everything is searchable", || self.status(kind).iter().map(|status| status.searchable).sum::<u64>() >= end).await;
+        until("everything is searchable", || self.status(kind).iter().map(|status| status.indexed_offset).sum::<u64>() >= end)
+            .await;
     }
 
     /// Bytes of all blocks of a kind.

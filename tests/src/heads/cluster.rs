@@ -1,6 +1,5 @@
 //! Two aggregators, their heads on real sockets, and seeded records for them.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -18,28 +17,26 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir_aggregator::{Aggregator, AggregatorConfig, Dependencies, Metrics, Partitions};
 use weir_blocks::blob::BlobCache;
-use weir_blocks::engine::Engine;
 use weir_blocks::manifest::{durable_local, random_nonces};
-use weir_blocks::view::{NoTails, PartitionView, Views};
+use weir_blocks::view::NoTails;
 use weir_bus::sim::{Sim, SimConfig};
 use weir_bus::{Log, TopicPartition};
 use weir_fanout::{FanOut, FanOutConfig, FanOutDeps, FanOutMetrics};
 use weir_logs::{LogsEngine, LogsReader};
 use weir_metrics::{MetricsCounters, MetricsEngine, MetricsReader};
 use weir_model::config::ByteSize;
-use weir_model::id::{LineId, SpanId, TraceId};
+use weir_model::id::{SpanId, TraceId};
 use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::metric::{Family, MetricBatch, MetricKind, MetricRow, Schema};
-use weir_model::select::{LogReader, LogSelect, LogVisitor, MetricReader, NoBudget, OwnedLine, TailEvent, TraceReader};
 use weir_model::signal::Signal;
 use weir_model::span::{Origin, Span, SpanBatch, SpanKind, Value};
-use weir_model::time::TimeRange;
 use weir_model::wire::{Limits, Mark, RecordBuilder, Section, SectionHeader};
 use weir_traces::{TracesCounters, TracesEngine, TracesReader};
 
+use super::readers::{Both, Readers, TENANT};
+
 pub(super) const PARTITIONS: u32 = 3;
-pub(super) const TENANT: &str = "t";
 /// Lines, samples and spans are stamped from here on.
 pub(super) const BEGIN: i64 = 1_700_000_000_000_000_000;
 
@@ -182,7 +179,7 @@ impl Cluster {
             for status in node.aggregator.status() {
                 let place = TopicPartition { topic: status.topic.clone(), partition: status.partition };
                 let (_, next) = self.sim.bounds(&place).await.unwrap();
-                if status.searchable < next || status.bus_silent_seconds.is_none() || status.blocks_opening > 0 {
+                if status.indexed_offset < next || status.bus_silent_seconds.is_none() || status.blocks_opening > 0 {
                     return false;
                 }
                 found += 1;
@@ -331,90 +328,4 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.shutdown.cancel();
     }
-}
-
-/// What the APIs read through.
-#[derive(Clone)]
-pub(super) struct Readers {
-    pub logs: Arc<dyn LogReader>,
-    pub metrics: Arc<dyn MetricReader>,
-    pub traces: Arc<dyn TraceReader>,
-}
-
-impl Readers {
-    pub(super) fn of(fan_out: &FanOut) -> Self {
-        Self { logs: fan_out.logs(), metrics: fan_out.metrics(), traces: fan_out.traces() }
-    }
-
-    /// Reads off the async threads, as the APIs do.
-    pub(super) async fn read<T: Send + 'static>(&self, read: impl FnOnce(&Self) -> T + Send + 'static) -> T {
-        let readers = self.clone();
-        tokio::task::spawn_blocking(move || read(&readers)).await.unwrap()
-    }
-}
-
-/// Views of several processes, by partition.
-struct Both<E: Engine>(Vec<Arc<Partitions<E>>>);
-
-impl<E: Engine> Views<E> for Both<E> {
-    fn views(&self) -> Vec<PartitionView<E>> {
-        let mut views: Vec<PartitionView<E>> = self.0.iter().flat_map(|partitions| partitions.views()).collect();
-        views.sort_by_key(|view| view.coverage.partition);
-        views
-    }
-}
-
-/// All lines, or the newest so many.
-#[derive(Default)]
-pub(super) struct Collect {
-    pub lines: Vec<OwnedLine>,
-    stream: Labels,
-    newest: Option<usize>,
-}
-
-impl Collect {
-    pub(super) fn newest(count: usize) -> Self {
-        Self { newest: Some(count), ..Self::default() }
-    }
-
-    fn oldest_kept(&self, count: usize) -> Option<i64> {
-        (self.lines.len() >= count).then(|| self.lines.last().map(|line| line.timestamp)).flatten()
-    }
-}
-
-impl LogVisitor for Collect {
-    fn wants(&mut self, _first: i64, last: i64) -> bool {
-        self.newest.and_then(|count| self.oldest_kept(count)).is_none_or(|oldest| last >= oldest)
-    }
-
-    fn stream(&mut self, labels: &Labels) {
-        self.stream = labels.clone();
-    }
-
-    fn line(&mut self, id: LineId, record: LogRecord<'_>) -> ControlFlow<()> {
-        self.lines.push(OwnedLine::new(id, &self.stream, record));
-        if let Some(count) = self.newest {
-            self.lines.sort_by_key(|line| (std::cmp::Reverse(line.timestamp), line.id));
-            self.lines.truncate(count);
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// Every line, in no order.
-pub(super) fn all_lines(readers: &Readers) -> Vec<OwnedLine> {
-    let (matchers, filters, range) = (Vec::new(), Vec::new(), TimeRange::ALL);
-    let select = LogSelect { tenant: TENANT.into(), matchers, range, filters, newest_first: false };
-    let mut collect = Collect::default();
-    readers.logs.visit(&select, &NoBudget, &mut collect).unwrap();
-    collect.lines
-}
-
-/// What a tail gave, where nothing may have been dropped.
-pub(super) fn lines_of(events: Vec<TailEvent>) -> Vec<OwnedLine> {
-    let line = |event| match event {
-        TailEvent::Line(line) => line,
-        TailEvent::Dropped(lines) => panic!("{lines} dropped"),
-    };
-    events.into_iter().map(line).collect()
 }

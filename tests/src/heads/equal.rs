@@ -7,7 +7,8 @@ use weir_model::label::{MatchOp, Matcher};
 use weir_model::select::{Coverage, LineFilter, LogSelect, MetricSelect, NoBudget, OwnedLine, TraceSelect};
 use weir_model::time::TimeRange;
 
-use super::cluster::{BEGIN, Cluster, Collect, Readers, TENANT, all_lines, lines_of};
+use super::cluster::{BEGIN, Cluster};
+use super::readers::{Collect, Readers, TENANT, all_lines, lines_of};
 use crate::weir::PATIENCE;
 
 fn selects() -> Vec<LogSelect> {
@@ -40,7 +41,10 @@ fn regex_of(pattern: &str) -> regex::bytes::Regex {
 fn same_coverage(mut ours: Coverage, mut theirs: Coverage, what: &str) {
     for coverage in [&mut ours, &mut theirs] {
         coverage.partitions.sort_by_key(|partition| partition.partition);
-        coverage.partitions.iter_mut().for_each(|partition| partition.on_bus = partition.on_bus.max(partition.searchable));
+        coverage
+            .partitions
+            .iter_mut()
+            .for_each(|partition| partition.high_watermark = partition.high_watermark.max(partition.indexed_offset));
     }
     assert!(ours.missing.is_empty(), "{what}: {:?}", ours.missing);
     assert_eq!(ours, theirs, "{what}");

@@ -7,7 +7,8 @@ use weir_fanout::{FanOutConfig, PartitionLabels};
 use weir_model::select::{Coverage, LogSelect, NoBudget};
 use weir_model::time::TimeRange;
 
-use super::cluster::{Cluster, Collect, PARTITIONS, Readers, TENANT, all_lines, lines_of};
+use super::cluster::{Cluster, PARTITIONS};
+use super::readers::{Collect, Readers, TENANT, all_lines, lines_of};
 use crate::weir::PATIENCE;
 
 fn everything() -> LogSelect {
@@ -52,8 +53,8 @@ async fn a_dead_owner_is_named_and_what_is_sealed_still_answers() {
     assert!(!coverage.is_complete());
     assert_eq!(coverage.missing.len(), PARTITIONS as usize, "{:?}", coverage.missing);
     for partition in &coverage.partitions {
-        assert_eq!(partition.searchable, partition.sealed, "{partition:?}");
-        assert!(partition.on_bus > partition.searchable, "what the owner told last is not forgotten: {partition:?}");
+        assert_eq!(partition.indexed_offset, partition.committed_offset, "{partition:?}");
+        assert!(partition.high_watermark > partition.indexed_offset, "what the owner told last is not forgotten: {partition:?}");
         let named = |text: &&String| text.contains(&format!("weir.logs partition {}: ", partition.partition));
         let text = coverage.missing.iter().find(named).expect("named");
         assert!(cluster.nodes.iter().any(|node| text.contains(&node.url)), "{text}");

@@ -1,7 +1,7 @@
 //! Query nodes in another process than the owners: what they answer is what the owners' own readers answer, whatever moves
 //! meanwhile. Two aggregators over one simulated bus and one store directory, real sockets, one fan-out.
 //!
-//! - `cluster`: the two aggregators, and what is written to them;
+//! - `cluster`: the two aggregators, and what is written to them; `readers`: what is read through;
 //! - `equal`: every read against the in-process readers; `faults`: owners that die, move or come back from the dead;
 //! - `store`: an object store that does not answer;
 //! - `race`: seals and merges against queries; `admin`: seals and merges that are asked of the query node.
@@ -11,4 +11,5 @@ mod cluster;
 mod equal;
 mod faults;
 mod race;
+mod readers;
 mod store;

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use weir_model::select::{LogSelect, NoBudget};
 use weir_model::time::TimeRange;
 
-use super::cluster::{Cluster, Collect, Readers, TENANT};
+use super::cluster::Cluster;
+use super::readers::{Collect, Readers, TENANT};
 
 /// Queries against which everything moves. A query sees some seals pass: each takes about as long.
 const QUERIES: usize = 60;

@@ -19,8 +19,9 @@ use parking_lot::Mutex;
 use weir_blocks::blob::OPENED_AT_ONCE;
 use weir_fanout::{FanOutConfig, PartitionLabels};
 
-use super::cluster::{Cluster, PARTITIONS, Readers, all_lines};
+use super::cluster::{Cluster, PARTITIONS};
 use super::faults::lines;
+use super::readers::{Readers, all_lines};
 use crate::weir::eventually;
 
 /// Between a query node and the store.

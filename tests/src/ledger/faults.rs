@@ -297,6 +297,6 @@ async fn newest_line_after(cluster: &Cluster, then: u64) -> Result<(), String> {
 }
 
 async fn checkpoint_failed(cluster: &Cluster) -> Result<(), String> {
-    let failures = metric(cluster, &cluster.collector, "weir_collector_events", "checkpoint").await?;
+    let failures = metric(cluster, &cluster.collector, "weir_collector_errors", "checkpoint").await?;
     if failures > 0.0 { Ok(()) } else { Err(format!("{failures} counted")) }
 }

@@ -13,7 +13,7 @@ use super::{Accounts, Ledger};
 use crate::ask;
 use crate::weir::eventually;
 
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// An answer that says it is complete may be so old, and no older however slow the machine is: it is the promise of
 /// `docs/reliability.md`, and not a wait. An owner asks the bus how far it is every quarter of a second, reckons what it hears from
@@ -167,7 +167,7 @@ async fn look_at_acks(accounts: Accounts, source: String, seen: Arc<Mutex<Seen>>
                 (seen.acknowledged, seen.acknowledged_at) = (total, now);
             }
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -205,7 +205,7 @@ async fn look_at_answers(url: String, source: String, accounts: Accounts, seen: 
         seen.lock()
             .unwrap()
             .note(asked, answers.into_iter().collect::<Result<Vec<_>, _>>().map_err(|why| format!("{url}: {why}")));
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -299,6 +299,6 @@ async fn note(object_store: Arc<dyn ObjectStore>, partitions: u32, notes: Arc<Mu
         if whole {
             notes.lock().unwrap().whole_at = Some(begun);
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

@@ -2,14 +2,14 @@
 
 use rand::RngExt;
 use weir_blocks::StoreError;
-use weir_blocks::manifest::{BlockEntry, Manifest};
+use weir_blocks::manifest::{BlockEntry, Manifest, Opened};
 use weir_bus::Record;
 
 use super::world::{Store, World};
 use crate::AggregatorError;
 use crate::config::AggregatorConfig;
 use crate::machine::tests::{fenced, rules, store_fails};
-use crate::machine::{Appended, Claimed, Effect, Event, Machine, Opened, OwnerCommand, Rules, Sealed};
+use crate::machine::{Appended, Claimed, Effect, Event, Machine, OwnerCommand, Rules, Sealed};
 
 pub(super) enum Job {
     Claim { version: u64, manifest: Manifest, nonce: u64 },
@@ -216,7 +216,11 @@ impl Owner {
             Job::Open(entries) => {
                 let mut tried = Opened::default();
                 for entry in entries {
-                    if world.chance(10) {
+                    if world.chance(3) {
+                        world.seen.insert("store failed at a block");
+                        tried.stopped = Some((entry.id, "no".into()));
+                        break;
+                    } else if world.chance(10) {
                         world.seen.insert("block not opened");
                         tried.failed.insert(entry.id, "no".into());
                     } else {

@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::*;
-use crate::front::compress::Coding;
+use crate::front::coding::Coding;
 use crate::front::encoder::{Compressed, Encoder};
 use crate::service::health::{self, Readiness};
 

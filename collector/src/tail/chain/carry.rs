@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Chain, Loss};
 use crate::LINE_BYTES_MAX;
+use crate::private;
 use crate::tail::STREAMS;
 use crate::tail::assemble::Carried;
 use crate::tail::checkpoint::Entry;
-use crate::tail::private;
 
 const VERSION: u32 = 1;
 /// A head and two lines, each at most as long as a line may be.

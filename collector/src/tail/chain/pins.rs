@@ -12,9 +12,9 @@ use rustix::fs::{AtFlags, CWD, linkat};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Chain;
+use crate::private;
 use crate::tail::identity::FileId;
 use crate::tail::look::Found;
-use crate::tail::private;
 
 /// Of a compressed file that is too large, so many times the budget is unpacked to count what is lost; beyond it the
 /// count is a lower bound. A file of a few MB can unpack to TB.

@@ -39,18 +39,18 @@ pub fn router(api: Arc<Api>) -> axum::Router {
 }
 
 /// An error as Jaeger writes it.
-pub(super) struct Wrong {
+pub(super) struct JaegerError {
     failure: ApiError,
     coverage: Coverage,
 }
 
-impl<T: Into<ApiError>> From<T> for Wrong {
+impl<T: Into<ApiError>> From<T> for JaegerError {
     fn from(failure: T) -> Self {
         Self { failure: failure.into(), coverage: Coverage::default() }
     }
 }
 
-impl IntoResponse for Wrong {
+impl IntoResponse for JaegerError {
     fn into_response(self) -> Response {
         let ApiError { status, message } = self.failure;
         let errors = json!([{"code": status.as_u16(), "msg": message}]);
@@ -79,12 +79,12 @@ impl<'a> Data<'a> {
     }
 
     /// `limit` and `offset` are 0 in every answer of Jaeger's own.
-    fn reply(self, coverage: Coverage) -> Result<Reply, Wrong> {
+    fn reply(self, coverage: Coverage) -> Result<Reply, JaegerError> {
         self.reply_cut(coverage, None)
     }
 
     /// The same, with why it is not all, as an error beside the data.
-    fn reply_cut(mut self, coverage: Coverage, cut: Option<&str>) -> Result<Reply, Wrong> {
+    fn reply_cut(mut self, coverage: Coverage, cut: Option<&str>) -> Result<Reply, JaegerError> {
         let errors = cut.map(|message| json!([{"code": StatusCode::GATEWAY_TIMEOUT.as_u16(), "msg": message}]));
         let rest = json!({"total": self.total, "limit": 0, "offset": 0, "errors": errors}).to_string();
         self.text.raw("],")?;
@@ -93,12 +93,15 @@ impl<'a> Data<'a> {
     }
 }
 
-async fn trace(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Response, Wrong> {
+async fn trace(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Response, JaegerError> {
     let id: TraceId = id.parse().map_err(|error| format!("{error}"))?;
     let work = move |api: &Api, budget: &RequestBudget| {
         let (found, _) = read_trace(&*api.traces, TENANT_DEFAULT, id, budget)?;
         let Some(trace) = found.value else {
-            return Err(Wrong { failure: ApiError::new(StatusCode::NOT_FOUND, "trace not found"), coverage: found.coverage });
+            return Err(JaegerError {
+                failure: ApiError::new(StatusCode::NOT_FOUND, "trace not found"),
+                coverage: found.coverage,
+            });
         };
         let mut data = Data::new(budget)?;
         data.push(&shape::trace(&trace))?;
@@ -107,7 +110,7 @@ async fn trace(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Re
     api.answer(work).await
 }
 
-async fn services(State(api): State<Arc<Api>>) -> Result<Response, Wrong> {
+async fn services(State(api): State<Arc<Api>>) -> Result<Response, JaegerError> {
     let work = |api: &Api, budget: &RequestBudget| {
         let found = api.traces.services(TENANT_DEFAULT, TimeRange::ALL)?;
         names(found.value.into_iter().map(Value::from), found.coverage, budget)
@@ -115,7 +118,7 @@ async fn services(State(api): State<Arc<Api>>) -> Result<Response, Wrong> {
     api.answer(work).await
 }
 
-fn names(names: impl Iterator<Item = Value>, coverage: Coverage, budget: &RequestBudget) -> Result<Reply, Wrong> {
+fn names(names: impl Iterator<Item = Value>, coverage: Coverage, budget: &RequestBudget) -> Result<Reply, JaegerError> {
     let mut data = Data::new(budget)?;
     for name in names {
         data.push(&name)?;
@@ -123,7 +126,7 @@ fn names(names: impl Iterator<Item = Value>, coverage: Coverage, budget: &Reques
     data.reply(coverage)
 }
 
-async fn service_operations(State(api): State<Arc<Api>>, Path(service): Path<String>) -> Result<Response, Wrong> {
+async fn service_operations(State(api): State<Arc<Api>>, Path(service): Path<String>) -> Result<Response, JaegerError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let found = api.traces.operations(TENANT_DEFAULT, &service, TimeRange::ALL)?;
         let mut all: Vec<String> = found.value.into_iter().map(|(name, _)| name).collect();
@@ -134,7 +137,7 @@ async fn service_operations(State(api): State<Arc<Api>>, Path(service): Path<Str
 }
 
 /// With kinds, and by kind when `spanKind` says so.
-async fn operations(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Wrong> {
+async fn operations(State(api): State<Arc<Api>>, params: Params) -> Result<Response, JaegerError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let wanted = params.get("spanKind").map(str::to_ascii_lowercase);
         let found = api.traces.operations(TENANT_DEFAULT, params.need("service")?, TimeRange::ALL)?;

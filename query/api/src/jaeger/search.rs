@@ -16,7 +16,7 @@ use super::super::params::Params;
 use super::super::reply::Reply;
 use super::super::trace_search::{find, read_trace};
 use super::super::{Api, logfmt};
-use super::{Data, Wrong, shape};
+use super::{Data, JaegerError, shape};
 
 /// Jaeger's own limit.
 const LIMIT_MAX: usize = 1500;
@@ -24,7 +24,7 @@ const LIMIT_MAX: usize = 1500;
 /// Jaeger's default range when `start` and `lookback` are absent: two days.
 const LOOKBACK_MICROS: i64 = 48 * 3600 * 1_000_000;
 
-pub(super) async fn traces(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Wrong> {
+pub(super) async fn traces(State(api): State<Arc<Api>>, params: Params) -> Result<Response, JaegerError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let parsed = params.all("traceID").map(str::parse::<TraceId>).collect::<Result<Vec<_>, _>>();
         let ids = parsed.map_err(|error| error.to_string())?;
@@ -39,7 +39,7 @@ pub(super) async fn traces(State(api): State<Arc<Api>>, params: Params) -> Resul
     api.answer(work).await
 }
 
-fn by_ids(api: &Api, ids: &[TraceId], budget: &RequestBudget) -> Result<Reply, Wrong> {
+fn by_ids(api: &Api, ids: &[TraceId], budget: &RequestBudget) -> Result<Reply, JaegerError> {
     if ids.len() > LIMIT_MAX {
         return Err(format!("parameter traceID: at most {LIMIT_MAX} of them").into());
     }

@@ -37,15 +37,15 @@ pub fn router(api: Arc<Api>) -> axum::Router {
 }
 
 /// An error as Loki writes it: plain text.
-pub(super) struct Plain(ApiError);
+pub(super) struct LokiError(ApiError);
 
-impl<T: Into<ApiError>> From<T> for Plain {
+impl<T: Into<ApiError>> From<T> for LokiError {
     fn from(failure: T) -> Self {
         Self(failure.into())
     }
 }
 
-impl IntoResponse for Plain {
+impl IntoResponse for LokiError {
     fn into_response(self) -> Response {
         with_retry((self.0.status, self.0.message).into_response())
     }

@@ -18,7 +18,7 @@ use weir_model::time::{SECOND, TimeRange};
 use super::super::Api;
 use super::super::params::{HOUR, Params};
 use super::super::reply::{Reply, Text};
-use super::Plain;
+use super::LokiError;
 use super::query::end;
 use super::shape::{sample, seconds};
 
@@ -26,7 +26,7 @@ use super::shape::{sample, seconds};
 const NAMES_RANGE: i64 = 6 * HOUR;
 
 /// The matchers of a selector; none for an absent query or `{}`.
-fn matchers(query: Option<&str>) -> Result<Vec<Matcher>, Plain> {
+fn matchers(query: Option<&str>) -> Result<Vec<Matcher>, LokiError> {
     match query.map(str::trim) {
         None | Some("{}") => Ok(Vec::new()),
         Some(query) => match parse(query)? {
@@ -54,7 +54,7 @@ fn streams(
     Ok(found)
 }
 
-fn success(budget: &RequestBudget, data: &impl Serialize, coverage: Coverage) -> Result<Reply, Plain> {
+fn success(budget: &RequestBudget, data: &impl Serialize, coverage: Coverage) -> Result<Reply, LokiError> {
     let mut text = Text::new(budget);
     text.raw("{\"status\":\"success\",\"data\":")?;
     text.json(data)?;
@@ -62,7 +62,7 @@ fn success(budget: &RequestBudget, data: &impl Serialize, coverage: Coverage) ->
 }
 
 /// `/labels`
-pub(super) async fn labels(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Plain> {
+pub(super) async fn labels(State(api): State<Arc<Api>>, params: Params) -> Result<Response, LokiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let range = params.range((api.clock)(), NAMES_RANGE)?;
         let found = streams(api, matchers(params.get("query"))?, range, budget)?;
@@ -77,7 +77,7 @@ pub(super) async fn label_values(
     State(api): State<Arc<Api>>,
     Path(name): Path<String>,
     params: Params,
-) -> Result<Response, Plain> {
+) -> Result<Response, LokiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let range = params.range((api.clock)(), NAMES_RANGE)?;
         let found = streams(api, matchers(params.get("query"))?, range, budget)?;
@@ -89,7 +89,7 @@ pub(super) async fn label_values(
 }
 
 /// `/series`: the streams that any `match[]` selects.
-pub(super) async fn series(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Plain> {
+pub(super) async fn series(State(api): State<Arc<Api>>, params: Params) -> Result<Response, LokiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let range = params.range((api.clock)(), NAMES_RANGE)?;
         let named = params.all("match[]").chain(params.all("match"));
@@ -114,7 +114,7 @@ pub(super) async fn series(State(api): State<Arc<Api>>, params: Params) -> Resul
 }
 
 /// Volume of the whole range, in as few buckets as the readers allow.
-fn volume(api: &Api, params: &Params, budget: &RequestBudget) -> Result<(Covered<Vec<LogVolume>>, TimeRange), Plain> {
+fn volume(api: &Api, params: &Params, budget: &RequestBudget) -> Result<(Covered<Vec<LogVolume>>, TimeRange), LokiError> {
     let range = params.range((api.clock)(), HOUR)?;
     let matchers = matchers(params.get("query"))?;
     let ten = 10 * SECOND;
@@ -125,7 +125,7 @@ fn volume(api: &Api, params: &Params, budget: &RequestBudget) -> Result<(Covered
 }
 
 /// `/index/stats`. weir has no count of chunks; Grafana adds the number up, so there is one.
-pub(super) async fn index_stats(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Plain> {
+pub(super) async fn index_stats(State(api): State<Arc<Api>>, params: Params) -> Result<Response, LokiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let (found, _) = volume(api, &params, budget)?;
         let streams: BTreeSet<&Labels> = found.value.iter().map(|one| &one.stream).collect();
@@ -138,11 +138,11 @@ pub(super) async fn index_stats(State(api): State<Arc<Api>>, params: Params) -> 
 }
 
 /// `/index/volume`: bytes by `targetLabels`, else by the labels that the selector names; the largest first.
-pub(super) async fn index_volume(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Plain> {
+pub(super) async fn index_volume(State(api): State<Arc<Api>>, params: Params) -> Result<Response, LokiError> {
     api.answer(move |api, budget| volume_by_labels(api, &params, budget)).await
 }
 
-fn volume_by_labels(api: &Api, params: &Params, budget: &RequestBudget) -> Result<Reply, Plain> {
+fn volume_by_labels(api: &Api, params: &Params, budget: &RequestBudget) -> Result<Reply, LokiError> {
     let by_label = match params.get("aggregateBy") {
         None | Some("series") => false,
         Some("labels") => true,

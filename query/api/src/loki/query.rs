@@ -19,7 +19,7 @@ use weir_model::time::{SECOND, TimeRange};
 use super::super::params::{HOUR, Params};
 use super::super::reply::{Reply, Text};
 use super::super::{Api, coverage_header};
-use super::{Plain, shape};
+use super::{LokiError, shape};
 
 /// Loki's default for `limit`.
 const LIMIT_DEFAULT: usize = 100;
@@ -28,7 +28,7 @@ const LIMIT_DEFAULT: usize = 100;
 const UNSUPPORTED: [&str; 2] = ["interval", "shards"];
 
 /// `/query`: a metric query at one instant.
-pub(super) async fn instant(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Plain> {
+pub(super) async fn instant(State(api): State<Arc<Api>>, params: Params) -> Result<Response, LokiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let begun = Instant::now();
         params.refuse(&UNSUPPORTED)?;
@@ -49,7 +49,7 @@ pub(super) async fn instant(State(api): State<Arc<Api>>, params: Params) -> Resu
 }
 
 /// `/query_range`: lines, or a metric query at every step.
-pub(super) async fn range(State(api): State<Arc<Api>>, headers: HeaderMap, params: Params) -> Result<Response, Plain> {
+pub(super) async fn range(State(api): State<Arc<Api>>, headers: HeaderMap, params: Params) -> Result<Response, LokiError> {
     let categorize = wants_categories(&headers);
     let work = move |api: &Api, budget: &RequestBudget| {
         params.refuse(&UNSUPPORTED)?;
@@ -69,7 +69,7 @@ fn log_query(
     range: TimeRange,
     categorize: bool,
     budget: &RequestBudget,
-) -> Result<Reply, Plain> {
+) -> Result<Reply, LokiError> {
     let begun = Instant::now();
     let options = LogOptions {
         tenant: TENANT_DEFAULT.into(),
@@ -85,7 +85,7 @@ fn log_query(
     close(text, answer.coverage, &stats)
 }
 
-fn metric_query(api: &Api, params: &Params, expr: &Expr, range: TimeRange, budget: &RequestBudget) -> Result<Reply, Plain> {
+fn metric_query(api: &Api, params: &Params, expr: &Expr, range: TimeRange, budget: &RequestBudget) -> Result<Reply, LokiError> {
     let begun = Instant::now();
     let steps = steps(range, params.duration("step")?, api.config.points_max)?;
     let answer = metric(&*api.logs, params.need("query")?, expr, &metric_options(api, steps), budget)?;
@@ -102,7 +102,7 @@ fn open(budget: &RequestBudget) -> Result<Text<'_>, ReadError> {
 }
 
 /// The rest of the envelope: statistics, and what the answer does not cover.
-fn close(mut text: Text<'_>, coverage: Coverage, stats: &Json_) -> Result<Reply, Plain> {
+fn close(mut text: Text<'_>, coverage: Coverage, stats: &Json_) -> Result<Reply, LokiError> {
     text.raw(",\"stats\":")?;
     text.json(stats)?;
     text.raw("}")?;
@@ -110,7 +110,7 @@ fn close(mut text: Text<'_>, coverage: Coverage, stats: &Json_) -> Result<Reply,
 }
 
 /// The end of an answer with warnings.
-pub(super) fn end(mut text: Text<'_>, coverage: Coverage) -> Result<Reply, Plain> {
+pub(super) fn end(mut text: Text<'_>, coverage: Coverage) -> Result<Reply, LokiError> {
     let warnings = coverage_header::warnings(&coverage);
     if !warnings.is_empty() {
         text.raw(",\"warnings\":")?;
@@ -166,7 +166,7 @@ fn steps(range: TimeRange, step: Option<i64>, points_max: u64) -> Result<Steps, 
 }
 
 /// `/format_query`
-pub(super) async fn format(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Plain> {
+pub(super) async fn format(State(api): State<Arc<Api>>, params: Params) -> Result<Response, LokiError> {
     let work = move |_: &Api, budget: &RequestBudget| {
         let expr = parse(params.need("query")?)?;
         Ok(Reply::json(budget, &json!({"status": "success", "data": expr.to_string()}), None)?)

@@ -22,7 +22,7 @@ use super::super::error::ApiError;
 use super::super::live::{Arrived, Live, bounded, follow};
 use super::super::params::{HOUR, Params};
 use super::query::limit_of;
-use super::{Plain, shape};
+use super::{LokiError, shape};
 
 /// Loki's limit on `delay_for`, in seconds.
 const DELAY_SECONDS_MAX: usize = 5;
@@ -35,7 +35,7 @@ pub(super) async fn tail(
     State(api): State<Arc<Api>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     params: Params,
-) -> Result<Response, Plain> {
+) -> Result<Response, LokiError> {
     let delay = params.number("delay_for", 0)?;
     if delay > DELAY_SECONDS_MAX {
         return Err(format!("parameter delay_for: at most {DELAY_SECONDS_MAX} seconds").into());
@@ -52,7 +52,7 @@ pub(super) async fn tail(
 }
 
 /// From now on nothing is missed; and the past.
-fn open(api: &Api, params: &Params, delay: usize, budget: &RequestBudget) -> Result<Feed, Plain> {
+fn open(api: &Api, params: &Params, delay: usize, budget: &RequestBudget) -> Result<Feed, LokiError> {
     let query = params.need("query")?;
     let Expr::Log(log) = parse(query)? else { return Err("a tail follows lines: a metric query has none".to_owned().into()) };
     let limit = limit_of(api, params.number("limit", 100)?)?;

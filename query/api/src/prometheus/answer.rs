@@ -121,9 +121,9 @@ fn gaps(coverage: &Coverage) -> Vec<String> {
 
 /// What is not in the answer yet: a hint, because in a live system some record is always on its way.
 fn behind(coverage: &Coverage) -> Vec<String> {
-    let late = coverage.partitions.iter().filter(|seen| seen.searchable < seen.on_bus);
+    let late = coverage.partitions.iter().filter(|seen| seen.indexed_offset < seen.high_watermark);
     let text = |seen: &weir_model::select::PartitionCoverage| {
-        let count = seen.on_bus - seen.searchable;
+        let count = seen.high_watermark - seen.indexed_offset;
         format!("coverage: {count} records of {} partition {} are on the bus and not searchable yet", seen.topic, seen.partition)
     };
     late.map(text).collect()

@@ -232,9 +232,9 @@ async fn what_an_answer_has_not_seen_is_said() {
     let partition = PartitionCoverage {
         topic: "weir.metrics".into(),
         partition: 2,
-        on_bus: 9,
-        searchable: 7,
-        sealed: 0,
+        high_watermark: 9,
+        indexed_offset: 7,
+        committed_offset: 0,
         losses: vec![(3, 5)],
     };
     store.coverage = Coverage { partitions: vec![partition], missing: vec!["block é is corrupt".into()] };

@@ -46,15 +46,15 @@ pub fn router(api: Arc<Api>) -> axum::Router {
 }
 
 /// An error as Tempo writes it: plain text.
-pub(super) struct Plain(ApiError);
+pub(super) struct TempoError(ApiError);
 
-impl<T: Into<ApiError>> From<T> for Plain {
+impl<T: Into<ApiError>> From<T> for TempoError {
     fn from(failure: T) -> Self {
         Self(failure.into())
     }
 }
 
-impl IntoResponse for Plain {
+impl IntoResponse for TempoError {
     fn into_response(self) -> Response {
         with_retry((self.0.status, self.0.message).into_response())
     }
@@ -81,11 +81,11 @@ enum Envelope {
     V2,
 }
 
-async fn trace_v1(state: State<Arc<Api>>, id: Path<String>, headers: HeaderMap) -> Result<Response, Plain> {
+async fn trace_v1(state: State<Arc<Api>>, id: Path<String>, headers: HeaderMap) -> Result<Response, TempoError> {
     trace(state, id, &headers, Envelope::V1).await
 }
 
-async fn trace_v2(state: State<Arc<Api>>, id: Path<String>, headers: HeaderMap) -> Result<Response, Plain> {
+async fn trace_v2(state: State<Arc<Api>>, id: Path<String>, headers: HeaderMap) -> Result<Response, TempoError> {
     trace(state, id, &headers, Envelope::V2).await
 }
 
@@ -95,7 +95,7 @@ async fn trace(
     Path(id): Path<String>,
     headers: &HeaderMap,
     envelope: Envelope,
-) -> Result<Response, Plain> {
+) -> Result<Response, TempoError> {
     let id: TraceId = id.parse().map_err(|error| format!("{error}"))?;
     let protobuf = wants_protobuf(headers);
     let work = move |api: &Api, budget: &RequestBudget| {

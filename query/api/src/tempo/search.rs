@@ -15,7 +15,7 @@ use super::super::params::{HOUR, Params};
 use super::super::reply::Text;
 use super::super::trace_search::{Condition, find, matching};
 use super::super::{Api, logfmt};
-use super::{Plain, shape};
+use super::{TempoError, shape};
 
 /// Traces of one answer at most.
 pub(super) const LIMIT_MAX: usize = 1000;
@@ -24,7 +24,7 @@ pub(super) const LIMIT_MAX: usize = 1000;
 const SPANS_DEFAULT: usize = 3;
 
 /// By `q` (TraceQL) or by `tags`, `minDuration` and `maxDuration`.
-pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Plain> {
+pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Result<Response, TempoError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let limit = params.number("limit", 20)?;
         if limit > LIMIT_MAX {

@@ -16,7 +16,7 @@ use super::super::params::{HOUR, Params};
 use super::super::reply::Reply;
 use super::super::trace_search::{Condition, find, matching};
 use super::super::{Api, values};
-use super::Plain;
+use super::TempoError;
 use super::search::LIMIT_MAX;
 
 /// Names or values of one answer at most, whatever `limit` says.
@@ -42,7 +42,7 @@ fn on_matching(
     range: TimeRange,
     budget: &RequestBudget,
     mut visit: impl FnMut(&Origin, &Span) -> Result<(), ReadError>,
-) -> Result<Coverage, Plain> {
+) -> Result<Coverage, TempoError> {
     let mut select = TraceSelect::any(TENANT_DEFAULT, range, LIMIT_MAX);
     let conditions = Condition::all_of(weir_traceql::parse(q)?, &mut select);
     let ended = find(&*api.traces, &select, &conditions, budget, |_, trace| {
@@ -57,7 +57,7 @@ struct Names {
     coverage: Coverage,
 }
 
-fn names(api: &Api, params: &Params, budget: &RequestBudget) -> Result<Names, Plain> {
+fn names(api: &Api, params: &Params, budget: &RequestBudget) -> Result<Names, TempoError> {
     let range = params.range((api.clock)(), HOUR)?;
     let scope = params.get("scope").unwrap_or("none");
     if scope != "none" && !SCOPES.contains(&scope) {
@@ -86,7 +86,7 @@ fn names_on_matching(
     q: &str,
     range: TimeRange,
     budget: &RequestBudget,
-) -> Result<Covered<Vec<(String, String)>>, Plain> {
+) -> Result<Covered<Vec<(String, String)>>, TempoError> {
     let mut found = BTreeSet::new();
     let coverage = on_matching(api, q, range, budget, |origin, span| {
         for (scope, attributes) in [("resource", &origin.resource), ("span", &span.attributes)] {
@@ -102,7 +102,7 @@ fn names_on_matching(
 }
 
 /// All names; intrinsics only when the scope asks for them.
-pub(super) async fn names_v1(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Plain> {
+pub(super) async fn names_v1(State(api): State<Arc<Api>>, params: Params) -> Result<Response, TempoError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let Names { mut by_scope, coverage } = names(api, &params, budget)?;
         if params.get("scope") != Some("intrinsic") {
@@ -116,7 +116,7 @@ pub(super) async fn names_v1(State(api): State<Arc<Api>>, params: Params) -> Res
 }
 
 /// Names by scope.
-pub(super) async fn names_v2(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Plain> {
+pub(super) async fn names_v2(State(api): State<Arc<Api>>, params: Params) -> Result<Response, TempoError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let Names { by_scope, coverage } = names(api, &params, budget)?;
         let shown = SCOPES.into_iter().filter_map(|scope| Some((scope, by_scope.get(scope)?)));
@@ -126,7 +126,7 @@ pub(super) async fn names_v2(State(api): State<Arc<Api>>, params: Params) -> Res
     api.answer(work).await
 }
 
-fn tag_values(api: &Api, tag: &str, params: &Params, budget: &RequestBudget) -> Result<Covered<Vec<Value>>, Plain> {
+fn tag_values(api: &Api, tag: &str, params: &Params, budget: &RequestBudget) -> Result<Covered<Vec<Value>>, TempoError> {
     let (range, limit) = (params.range((api.clock)(), HOUR)?, limit_of(params)?);
     let mut found = match filter_of(params) {
         None => all_values(api, tag, range)?,
@@ -181,7 +181,7 @@ fn values_on_matching(
     q: &str,
     range: TimeRange,
     budget: &RequestBudget,
-) -> Result<Covered<Vec<Value>>, Plain> {
+) -> Result<Covered<Vec<Value>>, TempoError> {
     let mut found: BTreeMap<String, Value> = BTreeMap::new();
     let coverage = on_matching(api, q, range, budget, |origin, span| {
         for value in values_of(tag, origin, span) {
@@ -213,7 +213,11 @@ fn values_of(tag: &str, origin: &Origin, span: &Span) -> Vec<Value> {
 }
 
 /// Values as texts.
-pub(super) async fn values_v1(State(api): State<Arc<Api>>, Path(tag): Path<String>, params: Params) -> Result<Response, Plain> {
+pub(super) async fn values_v1(
+    State(api): State<Arc<Api>>,
+    Path(tag): Path<String>,
+    params: Params,
+) -> Result<Response, TempoError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let found = tag_values(api, &tag, &params, budget)?;
         let texts: Vec<String> = found.value.iter().map(|value| value.text().into_owned()).collect();
@@ -223,7 +227,11 @@ pub(super) async fn values_v1(State(api): State<Arc<Api>>, Path(tag): Path<Strin
 }
 
 /// Values with their types.
-pub(super) async fn values_v2(State(api): State<Arc<Api>>, Path(tag): Path<String>, params: Params) -> Result<Response, Plain> {
+pub(super) async fn values_v2(
+    State(api): State<Arc<Api>>,
+    Path(tag): Path<String>,
+    params: Params,
+) -> Result<Response, TempoError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let found = tag_values(api, &tag, &params, budget)?;
         let typed = |value: &Value| {

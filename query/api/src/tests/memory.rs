@@ -3,8 +3,8 @@
 use weir_model::id::{SpanId, TraceId};
 use weir_model::metric::Family;
 use weir_model::select::{
-    Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, Trace, TraceReader, TraceSelect, TraceState,
-    TraceSummary,
+    Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor, SeriesList, Trace, TraceReader,
+    TraceSelect, TraceState, TraceSummary,
 };
 use weir_model::span::{Origin, ScopeSpans, Span, SpanEvent, SpanKind, StatusCode, Value};
 use weir_model::time::{SECOND, TimeRange};
@@ -13,7 +13,7 @@ use weir_model::time::{SECOND, TimeRange};
 pub(super) struct MemoryMetrics(pub(super) Vec<Series>);
 
 impl MetricReader for MemoryMetrics {
-    fn select(&self, select: &MetricSelect, _budget: &dyn Budget) -> Result<Covered<Vec<Series>>, ReadError> {
+    fn cursor<'a>(&'a self, select: &MetricSelect, _: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
         let passes = |series: &&Series| select.matchers.iter().all(|matcher| matcher.matches_labels(&series.labels));
         let mut value: Vec<Series> = self.0.iter().filter(passes).cloned().collect();
         for series in &mut value {
@@ -21,7 +21,7 @@ impl MetricReader for MemoryMetrics {
             series.timestamps.drain(..from);
             series.values.drain(..from);
         }
-        Ok(Covered { value, coverage: Coverage::default() })
+        Ok(Box::new(SeriesList::new(Covered { value, coverage: Coverage::default() })))
     }
 
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<weir_model::label::Labels>>, ReadError> {
@@ -75,7 +75,7 @@ fn summary(trace: &Trace, select: &TraceSelect) -> Option<TraceSummary> {
         trace.batches.iter().flat_map(|batch| batch.spans.iter().map(move |span| (&batch.origin, span))).collect();
     let (origin, first) = spans[0];
     let (start, end) = (first.start, spans.iter().map(|(_, span)| span.end).max().unwrap());
-    let matched = || spans.iter().filter(|(origin, span)| select.passes(origin, span));
+    let matched = || spans.iter().filter(|span| select.passes(*span));
     let newest_match = matched().map(|(_, span)| span.start).max()?;
     Some(TraceSummary {
         id: trace.id,

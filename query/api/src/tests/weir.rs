@@ -328,7 +328,8 @@ struct OnePartition;
 
 impl PathStatus for OnePartition {
     fn status(&self) -> Vec<PartitionStatus> {
-        let progress = OwnerStatus { topic: "weir.logs".into(), on_bus: 7, losses: vec![(1, 2)], ..OwnerStatus::default() };
+        let progress =
+            OwnerStatus { topic: "weir.logs".into(), high_watermark: 7, losses: vec![(1, 2)], ..OwnerStatus::default() };
         vec![PartitionStatus { progress, ..PartitionStatus::default() }]
     }
 }

@@ -23,7 +23,7 @@ use super::super::Api;
 use super::super::error::ApiError;
 use super::super::reply::Text;
 use super::ended::{self, Ended};
-use super::{Wrong, end, nodes};
+use super::{WeirError, end, nodes};
 
 /// Sparklines show this much.
 const HISTORY_MS: i64 = 5 * 60 * 1000;
@@ -41,7 +41,7 @@ const NAMES: &str = "container_cpu_usage_seconds_total|container_memory_working_
     |node_cpu_seconds_total|node_load1|node_memory_MemAvailable_bytes";
 
 /// What runs now, and what has ended.
-pub(super) async fn containers(State(api): State<Arc<Api>>) -> Result<Response, Wrong> {
+pub(super) async fn containers(State(api): State<Arc<Api>>) -> Result<Response, WeirError> {
     let work = |api: &Api, budget: &RequestBudget| {
         let now_ms = (api.clock)() / 1_000_000;
         let names = Matcher::new(NAME, MatchOp::Regex, NAMES).map_err(|error| ApiError::from(error.to_string()))?;

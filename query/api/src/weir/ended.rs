@@ -21,7 +21,7 @@ use super::super::error::ApiError;
 use super::super::params::Params;
 use super::super::reply::Text;
 use super::logs::entry;
-use super::{Wrong, containers, end};
+use super::{WeirError, containers, end};
 
 const ENDED: &str = "weir_container_ended";
 const RUN: &str = "weir_container_run_seconds";
@@ -35,7 +35,7 @@ const LINES_BEFORE: i64 = 86_400 * SECOND;
 const LINES_AFTER: i64 = 60 * SECOND;
 
 /// The samples of the ends within `query.ended_for`.
-pub(super) fn read(api: &Api, now_ms: i64, budget: &RequestBudget) -> Result<(Vec<Series>, Coverage), Wrong> {
+pub(super) fn read(api: &Api, now_ms: i64, budget: &RequestBudget) -> Result<(Vec<Series>, Coverage), WeirError> {
     let window_ms = i64::try_from(api.config.ended_for.as_millis()).unwrap_or(i64::MAX);
     let names = format!("{ENDED}|{RUN}");
     let names = Matcher::new(NAME, MatchOp::Regex, &names).map_err(|error| ApiError::from(error.to_string()))?;
@@ -162,7 +162,11 @@ fn nanos(millis: i64) -> i64 {
 }
 
 /// The last lines of a container: those before its end where one is known, the newest otherwise.
-pub(super) async fn last_lines(State(api): State<Arc<Api>>, Path(id): Path<String>, params: Params) -> Result<Response, Wrong> {
+pub(super) async fn last_lines(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+    params: Params,
+) -> Result<Response, WeirError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let limit = params.number("limit", LINES_DEFAULT)?;
         if limit > api.config.lines_max {

@@ -22,7 +22,7 @@ use super::super::Api;
 use super::super::error::ApiError;
 use super::super::params::{HOUR, Params};
 use super::super::reply::Text;
-use super::{Wrong, end};
+use super::{WeirError, end};
 
 /// docs/api.md: lines of one answer when nothing is said.
 const LIMIT_DEFAULT: usize = 200;
@@ -31,7 +31,7 @@ const LIMIT_DEFAULT: usize = 200;
 const CONTEXT_MAX: usize = 1000;
 
 /// A log query; nothing is every line, and so is a selector without matchers.
-pub(super) fn log_query(query: Option<&str>) -> Result<LogExpr, Wrong> {
+pub(super) fn log_query(query: Option<&str>) -> Result<LogExpr, WeirError> {
     match query.map(str::trim) {
         None | Some("") => Ok(LogExpr { matchers: Vec::new(), stages: Vec::new() }),
         Some(query) => match parse_open(query)? {
@@ -42,7 +42,7 @@ pub(super) fn log_query(query: Option<&str>) -> Result<LogExpr, Wrong> {
 }
 
 /// Lines, the newest or oldest first.
-pub(super) async fn logs(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Wrong> {
+pub(super) async fn logs(State(api): State<Arc<Api>>, params: Params) -> Result<Response, WeirError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let begun = Instant::now();
         let log = log_query(params.get("query"))?;
@@ -91,7 +91,7 @@ fn shape(line: &OwnedLine, text: &[u8], labels: &LabelSet) -> Value {
 }
 
 /// One line and its neighbours.
-pub(super) async fn line(State(api): State<Arc<Api>>, Path(id): Path<String>, params: Params) -> Result<Response, Wrong> {
+pub(super) async fn line(State(api): State<Arc<Api>>, Path(id): Path<String>, params: Params) -> Result<Response, WeirError> {
     let id: LineId = id.parse().map_err(|error| format!("{error}"))?;
     let context = params.number("context", 10)?;
     if context > CONTEXT_MAX {
@@ -101,7 +101,7 @@ pub(super) async fn line(State(api): State<Arc<Api>>, Path(id): Path<String>, pa
         let found = api.logs.line(TENANT_DEFAULT, id, context)?;
         if found.value.is_empty() {
             let failure = ApiError::new(StatusCode::NOT_FOUND, format!("no line has the id {id}"));
-            return Err(Wrong::with_coverage(failure, found.coverage));
+            return Err(WeirError::with_coverage(failure, found.coverage));
         }
         budget.reserve(found.value.iter().map(|line| line.body.len() as u64 + label_bytes(&line.attributes)).sum())?;
         let mut text = Text::new(budget);

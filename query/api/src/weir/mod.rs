@@ -51,24 +51,24 @@ pub fn router(api: Arc<Api>) -> axum::Router {
 }
 
 /// An error as `docs/api.md` has it, with the coverage where one is known.
-pub(super) struct Wrong {
+pub(super) struct WeirError {
     failure: ApiError,
     coverage: Option<Coverage>,
 }
 
-impl Wrong {
+impl WeirError {
     fn with_coverage(failure: ApiError, coverage: Coverage) -> Self {
         Self { failure, coverage: Some(coverage) }
     }
 }
 
-impl<T: Into<ApiError>> From<T> for Wrong {
+impl<T: Into<ApiError>> From<T> for WeirError {
     fn from(failure: T) -> Self {
         Self { failure: failure.into(), coverage: None }
     }
 }
 
-impl IntoResponse for Wrong {
+impl IntoResponse for WeirError {
     fn into_response(self) -> Response {
         let mut body = json!({"error": self.failure.message});
         let Some(coverage) = self.coverage else { return with_retry((self.failure.status, Json(body)).into_response()) };
@@ -78,14 +78,14 @@ impl IntoResponse for Wrong {
 }
 
 /// An answer with its coverage, as a member and as a header.
-fn answer(budget: &RequestBudget, body: &Value, coverage: Coverage) -> Result<Reply, Wrong> {
+fn answer(budget: &RequestBudget, body: &Value, coverage: Coverage) -> Result<Reply, WeirError> {
     let mut text = Text::new(budget);
     text.open_object(body)?;
     end(text, coverage)
 }
 
 /// The same for a body that lacks only its coverage and its end.
-fn end(mut text: Text<'_>, coverage: Coverage) -> Result<Reply, Wrong> {
+fn end(mut text: Text<'_>, coverage: Coverage) -> Result<Reply, WeirError> {
     text.end_tagged();
     text.raw(",\"coverage\":")?;
     text.json(&coverage_header::to_json(&coverage))?;

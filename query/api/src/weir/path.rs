@@ -18,7 +18,7 @@ use weir_model::status::PartitionStatus;
 
 use super::super::Api;
 use super::super::error::ApiError;
-use super::{Wrong, answer};
+use super::{WeirError, answer};
 
 /// A collector that has been silent for longer is not listed any more.
 const REMEMBERED_MS: i64 = 15 * 60 * 1000;
@@ -30,7 +30,7 @@ const NAMES: &str = "weir_collector_info|weir_collector_queued_bytes|weir_collec
     |weir_collector_unacknowledged_seconds";
 
 /// Where everything stands.
-pub(super) async fn path(State(api): State<Arc<Api>>) -> Result<Response, Wrong> {
+pub(super) async fn path(State(api): State<Arc<Api>>) -> Result<Response, WeirError> {
     let work = |api: &Api, budget: &RequestBudget| {
         let now_ms = (api.clock)() / 1_000_000;
         let names = Matcher::new(NAME, MatchOp::Regex, NAMES).map_err(|error| ApiError::from(error.to_string()))?;

@@ -12,10 +12,10 @@ use weir_logql::{Expr, parse_open};
 use super::super::Api;
 use super::super::params::Params;
 use super::super::reply::Reply;
-use super::Wrong;
+use super::WeirError;
 
 /// `{"query": "<LogQL>"}`. Errors: a text, selector or id that cannot be read, with the place.
-pub(super) async fn query(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Wrong> {
+pub(super) async fn query(State(api): State<Arc<Api>>, params: Params) -> Result<Response, WeirError> {
     let work = move |_: &Api, budget: &RequestBudget| {
         let search = Search {
             text: params.get("search").unwrap_or_default(),
@@ -28,7 +28,7 @@ pub(super) async fn query(State(api): State<Arc<Api>>, params: Params) -> Result
     api.answer(work).await
 }
 
-fn selector(text: &str) -> Result<&str, Wrong> {
+fn selector(text: &str) -> Result<&str, WeirError> {
     if text.trim().is_empty() {
         return Ok("");
     }

@@ -13,7 +13,7 @@ use super::super::Api;
 use super::super::error::ApiError;
 use super::super::live::{Arrived, Live, bounded, follow};
 use super::super::params::Params;
-use super::Wrong;
+use super::WeirError;
 use super::logs::{entry, log_query};
 
 /// Upgrades to a WebSocket. Errors: a metric query, too many tails.
@@ -21,12 +21,12 @@ pub(super) async fn tail(
     State(api): State<Arc<Api>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     params: Params,
-) -> Result<Response, Wrong> {
+) -> Result<Response, WeirError> {
     let place = api.tail_place()?;
     let work = move |api: &Api, _: &RequestBudget| {
         let (query, log) = (params.get("query"), log_query(params.get("query"))?);
         let (detected, counters) = (api.config.detected_level, api.counters.clone());
-        Ok::<_, Wrong>(Live::open(&api.logs, query.unwrap_or_default(), &log, detected, counters)?)
+        Ok::<_, WeirError>(Live::open(&api.logs, query.unwrap_or_default(), &log, detected, counters)?)
     };
     let mut live = api.run(work).await?;
     let upgrade = upgrade.map_err(|error| ApiError::new(error.status(), error.body_text()))?;

@@ -18,7 +18,7 @@ use super::super::error::ApiError;
 use super::super::params::{HOUR, Params};
 use super::super::trace_search::read_trace;
 use super::super::{logfmt, values};
-use super::{Wrong, answer};
+use super::{WeirError, answer};
 
 /// Traces of one answer at most.
 const LIMIT_MAX: usize = 1000;
@@ -27,13 +27,13 @@ const LIMIT_MAX: usize = 1000;
 const OFFSET_MAX: usize = 10_000;
 
 /// A trace by id; 404 with the coverage when no span of it has been seen.
-pub(super) async fn trace(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Response, Wrong> {
+pub(super) async fn trace(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Response, WeirError> {
     let id: TraceId = id.parse().map_err(|error| format!("{error}"))?;
     let work = move |api: &Api, budget: &RequestBudget| {
         let (found, _) = read_trace(&*api.traces, TENANT_DEFAULT, id, budget)?;
         let Some(trace) = found.value else {
             let failure = ApiError::new(StatusCode::NOT_FOUND, format!("no span of trace {id} has been seen"));
-            return Err(Wrong::with_coverage(failure, found.coverage));
+            return Err(WeirError::with_coverage(failure, found.coverage));
         };
         answer(budget, &json!({"trace": shape(&trace)}), found.coverage)
     };
@@ -84,7 +84,7 @@ fn attributes(attributes: &Attributes) -> Map<String, Json> {
 }
 
 /// Newest traces that pass.
-pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Wrong> {
+pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Result<Response, WeirError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let limit = params.number("limit", 20)?;
         if limit > LIMIT_MAX {
@@ -131,7 +131,7 @@ fn summary(one: &TraceSummary) -> Json {
 }
 
 /// Services that sent spans.
-pub(super) async fn services(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Wrong> {
+pub(super) async fn services(State(api): State<Arc<Api>>, params: Params) -> Result<Response, WeirError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let range = params.range((api.clock)(), HOUR)?;
         let found = api.traces.services(TENANT_DEFAULT, range)?;
@@ -141,7 +141,7 @@ pub(super) async fn services(State(api): State<Arc<Api>>, params: Params) -> Res
 }
 
 /// Operations of a service.
-pub(super) async fn operations(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Wrong> {
+pub(super) async fn operations(State(api): State<Arc<Api>>, params: Params) -> Result<Response, WeirError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let range = params.range((api.clock)(), HOUR)?;
         let found = api.traces.operations(TENANT_DEFAULT, params.need("service")?, range)?;

@@ -19,14 +19,14 @@ use super::super::Api;
 use super::super::params::{HOUR, Params};
 use super::super::reply::{Reply, Text};
 use super::logs::log_query;
-use super::{Wrong, end};
+use super::{WeirError, end};
 
 /// Any log query; from roll-ups where it has nothing but a selector.
-pub(super) async fn volume(State(api): State<Arc<Api>>, params: Params) -> Result<Response, Wrong> {
+pub(super) async fn volume(State(api): State<Arc<Api>>, params: Params) -> Result<Response, WeirError> {
     api.answer(move |api, budget| buckets(api, &params, budget)).await
 }
 
-fn buckets(api: &Api, params: &Params, budget: &RequestBudget) -> Result<Reply, Wrong> {
+fn buckets(api: &Api, params: &Params, budget: &RequestBudget) -> Result<Reply, WeirError> {
     let log = log_query(params.get("query"))?;
     let range = params.range((api.clock)(), HOUR)?;
     let step = params.duration("step")?.unwrap_or(10 * SECOND);
@@ -67,7 +67,7 @@ fn from_store(
     range: TimeRange,
     step: i64,
     budget: &RequestBudget,
-) -> Result<Covered<Counts>, Wrong> {
+) -> Result<Covered<Counts>, WeirError> {
     let select = LogSelect { tenant: TENANT_DEFAULT.into(), matchers: log.matchers, range, filters, newest_first: false };
     let found = api.logs.volume(&select, step, budget)?;
     budget.reserve(found.value.iter().map(|one| 64 + label_bytes(&one.stream)).sum())?;

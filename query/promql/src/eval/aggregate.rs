@@ -1,150 +1,214 @@
-//! Aggregation into one series a group: whole rows folded into group × step.
+//! Aggregation into one series a group: rows are folded into group × step as they come. What picks series, or needs all values of
+//! a step, holds the rows.
 
 use std::collections::HashMap;
 
 use weir_model::label::{Labels, NAME};
+use weir_model::select::label_bytes;
 
 use super::{ABSENT, Eval, Row, StepRange, Value, is_absent};
-use crate::ast::{Aggregate, AggregateOp, Span};
+use crate::ast::{Aggregate, AggregateOp};
 use crate::error::QueryError;
 use crate::functions::quantile;
 use crate::functions::sums::{Mean, Sum};
 
-/// Rows and the groups they belong to.
-pub(super) struct Grouped {
-    pub rows: Vec<Row>,
-    /// The group of each row.
-    pub group_of: Vec<usize>,
+/// The groups that have been seen.
+pub(super) struct Groups<'a> {
+    aggregate: &'a Aggregate,
+    ids: HashMap<Labels, usize>,
     /// Labels of each group.
-    pub groups: Vec<Labels>,
+    labels: Vec<Labels>,
     /// Whether each group's name goes: when any of its rows' does.
-    pub drop_name: Vec<bool>,
+    drop_name: Vec<bool>,
 }
 
-impl Grouped {
-    fn new(rows: Vec<Row>, aggregate: &Aggregate) -> Self {
-        let named = |name: &str| aggregate.grouping.iter().any(|own| own == name);
-        let mut ids: HashMap<Labels, usize> = HashMap::new();
-        let mut grouped =
-            Self { rows: Vec::new(), group_of: Vec::with_capacity(rows.len()), groups: Vec::new(), drop_name: Vec::new() };
-        for row in &rows {
-            let key = match aggregate.without {
-                false if aggregate.grouping.is_empty() => Labels::EMPTY,
-                false => row.labels.without(|name| !named(name)),
-                true => row.labels.without(|name| name == NAME || named(name)),
-            };
-            let id = *ids.entry(key).or_insert_with_key(|key| {
-                grouped.groups.push(key.clone());
-                grouped.drop_name.push(false);
-                grouped.groups.len() - 1
-            });
-            grouped.drop_name[id] |= row.drop_name;
-            grouped.group_of.push(id);
-        }
-        grouped.rows = rows;
-        grouped
+impl<'a> Groups<'a> {
+    pub(super) fn new(aggregate: &'a Aggregate) -> Self {
+        Self { aggregate, ids: HashMap::new(), labels: Vec::new(), drop_name: Vec::new() }
     }
 
-    /// The rows of each group.
-    pub fn members(&self) -> Vec<Vec<usize>> {
-        let mut members = vec![Vec::new(); self.groups.len()];
-        self.group_of.iter().enumerate().for_each(|(row, group)| members[*group].push(row));
+    /// The number of a row's group: the next one when it is the first of its group.
+    fn of(&mut self, row: &Row) -> usize {
+        let named = |name: &str| self.aggregate.grouping.iter().any(|own| own == name);
+        let key = match self.aggregate.without {
+            false if self.aggregate.grouping.is_empty() => Labels::EMPTY,
+            false => row.labels.without(|name| !named(name)),
+            true => row.labels.without(|name| name == NAME || named(name)),
+        };
+        let id = *self.ids.entry(key).or_insert_with_key(|key| {
+            self.labels.push(key.clone());
+            self.drop_name.push(false);
+            self.labels.len() - 1
+        });
+        self.drop_name[id] |= row.drop_name;
+        id
+    }
+
+    /// The rows of each group, by place.
+    pub(super) fn members(&mut self, rows: &[Row]) -> Vec<Vec<usize>> {
+        let mut members: Vec<Vec<usize>> = Vec::new();
+        for (at, row) in rows.iter().enumerate() {
+            let group = self.of(row);
+            members.resize_with(self.labels.len(), Vec::new);
+            members[group].push(at);
+        }
         members
     }
 
-    /// Folds every sample into its group's state of its step, group by group, so that only one group's states are held;
-    /// `done` turns a state that has seen a sample into a value.
-    fn fold<S: Clone + Default>(&self, steps: usize, add: impl Fn(&mut S, f64, bool), done: impl Fn(&mut S) -> f64) -> Vec<Row> {
-        let mut rows = Vec::with_capacity(self.groups.len());
-        for (group, members) in self.members().into_iter().enumerate() {
-            let mut states = vec![(S::default(), false); steps];
-            for row in members {
-                for ((state, seen), value) in states.iter_mut().zip(&self.rows[row].values) {
-                    if !is_absent(*value) {
-                        add(state, *value, *seen);
-                        *seen = true;
-                    }
-                }
-            }
-            let values = states.into_iter().map(|(mut state, seen)| if seen { done(&mut state) } else { ABSENT }).collect();
-            rows.push(Row { labels: self.groups[group].clone(), drop_name: self.drop_name[group], values });
-        }
-        rows
+    /// What a group takes beside its states.
+    fn bytes(&self, group: usize) -> u64 {
+        2 * label_bytes(&self.labels[group])
+    }
+
+    fn row(&self, group: usize, values: Vec<f64>) -> Row {
+        Row { labels: self.labels[group].clone(), drop_name: self.drop_name[group], values }
     }
 }
 
 impl Eval<'_> {
-    pub(super) fn aggregate(&mut self, aggregate: &Aggregate, _span: Span, step_range: StepRange) -> Result<Value, QueryError> {
-        let steps = step_range.steps();
+    pub(super) fn aggregate(&mut self, aggregate: &Aggregate, step_range: StepRange) -> Result<Value, QueryError> {
         let param = match &aggregate.param {
             Some(param) => Some((self.eval(param, step_range)?, param.span)),
             None => None,
         };
-        let rows = self.eval(&aggregate.expr, step_range)?.rows()?;
-        let grouped = Grouped::new(rows, aggregate);
-        self.account(grouped.groups.len().saturating_mul(steps))?;
         let rows = match (aggregate.op, param) {
-            (AggregateOp::CountValues, Some((label, _))) => self.count_values(&grouped, &label.text()?, steps)?,
+            (AggregateOp::CountValues, Some((label, _))) => self.count_values(aggregate, &label.text()?, step_range)?,
             (AggregateOp::Quantile, Some((q, span))) => {
+                let rows = self.eval(&aggregate.expr, step_range)?.rows()?;
                 let q = q.scalars()?;
                 q.iter().for_each(|q| self.check_quantile(*q, span));
-                quantiles(&grouped, &q)
+                self.quantiles(aggregate, &rows, &q)?
             }
-            (op, Some((param, span))) if op.picks() => self.pick(op, grouped, &param.scalars()?, span)?,
-            (op, _) => fold(op, &grouped, steps),
+            (op, Some((param, span))) if op.picks() => {
+                let rows = self.eval(&aggregate.expr, step_range)?.rows()?;
+                self.pick(aggregate, rows, &param.scalars()?, span)?
+            }
+            _ => self.combine(aggregate, step_range)?,
         };
         Ok(Value::Vector(rows.into_iter().filter(Row::is_present).collect()))
     }
 
-    fn count_values(&mut self, grouped: &Grouped, label: &str, steps: usize) -> Result<Vec<Row>, QueryError> {
+    fn combine(&mut self, aggregate: &Aggregate, step_range: StepRange) -> Result<Vec<Row>, QueryError> {
+        match aggregate.op {
+            AggregateOp::Sum => {
+                let total = |sum: &Sum| if is_absent(sum.value) { ABSENT } else { sum.total() };
+                self.fold(aggregate, step_range, ABSENT_SUM, add, total)
+            }
+            AggregateOp::Avg => {
+                let mean = |mean: &Mean| if mean.is_empty() { ABSENT } else { mean.mean() };
+                self.fold(aggregate, step_range, Mean::default(), Mean::push, mean)
+            }
+            AggregateOp::Min => self.fold(aggregate, step_range, ABSENT, extreme(|value, best| value < best), |best| *best),
+            AggregateOp::Max => self.fold(aggregate, step_range, ABSENT, extreme(|value, best| value > best), |best| *best),
+            AggregateOp::Count => {
+                let count = |count: &f64| if *count == 0.0 { ABSENT } else { *count };
+                self.fold(aggregate, step_range, 0.0, |count: &mut f64, _| *count += 1.0, count)
+            }
+            AggregateOp::Stddev => {
+                self.fold(aggregate, step_range, Spread::default(), Spread::push, |own| own.variance(f64::sqrt))
+            }
+            AggregateOp::Stdvar => {
+                self.fold(aggregate, step_range, Spread::default(), Spread::push, |own| own.variance(|own| own))
+            }
+            // `group`; the others are dealt with by the caller.
+            _ => self.fold(aggregate, step_range, ABSENT, |own: &mut f64, _| *own = 1.0, |own| *own),
+        }
+    }
+
+    /// Folds every sample into its group's state of its step; `done` turns a state into a value, and one that has seen no sample
+    /// into [`ABSENT`].
+    fn fold<S: Clone>(
+        &mut self,
+        aggregate: &Aggregate,
+        step_range: StepRange,
+        empty: S,
+        add: impl Fn(&mut S, f64),
+        done: impl Fn(&S) -> f64,
+    ) -> Result<Vec<Row>, QueryError> {
+        let (mut groups, mut states) = (Groups::new(aggregate), Vec::<Vec<S>>::new());
+        let steps = step_range.steps();
+        self.each_row(&aggregate.expr, step_range, &mut |eval, row| {
+            let group = groups.of(row);
+            if group == states.len() {
+                let bytes = steps.saturating_mul(size_of::<S>()) as u64;
+                eval.tally.take(bytes.saturating_add(groups.bytes(group)))?;
+                states.push(vec![empty.clone(); steps]);
+            }
+            for (state, value) in states[group].iter_mut().zip(&row.values).filter(|(_, value)| !is_absent(**value)) {
+                add(state, *value);
+            }
+            Ok(())
+        })?;
+        let values = states.into_iter().map(|states| states.iter().map(&done).collect());
+        Ok(values.enumerate().map(|(group, values)| groups.row(group, values)).collect())
+    }
+
+    fn count_values(&mut self, aggregate: &Aggregate, label: &str, step_range: StepRange) -> Result<Vec<Row>, QueryError> {
         if label.is_empty() || label.contains('\u{fffd}') {
             return Err(QueryError::execution(format!("invalid label name {label:?}")));
         }
-        let mut at: HashMap<Labels, usize> = HashMap::new();
-        let mut rows: Vec<Row> = Vec::new();
-        for (row, group) in grouped.rows.iter().zip(&grouped.group_of) {
+        let steps = step_range.steps();
+        let (mut groups, mut at) = (Groups::new(aggregate), HashMap::<Labels, usize>::new());
+        // With the group of each.
+        let mut rows: Vec<(usize, Row)> = Vec::new();
+        self.each_row(&aggregate.expr, step_range, &mut |eval, row| {
+            let group = groups.of(row);
             for (step, value) in row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
-                let labels = grouped.groups[*group].with(label, &crate::print::number(*value));
+                let labels = groups.labels[group].with(label, &crate::print::number(*value));
                 let own = match at.get(&labels) {
                     Some(own) => *own,
                     None => {
-                        self.account(steps)?;
-                        let drop_name = grouped.drop_name[*group] && label != NAME;
-                        rows.push(Row { labels: labels.clone(), drop_name, values: vec![ABSENT; steps] });
+                        let row = Row { labels: labels.clone(), drop_name: false, values: vec![ABSENT; steps] };
+                        eval.tally.take(row.bytes())?;
+                        rows.push((group, row));
                         at.insert(labels, rows.len() - 1);
                         rows.len() - 1
                     }
                 };
-                let count = &mut rows[own].values[step];
+                let count = &mut rows[own].1.values[step];
                 *count = if is_absent(*count) { 1.0 } else { *count + 1.0 };
             }
+            Ok(())
+        })?;
+        let named = |(group, row): (usize, Row)| Row { drop_name: groups.drop_name[group] && label != NAME, ..row };
+        Ok(rows.into_iter().map(named).collect())
+    }
+
+    fn quantiles(&mut self, aggregate: &Aggregate, rows: &[Row], q: &[f64]) -> Result<Vec<Row>, QueryError> {
+        let mut groups = Groups::new(aggregate);
+        let members = groups.members(rows);
+        self.account(members.len().saturating_mul(q.len()))?;
+        let mut found = Vec::with_capacity(members.len());
+        for (group, members) in members.iter().enumerate() {
+            let mut values = Vec::with_capacity(q.len());
+            let mut sample = Vec::with_capacity(members.len());
+            for (step, q) in q.iter().enumerate() {
+                sample.clear();
+                sample.extend(members.iter().map(|row| rows[*row].values[step]).filter(|value| !is_absent(*value)));
+                values.push(if sample.is_empty() { ABSENT } else { quantile(*q, &mut sample) });
+            }
+            found.push(groups.row(group, values));
         }
-        Ok(rows)
+        Ok(found)
     }
 }
 
-fn fold(op: AggregateOp, grouped: &Grouped, steps: usize) -> Vec<Row> {
-    match op {
-        AggregateOp::Sum => grouped.fold(steps, |sum: &mut Sum, value, _| *sum = sum.plus(value), |sum| sum.total()),
-        AggregateOp::Avg => grouped.fold(steps, |mean: &mut Mean, value, _| mean.push(value), |mean| mean.mean()),
-        AggregateOp::Min => extreme(grouped, steps, |value, best| value < best),
-        AggregateOp::Max => extreme(grouped, steps, |value, best| value > best),
-        AggregateOp::Count => grouped.fold(steps, |count: &mut f64, _, _| *count += 1.0, |count| *count),
-        AggregateOp::Stddev => deviation(grouped, steps, f64::sqrt),
-        AggregateOp::Stdvar => deviation(grouped, steps, |variance| variance),
-        // `group`; the others are dealt with by the caller.
-        _ => grouped.fold(steps, |(): &mut (), _, _| (), |()| 1.0),
-    }
+/// Nothing has been added yet.
+const ABSENT_SUM: Sum = Sum { value: ABSENT, compensation: 0.0 };
+
+fn add(sum: &mut Sum, value: f64) {
+    let before = if is_absent(sum.value) { Sum::default() } else { *sum };
+    *sum = before.plus(value);
 }
 
-/// Any number is better than NaN.
-fn extreme(grouped: &Grouped, steps: usize, better: fn(f64, f64) -> bool) -> Vec<Row> {
-    let add = |best: &mut f64, value: f64, seen: bool| {
-        if !seen || better(value, *best) || best.is_nan() {
+/// Any number is better than NaN, and than nothing.
+fn extreme(better: fn(f64, f64) -> bool) -> impl Fn(&mut f64, f64) {
+    move |best, value| {
+        // Nothing is a NaN as well.
+        if better(value, *best) || best.is_nan() {
             *best = value;
         }
-    };
-    grouped.fold(steps, add, |best| *best)
+    }
 }
 
 /// Welford's running variance; NaN as soon as a value is not finite.
@@ -155,28 +219,15 @@ struct Spread {
     squares: f64,
 }
 
-fn deviation(grouped: &Grouped, steps: usize, of_variance: fn(f64) -> f64) -> Vec<Row> {
-    let add = |spread: &mut Spread, value: f64, _| {
-        spread.count += 1.0;
-        let delta = value - spread.mean;
-        spread.mean += delta / spread.count;
-        spread.squares += delta * (value - spread.mean);
-    };
-    grouped.fold(steps, add, |spread| of_variance(spread.squares / spread.count))
-}
-
-fn quantiles(grouped: &Grouped, q: &[f64]) -> Vec<Row> {
-    let members = grouped.members();
-    let mut rows = Vec::with_capacity(members.len());
-    for (group, members) in members.iter().enumerate() {
-        let mut values = Vec::with_capacity(q.len());
-        let mut sample = Vec::with_capacity(members.len());
-        for (step, q) in q.iter().enumerate() {
-            sample.clear();
-            sample.extend(members.iter().map(|row| grouped.rows[*row].values[step]).filter(|value| !is_absent(*value)));
-            values.push(if sample.is_empty() { ABSENT } else { quantile(*q, &mut sample) });
-        }
-        rows.push(Row { labels: grouped.groups[group].clone(), drop_name: grouped.drop_name[group], values });
+impl Spread {
+    fn push(&mut self, value: f64) {
+        self.count += 1.0;
+        let delta = value - self.mean;
+        self.mean += delta / self.count;
+        self.squares += delta * (value - self.mean);
     }
-    rows
+
+    fn variance(&self, shown: fn(f64) -> f64) -> f64 {
+        if self.count == 0.0 { ABSENT } else { shown(self.squares / self.count) }
+    }
 }

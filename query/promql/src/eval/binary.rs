@@ -26,7 +26,7 @@ impl Eval<'_> {
         Ok(value)
     }
 
-    fn link(&mut self, link: &Link, lhs: Value, rhs: Value, step_range: StepRange) -> Result<Value, QueryError> {
+    pub(super) fn link(&mut self, link: &Link, lhs: Value, rhs: Value, step_range: StepRange) -> Result<Value, QueryError> {
         let op = link.op;
         match (lhs, rhs) {
             (Value::Scalar(a), Value::Scalar(b)) => {
@@ -36,8 +36,8 @@ impl Eval<'_> {
                 };
                 Ok(Value::Scalar(a.into_iter().zip(b).map(value).collect()))
             }
-            (Value::Vector(rows), Value::Scalar(scalars)) => Ok(with_scalar(link, rows, &scalars, |row, scalar| (row, scalar))),
-            (Value::Scalar(scalars), Value::Vector(rows)) => Ok(with_scalar(link, rows, &scalars, |row, scalar| (scalar, row))),
+            (Value::Vector(rows), Value::Scalar(scalars)) => Ok(scaled(link, rows, &scalars, |row, scalar| (row, scalar))),
+            (Value::Scalar(scalars), Value::Vector(rows)) => Ok(scaled(link, rows, &scalars, |row, scalar| (scalar, row))),
             (Value::Vector(lhs), Value::Vector(rhs)) if op.is_set() => {
                 Ok(Value::Vector(super::binary_set::combine(link, lhs, rhs, step_range.steps())))
             }
@@ -93,24 +93,27 @@ fn join_where_possible(rows: Vec<Row>) -> Vec<Row> {
     finish::join(rows.clone()).unwrap_or(rows)
 }
 
-fn with_scalar(link: &Link, mut rows: Vec<Row>, scalars: &[f64], order: fn(f64, f64) -> (f64, f64)) -> Value {
-    for row in &mut rows {
-        row.drop_name |= !link.op.is_comparison() || link.returns_bool;
-        let present = row.values.iter_mut().zip(scalars).filter(|(value, _)| !is_absent(**value));
-        for (value, scalar) in present {
-            let (a, b) = order(*value, *scalar);
-            let (result, keep) = apply(link.op, a, b);
-            *value = match () {
-                () if link.returns_bool => as_bool(keep),
-                () if !keep => ABSENT,
-                // A comparison gives the vector's value, whichever side it stands on.
-                () if link.op.is_comparison() => *value,
-                () => result,
-            };
-        }
-    }
+fn scaled(link: &Link, mut rows: Vec<Row>, scalars: &[f64], order: fn(f64, f64) -> (f64, f64)) -> Value {
+    rows.iter_mut().for_each(|row| with_scalar(link, row, scalars, order));
     rows.retain(Row::is_present);
     Value::Vector(rows)
+}
+
+/// Puts the operator's result in the place of each sample; `order` says on which side the scalar stands.
+pub(super) fn with_scalar(link: &Link, row: &mut Row, scalars: &[f64], order: fn(f64, f64) -> (f64, f64)) {
+    row.drop_name |= !link.op.is_comparison() || link.returns_bool;
+    let present = row.values.iter_mut().zip(scalars).filter(|(value, _)| !is_absent(**value));
+    for (value, scalar) in present {
+        let (a, b) = order(*value, *scalar);
+        let (result, keep) = apply(link.op, a, b);
+        *value = match () {
+            () if link.returns_bool => as_bool(keep),
+            () if !keep => ABSENT,
+            // A comparison gives the vector's value, whichever side it stands on.
+            () if link.op.is_comparison() => *value,
+            () => result,
+        };
+    }
 }
 
 /// The labels that decide which series belong together.

@@ -1,4 +1,5 @@
-//! Evaluation, series by series: `select` reads, `window` slides, `binary` and `aggregate` combine, `finish` answers.
+//! Evaluation, series by series: `select` reads, `window` slides, `stream` passes rows on, `binary` and `aggregate` combine,
+//! `finish` answers. Of the samples one series is held at a time; of rows, those that an operator needs at once.
 //!
 //! An instant query is a range query of one step. A vector is a list of rows; a row has one value a step, and
 //! [`ABSENT`] where it has none. Metric names are dropped at the very end, as Prometheus 3 does: until then a row only
@@ -13,12 +14,14 @@ mod pick;
 mod scalar_op;
 mod select;
 mod steps;
+mod stream;
 mod window;
 
 pub(crate) use finish::join;
 pub use finish::{Output, Points, Sample};
 pub(crate) use select::Want;
 pub(crate) use steps::{ABSENT, Row, StepRange, Value, is_absent};
+pub(crate) use stream::RowSink;
 
 use weir_model::pattern::PatternBudget;
 use weir_model::select::Tally;
@@ -157,6 +160,11 @@ impl Eval<'_> {
     }
 
     fn eval_here(&mut self, expr: &Expr, step_range: StepRange) -> Result<Value, QueryError> {
+        if stream::is_stream(expr) { self.collected(expr, step_range) } else { self.eval_whole(expr, step_range) }
+    }
+
+    /// The value of what is no stream.
+    fn eval_whole(&mut self, expr: &Expr, step_range: StepRange) -> Result<Value, QueryError> {
         self.engine.budget.check()?;
         match &expr.kind {
             Kind::Number(value, _) => {
@@ -165,47 +173,33 @@ impl Eval<'_> {
             }
             Kind::String(text) => Ok(Value::Text(text.clone())),
             Kind::Paren(inner) => self.eval(inner, step_range),
-            Kind::Selector(selector) => self.select(selector, step_range, select::Want::Values),
             Kind::Call(function, arguments) => self.call(&Call { function, arguments, span: expr.span }, step_range),
             Kind::Unary(negative, inner) => {
-                let mut value = self.eval(inner, step_range)?;
-                if *negative {
-                    value.map(|value| -value);
-                    value.drop_names();
-                }
-                Ok(value)
+                let mut values = self.eval(inner, step_range)?.scalars()?;
+                values.iter_mut().filter(|_| *negative).for_each(|value| *value = -*value);
+                Ok(Value::Scalar(values))
             }
-            Kind::Aggregate(aggregate) => self.aggregate(aggregate, expr.span, step_range),
+            Kind::Aggregate(aggregate) => self.aggregate(aggregate, step_range),
             Kind::Chain(chain) => self.chain(chain, step_range),
-            Kind::Range(_) | Kind::Subquery(_) => Err(QueryError::execution("a range vector has no value of its own here")),
+            Kind::Selector(_) | Kind::Range(_) | Kind::Subquery(_) => {
+                Err(QueryError::execution("a range vector has no value of its own here"))
+            }
         }
     }
 
     fn call(&mut self, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
         match call.function.body {
-            Body::Range(kernel) => self.range_call(call, step_range, kernel, true),
-            Body::RangeNamed(kernel) => self.range_call(call, step_range, kernel, false),
-            Body::Math(kernel) => {
-                let mut value = self.argument(call, 0, step_range)?;
-                value.map(kernel);
-                value.drop_names();
-                Ok(value)
-            }
-            Body::Date(kernel) => {
-                let mut value = if call.arguments.is_empty() {
-                    let seconds = step_range.times().map(|at| at as f64 / 1000.0).collect();
-                    Value::Vector(vec![Row { values: seconds, ..Row::default() }])
-                } else {
-                    self.argument(call, 0, step_range)?
-                };
-                value.map(kernel);
-                value.drop_names();
-                Ok(value)
-            }
             Body::Special(body) => body(self, call, step_range),
             Body::Unsupported(what) => {
                 Err(QueryError::execution(format!("not supported yet: {what} (in call to {:?})", call.function.name)))
             }
+            // Without an argument: of the time. All others are streams.
+            Body::Date(kernel) => {
+                let mut row = Row { values: step_range.times().map(|at| at as f64 / 1000.0).collect(), ..Row::default() };
+                row.apply(kernel);
+                Ok(Value::Vector(vec![row]))
+            }
+            Body::Range(_) | Body::RangeNamed(_) | Body::Math(_) => Err(QueryError::execution("a vector was expected")),
         }
     }
 

@@ -1,27 +1,34 @@
 //! Aggregations that pick series instead of combining them: `topk bottomk limitk limit_ratio`.
 
-use super::aggregate::Grouped;
+use super::aggregate::Groups;
 use super::finish::go_float;
 use super::{ABSENT, Eval, Row, is_absent};
-use crate::ast::{AggregateOp, Span};
+use crate::ast::{Aggregate, AggregateOp, Span};
 use crate::error::QueryError;
 use crate::functions::by_value;
 
 impl Eval<'_> {
-    pub(super) fn pick(&mut self, op: AggregateOp, grouped: Grouped, params: &[f64], span: Span) -> Result<Vec<Row>, QueryError> {
-        let members = grouped.members();
-        let mut kept = vec![vec![false; params.len()]; grouped.rows.len()];
+    pub(super) fn pick(
+        &mut self,
+        aggregate: &Aggregate,
+        rows: Vec<Row>,
+        params: &[f64],
+        span: Span,
+    ) -> Result<Vec<Row>, QueryError> {
+        let op = aggregate.op;
+        let members = Groups::new(aggregate).members(&rows);
+        self.tally.take((rows.len() as u64).saturating_mul(params.len() as u64))?;
+        let mut kept = vec![vec![false; params.len()]; rows.len()];
         let mut order = Vec::new();
         for (step, param) in params.iter().enumerate() {
             let param = self.check_param(op, *param, span)?;
             for members in &members {
-                let mut present: Vec<usize> =
-                    members.iter().copied().filter(|row| !is_absent(grouped.rows[*row].values[step])).collect();
-                let value = |row: &usize| grouped.rows[*row].values[step];
+                let mut present: Vec<usize> = members.iter().copied().filter(|row| !is_absent(rows[*row].values[step])).collect();
+                let value = |row: &usize| rows[*row].values[step];
                 match op {
                     AggregateOp::Topk => present.sort_by(|a, b| by_value(value(a), value(b), true)),
                     AggregateOp::Bottomk => present.sort_by(|a, b| by_value(value(a), value(b), false)),
-                    AggregateOp::LimitRatio => present.retain(|row| in_ratio(&grouped.rows[*row], param)),
+                    AggregateOp::LimitRatio => present.retain(|row| in_ratio(&rows[*row], param)),
                     _ => {}
                 }
                 if op != AggregateOp::LimitRatio {
@@ -33,7 +40,7 @@ impl Eval<'_> {
                 }
             }
         }
-        Ok(keep(grouped.rows, &kept, self.instant.then_some(order)))
+        Ok(keep(rows, &kept, self.instant.then_some(order)))
     }
 
     fn check_param(&mut self, op: AggregateOp, param: f64, span: Span) -> Result<f64, QueryError> {

@@ -1,10 +1,9 @@
 //! Instant selectors: the newest sample at most the lookback old, unless it is a staleness marker.
 
 use weir_model::metric::is_stale;
-use weir_model::select::read_series;
-use weir_model::select::{MetricSelect, Series};
+use weir_model::select::{MetricSelect, Series, each_series};
 
-use super::{ABSENT, Eval, Row, StepRange, Value};
+use super::{ABSENT, Eval, Row, RowSink, StepRange};
 use crate::ast::{At, Modifiers, Selector};
 use crate::error::QueryError;
 
@@ -31,7 +30,7 @@ impl Shift {
     }
 }
 
-impl Eval<'_> {
+impl<'e> Eval<'e> {
     pub(super) fn shift(&self, modifiers: &Modifiers) -> Result<Shift, QueryError> {
         let at = modifiers.at.map(|at| match at {
             At::Time(millis) => millis,
@@ -42,42 +41,57 @@ impl Eval<'_> {
         Ok(Shift { at, offset_ms })
     }
 
-    /// Series with samples in the closed span.
-    pub(super) fn fetch(&mut self, selector: &Selector, start_ms: i64, end_ms: i64) -> Result<Vec<Series>, QueryError> {
-        let tenant = self.request.tenant.clone();
+    /// Gives the series with samples in the closed span, one at a time.
+    pub(super) fn each_series(
+        &mut self,
+        selector: &Selector,
+        start_ms: i64,
+        end_ms: i64,
+        mut take: impl FnMut(&mut Self, &mut Series) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
+        let (engine, tenant) = (self.engine, self.request.tenant.clone());
         let select = MetricSelect { tenant, matchers: selector.matchers.clone(), start_ms, end_ms };
-        let (read, bytes) = read_series(self.engine.reader, &select, self.engine.budget)?;
-        self.tally.adopt(bytes);
-        self.coverage.merge(read.coverage);
-        self.samples += read.value.iter().map(|series| series.timestamps.len() as u64).sum::<u64>();
-        Ok(read.value)
+        let coverage = each_series(engine.reader, &select, engine.budget, |series| {
+            self.samples += series.timestamps.len() as u64;
+            take(self, series)
+        })?;
+        self.coverage.merge(coverage);
+        Ok(())
     }
 
-    pub(crate) fn select(&mut self, selector: &Selector, step_range: StepRange, want: Want) -> Result<Value, QueryError> {
+    /// Gives the rows of an instant selector.
+    pub(crate) fn each_selected(
+        &mut self,
+        selector: &Selector,
+        step_range: StepRange,
+        want: Want,
+        sink: RowSink<'_, 'e>,
+    ) -> Result<(), QueryError> {
         let steps = step_range.steps();
         let shift = self.shift(&selector.modifiers)?;
         if steps == 0 {
-            return Ok(Value::Vector(Vec::new()));
+            return Ok(());
         }
+        self.account(steps)?;
         let lookback_ms = self.request.lookback_ms;
         let first_ms = shift.of(step_range.time(0)).saturating_sub(lookback_ms).saturating_add(1);
         let ahead_ms = if selector.smoothed { lookback_ms } else { 0 };
-        let series = self.fetch(selector, first_ms, shift.of(step_range.time(steps - 1)).saturating_add(ahead_ms))?;
-        self.account(series.len().saturating_mul(steps))?;
-        let mut rows = Vec::with_capacity(series.len());
-        for one in series {
+        let last_ms = shift.of(step_range.time(steps - 1)).saturating_add(ahead_ms);
+        let mut row = Row::default();
+        self.each_series(selector, first_ms, last_ms, |eval, one| {
+            row.values.clear();
+            row.values.reserve_exact(steps);
             let mut next = 0;
-            let mut values = Vec::with_capacity(steps);
             for at in step_range.times().map(|step| shift.of(step)) {
                 while one.timestamps.get(next).is_some_and(|own| *own <= at) {
                     next += 1;
                 }
                 if selector.smoothed {
-                    values.push(interpolated(&one, next, at, lookback_ms));
+                    row.values.push(interpolated(one, next, at, lookback_ms));
                     continue;
                 }
                 let newest = next.checked_sub(1).map(|i| (one.timestamps[i], one.values[i]));
-                values.push(match newest {
+                row.values.push(match newest {
                     Some((own, value)) if own > at.saturating_sub(lookback_ms) && !is_stale(value) => match want {
                         Want::Values => value,
                         Want::Times => own as f64 / 1000.0,
@@ -85,12 +99,9 @@ impl Eval<'_> {
                     _ => ABSENT,
                 });
             }
-            let row = Row { labels: one.labels, drop_name: false, values };
-            if row.is_present() {
-                rows.push(row);
-            }
-        }
-        Ok(Value::Vector(rows))
+            (row.labels, row.drop_name) = (one.labels.clone(), false);
+            if row.is_present() { sink(eval, &mut row) } else { Ok(()) }
+        })
     }
 }
 

@@ -60,6 +60,12 @@ impl Row {
         self.values.iter().any(|value| !is_absent(*value))
     }
 
+    /// Applies to every sample. The result is no longer the metric.
+    pub fn apply(&mut self, kernel: impl Fn(f64) -> f64) {
+        self.values.iter_mut().filter(|value| !is_absent(**value)).for_each(|value| *value = kernel(*value));
+        self.drop_name = true;
+    }
+
     /// Memory that it takes.
     pub fn bytes(&self) -> u64 {
         size_of::<Self>() as u64 + self.values.len() as u64 * 8 + label_bytes(&self.labels)
@@ -78,33 +84,12 @@ pub(crate) enum Value {
 }
 
 impl Value {
-    /// Applies to every sample.
-    pub fn map(&mut self, kernel: impl Fn(f64) -> f64) {
-        let apply = |values: &mut Vec<f64>| {
-            for value in values.iter_mut().filter(|value| !is_absent(**value)) {
-                *value = kernel(*value);
-            }
-        };
-        match self {
-            Self::Scalar(values) => apply(values),
-            Self::Vector(rows) => rows.iter_mut().for_each(|row| apply(&mut row.values)),
-            Self::Text(_) => {}
-        }
-    }
-
     /// Memory that it takes: 8 bytes a value, and labels.
     pub fn bytes(&self) -> u64 {
         match self {
             Self::Scalar(values) => values.len() as u64 * 8,
             Self::Text(text) => text.len() as u64,
             Self::Vector(rows) => rows.iter().map(Row::bytes).sum(),
-        }
-    }
-
-    /// Marks the names of all rows to go.
-    pub fn drop_names(&mut self) {
-        if let Self::Vector(rows) = self {
-            rows.iter_mut().for_each(|row| row.drop_name = true);
         }
     }
 

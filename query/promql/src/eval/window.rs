@@ -2,9 +2,10 @@
 
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::is_stale;
+use weir_model::select::{Series, label_bytes};
 
 use super::select::Shift;
-use super::{ABSENT, Eval, Row, StepRange, Value, finish, is_absent};
+use super::{ABSENT, Eval, Output, Points, Row, RowSink, StepRange, finish, is_absent};
 use crate::ast::{Edge, Expr, Kind, RangeSelector, Span, Subquery, Type};
 use crate::error::QueryError;
 use crate::functions::{Call, Window};
@@ -12,17 +13,8 @@ use crate::functions::{Call, Window};
 /// How often a subquery without a step is evaluated: Prometheus' default evaluation interval.
 const SUBQUERY_STEP_MS: i64 = 60_000;
 
-/// A series without staleness markers.
-struct Stored {
-    labels: Labels,
-    drop_name: bool,
-    times: Vec<i64>,
-    values: Vec<f64>,
-}
-
-/// All that windows are cut from.
+/// How windows are cut.
 pub(super) struct Windows {
-    series: Vec<Stored>,
     shift: Shift,
     range_ms: i64,
     edge: Edge,
@@ -30,16 +22,20 @@ pub(super) struct Windows {
     margin_ms: (i64, i64),
 }
 
-impl Eval<'_> {
-    fn windows(&mut self, expr: &Expr, step_range: StepRange) -> Result<Windows, QueryError> {
+/// What windows are cut from: a series without staleness markers, and whether its name goes.
+type SeriesSink<'s, 'e> = &'s mut dyn FnMut(&mut Eval<'e>, &Windows, &Series, bool) -> Result<(), QueryError>;
+
+impl<'e> Eval<'e> {
+    /// Gives the series of a range vector, one at a time.
+    fn each_windowed(&mut self, expr: &Expr, step_range: StepRange, sink: SeriesSink<'_, 'e>) -> Result<(), QueryError> {
         match &expr.bare().kind {
-            Kind::Range(range) => self.range_windows(range, step_range),
-            Kind::Subquery(subquery) => self.subquery_windows(subquery, step_range),
+            Kind::Range(range) => self.each_ranged(range, step_range, sink),
+            Kind::Subquery(subquery) => self.each_subquery(subquery, step_range, sink),
             _ => Err(QueryError::execution("a range vector was expected")),
         }
     }
 
-    fn range_windows(&mut self, range: &RangeSelector, step_range: StepRange) -> Result<Windows, QueryError> {
+    fn each_ranged(&mut self, range: &RangeSelector, step_range: StepRange, sink: SeriesSink<'_, 'e>) -> Result<(), QueryError> {
         let shift = self.shift(&range.selector.modifiers)?;
         let range_ms = self.positive_duration(&range.range)?;
         let lookback = self.request.lookback_ms;
@@ -48,51 +44,49 @@ impl Eval<'_> {
             Edge::Anchored => (lookback, 0),
             Edge::Smoothed => (lookback, lookback),
         };
-        let mut windows = Windows { series: Vec::new(), shift, range_ms, edge: range.edge, margin_ms };
-        let Some(last) = step_range.steps().checked_sub(1) else { return Ok(windows) };
+        let windows = Windows { shift, range_ms, edge: range.edge, margin_ms };
+        let Some(last) = step_range.steps().checked_sub(1) else { return Ok(()) };
         let first_ms = shift.of(step_range.time(0)).saturating_sub(range_ms + margin_ms.0).saturating_add(1);
         let last_ms = shift.of(step_range.time(last)).saturating_add(margin_ms.1);
-        for one in self.fetch(&range.selector, first_ms, last_ms)? {
-            let stale = one.values.iter().any(|value| is_stale(*value));
-            let (times, values) = if stale {
-                one.timestamps.iter().zip(&one.values).filter(|(_, value)| !is_stale(**value)).unzip()
-            } else {
-                (one.timestamps, one.values)
-            };
-            windows.series.push(Stored { labels: one.labels, drop_name: false, times, values });
-        }
-        Ok(windows)
+        self.each_series(&range.selector, first_ms, last_ms, |eval, one| {
+            drop_stale(one);
+            sink(eval, &windows, one, false)
+        })
     }
 
-    fn subquery_windows(&mut self, subquery: &Subquery, step_range: StepRange) -> Result<Windows, QueryError> {
+    fn each_subquery(&mut self, subquery: &Subquery, step_range: StepRange, sink: SeriesSink<'_, 'e>) -> Result<(), QueryError> {
         let shift = self.shift(&subquery.modifiers)?;
         let range_ms = self.positive_duration(&subquery.range)?;
         let step_ms = subquery.step.as_ref().map_or(Ok(SUBQUERY_STEP_MS), |step| self.positive_duration(step))?;
-        let mut windows = Windows { series: Vec::new(), shift, range_ms, edge: Edge::Plain, margin_ms: (0, 0) };
-        let Some(last) = step_range.steps().checked_sub(1) else { return Ok(windows) };
+        let windows = Windows { shift, range_ms, edge: Edge::Plain, margin_ms: (0, 0) };
+        let Some(last) = step_range.steps().checked_sub(1) else { return Ok(()) };
         // Steps of a subquery are multiples of its step, and the window is open on the left.
         let start_ms = (shift.of(step_range.time(0)).saturating_sub(range_ms).div_euclid(step_ms) + 1) * step_ms;
         let inner = StepRange { start_ms, end_ms: shift.of(step_range.time(last)), step_ms };
-        self.account(inner.steps())?;
-        let value = self.eval(&subquery.expr, inner)?;
-        // The same again with their times.
-        self.tally.take(value.bytes().saturating_mul(2))?;
-        for row in value.rows()? {
-            let present = inner.times().zip(&row.values).filter(|(_, value)| !is_absent(**value));
-            let (times, values) = present.map(|(at, value)| (at, *value)).unzip();
-            windows.series.push(Stored { labels: row.labels, drop_name: row.drop_name, times, values });
-        }
-        Ok(windows)
+        // A row's values with their times.
+        self.account(inner.steps().saturating_mul(2))?;
+        let mut series = Series::default();
+        self.each_row(&subquery.expr, inner, &mut |eval, row| {
+            series.labels = row.labels.clone();
+            series.timestamps.clear();
+            series.values.clear();
+            for (at, value) in inner.times().zip(&row.values).filter(|(_, value)| !is_absent(**value)) {
+                series.timestamps.push(at);
+                series.values.push(*value);
+            }
+            sink(eval, &windows, &series, row.drop_name)
+        })
     }
 
-    /// A function over windows. `drop_name` when the result is no longer the metric.
+    /// Gives the rows of a function over windows. `drop_name` when the result is no longer the metric.
     pub(super) fn range_call(
         &mut self,
         call: &Call<'_>,
         step_range: StepRange,
         kernel: fn(&Window<'_>) -> Option<f64>,
         drop_name: bool,
-    ) -> Result<Value, QueryError> {
+        sink: RowSink<'_, 'e>,
+    ) -> Result<(), QueryError> {
         let steps = step_range.steps();
         let mut params = Vec::new();
         for argument in call.arguments.iter().filter(|argument| argument.kind_type() == Type::Scalar) {
@@ -103,27 +97,27 @@ impl Eval<'_> {
             return Err(QueryError::execution("a range vector was expected"));
         };
         check_edge(call, matrix)?;
-        let windows = self.windows(matrix, step_range)?;
-        self.account(windows.series.len().saturating_mul(steps))?;
+        self.account(steps)?;
         let param = |i: usize, step: usize| params.get(i).and_then(|(values, _)| values.get(step).copied()).unwrap_or(0.0);
-        let mut rows = Vec::with_capacity(windows.series.len());
-        for one in &windows.series {
-            self.engine.budget.check()?;
-            let mut values = Vec::with_capacity(steps);
+        let mut row = Row::default();
+        self.each_windowed(matrix, step_range, &mut |eval, windows, one, no_name| {
+            eval.engine.budget.check()?;
+            row.values.clear();
+            row.values.reserve_exact(steps);
             let mut slide = Slide::default();
             for (step, step_ms) in step_range.times().enumerate() {
-                let mut window = slide.window(&windows, one, step_ms);
+                let mut window = slide.window(windows, one, step_ms);
                 window.params = [param(0, step), param(1, step)];
                 let value = if window.values.is_empty() { None } else { kernel(&window) };
-                values.push(value.unwrap_or(ABSENT));
+                row.values.push(value.unwrap_or(ABSENT));
             }
-            let row = Row { labels: one.labels.clone(), drop_name: one.drop_name || drop_name, values };
-            if row.is_present() {
-                self.check_counter(call, &row.labels, matrix.span);
-                rows.push(row);
+            (row.labels, row.drop_name) = (one.labels.clone(), no_name || drop_name);
+            if !row.is_present() {
+                return Ok(());
             }
-        }
-        Ok(Value::Vector(rows))
+            eval.check_counter(call, &row.labels, matrix.span);
+            sink(eval, &mut row)
+        })
     }
 
     fn check_params(&mut self, call: &Call<'_>, params: &[(Vec<f64>, Span)]) -> Result<(), QueryError> {
@@ -178,32 +172,49 @@ impl Eval<'_> {
 
     /// Steps at which some series has a sample in its window, for `absent_over_time`.
     pub(crate) fn presence(&mut self, matrix: &Expr, step_range: StepRange) -> Result<Vec<bool>, QueryError> {
-        let windows = self.windows(matrix, step_range)?;
         let mut present = vec![false; step_range.steps()];
-        for one in &windows.series {
+        self.each_windowed(matrix, step_range, &mut |_, windows, one, _| {
             let mut slide = Slide::default();
             for (step, step_ms) in step_range.times().enumerate() {
-                present[step] |= !slide.window(&windows, one, step_ms).values.is_empty();
+                present[step] |= !slide.window(windows, one, step_ms).values.is_empty();
             }
-        }
+            Ok(())
+        })?;
         Ok(present)
     }
 
     /// The windows themselves: an instant query that is a range vector.
-    pub(super) fn matrix(&mut self, expr: &Expr, step_range: StepRange) -> Result<super::Output, QueryError> {
-        let windows = self.windows(expr, step_range)?;
+    pub(super) fn matrix(&mut self, expr: &Expr, step_range: StepRange) -> Result<Output, QueryError> {
         let mut rows = Vec::new();
-        for one in &windows.series {
+        self.each_windowed(expr, step_range, &mut |eval, windows, one, no_name| {
             let mut slide = Slide::default();
-            let window = slide.window(&windows, one, step_range.start_ms);
-            self.account(window.times.len().saturating_mul(2))?;
-            let points: Vec<(i64, f64)> = window.times.iter().copied().zip(window.values.iter().copied()).collect();
-            if !points.is_empty() {
-                rows.push(super::Points { labels: finish::final_labels(&one.labels, one.drop_name), points });
+            let window = slide.window(windows, one, step_range.start_ms);
+            if window.times.is_empty() {
+                return Ok(());
             }
-        }
+            eval.account(window.times.len().saturating_mul(2))?;
+            let labels = finish::final_labels(&one.labels, no_name);
+            eval.tally.take(label_bytes(&labels))?;
+            rows.push(Points { labels, points: window.times.iter().copied().zip(window.values.iter().copied()).collect() });
+            Ok(())
+        })?;
         finish::matrix(rows)
     }
+}
+
+/// Takes staleness markers out.
+fn drop_stale(series: &mut Series) {
+    let Some(first) = series.values.iter().position(|value| is_stale(*value)) else { return };
+    let mut kept = first;
+    for at in first..series.values.len() {
+        if !is_stale(series.values[at]) {
+            series.timestamps[kept] = series.timestamps[at];
+            series.values[kept] = series.values[at];
+            kept += 1;
+        }
+    }
+    series.timestamps.truncate(kept);
+    series.values.truncate(kept);
 }
 
 /// Not every function knows what to do with `anchored` and `smoothed`.
@@ -230,18 +241,18 @@ struct Slide {
 }
 
 impl Slide {
-    fn window<'w>(&mut self, windows: &Windows, one: &'w Stored, step_ms: i64) -> Window<'w> {
+    fn window<'w>(&mut self, windows: &Windows, one: &'w Series, step_ms: i64) -> Window<'w> {
         let end_ms = windows.shift.of(step_ms);
         let start_ms = end_ms.saturating_sub(windows.range_ms);
         let (after, until) = (start_ms.saturating_sub(windows.margin_ms.0), end_ms.saturating_add(windows.margin_ms.1));
-        while one.times.get(self.to).is_some_and(|at| *at <= until) {
+        while one.timestamps.get(self.to).is_some_and(|at| *at <= until) {
             self.to += 1;
         }
-        while self.from < self.to && one.times[self.from] <= after {
+        while self.from < self.to && one.timestamps[self.from] <= after {
             self.from += 1;
         }
         Window {
-            times: &one.times[self.from..self.to],
+            times: &one.timestamps[self.from..self.to],
             values: &one.values[self.from..self.to],
             start_ms,
             end_ms,

@@ -10,11 +10,11 @@ use crate::error::QueryError;
 use crate::eval::{ABSENT, Eval, Row, StepRange, Value, is_absent};
 
 pub(super) fn absent(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
-    let rows = eval.argument(call, 0, step_range)?.rows()?;
     let mut present = vec![false; step_range.steps()];
-    for row in rows {
-        present.iter_mut().zip(row.values).for_each(|(present, value)| *present |= !is_absent(value));
-    }
+    eval.each_row(&call.arguments[0], step_range, &mut |_, row| {
+        present.iter_mut().zip(&row.values).for_each(|(present, value)| *present |= !is_absent(*value));
+        Ok(())
+    })?;
     Ok(missing(&present, call))
 }
 

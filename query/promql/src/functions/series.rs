@@ -9,19 +9,19 @@ use crate::eval::{Eval, StepRange, Value, Want, is_absent};
 
 /// `timestamp(v)`: of the samples themselves when `v` is a plain selector, else of the step.
 pub(super) fn timestamp(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
-    let mut value = match call.arguments.first().map(|argument| &argument.bare().kind) {
-        Some(Kind::Selector(selector)) => eval.select(selector, step_range, Want::Times)?,
-        _ => {
-            let mut rows = eval.argument(call, 0, step_range)?.rows()?;
-            for row in &mut rows {
-                let present = row.values.iter_mut().zip(step_range.times()).filter(|(value, _)| !is_absent(**value));
-                present.for_each(|(value, at)| *value = at as f64 / 1000.0);
-            }
-            Value::Vector(rows)
-        }
-    };
-    value.drop_names();
-    Ok(value)
+    let argument = &call.arguments[0];
+    eval.collect(|eval, sink| match &argument.bare().kind {
+        Kind::Selector(selector) => eval.each_selected(selector, step_range, Want::Times, &mut |eval, row| {
+            row.drop_name = true;
+            sink(eval, row)
+        }),
+        _ => eval.each_row(argument, step_range, &mut |eval, row| {
+            let present = row.values.iter_mut().zip(step_range.times()).filter(|(value, _)| !is_absent(**value));
+            present.for_each(|(value, at)| *value = at as f64 / 1000.0);
+            row.drop_name = true;
+            sink(eval, row)
+        }),
+    })
 }
 
 /// `sort(v)`, `sort_desc(v)`: NaN last. Only an instant query has an order.

@@ -59,6 +59,10 @@ impl Mean {
         self.sum = self.sum.times(kept).plus(value / self.count);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0.0
+    }
+
     pub(crate) fn mean(&self) -> f64 {
         if self.incremental { self.sum.total() } else { self.sum.value / self.count + self.sum.compensation / self.count }
     }

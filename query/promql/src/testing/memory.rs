@@ -59,8 +59,7 @@ fn what_would_be_wide_is_refused_before_it_is_made() {
     for query in [
         // 100 series × 1.5 million steps of 1 ms.
         "max_over_time(hits[1500s:1ms])",
-        // Samples that are read take their bytes as well.
-        "count(hits) + count(hits)",
+        "hits + on (pod) hits",
         "vector(1) + on() group_right() (hits @ 1000)",
         "count_values(\"v\", hits)",
         "sum by (pod) (rate(hits[5m]))",
@@ -69,5 +68,24 @@ fn what_would_be_wide_is_refused_before_it_is_made() {
         let error = rows.unwrap_err();
         assert!(error.contains("query.query_memory_max"), "{query}: {error}");
         assert!(held <= 100_000, "{query}: {held}");
+    }
+}
+
+#[test]
+fn more_samples_than_a_query_may_hold_are_folded() {
+    // 10,000 samples take 160,000 bytes, the vector over them 80,000.
+    for (query, rows, bytes_max) in [
+        ("count(hits) + count(hits)", 1, 20_000),
+        ("sum(rate(hits[5m]))", 1, 20_000),
+        ("max(hits * 2) > 1", 1, 20_000),
+        ("avg by (pod) (hits{pod=~\"1.\"})", 10, 100_000),
+        ("absent(hits)", 0, 20_000),
+        ("max(max_over_time(rate(hits[1m])[5m:15s]))", 1, 20_000),
+        ("count_values(\"v\", hits > 97)", 2, 20_000),
+        ("stddev(-abs(hits @ end()))", 1, 20_000),
+    ] {
+        let (found, held) = ask(query, bytes_max);
+        assert_eq!(found, Ok(rows), "{query}");
+        assert!(held <= bytes_max, "{query}: {held}");
     }
 }

@@ -1,10 +1,11 @@
 //! Series in memory, as a reader.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use weir_model::label::{Labels, Matcher};
 use weir_model::metric::Family;
-use weir_model::select::{Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series};
+use weir_model::select::{Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor};
 
 /// Series in memory. Knows no tenants.
 #[derive(Clone, Debug, Default)]
@@ -21,28 +22,14 @@ impl MemoryReader {
     pub fn push(&mut self, labels: &Labels, at_ms: i64, value: f64) {
         self.series.entry(labels.clone()).or_default().insert(at_ms, value);
     }
-
-    fn matching<'a>(&'a self, select: &'a MetricSelect) -> impl Iterator<Item = (&'a Labels, &'a BTreeMap<i64, f64>)> {
-        let passes = |labels: &Labels| select.matchers.iter().all(|matcher: &Matcher| matcher.matches(labels.get(&matcher.name)));
-        self.series.iter().filter(move |(labels, _)| passes(labels))
-    }
 }
 
 impl MetricReader for MemoryReader {
-    fn select(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Series>>, ReadError> {
-        let mut found = Vec::new();
-        if select.start_ms > select.end_ms {
-            return Ok(Covered { value: found, coverage: self.coverage.clone() });
-        }
-        for (labels, samples) in self.matching(select) {
-            let (timestamps, values): (Vec<i64>, Vec<f64>) =
-                samples.range(select.start_ms..=select.end_ms).map(|(at, value)| (*at, *value)).unzip();
-            budget.spend(timestamps.len() as u64)?;
-            if !timestamps.is_empty() {
-                found.push(Series { labels: labels.clone(), timestamps, values });
-            }
-        }
-        Ok(Covered { value: found, coverage: self.coverage.clone() })
+    fn cursor<'a>(&'a self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
+        let (start_ms, end_ms) = (select.start_ms, select.end_ms);
+        let passes = |labels: &Labels| select.matchers.iter().all(|matcher: &Matcher| matcher.matches(labels.get(&matcher.name)));
+        let matching = self.series.iter().filter(|(labels, _)| start_ms <= end_ms && passes(labels)).collect::<Vec<_>>();
+        Ok(Box::new(MemoryCursor { reader: self, matching: matching.into_iter(), range: start_ms..=end_ms, budget }))
     }
 
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
@@ -52,5 +39,30 @@ impl MetricReader for MemoryReader {
 
     fn families(&self, _tenant: &str) -> Result<Covered<Vec<Family>>, ReadError> {
         Ok(Covered { value: self.metadata.clone(), coverage: self.coverage.clone() })
+    }
+}
+
+struct MemoryCursor<'a> {
+    reader: &'a MemoryReader,
+    matching: std::vec::IntoIter<(&'a Labels, &'a BTreeMap<i64, f64>)>,
+    range: RangeInclusive<i64>,
+    budget: &'a dyn Budget,
+}
+
+impl SeriesCursor for MemoryCursor<'_> {
+    fn next(&mut self, series: &mut Series) -> Result<bool, ReadError> {
+        for (labels, samples) in self.matching.by_ref() {
+            let (timestamps, values): (Vec<i64>, Vec<f64>) = samples.range(self.range.clone()).unzip();
+            self.budget.spend(timestamps.len() as u64)?;
+            if !timestamps.is_empty() {
+                *series = Series { labels: labels.clone(), timestamps, values };
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn coverage(self: Box<Self>) -> Coverage {
+        self.reader.coverage.clone()
     }
 }

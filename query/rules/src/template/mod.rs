@@ -16,7 +16,7 @@ pub(crate) use format::{general, pad_exponent};
 pub(crate) use functions::escape_query;
 
 /// Evaluates a query at the instant of the alert.
-pub(crate) type Ask<'a> = dyn Fn(&str) -> Result<Vec<(Labels, f64)>, String> + 'a;
+pub(crate) type QueryFn<'a> = dyn Fn(&str) -> Result<Vec<(Labels, f64)>, String> + 'a;
 
 /// What a template sees.
 pub(crate) struct Scope<'a> {
@@ -29,7 +29,7 @@ pub(crate) struct Scope<'a> {
     /// `$externalLabels`, `.ExternalLabels`
     pub external_labels: &'a BTreeMap<String, String>,
     /// Answers the function `query`.
-    pub query: &'a Ask<'a>,
+    pub query: &'a QueryFn<'a>,
 }
 
 /// A compiled template.

@@ -55,8 +55,8 @@ impl Node {
 
     /// Ships what is to be shipped: seconds, codes and kills.
     fn told(&mut self) -> Vec<(String, i64, Option<i32>, u64)> {
-        let deaths = self.history.untold(self.now);
-        self.history.set_told(&deaths);
+        let deaths = self.history.unshipped(self.now);
+        self.history.set_shipped(&deaths);
         let row =
             |death: &Death| (death.record.container.id.clone(), death.end.at / SECOND, death.end.exit_code, death.end.oom_kills);
         deaths.iter().map(row).collect()

@@ -32,8 +32,11 @@ fn monitor(directory: &Path, script: &str) -> Monitor {
     let status = Status { version: super::super::status::VERSION, id: "ab".into(), restarts: 7, ..Status::default() };
     let program = directory.join("program");
     let text = format!("#!/bin/sh\ncd {}\necho \"$*\" >> calls\n{script}\n", directory.display());
-    std::fs::write(&program, text).unwrap();
-    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    // Another process writes it: a process that another test forks meanwhile would hold our open file for a moment, and what is
+    // open for writing cannot be run.
+    std::fs::write(directory.join("text"), text).unwrap();
+    let installed = Command::new("install").args(["-m", "700"]).arg(directory.join("text")).arg(&program).status();
+    assert!(installed.unwrap().success());
     let spec = RunSpec { restart: Restart::Always, ..RunSpec::new(["true"]) };
     Monitor { directory: directory.to_owned(), spec, status, log, program }
 }

@@ -1,5 +1,8 @@
 //! The names of [`super`]: tables from the kernel's words to node_exporter's metrics.
 
+use procfs::DiskStat;
+use procfs::net::DeviceStatus;
+
 use super::super::column::{Metric, counter, gauge};
 
 pub(super) static MACHINE_CORES: Metric = gauge("machine_cpu_cores", "Number of logical CPU cores.");
@@ -37,46 +40,71 @@ pub(super) static VMSTAT: [(&str, Metric); 7] = [
     ("pswpout", counter("node_vmstat_pswpout", "/proc/vmstat pswpout.")),
 ];
 
-/// Counters of a line of `/proc/diskstats`, in its order, and what to multiply them by (times are in ms, a sector has 512
-/// bytes whatever the device's own size).
-pub(super) static DISK: [(Metric, f64); 17] = [
-    (counter("node_disk_reads_completed_total", "Reads completed."), 1.0),
-    (counter("node_disk_reads_merged_total", "Reads merged."), 1.0),
-    (counter("node_disk_read_bytes_total", "Bytes read."), 512.0),
-    (counter("node_disk_read_time_seconds_total", "Seconds spent by all reads."), 0.001),
-    (counter("node_disk_writes_completed_total", "Writes completed."), 1.0),
-    (counter("node_disk_writes_merged_total", "Writes merged."), 1.0),
-    (counter("node_disk_written_bytes_total", "Bytes written."), 512.0),
-    (counter("node_disk_write_time_seconds_total", "Seconds spent by all writes."), 0.001),
-    (gauge("node_disk_io_now", "I/Os in progress."), 1.0),
-    (counter("node_disk_io_time_seconds_total", "Seconds spent doing I/Os."), 0.001),
-    (counter("node_disk_io_time_weighted_seconds_total", "Weighted seconds spent doing I/Os."), 0.001),
-    (counter("node_disk_discards_completed_total", "Discards completed."), 1.0),
-    (counter("node_disk_discards_merged_total", "Discards merged."), 1.0),
-    (counter("node_disk_discarded_sectors_total", "Sectors discarded."), 1.0),
-    (counter("node_disk_discard_time_seconds_total", "Seconds spent by all discards."), 0.001),
-    (counter("node_disk_flush_requests_total", "Flush requests completed."), 1.0),
-    (counter("node_disk_flush_requests_time_seconds_total", "Seconds spent by all flush requests."), 0.001),
+/// Numbers of a disk; the last six are missing on kernels before 4.18 and 5.5.
+type OfDisk = fn(&DiskStat) -> Option<f64>;
+pub(super) static DISK: [(Metric, OfDisk); 17] = [
+    (counter("node_disk_reads_completed_total", "Reads completed."), |disk| Some(count(disk.reads))),
+    (counter("node_disk_reads_merged_total", "Reads merged."), |disk| Some(count(disk.merged))),
+    (counter("node_disk_read_bytes_total", "Bytes read."), |disk| Some(bytes(disk.sectors_read))),
+    (counter("node_disk_read_time_seconds_total", "Seconds spent by all reads."), |disk| Some(seconds(disk.time_reading))),
+    (counter("node_disk_writes_completed_total", "Writes completed."), |disk| Some(count(disk.writes))),
+    (counter("node_disk_writes_merged_total", "Writes merged."), |disk| Some(count(disk.writes_merged))),
+    (counter("node_disk_written_bytes_total", "Bytes written."), |disk| Some(bytes(disk.sectors_written))),
+    (counter("node_disk_write_time_seconds_total", "Seconds spent by all writes."), |disk| Some(seconds(disk.time_writing))),
+    (gauge("node_disk_io_now", "I/Os in progress."), |disk| Some(count(disk.in_progress))),
+    (counter("node_disk_io_time_seconds_total", "Seconds spent doing I/Os."), |disk| Some(seconds(disk.time_in_progress))),
+    (counter("node_disk_io_time_weighted_seconds_total", "Weighted seconds spent doing I/Os."), |disk| {
+        Some(seconds(disk.weighted_time_in_progress))
+    }),
+    (counter("node_disk_discards_completed_total", "Discards completed."), |disk| disk.discards.map(count)),
+    (counter("node_disk_discards_merged_total", "Discards merged."), |disk| disk.discards_merged.map(count)),
+    (counter("node_disk_discarded_sectors_total", "Sectors discarded."), |disk| disk.sectors_discarded.map(count)),
+    (counter("node_disk_discard_time_seconds_total", "Seconds spent by all discards."), |disk| disk.time_discarding.map(seconds)),
+    (counter("node_disk_flush_requests_total", "Flush requests completed."), |disk| disk.flushes.map(count)),
+    (counter("node_disk_flush_requests_time_seconds_total", "Seconds spent by all flush requests."), |disk| {
+        disk.time_flushing.map(seconds)
+    }),
 ];
 
-/// Columns of `/proc/net/dev`, in its order.
-pub(super) static NETWORK: [Metric; 16] = [
-    counter("node_network_receive_bytes_total", "Network device statistic receive_bytes."),
-    counter("node_network_receive_packets_total", "Network device statistic receive_packets."),
-    counter("node_network_receive_errs_total", "Network device statistic receive_errs."),
-    counter("node_network_receive_drop_total", "Network device statistic receive_drop."),
-    counter("node_network_receive_fifo_total", "Network device statistic receive_fifo."),
-    counter("node_network_receive_frame_total", "Network device statistic receive_frame."),
-    counter("node_network_receive_compressed_total", "Network device statistic receive_compressed."),
-    counter("node_network_receive_multicast_total", "Network device statistic receive_multicast."),
-    counter("node_network_transmit_bytes_total", "Network device statistic transmit_bytes."),
-    counter("node_network_transmit_packets_total", "Network device statistic transmit_packets."),
-    counter("node_network_transmit_errs_total", "Network device statistic transmit_errs."),
-    counter("node_network_transmit_drop_total", "Network device statistic transmit_drop."),
-    counter("node_network_transmit_fifo_total", "Network device statistic transmit_fifo."),
-    counter("node_network_transmit_colls_total", "Network device statistic transmit_colls."),
-    counter("node_network_transmit_carrier_total", "Network device statistic transmit_carrier."),
-    counter("node_network_transmit_compressed_total", "Network device statistic transmit_compressed."),
+fn count(value: u64) -> f64 {
+    value as f64
+}
+
+/// The kernel counts times in ms.
+fn seconds(millis: u64) -> f64 {
+    millis as f64 * 0.001
+}
+
+/// A sector has 512 bytes whatever the device's own size.
+fn bytes(sectors: u64) -> f64 {
+    sectors as f64 * 512.0
+}
+
+/// Numbers of a network device.
+type OfDevice = fn(&DeviceStatus) -> u64;
+pub(super) static NETWORK: [(Metric, OfDevice); 16] = [
+    (counter("node_network_receive_bytes_total", "Network device statistic receive_bytes."), |device| device.recv_bytes),
+    (counter("node_network_receive_packets_total", "Network device statistic receive_packets."), |device| device.recv_packets),
+    (counter("node_network_receive_errs_total", "Network device statistic receive_errs."), |device| device.recv_errs),
+    (counter("node_network_receive_drop_total", "Network device statistic receive_drop."), |device| device.recv_drop),
+    (counter("node_network_receive_fifo_total", "Network device statistic receive_fifo."), |device| device.recv_fifo),
+    (counter("node_network_receive_frame_total", "Network device statistic receive_frame."), |device| device.recv_frame),
+    (counter("node_network_receive_compressed_total", "Network device statistic receive_compressed."), |device| {
+        device.recv_compressed
+    }),
+    (counter("node_network_receive_multicast_total", "Network device statistic receive_multicast."), |device| {
+        device.recv_multicast
+    }),
+    (counter("node_network_transmit_bytes_total", "Network device statistic transmit_bytes."), |device| device.sent_bytes),
+    (counter("node_network_transmit_packets_total", "Network device statistic transmit_packets."), |device| device.sent_packets),
+    (counter("node_network_transmit_errs_total", "Network device statistic transmit_errs."), |device| device.sent_errs),
+    (counter("node_network_transmit_drop_total", "Network device statistic transmit_drop."), |device| device.sent_drop),
+    (counter("node_network_transmit_fifo_total", "Network device statistic transmit_fifo."), |device| device.sent_fifo),
+    (counter("node_network_transmit_colls_total", "Network device statistic transmit_colls."), |device| device.sent_colls),
+    (counter("node_network_transmit_carrier_total", "Network device statistic transmit_carrier."), |device| device.sent_carrier),
+    (counter("node_network_transmit_compressed_total", "Network device statistic transmit_compressed."), |device| {
+        device.sent_compressed
+    }),
 ];
 
 /// Some and full, for CPU, memory and I/O.

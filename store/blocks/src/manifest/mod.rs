@@ -4,6 +4,7 @@
 //! - `encode`: its bytes;
 //! - [`ManifestStore`]: numbered versions in the object store, each created once by whoever comes first; block objects;
 //! - `follow`: reading versions that others publish;
+//! - [`OpenBlocks`]: the blocks that a version names, opened;
 //! - `garbage`: [`ManifestStore::collect`] removes what no version names;
 //! - [`probe`]: whether a store's conditional create really works;
 //! - [`durable_local`]: a directory as an object store that survives power loss.
@@ -16,6 +17,7 @@ mod garbage;
 #[cfg(test)]
 mod hostile;
 mod local;
+mod open;
 mod probe;
 mod publish;
 mod rules;
@@ -30,6 +32,7 @@ use weir_model::time::UnixNanos;
 pub use follow::partitions;
 pub use garbage::{Garbage, Sightings};
 pub use local::durable_local;
+pub use open::{OpenBlocks, Opened, unread};
 pub use probe::probe;
 pub use publish::{ManifestStore, NewBlock, NonceSource, Prepared, random_nonces};
 

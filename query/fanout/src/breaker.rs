@@ -1,19 +1,18 @@
-//! How long reads wait for the object store: after a timeout, fail fast until it may have come back.
+//! How long a query waits for the object store: after a timeout, fail fast until the store may have come back.
 
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-
-use crate::StoreError;
+use weir_blocks::StoreError;
 
 /// After a timeout, reads fail fast for this long, and then wait no longer than this until one is answered: a query that reads a
 /// thousand parts of blocks waits once.
 const FAIL_FAST: Duration = Duration::from_secs(1);
 
 /// Of one object store, shared by all who read from it.
-pub struct CircuitBreaker {
+pub(super) struct CircuitBreaker {
     timeout: Duration,
     /// `None` once a read has been answered since.
     last_timeout: Mutex<Option<Instant>>,
@@ -25,12 +24,12 @@ pub struct CircuitBreaker {
 
 impl CircuitBreaker {
     /// `timeout`: of a read while the store answers.
-    pub fn new(timeout: Duration) -> Self {
+    pub(super) fn new(timeout: Duration) -> Self {
         Self { timeout, last_timeout: Mutex::new(None), last_answer: Mutex::new(Instant::now()), silence: Notify::new() }
     }
 
     /// The store's answer; errors with `Unavailable` when there is none in time.
-    pub async fn wait<T>(&self, asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    pub(super) async fn wait<T>(&self, asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let last_timeout = *self.last_timeout.lock();
         let timeout = match last_timeout {
             None => self.timeout,
@@ -54,7 +53,7 @@ impl CircuitBreaker {
 
     /// The store's answer, however long it takes. For a read beside all queries: when nothing at all has been answered for as long as
     /// reads fail fast, those that wait end, so that the first query of a silent store does not wait for a timeout of its own.
-    pub async fn watch<T>(&self, asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    pub(super) async fn watch<T>(&self, asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         tokio::pin!(asked);
         loop {
             if let Ok(answered) = tokio::time::timeout(FAIL_FAST, &mut asked).await {
@@ -69,7 +68,7 @@ impl CircuitBreaker {
     }
 
     /// The store has answered a caller that waits without a timeout.
-    pub fn answered(&self) {
+    pub(super) fn answered(&self) {
         *self.last_timeout.lock() = None;
         *self.last_answer.lock() = Instant::now();
     }

@@ -1,5 +1,5 @@
-//! Files and directories of the tail's own: for nobody else to read, whatever the umask, and there after a power cut.
-//! Used by [`super::checkpoint`], [`super::chain`] and [`super::follow`].
+//! Files and directories of the collector's own: for nobody else to read, whatever the umask, and there after a power cut.
+//! Used by `tail` and [`crate::epoch`].
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -7,19 +7,19 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Makes a directory and those above it that are not there; durable when it answers.
-pub(super) fn make_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     let missing: Vec<PathBuf> = path.ancestors().take_while(|path| !path.exists()).map(Path::to_owned).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     missing.iter().filter_map(|made| made.parent()).try_for_each(sync_directory)
 }
 
 /// An empty file, to be read and written.
-pub(super) fn create(path: &Path) -> io::Result<File> {
+pub(crate) fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
 /// Replaces a file as a whole: written to `beside`, synced, renamed, the directory synced.
-pub(super) fn replace(path: &Path, beside: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, beside: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = create(beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;

@@ -1,7 +1,44 @@
-//! How a run of a container ended, as engines, the kernel and weir's own monitor tell it.
+//! How far a container is, and how a run of it ended: as engines and the kernel tell it, and as weir's own monitor writes it down.
 
 use serde::{Deserialize, Serialize};
 use weir_model::time::UnixNanos;
+
+/// Runs that ended and are remembered of a container. One that ends as fast as the pauses between its runs let it ends six times
+/// within the first five seconds, and whoever reads the monitor's file does so every second.
+pub(crate) const ENDS_MAX: usize = 16;
+
+/// How far a container is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Made, never started.
+    Created,
+    /// Runs.
+    Running,
+    /// Frozen.
+    Paused,
+    /// Between two runs.
+    Restarting,
+    /// Over.
+    Exited,
+    /// The engine does not say.
+    #[default]
+    Unknown,
+}
+
+impl State {
+    /// The name in labels and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Restarting => "restarting",
+            Self::Exited => "exited",
+            Self::Unknown => "unknown",
+        }
+    }
+}
 
 /// The end of one run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

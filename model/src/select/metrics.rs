@@ -1,0 +1,83 @@
+//! What is asked of metrics: series with their samples, one at a time.
+
+use super::{Budget, Coverage, Covered, ReadError};
+use crate::label::{Labels, Matcher};
+use crate::metric::Family;
+
+/// Which series, and which of their samples.
+#[derive(Clone, Debug)]
+pub struct MetricSelect {
+    pub tenant: String,
+    /// All must pass.
+    pub matchers: Vec<Matcher>,
+    /// First millisecond since the Unix epoch, inclusive.
+    pub start_ms: i64,
+    /// Last millisecond, inclusive (as Prometheus' querier has it).
+    pub end_ms: i64,
+}
+
+/// A series and its samples in the asked range.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Series {
+    /// `__name__` and all others.
+    pub labels: Labels,
+    /// Milliseconds since the Unix epoch, strictly ascending.
+    pub timestamps: Vec<i64>,
+    /// As many; staleness markers are kept.
+    pub values: Vec<f64>,
+}
+
+/// Reads metrics.
+pub trait MetricReader: Send + Sync {
+    /// Series with at least one sample in the range, ascending by labels: of one state of each partition, that of this call or of
+    /// the first pull.
+    fn cursor<'a>(&'a self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError>;
+    /// All of them at once, for callers that have a use for all.
+    fn select(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Series>>, ReadError> {
+        let mut cursor = self.cursor(select, budget)?;
+        let (mut value, mut series) = (Vec::new(), Series::default());
+        while cursor.next(&mut series)? {
+            value.push(std::mem::take(&mut series));
+        }
+        Ok(Covered { value, coverage: cursor.coverage() })
+    }
+    /// Label sets of series that may have a sample in the range, ascending, without reading samples.
+    fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError>;
+    /// Metadata of the families seen, ascending by name.
+    fn families(&self, tenant: &str) -> Result<Covered<Vec<Family>>, ReadError>;
+}
+
+/// Series under way: each is decoded when it is pulled, and none is kept.
+pub trait SeriesCursor {
+    /// Puts the next series in the place of what is there, whose buffers are used again; false, and nothing of use there, after
+    /// the last one. After an error the cursor is of no use.
+    fn next(&mut self, series: &mut Series) -> Result<bool, ReadError>;
+    /// What the series given so far are made of, and what could not be read.
+    fn coverage(self: Box<Self>) -> Coverage;
+}
+
+/// Series that lie in memory, as a cursor.
+pub struct SeriesList {
+    series: std::vec::IntoIter<Series>,
+    coverage: Coverage,
+}
+
+impl SeriesList {
+    /// Of series that ascend by labels.
+    pub fn new(read: Covered<Vec<Series>>) -> Self {
+        Self { series: read.value.into_iter(), coverage: read.coverage }
+    }
+}
+
+impl SeriesCursor for SeriesList {
+    fn next(&mut self, series: &mut Series) -> Result<bool, ReadError> {
+        let next = self.series.next();
+        let any = next.is_some();
+        *series = next.unwrap_or_default();
+        Ok(any)
+    }
+
+    fn coverage(self: Box<Self>) -> Coverage {
+        self.coverage
+    }
+}

@@ -1,0 +1,63 @@
+//! A block as a segment: the series that pass, in the order of their labels.
+
+use std::sync::Arc;
+
+use weir_model::label::Labels;
+use weir_model::select::Budget;
+
+use super::block::MetricsBlock;
+use super::plan::{MetricsPlan, Wanted};
+use super::stored::StoredSeries;
+use super::walk::Walk;
+use weir_blocks::StoreError;
+use weir_blocks::segment::{Entries, Segment};
+
+impl Segment<MetricsPlan> for MetricsBlock {
+    type Key = Labels;
+    type Item = StoredSeries;
+
+    fn may_match(&self, plan: &MetricsPlan) -> bool {
+        let tenant = self.tenants().iter().any(|(own, _)| *own == plan.tenant);
+        tenant && self.groups().iter().any(|group| plan.overlaps(group.first, group.last))
+    }
+
+    fn cursor<'a>(self: Arc<Self>, plan: Arc<MetricsPlan>, budget: &'a dyn Budget) -> Entries<'a, Labels, StoredSeries>
+    where
+        Self: 'a,
+        MetricsPlan: 'a,
+    {
+        let open = move || -> Entries<'a, Labels, StoredSeries> {
+            let ids = match ids(&self, &plan) {
+                Ok(ids) => ids,
+                Err(error) => return Box::new(std::iter::once(Err(error.into()))),
+            };
+            if plan.wanted == Wanted::Labels {
+                return Box::new(ids.into_iter().map(move |id| Ok((self.labels(id).clone(), StoredSeries::Unread))));
+            }
+            let walk = Walk::new(self, ids, budget);
+            Box::new(
+                walk.map(|series| series.map(|series| (series.block.labels(series.id).clone(), StoredSeries::Block(series)))),
+            )
+        };
+        Box::new(std::iter::once_with(open).flatten())
+    }
+}
+
+/// Series that pass and whose groups may have samples in the range, ascending by labels.
+fn ids(block: &MetricsBlock, plan: &MetricsPlan) -> Result<Vec<u32>, StoreError> {
+    let found = block.matching(&plan.tenant, &plan.matchers)?;
+    let mut ids: Vec<u32> = Vec::with_capacity(found.len() as usize);
+    let mut found = found.iter().peekable();
+    while let Some(first) = found.peek().copied() {
+        let group = &block.groups()[block.group_of(first)];
+        let wanted = plan.overlaps(group.first, group.last);
+        while let Some(id) = found.next_if(|id| *id < group.series_first + group.series) {
+            ids.extend(wanted.then_some(id));
+        }
+    }
+    // A block has names first: series with a label that sorts before `__name__`, or without a name, stand elsewhere there.
+    if !plan.one_name && !ids.is_sorted_by(|a, b| block.labels(*a) < block.labels(*b)) {
+        ids.sort_by(|a, b| block.labels(*a).cmp(block.labels(*b)));
+    }
+    Ok(ids)
+}

@@ -1,0 +1,91 @@
+//! A head as a segment: its series sorted by labels once, their rows shared.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use weir_model::label::Labels;
+use weir_model::select::{Budget, ReadError};
+
+use super::head::MetricsHead;
+use super::plan::{MetricsPlan, Wanted};
+use super::rows::HeadSeries;
+use super::stored::{HeadSamples, StoredSeries};
+use weir_blocks::segment::{Entries, Segment, SegmentError};
+
+/// Budgets are checked every so many series.
+const CHECK_EVERY: usize = 256;
+
+impl Segment<MetricsPlan> for MetricsHead {
+    type Key = Labels;
+    type Item = StoredSeries;
+
+    fn may_match(&self, plan: &MetricsPlan) -> bool {
+        self.has_tenant(&plan.tenant)
+    }
+
+    fn cursor<'a>(self: Arc<Self>, plan: Arc<MetricsPlan>, budget: &'a dyn Budget) -> Entries<'a, Labels, StoredSeries>
+    where
+        Self: 'a,
+        MetricsPlan: 'a,
+    {
+        Box::new(HeadCursor { head: self, plan, budget, found: None, next: 0, reserved: 0 })
+    }
+}
+
+struct HeadCursor<'a> {
+    head: Arc<MetricsHead>,
+    plan: Arc<MetricsPlan>,
+    budget: &'a dyn Budget,
+    /// From the first pull on.
+    found: Option<Rc<HeadSeries>>,
+    next: usize,
+    reserved: u64,
+}
+
+impl HeadCursor<'_> {
+    fn open(&mut self) -> Result<Rc<HeadSeries>, SegmentError> {
+        let mut found = self.head.matching(&self.plan).map_err(|error| ReadError::Store(error.to_string()))?;
+        let bytes = found.memory() as u64;
+        self.budget.reserve(bytes)?;
+        self.reserved = bytes;
+        found.series.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(Rc::new(found))
+    }
+}
+
+impl Iterator for HeadCursor<'_> {
+    type Item = Result<(Labels, StoredSeries), SegmentError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let found = match &self.found {
+            Some(found) => Rc::clone(found),
+            None => match self.open() {
+                Ok(found) => Rc::clone(self.found.insert(found)),
+                Err(error) => return Some(Err(error)),
+            },
+        };
+        loop {
+            let at = self.next;
+            let (labels, places) = found.series.get(at)?;
+            self.next += 1;
+            if at.is_multiple_of(CHECK_EVERY)
+                && let Err(stopped) = self.budget.check()
+            {
+                return Some(Err(stopped.into()));
+            }
+            if places.iter().any(|(table, _)| !found.rows(*table).is_empty()) {
+                let series = match self.plan.wanted {
+                    Wanted::Samples => StoredSeries::Head(HeadSamples { found: Rc::clone(&found), at }),
+                    Wanted::Labels => StoredSeries::Unread,
+                };
+                return Some(Ok((labels.clone(), series)));
+            }
+        }
+    }
+}
+
+impl Drop for HeadCursor<'_> {
+    fn drop(&mut self) {
+        self.budget.release(self.reserved);
+    }
+}

@@ -1,0 +1,39 @@
+//! A select, compiled once for all heads and blocks of a request.
+
+use std::sync::Arc;
+
+use weir_model::label::{MatchOp, Matcher, NAME};
+use weir_model::select::MetricSelect;
+
+pub struct MetricsPlan {
+    pub(super) tenant: String,
+    /// All must pass.
+    pub(super) matchers: Vec<Matcher>,
+    /// Milliseconds since the Unix epoch, both inclusive.
+    pub(super) start_ms: i64,
+    pub(super) end_ms: i64,
+    pub(super) wanted: Wanted,
+    /// Whatever passes has one metric name: then a block has it in the order of labels.
+    pub(super) one_name: bool,
+}
+
+/// What of a series a request has a use for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Samples,
+    /// Nothing is unpacked.
+    Labels,
+}
+
+impl MetricsPlan {
+    pub(super) fn new(select: &MetricSelect, wanted: Wanted) -> Arc<Self> {
+        let MetricSelect { tenant, matchers, start_ms, end_ms } = select.clone();
+        let one_name = matchers.iter().any(|matcher| matcher.name == NAME && matcher.op == MatchOp::Equal);
+        Arc::new(Self { tenant, matchers, start_ms, end_ms, wanted, one_name })
+    }
+
+    /// Whether samples from `first` to `last`, milliseconds and inclusive, may be in the range.
+    pub(super) fn overlaps(&self, first: i64, last: i64) -> bool {
+        first <= self.end_ms && last >= self.start_ms
+    }
+}
