@@ -55,6 +55,7 @@ async fn bench() {
         inventory: InventoryConfig { root: folder.path().to_path_buf(), ..InventoryConfig::default() },
         retention: weir_collector::Retention::default(),
         data: folder.path().join("collector"),
+        outages: weir_model::outage::Outages::default(),
         shutdown: stop.clone(),
     };
     let (resident, watch) = (resident(), Watch::start());

@@ -1,15 +1,20 @@
-//! `weir logs --follow`: the newest lines of the past, then lines as they arrive, until Ctrl-C.
+//! `weir logs --follow`: the newest lines of the past, then lines as they arrive, until Ctrl-C. A connection that is lost is made
+//! again: what arrived meanwhile is asked for, and what was written before is told by its id.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use reqwest::StatusCode;
 use serde_json::Value;
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::error::Error;
 use tokio_tungstenite::tungstenite::{Message, protocol::WebSocketConfig};
-use weir_model::time::SECOND;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use weir_model::time::{SECOND, UnixNanos};
 
 use super::address::Address;
+use super::http::Answer;
 use super::lines::{Query, Style, newest, note_limit};
 use super::print::{self, number, text};
 use super::{http, unreachable};
@@ -22,49 +27,169 @@ use crate::{Failure, stdout};
 const AHEAD: i64 = 3600 * SECOND;
 /// One message: what arrives within 100 ms.
 const MESSAGE_BYTES_MAX: usize = 256 << 20;
+/// Between two tries to connect again, and to find all of what arrived meanwhile.
+const PAUSE: Duration = Duration::from_secs(1);
+/// A weir that has started reads its bus again; so many pauses are waited for that before what is not there is given up.
+const CATCH_UP_TRIES: usize = 60;
+/// What arrived meanwhile is looked for from so long before the newest line that was written: clocks and ways differ.
+const OVERLAP: i64 = 60 * SECOND;
+/// Lines that arrived meanwhile, at least as many are asked for.
+const MEANWHILE_LINES: u64 = 1000;
+/// Ids of lines that were written: 10 MB, and more than a terminal shows in a minute.
+const WRITTEN_MAX: usize = 100_000;
 
-/// Ends with a failure when the connection does, and with none when nobody reads stdout any more.
+type Tail = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Ends when nobody reads stdout any more. Errors when the first connection fails, and when weir refuses the query.
 pub(super) async fn follow(query: &Query, address: &Address, output: Output, style: &Style) -> Result<(), Failure> {
     // Opened before the past is read, so that nothing lies between; what is in both is told by its id.
-    let mut url = address.url("/api/weir/v1/logs/tail", &[("query", query.text.clone())]);
-    url.set_scheme("ws").map_err(|()| Failure::input(format!("--addr {address}: a tail needs http")))?;
-    let config = WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX)).max_frame_size(Some(MESSAGE_BYTES_MAX));
-    let opened = tokio_tungstenite::connect_async_with_config(url.as_str(), Some(config), false).await;
-    let (mut tail, _) = opened.map_err(|error| refused(address, error))?;
+    let mut tail = connect(query, address).await.map_err(|error| refused(address, error))?;
     let past = Query { text: query.text.clone(), range: (query.range.0, now().saturating_add(AHEAD)), limit: query.limit };
-    let (past, answer) = newest(&past, address).await?;
+    let (lines, answer) = newest(&past, address).await?;
     print::note_coverage(&answer, false);
-    note_limit(past.len(), query.limit);
-    let seen: HashSet<String> = past.iter().map(|line| text(&line["id"]).to_owned()).collect();
-    if !write(&past, output, style)? {
+    note_limit(lines.len(), query.limit);
+    let mut follower = Follower { address, output, style, written: Written::since(&lines, query.range.0) };
+    if !follower.write(lines)? {
         return Ok(());
     }
     loop {
-        let message = match tail.next().await {
-            Some(Ok(Message::Text(message))) => message,
-            Some(Ok(Message::Close(_))) | None => return Err(lost(address, "weir ended it")),
-            Some(Ok(_)) => continue,
-            Some(Err(error)) => return Err(lost(address, &error.to_string())),
-        };
-        let message: Value = serde_json::from_str(&message).map_err(|_| lost(address, "it said what weir does not say"))?;
-        let mut lines = message["lines"].as_array().cloned().unwrap_or_default();
-        lines.retain(|line| !seen.contains(text(&line["id"])));
-        if !write(&lines, output, style)? {
+        let Some(why) = follower.live(tail).await? else { return Ok(()) };
+        print::note(&format!("the connection to {address} was lost ({why}); connecting again"));
+        follower.written.interrupted();
+        tail = reconnect(query, address).await?;
+        let Some(lines) = follower.meanwhile(query).await else { continue };
+        print::note(&format!("connected to {address} again"));
+        if !follower.write(lines)? {
             return Ok(());
         }
-        let dropped = number(&message["dropped"]).unsigned_abs();
-        if dropped > 0 {
-            print::note(&format!("{} arrived faster than they could be sent, and are left out here", count(dropped, "line")));
+    }
+}
+
+async fn connect(query: &Query, address: &Address) -> Result<Tail, Error> {
+    let mut url = address.url("/api/weir/v1/logs/tail", &[("query", query.text.clone())]);
+    // An address is http: the scheme can be changed.
+    let _is_http = url.set_scheme("ws");
+    let config = WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX)).max_frame_size(Some(MESSAGE_BYTES_MAX));
+    Ok(tokio_tungstenite::connect_async_with_config(url.as_str(), Some(config), false).await?.0)
+}
+
+/// Until there is a connection, or weir says that there will be none.
+async fn reconnect(query: &Query, address: &Address) -> Result<Tail, Failure> {
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        match connect(query, address).await {
+            Ok(tail) => return Ok(tail),
+            Err(Error::Http(response)) if response.status().as_u16() == 400 => {
+                return Err(refused(address, Error::Http(response)));
+            }
+            Err(_) => {}
         }
+    }
+}
+
+struct Follower<'a> {
+    address: &'a Address,
+    output: Output,
+    style: &'a Style,
+    written: Written,
+}
+
+impl Follower<'_> {
+    /// Writes lines as they arrive, until the connection is lost: why. None when nobody reads stdout any more.
+    async fn live(&mut self, mut tail: Tail) -> Result<Option<String>, Failure> {
+        loop {
+            let message = match tail.next().await {
+                Some(Ok(Message::Text(message))) => message,
+                Some(Ok(Message::Close(_))) | None => return Ok(Some("weir ended it".into())),
+                Some(Ok(_)) => continue,
+                Some(Err(error)) => return Ok(Some(error.to_string())),
+            };
+            let Ok(message) = serde_json::from_str::<Value>(&message) else {
+                return Ok(Some("it said what weir does not say".into()));
+            };
+            if !self.write(message["lines"].as_array().cloned().unwrap_or_default())? {
+                return Ok(None);
+            }
+            let dropped = number(&message["dropped"]).unsigned_abs();
+            if dropped > 0 {
+                print::note(&format!("{} arrived faster than they could be sent, and are left out here", count(dropped, "line")));
+            }
+        }
+    }
+
+    /// What arrived while there was no connection, once all of it can be found. None when weir has gone again.
+    async fn meanwhile(&self, query: &Query) -> Option<Vec<Value>> {
+        let limit = query.limit.max(MEANWHILE_LINES);
+        let range = (self.written.newest.saturating_sub(OVERLAP), now().saturating_add(AHEAD));
+        let past = Query { text: query.text.clone(), range, limit };
+        for _ in 0..CATCH_UP_TRIES {
+            let (lines, answer) = newest(&past, self.address).await.ok()?;
+            if is_whole(&answer) {
+                note_limit(lines.len(), limit);
+                return Some(lines);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        let (lines, answer) = newest(&past, self.address).await.ok()?;
+        print::note_coverage(&answer, false);
+        Some(lines)
+    }
+
+    /// Those that were not written before. Whether anybody reads stdout.
+    fn write(&mut self, mut lines: Vec<Value>) -> Result<bool, Failure> {
+        lines.retain(|line| self.written.is_new(text(&line["id"]), number(&line["t"])));
+        write(&lines, self.output, self.style)
+    }
+}
+
+/// Whether nothing is missing of an answer, and nothing on the bus that cannot be found yet.
+fn is_whole(answer: &Answer) -> bool {
+    let partitions = answer.coverage["partitions"].as_array().cloned().unwrap_or_default();
+    answer.coverage["complete"] == true && partitions.iter().all(|one| number(&one["on_bus"]) <= number(&one["searchable"]))
+}
+
+/// Which lines were written.
+struct Written {
+    ids: HashSet<String>,
+    /// The same, oldest first.
+    order: VecDeque<String>,
+    /// Where the first line stood.
+    oldest: UnixNanos,
+    /// What is older is not written: a weir that has read its bus again sends that, too.
+    floor: UnixNanos,
+    newest: UnixNanos,
+}
+
+impl Written {
+    /// Nothing yet; `first` are the lines that are about to be written, `start` where they were looked for.
+    fn since(first: &[Value], start: UnixNanos) -> Self {
+        let oldest = first.iter().map(|line| number(&line["t"])).min().unwrap_or(start);
+        Self { ids: HashSet::new(), order: VecDeque::new(), oldest, floor: UnixNanos::MIN, newest: start }
+    }
+
+    /// The connection was lost.
+    fn interrupted(&mut self) {
+        self.floor = self.oldest;
+    }
+
+    /// Remembers a line that is to be written.
+    fn is_new(&mut self, id: &str, at: UnixNanos) -> bool {
+        if at < self.floor || !self.ids.insert(id.to_owned()) {
+            return false;
+        }
+        self.newest = self.newest.max(at.min(now()));
+        self.order.push_back(id.to_owned());
+        if self.order.len() > WRITTEN_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        true
     }
 }
 
 fn write(lines: &[Value], output: Output, style: &Style) -> Result<bool, Failure> {
     stdout::write(&lines.iter().map(|line| style.written(line, output)).collect::<String>())
-}
-
-fn lost(address: &Address, why: &str) -> Failure {
-    Failure::failed(format!("the connection to {address} was lost ({why}); lines after this are in `weir logs` again"))
 }
 
 fn refused(address: &Address, error: Error) -> Failure {
@@ -77,5 +202,29 @@ fn refused(address: &Address, error: Error) -> Failure {
             http::refusal(status, &said)
         }
         other => Failure::failed(unreachable::in_words(address, &other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_line_is_written_once_and_nothing_older_than_the_first() {
+        let mut written = Written::since(&[json!({"id": "b", "t": "20"}), json!({"id": "a", "t": "10"})], 5);
+        assert!(written.is_new("a", 10) && written.is_new("b", 20));
+        assert!(!written.is_new("a", 10) && written.is_new("came late", 3));
+        written.interrupted();
+        assert!(!written.is_new("a", 10) && !written.is_new("never shown", 9), "sent again after a restart");
+        assert!(written.is_new("late", 15));
+        assert_eq!(written.newest, 20);
+        for i in 0..WRITTEN_MAX {
+            assert!(written.is_new(&i.to_string(), 30));
+        }
+        assert_eq!((written.ids.len(), written.order.len()), (WRITTEN_MAX, WRITTEN_MAX));
+        // Nothing was found: where it was looked for.
+        assert_eq!(Written::since(&[], 5).oldest, 5);
     }
 }

@@ -88,6 +88,11 @@ pub(super) async fn containers(State(api): State<Arc<Api>>) -> Result<Response, 
     api.answer(work).await
 }
 
+/// A sparkline shows no more digits than a tenth of a millicore's; the rest is half of the bytes that a page polls.
+fn drawn(cores: f64) -> f64 {
+    (cores * 1e4).round() / 1e4
+}
+
 /// Node and cgroup path.
 type Key<'a> = (&'a str, &'a str);
 
@@ -156,7 +161,7 @@ impl<'a> Cgroup<'a> {
         let points = thinned(series);
         points
             .windows(2)
-            .filter_map(|pair| Some(json!([seconds(series.timestamps[pair[1]]), growth(series, pair[0], pair[1])?])))
+            .filter_map(|pair| Some(json!([seconds(series.timestamps[pair[1]]), drawn(growth(series, pair[0], pair[1])?)])))
             .collect()
     }
 
