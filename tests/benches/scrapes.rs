@@ -50,7 +50,6 @@ async fn bench() {
         bus: bus.clone(),
         registry: &mut Registry::default(),
         clock: clock(),
-        outages: Default::default(),
         node: "bench".into(),
         inventory: InventoryConfig { root: folder.path().to_path_buf(), ..InventoryConfig::default() },
         retention: weir_collector::Retention::default(),

@@ -32,7 +32,13 @@ pub(super) struct CircuitBreaker {
 impl CircuitBreaker {
     /// `timeout`: of a read while the store answers.
     pub(super) fn new(timeout: Duration) -> Self {
-        Self { timeout, last_timeout: Mutex::new(None), last_answer: Mutex::new(Instant::now()), silence: Notify::new(), doubt: Notify::new() }
+        Self {
+            timeout,
+            last_timeout: Mutex::new(None),
+            last_answer: Mutex::new(Instant::now()),
+            silence: Notify::new(),
+            doubt: Notify::new(),
+        }
     }
 
     /// The store's answer; errors with `Unavailable` when there is none in time.
