@@ -47,8 +47,25 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let line = error.location().and_then(|place| usize::try_from(place.line()).ok());
-        YamlError { line, message: error.to_string() }
+        YamlError { line, message: plain(&error.to_string()) }
     })
+}
+
+/// What a parser says, in words of those who write YAML.
+fn plain(message: &str) -> String {
+    const WORDS: [(&str, &str); 10] = [
+        ("expected mapping start", "expected a map"),
+        ("expected sequence start", "expected a list"),
+        ("expected string scalar", "expected a text"),
+        ("invalid u64", "expected a whole number, not negative"),
+        ("invalid u32", "expected a whole number, not negative"),
+        ("invalid usize", "expected a whole number, not negative"),
+        ("invalid i64", "expected a whole number"),
+        ("invalid i32", "expected a whole number"),
+        ("invalid f64", "expected a number"),
+        ("invalid bool", "expected true or false"),
+    ];
+    WORDS.iter().fold(message.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
 }
 
 /// For `#[serde(default, deserialize_with = "weir_model::yaml::or_default")]`: a key without a value is as if it were not there.
@@ -108,8 +125,10 @@ mod tests {
         check("text: a\n\ntxet: b", 3, "unknown field `txet`");
         check("text: a\ntext: b", 2, "duplicate");
         check("map:\n  a: b\n  a: c", 3, "duplicate");
-        check("number: many", 1, "invalid u64");
-        check("list: {}", 1, "sequence");
+        check("number: many", 1, "expected a whole number, not negative");
+        check("truth: maybe", 1, "expected true or false");
+        check("list: {}", 1, "expected a list");
+        check("map: 5", 1, "expected a map");
         check("map: [", 1, "");
         check("text: *nobody", 1, "anchor");
         check("text: a\n---\ntext: b", 3, "document");
