@@ -19,6 +19,8 @@ pub(crate) enum ProtoError {
     Text(&'static str, u32),
     #[error("protobuf: recursion limit of {1} values within values exceeded by {0}")]
     Depth(&'static str, usize),
+    #[error("protobuf: {0} stands twice")]
+    Repeated(&'static str),
 }
 
 /// What a field holds.

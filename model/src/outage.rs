@@ -133,6 +133,10 @@ impl Outages {
         let (reason, writer, error) = (Reason::of(error), writer.to_string(), error.to_string());
         let mut state = self.state();
         *state.refused.entry((target, reason)).or_default() += 1;
+        // For another reason than before: that one is over for this writer.
+        state.lasting.retain(|(of, other), lasting| {
+            *of != target || *other == reason || !lasting.writers.remove(&writer) || !lasting.writers.is_empty()
+        });
         let begun = !state.lasting.contains_key(&(target, reason));
         let lasting = state.lasting.entry((target, reason)).or_insert_with(|| Lasting {
             outage: Outage { target, reason, since: wall_clock(), refused: 0, error: String::new() },
@@ -244,5 +248,17 @@ mod tests {
         let blocking = |target, reason| Outage { target, reason, since: 0, refused: 1, error: String::new() }.is_blocking();
         assert!(blocking(Target::Bus, Reason::Error) && blocking(Target::ObjectStore, Reason::DiskFull));
         assert!(!blocking(Target::ObjectStore, Reason::Error) && !blocking(Target::Upkeep, Reason::DiskFull));
+    }
+
+    #[test]
+    fn a_writer_fails_for_one_reason_at_a_time() {
+        let outages = Outages::default();
+        outages.failed(Target::Bus, 0, &full());
+        outages.failed(Target::Bus, 0, &Append(io::Error::from(io::ErrorKind::PermissionDenied)));
+        check(&outages, &[(Target::Bus, Reason::Error, 1)]);
+        outages.failed(Target::Bus, 1, &full());
+        check(&outages, &[(Target::Bus, Reason::DiskFull, 1), (Target::Bus, Reason::Error, 1)]);
+        outages.ended(Target::Bus, 0);
+        check(&outages, &[(Target::Bus, Reason::DiskFull, 1)]);
     }
 }

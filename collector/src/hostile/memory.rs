@@ -1,13 +1,17 @@
 //! Memory of requests that were made to take much.
 
 use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue};
 use prost::Message;
 use weir_model::config::ByteSize;
 use weir_model::fuzz::peak_of;
 use weir_model::signal::Signal;
 
 use super::{
-    Bench, Event, ExportTraceServiceRequest, LOKI_JSON, ResourceSpans, ScopeSpans, Span, bench, histogram, logs, metrics, word,
+    Bench, Event, ExportTraceServiceRequest, LOKI_JSON, ResourceLogs, ResourceSpans, ScopeLogs, ScopeSpans, Span, bench,
+    histogram, logs, metrics, pair, resource, scope, word,
 };
 use crate::config::PushConfig;
 use crate::otlp::{Encoded, Export, Format, Logs, Metrics, Traces, decode};
@@ -54,6 +58,36 @@ fn attributes_of_a_scope_are_shared_by_its_records() {
     let (length, (rejected, peak_bytes)) = (bytes.len(), peak::<Logs>(&bench, bytes));
     assert_eq!(rejected, Ok(0), "by partial success");
     assert!(peak_bytes < 8 * length, "{peak_bytes}");
+}
+
+#[test]
+fn what_is_nested_is_charged_before_it_is_built() {
+    let bench = bench(PushConfig::default());
+    // Lists of 15,000 empty values: two bytes each, which become 32.
+    let list = |i: usize| pair(&format!("a{i}"), Any::ArrayValue(ArrayValue { values: vec![AnyValue::default(); 15_000] }));
+    let lists = || (0..128).map(list).collect::<Vec<_>>();
+    let span = Span { trace_id: vec![1; 16], span_id: vec![1; 8], attributes: lists(), ..Span::default() };
+    let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
+    let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
+    let spans = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
+    for (refused, peak_bytes) in [peak::<Logs>(&bench, logs(lists(), 0, 1).encode_to_vec()), peak::<Traces>(&bench, spans)] {
+        assert!(matches!(refused, Err(PushError::TooLarge { what: "request in memory", .. })), "{refused:?}");
+        assert!(peak_bytes < 40 << 20, "{peak_bytes}");
+    }
+}
+
+#[test]
+fn a_resource_is_copied_for_so_many_scopes_and_no_more() {
+    let bench = bench(PushConfig::default());
+    let mut resource = resource(0);
+    let attributes = (0..40).map(|i| word(&format!("a{i}"), &"x".repeat(50_000)));
+    resource.as_mut().unwrap().attributes.extend(attributes);
+    // 2 MB for each of 300 scopes, which have no record.
+    let scope_logs = vec![ScopeLogs { scope: scope(Vec::new()), ..ScopeLogs::default() }; 300];
+    let resource_logs = vec![ResourceLogs { resource, scope_logs, ..ResourceLogs::default() }];
+    let (refused, peak_bytes) = peak::<Logs>(&bench, ExportLogsServiceRequest { resource_logs }.encode_to_vec());
+    assert!(matches!(refused, Err(PushError::TooLarge { what: "attributes of all records together", .. })), "{refused:?}");
+    assert!(peak_bytes < 40 << 20, "{peak_bytes}");
 }
 
 #[test]

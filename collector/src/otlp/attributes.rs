@@ -1,4 +1,4 @@
-//! Attributes and values of OTLP, borrowed from the bytes that they came in. Pure.
+//! Attributes and values of OTLP, borrowed from the bytes that they came in.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,9 @@ use serde_json::{Map, Number, Value as Json};
 use weir_model::label::{Labels, normalise_label_name};
 use weir_model::span::{Attributes, ValueRef, base64};
 
+use crate::admission::Admission;
 use crate::proto::{Field, Fields, ProtoError};
+use crate::push_error::PushError;
 
 /// A name or value of an attribute may be this long: longer ones belong into a body.
 pub(super) const ATTRIBUTE_BYTES_MAX: usize = 64 << 10;
@@ -32,24 +34,24 @@ pub(super) struct RawList<'a> {
 
 impl<'a> RawList<'a> {
     /// The attributes of a resource.
-    pub(super) fn of_resource(message: &'a [u8], limit: usize) -> Result<Self, ProtoError> {
+    pub(super) fn of_resource(message: &'a [u8], limit: usize, admission: &Admission) -> Result<Self, PushError> {
         let mut list = Self::default();
         for field in Fields::new(message, "a resource") {
             if let (1, field) = field? {
-                list.push(field, limit)?;
+                list.push(field, limit, admission)?;
             }
         }
         Ok(list)
     }
 
-    /// Reads a `KeyValue`; beyond `limit` they are only counted.
-    pub(super) fn push(&mut self, field: Field<'a>, limit: usize) -> Result<(), ProtoError> {
+    /// Reads a `KeyValue`; beyond `limit` they are only counted. What is nested is charged before it is built.
+    pub(super) fn push(&mut self, field: Field<'a>, limit: usize, admission: &Admission) -> Result<(), PushError> {
         let message = field.bytes()?;
         let (mut key, mut value) = ("", ValueRef::String(""));
         for field in Fields::new(message, PAIR) {
             match field? {
                 (1, field) => key = field.text()?,
-                (2, field) => value = read_value(field.bytes()?)?,
+                (2, field) => value = read_value(field.bytes()?, admission)?,
                 _ => {}
             }
         }
@@ -130,9 +132,13 @@ pub(super) fn clip(text: &str) -> String {
 }
 
 /// An absent value is empty text, as OTLP reads it. A nested one that would be too long for an attribute is not read.
-fn read_value(message: &[u8]) -> Result<ValueRef<'_>, ProtoError> {
+fn read_value<'a>(message: &'a [u8], admission: &Admission) -> Result<ValueRef<'a>, PushError> {
     let nested = |message: &[u8]| {
-        if message.len() * 2 > ATTRIBUTE_BYTES_MAX { Ok(Json::Null) } else { json(message, 0, &mut |_| Ok::<_, ProtoError>(())) }
+        if message.len() * 2 > ATTRIBUTE_BYTES_MAX {
+            Ok(Json::Null)
+        } else {
+            json(message, 0, &mut |bytes| admission.charge(bytes))
+        }
     };
     value(message, nested)
 }

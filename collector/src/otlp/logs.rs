@@ -18,7 +18,7 @@ use crate::admission::Admission;
 use crate::bounds::TimeBounds;
 use crate::lines::{Line, Lines};
 use crate::metadata::Metadata;
-use crate::proto::{Fields, ProtoError};
+use crate::proto::Fields;
 use crate::push::{Digest, PushContext};
 use crate::push_error::PushError;
 
@@ -63,7 +63,7 @@ fn section(
     digest.field(resource);
     let (records, record_bytes) = message::count_of_resource(resource)?;
     let who = message::who(resource)?;
-    let attributes = RawList::of_resource(&who, context.config.labels_max)?;
+    let attributes = RawList::of_resource(&who, context.config.labels_max, admission)?;
     if let Err(reason) = attributes.fits(context.config.labels_max) {
         rejected.add(records, || format!("resource: {reason}"));
         return Ok(None);
@@ -106,9 +106,11 @@ impl Making<'_> {
             }
         };
         let text_bytes = shared.iter().map(|(name, value)| name.len() + value.len()).sum();
+        // A copy for the scope, whether it has records or not.
+        self.admission.spread(text_bytes)?;
         let (mut record, mut metadata) = (RawRecord::default(), Metadata::default());
         for message in message::records(scope) {
-            record.read(message?, labels_max)?;
+            record.read(message?, labels_max, self.admission)?;
             self.seen += 1;
             self.timeless |= record.time().is_none();
             let timestamp = record.time().unwrap_or_else(|| (self.context.clock)());
@@ -140,7 +142,7 @@ impl Making<'_> {
             match field? {
                 (1, field) => name = field.text()?,
                 (2, field) => version = field.text()?,
-                (3, field) => list.push(field, self.context.config.labels_max)?,
+                (3, field) => list.push(field, self.context.config.labels_max, self.admission)?,
                 _ => {}
             }
         }
@@ -169,7 +171,7 @@ struct RawRecord<'a> {
 
 impl<'a> RawRecord<'a> {
     /// Reads a `LogRecord`. Attributes beyond `labels_max` are only counted.
-    fn read(&mut self, message: &'a [u8], labels_max: usize) -> Result<(), ProtoError> {
+    fn read(&mut self, message: &'a [u8], labels_max: usize, admission: &Admission) -> Result<(), PushError> {
         let mut attributes = std::mem::take(&mut self.attributes);
         attributes.clear();
         *self = Self { attributes, ..Self::default() };
@@ -179,7 +181,7 @@ impl<'a> RawRecord<'a> {
                 (2, field) => self.severity_number = field.varint()?,
                 (3, field) => self.severity_text = field.text()?,
                 (5, field) => self.body = field.bytes()?,
-                (6, field) => self.attributes.push(field, labels_max)?,
+                (6, field) => self.attributes.push(field, labels_max, admission)?,
                 (9, field) => self.trace_id = field.bytes()?,
                 (10, field) => self.span_id = field.bytes()?,
                 (11, field) => self.observed_time = field.fixed64()?,

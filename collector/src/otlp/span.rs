@@ -5,7 +5,9 @@ use weir_model::span::{EventRef, LinkRef, SpanHead, SpanKind, SpansBuilder, Stat
 use weir_model::time::UnixNanos;
 
 use super::attributes::{ATTRIBUTE_BYTES_MAX, RawList, clip};
+use crate::admission::Admission;
 use crate::proto::{Fields, ProtoError};
+use crate::push_error::PushError;
 
 /// Events or links of a span: OpenTelemetry's SDKs keep 128 by default.
 const PARTS_MAX: usize = 1024;
@@ -45,7 +47,7 @@ pub(super) struct RawSpan<'a> {
 
 impl<'a> RawSpan<'a> {
     /// Reads a `Span`. Beyond their limits, attributes, events and links are only counted.
-    pub(super) fn read(&mut self, message: &'a [u8], labels_max: usize) -> Result<(), ProtoError> {
+    pub(super) fn read(&mut self, message: &'a [u8], labels_max: usize, admission: &Admission) -> Result<(), PushError> {
         self.clear();
         let (mut events, mut links) = (0, 0);
         for field in Fields::new(message, "a span") {
@@ -58,16 +60,16 @@ impl<'a> RawSpan<'a> {
                 (6, field) => self.kind = field.varint()? as i32,
                 (7, field) => self.start = field.fixed64()?,
                 (8, field) => self.end = field.fixed64()?,
-                (9, field) => self.attributes.push(field, labels_max)?,
+                (9, field) => self.attributes.push(field, labels_max, admission)?,
                 (11, field) => {
-                    let event = read_event(field.bytes()?, labels_max)?;
+                    let event = read_event(field.bytes()?, labels_max, admission)?;
                     events += 1;
                     if events <= PARTS_MAX {
                         self.events.push(event);
                     }
                 }
                 (13, field) => {
-                    let link = read_link(field.bytes()?, labels_max)?;
+                    let link = read_link(field.bytes()?, labels_max, admission)?;
                     links += 1;
                     if links <= PARTS_MAX {
                         self.links.push(link);
@@ -167,27 +169,27 @@ impl<'a> RawSpan<'a> {
     }
 }
 
-fn read_event(message: &[u8], labels_max: usize) -> Result<RawEvent<'_>, ProtoError> {
+fn read_event<'a>(message: &'a [u8], labels_max: usize, admission: &Admission) -> Result<RawEvent<'a>, PushError> {
     let mut event = RawEvent { time: 0, name: "", attributes: RawList::default() };
     for field in Fields::new(message, "a span's event") {
         match field? {
             (1, field) => event.time = field.fixed64()?,
             (2, field) => event.name = field.text()?,
-            (3, field) => event.attributes.push(field, labels_max)?,
+            (3, field) => event.attributes.push(field, labels_max, admission)?,
             _ => {}
         }
     }
     Ok(event)
 }
 
-fn read_link(message: &[u8], labels_max: usize) -> Result<RawLink<'_>, ProtoError> {
+fn read_link<'a>(message: &'a [u8], labels_max: usize, admission: &Admission) -> Result<RawLink<'a>, PushError> {
     let mut link = RawLink { trace_id: &[], span_id: &[], trace_state: "", attributes: RawList::default() };
     for field in Fields::new(message, "a span's link") {
         match field? {
             (1, field) => link.trace_id = field.bytes()?,
             (2, field) => link.span_id = field.bytes()?,
             (3, field) => link.trace_state = field.text()?,
-            (4, field) => link.attributes.push(field, labels_max)?,
+            (4, field) => link.attributes.push(field, labels_max, admission)?,
             _ => {}
         }
     }

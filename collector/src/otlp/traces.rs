@@ -11,7 +11,7 @@ use super::message;
 use super::outcome::{Outcome, Refusal, Rejected, check_records};
 use super::span::RawSpan;
 use crate::admission::Admission;
-use crate::proto::{Fields, ProtoError};
+use crate::proto::Fields;
 use crate::push::{Digest, PushContext};
 use crate::push_error::PushError;
 
@@ -25,7 +25,7 @@ pub(super) fn outcome(context: &PushContext, admission: &Admission, request: &[u
     let mut at = 0;
     for resource in message::resources(request) {
         let resource = resource?;
-        let who = Who::new(context, resource)?;
+        let who = Who::new(context, admission, resource)?;
         for scope in message::scopes(resource) {
             let scope = Scope { at, bytes: scope? };
             outcome.sections.extend(section(context, admission, &scope, &who, &mut outcome.rejected)?);
@@ -43,11 +43,11 @@ struct Who {
 }
 
 impl Who {
-    fn new(context: &PushContext, resource_spans: &[u8]) -> Result<Self, ProtoError> {
+    fn new(context: &PushContext, admission: &Admission, resource_spans: &[u8]) -> Result<Self, PushError> {
         let message = message::who(resource_spans)?;
         let mut digest = Digest::default();
         digest.field(&message);
-        let list = RawList::of_resource(&message, context.config.labels_max)?;
+        let list = RawList::of_resource(&message, context.config.labels_max, admission)?;
         let fits = list.fits(context.config.labels_max).map_err(|reason| format!("resource: {reason}"));
         let resource = fits.map(|()| list.to_attributes());
         Ok(Self { memory: resource.as_ref().map_or(0, memory), resource, digest: digest.finish() })
@@ -83,7 +83,7 @@ fn section(
     let (bounds, labels_max) = (context.bounds(Kind::Spans), context.config.labels_max);
     let mut charged = 0;
     for (i, message) in (0..).zip(message::records(scope.bytes)) {
-        span.read(message?, labels_max)?;
+        span.read(message?, labels_max, admission)?;
         let head = span.head(labels_max).map_err(Refusal::from);
         match head.and_then(|head| bounds.check(span.start()).map(|()| head).map_err(Refusal::from)) {
             Ok(head) => {
@@ -122,7 +122,7 @@ fn origin(
         match field? {
             (1, field) => origin.scope_name = field.text()?.to_owned(),
             (2, field) => origin.scope_version = field.text()?.to_owned(),
-            (3, field) => list.push(field, context.config.labels_max)?,
+            (3, field) => list.push(field, context.config.labels_max, admission)?,
             _ => {}
         }
     }

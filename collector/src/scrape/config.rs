@@ -170,6 +170,7 @@ pub struct Group {
 #[serde(deny_unknown_fields)]
 pub struct FileDiscovery {
     /// Globs.
+    #[serde(deserialize_with = "yaml::or_default")]
     pub files: Vec<String>,
     /// Accepted and not used: files are read whenever targets are found, which is more often than any sensible value.
     #[serde(default)]

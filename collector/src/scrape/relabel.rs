@@ -51,7 +51,7 @@ pub enum Action {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "weir_model::yaml::or_default")]
     source_labels: Vec<String>,
     #[serde(default = "semicolon")]
     separator: String,

@@ -129,7 +129,7 @@ fn convert_resource(
     let whole = whole.finish();
     let (labels_max, bounds) = (context.config.labels_max, context.bounds(Kind::Metrics));
     let who = message::who(resource)?;
-    let attributes = RawList::of_resource(&who, labels_max)?;
+    let attributes = RawList::of_resource(&who, labels_max, admission)?;
     if let Err(reason) = attributes.fits(labels_max) {
         outcome.rejected.add(count_of_resource(resource)?, || format!("resource: {reason}"));
         return Ok(());
@@ -206,7 +206,7 @@ fn convert_metric<'a>(
     let (help, unit) = (metric.description.to_owned(), name::unit_word(metric.unit));
     rows.families.insert(name.clone(), Family { name: name.clone(), kind, help, unit });
     for message in metric.points() {
-        point.read(of_type, message?, rows.labels_max)?;
+        point.read(of_type, message?, rows.labels_max, rows.admission)?;
         let converted = match of_type {
             Type::Histogram => histogram(rows, &name, point),
             Type::Summary => summary(rows, &name, point),

@@ -2,7 +2,9 @@
 
 use super::super::attributes::RawList;
 use super::super::message::messages;
+use crate::admission::Admission;
 use crate::proto::{Fields, ProtoError};
+use crate::push_error::PushError;
 
 /// OTLP's temporality of values that begin anew with each export.
 const DELTA: u64 = 1;
@@ -55,6 +57,10 @@ impl<'a> RawMetric<'a> {
                 (11, field) => (Type::Summary, field),
                 _ => continue,
             };
+            if metric.of_type.is_some() {
+                // In pieces: those before would be lost without a word.
+                return Err(ProtoError::Repeated("a metric's data"));
+            }
             (metric.of_type, metric.data) = (Some(of_type), field.bytes()?);
         }
         if matches!(metric.of_type, Some(Type::Sum | Type::Histogram)) {
@@ -117,12 +123,12 @@ pub(super) struct RawPoint<'a> {
 }
 
 impl<'a> RawPoint<'a> {
-    pub fn read(&mut self, of_type: Type, message: &'a [u8], labels_max: usize) -> Result<(), ProtoError> {
+    pub fn read(&mut self, of_type: Type, message: &'a [u8], labels_max: usize, admission: &Admission) -> Result<(), PushError> {
         self.clear();
         match of_type {
-            Type::Gauge | Type::Sum => self.read_number(message, labels_max),
-            Type::Histogram => self.read_histogram(message, labels_max),
-            Type::Summary => self.read_summary(message, labels_max),
+            Type::Gauge | Type::Sum => self.read_number(message, labels_max, admission),
+            Type::Histogram => self.read_histogram(message, labels_max, admission),
+            Type::Summary => self.read_summary(message, labels_max, admission),
             // Not taken, whatever it says.
             Type::ExponentialHistogram => Ok(()),
         }
@@ -136,13 +142,13 @@ impl<'a> RawPoint<'a> {
         self.quantiles.clear();
     }
 
-    fn read_number(&mut self, message: &'a [u8], labels_max: usize) -> Result<(), ProtoError> {
+    fn read_number(&mut self, message: &'a [u8], labels_max: usize, admission: &Admission) -> Result<(), PushError> {
         for field in Fields::new(message, NUMBER) {
             match field? {
                 (3, field) => self.time = field.fixed64()?,
                 (4, field) => self.value = Some(f64::from_bits(field.fixed64()?)),
                 (6, field) => self.value = Some(field.fixed64()? as i64 as f64),
-                (7, field) => self.attributes.push(field, labels_max)?,
+                (7, field) => self.attributes.push(field, labels_max, admission)?,
                 (8, field) => self.flags = field.varint()?,
                 _ => {}
             }
@@ -150,7 +156,7 @@ impl<'a> RawPoint<'a> {
         Ok(())
     }
 
-    fn read_histogram(&mut self, message: &'a [u8], labels_max: usize) -> Result<(), ProtoError> {
+    fn read_histogram(&mut self, message: &'a [u8], labels_max: usize, admission: &Admission) -> Result<(), PushError> {
         for field in Fields::new(message, HISTOGRAM) {
             match field? {
                 (3, field) => self.time = field.fixed64()?,
@@ -158,7 +164,7 @@ impl<'a> RawPoint<'a> {
                 (5, field) => self.sum = Some(f64::from_bits(field.fixed64()?)),
                 (6, field) => field.each_fixed64(|count| self.buckets.push(count))?,
                 (7, field) => field.each_fixed64(|bound| self.bounds.push(f64::from_bits(bound)))?,
-                (9, field) => self.attributes.push(field, labels_max)?,
+                (9, field) => self.attributes.push(field, labels_max, admission)?,
                 (10, field) => self.flags = field.varint()?,
                 _ => {}
             }
@@ -166,14 +172,14 @@ impl<'a> RawPoint<'a> {
         Ok(())
     }
 
-    fn read_summary(&mut self, message: &'a [u8], labels_max: usize) -> Result<(), ProtoError> {
+    fn read_summary(&mut self, message: &'a [u8], labels_max: usize, admission: &Admission) -> Result<(), PushError> {
         for field in Fields::new(message, SUMMARY) {
             match field? {
                 (3, field) => self.time = field.fixed64()?,
                 (4, field) => self.count = field.fixed64()?,
                 (5, field) => self.sum = Some(f64::from_bits(field.fixed64()?)),
                 (6, field) => self.quantiles.push(read_quantile(field.bytes()?)?),
-                (7, field) => self.attributes.push(field, labels_max)?,
+                (7, field) => self.attributes.push(field, labels_max, admission)?,
                 (8, field) => self.flags = field.varint()?,
                 _ => {}
             }
