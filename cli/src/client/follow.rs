@@ -56,9 +56,12 @@ pub(super) async fn follow(query: &Query, address: &Address, output: Output, sty
         let Some(why) = follower.live(tail).await? else { return Ok(()) };
         print::note(&format!("the connection to {address} was lost ({why}); connecting again"));
         follower.written.interrupted();
+        drop(reconnect(query, address).await?);
+        // Without a tail, which would have to be read meanwhile.
+        follower.wait_until_whole(query).await;
         tail = reconnect(query, address).await?;
-        let Some(lines) = follower.meanwhile(query).await else { continue };
         print::note(&format!("connected to {address} again"));
+        let lines = follower.meanwhile(query).await;
         if !follower.write(lines)? {
             return Ok(());
         }
@@ -117,22 +120,44 @@ impl Follower<'_> {
         }
     }
 
-    /// What arrived while there was no connection, once all of it can be found. None when weir has gone again.
-    async fn meanwhile(&self, query: &Query) -> Option<Vec<Value>> {
-        let limit = query.limit.max(MEANWHILE_LINES);
+    /// Where what arrived while there was no connection is looked for.
+    fn gap(&self, query: &Query, limit: u64) -> Query {
         let range = (self.written.newest.saturating_sub(OVERLAP), now().saturating_add(AHEAD));
-        let past = Query { text: query.text.clone(), range, limit };
+        Query { text: query.text.clone(), range, limit }
+    }
+
+    /// Until all that is on the bus can be found, or it takes too long.
+    async fn wait_until_whole(&self, query: &Query) {
         for _ in 0..CATCH_UP_TRIES {
-            let (lines, answer) = newest(&past, self.address).await.ok()?;
-            if is_whole(&answer) {
-                note_limit(lines.len(), limit);
-                return Some(lines);
+            if newest(&self.gap(query, 1), self.address).await.is_ok_and(|(_, answer)| is_whole(&answer)) {
+                return;
             }
             tokio::time::sleep(PAUSE).await;
         }
-        let (lines, answer) = newest(&past, self.address).await.ok()?;
-        print::note_coverage(&answer, false);
-        Some(lines)
+    }
+
+    /// What arrived while there was no connection. Says what of it is left out.
+    async fn meanwhile(&self, query: &Query) -> Vec<Value> {
+        let mut limit = query.limit.max(MEANWHILE_LINES);
+        let mut read = newest(&self.gap(query, limit), self.address).await;
+        if read.is_err() && limit > query.limit {
+            // The server may allow fewer.
+            limit = query.limit;
+            read = newest(&self.gap(query, limit), self.address).await;
+        }
+        match read {
+            Ok((lines, answer)) => {
+                print::note_coverage(&answer, false);
+                if lines.len() as u64 >= limit {
+                    print::note(&format!("of what arrived meanwhile the newest {} are shown", count(limit, "line")));
+                }
+                lines
+            }
+            Err(error) => {
+                print::note(&format!("what arrived meanwhile could not be read: {}", error.message));
+                Vec::new()
+            }
+        }
     }
 
     /// Those that were not written before. Whether anybody reads stdout.
@@ -142,18 +167,19 @@ impl Follower<'_> {
     }
 }
 
-/// Whether nothing is missing of an answer, and nothing on the bus that cannot be found yet.
+/// Whether all was read of an answer, and nothing is on the bus that cannot be found yet. A declared loss will not come.
 fn is_whole(answer: &Answer) -> bool {
     let partitions = answer.coverage["partitions"].as_array().cloned().unwrap_or_default();
-    answer.coverage["complete"] == true && partitions.iter().all(|one| number(&one["on_bus"]) <= number(&one["searchable"]))
+    let missing = answer.coverage["missing"].as_array().is_some_and(|missing| !missing.is_empty());
+    !missing && partitions.iter().all(|one| number(&one["on_bus"]) <= number(&one["searchable"]))
 }
 
 /// Which lines were written.
 struct Written {
     ids: HashSet<String>,
     /// The same, oldest first.
-    order: VecDeque<String>,
-    /// Where the first line stood.
+    order: VecDeque<(String, UnixNanos)>,
+    /// Where the first of them stood.
     oldest: UnixNanos,
     /// What is older is not written: a weir that has read its bus again sends that, too.
     floor: UnixNanos,
@@ -178,11 +204,12 @@ impl Written {
             return false;
         }
         self.newest = self.newest.max(at.min(now()));
-        self.order.push_back(id.to_owned());
+        self.order.push_back((id.to_owned(), at));
         if self.order.len() > WRITTEN_MAX
-            && let Some(oldest) = self.order.pop_front()
+            && let Some((forgotten, at)) = self.order.pop_front()
         {
-            self.ids.remove(&oldest);
+            self.ids.remove(&forgotten);
+            self.oldest = self.oldest.max(at);
         }
         true
     }
@@ -224,6 +251,8 @@ mod tests {
             assert!(written.is_new(&i.to_string(), 30));
         }
         assert_eq!((written.ids.len(), written.order.len()), (WRITTEN_MAX, WRITTEN_MAX));
+        written.interrupted();
+        assert!(!written.is_new("a", 10) && !written.is_new("b", 20), "forgotten, and sent again after a restart");
         // Nothing was found: where it was looked for.
         assert_eq!(Written::since(&[], 5).oldest, 5);
     }

@@ -98,7 +98,10 @@ pub(crate) fn preflight(head: &Parts, origin: HeaderValue) -> Response<Body> {
 /// A page of this origin may read the answer.
 pub(crate) fn allow(out: &mut HeaderMap, origin: HeaderValue) {
     out.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    out.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("x-weir-coverage, retry-after"));
+    out.insert(
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("x-weir-coverage, x-weir-outage, x-weir-stats, retry-after"),
+    );
     out.append(VARY, HeaderValue::from_static("origin"));
 }
 

@@ -25,16 +25,30 @@ pub(crate) fn with_header(coverage: &Coverage, answer: impl IntoResponse) -> Res
 
 /// The same; whether the header has all of the coverage.
 pub(crate) fn insert(coverage: &Coverage, response: &mut Response) -> bool {
-    let mut text = to_json(coverage).to_string();
+    let mut text = ascii(&to_json(coverage).to_string());
     let whole = text.len() <= HEADER_BYTES_MAX;
     if !whole {
         text = json!({"complete": coverage.is_complete(), "partitions": [], "missing": [], "truncated": true}).to_string();
     }
-    // Only bytes below a blank are refused, and JSON escapes those.
-    if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
-        response.headers_mut().insert(HEADER, value);
+    match HeaderValue::from_str(&text) {
+        Ok(value) => {
+            response.headers_mut().insert(HEADER, value);
+            whole
+        }
+        Err(_) => false,
     }
-    whole
+}
+
+/// JSON whose letters a header can hold: a browser takes its bytes for Latin-1.
+pub(crate) fn ascii(text: &str) -> String {
+    let mut ascii = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            ' '..='~' => ascii.push(letter),
+            _ => letter.encode_utf16(&mut [0; 2]).iter().for_each(|unit| ascii.push_str(&format!("\\u{unit:04x}"))),
+        }
+    }
+    ascii
 }
 
 /// Why an answer is not complete, a sentence each; empty when it is.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use weir_model::status::OutageStatus;
 
 use super::Api;
+use super::coverage_header::ascii;
 
 /// A JSON list of `{"what", "text"}`, empty while all is well: a 304 that lacked it would leave the one that a browser has kept.
 const HEADER: HeaderName = HeaderName::from_static("x-weir-outage");
@@ -33,16 +34,4 @@ pub(super) async fn tell(State(api): State<Arc<Api>>, request: Request, next: Ne
 
 fn shape(outage: &OutageStatus) -> Value {
     json!({"what": outage.target, "text": outage.text.chars().take(SENTENCE_CHARS_MAX).collect::<String>()})
-}
-
-/// JSON whose letters a header can hold.
-fn ascii(text: &str) -> String {
-    let mut ascii = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            ' '..='~' => ascii.push(letter),
-            _ => letter.encode_utf16(&mut [0; 2]).iter().for_each(|unit| ascii.push_str(&format!("\\u{unit:04x}"))),
-        }
-    }
-    ascii
 }

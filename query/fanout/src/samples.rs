@@ -8,7 +8,9 @@ use weir_heads::request::SamplesQuery;
 use weir_metrics::MetricsReader;
 use weir_model::label::Labels;
 use weir_model::metric::Family;
-use weir_model::select::{Budget, Coverage, Covered, MetricReader, MetricSelect, NoBudget, ReadError, Series, SeriesCursor};
+use weir_model::select::{
+    Budget, Coverage, Covered, MetricReader, MetricSelect, NoBudget, ReadError, Series, SeriesCursor, SeriesList,
+};
 
 use super::collect::ViewRequest;
 use super::start::Shared;
@@ -23,9 +25,23 @@ impl FanOutSamples {
     }
 
     fn reader(&self, tenant: &str, query: &HeadQuery, budget: &dyn Budget) -> Result<MetricsReader, ReadError> {
+        Ok(self.reader_and_seen(tenant, query, budget)?.0)
+    }
+
+    /// With what its views have seen.
+    fn reader_and_seen(
+        &self,
+        tenant: &str,
+        query: &HeadQuery,
+        budget: &dyn Budget,
+    ) -> Result<(MetricsReader, Coverage), ReadError> {
         let request = ViewRequest { tenant, query: query.clone(), only: None };
         let collected = self.shared.collect_views(&self.shared.samples, &request, budget)?;
-        Ok(MetricsReader::new(Arc::new(Fixed::new(collected.views))))
+        let mut seen = Coverage::default();
+        for view in &collected.views {
+            seen.merge(Coverage { partitions: vec![view.coverage.clone()], missing: view.missing.clone() });
+        }
+        Ok((MetricsReader::new(Arc::new(Fixed::new(collected.views))), seen))
     }
 
     fn read<T>(
@@ -38,8 +54,10 @@ impl FanOutSamples {
         self.shared.retrying(&self.shared.samples, || read(&self.reader(tenant, query, budget)?))
     }
 
-    fn open<'a>(&self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
-        self.reader(&select.tenant, &HeadQuery::Samples(SamplesQuery::new(select)), budget)?.open(select, budget)
+    fn open<'a>(&self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Opened<'a>, ReadError> {
+        let query = HeadQuery::Samples(SamplesQuery::new(select));
+        let (reader, seen) = self.reader_and_seen(&select.tenant, &query, budget)?;
+        Ok((reader.open(select, budget)?, seen))
     }
 }
 
@@ -54,7 +72,7 @@ impl MetricReader for FanOutSamples {
             }
             gone
         };
-        Ok(Box::new(Reopening { opened: open()?, open, gone, given: None, again: false }))
+        Ok(Box::new(Reopening { opened: open()?, open, gone, given: None, again: false, before: None }))
     }
 
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
@@ -67,32 +85,41 @@ impl MetricReader for FanOutSamples {
     }
 }
 
+/// Series of views, and what those have seen.
+type Opened<'a> = (Box<dyn SeriesCursor + 'a>, Coverage);
+
 /// Series of collected views. When a block was deleted while it was read, the views are collected once more and all is read
 /// again: series that were given are passed over, and each of the others is of the newer state.
 struct Reopening<'a, O, G> {
-    opened: Box<dyn SeriesCursor + 'a>,
+    opened: Opened<'a>,
     open: O,
     /// Whether a block was gone since the last call.
     gone: G,
     /// The series that was given last.
     given: Option<Labels>,
     again: bool,
+    /// What the views saw from which series were given before.
+    before: Option<Coverage>,
 }
 
 impl<'a, O, G> SeriesCursor for Reopening<'a, O, G>
 where
-    O: Fn() -> Result<Box<dyn SeriesCursor + 'a>, ReadError>,
+    O: Fn() -> Result<Opened<'a>, ReadError>,
     G: Fn() -> bool,
 {
     fn next(&mut self, series: &mut Series) -> Result<bool, ReadError> {
-        let mut read = self.opened.next(series);
+        let mut read = self.opened.0.next(series);
         // Asked before the series is given: it would lack what the block has of it.
         if !self.again && (self.gone)() {
             self.again = true;
-            self.opened = (self.open)()?;
-            read = self.opened.next(series);
+            // The views of before go before the others come: both at once would be twice what a query may hold.
+            self.opened.0 = Box::new(SeriesList::new(Covered::default()));
+            let opened = (self.open)()?;
+            let (_, seen) = std::mem::replace(&mut self.opened, opened);
+            self.before = self.given.is_some().then_some(seen);
+            read = self.opened.0.next(series);
             while matches!(read, Ok(true)) && self.given.as_ref().is_some_and(|given| series.labels <= *given) {
-                read = self.opened.next(series);
+                read = self.opened.0.next(series);
             }
         }
         let any = read?;
@@ -101,15 +128,16 @@ where
     }
 
     fn coverage(self: Box<Self>) -> Coverage {
-        self.opened.coverage()
+        let now = self.opened.0.coverage();
+        let Some(mut seen) = self.before else { return now };
+        now.missing.into_iter().for_each(|sentence| seen.miss(sentence));
+        seen
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-
-    use weir_model::select::SeriesList;
 
     use super::*;
 
@@ -129,9 +157,13 @@ mod tests {
         let (opened, pulled) = (Cell::new(0), Cell::new(0));
         let open = || {
             opened.set(opened.get() + 1);
+            let seen = |sentence: &str| Coverage { partitions: Vec::new(), missing: vec![sentence.to_owned()] };
             Ok(match opened.get() {
-                1 => list(&[("a", 1.0), ("b", 1.0), ("d", 1.0)], &["a block is gone"]),
-                2 => list(&[("a", 2.0), ("b", 2.0), ("c", 2.0), ("d", 2.0)], &[]),
+                1 => (
+                    list(&[("a", 1.0), ("b", 1.0), ("d", 1.0)], &["an owner is silent", "a block is gone"]),
+                    seen("an owner is silent"),
+                ),
+                2 => (list(&[("a", 2.0), ("b", 2.0), ("c", 2.0), ("d", 2.0)], &[]), Coverage::default()),
                 more => panic!("opened {more} times"),
             })
         };
@@ -139,7 +171,7 @@ mod tests {
             pulled.set(pulled.get() + 1);
             pulled.get() >= gone_at
         };
-        let mut cursor = Box::new(Reopening { opened: open().unwrap(), open, gone, given: None, again: false });
+        let mut cursor = Box::new(Reopening { opened: open().unwrap(), open, gone, given: None, again: false, before: None });
         let (mut found, mut series) = (Vec::new(), Series::default());
         while cursor.next(&mut series).unwrap() {
             found.push((series.labels.get("pod").to_owned(), series.values[0]));
@@ -155,10 +187,11 @@ mod tests {
             assert_eq!((&found[..], said), (expected, missing.iter().map(|text| (*text).to_owned()).collect()), "{gone_at}");
         };
         check(1, &[("a", 2.0), ("b", 2.0), ("c", 2.0), ("d", 2.0)], &[]);
-        check(2, &[("a", 1.0), ("b", 2.0), ("c", 2.0), ("d", 2.0)], &[]);
-        check(3, &[("a", 1.0), ("b", 1.0), ("c", 2.0), ("d", 2.0)], &[]);
+        // What the first views lacked holds for the series that came of them.
+        check(2, &[("a", 1.0), ("b", 2.0), ("c", 2.0), ("d", 2.0)], &["an owner is silent"]);
+        check(3, &[("a", 1.0), ("b", 1.0), ("c", 2.0), ("d", 2.0)], &["an owner is silent"]);
         // After the last series.
-        check(4, &[("a", 1.0), ("b", 1.0), ("d", 1.0)], &[]);
-        check(5, &[("a", 1.0), ("b", 1.0), ("d", 1.0)], &["a block is gone"]);
+        check(4, &[("a", 1.0), ("b", 1.0), ("d", 1.0)], &["an owner is silent"]);
+        check(5, &[("a", 1.0), ("b", 1.0), ("d", 1.0)], &["an owner is silent", "a block is gone"]);
     }
 }

@@ -30,6 +30,8 @@ use super::traces::FanOutTraces;
 
 /// While owners are asked, this is how often a query's budget is.
 const BUDGET_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Reads of blocks that are slow while manifests are not ask for no more looks than this.
+const PROBE_INTERVAL_MIN: Duration = Duration::from_millis(250);
 
 /// What the fan-out works with.
 pub struct FanOutDeps {
@@ -121,13 +123,15 @@ impl FanOut {
 /// Looks at manifests and owners until told to stop.
 async fn refresh(shared: Arc<Shared>, status: Arc<OwnersStatus>) {
     let mut look = tokio::time::interval(shared.heads.config.refresh);
+    let mut begun = tokio::time::Instant::now();
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = shared.shutdown.cancelled() => return,
             _ = look.tick() => {}
-            () = shared.heads.store.doubted() => {}
+            () = shared.heads.store.doubted() => tokio::time::sleep_until(begun + PROBE_INTERVAL_MIN).await,
         }
+        begun = tokio::time::Instant::now();
         let looked = async {
             let looks = tokio::join!(shared.logs.refresh(), shared.samples.refresh(), shared.traces.refresh());
             looks.0.and(looks.1).and(looks.2).map_err(|error| error.to_string())

@@ -69,7 +69,8 @@ pub(super) async fn list(engine: Engine, socket: &Path, previous: &[Container]) 
         return Ok(Listing::Absent);
     }
     let listed: Option<Vec<Listed>> = get(engine, socket, "/v1.40/containers/json?all=1").await?;
-    let listed = listed.unwrap_or_default();
+    // Something listens that is no engine: that is not to have no containers.
+    let listed = listed.ok_or_else(|| engine_error(engine, socket, &"404 to the list of containers"))?;
     let known: HashMap<&str, &Container> = previous.iter().map(|container| (container.id.as_str(), container)).collect();
     let mut found = Vec::with_capacity(listed.len());
     for listed in listed {

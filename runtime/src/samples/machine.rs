@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use procfs::net::{DeviceStatus, InterfaceDeviceStatus};
-use procfs::{DiskStat, DiskStats, FromRead, VmStat};
+use procfs::{DiskStat, FromRead, VmStat};
 use weir_model::time::UnixNanos;
 
 use super::column::Writer;
@@ -64,7 +64,8 @@ impl Machine {
             meminfo: text("proc/meminfo"),
             loadavg: text("proc/loadavg"),
             files: text("proc/sys/fs/file-nr"),
-            disks: DiskStats::from_file(self.root.join("proc/diskstats")).map_or_else(|_| Vec::new(), |disks| disks.0),
+            // Line by line: one that cannot be read hides no other disk.
+            disks: text("proc/diskstats").lines().filter_map(|line| DiskStat::from_line(line).ok()).collect(),
             network: network.map_or_else(|_| BTreeMap::new(), |network| network.0.into_iter().collect()),
             vmstat: VmStat::from_file(self.root.join("proc/vmstat")).map_or_else(|_| HashMap::new(), |vmstat| vmstat.0),
             pressure: ["cpu", "memory", "io"].map(|kind| pressure(&text(&format!("proc/pressure/{kind}")))),

@@ -1,6 +1,6 @@
 //! A chunk: lines of one stream, in source order, as compressed columns. Drawn in `docs/formats/logs_block.md`.
 //!
-//! Not here: which chunks exist ([`super::writer`]), and what their tokens are good for ([`super::plan`]).
+//! Not here: which chunks exist ([`super::writer`]), and what their tokens are good for ([`super::predicate`]).
 
 use bytes::Bytes;
 use weir_model::id::{LineId, SpanId, TraceId};

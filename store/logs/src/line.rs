@@ -75,26 +75,30 @@ fn find_in(
     let mut found: Vec<OwnedLine> = (0..line).rev().take(context).map(|i| own(&lines, i)).collect();
     let (first, last) = (found.len() < context, lines.len() - line <= context);
     let others = if first || last { stream_sources(view, key) } else { Vec::new() };
-    let place = source.meta().first_place;
-    for earlier in others.iter().rev().filter(|other| other.meta().first_place < place) {
+    // A head may have closed or parted the chunk since: of the others only lines beyond this one's count.
+    let (from, to) = (source.meta().first_place, source.meta().last_place);
+    let place = |lines: &SourceLines, i: usize| lines.with(i, |id, _| (id.offset, id.ordinal));
+    for earlier in others.iter().rev().filter(|other| other.meta().first_place < from) {
         if found.len() >= context {
             break;
         }
         if let Some(lines) = earlier.open(budget, coverage)? {
             let missing = context - found.len();
-            found.extend((0..lines.len()).rev().take(missing).map(|i| own(&lines, i)));
+            let before = (0..lines.len()).rev().filter(|i| place(&lines, *i) < from);
+            found.extend(before.take(missing).map(|i| own(&lines, i)));
         }
     }
     found.reverse();
     let end = found.len() + 1 + context;
     found.extend((line..lines.len()).take(context + 1).map(|i| own(&lines, i)));
-    for later in others.iter().filter(|other| other.meta().first_place > place) {
+    for later in others.iter().filter(|other| other.meta().last_place > to) {
         if found.len() >= end {
             break;
         }
         if let Some(lines) = later.open(budget, coverage)? {
             let missing = end - found.len();
-            found.extend((0..lines.len()).take(missing).map(|i| own(&lines, i)));
+            let after = (0..lines.len()).filter(|i| place(&lines, *i) > to);
+            found.extend(after.take(missing).map(|i| own(&lines, i)));
         }
     }
     Ok(Some(found))

@@ -11,11 +11,12 @@ use weir_model::compression;
 use super::schema::{Place, ZSTD_LEVEL};
 use weir_blocks::StoreError;
 use weir_blocks::columns::{Reader, put_varint, put_zigzag};
-use weir_blocks::limits::check_unpacked;
 use weir_blocks::packed::unzstd;
 
 /// Runs of a page: some 16 KiB before compression.
 const PAGE_RUNS: usize = 4096;
+/// Bytes of a page before compression at most: three numbers a run, of ten, five and five bytes.
+const PAGE_BYTES_MAX: usize = PAGE_RUNS * 20;
 /// Checksum and length before compression.
 const PAGE_HEADER_BYTES: usize = 8;
 
@@ -151,7 +152,9 @@ pub(crate) fn decode_page(page: &[u8]) -> Result<Vec<PlacedChunk>, String> {
     if stored != computed {
         return Err(format!("a page's checksum {computed:08x}, stored {stored:08x}"));
     }
-    check_unpacked("a page", length)?;
+    if length > PAGE_BYTES_MAX {
+        return Err(format!("a page of {length} bytes, {PAGE_BYTES_MAX} are the most"));
+    }
     let raw = unzstd(packed, length).map_err(|error| error.to_string())?;
     if raw.len() != length {
         return Err(format!("a page of {} bytes, {length} were expected", raw.len()));

@@ -45,6 +45,11 @@ impl SealedPart {
     pub(crate) fn spans(&self) -> Result<Vec<OriginSpan>, StoreError> {
         self.groups.spans(self.segment, self.id)
     }
+
+    /// Gives back what is unpacked of the block.
+    pub(crate) fn close(&self) {
+        *self.groups.unpacked.borrow_mut() = None;
+    }
 }
 
 /// A block of which the group that was asked for last stays unpacked: neighbouring traces mostly lie in one.

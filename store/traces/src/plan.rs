@@ -65,6 +65,14 @@ impl BlockPlan {
                 return None;
             }
         }
+        // Names that are a span's own fields as well prune nothing, and may still be those of an attribute.
+        for (name, _) in &plan.select.attributes {
+            if !names.iter().any(|(own, _)| own == name)
+                && let Some(number) = block.string_id(name)
+            {
+                names.push((name.clone(), number));
+            }
+        }
         Some(Self { plan, block, service, operation, names })
     }
 

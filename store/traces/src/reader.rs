@@ -108,7 +108,8 @@ fn load(
     while let Some(next) = traces.next_group(&mut parts) {
         readable(next, coverage)?;
         let mut last = None;
-        for (segment, part) in parts.drain(..) {
+        let mut own = parts.drain(..).peekable();
+        while let Some((segment, part)) = own.next() {
             match part {
                 TracePart::Unsealed(trace) => {
                     found.heads.push(Arrival { complete: trace.is_complete(), ..trace.arrival });
@@ -119,6 +120,10 @@ fn load(
                     found.blocks.extend((last != Some(segment)).then_some(part.arrival));
                     let spans = readable(part.spans().map_err(Into::into), coverage)?;
                     found.spans.extend(spans.into_iter().flatten());
+                    // One block is unpacked at a time: a trace may be in every one.
+                    if own.peek().is_none_or(|(next, _)| *next != segment) {
+                        part.close();
+                    }
                 }
             }
             last = Some(segment);

@@ -79,13 +79,20 @@ impl Segment<TracesPlan> for TracesBlock {
         self.groups().iter().any(|entry| plan.may_hold(entry))
     }
 
-    fn cursor<'a>(self: Arc<Self>, plan: Arc<TracesPlan>, _: &'a dyn Budget) -> Entries<'a, Latest, Candidates>
+    fn cursor<'a>(self: Arc<Self>, plan: Arc<TracesPlan>, budget: &'a dyn Budget) -> Entries<'a, Latest, Candidates>
     where
         Self: 'a,
     {
-        let groups = once_with(move || match self.table() {
-            Ok(table) => BlockPlan::new(plan, Arc::clone(&self)).map_or_else(Vec::new, |plan| groups(Arc::new(plan), table)),
-            Err(error) => vec![Err(error.into())],
+        let groups = once_with(move || {
+            // The table of ids is read from the object store.
+            if let Err(ended) = budget.check() {
+                return vec![Err(ended.into())];
+            }
+            let Some(plan) = BlockPlan::new(plan, Arc::clone(&self)) else { return Vec::new() };
+            match self.table() {
+                Ok(table) => groups(Arc::new(plan), table),
+                Err(error) => vec![Err(error.into())],
+            }
         });
         Box::new(groups.flatten())
     }

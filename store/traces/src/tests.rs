@@ -131,7 +131,7 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
 
 fn attributes() -> impl Strategy<Value = Attributes> {
     let value = prop_oneof![
-        "[a-c]{0,2}".prop_map(Value::String),
+        "[a-c]{0,2}|true|error".prop_map(Value::String),
         "\\PC{0,20}".prop_map(Value::String),
         any::<bool>().prop_map(Value::Bool),
         any::<i64>().prop_map(Value::Int),
@@ -139,7 +139,8 @@ fn attributes() -> impl Strategy<Value = Attributes> {
         json().prop_map(|json| Value::Json(Box::new(json))),
         proptest::collection::vec(any::<u8>(), 0..9).prop_map(Value::Bytes),
     ];
-    proptest::collection::vec(("[k-m]{0,1}", value), 0..5)
+    // Some are named like what a span has of its own.
+    proptest::collection::vec(("[k-m]{0,1}|error|status|span\\.kind", value), 0..5)
 }
 
 fn span() -> impl Strategy<Value = Span> {
