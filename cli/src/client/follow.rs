@@ -179,7 +179,7 @@ struct Written {
     ids: HashSet<String>,
     /// The same, oldest first.
     order: VecDeque<(String, UnixNanos)>,
-    /// Where the first of them stood.
+    /// Where the first of them stood, or behind the last that was forgotten.
     oldest: UnixNanos,
     /// What is older is not written: a weir that has read its bus again sends that, too.
     floor: UnixNanos,
@@ -209,7 +209,7 @@ impl Written {
             && let Some((forgotten, at)) = self.order.pop_front()
         {
             self.ids.remove(&forgotten);
-            self.oldest = self.oldest.max(at);
+            self.oldest = self.oldest.max(at.saturating_add(1));
         }
         true
     }
