@@ -66,6 +66,11 @@ impl AggregatorError {
         matches!(self, Self::Store(error) if error.is_of_the_store())
     }
 
+    /// Whether a merge that failed so says something of its blocks: it is not tried again with them.
+    pub(crate) fn is_of_the_blocks(&self) -> bool {
+        !self.is_of_the_store() && !self.is_fenced()
+    }
+
     /// Whether it says that these records cannot be sealed, however often it is tried.
     pub(crate) fn is_of_the_records(&self) -> bool {
         matches!(self, Self::Store(StoreError::Engine { .. } | StoreError::Corrupt { .. }) | Self::Panicked { .. })

@@ -67,7 +67,7 @@ impl Blocks {
     /// A merge failed: when that says something of its blocks, they are left as they are, and the others go on. The one that the error
     /// names, if it names one.
     pub fn failed_to_merge(&mut self, run: &[BlockEntry], error: &AggregatorError) {
-        if error.is_of_the_store() || error.is_fenced() {
+        if !error.is_of_the_blocks() {
             return;
         }
         let is_named = |id: &&String| matches!(error, AggregatorError::Store(StoreError::Corrupt { path, .. }) if path.ends_with(id.as_str()));

@@ -52,7 +52,7 @@ pub(super) fn told<T>(
             tracing::warn!(topic = place.topic, partition = place.partition, %error, "another owner has published");
         }
         // Of these blocks, which are left as they are from now on: nothing is tried again.
-        Err(error) if matches!(work, Work::Merge) && error.is_of_the_records() => {
+        Err(error) if matches!(work, Work::Merge) && error.is_of_the_blocks() => {
             tracing::warn!(topic = place.topic, partition = place.partition, %error, "a merge is given up");
             outages.ended(work.target(), work.of(place));
         }

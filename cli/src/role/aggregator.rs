@@ -37,13 +37,13 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
     })
     .await?;
     let Some(places) = places else { return Ok(()) };
-    let reach = BusHealth::watch(Arc::clone(&bus), places, shutdown.clone());
+    let bus_health = BusHealth::watch(Arc::clone(&bus), places, shutdown.clone());
     let member = config.advertise.clone();
     let aggregator = build::build_aggregator(&config, (bus, store), member, &clock, &outages, &mut registry);
     let storing = Storing::new(&config, parts, outages, None, &mut registry);
     let mut owning = own(&aggregator, &consuming);
     let readiness =
-        Owning { reach, storing, caught_up: CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::Assigned } };
+        Owning { bus_health, storing, caught_up: CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::Assigned } };
     let router = health::router(registry, readiness)
         .merge(weir_aggregator::admin::router(Arc::clone(&aggregator)))
         .merge(weir_aggregator::heads::router(Arc::clone(&aggregator)));
@@ -70,14 +70,14 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
 
 /// Ready means: the bus answers, blocks can be stored, and what the group has assigned, be it nothing, is open and caught up.
 struct Owning {
-    reach: BusHealth,
+    bus_health: BusHealth,
     storing: Storing,
     caught_up: CaughtUp,
 }
 
 impl Readiness for Owning {
     fn ready(&self) -> Result<(), String> {
-        self.reach.check()?;
+        self.bus_health.check()?;
         self.storing.check()?;
         self.caught_up.ready()
     }

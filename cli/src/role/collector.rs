@@ -33,10 +33,10 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
     let places =
         startup_gate::until(&front, &[&main, grpc, http], async |waiting| bus_health::places(&*bus, waiting).await).await?;
     let Some(places) = places else { return Ok(()) };
-    let reach = BusHealth::watch(Arc::clone(&bus), places, shutdown.clone());
+    let bus_health = BusHealth::watch(Arc::clone(&bus), places, shutdown.clone());
     let mut collector = build::start_collector(&config, bus, &clock, &outages, &mut registry, &shutdown).await?;
     let storing = Storing::new(&config, parts, outages, Some(collector.shipper().watch()), &mut registry);
-    let readiness = Shipping { reach, storing };
+    let readiness = Shipping { bus_health, storing };
     let router = collector.push_router().merge(health::router(registry, readiness));
 
     tracing::info!(listen = %config.listen, otlp_grpc = %config.otlp_grpc, otlp_http = %config.otlp_http,
@@ -59,13 +59,13 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
 /// Ready means: every partition of the bus answers, and what comes in can be stored.
 /// Sources need not be asked: one that ends by itself ends the process.
 struct Shipping {
-    reach: BusHealth,
+    bus_health: BusHealth,
     storing: Storing,
 }
 
 impl Readiness for Shipping {
     fn ready(&self) -> Result<(), String> {
-        self.reach.check()?;
+        self.bus_health.check()?;
         self.storing.check()
     }
 }

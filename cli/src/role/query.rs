@@ -42,7 +42,7 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let places = startup_gate::until(&front, &[&main], async |waiting| bus_health::places(&*bus, waiting).await).await?;
     let Some(places) = places else { return Ok(()) };
     let partitions = places.len();
-    let reach = BusHealth::watch(Arc::clone(&bus), places.clone(), shutdown.clone());
+    let bus_health = BusHealth::watch(Arc::clone(&bus), places.clone(), shutdown.clone());
     let (shipper, lanes) = build::start_shipper(&config, bus, &outages, &mut registry, &shipping).await?;
     let storing = Storing::new(&config, parts, outages, Some(shipper.watch()), &mut registry);
     let fanout = start_fanout(&config, &clock, &mut registry, &shutdown).await?;
@@ -56,7 +56,7 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let sink = Sink::new(shipper, tenant);
     let mut evaluating = tokio::spawn(build::evaluate(&config, &api, sink, &clock, &mut registry, &shutdown));
     let admin = fanout.admin_router(places);
-    let readiness = Answering { reach, storing, status: fanout.status(), fanout, partitions };
+    let readiness = Answering { bus_health, storing, status: fanout.status(), fanout, partitions };
     let pages = requests.around(config.telemetry.spans, weir_api::router(api));
     let router = pages.merge(admin).merge(health::router(registry, readiness)).merge(weir_dashboards::router());
 
@@ -101,7 +101,7 @@ async fn start_fanout(
 
 /// Ready means: the manifests of all partitions were read, every owner answers, and so does the bus, which takes what rules make.
 struct Answering {
-    reach: BusHealth,
+    bus_health: BusHealth,
     storing: Storing,
     fanout: FanOut,
     status: Arc<dyn PathStatus>,
@@ -122,7 +122,7 @@ impl Readiness for Answering {
         if known.len() < self.partitions {
             return Err(format!("{} of {} partitions have a manifest", known.len(), self.partitions));
         }
-        self.reach.check()?;
+        self.bus_health.check()?;
         self.storing.check()
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct CircuitBreaker {
     /// Ends the reads that wait: the store is known not to answer.
     silence: Notify,
     /// A read has waited long enough to ask whether the store answers at all.
-    doubt: Notify,
+    probe: Notify,
 }
 
 impl CircuitBreaker {
@@ -37,7 +37,7 @@ impl CircuitBreaker {
             last_timeout: Mutex::new(None),
             last_answer: Mutex::new(Instant::now()),
             silence: Notify::new(),
-            doubt: Notify::new(),
+            probe: Notify::new(),
         }
     }
 
@@ -54,7 +54,7 @@ impl CircuitBreaker {
         silence.as_mut().enable();
         let waited = async {
             tokio::time::sleep(timeout.min(PROBE_AFTER)).await;
-            self.doubt.notify_one();
+            self.probe.notify_one();
             tokio::time::sleep(timeout.saturating_sub(PROBE_AFTER)).await;
         };
         tokio::select! {
@@ -70,8 +70,8 @@ impl CircuitBreaker {
     }
 
     /// Waits until a read that waits would know whether the store answers at all.
-    pub(super) async fn doubted(&self) {
-        self.doubt.notified().await;
+    pub(super) async fn probe_wanted(&self) {
+        self.probe.notified().await;
     }
 
     /// The store's answer, however long it takes. For a read beside all queries, the probe: when nothing at all has been answered for
@@ -164,13 +164,13 @@ mod tests {
         let store = CircuitBreaker::new(Duration::from_secs(10));
         let silent = || std::future::pending::<Result<(), StoreError>>();
         let begun = Instant::now();
-        let probe = async {
-            store.doubted().await;
+        let probing = async {
+            store.probe_wanted().await;
             store.watch(silent()).await
         };
         tokio::select! {
             error = store.wait(silent()) => assert!(error.is_err()),
-            _ = probe => unreachable!("the store is silent"),
+            _ = probing => unreachable!("the store is silent"),
         }
         assert_eq!(begun.elapsed(), PROBE_AFTER + SILENT_AFTER);
     }

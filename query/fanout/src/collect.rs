@@ -86,8 +86,8 @@ impl HeadClient {
             let mut moved = Vec::new();
             for ((part, verdict), mut opened) in pending.into_iter().zip(verdicts).zip(opened) {
                 match verdict {
-                    Verdict::Accepted(version, instant, extract, doubt) => {
-                        opened.missing.extend(doubt);
+                    Verdict::Accepted(version, instant, extract, unverified) => {
+                        opened.missing.extend(unverified);
                         self.accept(known, &part, request.tenant, (&version, opened), (instant, extract), &mut collected);
                     }
                     Verdict::Missing(version, why) => collected.views.push(without_head(&part, &version, opened, why)),
@@ -226,16 +226,17 @@ impl HeadClient {
         answer: Result<HeadResponse, String>,
         error: &StoreError,
     ) -> Verdict {
-        let doubt = format!("the newest manifest is not known: {error}");
+        let unverified = format!("the newest manifest is not known: {error}");
         if let Ok(HeadResponse::Extract(instant, extract)) = answer
             && let Some(version) = part.kept(instant.version).filter(|version| version.manifest.epoch == instant.epoch)
         {
             self.metrics.part(E::KIND.name(), "unknown_version");
             let (topic, partition) = (E::KIND.topic(), part.partition());
-            let doubt = format!("{topic} partition {partition}: there may be more than its last known owner says: {doubt}");
-            return Verdict::Accepted(version, instant, extract, Some(doubt));
+            let unverified =
+                format!("{topic} partition {partition}: there may be more than its last known owner says: {unverified}");
+            return Verdict::Accepted(version, instant, extract, Some(unverified));
         }
-        self.missing::<E>("unknown_version", newest, doubt)
+        self.missing::<E>("unknown_version", newest, unverified)
     }
 
     fn missing<E: HeadProtocol>(&self, outcome: &'static str, version: Arc<Version>, why: String) -> Verdict {

@@ -129,7 +129,7 @@ async fn refresh(shared: Arc<Shared>, status: Arc<OwnersStatus>) {
         tokio::select! {
             () = shared.shutdown.cancelled() => return,
             _ = look.tick() => {}
-            () = shared.heads.store.doubted() => tokio::time::sleep_until(begun + PROBE_INTERVAL_MIN).await,
+            () = shared.heads.store.probe_wanted() => tokio::time::sleep_until(begun + PROBE_INTERVAL_MIN).await,
         }
         begun = tokio::time::Instant::now();
         let looked = async {
