@@ -114,7 +114,7 @@ impl<E: Engine> RemotePartition<E> {
             let Some(known) = number else { break };
             match self.store.load_version(known + 1).await? {
                 Some(manifest) => number = Some(self.keep(known + 1, manifest).number),
-                None => match self.looked(begun, forgotten) {
+                None => match self.followed(begun, forgotten) {
                     None => break,
                     newest => return Ok(newest),
                 },
@@ -125,8 +125,8 @@ impl<E: Engine> RemotePartition<E> {
         Ok(self.newest().or(latest))
     }
 
-    /// The newest version by a look that began then; `None` when what it followed was forgotten meanwhile.
-    fn looked(&self, begun: Instant, forgotten: u64) -> Option<Arc<Version>> {
+    /// The newest version, as followed since then; `None` when what was followed was forgotten meanwhile.
+    fn followed(&self, begun: Instant, forgotten: u64) -> Option<Arc<Version>> {
         let mut state = self.state.lock();
         if state.forgotten != forgotten {
             return None;

@@ -123,37 +123,37 @@ impl FanOut {
     }
 }
 
-/// Looks at manifests and owners until told to stop. Owners may be slow and the store silent, so that none of it waits for another.
+/// Follows manifests and owners until told to stop. Owners may be slow and the store silent, so that none of it waits for another.
 async fn follow(shared: Arc<Shared>, status: Arc<OwnersStatus>) {
-    let looked = Notify::new();
+    let refreshed = Notify::new();
     tokio::select! {
         () = shared.shutdown.cancelled() => {}
-        never = refresh(&shared, &status, &looked) => match never {},
-        never = ask_owners(&status, &looked) => match never {},
+        never = refresh(&shared, &status, &refreshed) => match never {},
+        never = ask_owners(&status, &refreshed) => match never {},
         never = probe(&shared) => match never {},
     }
 }
 
-/// Looks at manifests between queries.
-async fn refresh(shared: &Shared, status: &OwnersStatus, looked: &Notify) -> Infallible {
-    let mut look = tokio::time::interval(shared.heads.config.refresh);
-    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+/// Refreshes manifests between queries.
+async fn refresh(shared: &Shared, status: &OwnersStatus, refreshed: &Notify) -> Infallible {
+    let mut tick = tokio::time::interval(shared.heads.config.refresh);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        look.tick().await;
-        let looks = tokio::join!(shared.logs.refresh(), shared.samples.refresh(), shared.traces.refresh());
-        let outcome = looks.0.and(looks.1).and(looks.2);
+        tick.tick().await;
+        let (logs, samples, traces) = tokio::join!(shared.logs.refresh(), shared.samples.refresh(), shared.traces.refresh());
+        let outcome = logs.and(samples).and(traces);
         if outcome.is_ok() {
             shared.heads.store.answered();
         }
         status.note_look(outcome.map_err(|error| error.to_string()));
-        looked.notify_one();
+        refreshed.notify_one();
     }
 }
 
-/// Asks the owners that the last look has found; looks that end meanwhile are one.
-async fn ask_owners(status: &OwnersStatus, looked: &Notify) -> Infallible {
+/// Asks the owners that the last refresh has found; refreshes that end meanwhile are one.
+async fn ask_owners(status: &OwnersStatus, refreshed: &Notify) -> Infallible {
     loop {
-        looked.notified().await;
+        refreshed.notified().await;
         status.ask().await;
     }
 }
