@@ -1,0 +1,1 @@
+//! Credentials into principals, by the methods that `[auth]` names, in their order.
