@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use weir_model::scope::Scope;
 
-use super::{Denied, Needs, Principal};
+use super::{AuthorizationConfig, Denied, Mode, Needs, Principal};
 
 /// Decides for all requests of a process.
 #[derive(Debug)]
@@ -14,6 +14,13 @@ pub struct Authorizer {
 }
 
 impl Authorizer {
+    /// As `[authorization]` says. `own`: the tenant of this process' own data. Errors name the key.
+    pub fn start(config: &AuthorizationConfig, own: &str) -> Result<Self, String> {
+        match config.mode {
+            Mode::Allow => Ok(Self::allow(own)),
+        }
+    }
+
     /// Everybody may everything.
     pub fn allow(own: &str) -> Self {
         Self { own: own.into() }

@@ -5,12 +5,14 @@
 //! - `principal`: whom credentials stand for, and the peer they came from.
 //! - `needs`: verbs, signals, and what a route asks of its caller.
 //! - `authorizer`: whether a principal may.
+//! - `config`: what `[authorization]` says.
 //! - `access`: one request's principal and the tenants that it names.
 //! - `routes`: routers of which every route declares its needs.
 //! - `denied`: why not.
 
 mod access;
 mod authorizer;
+mod config;
 mod denied;
 mod needs;
 mod principal;
@@ -18,6 +20,7 @@ mod routes;
 
 pub use access::{Access, Granted, TENANT_HEADER};
 pub use authorizer::Authorizer;
+pub use config::{AuthorizationConfig, Mode};
 pub use denied::Denied;
 pub use needs::{Needs, Telemetry, Verb};
 pub use principal::{Method, Peer, Principal};
