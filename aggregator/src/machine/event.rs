@@ -57,8 +57,8 @@ pub(crate) enum Event {
     Appended(Result<Appended, AggregatorError>),
     /// The frozen head lies in blocks that no manifest names yet.
     Sealed(Result<Sealed, AggregatorError>),
-    /// The run lies in these blocks too.
-    Merged(Result<Vec<BlockEntry>, AggregatorError>),
+    /// The run lies in these blocks too; `None` when it does not fit into fewer than it has.
+    Merged(Result<Option<Vec<BlockEntry>>, AggregatorError>),
     Opened(Opened),
     /// Errors other than `Fenced` leave it unknown whether the version exists.
     Published(Result<(), AggregatorError>),

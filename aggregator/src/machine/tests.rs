@@ -272,7 +272,7 @@ fn whoever_told_it_to_is_answered_when_it_is_done() {
     run.check(0.0, command(OwnerCommand::Compact), &["ask turn"]);
     run.check(0.0, command(OwnerCommand::Compact), &[]);
     run.check(0.0, Event::MergeTurn, &["merge a+b+c+d"]);
-    run.check(0.0, Event::Merged(Ok(vec![entry("m", 0, 14)])), &["publish 3 to 14"]);
+    run.check(0.0, Event::Merged(Ok(Some(vec![entry("m", 0, 14)]))), &["publish 3 to 14"]);
     run.check(0.0, Event::Published(Ok(())), &["show 3 opening=0 missing=0", "end turn", "ask turn"]);
     run.check(0.0, Event::MergeTurn, &["end turn", "answer 1/14", "answer 1/14"]);
     run.check(0.0, command(OwnerCommand::Expire), &["held 0", "collect 3"]);
@@ -299,9 +299,23 @@ fn blocks_that_cannot_be_merged_are_left_as_they_are() {
     run.check(0.0, Event::MergeTurn, &["merge b+c"]);
     // More records than before: a merge never doubles.
     let doubled = BlockEntry { summary: BlockSummary { records: 8, ..BlockSummary::default() }, ..entry("m", 5, 12) };
-    run.check(0.0, Event::Merged(Ok(vec![doubled])), &["count Failure", "end turn", "refuse: merge: 7 records became 8"]);
+    run.check(0.0, Event::Merged(Ok(Some(vec![doubled]))), &["count Failure", "end turn", "refuse: merge: 7 records became 8"]);
     run.check(0.0, command(OwnerCommand::Compact), &["ask turn"]);
     run.check(0.0, Event::MergeTurn, &["end turn", "answer 0/0"]);
+}
+
+#[test]
+fn of_blocks_that_do_not_fit_together_the_largest_is_left_and_nobody_is_refused() {
+    let sized = |id, first, next, size| BlockEntry { size, ..entry(id, first, next) };
+    let blocks = vec![sized("a", 0, 5, 10), sized("b", 5, 9, 90), sized("c", 9, 12, 10), sized("d", 12, 14, 10)];
+    let mut run = Run::serving(AggregatorConfig::default(), blocks);
+    run.check(0.0, command(OwnerCommand::Compact), &["ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["merge a+b+c+d"]);
+    run.check(0.0, Event::Merged(Ok(None)), &["end turn", "ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["merge c+d"]);
+    run.check(0.0, Event::Merged(Ok(Some(vec![entry("m", 9, 14)]))), &["publish 2 to 14"]);
+    run.check(0.0, Event::Published(Ok(())), &["show 2 opening=0 missing=0", "end turn", "ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["end turn", "answer 1/5"]);
 }
 
 #[test]
@@ -342,7 +356,7 @@ fn version_takes(blocks: u64) -> Duration {
         run.check(0.0, command(OwnerCommand::Compact), &["ask turn"]);
         run.machine.step(run.now, Event::MergeTurn);
         let begun = std::time::Instant::now();
-        run.machine.step(run.now, Event::Merged(Ok(vec![merged.clone()])));
+        run.machine.step(run.now, Event::Merged(Ok(Some(vec![merged.clone()]))));
         run.machine.step(run.now, Event::Published(Ok(())));
         begun.elapsed()
     };

@@ -92,7 +92,7 @@ enum Outcome<E: Engine> {
     Claimed(Result<Claimed, AggregatorError>),
     Appended(Result<Box<Appender<E>>, Lost>),
     Sealed(Result<(Sealed, NewBlocks<E>), AggregatorError>),
-    Merged(Result<Written<E>, AggregatorError>),
+    Merged(Result<Option<Written<E>>, AggregatorError>),
     Opened(Opened),
     Prepared(Result<Prepared, AggregatorError>),
     Published(Result<(), AggregatorError>),
@@ -187,8 +187,10 @@ impl<E: Engine> Shell<E> {
                 }))
             }
             (Outcome::Merged(merged), Some(open)) => Event::Merged(told(outages, place, Work::Merge, merged).map(|written| {
-                written.open.into_iter().for_each(|(id, block)| open.store.blocks.insert(id, block));
-                written.entries
+                written.map(|written| {
+                    written.open.into_iter().for_each(|(id, block)| open.store.blocks.insert(id, block));
+                    written.entries
+                })
             })),
             (Outcome::Opened(tried), Some(_)) => Event::Opened(tried),
             (Outcome::Prepared(Err(error)), Some(_)) => Event::Unpublishable(error),

@@ -260,10 +260,14 @@ impl Owner {
             world.seen.insert("unmergeable");
             return Event::Merged(Err(StoreError::Corrupt { path: run[0].id.clone(), detail: "no".into() }.into()));
         }
+        if world.chance(10) {
+            world.seen.insert("no fewer blocks");
+            return Event::Merged(Ok(None));
+        }
         let offsets = run.iter().flat_map(|entry| world.contents[&entry.id].clone()).collect();
         let range = (run[0].first_offset, run[run.len() - 1].next_offset);
         let merged = world.block(offsets, range, run[0].level + 1);
-        Event::Merged(Ok(vec![merged]))
+        Event::Merged(Ok(Some(vec![merged])))
     }
 
     pub(super) fn read(&mut self, world: &mut World) {
