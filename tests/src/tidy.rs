@@ -7,7 +7,7 @@ fn root() -> PathBuf {
 }
 
 /// Which crates of ours each may use: `docs/ARCHITECTURE.md` says why. `weir-tests` may use all.
-const FLOORS: [(&str, &str, &[&str]); 19] = [
+const FLOORS: [(&str, &str, &[&str]); 20] = [
     ("model", "weir-model", &[]),
     ("bus", "weir-bus", &["model"]),
     ("runtime", "weir-runtime", &["model"]),
@@ -18,11 +18,12 @@ const FLOORS: [(&str, &str, &[&str]); 19] = [
     ("store/heads", "weir-heads", &["model", "blocks", "logs", "metrics", "traces"]),
     ("collector", "weir-collector", &["model", "bus", "runtime"]),
     ("aggregator", "weir-aggregator", &["model", "bus", "blocks", "logs", "metrics", "traces", "heads"]),
+    ("query/template", "weir-template", &["model"]),
     ("query/promql", "weir-promql", &["model"]),
-    ("query/logql", "weir-logql", &["model"]),
+    ("query/logql", "weir-logql", &["model", "template"]),
     ("query/traceql", "weir-traceql", &["model"]),
     ("query/budget", "weir-budget", &["model"]),
-    ("query/rules", "weir-rules", &["model", "promql", "budget"]),
+    ("query/rules", "weir-rules", &["model", "template", "promql", "budget"]),
     ("query/fanout", "weir-fanout", &["model", "blocks", "logs", "metrics", "traces", "heads"]),
     ("query/api", "weir-api", &["model", "promql", "logql", "traceql", "budget", "rules"]),
     ("dashboards", "weir-dashboards", &[]),
