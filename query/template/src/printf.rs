@@ -21,6 +21,8 @@ struct Spec {
     zero: bool,
     width: Option<usize>,
     precision: Option<usize>,
+    /// Of the result, which is refused beyond: what remains of a list is left out then.
+    bytes_max: usize,
 }
 
 /// Arguments and which is next.
@@ -45,7 +47,7 @@ pub(crate) fn printf(format: &str, arguments: &[Value<'_>], bytes_max: usize) ->
             continue;
         }
         let mut bad_index = false;
-        let spec = spec(&mut letters, &mut arguments, &mut bad_index)?;
+        let spec = Spec { bytes_max, ..spec(&mut letters, &mut arguments, &mut bad_index)? };
         let Some(verb) = letters.next() else {
             out.push_str("%!(NOVERB)");
             break;
@@ -136,6 +138,9 @@ fn size(letters: &mut Peekable<Chars<'_>>, arguments: &mut Arguments<'_, '_>) ->
 }
 
 fn one(out: &mut String, verb: char, value: &Value<'_>, spec: &Spec) {
+    if out.len() > spec.bytes_max {
+        return;
+    }
     let separated = |out: &mut String, i: usize| out.push_str(if i == 0 { "" } else { " " });
     match value {
         Value::List(list) => {
@@ -187,9 +192,12 @@ fn bad(out: &mut String, verb: char, value: &Value<'_>) {
 
 fn text(verb: char, text: &str, spec: &Spec) -> Option<String> {
     let hex = |upper: bool| {
-        let bytes = text.bytes().take(spec.precision.unwrap_or(usize::MAX));
-        let pairs = bytes.map(|byte| if upper { format!("{byte:02X}") } else { format!("{byte:02x}") });
-        pairs.collect::<Vec<_>>().join(if spec.space { " " } else { "" })
+        let mut out = String::new();
+        for (i, byte) in text.bytes().take(spec.precision.unwrap_or(usize::MAX)).enumerate() {
+            out.push_str(if spec.space && i > 0 { " " } else { "" });
+            let _ = if upper { write!(out, "{byte:02X}") } else { write!(out, "{byte:02x}") };
+        }
+        out
     };
     let cut = || match spec.precision {
         Some(precision) => text.char_indices().nth(precision).map_or(text, |(end, _)| &text[..end]),

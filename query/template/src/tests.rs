@@ -272,6 +272,7 @@ fn limits_end_with_an_error() {
     over(&wide, "variables with more than 65536 bytes");
     let hexadecimal = format!("{{{{ $x := printf \"%1000d\" 1 }}}}{{{{ len (printf \"{}\" 1 }}}}", "%[1]1000d".repeat(100));
     over(&hexadecimal.replace(" 1 }}", " 1) }}").replacen(" 1) }}", " 1 }}", 1), "error calling printf: the result is too long");
+    over(&format!("{{{{ printf \"%1000v{}\" .list }}}}", "%[1]1000v".repeat(20)), "the result is too long");
     let busy = format!(
         "{{{{ $x := \"ab\" }}}}{}{{{{ range 1000 }}}}{{{{ $y := up $x }}}}{{{{ end }}}}",
         "{{ $x = print $x $x }}".repeat(13)

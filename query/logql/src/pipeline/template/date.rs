@@ -9,6 +9,13 @@ use weir_template::Value;
 
 use super::layout::{self, Fields, Zone};
 
+/// A layout is looked at letter by letter for every line; the longest of Go's own has 35.
+const LAYOUT_BYTES_MAX: usize = 1 << 10;
+
+fn short(layout: &str) -> Result<&str, String> {
+    if layout.len() > LAYOUT_BYTES_MAX { Err(format!("a layout of more than {LAYOUT_BYTES_MAX} bytes")) } else { Ok(layout) }
+}
+
 pub(super) fn of_nanos<'a>(nanos: UnixNanos) -> Result<Value<'a>, String> {
     from_nanos(i128::from(nanos))
 }
@@ -32,15 +39,15 @@ pub(super) fn format<'a>(layout: &str, value: &Value<'a>) -> Result<Value<'a>, S
         }
         other => return Err(other.instead_of("time.Time")),
     };
-    Ok(layout::format(layout, &time).into())
+    Ok(layout::format(short(layout)?, &time).into())
 }
 
 /// A time in that zone unless the text says one; an unknown zone is UTC, and what is no time the year 1, as for Loki.
-pub(super) fn read<'a>(layout: &str, zone: &str, text: &str) -> Value<'a> {
+pub(super) fn read<'a>(layout: &str, zone: &str, text: &str) -> Result<Value<'a>, String> {
     let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
-    let time = layout::read(layout, text).and_then(|fields| zoned(&fields, &zone));
+    let time = layout::read(short(layout)?, text).and_then(|fields| zoned(&fields, &zone));
     let zero = || DateTime::constant(1, 1, 1, 0, 0, 0, 0).to_zoned(TimeZone::UTC).ok();
-    time.or_else(zero).map_or(Value::Nil, Value::from)
+    Ok(time.or_else(zero).map_or(Value::Nil, Value::from))
 }
 
 fn zoned(fields: &Fields, own: &TimeZone) -> Option<Zoned> {

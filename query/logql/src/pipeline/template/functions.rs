@@ -77,8 +77,8 @@ pub(super) static FUNCTIONS: [Function<LineTemplates>; 67] = [
     // Times, in UTC where nothing else is said.
     Function::new("now", 0, |_, _| Ok(date::now())),
     Function::new("date", 2, |_, a| date::format(a[0].text()?, &a[1])),
-    Function::new("toDate", 2, |_, a| Ok(date::read(a[0].text()?, "UTC", a[1].text()?))),
-    Function::new("toDateInZone", 3, |_, a| Ok(date::read(a[0].text()?, a[1].text()?, a[2].text()?))),
+    Function::new("toDate", 2, |_, a| date::read(a[0].text()?, "UTC", a[1].text()?)),
+    Function::new("toDateInZone", 3, |_, a| date::read(a[0].text()?, a[1].text()?, a[2].text()?)),
     Function::new("unixToTime", 1, |_, a| date::of_unix(a[0].text()?)),
     Function::new("unixEpoch", 1, |_, a| date::unix(&a[0], 1_000_000_000)),
     Function::new("unixEpochMillis", 1, |_, a| date::unix(&a[0], 1_000_000)),

@@ -251,6 +251,7 @@ fn times() {
     fail(&[
         ("unixToTime \"123\"", "unixToTime: unable to parse time '123': 3 digits are no known unit"),
         ("unixToTime \"abc\"", "unixToTime: unable to parse time 'abc': no whole number"),
+        ("date (repeat 1025 \"x\") __timestamp__", "date: a layout of more than 1024 bytes"),
         ("unixEpoch \"x\"", "unixEpoch: wrong type for value; expected time.Time; got string"),
         ("date \"2006\" .foo", "date: wrong type for value; expected time.Time; got string"),
     ]);
@@ -339,8 +340,8 @@ fn fuzzed_times_are_read_or_not() {
     fuzz.text().words(&["Z", "+02:00", ".5", "Nov", "0", " "]).run(move |input| {
         let text = std::str::from_utf8(input).expect("invariant: inputs are text");
         for layout in layouts {
-            let time = super::date::read(layout, "Europe/Berlin", text);
-            assert!(super::date::format(text, &time).is_ok(), "{layout}");
+            let time = super::date::read(layout, "Europe/Berlin", text).unwrap_or_else(|error| panic!("{layout}: {error}"));
+            assert_eq!(super::date::format(text, &time).is_ok(), text.len() <= 1_024, "{layout}");
         }
     });
 }
