@@ -40,6 +40,12 @@ pub(crate) struct Config {
     pub advertise: String,
     /// Whom every listener answers, and for how long.
     pub front: crate::front::FrontConfig,
+    /// Credentials that count.
+    pub auth: weir_methods::AuthConfig,
+    /// What who is known may do.
+    pub authorization: weir_access::AuthorizationConfig,
+    /// Certificates of the listeners.
+    pub tls: weir_tls::TlsConfig,
     /// This machine.
     pub node: NodeConfig,
     /// The bus.
@@ -71,6 +77,9 @@ impl Default for Config {
             insecure_listen: false,
             advertise: String::new(),
             front: Default::default(),
+            auth: Default::default(),
+            authorization: Default::default(),
+            tls: Default::default(),
             node: NodeConfig::default(),
             bus: BusConfig::default(),
             store: StoreConfig::default(),
@@ -235,6 +244,9 @@ impl Config {
             }
         }
         self.front.check().map_err(|error| format!("front.{error}"))?;
+        self.auth.check().map_err(|error| format!("auth.{error}"))?;
+        self.authorization.check().map_err(|error| format!("authorization.{error}"))?;
+        self.tls.check().map_err(|error| format!("tls.{error}"))?;
         self.collector.check().map_err(|error| match error {
             CollectorError::Config { key, reason } => format!("collector.{key}: {reason}"),
             other => format!("collector: {other}"),

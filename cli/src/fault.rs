@@ -98,7 +98,7 @@ mod tests {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let url = format!("http://{}/", listener.local_addr().unwrap());
                 tokio::spawn(async move { axum::serve(listener, router).await });
-                assert_eq!(reqwest::get(url).await.unwrap().status().as_u16(), 500);
+                assert_eq!(weir_tls::client().get(url).send().await.unwrap().status().as_u16(), 500);
             }
         }
         println!("still here");

@@ -176,7 +176,7 @@ async fn push_grpc(address: &str) {
 }
 
 async fn push_http(address: &str) {
-    let client = reqwest::Client::new();
+    let client = weir_tls::client();
     let all = [
         ("/v1/logs", logs("http", 50).encode_to_vec(), "gzip", "application/x-protobuf", 200),
         ("/v1/traces", spans("http-", 2).encode_to_vec(), "gzip", "application/x-protobuf", 200),

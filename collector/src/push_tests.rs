@@ -50,7 +50,7 @@ async fn start_at(now: UnixNanos, retention: Retention) -> Server {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let routes = loki_push::router(context.clone()).merge(otlp::http::router(context));
     tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-    Server { log, metrics, url, client: reqwest::Client::new(), _lanes: lanes }
+    Server { log, metrics, url, client: weir_tls::client(), _lanes: lanes }
 }
 
 impl Server {

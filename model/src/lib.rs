@@ -40,6 +40,7 @@ pub mod outage;
 pub mod panic_guard;
 pub mod pattern;
 pub mod resource;
+pub mod scope;
 pub mod select;
 pub mod signal;
 pub mod span;

@@ -150,7 +150,7 @@ async fn aggregate(folder: &Path, broker: &Brokers, count: usize, end: u64) -> R
     reach(&roles, end, |status| status.indexed_offset).await;
     let searchable = spent(&roles, begun);
     for role in &roles {
-        let answer = reqwest::Client::new().post(role.url("/api/weir/v1/admin/seal")).send().await.expect("an answer");
+        let answer = weir_tls::client().post(role.url("/api/weir/v1/admin/seal")).send().await.expect("an answer");
         assert!(answer.status().is_success(), "{}", role.log());
     }
     let sealed = spent(&roles, begun);
@@ -171,7 +171,7 @@ async fn of_logs(roles: &[Role]) -> Vec<usize> {
 }
 
 async fn status(role: &Role) -> Result<Vec<OwnerStatus>, String> {
-    let answer = reqwest::get(role.url(STATUS_PATH)).await.map_err(|error| error.to_string())?;
+    let answer = weir_tls::client().get(role.url(STATUS_PATH)).send().await.map_err(|error| error.to_string())?;
     answer.json().await.map_err(|error| error.to_string())
 }
 

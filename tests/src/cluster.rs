@@ -70,7 +70,7 @@ impl Cluster {
             pods: pods_of(folder),
             brokers,
             otlp_http,
-            http: reqwest::Client::builder().timeout(PATIENCE).build().expect("a client"),
+            http: weir_tls::client_builder().timeout(PATIENCE).build().expect("a client"),
         };
         cluster.wait_ready().await;
         cluster

@@ -28,7 +28,7 @@ struct Api {
 impl Api {
     fn new() -> Self {
         let url = std::env::var("WEIR_KUBERNETES").expect("this test runs in a cluster of its own: make kubernetes");
-        Self { http: reqwest::Client::new(), url }
+        Self { http: weir_tls::client(), url }
     }
 
     /// Sends an object to a path below `/api/v1`; panics unless it is accepted.

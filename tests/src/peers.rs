@@ -31,7 +31,7 @@ async fn prometheus(folder: &Path, scrape_port: &str, port: u16) -> Process {
 
 async fn ask(url: &str, query: &str) -> Vec<Value> {
     let url = reqwest::Url::parse_with_params(&format!("{url}/api/v1/query"), [("query", query)]).unwrap();
-    let Ok(answer) = reqwest::get(url).await else { return Vec::new() };
+    let Ok(answer) = weir_tls::client().get(url).send().await else { return Vec::new() };
     let answer: Value = answer.json().await.unwrap_or_default();
     answer["data"]["result"].as_array().cloned().unwrap_or_default()
 }
@@ -115,8 +115,14 @@ async fn an_alert_reaches_a_real_alertmanager_and_is_resolved() {
     let alerts = |state: &'static str| {
         let manager = manager.clone();
         async move {
-            let answer: Value =
-                reqwest::get(format!("{manager}/api/v2/alerts?{state}=true")).await.unwrap().json().await.unwrap();
+            let answer: Value = weir_tls::client()
+                .get(format!("{manager}/api/v2/alerts?{state}=true"))
+                .send()
+                .await
+                .unwrap()
+                .json()
+                .await
+                .unwrap();
             answer.as_array().cloned().unwrap_or_default()
         }
     };

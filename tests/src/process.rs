@@ -40,7 +40,7 @@ impl Process {
     async fn wait_for_status(&mut self, url: &str, enough: impl Fn(reqwest::StatusCode) -> bool) {
         let begun = Instant::now();
         loop {
-            if reqwest::get(url).await.is_ok_and(|answer| enough(answer.status())) {
+            if weir_tls::client().get(url).send().await.is_ok_and(|answer| enough(answer.status())) {
                 return;
             }
             assert!(self.child.try_wait().expect("wait").is_none(), "{} ended while starting", self.name);

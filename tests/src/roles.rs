@@ -53,7 +53,7 @@ impl Role {
 
     /// What `/readyz` says; errors with its reason.
     pub async fn ready(&self) -> Result<(), String> {
-        let answer = reqwest::get(self.url("/readyz")).await.map_err(|error| error.to_string())?;
+        let answer = weir_tls::client().get(self.url("/readyz")).send().await.map_err(|error| error.to_string())?;
         let ready = answer.status().is_success();
         let said = answer.text().await.unwrap_or_default();
         if ready { Ok(()) } else { Err(said) }
@@ -153,12 +153,12 @@ mod tests {
     async fn push(collector: &Role, line: &str) {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos().to_string();
         let body = json!({"streams": [{"stream": {"app": "roles"}, "values": [[now, line]]}]});
-        let answer = reqwest::Client::new().post(collector.url("/loki/api/v1/push")).json(&body).send().await.unwrap();
+        let answer = weir_tls::client().post(collector.url("/loki/api/v1/push")).json(&body).send().await.unwrap();
         assert_eq!(answer.status().as_u16(), 204, "{}", collector.log());
     }
 
     async fn seal(aggregator: &Role) -> Value {
-        let answer = reqwest::Client::new().post(aggregator.url("/api/weir/v1/admin/seal")).send().await.unwrap();
+        let answer = weir_tls::client().post(aggregator.url("/api/weir/v1/admin/seal")).send().await.unwrap();
         assert!(answer.status().is_success(), "{}", aggregator.log());
         answer.json().await.unwrap()
     }
@@ -187,7 +187,7 @@ mod tests {
         assert!(said.contains(" blocks, ") && said.contains(" records"), "{said}");
         // Each topic is spread over three of them, the fourth has nothing of it, and all are ready, once the group has settled.
         let owners = eventually("three owners of each topic", async || {
-            let path: Value = reqwest::get(query.url("/api/weir/v1/path")).await.unwrap().json().await.unwrap();
+            let path: Value = weir_tls::client().get(query.url("/api/weir/v1/path")).send().await.unwrap().json().await.unwrap();
             let mut owners: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
             for partition in path["partitions"].as_array().unwrap() {
                 let (topic, owner) = (partition["topic"].as_str().unwrap(), partition["owner"].as_str().unwrap());
@@ -238,7 +238,7 @@ mod tests {
                 other => Err(format!("{}: {other:?}", role.role)),
             })
             .await;
-            let answers = async |url: String| reqwest::get(url).await.unwrap().status().as_u16();
+            let answers = async |url: String| weir_tls::client().get(url).send().await.unwrap().status().as_u16();
             assert_eq!((answers(role.url("/healthz")).await, answers(role.url("/loki/api/v1/push")).await), (200, 503));
             if role.role == "collector" {
                 assert_eq!(answers(format!("http://{http}/v1/logs")).await, 503);
@@ -258,7 +258,7 @@ mod tests {
         let store = format!("file://{}", folder.path().join("store").display());
         let arguments = ["--config", config.to_str().unwrap(), "--store", &store];
         let topics = async |role: &Role| {
-            let status: Value = reqwest::get(role.url(STATUS_PATH)).await.unwrap().json().await.unwrap();
+            let status: Value = weir_tls::client().get(role.url(STATUS_PATH)).send().await.unwrap().json().await.unwrap();
             let topics = status.as_array().unwrap().iter().map(|of| of["topic"].as_str().unwrap().to_owned());
             topics.collect::<Vec<String>>()
         };

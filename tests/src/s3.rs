@@ -50,7 +50,7 @@ impl S3 {
     async fn ready(mut process: Process, port: u16) -> Self {
         let endpoint = format!("http://127.0.0.1:{port}");
         process.wait_until_answered(&endpoint).await;
-        let made = reqwest::Client::new().put(format!("{endpoint}/{BUCKET}")).send().await.expect("the endpoint answers");
+        let made = weir_tls::client().put(format!("{endpoint}/{BUCKET}")).send().await.expect("the endpoint answers");
         assert!(made.status().is_success(), "{}", made.status());
         Self { endpoint, process }
     }

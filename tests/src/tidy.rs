@@ -7,8 +7,11 @@ fn root() -> PathBuf {
 }
 
 /// Which crates of ours each may use: `docs/ARCHITECTURE.md` says why. `weir-tests` may use all.
-const FLOORS: [(&str, &str, &[&str]); 20] = [
+const FLOORS: [(&str, &str, &[&str]); 23] = [
     ("model", "weir-model", &[]),
+    ("auth/tls", "weir-tls", &["model"]),
+    ("auth/access", "weir-access", &["model"]),
+    ("auth/methods", "weir-methods", &["model", "access", "tls"]),
     ("bus", "weir-bus", &["model"]),
     ("runtime", "weir-runtime", &["model"]),
     ("store/blocks", "weir-blocks", &["model"]),
@@ -16,22 +19,25 @@ const FLOORS: [(&str, &str, &[&str]); 20] = [
     ("store/metrics", "weir-metrics", &["model", "blocks"]),
     ("store/traces", "weir-traces", &["model", "blocks"]),
     ("store/heads", "weir-heads", &["model", "blocks", "logs", "metrics", "traces"]),
-    ("collector", "weir-collector", &["model", "bus", "runtime"]),
-    ("aggregator", "weir-aggregator", &["model", "bus", "blocks", "logs", "metrics", "traces", "heads"]),
+    ("collector", "weir-collector", &["model", "access", "tls", "bus", "runtime"]),
+    ("aggregator", "weir-aggregator", &["model", "access", "bus", "blocks", "logs", "metrics", "traces", "heads"]),
     ("query/template", "weir-template", &["model"]),
     ("query/promql", "weir-promql", &["model"]),
     ("query/logql", "weir-logql", &["model", "template"]),
     ("query/traceql", "weir-traceql", &["model"]),
     ("query/budget", "weir-budget", &["model"]),
-    ("query/rules", "weir-rules", &["model", "template", "promql", "budget"]),
-    ("query/fanout", "weir-fanout", &["model", "blocks", "logs", "metrics", "traces", "heads"]),
-    ("query/api", "weir-api", &["model", "promql", "logql", "traceql", "budget", "rules"]),
-    ("dashboards", "weir-dashboards", &[]),
+    ("query/rules", "weir-rules", &["model", "tls", "template", "promql", "budget"]),
+    ("query/fanout", "weir-fanout", &["model", "access", "tls", "blocks", "logs", "metrics", "traces", "heads"]),
+    ("query/api", "weir-api", &["model", "access", "promql", "logql", "traceql", "budget", "rules"]),
+    ("dashboards", "weir-dashboards", &["access"]),
     (
         "cli",
         "weir",
         &[
             "model",
+            "access",
+            "methods",
+            "tls",
             "bus",
             "runtime",
             "blocks",
@@ -76,7 +82,7 @@ fn crates_use_only_the_floors_below() {
 fn the_lock_file_stays_small() {
     let lock = std::fs::read_to_string(root().join("Cargo.lock")).unwrap();
     let packages = lock.lines().filter(|line| *line == "[[package]]").count();
-    assert!(packages <= 450, "{packages} packages");
+    assert!(packages <= 490, "{packages} packages");
 }
 
 /// Lines above which a file is asked to be split; what stands below `#[cfg(test)]` does not count.

@@ -82,7 +82,7 @@ impl Weir {
             otlp_http: address(),
             arguments: arguments.iter().map(ToString::to_string).collect(),
             environment: environment.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
-            http: reqwest::Client::new(),
+            http: weir_tls::client(),
         }
     }
 

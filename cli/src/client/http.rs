@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use super::address::Address;
@@ -33,7 +33,7 @@ pub(super) async fn get(address: &Address, path: &str, parameters: &[(&str, Stri
 /// Errors in words: what did not answer and what to do, or what weir refused.
 pub(super) async fn ask(address: &Address, method: Method, path: &str, parameters: &[(&str, String)]) -> Result<Answer, Failure> {
     // What is asked is what was named, whatever the environment says of proxies.
-    let client = Client::builder().no_proxy().connect_timeout(CONNECT_WITHIN).build().map_err(Failure::failed)?;
+    let client = weir_tls::client_builder().no_proxy().connect_timeout(CONNECT_WITHIN).build().map_err(Failure::failed)?;
     let request = client.request(method, address.url(path, parameters));
     let unanswered = |error: reqwest::Error| Failure::failed(unreachable::in_words(address, &error));
     let answer = request.send().await.map_err(unanswered)?;

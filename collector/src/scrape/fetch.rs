@@ -91,7 +91,7 @@ mod tests {
             let config = format!("scrape_configs: [{{job_name: j{extra}}}]");
             let job = PrometheusConfig::parse(&config).unwrap().scrape_configs.remove(0);
             let url = target(kind, body.to_owned()).await;
-            let seen = fetch(&reqwest::Client::new(), &job, &url).await;
+            let seen = fetch(&weir_tls::client(), &job, &url).await;
             let seen = seen.and_then(|answer| read(&job, &Labels::EMPTY, answer, None));
             match (seen, expected) {
                 (Ok(seen), Ok(expected)) => {

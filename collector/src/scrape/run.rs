@@ -42,7 +42,7 @@ pub struct Deps {
 
 /// Scrapes all targets of all jobs until shutdown.
 pub async fn run(config: PrometheusConfig, deps: Deps) {
-    let client = reqwest::Client::new();
+    let client = weir_tls::client();
     // As many answers are read at once as there are processors.
     let readers = Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)));
     let jobs: Vec<(Arc<Job>, Duration, Duration)> = config

@@ -37,7 +37,7 @@ pub(super) struct Owners {
 
 impl Owners {
     pub(super) fn new(config: &FanOutConfig, metrics: FanOutMetrics) -> Result<Self, String> {
-        let client = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT.min(config.owner_timeout)).build();
+        let client = weir_tls::client_builder().connect_timeout(CONNECT_TIMEOUT.min(config.owner_timeout)).build();
         let client = client.map_err(|error| format!("the HTTP client for owners: {error}"))?;
         let requests = Arc::new(Semaphore::new(config.requests_max));
         Ok(Self {

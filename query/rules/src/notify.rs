@@ -103,7 +103,7 @@ fn endpoint(url: &str) -> String {
 }
 
 async fn post_all(url: String, mut queue: mpsc::Receiver<Arc<Vec<Posted>>>, metrics: Arc<RuleMetrics>, stop: CancellationToken) {
-    let client = reqwest::Client::new();
+    let client = weir_tls::client();
     while let Some(batch) = queue.recv().await {
         let mut pause = Duration::from_secs(1);
         for tries in 1..=TRIES {

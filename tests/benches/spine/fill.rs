@@ -175,7 +175,7 @@ pub fn print(subject: &Subject, filled: &Filled) {
 
 /// One client: sends its bodies one after the other. Returns how often it was told to come again.
 async fn send(bodies: PathBuf, url: String, headers: &'static [(&'static str, &'static str)]) -> u64 {
-    let http = reqwest::Client::new();
+    let http = weir_tls::client();
     let mut file = BufReader::new(File::open(&bodies).expect("open the bodies"));
     let mut retries = 0;
     while let Some(body) = next(&mut file, &bodies) {

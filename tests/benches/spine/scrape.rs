@@ -159,7 +159,7 @@ async fn wait_for_series(url: &str) {
     let query = "count(last_over_time({job=\"spine\",code!=\"\"}[5m]))";
     let url = reqwest::Url::parse_with_params(&format!("{url}/api/v1/query"), [("query", query)]).expect("a URL");
     eventually("all series", || async {
-        let answer = reqwest::Client::new().get(url.clone()).timeout(PATIENCE).send().await.map_err(|error| error.to_string())?;
+        let answer = weir_tls::client().get(url.clone()).timeout(PATIENCE).send().await.map_err(|error| error.to_string())?;
         let answer: Value = answer.json().await.map_err(|error| error.to_string())?;
         let found = answer["data"]["result"][0]["value"][1].as_str().unwrap_or("none").to_owned();
         if found == SERIES.to_string() { Ok(()) } else { Err(format!("{found} of {SERIES} series")) }

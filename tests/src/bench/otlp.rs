@@ -9,7 +9,7 @@ const UNDER_WAY: usize = 32;
 
 /// Sends protobuf export requests; panics when one is refused or not answered in time.
 pub async fn send(url: &str, requests: &[Vec<u8>], patience: Duration) {
-    let http = reqwest::Client::new();
+    let http = weir_tls::client();
     let send = |body: &Vec<u8>| {
         let request = http.post(url).header("content-type", "application/x-protobuf").body(body.clone());
         async move {

@@ -28,7 +28,7 @@ async fn serve(fan_out: &FanOut, places: Vec<TopicPartition>) -> String {
 }
 
 async fn order(url: &str, action: &str) -> (u16, Value) {
-    let answer = reqwest::Client::new().post(format!("{url}/api/weir/v1/admin/{action}")).send().await.unwrap();
+    let answer = weir_tls::client().post(format!("{url}/api/weir/v1/admin/{action}")).send().await.unwrap();
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
 

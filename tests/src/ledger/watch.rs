@@ -172,7 +172,7 @@ async fn look_at_acks(accounts: Accounts, source: String, seen: Arc<Mutex<Seen>>
 }
 
 async fn look_at_answers(url: String, source: String, accounts: Accounts, seen: Arc<Mutex<Seen>>, history: History) {
-    let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
+    let http = weir_tls::client_builder().timeout(Duration::from_secs(10)).build().unwrap();
     let lines = format!("sum(count_over_time({{ledger={source:?}}}[1d]))");
     // Owners have different partitions of lines, samples and spans: an answer is complete when all three are.
     let questions = [

@@ -46,7 +46,7 @@ pub(super) fn now() -> u64 {
 }
 
 pub(super) async fn push(url: String, source: String, writer: Writer, seed: u64) {
-    let (http, mut random, mut number) = (reqwest::Client::new(), StdRng::seed_from_u64(seed), 0);
+    let (http, mut random, mut number) = (weir_tls::client(), StdRng::seed_from_u64(seed), 0);
     while writer.running() {
         let count = random.random_range(1..40);
         let bodies: Vec<String> = (number..number + count).map(|number| body(&source, number, &mut random)).collect();
@@ -61,7 +61,7 @@ pub(super) async fn push(url: String, source: String, writer: Writer, seed: u64)
 }
 
 pub(super) async fn trace(url: String, source: String, writer: Writer) {
-    let (http, mut number) = (reqwest::Client::new(), 0_u64);
+    let (http, mut number) = (weir_tls::client(), 0_u64);
     while writer.running() {
         let spans: Vec<(String, Value)> = (0..10)
             .map(|i| {
@@ -86,7 +86,7 @@ pub(super) async fn trace(url: String, source: String, writer: Writer) {
 
 /// One gauge, a sample a millisecond of its own. A record is `<unix milliseconds> <value>`.
 pub(super) async fn measure(url: String, source: String, writer: Writer) {
-    let (http, begun_ms, mut number) = (reqwest::Client::new(), now() / 1_000_000, 0_u64);
+    let (http, begun_ms, mut number) = (weir_tls::client(), now() / 1_000_000, 0_u64);
     while writer.running() {
         let samples: Vec<u64> = (number..number + 10).collect();
         number += 10;

@@ -112,7 +112,7 @@ struct Got {
 }
 
 async fn ask(door: &Door, path: &str, accepted: &str) -> Got {
-    let request = reqwest::Client::new().get(format!("http://{}{path}", door.address)).header("accept-encoding", accepted);
+    let request = weir_tls::client().get(format!("http://{}{path}", door.address)).header("accept-encoding", accepted);
     let response = tokio::time::timeout(END, request.send()).await.expect("an answer").unwrap();
     let header = |name: &str| {
         let texts: Vec<&str> = response.headers().get_all(name).iter().map(|value| value.to_str().unwrap()).collect();

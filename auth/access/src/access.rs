@@ -1,0 +1,58 @@
+//! One request's principal, and what it is granted.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use weir_model::scope::Scope;
+
+use super::{Authorizer, Denied, Needs, Principal};
+
+/// Names the tenants of a request: one, or several with `|` between them.
+pub const TENANT_HEADER: &str = "x-scope-orgid";
+
+/// A request's principal, in its extensions. Made by the front door alone.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// Nobody: the request brought no credentials.
+    principal: Option<Arc<Principal>>,
+    asked: Arc<[Arc<str>]>,
+    authorizer: Arc<Authorizer>,
+}
+
+impl Access {
+    /// `asked`: the tenants that the request names, without repetition.
+    pub fn new(principal: Option<Arc<Principal>>, asked: Vec<Arc<str>>, authorizer: Arc<Authorizer>) -> Self {
+        Self { principal, asked: asked.into(), authorizer }
+    }
+
+    pub fn principal(&self) -> Option<&Arc<Principal>> {
+        self.principal.as_ref()
+    }
+
+    /// What a route's needs leave of what the request asks for.
+    pub async fn grant(&self, needs: Needs) -> Result<Granted, Denied> {
+        let Some(principal) = &self.principal else {
+            return Err(Denied::Unauthenticated("no credentials: this needs a token, a password or a client certificate".into()));
+        };
+        let scope = self.authorizer.decide(principal, &self.asked, needs).await?;
+        Ok(Granted { principal: Arc::clone(principal), scope: Arc::new(scope) })
+    }
+}
+
+/// What a handler may do and for whom: an extractor. A route without needs has none, and its handler answers 500.
+#[derive(Clone, Debug)]
+pub struct Granted {
+    pub principal: Arc<Principal>,
+    pub scope: Arc<Scope>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Granted {
+    type Rejection = (StatusCode, &'static str);
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let missing = (StatusCode::INTERNAL_SERVER_ERROR, "this route grants nothing, a fault of weir's\n");
+        parts.extensions.get::<Self>().cloned().ok_or(missing)
+    }
+}

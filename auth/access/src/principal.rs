@@ -1,0 +1,63 @@
+//! Whom credentials stand for.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// How a principal was known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// Nobody is asked who they are.
+    Anonymous,
+    Certificate,
+    Token,
+    Basic,
+    Oidc,
+    Kubernetes,
+    Keystone,
+    Proxy,
+}
+
+impl Method {
+    /// In metrics, the audit log and `[auth] methods`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::Certificate => "certificates",
+            Self::Token => "tokens",
+            Self::Basic => "basic",
+            Self::Oidc => "oidc",
+            Self::Kubernetes => "kubernetes",
+            Self::Keystone => "keystone",
+            Self::Proxy => "proxy",
+        }
+    }
+}
+
+/// A user or a workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    pub name: String,
+    /// As its issuer identifies it; may be empty.
+    pub uid: String,
+    pub groups: Vec<String>,
+    /// Whose data it may at most ask for, where its credentials say so; otherwise policies alone do.
+    pub tenants: Option<Vec<Arc<str>>>,
+    pub method: Method,
+}
+
+impl Principal {
+    /// Whoever asks where nobody is asked who they are.
+    pub fn anonymous() -> Self {
+        Self { name: "anonymous".into(), uid: String::new(), groups: Vec::new(), tenants: None, method: Method::Anonymous }
+    }
+}
+
+/// The other end of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub address: SocketAddr,
+    /// Of a client that the listener's CA has verified: DER, its own first.
+    pub certificates: Arc<[Vec<u8>]>,
+    /// Whether the connection is TLS.
+    pub is_tls: bool,
+}
