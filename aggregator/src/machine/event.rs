@@ -164,6 +164,8 @@ pub(crate) enum Effect {
     Release(u64),
     Answer(Reply, Result<Committed, AggregatorError>),
     Count(Count),
+    /// The store did not take the claim, which is made again in a while; readers hear why.
+    ClaimLater(String),
     /// Stop all work; the partition is not served, and readers hear why.
     GiveUp {
         reason: String,

@@ -81,6 +81,7 @@ fn brief(effect: &Effect) -> String {
         Effect::Answer(_, Err(error)) => format!("refuse: {error}"),
         Effect::Count(Count::Held(0)) => "held 0".into(),
         Effect::Count(count) => format!("count {count:?}"),
+        Effect::ClaimLater(reason) => format!("claim later: {reason}"),
         Effect::GiveUp { reason, pause } => format!("give up for {pause:?}: {reason}"),
         Effect::Stop => "stop".into(),
     }
@@ -159,11 +160,15 @@ fn what_cannot_be_opened_is_opened_again_ever_later() {
     let mut run = Run::new(AggregatorConfig::default());
     run.check(0.0, Event::Assigned, &["claim"]);
     for pause in [4.0, 8.0, 16.0, 16.0] {
-        let said = format!("give up for {pause}s: it cannot be opened: create p: Generic test error: not now");
-        run.check(0.0, Event::Claimed(Err(store_fails())), &[&said]);
+        let said = "claim later: it cannot be opened: create p: Generic test error: not now";
+        run.check(0.0, Event::Claimed(Err(store_fails())), &[said]);
         run.check(pause - 0.1, Event::Tick, &[]);
         run.check(0.1, Event::Tick, &["claim"]);
     }
+    // No outage of the store, but the partition's own damage.
+    let said = "give up for 16s: it cannot be opened: partition 0 of logs belongs to another owner now (epoch 9)";
+    run.check(0.0, Event::Claimed(Err(fenced())), &[said]);
+    run.check(16.0, Event::Tick, &["claim"]);
     run.check(0.0, claimed(Vec::new()), &["serve 1 opening=0 missing=0"]);
     let lost =
         AggregatorError::Panicked { operation: "appending", place: rules(AggregatorConfig::default()).place, said: "no".into() };
