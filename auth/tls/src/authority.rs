@@ -1,5 +1,7 @@
 //! A small CA: signs certificates of roles and clients, and says which of them are revoked. Knows no files: PEM in, PEM out.
 
+use std::time::SystemTime;
+
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
@@ -44,7 +46,8 @@ pub struct Authority {
 
 impl Authority {
     /// A new one; its key is returned beside it, PEM.
-    pub fn create(now: OffsetDateTime) -> Result<(Self, String), TlsError> {
+    pub fn create(now: SystemTime) -> Result<(Self, String), TlsError> {
+        let now = now.into();
         let key = KeyPair::generate()?;
         // Two that have one name are told apart by nothing but signatures that fail.
         let id: String =
@@ -84,7 +87,8 @@ impl Authority {
     }
 
     /// A certificate for so many days, and its key. It outlives its CA in no case.
-    pub fn issue(&self, subject: &Subject, now: OffsetDateTime, days: u32) -> Result<Issued, TlsError> {
+    pub fn issue(&self, subject: &Subject, now: SystemTime, days: u32) -> Result<Issued, TlsError> {
+        let now = OffsetDateTime::from(now);
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(subject.hosts.clone())?;
         params.distinguished_name = DistinguishedName::new();
@@ -106,7 +110,8 @@ impl Authority {
 
     /// A revocation list with what `before` has, if there is one, and the serials of `certificates`; all PEM. Errors when one is of
     /// another CA.
-    pub fn revoke(&self, before: Option<&str>, certificates: &[String], now: OffsetDateTime) -> Result<String, TlsError> {
+    pub fn revoke(&self, before: Option<&str>, certificates: &[String], now: SystemTime) -> Result<String, TlsError> {
+        let now = OffsetDateTime::from(now);
         let wrong = |reason: &str| TlsError::Content { path: "revoke".into(), reason: reason.into() };
         let (mut revoked, mut number) = (Vec::new(), 1);
         if let Some(before) = before {

@@ -121,8 +121,8 @@ impl ClientTls {
         client_config(self).map(drop)
     }
 
-    /// `server_name`, where there is one.
-    pub(crate) fn name(&self) -> Result<Option<ServerName<'static>>, TlsError> {
+    /// `server_name`, where there is one. Errors where it cannot be one.
+    pub fn name(&self) -> Result<Option<ServerName<'static>>, TlsError> {
         if self.server_name.is_empty() {
             return Ok(None);
         }
