@@ -17,7 +17,9 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
-pub(crate) use ask::{AdminAction, ColorWhen, LogsArguments, MetricsArguments, Output, RangeArguments, ServerArguments, TraceArguments};
+pub(crate) use ask::{
+    AdminAction, ColorWhen, LogsArguments, MetricsArguments, Output, RangeArguments, ServerArguments, TraceArguments,
+};
 pub(crate) use certs::{CertsAction, CertsArguments, Holder};
 pub(crate) use containers::{MonitorArguments, PsArguments, RmArguments, RunArguments, StopArguments};
 pub(crate) use effect::is_metric;

@@ -19,8 +19,12 @@ pub(super) struct Address {
 }
 
 impl Address {
-    /// Errors with what was typed and what is wrong with it.
+    /// Errors with what was typed and what is wrong with it. Certificates of the environment are passed over where it is not https.
     pub fn of(server: &ServerArguments) -> Result<Self, Failure> {
+        let address = Self::parse(&server.addr)?;
+        if address.base.scheme() != "https" {
+            return Ok(address);
+        }
         let file = |file: &Option<std::path::PathBuf>| file.clone().unwrap_or_default();
         let tls = ClientTls {
             ca_file: file(&server.ca_file),
@@ -29,7 +33,7 @@ impl Address {
             server_name: server.server_name.clone().unwrap_or_default(),
             ..ClientTls::default()
         };
-        Ok(Self { tls, ..Self::parse(&server.addr)? })
+        Ok(Self { tls, ..address })
     }
 
     /// Errors with what was typed and what is wrong with it.
