@@ -9,6 +9,7 @@
 //! - [`client`]: commands that ask a running weir.
 //! - [`rules`]: rule files, and where their samples go.
 //! - [`containers`]: `run`, `ps`, `stop`, `rm`.
+//! - [`certs`]: a small CA.
 //! - [`plan`]: all that can be refused before anything is opened; [`check`]: `check config`, `check rules`, `config`.
 //! - [`found`]: what `up` says when it is up.
 //! - [`stdout`]: where data goes.
@@ -19,6 +20,7 @@
 
 mod arenas;
 mod args;
+mod certs;
 mod check;
 mod client;
 mod config;
@@ -93,6 +95,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Ps(arguments) => containers::ps(&arguments),
         Command::Stop(arguments) => containers::stop(&arguments),
         Command::Rm(arguments) => containers::remove(&arguments),
+        Command::Certs(arguments) => certs::certs(&arguments),
         Command::Check(target) => check::check(&target),
         Command::Config => check::print_default(),
         Command::Completions { shell } => pages::completions(shell),

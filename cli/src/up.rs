@@ -31,7 +31,7 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     let Plan { mut config, rules, scrape } = Plan::of(Config::of_up(&arguments)?)?;
     let (main, otlp) = (listen::bind_main(&mut config).await?, listen::Otlp::bind(&config).await?);
     let mut registry = Registry::default();
-    let front = listen::front(&config, &mut registry);
+    let front = listen::front(&config, &mut registry)?;
     let parts = Parts { collector: true, aggregator: true, query: true };
     memory::declare(&config, parts, &mut registry);
     let (shutdown, consuming, outages) = (CancellationToken::new(), CancellationToken::new(), Outages::default());
@@ -40,7 +40,7 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     let [grpc, http] = otlp.listeners();
     let storage = startup_gate::storage(&config, &front, &[&main, grpc, http], &mut registry).await?;
     let Some(Storage { bus, object_store, places }) = storage else { return Ok(()) };
-    let member = format!("http://{}", config.listen);
+    let member = config.own_url();
     let aggregator = build::build_aggregator(&config, (Arc::clone(&bus), object_store), member, &clock, &outages, &mut registry);
     let mut owning = run(&aggregator, &consuming);
     let mut collector = build::start_collector(&config, bus, &clock, &outages, &mut registry, &shutdown).await?;
@@ -124,7 +124,7 @@ fn build_api(
     let metrics = MetricsReader::new(aggregator.metrics.clone());
     let traces = TracesReader::new(aggregator.traces.clone(), Arc::clone(clock));
     let api = Api::new(Arc::new(logs), Arc::new(metrics), Arc::new(traces), config.query.clone(), rules);
-    let status = AggregatorStatus(Arc::clone(aggregator), format!("http://{}", config.listen));
+    let status = AggregatorStatus(Arc::clone(aggregator), config.own_url());
     let storing = storing.clone();
     let api = api.with_counters(build::http_metrics(registry)).with_status(Arc::new(status));
     Arc::new(api.with_outages(Arc::new(move || storing.status())))

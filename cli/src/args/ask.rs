@@ -1,5 +1,7 @@
 //! What the commands take that ask a running weir.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{examples, value};
@@ -87,9 +89,21 @@ pub(crate) struct ServerArguments {
     /// For people, or JSON
     #[arg(short, long, env = "WEIR_OUTPUT", value_enum, default_value = "text")]
     pub output: Output,
-    /// The weir to ask: HOST:PORT, or an http:// URL
+    /// The weir to ask: HOST:PORT, or an http:// or https:// URL
     #[arg(long, env = "WEIR_ADDR", value_name = "ADDR", default_value = "127.0.0.1:9640")]
     pub addr: String,
+    /// Certificates of the authorities that weir's is of, PEM [default: this machine's]
+    #[arg(long, env = "WEIR_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Certificate to show to weir, PEM
+    #[arg(long, env = "WEIR_CERT", value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// The certificate's key, PEM
+    #[arg(long, env = "WEIR_KEY", value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// Name that weir's certificate is of [default: the host of --addr]
+    #[arg(long, env = "WEIR_SERVER_NAME", value_name = "NAME")]
+    pub server_name: Option<String>,
 }
 
 #[derive(Debug, Args)]

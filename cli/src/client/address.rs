@@ -1,8 +1,10 @@
-//! What `--addr` may be: `HOST`, `HOST:PORT` or an `http://` URL.
+//! What `--addr` may be: `HOST`, `HOST:PORT` or a URL of http or https, and the certificates that go with the latter.
 
 use reqwest::Url;
+use weir_tls::ClientTls;
 
 use crate::Failure;
+use crate::args::ServerArguments;
 
 /// Where weir listens when nobody says otherwise.
 const PORT: u16 = 9640;
@@ -13,9 +15,27 @@ pub(super) struct Address {
     base: Url,
     /// As it was typed.
     given: String,
+    pub tls: ClientTls,
 }
 
 impl Address {
+    /// Errors with what was typed and what is wrong with it. Certificates of the environment are passed over where it is not https.
+    pub fn of(server: &ServerArguments) -> Result<Self, Failure> {
+        let address = Self::parse(&server.addr)?;
+        if address.base.scheme() != "https" {
+            return Ok(address);
+        }
+        let file = |file: &Option<std::path::PathBuf>| file.clone().unwrap_or_default();
+        let tls = ClientTls {
+            ca_file: file(&server.ca_file),
+            cert_file: file(&server.cert),
+            key_file: file(&server.key),
+            server_name: server.server_name.clone().unwrap_or_default(),
+            ..ClientTls::default()
+        };
+        Ok(Self { tls, ..address })
+    }
+
     /// Errors with what was typed and what is wrong with it.
     pub fn parse(given: &str) -> Result<Self, Failure> {
         let wrong = |why: &str| Failure::input(format!("--addr {given:?}: {why}; write HOST:PORT, such as localhost:{PORT}"));
@@ -23,12 +43,7 @@ impl Address {
         let text = if has_scheme { given.to_owned() } else { format!("http://{given}") };
         let mut base = Url::parse(&text).map_err(|error| wrong(&error.to_string()))?;
         match base.scheme() {
-            "http" => {}
-            "https" => {
-                return Err(wrong(
-                    "weir has no TLS of its own, and this command speaks plain HTTP only: ask weir itself, not the proxy",
-                ));
-            }
+            "http" | "https" => {}
             other => return Err(wrong(&format!("{other}:// is not HTTP"))),
         }
         if !base.username().is_empty() || base.password().is_some() {
@@ -40,7 +55,7 @@ impl Address {
         if !has_scheme && base.port().is_none() && !text.ends_with(":80") {
             base.set_port(Some(PORT)).map_err(|()| wrong("this has no host"))?;
         }
-        Ok(Self { base, given: given.to_owned() })
+        Ok(Self { base, given: given.to_owned(), tls: ClientTls::default() })
     }
 
     /// The URL of a path that begins with a slash.
@@ -83,6 +98,8 @@ mod tests {
         check("[::1]:9640", "http://[::1]:9640/x");
         check("weir.example:80", "http://weir.example/x");
         check("http://weir.example", "http://weir.example/x");
+        check("https://weir.example", "https://weir.example/x");
+        check("https://weir.example:9640", "https://weir.example:9640/x");
         check("http://weir.example/below/", "http://weir.example/below/x");
         check("weir.example/below", "http://weir.example:9640/below/x");
         let address = Address::parse("localhost").unwrap();
@@ -97,7 +114,6 @@ mod tests {
             assert!(failure.message.contains(expected) && failure.message.contains(given), "{given:?}: {}", failure.message);
             assert_eq!(failure.code, 2);
         };
-        check("https://weir.example", "TLS");
         check("ftp://weir.example", "not HTTP");
         check("localhost:99999", "port");
         check("localhost:port", "port");

@@ -12,6 +12,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use weir_tls::Acceptor;
 
 use super::FrontConfig;
 use super::accept::Served;
@@ -19,6 +20,7 @@ use super::admit::{Origin, Rules};
 use super::body::Pace;
 use super::compress::Compressors;
 use super::gate::Gate;
+use super::handshake::Handshakes;
 use super::hosts::{self, Hosts};
 use super::metrics::FrontMetrics;
 use crate::fault;
@@ -66,6 +68,7 @@ impl Listener {
 pub(crate) struct Front {
     config: Arc<FrontConfig>,
     gate: Arc<Gate>,
+    acceptor: Option<Acceptor>,
 }
 
 impl Front {
@@ -81,7 +84,13 @@ impl Front {
         };
         let pace = Pace { wait: config.body_timeout, bytes_per_second: config.body_rate_min.to_u64() };
         let compressors = Compressors::new(config.compressors_max);
-        Self { config: Arc::new(config.clone()), gate: Arc::new(Gate { rules, pace, compressors, metrics }) }
+        Self { config: Arc::new(config.clone()), gate: Arc::new(Gate { rules, pace, compressors, metrics }), acceptor: None }
+    }
+
+    /// With TLS on all listeners, where there is an acceptor.
+    #[must_use]
+    pub fn with_tls(self, acceptor: Option<Acceptor>) -> Self {
+        Self { acceptor, ..self }
     }
 
     /// Serves a router until `shutdown`; requests under way are finished, and one that panics ends alone.
@@ -92,7 +101,8 @@ impl Front {
             async move { gate.pass(name, request, next).await }
         };
         let router = router.layer(from_fn(fault::contain)).layer(from_fn(pass));
-        let served = Arc::new(Served::new(name, router, &self.config, self.gate.metrics.clone()));
+        let (acceptor, metrics) = (self.acceptor.clone(), self.gate.metrics.clone());
+        let served = Arc::new(Served::new(Handshakes { listener: name, acceptor, metrics }, router, &self.config));
         let shutdown = shutdown.clone();
         servers.spawn(async move {
             served.run(listener.socket, shutdown).await;

@@ -24,7 +24,7 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
     let mut config = Config::of_aggregator(&arguments)?;
     let main = listen::bind_main(&mut config).await?;
     let mut registry = Registry::default();
-    let front = listen::front(&config, &mut registry);
+    let front = listen::front(&config, &mut registry)?;
     let parts = Parts { aggregator: true, ..Parts::default() };
     memory::declare(&config, parts, &mut registry);
     let (shutdown, consuming, outages) = (CancellationToken::new(), CancellationToken::new(), Outages::default());

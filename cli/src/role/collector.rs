@@ -22,7 +22,7 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
     let mut config = Config::of_collector(&arguments)?;
     let (main, otlp) = (listen::bind_main(&mut config).await?, listen::Otlp::bind(&config).await?);
     let mut registry = Registry::default();
-    let front = listen::front(&config, &mut registry);
+    let front = listen::front(&config, &mut registry)?;
     let parts = Parts { collector: true, ..Parts::default() };
     memory::declare(&config, parts, &mut registry);
     let (shutdown, outages) = (CancellationToken::new(), Outages::default());

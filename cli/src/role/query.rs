@@ -31,7 +31,7 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let rules = Arc::new(rules::load(&config.rules)?);
     let main = listen::bind_main(&mut config).await?;
     let mut registry = Registry::default();
-    let front = listen::front(&config, &mut registry);
+    let front = listen::front(&config, &mut registry)?;
     let parts = Parts { query: true, ..Parts::default() };
     memory::declare(&config, parts, &mut registry);
     let (shutdown, shipping, outages) = (CancellationToken::new(), CancellationToken::new(), Outages::default());

@@ -11,10 +11,12 @@ use crate::Failure;
 use crate::config::Config;
 use crate::front::{Front, Listener, Servers, raise_descriptors};
 
-/// The front door of a process that is configured like this.
-pub(crate) fn front(config: &Config, registry: &mut Registry) -> Front {
+/// The front door of a process that is configured like this. Errors name the certificate file that cannot be used.
+pub(crate) fn front(config: &Config, registry: &mut Registry) -> Result<Front, Failure> {
     raise_descriptors();
-    Front::new(&config.front, &[&config.advertise, &config.rules.external_url], registry)
+    weir_tls::register(registry);
+    let acceptor = weir_tls::Acceptor::start(&config.tls).map_err(|error| Failure::input(format!("tls: {error}")))?;
+    Ok(Front::new(&config.front, &[&config.advertise, &config.rules.external_url], registry).with_tls(acceptor))
 }
 
 /// `config.listen`, which is told the port when it asked for any.

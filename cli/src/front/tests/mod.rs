@@ -5,6 +5,7 @@ mod deploy;
 mod http2;
 mod requests;
 mod slow;
+mod tls;
 mod wrong;
 
 use std::net::SocketAddr;
@@ -44,9 +45,13 @@ struct Door {
 
 impl Door {
     async fn open(config: FrontConfig, router: Router) -> Self {
+        Self::open_with(config, router, None).await
+    }
+
+    async fn open_with(config: FrontConfig, router: Router, acceptor: Option<weir_tls::Acceptor>) -> Self {
         config.check().unwrap();
         let (mut registry, shutdown, mut servers) = (Registry::default(), CancellationToken::new(), Servers::new());
-        let front = Front::new(&config, &["http://advertised.example:9640"], &mut registry);
+        let front = Front::new(&config, &["http://advertised.example:9640"], &mut registry).with_tls(acceptor);
         let listener = Listener::bind("listen", SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.address().unwrap();
         front.serve(listener, router, &shutdown, &mut servers);
