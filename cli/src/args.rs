@@ -114,9 +114,12 @@ pub(crate) struct ServiceArguments {
     /// IP address and port to listen on, for page, APIs, health and metrics [default: 127.0.0.1:9640]
     #[arg(long, env = "WEIR_LISTEN", value_name = "ADDR", value_parser = value::address)]
     pub listen: Option<SocketAddr>,
-    /// Allow addresses that other machines can reach, although weir has neither TLS nor authentication
-    #[arg(long, env = "WEIR_INSECURE_LISTEN")]
-    pub insecure_listen: bool,
+    /// Allow addresses that other machines can reach although there is no TLS ([tls] cert_file)
+    #[arg(long, env = "WEIR_ALLOW_PLAINTEXT")]
+    pub allow_plaintext: bool,
+    /// Allow addresses that other machines can reach although nobody is asked who they are ([auth] methods)
+    #[arg(long, env = "WEIR_ALLOW_ANONYMOUS")]
+    pub allow_anonymous: bool,
     /// Further names that clients and proxies ask under, separated by commas: weir.example,*.monitoring.svc
     #[arg(long, env = "WEIR_HOSTS", value_delimiter = ',', value_name = "NAMES")]
     pub hosts: Vec<String>,
