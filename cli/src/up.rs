@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
+use weir_access::Routes;
 use weir_aggregator::{Aggregator, Clock};
 use weir_api::Api;
 use weir_logs::LogsReader;
@@ -16,7 +17,7 @@ use weir_traces::TracesReader;
 use crate::args::UpArguments;
 use crate::config::Config;
 use crate::found::Found;
-use crate::front::Servers;
+use crate::front::{Servers, whoami};
 use crate::plan::Plan;
 use crate::rules::Sink;
 use crate::service::health::{self, CaughtUp, Readiness, Share};
@@ -30,7 +31,7 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     let Plan { mut config, rules, scrape } = Plan::of(Config::of_up(&arguments)?)?;
     let (main, otlp) = (listen::bind_main(&mut config).await?, listen::Otlp::bind(&config).await?);
     let mut registry = Registry::default();
-    let front = listen::front(&config, &mut registry);
+    let front = listen::front(&config, &mut registry)?;
     let parts = Parts { collector: true, aggregator: true, query: true };
     memory::declare(&config, parts, &mut registry);
     let (shutdown, consuming, outages) = (CancellationToken::new(), CancellationToken::new(), Outages::default());
@@ -59,17 +60,20 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     let mut evaluating = tokio::spawn(build::evaluate(&config, &api, sink, &clock, &mut registry, &shutdown));
     let readiness =
         Owning { storing, caught_up: CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::All(places.len()) } };
-    let pages = requests.around(config.telemetry.spans, weir_api::router(api));
-    let router = pages
+    // Until weir_api::router declares its routes: nothing is asked of who reads.
+    let reads = Routes::new().map(|router| router.merge(weir_api::router(api)));
+    let routes = reads
+        .map(|router| requests.around(config.telemetry.spans, router))
         .merge(collector.push_router())
         .merge(health::router(registry, readiness))
         .merge(weir_aggregator::admin::router(Arc::clone(&aggregator)))
+        .merge(whoami::routes())
         .merge(weir_dashboards::router());
 
     tracing::info!(listen = %config.listen, otlp_grpc = %config.otlp_grpc, otlp_http = %config.otlp_http,
         data = %config.data.display(), "weir is up");
     let mut servers = Servers::new();
-    front.serve(main, router, &shutdown, &mut servers);
+    front.serve(main, routes, &shutdown, &mut servers);
     otlp.serve(&front, &collector, &shutdown, &mut servers);
     tokio::spawn(found.say());
     let failure = tokio::select! {

@@ -9,19 +9,32 @@ use axum::http::header::{ACCEPT_ENCODING, CONNECTION, HeaderValue};
 use axum::http::{HeaderMap, Version};
 use axum::middleware::Next;
 use axum::response::Response;
+use weir_access::{Access, Denied, Peer};
 
 use super::admit::{Admitted, Rules};
 use super::answer;
 use super::body::{Incoming, Pace};
 use super::coding::Coding;
 use super::compress::Compressors;
+use super::identity::Identity;
 use super::metrics::FrontMetrics;
+use super::shape::Shape;
 
 pub(crate) struct Gate {
     pub rules: Rules,
+    pub identity: Identity,
     pub pace: Pace,
     pub compressors: Compressors,
     pub metrics: FrontMetrics,
+}
+
+/// What of a request is told about it afterwards.
+struct Told {
+    method: axum::http::Method,
+    path: String,
+    peer: Option<std::net::SocketAddr>,
+    /// A name; empty where nobody is known.
+    principal: String,
 }
 
 impl Gate {
@@ -38,9 +51,11 @@ impl Gate {
                 return hardened(answer::refuse(&head, &refusal));
             }
         };
-        let (version, kind) = (head.version, answer::Kind::of(&head));
+        let (version, shape) = (head.version, Shape::of(&head));
         let (method, coding) = (head.method.clone(), Coding::preferred(&head.headers));
-        if kind == answer::Kind::Http {
+        let wrong = self.identity.admit(&mut head).await;
+        let told = Told::of(&head);
+        if shape != Shape::Grpc {
             choose(&mut head.headers, coding);
         }
         let stalled = Arc::new(AtomicBool::new(false));
@@ -48,18 +63,55 @@ impl Gate {
         let mut response = next.run(Request::from_parts(head, body)).await;
         if stalled.load(Ordering::Relaxed) {
             self.metrics.timeout(listener, "body");
-            response = answer::stalled(kind);
+            response = answer::stalled(shape);
             if version < Version::HTTP_2 {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
         }
-        if kind == answer::Kind::Http {
+        let denied = response.extensions_mut().remove::<Denied>().map(|denied| because(denied, wrong));
+        if let Some(denied) = &denied {
+            self.metrics.denied(listener, denied.status().as_u16());
+            response = answer::deny(shape, denied, self.identity.challenges());
+        }
+        self.audit(&told, denied.as_ref(), &response);
+        if shape != Shape::Grpc {
             response = self.compressors.apply((listener, &self.metrics), (&method, coding), response);
         }
         if let Some(origin) = origin {
             answer::allow(response.headers_mut(), origin);
         }
         hardened(response)
+    }
+
+    /// Where the audit log is written: each denied request, each admin action.
+    fn audit(&self, told: &Told, denied: Option<&Denied>, response: &Response) {
+        let (method, path, principal) = (told.method.as_str(), told.path.as_str(), told.principal.as_str());
+        let peer = told.peer.map(tracing::field::display);
+        if let Some(denied) = denied {
+            tracing::debug!(method, path, principal, peer, status = denied.status().as_u16(), why = %denied, "denied");
+        } else if path.starts_with("/api/weir/v1/admin/") {
+            tracing::info!(method, path, principal, peer, status = response.status().as_u16(), "admin action");
+        }
+    }
+}
+
+impl Told {
+    fn of(head: &axum::http::request::Parts) -> Self {
+        let principal = head.extensions.get::<Access>().and_then(Access::principal);
+        Self {
+            method: head.method.clone(),
+            path: head.uri.path().to_owned(),
+            peer: head.extensions.get::<Peer>().map(|peer| peer.address),
+            principal: principal.map(|principal| principal.name.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+/// A route that asked for credentials did not know that there were some, which did not count.
+fn because(denied: Denied, wrong: Option<Denied>) -> Denied {
+    match (denied, wrong) {
+        (Denied::Unauthenticated(_), Some(wrong)) => wrong,
+        (denied, _) => denied,
     }
 }
 

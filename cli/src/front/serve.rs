@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use prometheus_client::registry::Registry;
@@ -12,6 +11,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use weir_access::Routes;
 
 use super::FrontConfig;
 use super::accept::Served;
@@ -20,6 +20,7 @@ use super::body::Pace;
 use super::compress::Compressors;
 use super::gate::Gate;
 use super::hosts::{self, Hosts};
+use super::identity::Identity;
 use super::metrics::FrontMetrics;
 use crate::fault;
 
@@ -70,7 +71,7 @@ pub(crate) struct Front {
 
 impl Front {
     /// `config` was checked. `urls` are weir's own, under whose names it answers as well.
-    pub fn new(config: &FrontConfig, urls: &[&str], registry: &mut Registry) -> Self {
+    pub fn new(config: &FrontConfig, identity: Identity, urls: &[&str], registry: &mut Registry) -> Self {
         let metrics = FrontMetrics::default();
         metrics.register(registry);
         let own = hosts::of_this_machine().into_iter().chain(urls.iter().filter_map(|url| hosts::of_url(url)));
@@ -81,17 +82,17 @@ impl Front {
         };
         let pace = Pace { wait: config.body_timeout, bytes_per_second: config.body_rate_min.to_u64() };
         let compressors = Compressors::new(config.compressors_max);
-        Self { config: Arc::new(config.clone()), gate: Arc::new(Gate { rules, pace, compressors, metrics }) }
+        Self { config: Arc::new(config.clone()), gate: Arc::new(Gate { rules, identity, pace, compressors, metrics }) }
     }
 
-    /// Serves a router until `shutdown`; requests under way are finished, and one that panics ends alone.
-    pub fn serve(&self, listener: Listener, router: Router, shutdown: &CancellationToken, servers: &mut Servers) {
+    /// Serves routes until `shutdown`; requests under way are finished, and one that panics ends alone.
+    pub fn serve(&self, listener: Listener, routes: Routes, shutdown: &CancellationToken, servers: &mut Servers) {
         let (gate, name) = (Arc::clone(&self.gate), listener.name);
         let pass = move |request: Request, next: Next| {
             let gate = Arc::clone(&gate);
             async move { gate.pass(name, request, next).await }
         };
-        let router = router.layer(from_fn(fault::contain)).layer(from_fn(pass));
+        let router = routes.into_router().layer(from_fn(fault::contain)).layer(from_fn(pass));
         let served = Arc::new(Served::new(name, router, &self.config, self.gate.metrics.clone()));
         let shutdown = shutdown.clone();
         servers.spawn(async move {

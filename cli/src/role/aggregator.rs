@@ -10,7 +10,7 @@ use weir_model::outage::Outages;
 use crate::Failure;
 use crate::args::AggregatorArguments;
 use crate::config::Config;
-use crate::front::Servers;
+use crate::front::{Servers, whoami};
 use crate::service::bus_health::{self, BusHealth};
 use crate::service::health::{self, CaughtUp, Readiness, Share};
 use crate::service::memory::{self, Parts};
@@ -23,7 +23,7 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
     let mut config = Config::of_aggregator(&arguments)?;
     let main = listen::bind_main(&mut config).await?;
     let mut registry = Registry::default();
-    let front = listen::front(&config, &mut registry);
+    let front = listen::front(&config, &mut registry)?;
     let parts = Parts { aggregator: true, ..Parts::default() };
     memory::declare(&config, parts, &mut registry);
     let (shutdown, consuming, outages) = (CancellationToken::new(), CancellationToken::new(), Outages::default());
@@ -44,13 +44,15 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
     let mut owning = own(&aggregator, &consuming);
     let readiness =
         Owning { bus_health, storing, caught_up: CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::Assigned } };
-    let router = health::router(registry, readiness)
+    let routes = health::router(registry, readiness)
         .merge(weir_aggregator::admin::router(Arc::clone(&aggregator)))
-        .merge(weir_aggregator::heads::router(Arc::clone(&aggregator)));
+        .merge(weir_aggregator::admin::cluster_routes(Arc::clone(&aggregator)))
+        .merge(weir_aggregator::heads::router(Arc::clone(&aggregator)))
+        .merge(whoami::routes());
 
     tracing::info!(listen = %config.listen, advertise = config.advertise, "the aggregator is up");
     let mut servers = Servers::new();
-    front.serve(main, router, &shutdown, &mut servers);
+    front.serve(main, routes, &shutdown, &mut servers);
     let failure = tokio::select! {
         () = lifecycle::asked_to_end() => None,
         failure = lifecycle::server_ended(&mut servers) => Some(failure),

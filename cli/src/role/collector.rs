@@ -10,7 +10,7 @@ use weir_model::outage::Outages;
 use crate::Failure;
 use crate::args::NodeArguments;
 use crate::config::Config;
-use crate::front::Servers;
+use crate::front::{Servers, whoami};
 use crate::service::bus_health::{self, BusHealth};
 use crate::service::health::{self, Readiness};
 use crate::service::memory::{self, Parts};
@@ -22,7 +22,7 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
     let mut config = Config::of_collector(&arguments)?;
     let (main, otlp) = (listen::bind_main(&mut config).await?, listen::Otlp::bind(&config).await?);
     let mut registry = Registry::default();
-    let front = listen::front(&config, &mut registry);
+    let front = listen::front(&config, &mut registry)?;
     let parts = Parts { collector: true, ..Parts::default() };
     memory::declare(&config, parts, &mut registry);
     let (shutdown, outages) = (CancellationToken::new(), Outages::default());
@@ -37,12 +37,12 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
     let mut collector = build::start_collector(&config, bus, &clock, &outages, &mut registry, &shutdown).await?;
     let storing = Storing::new(&config, parts, outages, Some(collector.shipper().watch()), &mut registry);
     let readiness = Shipping { bus_health, storing };
-    let router = collector.push_router().merge(health::router(registry, readiness));
+    let routes = collector.push_router().merge(health::router(registry, readiness)).merge(whoami::routes());
 
     tracing::info!(listen = %config.listen, otlp_grpc = %config.otlp_grpc, otlp_http = %config.otlp_http,
         data = %config.data.display(), "the collector is up");
     let mut servers = Servers::new();
-    front.serve(main, router, &shutdown, &mut servers);
+    front.serve(main, routes, &shutdown, &mut servers);
     otlp.serve(&front, &collector, &shutdown, &mut servers);
     let failure = tokio::select! {
         () = lifecycle::asked_to_end() => None,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
+use weir_access::Routes;
 use weir_aggregator::Clock;
 use weir_api::Api;
 use weir_blocks::blob::BlobCache;
@@ -16,7 +17,7 @@ use weir_traces::{TracesCounters, TracesEngine};
 
 use crate::args::QueryNodeArguments;
 use crate::config::Config;
-use crate::front::Servers;
+use crate::front::{Servers, whoami};
 use crate::rules::{self, Sink};
 use crate::service::bus_health::{self, BusHealth};
 use crate::service::health::{self, Readiness};
@@ -31,7 +32,7 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let rules = Arc::new(rules::load(&config.rules)?);
     let main = listen::bind_main(&mut config).await?;
     let mut registry = Registry::default();
-    let front = listen::front(&config, &mut registry);
+    let front = listen::front(&config, &mut registry)?;
     let parts = Parts { query: true, ..Parts::default() };
     memory::declare(&config, parts, &mut registry);
     let (shutdown, shipping, outages) = (CancellationToken::new(), CancellationToken::new(), Outages::default());
@@ -57,12 +58,15 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let mut evaluating = tokio::spawn(build::evaluate(&config, &api, sink, &clock, &mut registry, &shutdown));
     let admin = fanout.admin_router(places);
     let readiness = Answering { bus_health, storing, status: fanout.status(), fanout, partitions };
-    let pages = requests.around(config.telemetry.spans, weir_api::router(api));
-    let router = pages.merge(admin).merge(health::router(registry, readiness)).merge(weir_dashboards::router());
+    // Until weir_api::router declares its routes: nothing is asked of who reads.
+    let reads = Routes::new().map(|router| router.merge(weir_api::router(api)));
+    let reads = reads.map(|router| requests.around(config.telemetry.spans, router));
+    let routes = reads.merge(admin).merge(health::router(registry, readiness)).merge(whoami::routes());
+    let routes = routes.merge(weir_dashboards::router());
 
     tracing::info!(listen = %config.listen, "the query node is up");
     let mut servers = Servers::new();
-    front.serve(main, router, &shutdown, &mut servers);
+    front.serve(main, routes, &shutdown, &mut servers);
     let failure = tokio::select! {
         () = lifecycle::asked_to_end() => None,
         failure = lifecycle::server_ended(&mut servers) => Some(failure),
