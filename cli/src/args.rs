@@ -1,13 +1,14 @@
 //! What can be typed. Every flag has a `WEIR_…` environment variable.
 //!
 //! - this file: the commands, and what those that serve take;
-//! - [`containers`], [`ask`]: what the others take; [`value`]: how single values are read;
+//! - [`containers`], [`ask`], [`login`]: what the others take; [`value`]: how single values are read;
 //! - [`effect`]: what was typed and would do nothing is refused; [`examples`]: what stands below each `--help`.
 
 mod ask;
 mod containers;
 mod effect;
 mod examples;
+mod login;
 mod value;
 
 use std::net::SocketAddr;
@@ -16,9 +17,12 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
-pub(crate) use ask::{AdminAction, ColorWhen, LogsArguments, MetricsArguments, Output, RangeArguments, TraceArguments};
+pub(crate) use ask::{
+    AdminAction, ColorWhen, LogsArguments, MetricsArguments, Output, RangeArguments, ServerArguments, TraceArguments,
+};
 pub(crate) use containers::{MonitorArguments, PsArguments, RmArguments, RunArguments, StopArguments};
 pub(crate) use effect::is_metric;
+pub(crate) use login::{LoginArguments, LogoutArguments};
 
 /// Logs, metrics and traces of every container, collected, kept and searched
 ///
@@ -75,6 +79,15 @@ pub(crate) enum Command {
     /// Make a running weir do now what it would do by itself later
     #[command(subcommand, after_help = examples::ADMIN)]
     Admin(AdminAction),
+    /// Sign in to a weir, and ask it from now on
+    #[command(after_help = examples::LOGIN)]
+    Login(LoginArguments),
+    /// Forget the credentials of a weir
+    #[command(after_help = examples::LOGOUT)]
+    Logout(LogoutArguments),
+    /// Show who one is to a weir, and what one may
+    #[command(after_help = examples::WHOAMI)]
+    Whoami(ServerArguments),
     /// Print a shell's completions of this command line
     #[command(after_help = examples::COMPLETIONS)]
     Completions {

@@ -101,6 +101,9 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Logs(arguments) => runtime()?.block_on(client::logs(&arguments)),
         Command::Metrics(arguments) => runtime()?.block_on(client::metrics(&arguments)),
         Command::Trace(arguments) => runtime()?.block_on(client::trace(&arguments)),
+        Command::Login(arguments) => runtime()?.block_on(client::login(&arguments)),
+        Command::Logout(arguments) => client::logout(&arguments),
+        Command::Whoami(server) => runtime()?.block_on(client::whoami(&server)),
         Command::Admin(action) => runtime()?.block_on(client::admin(&action)),
     }
 }
