@@ -1,5 +1,5 @@
 //! Sealing, merging and deleting what is too old now, of the partitions that this process owns: routes that whoever listens merges
-//! into its own. Query nodes pass on to [`cluster_routes`] what they are told.
+//! into its own. Query nodes pass on to them what they are told, and are let in as processes of the cluster.
 
 use std::sync::Arc;
 
@@ -9,9 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use weir_access::{Needs, Routes, Verb};
-use weir_heads::{
-    AdminResult, CLUSTER_COMPACT_PATH, CLUSTER_EXPIRE_PATH, CLUSTER_SEAL_PATH, COMPACT_PATH, EXPIRE_PATH, SEAL_PATH,
-};
+use weir_heads::{AdminResult, COMPACT_PATH, EXPIRE_PATH, SEAL_PATH};
 
 use crate::AggregatorError;
 use crate::open::Aggregator;
@@ -21,13 +19,6 @@ pub fn router(aggregator: Arc<Aggregator>) -> Routes {
     let needs = Needs::Whole(Verb::Admin);
     let routes = Routes::new().post(SEAL_PATH, needs, seal).post(COMPACT_PATH, needs, compact);
     routes.post(EXPIRE_PATH, needs, expire).with_state(aggregator)
-}
-
-/// The same for query nodes of the cluster, which have asked whether their user may.
-pub fn cluster_routes(aggregator: Arc<Aggregator>) -> Routes {
-    let needs = Needs::Cluster;
-    let routes = Routes::new().post(CLUSTER_SEAL_PATH, needs, seal).post(CLUSTER_COMPACT_PATH, needs, compact);
-    routes.post(CLUSTER_EXPIRE_PATH, needs, expire).with_state(aggregator)
 }
 
 async fn seal(State(aggregator): State<Arc<Aggregator>>) -> Response {

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use weir_access::Routes;
 use weir_aggregator::{Aggregator, Clock};
 use weir_api::Api;
+use weir_collector::Collector;
 use weir_logs::LogsReader;
 use weir_metrics::MetricsReader;
 use weir_model::outage::Outages;
@@ -62,13 +63,8 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
         Owning { storing, caught_up: CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::All(places.len()) } };
     // Until weir_api::router declares its routes: nothing is asked of who reads.
     let reads = Routes::new().map(|router| router.merge(weir_api::router(api)));
-    let routes = reads
-        .map(|router| requests.around(config.telemetry.spans, router))
-        .merge(collector.push_router())
-        .merge(health::router(registry, readiness))
-        .merge(weir_aggregator::admin::router(Arc::clone(&aggregator)))
-        .merge(whoami::routes())
-        .merge(weir_dashboards::router());
+    let reads = reads.map(|router| requests.around(config.telemetry.spans, router));
+    let routes = routes(reads, (&collector, &aggregator), health::router(registry, readiness));
 
     tracing::info!(listen = %config.listen, otlp_grpc = %config.otlp_grpc, otlp_http = %config.otlp_http,
         data = %config.data.display(), "weir is up");
@@ -97,6 +93,16 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     failure.map_or(Ok(()), Err)
 }
 
+/// All that it answers, but for OTLP, which has listeners of its own. `reads`: the APIs.
+pub(crate) fn routes(reads: Routes, (collector, aggregator): (&Collector, &Arc<Aggregator>), health: Routes) -> Routes {
+    reads
+        .merge(collector.push_router())
+        .merge(health)
+        .merge(weir_aggregator::admin::router(Arc::clone(aggregator)))
+        .merge(whoami::routes())
+        .merge(weir_dashboards::router())
+}
+
 /// Ready means: what comes in can be stored, and everything is open and caught up.
 struct Owning {
     storing: Storing,
@@ -121,7 +127,7 @@ pub(crate) fn run(aggregator: &Arc<Aggregator>, consuming: &CancellationToken) -
 }
 
 /// Answers from this process's own partitions.
-fn build_api(
+pub(crate) fn build_api(
     config: &Config,
     aggregator: &Arc<Aggregator>,
     clock: &Clock,

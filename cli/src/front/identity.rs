@@ -11,15 +11,17 @@ use weir_access::{Access, AuthorizationConfig, Authorizer, Denied, Peer, TENANT_
 use weir_methods::{AuthConfig, Authenticator};
 
 /// What says who asks and for whom.
-const CREDENTIALS: [HeaderName; 7] = [
+const CREDENTIALS: [HeaderName; 6] = [
     AUTHORIZATION,
     PROXY_AUTHORIZATION,
-    COOKIE,
     HeaderName::from_static("x-auth-token"),
     HeaderName::from_static("x-forwarded-user"),
     HeaderName::from_static("x-forwarded-groups"),
     HeaderName::from_static(TENANT_HEADER),
 ];
+
+/// Where sessions begin and end: these routes alone see cookies.
+const SIGN_IN: [&str; 2] = ["/auth/", "/api/weir/v1/session"];
 
 /// As long as Loki and Mimir allow one.
 const TENANT_BYTES_MAX: usize = 150;
@@ -58,6 +60,9 @@ impl Identity {
         };
         for name in &CREDENTIALS {
             head.headers.remove(name);
+        }
+        if !SIGN_IN.iter().any(|root| head.uri.path().starts_with(root)) {
+            head.headers.remove(COOKIE);
         }
         let (principal, named) = principal;
         head.extensions.insert(Access::new(principal, named, Arc::clone(&self.authorizer)));

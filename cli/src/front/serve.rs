@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use prometheus_client::registry::Registry;
@@ -85,14 +86,19 @@ impl Front {
         Self { config: Arc::new(config.clone()), gate: Arc::new(Gate { rules, identity, pace, compressors, metrics }) }
     }
 
-    /// Serves routes until `shutdown`; requests under way are finished, and one that panics ends alone.
-    pub fn serve(&self, listener: Listener, routes: Routes, shutdown: &CancellationToken, servers: &mut Servers) {
-        let (gate, name) = (Arc::clone(&self.gate), listener.name);
+    /// The routes behind the gate. `listener`: in metrics.
+    pub(super) fn gated(&self, listener: &'static str, routes: Routes) -> Router {
+        let gate = Arc::clone(&self.gate);
         let pass = move |request: Request, next: Next| {
             let gate = Arc::clone(&gate);
-            async move { gate.pass(name, request, next).await }
+            async move { gate.pass(listener, request, next).await }
         };
-        let router = routes.into_router().layer(from_fn(fault::contain)).layer(from_fn(pass));
+        routes.into_router().layer(from_fn(fault::contain)).layer(from_fn(pass))
+    }
+
+    /// Serves routes until `shutdown`; requests under way are finished, and one that panics ends alone.
+    pub fn serve(&self, listener: Listener, routes: Routes, shutdown: &CancellationToken, servers: &mut Servers) {
+        let (name, router) = (listener.name, self.gated(listener.name, routes));
         let served = Arc::new(Served::new(name, router, &self.config, self.gate.metrics.clone()));
         let shutdown = shutdown.clone();
         servers.spawn(async move {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
-use weir_aggregator::Clock;
+use weir_access::Routes;
+use weir_aggregator::{Aggregator, Clock};
 use weir_model::outage::Outages;
 
 use crate::Failure;
@@ -44,11 +45,7 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
     let mut owning = own(&aggregator, &consuming);
     let readiness =
         Owning { bus_health, storing, caught_up: CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::Assigned } };
-    let routes = health::router(registry, readiness)
-        .merge(weir_aggregator::admin::router(Arc::clone(&aggregator)))
-        .merge(weir_aggregator::admin::cluster_routes(Arc::clone(&aggregator)))
-        .merge(weir_aggregator::heads::router(Arc::clone(&aggregator)))
-        .merge(whoami::routes());
+    let routes = routes(&aggregator, health::router(registry, readiness));
 
     tracing::info!(listen = %config.listen, advertise = config.advertise, "the aggregator is up");
     let mut servers = Servers::new();
@@ -68,6 +65,14 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
     lifecycle::drain_requests(&mut servers).await;
     tracing::info!("the aggregator is down");
     failure.map_or(Ok(()), Err)
+}
+
+/// All that an aggregator answers.
+pub(crate) fn routes(aggregator: &Arc<Aggregator>, health: Routes) -> Routes {
+    health
+        .merge(weir_aggregator::admin::router(Arc::clone(aggregator)))
+        .merge(weir_aggregator::heads::router(Arc::clone(aggregator)))
+        .merge(whoami::routes())
 }
 
 /// Ready means: the bus answers, blocks can be stored, and what the group has assigned, be it nothing, is open and caught up.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
+use weir_access::Routes;
 use weir_aggregator::Clock;
+use weir_collector::Collector;
 use weir_model::outage::Outages;
 
 use crate::Failure;
@@ -37,7 +39,7 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
     let mut collector = build::start_collector(&config, bus, &clock, &outages, &mut registry, &shutdown).await?;
     let storing = Storing::new(&config, parts, outages, Some(collector.shipper().watch()), &mut registry);
     let readiness = Shipping { bus_health, storing };
-    let routes = collector.push_router().merge(health::router(registry, readiness)).merge(whoami::routes());
+    let routes = routes(&collector, health::router(registry, readiness));
 
     tracing::info!(listen = %config.listen, otlp_grpc = %config.otlp_grpc, otlp_http = %config.otlp_http,
         data = %config.data.display(), "the collector is up");
@@ -54,6 +56,11 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
     collector.join().await;
     tracing::info!("the collector is down");
     failure.map_or(Ok(()), Err)
+}
+
+/// All that a collector answers, but for OTLP, which has listeners of its own.
+pub(crate) fn routes(collector: &Collector, health: Routes) -> Routes {
+    collector.push_router().merge(health).merge(whoami::routes())
 }
 
 /// Ready means: every partition of the bus answers, and what comes in can be stored.

@@ -61,8 +61,7 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     // Until weir_api::router declares its routes: nothing is asked of who reads.
     let reads = Routes::new().map(|router| router.merge(weir_api::router(api)));
     let reads = reads.map(|router| requests.around(config.telemetry.spans, router));
-    let routes = reads.merge(admin).merge(health::router(registry, readiness)).merge(whoami::routes());
-    let routes = routes.merge(weir_dashboards::router());
+    let routes = routes(reads, admin, health::router(registry, readiness));
 
     tracing::info!(listen = %config.listen, "the query node is up");
     let mut servers = Servers::new();
@@ -81,7 +80,12 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     failure.map_or(Ok(()), Err)
 }
 
-async fn start_fanout(
+/// All that a query node answers. `reads`: the APIs; `admin`: what it passes on to owners.
+pub(crate) fn routes(reads: Routes, admin: Routes, health: Routes) -> Routes {
+    reads.merge(admin).merge(health).merge(whoami::routes()).merge(weir_dashboards::router())
+}
+
+pub(crate) async fn start_fanout(
     config: &Config,
     clock: &Clock,
     registry: &mut Registry,

@@ -17,6 +17,10 @@ use weir_model::status::OwnerStatus;
 pub(crate) trait Readiness: Send + Sync + 'static {
     /// Errors with a sentence that says what is missing.
     fn ready(&self) -> Result<(), String>;
+    /// Whether requests are answered at all, however incompletely.
+    fn serves(&self) -> bool {
+        true
+    }
     /// What is not served although all else is: a sentence each.
     fn quarantined(&self) -> Vec<String> {
         Vec::new()
@@ -38,6 +42,7 @@ pub(crate) fn router(registry: Registry, readiness: impl Readiness) -> Routes {
         .get("/ready", Needs::Nothing, ready)
         .get("/-/healthy", Needs::Nothing, || async { "ok\n" })
         .get("/-/ready", Needs::Nothing, ready)
+        .get("/-/serving", Needs::Nothing, serving)
         .with_state(health)
 }
 
@@ -62,6 +67,11 @@ async fn ready(State(health): State<Arc<Health>>, access: Option<Extension<Acces
         (Ok(()), false) => "ready\n".into_response(),
         (Err(reason), may_know) => not_ready(&reason, may_know),
     }
+}
+
+/// For whoever sends requests: an answer that is incomplete, and says so, is better than none.
+async fn serving(State(health): State<Arc<Health>>) -> Response {
+    if health.readiness.serves() { "ok\n".into_response() } else { not_ready("", false) }
 }
 
 /// Whether the request's principal may know names of partitions, brokers and processes.

@@ -34,6 +34,10 @@ impl Readiness for Waiting {
     fn ready(&self) -> Result<(), String> {
         Err(self.0.borrow().clone())
     }
+
+    fn serves(&self) -> bool {
+        false
+    }
 }
 
 /// What a process cannot begin without, waited for; `None` when it was asked to end before. Meanwhile every listener answers that

@@ -14,9 +14,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use weir_access::{Needs, Routes, Verb};
 use weir_blocks::engine::Engine;
-use weir_heads::{
-    AdminResult, CLUSTER_COMPACT_PATH, CLUSTER_EXPIRE_PATH, CLUSTER_SEAL_PATH, COMPACT_PATH, EXPIRE_PATH, SEAL_PATH,
-};
+use weir_heads::{AdminResult, COMPACT_PATH, EXPIRE_PATH, SEAL_PATH};
 use weir_model::id::TopicPartition;
 
 use super::registry::PartitionRegistry;
@@ -35,9 +33,9 @@ struct AdminClient {
 type Asked = Vec<(String, BTreeSet<TopicPartition>, Result<AdminResult, String>)>;
 
 pub(super) fn router(shared: Arc<Shared>, places: Vec<TopicPartition>) -> Routes {
-    let seal = |State(client): State<Arc<AdminClient>>| async move { answer(&client, CLUSTER_SEAL_PATH).await };
-    let compact = |State(client): State<Arc<AdminClient>>| async move { answer(&client, CLUSTER_COMPACT_PATH).await };
-    let expire = |State(client): State<Arc<AdminClient>>| async move { answer(&client, CLUSTER_EXPIRE_PATH).await };
+    let seal = |State(client): State<Arc<AdminClient>>| async move { answer(&client, SEAL_PATH).await };
+    let compact = |State(client): State<Arc<AdminClient>>| async move { answer(&client, COMPACT_PATH).await };
+    let expire = |State(client): State<Arc<AdminClient>>| async move { answer(&client, EXPIRE_PATH).await };
     let client = Arc::new(AdminClient { shared, places });
     let needs = Needs::Whole(Verb::Admin);
     Routes::new()

@@ -1,5 +1,4 @@
-//! What an owner is told to do at once, and what it answers: by users who may (`docs/api.md`), and by query nodes of its cluster,
-//! which pass on what their users may.
+//! What an owner is told to do at once, and what it answers. The same routes serve users; see `docs/api.md`.
 
 use serde::{Deserialize, Serialize};
 use weir_model::id::TopicPartition;
@@ -12,11 +11,6 @@ pub const COMPACT_PATH: &str = "/api/weir/v1/admin/compact";
 
 /// Everything too old deleted, however much that is at once: `POST`, no body, answers [`AdminResult`] of what was deleted.
 pub const EXPIRE_PATH: &str = "/api/weir/v1/admin/expire";
-
-/// The same three for query nodes of the same cluster.
-pub const CLUSTER_SEAL_PATH: &str = "/api/weir/internal/v1/seal";
-pub const CLUSTER_COMPACT_PATH: &str = "/api/weir/internal/v1/compact";
-pub const CLUSTER_EXPIRE_PATH: &str = "/api/weir/internal/v1/expire";
 
 /// What was done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -129,8 +129,7 @@ impl Cluster {
         let (consuming, stop) = (Arc::clone(&aggregator), self.shutdown.clone());
         let running = tokio::spawn(async move { consuming.run(stop).await.unwrap() });
         let router = weir_aggregator::heads::router(Arc::clone(&aggregator));
-        let router = router.merge(weir_aggregator::admin::router(Arc::clone(&aggregator)));
-        let router = granted(router.merge(weir_aggregator::admin::cluster_routes(Arc::clone(&aggregator))));
+        let router = granted(router.merge(weir_aggregator::admin::router(Arc::clone(&aggregator))));
         let deaf = Arc::new(AtomicBool::new(false));
         let router = router.layer(axum::middleware::from_fn_with_state(Arc::clone(&deaf), unless_deaf));
         let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
