@@ -8,6 +8,7 @@
 //! - [`client`]: commands that ask a running weir.
 //! - [`rules`]: rule files, and where their samples go.
 //! - [`containers`]: `run`, `ps`, `stop`, `rm`.
+//! - [`certs`]: a small CA.
 //! - [`plan`]: all that can be refused before anything is opened; [`check`]: `check config`, `check rules`, `config`.
 //! - [`found`]: what `up` says when it is up.
 //! - [`stdout`]: where data goes.
@@ -17,6 +18,7 @@
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or wrong input file.
 
 mod args;
+mod certs;
 mod check;
 mod client;
 mod config;
@@ -90,6 +92,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Ps(arguments) => containers::ps(&arguments),
         Command::Stop(arguments) => containers::stop(&arguments),
         Command::Rm(arguments) => containers::remove(&arguments),
+        Command::Certs(arguments) => certs::certs(&arguments),
         Command::Check(target) => check::check(&target),
         Command::Config => check::print_default(),
         Command::Completions { shell } => pages::completions(shell),

@@ -47,7 +47,7 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     })
     .await?;
     let Some(places) = places else { return Ok(()) };
-    let member = format!("http://{}", config.listen);
+    let member = config.own_url();
     let aggregator = build::build_aggregator(&config, (Arc::clone(&bus), store), member, &clock, &outages, &mut registry);
     let mut owning = run(&aggregator, &consuming);
     let mut collector = build::start_collector(&config, bus, &clock, &outages, &mut registry, &shutdown).await?;
@@ -139,7 +139,7 @@ pub(crate) fn build_api(
     let metrics = MetricsReader::new(aggregator.metrics.clone());
     let traces = TracesReader::new(aggregator.traces.clone(), Arc::clone(clock));
     let api = Api::new(Arc::new(logs), Arc::new(metrics), Arc::new(traces), config.query.clone(), rules);
-    let status = AggregatorStatus(Arc::clone(aggregator), format!("http://{}", config.listen));
+    let status = AggregatorStatus(Arc::clone(aggregator), config.own_url());
     let storing = storing.clone();
     let api = api.with_counters(build::http_metrics(registry)).with_status(Arc::new(status));
     Arc::new(api.with_outages(Arc::new(move || storing.status())))

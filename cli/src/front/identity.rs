@@ -8,7 +8,7 @@ use axum::http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use weir_access::{Access, AuthorizationConfig, Authorizer, Denied, Peer, TENANT_HEADER};
-use weir_methods::{AuthConfig, Authenticator};
+use weir_methods::{AuthConfig, Authenticator, MethodName};
 
 /// What says who asks and for whom.
 const CREDENTIALS: [HeaderName; 6] = [
@@ -38,11 +38,11 @@ pub(crate) struct Identity {
 impl Identity {
     /// As `[auth]` and `[authorization]` say. `own`: the tenant of this process' own data. Errors name the key.
     pub fn start(auth: &AuthConfig, authorization: &AuthorizationConfig, own: &str) -> Result<Self, String> {
-        let authenticator = Authenticator::start(auth).map_err(|error| format!("auth.{error}"))?;
+        let authenticator = Authenticator::start(auth)?;
         let authorizer = Authorizer::start(authorization, own).map_err(|error| format!("authorization.{error}"))?;
         let bearer = HeaderValue::from_static("Bearer realm=\"weir\"");
         let basic = HeaderValue::from_static("Basic realm=\"weir\", charset=\"UTF-8\"");
-        let has_basic = auth.methods.iter().any(|method| method == "basic");
+        let has_basic = auth.methods.contains(&MethodName::Basic);
         let challenges = if has_basic { vec![bearer, basic] } else { vec![bearer] };
         Ok(Self { authenticator, authorizer: Arc::new(authorizer), challenges })
     }

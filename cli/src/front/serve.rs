@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_access::Routes;
+use weir_tls::Acceptor;
 
 use super::FrontConfig;
 use super::accept::Served;
@@ -20,6 +21,7 @@ use super::admit::{Origin, Rules};
 use super::body::Pace;
 use super::compress::Compressors;
 use super::gate::Gate;
+use super::handshake::Handshakes;
 use super::hosts::{self, Hosts};
 use super::identity::Identity;
 use super::metrics::FrontMetrics;
@@ -68,6 +70,7 @@ impl Listener {
 pub(crate) struct Front {
     config: Arc<FrontConfig>,
     gate: Arc<Gate>,
+    acceptor: Option<Acceptor>,
 }
 
 impl Front {
@@ -83,7 +86,14 @@ impl Front {
         };
         let pace = Pace { wait: config.body_timeout, bytes_per_second: config.body_rate_min.to_u64() };
         let compressors = Compressors::new(config.compressors_max);
-        Self { config: Arc::new(config.clone()), gate: Arc::new(Gate { rules, identity, pace, compressors, metrics }) }
+        let gate = Arc::new(Gate { rules, identity, pace, compressors, metrics });
+        Self { config: Arc::new(config.clone()), gate, acceptor: None }
+    }
+
+    /// With TLS on all listeners, where there is an acceptor.
+    #[must_use]
+    pub fn with_tls(self, acceptor: Option<Acceptor>) -> Self {
+        Self { acceptor, ..self }
     }
 
     /// The routes behind the gate. `listener`: in metrics.
@@ -99,7 +109,8 @@ impl Front {
     /// Serves routes until `shutdown`; requests under way are finished, and one that panics ends alone.
     pub fn serve(&self, listener: Listener, routes: Routes, shutdown: &CancellationToken, servers: &mut Servers) {
         let (name, router) = (listener.name, self.gated(listener.name, routes));
-        let served = Arc::new(Served::new(name, router, &self.config, self.gate.metrics.clone()));
+        let (acceptor, metrics) = (self.acceptor.clone(), self.gate.metrics.clone());
+        let served = Arc::new(Served::new(Handshakes { listener: name, acceptor, metrics }, router, &self.config));
         let shutdown = shutdown.clone();
         servers.spawn(async move {
             served.run(listener.socket, shutdown).await;

@@ -10,8 +10,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use weir_model::config::duration;
 use weir_model::yaml;
+use weir_tls::ClientTls;
 
 use super::relabel::Rule;
+use super::tls::TlsSection;
 use crate::error::CollectorError;
 
 /// The file.
@@ -75,9 +77,15 @@ pub struct Job {
     /// Path.
     #[serde(default = "default_path")]
     pub metrics_path: String,
-    /// `http`.
+    /// `http` or `https`.
     #[serde(default = "default_scheme")]
     pub scheme: String,
+    /// How targets over https are known, and what is shown to them.
+    #[serde(default)]
+    pub tls_config: Option<TlsSection>,
+    /// Accepted either way: targets are asked over HTTP/1.1, which all of them speak.
+    #[serde(default = "yes")]
+    pub enable_http2: bool,
     /// URL parameters.
     #[serde(default, deserialize_with = "yaml::or_default")]
     pub params: BTreeMap<String, Vec<String>>,
@@ -230,7 +238,11 @@ impl PrometheusConfig {
             path: path.to_owned(),
             source,
         })?;
-        Self::parse(&text).map_err(|reason| CollectorError::Config { key: path.display().to_string(), reason })
+        let parsed = Self::parse(&text).map_err(|reason| CollectorError::Config { key: path.display().to_string(), reason });
+        let (mut config, directory) = (parsed?, path.parent().unwrap_or(Path::new("")));
+        let files = config.scrape_configs.iter_mut().flat_map(Job::files);
+        files.filter(|file| !file.as_os_str().is_empty()).for_each(|file| *file = directory.join(&*file));
+        Ok(config)
     }
 
     /// Parses and checks; the reason names key and line.
@@ -243,9 +255,10 @@ impl PrometheusConfig {
             return Err(format!("two scrape_configs have the job_name {:?}", pair[0]));
         }
         for job in &config.scrape_configs {
-            if job.scheme != "http" {
-                return Err(format!("job {:?}: scheme {:?} is not supported yet, only http", job.job_name, job.scheme));
+            if !matches!(job.scheme.as_str(), "http" | "https") {
+                return Err(format!("job {:?}: scheme {:?} is neither http nor https", job.job_name, job.scheme));
             }
+            job.tls().check().map_err(|error| format!("job {:?}: tls_config: {error}", job.job_name))?;
             job.times(&config.global)?;
         }
         config.scrape_configs.iter_mut().for_each(|job| job.inherit(&config.global));
@@ -266,7 +279,7 @@ fn unsupported(file: &Keys) -> Result<(), String> {
         let name = job.get("job_name").and_then(Value::as_str).unwrap_or("?");
         for key in job.keys() {
             let discovery = key.ends_with("_sd_configs") && key != "file_sd_configs";
-            if discovery || matches!(key.as_str(), "tls_config" | "oauth2" | "proxy_url" | "native_histogram_bucket_limit") {
+            if discovery || matches!(key.as_str(), "oauth2" | "proxy_url" | "native_histogram_bucket_limit") {
                 return Err(format!("job {name:?}: {key} is not supported yet"));
             }
         }
@@ -288,6 +301,19 @@ impl Job {
         }
         let said = [self.body_size_limit, global.body_size_limit].into_iter().find(|limit| limit.0 > 0);
         self.body_size_limit = said.unwrap_or(BODY_SIZE_LIMIT);
+    }
+
+    /// Secrets and certificates; relative ones lie beside the file that names them.
+    fn files(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let tls = self.tls_config.iter_mut().flat_map(TlsSection::files);
+        let basic = self.basic_auth.iter_mut().filter_map(|basic| basic.password_file.as_mut());
+        let authorization = self.authorization.iter_mut().filter_map(|authorization| authorization.credentials_file.as_mut());
+        tls.chain(basic).chain(authorization).chain(&mut self.bearer_token_file)
+    }
+
+    /// Of targets over https.
+    pub fn tls(&self) -> ClientTls {
+        self.tls_config.clone().map(TlsSection::into).unwrap_or_default()
     }
 
     /// Interval and timeout; the timeout is at most the interval.

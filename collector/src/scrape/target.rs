@@ -137,6 +137,20 @@ mod tests {
     }
 
     #[test]
+    fn files_of_a_job_lie_beside_the_file_that_names_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("prometheus.yml");
+        let text = "scrape_configs:\n- job_name: a\n  tls_config: {ca_file: ca.pem, server_name: x}\n  bearer_token_file: /run/token\n\
+                    - job_name: b\n  basic_auth: {username: u, password_file: secrets/p}\n";
+        std::fs::write(&path, text).unwrap();
+        let jobs = PrometheusConfig::read(&path).unwrap().scrape_configs;
+        let tls = jobs[0].tls();
+        assert_eq!((tls.ca_file, tls.cert_file), (folder.path().join("ca.pem"), Default::default()));
+        assert_eq!(jobs[0].bearer_token_file.as_deref(), Some(std::path::Path::new("/run/token")));
+        assert_eq!(jobs[1].basic_auth.as_ref().unwrap().password_file, Some(folder.path().join("secrets/p")));
+    }
+
+    #[test]
     fn wrong_files_name_the_key() {
         let check = |text: &str, part: &str| {
             let error = PrometheusConfig::parse(text).unwrap_err();
@@ -151,9 +165,14 @@ mod tests {
         check(&format!("l0: &l0 [x]\n{}", levels.collect::<String>()), "budget breached");
         check("scrape_configs: [{job_name: a, body_size_limit: 10 potatoes}]", "body_size_limit");
         check("scrape_configs: [{job_name: a, body_size_limit: 99999999999GB}]", "body_size_limit");
-        check("scrape_configs: [{job_name: a, tls_config: {}}]", "tls_config is not supported yet");
+        let tls = |section: &str| format!("scrape_configs: [{{job_name: a, scheme: https, tls_config: {section}}}]");
+        check(&tls("{ca_fil: x}"), "ca_fil");
+        check(&tls("{cert_file: x}"), "job \"a\": tls_config: key_file is missing");
+        check(&tls("{ca: x}"), "ca is not supported yet, only ca_file");
+        check(&tls("{max_version: TLS12}"), "max_version is not supported");
+        check(&tls("{min_version: TLS14}"), "min_version");
+        check("scrape_configs: [{job_name: a, scheme: ftp}]", "neither http nor https");
         check("scrape_configs: [{job_name: a}, {job_name: a}]", "two scrape_configs");
-        check("scrape_configs: [{job_name: a, scheme: https}]", "not supported yet");
         check("scrape_configs: [{job_name: a, scrape_interval: 1s, scrape_timeout: 2s}]", "scrape_timeout");
         check("scrape_configs: [{job_name: a, scrape_interval: soon}]", "scrape_interval");
     }
