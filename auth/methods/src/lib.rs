@@ -1,13 +1,16 @@
 //! Credentials into principals, by the methods that `[auth]` names, in their order.
 //!
 //! - `config`: what `[auth]` says.
+//! - `webhook`: reaches the service that authorization asks.
 
 mod config;
+mod webhook;
 
 use std::sync::Arc;
 
 use axum::http::request::Parts;
 pub use config::AuthConfig;
+pub use webhook::webhook;
 use weir_access::{Denied, Peer, Principal};
 
 /// Knows who asks.
