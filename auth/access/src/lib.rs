@@ -10,10 +10,11 @@
 //! - `config`: what `[authorization]` says; `metrics`: what it counts.
 //! - `access`: one request's principal and the tenants that it names.
 //! - `routes`: routers of which every route declares its needs.
-//! - `denied`: why not.
+//! - `denied`: why not; [`audit`]: one line for each time, and for what administrators do.
 
 mod abac;
 mod access;
+pub mod audit;
 mod authorizer;
 mod config;
 mod denied;
