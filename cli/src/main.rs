@@ -8,7 +8,7 @@
 //! - [`client`]: commands that ask a running weir.
 //! - [`rules`]: rule files, and where their samples go.
 //! - [`containers`]: `run`, `ps`, `stop`, `rm`.
-//! - [`plan`]: all that can be refused before anything is opened; [`check`]: `check config`, `check rules`, `config`.
+//! - [`plan`]: all that can be refused before anything is opened; [`check`]: `check config`, `check rules`, `check access`, `config`.
 //! - [`found`]: what `up` says when it is up.
 //! - [`stdout`]: where data goes.
 //! - [`pages`]: `completions`, `man`.
