@@ -1,9 +1,10 @@
 //! What can be typed. Every flag has a `WEIR_…` environment variable.
 //!
 //! - this file: the commands, and what those that serve take;
-//! - [`containers`], [`ask`], [`login`], [`certs`]: what the others take; [`value`]: how single values are read;
+//! - [`containers`], [`ask`], [`login`], [`certs`], [`access`]: what the others take; [`value`]: how single values are read;
 //! - [`effect`]: what was typed and would do nothing is refused; [`examples`]: what stands below each `--help`.
 
+mod access;
 mod ask;
 mod certs;
 mod containers;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
+pub(crate) use access::AccessArguments;
 pub(crate) use ask::{
     AdminAction, ColorWhen, LogsArguments, MetricsArguments, Output, RangeArguments, ServerArguments, TlsArguments,
     TraceArguments,
@@ -73,7 +75,7 @@ pub(crate) enum Command {
     /// Show a trace by its id
     #[command(after_help = examples::TRACE)]
     Trace(TraceArguments),
-    /// Check a configuration or rule file before weir reads it
+    /// Check a configuration or rule file before weir reads it, or what somebody may
     #[command(subcommand, after_help = examples::CHECK)]
     Check(CheckTarget),
     /// Print the default configuration, with every key explained
@@ -220,6 +222,12 @@ pub(crate) enum CheckTarget {
         /// The file
         file: PathBuf,
     },
+    /// Explain whether somebody may: which policies allow it, and what of it they would see
+    ///
+    /// Decides as a weir with this configuration would, for a user or workload whose credentials name no tenants. With a webhook,
+    /// the webhook is asked. Exit codes: 0 allowed (for one signal at least), 1 denied, 2 wrong usage or a wrong file.
+    #[command(after_help = examples::CHECK_ACCESS)]
+    Access(AccessArguments),
 }
 
 #[cfg(test)]

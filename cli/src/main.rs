@@ -9,7 +9,7 @@
 //! - [`rules`]: rule files, and where their samples go.
 //! - [`containers`]: `run`, `ps`, `stop`, `rm`.
 //! - [`certs`]: a small CA.
-//! - [`plan`]: all that can be refused before anything is opened; [`check`]: `check config`, `check rules`, `config`.
+//! - [`plan`]: all that can be refused before anything is opened; [`check`]: `check config`, `check rules`, `check access`, `config`.
 //! - [`found`]: what `up` says when it is up.
 //! - [`stdout`]: where data goes.
 //! - [`pages`]: `completions`, `man`.

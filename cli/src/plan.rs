@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use weir_access::Mode;
 use weir_bus::BusError;
 use weir_collector::scrape::config::PrometheusConfig;
 use weir_rules::RuleSet;
@@ -26,6 +27,7 @@ impl Plan {
         bus(&config).map_err(Failure::input)?;
         directories(&config)?;
         certificates(&config).map_err(Failure::input)?;
+        authorization(&config).map_err(|error| Failure::input(format!("authorization.{error}")))?;
         let rules = Arc::new(rules::load(&config.rules)?);
         let scrape = config.collector.scrape.config_file.as_deref().map(scrape).transpose()?;
         Ok(Self { config, rules, scrape })
@@ -45,6 +47,15 @@ fn listeners(config: &Config) -> Result<(), String> {
                 "{key} = \"{address}\" and {other} = \"{taken}\" cannot both listen there: give each a port of its own"
             ));
         }
+    }
+    Ok(())
+}
+
+/// The file of policies, or how the webhook is reached.
+fn authorization(config: &Config) -> Result<(), String> {
+    config.authorization.read_policies().map_err(|error| format!("policies_file: {error}"))?;
+    if config.authorization.mode == Mode::Webhook {
+        weir_methods::webhook(&config.authorization.webhook).map_err(|error| format!("webhook.{error}"))?;
     }
     Ok(())
 }

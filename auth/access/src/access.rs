@@ -33,11 +33,9 @@ impl Access {
 
     /// What a route's needs leave of what the request asks for.
     pub async fn grant(&self, needs: Needs) -> Result<Granted, Denied> {
-        let Some(principal) = &self.principal else {
-            return Err(Denied::Unauthenticated("no credentials: this needs a token, a password or a client certificate".into()));
-        };
-        let scope = self.authorizer.decide(principal, &self.asked, needs).await?;
-        Ok(Granted { principal: Arc::clone(principal), scope: Arc::new(scope) })
+        let scope = self.authorizer.grant(self.principal.as_deref(), &self.asked, needs).await?;
+        let principal = self.principal.clone().expect("invariant: nobody is granted nothing");
+        Ok(Granted { principal, scope: Arc::new(scope) })
     }
 }
 

@@ -83,7 +83,15 @@ Examples:
 pub(super) const CHECK: &str = "\
 Examples:
   weir check config /etc/weir.toml
-  weir check rules /etc/weir/rules.yml";
+  weir check rules /etc/weir/rules.yml
+  weir check access --as reader --config /etc/weir.toml '{namespace=\"web\"}'";
+
+pub(super) const CHECK_ACCESS: &str = "\
+Examples:
+  weir check access --as reader --config /etc/weir.toml
+  weir check access --as reader --group shop-dev --tenant shop --signal logs '{namespace=\"web\"}'
+  weir check access --as agent --verb push --tenant shop
+  weir check access --as alice --group sre --verb admin";
 
 pub(super) const CHECK_CONFIG: &str = "\
 Examples:

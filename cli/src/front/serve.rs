@@ -78,6 +78,7 @@ impl Front {
     pub fn new(config: &FrontConfig, identity: Identity, urls: &[&str], registry: &mut Registry) -> Self {
         let metrics = FrontMetrics::default();
         metrics.register(registry);
+        identity.register(registry);
         let own = hosts::of_this_machine().into_iter().chain(urls.iter().filter_map(|url| hosts::of_url(url)));
         let rules = Rules {
             hosts: Hosts::new(&config.hosts, own),
