@@ -53,6 +53,8 @@ mod ledger;
 #[cfg(test)]
 mod peers;
 #[cfg(test)]
+mod peers_tls;
+#[cfg(test)]
 mod polling;
 #[cfg(test)]
 mod replay;
