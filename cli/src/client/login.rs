@@ -109,7 +109,7 @@ fn described(said: &Value) -> String {
         let words: Vec<&str> = value.as_array().into_iter().flatten().map(text).collect();
         if words.is_empty() { "none".to_owned() } else { safe::line(&words.join(", ")).into_owned() }
     };
-    let own = if said["tenants"].is_array() { list(&said["tenants"]) } else { "as policies say".to_owned() };
+    let own = if said["tenants"].is_array() { list(&said["tenants"]) } else { "any".to_owned() };
     let mut lines = format!("{} ({})\n", safe::line(text(&said["name"])), safe::line(text(&said["method"])));
     let mut row = |name: &str, value: &str| lines.push_str(&format!("  {name:<8} {value}\n"));
     row("groups", &list(&said["groups"]));
@@ -133,7 +133,7 @@ mod tests {
     fn who_one_is_is_said_in_words() {
         let said = json!({"name": "ann\u{1b}[31m", "method": "tokens", "groups": ["dev", "ops"], "tenants": null, "scope": ["shop"],
             "verbs": {"logs": ["read", "tail"], "metrics": [], "traces": ["read"]}, "admin": false});
-        let expected = "ann\\x1b[31m (tokens)\n  groups   dev, ops\n  tenants  as policies say\n  asks for shop\n  \
+        let expected = "ann\\x1b[31m (tokens)\n  groups   dev, ops\n  tenants  any\n  asks for shop\n  \
                         logs     read, tail\n  metrics  none\n  traces   read\n";
         assert_eq!(described(&said), expected);
     }

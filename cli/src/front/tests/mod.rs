@@ -1,8 +1,10 @@
 //! The front door through real sockets.
 
 mod compress;
+mod denied;
 mod deploy;
 mod http2;
+mod matrix;
 mod requests;
 mod slow;
 mod tls;
@@ -52,9 +54,16 @@ impl Door {
     }
 
     async fn open_with(config: FrontConfig, router: Router, acceptor: Option<weir_tls::Acceptor>) -> Self {
-        config.check().unwrap();
-        let routes = Routes::new().map(|routes| routes.merge(router));
         let identity = Identity::start(&AuthConfig::default(), &AuthorizationConfig::default(), "default").unwrap();
+        Self::start(config, identity, Routes::new().map(|routes| routes.merge(router)), acceptor).await
+    }
+
+    async fn open_for(config: FrontConfig, identity: Identity, routes: Routes) -> Self {
+        Self::start(config, identity, routes, None).await
+    }
+
+    async fn start(config: FrontConfig, identity: Identity, routes: Routes, acceptor: Option<weir_tls::Acceptor>) -> Self {
+        config.check().unwrap();
         let (mut registry, shutdown, mut servers) = (Registry::default(), CancellationToken::new(), Servers::new());
         let front = Front::new(&config, identity, &["http://advertised.example:9640"], &mut registry).with_tls(acceptor);
         let listener = Listener::bind("listen", SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
