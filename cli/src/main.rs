@@ -4,6 +4,7 @@
 //! - [`config`]: the one configuration file.
 //! - [`up`]: all roles in one process; [`role`]: each of them as a process; [`service`]: what these share.
 //! - [`front`]: what every socket is served by.
+//! - [`audit`]: the audit log on its way.
 //! - [`fault`]: what a panic does.
 //! - [`client`]: commands that ask a running weir.
 //! - [`rules`]: rule files, and where their samples go.
@@ -17,6 +18,7 @@
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or wrong input file.
 
 mod args;
+mod audit;
 mod check;
 mod client;
 mod config;
@@ -101,6 +103,9 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Logs(arguments) => runtime()?.block_on(client::logs(&arguments)),
         Command::Metrics(arguments) => runtime()?.block_on(client::metrics(&arguments)),
         Command::Trace(arguments) => runtime()?.block_on(client::trace(&arguments)),
+        Command::Login(arguments) => runtime()?.block_on(client::login(&arguments)),
+        Command::Logout(arguments) => client::logout(&arguments),
+        Command::Whoami(server) => runtime()?.block_on(client::whoami(&server)),
         Command::Admin(action) => runtime()?.block_on(client::admin(&action)),
     }
 }

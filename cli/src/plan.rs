@@ -148,8 +148,8 @@ mod tests {
         check("data = \"DIR/good.yml\"", &["data: ", "good.yml is a file"]);
         check("otlp_http = \"127.0.0.1:9640\"", &["listen", "otlp_http", "port of its own"]);
         check("otlp_grpc = \"127.0.0.1:4318\"", &["otlp_grpc", "otlp_http", "port of its own"]);
-        check("insecure_listen = true\nlisten = \"0.0.0.0:4317\"", &["listen", "otlp_grpc"]);
-        check("otlp_grpc = \"0.0.0.0:1\"", &["otlp_grpc", "insecure_listen"]);
+        check("allow_plaintext = true\nallow_anonymous = true\nlisten = \"0.0.0.0:4317\"", &["listen", "otlp_grpc"]);
+        check("otlp_grpc = \"0.0.0.0:1\"", &["otlp_grpc", "allow_plaintext"]);
         check("collector = 5", &["collector", "expected a table"]);
         check("listen = \"weir.example:80\"", &["listen", "such as 127.0.0.1:9640"]);
         check("[collector.files]\nbegin = \"middle\"", &["unknown value `middle`", "`start` or `end`"]);

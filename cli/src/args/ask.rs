@@ -87,9 +87,15 @@ pub(crate) struct ServerArguments {
     /// For people, or JSON
     #[arg(short, long, env = "WEIR_OUTPUT", value_enum, default_value = "text")]
     pub output: Output,
-    /// The weir to ask: HOST:PORT, or an http:// URL
-    #[arg(long, env = "WEIR_ADDR", value_name = "ADDR", default_value = "127.0.0.1:9640")]
-    pub addr: String,
+    /// The weir to ask: HOST:PORT, or an http:// URL [default: the profile's, or else 127.0.0.1:9640]
+    #[arg(long, env = "WEIR_ADDR", value_name = "ADDR")]
+    pub addr: Option<String>,
+    /// What `weir login` has kept under this name: address, credentials, tenant [default: the last one signed in to]
+    #[arg(long, env = "WEIR_PROFILE", value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Whose data to ask for: a tenant, or several with | between them [default: the profile's]
+    #[arg(long, env = "WEIR_TENANT", value_name = "TENANT")]
+    pub tenant: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -112,6 +112,25 @@ Examples:
   weir admin compact --addr localhost:9700
   weir admin expire -o json";
 
+pub(super) const LOGIN: &str = "\
+Examples:
+  weir login https://weir.example:9640 --token-file token
+  weir login weir.example:9640 --user ann --tenant shop   asks for the password
+  weir login localhost:9640 --token-file - --profile local
+
+Credentials are tried and then kept in $XDG_CONFIG_HOME/weir/profiles.toml (or ~/.config), which its owner alone can read. logs, metrics,
+trace, admin and whoami use the last profile that was signed in to; --profile names another, --addr uses none.";
+
+pub(super) const LOGOUT: &str = "\
+Examples:
+  weir logout
+  weir logout --profile local";
+
+pub(super) const WHOAMI: &str = "\
+Examples:
+  weir whoami
+  weir whoami --profile local -o json";
+
 pub(super) const COMPLETIONS: &str = "\
 Examples:
   weir completions bash > /etc/bash_completion.d/weir

@@ -1,11 +1,15 @@
-//! What `--addr` may be: `HOST`, `HOST:PORT` or an `http://` URL.
+//! Which weir is asked, and as whom: `HOST`, `HOST:PORT` or an `http://` URL; with the credentials of a profile at its own address.
 
 use reqwest::Url;
+use reqwest::header::HeaderMap;
 
+use super::profile::{Profile, Profiles};
 use crate::Failure;
+use crate::args::ServerArguments;
 
 /// Where weir listens when nobody says otherwise.
 const PORT: u16 = 9640;
+const DEFAULT: &str = "127.0.0.1:9640";
 
 /// A weir to ask.
 #[derive(Clone, Debug)]
@@ -13,9 +17,44 @@ pub(super) struct Address {
     base: Url,
     /// As it was typed.
     given: String,
+    /// Credentials and tenant.
+    headers: HeaderMap,
 }
 
 impl Address {
+    /// The address that is named, without credentials; else that of the profile that is named, or of the last one signed in to.
+    pub fn of(server: &ServerArguments) -> Result<Self, Failure> {
+        let kept = || Profiles::read(&Profiles::path()?);
+        let profile = match (&server.profile, &server.addr) {
+            (Some(name), _) => kept()?.named(name)?.clone(),
+            (None, Some(addr)) => Profile { url: addr.clone(), ..Profile::default() },
+            (None, None) => {
+                let current = kept()?.current().cloned();
+                current.unwrap_or_else(|| Profile { url: DEFAULT.into(), ..Profile::default() })
+            }
+        };
+        Self::of_profile(&Profile { tenant: server.tenant.clone().or(profile.tenant), ..profile })
+    }
+
+    pub fn of_profile(profile: &Profile) -> Result<Self, Failure> {
+        Ok(Self { headers: profile.headers()?, ..Self::parse(&profile.url)? })
+    }
+
+    /// What goes with every request.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// Whether others on the way can read what is sent.
+    pub fn is_plain(&self) -> bool {
+        let host = self.host().trim_matches(['[', ']']);
+        let is_here = match host.parse::<std::net::IpAddr>() {
+            Ok(address) => address.is_loopback(),
+            Err(_) => host == "localhost" || host.ends_with(".localhost"),
+        };
+        self.base.scheme() == "http" && !is_here
+    }
+
     /// Errors with what was typed and what is wrong with it.
     pub fn parse(given: &str) -> Result<Self, Failure> {
         let wrong = |why: &str| Failure::input(format!("--addr {given:?}: {why}; write HOST:PORT, such as localhost:{PORT}"));
@@ -32,7 +71,7 @@ impl Address {
             other => return Err(wrong(&format!("{other}:// is not HTTP"))),
         }
         if !base.username().is_empty() || base.password().is_some() {
-            return Err(wrong("weir knows no users"));
+            return Err(wrong("credentials do not belong into an address: `weir login` keeps them"));
         }
         if base.query().is_some() || base.fragment().is_some() {
             return Err(wrong("an address has no ? and no #"));
@@ -40,7 +79,7 @@ impl Address {
         if !has_scheme && base.port().is_none() && !text.ends_with(":80") {
             base.set_port(Some(PORT)).map_err(|()| wrong("this has no host"))?;
         }
-        Ok(Self { base, given: given.to_owned() })
+        Ok(Self { base, given: given.to_owned(), headers: HeaderMap::new() })
     }
 
     /// The URL of a path that begins with a slash.
@@ -102,7 +141,7 @@ mod tests {
         check("localhost:99999", "port");
         check("localhost:port", "port");
         check("", "localhost:9640");
-        check("me@localhost", "users");
+        check("me@localhost", "weir login");
         check("localhost?x", "no ?");
     }
 }

@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use reqwest::StatusCode;
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::Error;
 use tokio_tungstenite::tungstenite::{Message, protocol::WebSocketConfig};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
@@ -73,7 +74,9 @@ async fn connect(query: &Query, address: &Address) -> Result<Tail, Error> {
     // An address is http: the scheme can be changed.
     let _is_http = url.set_scheme("ws");
     let config = WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX)).max_frame_size(Some(MESSAGE_BYTES_MAX));
-    Ok(tokio_tungstenite::connect_async_with_config(url.as_str(), Some(config), false).await?.0)
+    let mut request = url.as_str().into_client_request()?;
+    request.headers_mut().extend(address.headers().clone());
+    Ok(tokio_tungstenite::connect_async_with_config(request, Some(config), false).await?.0)
 }
 
 /// Until there is a connection, or weir says that there will be none.
@@ -82,7 +85,7 @@ async fn reconnect(query: &Query, address: &Address) -> Result<Tail, Failure> {
         tokio::time::sleep(PAUSE).await;
         match connect(query, address).await {
             Ok(tail) => return Ok(tail),
-            Err(Error::Http(response)) if response.status().as_u16() == 400 => {
+            Err(Error::Http(response)) if [400, 401, 403].contains(&response.status().as_u16()) => {
                 return Err(refused(address, Error::Http(response)));
             }
             Err(_) => {}

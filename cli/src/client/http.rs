@@ -34,7 +34,7 @@ pub(super) async fn get(address: &Address, path: &str, parameters: &[(&str, Stri
 pub(super) async fn ask(address: &Address, method: Method, path: &str, parameters: &[(&str, String)]) -> Result<Answer, Failure> {
     // What is asked is what was named, whatever the environment says of proxies.
     let client = weir_tls::client_builder().no_proxy().connect_timeout(CONNECT_WITHIN).build().map_err(Failure::failed)?;
-    let request = client.request(method, address.url(path, parameters));
+    let request = client.request(method, address.url(path, parameters)).headers(address.headers().clone());
     let unanswered = |error: reqwest::Error| Failure::failed(unreachable::in_words(address, &error));
     let answer = request.send().await.map_err(unanswered)?;
     let status = answer.status();
@@ -70,5 +70,9 @@ fn outages(headers: &HeaderMap) -> Vec<String> {
 /// What weir refused, in its words.
 pub(super) fn refusal(status: StatusCode, message: &str) -> Failure {
     let message = safe::block(message);
-    if status == StatusCode::BAD_REQUEST { Failure::input(message) } else { Failure::failed(message) }
+    match status {
+        StatusCode::BAD_REQUEST => Failure::input(message),
+        StatusCode::UNAUTHORIZED => Failure::failed(format!("{message} (`weir login URL` signs in)")),
+        _ => Failure::failed(message),
+    }
 }

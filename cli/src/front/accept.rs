@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
+use weir_access::Peer;
 
 use super::FrontConfig;
 use super::body::Outgoing;
@@ -98,10 +100,10 @@ impl Served {
                     Some(_) = connections.join_next() => continue,
                 };
                 match accepted {
-                    Ok((stream, _)) => {
+                    Ok((stream, address)) => {
                         pause = PAUSE_MIN;
                         let place = self.place().await;
-                        connections.spawn(Arc::clone(&self).connection(stream, place, shutdown.clone()));
+                        connections.spawn(Arc::clone(&self).connection((stream, address), place, shutdown.clone()));
                     }
                     Err(error) => {
                         self.not_accepted(&error);
@@ -155,12 +157,16 @@ impl Served {
         }
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, place: Place, shutdown: CancellationToken) {
+    async fn connection(self: Arc<Self>, (stream, address): (TcpStream, SocketAddr), place: Place, shutdown: CancellationToken) {
         let connection = Arc::new(Connection::new(Instant::now()));
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let enter = || self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&connection));
         enter();
-        let service = service_fn(|request| Self::answer(self.service.clone(), connection.begin(), request));
+        let peer = Peer { address, certificates: Arc::default(), is_tls: false };
+        let service = service_fn(|mut request: Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(peer.clone());
+            Self::answer(self.service.clone(), connection.begin(), request)
+        });
         let socket = TokioIo::new(Socket::new(stream, Arc::clone(&connection), place));
         let mut served = pin!(self.builder.serve_connection_with_upgrades(socket, service));
         let mut leaving: Option<Instant> = None;

@@ -9,12 +9,13 @@ use weir_collector::Collector;
 
 use crate::Failure;
 use crate::config::Config;
-use crate::front::{Front, Listener, Servers, raise_descriptors};
+use crate::front::{Front, Identity, Listener, Servers, raise_descriptors};
 
 /// The front door of a process that is configured like this.
-pub(crate) fn front(config: &Config, registry: &mut Registry) -> Front {
+pub(crate) fn front(config: &Config, registry: &mut Registry) -> Result<Front, Failure> {
     raise_descriptors();
-    Front::new(&config.front, &[&config.advertise, &config.rules.external_url], registry)
+    let identity = Identity::start(&config.auth, &config.authorization, &config.collector.tenant).map_err(Failure::input)?;
+    Ok(Front::new(&config.front, identity, &[&config.advertise, &config.rules.external_url], registry))
 }
 
 /// `config.listen`, which is told the port when it asked for any.

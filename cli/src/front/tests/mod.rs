@@ -15,8 +15,10 @@ use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
+use weir_access::{AuthorizationConfig, Routes};
+use weir_methods::AuthConfig;
 
-use super::{Front, FrontConfig, Listener, Servers};
+use super::{Front, FrontConfig, Identity, Listener, Servers};
 
 /// Any wait of a test ends here: far beyond what a loaded machine needs.
 const END: Duration = Duration::from_secs(60);
@@ -40,17 +42,25 @@ struct Door {
     registry: Registry,
     shutdown: CancellationToken,
     servers: Servers,
+    audit: AuditLines,
 }
 
 impl Door {
+    /// Lets everybody do everything.
     async fn open(config: FrontConfig, router: Router) -> Self {
+        let identity = Identity::start(&AuthConfig::default(), &AuthorizationConfig::default(), "default").unwrap();
+        Self::open_for(config, identity, Routes::new().map(|routes| routes.merge(router))).await
+    }
+
+    async fn open_for(config: FrontConfig, identity: Identity, routes: Routes) -> Self {
         config.check().unwrap();
         let (mut registry, shutdown, mut servers) = (Registry::default(), CancellationToken::new(), Servers::new());
-        let front = Front::new(&config, &["http://advertised.example:9640"], &mut registry);
+        let front = Front::new(&config, identity, &["http://advertised.example:9640"], &mut registry);
         let listener = Listener::bind("listen", SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.address().unwrap();
-        front.serve(listener, router, &shutdown, &mut servers);
-        Self { address, registry, shutdown, servers }
+        front.serve(listener, routes, &shutdown, &mut servers);
+        let audit = front.audit_lines().unwrap();
+        Self { address, registry, shutdown, servers, audit }
     }
 
     async fn connect(&self) -> TcpStream {
