@@ -1,11 +1,12 @@
 //! What can be typed. Every flag has a `WEIR_…` environment variable.
 //!
 //! - this file: the commands, and what those that serve take;
-//! - [`containers`], [`ask`], [`access`], [`login`]: what the others take; [`value`]: how single values are read;
+//! - [`containers`], [`ask`], [`login`], [`certs`], [`access`]: what the others take; [`value`]: how single values are read;
 //! - [`effect`]: what was typed and would do nothing is refused; [`examples`]: what stands below each `--help`.
 
 mod access;
 mod ask;
+mod certs;
 mod containers;
 mod effect;
 mod examples;
@@ -20,8 +21,10 @@ use clap_complete::Shell;
 
 pub(crate) use access::AccessArguments;
 pub(crate) use ask::{
-    AdminAction, ColorWhen, LogsArguments, MetricsArguments, Output, RangeArguments, ServerArguments, TraceArguments,
+    AdminAction, ColorWhen, LogsArguments, MetricsArguments, Output, RangeArguments, ServerArguments, TlsArguments,
+    TraceArguments,
 };
+pub(crate) use certs::{CertsAction, CertsArguments, Holder};
 pub(crate) use containers::{MonitorArguments, PsArguments, RmArguments, RunArguments, StopArguments};
 pub(crate) use effect::is_metric;
 pub(crate) use login::{LoginArguments, LogoutArguments};
@@ -78,6 +81,9 @@ pub(crate) enum Command {
     /// Print the default configuration, with every key explained
     #[command(after_help = examples::CONFIG)]
     Config,
+    /// Make a CA and certificates for a small cluster, renew or revoke them
+    #[command(after_help = examples::CERTS)]
+    Certs(CertsArguments),
     /// Make a running weir do now what it would do by itself later
     #[command(subcommand, after_help = examples::ADMIN)]
     Admin(AdminAction),
@@ -186,7 +192,7 @@ pub(crate) struct AggregatorArguments {
     pub service: ServiceArguments,
     #[command(flatten)]
     pub store: StoreArguments,
-    /// URL at which `weir query` reaches this process [default: http:// and --listen]
+    /// URL at which `weir query` reaches this process [default: --listen, as https:// where [tls] has a certificate]
     #[arg(long, env = "WEIR_ADVERTISE", value_name = "URL")]
     pub advertise: Option<String>,
 }

@@ -38,7 +38,7 @@ pub(crate) struct Config {
     pub allow_plaintext: bool,
     /// Ask nobody who they are on addresses that others can reach.
     pub allow_anonymous: bool,
-    /// Where others reach this process; `http://<listen>` when empty.
+    /// Where others reach this process; `<listen>` when empty, as https where there is a certificate.
     pub advertise: String,
     /// Whom every listener answers, and for how long.
     pub front: crate::front::FrontConfig,
@@ -216,25 +216,32 @@ impl Config {
     fn with_advertise(mut self) -> Result<Self, Failure> {
         if self.advertise.is_empty() {
             if self.listen.ip().is_unspecified() {
-                let text = format!("advertise: others cannot reach {}; say --advertise http://HOST:PORT", self.listen);
+                let text = format!("advertise: others cannot reach {}; say --advertise {}HOST:PORT", self.listen, self.scheme());
                 return Err(Failure::input(text));
             }
-            self.advertise = format!("http://{}", self.listen);
+            self.advertise = self.own_url();
         }
-        if !self.advertise.starts_with("http://") {
-            return Err(Failure::input(format!(
-                "advertise = {:?} must start with http:// (TLS is not built in)",
-                self.advertise
-            )));
+        if !["http://", "https://"].iter().any(|scheme| self.advertise.starts_with(scheme)) {
+            return Err(Failure::input(format!("advertise = {:?} must start with http:// or https://", self.advertise)));
         }
         self.advertise = self.advertise.trim_end_matches('/').to_owned();
         Ok(self)
     }
 
+    /// The main listener, as it is reached from this machine.
+    pub fn own_url(&self) -> String {
+        format!("{}{}", self.scheme(), self.listen)
+    }
+
+    /// Of the listeners.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_on() { "https://" } else { "http://" }
+    }
+
     /// Where blocks and manifests are.
     pub fn location(&self) -> Location {
         let (url, options) = (self.store.url.clone(), self.store.options.clone());
-        Location { url, options, default: self.data.join("store") }
+        Location { url, options, tls: self.store.tls.clone(), default: self.data.join("store") }
     }
 
     /// What others can reach has TLS and asks who they are, or says by name that it does not.
@@ -270,6 +277,7 @@ impl Config {
             other => format!("collector: {other}"),
         })?;
         self.query.check().map_err(|error| format!("query.{error}"))?;
+        self.store.tls.check().map_err(|error| format!("store.tls.{error}"))?;
         self.rules.validate()?;
         self.fanout.check().map_err(|error| format!("fanout.{error}"))?;
         self.aggregator.check().map_err(|error| format!("aggregator.{error}"))

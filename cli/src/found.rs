@@ -15,6 +15,7 @@ use crate::text::units::count;
 /// What was found, but for the containers.
 pub(crate) struct Found {
     listen: SocketAddr,
+    scheme: &'static str,
     otlp: (SocketAddr, SocketAddr),
     /// `None` when this machine's containers are not looked at.
     inventory: Option<InventoryConfig>,
@@ -30,6 +31,7 @@ impl Found {
         let file = config.collector.scrape.config_file.as_deref().map(|path| path.display().to_string());
         Self {
             listen: config.listen,
+            scheme: config.scheme(),
             otlp: (config.otlp_grpc, config.otlp_http),
             inventory: looks.then(|| config.node.inventory()),
             rules: (config.rules.files.len(), rules),
@@ -65,9 +67,9 @@ impl Found {
         let none = || "none ([collector.scrape] config_file in the configuration)".into();
         rows.push(("targets", self.scrape.as_ref().map_or_else(none, of_targets)));
         let (grpc, http) = self.otlp;
-        rows.push(("takes OTLP", format!("over gRPC at {grpc}, over HTTP at http://{http}")));
+        rows.push(("takes OTLP", format!("over gRPC at {grpc}, over HTTP at {}{http}", self.scheme)));
         rows.push(("next", self.next(view)));
-        let mut text = format!("\nweir is up; its page: http://{}\n", self.reachable());
+        let mut text = format!("\nweir is up; its page: {}{}\n", self.scheme, self.reachable());
         for (name, value) in rows {
             text.push_str(&format!("  {name:<11} {}\n", safe::line(&value)));
         }
@@ -76,10 +78,13 @@ impl Found {
 
     /// One step.
     fn next(&self, view: Option<&View>) -> String {
-        let addr = if self.listen.port() == 9640 { String::new() } else { format!(" --addr {}", self.reachable()) };
+        let is_default = self.listen.port() == 9640 && self.scheme == "http://";
+        let scheme = if self.scheme == "http://" { "" } else { self.scheme };
+        let addr = if is_default { String::new() } else { format!(" --addr {scheme}{}", self.reachable()) };
         match view {
             None => format!(
-                "send it logs over OTLP, or push them to http://{}/loki/api/v1/push; then: weir logs -f '{{}}'{addr}",
+                "send it logs over OTLP, or push them to {}{}/loki/api/v1/push; then: weir logs -f '{{}}'{addr}",
+                self.scheme,
                 self.reachable()
             ),
             Some(view) if running(view) == 0 => "start a container: weir run --name hello -- sh -c 'echo hello'".to_owned(),

@@ -1,6 +1,7 @@
 //! The `weir` binary: reads arguments, hands over to a command, turns errors into exit codes.
 //!
 //! - [`args`]: what can be typed.
+//! - [`arenas`]: how the allocator is set.
 //! - [`config`]: the one configuration file.
 //! - [`up`]: all roles in one process; [`role`]: each of them as a process; [`service`]: what these share.
 //! - [`front`]: what every socket is served by.
@@ -9,6 +10,7 @@
 //! - [`client`]: commands that ask a running weir.
 //! - [`rules`]: rule files, and where their samples go.
 //! - [`containers`]: `run`, `ps`, `stop`, `rm`.
+//! - [`certs`]: a small CA.
 //! - [`plan`]: all that can be refused before anything is opened; [`check`]: `check config`, `check rules`, `check access`, `config`.
 //! - [`found`]: what `up` says when it is up.
 //! - [`stdout`]: where data goes.
@@ -17,8 +19,10 @@
 //!
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or wrong input file.
 
+mod arenas;
 mod args;
 mod audit;
+mod certs;
 mod check;
 mod client;
 mod config;
@@ -66,6 +70,7 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
+    arenas::limit();
     let arguments = match Arguments::read(std::env::args_os()) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -92,6 +97,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Ps(arguments) => containers::ps(&arguments),
         Command::Stop(arguments) => containers::stop(&arguments),
         Command::Rm(arguments) => containers::remove(&arguments),
+        Command::Certs(arguments) => certs::certs(&arguments),
         Command::Check(target) => check::check(&target),
         Command::Config => check::print_default(),
         Command::Completions { shell } => pages::completions(shell),

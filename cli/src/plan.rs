@@ -26,6 +26,7 @@ impl Plan {
         listeners(&config).map_err(Failure::input)?;
         bus(&config).map_err(Failure::input)?;
         directories(&config)?;
+        certificates(&config).map_err(Failure::input)?;
         authorization(&config).map_err(|error| Failure::input(format!("authorization.{error}")))?;
         let rules = Arc::new(rules::load(&config.rules)?);
         let scrape = config.collector.scrape.config_file.as_deref().map(scrape).transpose()?;
@@ -88,6 +89,16 @@ fn directories(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Of listeners and clients.
+fn certificates(config: &Config) -> Result<(), String> {
+    config.tls.check_files().map_err(|error| format!("tls: {error}"))?;
+    let clients = [("store.tls", &config.store.tls), ("fanout.tls", &config.fanout.tls), ("rules.tls", &config.rules.tls)];
+    for (key, client) in clients {
+        client.check_files().map_err(|error| format!("{key}: {error}"))?;
+    }
+    Ok(())
+}
+
 fn scrape(path: &Path) -> Result<PrometheusConfig, Failure> {
     PrometheusConfig::read(path).map_err(|error| Failure::input(plain::error(&format!("collector.scrape.config_file: {error}"))))
 }
@@ -126,7 +137,12 @@ mod tests {
         check("[rules]\nfiles = [\"DIR/away.yml\"]", &["rules.files", "away.yml", "No such file"]);
         check("[rules]\nfiles = [\"DIR/bad.yml\"]", &["rules.files", "bad.yml", "parse error"]);
         check("[rules]\nfiles = [\"DIR/typed.yml\"]", &["rules.files", "typed.yml"]);
-        check("[rules]\nalertmanagers = [\"https://a\"]", &["rules.alertmanagers"]);
+        check("[rules]\nalertmanagers = [\"ftp://a\"]", &["rules.alertmanagers"]);
+        check("[tls]\ncert_file = \"DIR/away.pem\"", &["tls.key_file is missing"]);
+        check("[tls]\ncert_file = \"DIR/away.pem\"\nkey_file = \"DIR/good.yml\"", &["tls: ", "away.pem", "No such file"]);
+        check("[rules.tls]\nca_file = \"DIR/good.yml\"", &["rules.tls: ", "good.yml", "no PEM certificate"]);
+        check("[fanout.tls]\nserver_name = \"a b\"", &["fanout.tls.server_name"]);
+        check("[store.tls]\ninsecure_skip_verify = true\nca_file = \"x\"", &["store.tls.insecure_skip_verify"]);
         check("[collector.scrape]\nconfig_file = \"DIR/away.yml\"", &["collector.scrape.config_file", "away.yml"]);
         check("[collector.scrape]\nconfig_file = \"DIR/jobs.yml\"", &["collector.scrape.config_file", "scrape_intervall"]);
         check("[collector.scrape]\nconfig_file = \"DIR/job.yml\"", &["collector.scrape.config_file", "expected a table"]);

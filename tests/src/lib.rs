@@ -27,6 +27,8 @@ pub mod s3;
 pub mod weir;
 
 #[cfg(test)]
+mod auth;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod before;
@@ -50,6 +52,8 @@ mod kubernetes;
 mod ledger;
 #[cfg(test)]
 mod peers;
+#[cfg(test)]
+mod peers_tls;
 #[cfg(test)]
 mod polling;
 #[cfg(test)]

@@ -69,7 +69,7 @@ impl S3 {
     pub fn open(&self, prefix: &str) -> Arc<dyn ObjectStore> {
         let keys = KEYS.into_iter().chain([("AWS_ENDPOINT", self.endpoint.as_str())]);
         let options = keys.map(|(key, value)| (key.to_ascii_lowercase(), value.to_owned())).collect();
-        let location = Location { url: Self::url(prefix), options, default: PathBuf::new() };
+        let location = Location { url: Self::url(prefix), options, tls: Default::default(), default: PathBuf::new() };
         location.open(SystemTime::UNIX_EPOCH).expect("open the store")
     }
 }

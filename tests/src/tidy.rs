@@ -14,7 +14,7 @@ const FLOORS: [(&str, &str, &[&str]); 22] = [
     ("auth/methods", "weir-methods", &["model", "access", "tls"]),
     ("bus", "weir-bus", &["model"]),
     ("runtime", "weir-runtime", &["model"]),
-    ("store/blocks", "weir-blocks", &["model"]),
+    ("store/blocks", "weir-blocks", &["model", "tls"]),
     ("store/logs", "weir-logs", &["model", "blocks"]),
     ("store/metrics", "weir-metrics", &["model", "blocks"]),
     ("store/traces", "weir-traces", &["model", "blocks"]),

@@ -29,6 +29,7 @@ pub struct Weir {
     environment: Vec<(String, String)>,
     /// For requests.
     pub http: reqwest::Client,
+    scheme: &'static str,
 }
 
 /// The binary under test: it lies beside this test's own.
@@ -63,6 +64,16 @@ impl Weir {
         Self::start_binary(&binary(), data, arguments, environment).await
     }
 
+    /// Starts one whose configuration has `[tls]`, asked with these certificates.
+    pub async fn start_tls(data: &Path, arguments: &[&str], tls: &weir_tls::ClientTls) -> Self {
+        let mut weir = Self::new(&binary(), data, arguments, &[]);
+        let client = weir_tls::client_builder_with(tls).expect("its files").build();
+        (weir.http, weir.scheme) = (client.expect("a client"), "https");
+        weir.spawn();
+        weir.wait_ready().await;
+        weir
+    }
+
     /// The same with another binary than the one under test.
     pub async fn start_binary(binary: &Path, data: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut weir = Self::new(binary, data, arguments, environment);
@@ -72,17 +83,20 @@ impl Weir {
     }
 
     fn new(binary: &Path, data: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let address = || format!("127.0.0.1:{}", free_port());
+        // Held until all are known: of ports that are free one after the other two may be the same.
+        let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("loopback has free ports"));
+        let [listen, otlp_grpc, otlp_http] = held.each_ref().map(|held| held.local_addr().expect("it is bound").to_string());
         Self {
             child: None,
             binary: binary.to_path_buf(),
             data: data.to_path_buf(),
-            listen: address(),
-            otlp_grpc: address(),
-            otlp_http: address(),
+            listen,
+            otlp_grpc,
+            otlp_http,
             arguments: arguments.iter().map(ToString::to_string).collect(),
             environment: environment.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
             http: weir_tls::client(),
+            scheme: "http",
         }
     }
 
@@ -182,7 +196,7 @@ impl Weir {
 
     /// A URL of the main listener.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.listen)
+        format!("{}://{}{path}", self.scheme, self.listen)
     }
 
     /// A GET with parameters; panics unless it succeeds with JSON.

@@ -5,11 +5,10 @@
 //! - `credentials`: what a request's head brings, within limits.
 //! - `certificates`, `tokens`, `basic`, `oidc`, `kubernetes`, `keystone`, `proxy`: the methods, a file each.
 //! - `jwt`, `jwks`: signed tokens, and the keys that an issuer publishes.
-//! - `backend`: HTTP to issuers and to whoever else is asked.
+//! - `backend`: HTTP to issuers and to whoever else is asked. `webhook`: reaches the service that authorization asks.
 //! - `cache`: verdicts that cost something, kept for a while. `digest`: how secrets are looked up.
 //! - `throttle`: who has failed too often waits. `watched`: files that are read again when they change.
 //! - `metrics`: how it is doing.
-//! - `webhook`: reaches the service that authorization asks.
 
 mod authenticator;
 mod backend;

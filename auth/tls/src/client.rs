@@ -1,33 +1,57 @@
-//! HTTP clients of all of weir: over http and https, with this machine's certificate authorities. A machine that has none
-//! speaks http all the same.
+//! HTTP clients of all of weir, over http and https. The files that they name are read again when a connection is made after they
+//! have changed; connections that are open stay.
 
-use std::sync::{Arc, OnceLock};
+use std::io;
+use std::sync::Arc;
 
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_util::either::Either;
+
+use crate::verify::{Identity, provider};
+use crate::{ClientTls, TlsError};
+
+/// A connection to a server, plain or TLS.
+pub type ClientStream = Either<TcpStream, tokio_rustls::client::TlsStream<TcpStream>>;
 
 /// A client with defaults.
 pub fn client() -> reqwest::Client {
     client_builder().build().unwrap_or_else(|error| panic!("a client without options is always made: {error}"))
 }
 
-/// A client in the making.
+/// A client in the making, with this machine's authorities.
 pub fn client_builder() -> reqwest::ClientBuilder {
-    reqwest::Client::builder().tls_backend_preconfigured(ClientConfig::clone(machine_config()))
+    let made = client_builder_with(&ClientTls::default());
+    made.unwrap_or_else(|error| panic!("a client without files is always made: {error}"))
 }
 
-/// Read once: the authorities of a machine do not change while a process runs.
-fn machine_config() -> &'static ClientConfig {
-    static CONFIG: OnceLock<ClientConfig> = OnceLock::new();
-    CONFIG.get_or_init(|| {
-        let mut roots = RootCertStore::empty();
-        let (added, ignored) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        tracing::debug!(added, ignored, "certificate authorities of this machine");
-        let versions =
-            ClientConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions();
-        let config = versions.unwrap_or_else(|error| panic!("ring has TLS 1.2 and 1.3: {error}"));
-        config.with_root_certificates(roots).with_no_client_auth()
-    })
+/// A client in the making. Errors name the file that cannot be used. A `server_name` is what certificates are held against; for
+/// it to be sent as well, see [`crate::Endpoint`].
+pub fn client_builder_with(tls: &ClientTls) -> Result<reqwest::ClientBuilder, TlsError> {
+    Ok(reqwest::Client::builder().tls_backend_preconfigured(client_config(tls)?))
+}
+
+/// For clients that are not reqwest's.
+pub fn client_config(tls: &ClientTls) -> Result<ClientConfig, TlsError> {
+    let provider = provider();
+    let identity = Arc::new(Identity::new(tls, &provider)?);
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&tls.min_version.versions())?;
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::clone(&identity) as Arc<_>);
+    Ok(builder.with_client_cert_resolver(identity))
+}
+
+/// Shakes hands on an open connection to `host`, for what is not HTTP all the way.
+pub async fn connect(tls: &ClientTls, host: &str, stream: TcpStream) -> io::Result<ClientStream> {
+    let config = client_config(tls).map_err(io::Error::other)?;
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let name = match tls.name().map_err(io::Error::other)? {
+        Some(name) => name,
+        None => ServerName::try_from(host).map_err(io::Error::other)?,
+    };
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    Ok(Either::Right(stream))
 }
 
 #[cfg(test)]

@@ -1,10 +1,31 @@
-//! TLS: listeners whose certificates are read again when they change, clients, and a small CA.
+//! TLS: listeners and clients whose certificates are read again when they change, and a small CA.
 //!
-//! - `config`: what `[tls]` says.
-//! - `client`: HTTP clients of all of weir, over http and https.
+//! - `config`: what `[tls]` says, and what each section of a client says.
+//! - `pem`: certificates, keys and revocation lists as files have them.
+//! - `watched`: what is made of files, and made again when they change.
+//! - `server`: handshakes of listeners. `client`: HTTP clients of all of weir; `verify`: what they hold a server to;
+//!   `endpoint`: one peer under another name.
+//! - `authority`: the CA of `weir certs`.
+//! - `metrics`: when certificates expire, and what could not be read again.
 
+mod authority;
 mod client;
 mod config;
+mod endpoint;
+mod error;
+mod metrics;
+mod pem;
+mod server;
+mod verify;
+mod watched;
 
-pub use client::{client, client_builder};
-pub use config::TlsConfig;
+pub use authority::{Authority, Issued, Subject};
+pub use client::{ClientStream, client, client_builder, client_builder_with, client_config, connect};
+pub use config::{ClientCertificates, ClientTls, MinVersion, TlsConfig};
+pub use endpoint::{Endpoint, why};
+pub use error::TlsError;
+pub use metrics::register;
+pub use server::{Acceptor, HandshakeError, Handshaken, ServerStream};
+
+#[cfg(test)]
+mod tests;

@@ -29,8 +29,10 @@ pub(super) fn check(matches: &ArgMatches) -> Result<(), NoEffect> {
     let Some((command, own)) = matches.subcommand() else { return Ok(()) };
     let checked = match command {
         "up" | "collector" => node(own),
-        "logs" => logs(own),
-        "metrics" => metrics(own),
+        "logs" => tls(own).and_then(|()| logs(own)),
+        "metrics" => tls(own).and_then(|()| metrics(own)),
+        "trace" => tls(own),
+        "admin" => own.subcommand().map_or(Ok(()), |(_, own)| tls(own)),
         _ => Ok(()),
     };
     let checked = checked.and_then(|()| one_address(server(own)));
@@ -59,6 +61,20 @@ pub(super) fn prefer_typed(matches: &ArgMatches, arguments: &mut Arguments) {
 fn node(matches: &ArgMatches) -> Result<(), String> {
     if matches.get_flag("no_node") {
         without(matches, &["containers"], "--no-node leaves this machine's containers out")?;
+    }
+    Ok(())
+}
+
+fn tls(matches: &ArgMatches) -> Result<(), String> {
+    // A profile's is known later.
+    if matches.get_one::<String>("addr").is_none_or(|addr| addr.starts_with("https://")) {
+        return Ok(());
+    }
+    // As they are typed.
+    for (id, flag) in [("ca_file", "ca-file"), ("cert", "cert"), ("key", "key"), ("server_name", "server-name")] {
+        if is_typed(matches, id) {
+            return Err(format!("--{flag} would have no effect here: --addr is not https://"));
+        }
     }
     Ok(())
 }

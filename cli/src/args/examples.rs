@@ -106,10 +106,25 @@ pub(super) const CONFIG: &str = "\
 Examples:
   weir config > weir.toml";
 
+pub(super) const CERTS: &str = "\
+Examples:
+  weir certs certs                                        a CA, a certificate for each role, and client-admin
+  weir certs certs --host weir.example,10.0.0.7 --days 90
+  weir certs certs --role client:grafana                  one more client of the same CA
+  weir certs certs --role query --force                   renewed
+
+ca.pem and crl.pem go to every machine, a role's certificate and key to its own. ca.key stays here: who has it is everybody.
+Running processes read new files within a second.";
+
+pub(super) const CERTS_REVOKE: &str = "\
+Examples:
+  weir certs revoke certs certs/client-grafana.pem";
+
 pub(super) const ADMIN: &str = "\
 Examples:
   weir admin seal
   weir admin compact --addr localhost:9700
+  weir admin seal --addr https://weir.example:9640 --ca-file ca.pem --cert client-admin.pem --key client-admin.key
   weir admin expire -o json";
 
 pub(super) const LOGIN: &str = "\

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::TlsArguments;
+
 #[derive(Debug, Args)]
 pub(crate) struct LoginArguments {
     /// The weir to sign in to: HOST:PORT, or a URL
@@ -23,6 +25,8 @@ pub(crate) struct LoginArguments {
     /// Name to keep this under, beside others
     #[arg(long, env = "WEIR_PROFILE", value_name = "NAME", default_value = "default")]
     pub profile: String,
+    #[command(flatten)]
+    pub tls: TlsArguments,
     /// Send credentials to another machine although http:// shows them to whoever is on the way
     #[arg(long, env = "WEIR_ALLOW_PLAINTEXT")]
     pub allow_plaintext: bool,

@@ -43,6 +43,9 @@ fn a_flag_that_would_do_nothing_is_refused_by_name() {
     refused(&["metrics", "up", "--step", "15s", "--since", "5m", "--from", "now-5m"], "--since and --from");
     refused(&["up", "--no-node", "--containers", "/x"], "--containers");
     refused(&["ps", "--limit", "5"], "--limit");
+    refused(&["trace", "1", "--addr", "x", "--ca-file", "x"], "--ca-file");
+    refused(&["admin", "seal", "--addr", "http://x", "--server-name", "x"], "--server-name");
+    refused(&["logs", "a", "--addr", "https://x", "--cert", "x"], "--key");
     refused(&["check", "rules", "x", "--connect"], "--connect");
     refused(&["completions", "csh"], "csh");
 }

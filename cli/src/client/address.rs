@@ -1,7 +1,9 @@
-//! Which weir is asked, and as whom: `HOST`, `HOST:PORT` or an `http://` URL; with the credentials of a profile at its own address.
+//! Which weir is asked, and as whom: `HOST`, `HOST:PORT` or a URL of http or https, with the certificates that go with the latter; and
+//! the credentials of a profile at its own address.
 
 use reqwest::Url;
 use reqwest::header::HeaderMap;
+use weir_tls::ClientTls;
 
 use super::profile::{Profile, Profiles};
 use crate::Failure;
@@ -17,6 +19,7 @@ pub(super) struct Address {
     base: Url,
     /// As it was typed.
     given: String,
+    pub tls: ClientTls,
     /// Credentials and tenant.
     headers: HeaderMap,
 }
@@ -33,11 +36,12 @@ impl Address {
                 current.unwrap_or_else(|| Profile { url: DEFAULT.into(), ..Profile::default() })
             }
         };
-        Self::of_profile(&Profile { tenant: server.tenant.clone().or(profile.tenant), ..profile })
+        let tls = server.tls.over(profile.tls.clone()).map_err(Failure::input)?;
+        Self::of_profile(&Profile { tenant: server.tenant.clone().or(profile.tenant), tls, ..profile })
     }
 
     pub fn of_profile(profile: &Profile) -> Result<Self, Failure> {
-        Ok(Self { headers: profile.headers()?, ..Self::parse(&profile.url)? })
+        Ok(Self { headers: profile.headers()?, tls: profile.tls.clone(), ..Self::parse(&profile.url)? })
     }
 
     /// What goes with every request.
@@ -62,12 +66,7 @@ impl Address {
         let text = if has_scheme { given.to_owned() } else { format!("http://{given}") };
         let mut base = Url::parse(&text).map_err(|error| wrong(&error.to_string()))?;
         match base.scheme() {
-            "http" => {}
-            "https" => {
-                return Err(wrong(
-                    "weir has no TLS of its own, and this command speaks plain HTTP only: ask weir itself, not the proxy",
-                ));
-            }
+            "http" | "https" => {}
             other => return Err(wrong(&format!("{other}:// is not HTTP"))),
         }
         if !base.username().is_empty() || base.password().is_some() {
@@ -79,7 +78,7 @@ impl Address {
         if !has_scheme && base.port().is_none() && !text.ends_with(":80") {
             base.set_port(Some(PORT)).map_err(|()| wrong("this has no host"))?;
         }
-        Ok(Self { base, given: given.to_owned(), headers: HeaderMap::new() })
+        Ok(Self { base, given: given.to_owned(), tls: ClientTls::default(), headers: HeaderMap::new() })
     }
 
     /// The URL of a path that begins with a slash.
@@ -122,6 +121,8 @@ mod tests {
         check("[::1]:9640", "http://[::1]:9640/x");
         check("weir.example:80", "http://weir.example/x");
         check("http://weir.example", "http://weir.example/x");
+        check("https://weir.example", "https://weir.example/x");
+        check("https://weir.example:9640", "https://weir.example:9640/x");
         check("http://weir.example/below/", "http://weir.example/below/x");
         check("weir.example/below", "http://weir.example:9640/below/x");
         let address = Address::parse("localhost").unwrap();
@@ -136,7 +137,6 @@ mod tests {
             assert!(failure.message.contains(expected) && failure.message.contains(given), "{given:?}: {}", failure.message);
             assert_eq!(failure.code, 2);
         };
-        check("https://weir.example", "TLS");
         check("ftp://weir.example", "not HTTP");
         check("localhost:99999", "port");
         check("localhost:port", "port");

@@ -11,8 +11,10 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::Error;
 use tokio_tungstenite::tungstenite::{Message, protocol::WebSocketConfig};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use tokio_util::either::Either;
 use weir_model::time::{SECOND, UnixNanos};
+use weir_tls::ClientStream;
 
 use super::address::Address;
 use super::http::Answer;
@@ -39,7 +41,7 @@ const MEANWHILE_LINES: u64 = 1000;
 /// Ids of lines that were written: 10 MB, and more than a terminal shows in a minute.
 const WRITTEN_MAX: usize = 100_000;
 
-type Tail = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Tail = WebSocketStream<ClientStream>;
 
 /// Ends when nobody reads stdout any more. Errors when the first connection fails, and when weir refuses the query.
 pub(super) async fn follow(query: &Query, address: &Address, output: Output, style: &Style) -> Result<(), Failure> {
@@ -71,12 +73,16 @@ pub(super) async fn follow(query: &Query, address: &Address, output: Output, sty
 
 async fn connect(query: &Query, address: &Address) -> Result<Tail, Error> {
     let mut url = address.url("/api/weir/v1/logs/tail", &[("query", query.text.clone())]);
-    // An address is http: the scheme can be changed.
-    let _is_http = url.set_scheme("ws");
+    let (host, port) = (address.host().to_owned(), url.port_or_known_default().unwrap_or_default());
+    let stream = TcpStream::connect((host.trim_start_matches('[').trim_end_matches(']'), port)).await?;
+    let is_tls = url.scheme() == "https";
+    // One of http can be changed.
+    let _is_http = url.set_scheme(if is_tls { "wss" } else { "ws" });
+    let stream = if is_tls { weir_tls::connect(&address.tls, &host, stream).await? } else { Either::Left(stream) };
     let config = WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX)).max_frame_size(Some(MESSAGE_BYTES_MAX));
     let mut request = url.as_str().into_client_request()?;
     request.headers_mut().extend(address.headers().clone());
-    Ok(tokio_tungstenite::connect_async_with_config(request, Some(config), false).await?.0)
+    Ok(client_async_with_config(request, stream, Some(config)).await?.0)
 }
 
 /// Until there is a connection, or weir says that there will be none.

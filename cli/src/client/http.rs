@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use weir_tls::Endpoint;
 
 use super::address::Address;
 use super::unreachable;
@@ -33,8 +34,9 @@ pub(super) async fn get(address: &Address, path: &str, parameters: &[(&str, Stri
 /// Errors in words: what did not answer and what to do, or what weir refused.
 pub(super) async fn ask(address: &Address, method: Method, path: &str, parameters: &[(&str, String)]) -> Result<Answer, Failure> {
     // What is asked is what was named, whatever the environment says of proxies.
-    let client = weir_tls::client_builder().no_proxy().connect_timeout(CONNECT_WITHIN).build().map_err(Failure::failed)?;
-    let request = client.request(method, address.url(path, parameters)).headers(address.headers().clone());
+    let url = address.url(path, parameters);
+    let endpoint = Endpoint::new(url.as_str(), &address.tls, |builder| builder.no_proxy().connect_timeout(CONNECT_WITHIN));
+    let request = endpoint.map_err(Failure::input)?.request(method).headers(address.headers().clone());
     let unanswered = |error: reqwest::Error| Failure::failed(unreachable::in_words(address, &error));
     let answer = request.send().await.map_err(unanswered)?;
     let status = answer.status();

@@ -4,6 +4,7 @@ use std::io::{Read, stdin};
 use std::path::Path;
 
 use serde_json::Value;
+use weir_tls::ClientTls;
 
 use super::address::Address;
 use super::http;
@@ -26,6 +27,7 @@ pub(crate) async fn login(arguments: &LoginArguments) -> Result<(), Failure> {
         token: arguments.token_file.as_deref().map(|file| secret("--token-file", file)).transpose()?,
         user: arguments.user.clone(),
         password: password(arguments)?,
+        tls: arguments.tls.over(ClientTls::default()).map_err(Failure::input)?,
     };
     let said = sign_in(&profile, arguments.allow_plaintext).await?;
     let mut profiles = Profiles::read(&path)?;

@@ -12,6 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use weir_access::TENANT_HEADER;
+use weir_tls::ClientTls;
 
 use crate::Failure;
 
@@ -27,7 +28,7 @@ impl fmt::Debug for Secret {
 }
 
 /// One weir, and how to ask it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Profile {
     /// As it was typed.
@@ -40,6 +41,12 @@ pub(super) struct Profile {
     pub user: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub tls: ClientTls,
+}
+
+fn is_default(tls: &ClientTls) -> bool {
+    *tls == ClientTls::default()
 }
 
 impl Profile {
@@ -75,7 +82,7 @@ fn header(what: &str, text: &str) -> Result<HeaderValue, Failure> {
 }
 
 /// The file.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Profiles {
     /// The one that is used where none is named; empty when it was signed out of.

@@ -50,6 +50,10 @@ async fn no_answer_is_said_in_words_with_the_address_and_what_to_do() {
     holds(&failed("no-such-name.invalid:1").await, 1, &["no machine", "no-such-name.invalid", "--addr"]);
     let alert = answering(b"\x15\x03\x01\x00\x02\x02\x46").await;
     holds(&failed(&alert).await, 1, &[&alert, "not in HTTP", "TLS"]);
+    let address = Address::parse("https://localhost:1").unwrap();
+    let said = |text: &str| super::unreachable::in_words(&address, &std::io::Error::other(text.to_owned()));
+    assert!(said("invalid peer certificate: UnknownIssuer").contains("--ca-file"));
+    assert!(said("received fatal alert: CertificateRequired").contains("--cert"));
     let silent = answering(b"").await;
     holds(&failed(&silent).await, 1, &[&silent, "closed the connection"]);
 }

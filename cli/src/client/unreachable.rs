@@ -19,6 +19,13 @@ pub(super) fn in_words(address: &Address, error: &(dyn Error + 'static)) -> Stri
             "no answer from {address} in time: is the machine up, and does a firewall let this through? Check it, {elsewhere}"
         );
     }
+    let last = causes().last().map(ToString::to_string).unwrap_or_default();
+    if last.contains("invalid peer certificate") {
+        return format!("{address} is not trusted ({last}): name its authorities with --ca-file (WEIR_CA_FILE), {elsewhere}");
+    }
+    if last.contains("fatal alert: CertificateRequired") {
+        return format!("{address} wants a client certificate: say --cert and --key (WEIR_CERT, WEIR_KEY), {elsewhere}");
+    }
     let kind = causes().find_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
     match kind {
         Some(ErrorKind::ConnectionRefused) => {
@@ -37,12 +44,11 @@ pub(super) fn in_words(address: &Address, error: &(dyn Error + 'static)) -> Stri
         }
         _ if causes().any(|cause| is_foreign(&cause.to_string())) => {
             format!(
-                "{address} answers, but not in HTTP: perhaps it wants TLS, or it is another program's; ask weir's own address"
+                "{address} answers, but not in HTTP: perhaps it wants TLS (--addr https://…), or it is another program's; ask weir's own address"
             )
         }
         _ if causes().any(|cause| cause.to_string().contains("connection closed")) => closed(address),
         _ => {
-            let last = causes().last().map(ToString::to_string).unwrap_or_default();
             format!("no answer from {address}: {last}")
         }
     }

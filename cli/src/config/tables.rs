@@ -91,13 +91,15 @@ pub(crate) struct StoreConfig {
     pub url: String,
     /// Endpoint, region, credentials.
     pub options: BTreeMap<String, String>,
+    /// How a remote store is known, and what is shown to it.
+    pub tls: weir_tls::ClientTls,
     /// Memory for ranges of blocks that were read.
     pub cache_max: ByteSize,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { url: String::new(), options: BTreeMap::new(), cache_max: ByteSize::mib(256) }
+        Self { url: String::new(), options: BTreeMap::new(), tls: Default::default(), cache_max: ByteSize::mib(256) }
     }
 }
 

@@ -23,12 +23,14 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use weir_access::Peer;
+use weir_tls::ServerStream;
 
 use super::FrontConfig;
 use super::body::Outgoing;
 use super::connection::{Connection, Limits, Overdue, UnderWay};
+use super::handshake::Handshakes;
 use super::metrics::{ConnectionGauge, FrontMetrics};
-use super::socket::Socket;
+use super::socket::{self, Socket};
 
 /// After an accept that failed for want of something: doubled each time, up to the latter.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
@@ -48,6 +50,7 @@ const RESETS_LOCAL_MAX: usize = 128;
 /// What the connections of a listener share.
 pub(crate) struct Served {
     name: &'static str,
+    handshakes: Handshakes,
     builder: Builder<TokioExecutor>,
     service: TowerToHyperService<Router>,
     limits: Limits,
@@ -65,7 +68,8 @@ struct Place {
 }
 
 impl Served {
-    pub fn new(name: &'static str, router: Router, config: &FrontConfig, metrics: FrontMetrics) -> Self {
+    pub fn new(handshakes: Handshakes, router: Router, config: &FrontConfig) -> Self {
+        let (name, metrics) = (handshakes.listener, handshakes.metrics.clone());
         let mut builder = Builder::new(TokioExecutor::new());
         // Its own clock for heads cannot tell one that comes from one that nobody has begun.
         let unlimited: Option<Duration> = None;
@@ -79,6 +83,7 @@ impl Served {
             .max_local_error_reset_streams(RESETS_LOCAL_MAX);
         Self {
             name,
+            handshakes,
             builder,
             service: TowerToHyperService::new(router),
             limits: Limits::of(config),
@@ -100,10 +105,10 @@ impl Served {
                     Some(_) = connections.join_next() => continue,
                 };
                 match accepted {
-                    Ok((stream, address)) => {
+                    Ok(accepted) => {
                         pause = PAUSE_MIN;
                         let place = self.place().await;
-                        connections.spawn(Arc::clone(&self).connection((stream, address), place, shutdown.clone()));
+                        connections.spawn(Arc::clone(&self).connection(accepted, place, shutdown.clone()));
                     }
                     Err(error) => {
                         self.not_accepted(&error);
@@ -157,18 +162,34 @@ impl Served {
         }
     }
 
-    async fn connection(self: Arc<Self>, (stream, address): (TcpStream, SocketAddr), place: Place, shutdown: CancellationToken) {
+    async fn connection(self: Arc<Self>, accepted: (TcpStream, SocketAddr), place: Place, shutdown: CancellationToken) {
         let connection = Arc::new(Connection::new(Instant::now()));
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let enter = || self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&connection));
-        enter();
-        let peer = Peer { address, certificates: Arc::default(), is_tls: false };
-        let service = service_fn(|mut request: Request<hyper::body::Incoming>| {
+        self.enter(id, &connection);
+        socket::prepare(&accepted.0);
+        let until = connection.handshake_until(&self.limits);
+        if let Some((stream, peer)) = self.handshakes.shake(accepted, &connection, until, &shutdown).await {
+            self.requests((id, &connection), Socket::new(stream, Arc::clone(&connection), place), &peer, &shutdown).await;
+        }
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    fn enter(&self, id: u64, connection: &Arc<Connection>) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(connection));
+    }
+
+    async fn requests(
+        &self,
+        (id, connection): (u64, &Arc<Connection>),
+        socket: Socket<ServerStream, Place>,
+        peer: &Peer,
+        shutdown: &CancellationToken,
+    ) {
+        let service = service_fn(|mut request| {
             request.extensions_mut().insert(peer.clone());
             Self::answer(self.service.clone(), connection.begin(), request)
         });
-        let socket = TokioIo::new(Socket::new(stream, Arc::clone(&connection), place));
-        let mut served = pin!(self.builder.serve_connection_with_upgrades(socket, service));
+        let mut served = pin!(self.builder.serve_connection_with_upgrades(TokioIo::new(socket), service));
         let mut leaving: Option<Instant> = None;
         loop {
             tokio::select! {
@@ -182,10 +203,10 @@ impl Served {
                         self.metrics.refused_connection(self.name, "evicted");
                         break;
                     }
-                    enter();
+                    self.enter(id, connection);
                     continue;
                 }
-                () = sleep_until(self.look_again(&connection, leaving)) => match self.overdue(&connection, leaving) {
+                () = sleep_until(self.look_again(connection, leaving)) => match self.overdue(connection, leaving) {
                     None => continue,
                     Some(Overdue::Idle) if leaving.is_none() => leaving = Some(Instant::now()),
                     Some(_) => break,
@@ -193,7 +214,6 @@ impl Served {
             }
             served.as_mut().graceful_shutdown();
         }
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 
     /// When to look at a connection: by then nothing is overdue, whatever it does meanwhile.

@@ -113,6 +113,14 @@ impl Connection {
         (state.written_at, state.write_blocked_since) = (now, None);
     }
 
+    /// All that was written has been handed to the network.
+    pub fn flushed(&self, now: Instant) {
+        let mut state = self.lock();
+        if state.write_blocked_since.take().is_some() {
+            state.written_at = now;
+        }
+    }
+
     /// The network takes no more.
     pub fn blocked(&self, now: Instant) {
         self.lock().write_blocked_since.get_or_insert(now);
@@ -125,6 +133,11 @@ impl Connection {
         (state.next, state.served, state.head_since) = (id + 1, true, None);
         state.requests.insert(id, None);
         UnderWay { connection: Arc::clone(self), id }
+    }
+
+    /// By when a handshake has to be over.
+    pub fn handshake_until(&self, limits: &Limits) -> Instant {
+        self.opened + limits.head
     }
 
     /// Since when it has had nothing to do; `None` while it has.

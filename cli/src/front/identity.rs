@@ -7,8 +7,8 @@ use axum::http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue};
 use prometheus_client::registry::Registry;
-use weir_access::{Access, AuthorizationConfig, Authorizer, Denied, Peer, TENANT_HEADER, asked_tenants};
-use weir_methods::{AuthConfig, Authenticator};
+use weir_access::{Access, AuthorizationConfig, Authorizer, Denied, Peer, Principal, TENANT_HEADER, asked_tenants};
+use weir_methods::{AuthConfig, Authenticator, MethodName};
 
 /// What says who asks and for whom.
 const CREDENTIALS: [HeaderName; 6] = [
@@ -33,16 +33,17 @@ pub(crate) struct Identity {
 impl Identity {
     /// As `[auth]` and `[authorization]` say. `own`: the tenant of this process' own data. Errors name the key.
     pub fn start(auth: &AuthConfig, authorization: &AuthorizationConfig, own: &str) -> Result<Self, String> {
-        let authenticator = Authenticator::start(auth).map_err(|error| format!("auth.{error}"))?;
+        let authenticator = Authenticator::start(auth)?;
         let authorizer = Authorizer::start(authorization, own, weir_methods::webhook);
         let authorizer = authorizer.map_err(|error| format!("authorization.{error}"))?;
         let bearer = HeaderValue::from_static("Bearer realm=\"weir\"");
         let basic = HeaderValue::from_static("Basic realm=\"weir\", charset=\"UTF-8\"");
-        let has_basic = auth.methods.iter().any(|method| method == "basic");
+        let has_basic = auth.methods.contains(&MethodName::Basic);
         let challenges = if has_basic { vec![bearer, basic] } else { vec![bearer] };
         Ok(Self { authenticator, authorizer: Arc::new(authorizer), challenges })
     }
 
+    /// Shows how it is doing under `weir_auth_…`.
     pub fn register(&self, registry: &mut Registry) {
         self.authenticator.register(registry);
         self.authorizer.register(registry);
@@ -70,7 +71,7 @@ impl Identity {
         wrong
     }
 
-    async fn known(&self, head: &Parts) -> Result<(Option<Arc<weir_access::Principal>>, Vec<Arc<str>>), Denied> {
+    async fn known(&self, head: &Parts) -> Result<(Option<Arc<Principal>>, Vec<Arc<str>>), Denied> {
         let Some(peer) = head.extensions.get::<Peer>() else {
             return Err(Denied::Undecided("the peer of this connection is not known, a fault of weir's".into()));
         };

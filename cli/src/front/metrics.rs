@@ -43,6 +43,7 @@ pub(crate) struct FrontMetrics {
     refused_requests: Family<Why, Counter>,
     denied: Family<Denials, Counter>,
     timeouts: Family<What, Counter>,
+    handshake_failures: Family<Why, Counter>,
     compressed: Family<Coded, Counter>,
     uncompressed: Family<Which, Counter>,
 }
@@ -57,8 +58,12 @@ impl FrontMetrics {
         registry.register("weir_front_refused_requests", help, self.refused_requests.clone());
         let help = "Requests denied: 401 for want of credentials that count, 403 for want of a right, 400 for an unclear tenant, 503 where it could not be decided";
         registry.register("weir_front_denied", help, self.denied.clone());
-        let help = "Connections and requests ended because a client took too long: head, body, idle, or write (it did not read)";
+        let help = "Connections and requests ended because a client took too long: handshake, head, body, idle, or write (it did not read)";
         registry.register("weir_front_timeouts", help, self.timeouts.clone());
+        let help = "Connections without a TLS session: the client spoke plain HTTP (plain), had no certificate (no_certificate), a bad \
+                    one (certificate) or a revoked one (revoked), no version or cipher of ours (incompatible), did not take ours (alert), \
+                    went (closed), or made no sense (malformed)";
+        registry.register("weir_front_handshake_failures", help, self.handshake_failures.clone());
         let help = "Answers compressed on their way out, by coding";
         registry.register("weir_front_compressed_responses", help, self.compressed.clone());
         let help = "Answers that left as they were because all compressors were busy";
@@ -90,6 +95,10 @@ impl FrontMetrics {
 
     pub fn uncompressed(&self, listener: &'static str) {
         self.uncompressed.get_or_create(&Which { listener }).inc();
+    }
+
+    pub fn handshake_failure(&self, listener: &'static str, reason: &'static str) {
+        self.handshake_failures.get_or_create(&Why { listener, reason }).inc();
     }
 
     pub fn timeout(&self, listener: &'static str, what: &'static str) {

@@ -10,7 +10,7 @@
 //! - [`gate`]: what a request passes on its way to a router: the above, and a body that has to come.
 //! - [`compress`]: what its answer passes on its way out, in a [`coding`] that the client takes, by [`encoder`].
 //! - [`serve`]: the door itself; [`accept`]: a listener's connections; [`connection`]: what one does and how long it may;
-//!   [`socket`], [`body`]: what tells it.
+//!   [`handshake`]: what comes before where there is TLS; [`socket`], [`body`]: what tells it.
 //! - [`metrics`]: what was refused and what took too long.
 
 mod accept;
@@ -23,6 +23,7 @@ mod config;
 mod connection;
 mod encoder;
 mod gate;
+mod handshake;
 mod hosts;
 mod identity;
 mod metrics;

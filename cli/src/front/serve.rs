@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_access::Routes;
 use weir_access::audit::{self, AuditLines};
+use weir_tls::Acceptor;
 
 use super::FrontConfig;
 use super::accept::Served;
@@ -21,6 +22,7 @@ use super::admit::{Origin, Rules};
 use super::body::Pace;
 use super::compress::Compressors;
 use super::gate::Gate;
+use super::handshake::Handshakes;
 use super::hosts::{self, Hosts};
 use super::identity::Identity;
 use super::metrics::FrontMetrics;
@@ -71,6 +73,7 @@ pub(crate) struct Front {
     gate: Arc<Gate>,
     /// Held for as long as it takes to move them.
     audit_lines: Arc<Mutex<Option<AuditLines>>>,
+    acceptor: Option<Acceptor>,
 }
 
 impl Front {
@@ -88,13 +91,20 @@ impl Front {
         };
         let pace = Pace { wait: config.body_timeout, bytes_per_second: config.body_rate_min.to_u64() };
         let compressors = Compressors::new(config.compressors_max);
-        let gate = Gate { rules, identity, audit, pace, compressors, metrics };
-        Self { config: Arc::new(config.clone()), gate: Arc::new(gate), audit_lines: Arc::new(Mutex::new(Some(lines))) }
+        let gate = Arc::new(Gate { rules, identity, audit, pace, compressors, metrics });
+        let audit_lines = Arc::new(Mutex::new(Some(lines)));
+        Self { config: Arc::new(config.clone()), gate, audit_lines, acceptor: None }
     }
 
     /// What the audit log says of its requests, once: for whoever ships it. Until then it waits in a queue.
     pub fn audit_lines(&self) -> Option<AuditLines> {
         self.audit_lines.lock().ok().and_then(|mut lines| lines.take())
+    }
+
+    /// With TLS on all listeners, where there is an acceptor.
+    #[must_use]
+    pub fn with_tls(self, acceptor: Option<Acceptor>) -> Self {
+        Self { acceptor, ..self }
     }
 
     /// The routes behind the gate. `listener`: in metrics.
@@ -110,7 +120,8 @@ impl Front {
     /// Serves routes until `shutdown`; requests under way are finished, and one that panics ends alone.
     pub fn serve(&self, listener: Listener, routes: Routes, shutdown: &CancellationToken, servers: &mut Servers) {
         let (name, router) = (listener.name, self.gated(listener.name, routes));
-        let served = Arc::new(Served::new(name, router, &self.config, self.gate.metrics.clone()));
+        let (acceptor, metrics) = (self.acceptor.clone(), self.gate.metrics.clone());
+        let served = Arc::new(Served::new(Handshakes { listener: name, acceptor, metrics }, router, &self.config));
         let shutdown = shutdown.clone();
         servers.spawn(async move {
             served.run(listener.socket, shutdown).await;

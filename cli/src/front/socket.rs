@@ -1,4 +1,4 @@
-//! A connection's socket: tells the connection what comes and goes, and holds its place among those of its listener for as
+//! A connection's stream: tells the connection what comes and goes, and holds its place among those of its listener for as
 //! long as it is open, whoever has it: a web socket stays one after its request is over.
 
 use std::io;
@@ -19,21 +19,25 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 6;
 
-/// See above. `P`: what holds its place.
-pub(crate) struct Socket<P> {
-    stream: TcpStream,
+/// Before anything is read from it.
+pub(crate) fn prepare(stream: &TcpStream) {
+    // None is needed for anything to be right, and none fails on a socket that is open.
+    let _ = stream.set_nodelay(true);
+    let _ = sockopt::set_socket_keepalive(stream, true);
+    let _ = sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE);
+    let _ = sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL);
+    let _ = sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES);
+}
+
+/// See above. `S`: the connection as its requests see it, after TLS. `P`: what holds its place.
+pub(crate) struct Socket<S, P> {
+    stream: S,
     connection: Arc<Connection>,
     _place: P,
 }
 
-impl<P> Socket<P> {
-    pub fn new(stream: TcpStream, connection: Arc<Connection>, place: P) -> Self {
-        // None is needed for anything to be right, and none fails on a socket that is open.
-        let _ = stream.set_nodelay(true);
-        let _ = sockopt::set_socket_keepalive(&stream, true);
-        let _ = sockopt::set_tcp_keepidle(&stream, KEEPALIVE_IDLE);
-        let _ = sockopt::set_tcp_keepintvl(&stream, KEEPALIVE_INTERVAL);
-        let _ = sockopt::set_tcp_keepcnt(&stream, KEEPALIVE_PROBES);
+impl<S, P> Socket<S, P> {
+    pub fn new(stream: S, connection: Arc<Connection>, place: P) -> Self {
         Self { stream, connection, _place: place }
     }
 
@@ -47,7 +51,7 @@ impl<P> Socket<P> {
     }
 }
 
-impl<P: Unpin> AsyncRead for Socket<P> {
+impl<S: AsyncRead + Unpin, P: Unpin> AsyncRead for Socket<S, P> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
@@ -58,7 +62,7 @@ impl<P: Unpin> AsyncRead for Socket<P> {
     }
 }
 
-impl<P: Unpin> AsyncWrite for Socket<P> {
+impl<S: AsyncWrite + Unpin, P: Unpin> AsyncWrite for Socket<S, P> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.written(polled)
@@ -78,7 +82,14 @@ impl<P: Unpin> AsyncWrite for Socket<P> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        // TLS keeps what it has encrypted until the network takes it.
+        let polled = Pin::new(&mut self.stream).poll_flush(context);
+        match &polled {
+            Poll::Ready(Ok(())) => self.connection.flushed(Instant::now()),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.connection.blocked(Instant::now()),
+        }
+        polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

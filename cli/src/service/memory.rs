@@ -19,6 +19,9 @@ const PROCESS_BYTES: u64 = 128 << 20;
 /// A connection's buffers and tasks; idle ones were measured at 20 KiB.
 const CONNECTION_BYTES: u64 = 64 << 10;
 
+/// A TLS session: what it has encrypted and the network has not taken (64 KiB at most), what it reads a record into, its keys.
+const TLS_BYTES: u64 = 128 << 10;
+
 /// Which of weir's parts a process has.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Parts {
@@ -60,9 +63,10 @@ pub(crate) fn limits(config: &Config, parts: Parts) -> Vec<(&'static str, u64)> 
         BusKind::Kafka => (u64::from(config.bus.kafka.partitions), config.bus.kafka.queue_max.to_u64()),
     };
     let listeners = if parts.collector { 3 } else { 1 };
+    let connection = CONNECTION_BYTES + if config.tls.is_on() { TLS_BYTES } else { 0 };
     let mut limits = vec![
         ("process", PROCESS_BYTES),
-        ("front.connections_max", (listeners * CONNECTION_BYTES).saturating_mul(config.front.connections_max as u64)),
+        ("front.connections_max", (listeners * connection).saturating_mul(config.front.connections_max as u64)),
         ("front.compressors_max", COMPRESSOR_BYTES.saturating_mul(config.front.compressors_max as u64)),
         ("bus", bus),
         ("schemas of samples", SCHEMAS_BYTES_MAX as u64),

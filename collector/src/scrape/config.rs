@@ -8,10 +8,12 @@ use std::time::Duration;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use weir_model::config::duration;
+use weir_model::config::parse_duration;
 use weir_model::yaml;
+use weir_tls::ClientTls;
 
 use super::relabel::Rule;
+use super::tls::TlsSection;
 use crate::error::CollectorError;
 
 /// The file.
@@ -29,20 +31,21 @@ pub struct PrometheusConfig {
 #[serde(default)]
 pub struct Global {
     /// How often.
-    #[serde(with = "duration")]
+    #[serde(deserialize_with = "interval_or_default")]
     pub scrape_interval: Duration,
     /// For how long at most.
-    #[serde(with = "duration")]
+    #[serde(deserialize_with = "timeout_or_default")]
     pub scrape_timeout: Duration,
     /// Of jobs that say nothing of it, as are the others.
+    #[serde(deserialize_with = "yaml::or_default")]
     pub sample_limit: usize,
-    /// See [`Job`].
+    #[serde(deserialize_with = "yaml::or_default")]
     pub label_limit: usize,
-    /// See [`Job`].
+    #[serde(deserialize_with = "yaml::or_default")]
     pub label_name_length_limit: usize,
-    /// See [`Job`].
+    #[serde(deserialize_with = "yaml::or_default")]
     pub label_value_length_limit: usize,
-    /// See [`Job`].
+    #[serde(deserialize_with = "yaml::or_default")]
     pub body_size_limit: BodySize,
 }
 
@@ -65,6 +68,7 @@ impl Default for Global {
 #[serde(deny_unknown_fields)]
 pub struct Job {
     /// Label `job`.
+    #[serde(deserialize_with = "yaml::or_default")]
     pub job_name: String,
     /// Overrides the global one.
     #[serde(default)]
@@ -73,19 +77,25 @@ pub struct Job {
     #[serde(default)]
     pub scrape_timeout: Option<String>,
     /// Path.
-    #[serde(default = "default_path")]
+    #[serde(default = "default_path", deserialize_with = "yaml::or_default")]
     pub metrics_path: String,
-    /// `http`.
-    #[serde(default = "default_scheme")]
+    /// `http` or `https`.
+    #[serde(default = "default_scheme", deserialize_with = "yaml::or_default")]
     pub scheme: String,
+    /// How targets over https are known, and what is shown to them.
+    #[serde(default)]
+    pub tls_config: Option<TlsSection>,
+    /// Accepted either way: targets are asked over HTTP/1.1, which all of them speak.
+    #[serde(default = "yes")]
+    pub enable_http2: bool,
     /// URL parameters.
-    #[serde(default, deserialize_with = "yaml::or_default")]
+    #[serde(default, deserialize_with = "params")]
     pub params: BTreeMap<String, Vec<String>>,
     /// Whether the target's labels win over weir's.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "yaml::or_default")]
     pub honor_labels: bool,
     /// Whether the target's timestamps count.
-    #[serde(default = "yes")]
+    #[serde(default = "yes", deserialize_with = "yaml::or_default")]
     pub honor_timestamps: bool,
     /// Targets.
     #[serde(default, deserialize_with = "yaml::or_default")]
@@ -109,19 +119,19 @@ pub struct Job {
     #[serde(default, deserialize_with = "yaml::or_default")]
     pub metric_relabel_configs: Vec<Rule>,
     /// More samples fail the scrape; 0 for no limit.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "yaml::or_default")]
     pub sample_limit: usize,
     /// More labels on a sample fail the scrape; 0 for no limit.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "yaml::or_default")]
     pub label_limit: usize,
     /// Longer label names fail the scrape; 0 for no limit.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "yaml::or_default")]
     pub label_name_length_limit: usize,
     /// Longer label values fail the scrape; 0 for no limit.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "yaml::or_default")]
     pub label_value_length_limit: usize,
     /// A larger answer fails the scrape; 0 for the default, 64 MiB.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "yaml::or_default")]
     pub body_size_limit: BodySize,
 }
 
@@ -158,10 +168,10 @@ fn bytes_of(text: &str) -> Option<u64> {
 #[serde(deny_unknown_fields)]
 pub struct Group {
     /// `host:port`
-    #[serde(deserialize_with = "yaml::or_default")]
+    #[serde(deserialize_with = "texts")]
     pub targets: Vec<String>,
     /// Added to each.
-    #[serde(default, deserialize_with = "yaml::or_default")]
+    #[serde(default, deserialize_with = "labels")]
     pub labels: BTreeMap<String, String>,
 }
 
@@ -170,7 +180,7 @@ pub struct Group {
 #[serde(deny_unknown_fields)]
 pub struct FileDiscovery {
     /// Globs.
-    #[serde(deserialize_with = "yaml::or_default")]
+    #[serde(deserialize_with = "texts")]
     pub files: Vec<String>,
     /// Accepted and not used: files are read whenever targets are found, which is more often than any sensible value.
     #[serde(default)]
@@ -182,6 +192,7 @@ pub struct FileDiscovery {
 #[serde(deny_unknown_fields)]
 pub struct BasicAuth {
     /// User.
+    #[serde(deserialize_with = "yaml::or_default")]
     pub username: String,
     /// Password.
     #[serde(default)]
@@ -196,7 +207,7 @@ pub struct BasicAuth {
 #[serde(deny_unknown_fields)]
 pub struct Authorization {
     /// `Bearer` by default.
-    #[serde(rename = "type", default = "bearer")]
+    #[serde(rename = "type", default = "bearer", deserialize_with = "yaml::or_default")]
     pub kind: String,
     /// The secret.
     #[serde(default)]
@@ -204,6 +215,39 @@ pub struct Authorization {
     /// Or the file that holds it.
     #[serde(default)]
     pub credentials_file: Option<PathBuf>,
+}
+
+fn interval_or_default<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    Ok(time(from)?.unwrap_or(Global::default().scrape_interval))
+}
+
+fn timeout_or_default<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    Ok(time(from)?.unwrap_or(Global::default().scrape_timeout))
+}
+
+fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    let text: Option<String> = Option::deserialize(from)?;
+    text.map(|text| parse_duration(&text).map_err(D::Error::custom)).transpose()
+}
+
+/// Texts; one that is null is empty.
+pub(super) fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    Ok(not_null(yaml::or_default(from)?))
+}
+
+/// A label without a value has an empty one, which is as if it were not there.
+fn labels<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let written: BTreeMap<String, Option<String>> = yaml::or_default(from)?;
+    Ok(written.into_iter().filter_map(|(name, value)| Some((name, value.filter(|value| !value.is_empty())?))).collect())
+}
+
+fn params<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Vec<String>>, D::Error> {
+    let written: BTreeMap<String, Option<Vec<Option<String>>>> = yaml::or_default(from)?;
+    Ok(written.into_iter().map(|(name, values)| (name, not_null(values.unwrap_or_default()))).collect())
+}
+
+fn not_null(texts: Vec<Option<String>>) -> Vec<String> {
+    texts.into_iter().map(Option::unwrap_or_default).collect()
 }
 
 fn default_path() -> String {
@@ -230,7 +274,11 @@ impl PrometheusConfig {
             path: path.to_owned(),
             source,
         })?;
-        Self::parse(&text).map_err(|reason| CollectorError::Config { key: path.display().to_string(), reason })
+        let parsed = Self::parse(&text).map_err(|reason| CollectorError::Config { key: path.display().to_string(), reason });
+        let (mut config, directory) = (parsed?, path.parent().unwrap_or(Path::new("")));
+        let files = config.scrape_configs.iter_mut().flat_map(Job::files);
+        files.filter(|file| !file.as_os_str().is_empty()).for_each(|file| *file = directory.join(&*file));
+        Ok(config)
     }
 
     /// Parses and checks; the reason names key and line.
@@ -243,9 +291,13 @@ impl PrometheusConfig {
             return Err(format!("two scrape_configs have the job_name {:?}", pair[0]));
         }
         for job in &config.scrape_configs {
-            if job.scheme != "http" {
-                return Err(format!("job {:?}: scheme {:?} is not supported yet, only http", job.job_name, job.scheme));
+            if job.job_name.is_empty() {
+                return Err("a job of scrape_configs has an empty job_name".into());
             }
+            if !matches!(job.scheme.as_str(), "http" | "https") {
+                return Err(format!("job {:?}: scheme {:?} is neither http nor https", job.job_name, job.scheme));
+            }
+            job.tls().check().map_err(|error| format!("job {:?}: tls_config: {error}", job.job_name))?;
             job.times(&config.global)?;
         }
         config.scrape_configs.iter_mut().for_each(|job| job.inherit(&config.global));
@@ -266,7 +318,7 @@ fn unsupported(file: &Keys) -> Result<(), String> {
         let name = job.get("job_name").and_then(Value::as_str).unwrap_or("?");
         for key in job.keys() {
             let discovery = key.ends_with("_sd_configs") && key != "file_sd_configs";
-            if discovery || matches!(key.as_str(), "tls_config" | "oauth2" | "proxy_url" | "native_histogram_bucket_limit") {
+            if discovery || matches!(key.as_str(), "oauth2" | "proxy_url" | "native_histogram_bucket_limit") {
                 return Err(format!("job {name:?}: {key} is not supported yet"));
             }
         }
@@ -290,12 +342,23 @@ impl Job {
         self.body_size_limit = said.unwrap_or(BODY_SIZE_LIMIT);
     }
 
+    /// Secrets and certificates; relative ones lie beside the file that names them.
+    fn files(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let tls = self.tls_config.iter_mut().flat_map(TlsSection::files);
+        let basic = self.basic_auth.iter_mut().filter_map(|basic| basic.password_file.as_mut());
+        let authorization = self.authorization.iter_mut().filter_map(|authorization| authorization.credentials_file.as_mut());
+        tls.chain(basic).chain(authorization).chain(&mut self.bearer_token_file)
+    }
+
+    /// Of targets over https.
+    pub fn tls(&self) -> ClientTls {
+        self.tls_config.clone().map(TlsSection::into).unwrap_or_default()
+    }
+
     /// Interval and timeout; the timeout is at most the interval.
     pub fn times(&self, global: &Global) -> Result<(Duration, Duration), String> {
         let parse = |text: &Option<String>, default: Duration, key: &str| match text {
-            Some(text) => {
-                weir_model::config::parse_duration(text).map_err(|error| format!("job {:?}: {key}: {error}", self.job_name))
-            }
+            Some(text) => parse_duration(text).map_err(|error| format!("job {:?}: {key}: {error}", self.job_name)),
             None => Ok(default),
         };
         let interval = parse(&self.scrape_interval, global.scrape_interval, "scrape_interval")?;

@@ -1,5 +1,7 @@
 //! One request to a target and its answer: OpenMetrics when the target speaks it, else the text format. Called by [`super::run`].
 
+use weir_tls::{Endpoint, why};
+
 use crate::exposition::openmetrics;
 use crate::scrape::config::Job;
 
@@ -16,9 +18,9 @@ pub(crate) struct Answer {
 }
 
 /// The reason when the scrape failed.
-pub(crate) async fn fetch(client: &reqwest::Client, job: &Job, url: &str) -> Result<Answer, String> {
-    let request = client.get(url).header("accept", ACCEPT);
-    let mut response = authorised(job, request)?.send().await.map_err(|error| error.to_string())?;
+pub(crate) async fn fetch(target: &Endpoint, job: &Job) -> Result<Answer, String> {
+    let request = target.request(reqwest::Method::GET).header("accept", ACCEPT);
+    let mut response = authorised(job, request)?.send().await.map_err(|error| why(&error))?;
     if !response.status().is_success() {
         return Err(format!("answered {}", response.status()));
     }
@@ -26,7 +28,7 @@ pub(crate) async fn fetch(client: &reqwest::Client, job: &Job, url: &str) -> Res
     let is_openmetrics = media_type(kind).eq_ignore_ascii_case(openmetrics::CONTENT_TYPE);
     let declared = response.content_length().unwrap_or_default().min(job.body_size_limit.0).min(BODY_TRUSTED_BYTES);
     let mut body = Vec::with_capacity(declared as usize);
-    while let Some(chunk) = response.chunk().await.map_err(|error| error.to_string())? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| why(&error))? {
         if (body.len() + chunk.len()) as u64 > job.body_size_limit.0 {
             return Err(format!("answer of more than {} bytes (body_size_limit)", job.body_size_limit.0));
         }
@@ -91,7 +93,7 @@ mod tests {
             let config = format!("scrape_configs: [{{job_name: j{extra}}}]");
             let job = PrometheusConfig::parse(&config).unwrap().scrape_configs.remove(0);
             let url = target(kind, body.to_owned()).await;
-            let seen = fetch(&weir_tls::client(), &job, &url).await;
+            let seen = fetch(&Endpoint::of(weir_tls::client(), &url).unwrap(), &job).await;
             let seen = seen.and_then(|answer| read(&job, &Labels::EMPTY, answer, None));
             match (seen, expected) {
                 (Ok(seen), Ok(expected)) => {

@@ -1,7 +1,7 @@
 //! Prometheus targets: an unmodified `scrape_configs`, scraped, relabelled and shipped with Prometheus' synthetic series
 //! and staleness markers.
 //!
-//! - [`config`]: the YAML. [`relabel`]: the eleven actions. [`target`]: which targets there are.
+//! - [`config`]: the YAML; [`tls`]: its `tls_config`. [`relabel`]: the eleven actions. [`target`]: which targets there are.
 //! - [`fetch`]: one request. [`read`]: what its answer says. [`cache`]: what of it need not be read again.
 //! - [`batch`]: an answer as a metric batch. [`run`]: the tasks.
 
@@ -13,5 +13,6 @@ mod read;
 pub mod relabel;
 mod run;
 pub(crate) mod target;
+mod tls;
 
 pub use run::{Deps, run};

@@ -14,6 +14,7 @@ use super::batch::{self, Memory, Scrape, Scraped};
 use super::config::{Job, PrometheusConfig};
 use super::fetch::{self, Answer};
 use super::target::{self, Target};
+use super::tls::Connector;
 use crate::epoch::{Epochs, Rows};
 use crate::metrics::CollectorMetrics;
 use crate::push::Clock;
@@ -42,13 +43,16 @@ pub struct Deps {
 
 /// Scrapes all targets of all jobs until shutdown.
 pub async fn run(config: PrometheusConfig, deps: Deps) {
-    let client = weir_tls::client();
     // As many answers are read at once as there are processors.
     let readers = Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)));
-    let jobs: Vec<(Arc<Job>, Duration, Duration)> = config
+    let jobs: Vec<(Arc<Job>, Arc<Connector>, Duration, Duration)> = config
         .scrape_configs
         .iter()
-        .filter_map(|job| job.times(&config.global).ok().map(|(interval, timeout)| (Arc::new(job.clone()), interval, timeout)))
+        .filter_map(|job| {
+            let (interval, timeout) = job.times(&config.global).ok()?;
+            let job = Arc::new(job.clone());
+            Some((Arc::clone(&job), Arc::new(Connector::new(job)), interval, timeout))
+        })
         .collect();
     let mut running: BTreeMap<(usize, Target), CancellationToken> = BTreeMap::new();
     let mut tasks = JoinSet::new();
@@ -60,7 +64,7 @@ pub async fn run(config: PrometheusConfig, deps: Deps) {
         }
         while tasks.try_join_next().is_some() {}
         let mut found = BTreeMap::new();
-        for (i, (job, interval, timeout)) in jobs.iter().enumerate() {
+        for (i, (job, connector, interval, timeout)) in jobs.iter().enumerate() {
             let polled_job = job.clone();
             let Ok((targets, wrong)) = tokio::task::spawn_blocking(move || target::of_job(&polled_job)).await else { continue };
             for reason in wrong {
@@ -74,7 +78,7 @@ pub async fn run(config: PrometheusConfig, deps: Deps) {
                     let (interval, timeout) = (*interval, *timeout);
                     let scraper =
                         Scraper { job: job.clone(), target, interval, timeout, deps: deps.clone(), readers: readers.clone() };
-                    tasks.spawn(scraper.run(client.clone(), stop.clone()));
+                    tasks.spawn(scraper.run(Arc::clone(connector), stop.clone()));
                     stop
                 });
                 found.insert(key, stop);
@@ -96,9 +100,10 @@ struct Scraper {
 }
 
 impl Scraper {
-    async fn run(self, client: reqwest::Client, stop: CancellationToken) {
+    async fn run(self, connector: Arc<Connector>, stop: CancellationToken) {
         let labels = &self.target.labels;
         let source = format!("scrape:{}/{}/{:016x}", labels.get("job"), labels.get("instance"), labels.stable_hash());
+        let mut peer = Err(String::new());
         let (mut memory, mut rows) = (Memory::default(), Rows::new(self.deps.epochs.clone()));
         // Targets are spread over the interval, the same target always at the same place.
         let offset =
@@ -113,9 +118,17 @@ impl Scraper {
             // Prometheus' timestamps are milliseconds.
             let at = (self.deps.clock)() / 1_000_000 * 1_000_000;
             let begun = tokio::time::Instant::now();
+            // Files that could not be used are tried again with each scrape.
+            peer = peer.or_else(|_| connector.target(&self.target.url));
+            let fetched = async {
+                match &peer {
+                    Ok(peer) => fetch::fetch(peer, &self.job).await,
+                    Err(error) => Err(error.clone()),
+                }
+            };
             let answer = tokio::select! {
                 () = stop.cancelled() => break,
-                answer = tokio::time::timeout(self.timeout, fetch::fetch(&client, &self.job, &self.target.url)) => answer.unwrap_or_else(|_| Err("timed out".into())),
+                answer = tokio::time::timeout(self.timeout, fetched) => answer.unwrap_or_else(|_| Err("timed out".into())),
             };
             let seconds = begun.elapsed().as_secs_f64();
             let scraped = self.batches(at, seconds, answer, &mut memory).await;

@@ -136,6 +136,50 @@ mod tests {
         assert!(PrometheusConfig::parse("scrape_configs:\nglobal:\n").unwrap().scrape_configs.is_empty());
     }
 
+    /// As Prometheus 2.42 takes them: its `promtool check config` passes these, and its targets have these labels.
+    #[test]
+    fn what_is_null_is_empty() {
+        let parse = |job: &str| PrometheusConfig::parse(&format!("scrape_configs: [{{job_name: a, {job}}}]"));
+        let check = |job: &str, url: &str, labels: &str| {
+            let found = of_job(&parse(job).unwrap().scrape_configs[0]).0;
+            let found: Vec<_> = found.iter().map(|target| (target.url.as_str(), target.labels.to_string())).collect();
+            assert_eq!(found, [(url, labels.to_owned())], "{job}");
+        };
+        let (url, plain) = ("http://h:1/metrics", r#"{instance="h:1", job="a"}"#);
+        let target = |rest: &str| format!("static_configs: [{{targets: ['h:1'], labels: {{{rest}}}}}]");
+        check(&target("k: ~, l: null, m:, n: ''"), url, plain);
+        check(&target("job: ~, __metrics_path__: ~"), url, plain);
+        check(&target("k: '~'"), url, r#"{instance="h:1", job="a", k="~"}"#);
+        check(&format!("params: {{x: ~, y: [], z: [~, 1]}}, {}", target("")), "http://h:1/metrics?z=&z=1", plain);
+        check(&format!("metrics_path: ~, {}", target("")), "http://h:1/", plain);
+        check("static_configs: [{targets: [~, 'h:1']}]", url, plain);
+        let rule = "relabel_configs: [{source_labels: [job], separator: ~, target_label: job, replacement: ~}]";
+        check(&format!("{rule}, {}", target("")), url, r#"{instance="h:1"}"#);
+        let rule = "relabel_configs: [{source_labels: [job], regex: ~, target_label: job, replacement: x}]";
+        check(&format!("{rule}, {}", target("")), url, plain);
+        let global = "global: {scrape_interval: ~, scrape_timeout:, sample_limit: ~, body_size_limit: null}";
+        let global = PrometheusConfig::parse(global).unwrap().global;
+        assert_eq!((global.scrape_interval.as_secs(), global.scrape_timeout.as_secs(), global.sample_limit), (60, 10, 0));
+        let job = parse("honor_labels: ~, honor_timestamps: ~, sample_limit: ~, body_size_limit: ~, basic_auth: {username: ~}");
+        let job = job.unwrap().scrape_configs.remove(0);
+        assert_eq!((job.honor_labels, job.honor_timestamps, job.sample_limit), (false, false, 0));
+        assert_eq!((job.body_size_limit.0, job.basic_auth.unwrap().username.as_str()), (64 << 20, ""));
+    }
+
+    #[test]
+    fn files_of_a_job_lie_beside_the_file_that_names_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("prometheus.yml");
+        let text = "scrape_configs:\n- job_name: a\n  tls_config: {ca_file: ca.pem, server_name: x}\n  bearer_token_file: /run/token\n\
+                    - job_name: b\n  basic_auth: {username: u, password_file: secrets/p}\n";
+        std::fs::write(&path, text).unwrap();
+        let jobs = PrometheusConfig::read(&path).unwrap().scrape_configs;
+        let tls = jobs[0].tls();
+        assert_eq!((tls.ca_file, tls.cert_file), (folder.path().join("ca.pem"), Default::default()));
+        assert_eq!(jobs[0].bearer_token_file.as_deref(), Some(std::path::Path::new("/run/token")));
+        assert_eq!(jobs[1].basic_auth.as_ref().unwrap().password_file, Some(folder.path().join("secrets/p")));
+    }
+
     #[test]
     fn wrong_files_name_the_key() {
         let check = |text: &str, part: &str| {
@@ -151,9 +195,18 @@ mod tests {
         check(&format!("l0: &l0 [x]\n{}", levels.collect::<String>()), "budget breached");
         check("scrape_configs: [{job_name: a, body_size_limit: 10 potatoes}]", "body_size_limit");
         check("scrape_configs: [{job_name: a, body_size_limit: 99999999999GB}]", "body_size_limit");
-        check("scrape_configs: [{job_name: a, tls_config: {}}]", "tls_config is not supported yet");
+        let tls = |section: &str| format!("scrape_configs: [{{job_name: a, scheme: https, tls_config: {section}}}]");
+        check(&tls("{ca_fil: x}"), "ca_fil");
+        check(&tls("{cert_file: x}"), "job \"a\": tls_config: key_file is missing");
+        check(&tls("{ca: x}"), "ca is not supported yet, only ca_file");
+        check(&tls("{max_version: TLS12}"), "max_version is not supported");
+        check(&tls("{min_version: TLS14}"), "min_version");
+        check("scrape_configs: [{job_name: a, scheme: ftp}]", "neither http nor https");
         check("scrape_configs: [{job_name: a}, {job_name: a}]", "two scrape_configs");
-        check("scrape_configs: [{job_name: a, scheme: https}]", "not supported yet");
+        check("scrape_configs: [{job_name: ~}]", "empty job_name");
+        check("scrape_configs: [{job_name: a, relabel_configs: [{target_label: ~}]}]", "needs target_label");
+        check("scrape_configs: [{job_name: a, relabel_configs: [{source_labels: [b], target_label: c, action: ~}]}]", "");
+        check("scrape_configs: [{job_name: a, static_configs: [~]}]", "");
         check("scrape_configs: [{job_name: a, scrape_interval: 1s, scrape_timeout: 2s}]", "scrape_timeout");
         check("scrape_configs: [{job_name: a, scrape_interval: soon}]", "scrape_interval");
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weir_model::config::{ByteSize, duration};
+use weir_tls::ClientTls;
 
 /// How a query node gets from the owners of partitions what is not sealed yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +30,8 @@ pub struct FanOutConfig {
     pub page_min: ByteSize,
     /// … and at most, later on.
     pub page_max: ByteSize,
+    /// How owners whose URL is https are known, and what is shown to them.
+    pub tls: ClientTls,
 }
 
 impl Default for FanOutConfig {
@@ -45,6 +48,7 @@ impl Default for FanOutConfig {
             // A page of 100 lines of 200 bytes fits many times; all of a head takes three pages more.
             page_min: ByteSize::kib(256),
             page_max: ByteSize::mib(32),
+            tls: ClientTls::default(),
         }
     }
 }
@@ -63,6 +67,6 @@ impl FanOutConfig {
         if self.page_max < self.page_min {
             return Err("page_max must not be below page_min".into());
         }
-        Ok(())
+        self.tls.check().map_err(|error| format!("tls.{error}"))
     }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use weir_heads::{AdminResult, HEADS_PATH, HeadRequest, STATUS_PATH, TAIL_PATH, TailQuery};
 use weir_model::status::OwnerStatus;
+use weir_tls::why;
 
 use super::config::FanOutConfig;
 use super::metrics::FanOutMetrics;
@@ -37,7 +38,8 @@ pub(super) struct Owners {
 
 impl Owners {
     pub(super) fn new(config: &FanOutConfig, metrics: FanOutMetrics) -> Result<Self, String> {
-        let client = weir_tls::client_builder().connect_timeout(CONNECT_TIMEOUT.min(config.owner_timeout)).build();
+        let builder = weir_tls::client_builder_with(&config.tls).map_err(|error| format!("fanout.tls: {error}"))?;
+        let client = builder.connect_timeout(CONNECT_TIMEOUT.min(config.owner_timeout)).build();
         let client = client.map_err(|error| format!("the HTTP client for owners: {error}"))?;
         let requests = Arc::new(Semaphore::new(config.requests_max));
         Ok(Self {
@@ -122,15 +124,6 @@ impl Owners {
         let sent = self.client.post(format!("{owner}{path}")).json(body).send().await;
         accept(sent.map_err(|error| why(&error))?).await
     }
-}
-
-/// The innermost cause says most: "connection refused".
-fn why(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }
 
 async fn accept(response: reqwest::Response) -> Result<reqwest::Response, String> {

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_model::label::{Labels, NAME};
+use weir_tls::{ClientTls, Endpoint, why};
 
 use super::alert::Alert;
 use super::metrics::RuleMetrics;
@@ -66,15 +67,22 @@ pub(super) struct Notifier {
 }
 
 impl Notifier {
-    /// One queue a URL, each emptied by a task of `tasks` until the notifier is dropped or `stop` fires.
-    pub fn start(urls: &[String], metrics: &Arc<RuleMetrics>, tasks: &mut JoinSet<()>, stop: &CancellationToken) -> Self {
+    /// One queue a URL, each emptied by a task of `tasks` until the notifier is dropped or `stop` fires. Errors name the key.
+    pub fn start(
+        (urls, tls): (&[String], &ClientTls),
+        metrics: &Arc<RuleMetrics>,
+        tasks: &mut JoinSet<()>,
+        stop: &CancellationToken,
+    ) -> Result<Self, String> {
         let mut queues = Vec::new();
         for url in urls {
             let (tx, rx) = mpsc::channel(QUEUE_BATCHES);
             queues.push(tx);
-            tasks.spawn(post_all(endpoint(url), rx, Arc::clone(metrics), stop.clone()));
+            let to = Endpoint::new(&alerts_url(url), tls, |builder| builder.timeout(TIMEOUT));
+            let to = to.map_err(|error| format!("rules.alertmanagers: {url:?}: {error}"))?;
+            tasks.spawn(post_all((url.clone(), to), rx, Arc::clone(metrics), stop.clone()));
         }
-        Self { queues, metrics: Arc::clone(metrics) }
+        Ok(Self { queues, metrics: Arc::clone(metrics) })
     }
 
     /// One queue that the caller reads.
@@ -97,17 +105,21 @@ impl Notifier {
     }
 }
 
-fn endpoint(url: &str) -> String {
+fn alerts_url(url: &str) -> String {
     let base = url.trim_end_matches('/');
     if base.ends_with("/api/v2/alerts") { base.to_owned() } else { format!("{base}/api/v2/alerts") }
 }
 
-async fn post_all(url: String, mut queue: mpsc::Receiver<Arc<Vec<Posted>>>, metrics: Arc<RuleMetrics>, stop: CancellationToken) {
-    let client = weir_tls::client();
+async fn post_all(
+    (url, to): (String, Endpoint),
+    mut queue: mpsc::Receiver<Arc<Vec<Posted>>>,
+    metrics: Arc<RuleMetrics>,
+    stop: CancellationToken,
+) {
     while let Some(batch) = queue.recv().await {
         let mut pause = Duration::from_secs(1);
         for tries in 1..=TRIES {
-            match post(&client, &url, &batch).await {
+            match post(&to, &batch).await {
                 Ok(()) => {
                     metrics.sent(batch.len());
                     break;
@@ -134,9 +146,9 @@ struct Refusal {
     again: bool,
 }
 
-async fn post(client: &reqwest::Client, url: &str, batch: &[Posted]) -> Result<(), Refusal> {
-    let sent = client.post(url).timeout(TIMEOUT).json(batch).send().await;
-    let response = sent.map_err(|error| Refusal { error: error.to_string(), again: true })?;
+async fn post(to: &Endpoint, batch: &[Posted]) -> Result<(), Refusal> {
+    let sent = to.request(reqwest::Method::POST).json(batch).send().await;
+    let response = sent.map_err(|error| Refusal { error: why(&error), again: true })?;
     let status = response.status();
     if status.is_success() {
         return Ok(());

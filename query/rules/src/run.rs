@@ -24,8 +24,10 @@ use super::state::Group;
 pub struct RulesConfig {
     /// Prometheus rule files, read by whoever calls [`super::RuleSet::load`].
     pub files: Vec<String>,
-    /// Base URLs of Alertmanagers, `http://host:9093`; alerts go to each of them.
+    /// Base URLs of Alertmanagers, `http://host:9093` or https; alerts go to each of them.
     pub alertmanagers: Vec<String>,
+    /// How Alertmanagers whose URL is https are known, and what is shown to them.
+    pub tls: weir_tls::ClientTls,
     /// Where people reach this weir, for links in alerts.
     pub external_url: String,
     /// Added to alerts on their way to Alertmanager, where an alert does not have the label itself; `$externalLabels` in
@@ -41,6 +43,7 @@ impl Default for RulesConfig {
         Self {
             files: Vec::new(),
             alertmanagers: Vec::new(),
+            tls: Default::default(),
             external_url: "http://127.0.0.1:9640".into(),
             external_labels: BTreeMap::new(),
             resend_delay: Duration::from_secs(60),
@@ -52,11 +55,11 @@ impl RulesConfig {
     /// Errors with the key and what is wrong with it.
     pub fn validate(&self) -> Result<(), String> {
         for url in &self.alertmanagers {
-            if !url.starts_with("http://") {
-                return Err(format!("rules.alertmanagers: {url:?} must start with http:// (TLS is not built in)"));
+            if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
+                return Err(format!("rules.alertmanagers: {url:?} must start with http:// or https://"));
             }
         }
-        Ok(())
+        self.tls.check().map_err(|error| format!("rules.tls.{error}"))
     }
 }
 
@@ -65,7 +68,7 @@ pub async fn run(config: RulesConfig, deps: RuleDeps, shutdown: CancellationToke
     config.validate()?;
     deps.rules.set_alertmanagers(config.alertmanagers.clone());
     let (mut groups, mut posts) = (JoinSet::new(), JoinSet::new());
-    let notifier = Notifier::start(&config.alertmanagers, &deps.metrics, &mut posts, &shutdown);
+    let notifier = Notifier::start((&config.alertmanagers, &config.tls), &deps.metrics, &mut posts, &shutdown)?;
     let config = Arc::new(config);
     for group in deps.rules.groups() {
         let ticker =

@@ -32,6 +32,7 @@ use weir_model::metric::{Family, MetricBatch, MetricKind, MetricRow, Schema};
 use weir_model::signal::Signal;
 use weir_model::span::{Origin, Span, SpanBatch, SpanKind, Value};
 use weir_model::wire::{Limits, Mark, RecordBuilder, Section, SectionHeader};
+use weir_tls::{Acceptor, TlsConfig};
 use weir_traces::{TracesCounters, TracesEngine, TracesReader};
 
 use super::readers::{Both, Readers, TENANT};
@@ -84,6 +85,7 @@ pub(super) struct Cluster {
     clock: Arc<AtomicI64>,
     sequence: u64,
     shutdown: CancellationToken,
+    tls: TlsConfig,
     _directory: tempfile::TempDir,
 }
 
@@ -96,6 +98,11 @@ pub(super) fn engines(clock: &Arc<AtomicI64>) -> (LogsEngine, MetricsEngine, Tra
 impl Cluster {
     /// Two nodes that own everything between them.
     pub(super) async fn start() -> Self {
+        Self::start_with(TlsConfig::default()).await
+    }
+
+    /// The same, and their listeners are like this.
+    pub(super) async fn start_with(tls: TlsConfig) -> Self {
         let seed = rand::random::<u64>() >> 16;
         println!("seed {seed}");
         let directory = tempfile::tempdir().unwrap();
@@ -103,7 +110,8 @@ impl Cluster {
         let sim = Sim::new(SimConfig { seed, partitions: PARTITIONS, ..SimConfig::default() });
         let (clock, shutdown) = (Arc::new(AtomicI64::new(BEGIN)), CancellationToken::new());
         let random = StdRng::seed_from_u64(seed);
-        let mut cluster = Self { sim, store, nodes: Vec::new(), random, clock, sequence: 0, shutdown, _directory: directory };
+        let mut cluster =
+            Self { sim, store, nodes: Vec::new(), random, clock, sequence: 0, shutdown, tls, _directory: directory };
         for _ in 0..2 {
             cluster.join().await;
         }
@@ -113,7 +121,10 @@ impl Cluster {
 
     async fn join(&mut self) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let acceptor = Acceptor::start(&self.tls).unwrap();
+        let scheme = if acceptor.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
+        let listener = super::tls::Listener { listener, acceptor };
         let clock = Arc::clone(&self.clock);
         let dependencies = Dependencies {
             bus: Arc::new(self.sim.clone()),

@@ -18,14 +18,20 @@ async fn lines(mode: Mode, requests: &[(&str, u16)]) -> Vec<Value> {
         .get("/healthz", Needs::Nothing, fine)
         .get("/loki/api/v1/query", Needs::Tenant(Verb::Read, Telemetry::Logs), fine)
         .post("/api/weir/v1/admin/seal", Needs::Whole(Verb::Admin), fine);
-    let mut door = Door::open_for(config(), identity, routes).await;
+    let (mut registry, shutdown, mut servers) = (Registry::default(), CancellationToken::new(), Servers::new());
+    let front = Front::new(&FrontConfig::default(), identity, &[], &mut registry);
+    let listener = Listener::bind("listen", SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let address = listener.address().unwrap();
+    front.serve(listener, routes, &shutdown, &mut servers);
+    let mut audit = front.audit_lines().unwrap();
+    let door = Door { address, registry, shutdown, servers };
     for (request, expected) in requests {
         let answer = door.send(&format!("{request}\r\nhost: localhost\r\nconnection: close\r\n\r\n")).await;
         assert_eq!(status(&answer), *expected, "{request}: {answer}");
     }
-    door.audit.close();
+    audit.close();
     let mut found = Vec::new();
-    while let Some(batch) = door.audit.batch().await {
+    while let Some(batch) = audit.batch().await {
         found.extend(batch.iter().map(|line| serde_json::from_str(&line.text).unwrap()));
     }
     door.close().await;

@@ -1,10 +1,12 @@
 //! The front door through real sockets.
 
+mod audit;
 mod compress;
 mod deploy;
 mod http2;
 mod requests;
 mod slow;
+mod tls;
 mod wrong;
 
 use std::net::SocketAddr;
@@ -42,25 +44,24 @@ struct Door {
     registry: Registry,
     shutdown: CancellationToken,
     servers: Servers,
-    audit: AuditLines,
 }
 
 impl Door {
     /// Lets everybody do everything.
     async fn open(config: FrontConfig, router: Router) -> Self {
-        let identity = Identity::start(&AuthConfig::default(), &AuthorizationConfig::default(), "default").unwrap();
-        Self::open_for(config, identity, Routes::new().map(|routes| routes.merge(router))).await
+        Self::open_with(config, router, None).await
     }
 
-    async fn open_for(config: FrontConfig, identity: Identity, routes: Routes) -> Self {
+    async fn open_with(config: FrontConfig, router: Router, acceptor: Option<weir_tls::Acceptor>) -> Self {
         config.check().unwrap();
+        let routes = Routes::new().map(|routes| routes.merge(router));
+        let identity = Identity::start(&AuthConfig::default(), &AuthorizationConfig::default(), "default").unwrap();
         let (mut registry, shutdown, mut servers) = (Registry::default(), CancellationToken::new(), Servers::new());
-        let front = Front::new(&config, identity, &["http://advertised.example:9640"], &mut registry);
+        let front = Front::new(&config, identity, &["http://advertised.example:9640"], &mut registry).with_tls(acceptor);
         let listener = Listener::bind("listen", SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.address().unwrap();
         front.serve(listener, routes, &shutdown, &mut servers);
-        let audit = front.audit_lines().unwrap();
-        Self { address, registry, shutdown, servers, audit }
+        Self { address, registry, shutdown, servers }
     }
 
     async fn connect(&self) -> TcpStream {

@@ -1,19 +1,18 @@
-//! The HTTP client of the remote object stores: hyper, and rustls where the endpoint is not plain.
-//!
-//! Not `object_store`'s own, which is reqwest with TLS: a reqwest client is made in many places of weir that speak plain
-//! HTTP, and with TLS compiled in each of them fails on a machine without certificates.
+//! The HTTP client of the remote object stores: hyper, and rustls where the endpoint is not plain, with the certificates of
+//! `[store.tls]`. `object_store`'s own knows no client certificates, and no other server name.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use http_body_util::BodyExt;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client, Error as HyperError, connect::HttpConnector as Tcp};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse, HttpService,
 };
+use weir_tls::ClientTls;
 
 /// A machine of the same network answers in milliseconds; one that is gone is known to be after this.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -28,18 +27,12 @@ const SEND_BYTES_A_SECOND: u64 = 1 << 20;
 const IDLE: Duration = Duration::from_secs(30);
 
 /// How an endpoint is spoken to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Transport {
     /// Its URL says `http://`.
     Plain,
     /// Anything else.
-    Tls,
-}
-
-impl Transport {
-    pub fn of(plain: bool) -> Self {
-        if plain { Self::Plain } else { Self::Tls }
-    }
+    Tls(ClientTls),
 }
 
 /// Makes the client when a store is built.
@@ -53,15 +46,18 @@ impl HttpConnector for Http {
         tcp.set_nodelay(true);
         let mut pool = Client::builder(TokioExecutor::new());
         pool.pool_idle_timeout(IDLE).pool_timer(TokioTimer::new());
-        match self.0 {
+        match &self.0 {
             Transport::Plain => Ok(HttpClient::new(Service(pool.build::<_, HttpRequestBody>(tcp)))),
-            Transport::Tls => {
+            Transport::Tls(tls) => {
                 tcp.enforce_http(false);
-                let roots = HttpsConnectorBuilder::new().with_native_roots().map_err(|error| object_store::Error::Generic {
-                    store: "TLS",
-                    source: format!("this machine's certificates: {error}").into(),
-                })?;
-                let connector: HttpsConnector<Tcp> = roots.https_or_http().enable_http1().wrap_connector(tcp);
+                let wrong =
+                    |error: weir_tls::TlsError| object_store::Error::Generic { store: "store.tls", source: Box::new(error) };
+                let builder = HttpsConnectorBuilder::new().with_tls_config(weir_tls::client_config(tls).map_err(wrong)?);
+                let mut builder = builder.https_or_http();
+                if let Some(name) = tls.name().map_err(wrong)? {
+                    builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
+                }
+                let connector: HttpsConnector<Tcp> = builder.enable_http1().wrap_connector(tcp);
                 Ok(HttpClient::new(Service(pool.build(connector))))
             }
         }

@@ -20,6 +20,8 @@ use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ObjectStore, ObjectStoreScheme, RetryConfig};
 use url::Url;
 
+use weir_tls::ClientTls;
+
 use crate::StoreError;
 use crate::manifest::durable_local;
 use http::{Http, Transport};
@@ -36,6 +38,8 @@ pub struct Location {
     /// Keys of `object_store`'s builders (`endpoint`, `region`, `access_key_id`, …). What is not named here comes from the
     /// standard variables: `AWS_…`, `GOOGLE_…`, `AZURE_…`.
     pub options: BTreeMap<String, String>,
+    /// How a remote store is known, and what is shown to it; of no use to a directory.
+    pub tls: ClientTls,
     /// The directory that `""` stands for.
     pub default: PathBuf,
 }
@@ -84,6 +88,9 @@ impl Location {
     fn local(&self, path: PathBuf) -> Result<Place, StoreError> {
         match self.options.keys().next() {
             Some(key) => Err(wrong(format!("options.{key}: a directory has no options, and url = {:?} is one", self.url))),
+            None if self.tls != ClientTls::default() => {
+                Err(wrong(format!("tls: a directory has no TLS, and url = {:?} is one", self.url)))
+            }
             None => Ok(Place::Directory(path)),
         }
     }
@@ -93,7 +100,7 @@ impl Location {
         let builder = AmazonS3Builder::from_env().with_url(&self.url);
         let builder = keys.into_iter().fold(builder, |builder, (key, value)| builder.with_config(key, value));
         let plain = builder.get_config_value(&AmazonS3ConfigKey::Endpoint).is_some_and(|url| url.starts_with("http://"));
-        let transport = Transport::of(plain);
+        let transport = self.transport(plain);
         builder.with_allow_http(plain).with_retry(retry()).with_http_connector(Http(transport)).build().map_err(unusable)
     }
 
@@ -101,7 +108,7 @@ impl Location {
         let builder = GoogleCloudStorageBuilder::from_env().with_url(&self.url);
         let keys = self.keys::<GoogleConfigKey>()?;
         let builder = keys.into_iter().fold(builder, |builder, (key, value)| builder.with_config(key, value));
-        builder.with_retry(retry()).with_http_connector(Http(Transport::Tls)).build().map_err(unusable)
+        builder.with_retry(retry()).with_http_connector(Http(self.transport(false))).build().map_err(unusable)
     }
 
     fn azure(&self) -> Result<impl ObjectStore + use<>, StoreError> {
@@ -109,8 +116,13 @@ impl Location {
         let builder = MicrosoftAzureBuilder::from_env().with_url(&self.url);
         let builder = keys.into_iter().fold(builder, |builder, (key, value)| builder.with_config(key, value));
         let plain = builder.get_config_value(&AzureConfigKey::Endpoint).is_some_and(|url| url.starts_with("http://"));
-        let transport = Transport::of(plain);
+        let transport = self.transport(plain);
         builder.with_allow_http(plain).with_retry(retry()).with_http_connector(Http(transport)).build().map_err(unusable)
+    }
+
+    /// Plain where the endpoint's URL says `http://`.
+    fn transport(&self, plain: bool) -> Transport {
+        if plain { Transport::Plain } else { Transport::Tls(self.tls.clone()) }
     }
 
     /// The options as the builder knows them; it would pass over what it does not.
@@ -146,7 +158,7 @@ mod tests {
 
     fn location(url: &str, options: &[(&str, &str)]) -> Location {
         let options = options.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-        Location { url: url.into(), options, default: PathBuf::from("/nowhere") }
+        Location { url: url.into(), options, tls: ClientTls::default(), default: PathBuf::from("/nowhere") }
     }
 
     #[test]
@@ -161,6 +173,13 @@ mod tests {
         check("file:///tmp", &[("region", "x")], "store.options.region");
         check("", &[("region", "x")], "store.options.region");
         check("s3://bucket", &[("regoin", "x")], "store.options.regoin");
+        let tls = ClientTls { server_name: "x".into(), ..ClientTls::default() };
+        let error = Location { tls, ..location("", &[]) }.open(SystemTime::UNIX_EPOCH).unwrap_err().to_string();
+        assert!(error.contains("store.tls"), "{error}");
+        let away = ClientTls { ca_file: "/away.pem".into(), ..ClientTls::default() };
+        let keys = [("access_key_id", "a"), ("secret_access_key", "b"), ("endpoint", "https://127.0.0.1:1")];
+        let error = Location { tls: away, ..location("s3://bucket", &keys) }.open(SystemTime::UNIX_EPOCH).unwrap_err();
+        assert!(error.to_string().contains("/away.pem"), "{error}");
         check("az://container", &[("bucket_name", "x")], "store.options.bucket_name");
     }
 

@@ -1,0 +1,165 @@
+//! Handshakes of listeners: each takes the certificates as they are at that moment, whatever name the client asks for.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::SingleCertAndKey;
+use rustls::{CertificateError, Error as RustlsError, ServerConfig};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::either::Either;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::watched::{Loaded, POLL_INTERVAL, Watched};
+use crate::{ClientCertificates, TlsConfig, TlsError, pem};
+
+/// A client's connection, plain or TLS.
+pub type ServerStream = Either<TcpStream, tokio_rustls::server::TlsStream<TcpStream>>;
+
+/// What is told to a client that speaks HTTP without TLS.
+const PLAIN_ANSWER: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length: 47\r\n\r\n\
+    this is https, and the request came over http:\n";
+/// Of such a client's request, what is read before that: a request that is not read would undo the answer.
+const PLAIN_READ: usize = 16 << 10;
+
+/// What a listener needs for handshakes. Cloning shares it.
+#[derive(Clone)]
+pub struct Acceptor {
+    watched: Arc<Watched<ServerConfig>>,
+    _polling: Arc<DropGuard>,
+}
+
+/// A connection after its handshake.
+pub struct Handshaken {
+    pub stream: ServerStream,
+    /// Of a client that brought one which the listener's CA has signed: DER, its own first.
+    pub certificates: Arc<[Vec<u8>]>,
+}
+
+/// Why there was no handshake.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// The client speaks HTTP without TLS, and was told so.
+    #[error("the client speaks HTTP without TLS")]
+    Plain,
+    #[error("{0}")]
+    Failed(#[from] io::Error),
+}
+
+impl HandshakeError {
+    /// The label of its counter.
+    pub fn reason(&self) -> &'static str {
+        let Self::Failed(error) = self else { return "plain" };
+        let Some(cause) = error.get_ref().and_then(|cause| cause.downcast_ref::<RustlsError>()) else { return "closed" };
+        match cause {
+            RustlsError::NoCertificatesPresented => "no_certificate",
+            RustlsError::InvalidCertificate(CertificateError::Revoked) => "revoked",
+            RustlsError::InvalidCertificate(_) | RustlsError::InvalidCertRevocationList(_) => "certificate",
+            RustlsError::PeerIncompatible(_) => "incompatible",
+            RustlsError::AlertReceived(_) => "alert",
+            _ => "malformed",
+        }
+    }
+}
+
+impl Acceptor {
+    /// Of `config`, which was checked; none where it is off. Reads its files again while it is there. Runs within a runtime.
+    pub fn start(config: &TlsConfig) -> Result<Option<Self>, TlsError> {
+        if !config.is_on() {
+            return Ok(None);
+        }
+        let watched = Arc::new(watch(config)?);
+        let (polled, ended) = (Arc::clone(&watched), CancellationToken::new());
+        let polling = ended.clone().drop_guard();
+        tokio::spawn(async move {
+            while tokio::time::timeout(POLL_INTERVAL, ended.cancelled()).await.is_err() {
+                let polled = Arc::clone(&polled);
+                if tokio::task::spawn_blocking(move || polled.poll()).await.is_err() {
+                    tracing::error!("certificates could not be looked at, a fault of weir's");
+                }
+            }
+        });
+        Ok(Some(Self { watched, _polling: Arc::new(polling) }))
+    }
+
+    pub(crate) fn check(config: &TlsConfig) -> Result<(), TlsError> {
+        if config.is_on() { watch(config).map(drop) } else { Ok(()) }
+    }
+
+    /// Shakes hands; for as long as the client lets it take.
+    pub async fn accept(&self, mut stream: TcpStream) -> Result<Handshaken, HandshakeError> {
+        // A record of a handshake begins with 22, a request with its method.
+        let mut first = [0];
+        if stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase() {
+            let _read = stream.read(&mut vec![0; PLAIN_READ]).await?;
+            stream.write_all(PLAIN_ANSWER).await?;
+            stream.shutdown().await?;
+            return Err(HandshakeError::Plain);
+        }
+        let stream = TlsAcceptor::from(self.watched.current()).accept(stream).await?;
+        let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let certificates = certificates.iter().map(|certificate| certificate.to_vec()).collect();
+        Ok(Handshaken { stream: Either::Right(stream), certificates })
+    }
+}
+
+fn watch(config: &TlsConfig) -> Result<Watched<ServerConfig>, TlsError> {
+    let mut files = vec![config.cert_file.clone(), config.key_file.clone()];
+    if config.client_certificates != ClientCertificates::None {
+        files.push(config.client_ca_file.clone());
+        let revocations = Some(config.client_crl_file.clone()).filter(|file| !file.as_os_str().is_empty());
+        files.extend(revocations);
+    }
+    let (config, names) = (config.clone(), files.clone());
+    Watched::new(files, move |contents| load(&config, &names, contents))
+}
+
+fn load(config: &TlsConfig, names: &[PathBuf], contents: &[Vec<u8>]) -> Loaded<ServerConfig> {
+    let provider = Arc::new(ring::default_provider());
+    let mut files = names.iter().map(PathBuf::as_path).zip(contents.iter().map(Vec::as_slice));
+    let mut next = || files.next().ok_or_else(|| TlsError::content(&config.cert_file, "not read, a fault of weir's"));
+    let (pair, expiry) = pem::pair(next()?, next()?, &provider)?;
+    let mut expiries = vec![expiry];
+    let verifier = match config.client_certificates {
+        ClientCertificates::None => WebPkiClientVerifier::no_client_auth(),
+        asks => {
+            let authorities = next()?;
+            let (verifier, expiry) = verifier(asks, authorities, next().ok(), &provider)?;
+            expiries.push(expiry);
+            verifier
+        }
+    };
+    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&config.min_version.versions())?;
+    let resolver = Arc::new(SingleCertAndKey::from(pair));
+    let mut server = builder.with_client_cert_verifier(verifier).with_cert_resolver(resolver);
+    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok((server, expiries))
+}
+
+type File<'a> = (&'a std::path::Path, &'a [u8]);
+
+/// With revocation lists, a client whose authority has none among them is refused.
+fn verifier(
+    asks: ClientCertificates,
+    authorities: File<'_>,
+    revocations: Option<File<'_>>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<(Arc<dyn ClientCertVerifier>, pem::Expiry), TlsError> {
+    let (roots, expiry) = pem::roots(authorities.0, authorities.1)?;
+    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    if let Some((path, text)) = revocations {
+        builder = builder.with_crls(pem::revocations(path, text)?).only_check_end_entity_revocation();
+    }
+    if asks == ClientCertificates::Optional {
+        builder = builder.allow_unauthenticated();
+    }
+    let file = revocations.map_or(authorities.0, |(path, _)| path);
+    let verifier = builder.build().map_err(|error| TlsError::content(file, error))?;
+    Ok((verifier, expiry))
+}
