@@ -4,7 +4,10 @@ use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use weir_access::{Mode, Needs, Telemetry, Verb};
 
-use super::*;
+use super::{
+    AuthConfig, AuthorizationConfig, CancellationToken, Door, Front, FrontConfig, Identity, Listener, Registry, Routes, Servers,
+    SocketAddr, status,
+};
 
 async fn fine() -> impl IntoResponse {
     "fine"
