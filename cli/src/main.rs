@@ -5,6 +5,7 @@
 //! - [`config`]: the one configuration file.
 //! - [`up`]: all roles in one process; [`role`]: each of them as a process; [`service`]: what these share.
 //! - [`front`]: what every socket is served by.
+//! - [`audit`]: the audit log on its way.
 //! - [`fault`]: what a panic does.
 //! - [`client`]: commands that ask a running weir.
 //! - [`rules`]: rule files, and where their samples go.
@@ -20,6 +21,7 @@
 
 mod arenas;
 mod args;
+mod audit;
 mod certs;
 mod check;
 mod client;

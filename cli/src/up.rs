@@ -16,6 +16,7 @@ use weir_rules::RuleSet;
 use weir_traces::TracesReader;
 
 use crate::args::UpArguments;
+use crate::audit::Auditing;
 use crate::config::Config;
 use crate::found::Found;
 use crate::front::{Servers, whoami};
@@ -49,6 +50,7 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
 
     let tenant = config.collector.tenant.clone();
     let (spans, requests) = telemetry::start(collector.shipper(), tenant.clone(), build::node_name(&config));
+    let auditing = Auditing::start(&front, Some(collector.shipper()), build::node_name(&config));
     let found = Found::of(&config, rules.summary(), scrape.as_ref());
     let storing = Storing::new(&config, parts, outages, Some(collector.shipper().watch()), &mut registry);
     let api = build_api(&config, &aggregator, &clock, rules, &storing, &mut registry);
@@ -78,6 +80,7 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     lifecycle::leave("rules", &mut evaluating).await;
     lifecycle::drain_requests(&mut servers).await;
     lifecycle::flush_spans(spans).await;
+    auditing.end().await;
     collector.join().await;
     if failure.is_none() {
         lifecycle::seal_at_end(&aggregator).await;

@@ -23,6 +23,7 @@ impl Policies {
     /// where any may be named and none is.
     pub fn decide(&self, principal: &Principal, asked: &[Arc<str>], own: &Arc<str>, needs: Needs) -> Result<Scope, Denied> {
         match needs {
+            Needs::Cluster if !principal.is_cluster() => Err(forbidden(principal, needs)),
             Needs::Nothing | Needs::Caller | Needs::Cluster => Ok(nothing(own)),
             Needs::Tenant(verb, telemetry) => self.of_tenants(principal, asked, own, (needs, verb, Some(telemetry))),
             Needs::AnyOf(verb) => self.of_tenants(principal, asked, own, (needs, verb, None)),

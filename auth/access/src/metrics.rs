@@ -20,17 +20,12 @@ struct Outcome {
     result: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Source {
-    file: &'static str,
-}
-
 /// What became of requests' needs, of reloads and of the webhook.
 #[derive(Clone, Debug)]
 pub(crate) struct AccessMetrics {
     decisions: Family<Outcome, Counter>,
     denied: Family<Refusal, Counter>,
-    reload_failures: Family<Source, Counter>,
+    reload_failures: Counter,
     webhook: Family<Outcome, Counter>,
     pub webhook_seconds: Histogram,
 }
@@ -42,7 +37,7 @@ impl Default for AccessMetrics {
         Self {
             decisions: Family::default(),
             denied: Family::default(),
-            reload_failures: Family::default(),
+            reload_failures: Counter::default(),
             webhook: Family::default(),
             webhook_seconds: Histogram::new(buckets),
         }
@@ -55,8 +50,8 @@ impl AccessMetrics {
         registry.register("weir_auth_decisions", help, self.decisions.clone());
         let help = "Requests that were denied, by why and by what they needed";
         registry.register("weir_auth_denied", help, self.denied.clone());
-        let help = "Changed files of authorization that could not be read; the one before stays in force";
-        registry.register("weir_auth_reload_failures", help, self.reload_failures.clone());
+        let help = "Changed files of policies that could not be read; the one before stays in force";
+        registry.register("weir_authorization_reload_failures", help, self.reload_failures.clone());
         let help = "Answers of the authorization webhook: allowed, denied, failed; or cached";
         registry.register("weir_auth_webhook_answers", help, self.webhook.clone());
         let help = "How long the authorization webhook takes to answer";
@@ -73,7 +68,7 @@ impl AccessMetrics {
     }
 
     pub fn reload_failed(&self) {
-        self.reload_failures.get_or_create(&Source { file: "policies" }).inc();
+        self.reload_failures.inc();
     }
 
     pub fn webhook(&self, result: &'static str) {

@@ -97,7 +97,7 @@ mod tests {
         metrics.register(&mut registry);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        let line = text.lines().find(|line| line.starts_with("weir_auth_reload_failures_total"));
+        let line = text.lines().find(|line| line.starts_with("weir_authorization_reload_failures_total"));
         line.and_then(|line| line.split(' ').nth(1)).unwrap_or("0").to_owned()
     }
 

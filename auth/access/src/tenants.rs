@@ -93,7 +93,7 @@ impl Tenants {
         if chosen.len() > 1 && !needs.takes_several_tenants() {
             return Err(Denied::Unclear(format!("to {needs}, name one tenant by X-Scope-OrgID, not {}", chosen.len())));
         }
-        if let Some(other) = chosen.iter().find(|tenant| !self.includes(tenant)) {
+        if let Some(other) = asked.iter().find(|tenant| !self.includes(tenant)) {
             return Err(forbidden(other));
         }
         if needs.verb() == Some(Verb::Push) && chosen.iter().any(|tenant| **tenant == *AUDIT_TENANT) {

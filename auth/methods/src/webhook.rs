@@ -9,6 +9,7 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::redirect::Policy;
 use url::Url;
 use weir_access::{Reviewer, WebhookConfig};
+use weir_tls::ClientTls;
 
 /// A review comes back as it was sent, with a status.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -23,16 +24,20 @@ struct HttpReviewer {
     token_file: Option<PathBuf>,
 }
 
-/// What reaches the webhook. Errors name the key below `[authorization.webhook]`.
+/// What reaches the webhook. Errors name the key below `[authorization.webhook]`, or the file that cannot be used.
 pub fn webhook(config: &WebhookConfig) -> Result<Arc<dyn Reviewer>, String> {
     let url: Url = config.url.parse().map_err(|error| format!("url: {error}"))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err("url: must not hold credentials; put a token into token_file".into());
     }
-    if [&config.ca_file, &config.cert_file].iter().any(|path| !path.as_os_str().is_empty()) {
-        return Err("ca_file: certificates of its own are not taken yet".into());
-    }
-    let client = weir_tls::client_builder().timeout(config.timeout).redirect(Policy::none()).build();
+    let tls = ClientTls {
+        ca_file: config.ca_file.clone(),
+        cert_file: config.cert_file.clone(),
+        key_file: config.key_file.clone(),
+        ..ClientTls::default()
+    };
+    let builder = weir_tls::client_builder_with(&tls).map_err(|error| error.to_string())?;
+    let client = builder.timeout(config.timeout).redirect(Policy::none()).build();
     let client = client.map_err(|error| error.without_url().to_string())?;
     let token_file = Some(config.token_file.clone()).filter(|path| !path.as_os_str().is_empty());
     Ok(Arc::new(HttpReviewer { client, url, token_file }))

@@ -1,15 +1,18 @@
 //! What every request of every listener passes before a router sees it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{ACCEPT_ENCODING, CONNECTION, HeaderValue};
-use axum::http::{HeaderMap, Version};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, Version};
 use axum::middleware::Next;
 use axum::response::Response;
-use weir_access::{Access, Denied, Peer};
+use weir_access::audit::{Action, Audit, AuditSink, Event};
+use weir_access::{Access, Denied, Needs, Peer, Verb};
 
 use super::admit::{Admitted, Rules};
 use super::answer;
@@ -23,6 +26,7 @@ use super::shape::Shape;
 pub(crate) struct Gate {
     pub rules: Rules,
     pub identity: Identity,
+    pub audit: Audit,
     pub pace: Pace,
     pub compressors: Compressors,
     pub metrics: FrontMetrics,
@@ -30,11 +34,10 @@ pub(crate) struct Gate {
 
 /// What of a request is told about it afterwards.
 struct Told {
-    method: axum::http::Method,
+    method: Method,
     path: String,
-    peer: Option<std::net::SocketAddr>,
-    /// A name; empty where nobody is known.
-    principal: String,
+    peer: Option<SocketAddr>,
+    access: Option<Access>,
 }
 
 impl Gate {
@@ -68,12 +71,13 @@ impl Gate {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
         }
+        let needs = response.extensions_mut().remove::<Needs>();
         let denied = response.extensions_mut().remove::<Denied>().map(|denied| because(denied, wrong));
         if let Some(denied) = &denied {
             self.metrics.denied(listener, denied.status().as_u16());
             response = answer::deny(shape, denied, self.identity.challenges());
         }
-        self.audit(&told, denied.as_ref(), &response);
+        self.audit(told, needs, denied.as_ref(), &response);
         if shape != Shape::Grpc {
             response = self.compressors.apply((listener, &self.metrics), (&method, coding), response);
         }
@@ -83,26 +87,35 @@ impl Gate {
         hardened(response)
     }
 
-    /// Where the audit log is written: each denied request, each admin action.
-    fn audit(&self, told: &Told, denied: Option<&Denied>, response: &Response) {
-        let (method, path, principal) = (told.method.as_str(), told.path.as_str(), told.principal.as_str());
-        let peer = told.peer.map(tracing::field::display);
-        if let Some(denied) = denied {
-            tracing::debug!(method, path, principal, peer, status = denied.status().as_u16(), why = %denied, "denied");
-        } else if path.starts_with("/api/weir/v1/admin/") {
-            tracing::info!(method, path, principal, peer, status = response.status().as_u16(), "admin action");
-        }
+    /// Where the audit log is written: each denied request, each admin action. `needs`: of the route.
+    fn audit(&self, told: Told, needs: Option<Needs>, denied: Option<&Denied>, response: &Response) {
+        let action = match denied {
+            Some(_) => Action::Denied,
+            None if needs.and_then(Needs::verb) == Some(Verb::Admin) => Action::Admin,
+            None => return,
+        };
+        let access = told.access.as_ref();
+        self.audit.record(&Event {
+            action,
+            principal: access.and_then(Access::principal).cloned(),
+            peer: told.peer,
+            needs,
+            tenants: access.map(|access| access.asked().to_vec()).unwrap_or_default(),
+            request: told.method.as_str().to_owned(),
+            path: told.path,
+            status: denied.map_or(response.status(), Denied::status).as_u16(),
+            reason: denied.map(ToString::to_string).unwrap_or_default(),
+        });
     }
 }
 
 impl Told {
-    fn of(head: &axum::http::request::Parts) -> Self {
-        let principal = head.extensions.get::<Access>().and_then(Access::principal);
+    fn of(head: &Parts) -> Self {
         Self {
             method: head.method.clone(),
             path: head.uri.path().to_owned(),
             peer: head.extensions.get::<Peer>().map(|peer| peer.address),
-            principal: principal.map(|principal| principal.name.clone()).unwrap_or_default(),
+            access: head.extensions.get::<Access>().cloned(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::Request;
@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_access::Routes;
+use weir_access::audit::{self, AuditLines};
 use weir_tls::Acceptor;
 
 use super::FrontConfig;
@@ -70,6 +71,8 @@ impl Listener {
 pub(crate) struct Front {
     config: Arc<FrontConfig>,
     gate: Arc<Gate>,
+    /// Held for as long as it takes to move them.
+    audit_lines: Arc<Mutex<Option<AuditLines>>>,
     acceptor: Option<Acceptor>,
 }
 
@@ -79,6 +82,7 @@ impl Front {
         let metrics = FrontMetrics::default();
         metrics.register(registry);
         identity.register(registry);
+        let (audit, lines) = audit::open(registry);
         let own = hosts::of_this_machine().into_iter().chain(urls.iter().filter_map(|url| hosts::of_url(url)));
         let rules = Rules {
             hosts: Hosts::new(&config.hosts, own),
@@ -87,8 +91,14 @@ impl Front {
         };
         let pace = Pace { wait: config.body_timeout, bytes_per_second: config.body_rate_min.to_u64() };
         let compressors = Compressors::new(config.compressors_max);
-        let gate = Arc::new(Gate { rules, identity, pace, compressors, metrics });
-        Self { config: Arc::new(config.clone()), gate, acceptor: None }
+        let gate = Arc::new(Gate { rules, identity, audit, pace, compressors, metrics });
+        let audit_lines = Arc::new(Mutex::new(Some(lines)));
+        Self { config: Arc::new(config.clone()), gate, audit_lines, acceptor: None }
+    }
+
+    /// What the audit log says of its requests, once: for whoever ships it. Until then it waits in a queue.
+    pub fn audit_lines(&self) -> Option<AuditLines> {
+        self.audit_lines.lock().ok().and_then(|mut lines| lines.take())
     }
 
     /// With TLS on all listeners, where there is an acceptor.

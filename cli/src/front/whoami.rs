@@ -7,7 +7,7 @@ use axum::extract::Extension;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
-use weir_access::{Access, Granted, Needs, Routes, Telemetry, Verb};
+use weir_access::{Access, Granted, Needs, Routes, Telemetry, Tenants, Verb};
 
 /// Of every process that serves.
 pub(crate) fn routes() -> Routes {
@@ -20,12 +20,17 @@ async fn whoami(granted: Granted, Extension(access): Extension<Access>) -> Respo
     for telemetry in Telemetry::ALL {
         verbs.insert(telemetry.name(), may(&access, telemetry).await);
     }
-    let admin = access.grant(Needs::Whole(Verb::Admin)).await.is_ok();
+    let admin = access.may(Needs::Whole(Verb::Admin)).await;
+    // Those that it may name; null where it may name any.
+    let tenants = match access.tenants() {
+        Tenants::Any => None,
+        Tenants::Only(names) => Some(names.iter().map(ToString::to_string).collect::<Vec<_>>()),
+    };
     let body = json!({
         "name": principal.name,
         "groups": principal.groups,
         "method": principal.method.name(),
-        "tenants": principal.tenants.as_ref().map(|tenants| tenants.iter().map(AsRef::as_ref).collect::<Vec<&str>>()),
+        "tenants": tenants,
         "scope": granted.scope.tenants().iter().map(|scope| scope.tenant.as_ref()).collect::<Vec<&str>>(),
         "verbs": verbs,
         "admin": admin,
@@ -37,7 +42,7 @@ async fn whoami(granted: Granted, Extension(access): Extension<Access>) -> Respo
 async fn may(access: &Access, telemetry: Telemetry) -> Vec<&'static str> {
     let mut verbs = Vec::new();
     for verb in Verb::ALL {
-        if access.grant(Needs::Tenant(verb, telemetry)).await.is_ok() {
+        if access.may(Needs::Tenant(verb, telemetry)).await {
             verbs.push(verb.name());
         }
     }

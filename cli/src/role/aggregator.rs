@@ -10,6 +10,7 @@ use weir_model::outage::Outages;
 
 use crate::Failure;
 use crate::args::AggregatorArguments;
+use crate::audit::Auditing;
 use crate::config::Config;
 use crate::front::{Servers, whoami};
 use crate::service::bus_health::BusHealth;
@@ -36,6 +37,7 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
     let bus_health = BusHealth::watch(Arc::clone(&bus), places, shutdown.clone());
     let member = config.advertise.clone();
     let aggregator = build::build_aggregator(&config, (bus, object_store), member, &clock, &outages, &mut registry);
+    let auditing = Auditing::start(&front, None, build::node_name(&config));
     let storing = Storing::new(&config, parts, outages, None, &mut registry);
     let mut owning = own(&aggregator, &consuming);
     let readiness =
@@ -58,6 +60,7 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
     lifecycle::leave("the aggregator", &mut owning).await;
     shutdown.cancel();
     lifecycle::drain_requests(&mut servers).await;
+    auditing.end().await;
     tracing::info!("the aggregator is down");
     failure.map_or(Ok(()), Err)
 }

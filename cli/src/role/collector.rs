@@ -11,6 +11,7 @@ use weir_model::outage::Outages;
 
 use crate::Failure;
 use crate::args::NodeArguments;
+use crate::audit::Auditing;
 use crate::config::Config;
 use crate::front::{Servers, whoami};
 use crate::service::bus_health::{self, BusHealth};
@@ -37,6 +38,7 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
     let Some(places) = places else { return Ok(()) };
     let bus_health = BusHealth::watch(Arc::clone(&bus), places, shutdown.clone());
     let mut collector = build::start_collector(&config, bus, &clock, &outages, &mut registry, &shutdown).await?;
+    let auditing = Auditing::start(&front, Some(collector.shipper()), build::node_name(&config));
     let storing = Storing::new(&config, parts, outages, Some(collector.shipper().watch()), &mut registry);
     let readiness = Shipping { bus_health, storing };
     let routes = routes(&collector, health::router(registry, readiness));
@@ -53,6 +55,7 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
     };
     shutdown.cancel();
     lifecycle::drain_requests(&mut servers).await;
+    auditing.end().await;
     collector.join().await;
     tracing::info!("the collector is down");
     failure.map_or(Ok(()), Err)

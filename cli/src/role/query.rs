@@ -16,6 +16,7 @@ use weir_model::status::PathStatus;
 use weir_traces::{TracesCounters, TracesEngine};
 
 use crate::args::QueryNodeArguments;
+use crate::audit::Auditing;
 use crate::config::Config;
 use crate::front::{Servers, whoami};
 use crate::rules::{self, Sink};
@@ -50,6 +51,7 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
 
     let tenant = config.collector.tenant.clone();
     let (spans, requests) = telemetry::start(shipper.clone(), tenant.clone(), build::node_name(&config));
+    let auditing = Auditing::start(&front, Some(shipper.clone()), build::node_name(&config));
     let api = Api::new(fanout.logs(), fanout.metrics(), fanout.traces(), config.query.clone(), rules);
     let api = api.with_counters(build::http_metrics(&mut registry)).with_status(fanout.status());
     let told = storing.clone();
@@ -75,6 +77,7 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     lifecycle::leave("rules", &mut evaluating).await;
     lifecycle::drain_requests(&mut servers).await;
     lifecycle::flush_spans(spans).await;
+    auditing.end().await;
     build::drain_shipper(lanes, &shipping).await;
     tracing::info!("the query node is down");
     failure.map_or(Ok(()), Err)

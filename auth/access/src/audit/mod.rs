@@ -134,6 +134,15 @@ impl AuditLines {
         }
     }
 
+    /// Takes no more events; what waits is still given.
+    pub fn close(&mut self) {
+        self.lines.close();
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.lines.is_closed()
+    }
+
     /// Counts lines that could not be shipped.
     pub fn lost(&self, lines: usize) {
         self.counters.dropped.get_or_create(&Reason { reason: "bus" }).inc_by(lines as u64);

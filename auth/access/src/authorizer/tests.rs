@@ -109,6 +109,7 @@ fn policies_grant_what_they_name() {
     check(&principal("ruler", &[], None), &[], Needs::Whole(Verb::Rules), "403: ");
     check(&principal("nobody", &[], None), &["shop"], LOGS, "403: \"nobody\" may not read logs");
     check(&principal("nobody", &[], None), &[], Needs::Caller, "default: ");
+    check(&sre, &[], Needs::Cluster, "403: ");
 
     // Credentials that name tenants bind, whatever policies say.
     check(&principal("sre", &["oncall"], Some(&["a"])), &[], LOGS, "a: all");

@@ -162,4 +162,6 @@ fn urls_without_use_are_refused() {
     assert!(refused("http://").starts_with("url: "));
     let error = refused("https://weir:hush@authz.example/");
     assert!(error.contains("token_file") && !error.contains("hush"), "{error}");
+    let config = WebhookConfig { url: "https://a".into(), ca_file: "/none/ca.crt".into(), ..WebhookConfig::default() };
+    assert!(webhook(&config).unwrap_err().contains("/none/ca.crt"));
 }

@@ -1,5 +1,6 @@
 //! The front door through real sockets.
 
+mod audit;
 mod compress;
 mod denied;
 mod deploy;
