@@ -26,12 +26,15 @@ async fn whoami(granted: Granted, Extension(access): Extension<Access>) -> Respo
         Tenants::Any => None,
         Tenants::Only(names) => Some(names.iter().map(ToString::to_string).collect::<Vec<_>>()),
     };
+    // Those that this request would read; none where it does not say clearly which.
+    let read = if access.may(Needs::AnyOf(Verb::Read)).await { access.grant(Needs::AnyOf(Verb::Read)).await.ok() } else { None };
+    let scope: Vec<&str> = read.iter().flat_map(|read| read.scope.tenants()).map(|scope| &*scope.tenant).collect();
     let body = json!({
         "name": principal.name,
         "groups": principal.groups,
         "method": principal.method.name(),
         "tenants": tenants,
-        "scope": granted.scope.tenants().iter().map(|scope| scope.tenant.as_ref()).collect::<Vec<&str>>(),
+        "scope": scope,
         "verbs": verbs,
         "admin": admin,
     });
