@@ -1,14 +1,16 @@
 //! What can be typed. Every flag has a `WEIR_…` environment variable.
 //!
 //! - this file: the commands, and what those that serve take;
-//! - [`containers`], [`ask`], [`certs`]: what the others take; [`value`]: how single values are read;
+//! - [`containers`], [`ask`], [`login`], [`certs`], [`access`]: what the others take; [`value`]: how single values are read;
 //! - [`effect`]: what was typed and would do nothing is refused; [`examples`]: what stands below each `--help`.
 
+mod access;
 mod ask;
 mod certs;
 mod containers;
 mod effect;
 mod examples;
+mod login;
 mod value;
 
 use std::net::SocketAddr;
@@ -17,12 +19,15 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
+pub(crate) use access::AccessArguments;
 pub(crate) use ask::{
-    AdminAction, ColorWhen, LogsArguments, MetricsArguments, Output, RangeArguments, ServerArguments, TraceArguments,
+    AdminAction, ColorWhen, LogsArguments, MetricsArguments, Output, RangeArguments, ServerArguments, TlsArguments,
+    TraceArguments,
 };
 pub(crate) use certs::{CertsAction, CertsArguments, Holder};
 pub(crate) use containers::{MonitorArguments, PsArguments, RmArguments, RunArguments, StopArguments};
 pub(crate) use effect::is_metric;
+pub(crate) use login::{LoginArguments, LogoutArguments};
 
 /// Logs, metrics and traces of every container, collected, kept and searched
 ///
@@ -70,7 +75,7 @@ pub(crate) enum Command {
     /// Show a trace by its id
     #[command(after_help = examples::TRACE)]
     Trace(TraceArguments),
-    /// Check a configuration or rule file before weir reads it
+    /// Check a configuration or rule file before weir reads it, or what somebody may
     #[command(subcommand, after_help = examples::CHECK)]
     Check(CheckTarget),
     /// Print the default configuration, with every key explained
@@ -82,6 +87,15 @@ pub(crate) enum Command {
     /// Make a running weir do now what it would do by itself later
     #[command(subcommand, after_help = examples::ADMIN)]
     Admin(AdminAction),
+    /// Sign in to a weir, and ask it from now on
+    #[command(after_help = examples::LOGIN)]
+    Login(LoginArguments),
+    /// Forget the credentials of a weir
+    #[command(after_help = examples::LOGOUT)]
+    Logout(LogoutArguments),
+    /// Show who one is to a weir, and what one may
+    #[command(after_help = examples::WHOAMI)]
+    Whoami(ServerArguments),
     /// Print a shell's completions of this command line
     #[command(after_help = examples::COMPLETIONS)]
     Completions {
@@ -121,9 +135,12 @@ pub(crate) struct ServiceArguments {
     /// IP address and port to listen on, for page, APIs, health and metrics [default: 127.0.0.1:9640]
     #[arg(long, env = "WEIR_LISTEN", value_name = "ADDR", value_parser = value::address)]
     pub listen: Option<SocketAddr>,
-    /// Allow addresses that other machines can reach, although weir has neither TLS nor authentication
-    #[arg(long, env = "WEIR_INSECURE_LISTEN")]
-    pub insecure_listen: bool,
+    /// Allow addresses that other machines can reach although there is no TLS ([tls] cert_file)
+    #[arg(long, env = "WEIR_ALLOW_PLAINTEXT")]
+    pub allow_plaintext: bool,
+    /// Allow addresses that other machines can reach although nobody is asked who they are ([auth] methods)
+    #[arg(long, env = "WEIR_ALLOW_ANONYMOUS")]
+    pub allow_anonymous: bool,
     /// Further names that clients and proxies ask under, separated by commas: weir.example,*.monitoring.svc
     #[arg(long, env = "WEIR_HOSTS", value_delimiter = ',', value_name = "NAMES")]
     pub hosts: Vec<String>,
@@ -205,6 +222,12 @@ pub(crate) enum CheckTarget {
         /// The file
         file: PathBuf,
     },
+    /// Explain whether somebody may: which policies allow it, and what of it they would see
+    ///
+    /// Decides as a weir with this configuration would, for a user or workload whose credentials name no tenants. With a webhook,
+    /// the webhook is asked. Exit codes: 0 allowed (for one signal at least), 1 denied, 2 wrong usage or a wrong file.
+    #[command(after_help = examples::CHECK_ACCESS)]
+    Access(AccessArguments),
 }
 
 #[cfg(test)]

@@ -1,4 +1,6 @@
-//! `weir check config`, `weir check rules`, `weir config`.
+//! `weir check config`, `weir check rules`, `weir config`; [`access`]: `weir check access`.
+
+mod access;
 
 use std::future::Future;
 use std::path::Path;
@@ -31,6 +33,7 @@ pub(crate) fn check(target: &CheckTarget) -> Result<(), Failure> {
             if *connect { check_connections(&plan.config) } else { Ok(()) }
         }
         CheckTarget::Rules { file } => check_rules(file),
+        CheckTarget::Access(arguments) => access::check(arguments),
     }
 }
 

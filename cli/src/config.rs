@@ -34,8 +34,10 @@ pub(crate) struct Config {
     pub otlp_grpc: SocketAddr,
     /// OTLP over HTTP.
     pub otlp_http: SocketAddr,
-    /// Listen on addresses that others can reach, without TLS and authentication.
-    pub insecure_listen: bool,
+    /// Listen without TLS on addresses that others can reach.
+    pub allow_plaintext: bool,
+    /// Ask nobody who they are on addresses that others can reach.
+    pub allow_anonymous: bool,
     /// Where others reach this process; `<listen>` when empty, as https where there is a certificate.
     pub advertise: String,
     /// Whom every listener answers, and for how long.
@@ -74,7 +76,8 @@ impl Default for Config {
             listen: loopback(9640),
             otlp_grpc: loopback(4317),
             otlp_http: loopback(4318),
-            insecure_listen: false,
+            allow_plaintext: false,
+            allow_anonymous: false,
             advertise: String::new(),
             front: Default::default(),
             auth: Default::default(),
@@ -162,7 +165,8 @@ impl Config {
             None => Self::default(),
         };
         config.listen = arguments.listen.unwrap_or(config.listen);
-        config.insecure_listen |= arguments.insecure_listen;
+        config.allow_plaintext |= arguments.allow_plaintext;
+        config.allow_anonymous |= arguments.allow_anonymous;
         if !arguments.hosts.is_empty() {
             config.front.hosts.clone_from(&arguments.hosts);
         }
@@ -240,16 +244,30 @@ impl Config {
         Location { url, options, tls: self.store.tls.clone(), default: self.data.join("store") }
     }
 
+    /// What others can reach has TLS and asks who they are, or says by name that it does not.
+    fn check_listeners(&self) -> Result<(), String> {
+        let (plain, anonymous) = (self.tls.cert_file.as_os_str().is_empty(), self.auth.methods.is_empty());
+        let all = [("listen", self.listen), ("otlp_grpc", self.otlp_grpc), ("otlp_http", self.otlp_http)];
+        let mut reachable = all.into_iter().filter(|(_, address)| !address.ip().is_loopback());
+        let Some((key, address)) = reachable.next() else { return Ok(()) };
+        if plain && !self.allow_plaintext {
+            return Err(format!(
+                "{key} = \"{address}\" can be reached by others, and there is no TLS: name a certificate in [tls] cert_file and \
+                 key_file, listen on 127.0.0.1, or say allow_plaintext = true (--allow-plaintext), behind a proxy that has TLS"
+            ));
+        }
+        if anonymous && !self.allow_anonymous {
+            return Err(format!(
+                "{key} = \"{address}\" can be reached by others, and nobody is asked who they are: name [auth] methods, listen on \
+                 127.0.0.1, or say allow_anonymous = true (--allow-anonymous): whoever reaches it may then do everything"
+            ));
+        }
+        Ok(())
+    }
+
     /// What serde cannot see: values that cannot work together. The message names the key.
     pub fn check(&self) -> Result<(), String> {
-        for (key, address) in [("listen", self.listen), ("otlp_grpc", self.otlp_grpc), ("otlp_http", self.otlp_http)] {
-            if !address.ip().is_loopback() && !self.insecure_listen {
-                return Err(format!(
-                    "{key} = \"{address}\" can be reached by others, and there is neither TLS nor authentication: \
-                     listen on 127.0.0.1, or say insecure_listen = true (--insecure-listen)"
-                ));
-            }
-        }
+        self.check_listeners()?;
         self.front.check().map_err(|error| format!("front.{error}"))?;
         self.auth.check().map_err(|error| format!("auth.{error}"))?;
         self.authorization.check().map_err(|error| format!("authorization.{error}"))?;
@@ -331,7 +349,10 @@ mod tests {
         check("listen = 5", "listen");
         check("[aggregator]\nhead_max = \"5B\"", "aggregator.head_max");
         check("[collector.files]\npoll_intervall = \"1s\"", "poll_intervall");
-        check("listen = \"0.0.0.0:80\"", "insecure_listen");
+        check("listen = \"0.0.0.0:80\"", "allow_plaintext");
+        check("otlp_grpc = \"0.0.0.0:80\"\nallow_plaintext = true", "allow_anonymous");
+        check("otlp_http = \"[::]:80\"\nallow_anonymous = true", "[tls] cert_file");
+        check("insecure_listen = true", "allow_plaintext = true");
         check("[front]\nhosts = [\"http://weir\"]", "front.hosts");
         check("[front]\nhead_max = \"100B\"", "front.head_max");
         check("[collector.push]\nline_max = \"1MiB\"", "collector.push.line_max: must be between 1KiB and 256KiB");

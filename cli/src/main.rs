@@ -5,12 +5,13 @@
 //! - [`config`]: the one configuration file.
 //! - [`up`]: all roles in one process; [`role`]: each of them as a process; [`service`]: what these share.
 //! - [`front`]: what every socket is served by.
+//! - [`audit`]: the audit log on its way.
 //! - [`fault`]: what a panic does.
 //! - [`client`]: commands that ask a running weir.
 //! - [`rules`]: rule files, and where their samples go.
 //! - [`containers`]: `run`, `ps`, `stop`, `rm`.
 //! - [`certs`]: a small CA.
-//! - [`plan`]: all that can be refused before anything is opened; [`check`]: `check config`, `check rules`, `config`.
+//! - [`plan`]: all that can be refused before anything is opened; [`check`]: `check config`, `check rules`, `check access`, `config`.
 //! - [`found`]: what `up` says when it is up.
 //! - [`stdout`]: where data goes.
 //! - [`pages`]: `completions`, `man`.
@@ -20,6 +21,7 @@
 
 mod arenas;
 mod args;
+mod audit;
 mod certs;
 mod check;
 mod client;
@@ -107,6 +109,9 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Logs(arguments) => runtime()?.block_on(client::logs(&arguments)),
         Command::Metrics(arguments) => runtime()?.block_on(client::metrics(&arguments)),
         Command::Trace(arguments) => runtime()?.block_on(client::trace(&arguments)),
+        Command::Login(arguments) => runtime()?.block_on(client::login(&arguments)),
+        Command::Logout(arguments) => client::logout(&arguments),
+        Command::Whoami(server) => runtime()?.block_on(client::whoami(&server)),
         Command::Admin(action) => runtime()?.block_on(client::admin(&action)),
     }
 }

@@ -48,7 +48,7 @@ mod tests {
             let mut written = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "weir", &mut written);
             let text = String::from_utf8(written).unwrap();
-            for word in ["completions", "follow", "insecure-listen", "metrics"] {
+            for word in ["completions", "follow", "allow-plaintext", "metrics"] {
                 assert!(text.contains(word), "{shell}: {word}");
             }
         }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use weir_access::Mode;
 use weir_bus::BusError;
 use weir_collector::scrape::config::PrometheusConfig;
 use weir_rules::RuleSet;
@@ -26,6 +27,7 @@ impl Plan {
         bus(&config).map_err(Failure::input)?;
         directories(&config)?;
         certificates(&config).map_err(Failure::input)?;
+        authorization(&config).map_err(|error| Failure::input(format!("authorization.{error}")))?;
         let rules = Arc::new(rules::load(&config.rules)?);
         let scrape = config.collector.scrape.config_file.as_deref().map(scrape).transpose()?;
         Ok(Self { config, rules, scrape })
@@ -45,6 +47,15 @@ fn listeners(config: &Config) -> Result<(), String> {
                 "{key} = \"{address}\" and {other} = \"{taken}\" cannot both listen there: give each a port of its own"
             ));
         }
+    }
+    Ok(())
+}
+
+/// The file of policies, or how the webhook is reached.
+fn authorization(config: &Config) -> Result<(), String> {
+    config.authorization.read_policies().map_err(|error| format!("policies_file: {error}"))?;
+    if config.authorization.mode == Mode::Webhook {
+        weir_methods::webhook(&config.authorization.webhook).map_err(|error| format!("webhook.{error}"))?;
     }
     Ok(())
 }
@@ -153,8 +164,8 @@ mod tests {
         check("data = \"DIR/good.yml\"", &["data: ", "good.yml is a file"]);
         check("otlp_http = \"127.0.0.1:9640\"", &["listen", "otlp_http", "port of its own"]);
         check("otlp_grpc = \"127.0.0.1:4318\"", &["otlp_grpc", "otlp_http", "port of its own"]);
-        check("insecure_listen = true\nlisten = \"0.0.0.0:4317\"", &["listen", "otlp_grpc"]);
-        check("otlp_grpc = \"0.0.0.0:1\"", &["otlp_grpc", "insecure_listen"]);
+        check("allow_plaintext = true\nallow_anonymous = true\nlisten = \"0.0.0.0:4317\"", &["listen", "otlp_grpc"]);
+        check("otlp_grpc = \"0.0.0.0:1\"", &["otlp_grpc", "allow_plaintext"]);
         check("collector = 5", &["collector", "expected a table"]);
         check("listen = \"weir.example:80\"", &["listen", "such as 127.0.0.1:9640"]);
         check("[collector.files]\nbegin = \"middle\"", &["unknown value `middle`", "`start` or `end`"]);

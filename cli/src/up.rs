@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
+use weir_access::Routes;
 use weir_aggregator::{Aggregator, Clock};
 use weir_api::Api;
+use weir_collector::Collector;
 use weir_logs::LogsReader;
 use weir_metrics::MetricsReader;
 use weir_model::outage::Outages;
@@ -14,9 +16,10 @@ use weir_rules::RuleSet;
 use weir_traces::TracesReader;
 
 use crate::args::UpArguments;
+use crate::audit::Auditing;
 use crate::config::Config;
 use crate::found::Found;
-use crate::front::Servers;
+use crate::front::{Servers, whoami};
 use crate::plan::Plan;
 use crate::rules::Sink;
 use crate::service::health::{self, CaughtUp, Readiness, Share};
@@ -47,6 +50,7 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
 
     let tenant = config.collector.tenant.clone();
     let (spans, requests) = telemetry::start(collector.shipper(), tenant.clone(), build::node_name(&config));
+    let auditing = Auditing::start(&front, Some(collector.shipper()), build::node_name(&config));
     let found = Found::of(&config, rules.summary(), scrape.as_ref());
     let storing = Storing::new(&config, parts, outages, Some(collector.shipper().watch()), &mut registry);
     let api = build_api(&config, &aggregator, &clock, rules, &storing, &mut registry);
@@ -54,17 +58,15 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     let mut evaluating = tokio::spawn(build::evaluate(&config, &api, sink, &clock, &mut registry, &shutdown));
     let readiness =
         Owning { storing, caught_up: CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::All(places.len()) } };
-    let pages = requests.around(config.telemetry.spans, weir_api::router(api));
-    let router = pages
-        .merge(collector.push_router())
-        .merge(health::router(registry, readiness))
-        .merge(weir_aggregator::admin::router(Arc::clone(&aggregator)))
-        .merge(weir_dashboards::router());
+    // Until weir_api::router declares its routes: nothing is asked of who reads.
+    let reads = Routes::new().map(|router| router.merge(weir_api::router(api)));
+    let reads = reads.map(|router| requests.around(config.telemetry.spans, router));
+    let routes = routes(reads, (&collector, &aggregator), health::router(registry, readiness));
 
     tracing::info!(listen = %config.listen, otlp_grpc = %config.otlp_grpc, otlp_http = %config.otlp_http,
         data = %config.data.display(), "weir is up");
     let mut servers = Servers::new();
-    front.serve(main, router, &shutdown, &mut servers);
+    front.serve(main, routes, &shutdown, &mut servers);
     otlp.serve(&front, &collector, &shutdown, &mut servers);
     tokio::spawn(found.say());
     let failure = tokio::select! {
@@ -78,6 +80,7 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     lifecycle::leave("rules", &mut evaluating).await;
     lifecycle::drain_requests(&mut servers).await;
     lifecycle::flush_spans(spans).await;
+    auditing.end().await;
     collector.join().await;
     if failure.is_none() {
         lifecycle::seal_at_end(&aggregator).await;
@@ -86,6 +89,16 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     lifecycle::leave("the aggregator", &mut owning).await;
     tracing::info!("weir is down");
     failure.map_or(Ok(()), Err)
+}
+
+/// All that it answers, but for OTLP, which has listeners of its own. `reads`: the APIs.
+pub(crate) fn routes(reads: Routes, (collector, aggregator): (&Collector, &Arc<Aggregator>), health: Routes) -> Routes {
+    reads
+        .merge(collector.push_router())
+        .merge(health)
+        .merge(weir_aggregator::admin::router(Arc::clone(aggregator)))
+        .merge(whoami::routes())
+        .merge(weir_dashboards::router())
 }
 
 /// Ready means: what comes in can be stored, and everything is open and caught up.
@@ -112,7 +125,7 @@ pub(crate) fn run(aggregator: &Arc<Aggregator>, consuming: &CancellationToken) -
 }
 
 /// Answers from this process's own partitions.
-fn build_api(
+pub(crate) fn build_api(
     config: &Config,
     aggregator: &Arc<Aggregator>,
     clock: &Clock,

@@ -35,6 +35,7 @@ use weir_model::wire::{self, Frame, Kind, Limits, Mark, Section};
 use crate::collector::{Collector, Deps};
 use crate::config::CollectorConfig;
 use crate::loki_push::logproto;
+use crate::testing::granted;
 
 const TRACE: [u8; 16] = [7; 16];
 
@@ -174,8 +175,8 @@ async fn push_all(log: Arc<dyn Log>, data: &Path) {
         let stop = shutdown.clone().cancelled_owned();
         tokio::spawn(async move { axum::serve(listener, routes).with_graceful_shutdown(stop).await })
     };
-    let grpc = serve(grpc, collector.otlp_grpc_router());
-    let http = serve(http, collector.otlp_http_router().merge(collector.push_router()));
+    let grpc = serve(grpc, granted(collector.otlp_grpc_router()));
+    let http = serve(http, granted(collector.otlp_http_router().merge(collector.push_router())));
     push_grpc(&grpc_address).await;
     push_http(&http_address).await;
     shutdown.cancel();
@@ -247,7 +248,7 @@ fn decode(record: &[u8], stored: &mut Stored, digests: &mut HashSet<[u8; 16]>) {
 fn fresh<S: Signal>(record: &[u8], digests: &mut HashSet<[u8; 16]>) -> Vec<Arc<S>> {
     let mut batches = Vec::new();
     for Section { header, batch } in wire::decode::<S>(record, &Limits::default()).unwrap() {
-        assert_eq!(header.tenant, "default");
+        assert_eq!(header.tenant, if header.source.starts_with("self_report:") { "default" } else { "t" });
         // The collector's own word on how it fares.
         if header.source.starts_with("self_report:") {
             continue;

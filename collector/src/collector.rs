@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use weir_access::Routes;
 use weir_bus::Log;
 use weir_model::outage::Outages;
 use weir_runtime::containers::InventoryConfig;
@@ -22,7 +22,7 @@ use crate::epoch::{Epochs, Rows};
 use crate::error::CollectorError;
 use crate::metrics::CollectorMetrics;
 use crate::node::{Containers, Node, Recount};
-use crate::push::{Clock, PushContext};
+use crate::push::{Clock, PushService};
 use crate::self_report::SelfReport;
 use crate::ship::{Lanes, Shipper};
 use crate::tail::{self, Configured, Discover, LogSpec, Root, SpecOf, Unseen};
@@ -59,7 +59,7 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running collector.
 pub struct Collector {
-    push: PushContext,
+    push: PushService,
     shipper: Shipper,
     lanes: Lanes,
     sources: JoinSet<Result<(), CollectorError>>,
@@ -75,7 +75,7 @@ impl Collector {
         let stop_lanes = CancellationToken::new();
         let (shipper, lanes) = Shipper::start(deps.bus.clone(), &config.ship, metrics.ship.clone(), stop_lanes.clone()).await?;
         shipper.register(deps.registry);
-        let push = PushContext::new(shipper.clone(), &config.tenant, config.push.clone(), metrics.clone(), deps.clock.clone())
+        let push = PushService::new(shipper.clone(), config.push.clone(), metrics.clone(), deps.clock.clone())
             .with_retention(deps.retention);
         let epochs = Arc::new(open_epochs(deps.data.clone()).await?.with_outages(deps.outages.clone()));
         let mut sources = JoinSet::new();
@@ -128,17 +128,17 @@ impl Collector {
     }
 
     /// The Loki push, for the main listener.
-    pub fn push_router(&self) -> Router {
+    pub fn push_router(&self) -> Routes {
         loki_push::router(self.push.clone())
     }
 
     /// OTLP over HTTP: `/v1/{logs,metrics,traces}`.
-    pub fn otlp_http_router(&self) -> Router {
+    pub fn otlp_http_router(&self) -> Routes {
         otlp::http::router(self.push.clone())
     }
 
     /// OTLP over gRPC: the three export services.
-    pub fn otlp_grpc_router(&self) -> Router {
+    pub fn otlp_grpc_router(&self) -> Routes {
         otlp::grpc::router(&self.push)
     }
 

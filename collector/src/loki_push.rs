@@ -17,13 +17,11 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use axum::Router;
 use axum::body::Body as HttpBody;
-use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use bytes::Bytes;
+use weir_access::{Needs, Routes, Telemetry, Verb};
 #[cfg(test)]
 use weir_model::log::LogBatch;
 use weir_model::signal::Signal;
@@ -34,15 +32,15 @@ use self::stream::{SOURCE, Taken};
 use crate::admission::Admission;
 use crate::body;
 use crate::json_size;
-use crate::push::PushContext;
+use crate::push::{PushContext, PushService};
 use crate::push_error::PushError;
 
 /// The route, for the main listener.
-pub fn router(context: PushContext) -> Router {
-    Router::new().route("/loki/api/v1/push", post(push)).with_state(context)
+pub fn router(service: PushService) -> Routes {
+    Routes::new().post("/loki/api/v1/push", Needs::Tenant(Verb::Push, Telemetry::Logs), push).with_state(service)
 }
 
-async fn push(State(context): State<PushContext>, headers: HeaderMap, body: HttpBody) -> Response {
+async fn push(context: PushContext, headers: HeaderMap, body: HttpBody) -> Response {
     match take(&context, &headers, body).await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => {

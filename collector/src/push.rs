@@ -1,9 +1,14 @@
-//! What all push protocols share: the context they are given, the way from sections to an answer, and the digests by
-//! which a second attempt is recognised. Knows no protocol.
+//! What all push protocols share: the service they ship to, the context that each request is given, the way from sections to an
+//! answer, and the digests by which a second attempt is recognised. Knows no protocol.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use weir_access::{Denied, Granted};
 use weir_model::panic_guard;
 use weir_model::signal::Signal;
 use weir_model::time::UnixNanos;
@@ -20,11 +25,10 @@ use crate::ship::{Shipped, Shipper};
 /// The time now, in Unix nanoseconds. Passed in, so that tests decide.
 pub type Clock = Arc<dyn Fn() -> UnixNanos + Send + Sync>;
 
-/// What a push handler needs. Cheap to clone.
+/// What the routes of pushes share. It knows no tenant: a request's comes with what it is [`Granted`]. Cheap to clone.
 #[derive(Clone)]
-pub struct PushContext {
+pub struct PushService {
     pub(crate) shipper: Shipper,
-    pub(crate) tenant: Arc<str>,
     pub(crate) config: Arc<PushConfig>,
     pub(crate) metrics: CollectorMetrics,
     pub(crate) clock: Clock,
@@ -33,13 +37,20 @@ pub struct PushContext {
     inflight: Inflight,
 }
 
-impl PushContext {
+/// What one push needs: the service, and whose records these are. A handler has it by extraction.
+#[derive(Clone)]
+pub(crate) struct PushContext {
+    pub(crate) service: PushService,
+    pub(crate) tenant: Arc<str>,
+}
+
+impl PushService {
     /// `config.requests_max` requests are served at once.
-    pub fn new(shipper: Shipper, tenant: &str, config: PushConfig, metrics: CollectorMetrics, clock: Clock) -> Self {
+    pub fn new(shipper: Shipper, config: PushConfig, metrics: CollectorMetrics, clock: Clock) -> Self {
         let slots = Arc::new(Semaphore::new(config.requests_max.max(1)));
         let inflight = Inflight::new(config.inflight_max.to_usize(), metrics.inflight_bytes.clone());
         let retention = Retention::default();
-        Self { shipper, tenant: tenant.into(), config: Arc::new(config), metrics, clock, retention, slots, inflight }
+        Self { shipper, config: Arc::new(config), metrics, clock, retention, slots, inflight }
     }
 
     /// Tells how long what is pushed will be kept; without it, for ever.
@@ -66,6 +77,32 @@ impl PushContext {
     /// Ships; `Ok` once everything is durable.
     pub(crate) async fn ship<S: Shipped>(&self, sections: Vec<Section<S>>) -> Result<(), PushError> {
         Ok(self.shipper.send_and_wait(sections, self.config.patience).await?)
+    }
+}
+
+impl Deref for PushContext {
+    type Target = PushService;
+
+    fn deref(&self) -> &PushService {
+        &self.service
+    }
+}
+
+impl FromRequestParts<PushService> for PushContext {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, service: &PushService) -> Result<Self, Response> {
+        let granted = Granted::from_request_parts(parts, service).await.map_err(IntoResponse::into_response)?;
+        let Some(single) = granted.scope.single() else {
+            return Err(Denied::Unclear("a push is one tenant's: name one in X-Scope-OrgID".into()).into_response());
+        };
+        Ok(Self::new(service.clone(), &single.tenant))
+    }
+}
+
+impl PushContext {
+    pub fn new(service: PushService, tenant: &Arc<str>) -> Self {
+        Self { service, tenant: Arc::clone(tenant) }
     }
 
     /// Runs a decoder off the async threads.

@@ -15,9 +15,9 @@ use weir_model::time::{SECOND, UnixNanos};
 use crate::Retention;
 use crate::config::{PushConfig, ShipConfig};
 use crate::metrics::CollectorMetrics;
-use crate::push::PushContext;
+use crate::push::PushService;
 use crate::ship::{Lanes, Shipper};
-use crate::testing::TestLog;
+use crate::testing::{TestLog, granted};
 use crate::{loki_push, otlp};
 
 struct Server {
@@ -25,6 +25,7 @@ struct Server {
     metrics: CollectorMetrics,
     url: String,
     client: reqwest::Client,
+    service: PushService,
     /// Dropping them ends them.
     _lanes: Lanes,
 }
@@ -45,12 +46,12 @@ async fn start_at(now: UnixNanos, retention: Retention) -> Server {
         body_idle_max: Duration::from_millis(500),
         ..PushConfig::default()
     };
-    let context = PushContext::new(shipper, "t", config, metrics.clone(), Arc::new(move || now)).with_retention(retention);
+    let service = PushService::new(shipper, config, metrics.clone(), Arc::new(move || now)).with_retention(retention);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let routes = loki_push::router(context.clone()).merge(otlp::http::router(context));
+    let routes = granted(loki_push::router(service.clone()).merge(otlp::http::router(service.clone())));
     tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-    Server { log, metrics, url, client: weir_tls::client(), _lanes: lanes }
+    Server { log, metrics, url, client: weir_tls::client(), service, _lanes: lanes }
 }
 
 impl Server {
@@ -100,6 +101,38 @@ async fn loki() {
     assert_eq!(server.post(path, "application/x-protobuf", "", "\u{1}nonsense").await.0, 400);
     // A declared size beyond reason is refused before anything is allocated.
     assert_eq!(server.post(path, "application/x-protobuf", "", [0xff, 0xff, 0xff, 0xff, 0x0f, 0]).await.0, 413);
+}
+
+/// Equal pushes of two tenants are two, in the records and in the digests that tell repetitions; a push without a tenant is nobody's.
+#[tokio::test]
+async fn a_push_is_the_tenant_s_that_the_request_is_granted() {
+    let server = start().await;
+    let line = r#"{"streams":[{"stream":{"a":"b"},"values":[["1","one"]]}]}"#;
+    let logs = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"5","body":{"stringValue":"two"}}]}]}]}"#;
+    for tenant in ["shop", "bank", "shop"] {
+        for (path, body) in [("/loki/api/v1/push", line), ("/v1/logs", logs)] {
+            let request = server.client.post(format!("{}{path}", server.url)).header("content-type", "application/json");
+            let answer = request.header("x-scope-orgid", tenant).body(body).send().await.unwrap();
+            assert!(answer.status().is_success(), "{path}: {}", answer.status());
+        }
+    }
+    let old = r#"{"streams":[{"stream":{"a":"b"},"values":[["9223372036854775807","late"]]}]}"#;
+    let request = server.client.post(format!("{}/loki/api/v1/push", server.url)).header("content-type", "application/json");
+    assert_eq!(request.header("x-scope-orgid", "bank").body(old).send().await.unwrap().status().as_u16(), 400);
+    assert_eq!(
+        (server.metrics.dropped_of("loki_push", "bank", "too_new"), server.metrics.dropped_of("loki_push", "shop", "too_new")),
+        (1, 0)
+    );
+    let sections: Vec<_> = server.log.sections::<LogBatch>().into_iter().flatten().collect();
+    for tenant in ["shop", "bank"] {
+        let own = sections.iter().filter(|section| section.header.tenant == tenant);
+        let digests: std::collections::HashSet<_> = own.map(|section| format!("{:?}", section.header.mark)).collect();
+        assert_eq!(digests.len(), 2, "{tenant}: one of each protocol");
+    }
+    assert_eq!(server.lines(), ["one", "one", "two", "two"]);
+    let ungated = loki_push::router(server.service.clone()).into_router();
+    let request = axum::http::Request::post("/loki/api/v1/push").body(axum::body::Body::from(line)).unwrap();
+    assert_eq!(tower::ServiceExt::oneshot(ungated, request).await.unwrap().status().as_u16(), 500);
 }
 
 #[tokio::test]

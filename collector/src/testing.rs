@@ -1,16 +1,32 @@
-//! A small in-memory bus for the unit tests: keeps what is appended, fails and stalls when told to.
+//! What the unit tests share: a small in-memory bus, which keeps what is appended, and fails and stalls when told to; and a front
+//! door that lets everybody push.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use axum::extract::Request;
+use axum::middleware::Next;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use weir_access::{Access, Authorizer, Principal, Routes, TENANT_HEADER};
 use weir_bus::{Ack, BusError, Consumer, Log, TopicPartition};
 use weir_model::log::LogBatch;
 use weir_model::signal::Signal;
 use weir_model::wire::{self, Kind, Limits, Mark, Section};
+
+/// Routes that anybody may push to: for the tenant of their header, else for `t`.
+pub(crate) fn granted(routes: Routes) -> axum::Router {
+    let authorizer = Arc::new(Authorizer::allow("t"));
+    routes.into_router().layer(axum::middleware::from_fn(move |mut request: Request, next: Next| {
+        let named = request.headers().get(TENANT_HEADER).map(|tenant| tenant.to_str().unwrap().into());
+        let principal = Some(Arc::new(Principal::anonymous()));
+        let access = Access::new(principal, named.into_iter().collect(), Arc::clone(&authorizer));
+        request.extensions_mut().insert(access);
+        next.run(request)
+    }))
+}
 
 pub(crate) struct TestLog {
     partitions: u32,

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::header::{
     ACCEPT, ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName,
     IF_NONE_MATCH, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
+use weir_access::Routes;
 
 use crate::assets::{Asset, Assets};
 
@@ -32,9 +32,9 @@ pub fn is_api(path: &str) -> bool {
 /// `GET` and `HEAD` only. Files of `dist/` under their own path; `/`, and any other path that a browser asks for as a
 /// document, gets `index.html`, so that each view's address can be opened, sent and reloaded. Paths below an API's prefix
 /// never do.
-pub fn router() -> Router {
+pub fn router() -> Routes {
     let assets = Arc::new(Assets::load());
-    Router::new().fallback(move |method: Method, uri: Uri, headers: HeaderMap| {
+    Routes::new().fallback(move |method: Method, uri: Uri, headers: HeaderMap| {
         let assets = Arc::clone(&assets);
         async move { answer(&assets, &method, uri.path(), &headers) }
     })

@@ -8,6 +8,7 @@
 //! - [`instant`]: the spellings of an instant that people use.
 //! - [`id`]: trace and span ids, and a log line's permanent identity.
 //! - [`label`]: sorted label sets and the matchers over them.
+//! - [`selector`]: `{a="b"}` by itself, as policies have it.
 //! - [`compression`] makes and reads zstd frames.
 //! - [`pattern`]: regular expressions of strangers, compiled within limits.
 //! - [`resource`]: which container of which pod on which node of which tenant.
@@ -42,6 +43,7 @@ pub mod pattern;
 pub mod resource;
 pub mod scope;
 pub mod select;
+pub mod selector;
 pub mod signal;
 pub mod span;
 pub mod status;

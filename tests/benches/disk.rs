@@ -8,6 +8,7 @@ use weir_runtime::samples::{NodeSampler, SamplerConfig};
 use weir_tests::bench::path::{Aggregating, Collecting, clock, disk_bus};
 use weir_tests::bench::watch::mb;
 use weir_tests::bench::{input, limits, run, until};
+use weir_tests::granted::granted;
 use weir_tests::nezha::day;
 use weir_tests::weir::PATIENCE;
 
@@ -87,7 +88,7 @@ async fn send_samples(collecting: &Collecting) -> u64 {
 async fn send_spans(collecting: &Collecting, requests: &[Vec<u8>]) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
     let url = format!("http://{}/v1/traces", listener.local_addr().expect("bound"));
-    let routes = collecting.collector.otlp_http_router();
+    let routes = granted(collecting.collector.otlp_http_router());
     let server = tokio::spawn(async move { axum::serve(listener, routes).await });
     weir_tests::bench::otlp::send(&url, requests, PATIENCE).await;
     server.abort();

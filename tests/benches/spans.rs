@@ -9,6 +9,7 @@ use weir_model::wire::Kind;
 use weir_tests::bench::path::{Aggregating, Collecting, clock, disk_bus};
 use weir_tests::bench::watch::{Watch, mb, spent};
 use weir_tests::bench::{input, otlp, run};
+use weir_tests::granted::granted;
 use weir_tests::nezha::day;
 use weir_tests::weir::PATIENCE;
 use weir_traces::TracesReader;
@@ -36,7 +37,7 @@ async fn bench() {
     let collecting = Collecting::start(bus.clone(), folder.path(), None).await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
     let url = format!("http://{}/v1/traces", listener.local_addr().expect("bound"));
-    let routes = collecting.collector.otlp_http_router();
+    let routes = granted(collecting.collector.otlp_http_router());
     let server = tokio::spawn(async move { axum::serve(listener, routes).await });
 
     let watch = Watch::start();

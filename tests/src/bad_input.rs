@@ -182,7 +182,7 @@ fn the_command_line_refuses_with_what_is_wrong_and_exit_code_2() {
         assert!(output.stdout.is_empty(), "{arguments:?}: errors go to stderr");
     };
     check(&["check", "config", &unknown], 2, "listne");
-    check(&["check", "config", &open], 2, "insecure_listen");
+    check(&["check", "config", &open], 2, "allow_plaintext");
     check(&["check", "config", "/nonexistent.toml"], 2, "/nonexistent.toml");
     check(&["check", "rules", &kafka], 2, "parse error");
     check(&["up", "--listen", "nowhere"], 2, "nowhere");

@@ -250,7 +250,7 @@ fn a_check_refuses_what_a_start_refuses() {
     let ports = format!("listen = \"127.0.0.1:{}\"\n", free_port());
     for (text, word) in [
         ("listne = 1".to_owned(), "listne"),
-        ("otlp_grpc = \"0.0.0.0:4317\"".to_owned(), "insecure_listen"),
+        ("otlp_grpc = \"0.0.0.0:4317\"".to_owned(), "allow_plaintext"),
         (format!("{ports}otlp_http = {}", ports.split(" = ").nth(1).unwrap()), "otlp_http"),
         (format!("[rules]\nfiles = [{:?}]", at("rules.yml")), "rules.files"),
         (format!("[rules]\nfiles = [{:?}]", at("away.yml")), "away.yml"),

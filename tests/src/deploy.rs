@@ -87,9 +87,21 @@ fn manifests_hang_together() {
         named("NetworkPolicy", name);
         safe(pod, name == "weir-collector");
         let container = &pod["spec"]["containers"][0];
-        let ready = if name == "weir-query" { "/api/weir/v1/status" } else { "/readyz" };
+        let ready = if name == "weir-query" { "/-/serving" } else { "/readyz" };
         assert_eq!(container["readinessProbe"]["httpGet"]["path"], ready);
         assert_eq!(container["livenessProbe"]["httpGet"]["path"], "/healthz");
+        for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+            assert_eq!(container[probe]["httpGet"]["scheme"], "HTTPS", "{name}: {probe}");
+        }
+        let secrets: Vec<&str> = pod["spec"]["volumes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|volume| volume["secret"]["secretName"].as_str())
+            .collect();
+        assert_eq!(secrets, [&*format!("{name}-tls"), "weir-auth"]);
+        let variables = container["env"].as_array().unwrap().iter().filter_map(|variable| variable["name"].as_str());
+        assert!(!variables.clone().any(|name| name.starts_with("WEIR_ALLOW")), "{name}: nothing is waived");
         for volume in pod["spec"]["volumes"].as_array().unwrap().iter().filter(|volume| volume["configMap"].is_object()) {
             named("ConfigMap", volume["configMap"]["name"].as_str().unwrap());
         }
@@ -149,7 +161,18 @@ pub(crate) fn configuration() -> String {
 #[test]
 fn the_cluster_s_configuration_is_one_that_weir_takes() {
     let folder = tempfile::tempdir().unwrap();
-    let text = configuration();
+    // What its Secrets hold, as deploy/kubernetes/README.md makes it.
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (made, output) = run(&binary().display().to_string(), &["certs", &at("certs"), "--host", "weir-aggregator"], b"");
+    assert!(made, "{output}");
+    std::fs::write(at("tokens.csv"), "token,grafana,grafana,\"\"\n").unwrap();
+    std::fs::write(at("policies.jsonl"), "{\"user\": \"grafana\", \"verb\": \"read\"}\n").unwrap();
+    let text = configuration()
+        .replace("/etc/weir-tls/ca.crt", &at("certs/ca.pem"))
+        .replace("/etc/weir-tls/tls.crt", &at("certs/aggregator.pem"))
+        .replace("/etc/weir-tls/tls.key", &at("certs/aggregator.key"))
+        .replace("/etc/weir-auth", &folder.path().display().to_string());
+    assert!(!text.contains("/etc/weir"), "{text}");
     let check = |text: &str| {
         let file = folder.path().join("weir.toml");
         std::fs::write(&file, text).unwrap();

@@ -16,6 +16,7 @@
 pub mod ask;
 pub mod bench;
 pub mod cluster;
+pub mod granted;
 pub mod guest;
 pub mod hostile;
 pub mod kafka;

@@ -141,12 +141,20 @@ mod tests {
             let said = refused(&[role, "--listen", "127.0.0.1:0"]);
             assert!(said.contains("cannot be shared between processes") && said.contains("bus.kafka.brokers"), "{said}");
             let said = refused(&[role, "--listen", "0.0.0.0:0"]);
-            assert!(said.contains("--insecure-listen"), "{said}");
+            assert!(said.contains("--allow-plaintext"), "{said}");
         }
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("weir.toml");
         std::fs::write(&file, "[bus]\nkind = \"kafka\"").unwrap();
-        let said = refused(&["aggregator", "--config", file.to_str().unwrap(), "--listen", "0.0.0.0:0", "--insecure-listen"]);
+        let said = refused(&[
+            "aggregator",
+            "--config",
+            file.to_str().unwrap(),
+            "--listen",
+            "0.0.0.0:0",
+            "--allow-plaintext",
+            "--allow-anonymous",
+        ]);
         assert!(said.contains("--advertise"), "{said}");
     }
 

@@ -7,7 +7,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use weir_access::{Needs, Routes};
 use weir_heads::{HEADS_PATH, HeadRequest, STATUS_PATH, TAIL_PATH};
 use weir_model::status::OwnerStatus;
 use weir_model::wire::Kind;
@@ -20,12 +20,12 @@ use crate::open::Aggregator;
 const REQUEST_BYTES_MAX: usize = 4 << 20;
 
 /// Answers `/api/weir/internal/v1/{heads,tail,status}` for the partitions that the aggregator owns at that time.
-pub fn router(aggregator: Arc<Aggregator>) -> axum::Router {
-    axum::Router::new()
-        .route(HEADS_PATH, post(heads))
-        .route(TAIL_PATH, post(tail::tail))
-        .route(STATUS_PATH, get(status))
-        .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
+pub fn router(aggregator: Arc<Aggregator>) -> Routes {
+    Routes::new()
+        .post(HEADS_PATH, Needs::Cluster, heads)
+        .post(TAIL_PATH, Needs::Cluster, tail::tail)
+        .get(STATUS_PATH, Needs::Cluster, status)
+        .map(|router| router.layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX)))
         .with_state(aggregator)
 }
 

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use weir_model::scope::Scope;
 
-use super::{Authorizer, Denied, Needs, Principal};
+use super::{Authorizer, Denied, Needs, Principal, Tenants};
 
 /// Names the tenants of a request: one, or several with `|` between them.
 pub const TENANT_HEADER: &str = "x-scope-orgid";
@@ -31,13 +31,30 @@ impl Access {
         self.principal.as_ref()
     }
 
+    /// The tenants that the request names.
+    pub fn asked(&self) -> &[Arc<str>] {
+        &self.asked
+    }
+
+    /// The tenants that the principal may name for one verb and signal at least; none where nobody is known.
+    pub fn tenants(&self) -> Tenants {
+        let none = || Tenants::Only(Default::default());
+        self.principal.as_ref().map_or_else(none, |principal| self.authorizer.tenants(principal))
+    }
+
+    /// Whether [`Self::grant`] would grant: for telling, and so not counted.
+    pub async fn may(&self, needs: Needs) -> bool {
+        match &self.principal {
+            Some(principal) => self.authorizer.decide(principal, &self.asked, needs).await.is_ok(),
+            None => false,
+        }
+    }
+
     /// What a route's needs leave of what the request asks for.
     pub async fn grant(&self, needs: Needs) -> Result<Granted, Denied> {
-        let Some(principal) = &self.principal else {
-            return Err(Denied::Unauthenticated("no credentials: this needs a token, a password or a client certificate".into()));
-        };
-        let scope = self.authorizer.decide(principal, &self.asked, needs).await?;
-        Ok(Granted { principal: Arc::clone(principal), scope: Arc::new(scope) })
+        let scope = self.authorizer.grant(self.principal.as_deref(), &self.asked, needs).await?;
+        let principal = self.principal.clone().expect("invariant: nobody is granted nothing");
+        Ok(Granted { principal, scope: Arc::new(scope) })
     }
 }
 

@@ -22,6 +22,16 @@ pub enum Denied {
 }
 
 impl Denied {
+    /// In metrics and the audit log.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unauthenticated(_) => "unauthenticated",
+            Self::Forbidden(_) => "forbidden",
+            Self::Unclear(_) => "unclear",
+            Self::Undecided(_) => "undecided",
+        }
+    }
+
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,

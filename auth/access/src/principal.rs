@@ -3,6 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use weir_model::clip;
+
+/// The group of weir's own processes: organisation (O) of their certificates.
+pub const CLUSTER_GROUP: &str = "weir:cluster";
+
 /// How a principal was known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Method {
@@ -49,6 +54,21 @@ impl Principal {
     /// Whoever asks where nobody is asked who they are.
     pub fn anonymous() -> Self {
         Self { name: "anonymous".into(), uid: String::new(), groups: Vec::new(), tenants: None, method: Method::Anonymous }
+    }
+
+    /// Another process of the same cluster: by its certificate, or anybody where nobody is asked who they are.
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.method == Method::Anonymous || self.is_cluster_member()
+    }
+
+    /// The same, known to be one.
+    pub(crate) fn is_cluster_member(&self) -> bool {
+        self.method == Method::Certificate && self.groups.iter().any(|group| group == CLUSTER_GROUP)
+    }
+
+    /// In errors.
+    pub(crate) fn shown(&self) -> String {
+        format!("{:?}", clip(&self.name))
     }
 }
 

@@ -100,6 +100,7 @@ impl Routes {
     }
 }
 
+/// The needs go with the answer as an extension, so that the front door can tell what was asked for.
 async fn check(needs: Needs, mut request: Request, next: Next) -> Response {
     if needs == Needs::Nothing {
         return next.run(request).await;
@@ -108,11 +109,13 @@ async fn check(needs: Needs, mut request: Request, next: Next) -> Response {
         return (StatusCode::INTERNAL_SERVER_ERROR, "no front door stands before this route, a fault of weir's\n")
             .into_response();
     };
-    match access.grant(needs).await {
+    let mut response = match access.grant(needs).await {
         Ok(granted) => {
             request.extensions_mut().insert(granted);
             next.run(request).await
         }
         Err(denied) => denied.into_response(),
-    }
+    };
+    response.extensions_mut().insert(needs);
+    response
 }

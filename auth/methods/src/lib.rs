@@ -5,7 +5,7 @@
 //! - `credentials`: what a request's head brings, within limits.
 //! - `certificates`, `tokens`, `basic`, `oidc`, `kubernetes`, `keystone`, `proxy`: the methods, a file each.
 //! - `jwt`, `jwks`: signed tokens, and the keys that an issuer publishes.
-//! - `backend`: HTTP to issuers and to whoever else is asked.
+//! - `backend`: HTTP to issuers and to whoever else is asked. `webhook`: reaches the service that authorization asks.
 //! - `cache`: verdicts that cost something, kept for a while. `digest`: how secrets are looked up.
 //! - `throttle`: who has failed too often waits. `watched`: files that are read again when they change.
 //! - `metrics`: how it is doing.
@@ -29,9 +29,11 @@ mod throttle;
 mod tokens;
 mod verdict;
 mod watched;
+mod webhook;
 
 pub use authenticator::Authenticator;
 pub use config::{
     AuthConfig, CertificateName, CertificatesConfig, KeystoneConfig, KubernetesConfig, MethodName, OidcConfig, ProxyConfig,
     TenantName, TokenCheck,
 };
+pub use webhook::webhook;

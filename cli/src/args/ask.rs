@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use weir_tls::ClientTls;
+
 use super::{examples, value};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -89,9 +91,39 @@ pub(crate) struct ServerArguments {
     /// For people, or JSON
     #[arg(short, long, env = "WEIR_OUTPUT", value_enum, default_value = "text")]
     pub output: Output,
-    /// The weir to ask: HOST:PORT, or an http:// or https:// URL
-    #[arg(long, env = "WEIR_ADDR", value_name = "ADDR", default_value = "127.0.0.1:9640")]
-    pub addr: String,
+    /// The weir to ask: HOST:PORT, or an http:// or https:// URL [default: the profile's, or else 127.0.0.1:9640]
+    #[arg(long, env = "WEIR_ADDR", value_name = "ADDR")]
+    pub addr: Option<String>,
+    /// What `weir login` has kept under this name: address, credentials, tenant [default: the last one signed in to]
+    #[arg(long, env = "WEIR_PROFILE", value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Whose data to ask for: a tenant, or several with | between them [default: the profile's]
+    #[arg(long, env = "WEIR_TENANT", value_name = "TENANT")]
+    pub tenant: Option<String>,
+    #[command(flatten)]
+    pub tls: TlsArguments,
+}
+
+impl TlsArguments {
+    /// What was typed, over what is kept. Errors with a path that cannot be made absolute.
+    pub fn over(&self, kept: ClientTls) -> Result<ClientTls, String> {
+        let file = |given: &Option<PathBuf>, kept: &PathBuf| match given {
+            Some(path) => std::path::absolute(path).map_err(|error| format!("{}: {error}", path.display())),
+            None => Ok(kept.clone()),
+        };
+        Ok(ClientTls {
+            ca_file: file(&self.ca_file, &kept.ca_file)?,
+            cert_file: file(&self.cert, &kept.cert_file)?,
+            key_file: file(&self.key, &kept.key_file)?,
+            server_name: self.server_name.clone().unwrap_or(kept.server_name),
+            ..kept
+        })
+    }
+}
+
+/// Certificates of a command that asks.
+#[derive(Debug, Args)]
+pub(crate) struct TlsArguments {
     /// Certificates of the authorities that weir's is of, PEM [default: this machine's]
     #[arg(long, env = "WEIR_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
@@ -101,7 +133,7 @@ pub(crate) struct ServerArguments {
     /// The certificate's key, PEM
     #[arg(long, env = "WEIR_KEY", value_name = "FILE", requires = "cert")]
     pub key: Option<PathBuf>,
-    /// Name that weir's certificate is of [default: the host of --addr]
+    /// Name that weir's certificate is of [default: the host of the address]
     #[arg(long, env = "WEIR_SERVER_NAME", value_name = "NAME")]
     pub server_name: Option<String>,
 }

@@ -7,7 +7,7 @@ use clap::{ArgMatches, Command};
 use weir_logql::search::{Search, to_logql};
 use weir_logql::{Expr, parse_open};
 
-use super::ask::{LogsArguments, MetricsArguments, Output};
+use super::ask::{AdminAction, LogsArguments, MetricsArguments, Output, ServerArguments, TraceArguments};
 use super::{Arguments, Command as Given};
 
 /// Why, and for which command.
@@ -35,11 +35,20 @@ pub(super) fn check(matches: &ArgMatches) -> Result<(), NoEffect> {
         "admin" => own.subcommand().map_or(Ok(()), |(_, own)| tls(own)),
         _ => Ok(()),
     };
+    let checked = checked.and_then(|()| one_address(server(own)));
     checked.map_err(|message| NoEffect { command: command.to_owned(), message })
 }
 
-/// `--since` that was typed wins over a `WEIR_FROM` of the environment; the other way round `--from` wins anyway.
+/// `--since` that was typed wins over a `WEIR_FROM` of the environment, the other way round `--from` wins anyway; `--addr` over
+/// `WEIR_PROFILE`, and `--profile` over `WEIR_ADDR`.
 pub(super) fn prefer_typed(matches: &ArgMatches, arguments: &mut Arguments) {
+    if let (Some((_, own)), Some(asked)) = (matches.subcommand(), asked(&mut arguments.command)) {
+        if is_typed(server(own), "profile") {
+            asked.addr = None;
+        } else if is_typed(server(own), "addr") {
+            asked.profile = None;
+        }
+    }
     let (Given::Logs(LogsArguments { range, .. }) | Given::Metrics(MetricsArguments { range, .. })) = &mut arguments.command
     else {
         return;
@@ -57,7 +66,8 @@ fn node(matches: &ArgMatches) -> Result<(), String> {
 }
 
 fn tls(matches: &ArgMatches) -> Result<(), String> {
-    if matches.get_one::<String>("addr").is_some_and(|addr| addr.starts_with("https://")) {
+    // A profile's is known later.
+    if matches.get_one::<String>("addr").is_none_or(|addr| addr.starts_with("https://")) {
         return Ok(());
     }
     // As they are typed.
@@ -108,6 +118,28 @@ fn one_begin(matches: &ArgMatches) -> Result<(), String> {
     if both { Err("--since and --from both say where the range begins: use one of them".into()) } else { Ok(()) }
 }
 
+/// Where the options of who is asked stand: with `admin`, at its own commands.
+fn server(matches: &ArgMatches) -> &ArgMatches {
+    matches.subcommand().map_or(matches, |(_, own)| own)
+}
+
+/// Who is asked, by the commands that ask.
+fn asked(command: &mut Given) -> Option<&mut ServerArguments> {
+    match command {
+        Given::Logs(LogsArguments { server, .. })
+        | Given::Metrics(MetricsArguments { server, .. })
+        | Given::Trace(TraceArguments { server, .. })
+        | Given::Whoami(server)
+        | Given::Admin(AdminAction::Seal(server) | AdminAction::Compact(server) | AdminAction::Expire(server)) => Some(server),
+        _ => None,
+    }
+}
+
+fn one_address(matches: &ArgMatches) -> Result<(), String> {
+    let both = is_typed(matches, "addr") && is_typed(matches, "profile");
+    if both { Err("--addr and --profile both say which weir is asked: use one of them".into()) } else { Ok(()) }
+}
+
 /// Errors when one of these was typed.
 fn without(matches: &ArgMatches, ids: &[&str], why: &str) -> Result<(), String> {
     match ids.iter().find(|id| is_typed(matches, id)) {
@@ -117,7 +149,7 @@ fn without(matches: &ArgMatches, ids: &[&str], why: &str) -> Result<(), String> 
 }
 
 fn is_typed(matches: &ArgMatches, id: &str) -> bool {
-    matches.value_source(id) == Some(ValueSource::CommandLine)
+    matches.try_contains_id(id).is_ok() && matches.value_source(id) == Some(ValueSource::CommandLine)
 }
 
 /// Whether a LogQL query asks for values over lines. One that cannot be read is for the server to refuse.

@@ -83,7 +83,15 @@ Examples:
 pub(super) const CHECK: &str = "\
 Examples:
   weir check config /etc/weir.toml
-  weir check rules /etc/weir/rules.yml";
+  weir check rules /etc/weir/rules.yml
+  weir check access --as reader --config /etc/weir.toml '{namespace=\"web\"}'";
+
+pub(super) const CHECK_ACCESS: &str = "\
+Examples:
+  weir check access --as reader --config /etc/weir.toml
+  weir check access --as reader --group shop-dev --tenant shop --signal logs '{namespace=\"web\"}'
+  weir check access --as agent --verb push --tenant shop
+  weir check access --as alice --group sre --verb admin";
 
 pub(super) const CHECK_CONFIG: &str = "\
 Examples:
@@ -118,6 +126,25 @@ Examples:
   weir admin compact --addr localhost:9700
   weir admin seal --addr https://weir.example:9640 --ca-file ca.pem --cert client-admin.pem --key client-admin.key
   weir admin expire -o json";
+
+pub(super) const LOGIN: &str = "\
+Examples:
+  weir login https://weir.example:9640 --token-file token
+  weir login weir.example:9640 --user ann --tenant shop   asks for the password
+  weir login localhost:9640 --token-file - --profile local
+
+Credentials are tried and then kept in $XDG_CONFIG_HOME/weir/profiles.toml (or ~/.config), which its owner alone can read. logs, metrics,
+trace, admin and whoami use the last profile that was signed in to; --profile names another, --addr uses none.";
+
+pub(super) const LOGOUT: &str = "\
+Examples:
+  weir logout
+  weir logout --profile local";
+
+pub(super) const WHOAMI: &str = "\
+Examples:
+  weir whoami
+  weir whoami --profile local -o json";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

@@ -20,6 +20,10 @@ fn the_commands_are_well_formed() {
 #[test]
 fn a_flag_that_would_do_nothing_is_refused_by_name() {
     let metric = r#"rate({a="b"}[1m])"#;
+    refused(&["trace", "1", "--addr", "a", "--profile", "b"], "--addr and --profile");
+    refused(&["admin", "seal", "--addr", "a", "--profile", "b"], "--addr and --profile");
+    refused(&["login", "a", "--token-file", "b", "--user", "c"], "--user");
+    refused(&["login", "a", "--password-file", "b"], "--user");
     refused(&["trace", "1", "--since", "5m"], "--since");
     refused(&["trace", "1", "--to", "5"], "--to");
     refused(&["trace", "1", "--limit", "5"], "--limit");
@@ -39,7 +43,7 @@ fn a_flag_that_would_do_nothing_is_refused_by_name() {
     refused(&["metrics", "up", "--step", "15s", "--since", "5m", "--from", "now-5m"], "--since and --from");
     refused(&["up", "--no-node", "--containers", "/x"], "--containers");
     refused(&["ps", "--limit", "5"], "--limit");
-    refused(&["trace", "1", "--ca-file", "x"], "--ca-file");
+    refused(&["trace", "1", "--addr", "x", "--ca-file", "x"], "--ca-file");
     refused(&["admin", "seal", "--addr", "http://x", "--server-name", "x"], "--server-name");
     refused(&["logs", "a", "--addr", "https://x", "--cert", "x"], "--key");
     refused(&["check", "rules", "x", "--connect"], "--connect");

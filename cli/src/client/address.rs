@@ -1,13 +1,17 @@
-//! What `--addr` may be: `HOST`, `HOST:PORT` or a URL of http or https, and the certificates that go with the latter.
+//! Which weir is asked, and as whom: `HOST`, `HOST:PORT` or a URL of http or https, with the certificates that go with the latter; and
+//! the credentials of a profile at its own address.
 
 use reqwest::Url;
+use reqwest::header::HeaderMap;
 use weir_tls::ClientTls;
 
+use super::profile::{Profile, Profiles};
 use crate::Failure;
 use crate::args::ServerArguments;
 
 /// Where weir listens when nobody says otherwise.
 const PORT: u16 = 9640;
+const DEFAULT: &str = "127.0.0.1:9640";
 
 /// A weir to ask.
 #[derive(Clone, Debug)]
@@ -16,24 +20,43 @@ pub(super) struct Address {
     /// As it was typed.
     given: String,
     pub tls: ClientTls,
+    /// Credentials and tenant.
+    headers: HeaderMap,
 }
 
 impl Address {
-    /// Errors with what was typed and what is wrong with it. Certificates of the environment are passed over where it is not https.
+    /// The address that is named, without credentials; else that of the profile that is named, or of the last one signed in to.
     pub fn of(server: &ServerArguments) -> Result<Self, Failure> {
-        let address = Self::parse(&server.addr)?;
-        if address.base.scheme() != "https" {
-            return Ok(address);
-        }
-        let file = |file: &Option<std::path::PathBuf>| file.clone().unwrap_or_default();
-        let tls = ClientTls {
-            ca_file: file(&server.ca_file),
-            cert_file: file(&server.cert),
-            key_file: file(&server.key),
-            server_name: server.server_name.clone().unwrap_or_default(),
-            ..ClientTls::default()
+        let kept = || Profiles::read(&Profiles::path()?);
+        let profile = match (&server.profile, &server.addr) {
+            (Some(name), _) => kept()?.named(name)?.clone(),
+            (None, Some(addr)) => Profile { url: addr.clone(), ..Profile::default() },
+            (None, None) => {
+                let current = kept()?.current().cloned();
+                current.unwrap_or_else(|| Profile { url: DEFAULT.into(), ..Profile::default() })
+            }
         };
-        Ok(Self { tls, ..address })
+        let tls = server.tls.over(profile.tls.clone()).map_err(Failure::input)?;
+        Self::of_profile(&Profile { tenant: server.tenant.clone().or(profile.tenant), tls, ..profile })
+    }
+
+    pub fn of_profile(profile: &Profile) -> Result<Self, Failure> {
+        Ok(Self { headers: profile.headers()?, tls: profile.tls.clone(), ..Self::parse(&profile.url)? })
+    }
+
+    /// What goes with every request.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// Whether others on the way can read what is sent.
+    pub fn is_plain(&self) -> bool {
+        let host = self.host().trim_matches(['[', ']']);
+        let is_here = match host.parse::<std::net::IpAddr>() {
+            Ok(address) => address.is_loopback(),
+            Err(_) => host == "localhost" || host.ends_with(".localhost"),
+        };
+        self.base.scheme() == "http" && !is_here
     }
 
     /// Errors with what was typed and what is wrong with it.
@@ -47,7 +70,7 @@ impl Address {
             other => return Err(wrong(&format!("{other}:// is not HTTP"))),
         }
         if !base.username().is_empty() || base.password().is_some() {
-            return Err(wrong("weir knows no users"));
+            return Err(wrong("credentials do not belong into an address: `weir login` keeps them"));
         }
         if base.query().is_some() || base.fragment().is_some() {
             return Err(wrong("an address has no ? and no #"));
@@ -55,7 +78,7 @@ impl Address {
         if !has_scheme && base.port().is_none() && !text.ends_with(":80") {
             base.set_port(Some(PORT)).map_err(|()| wrong("this has no host"))?;
         }
-        Ok(Self { base, given: given.to_owned(), tls: ClientTls::default() })
+        Ok(Self { base, given: given.to_owned(), tls: ClientTls::default(), headers: HeaderMap::new() })
     }
 
     /// The URL of a path that begins with a slash.
@@ -118,7 +141,7 @@ mod tests {
         check("localhost:99999", "port");
         check("localhost:port", "port");
         check("", "localhost:9640");
-        check("me@localhost", "users");
+        check("me@localhost", "weir login");
         check("localhost?x", "no ?");
     }
 }

@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use reqwest::StatusCode;
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::Error;
 use tokio_tungstenite::tungstenite::{Message, protocol::WebSocketConfig};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
@@ -79,7 +80,9 @@ async fn connect(query: &Query, address: &Address) -> Result<Tail, Error> {
     let _is_http = url.set_scheme(if is_tls { "wss" } else { "ws" });
     let stream = if is_tls { weir_tls::connect(&address.tls, &host, stream).await? } else { Either::Left(stream) };
     let config = WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX)).max_frame_size(Some(MESSAGE_BYTES_MAX));
-    Ok(client_async_with_config(url.as_str(), stream, Some(config)).await?.0)
+    let mut request = url.as_str().into_client_request()?;
+    request.headers_mut().extend(address.headers().clone());
+    Ok(client_async_with_config(request, stream, Some(config)).await?.0)
 }
 
 /// Until there is a connection, or weir says that there will be none.
@@ -88,7 +91,7 @@ async fn reconnect(query: &Query, address: &Address) -> Result<Tail, Failure> {
         tokio::time::sleep(PAUSE).await;
         match connect(query, address).await {
             Ok(tail) => return Ok(tail),
-            Err(Error::Http(response)) if response.status().as_u16() == 400 => {
+            Err(Error::Http(response)) if [400, 401, 403].contains(&response.status().as_u16()) => {
                 return Err(refused(address, Error::Http(response)));
             }
             Err(_) => {}

@@ -36,7 +36,7 @@ pub(super) async fn ask(address: &Address, method: Method, path: &str, parameter
     // What is asked is what was named, whatever the environment says of proxies.
     let url = address.url(path, parameters);
     let endpoint = Endpoint::new(url.as_str(), &address.tls, |builder| builder.no_proxy().connect_timeout(CONNECT_WITHIN));
-    let request = endpoint.map_err(Failure::input)?.request(method);
+    let request = endpoint.map_err(Failure::input)?.request(method).headers(address.headers().clone());
     let unanswered = |error: reqwest::Error| Failure::failed(unreachable::in_words(address, &error));
     let answer = request.send().await.map_err(unanswered)?;
     let status = answer.status();
@@ -72,5 +72,9 @@ fn outages(headers: &HeaderMap) -> Vec<String> {
 /// What weir refused, in its words.
 pub(super) fn refusal(status: StatusCode, message: &str) -> Failure {
     let message = safe::block(message);
-    if status == StatusCode::BAD_REQUEST { Failure::input(message) } else { Failure::failed(message) }
+    match status {
+        StatusCode::BAD_REQUEST => Failure::input(message),
+        StatusCode::UNAUTHORIZED => Failure::failed(format!("{message} (`weir login URL` signs in)")),
+        _ => Failure::failed(message),
+    }
 }

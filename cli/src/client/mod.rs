@@ -1,6 +1,7 @@
 //! Commands that ask a running weir over HTTP and print what it says.
 //!
-//! - [`address`]: what `--addr` may be; [`http`]: one question and its answer; [`unreachable`]: why there was none, in words.
+//! - [`profile`]: addresses and credentials that are kept; [`login`]: `login`, `logout`, `whoami`.
+//! - [`address`]: which weir is asked, and as whom; [`http`]: one question and its answer; [`unreachable`]: why there was none, in words.
 //! - [`logs`], [`follow`], [`metrics`], [`trace`], [`admin`]: a command each.
 //! - [`lines`]: log lines asked for and written; [`print`]: rows to stdout, and to stderr what the answer does not cover.
 
@@ -9,13 +10,16 @@ mod admin;
 mod follow;
 mod http;
 mod lines;
+mod login;
 mod logs;
 mod metrics;
 mod print;
+mod profile;
 mod trace;
 mod unreachable;
 
 pub(crate) use admin::admin;
+pub(crate) use login::{login, logout, whoami};
 pub(crate) use logs::logs;
 pub(crate) use metrics::metrics;
 pub(crate) use trace::trace;

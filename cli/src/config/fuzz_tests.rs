@@ -13,7 +13,7 @@ static ALLOCATOR: CountingAllocator = CountingAllocator;
 const MEMORY: MemoryLimit = MemoryLimit { bytes: 1 << 20, per_input_byte: 1 << 10 };
 
 const SMALL: [&str; 8] = [
-    "listen = \"0.0.0.0:80\"\ninsecure_listen = true\nadvertise = \"http://weir-0.example:9640/\"\n",
+    "listen = \"0.0.0.0:80\"\nallow_plaintext = true\nallow_anonymous = true\nadvertise = \"http://weir-0.example:9640/\"\n",
     "[[collector.files.paths]]\npath = \"/var/log/*.log\"\nformat = \"cri\"\nlabels = { app = \"nginx\", \"a.b\" = '''c\nd''' }\n",
     "[bus]\nkind = \"kafka\"\nkafka.brokers = \"a:9092,b:9092\"\n[bus.kafka.properties]\n\"security.protocol\" = \"ssl\"\n",
     "store = { url = \"s3://bucket/prefix\", options = { endpoint = \"http://127.0.0.1:9000\", region = \"\\u0065u\" } }\n",

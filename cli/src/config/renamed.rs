@@ -30,9 +30,17 @@ const RENAMED: [(&str, &str, &str); 26] = [
     ("timeout_seconds", "timeout", "\"60s\""),
 ];
 
+/// One that has two successors, and what to say of it.
+const PARTED: &str = "insecure_listen";
+const PARTS: &str = "allow_plaintext = true for a listener without TLS, allow_anonymous = true for one that asks nobody who they are; \
+                     [tls] cert_file and [auth] methods make neither necessary";
+
 /// What to say instead of serde's "unknown field `timeout_seconds`, expected one of `timeout`, …", when the table has the new key.
 pub(super) fn instead_of(message: &str) -> Option<String> {
     let (old, known) = message.strip_prefix("unknown field `")?.split_once('`')?;
+    if old == PARTED {
+        return known.contains("`allow_plaintext`").then(|| format!("key `{PARTED}` is now two: {PARTS}"));
+    }
     let (_, new, value) = RENAMED.iter().find(|(name, ..)| *name == old)?;
     known.contains(&format!("`{new}`")).then(|| format!("key `{old}` is now `{new}`, written {new} = {value}"))
 }
@@ -76,11 +84,22 @@ mod tests {
     }
 
     #[test]
+    fn insecure_listen_is_refused_with_what_takes_its_place() {
+        let error = Config::of_text("data = \"x\"\ninsecure_listen = true\n").unwrap_err();
+        for word in
+            ["line 2", "key `insecure_listen` is now two", "allow_plaintext = true", "allow_anonymous = true", "cert_file"]
+        {
+            assert!(error.contains(word), "{word}: {error}");
+        }
+    }
+
+    #[test]
     fn a_key_that_never_was_is_unknown() {
         let check = |text: &str, expected: &str| {
             let error = Config::of_text(text).unwrap_err();
             assert!(error.contains(expected) && !error.contains("is now"), "{text}: {error}");
         };
+        check("[query]\ninsecure_listen = true", "unknown field `insecure_listen`");
         check("[query]\ntimeout_secs = 5", "unknown field `timeout_secs`");
         check("[node]\ntimeout_seconds = 5", "unknown field `timeout_seconds`");
         check("[query]\nbytes_max = 5", "unknown field `bytes_max`");

@@ -1,23 +1,20 @@
-//! What the front door answers by itself: refusals, preflights of configured origins, and headers that every answer has.
+//! What the front door answers by itself: refusals, denials, preflights of configured origins, and headers that every answer has.
 
 use axum::body::Body;
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
-    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_TYPE, HeaderName, VARY, X_CONTENT_TYPE_OPTIONS,
+    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, HeaderName, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use serde_json::json;
+use weir_access::Denied;
 
 use super::admit::Refusal;
+use super::shape::Shape;
 
-/// gRPC's PERMISSION_DENIED, and DEADLINE_EXCEEDED, which OTLP's clients try again.
-const GRPC_DENIED: HeaderValue = HeaderValue::from_static("7");
-const GRPC_TOO_LATE: HeaderValue = HeaderValue::from_static("4");
-
-/// What gRPC wants encoded of its message, beside all that is not ASCII.
-const GRPC_MESSAGE: AsciiSet = CONTROLS.add(b'%');
+/// Who decides is asked again after so many seconds.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("2");
 
 /// A browser asks again after so many seconds; ten minutes, so that a changed configuration is not far away.
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("600");
@@ -26,54 +23,33 @@ const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resour
 const WANTS_PRIVATE: HeaderName = HeaderName::from_static("access-control-request-private-network");
 const ALLOW_PRIVATE: HeaderName = HeaderName::from_static("access-control-allow-private-network");
 
-/// What the client speaks, and so wants to be answered in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Grpc,
-    Http,
-}
-
-impl Kind {
-    pub fn of(head: &Parts) -> Self {
-        let kind = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-        if kind.starts_with(b"application/grpc") { Self::Grpc } else { Self::Http }
-    }
-}
-
 /// The request may not come in.
 pub(crate) fn refuse(head: &Parts, refusal: &Refusal) -> Response<Body> {
-    let text = refusal.to_string();
-    match (Kind::of(head), refusal) {
-        (Kind::Grpc, _) => grpc(GRPC_DENIED, &text),
-        (Kind::Http, Refusal::Malformed(_)) => json(StatusCode::BAD_REQUEST, "bad_data", &text),
-        (Kind::Http, _) => json(StatusCode::FORBIDDEN, "forbidden", &text),
-    }
+    let status = match refusal {
+        Refusal::Malformed(_) => StatusCode::BAD_REQUEST,
+        _ => StatusCode::FORBIDDEN,
+    };
+    Shape::of(head).error(status, &refusal.to_string())
 }
 
 /// The request's body did not come in time.
-pub(crate) fn stalled(kind: Kind) -> Response<Body> {
+pub(crate) fn stalled(shape: Shape) -> Response<Body> {
     let text = "the request's body did not come in time: [front] body_timeout and body_rate_min say how long it is waited for";
-    match kind {
-        Kind::Grpc => grpc(GRPC_TOO_LATE, text),
-        Kind::Http => json(StatusCode::REQUEST_TIMEOUT, "timeout", text),
-    }
+    shape.error(StatusCode::REQUEST_TIMEOUT, text)
 }
 
-fn json(status: StatusCode, kind: &str, text: &str) -> Response<Body> {
-    let error = json!({"status": "error", "errorType": kind, "error": text});
-    let mut response = Response::new(Body::from(format!("{error}\n")));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
-fn grpc(status: HeaderValue, text: &str) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
+/// Its principal may not, or has none. `challenges`: the credentials that would count.
+pub(crate) fn deny(shape: Shape, denied: &Denied, challenges: &[HeaderValue]) -> Response<Body> {
+    let mut response = shape.error(denied.status(), &denied.to_string());
     let out = response.headers_mut();
-    out.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    out.insert(HeaderName::from_static("grpc-status"), status);
-    if let Ok(text) = HeaderValue::from_str(&utf8_percent_encode(text, &GRPC_MESSAGE).to_string()) {
-        out.insert(HeaderName::from_static("grpc-message"), text);
+    match denied {
+        Denied::Unauthenticated(_) => {
+            for challenge in challenges {
+                out.append(WWW_AUTHENTICATE, challenge.clone());
+            }
+        }
+        Denied::Undecided(_) => _ = out.insert(RETRY_AFTER, RETRY_SECONDS),
+        Denied::Forbidden(_) | Denied::Unclear(_) => {}
     }
     response
 }

@@ -29,12 +29,19 @@ struct Coded {
     coding: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Denials {
+    listener: &'static str,
+    status: u16,
+}
+
 /// Of all listeners. Cloning shares them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FrontMetrics {
     connections: Family<Which, Gauge>,
     refused_connections: Family<Why, Counter>,
     refused_requests: Family<Why, Counter>,
+    denied: Family<Denials, Counter>,
     timeouts: Family<What, Counter>,
     handshake_failures: Family<Why, Counter>,
     compressed: Family<Coded, Counter>,
@@ -49,6 +56,8 @@ impl FrontMetrics {
         registry.register("weir_front_refused_connections", help, self.refused_connections.clone());
         let help = "Requests refused before any API saw them, for the host, origin or site that they came with";
         registry.register("weir_front_refused_requests", help, self.refused_requests.clone());
+        let help = "Requests denied: 401 for want of credentials that count, 403 for want of a right, 400 for an unclear tenant, 503 where it could not be decided";
+        registry.register("weir_front_denied", help, self.denied.clone());
         let help = "Connections and requests ended because a client took too long: handshake, head, body, idle, or write (it did not read)";
         registry.register("weir_front_timeouts", help, self.timeouts.clone());
         let help = "Connections without a TLS session: the client spoke plain HTTP (plain), had no certificate (no_certificate), a bad \
@@ -74,6 +83,10 @@ impl FrontMetrics {
 
     pub fn refused_request(&self, listener: &'static str, reason: &'static str) {
         self.refused_requests.get_or_create(&Why { listener, reason }).inc();
+    }
+
+    pub fn denied(&self, listener: &'static str, status: u16) {
+        self.denied.get_or_create(&Denials { listener, status }).inc();
     }
 
     pub fn compressed(&self, listener: &'static str, coding: &'static str) {

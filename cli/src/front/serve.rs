@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::Request;
@@ -12,6 +12,8 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use weir_access::Routes;
+use weir_access::audit::{self, AuditLines};
 use weir_tls::Acceptor;
 
 use super::FrontConfig;
@@ -22,6 +24,7 @@ use super::compress::Compressors;
 use super::gate::Gate;
 use super::handshake::Handshakes;
 use super::hosts::{self, Hosts};
+use super::identity::Identity;
 use super::metrics::FrontMetrics;
 use crate::fault;
 
@@ -68,14 +71,18 @@ impl Listener {
 pub(crate) struct Front {
     config: Arc<FrontConfig>,
     gate: Arc<Gate>,
+    /// Held for as long as it takes to move them.
+    audit_lines: Arc<Mutex<Option<AuditLines>>>,
     acceptor: Option<Acceptor>,
 }
 
 impl Front {
     /// `config` was checked. `urls` are weir's own, under whose names it answers as well.
-    pub fn new(config: &FrontConfig, urls: &[&str], registry: &mut Registry) -> Self {
+    pub fn new(config: &FrontConfig, identity: Identity, urls: &[&str], registry: &mut Registry) -> Self {
         let metrics = FrontMetrics::default();
         metrics.register(registry);
+        identity.register(registry);
+        let (audit, lines) = audit::open(registry);
         let own = hosts::of_this_machine().into_iter().chain(urls.iter().filter_map(|url| hosts::of_url(url)));
         let rules = Rules {
             hosts: Hosts::new(&config.hosts, own),
@@ -84,7 +91,14 @@ impl Front {
         };
         let pace = Pace { wait: config.body_timeout, bytes_per_second: config.body_rate_min.to_u64() };
         let compressors = Compressors::new(config.compressors_max);
-        Self { config: Arc::new(config.clone()), gate: Arc::new(Gate { rules, pace, compressors, metrics }), acceptor: None }
+        let gate = Arc::new(Gate { rules, identity, audit, pace, compressors, metrics });
+        let audit_lines = Arc::new(Mutex::new(Some(lines)));
+        Self { config: Arc::new(config.clone()), gate, audit_lines, acceptor: None }
+    }
+
+    /// What the audit log says of its requests, once: for whoever ships it. Until then it waits in a queue.
+    pub fn audit_lines(&self) -> Option<AuditLines> {
+        self.audit_lines.lock().ok().and_then(|mut lines| lines.take())
     }
 
     /// With TLS on all listeners, where there is an acceptor.
@@ -93,14 +107,19 @@ impl Front {
         Self { acceptor, ..self }
     }
 
-    /// Serves a router until `shutdown`; requests under way are finished, and one that panics ends alone.
-    pub fn serve(&self, listener: Listener, router: Router, shutdown: &CancellationToken, servers: &mut Servers) {
-        let (gate, name) = (Arc::clone(&self.gate), listener.name);
+    /// The routes behind the gate. `listener`: in metrics.
+    pub(super) fn gated(&self, listener: &'static str, routes: Routes) -> Router {
+        let gate = Arc::clone(&self.gate);
         let pass = move |request: Request, next: Next| {
             let gate = Arc::clone(&gate);
-            async move { gate.pass(name, request, next).await }
+            async move { gate.pass(listener, request, next).await }
         };
-        let router = router.layer(from_fn(fault::contain)).layer(from_fn(pass));
+        routes.into_router().layer(from_fn(fault::contain)).layer(from_fn(pass))
+    }
+
+    /// Serves routes until `shutdown`; requests under way are finished, and one that panics ends alone.
+    pub fn serve(&self, listener: Listener, routes: Routes, shutdown: &CancellationToken, servers: &mut Servers) {
+        let (name, router) = (listener.name, self.gated(listener.name, routes));
         let (acceptor, metrics) = (self.acceptor.clone(), self.gate.metrics.clone());
         let served = Arc::new(Served::new(Handshakes { listener: name, acceptor, metrics }, router, &self.config));
         let shutdown = shutdown.clone();

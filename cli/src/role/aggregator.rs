@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
-use weir_aggregator::Clock;
+use weir_access::Routes;
+use weir_aggregator::{Aggregator, Clock};
 use weir_model::outage::Outages;
 
 use crate::Failure;
 use crate::args::AggregatorArguments;
+use crate::audit::Auditing;
 use crate::config::Config;
-use crate::front::Servers;
+use crate::front::{Servers, whoami};
 use crate::service::bus_health::BusHealth;
 use crate::service::health::{self, CaughtUp, Readiness, Share};
 use crate::service::memory::{self, Parts};
@@ -35,17 +37,16 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
     let bus_health = BusHealth::watch(Arc::clone(&bus), places, shutdown.clone());
     let member = config.advertise.clone();
     let aggregator = build::build_aggregator(&config, (bus, object_store), member, &clock, &outages, &mut registry);
+    let auditing = Auditing::start(&front, None, build::node_name(&config));
     let storing = Storing::new(&config, parts, outages, None, &mut registry);
     let mut owning = own(&aggregator, &consuming);
     let readiness =
         Owning { bus_health, storing, caught_up: CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::Assigned } };
-    let router = health::router(registry, readiness)
-        .merge(weir_aggregator::admin::router(Arc::clone(&aggregator)))
-        .merge(weir_aggregator::heads::router(Arc::clone(&aggregator)));
+    let routes = routes(&aggregator, health::router(registry, readiness));
 
     tracing::info!(listen = %config.listen, advertise = config.advertise, "the aggregator is up");
     let mut servers = Servers::new();
-    front.serve(main, router, &shutdown, &mut servers);
+    front.serve(main, routes, &shutdown, &mut servers);
     let failure = tokio::select! {
         () = lifecycle::asked_to_end() => None,
         failure = lifecycle::server_ended(&mut servers) => Some(failure),
@@ -59,8 +60,17 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
     lifecycle::leave("the aggregator", &mut owning).await;
     shutdown.cancel();
     lifecycle::drain_requests(&mut servers).await;
+    auditing.end().await;
     tracing::info!("the aggregator is down");
     failure.map_or(Ok(()), Err)
+}
+
+/// All that an aggregator answers.
+pub(crate) fn routes(aggregator: &Arc<Aggregator>, health: Routes) -> Routes {
+    health
+        .merge(weir_aggregator::admin::router(Arc::clone(aggregator)))
+        .merge(weir_aggregator::heads::router(Arc::clone(aggregator)))
+        .merge(whoami::routes())
 }
 
 /// Ready means: the bus answers, blocks can be stored, and what the group has assigned, be it nothing, is open and caught up.

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
+use weir_access::Routes;
 use weir_aggregator::Clock;
+use weir_collector::Collector;
 use weir_model::outage::Outages;
 
 use crate::Failure;
 use crate::args::NodeArguments;
+use crate::audit::Auditing;
 use crate::config::Config;
-use crate::front::Servers;
+use crate::front::{Servers, whoami};
 use crate::service::bus_health::{self, BusHealth};
 use crate::service::health::{self, Readiness};
 use crate::service::memory::{self, Parts};
@@ -35,14 +38,15 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
     let Some(places) = places else { return Ok(()) };
     let bus_health = BusHealth::watch(Arc::clone(&bus), places, shutdown.clone());
     let mut collector = build::start_collector(&config, bus, &clock, &outages, &mut registry, &shutdown).await?;
+    let auditing = Auditing::start(&front, Some(collector.shipper()), build::node_name(&config));
     let storing = Storing::new(&config, parts, outages, Some(collector.shipper().watch()), &mut registry);
     let readiness = Shipping { bus_health, storing };
-    let router = collector.push_router().merge(health::router(registry, readiness));
+    let routes = routes(&collector, health::router(registry, readiness));
 
     tracing::info!(listen = %config.listen, otlp_grpc = %config.otlp_grpc, otlp_http = %config.otlp_http,
         data = %config.data.display(), "the collector is up");
     let mut servers = Servers::new();
-    front.serve(main, router, &shutdown, &mut servers);
+    front.serve(main, routes, &shutdown, &mut servers);
     otlp.serve(&front, &collector, &shutdown, &mut servers);
     let failure = tokio::select! {
         () = lifecycle::asked_to_end() => None,
@@ -51,9 +55,15 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
     };
     shutdown.cancel();
     lifecycle::drain_requests(&mut servers).await;
+    auditing.end().await;
     collector.join().await;
     tracing::info!("the collector is down");
     failure.map_or(Ok(()), Err)
+}
+
+/// All that a collector answers, but for OTLP, which has listeners of its own.
+pub(crate) fn routes(collector: &Collector, health: Routes) -> Routes {
+    collector.push_router().merge(health).merge(whoami::routes())
 }
 
 /// Ready means: every partition of the bus answers, and what comes in can be stored.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
+use weir_access::Routes;
 use weir_aggregator::Clock;
 use weir_api::Api;
 use weir_blocks::blob::BlobCache;
@@ -15,8 +16,9 @@ use weir_model::status::PathStatus;
 use weir_traces::{TracesCounters, TracesEngine};
 
 use crate::args::QueryNodeArguments;
+use crate::audit::Auditing;
 use crate::config::Config;
-use crate::front::Servers;
+use crate::front::{Servers, whoami};
 use crate::rules::{self, Sink};
 use crate::service::bus_health::{self, BusHealth};
 use crate::service::health::{self, Readiness};
@@ -49,6 +51,7 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
 
     let tenant = config.collector.tenant.clone();
     let (spans, requests) = telemetry::start(shipper.clone(), tenant.clone(), build::node_name(&config));
+    let auditing = Auditing::start(&front, Some(shipper.clone()), build::node_name(&config));
     let api = Api::new(fanout.logs(), fanout.metrics(), fanout.traces(), config.query.clone(), rules);
     let api = api.with_counters(build::http_metrics(&mut registry)).with_status(fanout.status());
     let told = storing.clone();
@@ -57,12 +60,14 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let mut evaluating = tokio::spawn(build::evaluate(&config, &api, sink, &clock, &mut registry, &shutdown));
     let admin = fanout.admin_router(places);
     let readiness = Answering { bus_health, storing, status: fanout.status(), fanout, partitions };
-    let pages = requests.around(config.telemetry.spans, weir_api::router(api));
-    let router = pages.merge(admin).merge(health::router(registry, readiness)).merge(weir_dashboards::router());
+    // Until weir_api::router declares its routes: nothing is asked of who reads.
+    let reads = Routes::new().map(|router| router.merge(weir_api::router(api)));
+    let reads = reads.map(|router| requests.around(config.telemetry.spans, router));
+    let routes = routes(reads, admin, health::router(registry, readiness));
 
     tracing::info!(listen = %config.listen, "the query node is up");
     let mut servers = Servers::new();
-    front.serve(main, router, &shutdown, &mut servers);
+    front.serve(main, routes, &shutdown, &mut servers);
     let failure = tokio::select! {
         () = lifecycle::asked_to_end() => None,
         failure = lifecycle::server_ended(&mut servers) => Some(failure),
@@ -72,12 +77,18 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     lifecycle::leave("rules", &mut evaluating).await;
     lifecycle::drain_requests(&mut servers).await;
     lifecycle::flush_spans(spans).await;
+    auditing.end().await;
     build::drain_shipper(lanes, &shipping).await;
     tracing::info!("the query node is down");
     failure.map_or(Ok(()), Err)
 }
 
-async fn start_fanout(
+/// All that a query node answers. `reads`: the APIs; `admin`: what it passes on to owners.
+pub(crate) fn routes(reads: Routes, admin: Routes, health: Routes) -> Routes {
+    reads.merge(admin).merge(health).merge(whoami::routes()).merge(weir_dashboards::router())
+}
+
+pub(crate) async fn start_fanout(
     config: &Config,
     clock: &Clock,
     registry: &mut Registry,

@@ -1,14 +1,15 @@
-//! `/metrics`, `/healthz`, `/readyz` of every process that serves.
+//! `/metrics`, `/healthz`, `/readyz` of every process that serves. Probes have no credentials: whoever may not read all of weir is
+//! told whether, and not why.
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
+use weir_access::{Access, Needs, Routes, Verb};
 use weir_aggregator::Aggregator;
 use weir_model::status::OwnerStatus;
 
@@ -16,6 +17,10 @@ use weir_model::status::OwnerStatus;
 pub(crate) trait Readiness: Send + Sync + 'static {
     /// Errors with a sentence that says what is missing.
     fn ready(&self) -> Result<(), String>;
+    /// Whether requests are answered at all, however incompletely.
+    fn serves(&self) -> bool {
+        true
+    }
     /// What is not served although all else is: a sentence each.
     fn quarantined(&self) -> Vec<String> {
         Vec::new()
@@ -28,15 +33,16 @@ struct Health {
 }
 
 /// Under the names that Kubernetes, Prometheus and Loki look for.
-pub(crate) fn router(registry: Registry, readiness: impl Readiness) -> Router {
+pub(crate) fn router(registry: Registry, readiness: impl Readiness) -> Routes {
     let health = Arc::new(Health { registry, readiness: Box::new(readiness) });
-    Router::new()
-        .route("/metrics", get(metrics))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .route("/ready", get(ready))
-        .route("/-/healthy", get(|| async { "ok\n" }))
-        .route("/-/ready", get(ready))
+    Routes::new()
+        .get("/metrics", Needs::Whole(Verb::Read), metrics)
+        .get("/healthz", Needs::Nothing, || async { "ok\n" })
+        .get("/readyz", Needs::Nothing, ready)
+        .get("/ready", Needs::Nothing, ready)
+        .get("/-/healthy", Needs::Nothing, || async { "ok\n" })
+        .get("/-/ready", Needs::Nothing, ready)
+        .get("/-/serving", Needs::Nothing, serving)
         .with_state(health)
 }
 
@@ -51,14 +57,34 @@ async fn metrics(State(health): State<Arc<Health>>) -> Response {
     }
 }
 
-async fn ready(State(health): State<Arc<Health>>) -> Response {
-    match health.readiness.ready() {
-        Ok(()) => {
-            let quarantined = health.readiness.quarantined().into_iter().map(|what| format!("in quarantine: {what}\n"));
+async fn ready(State(health): State<Arc<Health>>, access: Option<Extension<Access>>) -> Response {
+    let readiness = &health.readiness;
+    match (readiness.ready(), may_know(access).await) {
+        (Ok(()), true) => {
+            let quarantined = readiness.quarantined().into_iter().map(|what| format!("in quarantine: {what}\n"));
             std::iter::once("ready\n".to_owned()).chain(quarantined).collect::<String>().into_response()
         }
-        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")).into_response(),
+        (Ok(()), false) => "ready\n".into_response(),
+        (Err(reason), may_know) => not_ready(&reason, may_know),
     }
+}
+
+/// For whoever sends requests: an answer that is incomplete, and says so, is better than none.
+async fn serving(State(health): State<Arc<Health>>) -> Response {
+    if health.readiness.serves() { "ok\n".into_response() } else { not_ready("", false) }
+}
+
+/// Whether the request's principal may know names of partitions, brokers and processes.
+pub(crate) async fn may_know(access: Option<Extension<Access>>) -> bool {
+    match access {
+        Some(Extension(access)) => access.grant(Needs::Whole(Verb::Read)).await.is_ok(),
+        None => false,
+    }
+}
+
+pub(crate) fn not_ready(reason: &str, may_know: bool) -> Response {
+    let text = if may_know { format!("not ready: {reason}\n") } else { "not ready\n".to_owned() };
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
 /// A partition this many bus records behind is still called ready: they arrive faster than they are asked for.

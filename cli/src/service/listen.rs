@@ -9,14 +9,15 @@ use weir_collector::Collector;
 
 use crate::Failure;
 use crate::config::Config;
-use crate::front::{Front, Listener, Servers, raise_descriptors};
+use crate::front::{Front, Identity, Listener, Servers, raise_descriptors};
 
-/// The front door of a process that is configured like this. Errors name the certificate file that cannot be used.
+/// The front door of a process that is configured like this. Errors name the file that cannot be used.
 pub(crate) fn front(config: &Config, registry: &mut Registry) -> Result<Front, Failure> {
     raise_descriptors();
     weir_tls::register(registry);
     let acceptor = weir_tls::Acceptor::start(&config.tls).map_err(|error| Failure::input(format!("tls: {error}")))?;
-    Ok(Front::new(&config.front, &[&config.advertise, &config.rules.external_url], registry).with_tls(acceptor))
+    let identity = Identity::start(&config.auth, &config.authorization, &config.collector.tenant).map_err(Failure::input)?;
+    Ok(Front::new(&config.front, identity, &[&config.advertise, &config.rules.external_url], registry).with_tls(acceptor))
 }
 
 /// `config.listen`, which is told the port when it asked for any.

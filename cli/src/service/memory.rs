@@ -6,6 +6,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use weir_access::Mode;
 use weir_logs::LogsOptions;
 use weir_model::wire::{Kind, SCHEMAS_BYTES_MAX};
 
@@ -72,6 +73,9 @@ pub(crate) fn limits(config: &Config, parts: Parts) -> Vec<(&'static str, u64)> 
         ("schemas of samples", SCHEMAS_BYTES_MAX as u64),
         ("collector.ship.queue_max", (topics * partitions).saturating_mul(config.collector.ship.queue_max.to_u64())),
     ];
+    if config.authorization.mode == Mode::Webhook {
+        limits.push(("authorization.webhook.cache_max", config.authorization.webhook.cache_max.to_u64()));
+    }
     if parts.collector {
         limits.push(("collector.push.inflight_max", config.collector.push.inflight_max.to_u64()));
     }

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::http::StatusCode;
+use axum::Extension;
 use object_store::ObjectStore;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use weir_access::{Access, Routes};
 use weir_bus::Log;
 use weir_model::id::TopicPartition;
 
@@ -38,6 +38,10 @@ impl Readiness for Waiting {
     fn ready(&self) -> Result<(), String> {
         Err(self.0.borrow().clone())
     }
+
+    fn serves(&self) -> bool {
+        false
+    }
 }
 
 /// What a process cannot begin without, waited for; `None` when it was asked to end before. Meanwhile every listener answers that
@@ -50,7 +54,7 @@ pub(crate) async fn until<T>(
     let (waiting, known) = (Waiting::default(), CancellationToken::new());
     let mut servers = Servers::new();
     for listener in listeners {
-        front.serve(listener.share().map_err(Failure::failed)?, router(&waiting), &known, &mut servers);
+        front.serve(listener.share().map_err(Failure::failed)?, routes(&waiting), &known, &mut servers);
     }
     let needed = tokio::select! {
         needed = needed(&waiting) => Some(needed?),
@@ -86,8 +90,11 @@ pub(crate) async fn storage(
     Ok(places.map(|places| Storage { bus, object_store, places }))
 }
 
-fn router(waiting: &Waiting) -> Router {
+fn routes(waiting: &Waiting) -> Routes {
     let told = waiting.clone();
-    let not_yet = async move || (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", *told.0.borrow()));
+    let not_yet = async move |access: Option<Extension<Access>>| {
+        let may_know = health::may_know(access).await;
+        health::not_ready(&told.0.borrow(), may_know)
+    };
     health::router(Registry::default(), waiting.clone()).fallback(not_yet)
 }

@@ -147,7 +147,7 @@ fn a_second_attempt_is_known_unless_its_records_have_no_time() {
     let timeless = request(vec![full(), LogRecord { body: any(Any::StringValue("x".into())), ..LogRecord::default() }]);
     let now = bench(PushConfig::default());
     let mut later = bench(PushConfig::default());
-    later.context.clock = std::sync::Arc::new(|| TIME as i64 + 1);
+    later.context.service.clock = std::sync::Arc::new(|| TIME as i64 + 1);
     assert_eq!(digest(&now, &timed), digest(&later, &timed));
     assert_ne!(digest(&now, &timeless), digest(&later, &timeless));
     assert_ne!(digest(&now, &timed), digest(&now, &request(vec![LogRecord { severity_number: 1, ..full() }])));

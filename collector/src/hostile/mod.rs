@@ -38,7 +38,7 @@ use crate::config::{PushConfig, ShipConfig};
 use crate::loki_push;
 use crate::metrics::CollectorMetrics;
 use crate::otlp::{self, Encoded, Export, Format};
-use crate::push::PushContext;
+use crate::push::{PushContext, PushService};
 use crate::push_error::PushError;
 use crate::ship::{Lanes, Shipper};
 use crate::testing::TestLog;
@@ -58,7 +58,8 @@ pub(crate) fn bench(config: PushConfig) -> Bench {
     let ship = ShipConfig::default();
     let started = Shipper::start(TestLog::new(1), &ship, metrics.ship.clone(), CancellationToken::new());
     let (shipper, lanes) = runtime.block_on(started).unwrap();
-    let context = PushContext::new(shipper, "t", config, metrics, Arc::new(|| 1_700_000_000_000_000_000));
+    let service = PushService::new(shipper, config, metrics, Arc::new(|| 1_700_000_000_000_000_000));
+    let context = PushContext::new(service, &"t".into());
     Bench { context, _lanes: lanes, _runtime: runtime }
 }
 

@@ -2,21 +2,19 @@
 //! push's, within the same limits of size, time and memory, before anything is decoded. (`tonic`'s own services decode as
 //! they read, up to the limit of a message for each call that was ever begun.)
 
-use axum::Router;
 use axum::body::Body as HttpBody;
-use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use prost::Message;
 use tonic::Status;
+use weir_access::{Needs, Routes, Telemetry, Verb};
 
 use super::export::{Export, Logs, Metrics, Traces};
 use super::{Encoded, Format, Rejected, take};
 use crate::body;
-use crate::push::PushContext;
+use crate::push::{PushContext, PushService};
 use crate::push_error::PushError;
 
 /// Before each message: whether it is compressed, and its length.
@@ -25,17 +23,18 @@ const FRAME_HEAD_BYTES: usize = 5;
 const ENCODINGS: HeaderValue = HeaderValue::from_static("identity,gzip,deflate,zstd");
 
 /// The three services, for whoever serves HTTP/2.
-pub fn router(context: &PushContext) -> Router {
+pub fn router(service: &PushService) -> Routes {
     let unknown = || async { Status::unimplemented("").into_http::<HttpBody>() };
-    Router::new()
-        .route("/opentelemetry.proto.collector.logs.v1.LogsService/Export", post(export::<Logs>))
-        .route("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", post(export::<Metrics>))
-        .route("/opentelemetry.proto.collector.trace.v1.TraceService/Export", post(export::<Traces>))
+    let push = |telemetry| Needs::Tenant(Verb::Push, telemetry);
+    Routes::new()
+        .post("/opentelemetry.proto.collector.logs.v1.LogsService/Export", push(Telemetry::Logs), export::<Logs>)
+        .post("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", push(Telemetry::Metrics), export::<Metrics>)
+        .post("/opentelemetry.proto.collector.trace.v1.TraceService/Export", push(Telemetry::Traces), export::<Traces>)
         .fallback(unknown)
-        .with_state(context.clone())
+        .with_state(service.clone())
 }
 
-async fn export<E: Export>(State(context): State<PushContext>, headers: HeaderMap, body: HttpBody) -> Response {
+async fn export<E: Export>(context: PushContext, headers: HeaderMap, body: HttpBody) -> Response {
     let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     if !content_type.starts_with(b"application/grpc") {
         return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();

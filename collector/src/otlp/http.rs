@@ -1,28 +1,27 @@
 //! OTLP over HTTP: `POST /v1/{logs,metrics,traces}`, protobuf and JSON, gzip. Errors are `google.rpc.Status` bodies in
 //! the encoding of the request, as the protocol wants.
 
-use axum::Router;
 use axum::body::Body as HttpBody;
-use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use prost::Message;
 use serde::Serialize;
+use weir_access::{Needs, Routes, Telemetry, Verb};
 
 use super::export::{Export, Logs, Metrics, Traces};
 use super::{Encoded, Format, Rejected, take};
 use crate::body;
-use crate::push::PushContext;
+use crate::push::{PushContext, PushService};
 use crate::push_error::PushError;
 
 /// The three routes.
-pub fn router(context: PushContext) -> Router {
-    Router::new()
-        .route("/v1/logs", post(export::<Logs>))
-        .route("/v1/metrics", post(export::<Metrics>))
-        .route("/v1/traces", post(export::<Traces>))
-        .with_state(context)
+pub fn router(service: PushService) -> Routes {
+    let push = |telemetry| Needs::Tenant(Verb::Push, telemetry);
+    Routes::new()
+        .post("/v1/logs", push(Telemetry::Logs), export::<Logs>)
+        .post("/v1/metrics", push(Telemetry::Metrics), export::<Metrics>)
+        .post("/v1/traces", push(Telemetry::Traces), export::<Traces>)
+        .with_state(service)
 }
 
 impl Format {
@@ -55,7 +54,7 @@ struct RpcStatus {
     message: String,
 }
 
-async fn export<E: Export>(State(context): State<PushContext>, headers: HeaderMap, body: HttpBody) -> Response {
+async fn export<E: Export>(context: PushContext, headers: HeaderMap, body: HttpBody) -> Response {
     let format = Format::of(&headers);
     let answered_in = *format.as_ref().unwrap_or(&Format::Json);
     let result = match format {

@@ -1,5 +1,6 @@
 //! What each kind of request gets.
 
+use axum::Router;
 use axum::body::to_bytes;
 use axum::http::Request;
 use axum::routing::get;
@@ -12,7 +13,7 @@ use super::*;
 const BROWSER: &str = "text/html,application/xhtml+xml,*/*;q=0.8";
 
 async fn ask(method: &str, path: &str, headers: &[(&str, &str)]) -> (StatusCode, HeaderMap, Vec<u8>) {
-    let app = Router::new().route("/api/known", get(|| async { "known" })).merge(router());
+    let app = Router::new().route("/api/known", get(|| async { "known" })).merge(router().into_router());
     let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);

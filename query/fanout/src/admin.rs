@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use axum::{Json, Router};
 use futures_util::future::join_all;
 use serde_json::json;
+use weir_access::{Needs, Routes, Verb};
 use weir_blocks::engine::Engine;
 use weir_heads::{AdminResult, COMPACT_PATH, EXPIRE_PATH, SEAL_PATH};
 use weir_model::id::TopicPartition;
@@ -32,15 +32,16 @@ struct AdminClient {
 /// Owners that were asked something, the places that it was about, and what came of it.
 type Asked = Vec<(String, BTreeSet<TopicPartition>, Result<AdminResult, String>)>;
 
-pub(super) fn router(shared: Arc<Shared>, places: Vec<TopicPartition>) -> Router {
+pub(super) fn router(shared: Arc<Shared>, places: Vec<TopicPartition>) -> Routes {
     let seal = |State(client): State<Arc<AdminClient>>| async move { answer(&client, SEAL_PATH).await };
     let compact = |State(client): State<Arc<AdminClient>>| async move { answer(&client, COMPACT_PATH).await };
     let expire = |State(client): State<Arc<AdminClient>>| async move { answer(&client, EXPIRE_PATH).await };
     let client = Arc::new(AdminClient { shared, places });
-    Router::new()
-        .route(SEAL_PATH, post(seal))
-        .route(COMPACT_PATH, post(compact))
-        .route(EXPIRE_PATH, post(expire))
+    let needs = Needs::Whole(Verb::Admin);
+    Routes::new()
+        .post(SEAL_PATH, needs, seal)
+        .post(COMPACT_PATH, needs, compact)
+        .post(EXPIRE_PATH, needs, expire)
         .with_state(client)
 }
 

@@ -4,11 +4,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use object_store::ObjectStore;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use weir_access::Routes;
 use weir_blocks::blob::BlobCache;
 use weir_heads::HeadProtocol;
 use weir_logs::LogsEngine;
@@ -112,8 +112,8 @@ impl FanOut {
         Arc::clone(&self.status) as Arc<dyn PathStatus>
     }
 
-    /// `POST /api/weir/v1/admin/{seal,compact}`, passed on to the owners of all partitions. `places`: all that the bus has.
-    pub fn admin_router(&self, places: Vec<TopicPartition>) -> Router {
+    /// `POST /api/weir/v1/admin/{seal,compact,expire}`, passed on to the owners of all partitions. `places`: all that the bus has.
+    pub fn admin_router(&self, places: Vec<TopicPartition>) -> Routes {
         admin::router(Arc::clone(&self.shared), places)
     }
 

@@ -8,6 +8,7 @@ use weir_fanout::{FanOut, FanOutConfig};
 use weir_model::id::TopicPartition;
 
 use super::cluster::{Cluster, PARTITIONS};
+use crate::granted::granted;
 
 fn place(topic: &str, partition: u32) -> TopicPartition {
     TopicPartition { topic: topic.into(), partition }
@@ -22,7 +23,7 @@ fn all_places() -> Vec<TopicPartition> {
 async fn serve(fan_out: &FanOut, places: Vec<TopicPartition>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = fan_out.admin_router(places);
+    let router = granted(fan_out.admin_router(places));
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
     url
 }

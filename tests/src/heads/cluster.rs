@@ -36,6 +36,7 @@ use weir_tls::{Acceptor, TlsConfig};
 use weir_traces::{TracesCounters, TracesEngine, TracesReader};
 
 use super::readers::{Both, Readers, TENANT};
+use crate::granted::granted;
 
 pub(super) const PARTITIONS: u32 = 3;
 /// Lines, samples and spans are stamped from here on.
@@ -139,7 +140,7 @@ impl Cluster {
         let (consuming, stop) = (Arc::clone(&aggregator), self.shutdown.clone());
         let running = tokio::spawn(async move { consuming.run(stop).await.unwrap() });
         let router = weir_aggregator::heads::router(Arc::clone(&aggregator));
-        let router = router.merge(weir_aggregator::admin::router(Arc::clone(&aggregator)));
+        let router = granted(router.merge(weir_aggregator::admin::router(Arc::clone(&aggregator))));
         let deaf = Arc::new(AtomicBool::new(false));
         let router = router.layer(axum::middleware::from_fn_with_state(Arc::clone(&deaf), unless_deaf));
         let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });

@@ -99,8 +99,8 @@ fn router(produced: &Arc<AtomicU64>) -> Router {
         .route("/grpc", get(|| async { of_kind("application/grpc", "x".repeat(4096)) }))
         .route("/endless", get(move || async { of_kind("text/plain", noise(produced)) }))
         .route("/tail", get(move |upgrade: WebSocketUpgrade| async move { upgrade.on_upgrade(echo) }))
-        .merge(health::router(registry, Ready))
-        .merge(weir_dashboards::router())
+        .merge(health::router(registry, Ready).into_router())
+        .merge(weir_dashboards::router().into_router())
 }
 
 struct Got {

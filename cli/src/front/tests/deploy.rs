@@ -14,6 +14,8 @@ fn kubernetes_services_are_names_that_weir_answers_to() {
     let toml: Vec<&str> = block.lines().map(|line| line.strip_prefix("    ").unwrap_or_default()).collect();
     let config: Config = toml::from_str(&toml.join("\n")).unwrap();
     config.check().unwrap();
+    assert!(!config.auth.methods.is_empty() && !config.tls.cert_file.as_os_str().is_empty());
+    assert!(!config.allow_plaintext && !config.allow_anonymous);
     let hosts = Hosts::new(&config.front.hosts, []);
     let mut services = 0;
     for name in ["20-collector.yaml", "30-aggregator.yaml", "40-query.yaml"] {

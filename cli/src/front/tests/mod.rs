@@ -1,8 +1,11 @@
 //! The front door through real sockets.
 
+mod audit;
 mod compress;
+mod denied;
 mod deploy;
 mod http2;
+mod matrix;
 mod requests;
 mod slow;
 mod tls;
@@ -16,8 +19,10 @@ use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
+use weir_access::{AuthorizationConfig, Routes};
+use weir_methods::AuthConfig;
 
-use super::{Front, FrontConfig, Listener, Servers};
+use super::{Front, FrontConfig, Identity, Listener, Servers};
 
 /// Any wait of a test ends here: far beyond what a loaded machine needs.
 const END: Duration = Duration::from_secs(60);
@@ -44,17 +49,27 @@ struct Door {
 }
 
 impl Door {
+    /// Lets everybody do everything.
     async fn open(config: FrontConfig, router: Router) -> Self {
         Self::open_with(config, router, None).await
     }
 
     async fn open_with(config: FrontConfig, router: Router, acceptor: Option<weir_tls::Acceptor>) -> Self {
+        let identity = Identity::start(&AuthConfig::default(), &AuthorizationConfig::default(), "default").unwrap();
+        Self::start(config, identity, Routes::new().map(|routes| routes.merge(router)), acceptor).await
+    }
+
+    async fn open_for(config: FrontConfig, identity: Identity, routes: Routes) -> Self {
+        Self::start(config, identity, routes, None).await
+    }
+
+    async fn start(config: FrontConfig, identity: Identity, routes: Routes, acceptor: Option<weir_tls::Acceptor>) -> Self {
         config.check().unwrap();
         let (mut registry, shutdown, mut servers) = (Registry::default(), CancellationToken::new(), Servers::new());
-        let front = Front::new(&config, &["http://advertised.example:9640"], &mut registry).with_tls(acceptor);
+        let front = Front::new(&config, identity, &["http://advertised.example:9640"], &mut registry).with_tls(acceptor);
         let listener = Listener::bind("listen", SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.address().unwrap();
-        front.serve(listener, router, &shutdown, &mut servers);
+        front.serve(listener, routes, &shutdown, &mut servers);
         Self { address, registry, shutdown, servers }
     }
 

@@ -20,7 +20,7 @@ fn counting() -> (Router, Arc<AtomicU32>) {
     };
     let tail = |upgrade: WebSocketUpgrade| async { upgrade.on_upgrade(|_| async {}) };
     let router = Router::new().route("/api/seal", post(seal.clone()).get(seal)).route("/api/tail", get(tail));
-    (router.merge(weir_dashboards::router()), reached)
+    (router.merge(weir_dashboards::router().into_router()), reached)
 }
 
 fn config() -> FrontConfig {
@@ -93,7 +93,8 @@ async fn grpc_is_refused_in_its_own_words() {
 
 #[tokio::test]
 async fn a_process_that_waits_for_its_bus_refuses_them_as_well() {
-    let front = Front::new(&FrontConfig::default(), &[], &mut Registry::default());
+    let identity = Identity::start(&AuthConfig::default(), &AuthorizationConfig::default(), "default").unwrap();
+    let front = Front::new(&FrontConfig::default(), identity, &[], &mut Registry::default());
     let listener = Listener::bind("listen", SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let address = listener.address().unwrap();
     let ask = async |host: &str| {

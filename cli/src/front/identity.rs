@@ -1,0 +1,83 @@
+//! Who asks: makes a request's [`Access`] of its credentials and of the tenants that it names, and takes both out of its head, so that
+//! no router, log line or span behind the door can see a secret, or a tenant that was asked for and not granted.
+
+use std::sync::Arc;
+
+use axum::http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue};
+use prometheus_client::registry::Registry;
+use weir_access::{Access, AuthorizationConfig, Authorizer, Denied, Peer, Principal, TENANT_HEADER, asked_tenants};
+use weir_methods::{AuthConfig, Authenticator, MethodName};
+
+/// What says who asks and for whom.
+const CREDENTIALS: [HeaderName; 6] = [
+    AUTHORIZATION,
+    PROXY_AUTHORIZATION,
+    HeaderName::from_static("x-auth-token"),
+    HeaderName::from_static("x-forwarded-user"),
+    HeaderName::from_static("x-forwarded-groups"),
+    HeaderName::from_static(TENANT_HEADER),
+];
+
+/// Where sessions begin and end: these routes alone see cookies.
+const SIGN_IN: [&str; 2] = ["/auth/", "/api/weir/v1/session"];
+
+pub(crate) struct Identity {
+    authenticator: Authenticator,
+    authorizer: Arc<Authorizer>,
+    /// What a 401 asks for.
+    challenges: Vec<HeaderValue>,
+}
+
+impl Identity {
+    /// As `[auth]` and `[authorization]` say. `own`: the tenant of this process' own data. Errors name the key.
+    pub fn start(auth: &AuthConfig, authorization: &AuthorizationConfig, own: &str) -> Result<Self, String> {
+        let authenticator = Authenticator::start(auth)?;
+        let authorizer = Authorizer::start(authorization, own, weir_methods::webhook);
+        let authorizer = authorizer.map_err(|error| format!("authorization.{error}"))?;
+        let bearer = HeaderValue::from_static("Bearer realm=\"weir\"");
+        let basic = HeaderValue::from_static("Basic realm=\"weir\", charset=\"UTF-8\"");
+        let has_basic = auth.methods.contains(&MethodName::Basic);
+        let challenges = if has_basic { vec![bearer, basic] } else { vec![bearer] };
+        Ok(Self { authenticator, authorizer: Arc::new(authorizer), challenges })
+    }
+
+    /// Shows how it is doing under `weir_auth_…`.
+    pub fn register(&self, registry: &mut Registry) {
+        self.authenticator.register(registry);
+        self.authorizer.register(registry);
+    }
+
+    pub fn challenges(&self) -> &[HeaderValue] {
+        &self.challenges
+    }
+
+    /// Puts the request's [`Access`] into its extensions. Where its credentials, or the tenants that it names, do not count, it goes on
+    /// as one without credentials, for what is open to all; returned is why, for an answer that asks for credentials.
+    pub async fn admit(&self, head: &mut Parts) -> Option<Denied> {
+        let (principal, wrong) = match self.known(head).await {
+            Ok(known) => (known, None),
+            Err(denied) => ((None, Vec::new()), Some(denied)),
+        };
+        for name in &CREDENTIALS {
+            head.headers.remove(name);
+        }
+        if !SIGN_IN.iter().any(|root| head.uri.path().starts_with(root)) {
+            head.headers.remove(COOKIE);
+        }
+        let (principal, named) = principal;
+        head.extensions.insert(Access::new(principal, named, Arc::clone(&self.authorizer)));
+        wrong
+    }
+
+    async fn known(&self, head: &Parts) -> Result<(Option<Arc<Principal>>, Vec<Arc<str>>), Denied> {
+        let Some(peer) = head.extensions.get::<Peer>() else {
+            return Err(Denied::Undecided("the peer of this connection is not known, a fault of weir's".into()));
+        };
+        match self.authenticator.authenticate(head, peer).await? {
+            Some(principal) => Ok((Some(principal), asked_tenants(&head.headers)?)),
+            None => Ok((None, Vec::new())),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Who is not known, or may not: told before a body is read, and no router sees what was brought.
+
+use axum::http::HeaderMap;
+use weir_access::{Granted, Needs, Telemetry, Verb};
+
+use super::matrix::parts::{OTHER, OWN, identity};
+use super::*;
+
+/// Whom the request was granted for, and every header that is left.
+async fn seen(granted: Granted, headers: HeaderMap) -> String {
+    let names: Vec<&str> = headers.keys().map(|name| name.as_str()).collect();
+    let tenants: Vec<&str> = granted.scope.tenants().iter().map(|scope| &*scope.tenant).collect();
+    format!("{} of {}; {}\n", granted.principal.name, tenants.join(","), names.join(" "))
+}
+
+async fn door(folder: &std::path::Path) -> Door {
+    let routes = Routes::new()
+        .get("/api/v1/seen", Needs::Tenant(Verb::Read, Telemetry::Metrics), seen)
+        .post("/loki/api/v1/push", Needs::Tenant(Verb::Push, Telemetry::Logs), async |granted: Granted, body: String| {
+            format!("{} bytes of {}\n", body.len(), granted.principal.name)
+        })
+        .get("/open", Needs::Nothing, async || "open\n");
+    Door::open_for(FrontConfig::default(), identity(folder), routes).await
+}
+
+#[tokio::test]
+async fn credentials_end_at_the_door() {
+    let folder = tempfile::tempdir().unwrap();
+    let door = door(folder.path()).await;
+    let get = async |path: &str, headers: &str| {
+        door.send(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n")).await
+    };
+    let brought = "authorization: Bearer token-shop\r\nx-scope-orgid: shop\r\ncookie: a=b\r\nx-auth-token: c\r\n\
+                   proxy-authorization: Basic d\r\nx-forwarded-user: root\r\nx-forwarded-groups: e\r\naccept: */*\r\n";
+    let answer = get("/api/v1/seen", brought).await;
+    assert!(answer.ends_with("shop of shop; host connection accept\n"), "{answer}");
+    // A header of a proxy that nobody trusts is none.
+    let forged = get("/api/v1/seen", "x-forwarded-user: root\r\nx-scope-orgid: bank\r\n").await;
+    assert_eq!(status(&forged), 401, "{forged}");
+    let wrong = get("/api/v1/seen", "authorization: Bearer geheim\r\n").await;
+    assert!(status(&wrong) == 401 && wrong.contains("www-authenticate: Bearer realm=\"weir\""), "{wrong}");
+    assert!(wrong.contains("\"errorType\":\"unauthorized\"") && !wrong.contains("geheim"), "{wrong}");
+    let unclear = get("/api/v1/seen", "authorization: Bearer token-shop\r\nx-scope-orgid: a/b\r\n").await;
+    assert!(status(&unclear) == 400 && unclear.contains("X-Scope-OrgID"), "{unclear}");
+    // What is open to all is open with credentials that do not count.
+    for headers in ["", "authorization: Bearer geheim\r\n", "x-scope-orgid: a/b\r\n"] {
+        assert_eq!(status(&get("/open", headers).await), 200, "{headers}");
+    }
+    let denied = |status| door.metric(&format!("weir_front_denied_total{{listener=\"listen\",status=\"{status}\"}}"));
+    assert_eq!((denied(401), denied(403), denied(400)), (2, 0, 1));
+    door.close().await;
+}
+
+/// The body never comes, and nobody waits for it.
+#[tokio::test]
+async fn a_body_is_not_waited_for_before_it_is_known_who_sends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let door = door(folder.path()).await;
+    let begin =
+        |headers: &str| format!("POST /loki/api/v1/push HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000\r\n{headers}\r\n");
+    for (headers, expected) in [
+        (String::new(), 401),
+        ("authorization: Bearer wrong\r\n".to_owned(), 401),
+        (format!("authorization: Bearer token-{OTHER}\r\nx-scope-orgid: {OWN}\r\n"), 403),
+        ("authorization: Bearer token-push-less\r\n".to_owned(), 403),
+    ] {
+        let answer = door.send(&begin(&headers)).await;
+        assert_eq!(status(&answer), expected, "{headers}: {answer}");
+    }
+    let sent = "POST /loki/api/v1/push HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 4\r\n\
+                authorization: Bearer token-shop\r\n\r\nbody";
+    let answer = door.send(sent).await;
+    assert!(answer.ends_with("4 bytes of shop\n"), "{answer}");
+    door.close().await;
+}
