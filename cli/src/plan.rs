@@ -25,7 +25,7 @@ impl Plan {
         listeners(&config).map_err(Failure::input)?;
         bus(&config).map_err(Failure::input)?;
         directories(&config)?;
-        let rules = Arc::new(rules::load(&config.rules)?);
+        let rules = Arc::new(rules::load(&config.rules)?.for_tenant(&config.collector.tenant));
         let scrape = config.collector.scrape.config_file.as_deref().map(scrape).transpose()?;
         Ok(Self { config, rules, scrape })
     }

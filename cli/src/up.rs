@@ -59,7 +59,7 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     let mut evaluating = tokio::spawn(build::evaluate(&config, &api, sink, &clock, &mut registry, &shutdown));
     let readiness =
         Owning { storing, caught_up: CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::All(places.len()) } };
-    let pages = requests.around(config.telemetry.spans, weir_api::router(api));
+    let pages = requests.around(config.telemetry.spans, build::open(&config, weir_api::router(api)));
     let router = pages
         .merge(collector.push_router())
         .merge(health::router(registry, readiness))

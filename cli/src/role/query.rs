@@ -28,7 +28,7 @@ use crate::{Failure, telemetry};
 /// Runs until SIGTERM or SIGINT, then finishes the requests that are open.
 pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let mut config = Config::of_query(&arguments)?;
-    let rules = Arc::new(rules::load(&config.rules)?);
+    let rules = Arc::new(rules::load(&config.rules)?.for_tenant(&config.collector.tenant));
     let main = listen::bind_main(&mut config).await?;
     let mut registry = Registry::default();
     let front = listen::front(&config, &mut registry);
@@ -57,7 +57,7 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let mut evaluating = tokio::spawn(build::evaluate(&config, &api, sink, &clock, &mut registry, &shutdown));
     let admin = fanout.admin_router(places);
     let readiness = Answering { bus_health, storing, status: fanout.status(), fanout, partitions };
-    let pages = requests.around(config.telemetry.spans, weir_api::router(api));
+    let pages = requests.around(config.telemetry.spans, build::open(&config, weir_api::router(api)));
     let router = pages.merge(admin).merge(health::router(registry, readiness)).merge(weir_dashboards::router());
 
     tracing::info!(listen = %config.listen, "the query node is up");

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use axum::{Extension, Router};
 use object_store::ObjectStore;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
+use weir_access::{Access, Authorizer, Principal, Routes};
 use weir_aggregator::{Aggregator, Clock, Dependencies};
 use weir_api::Api;
 use weir_api::metrics::HttpMetrics;
@@ -167,6 +169,13 @@ pub(crate) fn http_metrics(registry: &mut Registry) -> HttpMetrics {
     let counters = HttpMetrics::default();
     counters.register(registry);
     counters
+}
+
+/// The APIs for whoever reaches them: everybody may everything of the tenant of this process.
+pub(crate) fn open(config: &Config, routes: Routes) -> Router {
+    let authorizer = Arc::new(Authorizer::allow(&config.collector.tenant));
+    let access = Access::new(Some(Arc::new(Principal::anonymous())), Vec::new(), authorizer);
+    routes.into_router().layer(Extension(access))
 }
 
 /// The rules' loop; ends at shutdown.

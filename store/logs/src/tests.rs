@@ -9,6 +9,7 @@ use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, p
 use weir_model::id::{LineId, SpanId, TraceId};
 use weir_model::label::{Labels, Matcher};
 use weir_model::log::{LogBatch, LogRecord};
+use weir_model::scope::Scope;
 use weir_model::select::{
     Budget, LineFilter, LogReader, LogSelect, LogVisitor, Mention, NoBudget, OwnedLine, PartitionCoverage, ReadError, TailEvent,
 };
@@ -119,7 +120,7 @@ fn insert(head: &LogsHead, offset: u64, sections: &[TestSection]) {
 }
 
 fn select(filters: Vec<LineFilter>) -> LogSelect {
-    LogSelect { tenant: "a".into(), matchers: Vec::new(), range: TimeRange::ALL, filters, newest_first: false }
+    LogSelect { scope: Scope::of("a"), matchers: Vec::new(), range: TimeRange::ALL, filters, newest_first: false }
 }
 
 #[derive(Default)]
@@ -168,7 +169,7 @@ fn expected(records: &[Vec<TestSection>], select: &LogSelect) -> Vec<OwnedLine> 
             for line in &one.lines {
                 let id = LineId { partition: PARTITION, offset, ordinal };
                 ordinal += 1;
-                let passes = one.tenant == select.tenant
+                let passes = select.scope.sees(one.tenant, &one.stream)
                     && select.matchers.iter().all(|matcher| matcher.matches_labels(&one.stream))
                     && select.range.contains(line.timestamp)
                     && select.filters.iter().all(|filter| filter.passes(&line.body));
@@ -307,9 +308,9 @@ fn check_context(reader: &LogsReader, everything: &[OwnedLine], seed: usize) {
     let stream: Vec<&OwnedLine> = everything.iter().filter(|other| other.stream == line.stream).collect();
     let at = stream.iter().position(|other| other.id == line.id).unwrap();
     let wanted = &stream[at.saturating_sub(2)..(at + 3).min(stream.len())];
-    let found = reader.line("a", line.id, 2, &NoBudget).unwrap().value;
+    let found = reader.line(&Scope::of("a"), line.id, 2, &NoBudget).unwrap().value;
     assert_eq!(found.iter().collect::<Vec<_>>(), wanted);
-    assert_eq!(reader.line("nobody", line.id, 2, &NoBudget).unwrap().value, Vec::new());
+    assert_eq!(reader.line(&Scope::of("nobody"), line.id, 2, &NoBudget).unwrap().value, Vec::new());
 }
 
 /// Ten chunks of one stream, an hour apart; chunk `i` has the word `word{i}x`.
@@ -522,7 +523,7 @@ fn a_tail_gives_what_passes_and_says_what_was_dropped() {
     };
     let tails = FixedTails(Mutex::new(vec![arrived("b", 0), arrived("a", 3)]));
     let reader = LogsReader { views: Arc::new(FixedViews::default()), tails: Arc::new(tails) };
-    let mut tail = reader.tail(select(vec![LineFilter::Contains(vec![b"keep".to_vec()])]));
+    let mut tail = reader.tail(select(vec![LineFilter::Contains(vec![b"keep".to_vec()])])).unwrap();
     let events = tail.poll();
     let ordinals: Vec<u32> =
         events.iter().filter_map(|event| if let TailEvent::Line(line) = event { Some(line.id.ordinal) } else { None }).collect();

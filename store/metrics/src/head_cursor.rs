@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use weir_model::label::Labels;
-use weir_model::select::{Budget, ReadError};
+use weir_model::select::Budget;
 
 use super::head::MetricsHead;
 use super::plan::{MetricsPlan, Wanted};
@@ -44,7 +44,7 @@ struct HeadCursor<'a> {
 
 impl HeadCursor<'_> {
     fn open(&mut self) -> Result<Rc<HeadSeries>, SegmentError> {
-        let mut found = self.head.matching(&self.plan).map_err(|error| ReadError::Store(error.to_string()))?;
+        let mut found = self.head.matching(&self.plan)?;
         let bytes = found.memory() as u64;
         self.budget.reserve(bytes)?;
         self.reserved = bytes;
