@@ -52,7 +52,7 @@ type Latest = Reverse<UnixNanos>;
 
 impl Segment<TracesPlan> for TracesHead {
     type Key = Latest;
-    type Item = Candidates;
+    type Item<'a> = Candidates;
 
     fn may_match(&self, plan: &TracesPlan) -> bool {
         self.has_tenant(&plan.tenant)
@@ -75,7 +75,7 @@ impl Segment<TracesPlan> for TracesHead {
 
 impl Segment<TracesPlan> for TracesBlock {
     type Key = Latest;
-    type Item = Candidates;
+    type Item<'a> = Candidates;
 
     fn may_match(&self, plan: &TracesPlan) -> bool {
         self.groups().iter().any(|entry| plan.may_hold(entry))
