@@ -32,6 +32,7 @@ use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::LogRecord;
 use weir_model::outage::Outages;
+use weir_model::scope::Scope;
 use weir_model::select::{LogReader, LogSelect, LogVisitor, NoBudget};
 use weir_model::time::TimeRange;
 use weir_model::wire::Kind;
@@ -138,7 +139,7 @@ async fn lines_of(partitions: Arc<Partitions<LogsEngine>>) -> Vec<String> {
     let lines = tokio::task::spawn_blocking(move || {
         let reader = LogsReader { views: partitions.clone(), tails: partitions };
         let (matchers, filters) = (Vec::new(), Vec::new());
-        let select = LogSelect { tenant: TENANT.into(), matchers, range: TimeRange::ALL, filters, newest_first: false };
+        let select = LogSelect { scope: Scope::of(TENANT), matchers, range: TimeRange::ALL, filters, newest_first: false };
         let mut lines = Collect::default();
         let coverage = reader.visit(&select, &NoBudget, &mut lines).expect("a visit");
         assert!(coverage.missing.is_empty(), "{:?}", coverage.missing);

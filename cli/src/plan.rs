@@ -28,7 +28,7 @@ impl Plan {
         directories(&config)?;
         certificates(&config).map_err(Failure::input)?;
         authorization(&config).map_err(|error| Failure::input(format!("authorization.{error}")))?;
-        let rules = Arc::new(rules::load(&config.rules)?);
+        let rules = Arc::new(rules::load(&config.rules)?.for_tenant(&config.collector.tenant));
         let scrape = config.collector.scrape.config_file.as_deref().map(scrape).transpose()?;
         Ok(Self { config, rules, scrape })
     }

@@ -58,9 +58,7 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     let mut evaluating = tokio::spawn(build::evaluate(&config, &api, sink, &clock, &mut registry, &shutdown));
     let readiness =
         Owning { storing, caught_up: CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::All(places.len()) } };
-    // Until weir_api::router declares its routes: nothing is asked of who reads.
-    let reads = Routes::new().map(|router| router.merge(weir_api::router(api)));
-    let reads = reads.map(|router| requests.around(config.telemetry.spans, router));
+    let reads = weir_api::router(api).map(|router| requests.around(config.telemetry.spans, router));
     let routes = routes(reads, (&collector, &aggregator), health::router(registry, readiness));
 
     tracing::info!(listen = %config.listen, otlp_grpc = %config.otlp_grpc, otlp_http = %config.otlp_http,

@@ -24,6 +24,7 @@ pub use tally::{Reservation, Tally, each_series, label_bytes, read_series};
 use crate::id::{LineId, TraceId};
 use crate::label::{Labels, Matcher};
 use crate::log::LogRecord;
+use crate::scope::Scope;
 use crate::span::{ScopeSpans, SpanKind, Value};
 use crate::time::{TimeRange, UnixNanos};
 
@@ -127,8 +128,8 @@ impl LineFilter {
 /// Which lines, and in which order of time chunks should be visited.
 #[derive(Clone, Debug)]
 pub struct LogSelect {
-    /// Whose.
-    pub tenant: String,
+    /// Streams outside are as if they were not there.
+    pub scope: Scope,
     /// All must pass.
     pub matchers: Vec<Matcher>,
     /// Line timestamps.
@@ -193,10 +194,10 @@ pub trait LogReader: Send + Sync {
     /// is given and the range falls on bucket edges, else by visiting.
     fn volume(&self, select: &LogSelect, step: i64, budget: &dyn Budget) -> Result<Covered<Vec<LogVolume>>, ReadError>;
     /// One line and up to `context` neighbours of its stream on each side, in source order. Empty when there is no such line.
-    fn line(&self, tenant: &str, id: LineId, context: usize, budget: &dyn Budget) -> Result<Covered<Vec<OwnedLine>>, ReadError>;
+    fn line(&self, scope: &Scope, id: LineId, context: usize, budget: &dyn Budget) -> Result<Covered<Vec<OwnedLine>>, ReadError>;
     /// Lines as they arrive from now on: the reader pushes each new batch that passes; a slow receiver loses the
     /// oldest and is told how many (`TailEvent::Dropped`).
-    fn tail(&self, select: LogSelect) -> Box<dyn LogTail>;
+    fn tail(&self, select: LogSelect) -> Result<Box<dyn LogTail>, ReadError>;
 }
 
 /// A live tail. Dropping it ends it.
@@ -284,8 +285,8 @@ pub struct Trace {
 /// Which traces. All conditions on spans must hold on one span.
 #[derive(Clone, Debug)]
 pub struct TraceSelect {
-    /// Whose.
-    pub tenant: String,
+    /// Spans outside are as if they were not there.
+    pub scope: Scope,
     /// A span of the trace starts within.
     pub range: TimeRange,
     /// `service.name`.
@@ -330,23 +331,24 @@ pub struct TraceSummary {
 /// Reads traces.
 pub trait TraceReader: Send + Sync {
     /// A trace by id; `None` when no span of it has been seen (the coverage says how far that looked).
-    fn trace(&self, tenant: &str, id: TraceId) -> Result<Covered<Option<Trace>>, ReadError>;
+    fn trace(&self, scope: &Scope, id: TraceId) -> Result<Covered<Option<Trace>>, ReadError>;
     /// Newest traces that pass, by the newest span that does, then by id.
     fn search(&self, select: &TraceSelect, budget: &dyn Budget) -> Result<Covered<Vec<TraceSummary>>, ReadError>;
     /// Services seen in the range, ascending.
-    fn services(&self, tenant: &str, range: TimeRange) -> Result<Covered<Vec<String>>, ReadError>;
+    fn services(&self, scope: &Scope, range: TimeRange) -> Result<Covered<Vec<String>>, ReadError>;
     /// Operations of a service seen in the range, ascending, with their kinds.
-    fn operations(&self, tenant: &str, service: &str, range: TimeRange) -> Result<Covered<Vec<(String, SpanKind)>>, ReadError>;
+    fn operations(&self, scope: &Scope, service: &str, range: TimeRange) -> Result<Covered<Vec<(String, SpanKind)>>, ReadError>;
     /// Values of an attribute seen in the range, ascending, at most `limit`.
     fn attribute_values(
         &self,
-        tenant: &str,
+        scope: &Scope,
         name: &str,
         range: TimeRange,
         limit: usize,
     ) -> Result<Covered<Vec<Value>>, ReadError>;
     /// Attribute names seen in the range: (`span` or `resource`, name), ascending, at most `limit`.
-    fn attribute_names(&self, tenant: &str, range: TimeRange, limit: usize) -> Result<Covered<Vec<(String, String)>>, ReadError>;
+    fn attribute_names(&self, scope: &Scope, range: TimeRange, limit: usize)
+    -> Result<Covered<Vec<(String, String)>>, ReadError>;
 }
 
 #[cfg(test)]

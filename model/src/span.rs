@@ -21,6 +21,7 @@ pub use text::base64;
 pub use view::{AttributesRef, EventRef, LinkRef, SpanHead, SpanRef, ValueRef, views};
 
 use crate::id::{SpanId, TraceId};
+use crate::label::{Labels, normalise_label_name};
 use crate::time::UnixNanos;
 
 /// An attribute's value, as OTLP's `AnyValue` without the nesting that no tracer's search understands:
@@ -176,6 +177,12 @@ impl Origin {
             Some((_, Value::String(service))) => service,
             _ => "unknown_service",
         }
+    }
+
+    /// The resource as labels, names as those of streams and series: what a scope judges spans by.
+    pub fn labels(&self) -> Labels {
+        let pairs = self.resource.iter().map(|(name, value)| (normalise_label_name(name), value.text()));
+        Labels::from_pairs(pairs)
     }
 }
 

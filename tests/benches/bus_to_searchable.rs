@@ -8,6 +8,7 @@ use weir_model::id::LineId;
 use weir_model::label::{Labels, Matcher};
 use weir_model::log::LogRecord;
 use weir_model::resource::TENANT_DEFAULT;
+use weir_model::scope::Scope;
 use weir_model::select::{LineFilter, LogReader, LogSelect, LogVisitor, NoBudget};
 use weir_model::time::{TimeRange, UnixNanos};
 use weir_model::wire::Kind;
@@ -81,7 +82,7 @@ impl LogVisitor for Count {
 
 fn count(logs: &LogsReader, needle: Option<&str>) -> u64 {
     let select = LogSelect {
-        tenant: TENANT_DEFAULT.into(),
+        scope: Scope::of(TENANT_DEFAULT),
         matchers: vec![Matcher::equal("namespace", "nezha")],
         range: TimeRange::ALL,
         filters: needle.map(|needle| LineFilter::Contains(vec![needle.as_bytes().to_vec()])).into_iter().collect(),

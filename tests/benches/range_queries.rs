@@ -15,6 +15,7 @@ use weir_metrics::{MetricsEngine, MetricsHead, MetricsReader};
 use weir_model::fuzz::{CountingAllocator, peak_of};
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::{MetricBatch, MetricRow, Schema};
+use weir_model::scope::Scope;
 use weir_model::select::{NoBudget, PartitionCoverage};
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 use weir_promql::{Engine, Output, Request};
@@ -55,7 +56,7 @@ fn main() {
 fn query(reader: &MetricsReader, text: &str) -> usize {
     let (start_ms, end_ms) = (5 * 60_000, PIECES * ROWS * STEP_MS);
     let request =
-        Request { tenant: TENANT.into(), query: text.into(), start_ms, end_ms, step_ms: 60_000, lookback_ms: 5 * 60_000 };
+        Request { scope: Scope::of(TENANT), query: text.into(), start_ms, end_ms, step_ms: 60_000, lookback_ms: 5 * 60_000 };
     let answer = Engine { reader, budget: &NoBudget }.query(&request).expect("it has an answer");
     assert!(answer.coverage.missing.is_empty(), "{:?}", answer.coverage);
     match answer.output {

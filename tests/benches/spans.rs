@@ -4,6 +4,7 @@
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use weir_model::resource::TENANT_DEFAULT;
+use weir_model::scope::Scope;
 use weir_model::select::TraceReader;
 use weir_model::wire::Kind;
 use weir_tests::bench::path::{Aggregating, Collecting, clock, disk_bus};
@@ -49,7 +50,8 @@ async fn bench() {
     let traces = TracesReader::new(aggregating.aggregator.traces.clone(), clock());
     let id = &day.spans[day.spans.len() / 2].trace_id;
     let wanted = day.spans.iter().filter(|span| span.trace_id == *id).count();
-    let (one, trace) = spent(|| tokio::task::block_in_place(|| traces.trace(TENANT_DEFAULT, id.parse().expect("an id"))));
+    let (one, trace) =
+        spent(|| tokio::task::block_in_place(|| traces.trace(&Scope::of(TENANT_DEFAULT), id.parse().expect("an id"))));
     let trace = trace.expect("reads").value.expect("the trace is there");
     let found: usize = trace.batches.iter().map(|batch| batch.spans.len()).sum();
     assert_eq!(found, wanted, "the trace is whole");

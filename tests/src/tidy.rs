@@ -135,6 +135,26 @@ fn names_and_words_that_say_nothing_stay_out() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Whose data a request is answered with is said by what its caller was granted.
+#[test]
+fn no_handler_of_the_apis_names_a_tenant() {
+    let handlers = root().join("query/api/src");
+    let is_handler =
+        |path: &PathBuf| path.starts_with(&handlers) && !path.ends_with("tests.rs") && !path.starts_with(handlers.join("tests"));
+    let handlers: Vec<PathBuf> = sources().into_iter().filter(is_handler).collect();
+    assert!(handlers.len() > 30, "{handlers:?}");
+    let mut wrong = Vec::new();
+    for path in handlers {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let code = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]"));
+        let names = |line: &&str| {
+            ["TENANT_DEFAULT", "Scope::of", "Scope::new", "TenantScope {", "\"default\""].iter().any(|word| line.contains(word))
+        };
+        wrong.extend(code.filter(names).map(|line| format!("{}: {}", path.display(), line.trim())));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// Words that a reader had to be told the meaning of; the folder where (empty: everywhere), and what is written instead. Held against
 /// identifiers, and against what docs have in backticks.
 const GONE: [(&str, &str, &str); 36] = [

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use weir_heads::frame::{self, Tag};
 use weir_heads::{HeadProtocol, HeadRequest, Refusal, encode_extract, encode_refusal};
+use weir_model::scope::Scope;
 use weir_model::select::{Budget, CancelOnDrop, Cancellation, ReadError};
 
 use super::service::HeadService;
@@ -55,11 +56,14 @@ pub(super) fn respond<E: HeadProtocol>(
     budget: &dyn Budget,
 ) -> Vec<u8> {
     let mut out = frame::preamble(E::KIND).to_vec();
+    let scope = request.scope();
     let mut asked = request.partitions.clone();
     asked.sort_unstable();
     asked.dedup();
     for partition in asked {
-        let outcome = match part(partitions, partition, request, service, budget, &mut out) {
+        let failed = |text: &String| Refusal::Failed { partition, text: text.clone() };
+        let scope = scope.as_ref().map_err(failed);
+        let outcome = match scope.and_then(|scope| part(partitions, partition, (request, scope), service, budget, &mut out)) {
             Ok(()) => "answered",
             Err(refusal) => {
                 encode_refusal(&mut out, &refusal);
@@ -79,7 +83,7 @@ pub(super) fn respond<E: HeadProtocol>(
 fn part<E: HeadProtocol>(
     partitions: &Partitions<E>,
     partition: u32,
-    request: &HeadRequest,
+    (request, scope): (&HeadRequest, &Scope),
     service: &HeadService,
     budget: &dyn Budget,
     out: &mut Vec<u8>,
@@ -90,7 +94,7 @@ fn part<E: HeadProtocol>(
     };
     let live = partitions.get(partition).ok_or_else(absent)?;
     let (instant, heads) = live.extract();
-    let extract = E::extract(&request.tenant, &request.query, &heads, service.limits, budget).map_err(|error| match error {
+    let extract = E::extract(scope, &request.query, &heads, service.limits, budget).map_err(|error| match error {
         ReadError::Budget { limit, .. } => Refusal::TooLarge { partition, limit },
         other => Refusal::Failed { partition, text: other.to_string() },
     })?;

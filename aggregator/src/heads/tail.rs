@@ -39,7 +39,7 @@ pub(super) async fn tail(
         aggregator.heads.count("tail", "busy", 1);
         Refused(StatusCode::SERVICE_UNAVAILABLE, "too many tails are open at this owner".into())
     })?;
-    let compiled = tokio::task::spawn_blocking(move || query.lines.select(&query.tenant));
+    let compiled = tokio::task::spawn_blocking(move || query.select());
     let select = compiled.await.unwrap_or_else(|error| Err(error.to_string())).map_err(bad)?;
     // Subscribed before the answer begins: what enters after the client has seen the preamble is not missed.
     let subscription = aggregator.logs.subscribe();

@@ -17,6 +17,7 @@ use weir_bus::sim::{Sim, SimConfig};
 use weir_bus::{Log, TopicPartition};
 use weir_logs::LogsEngine;
 use weir_metrics::{MetricsCounters, MetricsEngine, MetricsReader};
+use weir_model::scope::Scope;
 use weir_model::select::{MetricReader, MetricSelect, NoBudget, TraceReader};
 use weir_model::wire::Kind;
 use weir_traces::{TracesCounters, TracesEngine, TracesReader};
@@ -254,7 +255,7 @@ async fn stored(member: &Member, sources: &[Source]) -> Vec<String> {
     let (samples, spans) = (Arc::clone(&member.aggregator.metrics), Arc::clone(&member.aggregator.traces));
     let ids: Vec<_> = sources.iter().filter(|source| source.kind == Kind::Spans).flat_map(Source::trace_ids).collect();
     let others = tokio::task::spawn_blocking(move || {
-        let select = MetricSelect { tenant: TENANT.into(), matchers: Vec::new(), start_ms: i64::MIN, end_ms: i64::MAX };
+        let select = MetricSelect { scope: Scope::of(TENANT), matchers: Vec::new(), start_ms: i64::MIN, end_ms: i64::MAX };
         let found = MetricsReader::new(samples).select(&select, &NoBudget).expect("selects");
         assert!(found.coverage.missing.is_empty(), "{:?}", found.coverage.missing);
         let of = |series: &weir_model::select::Series| {
@@ -264,7 +265,7 @@ async fn stored(member: &Member, sources: &[Source]) -> Vec<String> {
         let mut others: Vec<String> = found.value.iter().flat_map(of).collect();
         let reader = TracesReader::new(spans, Arc::new(|| 0));
         for id in ids {
-            let found = reader.trace(TENANT, id).expect("looks");
+            let found = reader.trace(&Scope::of(TENANT), id).expect("looks");
             assert!(found.coverage.missing.is_empty(), "{:?}", found.coverage.missing);
             let batches = found.value.into_iter().flat_map(|trace| trace.batches);
             others.extend(batches.flat_map(|batch| batch.spans).map(|span| span.name));

@@ -30,7 +30,7 @@ use crate::{Failure, telemetry};
 /// Runs until SIGTERM or SIGINT, then finishes the requests that are open.
 pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let mut config = Config::of_query(&arguments)?;
-    let rules = Arc::new(rules::load(&config.rules)?);
+    let rules = Arc::new(rules::load(&config.rules)?.for_tenant(&config.collector.tenant));
     let main = listen::bind_main(&mut config).await?;
     let mut registry = Registry::default();
     let front = listen::front(&config, &mut registry)?;
@@ -60,9 +60,7 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let mut evaluating = tokio::spawn(build::evaluate(&config, &api, sink, &clock, &mut registry, &shutdown));
     let admin = fanout.admin_router(places);
     let readiness = Answering { bus_health, storing, status: fanout.status(), fanout, partitions };
-    // Until weir_api::router declares its routes: nothing is asked of who reads.
-    let reads = Routes::new().map(|router| router.merge(weir_api::router(api)));
-    let reads = reads.map(|router| requests.around(config.telemetry.spans, router));
+    let reads = weir_api::router(api).map(|router| requests.around(config.telemetry.spans, router));
     let routes = routes(reads, admin, health::router(registry, readiness));
 
     tracing::info!(listen = %config.listen, "the query node is up");

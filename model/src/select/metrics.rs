@@ -3,11 +3,13 @@
 use super::{Budget, Coverage, Covered, ReadError};
 use crate::label::{Labels, Matcher};
 use crate::metric::Family;
+use crate::scope::Scope;
 
 /// Which series, and which of their samples.
 #[derive(Clone, Debug)]
 pub struct MetricSelect {
-    pub tenant: String,
+    /// Series outside are as if they were not there.
+    pub scope: Scope,
     /// All must pass.
     pub matchers: Vec<Matcher>,
     /// First millisecond since the Unix epoch, inclusive.
@@ -43,8 +45,8 @@ pub trait MetricReader: Send + Sync {
     }
     /// Label sets of series that may have a sample in the range, ascending, without reading samples.
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError>;
-    /// Metadata of the families seen, ascending by name.
-    fn families(&self, tenant: &str) -> Result<Covered<Vec<Family>>, ReadError>;
+    /// Metadata of the families seen, ascending by name. Where a scope does not see all of a tenant, those that have a series in it.
+    fn families(&self, scope: &Scope) -> Result<Covered<Vec<Family>>, ReadError>;
 }
 
 /// Series under way: each is decoded when it is pulled, and none is kept.

@@ -1,6 +1,7 @@
 //! Whether a span passes a trace search: one judge of whole spans, of a head's columns and of a block's.
 
 use super::TraceSelect;
+use crate::scope::Scope;
 use crate::span::{Origin, Span, SpanKind, SpanRef, StatusCode};
 use crate::time::{TimeRange, UnixNanos};
 
@@ -128,9 +129,9 @@ fn holds(span: &impl SearchedSpan, name: &str, text: &str) -> bool {
 
 impl TraceSelect {
     /// Any trace of a time.
-    pub fn any(tenant: &str, range: TimeRange, limit: usize) -> Self {
+    pub fn any(scope: &Scope, range: TimeRange, limit: usize) -> Self {
         let (service, operation, attributes, duration_min, duration_max) = (None, None, Vec::new(), None, None);
-        Self { tenant: tenant.to_owned(), range, service, operation, attributes, duration_min, duration_max, limit }
+        Self { scope: scope.clone(), range, service, operation, attributes, duration_min, duration_max, limit }
     }
 
     /// Whether a span passes everything.

@@ -1,4 +1,5 @@
-//! The HTTP APIs, one file each, on one router.
+//! The HTTP APIs, one file each, as routes that say what they need: a handler answers for the scope that its caller was granted, and
+//! nothing here names a tenant.
 //!
 //! - `prometheus`: `/api/v1/*`
 //! - `loki`: `/loki/api/v1/*` (push is the collector's)
@@ -8,7 +9,7 @@
 //!
 //! What several share: `params` (query string and form), `reply` (an answer's text, within the budget), `coverage_header`,
 //! `outage_header` (that new records are not stored), `error` (errors as HTTP status), `revalidate` (304 for who has the answer),
-//! `live` (tails), `metrics` (counters of them all); of the trace APIs: `trace_search`, `logfmt` (tags), `values` (attributes).
+//! `live` (tails), `tenants` (readers for scopes of several tenants), `metrics` (counters of them all); of the trace APIs: `trace_search`, `logfmt` (tags), `values` (attributes).
 
 pub(crate) mod coverage_header;
 pub(crate) mod error;
@@ -23,6 +24,7 @@ pub mod prometheus;
 pub(crate) mod reply;
 mod revalidate;
 pub mod tempo;
+mod tenants;
 #[cfg(test)]
 mod tests;
 pub(crate) mod trace_search;
@@ -34,7 +36,9 @@ use std::time::Instant;
 
 use axum::response::Response;
 use reply::Reply;
+use tenants::{TenantsLogs, TenantsMetrics, TenantsTraces};
 use tokio::sync::Semaphore;
+use weir_access::{Needs, Routes, Telemetry, Verb};
 use weir_budget::Load;
 use weir_budget::{QueryConfig, RequestBudget};
 use weir_model::panic_guard;
@@ -78,7 +82,7 @@ fn system_clock() -> UnixNanos {
 }
 
 impl Api {
-    /// Puts the readers behind the limits.
+    /// Puts the readers, of one tenant at a time, behind the limits.
     pub fn new(
         logs: Arc<dyn LogReader>,
         metrics: Arc<dyn MetricReader>,
@@ -91,9 +95,9 @@ impl Api {
         let load = Load::new(&config, counters.load.clone());
         let tail_timing = live::Timing::within(config.tail_silence);
         Self {
-            logs,
-            metrics,
-            traces,
+            logs: Arc::new(TenantsLogs(logs)),
+            metrics: Arc::new(TenantsMetrics(metrics)),
+            traces: Arc::new(TenantsTraces(traces)),
             config,
             rules,
             load,
@@ -191,15 +195,25 @@ impl Api {
 const FORM_BYTES_MAX: usize = 1 << 20;
 
 /// All of them.
-pub fn router(api: Arc<Api>) -> axum::Router {
-    axum::Router::new()
+pub fn router(api: Arc<Api>) -> Routes {
+    let routes = Routes::new()
         .merge(prometheus::router(Arc::clone(&api)))
         .merge(loki::router(Arc::clone(&api)))
         .merge(tempo::router(Arc::clone(&api)))
         .merge(jaeger::router(Arc::clone(&api)))
-        .merge(weir::router(Arc::clone(&api)))
-        .layer(axum::extract::DefaultBodyLimit::max(FORM_BYTES_MAX))
-        .route_layer(axum::middleware::from_fn(revalidate::conditional))
-        .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&api), outage_header::tell))
-        .route_layer(axum::middleware::from_fn_with_state(api, metrics::count))
+        .merge(weir::router(Arc::clone(&api)));
+    routes.map(|router| {
+        router
+            .layer(axum::extract::DefaultBodyLimit::max(FORM_BYTES_MAX))
+            .route_layer(axum::middleware::from_fn(revalidate::conditional))
+            .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&api), outage_header::tell))
+            .route_layer(axum::middleware::from_fn_with_state(api, metrics::count))
+    })
 }
+
+/// What routes need that read one kind of telemetry.
+const READ_LOGS: Needs = Needs::Tenant(Verb::Read, Telemetry::Logs);
+const READ_METRICS: Needs = Needs::Tenant(Verb::Read, Telemetry::Metrics);
+const READ_TRACES: Needs = Needs::Tenant(Verb::Read, Telemetry::Traces);
+const TAIL_LOGS: Needs = Needs::Tenant(Verb::Tail, Telemetry::Logs);
+const RULES: Needs = Needs::Tenant(Verb::Rules, Telemetry::Metrics);

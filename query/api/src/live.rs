@@ -13,14 +13,14 @@ use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::http::StatusCode;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
+use weir_logql::LogExpr;
 use weir_logql::eval::lines::Entry;
 use weir_logql::pipeline::labels::LineLabels;
 use weir_logql::pipeline::{Lines, Pipeline};
-use weir_logql::{LogExpr, ParseError};
 use weir_model::id::LineId;
 use weir_model::log::LogRecord;
 use weir_model::panic_guard;
-use weir_model::resource::TENANT_DEFAULT;
+use weir_model::scope::Scope;
 use weir_model::select::{LogReader, LogTail, TailEvent};
 use weir_model::time::TimeRange;
 
@@ -139,15 +139,15 @@ pub(crate) struct Arrived {
 impl Live {
     /// Opens it: from now on nothing that passes is missed, short of [`Arrived::dropped`].
     pub(crate) fn open(
-        reader: &Arc<dyn LogReader>,
+        (reader, scope): (&Arc<dyn LogReader>, &Scope),
         text: &str,
         log: &LogExpr,
         detected_level: bool,
         counters: HttpMetrics,
-    ) -> Result<Self, ParseError> {
+    ) -> Result<Self, ApiError> {
         let pipeline = Pipeline::compile(text, log, Lines::Needed)?;
-        let select = pipeline.select(log, TENANT_DEFAULT, TimeRange::ALL, false);
-        let (tail, labels, shown) = (reader.tail(select), LineLabels::default(), HashSet::new());
+        let select = pipeline.select(log, scope, TimeRange::ALL, false);
+        let (tail, labels, shown) = (reader.tail(select)?, LineLabels::default(), HashSet::new());
         Ok(Self { tail, pipeline, labels, shown, detected_level, counters })
     }
 

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use weir_model::id::TraceId;
+use weir_model::scope::Scope;
 use weir_model::select::{Budget, Coverage, Covered, ReadError, Trace, TraceReader, TraceSelect, TraceSummary};
 use weir_model::span::{Origin, ScopeSpans, Span, SpanEvent, SpanLink};
 
@@ -96,7 +97,7 @@ pub(crate) fn find(
             budget.reserve(KNOWN_BYTES)?;
             // All that come later have no newer span; those with one as new may still be unknown.
             page.range.end = page.range.end.min(summary.newest_match.saturating_add(1));
-            let (read, bytes) = read_trace(reader, &select.tenant, summary.id, budget)?;
+            let (read, bytes) = read_trace(reader, &select.scope, summary.id, budget)?;
             ended.add(read.coverage);
             if let Some(trace) = read.value {
                 summary.matched = matching(&trace, select, conditions).count() as u32;
@@ -122,11 +123,11 @@ const SHAPE_FACTOR: u64 = 4;
 /// Reads a trace and reserves its memory, with that of its shape in an answer; says how much that is.
 pub(crate) fn read_trace(
     reader: &dyn TraceReader,
-    tenant: &str,
+    scope: &Scope,
     id: TraceId,
     budget: &dyn Budget,
 ) -> Result<(Covered<Option<Trace>>, u64), ReadError> {
-    let read = reader.trace(tenant, id)?;
+    let read = reader.trace(scope, id)?;
     let bytes = read.value.as_ref().map_or(0, trace_bytes).saturating_mul(1 + SHAPE_FACTOR);
     budget.reserve(bytes)?;
     Ok((read, bytes))

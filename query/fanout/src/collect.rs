@@ -11,9 +11,11 @@ use futures_util::future::join_all;
 use weir_blocks::StoreError;
 use weir_blocks::engine::Head;
 use weir_blocks::view::PartitionView;
+use weir_heads::request::visible_out;
 use weir_heads::{
     HeadExtract, HeadInstant, HeadProtocol, HeadQuery, HeadRequest, HeadResponse, PROTOCOL, Refusal, Row, bus_silent, decode,
 };
+use weir_model::scope::TenantScope;
 use weir_model::select::{PartitionCoverage, ReadError};
 use weir_model::wire::Kind;
 
@@ -37,7 +39,7 @@ pub(super) struct CollectedViews<E: HeadProtocol> {
 
 /// What is asked.
 pub(super) struct ViewRequest<'a> {
-    pub tenant: &'a str,
+    pub tenant: &'a TenantScope,
     pub query: HeadQuery,
     /// Only this partition.
     pub only: Option<u32>,
@@ -88,7 +90,7 @@ impl HeadClient {
                 match verdict {
                     Verdict::Accepted(version, instant, extract, unverified) => {
                         opened.missing.extend(unverified);
-                        self.accept(known, &part, request.tenant, (&version, opened), (instant, extract), &mut collected);
+                        self.accept(known, &part, &request.tenant.tenant, (&version, opened), (instant, extract), &mut collected);
                     }
                     Verdict::Missing(version, why) => collected.views.push(without_head(&part, &version, opened, why)),
                     Verdict::Moved => moved.push(part),
@@ -164,7 +166,8 @@ impl HeadClient {
             protocol: PROTOCOL,
             kind,
             partitions: partitions.to_vec(),
-            tenant: request.tenant.to_owned(),
+            tenant: (*request.tenant.tenant).to_owned(),
+            visible: visible_out(&request.tenant.visible),
             timeout_ms,
             query: request.query.clone(),
         };

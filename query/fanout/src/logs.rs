@@ -14,6 +14,7 @@ use weir_logs::{LogsEngine, LogsReader};
 use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::LogRecord;
+use weir_model::scope::Scope;
 use weir_model::select::{
     Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, Mention, OwnedLine, ReadError,
 };
@@ -41,12 +42,12 @@ impl FanOutLogs {
 
     fn collect_views(
         &self,
-        tenant: &str,
+        scope: &Scope,
         query: HeadQuery,
         only: Option<u32>,
         budget: &dyn Budget,
     ) -> Result<CollectedViews<LogsEngine>, ReadError> {
-        self.shared.collect_views(&self.shared.logs, &ViewRequest { tenant, query, only }, budget)
+        self.shared.collect_views(&self.shared.logs, &ViewRequest { tenant: scope.one()?, query, only }, budget)
     }
 
     fn retrying<T>(&self, read: impl FnMut() -> Result<T, ReadError>) -> Result<T, ReadError> {
@@ -61,8 +62,7 @@ impl FanOutLogs {
         budget: &dyn Budget,
         watched: &mut Watched<'_>,
     ) -> Result<(Coverage, Option<UnixNanos>), ReadError> {
-        let collected =
-            self.collect_views(&select.tenant, HeadQuery::Lines(LinesQuery::new(select, page_bytes)), None, budget)?;
+        let collected = self.collect_views(&select.scope, HeadQuery::Lines(LinesQuery::new(select, page_bytes)), None, budget)?;
         let watermarks = collected.watermarks.iter().copied();
         let watermark = if select.newest_first { watermarks.max() } else { watermarks.min() };
         let range = match watermark {
@@ -141,7 +141,7 @@ impl LogReader for FanOutLogs {
 
     fn streams(&self, select: &LogSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
         self.retrying(|| {
-            let collected = self.collect_views(&select.tenant, HeadQuery::Streams(LinesQuery::new(select, 0)), None, budget)?;
+            let collected = self.collect_views(&select.scope, HeadQuery::Streams(LinesQuery::new(select, 0)), None, budget)?;
             reader(collected).streams(select, budget)
         })
     }
@@ -149,29 +149,29 @@ impl LogReader for FanOutLogs {
     fn volume(&self, select: &LogSelect, step: i64, budget: &dyn Budget) -> Result<Covered<Vec<LogVolume>>, ReadError> {
         self.retrying(|| {
             let query = HeadQuery::Volume { lines: LinesQuery::new(select, 0), step };
-            let mut collected = self.collect_views(&select.tenant, query, None, budget)?;
+            let mut collected = self.collect_views(&select.scope, query, None, budget)?;
             let rows = std::mem::take(&mut collected.rows);
             let Covered { value, coverage } = reader(collected).volume(select, step, budget)?;
             Ok(Covered { value: added(value, &rows), coverage })
         })
     }
 
-    fn line(&self, tenant: &str, id: LineId, context: usize, budget: &dyn Budget) -> Result<Covered<Vec<OwnedLine>>, ReadError> {
+    fn line(&self, scope: &Scope, id: LineId, context: usize, budget: &dyn Budget) -> Result<Covered<Vec<OwnedLine>>, ReadError> {
         self.retrying(|| {
             let query = HeadQuery::Line { offset: id.offset, ordinal: id.ordinal, context };
-            let collected = self.collect_views(tenant, query, Some(id.partition), budget)?;
+            let collected = self.collect_views(scope, query, Some(id.partition), budget)?;
             let unsealed = collected.views.iter().any(|view| !view.heads.is_empty());
-            let found = reader(collected).line(tenant, id, context, budget)?;
+            let found = reader(collected).line(scope, id, context, budget)?;
             let after = found.value.iter().rev().take_while(|line| line.id != id).count();
             let Some(line) = found.value.first().filter(|_| !unsealed && after < context) else { return Ok(found) };
             // A sealed line at the end of what is sealed: its neighbours may not be.
             let query = HeadQuery::First { stream: pairs(&line.stream), count: context };
-            reader(self.collect_views(tenant, query, Some(id.partition), budget)?).line(tenant, id, context, budget)
+            reader(self.collect_views(scope, query, Some(id.partition), budget)?).line(scope, id, context, budget)
         })
     }
 
-    fn tail(&self, select: LogSelect) -> Box<dyn LogTail> {
-        Box::new(FanOutTail::open(Arc::clone(&self.shared), select))
+    fn tail(&self, select: LogSelect) -> Result<Box<dyn LogTail>, ReadError> {
+        Ok(Box::new(FanOutTail::open(Arc::clone(&self.shared), select)?))
     }
 }
 

@@ -8,6 +8,7 @@ use weir_heads::request::SamplesQuery;
 use weir_metrics::MetricsReader;
 use weir_model::label::Labels;
 use weir_model::metric::Family;
+use weir_model::scope::Scope;
 use weir_model::select::{
     Budget, Coverage, Covered, MetricReader, MetricSelect, NoBudget, ReadError, Series, SeriesCursor, SeriesList,
 };
@@ -24,18 +25,18 @@ impl FanOutSamples {
         Self { shared }
     }
 
-    fn reader(&self, tenant: &str, query: &HeadQuery, budget: &dyn Budget) -> Result<MetricsReader, ReadError> {
-        Ok(self.reader_and_seen(tenant, query, budget)?.0)
+    fn reader(&self, scope: &Scope, query: &HeadQuery, budget: &dyn Budget) -> Result<MetricsReader, ReadError> {
+        Ok(self.reader_and_seen(scope, query, budget)?.0)
     }
 
     /// With what its views have seen.
     fn reader_and_seen(
         &self,
-        tenant: &str,
+        scope: &Scope,
         query: &HeadQuery,
         budget: &dyn Budget,
     ) -> Result<(MetricsReader, Coverage), ReadError> {
-        let request = ViewRequest { tenant, query: query.clone(), only: None };
+        let request = ViewRequest { tenant: scope.one()?, query: query.clone(), only: None };
         let collected = self.shared.collect_views(&self.shared.samples, &request, budget)?;
         let mut seen = Coverage::default();
         for view in &collected.views {
@@ -46,17 +47,17 @@ impl FanOutSamples {
 
     fn read<T>(
         &self,
-        tenant: &str,
+        scope: &Scope,
         query: &HeadQuery,
         budget: &dyn Budget,
         read: impl Fn(&MetricsReader) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
-        self.shared.retrying(&self.shared.samples, || read(&self.reader(tenant, query, budget)?))
+        self.shared.retrying(&self.shared.samples, || read(&self.reader(scope, query, budget)?))
     }
 
     fn open<'a>(&self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Opened<'a>, ReadError> {
         let query = HeadQuery::Samples(SamplesQuery::new(select));
-        let (reader, seen) = self.reader_and_seen(&select.tenant, &query, budget)?;
+        let (reader, seen) = self.reader_and_seen(&select.scope, &query, budget)?;
         Ok((reader.open(select, budget)?, seen))
     }
 }
@@ -78,11 +79,11 @@ impl MetricReader for FanOutSamples {
 
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
         let query = HeadQuery::Series(SamplesQuery::new(select));
-        self.read(&select.tenant, &query, budget, |reader| reader.series(select, budget))
+        self.read(&select.scope, &query, budget, |reader| reader.series(select, budget))
     }
 
-    fn families(&self, tenant: &str) -> Result<Covered<Vec<Family>>, ReadError> {
-        self.read(tenant, &HeadQuery::Families, &NoBudget, |reader| reader.families(tenant))
+    fn families(&self, scope: &Scope) -> Result<Covered<Vec<Family>>, ReadError> {
+        self.read(scope, &HeadQuery::Families, &NoBudget, |reader| reader.families(scope))
     }
 }
 

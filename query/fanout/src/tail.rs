@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use weir_heads::frame::{self, Tag};
-use weir_heads::request::LinesQuery;
+use weir_heads::request::{LinesQuery, visible_out};
 use weir_heads::{PROTOCOL, TailQuery, decode_heartbeat, decode_tail, tail_lines};
-use weir_model::select::{LogSelect, LogTail, OwnedLine, TailEvent};
+use weir_model::select::{LogSelect, LogTail, OwnedLine, ReadError, TailEvent};
 use weir_model::time::UnixNanos;
 use weir_model::wire::Kind;
 
@@ -76,13 +76,19 @@ impl Waiting {
 
 impl FanOutTail {
     /// Begins to listen; returns at once.
-    pub(super) fn open(shared: Arc<Shared>, select: LogSelect) -> Self {
+    pub(super) fn open(shared: Arc<Shared>, select: LogSelect) -> Result<Self, ReadError> {
         let stop = shared.shutdown.child_token();
-        let query = TailQuery { protocol: PROTOCOL, tenant: select.tenant.clone(), lines: LinesQuery::new(&select, 0) };
+        let own = select.scope.one()?;
+        let query = TailQuery {
+            protocol: PROTOCOL,
+            tenant: (*own.tenant).to_owned(),
+            visible: visible_out(&own.visible),
+            lines: LinesQuery::new(&select, 0),
+        };
         let runtime = shared.runtime.clone();
         let waiting = Arc::new(Waiting { state: Mutex::default(), select, shared });
         runtime.spawn(follow_owners(Arc::clone(&waiting), Arc::new(query), stop.clone()));
-        Self { waiting, _stop: stop.drop_guard() }
+        Ok(Self { waiting, _stop: stop.drop_guard() })
     }
 }
 

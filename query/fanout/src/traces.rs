@@ -7,6 +7,7 @@ use weir_blocks::view::Fixed;
 use weir_heads::request::{SearchQuery, TRACES_MAX};
 use weir_heads::{HeadQuery, Row};
 use weir_model::id::TraceId;
+use weir_model::scope::Scope;
 use weir_model::select::{Budget, Covered, NoBudget, ReadError, Trace, TraceReader, TraceSelect, TraceSummary};
 use weir_model::span::{SpanKind, Value};
 use weir_model::time::TimeRange;
@@ -26,13 +27,13 @@ impl FanOutTraces {
 
     fn read<T>(
         &self,
-        tenant: &str,
+        scope: &Scope,
         query: &HeadQuery,
         budget: &dyn Budget,
         read: impl Fn(&TracesReader, Vec<Row>) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
         self.shared.retrying(&self.shared.traces, || {
-            let request = ViewRequest { tenant, query: query.clone(), only: None };
+            let request = ViewRequest { tenant: scope.one()?, query: query.clone(), only: None };
             let collected = self.shared.collect_views(&self.shared.traces, &request, budget)?;
             let reader = TracesReader::new(Arc::new(Fixed::new(collected.views)), Arc::clone(&self.shared.clock));
             read(&reader, collected.rows)
@@ -41,13 +42,13 @@ impl FanOutTraces {
 }
 
 impl TraceReader for FanOutTraces {
-    fn trace(&self, tenant: &str, id: TraceId) -> Result<Covered<Option<Trace>>, ReadError> {
-        self.read(tenant, &HeadQuery::Traces { ids: vec![id] }, &NoBudget, |reader, _| reader.trace(tenant, id))
+    fn trace(&self, scope: &Scope, id: TraceId) -> Result<Covered<Option<Trace>>, ReadError> {
+        self.read(scope, &HeadQuery::Traces { ids: vec![id] }, &NoBudget, |reader, _| reader.trace(scope, id))
     }
 
     fn search(&self, select: &TraceSelect, budget: &dyn Budget) -> Result<Covered<Vec<TraceSummary>>, ReadError> {
         let query = HeadQuery::Search(SearchQuery::new(select));
-        let Covered { value: found, mut coverage } = self.read(&select.tenant, &query, budget, |reader, rows| {
+        let Covered { value: found, mut coverage } = self.read(&select.scope, &query, budget, |reader, rows| {
             let Covered { value, coverage } = reader.candidates(select, budget)?;
             let unsealed = rows.into_iter().filter_map(|row| match row {
                 Row::Trace { id, start } => Some((id, start)),
@@ -58,7 +59,7 @@ impl TraceReader for FanOutTraces {
         let mut summaries = Vec::with_capacity(found.len());
         for some in found.chunks(TRACES_MAX) {
             let query = HeadQuery::Traces { ids: some.iter().map(|(id, _)| *id).collect() };
-            let part = self.read(&select.tenant, &query, budget, |reader, _| reader.summaries(select, some, budget))?;
+            let part = self.read(&select.scope, &query, budget, |reader, _| reader.summaries(select, some, budget))?;
             summaries.extend(part.value);
             part.coverage.missing.into_iter().for_each(|sentence| coverage.miss(sentence));
         }
@@ -66,27 +67,32 @@ impl TraceReader for FanOutTraces {
         Ok(Covered { value: summaries, coverage })
     }
 
-    fn services(&self, tenant: &str, range: TimeRange) -> Result<Covered<Vec<String>>, ReadError> {
-        self.read(tenant, &HeadQuery::Operations(range.into()), &NoBudget, |reader, _| reader.services(tenant, range))
+    fn services(&self, scope: &Scope, range: TimeRange) -> Result<Covered<Vec<String>>, ReadError> {
+        self.read(scope, &HeadQuery::Operations(range.into()), &NoBudget, |reader, _| reader.services(scope, range))
     }
 
-    fn operations(&self, tenant: &str, service: &str, range: TimeRange) -> Result<Covered<Vec<(String, SpanKind)>>, ReadError> {
-        self.read(tenant, &HeadQuery::Operations(range.into()), &NoBudget, |reader, _| reader.operations(tenant, service, range))
+    fn operations(&self, scope: &Scope, service: &str, range: TimeRange) -> Result<Covered<Vec<(String, SpanKind)>>, ReadError> {
+        self.read(scope, &HeadQuery::Operations(range.into()), &NoBudget, |reader, _| reader.operations(scope, service, range))
     }
 
     fn attribute_values(
         &self,
-        tenant: &str,
+        scope: &Scope,
         name: &str,
         range: TimeRange,
         limit: usize,
     ) -> Result<Covered<Vec<Value>>, ReadError> {
         let query = HeadQuery::AttributeValues { range: range.into(), name: name.to_owned(), limit };
-        self.read(tenant, &query, &NoBudget, |reader, _| reader.attribute_values(tenant, name, range, limit))
+        self.read(scope, &query, &NoBudget, |reader, _| reader.attribute_values(scope, name, range, limit))
     }
 
-    fn attribute_names(&self, tenant: &str, range: TimeRange, limit: usize) -> Result<Covered<Vec<(String, String)>>, ReadError> {
+    fn attribute_names(
+        &self,
+        scope: &Scope,
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Covered<Vec<(String, String)>>, ReadError> {
         let query = HeadQuery::AttributeNames(range.into());
-        self.read(tenant, &query, &NoBudget, |reader, _| reader.attribute_names(tenant, range, limit))
+        self.read(scope, &query, &NoBudget, |reader, _| reader.attribute_names(scope, range, limit))
     }
 }

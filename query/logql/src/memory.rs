@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::{LogRecord, level_name};
+use weir_model::scope::Scope;
 use weir_model::select::{
     Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, OwnedLine, PartitionCoverage, ReadError,
     TailEvent,
@@ -101,7 +102,7 @@ impl LogReader for MemoryLogs {
         Ok(Covered { value: sums.into_iter().map(one).collect(), coverage: self.coverage.clone() })
     }
 
-    fn line(&self, _: &str, id: LineId, context: usize, _: &dyn Budget) -> Result<Covered<Vec<OwnedLine>>, ReadError> {
+    fn line(&self, _: &Scope, id: LineId, context: usize, _: &dyn Budget) -> Result<Covered<Vec<OwnedLine>>, ReadError> {
         let Some(wanted) = self.lines.iter().find(|line| line.id == id) else {
             return Ok(Covered { value: Vec::new(), coverage: self.coverage.clone() });
         };
@@ -111,8 +112,8 @@ impl LogReader for MemoryLogs {
         Ok(Covered { value: near.collect(), coverage: self.coverage.clone() })
     }
 
-    fn tail(&self, _select: LogSelect) -> Box<dyn LogTail> {
-        Box::new(MemoryTail(Arc::clone(&self.arriving)))
+    fn tail(&self, _select: LogSelect) -> Result<Box<dyn LogTail>, ReadError> {
+        Ok(Box::new(MemoryTail(Arc::clone(&self.arriving))))
     }
 }
 

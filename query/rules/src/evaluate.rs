@@ -10,7 +10,6 @@ use weir_budget::{QueryConfig, RequestBudget, millis};
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::STALE_NAN;
 use weir_model::panic_guard;
-use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::MetricReader;
 use weir_promql::ast::Expr;
 use weir_promql::{Engine, Output, Request};
@@ -77,8 +76,8 @@ pub(super) fn ask(deps: &RuleDeps, query: &str, expr: Option<&Expr>, at_ms: i64)
     let (budget, _guard) = RequestBudget::new(&deps.query, &deps.load);
     let engine = Engine { reader: &*deps.reader, budget: &budget };
     let lookback_ms = millis(deps.query.lookback);
-    let tenant = TENANT_DEFAULT.to_owned();
-    let request = Request { tenant, query: query.to_owned(), start_ms: at_ms, end_ms: at_ms, step_ms: 0, lookback_ms };
+    let scope = deps.rules.scope();
+    let request = Request { scope, query: query.to_owned(), start_ms: at_ms, end_ms: at_ms, step_ms: 0, lookback_ms };
     let answer = expr.map_or_else(|| engine.query(&request), |expr| engine.evaluate(&request, expr));
     match answer.map_err(|error| error.to_string())?.output {
         Output::Vector(samples) => Ok(samples.into_iter().map(|sample| (sample.labels, sample.value)).collect()),

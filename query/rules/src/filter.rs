@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use weir_model::label::{Labels, Matcher};
+use weir_model::scope::Scope;
 
 use super::file::RuleKind;
 use super::state::{Group, Rule, RuleSet};
@@ -37,8 +38,10 @@ pub enum WantedKind {
 }
 
 impl RuleSet {
-    /// `data` of `/api/v1/rules`: groups in which a rule passes. Errors when the page's token is of no group.
-    pub fn rules_json(&self, filter: &RuleFilter) -> Result<Value, String> {
+    /// `data` of `/api/v1/rules`: groups in which a rule passes, with the alerts whose labels are in the scope; none for another
+    /// tenant's. Errors when the page's token is of no group.
+    pub fn rules_json(&self, filter: &RuleFilter, scope: &Scope) -> Result<Value, String> {
+        let Some(visible) = self.visible(scope) else { return Ok(json!({"groups": []})) };
         let begin = match &filter.next_token {
             None => 0,
             Some(token) => {
@@ -51,8 +54,8 @@ impl RuleSet {
             if !is_named(&filter.groups, &group.spec.name) || !is_named(&filter.files, &group.file) {
                 continue;
             }
-            let rules: Vec<Value> =
-                group.rules.iter().filter(|rule| filter.passes(rule)).map(|rule| rule.json(!filter.exclude_alerts)).collect();
+            let passing = group.rules.iter().filter(|rule| filter.passes(rule));
+            let rules: Vec<Value> = passing.map(|rule| rule.json(!filter.exclude_alerts, visible)).collect();
             if rules.is_empty() {
                 continue;
             }

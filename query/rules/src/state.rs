@@ -6,6 +6,8 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 use serde_json::{Value, json};
 use weir_model::label::Labels;
+use weir_model::resource::TENANT_DEFAULT;
+use weir_model::scope::{Scope, Visible};
 use weir_model::time::format_rfc3339;
 use weir_template::{general, pad_exponent};
 
@@ -23,6 +25,8 @@ pub struct RuleFile {
 
 /// Rules and their alerts, as last evaluated. Shared by the evaluation loop, which writes, and the HTTP API, which reads.
 pub struct RuleSet {
+    /// Of which tenant's series they are made.
+    tenant: Arc<str>,
     groups: Vec<Arc<Group>>,
     /// Alertmanagers that alerts are posted to; set when the loop starts.
     alertmanagers: RwLock<Vec<String>>,
@@ -63,7 +67,7 @@ pub(super) struct RuleState {
 impl RuleSet {
     /// No rules at all.
     pub fn empty() -> Self {
-        Self { groups: Vec::new(), alertmanagers: RwLock::new(Vec::new()) }
+        Self { tenant: TENANT_DEFAULT.into(), groups: Vec::new(), alertmanagers: RwLock::new(Vec::new()) }
     }
 
     /// Reads and checks rule files. Errors name file, line, group and rule.
@@ -77,7 +81,23 @@ impl RuleSet {
                 groups.push(Arc::new(Group { file: file.name.clone(), spec, rules, last: Mutex::default() }));
             }
         }
-        Ok(Self { groups, alertmanagers: RwLock::new(Vec::new()) })
+        Ok(Self { tenant: TENANT_DEFAULT.into(), groups, alertmanagers: RwLock::new(Vec::new()) })
+    }
+
+    /// The same rules over another tenant's series.
+    #[must_use]
+    pub fn for_tenant(self, tenant: &str) -> Self {
+        Self { tenant: tenant.into(), ..self }
+    }
+
+    /// Whose series they read and make.
+    pub(super) fn scope(&self) -> Scope {
+        Scope::of(&self.tenant)
+    }
+
+    /// What a request may see of them; `None` when its scope is of other tenants.
+    pub(super) fn visible<'a>(&self, scope: &'a Scope) -> Option<&'a Visible> {
+        scope.tenants().iter().find(|own| own.tenant == self.tenant).map(|own| &own.visible)
     }
 
     /// Names of the groups, in file order.
@@ -110,9 +130,11 @@ impl RuleSet {
         self.groups.iter().flat_map(|group| &group.rules).flat_map(|rule| rule.active()).collect()
     }
 
-    /// `data` of `/api/v1/alerts`.
-    pub fn alerts_json(&self) -> Value {
-        json!({"alerts": self.active_alerts().iter().map(alert_json).collect::<Vec<_>>()})
+    /// `data` of `/api/v1/alerts`: those whose labels are in the scope.
+    pub fn alerts_json(&self, scope: &Scope) -> Value {
+        let mut alerts = self.active_alerts();
+        alerts.retain(|alert| scope.sees(&self.tenant, &alert.labels));
+        json!({"alerts": alerts.iter().map(alert_json).collect::<Vec<_>>()})
     }
 }
 
@@ -138,10 +160,11 @@ impl Rule {
         state.alerts.values().filter(|alert| alert.state != AlertState::Resolved).cloned().collect()
     }
 
-    /// As the API shows it.
-    pub(super) fn json(&self, with_alerts: bool) -> Value {
+    /// As the API shows it, made of those alerts that are visible.
+    pub(super) fn json(&self, with_alerts: bool, visible: &Visible) -> Value {
         let labels: BTreeMap<&str, &str> = self.spec.labels.iter().map(|(name, own)| (name.as_str(), own.source())).collect();
-        let alerts = self.active();
+        let mut alerts = self.active();
+        alerts.retain(|alert| visible.passes(&alert.labels));
         let state = self.state.lock();
         let health = match (&state.error, state.last.at_ms) {
             (Some(_), _) => "err",
@@ -157,7 +180,8 @@ impl Rule {
             "lastEvaluation": time(state.last.at_ms),
             "type": "recording",
         });
-        if let Some(error) = &state.error {
+        // An error may name series that are not visible.
+        if let Some(error) = state.error.as_ref().filter(|_| visible.is_all()) {
             rule["lastError"] = json!(error);
         }
         if let RuleKind::Alert(spec) = &self.spec.kind {

@@ -10,6 +10,7 @@ use weir_budget::QueryConfig;
 use weir_model::config::ByteSize;
 use weir_model::label::Labels;
 use weir_model::metric::is_stale;
+use weir_model::scope::{Scope, TenantScope, Visible};
 use weir_model::select::{Budget, Covered, MetricReader, MetricSelect, ReadError, SeriesCursor, SeriesList};
 use weir_promql::testing::MemoryReader;
 
@@ -56,8 +57,8 @@ impl MetricReader for Shared {
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
         self.0.lock().series(select, budget)
     }
-    fn families(&self, tenant: &str) -> Result<Covered<Vec<weir_model::metric::Family>>, ReadError> {
-        self.0.lock().families(tenant)
+    fn families(&self, scope: &Scope) -> Result<Covered<Vec<weir_model::metric::Family>>, ReadError> {
+        self.0.lock().families(scope)
     }
 }
 
@@ -108,7 +109,7 @@ impl World {
 
     fn samples(&self, name: &str) -> Vec<(i64, f64)> {
         let select = MetricSelect {
-            tenant: "default".into(),
+            scope: Scope::of("default"),
             matchers: vec![weir_model::label::Matcher::equal("__name__", name)],
             start_ms: 0,
             end_ms: i64::MAX,
@@ -172,7 +173,7 @@ async fn rules_are_shown_as_prometheus_shows_them() {
     let mut world = World::new(&Arc::default());
     world.store.set("a", 0, 9.0);
     world.tick(0, true).await;
-    let shows = |filter: RuleFilter| world.ticker.deps.rules.rules_json(&filter).unwrap();
+    let shows = |filter: RuleFilter| world.ticker.deps.rules.rules_json(&filter, &Scope::of("default")).unwrap();
     let shown = shows(RuleFilter { kind: Some(WantedKind::Alert), ..RuleFilter::default() });
     let rule = &shown["groups"][0]["rules"][0];
     assert_eq!(shown["groups"][0]["rules"].as_array().unwrap().len(), 1);
@@ -188,13 +189,42 @@ async fn rules_are_shown_as_prometheus_shows_them() {
 }
 
 #[tokio::test]
+async fn rules_and_alerts_are_shown_to_their_tenant_and_within_a_scope() {
+    let mut world = World::new(&Arc::default());
+    world.store.set("a", 0, 9.0);
+    world.store.set("b", 0, 9.0);
+    world.tick(0, true).await;
+    let rules = &world.ticker.deps.rules;
+    let pod = |pod: &str| Visible::any_of(vec![vec![weir_model::label::Matcher::equal("pod", pod)]]);
+    let check = |tenant: &str, visible: Visible, groups: usize, alerts: &[&str], state: &str| {
+        let scope: Scope = TenantScope { tenant: tenant.into(), visible }.into();
+        let shown = rules.rules_json(&RuleFilter::default(), &scope).unwrap();
+        let pods = |alerts: &serde_json::Value| -> Vec<String> {
+            let alerts = alerts.as_array().into_iter().flatten();
+            alerts.map(|alert| alert["labels"]["pod"].as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(shown["groups"].as_array().unwrap().len(), groups, "{scope:?}");
+        assert_eq!(pods(&rules.alerts_json(&scope)["alerts"]), alerts, "{scope:?}");
+        let rule = &shown["groups"][0]["rules"][1];
+        assert_eq!(
+            (pods(&rule["alerts"]), rule["state"].as_str().unwrap_or("none")),
+            (pods(&rules.alerts_json(&scope)["alerts"]), state)
+        );
+    };
+    check("default", Visible::default(), 1, &["a", "b"], "pending");
+    check("default", pod("b"), 1, &["b"], "pending");
+    check("default", pod("c"), 1, &[], "inactive");
+    check("another", Visible::default(), 0, &[], "none");
+}
+
+#[tokio::test]
 async fn a_rule_shares_the_memory_of_all_queries() {
     let mut world = World::new(&Arc::default());
     let query = QueryConfig { memory_max: ByteSize::bytes(10), ..QueryConfig::default() };
     (world.ticker.deps.load, world.ticker.deps.query) = (Load::new(&query, Default::default()), query);
     world.store.set("a", 0, 9.0);
     world.tick(0, true).await;
-    let shown = world.ticker.deps.rules.rules_json(&RuleFilter::default()).unwrap();
+    let shown = world.ticker.deps.rules.rules_json(&RuleFilter::default(), &Scope::of("default")).unwrap();
     let error = shown["groups"][0]["rules"][1]["lastError"].as_str().unwrap();
     assert!(error.contains("query.memory_max"), "{error}");
 }
@@ -211,7 +241,7 @@ fn rules_are_filtered_by_name_group_file_and_labels_a_page_at_a_time() {
     let files = [file("a.yml", "one", "page"), file("b.yml", "two", "ticket"), file("c.yml", "three", "page")];
     let rules = RuleSet::load(&files, Recording::Allowed).unwrap();
     let names = |filter: &RuleFilter| {
-        let shown = rules.rules_json(filter).unwrap();
+        let shown = rules.rules_json(filter, &Scope::of("default")).unwrap();
         let groups = shown["groups"].as_array().unwrap().clone();
         let rules = groups.iter().flat_map(|group| group["rules"].as_array().unwrap().clone());
         (rules.map(|rule| rule["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>(), shown["groupNextToken"].clone())
@@ -237,7 +267,7 @@ fn rules_are_filtered_by_name_group_file_and_labels_a_page_at_a_time() {
     assert_eq!(first, ["Aone"]);
     let (second, end) = names(&page(token));
     assert_eq!((second, end), (vec!["Athree".to_owned()], json!(null)));
-    let wrong = rules.rules_json(&page(json!("nope"))).unwrap_err();
+    let wrong = rules.rules_json(&page(json!("nope")), &Scope::of("default")).unwrap_err();
     assert_eq!(wrong, "invalid group_next_token: no rule group has it; were the rules changed?");
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use weir_model::scope::Scope;
 use weir_model::select::{Budget, ReadError};
 use weir_model::signal::Signal;
 use weir_model::wire::{Limits, RecordBuilder, Section, WireError};
@@ -58,10 +59,11 @@ impl HeadExtract {
 
 /// An engine whose heads can be asked from another process.
 pub trait HeadProtocol: Engine {
-    /// Takes what answers the query out of the heads of one partition. Errors with `Budget` when that is more than the
-    /// limits allow, with `Store` when the query makes no sense to this engine.
+    /// Takes what answers the query out of the heads of one partition: of the one tenant of the scope, and nothing that may not be
+    /// seen. Errors with `Budget` when that is more than the limits allow, with `Store` when the query makes no sense to this
+    /// engine.
     fn extract(
-        tenant: &str,
+        scope: &Scope,
         query: &HeadQuery,
         heads: &[Arc<Self::Head>],
         limits: ExtractLimits,

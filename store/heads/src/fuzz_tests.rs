@@ -7,6 +7,7 @@ use weir_blocks::testing::MEMORY;
 use weir_logs::LogsEngine;
 use weir_model::fuzz::{CountingAllocator, Fuzz};
 use weir_model::label::Labels;
+use weir_model::scope::Scope;
 use weir_model::select::{LogSelect, NoBudget};
 use weir_model::time::TimeRange;
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
@@ -38,11 +39,16 @@ fn answers() {
     let section = Section::new(SectionHeader { tenant: "t".into(), source: "s".into(), mark, records: 0 }, batch);
     head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section).unwrap();
     let select =
-        LogSelect { tenant: "t".into(), matchers: Vec::new(), range: TimeRange::ALL, filters: Vec::new(), newest_first: true };
+        LogSelect { scope: Scope::of("t"), matchers: Vec::new(), range: TimeRange::ALL, filters: Vec::new(), newest_first: true };
     let limits = ExtractLimits { bytes_max: 1 << 20, key: "" };
-    let extract =
-        LogsEngine::extract("t", &HeadQuery::Lines(LinesQuery::new(&select, 1000)), &[Arc::new(head)], limits, &NoBudget)
-            .unwrap();
+    let extract = LogsEngine::extract(
+        &Scope::of("t"),
+        &HeadQuery::Lines(LinesQuery::new(&select, 1000)),
+        &[Arc::new(head)],
+        limits,
+        &NoBudget,
+    )
+    .unwrap();
     let mut seed = frame::preamble(Kind::Logs).to_vec();
     encode_extract(&mut seed, &HeadInstant::default(), &extract);
     frame::put(&mut seed, frame::Tag::End, &[]);

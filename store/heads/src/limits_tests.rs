@@ -7,6 +7,7 @@ use weir_model::id::{SpanId, TraceId};
 use weir_model::label::{Labels, NAME};
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::metric::{MetricBatch, MetricRow, Schema};
+use weir_model::scope::Scope;
 use weir_model::select::{LogSelect, MetricReader, MetricSelect, NoBudget, PartitionCoverage};
 use weir_model::span::{Attributes, Origin, Span, SpanBatch, Value};
 use weir_model::time::TimeRange;
@@ -42,7 +43,7 @@ fn head<E: Engine>(engine: &E, batch: E::Batch) -> [Arc<E::Head>; 1] {
 
 /// The head that the client puts together out of the bytes of an answer.
 fn travel<E: HeadProtocol>(engine: &E, query: &HeadQuery, heads: &[Arc<E::Head>]) -> E::Head {
-    let extract = E::extract("t", query, heads, ALL, &NoBudget).unwrap();
+    let extract = E::extract(&Scope::of("t"), query, heads, ALL, &NoBudget).unwrap();
     let answers = decode(&bytes_of(&extract, E::KIND), E::KIND).unwrap();
     let [HeadResponse::Extract(_, read)] = &answers[..] else { panic!("{answers:?}") };
     engine.rebuild_head(7, "t", &read.heads[0], 1 << 30).unwrap()
@@ -73,7 +74,7 @@ fn lines_with_large_metadata_travel() {
         });
     }
     let select =
-        LogSelect { tenant: "t".into(), matchers: Vec::new(), range: TimeRange::ALL, filters: Vec::new(), newest_first: true };
+        LogSelect { scope: Scope::of("t"), matchers: Vec::new(), range: TimeRange::ALL, filters: Vec::new(), newest_first: true };
     let found = travel(&engine, &HeadQuery::Lines(LinesQuery::new(&select, 1 << 30)), &head(&engine, batch));
     assert_eq!(found.records(), COUNT);
 }
@@ -85,7 +86,7 @@ fn series_with_large_labels_travel() {
     let rows = vec![MetricRow { timestamp: 1_000_000, values: vec![1.5; series.len()] }];
     let schema = Arc::new(Schema::new(series, Vec::new()));
     let heads = head(&engine, MetricBatch { target: Labels::EMPTY, schema, rows });
-    let select = MetricSelect { tenant: "t".into(), matchers: Vec::new(), start_ms: 0, end_ms: 1000 };
+    let select = MetricSelect { scope: Scope::of("t"), matchers: Vec::new(), start_ms: 0, end_ms: 1000 };
     assert_eq!(travel(&engine, &HeadQuery::Samples(SamplesQuery::new(&select)), &heads).records(), COUNT);
     let found = travel(&engine, &HeadQuery::Series(SamplesQuery::new(&select)), &heads);
     let view = PartitionView {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::{LogAttributes, LogBatch, LogRecord};
+use weir_model::scope::{Scope, TenantScope};
 use weir_model::select::{Budget, LogReader, LogSelect, LogTail, OwnedLine, PartitionCoverage, ReadError, TailEvent};
 use weir_model::time::TimeRange;
 use weir_model::wire::{self, Mark, Section, SectionHeader};
@@ -28,33 +29,34 @@ const SECTION_BYTES: usize = 512 << 10;
 
 impl HeadProtocol for LogsEngine {
     fn extract(
-        tenant: &str,
+        scope: &Scope,
         query: &HeadQuery,
         heads: &[Arc<LogsHead>],
         limits: ExtractLimits,
         budget: &dyn Budget,
     ) -> Result<HeadExtract, ReadError> {
+        let tenant = &*scope.one()?.tenant;
         match query {
-            HeadQuery::Lines(lines) => extract_lines(&select(lines, tenant)?, lines.page_bytes, heads, limits, budget),
+            HeadQuery::Lines(lines) => extract_lines((tenant, &select(lines, scope)?), lines.page_bytes, heads, limits, budget),
             HeadQuery::Streams(lines) => {
-                let select = select(lines, tenant)?;
+                let select = select(lines, scope)?;
                 let streams = reader(heads).streams(&select, budget)?.value;
                 let lines = streams.into_iter().map(|stream| (stream, vec![placeholder(select.range.start)]));
                 pack(tenant, lines, limits)
             }
             HeadQuery::Volume { lines, step } => {
-                let volume = reader(heads).volume(&select(lines, tenant)?, *step, budget)?.value;
+                let volume = reader(heads).volume(&select(lines, scope)?, *step, budget)?.value;
                 Ok(HeadExtract { rows: volume.iter().map(Row::volume).collect(), ..HeadExtract::default() })
             }
             HeadQuery::Line { offset, ordinal, context } => {
                 let id = LineId { partition: 0, offset: *offset, ordinal: *ordinal };
-                let found = reader(heads).line(tenant, id, *context, budget)?.value;
+                let found = reader(heads).line(scope, id, *context, budget)?.value;
                 let Some(stream) = found.first().map(|line| line.stream.clone()) else { return Ok(HeadExtract::default()) };
                 pack(tenant, [(stream, found.into_iter().map(Kept::of_owned).collect())].into_iter(), limits)
             }
             HeadQuery::First { stream, count } => {
                 let stream = Labels::from_pairs(stream.iter().map(|(name, value)| (name, value)));
-                let lines = first_lines(tenant, &stream, *count, heads)?;
+                let lines = first_lines(scope, &stream, *count, heads)?;
                 pack(tenant, [(stream, lines)].into_iter(), limits)
             }
             _ => Err(not_mine("logs")),
@@ -80,8 +82,8 @@ fn reader(heads: &[Arc<LogsHead>]) -> LogsReader {
     LogsReader { views: Arc::new(Fixed::new(vec![view])), tails: Arc::new(NoTails) }
 }
 
-fn select(lines: &LinesQuery, tenant: &str) -> Result<LogSelect, ReadError> {
-    lines.select(tenant).map_err(ReadError::Store)
+fn select(lines: &LinesQuery, scope: &Scope) -> Result<LogSelect, ReadError> {
+    lines.select(scope).map_err(ReadError::Store)
 }
 
 /// Stands for a stream that has some line in the range.
@@ -100,7 +102,7 @@ fn placeholder(timestamp: i64) -> Kept {
 }
 
 fn extract_lines(
-    select: &LogSelect,
+    (tenant, select): (&str, &LogSelect),
     page_bytes: u64,
     heads: &[Arc<LogsHead>],
     limits: ExtractLimits,
@@ -108,13 +110,17 @@ fn extract_lines(
 ) -> Result<HeadExtract, ReadError> {
     let (streams, watermark) = log_page::collect(select, page_bytes, heads, limits, budget)?;
     let whole = ExtractLimits { bytes_max: limits.bytes_max.saturating_mul(4), ..limits };
-    Ok(HeadExtract { watermark, ..pack(&select.tenant, streams.into_iter(), whole)? })
+    Ok(HeadExtract { watermark, ..pack(tenant, streams.into_iter(), whole)? })
 }
 
-/// The first lines of one stream, in source order.
-fn first_lines(tenant: &str, stream: &Labels, count: usize, heads: &[Arc<LogsHead>]) -> Result<Vec<Kept>, ReadError> {
+/// The first lines of one stream, in source order; none when it may not be seen.
+fn first_lines(scope: &Scope, stream: &Labels, count: usize, heads: &[Arc<LogsHead>]) -> Result<Vec<Kept>, ReadError> {
+    let TenantScope { tenant, visible } = scope.one()?;
+    if !visible.passes(stream) {
+        return Ok(Vec::new());
+    }
     let (matchers, filters) = Default::default();
-    let all = LogSelect { tenant: tenant.into(), matchers, range: TimeRange::ALL, filters, newest_first: false };
+    let all = LogSelect { scope: scope.clone(), matchers, range: TimeRange::ALL, filters, newest_first: false };
     let plan = LogsPlan::new(&all);
     let mut chunks: Vec<Chunk> = heads.iter().flat_map(|head| head.chunks_of(tenant, stream)).collect();
     chunks.sort_by_key(Chunk::first_place);
@@ -213,7 +219,8 @@ pub fn tail_records(arrived: &TailSection<LogBatch>, select: &LogSelect) -> Resu
     let lines: Vec<OwnedLine> = lines.collect();
     let Some(stream) = lines.first().map(|line| line.stream.clone()) else { return Ok(Vec::new()) };
     let limits = ExtractLimits { bytes_max: u64::MAX, key: "" };
-    let extract = pack(&select.tenant, [(stream, lines.into_iter().map(Kept::of_owned).collect())].into_iter(), limits)?;
+    let extract =
+        pack(&arrived.section.header.tenant, [(stream, lines.into_iter().map(Kept::of_owned).collect())].into_iter(), limits)?;
     Ok(extract.heads.into_iter().flatten().collect())
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use weir_model::label::Labels;
 use weir_model::metric::{Family, MetricBatch, MetricRow, Schema};
+use weir_model::scope::Scope;
 use weir_model::select::{Budget, MetricReader, MetricSelect, PartitionCoverage, ReadError};
 use weir_model::wire::{self, Mark, Section, SectionHeader};
 
@@ -32,19 +33,20 @@ const MILLISECOND: i64 = 1_000_000;
 
 impl HeadProtocol for MetricsEngine {
     fn extract(
-        tenant: &str,
+        scope: &Scope,
         query: &HeadQuery,
         heads: &[Arc<MetricsHead>],
         limits: ExtractLimits,
         budget: &dyn Budget,
     ) -> Result<HeadExtract, ReadError> {
+        let tenant = &*scope.one()?.tenant;
         match query {
             HeadQuery::Samples(samples) => {
-                let select = select(samples, tenant)?;
-                HeadExtract::of_heads(heads.iter().map(|head| extract_samples(head, &select, limits, budget)))
+                let select = select(samples, scope)?;
+                HeadExtract::of_heads(heads.iter().map(|head| extract_samples(head, (tenant, &select), limits, budget)))
             }
             HeadQuery::Series(samples) => {
-                let select = select(samples, tenant)?;
+                let select = select(samples, scope)?;
                 let series = reader(heads).series(&select, budget)?.value;
                 let mut packer = packer(limits);
                 for some in pieces(&series, SECTION_SERIES, SECTION_LABEL_BYTES, Labels::text_bytes) {
@@ -54,7 +56,7 @@ impl HeadProtocol for MetricsEngine {
                 packer.into_extract()
             }
             HeadQuery::Families => {
-                let families = reader(heads).families(tenant)?.value;
+                let families = reader(heads).families(scope)?.value;
                 let mut packer = packer(limits);
                 let bytes = |family: &Family| family.name.len() + family.help.len() + family.unit.len();
                 for some in pieces(&families, SECTION_SERIES, SECTION_LABEL_BYTES, bytes) {
@@ -80,8 +82,8 @@ impl HeadProtocol for MetricsEngine {
     }
 }
 
-fn select(samples: &SamplesQuery, tenant: &str) -> Result<MetricSelect, ReadError> {
-    samples.select(tenant).map_err(ReadError::Store)
+fn select(samples: &SamplesQuery, scope: &Scope) -> Result<MetricSelect, ReadError> {
+    samples.select(scope).map_err(ReadError::Store)
 }
 
 fn packer(limits: ExtractLimits) -> Packer<MetricBatch> {
@@ -123,11 +125,11 @@ fn narrowed(columns: &[(Labels, u32)], rows: &[&Row]) -> Vec<MetricRow> {
 
 fn extract_samples(
     head: &MetricsHead,
-    select: &MetricSelect,
+    (tenant, select): (&str, &MetricSelect),
     limits: ExtractLimits,
     budget: &dyn Budget,
 ) -> Result<Vec<ExtractRecord>, ReadError> {
-    let found = head.select(select).map_err(|error| ReadError::Store(error.to_string()))?;
+    let found = head.select(select)?;
     let mut tables: BTreeMap<u32, Columns> = BTreeMap::new();
     let mut shared: BTreeSet<u32> = BTreeSet::new();
     for (labels, places) in &found.series {
@@ -142,7 +144,7 @@ fn extract_samples(
     for (table, columns) in tables.iter().filter(|(table, _)| !shared.contains(table)) {
         budget.check()?;
         let rows: Vec<&Row> = found.rows(*table).iter().collect();
-        push_rows(&mut packer, &select.tenant, *table, columns, &rows)?;
+        push_rows(&mut packer, tenant, *table, columns, &rows)?;
     }
     let mut arrived: Vec<(u32, &Row)> =
         shared.iter().flat_map(|table| found.rows(*table).iter().map(move |row| (*table, row))).collect();
@@ -150,7 +152,7 @@ fn extract_samples(
     for run in arrived.chunk_by(|a, b| a.0 == b.0) {
         budget.check()?;
         let rows: Vec<&Row> = run.iter().map(|(_, row)| *row).collect();
-        push_rows(&mut packer, &select.tenant, run[0].0, &tables[&run[0].0], &rows)?;
+        push_rows(&mut packer, tenant, run[0].0, &tables[&run[0].0], &rows)?;
     }
     packer.finish()
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use weir_model::id::TraceId;
 use weir_model::label::{Labels, MatchOp, Matcher};
 use weir_model::pattern::PatternBudget;
+use weir_model::scope::{Scope, TenantScope, Visible};
 use weir_model::select::{LineFilter, LogSelect, MetricSelect, TraceSelect};
 use weir_model::time::TimeRange;
 use weir_model::wire::Kind;
@@ -24,6 +25,9 @@ pub struct HeadRequest {
     pub partitions: Vec<u32>,
     /// Whose records.
     pub tenant: String,
+    /// Which of them may be seen; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visible: Option<VisibleQuery>,
     /// The client waits no longer than this, milliseconds.
     pub timeout_ms: u64,
     /// Of each partition's heads.
@@ -102,6 +106,12 @@ pub struct RangeQuery {
     /// Exclusive.
     pub end: i64,
 }
+
+/// Lists of matchers on labels, or on a span's resource as labels: whatever passes all of one list may be seen.
+pub type VisibleQuery = Vec<Vec<MatcherQuery>>;
+
+/// Matchers of all lists of a [`VisibleQuery`], and lists: a principal has a policy a namespace, and a namespace a team.
+pub const VISIBLE_MAX: usize = 10_000;
 
 /// A label matcher.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,6 +195,9 @@ pub struct TailQuery {
     pub protocol: u32,
     /// Whose.
     pub tenant: String,
+    /// Which of them may be seen; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visible: Option<VisibleQuery>,
     /// Which; `page_bytes` and `newest_first` do not matter.
     pub lines: LinesQuery,
 }
@@ -194,6 +207,11 @@ impl HeadRequest {
     pub fn check(&self) -> Result<(), String> {
         check_protocol(self.protocol)
     }
+
+    /// Whose records, and which. Errors as [`LinesQuery::select`]. Compiles: not for async threads.
+    pub fn scope(&self) -> Result<Scope, String> {
+        scope_in(&self.tenant, self.visible.as_ref())
+    }
 }
 
 impl TailQuery {
@@ -201,6 +219,28 @@ impl TailQuery {
     pub fn check(&self) -> Result<(), String> {
         check_protocol(self.protocol)
     }
+
+    /// As the owner's reader is asked. Errors as [`LinesQuery::select`]. Compiles: not for async threads.
+    pub fn select(&self) -> Result<LogSelect, String> {
+        self.lines.select(&scope_in(&self.tenant, self.visible.as_ref())?)
+    }
+}
+
+/// As the owner is told; `None` when all may be seen.
+pub fn visible_out(visible: &Visible) -> Option<VisibleQuery> {
+    visible.lists().map(|lists| lists.iter().map(|list| matchers_out(list)).collect())
+}
+
+fn scope_in(tenant: &str, visible: Option<&VisibleQuery>) -> Result<Scope, String> {
+    let Some(lists) = visible else { return Ok(Scope::of(tenant)) };
+    let matchers = lists.len().max(lists.iter().map(Vec::len).sum());
+    if matchers > VISIBLE_MAX {
+        return Err(format!("visible: {matchers} matchers are above {VISIBLE_MAX}"));
+    }
+    let mut patterns = PatternBudget::default();
+    let lists = lists.iter().map(|list| matchers_in(list, &mut patterns)).collect::<Result<_, _>>();
+    let visible = Visible::any_of(lists.map_err(|error| format!("visible: {error}"))?);
+    Ok(TenantScope { tenant: tenant.into(), visible }.into())
 }
 
 fn check_protocol(protocol: u32) -> Result<(), String> {
@@ -236,11 +276,11 @@ impl LinesQuery {
 
     /// As the owner's reader is asked. Errors name the matcher or filter that makes no sense, or with which the patterns are larger
     /// than those of one query may be. Compiles: not for async threads.
-    pub fn select(&self, tenant: &str) -> Result<LogSelect, String> {
+    pub fn select(&self, scope: &Scope) -> Result<LogSelect, String> {
         let mut patterns = PatternBudget::default();
         let matchers = matchers_in(&self.matchers, &mut patterns)?;
         Ok(LogSelect {
-            tenant: tenant.into(),
+            scope: scope.clone(),
             matchers,
             range: self.range.into(),
             filters: self.filters.iter().map(|filter| filter_in(filter, &mut patterns)).collect::<Result<_, _>>()?,
@@ -256,9 +296,9 @@ impl SamplesQuery {
     }
 
     /// As the owner's reader is asked. Errors and patterns as in [`LinesQuery::select`].
-    pub fn select(&self, tenant: &str) -> Result<MetricSelect, String> {
+    pub fn select(&self, scope: &Scope) -> Result<MetricSelect, String> {
         let matchers = matchers_in(&self.matchers, &mut PatternBudget::default())?;
-        Ok(MetricSelect { tenant: tenant.into(), matchers, start_ms: self.start_ms, end_ms: self.end_ms })
+        Ok(MetricSelect { scope: scope.clone(), matchers, start_ms: self.start_ms, end_ms: self.end_ms })
     }
 }
 
@@ -277,9 +317,9 @@ impl SearchQuery {
     }
 
     /// As the owner's reader is asked.
-    pub fn select(&self, tenant: &str) -> TraceSelect {
+    pub fn select(&self, scope: &Scope) -> TraceSelect {
         TraceSelect {
-            tenant: tenant.into(),
+            scope: scope.clone(),
             range: self.range.into(),
             service: self.service.clone(),
             operation: self.operation.clone(),

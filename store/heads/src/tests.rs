@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use proptest::prelude::{any, prop};
 use proptest::{prop_assert, proptest};
-use weir_model::label::{Labels, MatchOp};
+use weir_model::label::{Labels, MatchOp, Matcher};
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::metric::{MetricBatch, MetricRow, Schema};
+use weir_model::scope::{Scope, TenantScope, Visible};
 use weir_model::select::{LogSelect, MetricSelect, NoBudget, ReadError};
 use weir_model::signal::Signal;
 use weir_model::time::TimeRange;
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::frame::{self, Tag};
-use super::request::{FilterQuery, HeadQuery, HeadRequest, LinesQuery, MatcherQuery, SamplesQuery};
+use super::request::{FilterQuery, HeadQuery, HeadRequest, LinesQuery, MatcherQuery, SamplesQuery, VISIBLE_MAX, visible_out};
 use super::response::{HeadInstant, HeadResponse, Refusal, decode, encode_extract, encode_refusal};
 use super::{ExtractLimits, HeadExtract, HeadProtocol, PROTOCOL};
 use weir_blocks::engine::{Engine, Head, Position};
@@ -52,7 +53,7 @@ fn logs() -> Arc<LogsHead> {
 
 fn lines_query(page_bytes: u64, newest_first: bool) -> HeadQuery {
     let filters = vec![weir_model::select::LineFilter::Contains(vec![b"x ".to_vec()])];
-    let select = LogSelect { tenant: "t".into(), matchers: Vec::new(), range: TimeRange::ALL, filters, newest_first };
+    let select = LogSelect { scope: Scope::of("t"), matchers: Vec::new(), range: TimeRange::ALL, filters, newest_first };
     HeadQuery::Lines(LinesQuery::new(&select, page_bytes))
 }
 
@@ -75,7 +76,7 @@ fn answer_of(extract: &HeadExtract) -> Vec<u8> {
 
 #[test]
 fn an_answer_is_read_as_it_was_written_and_its_head_gives_the_lines_their_ids() {
-    let extract = LogsEngine::extract("t", &lines_query(1 << 20, true), &[logs()], LIMITS, &NoBudget).unwrap();
+    let extract = LogsEngine::extract(&Scope::of("t"), &lines_query(1 << 20, true), &[logs()], LIMITS, &NoBudget).unwrap();
     assert_eq!((extract.watermark, extract.heads.len()), (None, 1));
     let answers = decode(&answer_of(&extract), Kind::Logs).unwrap();
     assert_eq!(answers[1], HeadResponse::Refused(Refusal::NotOwned { partition: 8 }));
@@ -83,7 +84,7 @@ fn an_answer_is_read_as_it_was_written_and_its_head_gives_the_lines_their_ids() 
     assert_eq!((instant.epoch, instant.version, read), (3, 9, &extract));
     let head = LogsEngine::default().rebuild_head(7, "t", &read.heads[0], 1 << 30).unwrap();
     assert_eq!(head.records(), 40);
-    let again = LogsEngine::extract("t", &lines_query(1 << 20, true), &[Arc::new(head)], LIMITS, &NoBudget).unwrap();
+    let again = LogsEngine::extract(&Scope::of("t"), &lines_query(1 << 20, true), &[Arc::new(head)], LIMITS, &NoBudget).unwrap();
     assert_eq!(again, extract, "a head out of an extract gives the same extract");
 }
 
@@ -92,7 +93,7 @@ fn pages_are_cut_between_instants_and_together_are_everything() {
     for newest_first in [true, false] {
         let (mut query, mut lines, mut pages) = (lines_query(300, newest_first), 0, 0);
         loop {
-            let extract = LogsEngine::extract("t", &query, &[logs()], LIMITS, &NoBudget).unwrap();
+            let extract = LogsEngine::extract(&Scope::of("t"), &query, &[logs()], LIMITS, &NoBudget).unwrap();
             let heads = extract.heads.iter().map(|records| LogsEngine::default().rebuild_head(7, "t", records, 1 << 30).unwrap());
             lines += heads.map(|head| head.records()).sum::<u64>();
             pages += 1;
@@ -117,25 +118,26 @@ fn too_much_is_refused_by_name() {
     let batch = MetricBatch { target: Labels::EMPTY, schema, rows };
     head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section(batch)).unwrap();
     let heads: [Arc<MetricsHead>; 1] = [Arc::new(head)];
-    let select = MetricSelect { tenant: "t".into(), matchers: Vec::new(), start_ms: 0, end_ms: 1000 };
+    let select = MetricSelect { scope: Scope::of("t"), matchers: Vec::new(), start_ms: 0, end_ms: 1000 };
     let query = HeadQuery::Samples(SamplesQuery::new(&select));
-    match MetricsEngine::extract("t", &query, &heads, LIMITS, &NoBudget) {
+    match MetricsEngine::extract(&Scope::of("t"), &query, &heads, LIMITS, &NoBudget) {
         Err(ReadError::Budget { limit, key, .. }) => assert_eq!((limit, key), (1 << 20, "test.bytes_max")),
         other => panic!("{other:?}"),
     }
     let enough = ExtractLimits { bytes_max: 16 << 20, ..LIMITS };
-    let extract = MetricsEngine::extract("t", &query, &heads, enough, &NoBudget).unwrap();
+    let extract = MetricsEngine::extract(&Scope::of("t"), &query, &heads, enough, &NoBudget).unwrap();
     let head = MetricsEngine::default().rebuild_head(0, "t", &extract.heads[0], 1 << 30).unwrap();
     assert_eq!(head.records(), 200_000);
     let error = MetricsEngine::default().rebuild_head(0, "t", &extract.heads[0], 1 << 20).err().unwrap();
     assert!(error.contains("more than 1048576 bytes of memory"), "{error}");
-    let error = MetricsEngine::extract("t", &lines_query(1, true), &heads, LIMITS, &NoBudget).unwrap_err().to_string();
+    let error =
+        MetricsEngine::extract(&Scope::of("t"), &lines_query(1, true), &heads, LIMITS, &NoBudget).unwrap_err().to_string();
     assert!(error.contains("the heads of metrics cannot answer this query"), "{error}");
 }
 
 #[test]
 fn what_is_wrong_is_said_with_its_place() {
-    let extract = LogsEngine::extract("t", &lines_query(1 << 20, true), &[logs()], LIMITS, &NoBudget).unwrap();
+    let extract = LogsEngine::extract(&Scope::of("t"), &lines_query(1 << 20, true), &[logs()], LIMITS, &NoBudget).unwrap();
     let good = answer_of(&extract);
     let check = |bytes: &[u8], expected: &str| {
         let error = decode(bytes, Kind::Logs).unwrap_err();
@@ -168,6 +170,7 @@ fn a_question_travels_as_json_and_another_version_is_refused() {
         kind: Kind::Logs,
         partitions: vec![1, 2],
         tenant: "t".into(),
+        visible: None,
         timeout_ms: 100,
         query: lines_query(5, false),
     };
@@ -179,7 +182,7 @@ fn a_question_travels_as_json_and_another_version_is_refused() {
     assert!(serde_json::from_str::<HeadRequest>(&text.replace("\"tenant\"", "\"tenants\"")).is_err());
     let bad = text.replace("7820", "78zz");
     let HeadQuery::Lines(lines) = serde_json::from_str::<HeadRequest>(&bad).unwrap().query else { panic!("lines are asked for") };
-    assert!(lines.select("t").unwrap_err().contains("78zz"));
+    assert!(lines.select(&Scope::of("t")).unwrap_err().contains("78zz"));
 }
 
 #[test]
@@ -187,7 +190,7 @@ fn the_patterns_of_a_question_share_the_budget_of_a_query() {
     let matcher = |i: usize, value: &str| MatcherQuery { name: format!("l{i}"), op: MatchOp::Regex, value: value.to_owned() };
     let query = |matchers: Vec<MatcherQuery>, filters: Vec<FilterQuery>| {
         let range = TimeRange::ALL.into();
-        LinesQuery { matchers, range, filters, newest_first: true, page_bytes: 0 }.select("t").map(drop)
+        LinesQuery { matchers, range, filters, newest_first: true, page_bytes: 0 }.select(&Scope::of("t")).map(drop)
     };
     let large = |i: usize| format!(r"{i}\w{{40}}");
     // A few are fine; a hundred are not, wherever they stand.
@@ -205,7 +208,7 @@ fn the_patterns_of_a_question_share_the_budget_of_a_query() {
         let message = query(matchers, filters).unwrap_err();
         assert!(message.contains("those of this query take more than 33554432 bytes compiled"), "{message}");
     }
-    let samples = SamplesQuery { matchers, start_ms: 0, end_ms: 1 }.select("t").map(drop).unwrap_err();
+    let samples = SamplesQuery { matchers, start_ms: 0, end_ms: 1 }.select(&Scope::of("t")).map(drop).unwrap_err();
     assert!(samples.contains("33554432"), "{samples}");
     // One that is too large by itself, one that is none, and one that nests deeply.
     let deep = format!("{}a{}", "(".repeat(3_000), ")".repeat(3_000));
@@ -219,7 +222,7 @@ fn the_patterns_of_a_question_share_the_budget_of_a_query() {
 proptest! {
     #[test]
     fn damaged_answers_never_panic(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<prop::sample::Index>()) {
-        let extract = LogsEngine::extract("t", &lines_query(300, true), &[logs()], LIMITS, &NoBudget).unwrap();
+        let extract = LogsEngine::extract(&Scope::of("t"), &lines_query(300, true), &[logs()], LIMITS, &NoBudget).unwrap();
         let mut bytes = answer_of(&extract);
         let index = at.index(bytes.len());
         bytes[index] = byte;
@@ -230,11 +233,58 @@ proptest! {
     /// Side data and records with a right checksum and wrong content.
     #[test]
     fn damaged_records_never_panic(at in any::<prop::sample::Index>(), byte in any::<u8>(), in_side in any::<bool>()) {
-        let extract = LogsEngine::extract("t", &lines_query(1 << 20, true), &[logs()], LIMITS, &NoBudget).unwrap();
+        let extract = LogsEngine::extract(&Scope::of("t"), &lines_query(1 << 20, true), &[logs()], LIMITS, &NoBudget).unwrap();
         let mut records = extract.heads[0].clone();
         let bytes = if in_side { &mut records[0].side } else { &mut records[0].record };
         let index = at.index(bytes.len());
         bytes[index] = byte;
         let _either = LogsEngine::default().rebuild_head(7, "t", &records, 1 << 30);
     }
+}
+
+#[test]
+fn what_may_be_seen_travels_and_is_bounded() {
+    let request = |visible| HeadRequest {
+        protocol: PROTOCOL,
+        kind: Kind::Logs,
+        partitions: vec![1],
+        tenant: "t".into(),
+        visible,
+        timeout_ms: 100,
+        query: lines_query(5, false),
+    };
+    let text = |visible| serde_json::to_string(&request(visible)).unwrap();
+    // An owner of before, who knows no such field, answers who may see all.
+    assert!(!text(None).contains("visible"));
+    assert_eq!(request(None).scope(), Ok(Scope::of("t")));
+    let list = vec![Matcher::new("app", MatchOp::Regex, "a|b").unwrap(), Matcher::equal("pod", "p")];
+    for lists in [vec![list], Vec::new()] {
+        let scope: Scope = TenantScope { tenant: "t".into(), visible: Visible::any_of(lists) }.into();
+        let said = text(visible_out(&scope.one().unwrap().visible));
+        let read: HeadRequest = serde_json::from_str(&said).unwrap();
+        let labels = Labels::from_pairs([("app", "a"), ("pod", "p")]);
+        assert_eq!(read.scope().unwrap().sees("t", &labels), scope.sees("t", &labels), "{said}");
+        assert!(!read.scope().unwrap().sees("t", &Labels::EMPTY), "{said}");
+        // Whoever does not know the field refuses the request instead of showing all.
+        assert!(serde_json::from_str::<HeadRequest>(&said.replace("\"visible\"", "\"another\"")).is_err());
+    }
+    let matcher = MatcherQuery { name: "a".into(), op: MatchOp::Equal, value: String::new() };
+    let many = request(Some(vec![vec![matcher.clone(); VISIBLE_MAX], vec![matcher.clone()]])).scope().unwrap_err();
+    assert!(many.contains("visible: 10001 matchers are above 10000"), "{many}");
+    assert!(request(Some(vec![Vec::new(); VISIBLE_MAX + 1])).scope().is_err());
+    let bad = MatcherQuery { op: MatchOp::Regex, value: "(".into(), ..matcher };
+    let wrong = request(Some(vec![vec![bad]])).scope().unwrap_err();
+    assert!(wrong.starts_with("visible: "), "{wrong}");
+}
+
+#[test]
+fn an_extract_has_nothing_that_may_not_be_seen() {
+    let scope = |visible| Scope::from(TenantScope { tenant: "t".into(), visible });
+    let none = scope(Visible::any_of(Vec::new()));
+    let counted = |scope: &Scope| {
+        let extract = LogsEngine::extract(scope, &lines_query(1 << 20, true), &[logs()], LIMITS, &NoBudget).unwrap();
+        extract.heads.iter().flatten().count()
+    };
+    assert!(counted(&scope(Visible::default())) > 0);
+    assert_eq!(counted(&none), 0);
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use weir_model::id::{SpanId, TraceId};
+use weir_model::scope::{Scope, TenantScope};
 use weir_model::select::{Budget, PartitionCoverage, ReadError, TraceReader};
 use weir_model::span::{Attributes, Origin, Span, SpanBatch, SpanKind, SpansBuilder, Value};
 use weir_model::time::TimeRange;
@@ -33,28 +34,30 @@ const ARRIVAL_BYTES_MIN: usize = 20;
 
 impl HeadProtocol for TracesEngine {
     fn extract(
-        tenant: &str,
+        scope: &Scope,
         query: &HeadQuery,
         heads: &[Arc<TracesHead>],
         limits: ExtractLimits,
         budget: &dyn Budget,
     ) -> Result<HeadExtract, ReadError> {
+        let own = scope.one()?;
+        let tenant = &*own.tenant;
         match query {
             HeadQuery::Traces { ids } if ids.len() <= TRACES_MAX => {
-                HeadExtract::of_heads(heads.iter().map(|head| extract_traces(tenant, head, ids, limits, budget)))
+                HeadExtract::of_heads(heads.iter().map(|head| extract_traces(own, head, ids, limits, budget)))
             }
             HeadQuery::Traces { ids } => Err(ReadError::Store(format!("{} traces are above {TRACES_MAX}", ids.len()))),
             HeadQuery::Search(search) => {
-                let found = reader(heads).candidates(&search.select(tenant), budget)?.value;
+                let found = reader(heads).candidates(&search.select(scope), budget)?.value;
                 let rows = found.into_iter().map(|(id, start)| Row::Trace { id, start }).collect();
                 Ok(HeadExtract { rows, ..HeadExtract::default() })
             }
             HeadQuery::Operations(range) => {
-                let names = reader(heads).names(tenant, (*range).into()).value;
+                let names = reader(heads).names(scope, (*range).into())?.value;
                 synthetic(tenant, (*range).into(), names.into_iter().map(operation), limits)
             }
             HeadQuery::AttributeNames(range) => {
-                let names = reader(heads).attribute_names(tenant, (*range).into(), usize::MAX)?.value;
+                let names = reader(heads).attribute_names(scope, (*range).into(), usize::MAX)?.value;
                 let (resource, own): (Vec<_>, Vec<_>) = names.into_iter().partition(|(scope, _)| scope == "resource");
                 let list = |names: Vec<(String, String)>| -> Attributes {
                     names.into_iter().map(|(_, name)| (name, Value::Bool(true))).collect()
@@ -66,7 +69,7 @@ impl HeadProtocol for TracesEngine {
                 synthetic(tenant, (*range).into(), resources.chain(owns).map(with_attributes), limits)
             }
             HeadQuery::AttributeValues { range, name, limit } => {
-                let values = reader(heads).attribute_values(tenant, name, (*range).into(), *limit)?.value;
+                let values = reader(heads).attribute_values(scope, name, (*range).into(), *limit)?.value;
                 let spans = values.into_iter().map(|value| with_attributes((Vec::new(), vec![(name.clone(), value)])));
                 synthetic(tenant, (*range).into(), spans, limits)
             }
@@ -81,7 +84,7 @@ impl HeadProtocol for TracesEngine {
         records: &[ExtractRecord],
         bytes_max: u64,
     ) -> Result<TracesHead, String> {
-        let head = self.head_uncounted();
+        let head = self.head_selected();
         let mut arrivals = Vec::new();
         for record in records {
             let sections = wire::decode::<SpanBatch>(&record.record, &RECORD_LIMITS).map_err(|error| error.to_string())?;
@@ -115,7 +118,7 @@ fn section(tenant: &str, batch: SpanBatch) -> Section<SpanBatch> {
 }
 
 fn extract_traces(
-    tenant: &str,
+    TenantScope { tenant, visible }: &TenantScope,
     head: &TracesHead,
     ids: &[TraceId],
     limits: ExtractLimits,
@@ -125,7 +128,7 @@ fn extract_traces(
     let unique: BTreeSet<&TraceId> = ids.iter().collect();
     for id in unique {
         budget.check()?;
-        if let Some(trace) = head.trace(tenant, *id) {
+        if let Some(trace) = head.trace(tenant, *id).and_then(|trace| trace.visible(visible)) {
             push_trace(&mut packer, tenant, *id, &trace)?;
         }
     }

@@ -16,6 +16,7 @@ use weir_logs::{LogsEngine, LogsReader};
 use weir_model::id::{LineId, SpanId, TraceId};
 use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
+use weir_model::scope::Scope;
 use weir_model::select::{LineFilter, LogReader, LogSelect, LogVisitor, NoBudget, PartitionCoverage};
 use weir_model::time::{SECOND, TimeRange, UnixNanos};
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
@@ -154,7 +155,7 @@ fn ask(reader: &LogsReader) -> Result<(), Box<dyn Error>> {
     let mut ids = Vec::new();
     for (name, filters) in questions {
         let select =
-            LogSelect { tenant: "default".into(), matchers: Vec::new(), range: TimeRange::ALL, filters, newest_first: true };
+            LogSelect { scope: Scope::of("default"), matchers: Vec::new(), range: TimeRange::ALL, filters, newest_first: true };
         let begun = Instant::now();
         let mut count = Count::default();
         reader.visit(&select, &NoBudget, &mut count)?;
@@ -163,12 +164,12 @@ fn ask(reader: &LogsReader) -> Result<(), Box<dyn Error>> {
     }
     let begun = Instant::now();
     for id in &ids {
-        let found = reader.line("default", *id, 5, &NoBudget)?;
+        let found = reader.line(&Scope::of("default"), *id, 5, &NoBudget)?;
         assert!(found.value.iter().any(|line| line.id == *id), "{id} is not found");
     }
     println!("link: {:.2} ms, mean of {}", begun.elapsed().as_secs_f64() * 1e3 / ids.len() as f64, ids.len());
     let select = LogSelect {
-        tenant: "default".into(),
+        scope: Scope::of("default"),
         matchers: Vec::new(),
         range: TimeRange::ALL,
         filters: Vec::new(),

@@ -1,5 +1,6 @@
 //! One line by its permanent link, and its neighbours in its stream.
 
+use weir_model::scope::Scope;
 use weir_model::select::{Budget, Coverage, OwnedLine, ReadError};
 
 use super::engine::LogsEngine;
@@ -12,7 +13,8 @@ const CONTEXT_MAX: usize = 10_000;
 
 /// Which line of a partition, and how many neighbours on each side.
 pub(crate) struct LineSelect<'a> {
-    pub(crate) tenant: &'a str,
+    /// Lines of other streams are not there.
+    pub(crate) scope: &'a Scope,
     pub(crate) place: Place,
     pub(crate) context: usize,
 }
@@ -29,7 +31,7 @@ pub(crate) fn find(
         budget.check()?;
         for chunk in block.block.chunks_with(select.place) {
             let (key, source) = (block.block.stream(chunk), Source::Stored(block.block.clone(), chunk));
-            if &*key.tenant == select.tenant
+            if select.scope.sees(&key.tenant, &key.labels)
                 && let Some(found) = find_in(view, (key, &source), select, budget, coverage)?
             {
                 return Ok(found);
@@ -37,7 +39,7 @@ pub(crate) fn find(
         }
     }
     for head in &view.heads {
-        for (key, sources) in head.sources(|key| &*key.tenant == select.tenant) {
+        for (key, sources) in head.sources(|key| select.scope.sees(&key.tenant, &key.labels)) {
             for source in &sources {
                 if source.meta().covers(select.place)
                     && has(source, select.place, budget, coverage)?

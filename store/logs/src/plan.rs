@@ -1,6 +1,7 @@
 //! A select of lines, compiled once: what blocks, heads, tails and extracts of heads are asked with.
 
 use weir_model::label::{Labels, Matcher};
+use weir_model::scope::Scope;
 use weir_model::select::{LogSelect, Mention};
 use weir_model::time::TimeRange;
 
@@ -14,7 +15,7 @@ pub struct ChunkOrder(i64);
 
 /// A compiled select.
 pub struct LogsPlan {
-    pub(crate) tenant: String,
+    scope: Scope,
     matchers: Vec<Matcher>,
     pub(crate) range: TimeRange,
     newest_first: bool,
@@ -37,7 +38,7 @@ impl LogsPlan {
     /// Of every line that passes.
     pub fn new(select: &LogSelect) -> Self {
         Self {
-            tenant: select.tenant.clone(),
+            scope: select.scope.clone(),
             matchers: select.matchers.clone(),
             range: select.range,
             newest_first: select.newest_first,
@@ -54,7 +55,7 @@ impl LogsPlan {
 
     /// Whether lines of a stream may pass.
     pub(crate) fn passes_stream(&self, tenant: &str, labels: &Labels) -> bool {
-        tenant == self.tenant && self.matchers.iter().all(|matcher| matcher.matches_labels(labels))
+        self.scope.sees(tenant, labels) && self.matchers.iter().all(|matcher| matcher.matches_labels(labels))
     }
 
     /// Whether a chunk has a line in the range, as far as its first and last time tell.
@@ -100,7 +101,8 @@ mod tests {
         });
         let order = |newest_first| {
             let (matchers, filters) = Default::default();
-            let plan = LogsPlan::new(&LogSelect { tenant: "t".into(), matchers, range: TimeRange::ALL, filters, newest_first });
+            let plan =
+                LogsPlan::new(&LogSelect { scope: Scope::of("t"), matchers, range: TimeRange::ALL, filters, newest_first });
             let mut metas = metas.to_vec();
             metas.sort_by_key(|meta| plan.order(meta));
             metas

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::LogBatch;
+use weir_model::scope::Scope;
 use weir_model::select::{Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, OwnedLine, ReadError};
 
 use super::engine::LogsEngine;
@@ -117,9 +118,9 @@ impl LogReader for LogsReader {
         Ok(Covered { value: volume.finish(), coverage })
     }
 
-    fn line(&self, tenant: &str, id: LineId, context: usize, budget: &dyn Budget) -> Result<Covered<Vec<OwnedLine>>, ReadError> {
+    fn line(&self, scope: &Scope, id: LineId, context: usize, budget: &dyn Budget) -> Result<Covered<Vec<OwnedLine>>, ReadError> {
         let mut answer = Covered::default();
-        let select = LineSelect { tenant, place: (id.offset, id.ordinal), context };
+        let select = LineSelect { scope, place: (id.offset, id.ordinal), context };
         for view in self.views.views().iter().filter(|view| view.coverage.partition == id.partition) {
             cover(view, &mut answer.coverage);
             answer.value = line::find(view, &select, budget, &mut answer.coverage)?;
@@ -130,7 +131,7 @@ impl LogReader for LogsReader {
         Ok(answer)
     }
 
-    fn tail(&self, select: LogSelect) -> Box<dyn LogTail> {
-        Box::new(Tail::new(self.tails.subscribe(), &select))
+    fn tail(&self, select: LogSelect) -> Result<Box<dyn LogTail>, ReadError> {
+        Ok(Box::new(Tail::new(self.tails.subscribe(), &select)))
     }
 }

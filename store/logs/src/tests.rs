@@ -13,6 +13,7 @@ use bytes::Bytes;
 use weir_model::id::{LineId, SpanId, TraceId};
 use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
+use weir_model::scope::Scope;
 use weir_model::select::{
     Budget, LineFilter, LogReader, LogSelect, LogVisitor, Mention, NoBudget, OwnedLine, PartitionCoverage, ReadError,
 };
@@ -127,7 +128,7 @@ fn insert(head: &LogsHead, offset: u64, sections: &[TestSection]) {
 }
 
 fn select(filters: Vec<LineFilter>) -> LogSelect {
-    LogSelect { tenant: "a".into(), matchers: Vec::new(), range: TimeRange::ALL, filters, newest_first: false }
+    LogSelect { scope: Scope::of("a"), matchers: Vec::new(), range: TimeRange::ALL, filters, newest_first: false }
 }
 
 #[derive(Default)]

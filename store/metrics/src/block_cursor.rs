@@ -17,7 +17,7 @@ impl Segment<MetricsPlan> for MetricsBlock {
     type Item<'a> = StoredSeries<'a>;
 
     fn may_match(&self, plan: &MetricsPlan) -> bool {
-        let tenant = self.tenants().iter().any(|(own, _)| *own == plan.tenant);
+        let tenant = self.tenants().iter().any(|(own, _)| **own == *plan.tenant);
         tenant && self.groups().iter().any(|group| plan.overlaps(group.first, group.last))
     }
 
@@ -54,6 +54,10 @@ fn ids(block: &MetricsBlock, plan: &MetricsPlan) -> Result<Vec<u32>, StoreError>
         while let Some(id) = found.next_if(|id| *id < group.series_first + group.series) {
             ids.extend(wanted.then_some(id));
         }
+    }
+    if !plan.visible.is_all() {
+        // What is left out is not kept as labels either.
+        ids.retain(|id| plan.visible.passes(&block.make_labels(*id)));
     }
     // A block has names first: series with a label that sorts before `__name__`, or without a name, stand elsewhere there.
     if !plan.one_name && !ids.is_sorted_by(|a, b| block.labels(*a) < block.labels(*b)) {

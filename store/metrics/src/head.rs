@@ -13,7 +13,8 @@ use parking_lot::RwLock;
 use weir_model::label::{Labels, Matcher};
 use weir_model::memory::{allocation, shared};
 use weir_model::metric::{Family, MetricBatch};
-use weir_model::select::MetricSelect;
+use weir_model::scope::Visible;
+use weir_model::select::{MetricSelect, ReadError};
 use weir_model::wire::Section;
 
 use super::counters::MetricsCounters;
@@ -72,15 +73,22 @@ impl MetricsHead {
     }
 
     /// The series that pass, with their rows as of now.
-    pub fn select(&self, select: &MetricSelect) -> Result<HeadSeries, StoreError> {
-        self.matching(&MetricsPlan::new(select, Wanted::Samples))
+    pub fn select(&self, select: &MetricSelect) -> Result<HeadSeries, ReadError> {
+        self.matching(&*MetricsPlan::new(select, Wanted::Samples)?)
     }
 
     /// The same, of a plan.
-    pub(super) fn matching(&self, plan: &MetricsPlan) -> Result<HeadSeries, StoreError> {
-        let found = self.tenants.read().get(&plan.tenant).cloned();
+    pub(super) fn matching(&self, plan: &MetricsPlan) -> Result<HeadSeries, ReadError> {
+        let Some(tenant) = self.tenants.read().get(&*plan.tenant).cloned() else { return Ok(HeadSeries::default()) };
+        let all = Visible::default();
+        let visible = if self.selected { &all } else { &plan.visible };
         let in_range = |row: &Row| plan.overlaps(row.timestamp, row.timestamp);
-        found.map_or_else(|| Ok(HeadSeries::default()), |tenant| tenant.matching(&plan.matchers, in_range))
+        tenant.matching(&plan.matchers, visible, in_range).map_err(|error| ReadError::Store(error.to_string()))
+    }
+
+    /// See [`Self::selected`].
+    pub(super) fn is_selected(&self) -> bool {
+        self.selected
     }
 
     /// Families of a tenant, by name.
@@ -167,7 +175,7 @@ impl Head for MetricsHead {
         let mut families = Families::new();
         let mut dropped = Dropped::default();
         for (name, tenant) in tenants {
-            let mut found = tenant.matching(&[], |_| true)?;
+            let mut found = tenant.matching(&[], &Visible::default(), |_| true)?;
             found.series.sort_by(|a, b| series_order(&a.0, &b.0));
             let mut samples = Samples::default();
             for (labels, places) in &found.series {
@@ -203,8 +211,14 @@ impl TenantHead {
         Self { index: RwLock::new(Index::new(selected)), rows: RwLock::default() }
     }
 
-    fn matching(&self, matchers: &[Matcher], in_range: impl Fn(&Row) -> bool) -> Result<HeadSeries, StoreError> {
-        let series = self.index.read().matching(matchers)?;
+    fn matching(
+        &self,
+        matchers: &[Matcher],
+        visible: &Visible,
+        in_range: impl Fn(&Row) -> bool,
+    ) -> Result<HeadSeries, StoreError> {
+        let mut series = self.index.read().matching(matchers)?;
+        series.retain(|(labels, _)| visible.passes(labels));
         let mut rows = HashMap::new();
         let tables = self.rows.read();
         for (table, _) in series.iter().flat_map(|(_, places)| places) {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use weir_model::label::Labels;
-use weir_model::select::{Budget, ReadError};
+use weir_model::select::Budget;
 
 use super::head::MetricsHead;
 use super::plan::{MetricsPlan, Wanted};
@@ -42,7 +42,7 @@ struct HeadCursor<'a> {
 
 impl<'a> HeadCursor<'a> {
     fn open(&self) -> Result<Rc<Found<'a>>, SegmentError> {
-        let mut found = self.head.matching(&self.plan).map_err(|error| ReadError::Store(error.to_string()))?;
+        let mut found = self.head.matching(&self.plan)?;
         found.series.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(Rc::new(Found::new(found, self.budget)?))
     }

@@ -10,6 +10,7 @@ use weir_blocks::testing::{Counting, check_memory, held, labels, tenant};
 use weir_blocks::view::{BlockView, Fixed, PartitionView};
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::{Family, MetricBatch, MetricKind, MetricRow, Schema};
+use weir_model::scope::Scope;
 use weir_model::select::{Budget, MemoryBudget, MetricSelect, ReadError, each_series};
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
@@ -108,7 +109,7 @@ fn reader(blocks: Vec<Arc<MetricsBlock>>, heads: Vec<Arc<super::MetricsHead>>) -
 }
 
 fn all(start_ms: i64, end_ms: i64) -> MetricSelect {
-    MetricSelect { tenant: "t".into(), matchers: Vec::new(), start_ms, end_ms }
+    MetricSelect { scope: Scope::of("t"), matchers: Vec::new(), start_ms, end_ms }
 }
 
 /// Compares what this thread holds with what is reserved, whenever it is told of something.

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use weir_model::label::{MatchOp, Matcher, NAME};
-use weir_model::select::MetricSelect;
+use weir_model::scope::{TenantScope, Visible};
+use weir_model::select::{MetricSelect, ReadError};
 
 pub struct MetricsPlan {
-    pub(super) tenant: String,
+    pub(super) tenant: Arc<str>,
+    pub(super) visible: Visible,
     /// All must pass.
     pub(super) matchers: Vec<Matcher>,
     /// Milliseconds since the Unix epoch, both inclusive.
@@ -26,10 +28,11 @@ pub(super) enum Wanted {
 }
 
 impl MetricsPlan {
-    pub(super) fn new(select: &MetricSelect, wanted: Wanted) -> Arc<Self> {
-        let MetricSelect { tenant, matchers, start_ms, end_ms } = select.clone();
+    pub(super) fn new(select: &MetricSelect, wanted: Wanted) -> Result<Arc<Self>, ReadError> {
+        let MetricSelect { scope, matchers, start_ms, end_ms } = select.clone();
+        let TenantScope { tenant, visible } = scope.one()?.clone();
         let one_name = matchers.iter().any(|matcher| matcher.name == NAME && matcher.op == MatchOp::Equal);
-        Arc::new(Self { tenant, matchers, start_ms, end_ms, wanted, one_name })
+        Ok(Arc::new(Self { tenant, visible, matchers, start_ms, end_ms, wanted, one_name }))
     }
 
     /// Whether samples from `first` to `last`, milliseconds and inclusive, may be in the range.

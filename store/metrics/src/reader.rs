@@ -2,12 +2,15 @@
 //!
 //! A block or group that cannot be read does not fail a query: what is missing is said in its coverage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use weir_model::label::Labels;
+use weir_model::label::{Labels, NAME};
 use weir_model::metric::Family;
-use weir_model::select::{Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Reservation, Series, SeriesCursor};
+use weir_model::scope::Scope;
+use weir_model::select::{
+    Budget, Coverage, Covered, MetricReader, MetricSelect, NoBudget, ReadError, Reservation, Series, SeriesCursor,
+};
 
 use super::MetricsEngine;
 use super::plan::{MetricsPlan, Wanted};
@@ -36,7 +39,7 @@ impl MetricsReader {
     }
 
     fn merged<'a>(&self, select: &MetricSelect, wanted: Wanted, budget: &'a dyn Budget) -> Result<Merged<'a>, ReadError> {
-        let plan = MetricsPlan::new(select, wanted);
+        let plan = MetricsPlan::new(select, wanted)?;
         let (mut cursors, mut coverage) = (Vec::new(), Coverage::default());
         for view in self.views.views() {
             budget.check()?;
@@ -76,20 +79,49 @@ impl MetricReader for MetricsReader {
         Ok(Covered { value, coverage: merged.coverage })
     }
 
-    fn families(&self, tenant: &str) -> Result<Covered<Vec<Family>>, ReadError> {
-        let mut families: BTreeMap<String, Family> = BTreeMap::new();
+    fn families(&self, scope: &Scope) -> Result<Covered<Vec<Family>>, ReadError> {
+        let own = scope.one()?;
         let mut coverage = Coverage::default();
+        let names = if own.visible.is_all() { None } else { Some(self.visible_names(scope, &mut coverage)?) };
+        let is_visible = |family: &Family| names.as_ref().is_none_or(|names| has_series(family, names));
+        let mut families: BTreeMap<String, Family> = BTreeMap::new();
         for view in self.views.views() {
             for block in &view.blocks {
-                families.extend(block.block.families().get(tenant).cloned().unwrap_or_default());
+                let all = block.block.families().get(&*own.tenant).cloned().unwrap_or_default();
+                families.extend(all.into_iter().filter(|(_, family)| is_visible(family)));
             }
             for head in &view.heads {
-                families.extend(head.families(tenant));
+                // Of a head that another one has given only what is visible is here, and no series.
+                let all = head.families(&own.tenant);
+                families.extend(all.into_iter().filter(|(_, family)| head.is_selected() || is_visible(family)));
             }
             coverage.merge(Coverage { partitions: vec![view.coverage], missing: view.missing });
         }
         Ok(Covered { value: families.into_values().collect(), coverage })
     }
+}
+
+impl MetricsReader {
+    /// Names of the metrics that have a series in the scope. Labels alone are read, of as many series as the tenant has.
+    fn visible_names(&self, scope: &Scope, coverage: &mut Coverage) -> Result<BTreeSet<String>, ReadError> {
+        let select = MetricSelect { scope: scope.clone(), matchers: Vec::new(), start_ms: i64::MIN, end_ms: i64::MAX };
+        let mut merged = self.merged(&select, Wanted::Labels, &NoBudget)?;
+        let mut names = BTreeSet::new();
+        while let Some(labels) = merged.next_labels()? {
+            if !names.contains(labels.get(NAME)) {
+                names.insert(labels.get(NAME).to_owned());
+            }
+        }
+        merged.coverage.missing.into_iter().for_each(|sentence| coverage.miss(sentence));
+        Ok(names)
+    }
+}
+
+/// What series of a family have behind its name.
+const SUFFIXES: [&str; 9] = ["", "_total", "_info", "_bucket", "_sum", "_count", "_created", "_gsum", "_gcount"];
+
+fn has_series(family: &Family, names: &BTreeSet<String>) -> bool {
+    SUFFIXES.iter().any(|suffix| names.contains(&format!("{}{suffix}", family.name)))
 }
 
 /// The series of all segments, oldest segment first.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 use weir_model::label::{Labels, MatchOp, Matcher, NAME};
 use weir_model::metric::{Family, MetricBatch, MetricKind, MetricRow, STALE_NAN, Schema};
+use weir_model::scope::Scope;
 use weir_model::select::{Budget, MetricReader, MetricSelect, NoBudget, PartitionCoverage, ReadError, Series};
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
@@ -42,7 +43,7 @@ fn open(engine: &MetricsEngine, built: &BuiltBlock) -> BlockView<MetricsEngine> 
 }
 
 fn all(tenant: &str, matchers: Vec<Matcher>) -> MetricSelect {
-    MetricSelect { tenant: tenant.into(), matchers, start_ms: i64::MIN, end_ms: i64::MAX }
+    MetricSelect { scope: Scope::of(tenant), matchers, start_ms: i64::MIN, end_ms: i64::MAX }
 }
 
 type Plain = BTreeMap<Labels, Vec<(i64, u64)>>;
@@ -165,8 +166,8 @@ fn tenants_and_ranges_are_kept_apart() {
         let found = read(Fixed { blocks: blocks.clone(), heads: heads.clone() }, &select);
         assert_eq!(found.into_values().collect::<Vec<_>>(), [[(1000, 1_f64.to_bits()), (2000, 1_f64.to_bits())]]);
         let reader = MetricsReader::new(Arc::new(Fixed { blocks, heads }));
-        assert_eq!(reader.families("a").unwrap().value[0].help, "Is it up");
-        assert_eq!(reader.families("c").unwrap().value, []);
+        assert_eq!(reader.families(&Scope::of("a")).unwrap().value[0].help, "Is it up");
+        assert_eq!(reader.families(&Scope::of("c")).unwrap().value, []);
         let late = MetricSelect { start_ms: 9001, ..select };
         assert_eq!(reader.series(&late, &NoBudget).unwrap().value, []);
     }

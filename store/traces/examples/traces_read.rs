@@ -9,6 +9,7 @@ use weir_blocks::blob::MemoryBlob;
 use weir_blocks::engine::{BuiltBlock, Engine, Head, Position};
 use weir_blocks::view::{BlockView, Fixed, PartitionView};
 use weir_model::id::{SpanId, TraceId};
+use weir_model::scope::Scope;
 use weir_model::select::{NoBudget, PartitionCoverage, TraceReader, TraceSelect};
 use weir_model::span::{Origin, Span, SpanBatch, SpanKind, Value};
 use weir_model::time::TimeRange;
@@ -106,7 +107,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let view = PartitionView { coverage: PartitionCoverage::default(), blocks, heads, missing: Vec::new() };
         TracesReader::new(Arc::new(Fixed::new(vec![view])), Arc::new(|| 0))
     };
-    let any = TraceSelect::any("t", TimeRange::ALL, 20);
+    let any = TraceSelect::any(&Scope::of("t"), TimeRange::ALL, 20);
     let attribute = |name: &str, text: &str| vec![(name.to_owned(), text.to_owned())];
     let selects = [
         ("newest 20", any.clone()),
@@ -125,17 +126,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         measured(&format!("{of}: 100 traces by id"), 3, || {
             (0..100)
-                .map(|i| reader.trace("t", id(i * spans / TRACE / 100)).map_or(0, |found| found.value.iter().count()))
+                .map(|i| reader.trace(&Scope::of("t"), id(i * spans / TRACE / 100)).map_or(0, |found| found.value.iter().count()))
                 .sum::<usize>()
         });
         measured(&format!("{of}: operations"), 10, || {
-            reader.operations("t", "shop-1", TimeRange::ALL).map(|found| found.value.len())
+            reader.operations(&Scope::of("t"), "shop-1", TimeRange::ALL).map(|found| found.value.len())
         })?;
         measured(&format!("{of}: names"), 10, || {
-            reader.attribute_names("t", TimeRange::ALL, 100).map(|found| found.value.len())
+            reader.attribute_names(&Scope::of("t"), TimeRange::ALL, 100).map(|found| found.value.len())
         })?;
         measured(&format!("{of}: values"), 3, || {
-            reader.attribute_values("t", "server.address", TimeRange::ALL, 100).map(|found| found.value.len())
+            reader.attribute_values(&Scope::of("t"), "server.address", TimeRange::ALL, 100).map(|found| found.value.len())
         })?;
     }
     Ok(())

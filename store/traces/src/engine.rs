@@ -26,9 +26,9 @@ impl TracesEngine {
         Self { clock, counters }
     }
 
-    /// A head for spans that another process has: what it drops is counted there.
-    pub fn head_uncounted(&self) -> TracesHead {
-        TracesHead::new(Arc::clone(&self.clock), TracesCounters::default())
+    /// A head for spans that another process gave: what it drops is counted there, and what is not visible was left out there.
+    pub fn head_selected(&self) -> TracesHead {
+        TracesHead::selected(Arc::clone(&self.clock))
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use weir_model::id::TraceId;
+use weir_model::scope::Visible;
 use weir_model::span::{SpanBatch, SpanRef};
 use weir_model::wire::Section;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -20,6 +21,7 @@ use super::counters::TracesCounters;
 use super::memory;
 use super::placed::{HeadBatch, Place, PlacedTrace};
 use super::state::{Arrival, Clock, is_complete};
+use super::visible::VisibleOrigins;
 use super::writer::BlockWriter;
 use weir_blocks::StoreError;
 use weir_blocks::engine::{BuiltBlock, Head, Position};
@@ -30,6 +32,8 @@ pub struct TracesHead {
     counters: TracesCounters,
     /// Of ids, so that nobody can choose them to fall together.
     seed: u64,
+    /// Another head has left out what is not visible: names and values that come from there have no resource to judge by.
+    selected: bool,
     /// Guards everything that is said of traces; spans themselves never change.
     state: RwLock<State>,
     bytes: AtomicUsize,
@@ -63,6 +67,12 @@ pub struct HeadTrace {
 impl HeadTrace {
     pub(crate) fn is_complete(&self) -> bool {
         is_complete(self.spans.iter().map(OriginSpan::ids))
+    }
+
+    /// What may be seen of it; `None` when nothing may.
+    pub fn visible(mut self, visible: &Visible) -> Option<Self> {
+        VisibleOrigins::new(visible).retain(&mut self.spans);
+        (!self.spans.is_empty()).then_some(self)
     }
 }
 
@@ -116,7 +126,17 @@ impl Tenant {
 impl TracesHead {
     pub(crate) fn new(clock: Clock, counters: TracesCounters) -> Self {
         let seed = std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), 0_u8);
-        Self { clock, counters, seed, state: RwLock::default(), bytes: AtomicUsize::new(0), records: AtomicU64::new(0) }
+        let (bytes, records) = (AtomicUsize::new(0), AtomicU64::new(0));
+        Self { clock, counters, seed, selected: false, state: RwLock::default(), bytes, records }
+    }
+
+    /// For what another head has given.
+    pub(crate) fn selected(clock: Clock) -> Self {
+        Self { selected: true, ..Self::new(clock, TracesCounters::default()) }
+    }
+
+    pub(crate) fn is_selected(&self) -> bool {
+        self.selected
     }
 
     /// Sets when the spans of traces came, as another head says.

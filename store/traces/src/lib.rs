@@ -9,7 +9,7 @@
 //! - `writer`, [`block`]: traces into a block, and out again.
 //! - `plan`, `search`, `parts`: heads and blocks as segments: of a search, compiled once, and of traces as a whole.
 //! - `merge`: several blocks into one.
-//! - [`reader`], `tags`: what queries see.
+//! - [`reader`], `tags`: what queries see; `visible`: what a scope leaves of it.
 //! - `engine`: what the aggregator is given.
 //! - [`counters`]: what was dropped, and why.
 //!
@@ -40,6 +40,7 @@ mod search;
 mod state;
 mod strings;
 mod tags;
+mod visible;
 mod writer;
 
 #[cfg(test)]

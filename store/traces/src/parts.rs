@@ -19,7 +19,7 @@ use weir_blocks::segment::{Entries, Segment, SegmentError};
 
 /// One trace.
 pub(crate) struct OneTrace {
-    pub tenant: String,
+    pub tenant: Arc<str>,
     pub id: TraceId,
 }
 

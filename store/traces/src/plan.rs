@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use weir_model::select::{SearchedSpan, TraceSelect};
+use weir_model::scope::Visible;
+use weir_model::select::{ReadError, SearchedSpan, TraceSelect};
 use weir_model::span::{Origin, SpanKind, StatusCode};
 use weir_model::time::UnixNanos;
 
@@ -10,18 +11,22 @@ use super::block::TracesBlock;
 use super::content::KnownOrigin;
 use super::group::Group;
 use super::schema::GroupEntry;
+use super::visible;
 
 /// A search, compiled once for all heads and blocks.
 pub(crate) struct TracesPlan {
     pub select: TraceSelect,
+    pub tenant: Arc<str>,
+    pub visible: Visible,
     /// Names of which a span that passes has one, for each condition that looks at attributes alone.
     names: Vec<Vec<String>>,
 }
 
 impl TracesPlan {
-    pub(crate) fn new(select: &TraceSelect) -> Arc<Self> {
+    pub(crate) fn new(select: &TraceSelect) -> Result<Arc<Self>, ReadError> {
+        let own = select.scope.one()?.clone();
         let names = select.attribute_names().map(|some| some.map(str::to_owned).collect()).collect();
-        Arc::new(Self { select: select.clone(), names })
+        Ok(Arc::new(Self { select: select.clone(), tenant: own.tenant, visible: own.visible, names }))
     }
 
     /// Whether spans of these starts and this origin may pass.
@@ -43,6 +48,8 @@ impl TracesPlan {
 pub(crate) struct BlockPlan {
     plan: Arc<TracesPlan>,
     block: Arc<TracesBlock>,
+    /// Which origins; `None` when all.
+    visible: Option<Vec<bool>>,
     service: Option<u32>,
     operation: Option<u32>,
     /// Those attribute names of the plan that the block has.
@@ -57,6 +64,10 @@ impl BlockPlan {
             None => Some(None),
         };
         let (service, operation) = (id(&plan.select.service)?, id(&plan.select.operation)?);
+        let visible = visible::of_block(&plan.visible, &block);
+        if visible.as_ref().is_some_and(|visible| !visible.contains(&true)) {
+            return None;
+        }
         let mut names = Vec::new();
         for any in &plan.names {
             let known = names.len();
@@ -73,11 +84,11 @@ impl BlockPlan {
                 names.push((name.clone(), number));
             }
         }
-        Some(Self { plan, block, service, operation, names })
+        Some(Self { plan, block, visible, service, operation, names })
     }
 
     pub(crate) fn tenant(&self) -> &str {
-        &self.plan.select.tenant
+        &self.plan.tenant
     }
 
     pub(crate) fn block(&self) -> &TracesBlock {
@@ -91,7 +102,8 @@ impl BlockPlan {
 
     /// Whether a span of a group passes.
     pub(crate) fn passes(&self, group: &Group, at: usize) -> bool {
-        self.plan.select.passes(&GroupSpan { plan: self, group, at })
+        let is_visible = self.visible.as_ref().is_none_or(|visible| visible[group.origins[at] as usize]);
+        is_visible && self.plan.select.passes(&GroupSpan { plan: self, group, at })
     }
 }
 

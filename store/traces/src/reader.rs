@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use weir_model::id::TraceId;
+use weir_model::scope::{Scope, TenantScope, Visible};
 use weir_model::select::{Budget, Coverage, Covered, NoBudget, ReadError, Trace, TraceReader, TraceSelect, TraceSummary};
 use weir_model::span::{ScopeSpans, SpanKind, StatusCode, Value};
 use weir_model::time::{TimeRange, UnixNanos};
@@ -21,6 +22,7 @@ use super::schema::KINDS;
 use super::search::Newest;
 use super::state::{Arrival, Clock, is_complete, state};
 use super::tags::{AttributeNames, Operations, TagSelect, Tags, Values};
+use super::visible::VisibleOrigins;
 use weir_blocks::StoreError;
 use weir_blocks::segment::{Entries, Merge, Segment, SegmentError};
 use weir_blocks::view::{PartitionView, Views};
@@ -95,16 +97,17 @@ fn readable<T>(read: Result<T, SegmentError>, coverage: &mut Coverage) -> Result
     }
 }
 
-/// A trace out of every view, spans ascending by start.
+/// What may be seen of a trace, out of every view, spans ascending by start. A head or block in which that is nothing does not count
+/// for how far the trace has come.
 fn load(
     views: &[PartitionView<TracesEngine>],
-    plan: OneTrace,
+    (plan, visible): (OneTrace, &Visible),
     budget: &dyn Budget,
     coverage: &mut Coverage,
 ) -> Result<Found, ReadError> {
     let mut found = Found::default();
     let mut traces = merged(views, &Arc::new(plan), budget);
-    let mut parts = Vec::new();
+    let (mut parts, mut origins) = (Vec::new(), VisibleOrigins::new(visible));
     while let Some(next) = traces.next_group(&mut parts) {
         readable(next, coverage)?;
         let mut last = None;
@@ -112,21 +115,25 @@ fn load(
         while let Some((segment, part)) = own.next() {
             match part {
                 TracePart::Unsealed(trace) => {
+                    let Some(trace) = trace.visible(visible) else { continue };
                     found.heads.push(Arrival { complete: trace.is_complete(), ..trace.arrival });
                     found.spans.extend(trace.spans);
                 }
                 TracePart::Sealed(part) => {
+                    let mut spans = readable(part.spans().map_err(Into::into), coverage)?.unwrap_or_default();
+                    origins.retain(&mut spans);
                     // All that a block has of a trace arrived as one.
-                    found.blocks.extend((last != Some(segment)).then_some(part.arrival));
-                    let spans = readable(part.spans().map_err(Into::into), coverage)?;
-                    found.spans.extend(spans.into_iter().flatten());
+                    if last != Some(segment) && (visible.is_all() || !spans.is_empty()) {
+                        found.blocks.push(part.arrival);
+                        last = Some(segment);
+                    }
+                    found.spans.extend(spans);
                     // One block is unpacked at a time: a trace may be in every one.
                     if own.peek().is_none_or(|(next, _)| *next != segment) {
                         part.close();
                     }
                 }
             }
-            last = Some(segment);
         }
     }
     unique(&mut found.spans);
@@ -170,10 +177,11 @@ fn summary(select: &TraceSelect, id: TraceId, spans: &[OriginSpan]) -> Option<Tr
 }
 
 impl TraceReader for TracesReader {
-    fn trace(&self, tenant: &str, id: TraceId) -> Result<Covered<Option<Trace>>, ReadError> {
+    fn trace(&self, scope: &Scope, id: TraceId) -> Result<Covered<Option<Trace>>, ReadError> {
+        let TenantScope { tenant, visible } = scope.one()?;
         let views = self.views.views();
         let mut coverage = covered(&views);
-        let found = load(&views, OneTrace { tenant: tenant.to_owned(), id }, &NoBudget, &mut coverage)?;
+        let found = load(&views, (OneTrace { tenant: Arc::clone(tenant), id }, visible), &NoBudget, &mut coverage)?;
         if found.spans.is_empty() {
             return Ok(Covered { value: None, coverage });
         }
@@ -189,14 +197,14 @@ impl TraceReader for TracesReader {
         Ok(Covered { value, coverage })
     }
 
-    fn services(&self, tenant: &str, range: TimeRange) -> Result<Covered<Vec<String>>, ReadError> {
-        let Covered { value, coverage } = self.names(tenant, range);
+    fn services(&self, scope: &Scope, range: TimeRange) -> Result<Covered<Vec<String>>, ReadError> {
+        let Covered { value, coverage } = self.names(scope, range)?;
         let services: BTreeSet<String> = value.into_iter().map(|(service, ..)| service).collect();
         Ok(Covered { value: services.into_iter().collect(), coverage })
     }
 
-    fn operations(&self, tenant: &str, service: &str, range: TimeRange) -> Result<Covered<Vec<(String, SpanKind)>>, ReadError> {
-        let Covered { value, coverage } = self.names(tenant, range);
+    fn operations(&self, scope: &Scope, service: &str, range: TimeRange) -> Result<Covered<Vec<(String, SpanKind)>>, ReadError> {
+        let Covered { value, coverage } = self.names(scope, range)?;
         let own = value.into_iter().filter(|(of, ..)| of == service);
         let operations = own.map(|(_, name, kind)| (name, KINDS.get(kind as usize).copied().unwrap_or_default()));
         Ok(Covered { value: operations.collect(), coverage })
@@ -204,26 +212,32 @@ impl TraceReader for TracesReader {
 
     fn attribute_values(
         &self,
-        tenant: &str,
+        scope: &Scope,
         name: &str,
         range: TimeRange,
         limit: usize,
     ) -> Result<Covered<Vec<Value>>, ReadError> {
+        let select = TagSelect { own: scope.one()?, range };
         let views = self.views.views();
         let mut values = Values::new(limit);
         let mut coverage = covered(&views);
-        let select = TagSelect { tenant, range };
         tags(&views)
             .for_each(|own| own.add_attribute_values(&select, name, &mut values, &mut |error| note(&mut coverage, error)));
         Ok(Covered { value: values.finish(), coverage })
     }
 
-    fn attribute_names(&self, tenant: &str, range: TimeRange, limit: usize) -> Result<Covered<Vec<(String, String)>>, ReadError> {
+    fn attribute_names(
+        &self,
+        scope: &Scope,
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Covered<Vec<(String, String)>>, ReadError> {
+        let select = TagSelect { own: scope.one()?, range };
         let views = self.views.views();
-        let mut names = AttributeNames::new();
-        tags(&views).for_each(|own| own.add_attribute_names(&TagSelect { tenant, range }, &mut names));
+        let (mut names, mut coverage) = (AttributeNames::new(), covered(&views));
+        tags(&views).for_each(|own| own.add_attribute_names(&select, &mut names, &mut |error| note(&mut coverage, error)));
         let names = names.into_iter().take(limit).map(|(scope, name)| (scope.to_owned(), name)).collect();
-        Ok(Covered { value: names, coverage: covered(&views) })
+        Ok(Covered { value: names, coverage })
     }
 }
 
@@ -243,7 +257,7 @@ fn candidates(
 ) -> Result<Covered<Vec<(TraceId, UnixNanos)>>, ReadError> {
     let mut coverage = covered(views);
     let mut newest = Newest::new(select.limit);
-    let mut latest_first = merged(views, &TracesPlan::new(select), budget);
+    let mut latest_first = merged(views, &TracesPlan::new(select)?, budget);
     let mut candidates = Vec::new();
     while let Some(next) = latest_first.next_group(&mut candidates) {
         let Some(Reverse(latest)) = readable(next, &mut coverage)? else { continue };
@@ -265,11 +279,12 @@ fn summaries(
     budget: &dyn Budget,
     coverage: &mut Coverage,
 ) -> Result<Vec<TraceSummary>, ReadError> {
+    let TenantScope { tenant, visible } = select.scope.one()?;
     let mut summaries = Vec::with_capacity(ids.len());
     for (id, _) in ids {
         budget.check()?;
-        let plan = OneTrace { tenant: select.tenant.clone(), id: *id };
-        let found = load(views, plan, budget, coverage)?;
+        let plan = OneTrace { tenant: Arc::clone(tenant), id: *id };
+        let found = load(views, (plan, visible), budget, coverage)?;
         budget.spend(found.spans.len() as u64)?;
         summaries.extend(summary(select, *id, &found.spans));
     }
@@ -304,10 +319,11 @@ impl TracesReader {
     }
 
     /// The operations that may have a span in the range.
-    pub fn names(&self, tenant: &str, range: TimeRange) -> Covered<Operations> {
+    pub fn names(&self, scope: &Scope, range: TimeRange) -> Result<Covered<Operations>, ReadError> {
+        let select = TagSelect { own: scope.one()?, range };
         let views = self.views.views();
-        let mut names = Operations::new();
-        tags(&views).for_each(|own| own.add_operations(&TagSelect { tenant, range }, &mut names));
-        Covered { value: names, coverage: covered(&views) }
+        let (mut names, mut coverage) = (Operations::new(), covered(&views));
+        tags(&views).for_each(|own| own.add_operations(&select, &mut names, &mut |error| note(&mut coverage, error)));
+        Ok(Covered { value: names, coverage })
     }
 }

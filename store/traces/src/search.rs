@@ -13,6 +13,7 @@ use super::block::{Table, TracesBlock};
 use super::head::TracesHead;
 use super::placed::HeadBatch;
 use super::plan::{BlockPlan, TracesPlan};
+use super::visible::VisibleOrigins;
 use weir_blocks::segment::{Entries, Segment, SegmentError};
 
 /// Spans that lie together, some of which may pass.
@@ -54,7 +55,7 @@ impl Segment<TracesPlan> for TracesHead {
     type Item<'a> = Candidates;
 
     fn may_match(&self, plan: &TracesPlan) -> bool {
-        self.has_tenant(&plan.select.tenant)
+        self.has_tenant(&plan.tenant)
     }
 
     fn cursor<'a>(self: Arc<Self>, plan: Arc<TracesPlan>, _: &'a dyn Budget) -> Entries<'a, Latest, Candidates>
@@ -62,8 +63,9 @@ impl Segment<TracesPlan> for TracesHead {
         Self: 'a,
     {
         let batches = once_with(move || {
-            let mut batches = self.batches(&plan.select.tenant);
+            let (mut batches, mut visible) = (self.batches(&plan.tenant), VisibleOrigins::new(&plan.visible));
             batches.retain(|batch| plan.may_pass(batch.start_min, batch.start_max, &batch.origin));
+            batches.retain(|batch| visible.sees(&batch.origin));
             batches.sort_by_key(|batch| Reverse(batch.start_max));
             batches.into_iter().map(move |batch| (Reverse(batch.start_max), Candidates::Batch(Arc::clone(&plan), batch)))
         });

@@ -3,37 +3,37 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use weir_model::scope::TenantScope;
 use weir_model::span::{SpanRef, Value, ValueRef};
 use weir_model::time::TimeRange;
 
 use super::block::TracesBlock;
+use super::group::Group;
 use super::head::TracesHead;
 use super::placed::HeadBatch;
+use super::visible::{self, VisibleOrigins};
 use weir_blocks::StoreError;
 
 /// Whose names and values, and when spans with them start.
 pub(crate) struct TagSelect<'a> {
-    pub tenant: &'a str,
+    pub own: &'a TenantScope,
     pub range: TimeRange,
 }
+
+type Unreadable<'a> = dyn FnMut(&StoreError) + 'a;
 
 /// Service, name and kind.
 pub type Operations = BTreeSet<(String, String, u8)>;
 /// `span` or `resource`, and the name.
 pub(crate) type AttributeNames = BTreeSet<(&'static str, String)>;
 
-/// A head or a block. Blocks know when each name was seen first and last, not whether it was in between.
+/// A head or a block. What cannot be read goes to `unreadable`. Blocks know when each name was seen first and last, not whether it
+/// was in between, and of all spans: where some are not visible, spans are read instead.
 pub(crate) trait Tags {
-    fn add_operations(&self, select: &TagSelect<'_>, found: &mut Operations);
-    fn add_attribute_names(&self, select: &TagSelect<'_>, found: &mut AttributeNames);
-    /// Values of an attribute, of span or resource; what cannot be read goes to `unreadable`.
-    fn add_attribute_values(
-        &self,
-        select: &TagSelect<'_>,
-        name: &str,
-        found: &mut Values,
-        unreadable: &mut dyn FnMut(&StoreError),
-    );
+    fn add_operations(&self, select: &TagSelect<'_>, found: &mut Operations, unreadable: &mut Unreadable<'_>);
+    fn add_attribute_names(&self, select: &TagSelect<'_>, found: &mut AttributeNames, unreadable: &mut Unreadable<'_>);
+    /// Values of an attribute, of span or resource.
+    fn add_attribute_values(&self, select: &TagSelect<'_>, name: &str, found: &mut Values, unreadable: &mut Unreadable<'_>);
 }
 
 const SPAN: &str = "span";
@@ -72,11 +72,14 @@ impl Values {
 }
 
 impl TagSelect<'_> {
-    /// Batches of a head that have a span in the range.
+    /// Batches of a head that may be seen and have a span in the range.
     fn batches(&self, head: &TracesHead) -> impl Iterator<Item = HeadBatch> {
-        let batches = head.batches(self.tenant).into_iter();
-        batches.filter(|batch| {
+        let batches = head.batches(&self.own.tenant).into_iter();
+        let mut visible = VisibleOrigins::new(&self.own.visible);
+        let all = head.is_selected();
+        batches.filter(move |batch| {
             self.range.overlaps(batch.start_min, batch.start_max)
+                && (all || visible.sees(&batch.origin))
                 && batch.spans.iter().any(|span| self.range.contains(span.start()))
         })
     }
@@ -84,10 +87,35 @@ impl TagSelect<'_> {
     fn spans<'b>(&self, batch: &'b HeadBatch) -> impl Iterator<Item = SpanRef<'b>> {
         batch.spans.iter().filter(|span| self.range.contains(span.start()))
     }
+
+    /// Shows every span of a block that may be seen and starts in the range: its group and its place there.
+    fn scan(&self, block: &TracesBlock, unreadable: &mut Unreadable<'_>, mut take: impl FnMut(&Group, usize)) {
+        let visible = visible::of_block(&self.own.visible, block);
+        if visible.as_ref().is_some_and(|visible| !visible.contains(&true)) {
+            return;
+        }
+        let own = match block.table() {
+            Ok(table) => table.tenant(&self.own.tenant),
+            Err(error) => return unreadable(&error),
+        };
+        let groups = block.groups().iter().filter(|entry| own.contains(&entry.segments.start));
+        for entry in groups.filter(|entry| self.range.overlaps(entry.start_min, entry.start_max)) {
+            let group = match block.group(entry) {
+                Ok(group) => group,
+                Err(error) => {
+                    unreadable(&error);
+                    continue;
+                }
+            };
+            let is_visible = |at: &usize| visible.as_ref().is_none_or(|visible| visible[group.origins[*at] as usize]);
+            let spans = (0..group.starts.len()).filter(|at| self.range.contains(group.starts[*at]));
+            spans.filter(is_visible).for_each(|at| take(&group, at));
+        }
+    }
 }
 
 impl Tags for TracesHead {
-    fn add_operations(&self, select: &TagSelect<'_>, found: &mut Operations) {
+    fn add_operations(&self, select: &TagSelect<'_>, found: &mut Operations, _: &mut Unreadable<'_>) {
         for batch in select.batches(self) {
             // Borrowed first: a batch has many spans and few operations.
             let own: HashSet<(&str, u8)> = select.spans(&batch).map(|span| (span.name(), span.kind() as u8)).collect();
@@ -96,7 +124,7 @@ impl Tags for TracesHead {
         }
     }
 
-    fn add_attribute_names(&self, select: &TagSelect<'_>, found: &mut AttributeNames) {
+    fn add_attribute_names(&self, select: &TagSelect<'_>, found: &mut AttributeNames, _: &mut Unreadable<'_>) {
         for batch in select.batches(self) {
             let own: HashSet<&str> = select.spans(&batch).flat_map(|span| span.attributes().map(|(name, _)| name)).collect();
             found.extend(own.into_iter().map(|name| (SPAN, name.to_owned())));
@@ -104,7 +132,7 @@ impl Tags for TracesHead {
         }
     }
 
-    fn add_attribute_values(&self, select: &TagSelect<'_>, name: &str, found: &mut Values, _: &mut dyn FnMut(&StoreError)) {
+    fn add_attribute_values(&self, select: &TagSelect<'_>, name: &str, found: &mut Values, _: &mut Unreadable<'_>) {
         for batch in select.batches(self) {
             let own = select.spans(&batch).flat_map(|span| span.attributes());
             own.filter(|(own, _)| *own == name).for_each(|(_, value)| found.add(&value));
@@ -115,49 +143,49 @@ impl Tags for TracesHead {
 }
 
 impl Tags for TracesBlock {
-    fn add_operations(&self, select: &TagSelect<'_>, found: &mut Operations) {
-        let seen = self.operations(select.tenant).filter(|(_, seen)| select.range.overlaps(seen.first, seen.last));
+    fn add_operations(&self, select: &TagSelect<'_>, found: &mut Operations, unreadable: &mut Unreadable<'_>) {
         let text = |id: u32| self.string(id).to_owned();
-        found.extend(seen.map(|((_, service, name, kind), _)| (text(*service), text(*name), *kind)));
+        if select.own.visible.is_all() {
+            let seen = self.operations(&select.own.tenant).filter(|(_, seen)| select.range.overlaps(seen.first, seen.last));
+            found.extend(seen.map(|((_, service, name, kind), _)| (text(*service), text(*name), *kind)));
+            return;
+        }
+        let mut own = HashSet::new();
+        select.scan(self, unreadable, |group, at| {
+            own.insert((group.origins[at], group.names[at], group.kind(at).0 as u8));
+        });
+        let service = |origin: u32| self.origins()[origin as usize].origin.service().to_owned();
+        found.extend(own.into_iter().map(|(origin, name, kind)| (service(origin), text(name), kind)));
     }
 
-    fn add_attribute_names(&self, select: &TagSelect<'_>, found: &mut AttributeNames) {
-        let seen = self.attribute_names(select.tenant).filter(|(.., seen)| select.range.overlaps(seen.first, seen.last));
-        found.extend(seen.map(|(resource, name, _)| (if resource { RESOURCE } else { SPAN }, name.to_owned())));
+    fn add_attribute_names(&self, select: &TagSelect<'_>, found: &mut AttributeNames, unreadable: &mut Unreadable<'_>) {
+        if select.own.visible.is_all() {
+            let all = self.attribute_names(&select.own.tenant);
+            let seen = all.filter(|(.., seen)| select.range.overlaps(seen.first, seen.last));
+            found.extend(seen.map(|(resource, name, _)| (if resource { RESOURCE } else { SPAN }, name.to_owned())));
+            return;
+        }
+        let (mut names, mut origins) = (HashSet::new(), HashSet::new());
+        select.scan(self, unreadable, |group, at| {
+            names.extend(group.attributes.list(at).map(|(name, _)| name));
+            origins.insert(group.origins[at]);
+        });
+        found.extend(names.into_iter().map(|name| (SPAN, self.string(name).to_owned())));
+        let resources = origins.into_iter().flat_map(|origin| &self.origins()[origin as usize].origin.resource);
+        found.extend(resources.map(|(name, _)| (RESOURCE, name.clone())));
     }
 
-    fn add_attribute_values(
-        &self,
-        select: &TagSelect<'_>,
-        name: &str,
-        found: &mut Values,
-        unreadable: &mut dyn FnMut(&StoreError),
-    ) {
-        let (tenant, range) = (select.tenant, select.range);
-        let mut names = self.attribute_names(tenant);
-        if !names.any(|(_, own, seen)| own == name && range.overlaps(seen.first, seen.last)) {
+    fn add_attribute_values(&self, select: &TagSelect<'_>, name: &str, found: &mut Values, unreadable: &mut Unreadable<'_>) {
+        let mut names = self.attribute_names(&select.own.tenant);
+        if !names.any(|(_, own, seen)| own == name && select.range.overlaps(seen.first, seen.last)) {
             return;
         }
         let Some(wanted) = self.string_id(name) else { return };
-        let own = match self.table() {
-            Ok(table) => table.tenant(tenant),
-            Err(error) => return unreadable(&error),
-        };
         let mut origins = BTreeSet::new();
-        let groups = self.groups().iter().filter(|entry| own.contains(&entry.segments.start));
-        for entry in groups.filter(|entry| range.overlaps(entry.start_min, entry.start_max)) {
-            let group = match self.group(entry) {
-                Ok(group) => group,
-                Err(error) => {
-                    unreadable(&error);
-                    continue;
-                }
-            };
-            for at in (0..group.starts.len()).filter(|at| range.contains(group.starts[*at])) {
-                origins.insert(group.origins[at]);
-                group.attributes.values(at, wanted).for_each(|value| found.add(&value.view()));
-            }
-        }
+        select.scan(self, unreadable, |group, at| {
+            origins.insert(group.origins[at]);
+            group.attributes.values(at, wanted).for_each(|value| found.add(&value.view()));
+        });
         for origin in origins {
             let resource = &self.origins()[origin as usize].origin.resource;
             resource.iter().filter(|(own, _)| own == name).for_each(|(_, value)| found.add(&value.view()));

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use weir_model::id::{SpanId, TraceId};
+use weir_model::scope::Scope;
 use weir_model::select::{PartitionCoverage, Trace, TraceReader, TraceSelect, TraceState};
 use weir_model::span::{
     Attributes, Origin, ScopeSpans, Span, SpanBatch, SpanEvent, SpanKind, SpanLink, Spans, StatusCode, Value,
@@ -106,7 +107,7 @@ fn plain<'a>(batches: impl Iterator<Item = &'a ScopeSpans>) -> Plain {
 }
 
 fn get(reader: &TracesReader, id: TraceId) -> Trace {
-    let found = reader.trace("t", id).unwrap();
+    let found = reader.trace(&Scope::of("t"), id).unwrap();
     assert_eq!(found.coverage.missing, Vec::<String>::new());
     found.value.unwrap()
 }
@@ -195,7 +196,7 @@ fn check_all(reader: &TracesReader, expected: &Plain) {
 }
 
 fn select() -> TraceSelect {
-    TraceSelect::any("t", TimeRange::ALL, 100)
+    TraceSelect::any(&Scope::of("t"), TimeRange::ALL, 100)
 }
 
 proptest! {
@@ -221,7 +222,7 @@ proptest! {
             world.reader(&merged, &[]),
         ];
         readers.iter().for_each(|reader| check_all(reader, &expected));
-        let services: Vec<_> = readers.iter().map(|reader| reader.services("t", TimeRange::ALL).unwrap().value).collect();
+        let services: Vec<_> = readers.iter().map(|reader| reader.services(&Scope::of("t"), TimeRange::ALL).unwrap().value).collect();
         prop_assert!(services.windows(2).all(|pair| pair[0] == pair[1]), "{:?}", services);
     }
 }
@@ -276,8 +277,8 @@ fn a_trace_becomes_quiescent_sealed_and_reopened() {
     assert_eq!(state(&blocks, &[]), (TraceState::Reopened, 2));
     assert_eq!(state(&world.merge(&blocks), &[]), (TraceState::Reopened, 2), "merging changes no answer");
     let reader = world.reader(&blocks, &[]);
-    assert_eq!(reader.trace("other", id(1)).unwrap().value, None);
-    assert_eq!(reader.trace("t", id(9)).unwrap().value, None);
+    assert_eq!(reader.trace(&Scope::of("other"), id(1)).unwrap().value, None);
+    assert_eq!(reader.trace(&Scope::of("t"), id(9)).unwrap().value, None);
 }
 
 #[test]

@@ -222,11 +222,16 @@ impl Cluster {
     }
 
     async fn append<S: Signal>(&mut self, partition: u32, source: &str, batch: S) {
+        self.append_of(TENANT, partition, source, batch).await;
+    }
+
+    /// A record of any tenant.
+    pub(super) async fn append_of<S: Signal>(&mut self, tenant: &str, partition: u32, source: &str, batch: S) {
         self.sequence += 1;
         let mark = Mark::Sequence { epoch: 1, first: self.sequence - 1, last: self.sequence };
         let source = format!("{source} {}", self.sequence);
         let mut builder = RecordBuilder::new(Limits::default());
-        let header = SectionHeader { tenant: TENANT.into(), source, mark, records: 0 };
+        let header = SectionHeader { tenant: tenant.into(), source, mark, records: 0 };
         builder.push(&Section::new(header, batch)).unwrap();
         let place = TopicPartition { topic: S::KIND.topic().into(), partition };
         self.sim.append(&place, builder.finish().unwrap().into()).await.unwrap().await.unwrap();

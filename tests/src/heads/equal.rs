@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use weir_model::id::TraceId;
 use weir_model::label::{MatchOp, Matcher};
+use weir_model::scope::Scope;
 use weir_model::select::{Coverage, LineFilter, LogSelect, MetricSelect, NoBudget, OwnedLine, TraceSelect};
 use weir_model::time::TimeRange;
 
@@ -14,7 +15,7 @@ use crate::weir::PATIENCE;
 fn selects() -> Vec<LogSelect> {
     let matchers = |op, value: &str| vec![Matcher::new("app", op, value).unwrap()];
     let select =
-        |matchers, filters, range, newest_first| LogSelect { tenant: TENANT.into(), matchers, range, filters, newest_first };
+        |matchers, filters, range, newest_first| LogSelect { scope: Scope::of(TENANT), matchers, range, filters, newest_first };
     let part = TimeRange { start: BEGIN + 1_000_000_000, end: BEGIN + 20_000_000_000 };
     let has = |text: &str| LineFilter::Contains(vec![text.into()]);
     vec![
@@ -88,8 +89,8 @@ async fn same_lines(own: &Readers, far: &Readers, when: &str) {
     assert!(lines.len() > 50, "{when}");
     for line in lines.into_iter().step_by(5) {
         let id = line.id;
-        let expected = own.read(move |readers| readers.logs.line(TENANT, id, 4, &NoBudget).unwrap()).await;
-        let found = far.read(move |readers| readers.logs.line(TENANT, id, 4, &NoBudget).unwrap()).await;
+        let expected = own.read(move |readers| readers.logs.line(&Scope::of(TENANT), id, 4, &NoBudget).unwrap()).await;
+        let found = far.read(move |readers| readers.logs.line(&Scope::of(TENANT), id, 4, &NoBudget).unwrap()).await;
         assert!(expected.value.contains(&line), "{when}");
         assert_eq!(found.value, expected.value, "{when}: {id}");
     }
@@ -106,7 +107,7 @@ async fn same_samples(own: &Readers, far: &Readers, when: &str) {
         ),
         (vec![Matcher::new("i", MatchOp::Regex, "1|3|").unwrap()], 10_000, 10_500),
     ] {
-        let select = MetricSelect { tenant: TENANT.into(), matchers, start_ms: start_ms + start, end_ms: start_ms + end };
+        let select = MetricSelect { scope: Scope::of(TENANT), matchers, start_ms: start_ms + start, end_ms: start_ms + end };
         let read = |readers: &Readers, select: &MetricSelect| {
             let series = readers.metrics.select(select, &NoBudget).unwrap();
             (series.value, readers.metrics.series(select, &NoBudget).unwrap().value, series.coverage)
@@ -119,7 +120,7 @@ async fn same_samples(own: &Readers, far: &Readers, when: &str) {
         assert_eq!(found.1, expected.1, "{when}: {select:?}");
         same_coverage(found.2, expected.2, when);
     }
-    let families = |readers: &Readers| readers.metrics.families(TENANT).unwrap().value;
+    let families = |readers: &Readers| readers.metrics.families(&Scope::of(TENANT)).unwrap().value;
     let expected = own.read(families).await;
     assert_eq!(far.read(families).await, expected, "{when}");
 }
@@ -127,7 +128,7 @@ async fn same_samples(own: &Readers, far: &Readers, when: &str) {
 async fn same_traces(own: &Readers, far: &Readers, when: &str) {
     let mut seen = 0;
     for trace in 0..10 {
-        let read = move |readers: &Readers| readers.traces.trace(TENANT, TraceId([trace; 16])).unwrap();
+        let read = move |readers: &Readers| readers.traces.trace(&Scope::of(TENANT), TraceId([trace; 16])).unwrap();
         let expected = own.read(read).await;
         let found = far.read(read).await;
         seen += usize::from(expected.value.is_some());
@@ -136,7 +137,7 @@ async fn same_traces(own: &Readers, far: &Readers, when: &str) {
     }
     assert!(seen > 3, "{when}");
     let range = TimeRange { start: BEGIN, end: BEGIN + 5_000_000_000 };
-    let any = TraceSelect::any(TENANT, range, 20);
+    let any = TraceSelect::any(&Scope::of(TENANT), range, 20);
     for select in [
         any.clone(),
         TraceSelect { limit: 2, ..any.clone() },
@@ -151,12 +152,12 @@ async fn same_traces(own: &Readers, far: &Readers, when: &str) {
     let names = move |readers: &Readers| {
         let traces = &readers.traces;
         (
-            traces.services(TENANT, range).unwrap().value,
-            traces.operations(TENANT, "svc2", range).unwrap().value,
-            traces.attribute_names(TENANT, range, 100).unwrap().value,
-            traces.attribute_values(TENANT, "id", range, 100).unwrap().value,
-            traces.attribute_values(TENANT, "raw", range, 5).unwrap().value,
-            traces.attribute_values(TENANT, "host", range, 5).unwrap().value,
+            traces.services(&Scope::of(TENANT), range).unwrap().value,
+            traces.operations(&Scope::of(TENANT), "svc2", range).unwrap().value,
+            traces.attribute_names(&Scope::of(TENANT), range, 100).unwrap().value,
+            traces.attribute_values(&Scope::of(TENANT), "id", range, 100).unwrap().value,
+            traces.attribute_values(&Scope::of(TENANT), "raw", range, 5).unwrap().value,
+            traces.attribute_values(&Scope::of(TENANT), "host", range, 5).unwrap().value,
         )
     };
     let expected = own.read(names).await;
@@ -195,7 +196,7 @@ async fn a_tail_sees_every_line_of_all_owners_once() {
     let (fan_out, _) = cluster.fan_out();
     let far = Readers::of(&fan_out);
     let select = selects()[2].clone();
-    let mut tail = far.logs.tail(select.clone());
+    let mut tail = far.logs.tail(select.clone()).unwrap();
     // A line a round until one arrives: then both owners are listened to, since both are asked at once.
     let mut seen: Vec<OwnedLine> = Vec::new();
     let mut first = None;

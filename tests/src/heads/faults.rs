@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use weir_fanout::{FanOutConfig, PartitionLabels};
+use weir_model::scope::Scope;
 use weir_model::select::{Coverage, LogSelect, NoBudget};
 use weir_model::time::TimeRange;
 
@@ -13,7 +14,7 @@ use crate::weir::PATIENCE;
 
 fn everything() -> LogSelect {
     let (matchers, filters) = (Vec::new(), Vec::new());
-    LogSelect { tenant: TENANT.into(), matchers, range: TimeRange::ALL, filters, newest_first: true }
+    LogSelect { scope: Scope::of(TENANT), matchers, range: TimeRange::ALL, filters, newest_first: true }
 }
 
 pub(super) async fn lines(readers: &Readers) -> (Vec<String>, Coverage) {
@@ -102,7 +103,7 @@ async fn a_zombies_answer_is_refused_and_the_new_owners_taken() {
 async fn a_tail_goes_on_where_it_was_when_a_partition_moves() {
     let mut cluster = Cluster::start().await;
     let (fan_out, _) = cluster.fan_out();
-    let mut tail = fan_out.logs().tail(everything());
+    let mut tail = fan_out.logs().tail(everything()).unwrap();
     // Until a line of every partition has come: then all owners are listened to.
     let mut seen = Vec::new();
     let mut partitions = BTreeSet::new();

@@ -4,6 +4,7 @@
 //! - `cluster`: the two aggregators, and what is written to them; `readers`: what is read through;
 //! - `equal`: every read against the in-process readers; `faults`: owners that die, move or come back from the dead;
 //! - `store`: an object store that does not answer; `tls`: owners that answer nobody without a certificate;
+//! - `tenants`: tenants whose data look alike, and scopes that see a part of one;
 //! - `race`: seals and merges against queries; `admin`: seals and merges that are asked of the query node.
 
 mod admin;
@@ -13,4 +14,5 @@ mod faults;
 mod race;
 mod readers;
 mod store;
+mod tenants;
 mod tls;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use weir_model::scope::Scope;
 use weir_model::select::{LogSelect, NoBudget};
 use weir_model::time::TimeRange;
 
@@ -40,7 +41,7 @@ async fn a_seal_that_races_a_query_doubles_and_loses_nothing() {
         let newest_first = round % 2 == 0;
         let read = move |readers: &Readers| {
             let (matchers, filters) = (Vec::new(), Vec::new());
-            let select = LogSelect { tenant: TENANT.into(), matchers, range: TimeRange::ALL, filters, newest_first };
+            let select = LogSelect { scope: Scope::of(TENANT), matchers, range: TimeRange::ALL, filters, newest_first };
             let mut collect = Collect::default();
             let coverage = readers.logs.visit(&select, &NoBudget, &mut collect).unwrap();
             let mut lines: Vec<_> = collect.lines.iter().map(|line| (line.id, line.body.clone())).collect();

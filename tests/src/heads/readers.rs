@@ -10,6 +10,7 @@ use weir_fanout::FanOut;
 use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::LogRecord;
+use weir_model::scope::Scope;
 use weir_model::select::{LogReader, LogSelect, LogVisitor, MetricReader, NoBudget, OwnedLine, TailEvent, TraceReader};
 use weir_model::time::TimeRange;
 
@@ -86,7 +87,7 @@ impl LogVisitor for Collect {
 /// Every line, in no order.
 pub(super) fn all_lines(readers: &Readers) -> Vec<OwnedLine> {
     let (matchers, filters, range) = (Vec::new(), Vec::new(), TimeRange::ALL);
-    let select = LogSelect { tenant: TENANT.into(), matchers, range, filters, newest_first: false };
+    let select = LogSelect { scope: Scope::of(TENANT), matchers, range, filters, newest_first: false };
     let mut collect = Collect::default();
     readers.logs.visit(&select, &NoBudget, &mut collect).unwrap();
     collect.lines

@@ -13,11 +13,10 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use serde_json::{Value, json};
+use weir_access::{Granted, Routes};
 use weir_budget::RequestBudget;
 use weir_model::id::TraceId;
-use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::{Coverage, ReadError};
 use weir_model::time::TimeRange;
 
@@ -25,16 +24,16 @@ use super::error::{ApiError, with_retry};
 use super::params::Params;
 use super::reply::{Reply, Text};
 use super::trace_search::read_trace;
-use super::{Api, coverage_header};
+use super::{Api, READ_TRACES, coverage_header};
 
 /// Its routes.
-pub fn router(api: Arc<Api>) -> axum::Router {
-    axum::Router::new()
-        .route("/jaeger/api/traces/{id}", get(trace))
-        .route("/jaeger/api/traces", get(search::traces))
-        .route("/jaeger/api/services", get(services))
-        .route("/jaeger/api/services/{service}/operations", get(service_operations))
-        .route("/jaeger/api/operations", get(operations))
+pub fn router(api: Arc<Api>) -> Routes {
+    Routes::new()
+        .get("/jaeger/api/traces/{id}", READ_TRACES, trace)
+        .get("/jaeger/api/traces", READ_TRACES, search::traces)
+        .get("/jaeger/api/services", READ_TRACES, services)
+        .get("/jaeger/api/services/{service}/operations", READ_TRACES, service_operations)
+        .get("/jaeger/api/operations", READ_TRACES, operations)
         .with_state(api)
 }
 
@@ -93,10 +92,10 @@ impl<'a> Data<'a> {
     }
 }
 
-async fn trace(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Response, JaegerError> {
+async fn trace(State(api): State<Arc<Api>>, granted: Granted, Path(id): Path<String>) -> Result<Response, JaegerError> {
     let id: TraceId = id.parse().map_err(|error| format!("{error}"))?;
     let work = move |api: &Api, budget: &RequestBudget| {
-        let (found, _) = read_trace(&*api.traces, TENANT_DEFAULT, id, budget)?;
+        let (found, _) = read_trace(&*api.traces, &granted.scope, id, budget)?;
         let Some(trace) = found.value else {
             return Err(JaegerError {
                 failure: ApiError::new(StatusCode::NOT_FOUND, "trace not found"),
@@ -110,9 +109,9 @@ async fn trace(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Re
     api.answer(work).await
 }
 
-async fn services(State(api): State<Arc<Api>>) -> Result<Response, JaegerError> {
-    let work = |api: &Api, budget: &RequestBudget| {
-        let found = api.traces.services(TENANT_DEFAULT, TimeRange::ALL)?;
+async fn services(State(api): State<Arc<Api>>, granted: Granted) -> Result<Response, JaegerError> {
+    let work = move |api: &Api, budget: &RequestBudget| {
+        let found = api.traces.services(&granted.scope, TimeRange::ALL)?;
         names(found.value.into_iter().map(Value::from), found.coverage, budget)
     };
     api.answer(work).await
@@ -126,9 +125,13 @@ fn names(names: impl Iterator<Item = Value>, coverage: Coverage, budget: &Reques
     data.reply(coverage)
 }
 
-async fn service_operations(State(api): State<Arc<Api>>, Path(service): Path<String>) -> Result<Response, JaegerError> {
+async fn service_operations(
+    State(api): State<Arc<Api>>,
+    granted: Granted,
+    Path(service): Path<String>,
+) -> Result<Response, JaegerError> {
     let work = move |api: &Api, budget: &RequestBudget| {
-        let found = api.traces.operations(TENANT_DEFAULT, &service, TimeRange::ALL)?;
+        let found = api.traces.operations(&granted.scope, &service, TimeRange::ALL)?;
         let mut all: Vec<String> = found.value.into_iter().map(|(name, _)| name).collect();
         all.dedup();
         names(all.into_iter().map(Value::from), found.coverage, budget)
@@ -137,10 +140,10 @@ async fn service_operations(State(api): State<Arc<Api>>, Path(service): Path<Str
 }
 
 /// With kinds, and by kind when `spanKind` says so.
-async fn operations(State(api): State<Arc<Api>>, params: Params) -> Result<Response, JaegerError> {
+async fn operations(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, JaegerError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let wanted = params.get("spanKind").map(str::to_ascii_lowercase);
-        let found = api.traces.operations(TENANT_DEFAULT, params.need("service")?, TimeRange::ALL)?;
+        let found = api.traces.operations(&granted.scope, params.need("service")?, TimeRange::ALL)?;
         let named = found.value.into_iter().map(|(name, kind)| (name, shape::kind_name(kind)));
         let kept = named.filter(|(_, kind)| wanted.as_deref().is_none_or(|wanted| wanted == *kind));
         names(kept.map(|(name, kind)| json!({"name": name, "spanKind": kind})), found.coverage, budget)

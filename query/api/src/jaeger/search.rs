@@ -5,10 +5,11 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::Value as Json;
+use weir_access::Granted;
 use weir_budget::RequestBudget;
 use weir_model::clip;
 use weir_model::id::TraceId;
-use weir_model::resource::TENANT_DEFAULT;
+use weir_model::scope::Scope;
 use weir_model::select::{Budget, Coverage, TraceSelect};
 use weir_model::time::{TimeRange, parse_duration};
 
@@ -24,14 +25,14 @@ const LIMIT_MAX: usize = 1500;
 /// Jaeger's default range when `start` and `lookback` are absent: two days.
 const LOOKBACK_MICROS: i64 = 48 * 3600 * 1_000_000;
 
-pub(super) async fn traces(State(api): State<Arc<Api>>, params: Params) -> Result<Response, JaegerError> {
+pub(super) async fn traces(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, JaegerError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let parsed = params.all("traceID").map(str::parse::<TraceId>).collect::<Result<Vec<_>, _>>();
         let ids = parsed.map_err(|error| error.to_string())?;
         if !ids.is_empty() {
-            return by_ids(api, &ids, budget);
+            return by_ids((api, &granted.scope), &ids, budget);
         }
-        let select = select(&params, (api.clock)())?;
+        let select = select(&granted.scope, &params, (api.clock)())?;
         let mut data = Data::new(budget)?;
         let ended = find(&*api.traces, &select, &[], budget, |_, trace| data.push(&shape::trace(trace)))?;
         data.reply_cut(ended.coverage, ended.cut.as_deref())
@@ -39,14 +40,14 @@ pub(super) async fn traces(State(api): State<Arc<Api>>, params: Params) -> Resul
     api.answer(work).await
 }
 
-fn by_ids(api: &Api, ids: &[TraceId], budget: &RequestBudget) -> Result<Reply, JaegerError> {
+fn by_ids((api, scope): (&Api, &Scope), ids: &[TraceId], budget: &RequestBudget) -> Result<Reply, JaegerError> {
     if ids.len() > LIMIT_MAX {
         return Err(format!("parameter traceID: at most {LIMIT_MAX} of them").into());
     }
     let (mut data, mut coverage) = (Data::new(budget)?, Coverage::default());
     for id in ids {
         budget.check()?;
-        let (found, bytes) = read_trace(&*api.traces, TENANT_DEFAULT, *id, budget)?;
+        let (found, bytes) = read_trace(&*api.traces, scope, *id, budget)?;
         coverage.merge(found.coverage);
         if let Some(trace) = &found.value {
             data.push(&shape::trace(trace))?;
@@ -56,7 +57,7 @@ fn by_ids(api: &Api, ids: &[TraceId], budget: &RequestBudget) -> Result<Reply, J
     data.reply(coverage)
 }
 
-fn select(params: &Params, now: i64) -> Result<TraceSelect, String> {
+fn select(scope: &Scope, params: &Params, now: i64) -> Result<TraceSelect, String> {
     let micros = |name: &str, default: i64| match params.get(name) {
         None => Ok(default),
         Some(text) => {
@@ -79,7 +80,7 @@ fn select(params: &Params, now: i64) -> Result<TraceSelect, String> {
         return Err(format!("parameter limit: at most {LIMIT_MAX} traces"));
     }
     Ok(TraceSelect {
-        tenant: TENANT_DEFAULT.into(),
+        scope: scope.clone(),
         range: TimeRange { start: start.saturating_mul(1000), end: end.saturating_add(1).saturating_mul(1000) },
         service: Some(params.need("service")?.to_owned()),
         operation: params.get("operation").filter(|name| *name != "all").map(str::to_owned),

@@ -14,25 +14,25 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use weir_access::{Needs, Routes};
 
-use super::Api;
 use super::error::{ApiError, with_retry};
+use super::{Api, READ_LOGS, TAIL_LOGS};
 
 /// Its routes.
-pub fn router(api: Arc<Api>) -> axum::Router {
-    axum::Router::new()
-        .route("/loki/api/v1/query", get(query::instant).post(query::instant))
-        .route("/loki/api/v1/query_range", get(query::range).post(query::range))
-        .route("/loki/api/v1/format_query", get(query::format).post(query::format))
-        .route("/loki/api/v1/labels", get(names::labels).post(names::labels))
-        .route("/loki/api/v1/label", get(names::labels))
-        .route("/loki/api/v1/label/{name}/values", get(names::label_values))
-        .route("/loki/api/v1/series", get(names::series).post(names::series))
-        .route("/loki/api/v1/index/stats", get(names::index_stats).post(names::index_stats))
-        .route("/loki/api/v1/index/volume", get(names::index_volume).post(names::index_volume))
-        .route("/loki/api/v1/tail", get(tail::tail))
-        .route("/loki/api/v1/status/buildinfo", get(build_info))
+pub fn router(api: Arc<Api>) -> Routes {
+    Routes::new()
+        .get_or_post("/loki/api/v1/query", READ_LOGS, query::instant)
+        .get_or_post("/loki/api/v1/query_range", READ_LOGS, query::range)
+        .get_or_post("/loki/api/v1/format_query", Needs::Caller, query::format)
+        .get_or_post("/loki/api/v1/labels", READ_LOGS, names::labels)
+        .get("/loki/api/v1/label", READ_LOGS, names::labels)
+        .get("/loki/api/v1/label/{name}/values", READ_LOGS, names::label_values)
+        .get_or_post("/loki/api/v1/series", READ_LOGS, names::series)
+        .get_or_post("/loki/api/v1/index/stats", READ_LOGS, names::index_stats)
+        .get_or_post("/loki/api/v1/index/volume", READ_LOGS, names::index_volume)
+        .get("/loki/api/v1/tail", TAIL_LOGS, tail::tail)
+        .get("/loki/api/v1/status/buildinfo", Needs::Caller, build_info)
         .with_state(api)
 }
 

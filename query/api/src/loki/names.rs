@@ -7,10 +7,11 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::{Value as Json_, json};
+use weir_access::Granted;
 use weir_budget::RequestBudget;
 use weir_logql::{Expr, parse};
 use weir_model::label::{Labels, Matcher};
-use weir_model::resource::TENANT_DEFAULT;
+use weir_model::scope::Scope;
 use weir_model::select::label_bytes;
 use weir_model::select::{Budget, Coverage, Covered, LogSelect, LogVolume, ReadError};
 use weir_model::time::{SECOND, TimeRange};
@@ -39,17 +40,17 @@ fn matchers(query: Option<&str>) -> Result<Vec<Matcher>, LokiError> {
     }
 }
 
-fn select(matchers: Vec<Matcher>, range: TimeRange) -> LogSelect {
-    LogSelect { tenant: TENANT_DEFAULT.into(), matchers, range, filters: Vec::new(), newest_first: true }
+fn select(scope: &Scope, matchers: Vec<Matcher>, range: TimeRange) -> LogSelect {
+    LogSelect { scope: scope.clone(), matchers, range, filters: Vec::new(), newest_first: true }
 }
 
 fn streams(
-    api: &Api,
+    (api, scope): (&Api, &Scope),
     matchers: Vec<Matcher>,
     range: TimeRange,
     budget: &RequestBudget,
 ) -> Result<Covered<Vec<Labels>>, ReadError> {
-    let found = api.logs.streams(&select(matchers, range), budget)?;
+    let found = api.logs.streams(&select(scope, matchers, range), budget)?;
     budget.reserve(found.value.iter().map(label_bytes).sum())?;
     Ok(found)
 }
@@ -62,10 +63,10 @@ fn success(budget: &RequestBudget, data: &impl Serialize, coverage: Coverage) ->
 }
 
 /// `/labels`
-pub(super) async fn labels(State(api): State<Arc<Api>>, params: Params) -> Result<Response, LokiError> {
+pub(super) async fn labels(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, LokiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let range = params.range((api.clock)(), NAMES_RANGE)?;
-        let found = streams(api, matchers(params.get("query"))?, range, budget)?;
+        let found = streams((api, &granted.scope), matchers(params.get("query"))?, range, budget)?;
         let names: BTreeSet<&str> = found.value.iter().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
         success(budget, &names, found.coverage)
     };
@@ -75,12 +76,13 @@ pub(super) async fn labels(State(api): State<Arc<Api>>, params: Params) -> Resul
 /// `/label/{name}/values`
 pub(super) async fn label_values(
     State(api): State<Arc<Api>>,
+    granted: Granted,
     Path(name): Path<String>,
     params: Params,
 ) -> Result<Response, LokiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let range = params.range((api.clock)(), NAMES_RANGE)?;
-        let found = streams(api, matchers(params.get("query"))?, range, budget)?;
+        let found = streams((api, &granted.scope), matchers(params.get("query"))?, range, budget)?;
         let values = found.value.iter().map(|labels| labels.get(&name));
         let values: BTreeSet<&str> = values.filter(|value| !value.is_empty()).collect();
         success(budget, &values, found.coverage)
@@ -89,7 +91,7 @@ pub(super) async fn label_values(
 }
 
 /// `/series`: the streams that any `match[]` selects.
-pub(super) async fn series(State(api): State<Arc<Api>>, params: Params) -> Result<Response, LokiError> {
+pub(super) async fn series(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, LokiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let range = params.range((api.clock)(), NAMES_RANGE)?;
         let named = params.all("match[]").chain(params.all("match"));
@@ -100,7 +102,7 @@ pub(super) async fn series(State(api): State<Arc<Api>>, params: Params) -> Resul
         let mut all = Covered::<BTreeSet<Labels>>::default();
         for matchers in selectors {
             budget.check()?;
-            let found = streams(api, matchers, range, budget)?;
+            let found = streams((api, &granted.scope), matchers, range, budget)?;
             all.value.extend(found.value);
             all.coverage.merge(found.coverage);
             if all.value.len() > api.config.series_max {
@@ -114,20 +116,24 @@ pub(super) async fn series(State(api): State<Arc<Api>>, params: Params) -> Resul
 }
 
 /// Volume of the whole range, in as few buckets as the readers allow.
-fn volume(api: &Api, params: &Params, budget: &RequestBudget) -> Result<(Covered<Vec<LogVolume>>, TimeRange), LokiError> {
+fn volume(
+    (api, scope): (&Api, &Scope),
+    params: &Params,
+    budget: &RequestBudget,
+) -> Result<(Covered<Vec<LogVolume>>, TimeRange), LokiError> {
     let range = params.range((api.clock)(), HOUR)?;
     let matchers = matchers(params.get("query"))?;
     let ten = 10 * SECOND;
     let step = (range.end.saturating_sub(range.start) / ten).saturating_add(1).saturating_mul(ten).min(i64::MAX / ten * ten);
-    let found = api.logs.volume(&select(matchers, range), step, budget)?;
+    let found = api.logs.volume(&select(scope, matchers, range), step, budget)?;
     budget.reserve(found.value.iter().map(|one| 64 + label_bytes(&one.stream)).sum())?;
     Ok((found, range))
 }
 
 /// `/index/stats`. weir has no count of chunks; Grafana adds the number up, so there is one.
-pub(super) async fn index_stats(State(api): State<Arc<Api>>, params: Params) -> Result<Response, LokiError> {
+pub(super) async fn index_stats(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, LokiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
-        let (found, _) = volume(api, &params, budget)?;
+        let (found, _) = volume((api, &granted.scope), &params, budget)?;
         let streams: BTreeSet<&Labels> = found.value.iter().map(|one| &one.stream).collect();
         let entries: u64 = found.value.iter().map(|one| one.lines).sum();
         let bytes: u64 = found.value.iter().map(|one| one.bytes).sum();
@@ -138,11 +144,11 @@ pub(super) async fn index_stats(State(api): State<Arc<Api>>, params: Params) -> 
 }
 
 /// `/index/volume`: bytes by `targetLabels`, else by the labels that the selector names; the largest first.
-pub(super) async fn index_volume(State(api): State<Arc<Api>>, params: Params) -> Result<Response, LokiError> {
-    api.answer(move |api, budget| volume_by_labels(api, &params, budget)).await
+pub(super) async fn index_volume(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, LokiError> {
+    api.answer(move |api, budget| volume_by_labels((api, &granted.scope), &params, budget)).await
 }
 
-fn volume_by_labels(api: &Api, params: &Params, budget: &RequestBudget) -> Result<Reply, LokiError> {
+fn volume_by_labels(of: (&Api, &Scope), params: &Params, budget: &RequestBudget) -> Result<Reply, LokiError> {
     let by_label = match params.get("aggregateBy") {
         None | Some("series") => false,
         Some("labels") => true,
@@ -153,7 +159,7 @@ fn volume_by_labels(api: &Api, params: &Params, budget: &RequestBudget) -> Resul
         Some(targets) => targets.split(',').map(|target| target.trim().to_owned()).collect(),
         None => matchers(params.get("query"))?.into_iter().map(|matcher| matcher.name).collect(),
     };
-    let (found, range) = volume(api, params, budget)?;
+    let (found, range) = volume(of, params, budget)?;
     let mut sums: BTreeMap<Labels, u64> = BTreeMap::new();
     for one in &found.value {
         if by_label {

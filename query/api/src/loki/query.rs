@@ -7,12 +7,13 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde_json::{Value as Json_, json};
+use weir_access::Granted;
 use weir_budget::RequestBudget;
 use weir_logql::eval::Steps;
 use weir_logql::eval::lines::{LogOptions, lines};
 use weir_logql::eval::metric::{MetricOptions, metric};
 use weir_logql::{Expr, LogExpr, QueryError, parse};
-use weir_model::resource::TENANT_DEFAULT;
+use weir_model::scope::Scope;
 use weir_model::select::{Coverage, ReadError};
 use weir_model::time::{SECOND, TimeRange};
 
@@ -28,7 +29,7 @@ const LIMIT_DEFAULT: usize = 100;
 const UNSUPPORTED: [&str; 2] = ["interval", "shards"];
 
 /// `/query`: a metric query at one instant.
-pub(super) async fn instant(State(api): State<Arc<Api>>, params: Params) -> Result<Response, LokiError> {
+pub(super) async fn instant(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, LokiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let begun = Instant::now();
         params.refuse(&UNSUPPORTED)?;
@@ -39,7 +40,7 @@ pub(super) async fn instant(State(api): State<Arc<Api>>, params: Params) -> Resu
             let text = "log queries are not supported as an instant query type, please change your query to a range query type";
             return Err(text.to_owned().into());
         }
-        let options = metric_options(api, Steps::instant(at));
+        let options = metric_options((api, &granted.scope), Steps::instant(at));
         let answer = metric(&*api.logs, query, &expr, &options, budget)?;
         let mut text = open(budget)?;
         shape::instant(&mut text, &answer.value, at)?;
@@ -49,21 +50,26 @@ pub(super) async fn instant(State(api): State<Arc<Api>>, params: Params) -> Resu
 }
 
 /// `/query_range`: lines, or a metric query at every step.
-pub(super) async fn range(State(api): State<Arc<Api>>, headers: HeaderMap, params: Params) -> Result<Response, LokiError> {
+pub(super) async fn range(
+    State(api): State<Arc<Api>>,
+    granted: Granted,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response, LokiError> {
     let categorize = wants_categories(&headers);
     let work = move |api: &Api, budget: &RequestBudget| {
         params.refuse(&UNSUPPORTED)?;
         let range = params.range((api.clock)(), HOUR)?;
         match parse(params.need("query")?)? {
-            Expr::Log(log) => log_query(api, &params, &log, range, categorize, budget),
-            expr => metric_query(api, &params, &expr, range, budget),
+            Expr::Log(log) => log_query((api, &granted.scope), &params, &log, range, categorize, budget),
+            expr => metric_query((api, &granted.scope), &params, &expr, range, budget),
         }
     };
     api.answer(work).await
 }
 
 fn log_query(
-    api: &Api,
+    (api, scope): (&Api, &Scope),
     params: &Params,
     log: &LogExpr,
     range: TimeRange,
@@ -72,7 +78,7 @@ fn log_query(
 ) -> Result<Reply, LokiError> {
     let begun = Instant::now();
     let options = LogOptions {
-        tenant: TENANT_DEFAULT.into(),
+        scope: scope.clone(),
         range,
         limit: limit_of(api, params.number("limit", LIMIT_DEFAULT)?)?,
         newest_first: params.newest_first()?,
@@ -85,10 +91,16 @@ fn log_query(
     close(text, answer.coverage, &stats)
 }
 
-fn metric_query(api: &Api, params: &Params, expr: &Expr, range: TimeRange, budget: &RequestBudget) -> Result<Reply, LokiError> {
+fn metric_query(
+    (api, scope): (&Api, &Scope),
+    params: &Params,
+    expr: &Expr,
+    range: TimeRange,
+    budget: &RequestBudget,
+) -> Result<Reply, LokiError> {
     let begun = Instant::now();
     let steps = steps(range, params.duration("step")?, api.config.points_max)?;
-    let answer = metric(&*api.logs, params.need("query")?, expr, &metric_options(api, steps), budget)?;
+    let answer = metric(&*api.logs, params.need("query")?, expr, &metric_options((api, scope), steps), budget)?;
     let mut text = open(budget)?;
     shape::matrix(&mut text, answer.value, steps)?;
     close(text, answer.coverage, &shape::stats(answer.stats, None, begun.elapsed(), budget.waited))
@@ -129,13 +141,8 @@ pub(super) fn limit_of(api: &Api, limit: usize) -> Result<usize, QueryError> {
     if limit == 0 { Err(QueryError::Bad("limit must be a positive value".into())) } else { Ok(limit) }
 }
 
-fn metric_options(api: &Api, steps: Steps) -> MetricOptions {
-    MetricOptions {
-        tenant: TENANT_DEFAULT.into(),
-        steps,
-        detected_level: api.config.detected_level,
-        series_max: api.config.series_max,
-    }
+fn metric_options((api, scope): (&Api, &Scope), steps: Steps) -> MetricOptions {
+    MetricOptions { scope: scope.clone(), steps, detected_level: api.config.detected_level, series_max: api.config.series_max }
 }
 
 pub(super) fn wants_categories(headers: &HeaderMap) -> bool {

@@ -10,11 +10,12 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::response::Response;
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
+use weir_access::Granted;
 use weir_budget::Grant;
 use weir_budget::RequestBudget;
 use weir_logql::eval::lines::{Entry, LogOptions, lines};
 use weir_logql::{Expr, parse};
-use weir_model::resource::TENANT_DEFAULT;
+use weir_model::scope::Scope;
 use weir_model::time::{SECOND, TimeRange};
 
 use super::super::Api;
@@ -33,6 +34,7 @@ const WAITING_BYTES_MAX: u64 = 16 << 20;
 /// Upgrades to a WebSocket. Errors: a metric query, a delay above 5 s, too many tails.
 pub(super) async fn tail(
     State(api): State<Arc<Api>>,
+    granted: Granted,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     params: Params,
 ) -> Result<Response, LokiError> {
@@ -41,7 +43,7 @@ pub(super) async fn tail(
         return Err(format!("parameter delay_for: at most {DELAY_SECONDS_MAX} seconds").into());
     }
     let place = api.tail_place()?;
-    let mut feed = api.run(move |api, budget| open(api, &params, delay, budget)).await?;
+    let mut feed = api.run(move |api, budget| open((api, &granted.scope), &params, delay, budget)).await?;
     let upgrade = upgrade.map_err(|error| ApiError::new(error.status(), error.body_text()))?;
     let kept = (api.tail_timing, api.counters.clone(), place);
     let step = move || {
@@ -52,14 +54,14 @@ pub(super) async fn tail(
 }
 
 /// From now on nothing is missed; and the past.
-fn open(api: &Api, params: &Params, delay: usize, budget: &RequestBudget) -> Result<Feed, LokiError> {
+fn open((api, scope): (&Api, &Scope), params: &Params, delay: usize, budget: &RequestBudget) -> Result<Feed, LokiError> {
     let query = params.need("query")?;
     let Expr::Log(log) = parse(query)? else { return Err("a tail follows lines: a metric query has none".to_owned().into()) };
     let limit = limit_of(api, params.number("limit", 100)?)?;
     let start = params.time("start")?.unwrap_or((api.clock)() - HOUR);
-    let mut live = Live::open(&api.logs, query, &log, api.config.detected_level, api.counters.clone())?;
+    let mut live = Live::open((&api.logs, scope), query, &log, api.config.detected_level, api.counters.clone())?;
     let options = LogOptions {
-        tenant: TENANT_DEFAULT.into(),
+        scope: scope.clone(),
         range: TimeRange { start, end: i64::MAX },
         limit,
         newest_first: true,
@@ -160,7 +162,7 @@ mod tests {
         let query = r#"{a="b"} | line_format "<{{__line__}}>" != "skip""#;
         let Ok(Expr::Log(log)) = parse(query) else { panic!("{query}") };
         let reader: Arc<dyn weir_model::select::LogReader> = Arc::new(store);
-        let mut live = Live::open(&reader, query, &log, false, Default::default()).unwrap();
+        let mut live = Live::open((&reader, &Scope::of("t")), query, &log, false, Default::default()).unwrap();
         let shown = [Entry { source: past.clone(), formatted: None, labels: Default::default(), categories: Default::default() }];
         live.skip(&shown);
         let begin = Instant::now();

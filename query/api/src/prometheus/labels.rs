@@ -7,11 +7,12 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::json;
+use weir_access::Granted;
 use weir_budget::RequestBudget;
 use weir_model::clip;
 use weir_model::label::{Labels, Matcher};
 use weir_model::metric::Family;
-use weir_model::resource::TENANT_DEFAULT;
+use weir_model::scope::Scope;
 use weir_model::select::label_bytes;
 use weir_model::select::{Budget, Coverage, MetricSelect};
 
@@ -23,9 +24,9 @@ use crate::reply::Reply;
 const TRUNCATED: &str = "results truncated due to limit";
 
 /// `GET|POST labels?match[]&start&end&limit`
-pub(super) async fn names(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+pub(super) async fn names(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, ApiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
-        let (found, coverage) = select(api, &params, params.selectors()?, budget)?;
+        let (found, coverage) = select(api, (&granted.scope, &params), params.selectors()?, budget)?;
         let names: BTreeSet<&str> = found.iter().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
         listed(names.into_iter(), coverage, &params, budget)
     };
@@ -33,10 +34,15 @@ pub(super) async fn names(State(api): State<Arc<Api>>, params: Params) -> Result
 }
 
 /// `GET label/{name}/values?match[]&start&end&limit`
-pub(super) async fn values(State(api): State<Arc<Api>>, Path(name): Path<String>, params: Params) -> Result<Response, ApiError> {
+pub(super) async fn values(
+    State(api): State<Arc<Api>>,
+    granted: Granted,
+    Path(name): Path<String>,
+    params: Params,
+) -> Result<Response, ApiError> {
     let name = plain_name(&name).ok_or_else(|| ApiError::bad_data(format!("invalid label name: {:?}", clip(&name))))?;
     let work = move |api: &Api, budget: &RequestBudget| {
-        let (found, coverage) = select(api, &params, params.selectors()?, budget)?;
+        let (found, coverage) = select(api, (&granted.scope, &params), params.selectors()?, budget)?;
         let values: BTreeSet<&str> = found.iter().map(|labels| labels.get(&name)).filter(|value| !value.is_empty()).collect();
         listed(values.into_iter(), coverage, &params, budget)
     };
@@ -65,25 +71,25 @@ fn plain_name(name: &str) -> Option<String> {
 }
 
 /// `GET|POST series?match[]&start&end&limit`
-pub(super) async fn series(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+pub(super) async fn series(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, ApiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let selectors = params.selectors()?;
         if selectors.is_empty() {
             return Err(ApiError::bad_data("no match[] parameter provided"));
         }
-        let (found, coverage) = select(api, &params, selectors, budget)?;
+        let (found, coverage) = select(api, (&granted.scope, &params), selectors, budget)?;
         listed(found.iter(), coverage, &params, budget)
     };
     api.answer(work).await
 }
 
 /// `GET metadata?metric&limit&limit_per_metric`
-pub(super) async fn metadata(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+pub(super) async fn metadata(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, ApiError> {
     let metric = params.get("metric").map(str::to_owned);
     let limit = params.limit("limit")?.unwrap_or(usize::MAX);
     let per_metric = params.limit("limit_per_metric")?.unwrap_or(usize::MAX);
     let work = move |api: &Api, budget: &RequestBudget| {
-        let read = api.metrics.families(TENANT_DEFAULT)?;
+        let read = api.metrics.families(&granted.scope)?;
         let size = |family: &Family| (family.name.len() + family.help.len() + family.unit.len() + 256) as u64;
         budget.reserve(read.value.iter().map(size).sum())?;
         let mut families: BTreeMap<&str, Vec<serde_json::Value>> = BTreeMap::new();
@@ -104,7 +110,7 @@ pub(super) async fn metadata(State(api): State<Arc<Api>>, params: Params) -> Res
 /// Label sets that pass any of the selectors (all, when there is none), ascending.
 fn select(
     api: &Api,
-    params: &Params,
+    (scope, params): (&Scope, &Params),
     selectors: Vec<Vec<Matcher>>,
     budget: &RequestBudget,
 ) -> Result<(BTreeSet<Labels>, Coverage), ApiError> {
@@ -117,7 +123,7 @@ fn select(
     let (mut found, mut coverage) = (BTreeSet::new(), Coverage::default());
     for matchers in selectors {
         budget.check()?;
-        let select = MetricSelect { tenant: TENANT_DEFAULT.to_owned(), matchers, start_ms, end_ms };
+        let select = MetricSelect { scope: scope.clone(), matchers, start_ms, end_ms };
         let read = api.metrics.series(&select, budget)?;
         coverage.merge(read.coverage);
         for labels in read.value {

@@ -12,24 +12,24 @@ mod status;
 
 use std::sync::Arc;
 
-use axum::routing::get;
+use weir_access::{Needs, Routes};
 
-use super::Api;
+use super::{Api, READ_METRICS, RULES};
 
 /// Its routes.
-pub fn router(api: Arc<Api>) -> axum::Router {
-    axum::Router::new()
-        .route("/api/v1/query", get(query::instant).post(query::instant))
-        .route("/api/v1/query_range", get(query::range).post(query::range))
-        .route("/api/v1/format_query", get(query::format).post(query::format))
-        .route("/api/v1/labels", get(labels::names).post(labels::names))
-        .route("/api/v1/label/{name}/values", get(labels::values))
-        .route("/api/v1/series", get(labels::series).post(labels::series))
-        .route("/api/v1/metadata", get(labels::metadata))
-        .route("/api/v1/rules", get(rules::rules))
-        .route("/api/v1/alerts", get(rules::alerts))
-        .route("/api/v1/alertmanagers", get(rules::alertmanagers))
-        .route("/api/v1/status/buildinfo", get(status::buildinfo))
+pub fn router(api: Arc<Api>) -> Routes {
+    Routes::new()
+        .get_or_post("/api/v1/query", READ_METRICS, query::instant)
+        .get_or_post("/api/v1/query_range", READ_METRICS, query::range)
+        .get_or_post("/api/v1/format_query", Needs::Caller, query::format)
+        .get_or_post("/api/v1/labels", READ_METRICS, labels::names)
+        .get("/api/v1/label/{name}/values", READ_METRICS, labels::values)
+        .get_or_post("/api/v1/series", READ_METRICS, labels::series)
+        .get("/api/v1/metadata", READ_METRICS, labels::metadata)
+        .get("/api/v1/rules", RULES, rules::rules)
+        .get("/api/v1/alerts", RULES, rules::alerts)
+        .get("/api/v1/alertmanagers", RULES, rules::alertmanagers)
+        .get("/api/v1/status/buildinfo", Needs::Caller, status::buildinfo)
         .with_state(api)
 }
 

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::json;
+use weir_access::Granted;
 use weir_budget::{RequestBudget, millis};
-use weir_model::resource::TENANT_DEFAULT;
+use weir_model::scope::Scope;
 use weir_model::select::{Budget, ReadError};
 use weir_model::time::SECOND;
 use weir_promql::parse::parse;
@@ -18,13 +19,13 @@ use super::answer::{ApiError, Success, write_output};
 use super::params::Params;
 
 /// `GET|POST query?query&time&timeout&lookback_delta&limit&stats`
-pub(super) async fn instant(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+pub(super) async fn instant(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, ApiError> {
     let at_ms = params.time("time")?.unwrap_or_else(|| (api.clock)().div_euclid(SECOND / 1000));
-    run(&api, &params, at_ms, at_ms, 0).await
+    run(&api, (&granted.scope, &params), at_ms, at_ms, 0).await
 }
 
 /// `GET|POST query_range?query&start&end&step&timeout&lookback_delta&limit&stats`
-pub(super) async fn range(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+pub(super) async fn range(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, ApiError> {
     let (start_ms, end_ms) = (params.required_time("start")?, params.required_time("end")?);
     if end_ms < start_ms {
         return Err(ApiError::bad_data("invalid parameter \"end\": end timestamp must not be before start time"));
@@ -43,14 +44,20 @@ pub(super) async fn range(State(api): State<Arc<Api>>, params: Params) -> Result
             thousands(api.config.points_max)
         )));
     }
-    run(&api, &params, start_ms, end_ms, step_ms).await
+    run(&api, (&granted.scope, &params), start_ms, end_ms, step_ms).await
 }
 
-async fn run(api: &Arc<Api>, params: &Params, start_ms: i64, end_ms: i64, step_ms: i64) -> Result<Response, ApiError> {
+async fn run(
+    api: &Arc<Api>,
+    (scope, params): (&Scope, &Params),
+    start_ms: i64,
+    end_ms: i64,
+    step_ms: i64,
+) -> Result<Response, ApiError> {
     let began = Instant::now();
     let default_lookback = millis(api.config.lookback);
     let lookback_ms = params.duration("lookback_delta")?.filter(|own| *own > 0).unwrap_or(default_lookback);
-    let request = Request { tenant: TENANT_DEFAULT.to_owned(), query: params.query()?, start_ms, end_ms, step_ms, lookback_ms };
+    let request = Request { scope: scope.clone(), query: params.query()?, start_ms, end_ms, step_ms, lookback_ms };
     let timeout = params.duration("timeout")?.map(|millis| Duration::from_millis(millis.max(0).unsigned_abs()));
     let limit = params.limit("limit")?;
     let stats = params.get("stats").is_some();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
+use weir_access::Granted;
 use weir_budget::RequestBudget;
 use weir_model::clip;
 use weir_rules::{RuleFilter, WantedKind};
@@ -14,9 +15,9 @@ use super::answer::{ApiError, Success};
 use super::params::Params;
 
 /// `GET rules?type&rule_name[]&rule_group[]&file[]&match[]&exclude_alerts&group_limit&group_next_token`
-pub(super) async fn rules(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+pub(super) async fn rules(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, ApiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
-        let shown = api.rules.rules_json(&filter(&params)?).map_err(ApiError::bad_data)?;
+        let shown = api.rules.rules_json(&filter(&params)?, &granted.scope).map_err(ApiError::bad_data)?;
         Success::of(budget, &shown)?.reply(None)
     };
     api.answer(work).await
@@ -53,8 +54,8 @@ fn filter(params: &Params) -> Result<RuleFilter, ApiError> {
 }
 
 /// `GET alerts`
-pub(super) async fn alerts(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
-    api.answer(|api, budget| Success::of(budget, &api.rules.alerts_json())?.reply(None)).await
+pub(super) async fn alerts(State(api): State<Arc<Api>>, granted: Granted) -> Result<Response, ApiError> {
+    api.answer(move |api, budget| Success::of(budget, &api.rules.alerts_json(&granted.scope))?.reply(None)).await
 }
 
 /// `GET alertmanagers`

@@ -10,6 +10,7 @@ use weir_budget::QueryConfig;
 use weir_model::id::{LineId, TraceId};
 use weir_model::label::Labels;
 use weir_model::metric::{Family, MetricKind};
+use weir_model::scope::Scope;
 use weir_model::select::{
     Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, MetricReader, OwnedLine, PartitionCoverage,
     ReadError, TailEvent, Trace, TraceReader, TraceSelect, TraceSummary,
@@ -20,6 +21,7 @@ use weir_promql::testing::MemoryReader;
 use weir_rules::RuleSet;
 
 use crate::Api;
+use crate::tests::open;
 
 struct Nothing;
 
@@ -41,31 +43,31 @@ impl LogReader for Nothing {
     fn volume(&self, _: &LogSelect, _: i64, _: &dyn Budget) -> Read<Vec<LogVolume>> {
         Ok(Covered::default())
     }
-    fn line(&self, _: &str, _: LineId, _: usize, _: &dyn Budget) -> Read<Vec<OwnedLine>> {
+    fn line(&self, _: &Scope, _: LineId, _: usize, _: &dyn Budget) -> Read<Vec<OwnedLine>> {
         Ok(Covered::default())
     }
-    fn tail(&self, _: LogSelect) -> Box<dyn LogTail> {
-        Box::new(Self)
+    fn tail(&self, _: LogSelect) -> Result<Box<dyn LogTail>, ReadError> {
+        Ok(Box::new(Self))
     }
 }
 
 impl TraceReader for Nothing {
-    fn trace(&self, _: &str, _: TraceId) -> Read<Option<Trace>> {
+    fn trace(&self, _: &Scope, _: TraceId) -> Read<Option<Trace>> {
         Ok(Covered::default())
     }
     fn search(&self, _: &TraceSelect, _: &dyn Budget) -> Read<Vec<TraceSummary>> {
         Ok(Covered::default())
     }
-    fn services(&self, _: &str, _: TimeRange) -> Read<Vec<String>> {
+    fn services(&self, _: &Scope, _: TimeRange) -> Read<Vec<String>> {
         Ok(Covered::default())
     }
-    fn operations(&self, _: &str, _: &str, _: TimeRange) -> Read<Vec<(String, SpanKind)>> {
+    fn operations(&self, _: &Scope, _: &str, _: TimeRange) -> Read<Vec<(String, SpanKind)>> {
         Ok(Covered::default())
     }
-    fn attribute_values(&self, _: &str, _: &str, _: TimeRange, _: usize) -> Read<Vec<SpanValue>> {
+    fn attribute_values(&self, _: &Scope, _: &str, _: TimeRange, _: usize) -> Read<Vec<SpanValue>> {
         Ok(Covered::default())
     }
-    fn attribute_names(&self, _: &str, _: TimeRange, _: usize) -> Read<Vec<(String, String)>> {
+    fn attribute_names(&self, _: &Scope, _: TimeRange, _: usize) -> Read<Vec<(String, String)>> {
         Ok(Covered::default())
     }
 }
@@ -88,7 +90,8 @@ fn store() -> MemoryReader {
 
 fn router(store: MemoryReader, config: QueryConfig) -> axum::Router {
     let metrics: Arc<dyn MetricReader> = Arc::new(store);
-    super::router(Arc::new(Api::new(Arc::new(Nothing), metrics, Arc::new(Nothing), config, Arc::new(RuleSet::empty()))))
+    let rules = Arc::new(RuleSet::empty());
+    open(super::router(Arc::new(Api::new(Arc::new(Nothing), metrics, Arc::new(Nothing), config, rules))))
 }
 
 async fn send(router: axum::Router, request: Request<Body>) -> (u16, Value, Option<String>) {
@@ -194,7 +197,7 @@ async fn rules_are_filtered_by_what_a_request_says() {
         let metrics: Arc<dyn MetricReader> = Arc::new(store());
         let api = Api::new(Arc::new(Nothing), metrics, Arc::new(Nothing), QueryConfig::default(), rules);
         let request = Request::get(format!("/api/v1/rules?{query}")).body(Body::empty()).unwrap();
-        let (status, body, _) = send(super::router(Arc::new(api)), request).await;
+        let (status, body, _) = send(open(super::router(Arc::new(api))), request).await;
         (status, body)
     };
     let names = async |query: &str| {

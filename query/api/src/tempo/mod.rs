@@ -17,31 +17,30 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use prost::Message;
 use serde_json::{Value, json};
+use weir_access::{Granted, Needs, Routes};
 use weir_budget::RequestBudget;
 use weir_model::id::TraceId;
-use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::Trace;
 
 use super::error::{ApiError, with_retry};
 use super::reply::Reply;
 use super::trace_search::read_trace;
-use super::{Api, coverage_header};
+use super::{Api, READ_TRACES, coverage_header};
 
 /// Its routes.
-pub fn router(api: Arc<Api>) -> axum::Router {
-    axum::Router::new()
-        .route("/tempo/api/echo", get(|| async { "echo" }))
-        .route("/tempo/api/status/buildinfo", get(build_info))
-        .route("/tempo/api/traces/{id}", get(trace_v1))
-        .route("/tempo/api/v2/traces/{id}", get(trace_v2))
-        .route("/tempo/api/search", get(search::search))
-        .route("/tempo/api/search/tags", get(tags::names_v1))
-        .route("/tempo/api/v2/search/tags", get(tags::names_v2))
-        .route("/tempo/api/search/tag/{tag}/values", get(tags::values_v1))
-        .route("/tempo/api/v2/search/tag/{tag}/values", get(tags::values_v2))
+pub fn router(api: Arc<Api>) -> Routes {
+    Routes::new()
+        .get("/tempo/api/echo", Needs::Caller, || async { "echo" })
+        .get("/tempo/api/status/buildinfo", Needs::Caller, build_info)
+        .get("/tempo/api/traces/{id}", READ_TRACES, trace_v1)
+        .get("/tempo/api/v2/traces/{id}", READ_TRACES, trace_v2)
+        .get("/tempo/api/search", READ_TRACES, search::search)
+        .get("/tempo/api/search/tags", READ_TRACES, tags::names_v1)
+        .get("/tempo/api/v2/search/tags", READ_TRACES, tags::names_v2)
+        .get("/tempo/api/search/tag/{tag}/values", READ_TRACES, tags::values_v1)
+        .get("/tempo/api/v2/search/tag/{tag}/values", READ_TRACES, tags::values_v2)
         .with_state(api)
 }
 
@@ -81,17 +80,28 @@ enum Envelope {
     V2,
 }
 
-async fn trace_v1(state: State<Arc<Api>>, id: Path<String>, headers: HeaderMap) -> Result<Response, TempoError> {
-    trace(state, id, &headers, Envelope::V1).await
+async fn trace_v1(
+    state: State<Arc<Api>>,
+    granted: Granted,
+    id: Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, TempoError> {
+    trace(state, granted, id, &headers, Envelope::V1).await
 }
 
-async fn trace_v2(state: State<Arc<Api>>, id: Path<String>, headers: HeaderMap) -> Result<Response, TempoError> {
-    trace(state, id, &headers, Envelope::V2).await
+async fn trace_v2(
+    state: State<Arc<Api>>,
+    granted: Granted,
+    id: Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, TempoError> {
+    trace(state, granted, id, &headers, Envelope::V2).await
 }
 
 /// 404 when no span has been seen. `start` and `end` only say where Tempo may look; weir looks everywhere.
 async fn trace(
     State(api): State<Arc<Api>>,
+    granted: Granted,
     Path(id): Path<String>,
     headers: &HeaderMap,
     envelope: Envelope,
@@ -99,7 +109,7 @@ async fn trace(
     let id: TraceId = id.parse().map_err(|error| format!("{error}"))?;
     let protobuf = wants_protobuf(headers);
     let work = move |api: &Api, budget: &RequestBudget| {
-        let (found, _) = read_trace(&*api.traces, TENANT_DEFAULT, id, budget)?;
+        let (found, _) = read_trace(&*api.traces, &granted.scope, id, budget)?;
         let missing = coverage_header::warnings(&found.coverage).join("; ");
         let Some(trace) = found.value else {
             let body = b"trace not found".to_vec();

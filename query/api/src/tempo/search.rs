@@ -6,8 +6,8 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value as Json_, json};
+use weir_access::Granted;
 use weir_budget::RequestBudget;
-use weir_model::resource::TENANT_DEFAULT;
 use weir_model::select::{Trace, TraceSelect, TraceSummary};
 use weir_model::time::parse_duration;
 
@@ -24,14 +24,14 @@ pub(super) const LIMIT_MAX: usize = 1000;
 const SPANS_DEFAULT: usize = 3;
 
 /// By `q` (TraceQL) or by `tags`, `minDuration` and `maxDuration`.
-pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Result<Response, TempoError> {
+pub(super) async fn search(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, TempoError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let limit = params.number("limit", 20)?;
         if limit > LIMIT_MAX {
             return Err(format!("parameter limit: at most {LIMIT_MAX} traces").into());
         }
         let spans_max = params.number("spss", SPANS_DEFAULT)?;
-        let mut select = TraceSelect::any(TENANT_DEFAULT, params.range((api.clock)(), HOUR)?, limit);
+        let mut select = TraceSelect::any(&granted.scope, params.range((api.clock)(), HOUR)?, limit);
         let conditions = match params.get("q") {
             Some(q) => {
                 if let Some(name) = ["tags", "minDuration", "maxDuration"].into_iter().find(|name| params.get(name).is_some()) {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde_json::{Value as Json, json};
+use weir_access::Granted;
 use weir_budget::RequestBudget;
-use weir_model::resource::TENANT_DEFAULT;
+use weir_model::scope::Scope;
 use weir_model::select::{Budget, Coverage, Covered, ReadError, TraceSelect};
 use weir_model::span::{Origin, Span, Value};
 use weir_model::time::TimeRange;
@@ -37,13 +38,13 @@ fn filter_of(params: &Params) -> Option<&str> {
 
 /// Shows every span that passes `q`, of the newest [`LIMIT_MAX`] traces that have one.
 fn on_matching(
-    api: &Api,
+    (api, scope): (&Api, &Scope),
     q: &str,
     range: TimeRange,
     budget: &RequestBudget,
     mut visit: impl FnMut(&Origin, &Span) -> Result<(), ReadError>,
 ) -> Result<Coverage, TempoError> {
-    let mut select = TraceSelect::any(TENANT_DEFAULT, range, LIMIT_MAX);
+    let mut select = TraceSelect::any(scope, range, LIMIT_MAX);
     let conditions = Condition::all_of(weir_traceql::parse(q)?, &mut select);
     let ended = find(&*api.traces, &select, &conditions, budget, |_, trace| {
         matching(trace, &select, &conditions).try_for_each(|(origin, span)| visit(origin, span))
@@ -57,7 +58,8 @@ struct Names {
     coverage: Coverage,
 }
 
-fn names(api: &Api, params: &Params, budget: &RequestBudget) -> Result<Names, TempoError> {
+fn names(of: (&Api, &Scope), params: &Params, budget: &RequestBudget) -> Result<Names, TempoError> {
+    let (api, granted) = of;
     let range = params.range((api.clock)(), HOUR)?;
     let scope = params.get("scope").unwrap_or("none");
     if scope != "none" && !SCOPES.contains(&scope) {
@@ -65,8 +67,8 @@ fn names(api: &Api, params: &Params, budget: &RequestBudget) -> Result<Names, Te
     }
     let limit = limit_of(params)?;
     let found = match filter_of(params) {
-        None => api.traces.attribute_names(TENANT_DEFAULT, range, NAMES_MAX)?,
-        Some(q) => names_on_matching(api, q, range, budget)?,
+        None => api.traces.attribute_names(granted, range, NAMES_MAX)?,
+        Some(q) => names_on_matching(of, q, range, budget)?,
     };
     budget.reserve(found.value.iter().map(|(scope, name)| (64 + scope.len() + name.len()) as u64).sum())?;
     let mut by_scope = BTreeMap::new();
@@ -82,13 +84,13 @@ fn names(api: &Api, params: &Params, budget: &RequestBudget) -> Result<Names, Te
 }
 
 fn names_on_matching(
-    api: &Api,
+    of: (&Api, &Scope),
     q: &str,
     range: TimeRange,
     budget: &RequestBudget,
 ) -> Result<Covered<Vec<(String, String)>>, TempoError> {
     let mut found = BTreeSet::new();
-    let coverage = on_matching(api, q, range, budget, |origin, span| {
+    let coverage = on_matching(of, q, range, budget, |origin, span| {
         for (scope, attributes) in [("resource", &origin.resource), ("span", &span.attributes)] {
             for (name, _) in attributes {
                 if found.insert((scope.to_owned(), name.clone())) {
@@ -102,9 +104,9 @@ fn names_on_matching(
 }
 
 /// All names; intrinsics only when the scope asks for them.
-pub(super) async fn names_v1(State(api): State<Arc<Api>>, params: Params) -> Result<Response, TempoError> {
+pub(super) async fn names_v1(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, TempoError> {
     let work = move |api: &Api, budget: &RequestBudget| {
-        let Names { mut by_scope, coverage } = names(api, &params, budget)?;
+        let Names { mut by_scope, coverage } = names((api, &granted.scope), &params, budget)?;
         if params.get("scope") != Some("intrinsic") {
             by_scope.remove("intrinsic");
         }
@@ -116,9 +118,9 @@ pub(super) async fn names_v1(State(api): State<Arc<Api>>, params: Params) -> Res
 }
 
 /// Names by scope.
-pub(super) async fn names_v2(State(api): State<Arc<Api>>, params: Params) -> Result<Response, TempoError> {
+pub(super) async fn names_v2(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, TempoError> {
     let work = move |api: &Api, budget: &RequestBudget| {
-        let Names { by_scope, coverage } = names(api, &params, budget)?;
+        let Names { by_scope, coverage } = names((api, &granted.scope), &params, budget)?;
         let shown = SCOPES.into_iter().filter_map(|scope| Some((scope, by_scope.get(scope)?)));
         let scopes: Vec<Json> = shown.map(|(scope, tags)| json!({"name": scope, "tags": tags})).collect();
         Ok(Reply::json(budget, &json!({"scopes": scopes}), Some(coverage))?)
@@ -126,11 +128,11 @@ pub(super) async fn names_v2(State(api): State<Arc<Api>>, params: Params) -> Res
     api.answer(work).await
 }
 
-fn tag_values(api: &Api, tag: &str, params: &Params, budget: &RequestBudget) -> Result<Covered<Vec<Value>>, TempoError> {
-    let (range, limit) = (params.range((api.clock)(), HOUR)?, limit_of(params)?);
+fn tag_values(of: (&Api, &Scope), tag: &str, params: &Params, budget: &RequestBudget) -> Result<Covered<Vec<Value>>, TempoError> {
+    let (range, limit) = (params.range((of.0.clock)(), HOUR)?, limit_of(params)?);
     let mut found = match filter_of(params) {
-        None => all_values(api, tag, range)?,
-        Some(q) => values_on_matching(api, tag, q, range, budget)?,
+        None => all_values(of, tag, range)?,
+        Some(q) => values_on_matching(of, tag, q, range, budget)?,
     };
     let size = |value: &Value| (size_of::<Value>() + values::value_bytes(value)) as u64;
     budget.reserve(found.value.iter().map(size).sum::<u64>().saturating_mul(2))?;
@@ -145,17 +147,17 @@ fn scoped(tag: &str) -> (&str, &str) {
     found.unwrap_or(("", tag))
 }
 
-fn all_values(api: &Api, tag: &str, range: TimeRange) -> Result<Covered<Vec<Value>>, ReadError> {
+fn all_values((api, scope): (&Api, &Scope), tag: &str, range: TimeRange) -> Result<Covered<Vec<Value>>, ReadError> {
     let texts = |found: Covered<Vec<String>>| Covered {
         value: found.value.into_iter().map(Value::String).collect(),
         coverage: found.coverage,
     };
     match (tag, scoped(tag).1) {
-        ("name", _) => operations(api, range).map(texts),
+        ("name", _) => operations((api, scope), range).map(texts),
         ("status", _) => Ok(constant(&["error", "ok", "unset"])),
         ("kind", _) => Ok(constant(&["unspecified", "internal", "server", "client", "producer", "consumer"])),
-        (_, "service.name") => api.traces.services(TENANT_DEFAULT, range).map(texts),
-        (_, name) => api.traces.attribute_values(TENANT_DEFAULT, name, range, NAMES_MAX),
+        (_, "service.name") => api.traces.services(scope, range).map(texts),
+        (_, name) => api.traces.attribute_values(scope, name, range, NAMES_MAX),
     }
 }
 
@@ -164,11 +166,11 @@ fn constant(values: &[&str]) -> Covered<Vec<Value>> {
 }
 
 /// Span names of all services, ascending.
-fn operations(api: &Api, range: TimeRange) -> Result<Covered<Vec<String>>, ReadError> {
-    let services = api.traces.services(TENANT_DEFAULT, range)?;
+fn operations((api, scope): (&Api, &Scope), range: TimeRange) -> Result<Covered<Vec<String>>, ReadError> {
+    let services = api.traces.services(scope, range)?;
     let mut all = Covered { value: BTreeSet::new(), coverage: services.coverage };
     for service in &services.value {
-        let found = api.traces.operations(TENANT_DEFAULT, service, range)?;
+        let found = api.traces.operations(scope, service, range)?;
         all.value.extend(found.value.into_iter().map(|(name, _)| name));
         all.coverage.merge(found.coverage);
     }
@@ -176,14 +178,14 @@ fn operations(api: &Api, range: TimeRange) -> Result<Covered<Vec<String>>, ReadE
 }
 
 fn values_on_matching(
-    api: &Api,
+    of: (&Api, &Scope),
     tag: &str,
     q: &str,
     range: TimeRange,
     budget: &RequestBudget,
 ) -> Result<Covered<Vec<Value>>, TempoError> {
     let mut found: BTreeMap<String, Value> = BTreeMap::new();
-    let coverage = on_matching(api, q, range, budget, |origin, span| {
+    let coverage = on_matching(of, q, range, budget, |origin, span| {
         for value in values_of(tag, origin, span) {
             let text = value.text().into_owned();
             let bytes = 128 + 2 * text.len() as u64;
@@ -215,11 +217,12 @@ fn values_of(tag: &str, origin: &Origin, span: &Span) -> Vec<Value> {
 /// Values as texts.
 pub(super) async fn values_v1(
     State(api): State<Arc<Api>>,
+    granted: Granted,
     Path(tag): Path<String>,
     params: Params,
 ) -> Result<Response, TempoError> {
     let work = move |api: &Api, budget: &RequestBudget| {
-        let found = tag_values(api, &tag, &params, budget)?;
+        let found = tag_values((api, &granted.scope), &tag, &params, budget)?;
         let texts: Vec<String> = found.value.iter().map(|value| value.text().into_owned()).collect();
         Ok(Reply::json(budget, &json!({"tagValues": texts}), Some(found.coverage))?)
     };
@@ -229,11 +232,12 @@ pub(super) async fn values_v1(
 /// Values with their types.
 pub(super) async fn values_v2(
     State(api): State<Arc<Api>>,
+    granted: Granted,
     Path(tag): Path<String>,
     params: Params,
 ) -> Result<Response, TempoError> {
     let work = move |api: &Api, budget: &RequestBudget| {
-        let found = tag_values(api, &tag, &params, budget)?;
+        let found = tag_values((api, &granted.scope), &tag, &params, budget)?;
         let typed = |value: &Value| {
             let kind = match value {
                 Value::Bool(_) => "bool",

@@ -17,10 +17,10 @@ use weir_model::select::{Budget, ReadError};
 use weir_model::time::SECOND;
 use weir_rules::RuleSet;
 
-use super::{Got, api, get, send};
+use super::{Got, api, get, router, send};
+use crate::Api;
 use crate::live::Timing;
 use crate::metrics::HttpMetrics;
-use crate::{Api, router};
 
 fn over(logs: MemoryLogs, config: QueryConfig) -> Api {
     let (metrics, traces) = (Arc::new(super::MemoryMetrics::default()), Arc::new(super::MemoryTraces::default()));

@@ -2,6 +2,7 @@
 
 use weir_model::id::{SpanId, TraceId};
 use weir_model::metric::Family;
+use weir_model::scope::Scope;
 use weir_model::select::{
     Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor, SeriesList, Trace, TraceReader,
     TraceSelect, TraceState, TraceSummary,
@@ -29,16 +30,16 @@ impl MetricReader for MemoryMetrics {
         Ok(Covered { value: found.value.into_iter().map(|series| series.labels).collect(), coverage: found.coverage })
     }
 
-    fn families(&self, _tenant: &str) -> Result<Covered<Vec<Family>>, ReadError> {
+    fn families(&self, _: &Scope) -> Result<Covered<Vec<Family>>, ReadError> {
         Ok(Covered::default())
     }
 }
 
 #[derive(Default)]
-pub(super) struct MemoryTraces(pub(super) Vec<Trace>);
+pub(crate) struct MemoryTraces(pub(crate) Vec<Trace>);
 
 /// Trace 1: `front` calls `cart`, which fails after 250 ms. Trace 2: a span of `cart` whose parent is missing.
-pub(super) fn two_traces() -> MemoryTraces {
+pub(crate) fn two_traces() -> MemoryTraces {
     let origin = |service: &str| Origin {
         resource: vec![("service.name".into(), Value::String(service.into())), ("k8s.pod".into(), Value::String("p".into()))],
         scope_name: "lib".into(),
@@ -92,7 +93,7 @@ fn summary(trace: &Trace, select: &TraceSelect) -> Option<TraceSummary> {
 }
 
 impl TraceReader for MemoryTraces {
-    fn trace(&self, _tenant: &str, id: TraceId) -> Result<Covered<Option<Trace>>, ReadError> {
+    fn trace(&self, _: &Scope, id: TraceId) -> Result<Covered<Option<Trace>>, ReadError> {
         Ok(Covered { value: self.0.iter().find(|trace| trace.id == id).cloned(), coverage: Coverage::default() })
     }
 
@@ -104,21 +105,21 @@ impl TraceReader for MemoryTraces {
         Ok(Covered { value, coverage: Coverage::default() })
     }
 
-    fn services(&self, _tenant: &str, _range: TimeRange) -> Result<Covered<Vec<String>>, ReadError> {
+    fn services(&self, _: &Scope, _range: TimeRange) -> Result<Covered<Vec<String>>, ReadError> {
         Ok(Covered { value: vec!["cart".into(), "front".into()], coverage: Coverage::default() })
     }
 
-    fn operations(&self, _tenant: &str, service: &str, _range: TimeRange) -> Result<Covered<Vec<(String, SpanKind)>>, ReadError> {
+    fn operations(&self, _: &Scope, service: &str, _range: TimeRange) -> Result<Covered<Vec<(String, SpanKind)>>, ReadError> {
         let name = if service == "cart" { "add" } else { "GET /cart" };
         Ok(Covered { value: vec![(name.into(), SpanKind::Server)], coverage: Coverage::default() })
     }
 
-    fn attribute_values(&self, _: &str, name: &str, _: TimeRange, _: usize) -> Result<Covered<Vec<Value>>, ReadError> {
+    fn attribute_values(&self, _: &Scope, name: &str, _: TimeRange, _: usize) -> Result<Covered<Vec<Value>>, ReadError> {
         let value = if name == "http.status_code" { vec![Value::Int(500)] } else { Vec::new() };
         Ok(Covered { value, coverage: Coverage::default() })
     }
 
-    fn attribute_names(&self, _: &str, _: TimeRange, _: usize) -> Result<Covered<Vec<(String, String)>>, ReadError> {
+    fn attribute_names(&self, _: &Scope, _: TimeRange, _: usize) -> Result<Covered<Vec<(String, String)>>, ReadError> {
         let names = [("resource", "k8s.pod"), ("resource", "service.name"), ("span", "http.status_code")];
         Ok(Covered {
             value: names.map(|(scope, name)| (scope.to_owned(), name.to_owned())).into(),

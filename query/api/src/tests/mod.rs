@@ -2,24 +2,37 @@
 
 mod load;
 mod logs;
-mod memory;
+pub(crate) mod memory;
 mod revalidate;
+mod scope;
 mod trace_search;
 mod traces;
 mod weir;
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use memory::{MemoryMetrics, MemoryTraces};
 use serde_json::Value;
+use weir_access::{Access, Authorizer, Principal, Routes};
 use weir_budget::QueryConfig;
 use weir_logql::memory::MemoryLogs;
 use weir_model::time::{SECOND, UnixNanos};
 use weir_rules::RuleSet;
 
-use super::{Api, router};
+use super::Api;
+
+/// The routes as a caller that may everything comes to them.
+pub(crate) fn open(routes: Routes) -> axum::Router {
+    let access = Access::new(Some(Arc::new(Principal::anonymous())), Vec::new(), Arc::new(Authorizer::allow("default")));
+    routes.into_router().layer(Extension(access))
+}
+
+fn router(api: Arc<Api>) -> axum::Router {
+    open(super::router(api))
+}
 
 /// "Now" of all tests: 100 s after the epoch.
 const NOW: UnixNanos = 100 * SECOND;

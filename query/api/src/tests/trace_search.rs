@@ -185,7 +185,7 @@ impl Budget for Ends {
 #[test]
 fn a_search_whose_time_ends_is_cut_but_one_that_saw_nothing_fails() {
     let conditions = [Condition::new(|_, span| span.attributes[0].1 == Value::Int(7))];
-    let select = TraceSelect::any("default", TimeRange::ALL, 1);
+    let select = TraceSelect::any(&weir_model::scope::Scope::of("t"), TimeRange::ALL, 1);
     let traces = many(200, 1);
     let search = |budget: &dyn Budget| {
         let mut passed = 0;

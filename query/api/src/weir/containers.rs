@@ -11,10 +11,11 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
+use weir_access::Granted;
 use weir_budget::RequestBudget;
 use weir_model::label::{Labels, MatchOp, Matcher, NAME};
 use weir_model::metric::is_stale;
-use weir_model::resource::TENANT_DEFAULT;
+use weir_model::scope::Scope;
 use weir_model::select::read_series;
 use weir_model::select::{MetricSelect, Series};
 use weir_model::time::SECOND;
@@ -41,16 +42,16 @@ const NAMES: &str = "container_cpu_usage_seconds_total|container_memory_working_
     |node_cpu_seconds_total|node_load1|node_memory_MemAvailable_bytes";
 
 /// What runs now, and what has ended.
-pub(super) async fn containers(State(api): State<Arc<Api>>) -> Result<Response, WeirError> {
-    let work = |api: &Api, budget: &RequestBudget| {
+pub(super) async fn containers(State(api): State<Arc<Api>>, granted: Granted) -> Result<Response, WeirError> {
+    let work = move |api: &Api, budget: &RequestBudget| {
         let now_ms = (api.clock)() / 1_000_000;
         let names = Matcher::new(NAME, MatchOp::Regex, NAMES).map_err(|error| ApiError::from(error.to_string()))?;
-        let (tenant, matchers) = (TENANT_DEFAULT.into(), vec![names]);
+        let (scope, matchers) = (Scope::clone(&granted.scope), vec![names]);
         // From a multiple of a point's time: what has not changed is answered alike for as long (304).
         let start_ms = (now_ms - HISTORY_MS).div_euclid(POINT_MS) * POINT_MS;
-        let select = MetricSelect { tenant, matchers, start_ms, end_ms: now_ms };
+        let select = MetricSelect { scope, matchers, start_ms, end_ms: now_ms };
         let (found, _) = read_series(&*api.metrics, &select, budget)?;
-        let (ended, ended_coverage) = ended::read(api, now_ms, budget)?;
+        let (ended, ended_coverage) = ended::read((api, &granted.scope), now_ms, budget)?;
         let ended = ended::by_container(&ended);
         let (mut cgroups, mut machines) = (BTreeMap::<Key<'_>, Cgroup<'_>>::new(), BTreeMap::<&str, nodes::Node<'_>>::new());
         for series in &found.value {

@@ -4,22 +4,24 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde_json::{Value, json};
+use weir_access::{Access, Granted};
 use weir_budget::RequestBudget;
 use weir_logql::LogExpr;
 use weir_logql::eval::lines::{LogOptions, lines};
 use weir_model::label::{Labels, MatchOp, Matcher, NAME};
-use weir_model::resource::TENANT_DEFAULT;
+use weir_model::scope::Scope;
 use weir_model::select::read_series;
 use weir_model::select::{Coverage, MetricSelect, Series};
 use weir_model::time::{SECOND, TimeRange};
 
-use super::super::Api;
 use super::super::error::ApiError;
 use super::super::params::Params;
 use super::super::reply::Text;
+use super::super::{Api, READ_METRICS};
 use super::logs::entry;
 use super::{WeirError, containers, end};
 
@@ -35,12 +37,16 @@ const LINES_BEFORE: i64 = 86_400 * SECOND;
 const LINES_AFTER: i64 = 60 * SECOND;
 
 /// The samples of the ends within `query.ended_for`.
-pub(super) fn read(api: &Api, now_ms: i64, budget: &RequestBudget) -> Result<(Vec<Series>, Coverage), WeirError> {
+pub(super) fn read(
+    (api, scope): (&Api, &Scope),
+    now_ms: i64,
+    budget: &RequestBudget,
+) -> Result<(Vec<Series>, Coverage), WeirError> {
     let window_ms = i64::try_from(api.config.ended_for.as_millis()).unwrap_or(i64::MAX);
     let names = format!("{ENDED}|{RUN}");
     let names = Matcher::new(NAME, MatchOp::Regex, &names).map_err(|error| ApiError::from(error.to_string()))?;
     let start_ms = now_ms.saturating_sub(window_ms);
-    let select = MetricSelect { tenant: TENANT_DEFAULT.into(), matchers: vec![names], start_ms, end_ms: now_ms };
+    let select = MetricSelect { scope: scope.clone(), matchers: vec![names], start_ms, end_ms: now_ms };
     let (found, _) = read_series(&*api.metrics, &select, budget)?;
     Ok((found.value, found.coverage))
 }
@@ -164,23 +170,28 @@ fn nanos(millis: i64) -> i64 {
 /// The last lines of a container: those before its end where one is known, the newest otherwise.
 pub(super) async fn last_lines(
     State(api): State<Arc<Api>>,
+    granted: Granted,
+    Extension(access): Extension<Access>,
     Path(id): Path<String>,
     params: Params,
 ) -> Result<Response, WeirError> {
+    // Ends are samples: who may not read those gets the newest lines.
+    let ends = access.grant(READ_METRICS).await.ok().map(|granted| granted.scope);
     let work = move |api: &Api, budget: &RequestBudget| {
         let limit = params.number("limit", LINES_DEFAULT)?;
         if limit > api.config.lines_max {
             return Err(format!("parameter limit: {limit} is above query.lines_max ({})", api.config.lines_max).into());
         }
         let now = (api.clock)();
-        let (series, mut coverage) = read(api, now / 1_000_000, budget)?;
+        let ends = ends.map(|scope| read((api, &scope), now / 1_000_000, budget)).transpose()?;
+        let (series, mut coverage) = ends.unwrap_or_default();
         let ended = by_container(&series);
         let at = ended.values().filter(|ended| ended.id == id).map(Ended::at).max();
         let until = at.map_or(now, |at| (nanos(at) + LINES_AFTER).min(now));
         let matcher = Matcher::new("container_id", MatchOp::Equal, &id).map_err(|error| ApiError::from(error.to_string()))?;
         let log = LogExpr { matchers: vec![matcher], stages: Vec::new() };
         let options = LogOptions {
-            tenant: TENANT_DEFAULT.into(),
+            scope: Scope::clone(&granted.scope),
             range: TimeRange { start: until - LINES_BEFORE, end: until },
             limit,
             newest_first: true,

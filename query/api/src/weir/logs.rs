@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
+use weir_access::Granted;
 use weir_budget::RequestBudget;
 use weir_logql::eval::lines::{Entry, LogOptions, lines};
 use weir_logql::pipeline::labels::LabelSet;
@@ -14,7 +15,7 @@ use weir_logql::pipeline::readable;
 use weir_logql::{Expr, LogExpr, parse_open};
 use weir_model::id::LineId;
 use weir_model::log::level_name;
-use weir_model::resource::TENANT_DEFAULT;
+use weir_model::scope::Scope;
 use weir_model::select::label_bytes;
 use weir_model::select::{Budget, OwnedLine};
 
@@ -42,7 +43,7 @@ pub(super) fn log_query(query: Option<&str>) -> Result<LogExpr, WeirError> {
 }
 
 /// Lines, the newest or oldest first.
-pub(super) async fn logs(State(api): State<Arc<Api>>, params: Params) -> Result<Response, WeirError> {
+pub(super) async fn logs(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, WeirError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let begun = Instant::now();
         let log = log_query(params.get("query"))?;
@@ -51,7 +52,7 @@ pub(super) async fn logs(State(api): State<Arc<Api>>, params: Params) -> Result<
             return Err(format!("parameter limit: {limit} is above query.lines_max ({})", api.config.lines_max).into());
         }
         let options = LogOptions {
-            tenant: TENANT_DEFAULT.into(),
+            scope: Scope::clone(&granted.scope),
             range: params.range((api.clock)(), HOUR)?,
             limit,
             newest_first: params.newest_first()?,
@@ -91,14 +92,19 @@ fn shape(line: &OwnedLine, text: &[u8], labels: &LabelSet) -> Value {
 }
 
 /// One line and its neighbours.
-pub(super) async fn line(State(api): State<Arc<Api>>, Path(id): Path<String>, params: Params) -> Result<Response, WeirError> {
+pub(super) async fn line(
+    State(api): State<Arc<Api>>,
+    granted: Granted,
+    Path(id): Path<String>,
+    params: Params,
+) -> Result<Response, WeirError> {
     let id: LineId = id.parse().map_err(|error| format!("{error}"))?;
     let context = params.number("context", 10)?;
     if context > CONTEXT_MAX {
         return Err(format!("parameter context: at most {CONTEXT_MAX} lines on each side").into());
     }
     let work = move |api: &Api, budget: &RequestBudget| {
-        let found = api.logs.line(TENANT_DEFAULT, id, context, budget)?;
+        let found = api.logs.line(&granted.scope, id, context, budget)?;
         if found.value.is_empty() {
             let failure = ApiError::new(StatusCode::NOT_FOUND, format!("no line has the id {id}"));
             return Err(WeirError::with_coverage(failure, found.coverage));

@@ -20,33 +20,33 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use serde_json::{Value, json};
+use weir_access::{Needs, Routes, Verb};
 use weir_budget::RequestBudget;
 use weir_model::select::Coverage;
 
-use super::Api;
 use super::coverage_header;
 use super::error::{ApiError, with_retry};
 use super::reply::{Reply, Text};
 use super::revalidate;
+use super::{Api, READ_LOGS, READ_METRICS, READ_TRACES, TAIL_LOGS};
 
 /// Its routes.
-pub fn router(api: Arc<Api>) -> axum::Router {
-    axum::Router::new()
-        .route("/api/weir/v1/containers", get(containers::containers))
-        .route("/api/weir/v1/containers/{id}/lines", get(ended::last_lines))
-        .route("/api/weir/v1/logs", get(logs::logs))
-        .route("/api/weir/v1/logs/volume", get(volume::volume))
-        .route("/api/weir/v1/logs/query", get(search::query))
-        .route("/api/weir/v1/logs/line/{id}", get(logs::line))
-        .route("/api/weir/v1/logs/tail", get(tail::tail))
-        .route("/api/weir/v1/traces", get(traces::search))
-        .route("/api/weir/v1/traces/services", get(traces::services))
-        .route("/api/weir/v1/traces/operations", get(traces::operations))
-        .route("/api/weir/v1/traces/{id}", get(traces::trace))
-        .route("/api/weir/v1/path", get(path::path))
-        .route("/api/weir/v1/status", get(status))
+pub fn router(api: Arc<Api>) -> Routes {
+    Routes::new()
+        .get("/api/weir/v1/containers", READ_METRICS, containers::containers)
+        .get("/api/weir/v1/containers/{id}/lines", READ_LOGS, ended::last_lines)
+        .get("/api/weir/v1/logs", READ_LOGS, logs::logs)
+        .get("/api/weir/v1/logs/volume", READ_LOGS, volume::volume)
+        .get("/api/weir/v1/logs/query", Needs::Caller, search::query)
+        .get("/api/weir/v1/logs/line/{id}", READ_LOGS, logs::line)
+        .get("/api/weir/v1/logs/tail", TAIL_LOGS, tail::tail)
+        .get("/api/weir/v1/traces", READ_TRACES, traces::search)
+        .get("/api/weir/v1/traces/services", READ_TRACES, traces::services)
+        .get("/api/weir/v1/traces/operations", READ_TRACES, traces::operations)
+        .get("/api/weir/v1/traces/{id}", READ_TRACES, traces::trace)
+        .get("/api/weir/v1/path", READ_METRICS, path::path)
+        .get("/api/weir/v1/status", Needs::AnyOf(Verb::Read), status)
         .with_state(api)
 }
 

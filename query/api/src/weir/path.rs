@@ -9,9 +9,10 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
+use weir_access::Granted;
 use weir_budget::RequestBudget;
 use weir_model::label::{MatchOp, Matcher, NAME};
-use weir_model::resource::TENANT_DEFAULT;
+use weir_model::scope::Scope;
 use weir_model::select::read_series;
 use weir_model::select::{MetricSelect, Series};
 use weir_model::status::PartitionStatus;
@@ -30,13 +31,13 @@ const NAMES: &str = "weir_collector_info|weir_collector_queued_bytes|weir_collec
     |weir_collector_unacknowledged_seconds";
 
 /// Where everything stands.
-pub(super) async fn path(State(api): State<Arc<Api>>) -> Result<Response, WeirError> {
-    let work = |api: &Api, budget: &RequestBudget| {
+pub(super) async fn path(State(api): State<Arc<Api>>, granted: Granted) -> Result<Response, WeirError> {
+    let work = move |api: &Api, budget: &RequestBudget| {
         let now_ms = (api.clock)() / 1_000_000;
         let names = Matcher::new(NAME, MatchOp::Regex, NAMES).map_err(|error| ApiError::from(error.to_string()))?;
         let matchers = vec![names, Matcher::equal("job", "weir-collector")];
-        let tenant = TENANT_DEFAULT.into();
-        let select = MetricSelect { tenant, matchers, start_ms: now_ms - REMEMBERED_MS, end_ms: now_ms };
+        let scope = Scope::clone(&granted.scope);
+        let select = MetricSelect { scope, matchers, start_ms: now_ms - REMEMBERED_MS, end_ms: now_ms };
         let (found, _) = read_series(&*api.metrics, &select, budget)?;
         let partitions = api.path.status();
         let body = json!({

@@ -7,6 +7,7 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::response::Response;
 use serde_json::{Value, json};
+use weir_access::Granted;
 use weir_budget::RequestBudget;
 
 use super::super::Api;
@@ -19,6 +20,7 @@ use super::logs::{entry, log_query};
 /// Upgrades to a WebSocket. Errors: a metric query, too many tails.
 pub(super) async fn tail(
     State(api): State<Arc<Api>>,
+    granted: Granted,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     params: Params,
 ) -> Result<Response, WeirError> {
@@ -26,7 +28,7 @@ pub(super) async fn tail(
     let work = move |api: &Api, _: &RequestBudget| {
         let (query, log) = (params.get("query"), log_query(params.get("query"))?);
         let (detected, counters) = (api.config.detected_level, api.counters.clone());
-        Ok::<_, WeirError>(Live::open(&api.logs, query.unwrap_or_default(), &log, detected, counters)?)
+        Ok::<_, WeirError>(Live::open((&api.logs, &granted.scope), query.unwrap_or_default(), &log, detected, counters)?)
     };
     let mut live = api.run(work).await?;
     let upgrade = upgrade.map_err(|error| ApiError::new(error.status(), error.body_text()))?;

@@ -7,9 +7,10 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Map, Value as Json, json};
+use weir_access::Granted;
 use weir_budget::RequestBudget;
 use weir_model::id::{SpanId, TraceId};
-use weir_model::resource::TENANT_DEFAULT;
+use weir_model::scope::Scope;
 use weir_model::select::{Trace, TraceSelect, TraceSummary};
 use weir_model::span::{Attributes, Origin, Span};
 
@@ -27,10 +28,10 @@ const LIMIT_MAX: usize = 1000;
 const OFFSET_MAX: usize = 10_000;
 
 /// A trace by id; 404 with the coverage when no span of it has been seen.
-pub(super) async fn trace(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Response, WeirError> {
+pub(super) async fn trace(State(api): State<Arc<Api>>, granted: Granted, Path(id): Path<String>) -> Result<Response, WeirError> {
     let id: TraceId = id.parse().map_err(|error| format!("{error}"))?;
     let work = move |api: &Api, budget: &RequestBudget| {
-        let (found, _) = read_trace(&*api.traces, TENANT_DEFAULT, id, budget)?;
+        let (found, _) = read_trace(&*api.traces, &granted.scope, id, budget)?;
         let Some(trace) = found.value else {
             let failure = ApiError::new(StatusCode::NOT_FOUND, format!("no span of trace {id} has been seen"));
             return Err(WeirError::with_coverage(failure, found.coverage));
@@ -84,7 +85,7 @@ fn attributes(attributes: &Attributes) -> Map<String, Json> {
 }
 
 /// Newest traces that pass.
-pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Result<Response, WeirError> {
+pub(super) async fn search(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, WeirError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let limit = params.number("limit", 20)?;
         if limit > LIMIT_MAX {
@@ -99,7 +100,7 @@ pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Resul
             tags.extend(logfmt::tags("tags", text)?);
         }
         let select = TraceSelect {
-            tenant: TENANT_DEFAULT.into(),
+            scope: Scope::clone(&granted.scope),
             range: params.range((api.clock)(), HOUR)?,
             service: params.get("service").map(str::to_owned),
             operation: params.get("operation").map(str::to_owned),
@@ -131,20 +132,20 @@ fn summary(one: &TraceSummary) -> Json {
 }
 
 /// Services that sent spans.
-pub(super) async fn services(State(api): State<Arc<Api>>, params: Params) -> Result<Response, WeirError> {
+pub(super) async fn services(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, WeirError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let range = params.range((api.clock)(), HOUR)?;
-        let found = api.traces.services(TENANT_DEFAULT, range)?;
+        let found = api.traces.services(&granted.scope, range)?;
         answer(budget, &json!({"services": found.value}), found.coverage)
     };
     api.answer(work).await
 }
 
 /// Operations of a service.
-pub(super) async fn operations(State(api): State<Arc<Api>>, params: Params) -> Result<Response, WeirError> {
+pub(super) async fn operations(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, WeirError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let range = params.range((api.clock)(), HOUR)?;
-        let found = api.traces.operations(TENANT_DEFAULT, params.need("service")?, range)?;
+        let found = api.traces.operations(&granted.scope, params.need("service")?, range)?;
         let operations: Vec<Json> = found.value.iter().map(|(name, kind)| json!({"name": name, "kind": kind})).collect();
         answer(budget, &json!({"operations": operations}), found.coverage)
     };

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::json;
+use weir_access::Granted;
 use weir_budget::RequestBudget;
 use weir_logql::LogExpr;
 use weir_logql::ast::{LineTest, StageKind};
 use weir_logql::eval::lines::LogOptions;
 use weir_logql::eval::volume::{self, Counts};
-use weir_model::resource::TENANT_DEFAULT;
+use weir_model::scope::Scope;
 use weir_model::select::label_bytes;
 use weir_model::select::{Budget, Covered, LineFilter, LogSelect};
 use weir_model::time::{SECOND, TimeRange};
@@ -22,11 +23,11 @@ use super::logs::log_query;
 use super::{WeirError, end};
 
 /// Any log query; from roll-ups where it has nothing but a selector.
-pub(super) async fn volume(State(api): State<Arc<Api>>, params: Params) -> Result<Response, WeirError> {
-    api.answer(move |api, budget| buckets(api, &params, budget)).await
+pub(super) async fn volume(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, WeirError> {
+    api.answer(move |api, budget| buckets((api, &granted.scope), &params, budget)).await
 }
 
-fn buckets(api: &Api, params: &Params, budget: &RequestBudget) -> Result<Reply, WeirError> {
+fn buckets((api, scope): (&Api, &Scope), params: &Params, budget: &RequestBudget) -> Result<Reply, WeirError> {
     let log = log_query(params.get("query"))?;
     let range = params.range((api.clock)(), HOUR)?;
     let step = params.duration("step")?.unwrap_or(10 * SECOND);
@@ -40,10 +41,10 @@ fn buckets(api: &Api, params: &Params, budget: &RequestBudget) -> Result<Reply, 
         return Err(format!("more than query.points_max ({}) buckets: take a larger step", api.config.points_max).into());
     }
     let found = match filters(&log) {
-        Some(filters) => from_store(api, log, filters, range, step, budget)?,
+        Some(filters) => from_store((api, scope), log, filters, range, step, budget)?,
         None => {
-            let (tenant, detected_level) = (TENANT_DEFAULT.into(), api.config.detected_level);
-            let options = LogOptions { tenant, range, limit: 0, newest_first: false, detected_level };
+            let (scope, detected_level) = (scope.clone(), api.config.detected_level);
+            let options = LogOptions { scope, range, limit: 0, newest_first: false, detected_level };
             volume::volume(&*api.logs, params.get("query").unwrap_or_default(), &log, step, &options, budget)?
         }
     };
@@ -61,14 +62,14 @@ fn buckets(api: &Api, params: &Params, budget: &RequestBudget) -> Result<Reply, 
 }
 
 fn from_store(
-    api: &Api,
+    (api, scope): (&Api, &Scope),
     log: LogExpr,
     filters: Vec<LineFilter>,
     range: TimeRange,
     step: i64,
     budget: &RequestBudget,
 ) -> Result<Covered<Counts>, WeirError> {
-    let select = LogSelect { tenant: TENANT_DEFAULT.into(), matchers: log.matchers, range, filters, newest_first: false };
+    let select = LogSelect { scope: scope.clone(), matchers: log.matchers, range, filters, newest_first: false };
     let found = api.logs.volume(&select, step, budget)?;
     budget.reserve(found.value.iter().map(|one| 64 + label_bytes(&one.stream)).sum())?;
     let mut counts = Counts::new();

@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::LogRecord;
+use weir_model::scope::Scope;
 use weir_model::select::label_bytes;
 use weir_model::select::{Budget, LogReader, LogVisitor, Mention, OwnedLine};
 use weir_model::time::{TimeRange, UnixNanos};
@@ -20,8 +21,8 @@ use crate::pipeline::{Lines, Pipeline};
 /// What is asked besides the query.
 #[derive(Clone, Debug)]
 pub struct LogOptions {
-    /// Whose lines.
-    pub tenant: String,
+    /// Lines outside are as if they were not there.
+    pub scope: Scope,
     /// `start` inclusive, `end` exclusive.
     pub range: TimeRange,
     /// How many at most.
@@ -68,7 +69,7 @@ pub fn lines(
     budget: &dyn Budget,
 ) -> Result<Answer<Vec<Entry>>, QueryError> {
     let pipeline = Pipeline::compile(text, log, Lines::Needed)?;
-    let select = pipeline.select(log, &options.tenant, options.range, options.newest_first);
+    let select = pipeline.select(log, &options.scope, options.range, options.newest_first);
     let counting = Counting::new(budget);
     let mut latest = Latest {
         options,

@@ -1,5 +1,6 @@
 //! Walks the tree of a metric query.
 
+use weir_model::scope::Scope;
 use weir_model::select::Tally;
 use weir_model::select::{Budget, Coverage, LogReader};
 
@@ -12,8 +13,8 @@ use crate::pipeline::labels::LabelSet;
 /// What is asked besides the query.
 #[derive(Clone, Debug)]
 pub struct MetricOptions {
-    /// Whose lines.
-    pub tenant: String,
+    /// Lines outside are as if they were not there.
+    pub scope: Scope,
     /// When.
     pub steps: Steps,
     /// Add `detected_level` to every line.
@@ -95,7 +96,7 @@ impl Walk<'_> {
 
     fn range(&mut self, agg: &RangeAgg, summed: Option<Option<&Grouping>>) -> Result<Vec<Series>, QueryError> {
         let request = RangeRequest {
-            tenant: &self.options.tenant,
+            scope: &self.options.scope,
             text: self.text,
             steps: self.options.steps,
             detected_level: self.options.detected_level,

@@ -12,6 +12,7 @@ use std::ops::ControlFlow;
 use weir_model::id::LineId;
 use weir_model::label::{Labels, MatchOp, Matcher};
 use weir_model::log::LogRecord;
+use weir_model::scope::Scope;
 use weir_model::select::Tally;
 use weir_model::select::{Budget, LogReader, LogVisitor, Mention, ReadError};
 use weir_model::time::{TimeRange, UnixNanos};
@@ -26,7 +27,7 @@ use crate::pipeline::{Lines, Pipeline, filter};
 /// What is asked besides the aggregation.
 pub struct RangeRequest<'a> {
     /// Whose lines.
-    pub tenant: &'a str,
+    pub scope: &'a Scope,
     /// The query's text, for errors.
     pub text: &'a str,
     /// When.
@@ -82,7 +83,7 @@ pub fn range(
     let lines = if matches!(agg.op, RangeOp::Bytes | RangeOp::BytesRate) { Lines::Needed } else { Lines::Counted };
     let pipeline = Pipeline::compile(request.text, &agg.log, lines)?;
     let windows = Windows { steps: request.steps, range: agg.range, offset: agg.offset };
-    let select = pipeline.select(&agg.log, request.tenant, windows.span(), false);
+    let select = pipeline.select(&agg.log, request.scope, windows.span(), false);
     let counting = Counting::new(budget);
     let mut fold = Fold {
         agg,

@@ -30,7 +30,7 @@ pub fn volume(
     budget: &dyn Budget,
 ) -> Result<Covered<Counts>, QueryError> {
     let pipeline = Pipeline::compile(text, log, Lines::Counted)?;
-    let select = pipeline.select(log, &options.tenant, options.range, false);
+    let select = pipeline.select(log, &options.scope, options.range, false);
     let (labels, counts) = (LineLabels::default(), Counts::new());
     let mut count = Count { pipeline: &pipeline, step, level: options.detected_level, labels, counts };
     let coverage = reader.visit(&select, budget, &mut count)?;

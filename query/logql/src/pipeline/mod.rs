@@ -16,6 +16,7 @@ use std::fmt::Write;
 
 use weir_model::log::replace_colours;
 use weir_model::pattern::PatternBudget;
+use weir_model::scope::Scope;
 use weir_model::select::{LineFilter, LogSelect, Mention};
 use weir_model::time::{TimeRange, UnixNanos};
 
@@ -67,9 +68,9 @@ pub enum Lines {
 
 impl Pipeline {
     /// The lines that this pipeline, compiled from `log`, is to see.
-    pub fn select(&self, log: &LogExpr, tenant: &str, range: TimeRange, newest_first: bool) -> LogSelect {
-        let (tenant, matchers, filters) = (tenant.to_owned(), log.matchers.clone(), self.pushed.clone());
-        LogSelect { tenant, matchers, range, filters, newest_first }
+    pub fn select(&self, log: &LogExpr, scope: &Scope, range: TimeRange, newest_first: bool) -> LogSelect {
+        let (scope, matchers, filters) = (scope.clone(), log.matchers.clone(), self.pushed.clone());
+        LogSelect { scope, matchers, range, filters, newest_first }
     }
 
     /// Errors on a bad template, with its place in `text`.

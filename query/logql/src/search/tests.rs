@@ -126,7 +126,8 @@ fn finds(search: &Search<'_>) -> Vec<u64> {
     let query = to_logql(search).unwrap();
     let Ok(Expr::Log(log)) = parse_open(&query) else { panic!("{query}") };
     let range = TimeRange { start: 0, end: 100 };
-    let options = LogOptions { tenant: "default".into(), range, limit: 100, newest_first: false, detected_level: true };
+    let options =
+        LogOptions { scope: weir_model::scope::Scope::of("t"), range, limit: 100, newest_first: false, detected_level: true };
     let found = lines(&store, &query, &log, &options, &NoBudget).unwrap().value;
     assert!(found.iter().all(|entry| entry.labels.get("__error__").is_none()), "{query}");
     found.iter().map(|entry| entry.source.id.offset).collect()

@@ -23,7 +23,7 @@ fn logql_value(query: &str) -> f64 {
     let shown: String = query.chars().take(60).collect();
     let expr = crate::parse(query).unwrap_or_else(|error| panic!("{shown}: {error}"));
     let steps = Steps::instant(10 * SECOND);
-    let options = MetricOptions { tenant: "default".into(), steps, detected_level: false, series_max: 1_000 };
+    let options = MetricOptions { scope: weir_model::scope::Scope::of("t"), steps, detected_level: false, series_max: 1_000 };
     match metric(&store, query, &expr, &options, &NoBudget).unwrap_or_else(|error| panic!("{shown}: {error}")).value {
         crate::eval::Value::Scalar(value) => value,
         crate::eval::Value::Vector(series) => series.iter().flat_map(|series| &series.points).flatten().sum(),

@@ -80,7 +80,7 @@ fn logql() {
             return;
         }
         let steps = Steps { start: 0, step: SECOND, count: 3 };
-        let options = MetricOptions { tenant: "default".into(), steps, detected_level: true, series_max: 100 };
+        let options = MetricOptions { scope: weir_model::scope::Scope::of("t"), steps, detected_level: true, series_max: 100 };
         let _ = metric(&store, query, &expr, &options, &NoBudget);
     });
 }

@@ -19,7 +19,7 @@ fn log(query: &str) -> LogExpr {
 
 fn options() -> LogOptions {
     let range = TimeRange { start: 0, end: 1000 };
-    LogOptions { tenant: "default".into(), range, limit: 100, newest_first: false, detected_level: false }
+    LogOptions { scope: weir_model::scope::Scope::of("t"), range, limit: 100, newest_first: false, detected_level: false }
 }
 
 fn ask(store: &MemoryLogs, query: &str, options: &LogOptions) -> Vec<String> {

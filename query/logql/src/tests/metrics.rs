@@ -24,7 +24,7 @@ fn store() -> MemoryLogs {
 }
 
 fn options(steps: Steps) -> MetricOptions {
-    MetricOptions { tenant: "default".into(), steps, detected_level: false, series_max: 1000 }
+    MetricOptions { scope: weir_model::scope::Scope::of("t"), steps, detected_level: false, series_max: 1000 }
 }
 
 fn ask(query: &str, steps: Steps) -> Result<String, QueryError> {

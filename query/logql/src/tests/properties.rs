@@ -41,7 +41,7 @@ proptest! {
         }
         let offset_text = if offset < 0 { format!("-{}ns", -offset) } else { format!("{offset}ns") };
         let query = format!(r#"count_over_time({{a="b"}}[{range}ns] offset {offset_text})"#);
-        let options = MetricOptions { tenant: "t".into(), steps: Steps { start, step, count }, detected_level: false, series_max: 10 };
+        let options = MetricOptions { scope: weir_model::scope::Scope::of("t"), steps: Steps { start, step, count }, detected_level: false, series_max: 10 };
         let answer = metric(&store, &query, &parse(&query).unwrap(), &options, &NoBudget).unwrap();
         let Value::Vector(series) = answer.value else { panic!("no vector") };
         let got = series.first().map_or(vec![None; count], |series| series.points.clone());

@@ -24,6 +24,7 @@ pub(crate) use steps::{ABSENT, Row, StepRange, Value, is_absent};
 pub(crate) use stream::RowSink;
 
 use weir_model::pattern::PatternBudget;
+use weir_model::scope::Scope;
 use weir_model::select::Tally;
 use weir_model::select::{Budget, Coverage, MetricReader};
 
@@ -36,8 +37,8 @@ use super::parse::parse;
 /// What is asked.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Whose metrics.
-    pub tenant: String,
+    /// Series outside are as if they were not there.
+    pub scope: Scope,
     /// PromQL.
     pub query: String,
     /// First step, Unix milliseconds.

@@ -49,8 +49,8 @@ impl<'e> Eval<'e> {
         end_ms: i64,
         mut take: impl FnMut(&mut Self, &mut Series) -> Result<(), QueryError>,
     ) -> Result<(), QueryError> {
-        let (engine, tenant) = (self.engine, self.request.tenant.clone());
-        let select = MetricSelect { tenant, matchers: selector.matchers.clone(), start_ms, end_ms };
+        let (engine, scope) = (self.engine, self.request.scope.clone());
+        let select = MetricSelect { scope, matchers: selector.matchers.clone(), start_ms, end_ms };
         let coverage = each_series(engine.reader, &select, engine.budget, |series| {
             self.samples += series.timestamps.len() as u64;
             take(self, series)

@@ -20,7 +20,7 @@ fn store() -> MemoryReader {
 fn ask(query: &str, bytes_max: u64) -> (Result<usize, String>, u64) {
     let (store, budget) = (store(), MemoryBudget::new(bytes_max));
     let request = Request {
-        tenant: "default".into(),
+        scope: weir_model::scope::Scope::of("t"),
         query: query.into(),
         start_ms: 0,
         end_ms: 99 * 15_000,

@@ -98,8 +98,8 @@ fn ask(store: &MemoryReader, query: &str, span: Span) -> Result<Answer, QueryErr
     let budget = MemoryBudget::new(MEMORY_MAX);
     let engine = Engine { reader: store, budget: &budget };
     let Span { start_ms, end_ms, step_ms } = span;
-    let tenant = weir_model::resource::TENANT_DEFAULT.to_owned();
-    engine.query(&Request { tenant, query: query.to_owned(), start_ms, end_ms, step_ms, lookback_ms: LOOKBACK_MS })
+    let scope = weir_model::scope::Scope::of("t");
+    engine.query(&Request { scope, query: query.to_owned(), start_ms, end_ms, step_ms, lookback_ms: LOOKBACK_MS })
 }
 
 fn run(store: &MemoryReader, eval: &EvalCommand) -> Result<(), String> {

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use weir_model::label::{Labels, Matcher};
 use weir_model::metric::Family;
+use weir_model::scope::Scope;
 use weir_model::select::{Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Reservation, Series, SeriesCursor};
 
 /// Series in memory. Knows no tenants.
@@ -38,7 +39,7 @@ impl MetricReader for MemoryReader {
         Ok(Covered { value: found.value.into_iter().map(|series| series.labels).collect(), coverage: found.coverage })
     }
 
-    fn families(&self, _tenant: &str) -> Result<Covered<Vec<Family>>, ReadError> {
+    fn families(&self, _: &Scope) -> Result<Covered<Vec<Family>>, ReadError> {
         Ok(Covered { value: self.metadata.clone(), coverage: self.coverage.clone() })
     }
 }

@@ -20,8 +20,8 @@ fn promql_value(query: &str) -> Output {
         reader.push(&weir_model::label::Labels::from_pairs([("__name__", "x")]), at_ms, 2.0);
     }
     let engine = Engine { reader: &reader, budget: &NoBudget };
-    let (tenant, query) = ("default".into(), query.to_owned());
-    let request = Request { tenant, query, start_ms: 60_000, end_ms: 60_000, step_ms: 0, lookback_ms: 300_000 };
+    let (scope, query) = (weir_model::scope::Scope::of("t"), query.to_owned());
+    let request = Request { scope, query, start_ms: 60_000, end_ms: 60_000, step_ms: 0, lookback_ms: 300_000 };
     let shown: String = request.query.chars().take(60).collect();
     engine.query(&request).unwrap_or_else(|error| panic!("{shown}: {error}")).output
 }

@@ -81,8 +81,8 @@ fn promql() {
         let _ = expr.clone().to_string();
         let budget = MemoryBudget::new(1 << 20);
         let engine = Engine { reader: &reader, budget: &budget };
-        let (tenant, query) = ("default".to_owned(), query.to_owned());
-        let request = Request { tenant, query, start_ms: 0, end_ms: 60_000, step_ms: 30_000, lookback_ms: 60_000 };
+        let (scope, query) = (weir_model::scope::Scope::of("t"), query.to_owned());
+        let request = Request { scope, query, start_ms: 0, end_ms: 60_000, step_ms: 30_000, lookback_ms: 60_000 };
         let _ = engine.evaluate(&request, &expr);
     });
 }

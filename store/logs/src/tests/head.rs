@@ -24,7 +24,7 @@ fn a_tail_gives_what_passes_and_says_what_was_dropped() {
     };
     let tails = FixedTails(Mutex::new(vec![arrived("b", 0), arrived("a", 3)]));
     let reader = LogsReader { views: Arc::new(FixedViews::default()), tails: Arc::new(tails) };
-    let mut tail = reader.tail(select(vec![LineFilter::Contains(vec![b"keep".to_vec()])]));
+    let mut tail = reader.tail(select(vec![LineFilter::Contains(vec![b"keep".to_vec()])])).unwrap();
     let events = tail.poll();
     let ordinals: Vec<u32> =
         events.iter().filter_map(|event| if let TailEvent::Line(line) = event { Some(line.id.ordinal) } else { None }).collect();

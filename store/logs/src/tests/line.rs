@@ -59,7 +59,7 @@ fn of_a_thousand_streams_a_link_opens_three_chunks() {
         for context in [0, 1] {
             blob.1.lock().unwrap().clear();
             let budget = Spent::default();
-            check_found(&reader.line("a", id, context, &budget).unwrap().value, id, context as u64);
+            check_found(&reader.line(&Scope::of("a"), id, context, &budget).unwrap().value, id, context as u64);
             let reads = std::mem::take(&mut *blob.1.lock().unwrap());
             let opened = reads.iter().filter(|range| range.start < chunks).count();
             let bytes: u64 = reads.iter().map(|range| range.end - range.start).sum();
@@ -70,8 +70,8 @@ fn of_a_thousand_streams_a_link_opens_three_chunks() {
     }
     blob.1.lock().unwrap().clear();
     let nowhere = LineId { partition: PARTITION, offset: 3, ordinal: STREAMS as u32 };
-    assert_eq!(reader.line("a", nowhere, 1, &NoBudget).unwrap().value, Vec::new());
-    assert_eq!(reader.line("b", ids(1).next().unwrap(), 1, &NoBudget).unwrap().value, Vec::new());
+    assert_eq!(reader.line(&Scope::of("a"), nowhere, 1, &NoBudget).unwrap().value, Vec::new());
+    assert_eq!(reader.line(&Scope::of("b"), ids(1).next().unwrap(), 1, &NoBudget).unwrap().value, Vec::new());
     assert!(blob.1.lock().unwrap().len() <= 5, "no line, no search");
 }
 
@@ -95,11 +95,11 @@ fn a_block_of_before_is_searched_within_a_budget() {
     built.data.sections.retain(|(name, _)| !["places.1", "place_pages.1"].contains(name));
     let (reader, blob, chunks) = open_counting(&built, "before");
     for id in ids(2999) {
-        check_found(&reader.line("a", id, 1, &NoBudget).unwrap().value, id, 1);
+        check_found(&reader.line(&Scope::of("a"), id, 1, &NoBudget).unwrap().value, id, 1);
     }
     blob.1.lock().unwrap().clear();
     let last = LineId { partition: PARTITION, offset: 2, ordinal: STREAMS as u32 - 1 };
-    let stopped = reader.line("a", last, 1, &Lines(Mutex::new(40)));
+    let stopped = reader.line(&Scope::of("a"), last, 1, &Lines(Mutex::new(40)));
     assert!(matches!(stopped, Err(ReadError::Budget { .. })));
     assert_eq!(blob.1.lock().unwrap().iter().filter(|range| range.start < chunks).count(), 20, "two lines a chunk");
 }
@@ -114,7 +114,7 @@ fn places_that_cannot_be_read_cost_no_line() {
         let (reader, _, _) = open_counting(&built, section);
         for ordinal in 0..20 {
             let id = LineId { partition: PARTITION, offset: 3, ordinal };
-            let found = reader.line("a", id, 2, &NoBudget).unwrap();
+            let found = reader.line(&Scope::of("a"), id, 2, &NoBudget).unwrap();
             check_found(&found.value, id, 2);
             assert_eq!(found.coverage.missing, Vec::<String>::new());
         }
@@ -130,7 +130,7 @@ fn of_a_head_one_chunk_is_opened() {
     let reader = reader(Vec::new(), vec![Arc::new(head(STREAMS))]);
     for id in ids(499) {
         let budget = Spent::default();
-        check_found(&reader.line("a", id, 0, &budget).unwrap().value, id, 0);
+        check_found(&reader.line(&Scope::of("a"), id, 0, &budget).unwrap().value, id, 0);
         assert_eq!(budget.0.into_inner().unwrap(), 2, "lines of the chunk");
     }
 }

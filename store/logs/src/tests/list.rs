@@ -14,7 +14,7 @@ fn expected(records: &[Vec<TestSection>], select: &LogSelect) -> Vec<OwnedLine> 
             for line in &one.lines {
                 let id = LineId { partition: PARTITION, offset, ordinal };
                 ordinal += 1;
-                let passes = one.tenant == select.tenant
+                let passes = select.scope.sees(one.tenant, &one.stream)
                     && select.matchers.iter().all(|matcher| matcher.matches_labels(&one.stream))
                     && select.range.contains(line.timestamp)
                     && select.filters.iter().all(|filter| filter.passes(&line.body));
@@ -152,7 +152,7 @@ fn check_context(reader: &LogsReader, everything: &[OwnedLine], seed: usize) {
     let stream: Vec<&OwnedLine> = everything.iter().filter(|other| other.stream == line.stream).collect();
     let at = stream.iter().position(|other| other.id == line.id).unwrap();
     let wanted = &stream[at.saturating_sub(2)..(at + 3).min(stream.len())];
-    let found = reader.line("a", line.id, 2, &NoBudget).unwrap().value;
+    let found = reader.line(&Scope::of("a"), line.id, 2, &NoBudget).unwrap().value;
     assert_eq!(found.iter().collect::<Vec<_>>(), wanted);
-    assert_eq!(reader.line("nobody", line.id, 2, &NoBudget).unwrap().value, Vec::new());
+    assert_eq!(reader.line(&Scope::of("nobody"), line.id, 2, &NoBudget).unwrap().value, Vec::new());
 }

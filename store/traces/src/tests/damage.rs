@@ -6,6 +6,7 @@ use weir_blocks::blob::MemoryBlob;
 use weir_blocks::engine::{BuiltBlock, Head};
 use weir_blocks::view::BlockView;
 use weir_model::id::SpanId;
+use weir_model::scope::Scope;
 use weir_model::select::{NoBudget, TraceReader};
 use weir_model::span::{SpanEvent, SpanLink, SpansBuilder, StatusCode, Value};
 use weir_model::wire::Kind;
@@ -47,7 +48,7 @@ fn a_corrupt_group_is_missing_and_nothing_panics() {
         bad[at] ^= 0x55;
         let Ok(block) = TracesBlock::open(Arc::new(MemoryBlob::new("spans/0/bad", bad))) else { continue };
         let reader = world.reader(&[BlockView { summary: built.summary.clone(), block: Arc::new(block) }], &[]);
-        let found = reader.trace("t", id(2)).unwrap();
+        let found = reader.trace(&Scope::of("t"), id(2)).unwrap();
         let searched = reader.search(&select(), &NoBudget).unwrap();
         assert_eq!(found.coverage.missing, searched.coverage.missing);
         if !found.coverage.missing.is_empty() {

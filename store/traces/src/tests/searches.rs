@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
 use weir_blocks::view::BlockView;
 use weir_model::id::TraceId;
+use weir_model::scope::Scope;
 use weir_model::select::{Budget, NoBudget, ReadError, TraceReader, TraceSelect};
 use weir_model::span::{SpanKind, Spans, StatusCode, Value};
 use weir_model::time::TimeRange;
@@ -117,13 +118,13 @@ fn searches_answer_newest_first() {
     let summary = reader.search(&TraceSelect { service: Some("pay".into()), ..select() }, &NoBudget).unwrap().value.remove(0);
     assert_eq!((summary.root_service.as_str(), summary.root_name.as_str(), summary.has_root), ("shop", "root", true));
     assert_eq!((summary.start, summary.duration, summary.spans, summary.errors, summary.matched), (700, 11, 3, 1, 1));
-    assert_eq!(reader.services("t", TimeRange::ALL).unwrap().value, ["cart", "pay", "shop"]);
-    assert_eq!(reader.services("t", TimeRange { start: 100, end: 200 }).unwrap().value, ["cart"]);
-    let operations = reader.operations("t", "cart", TimeRange::ALL).unwrap().value;
+    assert_eq!(reader.services(&Scope::of("t"), TimeRange::ALL).unwrap().value, ["cart", "pay", "shop"]);
+    assert_eq!(reader.services(&Scope::of("t"), TimeRange { start: 100, end: 200 }).unwrap().value, ["cart"]);
+    let operations = reader.operations(&Scope::of("t"), "cart", TimeRange::ALL).unwrap().value;
     assert_eq!(operations, [("child".to_owned(), SpanKind::Server), ("root".to_owned(), SpanKind::Server)]);
-    let values = reader.attribute_values("t", "http.status_code", TimeRange::ALL, 2).unwrap().value;
+    let values = reader.attribute_values(&Scope::of("t"), "http.status_code", TimeRange::ALL, 2).unwrap().value;
     assert_eq!(values, [Value::Int(1), Value::Int(2)]);
-    let names = reader.attribute_names("t", TimeRange::ALL, 9).unwrap().value;
+    let names = reader.attribute_names(&Scope::of("t"), TimeRange::ALL, 9).unwrap().value;
     assert_eq!(names, [("resource".to_owned(), "service.name".to_owned()), ("span".to_owned(), "http.status_code".to_owned())]);
 }
 

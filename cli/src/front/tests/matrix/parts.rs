@@ -106,11 +106,6 @@ impl Cluster {
     }
 }
 
-/// Until weir_api::router declares its routes.
-fn reads(api: &Arc<Api>) -> Routes {
-    Routes::new().map(|router| router.merge(weir_api::router(Arc::clone(api))))
-}
-
 /// A line, a sample and a span of a tenant, all with its name in them: path and body.
 pub(super) fn pushed(tenant: &str) -> [(&'static str, &'static str, String); 3] {
     let now = lifecycle::now().to_string();

@@ -1,0 +1,86 @@
+//! Series of several tenants.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use weir_model::label::Labels;
+use weir_model::metric::Family;
+use weir_model::scope::Scope;
+use weir_model::select::{Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor};
+
+use super::{each, together, with_tenant};
+
+pub(crate) struct TenantsMetrics(pub(crate) Arc<dyn MetricReader>);
+
+/// One select a tenant.
+fn selects(select: &MetricSelect) -> VecDeque<(Arc<str>, MetricSelect)> {
+    let (tenants, matchers) = each(&select.scope, &select.matchers);
+    let one = |(tenant, scope)| (tenant, MetricSelect { scope, matchers: matchers.clone(), ..select.clone() });
+    tenants.into_iter().map(one).collect()
+}
+
+impl MetricReader for TenantsMetrics {
+    /// Ascending by labels within each tenant, tenants by name.
+    fn cursor<'a>(&'a self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
+        if select.scope.single().is_some() {
+            return self.0.cursor(select, budget);
+        }
+        let (reader, coverage) = (&*self.0, Coverage::default());
+        Ok(Box::new(Cursor { reader, budget, waiting: selects(select), now: None, coverage }))
+    }
+
+    fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
+        if select.scope.single().is_some() {
+            return self.0.series(select, budget);
+        }
+        let (tenants, matchers) = each(&select.scope, &select.matchers);
+        let mut all = together(tenants, |tenant, scope| {
+            let mut found = self.0.series(&MetricSelect { scope, matchers: matchers.clone(), ..select.clone() }, budget)?;
+            found.value.iter_mut().for_each(|labels| *labels = with_tenant(labels, tenant));
+            Ok(found)
+        })?;
+        all.value.sort();
+        Ok(all)
+    }
+
+    /// A family of several tenants once for each way that they describe it.
+    fn families(&self, scope: &Scope) -> Result<Covered<Vec<Family>>, ReadError> {
+        if scope.single().is_some() {
+            return self.0.families(scope);
+        }
+        let mut all = together(each(scope, &[]).0, |_, scope| self.0.families(&scope))?;
+        all.value.sort_by(|one, other| one.name.cmp(&other.name));
+        all.value.dedup();
+        Ok(all)
+    }
+}
+
+/// Series of one tenant after the other; a tenant's are read when its turn comes.
+struct Cursor<'a> {
+    reader: &'a dyn MetricReader,
+    budget: &'a dyn Budget,
+    waiting: VecDeque<(Arc<str>, MetricSelect)>,
+    now: Option<(Arc<str>, Box<dyn SeriesCursor + 'a>)>,
+    coverage: Coverage,
+}
+
+impl SeriesCursor for Cursor<'_> {
+    fn next(&mut self, series: &mut Series) -> Result<bool, ReadError> {
+        loop {
+            if let Some((tenant, cursor)) = &mut self.now
+                && cursor.next(series)?
+            {
+                series.labels = with_tenant(&series.labels, tenant);
+                return Ok(true);
+            }
+            self.coverage.merge(self.now.take().map(|(_, cursor)| cursor.coverage()).unwrap_or_default());
+            let Some((tenant, select)) = self.waiting.pop_front() else { return Ok(false) };
+            self.now = Some((tenant, self.reader.cursor(&select, self.budget)?));
+        }
+    }
+
+    fn coverage(mut self: Box<Self>) -> Coverage {
+        self.coverage.merge(self.now.take().map(|(_, cursor)| cursor.coverage()).unwrap_or_default());
+        self.coverage
+    }
+}

@@ -1,0 +1,128 @@
+//! Every route asks its readers for the scope that its caller was granted, and for no other.
+
+use std::sync::{Arc, Mutex};
+
+use axum::Extension;
+use axum::body::Body;
+use axum::http::{Method, Request};
+use weir_access::{Access, Authorizer, Needs, Principal};
+use weir_budget::QueryConfig;
+use weir_logql::memory::MemoryLogs;
+use weir_model::id::{LineId, TraceId};
+use weir_model::label::Labels;
+use weir_model::metric::Family;
+use weir_model::scope::Scope;
+use weir_model::select::{
+    Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, MetricReader, MetricSelect, OwnedLine,
+    ReadError, SeriesCursor, SeriesList, Trace, TraceReader, TraceSelect, TraceSummary,
+};
+use weir_model::span::{SpanKind, Value};
+use weir_model::time::TimeRange;
+use weir_rules::RuleSet;
+
+use crate::{Api, router};
+
+/// Has nothing, and takes note of whose it was asked.
+#[derive(Clone, Default)]
+struct Asked(Arc<Mutex<Vec<Scope>>>);
+
+type Read<T> = Result<Covered<T>, ReadError>;
+
+impl Asked {
+    fn note<T: Default>(&self, scope: &Scope) -> Read<T> {
+        self.0.lock().unwrap().push(scope.clone());
+        Ok(Covered::default())
+    }
+}
+
+impl LogReader for Asked {
+    fn visit(&self, select: &LogSelect, _: &dyn Budget, _: &mut dyn LogVisitor) -> Result<Coverage, ReadError> {
+        self.note::<()>(&select.scope).map(|found| found.coverage)
+    }
+    fn streams(&self, select: &LogSelect, _: &dyn Budget) -> Read<Vec<Labels>> {
+        self.note(&select.scope)
+    }
+    fn volume(&self, select: &LogSelect, _: i64, _: &dyn Budget) -> Read<Vec<LogVolume>> {
+        self.note(&select.scope)
+    }
+    fn line(&self, scope: &Scope, _: LineId, _: usize, _: &dyn Budget) -> Read<Vec<OwnedLine>> {
+        self.note(scope)
+    }
+    fn tail(&self, select: LogSelect) -> Result<Box<dyn LogTail>, ReadError> {
+        self.note::<()>(&select.scope)?;
+        MemoryLogs::default().tail(select)
+    }
+}
+
+impl MetricReader for Asked {
+    fn cursor<'a>(&'a self, select: &MetricSelect, _: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
+        Ok(Box::new(SeriesList::new(self.note(&select.scope)?)))
+    }
+    fn series(&self, select: &MetricSelect, _: &dyn Budget) -> Read<Vec<Labels>> {
+        self.note(&select.scope)
+    }
+    fn families(&self, scope: &Scope) -> Read<Vec<Family>> {
+        self.note(scope)
+    }
+}
+
+impl TraceReader for Asked {
+    fn trace(&self, scope: &Scope, _: TraceId) -> Read<Option<Trace>> {
+        self.note(scope)
+    }
+    fn search(&self, select: &TraceSelect, _: &dyn Budget) -> Read<Vec<TraceSummary>> {
+        self.note(&select.scope)
+    }
+    fn services(&self, scope: &Scope, _: TimeRange) -> Read<Vec<String>> {
+        self.note(scope)
+    }
+    fn operations(&self, scope: &Scope, _: &str, _: TimeRange) -> Read<Vec<(String, SpanKind)>> {
+        self.note(scope)
+    }
+    fn attribute_values(&self, scope: &Scope, _: &str, _: TimeRange, _: usize) -> Read<Vec<Value>> {
+        self.note(scope)
+    }
+    fn attribute_names(&self, scope: &Scope, _: TimeRange, _: usize) -> Read<Vec<(String, String)>> {
+        self.note(scope)
+    }
+}
+
+/// A request of a route that all of them understand.
+fn request(method: &Method, path: &str) -> Request<Body> {
+    let id = if path.contains("/line/") { "0-1-0" } else { "0000000000000000000000000000000a" };
+    let place = path.replace("{id}", id).replace("{name}", "app").replace("{tag}", "app").replace("{service}", "s");
+    let is_of_lines = path.contains("query_range") && path.contains("loki")
+        || ["tail", "logs", "labels", "values", "stats", "volume", "label"].iter().any(|end| path.ends_with(end));
+    let query = if is_of_lines { "%7Bapp%3D%22x%22%7D" } else { "rate(%7Bapp%3D%22x%22%7D%5B5m%5D)" };
+    let parameters = format!("{place}?query={query}&match[]=%7Bapp%3D%22x%22%7D&start=0&end=50&step=10&service=s");
+    Request::builder().method(method).uri(parameters).body(Body::empty()).unwrap()
+}
+
+#[tokio::test]
+async fn every_route_asks_for_what_its_caller_was_granted() {
+    let asked = Asked::default();
+    let reader = || Arc::new(asked.clone());
+    let api = Api::new(reader(), reader(), reader(), QueryConfig::default(), Arc::new(RuleSet::empty()));
+    let routes = router(Arc::new(api.with_clock(|| super::NOW)));
+    let declared = routes.declared().to_vec();
+    assert!(declared.len() > 50, "{}", declared.len());
+    let authorizer = Arc::new(Authorizer::allow("own"));
+    let open = |tenant: &str| {
+        let access = Access::new(Some(Arc::new(Principal::anonymous())), vec![tenant.into()], Arc::clone(&authorizer));
+        routes.clone().into_router().layer(Extension(access))
+    };
+    let (mut one, mut other) = (open("a"), open("b"));
+    for route in declared {
+        for (router, tenant) in [(&mut one, "a"), (&mut other, "b")] {
+            let response = tower_service::Service::call(router, request(&route.method, &route.path)).await.unwrap();
+            let what = format!("{} {} for {tenant}: {}", route.method, route.path, response.status());
+            // An upgrade to a WebSocket needs a socket; what a tail follows is opened before.
+            assert!(response.status().as_u16() < 500 || route.path.ends_with("/tail"), "{what}");
+            let scopes = std::mem::take(&mut *asked.0.lock().unwrap());
+            assert!(scopes.iter().all(|scope| *scope == Scope::of(tenant)), "{what}: {scopes:?}");
+            let reads = matches!(route.needs, Needs::Tenant(..))
+                && !["rules", "alerts", "alertmanagers"].iter().any(|end| route.path.ends_with(end));
+            assert_eq!(!scopes.is_empty(), reads, "{what}");
+        }
+    }
+}
