@@ -1,13 +1,16 @@
 //! Credentials into principals, by the methods that `[auth]` names, in their order.
 //!
 //! - `config`: what `[auth]` says.
+//! - `session`: cookies of the page.
 
 mod config;
+mod session;
 
 use std::sync::Arc;
 
 use axum::http::request::Parts;
 pub use config::AuthConfig;
+pub use session::{SessionConfig, SessionError, Sessions};
 use weir_access::{Denied, Peer, Principal};
 
 /// Knows who asks.
