@@ -1,10 +1,11 @@
 //! Credentials into principals, by the methods that `[auth]` names, in their order.
 //!
 //! - `config`: what `[auth]` says.
-//! - `session`: cookies of the page.
+//! - `session`: cookies of the page. `signin`: how it gets one.
 
 mod config;
 mod session;
+pub mod signin;
 
 use std::sync::Arc;
 
@@ -19,7 +20,19 @@ pub struct Authenticator {
     anonymous: Arc<Principal>,
 }
 
+/// What a page can ask its user for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offers {
+    pub password: bool,
+    pub token: bool,
+}
+
 impl Authenticator {
+    /// What a page can ask its user for, of the methods that are configured.
+    pub fn offers(&self) -> Offers {
+        Offers::default()
+    }
+
     /// As `[auth]` says. Errors name the key.
     pub fn start(_config: &AuthConfig) -> Result<Self, String> {
         Ok(Self { anonymous: Arc::new(Principal::anonymous()) })

@@ -1,0 +1,129 @@
+//! Signing in from the page: credentials once, then a session. `docs/api.md` has the shapes.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Extension, State};
+use axum::http::header::{AUTHORIZATION, ORIGIN, SET_COOKIE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::json;
+use weir_access::{Denied, Needs, Peer, Principal, Routes};
+
+use super::{Authenticator, Sessions};
+
+/// Credentials of more bytes are refused unread.
+const BODY_BYTES_MAX: usize = 16 << 10;
+
+const SESSION_PATH: &str = "/api/weir/v1/session";
+
+/// What the page's routes work with.
+#[derive(Debug)]
+pub struct SignIn {
+    pub authenticator: Arc<Authenticator>,
+    pub sessions: Arc<Sessions>,
+}
+
+/// One of the two.
+#[derive(Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+enum Credentials {
+    Password { user: String, password: String },
+    Token { token: String },
+}
+
+/// The routes; they need nothing, since nobody has signed in yet.
+pub fn routes(sign_in: Arc<SignIn>) -> Routes {
+    Routes::new()
+        .get("/api/weir/v1/session/methods", Needs::Nothing, means)
+        .post(SESSION_PATH, Needs::Nothing, begin)
+        .on(&[Method::DELETE], SESSION_PATH, Needs::Nothing, end)
+        .map(|router| router.layer(DefaultBodyLimit::max(BODY_BYTES_MAX)))
+        .with_state(sign_in)
+}
+
+async fn means(State(sign_in): State<Arc<SignIn>>) -> Response {
+    let offers = sign_in.authenticator.offers();
+    Json(json!({"password": offers.password, "token": offers.token})).into_response()
+}
+
+async fn begin(State(sign_in): State<Arc<SignIn>>, peer: Option<Extension<Peer>>, headers: HeaderMap, body: Bytes) -> Response {
+    let Some(Extension(peer)) = peer else { return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the connection is not known") };
+    if !keeps_cookies(&peer, &headers) {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "a browser keeps a session over https only: ask weir by https, or on this machine",
+        );
+    }
+    let Ok(credentials) = serde_json::from_slice::<Credentials>(&body) else {
+        // Not the parser's own words: they repeat what was sent.
+        return refuse(StatusCode::BAD_REQUEST, "the body is neither {\"user\": …, \"password\": …} nor {\"token\": …}");
+    };
+    let Some(head) = head_with(&credentials) else {
+        return refuse(StatusCode::UNAUTHORIZED, "these credentials are not known here");
+    };
+    match sign_in.authenticator.authenticate(&head, &peer).await {
+        Ok(Some(principal)) => sign_in.session_of(&principal),
+        Ok(None) => refuse(StatusCode::UNAUTHORIZED, "these credentials are not known here"),
+        Err(denied) => denied_in_json(&denied),
+    }
+}
+
+async fn end(State(sign_in): State<Arc<SignIn>>, headers: HeaderMap) -> Response {
+    with_cookie(Json(json!({})).into_response(), &sign_in.sessions.end(&headers, now()))
+}
+
+impl SignIn {
+    fn session_of(&self, principal: &Principal) -> Response {
+        match self.sessions.begin(principal, now()) {
+            Ok(cookie) => with_cookie(Json(json!({"name": principal.name})).into_response(), &cookie),
+            Err(error) => refuse(StatusCode::FORBIDDEN, &error.to_string()),
+        }
+    }
+}
+
+/// A request's head that brings these credentials as any client would. `None` for what no header can carry.
+fn head_with(credentials: &Credentials) -> Option<Parts> {
+    let text = match credentials {
+        // The first colon ends the name.
+        Credentials::Password { user, .. } if user.contains(':') => return None,
+        Credentials::Password { user, password } => format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))),
+        Credentials::Token { token } => format!("Bearer {token}"),
+    };
+    let mut value = HeaderValue::from_str(&text).ok()?;
+    value.set_sensitive(true);
+    let (head, ()) = Request::builder().header(AUTHORIZATION, value).body(()).ok()?.into_parts();
+    Some(head)
+}
+
+/// Whether the browser keeps a cookie that is for https alone. It says itself where the page came from; a proxy may have taken
+/// TLS away since.
+fn keeps_cookies(peer: &Peer, headers: &HeaderMap) -> bool {
+    let page_is_https = headers.get(ORIGIN).is_some_and(|origin| origin.as_bytes().starts_with(b"https://"));
+    peer.is_tls || peer.address.ip().is_loopback() || page_is_https
+}
+
+fn with_cookie(mut response: Response, cookie: &str) -> Response {
+    if let Ok(value) = HeaderValue::from_str(cookie) {
+        response.headers_mut().append(SET_COOKIE, value);
+    }
+    response
+}
+
+fn refuse(status: StatusCode, text: &str) -> Response {
+    (status, Json(json!({"status": "error", "error": text}))).into_response()
+}
+
+fn denied_in_json(denied: &Denied) -> Response {
+    refuse(denied.status(), &denied.to_string())
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
