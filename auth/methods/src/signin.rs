@@ -5,17 +5,19 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Extension, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{DefaultBodyLimit, Extension, Query, State};
 use axum::http::header::{AUTHORIZATION, ORIGIN, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::json;
 use weir_access::{Denied, Needs, Peer, Principal, Routes};
 
+use super::codeflow::{Callback, Failed};
 use super::{Authenticator, Sessions};
 
 /// Credentials of more bytes are refused unread.
@@ -38,19 +40,70 @@ enum Credentials {
     Token { token: String },
 }
 
+const LOGIN_PATH: &str = "/auth/login";
+/// What `auth.oidc.redirect_url` ends in.
+pub(crate) const CALLBACK_PATH: &str = "/auth/callback";
+
 /// The routes; they need nothing, since nobody has signed in yet.
 pub fn routes(sign_in: Arc<SignIn>) -> Routes {
     Routes::new()
         .get("/api/weir/v1/session/methods", Needs::Nothing, means)
         .post(SESSION_PATH, Needs::Nothing, begin)
         .on(&[Method::DELETE], SESSION_PATH, Needs::Nothing, end)
+        .get(LOGIN_PATH, Needs::Nothing, login)
+        .get(CALLBACK_PATH, Needs::Nothing, callback)
         .map(|router| router.layer(DefaultBodyLimit::max(BODY_BYTES_MAX)))
         .with_state(sign_in)
 }
 
 async fn means(State(sign_in): State<Arc<SignIn>>) -> Response {
     let offers = sign_in.authenticator.offers();
-    Json(json!({"password": offers.password, "token": offers.token})).into_response()
+    let mut told = json!({"password": offers.password, "token": offers.token});
+    if let Some((_, flow)) = sign_in.authenticator.code_flow() {
+        told["oidc"] = flow.issuer().into();
+    }
+    Json(told).into_response()
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Wanted {
+    to: String,
+}
+
+/// To the issuer.
+async fn login(State(sign_in): State<Arc<SignIn>>, wanted: Result<Query<Wanted>, QueryRejection>) -> Response {
+    let Some((_, flow)) = sign_in.authenticator.code_flow() else {
+        return refuse(StatusCode::NOT_FOUND, "no issuer is configured for the page: [auth.oidc] redirect_url");
+    };
+    let to = wanted.map(|Query(wanted)| wanted.to).unwrap_or_default();
+    match flow.begin(&sign_in.sessions, &to, now()).await {
+        Ok((url, cookie)) => with_cookie(go(url.as_str()), &cookie),
+        Err(failed) => go(&format!("/?signin={}", failed.code())),
+    }
+}
+
+/// Back from the issuer.
+async fn callback(
+    State(sign_in): State<Arc<SignIn>>,
+    headers: HeaderMap,
+    said: Result<Query<Callback>, QueryRejection>,
+) -> Response {
+    let Some((oidc, flow)) = sign_in.authenticator.code_flow() else {
+        return refuse(StatusCode::NOT_FOUND, "no issuer is configured for the page: [auth.oidc] redirect_url");
+    };
+    let said = said.map(|Query(said)| said).unwrap_or_default();
+    let (finished, gone) = flow.finish(oidc, &sign_in.sessions, (&headers, &said), now()).await;
+    let begun = finished.and_then(|signed_in| {
+        let session = sign_in.sessions.begin(&signed_in.principal, now()).map_err(|_| Failed::Unknown)?;
+        Ok(with_cookie(go(&signed_in.to), &session))
+    });
+    with_cookie(begun.unwrap_or_else(|failed| go(&format!("/?signin={}", failed.code()))), &gone)
+}
+
+/// 303: by GET, whatever was asked.
+fn go(to: &str) -> Response {
+    Redirect::to(to).into_response()
 }
 
 async fn begin(State(sign_in): State<Arc<SignIn>>, peer: Option<Extension<Peer>>, headers: HeaderMap, body: Bytes) -> Response {
@@ -76,7 +129,15 @@ async fn begin(State(sign_in): State<Arc<SignIn>>, peer: Option<Extension<Peer>>
 }
 
 async fn end(State(sign_in): State<Arc<SignIn>>, headers: HeaderMap) -> Response {
-    with_cookie(Json(json!({})).into_response(), &sign_in.sessions.end(&headers, now()))
+    let shown = sign_in.sessions.principal(&headers, now());
+    let is_issuers = matches!(&shown, Some(Ok(principal)) if principal.method == weir_access::Method::Oidc);
+    let mut told = json!({});
+    if let Some((_, flow)) = sign_in.authenticator.code_flow().filter(|_| is_issuers)
+        && let Some(url) = flow.sign_out_url().await
+    {
+        told["continue"] = url.as_str().into();
+    }
+    with_cookie(Json(told).into_response(), &sign_in.sessions.end(&headers, now()))
 }
 
 impl SignIn {

@@ -8,12 +8,10 @@ export interface Caller {
   /** `anonymous` where nobody is asked who they are. */
   method: string;
   groups: string[];
-  /** Those that may be named; the one that is meant when none is comes first. */
-  tenants: string[];
-  /** Whether others may be named, too. */
-  any_tenant: boolean;
-  /** Of each verb, the telemetry. */
-  verbs: Record<string, string[]>;
+  /** Those that may be named; null: whichever policies allow. */
+  tenants: string[] | null;
+  /** Those that the page looks at now. */
+  scope: string[];
 }
 
 /** How one may sign in. */

@@ -5,11 +5,11 @@ import { setParams } from '../core/route';
 export function Who() {
   const who = caller.value;
   if (!who || (who.method === 'anonymous' && tenant.value === '')) return null;
-  const offered = [...new Set([...who.tenants, ...(tenant.value ? [tenant.value] : [])])];
+  const offered = [...new Set([...(who.tenants ?? who.scope), ...(tenant.value ? [tenant.value] : [])])];
   return (
     <div class="who">
       {offered.length > 1 && (
-        <select aria-label="Tenant" value={tenant.value || offered[0]} onChange={(event) => setParams({ tenant: event.currentTarget.value })}>
+        <select aria-label="Tenant" value={tenant.value || who.scope[0]} onChange={(event) => setParams({ tenant: event.currentTarget.value })}>
           {offered.map((name) => <option key={name} value={name}>{name}</option>)}
         </select>
       )}

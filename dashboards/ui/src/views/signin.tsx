@@ -2,9 +2,19 @@
 import { useState } from 'preact/hooks';
 import { useAsk } from '../core/ask';
 import { means, signIn } from '../core/caller';
+import { params } from '../core/route';
 import { ErrorNote } from '../parts/notes';
 
+/** Why a sign-in at the issuer came to nothing; the codes are the server's. */
+const FAILED: Record<string, string> = {
+  denied: 'The issuer did not sign you in.',
+  expired: 'It took too long, or was begun in another browser. Try again.',
+  unknown: 'The issuer knows you, and what it says of you does not count here. Ask who runs this weir.',
+  silent: 'The issuer does not answer. Try again later.',
+};
+
 export function SignIn() {
+  const failed = FAILED[params.value.get('signin') ?? ''];
   const asked = useAsk('means', means);
   const [busy, setBusy] = useState(false);
   const [wrong, setWrong] = useState('');
@@ -21,6 +31,7 @@ export function SignIn() {
     <section class="signin">
       <h1>Sign in to weir</h1>
       <ErrorNote error={asked.error} />
+      {failed && !wrong && <div class="note error" role="alert"><strong>Not signed in</strong> <span class="wrap">{failed}</span></div>}
       {wrong && <div class="note error" role="alert"><strong>Not signed in</strong> <span class="wrap">{wrong}</span></div>}
       {offered?.oidc && <p><a class="button" target="_self" href={`/auth/login?to=${encodeURIComponent(window.location.pathname + window.location.search)}`}>Continue with {new URL(offered.oidc).host}</a></p>}
       {offered?.password && (
