@@ -14,10 +14,10 @@ use serde_json::Value;
 use url::Url;
 use weir_access::Principal;
 
-use super::Sessions;
 use super::backend::Backend;
 use super::config::{OidcConfig, server};
 use super::oidc::{Oidc, discovery};
+use super::session::Sessions;
 use super::verdict::Undecided;
 
 /// A person types a password, and looks for a second factor.
@@ -219,7 +219,8 @@ impl CodeFlow {
             let url = document[name].as_str().unwrap_or_default();
             endpoint_url(name, url).map_err(|error| self.backend.undecided(&error))
         };
-        let end_session = if document["end_session_endpoint"].is_string() { Some(endpoint("end_session_endpoint")?) } else { None };
+        let end_session =
+            if document["end_session_endpoint"].is_string() { Some(endpoint("end_session_endpoint")?) } else { None };
         Ok(Endpoints { authorization: endpoint("authorization_endpoint")?, token: endpoint("token_endpoint")?, end_session })
     }
 
@@ -260,7 +261,16 @@ mod tests {
         let check = |to: &str, expected: &str| assert_eq!(own_path(to), expected, "{to:?}");
         check("/logs?q=a&tenant=shop", "/logs?q=a&tenant=shop");
         check("/", "/");
-        for elsewhere in ["", "logs", "//evil.example", "/\\evil.example", "https://evil.example", "/\t/evil.example", "/auth/login?to=/auth/login", "/a\r\nSet-Cookie: a=b"] {
+        for elsewhere in [
+            "",
+            "logs",
+            "//evil.example",
+            "/\\evil.example",
+            "https://evil.example",
+            "/\t/evil.example",
+            "/auth/login?to=/auth/login",
+            "/a\r\nSet-Cookie: a=b",
+        ] {
             check(elsewhere, "/");
         }
         check(&format!("/{}", "a".repeat(PATH_BYTES_MAX)), "/");

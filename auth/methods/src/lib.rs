@@ -1,46 +1,42 @@
 //! Credentials into principals, by the methods that `[auth]` names, in their order.
 //!
+//! - `authenticator`: the methods in their order, over one request.
 //! - `config`: what `[auth]` says.
-//! - `session`: cookies of the page. `signin`: how it gets one.
+//! - `credentials`: what a request's head brings, within limits.
+//! - `certificates`, `tokens`, `basic`, `oidc`, `kubernetes`, `keystone`, `proxy`: the methods, a file each.
+//! - `jwt`, `jwks`: signed tokens, and the keys that an issuer publishes.
+//! - `session`: cookies of the page. `signin`: how it gets one, `codeflow`: from an issuer.
+//! - `backend`: HTTP to issuers and to whoever else is asked.
+//! - `cache`: verdicts that cost something, kept for a while. `digest`: how secrets are looked up.
+//! - `throttle`: who has failed too often waits. `watched`: files that are read again when they change.
+//! - `metrics`: how it is doing.
 
+mod authenticator;
+mod backend;
+mod basic;
+mod cache;
+mod certificates;
+mod codeflow;
 mod config;
+mod credentials;
+mod digest;
+mod jwks;
+mod jwt;
+mod keystone;
+mod kubernetes;
+mod metrics;
+mod oidc;
+mod proxy;
 mod session;
 pub mod signin;
+mod throttle;
+mod tokens;
+mod verdict;
+mod watched;
 
-use std::sync::Arc;
-
-use axum::http::request::Parts;
-pub use config::AuthConfig;
-pub use session::{SessionConfig, SessionError, Sessions};
-use weir_access::{Denied, Peer, Principal};
-
-/// Knows who asks.
-#[derive(Debug)]
-pub struct Authenticator {
-    anonymous: Arc<Principal>,
-}
-
-/// What a page can ask its user for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Offers {
-    pub password: bool,
-    pub token: bool,
-}
-
-impl Authenticator {
-    /// What a page can ask its user for, of the methods that are configured.
-    pub fn offers(&self) -> Offers {
-        Offers::default()
-    }
-
-    /// As `[auth]` says. Errors name the key.
-    pub fn start(_config: &AuthConfig) -> Result<Self, String> {
-        Ok(Self { anonymous: Arc::new(Principal::anonymous()) })
-    }
-
-    /// Whom a request's credentials stand for, by its head and its connection alone; `None` where it brings none. Where no
-    /// method is configured, everybody is anonymous.
-    pub async fn authenticate(&self, _head: &Parts, _peer: &Peer) -> Result<Option<Arc<Principal>>, Denied> {
-        Ok(Some(Arc::clone(&self.anonymous)))
-    }
-}
+pub use authenticator::Authenticator;
+pub use config::{
+    AuthConfig, CertificateName, CertificatesConfig, KeystoneConfig, KubernetesConfig, MethodName, OidcConfig, ProxyConfig,
+    TenantName, TokenCheck,
+};
+pub use session::SessionConfig;

@@ -56,7 +56,7 @@ impl Default for SessionConfig {
 
 /// Why there is no session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SessionError {
+pub(crate) enum SessionError {
     #[error("the session is over; sign in again")]
     Over,
     #[error("a cookie has no room for {0} groups and {1} tenants")]
@@ -64,7 +64,7 @@ pub enum SessionError {
 }
 
 /// Makes, reads and ends sessions.
-pub struct Sessions {
+pub(crate) struct Sessions {
     key: LessSafeKey,
     random: SystemRandom,
     lifetime: Duration,

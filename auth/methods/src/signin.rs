@@ -1,7 +1,6 @@
 //! Signing in from the page: credentials once, then a session. `docs/api.md` has the shapes.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::body::Bytes;
@@ -17,20 +16,15 @@ use serde::Deserialize;
 use serde_json::json;
 use weir_access::{Denied, Needs, Peer, Principal, Routes};
 
+use super::Authenticator;
 use super::codeflow::{Callback, Failed};
-use super::{Authenticator, Sessions};
+use super::oidc::unix_seconds;
+use super::session::Sessions;
 
 /// Credentials of more bytes are refused unread.
 const BODY_BYTES_MAX: usize = 16 << 10;
 
 const SESSION_PATH: &str = "/api/weir/v1/session";
-
-/// What the page's routes work with.
-#[derive(Debug)]
-pub struct SignIn {
-    pub authenticator: Arc<Authenticator>,
-    pub sessions: Arc<Sessions>,
-}
 
 /// One of the two.
 #[derive(Deserialize)]
@@ -45,7 +39,7 @@ const LOGIN_PATH: &str = "/auth/login";
 pub(crate) const CALLBACK_PATH: &str = "/auth/callback";
 
 /// The routes; they need nothing, since nobody has signed in yet.
-pub fn routes(sign_in: Arc<SignIn>) -> Routes {
+pub fn routes(authenticator: Arc<Authenticator>) -> Routes {
     Routes::new()
         .get("/api/weir/v1/session/methods", Needs::Nothing, means)
         .post(SESSION_PATH, Needs::Nothing, begin)
@@ -53,13 +47,13 @@ pub fn routes(sign_in: Arc<SignIn>) -> Routes {
         .get(LOGIN_PATH, Needs::Nothing, login)
         .get(CALLBACK_PATH, Needs::Nothing, callback)
         .map(|router| router.layer(DefaultBodyLimit::max(BODY_BYTES_MAX)))
-        .with_state(sign_in)
+        .with_state(authenticator)
 }
 
-async fn means(State(sign_in): State<Arc<SignIn>>) -> Response {
-    let offers = sign_in.authenticator.offers();
+async fn means(State(authenticator): State<Arc<Authenticator>>) -> Response {
+    let offers = authenticator.offers();
     let mut told = json!({"password": offers.password, "token": offers.token});
-    if let Some((_, flow)) = sign_in.authenticator.code_flow() {
+    if let Some((_, flow)) = authenticator.code_flow() {
         told["oidc"] = flow.issuer().into();
     }
     Json(told).into_response()
@@ -72,12 +66,12 @@ struct Wanted {
 }
 
 /// To the issuer.
-async fn login(State(sign_in): State<Arc<SignIn>>, wanted: Result<Query<Wanted>, QueryRejection>) -> Response {
-    let Some((_, flow)) = sign_in.authenticator.code_flow() else {
+async fn login(State(authenticator): State<Arc<Authenticator>>, wanted: Result<Query<Wanted>, QueryRejection>) -> Response {
+    let Some((_, flow)) = authenticator.code_flow() else {
         return refuse(StatusCode::NOT_FOUND, "no issuer is configured for the page: [auth.oidc] redirect_url");
     };
     let to = wanted.map(|Query(wanted)| wanted.to).unwrap_or_default();
-    match flow.begin(&sign_in.sessions, &to, now()).await {
+    match flow.begin(&authenticator.sessions, &to, unix_seconds()).await {
         Ok((url, cookie)) => with_cookie(go(url.as_str()), &cookie),
         Err(failed) => go(&format!("/?signin={}", failed.code())),
     }
@@ -85,17 +79,17 @@ async fn login(State(sign_in): State<Arc<SignIn>>, wanted: Result<Query<Wanted>,
 
 /// Back from the issuer.
 async fn callback(
-    State(sign_in): State<Arc<SignIn>>,
+    State(authenticator): State<Arc<Authenticator>>,
     headers: HeaderMap,
     said: Result<Query<Callback>, QueryRejection>,
 ) -> Response {
-    let Some((oidc, flow)) = sign_in.authenticator.code_flow() else {
+    let Some((oidc, flow)) = authenticator.code_flow() else {
         return refuse(StatusCode::NOT_FOUND, "no issuer is configured for the page: [auth.oidc] redirect_url");
     };
     let said = said.map(|Query(said)| said).unwrap_or_default();
-    let (finished, gone) = flow.finish(oidc, &sign_in.sessions, (&headers, &said), now()).await;
+    let (finished, gone) = flow.finish(oidc, &authenticator.sessions, (&headers, &said), unix_seconds()).await;
     let begun = finished.and_then(|signed_in| {
-        let session = sign_in.sessions.begin(&signed_in.principal, now()).map_err(|_| Failed::Unknown)?;
+        let session = authenticator.sessions.begin(&signed_in.principal, unix_seconds()).map_err(|_| Failed::Unknown)?;
         Ok(with_cookie(go(&signed_in.to), &session))
     });
     with_cookie(begun.unwrap_or_else(|failed| go(&format!("/?signin={}", failed.code()))), &gone)
@@ -106,7 +100,12 @@ fn go(to: &str) -> Response {
     Redirect::to(to).into_response()
 }
 
-async fn begin(State(sign_in): State<Arc<SignIn>>, peer: Option<Extension<Peer>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn begin(
+    State(authenticator): State<Arc<Authenticator>>,
+    peer: Option<Extension<Peer>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let Some(Extension(peer)) = peer else { return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the connection is not known") };
     if !keeps_cookies(&peer, &headers) {
         return refuse(
@@ -121,31 +120,29 @@ async fn begin(State(sign_in): State<Arc<SignIn>>, peer: Option<Extension<Peer>>
     let Some(head) = head_with(&credentials) else {
         return refuse(StatusCode::UNAUTHORIZED, "these credentials are not known here");
     };
-    match sign_in.authenticator.authenticate(&head, &peer).await {
-        Ok(Some(principal)) => sign_in.session_of(&principal),
+    match authenticator.authenticate(&head, &peer).await {
+        Ok(Some(principal)) => session_of(&authenticator.sessions, &principal),
         Ok(None) => refuse(StatusCode::UNAUTHORIZED, "these credentials are not known here"),
         Err(denied) => denied_in_json(&denied),
     }
 }
 
-async fn end(State(sign_in): State<Arc<SignIn>>, headers: HeaderMap) -> Response {
-    let shown = sign_in.sessions.principal(&headers, now());
+async fn end(State(authenticator): State<Arc<Authenticator>>, headers: HeaderMap) -> Response {
+    let shown = authenticator.sessions.principal(&headers, unix_seconds());
     let is_issuers = matches!(&shown, Some(Ok(principal)) if principal.method == weir_access::Method::Oidc);
     let mut told = json!({});
-    if let Some((_, flow)) = sign_in.authenticator.code_flow().filter(|_| is_issuers)
+    if let Some((_, flow)) = authenticator.code_flow().filter(|_| is_issuers)
         && let Some(url) = flow.sign_out_url().await
     {
         told["continue"] = url.as_str().into();
     }
-    with_cookie(Json(told).into_response(), &sign_in.sessions.end(&headers, now()))
+    with_cookie(Json(told).into_response(), &authenticator.sessions.end(&headers, unix_seconds()))
 }
 
-impl SignIn {
-    fn session_of(&self, principal: &Principal) -> Response {
-        match self.sessions.begin(principal, now()) {
-            Ok(cookie) => with_cookie(Json(json!({"name": principal.name})).into_response(), &cookie),
-            Err(error) => refuse(StatusCode::FORBIDDEN, &error.to_string()),
-        }
+fn session_of(sessions: &Sessions, principal: &Principal) -> Response {
+    match sessions.begin(principal, unix_seconds()) {
+        Ok(cookie) => with_cookie(Json(json!({"name": principal.name})).into_response(), &cookie),
+        Err(error) => refuse(StatusCode::FORBIDDEN, &error.to_string()),
     }
 }
 
@@ -183,8 +180,4 @@ fn refuse(status: StatusCode, text: &str) -> Response {
 
 fn denied_in_json(denied: &Denied) -> Response {
     refuse(denied.status(), &denied.to_string())
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

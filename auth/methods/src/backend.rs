@@ -1,0 +1,152 @@
+//! HTTP to issuers and to whoever else is asked who somebody is: few requests at once, each with an end, answers of a limited size.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::http::{HeaderMap, StatusCode};
+use reqwest::RequestBuilder;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use super::metrics::AuthMetrics;
+use super::verdict::Undecided;
+
+/// Questions under way; further ones wait.
+const AT_ONCE: usize = 16;
+/// Keys of an issuer take some KiB, a TokenReview with a thousand groups 100.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// One server.
+pub(crate) struct Backend {
+    /// The method that asks: in metrics, logs, and errors to clients.
+    name: &'static str,
+    client: reqwest::Client,
+    slots: Semaphore,
+    timeout: Duration,
+    metrics: AuthMetrics,
+    /// Whether it was said that it does not answer.
+    is_silent: AtomicBool,
+}
+
+/// What it said.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub fn json(&self) -> Result<Value, String> {
+        serde_json::from_slice(&self.body).map_err(|error| format!("the answer is not JSON: {error}"))
+    }
+}
+
+impl Backend {
+    /// `ca_file`: authorities of its certificate; the machine's where it is empty. Errors name `key` and the file.
+    pub fn new(name: &'static str, key: &str, ca_file: &Path, timeout: Duration, metrics: AuthMetrics) -> Result<Self, String> {
+        let builder = match ca_file.as_os_str().is_empty() {
+            true => weir_tls::client_builder(),
+            false => {
+                let config = trusting(ca_file).map_err(|error| format!("{key}: {}: {error}", ca_file.display()))?;
+                reqwest::Client::builder().tls_backend_preconfigured(config)
+            }
+        };
+        // A redirection would carry weir's own token, or bring keys from elsewhere.
+        let builder = builder.redirect(reqwest::redirect::Policy::none()).connect_timeout(timeout);
+        let client = builder.build().map_err(|error| format!("{key}: {error}"))?;
+        let (slots, is_silent) = (Semaphore::new(AT_ONCE), AtomicBool::new(false));
+        Ok(Self { name, client, slots, timeout, metrics, is_silent })
+    }
+
+    pub fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
+    /// Its answer, unless there is none in time or it says that it cannot.
+    pub async fn send(&self, request: RequestBuilder) -> Result<Reply, Undecided> {
+        let begun = Instant::now();
+        let exchange = async {
+            let _slot = self.slots.acquire().await.map_err(|error| error.to_string())?;
+            exchange(request).await
+        };
+        let outcome = tokio::time::timeout(self.timeout, exchange).await;
+        let outcome = outcome.unwrap_or_else(|_| Err(format!("no answer within {:?}", self.timeout)));
+        self.metrics.backend(self.name, begun.elapsed().as_secs_f64(), outcome.is_ok());
+        match outcome {
+            Ok(reply) => {
+                if self.is_silent.swap(false, Ordering::Relaxed) {
+                    tracing::info!(backend = self.name, "it answers again");
+                }
+                Ok(reply)
+            }
+            Err(error) => Err(self.undecided(&error)),
+        }
+    }
+
+    /// For an answer that decides nothing. `error` goes to the log, once until it answers again.
+    pub fn undecided(&self, error: &str) -> Undecided {
+        if !self.is_silent.swap(true, Ordering::Relaxed) {
+            tracing::warn!(backend = self.name, error, "it does not say who somebody is");
+        }
+        Undecided(format!("{} does not answer who this is; try again later", self.name))
+    }
+}
+
+async fn exchange(request: RequestBuilder) -> Result<Reply, String> {
+    // Without the URL, which some put secrets into; with the cause, which reqwest leaves out.
+    let shown = |error: reqwest::Error| {
+        let error = error.without_url();
+        let cause = std::iter::successors(std::error::Error::source(&error), |cause| cause.source()).last();
+        cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+    };
+    let mut response = request.send().await.map_err(shown)?;
+    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(shown)? {
+        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+            return Err(format!("the answer is larger than {ANSWER_BYTES_MAX} bytes"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || status.is_redirection() {
+        return Err(format!("status {status}"));
+    }
+    Ok(Reply { status, headers, body })
+}
+
+fn trusting(ca_file: &Path) -> Result<ClientConfig, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(ca_file).map_err(|error| error.to_string())? {
+        roots.add(certificate.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
+    }
+    if roots.is_empty() {
+        return Err("has no certificate".into());
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Ok(versions.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_authorities_is_read_and_wrong_ones_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        let backend = || Backend::new("issuer", "auth.oidc.ca_file", &path, Duration::from_secs(1), AuthMetrics::default());
+        assert!(backend().err().unwrap().contains("auth.oidc.ca_file"));
+        std::fs::write(&path, "nothing\n").unwrap();
+        assert!(backend().err().unwrap().contains("no certificate"));
+        let authority = rcgen::generate_simple_self_signed(["issuer.example".to_owned()]).unwrap();
+        std::fs::write(&path, authority.cert.pem()).unwrap();
+        assert!(backend().is_ok());
+    }
+}
