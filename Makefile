@@ -32,6 +32,8 @@ test: ## Install what the tests need and run all of them
 	@echo "== building weir, its tests and benchmarks"
 	cargo build --release --locked --workspace --all-targets
 	@tests/kafka/fetch
+	@tests/keycloak/fetch
+	@tests/keystone/fetch
 	@tests/setup/node tests/s3/fetch
 	@tests/guest/fetch
 	@tests/setup/deploy

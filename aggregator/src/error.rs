@@ -31,9 +31,9 @@ pub enum AggregatorError {
     /// Work of a partition panicked: what it worked on is dropped.
     #[error("{operation} of {place}: it panicked: {said}")]
     Panicked { operation: &'static str, place: TopicPartition, said: String },
-    /// A merge would have lost or doubled something, or won nothing; the blocks stay as they are.
-    #[error("merge blocks: {before} {what} became {after}; the blocks stay as they are")]
-    Merge { what: &'static str, before: u64, after: u64 },
+    /// A merge would have lost or doubled lines.
+    #[error("merge blocks: {before} lines became {after}; the blocks stay as they are")]
+    Merge { before: u64, after: u64 },
     /// A task that others count on ended without a word.
     #[error("{task} was lost: {source}")]
     TaskLost {

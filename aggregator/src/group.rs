@@ -197,16 +197,9 @@ impl GroupLoop {
                 self.consumer.pause(&place, false).await
             }
             GroupRequest::Seek(offset) => self.consumer.seek(&place, offset).await,
-            // Either another owner was first and we will hear of it, or the damage is the partition's own: it is opened again in a
-            // while, unless it is taken from us until then.
-            GroupRequest::Close { reason, pause } => {
-                tracing::error!(
-                    topic = place.topic,
-                    partition = place.partition,
-                    reason,
-                    ?pause,
-                    "a partition is not served; trying again"
-                );
+            // Either another owner was first and we will hear of it, or the store is away, or the damage is the partition's own: it is
+            // opened again in a while, unless it is taken from us until then.
+            GroupRequest::Close { reason } => {
                 self.waiting.remove(&place);
                 self.registry.set(&place, None);
                 self.owners(&place).quarantine(place.partition, reason);

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -34,7 +33,7 @@ pub(crate) enum GroupRequest {
     /// The bus goes on at this offset.
     Seek(u64),
     /// The partition is not served, and why.
-    Close { reason: String, pause: Duration },
+    Close { reason: String },
 }
 
 /// Where a partition's task tells its group; by the number of the assignment the group knows what is history.

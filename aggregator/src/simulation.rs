@@ -4,6 +4,7 @@
 //! What must hold at the end of each: acknowledged ⊆ stored ⊆ sent, each once, in order per source; live, sealed, compacted.
 //! `WEIR_SIM_SCHEDULES` says how many; `WEIR_SIM_SEED` runs one. The seed is printed on failure.
 
+mod claims;
 mod clocks;
 mod engines;
 mod moods;
@@ -30,6 +31,7 @@ use weir_logs::{LogsEngine, LogsReader};
 use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::LogRecord;
+use weir_model::outage::Outages;
 use weir_model::select::{LogReader, LogSelect, LogVisitor, NoBudget};
 use weir_model::time::TimeRange;
 use weir_model::wire::Kind;
@@ -54,6 +56,7 @@ const TENANT: &str = "t";
 struct Member {
     partitions: Arc<Partitions<LogsEngine>>,
     registry: OwnerRegistry,
+    outages: Outages,
     task: JoinHandle<()>,
     stop: CancellationToken,
 }
@@ -85,6 +88,7 @@ impl World {
             metrics: Metrics::default(),
             member: name.to_owned(),
         });
+        let outages = dependencies.metrics.outages.clone();
         let partitions = Arc::default();
         let registry = OwnerRegistry::default();
         let shared = (&dependencies, &Arc::new(Budget::new(&self.config)), &Arc::new(Pool::new()));
@@ -101,7 +105,7 @@ impl World {
             // An error ends the process, as it does the real one; the schedule starts it again.
             let _ended = group.run(stopped).await;
         });
-        Member { partitions, registry, task, stop }
+        Member { partitions, registry, outages, task, stop }
     }
 }
 

@@ -1,4 +1,5 @@
-//! A seal that fails for what was taken: the rest is sealed, and what cannot be is kept raw, counted and said.
+//! A seal that fails for what was taken: the rest is sealed, and what cannot be is kept raw, counted and said. Blocks that cannot be
+//! fewer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +29,7 @@ use crate::open::owners;
 use crate::owners::{GroupRequest, ToGroup};
 use crate::pool::Pool;
 
-/// The logs engine, but for lines that it cannot seal.
+/// The logs engine, but for lines that it cannot seal, and for two blocks, which do not fit into one.
 struct Picky(LogsEngine);
 
 struct PickyHead {
@@ -83,7 +84,9 @@ impl Engine for Picky {
     }
 
     fn merge(&self, blocks: &[Arc<LogsBlock>]) -> Result<Vec<BuiltBlock>, StoreError> {
-        self.0.merge(blocks)
+        let fitting = if blocks.len() == 2 { 1 } else { blocks.len() };
+        let merged: Result<Vec<_>, _> = blocks.chunks(fitting.max(1)).map(|blocks| self.0.merge(blocks)).collect();
+        Ok(merged?.into_iter().flatten().collect())
     }
 }
 
@@ -195,5 +198,28 @@ async fn what_cannot_be_sealed_is_quarantined_and_the_rest_is_sealed() {
     let again = [record(RECORDS, "source3"), record(RECORDS + 1, "refused"), record(RECORDS + 2, "new")];
     let (committed, manifest) = sealing.seal(&again).await;
     assert_eq!((committed.records, manifest.next_offset), (2, RECORDS + 3));
+    sealing.revoked.cancel();
+}
+
+#[tokio::test]
+async fn blocks_that_do_not_fit_into_fewer_stay_and_no_merge_has_failed() {
+    let mut sealing = Sealing::new().await;
+    let compact = async |sealing: &Sealing| {
+        let (tx, rx) = oneshot::channel();
+        sealing.commands.send(OwnerCommand::Compact(tx)).await.expect("is open");
+        let committed = rx.await.expect("is answered").expect("compacts");
+        let blocks = sealing.store.load_latest().await.expect("loads").expect("is there").1.blocks;
+        (committed.blocks, blocks.len(), blocks.iter().map(|block| block.summary.records).sum::<u64>())
+    };
+    let one = |offset| record(offset, &format!("source{offset}"));
+    sealing.seal(&(0..10).map(one).collect::<Vec<_>>()).await;
+    sealing.seal(&[one(10)]).await;
+    assert_eq!(compact(&sealing).await, (0, 2, 22));
+    let labels = PartitionLabels { topic: Kind::Logs.topic().into(), partition: 0 };
+    assert_eq!(sealing.metrics.failures.get_or_create(&labels).get(), 0);
+    // The larger one is left alone from now on; the other has new neighbours.
+    sealing.seal(&[one(11)]).await;
+    sealing.seal(&[one(12)]).await;
+    assert_eq!(compact(&sealing).await, (1, 2, 26));
     sealing.revoked.cancel();
 }

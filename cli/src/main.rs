@@ -1,6 +1,7 @@
 //! The `weir` binary: reads arguments, hands over to a command, turns errors into exit codes.
 //!
 //! - [`args`]: what can be typed.
+//! - [`arenas`]: how the allocator is set.
 //! - [`config`]: the one configuration file.
 //! - [`up`]: all roles in one process; [`role`]: each of them as a process; [`service`]: what these share.
 //! - [`front`]: what every socket is served by.
@@ -16,6 +17,7 @@
 //!
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or wrong input file.
 
+mod arenas;
 mod args;
 mod check;
 mod client;
@@ -64,6 +66,7 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
+    arenas::limit();
     let arguments = match Arguments::read(std::env::args_os()) {
         Ok(arguments) => arguments,
         Err(error) => {

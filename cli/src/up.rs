@@ -21,8 +21,9 @@ use crate::plan::Plan;
 use crate::rules::Sink;
 use crate::service::health::{self, CaughtUp, Readiness, Share};
 use crate::service::memory::{self, Parts};
+use crate::service::startup_gate::{self, Storage};
 use crate::service::storing::Storing;
-use crate::service::{build, bus_health, lifecycle, listen, startup_gate};
+use crate::service::{build, lifecycle, listen};
 use crate::{Failure, telemetry};
 
 /// Runs until SIGTERM or SIGINT, then drains.
@@ -36,17 +37,11 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     let (shutdown, consuming, outages) = (CancellationToken::new(), CancellationToken::new(), Outages::default());
     let clock: Clock = Arc::new(lifecycle::now);
 
-    let bus = build::open_bus(&config, &mut registry)?;
     let [grpc, http] = otlp.listeners();
-    let store = build::open_store(&config).await?;
-    let places = startup_gate::until(&front, &[&main, grpc, http], async |waiting| {
-        build::probe_store(&config, &store, waiting).await?;
-        bus_health::places(&*bus, waiting).await
-    })
-    .await?;
-    let Some(places) = places else { return Ok(()) };
+    let storage = startup_gate::storage(&config, &front, &[&main, grpc, http], &mut registry).await?;
+    let Some(Storage { bus, object_store, places }) = storage else { return Ok(()) };
     let member = format!("http://{}", config.listen);
-    let aggregator = build::build_aggregator(&config, (Arc::clone(&bus), store), member, &clock, &outages, &mut registry);
+    let aggregator = build::build_aggregator(&config, (Arc::clone(&bus), object_store), member, &clock, &outages, &mut registry);
     let mut owning = run(&aggregator, &consuming);
     let mut collector = build::start_collector(&config, bus, &clock, &outages, &mut registry, &shutdown).await?;
 

@@ -34,6 +34,7 @@ use weir_model::wire::{self, Frame, Kind, Limits, Mark, Section};
 
 use crate::collector::{Collector, Deps};
 use crate::config::CollectorConfig;
+use crate::loki_push::logproto;
 
 const TRACE: [u8; 16] = [7; 16];
 
@@ -106,57 +107,15 @@ fn metrics(service: &str, value: i64) -> ExportMetricsServiceRequest {
     ExportMetricsServiceRequest { resource_metrics }
 }
 
-/// logproto's PushRequest, written anew so that the collector's reading of it is checked against another hand.
-mod logproto {
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Push {
-        #[prost(message, repeated, tag = "1")]
-        pub streams: Vec<Stream>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Stream {
-        #[prost(string, tag = "1")]
-        pub labels: String,
-        #[prost(message, repeated, tag = "2")]
-        pub entries: Vec<Entry>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Entry {
-        #[prost(message, optional, tag = "1")]
-        pub timestamp: Option<Time>,
-        #[prost(string, tag = "2")]
-        pub line: String,
-        #[prost(message, repeated, tag = "3")]
-        pub metadata: Vec<Pair>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Time {
-        #[prost(int64, tag = "1")]
-        pub seconds: i64,
-        #[prost(int32, tag = "2")]
-        pub nanos: i32,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Pair {
-        #[prost(string, tag = "1")]
-        pub name: String,
-        #[prost(string, tag = "2")]
-        pub value: String,
-    }
-}
-
 fn loki(count: i32) -> Vec<u8> {
     let entry = |i: i32| logproto::Entry {
-        timestamp: Some(logproto::Time { seconds: 2, nanos: i }),
-        line: format!("loki line {i} ü"),
+        timestamp: Some(logproto::Timestamp { seconds: 2, nanos: i }),
+        line: format!("loki line {i} ü").into_bytes(),
         metadata: vec![logproto::Pair { name: "user".into(), value: format!("u{i}") }],
     };
-    let stream = logproto::Stream { labels: r#"{app="loki", env="test"}"#.into(), entries: (0..count).map(entry).collect() };
-    snap::raw::Encoder::new().compress_vec(&logproto::Push { streams: vec![stream] }.encode_to_vec()).unwrap()
+    let (labels, entries) = (r#"{app="loki", env="test"}"#.into(), (0..count).map(entry).collect());
+    let request = logproto::PushRequest { streams: vec![logproto::Stream { labels, entries, hash: 0 }] };
+    snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap()
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {

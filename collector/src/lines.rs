@@ -31,6 +31,9 @@ struct Said {
     context: Option<(TraceId, SpanId)>,
 }
 
+/// Metadata that lines share, as numbers of their batch: hashed once, and not once a line. Ascending by name.
+pub(crate) struct Shared<'m>(Vec<(&'m str, (u32, u32))>);
+
 /// A batch in the making.
 pub(crate) struct Lines<'a> {
     admission: &'a Admission,
@@ -41,6 +44,8 @@ pub(crate) struct Lines<'a> {
     severity: Option<u8>,
     /// Of attributes, charged so far.
     charged: usize,
+    /// Of the line that is being appended.
+    numbers: Vec<(u32, u32)>,
     line_max: usize,
 }
 
@@ -60,6 +65,7 @@ impl<'a> Lines<'a> {
             batch: LogBatch::with_capacity(stream, lines, line_bytes),
             said: Vec::new(),
             charged: 0,
+            numbers: Vec::new(),
             line_max: context.config.line_max.to_usize(),
         })
     }
@@ -68,10 +74,43 @@ impl<'a> Lines<'a> {
         &self.batch.stream
     }
 
-    /// Appends a line. Severity and context are what the client says, else what its metadata says, else what the line says.
+    /// Appends a line.
     pub fn push(&mut self, line: &Line<'_>, metadata: &mut Metadata<'_>) -> Result<(), PushError> {
         metadata.tidy();
-        let set = if metadata.len() == 0 { None } else { Some(self.add_attributes(metadata)?) };
+        let set = if metadata.len() == 0 { None } else { Some(self.batch.add_attributes(metadata.iter())) };
+        self.push_with(line, set)
+    }
+
+    /// What several lines share, for [`Self::push_sharing`].
+    pub fn share<'m>(&mut self, metadata: &'m Labels) -> Result<Shared<'m>, PushError> {
+        let pairs = metadata.iter().map(|(name, value)| (name, self.batch.number_attribute(name, value))).collect();
+        self.charge_attributes()?;
+        Ok(Shared(pairs))
+    }
+
+    /// Appends a line with shared metadata and its own, which counts where both have a name.
+    pub fn push_sharing(&mut self, line: &Line<'_>, shared: &Shared<'_>, own: &mut Metadata<'_>) -> Result<(), PushError> {
+        own.tidy();
+        self.numbers.clear();
+        let mut rest = shared.0.iter().peekable();
+        for (name, value) in own.iter() {
+            while let Some((_, pair)) = rest.next_if(|(theirs, _)| *theirs < name) {
+                self.numbers.push(*pair);
+            }
+            rest.next_if(|(theirs, _)| *theirs == name);
+            self.numbers.push(self.batch.number_attribute(name, value));
+        }
+        self.numbers.extend(rest.map(|(_, pair)| *pair));
+        let set = if self.numbers.is_empty() { None } else { Some(self.batch.add_numbered(self.numbers.iter().copied())) };
+        self.push_with(line, set)
+    }
+
+    /// Severity and context are what the client says, else what its metadata says, else what the line says.
+    fn push_with(&mut self, line: &Line<'_>, set: Option<u32>) -> Result<(), PushError> {
+        if self.batch.attributes().len() > self.said.len() {
+            self.read_new_sets();
+            self.charge_attributes()?;
+        }
         let said = set.map_or_else(Said::default, |set| self.said[set as usize]);
         let (trace_id, span_id) = line.context.or(said.context).unwrap_or_else(|| enrich::context(line.body));
         let severity = line.severity.or(said.severity).or(self.severity);
@@ -104,20 +143,20 @@ impl<'a> Lines<'a> {
         push(LogRecord { body: rest, ..record });
     }
 
-    fn add_attributes(&mut self, metadata: &Metadata<'_>) -> Result<u32, PushError> {
-        let set = self.batch.add_attributes(metadata.iter());
+    fn read_new_sets(&mut self) {
         let sets = self.batch.attributes();
-        if sets.len() > self.said.len() {
-            let new = (self.said.len() as u32..sets.len() as u32).map(|set| {
-                let pairs = sets.get(set).iter();
-                Said { severity: severity::of_labels(pairs.clone()), context: enrich::named_context(pairs) }
-            });
-            self.said.extend(new);
-            let held = sets.memory() + self.said.capacity() * size_of::<Said>();
-            self.admission.charge(held.saturating_sub(self.charged))?;
-            self.charged = self.charged.max(held);
-        }
-        Ok(set)
+        let new = (self.said.len() as u32..sets.len() as u32).map(|set| {
+            let pairs = sets.get(set).iter();
+            Said { severity: severity::of_labels(pairs.clone()), context: enrich::named_context(pairs) }
+        });
+        self.said.extend(new);
+    }
+
+    fn charge_attributes(&mut self) -> Result<(), PushError> {
+        let held = self.batch.attributes().memory() + self.said.capacity() * size_of::<Said>();
+        self.admission.charge(held.saturating_sub(self.charged))?;
+        self.charged = self.charged.max(held);
+        Ok(())
     }
 
     /// The batch; none when no line was kept.

@@ -6,9 +6,11 @@
 //! A pushed line is recognised by its stream's digest when a client sends the same request again.
 //!
 //! - [`protobuf`], [`json`]: the two encodings. [`selector`]: a stream's labels in the first.
-//! - [`stream`]: lines of a stream on their way into a section.
+//! - [`stream`]: lines of a stream on their way into a section. `logproto`: the first encoding as clients write it, for tests.
 
 mod json;
+#[cfg(any(test, feature = "testing"))]
+pub mod logproto;
 mod protobuf;
 mod selector;
 mod stream;

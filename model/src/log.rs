@@ -89,11 +89,27 @@ impl LogBatch {
 
     /// The number of a set of attributes, for [`Self::push_with`]. Pairs ascend by name, no name twice and no value empty.
     pub fn add_attributes<'a>(&mut self, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> u32 {
+        self.begin_sets();
+        self.attributes.add(pairs)
+    }
+
+    /// The numbers of an attribute's texts, for [`Self::add_numbered`]: of one that many lines have, so that it is hashed once.
+    pub fn number_attribute(&mut self, name: &str, value: &str) -> (u32, u32) {
+        self.attributes.number_pair(name, value)
+    }
+
+    /// As [`Self::add_attributes`], of attributes by their numbers.
+    pub fn add_numbered(&mut self, pairs: impl Iterator<Item = (u32, u32)>) -> u32 {
+        self.begin_sets();
+        self.attributes.add_numbers(pairs)
+    }
+
+    /// Lines so far have none when the first that has some comes.
+    fn begin_sets(&mut self) {
         if self.sets.len() < self.len() {
             let none = self.attributes.add(std::iter::empty());
             self.sets.resize(self.len(), none);
         }
-        self.attributes.add(pairs)
     }
 
     /// Appends a line with attributes of this number, whatever the record says of them.

@@ -19,7 +19,7 @@ pub use budget::MemoryBudget;
 pub use budget::{Budget, CancelOnDrop, Cancellation, NoBudget, ReadError};
 pub use metrics::{MetricReader, MetricSelect, Series, SeriesCursor, SeriesList};
 pub use spans::SearchedSpan;
-pub use tally::{Tally, each_series, label_bytes, read_series};
+pub use tally::{Reservation, Tally, each_series, label_bytes, read_series};
 
 use crate::id::{LineId, TraceId};
 use crate::label::{Labels, Matcher};

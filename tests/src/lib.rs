@@ -26,6 +26,8 @@ pub mod s3;
 pub mod weir;
 
 #[cfg(test)]
+mod auth;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod before;

@@ -64,6 +64,13 @@ impl Blocks {
         !entry.quarantine && self.open.contains(&entry.id) && !self.unmergeable.contains(&entry.id)
     }
 
+    /// A run does not fit into fewer blocks than it has: the largest, the first of equal ones, is full, and the others are free to join
+    /// their other neighbours.
+    pub fn do_not_fit(&mut self, run: &[BlockEntry]) {
+        let largest = run.iter().rev().max_by_key(|entry| entry.size);
+        self.unmergeable.extend(largest.map(|entry| entry.id.clone()));
+    }
+
     /// A merge failed: when that says something of its blocks, they are left as they are, and the others go on. The one that the error
     /// names, if it names one.
     pub fn failed_to_merge(&mut self, run: &[BlockEntry], error: &AggregatorError) {

@@ -57,8 +57,8 @@ pub(crate) enum Event {
     Appended(Result<Appended, AggregatorError>),
     /// The frozen head lies in blocks that no manifest names yet.
     Sealed(Result<Sealed, AggregatorError>),
-    /// The run lies in these blocks too.
-    Merged(Result<Vec<BlockEntry>, AggregatorError>),
+    /// The run lies in these blocks too; `None` when it does not fit into fewer than it has.
+    Merged(Result<Option<Vec<BlockEntry>>, AggregatorError>),
     Opened(Opened),
     /// Errors other than `Fenced` leave it unknown whether the version exists.
     Published(Result<(), AggregatorError>),
@@ -164,6 +164,8 @@ pub(crate) enum Effect {
     Release(u64),
     Answer(Reply, Result<Committed, AggregatorError>),
     Count(Count),
+    /// The store did not take the claim, which is made again in a while; readers hear why.
+    ClaimLater(String),
     /// Stop all work; the partition is not served, and readers hear why.
     GiveUp {
         reason: String,

@@ -94,7 +94,14 @@ impl Machine {
                 self.phase = Phase::Serving(serving);
                 effects
             }
-            (Phase::Opening, Event::Claimed(Err(error))) => self.give_up(now, format!("it cannot be opened: {error}")),
+            (Phase::Opening, Event::Claimed(Err(error))) => {
+                let reason = format!("it cannot be opened: {error}");
+                if !error.is_of_the_store() {
+                    return self.give_up(now, reason);
+                }
+                self.rest(now);
+                vec![Effect::ClaimLater(reason)]
+            }
             (Phase::Opening, Event::Lost(error)) => self.give_up(now, error.to_string()),
             (Phase::Resting { until }, Event::Tick) if now.passed >= *until => {
                 self.phase = Phase::Opening;
@@ -114,9 +121,15 @@ impl Machine {
     }
 
     fn give_up(&mut self, now: Now, reason: String) -> Vec<Effect> {
+        let pause = self.rest(now);
+        vec![Effect::GiveUp { reason, pause }]
+    }
+
+    /// Nothing is done until the pause is over; gives its length.
+    fn rest(&mut self, now: Now) -> Duration {
         let pause = self.reopen.pause();
         self.phase = Phase::Resting { until: now.passed.saturating_add(pause) };
-        vec![Effect::GiveUp { reason, pause }]
+        pause
     }
 
     /// Whether it takes commands: not while records are appended, nor while its memory, or that of all, is full.

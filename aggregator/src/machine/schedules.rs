@@ -28,7 +28,7 @@ const SCHEDULES: u64 = 3000;
 /// What a schedule has been through.
 type Seen = BTreeSet<&'static str>;
 
-const PHASES: [&str; 22] = [
+const PHASES: [&str; 23] = [
     "opening",
     "not opened",
     "serving while blocks open",
@@ -41,6 +41,7 @@ const PHASES: [&str; 22] = [
     "unsealable",
     "compacting",
     "unmergeable",
+    "no fewer blocks",
     "expiring",
     "collecting",
     "publish unknown",

@@ -81,6 +81,7 @@ fn brief(effect: &Effect) -> String {
         Effect::Answer(_, Err(error)) => format!("refuse: {error}"),
         Effect::Count(Count::Held(0)) => "held 0".into(),
         Effect::Count(count) => format!("count {count:?}"),
+        Effect::ClaimLater(reason) => format!("claim later: {reason}"),
         Effect::GiveUp { reason, pause } => format!("give up for {pause:?}: {reason}"),
         Effect::Stop => "stop".into(),
     }
@@ -159,11 +160,15 @@ fn what_cannot_be_opened_is_opened_again_ever_later() {
     let mut run = Run::new(AggregatorConfig::default());
     run.check(0.0, Event::Assigned, &["claim"]);
     for pause in [4.0, 8.0, 16.0, 16.0] {
-        let said = format!("give up for {pause}s: it cannot be opened: create p: Generic test error: not now");
-        run.check(0.0, Event::Claimed(Err(store_fails())), &[&said]);
+        let said = "claim later: it cannot be opened: create p: Generic test error: not now";
+        run.check(0.0, Event::Claimed(Err(store_fails())), &[said]);
         run.check(pause - 0.1, Event::Tick, &[]);
         run.check(0.1, Event::Tick, &["claim"]);
     }
+    // No outage of the store, but the partition's own damage.
+    let said = "give up for 16s: it cannot be opened: partition 0 of logs belongs to another owner now (epoch 9)";
+    run.check(0.0, Event::Claimed(Err(fenced())), &[said]);
+    run.check(16.0, Event::Tick, &["claim"]);
     run.check(0.0, claimed(Vec::new()), &["serve 1 opening=0 missing=0"]);
     let lost =
         AggregatorError::Panicked { operation: "appending", place: rules(AggregatorConfig::default()).place, said: "no".into() };
@@ -267,7 +272,7 @@ fn whoever_told_it_to_is_answered_when_it_is_done() {
     run.check(0.0, command(OwnerCommand::Compact), &["ask turn"]);
     run.check(0.0, command(OwnerCommand::Compact), &[]);
     run.check(0.0, Event::MergeTurn, &["merge a+b+c+d"]);
-    run.check(0.0, Event::Merged(Ok(vec![entry("m", 0, 14)])), &["publish 3 to 14"]);
+    run.check(0.0, Event::Merged(Ok(Some(vec![entry("m", 0, 14)]))), &["publish 3 to 14"]);
     run.check(0.0, Event::Published(Ok(())), &["show 3 opening=0 missing=0", "end turn", "ask turn"]);
     run.check(0.0, Event::MergeTurn, &["end turn", "answer 1/14", "answer 1/14"]);
     run.check(0.0, command(OwnerCommand::Expire), &["held 0", "collect 3"]);
@@ -294,9 +299,23 @@ fn blocks_that_cannot_be_merged_are_left_as_they_are() {
     run.check(0.0, Event::MergeTurn, &["merge b+c"]);
     // More records than before: a merge never doubles.
     let doubled = BlockEntry { summary: BlockSummary { records: 8, ..BlockSummary::default() }, ..entry("m", 5, 12) };
-    run.check(0.0, Event::Merged(Ok(vec![doubled])), &["count Failure", "end turn", "refuse: merge: 7 records became 8"]);
+    run.check(0.0, Event::Merged(Ok(Some(vec![doubled]))), &["count Failure", "end turn", "refuse: merge: 7 records became 8"]);
     run.check(0.0, command(OwnerCommand::Compact), &["ask turn"]);
     run.check(0.0, Event::MergeTurn, &["end turn", "answer 0/0"]);
+}
+
+#[test]
+fn of_blocks_that_do_not_fit_together_the_largest_is_left_and_nobody_is_refused() {
+    let sized = |id, first, next, size| BlockEntry { size, ..entry(id, first, next) };
+    let blocks = vec![sized("a", 0, 5, 10), sized("b", 5, 9, 90), sized("c", 9, 12, 10), sized("d", 12, 14, 10)];
+    let mut run = Run::serving(AggregatorConfig::default(), blocks);
+    run.check(0.0, command(OwnerCommand::Compact), &["ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["merge a+b+c+d"]);
+    run.check(0.0, Event::Merged(Ok(None)), &["end turn", "ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["merge c+d"]);
+    run.check(0.0, Event::Merged(Ok(Some(vec![entry("m", 9, 14)]))), &["publish 2 to 14"]);
+    run.check(0.0, Event::Published(Ok(())), &["show 2 opening=0 missing=0", "end turn", "ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["end turn", "answer 1/5"]);
 }
 
 #[test]
@@ -337,7 +356,7 @@ fn version_takes(blocks: u64) -> Duration {
         run.check(0.0, command(OwnerCommand::Compact), &["ask turn"]);
         run.machine.step(run.now, Event::MergeTurn);
         let begun = std::time::Instant::now();
-        run.machine.step(run.now, Event::Merged(Ok(vec![merged.clone()])));
+        run.machine.step(run.now, Event::Merged(Ok(Some(vec![merged.clone()]))));
         run.machine.step(run.now, Event::Published(Ok(())));
         begun.elapsed()
     };

@@ -76,22 +76,24 @@ impl<E: Engine> BlockStore<E> {
         Ok(written)
     }
 
-    /// A run of blocks as fewer. Errors when something would be lost or doubled.
-    pub async fn merge(&self, run: &[BlockEntry], blocks: Vec<Arc<E::Block>>) -> Result<Written<E>, AggregatorError> {
+    /// A run of blocks as fewer; `None` when its records do not fit into fewer. Errors when something would be lost or doubled.
+    pub async fn merge(&self, run: &[BlockEntry], blocks: Vec<Arc<E::Block>>) -> Result<Option<Written<E>>, AggregatorError> {
         let engine = Arc::clone(&self.engine);
         let built = self.work(Class::Merge, "merge blocks", move || engine.merge(&blocks)).await?;
         let before: u64 = run.iter().map(|entry| entry.summary.records).sum();
         let after: u64 = built.iter().map(|block| block.summary.records).sum();
         // A log line has an identity, so no two blocks hold the same; samples and spans may be in both, and one is dropped.
         if E::KIND == Kind::Logs && before != after {
-            return Err(AggregatorError::Merge { what: "lines", before, after });
+            return Err(AggregatorError::Merge { before, after });
         }
         if built.len() >= run.len() {
-            return Err(AggregatorError::Merge { what: "blocks", before: run.len() as u64, after: built.len() as u64 });
+            let (topic, partition, blocks) = (&self.place.topic, self.place.partition, run.len());
+            tracing::info!(topic, partition, blocks, "blocks do not fit into fewer: the largest stays as it is");
+            return Ok(None);
         }
         let level = run.iter().map(|entry| entry.level).max().unwrap_or(0).saturating_add(1);
-        let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(Written::default()) };
+        let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(None) };
         let new = NewBlock { first_offset: first.first_offset, next_offset: last.next_offset, level, quarantine: false };
-        self.put(Class::Merge, new, built).await
+        self.put(Class::Merge, new, built).await.map(Some)
     }
 }

@@ -11,7 +11,7 @@ use weir_model::time::UnixNanos;
 
 use super::blocks::BlockStore;
 use super::claim::claim;
-use super::work::{Work, told};
+use super::work::Work;
 use super::{Open, Outcome, Shell};
 use crate::AggregatorError;
 use crate::append::Appender;
@@ -45,9 +45,12 @@ impl<E: Engine> Shell<E> {
                 let _nobody_waits = reply.send(answer);
             }
             Effect::Count(count) => self.count(count),
+            Effect::ClaimLater(reason) => self.group.send(GroupRequest::Close { reason }).await,
             Effect::GiveUp { reason, pause } => {
+                let (topic, partition) = (&self.group.place.topic, self.group.place.partition);
+                tracing::error!(topic, partition, reason, ?pause, "a partition is not served; trying again");
                 self.stop();
-                self.group.send(GroupRequest::Close { reason, pause }).await;
+                self.group.send(GroupRequest::Close { reason }).await;
             }
             Effect::Stop => self.stop(),
         }
@@ -201,9 +204,7 @@ impl<E: Engine> Shell<E> {
     fn release(&mut self, offset: u64) {
         let (place, dependencies) = (self.group.place.clone(), Arc::clone(&self.deps.dependencies));
         self.jobs.spawn(async move {
-            let released = dependencies.bus.release(&place, offset).await.map_err(AggregatorError::from);
-            let _tried_again_by_the_next_seal = told(&dependencies.metrics.outages, &place, Work::Release, released);
-            Outcome::Released
+            Outcome::Released(dependencies.bus.release(&place, offset).await.map_err(AggregatorError::from))
         });
     }
 

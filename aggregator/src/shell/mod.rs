@@ -92,12 +92,12 @@ enum Outcome<E: Engine> {
     Claimed(Result<Claimed, AggregatorError>),
     Appended(Result<Box<Appender<E>>, Lost>),
     Sealed(Result<(Sealed, NewBlocks<E>), AggregatorError>),
-    Merged(Result<Written<E>, AggregatorError>),
+    Merged(Result<Option<Written<E>>, AggregatorError>),
     Opened(Opened),
     Prepared(Result<Prepared, AggregatorError>),
     Published(Result<(), AggregatorError>),
     Collected(Sightings, Result<(), AggregatorError>),
-    Released,
+    Released(Result<(), AggregatorError>),
 }
 
 impl<E: Engine> Shell<E> {
@@ -168,45 +168,47 @@ impl<E: Engine> Shell<E> {
             Err(source) => return Event::Lost(AggregatorError::TaskLost { task: "work of a partition", source }),
         };
         let (place, outages) = (&self.group.place, &self.deps.dependencies.metrics.outages);
-        let Some(open) = &mut self.open else {
-            return match outcome {
-                Outcome::Claimed(claimed) => Event::Claimed(claimed),
-                _ => Event::Tick,
-            };
-        };
-        match outcome {
-            Outcome::Claimed(claimed) => Event::Claimed(claimed),
-            Outcome::Appended(Ok(appender)) => {
+        match (outcome, &mut self.open) {
+            (Outcome::Claimed(claimed), _) => Event::Claimed(told(outages, place, Work::Claim, claimed)),
+            (Outcome::Appended(Ok(appender)), Some(open)) => {
                 let appended = appender.appended();
                 open.appender = Some(appender);
                 Event::Appended(Ok(appended))
             }
             // Nobody knows what the head holds: it is dropped, and the next owner reads the bus again.
-            Outcome::Appended(Err(Lost(said))) => {
+            (Outcome::Appended(Err(Lost(said))), Some(_)) => {
                 let operation = "appending records";
                 Event::Appended(Err(AggregatorError::Panicked { operation, place: place.clone(), said }))
             }
-            Outcome::Sealed(sealed) => Event::Sealed(told(outages, place, Work::Seal, sealed).map(|(sealed, blocks)| {
-                blocks.into_iter().for_each(|(id, block)| open.store.blocks.insert(id, block));
-                sealed
+            (Outcome::Sealed(sealed), Some(open)) => {
+                Event::Sealed(told(outages, place, Work::Seal, sealed).map(|(sealed, blocks)| {
+                    blocks.into_iter().for_each(|(id, block)| open.store.blocks.insert(id, block));
+                    sealed
+                }))
+            }
+            (Outcome::Merged(merged), Some(open)) => Event::Merged(told(outages, place, Work::Merge, merged).map(|written| {
+                written.map(|written| {
+                    written.open.into_iter().for_each(|(id, block)| open.store.blocks.insert(id, block));
+                    written.entries
+                })
             })),
-            Outcome::Merged(merged) => Event::Merged(told(outages, place, Work::Merge, merged).map(|written| {
-                written.open.into_iter().for_each(|(id, block)| open.store.blocks.insert(id, block));
-                written.entries
-            })),
-            Outcome::Opened(tried) => Event::Opened(tried),
-            Outcome::Prepared(Err(error)) => Event::Unpublishable(error),
-            Outcome::Prepared(Ok(prepared)) => {
+            (Outcome::Opened(tried), Some(_)) => Event::Opened(tried),
+            (Outcome::Prepared(Err(error)), Some(_)) => Event::Unpublishable(error),
+            (Outcome::Prepared(Ok(prepared)), Some(open)) => {
                 open.prepared = Some(Arc::new(prepared));
                 self.publish();
                 Event::Tick
             }
-            Outcome::Published(published) => Event::Published(told(outages, place, Work::Publish, published)),
-            Outcome::Collected(sightings, collected) => {
+            (Outcome::Published(published), Some(_)) => Event::Published(told(outages, place, Work::Publish, published)),
+            (Outcome::Collected(sightings, collected), Some(open)) => {
                 open.sightings = Some(sightings);
                 Event::Collected(told(outages, place, Work::Collect, collected))
             }
-            Outcome::Released => Event::Tick,
+            (Outcome::Released(released), Some(_)) => {
+                let _tried_again_by_the_next_seal = told(outages, place, Work::Release, released);
+                Event::Tick
+            }
+            (_, None) => Event::Tick,
         }
     }
 }

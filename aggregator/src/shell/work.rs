@@ -9,6 +9,7 @@ use crate::AggregatorError;
 
 #[derive(Clone, Copy)]
 pub(super) enum Work {
+    Claim,
     Seal,
     Publish,
     Merge,
@@ -17,11 +18,11 @@ pub(super) enum Work {
 }
 
 impl Work {
-    pub const ALL: [Self; 5] = [Self::Seal, Self::Publish, Self::Merge, Self::Collect, Self::Release];
+    pub const ALL: [Self; 6] = [Self::Claim, Self::Seal, Self::Publish, Self::Merge, Self::Collect, Self::Release];
 
     pub fn target(self) -> Target {
         match self {
-            Self::Seal | Self::Publish => Target::ObjectStore,
+            Self::Claim | Self::Seal | Self::Publish => Target::ObjectStore,
             Self::Merge | Self::Collect | Self::Release => Target::Upkeep,
         }
     }
@@ -29,6 +30,7 @@ impl Work {
     /// The writer that an outage names.
     pub fn of(self, place: &TopicPartition) -> impl fmt::Display {
         let what = match self {
+            Self::Claim => "a claim",
             Self::Seal => "a seal",
             Self::Publish => "publishing a manifest",
             Self::Merge => "a merge",
@@ -48,6 +50,8 @@ pub(super) fn told<T>(
 ) -> Result<T, AggregatorError> {
     match &outcome {
         Ok(_) => outages.ended(work.target(), work.of(place)),
+        // Of this partition alone: it is given up, which says why and ends its outages.
+        Err(error) if matches!(work, Work::Claim) && !error.is_of_the_store() => {}
         Err(error) if error.is_fenced() => {
             tracing::warn!(topic = place.topic, partition = place.partition, %error, "another owner has published");
         }

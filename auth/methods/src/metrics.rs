@@ -50,7 +50,7 @@ impl Default for AuthMetrics {
 impl AuthMetrics {
     /// Shows them under `weir_auth_…`.
     pub fn register(&self, registry: &mut Registry) {
-        let help = "Requests by the method that decided who asks, and its result: ok, wrong, throttled, undecided; of the method \
+        let help = "Requests by the method that decided who asks, and its result: ok, wrong, undecided; of the method \
                     none, those without credentials (absent), and with some that no method knows (wrong)";
         registry.register("weir_auth_requests", help, self.requests.clone());
         let help = "Credentials whose verdict was known (hit) or had to be found (miss)";

@@ -11,11 +11,12 @@ use crate::Failure;
 use crate::args::AggregatorArguments;
 use crate::config::Config;
 use crate::front::Servers;
-use crate::service::bus_health::{self, BusHealth};
+use crate::service::bus_health::BusHealth;
 use crate::service::health::{self, CaughtUp, Readiness, Share};
 use crate::service::memory::{self, Parts};
+use crate::service::startup_gate::{self, Storage};
 use crate::service::storing::Storing;
-use crate::service::{build, lifecycle, listen, startup_gate};
+use crate::service::{build, lifecycle, listen};
 use crate::up::run as own;
 
 /// Runs until SIGTERM or SIGINT, then seals and leaves the group.
@@ -29,17 +30,11 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
     let (shutdown, consuming, outages) = (CancellationToken::new(), CancellationToken::new(), Outages::default());
     let clock: Clock = Arc::new(lifecycle::now);
 
-    let bus = build::open_bus(&config, &mut registry)?;
-    let store = build::open_store(&config).await?;
-    let places = startup_gate::until(&front, &[&main], async |waiting| {
-        build::probe_store(&config, &store, waiting).await?;
-        bus_health::places(&*bus, waiting).await
-    })
-    .await?;
-    let Some(places) = places else { return Ok(()) };
+    let storage = startup_gate::storage(&config, &front, &[&main], &mut registry).await?;
+    let Some(Storage { bus, object_store, places }) = storage else { return Ok(()) };
     let bus_health = BusHealth::watch(Arc::clone(&bus), places, shutdown.clone());
     let member = config.advertise.clone();
-    let aggregator = build::build_aggregator(&config, (bus, store), member, &clock, &outages, &mut registry);
+    let aggregator = build::build_aggregator(&config, (bus, object_store), member, &clock, &outages, &mut registry);
     let storing = Storing::new(&config, parts, outages, None, &mut registry);
     let mut owning = own(&aggregator, &consuming);
     let readiness =

@@ -5,13 +5,17 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::StatusCode;
+use object_store::ObjectStore;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use weir_bus::Log;
+use weir_model::id::TopicPartition;
 
 use super::health::{self, Readiness};
-use super::lifecycle;
+use super::{build, bus_health, lifecycle};
 use crate::Failure;
+use crate::config::Config;
 use crate::front::{Front, Listener, Servers};
 
 /// Why it cannot begin yet.
@@ -55,6 +59,31 @@ pub(crate) async fn until<T>(
     known.cancel();
     lifecycle::drain_requests(&mut servers).await;
     Ok(needed)
+}
+
+/// What an aggregator works with.
+pub(crate) struct Storage {
+    pub bus: Arc<dyn Log>,
+    pub object_store: Arc<dyn ObjectStore>,
+    /// All that the bus has.
+    pub places: Vec<TopicPartition>,
+}
+
+/// Bus and object store, waited for until both answer, as by [`until`].
+pub(crate) async fn storage(
+    config: &Config,
+    front: &Front,
+    listeners: &[&Listener],
+    registry: &mut Registry,
+) -> Result<Option<Storage>, Failure> {
+    let bus = build::open_bus(config, registry)?;
+    let object_store = build::open_store(config).await?;
+    let places = until(front, listeners, async |waiting| {
+        build::probe_store(config, &object_store, waiting).await?;
+        bus_health::places(&*bus, waiting).await
+    })
+    .await?;
+    Ok(places.map(|places| Storage { bus, object_store, places }))
 }
 
 fn router(waiting: &Waiting) -> Router {

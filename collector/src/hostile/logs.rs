@@ -100,6 +100,44 @@ fn what_was_sent_comes_out() {
 }
 
 #[test]
+fn what_is_shared_is_each_lines_and_counts_less_than_its_own() {
+    let bench = bench(PushConfig::default());
+    let record = |attributes: Vec<KeyValue>| LogRecord { time_unix_nano: TIME, attributes, ..LogRecord::default() };
+    // Before, between and behind the shared names, in their place, and empty; with and without between them.
+    let own = [
+        vec![],
+        vec![word("aa", "1")],
+        vec![word("zz", "1"), word("m", "2")],
+        vec![word("of", "record"), word("of", "second")],
+        vec![],
+        vec![word("of", ""), word("b", "")],
+        vec![word("b", "x"), word("deep", "x"), word("of", "x"), word("scope.name", "x"), word("scope_version", "x")],
+    ];
+    let mut sent = request(own.iter().cloned().map(record).collect());
+    let other = ScopeLogs { scope: None, log_records: own.iter().cloned().map(record).collect(), ..ScopeLogs::default() };
+    sent.resource_logs[0].scope_logs.push(other);
+    let batch = read(&bench, Format::Protobuf, &sent).0.unwrap().batch;
+    let of_resource = vec![("b", "AP8H"), ("deep", "{\"k\":[1]}")];
+    let of_scope = [&of_resource[..], &[("of", "scope"), ("scope_name", "scope"), ("scope_version", "1")]].concat();
+    let expected = [of_scope, of_resource].into_iter().flat_map(|shared| {
+        own.iter().map(move |own| {
+            let mut labels: std::collections::BTreeMap<String, String> =
+                shared.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            for pair in own.iter().rev() {
+                let Some(Any::StringValue(text)) = pair.value.clone().and_then(|value| value.value) else { panic!("a text") };
+                if !text.is_empty() {
+                    labels.insert(pair.key.replace('.', "_"), text);
+                }
+            }
+            weir_model::label::Labels::from_pairs(labels).to_string()
+        })
+    });
+    let found: Vec<_> = batch.iter().map(|line| line.attributes.to_labels().to_string()).collect();
+    assert_eq!(found, expected.collect::<Vec<_>>());
+    assert_eq!(batch.attributes().texts().filter(|text| *text == "AP8H").count(), 1);
+}
+
+#[test]
 fn a_second_attempt_is_known_unless_its_records_have_no_time() {
     let digest = |bench: &Bench, request: &ExportLogsServiceRequest| {
         let Mark::Digest(digest) = read(bench, Format::Protobuf, request).0.unwrap().header.mark else { panic!("a push") };

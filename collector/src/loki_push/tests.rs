@@ -7,51 +7,10 @@ use weir_model::label::Labels;
 use weir_model::log::{FLAG_CONTINUED, LogBatch};
 use weir_model::wire::{Mark, Section};
 
+use super::logproto::{Entry, Pair, PushRequest, Stream, Timestamp};
 use crate::config::PushConfig;
 use crate::hostile::{Bench, bench};
 use crate::push_error::PushError;
-
-#[derive(Clone, PartialEq, Message)]
-struct PushRequest {
-    #[prost(message, repeated, tag = "1")]
-    streams: Vec<StreamMessage>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct StreamMessage {
-    #[prost(string, tag = "1")]
-    labels: String,
-    #[prost(message, repeated, tag = "2")]
-    entries: Vec<EntryMessage>,
-    #[prost(uint64, tag = "3")]
-    hash: u64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct EntryMessage {
-    #[prost(message, optional, tag = "1")]
-    timestamp: Option<Timestamp>,
-    #[prost(bytes = "vec", tag = "2")]
-    line: Vec<u8>,
-    #[prost(message, repeated, tag = "3")]
-    metadata: Vec<PairMessage>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Timestamp {
-    #[prost(int64, tag = "1")]
-    seconds: i64,
-    #[prost(int32, tag = "2")]
-    nanos: i32,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct PairMessage {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
 
 /// Nanoseconds, text, metadata.
 type Line<'a> = (i32, &'a str, &'a [(&'a str, &'a str)]);
@@ -59,21 +18,21 @@ type Line<'a> = (i32, &'a str, &'a [(&'a str, &'a str)]);
 const NOW: i64 = 1_700_000_000;
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
-fn entry(nanos: i32, line: &str, metadata: &[(&str, &str)]) -> EntryMessage {
-    let pair = |(name, value): &(&str, &str)| PairMessage { name: (*name).into(), value: (*value).into() };
+fn entry(nanos: i32, line: &str, metadata: &[(&str, &str)]) -> Entry {
+    let pair = |(name, value): &(&str, &str)| Pair { name: (*name).into(), value: (*value).into() };
     let timestamp = Some(Timestamp { seconds: NOW, nanos });
-    EntryMessage { timestamp, line: line.into(), metadata: metadata.iter().map(pair).collect() }
+    Entry { timestamp, line: line.into(), metadata: metadata.iter().map(pair).collect() }
 }
 
-fn stream(labels: &str, entries: Vec<EntryMessage>) -> StreamMessage {
-    StreamMessage { labels: labels.into(), entries, hash: 7 }
+fn stream(labels: &str, entries: Vec<Entry>) -> Stream {
+    Stream { labels: labels.into(), entries, hash: 7 }
 }
 
 fn push(bench: &Bench, request: &[u8]) -> Result<Vec<Section<LogBatch>>, PushError> {
     bench.loki("application/x-protobuf", snap::raw::Encoder::new().compress_vec(request).unwrap().into())
 }
 
-fn streams(bench: &Bench, streams: Vec<StreamMessage>) -> Result<Vec<Section<LogBatch>>, PushError> {
+fn streams(bench: &Bench, streams: Vec<Stream>) -> Result<Vec<Section<LogBatch>>, PushError> {
     push(bench, &PushRequest { streams }.encode_to_vec())
 }
 
@@ -147,13 +106,13 @@ fn of_a_repeated_name_the_last_counts_and_fields_come_in_any_order() {
 #[test]
 fn the_same_lines_have_the_same_digest_whatever_else_was_pushed() {
     let bench = bench(PushConfig { reject_older_than: Some(std::time::Duration::from_secs(60)), ..PushConfig::default() });
-    let digest = |entries: Vec<EntryMessage>| {
+    let digest = |entries: Vec<Entry>| {
         let found = streams(&bench, vec![stream("{a=\"b\"}", entries)]).unwrap();
         let Mark::Digest(digest) = found[0].header.mark else { panic!("{:?}", found[0].header) };
         digest
     };
     let (good, other) = (entry(1, "good", &[("a", "1")]), entry(1, "good", &[("a", "2")]));
-    let old = EntryMessage { timestamp: Some(Timestamp { seconds: NOW - 61, nanos: 0 }), ..good.clone() };
+    let old = Entry { timestamp: Some(Timestamp { seconds: NOW - 61, nanos: 0 }), ..good.clone() };
     let expected = digest(vec![good.clone()]);
     assert_eq!(digest(vec![good.clone()]), expected);
     assert_eq!(digest(vec![old, good.clone()]), expected, "what was refused is not part of it");

@@ -109,6 +109,8 @@ impl Making<'_> {
         // A copy for the scope, whether it has records or not.
         self.admission.spread(text_bytes)?;
         let (mut record, mut metadata) = (RawRecord::default(), Metadata::default());
+        // Once there is a record that is kept.
+        let mut numbered = None;
         for message in message::records(scope) {
             record.read(message?, labels_max, self.admission)?;
             self.seen += 1;
@@ -122,15 +124,18 @@ impl Making<'_> {
                 self.rejected.refuse(&refusal, || "log record".to_owned());
                 continue;
             }
+            let body = body(record.body, &mut |bytes| self.admission.charge(bytes))?;
+            let line = Line { timestamp, body: &body, severity: record.severity(), context: record.context() };
             metadata.clear();
-            shared.iter().for_each(|(name, value)| metadata.push(name.into(), value.into()));
             if record.add_metadata(&mut metadata) {
                 // What is shared is written out for each of them by whoever stores them.
                 self.admission.spread(text_bytes)?;
             }
-            let body = body(record.body, &mut |bytes| self.admission.charge(bytes))?;
-            let (severity, context) = (record.severity(), record.context());
-            self.lines.push(&Line { timestamp, body: &body, severity, context }, &mut metadata)?;
+            let numbered = match &numbered {
+                Some(numbered) => numbered,
+                None => numbered.insert(self.lines.share(&shared)?),
+            };
+            self.lines.push_sharing(&line, numbered, &mut metadata)?;
         }
         Ok(())
     }
@@ -198,15 +203,14 @@ impl<'a> RawRecord<'a> {
         said.map(|time| i64::try_from(time).unwrap_or(i64::MAX))
     }
 
-    /// Adds its own to what its scope and resource share; whether there is any.
-    fn add_metadata(&mut self, metadata: &mut Metadata<'a>) -> bool {
-        let before = metadata.len();
+    /// Adds what its scope and resource do not share; whether there is any.
+    fn add_metadata(&self, metadata: &mut Metadata<'a>) -> bool {
         let named = [("severity_text", self.severity_text), ("event_name", self.event_name)];
         let named = named.map(|(name, value)| (name.into(), value.into()));
-        let own = self.attributes.drain().map(|(name, value)| (normalise_label_name(name), value.text()));
+        let own = self.attributes.iter().map(|(name, value)| (normalise_label_name(name), value.text()));
         // An empty one does not take the place of one that is shared.
         own.chain(named).filter(|(_, value)| !value.is_empty()).for_each(|(name, value)| metadata.push(name, value));
-        metadata.len() > before
+        metadata.len() > 0
     }
 
     fn severity(&self) -> Option<u8> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use weir_model::config::duration;
+use weir_model::config::parse_duration;
 use weir_model::yaml;
 
 use super::relabel::Rule;
@@ -29,20 +29,21 @@ pub struct PrometheusConfig {
 #[serde(default)]
 pub struct Global {
     /// How often.
-    #[serde(with = "duration")]
+    #[serde(deserialize_with = "interval_or_default")]
     pub scrape_interval: Duration,
     /// For how long at most.
-    #[serde(with = "duration")]
+    #[serde(deserialize_with = "timeout_or_default")]
     pub scrape_timeout: Duration,
     /// Of jobs that say nothing of it, as are the others.
+    #[serde(deserialize_with = "yaml::or_default")]
     pub sample_limit: usize,
-    /// See [`Job`].
+    #[serde(deserialize_with = "yaml::or_default")]
     pub label_limit: usize,
-    /// See [`Job`].
+    #[serde(deserialize_with = "yaml::or_default")]
     pub label_name_length_limit: usize,
-    /// See [`Job`].
+    #[serde(deserialize_with = "yaml::or_default")]
     pub label_value_length_limit: usize,
-    /// See [`Job`].
+    #[serde(deserialize_with = "yaml::or_default")]
     pub body_size_limit: BodySize,
 }
 
@@ -65,6 +66,7 @@ impl Default for Global {
 #[serde(deny_unknown_fields)]
 pub struct Job {
     /// Label `job`.
+    #[serde(deserialize_with = "yaml::or_default")]
     pub job_name: String,
     /// Overrides the global one.
     #[serde(default)]
@@ -73,19 +75,19 @@ pub struct Job {
     #[serde(default)]
     pub scrape_timeout: Option<String>,
     /// Path.
-    #[serde(default = "default_path")]
+    #[serde(default = "default_path", deserialize_with = "yaml::or_default")]
     pub metrics_path: String,
     /// `http`.
-    #[serde(default = "default_scheme")]
+    #[serde(default = "default_scheme", deserialize_with = "yaml::or_default")]
     pub scheme: String,
     /// URL parameters.
-    #[serde(default, deserialize_with = "yaml::or_default")]
+    #[serde(default, deserialize_with = "params")]
     pub params: BTreeMap<String, Vec<String>>,
     /// Whether the target's labels win over weir's.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "yaml::or_default")]
     pub honor_labels: bool,
     /// Whether the target's timestamps count.
-    #[serde(default = "yes")]
+    #[serde(default = "yes", deserialize_with = "yaml::or_default")]
     pub honor_timestamps: bool,
     /// Targets.
     #[serde(default, deserialize_with = "yaml::or_default")]
@@ -109,19 +111,19 @@ pub struct Job {
     #[serde(default, deserialize_with = "yaml::or_default")]
     pub metric_relabel_configs: Vec<Rule>,
     /// More samples fail the scrape; 0 for no limit.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "yaml::or_default")]
     pub sample_limit: usize,
     /// More labels on a sample fail the scrape; 0 for no limit.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "yaml::or_default")]
     pub label_limit: usize,
     /// Longer label names fail the scrape; 0 for no limit.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "yaml::or_default")]
     pub label_name_length_limit: usize,
     /// Longer label values fail the scrape; 0 for no limit.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "yaml::or_default")]
     pub label_value_length_limit: usize,
     /// A larger answer fails the scrape; 0 for the default, 64 MiB.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "yaml::or_default")]
     pub body_size_limit: BodySize,
 }
 
@@ -158,10 +160,10 @@ fn bytes_of(text: &str) -> Option<u64> {
 #[serde(deny_unknown_fields)]
 pub struct Group {
     /// `host:port`
-    #[serde(deserialize_with = "yaml::or_default")]
+    #[serde(deserialize_with = "texts")]
     pub targets: Vec<String>,
     /// Added to each.
-    #[serde(default, deserialize_with = "yaml::or_default")]
+    #[serde(default, deserialize_with = "labels")]
     pub labels: BTreeMap<String, String>,
 }
 
@@ -170,7 +172,7 @@ pub struct Group {
 #[serde(deny_unknown_fields)]
 pub struct FileDiscovery {
     /// Globs.
-    #[serde(deserialize_with = "yaml::or_default")]
+    #[serde(deserialize_with = "texts")]
     pub files: Vec<String>,
     /// Accepted and not used: files are read whenever targets are found, which is more often than any sensible value.
     #[serde(default)]
@@ -182,6 +184,7 @@ pub struct FileDiscovery {
 #[serde(deny_unknown_fields)]
 pub struct BasicAuth {
     /// User.
+    #[serde(deserialize_with = "yaml::or_default")]
     pub username: String,
     /// Password.
     #[serde(default)]
@@ -196,7 +199,7 @@ pub struct BasicAuth {
 #[serde(deny_unknown_fields)]
 pub struct Authorization {
     /// `Bearer` by default.
-    #[serde(rename = "type", default = "bearer")]
+    #[serde(rename = "type", default = "bearer", deserialize_with = "yaml::or_default")]
     pub kind: String,
     /// The secret.
     #[serde(default)]
@@ -204,6 +207,39 @@ pub struct Authorization {
     /// Or the file that holds it.
     #[serde(default)]
     pub credentials_file: Option<PathBuf>,
+}
+
+fn interval_or_default<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    Ok(time(from)?.unwrap_or(Global::default().scrape_interval))
+}
+
+fn timeout_or_default<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    Ok(time(from)?.unwrap_or(Global::default().scrape_timeout))
+}
+
+fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    let text: Option<String> = Option::deserialize(from)?;
+    text.map(|text| parse_duration(&text).map_err(D::Error::custom)).transpose()
+}
+
+/// Texts; one that is null is empty.
+pub(super) fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    Ok(not_null(yaml::or_default(from)?))
+}
+
+/// A label without a value has an empty one, which is as if it were not there.
+fn labels<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let written: BTreeMap<String, Option<String>> = yaml::or_default(from)?;
+    Ok(written.into_iter().filter_map(|(name, value)| Some((name, value.filter(|value| !value.is_empty())?))).collect())
+}
+
+fn params<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Vec<String>>, D::Error> {
+    let written: BTreeMap<String, Option<Vec<Option<String>>>> = yaml::or_default(from)?;
+    Ok(written.into_iter().map(|(name, values)| (name, not_null(values.unwrap_or_default()))).collect())
+}
+
+fn not_null(texts: Vec<Option<String>>) -> Vec<String> {
+    texts.into_iter().map(Option::unwrap_or_default).collect()
 }
 
 fn default_path() -> String {
@@ -243,6 +279,9 @@ impl PrometheusConfig {
             return Err(format!("two scrape_configs have the job_name {:?}", pair[0]));
         }
         for job in &config.scrape_configs {
+            if job.job_name.is_empty() {
+                return Err("a job of scrape_configs has an empty job_name".into());
+            }
             if job.scheme != "http" {
                 return Err(format!("job {:?}: scheme {:?} is not supported yet, only http", job.job_name, job.scheme));
             }
@@ -293,9 +332,7 @@ impl Job {
     /// Interval and timeout; the timeout is at most the interval.
     pub fn times(&self, global: &Global) -> Result<(Duration, Duration), String> {
         let parse = |text: &Option<String>, default: Duration, key: &str| match text {
-            Some(text) => {
-                weir_model::config::parse_duration(text).map_err(|error| format!("job {:?}: {key}: {error}", self.job_name))
-            }
+            Some(text) => parse_duration(text).map_err(|error| format!("job {:?}: {key}: {error}", self.job_name)),
             None => Ok(default),
         };
         let interval = parse(&self.scrape_interval, global.scrape_interval, "scrape_interval")?;

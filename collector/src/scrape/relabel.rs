@@ -6,6 +6,7 @@ use md5::{Digest, Md5};
 use regex::Regex;
 use serde::{Deserialize, Deserializer};
 use weir_model::label::is_label_name;
+use weir_model::yaml;
 
 /// One rule, checked and compiled.
 #[derive(Clone, Debug)]
@@ -51,17 +52,17 @@ pub enum Action {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
-    #[serde(default, deserialize_with = "weir_model::yaml::or_default")]
+    #[serde(default, deserialize_with = "super::config::texts")]
     source_labels: Vec<String>,
-    #[serde(default = "semicolon")]
+    #[serde(default = "semicolon", deserialize_with = "yaml::or_default")]
     separator: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "yaml::or_default")]
     target_label: String,
-    #[serde(default = "anything")]
+    #[serde(default = "anything", deserialize_with = "yaml::or_default")]
     regex: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "yaml::or_default")]
     modulus: u64,
-    #[serde(default = "first_group")]
+    #[serde(default = "first_group", deserialize_with = "yaml::or_default")]
     replacement: String,
     #[serde(default)]
     action: Action,

@@ -136,6 +136,36 @@ mod tests {
         assert!(PrometheusConfig::parse("scrape_configs:\nglobal:\n").unwrap().scrape_configs.is_empty());
     }
 
+    /// As Prometheus 2.42 takes them: its `promtool check config` passes these, and its targets have these labels.
+    #[test]
+    fn what_is_null_is_empty() {
+        let parse = |job: &str| PrometheusConfig::parse(&format!("scrape_configs: [{{job_name: a, {job}}}]"));
+        let check = |job: &str, url: &str, labels: &str| {
+            let found = of_job(&parse(job).unwrap().scrape_configs[0]).0;
+            let found: Vec<_> = found.iter().map(|target| (target.url.as_str(), target.labels.to_string())).collect();
+            assert_eq!(found, [(url, labels.to_owned())], "{job}");
+        };
+        let (url, plain) = ("http://h:1/metrics", r#"{instance="h:1", job="a"}"#);
+        let target = |rest: &str| format!("static_configs: [{{targets: ['h:1'], labels: {{{rest}}}}}]");
+        check(&target("k: ~, l: null, m:, n: ''"), url, plain);
+        check(&target("job: ~, __metrics_path__: ~"), url, plain);
+        check(&target("k: '~'"), url, r#"{instance="h:1", job="a", k="~"}"#);
+        check(&format!("params: {{x: ~, y: [], z: [~, 1]}}, {}", target("")), "http://h:1/metrics?z=&z=1", plain);
+        check(&format!("metrics_path: ~, {}", target("")), "http://h:1/", plain);
+        check("static_configs: [{targets: [~, 'h:1']}]", url, plain);
+        let rule = "relabel_configs: [{source_labels: [job], separator: ~, target_label: job, replacement: ~}]";
+        check(&format!("{rule}, {}", target("")), url, r#"{instance="h:1"}"#);
+        let rule = "relabel_configs: [{source_labels: [job], regex: ~, target_label: job, replacement: x}]";
+        check(&format!("{rule}, {}", target("")), url, plain);
+        let global = "global: {scrape_interval: ~, scrape_timeout:, sample_limit: ~, body_size_limit: null}";
+        let global = PrometheusConfig::parse(global).unwrap().global;
+        assert_eq!((global.scrape_interval.as_secs(), global.scrape_timeout.as_secs(), global.sample_limit), (60, 10, 0));
+        let job = parse("honor_labels: ~, honor_timestamps: ~, sample_limit: ~, body_size_limit: ~, basic_auth: {username: ~}");
+        let job = job.unwrap().scrape_configs.remove(0);
+        assert_eq!((job.honor_labels, job.honor_timestamps, job.sample_limit), (false, false, 0));
+        assert_eq!((job.body_size_limit.0, job.basic_auth.unwrap().username.as_str()), (64 << 20, ""));
+    }
+
     #[test]
     fn wrong_files_name_the_key() {
         let check = |text: &str, part: &str| {
@@ -153,6 +183,10 @@ mod tests {
         check("scrape_configs: [{job_name: a, body_size_limit: 99999999999GB}]", "body_size_limit");
         check("scrape_configs: [{job_name: a, tls_config: {}}]", "tls_config is not supported yet");
         check("scrape_configs: [{job_name: a}, {job_name: a}]", "two scrape_configs");
+        check("scrape_configs: [{job_name: ~}]", "empty job_name");
+        check("scrape_configs: [{job_name: a, relabel_configs: [{target_label: ~}]}]", "needs target_label");
+        check("scrape_configs: [{job_name: a, relabel_configs: [{source_labels: [b], target_label: c, action: ~}]}]", "");
+        check("scrape_configs: [{job_name: a, static_configs: [~]}]", "");
         check("scrape_configs: [{job_name: a, scheme: https}]", "not supported yet");
         check("scrape_configs: [{job_name: a, scrape_interval: 1s, scrape_timeout: 2s}]", "scrape_timeout");
         check("scrape_configs: [{job_name: a, scrape_interval: soon}]", "scrape_interval");

@@ -74,8 +74,33 @@ impl AttributeSets {
             let pair = (self.add_text(name, &mut index.texts), self.add_text(value, &mut index.texts));
             self.pairs.push(pair);
         }
+        let set = self.close_set(start, &mut index);
+        self.index = Some(index);
+        set
+    }
+
+    /// The numbers of a pair's texts, which are added when they are not there: for [`Self::add_numbers`].
+    pub fn number_pair(&mut self, name: &str, value: &str) -> (u32, u32) {
+        let mut index = self.index.take().unwrap_or_else(|| self.make_index());
+        let pair = (self.add_text(name, &mut index.texts), self.add_text(value, &mut index.texts));
+        self.index = Some(index);
+        pair
+    }
+
+    /// As [`Self::add`], of pairs by the numbers of their texts.
+    pub fn add_numbers(&mut self, pairs: impl Iterator<Item = (u32, u32)>) -> u32 {
+        let mut index = self.index.take().unwrap_or_else(|| self.make_index());
+        let start = self.pairs.len();
+        self.pairs.extend(pairs);
+        let set = self.close_set(start, &mut index);
+        self.index = Some(index);
+        set
+    }
+
+    /// The number of the set whose pairs are the last, from `start` on; they go when it was there.
+    fn close_set(&mut self, start: usize, index: &mut AttributeIndex) -> u32 {
         let hash = index.hash_of_set(&self.pairs[start..]);
-        let set = match index.sets.find(hash, |set| self.numbers(set) == &self.pairs[start..]) {
+        match index.sets.find(hash, |set| self.numbers(set) == &self.pairs[start..]) {
             Some(set) => {
                 self.pairs.truncate(start);
                 set
@@ -86,9 +111,7 @@ impl AttributeSets {
                 index.sets.insert(hash, set);
                 set
             }
-        };
-        self.index = Some(index);
-        set
+        }
     }
 
     /// Appends a set as it is, texts and all, equal to another or not: for what is read once.
@@ -306,6 +329,18 @@ mod tests {
         assert_eq!((sets.get(1).get("b"), sets.get(1).get("c"), sets.get(1).text_bytes()), ("a", "", 4));
         assert_eq!(sets.get(1), (&read[1]).into());
         assert!(sets.get(1).is_same(sets.get(1)) && !sets.get(1).is_same(sets.get(2)));
+    }
+
+    #[test]
+    fn a_set_by_its_numbers_is_the_set_by_its_texts() {
+        let mut sets = AttributeSets::default();
+        let set = sets.add([("a", "1"), ("b", "2")].into_iter());
+        let (a, b, c) = (sets.number_pair("a", "1"), sets.number_pair("b", "2"), sets.number_pair("c", "1"));
+        assert_eq!((a, b, c), ((0, 1), (2, 3), (4, 1)));
+        assert_eq!(sets.add_numbers([a, b].into_iter()), set);
+        assert_eq!(sets.add_numbers([b, c].into_iter()), set + 1);
+        assert_eq!(sets.add([("b", "2"), ("c", "1")].into_iter()), set + 1);
+        assert_eq!(sets.len(), 2);
     }
 
     #[test]

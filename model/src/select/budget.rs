@@ -40,7 +40,7 @@ pub enum ReadError {
 pub trait Budget: Send + Sync {
     /// Errors when the request should stop. Called often; cheap.
     fn check(&self) -> Result<(), ReadError>;
-    /// Takes note of work about to be done: samples or lines decoded. Errors when that is too much.
+    /// Takes note of work about to be done: samples or lines decoded. Errors when that is too much. Memory is told of on its own.
     fn spend(&self, count: u64) -> Result<(), ReadError>;
     /// Takes note of memory about to be held for the request. Errors when it, or all requests together, may not hold so much.
     fn reserve(&self, _bytes: u64) -> Result<(), ReadError> {

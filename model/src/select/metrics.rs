@@ -50,7 +50,8 @@ pub trait MetricReader: Send + Sync {
 /// Series under way: each is decoded when it is pulled, and none is kept.
 pub trait SeriesCursor {
     /// Puts the next series in the place of what is there, whose buffers are used again; false, and nothing of use there, after
-    /// the last one. After an error the cursor is of no use.
+    /// the last one. What it takes is reserved until the next one is pulled, or the cursor goes. After an error the cursor is of no
+    /// use.
     fn next(&mut self, series: &mut Series) -> Result<bool, ReadError>;
     /// What the series given so far are made of, and what could not be read.
     fn coverage(self: Box<Self>) -> Coverage;

@@ -1,7 +1,5 @@
 //! What one evaluation holds, in bytes, as the budget of its request is told. Used by the languages and the APIs.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use super::{Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series};
 use crate::label::Labels;
 
@@ -32,6 +30,7 @@ impl<'a> Tally<'a> {
     /// So much in all.
     pub fn settle(&mut self, bytes: u64) -> Result<(), ReadError> {
         match bytes.checked_sub(self.bytes) {
+            Some(0) => Ok(()),
             Some(more) => self.take(more),
             None => {
                 self.budget.release(self.bytes - bytes);
@@ -39,6 +38,27 @@ impl<'a> Tally<'a> {
                 Ok(())
             }
         }
+    }
+}
+
+/// What one value holds of a budget: given back when it is dropped.
+pub struct Reservation<'a>(Tally<'a>);
+
+impl<'a> Reservation<'a> {
+    /// Of nothing yet.
+    pub fn new(budget: &'a dyn Budget) -> Self {
+        Self(Tally::new(budget))
+    }
+
+    /// So much in all.
+    pub fn settle(&mut self, bytes: u64) -> Result<(), ReadError> {
+        self.0.settle(bytes)
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        self.0.budget.release(self.0.bytes);
     }
 }
 
@@ -54,21 +74,18 @@ fn series_bytes(series: &Series) -> u64 {
     series.timestamps.len() as u64 * SAMPLE_BYTES + label_bytes(&series.labels) + 64
 }
 
-/// Reads series one at a time; what one takes is reserved before it is decoded, and given back when `take` has had it.
+/// Reads series one at a time; what one takes is given back when `take` has had it.
 pub fn each_series<E: From<ReadError>>(
     reader: &dyn MetricReader,
     select: &MetricSelect,
     budget: &dyn Budget,
     mut take: impl FnMut(&mut Series) -> Result<(), E>,
 ) -> Result<Coverage, E> {
-    let decoding = Decoding { budget, bytes: AtomicU64::new(0) };
-    let mut cursor = reader.cursor(select, &decoding)?;
+    let mut cursor = reader.cursor(select, budget)?;
     let mut series = Series::default();
     while cursor.next(&mut series)? {
         take(&mut series)?;
-        budget.release(decoding.bytes.swap(0, Ordering::Relaxed));
     }
-    budget.release(decoding.bytes.swap(0, Ordering::Relaxed));
     Ok(cursor.coverage())
 }
 
@@ -85,32 +102,4 @@ pub fn read_series(
         Ok::<_, ReadError>(())
     })?;
     Ok((Covered { value, coverage }, tally.bytes))
-}
-
-/// Samples that are decoded are held.
-struct Decoding<'a> {
-    budget: &'a dyn Budget,
-    bytes: AtomicU64,
-}
-
-impl Budget for Decoding<'_> {
-    fn check(&self) -> Result<(), ReadError> {
-        self.budget.check()
-    }
-
-    fn spend(&self, count: u64) -> Result<(), ReadError> {
-        self.budget.spend(count)?;
-        let bytes = count.saturating_mul(SAMPLE_BYTES);
-        self.budget.reserve(bytes)?;
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn reserve(&self, bytes: u64) -> Result<(), ReadError> {
-        self.budget.reserve(bytes)
-    }
-
-    fn release(&self, bytes: u64) {
-        self.budget.release(bytes);
-    }
 }

@@ -10,7 +10,7 @@ use weir_blocks::StoreError;
 /// After a timeout, reads fail fast for this long, and then wait no longer than this until one is answered: a query that reads a
 /// thousand parts of blocks waits once.
 const FAIL_FAST: Duration = Duration::from_secs(1);
-/// A read that has waited for this long asks for a probe: a read of a manifest, which is answered within milliseconds.
+/// A read that has waited for this long asks for a probe: a listing of partitions, which is answered within milliseconds.
 const PROBE_AFTER: Duration = Duration::from_millis(250);
 /// The store is silent when a probe and all other reads have had no answer for this long. With [`PROBE_AFTER`] it is a second
 /// from the first query of a store that has gone silent to its answer.

@@ -111,9 +111,10 @@ impl LogReader for FanOutLogs {
         let mut watched = Watched { visitor, given: false, done: false };
         let mut coverage: Option<Coverage> = None;
         loop {
+            let noted = self.shared.logs.gone();
             let mut read = self.page(&select, page_bytes, budget, &mut watched);
             // What was given cannot be taken back: then the coverage says what is missing.
-            if self.shared.logs.forget_gone() && !watched.given {
+            if self.shared.logs.forget_gone(noted) && !watched.given {
                 self.shared.heads.metrics.blocks_gone.inc();
                 read = self.page(&select, page_bytes, budget, &mut watched);
             }

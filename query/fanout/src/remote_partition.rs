@@ -51,12 +51,17 @@ pub(super) struct RemotePartition<E: Engine> {
 struct State {
     versions: BTreeMap<u64, Arc<Version>>,
     looked: Option<Instant>,
+    /// How often all of it was.
+    forgotten: u64,
 }
 
 /// Blocks are waited for as long as everything of the object store, and one that a kept version names may be gone.
 struct PartitionReads {
     breaker: Arc<CircuitBreaker>,
+    /// Whether what is known names a block that is gone.
     gone: AtomicBool,
+    /// How many reads of all partitions have found their block gone.
+    all_gone: Arc<AtomicU64>,
 }
 
 impl ReadPolicy for PartitionReads {
@@ -64,6 +69,7 @@ impl ReadPolicy for PartitionReads {
         let outcome = |read: Result<_, StoreError>| {
             if read.as_ref().is_err_and(StoreError::is_not_found) {
                 self.gone.store(true, Ordering::Release);
+                self.all_gone.fetch_add(1, Ordering::AcqRel);
             }
             read
         };
@@ -72,8 +78,15 @@ impl ReadPolicy for PartitionReads {
 }
 
 impl<E: Engine> RemotePartition<E> {
-    pub(super) fn new(engine: Arc<E>, store: ManifestStore, cache: BlobCache, breaker: Arc<CircuitBreaker>) -> Self {
-        let reads = Arc::new(PartitionReads { breaker, gone: AtomicBool::new(false) });
+    /// `all_gone` is counted up by each read that finds its block gone.
+    pub(super) fn new(
+        engine: Arc<E>,
+        store: ManifestStore,
+        cache: BlobCache,
+        breaker: Arc<CircuitBreaker>,
+        all_gone: Arc<AtomicU64>,
+    ) -> Self {
+        let reads = Arc::new(PartitionReads { breaker, gone: AtomicBool::new(false), all_gone });
         let blocks = OpenBlocks::new(engine, store.clone(), cache).with_policy(Arc::clone(&reads) as Arc<dyn ReadPolicy>);
         Self { store, blocks, reads, state: Mutex::default(), high_watermark: AtomicU64::new(0) }
     }
@@ -90,9 +103,9 @@ impl<E: Engine> RemotePartition<E> {
     /// Looks which version is the newest now. `None` when the partition has none yet.
     pub(super) async fn refresh_manifest(&self) -> Result<Option<Arc<Version>>, StoreError> {
         let begun = Instant::now();
-        let (mut number, looked) = {
+        let (mut number, looked, forgotten) = {
             let state = self.state.lock();
-            (state.versions.last_key_value().map(|(number, _)| *number), state.looked)
+            (state.versions.last_key_value().map(|(number, _)| *number), state.looked, state.forgotten)
         };
         if looked.is_none_or(|at| at.elapsed() > REFRESH_AGE_MAX) {
             number = None;
@@ -101,17 +114,25 @@ impl<E: Engine> RemotePartition<E> {
             let Some(known) = number else { break };
             match self.store.load_version(known + 1).await? {
                 Some(manifest) => number = Some(self.keep(known + 1, manifest).number),
-                None => {
-                    self.state.lock().looked = Some(begun);
-                    return Ok(self.newest());
-                }
+                None => match self.followed(begun, forgotten) {
+                    None => break,
+                    newest => return Ok(newest),
+                },
             }
         }
-        if let Some((number, manifest)) = self.store.load_latest().await? {
-            self.keep(number, manifest);
-        }
+        let latest = self.store.load_latest().await?.map(|(number, manifest)| self.keep(number, manifest));
         self.state.lock().looked = Some(begun);
-        Ok(self.newest())
+        Ok(self.newest().or(latest))
+    }
+
+    /// The newest version, as followed since then; `None` when what was followed was forgotten meanwhile.
+    fn followed(&self, begun: Instant, forgotten: u64) -> Option<Arc<Version>> {
+        let mut state = self.state.lock();
+        if state.forgotten != forgotten {
+            return None;
+        }
+        state.looked = Some(begun);
+        state.versions.last_key_value().map(|(_, version)| Arc::clone(version))
     }
 
     /// One of the newest versions known, without a look.
@@ -135,17 +156,13 @@ impl<E: Engine> RemotePartition<E> {
         version
     }
 
-    /// Everything that is known, for when it turned out to be history.
-    pub(super) fn forget(&self) {
+    /// Forgets everything that is known when it names a block that is gone: it has turned out to be history.
+    pub(super) fn forget_gone(&self) {
         let mut state = self.state.lock();
-        *state = State::default();
-        self.blocks.retain([]);
-    }
-
-    /// Whether a block was not there since the last call.
-    pub(super) fn take_gone(&self) -> bool {
-        // Asked for each series: a load is cheaper than a swap.
-        self.reads.gone.load(Ordering::Acquire) && self.reads.gone.swap(false, Ordering::AcqRel)
+        if self.reads.gone.swap(false, Ordering::AcqRel) {
+            *state = State { forgotten: state.forgotten + 1, ..State::default() };
+            self.blocks.retain([]);
+        }
     }
 
     pub(super) fn note_high_watermark(&self, high_watermark: u64) {

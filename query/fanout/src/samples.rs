@@ -65,8 +65,9 @@ impl MetricReader for FanOutSamples {
     fn cursor<'a>(&'a self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
         let select = select.clone();
         let open = move || self.open(&select, budget);
-        let gone = || {
-            let gone = self.shared.samples.forget_gone();
+        let noted = self.shared.samples.gone();
+        let gone = move || {
+            let gone = self.shared.samples.forget_gone(noted);
             if gone {
                 self.shared.heads.metrics.blocks_gone.inc();
             }
@@ -93,7 +94,7 @@ type Opened<'a> = (Box<dyn SeriesCursor + 'a>, Coverage);
 struct Reopening<'a, O, G> {
     opened: Opened<'a>,
     open: O,
-    /// Whether a block was gone since the last call.
+    /// Whether a block was found gone since before the views were first collected.
     gone: G,
     /// The series that was given last.
     given: Option<Labels>,

@@ -1,10 +1,13 @@
 //! Puts the fan-out together: what is known of three engines' partitions, the way to their owners, and the readers.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use object_store::ObjectStore;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_blocks::blob::BlobCache;
 use weir_heads::HeadProtocol;
@@ -30,7 +33,7 @@ use super::traces::FanOutTraces;
 
 /// While owners are asked, this is how often a query's budget is.
 const BUDGET_POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// Reads of blocks that are slow while manifests are not ask for no more looks than this.
+/// Reads of blocks that are slow while the store answers ask for no more probes than one in this time.
 const PROBE_INTERVAL_MIN: Duration = Duration::from_millis(250);
 
 /// What the fan-out works with.
@@ -85,7 +88,7 @@ impl FanOut {
             shutdown,
         });
         let status = Arc::new(OwnersStatus::new(Arc::clone(&shared)));
-        shared.runtime.spawn(refresh(Arc::clone(&shared), Arc::clone(&status)));
+        shared.runtime.spawn(follow(Arc::clone(&shared), Arc::clone(&status)));
         Ok(Self { shared, status })
     }
 
@@ -120,35 +123,49 @@ impl FanOut {
     }
 }
 
-/// Looks at manifests and owners until told to stop.
-async fn refresh(shared: Arc<Shared>, status: Arc<OwnersStatus>) {
-    let mut look = tokio::time::interval(shared.heads.config.refresh);
-    let mut begun = tokio::time::Instant::now();
-    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+/// Follows manifests and owners until told to stop. Owners may be slow and the store silent, so that none of it waits for another.
+async fn follow(shared: Arc<Shared>, status: Arc<OwnersStatus>) {
+    let refreshed = Notify::new();
+    tokio::select! {
+        () = shared.shutdown.cancelled() => {}
+        never = refresh(&shared, &status, &refreshed) => match never {},
+        never = ask_owners(&status, &refreshed) => match never {},
+        never = probe(&shared) => match never {},
+    }
+}
+
+/// Refreshes manifests between queries.
+async fn refresh(shared: &Shared, status: &OwnersStatus, refreshed: &Notify) -> Infallible {
+    let mut tick = tokio::time::interval(shared.heads.config.refresh);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            () = shared.shutdown.cancelled() => return,
-            _ = look.tick() => {}
-            () = shared.heads.store.probe_wanted() => tokio::time::sleep_until(begun + PROBE_INTERVAL_MIN).await,
+        tick.tick().await;
+        let (logs, samples, traces) = tokio::join!(shared.logs.refresh(), shared.samples.refresh(), shared.traces.refresh());
+        let outcome = logs.and(samples).and(traces);
+        if outcome.is_ok() {
+            shared.heads.store.answered();
         }
-        begun = tokio::time::Instant::now();
-        let looked = async {
-            let looks = tokio::join!(shared.logs.refresh(), shared.samples.refresh(), shared.traces.refresh());
-            looks.0.and(looks.1).and(looks.2).map_err(|error| error.to_string())
-        };
-        tokio::select! {
-            () = shared.shutdown.cancelled() => return,
-            looked = looked => {
-                if looked.is_ok() {
-                    shared.heads.store.answered();
-                }
-                status.note_look(looked);
-            }
-        }
-        tokio::select! {
-            () = shared.shutdown.cancelled() => return,
-            () = status.ask() => {}
-        }
+        status.note_look(outcome.map_err(|error| error.to_string()));
+        refreshed.notify_one();
+    }
+}
+
+/// Asks the owners that the last refresh has found; refreshes that end meanwhile are one.
+async fn ask_owners(status: &OwnersStatus, refreshed: &Notify) -> Infallible {
+    loop {
+        refreshed.notified().await;
+        status.ask().await;
+    }
+}
+
+/// Asks the object store for something small while a read of it waits.
+async fn probe(shared: &Shared) -> Infallible {
+    loop {
+        shared.heads.store.probe_wanted().await;
+        let begun = Instant::now();
+        // Whether it is answered is all that counts, and `watch` has told.
+        let _answer = shared.heads.store.watch(shared.logs.discover()).await;
+        tokio::time::sleep_until(begun + PROBE_INTERVAL_MIN).await;
     }
 }
 
@@ -179,11 +196,64 @@ impl Shared {
         known: &PartitionRegistry<E>,
         mut read: impl FnMut() -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
+        let noted = known.gone();
         let first = read();
-        if !known.forget_gone() {
+        if !known.forget_gone(noted) {
             return first;
         }
         self.heads.metrics.blocks_gone.inc();
         read()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use object_store::memory::InMemory;
+    use object_store::throttle::{ThrottleConfig, ThrottledStore};
+    use weir_blocks::manifest::{Manifest, ManifestStore, random_nonces};
+    use weir_metrics::MetricsCounters;
+    use weir_model::wire::Kind;
+    use weir_traces::TracesCounters;
+
+    use super::*;
+
+    /// Of everything in the configuration, so that only the probe can be sooner.
+    const LONG: Duration = Duration::from_secs(600);
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn a_silent_store_is_probed_while_an_owner_is_slow() {
+        // Takes connections and never answers.
+        let owner = TcpListener::bind("127.0.0.1:0").expect("binds");
+        let owner = (format!("http://{}", owner.local_addr().expect("an address")), owner);
+        let throttled = Arc::new(ThrottledStore::new(InMemory::new(), ThrottleConfig::default()));
+        let object_store = Arc::clone(&throttled) as Arc<dyn ObjectStore>;
+        let nonces = random_nonces();
+        let manifests = ManifestStore { object_store: Arc::clone(&object_store), kind: Kind::Logs, partition: 0, nonces };
+        manifests.publish(1, &Manifest { epoch: 1, owner: owner.0.clone(), ..Manifest::default() }).await.expect("publishes");
+        let clock = Arc::new(|| 0);
+        let spans = TracesEngine::new(Arc::clone(&clock) as _, TracesCounters::default());
+        let deps = FanOutDeps {
+            object_store,
+            cache: BlobCache::new(1 << 20),
+            engines: (LogsEngine::default(), MetricsEngine::new(MetricsCounters::default()), spans),
+            clock,
+            metrics: FanOutMetrics::default(),
+            shutdown: CancellationToken::new(),
+        };
+        let config = FanOutConfig { owner_timeout: LONG, store_timeout: LONG, refresh: LONG, ..FanOutConfig::default() };
+        let fan_out = FanOut::start(config, deps).expect("starts");
+        owner.1.set_nonblocking(true).expect("a listener");
+        let owner = tokio::net::TcpListener::from_std(owner.1).expect("a listener");
+        let _asked = tokio::time::timeout(PATIENCE, owner.accept()).await.expect("the owner is asked").expect("accepts");
+        throttled.config_mut(|config| {
+            (config.wait_get_per_call, config.wait_list_per_call) = (LONG, LONG);
+            config.wait_list_with_delimiter_per_call = LONG;
+        });
+        let read = fan_out.shared.heads.store.wait(std::future::pending::<Result<(), weir_blocks::StoreError>>());
+        let waited = tokio::time::timeout(PATIENCE, read).await.expect("the silence is found out");
+        assert_eq!(waited.unwrap_err().to_string(), "the object store does not answer");
     }
 }

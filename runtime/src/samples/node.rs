@@ -14,7 +14,8 @@ use crate::cgroup::{Cgroup, Mounts, OomCount, Sampled, Sampler, Scan, Tree};
 use crate::containers::{Blindness, ContainerRecord, Death};
 
 static CGROUPS: Metric = gauge("weir_runtime_cgroups", "Cgroups sampled.");
-static READ_ERRORS: Metric = counter("weir_runtime_read_errors_total", "Reads of kernel files that failed.");
+static READ_ERRORS: Metric =
+    counter("weir_runtime_read_errors_total", "Reads of kernel files that failed, and lines of them that could not be read.");
 static UNREADABLE: Metric = gauge("weir_runtime_unreadable_directories", "Cgroup directories that could not be listed.");
 
 /// A full walk through all hierarchies happens this often, and whenever the main one has changed.
@@ -168,7 +169,8 @@ impl NodeSampler {
                 }
             });
         }
-        let (cgroups, errors, unreadable) = (self.scan.cgroups.len(), self.sampler.errors(), self.scan.unreadable.len());
+        let (cgroups, errors, unreadable) =
+            (self.scan.cgroups.len(), self.sampler.errors() + self.machine.unreadable_lines(), self.scan.unreadable.len());
         row.entity("~~", &Labels::EMPTY, |out| {
             out.put(&CGROUPS, cgroups as f64);
             out.put(&READ_ERRORS, errors as f64);

@@ -29,12 +29,15 @@ pub enum SegmentError {
 pub trait Segment<P> {
     /// What entries are sorted by.
     type Key: Ord;
-    /// What an entry is: owns what it needs of the segment, and is decoded only when asked.
-    type Item;
+    /// What an entry is: owns what it needs of the segment and what it holds of the budget, and is decoded only when asked.
+    type Item<'a>
+    where
+        Self: 'a,
+        P: 'a;
     /// False only when nothing in it passes, told from what lies in memory.
     fn may_match(&self, plan: &P) -> bool;
     /// What passes. Nothing is read or decoded before the first entry is pulled.
-    fn cursor<'a>(self: Arc<Self>, plan: Arc<P>, budget: &'a dyn Budget) -> Entries<'a, Self::Key, Self::Item>
+    fn cursor<'a>(self: Arc<Self>, plan: Arc<P>, budget: &'a dyn Budget) -> Entries<'a, Self::Key, Self::Item<'a>>
     where
         Self: 'a,
         P: 'a;

@@ -8,6 +8,7 @@ use super::block::LogsBlock;
 use super::head::LogsHead;
 use super::index::IndexCache;
 use super::merge;
+use super::writer::BlockWriter;
 use weir_blocks::StoreError;
 use weir_blocks::block::Blob;
 use weir_blocks::engine::{BlockCost, BlockSummary, BuiltBlock, Engine};
@@ -70,6 +71,6 @@ impl Engine for LogsEngine {
     }
 
     fn merge(&self, blocks: &[Arc<LogsBlock>]) -> Result<Vec<BuiltBlock>, StoreError> {
-        merge::merge(blocks, self.options.chunk_bytes)
+        merge::merge(blocks, self.options.chunk_bytes, BlockWriter::new()?)
     }
 }

@@ -140,9 +140,12 @@ proptest! {
                 let raw = u32::from_le_bytes(bytes[..4].try_into().unwrap()) as usize;
                 assert!(raw <= SECTION_BYTES + 10, "{raw} bytes of {name}");
             }
+            // Each line is a run of places, of sixteen bytes in memory.
+            let places = built.summary.records as usize * 16;
             let blob = MemoryBlob::new(format!("{i}"), built.data.encode(Kind::Logs));
             let block = engine.open(Arc::new(blob)).unwrap();
             engine.verify(&block, &built.summary).unwrap();
+            assert!(block.chunks() == 1 || places <= SECTION_BYTES, "{places} bytes of places");
             let chunks = &built.data.sections.iter().find(|(name, _)| *name == "chunks.1").unwrap().1;
             let mut at = 0;
             for chunk in 0..block.chunks() {
@@ -208,6 +211,37 @@ fn lines_of_nothing_but_metadata_fill_chunks() {
 fn open(engine: &LogsEngine, path: &str, built: &BuiltBlock) -> (Arc<LogsBlock>, BlockSummary) {
     let blob = MemoryBlob::new(path, built.data.encode(Kind::Logs));
     (Arc::new(engine.open(Arc::new(blob)).unwrap()), built.summary.clone())
+}
+
+/// Lines of many sources that take turns: a run of places each.
+#[test]
+fn a_merge_of_more_places_than_a_block_may_have_goes_on_in_a_next_block() {
+    const LINES: u64 = 100;
+    let engine = LogsEngine::new(LogsOptions { chunk_bytes: 1, ..LogsOptions::default() });
+    let body = |offset: u64| format!("line {offset}").into_bytes();
+    let sealed = |first: u64| {
+        let head = engine.head();
+        for offset in first..first + LINES {
+            let line = Line { timestamp: 1, sequence: 0, body: body(offset), severity: 0, context: 0, attributes: Labels::EMPTY };
+            let position = Position { partition: 0, offset, ordinal: 0 };
+            head.insert(position, &section(Labels::from_pairs([("pod", "p")]), std::iter::once(line))).unwrap();
+        }
+        open(&engine, "sealed", &head.build().unwrap()[0]).0
+    };
+    let writer = BlockWriter::with_limits(BlockLimits { section_bytes: 120 * 16, index_bytes: usize::MAX }).unwrap();
+    let merged = super::merge::merge(&[sealed(0), sealed(LINES)], 1 << 8, writer).unwrap();
+    let mut found = Vec::new();
+    for built in &merged {
+        let (block, summary) = open(&engine, "merged", built);
+        engine.verify(&block, &summary).unwrap();
+        assert!(summary.records <= 120, "{} runs of places", summary.records);
+        for chunk in 0..block.chunks() {
+            let lines = block.lines(chunk).unwrap();
+            found.extend((0..lines.len()).map(|i| lines.get(i)).map(|(id, line)| (id.offset, line.body.to_vec())));
+        }
+    }
+    assert_eq!(merged.len(), 2);
+    assert_eq!(found, (0..2 * LINES).map(|offset| (offset, body(offset))).collect::<Vec<_>>());
 }
 
 /// What is published must be what was written.

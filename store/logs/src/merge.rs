@@ -13,10 +13,14 @@ use weir_blocks::segment::{Merge, SegmentError};
 /// Stream, partition and first place of a chunk.
 type SourceOrder<'a> = (&'a StreamKey, u32, Place);
 
-/// Errors when a chunk cannot be read: then the blocks stay as they are, and what is left of them stays readable.
-pub(crate) fn merge(blocks: &[Arc<LogsBlock>], chunk_bytes: usize) -> Result<Vec<BuiltBlock>, StoreError> {
+/// As many blocks as `writer` makes of it: not always fewer. Errors when a chunk cannot be read: then the blocks stay as they are,
+/// and what is left of them stays readable.
+pub(crate) fn merge(
+    blocks: &[Arc<LogsBlock>],
+    chunk_bytes: usize,
+    mut writer: BlockWriter,
+) -> Result<Vec<BuiltBlock>, StoreError> {
     let mut merge = Merge::new(blocks.iter().map(|block| in_source_order(block)).collect());
-    let mut writer = BlockWriter::new()?;
     let mut open: Option<(&StreamKey, u32, ChunkBuilder)> = None;
     let mut chunks = Vec::new();
     while let Some(group) = merge.next_group(&mut chunks) {

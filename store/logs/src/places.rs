@@ -100,9 +100,9 @@ impl PlacesBuilder {
         self.0.extend(runs.map(|run| PlacedChunk { offset: run.offset, ordinal: run.ordinal, chunk }));
     }
 
-    /// Memory held.
-    pub(crate) fn memory(&self) -> usize {
-        self.0.len() * size_of::<PlacedChunk>()
+    /// Memory of what it has and so many more.
+    pub(crate) fn memory_with(&self, more: usize) -> usize {
+        (self.0.len() + more) * size_of::<PlacedChunk>()
     }
 
     /// All, ascending.

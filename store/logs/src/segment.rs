@@ -106,7 +106,7 @@ pub(crate) fn cursors<'s, 'a, S>(
     budget: &'a dyn Budget,
 ) -> impl Iterator<Item = ChunkEntries<'a>>
 where
-    S: Segment<LogsPlan, Key = ChunkOrder, Item = Chunk> + 'static,
+    S: for<'b> Segment<LogsPlan, Key = ChunkOrder, Item<'b> = Chunk> + 'static,
 {
     let matching = segments.into_iter().filter(|segment| segment.may_match(plan));
     matching.map(|segment| Arc::clone(segment).cursor(Arc::clone(plan), budget))
@@ -123,7 +123,7 @@ pub(crate) fn missed(error: SegmentError, coverage: &mut Coverage) -> Result<(),
 
 impl Segment<LogsPlan> for LogsBlock {
     type Key = ChunkOrder;
-    type Item = Chunk;
+    type Item<'a> = Chunk;
 
     fn may_match(&self, plan: &LogsPlan) -> bool {
         self.range().is_some_and(|(first, last)| plan.range.overlaps(first, last))
@@ -158,7 +158,7 @@ impl LogsHead {
 
 impl Segment<LogsPlan> for LogsHead {
     type Key = ChunkOrder;
-    type Item = Chunk;
+    type Item<'a> = Chunk;
 
     fn may_match(&self, _: &LogsPlan) -> bool {
         self.records() > 0

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::chunk::{EncodedChunk, place_runs};
 use super::index::IndexBuilder;
-use super::places::PlacesBuilder;
+use super::places::{PlaceRun, PlacesBuilder};
 use super::schema::{CHUNKS, ChunkMeta, DIRECTORY, INDEX, PLACE_PAGES, PLACES, STREAMS, StreamKey, ZSTD_LEVEL};
 use weir_blocks::StoreError;
 use weir_blocks::block::BlockData;
@@ -63,11 +63,12 @@ impl BlockWriter {
 
     /// The next chunk.
     pub(crate) fn push(&mut self, stream: &StreamKey, chunk: &EncodedChunk) -> Result<(), StoreError> {
-        if self.open.count > 0 && !self.open.has_room(stream, chunk, self.limits) {
+        let runs = place_runs(&chunk.bytes).map_err(|error| StoreError::engine("build a block", error))?;
+        if self.open.count > 0 && !self.open.has_room(stream, chunk, &runs, self.limits) {
             let full = std::mem::replace(&mut self.open, OpenBlock::new()?);
             self.closed.push(full.finish()?);
         }
-        self.open.push(stream, chunk)
+        self.open.push(stream, chunk, runs)
     }
 
     /// The blocks, mostly one; none when there was no chunk.
@@ -93,14 +94,14 @@ impl OpenBlock {
         })
     }
 
-    fn has_room(&self, stream: &StreamKey, chunk: &EncodedChunk, limits: BlockLimits) -> bool {
+    fn has_room(&self, stream: &StreamKey, chunk: &EncodedChunk, runs: &[PlaceRun], limits: BlockLimits) -> bool {
         let directory = self.directory.len() + META_BYTES_MAX + chunk.meta.rollups.len() * ROLLUP_BYTES_MAX;
         let streams = if self.indexes.contains_key(stream) { 0 } else { self.streams.len() + stream_bytes(stream) };
-        let largest = directory.max(streams).max(self.places.memory());
+        let largest = directory.max(streams).max(self.places.memory_with(runs.len()));
         largest <= limits.section_bytes && self.index.memory() <= limits.index_bytes
     }
 
-    fn push(&mut self, stream: &StreamKey, chunk: &EncodedChunk) -> Result<(), StoreError> {
+    fn push(&mut self, stream: &StreamKey, chunk: &EncodedChunk, runs: Vec<PlaceRun>) -> Result<(), StoreError> {
         let index = match self.indexes.get(stream) {
             Some(index) => *index,
             None => {
@@ -111,7 +112,6 @@ impl OpenBlock {
             }
         };
         self.index.push(&chunk.tokens)?;
-        let runs = place_runs(&chunk.bytes).map_err(|error| StoreError::engine("build a block", error))?;
         self.places.push(self.count, runs.into_iter());
         put_varint(&mut self.directory, u64::from(index));
         put_varint(&mut self.directory, chunk.bytes.len() as u64);

@@ -14,19 +14,19 @@ use weir_blocks::segment::{Entries, Segment};
 
 impl Segment<MetricsPlan> for MetricsBlock {
     type Key = Labels;
-    type Item = StoredSeries;
+    type Item<'a> = StoredSeries<'a>;
 
     fn may_match(&self, plan: &MetricsPlan) -> bool {
         let tenant = self.tenants().iter().any(|(own, _)| *own == plan.tenant);
         tenant && self.groups().iter().any(|group| plan.overlaps(group.first, group.last))
     }
 
-    fn cursor<'a>(self: Arc<Self>, plan: Arc<MetricsPlan>, budget: &'a dyn Budget) -> Entries<'a, Labels, StoredSeries>
+    fn cursor<'a>(self: Arc<Self>, plan: Arc<MetricsPlan>, budget: &'a dyn Budget) -> Entries<'a, Labels, StoredSeries<'a>>
     where
         Self: 'a,
         MetricsPlan: 'a,
     {
-        let open = move || -> Entries<'a, Labels, StoredSeries> {
+        let open = move || -> Entries<'a, Labels, StoredSeries<'a>> {
             let ids = match ids(&self, &plan) {
                 Ok(ids) => ids,
                 Err(error) => return Box::new(std::iter::once(Err(error.into()))),

@@ -142,9 +142,15 @@ impl Group {
         Ok(Self { raw, series, timestamps: RefCell::default() })
     }
 
-    /// Memory of what is unpacked.
-    pub(crate) fn memory(&self) -> u64 {
-        (allocation(self.raw.capacity()) + allocation(self.series.capacity() * size_of::<Place>())) as u64
+    /// Memory of what is unpacked, and of the timestamps that were decoded last.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory_with(self.timestamps.borrow().1.capacity())
+    }
+
+    /// The same when so many timestamps are decoded.
+    pub(crate) fn memory_with(&self, timestamps: usize) -> usize {
+        let places = allocation(self.series.capacity() * size_of::<Place>());
+        allocation(self.raw.capacity()) + places + allocation(timestamps * size_of::<i64>())
     }
 
     /// Number of samples of a series, which exists.
@@ -157,6 +163,8 @@ impl Group {
         let place = self.series.get(at).ok_or_else(|| format!("series {at} of {}", self.series.len()))?;
         let mut known = self.timestamps.borrow_mut();
         if known.0 != place.timestamps || known.1.len() != place.count {
+            // Not both at once.
+            *known = Default::default();
             let mut cursor = Cursor::new(&self.raw[place.timestamps.clone()]);
             let timestamps = timestamps::decode(&mut cursor, place.count)?;
             cursor.end()?;
@@ -169,6 +177,7 @@ impl Group {
         let mut cursor = Cursor::new(&self.raw[place.values.clone()]);
         let values = values::decode(&mut cursor, place.count)?;
         cursor.end()?;
+        samples.reserve(wanted.len());
         samples.timestamps.extend_from_slice(&known.1[wanted.clone()]);
         samples.values.extend_from_slice(&values[wanted]);
         Ok(())

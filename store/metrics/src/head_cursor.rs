@@ -8,8 +8,7 @@ use weir_model::select::{Budget, ReadError};
 
 use super::head::MetricsHead;
 use super::plan::{MetricsPlan, Wanted};
-use super::rows::HeadSeries;
-use super::stored::{HeadSamples, StoredSeries};
+use super::stored::{Found, HeadSamples, StoredSeries};
 use weir_blocks::segment::{Entries, Segment, SegmentError};
 
 /// Budgets are checked every so many series.
@@ -17,18 +16,18 @@ const CHECK_EVERY: usize = 256;
 
 impl Segment<MetricsPlan> for MetricsHead {
     type Key = Labels;
-    type Item = StoredSeries;
+    type Item<'a> = StoredSeries<'a>;
 
     fn may_match(&self, plan: &MetricsPlan) -> bool {
         self.has_tenant(&plan.tenant)
     }
 
-    fn cursor<'a>(self: Arc<Self>, plan: Arc<MetricsPlan>, budget: &'a dyn Budget) -> Entries<'a, Labels, StoredSeries>
+    fn cursor<'a>(self: Arc<Self>, plan: Arc<MetricsPlan>, budget: &'a dyn Budget) -> Entries<'a, Labels, StoredSeries<'a>>
     where
         Self: 'a,
         MetricsPlan: 'a,
     {
-        Box::new(HeadCursor { head: self, plan, budget, found: None, next: 0, reserved: 0 })
+        Box::new(HeadCursor { head: self, plan, budget, found: None, next: 0 })
     }
 }
 
@@ -37,24 +36,20 @@ struct HeadCursor<'a> {
     plan: Arc<MetricsPlan>,
     budget: &'a dyn Budget,
     /// From the first pull on.
-    found: Option<Rc<HeadSeries>>,
+    found: Option<Rc<Found<'a>>>,
     next: usize,
-    reserved: u64,
 }
 
-impl HeadCursor<'_> {
-    fn open(&mut self) -> Result<Rc<HeadSeries>, SegmentError> {
+impl<'a> HeadCursor<'a> {
+    fn open(&self) -> Result<Rc<Found<'a>>, SegmentError> {
         let mut found = self.head.matching(&self.plan).map_err(|error| ReadError::Store(error.to_string()))?;
-        let bytes = found.memory() as u64;
-        self.budget.reserve(bytes)?;
-        self.reserved = bytes;
         found.series.sort_by(|a, b| a.0.cmp(&b.0));
-        Ok(Rc::new(found))
+        Ok(Rc::new(Found::new(found, self.budget)?))
     }
 }
 
-impl Iterator for HeadCursor<'_> {
-    type Item = Result<(Labels, StoredSeries), SegmentError>;
+impl<'a> Iterator for HeadCursor<'a> {
+    type Item = Result<(Labels, StoredSeries<'a>), SegmentError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let found = match &self.found {
@@ -66,14 +61,14 @@ impl Iterator for HeadCursor<'_> {
         };
         loop {
             let at = self.next;
-            let (labels, places) = found.series.get(at)?;
+            let (labels, places) = found.series.series.get(at)?;
             self.next += 1;
             if at.is_multiple_of(CHECK_EVERY)
                 && let Err(stopped) = self.budget.check()
             {
                 return Some(Err(stopped.into()));
             }
-            if places.iter().any(|(table, _)| !found.rows(*table).is_empty()) {
+            if places.iter().any(|(table, _)| !found.series.rows(*table).is_empty()) {
                 let series = match self.plan.wanted {
                     Wanted::Samples => StoredSeries::Head(HeadSamples { found: Rc::clone(&found), at }),
                     Wanted::Labels => StoredSeries::Unread,
@@ -81,11 +76,5 @@ impl Iterator for HeadCursor<'_> {
                 return Some(Ok((labels.clone(), series)));
             }
         }
-    }
-}
-
-impl Drop for HeadCursor<'_> {
-    fn drop(&mut self) {
-        self.budget.release(self.reserved);
     }
 }

@@ -1,16 +1,21 @@
-//! What heads say they hold, against what this thread's allocations say: hostile sections, each through the wire, as a head
-//! gets them.
+//! What heads and readers say they hold, against what this thread's allocations say: hostile sections, each through the wire, as a
+//! head gets them; and queries over many blocks.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use weir_blocks::blob::MemoryBlob;
 use weir_blocks::engine::{Engine, Head, Position};
 use weir_blocks::testing::{Counting, check_memory, held, labels, tenant};
+use weir_blocks::view::{BlockView, Fixed, PartitionView};
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::{Family, MetricBatch, MetricKind, MetricRow, Schema};
+use weir_model::select::{Budget, MemoryBudget, MetricSelect, ReadError, each_series};
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
-use super::MetricsEngine;
+use super::samples::Samples;
+use super::writer::{BlockWriter, Families};
+use super::{MetricsBlock, MetricsEngine, MetricsReader};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
@@ -81,4 +86,131 @@ fn a_series_takes_little_beside_its_schema_and_its_samples() {
     let of_block = (held() - before) / SERIES as i64;
     assert_eq!(block.series() as usize, SERIES);
     assert!(of_head < 90 && of_block < 40, "{of_head} bytes a series in a head, {of_block} in a block");
+}
+
+/// A block of these series, each with the samples that `samples` gives for its number.
+fn block(series: usize, samples: impl Fn(usize) -> Samples) -> Arc<MetricsBlock> {
+    let mut writer = BlockWriter::default();
+    for i in 0..series {
+        writer.push("t", &Labels::from_pairs([(NAME, "up"), ("pod", &format!("{i:04}"))]), &samples(i));
+    }
+    let built = writer.finish(&Families::new()).remove(0);
+    Arc::new(
+        MetricsEngine::default().open(Arc::new(MemoryBlob::new("metrics/0/many", built.data.encode(Kind::Metrics)))).unwrap(),
+    )
+}
+
+fn reader(blocks: Vec<Arc<MetricsBlock>>, heads: Vec<Arc<super::MetricsHead>>) -> MetricsReader {
+    let view = |block| BlockView { summary: Default::default(), block };
+    let blocks = blocks.into_iter().map(view).collect();
+    let view = PartitionView { coverage: Default::default(), blocks, heads, missing: Vec::new() };
+    MetricsReader::new(Arc::new(Fixed::new(vec![view])))
+}
+
+fn all(start_ms: i64, end_ms: i64) -> MetricSelect {
+    MetricSelect { tenant: "t".into(), matchers: Vec::new(), start_ms, end_ms }
+}
+
+/// Compares what this thread holds with what is reserved, whenever it is told of something.
+struct Compared {
+    before: i64,
+    reserved: AtomicU64,
+    /// The most that was held beyond that.
+    beyond: AtomicI64,
+}
+
+impl Compared {
+    fn new() -> Self {
+        Self { before: held(), reserved: AtomicU64::new(0), beyond: AtomicI64::new(0) }
+    }
+
+    fn compare(&self) {
+        let beyond = held() - self.before - self.reserved.load(Ordering::Relaxed) as i64;
+        self.beyond.fetch_max(beyond, Ordering::Relaxed);
+    }
+}
+
+impl Budget for Compared {
+    fn check(&self) -> Result<(), ReadError> {
+        self.compare();
+        Ok(())
+    }
+
+    fn spend(&self, _: u64) -> Result<(), ReadError> {
+        self.compare();
+        Ok(())
+    }
+
+    fn reserve(&self, bytes: u64) -> Result<(), ReadError> {
+        self.compare();
+        self.reserved.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn release(&self, bytes: u64) {
+        self.reserved.fetch_sub(bytes, Ordering::Relaxed);
+        self.compare();
+    }
+}
+
+/// Label sets that blocks keep, cursors, and a group or a head's rows between their making and their reservation.
+const BESIDE: i64 = 256 << 10;
+
+#[test]
+fn a_query_over_many_blocks_has_reserved_what_it_holds() {
+    const BLOCKS: i64 = 12;
+    const SERIES: usize = 12;
+    // More than a group's bytes, so that each series is a group.
+    const SAMPLES: i64 = 9000;
+    let noise = |at: i64, i: usize| ((at * 7919) as f64 + i as f64).sqrt();
+    // Odd blocks lie between the samples of even ones, so that what is found is not in order.
+    let timestamps = |own: i64| (0..SAMPLES).map(move |at| (own / 2 * SAMPLES + at) * 2000 + own % 2 * 1000);
+    let of = |own: i64| {
+        block(SERIES, |i| Samples {
+            timestamps: timestamps(own).collect(),
+            values: timestamps(own).map(|at| noise(at, i)).collect(),
+        })
+    };
+    let blocks: Vec<_> = (0..BLOCKS).map(of).collect();
+    let groups: Vec<usize> = blocks.iter().map(|block| block.groups().len()).collect();
+    assert!(groups.iter().all(|groups| *groups >= SERIES / 2), "{groups:?}");
+    let head = MetricsEngine::default().head();
+    let series = (0..SERIES).map(|i| Labels::from_pairs([(NAME, "up"), ("pod", &format!("{i:04}"))])).collect();
+    let rows = (0..1000).map(|at| MetricRow { timestamp: at * 2_000_500_000, values: vec![0.5; SERIES] }).collect();
+    let batch = MetricBatch { target: Labels::EMPTY, schema: Arc::new(Schema::new(series, Vec::new())), rows };
+    let mark = Mark::Sequence { epoch: 1, first: 0, last: 1 };
+    let section = Section::new(SectionHeader { tenant: tenant(), source: "source".into(), mark, records: 0 }, batch);
+    head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section).unwrap();
+    let reader = reader(blocks, vec![Arc::new(head)]);
+
+    let (compared, mut found) = (Compared::new(), 0);
+    each_series::<ReadError>(&reader, &all(i64::MIN, i64::MAX), &compared, |series| {
+        compared.compare();
+        found += series.timestamps.len() as i64;
+        Ok(())
+    })
+    .unwrap();
+    assert!(found > BLOCKS * SERIES as i64 * SAMPLES, "{found}");
+    compared.compare();
+    let (beyond, reserved) = (compared.beyond.into_inner(), compared.reserved.into_inner());
+    println!("{beyond} bytes at most were held beyond what was reserved");
+    assert!(beyond < BESIDE && reserved == 0, "{beyond} bytes beyond what was reserved; {reserved} bytes are left");
+}
+
+#[test]
+fn samples_that_were_decoded_for_nothing_are_given_back_before_the_next() {
+    // Each series has samples before and after what is asked for: its group is unpacked, and none of them given.
+    const SERIES: usize = 200;
+    let around = |i: usize| Samples {
+        timestamps: (0..1000).map(|at| at + at / 500 * 1_000_000).collect(),
+        values: (0..1000).map(|at| ((at + i) as f64).sqrt()).collect(),
+    };
+    let reader = reader(vec![block(SERIES, around)], Vec::new());
+    let (budget, mut given) = (MemoryBudget::new(256 << 10), 0);
+    each_series::<ReadError>(&reader, &all(1000, 2000), &budget, |_| {
+        given += 1;
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!((given, budget.held()), (0, 0));
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use weir_model::select::NoBudget;
+use weir_model::select::{NoBudget, Reservation};
 
 use super::block::MetricsBlock;
 use super::counters::MetricsCounters;
@@ -24,12 +24,12 @@ pub(crate) fn merge(blocks: &[Arc<MetricsBlock>], counters: &MetricsCounters) ->
     let mut writer = BlockWriter::default();
     let mut dropped = Dropped::default();
     let mut merge = Merge::new(blocks.iter().map(all).collect());
-    let (mut found, mut samples) = (Vec::new(), Samples::default());
+    let (mut found, mut samples, mut held) = (Vec::new(), Samples::default(), Reservation::new(&NoBudget));
     while let Some(next) = merge.next_group(&mut found) {
         let (tenant, BlockOrder(labels)) = next.map_err(failed)?;
         samples.clear();
         for (_, series) in found.drain(..) {
-            series.read(i64::MIN, i64::MAX, &mut samples)?;
+            series.read(i64::MIN, i64::MAX, &mut samples, &mut held).map_err(failed)?;
         }
         let own = samples.settle();
         dropped.repeated += own.repeated;
@@ -46,7 +46,7 @@ pub(crate) fn merge(blocks: &[Arc<MetricsBlock>], counters: &MetricsCounters) ->
     Ok(built)
 }
 
-type Entry<'a> = Result<((&'a str, BlockOrder), BlockSamples), SegmentError>;
+type Entry<'a> = Result<((&'a str, BlockOrder), BlockSamples<'static>), SegmentError>;
 
 /// All series of a block, in its order.
 fn all(block: &Arc<MetricsBlock>) -> impl Iterator<Item = Entry<'_>> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use weir_model::label::Labels;
 use weir_model::metric::Family;
-use weir_model::select::{Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor};
+use weir_model::select::{Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Reservation, Series, SeriesCursor};
 
 use super::MetricsEngine;
 use super::plan::{MetricsPlan, Wanted};
@@ -44,13 +44,17 @@ impl MetricsReader {
             cursors.extend(view.heads.into_iter().filter_map(|head| cursor(head, &plan, budget)));
             coverage.merge(Coverage { partitions: vec![view.coverage], missing: view.missing });
         }
-        Ok(Merged { plan, budget, merge: Merge::new(cursors), found: Vec::new(), coverage })
+        Ok(Merged { plan, budget, merge: Merge::new(cursors), found: Vec::new(), held: Reservation::new(budget), coverage })
     }
 }
 
-fn cursor<'a, S>(segment: Arc<S>, plan: &Arc<MetricsPlan>, budget: &'a dyn Budget) -> Option<Entries<'a, Labels, StoredSeries>>
+fn cursor<'a, S>(
+    segment: Arc<S>,
+    plan: &Arc<MetricsPlan>,
+    budget: &'a dyn Budget,
+) -> Option<Entries<'a, Labels, StoredSeries<'a>>>
 where
-    S: Segment<MetricsPlan, Key = Labels, Item = StoredSeries> + 'a,
+    S: Segment<MetricsPlan, Key = Labels, Item<'a> = StoredSeries<'a>> + 'a,
 {
     segment.may_match(plan).then(|| segment.cursor(Arc::clone(plan), budget))
 }
@@ -92,9 +96,11 @@ impl MetricReader for MetricsReader {
 struct Merged<'a> {
     plan: Arc<MetricsPlan>,
     budget: &'a dyn Budget,
-    merge: Merge<Entries<'a, Labels, StoredSeries>, Labels, StoredSeries>,
+    merge: Merge<Entries<'a, Labels, StoredSeries<'a>>, Labels, StoredSeries<'a>>,
     /// What the segments have of the series that was pulled last.
-    found: Vec<(usize, StoredSeries)>,
+    found: Vec<(usize, StoredSeries<'a>)>,
+    /// For the samples of the series that was given last.
+    held: Reservation<'a>,
     coverage: Coverage,
 }
 
@@ -120,14 +126,16 @@ impl SeriesCursor for Merged<'_> {
             let Some(labels) = self.next_labels()? else { return Ok(false) };
             series.labels = labels;
             for (_, stored) in self.found.drain(..) {
-                match stored.read(&self.plan, self.budget, &mut samples) {
+                match stored.read(&self.plan, self.budget, &mut samples, &mut self.held) {
                     Ok(()) => {}
                     Err(SegmentError::Unreadable(error)) => self.coverage.miss(error.to_string()),
                     Err(SegmentError::Ended(error)) => return Err(error),
                 }
             }
         }
+        self.held.settle((samples.memory_with(0) + samples.settling_memory()) as u64)?;
         samples.settle();
+        self.held.settle(samples.memory_with(0) as u64)?;
         (series.timestamps, series.values) = (samples.timestamps, samples.values);
         Ok(true)
     }

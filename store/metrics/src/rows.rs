@@ -44,6 +44,11 @@ impl HeadSeries {
         self.rows.get(&table).map_or(&[], Vec::as_slice)
     }
 
+    /// Samples of a series of [`HeadSeries::series`], those of a millisecond each.
+    pub(super) fn count(&self, places: &Places) -> usize {
+        places.iter().map(|(table, _)| self.rows(*table).len()).sum()
+    }
+
     /// Appends the samples of a series of [`HeadSeries::series`] as they arrived.
     pub(super) fn read(&self, places: &Places, samples: &mut Samples) {
         if let [(table, column)] = places[..] {

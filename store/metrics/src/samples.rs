@@ -2,6 +2,8 @@
 //!
 //! Called by head, merge and reader, so that all three agree on which of two samples of a millisecond stays: the first.
 
+use weir_model::memory::allocation;
+
 /// Timestamps and values of one series; ascending and without repetition once settled.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Samples {
@@ -20,10 +22,36 @@ pub(crate) struct Dropped {
     pub conflicting: u64,
 }
 
+/// Of a sample that is settled: its place in the order and half as much for the sort, and its copy.
+const SETTLING_BYTES: usize = 28;
+
 impl Samples {
     pub(crate) fn push(&mut self, timestamp: i64, value: f64) {
         self.timestamps.push(timestamp);
         self.values.push(value);
+    }
+
+    /// Memory with so many samples more.
+    pub(crate) fn memory_with(&self, count: usize) -> usize {
+        let (capacity, needed) = (self.timestamps.capacity(), self.timestamps.len() + count);
+        // As a vector grows.
+        let grown = if needed <= capacity { capacity } else { needed.max(2 * capacity) };
+        2 * allocation(grown * 8)
+    }
+
+    /// Makes room for so many more.
+    pub(crate) fn reserve(&mut self, count: usize) {
+        self.timestamps.reserve(count);
+        self.values.reserve(count);
+    }
+
+    /// Memory that [`Self::settle`] takes beside that of the samples.
+    pub(crate) fn settling_memory(&self) -> usize {
+        if self.is_settled() { 0 } else { self.timestamps.len() * SETTLING_BYTES }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.timestamps.is_sorted_by(|a, b| a < b)
     }
 
     pub(crate) fn clear(&mut self) {
@@ -34,12 +62,13 @@ impl Samples {
     /// Sorts by time; of one millisecond the sample that arrived first stays.
     pub(crate) fn settle(&mut self) -> Dropped {
         let mut dropped = Dropped::default();
-        if self.timestamps.is_sorted_by(|a, b| a < b) {
+        if self.is_settled() {
             return dropped;
         }
         let mut order: Vec<usize> = (0..self.timestamps.len()).collect();
         order.sort_by_key(|at| self.timestamps[*at]);
         let mut settled = Self::default();
+        settled.reserve(order.len());
         for at in order {
             let (timestamp, value) = (self.timestamps[at], self.values[at]);
             match (settled.timestamps.last(), settled.values.last()) {

@@ -1,9 +1,10 @@
 //! The samples of one series as a head or a block has them: decoded when a reader asks for them.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use weir_model::select::Budget;
+use weir_model::select::{Budget, ReadError, Reservation};
 
 use super::block::MetricsBlock;
 use super::group::Group;
@@ -12,54 +13,108 @@ use super::rows::HeadSeries;
 use super::samples::Samples;
 use weir_blocks::StoreError;
 use weir_blocks::segment::SegmentError;
+use weir_model::memory::allocation;
 
 /// What a cursor of the engine gives beside the labels.
-pub enum StoredSeries {
-    Head(HeadSamples),
-    Block(BlockSamples),
+pub enum StoredSeries<'a> {
+    Head(HeadSamples<'a>),
+    Block(BlockSamples<'a>),
     /// Only its labels were asked for.
     Unread,
 }
 
 /// The series at a place of [`HeadSeries::series`].
-pub struct HeadSamples {
-    pub(super) found: Rc<HeadSeries>,
+pub struct HeadSamples<'a> {
+    pub(super) found: Rc<Found<'a>>,
     pub(super) at: usize,
 }
 
 /// Keeps its group unpacked for as long as it is there.
-pub struct BlockSamples {
+pub struct BlockSamples<'a> {
     pub(super) block: Arc<MetricsBlock>,
-    pub(super) group: Rc<Group>,
+    pub(super) group: Rc<Unpacked<'a>>,
     /// In the group, and in the block.
     pub(super) at: usize,
     pub(super) id: u32,
 }
 
-impl StoredSeries {
-    /// Appends the samples in the plan's range, those of a head as they arrived.
-    pub(super) fn read(&self, plan: &MetricsPlan, budget: &dyn Budget, samples: &mut Samples) -> Result<(), SegmentError> {
-        match self {
-            Self::Head(HeadSamples { found, at }) => {
-                let (_, places) = &found.series[*at];
-                let rows: usize = places.iter().map(|(table, _)| found.rows(*table).len()).sum();
-                budget.spend(rows as u64)?;
-                found.read(places, samples);
-                Ok(())
-            }
-            Self::Block(own) => {
-                budget.spend(own.group.count(own.at) as u64)?;
-                own.read(plan.start_ms, plan.end_ms, samples).map_err(SegmentError::Unreadable)
-            }
-            Self::Unread => Ok(()),
-        }
+/// Series of a head that pass, and the memory that is reserved for them.
+pub(super) struct Found<'a> {
+    pub series: HeadSeries,
+    _held: Reservation<'a>,
+}
+
+impl<'a> Found<'a> {
+    pub fn new(series: HeadSeries, budget: &'a dyn Budget) -> Result<Self, ReadError> {
+        let mut held = Reservation::new(budget);
+        held.settle(series.memory() as u64)?;
+        Ok(Self { series, _held: held })
     }
 }
 
-impl BlockSamples {
-    /// Appends the samples within `start..=end`, milliseconds.
-    pub(super) fn read(&self, start: i64, end: i64, samples: &mut Samples) -> Result<(), StoreError> {
-        let read = self.group.read(self.at, start, end, samples);
-        read.map_err(|detail| StoreError::corrupt(self.block.path(), format!("samples of series {}: {detail}", self.id)))
+/// A group of a block, and the memory that is reserved for it.
+pub(super) struct Unpacked<'a> {
+    pub group: Group,
+    held: RefCell<Reservation<'a>>,
+}
+
+impl<'a> Unpacked<'a> {
+    pub fn new(group: Group, budget: &'a dyn Budget) -> Result<Self, ReadError> {
+        let mut held = Reservation::new(budget);
+        held.settle(group.memory() as u64)?;
+        Ok(Self { group, held: RefCell::new(held) })
+    }
+}
+
+/// Arrivals of several tables are sorted: a place, a timestamp and a value each, and half as much again for the sort.
+const ARRIVED_BYTES: usize = 36;
+
+impl StoredSeries<'_> {
+    /// Appends the samples in the plan's range, those of a head as they arrived. `held` is settled to what `samples` take.
+    pub(super) fn read(
+        &self,
+        plan: &MetricsPlan,
+        budget: &dyn Budget,
+        samples: &mut Samples,
+        held: &mut Reservation<'_>,
+    ) -> Result<(), SegmentError> {
+        match self {
+            Self::Head(HeadSamples { found, at }) => {
+                let (_, places) = &found.series.series[*at];
+                let count = found.series.count(places);
+                budget.spend(count as u64)?;
+                let sorted = if places.len() > 1 { count * ARRIVED_BYTES } else { 0 };
+                held.settle((samples.memory_with(count) + sorted) as u64)?;
+                samples.reserve(count);
+                found.series.read(places, samples);
+            }
+            Self::Block(own) => {
+                budget.spend(own.group.group.count(own.at) as u64)?;
+                own.read(plan.start_ms, plan.end_ms, samples, held)?;
+            }
+            Self::Unread => {}
+        }
+        held.settle(samples.memory_with(0) as u64)?;
+        Ok(())
+    }
+}
+
+impl BlockSamples<'_> {
+    /// Appends the samples within `start..=end`, milliseconds. `held` is settled to what that takes on the way.
+    pub(super) fn read(
+        &self,
+        start: i64,
+        end: i64,
+        samples: &mut Samples,
+        held: &mut Reservation<'_>,
+    ) -> Result<(), SegmentError> {
+        let Unpacked { group, held: of_group } = &*self.group;
+        let count = group.count(self.at);
+        of_group.borrow_mut().settle(group.memory_with(count) as u64)?;
+        held.settle((samples.memory_with(count) + allocation(count * size_of::<f64>())) as u64)?;
+        let read = group.read(self.at, start, end, samples);
+        let corrupt = |detail| StoreError::corrupt(self.block.path(), format!("samples of series {}: {detail}", self.id));
+        read.map_err(corrupt)?;
+        Ok(())
     }
 }

@@ -1,4 +1,5 @@
-//! A way through a block: the series that are wanted, each group unpacked once and freed after the last of its series.
+//! A way through a block: the series that are wanted, each group unpacked once and held as long as a series of it is to come or
+//! is there.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -7,8 +8,7 @@ use std::sync::Arc;
 use weir_model::select::Budget;
 
 use super::block::MetricsBlock;
-use super::group::Group;
-use super::stored::BlockSamples;
+use super::stored::{BlockSamples, Unpacked};
 use weir_blocks::segment::SegmentError;
 
 /// Gives series in the order of its list. Where that is the block's, one group is unpacked at a time.
@@ -17,25 +17,25 @@ pub(super) struct Walk<'a> {
     budget: &'a dyn Budget,
     ids: std::vec::IntoIter<u32>,
     /// Groups with series to come, by place.
-    groups: BTreeMap<usize, Ahead>,
+    groups: BTreeMap<usize, Ahead<'a>>,
 }
 
 /// A group with series to come.
-struct Ahead {
+struct Ahead<'a> {
     series: u32,
-    state: State,
+    state: State<'a>,
 }
 
-enum State {
+enum State<'a> {
     Closed,
-    Unpacked(Rc<Group>),
+    Unpacked(Rc<Unpacked<'a>>),
     Unreadable,
 }
 
 impl<'a> Walk<'a> {
     /// Through the series with these ids, which exist.
     pub(super) fn new(block: Arc<MetricsBlock>, ids: Vec<u32>, budget: &'a dyn Budget) -> Self {
-        let mut groups: BTreeMap<usize, Ahead> = BTreeMap::new();
+        let mut groups: BTreeMap<usize, Ahead<'a>> = BTreeMap::new();
         for id in &ids {
             groups.entry(block.group_of(*id)).or_insert(Ahead { series: 0, state: State::Closed }).series += 1;
         }
@@ -43,17 +43,14 @@ impl<'a> Walk<'a> {
     }
 
     /// The samples of one series; `None` when its group cannot be read, which was said when it was tried.
-    fn series(&mut self, id: u32) -> Result<Option<BlockSamples>, SegmentError> {
+    fn series(&mut self, id: u32) -> Result<Option<BlockSamples<'a>>, SegmentError> {
         let place = self.block.group_of(id);
         let ahead = self.groups.get_mut(&place).expect("invariant: every group of a listed series is ahead");
         let entry = &self.block.groups()[place];
         if matches!(ahead.state, State::Closed) {
             self.budget.check()?;
             ahead.state = match self.block.group(entry) {
-                Ok(group) => {
-                    self.budget.reserve(group.memory())?;
-                    State::Unpacked(Rc::new(group))
-                }
+                Ok(group) => State::Unpacked(Rc::new(Unpacked::new(group, self.budget)?)),
                 Err(error) => {
                     ahead.state = State::Unreadable;
                     ahead.series -= 1;
@@ -71,32 +68,19 @@ impl<'a> Walk<'a> {
         ahead.series -= 1;
         if ahead.series == 0 {
             self.groups.remove(&place);
-            if let Some(samples) = &samples {
-                self.budget.release(samples.group.memory());
-            }
         }
         Ok(samples)
     }
 }
 
-impl Iterator for Walk<'_> {
-    type Item = Result<BlockSamples, SegmentError>;
+impl<'a> Iterator for Walk<'a> {
+    type Item = Result<BlockSamples<'a>, SegmentError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let id = self.ids.next()?;
             if let Some(series) = self.series(id).transpose() {
                 return Some(series);
-            }
-        }
-    }
-}
-
-impl Drop for Walk<'_> {
-    fn drop(&mut self) {
-        for ahead in self.groups.values() {
-            if let State::Unpacked(group) = &ahead.state {
-                self.budget.release(group.memory());
             }
         }
     }

@@ -101,7 +101,7 @@ fn parts<'a>(
 
 impl Segment<OneTrace> for TracesBlock {
     type Key = TraceId;
-    type Item = TracePart;
+    type Item<'a> = TracePart;
 
     fn may_match(&self, plan: &OneTrace) -> bool {
         self.may_hold(&plan.tenant, plan.id)
@@ -118,7 +118,7 @@ impl Segment<OneTrace> for TracesBlock {
 
 impl Segment<OneTrace> for TracesHead {
     type Key = TraceId;
-    type Item = TracePart;
+    type Item<'a> = TracePart;
 
     fn may_match(&self, plan: &OneTrace) -> bool {
         self.has_tenant(&plan.tenant)
@@ -135,7 +135,7 @@ impl Segment<OneTrace> for TracesHead {
 
 impl Segment<EveryTrace> for TracesBlock {
     type Key = TraceKey;
-    type Item = SealedPart;
+    type Item<'a> = SealedPart;
 
     fn may_match(&self, _: &EveryTrace) -> bool {
         true

@@ -62,16 +62,16 @@ fn note(coverage: &mut Coverage, error: &StoreError) {
 
 /// The entries of all segments for one plan.
 type Merged<'a, P> = Merge<
-    Entries<'a, <TracesBlock as Segment<P>>::Key, <TracesBlock as Segment<P>>::Item>,
+    Entries<'a, <TracesBlock as Segment<P>>::Key, <TracesBlock as Segment<P>>::Item<'a>>,
     <TracesBlock as Segment<P>>::Key,
-    <TracesBlock as Segment<P>>::Item,
+    <TracesBlock as Segment<P>>::Item<'a>,
 >;
 
 /// Cursors of all segments that may match: of each view its blocks, oldest first, then its heads.
 fn merged<'a, P: 'a>(views: &[PartitionView<TracesEngine>], plan: &Arc<P>, budget: &'a dyn Budget) -> Merged<'a, P>
 where
     TracesBlock: Segment<P>,
-    TracesHead: Segment<P, Key = <TracesBlock as Segment<P>>::Key, Item = <TracesBlock as Segment<P>>::Item>,
+    TracesHead: Segment<P, Key = <TracesBlock as Segment<P>>::Key, Item<'a> = <TracesBlock as Segment<P>>::Item<'a>>,
 {
     let mut cursors = Vec::new();
     for view in views {

@@ -51,7 +51,7 @@ type Latest = Reverse<UnixNanos>;
 
 impl Segment<TracesPlan> for TracesHead {
     type Key = Latest;
-    type Item = Candidates;
+    type Item<'a> = Candidates;
 
     fn may_match(&self, plan: &TracesPlan) -> bool {
         self.has_tenant(&plan.select.tenant)
@@ -73,7 +73,7 @@ impl Segment<TracesPlan> for TracesHead {
 
 impl Segment<TracesPlan> for TracesBlock {
     type Key = Latest;
-    type Item = Candidates;
+    type Item<'a> = Candidates;
 
     fn may_match(&self, plan: &TracesPlan) -> bool {
         self.groups().iter().any(|entry| plan.may_hold(entry))

@@ -109,9 +109,14 @@ pub struct Filled {
 
 impl Filled {
     /// The most that was resident until the end of a stage; in brackets what weir says that its heads held of it.
-    pub fn peak(&self, what: &'static str, stage: &Stage) -> Figure {
+    pub fn peak(&self, what: impl Into<String>, stage: &Stage) -> Figure {
         let value = mib(stage.peak);
-        Figure { what, goal: "≤ 256 + heads", value, shown: format!("{value:.0} (heads {:.0})", mib(self.head_bytes)) }
+        Figure {
+            what: what.into(),
+            goal: "≤ 256 + heads",
+            value,
+            shown: format!("{value:.0} (heads {:.0})", mib(self.head_bytes)),
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! The spine from outside: one weir binary after the other as a whole process (`weir up`, disk bus), the same bytes for each, and
 //! what the kernel says that it spent. The client is this benchmark and is in no figure.
 //!
-//!     cargo bench -p weir-tests --bench spine -- [logs|spans|scrape …]      # without names: all of them
+//!     cargo bench -p weir-tests --bench spine -- [logs|otlp-logs|spans|scrape …]      # without names: all of them
 //!
-//! - [`logs`]: Loki's push, protobuf and snappy with structured metadata.
+//! - [`logs`]: Loki's push, protobuf and snappy with structured metadata; `otlp-logs`: the same lines by OTLP, with ids as attributes, and
+//!   without attributes.
 //! - [`spans`]: OTLP in protobuf over HTTP.
 //! - [`scrape`]: ten text targets, a real Prometheus beside weir.
 //! - [`fill`]: what logs and spans share: prepared bodies, sent until all of them are searchable, then sealed and compacted.
@@ -27,7 +28,7 @@ use std::time::{Duration, SystemTime};
 use weir_tests::bench::run;
 use weir_tests::weir::binary;
 
-const WORKS: [&str; 3] = ["logs", "spans", "scrape"];
+const WORKS: [&str; 4] = ["logs", "otlp-logs", "spans", "scrape"];
 
 /// A binary to measure, and the column that it fills.
 struct Subject {
@@ -46,7 +47,11 @@ fn main() -> ExitCode {
     run(async {
         for work in WORKS.into_iter().filter(|work| asked.is_empty() || asked.iter().any(|asked| asked == work)) {
             match work {
-                "logs" => logs::bench(&subjects).await,
+                "logs" => logs::bench(&subjects, &logs::LOKI).await,
+                "otlp-logs" => {
+                    logs::bench(&subjects, &logs::OTLP).await;
+                    logs::bench(&subjects, &logs::OTLP_BARE).await;
+                }
                 "spans" => spans::bench(&subjects).await,
                 _ => scrape::bench(&subjects).await,
             }

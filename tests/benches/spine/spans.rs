@@ -4,13 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
-use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
+use weir_tests::bench::export::{self, int, service, text};
 use weir_tests::nezha::{SpanRow, day, spans_of};
 use weir_tests::weir::Weir;
 
@@ -127,7 +125,7 @@ impl Prepared {
         let rows = std::mem::take(&mut self.batch);
         if !rows.is_empty() {
             let client = self.bodies.count as usize % CLIENTS;
-            self.bodies.push(client, &request(&rows).encode_to_vec());
+            self.bodies.push(client, &export::spans(&rows, span).encode_to_vec());
         }
     }
 }
@@ -143,46 +141,9 @@ fn of_copy(row: SpanRow, copy: u32, shift: i64) -> SpanRow {
     }
 }
 
-fn request(rows: &[SpanRow]) -> ExportTraceServiceRequest {
-    let mut by_pod: BTreeMap<&str, Vec<Span>> = BTreeMap::new();
-    for row in rows {
-        by_pod.entry(&row.pod).or_default().push(span(row));
-    }
-    let resource_spans = by_pod.into_iter().map(|(pod, spans)| {
-        let attributes = vec![
-            text("service.name", service(pod)),
-            text("k8s.namespace.name", "nezha"),
-            text("k8s.pod.name", pod),
-            text("telemetry.sdk.language", "java"),
-            text("telemetry.sdk.version", "1.22.0"),
-        ];
-        let scope = InstrumentationScope { name: "nezha".into(), ..InstrumentationScope::default() };
-        ResourceSpans {
-            resource: Some(Resource { attributes, ..Resource::default() }),
-            scope_spans: vec![ScopeSpans { scope: Some(scope), spans, ..ScopeSpans::default() }],
-            ..ResourceSpans::default()
-        }
-    });
-    ExportTraceServiceRequest { resource_spans: resource_spans.collect() }
-}
-
-fn service(pod: &str) -> &str {
-    pod.rsplitn(3, '-').last().unwrap_or(pod)
-}
-
 fn span(row: &SpanRow) -> Span {
     let (kind, attributes) = shape(row);
-    Span {
-        trace_id: hex::decode(&row.trace_id).expect("hex"),
-        span_id: hex::decode(&row.span_id).expect("hex"),
-        parent_span_id: hex::decode(&row.parent_id).expect("hex"),
-        name: row.name.clone(),
-        kind: kind as i32,
-        start_time_unix_nano: row.start,
-        end_time_unix_nano: row.end,
-        attributes: attributes.into(),
-        ..Span::default()
-    }
+    Span { kind: kind as i32, attributes: attributes.into(), ..export::span(row) }
 }
 
 /// What instrumentations say of an operation of this name, and of the thread, as the agent for Java does everywhere. What varies
@@ -280,16 +241,4 @@ fn code(row: &SpanRow, number: u64) -> [KeyValue; 9] {
         text("app.feature", "booking"),
         int("app.retries", (number % 3) as i64),
     ]
-}
-
-fn text(key: &str, value: &str) -> KeyValue {
-    attribute(key, Value::StringValue(value.into()))
-}
-
-fn int(key: &str, value: i64) -> KeyValue {
-    attribute(key, Value::IntValue(value))
-}
-
-fn attribute(key: &str, value: Value) -> KeyValue {
-    KeyValue { key: key.into(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
 }

@@ -2,7 +2,7 @@
 
 /// One figure of one run.
 pub struct Figure {
-    pub what: &'static str,
+    pub what: String,
     pub goal: &'static str,
     pub value: f64,
     /// As people read it.
@@ -11,8 +11,8 @@ pub struct Figure {
 
 impl Figure {
     /// Shown with so many decimals.
-    pub fn new(what: &'static str, goal: &'static str, value: f64, decimals: usize) -> Self {
-        Self { what, goal, value, shown: format!("{value:.decimals$}") }
+    pub fn new(what: impl Into<String>, goal: &'static str, value: f64, decimals: usize) -> Self {
+        Self { what: what.into(), goal, value, shown: format!("{value:.decimals$}") }
     }
 }
 

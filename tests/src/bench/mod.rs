@@ -2,6 +2,7 @@
 //!
 //! - [`watch`]: processor and wall time of this process, and how figures are printed.
 //! - [`input`]: a real day (or one made here) as CRI files and as OTLP requests.
+//! - [`export`]: OTLP requests of a day's pods.
 //! - [`bus`]: a bus that counts what it has acknowledged.
 //! - [`path`]: the parts that `weir up` wires, in this process and one at a time, so that each step can be timed alone.
 //! - [`otlp`]: a client that sends export requests.
@@ -9,6 +10,7 @@
 //! - [`limits`]: the least that anybody would have to do with the same bytes.
 
 pub mod bus;
+pub mod export;
 pub mod input;
 pub mod limits;
 pub mod otlp;

@@ -9,7 +9,7 @@ use super::world::{Store, World};
 use crate::AggregatorError;
 use crate::config::AggregatorConfig;
 use crate::machine::tests::{fenced, rules, store_fails};
-use crate::machine::{Appended, Claimed, Effect, Event, Machine, OwnerCommand, Rules, Sealed};
+use crate::machine::{Appended, Claimed, Effect, Event, Machine, OwnerCommand, Rules, Sealed, Shown};
 
 pub(super) enum Job {
     Claim { version: u64, manifest: Manifest, nonce: u64 },
@@ -98,18 +98,7 @@ impl Owner {
                 self.position = Some(first);
                 return Some(self.appended());
             }
-            Effect::Seal { manifest, .. } => {
-                if self.frozen.is_none() {
-                    let (records, losses) = (std::mem::take(&mut self.active), std::mem::take(&mut self.losses));
-                    self.since = None;
-                    self.frozen = Some(Frozen { next_offset: self.indexed, records, losses });
-                }
-                assert!(
-                    self.frozen.as_ref().is_some_and(|frozen| frozen.next_offset > manifest.next_offset),
-                    "nothing is sealed twice"
-                );
-                self.jobs.push(Job::Seal);
-            }
+            Effect::Seal { manifest, .. } => self.freeze(&manifest),
             Effect::AskMergeTurn => self.jobs.push(Job::Turn),
             Effect::EndMergeTurn => self.turn = false,
             Effect::Merge(run) => {
@@ -125,21 +114,14 @@ impl Owner {
                 world.seen.insert("publish unknown");
                 self.jobs.push(Job::Publish);
             }
-            Effect::Show(shown) => {
-                assert!(shown.version >= self.shown, "readers go back");
-                self.shown = shown.version;
-                self.frozen.take_if(|frozen| frozen.next_offset <= shown.manifest.next_offset);
-                let heads = self.active.len() + self.frozen.as_ref().map_or(0, |frozen| frozen.records.len());
-                let lost = self.losses.iter().chain(self.frozen.iter().flat_map(|frozen| &frozen.losses));
-                let lost: u64 = lost.map(|(first, next)| next - first).sum();
-                assert_eq!(shown.manifest.next_offset + heads as u64 + lost, self.indexed, "readers see each record once");
-            }
+            Effect::Show(shown) => self.show(&shown),
             Effect::Collect { version } => self.jobs.push(Job::Collect(version)),
             Effect::Release(offset) => {
                 assert!(offset <= world.newest().1.next_offset, "what is not sealed is released");
                 world.first = world.first.max(offset);
             }
             Effect::Answer(..) | Effect::Count(_) => {}
+            Effect::ClaimLater(_) => assert!(self.jobs.is_empty(), "nothing goes on without a claim"),
             Effect::GiveUp { .. } => self.stop(world),
             Effect::Stop => {
                 world.seen.insert("revoked");
@@ -147,6 +129,27 @@ impl Owner {
             }
         }
         None
+    }
+
+    fn freeze(&mut self, manifest: &Manifest) {
+        if self.frozen.is_none() {
+            let (records, losses) = (std::mem::take(&mut self.active), std::mem::take(&mut self.losses));
+            self.since = None;
+            self.frozen = Some(Frozen { next_offset: self.indexed, records, losses });
+        }
+        let is_new = self.frozen.as_ref().is_some_and(|frozen| frozen.next_offset > manifest.next_offset);
+        assert!(is_new, "nothing is sealed twice");
+        self.jobs.push(Job::Seal);
+    }
+
+    fn show(&mut self, shown: &Shown) {
+        assert!(shown.version >= self.shown, "readers go back");
+        self.shown = shown.version;
+        self.frozen.take_if(|frozen| frozen.next_offset <= shown.manifest.next_offset);
+        let heads = self.active.len() + self.frozen.as_ref().map_or(0, |frozen| frozen.records.len());
+        let lost = self.losses.iter().chain(self.frozen.iter().flat_map(|frozen| &frozen.losses));
+        let lost: u64 = lost.map(|(first, next)| next - first).sum();
+        assert_eq!(shown.manifest.next_offset + heads as u64 + lost, self.indexed, "readers see each record once");
     }
 
     /// As a crash: a request that is on its way may still arrive.
@@ -193,19 +196,7 @@ impl Owner {
                 }
                 Event::Claimed(created.map(|()| Claimed { version, manifest }))
             }
-            Job::Append(..) if world.chance(1) => {
-                world.seen.insert("work lost");
-                let place = rules(AggregatorConfig::default()).place;
-                Event::Appended(Err(AggregatorError::Panicked { operation: "appending", place, said: "no".into() }))
-            }
-            Job::Append(records, now) => {
-                self.since.get_or_insert(now);
-                world.seen.insert("appending");
-                let new = records.iter().map(|record| record.offset).filter(|offset| *offset >= self.indexed);
-                self.active.extend(new);
-                self.indexed = self.indexed.max(records.last().map_or(0, |record| record.offset + 1));
-                self.appended()
-            }
+            Job::Append(records, now) => self.append(world, &records, now),
             Job::Seal if full => {
                 world.seen.insert("disk full");
                 Event::Sealed(Err(store_fails()))
@@ -213,22 +204,7 @@ impl Owner {
             Job::Merge(_) if full => Event::Merged(Err(store_fails())),
             Job::Seal => self.sealed(world, fails),
             Job::Merge(run) => Self::merged(world, &run, fails),
-            Job::Open(entries) => {
-                let mut tried = Opened::default();
-                for entry in entries {
-                    if world.chance(3) {
-                        world.seen.insert("store failed at a block");
-                        tried.stopped = Some((entry.id, "no".into()));
-                        break;
-                    } else if world.chance(10) {
-                        world.seen.insert("block not opened");
-                        tried.failed.insert(entry.id, "no".into());
-                    } else {
-                        tried.opened.push(entry.id);
-                    }
-                }
-                Event::Opened(tried)
-            }
+            Job::Open(entries) => Event::Opened(open(world, entries)),
             Job::Publish => {
                 let Some((version, manifest, nonce)) = self.prepared.clone() else { panic!("nothing is prepared") };
                 let created = world.create(version, &manifest, nonce);
@@ -248,6 +224,20 @@ impl Owner {
             }
         };
         self.step(world, event);
+    }
+
+    fn append(&mut self, world: &mut World, records: &[Record], now: i64) -> Event {
+        if world.chance(1) {
+            world.seen.insert("work lost");
+            let place = rules(AggregatorConfig::default()).place;
+            return Event::Appended(Err(AggregatorError::Panicked { operation: "appending", place, said: "no".into() }));
+        }
+        self.since.get_or_insert(now);
+        world.seen.insert("appending");
+        let new = records.iter().map(|record| record.offset).filter(|offset| *offset >= self.indexed);
+        self.active.extend(new);
+        self.indexed = self.indexed.max(records.last().map_or(0, |record| record.offset + 1));
+        self.appended()
     }
 
     fn sealed(&self, world: &mut World, fails: bool) -> Event {
@@ -270,10 +260,14 @@ impl Owner {
             world.seen.insert("unmergeable");
             return Event::Merged(Err(StoreError::Corrupt { path: run[0].id.clone(), detail: "no".into() }.into()));
         }
+        if world.chance(10) {
+            world.seen.insert("no fewer blocks");
+            return Event::Merged(Ok(None));
+        }
         let offsets = run.iter().flat_map(|entry| world.contents[&entry.id].clone()).collect();
         let range = (run[0].first_offset, run[run.len() - 1].next_offset);
         let merged = world.block(offsets, range, run[0].level + 1);
-        Event::Merged(Ok(vec![merged]))
+        Event::Merged(Ok(Some(vec![merged])))
     }
 
     pub(super) fn read(&mut self, world: &mut World) {
@@ -292,4 +286,21 @@ impl Owner {
         };
         self.step(world, Event::Command(command));
     }
+}
+
+fn open(world: &mut World, entries: Vec<BlockEntry>) -> Opened {
+    let mut tried = Opened::default();
+    for entry in entries {
+        if world.chance(3) {
+            world.seen.insert("store failed at a block");
+            tried.stopped = Some((entry.id, "no".into()));
+            break;
+        } else if world.chance(10) {
+            world.seen.insert("block not opened");
+            tried.failed.insert(entry.id, "no".into());
+        } else {
+            tried.opened.push(entry.id);
+        }
+    }
+    tried
 }

@@ -50,10 +50,19 @@ impl Serving {
         Ok(manifest)
     }
 
-    pub(super) fn merged(&mut self, merged: Result<Vec<BlockEntry>, AggregatorError>) -> Result<Vec<Effect>, AggregatorError> {
+    pub(super) fn merged(
+        &mut self,
+        merged: Result<Option<Vec<BlockEntry>>, AggregatorError>,
+    ) -> Result<Vec<Effect>, AggregatorError> {
         let Work::Merging(run) = std::mem::replace(&mut self.work, Work::Idle) else { return Ok(Vec::new()) };
-        match merged.and_then(|entries| Ok((self.after_merge(&run, &entries)?, entries))) {
-            Ok((manifest, entries)) => {
+        let after = |entries: Vec<BlockEntry>| Ok((self.after_merge(&run, &entries)?, entries));
+        match merged.and_then(|entries| entries.map(after).transpose()) {
+            Ok(None) => {
+                self.blocks.do_not_fit(&run);
+                self.turn = Turn::None;
+                Ok(vec![Effect::EndMergeTurn])
+            }
+            Ok(Some((manifest, entries))) => {
                 self.blocks.written(&entries);
                 Ok(vec![self.publish(manifest, Committed::of(&entries), ChangeOf::Merge)])
             }

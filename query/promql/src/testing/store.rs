@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use weir_model::label::{Labels, Matcher};
 use weir_model::metric::Family;
-use weir_model::select::{Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor};
+use weir_model::select::{Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Reservation, Series, SeriesCursor};
 
 /// Series in memory. Knows no tenants.
 #[derive(Clone, Debug, Default)]
@@ -29,7 +29,8 @@ impl MetricReader for MemoryReader {
         let (start_ms, end_ms) = (select.start_ms, select.end_ms);
         let passes = |labels: &Labels| select.matchers.iter().all(|matcher: &Matcher| matcher.matches(labels.get(&matcher.name)));
         let matching = self.series.iter().filter(|(labels, _)| start_ms <= end_ms && passes(labels)).collect::<Vec<_>>();
-        Ok(Box::new(MemoryCursor { reader: self, matching: matching.into_iter(), range: start_ms..=end_ms, budget }))
+        let (matching, held) = (matching.into_iter(), Reservation::new(budget));
+        Ok(Box::new(MemoryCursor { reader: self, matching, range: start_ms..=end_ms, budget, held }))
     }
 
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
@@ -47,6 +48,8 @@ struct MemoryCursor<'a> {
     matching: std::vec::IntoIter<(&'a Labels, &'a BTreeMap<i64, f64>)>,
     range: RangeInclusive<i64>,
     budget: &'a dyn Budget,
+    /// The series that was given last.
+    held: Reservation<'a>,
 }
 
 impl SeriesCursor for MemoryCursor<'_> {
@@ -54,6 +57,7 @@ impl SeriesCursor for MemoryCursor<'_> {
         for (labels, samples) in self.matching.by_ref() {
             let (timestamps, values): (Vec<i64>, Vec<f64>) = samples.range(self.range.clone()).unzip();
             self.budget.spend(timestamps.len() as u64)?;
+            self.held.settle(16 * timestamps.len() as u64)?;
             if !timestamps.is_empty() {
                 *series = Series { labels: labels.clone(), timestamps, values };
                 return Ok(true);

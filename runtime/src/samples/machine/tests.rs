@@ -95,6 +95,28 @@ fn a_node_below_a_root_of_its_own() {
 }
 
 #[test]
+fn a_line_that_cannot_be_read_hides_no_other_and_is_counted() {
+    let device = |name: &str, bytes: &str| format!("  {name}: {bytes} 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n");
+    // A name with a blank, as one interface of a node may have it; a counter that has wrapped; a disk with a number too many digits long.
+    let network = format!("Inter-|\n face |\n{}{}{}", device("lo", "1"), device("a b", "2"), device("eth0", "3"));
+    let (machine, series) = written(&[
+        ("1/net/dev", &network),
+        ("vmstat", "nr_dirty 18446744073709551615\npgfault 6\nnr_free_pages many\noom_kill 1\n"),
+        ("diskstats", "   8 0 sda 1 0 0 0 0 0 0 0 0 0 0\n   8 1 sda1 18446744073709551616 0 0 0 0 0 0 0 0 0 0\n\n"),
+    ]);
+    for name in [
+        "node_network_receive_bytes_total lo",
+        "node_network_receive_bytes_total eth0",
+        "node_vmstat_pgfault",
+        "node_vmstat_oom_kill",
+        "node_disk_reads_completed_total sda",
+    ] {
+        assert!(series.contains_key(name), "{name} of {series:?}");
+    }
+    assert_eq!(machine.unreadable_lines(), 3);
+}
+
+#[test]
 fn files_that_are_not_there_or_no_such_files_write_nothing() {
     assert_eq!(written(&[]).1, BTreeMap::new());
     let nonsense: Vec<_> =

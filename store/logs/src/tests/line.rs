@@ -58,14 +58,14 @@ fn of_a_thousand_streams_a_link_opens_three_chunks() {
     for id in ids(101) {
         for context in [0, 1] {
             blob.1.lock().unwrap().clear();
-            let budget = SyncSpent(Mutex::default());
+            let budget = Spent::default();
             check_found(&reader.line("a", id, context, &budget).unwrap().value, id, context as u64);
             let reads = std::mem::take(&mut *blob.1.lock().unwrap());
             let opened = reads.iter().filter(|range| range.start < chunks).count();
             let bytes: u64 = reads.iter().map(|range| range.end - range.start).sum();
             assert!(opened <= 1 + 2 * context, "{id}: {opened} chunks with {context} neighbours");
             assert!(bytes < size / 50, "{id}: {bytes} bytes of {size}");
-            assert!(budget.0.into_inner().unwrap().0.get() <= 6, "lines of at most three chunks");
+            assert!(budget.0.into_inner().unwrap() <= 6, "lines of at most three chunks");
         }
     }
     blob.1.lock().unwrap().clear();
@@ -129,8 +129,8 @@ fn places_that_cannot_be_read_cost_no_line() {
 fn of_a_head_one_chunk_is_opened() {
     let reader = reader(Vec::new(), vec![Arc::new(head(STREAMS))]);
     for id in ids(499) {
-        let budget = SyncSpent(Mutex::default());
+        let budget = Spent::default();
         check_found(&reader.line("a", id, 0, &budget).unwrap().value, id, 0);
-        assert_eq!(budget.0.into_inner().unwrap().0.get(), 2, "lines of the chunk");
+        assert_eq!(budget.0.into_inner().unwrap(), 2, "lines of the chunk");
     }
 }

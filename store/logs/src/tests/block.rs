@@ -1,0 +1,61 @@
+//! A block's bytes, and what becomes of them when they are damaged.
+
+use super::*;
+
+#[test]
+fn golden_bytes() {
+    let head = engine(1 << 20).head();
+    let attributes = Labels::from_pairs([("user", "7")]);
+    let mut lines = vec![TestLine::new(SECOND, "one"), TestLine::new(12 * SECOND, "two lines"), TestLine::new(2 * SECOND, "")];
+    lines[1] = TestLine { severity: 17, trace: 1, sequence: 14, attributes, ..lines[1].clone() };
+    insert(&head, 300, &[TestSection { tenant: "a", stream: Labels::from_pairs([("pod", "p")]), lines }]);
+    let block = head.build().unwrap().remove(0);
+    let hex = |name: &str| {
+        let bytes = &block.data.sections.iter().find(|(own, _)| *own == name).unwrap().1;
+        hex::encode(bytes)
+    };
+    let golden: Vec<&str> = include_str!("../golden.hex").lines().collect();
+    assert_eq!([hex("chunks.1"), hex("streams.1"), hex("directory.1")].join("\n"), golden.join("\n"));
+    let golden: Vec<&str> = include_str!("../golden_places.hex").lines().collect();
+    assert_eq!([hex("places.1"), hex("place_pages.1")].join("\n"), golden.join("\n"));
+    assert_eq!(
+        (block.summary.records, block.summary.raw_bytes, block.summary.first, block.summary.last),
+        (3, 12, SECOND, 12 * SECOND)
+    );
+}
+
+#[test]
+fn a_damaged_chunk_is_named_and_the_others_answer() {
+    let engine = engine(100);
+    let built = ten_chunks(&engine);
+    let mut bytes = built[0].data.encode(Kind::Logs);
+    bytes[8 + 40] ^= 1;
+    let blob = MemoryBlob::new("logs/00005/blocks/x", bytes);
+    let block = Arc::new(engine.open(Arc::new(blob)).unwrap());
+    let reader = reader(vec![BlockView { summary: built[0].summary.clone(), block: Arc::clone(&block) }], Vec::new());
+    let mut collect = Collect::default();
+    let coverage = reader.visit(&select(Vec::new()), &NoBudget, &mut collect).unwrap();
+    assert_eq!(collect.lines.len(), 9);
+    assert_eq!(coverage.missing.len(), 1);
+    let expected = "logs/00005/blocks/x is corrupt: chunk 0: checksum ";
+    assert!(coverage.missing[0].starts_with(expected), "{}", coverage.missing[0]);
+    assert!(engine.merge(&[block]).is_err());
+}
+
+#[test]
+fn hostile_blocks_never_panic() {
+    let engine = engine(100);
+    let built = ten_chunks(&engine);
+    for (i, (name, bytes)) in built[0].data.sections.iter().enumerate() {
+        for at in (0..bytes.len()).step_by(bytes.len() / 97 + 1) {
+            let mut bad = built[0].data.clone();
+            bad.sections[i].1[at] ^= 0x41;
+            let blob = MemoryBlob::new(format!("{name}-{at}"), bad.encode(Kind::Logs));
+            let Ok(block) = engine.open(Arc::new(blob)) else { continue };
+            let view = BlockView { summary: built[0].summary.clone(), block: Arc::new(block) };
+            let reader = reader(vec![view], Vec::new());
+            let filter = LineFilter::Contains(vec![b"word3x ".to_vec()]);
+            let _ = reader.visit(&select(vec![filter]), &NoBudget, &mut Collect::default());
+        }
+    }
+}

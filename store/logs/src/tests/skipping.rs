@@ -1,0 +1,92 @@
+//! Chunks stay closed that cannot have what is wanted, by the index, by what a visitor mentions, and by a budget.
+
+use super::*;
+
+fn opened_chunks(reader: &LogsReader, select: &LogSelect, limit: Option<usize>) -> (u64, usize) {
+    let budget = Spent::default();
+    let mut collect = Collect { limit, ..Collect::default() };
+    reader.visit(select, &budget, &mut collect).unwrap();
+    (budget.0.into_inner().unwrap(), collect.lines.len())
+}
+
+#[test]
+fn the_index_and_the_visitor_keep_chunks_closed() {
+    let engine = engine(100);
+    let reader = reader(open_built(&engine, "ten", ten_chunks(&engine)), Vec::new());
+    let contains = |text: &str| select(vec![LineFilter::Contains(vec![text.into()])]);
+    assert_eq!(opened_chunks(&reader, &select(Vec::new()), None), (10, 10));
+    assert_eq!(opened_chunks(&reader, &contains("word3x "), None), (1, 1));
+    assert_eq!(opened_chunks(&reader, &contains("ord3x"), None), (1, 1));
+    assert_eq!(opened_chunks(&reader, &contains("nowhere"), None), (0, 0));
+    assert_eq!(
+        opened_chunks(&reader, &select(vec![LineFilter::Matches(regex::bytes::Regex::new("word(3|4)x f").unwrap())]), None).1,
+        2
+    );
+    let matches = |pattern: &str| select(vec![LineFilter::Matches(regex::bytes::Regex::new(pattern).unwrap())]);
+    assert_eq!(opened_chunks(&reader, &matches("(?i)WORD3X"), None), (1, 1));
+    assert_eq!(opened_chunks(&reader, &matches("(?i)Ord3x f"), None), (1, 1));
+    assert_eq!(opened_chunks(&reader, &matches("(?:(?i)WORD3X)|(?:(?i)word5x)"), None), (2, 2));
+    assert_eq!(opened_chunks(&reader, &matches("(?i)nowhere"), None), (0, 0));
+    let latest = LogSelect { newest_first: true, ..select(Vec::new()) };
+    assert_eq!(opened_chunks(&reader, &latest, Some(2)), (2, 2));
+}
+
+#[test]
+fn what_a_visitor_has_a_use_for_keeps_chunks_closed() {
+    let engine = engine(100);
+    let head = engine.head();
+    for i in 0..10_u8 {
+        let attributes = Labels::from_pairs([("user", format!("user{i}x"))]);
+        let body = format!("word{i}x {}", "filler ".repeat(20));
+        let severity = [0, 9, 17, 22][usize::from(i).min(3)];
+        let line = TestLine { trace: i, severity, attributes, ..TestLine::new(i64::from(i) * SECOND, &body) };
+        let stream = if i == 9 { [("user", "streams")] } else { [("pod", "p")] };
+        insert(&head, u64::from(i), &[TestSection { tenant: "a", stream: Labels::from_pairs(stream), lines: vec![line] }]);
+    }
+    let reader = reader(open_built(&engine, "ten", head.build().unwrap()), Vec::new());
+    let opened = |mention: Mention| {
+        let budget = Spent::default();
+        reader.visit(&select(Vec::new()), &budget, &mut Collect { mention: Some(mention), ..Collect::default() }).unwrap();
+        budget.0.into_inner().unwrap()
+    };
+    let value = |name: &str, value: &str| Mention::Value(name.into(), value.into());
+    let pattern = |pattern: &str| Mention::Pattern(pattern.into());
+    let trace = TraceId([3; 16]).to_string();
+    assert_eq!(opened(value("trace_id", &trace)), 1);
+    assert_eq!(opened(value("span_id", &SpanId([4; 8]).to_string())), 1);
+    assert_eq!(opened(Mention::Any(vec![value("trace_id", &trace), pattern("(?i).*WORD5x.*")])), 2);
+    assert_eq!(opened(Mention::All(vec![value("trace_id", &trace), pattern("(?i).*WORD5x.*")])), 0);
+    assert_eq!(opened(value("user", "user3x")), 2, "its own, and that of the stream which has such a label");
+    assert_eq!(opened(value("user", "-")), 10, "no token, any chunk");
+    assert_eq!(opened(Mention::Severity(20)), 1);
+    assert_eq!(opened(Mention::Any(vec![Mention::Severity(0), Mention::Severity(21)])), 8);
+    assert_eq!(opened(Mention::All(vec![Mention::Severity(17), pattern("word5x")])), 0);
+}
+
+#[test]
+fn a_budget_stops_a_visit() {
+    struct Nothing;
+    impl Budget for Nothing {
+        fn check(&self) -> Result<(), ReadError> {
+            Ok(())
+        }
+        fn spend(&self, _: u64) -> Result<(), ReadError> {
+            Err(ReadError::Budget { limit: 0, what: "lines", key: "query.records_max" })
+        }
+    }
+    let engine = engine(100);
+    let reader = reader(open_built(&engine, "ten", ten_chunks(&engine)), Vec::new());
+    assert!(reader.visit(&select(Vec::new()), &Nothing, &mut Collect::default()).is_err());
+}
+
+#[test]
+fn a_needle_reads_index_and_one_chunk() {
+    let engine = engine(100);
+    let built = ten_chunks(&engine);
+    let blob = Arc::new(Strict(MemoryBlob::new("x", built[0].data.encode(Kind::Logs)), Mutex::default()));
+    let block = Arc::new(engine.open(Arc::clone(&blob) as Arc<dyn Blob>).unwrap());
+    blob.1.lock().unwrap().clear();
+    let reader = reader(vec![BlockView { summary: built[0].summary.clone(), block }], Vec::new());
+    let found = visit(&reader, &select(vec![LineFilter::Contains(vec![b"word7x ".to_vec()])]));
+    assert_eq!((found.len(), blob.1.lock().unwrap().len()), (1, 2));
+}
