@@ -28,7 +28,7 @@ export async function eventually(what, ask, patience = PATIENCE_MS) {
   }
 }
 
-function freePort() {
+export function freePort() {
   return new Promise((resolve, reject) => {
     const server = createServer().on('error', reject).listen(0, '127.0.0.1', () => {
       const { port } = server.address();
@@ -48,9 +48,10 @@ const RULES = `groups:
 
 /**
  * Starts weir and one container under it; resolves when both are seen. `stop` ends and removes everything. With `busMebibytes` there
- * is no container, and the bus is on a disk of that size, for `fill` and `makeRoom`.
+ * is no container, and the bus is on a disk of that size, for `fill` and `makeRoom`. With `config`, further configuration made of
+ * the folder that `files` are written to, there is no container either.
  */
-export async function start({ busMebibytes } = {}) {
+export async function start({ busMebibytes, files = {}, config } = {}) {
   if (!existsSync(binary)) throw new Error(`${binary} is not there: cargo build --release -p weir`);
   const folder = mkdtempSync(join(tmpdir(), 'weir-page-'));
   const [page, grpc, otlp] = await Promise.all([freePort(), freePort(), freePort()]);
@@ -62,7 +63,9 @@ export async function start({ busMebibytes } = {}) {
     if (mounted.status !== 0) throw new Error(`mounting a tmpfs takes root: ${mounted.stderr}`);
   }
   const bus = busMebibytes ? `[bus.disk]\npath = ${JSON.stringify(small)}\n` : '';
-  writeFileSync(join(folder, 'weir.toml'), `${bus}[collector.sample]\ninterval = "1s"\n[query]\ndetected_level = true\n[rules]\nfiles = [${JSON.stringify(join(folder, 'rules.yml'))}]\n`);
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text, { mode: 0o600 });
+  const more = config?.(folder, page) ?? '';
+  writeFileSync(join(folder, 'weir.toml'), `${bus}${more}[collector.sample]\ninterval = "1s"\n[query]\ndetected_level = true\n[rules]\nfiles = [${JSON.stringify(join(folder, 'rules.yml'))}]\n`);
   const env = { ...process.env, WEIR_RUNTIME_DIR: join(folder, 'containers') };
   const log = openSync(join(folder, 'weir.log'), 'a');
   const child = spawn(binary, ['up', '--config', join(folder, 'weir.toml'), '--data', join(folder, 'data'), '--listen', `127.0.0.1:${page}`, '--otlp-grpc', `127.0.0.1:${grpc}`, '--otlp-http', `127.0.0.1:${otlp}`], { env, stdio: ['ignore', log, log] });
@@ -92,7 +95,7 @@ export async function start({ busMebibytes } = {}) {
   };
   try {
     await eventually('weir is ready', async () => (await fetch(`${weir.url}/readyz`)).ok);
-    if (busMebibytes) return weir;
+    if (busMebibytes || config) return weir;
     weir.run('page-box', '64Mi', 'i=0; while :; do echo "level=info msg=\\"box line $i\\""; i=$((i+1)); sleep 1; done');
     await eventually('the container is seen', async () => (await get(weir, 'containers')).containers.some((one) => one.name === 'page-box' && one.memory_bytes > 0));
   } catch (error) {
@@ -108,8 +111,8 @@ export async function get(weir, path) {
   return answer.json();
 }
 
-async function post(url, body) {
-  const answer = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
+async function post(url, body, headers = {}) {
+  const answer = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(body) });
   if (!answer.ok) throw new Error(`${url}: ${answer.status} ${await answer.text()}`);
 }
 
@@ -122,9 +125,9 @@ export function now() {
 }
 
 /** Loki push. `entries` are lines, or [line, structured metadata]. */
-export function pushLogs(weir, stream, entries) {
+export function pushLogs(weir, stream, entries, headers) {
   const values = entries.map((entry) => (Array.isArray(entry) ? [String(now()), entry[0], entry[1]] : [String(now()), entry]));
-  return post(`${weir.url}/loki/api/v1/push`, { streams: [{ stream, values }] });
+  return post(`${weir.url}/loki/api/v1/push`, { streams: [{ stream, values }] }, headers);
 }
 
 /** OTLP over HTTP as JSON; spans are {service, id, parent?, name, from, ms, error?, attributes?, events?}, times in ms after `start`. */

@@ -23,6 +23,9 @@ pub enum Method {
 }
 
 impl Method {
+    pub const ALL: [Self; 8] =
+        [Self::Anonymous, Self::Certificate, Self::Token, Self::Basic, Self::Oidc, Self::Kubernetes, Self::Keystone, Self::Proxy];
+
     /// In metrics, the audit log and `[auth] methods`.
     pub fn name(self) -> &'static str {
         match self {

@@ -3,21 +3,24 @@
 use std::fmt;
 use std::sync::Arc;
 
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use prometheus_client::registry::Registry;
-use weir_access::{Denied, Peer, Principal};
+use weir_access::{Denied, Method, Peer, Principal};
 
 use super::basic::Basic;
 use super::cache::VerdictCache;
 use super::certificates;
+use super::codeflow::CodeFlow;
 use super::config::{AuthConfig, CertificateName, MethodName};
 use super::credentials::Credentials;
 use super::digest::DigestKey;
 use super::keystone::Keystone;
 use super::kubernetes::Kubernetes;
 use super::metrics::AuthMetrics;
-use super::oidc::Oidc;
+use super::oidc::{Oidc, unix_seconds};
 use super::proxy::TrustedPeers;
+use super::session::Sessions;
 use super::throttle::Throttle;
 use super::tokens::Tokens;
 use super::verdict::Verdict;
@@ -33,6 +36,14 @@ pub struct Authenticator {
     cache: VerdictCache,
     throttle: Throttle,
     metrics: AuthMetrics,
+    pub(crate) sessions: Sessions,
+}
+
+/// What a page can ask its user for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Offers {
+    pub password: bool,
+    pub token: bool,
 }
 
 enum AuthMethod {
@@ -57,6 +68,7 @@ impl Authenticator {
             cache: VerdictCache::new(config.cache_max.to_u64(), config.cache_ttl, metrics.clone()),
             throttle: Throttle::new(),
             metrics,
+            sessions: Sessions::start(&config.session).map_err(|error| format!("auth.{error}"))?,
         })
     }
 
@@ -95,15 +107,48 @@ impl Authenticator {
         }
         match undecided {
             Some(denied) => Err(denied),
-            None if credentials.is_empty() => {
-                self.metrics.request("none", "absent");
-                Ok(None)
-            }
+            None if credentials.is_empty() => Ok(self.of_session(&head.headers)),
             None => {
                 self.metrics.request("none", "wrong");
                 Err(Denied::Unauthenticated(WRONG.into()))
             }
         }
+    }
+
+    /// Who has signed in with the page. A session that is over is as good as none: its browser has to get the page that signs in.
+    fn of_session(&self, headers: &HeaderMap) -> Option<Arc<Principal>> {
+        let found = self.sessions.principal(headers, unix_seconds());
+        // What the method knew may have been withdrawn with it.
+        let is_configured = |method: Method| self.methods.iter().any(|own| own.name().method() == method);
+        let principal = found.clone().and_then(Result::ok).filter(|principal| is_configured(principal.method));
+        let result = match (&found, &principal) {
+            (None, _) => "absent",
+            (_, Some(_)) => "ok",
+            _ => "wrong",
+        };
+        self.metrics.request(if found.is_some() { "session" } else { "none" }, result);
+        principal.map(Arc::new)
+    }
+
+    /// What a page can ask its user for, of the methods that are configured.
+    pub(crate) fn offers(&self) -> Offers {
+        let mut offers = Offers::default();
+        for method in &self.methods {
+            match method.name() {
+                MethodName::Basic => offers.password = true,
+                MethodName::Tokens | MethodName::Oidc | MethodName::Kubernetes | MethodName::Keystone => offers.token = true,
+                MethodName::Certificates | MethodName::Proxy => {}
+            }
+        }
+        offers
+    }
+
+    /// How the page signs in at an issuer, where that is configured.
+    pub(crate) fn code_flow(&self) -> Option<(&Oidc, &CodeFlow)> {
+        self.methods.iter().find_map(|method| match method {
+            AuthMethod::Oidc(oidc) => Some((&**oidc, oidc.code_flow.as_ref()?)),
+            _ => None,
+        })
     }
 
     async fn judge(

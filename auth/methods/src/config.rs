@@ -10,6 +10,8 @@ use weir_access::Method;
 use weir_model::config::{ByteSize, duration};
 
 use super::proxy::TrustedPeers;
+use super::session::SessionConfig;
+use super::signin::CALLBACK_PATH;
 
 /// A method, as `[auth] methods` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -61,6 +63,7 @@ pub struct AuthConfig {
     pub kubernetes: KubernetesConfig,
     pub keystone: KeystoneConfig,
     pub proxy: ProxyConfig,
+    pub session: SessionConfig,
 }
 
 impl Default for AuthConfig {
@@ -79,6 +82,7 @@ impl Default for AuthConfig {
             kubernetes: KubernetesConfig::default(),
             keystone: KeystoneConfig::default(),
             proxy: ProxyConfig::default(),
+            session: SessionConfig::default(),
         }
     }
 }
@@ -119,6 +123,12 @@ pub struct OidcConfig {
     pub ca_file: PathBuf,
     #[serde(with = "duration")]
     pub clock_skew: Duration,
+    /// Where the issuer sends a browser back to, `https://HOST/auth/callback`; the page offers no sign-in there where it is empty.
+    pub redirect_url: String,
+    /// Of a confidential client.
+    pub client_secret_file: PathBuf,
+    /// What the page asks the issuer for.
+    pub scopes: Vec<String>,
 }
 
 impl Default for OidcConfig {
@@ -134,6 +144,9 @@ impl Default for OidcConfig {
             tenants_claim: String::new(),
             ca_file: PathBuf::new(),
             clock_skew: Duration::from_secs(30),
+            redirect_url: String::new(),
+            client_secret_file: PathBuf::new(),
+            scopes: ["openid", "profile", "email"].map(str::to_owned).to_vec(),
         }
     }
 }
@@ -234,7 +247,11 @@ impl AuthConfig {
             }
             self.check_method(*name)?;
         }
-        let counts = [("cache_max", self.cache_max == ByteSize::default()), ("timeout", self.timeout.is_zero())];
+        let counts = [
+            ("session.lifetime", self.session.lifetime.is_zero()),
+            ("cache_max", self.cache_max == ByteSize::default()),
+            ("timeout", self.timeout.is_zero()),
+        ];
         match counts.into_iter().find(|(_, is_zero)| *is_zero) {
             Some((key, _)) => Err(format!("{key} must be more than 0")),
             None => Ok(()),
@@ -255,7 +272,15 @@ impl AuthConfig {
                 needed("oidc.issuer_url", !oidc.issuer_url.is_empty())?;
                 server("oidc.issuer_url", &oidc.issuer_url)?;
                 needed("oidc.client_id", !oidc.client_id.is_empty() || !oidc.audiences.is_empty())?;
-                needed("oidc.username_claim", !oidc.username_claim.is_empty())
+                needed("oidc.username_claim", !oidc.username_claim.is_empty())?;
+                if !oidc.redirect_url.is_empty() {
+                    needed("oidc.client_id", !oidc.client_id.is_empty())?;
+                    let url = server("oidc.redirect_url", &oidc.redirect_url)?;
+                    if url.path() != CALLBACK_PATH {
+                        return Err(format!("oidc.redirect_url = {:?} must end in {CALLBACK_PATH}", oidc.redirect_url));
+                    }
+                }
+                Ok(())
             }
             MethodName::Kubernetes if self.kubernetes.api_server.is_empty() => Ok(()),
             MethodName::Kubernetes => server("kubernetes.api_server", &self.kubernetes.api_server).map(drop),

@@ -5,6 +5,7 @@
 //! - `credentials`: what a request's head brings, within limits.
 //! - `certificates`, `tokens`, `basic`, `oidc`, `kubernetes`, `keystone`, `proxy`: the methods, a file each.
 //! - `jwt`, `jwks`: signed tokens, and the keys that an issuer publishes.
+//! - `session`: cookies of the page. `signin`: how it gets one, `codeflow`: from an issuer.
 //! - `backend`: HTTP to issuers and to whoever else is asked. `webhook`: reaches the service that authorization asks.
 //! - `cache`: verdicts that cost something, kept for a while. `digest`: how secrets are looked up.
 //! - `throttle`: who has failed too often waits. `watched`: files that are read again when they change.
@@ -15,6 +16,7 @@ mod backend;
 mod basic;
 mod cache;
 mod certificates;
+mod codeflow;
 mod config;
 mod credentials;
 mod digest;
@@ -25,6 +27,8 @@ mod kubernetes;
 mod metrics;
 mod oidc;
 mod proxy;
+mod session;
+pub mod signin;
 mod throttle;
 mod tokens;
 mod verdict;
@@ -36,4 +40,5 @@ pub use config::{
     AuthConfig, CertificateName, CertificatesConfig, KeystoneConfig, KubernetesConfig, MethodName, OidcConfig, ProxyConfig,
     TenantName, TokenCheck,
 };
+pub use session::SessionConfig;
 pub use webhook::webhook;

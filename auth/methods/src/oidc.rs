@@ -10,6 +10,7 @@ use weir_access::{Method, Principal};
 
 use super::backend::Backend;
 use super::cache::VerdictCache;
+use super::codeflow::CodeFlow;
 use super::config::{OidcConfig, server};
 use super::digest::DigestKey;
 use super::jwks::{KeySet, Published};
@@ -23,20 +24,22 @@ pub(crate) struct Oidc {
     audiences: Vec<String>,
     key: DigestKey,
     keys: KeySet,
+    /// For the page.
+    pub code_flow: Option<CodeFlow>,
 }
 
 impl Oidc {
     /// The issuer is not asked before the first token comes.
     pub fn new(config: &OidcConfig, key: DigestKey, timeout: Duration, metrics: AuthMetrics) -> Result<Self, String> {
         let backend = Arc::new(Backend::new(Method::Oidc.name(), "auth.oidc.ca_file", &config.ca_file, timeout, metrics)?);
-        let issuer = config.issuer_url.clone();
+        let (issuer, code_flow) = (config.issuer_url.clone(), CodeFlow::new(config, Arc::clone(&backend)));
         let keys = KeySet::new(move || {
             let (backend, issuer) = (Arc::clone(&backend), issuer.clone());
             async move { discover(&backend, &issuer).await }.boxed()
         });
         let mut audiences = config.audiences.clone();
         audiences.extend(Some(config.client_id.clone()).filter(|id| !id.is_empty()));
-        Ok(Self { config: config.clone(), audiences, key, keys })
+        Ok(Self { config: config.clone(), audiences, key, keys, code_flow })
     }
 
     /// A bearer that is no token of this issuer may be another method's.
@@ -53,6 +56,17 @@ impl Oidc {
         }
         let found = cache.get_or_verify(method, &key, self.verify(&jwt)).await?;
         Ok(found.map_or(Verdict::Wrong, Verdict::Known))
+    }
+
+    /// Whom an ID token stands for: one for the page itself, made for the sign-in that `nonce` belongs to.
+    pub async fn identify(&self, id_token: &str, nonce: &str) -> Result<Option<Arc<Principal>>, Undecided> {
+        let audiences = [self.config.client_id.clone()];
+        let expected = Expected { issuer: &self.config.issuer_url, audiences: &audiences, skew: self.config.clock_skew };
+        let Some(jwt) = Jwt::parse(id_token).filter(|jwt| jwt.text("nonce") == Some(nonce)) else { return Ok(None) };
+        if jwt.right_for(&expected, unix_seconds()).is_none() || self.keys.verify(&jwt).await?.is_none() {
+            return Ok(None);
+        }
+        Ok(self.principal(&jwt).map(Arc::new))
     }
 
     async fn verify(&self, jwt: &Jwt<'_>) -> Result<(Found, Duration), Undecided> {
@@ -94,15 +108,21 @@ pub(crate) fn unix_seconds() -> u64 {
 
 /// Discovery, then the keys that it names.
 async fn discover(backend: &Backend, issuer: &str) -> Result<Published, Undecided> {
+    let document = discovery(backend, issuer).await?;
+    let keys = document["jwks_uri"].as_str().unwrap_or_default();
+    let keys: Url = server("jwks_uri", keys).map_err(|error| backend.undecided(&error))?;
+    let document = get(backend, keys.as_str()).await?;
+    Published::new(issuer.to_owned(), &document).map_err(|error| backend.undecided(&error))
+}
+
+/// What the issuer says of itself.
+pub(crate) async fn discovery(backend: &Backend, issuer: &str) -> Result<Value, Undecided> {
     let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
     let document = get(backend, &url).await?;
     if document["issuer"].as_str() != Some(issuer) {
         return Err(backend.undecided("its discovery document names another issuer than auth.oidc.issuer_url"));
     }
-    let keys = document["jwks_uri"].as_str().unwrap_or_default();
-    let keys: Url = server("jwks_uri", keys).map_err(|error| backend.undecided(&error))?;
-    let document = get(backend, keys.as_str()).await?;
-    Published::new(issuer.to_owned(), &document).map_err(|error| backend.undecided(&error))
+    Ok(document)
 }
 
 async fn get(backend: &Backend, url: &str) -> Result<Value, Undecided> {

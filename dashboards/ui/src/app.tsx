@@ -1,17 +1,20 @@
 // The frame around every view: skip link, navigation, theme, help. Chooses the view from the path; holds no data.
 import { useEffect, useRef } from 'preact/hooks';
-import { api, outages, silence } from './core/api';
+import { api, outages, signedOut, silence } from './core/api';
 import { useAsk } from './core/ask';
+import { learnCaller, tenant } from './core/caller';
 import { clock } from './core/format';
 import { helpOpen, KEYS, onKey } from './core/keys';
 import { catchLinks, path } from './core/route';
 import { dark, toggleTheme } from './core/theme';
+import { Who } from './parts/who';
 import { Alerts } from './views/alerts';
 import { Containers } from './views/containers';
 import { Health } from './views/health';
 import { LinePage } from './views/line';
 import { Logs } from './views/logs';
 import { Metrics } from './views/metrics';
+import { SignIn } from './views/signin';
 import { TracePage } from './views/trace';
 import { Traces } from './views/traces';
 
@@ -30,6 +33,7 @@ export function App() {
     const keys = (event: KeyboardEvent) => onKey(event, toggleTheme);
     document.addEventListener('keydown', keys);
     document.addEventListener('click', catchLinks);
+    void learnCaller();
     return () => {
       document.removeEventListener('keydown', keys);
       document.removeEventListener('click', catchLinks);
@@ -41,7 +45,8 @@ export function App() {
       <Header />
       <Silence />
       <Outages />
-      <main id="main" tabIndex={-1}><View at={path.value} /></main>
+      {/* Another tenant is another page: nothing of the one before stays. */}
+      <main id="main" tabIndex={-1}>{signedOut.value ? <SignIn /> : <View key={tenant.value} at={path.value} />}</main>
       {helpOpen.value && <Help />}
     </>
   );
@@ -109,7 +114,7 @@ const ALERTS_MS = 10_000;
 const SILENT_MS = 2000;
 
 function Header() {
-  const alerts = useAsk('alerts', (signal) => api.alerts(signal), silence.value || outages.value.length > 0 ? SILENT_MS : ALERTS_MS);
+  const alerts = useAsk(signedOut.value ? undefined : `alerts ${tenant.value}`, (signal) => api.alerts(signal), silence.value || outages.value.length > 0 ? SILENT_MS : ALERTS_MS);
   const firing = (alerts.data?.alerts ?? []).filter((alert) => alert.state === 'firing').length;
   return (
     <header class={`top ${outages.value.length > 0 ? 'troubled' : ''}`}>
@@ -120,6 +125,7 @@ function Header() {
         ))}
       </nav>
       <div class="top-tools">
+        <Who />
         <button type="button" class="quiet" onClick={toggleTheme} aria-label={dark.value ? 'Light theme' : 'Dark theme'} title="Light or dark (t)">
           {dark.value ? '☀' : '☾'}
         </button>

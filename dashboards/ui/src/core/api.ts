@@ -17,6 +17,9 @@ export const silence = signal<{ since: bigint; last: bigint } | undefined>(undef
 /** What weir cannot write now, as its latest answer says; empty while all is well. */
 export const outages = signal<Outage[]>([]);
 
+/** Whether the latest answer was that nobody is signed in. */
+export const signedOut = signal(false);
+
 /** Of a header of every answer. A list as it was is not set again: it is read out aloud when it changes. */
 function heardOutages(answer: Response): void {
   try {
@@ -44,9 +47,12 @@ function askedAt(answer: Response, took: number): bigint {
   return Number.isNaN(date) ? 0n : BigInt(Math.floor(date - took)) * MS;
 }
 
+/** The tenant that the address names. */
+const namedTenant = () => new URLSearchParams(window.location.search).get('tenant');
+
 type Query = Record<string, string | number | undefined>;
 
-async function get<T>(url: string, query: Query, signal?: AbortSignal): Promise<T> {
+export async function get<T>(url: string, query: Query, signal?: AbortSignal): Promise<T> {
   const text = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
     if (value !== undefined && value !== '') text.set(name, String(value));
@@ -58,11 +64,14 @@ async function get<T>(url: string, query: Query, signal?: AbortSignal): Promise<
     silence.value ??= { since: nowNanos(), last };
     throw new ApiError('weir does not answer; it is asked again', 0);
   };
-  const answer = await fetch(full, { headers: { accept: 'application/json' }, signal: signal ?? null }).catch(silent);
+  const tenant = namedTenant();
+  const headers = { accept: 'application/json', ...(tenant ? { 'x-scope-orgid': tenant } : {}) };
+  const answer = await fetch(full, { headers, signal: signal ?? null }).catch(silent);
   const at = askedAt(answer, performance.now() - begun);
   const body = await answer.text().catch(silent);
   heard(at);
   heardOutages(answer);
+  if (answer.status === 401) signedOut.value = true;
   if (!answer.ok) throw new ApiError(errorOf(body) || `${url} answered ${answer.status}`, answer.status);
   try {
     // A body that was kept (304) has the coverage and statistics of when it was sent; the headers have those of now.
@@ -117,8 +126,9 @@ async function prom<T>(call: string, query: Query, signal?: AbortSignal): Promis
   return (await get<{ data: T }>(`/api/v1/${call}`, query, signal)).data;
 }
 
-/** Where a live tail connects. */
+/** Where a live tail connects. A browser sends no header of ours with it, so the address names the tenant. */
 export function tailUrl(query: string): string {
   const scheme = window.location.protocol === 'https:' ? 'wss' : 'ws';
-  return `${scheme}://${window.location.host}${own}/logs/tail?query=${encodeURIComponent(query)}`;
+  const tenant = namedTenant();
+  return `${scheme}://${window.location.host}${own}/logs/tail?query=${encodeURIComponent(query)}${tenant ? `&tenant=${encodeURIComponent(tenant)}` : ''}`;
 }

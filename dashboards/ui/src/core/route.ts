@@ -1,8 +1,6 @@
 // The address is the state: path and query string as signals, changed only by `go` and `setParams`. Knows no view.
 import { computed, signal } from '@preact/signals';
-import { withParams } from './address';
-
-export { to } from './address';
+import { to as address, withParams } from './address';
 
 const here = signal(window.location.pathname + window.location.search);
 
@@ -12,6 +10,11 @@ export const params = computed(() => new URL(here.value, 'http://page').searchPa
 window.addEventListener('popstate', () => {
   here.value = window.location.pathname + window.location.search;
 });
+
+/** An address of the page with parameters, for links: of the same tenant. */
+export function to(base: string, patch: Record<string, string | undefined> = {}): string {
+  return address(base, { ...patch, tenant: params.value.get('tenant') ?? undefined });
+}
 
 export type Step = 'push' | 'replace';
 
@@ -29,6 +32,14 @@ export function setParams(patch: Record<string, string | undefined>, step: Step 
   go(withParams(path.value, params.value, patch), step);
 }
 
+/** A link that names no tenant leads to the one that is looked at. */
+function sameTenant(target: string): string {
+  const tenant = params.value.get('tenant');
+  const url = new URL(target, 'http://page');
+  if (!tenant || url.searchParams.has('tenant')) return target;
+  return withParams(url.pathname, url.searchParams, { tenant });
+}
+
 /** Lets plain clicks on the page's own links change the view without loading it anew. */
 export function catchLinks(event: MouseEvent): void {
   if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
@@ -36,5 +47,5 @@ export function catchLinks(event: MouseEvent): void {
   const target = link?.getAttribute('href');
   if (!target?.startsWith('/') || target.startsWith('//') || target.startsWith('/api/') || link?.getAttribute('target')) return;
   event.preventDefault();
-  go(target);
+  go(sameTenant(target));
 }
