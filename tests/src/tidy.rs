@@ -7,7 +7,7 @@ fn root() -> PathBuf {
 }
 
 /// Which crates of ours each may use: `docs/ARCHITECTURE.md` says why. `weir-tests` may use all.
-const FLOORS: [(&str, &str, &[&str]); 22] = [
+const FLOORS: [(&str, &str, &[&str]); 23] = [
     ("model", "weir-model", &[]),
     ("auth/tls", "weir-tls", &["model"]),
     ("auth/access", "weir-access", &["model"]),
@@ -21,11 +21,12 @@ const FLOORS: [(&str, &str, &[&str]); 22] = [
     ("store/heads", "weir-heads", &["model", "blocks", "logs", "metrics", "traces"]),
     ("collector", "weir-collector", &["model", "access", "tls", "bus", "runtime"]),
     ("aggregator", "weir-aggregator", &["model", "access", "bus", "blocks", "logs", "metrics", "traces", "heads"]),
+    ("query/template", "weir-template", &["model"]),
     ("query/promql", "weir-promql", &["model"]),
-    ("query/logql", "weir-logql", &["model"]),
+    ("query/logql", "weir-logql", &["model", "template"]),
     ("query/traceql", "weir-traceql", &["model"]),
     ("query/budget", "weir-budget", &["model"]),
-    ("query/rules", "weir-rules", &["model", "tls", "promql", "budget"]),
+    ("query/rules", "weir-rules", &["model", "tls", "template", "promql", "budget"]),
     ("query/fanout", "weir-fanout", &["model", "access", "tls", "blocks", "logs", "metrics", "traces", "heads"]),
     ("query/api", "weir-api", &["model", "access", "promql", "logql", "traceql", "budget", "rules"]),
     ("dashboards", "weir-dashboards", &["access"]),

@@ -86,7 +86,7 @@ pub struct Job {
     #[serde(default)]
     pub tls_config: Option<TlsSection>,
     /// Accepted either way: targets are asked over HTTP/1.1, which all of them speak.
-    #[serde(default = "yes")]
+    #[serde(default = "yes", deserialize_with = "yaml::or_default")]
     pub enable_http2: bool,
     /// URL parameters.
     #[serde(default, deserialize_with = "params")]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
+use weir_model::yaml;
 use weir_tls::{ClientTls, Endpoint, MinVersion, client_builder_with};
 
 use super::config::Job;
@@ -14,10 +15,15 @@ use super::config::Job;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsSection {
+    #[serde(deserialize_with = "yaml::or_default")]
     ca_file: PathBuf,
+    #[serde(deserialize_with = "yaml::or_default")]
     cert_file: PathBuf,
+    #[serde(deserialize_with = "yaml::or_default")]
     key_file: PathBuf,
+    #[serde(deserialize_with = "yaml::or_default")]
     server_name: String,
+    #[serde(deserialize_with = "yaml::or_default")]
     insecure_skip_verify: bool,
     #[serde(deserialize_with = "min_version")]
     min_version: MinVersion,
@@ -49,8 +55,8 @@ impl<const KEY: usize> Unsupported<KEY> {
 
 /// weir speaks nothing older than 1.2, so that a lower bound is met as well.
 fn min_version<'de, D: Deserializer<'de>>(from: D) -> Result<MinVersion, D::Error> {
-    match String::deserialize(from)?.as_str() {
-        "TLS10" | "TLS11" | "TLS12" => Ok(MinVersion::Tls12),
+    match Option::<String>::deserialize(from)?.unwrap_or_default().as_str() {
+        "" | "TLS10" | "TLS11" | "TLS12" => Ok(MinVersion::Tls12),
         "TLS13" => Ok(MinVersion::Tls13),
         other => Err(D::Error::custom(format!("min_version: {other:?} is none of TLS10, TLS11, TLS12 and TLS13"))),
     }

@@ -9,12 +9,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_model::label::{Labels, NAME};
+use weir_template::escape_query;
 use weir_tls::{ClientTls, Endpoint, why};
 
 use super::alert::Alert;
 use super::metrics::RuleMetrics;
 use super::state::time;
-use super::template::escape_query;
 
 /// Batches that wait for one Alertmanager. Alerts are sent anew every minute, so older ones are the ones to lose.
 const QUEUE_BATCHES: usize = 1024;

@@ -7,10 +7,10 @@ use parking_lot::{Mutex, RwLock};
 use serde_json::{Value, json};
 use weir_model::label::Labels;
 use weir_model::time::format_rfc3339;
+use weir_template::{general, pad_exponent};
 
 use super::alert::{Alert, AlertState};
 use super::file::{GroupSpec, Recording, RuleFileError, RuleKind, RuleSpec, Summary, read_groups};
-use super::template::pad_exponent;
 
 /// A rule file: its name, for people, and its text.
 #[derive(Clone, Debug)]
@@ -204,7 +204,7 @@ pub(super) fn time(at_ms: Option<i64>) -> String {
 /// `%e` as Go prints it: `2.5e-01`.
 fn exponent(value: f64) -> String {
     if !value.is_finite() {
-        return super::template::general(value, None);
+        return general(value, None);
     }
     let text = format!("{value:e}");
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));

@@ -15,6 +15,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use weir_model::log::replace_colours;
+use weir_model::pattern::PatternBudget;
 use weir_model::select::{LineFilter, LogSelect, Mention};
 use weir_model::time::{TimeRange, UnixNanos};
 
@@ -85,9 +86,11 @@ impl Pipeline {
         };
         let last_reader = log.stages.iter().rposition(|stage| reads_line(&stage.kind));
         let (mut pushed, mut steps) = (Vec::new(), Vec::new());
+        let mut patterns = PatternBudget::default();
         let mut as_stored = true;
         for (i, stage) in log.stages.iter().enumerate() {
-            let template = |source: &str| Template::parse(source).map_err(|message| ParseError::at(text, stage.at, message));
+            let mut template =
+                |source: &str| Template::parse(source, &mut patterns).map_err(|message| ParseError::at(text, stage.at, message));
             steps.push(match &stage.kind {
                 StageKind::Line(line) => match &line.test {
                     LineTest::Store(filter) if as_stored => {
@@ -99,7 +102,7 @@ impl Pipeline {
                 StageKind::LineFormat(_) if lines == Lines::Counted && last_reader.is_none_or(|last| last < i) => continue,
                 StageKind::LineFormat(source) => Step::LineFormat(template(source)?),
                 StageKind::LabelFormat(formats) => {
-                    let one = |(name, format): &(String, LabelFormat)| {
+                    let mut one = |(name, format): &(String, LabelFormat)| {
                         Ok((
                             name.clone(),
                             match format {
@@ -108,7 +111,7 @@ impl Pipeline {
                             },
                         ))
                     };
-                    Step::LabelFormat(formats.iter().map(one).collect::<Result<_, ParseError>>()?)
+                    Step::LabelFormat(formats.iter().map(&mut one).collect::<Result<_, ParseError>>()?)
                 }
                 kind => plain_step(kind),
             });

@@ -118,9 +118,12 @@ fn the_bodies_of_lines_nest_within_a_limit() {
                 assert_eq!(labels.error().is_some(), levels > 64, "{open} {times}");
             }
         }
-        let compile = |template: &str| crate::pipeline::template::Template::parse(template).map(|_| ());
+        let compile = |template: &str| {
+            let patterns = &mut weir_model::pattern::PatternBudget::default();
+            crate::pipeline::template::Template::parse(template, patterns).map(|_| ())
+        };
         assert!(compile(&format!("{{{{{}.a{}}}}}", "(ToLower ".repeat(32), ")".repeat(32))).is_ok());
-        assert!(compile(&format!("{{{{{}", "(ToLower ".repeat(TERMS))).unwrap_err().contains("without its }}"));
-        assert!(compile(&format!("{{{{{}}}}}", "(ToLower ".repeat(TERMS))).unwrap_err().contains("nest deeper"));
+        assert!(compile(&format!("{{{{{}", "(ToLower ".repeat(TERMS))).unwrap_err().contains("unclosed action"));
+        assert!(compile(&format!("{{{{{}}}}}", "(ToLower ".repeat(TERMS))).unwrap_err().contains("nested deeper"));
     });
 }

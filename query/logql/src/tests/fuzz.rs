@@ -26,7 +26,7 @@ fn text(input: &[u8]) -> &str {
     std::str::from_utf8(input).expect("invariant: inputs are text")
 }
 
-const LOGQL: [&str; 30] = [
+const LOGQL: [&str; 31] = [
     "(",
     ")",
     "{a=\"b\"}",
@@ -53,6 +53,7 @@ const LOGQL: [&str; 30] = [
     "| unwrap n",
     "| pattern \"<a> <_>\"",
     "| line_format \"{{.a}}\"",
+    "| line_format `{{ range 9 }}{{ if .a }}{{ printf \"%9s\" .a }}{{ end }}{{ end }}`",
     "\"",
     "`",
     "| regexp `(?P<a>\\w{9})`",

@@ -192,9 +192,19 @@ fn formats_drop_and_keep() {
     check("k=v l=w", "| logfmt | drop k, l=\"no\"", "l=w", "k=v l=w");
     check("k=v l=w", "| logfmt | keep a, meta, l", "l=w", "k=v l=w");
     check("\x1b[31mred\x1b[0m", r#"| decolorize |= "red""#, "", "red");
-    let query = r#"{a="b"} | line_format "{{ if .k }}x{{ end }}""#;
+    check(
+        "k=v",
+        r#"| logfmt | line_format "{{ if .k }}x{{ end }}{{ range $i, $c := fromJson `[1,2]` }}{{ $i }}{{ end }}""#,
+        "k=v",
+        "x01",
+    );
+    let failed =
+        "__error__=TemplateFormatErr __error_details__=template: line 1, col 3: error calling div: integer divide by zero k=v";
+    check("k=v", r#"| logfmt | line_format "{{div 1 .k}}""#, failed, "k=v");
+    check("k=v", r#"| logfmt | label_format n="{{div 1 .k}}""#, failed, "k=v");
+    let query = r#"{a="b"} | line_format "{{ quote .k }}""#;
     let error = lines(&MemoryLogs::default(), query, &log(query), &options(), &NoBudget).unwrap_err();
-    let expected = "parse error at line 1, col 9: the template function or keyword if is not supported yet";
+    let expected = "parse error at line 1, col 9: invalid template: line 1, col 4: function \"quote\" not defined";
     assert_eq!(error.to_string(), expected);
 }
 

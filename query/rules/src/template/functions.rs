@@ -1,207 +1,115 @@
-//! The functions of rule templates.
+//! Prometheus' functions.
 
-use std::cmp::Ordering;
+use std::rc::Rc;
 
-use weir_model::label::NAME;
-use weir_model::pattern::PatternBudget;
+use weir_model::label::{Labels, NAME};
+use weir_template::{
+    Function, Language, List, Map, Missing, Replacement, Struct, Text, Value, escape_query, general, lower, replace_all, title,
+    upper,
+};
 
-use super::format::{general, printf};
-use super::{Scope, Value};
+use super::{Rules, Scope};
 
-const NAMES: [&str; 37] = [
-    "and",
-    "args",
-    "eq",
-    "externalURL",
-    "first",
-    "ge",
-    "graphLink",
-    "gt",
-    "humanize",
-    "humanize1024",
-    "humanizeDuration",
-    "humanizePercentage",
-    "humanizeTimestamp",
-    "index",
-    "label",
-    "le",
-    "len",
-    "lt",
-    "match",
-    "ne",
-    "not",
-    "or",
-    "parseDuration",
-    "pathPrefix",
-    "print",
-    "printf",
-    "println",
-    "query",
-    "reReplaceAll",
-    "safeHtml",
-    "sortByLabel",
-    "stripDomain",
-    "stripPort",
-    "tableLink",
-    "title",
-    "toLower",
-    "toUpper",
-];
-const MORE: [&str; 3] = ["strvalue", "value", "urlquery"];
-
-/// A function of that name, if there is one.
-pub(super) fn known(name: &str) -> Option<&'static str> {
-    NAMES.iter().chain(&MORE).find(|own| **own == name).copied()
-}
-
-pub(super) fn call(name: &str, mut arguments: Vec<Value>, scope: &Scope<'_>) -> Result<Value, String> {
-    let wrong = || format!("wrong number of arguments or types for {name}");
-    match name {
-        "and" | "or" => {
-            let stop = |value: &Value| value.truth() == (name == "or");
-            let at = arguments.iter().position(stop).unwrap_or(arguments.len().saturating_sub(1));
-            return arguments.into_iter().nth(at).ok_or_else(wrong);
-        }
-        "eq" | "ne" | "lt" | "le" | "gt" | "ge" => return compare(name, &arguments).map(Value::Bool),
-        "print" => return Ok(Value::Text(arguments.iter().map(Value::show).collect())),
-        "println" => return Ok(Value::Text(arguments.iter().map(Value::show).collect::<Vec<_>>().join(" ") + "\n")),
-        "printf" => {
-            let Some(Value::Text(format)) = arguments.first() else { return Err(wrong()) };
-            return printf(format, &arguments[1..]).map(Value::Text);
-        }
-        "index" => {
-            let rest = arguments.split_off(1.min(arguments.len()));
-            let first = arguments.pop().ok_or_else(wrong)?;
-            return rest.iter().try_fold(first, index);
-        }
-        "externalURL" => return Ok(Value::Text(scope.external_url.to_owned())),
-        "pathPrefix" => return Ok(Value::Text(String::new())),
-        // A list of lists of lists … would be dropped by recursion.
-        "args" if arguments.iter().any(|argument| matches!(argument, Value::List(_))) => {
-            return Err("args takes no list".into());
-        }
-        "args" => return Ok(Value::List(arguments)),
-        _ => {}
-    }
-    match &arguments[..] {
-        [one] => unary(name, one, scope),
-        [Value::Text(pattern), Value::Text(text)] if name == "match" => Ok(Value::Bool(regex(pattern)?.is_match(text))),
-        [Value::Text(label), Value::Sample(labels, _)] if name == "label" => Ok(Value::Text(labels.get(label).to_owned())),
-        [Value::Text(label), Value::List(items)] if name == "sortByLabel" => Ok(sorted(label, items)),
-        [Value::Text(pattern), Value::Text(replacement), Value::Text(text)] if name == "reReplaceAll" => {
-            Ok(Value::Text(regex(pattern)?.replace_all(text, replacement.as_str()).into_owned()))
-        }
-        _ => Err(wrong()),
-    }
-}
-
-fn unary(name: &str, one: &Value, scope: &Scope<'_>) -> Result<Value, String> {
-    let text = |change: fn(&str) -> String| match one {
-        Value::Text(text) => Ok(Value::Text(change(text))),
-        _ => Err(format!("{name} takes a string")),
-    };
-    let number = |show: fn(f64) -> String| Ok(Value::Text(show(as_number(name, one)?)));
-    match (name, one) {
-        ("not", value) => Ok(Value::Bool(!value.truth())),
-        ("len", Value::Text(text)) => Ok(Value::Integer(text.len() as i64)),
-        ("len", Value::List(items)) => Ok(Value::Integer(items.len() as i64)),
-        ("len", Value::Map(map)) => Ok(Value::Integer(map.len() as i64)),
-        ("toUpper", _) => text(str::to_uppercase),
-        ("toLower", _) => text(str::to_lowercase),
-        ("title", _) => text(title),
-        ("safeHtml", _) => text(str::to_owned),
-        ("stripPort", _) => text(|text| split_port(text).0.to_owned()),
-        ("stripDomain", _) => text(strip_domain),
-        ("urlquery", _) => text(escape_query),
-        ("graphLink", _) => text(|text| format!("/graph?g0.expr={}&g0.tab=0", escape_query(text))),
-        ("tableLink", _) => text(|text| format!("/graph?g0.expr={}&g0.tab=1", escape_query(text))),
-        ("humanize", _) => number(humanize),
-        ("humanize1024", _) => number(humanize1024),
-        ("humanizeDuration", _) => number(humanize_duration),
-        ("humanizePercentage", _) => number(|value| general(value * 100.0, Some(4)) + "%"),
-        ("humanizeTimestamp", _) => number(humanize_timestamp),
-        ("parseDuration", Value::Text(text)) => {
-            let nanos = weir_model::time::parse_duration(text).map_err(|error| error.to_string())?;
-            Ok(Value::Number(nanos as f64 / 1e9))
-        }
-        ("query", Value::Text(query)) => {
-            let samples = (scope.query)(query)?;
-            Ok(Value::List(samples.into_iter().map(|(labels, value)| Value::Sample(labels, value)).collect()))
-        }
-        ("first", Value::List(items)) => items.first().cloned().ok_or_else(|| "first() called on vector with no elements".into()),
-        ("value", Value::Sample(_, value)) => Ok(Value::Number(*value)),
-        ("strvalue", Value::Sample(labels, _)) => Ok(Value::Text(labels.get("__value__").to_owned())),
-        _ => Err(format!("wrong number of arguments or types for {name}")),
-    }
-}
-
-fn as_number(name: &str, value: &Value) -> Result<f64, String> {
-    match value {
-        Value::Number(value) => Ok(*value),
-        Value::Integer(value) => Ok(*value as f64),
-        Value::Text(text) => text.parse().map_err(|_| format!("{name}: {text:?} is no number")),
-        _ => Err(format!("{name} takes a number")),
-    }
-}
-
-fn regex(pattern: &str) -> Result<regex::Regex, String> {
-    PatternBudget::default().compile(pattern).map_err(|error| error.to_string())
-}
-
-fn compare(name: &str, arguments: &[Value]) -> Result<bool, String> {
-    let [first, rest @ ..] = arguments else { return Err(format!("{name} takes two arguments")) };
-    if rest.is_empty() {
-        return Err(format!("{name} takes two arguments"));
-    }
-    let order = |other: &Value| -> Result<Option<Ordering>, String> {
-        match (first, other) {
-            (Value::Text(a), Value::Text(b)) => Ok(Some(a.cmp(b))),
-            (Value::Bool(a), Value::Bool(b)) => Ok(Some(a.cmp(b))),
-            (Value::Number(_) | Value::Integer(_), Value::Number(_) | Value::Integer(_)) => {
-                Ok(as_number(name, first)?.partial_cmp(&as_number(name, other)?))
-            }
-            _ => Err("incompatible types for comparison".into()),
-        }
-    };
-    let second = order(&rest[0])?;
-    Ok(match name {
-        "eq" => rest.iter().map(order).collect::<Result<Vec<_>, _>>()?.contains(&Some(Ordering::Equal)),
-        "ne" => second != Some(Ordering::Equal),
-        "lt" => second == Some(Ordering::Less),
-        "le" => matches!(second, Some(Ordering::Less | Ordering::Equal)),
-        "gt" => second == Some(Ordering::Greater),
-        _ => matches!(second, Some(Ordering::Greater | Ordering::Equal)),
+pub(super) static FUNCTIONS: [Function<Rules>; 25] = [
+    Function::new("args", 0, |_, arguments| args(arguments)).up_to(usize::MAX),
+    Function::new("externalURL", 0, |scope, _| Ok(scope.external_url.into())),
+    Function::new("first", 1, |_, a| {
+        list(&a[0])?.first().cloned().ok_or_else(|| "first() called on vector with no elements".into())
+    }),
+    Function::new("graphLink", 1, |_, a| text(&a[0], |text| format!("/graph?g0.expr={}&g0.tab=0", escape_query(text)))),
+    Function::new("humanize", 1, |_, a| number(&a[0], humanize)),
+    Function::new("humanize1024", 1, |_, a| number(&a[0], humanize1024)),
+    Function::new("humanizeDuration", 1, |_, a| number(&a[0], humanize_duration)),
+    Function::new("humanizePercentage", 1, |_, a| number(&a[0], |value| general(value * 100.0, Some(4)) + "%")),
+    Function::new("humanizeTimestamp", 1, |_, a| number(&a[0], humanize_timestamp)),
+    Function::new("label", 2, |_, a| sample(&a[1], "Labels").and_then(|labels| label(&labels, a[0].text()?))),
+    Function::new("match", 2, |_, a| Ok(a[0].regex()?.is_match(a[1].text()?).into())).pattern(),
+    Function::new("parseDuration", 1, |_, a| {
+        let nanos = weir_model::time::parse_duration(a[0].text()?).map_err(|error| error.to_string())?;
+        Ok((nanos as f64 / 1e9).into())
+    }),
+    Function::new("pathPrefix", 0, |_, _| Ok("".into())),
+    Function::new("query", 1, |scope, a| query(scope, a)),
+    Function::new("reReplaceAll", 3, |_, a| {
+        let bytes_max = Rules::LIMITS.argument_bytes;
+        let replaced = replace_all(&*a[0].regex()?, a[2].text()?, (a[1].text()?, Replacement::Expanded), bytes_max);
+        replaced.map(Value::from)
     })
+    .pattern(),
+    Function::new("safeHtml", 1, |_, a| text(&a[0], str::to_owned)),
+    Function::new("sortByLabel", 2, |_, a| sorted(a[0].text()?, list(&a[1])?)),
+    Function::new("stripDomain", 1, |_, a| text(&a[0], strip_domain)),
+    Function::new("stripPort", 1, |_, a| text(&a[0], |text| split_port(text).0.to_owned())),
+    Function::new("strvalue", 1, |_, a| sample(&a[0], "Labels").and_then(|labels| label(&labels, "__value__"))),
+    Function::new("tableLink", 1, |_, a| text(&a[0], |text| format!("/graph?g0.expr={}&g0.tab=1", escape_query(text)))),
+    Function::new("title", 1, |_, a| text(&a[0], title)),
+    Function::new("toLower", 1, |_, a| text(&a[0], lower)),
+    Function::new("toUpper", 1, |_, a| text(&a[0], upper)),
+    Function::new("value", 1, |_, a| sample(&a[0], "Value")),
+];
+
+fn text<'a>(value: &Value<'a>, change: fn(&str) -> String) -> Result<Value<'a>, String> {
+    Ok(change(value.text()?).into())
 }
 
-fn index(value: Value, key: &Value) -> Result<Value, String> {
-    match (value, key) {
-        (Value::Map(map), Value::Text(name)) => Ok(Value::Text(map.get(name).cloned().unwrap_or_default())),
-        (Value::List(items), Value::Integer(at)) => {
-            let item = usize::try_from(*at).ok().and_then(|at| items.get(at).cloned());
-            item.ok_or_else(|| format!("index out of range: {at}"))
-        }
-        (value, key) => Err(format!("can't index {} by {}", value.show(), key.show())),
+fn number<'a>(value: &Value<'a>, show: fn(f64) -> String) -> Result<Value<'a>, String> {
+    let number = match value {
+        Value::Number(value) => *value,
+        Value::Integer(value) => *value as f64,
+        Value::Text(text) => text.parse().map_err(|_| format!("{:?} is no number", weir_model::clip(text)))?,
+        other => return Err(other.instead_of("a number")),
+    };
+    Ok(show(number).into())
+}
+
+fn list<'v, 'a>(value: &'v Value<'a>) -> Result<&'v Rc<List<'a>>, String> {
+    match value {
+        Value::List(list) => Ok(list),
+        other => Err(other.instead_of("template.queryResult")),
     }
 }
 
-fn sorted(label: &str, items: &[Value]) -> Value {
-    let mut items = items.to_vec();
-    items.sort_by_key(|item| match item {
-        Value::Sample(labels, _) => (labels.get(label).to_owned(), labels.get(NAME).to_owned()),
-        _ => Default::default(),
-    });
-    Value::List(items)
+/// A field of a sample that `query` gave.
+fn sample<'a>(value: &Value<'a>, field: &str) -> Result<Value<'a>, String> {
+    match value {
+        Value::Struct(sample) => sample.get(field).cloned().ok_or_else(|| value.instead_of("*template.sample")),
+        other => Err(other.instead_of("*template.sample")),
+    }
 }
 
-fn title(text: &str) -> String {
-    let mut start = true;
-    let change = |letter: char| {
-        let upper = start;
-        start = !letter.is_alphanumeric() && letter != '_' && letter != '\'';
-        if upper { letter.to_uppercase().collect::<String>() } else { letter.to_string() }
+fn label<'a>(labels: &Value<'a>, name: &str) -> Result<Value<'a>, String> {
+    match labels {
+        Value::Map(labels) => Ok(labels.get(name)),
+        other => Err(other.instead_of("map[string]string")),
+    }
+}
+
+/// `arg0`, `arg1` and so on.
+fn args<'a>(arguments: &[Value<'a>]) -> Result<Value<'a>, String> {
+    // A map of maps of maps … would be dropped by recursion.
+    if arguments.iter().any(|argument| matches!(argument, Value::List(_) | Value::Map(_) | Value::Struct(_))) {
+        return Err("args takes no list".into());
+    }
+    let entries = arguments.iter().enumerate().map(|(i, argument)| (format!("arg{i}"), argument.clone()));
+    Ok(Map::new(entries.collect(), Missing::Nil).into())
+}
+
+fn query<'a>(scope: &Scope<'a>, arguments: &[Value<'a>]) -> Result<Value<'a>, String> {
+    let samples = (scope.query)(arguments[0].text()?)?;
+    let sample = |(labels, value): (Labels, f64)| {
+        let pairs = labels.iter().map(|(name, value)| (name, Text::Made(value.into())));
+        let fields = vec![("Labels", Map::of_texts(pairs).into()), ("Value", value.into())];
+        Value::from(Struct { kind: "*template.sample", fields })
     };
-    text.chars().map(change).collect()
+    Ok(samples.into_iter().map(sample).collect::<Vec<_>>().into())
+}
+
+fn sorted<'a>(name: &str, items: &[Value<'a>]) -> Result<Value<'a>, String> {
+    let key = |item: &Value<'a>, name: &str| Ok::<_, String>(label(&sample(item, "Labels")?, name)?.to_string());
+    let keyed = items.iter().map(|item| Ok(((key(item, name)?, key(item, NAME)?), item.clone())));
+    let mut keyed = keyed.collect::<Result<Vec<_>, String>>()?;
+    keyed.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(keyed.into_iter().map(|(_, item)| item).collect::<Vec<_>>().into())
 }
 
 fn split_port(text: &str) -> (&str, &str) {
@@ -220,16 +128,6 @@ fn strip_domain(text: &str) -> String {
     }
     let short = host.split('.').next().unwrap_or(host);
     if port.is_empty() { short.to_owned() } else { format!("{short}:{port}") }
-}
-
-/// As a query parameter's value.
-pub(crate) fn escape_query(text: &str) -> String {
-    let escape = |byte: u8| match byte {
-        b' ' => "+".to_owned(),
-        byte if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) => (byte as char).to_string(),
-        byte => format!("%{byte:02X}"),
-    };
-    text.bytes().map(escape).collect()
 }
 
 fn scaled(mut value: f64, prefixes: [&str; 8], factor: f64, large: bool) -> String {

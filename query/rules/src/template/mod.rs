@@ -1,19 +1,14 @@
-//! The templates of rule labels and annotations: the part of Go's text/template that rule files use.
+//! The templates of rule labels and annotations: Go's `text/template` with Prometheus' functions.
 //!
-//! Text, pipelines, variables, `if`/`else`, `with`, `range`, and Prometheus' functions. No `define`, `template`, `block`:
-//! an unknown function or action is an error when the file is loaded, never when the alert fires.
+//! An unknown function, variable or action is an error when the file is loaded, never when the alert fires.
 
-mod eval;
-mod format;
 mod functions;
-mod parse;
 
 use std::collections::BTreeMap;
 
 use weir_model::label::Labels;
-
-pub(crate) use format::{general, pad_exponent};
-pub(crate) use functions::escape_query;
+use weir_model::pattern::PatternBudget;
+use weir_template::{Function, Language, Limits, Map, Struct, Text, Value};
 
 /// Evaluates a query at the instant of the alert.
 pub(crate) type QueryFn<'a> = dyn Fn(&str) -> Result<Vec<(Labels, f64)>, String> + 'a;
@@ -34,90 +29,67 @@ pub(crate) struct Scope<'a> {
 
 /// A compiled template.
 #[derive(Clone, Debug)]
-pub(crate) struct Template {
-    source: String,
-    nodes: Vec<parse::Node>,
-}
+pub(crate) struct Template(weir_template::Template<Rules>);
 
 impl Template {
     /// Compiles. Errors name the line within the text.
     pub(crate) fn compile(source: &str) -> Result<Self, String> {
-        Ok(Self { source: source.to_owned(), nodes: parse::parse(source).map_err(|error| clip(&error))? })
+        let template = weir_template::Template::parse(source, &mut PatternBudget::default());
+        template.map(Self).map_err(|error| format!("line {}: {}", error.line, error.message))
     }
 
     /// As written.
     pub(crate) fn source(&self) -> &str {
-        &self.source
+        self.0.source()
     }
 
     /// Expands; an error becomes the text Prometheus puts in its place.
-    pub(crate) fn expand(&self, scope: &Scope<'_>) -> String {
-        eval::expand(&self.nodes, scope).unwrap_or_else(|error| format!("<error expanding template: {}>", clip(&error)))
+    pub(crate) fn expand<'a>(&'a self, scope: &Scope<'a>) -> String {
+        self.0.execute(scope).unwrap_or_else(|error| format!("<error expanding template: {}>", error.message))
     }
 }
 
-/// Errors repeat what was wrong, which may be long: at most so many bytes of it.
-const ERROR_BYTES_MAX: usize = 400;
+/// The language of rule templates.
+#[derive(Clone, Copy, Debug)]
+struct Rules;
 
-fn clip(error: &str) -> String {
-    error[..error.floor_char_boundary(ERROR_BYTES_MAX)].to_owned()
+impl Language for Rules {
+    type Scope<'a> = Scope<'a>;
+
+    const NAME: &'static str = "rule templates";
+    const LIMITS: Limits = Limits {
+        // Alertmanager's own limit on an alert is of that order.
+        output_bytes: 64 << 10,
+        argument_bytes: 16 << 20,
+        actions: 1_000_000,
+    };
+    const VARIABLES: &'static [(&'static str, &'static str)] =
+        &[("labels", "Labels"), ("value", "Value"), ("externalURL", "ExternalURL"), ("externalLabels", "ExternalLabels")];
+
+    fn functions() -> &'static [Function<Self>] {
+        &functions::FUNCTIONS
+    }
+
+    fn field<'a>(scope: &Self::Scope<'a>, name: &str) -> Result<Value<'a>, String> {
+        match name {
+            "Labels" => Ok(texts(scope.labels.iter())),
+            "Value" => Ok(scope.value.into()),
+            "ExternalURL" => Ok(scope.external_url.into()),
+            "ExternalLabels" => Ok(texts(scope.external_labels.iter().map(|(name, value)| (name.as_str(), value.as_str())))),
+            _ => Err(format!("can't evaluate field {name}")),
+        }
+    }
+
+    fn dot<'a>(scope: &Self::Scope<'a>) -> Value<'a> {
+        let names = Self::VARIABLES.iter().map(|(_, name)| *name);
+        let fields = names.map(|name| (name, Self::field(scope, name).unwrap_or(Value::Nil))).collect();
+        Struct { kind: "rule data", fields }.into()
+    }
 }
 
-/// What a pipeline yields.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
-    Nil,
-    Bool(bool),
-    Number(f64),
-    Integer(i64),
-    Text(String),
-    Map(BTreeMap<String, String>),
-    Sample(Labels, f64),
-    List(Vec<Self>),
-}
-
-impl Value {
-    /// Go's idea of true: not the zero value.
-    pub(crate) fn truth(&self) -> bool {
-        match self {
-            Self::Nil => false,
-            Self::Bool(value) => *value,
-            Self::Number(value) => *value != 0.0,
-            Self::Integer(value) => *value != 0,
-            Self::Text(text) => !text.is_empty(),
-            Self::Map(map) => !map.is_empty(),
-            Self::Sample(..) => true,
-            Self::List(items) => !items.is_empty(),
-        }
-    }
-
-    /// About what it holds in memory.
-    fn bytes(&self) -> usize {
-        const OWN: usize = 64;
-        match self {
-            Self::Text(text) => OWN + text.len(),
-            Self::Map(map) => map.iter().map(|(name, value)| OWN + name.len() + value.len()).sum(),
-            Self::List(items) => items.iter().map(Self::bytes).sum(),
-            Self::Nil | Self::Bool(_) | Self::Number(_) | Self::Integer(_) | Self::Sample(..) => OWN,
-        }
-    }
-
-    /// As `{{ }}` prints it.
-    pub(crate) fn show(&self) -> String {
-        match self {
-            Self::Nil => "<no value>".into(),
-            Self::Bool(value) => value.to_string(),
-            Self::Number(value) => general(*value, None),
-            Self::Integer(value) => value.to_string(),
-            Self::Text(text) => text.clone(),
-            Self::Map(map) => {
-                let pairs: Vec<String> = map.iter().map(|(name, value)| format!("{name}:{value}")).collect();
-                format!("map[{}]", pairs.join(" "))
-            }
-            Self::Sample(labels, value) => format!("{labels} => {}", general(*value, None)),
-            Self::List(items) => format!("[{}]", items.iter().map(Self::show).collect::<Vec<_>>().join(" ")),
-        }
-    }
+/// A missing entry is "", as Prometheus sets it up.
+fn texts<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Value<'a> {
+    Map::of_texts(pairs.map(|(name, value)| (name, Text::Borrowed(value)))).into()
 }
 
 #[cfg(test)]

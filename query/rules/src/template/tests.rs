@@ -48,6 +48,17 @@ fn rule_files_of_the_field_expand() {
         "node-1.example.com node-1:9100",
     );
     check("{{ $value }} {{ printf \"%5.1f|%-4s|%d|%s\" 2.25 \"ab\" 7 1 }}", 1e-7, "1e-07   2.2|ab  |7|%!s(int=1)");
+    check("{{ $value }} {{ .Value }}", 1_234_567.0, "1.234567e+06 1.234567e+06");
+    check("{{ printf \"%s %s %v\" .Labels.job $labels.instance .Value }}", 2.0, "node node-1.example.com:9100 2");
+    check("{{ range query \"up\" }}{{ . }}{{ label \"job\" . }}{{ break }}{{ end }}", 1.0, "{map[job:b] 2}b");
+    check("{{ (args 1 \"a\").arg1 }} {{ args 1 \"a\" }} {{ title \"it's a-b\" }}", 1.0, "a map[arg0:1 arg1:a] It'S A-B");
+    check(
+        "{{ match \"^no\" $labels.job }} {{ $labels.job | toUpper }} {{ print $value 1 }} {{ len . }}",
+        1.0,
+        "<error expanding template: len of type rule data>",
+    );
+    check("{{ match \"^no\" $labels.job }} {{ $labels.job | toUpper }} {{ print $value 1 }}", 1.0, "true NODE 1 1");
+    check("{{ tableLink \"a b+c\" }}", 1.0, "/graph?g0.expr=a+b%2Bc&g0.tab=1");
     check("{{ query \"\" }}", 1.0, "<error expanding template: 1:1: parse error: no expression found in input>");
 }
 
@@ -56,6 +67,9 @@ fn what_is_wrong_is_said_at_load() {
     let wrong =
         |source: &str, expected: &str| assert_eq!(Template::compile(source).map(|_| ()), Err(expected.to_owned()), "{source}");
     wrong("a\n{{ nope $value }}", "line 2: function \"nope\" not defined");
+    wrong("{{ $nope }}", "line 1: undefined variable \"$nope\"");
+    wrong("\n\n{{ toUpper }}", "line 3: wrong number of args for toUpper: want 1 got 0");
+    wrong("{{ match \"(\" $labels.job }}", "line 1: bad regular expression \"(\": unclosed group");
     wrong("{{ $value ", "line 1: unclosed action");
     wrong("{{ if $value }}x", "line 1: {{if}} lacks its {{end}}");
     wrong("{{ end }}", "line 1: unexpected {{end}}");
