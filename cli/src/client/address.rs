@@ -41,7 +41,10 @@ impl Address {
     }
 
     pub fn of_profile(profile: &Profile) -> Result<Self, Failure> {
-        Ok(Self { headers: profile.headers()?, tls: profile.tls.clone(), ..Self::parse(&profile.url)? })
+        let address = Self { headers: profile.headers()?, ..Self::parse(&profile.url)? };
+        // Certificates of the environment are passed over where it is not https.
+        let tls = if address.base.scheme() == "https" { profile.tls.clone() } else { ClientTls::default() };
+        Ok(Self { tls, ..address })
     }
 
     /// What goes with every request.
