@@ -59,6 +59,7 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     let readiness =
         Owning { storing, caught_up: CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::All(places.len()) } };
     let reads = weir_api::router(api).map(|router| requests.around(config.telemetry.spans, router));
+    let reads = reads.merge(front.sign_in_routes());
     let routes = routes(reads, (&collector, &aggregator), health::router(registry, readiness));
 
     tracing::info!(listen = %config.listen, otlp_grpc = %config.otlp_grpc, otlp_http = %config.otlp_http,

@@ -14,7 +14,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::json;
-use weir_access::{Denied, Needs, Peer, Principal, Routes};
+use weir_access::audit::SignInOutcome;
+use weir_access::{Needs, Peer, Principal, Routes};
 
 use super::Authenticator;
 use super::codeflow::{Callback, Failed};
@@ -88,11 +89,13 @@ async fn callback(
     };
     let said = said.map(|Query(said)| said).unwrap_or_default();
     let (finished, gone) = flow.finish(oidc, &authenticator.sessions, (&headers, &said), unix_seconds()).await;
+    let principal = finished.as_ref().ok().map(|signed_in| Arc::clone(&signed_in.principal));
     let begun = finished.and_then(|signed_in| {
         let session = authenticator.sessions.begin(&signed_in.principal, unix_seconds()).map_err(|_| Failed::Unknown)?;
         Ok(with_cookie(go(&signed_in.to), &session))
     });
-    with_cookie(begun.unwrap_or_else(|failed| go(&format!("/?signin={}", failed.code()))), &gone)
+    let response = begun.unwrap_or_else(|failed| go(&format!("/?signin={}", failed.code())));
+    audited(with_cookie(response, &gone), principal)
 }
 
 /// 303: by GET, whatever was asked.
@@ -121,9 +124,9 @@ async fn begin(
         return refuse(StatusCode::UNAUTHORIZED, "these credentials are not known here");
     };
     match authenticator.authenticate(&head, &peer).await {
-        Ok(Some(principal)) => session_of(&authenticator.sessions, &principal),
-        Ok(None) => refuse(StatusCode::UNAUTHORIZED, "these credentials are not known here"),
-        Err(denied) => denied_in_json(&denied),
+        Ok(Some(principal)) => audited(session_of(&authenticator.sessions, &principal), Some(principal)),
+        Ok(None) => audited(refuse(StatusCode::UNAUTHORIZED, "these credentials are not known here"), None),
+        Err(denied) => audited(refuse(denied.status(), &denied.to_string()), None),
     }
 }
 
@@ -136,7 +139,11 @@ async fn end(State(authenticator): State<Arc<Authenticator>>, headers: HeaderMap
     {
         told["continue"] = url.as_str().into();
     }
-    with_cookie(Json(told).into_response(), &authenticator.sessions.end(&headers, unix_seconds()))
+    let ended = with_cookie(Json(told).into_response(), &authenticator.sessions.end(&headers, unix_seconds()));
+    match shown {
+        Some(Ok(principal)) => audited(ended, Some(Arc::new(principal))),
+        _ => ended,
+    }
 }
 
 fn session_of(sessions: &Sessions, principal: &Principal) -> Response {
@@ -167,6 +174,12 @@ fn keeps_cookies(peer: &Peer, headers: &HeaderMap) -> bool {
     peer.is_tls || peer.address.ip().is_loopback() || page_is_https
 }
 
+/// For the audit log.
+fn audited(mut response: Response, principal: Option<Arc<Principal>>) -> Response {
+    response.extensions_mut().insert(SignInOutcome { principal });
+    response
+}
+
 fn with_cookie(mut response: Response, cookie: &str) -> Response {
     if let Ok(value) = HeaderValue::from_str(cookie) {
         response.headers_mut().append(SET_COOKIE, value);
@@ -176,8 +189,4 @@ fn with_cookie(mut response: Response, cookie: &str) -> Response {
 
 fn refuse(status: StatusCode, text: &str) -> Response {
     (status, Json(json!({"status": "error", "error": text}))).into_response()
-}
-
-fn denied_in_json(denied: &Denied) -> Response {
-    refuse(denied.status(), &denied.to_string())
 }

@@ -11,7 +11,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Version};
 use axum::middleware::Next;
 use axum::response::Response;
-use weir_access::audit::{Action, Audit, AuditSink, Event};
+use weir_access::audit::{Action, Audit, AuditSink, Event, SignInOutcome};
 use weir_access::{Access, Denied, Needs, Peer, Verb};
 
 use super::admit::{Admitted, Rules};
@@ -56,6 +56,7 @@ impl Gate {
         };
         let (version, shape) = (head.version, Shape::of(&head));
         let (method, coding) = (head.method.clone(), Coding::preferred(&head.headers));
+        let of_a_page = head.headers.contains_key("sec-fetch-mode");
         let wrong = self.identity.admit(&mut head).await;
         let told = Told::of(&head);
         if shape != Shape::Grpc {
@@ -75,9 +76,10 @@ impl Gate {
         let denied = response.extensions_mut().remove::<Denied>().map(|denied| because(denied, wrong));
         if let Some(denied) = &denied {
             self.metrics.denied(listener, denied.status().as_u16());
-            response = answer::deny(shape, denied, self.identity.challenges());
+            response = answer::deny(shape, denied, self.identity.challenges(of_a_page));
         }
-        self.audit(told, needs, denied.as_ref(), &response);
+        let sign_in = response.extensions_mut().remove::<SignInOutcome>();
+        self.audit(told, (needs, sign_in), denied.as_ref(), &response);
         if shape != Shape::Grpc {
             response = self.compressors.apply((listener, &self.metrics), (&method, coding), response);
         }
@@ -87,17 +89,24 @@ impl Gate {
         hardened(response)
     }
 
-    /// Where the audit log is written: each denied request, each admin action. `needs`: of the route.
-    fn audit(&self, told: Told, needs: Option<Needs>, denied: Option<&Denied>, response: &Response) {
+    /// Where the audit log is written: each denied request, each sign-in, each admin action. `needs`: of the route.
+    fn audit(
+        &self,
+        told: Told,
+        (needs, sign_in): (Option<Needs>, Option<SignInOutcome>),
+        denied: Option<&Denied>,
+        response: &Response,
+    ) {
         let action = match denied {
             Some(_) => Action::Denied,
+            None if sign_in.is_some() => Action::SignIn,
             None if needs.and_then(Needs::verb) == Some(Verb::Admin) => Action::Admin,
             None => return,
         };
         let access = told.access.as_ref();
         self.audit.record(&Event {
             action,
-            principal: access.and_then(Access::principal).cloned(),
+            principal: sign_in.and_then(|outcome| outcome.principal).or_else(|| access.and_then(Access::principal).cloned()),
             peer: told.peer,
             needs,
             tenants: access.map(|access| access.asked().to_vec()).unwrap_or_default(),

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use axum::http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
+use axum::http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, UPGRADE};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use prometheus_client::registry::Registry;
-use weir_access::{Access, AuthorizationConfig, Authorizer, Denied, Peer, Principal, TENANT_HEADER, asked_tenants};
-use weir_methods::{AuthConfig, Authenticator, MethodName};
+use weir_access::{Access, AuthorizationConfig, Authorizer, Denied, Peer, Principal, Routes, TENANT_HEADER, asked_tenants};
+use weir_methods::{AuthConfig, Authenticator, MethodName, signin};
 
 /// What says who asks and for whom.
 const CREDENTIALS: [HeaderName; 6] = [
@@ -24,7 +24,7 @@ const CREDENTIALS: [HeaderName; 6] = [
 const SIGN_IN: [&str; 2] = ["/auth/", "/api/weir/v1/session"];
 
 pub(crate) struct Identity {
-    authenticator: Authenticator,
+    authenticator: Arc<Authenticator>,
     authorizer: Arc<Authorizer>,
     /// What a 401 asks for.
     challenges: Vec<HeaderValue>,
@@ -33,7 +33,7 @@ pub(crate) struct Identity {
 impl Identity {
     /// As `[auth]` and `[authorization]` say. `own`: the tenant of this process' own data. Errors name the key.
     pub fn start(auth: &AuthConfig, authorization: &AuthorizationConfig, own: &str) -> Result<Self, String> {
-        let authenticator = Authenticator::start(auth)?;
+        let authenticator = Arc::new(Authenticator::start(auth)?);
         let authorizer = Authorizer::start(authorization, own, weir_methods::webhook);
         let authorizer = authorizer.map_err(|error| format!("authorization.{error}"))?;
         let bearer = HeaderValue::from_static("Bearer realm=\"weir\"");
@@ -49,8 +49,14 @@ impl Identity {
         self.authorizer.register(registry);
     }
 
-    pub fn challenges(&self) -> &[HeaderValue] {
-        &self.challenges
+    /// A browser that hears of Basic asks its user by itself, in a window that no page can shape: a page has a form of its own.
+    pub fn challenges(&self, of_a_page: bool) -> &[HeaderValue] {
+        if of_a_page { &self.challenges[..1] } else { &self.challenges }
+    }
+
+    /// Where the page gets a session.
+    pub fn sign_in_routes(&self) -> Routes {
+        signin::routes(Arc::clone(&self.authenticator))
     }
 
     /// Puts the request's [`Access`] into its extensions. Where its credentials, or the tenants that it names, do not count, it goes on
@@ -76,8 +82,23 @@ impl Identity {
             return Err(Denied::Undecided("the peer of this connection is not known, a fault of weir's".into()));
         };
         match self.authenticator.authenticate(head, peer).await? {
-            Some(principal) => Ok((Some(principal), asked_tenants(&head.headers)?)),
+            Some(principal) => Ok((Some(principal), asked(head)?)),
             None => Ok((None, Vec::new())),
         }
     }
+}
+
+/// The tenants that a request names: in the header; where a page opens a web socket, which cannot send one, by `tenant` in its address.
+fn asked(head: &Parts) -> Result<Vec<Arc<str>>, Denied> {
+    let is_web_socket = head.headers.get(UPGRADE).is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    if head.headers.contains_key(TENANT_HEADER) || !is_web_socket {
+        return asked_tenants(&head.headers);
+    }
+    let pairs = url::form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes());
+    let mut headers = HeaderMap::new();
+    for (_, tenant) in pairs.filter(|(name, _)| name == "tenant") {
+        let tenant = HeaderValue::from_str(&tenant).map_err(|_| Denied::Unclear("tenant is not a tenant's name".into()))?;
+        headers.append(TENANT_HEADER, tenant);
+    }
+    asked_tenants(&headers)
 }

@@ -107,6 +107,11 @@ impl Front {
         Self { acceptor, ..self }
     }
 
+    /// Where the page gets a session: of every process that has the page.
+    pub fn sign_in_routes(&self) -> Routes {
+        self.gate.identity.sign_in_routes()
+    }
+
     /// The routes behind the gate. `listener`: in metrics.
     pub(super) fn gated(&self, listener: &'static str, routes: Routes) -> Router {
         let gate = Arc::clone(&self.gate);

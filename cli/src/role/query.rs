@@ -61,6 +61,7 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let admin = fanout.admin_router(places);
     let readiness = Answering { bus_health, storing, status: fanout.status(), fanout, partitions };
     let reads = weir_api::router(api).map(|router| requests.around(config.telemetry.spans, router));
+    let reads = reads.merge(front.sign_in_routes());
     let routes = routes(reads, admin, health::router(registry, readiness));
 
     tracing::info!(listen = %config.listen, "the query node is up");

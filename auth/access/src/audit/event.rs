@@ -32,6 +32,13 @@ pub enum Action {
     Deletion,
 }
 
+/// That a route began or ended a session, or would not: goes with its response as an extension, for the audit log.
+#[derive(Clone, Debug)]
+pub struct SignInOutcome {
+    /// Whose session it is; `None` where nobody was known.
+    pub principal: Option<Arc<Principal>>,
+}
+
 /// One event.
 #[derive(Clone, Debug)]
 pub struct Event {

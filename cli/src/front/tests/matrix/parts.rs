@@ -76,15 +76,19 @@ impl Cluster {
         Self { collector, aggregator, api, fanout, fanout_api, places, folder, _servers: servers }
     }
 
+    fn reads(&self, api: &Arc<Api>) -> Routes {
+        weir_api::router(Arc::clone(api)).merge(identity(self.folder.path()).sign_in_routes())
+    }
+
     /// Every role and listener, and what it answers.
     pub fn roles(&self) -> Vec<(&'static str, Routes)> {
         let health = || health::router(Registry::default(), Ready);
         let admin = self.fanout.admin_router(self.places.clone());
         vec![
-            ("up", crate::up::routes(reads(&self.api), (&self.collector, &self.aggregator), health())),
+            ("up", crate::up::routes(self.reads(&self.api), (&self.collector, &self.aggregator), health())),
             ("collector", role::collector::routes(&self.collector, health())),
             ("aggregator", role::aggregator::routes(&self.aggregator, health())),
-            ("query", role::query::routes(reads(&self.fanout_api), admin, health())),
+            ("query", role::query::routes(self.reads(&self.fanout_api), admin, health())),
             ("otlp_http", self.collector.otlp_http_router()),
             ("otlp_grpc", self.collector.otlp_grpc_router()),
         ]
