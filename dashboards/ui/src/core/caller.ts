@@ -1,7 +1,7 @@
 // Who is signed in, and which tenant is looked at. The tenant stands in the address, as everything that decides what a view shows.
 import { computed, signal } from '@preact/signals';
 import { get, signedOut, type ApiError } from './api';
-import { params } from './route';
+import { params, setParams } from './route';
 
 export interface Caller {
   name: string;
@@ -30,7 +30,10 @@ export const tenant = computed(() => params.value.get('tenant') ?? '');
 /** Asks who is signed in; afterwards `signedOut` says whether nobody is. */
 export async function learnCaller(): Promise<void> {
   try {
-    caller.value = await get<Caller>('/api/weir/v1/whoami', {});
+    const known = await get<Caller>('/api/weir/v1/whoami', {});
+    // Who has several tenants and names none is told so by every view: the first is as good as any.
+    if (tenant.value === '' && known.scope.length === 0 && known.tenants?.[0]) setParams({ tenant: known.tenants[0] }, 'replace');
+    caller.value = known;
     signedOut.value = false;
   } catch (cause) {
     if ((cause as ApiError).status === 401) caller.value = undefined;
