@@ -7,11 +7,9 @@ use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, StatusCode};
 use reqwest::RequestBuilder;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use tokio::sync::Semaphore;
+use weir_tls::ClientTls;
 
 use super::metrics::AuthMetrics;
 use super::verdict::Undecided;
@@ -50,13 +48,8 @@ impl Reply {
 impl Backend {
     /// `ca_file`: authorities of its certificate; the machine's where it is empty. Errors name `key` and the file.
     pub fn new(name: &'static str, key: &str, ca_file: &Path, timeout: Duration, metrics: AuthMetrics) -> Result<Self, String> {
-        let builder = match ca_file.as_os_str().is_empty() {
-            true => weir_tls::client_builder(),
-            false => {
-                let config = trusting(ca_file).map_err(|error| format!("{key}: {}: {error}", ca_file.display()))?;
-                reqwest::Client::builder().tls_backend_preconfigured(config)
-            }
-        };
+        let tls = ClientTls { ca_file: ca_file.to_owned(), ..ClientTls::default() };
+        let builder = weir_tls::client_builder_with(&tls).map_err(|error| format!("{key}: {error}"))?;
         // A redirection would carry weir's own token, or bring keys from elsewhere.
         let builder = builder.redirect(reqwest::redirect::Policy::none()).connect_timeout(timeout);
         let client = builder.build().map_err(|error| format!("{key}: {error}"))?;
@@ -118,19 +111,6 @@ async fn exchange(request: RequestBuilder) -> Result<Reply, String> {
         return Err(format!("status {status}"));
     }
     Ok(Reply { status, headers, body })
-}
-
-fn trusting(ca_file: &Path) -> Result<ClientConfig, String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(ca_file).map_err(|error| error.to_string())? {
-        roots.add(certificate.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
-    }
-    if roots.is_empty() {
-        return Err("has no certificate".into());
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    Ok(versions.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ import { PATIENCE_MS, pushLogs, start } from '../weir.mjs';
 import { violations } from './page.mjs';
 
 // "alice-pw" by bcrypt.
-const HTPASSWD = 'alice:@BCRYPT@\n';
+const HTPASSWD = 'alice:$2b$05$abcdefghijklmnopqrstuujEI7PSP.y28xMPOv5lBoTSzRZgCP7le\n';
 const TOKENS = 'bob-token,bob,1,"ops"\npush-token,pusher,2\n';
 const POLICIES = [
   { user: 'alice', tenant: 'shop' }, { group: 'ops', tenant: 'shop' }, { group: 'ops', tenant: 'bank', signal: 'logs' }, { user: 'pusher', verb: 'push', tenant: '*' },

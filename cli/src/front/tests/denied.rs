@@ -73,3 +73,28 @@ async fn a_body_is_not_waited_for_before_it_is_known_who_sends_it() {
     assert!(answer.ends_with("4 bytes of shop\n"), "{answer}");
     door.close().await;
 }
+
+/// What checks a path and what answers it is one route, so that no spelling passes by the check.
+#[tokio::test]
+async fn paths_are_read_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let door = door(folder.path()).await;
+    for path in [
+        "/api//v1/seen",
+        "//api/v1/seen",
+        "/api/v1/seen/",
+        "/api/v1/./seen",
+        "/open/../api/v1/seen",
+        "/open/%2e%2e/api/v1/seen",
+        "/%61pi/v1/seen",
+        "/api/v1/seen%2f",
+        "/API/v1/seen",
+        "/api/v1/seen;a=b",
+        "/api%2fv1%2fseen",
+        "/%2561pi/v1/seen",
+    ] {
+        let answer = door.send(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")).await;
+        assert!([400, 401, 404].contains(&status(&answer)) && !answer.contains(" of "), "{path}: {answer}");
+    }
+    door.close().await;
+}
