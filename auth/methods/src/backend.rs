@@ -1,7 +1,6 @@
 //! HTTP to issuers and to whoever else is asked who somebody is: few requests at once, each with an end, answers of a limited size.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
