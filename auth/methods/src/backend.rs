@@ -123,7 +123,7 @@ mod tests {
         let backend = || Backend::new("issuer", "auth.oidc.ca_file", &path, Duration::from_secs(1), AuthMetrics::default());
         assert!(backend().err().unwrap().contains("auth.oidc.ca_file"));
         std::fs::write(&path, "nothing\n").unwrap();
-        assert!(backend().err().unwrap().contains("no certificate"));
+        assert!(backend().err().unwrap().contains("no PEM certificate"));
         let authority = rcgen::generate_simple_self_signed(["issuer.example".to_owned()]).unwrap();
         std::fs::write(&path, authority.cert.pem()).unwrap();
         assert!(backend().is_ok());
