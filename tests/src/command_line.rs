@@ -246,7 +246,7 @@ fn a_check_refuses_what_a_start_refuses() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
     std::fs::write(at("rules.yml"), "groups:\n- name: a\n  rules:\n  - alert: A\n    expr: rate(a[5m\n").unwrap();
-    std::fs::write(at("scrape.yml"), "scrape_configs:\n- job_name: a\n  scheme: https\n").unwrap();
+    std::fs::write(at("scrape.yml"), "scrape_configs:\n- job_name: a\n  tls_config: {max_version: TLS13}\n").unwrap();
     let ports = format!("listen = \"127.0.0.1:{}\"\n", free_port());
     for (text, word) in [
         ("listne = 1".to_owned(), "listne"),
@@ -254,7 +254,7 @@ fn a_check_refuses_what_a_start_refuses() {
         (format!("{ports}otlp_http = {}", ports.split(" = ").nth(1).unwrap()), "otlp_http"),
         (format!("[rules]\nfiles = [{:?}]", at("rules.yml")), "rules.files"),
         (format!("[rules]\nfiles = [{:?}]", at("away.yml")), "away.yml"),
-        (format!("[collector.scrape]\nconfig_file = {:?}", at("scrape.yml")), "https"),
+        (format!("[collector.scrape]\nconfig_file = {:?}", at("scrape.yml")), "max_version"),
         (format!("[collector.scrape]\nconfig_file = {:?}", at("away.yml")), "away.yml"),
         (format!("data = {:?}", at("rules.yml")), "data"),
         ("[bus.disk]\npartitions = 0".to_owned(), "bus.disk.partitions"),
@@ -301,7 +301,7 @@ fn pages_and_completions_are_written() {
     let file = folder.path().join("weir.bash");
     std::fs::write(&file, script).unwrap();
     let words =
-        format!("source {}; COMP_WORDS=(weir lo); COMP_CWORD=1; _weir weir lo weir; echo \"${{COMPREPLY[@]}}\"", file.display());
+        format!("source {}; COMP_WORDS=(weir logs); COMP_CWORD=1; _weir weir logs weir; echo \"${{COMPREPLY[@]}}\"", file.display());
     let output = Command::new("bash").args(["--norc", "-c", &words]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "logs", "{}", String::from_utf8_lossy(&output.stderr));
 }
