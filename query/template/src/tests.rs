@@ -79,6 +79,7 @@ fn text_fields_and_trimming() {
         "{{ 'a' }} {{ 0x10 }} {{ 1_000 }} {{ 010 }} {{ -3 }} {{ +3 }} {{ .5 }} {{ 5. }} {{ 1e2 }}",
         "97 16 1000 8 -3 3 0.5 5 100",
     );
+    check("{{ 'é' }} {{ '🦀' }} {{ '\\'' }} {{ '\\u00e9' }}", "233 129408 39 233");
     check("{{ 1e20 }} {{ 1e5 }} {{ 1234567.0 }} {{ 123456.5 }} {{ 0.00001 }}", "1e+20 100000 1.234567e+06 123456.5 1e-05");
     check("{{ printf \"%s %s\" .name .n }} {{\n.name\n}}", "BLIp 5 BLIp");
 }
@@ -209,6 +210,8 @@ fn gos_functions() {
         ("len 3", "len: len of type int"),
         ("printf 5", "printf: wrong type for value; expected string; got int"),
         ("printf \"%5000d\" 1", "printf: a width or precision above 1000"),
+        ("printf \"%*d\" -9223372036854775808 1", "printf: a width or precision above 1000"),
+        ("printf \"%.*d\" 9223372036854775807 1", "printf: a width or precision above 1000"),
     ] {
         wrong(&format!("{{{{ {source} }}}}"), &format!("line 1, col 4: error calling {expected}"));
     }
