@@ -1,6 +1,7 @@
 //! Nodes to text, within the limits of the language.
 
 use std::fmt::Write;
+use std::time::Instant;
 
 use crate::ast::{Branch, Callee, Command, Literal, Node, Operand, Pipeline, Targets, Template};
 use crate::builtin::Builtin;
@@ -8,10 +9,12 @@ use crate::error::{Error, Failure};
 use crate::language::Language;
 use crate::value::Value;
 
-/// So many bytes of arguments count as an action.
+/// So many bytes of arguments, or of what a function makes, count as an action.
 const ACTION_BYTES: usize = 1_024;
 /// A regular expression that is compiled on the way counts as so many actions: it takes 10 to 100 µs.
 const PATTERN_ACTIONS: usize = 100;
+/// So many microseconds in functions with patterns count as an action: what matching takes is not known before, and may be quadratic.
+const MATCHING_MICROS: usize = 5;
 
 impl<L: Language> Template<L> {
     /// Fills it in. Errors when a function fails or a limit is reached; what was made until then is dropped.
@@ -28,7 +31,7 @@ impl<L: Language> Template<L> {
 struct Run<'a, 's, L: Language> {
     scope: &'s L::Scope<'a>,
     variables: Vec<Value<'a>>,
-    /// What the variables hold.
+    /// What the variables hold, and the blocks of `with` and `range` that run.
     held: usize,
     /// Of the functions that are being called, the innermost last.
     arguments: Vec<Value<'a>>,
@@ -74,7 +77,12 @@ impl<'a, L: Language> Run<'a, '_, L> {
                     self.nodes(if truth { &branch.body } else { &branch.otherwise }, dot)?
                 }
                 Node::With(branch) => match self.pipeline(&branch.pipeline, dot)? {
-                    value if value.truth() => self.nodes(&branch.body, Some(&value))?,
+                    value if value.truth() => {
+                        self.hold(value.bytes())?;
+                        let flow = self.nodes(&branch.body, Some(&value))?;
+                        self.held -= value.bytes();
+                        flow
+                    }
                     _ => self.nodes(&branch.otherwise, dot)?,
                 },
                 Node::Range(targets, branch) => self.range(*targets, branch, dot)?,
@@ -105,16 +113,23 @@ impl<'a, L: Language> Run<'a, '_, L> {
     }
 
     fn set(&mut self, slot: usize, value: Value<'a>) -> Result<(), Failure> {
-        self.held = (self.held + value.bytes()).saturating_sub(self.variables[slot].bytes());
+        self.held = self.held.saturating_sub(self.variables[slot].bytes());
+        self.hold(value.bytes())?;
         self.variables[slot] = value;
+        Ok(())
+    }
+
+    fn hold(&mut self, bytes: usize) -> Result<(), Failure> {
+        self.held += bytes;
         let most = L::LIMITS.argument_bytes;
-        if self.held > most { Err(format!("variables with more than {most} bytes").into()) } else { Ok(()) }
+        if self.held > most { Err(format!("variables and blocks with more than {most} bytes").into()) } else { Ok(()) }
     }
 
     fn range(&mut self, targets: Targets, branch: &'a Branch<L>, dot: Option<&Value<'a>>) -> Result<Flow, Failure> {
         let value = self.pipeline(&branch.pipeline, dot)?;
         let wrong = |why: String| Failure::at(branch.pipeline.at, why);
         let mut empty = true;
+        self.hold(value.bytes())?;
         match &value {
             Value::Nil => {}
             Value::Integer(_) if targets.key.is_some() => {
@@ -146,6 +161,7 @@ impl<'a, L: Language> Run<'a, '_, L> {
             }
             other => return Err(wrong(format!("range can't iterate over {other}"))),
         }
+        self.held -= value.bytes();
         if empty { self.nodes(&branch.otherwise, dot) } else { Ok(Flow::On) }
     }
 
@@ -208,15 +224,20 @@ impl<'a, L: Language> Run<'a, '_, L> {
         }
         self.arguments.extend(piped);
         let literal = matches!(self.arguments.get(first), Some(Value::Pattern(_)));
-        let compiles = !literal && matches!(callee, Callee::Own(function) if function.pattern);
-        self.spend(held / ACTION_BYTES + if compiles { PATTERN_ACTIONS } else { 0 })?;
+        let matches = matches!(callee, Callee::Own(function) if function.pattern);
+        let compiles = matches && !literal;
+        self.spend(1 + held / ACTION_BYTES + if compiles { PATTERN_ACTIONS } else { 0 })?;
+        let began = matches.then(Instant::now);
         let arguments = &self.arguments[first..];
         let made = match callee {
             Callee::Builtin(builtin) => builtin.call(arguments, most),
             Callee::Own(function) => (function.call)(self.scope, arguments),
         };
         self.arguments.truncate(first);
-        made.map_err(|message| Failure::from(message).within(callee.name()))
+        let made = made.map_err(|message| Failure::from(message).within(callee.name()))?;
+        let micros = began.map_or(0, |began| began.elapsed().as_micros() as usize);
+        self.spend(made.bytes() / ACTION_BYTES + micros / MATCHING_MICROS)?;
+        Ok(made)
     }
 
     /// `and` and `or`: what comes after the argument that decides is not evaluated.
@@ -227,6 +248,7 @@ impl<'a, L: Language> Run<'a, '_, L> {
         piped: Option<Value<'a>>,
         dot: Option<&Value<'a>>,
     ) -> Result<Value<'a>, Failure> {
+        self.spend(operands.len().max(1))?;
         let mut last = Value::Nil;
         for operand in operands {
             last = self.operand(operand, dot)?;

@@ -30,9 +30,9 @@ pub trait Language: Copy + fmt::Debug + 'static {
 pub struct Limits {
     /// What it makes.
     pub output_bytes: usize,
-    /// The arguments of one function, and all variables together: strings may double from one assignment to the next.
+    /// The arguments of one function, and all variables together with what `with` and `range` hold: strings may double from one assignment to the next.
     pub argument_bytes: usize,
-    /// Actions, iterations and, a KiB each, the bytes of arguments: nested `range`s would go on for ever.
+    /// Actions, calls, iterations and, a KiB each, the bytes of arguments and of what functions make: nested `range`s would go on for ever.
     pub actions: usize,
 }
 

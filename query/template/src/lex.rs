@@ -163,7 +163,10 @@ fn text(rest: &str, quote: char) -> Result<(Kind<'_>, usize), String> {
 /// `'a'`: the number of the letter.
 fn letter(rest: &str) -> Result<(Kind<'_>, usize), String> {
     let wrong = || "malformed character constant".to_owned();
-    let from = if rest[1..].starts_with('\\') { 3 } else { 2 };
+    let from = match rest[1..].chars().next() {
+        Some('\\') => 3,
+        first => 1 + first.map_or(0, char::len_utf8),
+    };
     let end = rest.get(from..).and_then(|tail| tail.find('\'')).ok_or_else(wrong)? + from;
     let letter = unescape(&rest[1..end])?;
     let mut letters = letter.chars();

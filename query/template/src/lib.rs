@@ -30,5 +30,5 @@ pub use error::Error;
 pub use escape::escape_query;
 pub use language::{Function, Language, Limits};
 pub use number::{general, pad_exponent, parse_integer};
-pub use text::{Replacement, lower, replace_all, title, upper};
+pub use text::{Replacement, count_matches, lower, replace_all, title, upper};
 pub use value::{List, Map, Missing, Struct, Text, Value};

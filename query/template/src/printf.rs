@@ -85,22 +85,22 @@ fn spec(letters: &mut Peekable<Chars<'_>>, arguments: &mut Arguments<'_, '_>, ba
     }
     numbered(letters, arguments, bad);
     spec.width = match size(letters, arguments)? {
-        Some(width) if width < 0 => {
-            spec.minus = true;
-            Some(checked(-width)?)
+        Some(width) => {
+            spec.minus |= width < 0;
+            Some(checked(width.unsigned_abs())?)
         }
-        width => width.map(checked).transpose()?,
+        None => None,
     };
     if letters.next_if_eq(&'.').is_some() {
         numbered(letters, arguments, bad);
-        spec.precision = Some(checked(size(letters, arguments)?.unwrap_or(0).max(0))?);
+        spec.precision = Some(checked(size(letters, arguments)?.unwrap_or(0).max(0).unsigned_abs())?);
     }
     numbered(letters, arguments, bad);
     spec.zero &= !spec.minus;
     Ok(spec)
 }
 
-fn checked(size: i64) -> Result<usize, String> {
+fn checked(size: u64) -> Result<usize, String> {
     let size = usize::try_from(size).ok().filter(|size| *size <= WIDTH_MAX);
     size.ok_or_else(|| format!("a width or precision above {WIDTH_MAX}"))
 }

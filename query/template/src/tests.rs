@@ -79,6 +79,7 @@ fn text_fields_and_trimming() {
         "{{ 'a' }} {{ 0x10 }} {{ 1_000 }} {{ 010 }} {{ -3 }} {{ +3 }} {{ .5 }} {{ 5. }} {{ 1e2 }}",
         "97 16 1000 8 -3 3 0.5 5 100",
     );
+    check("{{ 'é' }} {{ '🦀' }} {{ '\\'' }} {{ '\\u00e9' }}", "233 129408 39 233");
     check("{{ 1e20 }} {{ 1e5 }} {{ 1234567.0 }} {{ 123456.5 }} {{ 0.00001 }}", "1e+20 100000 1.234567e+06 123456.5 1e-05");
     check("{{ printf \"%s %s\" .name .n }} {{\n.name\n}}", "BLIp 5 BLIp");
 }
@@ -209,6 +210,8 @@ fn gos_functions() {
         ("len 3", "len: len of type int"),
         ("printf 5", "printf: wrong type for value; expected string; got int"),
         ("printf \"%5000d\" 1", "printf: a width or precision above 1000"),
+        ("printf \"%*d\" -9223372036854775808 1", "printf: a width or precision above 1000"),
+        ("printf \"%.*d\" 9223372036854775807 1", "printf: a width or precision above 1000"),
     ] {
         wrong(&format!("{{{{ {source} }}}}"), &format!("line 1, col 4: error calling {expected}"));
     }
@@ -269,7 +272,15 @@ fn limits_end_with_an_error() {
     over(&doubled, "arguments of print with more than 65536 bytes");
     let many: String = (0..20).map(|i| format!("{{{{ $x{i} := $x }}}}")).collect();
     let wide = format!("{{{{ $x := \"ab\" }}}}{}{many}", "{{ $x = print $x $x }}".repeat(12));
-    over(&wide, "variables with more than 65536 bytes");
+    over(&wide, "variables and blocks with more than 65536 bytes");
+    let large = format!("{{{{ $x := \"ab\" }}}}{}", "{{ $x = print $x $x }}".repeat(13));
+    let nested = format!("{large}{}{}", "{{ with $x }}".repeat(4), "{{ end }}".repeat(4));
+    over(&nested, "variables and blocks with more than 65536 bytes");
+    check(&format!("{large}{}", "{{ with $x }}.{{ end }}".repeat(9)), ".........");
+    over("{{ range 4000 }}{{ $x := not 1 }}{{ end }}", "more than 10000 actions");
+    over("{{ range 3000 }}{{ $x := or 0 0 1 }}{{ end }}", "more than 10000 actions");
+    // What a function makes counts, not its arguments alone.
+    over("{{ range 2800 }}{{ $x := printf \"%1000d\" 1 }}{{ end }}", "more than 10000 actions");
     let hexadecimal = format!("{{{{ $x := printf \"%1000d\" 1 }}}}{{{{ len (printf \"{}\" 1 }}}}", "%[1]1000d".repeat(100));
     over(&hexadecimal.replace(" 1 }}", " 1) }}").replacen(" 1) }}", " 1 }}", 1), "error calling printf: the result is too long");
     over(&format!("{{{{ printf \"%1000v{}\" .list }}}}", "%[1]1000v".repeat(20)), "the result is too long");

@@ -12,7 +12,7 @@ use weir_model::select::{
 };
 use weir_model::time::UnixNanos;
 
-use super::{TENANT_LABEL, each, together, with_tenant};
+use super::{TENANT_LABEL, TENANT_LABEL_OF_BEFORE, each, together, with_tenant};
 
 pub(crate) struct TenantsLogs(pub(crate) Arc<dyn LogReader>);
 
@@ -101,10 +101,11 @@ struct OfTenant<'a> {
     is_done: bool,
 }
 
-/// Whether it says something of the tenant, which chunks know nothing of.
-fn is_of_tenant(mention: &Mention) -> bool {
+/// Whether it says something of the tenant, which chunks know nothing of, or of the label that makes way for the tenant's: chunks have it
+/// by another name.
+pub(super) fn is_of_tenant(mention: &Mention) -> bool {
     match mention {
-        Mention::Value(name, _) => name == TENANT_LABEL,
+        Mention::Value(name, _) => name == TENANT_LABEL || name == TENANT_LABEL_OF_BEFORE,
         Mention::All(some) | Mention::Any(some) => some.iter().any(is_of_tenant),
         Mention::Pattern(_) | Mention::Severity(_) => false,
     }

@@ -11,15 +11,16 @@ use weir_model::label::{Labels, Matcher};
 use weir_model::metric::Family;
 use weir_model::scope::Scope;
 use weir_model::select::{
-    Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, MetricReader, MetricSelect, NoBudget,
-    OwnedLine, ReadError, SeriesCursor, TailEvent, Trace, TraceReader, TraceSelect, TraceSummary,
+    Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, Mention, MetricReader, MetricSelect,
+    NoBudget, OwnedLine, ReadError, SeriesCursor, TailEvent, Trace, TraceReader, TraceSelect, TraceSummary,
 };
 use weir_model::span::{SpanKind, Value};
 use weir_model::time::TimeRange;
 use weir_promql::testing::MemoryReader;
 use weir_promql::{Engine, Output, Request};
 
-use super::{TENANT_LABEL, TenantsLogs, TenantsMetrics, TenantsTraces};
+use super::logs::is_of_tenant;
+use super::{TENANT_LABEL, TENANT_LABEL_OF_BEFORE, TenantsLogs, TenantsMetrics, TenantsTraces};
 use crate::tests::memory::{MemoryTraces, two_traces};
 
 /// A reader for each tenant, asked for one at a time.
@@ -125,6 +126,15 @@ fn lines_of_several_tenants_say_whose_they_are() {
     check(r#"{app="x", __tenant_id__=~"a|c"}"#, &["a", "b"], 9, &[("a", 100)]);
     check(r#"{app="x"} | __tenant_id__="a""#, &["a", "b"], 9, &[("a", 100)]);
     check(r#"{__tenant_id__="c", app="x"}"#, &["a", "b"], 9, &[]);
+}
+
+/// The store would skip chunks by labels that they do not have by that name.
+#[test]
+fn conditions_on_labels_of_the_tenant_skip_no_chunks() {
+    let says = |name: &str| Mention::All(vec![Mention::Any(vec![Mention::Value(name.into(), "mine".into())])]);
+    for (name, expected) in [("app", false), (TENANT_LABEL, true), (TENANT_LABEL_OF_BEFORE, true)] {
+        assert_eq!(is_of_tenant(&says(name)), expected, "{name}");
+    }
 }
 
 #[test]

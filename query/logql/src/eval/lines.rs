@@ -9,7 +9,7 @@ use weir_model::label::Labels;
 use weir_model::log::LogRecord;
 use weir_model::scope::Scope;
 use weir_model::select::label_bytes;
-use weir_model::select::{Budget, LogReader, LogVisitor, Mention, OwnedLine};
+use weir_model::select::{Budget, LogReader, LogVisitor, Mention, OwnedLine, ReadError};
 use weir_model::time::{TimeRange, UnixNanos};
 
 use super::{Answer, Counting, Stats};
@@ -86,7 +86,7 @@ pub fn lines(
     }
     let coverage = reader.visit(&select, &counting, &mut latest)?;
     if let Some(failure) = latest.failure {
-        return Err(failure);
+        return Err(failure.into());
     }
     let stats = Stats { lines_scanned: counting.spent().max(latest.stats.lines_passed), ..latest.stats };
     let value = latest.heap.into_sorted_vec().into_iter().map(|ranked| ranked.entry).collect();
@@ -137,13 +137,42 @@ struct Latest<'a> {
     labels: LineLabels,
     budget: &'a dyn Budget,
     stats: Stats,
-    failure: Option<QueryError>,
+    failure: Option<ReadError>,
 }
 
 impl Latest<'_> {
     /// The worst line kept, when there is no room for a worse one.
     fn worst(&self) -> Option<(UnixNanos, LineId)> {
         if self.heap.len() < self.options.limit { None } else { self.heap.peek().map(Ranked::key) }
+    }
+
+    fn consider(&mut self, id: LineId, record: LogRecord<'_>) -> Result<(), ReadError> {
+        let newest_first = self.options.newest_first;
+        let key = (record.timestamp, id);
+        if self.worst().is_some_and(|worst| rank(newest_first, key, worst) != Ordering::Less) {
+            return Ok(());
+        }
+        if self.pipeline.has_templates {
+            self.budget.check()?;
+        }
+        self.stats.lines_passed += 1;
+        self.stats.bytes_passed += record.body.len() as u64;
+        self.labels.begin_line(&record, self.options.detected_level);
+        let Some(line) = self.pipeline.run(record.body, record.timestamp, &mut self.labels) else { return Ok(()) };
+        let entry = Entry {
+            source: OwnedLine::new(id, &self.stream, record),
+            formatted: if *line == *record.body { None } else { Some(line.into_owned()) },
+            labels: self.labels.all(),
+            categories: self.labels.categories(),
+        };
+        self.budget.reserve(entry.bytes())?;
+        self.heap.push(Ranked { entry, newest_first });
+        if self.heap.len() > self.options.limit
+            && let Some(gone) = self.heap.pop()
+        {
+            self.budget.release(gone.entry.bytes());
+        }
+        Ok(())
     }
 }
 
@@ -166,33 +195,12 @@ impl LogVisitor for Latest<'_> {
     }
 
     fn line(&mut self, id: LineId, record: LogRecord<'_>) -> ControlFlow<()> {
-        let newest_first = self.options.newest_first;
-        let key = (record.timestamp, id);
-        if self.worst().is_some_and(|worst| rank(newest_first, key, worst) != Ordering::Less) {
-            return ControlFlow::Continue(());
+        match self.consider(id, record) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(failure) => {
+                self.failure = Some(failure);
+                ControlFlow::Break(())
+            }
         }
-        self.stats.lines_passed += 1;
-        self.stats.bytes_passed += record.body.len() as u64;
-        self.labels.begin_line(&record, self.options.detected_level);
-        let Some(line) = self.pipeline.run(record.body, record.timestamp, &mut self.labels) else {
-            return ControlFlow::Continue(());
-        };
-        let entry = Entry {
-            source: OwnedLine::new(id, &self.stream, record),
-            formatted: if *line == *record.body { None } else { Some(line.into_owned()) },
-            labels: self.labels.all(),
-            categories: self.labels.categories(),
-        };
-        if let Err(failure) = self.budget.reserve(entry.bytes()) {
-            self.failure = Some(failure.into());
-            return ControlFlow::Break(());
-        }
-        self.heap.push(Ranked { entry, newest_first });
-        if self.heap.len() > self.options.limit
-            && let Some(gone) = self.heap.pop()
-        {
-            self.budget.release(gone.entry.bytes());
-        }
-        ControlFlow::Continue(())
     }
 }

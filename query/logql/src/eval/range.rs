@@ -94,6 +94,7 @@ pub fn range(
         series: HashMap::new(),
         accumulators: Vec::new(),
         plain: Vec::new(),
+        budget,
         tally: Tally::new(budget),
         stats: Stats::default(),
         failure: None,
@@ -103,7 +104,7 @@ pub fn range(
         return Err(failure);
     }
     let stats = Stats { lines_scanned: counting.spent().max(fold.stats.lines_passed), ..fold.stats };
-    Ok(Answer { value: fold.finish(budget)?, coverage, stats })
+    Ok(Answer { value: fold.finish()?, coverage, stats })
 }
 
 /// What is kept of one series.
@@ -124,6 +125,7 @@ struct Fold<'a> {
     accumulators: Vec<Accumulator>,
     /// Which series lines of the current stream go to that have no labels but the stream's and this level.
     plain: Vec<(&'static str, usize)>,
+    budget: &'a dyn Budget,
     tally: Tally<'a>,
     stats: Stats,
     failure: Option<QueryError>,
@@ -157,6 +159,9 @@ impl LogVisitor for Fold<'_> {
 impl Fold<'_> {
     fn take(&mut self, id: LineId, record: LogRecord<'_>) -> Result<(), QueryError> {
         let Some((from, to)) = self.windows.holding(record.timestamp, record.timestamp) else { return Ok(()) };
+        if self.pipeline.has_templates {
+            self.budget.check()?;
+        }
         self.stats.lines_passed += 1;
         self.stats.bytes_passed += record.body.len() as u64;
         self.labels.begin_line(&record, self.request.detected_level);
@@ -238,17 +243,17 @@ impl Fold<'_> {
         Ok(index)
     }
 
-    fn finish(mut self, budget: &dyn Budget) -> Result<Vec<Series>, QueryError> {
+    fn finish(mut self) -> Result<Vec<Series>, QueryError> {
         let count = self.windows.steps.count;
         self.tally.take((self.accumulators.len() * count * size_of::<Option<f64>>()) as u64)?;
         let mut keys = vec![LabelSet::default(); self.accumulators.len()];
         self.series.into_iter().for_each(|(key, index)| keys[index] = key);
         let mut answer = Vec::with_capacity(keys.len());
         for (labels, accumulator) in keys.into_iter().zip(self.accumulators) {
-            budget.check()?;
+            self.budget.check()?;
             let points = match accumulator {
                 Accumulator::Counts { lines, bytes } => counted(self.agg.op, self.agg.range, &lines, &bytes),
-                Accumulator::Samples(samples) => over_windows(self.agg, samples, self.windows, budget)?,
+                Accumulator::Samples(samples) => over_windows(self.agg, samples, self.windows, self.budget)?,
             };
             answer.push(Series { labels, points });
         }

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::{LogRecord, level_name};
-use weir_model::select::{Budget, Covered, LogReader, LogVisitor, Mention};
+use weir_model::select::{Budget, Covered, LogReader, LogVisitor, Mention, ReadError};
 use weir_model::time::UnixNanos;
 
 use crate::ast::LogExpr;
@@ -32,8 +32,12 @@ pub fn volume(
     let pipeline = Pipeline::compile(text, log, Lines::Counted)?;
     let select = pipeline.select(log, &options.scope, options.range, false);
     let (labels, counts) = (LineLabels::default(), Counts::new());
-    let mut count = Count { pipeline: &pipeline, step, level: options.detected_level, labels, counts };
+    let level = options.detected_level;
+    let mut count = Count { pipeline: &pipeline, step, level, labels, counts, budget, failure: None };
     let coverage = reader.visit(&select, budget, &mut count)?;
+    if let Some(failure) = count.failure {
+        return Err(failure.into());
+    }
     Ok(Covered { value: count.counts, coverage })
 }
 
@@ -43,6 +47,8 @@ struct Count<'a> {
     level: bool,
     labels: LineLabels,
     counts: Counts,
+    budget: &'a dyn Budget,
+    failure: Option<ReadError>,
 }
 
 impl LogVisitor for Count<'_> {
@@ -59,6 +65,12 @@ impl LogVisitor for Count<'_> {
     }
 
     fn line(&mut self, _: LineId, record: LogRecord<'_>) -> ControlFlow<()> {
+        if self.pipeline.has_templates
+            && let Err(failure) = self.budget.check()
+        {
+            self.failure = Some(failure);
+            return ControlFlow::Break(());
+        }
         self.labels.begin_line(&record, self.level);
         if self.pipeline.run(record.body, record.timestamp, &mut self.labels).is_some() {
             let bucket = record.timestamp.div_euclid(self.step).saturating_mul(self.step);

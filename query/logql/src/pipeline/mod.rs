@@ -31,6 +31,8 @@ pub struct Pipeline {
     /// For the store.
     pub pushed: Vec<LineFilter>,
     mention: Option<Mention>,
+    /// Whether lines are given to templates, of which one may take a tenth of a second: who reads looks at the time between lines.
+    pub has_templates: bool,
     steps: Vec<Step>,
 }
 
@@ -118,7 +120,12 @@ impl Pipeline {
             });
             as_stored &= !matches!(stage.kind, StageKind::LineFormat(_) | StageKind::Unpack | StageKind::Decolorize);
         }
-        Ok(Self { pushed, mention: mention::of(&log.stages), steps })
+        let has_templates = steps.iter().any(|step| match step {
+            Step::LineFormat(_) => true,
+            Step::LabelFormat(formats) => formats.iter().any(|(_, format)| matches!(format, Format::Template(_))),
+            _ => false,
+        });
+        Ok(Self { pushed, mention: mention::of(&log.stages), has_templates, steps })
     }
 
     /// What every line says that passes the conditions on labels, for the store, which skips by it; where lines have the label

@@ -1,11 +1,16 @@
 //! Log queries and the pipeline.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use weir_model::id::TraceId;
 use weir_model::label::Labels;
-use weir_model::select::NoBudget;
+use weir_model::select::{Budget, NoBudget, ReadError};
 use weir_model::time::TimeRange;
 
+use crate::eval::Steps;
 use crate::eval::lines::{LogOptions, lines};
+use crate::eval::metric::{MetricOptions, metric};
+use crate::eval::volume::volume;
 use crate::memory::MemoryLogs;
 use crate::pipeline::readable;
 use crate::{Expr, LogExpr, parse};
@@ -248,4 +253,53 @@ fn what_parsers_make_of_one_line_is_limited() {
     let (error, _, peak) = run(format!("{long}{{{leaves}}}{}", "}".repeat(60)));
     assert_eq!(error.as_deref(), Some("JSONParserErr"));
     assert!(peak < 16 << 20, "{peak}");
+}
+
+/// How often it is asked whether the time is over, which it is from one of these on.
+struct Checks {
+    count: AtomicU64,
+    over_at: u64,
+}
+
+impl Budget for Checks {
+    fn check(&self) -> Result<(), ReadError> {
+        let before = self.count.fetch_add(1, Ordering::Relaxed);
+        if before < self.over_at { Ok(()) } else { Err(ReadError::Cancelled("it is over")) }
+    }
+    fn spend(&self, _: u64) -> Result<(), ReadError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn the_time_is_looked_at_between_lines_with_templates() {
+    let store = shop();
+    // Of the query as lines, as their volume and as a metric.
+    let asked = |stage: &str, over_at: u64| {
+        let query = format!("{{app=\"shop\"}} | {stage}");
+        let log = log(&query);
+        let ask = |ask: &dyn Fn(&Checks) -> Option<String>| {
+            let checks = Checks { count: AtomicU64::new(0), over_at };
+            (ask(&checks), checks.count.into_inner())
+        };
+        let counted = format!("count_over_time({query} [1s])");
+        let steps = Steps::instant(500);
+        let metric_options = MetricOptions { scope: options().scope, steps, detected_level: false, series_max: 10 };
+        [
+            ask(&|checks| lines(&store, &query, &log, &options(), checks).err().map(|error| error.to_string())),
+            ask(&|checks| volume(&store, &query, &log, 10, &options(), checks).err().map(|error| error.to_string())),
+            ask(&|checks| {
+                let expr = parse(&counted).unwrap_or_else(|error| panic!("{counted}: {error}"));
+                metric(&store, &counted, &expr, &metric_options, checks).err().map(|error| error.to_string())
+            }),
+        ]
+    };
+    let (plain, templates) = (asked("label_format a=app", u64::MAX), asked("label_format a=\"{{.app}}\"", u64::MAX));
+    for (plain, templates) in plain.iter().zip(&templates) {
+        assert_eq!((&templates.0, templates.1), (&None, plain.1 + 3));
+    }
+    for (failure, checks) in asked("label_format a=\"{{.app}}\"", 1) {
+        assert_eq!((failure.as_deref(), checks), (Some("the query was cancelled: it is over"), 2));
+    }
+    assert_eq!(asked("line_format \"{{.app}}\"", 1)[0].1, 2);
 }

@@ -1,6 +1,6 @@
 //! Loki's functions, by name. The value that is piped in comes last.
 
-use weir_template::{Function, Value, escape_query, lower, title, upper};
+use weir_template::{Function, Value, count_matches, escape_query, lower, title, upper};
 
 use super::number::{decimal, divide, float, fold, fold_float, integer, round};
 use super::text::{from_text, long_text};
@@ -44,7 +44,7 @@ pub(super) static FUNCTIONS: [Function<LineTemplates>; 67] = [
     // Regular expressions.
     Function::new("regexReplaceAll", 3, |_, a| text::replace_matches(a, weir_template::Replacement::Expanded)).pattern(),
     Function::new("regexReplaceAllLiteral", 3, |_, a| text::replace_matches(a, weir_template::Replacement::Literal)).pattern(),
-    Function::new("count", 2, |_, a| Ok((a[0].regex()?.find_iter(a[1].text()?).count() as i64).into())).pattern(),
+    Function::new("count", 2, |_, a| count_matches(&*a[0].regex()?, a[1].text()?).map(Value::from)).pattern(),
     // Codes.
     Function::new("urlencode", 1, |_, a| long_text(&a[0], escape_query)),
     Function::new("urldecode", 1, |_, a| text::url_decode(a[0].text()?)),

@@ -54,7 +54,7 @@ impl Language for LineTemplates {
         // weir's limit of a log line.
         output_bytes: 256 << 10,
         argument_bytes: ARGUMENT_BYTES_MAX,
-        // A tenth of a second or so: between lines, the query's own limit of time is looked at.
+        // A tenth of a second or so, half a second of matching: between lines, the query's own limit of time is looked at.
         actions: 100_000,
     };
 

@@ -268,9 +268,9 @@ fn what_a_template_makes_is_limited() {
         "{{ replace \"a\" \"abcd\" $x }}",
         "{{ indent 100 (replace \"a\" \"\\n\" $x) }}",
         "{{ alignLeft 2000000 $x }}",
-        "{{ regexReplaceAll \"a\" $x \"$0$0\" }}",
+        "{{ regexReplaceAll \"a\" $x (repeat 1000 \"$0\") }}",
         "{{ regexReplaceAll \".*\" $x \"$0$0\" }}",
-        "{{ regexReplaceAllLiteral \"a\" $x \"abcd\" }}",
+        "{{ regexReplaceAllLiteral \"a\" $x (repeat 1000 \"abcd\") }}",
         "{{ urlencode $x }}",
         "{{ b64enc $x }}",
     ] {
@@ -282,6 +282,38 @@ fn what_a_template_makes_is_limited() {
     assert_eq!(error, "template: line 1, col 1: more than 100000 actions");
     let error = run("{{ range 2000 }}{{ $x := count $.foo \"BLIp\" }}{{ end }}").unwrap_err();
     assert!(error.ends_with("more than 100000 actions"), "{error}");
+}
+
+/// 340,000 empty lists in a MiB of JSON hold 20 MiB.
+#[test]
+fn what_functions_make_counts_and_what_blocks_hold() {
+    let json = "{{ $x := repeat 340000 \"[],\" | printf \"[%s0]\" }}";
+    for block in ["with", "range"] {
+        let nested = format!("{{{{ {block} fromJson $x }}}}").repeat(60);
+        let error = run(&format!("{json}{nested}{}", "{{ end }}".repeat(60))).unwrap_err();
+        assert!(error.ends_with("variables and blocks with more than 1048576 bytes"), "{error}");
+    }
+    let error = run(&format!("{json}{{{{ range 9 }}}}{{{{ if fromJson $x }}}}{{{{ end }}}}{{{{ end }}}}")).unwrap_err();
+    assert!(error.ends_with("more than 100000 actions"), "{error}");
+}
+
+/// For each of its matches, the pattern looks at the whole rest of the text.
+#[test]
+fn patterns_and_sets_take_no_quadratic_time() {
+    let large = "{{ $x := repeat 500000 \"A\" }}";
+    for action in [
+        "count `.*[^A-Z]|[A-Z]` $x",
+        "regexReplaceAll `.*[^A-Z]|([A-Z])` $x \"$1\"",
+        "regexReplaceAllLiteral `.*[^A-Z]|[A-Z]` $x \"b\"",
+    ] {
+        let error = run(&format!("{large}{{{{ $y := {action} }}}}")).unwrap_err();
+        assert!(error.ends_with("the pattern takes too long on this text"), "{error}");
+    }
+    // No call takes long here, but all of them would take minutes.
+    let small = "{{ $x := repeat 2000 \"A\" }}{{ range 10000 }}{{ $y := count `.*[^A-Z]|[A-Z]` $x }}{{ end }}";
+    let error = run(small).unwrap_err();
+    assert!(["more than 100000 actions", "too long on this text"].iter().any(|end| error.ends_with(end)), "{error}");
+    check("{{ $set := print (repeat 400000 \"a\") \"b\" }}{{ len (trimAll $set (repeat 400000 \"b\")) }}", "0");
 }
 
 #[test]

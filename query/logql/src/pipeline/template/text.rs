@@ -1,5 +1,7 @@
 //! Functions on texts. By letters, never by bytes, so that none is cut in halves.
 
+use std::collections::HashSet;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
@@ -40,10 +42,10 @@ pub(super) fn replace<'a>(text: &Value<'a>, (from, to): (&Value<'a>, &Value<'a>)
 pub(super) fn trim<'a>(
     text: &Value<'a>,
     set: &Value<'a>,
-    trim: for<'t> fn(&'t str, &[char]) -> &'t str,
+    trim: for<'t> fn(&'t str, &dyn Fn(char) -> bool) -> &'t str,
 ) -> Result<Value<'a>, String> {
-    let set: Vec<char> = set.text()?.chars().collect();
-    Ok(trim(text.text()?, &set).to_owned().into())
+    let set: HashSet<char> = set.text()?.chars().collect();
+    Ok(trim(text.text()?, &|letter| set.contains(&letter)).to_owned().into())
 }
 
 pub(super) fn without<'a>(
