@@ -57,8 +57,8 @@ impl MetricReader for Shared {
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
         self.0.lock().series(select, budget)
     }
-    fn families(&self, scope: &Scope) -> Result<Covered<Vec<weir_model::metric::Family>>, ReadError> {
-        self.0.lock().families(scope)
+    fn families(&self, scope: &Scope, budget: &dyn Budget) -> Result<Covered<Vec<weir_model::metric::Family>>, ReadError> {
+        self.0.lock().families(scope, budget)
     }
 }
 

@@ -61,7 +61,7 @@ impl MetricReader for Asked {
     fn series(&self, select: &MetricSelect, _: &dyn Budget) -> Read<Vec<Labels>> {
         self.note(&select.scope)
     }
-    fn families(&self, scope: &Scope) -> Read<Vec<Family>> {
+    fn families(&self, scope: &Scope, _: &dyn Budget) -> Read<Vec<Family>> {
         self.note(scope)
     }
 }
@@ -73,16 +73,16 @@ impl TraceReader for Asked {
     fn search(&self, select: &TraceSelect, _: &dyn Budget) -> Read<Vec<TraceSummary>> {
         self.note(&select.scope)
     }
-    fn services(&self, scope: &Scope, _: TimeRange) -> Read<Vec<String>> {
+    fn services(&self, scope: &Scope, _: TimeRange, _: &dyn Budget) -> Read<Vec<String>> {
         self.note(scope)
     }
-    fn operations(&self, scope: &Scope, _: &str, _: TimeRange) -> Read<Vec<(String, SpanKind)>> {
+    fn operations(&self, scope: &Scope, _: Option<&str>, _: TimeRange, _: &dyn Budget) -> Read<Vec<(String, SpanKind)>> {
         self.note(scope)
     }
-    fn attribute_values(&self, scope: &Scope, _: &str, _: TimeRange, _: usize) -> Read<Vec<Value>> {
+    fn attribute_values(&self, scope: &Scope, _: &str, _: TimeRange, _: usize, _: &dyn Budget) -> Read<Vec<Value>> {
         self.note(scope)
     }
-    fn attribute_names(&self, scope: &Scope, _: TimeRange, _: usize) -> Read<Vec<(String, String)>> {
+    fn attribute_names(&self, scope: &Scope, _: TimeRange, _: usize, _: &dyn Budget) -> Read<Vec<(String, String)>> {
         self.note(scope)
     }
 }
