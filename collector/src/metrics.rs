@@ -1,5 +1,9 @@
 //! The collector's own telemetry: counters for everything shipped and everything not shipped, with the reason.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -20,6 +24,12 @@ pub struct ReasonLabel {
     source: &'static str,
     reason: &'static str,
 }
+
+/// Tenants that have a label of their own. Whoever may name any tenant makes up as many as they like, and each would stay in memory and
+/// in every scrape.
+const TENANT_LABELS_MAX: usize = 1000;
+/// Label of all other tenants.
+const OTHER_TENANTS: &str = "other";
 
 /// Label `reason`, and by which protocol (`source`) and for whom.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -93,6 +103,8 @@ pub struct CollectorMetrics {
     events: Family<ReasonLabel, Counter>,
     lost_bytes: Family<ReasonLabel, Counter>,
     dropped_records: Family<DropLabel, Counter>,
+    /// Tenants that have a label in `dropped_records`. Held only to look one up or add it.
+    labelled: Arc<Mutex<HashSet<String>>>,
     /// Bytes of log files read.
     pub(crate) file_bytes: Counter,
     /// Bytes that pushes hold in memory now.
@@ -146,8 +158,21 @@ impl CollectorMetrics {
     /// Counts records that a client was told are not taken.
     pub(crate) fn dropped(&self, source: &'static str, tenant: &str, reason: &'static str, records: u64) {
         if records > 0 {
-            self.dropped_records.get_or_create(&DropLabel { source, tenant: tenant.to_owned(), reason }).inc_by(records);
+            let tenant = self.tenant_label(tenant).to_owned();
+            self.dropped_records.get_or_create(&DropLabel { source, tenant, reason }).inc_by(records);
         }
+    }
+
+    fn tenant_label<'a>(&self, tenant: &'a str) -> &'a str {
+        let mut labelled = self.labelled.lock();
+        if labelled.contains(tenant) {
+            return tenant;
+        }
+        if labelled.len() >= TENANT_LABELS_MAX {
+            return OTHER_TENANTS;
+        }
+        labelled.insert(tenant.to_owned());
+        tenant
     }
 
     /// Records dropped so far.
@@ -164,5 +189,27 @@ impl CollectorMetrics {
     /// How often an event was counted.
     pub fn events_of(&self, source: &'static str, reason: &'static str) -> u64 {
         self.events.get_or_create(&ReasonLabel { source, reason }).get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_tenants_have_a_label_and_the_rest_one() {
+        let metrics = CollectorMetrics::default();
+        // Each comes back when all labels are taken.
+        for i in (0..TENANT_LABELS_MAX + 10).chain(0..TENANT_LABELS_MAX + 10) {
+            metrics.dropped("loki", &format!("tenant {i}"), "too_old", 1);
+        }
+        let dropped = |tenant: &str| metrics.dropped_of("loki", tenant, "too_old");
+        assert_eq!((dropped("tenant 0"), dropped("tenant 999"), dropped(OTHER_TENANTS)), (2, 2, 20));
+        let mut text = String::new();
+        let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let series = text.lines().filter(|line| line.starts_with("weir_collector_dropped_records_total{"));
+        assert_eq!(series.count(), TENANT_LABELS_MAX + 1);
     }
 }

@@ -335,9 +335,15 @@ pub trait TraceReader: Send + Sync {
     /// Newest traces that pass, by the newest span that does, then by id.
     fn search(&self, select: &TraceSelect, budget: &dyn Budget) -> Result<Covered<Vec<TraceSummary>>, ReadError>;
     /// Services seen in the range, ascending.
-    fn services(&self, scope: &Scope, range: TimeRange) -> Result<Covered<Vec<String>>, ReadError>;
-    /// Operations of a service seen in the range, ascending, with their kinds.
-    fn operations(&self, scope: &Scope, service: &str, range: TimeRange) -> Result<Covered<Vec<(String, SpanKind)>>, ReadError>;
+    fn services(&self, scope: &Scope, range: TimeRange, budget: &dyn Budget) -> Result<Covered<Vec<String>>, ReadError>;
+    /// Operations of a service, or of all, seen in the range, ascending, with their kinds.
+    fn operations(
+        &self,
+        scope: &Scope,
+        service: Option<&str>,
+        range: TimeRange,
+        budget: &dyn Budget,
+    ) -> Result<Covered<Vec<(String, SpanKind)>>, ReadError>;
     /// Values of an attribute seen in the range, ascending, at most `limit`.
     fn attribute_values(
         &self,
@@ -345,10 +351,16 @@ pub trait TraceReader: Send + Sync {
         name: &str,
         range: TimeRange,
         limit: usize,
+        budget: &dyn Budget,
     ) -> Result<Covered<Vec<Value>>, ReadError>;
     /// Attribute names seen in the range: (`span` or `resource`, name), ascending, at most `limit`.
-    fn attribute_names(&self, scope: &Scope, range: TimeRange, limit: usize)
-    -> Result<Covered<Vec<(String, String)>>, ReadError>;
+    fn attribute_names(
+        &self,
+        scope: &Scope,
+        range: TimeRange,
+        limit: usize,
+        budget: &dyn Budget,
+    ) -> Result<Covered<Vec<(String, String)>>, ReadError>;
 }
 
 #[cfg(test)]

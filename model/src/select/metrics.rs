@@ -46,7 +46,7 @@ pub trait MetricReader: Send + Sync {
     /// Label sets of series that may have a sample in the range, ascending, without reading samples.
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError>;
     /// Metadata of the families seen, ascending by name. Where a scope does not see all of a tenant, those that have a series in it.
-    fn families(&self, scope: &Scope) -> Result<Covered<Vec<Family>>, ReadError>;
+    fn families(&self, scope: &Scope, budget: &dyn Budget) -> Result<Covered<Vec<Family>>, ReadError>;
 }
 
 /// Series under way: each is decoded when it is pulled, and none is kept.

@@ -1,7 +1,7 @@
 //! A live tail of a LogQL query: what arrived since the last look, through the query's pipeline. Loki's and our own
 //! tail differ only in the shape of their messages.
 //!
-//! There are `query.tails_max` places. A client that is gone without a word would keep its own for ever: it is pinged, and
+//! There are `query.tails_max` places, of which a tail takes one for each of its tenants. A client that is gone without a word would keep its own for ever: it is pinged, and
 //! one that has not been heard of for [`Timing::silence`], or takes nothing for so long, loses its place.
 
 use std::collections::HashSet;
@@ -48,18 +48,21 @@ impl Timing {
     }
 }
 
-/// One of the places of tails, until it is dropped.
-pub(crate) struct TailPlace {
+/// Places of tails, until they are dropped.
+pub(crate) struct TailPlaces {
     _permit: OwnedSemaphorePermit,
 }
 
 impl Api {
-    /// Errors when all are taken.
-    pub(crate) fn tail_place(&self) -> Result<TailPlace, ApiError> {
-        Arc::clone(&self.tails).try_acquire_owned().map(|permit| TailPlace { _permit: permit }).map_err(|_| {
+    /// One for each tenant, which is followed by itself. Errors when fewer are free.
+    pub(crate) fn tail_places(&self, scope: &Scope) -> Result<TailPlaces, ApiError> {
+        let (wanted, max) = (scope.tenants().len(), self.config.tails_max);
+        let taken = u32::try_from(wanted).ok().and_then(|n| Arc::clone(&self.tails).try_acquire_many_owned(n).ok());
+        taken.map(|permit| TailPlaces { _permit: permit }).ok_or_else(|| {
             self.counters.load.refused("tails");
-            let message =
-                format!("{} tails are open on this weir, which is all that query.tails_max allows", self.config.tails_max);
+            let message = format!(
+                "this tail takes {wanted} of the {max} places that query.tails_max allows, one for each tenant, and fewer are free"
+            );
             ApiError::new(StatusCode::TOO_MANY_REQUESTS, message)
         })
     }
@@ -73,7 +76,7 @@ pub(crate) fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
 /// Sends what `step` has to say, which is asked every [`TICK`] off the async threads, until the client has gone.
 pub(crate) async fn follow(
     mut socket: WebSocket,
-    (timing, counters, _place): (Timing, HttpMetrics, TailPlace),
+    (timing, counters, _places): (Timing, HttpMetrics, TailPlaces),
     mut step: impl FnMut() -> Option<String> + Send + 'static,
 ) {
     let (mut tick, mut ping) = (interval(TICK), interval_at(Instant::now() + timing.ping, timing.ping));

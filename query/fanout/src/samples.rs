@@ -9,9 +9,7 @@ use weir_metrics::MetricsReader;
 use weir_model::label::Labels;
 use weir_model::metric::Family;
 use weir_model::scope::Scope;
-use weir_model::select::{
-    Budget, Coverage, Covered, MetricReader, MetricSelect, NoBudget, ReadError, Series, SeriesCursor, SeriesList,
-};
+use weir_model::select::{Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor, SeriesList};
 
 use super::collect::ViewRequest;
 use super::start::Shared;
@@ -82,8 +80,8 @@ impl MetricReader for FanOutSamples {
         self.read(&select.scope, &query, budget, |reader| reader.series(select, budget))
     }
 
-    fn families(&self, scope: &Scope) -> Result<Covered<Vec<Family>>, ReadError> {
-        self.read(scope, &HeadQuery::Families, &NoBudget, |reader| reader.families(scope))
+    fn families(&self, scope: &Scope, budget: &dyn Budget) -> Result<Covered<Vec<Family>>, ReadError> {
+        self.read(scope, &HeadQuery::Families, budget, |reader| reader.families(scope, budget))
     }
 }
 

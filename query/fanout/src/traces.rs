@@ -67,12 +67,19 @@ impl TraceReader for FanOutTraces {
         Ok(Covered { value: summaries, coverage })
     }
 
-    fn services(&self, scope: &Scope, range: TimeRange) -> Result<Covered<Vec<String>>, ReadError> {
-        self.read(scope, &HeadQuery::Operations(range.into()), &NoBudget, |reader, _| reader.services(scope, range))
+    fn services(&self, scope: &Scope, range: TimeRange, budget: &dyn Budget) -> Result<Covered<Vec<String>>, ReadError> {
+        self.read(scope, &HeadQuery::Operations(range.into()), budget, |reader, _| reader.services(scope, range, budget))
     }
 
-    fn operations(&self, scope: &Scope, service: &str, range: TimeRange) -> Result<Covered<Vec<(String, SpanKind)>>, ReadError> {
-        self.read(scope, &HeadQuery::Operations(range.into()), &NoBudget, |reader, _| reader.operations(scope, service, range))
+    fn operations(
+        &self,
+        scope: &Scope,
+        service: Option<&str>,
+        range: TimeRange,
+        budget: &dyn Budget,
+    ) -> Result<Covered<Vec<(String, SpanKind)>>, ReadError> {
+        let query = HeadQuery::Operations(range.into());
+        self.read(scope, &query, budget, |reader, _| reader.operations(scope, service, range, budget))
     }
 
     fn attribute_values(
@@ -81,9 +88,10 @@ impl TraceReader for FanOutTraces {
         name: &str,
         range: TimeRange,
         limit: usize,
+        budget: &dyn Budget,
     ) -> Result<Covered<Vec<Value>>, ReadError> {
         let query = HeadQuery::AttributeValues { range: range.into(), name: name.to_owned(), limit };
-        self.read(scope, &query, &NoBudget, |reader, _| reader.attribute_values(scope, name, range, limit))
+        self.read(scope, &query, budget, |reader, _| reader.attribute_values(scope, name, range, limit, budget))
     }
 
     fn attribute_names(
@@ -91,8 +99,9 @@ impl TraceReader for FanOutTraces {
         scope: &Scope,
         range: TimeRange,
         limit: usize,
+        budget: &dyn Budget,
     ) -> Result<Covered<Vec<(String, String)>>, ReadError> {
         let query = HeadQuery::AttributeNames(range.into());
-        self.read(scope, &query, &NoBudget, |reader, _| reader.attribute_names(scope, range, limit))
+        self.read(scope, &query, budget, |reader, _| reader.attribute_names(scope, range, limit, budget))
     }
 }

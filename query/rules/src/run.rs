@@ -24,7 +24,7 @@ use super::state::Group;
 pub struct RulesConfig {
     /// Prometheus rule files, read by whoever calls [`super::RuleSet::load`].
     pub files: Vec<String>,
-    /// Base URLs of Alertmanagers, `http://host:9093` or https; alerts go to each of them.
+    /// Base URLs of Alertmanagers, `http://host:9093` or https, without user and password; alerts go to each of them.
     pub alertmanagers: Vec<String>,
     /// How Alertmanagers whose URL is https are known, and what is shown to them.
     pub tls: weir_tls::ClientTls,
@@ -54,7 +54,11 @@ impl Default for RulesConfig {
 impl RulesConfig {
     /// Errors with the key and what is wrong with it.
     pub fn validate(&self) -> Result<(), String> {
-        for url in &self.alertmanagers {
+        for (url, number) in self.alertmanagers.iter().zip(1..) {
+            // URLs stand in answers and in the log. This one is not shown: it may have a password.
+            if url.contains('@') {
+                return Err(format!("rules.alertmanagers: URL {number} has an @: it must not have a user or a password"));
+            }
             if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
                 return Err(format!("rules.alertmanagers: {url:?} must start with http:// or https://"));
             }

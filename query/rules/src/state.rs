@@ -120,9 +120,9 @@ impl RuleSet {
         *self.alertmanagers.write() = urls;
     }
 
-    /// Where alerts are posted to.
-    pub fn alertmanagers(&self) -> Vec<String> {
-        self.alertmanagers.read().clone()
+    /// Where alerts are posted to; none where the scope is of other tenants.
+    pub fn alertmanagers(&self, scope: &Scope) -> Vec<String> {
+        self.visible(scope).map(|_| self.alertmanagers.read().clone()).unwrap_or_default()
     }
 
     /// Alerts that are pending or firing.

@@ -57,8 +57,8 @@ impl MetricReader for Shared {
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
         self.0.lock().series(select, budget)
     }
-    fn families(&self, scope: &Scope) -> Result<Covered<Vec<weir_model::metric::Family>>, ReadError> {
-        self.0.lock().families(scope)
+    fn families(&self, scope: &Scope, budget: &dyn Budget) -> Result<Covered<Vec<weir_model::metric::Family>>, ReadError> {
+        self.0.lock().families(scope, budget)
     }
 }
 
@@ -314,4 +314,21 @@ fn rule_files_are_checked() {
     let expected = "line 7: r.yml: group \"nodes\", rule 1, \"pod:cpu:double\": recording rules need somewhere to write their samples \
                     to, and this weir has none";
     assert_eq!(refused.to_string(), expected);
+}
+
+#[test]
+fn alertmanagers_have_no_password_and_are_shown_to_their_tenant() {
+    let check = |url: &str, expected: &str| {
+        let config = RulesConfig { alertmanagers: vec!["http://a:9093".into(), url.into()], ..RulesConfig::default() };
+        assert_eq!(config.validate().err().unwrap_or_default(), expected, "{url}");
+    };
+    check("https://b:9093/alerts", "");
+    let refused = "rules.alertmanagers: URL 2 has an @: it must not have a user or a password";
+    for url in ["http://u:secret@b:9093", "https://secret@b", "u:secret@b:9093"] {
+        check(url, refused);
+    }
+    let rules = RuleSet::empty().for_tenant("own");
+    rules.set_alertmanagers(vec!["http://a:9093".into()]);
+    let shown = |tenant: &str| rules.alertmanagers(&Scope::of(tenant));
+    assert_eq!((shown("own"), shown("other")), (vec!["http://a:9093".to_owned()], Vec::new()));
 }

@@ -56,7 +56,7 @@ impl HeadProtocol for MetricsEngine {
                 packer.into_extract()
             }
             HeadQuery::Families => {
-                let families = reader(heads).families(scope)?.value;
+                let families = reader(heads).families(scope, budget)?.value;
                 let mut packer = packer(limits);
                 let bytes = |family: &Family| family.name.len() + family.help.len() + family.unit.len();
                 for some in pieces(&families, SECTION_SERIES, SECTION_LABEL_BYTES, bytes) {

@@ -53,11 +53,11 @@ impl HeadProtocol for TracesEngine {
                 Ok(HeadExtract { rows, ..HeadExtract::default() })
             }
             HeadQuery::Operations(range) => {
-                let names = reader(heads).names(scope, (*range).into())?.value;
+                let names = reader(heads).names(scope, (*range).into(), budget)?.value;
                 synthetic(tenant, (*range).into(), names.into_iter().map(operation), limits)
             }
             HeadQuery::AttributeNames(range) => {
-                let names = reader(heads).attribute_names(scope, (*range).into(), usize::MAX)?.value;
+                let names = reader(heads).attribute_names(scope, (*range).into(), usize::MAX, budget)?.value;
                 let (resource, own): (Vec<_>, Vec<_>) = names.into_iter().partition(|(scope, _)| scope == "resource");
                 let list = |names: Vec<(String, String)>| -> Attributes {
                     names.into_iter().map(|(_, name)| (name, Value::Bool(true))).collect()
@@ -69,7 +69,7 @@ impl HeadProtocol for TracesEngine {
                 synthetic(tenant, (*range).into(), resources.chain(owns).map(with_attributes), limits)
             }
             HeadQuery::AttributeValues { range, name, limit } => {
-                let values = reader(heads).attribute_values(scope, name, (*range).into(), *limit)?.value;
+                let values = reader(heads).attribute_values(scope, name, (*range).into(), *limit, budget)?.value;
                 let spans = values.into_iter().map(|value| with_attributes((Vec::new(), vec![(name.clone(), value)])));
                 synthetic(tenant, (*range).into(), spans, limits)
             }

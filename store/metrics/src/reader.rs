@@ -8,9 +8,7 @@ use std::sync::Arc;
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::Family;
 use weir_model::scope::Scope;
-use weir_model::select::{
-    Budget, Coverage, Covered, MetricReader, MetricSelect, NoBudget, ReadError, Reservation, Series, SeriesCursor,
-};
+use weir_model::select::{Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Reservation, Series, SeriesCursor};
 
 use super::MetricsEngine;
 use super::plan::{MetricsPlan, Wanted};
@@ -79,13 +77,14 @@ impl MetricReader for MetricsReader {
         Ok(Covered { value, coverage: merged.coverage })
     }
 
-    fn families(&self, scope: &Scope) -> Result<Covered<Vec<Family>>, ReadError> {
+    fn families(&self, scope: &Scope, budget: &dyn Budget) -> Result<Covered<Vec<Family>>, ReadError> {
         let own = scope.one()?;
         let mut coverage = Coverage::default();
-        let names = if own.visible.is_all() { None } else { Some(self.visible_names(scope, &mut coverage)?) };
+        let names = if own.visible.is_all() { None } else { Some(self.visible_names(scope, budget, &mut coverage)?) };
         let is_visible = |family: &Family| names.as_ref().is_none_or(|names| has_series(family, names));
         let mut families: BTreeMap<String, Family> = BTreeMap::new();
         for view in self.views.views() {
+            budget.check()?;
             for block in &view.blocks {
                 let all = block.block.families().get(&*own.tenant).cloned().unwrap_or_default();
                 families.extend(all.into_iter().filter(|(_, family)| is_visible(family)));
@@ -103,11 +102,15 @@ impl MetricReader for MetricsReader {
 
 impl MetricsReader {
     /// Names of the metrics that have a series in the scope. Labels alone are read, of as many series as the tenant has.
-    fn visible_names(&self, scope: &Scope, coverage: &mut Coverage) -> Result<BTreeSet<String>, ReadError> {
+    fn visible_names(&self, scope: &Scope, budget: &dyn Budget, coverage: &mut Coverage) -> Result<BTreeSet<String>, ReadError> {
         let select = MetricSelect { scope: scope.clone(), matchers: Vec::new(), start_ms: i64::MIN, end_ms: i64::MAX };
-        let mut merged = self.merged(&select, Wanted::Labels, &NoBudget)?;
-        let mut names = BTreeSet::new();
+        let mut merged = self.merged(&select, Wanted::Labels, budget)?;
+        let (mut names, mut series) = (BTreeSet::new(), 0_usize);
         while let Some(labels) = merged.next_labels()? {
+            if series.is_multiple_of(CHECK_EVERY) {
+                budget.check()?;
+            }
+            series += 1;
             if !names.contains(labels.get(NAME)) {
                 names.insert(labels.get(NAME).to_owned());
             }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 use weir_model::label::{Labels, MatchOp, Matcher, NAME};
 use weir_model::metric::{Family, MetricBatch, MetricKind, MetricRow, STALE_NAN, Schema};
-use weir_model::scope::Scope;
+use weir_model::scope::{Scope, TenantScope, Visible};
 use weir_model::select::{Budget, MetricReader, MetricSelect, NoBudget, PartitionCoverage, ReadError, Series};
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
@@ -166,8 +166,8 @@ fn tenants_and_ranges_are_kept_apart() {
         let found = read(Fixed { blocks: blocks.clone(), heads: heads.clone() }, &select);
         assert_eq!(found.into_values().collect::<Vec<_>>(), [[(1000, 1_f64.to_bits()), (2000, 1_f64.to_bits())]]);
         let reader = MetricsReader::new(Arc::new(Fixed { blocks, heads }));
-        assert_eq!(reader.families(&Scope::of("a")).unwrap().value[0].help, "Is it up");
-        assert_eq!(reader.families(&Scope::of("c")).unwrap().value, []);
+        assert_eq!(reader.families(&Scope::of("a"), &NoBudget).unwrap().value[0].help, "Is it up");
+        assert_eq!(reader.families(&Scope::of("c"), &NoBudget).unwrap().value, []);
         let late = MetricSelect { start_ms: 9001, ..select };
         assert_eq!(reader.series(&late, &NoBudget).unwrap().value, []);
     }
@@ -267,6 +267,17 @@ fn a_budget_stops_a_query() {
     let stopped = reader.select(&all("a", Vec::new()), &Few(0.into()));
     assert!(matches!(stopped, Err(ReadError::Budget { .. })));
     assert_eq!(reader.select(&all("b", Vec::new()), &Few(0.into())).unwrap().value.len(), 1);
+    struct Over;
+    impl Budget for Over {
+        fn check(&self) -> Result<(), ReadError> {
+            Err(ReadError::Cancelled("over"))
+        }
+        fn spend(&self, _: u64) -> Result<(), ReadError> {
+            Ok(())
+        }
+    }
+    let part = TenantScope { tenant: "a".into(), visible: Visible::any_of(vec![vec![Matcher::equal("job", "x")]]) };
+    assert!(matches!(reader.families(&part.into(), &Over), Err(ReadError::Cancelled(_))));
 }
 
 /// Takes note of what is reserved.

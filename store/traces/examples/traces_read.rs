@@ -130,13 +130,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 .sum::<usize>()
         });
         measured(&format!("{of}: operations"), 10, || {
-            reader.operations(&Scope::of("t"), "shop-1", TimeRange::ALL).map(|found| found.value.len())
+            reader.operations(&Scope::of("t"), Some("shop-1"), TimeRange::ALL, &NoBudget).map(|found| found.value.len())
         })?;
         measured(&format!("{of}: names"), 10, || {
-            reader.attribute_names(&Scope::of("t"), TimeRange::ALL, 100).map(|found| found.value.len())
+            reader.attribute_names(&Scope::of("t"), TimeRange::ALL, 100, &NoBudget).map(|found| found.value.len())
         })?;
         measured(&format!("{of}: values"), 3, || {
-            reader.attribute_values(&Scope::of("t"), "server.address", TimeRange::ALL, 100).map(|found| found.value.len())
+            reader
+                .attribute_values(&Scope::of("t"), "server.address", TimeRange::ALL, 100, &NoBudget)
+                .map(|found| found.value.len())
         })?;
     }
     Ok(())

@@ -197,17 +197,25 @@ impl TraceReader for TracesReader {
         Ok(Covered { value, coverage })
     }
 
-    fn services(&self, scope: &Scope, range: TimeRange) -> Result<Covered<Vec<String>>, ReadError> {
-        let Covered { value, coverage } = self.names(scope, range)?;
+    fn services(&self, scope: &Scope, range: TimeRange, budget: &dyn Budget) -> Result<Covered<Vec<String>>, ReadError> {
+        let Covered { value, coverage } = self.names(scope, range, budget)?;
         let services: BTreeSet<String> = value.into_iter().map(|(service, ..)| service).collect();
         Ok(Covered { value: services.into_iter().collect(), coverage })
     }
 
-    fn operations(&self, scope: &Scope, service: &str, range: TimeRange) -> Result<Covered<Vec<(String, SpanKind)>>, ReadError> {
-        let Covered { value, coverage } = self.names(scope, range)?;
-        let own = value.into_iter().filter(|(of, ..)| of == service);
-        let operations = own.map(|(_, name, kind)| (name, KINDS.get(kind as usize).copied().unwrap_or_default()));
-        Ok(Covered { value: operations.collect(), coverage })
+    fn operations(
+        &self,
+        scope: &Scope,
+        service: Option<&str>,
+        range: TimeRange,
+        budget: &dyn Budget,
+    ) -> Result<Covered<Vec<(String, SpanKind)>>, ReadError> {
+        let Covered { value, coverage } = self.names(scope, range, budget)?;
+        let own = value.into_iter().filter(|(of, ..)| service.is_none_or(|service| of == service));
+        // Two services may have operations of one name.
+        let operations: BTreeSet<(String, u8)> = own.map(|(_, name, kind)| (name, kind)).collect();
+        let known = |(name, kind): (String, u8)| (name, KINDS.get(kind as usize).copied().unwrap_or_default());
+        Ok(Covered { value: operations.into_iter().map(known).collect(), coverage })
     }
 
     fn attribute_values(
@@ -216,13 +224,16 @@ impl TraceReader for TracesReader {
         name: &str,
         range: TimeRange,
         limit: usize,
+        budget: &dyn Budget,
     ) -> Result<Covered<Vec<Value>>, ReadError> {
-        let select = TagSelect { own: scope.one()?, range };
+        let select = TagSelect { own: scope.one()?, range, budget };
         let views = self.views.views();
         let mut values = Values::new(limit);
         let mut coverage = covered(&views);
-        tags(&views)
-            .for_each(|own| own.add_attribute_values(&select, name, &mut values, &mut |error| note(&mut coverage, error)));
+        for own in tags(&views) {
+            budget.check()?;
+            own.add_attribute_values(&select, name, &mut values, &mut |error| note(&mut coverage, error))?;
+        }
         Ok(Covered { value: values.finish(), coverage })
     }
 
@@ -231,11 +242,15 @@ impl TraceReader for TracesReader {
         scope: &Scope,
         range: TimeRange,
         limit: usize,
+        budget: &dyn Budget,
     ) -> Result<Covered<Vec<(String, String)>>, ReadError> {
-        let select = TagSelect { own: scope.one()?, range };
+        let select = TagSelect { own: scope.one()?, range, budget };
         let views = self.views.views();
         let (mut names, mut coverage) = (AttributeNames::new(), covered(&views));
-        tags(&views).for_each(|own| own.add_attribute_names(&select, &mut names, &mut |error| note(&mut coverage, error)));
+        for own in tags(&views) {
+            budget.check()?;
+            own.add_attribute_names(&select, &mut names, &mut |error| note(&mut coverage, error))?;
+        }
         let names = names.into_iter().take(limit).map(|(scope, name)| (scope.to_owned(), name)).collect();
         Ok(Covered { value: names, coverage })
     }
@@ -319,11 +334,14 @@ impl TracesReader {
     }
 
     /// The operations that may have a span in the range.
-    pub fn names(&self, scope: &Scope, range: TimeRange) -> Result<Covered<Operations>, ReadError> {
-        let select = TagSelect { own: scope.one()?, range };
+    pub fn names(&self, scope: &Scope, range: TimeRange, budget: &dyn Budget) -> Result<Covered<Operations>, ReadError> {
+        let select = TagSelect { own: scope.one()?, range, budget };
         let views = self.views.views();
         let (mut names, mut coverage) = (Operations::new(), covered(&views));
-        tags(&views).for_each(|own| own.add_operations(&select, &mut names, &mut |error| note(&mut coverage, error)));
+        for own in tags(&views) {
+            budget.check()?;
+            own.add_operations(&select, &mut names, &mut |error| note(&mut coverage, error))?;
+        }
         Ok(Covered { value: names, coverage })
     }
 }

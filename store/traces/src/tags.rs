@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use weir_model::scope::TenantScope;
+use weir_model::select::{Budget, ReadError};
 use weir_model::span::{SpanRef, Value, ValueRef};
 use weir_model::time::TimeRange;
 
@@ -14,13 +15,15 @@ use super::placed::HeadBatch;
 use super::visible::{self, VisibleOrigins};
 use weir_blocks::StoreError;
 
-/// Whose names and values, and when spans with them start.
+/// Whose names and values, when spans with them start, and what may be read for them.
 pub(crate) struct TagSelect<'a> {
     pub own: &'a TenantScope,
     pub range: TimeRange,
+    pub budget: &'a dyn Budget,
 }
 
 type Unreadable<'a> = dyn FnMut(&StoreError) + 'a;
+type Ended = Result<(), ReadError>;
 
 /// Service, name and kind.
 pub type Operations = BTreeSet<(String, String, u8)>;
@@ -28,12 +31,18 @@ pub type Operations = BTreeSet<(String, String, u8)>;
 pub(crate) type AttributeNames = BTreeSet<(&'static str, String)>;
 
 /// A head or a block. What cannot be read goes to `unreadable`. Blocks know when each name was seen first and last, not whether it
-/// was in between, and of all spans: where some are not visible, spans are read instead.
+/// was in between, and of all spans: where some are not visible, spans are read instead. Errors when the budget is over.
 pub(crate) trait Tags {
-    fn add_operations(&self, select: &TagSelect<'_>, found: &mut Operations, unreadable: &mut Unreadable<'_>);
-    fn add_attribute_names(&self, select: &TagSelect<'_>, found: &mut AttributeNames, unreadable: &mut Unreadable<'_>);
+    fn add_operations(&self, select: &TagSelect<'_>, found: &mut Operations, unreadable: &mut Unreadable<'_>) -> Ended;
+    fn add_attribute_names(&self, select: &TagSelect<'_>, found: &mut AttributeNames, unreadable: &mut Unreadable<'_>) -> Ended;
     /// Values of an attribute, of span or resource.
-    fn add_attribute_values(&self, select: &TagSelect<'_>, name: &str, found: &mut Values, unreadable: &mut Unreadable<'_>);
+    fn add_attribute_values(
+        &self,
+        select: &TagSelect<'_>,
+        name: &str,
+        found: &mut Values,
+        unreadable: &mut Unreadable<'_>,
+    ) -> Ended;
 }
 
 const SPAN: &str = "span";
@@ -88,18 +97,24 @@ impl TagSelect<'_> {
         batch.spans.iter().filter(|span| self.range.contains(span.start()))
     }
 
-    /// Shows every span of a block that may be seen and starts in the range: its group and its place there.
-    fn scan(&self, block: &TracesBlock, unreadable: &mut Unreadable<'_>, mut take: impl FnMut(&Group, usize)) {
+    /// Shows every span of a block that may be seen and starts in the range: its group and its place there. The budget is asked
+    /// before each group.
+    fn scan(&self, block: &TracesBlock, unreadable: &mut Unreadable<'_>, mut take: impl FnMut(&Group, usize)) -> Ended {
         let visible = visible::of_block(&self.own.visible, block);
         if visible.as_ref().is_some_and(|visible| !visible.contains(&true)) {
-            return;
+            return Ok(());
         }
         let own = match block.table() {
             Ok(table) => table.tenant(&self.own.tenant),
-            Err(error) => return unreadable(&error),
+            Err(error) => {
+                unreadable(&error);
+                return Ok(());
+            }
         };
         let groups = block.groups().iter().filter(|entry| own.contains(&entry.segments.start));
         for entry in groups.filter(|entry| self.range.overlaps(entry.start_min, entry.start_max)) {
+            self.budget.check()?;
+            self.budget.spend(entry.spans)?;
             let group = match block.group(entry) {
                 Ok(group) => group,
                 Err(error) => {
@@ -111,84 +126,100 @@ impl TagSelect<'_> {
             let spans = (0..group.starts.len()).filter(|at| self.range.contains(group.starts[*at]));
             spans.filter(is_visible).for_each(|at| take(&group, at));
         }
+        Ok(())
     }
 }
 
 impl Tags for TracesHead {
-    fn add_operations(&self, select: &TagSelect<'_>, found: &mut Operations, _: &mut Unreadable<'_>) {
+    fn add_operations(&self, select: &TagSelect<'_>, found: &mut Operations, _: &mut Unreadable<'_>) -> Ended {
         for batch in select.batches(self) {
+            select.budget.check()?;
             // Borrowed first: a batch has many spans and few operations.
             let own: HashSet<(&str, u8)> = select.spans(&batch).map(|span| (span.name(), span.kind() as u8)).collect();
             let service = batch.origin.origin.service();
             found.extend(own.into_iter().map(|(name, kind)| (service.to_owned(), name.to_owned(), kind)));
         }
+        Ok(())
     }
 
-    fn add_attribute_names(&self, select: &TagSelect<'_>, found: &mut AttributeNames, _: &mut Unreadable<'_>) {
+    fn add_attribute_names(&self, select: &TagSelect<'_>, found: &mut AttributeNames, _: &mut Unreadable<'_>) -> Ended {
         for batch in select.batches(self) {
+            select.budget.check()?;
             let own: HashSet<&str> = select.spans(&batch).flat_map(|span| span.attributes().map(|(name, _)| name)).collect();
             found.extend(own.into_iter().map(|name| (SPAN, name.to_owned())));
             found.extend(batch.origin.origin.resource.iter().map(|(name, _)| (RESOURCE, name.clone())));
         }
+        Ok(())
     }
 
-    fn add_attribute_values(&self, select: &TagSelect<'_>, name: &str, found: &mut Values, _: &mut Unreadable<'_>) {
+    fn add_attribute_values(&self, select: &TagSelect<'_>, name: &str, found: &mut Values, _: &mut Unreadable<'_>) -> Ended {
         for batch in select.batches(self) {
+            select.budget.check()?;
             let own = select.spans(&batch).flat_map(|span| span.attributes());
             own.filter(|(own, _)| *own == name).for_each(|(_, value)| found.add(&value));
             let resource = batch.origin.origin.resource.iter();
             resource.filter(|(own, _)| own == name).for_each(|(_, value)| found.add(&value.view()));
         }
+        Ok(())
     }
 }
 
 impl Tags for TracesBlock {
-    fn add_operations(&self, select: &TagSelect<'_>, found: &mut Operations, unreadable: &mut Unreadable<'_>) {
+    fn add_operations(&self, select: &TagSelect<'_>, found: &mut Operations, unreadable: &mut Unreadable<'_>) -> Ended {
         let text = |id: u32| self.string(id).to_owned();
         if select.own.visible.is_all() {
             let seen = self.operations(&select.own.tenant).filter(|(_, seen)| select.range.overlaps(seen.first, seen.last));
             found.extend(seen.map(|((_, service, name, kind), _)| (text(*service), text(*name), *kind)));
-            return;
+            return Ok(());
         }
         let mut own = HashSet::new();
         select.scan(self, unreadable, |group, at| {
             own.insert((group.origins[at], group.names[at], group.kind(at).0 as u8));
-        });
+        })?;
         let service = |origin: u32| self.origins()[origin as usize].origin.service().to_owned();
         found.extend(own.into_iter().map(|(origin, name, kind)| (service(origin), text(name), kind)));
+        Ok(())
     }
 
-    fn add_attribute_names(&self, select: &TagSelect<'_>, found: &mut AttributeNames, unreadable: &mut Unreadable<'_>) {
+    fn add_attribute_names(&self, select: &TagSelect<'_>, found: &mut AttributeNames, unreadable: &mut Unreadable<'_>) -> Ended {
         if select.own.visible.is_all() {
             let all = self.attribute_names(&select.own.tenant);
             let seen = all.filter(|(.., seen)| select.range.overlaps(seen.first, seen.last));
             found.extend(seen.map(|(resource, name, _)| (if resource { RESOURCE } else { SPAN }, name.to_owned())));
-            return;
+            return Ok(());
         }
         let (mut names, mut origins) = (HashSet::new(), HashSet::new());
         select.scan(self, unreadable, |group, at| {
             names.extend(group.attributes.list(at).map(|(name, _)| name));
             origins.insert(group.origins[at]);
-        });
+        })?;
         found.extend(names.into_iter().map(|name| (SPAN, self.string(name).to_owned())));
         let resources = origins.into_iter().flat_map(|origin| &self.origins()[origin as usize].origin.resource);
         found.extend(resources.map(|(name, _)| (RESOURCE, name.clone())));
+        Ok(())
     }
 
-    fn add_attribute_values(&self, select: &TagSelect<'_>, name: &str, found: &mut Values, unreadable: &mut Unreadable<'_>) {
+    fn add_attribute_values(
+        &self,
+        select: &TagSelect<'_>,
+        name: &str,
+        found: &mut Values,
+        unreadable: &mut Unreadable<'_>,
+    ) -> Ended {
         let mut names = self.attribute_names(&select.own.tenant);
         if !names.any(|(_, own, seen)| own == name && select.range.overlaps(seen.first, seen.last)) {
-            return;
+            return Ok(());
         }
-        let Some(wanted) = self.string_id(name) else { return };
+        let Some(wanted) = self.string_id(name) else { return Ok(()) };
         let mut origins = BTreeSet::new();
         select.scan(self, unreadable, |group, at| {
             origins.insert(group.origins[at]);
             group.attributes.values(at, wanted).for_each(|value| found.add(&value.view()));
-        });
+        })?;
         for origin in origins {
             let resource = &self.origins()[origin as usize].origin.resource;
             resource.iter().filter(|(own, _)| own == name).for_each(|(_, value)| found.add(&value.view()));
         }
+        Ok(())
     }
 }

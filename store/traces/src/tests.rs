@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use weir_model::id::{SpanId, TraceId};
 use weir_model::scope::Scope;
-use weir_model::select::{PartitionCoverage, Trace, TraceReader, TraceSelect, TraceState};
+use weir_model::select::{NoBudget, PartitionCoverage, Trace, TraceReader, TraceSelect, TraceState};
 use weir_model::span::{
     Attributes, Origin, ScopeSpans, Span, SpanBatch, SpanEvent, SpanKind, SpanLink, Spans, StatusCode, Value,
 };
@@ -222,7 +222,7 @@ proptest! {
             world.reader(&merged, &[]),
         ];
         readers.iter().for_each(|reader| check_all(reader, &expected));
-        let services: Vec<_> = readers.iter().map(|reader| reader.services(&Scope::of("t"), TimeRange::ALL).unwrap().value).collect();
+        let services: Vec<_> = readers.iter().map(|reader| reader.services(&Scope::of("t"), TimeRange::ALL, &NoBudget).unwrap().value).collect();
         prop_assert!(services.windows(2).all(|pair| pair[0] == pair[1]), "{:?}", services);
     }
 }

@@ -120,7 +120,7 @@ async fn same_samples(own: &Readers, far: &Readers, when: &str) {
         assert_eq!(found.1, expected.1, "{when}: {select:?}");
         same_coverage(found.2, expected.2, when);
     }
-    let families = |readers: &Readers| readers.metrics.families(&Scope::of(TENANT)).unwrap().value;
+    let families = |readers: &Readers| readers.metrics.families(&Scope::of(TENANT), &NoBudget).unwrap().value;
     let expected = own.read(families).await;
     assert_eq!(far.read(families).await, expected, "{when}");
 }
@@ -152,12 +152,12 @@ async fn same_traces(own: &Readers, far: &Readers, when: &str) {
     let names = move |readers: &Readers| {
         let traces = &readers.traces;
         (
-            traces.services(&Scope::of(TENANT), range).unwrap().value,
-            traces.operations(&Scope::of(TENANT), "svc2", range).unwrap().value,
-            traces.attribute_names(&Scope::of(TENANT), range, 100).unwrap().value,
-            traces.attribute_values(&Scope::of(TENANT), "id", range, 100).unwrap().value,
-            traces.attribute_values(&Scope::of(TENANT), "raw", range, 5).unwrap().value,
-            traces.attribute_values(&Scope::of(TENANT), "host", range, 5).unwrap().value,
+            traces.services(&Scope::of(TENANT), range, &NoBudget).unwrap().value,
+            traces.operations(&Scope::of(TENANT), Some("svc2"), range, &NoBudget).unwrap().value,
+            traces.attribute_names(&Scope::of(TENANT), range, 100, &NoBudget).unwrap().value,
+            traces.attribute_values(&Scope::of(TENANT), "id", range, 100, &NoBudget).unwrap().value,
+            traces.attribute_values(&Scope::of(TENANT), "raw", range, 5, &NoBudget).unwrap().value,
+            traces.attribute_values(&Scope::of(TENANT), "host", range, 5, &NoBudget).unwrap().value,
         )
     };
     let expected = own.read(names).await;

@@ -119,7 +119,7 @@ fn answers(readers: &Readers, scope: &Scope) -> BTreeMap<String, String> {
         note(&format!("samples {what}"), &readers.metrics.select(&select, &NoBudget).unwrap().value);
         note(&format!("series {what}"), &readers.metrics.series(&select, &NoBudget).unwrap().value);
     }
-    note("families", &readers.metrics.families(scope).unwrap().value);
+    note("families", &readers.metrics.families(scope, &NoBudget).unwrap().value);
     for id in 1..32 {
         let found = readers.traces.trace(scope, TraceId([id; 16])).unwrap().value;
         let mut batches = found.map(|trace| trace.batches);
@@ -134,13 +134,19 @@ fn answers(readers: &Readers, scope: &Scope) -> BTreeMap<String, String> {
     }
     for (when, range) in [("ever", TimeRange::ALL), ("first", TimeRange { start: BEGIN, end: BEGIN + 2 * SECOND })] {
         let traces = &readers.traces;
-        note(&format!("services {when}"), &traces.services(scope, range).unwrap().value);
+        note(&format!("services {when}"), &traces.services(scope, range, &NoBudget).unwrap().value);
         for service in ["service of web", "service of db"] {
-            note(&format!("operations of {service} {when}"), &traces.operations(scope, service, range).unwrap().value);
+            note(
+                &format!("operations of {service} {when}"),
+                &traces.operations(scope, Some(service), range, &NoBudget).unwrap().value,
+            );
         }
-        note(&format!("names {when}"), &traces.attribute_names(scope, range, 100).unwrap().value);
+        note(&format!("names {when}"), &traces.attribute_names(scope, range, 100, &NoBudget).unwrap().value);
         for name in ["shared", "k8s.namespace.name", "resource of db", "of db", "of web"] {
-            note(&format!("values of {name} {when}"), &traces.attribute_values(scope, name, range, 100).unwrap().value);
+            note(
+                &format!("values of {name} {when}"),
+                &traces.attribute_values(scope, name, range, 100, &NoBudget).unwrap().value,
+            );
         }
     }
     all

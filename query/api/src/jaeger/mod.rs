@@ -111,7 +111,7 @@ async fn trace(State(api): State<Arc<Api>>, granted: Granted, Path(id): Path<Str
 
 async fn services(State(api): State<Arc<Api>>, granted: Granted) -> Result<Response, JaegerError> {
     let work = move |api: &Api, budget: &RequestBudget| {
-        let found = api.traces.services(&granted.scope, TimeRange::ALL)?;
+        let found = api.traces.services(&granted.scope, TimeRange::ALL, budget)?;
         names(found.value.into_iter().map(Value::from), found.coverage, budget)
     };
     api.answer(work).await
@@ -131,7 +131,7 @@ async fn service_operations(
     Path(service): Path<String>,
 ) -> Result<Response, JaegerError> {
     let work = move |api: &Api, budget: &RequestBudget| {
-        let found = api.traces.operations(&granted.scope, &service, TimeRange::ALL)?;
+        let found = api.traces.operations(&granted.scope, Some(&service), TimeRange::ALL, budget)?;
         let mut all: Vec<String> = found.value.into_iter().map(|(name, _)| name).collect();
         all.dedup();
         names(all.into_iter().map(Value::from), found.coverage, budget)
@@ -143,7 +143,7 @@ async fn service_operations(
 async fn operations(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, JaegerError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let wanted = params.get("spanKind").map(str::to_ascii_lowercase);
-        let found = api.traces.operations(&granted.scope, params.need("service")?, TimeRange::ALL)?;
+        let found = api.traces.operations(&granted.scope, Some(params.need("service")?), TimeRange::ALL, budget)?;
         let named = found.value.into_iter().map(|(name, kind)| (name, shape::kind_name(kind)));
         let kept = named.filter(|(_, kind)| wanted.as_deref().is_none_or(|wanted| wanted == *kind));
         names(kept.map(|(name, kind)| json!({"name": name, "spanKind": kind})), found.coverage, budget)

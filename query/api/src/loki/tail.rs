@@ -1,16 +1,17 @@
-//! `/tail`: first what `start` and `limit` ask of the past, then lines as they arrive, delayed by `delay_for` seconds so
+//! `/tail`: first what `start` and `limit` ask of the past, for who may read it, then lines as they arrive, delayed by `delay_for` seconds so
 //! that lines of several streams come in order of time.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::response::Response;
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
-use weir_access::Granted;
+use weir_access::{Access, Granted};
 use weir_budget::Grant;
 use weir_budget::RequestBudget;
 use weir_logql::eval::lines::{Entry, LogOptions, lines};
@@ -18,10 +19,10 @@ use weir_logql::{Expr, parse};
 use weir_model::scope::Scope;
 use weir_model::time::{SECOND, TimeRange};
 
-use super::super::Api;
 use super::super::error::ApiError;
 use super::super::live::{Arrived, Live, bounded, follow};
 use super::super::params::{HOUR, Params};
+use super::super::{Api, READ_LOGS};
 use super::query::limit_of;
 use super::{LokiError, shape};
 
@@ -35,6 +36,7 @@ const WAITING_BYTES_MAX: u64 = 16 << 20;
 pub(super) async fn tail(
     State(api): State<Arc<Api>>,
     granted: Granted,
+    Extension(access): Extension<Access>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     params: Params,
 ) -> Result<Response, LokiError> {
@@ -42,10 +44,13 @@ pub(super) async fn tail(
     if delay > DELAY_SECONDS_MAX {
         return Err(format!("parameter delay_for: at most {DELAY_SECONDS_MAX} seconds").into());
     }
-    let place = api.tail_place()?;
-    let mut feed = api.run(move |api, budget| open((api, &granted.scope), &params, delay, budget)).await?;
+    let places = api.tail_places(&granted.scope)?;
+    // The past is read: who may not gets what arrives from now on.
+    let past = access.grant(READ_LOGS).await.ok().map(|granted| granted.scope);
+    let open = move |api: &Api, budget: &RequestBudget| open((api, &granted.scope, past.as_deref()), &params, delay, budget);
+    let mut feed = api.run(open).await?;
     let upgrade = upgrade.map_err(|error| ApiError::new(error.status(), error.body_text()))?;
-    let kept = (api.tail_timing, api.counters.clone(), place);
+    let kept = (api.tail_timing, api.counters.clone(), places);
     let step = move || {
         let arrived = feed.due(Instant::now());
         (!arrived.lines.is_empty() || arrived.dropped > 0).then(|| message(&arrived).to_string())
@@ -53,21 +58,24 @@ pub(super) async fn tail(
     Ok(bounded(upgrade).on_upgrade(move |socket| follow(socket, kept, step)))
 }
 
-/// From now on nothing is missed; and the past.
-fn open((api, scope): (&Api, &Scope), params: &Params, delay: usize, budget: &RequestBudget) -> Result<Feed, LokiError> {
+/// From now on nothing of `scope` is missed; and what there is of `past`.
+fn open(
+    (api, scope, past): (&Api, &Scope, Option<&Scope>),
+    params: &Params,
+    delay: usize,
+    budget: &RequestBudget,
+) -> Result<Feed, LokiError> {
     let query = params.need("query")?;
     let Expr::Log(log) = parse(query)? else { return Err("a tail follows lines: a metric query has none".to_owned().into()) };
     let limit = limit_of(api, params.number("limit", 100)?)?;
     let start = params.time("start")?.unwrap_or((api.clock)() - HOUR);
     let mut live = Live::open((&api.logs, scope), query, &log, api.config.detected_level, api.counters.clone())?;
-    let options = LogOptions {
-        scope: scope.clone(),
-        range: TimeRange { start, end: i64::MAX },
-        limit,
-        newest_first: true,
-        detected_level: api.config.detected_level,
+    let read = |scope: &Scope| {
+        let (range, detected_level) = (TimeRange { start, end: i64::MAX }, api.config.detected_level);
+        let options = LogOptions { scope: scope.clone(), range, limit, newest_first: true, detected_level };
+        lines(&*api.logs, query, &log, &options, budget)
     };
-    let mut past = lines(&*api.logs, query, &log, &options, budget)?.value;
+    let mut past = past.map(read).transpose()?.map_or_else(Vec::new, |found| found.value);
     past.reverse();
     live.skip(&past);
     let waiting_bytes = past.iter().map(Entry::bytes).sum();

@@ -89,7 +89,7 @@ pub(super) async fn metadata(State(api): State<Arc<Api>>, granted: Granted, para
     let limit = params.limit("limit")?.unwrap_or(usize::MAX);
     let per_metric = params.limit("limit_per_metric")?.unwrap_or(usize::MAX);
     let work = move |api: &Api, budget: &RequestBudget| {
-        let read = api.metrics.families(&granted.scope)?;
+        let read = api.metrics.families(&granted.scope, budget)?;
         let size = |family: &Family| (family.name.len() + family.help.len() + family.unit.len() + 256) as u64;
         budget.reserve(read.value.iter().map(size).sum())?;
         let mut families: BTreeMap<&str, Vec<serde_json::Value>> = BTreeMap::new();

@@ -59,9 +59,9 @@ pub(super) async fn alerts(State(api): State<Arc<Api>>, granted: Granted) -> Res
 }
 
 /// `GET alertmanagers`
-pub(super) async fn alertmanagers(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
-    let work = |api: &Api, budget: &RequestBudget| {
-        let active: Vec<Value> = api.rules.alertmanagers().iter().map(|url| json!({"url": url})).collect();
+pub(super) async fn alertmanagers(State(api): State<Arc<Api>>, granted: Granted) -> Result<Response, ApiError> {
+    let work = move |api: &Api, budget: &RequestBudget| {
+        let active: Vec<Value> = api.rules.alertmanagers(&granted.scope).iter().map(|url| json!({"url": url})).collect();
         Success::of(budget, &json!({"activeAlertmanagers": active, "droppedAlertmanagers": []}))?.reply(None)
     };
     api.answer(work).await

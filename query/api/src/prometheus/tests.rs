@@ -58,16 +58,16 @@ impl TraceReader for Nothing {
     fn search(&self, _: &TraceSelect, _: &dyn Budget) -> Read<Vec<TraceSummary>> {
         Ok(Covered::default())
     }
-    fn services(&self, _: &Scope, _: TimeRange) -> Read<Vec<String>> {
+    fn services(&self, _: &Scope, _: TimeRange, _: &dyn Budget) -> Read<Vec<String>> {
         Ok(Covered::default())
     }
-    fn operations(&self, _: &Scope, _: &str, _: TimeRange) -> Read<Vec<(String, SpanKind)>> {
+    fn operations(&self, _: &Scope, _: Option<&str>, _: TimeRange, _: &dyn Budget) -> Read<Vec<(String, SpanKind)>> {
         Ok(Covered::default())
     }
-    fn attribute_values(&self, _: &Scope, _: &str, _: TimeRange, _: usize) -> Read<Vec<SpanValue>> {
+    fn attribute_values(&self, _: &Scope, _: &str, _: TimeRange, _: usize, _: &dyn Budget) -> Read<Vec<SpanValue>> {
         Ok(Covered::default())
     }
-    fn attribute_names(&self, _: &Scope, _: TimeRange, _: usize) -> Read<Vec<(String, String)>> {
+    fn attribute_names(&self, _: &Scope, _: TimeRange, _: usize, _: &dyn Budget) -> Read<Vec<(String, String)>> {
         Ok(Covered::default())
     }
 }

@@ -67,7 +67,7 @@ fn names(of: (&Api, &Scope), params: &Params, budget: &RequestBudget) -> Result<
     }
     let limit = limit_of(params)?;
     let found = match filter_of(params) {
-        None => api.traces.attribute_names(granted, range, NAMES_MAX)?,
+        None => api.traces.attribute_names(granted, range, NAMES_MAX, budget)?,
         Some(q) => names_on_matching(of, q, range, budget)?,
     };
     budget.reserve(found.value.iter().map(|(scope, name)| (64 + scope.len() + name.len()) as u64).sum())?;
@@ -131,7 +131,7 @@ pub(super) async fn names_v2(State(api): State<Arc<Api>>, granted: Granted, para
 fn tag_values(of: (&Api, &Scope), tag: &str, params: &Params, budget: &RequestBudget) -> Result<Covered<Vec<Value>>, TempoError> {
     let (range, limit) = (params.range((of.0.clock)(), HOUR)?, limit_of(params)?);
     let mut found = match filter_of(params) {
-        None => all_values(of, tag, range)?,
+        None => all_values(of, tag, range, budget)?,
         Some(q) => values_on_matching(of, tag, q, range, budget)?,
     };
     let size = |value: &Value| (size_of::<Value>() + values::value_bytes(value)) as u64;
@@ -147,17 +147,22 @@ fn scoped(tag: &str) -> (&str, &str) {
     found.unwrap_or(("", tag))
 }
 
-fn all_values((api, scope): (&Api, &Scope), tag: &str, range: TimeRange) -> Result<Covered<Vec<Value>>, ReadError> {
+fn all_values(
+    (api, scope): (&Api, &Scope),
+    tag: &str,
+    range: TimeRange,
+    budget: &RequestBudget,
+) -> Result<Covered<Vec<Value>>, ReadError> {
     let texts = |found: Covered<Vec<String>>| Covered {
         value: found.value.into_iter().map(Value::String).collect(),
         coverage: found.coverage,
     };
     match (tag, scoped(tag).1) {
-        ("name", _) => operations((api, scope), range).map(texts),
+        ("name", _) => operations((api, scope), range, budget).map(texts),
         ("status", _) => Ok(constant(&["error", "ok", "unset"])),
         ("kind", _) => Ok(constant(&["unspecified", "internal", "server", "client", "producer", "consumer"])),
-        (_, "service.name") => api.traces.services(scope, range).map(texts),
-        (_, name) => api.traces.attribute_values(scope, name, range, NAMES_MAX),
+        (_, "service.name") => api.traces.services(scope, range, budget).map(texts),
+        (_, name) => api.traces.attribute_values(scope, name, range, NAMES_MAX, budget),
     }
 }
 
@@ -166,15 +171,12 @@ fn constant(values: &[&str]) -> Covered<Vec<Value>> {
 }
 
 /// Span names of all services, ascending.
-fn operations((api, scope): (&Api, &Scope), range: TimeRange) -> Result<Covered<Vec<String>>, ReadError> {
-    let services = api.traces.services(scope, range)?;
-    let mut all = Covered { value: BTreeSet::new(), coverage: services.coverage };
-    for service in &services.value {
-        let found = api.traces.operations(scope, service, range)?;
-        all.value.extend(found.value.into_iter().map(|(name, _)| name));
-        all.coverage.merge(found.coverage);
-    }
-    Ok(Covered { value: all.value.into_iter().take(NAMES_MAX).collect(), coverage: all.coverage })
+fn operations((api, scope): (&Api, &Scope), range: TimeRange, budget: &RequestBudget) -> Result<Covered<Vec<String>>, ReadError> {
+    let Covered { value, coverage } = api.traces.operations(scope, None, range, budget)?;
+    let mut names: Vec<String> = value.into_iter().map(|(name, _)| name).collect();
+    names.dedup();
+    names.truncate(NAMES_MAX);
+    Ok(Covered { value: names, coverage })
 }
 
 fn values_on_matching(

@@ -44,11 +44,11 @@ impl MetricReader for TenantsMetrics {
     }
 
     /// A family of several tenants once for each way that they describe it.
-    fn families(&self, scope: &Scope) -> Result<Covered<Vec<Family>>, ReadError> {
+    fn families(&self, scope: &Scope, budget: &dyn Budget) -> Result<Covered<Vec<Family>>, ReadError> {
         if scope.single().is_some() {
-            return self.0.families(scope);
+            return self.0.families(scope, budget);
         }
-        let mut all = together(each(scope, &[]).0, |_, scope| self.0.families(&scope))?;
+        let mut all = together(each(scope, &[]).0, |_, scope| self.0.families(&scope, budget))?;
         all.value.sort_by(|one, other| one.name.cmp(&other.name));
         all.value.dedup();
         Ok(all)

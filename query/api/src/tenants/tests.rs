@@ -59,8 +59,8 @@ impl MetricReader for ByTenant<MemoryReader> {
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Read<Vec<Labels>> {
         self.of(&select.scope)?.series(select, budget)
     }
-    fn families(&self, scope: &Scope) -> Read<Vec<Family>> {
-        self.of(scope)?.families(scope)
+    fn families(&self, scope: &Scope, budget: &dyn Budget) -> Read<Vec<Family>> {
+        self.of(scope)?.families(scope, budget)
     }
 }
 
@@ -71,17 +71,30 @@ impl TraceReader for ByTenant<MemoryTraces> {
     fn search(&self, select: &TraceSelect, budget: &dyn Budget) -> Read<Vec<TraceSummary>> {
         self.of(&select.scope)?.search(select, budget)
     }
-    fn services(&self, scope: &Scope, range: TimeRange) -> Read<Vec<String>> {
-        self.of(scope)?.services(scope, range)
+    fn services(&self, scope: &Scope, range: TimeRange, budget: &dyn Budget) -> Read<Vec<String>> {
+        self.of(scope)?.services(scope, range, budget)
     }
-    fn operations(&self, scope: &Scope, service: &str, range: TimeRange) -> Read<Vec<(String, SpanKind)>> {
-        self.of(scope)?.operations(scope, service, range)
+    fn operations(
+        &self,
+        scope: &Scope,
+        service: Option<&str>,
+        range: TimeRange,
+        budget: &dyn Budget,
+    ) -> Read<Vec<(String, SpanKind)>> {
+        self.of(scope)?.operations(scope, service, range, budget)
     }
-    fn attribute_values(&self, scope: &Scope, name: &str, range: TimeRange, limit: usize) -> Read<Vec<Value>> {
-        self.of(scope)?.attribute_values(scope, name, range, limit)
+    fn attribute_values(
+        &self,
+        scope: &Scope,
+        name: &str,
+        range: TimeRange,
+        limit: usize,
+        budget: &dyn Budget,
+    ) -> Read<Vec<Value>> {
+        self.of(scope)?.attribute_values(scope, name, range, limit, budget)
     }
-    fn attribute_names(&self, scope: &Scope, range: TimeRange, limit: usize) -> Read<Vec<(String, String)>> {
-        self.of(scope)?.attribute_names(scope, range, limit)
+    fn attribute_names(&self, scope: &Scope, range: TimeRange, limit: usize, budget: &dyn Budget) -> Read<Vec<(String, String)>> {
+        self.of(scope)?.attribute_names(scope, range, limit, budget)
     }
 }
 
@@ -223,7 +236,7 @@ fn a_trace_of_two_tenants_is_one() {
     assert_eq!(shown, [(TraceId([2; 16]), 1), (id, (own + more) as u32)]);
     assert_eq!((both[1].start, both[1].has_root), (search(&["a"], 9)[1].start, true));
     assert_eq!(search(&["a", "b"], 1).len(), 1);
-    assert_eq!(reader.services(&scope(&["a", "b"]), TimeRange::ALL).unwrap().value, ["cart", "front"]);
-    let values = reader.attribute_values(&scope(&["a", "b"]), "http.status_code", TimeRange::ALL, 5).unwrap().value;
+    assert_eq!(reader.services(&scope(&["a", "b"]), TimeRange::ALL, &NoBudget).unwrap().value, ["cart", "front"]);
+    let values = reader.attribute_values(&scope(&["a", "b"]), "http.status_code", TimeRange::ALL, 5, &NoBudget).unwrap().value;
     assert_eq!(values, [Value::Int(500)]);
 }

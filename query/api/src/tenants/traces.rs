@@ -68,12 +68,18 @@ impl TraceReader for TenantsTraces {
         Ok(Covered { value, coverage: found.coverage })
     }
 
-    fn services(&self, scope: &Scope, range: TimeRange) -> Result<Covered<Vec<String>>, ReadError> {
-        self.listed(scope, |reader, scope| reader.services(scope, range), |all| all.sort())
+    fn services(&self, scope: &Scope, range: TimeRange, budget: &dyn Budget) -> Result<Covered<Vec<String>>, ReadError> {
+        self.listed(scope, |reader, scope| reader.services(scope, range, budget), |all| all.sort())
     }
 
-    fn operations(&self, scope: &Scope, service: &str, range: TimeRange) -> Result<Covered<Vec<(String, SpanKind)>>, ReadError> {
-        let read = |reader: &dyn TraceReader, scope: &Scope| reader.operations(scope, service, range);
+    fn operations(
+        &self,
+        scope: &Scope,
+        service: Option<&str>,
+        range: TimeRange,
+        budget: &dyn Budget,
+    ) -> Result<Covered<Vec<(String, SpanKind)>>, ReadError> {
+        let read = |reader: &dyn TraceReader, scope: &Scope| reader.operations(scope, service, range, budget);
         self.listed(scope, read, |all| all.sort_by(|(one, own), (other, kind)| (one, *own as u8).cmp(&(other, *kind as u8))))
     }
 
@@ -83,8 +89,9 @@ impl TraceReader for TenantsTraces {
         name: &str,
         range: TimeRange,
         limit: usize,
+        budget: &dyn Budget,
     ) -> Result<Covered<Vec<Value>>, ReadError> {
-        let read = |reader: &dyn TraceReader, scope: &Scope| reader.attribute_values(scope, name, range, limit);
+        let read = |reader: &dyn TraceReader, scope: &Scope| reader.attribute_values(scope, name, range, limit, budget);
         // "1" and 1 read the same and are two values.
         let key = |value: &Value| (value.text().into_owned(), format!("{value:?}"));
         let mut all = self.listed(scope, read, |all| all.sort_by_cached_key(key))?;
@@ -97,8 +104,9 @@ impl TraceReader for TenantsTraces {
         scope: &Scope,
         range: TimeRange,
         limit: usize,
+        budget: &dyn Budget,
     ) -> Result<Covered<Vec<(String, String)>>, ReadError> {
-        let read = |reader: &dyn TraceReader, scope: &Scope| reader.attribute_names(scope, range, limit);
+        let read = |reader: &dyn TraceReader, scope: &Scope| reader.attribute_names(scope, range, limit, budget);
         let mut all = self.listed(scope, read, |all| all.sort())?;
         all.value.truncate(limit);
         Ok(all)

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use axum::Extension;
 use axum::body::Body;
 use axum::http::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
+use weir_access::{Access, Authorizer, Principal};
 use weir_budget::QueryConfig;
 use weir_logql::memory::MemoryLogs;
 use weir_model::config::ByteSize;
+use weir_model::scope::Scope;
 use weir_model::select::{Budget, ReadError};
 use weir_model::time::SECOND;
 use weir_rules::RuleSet;
@@ -289,4 +292,25 @@ async fn a_tail_beyond_the_places_is_refused_by_the_limits_name() {
         assert!(begun.elapsed() < PATIENCE, "no place became free");
     }
     serving.abort();
+}
+
+#[tokio::test]
+async fn a_tail_of_several_tenants_takes_as_many_places() {
+    let api = Arc::new(over(lines(1, 1), QueryConfig { tails_max: 3, ..QueryConfig::default() }));
+    let routes = crate::router(Arc::clone(&api));
+    let status = async |tenants: &[&str], path: &str| {
+        let asked = tenants.iter().map(|tenant| (*tenant).into()).collect();
+        let access = Access::new(Some(Arc::new(Principal::anonymous())), asked, Arc::new(Authorizer::allow("own")));
+        let mut router = routes.clone().into_router().layer(Extension(access));
+        let request = Request::get(format!("{path}?query=%7Bapp%3D%22y%22%7D")).body(Body::empty()).unwrap();
+        tower_service::Service::call(&mut router, request).await.unwrap().status().as_u16()
+    };
+    for path in ["/loki/api/v1/tail", "/api/weir/v1/logs/tail"] {
+        let held = api.tail_places(&Scope::of("d")).unwrap_or_else(|refused| panic!("{}", refused.message));
+        // Without a socket there is no upgrade, but a place.
+        assert_eq!((status(&["a", "b"], path).await, status(&["a", "b", "c"], path).await), (400, 429), "{path}");
+        drop(held);
+        assert_eq!(status(&["a", "b", "c"], path).await, 400, "{path}");
+    }
+    assert_eq!(api.counters.load.refusals("tails"), 2);
 }

@@ -30,7 +30,7 @@ impl MetricReader for MemoryMetrics {
         Ok(Covered { value: found.value.into_iter().map(|series| series.labels).collect(), coverage: found.coverage })
     }
 
-    fn families(&self, _: &Scope) -> Result<Covered<Vec<Family>>, ReadError> {
+    fn families(&self, _: &Scope, _: &dyn Budget) -> Result<Covered<Vec<Family>>, ReadError> {
         Ok(Covered::default())
     }
 }
@@ -105,21 +105,43 @@ impl TraceReader for MemoryTraces {
         Ok(Covered { value, coverage: Coverage::default() })
     }
 
-    fn services(&self, _: &Scope, _range: TimeRange) -> Result<Covered<Vec<String>>, ReadError> {
+    fn services(&self, _: &Scope, _range: TimeRange, budget: &dyn Budget) -> Result<Covered<Vec<String>>, ReadError> {
+        budget.check()?;
         Ok(Covered { value: vec!["cart".into(), "front".into()], coverage: Coverage::default() })
     }
 
-    fn operations(&self, _: &Scope, service: &str, _range: TimeRange) -> Result<Covered<Vec<(String, SpanKind)>>, ReadError> {
-        let name = if service == "cart" { "add" } else { "GET /cart" };
-        Ok(Covered { value: vec![(name.into(), SpanKind::Server)], coverage: Coverage::default() })
+    fn operations(
+        &self,
+        _: &Scope,
+        service: Option<&str>,
+        _range: TimeRange,
+        budget: &dyn Budget,
+    ) -> Result<Covered<Vec<(String, SpanKind)>>, ReadError> {
+        budget.check()?;
+        let all = [("front", "GET /cart"), ("cart", "add")].into_iter();
+        let own = all.filter(|(of, _)| service.is_none_or(|service| *of == service));
+        Ok(Covered { value: own.map(|(_, name)| (name.into(), SpanKind::Server)).collect(), coverage: Coverage::default() })
     }
 
-    fn attribute_values(&self, _: &Scope, name: &str, _: TimeRange, _: usize) -> Result<Covered<Vec<Value>>, ReadError> {
+    fn attribute_values(
+        &self,
+        _: &Scope,
+        name: &str,
+        _: TimeRange,
+        _: usize,
+        _: &dyn Budget,
+    ) -> Result<Covered<Vec<Value>>, ReadError> {
         let value = if name == "http.status_code" { vec![Value::Int(500)] } else { Vec::new() };
         Ok(Covered { value, coverage: Coverage::default() })
     }
 
-    fn attribute_names(&self, _: &Scope, _: TimeRange, _: usize) -> Result<Covered<Vec<(String, String)>>, ReadError> {
+    fn attribute_names(
+        &self,
+        _: &Scope,
+        _: TimeRange,
+        _: usize,
+        _: &dyn Budget,
+    ) -> Result<Covered<Vec<(String, String)>>, ReadError> {
         let names = [("resource", "k8s.pod"), ("resource", "service.name"), ("span", "http.status_code")];
         Ok(Covered {
             value: names.map(|(scope, name)| (scope.to_owned(), name.to_owned())).into(),

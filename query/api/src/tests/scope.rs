@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 use axum::Extension;
 use axum::body::Body;
 use axum::http::{Method, Request};
-use weir_access::{Access, Authorizer, Needs, Principal};
+use weir_access::{Access, AuthorizationConfig, Authorizer, Mode, Needs, Principal};
 use weir_budget::QueryConfig;
 use weir_logql::memory::MemoryLogs;
 use weir_model::id::{LineId, TraceId};
-use weir_model::label::Labels;
+use weir_model::label::{Labels, Matcher};
 use weir_model::metric::Family;
-use weir_model::scope::Scope;
+use weir_model::scope::{Scope, TenantScope, Visible};
 use weir_model::select::{
     Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, MetricReader, MetricSelect, OwnedLine,
     ReadError, SeriesCursor, SeriesList, Trace, TraceReader, TraceSelect, TraceSummary,
@@ -61,7 +61,7 @@ impl MetricReader for Asked {
     fn series(&self, select: &MetricSelect, _: &dyn Budget) -> Read<Vec<Labels>> {
         self.note(&select.scope)
     }
-    fn families(&self, scope: &Scope) -> Read<Vec<Family>> {
+    fn families(&self, scope: &Scope, _: &dyn Budget) -> Read<Vec<Family>> {
         self.note(scope)
     }
 }
@@ -73,16 +73,16 @@ impl TraceReader for Asked {
     fn search(&self, select: &TraceSelect, _: &dyn Budget) -> Read<Vec<TraceSummary>> {
         self.note(&select.scope)
     }
-    fn services(&self, scope: &Scope, _: TimeRange) -> Read<Vec<String>> {
+    fn services(&self, scope: &Scope, _: TimeRange, _: &dyn Budget) -> Read<Vec<String>> {
         self.note(scope)
     }
-    fn operations(&self, scope: &Scope, _: &str, _: TimeRange) -> Read<Vec<(String, SpanKind)>> {
+    fn operations(&self, scope: &Scope, _: Option<&str>, _: TimeRange, _: &dyn Budget) -> Read<Vec<(String, SpanKind)>> {
         self.note(scope)
     }
-    fn attribute_values(&self, scope: &Scope, _: &str, _: TimeRange, _: usize) -> Read<Vec<Value>> {
+    fn attribute_values(&self, scope: &Scope, _: &str, _: TimeRange, _: usize, _: &dyn Budget) -> Read<Vec<Value>> {
         self.note(scope)
     }
-    fn attribute_names(&self, scope: &Scope, _: TimeRange, _: usize) -> Read<Vec<(String, String)>> {
+    fn attribute_names(&self, scope: &Scope, _: TimeRange, _: usize, _: &dyn Budget) -> Read<Vec<(String, String)>> {
         self.note(scope)
     }
 }
@@ -125,4 +125,32 @@ async fn every_route_asks_for_what_its_caller_was_granted() {
             assert_eq!(!scopes.is_empty(), reads, "{what}");
         }
     }
+}
+
+/// Whose lines a tail asks for that wants all of the past, in this order, when these policies are in force.
+async fn tailed(name: &str, policies: &str) -> Vec<Scope> {
+    let file = std::env::temp_dir().join(format!("weir-tail-{name}-{}.jsonl", std::process::id()));
+    std::fs::write(&file, policies).unwrap();
+    let config = AuthorizationConfig { mode: Mode::Abac, policies_file: file.clone(), ..AuthorizationConfig::default() };
+    let authorizer = Arc::new(Authorizer::start(&config, "own", |_| Err("no webhook".into())).unwrap());
+    let asked = Asked::default();
+    let reader = || Arc::new(asked.clone());
+    let api = Api::new(reader(), reader(), reader(), QueryConfig::default(), Arc::new(RuleSet::empty()));
+    let access = Access::new(Some(Arc::new(Principal::anonymous())), Vec::new(), authorizer);
+    let mut router = router(Arc::new(api.with_clock(|| super::NOW))).into_router().layer(Extension(access));
+    let path = "/loki/api/v1/tail?query=%7Bapp%3D%22x%22%7D&start=0";
+    // Without a socket there is no upgrade; what a tail follows is opened before.
+    tower_service::Service::call(&mut router, Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+    std::fs::remove_file(&file).unwrap();
+    std::mem::take(&mut *asked.0.lock().unwrap())
+}
+
+#[tokio::test]
+async fn a_tail_reads_the_past_of_what_may_be_read_and_no_other() {
+    let tail = r#"{"tenant": "shop", "verb": "tail", "signal": "logs"}"#;
+    assert_eq!(tailed("alone", tail).await, [Scope::of("shop")], "what arrives, and nothing of before");
+    let read = r#"{"tenant": "shop", "verb": "read", "signal": "logs", "matcher": "{namespace=\"web\"}"}"#;
+    let visible = Visible::any_of(vec![vec![Matcher::equal("namespace", "web")]]);
+    let part = Scope::from(TenantScope { tenant: "shop".into(), visible });
+    assert_eq!(tailed("both", &format!("{tail}\n{read}\n")).await, [Scope::of("shop"), part]);
 }

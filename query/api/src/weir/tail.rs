@@ -24,7 +24,7 @@ pub(super) async fn tail(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     params: Params,
 ) -> Result<Response, WeirError> {
-    let place = api.tail_place()?;
+    let places = api.tail_places(&granted.scope)?;
     let work = move |api: &Api, _: &RequestBudget| {
         let (query, log) = (params.get("query"), log_query(params.get("query"))?);
         let (detected, counters) = (api.config.detected_level, api.counters.clone());
@@ -32,7 +32,7 @@ pub(super) async fn tail(
     };
     let mut live = api.run(work).await?;
     let upgrade = upgrade.map_err(|error| ApiError::new(error.status(), error.body_text()))?;
-    let kept = (api.tail_timing, api.counters.clone(), place);
+    let kept = (api.tail_timing, api.counters.clone(), places);
     let step = move || message(&live.poll()).map(|message| message.to_string());
     Ok(bounded(upgrade).on_upgrade(move |socket| follow(socket, kept, step)))
 }

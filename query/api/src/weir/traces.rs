@@ -135,7 +135,7 @@ fn summary(one: &TraceSummary) -> Json {
 pub(super) async fn services(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, WeirError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let range = params.range((api.clock)(), HOUR)?;
-        let found = api.traces.services(&granted.scope, range)?;
+        let found = api.traces.services(&granted.scope, range, budget)?;
         answer(budget, &json!({"services": found.value}), found.coverage)
     };
     api.answer(work).await
@@ -145,7 +145,7 @@ pub(super) async fn services(State(api): State<Arc<Api>>, granted: Granted, para
 pub(super) async fn operations(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, WeirError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let range = params.range((api.clock)(), HOUR)?;
-        let found = api.traces.operations(&granted.scope, params.need("service")?, range)?;
+        let found = api.traces.operations(&granted.scope, Some(params.need("service")?), range, budget)?;
         let operations: Vec<Json> = found.value.iter().map(|(name, kind)| json!({"name": name, "kind": kind})).collect();
         answer(budget, &json!({"operations": operations}), found.coverage)
     };

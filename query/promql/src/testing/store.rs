@@ -39,7 +39,7 @@ impl MetricReader for MemoryReader {
         Ok(Covered { value: found.value.into_iter().map(|series| series.labels).collect(), coverage: found.coverage })
     }
 
-    fn families(&self, _: &Scope) -> Result<Covered<Vec<Family>>, ReadError> {
+    fn families(&self, _: &Scope, _: &dyn Budget) -> Result<Covered<Vec<Family>>, ReadError> {
         Ok(Covered { value: self.metadata.clone(), coverage: self.coverage.clone() })
     }
 }

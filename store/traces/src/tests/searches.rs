@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
 use weir_blocks::view::BlockView;
 use weir_model::id::TraceId;
-use weir_model::scope::Scope;
+use weir_model::label::Matcher;
+use weir_model::scope::{Scope, TenantScope, Visible};
 use weir_model::select::{Budget, NoBudget, ReadError, TraceReader, TraceSelect};
 use weir_model::span::{SpanKind, Spans, StatusCode, Value};
 use weir_model::time::TimeRange;
@@ -118,14 +119,64 @@ fn searches_answer_newest_first() {
     let summary = reader.search(&TraceSelect { service: Some("pay".into()), ..select() }, &NoBudget).unwrap().value.remove(0);
     assert_eq!((summary.root_service.as_str(), summary.root_name.as_str(), summary.has_root), ("shop", "root", true));
     assert_eq!((summary.start, summary.duration, summary.spans, summary.errors, summary.matched), (700, 11, 3, 1, 1));
-    assert_eq!(reader.services(&Scope::of("t"), TimeRange::ALL).unwrap().value, ["cart", "pay", "shop"]);
-    assert_eq!(reader.services(&Scope::of("t"), TimeRange { start: 100, end: 200 }).unwrap().value, ["cart"]);
-    let operations = reader.operations(&Scope::of("t"), "cart", TimeRange::ALL).unwrap().value;
+    assert_eq!(reader.services(&Scope::of("t"), TimeRange::ALL, &NoBudget).unwrap().value, ["cart", "pay", "shop"]);
+    assert_eq!(reader.services(&Scope::of("t"), TimeRange { start: 100, end: 200 }, &NoBudget).unwrap().value, ["cart"]);
+    let operations = reader.operations(&Scope::of("t"), Some("cart"), TimeRange::ALL, &NoBudget).unwrap().value;
     assert_eq!(operations, [("child".to_owned(), SpanKind::Server), ("root".to_owned(), SpanKind::Server)]);
-    let values = reader.attribute_values(&Scope::of("t"), "http.status_code", TimeRange::ALL, 2).unwrap().value;
+    let values = reader.attribute_values(&Scope::of("t"), "http.status_code", TimeRange::ALL, 2, &NoBudget).unwrap().value;
     assert_eq!(values, [Value::Int(1), Value::Int(2)]);
-    let names = reader.attribute_names(&Scope::of("t"), TimeRange::ALL, 9).unwrap().value;
+    let names = reader.attribute_names(&Scope::of("t"), TimeRange::ALL, 9, &NoBudget).unwrap().value;
     assert_eq!(names, [("resource".to_owned(), "service.name".to_owned()), ("span".to_owned(), "http.status_code".to_owned())]);
+}
+
+/// Is over when so many spans are decoded.
+struct Ending(u64, AtomicU64);
+
+impl Budget for Ending {
+    fn check(&self) -> Result<(), ReadError> {
+        self.spend(0)
+    }
+
+    fn spend(&self, count: u64) -> Result<(), ReadError> {
+        let spent = self.1.fetch_add(count, Ordering::Relaxed) + count;
+        if spent > self.0 { Err(ReadError::Cancelled("over")) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn names_and_values_within_a_scope_are_read_within_the_budget() {
+    let world = World::new();
+    let spans = |from: u8| batch("cart", (0..10).map(|i| simple(from + i, 1, 0, i64::from(from + i))).collect());
+    let blocks = [1, 20, 40].map(|from| world.seal(&world.head(&[spans(from)]))).concat();
+    let visible = Visible::any_of(vec![vec![Matcher::equal("service_name", "cart")]]);
+    let scope = Scope::from(TenantScope { tenant: "t".into(), visible });
+    let reader = world.reader(&blocks, &[world.head(&[spans(60)])]);
+    let check = |spans: u64, read: &dyn Fn(&dyn Budget) -> Result<usize, ReadError>, expected: Option<usize>| {
+        let budget = Ending(spans, AtomicU64::new(0));
+        match (read(&budget), expected) {
+            (Ok(found), Some(expected)) => assert_eq!((found, budget.1.into_inner()), (expected, 30)),
+            (Err(ReadError::Cancelled("over")), None) => assert_eq!(budget.1.into_inner(), 20, "the third block is not read"),
+            (found, expected) => panic!("{found:?}, expected {expected:?}"),
+        }
+    };
+    for (spans, is_enough) in [(30, true), (15, false)] {
+        let own = |count: usize| is_enough.then_some(count);
+        check(spans, &|budget| Ok(reader.services(&scope, TimeRange::ALL, budget)?.value.len()), own(1));
+        check(spans, &|budget| Ok(reader.operations(&scope, None, TimeRange::ALL, budget)?.value.len()), own(1));
+        check(spans, &|budget| Ok(reader.attribute_names(&scope, TimeRange::ALL, 9, budget)?.value.len()), own(2));
+        let name = "http.status_code";
+        check(spans, &|budget| Ok(reader.attribute_values(&scope, name, TimeRange::ALL, 9, budget)?.value.len()), own(1));
+    }
+}
+
+#[test]
+fn operations_of_all_services_are_each_there_once() {
+    let world = World::new();
+    let spans = |service: &str, id: u8| batch(service, vec![simple(id, 1, 0, 1), simple(id, 2, 1, 2)]);
+    let reader = world.reader(&world.seal(&world.head(&[spans("cart", 1)])), &[world.head(&[spans("shop", 2)])]);
+    let names = |service| reader.operations(&Scope::of("t"), service, TimeRange::ALL, &NoBudget).unwrap().value;
+    let both = [("child".to_owned(), SpanKind::Server), ("root".to_owned(), SpanKind::Server)];
+    assert_eq!((names(None), names(Some("shop")), names(Some("none"))), (both.to_vec(), both.to_vec(), Vec::new()));
 }
 
 /// Counts what is decoded.
