@@ -15,8 +15,9 @@ use crate::{Failure, stdout};
 const CA: &str = "ca.pem";
 const CA_KEY: &str = "ca.key";
 const CRL: &str = "crl.pem";
-/// What roles' certificates carry: who has it is one of the cluster.
+/// The organization whose certificates may read heads. Query nodes alone ask for them.
 const CLUSTER: &str = "weir:cluster";
+const CLUSTER_ROLE: &str = "query";
 const PUBLIC: u32 = 0o644;
 const SECRET: u32 = 0o600;
 
@@ -61,7 +62,8 @@ fn make(directory: &Path, arguments: &CertsArguments) -> Result<(), Failure> {
 fn subject(holder: &Holder, hosts: &[String]) -> Subject {
     match holder {
         Holder::Role(role) => {
-            Subject { common_name: format!("weir-{role}"), organization: Some(CLUSTER.to_owned()), hosts: hosts.to_vec() }
+            let organization = (*role == CLUSTER_ROLE).then(|| CLUSTER.to_owned());
+            Subject { common_name: format!("weir-{role}"), organization, hosts: hosts.to_vec() }
         }
         Holder::Client(name) => Subject { common_name: name.clone(), organization: None, hosts: Vec::new() },
     }
@@ -169,6 +171,11 @@ mod tests {
         let (_, text) = openssl(&["x509", "-in", &at("query.pem"), "-noout", "-text"]);
         assert!(text.contains("O = weir:cluster, CN = weir-query") || text.contains("O=weir:cluster, CN=weir-query"), "{text}");
         assert!(text.contains("DNS:weir.example, IP Address:10.0.0.1"), "{text}");
+        for name in ["collector", "aggregator"] {
+            let (_, text) = openssl(&["x509", "-in", &at(&format!("{name}.pem")), "-noout", "-text"]);
+            assert!(text.contains(&format!("CN = weir-{name}")) || text.contains(&format!("CN=weir-{name}")), "{text}");
+            assert!(!text.contains("weir:cluster"), "{text}");
+        }
 
         let refused = run(&[&directory, "--role", "query"]).unwrap_err().message;
         assert!(refused.contains("query.pem") && refused.contains("--force"), "{refused}");

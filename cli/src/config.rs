@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use weir_blocks::location::Location;
 use weir_collector::error::CollectorError;
+use weir_methods::MethodName;
+use weir_tls::ClientCertificates;
 
 use crate::Failure;
 use crate::args::{AggregatorArguments, NodeArguments, QueryNodeArguments, ServiceArguments, StoreArguments, UpArguments};
@@ -265,6 +267,17 @@ impl Config {
         Ok(())
     }
 
+    /// Clients show their certificates to a listener that asks for them.
+    fn check_certificates(&self) -> Result<(), String> {
+        let asks = self.tls.client_certificates != ClientCertificates::None;
+        if asks || !self.auth.methods.contains(&MethodName::Certificates) {
+            return Ok(());
+        }
+        Err("auth.methods has \"certificates\", and with tls.client_certificates = \"none\" no client is asked for one: say \
+             \"optional\" or \"required\""
+            .into())
+    }
+
     /// What serde cannot see: values that cannot work together. The message names the key.
     pub fn check(&self) -> Result<(), String> {
         self.check_listeners()?;
@@ -272,6 +285,7 @@ impl Config {
         self.auth.check().map_err(|error| format!("auth.{error}"))?;
         self.authorization.check().map_err(|error| format!("authorization.{error}"))?;
         self.tls.check().map_err(|error| format!("tls.{error}"))?;
+        self.check_certificates()?;
         self.collector.check().map_err(|error| match error {
             CollectorError::Config { key, reason } => format!("collector.{key}: {reason}"),
             other => format!("collector: {other}"),
@@ -353,6 +367,10 @@ mod tests {
         check("otlp_grpc = \"0.0.0.0:80\"\nallow_plaintext = true", "allow_anonymous");
         check("otlp_http = \"[::]:80\"\nallow_anonymous = true", "[tls] cert_file");
         check("insecure_listen = true", "allow_plaintext = true");
+        check(
+            "[auth]\nmethods = [\"certificates\"]",
+            "auth.methods has \"certificates\", and with tls.client_certificates = \"none\"",
+        );
         check("[front]\nhosts = [\"http://weir\"]", "front.hosts");
         check("[front]\nhead_max = \"100B\"", "front.head_max");
         check("[collector.push]\nline_max = \"1MiB\"", "collector.push.line_max: must be between 1KiB and 256KiB");

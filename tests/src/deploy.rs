@@ -163,22 +163,43 @@ fn the_cluster_s_configuration_is_one_that_weir_takes() {
     let folder = tempfile::tempdir().unwrap();
     // What its Secrets hold, as deploy/kubernetes/README.md makes it.
     let at = |name: &str| folder.path().join(name).display().to_string();
-    let (made, output) = run(&binary().display().to_string(), &["certs", &at("certs"), "--host", "weir-aggregator"], b"");
-    assert!(made, "{output}");
+    let readme = std::fs::read_to_string(root().join("deploy/kubernetes/README.md")).unwrap();
+    let commands: Vec<&str> = readme.lines().filter_map(|line| line.strip_prefix("    weir certs certs ")).collect();
+    assert_eq!(commands.len(), 3);
+    for command in commands {
+        let words: Vec<&str> = command.split(' ').collect();
+        let (made, output) = run(&binary().display().to_string(), &[&["certs", &at("certs")][..], &words].concat(), b"");
+        assert!(made, "{output}");
+    }
     std::fs::write(at("tokens.csv"), "token,grafana,grafana,\"\"\n").unwrap();
-    std::fs::write(at("policies.jsonl"), "{\"user\": \"grafana\", \"verb\": \"read\"}\n").unwrap();
-    let text = configuration()
-        .replace("/etc/weir-tls/ca.crt", &at("certs/ca.pem"))
-        .replace("/etc/weir-tls/tls.crt", &at("certs/aggregator.pem"))
-        .replace("/etc/weir-tls/tls.key", &at("certs/aggregator.key"))
-        .replace("/etc/weir-auth", &folder.path().display().to_string());
-    assert!(!text.contains("/etc/weir"), "{text}");
+    let policy = readme.lines().find_map(|line| line.strip_prefix("    echo '")?.strip_suffix("' > policies.jsonl")).unwrap();
+    std::fs::write(at("policies.jsonl"), format!("{policy}\n")).unwrap();
+    let of_role = |role: &str| {
+        let text = configuration()
+            .replace("/etc/weir-tls/ca.crt", &at("certs/ca.pem"))
+            .replace("/etc/weir-tls/ca.crl", &at("certs/crl.pem"))
+            .replace("/etc/weir-tls/tls.crt", &at(&format!("certs/{role}.pem")))
+            .replace("/etc/weir-tls/tls.key", &at(&format!("certs/{role}.key")))
+            .replace("/etc/weir-auth", &folder.path().display().to_string());
+        assert!(!text.contains("/etc/weir"), "{text}");
+        text
+    };
     let check = |text: &str| {
         let file = folder.path().join("weir.toml");
         std::fs::write(&file, text).unwrap();
         run(&binary().display().to_string(), &["check", "config", &file.display().to_string()], b"")
     };
-    let (good, output) = check(&text);
+    for role in ["query", "aggregator", "collector"] {
+        let (good, output) = check(&of_role(role));
+        assert!(good, "{role}: {output}");
+    }
+    let text = of_role("query");
+    // With cert-manager there is no list, and its line is removed.
+    let (good, output) = check(&text.replace("crl.pem", "away.pem"));
+    assert!(!good && output.contains("away.pem"), "{output}");
+    let without: Vec<&str> = text.lines().filter(|line| !line.starts_with("client_crl_file")).collect();
+    assert!(without.len() < text.lines().count());
+    let (good, output) = check(&without.join("\n"));
     assert!(good, "{output}");
     let (good, output) = check(&text.replace("replication", "replications"));
     assert!(!good && output.contains("replications"), "{output}");

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
+use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -39,7 +40,10 @@ pub fn client_config(tls: &ClientTls) -> Result<ClientConfig, TlsError> {
     let identity = Arc::new(Identity::new(tls, &provider)?);
     let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&tls.min_version.versions())?;
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::clone(&identity) as Arc<_>);
-    Ok(builder.with_client_cert_resolver(identity))
+    let mut config = builder.with_client_cert_resolver(identity);
+    // A resumed session would hold the server against none of the files, which may have changed since its first handshake.
+    config.resumption = Resumption::disabled();
+    Ok(config)
 }
 
 /// Shakes hands on an open connection to `host`, for what is not HTTP all the way.

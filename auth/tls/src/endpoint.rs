@@ -1,5 +1,6 @@
 //! One peer of a client: its URL, under another name where `server_name` says one. That name is sent in the handshake and verified;
-//! the connection goes to the URL's host, and the request names the URL's host as before.
+//! the connection goes to the URL's host, and the request names the URL's host as before. It goes through no proxy: a proxy would
+//! look the other name up by itself.
 
 use std::net::SocketAddr;
 
@@ -19,7 +20,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// With a client of its own. `change` sets what else the client needs.
+    /// With a client of its own. `change` sets what else the client needs; a proxy has no effect under another name.
     pub fn new(url: &str, tls: &ClientTls, change: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Result<Self, TlsError> {
         let url = parse(url)?;
         let builder = change(client_builder_with(tls)?);
@@ -37,7 +38,8 @@ impl Endpoint {
         let host = url.port().map_or_else(|| real.to_owned(), |port| format!("{real}:{port}"));
         let real = real.trim_start_matches('[').trim_end_matches(']').to_owned();
         let resolver = Elsewhere { name: named.host_str().unwrap_or_default().to_owned(), real };
-        Ok(Self { client: builder.dns_resolver(resolver).build()?, url: named, host: Some(host) })
+        let client = builder.no_proxy().dns_resolver(resolver).build()?;
+        Ok(Self { client, url: named, host: Some(host) })
     }
 
     /// Of a client that several share.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::{CertificateError, Error as RustlsError, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -139,6 +139,11 @@ fn load(config: &TlsConfig, names: &[PathBuf], contents: &[Vec<u8>]) -> Loaded<S
     let resolver = Arc::new(SingleCertAndKey::from(pair));
     let mut server = builder.with_client_cert_verifier(verifier).with_cert_resolver(resolver);
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // A resumed session would bring the client's certificate of its first handshake along, even one that has expired since.
+    if config.client_certificates != ClientCertificates::None {
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.send_tls13_tickets = 0;
+    }
     Ok((server, expiries))
 }
 

@@ -2,13 +2,19 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use reqwest::Method;
+use reqwest::{Method, Proxy};
+use rustls::pki_types::ServerName;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, HandshakeKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio_rustls::TlsConnector;
 
+use super::verify::{Identity, provider};
 use super::*;
 
 const END: Duration = Duration::from_secs(60);
@@ -156,6 +162,11 @@ async fn servers_are_taken_by_their_authority_and_name() {
     let named = ClientTls { server_name: "weir.example".into(), ..place.client(None) };
     assert_eq!(ask(&url, &named).await.unwrap(), format!("0 127.0.0.1:{}", address.port()));
     assert_eq!(next(&mut events).await, "sni weir.example");
+    // No proxy is asked for a name that is not the URL's: nothing listens at this one.
+    let proxy = Proxy::all("http://127.0.0.1:1").unwrap();
+    let direct = Endpoint::new(&url, &named, |builder| builder.proxy(proxy)).unwrap();
+    assert!(direct.request(Method::GET).send().await.unwrap().status().is_success());
+    assert_eq!(next(&mut events).await, "sni weir.example");
     let wrong = ClientTls { server_name: "other.example".into(), ..place.client(None) };
     ask(&url, &wrong).await.unwrap_err();
     next(&mut events).await;
@@ -171,6 +182,41 @@ async fn servers_are_taken_by_their_authority_and_name() {
     let plain = ask(&format!("http://127.0.0.1:{}/", address.port()), &ClientTls::default()).await.unwrap();
     assert_eq!(plain, "this is https, and the request came over http:\n");
     assert_eq!(next(&mut events).await, "plain");
+}
+
+/// Of two connections of one client, one after the other: whether the second resumes the session of the first.
+async fn resumes(address: SocketAddr, config: ClientConfig) -> bool {
+    let (connector, mut kinds) = (TlsConnector::from(Arc::new(config)), Vec::new());
+    for _ in 0..2 {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let mut stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        stream.read_to_end(&mut Vec::new()).await.unwrap();
+        kinds.push(stream.get_ref().1.handshake_kind().unwrap());
+    }
+    assert_ne!(kinds[0], HandshakeKind::Resumed);
+    kinds[1] == HandshakeKind::Resumed
+}
+
+#[tokio::test]
+async fn each_connection_is_verified_anew() {
+    let place = Place::new();
+    place.issue("server", &["localhost"]);
+    place.issue("client", &[]);
+    place.revoke(&[]);
+    let tls = place.client(Some("client"));
+    for certificates in [ClientCertificates::None, ClientCertificates::Optional, ClientCertificates::Required] {
+        let (address, _events) = serve(&place.listener(certificates)).await;
+        // A client of somebody else's, which resumes what it may.
+        for version in [&TLS12, &TLS13] {
+            let identity = Arc::new(Identity::new(&tls, &provider()).unwrap());
+            let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[version]).unwrap();
+            let builder = builder.dangerous().with_custom_certificate_verifier(Arc::clone(&identity) as Arc<_>);
+            let resumed = resumes(address, builder.with_client_cert_resolver(identity)).await;
+            assert_eq!(resumed, certificates == ClientCertificates::None, "{certificates:?}, {version:?}");
+        }
+        assert!(!resumes(address, client_config(&tls).unwrap()).await, "{certificates:?}: a client of weir's");
+    }
 }
 
 /// As they are after a change, without a new listener or client.

@@ -2,6 +2,7 @@
 //! again: what arrived meanwhile is asked for, and what was written before is told by its id.
 
 use std::collections::{HashSet, VecDeque};
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -17,7 +18,7 @@ use weir_model::time::{SECOND, UnixNanos};
 use weir_tls::ClientStream;
 
 use super::address::Address;
-use super::http::Answer;
+use super::http::{Answer, CONNECT_WITHIN};
 use super::lines::{Query, Style, newest, note_limit};
 use super::print::{self, number, text};
 use super::{http, unreachable};
@@ -71,7 +72,13 @@ pub(super) async fn follow(query: &Query, address: &Address, output: Output, sty
     }
 }
 
+/// Connection, handshakes and weir's answer together take no longer than `CONNECT_WITHIN`.
 async fn connect(query: &Query, address: &Address) -> Result<Tail, Error> {
+    let late = |_| Error::Io(ErrorKind::TimedOut.into());
+    tokio::time::timeout(CONNECT_WITHIN, connected(query, address)).await.map_err(late)?
+}
+
+async fn connected(query: &Query, address: &Address) -> Result<Tail, Error> {
     let mut url = address.url("/api/weir/v1/logs/tail", &[("query", query.text.clone())]);
     let (host, port) = (address.host().to_owned(), url.port_or_known_default().unwrap_or_default());
     let stream = TcpStream::connect((host.trim_start_matches('[').trim_end_matches(']'), port)).await?;
@@ -244,8 +251,23 @@ fn refused(address: &Address, error: Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use tokio::net::TcpListener;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_a_connection_and_is_silent_is_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        for scheme in ["http", "https"] {
+            let address = Address::parse(&format!("{scheme}://{at}")).unwrap_or_else(|failure| panic!("{}", failure.message));
+            let query = Query { text: "{a=\"b\"}".into(), range: (0, 1), limit: 1 };
+            // The kernel takes connections that nobody accepts; the clock moves on when nothing else does.
+            let error = connect(&query, &address).await.err().expect("nobody answers");
+            let said = refused(&address, error).message;
+            assert!(said.contains("in time") && said.contains(&at.to_string()), "{said}");
+        }
+    }
 
     #[test]
     fn a_line_is_written_once_and_nothing_older_than_the_first() {

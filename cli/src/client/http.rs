@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, LOCATION};
+use reqwest::redirect::Policy;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use weir_tls::Endpoint;
@@ -13,7 +14,7 @@ use crate::Failure;
 use crate::text::safe;
 
 /// A weir that is there takes a connection at once; a firewall that drops packets is not waited for longer than this.
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// What of a body that is no JSON is shown.
 const SHOWN_CHARS: usize = 500;
 
@@ -35,13 +36,17 @@ pub(super) async fn get(address: &Address, path: &str, parameters: &[(&str, Stri
 pub(super) async fn ask(address: &Address, method: Method, path: &str, parameters: &[(&str, String)]) -> Result<Answer, Failure> {
     // What is asked is what was named, whatever the environment says of proxies.
     let url = address.url(path, parameters);
-    let endpoint = Endpoint::new(url.as_str(), &address.tls, |builder| builder.no_proxy().connect_timeout(CONNECT_WITHIN));
+    // No route that is asked here redirects, and credentials go to no other address than the one that was named.
+    let endpoint = Endpoint::new(url.as_str(), &address.tls, |builder| {
+        builder.no_proxy().connect_timeout(CONNECT_WITHIN).redirect(Policy::none())
+    });
     let request = endpoint.map_err(Failure::input)?.request(method).headers(address.headers().clone());
     let unanswered = |error: reqwest::Error| Failure::failed(unreachable::in_words(address, &error));
     let answer = request.send().await.map_err(unanswered)?;
     let status = answer.status();
     let header = answer.headers().get("x-weir-coverage").and_then(|header| serde_json::from_slice(header.as_bytes()).ok());
     let outages = outages(answer.headers());
+    let elsewhere = answer.headers().get(LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
     let text = answer.text().await.map_err(unanswered)?;
     match serde_json::from_str::<Value>(&text) {
         Ok(body) if status.is_success() => {
@@ -51,6 +56,12 @@ pub(super) async fn ask(address: &Address, method: Method, path: &str, parameter
         Ok(body) if body["error"].is_string() => Err(refusal(status, body["error"].as_str().unwrap_or_default())),
         _ if status.is_success() => {
             Err(Failure::failed(format!("{address} answers, but not as weir does: is it another program's address?")))
+        }
+        _ if status.is_redirection() => {
+            let to = safe::line(&elsewhere.unwrap_or_default()).chars().take(SHOWN_CHARS).collect::<String>();
+            Err(Failure::failed(format!(
+                "{address} answered {status} and is not followed to {to:?}: give --addr weir's own address"
+            )))
         }
         _ if status == StatusCode::NOT_FOUND => {
             Err(Failure::failed(format!("{address} does not know {path} ({status}): give --addr the address of weir's page")))

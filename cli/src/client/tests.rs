@@ -64,6 +64,10 @@ async fn other_programs_and_refusals_are_told_apart() {
     holds(&failed(&other).await, 1, &[&other, "another program"]);
     let gone = answering(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
     holds(&failed(&gone).await, 1, &[&gone, "404"]);
+    // Nothing listens where it points.
+    let redirect = b"HTTP/1.1 308 Permanent Redirect\r\nlocation: http://127.0.0.1:1/x\r\ncontent-length: 0\r\n\r\n";
+    let moved = answering(redirect).await;
+    holds(&failed(&moved).await, 1, &[&moved, "308", "not followed", "http://127.0.0.1:1/x"]);
     let wrong = answering(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 27\r\n\r\n{\"error\": \"parse error: x\"}").await;
     holds(&failed(&wrong).await, 2, &["parse error: x"]);
 }
