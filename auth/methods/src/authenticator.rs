@@ -65,7 +65,7 @@ impl Authenticator {
         Ok(Self {
             methods: config.methods.iter().map(open).collect::<Result<_, _>>()?,
             anonymous: Arc::new(Principal::anonymous()),
-            cache: VerdictCache::new(config.cache_max.to_u64(), config.cache_ttl, metrics.clone()),
+            cache: VerdictCache::new(config, metrics.clone()),
             throttle: Throttle::new(),
             metrics,
             sessions: Sessions::start(&config.session).map_err(|error| format!("auth.{error}"))?,

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use super::*;
+use crate::config::AuthConfig;
 use crate::jwt::tests::Signer;
 
 struct Issuer {
@@ -50,7 +51,7 @@ impl Issuer {
 }
 
 fn cache() -> VerdictCache {
-    VerdictCache::new(1 << 20, Duration::from_secs(60), AuthMetrics::default())
+    VerdictCache::new(&AuthConfig::default(), AuthMetrics::default())
 }
 
 #[tokio::test]
