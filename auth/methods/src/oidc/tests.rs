@@ -117,6 +117,8 @@ async fn an_email_address_must_be_verified() {
         let token = issuer.token(json!({"email": "alice@example.org", "email_verified": verified}));
         assert_eq!(matches!(oidc.judge(Some(&token), &cache).await, Ok(Verdict::Known(_))), known, "{verified}");
     }
+    let token = issuer.token(json!({"email": "alice@example.org"}));
+    assert_eq!(oidc.judge(Some(&token), &cache).await, Ok(Verdict::Wrong), "nobody says that it is verified");
 }
 
 #[tokio::test]
