@@ -62,6 +62,11 @@ impl Backend {
         Ok(Self { name, client, slots, timeout, metrics, is_silent })
     }
 
+    /// With so many questions at once.
+    pub fn with_slots(self, slots: usize) -> Self {
+        Self { slots: Semaphore::new(slots), ..self }
+    }
+
     pub fn client(&self) -> &reqwest::Client {
         &self.client
     }

@@ -31,8 +31,10 @@ pub(crate) struct Oidc {
 impl Oidc {
     /// The issuer is not asked before the first token comes.
     pub fn new(config: &OidcConfig, key: DigestKey, timeout: Duration, metrics: AuthMetrics) -> Result<Self, String> {
-        let backend = Arc::new(Backend::new(Method::Oidc.name(), "auth.oidc.ca_file", &config.ca_file, timeout, metrics)?);
-        let (issuer, code_flow) = (config.issuer_url.clone(), CodeFlow::new(config, Arc::clone(&backend)));
+        let backend =
+            Arc::new(Backend::new(Method::Oidc.name(), "auth.oidc.ca_file", &config.ca_file, timeout, metrics.clone())?);
+        let of_page = Backend::new(Method::Oidc.name(), "auth.oidc.ca_file", &config.ca_file, timeout, metrics)?;
+        let (issuer, code_flow) = (config.issuer_url.clone(), CodeFlow::new(config, of_page));
         let keys = KeySet::new(move || {
             let (backend, issuer) = (Arc::clone(&backend), issuer.clone());
             async move { discover(&backend, &issuer).await }.boxed()
