@@ -81,16 +81,19 @@ pub(crate) enum Misfit {
 impl Policies {
     /// Reads a file, at most 4 MiB.
     pub fn read(path: &Path) -> Result<Self, PolicyError> {
-        let name = path.display().to_string();
-        let wrong = |reason: String| PolicyError { place: name.clone(), reason };
+        Self::parse(&path.display().to_string(), &Self::read_text(path)?)
+    }
+
+    /// What a file says, which may be no policies.
+    pub(crate) fn read_text(path: &Path) -> Result<String, PolicyError> {
+        let wrong = |reason: String| PolicyError { place: path.display().to_string(), reason };
         let file = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
         let mut bytes = Vec::new();
         file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| wrong(error.to_string()))?;
         if bytes.len() as u64 > FILE_BYTES_MAX {
             return Err(wrong(format!("is larger than {FILE_BYTES_MAX} bytes")));
         }
-        let text = String::from_utf8(bytes).map_err(|_| wrong("is not UTF-8".into()))?;
-        Self::parse(&name, &text)
+        String::from_utf8(bytes).map_err(|_| wrong("is not UTF-8".into()))
     }
 
     /// Empty lines, and those that begin with `#`, say nothing. Errors name `name` and the line.

@@ -20,9 +20,19 @@ type Stamp = Option<(i128, u64, u64, u64)>;
 #[derive(Debug)]
 pub(crate) struct PolicyFile {
     path: PathBuf,
-    /// What was read last, well or not, and what is in force; held for as long as it takes to copy a pointer.
-    current: Mutex<(Stamp, Arc<Policies>)>,
+    /// Held for as long as it takes to copy a pointer.
+    current: Mutex<Current>,
     metrics: AccessMetrics,
+}
+
+#[derive(Debug)]
+struct Current {
+    /// Of the version that was read last, even where it is wrong; `None` where it could not be read.
+    stamp: Stamp,
+    /// In force.
+    policies: Arc<Policies>,
+    /// What was said last of a version that could not be taken.
+    failure: Option<PolicyError>,
 }
 
 impl PolicyFile {
@@ -38,30 +48,44 @@ impl PolicyFile {
         let stamp = stamp(path);
         let policies = Arc::new(Policies::read(path)?);
         tracing::info!(path = %path.display(), policies = policies.len(), "policies read");
-        Ok(Self { path: path.to_owned(), current: Mutex::new((stamp, policies)), metrics })
+        let current = Mutex::new(Current { stamp, policies, failure: None });
+        Ok(Self { path: path.to_owned(), current, metrics })
     }
 
     pub fn current(&self) -> Arc<Policies> {
-        Arc::clone(&self.current.lock().1)
+        Arc::clone(&self.current.lock().policies)
     }
 
     /// Reads the file if it is not the one that was read last. Blocks.
     fn refresh(&self) {
         let stamp = stamp(&self.path);
-        if self.current.lock().0 == stamp {
+        if stamp.is_some() && self.current.lock().stamp == stamp {
             return;
         }
-        match Policies::read(&self.path) {
+        // Where it cannot be read there is no stamp, so that it is read again: the fault may not have been the file's.
+        let text = match Policies::read_text(&self.path) {
+            Ok(text) => text,
+            Err(error) => return self.refuse(None, error),
+        };
+        match Policies::parse(&self.path.display().to_string(), &text) {
             Ok(policies) => {
                 tracing::info!(path = %self.path.display(), policies = policies.len(), "policies read again");
-                *self.current.lock() = (stamp, Arc::new(policies));
+                *self.current.lock() = Current { stamp, policies: Arc::new(policies), failure: None };
             }
-            Err(error) => {
-                self.metrics.reload_failed();
-                tracing::error!(%error, "changed policies cannot be read; those of before stay in force");
-                self.current.lock().0 = stamp;
-            }
+            Err(error) => self.refuse(stamp, error),
         }
+    }
+
+    /// Counted and said once for each version, and for each reason of a file that cannot be read.
+    fn refuse(&self, stamp: Stamp, error: PolicyError) {
+        let mut current = self.current.lock();
+        current.stamp = stamp;
+        if current.failure.as_ref() == Some(&error) {
+            return;
+        }
+        self.metrics.reload_failed();
+        tracing::error!(%error, "changed policies cannot be read; those of before stay in force");
+        current.failure = Some(error);
     }
 }
 
@@ -124,6 +148,14 @@ mod tests {
         file.refresh();
         file.refresh();
         assert_eq!((file.current().len(), failures(&metrics).as_str()), (2, "2"));
+        // It can be looked at and not be read: it is tried again, though it looks the same.
+        std::fs::create_dir(&path).unwrap();
+        for _ in 0..2 {
+            file.refresh();
+            assert_eq!((file.current().len(), failures(&metrics).as_str()), (2, "3"));
+            assert_eq!(file.current.lock().stamp, None);
+        }
+        std::fs::remove_dir(&path).unwrap();
         std::fs::write(&path, "").unwrap();
         file.refresh();
         assert_eq!(file.current().len(), 0);

@@ -34,7 +34,7 @@ pub struct Authenticator {
     methods: Vec<AuthMethod>,
     anonymous: Arc<Principal>,
     cache: VerdictCache,
-    throttle: Throttle,
+    pub(crate) throttle: Throttle,
     metrics: AuthMetrics,
     pub(crate) sessions: Sessions,
 }
@@ -65,7 +65,7 @@ impl Authenticator {
         Ok(Self {
             methods: config.methods.iter().map(open).collect::<Result<_, _>>()?,
             anonymous: Arc::new(Principal::anonymous()),
-            cache: VerdictCache::new(config.cache_max.to_u64(), config.cache_ttl, metrics.clone()),
+            cache: VerdictCache::new(config, metrics.clone()),
             throttle: Throttle::new(),
             metrics,
             sessions: Sessions::start(&config.session).map_err(|error| format!("auth.{error}"))?,
@@ -118,9 +118,11 @@ impl Authenticator {
     /// Who has signed in with the page. A session that is over is as good as none: its browser has to get the page that signs in.
     fn of_session(&self, headers: &HeaderMap) -> Option<Arc<Principal>> {
         let found = self.sessions.principal(headers, unix_seconds());
-        // What the method knew may have been withdrawn with it.
+        // What the method knew may have been withdrawn with it. Nobody signs in by what the connection says.
+        let signs_in = |method: Method| !matches!(method, Method::Certificate | Method::Proxy | Method::Anonymous);
         let is_configured = |method: Method| self.methods.iter().any(|own| own.name().method() == method);
-        let principal = found.clone().and_then(Result::ok).filter(|principal| is_configured(principal.method));
+        let counts = |principal: &Principal| signs_in(principal.method) && is_configured(principal.method);
+        let principal = found.clone().and_then(Result::ok).filter(counts);
         let result = match (&found, &principal) {
             (None, _) => "absent",
             (_, Some(_)) => "ok",

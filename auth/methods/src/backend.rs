@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::http::{HeaderMap, StatusCode};
 use reqwest::RequestBuilder;
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use weir_tls::ClientTls;
 
 use super::metrics::AuthMetrics;
@@ -28,6 +28,12 @@ pub(crate) struct Backend {
     metrics: AuthMetrics,
     /// Whether it was said that it does not answer.
     is_silent: AtomicBool,
+}
+
+/// A place among the questions under way, for one after the other. They and the wait for it have one `timeout` together.
+pub(crate) struct Slot<'a> {
+    begun: Instant,
+    _permit: SemaphorePermit<'a>,
 }
 
 /// What it said.
@@ -56,18 +62,36 @@ impl Backend {
         Ok(Self { name, client, slots, timeout, metrics, is_silent })
     }
 
+    /// With so many questions at once.
+    pub fn with_slots(self, slots: usize) -> Self {
+        Self { slots: Semaphore::new(slots), ..self }
+    }
+
     pub fn client(&self) -> &reqwest::Client {
         &self.client
     }
 
     /// Its answer, unless there is none in time or it says that it cannot.
     pub async fn send(&self, request: RequestBuilder) -> Result<Reply, Undecided> {
+        let slot = self.slot().await?;
+        self.send_in(&slot, request).await
+    }
+
+    /// Waits for a place.
+    pub async fn slot(&self) -> Result<Slot<'_>, Undecided> {
         let begun = Instant::now();
-        let exchange = async {
-            let _slot = self.slots.acquire().await.map_err(|error| error.to_string())?;
-            exchange(request).await
-        };
-        let outcome = tokio::time::timeout(self.timeout, exchange).await;
+        if let Ok(Ok(permit)) = tokio::time::timeout(self.timeout, self.slots.acquire()).await {
+            return Ok(Slot { begun, _permit: permit });
+        }
+        self.metrics.backend(self.name, begun.elapsed().as_secs_f64(), false);
+        Err(self.undecided(&format!("too many questions are under way; none has ended within {:?}", self.timeout)))
+    }
+
+    /// As `send`, in a place that the caller has.
+    pub async fn send_in(&self, slot: &Slot<'_>, request: RequestBuilder) -> Result<Reply, Undecided> {
+        let begun = Instant::now();
+        let left = self.timeout.saturating_sub(slot.begun.elapsed());
+        let outcome = tokio::time::timeout(left, exchange(request)).await;
         let outcome = outcome.unwrap_or_else(|_| Err(format!("no answer within {:?}", self.timeout)));
         self.metrics.backend(self.name, begun.elapsed().as_secs_f64(), outcome.is_ok());
         match outcome {

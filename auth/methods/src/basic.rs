@@ -92,19 +92,16 @@ impl Basic {
         let slot = tokio::time::timeout(self.timeout, Arc::clone(&self.slots).acquire_owned()).await.map_err(busy)?;
         let user = self.key.digest(&[b"user", user.as_bytes()]);
         // Here and not before the wait for a slot: guesses that came at once count one after the other.
-        throttle.admit_user(from, Some(&user))?;
+        let attempt = throttle.attempt(from, Some(user))?;
         let (password, hash) = (password.to_vec(), Arc::clone(hash));
         let verify = move || {
             let _slot = slot;
             is_right(&password, &hash)
         };
         let is_right = tokio::task::spawn_blocking(verify).await.unwrap_or(false);
-        let found = principal.filter(|_| is_right);
-        match &found {
-            Some(_) => throttle.succeed(&user),
-            None => throttle.fail(from, Some(user), Instant::now()),
-        }
-        Ok((found, Duration::MAX))
+        let outcome = Ok((principal.filter(|_| is_right), Duration::MAX));
+        attempt.end(&outcome);
+        outcome
     }
 }
 
@@ -169,8 +166,10 @@ fn check(hash: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use argon2::PasswordHasher;
+    use futures_util::FutureExt;
 
     use super::*;
+    use crate::config::AuthConfig;
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
@@ -197,7 +196,7 @@ mod tests {
             let path = folder.path().join("htpasswd");
             std::fs::write(&path, format!("alice:{}\nbob:{}\n", bcrypted("a-pw"), argoned("b-pw"))).unwrap();
             let metrics = AuthMetrics::default();
-            let cache = VerdictCache::new(1 << 20, Duration::from_secs(60), metrics.clone());
+            let cache = VerdictCache::new(&AuthConfig::default(), metrics.clone());
             let basic = Basic::open(&path, DigestKey::new(), Duration::from_secs(60), metrics.clone()).unwrap();
             Self { folder, basic, cache, throttle: Throttle::new(), metrics }
         }
@@ -250,6 +249,22 @@ mod tests {
         }
         assert!(matches!(fixture.judge("alice", "a-pw").await, Ok(Verdict::Known(_))), "the cache knows alice");
         assert!(matches!(fixture.judge("bob", "b-pw").await, Ok(Verdict::Known(_))), "bob has not failed");
+    }
+
+    #[tokio::test]
+    async fn a_guess_that_is_cancelled_counts() {
+        let (fixture, begun) = (Fixture::new(), Instant::now());
+        for guess in 0.. {
+            // Else the file is looked at in between.
+            fixture.basic.users.get().await;
+            // Pending where it waits for a slot, too; that is no guess yet.
+            if let Some(Err(undecided)) = fixture.judge("alice", &format!("guess {guess}")).now_or_never() {
+                assert!(undecided.0.contains("try again in"), "{undecided}");
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "{guess} guesses were cancelled, and none counted");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     #[test]

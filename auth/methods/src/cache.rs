@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+use super::config::AuthConfig;
 use super::digest::Digest;
 use super::metrics::AuthMetrics;
 use super::verdict::{Found, Undecided};
@@ -39,14 +40,18 @@ pub(crate) struct VerdictCache {
     verdicts: Cache<Digest, CachedVerdict, ByBytes>,
     /// The longest that a credential which was right is believed.
     ttl: Duration,
+    /// How long a request waits for another's verification.
+    timeout: Duration,
     metrics: AuthMetrics,
 }
 
 impl VerdictCache {
-    pub fn new(bytes_max: u64, ttl: Duration, metrics: AuthMetrics) -> Self {
+    pub fn new(config: &AuthConfig, metrics: AuthMetrics) -> Self {
+        let bytes_max = config.cache_max.to_u64();
         // A principal takes about 512 bytes; the estimate only sizes the table.
         let estimate = (bytes_max / 512).clamp(64, 1 << 20) as usize;
-        Self { verdicts: Cache::with_weighter(estimate, bytes_max, ByBytes), ttl, metrics }
+        let verdicts = Cache::with_weighter(estimate, bytes_max, ByBytes);
+        Self { verdicts, ttl: config.cache_ttl, timeout: config.timeout, metrics }
     }
 
     /// What is known of a credential. `method`: for the count of hits.
@@ -64,15 +69,23 @@ impl VerdictCache {
         key: &Digest,
         verify: impl Future<Output = Result<(Found, Duration), Undecided>>,
     ) -> Result<Found, Undecided> {
-        let guard = loop {
-            match self.verdicts.get_value_or_guard_async(key).await {
-                Ok(verdict) if Instant::now() < verdict.until => {
-                    self.metrics.cache(method, "hit");
-                    return Ok(verdict.found);
+        let found_or_turn = async {
+            loop {
+                match self.verdicts.get_value_or_guard_async(key).await {
+                    Ok(verdict) if Instant::now() < verdict.until => break Ok(verdict.found),
+                    Ok(_) => drop(self.verdicts.remove_if(key, |verdict| verdict.until <= Instant::now())),
+                    Err(guard) => break Err(guard),
                 }
-                Ok(_) => drop(self.verdicts.remove_if(key, |verdict| verdict.until <= Instant::now())),
-                Err(guard) => break guard,
             }
+        };
+        // Where one gets no answer in time, those behind it do not try in turn.
+        let guard = match tokio::time::timeout(self.timeout, found_or_turn).await {
+            Ok(Ok(found)) => {
+                self.metrics.cache(method, "hit");
+                return Ok(found);
+            }
+            Ok(Err(guard)) => guard,
+            Err(_) => return Err(Undecided(format!("{method} does not answer who this is; try again later"))),
         };
         self.metrics.cache(method, "miss");
         let (found, right_for) = verify.await?;
@@ -88,11 +101,12 @@ mod tests {
     use std::sync::Arc;
 
     use weir_access::Principal;
+    use weir_model::config::ByteSize;
 
     use super::*;
 
     fn cache() -> VerdictCache {
-        VerdictCache::new(1 << 20, Duration::from_secs(60), AuthMetrics::default())
+        VerdictCache::new(&AuthConfig::default(), AuthMetrics::default())
     }
 
     #[tokio::test]
@@ -126,7 +140,8 @@ mod tests {
 
     #[tokio::test]
     async fn it_stays_within_its_bytes() {
-        let cache = VerdictCache::new(64 << 10, Duration::from_secs(60), AuthMetrics::default());
+        let config = AuthConfig { cache_max: ByteSize::bytes(64 << 10), ..AuthConfig::default() };
+        let cache = VerdictCache::new(&config, AuthMetrics::default());
         for number in 0..10_000u64 {
             let mut key = [0; 32];
             key[..8].copy_from_slice(&number.to_le_bytes());

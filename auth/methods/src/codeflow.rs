@@ -1,6 +1,7 @@
 //! Signing in from the page at an OpenID Connect issuer: the authorization-code flow with PKCE (RFC 7636, S256), a state and a
 //! nonce. What is under way lies with the browser, sealed: any query node that shares the session's key can finish it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,10 +15,11 @@ use serde_json::Value;
 use url::Url;
 use weir_access::Principal;
 
-use super::backend::Backend;
+use super::backend::{Backend, Slot};
 use super::config::{OidcConfig, server};
 use super::oidc::{Oidc, discovery};
 use super::session::Sessions;
+use super::throttle::Throttle;
 use super::verdict::Undecided;
 
 /// A person types a password, and looks for a second factor.
@@ -26,6 +28,14 @@ const COOKIE: &str = "__Host-weir-login";
 
 /// The issuer's endpoints are asked for again after so long.
 const ENDPOINTS_AGE: Duration = Duration::from_secs(600);
+/// … and after so long where it did not say them.
+const ENDPOINTS_PAUSE: Duration = Duration::from_secs(5);
+
+/// Questions of sign-ins under way: whoever has no account here can begin many, and tokens are not to wait for them.
+const AT_ONCE: usize = 4;
+
+/// How often it is said at most that codes are refused: whoever has no account here can have them refused.
+const REFUSALS_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Longest address of the page that is come back to; longer ones become the first view.
 const PATH_BYTES_MAX: usize = 1500;
@@ -36,8 +46,25 @@ const SECRET_BYTES_MAX: u64 = 4096;
 /// See above.
 pub(crate) struct CodeFlow {
     config: OidcConfig,
-    backend: Arc<Backend>,
-    endpoints: Mutex<Option<(Instant, Arc<Endpoints>)>>,
+    backend: Backend,
+    endpoints: Mutex<KnownEndpoints>,
+    /// Held by who asks for them.
+    turn: tokio::sync::Mutex<()>,
+    refusals: Mutex<Refusals>,
+}
+
+#[derive(Default)]
+struct KnownEndpoints {
+    endpoints: Option<Arc<Endpoints>>,
+    /// They are not asked for before.
+    until: Option<Instant>,
+}
+
+/// Codes that were refused since that was said last.
+#[derive(Default)]
+struct Refusals {
+    said: Option<Instant>,
+    unsaid: u64,
 }
 
 struct Endpoints {
@@ -97,9 +124,14 @@ pub(crate) struct SignedIn {
 
 impl CodeFlow {
     /// `None` where the page's address is not configured.
-    pub fn new(config: &OidcConfig, backend: Arc<Backend>) -> Option<Self> {
-        let is_configured = !config.redirect_url.is_empty();
-        is_configured.then(|| Self { config: config.clone(), backend, endpoints: Mutex::default() })
+    pub fn new(config: &OidcConfig, backend: Backend) -> Option<Self> {
+        (!config.redirect_url.is_empty()).then(|| Self {
+            config: config.clone(),
+            backend: backend.with_slots(AT_ONCE),
+            endpoints: Mutex::default(),
+            turn: Default::default(),
+            refusals: Mutex::default(),
+        })
     }
 
     pub fn issuer(&self) -> &str {
@@ -125,12 +157,14 @@ impl CodeFlow {
         Ok((url, sessions.leave(COOKIE, &under_way, now, UNDER_WAY)))
     }
 
-    /// What has become of it, and the cookie that takes away what was left with the browser.
+    /// What has become of it, and the cookie that takes away what was left with the browser. `from`: the peer's address, and who
+    /// has to wait.
     pub async fn finish(
         &self,
         oidc: &Oidc,
         sessions: &Sessions,
         (headers, callback): (&HeaderMap, &Callback),
+        from: (IpAddr, &Throttle),
         now: u64,
     ) -> (Result<SignedIn, Failed>, String) {
         let (under_way, gone) = sessions.take::<UnderWay>(COOKIE, headers, now);
@@ -140,7 +174,7 @@ impl CodeFlow {
             if !callback.error.is_empty() || callback.code.is_empty() || callback.code.len() > CODE_BYTES_MAX {
                 return Err(Failed::Denied);
             }
-            let token = self.exchange(&callback.code, &under_way.verifier).await?;
+            let token = self.exchange(&callback.code, &under_way.verifier, from).await?;
             let principal = oidc.identify(&token, &under_way.nonce).await.map_err(|_| Failed::Silent)?;
             Ok(SignedIn { principal: principal.ok_or(Failed::Unknown)?, to: under_way.to })
         };
@@ -158,8 +192,19 @@ impl CodeFlow {
     }
 
     /// The code for an ID token.
-    async fn exchange(&self, code: &str, verifier: &str) -> Result<String, Failed> {
+    async fn exchange(&self, code: &str, verifier: &str, (from, throttle): (IpAddr, &Throttle)) -> Result<String, Failed> {
         let endpoints = self.endpoints().await?;
+        let slot = self.backend.slot().await.map_err(|_| Failed::Silent)?;
+        // With a slot that is held until this code counts: of codes that came at once, no more are asked about.
+        let attempt = throttle.attempt(from, None).map_err(|_| Failed::Silent)?;
+        let outcome = self.ask(&slot, &endpoints.token, code, verifier).await;
+        if !matches!(outcome, Err(Failed::Denied)) {
+            attempt.pardon();
+        }
+        outcome
+    }
+
+    async fn ask(&self, slot: &Slot<'_>, endpoint: &Url, code: &str, verifier: &str) -> Result<String, Failed> {
         let form = [
             ("grant_type", "authorization_code"),
             ("code", code),
@@ -167,15 +212,15 @@ impl CodeFlow {
             ("client_id", &self.config.client_id),
             ("code_verifier", verifier),
         ];
-        let mut request = self.backend.client().post(endpoints.token.clone()).form(&form);
+        let mut request = self.backend.client().post(endpoint.clone()).form(&form);
         if let Some(secret) = self.secret().map_err(|error| self.silent(&error))? {
             request = request.basic_auth(form_encoded(&self.config.client_id), Some(form_encoded(&secret)));
         }
-        let reply = self.backend.send(request).await.map_err(|_| Failed::Silent)?;
+        let reply = self.backend.send_in(slot, request).await.map_err(|_| Failed::Silent)?;
         if !reply.status.is_success() {
             // The issuer's reason goes to the log; it may say what is wrong with the client's registration, and names no secret.
             let reason = reply.json().ok().and_then(|said| said["error"].as_str().map(str::to_owned)).unwrap_or_default();
-            tracing::warn!(status = reply.status.as_u16(), reason, "the issuer gives no token for a code");
+            self.say_refused(reply.status.as_u16(), &reason);
             return Err(Failed::Denied);
         }
         let said = reply.json().map_err(|error| self.silent(&error))?;
@@ -196,22 +241,37 @@ impl CodeFlow {
         Ok(Some(text.trim().to_owned()))
     }
 
+    fn say_refused(&self, status: u16, reason: &str) {
+        let mut refusals = self.refusals.lock();
+        refusals.unsaid += 1;
+        if refusals.said.is_none_or(|at| at.elapsed() >= REFUSALS_INTERVAL) {
+            tracing::warn!(status, reason, codes = refusals.unsaid, "the issuer gives no token for a code");
+            *refusals = Refusals { said: Some(Instant::now()), unsaid: 0 };
+        }
+    }
+
     async fn endpoints(&self) -> Result<Arc<Endpoints>, Failed> {
-        let known = self.endpoints.lock().clone();
-        if let Some((at, endpoints)) = &known
-            && at.elapsed() < ENDPOINTS_AGE
-        {
-            return Ok(Arc::clone(endpoints));
+        if let Some(known) = self.known_endpoints() {
+            return known;
         }
-        match discovery(&self.backend, &self.config.issuer_url).await.and_then(|document| self.read(&document)) {
-            Ok(endpoints) => {
-                let endpoints = Arc::new(endpoints);
-                *self.endpoints.lock() = Some((Instant::now(), Arc::clone(&endpoints)));
-                Ok(endpoints)
-            }
-            // Old ones count on while the issuer is silent.
-            Err(_) => known.map(|(_, endpoints)| endpoints).ok_or(Failed::Silent),
+        let _turn = self.turn.lock().await;
+        if let Some(known) = self.known_endpoints() {
+            return known;
         }
+        let read = discovery(&self.backend, &self.config.issuer_url).await.and_then(|document| self.read(&document));
+        let mut known = self.endpoints.lock();
+        known.until = Some(Instant::now() + if read.is_ok() { ENDPOINTS_AGE } else { ENDPOINTS_PAUSE });
+        // Old ones count on while the issuer is silent.
+        if let Ok(endpoints) = read {
+            known.endpoints = Some(Arc::new(endpoints));
+        }
+        known.endpoints.clone().ok_or(Failed::Silent)
+    }
+
+    /// `None` where they are to be asked for.
+    fn known_endpoints(&self) -> Option<Result<Arc<Endpoints>, Failed>> {
+        let known = self.endpoints.lock();
+        known.until.is_some_and(|until| Instant::now() < until).then(|| known.endpoints.clone().ok_or(Failed::Silent))
     }
 
     fn read(&self, document: &Value) -> Result<Endpoints, Undecided> {

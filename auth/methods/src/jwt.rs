@@ -89,6 +89,11 @@ impl<'a> Jwt<'a> {
         end.checked_sub(now).filter(|left| *left > 0).map(Duration::from_secs)
     }
 
+    /// When it ends, in seconds since 1970; unverified.
+    pub fn ends(&self) -> Option<u64> {
+        self.time("exp")?
+    }
+
     /// Seconds since 1970; the inner `None` where the claim is something else.
     fn time(&self, claim: &str) -> Option<Option<u64>> {
         let value = self.claims.get(claim)?;

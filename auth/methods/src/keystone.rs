@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::json;
 use weir_access::{Method, Principal};
 
-use super::backend::{Backend, Reply};
+use super::backend::{Backend, Reply, Slot};
 use super::cache::VerdictCache;
 use super::config::{KeystoneConfig, TenantName};
 use super::credentials::Credentials;
@@ -25,6 +25,9 @@ use super::throttle::Throttle;
 use super::verdict::{Found, Undecided, Verdict};
 use super::watched::read_text;
 
+/// A sign-in of weir's own that has failed is not tried again for so long: whoever waits for it would try one after the other.
+const SIGN_IN_PAUSE: Duration = Duration::from_secs(1);
+
 /// See above.
 pub(crate) struct Keystone {
     config: KeystoneConfig,
@@ -34,8 +37,8 @@ pub(crate) struct Keystone {
     key: DigestKey,
     /// weir's own token, until Keystone does not take it any more.
     own: RwLock<Option<Arc<str>>>,
-    /// Held by who asks for the next one.
-    turn: tokio::sync::Mutex<()>,
+    /// Held by who asks for the next one. When and why that was in vain last.
+    turn: tokio::sync::Mutex<Option<(Instant, Undecided)>>,
 }
 
 impl Keystone {
@@ -72,11 +75,20 @@ impl Keystone {
 
     async fn verify(&self, token: &str, from: IpAddr, throttle: &Throttle) -> Result<(Found, Duration), Undecided> {
         throttle.admit(from)?;
-        let mut own = self.own_token(None).await?;
-        let mut reply = self.validate(&own, token).await?;
+        let slot = self.backend.slot().await?;
+        // Again, with a slot that is held until this one counts: of tokens that came at once, no more are asked about.
+        let attempt = throttle.attempt(from, None)?;
+        let outcome = self.ask(&slot, token).await;
+        attempt.end(&outcome);
+        outcome
+    }
+
+    async fn ask(&self, slot: &Slot<'_>, token: &str) -> Result<(Found, Duration), Undecided> {
+        let mut own = self.own_token(slot, None).await?;
+        let mut reply = self.validate(slot, &own, token).await?;
         if reply.status == StatusCode::UNAUTHORIZED {
-            own = self.own_token(Some(&own)).await?;
-            reply = self.validate(&own, token).await?;
+            own = self.own_token(slot, Some(&own)).await?;
+            reply = self.validate(slot, &own, token).await?;
         }
         let found = match reply.status {
             StatusCode::OK => {
@@ -88,34 +100,37 @@ impl Keystone {
             StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED => None,
             status => return Err(self.backend.undecided(&format!("status {status}; may weir's account validate tokens?"))),
         };
-        let Some((principal, right_for)) = found else {
-            throttle.fail(from, None, Instant::now());
-            return Ok((None, Duration::ZERO));
-        };
-        Ok((Some(Arc::new(principal)), right_for))
+        Ok(found.map_or((None, Duration::ZERO), |(principal, right_for)| (Some(Arc::new(principal)), right_for)))
     }
 
-    async fn validate(&self, own: &str, token: &str) -> Result<Reply, Undecided> {
+    async fn validate(&self, slot: &Slot<'_>, own: &str, token: &str) -> Result<Reply, Undecided> {
         let request = self.backend.client().get(format!("{}?nocatalog", self.tokens_url));
-        self.backend.send(request.header("x-auth-token", own).header("x-subject-token", token)).await
+        self.backend.send_in(slot, request.header("x-auth-token", own).header("x-subject-token", token)).await
     }
 
     /// weir's own token, another one than `refused`.
-    async fn own_token(&self, refused: Option<&Arc<str>>) -> Result<Arc<str>, Undecided> {
+    async fn own_token(&self, slot: &Slot<'_>, refused: Option<&Arc<str>>) -> Result<Arc<str>, Undecided> {
         let held = || self.own.read().clone().filter(|own| Some(own) != refused);
         if let Some(own) = held() {
             return Ok(own);
         }
-        let _turn = self.turn.lock().await;
+        let mut failed = self.turn.lock().await;
         if let Some(own) = held() {
             return Ok(own);
         }
-        let own = self.sign_in().await?;
+        if let Some((at, undecided)) = &*failed
+            && at.elapsed() < SIGN_IN_PAUSE
+        {
+            return Err(undecided.clone());
+        }
+        let signed_in = self.sign_in(slot).await;
+        *failed = signed_in.as_ref().err().map(|undecided| (Instant::now(), undecided.clone()));
+        let own = signed_in?;
         *self.own.write() = Some(Arc::clone(&own));
         Ok(own)
     }
 
-    async fn sign_in(&self) -> Result<Arc<str>, Undecided> {
+    async fn sign_in(&self, slot: &Slot<'_>) -> Result<Arc<str>, Undecided> {
         let path: PathBuf = self.config.password_file.clone();
         let password = tokio::task::spawn_blocking(move || read_text(&path, SECRET_BYTES_MAX)).await;
         let password = password.unwrap_or_else(|error| Err(error.to_string()));
@@ -126,7 +141,7 @@ impl Keystone {
             "identity": {"methods": ["password"], "password": {"user": user}},
             "scope": {"project": {"name": self.config.project, "domain": domain}},
         }});
-        let reply = self.backend.send(self.backend.client().post(&self.tokens_url).json(&body)).await?;
+        let reply = self.backend.send_in(slot, self.backend.client().post(&self.tokens_url).json(&body)).await?;
         let token = reply.headers.get("x-subject-token").and_then(|token| token.to_str().ok());
         match token.filter(|_| reply.status == StatusCode::CREATED) {
             Some(token) => Ok(token.into()),

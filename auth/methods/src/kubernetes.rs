@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use weir_access::{Method, Principal};
 
-use super::backend::{Backend, Reply};
+use super::backend::{Backend, Reply, Slot};
 use super::cache::VerdictCache;
 use super::config::{KubernetesConfig, TokenCheck, server};
 use super::digest::DigestKey;
@@ -93,19 +93,24 @@ impl Kubernetes {
 
     async fn review(&self, token: &str, from: IpAddr, throttle: &Throttle) -> Result<(Found, Duration), Undecided> {
         throttle.admit(from)?;
+        let slot = self.api.backend.slot().await?;
+        // Again, with a slot that is held until this one counts: of tokens that came at once, no more are asked about.
+        let attempt = throttle.attempt(from, None)?;
+        let outcome = self.ask(&slot, token).await;
+        attempt.end(&outcome);
+        outcome
+    }
+
+    async fn ask(&self, slot: &Slot<'_>, token: &str) -> Result<(Found, Duration), Undecided> {
         let mut spec = json!({"token": token});
         if !self.audiences.is_empty() {
             spec["audiences"] = json!(self.audiences);
         }
         let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec});
         let url = format!("{}/apis/authentication.k8s.io/v1/tokenreviews", self.api.url);
-        let reply = self.api.send(self.api.backend.client().post(url).json(&review)).await?;
+        let reply = self.api.send(slot, self.api.backend.client().post(url).json(&review)).await?;
         let review: TokenReview = self.api.decode(&reply)?;
-        let found = review.status.principal(&self.audiences).map(Arc::new);
-        if found.is_none() {
-            throttle.fail(from, None, Instant::now());
-        }
-        Ok((found, Duration::MAX))
+        Ok((review.status.principal(&self.audiences).map(Arc::new), Duration::MAX))
     }
 
     async fn verify(&self, keys: &KeySet, jwt: &Jwt<'_>) -> Result<(Found, Duration), Undecided> {
@@ -123,12 +128,12 @@ impl Kubernetes {
 }
 
 impl Api {
-    async fn send(&self, request: RequestBuilder) -> Result<Reply, Undecided> {
+    async fn send(&self, slot: &Slot<'_>, request: RequestBuilder) -> Result<Reply, Undecided> {
         let token = self.token_file.clone();
         let token = tokio::task::spawn_blocking(move || read_text(&token, SECRET_BYTES_MAX)).await;
         let token = token.unwrap_or_else(|error| Err(error.to_string()));
         let token = token.map_err(|error| self.backend.undecided(&format!("auth.kubernetes.token_file: {error}")))?;
-        let reply = self.backend.send(request.bearer_auth(token.trim())).await?;
+        let reply = self.backend.send_in(slot, request.bearer_auth(token.trim())).await?;
         if !reply.status.is_success() {
             return Err(self.backend.undecided(&format!("status {}; may weir create tokenreviews?", reply.status)));
         }
@@ -142,8 +147,9 @@ impl Api {
     /// The issuer and its keys. These are asked of the API server: where the document says they are may be out of reach.
     async fn published(&self) -> Result<Published, Undecided> {
         let get = |path: &str| self.backend.client().get(format!("{}/{path}", self.url));
-        let document: Value = self.decode(&self.send(get(".well-known/openid-configuration")).await?)?;
-        let keys: Value = self.decode(&self.send(get("openid/v1/jwks")).await?)?;
+        let slot = self.backend.slot().await?;
+        let document: Value = self.decode(&self.send(&slot, get(".well-known/openid-configuration")).await?)?;
+        let keys: Value = self.decode(&self.send(&slot, get("openid/v1/jwks")).await?)?;
         let published = match document["issuer"].as_str() {
             Some(issuer) => Published::new(issuer.to_owned(), &keys),
             None => Err("its discovery document names no issuer".to_owned()),
@@ -190,11 +196,12 @@ impl ReviewStatus {
     /// `audiences`: what was asked for. An API server that does not know audiences says none, and its yes is for itself alone.
     fn principal(self, audiences: &[String]) -> Option<Principal> {
         let is_meant = audiences.is_empty() || self.audiences.iter().any(|audience| audiences.contains(audience));
-        if !self.authenticated || self.user.username.is_empty() || !is_meant {
+        if !self.authenticated || !is_meant {
             return None;
         }
         let ReviewedUser { username: name, uid, groups } = self.user;
-        let tenants = ServiceAccount::parse(&name).map(|account| vec![account.namespace.into()]);
+        // A person of the cluster has no tenant that would bind, and a name that another method's user may have.
+        let tenants = Some(vec![ServiceAccount::parse(&name)?.namespace.into()]);
         Some(Principal { name, uid, groups, tenants, method: Method::Kubernetes })
     }
 }

@@ -5,7 +5,7 @@
 //! - `credentials`: what a request's head brings, within limits.
 //! - `certificates`, `tokens`, `basic`, `oidc`, `kubernetes`, `keystone`, `proxy`: the methods, a file each.
 //! - `jwt`, `jwks`: signed tokens, and the keys that an issuer publishes.
-//! - `session`: cookies of the page. `signin`: how it gets one, `codeflow`: from an issuer.
+//! - `session`: cookies of the page, `ended`: those that do not count any more. `signin`: how it gets one, `codeflow`: from an issuer.
 //! - `backend`: HTTP to issuers and to whoever else is asked. `webhook`: reaches the service that authorization asks.
 //! - `cache`: verdicts that cost something, kept for a while. `digest`: how secrets are looked up.
 //! - `throttle`: who has failed too often waits. `watched`: files that are read again when they change.
@@ -20,6 +20,7 @@ mod codeflow;
 mod config;
 mod credentials;
 mod digest;
+mod ended;
 mod jwks;
 mod jwt;
 mod keystone;

@@ -31,8 +31,10 @@ pub(crate) struct Oidc {
 impl Oidc {
     /// The issuer is not asked before the first token comes.
     pub fn new(config: &OidcConfig, key: DigestKey, timeout: Duration, metrics: AuthMetrics) -> Result<Self, String> {
-        let backend = Arc::new(Backend::new(Method::Oidc.name(), "auth.oidc.ca_file", &config.ca_file, timeout, metrics)?);
-        let (issuer, code_flow) = (config.issuer_url.clone(), CodeFlow::new(config, Arc::clone(&backend)));
+        let backend =
+            Arc::new(Backend::new(Method::Oidc.name(), "auth.oidc.ca_file", &config.ca_file, timeout, metrics.clone())?);
+        let of_page = Backend::new(Method::Oidc.name(), "auth.oidc.ca_file", &config.ca_file, timeout, metrics)?;
+        let (issuer, code_flow) = (config.issuer_url.clone(), CodeFlow::new(config, of_page));
         let keys = KeySet::new(move || {
             let (backend, issuer) = (Arc::clone(&backend), issuer.clone());
             async move { discover(&backend, &issuer).await }.boxed()
@@ -84,8 +86,8 @@ impl Oidc {
     fn principal(&self, jwt: &Jwt<'_>) -> Option<Principal> {
         let config = &self.config;
         let name = claim(&jwt.claims, &config.username_claim)?.as_str().filter(|name| !name.is_empty())?;
-        // As kube-apiserver does: an address that nobody has verified names nobody.
-        if config.username_claim == "email" && jwt.claims.get("email_verified").is_some_and(|is| is != &Value::Bool(true)) {
+        // An address that nobody has verified names nobody; an issuer that does not say so has not verified it.
+        if config.username_claim == "email" && jwt.claims.get("email_verified") != Some(&Value::Bool(true)) {
             return None;
         }
         let name = format!("{}{name}", config.username_prefix);

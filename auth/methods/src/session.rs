@@ -3,7 +3,6 @@
 //! A cookie is base64url of version (1 byte), nonce (12), and the sealed JSON (ChaCha20-Poly1305) with its tag (16); what it is
 //! for is authenticated with it. Query nodes that share `[auth.session] key_file` take each other's.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use weir_access::{Method, Principal};
 use weir_model::config::duration;
 
+use super::ended::{EndedSessions, FinishedSignIns};
+
 const VERSION: u8 = 1;
 
 /// `__Host-`: of this host alone, over https alone, for all of its paths.
@@ -32,9 +33,6 @@ const COOKIE_BYTES_MAX: usize = 3800;
 /// A key of fewer bytes could be guessed.
 const KEY_BYTES_MIN: usize = 32;
 const KEY_BYTES_MAX: u64 = 4096;
-
-/// Sessions that were ended and could still be shown: a megabyte.
-const ENDED_MAX: usize = 20_000;
 
 /// `[auth.session]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,8 +66,8 @@ pub(crate) struct Sessions {
     key: LessSafeKey,
     random: SystemRandom,
     lifetime: Duration,
-    /// By id, until when they could still be shown.
-    ended: Mutex<HashMap<String, u64>>,
+    ended: Mutex<EndedSessions>,
+    finished: Mutex<FinishedSignIns>,
 }
 
 impl std::fmt::Debug for Sessions {
@@ -115,44 +113,43 @@ impl Sessions {
         }
         let hash = digest(&SHA256, secret.trim_ascii());
         let key = UnboundKey::new(&CHACHA20_POLY1305, hash.as_ref()).map_err(|_| "session: the key is refused".to_owned())?;
-        Ok(Self { key: LessSafeKey::new(key), random, lifetime: config.lifetime, ended: Mutex::default() })
+        let (ended, finished) = (Mutex::default(), Mutex::default());
+        Ok(Self { key: LessSafeKey::new(key), random, lifetime: config.lifetime, ended, finished })
     }
 
     /// The `Set-Cookie` of a new session. `now`: Unix seconds, as everywhere here.
     pub fn begin(&self, principal: &Principal, now: u64) -> Result<String, SessionError> {
+        self.begin_for(self.lifetime, principal, now)
+    }
+
+    /// … that ends after `lasts`, or after the configured lifetime if that is shorter.
+    pub fn begin_for(&self, lasts: Duration, principal: &Principal, now: u64) -> Result<String, SessionError> {
+        let seconds = lasts.min(self.lifetime).as_secs();
         let Principal { name, uid, groups, tenants, method } = principal.clone();
         let too_large = SessionError::TooLarge(groups.len(), tenants.as_ref().map_or(0, Vec::len));
         let tenants = tenants.map(|all| all.iter().map(ToString::to_string).collect());
         let carried = Carried { name, uid, groups, tenants, method: method.name().to_owned() };
-        let text = self.seal("session", &carried, now + self.lifetime.as_secs());
+        let text = self.seal("session", &carried, now + seconds);
         if text.len() > COOKIE_BYTES_MAX {
             return Err(too_large);
         }
-        Ok(set_cookie(SESSION_COOKIE, &text, self.lifetime.as_secs(), "Strict"))
+        Ok(set_cookie(SESSION_COOKIE, &text, seconds, "Strict"))
     }
 
     /// Whose session a request shows; `None` where it shows none.
     pub fn principal(&self, headers: &HeaderMap, now: u64) -> Option<Result<Principal, SessionError>> {
         let text = cookie(headers, SESSION_COOKIE)?;
-        let opened =
-            self.open_sealed::<Carried>("session", text, now).filter(|sealed| !self.ended.lock().contains_key(&sealed.id));
-        Some(opened.and_then(|sealed| principal(sealed.value)).ok_or(SessionError::Over))
+        Some(self.open_session(text, now).and_then(|sealed| principal(sealed.value)).ok_or(SessionError::Over))
     }
 
     /// Ends the session that a request shows: the `Set-Cookie` that takes it away. The same cookie, kept by somebody, is refused
-    /// from now on by this process.
+    /// from now on by this process, until the user has ended a hundred others.
     pub fn end(&self, headers: &HeaderMap, now: u64) -> String {
-        let shown = cookie(headers, SESSION_COOKIE).and_then(|text| self.open_sealed::<Carried>("session", text, now));
-        if let Some(sealed) = shown {
-            let mut ended = self.ended.lock();
-            if ended.len() >= ENDED_MAX {
-                ended.retain(|_, expires| *expires > now);
-            }
-            if ended.len() < ENDED_MAX {
-                ended.insert(sealed.id, sealed.expires);
-            } else {
-                tracing::warn!("more than {ENDED_MAX} sessions were ended lately; a copy of this one's cookie would still count");
-            }
+        let shown = cookie(headers, SESSION_COOKIE).and_then(|text| self.open_session(text, now));
+        if let Some(Sealed { id, expires, value }) = shown
+            && !self.ended.lock().insert(&value.name, (id, expires), now)
+        {
+            tracing::warn!("too many sessions were ended lately; a copy of this one's cookie would still count");
         }
         set_cookie(SESSION_COOKIE, "", 0, "Strict")
     }
@@ -162,9 +159,10 @@ impl Sessions {
         set_cookie(name, &self.seal(name, value, now + lasts.as_secs()), lasts.as_secs(), "Lax")
     }
 
-    /// What was left, and the `Set-Cookie` that takes it away.
+    /// What was left, and the `Set-Cookie` that takes it away. A copy of it is not taken again by this process.
     pub(crate) fn take<T: DeserializeOwned>(&self, name: &'static str, headers: &HeaderMap, now: u64) -> (Option<T>, String) {
-        let sealed = cookie(headers, name).and_then(|text| self.open_sealed(name, text, now));
+        let sealed: Option<Sealed<T>> = cookie(headers, name).and_then(|text| self.open_sealed(name, text, now));
+        let sealed = sealed.filter(|sealed| self.finished.lock().insert((sealed.id.clone(), sealed.expires), now));
         (sealed.map(|sealed| sealed.value), set_cookie(name, "", 0, "Lax"))
     }
 
@@ -188,6 +186,13 @@ impl Sessions {
         out.extend_from_slice(&nonce);
         out.extend_from_slice(&bytes);
         URL_SAFE_NO_PAD.encode(out)
+    }
+
+    /// A session that was not ended.
+    fn open_session(&self, text: &str, now: u64) -> Option<Sealed<Carried>> {
+        let sealed = self.open_sealed::<Carried>("session", text, now)?;
+        let is_ended = self.ended.lock().contains(&sealed.value.name, &sealed.id);
+        (!is_ended).then_some(sealed)
     }
 
     fn open_sealed<T: DeserializeOwned>(&self, purpose: &str, text: &str, now: u64) -> Option<Sealed<T>> {
@@ -263,6 +268,17 @@ mod tests {
     }
 
     #[test]
+    fn a_session_can_be_shorter_than_all_and_not_longer() {
+        let sessions = Sessions::start(&SessionConfig::default()).unwrap();
+        let begin = |seconds| sessions.begin_for(Duration::from_secs(seconds), &alice(), 100).unwrap();
+        let set = begin(60);
+        assert!(set.contains("Max-Age=60;"), "{set}");
+        assert_eq!(sessions.principal(&shown(&set), 159), Some(Ok(alice())));
+        assert_eq!(sessions.principal(&shown(&set), 160), Some(Err(SessionError::Over)));
+        assert!(begin(24 * HOUR).contains("Max-Age=43200;"));
+    }
+
+    #[test]
     fn what_was_changed_or_made_elsewhere_or_for_something_else_is_no_session() {
         let sessions = Sessions::start(&SessionConfig::default()).unwrap();
         let set = sessions.begin(&alice(), 100).unwrap();
@@ -281,6 +297,8 @@ mod tests {
         assert_eq!(sessions.principal(&renamed, 100), Some(Err(SessionError::Over)));
         let (taken, gone) = sessions.take::<String>("__Host-weir-login", &shown(&left), 159);
         assert_eq!((taken.as_deref(), gone.contains("Max-Age=0")), (Some("alice"), true));
+        assert_eq!(sessions.take::<String>("__Host-weir-login", &shown(&left), 159).0, None, "it is taken once");
+        let left = sessions.leave("__Host-weir-login", &alice().name, 100, Duration::from_secs(60));
         assert_eq!(sessions.take::<String>("__Host-weir-login", &shown(&left), 160).0, None);
     }
 

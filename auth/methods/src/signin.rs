@@ -1,6 +1,7 @@
 //! Signing in from the page: credentials once, then a session. `docs/api.md` has the shapes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -19,11 +20,16 @@ use weir_access::{Needs, Peer, Principal, Routes};
 
 use super::Authenticator;
 use super::codeflow::{Callback, Failed};
+use super::jwt::Jwt;
 use super::oidc::unix_seconds;
 use super::session::Sessions;
 
 /// Credentials of more bytes are refused unread.
 const BODY_BYTES_MAX: usize = 16 << 10;
+
+/// A session that was begun with another server's token ends after so long, or with the token: that server does not say here
+/// when it takes one back.
+const TOKEN_SESSION_MAX: Duration = Duration::from_secs(3600);
 
 const SESSION_PATH: &str = "/api/weir/v1/session";
 
@@ -81,14 +87,17 @@ async fn login(State(authenticator): State<Arc<Authenticator>>, wanted: Result<Q
 /// Back from the issuer.
 async fn callback(
     State(authenticator): State<Arc<Authenticator>>,
+    peer: Option<Extension<Peer>>,
     headers: HeaderMap,
     said: Result<Query<Callback>, QueryRejection>,
 ) -> Response {
     let Some((oidc, flow)) = authenticator.code_flow() else {
         return refuse(StatusCode::NOT_FOUND, "no issuer is configured for the page: [auth.oidc] redirect_url");
     };
+    let Some(Extension(peer)) = peer else { return unknown_connection() };
     let said = said.map(|Query(said)| said).unwrap_or_default();
-    let (finished, gone) = flow.finish(oidc, &authenticator.sessions, (&headers, &said), unix_seconds()).await;
+    let from = (peer.address.ip(), &authenticator.throttle);
+    let (finished, gone) = flow.finish(oidc, &authenticator.sessions, (&headers, &said), from, unix_seconds()).await;
     let principal = finished.as_ref().ok().map(|signed_in| Arc::clone(&signed_in.principal));
     let begun = finished.and_then(|signed_in| {
         let session = authenticator.sessions.begin(&signed_in.principal, unix_seconds()).map_err(|_| Failed::Unknown)?;
@@ -109,7 +118,7 @@ async fn begin(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let Some(Extension(peer)) = peer else { return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the connection is not known") };
+    let Some(Extension(peer)) = peer else { return unknown_connection() };
     if !keeps_cookies(&peer, &headers) {
         return refuse(
             StatusCode::BAD_REQUEST,
@@ -123,8 +132,13 @@ async fn begin(
     let Some(head) = head_with(&credentials) else {
         return refuse(StatusCode::UNAUTHORIZED, "these credentials are not known here");
     };
+    // The connection's certificate is no credential of this sign-in.
+    let peer = Peer { certificates: [].into(), ..peer };
     match authenticator.authenticate(&head, &peer).await {
-        Ok(Some(principal)) => audited(session_of(&authenticator.sessions, &principal), Some(principal)),
+        Ok(Some(principal)) => {
+            let lasts = lasts(&credentials, &principal, unix_seconds());
+            audited(session_of(&authenticator.sessions, &principal, lasts), Some(principal))
+        }
         Ok(None) => audited(refuse(StatusCode::UNAUTHORIZED, "these credentials are not known here"), None),
         Err(denied) => audited(refuse(denied.status(), &denied.to_string()), None),
     }
@@ -146,8 +160,20 @@ async fn end(State(authenticator): State<Arc<Authenticator>>, headers: HeaderMap
     }
 }
 
-fn session_of(sessions: &Sessions, principal: &Principal) -> Response {
-    match sessions.begin(principal, unix_seconds()) {
+/// How long a session of these credentials, which were found right, lasts at most.
+fn lasts(credentials: &Credentials, principal: &Principal, now: u64) -> Duration {
+    use weir_access::Method::{Keystone, Kubernetes, Oidc};
+    match credentials {
+        Credentials::Token { token } if matches!(principal.method, Oidc | Kubernetes | Keystone) => {
+            let ends = Jwt::parse(token).and_then(|jwt| jwt.ends());
+            ends.map_or(TOKEN_SESSION_MAX, |ends| TOKEN_SESSION_MAX.min(Duration::from_secs(ends.saturating_sub(now))))
+        }
+        _ => Duration::MAX,
+    }
+}
+
+fn session_of(sessions: &Sessions, principal: &Principal, lasts: Duration) -> Response {
+    match sessions.begin_for(lasts, principal, unix_seconds()) {
         Ok(cookie) => with_cookie(Json(json!({"name": principal.name})).into_response(), &cookie),
         Err(error) => refuse(StatusCode::FORBIDDEN, &error.to_string()),
     }
@@ -187,6 +213,13 @@ fn with_cookie(mut response: Response, cookie: &str) -> Response {
     response
 }
 
+fn unknown_connection() -> Response {
+    refuse(StatusCode::INTERNAL_SERVER_ERROR, "the connection is not known")
+}
+
 fn refuse(status: StatusCode, text: &str) -> Response {
     (status, Json(json!({"status": "error", "error": text}))).into_response()
 }
+
+#[cfg(test)]
+mod tests;

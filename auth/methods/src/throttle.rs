@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use quick_cache::sync::Cache;
 
 use super::digest::Digest;
-use super::verdict::Undecided;
+use super::verdict::{Found, Undecided};
 
 /// Entries of each table, at about 100 bytes; those that fail most stay.
 const ENTRIES_MAX: usize = 16_384;
@@ -73,13 +73,18 @@ impl Throttle {
         user.max(self.addresses.wait(&network(address), now))
     }
 
-    /// Whether a credential from here is looked at now.
+    /// Whether a credential from here would be looked at now.
     pub fn admit(&self, address: IpAddr) -> Result<(), Undecided> {
         self.admit_user(address, None)
     }
 
-    /// … and for this user.
-    pub fn admit_user(&self, address: IpAddr, user: Option<&Digest>) -> Result<(), Undecided> {
+    /// Begins to look at a credential from here, of this user where it names one.
+    pub fn attempt(&self, address: IpAddr, user: Option<Digest>) -> Result<Attempt<'_>, Undecided> {
+        self.admit_user(address, user.as_ref())?;
+        Ok(Attempt { throttle: self, address, user, is_wrong: true })
+    }
+
+    fn admit_user(&self, address: IpAddr, user: Option<&Digest>) -> Result<(), Undecided> {
         let wait = self.wait(address, user, Instant::now());
         if wait.is_zero() {
             return Ok(());
@@ -87,7 +92,7 @@ impl Throttle {
         Err(Undecided(format!("too many wrong credentials; try again in {} s", wait.as_secs() + 1)))
     }
 
-    pub fn fail(&self, address: IpAddr, user: Option<Digest>, now: Instant) {
+    fn fail(&self, address: IpAddr, user: Option<Digest>, now: Instant) {
         self.addresses.fail(network(address), now);
         if let Some(user) = user {
             self.users.fail(user, now);
@@ -95,8 +100,46 @@ impl Throttle {
     }
 
     /// The user has shown who it is. Its address still counts: one account of an attacker's own would clear the others'.
-    pub fn succeed(&self, user: &Digest) {
+    fn succeed(&self, user: &Digest) {
         self.users.failures.remove(user);
+    }
+}
+
+/// A credential that is looked at. Dropped, it counts as wrong, so that a request which is cancelled is a guess like others.
+#[must_use]
+pub(crate) struct Attempt<'a> {
+    throttle: &'a Throttle,
+    address: IpAddr,
+    user: Option<Digest>,
+    is_wrong: bool,
+}
+
+impl Attempt<'_> {
+    /// By what the credential was found to be.
+    pub fn end(self, outcome: &Result<(Found, Duration), Undecided>) {
+        match outcome {
+            Ok((None, _)) => {}
+            Ok((Some(_), _)) => {
+                if let Some(user) = &self.user {
+                    self.throttle.succeed(user);
+                }
+                self.pardon();
+            }
+            Err(_) => self.pardon(),
+        }
+    }
+
+    /// It does not count.
+    pub fn pardon(mut self) {
+        self.is_wrong = false;
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if self.is_wrong {
+            self.throttle.fail(self.address, self.user, Instant::now());
+        }
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) struct Watched<T> {
 
 struct State<T> {
     value: Arc<T>,
-    /// Of the version that was read last, even in vain.
+    /// Of the version that was read last, even where it is wrong; `None` where it could not be read.
     stamp: Option<Stamp>,
     checked: Instant,
     /// What was said last of a version that could not be taken.
@@ -53,7 +53,8 @@ impl<T: Send + Sync + 'static> Watched<T> {
         metrics: AuthMetrics,
     ) -> Result<Self, String> {
         let parse: Parse<T> = Arc::new(parse);
-        let (stamp, value) = read(path, &*parse).map_err(|error| format!("{key}: {}: {error}", path.display()))?;
+        let read = || Ok((stamp(path)?, parse(&read_text(path, FILE_BYTES_MAX)?)?));
+        let (stamp, value) = read().map_err(|error: String| format!("{key}: {}: {error}", path.display()))?;
         let state = State { value: Arc::new(value), stamp: Some(stamp), checked: Instant::now(), failure: None };
         Ok(Self { key, path: path.to_owned(), parse, state: RwLock::new(state), turn: Default::default(), metrics })
     }
@@ -78,18 +79,25 @@ impl<T: Send + Sync + 'static> Watched<T> {
 
     async fn poll(&self) {
         let (path, parse, before) = (self.path.clone(), Arc::clone(&self.parse), self.state.read().stamp);
-        let look = move || match stamp(&path) {
-            Ok(now) if Some(now) == before => None,
-            Ok(now) => Some((Some(now), read(&path, &*parse))),
-            Err(error) => Some((None, Err(error))),
+        let look = move || {
+            // Before the bytes: a change while they are read is seen the next time.
+            let now = match stamp(&path) {
+                Ok(now) if Some(now) == before => return None,
+                now => now,
+            };
+            // Where it cannot be read there is no stamp, so that it is read again: the fault may not have been the file's.
+            match now.and_then(|now| Ok((now, read_text(&path, FILE_BYTES_MAX)?))) {
+                Ok((now, text)) => Some((Some(now), parse(&text))),
+                Err(error) => Some((None, Err(error))),
+            }
         };
         let looked = tokio::task::spawn_blocking(look).await;
         let mut state = self.state.write();
         state.checked = Instant::now();
         match looked {
             Ok(None) => {}
-            Ok(Some((_, Ok((stamp, value))))) => {
-                (state.value, state.stamp, state.failure) = (Arc::new(value), Some(stamp), None);
+            Ok(Some((stamp, Ok(value)))) => {
+                (state.value, state.stamp, state.failure) = (Arc::new(value), stamp, None);
                 tracing::info!(key = self.key, file = %self.path.display(), "credentials were read again");
             }
             Ok(Some((stamp, Err(error)))) => self.refuse(&mut state, stamp, error),
@@ -117,12 +125,6 @@ impl<T: Send + Sync + 'static> Watched<T> {
 fn stamp(path: &Path) -> Result<Stamp, String> {
     let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
     Ok((metadata.dev(), metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.len()))
-}
-
-fn read<T>(path: &Path, parse: &dyn Fn(&str) -> Result<T, String>) -> Result<(Stamp, T), String> {
-    // Before the bytes: a change while they are read is seen the next time.
-    let stamp = stamp(path)?;
-    Ok((stamp, parse(&read_text(path, FILE_BYTES_MAX)?)?))
 }
 
 /// A small text file. Errors where it is larger than `bytes_max`; they do not have what it says.
@@ -170,6 +172,15 @@ mod tests {
             assert_eq!(*watched.get().await, 2);
         }
         assert_eq!(metrics.reload_failures("auth.number"), 2);
+        // It can be looked at and not be read: it is tried again, though it looks the same.
+        std::fs::create_dir(&path).unwrap();
+        for _ in 0..2 {
+            watched.expire();
+            assert_eq!(*watched.get().await, 2);
+            assert_eq!(watched.state.read().stamp, None);
+        }
+        assert_eq!(metrics.reload_failures("auth.number"), 3);
+        std::fs::remove_dir(&path).unwrap();
         replace("3");
         watched.expire();
         assert_eq!(*watched.get().await, 3);

@@ -7,10 +7,12 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::*;
+use crate::config::AuthConfig;
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -82,7 +84,7 @@ impl Fixture {
         std::fs::write(&password_file, "weir-pw\n").unwrap();
         let config = KeystoneConfig { url, user: "weir".into(), password_file, tenant, ..KeystoneConfig::default() };
         let keystone = Keystone::new(&config, DigestKey::new(), Duration::from_secs(60), AuthMetrics::default()).unwrap();
-        let cache = VerdictCache::new(1 << 20, Duration::from_secs(60), AuthMetrics::default());
+        let cache = VerdictCache::new(&AuthConfig::default(), AuthMetrics::default());
         Self { keystone, state, cache, throttle: Throttle::new(), folder }
     }
 
@@ -161,4 +163,25 @@ async fn a_token_that_is_over_is_not_kept() {
     over["expires_at"] = json!("2001-01-02T03:04:05.000000Z");
     fixture.issue("1", over);
     assert_eq!(fixture.judge(Some("1"), None).await, Ok(Verdict::Wrong));
+}
+
+#[tokio::test]
+async fn a_silent_keystone_is_not_waited_for_one_after_the_other() {
+    let fixture = Fixture::start(TenantName::Id).await;
+    // Connections are made, and nobody takes them.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let timeout = Duration::from_secs(1);
+    let mut config = fixture.keystone.config.clone();
+    config.url = format!("http://{}", silent.local_addr().unwrap());
+    let cache = VerdictCache::new(&AuthConfig { timeout, ..AuthConfig::default() }, AuthMetrics::default());
+    for tokens in [["same"; 10], ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]] {
+        let keystone = Keystone::new(&config, DigestKey::new(), timeout, AuthMetrics::default()).unwrap();
+        let begun = Instant::now();
+        let credentials = tokens.map(|token| Credentials { basic: None, bearer: None, auth_token: Some(token) });
+        let judge = |credentials| keystone.judge(credentials, HERE, &cache, &fixture.throttle);
+        let outcomes = join_all(credentials.iter().map(judge)).await;
+        assert!(outcomes.iter().all(|outcome| outcome.as_ref().is_err_and(|undecided| undecided.0.contains("try again"))));
+        // Two timeouts, and as much again for a machine that is busy; one after the other they take ten.
+        assert!(begun.elapsed() < timeout * 6, "{:?}", begun.elapsed());
+    }
 }

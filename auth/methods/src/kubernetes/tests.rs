@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use futures_util::future::join_all;
 
 use super::*;
+use crate::config::AuthConfig;
 use crate::jwt::tests::Signer;
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -41,7 +43,7 @@ impl Cluster {
         tokio::spawn(async move { axum::serve(listener, routes).await });
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("token"), "weirs-own\n").unwrap();
-        let cache = VerdictCache::new(1 << 20, Duration::from_secs(60), AuthMetrics::default());
+        let cache = VerdictCache::new(&AuthConfig::default(), AuthMetrics::default());
         Self { url, signer, asked, folder, cache, throttle: Throttle::new() }
     }
 
@@ -130,6 +132,18 @@ async fn audiences_that_are_configured_count() {
     assert!(without.principal(&["weir".to_owned()]).is_none(), "it did not say for whom");
 }
 
+#[test]
+fn a_review_names_service_accounts_alone() {
+    let named = |username: &str| {
+        let user = ReviewedUser { username: username.into(), ..ReviewedUser::default() };
+        ReviewStatus { authenticated: true, user, audiences: Vec::new() }.principal(&[]).map(|principal| principal.name)
+    };
+    assert_eq!(named("system:serviceaccount:shop:web").as_deref(), Some("system:serviceaccount:shop:web"));
+    for person in ["", "alice", "system:admin", "system:serviceaccount:shop", "system:serviceaccount:shop:web:x"] {
+        assert_eq!(named(person), None, "{person}");
+    }
+}
+
 #[tokio::test]
 async fn offline_whatever_is_not_as_the_cluster_signs_it_is_refused() {
     let cluster = Cluster::start().await;
@@ -173,4 +187,39 @@ async fn an_address_that_sends_wrong_tokens_waits() {
         undecided += usize::from(cluster.judge(&kubernetes, &token).await.is_err());
     }
     assert!(undecided > 0 && cluster.asked.load(Ordering::Relaxed) < 40, "{undecided}");
+}
+
+#[tokio::test]
+async fn wrong_tokens_that_come_at_once_are_not_all_asked_about() {
+    let cluster = Cluster::start().await;
+    let kubernetes = cluster.kubernetes(TokenCheck::Review, &[]);
+    let subject = |number| json!(format!("system:serviceaccount:shop:{number}"));
+    let tokens: Vec<_> = (0..100).map(|number| cluster.token(|claims| claims["sub"] = subject(number))).collect();
+    let outcomes = join_all(tokens.iter().map(|token| cluster.judge(&kubernetes, token))).await;
+    let (asked, undecided) = (cluster.asked.load(Ordering::Relaxed), outcomes.iter().filter(|outcome| outcome.is_err()).count());
+    assert!((1..=20 + 16).contains(&asked), "{asked}");
+    assert_eq!(asked + undecided, 100);
+}
+
+#[tokio::test]
+async fn a_token_that_is_taken_back_while_it_is_asked_about_counts() {
+    let cluster = Cluster::start().await;
+    let kubernetes = cluster.kubernetes(TokenCheck::Review, &[]);
+    for number in 0..100 {
+        let token = cluster.token(|claims| claims["sub"] = json!(format!("system:serviceaccount:shop:{number}")));
+        let asked = async {
+            while cluster.asked.load(Ordering::Relaxed) == number {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = asked => {}
+            outcome = cluster.judge(&kubernetes, &token) => {
+                assert!(number > 0 && outcome.unwrap_err().0.contains("try again in"));
+                return;
+            }
+        }
+    }
+    panic!("none of the tokens counted");
 }

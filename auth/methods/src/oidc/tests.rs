@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use super::*;
+use crate::config::AuthConfig;
 use crate::jwt::tests::Signer;
 
 struct Issuer {
@@ -50,7 +51,7 @@ impl Issuer {
 }
 
 fn cache() -> VerdictCache {
-    VerdictCache::new(1 << 20, Duration::from_secs(60), AuthMetrics::default())
+    VerdictCache::new(&AuthConfig::default(), AuthMetrics::default())
 }
 
 #[tokio::test]
@@ -116,6 +117,8 @@ async fn an_email_address_must_be_verified() {
         let token = issuer.token(json!({"email": "alice@example.org", "email_verified": verified}));
         assert_eq!(matches!(oidc.judge(Some(&token), &cache).await, Ok(Verdict::Known(_))), known, "{verified}");
     }
+    let token = issuer.token(json!({"email": "alice@example.org"}));
+    assert_eq!(oidc.judge(Some(&token), &cache).await, Ok(Verdict::Wrong), "nobody says that it is verified");
 }
 
 #[tokio::test]
