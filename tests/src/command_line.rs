@@ -300,8 +300,10 @@ fn pages_and_completions_are_written() {
     let script = done(&["completions", "bash"]).out;
     let file = folder.path().join("weir.bash");
     std::fs::write(&file, script).unwrap();
-    let words =
-        format!("source {}; COMP_WORDS=(weir logs); COMP_CWORD=1; _weir weir logs weir; echo \"${{COMPREPLY[@]}}\"", file.display());
+    let words = format!(
+        "source {}; COMP_WORDS=(weir logs); COMP_CWORD=1; _weir weir logs weir; echo \"${{COMPREPLY[@]}}\"",
+        file.display()
+    );
     let output = Command::new("bash").args(["--norc", "-c", &words]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "logs", "{}", String::from_utf8_lossy(&output.stderr));
 }

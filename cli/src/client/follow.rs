@@ -263,7 +263,7 @@ mod tests {
             let address = Address::parse(&format!("{scheme}://{at}")).unwrap_or_else(|failure| panic!("{}", failure.message));
             let query = Query { text: "{a=\"b\"}".into(), range: (0, 1), limit: 1 };
             // The kernel takes connections that nobody accepts; the clock moves on when nothing else does.
-            let error = connect(&query, &address).await.err().expect("nobody answers");
+            let error = connect(&query, &address).await.expect_err("nobody answers");
             let said = refused(&address, error).message;
             assert!(said.contains("in time") && said.contains(&at.to_string()), "{said}");
         }
