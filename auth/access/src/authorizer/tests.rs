@@ -117,6 +117,10 @@ fn policies_grant_what_they_name() {
     check(&principal("sre", &["oncall"], Some(&["a"])), &[], Needs::Whole(Verb::Admin), "403: ");
     check(&principal("sre", &["oncall"], Some(&["a", "b"])), &[], LOGS, "400: ");
     check(&principal("sre", &["oncall"], Some(&["../a"])), &[], LOGS, "403: ");
+    // A project or namespace of that name is not weir's audit log.
+    check(&principal("sre", &["oncall"], Some(&["weir-audit"])), &[], LOGS, "403: ");
+    check(&principal("sre", &["oncall"], Some(&["weir-audit", "a"])), &["weir-audit"], LOGS, "403: ");
+    check(&principal("sre", &["oncall"], Some(&["weir-audit", "a"])), &[], LOGS, "a: all");
     check(&principal("sre", &["oncall"], Some(&[])), &[], LOGS, "403: ");
     check(&principal("dev", &["shop-dev"], Some(&["bank", "other"])), &[], LOGS, r#"bank: {team="dev"}"#);
 
