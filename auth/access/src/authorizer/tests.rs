@@ -163,8 +163,11 @@ async fn modes_that_need_no_policies() {
         // An issuer of tokens does not say who belongs to the cluster.
         check(authorizer, &with_method(Method::Oidc), &[], Needs::Cluster, "403: ").await;
         check(authorizer, &Principal::anonymous(), &[], Needs::Cluster, "default: ").await;
+        for needs in [LOGS, PUSH, TAIL, RULES, Needs::AnyOf(Verb::Read), Needs::Whole(Verb::Read)] {
+            check(authorizer, &with_method(Method::Certificate), &[], needs, "403: ").await;
+        }
     }
-    check(&deny, &with_method(Method::Certificate), &[], LOGS, "403: ").await;
+    check(&allow, &with_method(Method::Oidc), &[], LOGS, "default: all").await;
     check(&deny, &with_method(Method::Oidc), &[], Needs::Whole(Verb::Admin), "403: ").await;
 }
 
