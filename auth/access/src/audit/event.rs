@@ -74,7 +74,12 @@ impl Action {
 impl Event {
     /// Whether strangers can cause it at will.
     pub(super) fn is_limited(&self) -> bool {
-        matches!(self.action, Action::Denied | Action::SignIn) && self.status >= 400
+        match self.action {
+            Action::Denied => true,
+            // At an issuer a sign-in that fails is a redirect as well.
+            Action::SignIn => self.status >= 400 || self.principal.is_none(),
+            Action::Admin | Action::Deletion => false,
+        }
     }
 
     /// `at`: Unix nanoseconds.
