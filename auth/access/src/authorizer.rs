@@ -89,11 +89,16 @@ impl Authorizer {
         }
     }
 
-    /// [`Self::decide`], counted: for requests.
-    pub(crate) async fn grant(&self, principal: Option<&Principal>, asked: &[Arc<str>], needs: Needs) -> Result<Scope, Denied> {
-        let decision = match principal {
-            Some(principal) => self.decide(principal, asked, needs).await,
-            None => Err(Denied::Unauthenticated("no credentials: this needs a token, a password or a client certificate".into())),
+    /// [`Self::decide`], counted: for requests. `known`: its principal, or why nothing is granted.
+    pub(crate) async fn grant(
+        &self,
+        known: Result<&Principal, &Denied>,
+        asked: &[Arc<str>],
+        needs: Needs,
+    ) -> Result<Scope, Denied> {
+        let decision = match known {
+            Ok(principal) => self.decide(principal, asked, needs).await,
+            Err(denied) => Err(denied.clone()),
         };
         self.metrics.decided(needs, decision.as_ref().err());
         decision

@@ -176,9 +176,10 @@ async fn refusals_are_counted_by_what_was_needed() {
     let authorizer =
         Authorizer::start(&AuthorizationConfig { mode: Mode::Deny, ..Default::default() }, "own", |_| panic!()).unwrap();
     let who = principal("a", &[], None);
-    authorizer.grant(Some(&who), &[], LOGS).await.unwrap_err();
-    authorizer.grant(None, &[], Needs::Whole(Verb::Admin)).await.unwrap_err();
-    authorizer.grant(Some(&who), &[], Needs::Caller).await.unwrap();
+    authorizer.grant(Ok(&who), &[], LOGS).await.unwrap_err();
+    let absent = Denied::Unauthenticated("no credentials".into());
+    authorizer.grant(Err(&absent), &[], Needs::Whole(Verb::Admin)).await.unwrap_err();
+    authorizer.grant(Ok(&who), &[], Needs::Caller).await.unwrap();
     let mut registry = Registry::default();
     authorizer.register(&mut registry);
     let mut text = String::new();
