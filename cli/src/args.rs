@@ -224,8 +224,8 @@ pub(crate) enum CheckTarget {
     },
     /// Explain whether somebody may: which policies allow it, and what of it they would see
     ///
-    /// Decides as a weir with this configuration would, for a user or workload whose credentials name no tenants. With a webhook,
-    /// the webhook is asked. Exit codes: 0 allowed (for one signal at least), 1 denied, 2 wrong usage or a wrong file.
+    /// Decides as a weir with this configuration would, for a user or workload whose credentials name no tenants: those that a claim,
+    /// a namespace or a project names restrict further, and are not considered here. With a webhook, the webhook is asked. Exit codes: 0 allowed (for one signal at least), 1 denied, 2 wrong usage or a wrong file.
     #[command(after_help = examples::CHECK_ACCESS)]
     Access(AccessArguments),
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use weir_blocks::location::Location;
 use weir_collector::error::CollectorError;
-use weir_methods::MethodName;
+use weir_methods::{AuthConfig, MethodName};
 use weir_tls::ClientCertificates;
 
 use crate::Failure;
@@ -45,7 +45,7 @@ pub(crate) struct Config {
     /// Whom every listener answers, and for how long.
     pub front: crate::front::FrontConfig,
     /// Credentials that count.
-    pub auth: weir_methods::AuthConfig,
+    pub auth: AuthConfig,
     /// What who is known may do.
     pub authorization: weir_access::AuthorizationConfig,
     /// Certificates of the listeners.
@@ -278,11 +278,24 @@ impl Config {
             .into())
     }
 
+    /// A namespace "default" is in every Kubernetes cluster, and its service accounts may ask for the tenant of that name.
+    fn check_namespaces(&self) -> Result<(), String> {
+        if self.auth.methods.contains(&MethodName::Kubernetes) && self.collector.tenant == "default" {
+            return Err(
+                "auth.methods has \"kubernetes\" and collector.tenant is \"default\": every service account of the namespace \
+                        \"default\" would have weir's own tenant; name another tenant"
+                    .into(),
+            );
+        }
+        Ok(())
+    }
+
     /// What serde cannot see: values that cannot work together. The message names the key.
     pub fn check(&self) -> Result<(), String> {
         self.check_listeners()?;
         self.front.check().map_err(|error| format!("front.{error}"))?;
         self.auth.check().map_err(|error| format!("auth.{error}"))?;
+        self.check_namespaces()?;
         self.authorization.check().map_err(|error| format!("authorization.{error}"))?;
         self.tls.check().map_err(|error| format!("tls.{error}"))?;
         self.check_certificates()?;
@@ -377,6 +390,9 @@ mod tests {
         check("[collector.push]\nreject_older_than = 5", "has no unit");
         check("[front]\nidle_timeout = \"0s\"", "front.idle_timeout");
         check("[front]\norigins = [\"app.example\"]", "front.origins");
+        let kubernetes = "[auth]\nmethods = [\"kubernetes\"]\n";
+        check(kubernetes, "collector.tenant is \"default\"");
+        Config::of_text(&format!("{kubernetes}[collector]\ntenant = \"weir\"")).unwrap().check().unwrap();
         check("[query]\nconcurrency = \"many\"", "concurrency");
         check("[query]\nquery_memory_max = \"2GiB\"", "query.query_memory_max");
         check("[query]\ncells_max = 5", "cells_max");

@@ -1,6 +1,7 @@
 //! weir about itself: log lines on stderr, and spans of its own requests, kept in itself.
 //!
-//! No loop: only requests for answers and admin work make spans; what ships them makes none.
+//! No loop: only requests for answers and admin work make spans; what ships them makes none. Nor does what was refused: nobody who may
+//! nothing makes weir store anything.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,6 +11,7 @@ use opentelemetry::{KeyValue, Value as OtelValue};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{BatchSpanProcessor, SdkTracer, SdkTracerProvider, SpanData, SpanExporter};
 use tokio::sync::mpsc;
+use weir_access::{Denied, RouteNeeds};
 use weir_collector::ship::Shipper;
 use weir_model::id::{SpanId, TraceId};
 use weir_model::span::{Attributes, Origin, Span, SpanBatch, SpanKind, StatusCode, Value};
@@ -20,6 +22,9 @@ const WAITING_BATCHES: usize = 16;
 
 /// A batch that the bus does not take within this is dropped.
 const SHIP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Characters of a path that a span keeps: what weir's own routes and their ids need, many times.
+const PATH_CHARS_MAX: usize = 1_024;
 
 /// Log lines go to stderr: `WEIR_LOG` filters (`info` by default), `WEIR_LOG_FORMAT=json` for machines.
 pub(crate) fn init_logging() {
@@ -56,18 +61,25 @@ impl Requests {
         }))
     }
 
-    /// Runs a request inside a span named by its route.
-    async fn trace(&self, request: axum::extract::Request, next: axum::middleware::Next) -> axum::response::Response {
-        let path = request.uri().path().to_owned();
-        if !is_question(&path) {
+    /// Runs a request, and makes a span named by its route of it, where a route has let it in. The span begins when the request did and
+    /// is made after the answer: one that is begun is exported even where it is dropped.
+    async fn trace(&self, mut request: axum::extract::Request, next: axum::middleware::Next) -> axum::response::Response {
+        if !is_question(request.uri().path()) {
             return next.run(request).await;
         }
+        let path: String = request.uri().path().chars().take(PATH_CHARS_MAX).collect();
         let method = request.method().to_string();
-        let builder = self.0.span_builder(format!("{method} {}", route(&path))).with_kind(OtelKind::Server);
+        let needs = request.extensions_mut().get_or_insert_default::<RouteNeeds>().clone();
+        let began = SystemTime::now();
+        let response = next.run(request).await;
+        if needs.get().is_none() || response.extensions().get::<Denied>().is_some() {
+            return response;
+        }
+        let builder =
+            self.0.span_builder(format!("{method} {}", route(&path))).with_kind(OtelKind::Server).with_start_time(began);
         let mut span = builder
             .with_attributes([KeyValue::new("http.request.method", method), KeyValue::new("url.path", path)])
             .start(&self.0);
-        let response = next.run(request).await;
         let status = response.status();
         span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
         if status.is_server_error() {
@@ -183,4 +195,42 @@ fn attributes(pairs: Vec<KeyValue>) -> Attributes {
 
 fn nanos(at: SystemTime) -> i64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::{Request, StatusCode};
+    use tower::ServiceExt;
+    use weir_access::{Access, Authorizer, Needs, Principal, Routes, Telemetry, Verb};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn refused_requests_make_no_spans_and_paths_are_clipped() {
+        let (tx, mut rx) = mpsc::channel(WAITING_BATCHES);
+        let provider = SdkTracerProvider::builder().with_simple_exporter(Exporter(tx)).build();
+        let needs = Needs::Tenant(Verb::Read, Telemetry::Logs);
+        let routes = Routes::new().get("/loki/{*path}", needs, async || StatusCode::IM_A_TEAPOT).into_router();
+        let router = Requests(provider.tracer("weir")).around(true, routes);
+        let authorizer = Arc::new(Authorizer::allow("default"));
+        let ask = async |path: String, principal: Option<Principal>| {
+            let access = Access::new(principal.map(Arc::new), Vec::new(), Arc::clone(&authorizer));
+            let request = Request::get(path).extension(access).body(Body::empty()).unwrap();
+            router.clone().oneshot(request).await.unwrap().status().as_u16()
+        };
+        let long = format!("/loki/{}", "a/".repeat(5_000));
+        assert_eq!(ask(long.clone(), None).await, 401);
+        assert_eq!(ask("/api/no/such/route".into(), None).await, 404);
+        assert!(rx.try_recv().is_err(), "nobody's request made a span");
+        let before = SystemTime::now();
+        assert_eq!(ask(long.clone(), Some(Principal::anonymous())).await, 418);
+        let span = rx.try_recv().unwrap().remove(0);
+        assert!(span.start_time >= before && span.end_time >= span.start_time);
+        assert_eq!(span.name, format!("GET {}", &long[..PATH_CHARS_MAX]));
+        let value = |key: &str| span.attributes.iter().find(|pair| pair.key.as_str() == key).unwrap().value.to_string();
+        assert_eq!(value("url.path"), long[..PATH_CHARS_MAX]);
+        assert_eq!(value("http.response.status_code"), "418");
+        assert!(rx.try_recv().is_err(), "one request is one span");
+    }
 }

@@ -15,16 +15,24 @@ pub const TENANT_HEADER: &str = "x-scope-orgid";
 /// A request's principal, in its extensions. Made by the front door alone.
 #[derive(Clone, Debug)]
 pub struct Access {
-    /// Nobody: the request brought no credentials.
+    /// Nobody: the request brought no credentials that count.
     principal: Option<Arc<Principal>>,
     asked: Arc<[Arc<str>]>,
+    /// Why its credentials, or the tenants that it names, do not count: nothing is granted.
+    wrong: Option<Denied>,
     authorizer: Arc<Authorizer>,
 }
 
 impl Access {
     /// `asked`: the tenants that the request names, without repetition.
     pub fn new(principal: Option<Arc<Principal>>, asked: Vec<Arc<str>>, authorizer: Arc<Authorizer>) -> Self {
-        Self { principal, asked: asked.into(), authorizer }
+        Self { principal, asked: asked.into(), wrong: None, authorizer }
+    }
+
+    /// Of a request that is granted nothing, because its credentials are `wrong`, or, where the principal is known, the tenants that it
+    /// names are.
+    pub fn wrong(principal: Option<Arc<Principal>>, wrong: Denied, authorizer: Arc<Authorizer>) -> Self {
+        Self { principal, asked: Arc::default(), wrong: Some(wrong), authorizer }
     }
 
     pub fn principal(&self) -> Option<&Arc<Principal>> {
@@ -38,23 +46,36 @@ impl Access {
 
     /// The tenants that the principal may name for one verb and signal at least; none where nobody is known.
     pub fn tenants(&self) -> Tenants {
-        let none = || Tenants::Only(Default::default());
-        self.principal.as_ref().map_or_else(none, |principal| self.authorizer.tenants(principal))
+        self.known().map_or_else(|_| Tenants::Only(Default::default()), |principal| self.authorizer.tenants(principal))
     }
 
     /// Whether [`Self::grant`] would grant: for telling, and so not counted.
     pub async fn may(&self, needs: Needs) -> bool {
-        match &self.principal {
-            Some(principal) => self.authorizer.decide(principal, &self.asked, needs).await.is_ok(),
-            None => false,
+        match self.known() {
+            Ok(principal) => self.authorizer.decide(principal, &self.asked, needs).await.is_ok(),
+            Err(_) => false,
         }
     }
 
     /// What a route's needs leave of what the request asks for.
     pub async fn grant(&self, needs: Needs) -> Result<Granted, Denied> {
-        let scope = self.authorizer.grant(self.principal.as_deref(), &self.asked, needs).await?;
-        let principal = self.principal.clone().expect("invariant: nobody is granted nothing");
-        Ok(Granted { principal, scope: Arc::new(scope) })
+        let known = self.known();
+        let scope = self.authorizer.grant(known.as_ref().map(|principal| &***principal), &self.asked, needs).await?;
+        Ok(Granted { principal: Arc::clone(known?), scope: Arc::new(scope) })
+    }
+
+    /// The same for the first tenant that the request names alone.
+    #[must_use]
+    pub fn of_first_tenant(&self) -> Self {
+        Self { asked: self.asked.iter().take(1).cloned().collect(), ..self.clone() }
+    }
+
+    fn known(&self) -> Result<&Arc<Principal>, Denied> {
+        let absent = || Denied::Unauthenticated("no credentials: this needs a token, a password or a client certificate".into());
+        match &self.wrong {
+            Some(wrong) => Err(wrong.clone()),
+            None => self.principal.as_ref().ok_or_else(absent),
+        }
     }
 }
 

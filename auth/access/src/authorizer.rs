@@ -71,6 +71,10 @@ impl Authorizer {
             Needs::Whole(Verb::Admin) if principal.is_cluster_member() => {
                 return abac::whole(principal, asked, &self.own, needs);
             }
+            // It reads heads and nothing else, whatever the mode and the policies: its key is no way to what is stored.
+            Needs::Tenant(..) | Needs::AnyOf(_) | Needs::Whole(_) if principal.is_cluster_member() => {
+                return Err(forbidden(principal, needs));
+            }
             Needs::Tenant(..) | Needs::AnyOf(_) | Needs::Whole(_) => {}
         }
         match &self.decider {
@@ -85,11 +89,16 @@ impl Authorizer {
         }
     }
 
-    /// [`Self::decide`], counted: for requests.
-    pub(crate) async fn grant(&self, principal: Option<&Principal>, asked: &[Arc<str>], needs: Needs) -> Result<Scope, Denied> {
-        let decision = match principal {
-            Some(principal) => self.decide(principal, asked, needs).await,
-            None => Err(Denied::Unauthenticated("no credentials: this needs a token, a password or a client certificate".into())),
+    /// [`Self::decide`], counted: for requests. `known`: its principal, or why nothing is granted.
+    pub(crate) async fn grant(
+        &self,
+        known: Result<&Principal, &Denied>,
+        asked: &[Arc<str>],
+        needs: Needs,
+    ) -> Result<Scope, Denied> {
+        let decision = match known {
+            Ok(principal) => self.decide(principal, asked, needs).await,
+            Err(denied) => Err(denied.clone()),
         };
         self.metrics.decided(needs, decision.as_ref().err());
         decision

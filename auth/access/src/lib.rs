@@ -37,6 +37,6 @@ pub use effective::effective;
 pub use needs::{Needs, Telemetry, Verb};
 pub use policies::{Policies, PolicyError, selector_text};
 pub use principal::{CLUSTER_GROUP, Method, Peer, Principal};
-pub use routes::{Declared, Routes};
+pub use routes::{Declared, RouteNeeds, Routes};
 pub use tenants::{AUDIT_TENANT, TENANT_BYTES_MAX, TENANTS_MAX, Tenants, asked_tenants, is_tenant};
 pub use webhook::Reviewer;

@@ -52,7 +52,7 @@ impl AccessMetrics {
         registry.register("weir_auth_denied", help, self.denied.clone());
         let help = "Changed files of policies that could not be read; the one before stays in force";
         registry.register("weir_authorization_reload_failures", help, self.reload_failures.clone());
-        let help = "Answers of the authorization webhook: allowed, denied, failed; or cached";
+        let help = "Answers of the authorization webhook: allowed, denied, failed; or cached; or it was not asked (busy)";
         registry.register("weir_auth_webhook_answers", help, self.webhook.clone());
         let help = "How long the authorization webhook takes to answer";
         registry.register("weir_auth_webhook_seconds", help, self.webhook_seconds.clone());

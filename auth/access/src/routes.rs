@@ -1,6 +1,7 @@
 //! Routers of which every route declares what it needs. The front door serves these and no others.
 
 use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::Request;
@@ -19,6 +20,18 @@ pub struct Declared {
     /// As axum writes it: `/api/v1/label/{name}/values`.
     pub path: String,
     pub needs: Needs,
+}
+
+/// What a route needs, once it has answered whether the request may. Whoever stands before the routes puts one into the request's
+/// extensions and keeps a clone, which knows it whatever becomes of the answer.
+#[derive(Clone, Debug, Default)]
+pub struct RouteNeeds(Arc<OnceLock<Needs>>);
+
+impl RouteNeeds {
+    /// `None` before the decision, and of a route without needs.
+    pub fn get(&self) -> Option<Needs> {
+        self.0.get().copied()
+    }
 }
 
 /// See above. `S`: the state that handlers still lack.
@@ -100,7 +113,7 @@ impl Routes {
     }
 }
 
-/// The needs go with the answer as an extension, so that the front door can tell what was asked for.
+/// The needs are told through [`RouteNeeds`], so that the front door can say what was asked for.
 async fn check(needs: Needs, mut request: Request, next: Next) -> Response {
     if needs == Needs::Nothing {
         return next.run(request).await;
@@ -109,13 +122,15 @@ async fn check(needs: Needs, mut request: Request, next: Next) -> Response {
         return (StatusCode::INTERNAL_SERVER_ERROR, "no front door stands before this route, a fault of weir's\n")
             .into_response();
     };
-    let mut response = match access.grant(needs).await {
+    let decision = access.grant(needs).await;
+    if let Some(RouteNeeds(told)) = request.extensions().get() {
+        told.get_or_init(|| needs);
+    }
+    match decision {
         Ok(granted) => {
             request.extensions_mut().insert(granted);
             next.run(request).await
         }
         Err(denied) => denied.into_response(),
-    };
-    response.extensions_mut().insert(needs);
-    response
+    }
 }

@@ -60,11 +60,12 @@ pub enum Tenants {
 }
 
 impl Tenants {
-    /// Those that the principal's credentials leave.
+    /// Those that the principal's credentials leave: of what they name, no tenant that cannot be one, and never the audit log's, which
+    /// is nobody's project or namespace.
     pub fn of(principal: &Principal) -> Self {
         match &principal.tenants {
             None => Self::Any,
-            Some(names) => Self::Only(names.iter().filter(|name| is_tenant(name)).cloned().collect()),
+            Some(names) => Self::Only(names.iter().filter(|name| is_tenant(name) && ***name != *AUDIT_TENANT).cloned().collect()),
         }
     }
 

@@ -21,7 +21,7 @@ use super::config::OnFailure;
 use super::metrics::AccessMetrics;
 use super::{Denied, Needs, Principal, Verb, WebhookConfig};
 
-/// Reviews on their way; others wait, for no longer than the timeout.
+/// Reviews on their way; others wait, for no longer than the timeout again.
 const IN_FLIGHT_MAX: usize = 64;
 /// A webhook that failed is asked the same again after this long.
 const FAILURE_TTL: Duration = Duration::from_secs(1);
@@ -97,17 +97,23 @@ impl Webhook {
     async fn of_tenant(&self, principal: &Principal, tenant: &Arc<str>, verb: Verb, needs: Needs) -> Result<(), Denied> {
         let questions = needs.telemetry().iter().map(|telemetry| self.ask(question(principal, tenant, verb, telemetry.name())));
         let mut verdicts = join_all(questions).await;
-        // Allowed before failed before denied: one that failed may have been allowed.
+        // Allowed before undecided before denied: what is undecided may have been allowed.
         verdicts.sort_by_key(|verdict| match verdict {
-            Verdict::Allowed => 0,
-            Verdict::Failed => 1,
-            Verdict::Denied(_) => 2,
+            Some(Verdict::Allowed) => 0,
+            None => 1,
+            Some(Verdict::Failed) => 2,
+            Some(Verdict::Denied(_)) => 3,
         });
-        let best = verdicts.into_iter().next().unwrap_or(Verdict::Failed);
+        let best = verdicts.into_iter().next().flatten();
         self.settle(principal, Some(tenant), needs, best)
     }
 
-    fn settle(&self, principal: &Principal, tenant: Option<&str>, needs: Needs, verdict: Verdict) -> Result<(), Denied> {
+    /// `verdict`: `None` where the webhook was not asked.
+    fn settle(&self, principal: &Principal, tenant: Option<&str>, needs: Needs, verdict: Option<Verdict>) -> Result<(), Denied> {
+        // Whoever fills the queue decides nothing by it, whatever `on_failure` says.
+        let Some(verdict) = verdict else {
+            return Err(Denied::Undecided("too many questions wait for the authorization webhook; try again".into()));
+        };
         match verdict {
             Verdict::Allowed => Ok(()),
             Verdict::Failed if self.config.on_failure == OnFailure::Allow => Ok(()),
@@ -120,17 +126,28 @@ impl Webhook {
         }
     }
 
+    /// `None` where too many reviews are on their way. Waits once for a place among them and once for the answer, also where others
+    /// who ask the same do the waiting.
+    async fn ask(&self, question: String) -> Option<Verdict> {
+        let verdict = timeout(self.config.timeout.saturating_mul(2), self.cached_or_asked(question)).await.ok().flatten();
+        if verdict.is_none() {
+            self.metrics.webhook("busy");
+        }
+        verdict
+    }
+
     /// From the cache, or from the webhook for all who ask the same at this time.
-    async fn ask(&self, question: String) -> Verdict {
+    async fn cached_or_asked(&self, question: String) -> Option<Verdict> {
         loop {
             let now = Instant::now();
             match self.answers.get_value_or_guard_async(&question).await {
                 Ok(answer) if answer.until > now => {
                     self.metrics.webhook("cached");
-                    return answer.verdict;
+                    return Some(answer.verdict);
                 }
                 Ok(_) => drop(self.answers.remove_if(&question, |answer| answer.until <= now)),
                 Err(guard) => {
+                    let _permit = timeout(self.config.timeout, self.in_flight.acquire()).await.ok()?.ok()?;
                     let verdict = self.review(question.clone()).await;
                     let holds = match &verdict {
                         Verdict::Allowed => self.config.allowed_ttl,
@@ -139,7 +156,7 @@ impl Webhook {
                     };
                     // Refused where somebody has removed the place of it: nobody waits there then.
                     let _refused = guard.insert(Answer { verdict: verdict.clone(), until: Instant::now() + holds });
-                    return verdict;
+                    return Some(verdict);
                 }
             }
         }
@@ -147,11 +164,8 @@ impl Webhook {
 
     async fn review(&self, question: String) -> Verdict {
         let began = Instant::now();
-        let answered = timeout(self.config.timeout, async {
-            let _permit = self.in_flight.acquire().await.map_err(|error| error.to_string())?;
-            self.reviewer.review(question).await
-        });
-        let answered = answered.await.unwrap_or_else(|_| Err("no answer in time".into()));
+        let answered = timeout(self.config.timeout, self.reviewer.review(question)).await;
+        let answered = answered.unwrap_or_else(|_| Err("no answer in time".into()));
         self.metrics.webhook_seconds.observe(began.elapsed().as_secs_f64());
         let verdict = answered.and_then(|body| verdict(&body));
         let was_failing = self.is_failing.swap(verdict.is_err(), Ordering::Relaxed);

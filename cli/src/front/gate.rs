@@ -11,8 +11,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Version};
 use axum::middleware::Next;
 use axum::response::Response;
-use weir_access::audit::{Action, Audit, AuditSink, Event, SignInOutcome};
-use weir_access::{Access, Denied, Needs, Peer, Verb};
+use weir_access::audit::{Action, Audit, AuditSink, CLIENT_LEFT, Event, SignInOutcome};
+use weir_access::{Access, Denied, Needs, Peer, RouteNeeds, Verb};
 
 use super::admit::{Admitted, Rules};
 use super::answer;
@@ -38,6 +38,15 @@ struct Told {
     path: String,
     peer: Option<SocketAddr>,
     access: Option<Access>,
+    needs: RouteNeeds,
+}
+
+/// A request under way. Dropped before its answer, because its client has left, it is told all the same where what it asked for may be
+/// done by now.
+struct UnderWay<'a> {
+    audit: &'a Audit,
+    told: Told,
+    is_answered: bool,
 }
 
 impl Gate {
@@ -57,14 +66,15 @@ impl Gate {
         let (version, shape) = (head.version, Shape::of(&head));
         let (method, coding) = (head.method.clone(), Coding::preferred(&head.headers));
         let of_a_page = head.headers.contains_key("sec-fetch-mode");
-        let wrong = self.identity.admit(&mut head).await;
-        let told = Told::of(&head);
+        self.identity.admit(&mut head).await;
+        let mut under_way = UnderWay { audit: &self.audit, told: Told::of(&mut head), is_answered: false };
         if shape != Shape::Grpc {
             choose(&mut head.headers, coding);
         }
         let stalled = Arc::new(AtomicBool::new(false));
         let body = Body::new(Incoming::new(body, self.pace, Arc::clone(&stalled)));
         let mut response = next.run(Request::from_parts(head, body)).await;
+        under_way.is_answered = true;
         if stalled.load(Ordering::Relaxed) {
             self.metrics.timeout(listener, "body");
             response = answer::stalled(shape);
@@ -72,14 +82,13 @@ impl Gate {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
         }
-        let needs = response.extensions_mut().remove::<Needs>();
-        let denied = response.extensions_mut().remove::<Denied>().map(|denied| because(denied, wrong));
+        let denied = response.extensions_mut().remove::<Denied>();
         if let Some(denied) = &denied {
             self.metrics.denied(listener, denied.status().as_u16());
             response = answer::deny(shape, denied, self.identity.challenges(of_a_page));
         }
         let sign_in = response.extensions_mut().remove::<SignInOutcome>();
-        self.audit(told, (needs, sign_in), denied.as_ref(), &response);
+        under_way.told.answered(&self.audit, sign_in, denied.as_ref(), &response);
         if shape != Shape::Grpc {
             response = self.compressors.apply((listener, &self.metrics), (&method, coding), response);
         }
@@ -88,52 +97,60 @@ impl Gate {
         }
         hardened(response)
     }
-
-    /// Where the audit log is written: each denied request, each sign-in, each admin action. `needs`: of the route.
-    fn audit(
-        &self,
-        told: Told,
-        (needs, sign_in): (Option<Needs>, Option<SignInOutcome>),
-        denied: Option<&Denied>,
-        response: &Response,
-    ) {
-        let action = match denied {
-            Some(_) => Action::Denied,
-            None if sign_in.is_some() => Action::SignIn,
-            None if needs.and_then(Needs::verb) == Some(Verb::Admin) => Action::Admin,
-            None => return,
-        };
-        let access = told.access.as_ref();
-        self.audit.record(&Event {
-            action,
-            principal: sign_in.and_then(|outcome| outcome.principal).or_else(|| access.and_then(Access::principal).cloned()),
-            peer: told.peer,
-            needs,
-            tenants: access.map(|access| access.asked().to_vec()).unwrap_or_default(),
-            request: told.method.as_str().to_owned(),
-            path: told.path,
-            status: denied.map_or(response.status(), Denied::status).as_u16(),
-            reason: denied.map(ToString::to_string).unwrap_or_default(),
-        });
-    }
 }
 
 impl Told {
-    fn of(head: &Parts) -> Self {
+    /// Before the request goes on: its routes tell what they need.
+    fn of(head: &mut Parts) -> Self {
         Self {
             method: head.method.clone(),
             path: head.uri.path().to_owned(),
             peer: head.extensions.get::<Peer>().map(|peer| peer.address),
             access: head.extensions.get::<Access>().cloned(),
+            needs: head.extensions.get_or_insert_default::<RouteNeeds>().clone(),
+        }
+    }
+
+    /// Where the audit log is written: each denied request, each sign-in, each admin action.
+    fn answered(&self, audit: &Audit, sign_in: Option<SignInOutcome>, denied: Option<&Denied>, response: &Response) {
+        let action = match denied {
+            Some(_) => Action::Denied,
+            None if sign_in.is_some() => Action::SignIn,
+            None if self.is_admin() => Action::Admin,
+            None => return,
+        };
+        let mut event = self.event(action, denied.map_or(response.status(), Denied::status).as_u16());
+        event.principal = sign_in.and_then(|outcome| outcome.principal).or(event.principal);
+        event.reason = denied.map(ToString::to_string).unwrap_or_default();
+        audit.record(&event);
+    }
+
+    fn is_admin(&self) -> bool {
+        self.needs.get().and_then(Needs::verb) == Some(Verb::Admin)
+    }
+
+    fn event(&self, action: Action, status: u16) -> Event {
+        let access = self.access.as_ref();
+        Event {
+            action,
+            principal: access.and_then(Access::principal).cloned(),
+            peer: self.peer,
+            needs: self.needs.get(),
+            tenants: access.map(|access| access.asked().to_vec()).unwrap_or_default(),
+            request: self.method.as_str().to_owned(),
+            path: self.path.clone(),
+            status,
+            reason: String::new(),
         }
     }
 }
 
-/// A route that asked for credentials did not know that there were some, which did not count.
-fn because(denied: Denied, wrong: Option<Denied>) -> Denied {
-    match (denied, wrong) {
-        (Denied::Unauthenticated(_), Some(wrong)) => wrong,
-        (denied, _) => denied,
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered && self.told.is_admin() {
+            let reason = "the client left before the answer".to_owned();
+            self.audit.record(&Event { reason, ..self.told.event(Action::Admin, CLIENT_LEFT) });
+        }
     }
 }
 

@@ -59,32 +59,37 @@ impl Identity {
         signin::routes(Arc::clone(&self.authenticator))
     }
 
-    /// Puts the request's [`Access`] into its extensions. Where its credentials, or the tenants that it names, do not count, it goes on
-    /// as one without credentials, for what is open to all; returned is why, for an answer that asks for credentials.
-    pub async fn admit(&self, head: &mut Parts) -> Option<Denied> {
-        let (principal, wrong) = match self.known(head).await {
-            Ok(known) => (known, None),
-            Err(denied) => ((None, Vec::new()), Some(denied)),
-        };
+    /// Puts the request's [`Access`] into its extensions. Where its credentials, or the tenants that it names, do not count, it goes on,
+    /// for what is open to all; routes that need something say why it is refused.
+    pub async fn admit(&self, head: &mut Parts) {
+        let access = self.access(head).await;
         for name in &CREDENTIALS {
             head.headers.remove(name);
         }
         if !SIGN_IN.iter().any(|root| head.uri.path().starts_with(root)) {
             head.headers.remove(COOKIE);
         }
-        let (principal, named) = principal;
-        head.extensions.insert(Access::new(principal, named, Arc::clone(&self.authorizer)));
-        wrong
+        head.extensions.insert(access);
     }
 
-    async fn known(&self, head: &Parts) -> Result<(Option<Arc<Principal>>, Vec<Arc<str>>), Denied> {
+    async fn access(&self, head: &Parts) -> Access {
+        let authorizer = Arc::clone(&self.authorizer);
+        let principal = match self.principal(head).await {
+            Ok(Some(principal)) => principal,
+            Ok(None) => return Access::new(None, Vec::new(), authorizer),
+            Err(denied) => return Access::wrong(None, denied, authorizer),
+        };
+        match asked(head) {
+            Ok(asked) => Access::new(Some(principal), asked, authorizer),
+            Err(denied) => Access::wrong(Some(principal), denied, authorizer),
+        }
+    }
+
+    async fn principal(&self, head: &Parts) -> Result<Option<Arc<Principal>>, Denied> {
         let Some(peer) = head.extensions.get::<Peer>() else {
             return Err(Denied::Undecided("the peer of this connection is not known, a fault of weir's".into()));
         };
-        match self.authenticator.authenticate(head, peer).await? {
-            Some(principal) => Ok((Some(principal), asked(head)?)),
-            None => Ok((None, Vec::new())),
-        }
+        self.authenticator.authenticate(head, peer).await
     }
 }
 

@@ -17,8 +17,10 @@ pub(crate) fn routes() -> Routes {
 async fn whoami(granted: Granted, Extension(access): Extension<Access>) -> Response {
     let principal = &granted.principal;
     let mut verbs = BTreeMap::new();
+    // Of several tenants the first: a webhook is asked for each verb and signal.
+    let first = access.of_first_tenant();
     for telemetry in Telemetry::ALL {
-        verbs.insert(telemetry.name(), may(&access, telemetry).await);
+        verbs.insert(telemetry.name(), may(&first, telemetry).await);
     }
     let admin = access.may(Needs::Whole(Verb::Admin)).await;
     // Those that it may name; null where it may name any.
@@ -41,7 +43,7 @@ async fn whoami(granted: Granted, Extension(access): Extension<Access>) -> Respo
     ([(CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 
-/// What it may do to this telemetry of the tenants that the request names.
+/// What it may do to this telemetry of the tenant that the request names.
 async fn may(access: &Access, telemetry: Telemetry) -> Vec<&'static str> {
     let mut verbs = Vec::new();
     for verb in Verb::ALL {

@@ -74,10 +74,11 @@ async fn serving(State(health): State<Arc<Health>>) -> Response {
     if health.readiness.serves() { "ok\n".into_response() } else { not_ready("", false) }
 }
 
-/// Whether the request's principal may know names of partitions, brokers and processes.
+/// Whether the request's principal may know names of partitions, brokers and processes. A probe that may not is not refused: it is not
+/// counted.
 pub(crate) async fn may_know(access: Option<Extension<Access>>) -> bool {
     match access {
-        Some(Extension(access)) => access.grant(Needs::Whole(Verb::Read)).await.is_ok(),
+        Some(Extension(access)) => access.may(Needs::Whole(Verb::Read)).await,
         None => false,
     }
 }
@@ -177,6 +178,17 @@ mod tests {
             check(share, Some(2), &[65, 1], Err("2 of 2 partitions open, 65 records to replay"));
             check(share, Some(2), &[64, 1], Ok(()));
         }
+    }
+
+    #[tokio::test]
+    async fn a_probe_without_credentials_is_no_refusal() {
+        let authorizer = Arc::new(weir_access::Authorizer::allow("default"));
+        let ask = async |principal| may_know(Some(Extension(Access::new(principal, Vec::new(), Arc::clone(&authorizer))))).await;
+        assert!(!ask(None).await && ask(Some(Arc::new(weir_access::Principal::anonymous()))).await);
+        let (mut registry, mut text) = (Registry::default(), String::new());
+        authorizer.register(&mut registry);
+        encode(&mut text, &registry).unwrap();
+        assert!(!text.contains("result="), "{text}");
     }
 
     #[test]

@@ -20,15 +20,18 @@ const LIST_MAX: usize = 8;
 /// Of a group or a tenant.
 const NAME_CHARS_MAX: usize = 64;
 
+/// The status of a request whose client left before the answer: nginx' number.
+pub const CLIENT_LEFT: u16 = 499;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// A request was refused.
     Denied,
-    /// Work on the whole of weir was asked for.
+    /// Work on the whole of weir was asked for, and begun.
     Admin,
     /// Somebody began or ended a session, or tried to.
     SignIn,
-    /// Data was deleted.
+    /// Data was deleted. Nothing deletes yet.
     Deletion,
 }
 
@@ -54,7 +57,7 @@ pub struct Event {
     pub request: String,
     /// Without the query.
     pub path: String,
-    /// Of HTTP.
+    /// Of HTTP; [`CLIENT_LEFT`] where there was nobody to answer.
     pub status: u16,
     /// Why it was refused; never with credentials.
     pub reason: String,
@@ -74,7 +77,12 @@ impl Action {
 impl Event {
     /// Whether strangers can cause it at will.
     pub(super) fn is_limited(&self) -> bool {
-        matches!(self.action, Action::Denied | Action::SignIn) && self.status >= 400
+        match self.action {
+            Action::Denied => true,
+            // At an issuer a sign-in that fails is a redirect as well.
+            Action::SignIn => self.status >= 400 || self.principal.is_none(),
+            Action::Admin | Action::Deletion => false,
+        }
     }
 
     /// `at`: Unix nanoseconds.

@@ -117,6 +117,10 @@ fn policies_grant_what_they_name() {
     check(&principal("sre", &["oncall"], Some(&["a"])), &[], Needs::Whole(Verb::Admin), "403: ");
     check(&principal("sre", &["oncall"], Some(&["a", "b"])), &[], LOGS, "400: ");
     check(&principal("sre", &["oncall"], Some(&["../a"])), &[], LOGS, "403: ");
+    // A project or namespace of that name is not weir's audit log.
+    check(&principal("sre", &["oncall"], Some(&["weir-audit"])), &[], LOGS, "403: ");
+    check(&principal("sre", &["oncall"], Some(&["weir-audit", "a"])), &["weir-audit"], LOGS, "403: ");
+    check(&principal("sre", &["oncall"], Some(&["weir-audit", "a"])), &[], LOGS, "a: all");
     check(&principal("sre", &["oncall"], Some(&[])), &[], LOGS, "403: ");
     check(&principal("dev", &["shop-dev"], Some(&["bank", "other"])), &[], LOGS, r#"bank: {team="dev"}"#);
 
@@ -159,8 +163,11 @@ async fn modes_that_need_no_policies() {
         // An issuer of tokens does not say who belongs to the cluster.
         check(authorizer, &with_method(Method::Oidc), &[], Needs::Cluster, "403: ").await;
         check(authorizer, &Principal::anonymous(), &[], Needs::Cluster, "default: ").await;
+        for needs in [LOGS, PUSH, TAIL, RULES, Needs::AnyOf(Verb::Read), Needs::Whole(Verb::Read)] {
+            check(authorizer, &with_method(Method::Certificate), &[], needs, "403: ").await;
+        }
     }
-    check(&deny, &with_method(Method::Certificate), &[], LOGS, "403: ").await;
+    check(&allow, &with_method(Method::Oidc), &[], LOGS, "default: all").await;
     check(&deny, &with_method(Method::Oidc), &[], Needs::Whole(Verb::Admin), "403: ").await;
 }
 
@@ -169,9 +176,10 @@ async fn refusals_are_counted_by_what_was_needed() {
     let authorizer =
         Authorizer::start(&AuthorizationConfig { mode: Mode::Deny, ..Default::default() }, "own", |_| panic!()).unwrap();
     let who = principal("a", &[], None);
-    authorizer.grant(Some(&who), &[], LOGS).await.unwrap_err();
-    authorizer.grant(None, &[], Needs::Whole(Verb::Admin)).await.unwrap_err();
-    authorizer.grant(Some(&who), &[], Needs::Caller).await.unwrap();
+    authorizer.grant(Ok(&who), &[], LOGS).await.unwrap_err();
+    let absent = Denied::Unauthenticated("no credentials".into());
+    authorizer.grant(Err(&absent), &[], Needs::Whole(Verb::Admin)).await.unwrap_err();
+    authorizer.grant(Ok(&who), &[], Needs::Caller).await.unwrap();
     let mut registry = Registry::default();
     authorizer.register(&mut registry);
     let mut text = String::new();

@@ -102,6 +102,21 @@ async fn equal_questions_are_asked_once() {
     assert_eq!(service.asked.load(Ordering::SeqCst), 2, "another question is asked by itself");
 }
 
+/// A full queue is of clients' making: it allows nobody anything, is not remembered, and holds nobody for long.
+#[tokio::test]
+async fn waiting_in_the_queue_is_never_allowed() {
+    let service = Arc::new(Service::default());
+    let webhook = webhook(&service, OnFailure::Allow);
+    let all = webhook.in_flight.acquire_many(u32::try_from(IN_FLIGHT_MAX).unwrap()).await.unwrap();
+    let decisions = join_all((0..20).map(|_| decide(&webhook, &["good"], LOGS)));
+    for decision in timeout(Duration::from_secs(60), decisions).await.unwrap() {
+        assert!(matches!(decision, Err(Denied::Undecided(_))), "{decision:?}");
+    }
+    assert_eq!(service.asked.load(Ordering::SeqCst), 0);
+    drop(all);
+    assert_eq!(decide(&webhook, &["good"], LOGS).await, Ok(()));
+}
+
 #[tokio::test]
 async fn answers_end() {
     let service = Arc::new(Service::default());
