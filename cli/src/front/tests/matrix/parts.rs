@@ -156,7 +156,8 @@ pub(in crate::front::tests) fn identity(folder: &std::path::Path) -> Identity {
     std::fs::write(&policies_file, policies).unwrap();
     let text = format!(
         "[auth]\nmethods = [\"certificates\", \"tokens\"]\ntokens_file = {tokens_file:?}\n\
-         [authorization]\nmode = \"abac\"\npolicies_file = {policies_file:?}\n"
+         [authorization]\nmode = \"abac\"\npolicies_file = {policies_file:?}\n\
+         [tls]\nclient_certificates = \"optional\"\ncert_file = \"a\"\nkey_file = \"b\"\nclient_ca_file = \"c\"\n"
     );
     let config: Config = toml::from_str(&text).unwrap();
     config.check().unwrap();
