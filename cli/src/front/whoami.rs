@@ -53,3 +53,48 @@ async fn may(access: &Access, telemetry: Telemetry) -> Vec<&'static str> {
     }
     verbs
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use async_trait::async_trait;
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use serde_json::Value;
+    use tower::ServiceExt;
+    use weir_access::{AuthorizationConfig, Authorizer, Mode, Principal, Reviewer};
+
+    use super::*;
+
+    /// Allows all, and keeps of which tenant and which verb it was asked.
+    #[derive(Debug, Default)]
+    struct Allowing(Mutex<Vec<(String, String)>>);
+
+    #[async_trait]
+    impl Reviewer for Allowing {
+        async fn review(&self, body: String) -> Result<Vec<u8>, String> {
+            let review: Value = serde_json::from_str(&body).unwrap();
+            let text = |key: &str| review["spec"]["resourceAttributes"][key].as_str().unwrap().to_owned();
+            self.0.lock().unwrap().push((text("namespace"), text("verb")));
+            Ok(json!({"kind": "SubjectAccessReview", "status": {"allowed": true}}).to_string().into_bytes())
+        }
+    }
+
+    #[tokio::test]
+    async fn of_several_tenants_a_webhook_is_asked_for_the_verbs_of_the_first() {
+        let reviewer = Arc::new(Allowing::default());
+        let config = AuthorizationConfig { mode: Mode::Webhook, ..AuthorizationConfig::default() };
+        let reach = Arc::clone(&reviewer) as Arc<dyn Reviewer>;
+        let authorizer = Authorizer::start(&config, "default", |_| Ok(reach)).unwrap();
+        let asked = vec!["a".into(), "b".into()];
+        let access = Access::new(Some(Arc::new(Principal::anonymous())), asked, Arc::new(authorizer));
+        let request = Request::get("/api/weir/v1/whoami").extension(access).body(Body::empty()).unwrap();
+        let answer = routes().into_router().oneshot(request).await.unwrap();
+        let answer: Value = serde_json::from_slice(&to_bytes(answer.into_body(), 1 << 20).await.unwrap()).unwrap();
+        assert_eq!(answer["scope"], json!(["a", "b"]));
+        assert_eq!(answer["verbs"]["logs"], json!(["push", "read", "tail", "admin", "rules"]));
+        let reviews = reviewer.0.lock().unwrap();
+        assert!(reviews.iter().all(|(tenant, verb)| tenant != "b" || verb == "read"), "{reviews:?}");
+    }
+}
