@@ -19,6 +19,7 @@ use crate::args::QueryNodeArguments;
 use crate::audit::Auditing;
 use crate::config::Config;
 use crate::front::{Servers, whoami};
+use crate::limits::LimitsWatch;
 use crate::rules::{self, Sink};
 use crate::service::bus_health::{self, BusHealth};
 use crate::service::health::{self, Readiness};
@@ -33,6 +34,7 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let rules = Arc::new(rules::load(&config.rules)?.for_tenant(&config.collector.tenant));
     let main = listen::bind_main(&mut config).await?;
     let mut registry = Registry::default();
+    let limits = LimitsWatch::start(&config.limits, &mut registry)?;
     let front = listen::front(&config, &mut registry)?;
     let parts = Parts { query: true, ..Parts::default() };
     memory::declare(&config, parts, &mut registry);
@@ -62,7 +64,7 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let readiness = Answering { bus_health, storing, status: fanout.status(), fanout, partitions };
     let reads = weir_api::router(api).map(|router| requests.around(config.telemetry.spans, router));
     let reads = reads.merge(front.sign_in_routes());
-    let routes = routes(reads, admin, health::router(registry, readiness));
+    let routes = routes(reads, admin, health::router(registry, limits.told_by(readiness)));
 
     tracing::info!(listen = %config.listen, "the query node is up");
     let mut servers = Servers::new();

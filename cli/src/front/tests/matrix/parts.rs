@@ -11,6 +11,7 @@ use weir_aggregator::{Aggregator, Clock};
 use weir_api::Api;
 use weir_collector::Collector;
 use weir_fanout::FanOut;
+use weir_model::limits::Limits;
 use weir_model::outage::Outages;
 use weir_rules::RuleSet;
 
@@ -61,7 +62,8 @@ impl Cluster {
         let member = format!("http://{}", config.listen);
         let aggregator = build::build_aggregator(&config, (Arc::clone(&bus), store), member, &clock, &outages, &mut registry);
         drop(crate::up::run(&aggregator, &shutdown));
-        let collector = build::start_collector(&config, bus, &clock, &outages, &mut registry, &shutdown).await.unwrap();
+        let of_outages = (&outages, Limits::default());
+        let collector = build::start_collector(&config, bus, &clock, of_outages, &mut registry, &shutdown).await.unwrap();
         let all = Parts { collector: true, aggregator: true, query: true };
         let storing = Storing::new(&config, all, outages, None, &mut registry);
         let rules = Arc::new(RuleSet::empty());
