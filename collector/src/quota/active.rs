@@ -5,7 +5,8 @@ use std::collections::HashSet;
 
 use weir_model::time::{SECOND, UnixNanos};
 
-/// What was not seen for so long is not active, as Mimir counts; it may be forgotten after half of that where more come.
+/// What was not seen for so long is not active, as Mimir counts; it is forgotten after half of that at the
+/// earliest.
 pub(super) const ACTIVE_FOR: i64 = 20 * 60 * SECOND;
 /// Two sets, of which one is dropped and one begun in turn: nothing is ever looked through.
 const TURN: i64 = ACTIVE_FOR / 2;
