@@ -88,6 +88,7 @@ impl Aggregator {
 /// Its patterns are compiled off the async threads, and once for all partitions.
 async fn compiled(request: DeletionRequest) -> Result<Arc<AcceptedRequest>, DeletionError> {
     let compile = move || {
+        request.check().map_err(DeletionError::Refused)?;
         request.compile().map_err(DeletionError::Refused)?;
         let request = AcceptedRequest::from(request);
         request.deletion();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clip;
 use crate::label::{Labels, MatchOp, Matcher};
 use crate::pattern::PatternBudget;
 use crate::select::LineFilter;
@@ -14,6 +15,9 @@ use crate::wire::Kind;
 
 /// Bytes of the texts of one request: a query of Loki's API has at most 5 KiB by default there.
 pub const DELETION_BYTES_MAX: usize = 16 << 10;
+
+/// Of its compiled patterns: each is held for as long as the request is not processed, in each partition.
+const PATTERN_BYTES_MAX: usize = 512 << 10;
 
 /// Which records of one tenant and kind are to go. Equal in all partitions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,9 +92,6 @@ impl DeletionRequest {
         created: UnixNanos,
         can_cancel: bool,
     ) -> Result<Self, String> {
-        if range.start >= range.end {
-            return Err(format!("start ({}) is not before end ({})", range.start, range.end));
-        }
         let text = |matcher: &Matcher| MatcherText { name: matcher.name.clone(), op: matcher.op, value: matcher.value.clone() };
         let mut request = Self {
             id: String::new(),
@@ -104,15 +105,28 @@ impl DeletionRequest {
             can_cancel,
         };
         let text = serde_json::to_vec(&request).map_err(|error| error.to_string())?;
-        if text.len() > DELETION_BYTES_MAX {
-            return Err(format!("the request takes {} bytes, at most {DELETION_BYTES_MAX} are taken", text.len()));
-        }
         request.id = format!("{:016x}", xxhash_rust::xxh3::xxh3_64_with_seed(&text, kind as u64));
         request.created = created;
+        request.check()?;
         Ok(request)
     }
 
-    /// Errors with a sentence when a pattern does not compile. Not for async threads.
+    /// Errors with a sentence when its range is empty, its texts are too long, or its id is none. For what came over a wire.
+    pub fn check(&self) -> Result<(), String> {
+        if self.start >= self.end {
+            return Err(format!("start ({}) is not before end ({})", self.start, self.end));
+        }
+        if self.id.is_empty() || self.id.len() > 16 || !self.id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(format!("{:?} is no id of a deletion", clip(&self.id)));
+        }
+        let bytes = serde_json::to_vec(self).map_err(|error| error.to_string())?.len();
+        if bytes > DELETION_BYTES_MAX {
+            return Err(format!("the request takes {bytes} bytes, at most {DELETION_BYTES_MAX} are taken"));
+        }
+        Ok(())
+    }
+
+    /// Errors with a sentence when a pattern does not compile, or all of them are too large. Not for async threads.
     pub fn compile(&self) -> Result<Deletion, String> {
         let mut patterns = PatternBudget::default();
         let mut matcher = |text: &MatcherText| Matcher::within(&mut patterns, &*text.name, text.op, &*text.value);
@@ -120,7 +134,11 @@ impl DeletionRequest {
             self.selectors.iter().map(|list| list.iter().map(&mut matcher).collect()).collect();
         let selectors = lists.map_err(|error| error.to_string())?;
         let filters: Result<_, _> = self.filters.iter().map(|filter| filter_of(filter, &mut patterns)).collect();
-        Ok(Deletion { selectors, filters: filters?, ..self.everything() })
+        let filters = filters?;
+        if patterns.spent() > PATTERN_BYTES_MAX {
+            return Err(format!("its patterns take {} bytes compiled, at most {PATTERN_BYTES_MAX} are taken", patterns.spent()));
+        }
+        Ok(Deletion { selectors, filters, ..self.everything() })
     }
 
     /// A request that does not compile, which none that was taken should, means all of its tenant's records in its range: what is
@@ -280,6 +298,8 @@ mod tests {
         assert!(DeletionRequest::new(("t", Kind::Logs), query(), TimeRange { start: 9, end: 9 }, 0, true).is_err());
         let long = DeletionQuery { query: "x".repeat(DELETION_BYTES_MAX), ..query() };
         assert!(DeletionRequest::new(("t", Kind::Logs), long, range, 0, true).is_err());
+        let with = |id: &str| DeletionRequest { id: id.into(), ..one.clone() }.check().is_ok();
+        assert_eq!(["1f", "", "xyz", "0123456789abcdef0"].map(with), [true, false, false, false]);
     }
 
     #[test]
@@ -293,6 +313,10 @@ mod tests {
         let has = [(5, "a card"), (4, "a card"), (9, "a card"), (8, "none")].map(|(at, body)| deletion.has(at, body.as_bytes()));
         assert_eq!(has, [true, false, false, false]);
         assert!(!deletion.covers(5, 8), "it has a filter");
+        let large = Matcher::new("app", MatchOp::Regex, r"\w{100}").unwrap();
+        let asked = DeletionQuery { selectors: vec![vec![large]], ..query() };
+        let large = DeletionRequest::new(("t", Kind::Logs), asked, TimeRange { start: 5, end: 9 }, 0, true).unwrap();
+        assert!(large.compile().unwrap_err().contains("compiled"), "its patterns are too large");
         let all = request.everything();
         assert!(all.is_of("t", &labels("y")) && all.covers(5, 8) && !all.covers(5, 9) && !all.is_of("u", &labels("y")));
     }

@@ -31,7 +31,7 @@ pub enum Action {
     Admin,
     /// Somebody began or ended a session, or tried to.
     SignIn,
-    /// Data was deleted, or a deletion cancelled, or one of both was tried.
+    /// Data was deleted, or a deletion cancelled.
     Deletion,
 }
 
