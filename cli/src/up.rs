@@ -46,7 +46,14 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     let storage = startup_gate::storage(&config, &front, &[&main, grpc, http], &mut registry).await?;
     let Some(Storage { bus, object_store, places }) = storage else { return Ok(()) };
     let member = config.own_url();
-    let aggregator = build::build_aggregator(&config, (Arc::clone(&bus), object_store), member, &clock, &outages, &mut registry);
+    let aggregator = build::build_aggregator(
+        &config,
+        (Arc::clone(&bus), object_store),
+        member,
+        &clock,
+        (&outages, limits.limits()),
+        &mut registry,
+    );
     let mut owning = run(&aggregator, &consuming);
     let mut collector =
         build::start_collector(&config, bus, &clock, (&outages, limits.limits()), &mut registry, &shutdown).await?;
@@ -142,6 +149,7 @@ pub(crate) fn build_api(
     let status = AggregatorStatus(Arc::clone(aggregator), config.own_url());
     let storing = storing.clone();
     let api = api.with_counters(build::http_metrics(registry)).with_status(Arc::new(status));
+    let api = api.with_deletions(Arc::clone(aggregator) as _);
     Arc::new(api.with_outages(Arc::new(move || storing.status())))
 }
 

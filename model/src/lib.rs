@@ -28,6 +28,7 @@
 mod clip;
 pub mod compression;
 pub mod config;
+pub mod deletion;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzz;

@@ -38,7 +38,8 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
     let Some(Storage { bus, object_store, places }) = storage else { return Ok(()) };
     let bus_health = BusHealth::watch(Arc::clone(&bus), places, shutdown.clone());
     let member = config.advertise.clone();
-    let aggregator = build::build_aggregator(&config, (bus, object_store), member, &clock, &outages, &mut registry);
+    let aggregator =
+        build::build_aggregator(&config, (bus, object_store), member, &clock, (&outages, limits.limits()), &mut registry);
     let auditing = Auditing::start(&front, None, build::node_name(&config));
     let storing = Storing::new(&config, parts, outages, None, &mut registry);
     let mut owning = own(&aggregator, &consuming);

@@ -11,6 +11,7 @@ use weir_blocks::blob::BlobCache;
 use weir_fanout::{FanOut, FanOutDeps, FanOutMetrics};
 use weir_logs::LogsEngine;
 use weir_metrics::{MetricsCounters, MetricsEngine};
+use weir_model::limits::Limits;
 use weir_model::outage::Outages;
 use weir_model::status::PathStatus;
 use weir_traces::{TracesCounters, TracesEngine};
@@ -49,13 +50,14 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let bus_health = BusHealth::watch(Arc::clone(&bus), places.clone(), shutdown.clone());
     let (shipper, lanes) = build::start_shipper(&config, bus, &outages, &mut registry, &shipping).await?;
     let storing = Storing::new(&config, parts, outages, Some(shipper.watch()), &mut registry);
-    let fanout = start_fanout(&config, &clock, &mut registry, &shutdown).await?;
+    let fanout = start_fanout(&config, &clock, &mut registry, (&shutdown, limits.limits())).await?;
 
     let tenant = config.collector.tenant.clone();
     let (spans, requests) = telemetry::start(shipper.clone(), tenant.clone(), build::node_name(&config));
     let auditing = Auditing::start(&front, Some(shipper.clone()), build::node_name(&config));
     let api = Api::new(fanout.logs(), fanout.metrics(), fanout.traces(), config.query.clone(), rules);
     let api = api.with_counters(build::http_metrics(&mut registry)).with_status(fanout.status());
+    let api = api.with_deletions(fanout.deletions(places.clone()));
     let told = storing.clone();
     let api = Arc::new(api.with_outages(Arc::new(move || told.status())));
     let sink = Sink::new(shipper, tenant);
@@ -93,7 +95,7 @@ pub(crate) async fn start_fanout(
     config: &Config,
     clock: &Clock,
     registry: &mut Registry,
-    shutdown: &CancellationToken,
+    (shutdown, limits): (&CancellationToken, Limits),
 ) -> Result<FanOut, Failure> {
     let (metrics, samples, spans) = (FanOutMetrics::default(), MetricsCounters::default(), TracesCounters::default());
     metrics.register(registry);
@@ -107,6 +109,7 @@ pub(crate) async fn start_fanout(
         clock: Arc::clone(clock),
         metrics,
         shutdown: shutdown.clone(),
+        limits,
     };
     FanOut::start(config.fanout.clone(), deps).map_err(|error| Failure::input(format!("fanout.{error}")))
 }

@@ -89,7 +89,7 @@ pub(crate) fn build_aggregator(
     (bus, object_store): (Arc<dyn Log>, Arc<dyn ObjectStore>),
     member: String,
     clock: &Clock,
-    outages: &Outages,
+    (outages, limits): (&Outages, Limits),
     registry: &mut Registry,
 ) -> Arc<Aggregator> {
     let metrics = weir_aggregator::Metrics { outages: outages.clone(), ..weir_aggregator::Metrics::default() };
@@ -106,6 +106,7 @@ pub(crate) fn build_aggregator(
         nonces: random_nonces(),
         metrics,
         member,
+        limits,
     };
     let aggregator = Arc::new(Aggregator::new(config.aggregator.clone(), engines, dependencies));
     aggregator.register(registry);

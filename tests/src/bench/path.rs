@@ -112,6 +112,7 @@ impl Aggregating {
             nonces: random_nonces(),
             metrics: weir_aggregator::Metrics::default(),
             member: "bench".into(),
+            limits: Default::default(),
         };
         let (aggregator, stop) = (Arc::new(Aggregator::new(config, engines, dependencies)), CancellationToken::new());
         let task = tokio::spawn({

@@ -60,7 +60,14 @@ impl Cluster {
         let store = build::open_store(&config).await.unwrap();
         let places = bus_health::places(&*bus, &startup_gate::Waiting::default()).await.unwrap();
         let member = format!("http://{}", config.listen);
-        let aggregator = build::build_aggregator(&config, (Arc::clone(&bus), store), member, &clock, &outages, &mut registry);
+        let aggregator = build::build_aggregator(
+            &config,
+            (Arc::clone(&bus), store),
+            member,
+            &clock,
+            (&outages, Default::default()),
+            &mut registry,
+        );
         drop(crate::up::run(&aggregator, &shutdown));
         let of_outages = (&outages, Limits::default());
         let collector = build::start_collector(&config, bus, &clock, of_outages, &mut registry, &shutdown).await.unwrap();
@@ -68,7 +75,8 @@ impl Cluster {
         let storing = Storing::new(&config, all, outages, None, &mut registry);
         let rules = Arc::new(RuleSet::empty());
         let api = crate::up::build_api(&config, &aggregator, &clock, Arc::clone(&rules), &storing, &mut registry);
-        let fanout = role::query::start_fanout(&config, &clock, &mut Registry::default(), &shutdown).await.unwrap();
+        let fanout =
+            role::query::start_fanout(&config, &clock, &mut Registry::default(), (&shutdown, Default::default())).await.unwrap();
         let fanout_api = Api::new(fanout.logs(), fanout.metrics(), fanout.traces(), config.query.clone(), rules);
         // Where the query node finds the heads: nobody is asked who they are there.
         let (mut servers, heads) = (Servers::new(), role::aggregator::routes(&aggregator, Routes::new()));
