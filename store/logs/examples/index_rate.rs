@@ -12,7 +12,7 @@ use weir_blocks::blob::MemoryBlob;
 use weir_blocks::engine::{BuiltBlock, Engine, Head, Position};
 use weir_blocks::view::{BlockView, PartitionView, TailSection, Tails, Views};
 use weir_logs::{LogsBlock, LogsEngine, LogsReader};
-use weir_model::id::{LineId, SpanId, TraceId};
+use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::scope::Scope;

@@ -434,7 +434,7 @@ mod tests {
         check("[A-Za-z]x", part(Edge::Anywhere, "x"));
         check("err.*", part(Edge::Anywhere, "err"));
         check("(time|out)=", TokenPredicate::OneOf(vec![part(Edge::End, "time"), part(Edge::End, "out")]));
-        check("a(b|[0-9])", part(Edge::Anywhere, "a"));
+        check("a(b|[0-9p-z])", part(Edge::Anywhere, "a"));
         check("(fail)?x", part(Edge::Anywhere, "x"));
         check("(fail)+ ", part(Edge::Anywhere, "fail"));
         check("^level=error code=\\d+", TokenPredicate::All(vec![token("error"), token("code")]));

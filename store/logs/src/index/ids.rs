@@ -37,12 +37,11 @@ impl Shape {
             hex += usize::from(matches!(byte, b'a'..=b'f'));
         }
         let length = token.len();
-        match digits + hex == length {
-            true if length >= HEX_BYTES_MIN && length <= HEX_BYTES_MAX => Some(Self::Hex(length)),
-            true if digits == length && length >= NUMBER_BYTES_MIN && length <= HEX_BYTES_MAX => Some(Self::Hex(length)),
-            _ if length >= MIXED_BYTES_MIN && digits >= MIXED_DIGITS_MIN => Some(Self::Text(length)),
-            _ => None,
+        let least = if digits == length { NUMBER_BYTES_MIN } else { HEX_BYTES_MIN };
+        if digits + hex == length && (least..=HEX_BYTES_MAX).contains(&length) {
+            return Some(Self::Hex(length));
         }
+        (length >= MIXED_BYTES_MIN && digits >= MIXED_DIGITS_MIN).then_some(Self::Text(length))
     }
 
     fn width(self) -> usize {
