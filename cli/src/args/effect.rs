@@ -7,7 +7,7 @@ use clap::{ArgMatches, Command};
 use weir_logql::search::{Search, to_logql};
 use weir_logql::{Expr, parse_open};
 
-use super::ask::{AdminAction, LogsArguments, MetricsArguments, Output, ServerArguments, TraceArguments};
+use super::ask::{AdminAction, LogsArguments, MetricsArguments, Output, ServerArguments, TraceArguments, UsageArguments};
 use super::{Arguments, Command as Given};
 
 /// Why, and for which command.
@@ -32,6 +32,7 @@ pub(super) fn check(matches: &ArgMatches) -> Result<(), NoEffect> {
         "logs" => tls(own).and_then(|()| logs(own)),
         "metrics" => tls(own).and_then(|()| metrics(own)),
         "trace" => tls(own),
+        "usage" => tls(own).and_then(|()| one_begin(own)),
         "admin" => own.subcommand().map_or(Ok(()), |(_, own)| tls(own)),
         _ => Ok(()),
     };
@@ -49,7 +50,9 @@ pub(super) fn prefer_typed(matches: &ArgMatches, arguments: &mut Arguments) {
             asked.profile = None;
         }
     }
-    let (Given::Logs(LogsArguments { range, .. }) | Given::Metrics(MetricsArguments { range, .. })) = &mut arguments.command
+    let (Given::Logs(LogsArguments { range, .. })
+    | Given::Metrics(MetricsArguments { range, .. })
+    | Given::Usage(UsageArguments { range, .. })) = &mut arguments.command
     else {
         return;
     };
@@ -129,6 +132,7 @@ fn asked(command: &mut Given) -> Option<&mut ServerArguments> {
         Given::Logs(LogsArguments { server, .. })
         | Given::Metrics(MetricsArguments { server, .. })
         | Given::Trace(TraceArguments { server, .. })
+        | Given::Usage(UsageArguments { server, .. })
         | Given::Whoami(server)
         | Given::Admin(AdminAction::Seal(server) | AdminAction::Compact(server) | AdminAction::Expire(server)) => Some(server),
         _ => None,

@@ -127,6 +127,14 @@ Examples:
   weir admin seal --addr https://weir.example:9640 --ca-file ca.pem --cert client-admin.pem --key client-admin.key
   weir admin expire -o json";
 
+pub(super) const USAGE: &str = "\
+Examples:
+  weir usage --since 30d
+  weir usage --from 2026-11-01 --to 2026-12-01 --tenant 'shop|bank'
+  weir usage --all --since 7d -o json
+
+Of the last hour where no range is said. A query of several tenants counts for each.";
+
 pub(super) const LOGIN: &str = "\
 Examples:
   weir login https://weir.example:9640 --token-file token

@@ -28,6 +28,7 @@ use weir_model::log::LogBatch;
 use weir_model::metric::MetricBatch;
 use weir_model::signal::Signal;
 use weir_model::span::SpanBatch;
+use weir_model::usage::{Amount, Usage};
 use weir_model::wire::{Limits, Section};
 
 use crate::config::ShipConfig;
@@ -43,7 +44,7 @@ mod tests;
 
 pub use gauges::LaneWatch;
 pub(crate) use gauges::NAMES;
-use queue::{Completion, InFlight, QueuedSection};
+use queue::{Completion, Counted, InFlight, QueuedSection};
 
 /// Resolves once the section is durable, or when it never will be.
 pub struct Receipt(oneshot::Receiver<Result<(), ShipError>>);
@@ -63,6 +64,7 @@ pub struct LaneSender<S> {
     budget_units: u32,
     partition: u32,
     in_flight: InFlight,
+    usage: Usage,
 }
 
 /// How a lane is doing.
@@ -116,6 +118,7 @@ impl Shipped for SpanBatch {
 pub struct Shipper {
     lanes: Arc<LaneSenders>,
     limits: Limits,
+    usage: Usage,
 }
 
 /// The lanes at work; joined at shutdown.
@@ -135,9 +138,15 @@ impl Shipper {
         stop: CancellationToken,
     ) -> Result<(Self, Lanes), CollectorError> {
         let limits = Limits::default();
+        let usage = metrics.usage.clone();
         let mut opening = Opening { bus, config, metrics, stop, limits, tasks: JoinSet::new() };
         let lanes = LaneSenders { logs: opening.lanes().await?, metrics: opening.lanes().await?, spans: opening.lanes().await? };
-        Ok((Self { lanes: Arc::new(lanes), limits }, Lanes(opening.tasks)))
+        Ok((Self { lanes: Arc::new(lanes), limits, usage }, Lanes(opening.tasks)))
+    }
+
+    /// Where is counted what each tenant has sent.
+    pub fn usage(&self) -> &Usage {
+        &self.usage
     }
 
     /// How each lane is doing, by topic and partition.
@@ -199,7 +208,7 @@ impl Opening<'_> {
         let (bus, linger, metrics) = (Arc::clone(&self.bus), self.config.linger, self.metrics.clone());
         let lane = lane::Lane { place, bus, limits: self.limits, linger, metrics, in_flight: in_flight.clone() };
         lane.spawn(rx, self.stop.clone(), &mut self.tasks);
-        LaneSender { tx, budget, budget_units, partition, in_flight }
+        LaneSender { tx, budget, budget_units, partition, in_flight, usage: self.metrics.usage.clone() }
     }
 }
 
@@ -229,7 +238,9 @@ impl<S: Signal> LaneSender<S> {
         // A closed semaphore cannot be: nobody closes it.
         let budget = self.budget.clone().acquire_many_owned(units).await.map_err(|_| ShipError::Stopped)?;
         let (tx, rx) = oneshot::channel();
-        let queued = QueuedSection { section, weight, done: Completion { tx, _budget: budget } };
+        let amount = Amount { records: section.batch.records(), bytes: weight as u64 };
+        let counted = Counted { usage: self.usage.clone(), tenant: section.header.tenant.clone(), kind: S::KIND, amount };
+        let queued = QueuedSection { section, weight, done: Completion { tx, counted, _budget: budget } };
         self.tx.send(queued).await.map_err(|_| ShipError::Stopped)?;
         Ok(Receipt(rx))
     }

@@ -74,6 +74,9 @@ impl Source {
     pub(crate) fn open(&self, budget: &dyn Budget, coverage: &mut Coverage) -> Result<Option<SourceLines>, ReadError> {
         budget.check()?;
         budget.spend(u64::from(self.meta().count))?;
+        if let Self::Stored(block, chunk) = self {
+            budget.read(block.chunk_bytes(*chunk) as u64)?;
+        }
         match self.lines() {
             Ok(lines) => Ok(Some(lines)),
             Err(error) => {

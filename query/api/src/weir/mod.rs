@@ -3,6 +3,7 @@
 //! - [`logs`]: lines, one line with its neighbours; [`volume`]: how many; [`tail`]: lines as they arrive; [`search`]: what is
 //!   typed, as LogQL;
 //! - [`containers`]: what runs now, from stored samples, [`ended`] what did, and [`nodes`] beside it; [`traces`]: by id, search, services;
+//! - [`usage`]: what tenants have sent and asked;
 //! - `status`: where the partitions stand; [`path`]: the whole path. Sealing and compacting on demand are the binary's.
 
 mod containers;
@@ -13,12 +14,12 @@ mod path;
 mod search;
 mod tail;
 mod traces;
+mod usage;
 mod volume;
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use weir_access::{Needs, Routes, Verb};
@@ -30,6 +31,7 @@ use super::error::{ApiError, with_retry};
 use super::reply::{Reply, Text};
 use super::revalidate;
 use super::{Api, READ_LOGS, READ_METRICS, READ_TRACES, TAIL_LOGS};
+use crate::call::Call;
 
 /// Its routes.
 pub fn router(api: Arc<Api>) -> Routes {
@@ -46,6 +48,7 @@ pub fn router(api: Arc<Api>) -> Routes {
         .get("/api/weir/v1/traces/operations", READ_TRACES, traces::operations)
         .get("/api/weir/v1/traces/{id}", READ_TRACES, traces::trace)
         .get("/api/weir/v1/path", READ_METRICS, path::path)
+        .get("/api/weir/v1/usage", Needs::AnyOf(Verb::Read), usage::usage)
         .get("/api/weir/v1/status", Needs::AnyOf(Verb::Read), status)
         .with_state(api)
 }
@@ -93,7 +96,7 @@ fn end(mut text: Text<'_>, coverage: Coverage) -> Result<Reply, WeirError> {
     Ok(text.reply(Some(coverage)))
 }
 
-async fn status(State(api): State<Arc<Api>>) -> Response {
+async fn status(api: Call) -> Response {
     revalidate::json(&json!({
         "version": env!("CARGO_PKG_VERSION"),
         "started": api.started.to_string(),
