@@ -10,14 +10,15 @@ use std::time::{Duration, Instant};
 use argon2::{Argon2, Params, PasswordHash, PasswordVerifier};
 use tokio::sync::Semaphore;
 use weir_access::{Method, Principal};
+use weir_watched::Watched;
 
 use super::cache::VerdictCache;
 use super::credentials::Password;
 use super::digest::DigestKey;
+use super::file;
 use super::metrics::AuthMetrics;
 use super::throttle::Throttle;
 use super::verdict::{Found, Undecided, Verdict};
-use super::watched::Watched;
 
 /// Passwords that are verified at once: at most two threads' CPU and twice `MEMORY_MAX` of memory.
 const AT_ONCE: usize = 2;
@@ -31,7 +32,7 @@ const WORK_MAX: u32 = 64;
 /// See above.
 pub(crate) struct Basic {
     key: DigestKey,
-    users: Watched<Users>,
+    users: Arc<Watched<Users>>,
     slots: Arc<Semaphore>,
     timeout: Duration,
 }
@@ -52,7 +53,7 @@ struct User {
 impl Basic {
     /// `timeout`: how long a password waits for its turn.
     pub fn open(path: &Path, key: DigestKey, timeout: Duration, metrics: AuthMetrics) -> Result<Self, String> {
-        let users = Watched::open("auth.basic_file", path, parse, metrics)?;
+        let users = file::open("auth.basic_file", path, parse, metrics)?;
         Ok(Self { key, users, slots: Arc::new(Semaphore::new(AT_ONCE)), timeout })
     }
 
@@ -228,7 +229,7 @@ mod tests {
         let fixture = Fixture::new();
         assert!(matches!(fixture.judge("alice", "a-pw").await, Ok(Verdict::Known(_))));
         std::fs::write(fixture.folder.path().join("htpasswd"), format!("alice:{}\n", argoned("new"))).unwrap();
-        fixture.basic.users.expire();
+        fixture.basic.users.poll();
         assert_eq!(fixture.judge("alice", "a-pw").await, Ok(Verdict::Wrong));
         assert!(matches!(fixture.judge("alice", "new").await, Ok(Verdict::Known(_))));
         assert_eq!(fixture.judge("bob", "b-pw").await, Ok(Verdict::Wrong));

@@ -148,7 +148,7 @@ struct Refusal {
 
 async fn post(to: &Endpoint, batch: &[Posted]) -> Result<(), Refusal> {
     let sent = to.request(reqwest::Method::POST).json(batch).send().await;
-    let response = sent.map_err(|error| Refusal { error: why(&error), again: true })?;
+    let response = sent.map_err(|error| Refusal { error: why(error), again: true })?;
     let status = response.status();
     if status.is_success() {
         return Ok(());
