@@ -96,7 +96,7 @@ impl Backend {
         if !self.is_silent.swap(true, Ordering::Relaxed) {
             tracing::warn!(backend = self.name, error, "it does not say who somebody is");
         }
-        Undecided(format!("{} does not answer who this is; try again later", self.name))
+        Undecided::Silent(format!("{} does not answer who this is; try again later", self.name))
     }
 }
 

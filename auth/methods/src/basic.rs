@@ -57,6 +57,11 @@ impl Basic {
         Ok(Self { key, users, slots: Arc::new(Semaphore::new(AT_ONCE)), timeout })
     }
 
+    /// Whether the file has this user, for sessions.
+    pub async fn has(&self, user: &str) -> bool {
+        self.users.get().await.by_name.contains_key(user)
+    }
+
     /// `from`: the peer's address.
     pub async fn judge(
         &self,
@@ -89,7 +94,7 @@ impl Basic {
         from: IpAddr,
         throttle: &Throttle,
     ) -> Result<(Found, Duration), Undecided> {
-        let busy = |_| Undecided("too many passwords are being verified; try again later".into());
+        let busy = |_| Undecided::Silent("too many passwords are being verified; try again later".into());
         let slot = tokio::time::timeout(self.timeout, Arc::clone(&self.slots).acquire_owned()).await.map_err(busy)?;
         let user = self.key.digest(&[b"user", user.as_bytes()]);
         // Here and not before the wait for a slot: guesses that came at once count one after the other.
@@ -246,7 +251,7 @@ mod tests {
         // Whether there is such a user or not.
         for user in ["alice", "nobody"] {
             let waits = fixture.judge(user, "another guess").await.unwrap_err();
-            assert!(waits.0.contains("try again in"), "{waits}");
+            assert!(waits == Undecided::Throttled(1), "{waits}");
         }
         assert!(matches!(fixture.judge("alice", "a-pw").await, Ok(Verdict::Known(_))), "the cache knows alice");
         assert!(matches!(fixture.judge("bob", "b-pw").await, Ok(Verdict::Known(_))), "bob has not failed");
@@ -260,7 +265,7 @@ mod tests {
             fixture.basic.users.get().await;
             // Pending where it waits for a slot, too; that is no guess yet.
             if let Some(Err(undecided)) = fixture.judge("alice", &format!("guess {guess}")).now_or_never() {
-                assert!(undecided.0.contains("try again in"), "{undecided}");
+                assert!(undecided == Undecided::Throttled(1), "{undecided}");
                 break;
             }
             assert!(begun.elapsed() < Duration::from_secs(60), "{guess} guesses were cancelled, and none counted");

@@ -286,7 +286,7 @@ impl CodeFlow {
 }
 
 /// As the issuer's own URL, but that a query is allowed.
-fn endpoint_url(name: &str, text: &str) -> Result<Url, String> {
+pub(crate) fn endpoint_url(name: &str, text: &str) -> Result<Url, String> {
     let (base, query) = text.split_once('?').map_or((text, None), |(base, query)| (base, Some(query)));
     let mut url = server(name, base)?;
     url.set_query(query);

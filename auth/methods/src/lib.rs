@@ -6,6 +6,7 @@
 //! - `certificates`, `tokens`, `basic`, `oidc`, `kubernetes`, `keystone`, `proxy`: the methods, a file each.
 //! - `jwt`, `jwks`: signed tokens, and the keys that an issuer publishes.
 //! - `session`: cookies of the page, `ended`: those that do not count any more. `signin`: how it gets one, `codeflow`: from an issuer.
+//! - `device`: how a terminal signs in at an issuer.
 //! - `exchange`: a request over HTTP and its answer; `backend`: to issuers and to whoever else is asked. `webhook`: reaches the
 //!   service that authorization asks.
 //! - `cache`: verdicts that cost something, kept for a while. `digest`: how secrets are looked up.
@@ -20,6 +21,7 @@ mod certificates;
 mod codeflow;
 mod config;
 mod credentials;
+pub mod device;
 mod digest;
 mod ended;
 mod exchange;

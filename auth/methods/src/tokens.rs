@@ -25,6 +25,11 @@ impl Tokens {
         Ok(Self { key, file })
     }
 
+    /// Whether the file has a token of this principal with the same groups, for sessions.
+    pub async fn has(&self, principal: &Principal) -> bool {
+        self.file.get().await.values().any(|known| **known == *principal)
+    }
+
     /// A bearer that is none of the file's may be another method's.
     pub async fn judge(&self, bearer: Option<&str>) -> Verdict {
         let Some(bearer) = bearer else { return Verdict::Pass };

@@ -15,7 +15,7 @@ pub(crate) async fn admin(action: &AdminAction) -> Result<(), Failure> {
         AdminAction::Compact(server) => (server, "/api/weir/v1/admin/compact"),
         AdminAction::Expire(server) => (server, "/api/weir/v1/admin/expire"),
     };
-    let answer = http::ask(&Address::of(server)?, Method::POST, path, &[]).await?;
+    let answer = http::ask(&Address::of(server).await?, Method::POST, path, &[]).await?;
     print::rows(std::slice::from_ref(&answer.body), &answer, server.output, || {
         let counted = |key: &str, one: &str| count(number(&answer.body[key]).unsigned_abs(), one);
         format!("{}, {}\n", counted("blocks", "block"), counted("records", "record"))
