@@ -15,7 +15,7 @@ pub(crate) async fn usage(arguments: &UsageArguments) -> Result<(), Failure> {
     let (start, end) = range(&arguments.range, &Clock::local())?;
     let mut parameters = vec![("start", start.to_string()), ("end", end.to_string())];
     parameters.extend(arguments.all.then(|| ("all", "true".to_owned())));
-    let answer = http::get(&Address::of(&arguments.server)?, "/api/weir/v1/usage", &parameters).await?;
+    let answer = http::get(&Address::of(&arguments.server).await?, "/api/weir/v1/usage", &parameters).await?;
     let rows = answer.body["tenants"].as_array().cloned().unwrap_or_default();
     print::rows(&rows, &answer, arguments.server.output, || table(&rows).render(screen()))
 }

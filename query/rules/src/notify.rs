@@ -163,7 +163,7 @@ struct Refusal {
 async fn post(to: &Endpoint, batch: &Batch) -> Result<(), Refusal> {
     let request = to.request(reqwest::Method::POST).header(TENANT_HEADER, &*batch.tenant);
     let sent = request.json(&batch.alerts).send().await;
-    let response = sent.map_err(|error| Refusal { error: why(&error), again: true })?;
+    let response = sent.map_err(|error| Refusal { error: why(error), again: true })?;
     let status = response.status();
     if status.is_success() {
         return Ok(());

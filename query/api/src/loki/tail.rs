@@ -9,7 +9,7 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::response::Response;
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
-use weir_access::{Access, Granted};
+use weir_access::{Access, Granted, Held};
 use weir_budget::Grant;
 use weir_budget::RequestBudget;
 use weir_logql::eval::lines::{Entry, LogOptions, lines};
@@ -20,7 +20,7 @@ use weir_model::time::{SECOND, TimeRange};
 use super::super::error::ApiError;
 use super::super::live::{Arrived, Live, bounded, follow};
 use super::super::params::{HOUR, Params};
-use super::super::{Api, READ_LOGS};
+use super::super::{Api, READ_LOGS, TAIL_LOGS};
 use super::query::limit_of;
 use super::{LokiError, shape};
 use crate::call::Call;
@@ -46,10 +46,11 @@ pub(super) async fn tail(
     let places = api.tail_places(&granted.scope)?;
     // The past is read: who may not gets what arrives from now on.
     let past = access.grant(READ_LOGS).await.ok().map(|granted| granted.scope);
+    let held = Held::new(access, TAIL_LOGS, granted.clone());
     let open = move |api: &Api, budget: &RequestBudget| open((api, &granted.scope, past.as_deref()), &params, delay, budget);
     let mut feed = api.run(open).await?;
     let upgrade = upgrade.map_err(|error| ApiError::new(error.status(), error.body_text()))?;
-    let kept = (api.tail_timing, api.counters.clone(), places);
+    let kept = (api.tail_timing, api.counters.clone(), held, places);
     let step = move || {
         let arrived = feed.due(Instant::now());
         (!arrived.lines.is_empty() || arrived.dropped > 0).then(|| message(&arrived).to_string())
