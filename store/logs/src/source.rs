@@ -6,13 +6,13 @@ use std::sync::Arc;
 use weir_model::id::LineId;
 use weir_model::log::LogRecord;
 use weir_model::select::{Budget, Coverage, ReadError};
-use weir_model::time::TimeRange;
+use weir_model::time::{TimeRange, UnixNanos};
 
 use super::block::LogsBlock;
 use super::chunk::{EncodedChunk, Lines, place_runs};
 use super::filter::Filters;
 use super::part::Part;
-use super::schema::{ChunkMeta, Place};
+use super::schema::{ChunkMeta, Place, level_of};
 use weir_blocks::StoreError;
 
 /// Cheap to copy and to keep: nothing of it is decoded.
@@ -133,6 +133,15 @@ impl SourceLines {
             }
         }
         flow
+    }
+
+    /// Gives the timestamp, the level and the bytes of the body of every line in the range.
+    pub(crate) fn measure(&self, range: TimeRange, take: &mut dyn FnMut(UnixNanos, u8, usize)) -> Result<(), StoreError> {
+        let _all = self.visit(range, &Filters::new(&[]), &mut |_, record| {
+            take(record.timestamp, level_of(record.severity), record.body.len());
+            ControlFlow::Continue(())
+        });
+        Ok(())
     }
 
     /// Number of lines.

@@ -4,15 +4,19 @@
 //! - [`metric`]: metric queries: the tree, step by step; [`range`] folds lines into windows, [`samples`] computes
 //!   over unwrapped values, [`vector`] aggregates, [`binary`] combines.
 //!
+//! - [`counts`]: which of them are answered by counts of lines instead of lines.
+//!
 //! Windows are (T−R, T]; points lie at start + k·step. Lines are read once per range aggregation.
 
 pub mod binary;
+mod counts;
 pub mod lines;
 pub mod metric;
 pub mod range;
 pub mod samples;
 pub mod vector;
 pub mod volume;
+mod windows;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

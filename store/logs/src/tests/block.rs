@@ -18,6 +18,7 @@ fn golden_bytes() {
     assert_eq!([hex("chunks.1"), hex("streams.1"), hex("directory.1")].join("\n"), golden.join("\n"));
     let golden: Vec<&str> = include_str!("../golden_places.hex").lines().collect();
     assert_eq!([hex("places.1"), hex("place_pages.1")].join("\n"), golden.join("\n"));
+    assert_eq!(hex("details.1"), include_str!("../golden_details.hex").trim());
     assert_eq!(
         (block.summary.records, block.summary.raw_bytes, block.summary.first, block.summary.last),
         (3, 12, SECOND, 12 * SECOND)
