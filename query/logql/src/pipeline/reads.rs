@@ -48,18 +48,16 @@ pub(crate) fn of_filter(filter: &LabelFilter, names: &mut BTreeSet<String>) {
     match filter {
         LabelFilter::Or(some) | LabelFilter::And(some) => some.iter().for_each(|one| of_filter(one, names)),
         LabelFilter::Text(matcher) => _ = names.insert(matcher.name.clone()),
-        LabelFilter::Number { name, .. } => _ = names.insert(name.clone()),
-        #[allow(unreachable_patterns, reason = "conditions to come")]
-        _ => {}
+        LabelFilter::Number { name, .. } | LabelFilter::Ip { name, .. } => _ = names.insert(name.clone()),
     }
 }
 
-/// Whether it reads texts of labels alone: a number that is none marks the line.
+/// Whether it compares texts of labels: a number that is none marks the line.
 fn is_of_texts(filter: &LabelFilter) -> bool {
     match filter {
         LabelFilter::Or(some) | LabelFilter::And(some) => some.iter().all(is_of_texts),
         LabelFilter::Text(matcher) => matcher.name != LINE,
-        _ => false,
+        LabelFilter::Number { .. } | LabelFilter::Ip { .. } => false,
     }
 }
 
