@@ -60,7 +60,7 @@ impl Wanted {
     }
 }
 
-struct Question {
+struct LogQuery {
     what: &'static str,
     goal_ms: u32,
     query: String,
@@ -68,7 +68,7 @@ struct Question {
     steps: Option<(i64, i64, i64)>,
 }
 
-fn questions(wanted: &Wanted) -> Vec<Question> {
+fn questions(wanted: &Wanted) -> Vec<LogQuery> {
     let all = "{namespace=\"nezha\"}";
     let (trace, word, pod) = (&wanted.trace_id, wanted.word(), wanted.busiest_pod());
     let (first, last) = (wanted.first.unwrap_or_default(), wanted.last);
@@ -76,7 +76,7 @@ fn questions(wanted: &Wanted) -> Vec<Question> {
     let whole = Some((last + 1, last + 1, SECOND));
     let aligned = Some((first.div_euclid(FOUR_HOURS) * FOUR_HOURS, (last / FOUR_HOURS + 1) * FOUR_HOURS, FOUR_HOURS));
     let odd = Some((first, last + FOUR_HOURS, FOUR_HOURS));
-    let one = |what, goal_ms, query, steps| Question { what, goal_ms, query, steps };
+    let one = |what, goal_ms, query, steps| LogQuery { what, goal_ms, query, steps };
     vec![
         one("every line of a trace id", 3, format!("{all} |= `{trace}`"), None),
         one("the same by the attribute", 3, format!("{all} | trace_id=`{trace}`"), None),
@@ -126,7 +126,7 @@ pub async fn ask(weir: &Weir, wanted: &Wanted, times: u32) {
     }
 }
 
-async fn answer(weir: &Weir, question: &Question, wanted: &Wanted) -> String {
+async fn answer(weir: &Weir, question: &LogQuery, wanted: &Wanted) -> String {
     let (start, end, step) = question.steps.unwrap_or((wanted.first.unwrap_or_default(), wanted.last + 1, SECOND));
     let (start, end, step) = (start.to_string(), end.to_string(), (step / SECOND).to_string());
     let mut parameters = vec![("query", &*question.query), ("start", &start), ("end", &end), ("limit", "100")];
@@ -139,7 +139,7 @@ async fn answer(weir: &Weir, question: &Question, wanted: &Wanted) -> String {
 }
 
 /// Lines, or the sum of all points and their series.
-fn found(question: &Question, body: &str) -> String {
+fn found(question: &LogQuery, body: &str) -> String {
     let body: Value = serde_json::from_str(body).expect("JSON");
     let values = |series: &Value| series["values"].as_array().cloned().unwrap_or_default();
     let series = body["data"]["result"].as_array().cloned().unwrap_or_default();
