@@ -21,6 +21,7 @@ use weir_blocks::StoreError;
 use weir_blocks::block::{Blob, BlockReader};
 use weir_blocks::columns::Reader;
 use weir_blocks::engine::{BlockSummary, check_records};
+use weir_blocks::hidden::{Hidden, HiddenRows};
 use weir_blocks::limits::check_unpacked;
 use weir_blocks::packed::unzstd;
 
@@ -75,6 +76,12 @@ impl LogsBlock {
     /// Whose stream a chunk is.
     pub(crate) fn stream(&self, chunk: u32) -> &StreamKey {
         &self.streams[self.directory[chunk as usize].stream as usize]
+    }
+
+    /// What is hidden of a chunk's stream.
+    pub(crate) fn hidden(&self, chunk: u32, hidden: &Hidden) -> HiddenRows {
+        let (StreamKey { tenant, labels }, meta) = (self.stream(chunk), self.meta(chunk));
+        if hidden.touches(tenant, meta.first, meta.last) { hidden.of(tenant, labels) } else { HiddenRows::default() }
     }
 
     /// What is known of a chunk.

@@ -14,7 +14,7 @@ use super::plan::LogsPlan;
 use super::rollup::{ChunkDetails, severity_of};
 use super::schema::{ChunkMeta, LEVEL_FATAL, ROLLUP_NANOS, Rollup, level_of};
 use super::segment::Chunk;
-use super::source::{Source, SourceLines};
+use super::source::{Lies, SourceLines};
 use weir_blocks::StoreError;
 
 /// Counts chunk after chunk.
@@ -41,11 +41,13 @@ impl<'a> Counter<'a> {
         self.budget.check()?;
         let (stream, meta) = (&chunk.stream, chunk.source.meta());
         self.sums.begin();
-        if let Source::Parts(_, parts) = &chunk.source {
+        if let Lies::Parts(_, parts) = &chunk.source.lies
+            && !chunk.source.may_hide()
+        {
             for part in parts.iter() {
                 self.add_part(stream, part, plan)?;
             }
-        } else if !self.add_rollups(stream, (meta, &meta.rollups, meta.details.as_ref()), plan)?
+        } else if !(chunk.source.has_rollups() && self.add_rollups(stream, (meta, &meta.rollups, meta.details.as_ref()), plan)?)
             && chunk.may_match(plan)
             && let Some(lines) = chunk.source.open(self.budget, coverage)?
         {

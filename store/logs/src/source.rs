@@ -14,17 +14,33 @@ use super::filter::Filters;
 use super::part::Part;
 use super::schema::{ChunkMeta, Place, level_of};
 use weir_blocks::StoreError;
+use weir_blocks::hidden::{Hidden, HiddenRows};
 
 /// Cheap to copy and to keep: nothing of it is decoded.
 #[derive(Clone)]
-pub(crate) enum Source {
+pub(crate) struct Source {
+    pub(crate) lies: Lies,
+    /// Lines that are as if they were not there.
+    hidden: HiddenRows,
+}
+
+/// Where a chunk lies.
+#[derive(Clone)]
+pub(crate) enum Lies {
     Stored(Arc<LogsBlock>, u32),
     Encoded(Arc<EncodedChunk>),
     Parts(Arc<ChunkMeta>, Arc<Vec<Arc<Part>>>),
 }
 
-/// A chunk's lines.
-pub(crate) enum SourceLines {
+/// A chunk's lines, without hidden ones.
+pub(crate) struct SourceLines {
+    lines: AllLines,
+    hidden: HiddenRows,
+    /// Lines that are not hidden, ascending; `None` when all are.
+    shown: Option<Vec<u32>>,
+}
+
+enum AllLines {
     Decoded(Box<Lines>),
     Parts(Arc<Vec<Arc<Part>>>),
 }
@@ -41,32 +57,54 @@ impl Source {
             whole.body_bytes += part.body_bytes;
             whole.last_place = part.last_place;
         }
-        Some(Self::Parts(Arc::new(whole), Arc::new(parts)))
+        Some(Lies::Parts(Arc::new(whole), Arc::new(parts)).into())
+    }
+
+    /// One of a block.
+    pub(crate) fn stored(block: &Arc<LogsBlock>, chunk: u32, hidden: &Hidden) -> Self {
+        let hidden = if hidden.is_nothing() { HiddenRows::default() } else { block.hidden(chunk, hidden) };
+        Self { lies: Lies::Stored(Arc::clone(block), chunk), hidden }
+    }
+
+    /// Without these lines.
+    #[must_use]
+    pub(crate) fn hiding(self, hidden: HiddenRows) -> Self {
+        Self { hidden, ..self }
+    }
+
+    /// Whether a line of it may be hidden; false is certain.
+    pub(crate) fn may_hide(&self) -> bool {
+        self.hidden.overlaps(self.meta().first, self.meta().last)
+    }
+
+    /// Whether all of its lines are hidden; true is certain.
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.hidden.covers(self.meta().first, self.meta().last)
     }
 
     /// What is known without opening it.
     pub(crate) fn meta(&self) -> &ChunkMeta {
-        match self {
-            Self::Stored(block, chunk) => block.meta(*chunk),
-            Self::Encoded(chunk) => &chunk.meta,
-            Self::Parts(meta, _) => meta,
+        match &self.lies {
+            Lies::Stored(block, chunk) => block.meta(*chunk),
+            Lies::Encoded(chunk) => &chunk.meta,
+            Lies::Parts(meta, _) => meta,
         }
     }
 
-    /// Whether the roll-ups that it knows of count all lines.
+    /// Whether the roll-ups that it knows of count all lines, and no hidden ones.
     pub(crate) fn has_rollups(&self) -> bool {
-        !matches!(self, Self::Parts(..))
+        !matches!(self.lies, Lies::Parts(..)) && !self.may_hide()
     }
 
     /// False only when no line has a place. Of a head it is told for certain, and without unpacking bodies.
     pub(crate) fn has(&self, place: Place) -> Result<bool, StoreError> {
-        match self {
-            Self::Stored(block, chunk) => Ok(block.meta(*chunk).covers(place)),
-            Self::Encoded(chunk) => {
+        match &self.lies {
+            Lies::Stored(block, chunk) => Ok(block.meta(*chunk).covers(place)),
+            Lies::Encoded(chunk) => {
                 let runs = place_runs(&chunk.bytes).map_err(corrupt)?;
                 Ok(runs.iter().any(|run| run.has(place)))
             }
-            Self::Parts(_, parts) => Ok(parts.iter().any(|part| part.find(place).is_some())),
+            Lies::Parts(_, parts) => Ok(parts.iter().any(|part| part.find(place).is_some())),
         }
     }
 
@@ -85,11 +123,23 @@ impl Source {
 
     /// Opens it. Errors with `Corrupt` that names block and chunk.
     pub(crate) fn lines(&self) -> Result<SourceLines, StoreError> {
-        match self {
-            Self::Stored(block, chunk) => block.lines(*chunk).map(SourceLines::decoded),
-            Self::Encoded(chunk) => Lines::decode(&chunk.bytes).map(SourceLines::decoded).map_err(corrupt),
-            Self::Parts(_, parts) => Ok(SourceLines::Parts(Arc::clone(parts))),
+        let lines = match &self.lies {
+            Lies::Stored(block, chunk) => AllLines::decoded(block.lines(*chunk)?),
+            Lies::Encoded(chunk) => AllLines::decoded(Lines::decode(&chunk.bytes).map_err(corrupt)?),
+            Lies::Parts(_, parts) => AllLines::Parts(Arc::clone(parts)),
+        };
+        if !self.may_hide() {
+            return Ok(SourceLines { lines, hidden: HiddenRows::default(), shown: None });
         }
+        let is_shown = |i: &u32| !lines.with(*i as usize, |_, record| self.hidden.has(record.timestamp, record.body));
+        let shown = (0..lines.len() as u32).filter(is_shown).collect();
+        Ok(SourceLines { lines, hidden: self.hidden.clone(), shown: Some(shown) })
+    }
+}
+
+impl From<Lies> for Source {
+    fn from(lies: Lies) -> Self {
+        Self { lies, hidden: HiddenRows::default() }
     }
 }
 
@@ -98,12 +148,53 @@ fn corrupt(detail: String) -> StoreError {
 }
 
 impl SourceLines {
-    fn decoded(lines: Lines) -> Self {
-        Self::Decoded(Box::new(lines))
+    /// Gives the timestamp, the level and the bytes of the body of every line in the range.
+    pub(crate) fn measure(&self, range: TimeRange, take: &mut dyn FnMut(UnixNanos, u8, usize)) -> Result<(), StoreError> {
+        let _all = self.visit(range, &Filters::new(&[]), &mut |_, record| {
+            take(record.timestamp, level_of(record.severity), record.body.len());
+            ControlFlow::Continue(())
+        });
+        Ok(())
     }
 
     /// Gives every line in the range that passes, in source order.
     pub(crate) fn visit(
+        &self,
+        range: TimeRange,
+        filters: &Filters,
+        take: &mut dyn FnMut(LineId, LogRecord<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        if self.shown.is_none() {
+            return self.lines.visit(range, filters, take);
+        }
+        self.lines.visit(range, filters, &mut |id, record| {
+            if self.hidden.has(record.timestamp, record.body) { ControlFlow::Continue(()) } else { take(id, record) }
+        })
+    }
+
+    /// Number of lines.
+    pub(crate) fn len(&self) -> usize {
+        self.shown.as_ref().map_or_else(|| self.lines.len(), Vec::len)
+    }
+
+    /// Which line has this place.
+    pub(crate) fn find(&self, place: Place) -> Option<usize> {
+        let at = self.lines.find(place)?;
+        self.shown.as_ref().map_or(Some(at), |shown| shown.binary_search(&(at as u32)).ok())
+    }
+
+    /// Line `i`.
+    pub(crate) fn with<T>(&self, i: usize, take: impl FnOnce(LineId, LogRecord<'_>) -> T) -> T {
+        self.lines.with(self.shown.as_ref().map_or(i, |shown| shown[i] as usize), take)
+    }
+}
+
+impl AllLines {
+    fn decoded(lines: Lines) -> Self {
+        Self::Decoded(Box::new(lines))
+    }
+
+    fn visit(
         &self,
         range: TimeRange,
         filters: &Filters,
@@ -135,25 +226,14 @@ impl SourceLines {
         flow
     }
 
-    /// Gives the timestamp, the level and the bytes of the body of every line in the range.
-    pub(crate) fn measure(&self, range: TimeRange, take: &mut dyn FnMut(UnixNanos, u8, usize)) -> Result<(), StoreError> {
-        let _all = self.visit(range, &Filters::new(&[]), &mut |_, record| {
-            take(record.timestamp, level_of(record.severity), record.body.len());
-            ControlFlow::Continue(())
-        });
-        Ok(())
-    }
-
-    /// Number of lines.
-    pub(crate) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         match self {
             Self::Decoded(lines) => lines.len(),
             Self::Parts(parts) => parts.iter().map(|part| part.batch.len()).sum(),
         }
     }
 
-    /// Which line has this place.
-    pub(crate) fn find(&self, place: Place) -> Option<usize> {
+    fn find(&self, place: Place) -> Option<usize> {
         match self {
             Self::Decoded(lines) => lines.find(place),
             Self::Parts(parts) => {
@@ -167,8 +247,7 @@ impl SourceLines {
         }
     }
 
-    /// Line `i`.
-    pub(crate) fn with<T>(&self, i: usize, take: impl FnOnce(LineId, LogRecord<'_>) -> T) -> T {
+    fn with<T>(&self, i: usize, take: impl FnOnce(LineId, LogRecord<'_>) -> T) -> T {
         match self {
             Self::Decoded(lines) => {
                 let (id, record) = lines.get(i);

@@ -33,7 +33,10 @@ fn a_damaged_chunk_is_named_and_the_others_answer() {
     bytes[8 + 40] ^= 1;
     let blob = MemoryBlob::new("logs/00005/blocks/x", bytes);
     let block = Arc::new(engine.open(Arc::new(blob)).unwrap());
-    let reader = reader(vec![BlockView { summary: built[0].summary.clone(), block: Arc::clone(&block) }], Vec::new());
+    let reader = reader(
+        vec![BlockView { summary: built[0].summary.clone(), block: Arc::clone(&block), hidden: Default::default() }],
+        Vec::new(),
+    );
     let mut collect = Collect::default();
     let coverage = reader.visit(&select(Vec::new()), &NoBudget, &mut collect).unwrap();
     assert_eq!(collect.lines.len(), 9);
@@ -53,7 +56,7 @@ fn hostile_blocks_never_panic() {
             bad.sections[i].1[at] ^= 0x41;
             let blob = MemoryBlob::new(format!("{name}-{at}"), bad.encode(Kind::Logs));
             let Ok(block) = engine.open(Arc::new(blob)) else { continue };
-            let view = BlockView { summary: built[0].summary.clone(), block: Arc::new(block) };
+            let view = BlockView { summary: built[0].summary.clone(), block: Arc::new(block), hidden: Default::default() };
             let reader = reader(vec![view], Vec::new());
             let filter = LineFilter::Contains(vec![b"word3x ".to_vec()]);
             let _ = reader.visit(&select(vec![filter]), &NoBudget, &mut Collect::default());

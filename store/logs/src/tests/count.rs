@@ -77,7 +77,7 @@ fn hours(shift: i64) -> (LogsReader, Arc<Strict>) {
     let blob = Arc::new(Strict(MemoryBlob::new("x", built.data.encode(Kind::Logs)), Mutex::default()));
     let block = Arc::new(engine.open(Arc::clone(&blob) as Arc<dyn Blob>).unwrap());
     blob.1.lock().unwrap().clear();
-    (reader(vec![BlockView { summary: built.summary, block }], Vec::new()), blob)
+    (reader(vec![BlockView { summary: built.summary, block, hidden: Default::default() }], Vec::new()), blob)
 }
 
 #[test]

@@ -6,7 +6,7 @@ use weir_model::label::Matcher;
 use super::*;
 
 /// What a list would answer.
-fn expected(records: &[Vec<TestSection>], select: &LogSelect) -> Vec<OwnedLine> {
+pub(super) fn expected(records: &[Vec<TestSection>], select: &LogSelect) -> Vec<OwnedLine> {
     let mut found = Vec::new();
     for (offset, sections) in (0..).zip(records) {
         let mut ordinal = 0;
@@ -61,7 +61,7 @@ fn any_line() -> impl Strategy<Value = TestLine> {
     )
 }
 
-fn any_record() -> impl Strategy<Value = Vec<TestSection>> {
+pub(super) fn any_record() -> impl Strategy<Value = Vec<TestSection>> {
     let section =
         (prop_oneof![Just("a"), Just("b")], 0..3, prop::collection::vec(any_line(), 0..6)).prop_map(|(tenant, stream, lines)| {
             TestSection { tenant, stream: Labels::from_pairs([("pod", format!("p{stream}"))]), lines }
@@ -142,7 +142,21 @@ proptest! {
     }
 }
 
-fn check_context(reader: &LogsReader, everything: &[OwnedLine], seed: usize) {
+pub(super) fn check_volume(reader: &LogsReader, select: &LogSelect, wanted: &[OwnedLine]) {
+    let volume = reader.volume(select, 20 * SECOND, &NoBudget).unwrap().value;
+    let (lines, bytes) = volume.iter().fold((0, 0), |sum, row| (sum.0 + row.lines, sum.1 + row.bytes));
+    assert_eq!((lines, bytes), (wanted.len() as u64, wanted.iter().map(|line| line.body.len() as u64).sum()));
+    for row in volume {
+        let belongs = |line: &&OwnedLine| {
+            line.stream == row.stream
+                && weir_model::log::level_name(line.severity) == row.level
+                && line.timestamp.div_euclid(20 * SECOND) * 20 * SECOND == row.bucket
+        };
+        assert_eq!(wanted.iter().filter(belongs).count() as u64, row.lines);
+    }
+}
+
+pub(super) fn check_context(reader: &LogsReader, everything: &[OwnedLine], seed: usize) {
     let Some(line) = everything.get(seed % everything.len().max(1)) else { return };
     let stream: Vec<&OwnedLine> = everything.iter().filter(|other| other.stream == line.stream).collect();
     let at = stream.iter().position(|other| other.id == line.id).unwrap();

@@ -87,7 +87,7 @@ fn a_needle_reads_index_and_one_chunk() {
     let blob = Arc::new(Strict(MemoryBlob::new("x", built[0].data.encode(Kind::Logs)), Mutex::default()));
     let block = Arc::new(engine.open(Arc::clone(&blob) as Arc<dyn Blob>).unwrap());
     blob.1.lock().unwrap().clear();
-    let reader = reader(vec![BlockView { summary: built[0].summary.clone(), block }], Vec::new());
+    let reader = reader(vec![BlockView { summary: built[0].summary.clone(), block, hidden: Default::default() }], Vec::new());
     let found = visit(&reader, &select(vec![LineFilter::Contains(vec![b"word7x ".to_vec()])]));
     assert_eq!((found.len(), blob.1.lock().unwrap().len()), (1, 2));
 }
