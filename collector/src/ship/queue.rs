@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use weir_model::wire::Section;
 
+use super::room::Room;
 use crate::error::ShipError;
 
-/// A section on its way, with what it holds of the lane's byte budget.
+/// A section on its way, with what it holds of the lane's room.
 pub(super) struct QueuedSection<S> {
     pub section: Section<S>,
     pub weight: usize,
@@ -19,7 +20,7 @@ pub(super) struct QueuedSection<S> {
 /// Tells the sender, when the last part is durable or the first has failed.
 pub(super) struct Completion {
     pub tx: oneshot::Sender<Result<(), ShipError>>,
-    pub _budget: OwnedSemaphorePermit,
+    pub _room: Room,
 }
 
 impl Completion {

@@ -5,18 +5,17 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 use weir_model::label::Labels;
-use weir_model::panic_guard;
 use weir_model::time::UnixNanos;
 use weir_model::wire::Kind;
 
 use super::chunk::Lines;
 use super::details;
-use super::index::{IndexCache, OpenIndex};
+use super::index::{BlockIndex, Grams, IndexCache};
 use super::places::{self, PlacePages, PlacedChunk, PlacesBuilder};
 use super::plan::LogsPlan;
 use super::predicate::TokenPredicate;
 use super::rollup;
-use super::schema::{CHUNKS, ChunkMeta, DETAILS, DIRECTORY, INDEX, LEVEL_FATAL, PLACE_PAGES, PLACES, Place, STREAMS, StreamKey};
+use super::schema::{CHUNKS, ChunkMeta, DETAILS, DIRECTORY, GRAMS, LEVEL_FATAL, PLACE_PAGES, PLACES, Place, STREAMS, StreamKey};
 use weir_blocks::StoreError;
 use weir_blocks::block::{Blob, BlockReader};
 use weir_blocks::columns::Reader;
@@ -30,6 +29,8 @@ pub struct LogsBlock {
     path: Arc<str>,
     reader: BlockReader,
     indexes: IndexCache,
+    /// Of blocks of before there is none.
+    grams: Option<Result<Grams, String>>,
     streams: Vec<StreamKey>,
     directory: Vec<ChunkEntry>,
     range: Option<(UnixNanos, UnixNanos)>,
@@ -63,9 +64,13 @@ impl LogsBlock {
             let metas = directory.iter_mut().map(|entry| &mut entry.meta);
             unpack(&reader.section(DETAILS)?).and_then(|bytes| details::read(&bytes, metas)).map_err(wrong(DETAILS))?;
         }
+        let grams = reader.section_len(GRAMS).map(|_| {
+            let section = reader.section(GRAMS).map_err(|error| error.to_string());
+            section.and_then(|bytes| Grams::decode(&bytes)).map_err(|detail| format!("section {GRAMS}: {detail}"))
+        });
         let metas = || directory.iter().map(|entry| &entry.meta);
         let range = metas().map(|meta| meta.first).min().zip(metas().map(|meta| meta.last).max());
-        Ok(Self { path, reader, indexes, streams, directory, range })
+        Ok(Self { path, reader, indexes, grams, streams, directory, range })
     }
 
     /// Number of chunks.
@@ -163,19 +168,12 @@ impl LogsBlock {
         if *predicate == TokenPredicate::Anything {
             return Ok(None);
         }
-        self.with_index(|index| index.candidates(predicate))
+        self.index().candidates(predicate)
     }
 
-    /// Asks the index, which is opened on first use.
-    fn with_index<T>(&self, ask: impl FnOnce(&OpenIndex) -> std::io::Result<T>) -> Result<T, StoreError> {
-        let wrong = |detail: String| StoreError::corrupt(&self.path, format!("section {INDEX}: {detail}"));
-        let open = || OpenIndex::open(&self.reader.section(INDEX)?).map_err(wrong);
-        // The section's checksum was right, so only bytes made to harm get this far; tantivy trusts its files and panics.
-        let looked_up = panic_guard::catch(|| {
-            let index = self.indexes.get(&self.path, open)?;
-            ask(&index).map_err(|error| wrong(error.to_string()))
-        });
-        looked_up.unwrap_or_else(|_| Err(wrong("tantivy cannot read it".into())))
+    fn index(&self) -> BlockIndex<'_> {
+        let grams = self.grams.as_ref().and_then(|grams| grams.as_ref().ok());
+        BlockIndex { path: &self.path, reader: &self.reader, cache: &self.indexes, chunks: self.chunks(), grams }
     }
 
     /// Opens every chunk, one at a time, places and the index. Errors with `Corrupt` that says which cannot be read.
@@ -188,12 +186,10 @@ impl LogsBlock {
         }
         check_records(&self.path, count, summary)?;
         self.verify_places(places)?;
-        let documents = self.with_index(|index| Ok(index.documents()))?;
-        if documents != self.chunks() {
-            let detail = format!("section {INDEX}: {documents} chunks, {} are there", self.chunks());
-            return Err(StoreError::corrupt(&self.path, detail));
+        if let Some(Err(detail)) = &self.grams {
+            return Err(StoreError::corrupt(&self.path, detail.as_str()));
         }
-        Ok(())
+        self.index().verify()
     }
 
     /// Opens a chunk. Errors with `Corrupt` that names block and chunk.

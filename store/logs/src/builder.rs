@@ -50,8 +50,6 @@ pub(crate) struct ChunkBuilder {
 struct OpenChunk {
     lines: Lines,
     tokens: TokenSet,
-    /// Of the texts of attributes by their number, which are among the tokens.
-    tokenised: Vec<bool>,
     /// Of distinct attributes, at most.
     attribute_bytes: usize,
     /// Of the last line, which mostly has the next one's.
@@ -96,8 +94,7 @@ impl ChunkBuilder {
 
 impl OpenChunk {
     fn new(partition: u32) -> Self {
-        let (tokenised, context) = Default::default();
-        Self { lines: Lines::new(partition), tokens: TokenSet::new(), tokenised, attribute_bytes: 0, context }
+        Self { lines: Lines::new(partition), tokens: TokenSet::new(), attribute_bytes: 0, context: Default::default() }
     }
 
     fn bytes(&self) -> usize {
@@ -115,32 +112,31 @@ impl OpenChunk {
         self.tokens.add_text(record.body);
         let context = (record.trace_id, record.span_id);
         if std::mem::replace(&mut self.context, context) != context {
-            self.add_hex(context.0.0);
-            self.add_hex(context.1.0);
+            self.add_id("trace_id", context.0.0);
+            self.add_id("span_id", context.1.0);
         }
         let set = if record.attributes.is_empty() { 0 } else { self.add_attributes(record.attributes) };
         self.lines.push(place, record, set);
     }
 
-    fn add_hex<const N: usize>(&mut self, id: [u8; N]) {
+    /// No id is all zeros.
+    fn add_id<const N: usize>(&mut self, name: &str, id: [u8; N]) {
+        if id == [0; N] {
+            return;
+        }
         let mut digits = [0; 32];
         hex::encode_to_slice(id, &mut digits[..2 * N]).expect("invariant: an id has at most 16 bytes");
-        self.tokens.add_text(&digits[..2 * N]);
+        self.tokens.add_pair(name, &digits[..2 * N]);
     }
 
-    /// The number of a line's attributes in the chunk. The values of a set that is new are among the tokens from then on.
+    /// The number of a line's attributes in the chunk. The pairs of a set that is new are among the tokens from then on.
     fn add_attributes(&mut self, attributes: LogAttributes<'_>) -> u32 {
         let sets = self.lines.attribute_sets();
         let known = sets.len();
         let set = sets.add(attributes.iter());
         if sets.len() > known {
             self.attribute_bytes += attribute_bytes(attributes);
-            self.tokenised.resize(sets.texts().len(), false);
-            for (_, value) in sets.numbers(set) {
-                if !std::mem::replace(&mut self.tokenised[*value as usize], true) {
-                    self.tokens.add_text(sets.text(*value).as_bytes());
-                }
-            }
+            attributes.iter().for_each(|(name, value)| self.tokens.add_pair(name, value.as_bytes()));
         }
         set
     }

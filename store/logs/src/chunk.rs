@@ -31,7 +31,8 @@ impl EncodedChunk {
         shared(size_of::<Self>())
             + 2 * size_of::<usize>()
             + details
-            + [self.bytes.len(), self.tokens.bytes(), rollups].map(allocation).iter().sum::<usize>()
+            + self.tokens.memory()
+            + [self.bytes.len(), rollups].map(allocation).iter().sum::<usize>()
     }
 }
 

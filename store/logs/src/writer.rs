@@ -7,7 +7,7 @@ use super::details::DetailsBuilder;
 use super::index::IndexBuilder;
 use super::places::{PlaceRun, PlacesBuilder};
 use super::rollup::{self, ROLLUP_BYTES_MAX};
-use super::schema::{CHUNKS, ChunkMeta, DETAILS, DIRECTORY, INDEX, PLACE_PAGES, PLACES, STREAMS, StreamKey, ZSTD_LEVEL};
+use super::schema::{CHUNKS, ChunkMeta, DETAILS, DIRECTORY, PLACE_PAGES, PLACES, STREAMS, StreamKey, ZSTD_LEVEL};
 use weir_blocks::StoreError;
 use weir_blocks::block::BlockData;
 use weir_blocks::columns::{put_bytes, put_varint, put_zigzag};
@@ -131,15 +131,15 @@ impl OpenBlock {
 
     fn finish(self) -> Result<BuiltBlock, StoreError> {
         let (places, place_pages) = self.places.finish()?;
-        let sections = vec![
-            (CHUNKS, self.chunks),
-            (INDEX, self.index.finish()?),
+        let mut sections = vec![(CHUNKS, self.chunks)];
+        sections.extend(self.index.finish()?);
+        sections.extend([
             (STREAMS, pack(self.indexes.len() as u64, &self.streams)?),
             (DIRECTORY, pack(u64::from(self.count), &self.directory)?),
             (DETAILS, self.details.finish(pack)?),
             (PLACES, places),
             (PLACE_PAGES, place_pages),
-        ];
+        ]);
         Ok(BuiltBlock { summary: self.summary, data: BlockData { sections } })
     }
 }

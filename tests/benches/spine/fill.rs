@@ -109,6 +109,7 @@ pub struct Filled {
 
 impl Filled {
     /// Where it keeps what it has.
+    #[allow(dead_code, reason = "the benchmark logs_questions asks for it")]
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }

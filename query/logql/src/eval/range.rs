@@ -71,7 +71,7 @@ pub fn range(
         stats: Stats::default(),
         failure: None,
     };
-    let by = windows.buckets().filter(|_| agg.unwrap.is_none() && !(windows.has_gaps() && !pipeline.pushed.is_empty()));
+    let by = windows.buckets().filter(|_| agg.unwrap.is_none() && (pipeline.pushed.is_empty() || !windows.has_gaps()));
     let by = by.and_then(|buckets| count_by(&pipeline, names.as_ref(), request.detected_level, buckets));
     let coverage = match &by {
         Some(by) => reader.counts(&select, by, &counting, &mut |count| fold.note(|fold| fold.take_count(count)))?,
