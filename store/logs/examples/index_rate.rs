@@ -177,7 +177,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn open(engine: &LogsEngine, path: &str, built: BuiltBlock) -> Result<BlockView<LogsEngine>, Box<dyn Error>> {
     let block = engine.open(Arc::new(MemoryBlob::new(path, built.data.encode(Kind::Logs))))?;
-    Ok(BlockView { summary: built.summary, block: Arc::new(block) })
+    Ok(BlockView { summary: built.summary, block: Arc::new(block), hidden: Default::default() })
 }
 
 fn ask(shape: &str, reader: &LogsReader) -> Result<(), Box<dyn Error>> {

@@ -84,7 +84,7 @@ fn a_damaged_index_costs_no_line() {
             bad.sections[i].1 = bytes.clone();
             let block =
                 engine.open(Arc::new(MemoryBlob::new(format!("{name} {}", bytes.len()), bad.encode(Kind::Logs)))).unwrap();
-            let view = BlockView { summary: built[0].summary.clone(), block: Arc::new(block) };
+            let view = BlockView { summary: built[0].summary.clone(), block: Arc::new(block), hidden: Default::default() };
             assert!(
                 bytes == [0] && *name == "ids.1" || engine.verify(&view.block, &view.summary).is_err(),
                 "{name} of {bytes:?}"
