@@ -129,6 +129,14 @@ Examples:
   weir admin delete '{app=\"shop\"} |= \"card\"' --start now-1d
   weir admin delete-tenant shop --confirm shop";
 
+pub(super) const USAGE: &str = "\
+Examples:
+  weir usage --since 30d
+  weir usage --from 2026-11-01 --to 2026-12-01 --tenant 'shop|bank'
+  weir usage --all --since 7d -o json
+
+Of the last hour where no range is said. A query of several tenants counts for each.";
+
 pub(super) const LOGIN: &str = "\
 Examples:
   weir login https://weir.example:9640 --token-file token

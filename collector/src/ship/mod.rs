@@ -30,6 +30,7 @@ use weir_model::log::LogBatch;
 use weir_model::metric::MetricBatch;
 use weir_model::signal::Signal;
 use weir_model::span::SpanBatch;
+use weir_model::usage::{Amount, Usage};
 use weir_model::wire::{Limits, Section};
 
 use crate::config::ShipConfig;
@@ -48,7 +49,7 @@ mod tests;
 use fair::Entrance;
 pub use gauges::LaneWatch;
 pub(crate) use gauges::NAMES;
-use queue::{Completion, InFlight, QueuedSection};
+use queue::{Completion, Counted, InFlight, QueuedSection};
 use room::Rooms;
 
 /// Resolves once the section is durable, or when it never will be.
@@ -69,6 +70,7 @@ pub struct LaneSender<S> {
     budget_units: u32,
     partition: u32,
     in_flight: InFlight,
+    usage: Usage,
 }
 
 /// How a lane is doing.
@@ -122,6 +124,7 @@ impl Shipped for SpanBatch {
 pub struct Shipper {
     lanes: Arc<LaneSenders>,
     limits: Limits,
+    usage: Usage,
 }
 
 /// The lanes at work; joined at shutdown.
@@ -141,9 +144,15 @@ impl Shipper {
         stop: CancellationToken,
     ) -> Result<(Self, Lanes), CollectorError> {
         let limits = Limits::default();
+        let usage = metrics.usage.clone();
         let mut opening = Opening { bus, config, metrics, stop, limits, tasks: JoinSet::new() };
         let lanes = LaneSenders { logs: opening.lanes().await?, metrics: opening.lanes().await?, spans: opening.lanes().await? };
-        Ok((Self { lanes: Arc::new(lanes), limits }, Lanes(opening.tasks)))
+        Ok((Self { lanes: Arc::new(lanes), limits, usage }, Lanes(opening.tasks)))
+    }
+
+    /// Where is counted what each tenant has sent.
+    pub fn usage(&self) -> &Usage {
+        &self.usage
     }
 
     /// How each lane is doing, by topic and partition.
@@ -205,7 +214,7 @@ impl Opening<'_> {
         let (bus, linger, metrics) = (Arc::clone(&self.bus), self.config.linger, self.metrics.clone());
         let lane = lane::Lane { place, bus, limits: self.limits, linger, metrics, in_flight: in_flight.clone() };
         lane.spawn(exit, self.stop.clone(), &mut self.tasks);
-        LaneSender { entrance, rooms, budget_units, partition, in_flight }
+        LaneSender { entrance, rooms, budget_units, partition, in_flight, usage: self.metrics.usage.clone() }
     }
 }
 
@@ -234,7 +243,9 @@ impl<S: Signal> LaneSender<S> {
         let units = units.max(self.budget_units / LANE_SECTIONS).clamp(1, self.budget_units);
         let room = self.rooms.take(&section.header.tenant, units).await;
         let (tx, rx) = oneshot::channel();
-        let queued = QueuedSection { section, weight, done: Completion { tx, _room: room } };
+        let amount = Amount { records: section.batch.records(), bytes: weight as u64 };
+        let counted = Counted { usage: self.usage.clone(), tenant: section.header.tenant.clone(), kind: S::KIND, amount };
+        let queued = QueuedSection { section, weight, done: Completion { tx, counted, _room: room } };
         self.entrance.push(queued)?;
         Ok(Receipt(rx))
     }

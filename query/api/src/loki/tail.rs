@@ -2,10 +2,8 @@
 //! that lines of several streams come in order of time.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::response::Response;
@@ -25,6 +23,7 @@ use super::super::params::{HOUR, Params};
 use super::super::{Api, READ_LOGS};
 use super::query::limit_of;
 use super::{LokiError, shape};
+use crate::call::Call;
 
 /// Loki's limit on `delay_for`, in seconds.
 const DELAY_SECONDS_MAX: usize = 5;
@@ -34,7 +33,7 @@ const WAITING_BYTES_MAX: u64 = 16 << 20;
 
 /// Upgrades to a WebSocket. Errors: a metric query, a delay above 5 s, too many tails.
 pub(super) async fn tail(
-    State(api): State<Arc<Api>>,
+    api: Call,
     granted: Granted,
     Extension(access): Extension<Access>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -153,6 +152,7 @@ pub(super) fn message(arrived: &Arrived) -> Json {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use weir_model::id::LineId;

@@ -26,6 +26,7 @@ fn selects(select: &LogSelect) -> Vec<(Arc<str>, LogSelect)> {
 
 impl LogReader for TenantsLogs {
     fn visit(&self, select: &LogSelect, budget: &dyn Budget, visitor: &mut dyn LogVisitor) -> Result<Coverage, ReadError> {
+        budget.span(select.range)?;
         if select.scope.single().is_some() {
             return self.0.visit(select, budget, visitor);
         }
@@ -56,6 +57,7 @@ impl LogReader for TenantsLogs {
     }
 
     fn counts(&self, select: &LogSelect, by: &CountBy, budget: &dyn Budget, take: TakeCount<'_>) -> Result<Coverage, ReadError> {
+        budget.span(select.range)?;
         if select.scope.single().is_some() {
             return self.0.counts(select, by, budget, take);
         }

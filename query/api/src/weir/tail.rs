@@ -1,8 +1,5 @@
 //! `logs/tail`: lines as they arrive, over a WebSocket; `{"lines": [Line], "dropped": n}` at most every 100 ms.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::response::Response;
@@ -16,10 +13,11 @@ use super::super::live::{Arrived, Live, bounded, follow};
 use super::super::params::Params;
 use super::WeirError;
 use super::logs::{entry, log_query};
+use crate::call::Call;
 
 /// Upgrades to a WebSocket. Errors: a metric query, too many tails.
 pub(super) async fn tail(
-    State(api): State<Arc<Api>>,
+    api: Call,
     granted: Granted,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     params: Params,
