@@ -4,14 +4,14 @@
 //! - [`engine`]: what the aggregator asks;
 //! - [`head`]: takes sections (`part`), gathers each stream's lines, encodes a chunk when enough are there;
 //! - `builder`: lines on their way into chunks; `chunk`: ~512 KiB of lines of one stream as
-//!   columns, `frame`: what is around them; `schema` says what is known of it from outside;
+//!   columns, `frame`: what is around them; `schema` says what is known of it from outside, `rollup` counts its lines by time and level;
 //! - `tokens`: which words a chunk holds; `index` (the only place that knows tantivy) turns them round: which chunks hold
 //!   a word;
-//! - `writer`: chunks and index as a block; `merge`: several blocks as one;
+//! - `writer`: chunks and index as a block, `details` what a block says of each chunk besides; `merge`: several blocks as one;
 //! - `places`: where lines lie, so that one line's chunk is known; `block`: an opened block; `source`: one chunk wherever it lies;
 //! - `plan`: a compiled select; `filter`: its line filters; `predicate`: what they need of a chunk's words, so that most chunks
 //!   stay closed;
-//! - `segment`: blocks and heads give their chunks by time; [`reader`] merges and opens them, `volume` counts, `line` finds one
+//! - `segment`: blocks and heads give their chunks by time; [`reader`] merges and opens them, `count` counts, `line` finds one
 //!   line; `tail` follows the head.
 //!
 //! A head's lines for another process are `weir-heads`' affair.
@@ -22,6 +22,8 @@
 mod block;
 mod builder;
 mod chunk;
+mod count;
+mod details;
 mod engine;
 mod filter;
 mod frame;
@@ -40,6 +42,7 @@ mod places;
 mod plan;
 mod predicate;
 mod reader;
+mod rollup;
 mod schema;
 mod segment;
 mod source;
@@ -47,7 +50,6 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod tokens;
-mod volume;
 mod writer;
 
 pub use block::LogsBlock;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use weir_model::id::LineId;
 use weir_model::log::LogRecord;
 use weir_model::select::{Budget, Coverage, ReadError};
-use weir_model::time::TimeRange;
+use weir_model::time::{TimeRange, UnixNanos};
 
 use super::block::LogsBlock;
 use super::chunk::{EncodedChunk, Lines, place_runs};
 use super::filter::Filters;
 use super::part::Part;
-use super::schema::{ChunkMeta, Place};
+use super::schema::{ChunkMeta, Place, level_of};
 use weir_blocks::StoreError;
 use weir_blocks::hidden::{Hidden, HiddenRows};
 
@@ -151,6 +151,15 @@ fn corrupt(detail: String) -> StoreError {
 }
 
 impl SourceLines {
+    /// Gives the timestamp, the level and the bytes of the body of every line in the range.
+    pub(crate) fn measure(&self, range: TimeRange, take: &mut dyn FnMut(UnixNanos, u8, usize)) -> Result<(), StoreError> {
+        let _all = self.visit(range, &Filters::new(&[]), &mut |_, record| {
+            take(record.timestamp, level_of(record.severity), record.body.len());
+            ControlFlow::Continue(())
+        });
+        Ok(())
+    }
+
     /// Gives every line in the range that passes, in source order.
     pub(crate) fn visit(
         &self,
