@@ -48,7 +48,8 @@ impl Active {
 
     fn turn(&mut self, now: UnixNanos) {
         let passed = now.saturating_sub(self.turned);
-        if (0..TURN).contains(&passed) {
+        // A clock that was set back by less than that ends nothing.
+        if passed > -ACTIVE_FOR && passed < TURN {
             return;
         }
         let last = std::mem::take(&mut self.current);
@@ -81,6 +82,9 @@ mod tests {
         check(21, 3, true);
         check(21, 2, false);
         check(21, 1, true);
+        // A clock that was set back ends none of them.
+        check(20, 2, false);
+        check(20, 1, true);
         // Nothing for long.
         check(100, 4, true);
         check(100, 5, true);
