@@ -9,6 +9,8 @@ use tokio::sync::oneshot;
 
 /// This part is left for tenants that have nothing in the lane.
 const RESERVE: u32 = 8;
+/// A queue that is shorter is not cleared of requests that were given up behind one that waits.
+const CLEARED_MIN: usize = 64;
 
 pub(super) struct Rooms {
     units: u32,
@@ -26,6 +28,8 @@ struct State {
 struct Tenant {
     held: u32,
     waiting: VecDeque<Waiter>,
+    /// So long was the queue when those that were given up were dropped from all of it last.
+    cleared: usize,
 }
 
 struct Waiter {
@@ -42,6 +46,16 @@ pub(super) struct Room {
     units: u32,
 }
 
+impl Tenant {
+    fn push(&mut self, waiter: Waiter) {
+        if self.waiting.len() >= CLEARED_MIN.max(2 * self.cleared) {
+            self.waiting.retain(|waiter| !waiter.tx.is_closed());
+            self.cleared = self.waiting.len();
+        }
+        self.waiting.push_back(waiter);
+    }
+}
+
 impl Rooms {
     pub fn new(units: u32) -> Arc<Self> {
         Arc::new(Self { units, state: Mutex::new(State { free: units, tickets: 0, tenants: HashMap::new() }) })
@@ -55,7 +69,7 @@ impl Rooms {
             let mut state = self.state.lock();
             state.tickets += 1;
             let waiter = Waiter { ticket: state.tickets, units, tx };
-            state.tenants.entry(tenant).or_default().waiting.push_back(waiter);
+            state.tenants.entry(tenant).or_default().push(waiter);
         }
         self.grant();
         rx.await.expect("invariant: a request waits in the state until it is served")
@@ -166,6 +180,21 @@ mod tests {
                 waiting.iter_mut().position(|(_, waiting)| poll(waiting.as_mut()).map(|room| all = Some(room)).is_some());
             assert_eq!(waiting.remove(served.unwrap()).0, expected);
         }
+    }
+
+    #[test]
+    fn what_is_given_up_behind_one_that_waits_does_not_pile_up() {
+        let rooms = Rooms::new(8);
+        let all = poll(pin!(rooms.take("a", 8))).unwrap();
+        let mut first = pin!(rooms.take("a", 1));
+        assert!(poll(first.as_mut()).is_none());
+        for _ in 0..1_000 {
+            assert!(poll(pin!(rooms.take("a", 1))).is_none());
+        }
+        let waiting = rooms.state.lock().tenants["a"].waiting.len();
+        assert!(waiting <= CLEARED_MIN, "{waiting} wait");
+        drop(all);
+        assert!(poll(first.as_mut()).is_some());
     }
 
     #[test]
