@@ -18,6 +18,9 @@ const EXPANSION_MAX: usize = 16;
 /// … so that this much is allowed in any case: a batch of an SDK (512 records) or of an agent (8,192 points) is far below.
 const EXPANDED_MIN: usize = 16 << 20;
 
+/// What one tenant can have at most, as an error names it.
+const INFLIGHT_SHARE: &str = "seven eighths of push.inflight_max";
+
 /// Bytes that all requests hold. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Inflight {
@@ -60,7 +63,7 @@ impl Admission {
         let Held { inflight, tenant, bytes: own, cap, .. } = &*self.0;
         let cap = cap.load(Ordering::Relaxed);
         if own.load(Ordering::Relaxed).saturating_add(bytes) > cap {
-            let key = if cap == inflight.limit { "push.inflight_max" } else { "16 times the decompressed body" };
+            let key = if cap == inflight.limit { INFLIGHT_SHARE } else { "16 times the decompressed body" };
             return Err(PushError::TooLarge { what: "request in memory", limit: cap, key });
         }
         if !inflight.shares.take(tenant, bytes) {
@@ -77,7 +80,7 @@ impl Admission {
         let Held { inflight, spread, .. } = &*self.0;
         if spread.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > inflight.limit {
             let what = "attributes of all records together";
-            return Err(PushError::TooLarge { what, limit: inflight.limit, key: "push.inflight_max" });
+            return Err(PushError::TooLarge { what, limit: inflight.limit, key: INFLIGHT_SHARE });
         }
         Ok(())
     }
@@ -125,7 +128,11 @@ mod tests {
         assert_eq!((held(), inflight.shown.get()), (56 << 20, 56 << 20));
         a.settle(10 << 20);
         b.charge(30 << 20).unwrap();
-        assert!(matches!(b.charge(20 << 20), Err(PushError::TooLarge { limit: 58_720_256, .. })), "never fits");
+        let error = b.charge(20 << 20).unwrap_err().to_string();
+        assert_eq!(
+            error, "request in memory of more than 58720256 bytes (limit seven eighths of push.inflight_max)",
+            "never fits"
+        );
         assert_eq!(a.spread(40 << 20), Ok(()));
         assert!(matches!(a.spread(30 << 20), Err(PushError::TooLarge { .. })), "together above the limit");
         let of_a = a.clone();

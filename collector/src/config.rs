@@ -253,8 +253,13 @@ impl CollectorConfig {
             return wrong("push.decompressed_max", "must not be below push.body_max");
         }
         let whole = self.push.body_max.to_u64().saturating_add(self.push.decompressed_max.to_u64());
-        if self.push.inflight_max.to_u64() < whole {
-            return wrong("push.inflight_max", "must not be below push.body_max and push.decompressed_max together");
+        let inflight = self.push.inflight_max.to_u64();
+        // What one tenant can have at most.
+        if inflight - inflight.div_ceil(8) < whole {
+            return wrong(
+                "push.inflight_max",
+                "seven eighths of it must not be below push.body_max and push.decompressed_max together",
+            );
         }
         if self.push.body_idle_max.is_zero() || self.push.body_time_max.is_zero() {
             return wrong("push.body_idle_max", "must be above 0s, and push.body_time_max as well");

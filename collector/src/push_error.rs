@@ -33,8 +33,8 @@ pub(crate) enum PushError {
     /// 429: too many at once.
     #[error("too many requests at once, come again")]
     TooMany,
-    /// 503: others hold the memory for requests.
-    #[error("requests hold all of push.inflight_max, come again")]
+    /// 503: its tenant or others hold the memory for requests.
+    #[error("requests hold all that this tenant may have of push.inflight_max now, come again")]
     Crowded,
     /// 408: the body does not come.
     #[error("the body did not come in time (limit {0})")]
