@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -40,22 +41,33 @@ const SHOWN_MAX: usize = 256;
 pub(crate) struct Quotas {
     limits: Limits,
     clock: Clock,
-    /// Of tenants that have limits. Held only to look one up or add it.
-    tenants: Arc<Mutex<Accounts>>,
+    accounts: Arc<Mutex<Accounts>>,
     /// Of all tenants beyond [`TENANTS_MAX`].
-    others: Arc<Mutex<Account>>,
+    others: Arc<Account>,
 }
 
-type Accounts = HashMap<Arc<str>, Arc<Mutex<Account>>>;
+/// Of tenants that have limits. Locked only to look one up or add it: no account is locked meanwhile.
+#[derive(Default)]
+struct Accounts {
+    by_tenant: HashMap<Arc<str>, Arc<Account>>,
+    /// When idle ones were dropped last.
+    swept: UnixNanos,
+}
+
+#[derive(Default)]
+struct Account {
+    /// When a request of its tenant began last.
+    used: AtomicI64,
+    counts: Mutex<Counts>,
+}
 
 /// What one tenant has sent lately.
 #[derive(Default)]
-struct Account {
+struct Counts {
     /// Bytes and records, by signal.
     rates: [(Bucket, Bucket); 3],
     streams: Active,
     series: Active,
-    used: UnixNanos,
 }
 
 /// One tenant's, for one request.
@@ -64,8 +76,9 @@ pub(crate) struct Quota {
     tenant: Arc<str>,
     limits: Arc<TenantLimits>,
     /// `None` where nothing has to be counted.
-    account: Option<Arc<Mutex<Account>>>,
-    now: UnixNanos,
+    account: Option<Arc<Account>>,
+    /// Read while the account is locked: requests overlap, and time must not go back between them.
+    clock: Clock,
 }
 
 /// A request is refused as a whole: its tenant sends too much a second. Begins as Loki's message does: clients and people look for it.
@@ -98,7 +111,7 @@ pub(crate) struct Excess {
 
 impl Quotas {
     pub fn new(limits: Limits, clock: Clock) -> Self {
-        Self { limits, clock, tenants: Arc::default(), others: Arc::default() }
+        Self { limits, clock, accounts: Arc::default(), others: Arc::default() }
     }
 
     /// Without limits.
@@ -106,32 +119,43 @@ impl Quotas {
         Self::new(Limits::default(), Arc::new(|| 0))
     }
 
-    /// Of a tenant, as of now.
+    /// Of a tenant, by the limits of now.
     pub fn of(&self, tenant: &str) -> Quota {
-        let (limits, now) = (self.limits.of(tenant), (self.clock)());
+        let limits = self.limits.of(tenant);
         let counts = |limits: &IngestionLimits| limits.rate.is_some() || limits.records_rate.is_some();
         let is_counted = Kind::ALL.iter().any(|kind| counts(ingestion(&limits, *kind)))
             || limits.logs.streams_max.is_some()
             || limits.metrics.series_max.is_some();
-        let account = is_counted.then(|| self.account(tenant, now));
-        Quota { tenant: tenant.into(), limits, account, now }
+        let account = is_counted.then(|| self.account(tenant));
+        Quota { tenant: tenant.into(), limits, account, clock: Arc::clone(&self.clock) }
     }
 
-    fn account(&self, tenant: &str, now: UnixNanos) -> Arc<Mutex<Account>> {
-        let mut tenants = self.tenants.lock();
-        if let Some(account) = tenants.get(tenant) {
-            account.lock().used = now;
+    fn account(&self, tenant: &str) -> Arc<Account> {
+        let mut accounts = self.accounts.lock();
+        let now = (self.clock)();
+        accounts.sweep(now);
+        if let Some(account) = accounts.by_tenant.get(tenant) {
+            account.used.store(now, Ordering::Relaxed);
             return Arc::clone(account);
         }
-        if tenants.len() >= TENANTS_MAX {
-            tenants.retain(|_, account| now.saturating_sub(account.lock().used) < ACTIVE_FOR);
-        }
-        if tenants.len() >= TENANTS_MAX {
+        if accounts.by_tenant.len() >= TENANTS_MAX {
             return Arc::clone(&self.others);
         }
-        let account = Arc::new(Mutex::new(Account { used: now, ..Account::default() }));
-        tenants.insert(tenant.into(), Arc::clone(&account));
+        let account = Arc::new(Account { used: AtomicI64::new(now), ..Account::default() });
+        accounts.by_tenant.insert(tenant.into(), Arc::clone(&account));
         account
+    }
+}
+
+impl Accounts {
+    /// Drops accounts that were idle. Looks through all of them, so seldom.
+    fn sweep(&mut self, now: UnixNanos) {
+        // Also when the clock was set back by so much.
+        if now.saturating_sub(self.swept).saturating_abs() < ACTIVE_FOR / 2 {
+            return;
+        }
+        self.swept = now;
+        self.by_tenant.retain(|_, account| now.saturating_sub(account.used.load(Ordering::Relaxed)) < ACTIVE_FOR);
     }
 }
 
@@ -159,8 +183,9 @@ impl Quota {
         let (Some(account), true) = (&self.account, records > 0) else { return Ok(()) };
         let limits = ingestion(&self.limits, kind);
         let (table, noun, at) = names(kind);
-        let mut account = account.lock();
-        let (of_bytes, of_records) = &mut account.rates[at];
+        let mut counts = account.counts.lock();
+        let now = (self.clock)();
+        let (of_bytes, of_records) = &mut counts.rates[at];
         let rate = limits.rate.map(|rate| (rate.to_u64(), limits.burst.unwrap_or(rate).to_u64()));
         let records_rate = limits.records_rate.map(|rate| (rate, limits.records_burst.unwrap_or(rate)));
         let over = |(limit, _): (u64, u64), unit, key: &str, wait| RateLimited {
@@ -174,10 +199,10 @@ impl Quota {
             wait,
         };
         if let Some(rate) = rate {
-            of_bytes.check(self.now, rate, bytes).map_err(|wait| over(rate, "bytes", "rate", wait))?;
+            of_bytes.check(now, rate, bytes).map_err(|wait| over(rate, "bytes", "rate", wait))?;
         }
         if let Some(rate) = records_rate {
-            of_records.check(self.now, rate, records).map_err(|wait| over(rate, noun, "records_rate", wait))?;
+            of_records.check(now, rate, records).map_err(|wait| over(rate, noun, "records_rate", wait))?;
             of_records.take(records);
         }
         if rate.is_some() {
@@ -190,9 +215,12 @@ impl Quota {
     pub fn stream(&self, stream: &Labels) -> Result<(), Excess> {
         self.labels("stream", stream)?;
         let (Some(account), Some(limit)) = (&self.account, self.limits.logs.streams_max) else { return Ok(()) };
-        if account.lock().streams.admit(self.now, limit, hash(&Labels::EMPTY, stream)) {
+        let hash = hash(&Labels::EMPTY, stream);
+        let mut counts = account.counts.lock();
+        if counts.streams.admit((self.clock)(), limit, hash) {
             return Ok(());
         }
+        drop(counts);
         let text = format!(
             "maximum active stream limit exceeded when trying to create stream {}, reduce the number of active streams (reduce \
              labels or reduce label values), or ask your administrator to raise logs.streams_max ({limit}), user: '{}'",
@@ -206,7 +234,9 @@ impl Quota {
     pub fn series(&self, target: &Labels, series: &Labels) -> Result<(), Excess> {
         self.labels("series", series)?;
         let (Some(account), Some(limit)) = (&self.account, self.limits.metrics.series_max) else { return Ok(()) };
-        if account.lock().series.admit(self.now, limit, hash(target, series)) { Ok(()) } else { Err(self.too_many_series(limit)) }
+        let hash = hash(target, series);
+        let mut counts = account.counts.lock();
+        if counts.series.admit((self.clock)(), limit, hash) { Ok(()) } else { Err(self.too_many_series(limit)) }
     }
 
     /// All series of a scrape whose text has so many bytes, or none. Errors with what the target exceeds.
@@ -218,8 +248,9 @@ impl Quota {
     ) -> Result<(), String> {
         series.clone().try_for_each(|series| self.labels("series", series)).map_err(|excess| excess.text)?;
         if let (Some(account), Some(limit)) = (&self.account, self.limits.metrics.series_max) {
-            let hashes = series.clone().map(|series| hash(target, series));
-            if !account.lock().series.admit_all(self.now, limit, hashes) {
+            let hashes: Vec<u64> = series.clone().map(|series| hash(target, series)).collect();
+            let mut counts = account.counts.lock();
+            if !counts.series.admit_all((self.clock)(), limit, hashes.into_iter()) {
                 return Err(self.too_many_series(limit).text);
             }
         }

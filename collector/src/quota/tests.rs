@@ -47,6 +47,19 @@ fn a_rate_is_a_tenant_s_and_a_signal_s() {
 }
 
 #[test]
+fn requests_that_overlap_are_not_credited_the_same_time_twice() {
+    let (quotas, _, now) = quotas(r#"{"defaults": {"logs": {"ingestion": {"records_rate": 1, "records_burst": 10}}}}"#);
+    let old = quotas.of("shop");
+    now.fetch_add(60 * SECOND, Ordering::Relaxed);
+    let new = quotas.of("shop");
+    new.take(Kind::Logs, 10, 1).unwrap();
+    old.take(Kind::Logs, 1, 1).unwrap_err();
+    new.take(Kind::Logs, 1, 1).unwrap_err();
+    now.fetch_add(SECOND, Ordering::Relaxed);
+    old.take(Kind::Logs, 1, 1).expect("the older one waits no longer");
+}
+
+#[test]
 fn streams_and_series_beyond_their_number_are_named() {
     let (quotas, ..) = quotas(r#"{"defaults": {"logs": {"streams_max": 1}, "metrics": {"series_max": 2}}}"#);
     let shop = quotas.of("shop");
@@ -76,10 +89,21 @@ fn tenants_that_are_made_up_share_one_account() {
     }
     quotas.of("one more").take(Kind::Logs, 1, 1).unwrap();
     assert!(quotas.of("and another").take(Kind::Logs, 1, 1).is_err());
-    assert_eq!(quotas.tenants.lock().len(), TENANTS_MAX);
+    assert_eq!(quotas.accounts.lock().by_tenant.len(), TENANTS_MAX);
     now.fetch_add(ACTIVE_FOR, Ordering::Relaxed);
     quotas.of("and another").take(Kind::Logs, 1, 1).unwrap();
-    assert_eq!(quotas.tenants.lock().len(), 1, "the idle ones are forgotten");
+    assert_eq!(quotas.accounts.lock().by_tenant.len(), 1, "the idle ones are forgotten");
+}
+
+#[test]
+fn idle_accounts_are_dropped_while_others_go_on() {
+    let (quotas, _, now) = quotas(r#"{"defaults": {"logs": {"ingestion": {"records_rate": 1}}}}"#);
+    quotas.of("idle");
+    for expected in [2, 2, 1] {
+        quotas.of("busy");
+        assert_eq!(quotas.accounts.lock().by_tenant.len(), expected);
+        now.fetch_add(ACTIVE_FOR / 2, Ordering::Relaxed);
+    }
 }
 
 #[test]
@@ -88,7 +112,7 @@ fn nothing_is_counted_for_a_tenant_without_limits() {
         quotas(r#"{"defaults": {"logs": {"line_max": "5B", "metadata_max": "3B"}, "traces": {"span_max": "9B"}}}"#);
     let quota = quotas.of("shop");
     quota.take(Kind::Spans, 1 << 40, 1 << 50).unwrap();
-    assert!(quotas.tenants.lock().is_empty());
+    assert!(quotas.accounts.lock().by_tenant.is_empty());
     let reason = |checked: Result<(), Excess>| checked.err().map_or("", |excess| excess.reason);
     let stream = labels("a");
     assert_eq!(reason(quota.line(&stream, 5, 3)), "");
