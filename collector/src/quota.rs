@@ -180,9 +180,20 @@ impl Quota {
     /// Takes so much of what the tenant may send now, or nothing of it. What is larger than a burst is taken when nothing was sent
     /// for so long.
     pub fn take(&self, kind: Kind, records: u64, bytes: u64) -> Result<(), RateLimited> {
+        self.spend(kind, records, bytes, false)
+    }
+
+    /// The same for what comes in blocks and cannot be refused: it is taken as soon as the tenant is not in debt, also where that makes
+    /// a debt, for which all others wait. Else whoever sends single lines would leave no room for a block.
+    pub fn borrow(&self, kind: Kind, records: u64, bytes: u64) -> Result<(), RateLimited> {
+        self.spend(kind, records, bytes, true)
+    }
+
+    fn spend(&self, kind: Kind, records: u64, bytes: u64, into_debt: bool) -> Result<(), RateLimited> {
         let (Some(account), true) = (&self.account, records > 0) else { return Ok(()) };
         let limits = ingestion(&self.limits, kind);
         let (table, noun, at) = names(kind);
+        let room = |amount| if into_debt { 0 } else { amount };
         let mut counts = account.counts.lock();
         let now = (self.clock)();
         let (of_bytes, of_records) = &mut counts.rates[at];
@@ -199,10 +210,10 @@ impl Quota {
             wait,
         };
         if let Some(rate) = rate {
-            of_bytes.check(now, rate, bytes).map_err(|wait| over(rate, "bytes", "rate", wait))?;
+            of_bytes.check(now, rate, room(bytes)).map_err(|wait| over(rate, "bytes", "rate", wait))?;
         }
         if let Some(rate) = records_rate {
-            of_records.check(now, rate, records).map_err(|wait| over(rate, noun, "records_rate", wait))?;
+            of_records.check(now, rate, room(records)).map_err(|wait| over(rate, noun, "records_rate", wait))?;
             of_records.take(records);
         }
         if rate.is_some() {
@@ -254,7 +265,7 @@ impl Quota {
                 return Err(self.too_many_series(limit).text);
             }
         }
-        self.take(Kind::Metrics, series.count() as u64, bytes as u64).map_err(|error| error.to_string())
+        self.borrow(Kind::Metrics, series.count() as u64, bytes as u64).map_err(|error| error.to_string())
     }
 
     /// Whether a line is short enough, and has few enough bytes of structured metadata.

@@ -60,6 +60,23 @@ fn requests_that_overlap_are_not_credited_the_same_time_twice() {
 }
 
 #[test]
+fn a_block_is_taken_where_single_lines_leave_no_room_for_it_and_they_wait_then() {
+    let rates = r#"{"records_rate": 10, "records_burst": 20, "rate": "1KiB"}"#;
+    let (quotas, _, now) = quotas(&format!(r#"{{"defaults": {{"logs": {{"ingestion": {rates}}}}}}}"#));
+    let quota = quotas.of("shop");
+    (0..20).for_each(|_| quota.take(Kind::Logs, 1, 1).unwrap());
+    quota.take(Kind::Logs, 1, 1).unwrap_err();
+    assert!(quota.take(Kind::Logs, 20, 20).is_err());
+    quota.borrow(Kind::Logs, 20, 20).unwrap();
+    assert_eq!(quota.borrow(Kind::Logs, 20, 20).unwrap_err().wait, Duration::from_secs(2), "in debt");
+    now.fetch_add(2 * SECOND, Ordering::Relaxed);
+    quota.take(Kind::Logs, 1, 1).expect_err("the debt is paid, and nothing is left");
+    quota.borrow(Kind::Logs, 10, 10).unwrap();
+    now.fetch_add(2 * SECOND, Ordering::Relaxed);
+    quota.take(Kind::Logs, 10, 10).unwrap();
+}
+
+#[test]
 fn streams_and_series_beyond_their_number_are_named() {
     let (quotas, ..) = quotas(r#"{"defaults": {"logs": {"streams_max": 1}, "metrics": {"series_max": 2}}}"#);
     let shop = quotas.of("shop");

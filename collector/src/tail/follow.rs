@@ -206,7 +206,7 @@ impl Follower {
         let deps = &self.shared.deps;
         loop {
             let quota = deps.quotas.of(&deps.tenant);
-            let Err(limited) = quota.take(Kind::Logs, batch.len() as u64, batch.weight() as u64) else { return Ok(()) };
+            let Err(limited) = quota.borrow(Kind::Logs, batch.len() as u64, batch.weight() as u64) else { return Ok(()) };
             deps.metrics.event(SOURCE, RATE_LIMITED, 1);
             tokio::select! {
                 () = tokio::time::sleep(limited.wait.min(RATE_WAIT_MAX)) => {}
