@@ -45,6 +45,8 @@ pub(crate) struct Scraped {
     pub batches: Vec<MetricBatch>,
     /// Why the scrape counts as failed, if it does.
     pub failure: Option<String>,
+    /// Whether it failed by the limits of its tenant.
+    pub is_limited: bool,
     /// The first rule of OpenMetrics that the target breaks.
     pub broken: Option<OpenMetricsError>,
     /// Exemplars, which are left out.
@@ -80,6 +82,7 @@ impl Counts {
 pub(crate) fn batches(scrape: Scrape<'_>, memory: &mut Memory) -> Scraped {
     let Scrape { job, target, at, seconds, answer, quota } = scrape;
     let bytes = answer.as_ref().map_or(0, |answer| answer.body.len());
+    let mut is_limited = false;
     let known = answer.as_ref().ok().and_then(|answer| memory.unchanged(answer));
     let read = match known {
         Some((values, counts)) => match quota.scrape(target, memory.schema.series[..memory.live].iter(), bytes) {
@@ -87,11 +90,14 @@ pub(crate) fn batches(scrape: Scrape<'_>, memory: &mut Memory) -> Scraped {
                 let main = memory.batch_unchanged(target, at, values, &counts.values(seconds));
                 return Scraped { batches: vec![main], ..Scraped::default() };
             }
-            Err(reason) => Err(reason),
+            Err(reason) => {
+                is_limited = true;
+                Err(reason)
+            }
         },
         None => answer.and_then(|answer| {
             let read = read(job, target, answer, memory.cache.as_ref())?;
-            quota.scrape(target, read.series(), bytes).map(|()| read)
+            quota.scrape(target, read.series(), bytes).inspect_err(|_| is_limited = true).map(|()| read)
         }),
     };
     match read {
@@ -102,11 +108,11 @@ pub(crate) fn batches(scrape: Scrape<'_>, memory: &mut Memory) -> Scraped {
                 let (series, values) = samples.into_iter().unzip();
                 batch(target, at, Schema::shared(series, Vec::new()), values)
             }));
-            Scraped { batches, failure: None, broken, exemplars }
+            Scraped { batches, broken, exemplars, ..Scraped::default() }
         }
         Err(reason) => {
             let batches = vec![memory.batch(target, at, Read::default(), false, seconds)];
-            Scraped { batches, failure: Some(reason), ..Scraped::default() }
+            Scraped { batches, failure: Some(reason), is_limited, ..Scraped::default() }
         }
     }
 }
@@ -289,6 +295,7 @@ mod tests {
             let scrape = Scrape { job: &job, target: &target, at: 1, seconds: 0.5, answer: Ok(text(body)), quota: &quota };
             let scraped = batches(scrape, &mut memory);
             let why = scraped.failure.unwrap_or_default();
+            assert_eq!(scraped.is_limited, !failure.is_empty(), "{body}");
             assert!(why.contains(failure) && why.is_empty() == failure.is_empty(), "{body}: {why}");
             assert_eq!(show(&scraped.batches[0]), expected, "{body}");
         };
@@ -299,7 +306,8 @@ mod tests {
         scrape("a 1\nb 1\nc 1\n", "per-user series limit of 2 exceeded", &[stale, down]);
         scrape("a 1\nb 1\n", "", &[a, r#"{__name__="b"} 1"#, up]);
         scrape("a 1\nb 1\n", "", &[a, r#"{__name__="b"} 1"#, up]);
-        // The next is like it in all but its numbers, and above the rate.
+        // In debt from here on. The next is like it in all but its numbers, and above the rate.
+        scrape("a 1\nb 1\n", "", &[a, r#"{__name__="b"} 1"#, up]);
         scrape("a 1\nb 1\n", "ingestion rate limit exceeded for user t", &[stale, r#"{__name__="b"} stale"#, down]);
     }
 

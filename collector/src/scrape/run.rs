@@ -79,8 +79,8 @@ pub async fn run(config: PrometheusConfig, deps: Deps) {
                 let stop = running.remove(&key).unwrap_or_else(|| {
                     let stop = deps.shutdown.child_token();
                     let (interval, timeout) = (*interval, *timeout);
-                    let scraper =
-                        Scraper { job: job.clone(), target, interval, timeout, deps: deps.clone(), readers: readers.clone() };
+                    let (job, deps, readers) = (job.clone(), deps.clone(), readers.clone());
+                    let scraper = Scraper { job, target, interval, timeout, deps, readers, is_limited: false };
                     tasks.spawn(scraper.run(Arc::clone(connector), stop.clone()));
                     stop
                 });
@@ -100,10 +100,12 @@ struct Scraper {
     timeout: Duration,
     deps: Deps,
     readers: Arc<Semaphore>,
+    /// Whether the last answer was above the limits of its tenant.
+    is_limited: bool,
 }
 
 impl Scraper {
-    async fn run(self, connector: Arc<Connector>, stop: CancellationToken) {
+    async fn run(mut self, connector: Arc<Connector>, stop: CancellationToken) {
         let labels = &self.target.labels;
         let source = format!("scrape:{}/{}/{:016x}", labels.get("job"), labels.get("instance"), labels.stable_hash());
         let mut peer = Err(String::new());
@@ -164,7 +166,7 @@ impl Scraper {
     }
 
     /// Counts what was odd about a scrape.
-    fn note(&self, scraped: &Scraped) {
+    fn note(&mut self, scraped: &Scraped) {
         if let Some(broken) = &scraped.broken {
             self.deps.metrics.event(SOURCE, "openmetrics_rule_broken", 1);
             tracing::debug!(url = self.target.url, %broken, "a target breaks a rule of OpenMetrics");
@@ -176,9 +178,19 @@ impl Scraper {
             self.deps.metrics.event(SOURCE, "scrape_failed", 1);
             tracing::debug!(url = self.target.url, reason, "scrape failed");
         }
+        // Said once for each change. What failed otherwise tells nothing of it.
+        let was_limited = self.is_limited;
+        self.is_limited = scraped.is_limited || (was_limited && scraped.failure.is_some());
+        match &scraped.failure {
+            Some(reason) if self.is_limited && !was_limited => {
+                tracing::warn!(url = self.target.url, reason, "a target is above the limits of its tenant: its scrapes fail");
+            }
+            None if was_limited => tracing::info!(url = self.target.url, "a target is within the limits of its tenant again"),
+            _ => {}
+        }
     }
 
-    async fn ship(&self, source: &str, scraped: Scraped, rows: &mut Rows) {
+    async fn ship(&mut self, source: &str, scraped: Scraped, rows: &mut Rows) {
         self.note(&scraped);
         let batches = scraped.batches;
         let mut sections = Vec::with_capacity(batches.len());
