@@ -109,8 +109,12 @@ fn gauge(name: &str, label: &str) -> String {
     )
 }
 
-fn record(service: &str, body: &str) -> String {
-    let resource = format!(r#"{{"attributes":[{{"key":"service.name","value":{{"stringValue":"{service}"}}}}]}}"#);
+fn service(name: &str) -> String {
+    format!(r#"{{"attributes":[{{"key":"service.name","value":{{"stringValue":"{name}"}}}}]}}"#)
+}
+
+fn record(name: &str, body: &str) -> String {
+    let resource = service(name);
     let record = format!(r#"{{"timeUnixNano":"1700000000000000000","body":{{"stringValue":"{body}"}}}}"#);
     format!(r#"{{"resourceLogs":[{{"resource":{resource},"scopeLogs":[{{"logRecords":[{record}]}}]}}]}}"#)
 }
@@ -200,10 +204,12 @@ async fn lines_and_streams_beyond_their_limits_are_refused_and_the_others_stored
 
 #[tokio::test]
 async fn points_and_spans_beyond_their_limits_are_rejected_in_part() {
-    let limits = r#"{"metrics": {"series_max": 1}, "traces": {"span_max": "100B"}, "labels": {"value_max": "5B"}}"#;
+    let limits = r#"{"metrics": {"series_max": 1}, "traces": {"span_max": "100B"}, "labels": {"value_max": "15B"}}"#;
     let server = start(&format!(r#"{{"defaults": {limits}}}"#)).await;
     let rejected = r#""rejectedDataPoints":1"#;
-    server.otlp("/v1/metrics", gauge("m", "too long"), rejected, "has label value too long: 'too long'").await;
+    server
+        .otlp("/v1/metrics", gauge("m", "much, much too long"), rejected, "has label value too long: 'much, much too long'")
+        .await;
     assert_eq!(server.post("shop", "/v1/metrics", gauge("m", "a")).await.0, 200);
     server.otlp("/v1/metrics", gauge("m", "b"), rejected, "per-user series limit of 1 exceeded for user shop").await;
     let (_, _, text) = server.post("shop", "/v1/metrics", gauge("m", "a")).await;
@@ -216,6 +222,56 @@ async fn points_and_spans_beyond_their_limits_are_rejected_in_part() {
     assert!(server.log.sections::<MetricBatch>().into_iter().flatten().all(|section| section.batch.schema.series.len() == 1));
     for (reason, records) in [("label_value_too_long", 1), ("series_limit", 1), ("span_too_large", 1), ("invalid", 0)] {
         assert_eq!(server.dropped("otlp", reason), records, "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_point_is_taken_whole_and_target_info_has_its_place_among_series() {
+    let limit = |series: u32| overrides(&format!(r#"{{"defaults": {{"metrics": {{"series_max": {series}}}}}}}"#));
+    let server = start(r#"{"defaults": {"metrics": {"series_max": 4}}}"#).await;
+    let point =
+        r#"{"timeUnixNano":"1700000000000000000","count":"3","sum":1,"bucketCounts":["1","1","1"],"explicitBounds":[1,2]}"#;
+    let histogram = format!(r#"{{"name":"h","histogram":{{"aggregationTemporality":2,"dataPoints":[{point}]}}}}"#);
+    let resource = r#"{"attributes":[{"key":"host.name","value":{"stringValue":"a"}}]}"#;
+    let json = format!(r#"{{"resourceMetrics":[{{"resource":{resource},"scopeMetrics":[{{"metrics":[{histogram}]}}]}}]}}"#);
+    let excess = "per-user series limit of 4 exceeded for user shop";
+    server.otlp("/v1/metrics", json.clone(), r#""rejectedDataPoints":1"#, excess).await;
+    assert!(server.log.sections::<MetricBatch>().iter().flatten().next().is_none(), "nothing of a histogram in part");
+    server.limits.replace(limit(5));
+    server.otlp("/v1/metrics", json.clone(), "target_info: ", "per-user series limit of 5 exceeded").await;
+    assert_eq!(server.dropped("otlp", "series_limit"), 2);
+    assert_eq!(server.dropped("otlp", "invalid"), 0);
+    // The same comes to more, and is not taken for what was stored.
+    server.limits.replace(limit(6));
+    assert_eq!(server.post("shop", "/v1/metrics", json).await.0, 200);
+    let sections: Vec<_> = server.log.sections::<MetricBatch>().into_iter().flatten().collect();
+    assert_eq!(sections.iter().map(|section| section.batch.schema.series.len()).collect::<Vec<_>>(), [5, 6]);
+    assert_ne!(sections[0].header.mark, sections[1].header.mark);
+    server.limits.replace(overrides(r#"{"defaults": {"labels": {"value_max": "5B"}}}"#));
+    let json = gauge("m", "a").replace(r#"{"scopeMetrics""#, &format!(r#"{{"resource":{},"scopeMetrics""#, service("too long")));
+    server.otlp("/v1/metrics", json, r#""rejectedDataPoints":1"#, "has label value too long: 'too long'").await;
+}
+
+#[tokio::test]
+async fn a_second_attempt_that_comes_to_more_is_no_repeat() {
+    let server = start(r#"{"defaults": {"logs": {"line_max": "5B"}, "traces": {"span_max": "100B"}}}"#).await;
+    let long = "x".repeat(100);
+    let one = record("a", "short");
+    let start = one.find(r#"{"timeUnixNano""#).unwrap();
+    let logs =
+        one.replace(&one[start..], &format!("{},{}", one[start..].replace("]}]}]}", "").replace("short", &long), &one[start..]));
+    for rejected in [r#""rejectedLogRecords":1"#, ""] {
+        server.otlp("/v1/logs", logs.clone(), rejected, "").await;
+        let rejected = rejected.replace("LogRecords", "Spans");
+        server.otlp("/v1/traces", spans(&["short", &long]), &rejected, "").await;
+        server.limits.replace(Overrides::default());
+    }
+    let lines = server.log.sections::<LogBatch>().into_iter().flatten().map(|section| (section.batch.len(), section.header.mark));
+    let spans = server.log.sections::<SpanBatch>().into_iter().flatten();
+    let spans = spans.map(|section| (section.batch.spans.len(), section.header.mark));
+    for sections in [lines.collect::<Vec<_>>(), spans.collect()] {
+        assert_eq!((sections.len(), sections[0].0, sections[1].0), (2, 1, 2));
+        assert_ne!(sections[0].1, sections[1].1);
     }
 }
 

@@ -241,13 +241,18 @@ impl Quota {
         Err(Excess { reason: "stream_limit", text, is_passing: true })
     }
 
-    /// The same of a series of a target.
-    pub fn series(&self, target: &Labels, series: &Labels) -> Result<(), Excess> {
-        self.labels("series", series)?;
+    /// The same of series of a target, all or none.
+    pub fn series<'s>(&self, target: &Labels, series: impl Iterator<Item = &'s Labels> + Clone) -> Result<(), Excess> {
+        series.clone().try_for_each(|series| self.labels("series", series))?;
         let (Some(account), Some(limit)) = (&self.account, self.limits.metrics.series_max) else { return Ok(()) };
-        let hash = hash(target, series);
+        let hashes: Vec<u64> = series.map(|series| hash(target, series)).collect();
         let mut counts = account.counts.lock();
-        if counts.series.admit((self.clock)(), limit, hash) { Ok(()) } else { Err(self.too_many_series(limit)) }
+        if counts.series.admit_all((self.clock)(), limit, hashes.into_iter()) { Ok(()) } else { Err(self.too_many_series(limit)) }
+    }
+
+    /// Whether the labels that a target's series share are short and few.
+    pub fn target(&self, target: &Labels) -> Result<(), Excess> {
+        self.labels("target", target)
     }
 
     /// All series of a scrape whose text has so many bytes, or none. Errors with what the target exceeds.
@@ -257,14 +262,7 @@ impl Quota {
         series: impl Iterator<Item = &'s Labels> + Clone,
         bytes: usize,
     ) -> Result<(), String> {
-        series.clone().try_for_each(|series| self.labels("series", series)).map_err(|excess| excess.text)?;
-        if let (Some(account), Some(limit)) = (&self.account, self.limits.metrics.series_max) {
-            let hashes: Vec<u64> = series.clone().map(|series| hash(target, series)).collect();
-            let mut counts = account.counts.lock();
-            if !counts.series.admit_all((self.clock)(), limit, hashes.into_iter()) {
-                return Err(self.too_many_series(limit).text);
-            }
-        }
+        self.series(target, series.clone()).map_err(|excess| excess.text)?;
         self.borrow(Kind::Metrics, series.count() as u64, bytes as u64).map_err(|error| error.to_string())
     }
 

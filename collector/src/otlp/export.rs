@@ -36,7 +36,7 @@ pub(crate) trait Export: 'static {
     /// The sections of a request in protobuf, and what is rejected of it.
     fn outcome(context: &PushContext, admission: &Admission, request: &[u8]) -> Result<Outcome<Self::Batch>, PushError>;
 
-    /// The answer of success, with `partial_success` when something was rejected.
+    /// The answer of success, with `partial_success` when something was rejected, or left out beside the records.
     fn response(rejected: Rejected) -> Self::Response;
 }
 
@@ -55,8 +55,9 @@ macro_rules! signal {
             }
 
             fn response(Rejected { count, reason, .. }: Rejected) -> $response {
+                let is_partial = count > 0 || !reason.is_empty();
                 let partial = || $partial { $count: count, error_message: reason };
-                $response { partial_success: (count > 0).then(partial) }
+                $response { partial_success: is_partial.then(partial) }
             }
         }
     };

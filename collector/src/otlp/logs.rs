@@ -43,7 +43,8 @@ struct Making<'a> {
     admission: &'a Admission,
     bounds: TimeBounds,
     lines: Lines<'a>,
-    /// Of what was sent, and of which of it was refused for its time: the same request at another time may come to more.
+    /// Of what was sent, and of which of it was refused for its time or its tenant's limits: the same request at another time may come
+    /// to more.
     digest: Digest,
     rejected: &'a mut Rejected,
     /// Records read, refused ones included.
@@ -123,10 +124,7 @@ impl Making<'_> {
             let timestamp = record.time().unwrap_or_else(|| (self.context.clock)());
             let fits = record.attributes.fits(labels_max).map_err(Refusal::from);
             if let Err(refusal) = fits.and_then(|()| Ok(self.bounds.check(timestamp)?)) {
-                if matches!(refusal, Refusal::Time(_)) {
-                    self.digest.number(self.seen);
-                }
-                self.rejected.refuse(&refusal, || "log record".to_owned());
+                self.refuse(&refusal);
                 continue;
             }
             let body = body(record.body, &mut |bytes| self.admission.charge(bytes))?;
@@ -134,7 +132,7 @@ impl Making<'_> {
             metadata.clear();
             let has_metadata = record.add_metadata(&mut metadata);
             if let Err(excess) = self.context.quota.line(self.lines.stream(), body.len(), text_bytes + metadata.bytes()) {
-                self.rejected.refuse(&excess.into(), || "log record".to_owned());
+                self.refuse(&excess.into());
                 continue;
             }
             if has_metadata {
@@ -148,6 +146,14 @@ impl Making<'_> {
             self.lines.push_sharing(&line, numbered, &mut metadata)?;
         }
         Ok(())
+    }
+
+    /// The record that was read.
+    fn refuse(&mut self, refusal: &Refusal) {
+        if refusal.may_pass() {
+            self.digest.number(self.seen);
+        }
+        self.rejected.refuse(refusal, || "log record".to_owned());
     }
 
     /// Metadata of a scope's records. The inner error rejects them.

@@ -31,7 +31,7 @@ pub(crate) struct Rejected {
     pub count: i64,
     /// Of these, what is known by a reason of its own; the others are invalid.
     pub by_reason: BTreeMap<&'static str, u64>,
-    /// Why, for the first; "" when there are none.
+    /// Why, for the first; "" when there are none. Without any: what of weir's own was left out.
     pub reason: String,
 }
 
@@ -66,6 +66,13 @@ impl From<Excess> for Refusal {
     }
 }
 
+impl Refusal {
+    /// Whether the same record may be taken at another time: then it is part of the digest which of a request's were refused.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, Self::Time(_) | Self::Excess(_))
+    }
+}
+
 impl Rejected {
     pub(super) fn add(&mut self, count: usize, reason: impl FnOnce() -> String) {
         if self.count == 0 && count > 0 {
@@ -74,7 +81,14 @@ impl Rejected {
         self.count = self.count.saturating_add(count as i64);
     }
 
-    /// So many records of one stream.
+    /// Something that weir adds was left out, and none of the records.
+    pub(super) fn warn(&mut self, reason: impl FnOnce() -> String) {
+        if self.reason.is_empty() {
+            self.reason = reason();
+        }
+    }
+
+    /// So many records of one stream or resource.
     pub(super) fn add_excess(&mut self, count: usize, excess: Excess) {
         *self.by_reason.entry(excess.reason).or_default() += count as u64;
         self.add(count, || excess.text);

@@ -97,7 +97,7 @@ fn section(
             }
             Err(refusal) => {
                 // The same request at another time may come to more.
-                if matches!(refusal, Refusal::Time(_)) {
+                if refusal.may_pass() {
                     digest.number(i);
                 }
                 rejected.refuse(&refusal, || "a span".to_owned());

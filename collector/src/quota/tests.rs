@@ -89,10 +89,10 @@ fn streams_and_series_beyond_their_number_are_named() {
     );
     quotas.of("bank").stream(&labels("b")).unwrap();
     let (one, two) = (labels("one"), labels("two"));
-    shop.series(&one, &labels("a")).unwrap();
-    shop.series(&two, &labels("a")).unwrap();
-    assert_eq!(shop.series(&two, &labels("b")).unwrap_err().reason, "series_limit");
-    shop.series(&one, &labels("a")).unwrap();
+    shop.series(&one, [labels("a")].iter()).unwrap();
+    shop.series(&two, [labels("a")].iter()).unwrap();
+    assert_eq!(shop.series(&two, [labels("b")].iter()).unwrap_err().reason, "series_limit");
+    shop.series(&one, [labels("a")].iter()).unwrap();
     shop.scrape(&one, [labels("a")].iter(), 10).unwrap();
     let error = shop.scrape(&one, [labels("a"), labels("c")].iter(), 10).unwrap_err();
     assert!(error.contains("per-user series limit of 2 exceeded for user shop"), "{error}");

@@ -15,8 +15,8 @@ use weir_model::wire::Kind;
 
 use self::raw::{RawMetric, RawPoint, Type};
 use super::attributes::{ATTRIBUTE_BYTES_MAX, RawList};
-use super::message;
 use super::outcome::{Outcome, Refusal, Rejected, SECTION_BYTES, check_records};
+use super::{SOURCE, message};
 use crate::admission::Admission;
 use crate::bounds::TimeBounds;
 use crate::proto::ProtoError;
@@ -84,27 +84,48 @@ struct Rows<'a> {
     rows: BTreeMap<UnixNanos, Row>,
     families: BTreeMap<String, Family>,
     labels_max: usize,
+    /// Series of the point that is read.
+    point: Vec<(Labels, f64)>,
     bounds: TimeBounds,
     quota: &'a Quota,
     target: Labels,
+    /// Of the resource, and of which of its points were refused though they may be taken another time.
+    whole: Digest,
+    /// Points read, refused ones included.
+    read: i64,
     admission: &'a Admission,
     /// The whole request takes too much.
     over: Option<PushError>,
 }
 
 impl Rows<'_> {
-    /// `false` when the series is there already at that time.
-    fn push(&mut self, time: UnixNanos, labels: Labels, value: f64) -> bool {
-        if self.charge(SERIES_BYTES + labels.memory()).is_err() {
-            return true;
-        }
+    /// One more series of the point that is read.
+    fn gather(&mut self, labels: Labels, value: f64) -> Result<(), Refusal> {
+        self.charge(SERIES_BYTES + labels.memory())?;
+        self.point.push((labels, value));
+        Ok(())
+    }
+
+    /// Takes the series that were gathered; none where that would be more than the tenant may have.
+    fn push(&mut self, time: UnixNanos) -> Result<(), Refusal> {
+        self.quota.series(&self.target, self.point.iter().map(|(labels, _)| labels))?;
         let row = self.rows.entry(time).or_default();
-        if !row.seen.insert(labels.clone()) {
-            return false;
+        for (labels, value) in self.point.drain(..) {
+            if !row.seen.insert(labels.clone()) {
+                return Err(format!("two values of {labels} at one time").into());
+            }
+            row.series.push(labels);
+            row.values.push(value);
         }
-        row.series.push(labels);
-        row.values.push(value);
-        true
+        Ok(())
+    }
+
+    /// What weir itself says of the target.
+    fn push_info(&mut self, info: &Labels) -> Result<(), Refusal> {
+        let Some(newest) = self.rows.keys().next_back().copied() else { return Ok(()) };
+        self.point.clear();
+        self.gather(info.with(NAME, "target_info"), 1.0)?;
+        self.push(newest)
     }
 
     /// After the first error nothing more is taken.
@@ -129,7 +150,6 @@ fn convert_resource(
     let mut whole = Digest::new(&context.tenant, "otlp/metrics");
     whole.number(at);
     whole.field(resource);
-    let whole = whole.finish();
     let (labels_max, bounds) = (context.config.labels_max, context.bounds(Kind::Metrics));
     let who = message::who(resource)?;
     let attributes = RawList::of_resource(&who, labels_max, admission)?;
@@ -140,16 +160,25 @@ fn convert_resource(
     admission.charge(attributes.memory_of_labels())?;
     let (target, info) = target(&attributes);
     let quota = &context.quota;
-    let (by_time, families) = (BTreeMap::new(), BTreeMap::new());
-    let mut rows = Rows { rows: by_time, families, labels_max, bounds, quota, target, admission, over: None };
+    if let Err(excess) = quota.target(&target) {
+        outcome.rejected.add_excess(count_of_resource(resource)?, excess);
+        return Ok(());
+    }
+    let (by_time, families, point) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    let mut rows =
+        Rows { rows: by_time, families, labels_max, point, bounds, quota, target, whole, read: 0, admission, over: None };
     let mut point = RawPoint::default();
     each_metric(resource, |metric| convert_metric(&mut rows, &metric, &mut point, &mut outcome.rejected))?;
-    if let (Some(newest), false) = (rows.rows.keys().next_back().copied(), info.is_empty()) {
-        rows.push(newest, info.with(NAME, "target_info"), 1.0);
-    }
+    let of_info = if info.is_empty() { Ok(()) } else { rows.push_info(&info) };
     if let Some(error) = rows.over {
         return Err(error);
     }
+    if let Err(Refusal::Excess(excess)) = of_info {
+        rows.whole.number(0);
+        context.dropped(SOURCE, excess.reason, 1);
+        outcome.rejected.warn(|| format!("target_info: {}", excess.text));
+    }
+    let whole = rows.whole.finish();
     let families: Vec<Family> = rows.families.into_values().collect();
     for (i, (time, row)) in rows.rows.into_iter().enumerate() {
         admission.charge(SECTION_BYTES)?;
@@ -213,12 +242,17 @@ fn convert_metric<'a>(
     rows.families.insert(name.clone(), Family { name: name.clone(), kind, help, unit });
     for message in metric.points() {
         point.read(of_type, message?, rows.labels_max, rows.admission)?;
+        rows.read += 1;
+        rows.point.clear();
         let converted = match of_type {
             Type::Histogram => histogram(rows, &name, point),
             Type::Summary => summary(rows, &name, point),
             _ => number(rows, &name, point),
         };
         if let Err(refusal) = converted {
+            if refusal.may_pass() {
+                rows.whole.number(rows.read);
+            }
             rejected.refuse(&refusal, || format!("metric {:?}", metric.name));
         }
     }
@@ -244,13 +278,8 @@ fn number(rows: &mut Rows<'_>, name: &str, point: &RawPoint<'_>) -> Result<(), R
         Some(value) => value,
         None => return Err("a point without a value".to_owned().into()),
     };
-    push_once(rows, time, labels, value)
-}
-
-fn push_once(rows: &mut Rows<'_>, time: UnixNanos, labels: Labels, value: f64) -> Result<(), Refusal> {
-    rows.quota.series(&rows.target, &labels)?;
-    let shown = labels.clone();
-    if rows.push(time, labels, value) { Ok(()) } else { Err(format!("two values of {shown} at one time").into()) }
+    rows.gather(labels, value)?;
+    rows.push(time)
 }
 
 fn histogram(rows: &mut Rows<'_>, name: &str, point: &RawPoint<'_>) -> Result<(), Refusal> {
@@ -266,14 +295,14 @@ fn histogram(rows: &mut Rows<'_>, name: &str, point: &RawPoint<'_>) -> Result<()
     // The last bucket is `+Inf`, whose value is the count whether or not there are buckets.
     for (bound, count) in point.bounds.iter().zip(&point.buckets) {
         sum = sum.saturating_add(*count);
-        push_once(rows, time, infinite.with("le", &number_text(*bound)), value(sum as f64))?;
+        rows.gather(infinite.with("le", &number_text(*bound)), value(sum as f64))?;
     }
-    push_once(rows, time, infinite, value(point.count as f64))?;
-    push_once(rows, time, labels.with(NAME, &format!("{name}_count")), value(point.count as f64))?;
-    match point.sum {
-        Some(sum) => push_once(rows, time, labels.with(NAME, &format!("{name}_sum")), value(sum)),
-        None => Ok(()),
+    rows.gather(infinite, value(point.count as f64))?;
+    rows.gather(labels.with(NAME, &format!("{name}_count")), value(point.count as f64))?;
+    if let Some(sum) = point.sum {
+        rows.gather(labels.with(NAME, &format!("{name}_sum")), value(sum))?;
     }
+    rows.push(time)
 }
 
 fn summary(rows: &mut Rows<'_>, name: &str, point: &RawPoint<'_>) -> Result<(), Refusal> {
@@ -281,10 +310,11 @@ fn summary(rows: &mut Rows<'_>, name: &str, point: &RawPoint<'_>) -> Result<(), 
     let gone = point.flags & NO_RECORDED_VALUE != 0;
     let value = |number: f64| if gone { STALE_NAN } else { number };
     for (quantile, number) in &point.quantiles {
-        push_once(rows, time, labels.with("quantile", &number_text(*quantile)), value(*number))?;
+        rows.gather(labels.with("quantile", &number_text(*quantile)), value(*number))?;
     }
-    push_once(rows, time, labels.with(NAME, &format!("{name}_count")), value(point.count as f64))?;
-    push_once(rows, time, labels.with(NAME, &format!("{name}_sum")), value(point.sum.unwrap_or(0.0)))
+    rows.gather(labels.with(NAME, &format!("{name}_count")), value(point.count as f64))?;
+    rows.gather(labels.with(NAME, &format!("{name}_sum")), value(point.sum.unwrap_or(0.0)))?;
+    rows.push(time)
 }
 
 /// As Prometheus writes numbers in labels.
