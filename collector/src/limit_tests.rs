@@ -15,6 +15,7 @@ use weir_model::metric::MetricBatch;
 use weir_model::span::SpanBatch;
 use weir_model::time::SECOND;
 
+use crate::bounds::Retention;
 use crate::config::{PushConfig, ShipConfig};
 use crate::metrics::CollectorMetrics;
 use crate::push::PushService;
@@ -46,6 +47,8 @@ async fn start(json: &str) -> Server {
     let limits = Limits::new(overrides(json));
     let config = PushConfig { requests_max: 8, patience: Duration::from_secs(60), ..PushConfig::default() };
     let service = PushService::new(shipper, config, metrics.clone(), clock.clone());
+    let kept = Duration::from_secs(14 * 86_400);
+    let service = service.with_retention(Retention { logs: kept, metrics: kept, spans: kept });
     let service = service.with_quotas(Quotas::new(limits.clone(), clock));
     let http = granted(loki_push::router(service.clone()).merge(otlp::http::router(service.clone())));
     Server { log, metrics, limits, now, http, grpc: granted(otlp::grpc::router(&service)), _lanes: lanes }
@@ -273,6 +276,18 @@ async fn a_second_attempt_that_comes_to_more_is_no_repeat() {
         assert_eq!((sections.len(), sections[0].0, sections[1].0), (2, 1, 2));
         assert_ne!(sections[0].1, sections[1].1);
     }
+}
+
+#[tokio::test]
+async fn what_a_tenant_keeps_for_longer_or_shorter_than_others_is_not_too_old_or_is() {
+    let shop = r#"{"logs": {"retention": "1d", "retention_stream": [{"selector": "{app=\"a\"}", "period": "2d"}]}}"#;
+    let server = start(&format!(r#"{{"tenants": {{"shop": {shop}, "bank": {{"logs": {{"retention": "0s"}}}}}}}}"#)).await;
+    let days_ago = |days: i64| stream("a", &["x"]).replace("1700000000", &(1_700_000_000 - days * 86_400).to_string());
+    server.loki("shop", &days_ago(2), 204, &[]).await;
+    server.loki("shop", &days_ago(3), 400, &["has timestamp too old", "(kept for 2d)"]).await;
+    server.loki("other", &days_ago(14), 204, &[]).await;
+    server.loki("other", &days_ago(15), 400, &["(kept for 14d)"]).await;
+    server.loki("bank", &days_ago(1_000), 204, &[]).await;
 }
 
 #[tokio::test]

@@ -77,12 +77,6 @@ impl PushService {
     pub(crate) fn with_quotas(self, quotas: Quotas) -> Self {
         Self { quotas, ..self }
     }
-
-    /// Which timestamps are taken now.
-    pub(crate) fn bounds(&self, kind: Kind) -> TimeBounds {
-        let older_than = self.config.reject_older_than.unwrap_or(self.retention.of(kind));
-        TimeBounds::new((self.clock)(), older_than, self.config.reject_ahead_of)
-    }
 }
 
 impl Deref for PushContext {
@@ -109,6 +103,12 @@ impl PushContext {
     pub fn new(service: PushService, tenant: &Arc<str>) -> Self {
         let quota = service.quotas.of(tenant);
         Self { service, tenant: Arc::clone(tenant), quota }
+    }
+
+    /// Which timestamps are taken now.
+    pub(crate) fn bounds(&self, kind: Kind) -> TimeBounds {
+        let kept = self.quota.retention(kind, self.retention.of(kind));
+        TimeBounds::new((self.clock)(), self.config.reject_older_than.unwrap_or(kept), self.config.reject_ahead_of)
     }
 
     /// A request that begins: what it will hold in memory.

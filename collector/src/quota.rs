@@ -266,6 +266,18 @@ impl Quota {
         self.borrow(Kind::Metrics, series.count() as u64, bytes as u64).map_err(|error| error.to_string())
     }
 
+    /// How long the tenant's records are kept at the longest, zero for ever; `default` where its limits say nothing.
+    pub fn retention(&self, kind: Kind, default: Duration) -> Duration {
+        let TenantLimits { logs, metrics, traces, .. } = &*self.limits;
+        let (own, streams) = match kind {
+            Kind::Logs => (logs.retention, logs.retention_streams()),
+            Kind::Metrics => (metrics.retention, &[][..]),
+            Kind::Spans => (traces.retention, &[][..]),
+        };
+        let periods = streams.iter().map(|stream| stream.period).chain([own.unwrap_or(default)]);
+        periods.max_by_key(|period| if period.is_zero() { Duration::MAX } else { *period }).unwrap_or(default)
+    }
+
     /// Whether a line is short enough, and has few enough bytes of structured metadata.
     pub fn line(&self, stream: &Labels, line_bytes: usize, metadata_bytes: usize) -> Result<(), Excess> {
         let over =

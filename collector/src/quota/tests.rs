@@ -77,6 +77,25 @@ fn a_block_is_taken_where_single_lines_leave_no_room_for_it_and_they_wait_then()
 }
 
 #[test]
+fn records_are_kept_as_long_as_their_tenant_says() {
+    let streams = r#"[{"selector": "{a=\"b\"}", "period": "9d"}, {"selector": "{a=\"c\"}", "period": "1d"}]"#;
+    let shop = format!(r#"{{"logs": {{"retention_stream": {streams}}}, "metrics": {{"retention": "2d"}}}}"#);
+    let bank = r#"{"logs": {"retention": "0s", "retention_stream": [{"selector": "{a=\"b\"}", "period": "9d"}]}}"#;
+    let (quotas, ..) = quotas(&format!(r#"{{"tenants": {{"shop": {shop}, "bank": {bank}}}}}"#));
+    let check = |tenant: &str, kind, default: u64, expected: u64| {
+        let day = Duration::from_secs(86_400);
+        let kept = quotas.of(tenant).retention(kind, day * default as u32);
+        assert_eq!(kept, day * expected as u32, "{tenant} {kind:?} {default}");
+    };
+    check("shop", Kind::Logs, 5, 9);
+    check("shop", Kind::Logs, 14, 14);
+    check("shop", Kind::Logs, 0, 0);
+    check("shop", Kind::Metrics, 14, 2);
+    check("shop", Kind::Spans, 14, 14);
+    check("bank", Kind::Logs, 5, 0);
+}
+
+#[test]
 fn streams_and_series_beyond_their_number_are_named() {
     let (quotas, ..) = quotas(r#"{"defaults": {"logs": {"streams_max": 1}, "metrics": {"series_max": 2}}}"#);
     let shop = quotas.of("shop");
