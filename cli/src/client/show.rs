@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn each_is_a_table() {
         let check = |what, row: Value, expected: &str| assert_eq!(table(what, &[row]).render(None), expected);
-        check(Show::Volume, json!({"metric": {"app": "x"}, "value": [5, "2048"]}), "BYTES  STREAM\n2 KiB  {app=x}\n");
+        check(Show::Volume, json!({"metric": {"app": "x"}, "value": [5, "2048"]}), "BYTES  STREAM\n2 KiB  {app=\"x\"}\n");
         let pattern = json!({"pattern": "took <_>", "level": "info", "samples": [[10, 2], [20, 3]]});
         check(Show::Patterns, pattern, "LINES  LEVEL  PATTERN\n    5  info   took <_>\n");
         let field = json!({"label": "took", "type": "duration", "cardinality": 2, "parsers": ["json", "logfmt"]});
