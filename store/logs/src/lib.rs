@@ -3,8 +3,11 @@
 //! From a line to an answer:
 //! - [`engine`]: what the aggregator asks;
 //! - [`head`]: takes sections (`part`), gathers each stream's lines, encodes a chunk when enough are there;
-//! - `builder`: lines on their way into chunks; `chunk`: ~512 KiB of lines of one stream as
-//!   columns, `frame`: what is around them; `schema` says what is known of it from outside;
+//! - `builder`: lines on their way into chunks; `chunk`: ~512 KiB of lines of one stream; `schema` says what is known of it from
+//!   outside;
+//! - `encode`: a chunk as columns, `stored`: these read, as far as asked, `frame`: what is around them; `template`: bodies as constant
+//!   text and variables, `words` and `clock`: what variables are; `context`: ids and attributes; `bodies`: bodies rendered, `needle`:
+//!   which need not be; `patterns` counts templates;
 //! - `tokens`: which words a chunk holds; `index` (the only place that knows tantivy) turns them round: which chunks hold
 //!   a word;
 //! - `writer`: chunks and index as a block; `merge`: several blocks as one;
@@ -20,8 +23,14 @@
 //! it can pass.
 
 mod block;
+mod bodies;
 mod builder;
 mod chunk;
+mod clock;
+mod context;
+mod encode;
+#[cfg(test)]
+mod encode_tests;
 mod engine;
 mod filter;
 mod frame;
@@ -35,7 +44,9 @@ mod line;
 #[cfg(test)]
 mod memory_tests;
 mod merge;
+mod needle;
 mod part;
+mod patterns;
 mod places;
 mod plan;
 mod predicate;
@@ -43,16 +54,20 @@ mod reader;
 mod schema;
 mod segment;
 mod source;
+mod stored;
 mod tail;
+mod template;
 #[cfg(test)]
 mod tests;
 mod tokens;
 mod volume;
+mod words;
 mod writer;
 
 pub use block::LogsBlock;
 pub use engine::{LogsEngine, LogsOptions};
 pub use head::LogsHead;
+pub use patterns::{Pattern, Patterns};
 pub use plan::{ChunkOrder, LogsPlan};
 pub use reader::LogsReader;
 pub use schema::Place;

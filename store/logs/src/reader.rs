@@ -4,6 +4,7 @@
 //! asked when a chunk's turn comes, so that a request for the latest lines opens as few blocks as chunks.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use weir_model::id::LineId;
@@ -89,8 +90,10 @@ impl LogReader for LogsReader {
                     }
                     visitor.line(id, record)
                 });
-                if flow.is_break() {
-                    return Ok(coverage);
+                match flow {
+                    Ok(ControlFlow::Break(())) => return Ok(coverage),
+                    Ok(ControlFlow::Continue(())) => {}
+                    Err(error) => coverage.miss(error.to_string()),
                 }
             }
         }

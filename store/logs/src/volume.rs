@@ -45,10 +45,17 @@ impl Volume {
             && let Some(lines) = source.open(budget, coverage)?
         {
             let stream = self.stream(&chunk.stream);
-            let _all = lines.visit(plan.range, &plan.filters, &mut |_, record| {
-                self.add(stream, record.timestamp, level_of(record.severity), 1, record.body.len() as u64);
-                ControlFlow::Continue(())
-            });
+            let mut add = |time, level, bytes: usize| self.add(stream, time, level, 1, bytes as u64);
+            let counted = if plan.filters.is_empty() {
+                lines.measure(plan.range, &mut add)
+            } else {
+                let all = lines.visit(plan.range, &plan.filters, &mut |_, record| {
+                    add(record.timestamp, level_of(record.severity), record.body.len());
+                    ControlFlow::Continue(())
+                });
+                all.map(drop)
+            };
+            counted.unwrap_or_else(|error| coverage.miss(error.to_string()));
         }
         Ok(())
     }

@@ -1,27 +1,53 @@
 //! A block's bytes, and what becomes of them when they are damaged.
 
 use super::*;
+use weir_blocks::block::BlockData;
 
-#[test]
-fn golden_bytes() {
+fn golden() -> BuiltBlock {
     let head = engine(1 << 20).head();
     let attributes = Labels::from_pairs([("user", "7")]);
     let mut lines = vec![TestLine::new(SECOND, "one"), TestLine::new(12 * SECOND, "two lines"), TestLine::new(2 * SECOND, "")];
     lines[1] = TestLine { severity: 17, trace: 1, sequence: 14, attributes, ..lines[1].clone() };
     insert(&head, 300, &[TestSection { tenant: "a", stream: Labels::from_pairs([("pod", "p")]), lines }]);
-    let block = head.build().unwrap().remove(0);
+    head.build().unwrap().remove(0)
+}
+
+#[test]
+fn golden_bytes() {
+    let block = golden();
     let hex = |name: &str| {
         let bytes = &block.data.sections.iter().find(|(own, _)| *own == name).unwrap().1;
         hex::encode(bytes)
     };
     let golden: Vec<&str> = include_str!("../golden.hex").lines().collect();
-    assert_eq!([hex("chunks.1"), hex("streams.1"), hex("directory.1")].join("\n"), golden.join("\n"));
+    assert_eq!([hex("chunks.2"), hex("streams.1"), hex("directory.1")].join("\n"), golden.join("\n"));
     let golden: Vec<&str> = include_str!("../golden_places.hex").lines().collect();
     assert_eq!([hex("places.1"), hex("place_pages.1")].join("\n"), golden.join("\n"));
     assert_eq!(
         (block.summary.records, block.summary.raw_bytes, block.summary.first, block.summary.last),
         (3, 12, SECOND, 12 * SECOND)
     );
+}
+
+/// Blocks of earlier builds: the same lines.
+#[test]
+fn chunks_of_version_1_are_read_and_merged() {
+    let engine = engine(1 << 20);
+    let built = golden();
+    let mut data = built.data.clone();
+    let chunk = hex::decode(include_str!("../golden_chunk_1.hex").trim()).unwrap();
+    let directory = include_str!("../golden_directory_1.hex");
+    data.sections.retain(|(name, _)| !["chunks.2", "directory.1"].contains(name));
+    data.sections.extend([("chunks.1", chunk), ("directory.1", hex::decode(directory.trim()).unwrap())]);
+    let open = |data: &BlockData| Arc::new(engine.open(Arc::new(MemoryBlob::new("x", data.encode(Kind::Logs)))).unwrap());
+    let (old, new) = (open(&data), open(&built.data));
+    engine.verify(&old, &built.summary).unwrap();
+    let lines = |block: Arc<LogsBlock>| {
+        visit(&reader(vec![BlockView { summary: built.summary.clone(), block }], Vec::new()), &select(Vec::new()))
+    };
+    assert_eq!(lines(Arc::clone(&old)), lines(new));
+    let merged = engine.merge(&[old]).unwrap();
+    assert_eq!(merged[0].data.sections[0], built.data.sections[0]);
 }
 
 #[test]
