@@ -65,11 +65,15 @@ impl Rows {
         put_ids(&mut out, &mut ids, self.rows.iter().map(|row| &row.0.0[..]));
         put_ids(&mut out, &mut ids, self.rows.iter().map(|row| &row.1.0[..]));
         // Each set with the first row that has it: its ids are often among the attributes.
-        let (firsts, of_rows) = numbered(self.rows.iter().map(|row| row.2));
+        let (firsts, of_rows) = numbered(self.rows.len(), |row| self.rows[row].2, |a, b| self.rows[a].2 == self.rows[b].2);
         put_varint(&mut out, firsts.len() as u64);
         put_by_age(&mut out, of_rows.iter().copied());
         let names = |row: usize| sets.get(self.rows[row].2).iter().map(|(name, _)| name).collect::<Vec<_>>();
-        let (shapes, of_sets) = numbered(firsts.iter().map(|row| names(*row)));
+        let is_alike = |a: usize, b: usize| {
+            let names = |set: usize| sets.get(self.rows[firsts[set]].2).iter().map(|(name, _)| name);
+            names(a).eq(names(b))
+        };
+        let (shapes, of_sets) = numbered(firsts.len(), |set| names(firsts[set]), is_alike);
         put_varint(&mut out, shapes.len() as u64);
         put_by_age(&mut out, of_sets.iter().copied());
         let mut rows_of = vec![Vec::new(); shapes.len()];
@@ -117,16 +121,23 @@ fn add_tokens<'a>(rows: impl Iterator<Item = (TraceId, SpanId, LogAttributes<'a>
     }
 }
 
-/// Where each distinct one occurs first, and the number of each.
-fn numbered<T: Hash + Eq>(all: impl Iterator<Item = T>) -> (Vec<usize>, Vec<u32>) {
-    let (mut firsts, mut numbers) = (Vec::new(), HashMap::new());
-    let number = |(i, one): (usize, T)| {
-        *numbers.entry(one).or_insert_with(|| {
-            firsts.push(i);
-            firsts.len() as u32 - 1
-        })
-    };
-    let of_all = all.enumerate().map(number).collect();
+/// Of so many things where each distinct one occurs first, and the number of each. Most are as the one before, which `is_alike` tells
+/// without a key.
+fn numbered<K: Hash + Eq>(
+    count: usize,
+    key: impl Fn(usize) -> K,
+    is_alike: impl Fn(usize, usize) -> bool,
+) -> (Vec<usize>, Vec<u32>) {
+    let (mut firsts, mut of_all, mut numbers) = (Vec::new(), Vec::with_capacity(count), HashMap::new());
+    for i in 0..count {
+        let before = of_all.last().copied().filter(|_| is_alike(i - 1, i));
+        of_all.push(before.unwrap_or_else(|| {
+            *numbers.entry(key(i)).or_insert_with(|| {
+                firsts.push(i);
+                firsts.len() as u32 - 1
+            })
+        }));
+    }
     (firsts, of_all)
 }
 

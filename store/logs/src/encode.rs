@@ -212,16 +212,19 @@ impl Bodies {
             _ => None,
         });
         let column = |place: usize| lines.iter().map(move |line| self.values[self.lines[*line as usize].1 as usize + place]);
-        stored.enumerate().map(|(place, clock)| self.plan_variable(clock, column(place).collect())).collect()
+        let plan = |(place, clock): (usize, Option<ClockFormat>)| {
+            let first = column(place).next().expect("invariant: a template that is kept has lines");
+            match clock {
+                Some(_) => Planned::Clock(column(place).collect()),
+                None if column(place).all(|word| word == first) => Planned::Same(first as u32),
+                None => self.plan_words(column(place).collect()),
+            }
+        };
+        stored.enumerate().map(plan).collect()
     }
 
-    fn plan_variable(&self, clock: Option<ClockFormat>, values: Vec<u64>) -> Planned {
-        if clock.is_some() {
-            return Planned::Clock(values);
-        }
-        if values.iter().all(|word| *word == values[0]) {
-            return Planned::Same(values[0] as u32);
-        }
+    /// Of words that are not all the same.
+    fn plan_words(&self, values: Vec<u64>) -> Planned {
         let class = self.words.class(values[0] as u32);
         if class == Class::Text || values.iter().any(|word| self.words.class(*word as u32) != class) {
             return Planned::Words(values);
