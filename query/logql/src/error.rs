@@ -28,6 +28,13 @@ impl ParseError {
     }
 }
 
+/// More series than one query may make, in Loki's words and ours.
+pub(crate) fn too_many_series(series_max: usize) -> QueryError {
+    QueryError::Bad(format!(
+        "maximum of series ({series_max}) reached for a single query: narrow the selector or the labels that series keep, or raise query.series_max"
+    ))
+}
+
 /// Why a LogQL query has no answer.
 #[derive(Debug, Error)]
 pub enum QueryError {
@@ -38,7 +45,9 @@ pub enum QueryError {
     #[error("{0}")]
     Bad(String),
     /// A line carries `__error__` and no later filter drops it, so that the numbers would be wrong.
-    #[error("pipeline error: '{error}' for series: '{series}'. Drop such lines with | __error__=\"\" or repair the pipeline")]
+    #[error(
+        "pipeline error: '{error}' for series: '{series}'. Use a label filter to intentionally skip this error: | __error__!=\"{error}\" drops such lines, | __error__=\"\" all broken ones; it stands behind the stage that fails, also behind unwrap"
+    )]
     Pipeline {
         /// The value of `__error__`.
         error: String,

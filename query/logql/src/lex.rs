@@ -1,18 +1,18 @@
 //! Cuts LogQL into tokens. Pure; knows no grammar beyond strings, numbers and units. Called by the parser only.
 
+use std::borrow::Cow;
+
 use weir_model::clip;
 use weir_model::time::parse_duration;
 
 use super::error::ParseError;
 
-/// A token.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Token {
     /// A name or keyword.
     Ident(String),
     /// A quoted string, unescaped.
     String(String),
-    /// A number.
     Number(f64),
     /// A duration in nanoseconds.
     Duration(i64),
@@ -27,7 +27,25 @@ pub enum Token {
 }
 
 impl Token {
-    /// As an error message names it.
+    /// What Loki's parser calls it: `IDENTIFIER`, `STRING`, `)`, `$end`.
+    pub fn kind(&self) -> Cow<'static, str> {
+        match self {
+            Self::Ident(name) => match KEYWORDS.iter().find(|word| name.eq_ignore_ascii_case(word)) {
+                Some(word) => (*word).into(),
+                None => "IDENTIFIER".into(),
+            },
+            Self::String(_) => "STRING".into(),
+            Self::Number(_) => "NUMBER".into(),
+            Self::Duration(_) => "DURATION".into(),
+            Self::Bytes(_) => "BYTES".into(),
+            Self::Flag(_) => "PARSER_FLAG".into(),
+            Self::Punct("[") => "RANGE".into(),
+            Self::Punct(sign) => (*sign).into(),
+            Self::End => "$end".into(),
+        }
+    }
+
+    /// As an error message names it beside its kind.
     pub fn describe(&self) -> String {
         match self {
             Self::Ident(name) => format!("identifier {}", clip(name)),
@@ -42,12 +60,38 @@ impl Token {
     }
 }
 
+/// Words that Loki's parser calls by their name wherever they stand.
+const KEYWORDS: [&str; 24] = [
+    "json",
+    "logfmt",
+    "regexp",
+    "unpack",
+    "pattern",
+    "label_format",
+    "line_format",
+    "decolorize",
+    "drop",
+    "keep",
+    "unwrap",
+    "by",
+    "without",
+    "bool",
+    "offset",
+    "on",
+    "ignoring",
+    "group_left",
+    "group_right",
+    "or",
+    "and",
+    "unless",
+    "variants",
+    "of",
+];
+
 /// A token and the byte it begins at.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spanned {
-    /// What.
     pub token: Token,
-    /// Where.
     pub at: usize,
 }
 
@@ -90,7 +134,7 @@ fn one(text: &str, at: usize, letter: char) -> Result<(Token, usize), ParseError
         '"' => quoted(text, at),
         '`' => match rest[1..].find('`') {
             Some(end) => Ok((Token::String(rest[1..=end].into()), at + end + 2)),
-            None => Err(ParseError::at(text, at, "the string that begins here has no closing `")),
+            None => Err(ParseError::at(text, at, "literal not terminated: the string that begins here has no closing `")),
         },
         _ if letter.is_ascii_alphabetic() || letter == '_' => {
             let end = rest.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').unwrap_or(rest.len());
@@ -106,7 +150,7 @@ fn one(text: &str, at: usize, letter: char) -> Result<(Token, usize), ParseError
         }
         _ => match PUNCT.iter().find(|sign| rest.starts_with(**sign)) {
             Some(sign) => Ok((Token::Punct(sign), at + sign.len())),
-            None => Err(ParseError::at(text, at, format!("unexpected character {letter:?}"))),
+            None => Err(ParseError::at(text, at, format!("syntax error: unexpected character {letter:?}"))),
         },
     }
 }
@@ -123,7 +167,7 @@ fn number(text: &str, at: usize) -> Result<(Token, usize), ParseError> {
     }
     let word = &rest[..end];
     let next = at + end;
-    if let Ok(number) = word.parse::<f64>() {
+    if let Some(number) = word.parse::<f64>().ok().or_else(|| parse_hex_float(word)) {
         return Ok((Token::Number(number), next));
     }
     if let Ok(nanos) = parse_duration(word) {
@@ -131,20 +175,36 @@ fn number(text: &str, at: usize) -> Result<(Token, usize), ParseError> {
     }
     match parse_bytes_literal(word) {
         Some(bytes) => Ok((Token::Bytes(bytes), next)),
-        None => Err(ParseError::at(text, at, format!("{:?} is no number, duration (5m) or byte size (20MB)", clip(word)))),
+        None => {
+            let message = format!("not a valid duration string: {:?}, and no number or byte size (20MB)", clip(word));
+            Err(ParseError::at(text, at, message))
+        }
     }
 }
 
-/// Whether `1.5e` has been read, so that a sign may follow.
+/// Whether `1.5e` or `0x1p` has been read, so that a sign may follow.
 fn is_exponent(read: &str) -> bool {
-    read.strip_suffix(['e', 'E']).is_some_and(|mantissa| mantissa.parse::<f64>().is_ok())
+    let decimal = |mantissa: &str| mantissa.parse::<f64>().is_ok();
+    read.strip_suffix(['e', 'E']).is_some_and(decimal) || read.starts_with("0x") && read.ends_with(['p', 'P'])
 }
 
-/// Byte sizes of queries: case counts (`1mb` is none).
+/// `0x1.8p3`, as Go writes floats to the base of 16. The exponent is not optional.
+pub fn parse_hex_float(word: &str) -> Option<f64> {
+    let (mantissa, exponent) = word.strip_prefix("0x").or_else(|| word.strip_prefix("0X"))?.split_once(['p', 'P'])?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    // More digits than a float has would not fit into the integer.
+    let digits = format!("{whole}{fraction}");
+    let hex = |text: &str| !text.is_empty() && text.len() <= 13 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let mantissa = if hex(&digits) { u64::from_str_radix(&digits, 16).ok()? } else { return None };
+    let exponent = exponent.parse::<i32>().ok()?.checked_sub(4 * fraction.len() as i32)?;
+    Some(mantissa as f64 * 2_f64.powi(exponent))
+}
+
+/// Byte sizes of queries: case counts (`1mb` is none), and `B` may be left out (`5K`, `5Ki`).
 fn parse_bytes_literal(word: &str) -> Option<f64> {
     let digits = word.find(|letter: char| letter.is_ascii_alphabetic())?;
     let (number, unit) = word.split_at(digits);
-    if unit != "B" && (unit.len() < 2 || !unit.ends_with('B') || unit.starts_with(|first: char| "mgtpe".contains(first))) {
+    if unit.starts_with(|first: char| "mgtpe".contains(first)) || unit.contains('b') {
         return None;
     }
     Some(number.parse::<f64>().ok()? * byte_unit(unit)?)
@@ -184,6 +244,7 @@ fn quoted(text: &str, at: usize) -> Result<(Token, usize), ParseError> {
                     'f' => Some(12),
                     'v' => Some(11),
                     '\\' | '"' | '\'' => Some(escape as u32),
+                    '0'..='3' => digits(2, 8).map(|low| escape.to_digit(8).unwrap_or(0) * 64 + low),
                     'x' => digits(2, 16),
                     'u' => digits(4, 16),
                     'U' => digits(8, 16),
@@ -191,11 +252,11 @@ fn quoted(text: &str, at: usize) -> Result<(Token, usize), ParseError> {
                 };
                 let code = code.and_then(char::from_u32);
                 out.push(code.ok_or_else(|| {
-                    ParseError::at(text, here, format!("unknown escape \\{escape} (a raw string stands in backquotes)"))
+                    ParseError::at(text, here, format!("invalid char escape \\{escape} (a raw string stands in backquotes)"))
                 })?);
             }
             _ => out.push(letter),
         }
     }
-    Err(ParseError::at(text, at, "the string that begins here has no closing \""))
+    Err(ParseError::at(text, at, "literal not terminated: the string that begins here has no closing \""))
 }

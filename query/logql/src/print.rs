@@ -6,7 +6,7 @@ use weir_model::time::format_duration;
 
 use super::ast::{
     Chain, CompareOp, Expr, Extraction, Grouping, LabelChoice, LabelFilter, LabelFormat, LabelReplace, LineStage, Link, LogExpr,
-    Many, RANGE_OPS, RangeAgg, Stage, StageKind, Unit, Unwrap, VECTOR_OPS, VectorAgg,
+    Many, Needle, RANGE_OPS, RangeAgg, Stage, StageKind, Unit, Unwrap, VECTOR_OPS, VectorAgg,
 };
 
 /// Writes items with a separator.
@@ -20,18 +20,22 @@ impl fmt::Display for Grouping {
     }
 }
 
+/// `{…} | unwrap x[5m] offset 1m`
+fn log_range(out: &mut fmt::Formatter<'_>, lines: (&LogExpr, Option<&Unwrap>), range: i64, offset: i64) -> fmt::Result {
+    write!(out, "{}", lines.0)?;
+    if let Some(unwrap) = lines.1 {
+        write!(out, "{unwrap}")?;
+    }
+    write!(out, "[{}]", format_duration(range))?;
+    if offset == 0 { Ok(()) } else { write!(out, " offset {}", format_duration(offset)) }
+}
+
 impl fmt::Display for RangeAgg {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = RANGE_OPS.iter().find(|(_, op)| *op == self.op).map_or("", |(name, _)| name);
         let parameter = self.parameter.map_or(String::new(), |parameter| format!("{parameter}, "));
-        write!(out, "{name}({parameter}{}", self.log)?;
-        if let Some(unwrap) = &self.unwrap {
-            write!(out, "{unwrap}")?;
-        }
-        write!(out, "[{}]", format_duration(self.range))?;
-        if self.offset != 0 {
-            write!(out, " offset {}", format_duration(self.offset))?;
-        }
+        write!(out, "{name}({parameter}")?;
+        log_range(out, (&self.log, self.unwrap.as_ref()), self.range, self.offset)?;
         out.write_str(")")?;
         self.grouping.as_ref().map_or(Ok(()), |grouping| write!(out, " {grouping}"))
     }
@@ -87,11 +91,19 @@ impl fmt::Display for Expr {
             Self::Range(range) => range.fmt(out),
             Self::Vector(vector) => vector.fmt(out),
             Self::Chain(chain) => chain.fmt(out),
+            // What numbers come to that has no literal of its own.
+            Self::Number(number) if number.is_nan() => out.write_str("(0 / 0)"),
+            Self::Number(number) if number.is_infinite() => write!(out, "{}1e999", if *number < 0.0 { "-" } else { "" }),
             Self::Number(number) => number.fmt(out),
             Self::VectorOf(number) => write!(out, "vector({number})"),
             Self::LabelReplace(replace) => {
                 let LabelReplace { of, to, replacement, from, pattern_text, .. } = &**replace;
                 write!(out, "label_replace({of}, {to:?}, {replacement:?}, {from:?}, {pattern_text:?})")
+            }
+            Self::Variants(variants) => {
+                write!(out, "variants({}) of (", join(&variants.each, ", "))?;
+                log_range(out, (&variants.of, variants.unwrap.as_ref()), variants.range, variants.offset)?;
+                out.write_str(")")
             }
         }
     }
@@ -106,7 +118,16 @@ impl fmt::Display for LogExpr {
 
 impl fmt::Display for LineStage {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{} {}", self.op, join(self.any.iter().map(|text| format!("{text:?}")), " or "))
+        write!(out, "{} {}", self.op, join(&self.any, " or "))
+    }
+}
+
+impl fmt::Display for Needle {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(out, "{text:?}"),
+            Self::Ip(ip) => write!(out, "ip({:?})", ip.text),
+        }
     }
 }
 
@@ -165,6 +186,7 @@ impl fmt::Display for LabelFilter {
             Self::And(all) => write!(out, "({})", join(all, " and ")),
             Self::Or(any) => write!(out, "({})", join(any, " or ")),
             Self::Text(matcher) => matcher.fmt(out),
+            Self::Ip { name, ip, negated } => write!(out, "{name}{}ip({:?})", if *negated { "!=" } else { "=" }, ip.text),
             Self::Number { name, op, value, unit } => {
                 let value = match unit {
                     Unit::Number => value.to_string(),

@@ -10,6 +10,7 @@ use serde_json::{Value as Json_, json};
 use weir_access::Granted;
 use weir_budget::RequestBudget;
 use weir_logql::eval::Steps;
+use weir_logql::eval::interval::spaced_lines;
 use weir_logql::eval::lines::{LogOptions, lines};
 use weir_logql::eval::metric::{MetricOptions, metric};
 use weir_logql::{Expr, LogExpr, QueryError, parse};
@@ -26,13 +27,14 @@ use super::{LokiError, shape};
 const LIMIT_DEFAULT: usize = 100;
 
 /// Parameters of queries that would make another answer, and that weir does not know.
-const UNSUPPORTED: [&str; 2] = ["interval", "shards"];
+const UNSUPPORTED: [&str; 1] = ["shards"];
 
 /// `/query`: a metric query at one instant.
 pub(super) async fn instant(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, LokiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let begun = Instant::now();
         params.refuse(&UNSUPPORTED)?;
+        // An `interval` is of lines, here and with a metric query below.
         let query = params.need("query")?;
         let at = params.time("time")?.unwrap_or((api.clock)());
         let expr = parse(query)?;
@@ -84,7 +86,11 @@ fn log_query(
         newest_first: params.newest_first()?,
         detected_level: api.config.detected_level,
     };
-    let answer = lines(&*api.logs, params.need("query")?, log, &options, budget)?;
+    let (query, interval) = (params.need("query")?, params.duration("interval")?.unwrap_or(0));
+    let answer = match interval {
+        0 => lines(&*api.logs, query, log, &options, budget)?,
+        _ => spaced_lines(&*api.logs, query, log, &options, interval, budget)?,
+    };
     let mut text = open(budget)?;
     shape::streams(&mut text, &answer.value, categorize)?;
     let stats = shape::stats(answer.stats, Some(answer.value.len()), begun.elapsed(), budget.waited);
@@ -136,7 +142,9 @@ pub(super) fn end(mut text: Text<'_>, coverage: Coverage) -> Result<Reply, LokiE
 pub(super) fn limit_of(api: &Api, limit: usize) -> Result<usize, QueryError> {
     let most = api.config.lines_max;
     if limit > most {
-        return Err(QueryError::Bad(format!("max entries limit per query exceeded, limit > query.lines_max ({limit} > {most})")));
+        return Err(QueryError::Bad(format!(
+            "max entries limit per query exceeded, limit > max_entries_limit ({limit} > {most}, query.lines_max)"
+        )));
     }
     if limit == 0 { Err(QueryError::Bad("limit must be a positive value".into())) } else { Ok(limit) }
 }

@@ -49,6 +49,10 @@ async fn lines_come_as_streams_the_newest_first() {
     let one = data("query_range?query=%7Bapp%3D%22x%22%7D&start=0&end=50&limit=1&direction=forward").await;
     let labels = json!({"app": "x", "pod": "a", "user": "u", "detected_level": "error"});
     assert_eq!(one["result"], json!([{"stream": labels, "values": [["10000000000", "one k=v"]]}]));
+    let apart = data("query_range?query=%7Bapp%3D%22x%22%7D&start=0&end=50&interval=15s").await;
+    let times: Vec<&Value> =
+        apart["result"].as_array().unwrap().iter().flat_map(|stream| stream["values"].as_array().unwrap()).collect();
+    assert_eq!(times, [&json!(["10000000000", "one k=v"]), &json!(["30000000000", "three"])], "15 s apart");
     let stats = ask("query_range?query=%7Bapp%3D%22x%22%7D&start=0&end=50").await.json()["data"]["stats"]["summary"].clone();
     let number = |name: &str| stats[name].as_u64().unwrap();
     assert_eq!((number("totalLinesProcessed"), number("totalEntriesReturned"), number("totalBytesProcessed")), (3, 3, 17));
@@ -158,7 +162,7 @@ async fn bad_requests_are_400_in_plain_text() {
     check("query".into(), "parameter query is missing").await;
     check(
         "query?query=%7B".into(),
-        "parse error at line 1, col 2: unexpected the end of the query, expected a label name or \"}\"",
+        "parse error at line 1, col 2: syntax error: unexpected $end, expecting IDENTIFIER or }: here is the end of the query, expected is a label name or \"}\"",
     )
     .await;
     let instant = "log queries are not supported as an instant query type, please change your query to a range query type";
@@ -170,7 +174,7 @@ async fn bad_requests_are_400_in_plain_text() {
     check(format!("query_range?query={selector}&start=soon"), time).await;
     check(format!("query_range?query={selector}&direction=up"), "parameter direction: \"up\" is neither forward nor backward")
         .await;
-    let limit = "max entries limit per query exceeded, limit > query.lines_max (50001 > 50000)";
+    let limit = "max entries limit per query exceeded, limit > max_entries_limit (50001 > 50000, query.lines_max)";
     check(format!("query_range?query={selector}&limit=50001&start=0&end=1"), limit).await;
     check(format!("query_range?query={selector}&limit=0&start=0&end=1"), "limit must be a positive value").await;
     let step = "parameter step: zero or negative query resolution step widths are not accepted. Try a positive integer";
@@ -178,13 +182,14 @@ async fn bad_requests_are_400_in_plain_text() {
     let points =
         "exceeded maximum resolution of 11000 points per time series (50001). Try increasing the value of the step parameter";
     check(format!("query_range?query=rate({selector}%5B1m%5D)&start=0&end=50&step=0.001"), points).await;
-    check(format!("query_range?query={selector}&interval=5s&start=0&end=5"), "parameter interval is not supported by weir").await;
+    let interval = "parameter interval: not a duration: \"often\" (for instance 90s, 5m, 1h30m, 7d)";
+    check(format!("query_range?query={selector}&interval=often&start=0&end=5"), interval).await;
     for path in ["query?query=1&shards=0_of_2", "query_range?query=1&start=0&end=1&shards=0_of_2"] {
         check(path.into(), "parameter shards is not supported by weir").await;
     }
     check("tail?query=vector(1)".into(), "a tail follows lines: a metric query has none").await;
     check(format!("tail?query={selector}&delay_for=9"), "parameter delay_for: at most 5 seconds").await;
-    let matching = "several series match {app=\"x\"}: say which side has many with group_left or group_right";
+    let matching = "multiple matches for labels {app=\"x\"}: many-to-one matching must be explicit (group_left/group_right)";
     let count = format!("sum%20by%20(pod,app)(count_over_time({selector}%5B1m%5D))");
     check(format!("query?query={count}%2Bon(app)%20sum%20by%20(app)({count})&time=40"), matching).await;
 }

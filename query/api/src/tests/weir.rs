@@ -129,7 +129,7 @@ async fn bad_requests_say_what_is_wrong() {
         assert_eq!((got.status, &got.json()["error"]), (status, &json!(expected)), "{path}");
     };
     check("logs?query=vector(1)", 400, "parameter query: a log query is wanted here, this is a metric query").await;
-    check("logs?query=%7B", 400, "parse error at line 1, col 2: unexpected the end of the query, expected a label name or \"}\"")
+    check("logs?query=%7B", 400, "parse error at line 1, col 2: syntax error: unexpected $end, expecting IDENTIFIER or }: here is the end of the query, expected is a label name or \"}\"")
         .await;
     check("logs?limit=x", 400, "parameter limit: \"x\" is no whole number from 0 on").await;
     check("logs?limit=50001", 400, "parameter limit: 50001 is above query.lines_max (50000)").await;

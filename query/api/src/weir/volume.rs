@@ -86,7 +86,7 @@ fn filters(log: &LogExpr) -> Option<Vec<LineFilter>> {
     let filter = |kind: &StageKind| match kind {
         StageKind::Line(line) => match &line.test {
             LineTest::Store(filter) => Some(filter.clone()),
-            LineTest::Patterns { .. } => None,
+            LineTest::Patterns { .. } | LineTest::Addresses { .. } => None,
         },
         _ => None,
     };

@@ -3,6 +3,7 @@
 use weir_model::label::Matcher;
 use weir_model::select::LineFilter;
 
+use crate::pipeline::ip::IpMatch;
 use crate::pipeline::pattern::Pattern;
 
 /// A stream selector and its pipeline.
@@ -17,9 +18,7 @@ pub struct LogExpr {
 /// A stage and the byte of the query it begins at.
 #[derive(Clone, Debug)]
 pub struct Stage {
-    /// What.
     pub kind: StageKind,
-    /// Where.
     pub at: usize,
 }
 
@@ -67,9 +66,17 @@ pub struct LineStage {
     /// `|=`, `!=`, `|~`, `!~`, `|>` or `!>`.
     pub op: &'static str,
     /// Alternatives as written.
-    pub any: Vec<String>,
-    /// What they mean.
+    pub any: Vec<Needle>,
     pub test: LineTest,
+}
+
+/// What a line filter looks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Needle {
+    /// `"text"`, which the sign of the filter says how to read.
+    Text(String),
+    /// `ip("10.0.0.0/8")`
+    Ip(IpMatch),
 }
 
 /// What a line is tested with.
@@ -79,11 +86,12 @@ pub enum LineTest {
     Store(LineFilter),
     /// `|>` and `!>`: some pattern matches the whole line; `negated`: none does.
     Patterns {
-        /// Alternatives.
         any: Vec<Pattern>,
         /// `!>`
         negated: bool,
     },
+    /// `|=` and `!=` with an `ip(…)` among the alternatives; `negated`: none of them is in the line.
+    Addresses { ips: Vec<IpMatch>, texts: LineFilter, negated: bool },
 }
 
 /// `label="expression"`, or just `label`.
@@ -125,11 +133,11 @@ pub enum LabelFilter {
     Or(Vec<LabelFilter>),
     /// `a="b"`, and `=~` and so on; of the line itself where the label is [`LINE`].
     Text(Matcher),
+    /// `a = ip("10.0.0.0/8")`; `negated`: no such address is in its value.
+    Ip { name: String, ip: IpMatch, negated: bool },
     /// `a > 5`, `a >= 5s`, `a < 20MB`
     Number {
-        /// Label.
         name: String,
-        /// Comparison.
         op: CompareOp,
         /// Right side; nanoseconds for durations.
         value: f64,
@@ -149,7 +157,6 @@ pub enum Unit {
     Bytes,
 }
 
-/// Comparisons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CompareOp {
     /// `==`

@@ -4,7 +4,6 @@ use super::{CompareOp, Expr, LabelFilter, LogExpr, Unit};
 
 /// What is computed over a range of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each is the LogQL function of the same name")]
 pub enum RangeOp {
     Count,
     Rate,
@@ -42,14 +41,11 @@ pub const RANGE_OPS: [(&str, RangeOp); 15] = [
     ("last_over_time", RangeOp::Last),
 ];
 
-/// A range aggregation.
 #[derive(Clone, Debug)]
 pub struct RangeAgg {
-    /// Which.
     pub op: RangeOp,
     /// φ of `quantile_over_time`.
     pub parameter: Option<f64>,
-    /// Lines.
     pub log: LogExpr,
     /// The label whose value is taken.
     pub unwrap: Option<Unwrap>,
@@ -64,7 +60,6 @@ pub struct RangeAgg {
 /// `| unwrap duration(x) | filters`
 #[derive(Clone, Debug)]
 pub struct Unwrap {
-    /// Label.
     pub label: String,
     /// How it is read; `None` for a plain number. `Duration` gives seconds.
     pub unit: Unit,
@@ -77,13 +72,10 @@ pub struct Unwrap {
 pub struct Grouping {
     /// `without` instead of `by`.
     pub without: bool,
-    /// Labels.
     pub labels: Vec<String>,
 }
 
-/// Vector aggregations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each is the LogQL operator of the same name")]
 pub enum VectorOp {
     Sum,
     Avg,
@@ -94,12 +86,13 @@ pub enum VectorOp {
     Stdvar,
     Topk,
     Bottomk,
+    ApproxTopk,
     Sort,
     SortDesc,
 }
 
 /// Names of [`VectorOp`].
-pub const VECTOR_OPS: [(&str, VectorOp); 11] = [
+pub const VECTOR_OPS: [(&str, VectorOp); 12] = [
     ("sum", VectorOp::Sum),
     ("avg", VectorOp::Avg),
     ("min", VectorOp::Min),
@@ -109,26 +102,22 @@ pub const VECTOR_OPS: [(&str, VectorOp); 11] = [
     ("stdvar", VectorOp::Stdvar),
     ("topk", VectorOp::Topk),
     ("bottomk", VectorOp::Bottomk),
+    ("approx_topk", VectorOp::ApproxTopk),
     ("sort", VectorOp::Sort),
     ("sort_desc", VectorOp::SortDesc),
 ];
 
-/// A vector aggregation.
 #[derive(Clone, Debug)]
 pub struct VectorAgg {
-    /// Which.
     pub op: VectorOp,
-    /// k of `topk` and `bottomk`.
+    /// k of `topk`, `bottomk` and `approx_topk`.
     pub parameter: Option<usize>,
     /// `by`, `without`; none: one group of all.
     pub grouping: Option<Grouping>,
-    /// Of what.
     pub of: Expr,
 }
 
-/// Binary operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each is named after its sign")]
 pub enum BinaryOp {
     Or,
     And,
@@ -160,6 +149,20 @@ impl BinaryOp {
     }
 }
 
+/// `variants(count_over_time({…}[5m]), bytes_over_time({…}[5m])) of ({…}[5m])`: several aggregations of the same lines, each of
+/// whose series says in `__variant__` which one it is of.
+#[derive(Clone, Debug)]
+pub struct Variants {
+    /// At least one, each over the lines of `of`.
+    pub each: Vec<Expr>,
+    pub of: LogExpr,
+    pub unwrap: Option<Unwrap>,
+    /// Nanoseconds.
+    pub range: i64,
+    /// Nanoseconds back.
+    pub offset: i64,
+}
+
 /// Binary operators applied from left to right: `a * b + c ^ d` is `a`, then `* b`, then `+ (c ^ d)`.
 ///
 /// A list instead of nested pairs, because what is nested is walked (evaluated, printed, dropped) by recursion: thousands of
@@ -175,13 +178,11 @@ pub struct Chain {
 /// A binary operator and its right side.
 #[derive(Clone, Debug)]
 pub struct Link {
-    /// Which.
     pub op: BinaryOp,
     /// `bool`: comparisons give 0 and 1.
     pub yields_bool: bool,
     /// How series find each other.
     pub matching: Matching,
-    /// Right side.
     pub right: Expr,
 }
 
@@ -201,7 +202,6 @@ pub struct Matching {
 /// Which side may have several series for one of the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Many {
-    /// Neither.
     #[default]
     Neither,
     /// `group_left`
@@ -213,7 +213,6 @@ pub enum Many {
 /// `label_replace(of, to, replacement, from, pattern)`
 #[derive(Clone, Debug)]
 pub struct LabelReplace {
-    /// Of what.
     pub of: Expr,
     /// Label to set.
     pub to: String,
@@ -223,6 +222,5 @@ pub struct LabelReplace {
     pub from: String,
     /// Anchored.
     pub pattern: regex::Regex,
-    /// As written.
     pub pattern_text: String,
 }

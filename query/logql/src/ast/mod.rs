@@ -7,17 +7,16 @@ mod log;
 mod metric;
 
 pub use log::{
-    CompareOp, Extraction, LINE, LabelChoice, LabelFilter, LabelFormat, LineStage, LineTest, LogExpr, Stage, StageKind, Unit,
+    CompareOp, Extraction, LINE, LabelChoice, LabelFilter, LabelFormat, LineStage, LineTest, LogExpr, Needle, Stage, StageKind,
+    Unit,
 };
 pub use metric::{
-    BinaryOp, Chain, Grouping, LabelReplace, Link, Many, Matching, RANGE_OPS, RangeAgg, RangeOp, Unwrap, VECTOR_OPS, VectorAgg,
-    VectorOp,
+    BinaryOp, Chain, Grouping, LabelReplace, Link, Many, Matching, RANGE_OPS, RangeAgg, RangeOp, Unwrap, VECTOR_OPS, Variants,
+    VectorAgg, VectorOp,
 };
 
-/// A query.
 #[derive(Clone, Debug)]
 pub enum Expr {
-    /// Lines.
     Log(LogExpr),
     /// `rate({…}[5m])`
     Range(Box<RangeAgg>),
@@ -31,4 +30,6 @@ pub enum Expr {
     VectorOf(f64),
     /// `label_replace(…)`
     LabelReplace(Box<LabelReplace>),
+    /// `variants(a, b) of (…)`; only as a whole query.
+    Variants(Box<Variants>),
 }

@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 
-use weir_model::select::ReadError;
-
 use super::{Series, Value};
 use crate::ast::{BinaryOp, Grouping, Link, Many, Matching};
-use crate::error::QueryError;
+use crate::error::{QueryError, too_many_series};
 use crate::pipeline::labels::LabelSet;
 
 /// `left op right` of two numbers; comparisons give 1 or 0, `None` for set operators. x/0 and x%0 are NaN, as in Loki.
@@ -43,7 +41,7 @@ pub fn combine(link: &Link, left: Value, right: Value, series_max: usize) -> Res
     };
     answer.retain(|series: &Series| series.points.iter().any(Option::is_some));
     if answer.len() > series_max {
-        return Err(ReadError::Budget { limit: series_max as u64, what: "series", key: "query.series_max" }.into());
+        return Err(too_many_series(series_max));
     }
     Ok(Value::Vector(answer))
 }
@@ -152,7 +150,7 @@ fn both_present(series: &Series, partner: &Series, partners: &[Series], key: &La
         let several = || partners.iter().filter(|other| other.points[i].is_some()).count() > 1;
         if point.is_some() && partner.points[i].is_some() && several() {
             return Err(QueryError::Bad(format!(
-                "many-to-many matching: several series on the one side match {key}; group_left and group_right allow only one"
+                "found duplicate series for the match group {key} on the one side: many-to-many matching not allowed: matching labels must be unique on one side"
             )));
         }
     }
@@ -167,7 +165,7 @@ fn merge(answer: &mut HashMap<LabelSet, Series>, labels: LabelSet, points: Vec<O
     for (own, new) in known.points.iter_mut().zip(points) {
         if own.is_some() && new.is_some() {
             return Err(QueryError::Bad(format!(
-                "several series match {labels}: say which side has many with group_left or group_right"
+                "multiple matches for labels {labels}: many-to-one matching must be explicit (group_left/group_right)"
             )));
         }
         *own = own.or(new);

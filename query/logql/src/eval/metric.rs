@@ -10,6 +10,9 @@ use crate::ast::{Expr, Grouping, LabelReplace, RangeAgg, RangeOp, VectorOp};
 use crate::error::QueryError;
 use crate::pipeline::labels::LabelSet;
 
+/// Says of a series which of the `variants` it is of, from 0.
+const VARIANT: &str = "__variant__";
+
 /// What is asked besides the query.
 #[derive(Clone, Debug)]
 pub struct MetricOptions {
@@ -87,6 +90,14 @@ impl Walk<'_> {
                 }
                 Ok(left)
             }
+            Expr::Variants(variants) => {
+                let mut all = Vec::new();
+                for (i, one) in variants.each.iter().enumerate() {
+                    let series = vector_of(self.expr(one)?, count)?;
+                    all.extend(series.into_iter().map(|one| Series { labels: one.labels.with(VARIANT, &i.to_string()), ..one }));
+                }
+                Ok(Value::Vector(all))
+            }
             Expr::LabelReplace(replace) => {
                 let of = self.expr(&replace.of)?;
                 relabel(replace, vector_of(of, count)?).map(Value::Vector)
@@ -115,7 +126,11 @@ impl Walk<'_> {
 
 /// Whether the sum over series is the same as the aggregation over their lines together.
 fn is_additive(agg: &RangeAgg) -> bool {
-    agg.unwrap.is_none() && matches!(agg.op, RangeOp::Count | RangeOp::Rate | RangeOp::Bytes | RangeOp::BytesRate)
+    match agg.op {
+        RangeOp::Count | RangeOp::Bytes | RangeOp::BytesRate | RangeOp::Rate => true,
+        RangeOp::Sum => agg.unwrap.is_some(),
+        _ => false,
+    }
 }
 
 fn vector_of(value: Value, _count: usize) -> Result<Vec<Series>, QueryError> {

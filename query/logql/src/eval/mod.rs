@@ -1,12 +1,15 @@
 //! Answers a parsed query from a `LogReader`.
 //!
-//! - [`lines`]: log queries: the newest or oldest `limit` lines that pass; [`volume`]: how many pass, by time and level.
+//! - [`lines`]: log queries: the newest or oldest `limit` lines that pass; [`volume`]: how many pass, by time and level; [`interval`]: lines that
+//!   stand so far apart.
 //! - [`metric`]: metric queries: the tree, step by step; [`range`] folds lines into windows, [`samples`] computes
 //!   over unwrapped values, [`vector`] aggregates, [`binary`] combines.
 //!
 //! Windows are (T−R, T]; points lie at start + k·step. Lines are read once per range aggregation.
 
 pub mod binary;
+mod broken;
+pub mod interval;
 pub mod lines;
 pub mod metric;
 pub mod range;

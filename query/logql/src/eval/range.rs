@@ -5,7 +5,6 @@
 //! The store's roll-ups are not used here: their buckets are [T−R, T), and a line exactly on an edge would be counted in
 //! the wrong window.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
@@ -14,13 +13,14 @@ use weir_model::label::{Labels, MatchOp, Matcher};
 use weir_model::log::LogRecord;
 use weir_model::scope::Scope;
 use weir_model::select::Tally;
-use weir_model::select::{Budget, LogReader, LogVisitor, Mention, ReadError};
+use weir_model::select::{Budget, LogReader, LogVisitor, Mention};
 use weir_model::time::{TimeRange, UnixNanos};
 
+use super::broken::counts_unparsed;
 use super::samples::{Sample, over_windows};
 use super::{Answer, Counting, Series, Stats, Steps};
 use crate::ast::{Grouping, RangeAgg, RangeOp, Unit, Unwrap};
-use crate::error::QueryError;
+use crate::error::{QueryError, too_many_series};
 use crate::pipeline::labels::{LabelSet, LineLabels};
 use crate::pipeline::{Lines, Pipeline, filter};
 
@@ -90,6 +90,7 @@ pub fn range(
         request,
         windows,
         pipeline: &pipeline,
+        counts_unparsed: counts_unparsed(agg, request.summed),
         labels: LineLabels::default(),
         series: HashMap::new(),
         accumulators: Vec::new(),
@@ -120,6 +121,7 @@ struct Fold<'a> {
     request: &'a RangeRequest<'a>,
     windows: Windows,
     pipeline: &'a Pipeline,
+    counts_unparsed: bool,
     labels: LineLabels,
     series: HashMap<LabelSet, usize>,
     accumulators: Vec<Accumulator>,
@@ -173,7 +175,7 @@ impl Fold<'_> {
                 value => value,
             },
         };
-        if let Some(error) = self.labels.error() {
+        if let Some(error) = self.labels.error().filter(|error| !(self.counts_unparsed && error.ends_with("ParserErr"))) {
             return Err(QueryError::Pipeline { error: error.to_owned(), series: self.labels.all().to_string() });
         }
         let index = self.index()?;
@@ -222,15 +224,21 @@ impl Fold<'_> {
                 LabelSet::new(labels.iter().filter_map(pair).collect())
             }
             None => LabelSet::default(),
-            grouping => self.labels.all().grouped(grouping),
+            grouping => {
+                let all = self.labels.all().grouped(grouping);
+                match &self.agg.unwrap {
+                    // It is the value, not a label, unless it is asked for by name.
+                    Some(unwrap) => all.filtered(|name| name != unwrap.label),
+                    None => all,
+                }
+            }
         }
     }
 
     fn open(&mut self, key: LabelSet) -> Result<usize, QueryError> {
         let (index, cells) = (self.accumulators.len(), self.windows.steps.count + 1);
         if index >= self.request.series_max {
-            let limit = self.request.series_max as u64;
-            return Err(ReadError::Budget { limit, what: "series", key: "query.series_max" }.into());
+            return Err(too_many_series(self.request.series_max));
         }
         let bytes = |cell: usize| (size_of::<Accumulator>() + cells * cell) as u64 + 2 * key.bytes();
         self.tally.take(bytes(if self.agg.unwrap.is_some() { 0 } else { 2 * size_of::<i64>() }))?;
@@ -273,14 +281,12 @@ impl Fold<'_> {
 /// `without ()`: every label.
 static EVERYTHING: Grouping = Grouping { without: true, labels: Vec::new() };
 
-/// Takes the label's value away from the line's labels; `None` when the line has none or a filter drops it.
+/// The label's value; `None` when the line has none or a filter drops it.
 fn unwrapped(unwrap: &Unwrap, line: &[u8], labels: &mut LineLabels) -> Option<f64> {
-    let text = Cow::from(labels.get(&unwrap.label)?.to_owned());
-    let value = match filter::read(&text, unwrap.unit) {
-        Ok(value) => {
-            labels.remove(&unwrap.label);
-            if unwrap.unit == Unit::Duration { value / 1e9 } else { value }
-        }
+    let text = labels.get(&unwrap.label).filter(|text| !text.is_empty())?;
+    let value = match filter::read(text, unwrap.unit) {
+        Ok(value) if unwrap.unit == Unit::Duration => value / 1e9,
+        Ok(value) => value,
         Err(message) => {
             labels.fail("SampleExtractionErr", message);
             0.0

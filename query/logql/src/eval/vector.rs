@@ -20,8 +20,9 @@ pub fn aggregate(agg: &VectorAgg, series: Vec<Series>) -> Result<Vec<Series>, Qu
         groups.entry(one.labels.grouped(agg.grouping.as_ref())).or_default().push(one);
     }
     Ok(match agg.op {
-        VectorOp::Topk | VectorOp::Bottomk => {
-            let largest = agg.op == VectorOp::Topk;
+        // Exact, where Loki estimates.
+        VectorOp::Topk | VectorOp::Bottomk | VectorOp::ApproxTopk => {
+            let largest = agg.op != VectorOp::Bottomk;
             let kept = groups.into_values().flat_map(|group| choose(group, agg.parameter.unwrap_or(1), largest)).collect();
             sorted(kept, largest)
         }
@@ -45,7 +46,8 @@ fn combine(op: VectorOp, group: &[Series]) -> Vec<Option<f64>> {
                 VectorOp::Max => extreme(values(), |new, best| new > best),
                 VectorOp::Stdvar => variance(values()),
                 VectorOp::Stddev => variance(values()).sqrt(),
-                VectorOp::Count | VectorOp::Topk | VectorOp::Bottomk | VectorOp::Sort | VectorOp::SortDesc => count,
+                VectorOp::Count => count,
+                VectorOp::Topk | VectorOp::Bottomk | VectorOp::ApproxTopk | VectorOp::Sort | VectorOp::SortDesc => count,
             })
         })
         .collect()

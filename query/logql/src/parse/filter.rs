@@ -1,56 +1,85 @@
 //! Line filters and label filters.
 
-use weir_model::label::{MatchOp, Matcher};
+use weir_model::label::MatchOp;
 use weir_model::select::LineFilter;
 
 use super::Parser;
-use crate::ast::{CompareOp, LabelFilter, LineStage, LineTest, Unit};
+use super::go_pattern::translate;
+use crate::ast::{CompareOp, LabelFilter, LineStage, LineTest, Needle, Unit};
 use crate::error::ParseError;
 use crate::lex::Token;
+use crate::pipeline::ip::IpMatch;
 use crate::pipeline::pattern::Pattern;
 
 impl Parser<'_> {
-    /// `|= "a" or "b"`
+    /// `|= "a" or ip("10.0.0.0/8")`
     pub(super) fn line_stage(&mut self) -> Result<LineStage, ParseError> {
         let op = match self.advance() {
             Token::Punct(op) => op,
             _ => return self.unexpected("a line filter"),
         };
         let at = self.at();
-        let mut any = vec![self.line_operand()?];
+        let mut any = vec![self.needle(op)?];
         while self.take_word("or") {
-            any.push(self.line_operand()?);
+            any.push(self.needle(op)?);
         }
-        let bytes = || any.iter().map(|text| text.clone().into_bytes()).collect();
+        let (mut texts, mut ips) = (Vec::new(), Vec::new());
+        for needle in &any {
+            match needle {
+                Needle::Text(text) => texts.push(text.as_str()),
+                Needle::Ip(ip) => ips.push(ip.clone()),
+            }
+        }
+        let bytes = || texts.iter().map(|text| text.as_bytes().to_vec()).collect();
         let test = match op {
+            "|=" | "!=" if !ips.is_empty() => {
+                LineTest::Addresses { ips, texts: LineFilter::Contains(bytes()), negated: op == "!=" }
+            }
             "|=" => LineTest::Store(LineFilter::Contains(bytes())),
             "!=" => LineTest::Store(LineFilter::NotContains(bytes())),
-            "|~" | "!~" if any.iter().all(|text| is_literal(text)) => {
+            "|~" | "!~" if texts.iter().all(|text| is_literal(text)) => {
                 LineTest::Store(if op == "|~" { LineFilter::Contains(bytes()) } else { LineFilter::NotContains(bytes()) })
             }
-            "|~" => LineTest::Store(LineFilter::Matches(self.line_regex(&any, at)?)),
-            "!~" => LineTest::Store(LineFilter::NotMatches(self.line_regex(&any, at)?)),
+            "|~" => LineTest::Store(LineFilter::Matches(self.line_regex(&texts, at)?)),
+            "!~" => LineTest::Store(LineFilter::NotMatches(self.line_regex(&texts, at)?)),
             _ => {
-                let patterns = any.iter().map(|text| Pattern::for_lines(text).map_err(|message| self.wrong_at(at, message)));
+                let patterns = texts.iter().map(|text| Pattern::for_lines(text).map_err(|message| self.wrong_at(at, message)));
                 LineTest::Patterns { any: patterns.collect::<Result<_, _>>()?, negated: op == "!>" }
             }
         };
         Ok(LineStage { op, any, test })
     }
 
-    fn line_operand(&mut self) -> Result<String, ParseError> {
-        if self.is_word("ip") && matches!(self.peek_at(1), Token::Punct("(")) {
-            return Err(self.unsupported(self.at(), "ip() as a line filter"));
+    fn needle(&mut self, op: &str) -> Result<Needle, ParseError> {
+        if !self.at_ip() {
+            return self.string("a quoted string").map(Needle::Text);
         }
-        self.string("a quoted string")
+        if !matches!(op, "|=" | "!=") {
+            return Err(self.wrong(format!("ip: invalid operation {op}: only |= and != take ip(…)")));
+        }
+        self.ip().map(Needle::Ip)
     }
 
-    fn line_regex(&mut self, any: &[String], at: usize) -> Result<regex::bytes::Regex, ParseError> {
+    fn at_ip(&self) -> bool {
+        self.is_word("ip") && matches!(self.peek_at(1), Token::Punct("("))
+    }
+
+    /// `ip("10.0.0.0/8")`
+    fn ip(&mut self) -> Result<IpMatch, ParseError> {
+        self.next += 2;
+        let at = self.at();
+        let text = self.string("a quoted address, block or range")?;
+        self.want(")")?;
+        IpMatch::parse(&text).map_err(|message| self.wrong_at(at, message))
+    }
+
+    fn line_regex(&mut self, any: &[&str], at: usize) -> Result<regex::bytes::Regex, ParseError> {
         // Each alternative has to compile on its own: `a(` or `b)` must not make a whole.
-        if let [one] = any {
+        let any: Vec<_> = any.iter().map(|text| translate(text)).collect();
+        if let [one] = &any[..] {
             return self.pattern(at, |patterns| patterns.compile_bytes(one));
         }
-        for text in any {
+        for text in &any {
             self.pattern(at, |patterns| patterns.compile_bytes(text))?;
         }
         let joined = any.iter().map(|text| format!("(?:{text})")).collect::<Vec<_>>().join("|");
@@ -73,7 +102,7 @@ impl Parser<'_> {
         let mut all = vec![self.one_filter()?];
         loop {
             let explicit = self.take_word("and") || self.take(",");
-            let another = matches!(self.peek(), Token::Ident(word) if word != "or") || self.is("(");
+            let another = matches!(self.peek(), Token::Ident(word) if !word.eq_ignore_ascii_case("or")) || self.is("(");
             if !explicit && !another {
                 return Ok(joined(all, LabelFilter::And));
             }
@@ -94,8 +123,11 @@ impl Parser<'_> {
             _ => return self.unexpected("one of = != =~ !~ == > >= < <="),
         };
         self.next += 1;
-        if matches!(self.peek(), Token::Ident(word) if word == "ip") {
-            return Err(self.unsupported(self.at(), "ip() as a label filter"));
+        if self.at_ip() {
+            if !matches!(op, "=" | "!=") {
+                return self.unexpected("a number, a duration or a byte size (ip(…) takes = and !=)");
+            }
+            return Ok(LabelFilter::Ip { name, ip: self.ip()?, negated: op == "!=" });
         }
         if let Token::String(value) = self.peek().clone() {
             let match_op = match op {
@@ -103,12 +135,16 @@ impl Parser<'_> {
                 "!=" => MatchOp::NotEqual,
                 "=~" => MatchOp::Regex,
                 "!~" => MatchOp::NotRegex,
-                _ => return Err(self.wrong_at(op_at, format!("{op:?} compares numbers, durations and sizes, not strings"))),
+                _ => {
+                    return Err(self.wrong_at(
+                        op_at,
+                        format!("syntax error: unexpected STRING: {op} compares numbers, durations and sizes"),
+                    ));
+                }
             };
             let at = self.at();
             self.next += 1;
-            let matcher = self.pattern(at, |patterns| Matcher::within(patterns, name, match_op, value))?;
-            return Ok(LabelFilter::Text(matcher));
+            return Ok(LabelFilter::Text(self.matcher(name, match_op, value, at)?));
         }
         let op = match op {
             "=" | "==" => CompareOp::Equal,
@@ -120,6 +156,9 @@ impl Parser<'_> {
             _ => return self.unexpected("a quoted string"),
         };
         let sign = if self.take("-") { -1.0 } else { 1.0 };
+        if sign > 0.0 {
+            self.take("+");
+        }
         let (value, unit) = match *self.peek() {
             Token::Number(value) => (sign * value, Unit::Number),
             Token::Duration(nanos) => (sign * nanos as f64, Unit::Duration),

@@ -1,16 +1,18 @@
 //! Stream selectors and pipelines.
 
 use weir_model::clip;
-use weir_model::label::{MatchOp, Matcher, is_label_name};
+use weir_model::label::{MatchOp, is_label_name};
 
+use super::go_pattern::translate;
 use super::{Parser, Selectors};
 use crate::ast::{Extraction, LabelChoice, LabelFormat, LogExpr, Stage, StageKind};
 use crate::error::ParseError;
 use crate::lex::Token;
+use crate::pipeline::labels::ERROR;
 use crate::pipeline::{json, pattern::Pattern};
 
 /// Names after a `|` that begin no condition.
-pub(crate) const STAGES: [&str; 13] = [
+pub(crate) const STAGES: [&str; 12] = [
     "json",
     "logfmt",
     "json_or_logfmt",
@@ -23,7 +25,6 @@ pub(crate) const STAGES: [&str; 13] = [
     "drop",
     "keep",
     "unwrap",
-    "distinct",
 ];
 
 impl Parser<'_> {
@@ -46,7 +47,7 @@ impl Parser<'_> {
             let op = self.match_op()?;
             let at = self.at();
             let value = self.string("a quoted value")?;
-            matchers.push(self.pattern(at, |patterns| Matcher::within(patterns, name, op, value))?);
+            matchers.push(self.matcher(name, op, value, at)?);
             if !self.take(",") {
                 break;
             }
@@ -55,7 +56,7 @@ impl Parser<'_> {
         if self.selectors == Selectors::Narrow && !matchers.iter().any(|matcher| !matcher.matches("")) {
             return Err(self.wrong_at(
                 start,
-                "a selector needs at least one matcher that does not match an empty value: app=~\".+\" does, app=~\".*\" does not",
+                "queries require at least one regexp or equality matcher that does not have an empty-compatible value: app=~\".+\" is one, app=~\".*\" is none",
             ));
         }
         Ok(LogExpr { matchers, stages: Vec::new() })
@@ -84,7 +85,7 @@ impl Parser<'_> {
             return Ok(Stage { kind: StageKind::Line(self.line_stage()?), at });
         }
         let word = match self.peek() {
-            Token::Ident(word) => word.clone(),
+            Token::Ident(word) => word.to_ascii_lowercase(),
             _ => String::new(),
         };
         // `| json != "x"` is the parser and a line filter, never a condition on a label called json.
@@ -93,12 +94,11 @@ impl Parser<'_> {
     }
 
     fn named_stage(&mut self, word: &str) -> Result<StageKind, ParseError> {
-        let at = self.at();
         match word {
             "unwrap" => {
-                return Err(self.wrong("unwrap stands only inside a range aggregation such as sum_over_time(… | unwrap x [5m])"));
+                let message = "syntax error: unexpected unwrap: it stands only inside a range aggregation such as sum_over_time(… | unwrap x [5m])";
+                return Err(self.wrong(message));
             }
-            "distinct" => return Err(self.unsupported(at, "distinct")),
             _ if !STAGES.contains(&word) => return Ok(StageKind::Filter(self.label_filter()?)),
             _ => {}
         }
@@ -126,13 +126,13 @@ impl Parser<'_> {
     fn regexp(&mut self) -> Result<regex::Regex, ParseError> {
         let at = self.at();
         let text = self.string("a quoted regular expression")?;
-        let regex = self.pattern(at, |patterns| patterns.compile(&text))?;
+        let regex = self.pattern(at, |patterns| patterns.compile(&translate(&text)))?;
         let names: Vec<&str> = regex.capture_names().flatten().collect();
         if names.is_empty() {
-            return Err(self.wrong_at(at, "regexp needs at least one named group, such as (?P<name>…)"));
+            return Err(self.wrong_at(at, "at least one named capture must be supplied, such as (?P<name>…)"));
         }
         match names.iter().find(|name| !is_label_name(name)) {
-            Some(name) => Err(self.wrong_at(at, format!("{:?} is no label name", clip(name)))),
+            Some(name) => Err(self.wrong_at(at, format!("invalid extracted label name '{}'", clip(name)))),
             None => Ok(regex),
         }
     }
@@ -179,7 +179,11 @@ impl Parser<'_> {
             let at = self.at();
             let name = self.ident("a label name")?;
             if formats.iter().any(|(known, _)| *known == name) {
-                return Err(self.wrong_at(at, format!("label_format sets {} twice", clip(&name))));
+                let message = format!("multiple label name '{}' not allowed in a single format operation", clip(&name));
+                return Err(self.wrong_at(at, message));
+            }
+            if name == ERROR {
+                return Err(self.wrong_at(at, format!("{ERROR} cannot be formatted")));
             }
             self.want("=")?;
             let format = match self.peek().clone() {
@@ -204,8 +208,7 @@ impl Parser<'_> {
                     let op = self.match_op()?;
                     let at = self.at();
                     let value = self.string("a quoted value")?;
-                    let matcher = self.pattern(at, |patterns| Matcher::within(patterns, name, op, value))?;
-                    LabelChoice::Match(matcher)
+                    LabelChoice::Match(self.matcher(name, op, value, at)?)
                 }
                 _ => LabelChoice::Name(name),
             };

@@ -1,11 +1,19 @@
 //! Operands: numbers, brackets, aggregations, functions and log queries.
 
-use weir_model::clip;
-
 use super::Parser;
-use crate::ast::{Expr, Grouping, LabelReplace, RANGE_OPS, RangeAgg, RangeOp, Unit, VECTOR_OPS, VectorAgg, VectorOp};
+use crate::ast::{
+    Expr, Grouping, LabelReplace, LogExpr, RANGE_OPS, RangeAgg, RangeOp, Unit, Unwrap, VECTOR_OPS, Variants, VectorAgg, VectorOp,
+};
 use crate::error::ParseError;
 use crate::lex::Token;
+
+/// What stands in any order within a range aggregation, and at most once.
+#[derive(Default)]
+struct RangeClauses {
+    range: Option<i64>,
+    offset: Option<i64>,
+    unwrap: Option<Unwrap>,
+}
 
 impl Parser<'_> {
     pub(super) fn operand(&mut self) -> Result<Expr, ParseError> {
@@ -32,7 +40,7 @@ impl Parser<'_> {
                 Ok(inner)
             }
             Token::Punct("{") => Ok(Expr::Log(self.log_expr()?)),
-            Token::Ident(name) => self.call(&name),
+            Token::Ident(name) => self.call(&name.to_ascii_lowercase()),
             _ => self.unexpected("a selector such as {app=\"x\"}, a function or a number"),
         }
     }
@@ -59,15 +67,19 @@ impl Parser<'_> {
                 self.next += 1;
                 self.label_replace()
             }
-            "approx_topk" | "variants" => Err(self.unsupported(at, name)),
-            _ => Err(self.wrong(format!("unknown function {}", clip(name)))),
+            "variants" if self.depth == 1 => {
+                self.next += 1;
+                self.variants()
+            }
+            "variants" => Err(self.wrong("syntax error: unexpected variants: it is a whole query, never a part of one")),
+            _ => self.unexpected("a selector such as {app=\"x\"}, a known function or a number"),
         }
     }
 
     fn grouping(&mut self) -> Result<Option<Grouping>, ParseError> {
         let without = match self.peek() {
-            Token::Ident(word) if word == "by" => false,
-            Token::Ident(word) if word == "without" => true,
+            Token::Ident(word) if word.eq_ignore_ascii_case("by") => false,
+            Token::Ident(word) if word.eq_ignore_ascii_case("without") => true,
             _ => return Ok(None),
         };
         self.next += 1;
@@ -79,23 +91,18 @@ impl Parser<'_> {
         let before = self.grouping()?;
         self.want("(")?;
         let parameter = match op {
-            VectorOp::Topk | VectorOp::Bottomk => {
-                let at = self.at();
-                let number = self.signed_number(&format!("the number of series that {name} keeps"))?;
-                if number < 1.0 || number.fract() != 0.0 || number > 1e9 {
-                    return Err(self.wrong_at(at, format!("{name} keeps a whole number of series from 1 on, not {number}")));
-                }
-                self.want(",")?;
-                Some(number as usize)
+            VectorOp::Topk | VectorOp::Bottomk | VectorOp::ApproxTopk => Some(self.series_kept(name)?),
+            _ if matches!(self.peek(), Token::Number(_)) && matches!(self.peek_at(1), Token::Punct(",")) => {
+                return Err(self.wrong(format!("unsupported parameter for operation {name}(: it takes only a vector")));
             }
             _ => None,
         };
         let of_at = self.at();
         let of = self.expr(0)?;
         if matches!(of, Expr::Log(_)) {
-            return Err(
-                self.wrong_at(of_at, format!("{name} needs numbers: put the log query into count_over_time(… [5m]) or rate"))
-            );
+            let message =
+                format!("syntax error: unexpected log query: {name} needs numbers, such as count_over_time(… [5m]) makes");
+            return Err(self.wrong_at(of_at, message));
         }
         if matches!(of, Expr::Number(_)) {
             return Err(self.wrong_at(of_at, format!("{name} needs a vector, not a number")));
@@ -103,10 +110,29 @@ impl Parser<'_> {
         self.want(")")?;
         let after = if before.is_none() { self.grouping()? } else { None };
         let grouping = before.or(after);
-        if matches!(op, VectorOp::Sort | VectorOp::SortDesc) && grouping.is_some() {
-            return Err(self.wrong_at(at, format!("{name} takes no by or without")));
+        if matches!(op, VectorOp::Sort | VectorOp::SortDesc | VectorOp::ApproxTopk) && grouping.is_some() {
+            return Err(self.wrong_at(at, format!("grouping not allowed for {name} aggregation")));
         }
         Ok(Expr::Vector(Box::new(VectorAgg { op, parameter, grouping, of })))
+    }
+
+    /// k and the comma behind it.
+    fn series_kept(&mut self, name: &str) -> Result<usize, ParseError> {
+        let at = self.at();
+        if !matches!(self.peek(), Token::Number(_) | Token::Punct("-")) {
+            return Err(self.wrong(format!("parameter required for operation {name}: how many series it keeps")));
+        }
+        let number = self.signed_number("a number")?;
+        if number < 1.0 {
+            let message = format!("invalid parameter (must be greater than 0) {name}({number}: it is how many series are kept");
+            return Err(self.wrong_at(at, message));
+        }
+        if number.fract() != 0.0 || number > 1e9 {
+            let message = format!("invalid parameter {name}({number}: a whole number of series is kept");
+            return Err(self.wrong_at(at, message));
+        }
+        self.want(",")?;
+        Ok(number as usize)
     }
 
     fn range_agg(&mut self, name: &str, op: RangeOp, at: usize) -> Result<Expr, ParseError> {
@@ -118,8 +144,12 @@ impl Parser<'_> {
                     self.want(",")?;
                     Some(quantile)
                 }
-                _ => return self.unexpected("the quantile, a number from 0 to 1"),
+                Token::Punct("-") => return self.unexpected("the quantile, a number from 0 to 1"),
+                _ => return Err(self.wrong(format!("parameter required for operation {name}: the quantile, from 0 to 1"))),
             },
+            _ if matches!(self.peek(), Token::Number(_)) => {
+                return Err(self.wrong(format!("parameter not supported for operation {name}: only quantile_over_time has one")));
+            }
             _ => None,
         };
         let mut agg = self.deeper(Parser::log_range)?;
@@ -130,10 +160,12 @@ impl Parser<'_> {
         agg.parameter = parameter;
         let plain = matches!(op, RangeOp::Count | RangeOp::Bytes | RangeOp::BytesRate);
         if plain && agg.unwrap.is_some() {
-            return Err(self.wrong_at(at, format!("{name} counts lines and takes no unwrap")));
+            return Err(self.wrong_at(at, format!("invalid aggregation {name} with unwrap: it counts lines or bytes")));
         }
         if !plain && !matches!(op, RangeOp::Rate | RangeOp::Absent) && agg.unwrap.is_none() {
-            return Err(self.wrong_at(at, format!("{name} needs a value: add | unwrap label")));
+            return Err(
+                self.wrong_at(at, format!("invalid aggregation {name} without unwrap: add | unwrap label, whose value it takes"))
+            );
         }
         let grouped = [
             RangeOp::Avg,
@@ -146,48 +178,81 @@ impl Parser<'_> {
             RangeOp::Last,
         ];
         if agg.grouping.is_some() && !grouped.contains(&op) {
-            return Err(self.wrong_at(grouping_at, format!("{name} takes no grouping: put sum by (…) around it")));
+            return Err(
+                self.wrong_at(grouping_at, format!("grouping not allowed for {name} aggregation: put sum by (…) around it"))
+            );
         }
         Ok(Expr::Range(Box::new(agg)))
     }
 
-    /// `{…} | pipeline [5m] offset 1m`; the range may also stand before the pipeline.
-    fn log_range(&mut self) -> Result<RangeAgg, ParseError> {
-        if self.take("(") {
-            let inner = self.deeper(Parser::log_range)?;
-            self.want(")")?;
-            return Ok(inner);
+    /// `variants(a, b) of ({…}[5m])`
+    fn variants(&mut self) -> Result<Expr, ParseError> {
+        self.want("(")?;
+        let (mut each, mut places) = (Vec::new(), Vec::new());
+        loop {
+            places.push(self.at());
+            each.push(self.expr(0)?);
+            if !self.take(",") {
+                break;
+            }
         }
-        let mut log = self.selector()?;
-        let mut range = None;
-        let mut offset = None;
-        let mut unwrap = None;
+        self.want(")")?;
+        if !self.take_word("of") {
+            return self.unexpected("of and the lines, such as of ({app=\"x\"}[5m])");
+        }
+        self.want("(")?;
+        let RangeAgg { log, unwrap, range, offset, .. } = self.deeper(Parser::log_range)?;
+        self.want(")")?;
+        for (one, at) in each.iter().zip(places) {
+            let same = |agg: &RangeAgg| agg.range == range && agg.offset == offset && same_streams(&agg.log, &log);
+            if !lines_of(one).is_some_and(same) {
+                return Err(self
+                    .wrong_at(at, "a variant is a range aggregation of the streams and the range behind of, or one around it"));
+            }
+        }
+        Ok(Expr::Variants(Box::new(Variants { each, of: log, unwrap, range, offset })))
+    }
+
+    /// `{…} | pipeline [5m] offset 1m`; the range may also stand before the pipeline, and behind brackets around the lines.
+    fn log_range(&mut self) -> Result<RangeAgg, ParseError> {
+        let mut clauses = RangeClauses::default();
+        let log = self.lines(&mut clauses)?;
+        let Some(range) = clauses.range else { return self.unexpected("a range such as [5m]") };
+        let (unwrap, offset) = (clauses.unwrap, clauses.offset.unwrap_or(0));
+        Ok(RangeAgg { op: RangeOp::Count, parameter: None, log, unwrap, range, offset, grouping: None })
+    }
+
+    fn lines(&mut self, clauses: &mut RangeClauses) -> Result<LogExpr, ParseError> {
+        let mut log = if self.take("(") {
+            let inner = self.deeper(|parser| parser.lines(clauses))?;
+            self.want(")")?;
+            inner
+        } else {
+            self.selector()?
+        };
         loop {
             let at = self.at();
-            if self.is("[") && range.is_none() {
-                range = Some(self.range()?);
-            } else if self.is_word("offset") && range.is_some() && offset.is_none() {
+            if self.is("[") && clauses.range.is_none() {
+                clauses.range = Some(self.range()?);
+            } else if self.is_word("offset") && clauses.range.is_some() && clauses.offset.is_none() {
                 self.next += 1;
-                offset = Some(self.duration("an offset such as 5m")?);
-            } else if self.is("|") && matches!(self.peek_at(1), Token::Ident(word) if word == "unwrap") {
-                if unwrap.is_some() {
+                clauses.offset = Some(self.duration("an offset such as 5m")?);
+            } else if self.is("|") && matches!(self.peek_at(1), Token::Ident(word) if word.eq_ignore_ascii_case("unwrap")) {
+                if clauses.unwrap.is_some() {
                     return Err(self.wrong_at(at, "a query has one unwrap"));
                 }
                 self.next += 2;
-                unwrap = Some(self.unwrap()?);
+                clauses.unwrap = Some(self.unwrap()?);
             } else if !self.at_stage() {
-                break;
-            } else if let Some(unwrap) = &mut unwrap {
+                return Ok(log);
+            } else if let Some(unwrap) = &mut clauses.unwrap {
                 self.want("|")?;
                 let filter = self.label_filter()?;
-                let unwrap: &mut crate::ast::Unwrap = unwrap;
                 unwrap.filters.push(filter);
             } else {
                 log.stages.push(self.stage()?);
             }
         }
-        let Some(range) = range else { return self.unexpected("a range such as [5m]") };
-        Ok(RangeAgg { op: RangeOp::Count, parameter: None, log, unwrap, range, offset: offset.unwrap_or(0), grouping: None })
     }
 
     fn range(&mut self) -> Result<i64, ParseError> {
@@ -213,7 +278,7 @@ impl Parser<'_> {
     }
 
     /// What follows `| unwrap`.
-    fn unwrap(&mut self) -> Result<crate::ast::Unwrap, ParseError> {
+    fn unwrap(&mut self) -> Result<Unwrap, ParseError> {
         let at = self.at();
         let name = self.ident("a label name")?;
         let (label, unit) = if self.take("(") {
@@ -232,7 +297,7 @@ impl Parser<'_> {
         } else {
             (name, Unit::Number)
         };
-        Ok(crate::ast::Unwrap { label, unit, filters: Vec::new() })
+        Ok(Unwrap { label, unit, filters: Vec::new() })
     }
 
     fn label_replace(&mut self) -> Result<Expr, ParseError> {
@@ -251,7 +316,24 @@ impl Parser<'_> {
         }
         self.want(")")?;
         let [to, replacement, from, pattern_text] = <[String; 4]>::try_from(texts).expect("invariant: four were read");
-        let pattern = self.pattern(pattern_at, |patterns| patterns.compile_anchored(&pattern_text))?;
+        let compiled = self.patterns.compile_anchored(&pattern_text);
+        let pattern = compiled.map_err(|error| self.wrong_at(pattern_at, format!("invalid regex in label_replace: {error}")))?;
         Ok(Expr::LabelReplace(Box::new(LabelReplace { of, to, replacement, from, pattern, pattern_text })))
     }
+}
+
+/// The range aggregation that others may stand around.
+fn lines_of(mut expr: &Expr) -> Option<&RangeAgg> {
+    loop {
+        expr = match expr {
+            Expr::Range(agg) => return Some(agg),
+            Expr::Vector(outer) => &outer.of,
+            _ => return None,
+        }
+    }
+}
+
+fn same_streams(one: &LogExpr, other: &LogExpr) -> bool {
+    let written = |log: &LogExpr| log.matchers.iter().map(ToString::to_string).collect::<Vec<_>>();
+    written(one) == written(other)
 }

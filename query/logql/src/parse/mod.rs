@@ -4,10 +4,12 @@
 //! - [`log`]: selectors and pipelines; [`filter`]: line filters and label filters.
 
 mod filter;
+mod go_pattern;
 mod log;
 mod metric;
 
 pub(crate) use log::STAGES;
+use weir_model::label::{MatchOp, Matcher};
 use weir_model::pattern::{PatternBudget, PatternError};
 
 use super::ast::{BinaryOp, Chain, CompareOp, Expr, Link, Many, Matching};
@@ -42,14 +44,30 @@ enum Selectors {
 
 fn parse_with(text: &str, selectors: Selectors) -> Result<Expr, ParseError> {
     if text.len() > QUERY_BYTES_MAX {
-        return Err(ParseError::at("", 0, format!("a query has at most {QUERY_BYTES_MAX} bytes, this one has {}", text.len())));
+        return Err(ParseError::at("", 0, format!("input size too long ({} > {QUERY_BYTES_MAX} bytes)", text.len())));
     }
     let mut parser = Parser { text, tokens: lex(text)?, next: 0, depth: 0, selectors, patterns: PatternBudget::default() };
     let expr = parser.expr(0)?;
     match parser.peek() {
         Token::End => Ok(expr),
-        token => Err(parser.wrong(format!("unexpected {} after the end of the expression", token.describe()))),
+        token => {
+            let message =
+                format!("syntax error: unexpected {}: {} after the end of the expression", token.kind(), token.describe());
+            Err(parser.wrong(message))
+        }
     }
+}
+
+/// What Loki's parser would name in the place of what is wanted, where it is one token.
+fn expecting(wanted: &str) -> Option<&str> {
+    Some(match wanted {
+        _ if wanted.starts_with("a quoted") => "STRING",
+        _ if wanted.starts_with("a label name or") => "IDENTIFIER or }",
+        _ if wanted.starts_with("a label name") => "IDENTIFIER",
+        _ if wanted.starts_with("a range") => "RANGE",
+        "\"}\"" => "} or ,",
+        _ => return wanted.strip_prefix('"')?.strip_suffix('"'),
+    })
 }
 
 struct Parser<'a> {
@@ -90,12 +108,10 @@ impl Parser<'_> {
         ParseError::at(self.text, at, message)
     }
 
-    fn unsupported(&self, at: usize, what: &str) -> ParseError {
-        self.wrong_at(at, format!("{what} is not supported yet"))
-    }
-
     fn unexpected<T>(&self, wanted: &str) -> Result<T, ParseError> {
-        Err(self.wrong(format!("unexpected {}, expected {wanted}", self.peek().describe())))
+        let (kind, found) = (self.peek().kind(), self.peek().describe());
+        let expecting = expecting(wanted).map_or(String::new(), |token| format!(", expecting {token}"));
+        Err(self.wrong(format!("syntax error: unexpected {kind}{expecting}: here is {found}, expected is {wanted}")))
     }
 
     fn is(&self, sign: &str) -> bool {
@@ -103,7 +119,7 @@ impl Parser<'_> {
     }
 
     fn is_word(&self, word: &str) -> bool {
-        matches!(self.peek(), Token::Ident(own) if own == word)
+        matches!(self.peek(), Token::Ident(own) if own.eq_ignore_ascii_case(word))
     }
 
     fn take(&mut self, sign: &str) -> bool {
@@ -177,6 +193,13 @@ impl Parser<'_> {
         compile(&mut self.patterns).map_err(|error| self.wrong_at(at, error.to_string()))
     }
 
+    /// A condition on a label whose value begins at byte `at`.
+    fn matcher(&mut self, name: String, op: MatchOp, value: String, at: usize) -> Result<Matcher, ParseError> {
+        let is_pattern = matches!(op, MatchOp::Regex | MatchOp::NotRegex);
+        let value = if is_pattern { go_pattern::translate(&value).into_owned() } else { value };
+        self.pattern(at, |patterns| Matcher::within(patterns, name, op, value))
+    }
+
     fn deeper<T>(&mut self, inner: impl FnOnce(&mut Self) -> Result<T, ParseError>) -> Result<T, ParseError> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
@@ -205,10 +228,12 @@ impl Parser<'_> {
                 let right_at = parser.at();
                 let right = parser.expr(if op == BinaryOp::Power { own } else { own + 1 })?;
                 for (side, at) in [(&first, start), (&right, right_at)] {
-                    if matches!(side, Expr::Log(_)) {
-                        return Err(
-                            parser.wrong_at(at, format!("{:?} needs numbers on both sides, this is a log query", op.as_str()))
+                    if matches!(side, Expr::Log(_) | Expr::Variants(_)) {
+                        let message = format!(
+                            "unexpected type for a leg of binary operation ({}): numbers are needed on both sides, this is no metric query",
+                            op.as_str()
                         );
+                        return Err(parser.wrong_at(at, message));
                     }
                 }
                 let left = if links.is_empty() { Some(&first) } else { None };
@@ -227,7 +252,7 @@ impl Parser<'_> {
 
     fn operator(&self) -> Option<(BinaryOp, u8)> {
         Some(match self.peek() {
-            Token::Ident(word) => match word.as_str() {
+            Token::Ident(word) => match word.to_ascii_lowercase().as_str() {
                 "or" => (BinaryOp::Or, 1),
                 "and" => (BinaryOp::And, 2),
                 "unless" => (BinaryOp::Unless, 2),
@@ -270,8 +295,8 @@ impl Parser<'_> {
         matching.labels = self.names()?;
         let at = self.at();
         matching.many = match self.peek() {
-            Token::Ident(word) if word == "group_left" => Many::Left,
-            Token::Ident(word) if word == "group_right" => Many::Right,
+            Token::Ident(word) if word.eq_ignore_ascii_case("group_left") => Many::Left,
+            Token::Ident(word) if word.eq_ignore_ascii_case("group_right") => Many::Right,
             _ => return Ok(matching),
         };
         if matches!(op, BinaryOp::And | BinaryOp::Or | BinaryOp::Unless) {
@@ -295,7 +320,13 @@ impl Parser<'_> {
     ) -> Result<(), ParseError> {
         let number = matches!(left, Some(Expr::Number(_))) || matches!(right, Expr::Number(_));
         if number && matches!(op, BinaryOp::And | BinaryOp::Or | BinaryOp::Unless) {
-            return Err(self.wrong_at(at, format!("{:?} needs vectors on both sides, a number is none", op.as_str())));
+            return Err(self.wrong_at(
+                at,
+                format!(
+                    "unexpected literal for a leg of logical/set binary operation ({}): vectors are needed on both sides",
+                    op.as_str()
+                ),
+            ));
         }
         if number && *matching != Matching::default() {
             return Err(self.wrong_at(at, "on, ignoring and group_… need vectors on both sides, a number is none"));

@@ -12,6 +12,13 @@ use super::labels::LineLabels;
 /// Loki's parser error label.
 const ERROR: &str = "JSONParserErr";
 
+/// The member that is the line.
+const ENTRY: &str = "_entry";
+
+/// In Loki's words: the first when no object begins here, the second when one is broken.
+const NO_OBJECT: &str = "Value looks like object, but can't find closing '}' symbol";
+const MALFORMED: &str = "Malformed JSON error";
+
 /// Labels of one line may have this many bytes together: a name repeats the keys around it, so that a few long ones around
 /// many short ones would take gigabytes.
 const LABEL_BYTES_MAX: usize = 1 << 20;
@@ -60,8 +67,13 @@ pub fn parse_path(path: &str) -> Result<Vec<PathStep>, String> {
 /// Every scalar as a label, nested keys joined by `_`; null and arrays are left out.
 pub fn parse(line: &str, labels: &mut LineLabels) {
     if let Err(message) = scalars(line, labels) {
-        labels.fail(ERROR, message);
+        fail(line, &message, labels);
     }
+}
+
+fn fail(line: &str, message: &str, labels: &mut LineLabels) {
+    let words = if line.trim_ascii_start().starts_with('{') { MALFORMED } else { NO_OBJECT };
+    labels.fail(ERROR, format!("{words} ({message})"));
 }
 
 /// The same of a line that may be none: what can be read of an object is, and nothing is marked. False when no object begins
@@ -115,10 +127,10 @@ fn label_name(key: &str) -> String {
 pub fn extract(line: &str, fields: &[(String, Vec<PathStep>)], labels: &mut LineLabels) {
     let mut scanner = Scanner { text: line, at: 0 };
     if scanner.peek() != Some(b'{') && scanner.peek() != Some(b'[') {
-        return labels.fail(ERROR, "the line is no JSON object");
+        return fail(line, "byte 0: expected an object", labels);
     }
     if let Err(message) = scanner.value(0).and_then(|_| scanner.end()) {
-        return labels.fail(ERROR, message);
+        return fail(line, &message, labels);
     }
     for (label, path) in fields {
         let raw = find(line, path).filter(|raw| *raw != "null").unwrap_or_default();
@@ -158,7 +170,7 @@ fn find<'a>(text: &'a str, path: &[PathStep]) -> Option<&'a str> {
     Some(raw.trim())
 }
 
-/// String members as labels; `_entry` is the new line.
+/// String members as labels, and `_entry`, the new line; none when the line has no such member.
 pub fn unpack(line: &str, labels: &mut LineLabels) -> Option<String> {
     let mut found = Vec::new();
     let mut scanner = Scanner { text: line, at: 0 };
@@ -170,18 +182,15 @@ pub fn unpack(line: &str, labels: &mut LineLabels) -> Option<String> {
         Ok(())
     });
     if let Err(message) = result.and_then(|()| scanner.end()) {
-        labels.fail(ERROR, message);
+        fail(line, &message, labels);
         return None;
     }
-    let mut entry = None;
-    for (key, value) in found {
-        if key == "_entry" {
-            entry.get_or_insert_with(|| value.into_owned());
-        } else {
-            labels.parsed(&label_name(&key), &value);
-        }
+    // Without it, it is some other object, and stays as it is.
+    let entry = found.iter().find(|(key, _)| key == ENTRY).map(|(_, value)| value.clone().into_owned())?;
+    for (key, value) in found.iter().filter(|(key, _)| key != ENTRY) {
+        labels.parsed(&label_name(key), value);
     }
-    entry
+    Some(entry)
 }
 
 /// A string without its quotes and escapes; anything else as it stands.

@@ -123,13 +123,14 @@ pub struct Categories {
 }
 
 /// Labels of the line at hand.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct LineLabels {
     stream: Labels,
     /// The stream's labels as an answer's, made once a stream.
     stream_set: LabelSet,
     extra: Vec<Extra>,
     gone: Vec<String>,
+    /// `__error__` and its details. The first is empty where a stage has dropped it: the details stay.
     error: Option<(&'static str, String)>,
     stage: u32,
 }
@@ -181,7 +182,7 @@ impl LineLabels {
     /// A label's value; `None` when the line has no such label.
     pub fn get(&self, name: &str) -> Option<&str> {
         // `__error_details__` is for people: filters read it as absent, as Loki's do.
-        if let (ERROR, Some((error, _))) = (name, &self.error) {
+        if let (ERROR, Some(error)) = (name, self.error()) {
             return Some(error);
         }
         if let Some(extra) = self.extra.iter().find(|extra| extra.name == name) {
@@ -225,14 +226,14 @@ impl LineLabels {
 
     /// Marks the line as broken; the first failure owns the message.
     pub fn fail(&mut self, error: &'static str, details: impl Into<String>) {
-        if self.error.is_none() {
+        if self.error().is_none() {
             self.error = Some((error, details.into()));
         }
     }
 
     /// `__error__`, if any.
     pub fn error(&self) -> Option<&str> {
-        self.error.as_ref().map(|(error, _)| *error)
+        self.error.as_ref().map(|(error, _)| *error).filter(|error| !error.is_empty())
     }
 
     /// Whether the labels are just the stream's.
@@ -265,7 +266,11 @@ impl LineLabels {
             };
             match name.as_str() {
                 _ if !hit => {}
-                ERROR => self.error = None,
+                ERROR => {
+                    if let Some((error, _)) = &mut self.error {
+                        *error = "";
+                    }
+                }
                 ERROR_DETAILS => {
                     if let Some((_, details)) = &mut self.error {
                         details.clear();
@@ -319,7 +324,10 @@ impl LineLabels {
 
     fn error_pairs(&self) -> Vec<(String, String)> {
         let Some((error, details)) = &self.error else { return Vec::new() };
-        let mut pairs = vec![(ERROR.into(), (*error).into())];
+        let mut pairs = Vec::new();
+        if !error.is_empty() {
+            pairs.push((ERROR.into(), (*error).into()));
+        }
         if !details.is_empty() {
             pairs.push((ERROR_DETAILS.into(), details.clone()));
         }

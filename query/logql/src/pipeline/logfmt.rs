@@ -16,14 +16,18 @@ pub struct Options {
     pub keep_empty: bool,
 }
 
-/// Sets the labels found; with `fields`, only those, by their paths. Without `--strict` the good pairs of a broken line
+/// Sets the labels found; with `fields`, only those, by their paths, and what is missing is an empty label. Without `--strict` the good pairs of a broken line
 /// are kept and nothing is marked.
 pub fn parse(line: &str, options: Options, fields: &[Extraction], labels: &mut LineLabels) {
+    pairs(line, options, fields, labels);
     for field in fields {
-        if options.keep_empty && !line.contains(field.path.as_str()) {
+        if labels.get(&field.label).is_none() {
             labels.parsed(&field.label, "");
         }
     }
+}
+
+fn pairs(line: &str, options: Options, fields: &[Extraction], labels: &mut LineLabels) {
     let mut rest = line;
     loop {
         rest = rest.trim_start_matches(|letter: char| letter <= ' ');
@@ -44,12 +48,13 @@ pub fn parse(line: &str, options: Options, fields: &[Extraction], labels: &mut L
                     }
                 }
             }
-            Err((message, tail)) => {
+            Err((message, at, tail)) => {
                 if options.strict {
-                    labels.fail("LogfmtParserErr", message);
+                    let place = line.len() - rest.len() + at + 1;
+                    labels.fail("LogfmtParserErr", format!("logfmt syntax error at pos {place} : {message}"));
                     return;
                 }
-                rest = tail;
+                rest = &rest[tail..];
             }
         }
     }
@@ -57,22 +62,22 @@ pub fn parse(line: &str, options: Options, fields: &[Extraction], labels: &mut L
 
 type Pair<'a> = (&'a str, Cow<'a, str>, &'a str);
 
-/// One pair and what follows it; an error says what is wrong and where to go on.
-fn pair(text: &str) -> Result<Pair<'_>, (String, &str)> {
+/// One pair and what follows it; an error says what is wrong, at which byte, and at which one to go on.
+fn pair(text: &str) -> Result<Pair<'_>, (String, usize, usize)> {
     let end = text.find(|letter: char| letter <= ' ' || letter == '=' || letter == '"').unwrap_or(text.len());
     let (key, tail) = text.split_at(end);
     let word_end = |text: &str| text.find(|letter: char| letter <= ' ').unwrap_or(text.len());
+    let unexpected = |at: usize| (format!("unexpected '{}'", text[at..].chars().next().unwrap_or(' ')), at, word_end(text));
     if key.is_empty() || tail.starts_with('"') {
-        let skip = word_end(text);
-        return Err((format!("unexpected {:?}", tail.chars().next().unwrap_or(' ')), &text[skip..]));
+        return Err(unexpected(end));
     }
     let Some(tail) = tail.strip_prefix('=') else { return Ok((key, Cow::Borrowed(""), tail)) };
     let Some(quoted) = tail.strip_prefix('"') else {
         let (value, rest) = tail.split_at(word_end(tail));
-        if value.contains(['"', '=']) {
-            return Err((format!("unexpected sign in the value of {key}"), rest));
-        }
-        return Ok((key, Cow::Borrowed(value), rest));
+        return match value.find(['"', '=']) {
+            Some(at) => Err(unexpected(end + 1 + at)),
+            None => Ok((key, Cow::Borrowed(value), rest)),
+        };
     };
     let mut escaped = false;
     for (at, letter) in quoted.char_indices() {
@@ -87,7 +92,7 @@ fn pair(text: &str) -> Result<Pair<'_>, (String, &str)> {
             _ => {}
         }
     }
-    Err((format!("the value of {key} has no closing quote"), ""))
+    Err((format!("unterminated quoted value of {key}"), text.len(), text.len()))
 }
 
 /// JSON's escapes; what is no escape stays as it is.

@@ -24,7 +24,7 @@ pub(super) fn of(stages: &[Stage]) -> Option<Mention> {
 fn of_filter(filter: &LabelFilter) -> Option<Mention> {
     match filter {
         LabelFilter::Text(matcher) => of_matcher(matcher),
-        LabelFilter::Number { .. } => None,
+        LabelFilter::Number { .. } | LabelFilter::Ip { .. } => None,
         LabelFilter::Or(any) => any.iter().map(of_filter).collect::<Option<Vec<_>>>().map(Mention::Any),
         LabelFilter::And(all) => {
             Some(all.iter().filter_map(of_filter).collect::<Vec<_>>()).filter(|all| !all.is_empty()).map(Mention::All)

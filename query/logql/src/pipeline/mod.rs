@@ -4,6 +4,7 @@
 //! ([`Pipeline::pushed`]) and not run again. One file a parser or format; [`labels`] holds a line's labels.
 
 pub mod filter;
+pub mod ip;
 pub mod json;
 pub mod labels;
 pub mod logfmt;
@@ -213,7 +214,10 @@ fn parse_line(step: &Step, line: &str, labels: &mut LineLabels) {
     }
 }
 
+/// Renames in order. All templates see the labels as they were at the first of them, as Loki's do.
 fn format_labels(formats: &[(String, Format)], line: &[u8], at: UnixNanos, labels: &mut LineLabels) {
+    let templates = formats.iter().filter(|(_, format)| matches!(format, Format::Template(_))).count();
+    let mut before: Option<LineLabels> = None;
     for (name, format) in formats {
         match format {
             Format::Rename(from) => {
@@ -224,10 +228,15 @@ fn format_labels(formats: &[(String, Format)], line: &[u8], at: UnixNanos, label
                     }
                 }
             }
-            Format::Template(template) => match template.render(&readable(line), at, labels) {
-                Ok(value) => labels.set(name, value),
-                Err(message) => labels.fail("TemplateFormatErr", message),
-            },
+            Format::Template(template) => {
+                if before.is_none() && templates > 1 {
+                    before = Some(labels.clone());
+                }
+                match template.render(&readable(line), at, before.as_ref().unwrap_or(labels)) {
+                    Ok(value) => labels.set(name, value),
+                    Err(message) => labels.fail("TemplateFormatErr", message),
+                }
+            }
         }
     }
 }

@@ -24,20 +24,20 @@ impl Pattern {
         let pattern = Self::parse(text)?;
         let names: Vec<&String> = pattern.names().collect();
         if names.is_empty() {
-            return Err(format!("the pattern {:?} has no named capture such as <ip>", clip(text)));
+            return Err(format!("at least one capture is required, such as <ip>: the pattern {:?} has none", clip(text)));
         }
         let mut seen = std::collections::HashSet::new();
         if let Some(twice) = names.iter().find(|name| !seen.insert(name.as_str())) {
-            return Err(format!("the pattern captures {} twice", clip(twice)));
+            return Err(format!("invalid expression: the pattern captures {} twice", clip(twice)));
         }
         Ok(pattern)
     }
 
-    /// For the line filter: only `<_>`.
+    /// For the line filter: only `<_>`; may be empty.
     pub fn for_lines(text: &str) -> Result<Self, String> {
         let pattern = Self::parse(text)?;
         if let Some(name) = pattern.names().next() {
-            return Err(format!("a line filter's pattern captures nothing: write <_> instead of <{}>", clip(name)));
+            return Err(format!("named captures are not allowed: a line filter has <_> instead of <{}>", clip(name)));
         }
         Ok(pattern)
     }
@@ -57,7 +57,8 @@ impl Pattern {
                 rest.strip_prefix('<').and_then(|tail| tail.split_once('>')).filter(|(name, _)| is_label_name(name))
             {
                 if matches!(parts.last(), Some(Part::Capture(_))) {
-                    return Err(format!("the pattern {:?} has two captures with nothing between them", clip(text)));
+                    let message = "invalid expression, found consecutive capture: nothing stands between two captures of";
+                    return Err(format!("{message} {:?}", clip(text)));
                 }
                 parts.push(Part::Capture((name != "_").then(|| name.to_owned())));
                 rest = tail;
@@ -70,7 +71,7 @@ impl Pattern {
             }
             rest = &rest[end..];
         }
-        if parts.is_empty() { Err("the pattern is empty".into()) } else { Ok(Self { text: text.into(), parts }) }
+        Ok(Self { text: text.into(), parts })
     }
 
     /// What the named captures hold. A capture whose end is missing goes to the end of the line and is the last.
@@ -100,29 +101,50 @@ impl Pattern {
         found
     }
 
-    /// Whether the whole line is literals in order with anything in place of the captures.
+    /// Whether the whole line is the literals in order with something in place of each capture, as Loki's line filter has it:
+    /// a capture holds at least one byte and ends where the literal behind it is found first, and is never tried longer. An
+    /// empty pattern is the empty line.
     pub fn matches_line(&self, line: &str) -> bool {
-        let mut rest = line;
-        let mut wild = false;
-        for (i, part) in self.parts.iter().enumerate() {
+        let (mut rest, mut wild) = (line, false);
+        for part in &self.parts {
             let Part::Literal(literal) = part else {
                 wild = true;
                 continue;
             };
-            let last = i + 1 == self.parts.len();
-            rest = match (wild, last) {
-                (true, true) => return rest.ends_with(literal.as_str()),
-                (true, false) => match rest.split_once(literal.as_str()) {
-                    Some((_, tail)) => tail,
-                    None => return false,
-                },
-                (false, _) => match rest.strip_prefix(literal.as_str()) {
-                    Some(tail) => tail,
-                    None => return false,
-                },
-            };
+            let found = rest.find(literal.as_str()).filter(|at| (*at > 0) == wild);
+            let Some(at) = found else { return false };
+            rest = &rest[at + literal.len()..];
             wild = false;
         }
-        wild || rest.is_empty()
+        wild != rest.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Pattern;
+
+    #[test]
+    fn whole_lines() {
+        let check = |pattern: &str, line: &str, expected: bool| {
+            assert_eq!(Pattern::for_lines(pattern).unwrap().matches_line(line), expected, "{pattern} on {line}");
+        };
+        check("foo", "foo", true);
+        check("foo", "foo bar", false);
+        check("foo", "a foo", false);
+        check("<_>", "anything", true);
+        check("<_>", "", false);
+        check("", "", true);
+        check("", "x", false);
+        check("<_> /pay <_>", "GET /pay 500", true);
+        check("<_> /pay <_>", "GET /pay ", false);
+        check("<_>foo", "a foo", true);
+        check("<_>foo", "foo", false);
+        check("<_> bar", "a bar b bar", false);
+        check("<_> bar<_>", "a bar b bar", true);
+        check("a<_>c", "abc", true);
+        check("a<_>c", "ac", false);
+        check("<_>ü<_>", "größe ü x", true);
+        check("<- <_>", "<- x", true);
     }
 }

@@ -159,7 +159,7 @@ fn write(selector: &str, clauses: Vec<Clause>) -> String {
 /// A label that is called as a parser is asked for in brackets.
 fn stage(condition: String) -> String {
     let name = condition.split(['=', '!']).next().unwrap_or_default();
-    if STAGES.contains(&name) { format!("| ({condition})") } else { format!("| {condition}") }
+    if STAGES.contains(&name.to_ascii_lowercase().as_str()) { format!("| ({condition})") } else { format!("| {condition}") }
 }
 
 /// `(literal, pattern)` are the signs of a line filter.

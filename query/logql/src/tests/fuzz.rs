@@ -26,7 +26,7 @@ fn text(input: &[u8]) -> &str {
     std::str::from_utf8(input).expect("invariant: inputs are text")
 }
 
-const LOGQL: [&str; 31] = [
+const LOGQL: [&str; 37] = [
     "(",
     ")",
     "{a=\"b\"}",
@@ -58,6 +58,12 @@ const LOGQL: [&str; 31] = [
     "`",
     "| regexp `(?P<a>\\w{9})`",
     "(a{99}){99}",
+    "ip(\"10.0.0.0/8\")",
+    "|> \"<_> x\"",
+    "variants(",
+    ") of (",
+    "| n = ip(\"::1\")",
+    "\\Q[[:alpha:]{",
 ];
 
 #[test]

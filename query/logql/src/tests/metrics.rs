@@ -162,7 +162,7 @@ fn too_many_series_are_refused() {
     let query = r#"count_over_time({app="x"} | logfmt [10s])"#;
     let options = MetricOptions { series_max: 2, ..options(Steps::instant(10 * SECOND)) };
     let error = metric(&store(), query, &parse(query).unwrap(), &options, &NoBudget).unwrap_err();
-    let expected = "the query needs more than 2 series; narrow the time range or the selector, or raise query.series_max";
+    let expected = "maximum of series (2) reached for a single query: narrow the selector or the labels that series keep, or raise query.series_max";
     assert_eq!(error.to_string(), expected);
     let summed = format!("sum by (pod) ({query})");
     assert!(metric(&store(), &summed, &parse(&summed).unwrap(), &options, &NoBudget).is_ok(), "summed as they come");

@@ -5,6 +5,7 @@ mod fuzz;
 mod lines;
 mod metrics;
 mod properties;
+mod scripts;
 mod syntax;
 
 #[global_allocator]

@@ -152,9 +152,9 @@ fn texts() {
         ("indent -1 \"a\"", "indent: strings: negative Repeat count"),
         ("urldecode \"a%zzz\"", "urldecode: invalid URL escape \"%zz\""),
         ("urldecode \"a%2\"", "urldecode: invalid URL escape \"%2\""),
-        ("bytes \"5 apples\"", "bytes: \"5 apples\" is no byte size"),
-        ("duration \"1d\"", "duration: \"1d\" is no duration"),
-        ("duration \"5\"", "duration: \"5\" is no duration"),
+        ("bytes \"5 apples\"", "bytes: unhandled size name: apples"),
+        ("duration \"1d\"", "duration: time: unknown unit \"d\" in duration \"1d\""),
+        ("duration \"5\"", "duration: time: missing unit in duration \"5\""),
     ]);
 }
 
