@@ -68,6 +68,25 @@ fn a_damaged_chunk_is_named_and_the_others_answer() {
     assert!(engine.merge(&[block]).is_err());
 }
 
+/// And its index knows their words, though none of their bodies was rendered.
+#[test]
+fn a_merge_copies_chunks_that_are_large_enough() {
+    let engine = engine(100);
+    let blocks = open_built(&engine, "sealed", ten_chunks(&engine));
+    let merged = engine.merge(&[Arc::clone(&blocks[0].block)]).unwrap();
+    let chunks = |built: &BuiltBlock| built.data.sections.iter().find(|(name, _)| *name == "chunks.2").unwrap().1.clone();
+    assert_eq!(chunks(&merged[0]), chunks(&ten_chunks(&engine)[0]));
+    // With room for two in a chunk they are made anew.
+    let joined = LogsEngine::new(LogsOptions { chunk_bytes: 400, index_cache_bytes: 1 << 20 });
+    let together = joined.merge(&[Arc::clone(&blocks[0].block)]).unwrap();
+    assert!(open_built(&joined, "joined", together)[0].block.chunks() < 10);
+    let (reader, budget) = (reader(open_built(&engine, "merged", merged), Vec::new()), Spent::default());
+    let select = select(vec![LineFilter::Contains(vec![b"word3x ".to_vec()])]);
+    let mut collect = Collect::default();
+    reader.visit(&select, &budget, &mut collect).unwrap();
+    assert_eq!((collect.lines.len(), *budget.0.lock().unwrap()), (1, 1));
+}
+
 #[test]
 fn hostile_blocks_never_panic() {
     let engine = engine(100);
