@@ -119,23 +119,16 @@ pub(crate) fn parse<'a>(
         return false;
     }
     let (mut at, mut literal) = (0, 0);
-    while at < body.len() {
-        let class = CLASS[usize::from(body[at])];
-        if class & (DIGIT | LETTER) == 0 {
-            if class == MARK {
-                return false;
-            }
-            at += 1;
-            continue;
-        }
-        let (start, mut seen) = (at, 0);
-        while at < body.len() {
-            let class = CLASS[usize::from(body[at])];
-            if class & (DIGIT | LETTER) == 0 {
-                break;
-            }
+    while let Some(skipped) = body[at..].iter().position(|byte| CLASS[usize::from(*byte)] != 0) {
+        let (start, mut seen) = (at + skipped, 0);
+        let ends = |byte: &u8| {
+            let class = CLASS[usize::from(*byte)];
             seen |= class;
-            at += 1;
+            class & (DIGIT | LETTER) == 0
+        };
+        at = body[start..].iter().position(ends).map_or(body.len(), |length| start + length);
+        if seen & MARK != 0 {
+            return false;
         }
         if seen & DIGIT != 0 {
             let (variable, end) = variable(body, start..at, references);
