@@ -12,13 +12,14 @@ use weir_access::{Needs, Routes, Verb};
 use weir_heads::{AdminResult, COMPACT_PATH, EXPIRE_PATH, SEAL_PATH};
 
 use crate::AggregatorError;
+use crate::deletions;
 use crate::open::Aggregator;
 
 /// Answers `POST /api/weir/v1/admin/{seal,compact,expire}` when it is done; 503 with what refused when not.
 pub fn router(aggregator: Arc<Aggregator>) -> Routes {
     let needs = Needs::Whole(Verb::Admin);
     let routes = Routes::new().post(SEAL_PATH, needs, seal).post(COMPACT_PATH, needs, compact);
-    routes.post(EXPIRE_PATH, needs, expire).with_state(aggregator)
+    routes.post(EXPIRE_PATH, needs, expire).merge(deletions::routes()).with_state(aggregator)
 }
 
 async fn seal(State(aggregator): State<Arc<Aggregator>>) -> Response {

@@ -39,6 +39,9 @@ pub struct AggregatorConfig {
     pub compaction_memory_max: ByteSize,
     /// How long to keep what, by its newest record; `0s` keeps it for ever.
     pub retention: Retention,
+    /// A request to delete logs may be cancelled for so long, by the partitions' own time: until then its lines stay on disk, unseen.
+    #[serde(with = "duration")]
+    pub delete_request_cancel_period: Duration,
     /// How often something to compact or to delete is looked for.
     #[serde(with = "duration")]
     pub tick: Duration,
@@ -98,6 +101,8 @@ impl Default for AggregatorConfig {
             // Blocks of logs of some 100 MiB, which are gigabytes of lines.
             compaction_memory_max: ByteSize::gib(1),
             retention: Retention::default(),
+            // As Loki has it.
+            delete_request_cancel_period: DAY,
             tick: Duration::from_secs(30),
             // Ten times the longest query.
             garbage_age_min: Duration::from_secs(600),

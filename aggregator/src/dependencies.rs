@@ -6,6 +6,7 @@ use object_store::ObjectStore;
 use weir_blocks::blob::BlobCache;
 use weir_blocks::manifest::NonceSource;
 use weir_bus::Log;
+use weir_model::limits::Limits;
 use weir_model::time::UnixNanos;
 
 use crate::metrics::Metrics;
@@ -29,4 +30,6 @@ pub struct Dependencies {
     pub metrics: Metrics,
     /// Static identity in the group, and the owner's URL in the manifests.
     pub member: String,
+    /// Limits by tenant, of which retention is asked here.
+    pub limits: Limits,
 }

@@ -44,6 +44,9 @@ pub enum AggregatorError {
     /// Work that somebody, or several, had told the partition to do has failed.
     #[error("{0}")]
     Refused(#[source] Arc<AggregatorError>),
+    /// A deletion may be cancelled only before its first record is gone.
+    #[error("deletion {id}: its cancel period is over")]
+    DeletionBegun { id: String },
     /// The partition is assigned to this process and not served now.
     #[error("{place} is not open; try again")]
     NotOpen { place: TopicPartition },

@@ -7,12 +7,10 @@
 use std::time::Duration;
 
 use weir_blocks::manifest::BlockEntry;
+use weir_blocks::periods::NEWEST_MARGIN;
 use weir_model::time::UnixNanos;
 
 use crate::config::nanos;
-
-/// Records are stored at most so long after they were made, as a rule; only a smaller retention would notice.
-const NEWEST_MARGIN: Duration = Duration::from_secs(3600);
 
 /// What was not deleted when it could have been is made up for, up to so much time.
 const SAVED_MAX: Duration = Duration::from_secs(3600);

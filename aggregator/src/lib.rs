@@ -8,7 +8,7 @@
 //! - [`budget`]: what all partitions of a process share, so that its memory is bounded; [`runs`]: which blocks are merged;
 //!   [`expiry`]: which ones go; [`steady`]: a partition's own time.
 //! - [`live`]: what readers see meanwhile; [`heads`]: the same for query nodes in other processes, as routes; [`admin`]: sealing and
-//!   merging at once, as routes.
+//!   merging at once, as routes; [`deletions`]: requests to delete.
 //!
 //! It never sees a query's text or binds a socket, and there is no write-ahead log here: the bus is it.
 
@@ -20,6 +20,7 @@ mod block_memory;
 mod budget;
 mod config;
 mod dedup;
+mod deletions;
 mod dependencies;
 mod error;
 mod expiry;

@@ -3,12 +3,13 @@
 //! The owner swaps a partition's snapshot as a whole, so a reader sees every record exactly once whatever moves meanwhile.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::broadcast;
 use weir_blocks::engine::{Engine, Head};
+use weir_blocks::hidden::Horizon;
 use weir_blocks::manifest::Manifest;
 use weir_blocks::view::{BlockView, PartitionView, TailSection, Tails, Views};
 use weir_heads::{HeadInstant, bus_silent};
@@ -114,7 +115,11 @@ pub struct Partitions<E: Engine> {
     /// Guards who is served and who is not; held only to copy pointers.
     owned: RwLock<Owned<E>>,
     tails: broadcast::Sender<TailSection<E::Batch>>,
+    /// From when on records are seen; set once, by whoever knows the limits.
+    horizon: OnceLock<HorizonSource>,
 }
+
+type HorizonSource = Box<dyn Fn() -> Option<Horizon> + Send + Sync>;
 
 /// A partition is in one of the two, or in none while it is opened for the first time.
 struct Owned<E: Engine> {
@@ -126,11 +131,16 @@ struct Owned<E: Engine> {
 impl<E: Engine> Default for Partitions<E> {
     fn default() -> Self {
         let owned = Owned { served: BTreeMap::new(), damaged: BTreeMap::new() };
-        Self { owned: RwLock::new(owned), tails: broadcast::channel(TAIL_SECTIONS).0 }
+        Self { owned: RwLock::new(owned), tails: broadcast::channel(TAIL_SECTIONS).0, horizon: OnceLock::new() }
     }
 }
 
 impl<E: Engine> Partitions<E> {
+    /// Readers see records from there on.
+    pub(crate) fn see_within(&self, horizon: impl Fn() -> Option<Horizon> + Send + Sync + 'static) {
+        let _once = self.horizon.set(Box::new(horizon));
+    }
+
     pub(crate) fn insert(&self, live: Arc<LivePartition<E>>) {
         let mut owned = self.owned.write();
         owned.damaged.remove(&live.partition);
@@ -180,6 +190,10 @@ impl<E: Engine> Views<E> for Partitions<E> {
     fn views(&self) -> Vec<PartitionView<E>> {
         let served = self.all().into_iter().map(|live| live.view());
         served.chain(self.damaged().into_iter().map(|(partition, reason)| damaged_view(partition, &reason))).collect()
+    }
+
+    fn horizon(&self) -> Option<Horizon> {
+        self.horizon.get().and_then(|horizon| horizon())
     }
 }
 

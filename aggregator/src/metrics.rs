@@ -64,6 +64,8 @@ pub struct Metrics {
     pub expired_records: Family<PartitionLabels, Counter>,
     /// Bytes of them.
     pub expired_bytes: Family<PartitionLabels, Counter>,
+    /// Lines, samples or spans that requests had deleted from blocks.
+    pub deleted_records: Family<PartitionLabels, Counter>,
     /// Blocks that are too old by the clocks and are kept for now: more than time can have aged.
     pub held: Family<PartitionLabels, Gauge>,
     /// Times that a partition was assigned and not served: its owner was fenced, or the store could not be reached.
@@ -95,6 +97,7 @@ impl Metrics {
         counter("expired_blocks", "Blocks deleted by retention", &self.expired_blocks);
         counter("expired_records", "Log lines, samples or spans deleted by retention", &self.expired_records);
         counter("expired_bytes", "Bytes of blocks deleted by retention", &self.expired_bytes);
+        counter("deleted_records", "Log lines, samples or spans deleted by requests", &self.deleted_records);
         counter("failed_commits", "Seals and compactions that failed and are tried again", &self.failures);
         counter("ownership_interruptions", "Fenced owners and openings that failed; both are tried again", &self.interruptions);
         let help =

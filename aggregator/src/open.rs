@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use tokio_util::sync::CancellationToken;
 use weir_blocks::engine::{Engine, Head};
+use weir_blocks::periods::TenantPeriods;
 use weir_heads::AdminResult;
 use weir_logs::LogsEngine;
 use weir_metrics::MetricsEngine;
@@ -38,7 +39,7 @@ pub struct Aggregator {
     pub traces: Arc<Partitions<TracesEngine>>,
     /// What answers query nodes in other processes.
     pub(crate) heads: HeadService,
-    group: Group,
+    pub(crate) group: Group,
 }
 
 impl Aggregator {
@@ -133,6 +134,9 @@ pub(crate) fn owners<E: Engine>(
     (dependencies, budget, pool): (&Arc<Dependencies>, &Arc<Budget>, &Arc<Pool>),
     config: &AggregatorConfig,
 ) -> Arc<dyn Owners> {
+    let (periods, clock) = (TenantPeriods::overrides(dependencies.limits.clone(), E::KIND), Arc::clone(&dependencies.clock));
+    let stored = Arc::clone(budget);
+    partitions.see_within(move || periods.clone().horizon(clock(), stored.newest()));
     Arc::new(EngineOwners(Arc::new(Deps {
         engine: Arc::new(engine),
         partitions: Arc::clone(partitions),
@@ -196,6 +200,7 @@ mod tests {
             nonces: random_nonces(),
             metrics: Metrics::default(),
             member: name.to_owned(),
+            limits: Default::default(),
         };
         Arc::new(Aggregator::new(AggregatorConfig::default(), engines, dependencies))
     }

@@ -67,9 +67,22 @@ impl OwnerRegistry {
     /// Commands every owner, and adds up what they did. Errors with every refusal, and every partition that is not open.
     pub async fn command_all(
         &self,
+        command: impl FnMut(&TopicPartition, Reply) -> OwnerCommand,
+    ) -> Result<AdminResult, AggregatorError> {
+        self.command_some(|_| true, command).await
+    }
+
+    /// The same for those that are meant.
+    pub async fn command_some(
+        &self,
+        is_meant: impl Fn(&TopicPartition) -> bool,
         mut command: impl FnMut(&TopicPartition, Reply) -> OwnerCommand,
     ) -> Result<AdminResult, AggregatorError> {
-        let owners: Vec<_> = self.0.lock().owners.iter().map(|(place, owner)| (place.clone(), owner.clone())).collect();
+        let owners: Vec<_> = {
+            let registry = self.0.lock();
+            let meant = registry.owners.iter().filter(|(place, _)| is_meant(place));
+            meant.map(|(place, owner)| (place.clone(), owner.clone())).collect()
+        };
         let (mut replies, mut refusals) = (Vec::new(), Vec::new());
         for (place, owner) in owners {
             let (tx, rx) = oneshot::channel();

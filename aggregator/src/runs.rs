@@ -16,16 +16,16 @@ pub(crate) struct RunLimits {
     pub all: bool,
 }
 
-/// The next run: blocks in manifest order, unbroken by one that cannot be merged. Neighbours that would be a run but do not fit
+/// The next run: blocks in manifest order, unbroken by one that cannot be merged, and none on both sides of what `parts` them. Neighbours that would be a run but do not fit
 /// together give a shorter one; none gives one that does not fit.
 pub(crate) fn next_run(
     blocks: &[BlockEntry],
-    can: impl Fn(&BlockEntry) -> bool,
+    (can, parts): (impl Fn(&BlockEntry) -> bool, impl Fn(&BlockEntry, &BlockEntry) -> bool),
     cost: BlockCost,
     limits: RunLimits,
 ) -> Option<&[BlockEntry]> {
     let wanted = if limits.all { 2 } else { limits.blocks.max(2) };
-    let joins = |a: &BlockEntry, b: &BlockEntry| can(a) && can(b) && (limits.all || a.level == b.level);
+    let joins = |a: &BlockEntry, b: &BlockEntry| can(a) && can(b) && !parts(a, b) && (limits.all || a.level == b.level);
     for neighbours in blocks.chunk_by(joins).filter(|neighbours| neighbours.len() >= wanted) {
         for start in 0..=neighbours.len() - wanted.min(neighbours.len()) {
             let most = if limits.all { neighbours.len() } else { start + wanted };
@@ -69,7 +69,12 @@ mod tests {
             ..BlockEntry::default()
         };
         let entries: Vec<_> = blocks.iter().enumerate().map(entry).collect();
-        let run = next_run(&entries, |entry| entry.level != 9, COST, limits);
+        let run = next_run(
+            &entries,
+            (|entry: &BlockEntry| entry.level != 9, |_: &BlockEntry, b: &BlockEntry| b.size == 77),
+            COST,
+            limits,
+        );
         let ids = |run: &[BlockEntry]| run.iter().map(|entry| entry.id.clone()).collect::<Vec<_>>();
         let expected = expected.map(|range| range.map(|i| i.to_string()).collect::<Vec<_>>());
         assert_eq!(run.map(ids), expected, "{blocks:?}");
@@ -82,6 +87,9 @@ mod tests {
         check(&[(1, 10), (0, 10), (0, 10), (0, 10), (0, 10)], LIMITS, Some(1..4));
         check(&[(0, 10), (0, 10), (9, 10), (0, 10)], LIMITS, None);
         check(&[(9, 10), (9, 10), (9, 10)], LIMITS, None);
+        // What stands before 77 is parted from it.
+        check(&[(0, 10), (0, 77), (0, 10), (0, 10)], LIMITS, Some(1..4));
+        check(&[(0, 10), (0, 10), (0, 77), (0, 10)], RunLimits { all: true, ..LIMITS }, Some(0..2));
         check(&[(2, 10), (0, 10), (1, 10), (9, 1), (0, 10)], RunLimits { all: true, ..LIMITS }, Some(0..3));
     }
 

@@ -88,6 +88,7 @@ impl World {
             },
             metrics: Metrics::default(),
             member: name.to_owned(),
+            limits: Default::default(),
         });
         let outages = dependencies.metrics.outages.clone();
         let partitions = Arc::default();

@@ -19,11 +19,12 @@ pub(crate) struct Steady {
 }
 
 impl Steady {
-    /// From the newest stamp of a mark or digest; from the wall clock when the partition has none. `passed` is counted from a moment
+    /// From the newest stamp of a mark, digest or deletion; from the wall clock when the partition has none. `passed` is counted from a moment
     /// that stays the same.
     pub fn new(manifest: &Manifest, wall: UnixNanos, passed: Duration) -> Self {
         let marks = manifest.marks.values().map(|mark| mark.touched);
-        let newest = marks.chain(manifest.digests.iter().map(|push| push.seen)).max();
+        let deletions = manifest.deletions.iter().map(|known| known.accepted);
+        let newest = marks.chain(manifest.digests.iter().map(|push| push.seen)).chain(deletions).max();
         Self { base: newest.unwrap_or(wall), since: passed }
     }
 

@@ -12,6 +12,7 @@ use weir_blocks::StoreError;
 use weir_blocks::blob::{BlobCache, MemoryBlob};
 use weir_blocks::block::{Blob, BlockReader};
 use weir_blocks::engine::{BlockCost, BlockSummary, BuiltBlock, Engine, Head, Position};
+use weir_blocks::hidden::Hidden;
 use weir_blocks::manifest::{Manifest, ManifestStore, random_nonces};
 use weir_bus::sim::{Sim, SimConfig};
 use weir_bus::{Record, TopicPartition};
@@ -88,6 +89,14 @@ impl Engine for Picky {
         let merged: Result<Vec<_>, _> = blocks.chunks(fitting.max(1)).map(|blocks| self.0.merge(blocks)).collect();
         Ok(merged?.into_iter().flatten().collect())
     }
+
+    fn count_hidden(&self, block: &LogsBlock, hidden: &Hidden) -> Result<u64, StoreError> {
+        self.0.count_hidden(block, hidden)
+    }
+
+    fn rewrite(&self, block: &Arc<LogsBlock>, without: &Hidden) -> Result<Option<Vec<BuiltBlock>>, StoreError> {
+        self.0.rewrite(block, without)
+    }
 }
 
 /// Two lines of a source; each sends its section twice, so that a replay has duplicates to drop.
@@ -133,6 +142,7 @@ impl Sealing {
             nonces: random_nonces(),
             metrics: metrics.clone(),
             member: "a".into(),
+            limits: Default::default(),
         });
         let shared = (&dependencies, &Arc::new(Budget::new(&config)), &Arc::new(Pool::new()));
         let owners = owners(Picky(LogsEngine::default()), &Arc::default(), shared, &config);

@@ -21,8 +21,8 @@ use clap_complete::Shell;
 
 pub(crate) use access::AccessArguments;
 pub(crate) use ask::{
-    AdminAction, ColorWhen, LogsArguments, MetricsArguments, Output, RangeArguments, ServerArguments, TlsArguments,
-    TraceArguments,
+    AdminAction, ColorWhen, DeleteArguments, DeleteTenantArguments, LogsArguments, MetricsArguments, Output, RangeArguments,
+    ServerArguments, TlsArguments, TraceArguments,
 };
 pub(crate) use certs::{CertsAction, CertsArguments, Holder};
 pub(crate) use containers::{MonitorArguments, PsArguments, RmArguments, RunArguments, StopArguments};

@@ -48,6 +48,8 @@ pub(crate) struct Config {
     pub auth: AuthConfig,
     /// What who is known may do.
     pub authorization: weir_access::AuthorizationConfig,
+    /// Limits by tenant.
+    pub limits: crate::limits::LimitsConfig,
     /// Certificates of the listeners.
     pub tls: weir_tls::TlsConfig,
     /// This machine.
@@ -84,6 +86,7 @@ impl Default for Config {
             front: Default::default(),
             auth: Default::default(),
             authorization: Default::default(),
+            limits: Default::default(),
             tls: Default::default(),
             node: NodeConfig::default(),
             bus: BusConfig::default(),

@@ -11,6 +11,7 @@
 //! - [`rules`]: rule files, and where their samples go.
 //! - [`containers`]: `run`, `ps`, `stop`, `rm`.
 //! - [`certs`]: a small CA.
+//! - [`limits`]: the file of limits by tenant.
 //! - [`plan`]: all that can be refused before anything is opened; [`check`]: `check config`, `check rules`, `check access`, `config`.
 //! - [`found`]: what `up` says when it is up.
 //! - [`stdout`]: where data goes.
@@ -30,6 +31,7 @@ mod containers;
 mod fault;
 mod found;
 mod front;
+mod limits;
 mod pages;
 mod plan;
 mod role;

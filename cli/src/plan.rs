@@ -28,6 +28,7 @@ impl Plan {
         directories(&config)?;
         certificates(&config).map_err(Failure::input)?;
         authorization(&config).map_err(|error| Failure::input(format!("authorization.{error}")))?;
+        config.limits.read().map_err(|error| Failure::input(format!("limits.overrides_file: {error}")))?;
         let rules = Arc::new(rules::load(&config.rules)?.for_tenant(&config.collector.tenant));
         let scrape = config.collector.scrape.config_file.as_deref().map(scrape).transpose()?;
         Ok(Self { config, rules, scrape })
@@ -117,6 +118,7 @@ mod tests {
         std::fs::write(at("targets.yml"), "scrape_configs:\n- job_name: a\n  static_configs:\n  - targets: [a:1, b:2]\n")
             .unwrap();
         std::fs::write(at("jobs.yml"), "scrape_configs:\n- job_name: a\n  scrape_intervall: 5s\n").unwrap();
+        std::fs::write(at("bad.toml"), "[defaults.query]\ntimeout = \"0s\"\n").unwrap();
         std::fs::write(at("job.yml"), "scrape_configs:\n- 5\n").unwrap();
         let file = folder.path().join("weir.toml");
         std::fs::write(&file, text.replace("DIR", &folder.path().display().to_string())).unwrap();
@@ -166,6 +168,8 @@ mod tests {
         check("otlp_grpc = \"127.0.0.1:4318\"", &["otlp_grpc", "otlp_http", "port of its own"]);
         check("allow_plaintext = true\nallow_anonymous = true\nlisten = \"0.0.0.0:4317\"", &["listen", "otlp_grpc"]);
         check("otlp_grpc = \"0.0.0.0:1\"", &["otlp_grpc", "allow_plaintext"]);
+        check("[limits]\noverrides_file = \"DIR/away.toml\"", &["limits.overrides_file", "away.toml", "No such file"]);
+        check("[limits]\noverrides_file = \"DIR/bad.toml\"", &["limits.overrides_file", "bad.toml", "defaults.query.timeout"]);
         check("collector = 5", &["collector", "expected a table"]);
         check("listen = \"weir.example:80\"", &["listen", "such as 127.0.0.1:9640"]);
         check("[collector.files]\nbegin = \"middle\"", &["unknown value `middle`", "`start` or `end`"]);

@@ -20,6 +20,7 @@ use crate::audit::Auditing;
 use crate::config::Config;
 use crate::found::Found;
 use crate::front::{Servers, whoami};
+use crate::limits::LimitsWatch;
 use crate::plan::Plan;
 use crate::rules::Sink;
 use crate::service::health::{self, CaughtUp, Readiness, Share};
@@ -34,6 +35,7 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     let Plan { mut config, rules, scrape } = Plan::of(Config::of_up(&arguments)?)?;
     let (main, otlp) = (listen::bind_main(&mut config).await?, listen::Otlp::bind(&config).await?);
     let mut registry = Registry::default();
+    let limits = LimitsWatch::start(&config.limits, &mut registry)?;
     let front = listen::front(&config, &mut registry)?;
     let parts = Parts { collector: true, aggregator: true, query: true };
     memory::declare(&config, parts, &mut registry);
@@ -44,9 +46,17 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     let storage = startup_gate::storage(&config, &front, &[&main, grpc, http], &mut registry).await?;
     let Some(Storage { bus, object_store, places }) = storage else { return Ok(()) };
     let member = config.own_url();
-    let aggregator = build::build_aggregator(&config, (Arc::clone(&bus), object_store), member, &clock, &outages, &mut registry);
+    let aggregator = build::build_aggregator(
+        &config,
+        (Arc::clone(&bus), object_store),
+        member,
+        &clock,
+        (&outages, limits.limits()),
+        &mut registry,
+    );
     let mut owning = run(&aggregator, &consuming);
-    let mut collector = build::start_collector(&config, bus, &clock, &outages, &mut registry, &shutdown).await?;
+    let mut collector =
+        build::start_collector(&config, bus, &clock, (&outages, limits.limits()), &mut registry, &shutdown).await?;
 
     let tenant = config.collector.tenant.clone();
     let (spans, requests) = telemetry::start(collector.shipper(), tenant.clone(), build::node_name(&config));
@@ -60,7 +70,7 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
         Owning { storing, caught_up: CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::All(places.len()) } };
     let reads = weir_api::router(api).map(|router| requests.around(config.telemetry.spans, router));
     let reads = reads.merge(front.sign_in_routes());
-    let routes = routes(reads, (&collector, &aggregator), health::router(registry, readiness));
+    let routes = routes(reads, (&collector, &aggregator), health::router(registry, limits.told_by(readiness)));
 
     tracing::info!(listen = %config.listen, otlp_grpc = %config.otlp_grpc, otlp_http = %config.otlp_http,
         data = %config.data.display(), "weir is up");
@@ -139,6 +149,7 @@ pub(crate) fn build_api(
     let status = AggregatorStatus(Arc::clone(aggregator), config.own_url());
     let storing = storing.clone();
     let api = api.with_counters(build::http_metrics(registry)).with_status(Arc::new(status));
+    let api = api.with_deletions(Arc::clone(aggregator) as _);
     Arc::new(api.with_outages(Arc::new(move || storing.status())))
 }
 

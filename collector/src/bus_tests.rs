@@ -157,6 +157,7 @@ async fn push_all(log: Arc<dyn Log>, data: &Path) {
     let mut config = CollectorConfig::default();
     (config.files.containers, config.sample.enabled) = (false, false);
     let deps = Deps {
+        limits: Default::default(),
         bus: log,
         registry: &mut prometheus_client::registry::Registry::default(),
         clock: Arc::new(|| 11),

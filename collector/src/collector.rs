@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_access::Routes;
 use weir_bus::Log;
+use weir_model::limits::Limits;
 use weir_model::outage::Outages;
 use weir_runtime::containers::InventoryConfig;
 use weir_runtime::logs::LogPlace;
@@ -42,6 +43,8 @@ pub struct Deps<'a> {
     pub inventory: InventoryConfig,
     /// How long aggregators keep what is pushed here.
     pub retention: Retention,
+    /// What each tenant may send.
+    pub limits: Limits,
     /// A directory of the collector's own, for the checkpoint, the pins, the epochs and the containers' history.
     pub data: PathBuf,
     /// Told of what the bus and the collector's own files refuse.

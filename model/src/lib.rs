@@ -8,6 +8,7 @@
 //! - [`instant`]: the spellings of an instant that people use.
 //! - [`id`]: trace and span ids, and a log line's permanent identity.
 //! - [`label`]: sorted label sets and the matchers over them.
+//! - [`limits`]: what each tenant may send, ask and keep.
 //! - [`selector`]: `{a="b"}` by itself, as policies have it.
 //! - [`compression`] makes and reads zstd frames.
 //! - [`pattern`]: regular expressions of strangers, compiled within limits.
@@ -27,6 +28,7 @@
 mod clip;
 pub mod compression;
 pub mod config;
+pub mod deletion;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
@@ -34,6 +36,7 @@ pub mod id;
 pub mod instant;
 pub mod intern;
 pub mod label;
+pub mod limits;
 pub mod log;
 pub mod memory;
 pub mod metric;

@@ -73,7 +73,7 @@ fn view(targets: usize) -> PartitionView<MetricsEngine> {
         for built in head(&engine, &schemas, piece).build().expect("it is built") {
             let blob = MemoryBlob::new("metrics/0/bench", built.data.encode(Kind::Metrics));
             let block = engine.open(Arc::new(blob)).expect("it can be opened");
-            blocks.push(BlockView { summary: built.summary, block: Arc::new(block) });
+            blocks.push(BlockView { summary: built.summary, block: Arc::new(block), hidden: Default::default() });
         }
     }
     let heads = vec![Arc::new(head(&engine, &schemas, PIECES - 1))];

@@ -53,6 +53,7 @@ async fn bench() {
         node: "bench".into(),
         inventory: InventoryConfig { root: folder.path().to_path_buf(), ..InventoryConfig::default() },
         retention: weir_collector::Retention::default(),
+        limits: weir_model::limits::Limits::default(),
         data: folder.path().join("collector"),
         outages: weir_model::outage::Outages::default(),
         shutdown: stop.clone(),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use weir_blocks::manifest::{BlockEntry, Manifest, Opened, unread};
+use weir_blocks::hidden::Hidden;
+use weir_blocks::manifest::{AcceptedRequest, BlockEntry, Manifest, Opened, unread};
 use weir_bus::Record;
 use weir_model::time::UnixNanos;
 
@@ -27,6 +28,12 @@ pub(crate) enum OwnerCommand {
     Compact(Reply),
     /// Delete everything that is too old, however much that is at once.
     Expire(Reply),
+    /// Accept a request as soon as everything below this offset is sealed.
+    Delete(u64, Arc<AcceptedRequest>, Reply),
+    /// Forget the request of this tenant and id.
+    CancelDeletion { tenant: String, id: String, reply: Reply },
+    /// Rewrite now all blocks of which something is deleted for good.
+    ApplyDeletions(Reply),
 }
 
 /// What a step may go by besides the event.
@@ -59,6 +66,8 @@ pub(crate) enum Event {
     Sealed(Result<Sealed, AggregatorError>),
     /// The run lies in these blocks too; `None` when it does not fit into fewer than it has.
     Merged(Result<Option<Vec<BlockEntry>>, AggregatorError>),
+    /// What is left of the block lies in these, perhaps none; `None` when nothing of it is deleted.
+    Rewritten(Result<Option<Vec<BlockEntry>>, AggregatorError>),
     Opened(Opened),
     /// Errors other than `Fenced` leave it unknown whether the version exists.
     Published(Result<(), AggregatorError>),
@@ -145,6 +154,13 @@ pub(crate) enum Effect {
     EndMergeTurn,
     /// Answers [`Event::Merged`].
     Merge(Vec<BlockEntry>),
+    /// Write a block without what is hidden of it: answers [`Event::Rewritten`].
+    Rewrite {
+        entry: BlockEntry,
+        hidden: Hidden,
+        /// It is left as it is where its directory says that fewer records are hidden.
+        least: u64,
+    },
     /// Answers [`Event::Opened`].
     Open(Vec<BlockEntry>),
     /// Answers [`Event::Published`].
@@ -226,4 +242,6 @@ pub(crate) enum Count {
     },
     /// Blocks that are too old by the clocks and are kept for now.
     Held(u64),
+    /// Records that requests had deleted.
+    Deleted(u64),
 }

@@ -23,8 +23,9 @@ mod tests;
 use std::time::Duration;
 
 use weir_blocks::engine::{BlockCost, Engine};
+use weir_blocks::periods::TenantPeriods;
 use weir_bus::TopicPartition;
-use weir_model::wire::Kind;
+use weir_model::limits::Limits;
 
 use crate::backoff::Backoff;
 use crate::budget::HeadBytes;
@@ -41,15 +42,16 @@ const REOPEN: Backoff = Backoff::new(Duration::from_secs(4), Duration::from_secs
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
     pub place: TopicPartition,
-    pub kind: Kind,
     pub merge_cost: BlockCost,
     pub config: AggregatorConfig,
+    pub periods: TenantPeriods,
 }
 
 impl Rules {
     /// Of an engine's partition.
-    pub fn of<E: Engine>(place: TopicPartition, config: &AggregatorConfig) -> Self {
-        Self { place, kind: E::KIND, merge_cost: E::MERGE, config: config.clone() }
+    pub fn of<E: Engine>(place: TopicPartition, config: &AggregatorConfig, limits: &Limits) -> Self {
+        let periods = TenantPeriods::new(limits.clone(), E::KIND, config.retention(E::KIND));
+        Self { place, merge_cost: E::MERGE, config: config.clone(), periods }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Seeded schedules of the machine alone: two owners of one partition over a modelled bus and store, where anything may end in any
 //! order, fail, stay without an answer, or be done and said to have failed. A schedule takes a millisecond, so there are many.
 //!
-//! What must hold after every version: each offset below it is in exactly one block, or expired, or declared lost; nothing is released
-//! that is not sealed. In the end all that was appended is. `WEIR_SIM_SEED` runs one schedule.
+//! What must hold after every version: each offset below it is in exactly one block, or expired, or deleted, or declared lost; nothing is released
+//! that is not sealed; what a deletion takes is what it means, a deletion that was accepted stays, and when it is processed nothing of it
+//! is left. In the end all that was appended is. `WEIR_SIM_SEED` runs one schedule.
 
 mod owner;
 mod world;
@@ -12,7 +13,9 @@ use std::time::Duration;
 
 use rand::RngExt;
 use tokio::sync::oneshot;
+use weir_blocks::periods::TenantPeriods;
 use weir_model::config::ByteSize;
+use weir_model::limits::Limits;
 use weir_model::wire::Kind;
 
 use super::tests::rules;
@@ -28,7 +31,7 @@ const SCHEDULES: u64 = 3000;
 /// What a schedule has been through.
 type Seen = BTreeSet<&'static str>;
 
-const PHASES: [&str; 23] = [
+const PHASES: [&str; 29] = [
     "opening",
     "not opened",
     "serving while blocks open",
@@ -52,6 +55,12 @@ const PHASES: [&str; 23] = [
     "disk full",
     "clock jumped",
     "bus forgot",
+    "accepted",
+    "cancelled",
+    "rewriting",
+    "nothing deleted",
+    "all deleted",
+    "processed",
 ];
 
 fn happen(world: &mut World, owners: &mut [Owner; 2], rules: &Rules) {
@@ -68,15 +77,19 @@ fn happen(world: &mut World, owners: &mut [Owner; 2], rules: &Rules) {
             owner.step(world, Event::Tick);
         }
         84..88 => {
+            if !owner.machine.takes_commands(world.now) {
+                return;
+            }
             let (reply, next) = (oneshot::channel().0, world.next);
-            let command = match world.random.random_range(0..3) {
+            let command = match world.random.random_range(0..8) {
                 0 => OwnerCommand::Seal(next, reply),
                 1 => OwnerCommand::Compact(reply),
-                _ => OwnerCommand::Expire(reply),
+                2 => OwnerCommand::Expire(reply),
+                3 => OwnerCommand::ApplyDeletions(reply),
+                4 => world.deletion(),
+                _ => world.cancel(),
             };
-            if owner.machine.takes_commands(world.now) {
-                owner.step(world, Event::Command(command));
-            }
+            owner.step(world, Event::Command(command));
         }
         88..93 => {
             // The group gives and takes; for a while both, or none, may believe that it is theirs.
@@ -105,14 +118,17 @@ fn schedule(seed: u64, kind: Kind) -> Seen {
         head_age_max: Duration::from_secs(2),
         tick: Duration::from_secs(1),
         compaction_blocks: 2,
+        delete_request_cancel_period: Duration::from_secs(20),
         retention: Retention { logs: keep, metrics: keep, traces: keep },
         ..AggregatorConfig::default()
     };
-    let rules = Rules { kind, ..rules(config) };
+    let periods = TenantPeriods::new(Limits::default(), kind, keep);
+    let rules = Rules { periods, ..rules(config) };
     let mut owners = [Owner::new(&rules), Owner::new(&rules)];
     for _ in 0..world.random.random_range(100..600) {
         let expired = world.expired;
         happen(&mut world, &mut owners, &rules);
+        world.hear();
         if world.expired > expired {
             world.seen.insert("expiring");
         }

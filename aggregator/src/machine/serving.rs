@@ -4,11 +4,14 @@
 //! expiry. A seal that fails keeps its frozen head and is tried again before anything else is changed. What becomes of work that ended
 //! says [`outcomes`].
 
+mod deletions;
 mod outcomes;
+mod retention;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use weir_blocks::hidden::Hidden;
 use weir_blocks::manifest::{BlockEntry, Manifest};
 
 use super::Rules;
@@ -21,6 +24,8 @@ use crate::config::nanos;
 use crate::expiry::{Due, Pace};
 use crate::runs::{RunLimits, next_run};
 use crate::steady::Steady;
+use deletions::{DeletionQueue, Rewrite};
+use retention::OldBlocks;
 
 /// Work that failed is tried again.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(15));
@@ -36,6 +41,7 @@ enum Work {
     /// The seal failed and is due again then.
     SealAgain(Duration),
     Merging(Vec<BlockEntry>),
+    Rewriting(Rewrite),
     Publishing(Change),
     /// It is not known whether the version exists: until it is, nothing else may be tried.
     PublishAgain(Change, Duration),
@@ -53,9 +59,17 @@ struct Change {
 
 #[derive(Clone, Copy, Debug)]
 enum ChangeOf {
-    Seal { quarantined_late: u64 },
+    Seal {
+        quarantined_late: u64,
+    },
     Merge,
-    Expiry { bytes: u64 },
+    Expiry {
+        bytes: u64,
+    },
+    /// Requests were accepted or cancelled.
+    Deletions,
+    Rewrite(Count),
+    Processed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +100,8 @@ pub(super) struct Serving {
     expiries: Vec<Reply>,
     /// Those that the expiry under way is for.
     expiring: Vec<Reply>,
+    deletions: DeletionQueue,
+    old: OldBlocks,
     /// Whether neighbours of one level are still to be merged.
     compaction_due: bool,
     turn: Turn,
@@ -117,6 +133,8 @@ impl Serving {
             compactions: Vec::new(),
             expiries: Vec::new(),
             expiring: Vec::new(),
+            deletions: DeletionQueue::default(),
+            old: OldBlocks::default(),
             compaction_due: false,
             turn: Turn::None,
             pace: Pace::default(),
@@ -156,6 +174,7 @@ impl Serving {
             }
             Event::Sealed(sealed) => self.sealed(now, sealed)?,
             Event::Merged(merged) => self.merged(merged)?,
+            Event::Rewritten(rewritten) => self.rewritten(rewritten)?,
             Event::Published(published) => self.published(now, published)?,
             Event::Unpublishable(error) => self.unpublishable(now, &Arc::new(error)),
             Event::Collected(collected) => self.collected(collected)?,
@@ -191,6 +210,9 @@ impl Serving {
             OwnerCommand::Seal(upto, reply) => self.seals.push((upto, Committed::default(), reply)),
             OwnerCommand::Compact(reply) => self.compactions.push((Committed::default(), reply)),
             OwnerCommand::Expire(reply) => self.expiries.push(reply),
+            OwnerCommand::Delete(upto, request, reply) => self.deletions.accept(upto, request, reply),
+            OwnerCommand::CancelDeletion { tenant, id, reply } => self.deletions.cancel(tenant, id, reply),
+            OwnerCommand::ApplyDeletions(reply) => self.deletions.apply(reply),
         }
         Ok(Vec::new())
     }
@@ -232,13 +254,20 @@ impl Serving {
             effects.push(self.seal(now));
             return;
         }
+        if self.change_deletions(rules, now, effects) {
+            return;
+        }
         if !self.expiries.is_empty() || now.passed >= self.expiry_due {
             self.expiry_due = now.passed.saturating_add(rules.config.tick);
             self.expiring = std::mem::take(&mut self.expiries);
             self.expire(rules, now, effects);
             return;
         }
-        if !self.compaction_due && self.compactions.is_empty() {
+        if !self.compaction_due && self.compactions.is_empty() && !self.deletions.is_awaited() {
+            return;
+        }
+        if let Some(publish) = self.finish_deletions(rules, now) {
+            effects.push(publish);
             return;
         }
         match self.turn {
@@ -248,18 +277,29 @@ impl Serving {
             }
             // While others merge, this one goes on sealing.
             Turn::Asked => {}
-            Turn::Held => match self.next_run(rules) {
-                Some(run) => {
+            Turn::Held => match (self.next_without(rules, now), self.next_run(rules)) {
+                (Some((rewrite, hidden, least)), _) => {
+                    effects.push(Effect::Rewrite { entry: rewrite.entry.clone(), hidden, least });
+                    self.work = Work::Rewriting(rewrite);
+                }
+                (None, Some(run)) => {
                     effects.push(Effect::Merge(run.clone()));
                     self.work = Work::Merging(run);
                 }
-                None => {
+                (None, None) => {
                     (self.compaction_due, self.turn) = (false, Turn::None);
                     effects.push(Effect::EndMergeTurn);
+                    effects.extend(self.answer_applications(None));
                     effects.extend(self.compactions.drain(..).map(|(sum, reply)| Effect::Answer(reply, Ok(sum))));
                 }
             },
         }
+    }
+
+    /// The next block to be rewritten, for a request first.
+    fn next_without(&mut self, rules: &Rules, now: Now) -> Option<(Rewrite, Hidden, u64)> {
+        let for_request = self.next_rewrite(rules, now).map(|(rewrite, hidden)| (rewrite, hidden, 0));
+        for_request.or_else(|| self.next_old(rules, now))
     }
 
     fn is_seal_due(&self, rules: &Rules, now: Now) -> bool {
@@ -271,6 +311,7 @@ impl Serving {
             || now.advice.seal
             || self.active.bytes >= rules.config.head_max.to_usize()
             || self.seals.iter().any(|(upto, ..)| *upto <= self.active.indexed_offset)
+            || self.deletions.needs_seal(self.manifest.next_offset, self.active.indexed_offset)
     }
 
     /// A head that is frozen already is sealed once more.
@@ -288,14 +329,21 @@ impl Serving {
         let (blocks, bytes, memory) = (config.compaction_blocks, config.compaction_block_max.to_u64(), config.merge_bytes_max());
         let limits = RunLimits { blocks, bytes, memory, all: !self.compactions.is_empty() };
         let can = |entry: &BlockEntry| self.blocks.can_merge(entry);
-        next_run(&self.manifest.blocks, can, rules.merge_cost, limits).map(<[BlockEntry]>::to_vec)
+        let parts = |a: &BlockEntry, b: &BlockEntry| self.manifest.parts(a, b);
+        next_run(&self.manifest.blocks, (can, parts), rules.merge_cost, limits).map(<[BlockEntry]>::to_vec)
     }
 
     fn expire(&mut self, rules: &Rules, now: Now, effects: &mut Vec<Effect>) {
-        let (keep, blocks) = (rules.config.retention(rules.kind), &self.manifest.blocks);
-        self.pace.pass(now.passed.saturating_sub(self.paced), blocks, keep);
+        let ((periods, for_ever), blocks) = (rules.periods.all(), &self.manifest.blocks);
+        let (keep, shorter) = match periods.split_last() {
+            Some((longest, shorter)) if !for_ever => (*longest, shorter),
+            _ => (Duration::ZERO, &periods[..]),
+        };
+        let (elapsed, all) = (now.passed.saturating_sub(self.paced), !self.expiring.is_empty());
+        self.pace.pass(elapsed, blocks, keep);
         self.paced = now.passed;
-        let Due { gone, held } = self.pace.due(blocks, now.wall, now.newest, keep, !self.expiring.is_empty());
+        let Due { gone, held } = self.pace.due(blocks, now.wall, now.newest, keep, all);
+        let held = held + self.old.line_up(blocks, shorter, elapsed, now, all);
         effects.push(Effect::Count(Count::Held(held)));
         if gone.is_empty() {
             self.work = Work::Collecting(Committed::default());

@@ -6,9 +6,13 @@ use tokio::sync::oneshot;
 use weir_blocks::StoreError;
 use weir_blocks::engine::{BlockCost, BlockSummary};
 use weir_blocks::manifest::{BlockEntry, Manifest, Opened};
+use weir_blocks::periods::TenantPeriods;
 use weir_bus::{Record, TopicPartition};
 use weir_model::config::ByteSize;
+use weir_model::limits::Limits;
 use weir_model::wire::Kind;
+
+mod deletions;
 
 use super::*;
 use crate::AggregatorError;
@@ -16,7 +20,8 @@ use crate::budget::Advice;
 
 pub(super) fn rules(config: AggregatorConfig) -> Rules {
     let place = TopicPartition { topic: "weir.logs".into(), partition: 0 };
-    Rules { place, kind: Kind::Logs, merge_cost: BlockCost { fixed: 0, per_byte: 1, per_raw_kib: 0 }, config }
+    let periods = TenantPeriods::new(Limits::default(), Kind::Logs, config.retention(Kind::Logs));
+    Rules { place, merge_cost: BlockCost { fixed: 0, per_byte: 1, per_raw_kib: 0 }, config, periods }
 }
 
 pub(super) fn fenced() -> AggregatorError {
@@ -71,6 +76,7 @@ fn brief(effect: &Effect) -> String {
         Effect::AskMergeTurn => "ask turn".into(),
         Effect::EndMergeTurn => "end turn".into(),
         Effect::Merge(run) => format!("merge {}", run.iter().map(|entry| entry.id.as_str()).collect::<Vec<_>>().join("+")),
+        Effect::Rewrite { entry, .. } => format!("rewrite {}", entry.id),
         Effect::Open(entries) => format!("open {}", entries.len()),
         Effect::Publish { version, manifest } => format!("publish {version} to {}", manifest.next_offset),
         Effect::PublishAgain => "publish again".into(),

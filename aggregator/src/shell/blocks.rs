@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use weir_blocks::StoreError;
 use weir_blocks::engine::{BuiltBlock, Engine};
+use weir_blocks::hidden::Hidden;
 use weir_blocks::manifest::{BlockEntry, ManifestStore, NewBlock, OpenBlocks};
 use weir_bus::TopicPartition;
 use weir_model::wire::Kind;
@@ -95,5 +96,24 @@ impl<E: Engine> BlockStore<E> {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(None) };
         let new = NewBlock { first_offset: first.first_offset, next_offset: last.next_offset, level, quarantine: false };
         self.put(Class::Merge, new, built).await.map(Some)
+    }
+
+    /// A block without what is hidden of it; `None` when nothing is, or when its directory says that less than `least` is.
+    pub async fn rewrite(
+        &self,
+        entry: &BlockEntry,
+        block: Option<Arc<E::Block>>,
+        (hidden, least): (Hidden, u64),
+    ) -> Result<Option<Written<E>>, AggregatorError> {
+        let Some(block) = block else { return Err(StoreError::engine("rewrite a block", "it is not open").into()) };
+        let engine = Arc::clone(&self.engine);
+        let built = self.work(Class::Merge, "rewrite a block", move || {
+            let is_worthwhile = least == 0 || engine.count_hidden(&block, &hidden)? >= least;
+            if is_worthwhile { engine.rewrite(&block, &hidden) } else { Ok(None) }
+        });
+        let built = built.await?;
+        let Some(built) = built else { return Ok(None) };
+        let (BlockEntry { first_offset, next_offset, level, .. }, quarantine) = (entry.clone(), false);
+        self.put(Class::Merge, NewBlock { first_offset, next_offset, level, quarantine }, built).await.map(Some)
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use weir_blocks::engine::Engine;
+use weir_blocks::hidden::Hidden;
 use weir_blocks::manifest::{BlockEntry, Manifest, OpenBlocks, Sightings};
 use weir_bus::Record;
 use weir_model::time::UnixNanos;
@@ -35,6 +36,7 @@ impl<E: Engine> Shell<E> {
             Effect::AskMergeTurn => self.ask_merge_turn(),
             Effect::EndMergeTurn => self.end_merge_turn(),
             Effect::Merge(run) => self.merge(run),
+            Effect::Rewrite { entry, hidden, least } => self.rewrite(entry, (hidden, least)),
             Effect::Open(entries) => self.open_blocks(entries),
             Effect::Publish { version, manifest } => self.prepare(version, manifest),
             Effect::PublishAgain => self.publish(),
@@ -150,6 +152,12 @@ impl<E: Engine> Shell<E> {
         self.jobs.spawn(async move { Outcome::Merged(store.merge(&run, blocks).await) });
     }
 
+    fn rewrite(&mut self, entry: BlockEntry, without: (Hidden, u64)) {
+        let Some(open) = &mut self.open else { return };
+        let (store, block) = (Arc::clone(&open.store), open.store.blocks.get(&entry.id));
+        self.jobs.spawn(async move { Outcome::Rewritten(store.rewrite(&entry, block, without).await) });
+    }
+
     fn open_blocks(&mut self, entries: Vec<BlockEntry>) {
         let Some(open) = &self.open else { return };
         let store = Arc::clone(&open.store);
@@ -222,6 +230,7 @@ impl<E: Engine> Shell<E> {
                 metrics.expired_records.get_or_create(labels).inc_by(committed.records);
                 metrics.expired_bytes.get_or_create(labels).inc_by(bytes);
             }
+            Count::Deleted(records) => drop(metrics.deleted_records.get_or_create(labels).inc_by(records)),
             Count::Held(held) => {
                 if held > 0 {
                     tracing::warn!(

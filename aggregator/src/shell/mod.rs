@@ -23,7 +23,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_blocks::engine::Engine;
-use weir_blocks::manifest::{ManifestStore, Opened, Prepared, Sightings};
+use weir_blocks::manifest::{BlockEntry, ManifestStore, Opened, Prepared, Sightings};
 
 use crate::AggregatorError;
 use crate::append::{Appender, Cut};
@@ -87,12 +87,20 @@ struct Open<E: Engine> {
     sightings: Option<Sightings>,
 }
 
+impl<E: Engine> Open<E> {
+    fn keep(&self, written: Written<E>) -> Vec<BlockEntry> {
+        written.open.into_iter().for_each(|(id, block)| self.store.blocks.insert(id, block));
+        written.entries
+    }
+}
+
 /// How work ended, with what the machine need not know.
 enum Outcome<E: Engine> {
     Claimed(Result<Claimed, AggregatorError>),
     Appended(Result<Box<Appender<E>>, Lost>),
     Sealed(Result<(Sealed, NewBlocks<E>), AggregatorError>),
     Merged(Result<Option<Written<E>>, AggregatorError>),
+    Rewritten(Result<Option<Written<E>>, AggregatorError>),
     Opened(Opened),
     Prepared(Result<Prepared, AggregatorError>),
     Published(Result<(), AggregatorError>),
@@ -110,7 +118,7 @@ impl<E: Engine> Shell<E> {
             nonces: Arc::clone(&dependencies.nonces),
         };
         Self {
-            machine: Machine::new(Rules::of::<E>(place.clone(), &deps.config)),
+            machine: Machine::new(Rules::of::<E>(place.clone(), &deps.config, &dependencies.limits)),
             manifests,
             labels: PartitionLabels { topic: place.topic.clone(), partition: place.partition },
             share: deps.budget.share(place),
@@ -186,12 +194,13 @@ impl<E: Engine> Shell<E> {
                     sealed
                 }))
             }
-            (Outcome::Merged(merged), Some(open)) => Event::Merged(told(outages, place, Work::Merge, merged).map(|written| {
-                written.map(|written| {
-                    written.open.into_iter().for_each(|(id, block)| open.store.blocks.insert(id, block));
-                    written.entries
-                })
-            })),
+            (Outcome::Merged(merged), Some(open)) => {
+                Event::Merged(told(outages, place, Work::Merge, merged).map(|written| written.map(|written| open.keep(written))))
+            }
+            (Outcome::Rewritten(rewritten), Some(open)) => {
+                let rewritten = told(outages, place, Work::Merge, rewritten);
+                Event::Rewritten(rewritten.map(|written| written.map(|written| open.keep(written))))
+            }
             (Outcome::Opened(tried), Some(_)) => Event::Opened(tried),
             (Outcome::Prepared(Err(error)), Some(_)) => Event::Unpublishable(error),
             (Outcome::Prepared(Ok(prepared)), Some(open)) => {

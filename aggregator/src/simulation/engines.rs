@@ -85,6 +85,7 @@ impl World {
             }),
             metrics: self.metrics.clone(),
             member: name.to_owned(),
+            limits: Default::default(),
         };
         let aggregator = Arc::new(Aggregator::new(self.config.clone(), engines, dependencies));
         let (stop, running) = (CancellationToken::new(), Arc::clone(&aggregator));

@@ -157,4 +157,35 @@ pub(crate) enum AdminAction {
     /// Delete everything older than its retention, also what weir holds back because a clock may have jumped
     #[command(after_help = examples::ADMIN)]
     Expire(ServerArguments),
+    /// Delete log lines: they are unseen at once, and go from disk when the cancel period is over
+    #[command(after_help = examples::ADMIN)]
+    Delete(DeleteArguments),
+    /// Delete all logs, metrics and traces of a tenant; waits until they are gone from all blocks
+    #[command(after_help = examples::ADMIN)]
+    DeleteTenant(DeleteTenantArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArguments {
+    /// A LogQL selector, with line filters: '{app="shop"} |= "card"'
+    pub query: String,
+    /// First instant: now-15m, 2026-01-31 12:00, or a Unix time
+    #[arg(long, value_name = "TIME")]
+    pub start: String,
+    /// Last instant [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub end: Option<String>,
+    #[command(flatten)]
+    pub server: ServerArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeleteTenantArguments {
+    /// The tenant's name
+    pub name: String,
+    /// Its name once more: nothing of it comes back
+    #[arg(long, value_name = "NAME")]
+    pub confirm: String,
+    #[command(flatten)]
+    pub server: ServerArguments,
 }

@@ -7,7 +7,9 @@ use clap::{ArgMatches, Command};
 use weir_logql::search::{Search, to_logql};
 use weir_logql::{Expr, parse_open};
 
-use super::ask::{AdminAction, LogsArguments, MetricsArguments, Output, ServerArguments, TraceArguments};
+use super::ask::{
+    AdminAction, DeleteArguments, DeleteTenantArguments, LogsArguments, MetricsArguments, Output, ServerArguments, TraceArguments,
+};
 use super::{Arguments, Command as Given};
 
 /// Why, and for which command.
@@ -130,7 +132,9 @@ fn asked(command: &mut Given) -> Option<&mut ServerArguments> {
         | Given::Metrics(MetricsArguments { server, .. })
         | Given::Trace(TraceArguments { server, .. })
         | Given::Whoami(server)
-        | Given::Admin(AdminAction::Seal(server) | AdminAction::Compact(server) | AdminAction::Expire(server)) => Some(server),
+        | Given::Admin(AdminAction::Seal(server) | AdminAction::Compact(server) | AdminAction::Expire(server))
+        | Given::Admin(AdminAction::Delete(DeleteArguments { server, .. }))
+        | Given::Admin(AdminAction::DeleteTenant(DeleteTenantArguments { server, .. })) => Some(server),
         _ => None,
     }
 }

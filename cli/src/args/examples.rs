@@ -125,7 +125,9 @@ Examples:
   weir admin seal
   weir admin compact --addr localhost:9700
   weir admin seal --addr https://weir.example:9640 --ca-file ca.pem --cert client-admin.pem --key client-admin.key
-  weir admin expire -o json";
+  weir admin expire -o json
+  weir admin delete '{app=\"shop\"} |= \"card\"' --start now-1d
+  weir admin delete-tenant shop --confirm shop";
 
 pub(super) const LOGIN: &str = "\
 Examples:

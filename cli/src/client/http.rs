@@ -48,6 +48,9 @@ pub(super) async fn ask(address: &Address, method: Method, path: &str, parameter
     let outages = outages(answer.headers());
     let elsewhere = answer.headers().get(LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
     let text = answer.text().await.map_err(unanswered)?;
+    if status == StatusCode::NO_CONTENT {
+        return Ok(Answer { body: Value::Null, coverage: Value::Null, outages });
+    }
     match serde_json::from_str::<Value>(&text) {
         Ok(body) if status.is_success() => {
             let coverage = header.unwrap_or_else(|| body["coverage"].clone());

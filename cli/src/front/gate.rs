@@ -11,7 +11,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Version};
 use axum::middleware::Next;
 use axum::response::Response;
-use weir_access::audit::{Action, Audit, AuditSink, CLIENT_LEFT, Event, SignInOutcome};
+use weir_access::audit::{Action, Audit, AuditSink, CLIENT_LEFT, Deleted, Event, SignInOutcome};
 use weir_access::{Access, Denied, Needs, Peer, RouteNeeds, Verb};
 
 use super::admit::{Admitted, Rules};
@@ -88,7 +88,8 @@ impl Gate {
             response = answer::deny(shape, denied, self.identity.challenges(of_a_page));
         }
         let sign_in = response.extensions_mut().remove::<SignInOutcome>();
-        under_way.told.answered(&self.audit, sign_in, denied.as_ref(), &response);
+        let deleted = response.extensions_mut().remove::<Deleted>();
+        under_way.told.answered(&self.audit, (sign_in, deleted), denied.as_ref(), &response);
         if shape != Shape::Grpc {
             response = self.compressors.apply((listener, &self.metrics), (&method, coding), response);
         }
@@ -111,17 +112,25 @@ impl Told {
         }
     }
 
-    /// Where the audit log is written: each denied request, each sign-in, each admin action.
-    fn answered(&self, audit: &Audit, sign_in: Option<SignInOutcome>, denied: Option<&Denied>, response: &Response) {
+    /// Where the audit log is written: each denied request, each sign-in, each deletion, each other admin action.
+    fn answered(
+        &self,
+        audit: &Audit,
+        (sign_in, deleted): (Option<SignInOutcome>, Option<Deleted>),
+        denied: Option<&Denied>,
+        response: &Response,
+    ) {
         let action = match denied {
             Some(_) => Action::Denied,
             None if sign_in.is_some() => Action::SignIn,
+            None if deleted.is_some() => Action::Deletion,
             None if self.is_admin() => Action::Admin,
             None => return,
         };
         let mut event = self.event(action, denied.map_or(response.status(), Denied::status).as_u16());
         event.principal = sign_in.and_then(|outcome| outcome.principal).or(event.principal);
-        event.reason = denied.map(ToString::to_string).unwrap_or_default();
+        let request = deleted.filter(|deleted| !deleted.request.is_empty()).map(|deleted| format!("request {}", deleted.request));
+        event.reason = denied.map(ToString::to_string).or(request).unwrap_or_default();
         audit.record(&event);
     }
 

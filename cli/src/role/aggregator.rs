@@ -13,6 +13,7 @@ use crate::args::AggregatorArguments;
 use crate::audit::Auditing;
 use crate::config::Config;
 use crate::front::{Servers, whoami};
+use crate::limits::LimitsWatch;
 use crate::service::bus_health::BusHealth;
 use crate::service::health::{self, CaughtUp, Readiness, Share};
 use crate::service::memory::{self, Parts};
@@ -26,6 +27,7 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
     let mut config = Config::of_aggregator(&arguments)?;
     let main = listen::bind_main(&mut config).await?;
     let mut registry = Registry::default();
+    let limits = LimitsWatch::start(&config.limits, &mut registry)?;
     let front = listen::front(&config, &mut registry)?;
     let parts = Parts { aggregator: true, ..Parts::default() };
     memory::declare(&config, parts, &mut registry);
@@ -36,13 +38,14 @@ pub(crate) async fn run(arguments: AggregatorArguments) -> Result<(), Failure> {
     let Some(Storage { bus, object_store, places }) = storage else { return Ok(()) };
     let bus_health = BusHealth::watch(Arc::clone(&bus), places, shutdown.clone());
     let member = config.advertise.clone();
-    let aggregator = build::build_aggregator(&config, (bus, object_store), member, &clock, &outages, &mut registry);
+    let aggregator =
+        build::build_aggregator(&config, (bus, object_store), member, &clock, (&outages, limits.limits()), &mut registry);
     let auditing = Auditing::start(&front, None, build::node_name(&config));
     let storing = Storing::new(&config, parts, outages, None, &mut registry);
     let mut owning = own(&aggregator, &consuming);
     let readiness =
         Owning { bus_health, storing, caught_up: CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::Assigned } };
-    let routes = routes(&aggregator, health::router(registry, readiness));
+    let routes = routes(&aggregator, health::router(registry, limits.told_by(readiness)));
 
     tracing::info!(listen = %config.listen, advertise = config.advertise, "the aggregator is up");
     let mut servers = Servers::new();

@@ -14,6 +14,7 @@ use crate::args::NodeArguments;
 use crate::audit::Auditing;
 use crate::config::Config;
 use crate::front::{Servers, whoami};
+use crate::limits::LimitsWatch;
 use crate::service::bus_health::{self, BusHealth};
 use crate::service::health::{self, Readiness};
 use crate::service::memory::{self, Parts};
@@ -25,6 +26,7 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
     let mut config = Config::of_collector(&arguments)?;
     let (main, otlp) = (listen::bind_main(&mut config).await?, listen::Otlp::bind(&config).await?);
     let mut registry = Registry::default();
+    let limits = LimitsWatch::start(&config.limits, &mut registry)?;
     let front = listen::front(&config, &mut registry)?;
     let parts = Parts { collector: true, ..Parts::default() };
     memory::declare(&config, parts, &mut registry);
@@ -37,11 +39,12 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
         startup_gate::until(&front, &[&main, grpc, http], async |waiting| bus_health::places(&*bus, waiting).await).await?;
     let Some(places) = places else { return Ok(()) };
     let bus_health = BusHealth::watch(Arc::clone(&bus), places, shutdown.clone());
-    let mut collector = build::start_collector(&config, bus, &clock, &outages, &mut registry, &shutdown).await?;
+    let mut collector =
+        build::start_collector(&config, bus, &clock, (&outages, limits.limits()), &mut registry, &shutdown).await?;
     let auditing = Auditing::start(&front, Some(collector.shipper()), build::node_name(&config));
     let storing = Storing::new(&config, parts, outages, Some(collector.shipper().watch()), &mut registry);
     let readiness = Shipping { bus_health, storing };
-    let routes = routes(&collector, health::router(registry, readiness));
+    let routes = routes(&collector, health::router(registry, limits.told_by(readiness)));
 
     tracing::info!(listen = %config.listen, otlp_grpc = %config.otlp_grpc, otlp_http = %config.otlp_http,
         data = %config.data.display(), "the collector is up");

@@ -11,6 +11,7 @@ use weir_blocks::blob::BlobCache;
 use weir_fanout::{FanOut, FanOutDeps, FanOutMetrics};
 use weir_logs::LogsEngine;
 use weir_metrics::{MetricsCounters, MetricsEngine};
+use weir_model::limits::Limits;
 use weir_model::outage::Outages;
 use weir_model::status::PathStatus;
 use weir_traces::{TracesCounters, TracesEngine};
@@ -19,6 +20,7 @@ use crate::args::QueryNodeArguments;
 use crate::audit::Auditing;
 use crate::config::Config;
 use crate::front::{Servers, whoami};
+use crate::limits::LimitsWatch;
 use crate::rules::{self, Sink};
 use crate::service::bus_health::{self, BusHealth};
 use crate::service::health::{self, Readiness};
@@ -33,6 +35,7 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let rules = Arc::new(rules::load(&config.rules)?.for_tenant(&config.collector.tenant));
     let main = listen::bind_main(&mut config).await?;
     let mut registry = Registry::default();
+    let limits = LimitsWatch::start(&config.limits, &mut registry)?;
     let front = listen::front(&config, &mut registry)?;
     let parts = Parts { query: true, ..Parts::default() };
     memory::declare(&config, parts, &mut registry);
@@ -47,13 +50,14 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let bus_health = BusHealth::watch(Arc::clone(&bus), places.clone(), shutdown.clone());
     let (shipper, lanes) = build::start_shipper(&config, bus, &outages, &mut registry, &shipping).await?;
     let storing = Storing::new(&config, parts, outages, Some(shipper.watch()), &mut registry);
-    let fanout = start_fanout(&config, &clock, &mut registry, &shutdown).await?;
+    let fanout = start_fanout(&config, &clock, &mut registry, (&shutdown, limits.limits())).await?;
 
     let tenant = config.collector.tenant.clone();
     let (spans, requests) = telemetry::start(shipper.clone(), tenant.clone(), build::node_name(&config));
     let auditing = Auditing::start(&front, Some(shipper.clone()), build::node_name(&config));
     let api = Api::new(fanout.logs(), fanout.metrics(), fanout.traces(), config.query.clone(), rules);
     let api = api.with_counters(build::http_metrics(&mut registry)).with_status(fanout.status());
+    let api = api.with_deletions(fanout.deletions(places.clone()));
     let told = storing.clone();
     let api = Arc::new(api.with_outages(Arc::new(move || told.status())));
     let sink = Sink::new(shipper, tenant);
@@ -62,7 +66,7 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let readiness = Answering { bus_health, storing, status: fanout.status(), fanout, partitions };
     let reads = weir_api::router(api).map(|router| requests.around(config.telemetry.spans, router));
     let reads = reads.merge(front.sign_in_routes());
-    let routes = routes(reads, admin, health::router(registry, readiness));
+    let routes = routes(reads, admin, health::router(registry, limits.told_by(readiness)));
 
     tracing::info!(listen = %config.listen, "the query node is up");
     let mut servers = Servers::new();
@@ -91,7 +95,7 @@ pub(crate) async fn start_fanout(
     config: &Config,
     clock: &Clock,
     registry: &mut Registry,
-    shutdown: &CancellationToken,
+    (shutdown, limits): (&CancellationToken, Limits),
 ) -> Result<FanOut, Failure> {
     let (metrics, samples, spans) = (FanOutMetrics::default(), MetricsCounters::default(), TracesCounters::default());
     metrics.register(registry);
@@ -105,6 +109,7 @@ pub(crate) async fn start_fanout(
         clock: Arc::clone(clock),
         metrics,
         shutdown: shutdown.clone(),
+        limits,
     };
     FanOut::start(config.fanout.clone(), deps).map_err(|error| Failure::input(format!("fanout.{error}")))
 }

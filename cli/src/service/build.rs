@@ -18,6 +18,7 @@ use weir_collector::metrics::ShipMetrics;
 use weir_collector::ship::{Lanes, Shipper};
 use weir_logs::LogsEngine;
 use weir_metrics::{MetricsCounters, MetricsEngine};
+use weir_model::limits::Limits;
 use weir_model::outage::Outages;
 use weir_rules::{RuleDeps, RuleMetrics, SampleSink};
 use weir_traces::{TracesCounters, TracesEngine};
@@ -88,7 +89,7 @@ pub(crate) fn build_aggregator(
     (bus, object_store): (Arc<dyn Log>, Arc<dyn ObjectStore>),
     member: String,
     clock: &Clock,
-    outages: &Outages,
+    (outages, limits): (&Outages, Limits),
     registry: &mut Registry,
 ) -> Arc<Aggregator> {
     let metrics = weir_aggregator::Metrics { outages: outages.clone(), ..weir_aggregator::Metrics::default() };
@@ -105,6 +106,7 @@ pub(crate) fn build_aggregator(
         nonces: random_nonces(),
         metrics,
         member,
+        limits,
     };
     let aggregator = Arc::new(Aggregator::new(config.aggregator.clone(), engines, dependencies));
     aggregator.register(registry);
@@ -116,7 +118,7 @@ pub(crate) async fn start_collector(
     config: &Config,
     bus: Arc<dyn Log>,
     clock: &Clock,
-    outages: &Outages,
+    (outages, limits): (&Outages, Limits),
     registry: &mut Registry,
     shutdown: &CancellationToken,
 ) -> Result<Collector, Failure> {
@@ -127,6 +129,7 @@ pub(crate) async fn start_collector(
         node: node_name(config),
         inventory: config.node.inventory(),
         retention: retention(&config.aggregator.retention),
+        limits,
         data: config.data.join("collector"),
         outages: outages.clone(),
         shutdown: shutdown.clone(),

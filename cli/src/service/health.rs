@@ -25,6 +25,10 @@ pub(crate) trait Readiness: Send + Sync + 'static {
     fn quarantined(&self) -> Vec<String> {
         Vec::new()
     }
+    /// What is wrong and keeps nobody from being served: a sentence each.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 struct Health {
@@ -62,7 +66,8 @@ async fn ready(State(health): State<Arc<Health>>, access: Option<Extension<Acces
     match (readiness.ready(), may_know(access).await) {
         (Ok(()), true) => {
             let quarantined = readiness.quarantined().into_iter().map(|what| format!("in quarantine: {what}\n"));
-            std::iter::once("ready\n".to_owned()).chain(quarantined).collect::<String>().into_response()
+            let warnings = readiness.warnings().into_iter().map(|what| format!("{what}\n"));
+            std::iter::once("ready\n".to_owned()).chain(quarantined).chain(warnings).collect::<String>().into_response()
         }
         (Ok(()), false) => "ready\n".into_response(),
         (Err(reason), may_know) => not_ready(&reason, may_know),

@@ -9,9 +9,10 @@
 //!
 //! What several share: `params` (query string and form), `reply` (an answer's text, within the budget), `coverage_header`,
 //! `outage_header` (that new records are not stored), `error` (errors as HTTP status), `revalidate` (304 for who has the answer),
-//! `live` (tails), `tenants` (readers for scopes of several tenants), `metrics` (counters of them all); of the trace APIs: `trace_search`, `logfmt` (tags), `values` (attributes).
+//! `deletions` (requests to delete), `live` (tails), `tenants` (readers for scopes of several tenants), `metrics` (counters of them all); of the trace APIs: `trace_search`, `logfmt` (tags), `values` (attributes).
 
 pub(crate) mod coverage_header;
+mod deletions;
 pub(crate) mod error;
 pub mod jaeger;
 pub(crate) mod live;
@@ -41,6 +42,7 @@ use tokio::sync::Semaphore;
 use weir_access::{Needs, Routes, Telemetry, Verb};
 use weir_budget::Load;
 use weir_budget::{QueryConfig, RequestBudget};
+use weir_model::deletion::Deletions;
 use weir_model::panic_guard;
 use weir_model::select::{LogReader, MetricReader, ReadError, TraceReader};
 use weir_model::status;
@@ -70,6 +72,8 @@ pub struct Api {
     pub(crate) path: Arc<dyn status::PathStatus>,
     /// What cannot be written now.
     pub(crate) outages: status::OutagesStatus,
+    /// Who deletes.
+    pub(crate) deletions: Arc<dyn Deletions>,
     /// The time, for "the last hour".
     pub(crate) clock: fn() -> UnixNanos,
     /// When this service started.
@@ -106,6 +110,7 @@ impl Api {
             counters,
             path,
             outages: Arc::new(Vec::new),
+            deletions: Arc::new(deletions::NoDeletions),
             clock,
             started,
         }
@@ -115,6 +120,11 @@ impl Api {
     pub fn with_status(mut self, path: Arc<dyn status::PathStatus>) -> Self {
         self.path = path;
         self
+    }
+
+    /// Takes requests to delete.
+    pub fn with_deletions(self, deletions: Arc<dyn Deletions>) -> Self {
+        Self { deletions, ..self }
     }
 
     /// Says with every answer what cannot be written now.
@@ -216,4 +226,6 @@ const READ_LOGS: Needs = Needs::Tenant(Verb::Read, Telemetry::Logs);
 const READ_METRICS: Needs = Needs::Tenant(Verb::Read, Telemetry::Metrics);
 const READ_TRACES: Needs = Needs::Tenant(Verb::Read, Telemetry::Traces);
 const TAIL_LOGS: Needs = Needs::Tenant(Verb::Tail, Telemetry::Logs);
+const ADMIN_LOGS: Needs = Needs::Tenant(Verb::Admin, Telemetry::Logs);
+const ADMIN_METRICS: Needs = Needs::Tenant(Verb::Admin, Telemetry::Metrics);
 const RULES: Needs = Needs::Tenant(Verb::Rules, Telemetry::Metrics);

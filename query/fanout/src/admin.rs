@@ -15,7 +15,9 @@ use serde_json::json;
 use weir_access::{Needs, Routes, Verb};
 use weir_blocks::engine::Engine;
 use weir_heads::{AdminResult, COMPACT_PATH, EXPIRE_PATH, SEAL_PATH};
+use weir_model::deletion::DeletionOrder;
 use weir_model::id::TopicPartition;
+use weir_model::wire::Kind;
 
 use super::registry::PartitionRegistry;
 use super::start::Shared;
@@ -23,10 +25,31 @@ use super::start::Shared;
 /// Those that moved while they were asked are asked once more.
 const ROUNDS: usize = 2;
 
-struct AdminClient {
-    shared: Arc<Shared>,
+#[derive(Clone)]
+pub(super) struct AdminClient {
+    pub shared: Arc<Shared>,
     /// All that the bus has: one that nobody has begun is not forgotten.
-    places: Vec<TopicPartition>,
+    pub places: Vec<TopicPartition>,
+}
+
+/// What owners are told.
+#[derive(Clone, Copy)]
+pub(super) struct Command<'a> {
+    pub path: &'a str,
+    /// Of which partitions.
+    pub kinds: &'a [Kind],
+    pub order: Option<&'a DeletionOrder>,
+}
+
+impl<'a> Command<'a> {
+    /// Of all partitions.
+    pub fn to_all(path: &'a str) -> Self {
+        Self { path, kinds: &Kind::ALL, order: None }
+    }
+
+    fn is_of(&self, place: &TopicPartition) -> bool {
+        self.kinds.iter().any(|kind| kind.topic() == place.topic)
+    }
 }
 
 /// Owners that were asked something, the places that it was about, and what came of it.
@@ -46,7 +69,7 @@ pub(super) fn router(shared: Arc<Shared>, places: Vec<TopicPartition>) -> Routes
 }
 
 async fn answer(client: &AdminClient, path: &str) -> Response {
-    let (done, undone) = client.command(path).await;
+    let (done, undone) = client.command(Command::to_all(path)).await;
     if undone.is_empty() {
         return Json(done).into_response();
     }
@@ -56,7 +79,7 @@ async fn answer(client: &AdminClient, path: &str) -> Response {
 
 impl AdminClient {
     /// What was done, and a sentence about each owner and each partition of which that cannot be said.
-    async fn command(&self, path: &str) -> (AdminResult, Vec<String>) {
+    pub(super) async fn command(&self, command: Command<'_>) -> (AdminResult, Vec<String>) {
         let (mut sum, mut done) = (AdminResult::default(), BTreeSet::new());
         // The owner that was asked last, and what it said.
         let mut undone: BTreeMap<TopicPartition, (String, String)> = BTreeMap::new();
@@ -69,12 +92,13 @@ impl AdminClient {
                 }
             };
             let moved = |place: &TopicPartition, owner: &String| undone.get(place).is_none_or(|(asked, _)| asked != owner);
-            let request = owners.iter().filter(|(place, owner)| !done.contains(*place) && moved(place, owner));
+            let meant = owners.iter().filter(|(place, _)| command.is_of(place));
+            let request = meant.filter(|(place, owner)| !done.contains(*place) && moved(place, owner));
             let mut asking: BTreeMap<String, BTreeSet<TopicPartition>> = BTreeMap::new();
             for (place, owner) in request {
                 asking.entry(owner.clone()).or_default().insert(place.clone());
             }
-            for (owner, places, answered) in self.ask(path, asking).await {
+            for (owner, places, answered) in self.ask(command, asking).await {
                 let told = match answered {
                     Ok(told) => told,
                     Err(why) => {
@@ -93,20 +117,20 @@ impl AdminClient {
                 }
             }
         }
-        let begun = |place: &&TopicPartition| !done.contains(*place) && !undone.contains_key(*place);
+        let begun = |place: &&TopicPartition| command.is_of(place) && !done.contains(*place) && !undone.contains_key(*place);
         let nobodys = self.places.iter().filter(begun).map(|place| format!("{place} has no owner yet"));
         let undone = sentences(&undone).into_iter().chain(nobodys).collect();
         sum.partitions.extend(done);
         (sum, undone)
     }
 
-    async fn ask(&self, path: &str, asking: BTreeMap<String, BTreeSet<TopicPartition>>) -> Asked {
+    async fn ask(&self, command: Command<'_>, asking: BTreeMap<String, BTreeSet<TopicPartition>>) -> Asked {
         let owners = &self.shared.heads.owners;
         let asked = asking.into_iter().map(|(owner, places)| async move {
             let answered = if owner.is_empty() {
                 Err("the manifest does not say where its owner is".to_owned())
             } else {
-                owners.command(&owner, path).await
+                owners.command(&owner, command.path, command.order).await
             };
             (owner, places, answered)
         });

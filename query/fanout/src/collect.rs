@@ -10,6 +10,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use weir_blocks::StoreError;
 use weir_blocks::engine::Head;
+use weir_blocks::hidden::Horizon;
 use weir_blocks::view::PartitionView;
 use weir_heads::request::visible_out;
 use weir_heads::{
@@ -35,6 +36,8 @@ pub(super) struct CollectedViews<E: HeadProtocol> {
     pub rows: Vec<Row>,
     /// See `HeadExtract::watermark`, of the partitions that have one.
     pub watermarks: Vec<i64>,
+    /// From when on records are seen.
+    pub horizon: Option<Horizon>,
 }
 
 /// What is asked.
@@ -78,7 +81,7 @@ impl HeadClient {
             self.store.wait(known.discover()).await.map_err(unlisted)?;
             pending = pick(known.known(), request.only);
         }
-        let mut collected = CollectedViews { views: Vec::new(), rows: Vec::new(), watermarks: Vec::new() };
+        let mut collected = CollectedViews { views: Vec::new(), rows: Vec::new(), watermarks: Vec::new(), horizon: None };
         if pending.is_empty() && request.only.is_none() {
             collected.views.push(nothing_begun(E::KIND));
         }

@@ -15,6 +15,7 @@ mod breaker;
 mod catch_up;
 mod collect;
 mod config;
+mod deletions;
 mod logs;
 mod metrics;
 mod owners;

@@ -32,7 +32,7 @@ pub(super) struct FanOutLogs {
 }
 
 fn reader(collected: CollectedViews<LogsEngine>) -> LogsReader {
-    LogsReader { views: Arc::new(Fixed::new(collected.views)), tails: Arc::new(NoTails) }
+    LogsReader { views: Arc::new(Fixed::new(collected.views).within(collected.horizon)), tails: Arc::new(NoTails) }
 }
 
 impl FanOutLogs {

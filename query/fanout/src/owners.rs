@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use weir_heads::{AdminResult, HEADS_PATH, HeadRequest, STATUS_PATH, TAIL_PATH, TailQuery};
+use weir_model::deletion::DeletionOrder;
 use weir_model::status::OwnerStatus;
 use weir_tls::why;
 
@@ -91,12 +92,14 @@ impl Owners {
         tokio::time::timeout(self.timeout, asked).await.map_err(|_| format!("no status within {:?}", self.timeout))?
     }
 
-    /// Does what a `POST` without a body to this path does there, and waits for it as long as the owner lives: sealing
+    /// Does what a `POST` of this body, or of none, to this path does there, and waits for it as long as the owner lives: sealing
     /// waits for the object store, merging reads and writes what there is. An owner that does not tell its status
     /// meanwhile is given up.
-    pub(super) async fn command(&self, owner: &str, path: &str) -> Result<AdminResult, String> {
+    pub(super) async fn command(&self, owner: &str, path: &str, body: Option<&DeletionOrder>) -> Result<AdminResult, String> {
         let commanded = async {
-            let response = self.client.post(format!("{owner}{path}")).send().await.map_err(|error| why(&error))?;
+            let request = self.client.post(format!("{owner}{path}"));
+            let request = if let Some(body) = body { request.json(body) } else { request };
+            let response = request.send().await.map_err(|error| why(&error))?;
             let bytes = read(accept(response).await?, SMALL_BYTES_MAX).await?;
             serde_json::from_slice(&bytes).map_err(|error| format!("its answer cannot be read: {error}"))
         };

@@ -40,7 +40,7 @@ impl FanOutSamples {
         for view in &collected.views {
             seen.merge(Coverage { partitions: vec![view.coverage.clone()], missing: view.missing.clone() });
         }
-        Ok((MetricsReader::new(Arc::new(Fixed::new(collected.views))), seen))
+        Ok((MetricsReader::new(Arc::new(Fixed::new(collected.views).within(collected.horizon))), seen))
     }
 
     fn read<T>(

@@ -10,10 +10,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_access::Routes;
 use weir_blocks::blob::BlobCache;
+use weir_blocks::hidden::Horizon;
+use weir_blocks::periods::TenantPeriods;
+use weir_blocks::view::PartitionView;
 use weir_heads::HeadProtocol;
 use weir_logs::LogsEngine;
 use weir_metrics::MetricsEngine;
+use weir_model::deletion::Deletions;
 use weir_model::id::TopicPartition;
+use weir_model::limits::Limits;
 use weir_model::select::{Budget, LogReader, MetricReader, ReadError, TraceReader};
 use weir_model::status::PathStatus;
 use weir_model::time::UnixNanos;
@@ -23,6 +28,7 @@ use super::admin;
 use super::breaker::CircuitBreaker;
 use super::collect::{CollectedViews, HeadClient, ViewRequest};
 use super::config::FanOutConfig;
+use super::deletions::DeletionClient;
 use super::logs::FanOutLogs;
 use super::metrics::FanOutMetrics;
 use super::owners::Owners;
@@ -50,6 +56,8 @@ pub struct FanOutDeps {
     pub metrics: FanOutMetrics,
     /// Ends the looks between queries, and all tails.
     pub shutdown: CancellationToken,
+    /// Limits by tenant, of which retention is asked here.
+    pub limits: Limits,
 }
 
 /// What all readers share.
@@ -61,6 +69,7 @@ pub(super) struct Shared {
     pub clock: Arc<dyn Fn() -> UnixNanos + Send + Sync>,
     pub runtime: tokio::runtime::Handle,
     pub shutdown: CancellationToken,
+    pub limits: Limits,
 }
 
 /// A query node's way to all partitions.
@@ -75,7 +84,7 @@ impl FanOut {
     pub fn start(config: FanOutConfig, deps: FanOutDeps) -> Result<Self, String> {
         config.check()?;
         let runtime = tokio::runtime::Handle::current();
-        let FanOutDeps { object_store, cache, engines, clock, metrics, shutdown } = deps;
+        let FanOutDeps { object_store, cache, engines, clock, metrics, shutdown, limits } = deps;
         let owners = Owners::new(&config, metrics.clone())?;
         let breaker = Arc::new(CircuitBreaker::new(config.store_timeout));
         let shared = Arc::new(Shared {
@@ -86,6 +95,7 @@ impl FanOut {
             clock,
             runtime,
             shutdown,
+            limits,
         });
         let status = Arc::new(OwnersStatus::new(Arc::clone(&shared)));
         shared.runtime.spawn(follow(Arc::clone(&shared), Arc::clone(&status)));
@@ -115,6 +125,11 @@ impl FanOut {
     /// `POST /api/weir/v1/admin/{seal,compact,expire}`, passed on to the owners of all partitions. `places`: all that the bus has.
     pub fn admin_router(&self, places: Vec<TopicPartition>) -> Routes {
         admin::router(Arc::clone(&self.shared), places)
+    }
+
+    /// The way of requests to delete to the owners of all partitions. `places` as above.
+    pub fn deletions(&self, places: Vec<TopicPartition>) -> Arc<dyn Deletions> {
+        Arc::new(DeletionClient::new(Arc::clone(&self.shared), places))
     }
 
     /// Whether queries can be answered: the object store could be read at the last look. Errors with the reason.
@@ -182,12 +197,22 @@ impl Shared {
             let mut look = tokio::time::interval(BUDGET_POLL_INTERVAL);
             loop {
                 tokio::select! {
-                    collected = &mut collecting => return collected,
+                    collected = &mut collecting => {
+                        let mut collected = collected?;
+                        collected.horizon = self.horizon(&collected.views);
+                        return Ok(collected);
+                    }
                     () = self.shutdown.cancelled() => return Err(ReadError::Cancelled("weir is stopping")),
                     _ = look.tick() => budget.check()?,
                 }
             }
         })
+    }
+
+    /// By the newest record in blocks: a clock that jumps hides nothing.
+    fn horizon<E: HeadProtocol>(&self, views: &[PartitionView<E>]) -> Option<Horizon> {
+        let newest = views.iter().flat_map(|view| &view.blocks).map(|block| block.summary.last).max()?;
+        TenantPeriods::overrides(self.limits.clone(), E::KIND).horizon((self.clock)(), newest)
     }
 
     /// Reads, and reads once more when a block was deleted meanwhile: then the newest manifest no longer names it.
@@ -242,6 +267,7 @@ mod tests {
             clock,
             metrics: FanOutMetrics::default(),
             shutdown: CancellationToken::new(),
+            limits: Limits::default(),
         };
         let config = FanOutConfig { owner_timeout: LONG, store_timeout: LONG, refresh: LONG, ..FanOutConfig::default() };
         let fan_out = FanOut::start(config, deps).expect("starts");

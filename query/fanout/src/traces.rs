@@ -35,7 +35,10 @@ impl FanOutTraces {
         self.shared.retrying(&self.shared.traces, || {
             let request = ViewRequest { tenant: scope.one()?, query: query.clone(), only: None };
             let collected = self.shared.collect_views(&self.shared.traces, &request, budget)?;
-            let reader = TracesReader::new(Arc::new(Fixed::new(collected.views)), Arc::clone(&self.shared.clock));
+            let reader = TracesReader::new(
+                Arc::new(Fixed::new(collected.views).within(collected.horizon)),
+                Arc::clone(&self.shared.clock),
+            );
             read(&reader, collected.rows)
         })
     }

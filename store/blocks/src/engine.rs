@@ -8,6 +8,7 @@ use weir_model::wire::{Kind, Section};
 
 use crate::StoreError;
 use crate::block::BlockData;
+use crate::hidden::Hidden;
 
 /// Where a section comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +107,11 @@ pub trait Engine: Send + Sync + 'static {
     /// Several blocks as (usually) one, nothing lost and nothing doubled, ids kept. Reads them piece by piece, each once;
     /// takes at most [`Self::MERGE`].
     fn merge(&self, blocks: &[Arc<Self::Block>]) -> Result<Vec<BuiltBlock>, StoreError>;
+    /// How many records of a block are hidden at least, as far as its directory tells.
+    fn count_hidden(&self, block: &Self::Block, hidden: &Hidden) -> Result<u64, StoreError>;
+    /// A block less what is hidden, ids kept; no block when nothing is left, and `None` when nothing of it is hidden. Takes at most
+    /// [`Self::MERGE`].
+    fn rewrite(&self, block: &Arc<Self::Block>, without: &Hidden) -> Result<Option<Vec<BuiltBlock>>, StoreError>;
 }
 
 /// Errors when a block of this path has another number of records than its summary says.

@@ -6,6 +6,8 @@
 //! - [`blob`]: reading ranges of a block, with a cache.
 //! - [`location`]: an object store by its URL.
 //! - [`manifest`]: the numbered versions that make seals atomic. Format: `docs/formats/manifest.md`.
+//! - [`hidden`]: what readers leave out: what is deleted, and what is past its retention.
+//! - [`periods`]: how long records are kept, by tenant and stream.
 //! - [`segment`]: heads and blocks as a reader sees them, and the one merge of what several give.
 //! - [`view`]: one consistent state of a partition (manifest, open blocks, heads), and how readers get at it.
 //! - `testing` (feature `testing`): what the tests of the engines share.
@@ -21,10 +23,12 @@ pub mod engine;
 mod error;
 #[cfg(test)]
 mod fuzz_tests;
+pub mod hidden;
 pub mod limits;
 pub mod location;
 pub mod manifest;
 pub mod packed;
+pub mod periods;
 pub mod segment;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

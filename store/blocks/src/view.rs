@@ -8,6 +8,7 @@ use std::sync::Arc;
 use weir_model::select::PartitionCoverage;
 
 use crate::engine::Engine;
+use crate::hidden::{Hidden, Horizon};
 
 /// A partition as of one instant.
 pub struct PartitionView<E: Engine> {
@@ -34,11 +35,13 @@ pub struct BlockView<E: Engine> {
     pub summary: crate::engine::BlockSummary,
     /// Opened.
     pub block: Arc<E::Block>,
+    /// What of it is deleted.
+    pub hidden: Hidden,
 }
 
 impl<E: Engine> Clone for BlockView<E> {
     fn clone(&self) -> Self {
-        Self { summary: self.summary.clone(), block: Arc::clone(&self.block) }
+        Self { summary: self.summary.clone(), block: Arc::clone(&self.block), hidden: self.hidden.clone() }
     }
 }
 
@@ -46,6 +49,10 @@ impl<E: Engine> Clone for BlockView<E> {
 pub trait Views<E: Engine>: Send + Sync + 'static {
     /// A view of every partition, each consistent in itself.
     fn views(&self) -> Vec<PartitionView<E>>;
+    /// From when on records are seen; `None` where nothing is too old.
+    fn horizon(&self) -> Option<Horizon> {
+        None
+    }
 }
 
 /// Where live tails get what just entered a head; only the logs engine asks.
@@ -66,18 +73,31 @@ pub struct TailSection<S> {
 }
 
 /// Views that were put together for one request.
-pub struct Fixed<E: Engine>(Vec<PartitionView<E>>);
+pub struct Fixed<E: Engine> {
+    views: Vec<PartitionView<E>>,
+    horizon: Option<Horizon>,
+}
 
 impl<E: Engine> Fixed<E> {
     /// Each call gives these.
     pub fn new(views: Vec<PartitionView<E>>) -> Self {
-        Self(views)
+        Self { views, horizon: None }
+    }
+
+    /// Within this horizon.
+    #[must_use]
+    pub fn within(self, horizon: Option<Horizon>) -> Self {
+        Self { horizon, ..self }
     }
 }
 
 impl<E: Engine> Views<E> for Fixed<E> {
     fn views(&self) -> Vec<PartitionView<E>> {
-        self.0.clone()
+        self.views.clone()
+    }
+
+    fn horizon(&self) -> Option<Horizon> {
+        self.horizon.clone()
     }
 }
 

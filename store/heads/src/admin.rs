@@ -12,6 +12,12 @@ pub const COMPACT_PATH: &str = "/api/weir/v1/admin/compact";
 /// Everything too old deleted, however much that is at once: `POST`, no body, answers [`AdminResult`] of what was deleted.
 pub const EXPIRE_PATH: &str = "/api/weir/v1/admin/expire";
 
+/// A deletion accepted or cancelled: `POST` of a [`weir_model::deletion::DeletionOrder`], answers [`AdminResult`].
+pub const DELETIONS_PATH: &str = "/api/weir/v1/admin/deletions";
+
+/// What is deleted for good taken out of blocks: `POST`, no body, answers [`AdminResult`] of the blocks that were written.
+pub const APPLY_DELETIONS_PATH: &str = "/api/weir/v1/admin/apply_deletions";
+
 /// What was done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdminResult {

@@ -29,7 +29,7 @@ pub mod response;
 mod tests;
 mod traces;
 
-pub use admin::{AdminResult, COMPACT_PATH, EXPIRE_PATH, SEAL_PATH};
+pub use admin::{APPLY_DELETIONS_PATH, AdminResult, COMPACT_PATH, DELETIONS_PATH, EXPIRE_PATH, SEAL_PATH};
 pub use extract::{ExtractLimits, ExtractRecord, HeadExtract, HeadProtocol, RECORD_LIMITS};
 pub use logs::{tail_lines, tail_records};
 pub use request::{HeadQuery, HeadRequest, TailQuery};

@@ -134,7 +134,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     engine.merge(&[Arc::clone(&opened)])?;
     println!("merge {:.0} MB/s", raw / 1e6 / (cpu_seconds()? - begun));
     ask(&LogsReader {
-        views: Arc::new(OneBlock(vec![BlockView { summary: block.summary, block: opened }])),
+        views: Arc::new(OneBlock(vec![BlockView { summary: block.summary, block: opened, hidden: Default::default() }])),
         tails: Arc::new(NoTails),
     })
 }

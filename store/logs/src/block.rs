@@ -5,21 +5,21 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 use weir_model::label::Labels;
-use weir_model::panic_guard;
 use weir_model::time::UnixNanos;
 use weir_model::wire::Kind;
 
 use super::chunk::{EncodedChunk, Lines};
-use super::index::{IndexCache, OpenIndex};
+use super::index::{BlockIndex, Grams, IndexCache};
 use super::places::{self, PlacePages, PlacedChunk, PlacesBuilder};
 use super::plan::LogsPlan;
 use super::predicate::TokenPredicate;
-use super::schema::{CHUNKS, CHUNKS_ONE, ChunkMeta, DIRECTORY, INDEX, PLACE_PAGES, PLACES, Place, Rollup, STREAMS, StreamKey};
-use super::source::{ChunkName, SourceLines};
+use super::schema::{CHUNKS, CHUNKS_ONE, ChunkMeta, DIRECTORY, GRAMS, PLACE_PAGES, PLACES, Place, Rollup, STREAMS, StreamKey};
+use super::source_lines::{ChunkName, SourceLines};
 use weir_blocks::StoreError;
 use weir_blocks::block::{Blob, BlockReader};
 use weir_blocks::columns::Reader;
 use weir_blocks::engine::{BlockSummary, check_records};
+use weir_blocks::hidden::{Hidden, HiddenRows};
 use weir_blocks::limits::check_unpacked;
 use weir_blocks::packed::unzstd;
 
@@ -28,6 +28,8 @@ pub struct LogsBlock {
     path: Arc<str>,
     reader: BlockReader,
     indexes: IndexCache,
+    /// Of blocks of before there is none.
+    grams: Option<Result<Grams, String>>,
     streams: Vec<StreamKey>,
     directory: Vec<ChunkEntry>,
     range: Option<(UnixNanos, UnixNanos)>,
@@ -60,9 +62,13 @@ impl LogsBlock {
         let length = reader.section_len(chunks).unwrap_or_default();
         let decode = |bytes: Vec<u8>| decode_directory(&bytes, streams.len(), length);
         let directory = unpack(&reader.section(DIRECTORY)?).and_then(decode).map_err(wrong(DIRECTORY))?;
+        let grams = reader.section_len(GRAMS).map(|_| {
+            let section = reader.section(GRAMS).map_err(|error| error.to_string());
+            section.and_then(|bytes| Grams::decode(&bytes)).map_err(|detail| format!("section {GRAMS}: {detail}"))
+        });
         let metas = || directory.iter().map(|entry| &entry.meta);
         let range = metas().map(|meta| meta.first).min().zip(metas().map(|meta| meta.last).max());
-        Ok(Self { path, reader, indexes, streams, directory, range, chunks })
+        Ok(Self { path, reader, indexes, grams, streams, directory, range, chunks })
     }
 
     /// Number of chunks.
@@ -73,6 +79,12 @@ impl LogsBlock {
     /// Whose stream a chunk is.
     pub(crate) fn stream(&self, chunk: u32) -> &StreamKey {
         &self.streams[self.directory[chunk as usize].stream as usize]
+    }
+
+    /// What is hidden of a chunk's stream.
+    pub(crate) fn hidden(&self, chunk: u32, hidden: &Hidden) -> HiddenRows {
+        let (StreamKey { tenant, labels }, meta) = (self.stream(chunk), self.meta(chunk));
+        if hidden.touches(tenant, meta.first, meta.last) { hidden.of(tenant, labels) } else { HiddenRows::default() }
     }
 
     /// What is known of a chunk.
@@ -154,19 +166,12 @@ impl LogsBlock {
         if *predicate == TokenPredicate::Anything {
             return Ok(None);
         }
-        self.with_index(|index| index.candidates(predicate))
+        self.index().candidates(predicate)
     }
 
-    /// Asks the index, which is opened on first use.
-    fn with_index<T>(&self, ask: impl FnOnce(&OpenIndex) -> std::io::Result<T>) -> Result<T, StoreError> {
-        let wrong = |detail: String| StoreError::corrupt(&self.path, format!("section {INDEX}: {detail}"));
-        let open = || OpenIndex::open(&self.reader.section(INDEX)?).map_err(wrong);
-        // The section's checksum was right, so only bytes made to harm get this far; tantivy trusts its files and panics.
-        let looked_up = panic_guard::catch(|| {
-            let index = self.indexes.get(&self.path, open)?;
-            ask(&index).map_err(|error| wrong(error.to_string()))
-        });
-        looked_up.unwrap_or_else(|_| Err(wrong("tantivy cannot read it".into())))
+    fn index(&self) -> BlockIndex<'_> {
+        let grams = self.grams.as_ref().and_then(|grams| grams.as_ref().ok());
+        BlockIndex { path: &self.path, reader: &self.reader, cache: &self.indexes, chunks: self.chunks(), grams }
     }
 
     /// Opens every chunk, one at a time, places and the index. Errors with `Corrupt` that says which cannot be read.
@@ -180,12 +185,10 @@ impl LogsBlock {
         }
         check_records(&self.path, count, summary)?;
         self.verify_places(places)?;
-        let documents = self.with_index(|index| Ok(index.documents()))?;
-        if documents != self.chunks() {
-            let detail = format!("section {INDEX}: {documents} chunks, {} are there", self.chunks());
-            return Err(StoreError::corrupt(&self.path, detail));
+        if let Some(Err(detail)) = &self.grams {
+            return Err(StoreError::corrupt(&self.path, detail.as_str()));
         }
-        Ok(())
+        self.index().verify()
     }
 
     /// Opens a chunk, of which nothing is unpacked yet. Errors with `Corrupt` that names block and chunk.
@@ -194,7 +197,7 @@ impl LogsBlock {
         let bytes = self.reader.section_range(self.chunks, entry.bytes.clone())?;
         let wrong = |detail: String| StoreError::corrupt(&self.path, format!("chunk {chunk}: {detail}"));
         let lines = match self.chunks {
-            CHUNKS_ONE => SourceLines::Decoded(Box::new(Lines::decode_one(&bytes).map_err(wrong)?)),
+            CHUNKS_ONE => SourceLines::decoded(Lines::decode_one(&bytes).map_err(wrong)?),
             _ => SourceLines::stored(bytes, ChunkName { path: Arc::clone(&self.path), chunk: Some(chunk) })?,
         };
         if lines.len() != entry.meta.count as usize {

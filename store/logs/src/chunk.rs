@@ -32,7 +32,8 @@ impl EncodedChunk {
         // Twice a pointer to it: its place in a list that grows by doubling.
         shared(size_of::<Self>())
             + 2 * size_of::<usize>()
-            + [self.bytes.len(), self.tokens.bytes(), rollups].map(allocation).iter().sum::<usize>()
+            + self.tokens.memory()
+            + [self.bytes.len(), rollups].map(allocation).iter().sum::<usize>()
     }
 }
 

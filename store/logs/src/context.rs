@@ -52,7 +52,7 @@ impl Rows {
         References::new(trace_id, span_id, sets.get(set))
     }
 
-    /// Adds the tokens of all.
+    /// Adds the pairs of all.
     pub(crate) fn add_tokens(&self, sets: &AttributeSets, tokens: &mut TokenSet) {
         add_tokens(self.rows.iter().map(|(trace_id, span_id, set)| (*trace_id, *span_id, sets.get(*set))), tokens);
     }
@@ -97,24 +97,25 @@ impl Rows {
     }
 }
 
-/// Adds the tokens of ids and attributes. What is as in the row before is there already.
+/// Adds ids and attributes, as pairs of names and values, after the tokens of the bodies. What is as in the row before is there
+/// already.
 fn add_tokens<'a>(rows: impl Iterator<Item = (TraceId, SpanId, LogAttributes<'a>)>, tokens: &mut TokenSet) {
     let mut before = (TraceId::default(), SpanId::default(), LogAttributes::NONE);
     let mut text = Vec::new();
     for row in rows {
-        for (changed, id, class) in
-            [(row.0 != before.0, &row.0.0[..], Class::Hex16), (row.1 != before.1, &row.1.0[..], Class::Hex8)]
-        {
-            if changed && id.iter().any(|byte| *byte != 0) {
-                text.clear();
-                put_id_text(&mut text, id, class);
-                tokens.add_text(&text);
-            }
+        let ids = [
+            ("trace_id", row.0 != before.0, &row.0.0[..], Class::Hex16),
+            ("span_id", row.1 != before.1, &row.1.0[..], Class::Hex8),
+        ];
+        for (name, _, id, class) in ids.into_iter().filter(|(_, changed, id, _)| *changed && id.iter().any(|byte| *byte != 0)) {
+            text.clear();
+            put_id_text(&mut text, id, class);
+            tokens.add_pair(name, &text);
         }
         let mut others = before.2.iter();
-        for pair in row.2.iter() {
-            if others.next() != Some(pair) {
-                tokens.add_text(pair.1.as_bytes());
+        for (name, value) in row.2.iter() {
+            if others.next() != Some((name, value)) {
+                tokens.add_pair(name, value.as_bytes());
             }
         }
         before = row;

@@ -152,8 +152,9 @@ fn record<'a>(line: &Line, body: &'a [u8], attributes: &'a Labels) -> LogRecord<
     }
 }
 
-fn set(tokens: &Tokens) -> BTreeSet<Vec<u8>> {
-    tokens.iter().map(<[u8]>::to_vec).collect()
+/// The tokens, whether there is a long one, and the pairs.
+fn set(tokens: &Tokens) -> (BTreeSet<Vec<u8>>, bool, Vec<u32>) {
+    (tokens.iter().map(<[u8]>::to_vec).collect(), tokens.has_long(), tokens.pairs().to_vec())
 }
 
 proptest! {
@@ -177,11 +178,14 @@ proptest! {
             assert_eq!((found.timestamp, found.sequence, found.severity, found.flags), (wanted.timestamp, wanted.sequence, wanted.severity, wanted.flags));
             assert_eq!((found.trace_id, found.span_id, found.attributes), (wanted.trace_id, wanted.span_id, wanted.attributes));
             tokens.add_text(&expected);
+        }
+        // An id that is among the bodies' tokens is no pair.
+        for line in &lines {
             if line.context != 0 {
-                tokens.add_text(&Piece::Trace.text(line));
-                tokens.add_text(&Piece::Span.text(line));
+                tokens.add_pair("trace_id", &Piece::Trace.text(line));
+                tokens.add_pair("span_id", &Piece::Span.text(line));
             }
-            attributes.iter().for_each(|(_, value)| tokens.add_text(value.as_bytes()));
+            line.attributes().iter().for_each(|(name, value)| tokens.add_pair(name, value.as_bytes()));
         }
         assert_eq!(set(&chunk.tokens), set(&tokens.finish()));
         assert_eq!(set(&stored.tokens().unwrap()), set(&chunk.tokens));

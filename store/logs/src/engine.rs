@@ -12,6 +12,7 @@ use super::writer::BlockWriter;
 use weir_blocks::StoreError;
 use weir_blocks::block::Blob;
 use weir_blocks::engine::{BlockCost, BlockSummary, BuiltBlock, Engine};
+use weir_blocks::hidden::Hidden;
 
 /// How the engine cuts and caches.
 #[derive(Clone, Debug)]
@@ -72,5 +73,14 @@ impl Engine for LogsEngine {
 
     fn merge(&self, blocks: &[Arc<LogsBlock>]) -> Result<Vec<BuiltBlock>, StoreError> {
         merge::merge(blocks, self.options.chunk_bytes, BlockWriter::new()?)
+    }
+
+    fn count_hidden(&self, block: &LogsBlock, hidden: &Hidden) -> Result<u64, StoreError> {
+        let chunks = (0..block.chunks()).map(|chunk| (block.meta(chunk), block.hidden(chunk, hidden)));
+        Ok(chunks.filter(|(meta, rows)| rows.covers(meta.first, meta.last)).map(|(meta, _)| u64::from(meta.count)).sum())
+    }
+
+    fn rewrite(&self, block: &Arc<LogsBlock>, without: &Hidden) -> Result<Option<Vec<BuiltBlock>>, StoreError> {
+        merge::rewrite(block, without, self.options.chunk_bytes)
     }
 }

@@ -187,3 +187,28 @@ fn pages_of_places() {
         std::hint::black_box(chunk_of(&runs, (7, 7)));
     });
 }
+
+#[test]
+fn ids_and_pairs() {
+    let built = built();
+    let (ids, pairs) = (find(&built, "ids.1"), find(&built, "pairs.1"));
+    let seeds = [[&[0], ids].concat(), [&[1], pairs].concat()];
+    let target = seeds.iter().fold(Fuzz::new("store-logs-ids"), |target, seed| target.seed(seed));
+    let id = weir_model::select::Mention::Value("trace_id".into(), TraceId([1; 16]).to_string());
+    let part = weir_model::select::LineFilter::Contains(vec![b"0101010".to_vec()]);
+    let predicates = [super::predicate::TokenPredicate::of_mention(&id), super::predicate::TokenPredicate::of(&[part])];
+    target.memory(MEMORY).run(move |input| {
+        let Some((which, raw)) = input.split_first() else { return };
+        let name = ["ids.1", "pairs.1"][usize::from(which & 1)];
+        let mut data = built.data.clone();
+        data.sections.iter_mut().filter(|(own, _)| *own == name).for_each(|(_, bytes)| *bytes = raw.to_vec());
+        let engine = LogsEngine::new(LogsOptions { index_cache_bytes: 0, ..LogsOptions::default() });
+        let Ok(block) = engine.open(Arc::new(MemoryBlob::new("fuzz", data.encode(Kind::Logs)))) else { return };
+        for predicate in &predicates {
+            let chunks = block.candidates(predicate);
+            assert!(
+                chunks.is_err() || chunks.is_ok_and(|chunks| chunks.is_none_or(|chunks| chunks.max() < Some(block.chunks())))
+            );
+        }
+    });
+}

@@ -17,7 +17,7 @@ use super::builder::{self, ChunkBuilder};
 use super::chunk::EncodedChunk;
 use super::part::Part;
 use super::schema::{Place, StreamKey};
-use super::source::Source;
+use super::source::{Lies, Source};
 use super::writer::BlockWriter;
 use weir_blocks::StoreError;
 use weir_blocks::engine::{BuiltBlock, Head, Position};
@@ -122,7 +122,7 @@ impl HeadStream {
         for chunk in full {
             match chunk {
                 FullChunk::Parts(parts) => sources.extend(Source::of_parts(parts)),
-                FullChunk::Encoded(chunks) => sources.extend(chunks.into_iter().map(Source::Encoded)),
+                FullChunk::Encoded(chunks) => sources.extend(chunks.into_iter().map(|chunk| Source::from(Lies::Encoded(chunk)))),
             }
         }
         sources.extend(Source::of_parts(open));

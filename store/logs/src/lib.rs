@@ -54,6 +54,7 @@ mod reader;
 mod schema;
 mod segment;
 mod source;
+mod source_lines;
 mod stored;
 mod tail;
 mod template;

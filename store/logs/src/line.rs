@@ -7,8 +7,10 @@ use weir_model::select::{Budget, Coverage, OwnedLine, ReadError};
 
 use super::engine::LogsEngine;
 use super::schema::{Place, StreamKey};
-use super::source::{Source, SourceLines};
-use weir_blocks::view::PartitionView;
+use super::source::Source;
+use super::source_lines::SourceLines;
+use weir_blocks::hidden::{Hidden, Horizon};
+use weir_blocks::view::{BlockView, PartitionView};
 
 /// Neighbours of a line on each side; more is a query.
 const CONTEXT_MAX: usize = 10_000;
@@ -19,6 +21,17 @@ pub(crate) struct LineSelect<'a> {
     pub(crate) scope: &'a Scope,
     pub(crate) place: Place,
     pub(crate) context: usize,
+    pub(crate) horizon: Option<&'a Horizon>,
+}
+
+impl LineSelect<'_> {
+    fn stored(&self, view: &BlockView<LogsEngine>, chunk: u32) -> Source {
+        Source::stored(&view.block, chunk, &view.hidden.clone().with(self.horizon))
+    }
+
+    fn of_head(&self, key: &StreamKey, source: Source) -> Source {
+        source.hiding(Hidden::default().with(self.horizon).of(&key.tenant, &key.labels))
+    }
 }
 
 /// The line and its neighbours in source order; empty when no chunk that can be read has it. Opens the chunk of the line, and
@@ -32,7 +45,7 @@ pub(crate) fn find(
     for block in &view.blocks {
         budget.check()?;
         for chunk in block.block.chunks_with(select.place) {
-            let (key, source) = (block.block.stream(chunk), Source::Stored(block.block.clone(), chunk));
+            let (key, source) = (block.block.stream(chunk), select.stored(block, chunk));
             if select.scope.sees(&key.tenant, &key.labels)
                 && let Some(found) = find_in(view, (key, &source), select, budget, coverage)?
             {
@@ -42,10 +55,10 @@ pub(crate) fn find(
     }
     for head in &view.heads {
         for (key, sources) in head.sources(|key| select.scope.sees(&key.tenant, &key.labels)) {
-            for source in &sources {
+            for source in sources {
                 if source.meta().covers(select.place)
-                    && has(source, select.place, budget, coverage)?
-                    && let Some(found) = find_in(view, (&key, source), select, budget, coverage)?
+                    && has(&source, select.place, budget, coverage)?
+                    && let Some(found) = find_in(view, (&key, &select.of_head(&key, source)), select, budget, coverage)?
                 {
                     return Ok(found);
                 }
@@ -78,7 +91,7 @@ fn find_in(
     let context = select.context.min(CONTEXT_MAX);
     let mut found: Vec<OwnedLine> = (0..line).rev().take(context).map(|i| own(&lines, i)).collect();
     let (first, last) = (found.len() < context, lines.len() - line <= context);
-    let others = if first || last { stream_sources(view, key) } else { Vec::new() };
+    let others = if first || last { stream_sources(view, key, select) } else { Vec::new() };
     // A head may have closed or parted the chunk since: of the others only lines beyond this one's count.
     let (from, to) = (source.meta().first_place, source.meta().last_place);
     let place = |lines: &SourceLines, i: usize| with(lines, i, |id, _| (id.offset, id.ordinal));
@@ -125,12 +138,13 @@ fn with<T>(lines: &SourceLines, i: usize, take: impl FnOnce(LineId, LogRecord<'_
 }
 
 /// A stream's chunks in source order.
-fn stream_sources(view: &PartitionView<LogsEngine>, key: &StreamKey) -> Vec<Source> {
+fn stream_sources(view: &PartitionView<LogsEngine>, key: &StreamKey, select: &LineSelect<'_>) -> Vec<Source> {
     let stored = view.blocks.iter().flat_map(|block| {
         let chunks = block.block.chunks_of(key);
-        chunks.map(|chunk| Source::Stored(block.block.clone(), chunk))
+        chunks.map(|chunk| select.stored(block, chunk))
     });
     let heads = view.heads.iter().flat_map(|head| head.sources(|own| own == key)).flat_map(|(_, sources)| sources);
+    let heads = heads.map(|source| select.of_head(key, source));
     let mut sources: Vec<Source> = stored.chain(heads).collect();
     sources.sort_by_key(|source| source.meta().first_place);
     sources

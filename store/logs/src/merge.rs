@@ -8,6 +8,7 @@ use super::schema::{Place, StreamKey};
 use super::writer::BlockWriter;
 use weir_blocks::StoreError;
 use weir_blocks::engine::BuiltBlock;
+use weir_blocks::hidden::Hidden;
 use weir_blocks::segment::{Merge, SegmentError};
 
 /// Stream, partition and first place of a chunk.
@@ -18,8 +19,29 @@ const COPIED_PART: usize = 2;
 
 /// As many blocks as `writer` makes of it: not always fewer. Errors when a chunk cannot be read: then the blocks stay as they are,
 /// and what is left of them stays readable.
-pub(crate) fn merge(
+pub(crate) fn merge(blocks: &[Arc<LogsBlock>], chunk_bytes: usize, writer: BlockWriter) -> Result<Vec<BuiltBlock>, StoreError> {
+    merge_without(blocks, (&Hidden::default(), &mut 0), chunk_bytes, writer)
+}
+
+/// A block less its hidden lines; `None` when it has none.
+pub(crate) fn rewrite(
+    block: &Arc<LogsBlock>,
+    without: &Hidden,
+    chunk_bytes: usize,
+) -> Result<Option<Vec<BuiltBlock>>, StoreError> {
+    let may_hide = |chunk: u32| block.hidden(chunk, without).overlaps(block.meta(chunk).first, block.meta(chunk).last);
+    if !(0..block.chunks()).any(may_hide) {
+        return Ok(None);
+    }
+    let mut left_out = 0;
+    let built = merge_without(std::slice::from_ref(block), (without, &mut left_out), chunk_bytes, BlockWriter::new()?)?;
+    Ok((left_out > 0).then_some(built))
+}
+
+/// Counts the lines that it leaves out.
+fn merge_without(
     blocks: &[Arc<LogsBlock>],
+    (without, left_out): (&Hidden, &mut u64),
     chunk_bytes: usize,
     mut writer: BlockWriter,
 ) -> Result<Vec<BuiltBlock>, StoreError> {
@@ -29,12 +51,18 @@ pub(crate) fn merge(
     while let Some(group) = merge.next_group(&mut chunks) {
         let (stream, partition, _) = group.map_err(failed)?;
         for (block, chunk) in &chunks {
+            let (hidden, meta) = (blocks[*block].hidden(*chunk, without), blocks[*block].meta(*chunk));
+            if hidden.covers(meta.first, meta.last) {
+                *left_out += u64::from(meta.count);
+                continue;
+            }
             let lines = blocks[*block].lines(*chunk)?;
             // What is left open goes as it is where it is worth a chunk, so that the next one can.
             let has_room = |(own, of, builder): &(&StreamKey, u32, ChunkBuilder)| {
                 (*own, *of) == (stream, partition) && builder.bytes() < chunk_bytes / COPIED_PART
             };
-            if blocks[*block].meta(*chunk).body_bytes >= (chunk_bytes / COPIED_PART) as u64
+            if !hidden.overlaps(meta.first, meta.last)
+                && meta.body_bytes >= (chunk_bytes / COPIED_PART) as u64
                 && !open.as_ref().is_some_and(has_room)
                 && let Some(copy) = blocks[*block].copy(*chunk, &lines)?
             {
@@ -52,7 +80,13 @@ pub(crate) fn merge(
                     full.finish()?.iter().try_for_each(|chunk| writer.push(stream, chunk))?;
                 }
                 let (_, _, builder) = open.get_or_insert_with(|| (stream, partition, ChunkBuilder::new(partition)));
-                lines.with(i, |id, record| builder.push((id.offset, id.ordinal), record))?;
+                lines.with(i, |id, record| {
+                    if hidden.has(record.timestamp, record.body) {
+                        *left_out += 1;
+                    } else {
+                        builder.push((id.offset, id.ordinal), record);
+                    }
+                })?;
             }
         }
     }

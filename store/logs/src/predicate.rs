@@ -1,14 +1,18 @@
 //! What a chunk's tokens must be like for a line of it to pass the filters.
 //!
 //! Never too strict: a literal inside of a line lies within, at the edge of, or across tokens, and only what follows for
-//! certain is asked for. Too lenient costs a chunk read for nothing.
+//! certain is asked for. Too lenient costs a chunk read for nothing. Tokens are folded: whoever compares folds what is asked for.
 
+use std::borrow::Cow;
+
+use memchr::memmem::Finder;
 use regex_syntax::hir::{Class, Hir, HirKind};
 use weir_model::select::{LineFilter, Mention};
 
 use super::filter::distinct;
+use super::index::pair_hash;
 use super::schema::{Rollup, level_of};
-use super::tokens::{TOKEN_BYTES_MAX, Tokens, is_indexed, is_token_byte};
+use super::tokens::{SEPARATOR, TOKEN_BYTES_MAX, Tokens, fold, is_indexed, is_token_byte, lone_id};
 
 /// A condition on a chunk's set of tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +29,14 @@ pub(crate) enum TokenPredicate {
     Part(Edge, Vec<u8>),
     /// The same in upper or lower case; the bytes are in lower case.
     AnyCase(Edge, Vec<u8>),
+    /// A name with a value among the metadata.
+    Pair {
+        hash: u32,
+        /// The value folded, when it is an id: a token like it stands for the pair.
+        id: Option<Vec<u8>>,
+        /// The same of blocks of before, which have the value's tokens and no pairs.
+        tokens: Box<TokenPredicate>,
+    },
 }
 
 /// Where in a token a part lies.
@@ -50,11 +62,11 @@ impl TokenPredicate {
         }))
     }
 
-    /// Of lines that say this, of streams without [`labels_of`] it. Ids and the values of metadata are among a chunk's tokens.
+    /// Of lines that say this, of streams without [`labels_of`] it. Ids and metadata are among a chunk's pairs.
     pub(crate) fn of_mention(mention: &Mention) -> Self {
         match mention {
             Mention::Pattern(pattern) => of_regex(pattern),
-            Mention::Value(_, value) => of_value(value.as_bytes()),
+            Mention::Value(name, value) => of_pair(name, value.as_bytes()),
             Mention::Severity(_) => Self::Anything,
             Mention::All(mentions) => all(mentions.iter().map(Self::of_mention)),
             Mention::Any(mentions) => one_of(mentions.iter().map(Self::of_mention)),
@@ -67,15 +79,20 @@ impl TokenPredicate {
             Self::Anything => true,
             Self::All(predicates) => predicates.iter().all(|predicate| predicate.met_by(tokens)),
             Self::OneOf(predicates) => predicates.iter().any(|predicate| predicate.met_by(tokens)),
-            Self::Token(token) if token.len() > TOKEN_BYTES_MAX => tokens.iter().any(|own| own == super::tokens::LONG),
-            Self::Token(token) => tokens.iter().any(|own| own == token),
-            Self::AnyCase(edge, part) => {
-                let mut part = AnyCase::new(*edge, part);
-                tokens.iter().any(|own| own == super::tokens::LONG || part.is_in(own))
+            Self::Token(token) => has_part(tokens, Edge::Whole, &fold(token)),
+            Self::Part(edge, part) | Self::AnyCase(edge, part) => has_part(tokens, *edge, &fold(part)),
+            Self::Pair { hash, id, .. } => {
+                let is_token = || id.as_ref().is_some_and(|id| has_part(tokens, Edge::Whole, id));
+                tokens.pairs().binary_search(hash).is_ok() || is_token()
             }
-            Self::Part(edge, part) => tokens.iter().any(|own| own == super::tokens::LONG || edge.has(own, part)),
         }
     }
+}
+
+/// Whether there is a token with a folded part, or one above [`TOKEN_BYTES_MAX`] that may have it.
+fn has_part(tokens: &Tokens, edge: Edge, part: &[u8]) -> bool {
+    let may_be_in_long = edge != Edge::Whole || part.len() > TOKEN_BYTES_MAX;
+    may_be_in_long && tokens.has_long() || Finder::new(&edge.needle(part)).find(tokens.text()).is_some()
 }
 
 impl Edge {
@@ -88,13 +105,24 @@ impl Edge {
             Self::Whole => token == part,
         }
     }
+
+    /// What is looked for where tokens lie one after the other, each between separators.
+    pub(crate) fn needle(self, part: &[u8]) -> Cow<'_, [u8]> {
+        let separator: &[u8] = &[SEPARATOR];
+        match self {
+            Self::Anywhere => part.into(),
+            Self::Start => [separator, part].concat().into(),
+            Self::End => [part, separator].concat().into(),
+            Self::Whole => [separator, part, separator].concat().into(),
+        }
+    }
 }
 
-/// A part that is looked for in upper and lower case.
+/// A part that is looked for in upper and lower case, among tokens as they were written.
 pub(crate) struct AnyCase<'a> {
     edge: Edge,
     part: &'a [u8],
-    finder: memchr::memmem::Finder<'a>,
+    finder: Finder<'a>,
     /// Whether [`FOLDING`] may stand for one of its letters.
     folds: bool,
     lower: Vec<u8>,
@@ -107,7 +135,7 @@ impl<'a> AnyCase<'a> {
     /// `part` is in lower case.
     pub(crate) fn new(edge: Edge, part: &'a [u8]) -> Self {
         let folds = part.iter().any(|byte| matches!(byte, b's' | b'k'));
-        Self { edge, part, finder: memchr::memmem::Finder::new(part), folds, lower: Vec::new() }
+        Self { edge, part, finder: Finder::new(part), folds, lower: Vec::new() }
     }
 
     /// Whether a token has it.
@@ -161,7 +189,13 @@ pub(crate) fn may_be_among(mention: &Mention, rollups: &[Rollup]) -> bool {
     }
 }
 
-/// Of lines with metadata of which these bytes are the whole value.
+/// Of lines with metadata of this name and whole value.
+fn of_pair(name: &str, value: &[u8]) -> TokenPredicate {
+    let id = lone_id(value).map(Cow::into_owned);
+    TokenPredicate::Pair { hash: pair_hash(name, value), id, tokens: Box::new(of_value(value)) }
+}
+
+/// The same by the tokens of the value.
 fn of_value(value: &[u8]) -> TokenPredicate {
     let runs = value.split(|byte| !is_token_byte(*byte)).filter(|run| is_indexed(run));
     all(runs.map(|run| TokenPredicate::Token(run.to_vec())))
@@ -174,7 +208,8 @@ fn of_literal(literal: &[u8]) -> TokenPredicate {
     for run in literal.split(|byte| !is_token_byte(*byte)) {
         let (start, end) = (at, at + run.len());
         at = end + 1;
-        if run.is_empty() || !is_indexed(run) {
+        // Of bytes that are not UTF-8 a part may be folded otherwise than the whole.
+        if run.is_empty() || !is_indexed(run) || std::str::from_utf8(run).is_err() {
             continue;
         }
         predicates.push(match (start > 0, end < literal.len()) {
@@ -200,49 +235,112 @@ fn of_regex(pattern: &str) -> TokenPredicate {
 }
 
 fn of_hir(hir: &Hir) -> TokenPredicate {
+    if let Some(texts) = Texts::of(hir) {
+        return texts.predicate();
+    }
     match hir.kind() {
-        HirKind::Literal(literal) => of_literal(&literal.0),
         HirKind::Capture(capture) => of_hir(&capture.sub),
         HirKind::Repetition(repetition) if repetition.min > 0 => of_hir(&repetition.sub),
         HirKind::Concat(parts) => of_concat(parts),
         HirKind::Alternation(parts) => one_of(parts.iter().map(of_hir)),
-        HirKind::Empty | HirKind::Class(_) | HirKind::Look(_) | HirKind::Repetition(_) => TokenPredicate::Anything,
+        _ => TokenPredicate::Anything,
     }
 }
 
-/// Neighbouring letters that may be in upper or lower case are read as one text.
-fn of_concat(mut parts: &[Hir]) -> TokenPredicate {
+/// Neighbours of which all texts are known are read as one.
+fn of_concat(parts: &[Hir]) -> TokenPredicate {
     let mut predicates = Vec::new();
-    while let Some(first) = parts.first() {
-        let run = parts.iter().map_while(lower_text).collect::<Vec<_>>();
-        let (here, rest) = parts.split_at(run.len().max(1));
-        parts = rest;
-        if here.iter().any(|part| matches!(part.kind(), HirKind::Class(_))) && !run.is_empty() {
-            predicates.push(of_any_case(&run.concat()));
-        } else {
-            predicates.push(if run.is_empty() { of_hir(first) } else { all(here.iter().map(of_hir)) });
+    let mut run = Texts::empty();
+    for part in parts {
+        let texts = Texts::of(part);
+        match texts.as_ref().and_then(|texts| run.followed_by(texts)) {
+            Some(longer) => run = longer,
+            None => {
+                predicates.push(run.predicate());
+                run = texts.unwrap_or_else(|| {
+                    predicates.push(of_hir(part));
+                    Texts::empty()
+                });
+            }
         }
     }
+    predicates.push(run.predicate());
     all(predicates.into_iter())
 }
 
-/// A literal, or a letter of ASCII in both cases; in lower case.
-fn lower_text(hir: &Hir) -> Option<Vec<u8>> {
-    let letters: Vec<char> = match hir.kind() {
-        HirKind::Literal(literal) => return Some(literal.0.to_ascii_lowercase()),
-        HirKind::Class(Class::Unicode(class)) if class.ranges().len() <= 3 => {
-            class.ranges().iter().map(|range| (range.start() == range.end()).then_some(range.start())).collect::<Option<_>>()?
+/// All texts that a regular expression matches, if these are few.
+struct Texts {
+    texts: Vec<Vec<u8>>,
+    /// In upper or lower case: the texts are in lower case then.
+    any_case: bool,
+}
+
+/// More texts than these are not told one by one; nor more letters of a class.
+const TEXTS_MAX: usize = 16;
+
+impl Texts {
+    /// The empty one.
+    fn empty() -> Self {
+        Self { texts: vec![Vec::new()], any_case: false }
+    }
+
+    fn of(hir: &Hir) -> Option<Self> {
+        match hir.kind() {
+            HirKind::Empty | HirKind::Look(_) => Some(Self::empty()),
+            HirKind::Literal(literal) => Some(Self { texts: vec![literal.0.to_vec()], any_case: false }),
+            HirKind::Class(Class::Unicode(class)) => {
+                let letters = class.iter().flat_map(|range| range.start()..=range.end());
+                Self::of_letters(letters.map(|letter| letter.to_string().into_bytes()))
+            }
+            HirKind::Class(Class::Bytes(class)) => {
+                Self::of_letters(class.iter().flat_map(|range| range.start()..=range.end()).map(|byte| vec![byte]))
+            }
+            HirKind::Capture(capture) => Self::of(&capture.sub),
+            HirKind::Concat(parts) => parts.iter().try_fold(Self::empty(), |before, part| before.followed_by(&Self::of(part)?)),
+            HirKind::Alternation(parts) => {
+                let mut parts = parts.iter();
+                let first = Self::of(parts.next()?)?;
+                parts.try_fold(first, |before, part| Self::new([before, Self::of(part)?]))
+            }
+            HirKind::Repetition(_) => None,
         }
-        HirKind::Class(Class::Bytes(class)) if class.ranges().len() <= 3 => {
-            let one =
-                |range: &regex_syntax::hir::ClassBytesRange| (range.start() == range.end()).then_some(range.start() as char);
-            class.ranges().iter().map(one).collect::<Option<_>>()?
+    }
+
+    /// Of a class: a letter that is there in both cases stands for either.
+    fn of_letters(letters: impl Iterator<Item = Vec<u8>>) -> Option<Self> {
+        let texts: Vec<Vec<u8>> = letters.take(TEXTS_MAX + 1).collect();
+        if texts.len() > TEXTS_MAX {
+            return None;
         }
-        _ => return None,
-    };
-    let (&first, others) = letters.split_first()?;
-    let both = first.is_ascii_uppercase() && others.first() == Some(&first.to_ascii_lowercase());
-    (both && others[1..].iter().all(|letter| FOLDING.contains(letter))).then(|| vec![first.to_ascii_lowercase() as u8])
+        let has_both = texts
+            .iter()
+            .any(|text| text.is_ascii() && text[0].is_ascii_uppercase() && texts.contains(&text.to_ascii_lowercase()));
+        Self::new([Self { texts, any_case: has_both }])
+    }
+
+    /// Those of all, each once; `None` when they are too many.
+    fn new<const N: usize>(all: [Self; N]) -> Option<Self> {
+        let any_case = all.iter().any(|texts| texts.any_case);
+        let mut texts: Vec<Vec<u8>> = all.into_iter().flat_map(|texts| texts.texts).collect();
+        if any_case {
+            texts.iter_mut().for_each(|text| *text = fold(text).into_owned());
+            texts.sort_unstable();
+        }
+        texts.dedup();
+        (!texts.is_empty() && texts.len() <= TEXTS_MAX).then_some(Self { texts, any_case })
+    }
+
+    /// Each of these with each of those behind it; `None` when they are too many.
+    fn followed_by(&self, next: &Self) -> Option<Self> {
+        let pairs = self.texts.iter().flat_map(|text| next.texts.iter().map(move |next| [&text[..], next].concat()));
+        let texts = (self.texts.len() * next.texts.len() <= TEXTS_MAX).then(|| pairs.collect())?;
+        Self::new([Self { texts, any_case: self.any_case || next.any_case }])
+    }
+
+    fn predicate(&self) -> TokenPredicate {
+        let of = if self.any_case { of_any_case } else { of_literal };
+        one_of(self.texts.iter().map(|text| of(text)))
+    }
 }
 
 /// Of lines in which this text occurs in upper or lower case. A letter alone is in every chunk.
@@ -265,7 +363,7 @@ fn size(predicate: &TokenPredicate) -> usize {
     match predicate {
         TokenPredicate::All(predicates) | TokenPredicate::OneOf(predicates) => predicates.iter().map(size).sum(),
         TokenPredicate::Anything => 0,
-        TokenPredicate::Token(_) | TokenPredicate::Part(..) | TokenPredicate::AnyCase(..) => 1,
+        TokenPredicate::Token(_) | TokenPredicate::Part(..) | TokenPredicate::AnyCase(..) | TokenPredicate::Pair { .. } => 1,
     }
 }
 
@@ -321,15 +419,22 @@ mod tests {
         check("(?i) Disk!", any_case(Edge::Whole, "disk"));
         check("(?i-u)disk", any_case(Edge::Anywhere, "disk"));
         check("(?i).*warn.*", any_case(Edge::Anywhere, "warn"));
-        check("(?i)größe", any_case(Edge::Anywhere, "gr"));
+        let one_of = |texts: &[&str]| TokenPredicate::OneOf(texts.iter().map(|text| any_case(Edge::Anywhere, text)).collect());
+        check("(?i)größe", one_of(&["grÖße", "grÖẞe", "größe", "größe".replace('ß', "ẞ").as_str()]));
+        check("(?:(?i)warn)|(?:(?i)err)", one_of(&["err", "warn"]));
+        check("[ab]c", TokenPredicate::OneOf(vec![part(Edge::Anywhere, "ac"), part(Edge::Anywhere, "bc")]));
+        check("code[a-z]:", part(Edge::Anywhere, "code"));
         check(
-            "(?:(?i)warn)|(?:(?i)err)",
-            TokenPredicate::OneOf(vec![any_case(Edge::Anywhere, "warn"), any_case(Edge::Anywhere, "err")]),
+            " word(3|4)x f",
+            TokenPredicate::OneOf(
+                ["word3x", "word4x"].map(|word| TokenPredicate::All(vec![token(word), part(Edge::Start, "f")])).into(),
+            ),
         );
-        check("[ab]c", part(Edge::Anywhere, "c"));
+        check("disk\\b full$", TokenPredicate::All(vec![part(Edge::End, "disk"), part(Edge::Start, "full")]));
+        check("[A-Za-z]x", part(Edge::Anywhere, "x"));
         check("err.*", part(Edge::Anywhere, "err"));
-        check("(time|out)=", TokenPredicate::OneOf(vec![part(Edge::Anywhere, "time"), part(Edge::Anywhere, "out")]));
-        check("a(b|[0-9])", part(Edge::Anywhere, "a"));
+        check("(time|out)=", TokenPredicate::OneOf(vec![part(Edge::End, "time"), part(Edge::End, "out")]));
+        check("a(b|[0-9p-z])", part(Edge::Anywhere, "a"));
         check("(fail)?x", part(Edge::Anywhere, "x"));
         check("(fail)+ ", part(Edge::Anywhere, "fail"));
         check("^level=error code=\\d+", TokenPredicate::All(vec![token("error"), token("code")]));

@@ -16,9 +16,10 @@ use weir_model::select::{Budget, Coverage, Covered, LogReader, LogSelect, LogTai
 use super::engine::LogsEngine;
 use super::line::{self, LineSelect};
 use super::plan::LogsPlan;
-use super::segment::{Chunk, ChunkEntries, cursors, missed};
+use super::segment::{Chunk, ChunkEntries, cursors, missed, shown};
 use super::tail::Tail;
 use super::volume::Volume;
+use weir_blocks::hidden::Hidden;
 use weir_blocks::segment::Merge;
 use weir_blocks::view::{PartitionView, Tails, Views};
 
@@ -34,10 +35,15 @@ impl LogsReader {
     /// What the segments that may match have for a plan.
     fn cursors<'a>(&self, plan: &Arc<LogsPlan>, budget: &'a dyn Budget, coverage: &mut Coverage) -> Vec<ChunkEntries<'a>> {
         let mut found = Vec::new();
+        let horizon = self.views.horizon();
         for view in self.views.views() {
             cover(&view, coverage);
-            found.extend(cursors(view.blocks.iter().map(|block| &block.block), plan, budget));
-            found.extend(cursors(&view.heads, plan, budget));
+            for block in &view.blocks {
+                let hidden = block.hidden.clone().with(horizon.as_ref());
+                found.extend(cursors([&block.block], plan, budget).map(|cursor| shown(cursor, hidden.clone())));
+            }
+            let hidden = Hidden::default().with(horizon.as_ref());
+            found.extend(cursors(&view.heads, plan, budget).map(|cursor| shown(cursor, hidden.clone())));
         }
         found
     }
@@ -102,8 +108,13 @@ impl LogReader for LogsReader {
 
     fn streams(&self, select: &LogSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
         let (mut coverage, mut streams) = (Coverage::default(), BTreeSet::new());
-        self.each_chunk(LogsPlan::new(select), budget, &mut coverage, |chunk, _, _| {
-            streams.insert(chunk.stream);
+        self.each_chunk(LogsPlan::new(select), budget, &mut coverage, |chunk, _, coverage| {
+            // Of a stream whose lines are all hidden not even the name is told.
+            if !streams.contains(&chunk.stream)
+                && (!chunk.source.may_hide() || chunk.source.open(budget, coverage)?.is_some_and(|lines| lines.len() > 0))
+            {
+                streams.insert(chunk.stream);
+            }
             Ok(())
         })?;
         Ok(Covered { value: streams.into_iter().collect(), coverage })
@@ -123,7 +134,8 @@ impl LogReader for LogsReader {
 
     fn line(&self, scope: &Scope, id: LineId, context: usize, budget: &dyn Budget) -> Result<Covered<Vec<OwnedLine>>, ReadError> {
         let mut answer = Covered::default();
-        let select = LineSelect { scope, place: (id.offset, id.ordinal), context };
+        let horizon = self.views.horizon();
+        let select = LineSelect { scope, place: (id.offset, id.ordinal), context, horizon: horizon.as_ref() };
         for view in self.views.views().iter().filter(|view| view.coverage.partition == id.partition) {
             cover(view, &mut answer.coverage);
             answer.value = line::find(view, &select, budget, &mut answer.coverage)?;

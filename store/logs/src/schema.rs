@@ -13,8 +13,16 @@ pub(crate) const CHUNKS: &str = "chunks.2";
 pub(crate) const CHUNKS_ONE: &str = "chunks.1";
 /// Section: what is known of each chunk.
 pub(crate) const DIRECTORY: &str = "directory.1";
-/// Section: a tantivy index whose documents are the chunks.
-pub(crate) const INDEX: &str = "index.1";
+/// Section: a tantivy index of words whose documents are the chunks.
+pub(crate) const INDEX: &str = "index.2";
+/// Section: which chunks have an id or a number.
+pub(crate) const IDS: &str = "ids.1";
+/// Section: which chunks have a name with a value among their metadata.
+pub(crate) const PAIRS: &str = "pairs.1";
+/// Section: whether there is a word at all.
+pub(crate) const GRAMS: &str = "grams.1";
+/// Section in place of these four in blocks of before: a tantivy index of all tokens as they were written.
+pub(crate) const FORMER_INDEX: &str = "index.1";
 
 /// Section: which chunk has a line, in pages. Blocks of before have none.
 pub(crate) const PLACES: &str = "places.1";

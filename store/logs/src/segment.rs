@@ -17,14 +17,16 @@ use super::head::LogsHead;
 use super::patterns::Patterns;
 use super::plan::{ChunkOrder, LogsPlan};
 use super::predicate::TokenPredicate;
-use super::schema::Place;
-use super::source::Source;
+use super::schema::{Place, StreamKey};
+use super::source::{Lies, Source};
 use weir_blocks::StoreError;
 use weir_blocks::engine::Head;
+use weir_blocks::hidden::Hidden;
 use weir_blocks::segment::{Entries, Segment, SegmentError};
 
 /// A chunk of a stream that passes, with lines in the range. Nothing of it is read.
 pub struct Chunk {
+    tenant: Arc<str>,
     pub(crate) stream: Labels,
     pub(crate) source: Source,
     /// Shared by the chunks of a block.
@@ -39,8 +41,18 @@ struct AskedIndex {
 }
 
 impl Chunk {
-    fn new(stream: &Labels, source: Source) -> Self {
-        Self { stream: stream.clone(), source, asked: Rc::default() }
+    fn new(key: &StreamKey, source: Source) -> Self {
+        Self { tenant: Arc::clone(&key.tenant), stream: key.labels.clone(), source, asked: Rc::default() }
+    }
+
+    /// Without what is hidden of its stream; `None` when that is all of it.
+    fn hiding(self, hidden: &Hidden) -> Option<Self> {
+        let (first, last) = self.times();
+        if !hidden.touches(&self.tenant, first, last) {
+            return Some(self);
+        }
+        let source = self.source.hiding(hidden.of(&self.tenant, &self.stream));
+        (!source.is_hidden()).then_some(Self { source, ..self })
     }
 
     /// The labels of its stream.
@@ -89,12 +101,12 @@ impl Chunk {
     }
 
     fn has_tokens(&self, predicate: &TokenPredicate, asked: &OnceCell<Option<RoaringBitmap>>) -> bool {
-        match &self.source {
-            Source::Stored(block, chunk) => {
+        match &self.source.lies {
+            Lies::Stored(block, chunk) => {
                 asked.get_or_init(|| candidates(block, predicate)).as_ref().is_none_or(|chunks| chunks.contains(*chunk))
             }
-            Source::Encoded(chunk) => predicate.met_by(&chunk.tokens),
-            Source::Parts(..) => true,
+            Lies::Encoded(chunk) => predicate.met_by(&chunk.tokens),
+            Lies::Parts(..) => true,
         }
     }
 }
@@ -121,6 +133,17 @@ where
 {
     let matching = segments.into_iter().filter(|segment| segment.may_match(plan));
     matching.map(|segment| Arc::clone(segment).cursor(Arc::clone(plan), budget))
+}
+
+/// What is left of a cursor's chunks without what is hidden of its segment.
+pub(crate) fn shown<'a>(cursor: ChunkEntries<'a>, hidden: Hidden) -> ChunkEntries<'a> {
+    if hidden.is_nothing() {
+        return cursor;
+    }
+    Box::new(cursor.filter_map(move |entry| match entry {
+        Ok((order, chunk)) => chunk.hiding(&hidden).map(|chunk| Ok((order, chunk))),
+        Err(error) => Some(Err(error)),
+    }))
 }
 
 /// What cannot be read goes to the coverage; the end of the request is an error.
@@ -153,8 +176,8 @@ impl Segment<LogsPlan> for LogsBlock {
         };
         Box::new(listed(budget, list).map(move |entry| {
             let (order, chunk) = entry?;
-            let (stream, source) = (self.stream(chunk).labels.clone(), Source::Stored(Arc::clone(&self), chunk));
-            Ok((order, Chunk { stream, source, asked: Rc::clone(&asked) }))
+            let source = Source::from(Lies::Stored(Arc::clone(&self), chunk));
+            Ok((order, Chunk { asked: Rc::clone(&asked), ..Chunk::new(self.stream(chunk), source) }))
         }))
     }
 }
@@ -163,7 +186,8 @@ impl LogsHead {
     /// The chunks of one stream, in the order of their lines.
     pub fn chunks_of(&self, tenant: &str, stream: &Labels) -> Vec<Chunk> {
         let all = self.sources(|key| &*key.tenant == tenant && key.labels == *stream);
-        all.into_iter().flat_map(|(_, sources)| sources).map(|source| Chunk::new(stream, source)).collect()
+        let chunks = all.into_iter().flat_map(|(key, sources)| sources.into_iter().map(move |source| Chunk::new(&key, source)));
+        chunks.collect()
     }
 }
 
@@ -183,7 +207,7 @@ impl Segment<LogsPlan> for LogsHead {
             let mut chunks = Vec::new();
             for (key, sources) in self.sources(|key| plan.passes_stream(&key.tenant, &key.labels)) {
                 for source in sources.into_iter().filter(|source| plan.overlaps(source.meta())) {
-                    chunks.push((plan.order(source.meta()), Chunk::new(&key.labels, source)));
+                    chunks.push((plan.order(source.meta()), Chunk::new(&key, source)));
                 }
             }
             chunks.sort_by_key(|(order, _)| *order);

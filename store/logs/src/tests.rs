@@ -3,6 +3,7 @@
 //! - [`list`]: every shape answers as a plain list does.
 //! - [`skipping`]: which chunks stay closed.
 //! - [`block`]: its bytes, and damage to them.
+//! - [`hidden`]: what is deleted or past its retention is as if it were not there.
 //! - [`head`]: lines that are not sealed, and their tail.
 //! - [`line`]: one line by its id.
 
@@ -25,10 +26,12 @@ use weir_blocks::StoreError;
 use weir_blocks::blob::MemoryBlob;
 use weir_blocks::block::Blob;
 use weir_blocks::engine::{BuiltBlock, Engine, Head, Position};
+use weir_blocks::hidden::Horizon;
 use weir_blocks::view::{BlockView, PartitionView, TailSection, Tails, Views};
 
 mod block;
 mod head;
+mod hidden;
 mod line;
 mod list;
 mod skipping;
@@ -43,12 +46,17 @@ fn engine(chunk_bytes: usize) -> LogsEngine {
 struct FixedViews {
     blocks: Vec<BlockView<LogsEngine>>,
     heads: Vec<Arc<LogsHead>>,
+    horizon: Option<Horizon>,
 }
 
 impl Views<LogsEngine> for FixedViews {
     fn views(&self) -> Vec<PartitionView<LogsEngine>> {
         let coverage = PartitionCoverage { topic: "weir.logs".into(), partition: PARTITION, ..PartitionCoverage::default() };
         vec![PartitionView { coverage, blocks: self.blocks.clone(), heads: self.heads.clone(), missing: Vec::new() }]
+    }
+
+    fn horizon(&self) -> Option<Horizon> {
+        self.horizon.clone()
     }
 }
 
@@ -62,13 +70,13 @@ impl Tails<LogBatch> for FixedTails {
 }
 
 fn reader(blocks: Vec<BlockView<LogsEngine>>, heads: Vec<Arc<LogsHead>>) -> LogsReader {
-    LogsReader { views: Arc::new(FixedViews { blocks, heads }), tails: Arc::new(FixedTails(Mutex::default())) }
+    LogsReader { views: Arc::new(FixedViews { blocks, heads, horizon: None }), tails: Arc::new(FixedTails(Mutex::default())) }
 }
 
 fn open_built(engine: &LogsEngine, path: &str, built: Vec<BuiltBlock>) -> Vec<BlockView<LogsEngine>> {
     let open = |block: BuiltBlock| {
         let blob = MemoryBlob::new(path, block.data.encode(Kind::Logs));
-        BlockView { summary: block.summary, block: Arc::new(engine.open(Arc::new(blob)).unwrap()) }
+        BlockView { summary: block.summary, block: Arc::new(engine.open(Arc::new(blob)).unwrap()), hidden: Default::default() }
     };
     built.into_iter().map(open).collect()
 }

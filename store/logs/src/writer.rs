@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::chunk::EncodedChunk;
 use super::index::IndexBuilder;
 use super::places::{PlaceRun, PlacesBuilder};
-use super::schema::{CHUNKS, ChunkMeta, DIRECTORY, INDEX, PLACE_PAGES, PLACES, STREAMS, StreamKey, ZSTD_LEVEL};
+use super::schema::{CHUNKS, ChunkMeta, DIRECTORY, PLACE_PAGES, PLACES, STREAMS, StreamKey, ZSTD_LEVEL};
 use super::stored::StoredLines;
 use weir_blocks::StoreError;
 use weir_blocks::block::BlockData;
@@ -129,14 +129,14 @@ impl OpenBlock {
 
     fn finish(self) -> Result<BuiltBlock, StoreError> {
         let (places, place_pages) = self.places.finish()?;
-        let sections = vec![
-            (CHUNKS, self.chunks),
-            (INDEX, self.index.finish()?),
+        let mut sections = vec![(CHUNKS, self.chunks)];
+        sections.extend(self.index.finish()?);
+        sections.extend([
             (STREAMS, pack(self.indexes.len() as u64, &self.streams)?),
             (DIRECTORY, pack(u64::from(self.count), &self.directory)?),
             (PLACES, places),
             (PLACE_PAGES, place_pages),
-        ];
+        ]);
         Ok(BuiltBlock { summary: self.summary, data: BlockData { sections } })
     }
 }

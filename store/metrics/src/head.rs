@@ -22,14 +22,11 @@ use super::index::Index;
 use super::plan::{MetricsPlan, Wanted};
 use super::rows::{HeadSeries, Row};
 use super::samples::{Dropped, Samples};
-use super::schema::series_order;
+use super::schema::{MILLISECOND, series_order};
 use super::writer::{BlockWriter, Families};
 use weir_blocks::StoreError;
 use weir_blocks::engine::{BuiltBlock, Head, Position};
 use weir_blocks::limits::RECORD_BYTES_MAX;
-
-/// Nanoseconds of a millisecond, the resolution of Prometheus' APIs.
-const MILLISECOND: i64 = 1_000_000;
 
 /// Unsealed samples of one partition.
 pub struct MetricsHead {

@@ -56,6 +56,7 @@ pub use reader::MetricsReader;
 use weir_blocks::StoreError;
 use weir_blocks::block::Blob;
 use weir_blocks::engine::{BlockCost, BlockSummary, BuiltBlock, Engine};
+use weir_blocks::hidden::Hidden;
 
 /// The metrics engine. Cloning shares the counters.
 #[derive(Clone, Default)]
@@ -91,5 +92,13 @@ impl Engine for MetricsEngine {
 
     fn merge(&self, blocks: &[Arc<MetricsBlock>]) -> Result<Vec<BuiltBlock>, StoreError> {
         merge::merge(blocks, &self.counters)
+    }
+
+    fn count_hidden(&self, block: &MetricsBlock, hidden: &Hidden) -> Result<u64, StoreError> {
+        Ok(merge::count_hidden(block, hidden))
+    }
+
+    fn rewrite(&self, block: &Arc<MetricsBlock>, without: &Hidden) -> Result<Option<Vec<BuiltBlock>>, StoreError> {
+        merge::rewrite(block, without, &self.counters)
     }
 }

@@ -102,7 +102,7 @@ fn block(series: usize, samples: impl Fn(usize) -> Samples) -> Arc<MetricsBlock>
 }
 
 fn reader(blocks: Vec<Arc<MetricsBlock>>, heads: Vec<Arc<super::MetricsHead>>) -> MetricsReader {
-    let view = |block| BlockView { summary: Default::default(), block };
+    let view = |block| BlockView { summary: Default::default(), block, hidden: Default::default() };
     let blocks = blocks.into_iter().map(view).collect();
     let view = PartitionView { coverage: Default::default(), blocks, heads, missing: Vec::new() };
     MetricsReader::new(Arc::new(Fixed::new(vec![view])))

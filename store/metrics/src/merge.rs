@@ -3,24 +3,73 @@
 //! The blocks' series are in one order, so their groups are read from front to back, each once: what is in memory is one
 //! group a block (two where a series is the last of its group) and the output.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use weir_model::label::NAME;
 use weir_model::select::{NoBudget, Reservation};
 
 use super::block::MetricsBlock;
 use super::counters::MetricsCounters;
+use super::reader::has_series;
 use super::samples::{Dropped, Samples};
-use super::schema::BlockOrder;
+use super::schema::{BlockOrder, MILLISECOND};
 use super::stored::BlockSamples;
 use super::walk::Walk;
 use super::writer::{BlockWriter, Families};
 use weir_blocks::StoreError;
 use weir_blocks::engine::BuiltBlock;
+use weir_blocks::hidden::Hidden;
 use weir_blocks::segment::{Merge, SegmentError};
 
 /// Blocks oldest first: where two have another value for one millisecond, the older one's stays, and of two metadata the
 /// newer one's.
 pub(crate) fn merge(blocks: &[Arc<MetricsBlock>], counters: &MetricsCounters) -> Result<Vec<BuiltBlock>, StoreError> {
+    merge_without(blocks, (&Hidden::default(), &mut 0), counters)
+}
+
+/// A block less its hidden samples, and less the metadata of names that have none left; `None` when it has no such sample.
+pub(crate) fn rewrite(
+    block: &Arc<MetricsBlock>,
+    without: &Hidden,
+    counters: &MetricsCounters,
+) -> Result<Option<Vec<BuiltBlock>>, StoreError> {
+    let nanos = |milliseconds: i64| milliseconds.saturating_mul(MILLISECOND);
+    let may_hide = |tenant: &str, id: u32| {
+        let group = &block.groups()[block.group_of(id)];
+        let (first, last) = (nanos(group.first), nanos(group.last));
+        without.touches(tenant, first, last) && without.of(tenant, &block.make_labels(id)).overlaps(first, last)
+    };
+    if !block.tenants().iter().any(|(tenant, ids)| ids.clone().any(|id| may_hide(tenant, id))) {
+        return Ok(None);
+    }
+    let mut left_out = 0;
+    let built = merge_without(std::slice::from_ref(block), (without, &mut left_out), counters)?;
+    Ok((left_out > 0).then_some(built))
+}
+
+/// Samples of series of which all are hidden, as many a series as its group has on average.
+pub(crate) fn count_hidden(block: &MetricsBlock, hidden: &Hidden) -> u64 {
+    let nanos = |milliseconds: i64| milliseconds.saturating_mul(MILLISECOND);
+    let of_tenant = |(tenant, ids): &(String, std::ops::Range<u32>)| {
+        let samples = ids.clone().map(|id| {
+            let group = &block.groups()[block.group_of(id)];
+            let (first, last) = (nanos(group.first), nanos(group.last));
+            let is_hidden = hidden.touches(tenant, first, last) && hidden.of(tenant, &block.make_labels(id)).covers(first, last);
+            if is_hidden { group.samples / u64::from(group.series.max(1)) } else { 0 }
+        });
+        samples.sum::<u64>()
+    };
+    block.tenants().iter().map(of_tenant).sum()
+}
+
+/// Counts the samples that it leaves out.
+fn merge_without(
+    blocks: &[Arc<MetricsBlock>],
+    (without, left_out): (&Hidden, &mut usize),
+    counters: &MetricsCounters,
+) -> Result<Vec<BuiltBlock>, StoreError> {
+    let mut names: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     let mut writer = BlockWriter::default();
     let mut dropped = Dropped::default();
     let mut merge = Merge::new(blocks.iter().map(all).collect());
@@ -31,6 +80,12 @@ pub(crate) fn merge(blocks: &[Arc<MetricsBlock>], counters: &MetricsCounters) ->
         for (_, series) in found.drain(..) {
             series.read(i64::MIN, i64::MAX, &mut samples, &mut held).map_err(failed)?;
         }
+        if !without.is_nothing() {
+            *left_out += samples.hide(0, &without.of(tenant, &labels));
+            if !samples.timestamps.is_empty() {
+                names.entry(tenant).or_default().insert(labels.get(NAME).to_owned());
+            }
+        }
         let own = samples.settle();
         dropped.repeated += own.repeated;
         dropped.conflicting += own.conflicting;
@@ -39,6 +94,13 @@ pub(crate) fn merge(blocks: &[Arc<MetricsBlock>], counters: &MetricsCounters) ->
     let mut families = Families::new();
     for (tenant, newer) in blocks.iter().flat_map(|block| block.families()) {
         families.entry(tenant.clone()).or_default().extend(newer.clone());
+    }
+    if !without.is_nothing() {
+        for (tenant, own) in &mut families {
+            let left = names.get(tenant.as_str());
+            own.retain(|_, family| left.is_some_and(|names| has_series(family, names)));
+        }
+        families.retain(|_, own| !own.is_empty());
     }
     let built = writer.finish(&families);
     // Only now: a merge that failed dropped nothing.

@@ -28,6 +28,12 @@ pub(super) enum Wanted {
 }
 
 impl MetricsPlan {
+    /// The same, with samples.
+    pub(super) fn with_samples(&self) -> Arc<Self> {
+        let (visible, matchers) = (self.visible.clone(), self.matchers.clone());
+        Arc::new(Self { tenant: Arc::clone(&self.tenant), visible, matchers, wanted: Wanted::Samples, ..*self })
+    }
+
     pub(super) fn new(select: &MetricSelect, wanted: Wanted) -> Result<Arc<Self>, ReadError> {
         let MetricSelect { scope, matchers, start_ms, end_ms } = select.clone();
         let TenantScope { tenant, visible } = scope.one()?.clone();

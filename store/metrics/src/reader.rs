@@ -13,9 +13,11 @@ use weir_model::select::{Budget, Coverage, Covered, MetricReader, MetricSelect, 
 use super::MetricsEngine;
 use super::plan::{MetricsPlan, Wanted};
 use super::samples::Samples;
+use super::schema::MILLISECOND;
 use super::stored::StoredSeries;
+use weir_blocks::hidden::Hidden;
 use weir_blocks::segment::{Entries, Merge, Segment, SegmentError};
-use weir_blocks::view::Views;
+use weir_blocks::view::{BlockView, Views};
 
 /// Budgets are checked every so many label sets.
 const CHECK_EVERY: usize = 256;
@@ -38,14 +40,33 @@ impl MetricsReader {
 
     fn merged<'a>(&self, select: &MetricSelect, wanted: Wanted, budget: &'a dyn Budget) -> Result<Merged<'a>, ReadError> {
         let plan = MetricsPlan::new(select, wanted)?;
-        let (mut cursors, mut coverage) = (Vec::new(), Coverage::default());
+        let (mut cursors, mut hidden, mut coverage) = (Vec::new(), Vec::new(), Coverage::default());
+        let nanos = |milliseconds: i64| milliseconds.saturating_mul(MILLISECOND);
+        let (start, end, horizon) = (nanos(plan.start_ms), nanos(plan.end_ms), self.views.horizon());
+        // Names are told of series that have a sample: where one may be hidden, samples are read.
+        let with_samples = plan.with_samples();
+        let plan_of = |is_touched: bool| if is_touched { &with_samples } else { &plan };
         for view in self.views.views() {
             budget.check()?;
-            cursors.extend(view.blocks.into_iter().filter_map(|block| cursor(block.block, &plan, budget)));
-            cursors.extend(view.heads.into_iter().filter_map(|head| cursor(head, &plan, budget)));
+            for block in view.blocks {
+                let own = block.hidden.with(horizon.as_ref());
+                let is_touched = own.touches(&plan.tenant, start.max(block.summary.first), end.min(block.summary.last));
+                if let Some(cursor) = cursor(block.block, plan_of(is_touched), budget) {
+                    cursors.push(cursor);
+                    hidden.push(if is_touched { own } else { Hidden::default() });
+                }
+            }
+            let own = Hidden::default().with(horizon.as_ref());
+            // What a head has came lately: its names are told without a look at its samples.
+            let is_touched = wanted == Wanted::Samples && own.touches(&plan.tenant, start, end);
+            for cursor in view.heads.into_iter().filter_map(|head| cursor(head, plan_of(is_touched), budget)) {
+                cursors.push(cursor);
+                hidden.push(if is_touched { own.clone() } else { Hidden::default() });
+            }
             coverage.merge(Coverage { partitions: vec![view.coverage], missing: view.missing });
         }
-        Ok(Merged { plan, budget, merge: Merge::new(cursors), found: Vec::new(), held: Reservation::new(budget), coverage })
+        let (merge, held) = (Merge::new(cursors), Reservation::new(budget));
+        Ok(Merged { plan, hidden, budget, merge, found: Vec::new(), held, coverage })
     }
 }
 
@@ -68,7 +89,7 @@ impl MetricReader for MetricsReader {
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
         let mut merged = self.merged(select, Wanted::Labels, budget)?;
         let mut value = Vec::new();
-        while let Some(labels) = merged.next_labels()? {
+        while let Some(labels) = merged.next_shown()? {
             if value.len() % CHECK_EVERY == 0 {
                 budget.check()?;
             }
@@ -80,10 +101,18 @@ impl MetricReader for MetricsReader {
     fn families(&self, scope: &Scope, budget: &dyn Budget) -> Result<Covered<Vec<Family>>, ReadError> {
         let own = scope.one()?;
         let mut coverage = Coverage::default();
-        let names = if own.visible.is_all() { None } else { Some(self.visible_names(scope, budget, &mut coverage)?) };
+        let views = self.views.views();
+        // A name of which all is deleted is not told, as one of which nothing may be seen.
+        let horizon = self.views.horizon();
+        let hides = |block: &BlockView<MetricsEngine>| {
+            let hidden = block.hidden.clone().with(horizon.as_ref());
+            hidden.touches(&own.tenant, block.summary.first, block.summary.last)
+        };
+        let is_whole = own.visible.is_all() && !views.iter().flat_map(|view| &view.blocks).any(hides);
+        let names = if is_whole { None } else { Some(self.visible_names(scope, budget, &mut coverage)?) };
         let is_visible = |family: &Family| names.as_ref().is_none_or(|names| has_series(family, names));
         let mut families: BTreeMap<String, Family> = BTreeMap::new();
-        for view in self.views.views() {
+        for view in views {
             budget.check()?;
             for block in &view.blocks {
                 let all = block.block.families().get(&*own.tenant).cloned().unwrap_or_default();
@@ -106,7 +135,7 @@ impl MetricsReader {
         let select = MetricSelect { scope: scope.clone(), matchers: Vec::new(), start_ms: i64::MIN, end_ms: i64::MAX };
         let mut merged = self.merged(&select, Wanted::Labels, budget)?;
         let (mut names, mut series) = (BTreeSet::new(), 0_usize);
-        while let Some(labels) = merged.next_labels()? {
+        while let Some(labels) = merged.next_shown()? {
             if series.is_multiple_of(CHECK_EVERY) {
                 budget.check()?;
             }
@@ -123,13 +152,15 @@ impl MetricsReader {
 /// What series of a family have behind its name.
 const SUFFIXES: [&str; 9] = ["", "_total", "_info", "_bucket", "_sum", "_count", "_created", "_gsum", "_gcount"];
 
-fn has_series(family: &Family, names: &BTreeSet<String>) -> bool {
+pub(crate) fn has_series(family: &Family, names: &BTreeSet<String>) -> bool {
     SUFFIXES.iter().any(|suffix| names.contains(&format!("{}{suffix}", family.name)))
 }
 
 /// The series of all segments, oldest segment first.
 struct Merged<'a> {
     plan: Arc<MetricsPlan>,
+    /// Of each segment.
+    hidden: Vec<Hidden>,
     budget: &'a dyn Budget,
     merge: Merge<Entries<'a, Labels, StoredSeries<'a>>, Labels, StoredSeries<'a>>,
     /// What the segments have of the series that was pulled last.
@@ -140,6 +171,39 @@ struct Merged<'a> {
 }
 
 impl Merged<'_> {
+    /// The next series that has a sample that is not hidden, as far as labels were asked for; its samples are not kept.
+    fn next_shown(&mut self) -> Result<Option<Labels>, ReadError> {
+        let mut samples = Samples::default();
+        while let Some(labels) = self.next_labels()? {
+            let is_known = self.found.iter().any(|(_, stored)| matches!(stored, StoredSeries::Unread));
+            samples.clear();
+            if !is_known {
+                self.read_found(&labels, &mut samples)?;
+            }
+            if is_known || !samples.timestamps.is_empty() {
+                return Ok(Some(labels));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Appends what is shown of the series that was pulled last.
+    fn read_found(&mut self, labels: &Labels, samples: &mut Samples) -> Result<(), ReadError> {
+        for (segment, stored) in self.found.drain(..) {
+            let first = samples.timestamps.len();
+            match stored.read(&self.plan, self.budget, samples, &mut self.held) {
+                Ok(()) => {}
+                Err(SegmentError::Unreadable(error)) => self.coverage.miss(error.to_string()),
+                Err(SegmentError::Ended(error)) => return Err(error),
+            }
+            let hidden = &self.hidden[segment];
+            if !hidden.is_nothing() {
+                samples.hide(first, &hidden.of(&self.plan.tenant, labels));
+            }
+        }
+        Ok(())
+    }
+
     fn next_labels(&mut self) -> Result<Option<Labels>, ReadError> {
         loop {
             match self.merge.next_group(&mut self.found) {
@@ -160,13 +224,7 @@ impl SeriesCursor for Merged<'_> {
         while samples.timestamps.is_empty() {
             let Some(labels) = self.next_labels()? else { return Ok(false) };
             series.labels = labels;
-            for (_, stored) in self.found.drain(..) {
-                match stored.read(&self.plan, self.budget, &mut samples, &mut self.held) {
-                    Ok(()) => {}
-                    Err(SegmentError::Unreadable(error)) => self.coverage.miss(error.to_string()),
-                    Err(SegmentError::Ended(error)) => return Err(error),
-                }
-            }
+            self.read_found(&series.labels, &mut samples)?;
         }
         self.held.settle((samples.memory_with(0) + samples.settling_memory()) as u64)?;
         samples.settle();

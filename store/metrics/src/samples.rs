@@ -2,7 +2,10 @@
 //!
 //! Called by head, merge and reader, so that all three agree on which of two samples of a millisecond stays: the first.
 
+use weir_blocks::hidden::HiddenRows;
 use weir_model::memory::allocation;
+
+use super::schema::MILLISECOND;
 
 /// Timestamps and values of one series; ascending and without repetition once settled.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -57,6 +60,22 @@ impl Samples {
     pub(crate) fn clear(&mut self) {
         self.timestamps.clear();
         self.values.clear();
+    }
+
+    /// Drops those from `first` on that are hidden; how many.
+    pub(crate) fn hide(&mut self, first: usize, hidden: &HiddenRows) -> usize {
+        let mut kept = first;
+        for at in first..self.timestamps.len() {
+            if !hidden.has(self.timestamps[at].saturating_mul(MILLISECOND), b"") {
+                self.timestamps[kept] = self.timestamps[at];
+                self.values[kept] = self.values[at];
+                kept += 1;
+            }
+        }
+        let dropped = self.timestamps.len() - kept;
+        self.timestamps.truncate(kept);
+        self.values.truncate(kept);
+        dropped
     }
 
     /// Sorts by time; of one millisecond the sample that arrived first stays.

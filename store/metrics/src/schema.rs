@@ -10,6 +10,9 @@ use weir_model::label::{Labels, NAME};
 
 use weir_blocks::packed::{Cursor, UNPACKED_BYTES_MAX, packed, put_bytes, put_varint};
 
+/// Nanoseconds of a millisecond, the resolution of Prometheus' APIs.
+pub(crate) const MILLISECOND: i64 = 1_000_000;
+
 /// Dictionary of label pairs.
 pub(crate) const SYMBOLS: &str = "symbols.1";
 /// Tenants and their series.

@@ -16,6 +16,8 @@ use weir_blocks::blob::MemoryBlob;
 use weir_blocks::engine::{BuiltBlock, Engine, Head, Position};
 use weir_blocks::view::{BlockView, PartitionView, Views};
 
+mod hidden;
+
 struct Fixed {
     blocks: Vec<BlockView<MetricsEngine>>,
     heads: Vec<Arc<MetricsHead>>,
@@ -39,7 +41,11 @@ fn insert(head: &MetricsHead, tenant: &str, batch: MetricBatch) {
 
 fn open(engine: &MetricsEngine, built: &BuiltBlock) -> BlockView<MetricsEngine> {
     let blob = MemoryBlob::new("metrics/0/test", built.data.encode(Kind::Metrics));
-    BlockView { summary: built.summary.clone(), block: Arc::new(engine.open(Arc::new(blob)).unwrap()) }
+    BlockView {
+        summary: built.summary.clone(),
+        block: Arc::new(engine.open(Arc::new(blob)).unwrap()),
+        hidden: Default::default(),
+    }
 }
 
 fn all(tenant: &str, matchers: Vec<Matcher>) -> MetricSelect {
@@ -237,7 +243,7 @@ fn a_corrupt_group_is_missing_and_nothing_panics() {
         let mut bad = good.clone();
         bad[at] ^= 0x55;
         let Ok(block) = MetricsBlock::open(Arc::new(MemoryBlob::new("metrics/0/bad", bad))) else { continue };
-        let view = BlockView { summary: built.summary.clone(), block: Arc::new(block) };
+        let view = BlockView { summary: built.summary.clone(), block: Arc::new(block), hidden: Default::default() };
         let reader = MetricsReader::new(Arc::new(Fixed { blocks: vec![view], heads: Vec::new() }));
         let found = reader.select(&all("a", Vec::new()), &NoBudget).unwrap();
         if !found.coverage.missing.is_empty() {

@@ -88,7 +88,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = TracesEngine::new(Arc::new(|| 0), TracesCounters::default());
     let open = |built: BuiltBlock| -> Result<BlockView<TracesEngine>, weir_blocks::StoreError> {
         let block = engine.open(Arc::new(MemoryBlob::new("b", built.data.encode(Kind::Spans))))?;
-        Ok(BlockView { summary: built.summary, block: Arc::new(block) })
+        Ok(BlockView { summary: built.summary, block: Arc::new(block), hidden: Default::default() })
     };
     let each = spans / BATCH / (BLOCKS + 1);
     let mut blocks = Vec::new();

@@ -19,6 +19,7 @@ use super::writer::ARRIVAL_UNIT;
 use weir_blocks::StoreError;
 use weir_blocks::block::{Blob, BlockReader};
 use weir_blocks::engine::{BlockSummary, check_records};
+use weir_blocks::hidden::Hidden;
 use weir_blocks::packed::{Cursor, UNPACKED_BYTES_MAX};
 
 /// An opened block.
@@ -96,6 +97,18 @@ impl TracesBlock {
     /// The number of a string; `None` when the block does not have it.
     pub(crate) fn string_id(&self, text: &str) -> Option<u32> {
         self.strings.iter().position(|own| **own == *text).map(|at| at as u32)
+    }
+
+    /// Earliest and latest start of a span; of a block without spans all of time.
+    pub(crate) fn starts(&self) -> (i64, i64) {
+        let first = self.groups.iter().map(|entry| entry.start_min).min().unwrap_or(i64::MIN);
+        (first, self.groups.iter().map(|entry| entry.start_max).max().unwrap_or(i64::MAX))
+    }
+
+    /// Whether some of a tenant's spans may be hidden; false is certain.
+    pub(crate) fn is_touched(&self, hidden: &Hidden, tenant: &str) -> bool {
+        let (first, last) = self.starts();
+        hidden.touches(tenant, first, last)
     }
 
     pub(crate) fn origins(&self) -> &[Arc<KnownOrigin>] {

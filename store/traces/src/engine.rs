@@ -12,6 +12,7 @@ use super::state::Clock;
 use weir_blocks::StoreError;
 use weir_blocks::block::Blob;
 use weir_blocks::engine::{BlockCost, BlockSummary, BuiltBlock, Engine};
+use weir_blocks::hidden::Hidden;
 
 /// The traces engine. Cloning shares clock and counters.
 #[derive(Clone)]
@@ -53,5 +54,13 @@ impl Engine for TracesEngine {
 
     fn merge(&self, blocks: &[Arc<TracesBlock>]) -> Result<Vec<BuiltBlock>, StoreError> {
         merge::merge(blocks, &self.counters)
+    }
+
+    fn count_hidden(&self, block: &TracesBlock, hidden: &Hidden) -> Result<u64, StoreError> {
+        merge::count_hidden(block, hidden)
+    }
+
+    fn rewrite(&self, block: &Arc<TracesBlock>, without: &Hidden) -> Result<Option<Vec<BuiltBlock>>, StoreError> {
+        merge::rewrite(block, without, &self.counters)
     }
 }

@@ -12,12 +12,15 @@ use super::content::KnownOrigin;
 use super::group::Group;
 use super::schema::GroupEntry;
 use super::visible;
+use weir_blocks::hidden::{Hidden, HiddenRows};
 
 /// A search, compiled once for all heads and blocks.
 pub(crate) struct TracesPlan {
     pub select: TraceSelect,
     pub tenant: Arc<str>,
     pub visible: Visible,
+    /// Of the segment that is asked.
+    pub hidden: Hidden,
     /// Names of which a span that passes has one, for each condition that looks at attributes alone.
     names: Vec<Vec<String>>,
 }
@@ -26,7 +29,16 @@ impl TracesPlan {
     pub(crate) fn new(select: &TraceSelect) -> Result<Arc<Self>, ReadError> {
         let own = select.scope.one()?.clone();
         let names = select.attribute_names().map(|some| some.map(str::to_owned).collect()).collect();
-        Ok(Arc::new(Self { select: select.clone(), tenant: own.tenant, visible: own.visible, names }))
+        Ok(Arc::new(Self { select: select.clone(), tenant: own.tenant, visible: own.visible, hidden: Hidden::default(), names }))
+    }
+
+    /// The same of a segment of which some is hidden.
+    pub(crate) fn hiding(plan: &Arc<Self>, hidden: Hidden) -> Arc<Self> {
+        if hidden.is_nothing() {
+            return Arc::clone(plan);
+        }
+        let (select, tenant, visible) = (plan.select.clone(), Arc::clone(&plan.tenant), plan.visible.clone());
+        Arc::new(Self { select, tenant, visible, hidden, names: plan.names.clone() })
     }
 
     /// Whether spans of these starts and this origin may pass.
@@ -50,6 +62,8 @@ pub(crate) struct BlockPlan {
     block: Arc<TracesBlock>,
     /// Which origins; `None` when all.
     visible: Option<Vec<bool>>,
+    /// Of each origin; empty when nothing is hidden.
+    hidden: Vec<HiddenRows>,
     service: Option<u32>,
     operation: Option<u32>,
     /// Those attribute names of the plan that the block has.
@@ -68,6 +82,7 @@ impl BlockPlan {
         if visible.as_ref().is_some_and(|visible| !visible.contains(&true)) {
             return None;
         }
+        let hidden = visible::hidden_of_block(&plan.hidden, &plan.tenant, &block);
         let mut names = Vec::new();
         for any in &plan.names {
             let known = names.len();
@@ -84,7 +99,7 @@ impl BlockPlan {
                 names.push((name.clone(), number));
             }
         }
-        Some(Self { plan, block, visible, service, operation, names })
+        Some(Self { plan, block, visible, hidden, service, operation, names })
     }
 
     pub(crate) fn tenant(&self) -> &str {
@@ -103,7 +118,8 @@ impl BlockPlan {
     /// Whether a span of a group passes.
     pub(crate) fn passes(&self, group: &Group, at: usize) -> bool {
         let is_visible = self.visible.as_ref().is_none_or(|visible| visible[group.origins[at] as usize]);
-        is_visible && self.plan.select.passes(&GroupSpan { plan: self, group, at })
+        let is_hidden = || visible::is_hidden(&self.hidden, group.origins[at], group.starts[at]);
+        is_visible && !is_hidden() && self.plan.select.passes(&GroupSpan { plan: self, group, at })
     }
 }
 

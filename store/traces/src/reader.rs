@@ -22,10 +22,11 @@ use super::schema::KINDS;
 use super::search::Newest;
 use super::state::{Arrival, Clock, is_complete, state};
 use super::tags::{AttributeNames, Operations, TagSelect, Tags, Values};
-use super::visible::VisibleOrigins;
+use super::visible::{HiddenSpans, VisibleOrigins};
 use weir_blocks::StoreError;
+use weir_blocks::hidden::{Hidden, Horizon};
 use weir_blocks::segment::{Entries, Merge, Segment, SegmentError};
-use weir_blocks::view::{PartitionView, Views};
+use weir_blocks::view::{BlockView, PartitionView, Views};
 
 /// Reads traces out of the views of their partitions.
 pub struct TracesReader {
@@ -45,6 +46,10 @@ impl TracesReader {
     /// Over the views that the partitions' owners keep; the clock says how long a trace has been idle.
     pub fn new(views: Arc<dyn Views<TracesEngine>>, clock: Clock) -> Self {
         Self { views, clock }
+    }
+
+    fn seen(&self) -> Seen {
+        Seen { views: self.views.views(), horizon: self.views.horizon() }
     }
 }
 
@@ -69,20 +74,46 @@ type Merged<'a, P> = Merge<
     <TracesBlock as Segment<P>>::Item<'a>,
 >;
 
-/// Cursors of all segments that may match: of each view its blocks, oldest first, then its heads.
-fn merged<'a, P: 'a>(views: &[PartitionView<TracesEngine>], plan: &Arc<P>, budget: &'a dyn Budget) -> Merged<'a, P>
+/// Views of one request, and from when on it sees spans.
+struct Seen {
+    views: Vec<PartitionView<TracesEngine>>,
+    horizon: Option<Horizon>,
+}
+
+impl Seen {
+    fn of_block(&self, view: &BlockView<TracesEngine>) -> Hidden {
+        view.hidden.clone().with(self.horizon.as_ref())
+    }
+
+    fn of_heads(&self) -> Hidden {
+        Hidden::default().with(self.horizon.as_ref())
+    }
+}
+
+/// Cursors of all segments that may match, and what is hidden of each: of each view its blocks, oldest first, then its heads.
+/// `plan_of`: the plan of a segment of which that is hidden.
+fn merged<'a, P: 'a>(seen: &Seen, plan_of: impl Fn(&Hidden) -> Arc<P>, budget: &'a dyn Budget) -> (Merged<'a, P>, Vec<Hidden>)
 where
     TracesBlock: Segment<P>,
     TracesHead: Segment<P, Key = <TracesBlock as Segment<P>>::Key, Item<'a> = <TracesBlock as Segment<P>>::Item<'a>>,
 {
-    let mut cursors = Vec::new();
-    for view in views {
-        let blocks = view.blocks.iter().map(|view| &view.block).filter(|block| block.may_match(plan));
-        cursors.extend(blocks.map(|block| Arc::clone(block).cursor(Arc::clone(plan), budget)));
-        let heads = view.heads.iter().filter(|head| head.may_match(plan));
-        cursors.extend(heads.map(|head| Arc::clone(head).cursor(Arc::clone(plan), budget)));
+    let (mut cursors, mut hidden) = (Vec::new(), Vec::new());
+    for view in &seen.views {
+        for own in &view.blocks {
+            let (of_block, block) = (seen.of_block(own), Arc::clone(&own.block));
+            let plan = plan_of(&of_block);
+            if block.may_match(&plan) {
+                cursors.push(block.cursor(plan, budget));
+                hidden.push(of_block);
+            }
+        }
+        let (of_heads, plan) = (seen.of_heads(), plan_of(&seen.of_heads()));
+        for head in view.heads.iter().filter(|head| head.may_match(&plan)) {
+            cursors.push(Arc::clone(head).cursor(Arc::clone(&plan), budget));
+            hidden.push(of_heads.clone());
+        }
     }
-    Merge::new(cursors)
+    (Merge::new(cursors), hidden)
 }
 
 /// What was read; `None` where a piece could not be, which is noted.
@@ -100,13 +131,14 @@ fn readable<T>(read: Result<T, SegmentError>, coverage: &mut Coverage) -> Result
 /// What may be seen of a trace, out of every view, spans ascending by start. A head or block in which that is nothing does not count
 /// for how far the trace has come.
 fn load(
-    views: &[PartitionView<TracesEngine>],
+    seen: &Seen,
     (plan, visible): (OneTrace, &Visible),
     budget: &dyn Budget,
     coverage: &mut Coverage,
 ) -> Result<Found, ReadError> {
     let mut found = Found::default();
-    let mut traces = merged(views, &Arc::new(plan), budget);
+    let (tenant, plan) = (Arc::clone(&plan.tenant), Arc::new(plan));
+    let (mut traces, hidden) = merged(seen, |_| Arc::clone(&plan), budget);
     let (mut parts, mut origins) = (Vec::new(), VisibleOrigins::new(visible));
     while let Some(next) = traces.next_group(&mut parts) {
         readable(next, coverage)?;
@@ -114,7 +146,8 @@ fn load(
         let mut own = parts.drain(..).peekable();
         while let Some((segment, part)) = own.next() {
             match part {
-                TracePart::Unsealed(trace) => {
+                TracePart::Unsealed(mut trace) => {
+                    HiddenSpans::new(&hidden[segment], &tenant).leave_out(&mut trace.spans);
                     let Some(trace) = trace.visible(visible) else { continue };
                     found.heads.push(Arrival { complete: trace.is_complete(), ..trace.arrival });
                     found.spans.extend(trace.spans);
@@ -122,8 +155,9 @@ fn load(
                 TracePart::Sealed(part) => {
                     let mut spans = readable(part.spans().map_err(Into::into), coverage)?.unwrap_or_default();
                     origins.retain(&mut spans);
+                    let left_out = HiddenSpans::new(&hidden[segment], &tenant).leave_out(&mut spans);
                     // All that a block has of a trace arrived as one.
-                    if last != Some(segment) && (visible.is_all() || !spans.is_empty()) {
+                    if last != Some(segment) && (visible.is_all() && left_out == 0 || !spans.is_empty()) {
                         found.blocks.push(part.arrival);
                         last = Some(segment);
                     }
@@ -179,9 +213,9 @@ fn summary(select: &TraceSelect, id: TraceId, spans: &[OriginSpan]) -> Option<Tr
 impl TraceReader for TracesReader {
     fn trace(&self, scope: &Scope, id: TraceId) -> Result<Covered<Option<Trace>>, ReadError> {
         let TenantScope { tenant, visible } = scope.one()?;
-        let views = self.views.views();
-        let mut coverage = covered(&views);
-        let found = load(&views, (OneTrace { tenant: Arc::clone(tenant), id }, visible), &NoBudget, &mut coverage)?;
+        let seen = self.seen();
+        let mut coverage = covered(&seen.views);
+        let found = load(&seen, (OneTrace { tenant: Arc::clone(tenant), id }, visible), &NoBudget, &mut coverage)?;
         if found.spans.is_empty() {
             return Ok(Covered { value: None, coverage });
         }
@@ -191,9 +225,9 @@ impl TraceReader for TracesReader {
     }
 
     fn search(&self, select: &TraceSelect, budget: &dyn Budget) -> Result<Covered<Vec<TraceSummary>>, ReadError> {
-        let views = self.views.views();
-        let Covered { value, mut coverage } = candidates(&views, select, budget)?;
-        let value = summaries(&views, select, &value, budget, &mut coverage)?;
+        let seen = self.seen();
+        let Covered { value, mut coverage } = candidates(&seen, select, budget)?;
+        let value = summaries(&seen, select, &value, budget, &mut coverage)?;
         Ok(Covered { value, coverage })
     }
 
@@ -226,13 +260,13 @@ impl TraceReader for TracesReader {
         limit: usize,
         budget: &dyn Budget,
     ) -> Result<Covered<Vec<Value>>, ReadError> {
-        let select = TagSelect { own: scope.one()?, range, budget };
-        let views = self.views.views();
+        let (own, seen) = (scope.one()?, self.seen());
+        let select = |hidden| TagSelect { own, range, hidden, budget };
         let mut values = Values::new(limit);
-        let mut coverage = covered(&views);
-        for own in tags(&views) {
+        let mut coverage = covered(&seen.views);
+        for (own, hidden) in tags(&seen) {
             budget.check()?;
-            own.add_attribute_values(&select, name, &mut values, &mut |error| note(&mut coverage, error))?;
+            own.add_attribute_values(&select(hidden), name, &mut values, &mut |error| note(&mut coverage, error))?;
         }
         Ok(Covered { value: values.finish(), coverage })
     }
@@ -244,12 +278,12 @@ impl TraceReader for TracesReader {
         limit: usize,
         budget: &dyn Budget,
     ) -> Result<Covered<Vec<(String, String)>>, ReadError> {
-        let select = TagSelect { own: scope.one()?, range, budget };
-        let views = self.views.views();
-        let (mut names, mut coverage) = (AttributeNames::new(), covered(&views));
-        for own in tags(&views) {
+        let (own, seen) = (scope.one()?, self.seen());
+        let select = |hidden| TagSelect { own, range, hidden, budget };
+        let (mut names, mut coverage) = (AttributeNames::new(), covered(&seen.views));
+        for (own, hidden) in tags(&seen) {
             budget.check()?;
-            own.add_attribute_names(&select, &mut names, &mut |error| note(&mut coverage, error))?;
+            own.add_attribute_names(&select(hidden), &mut names, &mut |error| note(&mut coverage, error))?;
         }
         let names = names.into_iter().take(limit).map(|(scope, name)| (scope.to_owned(), name)).collect();
         Ok(Covered { value: names, coverage })
@@ -257,22 +291,19 @@ impl TraceReader for TracesReader {
 }
 
 /// Heads and blocks of all views.
-fn tags(views: &[PartitionView<TracesEngine>]) -> impl Iterator<Item = &dyn Tags> {
-    views.iter().flat_map(|view| {
-        let heads = view.heads.iter().map(|head| &**head as &dyn Tags);
-        heads.chain(view.blocks.iter().map(|view| &*view.block as &dyn Tags))
+fn tags(seen: &Seen) -> impl Iterator<Item = (&dyn Tags, Hidden)> {
+    seen.views.iter().flat_map(|view| {
+        let heads = view.heads.iter().map(|head| (&**head as &dyn Tags, seen.of_heads()));
+        heads.chain(view.blocks.iter().map(|view| (&*view.block as &dyn Tags, seen.of_block(view))))
     })
 }
 
 /// The newest traces that have a span that passes, by the start of the newest such span.
-fn candidates(
-    views: &[PartitionView<TracesEngine>],
-    select: &TraceSelect,
-    budget: &dyn Budget,
-) -> Result<Covered<Vec<(TraceId, UnixNanos)>>, ReadError> {
-    let mut coverage = covered(views);
+fn candidates(seen: &Seen, select: &TraceSelect, budget: &dyn Budget) -> Result<Covered<Vec<(TraceId, UnixNanos)>>, ReadError> {
+    let mut coverage = covered(&seen.views);
     let mut newest = Newest::new(select.limit);
-    let mut latest_first = merged(views, &TracesPlan::new(select)?, budget);
+    let plan = TracesPlan::new(select)?;
+    let (mut latest_first, _) = merged(seen, |hidden| TracesPlan::hiding(&plan, hidden.clone()), budget);
     let mut candidates = Vec::new();
     while let Some(next) = latest_first.next_group(&mut candidates) {
         let Some(Reverse(latest)) = readable(next, &mut coverage)? else { continue };
@@ -288,7 +319,7 @@ fn candidates(
 }
 
 fn summaries(
-    views: &[PartitionView<TracesEngine>],
+    seen: &Seen,
     select: &TraceSelect,
     ids: &[(TraceId, UnixNanos)],
     budget: &dyn Budget,
@@ -299,7 +330,7 @@ fn summaries(
     for (id, _) in ids {
         budget.check()?;
         let plan = OneTrace { tenant: Arc::clone(tenant), id: *id };
-        let found = load(views, (plan, visible), budget, coverage)?;
+        let found = load(seen, (plan, visible), budget, coverage)?;
         budget.spend(found.spans.len() as u64)?;
         summaries.extend(summary(select, *id, &found.spans));
     }
@@ -310,7 +341,7 @@ fn summaries(
 impl TracesReader {
     /// The first half of a search: which traces pass, with the start of the newest span that does; newest first.
     pub fn candidates(&self, select: &TraceSelect, budget: &dyn Budget) -> Result<Covered<Vec<(TraceId, UnixNanos)>>, ReadError> {
-        candidates(&self.views.views(), select, budget)
+        candidates(&self.seen(), select, budget)
     }
 
     /// The newest of what several partitions found, each trace once.
@@ -327,20 +358,20 @@ impl TracesReader {
         ids: &[(TraceId, UnixNanos)],
         budget: &dyn Budget,
     ) -> Result<Covered<Vec<TraceSummary>>, ReadError> {
-        let views = self.views.views();
-        let mut coverage = covered(&views);
-        let value = summaries(&views, select, ids, budget, &mut coverage)?;
+        let seen = self.seen();
+        let mut coverage = covered(&seen.views);
+        let value = summaries(&seen, select, ids, budget, &mut coverage)?;
         Ok(Covered { value, coverage })
     }
 
     /// The operations that may have a span in the range.
     pub fn names(&self, scope: &Scope, range: TimeRange, budget: &dyn Budget) -> Result<Covered<Operations>, ReadError> {
-        let select = TagSelect { own: scope.one()?, range, budget };
-        let views = self.views.views();
-        let (mut names, mut coverage) = (Operations::new(), covered(&views));
-        for own in tags(&views) {
+        let (own, seen) = (scope.one()?, self.seen());
+        let select = |hidden| TagSelect { own, range, hidden, budget };
+        let (mut names, mut coverage) = (Operations::new(), covered(&seen.views));
+        for (own, hidden) in tags(&seen) {
             budget.check()?;
-            own.add_operations(&select, &mut names, &mut |error| note(&mut coverage, error))?;
+            own.add_operations(&select(hidden), &mut names, &mut |error| note(&mut coverage, error))?;
         }
         Ok(Covered { value: names, coverage })
     }

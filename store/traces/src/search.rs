@@ -13,7 +13,7 @@ use super::block::{Table, TracesBlock};
 use super::head::TracesHead;
 use super::placed::HeadBatch;
 use super::plan::{BlockPlan, TracesPlan};
-use super::visible::VisibleOrigins;
+use super::visible::{HiddenSpans, VisibleOrigins};
 use weir_blocks::segment::{Entries, Segment, SegmentError};
 
 /// Spans that lie together, some of which may pass.
@@ -30,7 +30,9 @@ impl Candidates {
         match self {
             Self::Batch(plan, HeadBatch { origin, spans, .. }) => {
                 budget.spend(spans.len() as u64)?;
-                let hits = spans.iter().filter(|span| plan.select.passes(&(&origin.origin, *span)));
+                let mut hidden = HiddenSpans::new(&plan.hidden, &plan.tenant);
+                let shown = spans.iter().filter(|span| !hidden.has(origin, span.start()));
+                let hits = shown.filter(|span| plan.select.passes(&(&origin.origin, *span)));
                 hits.for_each(|span| newest.add(span.trace_id(), span.start()));
             }
             Self::Group(plan, at) => {

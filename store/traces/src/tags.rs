@@ -12,13 +12,16 @@ use super::block::TracesBlock;
 use super::group::Group;
 use super::head::TracesHead;
 use super::placed::HeadBatch;
-use super::visible::{self, VisibleOrigins};
+use super::visible::{self, HiddenSpans, VisibleOrigins};
 use weir_blocks::StoreError;
+use weir_blocks::hidden::Hidden;
 
 /// Whose names and values, when spans with them start, and what may be read for them.
 pub(crate) struct TagSelect<'a> {
     pub own: &'a TenantScope,
     pub range: TimeRange,
+    /// Of the head or block.
+    pub hidden: Hidden,
     pub budget: &'a dyn Budget,
 }
 
@@ -89,12 +92,18 @@ impl TagSelect<'_> {
         batches.filter(move |batch| {
             self.range.overlaps(batch.start_min, batch.start_max)
                 && (all || visible.sees(&batch.origin))
-                && batch.spans.iter().any(|span| self.range.contains(span.start()))
+                && self.spans(batch).next().is_some()
         })
     }
 
     fn spans<'b>(&self, batch: &'b HeadBatch) -> impl Iterator<Item = SpanRef<'b>> {
-        batch.spans.iter().filter(|span| self.range.contains(span.start()))
+        let mut hidden = HiddenSpans::new(&self.hidden, &self.own.tenant);
+        batch.spans.iter().filter(move |span| self.range.contains(span.start()) && !hidden.has(&batch.origin, span.start()))
+    }
+
+    /// Whether what a block says of all of its spans is true of those that are shown.
+    fn sees_all(&self, block: &TracesBlock) -> bool {
+        self.own.visible.is_all() && !block.is_touched(&self.hidden, &self.own.tenant)
     }
 
     /// Shows every span of a block that may be seen and starts in the range: its group and its place there. The budget is asked
@@ -104,6 +113,7 @@ impl TagSelect<'_> {
         if visible.as_ref().is_some_and(|visible| !visible.contains(&true)) {
             return Ok(());
         }
+        let hidden = visible::hidden_of_block(&self.hidden, &self.own.tenant, block);
         let own = match block.table() {
             Ok(table) => table.tenant(&self.own.tenant),
             Err(error) => {
@@ -123,7 +133,8 @@ impl TagSelect<'_> {
                 }
             };
             let is_visible = |at: &usize| visible.as_ref().is_none_or(|visible| visible[group.origins[*at] as usize]);
-            let spans = (0..group.starts.len()).filter(|at| self.range.contains(group.starts[*at]));
+            let is_shown = |at: &usize| !visible::is_hidden(&hidden, group.origins[*at], group.starts[*at]);
+            let spans = (0..group.starts.len()).filter(|at| self.range.contains(group.starts[*at])).filter(is_shown);
             spans.filter(is_visible).for_each(|at| take(&group, at));
         }
         Ok(())
@@ -167,7 +178,7 @@ impl Tags for TracesHead {
 impl Tags for TracesBlock {
     fn add_operations(&self, select: &TagSelect<'_>, found: &mut Operations, unreadable: &mut Unreadable<'_>) -> Ended {
         let text = |id: u32| self.string(id).to_owned();
-        if select.own.visible.is_all() {
+        if select.sees_all(self) {
             let seen = self.operations(&select.own.tenant).filter(|(_, seen)| select.range.overlaps(seen.first, seen.last));
             found.extend(seen.map(|((_, service, name, kind), _)| (text(*service), text(*name), *kind)));
             return Ok(());
@@ -182,7 +193,7 @@ impl Tags for TracesBlock {
     }
 
     fn add_attribute_names(&self, select: &TagSelect<'_>, found: &mut AttributeNames, unreadable: &mut Unreadable<'_>) -> Ended {
-        if select.own.visible.is_all() {
+        if select.sees_all(self) {
             let all = self.attribute_names(&select.own.tenant);
             let seen = all.filter(|(.., seen)| select.range.overlaps(seen.first, seen.last));
             found.extend(seen.map(|(resource, name, _)| (if resource { RESOURCE } else { SPAN }, name.to_owned())));

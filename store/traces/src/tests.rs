@@ -1,6 +1,7 @@
 //! The traces engine as a whole: head, block, merge and reader against plain lists of spans.
 
 mod damage;
+mod hidden;
 mod searches;
 
 use std::collections::BTreeMap;
@@ -63,7 +64,11 @@ impl World {
 
     fn open(&self, built: &BuiltBlock) -> BlockView<TracesEngine> {
         let blob = MemoryBlob::new("spans/0/test", built.data.encode(Kind::Spans));
-        BlockView { summary: built.summary.clone(), block: Arc::new(self.engine.open(Arc::new(blob)).unwrap()) }
+        BlockView {
+            summary: built.summary.clone(),
+            block: Arc::new(self.engine.open(Arc::new(blob)).unwrap()),
+            hidden: Default::default(),
+        }
     }
 
     fn seal(&self, head: &TracesHead) -> Vec<BlockView<TracesEngine>> {

@@ -68,6 +68,7 @@ impl Collecting {
             node: "bench".into(),
             inventory: InventoryConfig { root: folder.to_path_buf(), ..InventoryConfig::default() },
             retention: weir_collector::Retention::default(),
+            limits: weir_model::limits::Limits::default(),
             data: folder.join("collector"),
             outages: weir_model::outage::Outages::default(),
             shutdown: stop.clone(),
@@ -111,6 +112,7 @@ impl Aggregating {
             nonces: random_nonces(),
             metrics: weir_aggregator::Metrics::default(),
             member: "bench".into(),
+            limits: Default::default(),
         };
         let (aggregator, stop) = (Arc::new(Aggregator::new(config, engines, dependencies)), CancellationToken::new());
         let task = tokio::spawn({

@@ -27,11 +27,12 @@ use weir_metrics::{MetricsCounters, MetricsEngine, MetricsReader};
 use weir_model::config::ByteSize;
 use weir_model::id::{SpanId, TraceId};
 use weir_model::label::Labels;
+use weir_model::limits::Limits;
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::metric::{Family, MetricBatch, MetricKind, MetricRow, Schema};
 use weir_model::signal::Signal;
 use weir_model::span::{Origin, Span, SpanBatch, SpanKind, Value};
-use weir_model::wire::{Limits, Mark, RecordBuilder, Section, SectionHeader};
+use weir_model::wire::{Limits as WireLimits, Mark, RecordBuilder, Section, SectionHeader};
 use weir_tls::{Acceptor, TlsConfig};
 use weir_traces::{TracesCounters, TracesEngine, TracesReader};
 
@@ -87,6 +88,8 @@ pub(super) struct Cluster {
     shutdown: CancellationToken,
     tls: TlsConfig,
     _directory: tempfile::TempDir,
+    /// Of all nodes, and of fan-outs over them.
+    pub limits: Limits,
 }
 
 pub(super) fn engines(clock: &Arc<AtomicI64>) -> (LogsEngine, MetricsEngine, TracesEngine) {
@@ -110,8 +113,18 @@ impl Cluster {
         let sim = Sim::new(SimConfig { seed, partitions: PARTITIONS, ..SimConfig::default() });
         let (clock, shutdown) = (Arc::new(AtomicI64::new(BEGIN)), CancellationToken::new());
         let random = StdRng::seed_from_u64(seed);
-        let mut cluster =
-            Self { sim, store, nodes: Vec::new(), random, clock, sequence: 0, shutdown, tls, _directory: directory };
+        let mut cluster = Self {
+            sim,
+            store,
+            nodes: Vec::new(),
+            random,
+            clock,
+            sequence: 0,
+            shutdown,
+            tls,
+            limits: Limits::default(),
+            _directory: directory,
+        };
         for _ in 0..2 {
             cluster.join().await;
         }
@@ -134,6 +147,7 @@ impl Cluster {
             nonces: random_nonces(),
             metrics: Metrics::default(),
             member: url.clone(),
+            limits: self.limits.clone(),
         };
         let config = AggregatorConfig { head_age_max: Duration::from_secs(1 << 40), compaction_blocks: 2, ..Default::default() };
         let aggregator = Arc::new(Aggregator::new(config, engines(&self.clock), dependencies));
@@ -165,6 +179,7 @@ impl Cluster {
             engines: engines(&self.clock),
             clock: Arc::new(move || clock.load(Ordering::Relaxed)),
             metrics: metrics.clone(),
+            limits: self.limits.clone(),
             shutdown: self.shutdown.clone(),
         };
         (FanOut::start(config, deps).unwrap(), metrics)
@@ -230,7 +245,7 @@ impl Cluster {
         self.sequence += 1;
         let mark = Mark::Sequence { epoch: 1, first: self.sequence - 1, last: self.sequence };
         let source = format!("{source} {}", self.sequence);
-        let mut builder = RecordBuilder::new(Limits::default());
+        let mut builder = RecordBuilder::new(WireLimits::default());
         let header = SectionHeader { tenant: tenant.into(), source, mark, records: 0 };
         builder.push(&Section::new(header, batch)).unwrap();
         let place = TopicPartition { topic: S::KIND.topic().into(), partition };

@@ -9,6 +9,7 @@
 
 mod admin;
 mod cluster;
+mod deletions;
 mod equal;
 mod faults;
 mod race;

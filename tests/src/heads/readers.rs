@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use weir_aggregator::Partitions;
 use weir_blocks::engine::Engine;
+use weir_blocks::hidden::Horizon;
 use weir_blocks::view::{PartitionView, Views};
 use weir_fanout::FanOut;
 use weir_model::id::LineId;
@@ -44,6 +45,11 @@ impl<E: Engine> Views<E> for Both<E> {
         let mut views: Vec<PartitionView<E>> = self.0.iter().flat_map(|partitions| partitions.views()).collect();
         views.sort_by_key(|view| view.coverage.partition);
         views
+    }
+
+    /// As the one says that has stored the newest record.
+    fn horizon(&self) -> Option<Horizon> {
+        self.0.iter().filter_map(|partitions| partitions.horizon()).max_by_key(|horizon| horizon.now)
     }
 }
 

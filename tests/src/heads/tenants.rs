@@ -19,10 +19,10 @@ use super::readers::{Collect, Readers, lines_of};
 use crate::weir::PATIENCE;
 
 /// A tenant, a namespace of it, and how much of everything it writes.
-type Writer = (&'static str, &'static str, u8);
+pub(super) type Writer = (&'static str, &'static str, u8);
 
 /// They write the same, in other numbers.
-const WRITERS: [Writer; 4] = [("t", "web", 3), ("t", "db", 4), ("u", "web", 5), ("v", "db", 2)];
+pub(super) const WRITERS: [Writer; 4] = [("t", "web", 3), ("t", "db", 4), ("u", "web", 5), ("v", "db", 2)];
 const SECOND: i64 = 1_000_000_000;
 
 fn scope(tenant: &str, visible: Visible) -> Scope {
@@ -34,7 +34,7 @@ fn only(op: MatchOp, namespace: &str) -> Visible {
 }
 
 /// Lines, samples and spans of one writer; `round` tells apart what is written later.
-async fn write(cluster: &mut Cluster, (tenant, namespace, count): Writer, round: u8) {
+pub(super) async fn write(cluster: &mut Cluster, (tenant, namespace, count): Writer, round: u8) {
     let at = |i: u8| BEGIN + i64::from(round) * 30 * SECOND + i64::from(i) * SECOND;
     // What an SDK pushes has OpenTelemetry's names.
     for name in ["namespace", "k8s_namespace_name"] {
@@ -94,7 +94,7 @@ async fn write(cluster: &mut Cluster, (tenant, namespace, count): Writer, round:
 }
 
 /// What a scope is answered, question by question, without where it lies and how far it came.
-fn answers(readers: &Readers, scope: &Scope) -> BTreeMap<String, String> {
+pub(super) fn answers(readers: &Readers, scope: &Scope) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let mut note = |question: &str, answer: &dyn std::fmt::Debug| _ = all.insert(question.to_owned(), format!("{answer:?}"));
     for (what, matchers) in [("all", Vec::new()), ("of pod", vec![Matcher::equal("pod", "p")])] {

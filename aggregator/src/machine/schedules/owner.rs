@@ -2,8 +2,10 @@
 
 use rand::RngExt;
 use weir_blocks::StoreError;
+use weir_blocks::hidden::Hidden;
 use weir_blocks::manifest::{BlockEntry, Manifest, Opened};
 use weir_bus::Record;
+use weir_model::label::Labels;
 
 use super::world::{Store, World};
 use crate::AggregatorError;
@@ -16,6 +18,7 @@ pub(super) enum Job {
     Append(Vec<Record>, i64),
     Seal,
     Merge(Vec<BlockEntry>),
+    Rewrite(BlockEntry, Hidden),
     Open(Vec<BlockEntry>),
     Publish,
     Collect(u64),
@@ -105,6 +108,10 @@ impl Owner {
                 assert!(self.turn && run.len() >= 2, "merges in its turn");
                 self.jobs.push(Job::Merge(run));
             }
+            Effect::Rewrite { entry, hidden: without, .. } => {
+                assert!(self.turn, "rewrites in its turn");
+                self.jobs.push(Job::Rewrite(entry, without));
+            }
             Effect::Open(entries) => self.jobs.push(Job::Open(entries)),
             Effect::Publish { version, manifest } => {
                 self.prepared = Some((version, Manifest::clone(&manifest), world.number()));
@@ -120,7 +127,9 @@ impl Owner {
                 assert!(offset <= world.newest().1.next_offset, "what is not sealed is released");
                 world.first = world.first.max(offset);
             }
-            Effect::Answer(..) | Effect::Count(_) => {}
+            // Its client hears of it, or has gone.
+            Effect::Answer(reply, answer) => drop(reply.send(answer)),
+            Effect::Count(_) => {}
             Effect::ClaimLater(_) => assert!(self.jobs.is_empty(), "nothing goes on without a claim"),
             Effect::GiveUp { .. } => self.stop(world),
             Effect::Stop => {
@@ -201,6 +210,8 @@ impl Owner {
                 world.seen.insert("disk full");
                 Event::Sealed(Err(store_fails()))
             }
+            Job::Rewrite(..) if full => Event::Rewritten(Err(store_fails())),
+            Job::Rewrite(entry, without) => Self::rewritten(world, &entry, &without, fails),
             Job::Merge(_) if full => Event::Merged(Err(store_fails())),
             Job::Seal => self.sealed(world, fails),
             Job::Merge(run) => Self::merged(world, &run, fails),
@@ -268,6 +279,26 @@ impl Owner {
         let range = (run[0].first_offset, run[run.len() - 1].next_offset);
         let merged = world.block(offsets, range, run[0].level + 1);
         Event::Merged(Ok(Some(vec![merged])))
+    }
+
+    fn rewritten(world: &mut World, entry: &BlockEntry, without: &Hidden, fails: bool) -> Event {
+        world.seen.insert("rewriting");
+        if fails {
+            return Event::Rewritten(Err(store_fails()));
+        }
+        // In the model a record's time is its offset.
+        let (rows, offsets) = (without.of("t", &Labels::EMPTY), world.contents[&entry.id].clone());
+        let left: Vec<u64> = offsets.iter().copied().filter(|offset| !rows.has(*offset as i64, b"")).collect();
+        if left.len() == offsets.len() {
+            world.seen.insert("nothing deleted");
+            return Event::Rewritten(Ok(None));
+        }
+        if left.is_empty() {
+            world.seen.insert("all deleted");
+            return Event::Rewritten(Ok(Some(Vec::new())));
+        }
+        let block = world.block(left, (entry.first_offset, entry.next_offset), entry.level);
+        Event::Rewritten(Ok(Some(vec![block])))
     }
 
     pub(super) fn read(&mut self, world: &mut World) {

@@ -37,6 +37,7 @@ impl Serving {
             blocks: last.blocks.clone(),
             losses: last.losses.clone(),
             counters: last.counters,
+            deletions: last.deletions.clone(),
             ..Manifest::default()
         };
         manifest.seal(last.next_offset, sealed.next_offset, sealed.entries.clone())?;
@@ -82,11 +83,12 @@ impl Serving {
     }
 
     /// Whoever told it to hears of it, and may tell it again.
-    fn refuse_compactions(&mut self, error: &Arc<AggregatorError>) -> Vec<Effect> {
+    pub(super) fn refuse_compactions(&mut self, error: &Arc<AggregatorError>) -> Vec<Effect> {
+        let applications = self.answer_applications(Some(error));
         (self.compaction_due, self.turn) = (false, Turn::None);
         let refused =
             self.compactions.drain(..).map(|(_, reply)| Effect::Answer(reply, Err(AggregatorError::Refused(Arc::clone(error)))));
-        [Effect::Count(Count::Failure), Effect::EndMergeTurn].into_iter().chain(refused).collect()
+        [Effect::Count(Count::Failure), Effect::EndMergeTurn].into_iter().chain(refused).chain(applications).collect()
     }
 
     fn refuse_expiries(&mut self, error: &Arc<AggregatorError>) -> Vec<Effect> {
@@ -112,7 +114,8 @@ impl Serving {
         let Work::Publishing(change) = std::mem::replace(&mut self.work, Work::Idle) else { return Vec::new() };
         match change.of {
             ChangeOf::Seal { .. } => self.seal_again(now),
-            ChangeOf::Merge => self.refuse_compactions(error),
+            ChangeOf::Merge | ChangeOf::Rewrite(_) | ChangeOf::Processed => self.refuse_compactions(error),
+            ChangeOf::Deletions => self.answer_deletions(Some(error)),
             ChangeOf::Expiry { .. } => self.refuse_expiries(error),
         }
     }
@@ -144,6 +147,16 @@ impl Serving {
                 self.compactions.iter_mut().for_each(|(sum, _)| *sum += committed);
                 effects.push(Effect::EndMergeTurn);
             }
+            ChangeOf::Rewrite(count) => {
+                self.turn = Turn::None;
+                self.add_rewritten(committed);
+                effects.extend([Effect::Count(count), Effect::EndMergeTurn]);
+            }
+            ChangeOf::Deletions => {
+                self.compaction_due = true;
+                effects.extend(self.answer_deletions(None));
+            }
+            ChangeOf::Processed => {}
             ChangeOf::Expiry { bytes } => {
                 self.work = Work::Collecting(committed);
                 effects.push(Effect::Count(Count::Expired { committed, bytes }));

@@ -31,8 +31,15 @@ pub enum Action {
     Admin,
     /// Somebody began or ended a session, or tried to.
     SignIn,
-    /// Data was deleted. Nothing deletes yet.
+    /// Data was deleted, or a deletion cancelled.
     Deletion,
+}
+
+/// That a route takes requests to delete, and which one it took: goes with its response as an extension, for the audit log.
+#[derive(Clone, Debug)]
+pub struct Deleted {
+    /// Its id; empty where it is of no one request.
+    pub request: String,
 }
 
 /// That a route began or ended a session, or would not: goes with its response as an extension, for the audit log.

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::time::Instant;
 
-pub use event::{Action, CLIENT_LEFT, Event, SignInOutcome};
+pub use event::{Action, CLIENT_LEFT, Deleted, Event, SignInOutcome};
 use limit::Limits;
 
 /// Lines that wait: half a MiB of usual ones, 8 MiB of those that are as long as can be.

@@ -45,6 +45,7 @@ impl Answer {
 async fn ask(router: &axum::Router, route: &Declared, caller: &Caller, tenant: &str) -> Answer {
     let selector = "%7Bapp%3D~%22.%2B%22%7D";
     let path = route.path.replace("{name}", "app").replace("{id}", TRACE).replace("{tag}", "service.name");
+    let path = path.replace("{tenant}", OWN);
     let path = path.replace("{service}", &format!("{OWN}-service"));
     assert!(!path.contains('{'), "{path}: the matrix knows no value for this parameter");
     let parameters =
@@ -156,7 +157,7 @@ async fn every_route_lets_in_who_may_and_tells_others_nothing() {
     for (role, declared, router) in &roles {
         // What seals or deletes comes last.
         let mut declared = declared.clone();
-        declared.sort_by_key(|route| (route.needs == Needs::Whole(weir_access::Verb::Admin), route.path.clone()));
+        declared.sort_by_key(|route| (route.needs.verb() == Some(weir_access::Verb::Admin), route.path.clone()));
         for route in &declared {
             for (caller, status) in expected(route.needs) {
                 let answer = ask(router, route, &caller, OWN).await;

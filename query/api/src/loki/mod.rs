@@ -1,10 +1,12 @@
 //! Loki's HTTP API under `/loki/api/v1`; push is the collector's, `/ready` the binary's.
 //!
 //! - [`query`]: query, query_range, format_query; [`shape`]: streams, vector and matrix as Loki writes them;
+//! - [`delete`]: requests to delete;
 //! - [`names`]: labels, label values, series, index statistics; [`tail`]: the WebSocket.
 //!
 //! Errors are plain text. Every answer has the header `X-Weir-Coverage`; one that is not complete also has `warnings`.
 
+mod delete;
 mod names;
 mod query;
 mod shape;
@@ -13,11 +15,12 @@ mod tail;
 use std::sync::Arc;
 
 use axum::Json;
+use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use weir_access::{Needs, Routes};
 
 use super::error::{ApiError, with_retry};
-use super::{Api, READ_LOGS, TAIL_LOGS};
+use super::{ADMIN_LOGS, Api, READ_LOGS, TAIL_LOGS};
 
 /// Its routes.
 pub fn router(api: Arc<Api>) -> Routes {
@@ -31,6 +34,9 @@ pub fn router(api: Arc<Api>) -> Routes {
         .get_or_post("/loki/api/v1/series", READ_LOGS, names::series)
         .get_or_post("/loki/api/v1/index/stats", READ_LOGS, names::index_stats)
         .get_or_post("/loki/api/v1/index/volume", READ_LOGS, names::index_volume)
+        .on(&[Method::POST, Method::PUT], "/loki/api/v1/delete", ADMIN_LOGS, delete::create)
+        .get("/loki/api/v1/delete", ADMIN_LOGS, delete::list)
+        .on(&[Method::DELETE], "/loki/api/v1/delete", ADMIN_LOGS, delete::cancel)
         .get("/loki/api/v1/tail", TAIL_LOGS, tail::tail)
         .get("/loki/api/v1/status/buildinfo", Needs::Caller, build_info)
         .with_state(api)

@@ -27,6 +27,19 @@ impl ApiError {
     }
 }
 
+/// Of a request to delete.
+impl From<crate::error::ApiError> for ApiError {
+    fn from(error: crate::error::ApiError) -> Self {
+        let kind = match error.status {
+            StatusCode::BAD_REQUEST => "bad_data",
+            StatusCode::FORBIDDEN => "forbidden",
+            StatusCode::NOT_FOUND => "not_found",
+            _ => "unavailable",
+        };
+        Self { status: error.status, kind, message: error.message }
+    }
+}
+
 /// A parameter is wrong.
 impl From<String> for ApiError {
     fn from(message: String) -> Self {

@@ -4,6 +4,7 @@
 //! collector's affair and not served here.
 
 mod answer;
+mod delete;
 mod labels;
 mod params;
 mod query;
@@ -12,9 +13,10 @@ mod status;
 
 use std::sync::Arc;
 
+use axum::http::Method;
 use weir_access::{Needs, Routes};
 
-use super::{Api, READ_METRICS, RULES};
+use super::{ADMIN_METRICS, Api, READ_METRICS, RULES};
 
 /// Its routes.
 pub fn router(api: Arc<Api>) -> Routes {
@@ -25,6 +27,8 @@ pub fn router(api: Arc<Api>) -> Routes {
         .get_or_post("/api/v1/labels", READ_METRICS, labels::names)
         .get("/api/v1/label/{name}/values", READ_METRICS, labels::values)
         .get_or_post("/api/v1/series", READ_METRICS, labels::series)
+        .on(&[Method::POST, Method::PUT], "/api/v1/admin/tsdb/delete_series", ADMIN_METRICS, delete::series)
+        .on(&[Method::POST, Method::PUT], "/api/v1/admin/tsdb/clean_tombstones", ADMIN_METRICS, delete::clean_tombstones)
         .get("/api/v1/metadata", READ_METRICS, labels::metadata)
         .get("/api/v1/rules", RULES, rules::rules)
         .get("/api/v1/alerts", RULES, rules::alerts)

@@ -1,5 +1,6 @@
 //! Shapes and refusals of the Loki, Jaeger, Tempo and weir APIs, through the router, over in-memory readers.
 
+mod deletions;
 mod load;
 mod logs;
 pub(crate) mod memory;

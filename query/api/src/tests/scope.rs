@@ -8,6 +8,7 @@ use axum::http::{Method, Request};
 use weir_access::{Access, AuthorizationConfig, Authorizer, Mode, Needs, Principal};
 use weir_budget::QueryConfig;
 use weir_logql::memory::MemoryLogs;
+use weir_model::deletion::{DeletionChange, DeletionFuture, DeletionOrder, DeletionStatus, Deletions};
 use weir_model::id::{LineId, TraceId};
 use weir_model::label::{Labels, Matcher};
 use weir_model::metric::Family;
@@ -18,6 +19,7 @@ use weir_model::select::{
 };
 use weir_model::span::{SpanKind, Value};
 use weir_model::time::TimeRange;
+use weir_model::wire::Kind;
 use weir_rules::RuleSet;
 
 use crate::{Api, router};
@@ -87,14 +89,35 @@ impl TraceReader for Asked {
     }
 }
 
-/// A request of a route that all of them understand.
+impl Deletions for Asked {
+    fn change(&self, order: DeletionOrder) -> DeletionFuture<'_, ()> {
+        if let DeletionChange::Accept(request) = order.change {
+            self.0.lock().unwrap().push(Scope::of(&request.tenant));
+        }
+        Box::pin(async { Ok(()) })
+    }
+    fn list<'a>(&'a self, _: Kind, tenant: &'a str) -> DeletionFuture<'a, Vec<DeletionStatus>> {
+        self.0.lock().unwrap().push(Scope::of(tenant));
+        Box::pin(async { Ok(Vec::new()) })
+    }
+    fn apply(&self) -> DeletionFuture<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// A request of a route that all of them understand. No tenant has the name that it puts into a path.
 fn request(method: &Method, path: &str) -> Request<Body> {
     let id = if path.contains("/line/") { "0-1-0" } else { "0000000000000000000000000000000a" };
-    let place = path.replace("{id}", id).replace("{name}", "app").replace("{tag}", "app").replace("{service}", "s");
+    let place = path
+        .replace("{id}", id)
+        .replace("{name}", "app")
+        .replace("{tag}", "app")
+        .replace("{service}", "s")
+        .replace("{tenant}", "%20");
     let is_of_lines = path.contains("query_range") && path.contains("loki")
-        || ["tail", "logs", "labels", "values", "stats", "volume", "label"].iter().any(|end| path.ends_with(end));
+        || ["tail", "logs", "labels", "values", "stats", "volume", "label", "delete"].iter().any(|end| path.ends_with(end));
     let query = if is_of_lines { "%7Bapp%3D%22x%22%7D" } else { "rate(%7Bapp%3D%22x%22%7D%5B5m%5D)" };
-    let parameters = format!("{place}?query={query}&match[]=%7Bapp%3D%22x%22%7D&start=0&end=50&step=10&service=s");
+    let parameters = format!("{place}?query={query}&match[]=%7Bapp%3D%22x%22%7D&start=0&end=50&step=10&service=s&request_id=0");
     Request::builder().method(method).uri(parameters).body(Body::empty()).unwrap()
 }
 
@@ -103,7 +126,8 @@ async fn every_route_asks_for_what_its_caller_was_granted() {
     let asked = Asked::default();
     let reader = || Arc::new(asked.clone());
     let api = Api::new(reader(), reader(), reader(), QueryConfig::default(), Arc::new(RuleSet::empty()));
-    let routes = router(Arc::new(api.with_clock(|| super::NOW)));
+    let api = api.with_clock(|| super::NOW).with_deletions(Arc::new(asked.clone()));
+    let routes = router(Arc::new(api));
     let declared = routes.declared().to_vec();
     assert!(declared.len() > 50, "{}", declared.len());
     let authorizer = Arc::new(Authorizer::allow("own"));
@@ -121,7 +145,7 @@ async fn every_route_asks_for_what_its_caller_was_granted() {
             let scopes = std::mem::take(&mut *asked.0.lock().unwrap());
             assert!(scopes.iter().all(|scope| *scope == Scope::of(tenant)), "{what}: {scopes:?}");
             let reads = matches!(route.needs, Needs::Tenant(..))
-                && !["rules", "alerts", "alertmanagers"].iter().any(|end| route.path.ends_with(end));
+                && !["rules", "alerts", "alertmanagers", "clean_tombstones"].iter().any(|end| route.path.ends_with(end));
             assert_eq!(!scopes.is_empty(), reads, "{what}");
         }
     }

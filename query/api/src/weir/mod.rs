@@ -3,6 +3,7 @@
 //! - [`logs`]: lines, one line with its neighbours; [`volume`]: how many; [`tail`]: lines as they arrive; [`search`]: what is
 //!   typed, as LogQL;
 //! - [`containers`]: what runs now, from stored samples, [`ended`] what did, and [`nodes`] beside it; [`traces`]: by id, search, services;
+//! - [`tenants`]: all of a tenant deleted;
 //! - `status`: where the partitions stand; [`path`]: the whole path. Sealing and compacting on demand are the binary's.
 
 mod containers;
@@ -12,6 +13,7 @@ mod nodes;
 mod path;
 mod search;
 mod tail;
+mod tenants;
 mod traces;
 mod volume;
 
@@ -19,6 +21,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use weir_access::{Needs, Routes, Verb};
@@ -46,6 +49,8 @@ pub fn router(api: Arc<Api>) -> Routes {
         .get("/api/weir/v1/traces/operations", READ_TRACES, traces::operations)
         .get("/api/weir/v1/traces/{id}", READ_TRACES, traces::trace)
         .get("/api/weir/v1/path", READ_METRICS, path::path)
+        .on(&[Method::DELETE], "/api/weir/v1/tenants/{tenant}", Needs::Whole(Verb::Admin), tenants::delete)
+        .get("/api/weir/v1/tenants/{tenant}/deletions", Needs::Whole(Verb::Admin), tenants::deletions)
         .get("/api/weir/v1/status", Needs::AnyOf(Verb::Read), status)
         .with_state(api)
 }

@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use weir_model::wire::Kind;
 
-use super::{BlockEntry, Counters, HighWater, Loss, Manifest, PushDigest, SourceKey};
+use super::{BlockEntry, Counters, HighWater, Loss, Manifest, PushDigest, SourceKey, deletions};
 use crate::StoreError;
 use crate::columns::{Reader, put_bytes, put_varint, put_zigzag};
 use crate::engine::BlockSummary;
 
 const MAGIC: &[u8; 4] = b"WMAN";
-const VERSION: u8 = 1;
+/// Without deletions, so that a weir from before them reads it.
+const VERSION_PLAIN: u8 = 1;
+/// With deletions at the end of the body.
+const VERSION_DELETIONS: u8 = 2;
 pub(super) const HEADER_BYTES: usize = 48;
 /// Of the body, uncompressed, and of all names of sources: ten times 100,000 marks with long source names. What is above it is neither
 /// written nor read.
@@ -35,7 +38,8 @@ pub(crate) fn encode(stamp: &Stamp, manifest: &Manifest) -> Result<Vec<u8>, Stor
     let packed = zstd::bulk::compress(&body, 3).map_err(|error| StoreError::engine("compress a manifest", error))?;
     let mut bytes = Vec::with_capacity(HEADER_BYTES + packed.len());
     bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&[VERSION, stamp.kind as u8, 0, 0]);
+    let version = if manifest.deletions.is_empty() { VERSION_PLAIN } else { VERSION_DELETIONS };
+    bytes.extend_from_slice(&[version, stamp.kind as u8, 0, 0]);
     bytes.extend_from_slice(&stamp.partition.to_le_bytes());
     bytes.extend_from_slice(&stamp.version.to_le_bytes());
     bytes.extend_from_slice(&stamp.nonce);
@@ -55,7 +59,7 @@ pub(crate) fn decode(path: &str, bytes: &[u8]) -> Result<(Stamp, Manifest), Stor
     if body.len() != length {
         return Err(wrong(format!("body has {} bytes, the header says {length}", body.len())));
     }
-    let manifest = decode_body(&body).map_err(|detail| wrong(format!("body: {detail}")))?;
+    let manifest = decode_body(&body, bytes[4] == VERSION_DELETIONS).map_err(|detail| wrong(format!("body: {detail}")))?;
     manifest.check().map_err(wrong)?;
     Ok((stamp, manifest))
 }
@@ -68,7 +72,7 @@ fn decode_header<'a>(path: &str, bytes: &'a [u8]) -> Result<(Stamp, &'a [u8], us
     if &header[..4] != MAGIC {
         return Err(wrong("the first four bytes are not those of a manifest".into()));
     }
-    if header[4] != VERSION {
+    if ![VERSION_PLAIN, VERSION_DELETIONS].contains(&header[4]) {
         return Err(StoreError::Version { path: path.into(), version: u32::from(header[4]) });
     }
     let number = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
@@ -108,6 +112,9 @@ pub(super) fn encode_body(manifest: &Manifest) -> Result<Vec<u8>, StoreError> {
         put_bytes(&mut out, loss.reason.as_bytes());
     }
     encode_sources(&mut out, manifest)?;
+    if !manifest.deletions.is_empty() {
+        deletions::encode(&mut out, &manifest.deletions);
+    }
     Ok(out)
 }
 
@@ -163,7 +170,7 @@ fn encode_sources(out: &mut Vec<u8>, manifest: &Manifest) -> Result<(), StoreErr
     Ok(())
 }
 
-fn decode_body(body: &[u8]) -> Result<Manifest, String> {
+fn decode_body(body: &[u8], with_deletions: bool) -> Result<Manifest, String> {
     let mut reader = Reader::new(body);
     let mut manifest = Manifest {
         epoch: reader.varint("epoch")?,
@@ -186,6 +193,9 @@ fn decode_body(body: &[u8]) -> Result<Manifest, String> {
     let sources = decode_sources(&mut reader)?;
     manifest.marks = decode_marks(&mut reader, &sources)?;
     manifest.digests = decode_digests(&mut reader, &sources)?;
+    if with_deletions {
+        manifest.deletions = deletions::decode(&mut reader)?;
+    }
     reader.finish()?;
     Ok(manifest)
 }

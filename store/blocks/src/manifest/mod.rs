@@ -1,6 +1,7 @@
 //! The manifest: which blocks of a partition are real, and up to where its log is sealed. Format: `docs/formats/manifest.md`.
 //!
 //! - here: what a manifest says, and the pure rules by which it may change (offsets leave no hole, merges double nothing);
+//! - `deletions`: what it says of deletions;
 //! - `encode`: its bytes;
 //! - [`ManifestStore`]: numbered versions in the object store, each created once by whoever comes first; block objects;
 //! - `follow`: reading versions that others publish;
@@ -11,6 +12,7 @@
 //!
 //! Not here: when to seal, merge or forget (the aggregator), and what is in a block (the engines).
 
+mod deletions;
 mod encode;
 mod follow;
 mod garbage;
@@ -29,6 +31,7 @@ use std::sync::Arc;
 
 use weir_model::time::UnixNanos;
 
+pub use deletions::{AcceptedRequest, DELETIONS_MAX, DeletionState, PendingDeletion};
 pub use follow::partitions;
 pub use garbage::{Garbage, Sightings};
 pub use local::durable_local;
@@ -57,6 +60,8 @@ pub struct Manifest {
     pub losses: Vec<Loss>,
     /// Since the partition began.
     pub counters: Counters,
+    /// In the order in which they were accepted: those that hide something, and the latest that are processed.
+    pub deletions: Vec<PendingDeletion>,
 }
 
 /// A sealed block.

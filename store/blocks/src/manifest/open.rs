@@ -14,6 +14,7 @@ use super::{BlockEntry, Manifest, ManifestStore};
 use crate::StoreError;
 use crate::blob::{BlobCache, OPENED_AT_ONCE, ReadPolicy, StoreBlob};
 use crate::engine::Engine;
+use crate::hidden::HiddenBlocks;
 use crate::view::BlockView;
 
 type Blocks<E> = BTreeMap<String, Arc<<E as Engine>::Block>>;
@@ -148,7 +149,11 @@ impl<E: Engine> OpenBlocks<E> {
 }
 
 fn views<E: Engine>(manifest: &Manifest, blocks: &Blocks<E>) -> Vec<BlockView<E>> {
-    let view = |entry: &BlockEntry| Some(BlockView { summary: entry.summary.clone(), block: Arc::clone(blocks.get(&entry.id)?) });
+    let hidden = HiddenBlocks::of(manifest);
+    let view = |entry: &BlockEntry| {
+        let block = Arc::clone(blocks.get(&entry.id)?);
+        Some(BlockView { summary: entry.summary.clone(), block, hidden: hidden.of_block(entry) })
+    };
     manifest.blocks.iter().filter_map(view).collect()
 }
 

@@ -112,7 +112,7 @@ impl Manifest {
             }
             end = loss.next;
         }
-        Ok(())
+        self.check_deletions()
     }
 
     fn insert(&mut self, blocks: Vec<BlockEntry>) {

@@ -120,6 +120,7 @@ fn sample() -> Manifest {
         digests: [PushDigest { source: key("push"), digest: [9; 16], seen: 12 }].into(),
         losses: vec![Loss { first: 40, next: 50, reason: "the bus was cut".into() }],
         counters: Counters { duplicates: 1, gaps: 2, quarantined: 3 },
+        deletions: Vec::new(),
     }
 }
 

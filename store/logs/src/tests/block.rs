@@ -2,6 +2,7 @@
 
 use super::*;
 use weir_blocks::block::BlockData;
+use weir_blocks::hidden::Hidden;
 
 fn golden() -> BuiltBlock {
     let head = engine(1 << 20).head();
@@ -21,6 +22,8 @@ fn golden_bytes() {
     };
     let golden: Vec<&str> = include_str!("../golden.hex").lines().collect();
     assert_eq!([hex("chunks.2"), hex("streams.1"), hex("directory.1")].join("\n"), golden.join("\n"));
+    let golden: Vec<&str> = include_str!("../golden_ids.hex").lines().collect();
+    assert_eq!([hex("ids.1"), hex("pairs.1")].join("\n"), golden.join("\n"));
     let golden: Vec<&str> = include_str!("../golden_places.hex").lines().collect();
     assert_eq!([hex("places.1"), hex("place_pages.1")].join("\n"), golden.join("\n"));
     assert_eq!(
@@ -43,7 +46,10 @@ fn chunks_of_version_1_are_read_and_merged() {
     let (old, new) = (open(&data), open(&built.data));
     engine.verify(&old, &built.summary).unwrap();
     let lines = |block: Arc<LogsBlock>| {
-        visit(&reader(vec![BlockView { summary: built.summary.clone(), block }], Vec::new()), &select(Vec::new()))
+        visit(
+            &reader(vec![BlockView { summary: built.summary.clone(), block, hidden: Hidden::default() }], Vec::new()),
+            &select(Vec::new()),
+        )
     };
     assert_eq!(lines(Arc::clone(&old)), lines(new));
     let merged = engine.merge(&[old]).unwrap();
@@ -58,7 +64,10 @@ fn a_damaged_chunk_is_named_and_the_others_answer() {
     bytes[8 + 40] ^= 1;
     let blob = MemoryBlob::new("logs/00005/blocks/x", bytes);
     let block = Arc::new(engine.open(Arc::new(blob)).unwrap());
-    let reader = reader(vec![BlockView { summary: built[0].summary.clone(), block: Arc::clone(&block) }], Vec::new());
+    let reader = reader(
+        vec![BlockView { summary: built[0].summary.clone(), block: Arc::clone(&block), hidden: Default::default() }],
+        Vec::new(),
+    );
     let mut collect = Collect::default();
     let coverage = reader.visit(&select(Vec::new()), &NoBudget, &mut collect).unwrap();
     assert_eq!(collect.lines.len(), 9);
@@ -97,10 +106,82 @@ fn hostile_blocks_never_panic() {
             bad.sections[i].1[at] ^= 0x41;
             let blob = MemoryBlob::new(format!("{name}-{at}"), bad.encode(Kind::Logs));
             let Ok(block) = engine.open(Arc::new(blob)) else { continue };
-            let view = BlockView { summary: built[0].summary.clone(), block: Arc::new(block) };
+            let view = BlockView { summary: built[0].summary.clone(), block: Arc::new(block), hidden: Default::default() };
             let reader = reader(vec![view], Vec::new());
             let filter = LineFilter::Contains(vec![b"word3x ".to_vec()]);
             let _ = reader.visit(&select(vec![filter]), &NoBudget, &mut Collect::default());
         }
     }
+}
+
+/// What an index says that cannot be read is not believed, and costs no line.
+#[test]
+fn a_damaged_index_costs_no_line() {
+    let engine = engine(100);
+    let built = ten_chunks(&engine);
+    let needle = select(vec![LineFilter::Contains(vec![b"ord3x".to_vec()])]);
+    for (i, (name, _)) in built[0]
+        .data
+        .sections
+        .iter()
+        .enumerate()
+        .filter(|(_, (name, _))| ["index.2", "ids.1", "pairs.1", "grams.1"].contains(name))
+    {
+        for bytes in [Vec::new(), vec![0xff; 40], vec![0]] {
+            let mut bad = built[0].data.clone();
+            bad.sections[i].1 = bytes.clone();
+            let block =
+                engine.open(Arc::new(MemoryBlob::new(format!("{name} {}", bytes.len()), bad.encode(Kind::Logs)))).unwrap();
+            let view = BlockView { summary: built[0].summary.clone(), block: Arc::new(block), hidden: Hidden::default() };
+            assert!(
+                bytes == [0] && *name == "ids.1" || engine.verify(&view.block, &view.summary).is_err(),
+                "{name} of {bytes:?}"
+            );
+            assert_eq!(visit(&reader(vec![view], Vec::new()), &needle).len(), 1, "{name} of {bytes:?}");
+        }
+    }
+}
+
+/// A block of before has one dictionary of all tokens as they were written, those of metadata among them.
+#[test]
+fn blocks_with_the_former_index_are_read() {
+    let engine = engine(100);
+    let head = engine.head();
+    let mut index = super::super::index::FormerBuilder::new().unwrap();
+    for i in 0..10_u8 {
+        let body = format!("Word{i}x 59c0d717dd0{i} {}", "filler ".repeat(20));
+        let line =
+            TestLine { attributes: Labels::from_pairs([("user", format!("User{i}"))]), ..TestLine::new(i64::from(i), &body) };
+        insert(
+            &head,
+            u64::from(i),
+            &[TestSection { tenant: "a", stream: Labels::from_pairs([("pod", "p")]), lines: vec![line] }],
+        );
+        [format!("Word{i}x"), format!("59c0d717dd0{i}"), "filler".into(), format!("User{i}")]
+            .iter()
+            .for_each(|token| index.push(token.as_bytes()));
+        index.end_chunk().unwrap();
+    }
+    let mut built = head.build().unwrap();
+    let sections = &mut built[0].data.sections;
+    sections.retain(|(name, _)| !["index.2", "ids.1", "pairs.1", "grams.1"].contains(name));
+    sections.push(("index.1", index.finish().unwrap()));
+    let views = open_built(&engine, "former", built);
+    engine.verify(&views[0].block, &views[0].summary).unwrap();
+    let reader = reader(views, Vec::new());
+    let opened = |filters: Vec<LineFilter>, mention: Option<Mention>| {
+        let budget = Spent::default();
+        let mut collect = Collect { mention, ..Collect::default() };
+        reader.visit(&select(filters), &budget, &mut collect).unwrap();
+        budget.0.into_inner().unwrap()
+    };
+    let contains = |text: &str| vec![LineFilter::Contains(vec![text.into()])];
+    let matches = |pattern: &str| vec![LineFilter::Matches(regex::bytes::Regex::new(pattern).unwrap())];
+    assert_eq!(opened(contains(" 59c0d717dd03 "), None), 1);
+    assert_eq!(opened(contains("717dd04"), None), 1);
+    assert_eq!(opened(contains("word4x"), None), 0, "as it was written");
+    assert_eq!(opened(contains("Word4x "), None), 1);
+    assert_eq!(opened(matches("(?i)WORD4X"), None), 1);
+    assert_eq!(opened(matches("Word[45]x"), None), 2);
+    assert_eq!(opened(Vec::new(), Some(Mention::Value("user".into(), "User5".into()))), 1);
 }

@@ -29,7 +29,7 @@ fn open_counting(built: &BuiltBlock, path: &str) -> (LogsReader, Arc<Strict>, u6
     let chunks = built.data.sections[0].1.len() as u64 + 8;
     let blob = Arc::new(Strict(MemoryBlob::new(path, built.data.encode(Kind::Logs)), Mutex::default()));
     let block = Arc::new(engine(120).open(Arc::clone(&blob) as Arc<dyn Blob>).unwrap());
-    let reader = reader(vec![BlockView { summary: built.summary.clone(), block }], Vec::new());
+    let reader = reader(vec![BlockView { summary: built.summary.clone(), block, hidden: Default::default() }], Vec::new());
     (reader, blob, chunks)
 }
 

@@ -6,7 +6,7 @@ use weir_model::label::Matcher;
 use super::*;
 
 /// What a list would answer.
-fn expected(records: &[Vec<TestSection>], select: &LogSelect) -> Vec<OwnedLine> {
+pub(super) fn expected(records: &[Vec<TestSection>], select: &LogSelect) -> Vec<OwnedLine> {
     let mut found = Vec::new();
     for (offset, sections) in (0..).zip(records) {
         let mut ordinal = 0;
@@ -27,14 +27,18 @@ fn expected(records: &[Vec<TestSection>], select: &LogSelect) -> Vec<OwnedLine> 
     found
 }
 
-/// Texts in which tokens touch every kind of edge: separators, digits short and long, Unicode, bytes that are no UTF-8,
-/// and runs above the longest token.
+/// Texts in which tokens touch every kind of edge: separators, digits short and long, ids, Unicode and letters that it folds into
+/// ASCII, bytes that are no UTF-8, and runs above the longest token.
 fn any_body() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         4 => "[ab]{1,3}".prop_map(String::into_bytes),
         2 => "[01]{1,8}".prop_map(String::into_bytes),
         3 => "[ :=\\-]".prop_map(String::into_bytes),
         1 => Just("错误ü".as_bytes().to_vec()),
+        2 => "[ABsk\u{17f}\u{212a}]{1,3}".prop_map(String::into_bytes),
+        2 => "[01ab]{8,34}".prop_map(String::into_bytes),
+        2 => "[01A]{4}-[01b]{12}".prop_map(String::into_bytes),
+        1 => "[01z]{6,10}".prop_map(String::into_bytes),
         1 => prop::collection::vec(any::<u8>(), 1..4),
         1 => "[ab]{60,70}".prop_map(String::into_bytes),
     ];
@@ -42,7 +46,10 @@ fn any_body() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn any_line() -> impl Strategy<Value = TestLine> {
-    let attributes = prop_oneof![3 => Just(Labels::EMPTY), 1 => "[ab]{1,3}".prop_map(|value| Labels::from_pairs([("k", value)]))];
+    let value = prop_oneof!["[ab]{1,3}", "[01ab]{8,9}", "[01]{1,6}", "[A-Cü. ]{1,3}"];
+    let name = prop_oneof![Just("k"), Just("k.l"), Just("trace_id")];
+    let pairs = prop::collection::vec((name, value), 1..3).prop_map(Labels::from_pairs);
+    let attributes = prop_oneof![1 => Just(Labels::EMPTY), 1 => pairs];
     (-40 * SECOND..40 * SECOND, any::<u16>(), any_body(), 0_u8..25, 0_u8..3, attributes).prop_map(
         |(timestamp, sequence, body, severity, trace, attributes)| TestLine {
             timestamp,
@@ -55,7 +62,7 @@ fn any_line() -> impl Strategy<Value = TestLine> {
     )
 }
 
-fn any_record() -> impl Strategy<Value = Vec<TestSection>> {
+pub(super) fn any_record() -> impl Strategy<Value = Vec<TestSection>> {
     let section =
         (prop_oneof![Just("a"), Just("b")], 0..3, prop::collection::vec(any_line(), 0..6)).prop_map(|(tenant, stream, lines)| {
             TestSection { tenant, stream: Labels::from_pairs([("pod", format!("p{stream}"))]), lines }
@@ -75,7 +82,7 @@ fn filters_of(records: &[Vec<TestSection>], seeds: &[(usize, usize, usize, u8)])
         let text: String = needle.iter().map(|byte| format!("\\x{byte:02x}")).collect();
         regex::bytes::Regex::new(&format!("(?s-u:{text}){tail}")).unwrap()
     };
-    let make = |seed: &(usize, usize, usize, u8)| match seed.3 % 7 {
+    let make = |seed: &(usize, usize, usize, u8)| match seed.3 % 9 {
         0 | 1 => LineFilter::Contains(vec![cut(seed)]),
         2 => LineFilter::Contains(vec![cut(seed), b"ba=".to_vec()]),
         3 => LineFilter::NotContains(vec![cut(seed)]),
@@ -83,6 +90,20 @@ fn filters_of(records: &[Vec<TestSection>], seeds: &[(usize, usize, usize, u8)])
         5 => {
             let upper = String::from_utf8_lossy(&cut(seed)).to_uppercase();
             LineFilter::Matches(regex::bytes::Regex::new(&format!("(?i){}", regex::escape(&upper))).unwrap())
+        }
+        6 => {
+            let text = String::from_utf8_lossy(&cut(seed)).into_owned();
+            let classes: String = text
+                .chars()
+                .map(|letter| if letter.is_ascii_alphanumeric() { format!("[{letter}01]") } else { ".".into() })
+                .collect();
+            LineFilter::Matches(regex::bytes::Regex::new(&format!("(?s-u){classes}")).unwrap())
+        }
+        7 => {
+            let lower = String::from_utf8_lossy(&cut(seed)).to_lowercase();
+            let (first, rest) = lower.split_at(lower.char_indices().nth(2).map_or(0, |(at, _)| at));
+            let text = format!("{}(?i:{})", regex::escape(first), regex::escape(rest));
+            LineFilter::Matches(regex::bytes::Regex::new(&format!("{text}|(ba|{text}) *=")).unwrap())
         }
         _ => LineFilter::Matches(regex(&cut(seed), "(?:|1)")),
     };
@@ -95,7 +116,7 @@ proptest! {
     #[test]
     fn every_shape_answers_as_a_list_does(
         records in prop::collection::vec(any_record(), 1..8),
-        seeds in prop::collection::vec((any::<usize>(), any::<usize>(), 0_usize..12, any::<u8>()), 0..3),
+        seeds in prop::collection::vec((any::<usize>(), any::<usize>(), 0_usize..24, any::<u8>()), 0..3),
         span in (-50 * SECOND..50 * SECOND, 0..100 * SECOND),
         pod in prop_oneof![Just("p.*"), Just("p1"), Just("x|p2")],
         chunk_bytes in prop_oneof![Just(1_usize), Just(40), Just(1 << 20)],
@@ -129,11 +150,12 @@ proptest! {
             check_volume(reader, &select, &wanted);
             check_volume(reader, &LogSelect { filters: Vec::new(), ..select.clone() }, &expected(&records, &LogSelect { filters: Vec::new(), ..select.clone() }));
             check_context(reader, &everything, seeds.first().map_or(0, |seed| seed.0));
+            check_pairs(reader, &everything, seeds.first().map_or(0, |seed| seed.0));
         }
     }
 }
 
-fn check_volume(reader: &LogsReader, select: &LogSelect, wanted: &[OwnedLine]) {
+pub(super) fn check_volume(reader: &LogsReader, select: &LogSelect, wanted: &[OwnedLine]) {
     let volume = reader.volume(select, 20 * SECOND, &NoBudget).unwrap().value;
     let (lines, bytes) = volume.iter().fold((0, 0), |sum, row| (sum.0 + row.lines, sum.1 + row.bytes));
     assert_eq!((lines, bytes), (wanted.len() as u64, wanted.iter().map(|line| line.body.len() as u64).sum()));
@@ -147,7 +169,7 @@ fn check_volume(reader: &LogsReader, select: &LogSelect, wanted: &[OwnedLine]) {
     }
 }
 
-fn check_context(reader: &LogsReader, everything: &[OwnedLine], seed: usize) {
+pub(super) fn check_context(reader: &LogsReader, everything: &[OwnedLine], seed: usize) {
     let Some(line) = everything.get(seed % everything.len().max(1)) else { return };
     let stream: Vec<&OwnedLine> = everything.iter().filter(|other| other.stream == line.stream).collect();
     let at = stream.iter().position(|other| other.id == line.id).unwrap();
@@ -155,4 +177,22 @@ fn check_context(reader: &LogsReader, everything: &[OwnedLine], seed: usize) {
     let found = reader.line(&Scope::of("a"), line.id, 2, &NoBudget).unwrap().value;
     assert_eq!(found.iter().collect::<Vec<_>>(), wanted);
     assert_eq!(reader.line(&Scope::of("nobody"), line.id, 2, &NoBudget).unwrap().value, Vec::new());
+}
+
+/// Every line that has what another has in its metadata, or its trace id, is given out to whoever mentions that.
+fn check_pairs(reader: &LogsReader, everything: &[OwnedLine], seed: usize) {
+    let Some(line) = everything.get(seed % everything.len().max(1)) else { return };
+    let trace = |line: &OwnedLine| (!line.trace_id.is_none()).then(|| ("trace_id".to_owned(), line.trace_id.to_string()));
+    let pairs = |line: &OwnedLine| -> Vec<(String, String)> {
+        let own = line.attributes.iter().map(|(name, value)| (name.replace('.', "_"), value.to_owned()));
+        own.chain(trace(line)).collect()
+    };
+    for (name, value) in pairs(line) {
+        let mut collect = Collect { mention: Some(Mention::Value(name.clone(), value.clone())), ..Collect::default() };
+        reader.visit(&select(Vec::new()), &NoBudget, &mut collect).unwrap();
+        let has = |line: &&OwnedLine| pairs(line).contains(&(name.clone(), value.clone()));
+        let mut found: Vec<&OwnedLine> = collect.lines.iter().filter(has).collect();
+        found.sort_by_key(|line| line.id);
+        assert_eq!(found, everything.iter().filter(has).collect::<Vec<_>>(), "{name}={value}");
+    }
 }

@@ -57,7 +57,9 @@ fn what_a_visitor_has_a_use_for_keeps_chunks_closed() {
     assert_eq!(opened(Mention::Any(vec![value("trace_id", &trace), pattern("(?i).*WORD5x.*")])), 2);
     assert_eq!(opened(Mention::All(vec![value("trace_id", &trace), pattern("(?i).*WORD5x.*")])), 0);
     assert_eq!(opened(value("user", "user3x")), 2, "its own, and that of the stream which has such a label");
-    assert_eq!(opened(value("user", "-")), 10, "no token, any chunk");
+    assert_eq!(opened(value("user", "-")), 1, "nobody's, but that of the stream which has such a label");
+    assert_eq!(opened(value("user_extracted", "user3x")), 1);
+    assert_eq!(opened(value("other", "user3x")), 0, "another name");
     assert_eq!(opened(Mention::Severity(20)), 1);
     assert_eq!(opened(Mention::Any(vec![Mention::Severity(0), Mention::Severity(21)])), 8);
     assert_eq!(opened(Mention::All(vec![Mention::Severity(17), pattern("word5x")])), 0);
@@ -80,13 +82,13 @@ fn a_budget_stops_a_visit() {
 }
 
 #[test]
-fn a_needle_reads_index_and_one_chunk() {
+fn a_needle_reads_words_ids_and_one_chunk() {
     let engine = engine(100);
     let built = ten_chunks(&engine);
     let blob = Arc::new(Strict(MemoryBlob::new("x", built[0].data.encode(Kind::Logs)), Mutex::default()));
     let block = Arc::new(engine.open(Arc::clone(&blob) as Arc<dyn Blob>).unwrap());
     blob.1.lock().unwrap().clear();
-    let reader = reader(vec![BlockView { summary: built[0].summary.clone(), block }], Vec::new());
+    let reader = reader(vec![BlockView { summary: built[0].summary.clone(), block, hidden: Default::default() }], Vec::new());
     let found = visit(&reader, &select(vec![LineFilter::Contains(vec![b"word7x ".to_vec()])]));
-    assert_eq!((found.len(), blob.1.lock().unwrap().len()), (1, 2));
+    assert_eq!((found.len(), blob.1.lock().unwrap().len()), (1, 3));
 }

@@ -47,7 +47,8 @@ fn a_corrupt_group_is_missing_and_nothing_panics() {
         let mut bad = good.clone();
         bad[at] ^= 0x55;
         let Ok(block) = TracesBlock::open(Arc::new(MemoryBlob::new("spans/0/bad", bad))) else { continue };
-        let reader = world.reader(&[BlockView { summary: built.summary.clone(), block: Arc::new(block) }], &[]);
+        let reader = world
+            .reader(&[BlockView { summary: built.summary.clone(), block: Arc::new(block), hidden: Default::default() }], &[]);
         let found = reader.trace(&Scope::of("t"), id(2)).unwrap();
         let searched = reader.search(&select(), &NoBudget).unwrap();
         assert_eq!(found.coverage.missing, searched.coverage.missing);

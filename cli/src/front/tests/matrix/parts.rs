@@ -11,6 +11,7 @@ use weir_aggregator::{Aggregator, Clock};
 use weir_api::Api;
 use weir_collector::Collector;
 use weir_fanout::FanOut;
+use weir_model::limits::Limits;
 use weir_model::outage::Outages;
 use weir_rules::RuleSet;
 
@@ -59,14 +60,23 @@ impl Cluster {
         let store = build::open_store(&config).await.unwrap();
         let places = bus_health::places(&*bus, &startup_gate::Waiting::default()).await.unwrap();
         let member = format!("http://{}", config.listen);
-        let aggregator = build::build_aggregator(&config, (Arc::clone(&bus), store), member, &clock, &outages, &mut registry);
+        let aggregator = build::build_aggregator(
+            &config,
+            (Arc::clone(&bus), store),
+            member,
+            &clock,
+            (&outages, Default::default()),
+            &mut registry,
+        );
         drop(crate::up::run(&aggregator, &shutdown));
-        let collector = build::start_collector(&config, bus, &clock, &outages, &mut registry, &shutdown).await.unwrap();
+        let of_outages = (&outages, Limits::default());
+        let collector = build::start_collector(&config, bus, &clock, of_outages, &mut registry, &shutdown).await.unwrap();
         let all = Parts { collector: true, aggregator: true, query: true };
         let storing = Storing::new(&config, all, outages, None, &mut registry);
         let rules = Arc::new(RuleSet::empty());
         let api = crate::up::build_api(&config, &aggregator, &clock, Arc::clone(&rules), &storing, &mut registry);
-        let fanout = role::query::start_fanout(&config, &clock, &mut Registry::default(), &shutdown).await.unwrap();
+        let fanout =
+            role::query::start_fanout(&config, &clock, &mut Registry::default(), (&shutdown, Default::default())).await.unwrap();
         let fanout_api = Api::new(fanout.logs(), fanout.metrics(), fanout.traces(), config.query.clone(), rules);
         // Where the query node finds the heads: nobody is asked who they are there.
         let (mut servers, heads) = (Servers::new(), role::aggregator::routes(&aggregator, Routes::new()));

@@ -1,0 +1,230 @@
+//! Deletions of a partition: accepted with all that is sealed below them, cancelled while they may be, and carried out block by block.
+//!
+//! A request is accepted when everything that was on the bus when it was made is sealed: then it means the blocks that there are, and
+//! none that comes. Readers leave out what it means from that version on. When its cancel period is over by the partition's own time,
+//! each block that it may mean is rewritten, one at a time in a turn at merging; when none is left it is processed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_blocks::hidden::Hidden;
+use weir_blocks::manifest::{AcceptedRequest, BlockEntry, DeletionState, Manifest, PendingDeletion};
+
+use super::{ChangeOf, Serving, Turn, Work};
+use crate::AggregatorError;
+use crate::config::nanos;
+use crate::machine::Rules;
+use crate::machine::event::{Committed, Count, Effect, Now, Reply};
+
+/// What is asked of a partition's deletions.
+#[derive(Default)]
+pub(super) struct DeletionQueue {
+    /// To be accepted when all below this offset is sealed.
+    accepting: Vec<(u64, Arc<AcceptedRequest>, Reply)>,
+    cancelling: Vec<(String, String, Reply)>,
+    /// Whose change is being published.
+    changing: Vec<Reply>,
+    /// Those who wait until nothing is left to rewrite.
+    applying: Vec<(Committed, Reply)>,
+    /// Deletion and block, where it was looked at: nothing that the deletion means is in it.
+    clean: Vec<(String, String)>,
+}
+
+/// A block on its way to be written without some of its records.
+#[derive(Clone, Debug)]
+pub(super) struct Rewrite {
+    pub entry: BlockEntry,
+    pub cause: Cause,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Cause {
+    /// These requests mean something of it.
+    Deleted(Vec<String>),
+    /// All of it is past this period, which some tenants have.
+    Old(Duration),
+}
+
+impl DeletionQueue {
+    pub fn accept(&mut self, upto: u64, request: Arc<AcceptedRequest>, reply: Reply) {
+        self.accepting.push((upto, request, reply));
+    }
+
+    pub fn cancel(&mut self, tenant: String, id: String, reply: Reply) {
+        self.cancelling.push((tenant, id, reply));
+    }
+
+    pub fn apply(&mut self, reply: Reply) {
+        self.applying.push((Committed::default(), reply));
+    }
+
+    /// Whether somebody waits for blocks to be rewritten.
+    pub fn is_awaited(&self) -> bool {
+        !self.applying.is_empty()
+    }
+
+    /// Whether a request waits for what lies between these offsets to be sealed.
+    pub fn needs_seal(&self, committed_offset: u64, indexed_offset: u64) -> bool {
+        self.accepting.iter().any(|(upto, ..)| *upto > committed_offset && *upto <= indexed_offset)
+    }
+}
+
+impl Serving {
+    /// Publishes what can be accepted and cancelled now. A request whose client has gone is forgotten.
+    pub(super) fn change_deletions(&mut self, rules: &Rules, now: Now, effects: &mut Vec<Effect>) -> bool {
+        let queue = &mut self.deletions;
+        queue.accepting.retain(|(.., reply)| !reply.is_closed());
+        let committed_offset = self.manifest.next_offset;
+        let (ready, waiting) = std::mem::take(&mut queue.accepting).into_iter().partition(|(upto, ..)| *upto <= committed_offset);
+        queue.accepting = waiting;
+        let (ready, cancelling): (Vec<_>, _) = (ready, std::mem::take(&mut queue.cancelling));
+        let (mut manifest, mut changing, own_time) = (Manifest::clone(&self.manifest), Vec::new(), self.steady.now(now.passed));
+        for (_, request, reply) in ready {
+            let id = request.said().id.clone();
+            match manifest.accept(request, own_time) {
+                Ok(()) => {
+                    self.deletions.clean.retain(|(deletion, _)| *deletion != id);
+                    changing.push(reply);
+                }
+                Err(error) => effects.push(Effect::Answer(reply, Err(error.into()))),
+            }
+        }
+        for (tenant, id, reply) in cancelling {
+            match manifest.deletion(&tenant, &id) {
+                // Cancelled before, or never accepted here.
+                None => effects.push(Effect::Answer(reply, Ok(Committed::default()))),
+                Some(known) if known.state == DeletionState::Received && !is_due(known, rules, own_time) => {
+                    manifest.cancel(&id);
+                    changing.push(reply);
+                }
+                Some(_) => effects.push(Effect::Answer(reply, Err(AggregatorError::DeletionBegun { id }))),
+            }
+        }
+        if changing.is_empty() {
+            return false;
+        }
+        self.deletions.changing = changing;
+        effects.push(self.publish(manifest, Committed::default(), ChangeOf::Deletions));
+        true
+    }
+
+    /// The next block to be written without what is deleted.
+    pub(super) fn next_rewrite(&self, rules: &Rules, now: Now) -> Option<(Rewrite, Hidden)> {
+        let own_time = self.steady.now(now.passed);
+        let due: Vec<&PendingDeletion> = self.manifest.deletions.iter().filter(|known| is_due(known, rules, own_time)).collect();
+        if due.is_empty() {
+            return None;
+        }
+        let means = |known: &&&PendingDeletion, entry: &BlockEntry| known.may_mean(entry) && !self.is_clean(known, entry);
+        let can = |entry: &&BlockEntry| self.blocks.can_merge(entry) && due.iter().any(|known| means(&known, entry));
+        let entry = self.manifest.blocks.iter().find(can)?;
+        let meant: Vec<&&PendingDeletion> = due.iter().filter(|known| means(known, entry)).collect();
+        let hidden = Hidden::by(meant.iter().map(|known| Arc::clone(known.request.deletion())).collect());
+        let ids = meant.iter().map(|known| known.request.said().id.clone()).collect();
+        Some((Rewrite { entry: entry.clone(), cause: Cause::Deleted(ids) }, hidden))
+    }
+
+    /// Publishes that requests are processed of which no block has anything; those that cannot be opened or rewritten may.
+    pub(super) fn finish_deletions(&mut self, rules: &Rules, now: Now) -> Option<Effect> {
+        let own_time = self.steady.now(now.passed);
+        let is_done = |known: &&PendingDeletion| {
+            let is_left = |entry: &BlockEntry| known.may_mean(entry) && !self.is_clean(known, entry);
+            is_due(known, rules, own_time) && !self.manifest.blocks.iter().any(is_left)
+        };
+        let done: Vec<String> =
+            self.manifest.deletions.iter().filter(is_done).map(|known| known.request.said().id.clone()).collect();
+        if done.is_empty() {
+            return None;
+        }
+        let mut manifest = Manifest::clone(&self.manifest);
+        manifest.processed(&done);
+        self.deletions.clean.retain(|(deletion, _)| !done.contains(deletion));
+        Some(self.publish(manifest, Committed::default(), ChangeOf::Processed))
+    }
+
+    pub(super) fn rewritten(
+        &mut self,
+        rewritten: Result<Option<Vec<BlockEntry>>, AggregatorError>,
+    ) -> Result<Vec<Effect>, AggregatorError> {
+        let Work::Rewriting(Rewrite { entry, cause }) = std::mem::replace(&mut self.work, Work::Idle) else {
+            return Ok(Vec::new());
+        };
+        let after = |entries: Vec<BlockEntry>| {
+            let mut manifest = Manifest::clone(&self.manifest);
+            manifest.replace(std::slice::from_ref(&entry.id), entries.clone())?;
+            if let Cause::Deleted(ids) = &cause {
+                manifest.begin_deletions(ids);
+            }
+            Ok((manifest, entries))
+        };
+        match rewritten.and_then(|entries| entries.map(after).transpose()) {
+            Ok(None) => {
+                self.set_looked(&cause, std::slice::from_ref(&entry));
+                self.turn = Turn::None;
+                Ok(vec![Effect::EndMergeTurn])
+            }
+            Ok(Some((manifest, entries))) => {
+                self.blocks.written(&entries);
+                self.set_looked(&cause, &entries);
+                let (gone, committed) = (std::slice::from_ref(&entry), Committed::of(&entries));
+                let records = Committed::of(gone).records.saturating_sub(committed.records);
+                let bytes = entry.size.saturating_sub(entries.iter().map(|entry| entry.size).sum());
+                let count = match cause {
+                    Cause::Deleted(_) => Count::Deleted(records),
+                    Cause::Old(_) => Count::Expired { committed: Committed { blocks: 0, records }, bytes },
+                };
+                Ok(vec![self.publish(manifest, committed, ChangeOf::Rewrite(count))])
+            }
+            Err(error) if error.is_fenced() => Err(error),
+            Err(error) => {
+                self.blocks.failed_to_merge(std::slice::from_ref(&entry), &error);
+                let error = Arc::new(error);
+                Ok(self.refuse_compactions(&error))
+            }
+        }
+    }
+
+    fn set_looked(&mut self, cause: &Cause, entries: &[BlockEntry]) {
+        match cause {
+            Cause::Deleted(ids) => self.set_clean(ids, entries),
+            Cause::Old(period) => entries.iter().for_each(|entry| self.old.set_looked(&entry.id, *period)),
+        }
+    }
+
+    fn is_clean(&self, known: &PendingDeletion, entry: &BlockEntry) -> bool {
+        self.deletions.clean.iter().any(|(deletion, block)| *deletion == known.request.said().id && *block == entry.id)
+    }
+
+    fn set_clean(&mut self, ids: &[String], entries: &[BlockEntry]) {
+        let named: Vec<&str> = self.manifest.blocks.iter().map(|entry| entry.id.as_str()).collect();
+        self.deletions.clean.retain(|(_, block)| named.contains(&block.as_str()));
+        let pairs = ids.iter().flat_map(|id| entries.iter().map(move |entry| (id.clone(), entry.id.clone())));
+        self.deletions.clean.extend(pairs);
+    }
+
+    /// The change is published, or cannot be.
+    pub(super) fn answer_deletions(&mut self, error: Option<&Arc<AggregatorError>>) -> Vec<Effect> {
+        let answer = || error.map_or(Ok(Committed::default()), |error| Err(AggregatorError::Refused(Arc::clone(error))));
+        std::mem::take(&mut self.deletions.changing).into_iter().map(|reply| Effect::Answer(reply, answer())).collect()
+    }
+
+    pub(super) fn add_rewritten(&mut self, committed: Committed) {
+        self.deletions.applying.iter_mut().for_each(|(sum, _)| *sum += committed);
+    }
+
+    /// Nothing is left to rewrite, or it failed.
+    pub(super) fn answer_applications(&mut self, error: Option<&Arc<AggregatorError>>) -> Vec<Effect> {
+        let answer = |sum| error.map_or(Ok(sum), |error| Err(AggregatorError::Refused(Arc::clone(error))));
+        std::mem::take(&mut self.deletions.applying).into_iter().map(|(sum, reply)| Effect::Answer(reply, answer(sum))).collect()
+    }
+}
+
+/// Whether a request may be carried out.
+fn is_due(known: &PendingDeletion, rules: &Rules, own_time: i64) -> bool {
+    let period = nanos(rules.config.delete_request_cancel_period);
+    match known.state {
+        DeletionState::Received => !known.request.said().can_cancel || own_time.saturating_sub(known.accepted) >= period,
+        DeletionState::Begun => true,
+        DeletionState::Processed => false,
+    }
+}

@@ -1,0 +1,82 @@
+//! A request to delete: accepted behind a seal, cancelled while it may be, and carried out block by block.
+
+use weir_model::deletion::{DeletionQuery, DeletionRequest};
+use weir_model::time::TimeRange;
+
+use super::*;
+
+fn request(query: &str, can_cancel: bool) -> DeletionRequest {
+    let asked = DeletionQuery { query: query.into(), ..DeletionQuery::default() };
+    DeletionRequest::new(("t", Kind::Logs), asked, TimeRange { start: 0, end: 1000 }, 0, can_cancel).unwrap()
+}
+
+fn delete(upto: u64, request: &DeletionRequest) -> (Event, oneshot::Receiver<Result<Committed, AggregatorError>>) {
+    let (reply, answer) = oneshot::channel();
+    (Event::Command(OwnerCommand::Delete(upto, std::sync::Arc::new(request.clone().into()), reply)), answer)
+}
+
+fn cancel(request: &DeletionRequest) -> (Event, oneshot::Receiver<Result<Committed, AggregatorError>>) {
+    let (reply, answer) = oneshot::channel();
+    let (tenant, id) = (request.tenant.clone(), request.id.clone());
+    (Event::Command(OwnerCommand::CancelDeletion { tenant, id, reply }), answer)
+}
+
+#[test]
+fn a_request_is_accepted_behind_what_was_on_the_bus_and_its_blocks_are_rewritten() {
+    let mut run = Run::serving(AggregatorConfig::default(), vec![entry("a", 0, 3), entry("b", 3, 5)]);
+    run.check(0.0, records(2), &["append 2"]);
+    run.check(0.0, appended(7, 10), &[]);
+    let (event, _answer) = delete(7, &request("{}", false));
+    run.check(0.0, event, &["seal from 5"]);
+    run.check(0.1, sealed("c", 5, 7), &["publish 2 to 7"]);
+    let count = "count Sealed { blocks: 1, quarantined_late: 0 }";
+    run.check(0.1, Event::Published(Ok(())), &["show 2 opening=0 missing=0", count, "release 7", "publish 3 to 7"]);
+    run.check(0.1, Event::Published(Ok(())), &["show 3 opening=0 missing=0", "answer 0/0", "ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["rewrite a"]);
+    // Nothing of the first is meant, all of the second, half of the third.
+    run.check(0.0, Event::Rewritten(Ok(None)), &["end turn", "ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["rewrite b"]);
+    run.check(0.0, Event::Rewritten(Ok(Some(Vec::new()))), &["publish 4 to 7"]);
+    run.check(0.0, Event::Published(Ok(())), &["show 4 opening=0 missing=0", "count Deleted(2)", "end turn", "ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["rewrite c"]);
+    run.check(0.0, Event::Rewritten(Ok(Some(vec![entry("d", 5, 6)]))), &["publish 5 to 7"]);
+    run.check(0.0, Event::Published(Ok(())), &["show 5 opening=0 missing=0", "count Deleted(1)", "end turn", "publish 6 to 7"]);
+    run.check(0.0, Event::Published(Ok(())), &["show 6 opening=0 missing=0", "ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["end turn"]);
+}
+
+#[test]
+fn a_request_may_be_cancelled_until_its_period_is_over() {
+    let mut run = Run::serving(AggregatorConfig::default(), vec![entry("a", 0, 3)]);
+    for (one, wait, last) in [
+        (request("early", true), 23.9, "publish 3 to 3".to_owned()),
+        (request("late", true), 24.1, format!("refuse: deletion {}: its cancel period is over", request("late", true).id)),
+        (request("never", false), 0.0, format!("refuse: deletion {}: its cancel period is over", request("never", false).id)),
+    ] {
+        run = Run::serving(AggregatorConfig::default(), vec![entry("a", 0, 3)]);
+        let (event, _accepted) = delete(3, &one);
+        run.check(0.0, event, &["publish 2 to 3"]);
+        run.machine.step(run.now, Event::Published(Ok(())));
+        run.now.passed += Duration::from_secs_f64(wait * 3600.0);
+        let (event, _answer) = cancel(&one);
+        let effects: Vec<String> = run.machine.step(run.now, event).iter().map(brief).collect();
+        assert!(effects.contains(&last), "{}: {effects:?}", one.query);
+    }
+    let (event, _answer) = cancel(&request("unknown", true));
+    let effects: Vec<String> = run.machine.step(run.now, event).iter().map(brief).collect();
+    assert!(effects.contains(&"answer 0/0".to_owned()), "{effects:?}");
+}
+
+#[test]
+fn a_request_whose_client_has_gone_is_not_accepted() {
+    let mut run = Run::serving(AggregatorConfig::default(), vec![entry("a", 0, 3)]);
+    let (event, answer) = delete(9, &request("{}", false));
+    run.check(0.0, event, &[]);
+    drop(answer);
+    run.check(0.0, records(6), &["append 6"]);
+    run.check(0.0, appended(9, 10), &[]);
+    run.check(61.0, Event::Tick, &["seal from 3"]);
+    run.check(0.1, sealed("b", 3, 9), &["publish 2 to 9"]);
+    let count = "count Sealed { blocks: 1, quarantined_late: 0 }";
+    run.check(0.1, Event::Published(Ok(())), &["show 2 opening=0 missing=0", count, "release 9", "held 0", "collect 2"]);
+}

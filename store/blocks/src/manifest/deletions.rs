@@ -1,0 +1,336 @@
+//! Deletions in a manifest: how they may change, and their bytes. Drawn in `docs/formats/manifest.md`.
+
+use std::sync::{Arc, OnceLock};
+
+use weir_model::deletion::{Deletion, DeletionRequest, FilterText, MatcherText};
+use weir_model::label::MatchOp;
+use weir_model::time::{TimeRange, UnixNanos};
+
+use super::{BlockEntry, Manifest};
+use crate::StoreError;
+use crate::columns::{Reader, put_bytes, put_varint, put_zigzag};
+
+/// Requests of a partition that are not processed: each is asked of every block that is read.
+pub const DELETIONS_MAX: usize = 250;
+/// Processed ones that are remembered, for lists.
+const PROCESSED_KEPT: usize = 100;
+
+/// A request that a partition has accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingDeletion {
+    pub request: Arc<AcceptedRequest>,
+    /// Offset below which it means records.
+    pub upto: u64,
+    /// When, by the partition's own time.
+    pub accepted: UnixNanos,
+    pub state: DeletionState,
+}
+
+/// How far a request is in one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeletionState {
+    /// Its records are unseen, and all of them are there.
+    Received,
+    /// Some of its records are gone.
+    Begun,
+    /// No block below its offset has such records any more.
+    Processed,
+}
+
+/// A request, compiled once for all versions that name it.
+#[derive(Debug)]
+pub struct AcceptedRequest {
+    said: DeletionRequest,
+    compiled: OnceLock<Arc<Deletion>>,
+}
+
+impl AcceptedRequest {
+    pub fn said(&self) -> &DeletionRequest {
+        &self.said
+    }
+
+    /// Not for async threads the first time.
+    pub fn deletion(&self) -> &Arc<Deletion> {
+        self.compiled.get_or_init(|| Arc::new(self.said.compile_or_all()))
+    }
+}
+
+impl From<DeletionRequest> for AcceptedRequest {
+    fn from(said: DeletionRequest) -> Self {
+        Self { said, compiled: OnceLock::new() }
+    }
+}
+
+impl PartialEq for AcceptedRequest {
+    fn eq(&self, other: &Self) -> bool {
+        self.said == other.said
+    }
+}
+
+impl Eq for AcceptedRequest {}
+
+impl PendingDeletion {
+    /// Whether a block may have records that it means, as far as offsets and times tell.
+    pub fn may_mean(&self, entry: &BlockEntry) -> bool {
+        let DeletionRequest { start, end, .. } = self.request.said;
+        let overlaps = TimeRange { start, end }.overlaps(entry.summary.first, entry.summary.last);
+        !entry.quarantine && entry.next_offset <= self.upto && overlaps
+    }
+
+    pub fn is_processed(&self) -> bool {
+        self.state == DeletionState::Processed
+    }
+}
+
+impl Manifest {
+    /// Accepts a request: it means all that is sealed now. One that is there already means from now on what was sealed since as well.
+    /// Errors when there are too many.
+    pub fn accept(&mut self, request: Arc<AcceptedRequest>, accepted: UnixNanos) -> Result<(), StoreError> {
+        self.deletions.retain(|known| known.request.said.id != request.said.id);
+        let pending = self.deletions.iter().filter(|known| !known.is_processed()).count();
+        if pending >= DELETIONS_MAX {
+            let detail = format!("{pending} requests are not processed yet; more than {DELETIONS_MAX} are not taken");
+            return Err(StoreError::engine("accept a deletion", detail));
+        }
+        self.deletions.push(PendingDeletion { request, upto: self.next_offset, accepted, state: DeletionState::Received });
+        Ok(())
+    }
+
+    /// The request of a tenant with this id.
+    pub fn deletion(&self, tenant: &str, id: &str) -> Option<&PendingDeletion> {
+        self.deletions.iter().find(|known| known.request.said.id == id && known.request.said.tenant == tenant)
+    }
+
+    /// Forgets a request; whether it may be is its caller's to know.
+    pub fn cancel(&mut self, id: &str) {
+        self.deletions.retain(|known| known.request.said.id != id);
+    }
+
+    /// The first records that these requests mean are gone.
+    pub fn begin_deletions(&mut self, ids: &[String]) {
+        self.set_deletions(ids, DeletionState::Begun);
+    }
+
+    fn set_deletions(&mut self, ids: &[String], state: DeletionState) {
+        let named = self.deletions.iter_mut().filter(|known| ids.contains(&known.request.said.id));
+        named.for_each(|known| known.state = state);
+    }
+
+    /// Nothing that these requests mean is in a block any more. Of the processed ones the latest are kept.
+    pub fn processed(&mut self, ids: &[String]) {
+        self.set_deletions(ids, DeletionState::Processed);
+        let mut surplus = self.deletions.iter().filter(|known| known.is_processed()).count().saturating_sub(PROCESSED_KEPT);
+        self.deletions.retain(|known| {
+            let goes = known.is_processed() && surplus > 0;
+            surplus -= usize::from(goes);
+            !goes
+        });
+    }
+
+    /// Whether two neighbouring blocks lie on both sides of a deletion's offset: one of both could not say which records it means.
+    pub fn parts(&self, earlier: &BlockEntry, later: &BlockEntry) -> bool {
+        let below = |entry: &BlockEntry, upto| entry.next_offset <= upto;
+        let pending = self.deletions.iter().filter(|known| !known.is_processed());
+        pending.into_iter().any(|known| below(earlier, known.upto) != below(later, known.upto))
+    }
+
+    pub(super) fn check_deletions(&self) -> Result<(), String> {
+        match self.deletions.iter().find(|known| known.upto > self.next_offset) {
+            Some(known) => Err(format!(
+                "deletion {} is below offset {}, sealed is up to {}",
+                known.request.said.id, known.upto, self.next_offset
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+const STATES: [DeletionState; 3] = [DeletionState::Received, DeletionState::Begun, DeletionState::Processed];
+const OPS: [MatchOp; 4] = [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
+
+pub(super) fn encode(out: &mut Vec<u8>, deletions: &[PendingDeletion]) {
+    put_varint(out, deletions.len() as u64);
+    for known in deletions {
+        let DeletionRequest { id, tenant, query, selectors, filters, start, end, created, can_cancel } = &known.request.said;
+        [id, tenant, query].iter().for_each(|text| put_bytes(out, text.as_bytes()));
+        put_varint(out, selectors.len() as u64);
+        for list in selectors {
+            put_varint(out, list.len() as u64);
+            for matcher in list {
+                put_bytes(out, matcher.name.as_bytes());
+                out.push(OPS.iter().position(|op| *op == matcher.op).unwrap_or(0) as u8);
+                put_bytes(out, matcher.value.as_bytes());
+            }
+        }
+        put_varint(out, filters.len() as u64);
+        for filter in filters {
+            let (number, texts) = match filter {
+                FilterText::Contains(texts) => (0, &texts[..]),
+                FilterText::NotContains(texts) => (1, &texts[..]),
+                FilterText::Matches(pattern) => (2, std::slice::from_ref(pattern)),
+                FilterText::NotMatches(pattern) => (3, std::slice::from_ref(pattern)),
+            };
+            out.push(number);
+            put_varint(out, texts.len() as u64);
+            texts.iter().for_each(|text| put_bytes(out, text.as_bytes()));
+        }
+        [*start, *end, *created, known.accepted].iter().for_each(|time| put_zigzag(out, *time));
+        put_varint(out, known.upto);
+        out.push(u8::from(*can_cancel) | (known.state as u8) << 1);
+    }
+}
+
+pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Vec<PendingDeletion>, String> {
+    let mut deletions = Vec::new();
+    for _ in 0..reader.count("deletions", 11)? {
+        let mut text = |what| reader.text(what).map(str::to_owned);
+        let (id, tenant, query) = (text("id of a deletion")?, text("tenant of a deletion")?, text("query of a deletion")?);
+        let selectors = (0..reader.count("selectors", 1)?).map(|_| decode_matchers(reader)).collect::<Result<_, String>>()?;
+        let filters = (0..reader.count("line filters", 2)?).map(|_| decode_filter(reader)).collect::<Result<_, String>>()?;
+        let mut time = || reader.zigzag("time of a deletion");
+        let (start, end, created, accepted) = (time()?, time()?, time()?, time()?);
+        let upto = reader.varint("offset of a deletion")?;
+        let [flags] = reader.array::<1>("flags of a deletion")?;
+        let state =
+            *STATES.get(usize::from(flags >> 1)).ok_or_else(|| format!("state {} of a deletion is unknown", flags >> 1))?;
+        let can_cancel = flags & 1 != 0;
+        let said = DeletionRequest { id, tenant, query, selectors, filters, start, end, created, can_cancel };
+        deletions.push(PendingDeletion { request: Arc::new(said.into()), upto, accepted, state });
+    }
+    Ok(deletions)
+}
+
+fn decode_matchers(reader: &mut Reader<'_>) -> Result<Vec<MatcherText>, String> {
+    let mut matchers = Vec::new();
+    for _ in 0..reader.count("matchers", 3)? {
+        let name = reader.text("label")?.to_owned();
+        let [number] = reader.array::<1>("comparison")?;
+        let op = *OPS.get(number as usize).ok_or_else(|| format!("comparison {number} is unknown"))?;
+        matchers.push(MatcherText { name, op, value: reader.text("value")?.to_owned() });
+    }
+    Ok(matchers)
+}
+
+fn decode_filter(reader: &mut Reader<'_>) -> Result<FilterText, String> {
+    let [number] = reader.array::<1>("line filter")?;
+    let mut texts = Vec::new();
+    for _ in 0..reader.count("texts of a line filter", 1)? {
+        texts.push(reader.text("text of a line filter")?.to_owned());
+    }
+    match (number, &mut texts[..]) {
+        (0, _) => Ok(FilterText::Contains(texts)),
+        (1, _) => Ok(FilterText::NotContains(texts)),
+        (2, [pattern]) => Ok(FilterText::Matches(std::mem::take(pattern))),
+        (3, [pattern]) => Ok(FilterText::NotMatches(std::mem::take(pattern))),
+        _ => Err(format!("line filter {number} with {} texts is unknown", texts.len())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_model::deletion::DeletionQuery;
+    use weir_model::label::Matcher;
+    use weir_model::pattern::PatternBudget;
+    use weir_model::select::LineFilter;
+    use weir_model::wire::Kind;
+
+    use super::super::encode::Stamp;
+    use super::*;
+
+    fn request(query: &str) -> Arc<AcceptedRequest> {
+        let asked = DeletionQuery {
+            query: query.into(),
+            selectors: vec![vec![Matcher::new("a", MatchOp::NotRegex, "b.*").unwrap()], Vec::new()],
+            filters: vec![
+                LineFilter::Contains(vec![b"x".to_vec(), b"y".to_vec()]),
+                LineFilter::NotMatches(PatternBudget::default().compile_bytes("z+").unwrap()),
+            ],
+        };
+        let range = TimeRange { start: -5, end: 9 };
+        Arc::new(DeletionRequest::new(("t", Kind::Logs), asked, range, 77, true).unwrap().into())
+    }
+
+    #[test]
+    fn deletions_come_back_and_every_cut_is_an_error() {
+        let mut manifest = Manifest { next_offset: 7, ..Manifest::default() };
+        manifest.accept(request("one"), 50).unwrap();
+        manifest.accept(request("two"), 60).unwrap();
+        manifest.processed(&[manifest.deletions[0].request.said.id.clone()]);
+        let mut bytes = Vec::new();
+        encode(&mut bytes, &manifest.deletions);
+        assert_eq!(decode(&mut Reader::new(&bytes)), Ok(manifest.deletions.clone()));
+        for cut in 0..bytes.len() {
+            assert!(decode(&mut Reader::new(&bytes[..cut])).is_err(), "{cut} bytes");
+        }
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let said = DeletionRequest {
+            id: "1f".into(),
+            tenant: "t".into(),
+            query: "{}".into(),
+            selectors: vec![vec![MatcherText { name: "a".into(), op: MatchOp::Equal, value: "b".into() }]],
+            filters: vec![FilterText::Matches("x".into())],
+            start: -1,
+            end: 2,
+            created: 3,
+            can_cancel: true,
+        };
+        let known = PendingDeletion { request: Arc::new(said.into()), upto: 5, accepted: 4, state: DeletionState::Begun };
+        let mut bytes = Vec::new();
+        encode(&mut bytes, std::slice::from_ref(&known));
+        let expected = "01 023166 0174 027b7d 01 01 0161 00 0162 01 02 01 0178 01 04 06 08 05 03";
+        assert_eq!(hex::encode(&bytes), expected.replace(' ', ""));
+        // A manifest that has one is of another version than one that has none, and both come back.
+        let manifest = Manifest { next_offset: 9, deletions: vec![known], ..Manifest::default() };
+        let stamp = Stamp { kind: Kind::Logs, partition: 3, version: 17, nonce: [0xab; 16] };
+        let versions = [manifest.clone(), Manifest { deletions: Vec::new(), ..manifest }].map(|manifest| {
+            let bytes = super::super::encode::encode(&stamp, &manifest).unwrap();
+            assert_eq!(super::super::encode::decode("m", &bytes).unwrap(), (stamp, manifest));
+            bytes[4]
+        });
+        assert_eq!(versions, [2, 1]);
+    }
+
+    #[test]
+    fn a_request_that_comes_again_means_what_was_sealed_since() {
+        let mut manifest = Manifest { next_offset: 7, ..Manifest::default() };
+        manifest.accept(request("one"), 50).unwrap();
+        let id = manifest.deletions[0].request.said.id.clone();
+        manifest.processed(std::slice::from_ref(&id));
+        manifest.next_offset = 9;
+        manifest.accept(request("one"), 60).unwrap();
+        let known: Vec<_> = manifest.deletions.iter().map(|known| (known.upto, known.accepted, known.is_processed())).collect();
+        assert_eq!(known, [(9, 60, false)]);
+        assert!(manifest.deletion("t", &id).is_some() && manifest.deletion("u", &id).is_none());
+        manifest.cancel(&id);
+        assert!(manifest.deletions.is_empty());
+    }
+
+    #[test]
+    fn there_are_only_so_many() {
+        let mut manifest = Manifest::default();
+        for i in 0..DELETIONS_MAX {
+            manifest.accept(request(&i.to_string()), 0).unwrap();
+        }
+        assert!(manifest.accept(request("more"), 0).unwrap_err().to_string().contains("not processed"));
+        let ids: Vec<String> = manifest.deletions.iter().map(|known| known.request.said.id.clone()).collect();
+        manifest.processed(&ids);
+        let kept: Vec<String> = manifest.deletions.iter().map(|known| known.request.said.id.clone()).collect();
+        assert_eq!(kept, ids[DELETIONS_MAX - PROCESSED_KEPT..]);
+    }
+
+    #[test]
+    fn blocks_of_both_sides_of_an_offset_stay_apart() {
+        let mut manifest = Manifest { next_offset: 7, ..Manifest::default() };
+        manifest.accept(request("one"), 0).unwrap();
+        let entry = |first_offset, next_offset| BlockEntry { first_offset, next_offset, ..BlockEntry::default() };
+        assert!(manifest.parts(&entry(0, 7), &entry(7, 9)) && !manifest.parts(&entry(0, 3), &entry(3, 7)));
+        assert!(!manifest.parts(&entry(7, 8), &entry(8, 9)));
+        manifest.deletions[0].state = DeletionState::Processed;
+        assert!(!manifest.parts(&entry(0, 7), &entry(7, 9)));
+        manifest.next_offset = 6;
+        assert!(manifest.check().is_err(), "a deletion beyond what is sealed");
+    }
+}

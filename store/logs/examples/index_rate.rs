@@ -1,0 +1,221 @@
+//! Measures the index of logs on real lines: `index_rate FILE.csv.zst [COPIES]`, Nezha's `logs.csv`, each copy with pods, traces and
+//! spans of its own. Each line has its trace and span as context and its pod's id as metadata, as Loki's clients send them. Seals
+//! a block a copy and merges them. One thread; all times are of its CPU.
+//! Not a test: the suite's benches hold the limits, this is for looking closer.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use weir_blocks::blob::MemoryBlob;
+use weir_blocks::engine::{BuiltBlock, Engine, Head, Position};
+use weir_blocks::hidden::Hidden;
+use weir_blocks::view::{BlockView, PartitionView, TailSection, Tails, Views};
+use weir_logs::{LogsBlock, LogsEngine, LogsReader};
+use weir_model::id::LineId;
+use weir_model::label::Labels;
+use weir_model::log::{LogBatch, LogRecord};
+use weir_model::scope::Scope;
+use weir_model::select::{LineFilter, LogReader, LogSelect, LogVisitor, Mention, NoBudget, PartitionCoverage};
+use weir_model::time::{TimeRange, UnixNanos};
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
+
+struct Fixed(Vec<BlockView<LogsEngine>>);
+
+impl Views<LogsEngine> for Fixed {
+    fn views(&self) -> Vec<PartitionView<LogsEngine>> {
+        let (coverage, heads, missing) = (PartitionCoverage::default(), Vec::new(), Vec::new());
+        vec![PartitionView { coverage, blocks: self.0.clone(), heads, missing }]
+    }
+}
+
+struct NoTails;
+
+impl Tails<LogBatch> for NoTails {
+    fn subscribe(&self) -> Box<dyn FnMut() -> Vec<TailSection<LogBatch>> + Send> {
+        Box::new(Vec::new)
+    }
+}
+
+/// How many lines, of what is mentioned.
+struct Count(u64, Option<Mention>);
+
+impl LogVisitor for Count {
+    fn wants(&mut self, _: UnixNanos, _: UnixNanos) -> bool {
+        true
+    }
+    fn mention(&self) -> Option<Mention> {
+        self.1.clone()
+    }
+    fn stream(&mut self, _: &Labels) {}
+    fn line(&mut self, _: LineId, _: LogRecord<'_>) -> ControlFlow<()> {
+        self.0 += 1;
+        ControlFlow::Continue(())
+    }
+}
+
+/// Another id for each copy.
+fn fresh(id: &str, copy: u64) -> String {
+    if copy == 0 || id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return id.to_owned();
+    }
+    let mut state =
+        id.bytes().fold(copy, |state, byte| (state ^ u64::from(byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29));
+    let digit = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from_digit((state >> 60) as u32, 16).expect("four bits")
+    };
+    id.bytes().map(digit).collect()
+}
+
+/// Sections of up to 500 lines of one stream, as a collector that ships every second would make them.
+fn sections(path: &str, copy: u64) -> Result<Vec<Section<LogBatch>>, Box<dyn Error>> {
+    let file = zstd::Decoder::new(std::fs::File::open(path)?)?;
+    let mut open: BTreeMap<Labels, LogBatch> = BTreeMap::new();
+    let mut sections = Vec::new();
+    for row in csv::ReaderBuilder::new().flexible(true).from_reader(file).records() {
+        // Some rows of Nezha's have a comma too many; the first fields and the start of the line are still right.
+        let row = row?;
+        if row.len() < 8 {
+            continue;
+        }
+        let json: serde_json::Value = serde_json::from_str(&row[7]).unwrap_or_default();
+        let (trace, span) = (fresh(&row[5], copy), fresh(&row[6], copy));
+        let mut body = json["log"].as_str().unwrap_or(&row[7]).trim_end_matches('\n').to_owned();
+        for (id, own) in [(&row[5], &trace), (&row[6], &span)] {
+            if copy > 0 && !id.is_empty() {
+                body = body.replace(id, own);
+            }
+        }
+        let pod = format!("{}-{copy}", &row[3]);
+        let stream = Labels::from_pairs([("node", &row[2]), ("pod", &pod), ("container", &row[4])]);
+        let attributes =
+            Labels::from_pairs([("pod_id", fresh("0123456789abcdef0123456789abcdef", pod.len() as u64 * 1000 + copy))]);
+        let batch = open.entry(stream.clone()).or_insert_with(|| LogBatch::new(stream.clone()));
+        batch.push(LogRecord {
+            timestamp: row[1].parse::<i64>()? + copy as i64 * 86_400_000_000_000,
+            sequence: 0,
+            body: body.as_bytes(),
+            severity: if body.contains("ERROR") { 17 } else { 9 },
+            flags: 0,
+            trace_id: trace.parse().unwrap_or_default(),
+            span_id: span.parse().unwrap_or_default(),
+            attributes: (&attributes).into(),
+        });
+        if batch.len() == 500 {
+            sections.push(section(std::mem::replace(batch, LogBatch::new(stream))));
+        }
+    }
+    sections.extend(open.into_values().map(section));
+    Ok(sections)
+}
+
+fn section(batch: LogBatch) -> Section<LogBatch> {
+    let mark = Mark::Sequence { epoch: 0, first: 0, last: 0 };
+    let header = SectionHeader { tenant: "default".into(), source: "rate".into(), mark, records: batch.len() as u32 };
+    Section::new(header, batch)
+}
+
+/// Seconds that this thread has been on a CPU: on a busy machine the wall clock says little.
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells");
+    text.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok()).expect("nanoseconds") / 1e9
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
+    let begun = cpu_seconds();
+    let value = work();
+    (value, cpu_seconds() - begun)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let path = std::env::args().nth(1).ok_or("usage: index_rate FILE.csv.zst [COPIES]")?;
+    let copies: u64 = std::env::args().nth(2).map_or(Ok(3), |copies| copies.parse())?;
+    let engine = LogsEngine::default();
+    let (mut sealed, mut insert, mut seal, mut raw, mut lines) = (Vec::new(), 0.0, 0.0, 0, 0);
+    for copy in 0..copies {
+        let sections = sections(&path, copy)?;
+        let head = engine.head();
+        let inserted = timed(|| {
+            (copy << 32..)
+                .zip(&sections)
+                .try_for_each(|(offset, section)| head.insert(Position { partition: 0, offset, ordinal: 0 }, section))
+        });
+        inserted.0?;
+        insert += inserted.1;
+        let (built, seconds) = timed(|| head.build());
+        seal += seconds;
+        for block in built? {
+            raw += block.summary.raw_bytes;
+            lines += block.summary.records;
+            sealed.push(open(&engine, &format!("sealed {}", sealed.len()), block)?);
+        }
+    }
+    let raw = raw as f64 / 1e6;
+    println!("{lines} lines, {raw:.1} MB of bodies, {} blocks", sealed.len());
+    println!("insert {insert:.2} s, seal {seal:.2} s, {:.1} MB/s", raw / (insert + seal));
+    let blocks: Vec<Arc<LogsBlock>> = sealed.iter().map(|view| Arc::clone(&view.block)).collect();
+    let (merged, seconds) = timed(|| engine.merge(&blocks));
+    let merged = merged?;
+    println!("merge {seconds:.2} s, {:.1} MB/s; all {:.1} MB/s", raw / seconds, raw / (insert + seal + seconds));
+    let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
+    merged.iter().flat_map(|block| &block.data.sections).for_each(|(name, bytes)| *sizes.entry(name).or_default() += bytes.len());
+    let total: usize = sizes.values().sum();
+    println!("{} merged blocks of {:.2} MB, raw/disk {:.2}", merged.len(), total as f64 / 1e6, raw * 1e6 / total as f64);
+    for (name, bytes) in sizes {
+        println!("  {name} {:.3} MB, {:.2} B a line", bytes as f64 / 1e6, bytes as f64 / lines as f64);
+    }
+    let mut views = Vec::new();
+    for (i, block) in merged.into_iter().enumerate() {
+        views.push(open(&engine, &format!("merged {i}"), block)?);
+    }
+    for (name, views) in [("sealed", sealed), ("merged", views)] {
+        ask(name, &LogsReader { views: Arc::new(Fixed(views)), tails: Arc::new(NoTails) })?;
+    }
+    Ok(())
+}
+
+fn open(engine: &LogsEngine, path: &str, built: BuiltBlock) -> Result<BlockView<LogsEngine>, Box<dyn Error>> {
+    let block = engine.open(Arc::new(MemoryBlob::new(path, built.data.encode(Kind::Logs))))?;
+    Ok(BlockView { summary: built.summary, block: Arc::new(block), hidden: Hidden::default() })
+}
+
+fn ask(shape: &str, reader: &LogsReader) -> Result<(), Box<dyn Error>> {
+    const TRACE: &str = "ffc8ca7e4c8f06c75142c880d5595d96";
+    let contains = |text: &str| vec![LineFilter::Contains(vec![text.into()])];
+    let matches = |text: &str| vec![LineFilter::Matches(regex::bytes::Regex::new(text).expect("a regular expression"))];
+    let value = |name: &str, value: &str| Some(Mention::Value(name.into(), value.into()));
+    let questions = [
+        ("trace id, first time", contains(TRACE), None),
+        ("trace id", contains(TRACE), None),
+        ("trace id by its attribute", Vec::new(), value("trace_id", TRACE)),
+        ("span id by its attribute", Vec::new(), value("span_id", "439bc949a9eeb0cc")),
+        ("word that is nowhere", contains("zebracrossing"), None),
+        ("id that is nowhere", contains("0fc8ca7e4c8f06c75142c880d5595d96"), None),
+        ("12 digits of an id", contains("7e4c8f06c751"), None),
+        ("12 digits that are nowhere", contains("7e4c8f06c752"), None),
+        ("part of a word", contains("unavailableRou"), None),
+        ("(?i) word that is nowhere", matches("(?i)zebracrossing"), None),
+        ("(?i) trace id", matches("(?i)FFC8CA7E4C8F06C75142C880D5595D96"), None),
+        ("value that is nowhere", Vec::new(), value("user", "7")),
+    ];
+    for (name, filters, mention) in questions {
+        let select =
+            LogSelect { scope: Scope::of("default"), matchers: Vec::new(), range: TimeRange::ALL, filters, newest_first: true };
+        // The first reads the index. The mean of many, since the kernel tells CPU time in steps.
+        let times = if name.ends_with("first time") { 1 } else { 100 };
+        let mut lines = 0;
+        let (visited, seconds) = timed(|| {
+            (0..times).try_for_each(|_| {
+                let mut count = Count(0, mention.clone());
+                reader.visit(&select, &NoBudget, &mut count)?;
+                lines = count.0;
+                Ok::<_, weir_model::select::ReadError>(())
+            })
+        });
+        visited?;
+        println!("{shape}: {name}: {lines} lines visited, {:.0} µs", seconds * 1e6 / f64::from(times));
+    }
+    Ok(())
+}

@@ -1,0 +1,274 @@
+//! Ids and numbers: tokens that repeat seldom, in tables of rows of one length each. There is no dictionary to build: rows are
+//! sorted, a whole id is found by halving, and a part of one by reading the rows from end to end, as fast as memory is.
+
+use std::collections::BTreeMap;
+
+use memchr::memmem::Finder;
+use roaring::RoaringBitmap;
+
+use super::super::predicate::Edge;
+use super::super::tokens::{NUMBER_BYTES_MIN, TOKEN_BYTES_MAX};
+use super::table::{Table, TableBuilder};
+use weir_blocks::packed::{Cursor, put_varint};
+
+/// Fewest digits of a hexadecimal number that is taken for an id: shorter ones are words, such as the middle of a UUID.
+const HEX_BYTES_MIN: usize = 8;
+/// Most of them; a row has 16 bytes then. Longer ones are digests, which repeat.
+const HEX_BYTES_MAX: usize = 32;
+/// What has so many characters and so many decimal digits is an id, whatever its letters are.
+const MIXED_BYTES_MIN: usize = 6;
+const MIXED_DIGITS_MIN: usize = 3;
+
+/// How a row says an id, and how many characters that has: which table it is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Shape {
+    /// Hexadecimal digits, two a byte; an odd number of them ends with a 0.
+    Hex(usize),
+    /// A byte each.
+    Text(usize),
+}
+
+impl Shape {
+    /// Of a folded token; `None` when it is a word.
+    fn of(token: &[u8]) -> Option<Self> {
+        let (mut digits, mut hex) = (0, 0);
+        for byte in token {
+            digits += usize::from(byte.is_ascii_digit());
+            hex += usize::from(matches!(byte, b'a'..=b'f'));
+        }
+        let length = token.len();
+        let least = if digits == length { NUMBER_BYTES_MIN } else { HEX_BYTES_MIN };
+        if digits + hex == length && (least..=HEX_BYTES_MAX).contains(&length) {
+            return Some(Self::Hex(length));
+        }
+        (length >= MIXED_BYTES_MIN && digits >= MIXED_DIGITS_MIN).then_some(Self::Text(length))
+    }
+
+    fn width(self) -> usize {
+        match self {
+            Self::Hex(length) => length.div_ceil(2),
+            Self::Text(length) => length,
+        }
+    }
+
+    /// The row of a token of this shape, in `row`.
+    fn row<'a>(self, token: &'a [u8], row: &'a mut [u8; TOKEN_BYTES_MAX]) -> &'a [u8] {
+        match self {
+            Self::Hex(_) => pack(token, row),
+            Self::Text(_) => token,
+        }
+    }
+}
+
+/// Whether a folded token is in these tables, and not among the words.
+pub(crate) fn is_id(token: &[u8]) -> bool {
+    Shape::of(token).is_some()
+}
+
+/// Whether all bytes are hexadecimal digits: parts of packed ids are.
+pub(super) fn is_hex(part: &[u8]) -> bool {
+    part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// How an id lies in its row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    Packed,
+    AsIs,
+}
+
+/// Hexadecimal digits, two a byte.
+fn pack<'a>(digits: &[u8], row: &'a mut [u8; TOKEN_BYTES_MAX]) -> &'a [u8] {
+    let value = |digit: u8| if digit <= b'9' { digit - b'0' } else { digit - b'a' + 10 };
+    for (byte, pair) in row.iter_mut().zip(digits.chunks(2)) {
+        *byte = value(pair[0]) << 4 | pair.get(1).map_or(0, |digit| value(*digit));
+    }
+    &row[..digits.len().div_ceil(2)]
+}
+
+/// The section in the making.
+#[derive(Default)]
+pub(super) struct IdsBuilder(BTreeMap<Shape, TableBuilder>);
+
+impl IdsBuilder {
+    /// Takes a folded token of a chunk; chunks ascend. `None` when it is a word.
+    pub(super) fn push(&mut self, token: &[u8], chunk: u32) -> Option<Written> {
+        let shape = Shape::of(token)?;
+        let table = self.0.entry(shape).or_insert_with(|| TableBuilder::new(shape.width()));
+        table.push(shape.row(token, &mut [0; TOKEN_BYTES_MAX]), chunk);
+        Some(if matches!(shape, Shape::Hex(_)) { Written::Packed } else { Written::AsIs })
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.0.values().map(TableBuilder::memory).sum()
+    }
+
+    /// The section.
+    pub(super) fn finish(self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_varint(&mut out, self.0.len() as u64);
+        for (shape, table) in self.0 {
+            let (code, length) = match shape {
+                Shape::Hex(length) => (0, length),
+                Shape::Text(length) => (1, length),
+            };
+            out.extend_from_slice(&[code, length as u8]);
+            table.finish(&mut out);
+        }
+        out
+    }
+}
+
+/// The section, opened.
+pub(super) struct Ids(BTreeMap<Shape, Table>);
+
+impl Ids {
+    /// Of a block of so many chunks; errors are sentences.
+    pub(super) fn decode(section: &[u8], documents: u32) -> Result<Self, String> {
+        let mut cursor = Cursor::new(section);
+        let mut tables = BTreeMap::new();
+        for _ in 0..cursor.count(3)? {
+            let shape = match cursor.array::<2>()? {
+                [0, length] if (1..=HEX_BYTES_MAX).contains(&usize::from(length)) => Shape::Hex(length.into()),
+                [1, length] if (1..=TOKEN_BYTES_MAX).contains(&usize::from(length)) => Shape::Text(length.into()),
+                [code, length] => return Err(format!("ids of {length} characters are coded as {code}")),
+            };
+            let table = Table::decode(&mut cursor, shape.width(), documents).map_err(|error| format!("{shape:?}: {error}"))?;
+            if tables.insert(shape, table).is_some() {
+                return Err(format!("two tables of {shape:?}"));
+            }
+        }
+        cursor.end()?;
+        Ok(Self(tables))
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.0.values().map(Table::memory).sum()
+    }
+
+    /// Adds the chunks with a folded token.
+    pub(super) fn add_chunks_with(&self, token: &[u8], found: &mut RoaringBitmap) {
+        let Some(shape) = Shape::of(token) else { return };
+        if let Some(table) = self.0.get(&shape) {
+            table.add_chunks_with(shape.row(token, &mut [0; TOKEN_BYTES_MAX]), found);
+        }
+    }
+
+    /// Adds the chunks with a token that has a folded part at this edge; the part has at least three characters.
+    pub(super) fn add_chunks_with_part(&self, edge: Edge, part: &[u8], found: &mut RoaringBitmap) {
+        let is_hex = is_hex(part);
+        for (shape, table) in &self.0 {
+            match *shape {
+                Shape::Hex(length) if length > part.len() && is_hex => add_by_digits(table, length, edge, part, found),
+                Shape::Text(length) if length > part.len() => {
+                    add_rows(table, part, |row| edge.has(row, part), found);
+                }
+                Shape::Hex(length) | Shape::Text(length) => {
+                    if length == part.len() && Shape::of(part) == Some(*shape) {
+                        table.add_chunks_with(shape.row(part, &mut [0; TOKEN_BYTES_MAX]), found);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The part begins in the upper or in the lower half of a byte; what of it fills whole bytes is looked for, the rest compared.
+fn add_by_digits(table: &Table, length: usize, edge: Edge, part: &[u8], found: &mut RoaringBitmap) {
+    let mut digits = [0; 2 * TOKEN_BYTES_MAX];
+    let mut has = |row: &[u8]| {
+        let text = &mut digits[..2 * row.len()];
+        hex::encode_to_slice(row, text).expect("invariant: two digits a byte");
+        edge.has(&text[..length], part)
+    };
+    for begun in [0, 1] {
+        let whole = &part[begun..begun + (part.len() - begun) / 2 * 2];
+        add_rows(table, pack(whole, &mut [0; TOKEN_BYTES_MAX]), &mut has, found);
+    }
+}
+
+/// Adds the chunks of rows that contain the bytes, at least one, and pass.
+fn add_rows(table: &Table, bytes: &[u8], mut passes: impl FnMut(&[u8]) -> bool, found: &mut RoaringBitmap) {
+    let (rows, width) = (table.rows(), table.width());
+    let finder = Finder::new(bytes);
+    let mut from = 0;
+    while let Some(at) = finder.find(&rows[from..]).map(|at| from + at) {
+        let (row, within) = (at / width, at % width);
+        let start = row * width;
+        if within + bytes.len() <= width && passes(&rows[start..start + width]) {
+            table.add_chunks_of(row, found);
+            from = start + width;
+        } else {
+            from = at + 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_an_id() {
+        let check = |token: &str, expected: Option<Shape>| assert_eq!(Shape::of(token.as_bytes()), expected, "{token}");
+        check("ffc8ca7e4c8f06c75142c880d5595d96", Some(Shape::Hex(32)));
+        check("59c0d717dd08", Some(Shape::Hex(12)));
+        check("deadbeef", Some(Shape::Hex(8)));
+        check("123456", Some(Shape::Hex(6)));
+        check("12345", None);
+        check("facade", None);
+        check("8eed", None);
+        check("908318z", Some(Shape::Text(7)));
+        check("utf8", None);
+        check(&"0f".repeat(20), Some(Shape::Text(40)));
+        check(&"f".repeat(40), None);
+        check("größe", None);
+    }
+
+    /// Every part of every id at every edge, against looking at each.
+    #[test]
+    fn whole_ids_and_parts_of_them() {
+        let mut state = 7_u64;
+        let mut next = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let letters = b"0123456789abcdefz";
+        let mut chunks = vec![Vec::<Vec<u8>>::new(); 12];
+        for chunk in &mut chunks {
+            for _ in 0..30 {
+                let (length, alphabet) = (6 + next(30) as usize, [3, 10, 16, 17][next(4) as usize]);
+                let token: Vec<u8> = (0..length).map(|_| letters[next(alphabet) as usize]).collect();
+                if is_id(&token) && !chunk.contains(&token) {
+                    chunk.push(token);
+                }
+            }
+        }
+        let mut builder = IdsBuilder::default();
+        for (chunk, tokens) in (0..).zip(&chunks) {
+            assert!(tokens.iter().all(|token| builder.push(token, chunk).is_some()));
+        }
+        let ids = Ids::decode(&builder.finish(), 12).unwrap();
+        let mut asked = 0;
+        for token in chunks.iter().flatten() {
+            for start in (0..token.len() - 3).step_by(3) {
+                for end in [start + 3, start + 4, start + 7, token.len() - 1, token.len()] {
+                    let Some(part) = token.get(start..end).filter(|part| part.len() >= 3) else { continue };
+                    for edge in [Edge::Start, Edge::End, Edge::Anywhere] {
+                        let mut found = RoaringBitmap::new();
+                        ids.add_chunks_with_part(edge, part, &mut found);
+                        let has = |chunk: &u32| chunks[*chunk as usize].iter().any(|token| edge.has(token, part));
+                        let expected: Vec<u32> = (0..12).filter(has).collect();
+                        assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{edge:?} {}", String::from_utf8_lossy(part));
+                        asked += 1;
+                    }
+                }
+            }
+            let mut found = RoaringBitmap::new();
+            ids.add_chunks_with(token, &mut found);
+            let has = |chunk: &u32| chunks[*chunk as usize].contains(token);
+            assert_eq!(found.iter().collect::<Vec<_>>(), (0..12).filter(has).collect::<Vec<_>>());
+        }
+        assert!(asked > 1000, "{asked}");
+    }
+}

@@ -1,0 +1,31 @@
+//! Which chunks hold a token: what a block has beside its chunks so that most of them stay closed.
+//!
+//! - [`words`]: tantivy's index of the words; the only place of weir that knows tantivy. `files`: its files in a section;
+//! - [`ids`]: tokens that look like ids and numbers, which repeat seldom: sorted rows without a dictionary, searched
+//!   from end to end for a part of one;
+//! - [`pairs`]: which chunks have a name with a value among their metadata, by a hash of both;
+//! - [`grams`]: whether a block has a word at all; always in memory;
+//! - `table`: sorted rows with the chunks of each, which ids and pairs are made of;
+//! - `build`: the four sections in the making; [`ask`]: one block's, asked; `cache`: what is open of them.
+//!
+//! Tokens come folded (`tokens`): upper and lower case are the same here. What each byte means: `docs/formats/logs_block.md`.
+
+mod ask;
+mod build;
+mod cache;
+mod files;
+mod grams;
+mod ids;
+mod pairs;
+mod table;
+mod words;
+
+pub(crate) use ask::BlockIndex;
+pub(crate) use build::IndexBuilder;
+pub(crate) use cache::IndexCache;
+pub(crate) use grams::Grams;
+pub(crate) use ids::is_id;
+pub(crate) use pairs::pair_hash;
+/// A former index was made of all tokens as words are of words.
+#[cfg(test)]
+pub(crate) use words::WordsBuilder as FormerBuilder;
