@@ -34,6 +34,8 @@ test: ## Install what the tests need and run all of them
 	@tests/kafka/fetch
 	@tests/keycloak/fetch
 	@tests/keystone/fetch
+	@tests/kubernetes/fetch
+	@tests/otel/fetch
 	@tests/setup/node tests/s3/fetch
 	@tests/guest/fetch
 	@tests/setup/deploy
@@ -92,7 +94,7 @@ simulate: ## Many schedules of the seeded simulation (SCHEDULES=100000)
 
 kubernetes: ## Pods of a real Kubernetes node, deleted the moment they complete, leave every line (builds Kubernetes, once)
 	@tests/setup/packages build kubernetes
-	@tests/kubernetes/fetch
+	@tests/kubernetes/fetch --node
 	cargo build --release --locked -p weir
 	cargo test --release --locked -p weir-tests --features kubernetes --lib --no-run
 	tests/kubernetes/cluster cargo test --release --locked --offline -p weir-tests --features kubernetes --lib kubernetes:: -- --nocapture

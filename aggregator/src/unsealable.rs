@@ -19,6 +19,7 @@ use weir_bus::{Record, TopicPartition};
 use weir_logs::{LogsBlock, LogsEngine, LogsHead};
 use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
+use weir_model::usage::Amount;
 use weir_model::wire::{Kind, Limits, Mark, RecordBuilder, Section, SectionHeader};
 
 use crate::budget::Budget;
@@ -82,6 +83,10 @@ impl Engine for Picky {
 
     fn verify(&self, block: &LogsBlock, summary: &BlockSummary) -> Result<(), StoreError> {
         self.0.verify(block, summary)
+    }
+
+    fn shares(block: &LogsBlock) -> Result<Vec<(Arc<str>, Amount)>, StoreError> {
+        LogsEngine::shares(block)
     }
 
     fn merge(&self, blocks: &[Arc<LogsBlock>]) -> Result<Vec<BuiltBlock>, StoreError> {

@@ -22,7 +22,7 @@ use clap_complete::Shell;
 pub(crate) use access::AccessArguments;
 pub(crate) use ask::{
     AdminAction, ColorWhen, DeleteArguments, DeleteTenantArguments, LogsArguments, MetricsArguments, Output, RangeArguments,
-    ServerArguments, TlsArguments, TraceArguments,
+    ServerArguments, TlsArguments, TraceArguments, UsageArguments,
 };
 pub(crate) use certs::{CertsAction, CertsArguments, Holder};
 pub(crate) use containers::{MonitorArguments, PsArguments, RmArguments, RunArguments, StopArguments};
@@ -75,6 +75,9 @@ pub(crate) enum Command {
     /// Show a trace by its id
     #[command(after_help = examples::TRACE)]
     Trace(TraceArguments),
+    /// Show what tenants have sent and asked
+    #[command(after_help = examples::USAGE)]
+    Usage(UsageArguments),
     /// Check a configuration or rule file before weir reads it, or what somebody may
     #[command(subcommand, after_help = examples::CHECK)]
     Check(CheckTarget),

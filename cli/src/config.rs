@@ -309,6 +309,7 @@ impl Config {
         self.query.check().map_err(|error| format!("query.{error}"))?;
         self.store.tls.check().map_err(|error| format!("store.tls.{error}"))?;
         self.rules.validate()?;
+        self.telemetry.check().map_err(|error| format!("telemetry.{error}"))?;
         self.fanout.check().map_err(|error| format!("fanout.{error}"))?;
         self.aggregator.check().map_err(|error| format!("aggregator.{error}"))
     }

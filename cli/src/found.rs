@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 
 use weir_collector::scrape::config::PrometheusConfig;
-use weir_rules::Summary;
+use weir_rules::{RulesConfig, Summary};
 use weir_runtime::containers::{Engine, Inventory, InventoryConfig, State, View};
 
 use crate::config::Config;
@@ -19,7 +19,7 @@ pub(crate) struct Found {
     otlp: (SocketAddr, SocketAddr),
     /// `None` when this machine's containers are not looked at.
     inventory: Option<InventoryConfig>,
-    rules: (usize, Summary),
+    rules: (Vec<String>, Summary),
     /// Jobs and targets of a file.
     scrape: Option<(String, usize, usize)>,
 }
@@ -34,7 +34,7 @@ impl Found {
             scheme: config.scheme(),
             otlp: (config.otlp_grpc, config.otlp_http),
             inventory: looks.then(|| config.node.inventory()),
-            rules: (config.rules.files.len(), rules),
+            rules: (rule_files(&config.rules), rules),
             scrape: file.zip(scrape).map(|(file, scrape)| (file, scrape.scrape_configs.len(), scrape.targets())),
         }
     }
@@ -58,9 +58,8 @@ impl Found {
             rows.push(("not seen", format!("{}: {}", blind.engine, blind.reason)));
         }
         let (files, rules) = &self.rules;
-        let of_rules =
-            || format!("{} alerting and {} recording in {}", rules.alerting, rules.recording, count(*files as u64, "file"));
-        rows.push(("rules", if *files == 0 { "none ([rules] files in the configuration)".into() } else { of_rules() }));
+        let of_rules = || format!("{} alerting and {} recording in {}", rules.alerting, rules.recording, files.join(" and "));
+        rows.push(("rules", if files.is_empty() { "none ([rules] files in the configuration)".into() } else { of_rules() }));
         let of_targets = |(file, jobs, targets): &(String, usize, usize)| {
             format!("{} of {} in {file}", count(*targets as u64, "scrape target"), count(*jobs as u64, "job"))
         };
@@ -123,6 +122,12 @@ fn containers(view: Option<&View>) -> String {
     format!("{} running{of}{others}", running(view))
 }
 
+/// Where rules come from.
+fn rule_files(config: &RulesConfig) -> Vec<String> {
+    let files = (!config.files.is_empty()).then(|| count(config.files.len() as u64, "file"));
+    files.into_iter().chain((!config.directory.is_empty()).then(|| config.directory.clone())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use weir_runtime::containers::{Blindness, Container};
@@ -171,6 +176,8 @@ mod tests {
         let scrape = PrometheusConfig::parse(jobs).unwrap();
         let text = Found::of(&config, Summary { groups: 1, alerting: 1, recording: 2 }, Some(&scrape)).text(None);
         assert!(text.contains("  rules       1 alerting and 2 recording in 1 file\n"), "{text}");
+        config.rules.directory = "/etc/rules".into();
+        assert_eq!(rule_files(&config.rules), ["1 file", "/etc/rules"]);
         assert!(text.contains("  targets     1 scrape target of 1 job in /etc/p.yml\n"), "{text}");
     }
 }

@@ -14,6 +14,7 @@
 //! - [`limits`]: the file of limits by tenant.
 //! - [`plan`]: all that can be refused before anything is opened; [`check`]: `check config`, `check rules`, `check access`, `config`.
 //! - [`found`]: what `up` says when it is up.
+//! - [`usage`]: what each tenant has sent and asked, told.
 //! - [`stdout`]: where data goes.
 //! - [`pages`]: `completions`, `man`.
 //! - [`text`]: how all of it is written for people.
@@ -41,6 +42,7 @@ mod stdout;
 mod telemetry;
 mod text;
 mod up;
+mod usage;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -111,6 +113,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Logs(arguments) => runtime()?.block_on(client::logs(&arguments)),
         Command::Metrics(arguments) => runtime()?.block_on(client::metrics(&arguments)),
         Command::Trace(arguments) => runtime()?.block_on(client::trace(&arguments)),
+        Command::Usage(arguments) => runtime()?.block_on(client::usage(&arguments)),
         Command::Login(arguments) => runtime()?.block_on(client::login(&arguments)),
         Command::Logout(arguments) => client::logout(&arguments),
         Command::Whoami(server) => runtime()?.block_on(client::whoami(&server)),

@@ -29,7 +29,7 @@ impl Plan {
         certificates(&config).map_err(Failure::input)?;
         authorization(&config).map_err(|error| Failure::input(format!("authorization.{error}")))?;
         config.limits.read().map_err(|error| Failure::input(format!("limits.overrides_file: {error}")))?;
-        let rules = Arc::new(rules::load(&config.rules)?.for_tenant(&config.collector.tenant));
+        let rules = Arc::new(rules::load(&config.rules, &config.collector.tenant)?);
         let scrape = config.collector.scrape.config_file.as_deref().map(scrape).transpose()?;
         Ok(Self { config, rules, scrape })
     }

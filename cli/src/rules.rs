@@ -1,10 +1,11 @@
 //! Rules: reads the files that the configuration names, and gives the loop a sink for the samples that rules make.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use weir_access::{AUDIT_TENANT, is_tenant};
 use weir_collector::ship::Shipper;
 use weir_model::label::Labels;
 use weir_model::metric::{MetricBatch, MetricRow, Schema};
@@ -18,27 +19,68 @@ use crate::text::plain;
 /// Samples that the bus does not take within this are an error of the rule, and said so under `/api/v1/rules`.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Reads and checks all rule files.
-pub(crate) fn load(config: &RulesConfig) -> Result<RuleSet, Failure> {
-    let read = |name: &String| {
-        let text =
-            std::fs::read_to_string(Path::new(name)).map_err(|error| Failure::input(format!("rules.files: {name}: {error}")))?;
-        Ok(RuleFile { name: name.clone(), text })
-    };
-    let files = config.files.iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
-    RuleSet::load(&files, Recording::Allowed).map_err(|error| Failure::input(plain::error(&format!("rules.files: {error}"))))
+/// Reads and checks all rule files: those of `own`, weir's own tenant, and those in the directories of tenants.
+pub(crate) fn load(config: &RulesConfig, own: &str) -> Result<RuleSet, Failure> {
+    let own_tenant: Arc<str> = own.into();
+    let file = |name: &String| read("rules.files", &own_tenant, Path::new(name));
+    let mut files = config.files.iter().map(file).collect::<Result<Vec<_>, Failure>>()?;
+    if !config.directory.is_empty() {
+        files.extend(of_tenants(Path::new(&config.directory))?);
+    }
+    let loaded = RuleSet::load(&files, Recording::Allowed);
+    let loaded = loaded.map_err(|error| Failure::input(plain::error(&format!("rules.files: {error}"))))?;
+    Ok(loaded.owned_by(own))
+}
+
+fn read(key: &str, tenant: &Arc<str>, path: &Path) -> Result<RuleFile, Failure> {
+    let (tenant, name) = (Arc::clone(tenant), path.display().to_string());
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::input(format!("{key}: {name}: {error}")))?;
+    Ok(RuleFile { tenant, name, text })
+}
+
+/// `DIRECTORY/TENANT/FILE`, by name. What begins with a dot is passed over: Kubernetes mounts have such links.
+fn of_tenants(directory: &Path) -> Result<Vec<RuleFile>, Failure> {
+    let wrong = |path: &Path, why: &str| Failure::input(format!("rules.directory: {}: {why}", path.display()));
+    let mut files = Vec::new();
+    for path in listed(directory)? {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if !path.is_dir() {
+            return Err(wrong(&path, "is no directory; each tenant's rule files are in a directory with the tenant's name"));
+        }
+        if !is_tenant(name) {
+            return Err(wrong(&path, "its name is not that of a tenant"));
+        }
+        if name == AUDIT_TENANT {
+            return Err(wrong(&path, "this tenant is weir's own audit log: nothing is written to it"));
+        }
+        let tenant: Arc<str> = name.into();
+        for file in listed(&path)? {
+            files.push(read("rules.directory", &tenant, &file)?);
+        }
+    }
+    Ok(files)
+}
+
+fn listed(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let wrong = |error| Failure::input(format!("rules.directory: {}: {error}", directory.display()));
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(wrong)? {
+        let entry = entry.map_err(wrong)?;
+        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    Ok(paths)
 }
 
 /// Ships samples. Every query node evaluates every rule, at the same times: all their writes have one source and, for one
 /// evaluation, one digest, so that the first is stored and the others are duplicates (docs/decisions/0096).
-pub(crate) struct Sink {
-    shipper: Shipper,
-    tenant: String,
-}
+pub(crate) struct Sink(Shipper);
 
 impl Sink {
-    pub fn new(shipper: Shipper, tenant: String) -> Arc<Self> {
-        Arc::new(Self { shipper, tenant })
+    pub fn new(shipper: Shipper) -> Arc<Self> {
+        Arc::new(Self(shipper))
     }
 }
 
@@ -49,13 +91,13 @@ impl SampleSink for Sink {
         for sample in samples {
             by_time.entry(sample.timestamp_ms).or_default().push(sample);
         }
-        let section = |(at, samples)| section(&self.tenant, digest(origin, at), at, samples);
+        let section = |(at, samples)| section(&origin.tenant, digest(origin, at), at, samples);
         let sections = by_time.into_iter().map(section).collect();
-        self.shipper.send_and_wait(sections, PATIENCE).await.map_err(|error| error.to_string())
+        self.0.send_and_wait(sections, PATIENCE).await.map_err(|error| error.to_string())
     }
 }
 
-/// The same for the same evaluation on any node. Each text is preceded by its length, so that no two origins look alike.
+/// The same for the same evaluation on any node; the section says whose it is. Each text is preceded by its length, so that no two origins look alike.
 fn digest(origin: &RuleOrigin, at_ms: i64) -> [u8; 16] {
     let mut hash = Xxh3::new();
     for text in [&origin.file, &origin.group] {
@@ -82,7 +124,7 @@ mod tests {
 
     #[test]
     fn an_evaluation_has_one_digest_wherever_it_runs() {
-        let origin = RuleOrigin { file: "a.yml".into(), group: "g".into(), index: 0, at_ms: 60_000 };
+        let origin = RuleOrigin { tenant: "shop".into(), file: "a.yml".into(), group: "g".into(), index: 0, at_ms: 60_000 };
         assert_eq!(digest(&origin, 60_000), digest(&origin.clone(), 60_000));
         let others = [
             RuleOrigin { file: "a.ym".into(), group: "lg".into(), ..origin.clone() },
@@ -91,6 +133,39 @@ mod tests {
         ];
         for other in others {
             assert_ne!(digest(&origin, 60_000), digest(&other, 60_000), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn each_tenant_has_a_directory_of_rule_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let text = |name: &str| format!("groups:\n- name: {name}\n  rules:\n  - alert: A\n    expr: up\n");
+        write("own.yml", &text("own"));
+        write("rules/shop/b.yml", &text("b"));
+        write("rules/shop/a.rules", &text("a"));
+        write("rules/..data/ignored", "not YAML: [");
+        let mut config = RulesConfig { directory: folder.path().join("rules").display().to_string(), ..RulesConfig::default() };
+        config.files = vec![folder.path().join("own.yml").display().to_string()];
+        let load = || super::load(&config, "default").map_err(|failure| failure.message);
+        assert_eq!(load().map(|rules| rules.group_names()).unwrap(), ["own", "a", "b"]);
+        let refused = |path: &str, text: &str, expected: &str| {
+            write(path, text);
+            let message = load().err().unwrap_or_else(|| panic!("taken: {path}"));
+            assert!(message.contains(expected) && message.contains(path), "{path}: {message}");
+            std::fs::remove_file(folder.path().join(path)).unwrap();
+        };
+        refused("rules/c.yml", "", "is no directory");
+        refused("rules/shop/c.yml", "groups: 5", "rules.files");
+        assert!(load().is_ok());
+        for (name, expected) in [("weir-audit", "audit log"), ("a b", "not that of a tenant")] {
+            write(&format!("rules/{name}/c.yml"), "");
+            assert!(load().err().unwrap_or_default().contains(expected), "{name}");
+            std::fs::remove_dir_all(folder.path().join("rules").join(name)).unwrap();
         }
     }
 }

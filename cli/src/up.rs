@@ -7,11 +7,16 @@ use tokio_util::sync::CancellationToken;
 use weir_access::Routes;
 use weir_aggregator::{Aggregator, Clock};
 use weir_api::Api;
+use weir_blocks::engine::{Engine, add_shares};
+use weir_blocks::view::Views;
 use weir_collector::Collector;
 use weir_logs::LogsReader;
 use weir_metrics::MetricsReader;
+use weir_model::limits::Limits;
 use weir_model::outage::Outages;
+use weir_model::scope::Scope;
 use weir_model::status::{PartitionStatus, PathStatus};
+use weir_model::usage::{Stored, StoredUsage, Usage};
 use weir_rules::RuleSet;
 use weir_traces::TracesReader;
 
@@ -28,6 +33,7 @@ use crate::service::memory::{self, Parts};
 use crate::service::startup_gate::{self, Storage};
 use crate::service::storing::Storing;
 use crate::service::{build, lifecycle, listen};
+use crate::usage::{self, Reporting};
 use crate::{Failure, telemetry};
 
 /// Runs until SIGTERM or SIGINT, then drains.
@@ -59,12 +65,15 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
         build::start_collector(&config, bus, &clock, (&outages, limits.limits()), &mut registry, &shutdown).await?;
 
     let tenant = config.collector.tenant.clone();
-    let (spans, requests) = telemetry::start(collector.shipper(), tenant.clone(), build::node_name(&config));
+    let (spans, requests) = telemetry::start(collector.shipper(), tenant, build::node_name(&config));
     let auditing = Auditing::start(&front, Some(collector.shipper()), build::node_name(&config));
     let found = Found::of(&config, rules.summary(), scrape.as_ref());
     let storing = Storing::new(&config, parts, outages, Some(collector.shipper().watch()), &mut registry);
-    let api = build_api(&config, &aggregator, &clock, rules, &storing, &mut registry);
-    let sink = Sink::new(collector.shipper(), tenant);
+    let of_tenants = (limits.limits(), collector.shipper().usage().clone());
+    usage::register(&of_tenants.1, &mut registry);
+    let api = build_api(&config, &aggregator, &clock, (rules, of_tenants), &storing, &mut registry);
+    let sink = Sink::new(collector.shipper());
+    let reporting = Reporting::start(&config, collector.shipper(), &clock, "weir");
     let mut evaluating = tokio::spawn(build::evaluate(&config, &api, sink, &clock, &mut registry, &shutdown));
     let readiness =
         Owning { storing, caught_up: CaughtUp { aggregator: Arc::clone(&aggregator), share: Share::All(places.len()) } };
@@ -90,6 +99,7 @@ pub(crate) async fn up(arguments: UpArguments) -> Result<(), Failure> {
     lifecycle::drain_requests(&mut servers).await;
     lifecycle::flush_spans(spans).await;
     auditing.end().await;
+    reporting.end().await;
     collector.join().await;
     if failure.is_none() {
         lifecycle::seal_at_end(&aggregator).await;
@@ -138,7 +148,7 @@ pub(crate) fn build_api(
     config: &Config,
     aggregator: &Arc<Aggregator>,
     clock: &Clock,
-    rules: Arc<RuleSet>,
+    (rules, (limits, usage)): (Arc<RuleSet>, (Limits, Usage)),
     storing: &Storing,
     registry: &mut Registry,
 ) -> Arc<Api> {
@@ -148,9 +158,29 @@ pub(crate) fn build_api(
     let api = Api::new(Arc::new(logs), Arc::new(metrics), Arc::new(traces), config.query.clone(), rules);
     let status = AggregatorStatus(Arc::clone(aggregator), config.own_url());
     let storing = storing.clone();
-    let api = api.with_counters(build::http_metrics(registry)).with_status(Arc::new(status));
+    let api = api.with_counters(build::http_metrics(registry)).with_tenants(limits, usage).with_status(Arc::new(status));
+    let api = api.with_usage_of(Scope::of(&config.collector.tenant), Arc::new(AggregatorStored(Arc::clone(aggregator))));
     let api = api.with_deletions(Arc::clone(aggregator) as _);
     Arc::new(api.with_outages(Arc::new(move || storing.status())))
+}
+
+/// What this process's own partitions have in blocks.
+struct AggregatorStored(Arc<Aggregator>);
+
+impl StoredUsage for AggregatorStored {
+    fn stored(&self) -> Stored {
+        fn add<E: Engine>(views: &impl Views<E>, stored: &mut Stored) {
+            for view in views.views() {
+                add_shares::<E>(view.blocks.iter().map(|own| &own.block), stored);
+                stored.missing.extend(view.missing);
+            }
+        }
+        let mut stored = Stored::default();
+        add(&*self.0.logs, &mut stored);
+        add(&*self.0.metrics, &mut stored);
+        add(&*self.0.traces, &mut stored);
+        stored
+    }
 }
 
 /// Where the path stands, for the query service, and where its owner is.

@@ -24,6 +24,7 @@ use crate::error::CollectorError;
 use crate::metrics::CollectorMetrics;
 use crate::node::{Containers, Node, Recount};
 use crate::push::{Clock, PushService};
+use crate::quota::Quotas;
 use crate::self_report::SelfReport;
 use crate::ship::{Lanes, Shipper};
 use crate::tail::{self, Configured, Discover, LogSpec, Root, SpecOf, Unseen};
@@ -78,8 +79,10 @@ impl Collector {
         let stop_lanes = CancellationToken::new();
         let (shipper, lanes) = Shipper::start(deps.bus.clone(), &config.ship, metrics.ship.clone(), stop_lanes.clone()).await?;
         shipper.register(deps.registry);
+        let quotas = Quotas::new(deps.limits.clone(), deps.clock.clone());
         let push = PushService::new(shipper.clone(), config.push.clone(), metrics.clone(), deps.clock.clone())
-            .with_retention(deps.retention);
+            .with_retention(deps.retention)
+            .with_quotas(quotas.clone());
         let epochs = Arc::new(open_epochs(deps.data.clone()).await?.with_outages(deps.outages.clone()));
         let mut sources = JoinSet::new();
         let (containers, (recount, recounts)) = (Containers::default(), Recount::new());
@@ -91,13 +94,15 @@ impl Collector {
             });
         }
         if config.files.containers || !config.files.paths.is_empty() {
-            sources.spawn(follow_files(&config, &deps, &shipper, &metrics, (containers, recount, epochs.clone())));
+            let (metrics, ways) = (&metrics, (&shipper, &quotas));
+            sources.spawn(follow_files(&config, &deps, ways, metrics, (containers, recount, epochs.clone())));
         }
         if let Some(path) = &config.scrape.config_file {
             let jobs = scrape::config::PrometheusConfig::read(path)?;
             let deps = scrape::Deps {
                 shipper: shipper.clone(),
                 tenant: config.tenant.clone(),
+                quotas: quotas.clone(),
                 metrics: metrics.clone(),
                 clock: deps.clock.clone(),
                 epochs: epochs.clone(),
@@ -208,7 +213,7 @@ fn node(
 fn follow_files(
     config: &CollectorConfig,
     deps: &Deps<'_>,
-    shipper: &Shipper,
+    (shipper, quotas): (&Shipper, &Quotas),
     metrics: &CollectorMetrics,
     (containers, recount, epochs): (Containers, Recount, Arc<Epochs>),
 ) -> impl Future<Output = Result<(), CollectorError>> + Send + use<> {
@@ -216,6 +221,7 @@ fn follow_files(
     let tail_deps = tail::Deps {
         shipper: shipper.clone(),
         tenant: config.tenant.clone(),
+        quotas: quotas.clone(),
         node: deps.node.clone(),
         metrics: metrics.clone(),
         clock: deps.clock.clone(),

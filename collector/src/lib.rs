@@ -6,6 +6,7 @@
 //! - [`loki_push`], [`otlp`]: what clients push; the answer is given after the acknowledgement.
 //! - [`scrape`]: Prometheus targets; [`exposition`]: what they answer.
 //! - `body`: bounded reading and decompression of what clients send; `admission`: bytes in memory, `json_size`: before they are.
+//! - `quota`: what each tenant may send; `shares`: what none of them can have for itself.
 //! - `bounds`: which timestamps a push may carry. `push_error`: why one is not taken.
 //! - `lines`: pushed lines on their way into a batch; `metadata`: structured metadata of one. `proto`: protobuf read where it lies.
 //! - [`severity`] and [`enrich`]: how severe a line is, and which trace and span it names.
@@ -48,9 +49,13 @@ mod bounds;
 mod bus_tests;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod limit_tests;
 mod push_error;
 #[cfg(test)]
 mod push_tests;
+mod quota;
+mod shares;
 #[cfg(test)]
 mod testing;
 

@@ -2,7 +2,9 @@
 //!
 //! Refusals as the field knows them: no streams 422, a stream with the labels `{}` 400, a stream without values is fine.
 //! A line whose timestamp is older than what is kept, or too far ahead, is refused with Loki's 400 and its words; the other
-//! lines of the request are stored before that answer is given, as Loki does it.
+//! lines of the request are stored before that answer is given, as Loki does it; so are lines and streams beyond their tenant's limits,
+//! and where all that is refused are streams beyond their number, the answer is 429. A request above its tenant's rate is 429, and nothing
+//! of it stored.
 //! A pushed line is recognised by its stream's digest when a client sends the same request again.
 //!
 //! - [`protobuf`], [`json`]: the two encodings. [`selector`]: a stream's labels in the first.
@@ -46,8 +48,8 @@ async fn push(context: PushContext, headers: HeaderMap, body: HttpBody) -> Respo
         Err(error) => {
             context.metrics.event(SOURCE, error.reason(), 1);
             let mut response = (error.status(), format!("{error}\n")).into_response();
-            if error.is_retryable() {
-                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            if let Some(seconds) = error.retry_after() {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
             }
             response
         }
@@ -61,9 +63,8 @@ async fn take(context: &PushContext, headers: &HeaderMap, body: HttpBody) -> Res
     let headers = headers.clone();
     let decode = move |context: &PushContext, admission: &Admission| decode(context, admission, &headers, bytes);
     let taken = context.decode(&admission, decode).await?;
-    context.ship(taken.sections).await?;
-    context.dropped(SOURCE, "too_old", taken.refused.old);
-    context.dropped(SOURCE, "too_new", taken.refused.new);
+    context.ship(SOURCE, taken.sections).await?;
+    taken.refused.counts().for_each(|(reason, lines)| context.dropped(SOURCE, reason, lines));
     taken.refused.into_result(taken.entries)
 }
 

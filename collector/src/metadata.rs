@@ -25,6 +25,11 @@ impl<'a> Metadata<'a> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 
+    /// Of names and values.
+    pub fn bytes(&self) -> usize {
+        self.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+
     pub fn len(&self) -> usize {
         self.0.len()
     }

@@ -10,6 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use weir_model::outage::Outages;
+use weir_model::usage::Usage;
 use weir_model::wire::Kind;
 
 /// Label `kind`: `logs`, `metrics`, `spans`.
@@ -50,6 +51,8 @@ pub struct ShipMetrics {
     refused: Family<KindLabel, Counter>,
     /// Of the bus, and of the collector's own files.
     pub(crate) outages: Outages,
+    /// What each tenant has sent.
+    pub(crate) usage: Usage,
 }
 
 impl ShipMetrics {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weir_access::{Denied, Granted};
 use weir_model::panic_guard;
 use weir_model::signal::Signal;
@@ -20,6 +19,8 @@ use crate::bounds::{Retention, TimeBounds};
 use crate::config::PushConfig;
 use crate::metrics::CollectorMetrics;
 use crate::push_error::PushError;
+use crate::quota::{Quota, Quotas, RATE_LIMITED};
+use crate::shares::Shares;
 use crate::ship::{Shipped, Shipper};
 
 /// The time now, in Unix nanoseconds. Passed in, so that tests decide.
@@ -33,7 +34,8 @@ pub struct PushService {
     pub(crate) metrics: CollectorMetrics,
     pub(crate) clock: Clock,
     retention: Retention,
-    slots: Arc<Semaphore>,
+    quotas: Quotas,
+    slots: Shares,
     inflight: Inflight,
 }
 
@@ -42,15 +44,28 @@ pub struct PushService {
 pub(crate) struct PushContext {
     pub(crate) service: PushService,
     pub(crate) tenant: Arc<str>,
+    pub(crate) quota: Quota,
+}
+
+/// A place among the requests that are served at once.
+pub(crate) struct Slot {
+    slots: Shares,
+    tenant: Arc<str>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.slots.give_back(&self.tenant, 1);
+    }
 }
 
 impl PushService {
     /// `config.requests_max` requests are served at once.
     pub fn new(shipper: Shipper, config: PushConfig, metrics: CollectorMetrics, clock: Clock) -> Self {
-        let slots = Arc::new(Semaphore::new(config.requests_max.max(1)));
+        let (slots, quotas) = (Shares::new(config.requests_max.max(1)), Quotas::none());
         let inflight = Inflight::new(config.inflight_max.to_usize(), metrics.inflight_bytes.clone());
         let retention = Retention::default();
-        Self { shipper, config: Arc::new(config), metrics, clock, retention, slots, inflight }
+        Self { shipper, config: Arc::new(config), metrics, clock, retention, quotas, slots, inflight }
     }
 
     /// Tells how long what is pushed will be kept; without it, for ever.
@@ -58,25 +73,15 @@ impl PushService {
         Self { retention, ..self }
     }
 
+    /// Tells what each tenant may send; without it, anything.
+    pub(crate) fn with_quotas(self, quotas: Quotas) -> Self {
+        Self { quotas, ..self }
+    }
+
     /// Which timestamps are taken now.
     pub(crate) fn bounds(&self, kind: Kind) -> TimeBounds {
         let older_than = self.config.reject_older_than.unwrap_or(self.retention.of(kind));
         TimeBounds::new((self.clock)(), older_than, self.config.reject_ahead_of)
-    }
-
-    /// A request that begins: what it will hold in memory.
-    pub(crate) fn admit(&self) -> Admission {
-        self.inflight.admit()
-    }
-
-    /// A place among the requests served at once. Taken when the body is there, not before: a body that never comes holds none.
-    pub(crate) fn slot(&self) -> Result<OwnedSemaphorePermit, PushError> {
-        self.slots.clone().try_acquire_owned().map_err(|_| PushError::TooMany)
-    }
-
-    /// Ships; `Ok` once everything is durable.
-    pub(crate) async fn ship<S: Shipped>(&self, sections: Vec<Section<S>>) -> Result<(), PushError> {
-        Ok(self.shipper.send_and_wait(sections, self.config.patience).await?)
     }
 }
 
@@ -102,7 +107,30 @@ impl FromRequestParts<PushService> for PushContext {
 
 impl PushContext {
     pub fn new(service: PushService, tenant: &Arc<str>) -> Self {
-        Self { service, tenant: Arc::clone(tenant) }
+        let quota = service.quotas.of(tenant);
+        Self { service, tenant: Arc::clone(tenant), quota }
+    }
+
+    /// A request that begins: what it will hold in memory.
+    pub(crate) fn admit(&self) -> Admission {
+        self.inflight.admit(&self.tenant)
+    }
+
+    /// A place among the requests served at once. Taken when the body is there, not before: a body that never comes holds none.
+    pub(crate) fn slot(&self) -> Result<Slot, PushError> {
+        let taken = self.slots.take(&self.tenant, 1);
+        taken.then(|| Slot { slots: self.slots.clone(), tenant: Arc::clone(&self.tenant) }).ok_or(PushError::TooMany)
+    }
+
+    /// Ships within the tenant's rate; `Ok` once everything is durable. What is over the rate is refused as a whole, and counted.
+    pub(crate) async fn ship<S: Shipped>(&self, source: &'static str, sections: Vec<Section<S>>) -> Result<(), PushError> {
+        let records = sections.iter().map(|section| section.batch.records()).sum();
+        let bytes: usize = sections.iter().map(|section| section.batch.weight()).sum();
+        if let Err(error) = self.quota.take(S::KIND, records, bytes as u64) {
+            self.dropped(source, RATE_LIMITED, records);
+            return Err(error.into());
+        }
+        Ok(self.shipper.send_and_wait(sections, self.config.patience).await?)
     }
 
     /// Runs a decoder off the async threads.

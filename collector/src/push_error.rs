@@ -1,10 +1,13 @@
 //! Why a push is not taken, and what each protocol answers then.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use thiserror::Error;
 
 use crate::error::ShipError;
 use crate::proto::ProtoError;
+use crate::quota::{RATE_LIMITED, RateLimited};
 
 /// Why a push is not taken. The text goes to the client.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -15,9 +18,12 @@ pub(crate) enum PushError {
     /// 400
     #[error("{0}")]
     Malformed(String),
-    /// 400: some records lie outside of what is kept; the rest of the request is stored.
-    #[error("{0}")]
-    OutOfTime(String),
+    /// 400: some records are refused; the rest of the request is stored.
+    #[error("{text}")]
+    Refused { text: String, reason: &'static str },
+    /// 429: its tenant sends too much. What is over is not stored.
+    #[error("{text}")]
+    Limited { text: String, reason: &'static str, wait: Duration },
     /// 422
     #[error("{0}")]
     Empty(String),
@@ -42,20 +48,21 @@ impl PushError {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Malformed(_) | Self::OutOfTime(_) => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::Refused { .. } => StatusCode::BAD_REQUEST,
             Self::Empty(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unsupported(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooMany | Self::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Crowded | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
-    /// The number of gRPC's code, as OTLP's clients read it: 14 (unavailable) is what they try again.
+    /// The number of gRPC's code, as OTLP's clients read it: 14 (unavailable) is what they try again,
+    /// and 8 (resource exhausted) where the answer says when.
     pub(crate) fn grpc_code(&self) -> i32 {
         match self {
-            Self::Malformed(_) | Self::OutOfTime(_) | Self::Empty(_) | Self::Unsupported(_) => 3,
-            Self::TooLarge { .. } => 8,
+            Self::Malformed(_) | Self::Refused { .. } | Self::Empty(_) | Self::Unsupported(_) => 3,
+            Self::TooLarge { .. } | Self::Limited { .. } => 8,
             Self::Slow(_) => 4,
             Self::TooMany | Self::Crowded | Self::Unavailable(_) => 14,
         }
@@ -66,7 +73,7 @@ impl PushError {
         match self {
             Self::TooLarge { .. } => "too_large",
             Self::Malformed(_) => "malformed",
-            Self::OutOfTime(_) => "out_of_time",
+            Self::Refused { reason, .. } | Self::Limited { reason, .. } => reason,
             Self::Empty(_) => "empty",
             Self::Unsupported(_) => "unsupported",
             Self::TooMany => "too_many_requests",
@@ -76,9 +83,19 @@ impl PushError {
         }
     }
 
-    /// Whether the same request may succeed later.
-    pub(crate) fn is_retryable(&self) -> bool {
-        matches!(self, Self::TooMany | Self::Crowded | Self::Unavailable(_))
+    /// In how many seconds the same request may succeed; `None` where it never will.
+    pub(crate) fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Limited { wait, .. } => Some(wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)),
+            Self::TooMany | Self::Crowded | Self::Unavailable(_) => Some(1),
+            _ => None,
+        }
+    }
+}
+
+impl From<RateLimited> for PushError {
+    fn from(error: RateLimited) -> Self {
+        Self::Limited { text: error.to_string(), reason: RATE_LIMITED, wait: error.wait }
     }
 }
 

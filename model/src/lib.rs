@@ -18,6 +18,7 @@
 //! - [`varint`]: numbers as all formats have them.
 //! - [`memory`]: what things take on the heap; [`intern`]: the table behind dictionaries.
 //! - [`outage`]: what this process cannot write now, for whoever asks how it is.
+//! - [`usage`]: what each tenant sends and asks, counted.
 //! - [`panic_guard`]: which panics end a request, and which the process.
 //! - `fuzz` (feature `testing`): mutation fuzzing for the tests of every decoder.
 //! - [`wire`]: how batches of them travel as one bus record. Format: `docs/formats/wire.md`.
@@ -51,6 +52,7 @@ pub mod signal;
 pub mod span;
 pub mod status;
 pub mod time;
+pub mod usage;
 pub mod varint;
 pub mod wire;
 pub mod yaml;

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use crate::label::{Labels, Matcher};
 use crate::select::ReadError;
 
+/// Says whose it is, where one answer has what is of several tenants: Loki's and Mimir's name for it.
+pub const TENANT_LABEL: &str = "__tenant_id__";
+
 /// The tenants of one request, each with what may be seen of it. Clones share it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scope(Arc<[TenantScope]>);

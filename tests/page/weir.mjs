@@ -65,7 +65,7 @@ export async function start({ busMebibytes, files = {}, config } = {}) {
   const bus = busMebibytes ? `[bus.disk]\npath = ${JSON.stringify(small)}\n` : '';
   for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text, { mode: 0o600 });
   const more = config?.(folder, page) ?? '';
-  writeFileSync(join(folder, 'weir.toml'), `${bus}${more}[collector.sample]\ninterval = "1s"\n[query]\ndetected_level = true\n[rules]\nfiles = [${JSON.stringify(join(folder, 'rules.yml'))}]\n`);
+  writeFileSync(join(folder, 'weir.toml'), `${bus}${more}[collector.sample]\ninterval = "1s"\n[telemetry]\nusage_interval = "1s"\n[query]\ndetected_level = true\n[rules]\nfiles = [${JSON.stringify(join(folder, 'rules.yml'))}]\n`);
   const env = { ...process.env, WEIR_RUNTIME_DIR: join(folder, 'containers') };
   const log = openSync(join(folder, 'weir.log'), 'a');
   const child = spawn(binary, ['up', '--config', join(folder, 'weir.toml'), '--data', join(folder, 'data'), '--listen', `127.0.0.1:${page}`, '--otlp-grpc', `127.0.0.1:${grpc}`, '--otlp-http', `127.0.0.1:${otlp}`], { env, stdio: ['ignore', log, log] });

@@ -106,6 +106,14 @@ fn manifests_hang_together() {
             named("ConfigMap", volume["configMap"]["name"].as_str().unwrap());
         }
     }
+    // Each may ask about tokens, and about nothing else.
+    let rules = &named("ClusterRole", "weir-token-reviews")["rules"];
+    let only = serde_json::json!([{"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]}]);
+    assert_eq!(*rules, only);
+    let subjects = named("ClusterRoleBinding", "weir-token-reviews")["subjects"].as_array().unwrap();
+    let bound: Vec<&str> = subjects.iter().map(|subject| subject["name"].as_str().unwrap()).collect();
+    assert!(bound.len() == 3 && workloads.iter().all(|workload| bound.iter().any(|name| workload["metadata"]["name"] == **name)));
+
     assert_eq!(named("StatefulSet", "weir-aggregator")["spec"]["serviceName"], "weir-aggregator");
     assert_eq!(named("Service", "weir-aggregator")["spec"]["clusterIP"], "None");
 
@@ -172,15 +180,22 @@ fn the_cluster_s_configuration_is_one_that_weir_takes() {
         assert!(made, "{output}");
     }
     std::fs::write(at("tokens.csv"), "token,grafana,grafana,\"\"\n").unwrap();
-    let policy = readme.lines().find_map(|line| line.strip_prefix("    echo '")?.strip_suffix("' > policies.jsonl")).unwrap();
-    std::fs::write(at("policies.jsonl"), format!("{policy}\n")).unwrap();
+    let policies = readme.lines().filter_map(|line| line.strip_prefix("    echo '")?.split_once("' >")).map(|(policy, _)| policy);
+    let policies: Vec<&str> = policies.collect();
+    assert_eq!(policies.len(), 2);
+    std::fs::write(at("policies.jsonl"), policies.join("\n")).unwrap();
     let of_role = |role: &str| {
         let text = configuration()
             .replace("/etc/weir-tls/ca.crt", &at("certs/ca.pem"))
             .replace("/etc/weir-tls/ca.crl", &at("certs/crl.pem"))
             .replace("/etc/weir-tls/tls.crt", &at(&format!("certs/{role}.pem")))
             .replace("/etc/weir-tls/tls.key", &at(&format!("certs/{role}.key")))
-            .replace("/etc/weir-auth", &folder.path().display().to_string());
+            .replace("/etc/weir-auth", &folder.path().display().to_string())
+            // Where a pod has its own token, and the cluster's authority.
+            .replace(
+                "[auth.kubernetes]\n",
+                &format!("[auth.kubernetes]\napi_server = \"https://127.0.0.1:6443\"\nca_file = {:?}\n", at("certs/ca.pem")),
+            );
         assert!(!text.contains("/etc/weir"), "{text}");
         text
     };

@@ -38,7 +38,7 @@ async fn prometheus(folder: &Path, (weir, port): (&str, u16), ready: &ClientTls)
     let client = weir_tls::client_builder_with(ready).unwrap().build().unwrap();
     eventually("Prometheus is ready", || async {
         let answer = client.get(format!("https://127.0.0.1:{port}/-/ready")).send().await;
-        let answer = answer.map_err(|error| weir_tls::why(&error))?;
+        let answer = answer.map_err(weir_tls::why)?;
         if answer.status().is_success() { Ok(()) } else { Err(answer.status().to_string()) }
     })
     .await;
@@ -47,7 +47,7 @@ async fn prometheus(folder: &Path, (weir, port): (&str, u16), ready: &ClientTls)
 
 async fn value(client: &reqwest::Client, url: &str, query: &str) -> Result<(), String> {
     let url = reqwest::Url::parse_with_params(&format!("{url}/api/v1/query"), [("query", query)]).unwrap();
-    let answer = client.get(url).send().await.map_err(|error| weir_tls::why(&error))?;
+    let answer = client.get(url).send().await.map_err(weir_tls::why)?;
     let answer: Value = answer.json().await.map_err(|error| error.to_string())?;
     match answer["data"]["result"][0]["value"][1].as_str() {
         Some("1") => Ok(()),
@@ -130,8 +130,8 @@ async fn certs_revoked(directory: &str, weir: &Weir, revoked: &str, key: &str) {
     let builder = weir_tls::client_builder_with(&client).unwrap().pool_max_idle_per_host(0);
     let client = builder.build().unwrap();
     eventually("it is refused", || async {
-        match client.get(weir.url("/readyz")).send().await {
-            Err(error) if weir_tls::why(&error).contains("Revoked") => Ok(()),
+        match client.get(weir.url("/readyz")).send().await.map_err(weir_tls::why) {
+            Err(error) if error.contains("Revoked") => Ok(()),
             other => Err(format!("{other:?}")),
         }
     })

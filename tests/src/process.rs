@@ -13,9 +13,10 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it with its output in `<folder>/<name>.log`.
+    /// Starts it with its output in `<folder>/<name>.log`; `name` may be a path.
     pub fn start(folder: &Path, name: &str, arguments: &[&str]) -> Self {
-        let log = std::fs::File::create(folder.join(format!("{name}.log"))).expect("create a log");
+        let file = Path::new(name).file_name().expect("a program");
+        let log = std::fs::File::create(folder.join(file).with_extension("log")).expect("create a log");
         let errors = log.try_clone().expect("clone a handle");
         let child = Command::new(name)
             .args(arguments)

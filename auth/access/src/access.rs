@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use weir_model::scope::Scope;
 
-use super::{Authorizer, Denied, Needs, Principal, Tenants};
+use super::{Authorizer, Denied, Needs, Principal, Reauthenticate, Tenants};
 
 /// Names the tenants of a request: one, or several with `|` between them.
 pub const TENANT_HEADER: &str = "x-scope-orgid";
@@ -20,19 +20,37 @@ pub struct Access {
     asked: Arc<[Arc<str>]>,
     /// Why its credentials, or the tenants that it names, do not count: nothing is granted.
     wrong: Option<Denied>,
+    /// Of a connection that stays open.
+    credentials: Option<Arc<dyn Reauthenticate>>,
     authorizer: Arc<Authorizer>,
 }
 
 impl Access {
     /// `asked`: the tenants that the request names, without repetition.
     pub fn new(principal: Option<Arc<Principal>>, asked: Vec<Arc<str>>, authorizer: Arc<Authorizer>) -> Self {
-        Self { principal, asked: asked.into(), wrong: None, authorizer }
+        Self { principal, asked: asked.into(), wrong: None, credentials: None, authorizer }
     }
 
     /// Of a request that is granted nothing, because its credentials are `wrong`, or, where the principal is known, the tenants that it
     /// names are.
     pub fn wrong(principal: Option<Arc<Principal>>, wrong: Denied, authorizer: Arc<Authorizer>) -> Self {
-        Self { principal, asked: Arc::default(), wrong: Some(wrong), authorizer }
+        Self { principal, asked: Arc::default(), wrong: Some(wrong), credentials: None, authorizer }
+    }
+
+    /// That can be looked at again.
+    #[must_use]
+    pub fn with_credentials(self, credentials: Arc<dyn Reauthenticate>) -> Self {
+        Self { credentials: Some(credentials), ..self }
+    }
+
+    /// What would be granted now, with the credentials looked at again: not counted.
+    pub(crate) async fn again(&self, needs: Needs) -> Result<Scope, Denied> {
+        let principal = match &self.credentials {
+            Some(credentials) => credentials.principal().await?,
+            None => self.principal.clone(),
+        };
+        let now = Self { principal, ..self.clone() };
+        self.authorizer.decide(now.known()?, &self.asked, needs).await
     }
 
     pub fn principal(&self) -> Option<&Arc<Principal>> {

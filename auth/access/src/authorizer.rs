@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use weir_model::scope::Scope;
+use weir_watched::Watched;
 
 use super::abac::{self, forbidden, nothing};
 use super::metrics::AccessMetrics;
-use super::reload::PolicyFile;
+use super::reload;
 use super::webhook::{Reviewer, Webhook};
-use super::{AuthorizationConfig, Denied, Mode, Needs, Principal, Telemetry, Tenants, Verb, WebhookConfig};
+use super::{AuthorizationConfig, Denied, Mode, Needs, Policies, Principal, Telemetry, Tenants, Verb, WebhookConfig};
 
 /// Decides for all requests of a process.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub struct Authorizer {
 enum Decider {
     Allow,
     Deny,
-    Policies(Arc<PolicyFile>),
+    Policies(Arc<Watched<Policies>>),
     Webhook(Box<Webhook>),
 }
 
@@ -41,7 +42,7 @@ impl Authorizer {
             Mode::Allow => Decider::Allow,
             Mode::Deny => Decider::Deny,
             Mode::Abac => {
-                let file = PolicyFile::open(&config.policies_file, metrics.clone());
+                let file = reload::open(&config.policies_file, metrics.clone());
                 Decider::Policies(file.map_err(|error| format!("policies_file: {error}"))?)
             }
             Mode::Webhook => {

@@ -16,6 +16,9 @@ pub enum Denied {
     /// The request does not say clearly for whom it asks: 400.
     #[error("{0}")]
     Unclear(String),
+    /// So much that came from there was wrong that nothing more is looked at, for so many seconds: 429.
+    #[error("too many wrong credentials; try again in {0} s")]
+    Throttled(u64),
     /// Who decides does not answer: 503.
     #[error("{0}")]
     Undecided(String),
@@ -28,6 +31,7 @@ impl Denied {
             Self::Unauthenticated(_) => "unauthenticated",
             Self::Forbidden(_) => "forbidden",
             Self::Unclear(_) => "unclear",
+            Self::Throttled(_) => "throttled",
             Self::Undecided(_) => "undecided",
         }
     }
@@ -37,6 +41,7 @@ impl Denied {
             Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Unclear(_) => StatusCode::BAD_REQUEST,
+            Self::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Undecided(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }

@@ -8,7 +8,7 @@
 //! - `effective`: what is left of a selector, for explanations.
 //! - `tenants`: their names, and which of them a request means.
 //! - `config`: what `[authorization]` says; `metrics`: what it counts.
-//! - `access`: one request's principal and the tenants that it names.
+//! - `access`: one request's principal and the tenants that it names; `held`: of a connection that stays open.
 //! - `routes`: routers of which every route declares its needs.
 //! - `denied`: why not; [`audit`]: one line for each time, and for what administrators do.
 
@@ -19,6 +19,7 @@ mod authorizer;
 mod config;
 mod denied;
 mod effective;
+mod held;
 mod metrics;
 mod needs;
 mod policies;
@@ -34,6 +35,7 @@ pub use authorizer::Authorizer;
 pub use config::{AuthorizationConfig, Mode, OnFailure, WebhookConfig};
 pub use denied::Denied;
 pub use effective::effective;
+pub use held::{Held, Reauthenticate};
 pub use needs::{Needs, Telemetry, Verb};
 pub use policies::{Policies, PolicyError, selector_text};
 pub use principal::{CLUSTER_GROUP, Method, Peer, Principal};

@@ -3,7 +3,6 @@
 //! Every policy grants; what none grants is denied. Matchers of several policies are alternatives.
 
 use std::collections::HashMap;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,12 +11,13 @@ use weir_model::clip;
 use weir_model::label::Matcher;
 use weir_model::pattern::PatternBudget;
 use weir_model::selector;
+use weir_watched::ReadError;
 
 use super::tenants::{TENANT_RULE, is_tenant};
 use super::{Principal, Telemetry, Verb};
 
 /// A policy is about 120 bytes: more than [`POLICIES_MAX`] of them.
-const FILE_BYTES_MAX: u64 = 4 << 20;
+pub(crate) const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Ten of each of a thousand teams.
 const POLICIES_MAX: usize = 10_000;
 /// Labels that are looked at for each stream and series, by all policies together and by one.
@@ -29,6 +29,12 @@ const MATCHERS_MAX: (usize, usize) = (1_000, 32);
 pub struct PolicyError {
     pub place: String,
     pub reason: String,
+}
+
+impl From<ReadError> for PolicyError {
+    fn from(ReadError { path, reason }: ReadError) -> Self {
+        Self { place: path.display().to_string(), reason }
+    }
 }
 
 /// As it is written. `*` and nothing do not restrict.
@@ -81,19 +87,7 @@ pub(crate) enum Misfit {
 impl Policies {
     /// Reads a file, at most 4 MiB.
     pub fn read(path: &Path) -> Result<Self, PolicyError> {
-        Self::parse(&path.display().to_string(), &Self::read_text(path)?)
-    }
-
-    /// What a file says, which may be no policies.
-    pub(crate) fn read_text(path: &Path) -> Result<String, PolicyError> {
-        let wrong = |reason: String| PolicyError { place: path.display().to_string(), reason };
-        let file = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
-        let mut bytes = Vec::new();
-        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| wrong(error.to_string()))?;
-        if bytes.len() as u64 > FILE_BYTES_MAX {
-            return Err(wrong(format!("is larger than {FILE_BYTES_MAX} bytes")));
-        }
-        String::from_utf8(bytes).map_err(|_| wrong("is not UTF-8".into()))
+        Self::parse(&path.display().to_string(), &weir_watched::read_text(path, FILE_BYTES_MAX)?)
     }
 
     /// Empty lines, and those that begin with `#`, say nothing. Errors name `name` and the line.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use prometheus_client::registry::Registry;
-use weir_access::{Denied, Method, Peer, Principal};
+use weir_access::{Denied, Peer, Principal};
 
 use super::basic::Basic;
 use super::cache::VerdictCache;
@@ -14,6 +14,7 @@ use super::certificates;
 use super::codeflow::CodeFlow;
 use super::config::{AuthConfig, CertificateName, MethodName};
 use super::credentials::Credentials;
+use super::device::DeviceOffer;
 use super::digest::DigestKey;
 use super::keystone::Keystone;
 use super::kubernetes::Kubernetes;
@@ -98,7 +99,8 @@ impl Authenticator {
                     return Err(Denied::Unauthenticated(WRONG.into()));
                 }
                 Err(denied) => {
-                    let result = if matches!(denied, Denied::Undecided(_)) { "undecided" } else { "wrong" };
+                    let result =
+                        if matches!(denied, Denied::Undecided(_) | Denied::Throttled(_)) { "undecided" } else { "wrong" };
                     self.metrics.request(name, result);
                     // Another method may know it.
                     undecided.get_or_insert(denied);
@@ -107,7 +109,7 @@ impl Authenticator {
         }
         match undecided {
             Some(denied) => Err(denied),
-            None if credentials.is_empty() => Ok(self.of_session(&head.headers)),
+            None if credentials.is_empty() => Ok(self.of_session(&head.headers).await),
             None => {
                 self.metrics.request("none", "wrong");
                 Err(Denied::Unauthenticated(WRONG.into()))
@@ -116,13 +118,12 @@ impl Authenticator {
     }
 
     /// Who has signed in with the page. A session that is over is as good as none: its browser has to get the page that signs in.
-    fn of_session(&self, headers: &HeaderMap) -> Option<Arc<Principal>> {
+    async fn of_session(&self, headers: &HeaderMap) -> Option<Arc<Principal>> {
         let found = self.sessions.principal(headers, unix_seconds());
-        // What the method knew may have been withdrawn with it. Nobody signs in by what the connection says.
-        let signs_in = |method: Method| !matches!(method, Method::Certificate | Method::Proxy | Method::Anonymous);
-        let is_configured = |method: Method| self.methods.iter().any(|own| own.name().method() == method);
-        let counts = |principal: &Principal| signs_in(principal.method) && is_configured(principal.method);
-        let principal = found.clone().and_then(Result::ok).filter(counts);
+        let principal = match &found {
+            Some(Ok(principal)) if self.is_known_still(principal).await => Some(principal.clone()),
+            _ => None,
+        };
         let result = match (&found, &principal) {
             (None, _) => "absent",
             (_, Some(_)) => "ok",
@@ -130,6 +131,17 @@ impl Authenticator {
         };
         self.metrics.request(if found.is_some() { "session" } else { "none" }, result);
         principal.map(Arc::new)
+    }
+
+    /// Whether its method is configured still, and knows whom it knew where a file says that. Nobody signs in by what the connection
+    /// says.
+    async fn is_known_still(&self, principal: &Principal) -> bool {
+        match self.methods.iter().find(|own| own.name().method() == principal.method) {
+            None | Some(AuthMethod::Certificates(_) | AuthMethod::Proxy(_)) => false,
+            Some(AuthMethod::Basic(basic)) => basic.has(&principal.name).await,
+            Some(AuthMethod::Tokens(tokens)) => tokens.has(principal).await,
+            Some(AuthMethod::Oidc(_) | AuthMethod::Kubernetes(_) | AuthMethod::Keystone(_)) => true,
+        }
     }
 
     /// What a page can ask its user for, of the methods that are configured.
@@ -149,6 +161,14 @@ impl Authenticator {
     pub(crate) fn code_flow(&self) -> Option<(&Oidc, &CodeFlow)> {
         self.methods.iter().find_map(|method| match method {
             AuthMethod::Oidc(oidc) => Some((&**oidc, oidc.code_flow.as_ref()?)),
+            _ => None,
+        })
+    }
+
+    /// How a terminal does, where that is configured.
+    pub(crate) fn device_offer(&self) -> Option<DeviceOffer> {
+        self.methods.iter().find_map(|method| match method {
+            AuthMethod::Oidc(oidc) => oidc.device_offer(),
             _ => None,
         })
     }

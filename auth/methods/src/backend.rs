@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use reqwest::RequestBuilder;
-use serde_json::Value;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use weir_tls::ClientTls;
 
+use super::exchange::{Reply, exchange};
 use super::metrics::AuthMetrics;
 use super::verdict::Undecided;
 
@@ -34,20 +34,6 @@ pub(crate) struct Backend {
 pub(crate) struct Slot<'a> {
     begun: Instant,
     _permit: SemaphorePermit<'a>,
-}
-
-/// What it said.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
-}
-
-impl Reply {
-    pub fn json(&self) -> Result<Value, String> {
-        serde_json::from_slice(&self.body).map_err(|error| format!("the answer is not JSON: {error}"))
-    }
 }
 
 impl Backend {
@@ -91,7 +77,7 @@ impl Backend {
     pub async fn send_in(&self, slot: &Slot<'_>, request: RequestBuilder) -> Result<Reply, Undecided> {
         let begun = Instant::now();
         let left = self.timeout.saturating_sub(slot.begun.elapsed());
-        let outcome = tokio::time::timeout(left, exchange(request)).await;
+        let outcome = tokio::time::timeout(left, ask(request)).await;
         let outcome = outcome.unwrap_or_else(|_| Err(format!("no answer within {:?}", self.timeout)));
         self.metrics.backend(self.name, begun.elapsed().as_secs_f64(), outcome.is_ok());
         match outcome {
@@ -110,30 +96,17 @@ impl Backend {
         if !self.is_silent.swap(true, Ordering::Relaxed) {
             tracing::warn!(backend = self.name, error, "it does not say who somebody is");
         }
-        Undecided(format!("{} does not answer who this is; try again later", self.name))
+        Undecided::Silent(format!("{} does not answer who this is; try again later", self.name))
     }
 }
 
-async fn exchange(request: RequestBuilder) -> Result<Reply, String> {
-    // Without the URL, which some put secrets into; with the cause, which reqwest leaves out.
-    let shown = |error: reqwest::Error| {
-        let error = error.without_url();
-        let cause = std::iter::successors(std::error::Error::source(&error), |cause| cause.source()).last();
-        cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
-    };
-    let mut response = request.send().await.map_err(shown)?;
-    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(shown)? {
-        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-            return Err(format!("the answer is larger than {ANSWER_BYTES_MAX} bytes"));
-        }
-        body.extend_from_slice(&chunk);
-    }
+async fn ask(request: RequestBuilder) -> Result<Reply, String> {
+    let reply = exchange(request, ANSWER_BYTES_MAX).await?;
+    let status = reply.status;
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || status.is_redirection() {
         return Err(format!("status {status}"));
     }
-    Ok(Reply { status, headers, body })
+    Ok(reply)
 }
 
 #[cfg(test)]

@@ -10,14 +10,15 @@ use std::time::{Duration, Instant};
 use argon2::{Argon2, Params, PasswordHash, PasswordVerifier};
 use tokio::sync::Semaphore;
 use weir_access::{Method, Principal};
+use weir_watched::Watched;
 
 use super::cache::VerdictCache;
 use super::credentials::Password;
 use super::digest::DigestKey;
+use super::file;
 use super::metrics::AuthMetrics;
 use super::throttle::Throttle;
 use super::verdict::{Found, Undecided, Verdict};
-use super::watched::Watched;
 
 /// Passwords that are verified at once: at most two threads' CPU and twice `MEMORY_MAX` of memory.
 const AT_ONCE: usize = 2;
@@ -31,7 +32,7 @@ const WORK_MAX: u32 = 64;
 /// See above.
 pub(crate) struct Basic {
     key: DigestKey,
-    users: Watched<Users>,
+    users: Arc<Watched<Users>>,
     slots: Arc<Semaphore>,
     timeout: Duration,
 }
@@ -52,8 +53,13 @@ struct User {
 impl Basic {
     /// `timeout`: how long a password waits for its turn.
     pub fn open(path: &Path, key: DigestKey, timeout: Duration, metrics: AuthMetrics) -> Result<Self, String> {
-        let users = Watched::open("auth.basic_file", path, parse, metrics)?;
+        let users = file::open("auth.basic_file", path, parse, metrics)?;
         Ok(Self { key, users, slots: Arc::new(Semaphore::new(AT_ONCE)), timeout })
+    }
+
+    /// Whether the file has this user, for sessions.
+    pub async fn has(&self, user: &str) -> bool {
+        self.users.get().await.by_name.contains_key(user)
     }
 
     /// `from`: the peer's address.
@@ -88,7 +94,7 @@ impl Basic {
         from: IpAddr,
         throttle: &Throttle,
     ) -> Result<(Found, Duration), Undecided> {
-        let busy = |_| Undecided("too many passwords are being verified; try again later".into());
+        let busy = |_| Undecided::Silent("too many passwords are being verified; try again later".into());
         let slot = tokio::time::timeout(self.timeout, Arc::clone(&self.slots).acquire_owned()).await.map_err(busy)?;
         let user = self.key.digest(&[b"user", user.as_bytes()]);
         // Here and not before the wait for a slot: guesses that came at once count one after the other.
@@ -228,7 +234,7 @@ mod tests {
         let fixture = Fixture::new();
         assert!(matches!(fixture.judge("alice", "a-pw").await, Ok(Verdict::Known(_))));
         std::fs::write(fixture.folder.path().join("htpasswd"), format!("alice:{}\n", argoned("new"))).unwrap();
-        fixture.basic.users.expire();
+        fixture.basic.users.poll();
         assert_eq!(fixture.judge("alice", "a-pw").await, Ok(Verdict::Wrong));
         assert!(matches!(fixture.judge("alice", "new").await, Ok(Verdict::Known(_))));
         assert_eq!(fixture.judge("bob", "b-pw").await, Ok(Verdict::Wrong));
@@ -245,7 +251,7 @@ mod tests {
         // Whether there is such a user or not.
         for user in ["alice", "nobody"] {
             let waits = fixture.judge(user, "another guess").await.unwrap_err();
-            assert!(waits.0.contains("try again in"), "{waits}");
+            assert!(waits == Undecided::Throttled(1), "{waits}");
         }
         assert!(matches!(fixture.judge("alice", "a-pw").await, Ok(Verdict::Known(_))), "the cache knows alice");
         assert!(matches!(fixture.judge("bob", "b-pw").await, Ok(Verdict::Known(_))), "bob has not failed");
@@ -259,7 +265,7 @@ mod tests {
             fixture.basic.users.get().await;
             // Pending where it waits for a slot, too; that is no guess yet.
             if let Some(Err(undecided)) = fixture.judge("alice", &format!("guess {guess}")).now_or_never() {
-                assert!(undecided.0.contains("try again in"), "{undecided}");
+                assert!(undecided == Undecided::Throttled(1), "{undecided}");
                 break;
             }
             assert!(begun.elapsed() < Duration::from_secs(60), "{guess} guesses were cancelled, and none counted");

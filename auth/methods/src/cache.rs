@@ -85,7 +85,7 @@ impl VerdictCache {
                 return Ok(found);
             }
             Ok(Err(guard)) => guard,
-            Err(_) => return Err(Undecided(format!("{method} does not answer who this is; try again later"))),
+            Err(_) => return Err(Undecided::Silent(format!("{method} does not answer who this is; try again later"))),
         };
         self.metrics.cache(method, "miss");
         let (found, right_for) = verify.await?;
@@ -119,7 +119,7 @@ mod tests {
             assert_eq!(found, Ok(known.clone()));
         }
         // The first was over at once, so that the second was asked for; it stands.
-        let unasked = async { Err(Undecided("asked again".into())) };
+        let unasked = async { Err(Undecided::Silent("asked again".into())) };
         assert_eq!(cache.get_or_verify("oidc", &key, unasked).await, Ok(known.clone()));
         let now = Instant::now();
         assert_eq!(cache.get("oidc", &key, now), Some(known));
@@ -131,7 +131,7 @@ mod tests {
     async fn what_is_undecided_is_not_kept_and_what_is_wrong_briefly() {
         let cache = cache();
         let key = [2; 32];
-        let silent = Undecided("silent".into());
+        let silent = Undecided::Silent("silent".into());
         assert_eq!(cache.get_or_verify("keystone", &key, async { Err(silent.clone()) }).await, Err(silent));
         assert_eq!(cache.get_or_verify("keystone", &key, async { Ok((None, Duration::MAX)) }).await, Ok(None));
         assert_eq!(cache.get("keystone", &key, Instant::now()), Some(None));

@@ -41,7 +41,6 @@ const REFUSALS_INTERVAL: Duration = Duration::from_secs(60);
 const PATH_BYTES_MAX: usize = 1500;
 /// An authorization code and a state; issuers' are some hundred bytes.
 const CODE_BYTES_MAX: usize = 4096;
-const SECRET_BYTES_MAX: u64 = 4096;
 
 /// See above.
 pub(crate) struct CodeFlow {
@@ -213,7 +212,7 @@ impl CodeFlow {
             ("code_verifier", verifier),
         ];
         let mut request = self.backend.client().post(endpoint.clone()).form(&form);
-        if let Some(secret) = self.secret().map_err(|error| self.silent(&error))? {
+        if let Some(secret) = self.secret().await.map_err(|error| self.silent(&error))? {
             request = request.basic_auth(form_encoded(&self.config.client_id), Some(form_encoded(&secret)));
         }
         let reply = self.backend.send_in(slot, request).await.map_err(|_| Failed::Silent)?;
@@ -228,16 +227,12 @@ impl CodeFlow {
     }
 
     /// Read anew each time: it may be replaced while weir runs.
-    fn secret(&self) -> Result<Option<String>, String> {
+    async fn secret(&self) -> Result<Option<String>, String> {
         let path = &self.config.client_secret_file;
         if path.as_os_str().is_empty() {
             return Ok(None);
         }
-        let wrong = |error: &dyn std::fmt::Display| format!("auth.oidc.client_secret_file {}: {error}", path.display());
-        if std::fs::metadata(path).map_err(|error| wrong(&error))?.len() > SECRET_BYTES_MAX {
-            return Err(wrong(&format_args!("more than {SECRET_BYTES_MAX} bytes")));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+        let text = weir_watched::secret(path).await.map_err(|error| format!("auth.oidc.client_secret_file: {error}"))?;
         Ok(Some(text.trim().to_owned()))
     }
 
@@ -291,7 +286,7 @@ impl CodeFlow {
 }
 
 /// As the issuer's own URL, but that a query is allowed.
-fn endpoint_url(name: &str, text: &str) -> Result<Url, String> {
+pub(crate) fn endpoint_url(name: &str, text: &str) -> Result<Url, String> {
     let (base, query) = text.split_once('?').map_or((text, None), |(base, query)| (base, Some(query)));
     let mut url = server(name, base)?;
     url.set_query(query);

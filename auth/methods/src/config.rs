@@ -127,8 +127,10 @@ pub struct OidcConfig {
     pub redirect_url: String,
     /// Of a confidential client.
     pub client_secret_file: PathBuf,
-    /// What the page asks the issuer for.
+    /// What sign-ins ask the issuer for.
     pub scopes: Vec<String>,
+    /// The public client with which terminals sign in (`weir login --device`), an audience, too; none do where it is empty.
+    pub device_client_id: String,
 }
 
 impl Default for OidcConfig {
@@ -147,6 +149,7 @@ impl Default for OidcConfig {
             redirect_url: String::new(),
             client_secret_file: PathBuf::new(),
             scopes: ["openid", "profile", "email"].map(str::to_owned).to_vec(),
+            device_client_id: String::new(),
         }
     }
 }

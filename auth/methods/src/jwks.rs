@@ -145,7 +145,7 @@ mod tests {
         let (published, count) = (Arc::clone(&document), Arc::clone(&asked));
         let keys = KeySet::new(move || {
             count.fetch_add(1, Ordering::Relaxed);
-            let published = published.lock().clone().ok_or_else(|| Undecided("silent".into()));
+            let published = published.lock().clone().ok_or_else(|| Undecided::Silent("silent".into()));
             async move { published.map(|document| Published::new("https://issuer".into(), &document).unwrap()) }.boxed()
         });
         (keys, document, asked)
@@ -189,7 +189,7 @@ mod tests {
         let (one, two) = (Signer::es256(), Signer::es256());
         let (by_one, by_two) = (one.sign("1", &json!({})), two.sign("2", &json!({})));
         for _ in 0..10 {
-            assert_eq!(verify(&keys, &by_one).await, Err(Undecided("silent".into())));
+            assert_eq!(verify(&keys, &by_one).await, Err(Undecided::Silent("silent".into())));
         }
         assert_eq!(asked.load(Ordering::Relaxed), 1);
         *document.lock() = Some(json!({"keys": [one.jwk("1")]}));
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(verify(&keys, &by_one).await, Ok(true));
         *document.lock() = None;
         keys.expire_pause();
-        assert_eq!(verify(&keys, &by_two).await, Err(Undecided("silent".into())));
+        assert_eq!(verify(&keys, &by_two).await, Err(Undecided::Silent("silent".into())));
         assert_eq!(verify(&keys, &by_one).await, Ok(true));
     }
 

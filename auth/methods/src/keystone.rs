@@ -2,7 +2,6 @@
 //! tenant, its roles are the groups.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,19 +10,19 @@ use parking_lot::RwLock;
 use serde::Deserialize;
 use serde_json::json;
 use weir_access::{Method, Principal};
+use weir_watched::secret;
 
-use super::backend::{Backend, Reply, Slot};
+use super::backend::{Backend, Slot};
 use super::cache::VerdictCache;
 use super::config::{KeystoneConfig, TenantName};
 use super::credentials::Credentials;
 use super::digest::DigestKey;
+use super::exchange::Reply;
 use super::jwt::Jwt;
-use super::kubernetes::SECRET_BYTES_MAX;
 use super::metrics::AuthMetrics;
 use super::oidc::unix_seconds;
 use super::throttle::Throttle;
 use super::verdict::{Found, Undecided, Verdict};
-use super::watched::read_text;
 
 /// A sign-in of weir's own that has failed is not tried again for so long: whoever waits for it would try one after the other.
 const SIGN_IN_PAUSE: Duration = Duration::from_secs(1);
@@ -131,12 +130,10 @@ impl Keystone {
     }
 
     async fn sign_in(&self, slot: &Slot<'_>) -> Result<Arc<str>, Undecided> {
-        let path: PathBuf = self.config.password_file.clone();
-        let password = tokio::task::spawn_blocking(move || read_text(&path, SECRET_BYTES_MAX)).await;
-        let password = password.unwrap_or_else(|error| Err(error.to_string()));
+        let password = secret(&self.config.password_file).await;
         let password = password.map_err(|error| self.backend.undecided(&format!("auth.keystone.password_file: {error}")))?;
         let domain = json!({"name": self.config.domain});
-        let user = json!({"name": self.config.user, "domain": domain, "password": password.trim_end_matches(['\r', '\n'])});
+        let user = json!({"name": self.config.user, "domain": domain, "password": password});
         let body = json!({"auth": {
             "identity": {"methods": ["password"], "password": {"user": user}},
             "scope": {"project": {"name": self.config.project, "domain": domain}},

@@ -11,23 +11,22 @@ use reqwest::RequestBuilder;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use weir_access::{Method, Principal};
+use weir_watched::secret;
 
-use super::backend::{Backend, Reply, Slot};
+use super::backend::{Backend, Slot};
 use super::cache::VerdictCache;
 use super::config::{KubernetesConfig, TokenCheck, server};
 use super::digest::DigestKey;
+use super::exchange::Reply;
 use super::jwks::{KeySet, Published};
 use super::jwt::{Expected, Jwt, claim};
 use super::metrics::AuthMetrics;
 use super::oidc::unix_seconds;
 use super::throttle::Throttle;
 use super::verdict::{Found, Undecided, Verdict};
-use super::watched::read_text;
 
 /// By how much the clocks of a cluster's machines may differ.
 const CLOCK_SKEW: Duration = Duration::from_secs(30);
-/// A token file's; larger ones are no token.
-pub(crate) const SECRET_BYTES_MAX: u64 = 64 << 10;
 
 /// See above.
 pub(crate) struct Kubernetes {
@@ -129,9 +128,7 @@ impl Kubernetes {
 
 impl Api {
     async fn send(&self, slot: &Slot<'_>, request: RequestBuilder) -> Result<Reply, Undecided> {
-        let token = self.token_file.clone();
-        let token = tokio::task::spawn_blocking(move || read_text(&token, SECRET_BYTES_MAX)).await;
-        let token = token.unwrap_or_else(|error| Err(error.to_string()));
+        let token = secret(&self.token_file).await;
         let token = token.map_err(|error| self.backend.undecided(&format!("auth.kubernetes.token_file: {error}")))?;
         let reply = self.backend.send_in(slot, request.bearer_auth(token.trim())).await?;
         if !reply.status.is_success() {

@@ -6,9 +6,11 @@
 //! - `certificates`, `tokens`, `basic`, `oidc`, `kubernetes`, `keystone`, `proxy`: the methods, a file each.
 //! - `jwt`, `jwks`: signed tokens, and the keys that an issuer publishes.
 //! - `session`: cookies of the page, `ended`: those that do not count any more. `signin`: how it gets one, `codeflow`: from an issuer.
-//! - `backend`: HTTP to issuers and to whoever else is asked. `webhook`: reaches the service that authorization asks.
+//! - `device`: how a terminal signs in at an issuer.
+//! - `exchange`: a request over HTTP and its answer; `backend`: to issuers and to whoever else is asked. `webhook`: reaches the
+//!   service that authorization asks.
 //! - `cache`: verdicts that cost something, kept for a while. `digest`: how secrets are looked up.
-//! - `throttle`: who has failed too often waits. `watched`: files that are read again when they change.
+//! - `throttle`: who has failed too often waits. `file`: a file that is read again when it changes.
 //! - `metrics`: how it is doing.
 
 mod authenticator;
@@ -19,8 +21,11 @@ mod certificates;
 mod codeflow;
 mod config;
 mod credentials;
+pub mod device;
 mod digest;
 mod ended;
+mod exchange;
+mod file;
 mod jwks;
 mod jwt;
 mod keystone;
@@ -33,7 +38,6 @@ pub mod signin;
 mod throttle;
 mod tokens;
 mod verdict;
-mod watched;
 mod webhook;
 
 pub use authenticator::Authenticator;

@@ -12,6 +12,7 @@ use super::backend::Backend;
 use super::cache::VerdictCache;
 use super::codeflow::CodeFlow;
 use super::config::{OidcConfig, server};
+use super::device::DeviceOffer;
 use super::digest::DigestKey;
 use super::jwks::{KeySet, Published};
 use super::jwt::{Expected, Jwt, claim, texts};
@@ -40,8 +41,14 @@ impl Oidc {
             async move { discover(&backend, &issuer).await }.boxed()
         });
         let mut audiences = config.audiences.clone();
-        audiences.extend(Some(config.client_id.clone()).filter(|id| !id.is_empty()));
+        audiences.extend([&config.client_id, &config.device_client_id].into_iter().filter(|id| !id.is_empty()).cloned());
         Ok(Self { config: config.clone(), audiences, key, keys, code_flow })
+    }
+
+    /// Where terminals sign in, if they do.
+    pub fn device_offer(&self) -> Option<DeviceOffer> {
+        let OidcConfig { issuer_url: issuer, device_client_id: client_id, scopes, .. } = self.config.clone();
+        (!client_id.is_empty()).then_some(DeviceOffer { issuer, client_id, scopes })
     }
 
     /// A bearer that is no token of this issuer may be another method's.

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Extension, Query, State};
-use axum::http::header::{AUTHORIZATION, ORIGIN, SET_COOKIE};
+use axum::http::header::{AUTHORIZATION, ORIGIN, RETRY_AFTER, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -16,7 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::json;
 use weir_access::audit::SignInOutcome;
-use weir_access::{Needs, Peer, Principal, Routes};
+use weir_access::{Denied, Needs, Peer, Principal, Routes};
 
 use super::Authenticator;
 use super::codeflow::{Callback, Failed};
@@ -62,6 +62,9 @@ async fn means(State(authenticator): State<Arc<Authenticator>>) -> Response {
     let mut told = json!({"password": offers.password, "token": offers.token});
     if let Some((_, flow)) = authenticator.code_flow() {
         told["oidc"] = flow.issuer().into();
+    }
+    if let Some(offer) = authenticator.device_offer() {
+        told["device"] = json!(offer);
     }
     Json(told).into_response()
 }
@@ -140,7 +143,13 @@ async fn begin(
             audited(session_of(&authenticator.sessions, &principal, lasts), Some(principal))
         }
         Ok(None) => audited(refuse(StatusCode::UNAUTHORIZED, "these credentials are not known here"), None),
-        Err(denied) => audited(refuse(denied.status(), &denied.to_string()), None),
+        Err(denied) => {
+            let mut response = refuse(denied.status(), &denied.to_string());
+            if let Denied::Throttled(seconds) = denied {
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+            }
+            audited(response, None)
+        }
     }
 }
 

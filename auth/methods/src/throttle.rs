@@ -89,7 +89,7 @@ impl Throttle {
         if wait.is_zero() {
             return Ok(());
         }
-        Err(Undecided(format!("too many wrong credentials; try again in {} s", wait.as_secs() + 1)))
+        Err(Undecided::Throttled(wait.as_secs() + 1))
     }
 
     fn fail(&self, address: IpAddr, user: Option<Digest>, now: Instant) {

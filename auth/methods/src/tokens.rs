@@ -5,23 +5,29 @@ use std::path::Path;
 use std::sync::Arc;
 
 use weir_access::{Method, Principal};
+use weir_watched::Watched;
 
 use super::digest::{Digest, DigestKey};
+use super::file;
 use super::metrics::AuthMetrics;
 use super::verdict::Verdict;
-use super::watched::Watched;
 
 /// See above.
 pub(crate) struct Tokens {
     key: DigestKey,
-    file: Watched<HashMap<Digest, Arc<Principal>>>,
+    file: Arc<Watched<HashMap<Digest, Arc<Principal>>>>,
 }
 
 impl Tokens {
     pub fn open(path: &Path, key: DigestKey, metrics: AuthMetrics) -> Result<Self, String> {
         let for_file = key.clone();
-        let file = Watched::open("auth.tokens_file", path, move |text| parse(text, &for_file), metrics)?;
+        let file = file::open("auth.tokens_file", path, move |text| parse(text, &for_file), metrics)?;
         Ok(Self { key, file })
+    }
+
+    /// Whether the file has a token of this principal with the same groups, for sessions.
+    pub async fn has(&self, principal: &Principal) -> bool {
+        self.file.get().await.values().any(|known| **known == *principal)
     }
 
     /// A bearer that is none of the file's may be another method's.
@@ -78,7 +84,7 @@ mod tests {
             assert_eq!(tokens.judge(other).await, Verdict::Pass, "{other:?}");
         }
         std::fs::write(&path, "t-bob,bob,u2\n").unwrap();
-        tokens.file.expire();
+        tokens.file.poll();
         assert_eq!(tokens.judge(Some("t-alice")).await, Verdict::Pass);
         assert!(matches!(tokens.judge(Some("t-bob")).await, Verdict::Known(_)));
     }

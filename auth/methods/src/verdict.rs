@@ -14,14 +14,23 @@ pub(crate) enum Verdict {
     Wrong,
 }
 
-/// Nobody can say now. The text goes to the client.
+/// Nobody can say now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Undecided(pub String);
+pub(crate) enum Undecided {
+    /// Whoever has to be asked does not answer. The text goes to the client.
+    #[error("{0}")]
+    Silent(String),
+    /// Nobody is asked before so many seconds are over: too much that came from there was wrong.
+    #[error("wait {0} s")]
+    Throttled(u64),
+}
 
 impl From<Undecided> for Denied {
     fn from(undecided: Undecided) -> Self {
-        Self::Undecided(undecided.0)
+        match undecided {
+            Undecided::Silent(text) => Self::Undecided(text),
+            Undecided::Throttled(seconds) => Self::Throttled(seconds),
+        }
     }
 }
 

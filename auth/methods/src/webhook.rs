@@ -1,7 +1,7 @@
 //! Sends reviews to the webhook of `[authorization.webhook]`, over HTTP. What they say, and what becomes of the answers, is
 //! `weir_access`' business.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,11 +10,12 @@ use reqwest::redirect::Policy;
 use url::Url;
 use weir_access::{Reviewer, WebhookConfig};
 use weir_tls::ClientTls;
+use weir_watched::secret;
+
+use super::exchange::exchange;
 
 /// A review comes back as it was sent, with a status.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
-/// A service account's token is about 1 KiB.
-const TOKEN_BYTES_MAX: u64 = 64 << 10;
 
 #[derive(Debug)]
 struct HttpReviewer {
@@ -48,44 +49,21 @@ impl Reviewer for HttpReviewer {
     async fn review(&self, body: String) -> Result<Vec<u8>, String> {
         let mut request = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json").body(body);
         if let Some(path) = &self.token_file {
-            request = request.header(AUTHORIZATION, bearer(path.clone()).await?);
+            request = request.header(AUTHORIZATION, bearer(path).await?);
         }
-        let mut response = request.send().await.map_err(said)?;
-        if !response.status().is_success() {
-            return Err(format!("it answers {}", response.status()));
+        let reply = exchange(request, ANSWER_BYTES_MAX).await?;
+        if !reply.status.is_success() {
+            return Err(format!("it answers {}", reply.status));
         }
-        let mut answer = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(said)? {
-            answer.extend_from_slice(&chunk);
-            if answer.len() > ANSWER_BYTES_MAX {
-                return Err(format!("its answer is larger than {ANSWER_BYTES_MAX} bytes"));
-            }
-        }
-        Ok(answer)
+        Ok(reply.body)
     }
-}
-
-/// An error with what caused it, without the URL.
-fn said(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// Errors name the file, never what it holds.
-async fn bearer(path: PathBuf) -> Result<HeaderValue, String> {
-    let wrong = |why: &dyn std::fmt::Display| format!("token_file: {}: {why}", path.display());
-    let size = tokio::fs::metadata(&path).await.map_err(|error| wrong(&error))?.len();
-    if size > TOKEN_BYTES_MAX {
-        return Err(wrong(&format!("is larger than {TOKEN_BYTES_MAX} bytes")));
-    }
-    let token = tokio::fs::read_to_string(&path).await.map_err(|error| wrong(&error))?;
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim())).map_err(|_| wrong(&"holds no token"))?;
+async fn bearer(path: &Path) -> Result<HeaderValue, String> {
+    let token = secret(path).await.map_err(|error| format!("token_file: {error}"))?;
+    let value = HeaderValue::from_str(&format!("Bearer {}", token.trim()));
+    let mut value = value.map_err(|_| format!("token_file: {}: holds no token", path.display()))?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -77,8 +77,11 @@ impl Resolve for Elsewhere {
     }
 }
 
-/// The innermost cause says most: "connection refused", "invalid peer certificate: UnknownIssuer".
-pub fn why(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
+/// The innermost cause says most: "connection refused", "invalid peer certificate: UnknownIssuer". Without the URL, which some put
+/// secrets into.
+pub fn why(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let first: &dyn std::error::Error = &error;
+    let causes = std::iter::successors(Some(first), |error| error.source());
     causes.last().map(ToString::to_string).unwrap_or_default()
 }

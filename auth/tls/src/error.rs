@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use weir_watched::ReadError;
+
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    #[error("{}: {source}", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Read(#[from] ReadError),
     #[error("{}: {reason}", path.display())]
     Content { path: PathBuf, reason: String },
     #[error("server_name = {0:?} is neither a host name nor an IP address")]

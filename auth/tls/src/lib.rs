@@ -2,13 +2,14 @@
 //!
 //! - `config`: what `[tls]` says, and what each section of a client says.
 //! - `pem`: certificates, keys and revocation lists as files have them.
-//! - `watched`: what is made of files, and made again when they change.
+//! - `certificates`: what is made of files, and made again when they change.
 //! - `server`: handshakes of listeners. `client`: HTTP clients of all of weir; `verify`: what they hold a server to;
 //!   `endpoint`: one peer under another name.
 //! - `authority`: the CA of `weir certs`.
 //! - `metrics`: when certificates expire, and what could not be read again.
 
 mod authority;
+mod certificates;
 mod client;
 mod config;
 mod endpoint;
@@ -17,7 +18,6 @@ mod metrics;
 mod pem;
 mod server;
 mod verify;
-mod watched;
 
 pub use authority::{Authority, Issued, Subject};
 pub use client::{ClientStream, client, client_builder, client_builder_with, client_config, connect};

@@ -13,9 +13,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::either::Either;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use weir_watched::keep_polling;
 
-use crate::watched::{Loaded, POLL_INTERVAL, Watched};
+use crate::certificates::{Certificates, Loaded};
 use crate::{ClientCertificates, TlsConfig, TlsError, pem};
 
 /// A client's connection, plain or TLS.
@@ -31,8 +31,7 @@ const PLAIN_READ: usize = 16 << 10;
 /// What a listener needs for handshakes. Cloning shares it.
 #[derive(Clone)]
 pub struct Acceptor {
-    watched: Arc<Watched<ServerConfig>>,
-    _polling: Arc<DropGuard>,
+    certificates: Arc<Certificates<ServerConfig>>,
 }
 
 /// A connection after its handshake.
@@ -74,22 +73,13 @@ impl Acceptor {
         if !config.is_on() {
             return Ok(None);
         }
-        let watched = Arc::new(watch(config)?);
-        let (polled, ended) = (Arc::clone(&watched), CancellationToken::new());
-        let polling = ended.clone().drop_guard();
-        tokio::spawn(async move {
-            while tokio::time::timeout(POLL_INTERVAL, ended.cancelled()).await.is_err() {
-                let polled = Arc::clone(&polled);
-                if tokio::task::spawn_blocking(move || polled.poll()).await.is_err() {
-                    tracing::error!("certificates could not be looked at, a fault of weir's");
-                }
-            }
-        });
-        Ok(Some(Self { watched, _polling: Arc::new(polling) }))
+        let certificates = Arc::new(open(config)?);
+        keep_polling(&certificates, Certificates::poll);
+        Ok(Some(Self { certificates }))
     }
 
     pub(crate) fn check(config: &TlsConfig) -> Result<(), TlsError> {
-        if config.is_on() { watch(config).map(drop) } else { Ok(()) }
+        if config.is_on() { open(config).map(drop) } else { Ok(()) }
     }
 
     /// Shakes hands; for as long as the client lets it take.
@@ -102,14 +92,14 @@ impl Acceptor {
             stream.shutdown().await?;
             return Err(HandshakeError::Plain);
         }
-        let stream = TlsAcceptor::from(self.watched.current()).accept(stream).await?;
+        let stream = TlsAcceptor::from(self.certificates.current()).accept(stream).await?;
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let certificates = certificates.iter().map(|certificate| certificate.to_vec()).collect();
         Ok(Handshaken { stream: Either::Right(stream), certificates })
     }
 }
 
-fn watch(config: &TlsConfig) -> Result<Watched<ServerConfig>, TlsError> {
+fn open(config: &TlsConfig) -> Result<Certificates<ServerConfig>, TlsError> {
     let mut files = vec![config.cert_file.clone(), config.key_file.clone()];
     if config.client_certificates != ClientCertificates::None {
         files.push(config.client_ca_file.clone());
@@ -117,7 +107,7 @@ fn watch(config: &TlsConfig) -> Result<Watched<ServerConfig>, TlsError> {
         files.extend(revocations);
     }
     let (config, names) = (config.clone(), files.clone());
-    Watched::new(files, move |contents| load(&config, &names, contents))
+    Certificates::open(files, move |contents| load(&config, &names, contents))
 }
 
 fn load(config: &TlsConfig, names: &[PathBuf], contents: &[Vec<u8>]) -> Loaded<ServerConfig> {

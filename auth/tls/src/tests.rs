@@ -113,8 +113,8 @@ async fn next(events: &mut mpsc::UnboundedReceiver<String>) -> String {
 /// The answer, or the innermost cause.
 async fn ask(url: &str, tls: &ClientTls) -> Result<String, String> {
     let endpoint = Endpoint::new(url, tls, |builder| builder.no_proxy()).map_err(|error| error.to_string())?;
-    let answer = endpoint.request(Method::GET).send().await.map_err(|error| why(&error))?;
-    answer.text().await.map_err(|error| why(&error))
+    let answer = endpoint.request(Method::GET).send().await.map_err(why)?;
+    answer.text().await.map_err(why)
 }
 
 #[tokio::test]

@@ -10,8 +10,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
+use crate::certificates::{Certificates, Loaded};
 use crate::config::is_empty;
-use crate::watched::{Loaded, Watched};
 use crate::{ClientTls, TlsError, pem};
 
 /// What a client's files say.
@@ -23,7 +23,7 @@ struct Material {
 
 /// One client's side of handshakes.
 pub(crate) struct Identity {
-    material: Watched<Material>,
+    material: Certificates<Material>,
     name: Option<ServerName<'static>>,
     skip: bool,
     has_own: bool,
@@ -42,7 +42,7 @@ impl Identity {
         let files = [&tls.ca_file, &tls.cert_file, &tls.key_file].into_iter().filter(|file| !is_empty(file));
         let files: Vec<PathBuf> = files.cloned().collect();
         let (config, used) = (tls.clone(), Arc::clone(provider));
-        let material = Watched::new(files, move |contents| load(&config, contents, &used))?;
+        let material = Certificates::open(files, move |contents| load(&config, contents, &used))?;
         let (name, skip, has_own) = (tls.name()?, tls.insecure_skip_verify, !is_empty(&tls.cert_file));
         Ok(Self { material, name, skip, has_own, provider: Arc::clone(provider) })
     }

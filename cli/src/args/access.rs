@@ -18,6 +18,9 @@ pub(crate) struct AccessArguments {
     /// A group of theirs; several by repetition or with commas between them
     #[arg(long = "group", env = "WEIR_CHECK_GROUPS", value_delimiter = ',', value_name = "GROUP")]
     pub groups: Vec<String>,
+    /// A tenant that their credentials name (a claim, a namespace, a project), and so no others; several by repetition or with commas
+    #[arg(long = "bound", env = "WEIR_CHECK_BOUND", value_delimiter = ',', value_name = "TENANT")]
+    pub bound: Vec<String>,
     /// The tenant that is asked for, or several: a|b [default: the only one that can be meant]
     #[arg(long, env = "WEIR_CHECK_TENANT", value_name = "TENANT")]
     pub tenant: Option<String>,

@@ -139,6 +139,17 @@ pub(crate) struct TlsArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct UsageArguments {
+    /// Of every tenant; takes an administrator
+    #[arg(long, env = "WEIR_ALL_TENANTS", conflicts_with = "tenant")]
+    pub all: bool,
+    #[command(flatten)]
+    pub range: RangeArguments,
+    #[command(flatten)]
+    pub server: ServerArguments,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct TraceArguments {
     /// Its id, up to 32 hex digits; it is looked for at all times
     pub id: String,

@@ -8,7 +8,8 @@ use weir_logql::search::{Search, to_logql};
 use weir_logql::{Expr, parse_open};
 
 use super::ask::{
-    AdminAction, DeleteArguments, DeleteTenantArguments, LogsArguments, MetricsArguments, Output, ServerArguments, TraceArguments,
+    AdminAction, DeleteArguments, DeleteTenantArguments, LogsArguments, MetricsArguments, Output, ServerArguments,
+    TraceArguments, UsageArguments,
 };
 use super::{Arguments, Command as Given};
 
@@ -34,6 +35,7 @@ pub(super) fn check(matches: &ArgMatches) -> Result<(), NoEffect> {
         "logs" => tls(own).and_then(|()| logs(own)),
         "metrics" => tls(own).and_then(|()| metrics(own)),
         "trace" => tls(own),
+        "usage" => tls(own).and_then(|()| one_begin(own)),
         "admin" => own.subcommand().map_or(Ok(()), |(_, own)| tls(own)),
         _ => Ok(()),
     };
@@ -51,7 +53,9 @@ pub(super) fn prefer_typed(matches: &ArgMatches, arguments: &mut Arguments) {
             asked.profile = None;
         }
     }
-    let (Given::Logs(LogsArguments { range, .. }) | Given::Metrics(MetricsArguments { range, .. })) = &mut arguments.command
+    let (Given::Logs(LogsArguments { range, .. })
+    | Given::Metrics(MetricsArguments { range, .. })
+    | Given::Usage(UsageArguments { range, .. })) = &mut arguments.command
     else {
         return;
     };
@@ -131,6 +135,7 @@ fn asked(command: &mut Given) -> Option<&mut ServerArguments> {
         Given::Logs(LogsArguments { server, .. })
         | Given::Metrics(MetricsArguments { server, .. })
         | Given::Trace(TraceArguments { server, .. })
+        | Given::Usage(UsageArguments { server, .. })
         | Given::Whoami(server)
         | Given::Admin(AdminAction::Seal(server) | AdminAction::Compact(server) | AdminAction::Expire(server))
         | Given::Admin(AdminAction::Delete(DeleteArguments { server, .. }))

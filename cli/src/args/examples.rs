@@ -91,6 +91,7 @@ Examples:
   weir check access --as reader --config /etc/weir.toml
   weir check access --as reader --group shop-dev --tenant shop --signal logs '{namespace=\"web\"}'
   weir check access --as agent --verb push --tenant shop
+  weir check access --as system:serviceaccount:shop:agent --bound shop --verb push
   weir check access --as alice --group sre --verb admin";
 
 pub(super) const CHECK_CONFIG: &str = "\
@@ -129,11 +130,20 @@ Examples:
   weir admin delete '{app=\"shop\"} |= \"card\"' --start now-1d
   weir admin delete-tenant shop --confirm shop";
 
+pub(super) const USAGE: &str = "\
+Examples:
+  weir usage --since 30d
+  weir usage --from 2026-11-01 --to 2026-12-01 --tenant 'shop|bank'
+  weir usage --all --since 7d -o json
+
+Of the last hour where no range is said. A query of several tenants counts for each.";
+
 pub(super) const LOGIN: &str = "\
 Examples:
   weir login https://weir.example:9640 --token-file token
   weir login weir.example:9640 --user ann --tenant shop   asks for the password
   weir login localhost:9640 --token-file - --profile local
+  weir login https://weir.example:9640 --device          in a browser, at weir's OpenID Connect issuer
 
 Credentials are tried and then kept in $XDG_CONFIG_HOME/weir/profiles.toml (or ~/.config), which its owner alone can read. logs, metrics,
 trace, admin and whoami use the last profile that was signed in to; --profile names another, --addr uses none.";

@@ -19,6 +19,12 @@ pub(crate) struct LoginArguments {
     /// File with the password in its first line, instead of asking; - reads stdin
     #[arg(long, env = "WEIR_PASSWORD_FILE", value_name = "FILE", requires = "user")]
     pub password_file: Option<PathBuf>,
+    /// Sign in at weir's OpenID Connect issuer, in a browser on any device
+    #[arg(long, conflicts_with_all = ["token_file", "user"])]
+    pub device: bool,
+    /// Authorities of the issuer's certificate, in PEM, instead of this machine's
+    #[arg(long, value_name = "FILE", requires = "device")]
+    pub issuer_ca_file: Option<PathBuf>,
     /// Whose data to ask for: a tenant, or several with | between them
     #[arg(long, env = "WEIR_TENANT", value_name = "TENANT")]
     pub tenant: Option<String>,

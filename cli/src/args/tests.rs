@@ -41,6 +41,9 @@ fn a_flag_that_would_do_nothing_is_refused_by_name() {
     refused(&["metrics", "up", "--from", "now-5m"], "--from");
     refused(&["metrics", "up", "--limit", "0"], "above 0");
     refused(&["metrics", "up", "--step", "15s", "--since", "5m", "--from", "now-5m"], "--since and --from");
+    refused(&["usage", "--since", "5m", "--from", "now-1h"], "--since and --from");
+    refused(&["usage", "--all", "--tenant", "shop"], "--tenant");
+    refused(&["usage", "--addr", "x", "--ca-file", "x"], "--ca-file");
     refused(&["up", "--no-node", "--containers", "/x"], "--containers");
     refused(&["ps", "--limit", "5"], "--limit");
     refused(&["trace", "1", "--addr", "x", "--ca-file", "x"], "--ca-file");

@@ -21,7 +21,7 @@ pub(super) fn check(arguments: &AccessArguments) -> Result<(), Failure> {
         None => Config::default(),
     };
     let selector = arguments.selector.as_deref().map(parse).transpose()?;
-    let asked = tenants(arguments)?;
+    let asked = tenants("--tenant", arguments.tenant.as_deref().into_iter().flat_map(|text| text.split('|')))?;
     let (mut allowed, mut unclear) = (false, None);
     for needs in needs(arguments)? {
         let Explanation { decision, because } = explain(&config, arguments, &asked, needs)?;
@@ -54,12 +54,12 @@ fn needs(arguments: &AccessArguments) -> Result<Vec<Needs>, Failure> {
     Ok(signals.into_iter().map(|signal| Needs::Tenant(verb, signal)).collect())
 }
 
-fn tenants(arguments: &AccessArguments) -> Result<Vec<Arc<str>>, Failure> {
-    let names = arguments.tenant.as_deref().into_iter().flat_map(|text| text.split('|')).map(str::trim);
+/// Without repetition.
+fn tenants<'a>(option: &str, names: impl Iterator<Item = &'a str>) -> Result<Vec<Arc<str>>, Failure> {
     let mut asked: Vec<Arc<str>> = Vec::new();
-    for name in names {
+    for name in names.map(str::trim) {
         if !is_tenant(name) {
-            return Err(Failure::input(format!("--tenant: {name:?} is no name of a tenant")));
+            return Err(Failure::input(format!("{option}: {name:?} is no name of a tenant")));
         }
         if !asked.iter().any(|other| **other == *name) {
             asked.push(name.into());
@@ -75,7 +75,8 @@ fn parse(text: &str) -> Result<Vec<Matcher>, Failure> {
 fn explain(config: &Config, arguments: &AccessArguments, asked: &[Arc<str>], needs: Needs) -> Result<Explanation, Failure> {
     let groups = arguments.groups.clone();
     let (name, method) = (arguments.user.clone(), Method::Token);
-    let principal = Principal { name, uid: String::new(), groups, tenants: None, method };
+    let bound = Some(tenants("--bound", arguments.bound.iter().map(String::as_str))?).filter(|bound| !bound.is_empty());
+    let principal = Principal { name, uid: String::new(), groups, tenants: bound, method };
     let own = config.collector.tenant.as_str();
     let wrong = |error: String| Failure::input(format!("authorization.{error}"));
     let policies = config.authorization.read_policies().map_err(|error| wrong(format!("policies_file: {error}")))?;
@@ -165,6 +166,11 @@ mod tests {
         check(&["--as", "x", "--group", "dev", "--signal", "logs"], 2, "bank, shop");
         check(&["--as", "x", "--group", "dev", "--signal", "traces", "--tenant", "shop"], 1, "denied");
         check(&["--as", "root", "--verb", "admin"], 0, "");
+        check(&["--as", "root", "--bound", "shop", "--verb", "admin"], 1, "denied");
+        check(&["--as", "root", "--bound", "shop,bank", "--tenant", "shop"], 0, "");
+        check(&["--as", "root", "--bound", "shop", "--tenant", "bank"], 1, "denied");
+        check(&["--as", "x", "--group", "dev", "--bound", "bank", "--signal", "logs"], 0, "");
+        check(&["--as", "root", "--bound", "a|b"], 2, "--bound: \"a|b\" is no name");
         check(&["--as", "reader", "--verb", "admin"], 1, "denied");
         check(&["--as", "root", "--verb", "admin", "--tenant", "shop"], 2, "--tenant");
         check(&["--as", "root", "--verb", "push", "{a=\"b\"}"], 2, "selector");

@@ -5,6 +5,7 @@ use reqwest::Url;
 use reqwest::header::HeaderMap;
 use weir_tls::ClientTls;
 
+use super::device;
 use super::profile::{Profile, Profiles};
 use crate::Failure;
 use crate::args::ServerArguments;
@@ -26,14 +27,17 @@ pub(super) struct Address {
 
 impl Address {
     /// The address that is named, without credentials; else that of the profile that is named, or of the last one signed in to.
-    pub fn of(server: &ServerArguments) -> Result<Self, Failure> {
-        let kept = || Profiles::read(&Profiles::path()?);
+    pub async fn of(server: &ServerArguments) -> Result<Self, Failure> {
         let profile = match (&server.profile, &server.addr) {
-            (Some(name), _) => kept()?.named(name)?.clone(),
+            (Some(name), _) => device::renewed(&Profiles::path()?, name).await?,
             (None, Some(addr)) => Profile { url: addr.clone(), ..Profile::default() },
             (None, None) => {
-                let current = kept()?.current().cloned();
-                current.unwrap_or_else(|| Profile { url: DEFAULT.into(), ..Profile::default() })
+                let path = Profiles::path()?;
+                let current = Profiles::read(&path)?.current_name().map(str::to_owned);
+                match current {
+                    Some(name) => device::renewed(&path, &name).await?,
+                    None => Profile { url: DEFAULT.into(), ..Profile::default() },
+                }
             }
         };
         let tls = server.tls.over(profile.tls.clone()).map_err(Failure::input)?;

@@ -28,7 +28,7 @@ pub(crate) async fn admin(action: &AdminAction) -> Result<(), Failure> {
 }
 
 async fn upkeep(server: &ServerArguments, path: &str) -> Result<(), Failure> {
-    let answer = http::ask(&Address::of(server)?, Method::POST, path, &[]).await?;
+    let answer = http::ask(&Address::of(server).await?, Method::POST, path, &[]).await?;
     print::rows(std::slice::from_ref(&answer.body), &answer, server.output, || {
         let counted = |key: &str, one: &str| count(number(&answer.body[key]).unsigned_abs(), one);
         format!("{}, {}\n", counted("blocks", "block"), counted("records", "record"))
@@ -42,7 +42,7 @@ async fn delete(arguments: &DeleteArguments) -> Result<(), Failure> {
     if let Some(end) = &arguments.end {
         parameters.push(("end", instant(end)?));
     }
-    http::ask(&Address::of(&arguments.server)?, Method::POST, "/loki/api/v1/delete", &parameters).await?;
+    http::ask(&Address::of(&arguments.server).await?, Method::POST, "/loki/api/v1/delete", &parameters).await?;
     stdout::write("what was stored of it is unseen from now on\n").map(drop)
 }
 
@@ -52,7 +52,7 @@ async fn delete_tenant(arguments: &DeleteTenantArguments) -> Result<(), Failure>
     if tenant != confirm {
         return Err(Failure::input(format!("--confirm says {confirm:?}, the tenant is {tenant:?}")));
     }
-    let (address, path) = (Address::of(server)?, format!("/api/weir/v1/tenants/{tenant}"));
+    let (address, path) = (Address::of(server).await?, format!("/api/weir/v1/tenants/{tenant}"));
     let accepted = http::ask(&address, Method::DELETE, &path, &[("confirm", confirm.clone())]).await?;
     print::note(&format!("{tenant} is unseen from now on; its records go from the blocks"));
     let mut said = String::new();

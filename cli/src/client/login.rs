@@ -7,9 +7,9 @@ use serde_json::Value;
 use weir_tls::ClientTls;
 
 use super::address::Address;
-use super::http;
 use super::print::{self, text};
 use super::profile::{Profile, Profiles, Secret};
+use super::{device, http};
 use crate::args::{LoginArguments, LogoutArguments, Output, ServerArguments};
 use crate::text::safe;
 use crate::{Failure, stdout};
@@ -21,14 +21,19 @@ const SECRET_BYTES_MAX: u64 = 64 << 10;
 /// Keeps the credentials once weir has taken them.
 pub(crate) async fn login(arguments: &LoginArguments) -> Result<(), Failure> {
     let path = Profiles::path()?;
-    let profile = Profile {
+    let mut profile = Profile {
         url: arguments.url.clone(),
         tenant: arguments.tenant.clone(),
         token: arguments.token_file.as_deref().map(|file| secret("--token-file", file)).transpose()?,
         user: arguments.user.clone(),
         password: password(arguments)?,
         tls: arguments.tls.over(ClientTls::default()).map_err(Failure::input)?,
+        device: None,
     };
+    if arguments.device {
+        check_way(&Address::of_profile(&profile)?, arguments.allow_plaintext)?;
+        device::sign_in(&mut profile, arguments.issuer_ca_file.as_deref().unwrap_or(Path::new(""))).await?;
+    }
     let said = sign_in(&profile, arguments.allow_plaintext).await?;
     let mut profiles = Profiles::read(&path)?;
     profiles.profiles.insert(arguments.profile.clone(), profile);
@@ -40,13 +45,20 @@ pub(crate) async fn login(arguments: &LoginArguments) -> Result<(), Failure> {
 /// What weir says of who asks with this.
 async fn sign_in(profile: &Profile, allow_plaintext: bool) -> Result<Value, Failure> {
     let address = Address::of_profile(profile)?;
-    if profile.has_credentials() && address.is_plain() && !allow_plaintext {
+    if profile.has_credentials() {
+        check_way(&address, allow_plaintext)?;
+    }
+    Ok(http::get(&address, WHOAMI_PATH, &[]).await?.body)
+}
+
+fn check_way(address: &Address, allow_plaintext: bool) -> Result<(), Failure> {
+    if address.is_plain() && !allow_plaintext {
         return Err(Failure::input(format!(
             "{address} is http:// on another machine: whoever is on the way could read the credentials. Ask an https:// address, or \
              say --allow-plaintext"
         )));
     }
-    Ok(http::get(&address, WHOAMI_PATH, &[]).await?.body)
+    Ok(())
 }
 
 fn password(arguments: &LoginArguments) -> Result<Option<Secret>, Failure> {
@@ -96,7 +108,7 @@ pub(crate) fn logout(arguments: &LogoutArguments) -> Result<(), Failure> {
 }
 
 pub(crate) async fn whoami(server: &ServerArguments) -> Result<(), Failure> {
-    let answer = http::get(&Address::of(server)?, WHOAMI_PATH, &[]).await?;
+    let answer = http::get(&Address::of(server).await?, WHOAMI_PATH, &[]).await?;
     match server.output {
         Output::Text => stdout::write(&described(&answer.body)).map(drop),
         Output::Json | Output::Ndjson => print::rows(std::slice::from_ref(&answer.body), &answer, server.output, String::new),

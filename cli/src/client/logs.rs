@@ -12,7 +12,7 @@ use crate::text::color::Colors;
 
 pub(crate) async fn logs(arguments: &LogsArguments) -> Result<(), Failure> {
     let style = Style { clock: Clock::local(), colors: Colors::of_stdout(arguments.color) };
-    let address = Address::of(&arguments.server)?;
+    let address = Address::of(&arguments.server).await?;
     let query = Query { text: log_query(arguments)?, range: range(&arguments.range, &style.clock)?, limit: arguments.limit };
     if is_metric(&query.text) {
         return values(&query, arguments, &address).await;

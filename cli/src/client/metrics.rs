@@ -14,7 +14,7 @@ use crate::text::safe;
 pub(crate) async fn metrics(arguments: &MetricsArguments) -> Result<(), Failure> {
     let clock = Clock::local();
     let (start, end) = range(&arguments.range, &clock)?;
-    let address = Address::of(&arguments.server)?;
+    let address = Address::of(&arguments.server).await?;
     let seconds = |nanos: i64| format!("{:.3}", nanos as f64 / 1e9);
     let mut parameters = vec![("query", arguments.query.clone())];
     parameters.extend(arguments.limit.map(|limit| ("limit", limit.to_string())));

@@ -1,12 +1,14 @@
 //! Commands that ask a running weir over HTTP and print what it says.
 //!
-//! - [`profile`]: addresses and credentials that are kept; [`login`]: `login`, `logout`, `whoami`.
+//! - [`profile`]: addresses and credentials that are kept; [`login`]: `login`, `logout`, `whoami`; [`device`]:
+//!   signing in at weir's issuer, and the tokens that go on from there.
 //! - [`address`]: which weir is asked, and as whom; [`http`]: one question and its answer; [`unreachable`]: why there was none, in words.
-//! - [`logs`], [`follow`], [`metrics`], [`trace`], [`admin`]: a command each.
+//! - [`logs`], [`follow`], [`metrics`], [`trace`], [`usage`], [`admin`]: a command each.
 //! - [`lines`]: log lines asked for and written; [`print`]: rows to stdout, and to stderr what the answer does not cover.
 
 mod address;
 mod admin;
+mod device;
 mod follow;
 mod http;
 mod lines;
@@ -17,12 +19,14 @@ mod print;
 mod profile;
 mod trace;
 mod unreachable;
+mod usage;
 
 pub(crate) use admin::admin;
 pub(crate) use login::{login, logout, whoami};
 pub(crate) use logs::logs;
 pub(crate) use metrics::metrics;
 pub(crate) use trace::trace;
+pub(crate) use usage::usage;
 
 use weir_model::time::{SECOND, UnixNanos, parse_duration};
 

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use weir_access::TENANT_HEADER;
 use weir_tls::ClientTls;
 
+use super::device::DeviceSession;
 use crate::Failure;
 
 /// A token or a password, which no message shows.
@@ -41,6 +42,9 @@ pub(super) struct Profile {
     pub user: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
+    /// Where the token comes from, if an issuer gave it to this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceSession>,
     #[serde(skip_serializing_if = "is_default")]
     pub tls: ClientTls,
 }
@@ -143,8 +147,8 @@ impl Profiles {
         })
     }
 
-    pub fn current(&self) -> Option<&Profile> {
-        self.profiles.get(&self.current)
+    pub fn current_name(&self) -> Option<&str> {
+        self.profiles.contains_key(&self.current).then_some(self.current.as_str())
     }
 }
 
@@ -171,7 +175,7 @@ mod tests {
             assert_eq!(Profiles::read(&path).unwrap(), profiles);
         }
         assert_eq!(std::fs::read_dir(folder.path().join("weir")).unwrap().count(), 1, "nothing beside it");
-        assert_eq!(profiles.current(), Some(&profile()));
+        assert_eq!(profiles.current_name(), Some("default"));
         let unknown = profiles.named("c").unwrap_err().message;
         assert!(unknown.contains("\"c\"") && unknown.contains("b, default"), "{unknown}");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();

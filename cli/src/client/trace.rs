@@ -21,7 +21,7 @@ const LEFT_COLUMNS: usize = 24;
 
 pub(crate) async fn trace(arguments: &TraceArguments) -> Result<(), Failure> {
     let id = arguments.id.parse::<TraceId>().map_err(Failure::input)?;
-    let address = Address::of(&arguments.server)?;
+    let address = Address::of(&arguments.server).await?;
     let answer = http::get(&address, &format!("/api/weir/v1/traces/{id}"), &[]).await?;
     let mut spans = answer.body["trace"]["spans"].as_array().cloned().unwrap_or_default();
     spans.sort_by_key(|span| number(&span["start"]));

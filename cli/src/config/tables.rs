@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use weir_model::config::ByteSize;
+use weir_model::config::{ByteSize, duration};
 use weir_runtime::containers::InventoryConfig;
 
 /// `[node]`
@@ -109,10 +110,21 @@ impl Default for StoreConfig {
 pub(crate) struct TelemetryConfig {
     /// Whether weir keeps spans of its own queries and seals.
     pub spans: bool,
+    /// How often a process stores what it has counted of each tenant's usage.
+    #[serde(with = "duration")]
+    pub usage_interval: Duration,
 }
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { spans: true }
+        Self { spans: true, usage_interval: Duration::from_secs(60) }
+    }
+}
+
+impl TelemetryConfig {
+    /// Errors with the key and what is wrong with it.
+    pub fn check(&self) -> Result<(), String> {
+        let fits = (Duration::from_secs(1)..=Duration::from_secs(600)).contains(&self.usage_interval);
+        if fits { Ok(()) } else { Err("usage_interval: must be at least 1s and at most 10m".into()) }
     }
 }

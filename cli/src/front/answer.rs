@@ -48,6 +48,7 @@ pub(crate) fn deny(shape: Shape, denied: &Denied, challenges: &[HeaderValue]) ->
                 out.append(WWW_AUTHENTICATE, challenge.clone());
             }
         }
+        Denied::Throttled(seconds) => _ = out.insert(RETRY_AFTER, HeaderValue::from(*seconds)),
         Denied::Undecided(_) => _ = out.insert(RETRY_AFTER, RETRY_SECONDS),
         Denied::Forbidden(_) | Denied::Unclear(_) => {}
     }

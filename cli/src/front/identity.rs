@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use axum::http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, UPGRADE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request};
 use prometheus_client::registry::Registry;
-use weir_access::{Access, AuthorizationConfig, Authorizer, Denied, Peer, Principal, Routes, TENANT_HEADER, asked_tenants};
+use weir_access::{
+    Access, AuthorizationConfig, Authorizer, Denied, Peer, Principal, Reauthenticate, Routes, TENANT_HEADER, asked_tenants,
+};
 use weir_methods::{AuthConfig, Authenticator, MethodName, signin};
 
 /// What says who asks and for whom.
@@ -63,6 +66,14 @@ impl Identity {
     /// for what is open to all; routes that need something say why it is refused.
     pub async fn admit(&self, head: &mut Parts) {
         let access = self.access(head).await;
+        let access = match (is_web_socket(head), head.extensions.get::<Peer>()) {
+            (true, Some(peer)) => access.with_credentials(Arc::new(Shown {
+                authenticator: Arc::clone(&self.authenticator),
+                headers: credentials(&head.headers),
+                peer: peer.clone(),
+            })),
+            _ => access,
+        };
         for name in &CREDENTIALS {
             head.headers.remove(name);
         }
@@ -93,10 +104,41 @@ impl Identity {
     }
 }
 
+/// What a web socket was opened with, kept while it is open.
+struct Shown {
+    authenticator: Arc<Authenticator>,
+    headers: HeaderMap,
+    peer: Peer,
+}
+
+/// Without what it brought.
+impl std::fmt::Debug for Shown {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.debug_struct("Shown").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Reauthenticate for Shown {
+    async fn principal(&self) -> Result<Option<Arc<Principal>>, Denied> {
+        let (mut head, ()) = Request::new(()).into_parts();
+        head.headers.clone_from(&self.headers);
+        self.authenticator.authenticate(&head, &self.peer).await
+    }
+}
+
+fn credentials(headers: &HeaderMap) -> HeaderMap {
+    let kept = headers.iter().filter(|(name, _)| CREDENTIALS.contains(name) || **name == COOKIE);
+    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn is_web_socket(head: &Parts) -> bool {
+    head.headers.get(UPGRADE).is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
 /// The tenants that a request names: in the header; where a page opens a web socket, which cannot send one, by `tenant` in its address.
 fn asked(head: &Parts) -> Result<Vec<Arc<str>>, Denied> {
-    let is_web_socket = head.headers.get(UPGRADE).is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    if head.headers.contains_key(TENANT_HEADER) || !is_web_socket {
+    if head.headers.contains_key(TENANT_HEADER) || !is_web_socket(head) {
         return asked_tenants(&head.headers);
     }
     let pairs = url::form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes());

@@ -56,7 +56,7 @@ impl FrontMetrics {
         registry.register("weir_front_refused_connections", help, self.refused_connections.clone());
         let help = "Requests refused before any API saw them, for the host, origin or site that they came with";
         registry.register("weir_front_refused_requests", help, self.refused_requests.clone());
-        let help = "Requests denied: 401 for want of credentials that count, 403 for want of a right, 400 for an unclear tenant, 503 where it could not be decided";
+        let help = "Requests denied: 401 for want of credentials that count, 403 for want of a right, 400 for an unclear tenant, 429 after too many wrong credentials, 503 where it could not be decided";
         registry.register("weir_front_denied", help, self.denied.clone());
         let help = "Connections and requests ended because a client took too long: handshake, head, body, idle, or write (it did not read)";
         registry.register("weir_front_timeouts", help, self.timeouts.clone());

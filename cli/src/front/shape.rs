@@ -90,7 +90,7 @@ fn grpc_code(status: StatusCode) -> u16 {
         StatusCode::UNAUTHORIZED => 16,
         StatusCode::FORBIDDEN => 7,
         StatusCode::REQUEST_TIMEOUT => 4,
-        StatusCode::SERVICE_UNAVAILABLE => 14,
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => 14,
         _ => 2,
     }
 }
@@ -102,7 +102,7 @@ fn error_type(status: StatusCode) -> &'static str {
         StatusCode::UNAUTHORIZED => "unauthorized",
         StatusCode::FORBIDDEN => "forbidden",
         StatusCode::REQUEST_TIMEOUT => "timeout",
-        StatusCode::SERVICE_UNAVAILABLE => "unavailable",
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => "unavailable",
         _ => "internal",
     }
 }

@@ -20,6 +20,7 @@ use crate::service::health::{self, Readiness};
 use crate::service::memory::{self, Parts};
 use crate::service::storing::Storing;
 use crate::service::{build, lifecycle, listen, startup_gate};
+use crate::usage::{self, Reporting};
 
 /// Runs until SIGTERM or SIGINT, then ships what was taken in.
 pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
@@ -42,6 +43,8 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
     let mut collector =
         build::start_collector(&config, bus, &clock, (&outages, limits.limits()), &mut registry, &shutdown).await?;
     let auditing = Auditing::start(&front, Some(collector.shipper()), build::node_name(&config));
+    usage::register(collector.shipper().usage(), &mut registry);
+    let reporting = Reporting::start(&config, collector.shipper(), &clock, "weir-collector");
     let storing = Storing::new(&config, parts, outages, Some(collector.shipper().watch()), &mut registry);
     let readiness = Shipping { bus_health, storing };
     let routes = routes(&collector, health::router(registry, limits.told_by(readiness)));
@@ -59,6 +62,7 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
     shutdown.cancel();
     lifecycle::drain_requests(&mut servers).await;
     auditing.end().await;
+    reporting.end().await;
     collector.join().await;
     tracing::info!("the collector is down");
     failure.map_or(Ok(()), Err)

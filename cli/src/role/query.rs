@@ -13,6 +13,7 @@ use weir_logs::LogsEngine;
 use weir_metrics::{MetricsCounters, MetricsEngine};
 use weir_model::limits::Limits;
 use weir_model::outage::Outages;
+use weir_model::scope::Scope;
 use weir_model::status::PathStatus;
 use weir_traces::{TracesCounters, TracesEngine};
 
@@ -27,12 +28,13 @@ use crate::service::health::{self, Readiness};
 use crate::service::memory::{self, Parts};
 use crate::service::storing::Storing;
 use crate::service::{build, lifecycle, listen, startup_gate};
+use crate::usage::{self, Reporting};
 use crate::{Failure, telemetry};
 
 /// Runs until SIGTERM or SIGINT, then finishes the requests that are open.
 pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let mut config = Config::of_query(&arguments)?;
-    let rules = Arc::new(rules::load(&config.rules)?.for_tenant(&config.collector.tenant));
+    let rules = Arc::new(rules::load(&config.rules, &config.collector.tenant)?);
     let main = listen::bind_main(&mut config).await?;
     let mut registry = Registry::default();
     let limits = LimitsWatch::start(&config.limits, &mut registry)?;
@@ -56,11 +58,15 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     let (spans, requests) = telemetry::start(shipper.clone(), tenant.clone(), build::node_name(&config));
     let auditing = Auditing::start(&front, Some(shipper.clone()), build::node_name(&config));
     let api = Api::new(fanout.logs(), fanout.metrics(), fanout.traces(), config.query.clone(), rules);
-    let api = api.with_counters(build::http_metrics(&mut registry)).with_status(fanout.status());
+    let used = shipper.usage().clone();
+    usage::register(&used, &mut registry);
+    let api = api.with_counters(build::http_metrics(&mut registry)).with_tenants(limits.limits(), used);
+    let api = api.with_usage_of(Scope::of(&tenant), fanout.stored()).with_status(fanout.status());
     let api = api.with_deletions(fanout.deletions(places.clone()));
     let told = storing.clone();
     let api = Arc::new(api.with_outages(Arc::new(move || told.status())));
-    let sink = Sink::new(shipper, tenant);
+    let reporting = Reporting::start(&config, shipper.clone(), &clock, "weir-query");
+    let sink = Sink::new(shipper);
     let mut evaluating = tokio::spawn(build::evaluate(&config, &api, sink, &clock, &mut registry, &shutdown));
     let admin = fanout.admin_router(places);
     let readiness = Answering { bus_health, storing, status: fanout.status(), fanout, partitions };
@@ -81,6 +87,7 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     lifecycle::drain_requests(&mut servers).await;
     lifecycle::flush_spans(spans).await;
     auditing.end().await;
+    reporting.end().await;
     build::drain_shipper(lanes, &shipping).await;
     tracing::info!("the query node is down");
     failure.map_or(Ok(()), Err)

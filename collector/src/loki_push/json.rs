@@ -71,7 +71,9 @@ pub(super) fn sections(context: &PushContext, admission: &Admission, bytes: &[u8
     for stream in streams {
         let line_bytes = stream.values.iter().map(|entry| entry.line.len()).sum();
         let labels = normalised(&stream.stream);
-        let mut builder = StreamBuilder::begin(context, admission, labels, stream.values.len(), line_bytes)?;
+        let lines = stream.values.len();
+        let begun = StreamBuilder::begin(context, admission, labels, lines, line_bytes, &mut taken.refused)?;
+        let Some(mut builder) = begun else { continue };
         for entry in &stream.values {
             builder.check_metadata(entry.metadata.len())?;
             let mut metadata = Metadata::of(&entry.metadata);

@@ -41,7 +41,8 @@ pub(super) fn sections(context: &PushContext, admission: &Admission, bytes: &[u8
     let mut metadata = Metadata::default();
     for stream in streams {
         let (lines, line_bytes) = (stream.entries, stream.entry_bytes);
-        let mut builder = StreamBuilder::begin(context, admission, stream.labels, lines, line_bytes)?;
+        let begun = StreamBuilder::begin(context, admission, stream.labels, lines, line_bytes, &mut taken.refused)?;
+        let Some(mut builder) = begun else { continue };
         for field in Fields::new(stream.message, STREAM) {
             if let (2, field) = field? {
                 entry(&mut builder, field.bytes()?, &mut metadata, &mut taken.refused)?;

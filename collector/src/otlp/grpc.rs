@@ -92,11 +92,57 @@ fn failure(error: &PushError) -> Response {
     // A gRPC client takes 12 (unimplemented) with the list for "compress in another way".
     let unsupported = matches!(error, PushError::Unsupported(_));
     let code = if unsupported { 12 } else { error.grpc_code() };
-    let mut response = Status::new(code.into(), error.to_string()).into_http::<HttpBody>();
+    let status = match error {
+        PushError::Limited { .. } => Status::with_details(code.into(), error.to_string(), retry_info(code, error)),
+        _ => Status::new(code.into(), error.to_string()),
+    };
+    let mut response = status.into_http::<HttpBody>();
     if unsupported {
         response.headers_mut().insert("grpc-accept-encoding", ENCODINGS);
     }
     response
+}
+
+/// `google.rpc.Status` with a `RetryInfo`: without one a client takes RESOURCE_EXHAUSTED for final.
+fn retry_info(code: i32, error: &PushError) -> Bytes {
+    let delay = Delay { seconds: error.retry_after().unwrap_or(1) as i64 };
+    let info = Detail {
+        type_url: "type.googleapis.com/google.rpc.RetryInfo".into(),
+        value: RetryInfo { retry_delay: Some(delay) }.encode_to_vec(),
+    };
+    RpcStatus { code, message: error.to_string(), details: vec![info] }.encode_to_vec().into()
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RpcStatus {
+    #[prost(int32, tag = "1")]
+    code: i32,
+    #[prost(string, tag = "2")]
+    message: String,
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<Detail>,
+}
+
+/// `google.protobuf.Any`
+#[derive(Clone, PartialEq, Message)]
+struct Detail {
+    #[prost(string, tag = "1")]
+    type_url: String,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RetryInfo {
+    #[prost(message, optional, tag = "1")]
+    retry_delay: Option<Delay>,
+}
+
+/// `google.protobuf.Duration`
+#[derive(Clone, PartialEq, Message)]
+struct Delay {
+    #[prost(int64, tag = "1")]
+    seconds: i64,
 }
 
 #[cfg(test)]

@@ -84,8 +84,8 @@ async fn receive<E: Export>(
 
 fn failure(format: Format, error: &PushError) -> Response {
     let mut response = format.answer(error.status(), &RpcStatus { code: error.grpc_code(), message: error.to_string() });
-    if error.is_retryable() {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    if let Some(seconds) = error.retry_after() {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }

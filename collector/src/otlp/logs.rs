@@ -74,6 +74,11 @@ fn section(
         // Every stream has a label; OpenTelemetry's word for a missing name.
         stream = Labels::from_pairs([("service_name", "unknown_service")]);
     }
+    let admitted = if records == 0 { Ok(()) } else { context.quota.stream(&stream) };
+    if let Err(excess) = admitted {
+        rejected.add_excess(records, excess);
+        return Ok(None);
+    }
     let source = format!("otlp/{:016x}", stream.stable_hash());
     let metadata = attributes.labels(|name| !is_label(name));
     let lines = Lines::begin(context, admission, stream, records, record_bytes)?;
@@ -127,7 +132,12 @@ impl Making<'_> {
             let body = body(record.body, &mut |bytes| self.admission.charge(bytes))?;
             let line = Line { timestamp, body: &body, severity: record.severity(), context: record.context() };
             metadata.clear();
-            if record.add_metadata(&mut metadata) {
+            let has_metadata = record.add_metadata(&mut metadata);
+            if let Err(excess) = self.context.quota.line(self.lines.stream(), body.len(), text_bytes + metadata.bytes()) {
+                self.rejected.refuse(&excess.into(), || "log record".to_owned());
+                continue;
+            }
+            if has_metadata {
                 // What is shared is written out for each of them by whoever stores them.
                 self.admission.spread(text_bytes)?;
             }

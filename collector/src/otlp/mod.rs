@@ -7,7 +7,8 @@
 //!   count of what was rejected. [`span`]: one span.
 //! - [`outcome`]: what a request came to. [`message`], [`attributes`]: what the messages of all three have in common.
 //!
-//! A record that cannot be kept is rejected by `partial_success`, with the number and the first reason; the rest is kept.
+//! A record that cannot be kept is rejected by `partial_success`, with the number and the first reason; the rest is kept. A request above
+//! its tenant's rate is refused as a whole, to be sent again: 429, or RESOURCE_EXHAUSTED with `RetryInfo`.
 
 mod attributes;
 mod export;
@@ -38,6 +39,8 @@ pub(crate) use self::export::{Logs, Metrics, Traces};
 
 use self::outcome::{Outcome, Rejected};
 
+/// Of counters of records.
+const SOURCE: &str = "otlp";
 /// Memory of an element of a JSON array: the largest that is common, a log record with its place in a vector that doubles.
 const JSON_ELEMENT_BYTES: usize = 320;
 
@@ -91,11 +94,10 @@ fn transcode<R: Message + DeserializeOwned>(json: &[u8], admission: &Admission) 
 
 /// Ships what a request came to and says what was rejected.
 async fn finish<S: Shipped>(context: &PushContext, outcome: Outcome<S>) -> Result<Rejected, PushError> {
-    context.ship(outcome.sections).await?;
+    context.ship(SOURCE, outcome.sections).await?;
     let rejected = outcome.rejected;
-    let invalid = rejected.count.unsigned_abs().saturating_sub(rejected.too_old + rejected.too_new);
-    for (reason, records) in [("too_old", rejected.too_old), ("too_new", rejected.too_new), ("invalid", invalid)] {
-        context.dropped("otlp", reason, records);
-    }
+    let known: u64 = rejected.by_reason.values().sum();
+    context.dropped(SOURCE, "invalid", rejected.count.unsigned_abs().saturating_sub(known));
+    rejected.by_reason.iter().for_each(|(reason, records)| context.dropped(SOURCE, reason, *records));
     Ok(rejected)
 }

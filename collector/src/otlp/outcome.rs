@@ -1,10 +1,13 @@
 //! What a request came to: its sections, and records that were not taken, with the first reason.
 
+use std::collections::BTreeMap;
+
 use weir_model::wire::Section;
 
 use crate::bounds::OutOfTime;
 use crate::push::PushContext;
 use crate::push_error::PushError;
+use crate::quota::Excess;
 
 /// Memory of a section beside its records: its header, its batch, the labels of its stream or its schema.
 pub(super) const SECTION_BYTES: usize = 1 << 10;
@@ -26,10 +29,8 @@ impl<S> Default for Outcome<S> {
 pub(crate) struct Rejected {
     /// How many.
     pub count: i64,
-    /// Of these, with a timestamp older than what is kept.
-    pub too_old: u64,
-    /// Of these, with a timestamp too far ahead.
-    pub too_new: u64,
+    /// Of these, what is known by a reason of its own; the others are invalid.
+    pub by_reason: BTreeMap<&'static str, u64>,
     /// Why, for the first; "" when there are none.
     pub reason: String,
 }
@@ -41,6 +42,8 @@ pub(crate) enum Refusal {
     Invalid(String),
     /// It would not be kept.
     Time(OutOfTime),
+    /// Its tenant may not send it.
+    Excess(Excess),
     /// The whole request takes too much memory, and is refused as a whole.
     Request,
 }
@@ -57,6 +60,12 @@ impl From<OutOfTime> for Refusal {
     }
 }
 
+impl From<Excess> for Refusal {
+    fn from(excess: Excess) -> Self {
+        Self::Excess(excess)
+    }
+}
+
 impl Rejected {
     pub(super) fn add(&mut self, count: usize, reason: impl FnOnce() -> String) {
         if self.count == 0 && count > 0 {
@@ -65,16 +74,24 @@ impl Rejected {
         self.count = self.count.saturating_add(count as i64);
     }
 
+    /// So many records of one stream.
+    pub(super) fn add_excess(&mut self, count: usize, excess: Excess) {
+        *self.by_reason.entry(excess.reason).or_default() += count as u64;
+        self.add(count, || excess.text);
+    }
+
     /// One record; `what` begins the message.
     pub(super) fn refuse(&mut self, refusal: &Refusal, what: impl FnOnce() -> String) {
         match refusal {
             Refusal::Request => {}
             Refusal::Invalid(reason) => self.add(1, || format!("{}: {reason}", what())),
+            Refusal::Excess(excess) => {
+                *self.by_reason.entry(excess.reason).or_default() += 1;
+                self.add(1, || format!("{}: {}", what(), excess.text));
+            }
             Refusal::Time(error) => {
-                match error {
-                    OutOfTime::Old { .. } => self.too_old += 1,
-                    OutOfTime::New { .. } => self.too_new += 1,
-                }
+                let reason = if matches!(error, OutOfTime::Old { .. }) { "too_old" } else { "too_new" };
+                *self.by_reason.entry(reason).or_default() += 1;
                 self.add(1, || format!("{} {error}", what()));
             }
         }

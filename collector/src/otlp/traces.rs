@@ -83,8 +83,10 @@ fn section(
     let (bounds, labels_max) = (context.bounds(Kind::Spans), context.config.labels_max);
     let mut charged = 0;
     for (i, message) in (0..).zip(message::records(scope.bytes)) {
-        span.read(message?, labels_max, admission)?;
+        let message = message?;
+        span.read(message, labels_max, admission)?;
         let head = span.head(labels_max).map_err(Refusal::from);
+        let head = head.and_then(|head| context.quota.span(message.len()).map(|()| head).map_err(Refusal::from));
         match head.and_then(|head| bounds.check(span.start()).map(|()| head).map_err(Refusal::from)) {
             Ok(head) => {
                 let borrowed = span.memory();

@@ -13,6 +13,7 @@ use super::config::Job;
 use super::fetch::Answer;
 use super::read::{Read, read};
 use crate::exposition::openmetrics::OpenMetricsError;
+use crate::quota::Quota;
 
 /// What is known of one target.
 #[derive(Default)]
@@ -33,6 +34,8 @@ pub(crate) struct Scrape<'a> {
     pub seconds: f64,
     /// The reason when it failed.
     pub answer: Result<Answer, String>,
+    /// What is above it fails the scrape.
+    pub quota: &'a Quota,
 }
 
 /// What a scrape gave.
@@ -75,13 +78,23 @@ impl Counts {
 
 /// Batches of a scrape.
 pub(crate) fn batches(scrape: Scrape<'_>, memory: &mut Memory) -> Scraped {
-    let Scrape { job, target, at, seconds, answer } = scrape;
+    let Scrape { job, target, at, seconds, answer, quota } = scrape;
+    let bytes = answer.as_ref().map_or(0, |answer| answer.body.len());
     let known = answer.as_ref().ok().and_then(|answer| memory.unchanged(answer));
-    if let Some((values, counts)) = known {
-        let main = memory.batch_unchanged(target, at, values, &counts.values(seconds));
-        return Scraped { batches: vec![main], ..Scraped::default() };
-    }
-    match answer.and_then(|answer| read(job, target, answer, memory.cache.as_ref())) {
+    let read = match known {
+        Some((values, counts)) => match quota.scrape(target, memory.schema.series[..memory.live].iter(), bytes) {
+            Ok(()) => {
+                let main = memory.batch_unchanged(target, at, values, &counts.values(seconds));
+                return Scraped { batches: vec![main], ..Scraped::default() };
+            }
+            Err(reason) => Err(reason),
+        },
+        None => answer.and_then(|answer| {
+            let read = read(job, target, answer, memory.cache.as_ref())?;
+            quota.scrape(target, read.series(), bytes).map(|()| read)
+        }),
+    };
+    match read {
         Ok(mut read) => {
             let (broken, exemplars, timed) = (read.broken.take(), read.exemplars, std::mem::take(&mut read.timed));
             let mut batches = vec![memory.batch(target, at, read, true, seconds)];
@@ -157,7 +170,9 @@ fn batch(target: &Labels, at: UnixNanos, schema: Arc<Schema>, values: Vec<f64>) 
 mod tests {
     use super::super::config::PrometheusConfig;
     use super::*;
+    use crate::quota::Quotas;
     use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+    use weir_model::limits::{Limits, OverridesFile};
 
     fn text(body: &str) -> Answer {
         Answer { body: body.into(), is_openmetrics: false }
@@ -177,7 +192,7 @@ mod tests {
             PrometheusConfig::parse(&format!("scrape_configs: [{{job_name: j{extra}}}]")).unwrap().scrape_configs.remove(0)
         };
         let target = Labels::from_pairs([("job", "j"), ("instance", "i")]);
-        let job = config("");
+        let (job, quota) = (config(""), Quotas::none().of("t"));
         let (mut memory, mut last) = (Memory::default(), std::ptr::from_ref(&job));
         let mut scrape = |job: &Job, answer: Result<&str, &str>, expected: &[&str]| {
             if !std::ptr::eq(job, std::mem::replace(&mut last, job)) {
@@ -185,7 +200,7 @@ mod tests {
                 memory.cache = None;
             }
             let answer = answer.map(text).map_err(str::to_owned);
-            let scraped = batches(Scrape { job, target: &target, at: 1, seconds: 0.5, answer }, &mut memory);
+            let scraped = batches(Scrape { job, target: &target, at: 1, seconds: 0.5, answer, quota: &quota }, &mut memory);
             assert_eq!(show(&scraped.batches[0]), expected);
             scraped.batches
         };
@@ -251,11 +266,11 @@ mod tests {
             let yaml = format!("scrape_configs: [{{job_name: j, honor_timestamps: {honor}, {rule}}}]");
             let job = PrometheusConfig::parse(&yaml).unwrap().scrape_configs.remove(0);
             let target = Labels::from_pairs([("job", "j")]);
-            let mut memory = Memory::default();
+            let (mut memory, quota) = (Memory::default(), Quotas::none().of("t"));
             for (at, body) in (1..).zip(&bodies) {
                 // The same without what is remembered of the text.
                 let mut fresh = Memory { schema: memory.schema.clone(), cache: None, ..memory };
-                let scrape = |answer| Scrape { job: &job, target: &target, at, seconds: 0.5, answer };
+                let scrape = |answer| Scrape { job: &job, target: &target, at, seconds: 0.5, answer, quota: &quota };
                 let (seen, expected) = (batches(scrape(Ok(text(body))), &mut memory), batches(scrape(Ok(text(body))), &mut fresh));
                 assert_eq!(format!("{:?} {:?}", seen.batches, seen.failure), format!("{:?} {:?}", expected.batches, expected.failure), "{body}");
             }
@@ -263,13 +278,39 @@ mod tests {
     }
 
     #[test]
+    fn a_scrape_above_its_tenant_s_limits_fails_and_says_so() {
+        let job = PrometheusConfig::parse("scrape_configs: [{job_name: j}]").unwrap().scrape_configs.remove(0);
+        let limits = r#"{"defaults": {"metrics": {"series_max": 2, "ingestion": {"records_rate": 1, "records_burst": 5}}}}"#;
+        let file: OverridesFile = serde_json::from_str(limits).unwrap();
+        let quotas = Quotas::new(Limits::new(file.try_into().unwrap()), Arc::new(|| 0));
+        let (mut memory, quota) = (Memory::default(), quotas.of("t"));
+        let target = Labels::from_pairs([("job", "j")]);
+        let mut scrape = |body: &str, failure: &str, expected: &[&str]| {
+            let scrape = Scrape { job: &job, target: &target, at: 1, seconds: 0.5, answer: Ok(text(body)), quota: &quota };
+            let scraped = batches(scrape, &mut memory);
+            let why = scraped.failure.unwrap_or_default();
+            assert!(why.contains(failure) && why.is_empty() == failure.is_empty(), "{body}: {why}");
+            assert_eq!(show(&scraped.batches[0]), expected, "{body}");
+        };
+        let (a, up, down) = (r#"{__name__="a"} 1"#, r#"{__name__="up"} 1"#, r#"{__name__="up"} 0"#);
+        scrape("a 1\n", "", &[a, up]);
+        // Series that were never taken are not said to have ended.
+        let stale = r#"{__name__="a"} stale"#;
+        scrape("a 1\nb 1\nc 1\n", "per-user series limit of 2 exceeded", &[stale, down]);
+        scrape("a 1\nb 1\n", "", &[a, r#"{__name__="b"} 1"#, up]);
+        scrape("a 1\nb 1\n", "", &[a, r#"{__name__="b"} 1"#, up]);
+        // The next is like it in all but its numbers, and above the rate.
+        scrape("a 1\nb 1\n", "ingestion rate limit exceeded for user t", &[stale, r#"{__name__="b"} stale"#, down]);
+    }
+
+    #[test]
     fn an_answer_of_which_only_numbers_change_is_not_read_again() {
         let job = PrometheusConfig::parse("scrape_configs: [{job_name: j}]").unwrap().scrape_configs.remove(0);
         let target = Labels::from_pairs([("job", "j")]);
-        let mut memory = Memory::default();
+        let (mut memory, quota) = (Memory::default(), Quotas::none().of("t"));
         let mut scrape = |body: &str| {
             let known = memory.unchanged(&text(body)).is_some();
-            let scrape = Scrape { job: &job, target: &target, at: 1, seconds: 0.5, answer: Ok(text(body)) };
+            let scrape = Scrape { job: &job, target: &target, at: 1, seconds: 0.5, answer: Ok(text(body)), quota: &quota };
             let schema = Arc::clone(&batches(scrape, &mut memory).batches[0].schema);
             (known, schema)
         };

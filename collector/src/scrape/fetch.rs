@@ -20,7 +20,7 @@ pub(crate) struct Answer {
 /// The reason when the scrape failed.
 pub(crate) async fn fetch(target: &Endpoint, job: &Job) -> Result<Answer, String> {
     let request = target.request(reqwest::Method::GET).header("accept", ACCEPT);
-    let mut response = authorised(job, request)?.send().await.map_err(|error| why(&error))?;
+    let mut response = authorised(job, request)?.send().await.map_err(why)?;
     if !response.status().is_success() {
         return Err(format!("answered {}", response.status()));
     }
@@ -28,7 +28,7 @@ pub(crate) async fn fetch(target: &Endpoint, job: &Job) -> Result<Answer, String
     let is_openmetrics = media_type(kind).eq_ignore_ascii_case(openmetrics::CONTENT_TYPE);
     let declared = response.content_length().unwrap_or_default().min(job.body_size_limit.0).min(BODY_TRUSTED_BYTES);
     let mut body = Vec::with_capacity(declared as usize);
-    while let Some(chunk) = response.chunk().await.map_err(|error| why(&error))? {
+    while let Some(chunk) = response.chunk().await.map_err(why)? {
         if (body.len() + chunk.len()) as u64 > job.body_size_limit.0 {
             return Err(format!("answer of more than {} bytes (body_size_limit)", job.body_size_limit.0));
         }

@@ -88,6 +88,12 @@ fn read_openmetrics(job: &Job, target: &Labels, body: &str) -> Result<Read, Stri
 }
 
 impl Read {
+    /// Of the scrape's own time, and of others.
+    pub fn series(&self) -> impl Iterator<Item = &Labels> + Clone {
+        let timed = self.timed.values().flatten();
+        self.samples.iter().chain(timed).map(|(labels, _)| labels)
+    }
+
     /// The series' own labels; `None` when rules drop it.
     fn resolve(&mut self, job: &Job, target: &Labels, own: Labels) -> Option<Labels> {
         let own = if job.honor_labels { own } else { exported(target, own) };

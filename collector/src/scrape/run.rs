@@ -18,6 +18,7 @@ use super::tls::Connector;
 use crate::epoch::{Epochs, Rows};
 use crate::metrics::CollectorMetrics;
 use crate::push::Clock;
+use crate::quota::Quotas;
 use crate::ship::Shipper;
 
 const SOURCE: &str = "scrape";
@@ -31,6 +32,8 @@ pub struct Deps {
     pub shipper: Shipper,
     /// Whose samples.
     pub tenant: String,
+    /// How many.
+    pub(crate) quotas: Quotas,
     /// Counts.
     pub metrics: CollectorMetrics,
     /// Timestamps.
@@ -146,8 +149,9 @@ impl Scraper {
         // A closed semaphore cannot be: nobody closes it.
         let _turn = self.readers.acquire().await;
         let (job, target, mut own) = (self.job.clone(), self.target.labels.clone(), std::mem::take(memory));
+        let quota = self.deps.quotas.of(&self.deps.tenant);
         let reading = tokio::task::spawn_blocking(move || {
-            let scraped = batch::batches(Scrape { job: &job, target: &target, at, seconds, answer }, &mut own);
+            let scraped = batch::batches(Scrape { job: &job, target: &target, at, seconds, answer, quota: &quota }, &mut own);
             (scraped, own)
         });
         match reading.await {

@@ -14,6 +14,7 @@ use weir_model::outage::Target;
 use weir_model::signal::Signal;
 use weir_model::wire::{Kind, Limits, RecordBuilder, Section, WireError};
 
+use super::fair::Exit;
 use super::queue::{Completion, InFlight, QueuedSection};
 use crate::error::ShipError;
 use crate::metrics::ShipMetrics;
@@ -55,7 +56,7 @@ type Run<S> = Vec<(usize, Section<S>)>;
 impl Lane {
     /// Two tasks: gather and encode, append and acknowledge. They end when all senders are gone and all is durable, or
     /// when `stop` says so.
-    pub fn spawn<S: Signal>(self, rx: mpsc::Receiver<QueuedSection<S>>, stop: CancellationToken, tasks: &mut JoinSet<()>) {
+    pub fn spawn<S: Signal>(self, rx: Exit<S>, stop: CancellationToken, tasks: &mut JoinSet<()>) {
         let lane = Arc::new(self);
         // One encoded record may wait while another is in flight.
         let (encoded_tx, encoded_rx) = mpsc::channel(1);
@@ -63,10 +64,10 @@ impl Lane {
         tasks.spawn(lane.append_all(S::KIND, encoded_rx, stop));
     }
 
-    async fn gather<S: Signal>(self: Arc<Self>, mut rx: mpsc::Receiver<QueuedSection<S>>, tx: mpsc::Sender<Encoded>) {
+    async fn gather<S: Signal>(self: Arc<Self>, rx: Exit<S>, tx: mpsc::Sender<Encoded>) {
         let mut gather_bytes = GATHER_BYTES_FIRST;
-        while let Some(first) = rx.recv().await {
-            let queued = self.fill(first, &mut rx, gather_bytes).await;
+        while let Some(first) = rx.next().await {
+            let queued = self.fill(first, &rx, gather_bytes).await;
             let lane = self.clone();
             let Ok(records) = tokio::task::spawn_blocking(move || lane.encode(queued)).await else {
                 tracing::error!(
@@ -85,17 +86,12 @@ impl Lane {
     }
 
     /// Takes what comes within the linger, up to the byte target.
-    async fn fill<S>(
-        &self,
-        first: QueuedSection<S>,
-        rx: &mut mpsc::Receiver<QueuedSection<S>>,
-        gather_bytes: usize,
-    ) -> Vec<QueuedSection<S>> {
+    async fn fill<S>(&self, first: QueuedSection<S>, rx: &Exit<S>, gather_bytes: usize) -> Vec<QueuedSection<S>> {
         let deadline = Instant::now() + self.linger;
         let mut bytes = first.weight;
         let mut queued = vec![first];
         while bytes < gather_bytes && queued.len() < self.limits.sections as usize {
-            match tokio::time::timeout_at(deadline, rx.recv()).await {
+            match tokio::time::timeout_at(deadline, rx.next()).await {
                 Ok(Some(next)) => {
                     bytes += next.weight;
                     queued.push(next);

@@ -7,10 +7,12 @@
 //!   bytes, before anything later: were a later record stored first, the reader's mark would hide the earlier one. A record holds
 //!   up to 1 MiB compressed, 5 to 15 MiB of log lines, so an acknowledgement in 5 ms allows far more than a core can compress; and
 //!   nothing depends on how a bus orders its retries.
-//! - Queues are bounded in bytes; a full lane makes `send` wait, and the source stays where it is.
+//! - Queues are bounded in bytes; a full lane makes `send` wait, and the source stays where it is. Tenants share the room of a lane and
+//!   take turns in it ([`room`], [`fair`]): one that sends more than the bus takes waits for itself.
 //! - There is no spool. Log files are their own: the reader waits, and rotated files are pinned by hard links within a byte budget.
 //!   Pushes are answered 503 after `push.patience`; the client's next attempt has the same digests. Samples are skipped and counted.
 //!
+//! - [`fair`], [`room`], `queue`: what waits for a lane, and how much may.
 //! - [`lane`]: gather, encode, append, acknowledge. One a partition of each signal.
 //! - [`size`]: sections that are too large for one record.
 
@@ -20,7 +22,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_bus::{Log, TopicPartition, partition_of};
@@ -28,22 +30,27 @@ use weir_model::log::LogBatch;
 use weir_model::metric::MetricBatch;
 use weir_model::signal::Signal;
 use weir_model::span::SpanBatch;
+use weir_model::usage::{Amount, Usage};
 use weir_model::wire::{Limits, Section};
 
 use crate::config::ShipConfig;
 use crate::error::{CollectorError, ShipError};
 use crate::metrics::ShipMetrics;
 
+mod fair;
 mod gauges;
 mod lane;
 mod queue;
+mod room;
 mod size;
 #[cfg(test)]
 mod tests;
 
+use fair::Entrance;
 pub use gauges::LaneWatch;
 pub(crate) use gauges::NAMES;
-use queue::{Completion, InFlight, QueuedSection};
+use queue::{Completion, Counted, InFlight, QueuedSection};
+use room::Rooms;
 
 /// Resolves once the section is durable, or when it never will be.
 pub struct Receipt(oneshot::Receiver<Result<(), ShipError>>);
@@ -58,11 +65,12 @@ impl Future for Receipt {
 
 /// One partition's entrance.
 pub struct LaneSender<S> {
-    tx: mpsc::Sender<QueuedSection<S>>,
-    budget: Arc<Semaphore>,
+    entrance: Entrance<S>,
+    rooms: Arc<Rooms>,
     budget_units: u32,
     partition: u32,
     in_flight: InFlight,
+    usage: Usage,
 }
 
 /// How a lane is doing.
@@ -116,13 +124,14 @@ impl Shipped for SpanBatch {
 pub struct Shipper {
     lanes: Arc<LaneSenders>,
     limits: Limits,
+    usage: Usage,
 }
 
 /// The lanes at work; joined at shutdown.
 pub struct Lanes(JoinSet<()>);
 
-/// Sections that may wait in a lane besides its byte budget: bounds the cost of many tiny ones.
-const LANE_SECTIONS: usize = 4096;
+/// Sections that may wait in a lane, however small: each takes its part of the room at least.
+const LANE_SECTIONS: u32 = 4096;
 /// Budgets are counted in this many bytes, so that a `u32` of permits reaches 4 TiB.
 const BUDGET_UNIT: usize = 1024;
 
@@ -135,9 +144,15 @@ impl Shipper {
         stop: CancellationToken,
     ) -> Result<(Self, Lanes), CollectorError> {
         let limits = Limits::default();
+        let usage = metrics.usage.clone();
         let mut opening = Opening { bus, config, metrics, stop, limits, tasks: JoinSet::new() };
         let lanes = LaneSenders { logs: opening.lanes().await?, metrics: opening.lanes().await?, spans: opening.lanes().await? };
-        Ok((Self { lanes: Arc::new(lanes), limits }, Lanes(opening.tasks)))
+        Ok((Self { lanes: Arc::new(lanes), limits, usage }, Lanes(opening.tasks)))
+    }
+
+    /// Where is counted what each tenant has sent.
+    pub fn usage(&self) -> &Usage {
+        &self.usage
     }
 
     /// How each lane is doing, by topic and partition.
@@ -192,14 +207,14 @@ impl Opening<'_> {
     }
 
     fn lane<S: Signal>(&mut self, partition: u32) -> LaneSender<S> {
-        let (tx, rx) = mpsc::channel(LANE_SECTIONS);
+        let (entrance, exit) = fair::queue();
         let budget_units = u32::try_from(self.config.queue_max.to_usize().div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX >> 3).max(1);
-        let (budget, in_flight) = (Arc::new(Semaphore::new(budget_units as usize)), InFlight::default());
+        let (rooms, in_flight) = (Rooms::new(budget_units), InFlight::default());
         let place = TopicPartition { topic: S::KIND.topic().to_owned(), partition };
         let (bus, linger, metrics) = (Arc::clone(&self.bus), self.config.linger, self.metrics.clone());
         let lane = lane::Lane { place, bus, limits: self.limits, linger, metrics, in_flight: in_flight.clone() };
-        lane.spawn(rx, self.stop.clone(), &mut self.tasks);
-        LaneSender { tx, budget, budget_units, partition, in_flight }
+        lane.spawn(exit, self.stop.clone(), &mut self.tasks);
+        LaneSender { entrance, rooms, budget_units, partition, in_flight, usage: self.metrics.usage.clone() }
     }
 }
 
@@ -213,11 +228,10 @@ impl LaneSenders {
 impl<S: Signal> LaneSender<S> {
     fn state(&self) -> LaneState {
         let units = u64::from(self.budget_units);
-        let free = self.budget.available_permits() as u64;
         LaneState {
             topic: S::KIND.topic(),
             partition: self.partition,
-            queued_bytes: units.saturating_sub(free) * BUDGET_UNIT as u64,
+            queued_bytes: u64::from(self.rooms.held()) * BUDGET_UNIT as u64,
             queue_bytes_max: units * BUDGET_UNIT as u64,
             waiting: self.in_flight.lock().map(|since| since.elapsed()),
         }
@@ -225,12 +239,14 @@ impl<S: Signal> LaneSender<S> {
 
     async fn queue(&self, section: Section<S>) -> Result<Receipt, ShipError> {
         let weight = section.batch.weight();
-        let units = u32::try_from(weight.div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX).clamp(1, self.budget_units);
-        // A closed semaphore cannot be: nobody closes it.
-        let budget = self.budget.clone().acquire_many_owned(units).await.map_err(|_| ShipError::Stopped)?;
+        let units = u32::try_from(weight.div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX);
+        let units = units.max(self.budget_units / LANE_SECTIONS).clamp(1, self.budget_units);
+        let room = self.rooms.take(&section.header.tenant, units).await;
         let (tx, rx) = oneshot::channel();
-        let queued = QueuedSection { section, weight, done: Completion { tx, _budget: budget } };
-        self.tx.send(queued).await.map_err(|_| ShipError::Stopped)?;
+        let amount = Amount { records: section.batch.records(), bytes: weight as u64 };
+        let counted = Counted { usage: self.usage.clone(), tenant: section.header.tenant.clone(), kind: S::KIND, amount };
+        let queued = QueuedSection { section, weight, done: Completion { tx, counted, _room: room } };
+        self.entrance.push(queued)?;
         Ok(Receipt(rx))
     }
 }

@@ -68,6 +68,26 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn what_is_durable_counts_for_its_tenant() {
+    let log = TestLog::new(1);
+    let (shipper, _lanes, _stop) = start(&log, quick()).await;
+    let mut other = lines("b", 0, 3, |_| vec![b'x'; 10]);
+    other.header.tenant = "u".into();
+    log.flow(false);
+    let receipts = [shipper.send(lines("a", 0, 5, |_| vec![b'x'; 100])).await.unwrap(), shipper.send(other).await.unwrap()];
+    assert!(shipper.usage().all().is_empty(), "nothing is acknowledged");
+    log.flow(true);
+    for receipt in receipts {
+        receipt.await.unwrap();
+    }
+    assert!(shipper.send(lines("c", 0, 1, |_| noise(7, 3 << 20))).await.unwrap().await.is_err(), "refused");
+    let all = shipper.usage().all();
+    let counted: Vec<_> = all.iter().map(|(tenant, usage)| (&**tenant, usage.ingested[0].records)).collect();
+    assert_eq!(counted, [("t", 5), ("u", 3)]);
+    assert!((500..1000).contains(&all[0].1.ingested[0].bytes), "{all:?}");
+}
+
+#[tokio::test]
 async fn sources_keep_their_order_and_share_records() {
     let log = TestLog::new(3);
     let (shipper, lanes, _stop) = start(&log, quick()).await;

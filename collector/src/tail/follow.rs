@@ -2,9 +2,12 @@
 //! ([`super::acknowledge`]). Started by [`super::find`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use weir_model::wire::{Mark, Section, SectionHeader};
+use weir_model::log::LogBatch;
+use weir_model::signal::Signal;
+use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::acknowledge::{Pending, acknowledge};
 use super::assemble::{Chunk, Snapshot};
@@ -12,7 +15,10 @@ use super::discover::LogSpec;
 use super::file_set::{LogFileSet, Step};
 use super::identity::Fingerprint;
 use super::shared::{SOURCE, Shared};
+use crate::quota::RATE_LIMITED;
 
+/// Where a tenant's rate is used up it is looked at again after so long at the latest: it may have been changed.
+const RATE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Blocks of a log that may wait for their acknowledgement, besides the lanes' byte budgets.
 const BLOCKS_UNDER_WAY: usize = 64;
 
@@ -183,6 +189,7 @@ impl Follower {
             let mark = Mark::Sequence { epoch, first: chunk.first, last: chunk.last };
             let records = u32::try_from(chunk.batch.len()).unwrap_or(u32::MAX);
             let header = SectionHeader { tenant: self.shared.deps.tenant.clone(), source, mark, records };
+            self.within_rate(&chunk.batch).await?;
             let section = Section::new(header, chunk.batch);
             let sent = tokio::select! {
                 sent = self.shared.deps.shipper.send(section) => sent,
@@ -192,6 +199,20 @@ impl Follower {
         }
         let block = Pending::Block { receipts, epoch, snapshot, fingerprint, bytes };
         self.pending.send(block).await.map_err(|_| Stop::Leave)
+    }
+
+    /// Waits until the tenant may send so much: the file stays where it is, and what it is rotated into is pinned meanwhile.
+    async fn within_rate(&self, batch: &LogBatch) -> Result<(), Stop> {
+        let deps = &self.shared.deps;
+        loop {
+            let quota = deps.quotas.of(&deps.tenant);
+            let Err(limited) = quota.take(Kind::Logs, batch.len() as u64, batch.weight() as u64) else { return Ok(()) };
+            deps.metrics.event(SOURCE, RATE_LIMITED, 1);
+            tokio::select! {
+                () = tokio::time::sleep(limited.wait.min(RATE_WAIT_MAX)) => {}
+                () = deps.shutdown.cancelled() => return Err(Stop::Leave),
+            }
+        }
     }
 
     /// Waits until everything shipped is acknowledged.

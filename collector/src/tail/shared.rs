@@ -17,6 +17,7 @@ use crate::epoch::Epochs;
 use crate::metrics::CollectorMetrics;
 use crate::node::Recount;
 use crate::push::Clock;
+use crate::quota::Quotas;
 use crate::ship::Shipper;
 
 pub(super) const SOURCE: &str = "files";
@@ -30,6 +31,8 @@ pub struct Deps {
     pub shipper: Shipper,
     /// Whose lines.
     pub tenant: String,
+    /// How many a second.
+    pub(crate) quotas: Quotas,
     /// Part of the sources' names.
     pub node: String,
     /// Counts.

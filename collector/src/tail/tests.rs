@@ -3,6 +3,7 @@
 
 mod carried;
 mod epochs;
+mod limits;
 mod refused;
 
 use std::fs;
@@ -14,11 +15,14 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use weir_model::config::ByteSize;
+use weir_model::limits::Limits;
 
 use super::{Configured, Deps, run};
 use crate::config::{FileFormat, FilesConfig, PathConfig, ShipConfig};
 use crate::epoch::Epochs;
 use crate::metrics::CollectorMetrics;
+use crate::push::Clock;
+use crate::quota::Quotas;
 use crate::ship::{Lanes, Shipper};
 use crate::testing::TestLog;
 
@@ -35,6 +39,7 @@ struct Fixture {
     is_hidden: Arc<AtomicBool>,
     /// Discoveries so far.
     polls: Arc<AtomicUsize>,
+    limits: Limits,
 }
 
 struct Running {
@@ -59,6 +64,7 @@ impl Fixture {
             clock: 0,
             is_hidden: Arc::default(),
             polls: Arc::default(),
+            limits: Limits::default(),
         }
     }
 
@@ -107,12 +113,14 @@ impl Fixture {
             Shipper::start(self.log.clone(), &ship, self.metrics.ship.clone(), stop_lanes.clone()).await.unwrap();
         let (start, ahead, format) = (tokio::time::Instant::now(), self.clock, self.format);
         let (is_hidden, polls) = (self.is_hidden.clone(), self.polls.clone());
+        let clock: Clock = Arc::new(move || 1_900_000_000_000_000_000 + ahead + start.elapsed().as_nanos() as i64);
         let deps = Deps {
+            quotas: Quotas::new(self.limits.clone(), clock.clone()),
             shipper,
             tenant: "t".into(),
             node: "n".into(),
             metrics: self.metrics.clone(),
-            clock: Arc::new(move || 1_900_000_000_000_000_000 + ahead + start.elapsed().as_nanos() as i64),
+            clock,
             data: self.directory.path().join("data"),
             epochs: Arc::new(Epochs::open(&self.directory.path().join("data")).unwrap()),
             recount: None,

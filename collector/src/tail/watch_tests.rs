@@ -22,6 +22,7 @@ use crate::config::{FileFormat, FilesConfig, ShipConfig};
 use crate::epoch::Epochs;
 use crate::error::CollectorError;
 use crate::metrics::CollectorMetrics;
+use crate::quota::Quotas;
 use crate::ship::{Lanes, Shipper};
 use crate::testing::TestLog;
 
@@ -174,6 +175,7 @@ impl Tail {
         let hour = Duration::from_secs(3600);
         let config = FilesConfig { discover_interval: interval, checkpoint_interval: hour, ..FilesConfig::default() };
         let deps = Deps {
+            quotas: Quotas::none(),
             shipper,
             tenant: "t".into(),
             node: "n".into(),

@@ -17,6 +17,7 @@ import { Metrics } from './views/metrics';
 import { SignIn } from './views/signin';
 import { TracePage } from './views/trace';
 import { Traces } from './views/traces';
+import { UsageView } from './views/usage';
 
 const TABS: [string, string, RegExp][] = [
   ['/', 'Containers', /^\/$/],
@@ -26,6 +27,7 @@ const TABS: [string, string, RegExp][] = [
   ['/graph', 'Metrics', /^\/graph/],
   ['/alerts', 'Alerts', /^\/alerts/],
   ['/health', 'Health', /^\/health/],
+  ['/usage', 'Usage', /^\/usage/],
 ];
 
 export function App() {
@@ -68,6 +70,7 @@ function View({ at }: { at: string }) {
     case 'graph': return <Metrics />;
     case 'alerts': return <Alerts />;
     case 'health': return <Health />;
+    case 'usage': return <UsageView />;
     default: return <Nowhere at={at} />;
   }
 }

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use thiserror::Error;
 
+use crate::time::TimeRange;
+
 /// Why a read stopped. What is merely missing is in the coverage, not here.
 #[derive(Debug, Error)]
 pub enum ReadError {
@@ -28,6 +30,24 @@ pub enum ReadError {
         /// The configuration key.
         key: &'static str,
     },
+    /// The request would take more than one of its tenants allows it.
+    #[error(
+        "tenant {tenant:?}: the query needs more than {limit} {what} ({key} of this tenant); narrow the time range or the selector"
+    )]
+    TenantBudget {
+        tenant: Arc<str>,
+        /// The limit's value, with its unit where `what` does not say it.
+        limit: String,
+        what: &'static str,
+        /// The key in the file of overrides.
+        key: &'static str,
+    },
+    /// The requests of one tenant are at a limit; later it may be different. Loki's clients know the first words.
+    #[error("too many outstanding requests: tenant {tenant:?} has {limit} {what} ({key}); try again in a moment")]
+    TenantBusy { tenant: Arc<str>, limit: u64, what: &'static str, key: &'static str },
+    /// The request took longer than one of its tenants allows it.
+    #[error("the query was cancelled: it took longer than the {limit} that tenant {tenant:?} allows ({key})")]
+    TenantTime { tenant: Arc<str>, limit: String, key: &'static str },
     /// The request took too long, or its client has gone.
     #[error("the query was cancelled: {0}")]
     Cancelled(&'static str),
@@ -42,6 +62,14 @@ pub trait Budget: Send + Sync {
     fn check(&self) -> Result<(), ReadError>;
     /// Takes note of work about to be done: samples or lines decoded. Errors when that is too much. Memory is told of on its own.
     fn spend(&self, count: u64) -> Result<(), ReadError>;
+    /// Takes note of bytes about to be read: of chunks and groups as they lie in a block. Errors when that is too much.
+    fn read(&self, _bytes: u64) -> Result<(), ReadError> {
+        Ok(())
+    }
+    /// Errors when that is more time than one read may span. What lies ahead of now does not count.
+    fn span(&self, _range: TimeRange) -> Result<(), ReadError> {
+        Ok(())
+    }
     /// Takes note of memory about to be held for the request. Errors when it, or all requests together, may not hold so much.
     fn reserve(&self, _bytes: u64) -> Result<(), ReadError> {
         Ok(())

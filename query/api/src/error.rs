@@ -5,14 +5,16 @@ use axum::response::Response;
 use weir_logql::QueryError;
 use weir_model::select::ReadError;
 
-/// 400 for what the caller can mend, 503 for what a later try can, 504 for too slow, 500 for the store.
+/// 400 for what the caller can mend, 503 for what a later try can, 429 where others of the same tenant are in the way, 504 for too slow, 500 for the store.
 pub(crate) fn status(error: &QueryError) -> StatusCode {
     match error {
-        QueryError::Parse(_) | QueryError::Bad(_) | QueryError::Pipeline { .. } | QueryError::Read(ReadError::Budget { .. }) => {
-            StatusCode::BAD_REQUEST
-        }
+        QueryError::Parse(_)
+        | QueryError::Bad(_)
+        | QueryError::Pipeline { .. }
+        | QueryError::Read(ReadError::Budget { .. } | ReadError::TenantBudget { .. }) => StatusCode::BAD_REQUEST,
+        QueryError::Read(ReadError::TenantBusy { .. }) => StatusCode::TOO_MANY_REQUESTS,
         QueryError::Read(ReadError::Busy { .. }) => StatusCode::SERVICE_UNAVAILABLE,
-        QueryError::Read(ReadError::Cancelled(_)) => StatusCode::GATEWAY_TIMEOUT,
+        QueryError::Read(ReadError::Cancelled(_) | ReadError::TenantTime { .. }) => StatusCode::GATEWAY_TIMEOUT,
         QueryError::Read(ReadError::Store(_)) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -7,10 +7,11 @@
 //! - `weir`: `/api/weir/v1/*`, for the page and the command line. Shapes: `docs/api.md`; `status` is what the
 //!   aggregator tells it.
 //!
-//! What several share: `params` (query string and form), `reply` (an answer's text, within the budget), `coverage_header`,
+//! What several share: `call` (a request's turn, and what its tenants may take), `params` (query string and form), `reply` (an answer's text, within the budget), `coverage_header`,
 //! `outage_header` (that new records are not stored), `error` (errors as HTTP status), `revalidate` (304 for who has the answer),
 //! `deletions` (requests to delete), `live` (tails), `tenants` (readers for scopes of several tenants), `metrics` (counters of them all); of the trace APIs: `trace_search`, `logfmt` (tags), `values` (attributes).
 
+mod call;
 pub(crate) mod coverage_header;
 mod deletions;
 pub(crate) mod error;
@@ -33,20 +34,18 @@ pub(crate) mod values;
 pub mod weir;
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use axum::response::Response;
-use reply::Reply;
 use tenants::{TenantsLogs, TenantsMetrics, TenantsTraces};
 use tokio::sync::Semaphore;
 use weir_access::{Needs, Routes, Telemetry, Verb};
-use weir_budget::Load;
-use weir_budget::{QueryConfig, RequestBudget};
+use weir_budget::{Load, QueryConfig};
 use weir_model::deletion::Deletions;
-use weir_model::panic_guard;
-use weir_model::select::{LogReader, MetricReader, ReadError, TraceReader};
+use weir_model::limits::Limits;
+use weir_model::scope::Scope;
+use weir_model::select::{LogReader, MetricReader, TraceReader};
 use weir_model::status;
 use weir_model::time::UnixNanos;
+use weir_model::usage::{StoredUsage, Usage};
 
 /// What every handler works with.
 pub struct Api {
@@ -62,6 +61,10 @@ pub struct Api {
     pub rules: Arc<weir_rules::RuleSet>,
     /// What queries share.
     load: Load,
+    /// Where usage is kept: the series of weir's own tenant. `None` where it is not kept.
+    pub(crate) usage_scope: Option<Scope>,
+    /// What is stored of each tenant. `None` where nobody knows.
+    pub(crate) stored: Option<Arc<dyn StoredUsage>>,
     /// Places of live tails.
     pub(crate) tails: Arc<Semaphore>,
     /// When a tail is given up.
@@ -105,6 +108,8 @@ impl Api {
             config,
             rules,
             load,
+            usage_scope: None,
+            stored: None,
             tails,
             tail_timing,
             counters,
@@ -133,9 +138,22 @@ impl Api {
         self
     }
 
+    /// What each tenant's queries may take, and where what they took is counted.
+    pub fn with_tenants(mut self, limits: Limits, usage: Usage) -> Self {
+        self.load = Load::of_tenants(&self.config, self.load.metrics().clone(), limits, usage);
+        self
+    }
+
+    /// Tells usage by tenant out of this scope's series, and what is stored.
+    pub fn with_usage_of(mut self, scope: Scope, stored: Arc<dyn StoredUsage>) -> Self {
+        (self.usage_scope, self.stored) = (Some(scope), Some(stored));
+        self
+    }
+
     /// Counts requests where the caller has registered them.
     pub fn with_counters(mut self, counters: metrics::HttpMetrics) -> Self {
-        self.load = Load::new(&self.config, counters.load.clone());
+        let load = Load::of_tenants(&self.config, counters.load.clone(), self.load.limits().clone(), self.load.usage().clone());
+        self.load = load;
         self.counters = counters;
         self
     }
@@ -156,47 +174,6 @@ impl Api {
     pub fn with_clock(mut self, clock: fn() -> UnixNanos) -> Self {
         (self.clock, self.started) = (clock, clock());
         self
-    }
-
-    /// Runs a query's sync work, parsing included, off the async threads, at most `concurrency` at once, with a fresh
-    /// budget that is cancelled when the caller is dropped. Errors when too many wait already.
-    pub async fn run<T: Send + 'static, E: From<ReadError> + Send + 'static>(
-        self: &Arc<Self>,
-        work: impl FnOnce(&Self, &RequestBudget) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E> {
-        self.within(|api, budget| work(api, &budget)).await
-    }
-
-    /// The same for work that makes the whole answer. Its text stays in the memory of queries until it is sent.
-    pub(crate) async fn answer<E: From<ReadError> + Send + 'static>(
-        self: &Arc<Self>,
-        work: impl FnOnce(&Self, &RequestBudget) -> Result<Reply, E> + Send + 'static,
-    ) -> Result<Response, E> {
-        let answered = self.within(|api, budget| {
-            let reply = work(api, &budget)?;
-            let held = budget.keep(reply.bytes())?;
-            Ok(reply.into_response(held))
-        });
-        answered.await
-    }
-
-    async fn within<T: Send + 'static, E: From<ReadError> + Send + 'static>(
-        self: &Arc<Self>,
-        work: impl FnOnce(&Self, RequestBudget) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E> {
-        let (mut budget, _guard) = RequestBudget::new(&self.config, &self.load);
-        let begun = Instant::now();
-        let place = self.load.place(self.config.timeout).await?;
-        budget.waited = begun.elapsed();
-        let api = Arc::clone(self);
-        tokio::task::spawn_blocking(move || {
-            let _place = place;
-            panic_guard::catch(|| work(&api, budget))
-        })
-        .await
-        .map_err(|error| error.to_string())
-        .flatten()
-        .map_err(|_| ReadError::Store("the query stopped by a fault of weir's; the log says more".into()))?
     }
 }
 

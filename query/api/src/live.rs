@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::StatusCode;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
+use weir_access::{Denied, Held};
 use weir_logql::LogExpr;
 use weir_logql::eval::lines::Entry;
 use weir_logql::pipeline::labels::LineLabels;
@@ -73,10 +74,11 @@ pub(crate) fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
     upgrade.max_message_size(MESSAGE_BYTES_MAX).max_frame_size(MESSAGE_BYTES_MAX)
 }
 
-/// Sends what `step` has to say, which is asked every [`TICK`] off the async threads, until the client has gone.
+/// Sends what `step` has to say, which is asked every [`TICK`] off the async threads, until the client has gone, or what it was
+/// granted has ended, which is looked at with each ping.
 pub(crate) async fn follow(
     mut socket: WebSocket,
-    (timing, counters, _places): (Timing, HttpMetrics, TailPlaces),
+    (timing, counters, held, _places): (Timing, HttpMetrics, Held, TailPlaces),
     mut step: impl FnMut() -> Option<String> + Send + 'static,
 ) {
     let (mut tick, mut ping) = (interval(TICK), interval_at(Instant::now() + timing.ping, timing.ping));
@@ -95,6 +97,11 @@ pub(crate) async fn follow(
             _ = ping.tick() => {
                 if heard.elapsed() >= timing.silence {
                     return counters.tail_closed("silent");
+                }
+                if let Some(denied) = held.ended().await {
+                    // Nobody waits for a client that does not take it.
+                    drop(timeout(timing.ping, socket.send(closing(&denied))).await);
+                    return counters.tail_closed("denied");
                 }
                 Some(Message::Ping(Bytes::new()))
             }
@@ -117,6 +124,13 @@ pub(crate) async fn follow(
             Err(_) => return counters.tail_closed("slow"),
         }
     }
+}
+
+/// A close with the reason, of which a frame holds 123 bytes.
+fn closing(denied: &Denied) -> Message {
+    let text = denied.to_string();
+    let reason = &text[..text.floor_char_boundary(123)];
+    Message::Close(Some(CloseFrame { code: close_code::POLICY, reason: reason.into() }))
 }
 
 /// One open tail.

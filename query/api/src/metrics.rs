@@ -68,7 +68,7 @@ impl HttpMetrics {
         registry.register_with_unit("weir_query_request", "Time until an answer began", Unit::Seconds, self.seconds.clone());
         let help = "Lines that a live tail was too slow to be shown";
         registry.register("weir_query_tail_dropped_lines", help, self.tail_dropped.clone());
-        let help = "Live tails that were closed because their client was silent, or took nothing";
+        let help = "Live tails that were closed because their client was silent, took nothing, or may not follow any more";
         registry.register("weir_query_tails_closed", help, self.tails_closed.clone());
         self.load.register(registry);
     }

@@ -177,7 +177,7 @@ mod tests {
     async fn an_answer_is_held_until_it_is_sent_and_has_an_end() {
         let config = QueryConfig { answer_max: ByteSize::bytes(200_000), ..QueryConfig::default() };
         let load = Load::new(&config, LoadMetrics::default());
-        let (budget, _guard) = RequestBudget::new(&config, &load);
+        let (budget, _guard) = RequestBudget::new(&config, &load, &[]);
         let mut text = Text::new(&budget);
         text.each((0..10).map(|_| "x".repeat(10_000))).unwrap();
         assert!(budget.held() >= 100_000, "{}", budget.held());
@@ -188,7 +188,7 @@ mod tests {
         let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
         assert_eq!((body.len(), load.used()), (100_031, 0));
 
-        let (budget, _guard) = RequestBudget::new(&config, &load);
+        let (budget, _guard) = RequestBudget::new(&config, &load, &[]);
         let error = Text::new(&budget).each((0..30).map(|_| "x".repeat(10_000))).unwrap_err().to_string();
         assert!(error.contains("200000 bytes of answer") && error.contains("query.answer_max"), "{error}");
         assert_eq!(load.metrics().refusals("answer"), 1);

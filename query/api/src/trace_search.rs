@@ -54,7 +54,11 @@ impl Ended {
     /// After the request's time or records have been used up, what was found is the answer; without anything looked into
     /// that is an error, as every other is.
     fn cut(mut self, looked: usize, error: ReadError) -> Result<Self, ReadError> {
-        if looked == 0 || !matches!(error, ReadError::Cancelled(_) | ReadError::Budget { .. }) {
+        let is_spent = matches!(
+            error,
+            ReadError::Cancelled(_) | ReadError::Budget { .. } | ReadError::TenantBudget { .. } | ReadError::TenantTime { .. }
+        );
+        if looked == 0 || !is_spent {
             return Err(error);
         }
         let sentence = format!("the search was cut after {looked} traces, older ones may pass too: {error}");

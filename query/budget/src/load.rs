@@ -5,18 +5,23 @@
 //! error, a panic, or when the client has gone.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
+use weir_model::limits::{Limits, QueryLimits};
 use weir_model::select::ReadError;
+use weir_model::usage::Usage;
 
+use crate::queue::{Queue, QueueLimits, Refusal, Share, Ticket, Turn};
 use crate::request::QueryConfig;
+use crate::tenant::{KEY_CONCURRENCY, KEY_QUEUE};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reason {
@@ -58,36 +63,60 @@ impl LoadMetrics {
 #[derive(Clone)]
 pub struct Load(Arc<Shared>);
 
+/// Tells a query that waits what became of it.
+type Entrant = oneshot::Sender<Result<(), ReadError>>;
+
 struct Shared {
-    slots: Arc<Semaphore>,
-    concurrency: usize,
-    waiting: AtomicUsize,
-    queue_max: usize,
+    /// Held for as long as it takes to find out whose turn it is.
+    queue: Mutex<Queue<Entrant>>,
+    config: QueryConfig,
     used: AtomicU64,
     memory_bytes_max: u64,
     query_bytes_max: u64,
     metrics: LoadMetrics,
+    limits: Limits,
+    usage: Usage,
 }
 
 impl Load {
-    /// With the limits of a configuration.
+    /// With the limits of a configuration, which tenants share.
     pub fn new(config: &QueryConfig, metrics: LoadMetrics) -> Self {
-        let concurrency = config.concurrency.max(1);
+        Self::of_tenants(config, metrics, Limits::default(), Usage::default())
+    }
+
+    /// The same with limits of each tenant, and where is counted what each of them takes.
+    pub fn of_tenants(config: &QueryConfig, metrics: LoadMetrics, limits: Limits, usage: Usage) -> Self {
+        let of_all = QueueLimits { running_max: config.concurrency.max(1), waiting_max: config.queue_total_max };
         Self(Arc::new(Shared {
-            slots: Arc::new(Semaphore::new(concurrency)),
-            concurrency,
-            waiting: AtomicUsize::new(0),
-            queue_max: config.queue_max,
+            queue: Mutex::new(Queue::new(of_all)),
+            config: config.clone(),
             used: AtomicU64::new(0),
             memory_bytes_max: config.memory_max.to_u64(),
             query_bytes_max: config.query_memory_max.to_u64(),
             metrics,
+            limits,
+            usage,
         }))
     }
 
     /// Its counters.
     pub fn metrics(&self) -> &LoadMetrics {
         &self.0.metrics
+    }
+
+    /// What tenants have taken.
+    pub fn usage(&self) -> &Usage {
+        &self.0.usage
+    }
+
+    /// Of each tenant.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// What a tenant's queries may take, now.
+    pub(crate) fn limits_of(&self, tenant: &str) -> QueryLimits {
+        self.0.limits.of(tenant).query
     }
 
     /// Memory that is given out.
@@ -100,23 +129,42 @@ impl Load {
         Grant { load: self.clone(), held: AtomicU64::new(0) }
     }
 
-    /// A place to run. Waits for at most `patience`, behind those who wait already.
-    pub async fn place(&self, patience: Duration) -> Result<Place, ReadError> {
+    /// A place to run for a query of these tenants. Waits for at most `patience`, for a turn of each of them. Nobody's queries, which
+    /// parse and read nothing, wait as one tenant's.
+    pub async fn place(&self, tenants: &[Arc<str>], patience: Duration) -> Result<Place, ReadError> {
         let shared = &self.0;
-        if let Ok(permit) = Arc::clone(&shared.slots).try_acquire_owned() {
-            return Ok(Place::new(permit, &shared.metrics));
-        }
-        let busy = |reason, limit: usize, what, key| {
-            shared.metrics.refused(reason);
-            ReadError::Busy { limit: limit as u64, what, key }
+        let share = |tenant: &Arc<str>| {
+            let (own, of_all) = (self.limits_of(tenant), shared.config.queue_max as u64);
+            let running_max = own.concurrency.unwrap_or(u64::MAX);
+            Share { tenant: Arc::clone(tenant), running_max, waiting_max: own.queue_max.map_or(of_all, |own| own.min(of_all)) }
         };
-        let Some(_waiting) = Waiting::begin(shared) else {
-            return Err(busy("queue", shared.queue_max, "queries that wait", "query.queue_max"));
+        let shares = match tenants {
+            [] => vec![Share { tenant: Arc::from(""), running_max: u64::MAX, waiting_max: shared.config.queue_max as u64 }],
+            tenants => tenants.iter().map(share).collect(),
         };
-        match tokio::time::timeout(patience, Arc::clone(&shared.slots).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(Place::new(permit, &shared.metrics)),
+        let (tx, rx) = oneshot::channel();
+        let place = {
+            let mut queue = shared.queue.lock();
+            let (ticket, turns) = queue.enter(shares, tx);
+            shared.tell(&queue, turns);
+            Place { load: self.clone(), ticket }
+        };
+        match tokio::time::timeout(patience, rx).await {
+            Ok(Ok(turn)) => turn.map(|()| place),
             Ok(Err(_)) => Err(ReadError::Cancelled("weir is stopping")),
-            Err(_) => Err(busy("wait", shared.concurrency, "queries that run", "query.concurrency")),
+            Err(_) => Err(self.not_in_time(tenants)),
+        }
+    }
+
+    /// Of one who was not let in in time: its tenant's own limit is said where that is what it waited for.
+    fn not_in_time(&self, tenants: &[Arc<str>]) -> ReadError {
+        let shared = &self.0;
+        shared.metrics.refused("wait");
+        let (of_all, what) = (shared.config.concurrency as u64, "queries that run");
+        let own = tenants.iter().filter_map(|tenant| Some((tenant, self.limits_of(tenant).concurrency?)));
+        match own.min_by_key(|(_, limit)| *limit).filter(|(_, limit)| *limit < of_all) {
+            Some((tenant, limit)) => ReadError::TenantBusy { tenant: Arc::clone(tenant), limit, what, key: KEY_CONCURRENCY },
+            None => ReadError::Busy { limit: of_all, what, key: "query.concurrency" },
         }
     }
 
@@ -138,41 +186,42 @@ impl Load {
     }
 }
 
-/// One who waits.
-struct Waiting<'a>(&'a Shared);
+impl Shared {
+    /// Tells entrants what became of them. One that has gone gives its place back by itself.
+    fn tell(&self, queue: &Queue<Entrant>, turns: Vec<Turn<Entrant>>) {
+        for turn in turns {
+            let _gone = match turn {
+                Turn::Run(entrant) => entrant.send(Ok(())),
+                Turn::Refused(entrant, why) => entrant.send(Err(self.refusal(why))),
+            };
+        }
+        self.metrics.running.set(queue.running() as i64);
+        self.metrics.waiting.set(queue.waiting() as i64);
+    }
 
-impl<'a> Waiting<'a> {
-    fn begin(shared: &'a Shared) -> Option<Self> {
-        let more = |waiting: usize| (waiting < shared.queue_max).then_some(waiting + 1);
-        shared.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        shared.metrics.waiting.inc();
-        Some(Self(shared))
+    fn refusal(&self, why: Refusal) -> ReadError {
+        self.metrics.refused("queue");
+        let what = "queries that wait";
+        match why {
+            Refusal::Tenant { tenant, limit } if tenant.is_empty() => ReadError::Busy { limit, what, key: KEY_QUEUE },
+            Refusal::Tenant { tenant, limit } => ReadError::TenantBusy { tenant, limit, what, key: KEY_QUEUE },
+            Refusal::All => ReadError::Busy { limit: self.config.queue_total_max as u64, what, key: "query.queue_total_max" },
+        }
     }
 }
 
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-        self.0.metrics.waiting.dec();
-    }
-}
-
-/// A query that runs; dropping it lets the next one in.
+/// A query that waits or runs; dropping it lets the next one in.
 pub struct Place {
-    _permit: OwnedSemaphorePermit,
-    running: Gauge,
-}
-
-impl Place {
-    fn new(permit: OwnedSemaphorePermit, metrics: &LoadMetrics) -> Self {
-        metrics.running.inc();
-        Self { _permit: permit, running: metrics.running.clone() }
-    }
+    load: Load,
+    ticket: Ticket,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.running.dec();
+        let shared = &self.load.0;
+        let mut queue = shared.queue.lock();
+        let turns = queue.leave(self.ticket);
+        shared.tell(&queue, turns);
     }
 }
 
@@ -227,10 +276,13 @@ impl Drop for Grant {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use weir_model::config::ByteSize;
+    use weir_model::limits::OverridesFile;
 
     use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     fn load(config: &QueryConfig) -> Load {
         Load::new(config, LoadMetrics::default())
@@ -260,23 +312,57 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_wait_are_bounded_in_number_and_in_time() {
+        let shop: [Arc<str>; 1] = ["shop".into()];
         let load = load(&QueryConfig { concurrency: 1, queue_max: 1, ..QueryConfig::default() });
-        let first = load.place(Duration::ZERO).await.unwrap();
-        let slow = load.place(Duration::from_millis(1)).await.map(|_| ()).unwrap_err();
+        let first = load.place(&shop, Duration::ZERO).await.unwrap();
+        let slow = load.place(&shop, Duration::from_millis(1)).await.map(|_| ()).unwrap_err();
         assert!(matches!(slow, ReadError::Busy { limit: 1, key: "query.concurrency", .. }), "{slow}");
-        let waiting = load.clone();
-        let second = tokio::spawn(async move { waiting.place(Duration::from_secs(60)).await.map(drop) });
-        let begun = std::time::Instant::now();
-        while load.metrics().waiting.get() == 0 {
-            assert!(begun.elapsed() < Duration::from_secs(60), "the second never waits");
-            tokio::task::yield_now().await;
-        }
-        let third = load.place(Duration::from_secs(60)).await.map(|_| ()).unwrap_err();
-        assert!(matches!(third, ReadError::Busy { limit: 1, key: "query.queue_max", .. }), "{third}");
+        let mut second = std::pin::pin!(load.place(&shop, PATIENCE));
+        assert!(poll_once(second.as_mut()).is_none());
+        assert_eq!(load.metrics().waiting.get(), 1);
+        let third = load.place(&shop, PATIENCE).await.map(|_| ()).unwrap_err();
+        let text =
+            "too many outstanding requests: tenant \"shop\" has 1 queries that wait (query.queue_max); try again in a moment";
+        assert_eq!(third.to_string(), text);
+        let nobody = load.place(&[], Duration::from_millis(1)).await.map(|_| ()).unwrap_err();
+        assert!(matches!(nobody, ReadError::Busy { key: "query.concurrency", .. }), "it has a queue of its own: {nobody}");
         drop(first);
-        second.await.unwrap().unwrap();
+        drop(poll_once(second.as_mut()).expect("its turn").unwrap());
         let metrics = load.metrics();
         assert_eq!((metrics.running.get(), metrics.waiting.get()), (0, 0));
-        assert_eq!((metrics.refusals("queue"), metrics.refusals("wait")), (1, 1));
+        assert_eq!((metrics.refusals("queue"), metrics.refusals("wait")), (1, 2));
+    }
+
+    #[tokio::test]
+    async fn a_tenants_own_concurrency_is_named_when_it_was_waited_for() {
+        let limits = limits(r#"{"tenants": {"shop": {"query": {"concurrency": 1, "queue_max": 2}}}}"#);
+        let load = Load::of_tenants(&QueryConfig::default(), LoadMetrics::default(), limits, Usage::default());
+        let shop: [Arc<str>; 1] = ["shop".into()];
+        let _first = load.place(&shop, Duration::ZERO).await.unwrap();
+        let refused = load.place(&shop, Duration::from_millis(1)).await.map(|_| ()).unwrap_err().to_string();
+        assert!(refused.contains("tenant \"shop\" has 1 queries that run (query.concurrency)"), "{refused}");
+        let mut waiting = [Box::pin(load.place(&shop, PATIENCE)), Box::pin(load.place(&shop, PATIENCE))];
+        waiting.iter_mut().for_each(|place| assert!(poll_once(place.as_mut()).is_none()));
+        let refused = load.place(&shop, Duration::ZERO).await.map(|_| ()).unwrap_err().to_string();
+        assert!(refused.contains("tenant \"shop\" has 2 queries that wait (query.queue_max)"), "{refused}");
+        drop(waiting);
+        let both: [Arc<str>; 2] = ["bank".into(), "shop".into()];
+        assert!(load.place(&both, Duration::from_millis(1)).await.is_err());
+        assert!(load.place(&both[..1], Duration::ZERO).await.is_ok(), "the other tenant goes on");
+    }
+
+    /// As a file of overrides says them.
+    pub(crate) fn limits(json: &str) -> Limits {
+        let file: OverridesFile = serde_json::from_str(json).unwrap();
+        Limits::new(file.try_into().unwrap())
+    }
+
+    /// What a future gives at once.
+    fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match future.poll(&mut context) {
+            std::task::Poll::Ready(value) => Some(value),
+            std::task::Poll::Pending => None,
+        }
     }
 }

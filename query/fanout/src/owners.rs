@@ -85,7 +85,7 @@ impl Owners {
     /// How far its partitions are.
     pub(super) async fn status(&self, owner: &str) -> Result<Vec<OwnerStatus>, String> {
         let asked = async {
-            let response = self.client.get(format!("{owner}{STATUS_PATH}")).send().await.map_err(|error| why(&error))?;
+            let response = self.client.get(format!("{owner}{STATUS_PATH}")).send().await.map_err(why)?;
             let bytes = read(accept(response).await?, SMALL_BYTES_MAX).await?;
             serde_json::from_slice(&bytes).map_err(|error| format!("its status cannot be read: {error}"))
         };
@@ -99,7 +99,7 @@ impl Owners {
         let commanded = async {
             let request = self.client.post(format!("{owner}{path}"));
             let request = if let Some(body) = body { request.json(body) } else { request };
-            let response = request.send().await.map_err(|error| why(&error))?;
+            let response = request.send().await.map_err(why)?;
             let bytes = read(accept(response).await?, SMALL_BYTES_MAX).await?;
             serde_json::from_slice(&bytes).map_err(|error| format!("its answer cannot be read: {error}"))
         };
@@ -125,7 +125,7 @@ impl Owners {
 
     async fn post(&self, owner: &str, path: &str, body: &impl Serialize) -> Result<reqwest::Response, String> {
         let sent = self.client.post(format!("{owner}{path}")).json(body).send().await;
-        accept(sent.map_err(|error| why(&error))?).await
+        accept(sent.map_err(why)?).await
     }
 }
 
@@ -141,7 +141,7 @@ async fn accept(response: reqwest::Response) -> Result<reqwest::Response, String
 
 async fn read(mut response: reqwest::Response, bytes_max: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| why(&error))? {
+    while let Some(chunk) = response.chunk().await.map_err(why)? {
         if (bytes.len() + chunk.len()) as u64 > bytes_max {
             return Err(format!("its answer is larger than {bytes_max} bytes (fanout.answer_max)"));
         }

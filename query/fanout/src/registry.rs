@@ -54,6 +54,18 @@ impl<E: Engine> PartitionRegistry<E> {
         RemotePartition::new(Arc::clone(&self.engine), store, self.cache.clone(), breaker, gone)
     }
 
+    /// The blocks of all partitions as the manifests said at the last look, and what could not be opened, a sentence each.
+    pub(super) async fn newest_blocks(&self) -> (Vec<Arc<E::Block>>, Vec<String>) {
+        let (mut blocks, mut missing) = (Vec::new(), Vec::new());
+        for part in self.known() {
+            let Some(version) = part.newest() else { continue };
+            let opened = part.open(&version).await;
+            blocks.extend(opened.blocks.into_iter().map(|own| own.block));
+            missing.extend(opened.missing);
+        }
+        (blocks, missing)
+    }
+
     /// Looks at everything between queries: new partitions, new versions, and their blocks.
     pub(super) async fn refresh(&self) -> Result<(), StoreError> {
         self.breaker.watch(self.discover()).await?;

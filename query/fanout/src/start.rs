@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_access::Routes;
 use weir_blocks::blob::BlobCache;
+use weir_blocks::engine::{Engine, add_shares};
 use weir_blocks::hidden::Horizon;
 use weir_blocks::periods::TenantPeriods;
 use weir_blocks::view::PartitionView;
@@ -22,6 +23,7 @@ use weir_model::limits::Limits;
 use weir_model::select::{Budget, LogReader, MetricReader, ReadError, TraceReader};
 use weir_model::status::PathStatus;
 use weir_model::time::UnixNanos;
+use weir_model::usage::{Stored, StoredUsage};
 use weir_traces::TracesEngine;
 
 use super::admin;
@@ -117,6 +119,11 @@ impl FanOut {
         Arc::new(FanOutTraces::new(Arc::clone(&self.shared)))
     }
 
+    /// What the blocks of all partitions have of each tenant, as the manifests said at the last look.
+    pub fn stored(&self) -> Arc<dyn StoredUsage> {
+        Arc::clone(&self.shared) as Arc<dyn StoredUsage>
+    }
+
     /// Where each partition stands, as its owner said at the last look.
     pub fn status(&self) -> Arc<dyn PathStatus> {
         Arc::clone(&self.status) as Arc<dyn PathStatus>
@@ -135,6 +142,25 @@ impl FanOut {
     /// Whether queries can be answered: the object store could be read at the last look. Errors with the reason.
     pub fn ready(&self) -> Result<(), String> {
         self.status.ready()
+    }
+}
+
+impl StoredUsage for Shared {
+    fn stored(&self) -> Stored {
+        let mut stored = Stored::default();
+        self.add_stored(&self.logs, &mut stored);
+        self.add_stored(&self.samples, &mut stored);
+        self.add_stored(&self.traces, &mut stored);
+        stored
+    }
+}
+
+impl Shared {
+    /// Blocks read by themselves when they are asked, so they are not asked within the runtime.
+    fn add_stored<E: Engine>(&self, registry: &PartitionRegistry<E>, stored: &mut Stored) {
+        let (blocks, missing) = self.runtime.block_on(registry.newest_blocks());
+        add_shares::<E>(&blocks, stored);
+        stored.missing.extend(missing);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use weir_budget::Load;
@@ -10,6 +10,7 @@ use weir_budget::{QueryConfig, RequestBudget, millis};
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::STALE_NAN;
 use weir_model::panic_guard;
+use weir_model::scope::Scope as QueryScope;
 use weir_model::select::MetricReader;
 use weir_promql::ast::Expr;
 use weir_promql::{Engine, Output, Request};
@@ -42,6 +43,8 @@ pub trait SampleSink: Send + Sync {
 /// Which rule has made samples: the same on every node that has the same rule files.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RuleOrigin {
+    /// Whose series they become.
+    pub tenant: Arc<str>,
     /// As configured.
     pub file: String,
     /// Its name.
@@ -71,12 +74,18 @@ pub struct RuleDeps {
     pub metrics: Arc<super::metrics::RuleMetrics>,
 }
 
-/// Asks, with a fresh budget, and gives a vector.
-pub(super) fn ask(deps: &RuleDeps, query: &str, expr: Option<&Expr>, at_ms: i64) -> Result<Vec<(Labels, f64)>, String> {
-    let (budget, _guard) = RequestBudget::new(&deps.query, &deps.load);
+/// Asks for a tenant, with a fresh budget, and gives a vector.
+pub(super) fn ask(
+    (deps, tenant): (&RuleDeps, &Arc<str>),
+    query: &str,
+    expr: Option<&Expr>,
+    at_ms: i64,
+) -> Result<Vec<(Labels, f64)>, String> {
+    let (mut budget, _guard) = RequestBudget::new(&deps.query, &deps.load, std::slice::from_ref(tenant));
+    budget.begin(Duration::ZERO);
     let engine = Engine { reader: &*deps.reader, budget: &budget };
     let lookback_ms = millis(deps.query.lookback);
-    let scope = deps.rules.scope();
+    let scope = QueryScope::of(tenant);
     let request = Request { scope, query: query.to_owned(), start_ms: at_ms, end_ms: at_ms, step_ms: 0, lookback_ms };
     let answer = expr.map_or_else(|| engine.query(&request), |expr| engine.evaluate(&request, expr));
     match answer.map_err(|error| error.to_string())?.output {
@@ -110,16 +119,16 @@ pub(super) async fn evaluate_group(deps: &RuleDeps, group: &Arc<Group>, at_ms: i
 }
 
 fn origin(group: &Group, index: usize, at_ms: i64) -> RuleOrigin {
-    RuleOrigin { file: group.file.clone(), group: group.spec.name.clone(), index, at_ms }
+    RuleOrigin { tenant: Arc::clone(&group.tenant), file: group.file.clone(), group: group.spec.name.clone(), index, at_ms }
 }
 
 fn evaluate_rule(deps: &RuleDeps, group: &Group, i: usize, at_ms: i64, config: &RulesConfig) -> Result<Vec<RuleSample>, String> {
     let began = Instant::now();
     let rule = &group.rules[i];
-    let answer = ask(deps, &rule.spec.query, Some(&rule.spec.expr), at_ms - group.spec.query_offset_ms);
+    let answer = ask((deps, &group.tenant), &rule.spec.query, Some(&rule.spec.expr), at_ms - group.spec.query_offset_ms);
     let samples = answer.and_then(|vector| match &rule.spec.kind {
         RuleKind::Record => record(rule, vector, group.spec.limit),
-        RuleKind::Alert(spec) => alert(deps, rule, spec, vector, (at_ms, group.spec.limit, config)),
+        RuleKind::Alert(spec) => alert((deps, &group.tenant), rule, spec, vector, (at_ms, group.spec.limit, config)),
     });
     let mut state = rule.state.lock();
     state.last = Evaluation { at_ms: Some(at_ms), seconds: began.elapsed().as_secs_f64() };
@@ -150,13 +159,13 @@ fn record(rule: &Rule, vector: Vec<(Labels, f64)>, limit: usize) -> Result<Vec<(
 }
 
 fn alert(
-    deps: &RuleDeps,
+    asking: (&RuleDeps, &Arc<str>),
     rule: &Rule,
     spec: &AlertSpec,
     vector: Vec<(Labels, f64)>,
     (at_ms, limit, config): (i64, usize, &RulesConfig),
 ) -> Result<Vec<(Labels, f64)>, String> {
-    let query = |query: &str| ask(deps, query, None, at_ms);
+    let query = |query: &str| ask(asking, query, None, at_ms);
     let mut held: BTreeMap<Labels, Held> = BTreeMap::new();
     for (labels, value) in vector {
         let (external_url, external_labels) = (config.external_url.as_str(), &config.external_labels);

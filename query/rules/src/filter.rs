@@ -5,7 +5,7 @@ use weir_model::label::{Labels, Matcher};
 use weir_model::scope::Scope;
 
 use super::file::RuleKind;
-use super::state::{Group, Rule, RuleSet};
+use super::state::{Group, Rule, RuleSet, among_others};
 
 /// What is wanted. The default is everything.
 #[derive(Clone, Debug, Default)]
@@ -41,28 +41,29 @@ impl RuleSet {
     /// `data` of `/api/v1/rules`: groups in which a rule passes, with the alerts whose labels are in the scope; none for another
     /// tenant's. Errors when the page's token is of no group.
     pub fn rules_json(&self, filter: &RuleFilter, scope: &Scope) -> Result<Value, String> {
-        let Some(visible) = self.visible(scope) else { return Ok(json!({"groups": []})) };
+        let groups: Vec<_> = self.visible(scope).collect();
         let begin = match &filter.next_token {
             None => 0,
             Some(token) => {
-                let place = self.groups().iter().position(|group| group.token() == *token);
+                let place = groups.iter().position(|(group, _)| group.token() == *token);
                 place.ok_or("invalid group_next_token: no rule group has it; were the rules changed?")?
             }
         };
         let mut shown = Vec::new();
-        for group in &self.groups()[begin..] {
+        for (group, visible) in groups.into_iter().skip(begin) {
             if !is_named(&filter.groups, &group.spec.name) || !is_named(&filter.files, &group.file) {
                 continue;
             }
             let passing = group.rules.iter().filter(|rule| filter.passes(rule));
-            let rules: Vec<Value> = passing.map(|rule| rule.json(!filter.exclude_alerts, visible)).collect();
+            let tenant = among_others(group, scope);
+            let rules: Vec<Value> = passing.map(|rule| rule.json(!filter.exclude_alerts, visible, tenant)).collect();
             if rules.is_empty() {
                 continue;
             }
             if filter.group_limit.is_some_and(|limit| shown.len() >= limit) {
                 return Ok(json!({"groups": shown, "groupNextToken": group.token()}));
             }
-            shown.push(group.json(rules));
+            shown.push(group.json(rules, scope));
         }
         Ok(json!({"groups": shown}))
     }

@@ -1,6 +1,8 @@
 //! Prometheus rule files: read and checked (`file`, `template`), evaluated on their interval (`evaluate`, `run`), their
 //! alerts kept (`alert`, `state`), brought back after a restart (`restore`) and posted to Alertmanager (`notify`).
 //!
+//! Each group is a tenant's: it reads that tenant's series, makes series of that tenant, and is shown to nobody else.
+//!
 //! [`RuleSet`] is shared: the loop writes what became of the rules, `/api/v1/rules` (through `filter`) and `/api/v1/alerts` read it.
 //! Samples of recording rules, `ALERTS` and `ALERTS_FOR_STATE` go to a [`SampleSink`]; without one, recording rules are
 //! refused when loaded, and alerts start anew after a restart.

@@ -25,6 +25,11 @@ const TRIES: u32 = 5;
 /// One request may take this long: Prometheus' default.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Whose alerts these are: for Mimir's Alertmanager, which has one for each tenant. Others pass over it.
+const TENANT_HEADER: &str = "x-scope-orgid";
+/// The same as a label, for Alertmanagers that tell no tenants apart.
+const TENANT_LABEL: &str = "tenant";
+
 /// An alert as `POST /api/v2/alerts` takes it.
 #[derive(Clone, Debug, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -38,31 +43,40 @@ pub(super) struct Posted {
 }
 
 impl Posted {
-    /// `valid_ms`: until when it is to be believed when nothing more is heard.
+    /// `valid_ms`: until when it is to be believed when nothing more is heard; `tenant`: whose it is, where that is to be said.
     pub fn new(
         alert: &Alert,
         query: &str,
         valid_ms: i64,
-        external_url: &str,
-        external_labels: &BTreeMap<String, String>,
+        (external_url, external_labels): (&str, &BTreeMap<String, String>),
+        tenant: Option<&str>,
     ) -> Self {
         let extra = external_labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let labels = Labels::from_pairs(extra.chain(alert.labels.iter())).without(|name| name == NAME);
+        // Last, so that no rule can speak for another tenant.
+        let of_tenant = tenant.map(|tenant| (TENANT_LABEL, tenant));
+        let labels = Labels::from_pairs(extra.chain(alert.labels.iter()).chain(of_tenant)).without(|name| name == NAME);
         let base = external_url.trim_end_matches('/');
+        let page_of = tenant.map(|tenant| format!("&tenant={}", escape_query(tenant))).unwrap_or_default();
         Self {
             labels,
             annotations: alert.annotations.clone(),
             starts_at: time(Some(alert.fired_ms.unwrap_or(alert.active_ms))),
             ends_at: time(Some(alert.resolved_ms.unwrap_or(valid_ms))),
-            generator_url: format!("{base}/graph?g0.expr={}&g0.tab=1", escape_query(query)),
+            generator_url: format!("{base}/graph?g0.expr={}&g0.tab=1{page_of}", escape_query(query)),
         }
     }
+}
+
+/// What one request has.
+pub(super) struct Batch {
+    pub tenant: Arc<str>,
+    pub alerts: Vec<Posted>,
 }
 
 /// The sending side.
 #[derive(Clone)]
 pub(super) struct Notifier {
-    queues: Vec<mpsc::Sender<Arc<Vec<Posted>>>>,
+    queues: Vec<mpsc::Sender<Arc<Batch>>>,
     metrics: Arc<RuleMetrics>,
 }
 
@@ -87,18 +101,18 @@ impl Notifier {
 
     /// One queue that the caller reads.
     #[cfg(test)]
-    pub fn for_test(metrics: &Arc<RuleMetrics>) -> (Self, mpsc::Receiver<Arc<Vec<Posted>>>) {
+    pub fn for_test(metrics: &Arc<RuleMetrics>) -> (Self, mpsc::Receiver<Arc<Batch>>) {
         let (tx, rx) = mpsc::channel(QUEUE_BATCHES);
         (Self { queues: vec![tx], metrics: Arc::clone(metrics) }, rx)
     }
 
-    /// Queues alerts for every Alertmanager. Never waits: what does not fit is counted as dropped.
-    pub fn send(&self, alerts: &[Posted]) {
-        for batch in alerts.chunks(BATCH_ALERTS) {
-            let batch = Arc::new(batch.to_vec());
+    /// Queues a tenant's alerts for every Alertmanager. Never waits: what does not fit is counted as dropped.
+    pub fn send(&self, tenant: &Arc<str>, alerts: &[Posted]) {
+        for alerts in alerts.chunks(BATCH_ALERTS) {
+            let batch = Arc::new(Batch { tenant: Arc::clone(tenant), alerts: alerts.to_vec() });
             for queue in &self.queues {
                 if queue.try_send(Arc::clone(&batch)).is_err() {
-                    self.metrics.dropped("queue", batch.len());
+                    self.metrics.dropped("queue", alerts.len());
                 }
             }
         }
@@ -112,7 +126,7 @@ fn alerts_url(url: &str) -> String {
 
 async fn post_all(
     (url, to): (String, Endpoint),
-    mut queue: mpsc::Receiver<Arc<Vec<Posted>>>,
+    mut queue: mpsc::Receiver<Arc<Batch>>,
     metrics: Arc<RuleMetrics>,
     stop: CancellationToken,
 ) {
@@ -121,12 +135,12 @@ async fn post_all(
         for tries in 1..=TRIES {
             match post(&to, &batch).await {
                 Ok(()) => {
-                    metrics.sent(batch.len());
+                    metrics.sent(batch.alerts.len());
                     break;
                 }
                 Err(Refusal { error, again }) if !again || tries == TRIES || stop.is_cancelled() => {
-                    tracing::warn!(url, error, alerts = batch.len(), "alerts could not be posted");
-                    metrics.dropped(if again { "unreachable" } else { "refused" }, batch.len());
+                    tracing::warn!(url, error, alerts = batch.alerts.len(), "alerts could not be posted");
+                    metrics.dropped(if again { "unreachable" } else { "refused" }, batch.alerts.len());
                     break;
                 }
                 Err(_) => metrics.retried(),
@@ -146,9 +160,10 @@ struct Refusal {
     again: bool,
 }
 
-async fn post(to: &Endpoint, batch: &[Posted]) -> Result<(), Refusal> {
-    let sent = to.request(reqwest::Method::POST).json(batch).send().await;
-    let response = sent.map_err(|error| Refusal { error: why(&error), again: true })?;
+async fn post(to: &Endpoint, batch: &Batch) -> Result<(), Refusal> {
+    let request = to.request(reqwest::Method::POST).header(TENANT_HEADER, &*batch.tenant);
+    let sent = request.json(&batch.alerts).send().await;
+    let response = sent.map_err(|error| Refusal { error: why(error), again: true })?;
     let status = response.status();
     if status.is_success() {
         return Ok(());

@@ -2,6 +2,7 @@
 
 use weir_model::label::{MatchOp, Matcher, NAME};
 use weir_model::metric::is_stale;
+use weir_model::scope::Scope;
 use weir_model::select::{MetricSelect, NoBudget, Series};
 
 use super::alert::AlertState;
@@ -24,7 +25,7 @@ pub(super) fn restore(deps: &RuleDeps, group: &Group, at_ms: i64) -> Result<(), 
         }
         let matchers = vec![Matcher::equal(NAME, "ALERTS_FOR_STATE"), alertname(rule)?];
         let (start_ms, end_ms) = (at_ms - OUTAGE_MS_MAX, at_ms - 1);
-        let select = MetricSelect { scope: deps.rules.scope(), matchers, start_ms, end_ms };
+        let select = MetricSelect { scope: Scope::of(&group.tenant), matchers, start_ms, end_ms };
         let found = deps.reader.select(&select, &NoBudget).map_err(|error| error.to_string())?;
         let mut state = rule.state.lock();
         for alert in state.alerts.values_mut().filter(|alert| alert.state == AlertState::Pending) {

@@ -7,16 +7,18 @@ use parking_lot::{Mutex, RwLock};
 use serde_json::{Value, json};
 use weir_model::label::Labels;
 use weir_model::resource::TENANT_DEFAULT;
-use weir_model::scope::{Scope, Visible};
+use weir_model::scope::{Scope, TENANT_LABEL, Visible};
 use weir_model::time::format_rfc3339;
 use weir_template::{general, pad_exponent};
 
 use super::alert::{Alert, AlertState};
 use super::file::{GroupSpec, Recording, RuleFileError, RuleKind, RuleSpec, Summary, read_groups};
 
-/// A rule file: its name, for people, and its text.
+/// A rule file: whose it is, its name, for people, and its text.
 #[derive(Clone, Debug)]
 pub struct RuleFile {
+    /// Whose series its rules read and make.
+    pub tenant: Arc<str>,
     /// Path.
     pub name: String,
     /// YAML.
@@ -25,8 +27,8 @@ pub struct RuleFile {
 
 /// Rules and their alerts, as last evaluated. Shared by the evaluation loop, which writes, and the HTTP API, which reads.
 pub struct RuleSet {
-    /// Of which tenant's series they are made.
-    tenant: Arc<str>,
+    /// Whose alerts need not say whose they are: weir's own tenant.
+    own: Arc<str>,
     groups: Vec<Arc<Group>>,
     /// Alertmanagers that alerts are posted to; set when the loop starts.
     alertmanagers: RwLock<Vec<String>>,
@@ -34,6 +36,7 @@ pub struct RuleSet {
 
 /// A group and how its last evaluation went.
 pub(super) struct Group {
+    pub tenant: Arc<str>,
     pub file: String,
     pub spec: GroupSpec,
     pub rules: Vec<Rule>,
@@ -67,7 +70,7 @@ pub(super) struct RuleState {
 impl RuleSet {
     /// No rules at all.
     pub fn empty() -> Self {
-        Self { tenant: TENANT_DEFAULT.into(), groups: Vec::new(), alertmanagers: RwLock::new(Vec::new()) }
+        Self { own: TENANT_DEFAULT.into(), groups: Vec::new(), alertmanagers: RwLock::new(Vec::new()) }
     }
 
     /// Reads and checks rule files. Errors name file, line, group and rule.
@@ -78,26 +81,30 @@ impl RuleSet {
             for spec in read_groups(&file.text, recording).map_err(in_file)? {
                 let rule = |spec: &RuleSpec| Rule { spec: spec.clone(), state: Mutex::new(RuleState::default()) };
                 let rules = spec.rules.iter().map(rule).collect();
-                groups.push(Arc::new(Group { file: file.name.clone(), spec, rules, last: Mutex::default() }));
+                let (tenant, file) = (Arc::clone(&file.tenant), file.name.clone());
+                groups.push(Arc::new(Group { tenant, file, spec, rules, last: Mutex::default() }));
             }
         }
-        Ok(Self { tenant: TENANT_DEFAULT.into(), groups, alertmanagers: RwLock::new(Vec::new()) })
+        Ok(Self { own: TENANT_DEFAULT.into(), groups, alertmanagers: RwLock::new(Vec::new()) })
     }
 
-    /// The same rules over another tenant's series.
+    /// The same rules in a weir of this tenant: alerts of all others say whose they are.
     #[must_use]
-    pub fn for_tenant(self, tenant: &str) -> Self {
-        Self { tenant: tenant.into(), ..self }
+    pub fn owned_by(self, own: &str) -> Self {
+        Self { own: own.into(), ..self }
     }
 
-    /// Whose series they read and make.
-    pub(super) fn scope(&self) -> Scope {
-        Scope::of(&self.tenant)
+    /// Whose alerts of a group are, where they have to say so.
+    pub(super) fn foreign<'a>(&self, group: &'a Group) -> Option<&'a str> {
+        (group.tenant != self.own).then_some(&*group.tenant)
     }
 
-    /// What a request may see of them; `None` when its scope is of other tenants.
-    pub(super) fn visible<'a>(&self, scope: &'a Scope) -> Option<&'a Visible> {
-        scope.tenants().iter().find(|own| own.tenant == self.tenant).map(|own| &own.visible)
+    /// Groups of the scope's tenants, each with what a request may see of it.
+    pub(super) fn visible<'a>(&'a self, scope: &'a Scope) -> impl Iterator<Item = (&'a Arc<Group>, &'a Visible)> {
+        self.groups.iter().filter_map(move |group| {
+            let own = scope.tenants().iter().find(|own| own.tenant == group.tenant)?;
+            Some((group, &own.visible))
+        })
     }
 
     /// Names of the groups, in file order.
@@ -120,9 +127,10 @@ impl RuleSet {
         *self.alertmanagers.write() = urls;
     }
 
-    /// Where alerts are posted to; none where the scope is of other tenants.
+    /// Where alerts are posted to; none where the scope is of tenants without rules.
     pub fn alertmanagers(&self, scope: &Scope) -> Vec<String> {
-        self.visible(scope).map(|_| self.alertmanagers.read().clone()).unwrap_or_default()
+        let is_shown = scope.tenants().iter().any(|own| own.tenant == self.own) || self.visible(scope).next().is_some();
+        if is_shown { self.alertmanagers.read().clone() } else { Vec::new() }
     }
 
     /// Alerts that are pending or firing.
@@ -132,17 +140,19 @@ impl RuleSet {
 
     /// `data` of `/api/v1/alerts`: those whose labels are in the scope.
     pub fn alerts_json(&self, scope: &Scope) -> Value {
-        let mut alerts = self.active_alerts();
-        alerts.retain(|alert| scope.sees(&self.tenant, &alert.labels));
-        json!({"alerts": alerts.iter().map(alert_json).collect::<Vec<_>>()})
+        let alerts = self.visible(scope).flat_map(|(group, visible)| {
+            let active = group.rules.iter().flat_map(Rule::active).filter(|alert| visible.passes(&alert.labels));
+            active.map(|alert| alert_json(&alert, among_others(group, scope))).collect::<Vec<_>>()
+        });
+        json!({"alerts": alerts.collect::<Vec<_>>()})
     }
 }
 
 impl Group {
     /// As the API shows it, with these of its rules.
-    pub(super) fn json(&self, rules: Vec<Value>) -> Value {
+    pub(super) fn json(&self, rules: Vec<Value>, scope: &Scope) -> Value {
         let last = *self.last.lock();
-        json!({
+        let mut shown = json!({
             "name": self.spec.name,
             "file": self.file,
             "interval": self.spec.interval_ms as f64 / 1000.0,
@@ -150,8 +160,17 @@ impl Group {
             "rules": rules,
             "evaluationTime": last.seconds,
             "lastEvaluation": time(last.at_ms),
-        })
+        });
+        if let Some(tenant) = among_others(self, scope) {
+            shown["tenant"] = json!(tenant);
+        }
+        shown
     }
+}
+
+/// Whose a group is, where several tenants are asked for.
+pub(super) fn among_others<'a>(group: &'a Group, scope: &Scope) -> Option<&'a str> {
+    scope.single().is_none().then_some(&*group.tenant)
 }
 
 impl Rule {
@@ -161,7 +180,7 @@ impl Rule {
     }
 
     /// As the API shows it, made of those alerts that are visible.
-    pub(super) fn json(&self, with_alerts: bool, visible: &Visible) -> Value {
+    pub(super) fn json(&self, with_alerts: bool, visible: &Visible, tenant: Option<&str>) -> Value {
         let labels: BTreeMap<&str, &str> = self.spec.labels.iter().map(|(name, own)| (name.as_str(), own.source())).collect();
         let mut alerts = self.active();
         alerts.retain(|alert| visible.passes(&alert.labels));
@@ -200,15 +219,16 @@ impl Rule {
             rule["duration"] = json!(spec.for_ms as f64 / 1000.0);
             rule["keepFiringFor"] = json!(spec.keep_firing_ms as f64 / 1000.0);
             rule["annotations"] = json!(annotations);
-            rule["alerts"] = alerts.iter().filter(|_| with_alerts).map(alert_json).collect();
+            rule["alerts"] = alerts.iter().filter(|_| with_alerts).map(|alert| alert_json(alert, tenant)).collect();
         }
         rule
     }
 }
 
-fn alert_json(alert: &Alert) -> Value {
+fn alert_json(alert: &Alert, tenant: Option<&str>) -> Value {
+    let labels = tenant.map_or_else(|| alert.labels.clone(), |tenant| alert.labels.with(TENANT_LABEL, tenant));
     let mut shown = json!({
-        "labels": alert.labels,
+        "labels": labels,
         "annotations": alert.annotations,
         "state": alert.state.name(),
         "activeAt": time(Some(alert.active_ms)),

@@ -1,5 +1,7 @@
 //! Tables and scripts for the rules: files, evaluation, templates of labels, what is posted and what is restored.
 
+mod tenants;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -14,7 +16,7 @@ use weir_model::scope::{Scope, TenantScope, Visible};
 use weir_model::select::{Budget, Covered, MetricReader, MetricSelect, ReadError, SeriesCursor, SeriesList};
 use weir_promql::testing::MemoryReader;
 
-use super::notify::{Notifier, Posted};
+use super::notify::{Batch, Notifier};
 use super::run::Ticker;
 use super::{
     Recording, RuleDeps, RuleFile, RuleFilter, RuleMetrics, RuleOrigin, RuleSample, RuleSet, RulesConfig, SampleSink, Summary,
@@ -74,12 +76,12 @@ impl SampleSink for Shared {
 struct World {
     store: Arc<Shared>,
     ticker: Ticker,
-    posted: tokio::sync::mpsc::Receiver<Arc<Vec<Posted>>>,
+    posted: tokio::sync::mpsc::Receiver<Arc<Batch>>,
 }
 
 impl World {
     fn new(store: &Arc<Shared>) -> Self {
-        let file = RuleFile { name: "rules.yml".into(), text: FILE.into() };
+        let file = RuleFile { tenant: "default".into(), name: "rules.yml".into(), text: FILE.into() };
         let rules = Arc::new(RuleSet::load(&[file], Recording::Allowed).unwrap());
         let metrics = Arc::new(RuleMetrics::default());
         let (notifier, posted) = Notifier::for_test(&metrics);
@@ -97,7 +99,7 @@ impl World {
         self.ticker.tick(at_ms, first).await;
         let mut posted = Vec::new();
         while let Ok(batch) = self.posted.try_recv() {
-            posted.extend(batch.iter().map(|one| serde_json::to_value(one).unwrap()));
+            posted.extend(batch.alerts.iter().map(|one| serde_json::to_value(one).unwrap()));
         }
         posted
     }
@@ -237,7 +239,11 @@ fn rules_are_filtered_by_name_group_file_and_labels_a_page_at_a_time() {
              - record: r:{group}\n    expr: up\n"
         )
     };
-    let file = |name: &str, group: &str, severity: &str| RuleFile { name: name.into(), text: text(group, severity) };
+    let file = |name: &str, group: &str, severity: &str| RuleFile {
+        tenant: "default".into(),
+        name: name.into(),
+        text: text(group, severity),
+    };
     let files = [file("a.yml", "one", "page"), file("b.yml", "two", "ticket"), file("c.yml", "three", "page")];
     let rules = RuleSet::load(&files, Recording::Allowed).unwrap();
     let names = |filter: &RuleFilter| {
@@ -309,7 +315,7 @@ fn rule_files_are_checked() {
     assert!(unknown.starts_with("line 5: unknown field `exr`") && unknown.ends_with("at line 5, column 5"), "{unknown}");
     let repeated = check_rules(&rule("expr: up\n    expr: down")).unwrap_err();
     assert_eq!(repeated.line, Some(6), "{repeated}");
-    let file = RuleFile { name: "r.yml".into(), text: FILE.into() };
+    let file = RuleFile { tenant: "default".into(), name: "r.yml".into(), text: FILE.into() };
     let refused = RuleSet::load(&[file], Recording::Refused).map(|_| ()).unwrap_err();
     let expected = "line 7: r.yml: group \"nodes\", rule 1, \"pod:cpu:double\": recording rules need somewhere to write their samples \
                     to, and this weir has none";
@@ -327,7 +333,7 @@ fn alertmanagers_have_no_password_and_are_shown_to_their_tenant() {
     for url in ["http://u:secret@b:9093", "https://secret@b", "u:secret@b:9093"] {
         check(url, refused);
     }
-    let rules = RuleSet::empty().for_tenant("own");
+    let rules = RuleSet::empty().owned_by("own");
     rules.set_alertmanagers(vec!["http://a:9093".into()]);
     let shown = |tenant: &str| rules.alertmanagers(&Scope::of(tenant));
     assert_eq!((shown("own"), shown("other")), (vec!["http://a:9093".to_owned()], Vec::new()));

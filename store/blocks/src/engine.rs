@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use weir_model::signal::Signal;
+use weir_model::usage::{Amount, Stored};
 use weir_model::wire::{Kind, Section};
 
 use crate::StoreError;
@@ -104,6 +105,9 @@ pub trait Engine: Send + Sync + 'static {
     /// Decodes everything of an opened block once, a piece at a time, and counts. Errors with `Corrupt` when a reader could
     /// not read it, or finds another number of records than the summary says: then nobody may be told of the block.
     fn verify(&self, block: &Self::Block, summary: &BlockSummary) -> Result<(), StoreError>;
+    /// What a block has of each tenant, which may stand several times: records, and the bytes of the chunks or groups that hold them. What
+    /// all share, names and indexes, is nobody's.
+    fn shares(block: &Self::Block) -> Result<Vec<(Arc<str>, Amount)>, StoreError>;
     /// Several blocks as (usually) one, nothing lost and nothing doubled, ids kept. Reads them piece by piece, each once;
     /// takes at most [`Self::MERGE`].
     fn merge(&self, blocks: &[Arc<Self::Block>]) -> Result<Vec<BuiltBlock>, StoreError>;
@@ -112,6 +116,16 @@ pub trait Engine: Send + Sync + 'static {
     /// A block less what is hidden, ids kept; no block when nothing is left, and `None` when nothing of it is hidden. Takes at most
     /// [`Self::MERGE`].
     fn rewrite(&self, block: &Arc<Self::Block>, without: &Hidden) -> Result<Option<Vec<BuiltBlock>>, StoreError>;
+}
+
+/// Adds what these blocks have of each tenant.
+pub fn add_shares<'a, E: Engine>(blocks: impl IntoIterator<Item = &'a Arc<E::Block>>, stored: &mut Stored) {
+    for block in blocks {
+        match E::shares(block) {
+            Ok(shares) => shares.iter().for_each(|(tenant, amount)| stored.add(E::KIND, tenant, *amount)),
+            Err(error) => stored.missing.push(error.to_string()),
+        }
+    }
 }
 
 /// Errors when a block of this path has another number of records than its summary says.

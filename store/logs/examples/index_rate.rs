@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use weir_blocks::blob::MemoryBlob;
 use weir_blocks::engine::{BuiltBlock, Engine, Head, Position};
-use weir_blocks::hidden::Hidden;
 use weir_blocks::view::{BlockView, PartitionView, TailSection, Tails, Views};
 use weir_logs::{LogsBlock, LogsEngine, LogsReader};
 use weir_model::id::LineId;
@@ -178,7 +177,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn open(engine: &LogsEngine, path: &str, built: BuiltBlock) -> Result<BlockView<LogsEngine>, Box<dyn Error>> {
     let block = engine.open(Arc::new(MemoryBlob::new(path, built.data.encode(Kind::Logs))))?;
-    Ok(BlockView { summary: built.summary, block: Arc::new(block), hidden: Hidden::default() })
+    Ok(BlockView { summary: built.summary, block: Arc::new(block), hidden: Default::default() })
 }
 
 fn ask(shape: &str, reader: &LogsReader) -> Result<(), Box<dyn Error>> {

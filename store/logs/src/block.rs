@@ -93,7 +93,6 @@ impl LogsBlock {
     }
 
     /// Bytes of a chunk as stored.
-    #[cfg(test)]
     pub(crate) fn chunk_bytes(&self, chunk: u32) -> usize {
         let bytes = &self.directory[chunk as usize].bytes;
         (bytes.end - bytes.start) as usize

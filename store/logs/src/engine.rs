@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use weir_model::log::LogBatch;
+use weir_model::usage::Amount;
 
 use super::block::LogsBlock;
 use super::head::LogsHead;
@@ -69,6 +70,14 @@ impl Engine for LogsEngine {
 
     fn verify(&self, block: &LogsBlock, summary: &BlockSummary) -> Result<(), StoreError> {
         block.verify(summary)
+    }
+
+    fn shares(block: &LogsBlock) -> Result<Vec<(Arc<str>, Amount)>, StoreError> {
+        let share = |chunk| {
+            let amount = Amount { records: u64::from(block.meta(chunk).count), bytes: block.chunk_bytes(chunk) as u64 };
+            (Arc::clone(&block.stream(chunk).tenant), amount)
+        };
+        Ok((0..block.chunks()).map(share).collect())
     }
 
     fn merge(&self, blocks: &[Arc<LogsBlock>]) -> Result<Vec<BuiltBlock>, StoreError> {

@@ -95,6 +95,9 @@ impl Source {
     pub(crate) fn open(&self, budget: &dyn Budget, coverage: &mut Coverage) -> Result<Option<SourceLines>, ReadError> {
         budget.check()?;
         budget.spend(u64::from(self.meta().count))?;
+        if let Lies::Stored(block, chunk) = &self.lies {
+            budget.read(block.chunk_bytes(*chunk) as u64)?;
+        }
         match self.lines() {
             Ok(lines) => Ok(Some(lines)),
             Err(error) => {

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use roaring::RoaringBitmap;
 use weir_model::label::{Labels, Matcher};
 use weir_model::metric::{Family, MetricKind};
+use weir_model::usage::Amount;
 use weir_model::wire::Kind;
 
 use super::group::{Group, GroupEntry};
@@ -77,6 +78,22 @@ impl MetricsBlock {
 
     pub(crate) fn tenants(&self) -> &[(String, Range<u32>)] {
         &self.tenants
+    }
+
+    /// What it has of each tenant. Of a group with series of several, each has as much as its series are many.
+    pub(crate) fn shares(&self) -> Vec<(Arc<str>, Amount)> {
+        let mut shares = Vec::new();
+        for (tenant, own) in &self.tenants {
+            let mut amount = Amount::default();
+            let first = self.groups.partition_point(|group| group.series_first + group.series <= own.start);
+            for group in self.groups[first..].iter().take_while(|group| group.series_first < own.end) {
+                let common = own.end.min(group.series_first + group.series) - own.start.max(group.series_first);
+                let part = |whole: u64| whole.saturating_mul(u64::from(common)) / u64::from(group.series.max(1));
+                amount += Amount { records: part(group.samples), bytes: part(group.bytes.end - group.bytes.start) };
+            }
+            shares.push((Arc::from(tenant.as_str()), amount));
+        }
+        shares
     }
 
     pub(crate) fn groups(&self) -> &[GroupEntry] {

@@ -47,6 +47,7 @@ mod tests;
 use std::sync::Arc;
 
 use weir_model::metric::MetricBatch;
+use weir_model::usage::Amount;
 
 pub use block::MetricsBlock;
 pub use counters::MetricsCounters;
@@ -88,6 +89,10 @@ impl Engine for MetricsEngine {
 
     fn verify(&self, block: &MetricsBlock, summary: &BlockSummary) -> Result<(), StoreError> {
         block.verify(summary)
+    }
+
+    fn shares(block: &MetricsBlock) -> Result<Vec<(Arc<str>, Amount)>, StoreError> {
+        Ok(block.shares())
     }
 
     fn merge(&self, blocks: &[Arc<MetricsBlock>]) -> Result<Vec<BuiltBlock>, StoreError> {

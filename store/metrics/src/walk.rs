@@ -49,6 +49,7 @@ impl<'a> Walk<'a> {
         let entry = &self.block.groups()[place];
         if matches!(ahead.state, State::Closed) {
             self.budget.check()?;
+            self.budget.read(entry.bytes.end - entry.bytes.start)?;
             ahead.state = match self.block.group(entry) {
                 Ok(group) => State::Unpacked(Rc::new(Unpacked::new(group, self.budget)?)),
                 Err(error) => {

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use weir_model::span::SpanBatch;
+use weir_model::usage::Amount;
 
 use super::block::TracesBlock;
 use super::counters::TracesCounters;
 use super::head::TracesHead;
 use super::merge;
+use super::schema::GroupEntry;
 use super::state::Clock;
 use weir_blocks::StoreError;
 use weir_blocks::block::Blob;
@@ -50,6 +52,15 @@ impl Engine for TracesEngine {
 
     fn verify(&self, block: &TracesBlock, summary: &BlockSummary) -> Result<(), StoreError> {
         block.verify(summary)
+    }
+
+    fn shares(block: &TracesBlock) -> Result<Vec<(Arc<str>, Amount)>, StoreError> {
+        let table = block.table()?;
+        let share = |entry: &GroupEntry| {
+            let amount = Amount { records: entry.spans, bytes: entry.stored_bytes() };
+            (Arc::clone(table.tenant_of(entry.segments.start)), amount)
+        };
+        Ok(block.groups().iter().map(share).collect())
     }
 
     fn merge(&self, blocks: &[Arc<TracesBlock>]) -> Result<Vec<BuiltBlock>, StoreError> {

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use parking_lot::RwLock;
 use weir_model::id::TraceId;
 use weir_model::scope::Visible;
-use weir_model::span::{SpanBatch, SpanRef};
+use weir_model::span::{Origin, SpanBatch, SpanRef};
+use weir_model::time::UnixNanos;
 use weir_model::wire::Section;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -94,6 +95,19 @@ impl Hasher for Hashed {
     }
 }
 
+impl State {
+    /// The origin as it is known here, and what a new one takes added to `bytes`.
+    fn origin(&mut self, origin: &Origin, encoded: Vec<u8>, bytes: &mut usize) -> Arc<KnownOrigin> {
+        if let Some(known) = self.origins.get(&encoded) {
+            return Arc::clone(known);
+        }
+        let known = Arc::new(KnownOrigin { origin: origin.clone(), encoded });
+        *bytes += memory::origin(&known);
+        self.origins.insert(known.encoded.clone(), Arc::clone(&known));
+        known
+    }
+}
+
 impl Tenant {
     fn span(&self, place: Place) -> SpanRef<'_> {
         self.batches[place.batch as usize].spans.get(place.row as usize)
@@ -120,6 +134,22 @@ impl Tenant {
         let content = |place: Place| content_hash(&self.batches[place.batch as usize].origin, self.span(place));
         let (own, first) = (content(place), content(first));
         own != first && self.others.insert(own)
+    }
+
+    /// Adds a span that was admitted to its trace, and what a new trace takes to `bytes`.
+    fn place(&mut self, id: TraceId, place: Place, now: UnixNanos, bytes: &mut usize) {
+        let Self { batches, traces, .. } = self;
+        let PlacedTrace { places, arrival } = traces.entry(id).or_insert_with(|| {
+            *bytes += memory::trace();
+            PlacedTrace { places: Vec::new(), arrival: Arrival { first: now, last: now, ..Arrival::default() } }
+        });
+        arrival.touch(now, || {
+            is_complete(places.iter().map(|place| {
+                let span = batches[place.batch as usize].spans.get(place.row as usize);
+                (span.span_id(), span.parent_id())
+            }))
+        });
+        places.push(place);
     }
 }
 
@@ -182,20 +212,13 @@ impl Head for TracesHead {
         }
         let mut encoded = Vec::new();
         put_origin(&mut encoded, &section.batch.origin);
+        // Before the lock.
         let ids = spans.trace_ids().iter().zip(spans.span_ids());
         let hashes: Vec<u64> = ids.map(|(trace, span)| self.hash(*trace, *span)).collect();
         let now = (self.clock)();
         let mut bytes = 0;
         let mut state = self.state.write();
-        let origin = match state.origins.get(&encoded) {
-            Some(known) => Arc::clone(known),
-            None => {
-                let known = Arc::new(KnownOrigin { origin: section.batch.origin.clone(), encoded });
-                bytes += memory::origin(&known);
-                state.origins.insert(known.encoded.clone(), Arc::clone(&known));
-                known
-            }
-        };
+        let origin = state.origin(&section.batch.origin, encoded, &mut bytes);
         let tenant = &section.header.tenant;
         if !state.tenants.contains_key(tenant) {
             bytes += memory::tenant(tenant);
@@ -206,23 +229,10 @@ impl Head for TracesHead {
         let mut taken = 0;
         for ((row, hash), id) in (0..).zip(hashes).zip(spans.trace_ids()) {
             let place = Place { batch, row };
-            if !own.admit(hash, place) {
-                continue;
+            if own.admit(hash, place) {
+                own.place(*id, place, now, &mut bytes);
+                taken += 1;
             }
-            taken += 1;
-            let Tenant { batches, traces, .. } = own;
-            let trace = traces.entry(*id).or_insert_with(|| {
-                bytes += memory::trace();
-                PlacedTrace { places: Vec::new(), arrival: Arrival { first: now, last: now, ..Arrival::default() } }
-            });
-            let PlacedTrace { places, arrival } = trace;
-            arrival.touch(now, || {
-                is_complete(places.iter().map(|place| {
-                    let span = batches[place.batch as usize].spans.get(place.row as usize);
-                    (span.span_id(), span.parent_id())
-                }))
-            });
-            places.push(place);
         }
         if taken == 0 {
             // Nothing points into it.

@@ -60,6 +60,13 @@ pub(crate) struct GroupEntry {
     pub crc: u32,
 }
 
+impl GroupEntry {
+    /// What it takes in the block.
+    pub fn stored_bytes(&self) -> u64 {
+        self.bytes.end - self.bytes.start
+    }
+}
+
 /// When something was seen first and last, by the starts of its spans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {

@@ -38,6 +38,7 @@ impl Candidates {
             Self::Group(plan, at) => {
                 let (block, entry) = (plan.block(), &plan.block().groups()[*at]);
                 budget.spend(entry.spans)?;
+                budget.read(entry.stored_bytes())?;
                 let (table, group) = (block.table()?, block.group(entry)?);
                 for (spans, id) in group.segments.iter().zip(&table.ids[entry.segments.clone()]) {
                     let hits = spans.clone().filter(|at| plan.passes(&group, *at)).map(|at| group.starts[at]);

@@ -125,6 +125,7 @@ impl TagSelect<'_> {
         for entry in groups.filter(|entry| self.range.overlaps(entry.start_min, entry.start_max)) {
             self.budget.check()?;
             self.budget.spend(entry.spans)?;
+            self.budget.read(entry.stored_bytes())?;
             let group = match block.group(entry) {
                 Ok(group) => group,
                 Err(error) => {

@@ -18,7 +18,7 @@ export async function violations(page) {
 /** Views with data on them, and what shows that it is there. */
 const VIEWS = [
   ['/', 'table.containers tbody tr'], ['/logs?q=axe', '.line'], ['/logs?q=no-such-line-anywhere', '.empty'], ['/traces', 'tbody tr'], [`/trace/${TRACE}?span=aaaaaaaaaaaaaab1`, '.side'],
-  ['/graph', '.names button'], ['/graph?q=container_memory_working_set_bytes', '.graph canvas'], ['/graph?q=vector(1)&tab=table', 'tbody tr'], ['/alerts', '.rule'], ['/health', 'tbody tr'], ['/nowhere', '.empty'],
+  ['/graph', '.names button'], ['/graph?q=container_memory_working_set_bytes', '.graph canvas'], ['/graph?q=vector(1)&tab=table', 'tbody tr'], ['/alerts', '.rule'], ['/health', 'tbody tr'], ['/usage', 'tbody tr'], ['/nowhere', '.empty'],
 ];
 
 async function given(weir) {
@@ -55,7 +55,7 @@ export default [
     await pushLogs(weir, { app: 'keys' }, ['key one', 'key two', 'key three']);
     await page.goto('/');
     await page.getByRole('heading', { name: 'Containers' }).waitFor();
-    for (const [key, path] of [['l', '/logs'], ['t', '/traces'], ['m', '/graph'], ['a', '/alerts'], ['h', '/health'], ['c', '/']]) {
+    for (const [key, path] of [['l', '/logs'], ['t', '/traces'], ['m', '/graph'], ['a', '/alerts'], ['h', '/health'], ['u', '/usage'], ['c', '/']]) {
       await page.keyboard.press('g');
       await page.keyboard.press(key);
       await page.waitForURL((url) => url.pathname === path);

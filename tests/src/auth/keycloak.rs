@@ -1,4 +1,4 @@
-//! A real Keycloak as OpenID Connect issuer: grants, audiences, ends, and keys that come and go.
+//! A real Keycloak as OpenID Connect issuer: grants, audiences, ends, a terminal's sign-in, and keys that come and go.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use weir_methods::{AuthConfig, Authenticator, MethodName};
 
-use super::{ask_bearer, fetched, known, refusal};
+use super::{ask_bearer, device, fetched, known, refusal};
 use crate::process::Process;
 use crate::weir::{eventually, free_port};
 
-struct Keycloak {
+pub(super) struct Keycloak {
     process: Process,
-    url: String,
-    http: reqwest::Client,
+    pub url: String,
+    pub http: reqwest::Client,
 }
 
 impl Keycloak {
@@ -51,7 +51,7 @@ impl Keycloak {
         keycloak
     }
 
-    fn issuer(&self) -> String {
+    pub fn issuer(&self) -> String {
         format!("{}/realms/weir", self.url)
     }
 
@@ -75,7 +75,7 @@ impl Keycloak {
     }
 
     /// Below `/admin/realms`; where what was made lies. An administrator's token lives for a minute, so each has its own.
-    async fn administrate(&self, method: Method, path: &str, body: &Value) -> String {
+    pub async fn administrate(&self, method: Method, path: &str, body: &Value) -> String {
         let form = [("grant_type", "password"), ("client_id", "admin-cli"), ("username", "admin"), ("password", "admin-pw")];
         let token = access_token(&self.grant("master", &form).await);
         let request = self.http.request(method, format!("{}/admin/realms{path}", self.url)).bearer_auth(token).json(body);
@@ -143,7 +143,9 @@ fn realm() -> Value {
             client("weir", json!([audience, tenants]), "600"),
             client("other", json!([]), "600"),
             client("brief", json!([audience]), "2"),
+            device::client(),
         ],
+        "oauth2DevicePollingInterval": 1,
     })
 }
 
@@ -159,6 +161,7 @@ async fn tokens_of_a_real_keycloak() {
     let authenticator = keycloak.authenticator(|_| ());
     let first = grants_and_audiences(&keycloak, &authenticator).await;
     ends(&keycloak, &authenticator).await;
+    device::signs_in(&keycloak, folder.path()).await;
     let last = rotations(&keycloak, &authenticator, &first).await;
 
     // Gone: known keys count on, unknown ones are undecided once the issuer is asked again.

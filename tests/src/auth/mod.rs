@@ -1,7 +1,12 @@
-//! Who asks, as real counterparts say it: tokens of a Keycloak and of a Keystone. Nothing of weir runs but its `Authenticator`.
+//! Who asks, as real counterparts say it: tokens of a Keycloak, a Keystone and a Kubernetes, whose reviews decide, too. Nothing of
+//! weir runs but its `Authenticator` and its `Authorizer`, and in `clients`, `device` and `servers` all of it.
 
+mod clients;
+mod device;
 mod keycloak;
 mod keystone;
+mod kubernetes;
+mod servers;
 
 use std::sync::Arc;
 
@@ -38,8 +43,7 @@ async fn refusal(authenticator: &Authenticator, token: &str) -> u16 {
 
 fn fetched(name: &str) -> std::path::PathBuf {
     let own = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let cache = own.join("../.cache").join(name);
-    let done = std::process::Command::new(own.join(name).join("fetch")).arg(&cache).status();
+    let done = std::process::Command::new(own.join(name).join("fetch")).status();
     assert!(done.is_ok_and(|done| done.success()), "tests/{name}/fetch failed");
-    cache.canonicalize().expect("it was fetched")
+    own.join("../.cache").join(name).canonicalize().expect("it was fetched")
 }

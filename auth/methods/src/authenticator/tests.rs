@@ -10,7 +10,7 @@ use crate::certificates::tests::peer;
 
 struct Fixture {
     authenticator: Authenticator,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Fixture {
@@ -26,7 +26,7 @@ impl Fixture {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         (config.keystone.url, config.keystone.user) = (format!("http://{free}"), "weir".into());
         config.keystone.password_file = config.basic_file.clone();
-        Self { authenticator: Authenticator::start(&config).unwrap(), _folder: folder }
+        Self { authenticator: Authenticator::start(&config).unwrap(), folder }
     }
 
     /// The principal's name and method, or the status; `None` without credentials.
@@ -102,6 +102,34 @@ async fn a_proxys_headers_count_only_where_they_are_configured() {
     assert_eq!(fixture.outcome(&headers, &from).await, known("root", Method::Proxy));
     let stranger = Peer { address: ([192, 0, 2, 1], 1).into(), ..from };
     assert_eq!(fixture.outcome(&headers, &stranger).await, Ok(None));
+}
+
+/// Of files, which are asked at each request; not of issuers, which are not.
+#[tokio::test]
+async fn a_session_ends_when_its_user_is_removed() {
+    let fixture = Fixture::new(&[MethodName::Tokens, MethodName::Basic]);
+    let from = Peer { certificates: [].into(), ..peer(&[], None, vec![]) };
+    let principal =
+        |name: &str, uid: &str, method| Principal { name: name.into(), uid: uid.into(), method, ..Principal::anonymous() };
+    let session = |principal: &Principal| {
+        let set = fixture.authenticator.sessions.begin(principal, unix_seconds()).unwrap();
+        set.split(';').next().unwrap().to_owned()
+    };
+    let (alice, bob) = (principal("alice", "u1", Method::Token), principal("bob", "", Method::Basic));
+    let (of_alice, of_bob) = (session(&alice), session(&bob));
+    let moved = session(&Principal { groups: vec!["admins".into()], ..alice });
+    let shown = async |cookie: &str| fixture.outcome(&[("cookie", cookie)], &from).await;
+    assert_eq!(shown(&of_alice).await, known("alice", Method::Token));
+    assert_eq!(shown(&of_bob).await, known("bob", Method::Basic));
+    assert_eq!(shown(&moved).await, Ok(None), "the file says other groups");
+    for name in ["tokens.csv", "htpasswd"] {
+        std::fs::write(fixture.folder.path().join(name), "").unwrap();
+    }
+    let begun = std::time::Instant::now();
+    while (shown(&of_alice).await, shown(&of_bob).await) != (Ok(None), Ok(None)) {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60), "the files are not read again");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test]

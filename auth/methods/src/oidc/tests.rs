@@ -126,7 +126,7 @@ async fn an_issuer_that_names_another_or_is_silent_leaves_it_undecided() {
     let issuer = Issuer::start().await;
     *issuer.claimed.lock() = "https://other.example".into();
     let error = issuer.oidc(|_| ()).judge(Some(&issuer.token(json!({}))), &cache()).await.unwrap_err();
-    assert!(error.0.contains("oidc") && !error.0.contains("127.0.0.1"), "{error}");
+    assert!(error.to_string().contains("oidc") && !error.to_string().contains("127.0.0.1"), "{error}");
     // Nobody listens on a port that was just given back.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let oidc = issuer.oidc(|config| config.issuer_url = format!("http://{free}"));

@@ -1,6 +1,7 @@
 //! Who is not known, or may not: told before a body is read, and no router sees what was brought.
 
 use axum::http::HeaderMap;
+use base64::Engine;
 use weir_access::{Granted, Needs, Telemetry, Verb};
 
 use super::matrix::parts::{OTHER, OWN, identity};
@@ -71,6 +72,40 @@ async fn a_body_is_not_waited_for_before_it_is_known_who_sends_it() {
                 authorization: Bearer token-shop\r\n\r\nbody";
     let answer = door.send(sent).await;
     assert!(answer.ends_with("4 bytes of shop\n"), "{answer}");
+    door.close().await;
+}
+
+#[tokio::test]
+async fn whoever_guesses_is_told_when_to_come_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("htpasswd");
+    // `agent-pw`, with bcrypt's lowest cost.
+    std::fs::write(&file, "agent:$2b$04$JK4doID9cys5Ze/2il3sBOSqXsW7hU/HuKZZu7RD.7sScyNFwT.s6\n").unwrap();
+    let text = format!("[auth]\nmethods = [\"basic\"]\nbasic_file = {file:?}\n");
+    let config: crate::config::Config = toml::from_str(&text).unwrap();
+    let identity = Identity::start(&config.auth, &config.authorization, "default").unwrap();
+    let routes = Routes::new().get("/api/v1/seen", Needs::Tenant(Verb::Read, Telemetry::Metrics), seen).post(
+        "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        Needs::Tenant(Verb::Push, Telemetry::Traces),
+        seen,
+    );
+    let door = Door::open_for(FrontConfig::default(), identity, routes).await;
+    let guess = |number: usize| {
+        let pair = base64::prelude::BASE64_STANDARD.encode(format!("agent:guess {number}"));
+        format!("host: localhost\r\nconnection: close\r\nauthorization: Basic {pair}\r\n")
+    };
+    let get = async |number: usize| door.send(&format!("GET /api/v1/seen HTTP/1.1\r\n{}\r\n", guess(number))).await;
+    for number in 0..5 {
+        assert_eq!(status(&get(number).await), 401);
+    }
+    let waits = get(5).await;
+    assert_eq!(status(&waits), 429, "{waits}");
+    assert!(waits.contains("retry-after: ") && waits.contains("too many wrong credentials; try again in"), "{waits}");
+    // In gRPC, what clients try again.
+    let head = "POST /opentelemetry.proto.collector.trace.v1.TraceService/Export HTTP/1.1\r\ncontent-type: application/grpc\r\n";
+    let waits = door.send(&format!("{head}content-length: 0\r\n{}\r\n", guess(6))).await;
+    assert!(waits.contains("grpc-status: 14") && waits.contains("retry-after: "), "{waits}");
+    assert_eq!(door.metric("weir_front_denied_total{listener=\"listen\",status=\"429\"}"), 2);
     door.close().await;
 }
 

@@ -153,6 +153,9 @@ async fn every_route_lets_in_who_may_and_tells_others_nothing() {
         }
     }
     cluster.caught_up().await;
+    for tenant in [OWN, OTHER] {
+        assert_eq!(cluster.ingested(tenant), [1, 1, 1], "what was pushed counts for {tenant}");
+    }
     let (mut asked, mut seen) = (0, 0);
     for (role, declared, router) in &roles {
         // What seals or deletes comes last.
@@ -181,6 +184,22 @@ async fn every_route_lets_in_who_may_and_tells_others_nothing() {
                 assert_eq!(nowhere.meant(), status, "{what}");
                 assert_eq!(nowhere.body.replace("nowhere", OWN), answer.body, "{what}");
             }
+        }
+    }
+    // By now an administrator has had everything sealed: each tenant is told what blocks have of it.
+    let of_own = Caller::Token(format!("token-{OWN}"));
+    for (role, declared, router) in roles.iter().filter(|(role, ..)| ["up", "query"].contains(role)) {
+        let route = declared.iter().find(|route| route.path.ends_with("/usage")).unwrap();
+        let begun = std::time::Instant::now();
+        loop {
+            let answer = ask(router, route, &of_own, OWN).await;
+            let usage: Value = serde_json::from_str(&answer.body).unwrap();
+            let stored = |signal: &str| usage["tenants"][0]["stored"][signal]["records"].as_u64().unwrap();
+            if ["logs", "metrics", "traces"].iter().all(|signal| stored(signal) >= 1) {
+                break;
+            }
+            assert!(begun.elapsed() < END, "{role}: {}", answer.body);
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
     // The answers of those who may have their data: the rest would pass where nothing is ever answered.

@@ -5,6 +5,7 @@ mod compress;
 mod denied;
 mod deploy;
 mod http2;
+mod limits;
 mod matrix;
 mod requests;
 mod slow;

@@ -22,6 +22,7 @@ use crate::bounds::TimeBounds;
 use crate::proto::ProtoError;
 use crate::push::{Digest, PushContext};
 use crate::push_error::PushError;
+use crate::quota::Quota;
 
 mod name;
 mod raw;
@@ -84,6 +85,8 @@ struct Rows<'a> {
     families: BTreeMap<String, Family>,
     labels_max: usize,
     bounds: TimeBounds,
+    quota: &'a Quota,
+    target: Labels,
     admission: &'a Admission,
     /// The whole request takes too much.
     over: Option<PushError>,
@@ -134,11 +137,13 @@ fn convert_resource(
         outcome.rejected.add(count_of_resource(resource)?, || format!("resource: {reason}"));
         return Ok(());
     }
-    let mut rows = Rows { rows: BTreeMap::new(), families: BTreeMap::new(), labels_max, bounds, admission, over: None };
-    let mut point = RawPoint::default();
-    each_metric(resource, |metric| convert_metric(&mut rows, &metric, &mut point, &mut outcome.rejected))?;
     admission.charge(attributes.memory_of_labels())?;
     let (target, info) = target(&attributes);
+    let quota = &context.quota;
+    let (by_time, families) = (BTreeMap::new(), BTreeMap::new());
+    let mut rows = Rows { rows: by_time, families, labels_max, bounds, quota, target, admission, over: None };
+    let mut point = RawPoint::default();
+    each_metric(resource, |metric| convert_metric(&mut rows, &metric, &mut point, &mut outcome.rejected))?;
     if let (Some(newest), false) = (rows.rows.keys().next_back().copied(), info.is_empty()) {
         rows.push(newest, info.with(NAME, "target_info"), 1.0);
     }
@@ -151,8 +156,9 @@ fn convert_resource(
         // Metadata once a resource is enough.
         let families = if i == 0 { families.clone() } else { Vec::new() };
         let schema = Schema::shared(row.series, families);
-        let batch = MetricBatch { target: target.clone(), schema, rows: vec![MetricRow { timestamp: time, values: row.values }] };
-        let source = format!("otlp/{}/{}", target.get("job"), target.get("instance"));
+        let batch =
+            MetricBatch { target: rows.target.clone(), schema, rows: vec![MetricRow { timestamp: time, values: row.values }] };
+        let source = format!("otlp/{}/{}", rows.target.get("job"), rows.target.get("instance"));
         let digest = weir_model::signal::derive_digest(&whole, i as u32);
         outcome.sections.push(context.section(source, digest, batch));
     }
@@ -242,6 +248,7 @@ fn number(rows: &mut Rows<'_>, name: &str, point: &RawPoint<'_>) -> Result<(), R
 }
 
 fn push_once(rows: &mut Rows<'_>, time: UnixNanos, labels: Labels, value: f64) -> Result<(), Refusal> {
+    rows.quota.series(&rows.target, &labels)?;
     let shown = labels.clone();
     if rows.push(time, labels, value) { Ok(()) } else { Err(format!("two values of {shown} at one time").into()) }
 }

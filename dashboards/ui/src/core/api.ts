@@ -2,7 +2,7 @@
 import { signal } from '@preact/signals';
 import { MS, nowNanos } from './time';
 import type {
-  Alert, Cgroup, Container, Coverage, Line, LogsAnswer, Node, Outage, Path, PromData, RuleGroup, Trace, TraceSummary, VolumeAnswer,
+  Alert, Cgroup, Container, Coverage, Line, LogsAnswer, Node, Outage, Path, PromData, RuleGroup, Trace, TraceSummary, Usage, VolumeAnswer,
 } from './types';
 
 /** What went wrong, in the server's words; `status` 0 when no answer came. */
@@ -112,6 +112,8 @@ export const api = {
   services: (signal?: AbortSignal) => get<{ services: string[] }>(`${own}/traces/services`, {}, signal),
   operations: (service: string, signal?: AbortSignal) =>
     get<{ operations: { name: string; kind: string }[] }>(`${own}/traces/operations`, { service }, signal),
+  usage: (start: bigint, end: bigint, all: boolean, signal?: AbortSignal) =>
+    get<Usage>(`${own}/usage`, { start: start.toString(), end: end.toString(), all: all ? 'true' : undefined }, signal),
   path: (signal?: AbortSignal) => get<Path>(`${own}/path`, {}, signal),
   promRange: (query: Query, signal?: AbortSignal) => prom<PromData>('query_range', query, signal),
   promInstant: (query: Query, signal?: AbortSignal) => prom<PromData>('query', query, signal),

@@ -12,6 +12,8 @@ export interface Caller {
   tenants: string[] | null;
   /** Those that the page looks at now. */
   scope: string[];
+  /** Whether it may see all of weir. */
+  admin: boolean;
 }
 
 /** How one may sign in. */

@@ -4,10 +4,10 @@ import { go } from './route';
 
 export const helpOpen = signal(false);
 
-const PLACES: Record<string, string> = { c: '/', l: '/logs', t: '/traces', m: '/graph', a: '/alerts', h: '/health' };
+const PLACES: Record<string, string> = { c: '/', l: '/logs', t: '/traces', m: '/graph', a: '/alerts', h: '/health', u: '/usage' };
 
 export const KEYS: [string, string][] = [
-  ['g c', 'containers'], ['g l', 'logs'], ['g t', 'traces'], ['g m', 'metrics'], ['g a', 'alerts'], ['g h', 'health of the path'],
+  ['g c', 'containers'], ['g l', 'logs'], ['g t', 'traces'], ['g m', 'metrics'], ['g a', 'alerts'], ['g h', 'health of the path'], ['g u', 'usage'],
   ['/', 'to the search field'], ['j  k', 'next, previous row'], ['Enter', 'open or close the row'],
   ['←  →', 'read the graph in focus'],
   ['Shift Enter', 'new line in a query'], ['↑  ↓', 'earlier queries, in an empty field or at its edge'],

@@ -56,6 +56,29 @@ export interface Outage {
   text: string;
 }
 
+/** Records, and their bytes as they came. */
+export interface Amount {
+  bytes: number;
+  records: number;
+}
+
+/** What a tenant has sent and asked over a time. */
+export interface TenantUsage {
+  tenant: string;
+  ingested: Record<'logs' | 'metrics' | 'traces', Amount>;
+  /** In blocks now; bytes as they lie there. */
+  stored: Record<'logs' | 'metrics' | 'traces', Amount>;
+  queries: { count: number; seconds: number; records: number; read_bytes: number };
+}
+
+export interface Usage {
+  /** Both ends. */
+  start: string;
+  end: string;
+  tenants: TenantUsage[];
+  coverage: Coverage;
+}
+
 /** The same with its figures. */
 export interface OutageStatus extends Outage {
   reason: string;

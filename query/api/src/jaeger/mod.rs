@@ -10,7 +10,7 @@ mod shape;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -25,6 +25,7 @@ use super::params::Params;
 use super::reply::{Reply, Text};
 use super::trace_search::read_trace;
 use super::{Api, READ_TRACES, coverage_header};
+use crate::call::Call;
 
 /// Its routes.
 pub fn router(api: Arc<Api>) -> Routes {
@@ -92,7 +93,7 @@ impl<'a> Data<'a> {
     }
 }
 
-async fn trace(State(api): State<Arc<Api>>, granted: Granted, Path(id): Path<String>) -> Result<Response, JaegerError> {
+async fn trace(api: Call, granted: Granted, Path(id): Path<String>) -> Result<Response, JaegerError> {
     let id: TraceId = id.parse().map_err(|error| format!("{error}"))?;
     let work = move |api: &Api, budget: &RequestBudget| {
         let (found, _) = read_trace(&*api.traces, &granted.scope, id, budget)?;
@@ -109,7 +110,7 @@ async fn trace(State(api): State<Arc<Api>>, granted: Granted, Path(id): Path<Str
     api.answer(work).await
 }
 
-async fn services(State(api): State<Arc<Api>>, granted: Granted) -> Result<Response, JaegerError> {
+async fn services(api: Call, granted: Granted) -> Result<Response, JaegerError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let found = api.traces.services(&granted.scope, TimeRange::ALL, budget)?;
         names(found.value.into_iter().map(Value::from), found.coverage, budget)
@@ -125,11 +126,7 @@ fn names(names: impl Iterator<Item = Value>, coverage: Coverage, budget: &Reques
     data.reply(coverage)
 }
 
-async fn service_operations(
-    State(api): State<Arc<Api>>,
-    granted: Granted,
-    Path(service): Path<String>,
-) -> Result<Response, JaegerError> {
+async fn service_operations(api: Call, granted: Granted, Path(service): Path<String>) -> Result<Response, JaegerError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let found = api.traces.operations(&granted.scope, Some(&service), TimeRange::ALL, budget)?;
         let mut all: Vec<String> = found.value.into_iter().map(|(name, _)| name).collect();
@@ -140,7 +137,7 @@ async fn service_operations(
 }
 
 /// With kinds, and by kind when `spanKind` says so.
-async fn operations(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, JaegerError> {
+async fn operations(api: Call, granted: Granted, params: Params) -> Result<Response, JaegerError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let wanted = params.get("spanKind").map(str::to_ascii_lowercase);
         let found = api.traces.operations(&granted.scope, Some(params.need("service")?), TimeRange::ALL, budget)?;

@@ -1,8 +1,5 @@
 //! `/jaeger/api/traces?service=…`: newest traces with a span that passes all conditions.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use axum::response::Response;
 use serde_json::Value as Json;
 use weir_access::Granted;
@@ -18,6 +15,7 @@ use super::super::reply::Reply;
 use super::super::trace_search::{find, read_trace};
 use super::super::{Api, logfmt};
 use super::{Data, JaegerError, shape};
+use crate::call::Call;
 
 /// Jaeger's own limit.
 const LIMIT_MAX: usize = 1500;
@@ -25,7 +23,7 @@ const LIMIT_MAX: usize = 1500;
 /// Jaeger's default range when `start` and `lookback` are absent: two days.
 const LOOKBACK_MICROS: i64 = 48 * 3600 * 1_000_000;
 
-pub(super) async fn traces(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, JaegerError> {
+pub(super) async fn traces(api: Call, granted: Granted, params: Params) -> Result<Response, JaegerError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let parsed = params.all("traceID").map(str::parse::<TraceId>).collect::<Result<Vec<_>, _>>();
         let ids = parsed.map_err(|error| error.to_string())?;

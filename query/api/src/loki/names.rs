@@ -1,9 +1,8 @@
 //! Labels, their values, series, and the volume of an index.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::{Value as Json_, json};
@@ -22,6 +21,7 @@ use super::super::reply::{Reply, Text};
 use super::LokiError;
 use super::query::end;
 use super::shape::{sample, seconds};
+use crate::call::Call;
 
 /// Loki's default range for names.
 const NAMES_RANGE: i64 = 6 * HOUR;
@@ -63,7 +63,7 @@ fn success(budget: &RequestBudget, data: &impl Serialize, coverage: Coverage) ->
 }
 
 /// `/labels`
-pub(super) async fn labels(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, LokiError> {
+pub(super) async fn labels(api: Call, granted: Granted, params: Params) -> Result<Response, LokiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let range = params.range((api.clock)(), NAMES_RANGE)?;
         let found = streams((api, &granted.scope), matchers(params.get("query"))?, range, budget)?;
@@ -75,7 +75,7 @@ pub(super) async fn labels(State(api): State<Arc<Api>>, granted: Granted, params
 
 /// `/label/{name}/values`
 pub(super) async fn label_values(
-    State(api): State<Arc<Api>>,
+    api: Call,
     granted: Granted,
     Path(name): Path<String>,
     params: Params,
@@ -91,7 +91,7 @@ pub(super) async fn label_values(
 }
 
 /// `/series`: the streams that any `match[]` selects.
-pub(super) async fn series(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, LokiError> {
+pub(super) async fn series(api: Call, granted: Granted, params: Params) -> Result<Response, LokiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let range = params.range((api.clock)(), NAMES_RANGE)?;
         let named = params.all("match[]").chain(params.all("match"));
@@ -131,7 +131,7 @@ fn volume(
 }
 
 /// `/index/stats`. weir has no count of chunks; Grafana adds the number up, so there is one.
-pub(super) async fn index_stats(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, LokiError> {
+pub(super) async fn index_stats(api: Call, granted: Granted, params: Params) -> Result<Response, LokiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let (found, _) = volume((api, &granted.scope), &params, budget)?;
         let streams: BTreeSet<&Labels> = found.value.iter().map(|one| &one.stream).collect();
@@ -144,7 +144,7 @@ pub(super) async fn index_stats(State(api): State<Arc<Api>>, granted: Granted, p
 }
 
 /// `/index/volume`: bytes by `targetLabels`, else by the labels that the selector names; the largest first.
-pub(super) async fn index_volume(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, LokiError> {
+pub(super) async fn index_volume(api: Call, granted: Granted, params: Params) -> Result<Response, LokiError> {
     api.answer(move |api, budget| volume_by_labels((api, &granted.scope), &params, budget)).await
 }
 

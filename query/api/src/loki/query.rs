@@ -1,9 +1,7 @@
 //! `query`, `query_range` and `format_query`.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde_json::{Value as Json_, json};
@@ -22,6 +20,7 @@ use super::super::params::{HOUR, Params};
 use super::super::reply::{Reply, Text};
 use super::super::{Api, coverage_header};
 use super::{LokiError, shape};
+use crate::call::Call;
 
 /// Loki's default for `limit`.
 const LIMIT_DEFAULT: usize = 100;
@@ -30,7 +29,7 @@ const LIMIT_DEFAULT: usize = 100;
 const UNSUPPORTED: [&str; 1] = ["shards"];
 
 /// `/query`: a metric query at one instant.
-pub(super) async fn instant(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, LokiError> {
+pub(super) async fn instant(api: Call, granted: Granted, params: Params) -> Result<Response, LokiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let begun = Instant::now();
         params.refuse(&UNSUPPORTED)?;
@@ -52,12 +51,7 @@ pub(super) async fn instant(State(api): State<Arc<Api>>, granted: Granted, param
 }
 
 /// `/query_range`: lines, or a metric query at every step.
-pub(super) async fn range(
-    State(api): State<Arc<Api>>,
-    granted: Granted,
-    headers: HeaderMap,
-    params: Params,
-) -> Result<Response, LokiError> {
+pub(super) async fn range(api: Call, granted: Granted, headers: HeaderMap, params: Params) -> Result<Response, LokiError> {
     let categorize = wants_categories(&headers);
     let work = move |api: &Api, budget: &RequestBudget| {
         params.refuse(&UNSUPPORTED)?;
@@ -181,7 +175,7 @@ fn steps(range: TimeRange, step: Option<i64>, points_max: u64) -> Result<Steps, 
 }
 
 /// `/format_query`
-pub(super) async fn format(State(api): State<Arc<Api>>, params: Params) -> Result<Response, LokiError> {
+pub(super) async fn format(api: Call, params: Params) -> Result<Response, LokiError> {
     let work = move |_: &Api, budget: &RequestBudget| {
         let expr = parse(params.need("query")?)?;
         Ok(Reply::json(budget, &json!({"status": "success", "data": expr.to_string()}), None)?)

@@ -2,16 +2,14 @@
 //! that lines of several streams come in order of time.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::response::Response;
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
-use weir_access::{Access, Granted};
+use weir_access::{Access, Granted, Held};
 use weir_budget::Grant;
 use weir_budget::RequestBudget;
 use weir_logql::eval::lines::{Entry, LogOptions, lines};
@@ -22,9 +20,10 @@ use weir_model::time::{SECOND, TimeRange};
 use super::super::error::ApiError;
 use super::super::live::{Arrived, Live, bounded, follow};
 use super::super::params::{HOUR, Params};
-use super::super::{Api, READ_LOGS};
+use super::super::{Api, READ_LOGS, TAIL_LOGS};
 use super::query::limit_of;
 use super::{LokiError, shape};
+use crate::call::Call;
 
 /// Loki's limit on `delay_for`, in seconds.
 const DELAY_SECONDS_MAX: usize = 5;
@@ -34,7 +33,7 @@ const WAITING_BYTES_MAX: u64 = 16 << 20;
 
 /// Upgrades to a WebSocket. Errors: a metric query, a delay above 5 s, too many tails.
 pub(super) async fn tail(
-    State(api): State<Arc<Api>>,
+    api: Call,
     granted: Granted,
     Extension(access): Extension<Access>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -47,10 +46,11 @@ pub(super) async fn tail(
     let places = api.tail_places(&granted.scope)?;
     // The past is read: who may not gets what arrives from now on.
     let past = access.grant(READ_LOGS).await.ok().map(|granted| granted.scope);
+    let held = Held::new(access, TAIL_LOGS, granted.clone());
     let open = move |api: &Api, budget: &RequestBudget| open((api, &granted.scope, past.as_deref()), &params, delay, budget);
     let mut feed = api.run(open).await?;
     let upgrade = upgrade.map_err(|error| ApiError::new(error.status(), error.body_text()))?;
-    let kept = (api.tail_timing, api.counters.clone(), places);
+    let kept = (api.tail_timing, api.counters.clone(), held, places);
     let step = move || {
         let arrived = feed.due(Instant::now());
         (!arrived.lines.is_empty() || arrived.dropped > 0).then(|| message(&arrived).to_string())
@@ -153,6 +153,7 @@ pub(super) fn message(arrived: &Arrived) -> Json {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use weir_model::id::LineId;

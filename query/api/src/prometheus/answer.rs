@@ -50,9 +50,9 @@ impl From<String> for ApiError {
 impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         let (status, kind) = match &error {
-            ReadError::Budget { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
-            ReadError::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-            ReadError::Cancelled(_) => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
+            ReadError::Budget { .. } | ReadError::TenantBudget { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
+            ReadError::Busy { .. } | ReadError::TenantBusy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            ReadError::Cancelled(_) | ReadError::TenantTime { .. } => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
             ReadError::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         Self { status, kind, message: error.to_string() }

@@ -1,9 +1,8 @@
 //! `labels`, `label/…/values`, `series`, `metadata`: what there is to query.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::json;
@@ -19,12 +18,13 @@ use weir_model::select::{Budget, Coverage, MetricSelect};
 use super::Api;
 use super::answer::{ApiError, Success};
 use super::params::Params;
+use crate::call::Call;
 use crate::reply::Reply;
 
 const TRUNCATED: &str = "results truncated due to limit";
 
 /// `GET|POST labels?match[]&start&end&limit`
-pub(super) async fn names(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, ApiError> {
+pub(super) async fn names(api: Call, granted: Granted, params: Params) -> Result<Response, ApiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let (found, coverage) = select(api, (&granted.scope, &params), params.selectors()?, budget)?;
         let names: BTreeSet<&str> = found.iter().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
@@ -34,12 +34,7 @@ pub(super) async fn names(State(api): State<Arc<Api>>, granted: Granted, params:
 }
 
 /// `GET label/{name}/values?match[]&start&end&limit`
-pub(super) async fn values(
-    State(api): State<Arc<Api>>,
-    granted: Granted,
-    Path(name): Path<String>,
-    params: Params,
-) -> Result<Response, ApiError> {
+pub(super) async fn values(api: Call, granted: Granted, Path(name): Path<String>, params: Params) -> Result<Response, ApiError> {
     let name = plain_name(&name).ok_or_else(|| ApiError::bad_data(format!("invalid label name: {:?}", clip(&name))))?;
     let work = move |api: &Api, budget: &RequestBudget| {
         let (found, coverage) = select(api, (&granted.scope, &params), params.selectors()?, budget)?;
@@ -71,7 +66,7 @@ fn plain_name(name: &str) -> Option<String> {
 }
 
 /// `GET|POST series?match[]&start&end&limit`
-pub(super) async fn series(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, ApiError> {
+pub(super) async fn series(api: Call, granted: Granted, params: Params) -> Result<Response, ApiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let selectors = params.selectors()?;
         if selectors.is_empty() {
@@ -84,7 +79,7 @@ pub(super) async fn series(State(api): State<Arc<Api>>, granted: Granted, params
 }
 
 /// `GET metadata?metric&limit&limit_per_metric`
-pub(super) async fn metadata(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, ApiError> {
+pub(super) async fn metadata(api: Call, granted: Granted, params: Params) -> Result<Response, ApiError> {
     let metric = params.get("metric").map(str::to_owned);
     let limit = params.limit("limit")?.unwrap_or(usize::MAX);
     let per_metric = params.limit("limit_per_metric")?.unwrap_or(usize::MAX);

@@ -1,31 +1,30 @@
 //! `query`, `query_range`, `format_query`.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::State;
 use axum::response::Response;
 use serde_json::json;
 use weir_access::Granted;
 use weir_budget::{RequestBudget, millis};
 use weir_model::scope::Scope;
 use weir_model::select::{Budget, ReadError};
-use weir_model::time::SECOND;
+use weir_model::time::{SECOND, TimeRange};
 use weir_promql::parse::parse;
 use weir_promql::{Answer, Engine, Output, QueryError, Request};
 
 use super::Api;
 use super::answer::{ApiError, Success, write_output};
 use super::params::Params;
+use crate::call::Call;
 
 /// `GET|POST query?query&time&timeout&lookback_delta&limit&stats`
-pub(super) async fn instant(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, ApiError> {
+pub(super) async fn instant(api: Call, granted: Granted, params: Params) -> Result<Response, ApiError> {
     let at_ms = params.time("time")?.unwrap_or_else(|| (api.clock)().div_euclid(SECOND / 1000));
     run(&api, (&granted.scope, &params), at_ms, at_ms, 0).await
 }
 
 /// `GET|POST query_range?query&start&end&step&timeout&lookback_delta&limit&stats`
-pub(super) async fn range(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, ApiError> {
+pub(super) async fn range(api: Call, granted: Granted, params: Params) -> Result<Response, ApiError> {
     let (start_ms, end_ms) = (params.required_time("start")?, params.required_time("end")?);
     if end_ms < start_ms {
         return Err(ApiError::bad_data("invalid parameter \"end\": end timestamp must not be before start time"));
@@ -48,7 +47,7 @@ pub(super) async fn range(State(api): State<Arc<Api>>, granted: Granted, params:
 }
 
 async fn run(
-    api: &Arc<Api>,
+    api: &Call,
     (scope, params): (&Scope, &Params),
     start_ms: i64,
     end_ms: i64,
@@ -113,7 +112,7 @@ fn truncate(output: &mut Output, limit: Option<usize>) -> usize {
 }
 
 /// `GET|POST format_query?query`
-pub(super) async fn format(State(api): State<Arc<Api>>, params: Params) -> Result<Response, ApiError> {
+pub(super) async fn format(api: Call, params: Params) -> Result<Response, ApiError> {
     let work = move |_: &Api, budget: &RequestBudget| {
         let expr = parse(&params.query()?).map_err(QueryError::from)?;
         Success::of(budget, &expr.to_string())?.reply(None)
@@ -138,6 +137,14 @@ impl Budget for Until<'_> {
     fn spend(&self, count: u64) -> Result<(), ReadError> {
         self.budget.spend(count)?;
         self.check()
+    }
+
+    fn read(&self, bytes: u64) -> Result<(), ReadError> {
+        self.budget.read(bytes)
+    }
+
+    fn span(&self, range: TimeRange) -> Result<(), ReadError> {
+        self.budget.span(range)
     }
 
     fn reserve(&self, bytes: u64) -> Result<(), ReadError> {

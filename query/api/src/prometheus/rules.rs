@@ -1,8 +1,5 @@
 //! `rules`, `alerts`, `alertmanagers`: as last evaluated.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
 use weir_access::Granted;
@@ -13,9 +10,10 @@ use weir_rules::{RuleFilter, WantedKind};
 use super::Api;
 use super::answer::{ApiError, Success};
 use super::params::Params;
+use crate::call::Call;
 
 /// `GET rules?type&rule_name[]&rule_group[]&file[]&match[]&exclude_alerts&group_limit&group_next_token`
-pub(super) async fn rules(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, ApiError> {
+pub(super) async fn rules(api: Call, granted: Granted, params: Params) -> Result<Response, ApiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let shown = api.rules.rules_json(&filter(&params)?, &granted.scope).map_err(ApiError::bad_data)?;
         Success::of(budget, &shown)?.reply(None)
@@ -54,12 +52,12 @@ fn filter(params: &Params) -> Result<RuleFilter, ApiError> {
 }
 
 /// `GET alerts`
-pub(super) async fn alerts(State(api): State<Arc<Api>>, granted: Granted) -> Result<Response, ApiError> {
+pub(super) async fn alerts(api: Call, granted: Granted) -> Result<Response, ApiError> {
     api.answer(move |api, budget| Success::of(budget, &api.rules.alerts_json(&granted.scope))?.reply(None)).await
 }
 
 /// `GET alertmanagers`
-pub(super) async fn alertmanagers(State(api): State<Arc<Api>>, granted: Granted) -> Result<Response, ApiError> {
+pub(super) async fn alertmanagers(api: Call, granted: Granted) -> Result<Response, ApiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let active: Vec<Value> = api.rules.alertmanagers(&granted.scope).iter().map(|url| json!({"url": url})).collect();
         Success::of(budget, &json!({"activeAlertmanagers": active, "droppedAlertmanagers": []}))?.reply(None)

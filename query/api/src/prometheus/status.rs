@@ -1,19 +1,16 @@
 //! `status/buildinfo`: who answers, and which Prometheus it answers like (docs/decisions/0103).
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use axum::response::Response;
 use serde_json::json;
 
-use super::Api;
 use super::answer::{ApiError, Success};
+use crate::call::Call;
 
 /// The newest Prometheus of which all is here that clients ask for because of its version.
 const PROMETHEUS_VERSION: &str = "2.45.0";
 
 /// `GET status/buildinfo`
-pub(super) async fn buildinfo(State(api): State<Arc<Api>>) -> Result<Response, ApiError> {
+pub(super) async fn buildinfo(api: Call) -> Result<Response, ApiError> {
     let weir = env!("CARGO_PKG_VERSION");
     let body = json!({
         "application": "weir",

@@ -14,7 +14,7 @@ mod tags;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use prost::Message;
@@ -28,6 +28,7 @@ use super::error::{ApiError, with_retry};
 use super::reply::Reply;
 use super::trace_search::read_trace;
 use super::{Api, READ_TRACES, coverage_header};
+use crate::call::Call;
 
 /// Its routes.
 pub fn router(api: Arc<Api>) -> Routes {
@@ -80,27 +81,17 @@ enum Envelope {
     V2,
 }
 
-async fn trace_v1(
-    state: State<Arc<Api>>,
-    granted: Granted,
-    id: Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, TempoError> {
-    trace(state, granted, id, &headers, Envelope::V1).await
+async fn trace_v1(call: Call, granted: Granted, id: Path<String>, headers: HeaderMap) -> Result<Response, TempoError> {
+    trace(call, granted, id, &headers, Envelope::V1).await
 }
 
-async fn trace_v2(
-    state: State<Arc<Api>>,
-    granted: Granted,
-    id: Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, TempoError> {
-    trace(state, granted, id, &headers, Envelope::V2).await
+async fn trace_v2(call: Call, granted: Granted, id: Path<String>, headers: HeaderMap) -> Result<Response, TempoError> {
+    trace(call, granted, id, &headers, Envelope::V2).await
 }
 
 /// 404 when no span has been seen. `start` and `end` only say where Tempo may look; weir looks everywhere.
 async fn trace(
-    State(api): State<Arc<Api>>,
+    api: Call,
     granted: Granted,
     Path(id): Path<String>,
     headers: &HeaderMap,

@@ -1,9 +1,7 @@
 //! `search`: the newest traces that pass.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value as Json_, json};
 use weir_access::Granted;
@@ -16,6 +14,7 @@ use super::super::reply::Text;
 use super::super::trace_search::{Condition, find, matching};
 use super::super::{Api, logfmt};
 use super::{TempoError, shape};
+use crate::call::Call;
 
 /// Traces of one answer at most.
 pub(super) const LIMIT_MAX: usize = 1000;
@@ -24,7 +23,7 @@ pub(super) const LIMIT_MAX: usize = 1000;
 const SPANS_DEFAULT: usize = 3;
 
 /// By `q` (TraceQL) or by `tags`, `minDuration` and `maxDuration`.
-pub(super) async fn search(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, TempoError> {
+pub(super) async fn search(api: Call, granted: Granted, params: Params) -> Result<Response, TempoError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let limit = params.number("limit", 20)?;
         if limit > LIMIT_MAX {

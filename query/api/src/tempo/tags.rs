@@ -1,9 +1,8 @@
 //! Names and values of tags: from the index, or, with a filter `q`, from the spans of the newest traces that pass it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::Response;
 use serde_json::{Value as Json, json};
 use weir_access::Granted;
@@ -19,6 +18,7 @@ use super::super::trace_search::{Condition, find, matching};
 use super::super::{Api, values};
 use super::TempoError;
 use super::search::LIMIT_MAX;
+use crate::call::Call;
 
 /// Names or values of one answer at most, whatever `limit` says.
 const NAMES_MAX: usize = 10_000;
@@ -104,7 +104,7 @@ fn names_on_matching(
 }
 
 /// All names; intrinsics only when the scope asks for them.
-pub(super) async fn names_v1(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, TempoError> {
+pub(super) async fn names_v1(api: Call, granted: Granted, params: Params) -> Result<Response, TempoError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let Names { mut by_scope, coverage } = names((api, &granted.scope), &params, budget)?;
         if params.get("scope") != Some("intrinsic") {
@@ -118,7 +118,7 @@ pub(super) async fn names_v1(State(api): State<Arc<Api>>, granted: Granted, para
 }
 
 /// Names by scope.
-pub(super) async fn names_v2(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, TempoError> {
+pub(super) async fn names_v2(api: Call, granted: Granted, params: Params) -> Result<Response, TempoError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let Names { by_scope, coverage } = names((api, &granted.scope), &params, budget)?;
         let shown = SCOPES.into_iter().filter_map(|scope| Some((scope, by_scope.get(scope)?)));
@@ -218,7 +218,7 @@ fn values_of(tag: &str, origin: &Origin, span: &Span) -> Vec<Value> {
 
 /// Values as texts.
 pub(super) async fn values_v1(
-    State(api): State<Arc<Api>>,
+    api: Call,
     granted: Granted,
     Path(tag): Path<String>,
     params: Params,
@@ -233,7 +233,7 @@ pub(super) async fn values_v1(
 
 /// Values with their types.
 pub(super) async fn values_v2(
-    State(api): State<Arc<Api>>,
+    api: Call,
     granted: Granted,
     Path(tag): Path<String>,
     params: Params,

@@ -25,6 +25,7 @@ fn selects(select: &LogSelect) -> Vec<(Arc<str>, LogSelect)> {
 
 impl LogReader for TenantsLogs {
     fn visit(&self, select: &LogSelect, budget: &dyn Budget, visitor: &mut dyn LogVisitor) -> Result<Coverage, ReadError> {
+        budget.span(select.range)?;
         if select.scope.single().is_some() {
             return self.0.visit(select, budget, visitor);
         }
@@ -55,6 +56,7 @@ impl LogReader for TenantsLogs {
     }
 
     fn volume(&self, select: &LogSelect, step: i64, budget: &dyn Budget) -> Result<Covered<Vec<LogVolume>>, ReadError> {
+        budget.span(select.range)?;
         if select.scope.single().is_some() {
             return self.0.volume(select, step, budget);
         }

@@ -7,6 +7,7 @@ use weir_model::label::Labels;
 use weir_model::metric::Family;
 use weir_model::scope::Scope;
 use weir_model::select::{Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor};
+use weir_model::time::{SECOND, TimeRange};
 
 use super::{each, together, with_tenant};
 
@@ -22,6 +23,8 @@ fn selects(select: &MetricSelect) -> VecDeque<(Arc<str>, MetricSelect)> {
 impl MetricReader for TenantsMetrics {
     /// Ascending by labels within each tenant, tenants by name.
     fn cursor<'a>(&'a self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
+        let nanos = |ms: i64| ms.saturating_mul(SECOND / 1000);
+        budget.span(TimeRange { start: nanos(select.start_ms), end: nanos(select.end_ms) })?;
         if select.scope.single().is_some() {
             return self.0.cursor(select, budget);
         }

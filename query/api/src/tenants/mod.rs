@@ -17,11 +17,9 @@ pub(crate) use traces::TenantsTraces;
 use std::sync::Arc;
 
 use weir_model::label::{Labels, Matcher};
-use weir_model::scope::{Scope, TenantScope};
+use weir_model::scope::{Scope, TENANT_LABEL, TenantScope};
 use weir_model::select::{Covered, ReadError};
 
-/// Loki's and Mimir's name for it.
-const TENANT_LABEL: &str = "__tenant_id__";
 /// Where a label of that name goes that was there already, as in Loki and Mimir.
 const TENANT_LABEL_OF_BEFORE: &str = "original___tenant_id__";
 

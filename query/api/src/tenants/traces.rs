@@ -50,6 +50,7 @@ impl TraceReader for TenantsTraces {
     }
 
     fn search(&self, select: &TraceSelect, budget: &dyn Budget) -> Result<Covered<Vec<TraceSummary>>, ReadError> {
+        budget.span(select.range)?;
         if select.scope.single().is_some() {
             return self.0.search(select, budget);
         }

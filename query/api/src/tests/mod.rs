@@ -6,6 +6,7 @@ mod logs;
 pub(crate) mod memory;
 mod revalidate;
 mod scope;
+mod tenants;
 mod trace_search;
 mod traces;
 mod weir;
@@ -29,6 +30,11 @@ use super::Api;
 pub(crate) fn open(routes: Routes) -> axum::Router {
     let access = Access::new(Some(Arc::new(Principal::anonymous())), Vec::new(), Arc::new(Authorizer::allow("default")));
     routes.into_router().layer(Extension(access))
+}
+
+/// A request of one tenant.
+fn call(api: &Arc<Api>) -> super::call::Call {
+    super::call::Call::of(api, &weir_model::scope::Scope::of("default"))
 }
 
 fn router(api: Arc<Api>) -> axum::Router {

@@ -6,9 +6,7 @@
 //! (systemd's units and slices) and the nodes themselves stand beside them, so that a machine without containers is not empty.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
 use weir_access::Granted;
@@ -25,6 +23,7 @@ use super::super::error::ApiError;
 use super::super::reply::Text;
 use super::ended::{self, Ended};
 use super::{WeirError, end, nodes};
+use crate::call::Call;
 
 /// Sparklines show this much.
 const HISTORY_MS: i64 = 5 * 60 * 1000;
@@ -42,7 +41,7 @@ const NAMES: &str = "container_cpu_usage_seconds_total|container_memory_working_
     |node_cpu_seconds_total|node_load1|node_memory_MemAvailable_bytes";
 
 /// What runs now, and what has ended.
-pub(super) async fn containers(State(api): State<Arc<Api>>, granted: Granted) -> Result<Response, WeirError> {
+pub(super) async fn containers(api: Call, granted: Granted) -> Result<Response, WeirError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let now_ms = (api.clock)() / 1_000_000;
         let names = Matcher::new(NAME, MatchOp::Regex, NAMES).map_err(|error| ApiError::from(error.to_string()))?;

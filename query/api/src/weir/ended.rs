@@ -2,10 +2,9 @@
 //! a day of them is read with every answer. `containers/{id}/lines`: what one said last.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::Response;
 use serde_json::{Value, json};
 use weir_access::{Access, Granted};
@@ -24,6 +23,7 @@ use super::super::reply::Text;
 use super::super::{Api, READ_METRICS};
 use super::logs::entry;
 use super::{WeirError, containers, end};
+use crate::call::Call;
 
 const ENDED: &str = "weir_container_ended";
 const RUN: &str = "weir_container_run_seconds";
@@ -169,7 +169,7 @@ fn nanos(millis: i64) -> i64 {
 
 /// The last lines of a container: those before its end where one is known, the newest otherwise.
 pub(super) async fn last_lines(
-    State(api): State<Arc<Api>>,
+    api: Call,
     granted: Granted,
     Extension(access): Extension<Access>,
     Path(id): Path<String>,

@@ -1,9 +1,8 @@
 //! `logs` and `logs/line/{id}`.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
@@ -24,6 +23,7 @@ use super::super::error::ApiError;
 use super::super::params::{HOUR, Params};
 use super::super::reply::Text;
 use super::{WeirError, end};
+use crate::call::Call;
 
 /// docs/api.md: lines of one answer when nothing is said.
 const LIMIT_DEFAULT: usize = 200;
@@ -43,7 +43,7 @@ pub(super) fn log_query(query: Option<&str>) -> Result<LogExpr, WeirError> {
 }
 
 /// Lines, the newest or oldest first.
-pub(super) async fn logs(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, WeirError> {
+pub(super) async fn logs(api: Call, granted: Granted, params: Params) -> Result<Response, WeirError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let begun = Instant::now();
         let log = log_query(params.get("query"))?;
@@ -92,12 +92,7 @@ fn shape(line: &OwnedLine, text: &[u8], labels: &LabelSet) -> Value {
 }
 
 /// One line and its neighbours.
-pub(super) async fn line(
-    State(api): State<Arc<Api>>,
-    granted: Granted,
-    Path(id): Path<String>,
-    params: Params,
-) -> Result<Response, WeirError> {
+pub(super) async fn line(api: Call, granted: Granted, Path(id): Path<String>, params: Params) -> Result<Response, WeirError> {
     let id: LineId = id.parse().map_err(|error| format!("{error}"))?;
     let context = params.number("context", 10)?;
     if context > CONTEXT_MAX {

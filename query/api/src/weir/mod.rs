@@ -4,6 +4,7 @@
 //!   typed, as LogQL;
 //! - [`containers`]: what runs now, from stored samples, [`ended`] what did, and [`nodes`] beside it; [`traces`]: by id, search, services;
 //! - [`tenants`]: all of a tenant deleted;
+//! - [`usage`]: what tenants have sent and asked;
 //! - `status`: where the partitions stand; [`path`]: the whole path. Sealing and compacting on demand are the binary's.
 
 mod containers;
@@ -15,12 +16,12 @@ mod search;
 mod tail;
 mod tenants;
 mod traces;
+mod usage;
 mod volume;
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
 use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -33,6 +34,7 @@ use super::error::{ApiError, with_retry};
 use super::reply::{Reply, Text};
 use super::revalidate;
 use super::{Api, READ_LOGS, READ_METRICS, READ_TRACES, TAIL_LOGS};
+use crate::call::Call;
 
 /// Its routes.
 pub fn router(api: Arc<Api>) -> Routes {
@@ -51,6 +53,7 @@ pub fn router(api: Arc<Api>) -> Routes {
         .get("/api/weir/v1/path", READ_METRICS, path::path)
         .on(&[Method::DELETE], "/api/weir/v1/tenants/{tenant}", Needs::Whole(Verb::Admin), tenants::delete)
         .get("/api/weir/v1/tenants/{tenant}/deletions", Needs::Whole(Verb::Admin), tenants::deletions)
+        .get("/api/weir/v1/usage", Needs::AnyOf(Verb::Read), usage::usage)
         .get("/api/weir/v1/status", Needs::AnyOf(Verb::Read), status)
         .with_state(api)
 }
@@ -98,7 +101,7 @@ fn end(mut text: Text<'_>, coverage: Coverage) -> Result<Reply, WeirError> {
     Ok(text.reply(Some(coverage)))
 }
 
-async fn status(State(api): State<Arc<Api>>) -> Response {
+async fn status(api: Call) -> Response {
     revalidate::json(&json!({
         "version": env!("CARGO_PKG_VERSION"),
         "started": api.started.to_string(),

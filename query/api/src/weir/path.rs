@@ -4,9 +4,7 @@
 //! no address to be seen here, and one that has gone silent is seen as silent. The rest is what owners and manifests say.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
 use weir_access::Granted;
@@ -20,6 +18,7 @@ use weir_model::status::PartitionStatus;
 use super::super::Api;
 use super::super::error::ApiError;
 use super::{WeirError, answer};
+use crate::call::Call;
 
 /// A collector that has been silent for longer is not listed any more.
 const REMEMBERED_MS: i64 = 15 * 60 * 1000;
@@ -31,7 +30,7 @@ const NAMES: &str = "weir_collector_info|weir_collector_queued_bytes|weir_collec
     |weir_collector_unacknowledged_seconds";
 
 /// Where everything stands.
-pub(super) async fn path(State(api): State<Arc<Api>>, granted: Granted) -> Result<Response, WeirError> {
+pub(super) async fn path(api: Call, granted: Granted) -> Result<Response, WeirError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let now_ms = (api.clock)() / 1_000_000;
         let names = Matcher::new(NAME, MatchOp::Regex, NAMES).map_err(|error| ApiError::from(error.to_string()))?;

@@ -1,8 +1,5 @@
 //! `logs/query`: what is typed into a search box, and what is asked of a trace or span, as LogQL.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use axum::response::Response;
 use serde_json::json;
 use weir_budget::RequestBudget;
@@ -13,9 +10,10 @@ use super::super::Api;
 use super::super::params::Params;
 use super::super::reply::Reply;
 use super::WeirError;
+use crate::call::Call;
 
 /// `{"query": "<LogQL>"}`. Errors: a text, selector or id that cannot be read, with the place.
-pub(super) async fn query(State(api): State<Arc<Api>>, params: Params) -> Result<Response, WeirError> {
+pub(super) async fn query(api: Call, params: Params) -> Result<Response, WeirError> {
     let work = move |_: &Api, budget: &RequestBudget| {
         let search = Search {
             text: params.get("search").unwrap_or_default(),

@@ -1,9 +1,8 @@
 //! `traces/{id}`, `traces?…`, `traces/services` and `traces/operations`.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Map, Value as Json, json};
@@ -20,6 +19,7 @@ use super::super::params::{HOUR, Params};
 use super::super::trace_search::read_trace;
 use super::super::{logfmt, values};
 use super::{WeirError, answer};
+use crate::call::Call;
 
 /// Traces of one answer at most.
 const LIMIT_MAX: usize = 1000;
@@ -28,7 +28,7 @@ const LIMIT_MAX: usize = 1000;
 const OFFSET_MAX: usize = 10_000;
 
 /// A trace by id; 404 with the coverage when no span of it has been seen.
-pub(super) async fn trace(State(api): State<Arc<Api>>, granted: Granted, Path(id): Path<String>) -> Result<Response, WeirError> {
+pub(super) async fn trace(api: Call, granted: Granted, Path(id): Path<String>) -> Result<Response, WeirError> {
     let id: TraceId = id.parse().map_err(|error| format!("{error}"))?;
     let work = move |api: &Api, budget: &RequestBudget| {
         let (found, _) = read_trace(&*api.traces, &granted.scope, id, budget)?;
@@ -85,7 +85,7 @@ fn attributes(attributes: &Attributes) -> Map<String, Json> {
 }
 
 /// Newest traces that pass.
-pub(super) async fn search(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, WeirError> {
+pub(super) async fn search(api: Call, granted: Granted, params: Params) -> Result<Response, WeirError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let limit = params.number("limit", 20)?;
         if limit > LIMIT_MAX {
@@ -132,7 +132,7 @@ fn summary(one: &TraceSummary) -> Json {
 }
 
 /// Services that sent spans.
-pub(super) async fn services(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, WeirError> {
+pub(super) async fn services(api: Call, granted: Granted, params: Params) -> Result<Response, WeirError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let range = params.range((api.clock)(), HOUR)?;
         let found = api.traces.services(&granted.scope, range, budget)?;
@@ -142,7 +142,7 @@ pub(super) async fn services(State(api): State<Arc<Api>>, granted: Granted, para
 }
 
 /// Operations of a service.
-pub(super) async fn operations(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, WeirError> {
+pub(super) async fn operations(api: Call, granted: Granted, params: Params) -> Result<Response, WeirError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let range = params.range((api.clock)(), HOUR)?;
         let found = api.traces.operations(&granted.scope, Some(params.need("service")?), range, budget)?;

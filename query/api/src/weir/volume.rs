@@ -1,8 +1,5 @@
 //! `logs/volume`: lines and bytes per bucket and level, summed over the streams.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use axum::response::Response;
 use serde_json::json;
 use weir_access::Granted;
@@ -21,9 +18,10 @@ use super::super::params::{HOUR, Params};
 use super::super::reply::{Reply, Text};
 use super::logs::log_query;
 use super::{WeirError, end};
+use crate::call::Call;
 
 /// Any log query; from roll-ups where it has nothing but a selector.
-pub(super) async fn volume(State(api): State<Arc<Api>>, granted: Granted, params: Params) -> Result<Response, WeirError> {
+pub(super) async fn volume(api: Call, granted: Granted, params: Params) -> Result<Response, WeirError> {
     api.answer(move |api, budget| buckets((api, &granted.scope), &params, budget)).await
 }
 

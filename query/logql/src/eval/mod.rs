@@ -20,6 +20,7 @@ pub mod volume;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use weir_model::select::{Budget, Coverage, ReadError};
+use weir_model::time::TimeRange;
 
 use super::pipeline::labels::LabelSet;
 
@@ -132,6 +133,14 @@ impl Budget for Counting<'_> {
     fn spend(&self, count: u64) -> Result<(), ReadError> {
         self.spent.fetch_add(count, Ordering::Relaxed);
         self.inner.spend(count)
+    }
+
+    fn read(&self, bytes: u64) -> Result<(), ReadError> {
+        self.inner.read(bytes)
+    }
+
+    fn span(&self, range: TimeRange) -> Result<(), ReadError> {
+        self.inner.span(range)
     }
 
     fn reserve(&self, bytes: u64) -> Result<(), ReadError> {

@@ -86,5 +86,9 @@ where
 
 fn refused(error: HyperError) -> HttpError {
     let kind = if error.is_connect() { HttpErrorKind::Connect } else { HttpErrorKind::Interrupted };
-    HttpError::new(kind, error)
+    // Its own text says where, and not why: "client error (SendRequest)".
+    let first: &(dyn std::error::Error + 'static) = &error;
+    let cause = std::iter::successors(first.source(), |error| error.source()).last();
+    let text = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+    HttpError::new(kind, std::io::Error::other(text))
 }

@@ -2,7 +2,6 @@
 
 use super::*;
 use weir_blocks::block::BlockData;
-use weir_blocks::hidden::Hidden;
 
 fn golden() -> BuiltBlock {
     let head = engine(1 << 20).head();
@@ -47,7 +46,7 @@ fn chunks_of_version_1_are_read_and_merged() {
     engine.verify(&old, &built.summary).unwrap();
     let lines = |block: Arc<LogsBlock>| {
         visit(
-            &reader(vec![BlockView { summary: built.summary.clone(), block, hidden: Hidden::default() }], Vec::new()),
+            &reader(vec![BlockView { summary: built.summary.clone(), block, hidden: Default::default() }], Vec::new()),
             &select(Vec::new()),
         )
     };
@@ -132,7 +131,7 @@ fn a_damaged_index_costs_no_line() {
             bad.sections[i].1 = bytes.clone();
             let block =
                 engine.open(Arc::new(MemoryBlob::new(format!("{name} {}", bytes.len()), bad.encode(Kind::Logs)))).unwrap();
-            let view = BlockView { summary: built[0].summary.clone(), block: Arc::new(block), hidden: Hidden::default() };
+            let view = BlockView { summary: built[0].summary.clone(), block: Arc::new(block), hidden: Default::default() };
             assert!(
                 bytes == [0] && *name == "ids.1" || engine.verify(&view.block, &view.summary).is_err(),
                 "{name} of {bytes:?}"

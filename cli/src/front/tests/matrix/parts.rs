@@ -13,6 +13,7 @@ use weir_collector::Collector;
 use weir_fanout::FanOut;
 use weir_model::limits::Limits;
 use weir_model::outage::Outages;
+use weir_model::scope::Scope;
 use weir_rules::RuleSet;
 
 use super::super::{END, Front, FrontConfig, Identity, Listener, Servers};
@@ -74,7 +75,8 @@ impl Cluster {
         let all = Parts { collector: true, aggregator: true, query: true };
         let storing = Storing::new(&config, all, outages, None, &mut registry);
         let rules = Arc::new(RuleSet::empty());
-        let api = crate::up::build_api(&config, &aggregator, &clock, Arc::clone(&rules), &storing, &mut registry);
+        let api =
+            crate::up::build_api(&config, &aggregator, &clock, (Arc::clone(&rules), Default::default()), &storing, &mut registry);
         let fanout =
             role::query::start_fanout(&config, &clock, &mut Registry::default(), (&shutdown, Default::default())).await.unwrap();
         let fanout_api = Api::new(fanout.logs(), fanout.metrics(), fanout.traces(), config.query.clone(), rules);
@@ -82,7 +84,7 @@ impl Cluster {
         let (mut servers, heads) = (Servers::new(), role::aggregator::routes(&aggregator, Routes::new()));
         let open = Identity::start(&config.auth, &config.authorization, "default").unwrap();
         Front::new(&FrontConfig::default(), open, &[], &mut Registry::default()).serve(listener, heads, &shutdown, &mut servers);
-        let fanout_api = Arc::new(fanout_api.with_status(fanout.status()));
+        let fanout_api = Arc::new(fanout_api.with_status(fanout.status()).with_usage_of(Scope::of("default"), fanout.stored()));
         Self { collector, aggregator, api, fanout, fanout_api, places, folder, _servers: servers }
     }
 
@@ -102,6 +104,12 @@ impl Cluster {
             ("otlp_http", self.collector.otlp_http_router()),
             ("otlp_grpc", self.collector.otlp_grpc_router()),
         ]
+    }
+
+    /// Log lines, samples and spans of a tenant that the collector has counted.
+    pub fn ingested(&self, tenant: &str) -> Vec<u64> {
+        let all = self.collector.shipper().usage().all();
+        all.iter().filter(|(own, _)| **own == *tenant).flat_map(|(_, own)| own.ingested.map(|amount| amount.records)).collect()
     }
 
     /// What was pushed is in the heads.
