@@ -249,6 +249,15 @@ pub fn detected_level(severity: u8) -> &'static str {
     }
 }
 
+/// The severity that stands for all of the same [`detected_level`].
+pub fn level_severity(severity: u8) -> u8 {
+    match severity {
+        SEVERITY_CRITICAL => severity,
+        1..=24 => (severity - 1) / 4 * 4 + 1,
+        _ => 0,
+    }
+}
+
 /// The severity number of a level's name in any case: `warn` and `WARNING` are 13. `None` when it is no level.
 pub fn severity_of_name(name: &[u8]) -> Option<u8> {
     const NAMES: [(&str, u8); 24] = [
@@ -311,6 +320,7 @@ mod tests {
         check("notice", "info");
         assert_eq!(severity_of_name(b"unknown"), None);
         assert_eq!((0..=25).filter(|number| detected_level(*number) == "unknown").collect::<Vec<u8>>(), [0, 25]);
+        assert!((0..=u8::MAX).all(|number| detected_level(level_severity(number)) == detected_level(number)));
         assert_eq!(level_name(SEVERITY_CRITICAL), "fatal", "one bar of a histogram holds both");
     }
 }

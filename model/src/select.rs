@@ -6,6 +6,7 @@
 //! in a block, or is just moving from one to the other.
 
 mod budget;
+mod counts;
 mod metrics;
 mod spans;
 mod tally;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(any(test, feature = "testing"))]
 pub use budget::MemoryBudget;
 pub use budget::{Budget, CancelOnDrop, Cancellation, NoBudget, ReadError};
+pub use counts::{Buckets, CountBy, LineCount, TakeCount};
 pub use metrics::{MetricReader, MetricSelect, Series, SeriesCursor, SeriesList};
 pub use spans::SearchedSpan;
 pub use tally::{Reservation, Tally, each_series, label_bytes, read_series};
@@ -33,7 +35,6 @@ use crate::time::{TimeRange, UnixNanos};
 pub struct PartitionCoverage {
     /// `weir.logs`, `weir.metrics` or `weir.spans`.
     pub topic: String,
-    /// Partition.
     pub partition: u32,
     /// Everything below is on the bus.
     #[serde(rename = "on_bus")]
@@ -91,9 +92,7 @@ impl Coverage {
 /// An answer and what it covers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Covered<T> {
-    /// The answer.
     pub value: T,
-    /// What it has seen.
     pub coverage: Coverage,
 }
 
@@ -172,13 +171,11 @@ pub trait LogVisitor {
 /// Count and bytes of lines of one stream in one bucket.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LogVolume {
-    /// The stream.
     pub stream: Labels,
     /// Level name, "" when unknown.
     pub level: &'static str,
     /// Start of the bucket.
     pub bucket: UnixNanos,
-    /// Lines.
     pub lines: u64,
     /// Bytes of their bodies.
     pub bytes: u64,
@@ -190,9 +187,20 @@ pub trait LogReader: Send + Sync {
     fn visit(&self, select: &LogSelect, budget: &dyn Budget, visitor: &mut dyn LogVisitor) -> Result<Coverage, ReadError>;
     /// Streams that may have a line in the range and pass the matchers (`filters` is ignored).
     fn streams(&self, select: &LogSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError>;
-    /// Counts per stream, level and bucket of `step` nanoseconds (a multiple of 10 s), from roll-ups where no filter
-    /// is given and the range falls on bucket edges, else by visiting.
-    fn volume(&self, select: &LogSelect, step: i64, budget: &dyn Budget) -> Result<Covered<Vec<LogVolume>>, ReadError>;
+    /// Counts the lines that pass, in no order: from roll-ups where they say it exactly, else from the lines.
+    fn counts(&self, select: &LogSelect, by: &CountBy, budget: &dyn Budget, take: TakeCount<'_>) -> Result<Coverage, ReadError> {
+        self.visit(select, budget, &mut counts::CountLines::new(by, take))
+    }
+    /// Counts per stream, level and bucket of `step` nanoseconds, by bucket. Errors when the step is not above 0.
+    fn volume(&self, select: &LogSelect, step: i64, budget: &dyn Budget) -> Result<Covered<Vec<LogVolume>>, ReadError> {
+        let wrong = || ReadError::Store(format!("a volume's step is above 0, got {step}"));
+        let (by, mut volumes) = (CountBy::of(Buckets::new(step, 0).ok_or_else(wrong)?), counts::Volumes::default());
+        let coverage = self.counts(select, &by, budget, &mut |count| {
+            volumes.add(count);
+            ControlFlow::Continue(())
+        })?;
+        Ok(Covered { value: volumes.finish(), coverage })
+    }
     /// One line and up to `context` neighbours of its stream on each side, in source order. Empty when there is no such line.
     fn line(&self, scope: &Scope, id: LineId, context: usize, budget: &dyn Budget) -> Result<Covered<Vec<OwnedLine>>, ReadError>;
     /// Lines as they arrive from now on: the reader pushes each new batch that passes; a slow receiver loses the
@@ -209,30 +217,21 @@ pub trait LogTail: Send {
 /// What a tail sees.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TailEvent {
-    /// A line.
     Line(OwnedLine),
     /// This many lines came too fast.
     Dropped(u64),
 }
 
-/// A line that stands on its own.
+/// A line that stands on its own; its fields as in [`LogRecord`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct OwnedLine {
-    /// Its permanent identity.
     pub id: LineId,
-    /// Its stream.
     pub stream: Labels,
-    /// See [`LogRecord`].
     pub timestamp: UnixNanos,
-    /// See [`LogRecord`].
     pub body: Vec<u8>,
-    /// See [`LogRecord`].
     pub severity: u8,
-    /// See [`LogRecord`].
     pub trace_id: TraceId,
-    /// See [`LogRecord`].
     pub span_id: crate::id::SpanId,
-    /// See [`LogRecord`].
     pub attributes: Labels,
 }
 
@@ -248,6 +247,20 @@ impl OwnedLine {
             trace_id: record.trace_id,
             span_id: record.span_id,
             attributes: record.attributes.to_labels(),
+        }
+    }
+
+    /// As it came; without its place in its source.
+    pub fn record(&self) -> LogRecord<'_> {
+        LogRecord {
+            timestamp: self.timestamp,
+            sequence: 0,
+            body: &self.body,
+            severity: self.severity,
+            flags: 0,
+            trace_id: self.trace_id,
+            span_id: self.span_id,
+            attributes: (&self.attributes).into(),
         }
     }
 }
@@ -272,9 +285,7 @@ pub enum TraceState {
 /// A whole trace.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trace {
-    /// Its id.
     pub id: TraceId,
-    /// How far it has come.
     pub state: TraceState,
     /// Counts state changes by late spans.
     pub revision: u32,
@@ -291,7 +302,6 @@ pub struct TraceSelect {
     pub range: TimeRange,
     /// `service.name`.
     pub service: Option<String>,
-    /// Span name.
     pub operation: Option<String>,
     /// Attributes of span or resource, compared as text; `error`, `status`, `kind` and others are no attributes.
     pub attributes: Vec<(String, String)>,
@@ -306,11 +316,9 @@ pub struct TraceSelect {
 /// What a search shows of a trace.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TraceSummary {
-    /// Its id.
     pub id: TraceId,
     /// Service of the root span; of the earliest span when no root is there.
     pub root_service: String,
-    /// Name of that span.
     pub root_name: String,
     /// Whether the root span is there.
     pub has_root: bool,
@@ -318,7 +326,6 @@ pub struct TraceSummary {
     pub start: UnixNanos,
     /// Latest end minus earliest start.
     pub duration: i64,
-    /// Spans.
     pub spans: u32,
     /// Spans with an error status.
     pub errors: u32,

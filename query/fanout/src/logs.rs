@@ -3,7 +3,7 @@
 //! A page is a range of time in which every owner gave all that passes. Pages do not overlap and together are the range
 //! that was asked for, so a line is seen once although each page is of an instant of its own.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -13,10 +13,11 @@ use weir_heads::{HeadQuery, Row};
 use weir_logs::{LogsEngine, LogsReader};
 use weir_model::id::LineId;
 use weir_model::label::Labels;
-use weir_model::log::LogRecord;
+use weir_model::log::{LogRecord, level_severity};
 use weir_model::scope::Scope;
 use weir_model::select::{
-    Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, Mention, OwnedLine, ReadError,
+    Budget, CountBy, Coverage, Covered, LineCount, LogReader, LogSelect, LogTail, LogVisitor, Mention, OwnedLine, ReadError,
+    TakeCount,
 };
 use weir_model::time::{TimeRange, UnixNanos};
 
@@ -146,14 +147,28 @@ impl LogReader for FanOutLogs {
         })
     }
 
-    fn volume(&self, select: &LogSelect, step: i64, budget: &dyn Budget) -> Result<Covered<Vec<LogVolume>>, ReadError> {
-        self.retrying(|| {
-            let query = HeadQuery::Volume { lines: LinesQuery::new(select, 0), step };
-            let mut collected = self.collect_views(&select.scope, query, None, budget)?;
-            let rows = std::mem::take(&mut collected.rows);
-            let Covered { value, coverage } = reader(collected).volume(select, step, budget)?;
-            Ok(Covered { value: added(value, &rows), coverage })
-        })
+    fn counts(&self, select: &LogSelect, by: &CountBy, budget: &dyn Budget, take: TakeCount<'_>) -> Result<Coverage, ReadError> {
+        let (step, origin, metadata) = (by.buckets.step(), by.buckets.origin(), by.metadata.clone());
+        let query = HeadQuery::Counts { lines: LinesQuery::new(select, 0), step, origin, metadata };
+        // Given only when nothing was deleted meanwhile: what was given cannot be taken back.
+        let (sums, coverage) = self.retrying(|| {
+            let mut sums = Sums::new();
+            let mut collected = self.collect_views(&select.scope, query.clone(), None, budget)?;
+            std::mem::take(&mut collected.rows).into_iter().for_each(|row| add_row(&mut sums, row));
+            let coverage = reader(collected).counts(select, by, budget, &mut |count| {
+                let key = (count.stream.clone(), count.bucket, count.severity, count.metadata.clone());
+                add(&mut sums, key, (count.lines, count.bytes));
+                ControlFlow::Continue(())
+            })?;
+            Ok((sums, coverage))
+        })?;
+        for ((stream, bucket, severity, metadata), (lines, bytes)) in &sums {
+            let (stream, bucket, severity, lines, bytes) = (stream, *bucket, *severity, *lines, *bytes);
+            if take(&LineCount { stream, bucket, severity, metadata, lines, bytes }).is_break() {
+                break;
+            }
+        }
+        Ok(coverage)
     }
 
     fn line(&self, scope: &Scope, id: LineId, context: usize, budget: &dyn Budget) -> Result<Covered<Vec<OwnedLine>>, ReadError> {
@@ -175,22 +190,17 @@ impl LogReader for FanOutLogs {
     }
 }
 
-/// Blocks' counts and owners' counts, each stream, level and bucket once; by bucket.
-fn added(mut volume: Vec<LogVolume>, rows: &[Row]) -> Vec<LogVolume> {
-    let key = |volume: &LogVolume| (volume.bucket, volume.stream.clone(), volume.level);
-    let mut places: HashMap<_, usize> = volume.iter().enumerate().map(|(at, volume)| (key(volume), at)).collect();
-    for row in rows.iter().filter_map(Row::to_volume) {
-        match places.get(&key(&row)) {
-            Some(at) => {
-                volume[*at].lines += row.lines;
-                volume[*at].bytes += row.bytes;
-            }
-            None => {
-                places.insert(key(&row), volume.len());
-                volume.push(row);
-            }
-        }
+/// Lines and bytes by stream, bucket, severity and metadata, of blocks and owners.
+type Sums = BTreeMap<(Labels, UnixNanos, u8, Labels), (u64, u64)>;
+
+fn add(sums: &mut Sums, key: (Labels, UnixNanos, u8, Labels), (lines, bytes): (u64, u64)) {
+    let sum = sums.entry(key).or_default();
+    *sum = (sum.0.saturating_add(lines), sum.1.saturating_add(bytes));
+}
+
+fn add_row(sums: &mut Sums, row: Row) {
+    if let Row::Count { stream, bucket, severity, metadata, lines, bytes } = row {
+        let key = (Labels::from_pairs(stream), bucket, level_severity(severity), Labels::from_pairs(metadata));
+        add(sums, key, (lines, bytes));
     }
-    volume.sort_by_key(|volume| volume.bucket);
-    volume
 }

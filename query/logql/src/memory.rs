@@ -1,20 +1,17 @@
 //! An in-memory log store for tests: every line in one vector, each in a chunk of its own.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 use weir_model::id::LineId;
 use weir_model::label::Labels;
-use weir_model::log::{LogRecord, level_name};
 use weir_model::scope::Scope;
 use weir_model::select::{
-    Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, OwnedLine, PartitionCoverage, ReadError,
-    TailEvent,
+    Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, OwnedLine, PartitionCoverage, ReadError, TailEvent,
 };
 
 /// The store.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct MemoryLogs {
     pub lines: Vec<OwnedLine>,
     pub coverage: Coverage,
@@ -46,19 +43,6 @@ pub fn line(id: LineId, stream: &[(&str, &str)], timestamp: i64, body: &[u8]) ->
     OwnedLine { id, stream, timestamp, body: body.to_vec(), severity: 0, trace_id, span_id, attributes: Labels::EMPTY }
 }
 
-fn record(line: &OwnedLine) -> LogRecord<'_> {
-    LogRecord {
-        timestamp: line.timestamp,
-        sequence: 0,
-        body: &line.body,
-        severity: line.severity,
-        flags: 0,
-        trace_id: line.trace_id,
-        span_id: line.span_id,
-        attributes: (&line.attributes).into(),
-    }
-}
-
 fn passes(select: &LogSelect, line: &OwnedLine) -> bool {
     select.range.contains(line.timestamp)
         && select.matchers.iter().all(|matcher| matcher.matches_labels(&line.stream))
@@ -74,7 +58,7 @@ impl LogReader for MemoryLogs {
             budget.spend(1)?;
             if passes(select, line) {
                 visitor.stream(&line.stream);
-                if visitor.line(line.id, record(line)) == ControlFlow::Break(()) {
+                if visitor.line(line.id, line.record()) == ControlFlow::Break(()) {
                     break;
                 }
             }
@@ -89,17 +73,6 @@ impl LogReader for MemoryLogs {
         value.sort();
         value.dedup();
         Ok(Covered { value, coverage: self.coverage.clone() })
-    }
-
-    fn volume(&self, select: &LogSelect, step: i64, _budget: &dyn Budget) -> Result<Covered<Vec<LogVolume>>, ReadError> {
-        let mut sums: BTreeMap<(Labels, &'static str, i64), (u64, u64)> = BTreeMap::new();
-        for line in self.lines.iter().filter(|line| passes(select, line)) {
-            let bucket = line.timestamp.div_euclid(step) * step;
-            let sum = sums.entry((line.stream.clone(), level_name(line.severity), bucket)).or_default();
-            *sum = (sum.0 + 1, sum.1 + line.body.len() as u64);
-        }
-        let one = |((stream, level, bucket), (lines, bytes))| LogVolume { stream, level, bucket, lines, bytes };
-        Ok(Covered { value: sums.into_iter().map(one).collect(), coverage: self.coverage.clone() })
     }
 
     fn line(&self, _: &Scope, id: LineId, context: usize, _: &dyn Budget) -> Result<Covered<Vec<OwnedLine>>, ReadError> {

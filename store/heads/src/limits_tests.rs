@@ -120,10 +120,11 @@ fn a_frame_that_nobody_would_read_is_refused_by_its_writer() {
     };
     let record = ExtractRecord { side: Vec::new(), record: vec![7; FRAME_BYTES_MAX] };
     refused(&HeadExtract { heads: vec![vec![record]], ..HeadExtract::default() });
-    let row = |length: usize| Row::Volume {
+    let row = |length: usize| Row::Count {
         stream: vec![("large".into(), "x".repeat(length))],
-        level: String::new(),
         bucket: 0,
+        severity: 0,
+        metadata: Vec::new(),
         lines: 1,
         bytes: 1,
     };

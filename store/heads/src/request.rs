@@ -43,12 +43,16 @@ pub enum HeadQuery {
     Lines(LinesQuery),
     /// Streams that may have a line in the range.
     Streams(LinesQuery),
-    /// Counts of lines; answered in rows.
-    Volume {
+    /// Counts of lines by stream, level, bucket and metadata; answered in rows.
+    Counts {
         /// Of which lines.
         lines: LinesQuery,
-        /// Width of a bucket, nanoseconds.
+        /// Width of a bucket, nanoseconds, above 0.
         step: i64,
+        /// Where one of them begins.
+        origin: i64,
+        /// Names of metadata that tells lines apart.
+        metadata: Vec<String>,
     },
     /// A line by its identity with up to `context` neighbours of its stream on each side.
     Line {

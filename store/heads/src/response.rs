@@ -2,9 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 use weir_model::id::TraceId;
-use weir_model::label::Labels;
-use weir_model::log::level_name;
-use weir_model::select::LogVolume;
 use weir_model::wire::Kind;
 
 use super::extract::{ExtractRecord, HeadExtract};
@@ -99,17 +96,18 @@ pub struct Heartbeat {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "row", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Row {
-    /// Of [`super::HeadQuery::Volume`].
-    Volume {
+    /// Of [`super::HeadQuery::Counts`].
+    Count {
         /// The stream's labels.
         stream: Vec<(String, String)>,
-        /// Level name, or "".
-        level: String,
         /// Start of the bucket.
         bucket: i64,
-        /// Lines.
+        /// The lowest severity number of the level; 22 for critical.
+        severity: u8,
+        /// What of the lines' metadata was asked for.
+        metadata: Vec<(String, String)>,
         lines: u64,
-        /// Bytes of their bodies.
+        /// Of their bodies.
         bytes: u64,
     },
     /// Of [`super::HeadQuery::Search`].
@@ -124,29 +122,11 @@ pub enum Row {
 impl Row {
     /// Bytes of its texts.
     fn bytes(&self) -> usize {
+        let texts = |pairs: &[(String, String)]| pairs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
         match self {
-            Self::Volume { stream, .. } => stream.iter().map(|(name, value)| name.len() + value.len()).sum(),
+            Self::Count { stream, metadata, .. } => texts(stream) + texts(metadata),
             Self::Trace { .. } => 0,
         }
-    }
-
-    /// From a reader's volume.
-    pub fn volume(volume: &LogVolume) -> Self {
-        Self::Volume {
-            stream: super::request::pairs(&volume.stream),
-            level: volume.level.to_owned(),
-            bucket: volume.bucket,
-            lines: volume.lines,
-            bytes: volume.bytes,
-        }
-    }
-
-    /// Back again; `None` for another row, or a level that nobody knows.
-    pub fn to_volume(&self) -> Option<LogVolume> {
-        let Self::Volume { stream, level, bucket, lines, bytes } = self else { return None };
-        let level = (0..=24).map(level_name).find(|known| known == level)?;
-        let stream = Labels::from_pairs(stream.iter().map(|(name, value)| (name, value)));
-        Some(LogVolume { stream, level, bucket: *bucket, lines: *lines, bytes: *bytes })
     }
 }
 

@@ -17,7 +17,7 @@ use weir_model::id::{LineId, SpanId, TraceId};
 use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::scope::Scope;
-use weir_model::select::{LineFilter, LogReader, LogSelect, LogVisitor, NoBudget, PartitionCoverage};
+use weir_model::select::{Buckets, CountBy, LineFilter, LogReader, LogSelect, LogVisitor, NoBudget, PartitionCoverage};
 use weir_model::time::{SECOND, TimeRange, UnixNanos};
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
@@ -178,5 +178,28 @@ fn ask(reader: &LogsReader) -> Result<(), Box<dyn Error>> {
     let begun = Instant::now();
     let volume = reader.volume(&select, 60 * SECOND, &NoBudget)?;
     println!("volume: {} rows in {:.2} ms", volume.value.len(), begun.elapsed().as_secs_f64() * 1e3);
+    count(reader, select)
+}
+
+/// As LogQL counts: windows of an hour on the second, and from any nanosecond; lines with a word, by stream; and everything line by line.
+fn count(reader: &LogsReader, select: LogSelect) -> Result<(), Box<dyn Error>> {
+    let word = |text: &str| LogSelect { filters: vec![LineFilter::Contains(vec![text.into()])], ..select.clone() };
+    let questions = [
+        ("count, windows on 10 s", 1, &[][..], select.clone()),
+        ("count, windows from any nanosecond", 3 * SECOND + 7, &[], select.clone()),
+        ("count by metadata that no line has", 1, &["level"], select.clone()),
+        ("count of a common word", 1, &[], word(" INFO ")),
+        ("count of a rarer word", 1, &[], word("ravelServiceIm")),
+    ];
+    for (name, origin, metadata, select) in questions {
+        let buckets = Buckets::new(3600 * SECOND, origin).ok_or("a step is above 0")?;
+        let by = CountBy { metadata: metadata.iter().map(|name: &&str| (*name).to_owned()).collect(), ..CountBy::of(buckets) };
+        let (begun, mut lines, mut counts) = (Instant::now(), 0, 0);
+        reader.counts(&select, &by, &NoBudget, &mut |count| {
+            (lines, counts) = (lines + count.lines, counts + 1);
+            ControlFlow::Continue(())
+        })?;
+        println!("{name}: {lines} lines in {counts} counts in {:.2} ms", begun.elapsed().as_secs_f64() * 1e3);
+    }
     Ok(())
 }

@@ -9,11 +9,15 @@ use weir_model::time::UnixNanos;
 use weir_model::wire::Kind;
 
 use super::chunk::{EncodedChunk, Lines};
+use super::details;
 use super::index::{BlockIndex, Grams, IndexCache};
 use super::places::{self, PlacePages, PlacedChunk, PlacesBuilder};
 use super::plan::LogsPlan;
 use super::predicate::TokenPredicate;
-use super::schema::{CHUNKS, CHUNKS_ONE, ChunkMeta, DIRECTORY, GRAMS, PLACE_PAGES, PLACES, Place, Rollup, STREAMS, StreamKey};
+use super::rollup;
+use super::schema::{
+    CHUNKS, CHUNKS_ONE, ChunkMeta, DETAILS, DIRECTORY, GRAMS, LEVEL_FATAL, PLACE_PAGES, PLACES, Place, STREAMS, StreamKey,
+};
 use super::source_lines::{ChunkName, SourceLines};
 use weir_blocks::StoreError;
 use weir_blocks::block::{Blob, BlockReader};
@@ -61,7 +65,11 @@ impl LogsBlock {
         let chunks = if reader.section_len(CHUNKS).is_some() { CHUNKS } else { CHUNKS_ONE };
         let length = reader.section_len(chunks).unwrap_or_default();
         let decode = |bytes: Vec<u8>| decode_directory(&bytes, streams.len(), length);
-        let directory = unpack(&reader.section(DIRECTORY)?).and_then(decode).map_err(wrong(DIRECTORY))?;
+        let mut directory = unpack(&reader.section(DIRECTORY)?).and_then(decode).map_err(wrong(DIRECTORY))?;
+        if reader.section_len(DETAILS).is_some() {
+            let metas = directory.iter_mut().map(|entry| &mut entry.meta);
+            unpack(&reader.section(DETAILS)?).and_then(|bytes| details::read(&bytes, metas)).map_err(wrong(DETAILS))?;
+        }
         let grams = reader.section_len(GRAMS).map(|_| {
             let section = reader.section(GRAMS).map_err(|error| error.to_string());
             section.and_then(|bytes| Grams::decode(&bytes)).map_err(|detail| format!("section {GRAMS}: {detail}"))
@@ -221,8 +229,11 @@ impl LogsBlock {
         Ok(sums)
     }
 
-    /// A chunk as it is, with its tokens; `None` when it is of version 1. `lines` are its own.
+    /// A chunk as it is, with its tokens; `None` when it is of version 1, or not all is known of it that a block says. `lines` are its own.
     pub(crate) fn copy(&self, chunk: u32, lines: &SourceLines) -> Result<Option<EncodedChunk>, StoreError> {
+        if self.meta(chunk).details.is_none() {
+            return Ok(None);
+        }
         let Some(tokens) = lines.tokens()? else { return Ok(None) };
         let entry = &self.directory[chunk as usize];
         let bytes = self.reader.section_range(self.chunks, entry.bytes.clone())?;
@@ -284,15 +295,6 @@ fn decode_meta(reader: &mut Reader<'_>) -> Result<ChunkMeta, String> {
     let first_place = (reader.varint("first offset")?, reader.varint_u32("first ordinal")?);
     let last_offset = first_place.0.wrapping_add(reader.zigzag("last offset")? as u64);
     let last_place = (last_offset, reader.varint_u32("last ordinal")?);
-    let mut rollups = Vec::new();
-    let mut bucket = 0_i64;
-    for _ in 0..reader.count("roll-ups", 4)? {
-        bucket = bucket.wrapping_add(reader.zigzag("bucket")?);
-        let [level] = reader.array::<1>("level")?;
-        if level > 6 {
-            return Err(format!("level {level} is unknown"));
-        }
-        rollups.push(Rollup { bucket, level, lines: reader.varint("lines")?, bytes: reader.varint("bytes")? });
-    }
-    Ok(ChunkMeta { partition, first, last, count, body_bytes, first_place, last_place, rollups })
+    let rollups = rollup::read(reader, LEVEL_FATAL)?;
+    Ok(ChunkMeta { partition, first, last, count, body_bytes, first_place, last_place, rollups, details: None })
 }

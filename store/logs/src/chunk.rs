@@ -12,7 +12,8 @@ use super::context::Row;
 use super::encode;
 use super::frame::FrameOne;
 use super::places::{self, PlaceRun};
-use super::schema::{ChunkMeta, Place, ROLLUP_NANOS, Rollup, level_of};
+use super::rollup::{self, ChunkDetails};
+use super::schema::{ChunkMeta, Place, Rollup};
 use super::stored::{flag, read_bytes};
 use super::tokens::Tokens;
 use weir_blocks::StoreError;
@@ -29,9 +30,11 @@ impl EncodedChunk {
     /// Memory held.
     pub(crate) fn memory(&self) -> usize {
         let rollups = self.meta.rollups.capacity() * size_of::<Rollup>();
+        let details = self.meta.details.as_ref().map_or(0, ChunkDetails::memory);
         // Twice a pointer to it: its place in a list that grows by doubling.
         shared(size_of::<Self>())
             + 2 * size_of::<usize>()
+            + details
             + self.tokens.memory()
             + [self.bytes.len(), rollups].map(allocation).iter().sum::<usize>()
     }
@@ -155,15 +158,9 @@ impl Lines {
     }
 
     fn meta(&self) -> ChunkMeta {
-        let key = |i: &usize| (self.timestamps[*i].div_euclid(ROLLUP_NANOS), level_of(self.severities[*i]));
-        let lines: Vec<usize> = (0..self.len()).collect();
-        let mut rollups = std::collections::BTreeMap::<(i64, u8), (u64, u64)>::new();
-        for run in lines.chunk_by(|a, b| key(a) == key(b)) {
-            let entry = rollups.entry(key(&run[0])).or_default();
-            entry.0 += run.len() as u64;
-            entry.1 += run.iter().map(|i| super::filter::span(&self.ends, *i).len() as u64).sum::<u64>();
-        }
-        let rollups = rollups.into_iter().map(|((bucket, level), (lines, bytes))| Rollup { bucket, level, lines, bytes });
+        let line = |i| (self.timestamps[i], self.severities[i], super::filter::span(&self.ends, i).len());
+        let (rollups, at_start) = rollup::of_lines((0..self.len()).map(line));
+        let metadata = rollup::names_of(&self.attribute_sets);
         ChunkMeta {
             partition: self.partition,
             first: self.timestamps.iter().copied().min().unwrap_or_default(),
@@ -172,7 +169,8 @@ impl Lines {
             body_bytes: self.bodies.len() as u64,
             first_place: self.places.first().copied().unwrap_or_default(),
             last_place: self.places.last().copied().unwrap_or_default(),
-            rollups: rollups.collect(),
+            rollups,
+            details: Some(ChunkDetails { at_start, metadata }),
         }
     }
 

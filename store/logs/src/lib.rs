@@ -4,17 +4,17 @@
 //! - [`engine`]: what the aggregator asks;
 //! - [`head`]: takes sections (`part`), gathers each stream's lines, encodes a chunk when enough are there;
 //! - `builder`: lines on their way into chunks; `chunk`: ~512 KiB of lines of one stream; `schema` says what is known of it from
-//!   outside;
+//!   outside, `rollup` counts its lines by time and level;
 //! - `encode`: a chunk as columns, `stored`: these read, as far as asked, `frame`: what is around them; `template`: bodies as constant
 //!   text and variables, `words` and `clock`: what variables are; `context`: ids and attributes; `bodies`: bodies rendered, `needle`:
 //!   which need not be; `patterns` counts templates;
 //! - `tokens`: which words a chunk holds; `index` (the only place that knows tantivy) turns them round: which chunks hold
 //!   a word;
-//! - `writer`: chunks and index as a block; `merge`: several blocks as one;
+//! - `writer`: chunks and index as a block, `details` what a block says of each chunk besides; `merge`: several blocks as one;
 //! - `places`: where lines lie, so that one line's chunk is known; `block`: an opened block; `source`: one chunk wherever it lies;
 //! - `plan`: a compiled select; `filter`: its line filters; `predicate`: what they need of a chunk's words, so that most chunks
 //!   stay closed;
-//! - `segment`: blocks and heads give their chunks by time; [`reader`] merges and opens them, `volume` counts, `line` finds one
+//! - `segment`: blocks and heads give their chunks by time; [`reader`] merges and opens them, `count` counts, `line` finds one
 //!   line; `tail` follows the head.
 //!
 //! A head's lines for another process are `weir-heads`' affair.
@@ -28,6 +28,8 @@ mod builder;
 mod chunk;
 mod clock;
 mod context;
+mod count;
+mod details;
 mod encode;
 #[cfg(test)]
 mod encode_tests;
@@ -51,6 +53,7 @@ mod places;
 mod plan;
 mod predicate;
 mod reader;
+mod rollup;
 mod schema;
 mod segment;
 mod source;
@@ -61,7 +64,6 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod tokens;
-mod volume;
 mod words;
 mod writer;
 

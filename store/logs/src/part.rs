@@ -1,12 +1,13 @@
 //! A section of lines in a head, as it came: what an open chunk is made of.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use weir_model::log::{LogAttributes, LogBatch};
 use weir_model::memory::{allocation, shared};
 
 use super::builder::chunk_bytes;
-use super::schema::{ChunkMeta, Place};
+use super::rollup::{self, ChunkDetails};
+use super::schema::{ChunkMeta, Place, Rollup};
 use weir_blocks::engine::Position;
 
 /// A section's lines as they came.
@@ -15,7 +16,9 @@ pub(crate) struct Part {
     /// One a line, ascending, where lines of the section were left out; else they follow each other from `position`.
     places: Option<Box<[Place]>>,
     pub(crate) batch: Arc<LogBatch>,
+    /// Without roll-ups and details: see [`Self::rollups`].
     pub(crate) meta: ChunkMeta,
+    rollups: OnceLock<Box<(Vec<Rollup>, ChunkDetails)>>,
 }
 
 impl Part {
@@ -31,8 +34,9 @@ impl Part {
             first_place: (position.offset, position.ordinal),
             last_place: (position.offset, position.ordinal.saturating_add(count.saturating_sub(1))),
             rollups: Vec::new(),
+            details: None,
         };
-        Self { position, places: None, batch, meta }
+        Self { position, places: None, batch, meta, rollups: OnceLock::new() }
     }
 
     /// One of lines that do not follow each other: as many places as lines, ascending. `None` when there is no line.
@@ -58,6 +62,16 @@ impl Part {
     /// Where line `i` lies.
     pub(crate) fn place(&self, i: usize) -> Place {
         self.places.as_ref().map_or((self.position.offset, self.position.ordinal + i as u32), |places| places[i])
+    }
+
+    /// What an encoded chunk of these lines would be known by; made when it is first asked for.
+    pub(crate) fn rollups(&self) -> &(Vec<Rollup>, ChunkDetails) {
+        self.rollups.get_or_init(|| {
+            let lines = self.batch.iter().map(|record| (record.timestamp, record.severity, record.body.len()));
+            let (rollups, at_start) = rollup::of_lines(lines);
+            let metadata = rollup::names_of(self.batch.attributes());
+            Box::new((rollups, ChunkDetails { at_start, metadata }))
+        })
     }
 
     /// Memory held: the batch and this, with its place in a list that grows by doubling.

@@ -11,7 +11,7 @@ use weir_model::select::{LineFilter, Mention};
 
 use super::filter::distinct;
 use super::index::pair_hash;
-use super::schema::{Rollup, level_of};
+use super::schema::{LEVEL_FATAL, Rollup, level_of};
 use super::tokens::{SEPARATOR, TOKEN_BYTES_MAX, Tokens, fold, is_indexed, is_token_byte, lone_id};
 
 /// A condition on a chunk's set of tokens.
@@ -183,7 +183,11 @@ fn one_of(predicates: impl Iterator<Item = TokenPredicate>) -> TokenPredicate {
 pub(crate) fn may_be_among(mention: &Mention, rollups: &[Rollup]) -> bool {
     match mention {
         Mention::Pattern(_) | Mention::Value(..) => true,
-        Mention::Severity(severity) => rollups.iter().any(|rollup| rollup.level == level_of(*severity)),
+        // Blocks of earlier builds count critical lines among the fatal ones.
+        Mention::Severity(severity) => {
+            let level = level_of(*severity);
+            rollups.iter().any(|rollup| rollup.level == level || rollup.level == level.min(LEVEL_FATAL))
+        }
         Mention::All(mentions) => mentions.iter().all(|mention| may_be_among(mention, rollups)),
         Mention::Any(mentions) => mentions.iter().any(|mention| may_be_among(mention, rollups)),
     }

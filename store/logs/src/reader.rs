@@ -11,14 +11,16 @@ use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::LogBatch;
 use weir_model::scope::Scope;
-use weir_model::select::{Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, OwnedLine, ReadError};
+use weir_model::select::{
+    Budget, CountBy, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, OwnedLine, ReadError, TakeCount,
+};
 
+use super::count::Counter;
 use super::engine::LogsEngine;
 use super::line::{self, LineSelect};
 use super::plan::LogsPlan;
 use super::segment::{Chunk, ChunkEntries, cursors, missed, shown};
 use super::tail::Tail;
-use super::volume::Volume;
 use weir_blocks::hidden::Hidden;
 use weir_blocks::segment::Merge;
 use weir_blocks::view::{PartitionView, Tails, Views};
@@ -48,18 +50,22 @@ impl LogsReader {
         found
     }
 
-    /// Every chunk for a plan, in no order.
+    /// Every chunk for a plan, in no order, until `take` breaks.
     fn each_chunk(
         &self,
         plan: LogsPlan,
         budget: &dyn Budget,
         coverage: &mut Coverage,
-        mut take: impl FnMut(Chunk, &LogsPlan, &mut Coverage) -> Result<(), ReadError>,
+        mut take: impl FnMut(Chunk, &LogsPlan, &mut Coverage) -> Result<ControlFlow<()>, ReadError>,
     ) -> Result<(), ReadError> {
         let plan = Arc::new(plan);
         for entry in self.cursors(&plan, budget, coverage).into_iter().flatten() {
             match entry {
-                Ok((_, chunk)) => take(chunk, &plan, coverage)?,
+                Ok((_, chunk)) => {
+                    if take(chunk, &plan, coverage)?.is_break() {
+                        break;
+                    }
+                }
                 Err(error) => missed(error, coverage)?,
             }
         }
@@ -115,21 +121,17 @@ impl LogReader for LogsReader {
             {
                 streams.insert(chunk.stream);
             }
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })?;
         Ok(Covered { value: streams.into_iter().collect(), coverage })
     }
 
-    fn volume(&self, select: &LogSelect, step: i64, budget: &dyn Budget) -> Result<Covered<Vec<LogVolume>>, ReadError> {
-        if step <= 0 {
-            return Err(ReadError::Store(format!("a volume's step is above 0, got {step}")));
-        }
-        let (mut coverage, mut volume) = (Coverage::default(), Volume::new(step));
-        self.each_chunk(LogsPlan::new(select), budget, &mut coverage, |chunk, plan, coverage| {
-            budget.check()?;
-            volume.add_chunk(&chunk, plan, budget, coverage)
-        })?;
-        Ok(Covered { value: volume.finish(), coverage })
+    fn counts(&self, select: &LogSelect, by: &CountBy, budget: &dyn Budget, take: TakeCount<'_>) -> Result<Coverage, ReadError> {
+        let mut coverage = Coverage::default();
+        let mut counter = Counter::new(by, budget, take);
+        let plan = LogsPlan::new(select).with_mention(by.mention.clone());
+        self.each_chunk(plan, budget, &mut coverage, |chunk, plan, coverage| counter.add_chunk(&chunk, plan, coverage))?;
+        Ok(coverage)
     }
 
     fn line(&self, scope: &Scope, id: LineId, context: usize, budget: &dyn Budget) -> Result<Covered<Vec<OwnedLine>>, ReadError> {

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use weir_model::label::Labels;
+use weir_model::log::SEVERITY_CRITICAL;
 use weir_model::time::{SECOND, UnixNanos};
+
+use super::rollup::ChunkDetails;
 
 /// Section: every stream once.
 pub(crate) const STREAMS: &str = "streams.1";
@@ -28,6 +31,9 @@ pub(crate) const FORMER_INDEX: &str = "index.1";
 pub(crate) const PLACES: &str = "places.1";
 /// Section: where each page of [`PLACES`] begins.
 pub(crate) const PLACE_PAGES: &str = "place_pages.1";
+
+/// Section: what newer blocks know of each chunk besides.
+pub(crate) const DETAILS: &str = "details.1";
 
 /// Width of a roll-up's bucket: the finest step of a volume histogram that need not open chunks.
 pub(crate) const ROLLUP_NANOS: i64 = 10 * SECOND;
@@ -61,6 +67,8 @@ pub(crate) struct ChunkMeta {
     pub(crate) last_place: Place,
     /// By bucket and level, ascending.
     pub(crate) rollups: Vec<Rollup>,
+    /// `None` in blocks of earlier builds: then critical lines are counted among the fatal ones.
+    pub(crate) details: Option<ChunkDetails>,
 }
 
 impl ChunkMeta {
@@ -81,12 +89,15 @@ pub(crate) struct Rollup {
     pub(crate) bytes: u64,
 }
 
-/// Severity numbers as seven levels: 0 not known, 1 trace … 6 fatal.
-pub(crate) fn level_of(severity: u8) -> u8 {
-    if (1..=24).contains(&severity) { severity.div_ceil(4) } else { 0 }
-}
+/// Levels of [`level_of`] of which a directory has only the first.
+pub(crate) const LEVEL_FATAL: u8 = 6;
+pub(crate) const LEVEL_CRITICAL: u8 = 7;
 
-/// The name of a level of [`level_of`].
-pub(crate) fn level_text(level: u8) -> &'static str {
-    weir_model::log::level_name(level * 4)
+/// Severity numbers as eight levels: 0 not known, 1 trace … 6 fatal, 7 critical.
+pub(crate) fn level_of(severity: u8) -> u8 {
+    match severity {
+        SEVERITY_CRITICAL => LEVEL_CRITICAL,
+        1..=24 => severity.div_ceil(4),
+        _ => 0,
+    }
 }

@@ -3,6 +3,7 @@
 //! - [`list`]: every shape answers as a plain list does.
 //! - [`skipping`]: which chunks stay closed.
 //! - [`block`]: its bytes, and damage to them.
+//! - [`count`]: counts are those of the lines, and which chunks are opened for them.
 //! - [`hidden`]: what is deleted or past its retention is as if it were not there.
 //! - [`head`]: lines that are not sealed, and their tail.
 //! - [`line`]: one line by its id.
@@ -30,6 +31,7 @@ use weir_blocks::hidden::Horizon;
 use weir_blocks::view::{BlockView, PartitionView, TailSection, Tails, Views};
 
 mod block;
+mod count;
 mod head;
 mod hidden;
 mod line;

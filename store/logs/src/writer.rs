@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 
 use super::chunk::EncodedChunk;
+use super::details::DetailsBuilder;
 use super::index::IndexBuilder;
 use super::places::{PlaceRun, PlacesBuilder};
-use super::schema::{CHUNKS, ChunkMeta, DIRECTORY, PLACE_PAGES, PLACES, STREAMS, StreamKey, ZSTD_LEVEL};
+use super::rollup::{self, ROLLUP_BYTES_MAX};
+use super::schema::{CHUNKS, ChunkMeta, DETAILS, DIRECTORY, PLACE_PAGES, PLACES, STREAMS, StreamKey, ZSTD_LEVEL};
 use super::stored::StoredLines;
 use weir_blocks::StoreError;
 use weir_blocks::block::BlockData;
@@ -26,9 +28,8 @@ pub(crate) struct BlockLimits {
 const LIMITS: BlockLimits = BlockLimits { section_bytes: 64 << 20, index_bytes: 192 << 20 };
 const _: () = assert!(LIMITS.section_bytes <= SECTION_BYTES);
 
-/// A row of the directory without its roll-ups, and one roll-up, at most.
+/// A row of the directory without its roll-ups, at most.
 const META_BYTES_MAX: usize = 96;
-const ROLLUP_BYTES_MAX: usize = 31;
 
 /// Takes chunks: all of a stream together and in the order of their lines. Begins another block of its own accord where
 /// one could not be read again.
@@ -46,6 +47,7 @@ struct OpenBlock {
     /// Rows of the directory, without their count.
     directory: Vec<u8>,
     count: u32,
+    details: DetailsBuilder,
     places: PlacesBuilder,
     summary: BlockSummary,
     index: IndexBuilder,
@@ -90,6 +92,7 @@ impl OpenBlock {
             chunks: Vec::new(),
             directory: Vec::new(),
             count: 0,
+            details: DetailsBuilder::default(),
             places: PlacesBuilder::default(),
             summary: BlockSummary { first: i64::MAX, last: i64::MIN, ..BlockSummary::default() },
             index: IndexBuilder::new()?,
@@ -99,7 +102,7 @@ impl OpenBlock {
     fn has_room(&self, stream: &StreamKey, chunk: &EncodedChunk, runs: &[PlaceRun], limits: BlockLimits) -> bool {
         let directory = self.directory.len() + META_BYTES_MAX + chunk.meta.rollups.len() * ROLLUP_BYTES_MAX;
         let streams = if self.indexes.contains_key(stream) { 0 } else { self.streams.len() + stream_bytes(stream) };
-        let largest = directory.max(streams).max(self.places.memory_with(runs.len()));
+        let largest = directory.max(self.details.bytes_with(&chunk.meta)).max(streams).max(self.places.memory_with(runs.len()));
         largest <= limits.section_bytes && self.index.memory() <= limits.index_bytes
     }
 
@@ -118,6 +121,7 @@ impl OpenBlock {
         put_varint(&mut self.directory, u64::from(index));
         put_varint(&mut self.directory, chunk.bytes.len() as u64);
         put_meta(&mut self.directory, &chunk.meta);
+        self.details.push(&chunk.meta);
         self.chunks.extend_from_slice(&chunk.bytes);
         self.count += 1;
         self.summary.first = self.summary.first.min(chunk.meta.first);
@@ -134,6 +138,7 @@ impl OpenBlock {
         sections.extend([
             (STREAMS, pack(self.indexes.len() as u64, &self.streams)?),
             (DIRECTORY, pack(u64::from(self.count), &self.directory)?),
+            (DETAILS, self.details.finish(pack)?),
             (PLACES, places),
             (PLACE_PAGES, place_pages),
         ]);
@@ -166,15 +171,7 @@ fn put_meta(out: &mut Vec<u8>, meta: &ChunkMeta) {
     put_varint(out, u64::from(meta.first_place.1));
     put_zigzag(out, meta.last_place.0.wrapping_sub(meta.first_place.0) as i64);
     put_varint(out, u64::from(meta.last_place.1));
-    put_varint(out, meta.rollups.len() as u64);
-    let mut bucket = 0_i64;
-    for rollup in &meta.rollups {
-        put_zigzag(out, rollup.bucket.wrapping_sub(bucket));
-        out.push(rollup.level);
-        put_varint(out, rollup.lines);
-        put_varint(out, rollup.bytes);
-        bucket = rollup.bucket;
-    }
+    rollup::put(out, &rollup::joined(&meta.rollups));
 }
 
 /// Length before compression as u32, then zstd of a count and what is counted. Errors when its reader would refuse it.

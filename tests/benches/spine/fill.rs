@@ -104,10 +104,16 @@ pub struct Filled {
     pub retries: u64,
     /// Still running, to be asked whether all is there.
     pub weir: Weir,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Filled {
+    /// Where it keeps what it has.
+    #[allow(dead_code, reason = "the benchmark logs_questions asks for it")]
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
     /// The most that was resident until the end of a stage; in brackets what weir says that its heads held of it.
     pub fn peak(&self, what: impl Into<String>, stage: &Stage) -> Figure {
         let value = mib(stage.peak);
@@ -158,7 +164,7 @@ pub async fn fill(subject: &Subject, route: &Route, bodies: &Bodies) -> Filled {
         Stage { cpu: searchable.cpu + (end.cpu - waited.cpu), wall: searchable.wall + (end.wall - waited.wall), peak: end.peak };
     let after = Progress::of(&weir, route.topic).await;
     assert_eq!(after.high_watermark, reached.high_watermark, "all was on the bus when it was measured");
-    Filled { searchable, head_bytes: reached.head_bytes, blocks: reached.blocks, sealed, retries, weir, _folder: folder }
+    Filled { searchable, head_bytes: reached.head_bytes, blocks: reached.blocks, sealed, retries, weir, folder }
 }
 
 /// What stands behind the figures.

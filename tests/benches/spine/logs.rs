@@ -28,10 +28,10 @@ type Batch = BTreeMap<(String, String), Vec<(Line, i64)>>;
 
 /// How lines are sent.
 pub struct Protocol {
-    name: &'static str,
-    route: Route,
+    pub name: &'static str,
+    pub route: Route,
     /// The label that all lines have, "nezha".
-    namespace: &'static str,
+    pub namespace: &'static str,
     /// A client's request.
     encode: fn(usize, Batch) -> Vec<u8>,
 }
@@ -63,8 +63,7 @@ pub const OTLP_BARE: Protocol = Protocol { name: "otlp-logs, no attributes", enc
 /// Measures each binary and prints the table.
 pub async fn bench(subjects: &[Subject], protocol: &Protocol) {
     let size = number("SIZE_MB", 1070) * 1_000_000;
-    let mut prepared =
-        Prepared { bodies: Bodies::new(), encode: protocol.encode, batches: Default::default(), lines: 0, bytes: 0 };
+    let mut prepared = Prepared::new(protocol);
     let input = prepared.days(size);
     let (lines, bytes) = (prepared.lines, prepared.bytes);
     let bodies = prepared.bodies.finish();
@@ -95,7 +94,7 @@ fn figures(name: &str, filled: &Filled, bytes: u64) -> Vec<Figure> {
     ]
 }
 
-async fn wait_for_lines(weir: &Weir, namespace: &str, lines: u64) {
+pub async fn wait_for_lines(weir: &Weir, namespace: &str, lines: u64) {
     let query = format!("sum(count_over_time({{{namespace}=\"nezha\"}}[3650d]))");
     eventually("all lines", || async {
         let answer = weir.get("/loki/api/v1/query", &[("query", &query)]).await;
@@ -106,18 +105,27 @@ async fn wait_for_lines(weir: &Weir, namespace: &str, lines: u64) {
 }
 
 /// Requests as they become full.
-struct Prepared {
-    bodies: Bodies,
+pub struct Prepared {
+    pub bodies: Bodies,
     encode: fn(usize, Batch) -> Vec<u8>,
     /// What each agent has not sent yet, with the bytes of its bodies.
     batches: [(Batch, usize); CLIENTS],
-    lines: u64,
-    bytes: u64,
+    pub lines: u64,
+    pub bytes: u64,
 }
 
 impl Prepared {
+    pub fn new(protocol: &Protocol) -> Self {
+        Self { bodies: Bodies::new(), encode: protocol.encode, batches: Default::default(), lines: 0, bytes: 0 }
+    }
+
     /// Days until there are so many bytes of lines. Returns what it is made of.
     fn days(&mut self, size: u64) -> String {
+        self.each_day(size, |line, copy, at| (of_copy(line, copy), at))
+    }
+
+    /// The same of lines that `make` makes of each: of a line, the copy's number and its time.
+    pub fn each_day(&mut self, size: u64, mut make: impl FnMut(&Line, u64, i64) -> (Line, i64)) -> String {
         let day = day(usize::MAX, 0);
         let time = |line: &Line| parse_time_seconds(&line.time).expect("a time of a container engine");
         let (first, last) = (time(&day.lines[0]), time(&day.lines[day.lines.len() - 1]));
@@ -129,7 +137,8 @@ impl Prepared {
                 if self.bytes >= size {
                     break;
                 }
-                self.push(of_copy(line, copy), time(line) + shift);
+                let (line, at) = make(line, copy, time(line) + shift);
+                self.push(line, at);
             }
         }
         for client in 0..CLIENTS {
@@ -160,7 +169,7 @@ impl Prepared {
 }
 
 /// A line of the same workload's later pod, of another trace.
-fn of_copy(line: &Line, copy: u64) -> Line {
+pub fn of_copy(line: &Line, copy: u64) -> Line {
     if copy == 0 {
         return line.clone();
     }
@@ -241,6 +250,6 @@ fn string(text: String) -> Option<AnyValue> {
     Some(AnyValue { value: Some(any_value::Value::StringValue(text)) })
 }
 
-fn hash(text: &str) -> u64 {
+pub fn hash(text: &str) -> u64 {
     xxhash_rust::xxh3::xxh3_64(text.as_bytes())
 }

@@ -1,11 +1,13 @@
 //! Every read through the fan-out gives what the owners' own readers give: with all unsealed, half sealed, all sealed.
 
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use weir_model::id::TraceId;
-use weir_model::label::{MatchOp, Matcher};
+use weir_model::label::{Labels, MatchOp, Matcher};
 use weir_model::scope::Scope;
-use weir_model::select::{Coverage, LineFilter, LogSelect, MetricSelect, NoBudget, OwnedLine, TraceSelect};
+use weir_model::select::{Buckets, CountBy, Coverage, LineFilter, LogSelect, MetricSelect, NoBudget, OwnedLine, TraceSelect};
 use weir_model::time::TimeRange;
 
 use super::cluster::{BEGIN, Cluster};
@@ -74,13 +76,27 @@ async fn same_logs(own: &Readers, far: &Readers, when: &str) {
             let streams = readers.logs.streams(select, &NoBudget).unwrap().value;
             let mut volume = readers.logs.volume(select, 10_000_000_000, &NoBudget).unwrap().value;
             volume.sort_by(|a, b| (a.bucket, &a.stream, a.level).cmp(&(b.bucket, &b.stream, b.level)));
-            (streams, volume)
+            (streams, volume, counts(readers, select))
         };
         let (a, b) = (select.clone(), select);
         let expected = own.read(move |readers| both(readers, &a)).await;
         assert_eq!(far.read(move |readers| both(readers, &b)).await, expected, "{what}");
     }
     same_lines(own, far, when).await;
+}
+
+/// By stream, bucket, severity and a name of metadata, in buckets that cut roll-ups.
+fn counts(readers: &Readers, select: &LogSelect) -> BTreeMap<(Labels, i64, u8, Labels), (u64, u64)> {
+    let by = CountBy { metadata: vec!["user".into()], ..CountBy::of(Buckets::new(7_000_000_000, BEGIN + 3).unwrap()) };
+    let mut sums = BTreeMap::<_, (u64, u64)>::new();
+    let coverage = readers.logs.counts(select, &by, &NoBudget, &mut |count| {
+        let key = (count.stream.clone(), count.bucket, count.severity, count.metadata.clone());
+        let sum = sums.entry(key).or_default();
+        *sum = (sum.0 + count.lines, sum.1 + count.bytes);
+        ControlFlow::Continue(())
+    });
+    assert_eq!(coverage.unwrap().missing, Vec::<String>::new());
+    sums
 }
 
 /// Every line by its permanent identity, with neighbours.

@@ -12,8 +12,8 @@ use weir_model::label::Labels;
 use weir_model::metric::{Family, MetricKind};
 use weir_model::scope::Scope;
 use weir_model::select::{
-    Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, MetricReader, OwnedLine, PartitionCoverage,
-    ReadError, TailEvent, Trace, TraceReader, TraceSelect, TraceSummary,
+    Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, MetricReader, OwnedLine, PartitionCoverage, ReadError,
+    TailEvent, Trace, TraceReader, TraceSelect, TraceSummary,
 };
 use weir_model::span::{SpanKind, Value as SpanValue};
 use weir_model::time::TimeRange;
@@ -38,9 +38,6 @@ impl LogReader for Nothing {
         Ok(Coverage::default())
     }
     fn streams(&self, _: &LogSelect, _: &dyn Budget) -> Read<Vec<Labels>> {
-        Ok(Covered::default())
-    }
-    fn volume(&self, _: &LogSelect, _: i64, _: &dyn Budget) -> Read<Vec<LogVolume>> {
         Ok(Covered::default())
     }
     fn line(&self, _: &Scope, _: LineId, _: usize, _: &dyn Budget) -> Read<Vec<OwnedLine>> {

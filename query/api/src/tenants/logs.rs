@@ -8,7 +8,8 @@ use weir_model::label::Labels;
 use weir_model::log::LogRecord;
 use weir_model::scope::Scope;
 use weir_model::select::{
-    Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, Mention, OwnedLine, ReadError, TailEvent,
+    Budget, CountBy, Coverage, Covered, LineCount, LogReader, LogSelect, LogTail, LogVisitor, Mention, OwnedLine, ReadError,
+    TailEvent, TakeCount,
 };
 use weir_model::time::UnixNanos;
 
@@ -55,19 +56,24 @@ impl LogReader for TenantsLogs {
         Ok(all)
     }
 
-    fn volume(&self, select: &LogSelect, step: i64, budget: &dyn Budget) -> Result<Covered<Vec<LogVolume>>, ReadError> {
+    fn counts(&self, select: &LogSelect, by: &CountBy, budget: &dyn Budget, take: TakeCount<'_>) -> Result<Coverage, ReadError> {
         budget.span(select.range)?;
         if select.scope.single().is_some() {
-            return self.0.volume(select, step, budget);
+            return self.0.counts(select, by, budget, take);
         }
-        let (tenants, matchers) = each(&select.scope, &select.matchers);
-        let mut all = together(tenants, |tenant, scope| {
-            let mut found = self.0.volume(&LogSelect { scope, matchers: matchers.clone(), ..select.clone() }, step, budget)?;
-            found.value.iter_mut().for_each(|one| one.stream = with_tenant(&one.stream, tenant));
-            Ok(found)
-        })?;
-        all.value.sort_by_key(|one| one.bucket);
-        Ok(all)
+        let by = CountBy { mention: by.mention.clone().filter(|mention| !is_of_tenant(mention)), ..by.clone() };
+        let (mut coverage, mut flow) = (Coverage::default(), ControlFlow::Continue(()));
+        for (tenant, select) in selects(select) {
+            let mut labelled = |count: &LineCount<'_>| {
+                flow = take(&LineCount { stream: &with_tenant(count.stream, &tenant), ..count.clone() });
+                flow
+            };
+            coverage.merge(self.0.counts(&select, &by, budget, &mut labelled)?);
+            if flow.is_break() {
+                break;
+            }
+        }
+        Ok(coverage)
     }
 
     /// A line has one tenant: where it is found, the others are not asked.

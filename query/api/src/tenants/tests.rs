@@ -11,8 +11,8 @@ use weir_model::label::{Labels, Matcher};
 use weir_model::metric::Family;
 use weir_model::scope::Scope;
 use weir_model::select::{
-    Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, Mention, MetricReader, MetricSelect,
-    NoBudget, OwnedLine, ReadError, SeriesCursor, TailEvent, Trace, TraceReader, TraceSelect, TraceSummary,
+    Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, Mention, MetricReader, MetricSelect, NoBudget,
+    OwnedLine, ReadError, SeriesCursor, TailEvent, Trace, TraceReader, TraceSelect, TraceSummary,
 };
 use weir_model::span::{SpanKind, Value};
 use weir_model::time::TimeRange;
@@ -40,9 +40,6 @@ impl LogReader for ByTenant<MemoryLogs> {
     }
     fn streams(&self, select: &LogSelect, budget: &dyn Budget) -> Read<Vec<Labels>> {
         self.of(&select.scope)?.streams(select, budget)
-    }
-    fn volume(&self, select: &LogSelect, step: i64, budget: &dyn Budget) -> Read<Vec<LogVolume>> {
-        self.of(&select.scope)?.volume(select, step, budget)
     }
     fn line(&self, scope: &Scope, id: LineId, context: usize, budget: &dyn Budget) -> Read<Vec<OwnedLine>> {
         self.of(scope)?.line(scope, id, context, budget)

@@ -14,8 +14,8 @@ use weir_model::label::{Labels, Matcher};
 use weir_model::metric::Family;
 use weir_model::scope::{Scope, TenantScope, Visible};
 use weir_model::select::{
-    Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, LogVolume, MetricReader, MetricSelect, OwnedLine,
-    ReadError, SeriesCursor, SeriesList, Trace, TraceReader, TraceSelect, TraceSummary,
+    Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, MetricReader, MetricSelect, OwnedLine, ReadError,
+    SeriesCursor, SeriesList, Trace, TraceReader, TraceSelect, TraceSummary,
 };
 use weir_model::span::{SpanKind, Value};
 use weir_model::time::TimeRange;
@@ -42,9 +42,6 @@ impl LogReader for Asked {
         self.note::<()>(&select.scope).map(|found| found.coverage)
     }
     fn streams(&self, select: &LogSelect, _: &dyn Budget) -> Read<Vec<Labels>> {
-        self.note(&select.scope)
-    }
-    fn volume(&self, select: &LogSelect, _: i64, _: &dyn Budget) -> Read<Vec<LogVolume>> {
         self.note(&select.scope)
     }
     fn line(&self, scope: &Scope, _: LineId, _: usize, _: &dyn Budget) -> Read<Vec<OwnedLine>> {

@@ -1,4 +1,5 @@
-//! Log queries: the newest (or oldest) `limit` lines that pass, in a bounded heap ordered by (timestamp, line id).
+//! Log queries: the newest (or oldest) `limit` lines that pass, in a bounded heap ordered by (timestamp, line id). What passes is
+//! told from the labels that the pipeline reads; only the lines of the answer get all of theirs.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -76,7 +77,7 @@ pub fn lines(
         pipeline: &pipeline,
         heap: BinaryHeap::new(),
         stream: Labels::EMPTY,
-        labels: LineLabels::default(),
+        labels: LineLabels::only(pipeline.reads().as_ref()),
         budget,
         stats: Stats::default(),
         failure: None,
@@ -89,13 +90,40 @@ pub fn lines(
         return Err(failure.into());
     }
     let stats = Stats { lines_scanned: counting.spent().max(latest.stats.lines_passed), ..latest.stats };
-    let value = latest.heap.into_sorted_vec().into_iter().map(|ranked| ranked.entry).collect();
+    let mut value = Vec::with_capacity(latest.heap.len());
+    let mut labels = LineLabels::default();
+    for Ranked { line, .. } in latest.heap.into_sorted_vec() {
+        if pipeline.has_templates {
+            budget.check()?;
+        }
+        let held = line_bytes(&line);
+        if let Some(entry) = entry(&pipeline, line, &mut labels, options.detected_level) {
+            budget.reserve(entry.bytes().saturating_sub(held))?;
+            value.push(entry);
+        }
+    }
     Ok(Answer { value, coverage, stats })
+}
+
+/// A line as the answer has it.
+fn entry(pipeline: &Pipeline, line: OwnedLine, labels: &mut LineLabels, level: bool) -> Option<Entry> {
+    let record = line.record();
+    labels.set_stream(&line.stream);
+    labels.begin_line(&record, level);
+    let text = pipeline.run(record.body, record.timestamp, labels)?;
+    let formatted = if *text == *record.body { None } else { Some(text.into_owned()) };
+    let (labels, categories) = (labels.all(), labels.categories());
+    Some(Entry { source: line, formatted, labels, categories })
+}
+
+/// Memory that a line takes. The stream's labels are shared.
+fn line_bytes(line: &OwnedLine) -> u64 {
+    (size_of::<Entry>() + line.body.len()) as u64 + label_bytes(&line.attributes)
 }
 
 /// Orders the line that should go first from the heap as the greatest.
 struct Ranked {
-    entry: Entry,
+    line: OwnedLine,
     newest_first: bool,
 }
 
@@ -105,7 +133,7 @@ fn rank(newest_first: bool, a: (UnixNanos, LineId), b: (UnixNanos, LineId)) -> O
 
 impl Ranked {
     fn key(&self) -> (UnixNanos, LineId) {
-        (self.entry.source.timestamp, self.entry.source.id)
+        (self.line.timestamp, self.line.id)
     }
 }
 
@@ -157,20 +185,19 @@ impl Latest<'_> {
         }
         self.stats.lines_passed += 1;
         self.stats.bytes_passed += record.body.len() as u64;
-        self.labels.begin_line(&record, self.options.detected_level);
-        let Some(line) = self.pipeline.run(record.body, record.timestamp, &mut self.labels) else { return Ok(()) };
-        let entry = Entry {
-            source: OwnedLine::new(id, &self.stream, record),
-            formatted: if *line == *record.body { None } else { Some(line.into_owned()) },
-            labels: self.labels.all(),
-            categories: self.labels.categories(),
-        };
-        self.budget.reserve(entry.bytes())?;
-        self.heap.push(Ranked { entry, newest_first });
+        if !self.pipeline.is_empty() {
+            self.labels.begin_line(&record, self.options.detected_level);
+            if self.pipeline.run(record.body, record.timestamp, &mut self.labels).is_none() {
+                return Ok(());
+            }
+        }
+        let line = OwnedLine::new(id, &self.stream, record);
+        self.budget.reserve(line_bytes(&line))?;
+        self.heap.push(Ranked { line, newest_first });
         if self.heap.len() > self.options.limit
             && let Some(gone) = self.heap.pop()
         {
-            self.budget.release(gone.entry.bytes());
+            self.budget.release(line_bytes(&gone.line));
         }
         Ok(())
     }

@@ -5,10 +5,13 @@
 //! - [`metric`]: metric queries: the tree, step by step; [`range`] folds lines into windows, [`samples`] computes
 //!   over unwrapped values, [`vector`] aggregates, [`binary`] combines.
 //!
+//! - [`counts`]: which of them are answered by counts of lines instead of lines.
+//!
 //! Windows are (T−R, T]; points lie at start + k·step. Lines are read once per range aggregation.
 
 pub mod binary;
 mod broken;
+mod counts;
 pub mod interval;
 pub mod lines;
 pub mod metric;
@@ -16,6 +19,7 @@ pub mod range;
 pub mod samples;
 pub mod vector;
 pub mod volume;
+mod windows;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

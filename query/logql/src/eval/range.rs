@@ -1,11 +1,10 @@
 //! Range aggregations: folds every line, as it is visited, into (series × instant) over windows (T−R, T].
 //!
 //! Counts and bytes are kept as differences per instant, so that a line costs the same however many windows overlap it
-//! and sums are exact; unwrapped values are kept and computed in `samples`.
-//! The store's roll-ups are not used here: their buckets are [T−R, T), and a line exactly on an edge would be counted in
-//! the wrong window.
+//! and sums are exact; unwrapped values are kept and computed in `samples`. Where nothing but labels tells lines apart, they come
+//! as counts ([`super::counts`]).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use weir_model::id::LineId;
@@ -13,15 +12,18 @@ use weir_model::label::{Labels, MatchOp, Matcher};
 use weir_model::log::LogRecord;
 use weir_model::scope::Scope;
 use weir_model::select::Tally;
-use weir_model::select::{Budget, LogReader, LogVisitor, Mention};
-use weir_model::time::{TimeRange, UnixNanos};
+use weir_model::select::{Budget, LineCount, LogReader, LogVisitor, Mention};
+use weir_model::time::UnixNanos;
 
 use super::broken::counts_unparsed;
+use super::counts::{count_by, record_of};
 use super::samples::{Sample, over_windows};
+use super::windows::Windows;
 use super::{Answer, Counting, Series, Stats, Steps};
 use crate::ast::{Grouping, RangeAgg, RangeOp, Unit, Unwrap};
 use crate::error::{QueryError, too_many_series};
 use crate::pipeline::labels::{LabelSet, LineLabels};
+use crate::pipeline::reads::of_filter;
 use crate::pipeline::{Lines, Pipeline, filter};
 
 /// What is asked besides the aggregation.
@@ -40,39 +42,6 @@ pub struct RangeRequest<'a> {
     pub summed: Option<Option<&'a Grouping>>,
 }
 
-/// Windows and which of them hold an instant.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Windows {
-    pub(crate) steps: Steps,
-    pub(crate) range: i64,
-    pub(crate) offset: i64,
-}
-
-impl Windows {
-    /// First and last index of the windows that hold something of the closed span of times.
-    fn holding(&self, first: UnixNanos, last: UnixNanos) -> Option<(usize, usize)> {
-        let Self { steps, range, offset } = *self;
-        let relative = |at: i64| i128::from(at) + i128::from(offset) - i128::from(steps.start);
-        let step = i128::from(steps.step);
-        let ceil = |value: i128| value.div_euclid(step) + i128::from(value.rem_euclid(step) != 0);
-        let from = ceil(relative(first)).max(0);
-        let to = (ceil(relative(last) + i128::from(range)) - 1).min(steps.count as i128 - 1);
-        if from <= to { Some((from as usize, to as usize)) } else { None }
-    }
-
-    /// Times that any window may hold.
-    fn span(&self) -> TimeRange {
-        let start = self.steps.start.saturating_sub(self.offset).saturating_sub(self.range).saturating_add(1);
-        TimeRange { start, end: self.steps.end().saturating_sub(self.offset).saturating_add(1) }
-    }
-
-    /// The window's last instant, and the one just before its first.
-    pub(crate) fn bounds(&self, i: usize) -> (UnixNanos, UnixNanos) {
-        let last = self.steps.at(i).saturating_sub(self.offset);
-        (last.saturating_sub(self.range), last)
-    }
-}
-
 /// Evaluates one aggregation.
 pub fn range(
     reader: &dyn LogReader,
@@ -85,26 +54,34 @@ pub fn range(
     let windows = Windows { steps: request.steps, range: agg.range, offset: agg.offset };
     let select = pipeline.select(&agg.log, request.scope, windows.span(), false);
     let counting = Counting::new(budget);
+    let names = wanted(&pipeline, agg, request);
     let mut fold = Fold {
         agg,
         request,
         windows,
         pipeline: &pipeline,
         counts_unparsed: counts_unparsed(agg, request.summed),
-        labels: LineLabels::default(),
+        labels: LineLabels::only(names.as_ref()),
         series: HashMap::new(),
         accumulators: Vec::new(),
         plain: Vec::new(),
+        counted: Vec::new(),
         budget,
         tally: Tally::new(budget),
         stats: Stats::default(),
         failure: None,
     };
-    let coverage = reader.visit(&select, &counting, &mut fold)?;
+    let by = windows.buckets().filter(|_| agg.unwrap.is_none() && (pipeline.pushed.is_empty() || !windows.has_gaps()));
+    let by = by.and_then(|buckets| count_by(&pipeline, names.as_ref(), request.detected_level, buckets));
+    let coverage = match &by {
+        Some(by) => reader.counts(&select, by, &counting, &mut |count| fold.note(|fold| fold.take_count(count)))?,
+        None => reader.visit(&select, &counting, &mut fold)?,
+    };
     if let Some(failure) = fold.failure.take() {
         return Err(failure);
     }
-    let stats = Stats { lines_scanned: counting.spent().max(fold.stats.lines_passed), ..fold.stats };
+    let given = if by.is_some() { 0 } else { fold.stats.lines_passed };
+    let stats = Stats { lines_scanned: counting.spent().max(given), ..fold.stats };
     Ok(Answer { value: fold.finish()?, coverage, stats })
 }
 
@@ -127,6 +104,8 @@ struct Fold<'a> {
     accumulators: Vec<Accumulator>,
     /// Which series lines of the current stream go to that have no labels but the stream's and this level.
     plain: Vec<(&'static str, usize)>,
+    /// The same of counted lines by their severity; `None`: a filter drops them.
+    counted: Vec<(u8, Option<usize>)>,
     budget: &'a dyn Budget,
     tally: Tally<'a>,
     stats: Stats,
@@ -148,7 +127,14 @@ impl LogVisitor for Fold<'_> {
     }
 
     fn line(&mut self, id: LineId, record: LogRecord<'_>) -> ControlFlow<()> {
-        match self.take(id, record) {
+        self.note(|fold| fold.take(id, record))
+    }
+}
+
+impl Fold<'_> {
+    /// The first failure ends the reading.
+    fn note(&mut self, take: impl FnOnce(&mut Self) -> Result<(), QueryError>) -> ControlFlow<()> {
+        match take(self) {
             Ok(()) => ControlFlow::Continue(()),
             Err(failure) => {
                 self.failure = Some(failure);
@@ -156,9 +142,35 @@ impl LogVisitor for Fold<'_> {
             }
         }
     }
-}
 
-impl Fold<'_> {
+    fn take_count(&mut self, count: &LineCount<'_>) -> Result<(), QueryError> {
+        let Some((from, to)) = self.windows.holding(count.bucket, count.bucket) else { return Ok(()) };
+        self.stats.lines_passed += count.lines;
+        self.stats.bytes_passed += count.bytes;
+        if self.labels.set_stream(count.stream) {
+            self.counted.clear();
+        }
+        let known = self.counted.iter().find(|(severity, _)| count.metadata.is_empty() && *severity == count.severity);
+        let index = match known {
+            Some((_, index)) => *index,
+            None => {
+                self.plain.clear();
+                self.labels.begin_line(&record_of(count), self.request.detected_level);
+                let passes = self.pipeline.run(&[], count.bucket, &mut self.labels).is_some();
+                let index = if passes { Some(self.index()?) } else { None };
+                if count.metadata.is_empty() {
+                    self.counted.push((count.severity, index));
+                }
+                index
+            }
+        };
+        if let Some(Accumulator::Counts { lines, bytes }) = index.map(|index| &mut self.accumulators[index]) {
+            add(lines, (from, to), count.lines as i64);
+            add(bytes, (from, to), count.bytes as i64);
+        }
+        Ok(())
+    }
+
     fn take(&mut self, id: LineId, record: LogRecord<'_>) -> Result<(), QueryError> {
         let Some((from, to)) = self.windows.holding(record.timestamp, record.timestamp) else { return Ok(()) };
         if self.pipeline.has_templates {
@@ -176,16 +188,13 @@ impl Fold<'_> {
             },
         };
         if let Some(error) = self.labels.error().filter(|error| !(self.counts_unparsed && error.ends_with("ParserErr"))) {
-            return Err(QueryError::Pipeline { error: error.to_owned(), series: self.labels.all().to_string() });
+            return Err(QueryError::Pipeline { error: error.to_owned(), series: self.all_labels(&record).to_string() });
         }
         let index = self.index()?;
         match &mut self.accumulators[index] {
             Accumulator::Counts { lines, bytes } => {
-                let length = line.len() as i64;
-                lines[from] += 1;
-                lines[to + 1] -= 1;
-                bytes[from] += length;
-                bytes[to + 1] -= length;
+                add(lines, (from, to), 1);
+                add(bytes, (from, to), line.len() as i64);
             }
             Accumulator::Samples(samples) => {
                 if samples.len() == samples.capacity() {
@@ -197,6 +206,17 @@ impl Fold<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Of the line at hand, also those that nothing asks for.
+    fn all_labels(&self, record: &LogRecord<'_>) -> LabelSet {
+        let mut labels = LineLabels::default();
+        labels.set_stream(self.labels.stream());
+        labels.begin_line(record, self.request.detected_level);
+        if let (Some(line), Some(unwrap)) = (self.pipeline.run(record.body, record.timestamp, &mut labels), &self.agg.unwrap) {
+            unwrapped(unwrap, &line, &mut labels);
+        }
+        labels.all()
     }
 
     /// The accumulator of the line at hand.
@@ -215,9 +235,7 @@ impl Fold<'_> {
     }
 
     fn key(&self) -> LabelSet {
-        let grouping = self.request.summed.unwrap_or(Some(&EVERYTHING));
-        let grouping = self.agg.grouping.as_ref().map_or(grouping, Some);
-        match grouping {
+        match grouping(self.agg, self.request) {
             _ if self.agg.op == RangeOp::Absent => LabelSet::default(),
             Some(Grouping { without: false, labels }) => {
                 let pair = |name: &String| self.labels.get(name).map(|value| (name.clone(), value.to_owned()));
@@ -276,6 +294,32 @@ impl Fold<'_> {
         self.tally.settle(0)?;
         Ok(answer)
     }
+}
+
+/// How the lines of an aggregation are grouped.
+fn grouping<'a>(agg: &'a RangeAgg, request: &RangeRequest<'a>) -> Option<&'a Grouping> {
+    agg.grouping.as_ref().map_or(request.summed.unwrap_or(Some(&EVERYTHING)), Some)
+}
+
+/// Names of the labels of a line that matter; `None` when all do.
+fn wanted(pipeline: &Pipeline, agg: &RangeAgg, request: &RangeRequest<'_>) -> Option<BTreeSet<String>> {
+    let mut names = pipeline.reads()?;
+    match grouping(agg, request) {
+        _ if agg.op == RangeOp::Absent => {}
+        Some(Grouping { without: true, .. }) => return None,
+        grouping => names.extend(grouping.into_iter().flat_map(|grouping| grouping.labels.iter().cloned())),
+    }
+    if let Some(unwrap) = &agg.unwrap {
+        names.insert(unwrap.label.clone());
+        unwrap.filters.iter().for_each(|filter| of_filter(filter, &mut names));
+    }
+    Some(names)
+}
+
+/// So many more from one instant to another, both inclusive.
+fn add(differences: &mut [i64], (from, to): (usize, usize), count: i64) {
+    differences[from] += count;
+    differences[to + 1] -= count;
 }
 
 /// `without ()`: every label.

@@ -4,7 +4,7 @@ use weir_model::id::LineId;
 use weir_model::select::Budget;
 use weir_model::time::UnixNanos;
 
-use super::range::Windows;
+use super::windows::Windows;
 use crate::ast::{RangeAgg, RangeOp};
 use crate::error::QueryError;
 

@@ -1,5 +1,5 @@
-//! Lines and bytes by bucket and level of a query whose pipeline has more than line filters: read line by line. What a
-//! parser cannot read counts as any other line.
+//! Lines and bytes by bucket and level of a query whose pipeline has more than line filters: read line by line where its stages
+//! need more than labels. What a parser cannot read counts as any other line.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -7,11 +7,12 @@ use std::ops::ControlFlow;
 use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::{LogRecord, level_name};
-use weir_model::select::{Budget, Covered, LogReader, LogVisitor, Mention, ReadError};
+use weir_model::select::{Buckets, Budget, Covered, LogReader, LogVisitor, Mention, ReadError};
 use weir_model::time::UnixNanos;
 
 use crate::ast::LogExpr;
 use crate::error::QueryError;
+use crate::eval::counts::{count_by, record_of};
 use crate::eval::lines::LogOptions;
 use crate::pipeline::labels::LineLabels;
 use crate::pipeline::{Lines, Pipeline};
@@ -31,8 +32,21 @@ pub fn volume(
 ) -> Result<Covered<Counts>, QueryError> {
     let pipeline = Pipeline::compile(text, log, Lines::Counted)?;
     let select = pipeline.select(log, &options.scope, options.range, false);
-    let (labels, counts) = (LineLabels::default(), Counts::new());
-    let level = options.detected_level;
+    let (level, reads) = (options.detected_level, pipeline.reads());
+    let (mut labels, mut counts) = (LineLabels::only(reads.as_ref()), Counts::new());
+    let by = Buckets::new(step, 0).and_then(|buckets| count_by(&pipeline, reads.as_ref(), level, buckets));
+    if let Some(by) = by {
+        let coverage = reader.counts(&select, &by, budget, &mut |count| {
+            labels.set_stream(count.stream);
+            labels.begin_line(&record_of(count), level);
+            if pipeline.run(&[], count.bucket, &mut labels).is_some() {
+                let sums = counts.entry((count.bucket, level_name(count.severity))).or_default();
+                *sums = (sums.0 + count.lines, sums.1 + count.bytes);
+            }
+            ControlFlow::Continue(())
+        })?;
+        return Ok(Covered { value: counts, coverage });
+    }
     let mut count = Count { pipeline: &pipeline, step, level, labels, counts, budget, failure: None };
     let coverage = reader.visit(&select, budget, &mut count)?;
     if let Some(failure) = count.failure {

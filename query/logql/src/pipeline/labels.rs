@@ -3,6 +3,7 @@
 //! Unlike `weir_model::label::Labels`, a value may be empty here: LogQL tells empty from absent.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,6 +19,9 @@ pub const ERROR_DETAILS: &str = "__error_details__";
 
 /// Name of the label with a line's level.
 pub const LEVEL: &str = "detected_level";
+
+/// Behind the name of a label that makes way for one of the stream or of the metadata.
+pub(crate) const EXTRACTED: &str = "_extracted";
 
 /// What parsers may make of one line: labels are looked up one by one.
 const LABELS_MAX: usize = 4_096;
@@ -125,6 +129,8 @@ pub struct Categories {
 /// Labels of the line at hand.
 #[derive(Clone, Debug, Default)]
 pub struct LineLabels {
+    /// Names of what is kept beside the stream's labels; `None`: all.
+    wanted: Option<Vec<String>>,
     stream: Labels,
     /// The stream's labels as an answer's, made once a stream.
     stream_set: LabelSet,
@@ -136,12 +142,38 @@ pub struct LineLabels {
 }
 
 impl LineLabels {
-    /// Lines of another stream follow.
-    pub fn set_stream(&mut self, stream: &Labels) {
-        if self.stream != *stream {
+    /// Of the stream's labels, what stages set, and of metadata and what parsers find only these; all when `None`.
+    pub fn only(names: Option<&BTreeSet<String>>) -> Self {
+        // Also what these names make way for: whether a name is taken shows by what has it.
+        fn without_suffix<'a>(name: &&'a str) -> Option<&'a str> {
+            name.strip_suffix(EXTRACTED)
+        }
+        let bases = |name: &String| {
+            let all = std::iter::successors(Some(name.as_str()), without_suffix);
+            all.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let wanted = names.map(|names| names.iter().flat_map(bases).collect());
+        Self { wanted, ..Self::default() }
+    }
+
+    /// Whether a label of this name is kept.
+    pub(crate) fn is_wanted(&self, name: &str) -> bool {
+        self.wanted.as_ref().is_none_or(|wanted| wanted.iter().any(|own| own == name))
+    }
+
+    /// Lines of this stream follow. Whether it is another one than before.
+    pub fn set_stream(&mut self, stream: &Labels) -> bool {
+        let is_other = self.stream != *stream;
+        if is_other {
             self.stream = stream.clone();
             self.stream_set = LabelSet::from(stream);
         }
+        is_other
+    }
+
+    /// The labels of the stream.
+    pub(crate) fn stream(&self) -> &Labels {
+        &self.stream
     }
 
     /// Another line: its structured metadata, trace and span id, and, when wanted, its level.
@@ -150,16 +182,21 @@ impl LineLabels {
         self.gone.clear();
         self.error = None;
         self.stage = 0;
-        for (name, value) in record.attributes.iter() {
-            self.metadata(name, value.to_owned().into());
+        if self.wanted.as_ref().is_some_and(Vec::is_empty) {
+            return;
         }
-        if !record.trace_id.is_none() {
+        for (name, value) in record.attributes.iter() {
+            if self.is_wanted(name) {
+                self.metadata(name, value.to_owned().into());
+            }
+        }
+        if !record.trace_id.is_none() && self.is_wanted("trace_id") {
             self.metadata("trace_id", record.trace_id.to_string().into());
         }
-        if !record.span_id.is_none() {
+        if !record.span_id.is_none() && self.is_wanted("span_id") {
             self.metadata("span_id", record.span_id.to_string().into());
         }
-        if level && self.stream.get(LEVEL).is_empty() {
+        if level && self.is_wanted(LEVEL) && self.stream.get(LEVEL).is_empty() {
             // Metadata of this name was read on the way in: this is what it came to.
             self.extra.retain(|extra| extra.name != LEVEL);
             self.metadata(LEVEL, self::detected_level(record.severity).into());
@@ -168,7 +205,7 @@ impl LineLabels {
 
     fn metadata(&mut self, name: &str, value: Cow<'static, str>) {
         let taken = !self.stream.get(name).is_empty() || self.extra.iter().any(|extra| extra.name == name);
-        let name = if taken { format!("{name}_extracted") } else { name.to_owned() };
+        let name = if taken { format!("{name}{EXTRACTED}") } else { name.to_owned() };
         if !self.extra.iter().any(|extra| extra.name == name) {
             self.extra.push(Extra { name, value, category: Category::Metadata, stage: 0 });
         }
@@ -194,9 +231,12 @@ impl LineLabels {
 
     /// A label that a parser found: stream and metadata keep the plain name, the first of equal keys wins.
     pub fn parsed(&mut self, name: &str, value: &str) {
+        if !self.is_wanted(name) {
+            return;
+        }
         let on_stream = !self.stream.get(name).is_empty() && !self.gone.iter().any(|gone| gone == name);
         let in_metadata = self.extra.iter().any(|extra| extra.category == Category::Metadata && extra.name == name);
-        let name = if on_stream || in_metadata { format!("{name}_extracted") } else { name.to_owned() };
+        let name = if on_stream || in_metadata { format!("{name}{EXTRACTED}") } else { name.to_owned() };
         let stage = self.stage;
         let full = self.extra.len() >= LABELS_MAX;
         match self.extra.iter_mut().find(|extra| extra.name == name) {

@@ -10,6 +10,7 @@ pub mod labels;
 pub mod logfmt;
 mod mention;
 pub mod pattern;
+pub(crate) mod reads;
 pub mod template;
 
 use std::borrow::Cow;
@@ -203,7 +204,8 @@ fn parse_line(step: &Step, line: &str, labels: &mut LineLabels) {
         Step::JsonOrLogfmt if json::parse_lenient(line, labels) => {}
         Step::JsonOrLogfmt => logfmt::parse(line, logfmt::Options::default(), &[], labels),
         Step::Regexp(regex) => {
-            if let Some(found) = regex.captures(line) {
+            let is_wanted = regex.capture_names().flatten().any(|name| labels.is_wanted(name));
+            if let Some(found) = regex.captures(line).filter(|_| is_wanted) {
                 for name in regex.capture_names().flatten() {
                     labels.parsed(name, found.name(name).map_or("", |group| group.as_str()));
                 }

@@ -1,5 +1,6 @@
 //! LogQL's tests: a table a feature, over an in-memory store.
 
+mod counts;
 mod depth;
 mod fuzz;
 mod lines;

@@ -25,6 +25,7 @@ fn golden_bytes() {
     assert_eq!([hex("ids.1"), hex("pairs.1")].join("\n"), golden.join("\n"));
     let golden: Vec<&str> = include_str!("../golden_places.hex").lines().collect();
     assert_eq!([hex("places.1"), hex("place_pages.1")].join("\n"), golden.join("\n"));
+    assert_eq!(hex("details.1"), include_str!("../golden_details.hex").trim());
     assert_eq!(
         (block.summary.records, block.summary.raw_bytes, block.summary.first, block.summary.last),
         (3, 12, SECOND, 12 * SECOND)

@@ -50,7 +50,13 @@ fn any_line() -> impl Strategy<Value = TestLine> {
     let name = prop_oneof![Just("k"), Just("k.l"), Just("trace_id")];
     let pairs = prop::collection::vec((name, value), 1..3).prop_map(Labels::from_pairs);
     let attributes = prop_oneof![1 => Just(Labels::EMPTY), 1 => pairs];
-    (-40 * SECOND..40 * SECOND, any::<u16>(), any_body(), 0_u8..25, 0_u8..3, attributes).prop_map(
+    // Also at the very start of the 10 s of a roll-up, and right behind.
+    let timestamp = prop_oneof![
+        2 => -40 * SECOND..40 * SECOND,
+        1 => (-4..4_i64).prop_map(|tens| tens * 10 * SECOND),
+        1 => (-4..4_i64).prop_map(|tens| tens * 10 * SECOND + 1),
+    ];
+    (timestamp, any::<u16>(), any_body(), 0_u8..25, 0_u8..3, attributes).prop_map(
         |(timestamp, sequence, body, severity, trace, attributes)| TestLine {
             timestamp,
             sequence: u64::from(sequence),
@@ -120,6 +126,7 @@ proptest! {
         span in (-50 * SECOND..50 * SECOND, 0..100 * SECOND),
         pod in prop_oneof![Just("p.*"), Just("p1"), Just("x|p2")],
         chunk_bytes in prop_oneof![Just(1_usize), Just(40), Just(1 << 20)],
+        by in count::any_by(),
     ) {
         let engine = engine(chunk_bytes);
         let mut select = select(filters_of(&records, &seeds));
@@ -138,17 +145,22 @@ proptest! {
         let both: Vec<_> = sealed.concat();
         let opened: Vec<_> = both.iter().map(|view| Arc::clone(&view.block)).collect();
         let merged = open_built(&engine, "merged", engine.merge(&opened).unwrap());
+        let before = count::without_details(&engine, &halves);
+        let former: Vec<_> = before.iter().map(|view| Arc::clone(&view.block)).collect();
         let shapes = [
             ("head", reader(Vec::new(), vec![whole])),
             ("block and head", reader(sealed[0].clone(), vec![Arc::clone(&halves[1])])),
             ("blocks", reader(both, Vec::new())),
             ("merged", reader(merged, Vec::new())),
+            ("merged of an earlier build", reader(open_built(&engine, "later", engine.merge(&former).unwrap()), Vec::new())),
+            ("blocks of an earlier build", reader(before, Vec::new())),
         ];
         for (name, reader) in &shapes {
             assert_eq!(visit(reader, &select), wanted, "{name}");
             assert_eq!(visit(reader, &self::select(Vec::new())), everything, "{name}");
-            check_volume(reader, &select, &wanted);
-            check_volume(reader, &LogSelect { filters: Vec::new(), ..select.clone() }, &expected(&records, &LogSelect { filters: Vec::new(), ..select.clone() }));
+            let unfiltered = LogSelect { filters: Vec::new(), ..select.clone() };
+            count::check(reader, &select, &by, &wanted);
+            count::check(reader, &unfiltered, &by, &expected(&records, &unfiltered));
             check_context(reader, &everything, seeds.first().map_or(0, |seed| seed.0));
             check_pairs(reader, &everything, seeds.first().map_or(0, |seed| seed.0));
         }

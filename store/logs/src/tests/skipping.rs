@@ -61,7 +61,8 @@ fn what_a_visitor_has_a_use_for_keeps_chunks_closed() {
     assert_eq!(opened(value("user_extracted", "user3x")), 1);
     assert_eq!(opened(value("other", "user3x")), 0, "another name");
     assert_eq!(opened(Mention::Severity(20)), 1);
-    assert_eq!(opened(Mention::Any(vec![Mention::Severity(0), Mention::Severity(21)])), 8);
+    assert_eq!(opened(Mention::Any(vec![Mention::Severity(0), Mention::Severity(21)])), 1);
+    assert_eq!(opened(Mention::Severity(22)), 7);
     assert_eq!(opened(Mention::All(vec![Mention::Severity(17), pattern("word5x")])), 0);
 }
 

@@ -1,0 +1,296 @@
+//! Counts of lines by bucket, stream, level and metadata: from roll-ups where they say it exactly, else from as few columns of the
+//! lines as it takes.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use weir_model::label::Labels;
+use weir_model::log::{LogAttributes, LogRecord};
+use weir_model::select::{Budget, CountBy, Coverage, LineCount, ReadError, TakeCount};
+use weir_model::time::{TimeRange, UnixNanos};
+
+use super::part::Part;
+use super::plan::LogsPlan;
+use super::rollup::{ChunkDetails, severity_of};
+use super::schema::{ChunkMeta, LEVEL_FATAL, ROLLUP_NANOS, Rollup, level_of};
+use super::segment::Chunk;
+use super::source::Lies;
+use super::source_lines::SourceLines;
+use weir_blocks::StoreError;
+
+/// Counts chunk after chunk.
+pub(crate) struct Counter<'a> {
+    by: &'a CountBy,
+    budget: &'a dyn Budget,
+    take: TakeCount<'a>,
+    /// Of the chunk at hand.
+    sums: Sums,
+}
+
+impl<'a> Counter<'a> {
+    pub(crate) fn new(by: &'a CountBy, budget: &'a dyn Budget, take: TakeCount<'a>) -> Self {
+        Self { by, budget, take, sums: Sums::default() }
+    }
+
+    /// Counts the lines of a chunk that pass.
+    pub(crate) fn add_chunk(
+        &mut self,
+        chunk: &Chunk,
+        plan: &LogsPlan,
+        coverage: &mut Coverage,
+    ) -> Result<ControlFlow<()>, ReadError> {
+        self.budget.check()?;
+        let (stream, meta) = (&chunk.stream, chunk.source.meta());
+        self.sums.begin();
+        if let Lies::Parts(_, parts) = &chunk.source.lies
+            && !chunk.source.may_hide()
+        {
+            for part in parts.iter() {
+                self.add_part(stream, part, plan)?;
+            }
+        } else if !(chunk.source.has_rollups() && self.add_rollups(stream, (meta, &meta.rollups, meta.details.as_ref()), plan)?)
+            && chunk.may_match(plan)
+            && let Some(lines) = chunk.source.open(self.budget, coverage)?
+        {
+            let metadata = self.told_apart(stream, meta.details.as_ref());
+            if let Err(error) = self.add_lines(stream, &lines, plan, metadata) {
+                coverage.miss(error.to_string());
+            }
+        }
+        Ok(self.sums.give(stream, &mut self.take))
+    }
+
+    /// Whether lines of one stream and level may be told apart by their metadata.
+    fn told_apart(&self, stream: &Labels, details: Option<&ChunkDetails>) -> bool {
+        let may_have = |name: &str| details.is_none_or(|details| details.may_have(name));
+        self.by.metadata.iter().any(|name| stream.get(name).is_empty() && may_have(name))
+    }
+
+    /// Counts by roll-ups. False when they do not say it exactly; then nothing was counted.
+    fn add_rollups(
+        &mut self,
+        stream: &Labels,
+        (meta, rollups, details): (&ChunkMeta, &[Rollup], Option<&ChunkDetails>),
+        plan: &LogsPlan,
+    ) -> Result<bool, ReadError> {
+        // Blocks of earlier builds count critical lines among the fatal ones.
+        let is_mixed = details.is_none() && rollups.iter().any(|rollup| rollup.level == LEVEL_FATAL);
+        if is_mixed || !plan.filters.is_empty() || self.told_apart(stream, details) {
+            return Ok(false);
+        }
+        let before = self.sums.mark();
+        let mut edges = Edges { by: self.by, range: plan.range, lines: (meta.first, meta.last), within: (1, 0), bucket: 0 };
+        let exact = edges.add(rollups, details, &mut self.sums);
+        if exact {
+            self.budget.spend(rollups.len() as u64)?;
+        } else {
+            self.sums.back_to(before);
+        }
+        Ok(exact)
+    }
+
+    /// Lines of an open chunk of a head.
+    fn add_part(&mut self, stream: &Labels, part: &Part, plan: &LogsPlan) -> Result<(), ReadError> {
+        if !plan.overlaps(&part.meta) {
+            return Ok(());
+        }
+        let known = (plan.filters.is_empty() || !self.by.metadata.is_empty()).then(|| part.rollups());
+        if let Some((rollups, details)) = known
+            && self.add_rollups(stream, (&part.meta, rollups, Some(details)), plan)?
+        {
+            return Ok(());
+        }
+        self.budget.spend(part.batch.len() as u64)?;
+        let metadata = known.is_some_and(|(_, details)| self.told_apart(stream, Some(details)));
+        for record in part.batch.iter() {
+            if plan.range.contains(record.timestamp) && plan.filters.passes(record.body) {
+                self.add_line(stream, &record, metadata);
+            }
+        }
+        Ok(())
+    }
+
+    fn add_lines(&mut self, stream: &Labels, lines: &SourceLines, plan: &LogsPlan, metadata: bool) -> Result<(), StoreError> {
+        if plan.filters.is_empty() && !metadata {
+            let (buckets, sums) = (self.by.buckets, &mut self.sums);
+            return lines.measure(plan.range, &mut |time, level, bytes| {
+                sums.add(buckets.start_of(time), 0, level, (1, bytes as u64));
+            });
+        }
+        let all = lines.visit(plan.range, &plan.filters, &mut |_, record| {
+            self.add_line(stream, &record, metadata);
+            ControlFlow::Continue(())
+        });
+        all.map(drop)
+    }
+
+    fn add_line(&mut self, stream: &Labels, record: &LogRecord<'_>, metadata: bool) {
+        let group = if metadata { self.sums.group(self.by, stream, record.attributes) } else { 0 };
+        let bucket = self.by.buckets.start_of(record.timestamp);
+        self.sums.add(bucket, group, level_of(record.severity), (1, record.body.len() as u64));
+    }
+}
+
+/// Where roll-ups fall among buckets and in the range.
+struct Edges<'a> {
+    by: &'a CountBy,
+    range: TimeRange,
+    /// First and last line of the chunk.
+    lines: (UnixNanos, UnixNanos),
+    /// Times, both inclusive, that lie in the range and in the bucket at hand.
+    within: (UnixNanos, UnixNanos),
+    bucket: UnixNanos,
+}
+
+/// Where the lines of a span of time belong.
+enum Belongs {
+    ToBucket(UnixNanos),
+    Nowhere,
+    /// Not all of them to the same.
+    Apart,
+}
+
+impl Edges<'_> {
+    /// False when some roll-up has lines on both sides of an edge.
+    fn add(&mut self, rollups: &[Rollup], details: Option<&ChunkDetails>, sums: &mut Sums) -> bool {
+        let mut at_start = details.map_or(&[][..], |details| &details.at_start).iter().peekable();
+        for rollup in rollups {
+            let first = rollup.bucket.saturating_mul(ROLLUP_NANOS);
+            let last = first.saturating_add(ROLLUP_NANOS - 1);
+            let all = (rollup.lines, rollup.bytes);
+            if self.within.0 <= first && last <= self.within.1 {
+                sums.add(self.bucket, 0, rollup.level, all);
+                continue;
+            }
+            match self.belongs(first, last) {
+                Belongs::Nowhere => continue,
+                Belongs::ToBucket(bucket) => {
+                    self.bucket = bucket;
+                    let end = bucket.saturating_add(self.by.buckets.step() - 1);
+                    self.within = (bucket.max(self.range.start), end.min(self.range.end.saturating_sub(1)));
+                    sums.add(bucket, 0, rollup.level, all);
+                    continue;
+                }
+                Belongs::Apart if details.is_none() => return false,
+                Belongs::Apart => {}
+            }
+            let key = (rollup.bucket, rollup.level);
+            while at_start.next_if(|own| (own.bucket, own.level) < key).is_some() {}
+            let start = at_start.next_if(|own| (own.bucket, own.level) == key).map_or((0, 0), |own| (own.lines, own.bytes));
+            let Some(rest) = all.0.checked_sub(start.0).zip(all.1.checked_sub(start.1)) else { return false };
+            for ((first, last), some) in [((first, first), start), ((first + 1, last), rest)] {
+                match self.belongs(first, last) {
+                    _ if some.0 == 0 => {}
+                    Belongs::ToBucket(bucket) => sums.add(bucket, 0, rollup.level, some),
+                    Belongs::Nowhere => {}
+                    Belongs::Apart => return false,
+                }
+            }
+        }
+        true
+    }
+
+    /// Of a closed span.
+    fn belongs(&self, first: UnixNanos, last: UnixNanos) -> Belongs {
+        let (first, last) = (first.max(self.lines.0), last.min(self.lines.1));
+        if first > last || !self.range.overlaps(first, last) {
+            return Belongs::Nowhere;
+        }
+        let bucket = self.by.buckets.start_of(first);
+        let is_one = self.range.contains(first) && self.range.contains(last) && bucket == self.by.buckets.start_of(last);
+        if is_one { Belongs::ToBucket(bucket) } else { Belongs::Apart }
+    }
+}
+
+/// Levels of a group in [`Sums::open`].
+const LEVELS: usize = 8;
+
+/// Counts of one chunk.
+#[derive(Default)]
+struct Sums {
+    /// Metadata that lines are told apart by. The first is none.
+    groups: Vec<Labels>,
+    numbers: HashMap<Labels, u32>,
+    /// Bucket of the open counts: lines mostly ascend by time.
+    bucket: UnixNanos,
+    /// Lines and bytes of the open bucket by group and level, and which of them are not 0.
+    open: Vec<(u64, u64)>,
+    touched: Vec<usize>,
+    closed: Vec<Cell>,
+}
+
+struct Cell {
+    bucket: UnixNanos,
+    at: usize,
+    lines: u64,
+    bytes: u64,
+}
+
+impl Sums {
+    fn begin(&mut self) {
+        self.groups.clear();
+        self.numbers.clear();
+        self.groups.push(Labels::EMPTY);
+    }
+
+    /// The number of a line's metadata.
+    fn group(&mut self, by: &CountBy, stream: &Labels, attributes: LogAttributes<'_>) -> u32 {
+        let pairs = by.pairs(stream, attributes);
+        if pairs.clone().next().is_none() {
+            return 0;
+        }
+        let labels = Labels::from_pairs(pairs);
+        if let Some(number) = self.numbers.get(&labels) {
+            return *number;
+        }
+        let number = self.groups.len() as u32;
+        self.groups.push(labels.clone());
+        self.numbers.insert(labels, number);
+        number
+    }
+
+    fn add(&mut self, bucket: UnixNanos, group: u32, level: u8, (lines, bytes): (u64, u64)) {
+        if bucket != self.bucket {
+            self.close();
+            self.bucket = bucket;
+        }
+        let at = group as usize * LEVELS + usize::from(level);
+        if self.open.len() <= at {
+            self.open.resize(at + 1, (0, 0));
+        }
+        let sum = &mut self.open[at];
+        if sum.0 == 0 {
+            self.touched.push(at);
+        }
+        *sum = (sum.0.saturating_add(lines), sum.1.saturating_add(bytes));
+    }
+
+    fn close(&mut self) {
+        for at in self.touched.drain(..) {
+            let (lines, bytes) = std::mem::take(&mut self.open[at]);
+            self.closed.push(Cell { bucket: self.bucket, at, lines, bytes });
+        }
+    }
+
+    /// What has been counted so far.
+    fn mark(&mut self) -> usize {
+        self.close();
+        self.closed.len()
+    }
+
+    /// Forgets what was counted since.
+    fn back_to(&mut self, mark: usize) {
+        self.close();
+        self.closed.truncate(mark);
+    }
+
+    fn give(&mut self, stream: &Labels, take: &mut TakeCount<'_>) -> ControlFlow<()> {
+        self.close();
+        for cell in self.closed.drain(..).filter(|cell| cell.lines > 0) {
+            let Cell { bucket, at, lines, bytes } = cell;
+            let (metadata, severity) = (&self.groups[at / LEVELS], severity_of((at % LEVELS) as u8));
+            take(&LineCount { stream, bucket, severity, metadata, lines, bytes })?;
+        }
+        ControlFlow::Continue(())
+    }
+}

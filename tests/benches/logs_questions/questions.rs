@@ -1,0 +1,152 @@
+//! The questions, what they are asked of, and what each costs.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use weir_tests::bench::watch::processor_time_of;
+use weir_tests::nezha::Line;
+use weir_tests::weir::Weir;
+
+const SECOND: i64 = 1_000_000_000;
+const FOUR_HOURS: i64 = 4 * 3600 * SECOND;
+/// The share of lines with the word that is counted by pod.
+const WORD_SHARE: f64 = 12_512.0 / 1_871_093.0;
+/// Of the lines whose words are counted: all would take long.
+const SAMPLE_EACH: u64 = 97;
+
+/// What is asked for, chosen from the lines on their way.
+#[derive(Default)]
+pub struct Wanted {
+    lines: u64,
+    /// Of the middle of the lines, as far as is known how many there are: of the last line whose number is a power of two.
+    trace_id: String,
+    pods: HashMap<String, u64>,
+    words: HashMap<String, u64>,
+    first: Option<i64>,
+    last: i64,
+}
+
+impl Wanted {
+    pub fn note(&mut self, line: &Line, at: i64) {
+        self.lines += 1;
+        if !line.trace_id.is_empty() && (self.lines.is_power_of_two() || self.trace_id.is_empty()) {
+            self.trace_id.clone_from(&line.trace_id);
+        }
+        self.first = Some(self.first.map_or(at, |first| first.min(at)));
+        self.last = self.last.max(at);
+        *self.pods.entry(line.pod.clone()).or_default() += 1;
+        if self.lines.is_multiple_of(SAMPLE_EACH) {
+            let mut words: Vec<&str> =
+                line.body.split(|letter: char| !letter.is_ascii_alphabetic()).filter(|word| word.len() > 4).collect();
+            words.sort_unstable();
+            words.dedup();
+            words.into_iter().for_each(|word| *self.words.entry(word.to_owned()).or_default() += 1);
+        }
+    }
+
+    /// The word whose share of the lines is nearest to [`WORD_SHARE`].
+    fn word(&self) -> &str {
+        let wanted = (self.lines / SAMPLE_EACH) as f64 * WORD_SHARE;
+        let nearest = self.words.iter().min_by(|a, b| {
+            let off = |(word, count): (&String, &u64)| ((*count as f64 - wanted).abs(), word.clone());
+            off(*a).partial_cmp(&off(*b)).expect("shares are numbers")
+        });
+        nearest.expect("lines have words").0
+    }
+
+    fn busiest_pod(&self) -> &str {
+        self.pods.iter().max_by_key(|(pod, lines)| (**lines, (*pod).clone())).expect("lines have pods").0
+    }
+}
+
+struct LogQuery {
+    what: &'static str,
+    goal_ms: u32,
+    query: String,
+    /// Start, end and step of a range query, nanoseconds; else lines of all time.
+    steps: Option<(i64, i64, i64)>,
+}
+
+fn questions(wanted: &Wanted) -> Vec<LogQuery> {
+    let all = "{namespace=\"nezha\"}";
+    let (trace, word, pod) = (&wanted.trace_id, wanted.word(), wanted.busiest_pod());
+    let (first, last) = (wanted.first.unwrap_or_default(), wanted.last);
+    let days = format!("[{}s]", (last - first) / SECOND + 2);
+    let whole = Some((last + 1, last + 1, SECOND));
+    let aligned = Some((first.div_euclid(FOUR_HOURS) * FOUR_HOURS, (last / FOUR_HOURS + 1) * FOUR_HOURS, FOUR_HOURS));
+    let odd = Some((first, last + FOUR_HOURS, FOUR_HOURS));
+    let one = |what, goal_ms, query, steps| LogQuery { what, goal_ms, query, steps };
+    vec![
+        one("every line of a trace id", 3, format!("{all} |= `{trace}`"), None),
+        one("the same by the attribute", 3, format!("{all} | trace_id=`{trace}`"), None),
+        one("a word that is nowhere", 1, format!("{all} |= `zebrafinch`"), None),
+        one("12 digits inside an id", 10, format!("{all} |= `{}`", &trace[9..21]), None),
+        one(
+            "a regex over everything, counted",
+            100,
+            format!("sum(count_over_time({all} |~ `status=[0-9]+, msg=[A-Z][a-z]+ .*[Ff]ail` {days}))"),
+            whole,
+        ),
+        one("a word counted by pod", 15, format!("sum by (pod) (count_over_time({all} |= `{word}` {days}))"), whole),
+        one("volume in 4 h buckets, as LogQL", 5, format!("sum(count_over_time({all}[4h]))"), aligned),
+        one(
+            "the same by level, as Grafana asks",
+            5,
+            format!("sum by (level, detected_level) (count_over_time({all}[4h]))"),
+            aligned,
+        ),
+        one("the same of one level", 5, format!("sum(count_over_time({all} | detected_level=`error` [4h]))"), aligned),
+        one("volume in 4 h buckets from any nanosecond", 5, format!("sum(count_over_time({all}[4h]))"), odd),
+        one("latest 100 lines of a pod", 3, format!("{{namespace=\"nezha\", pod=\"{pod}\"}}"), None),
+    ]
+}
+
+/// Asks each question so many times, and prints a row of what it costs.
+pub async fn ask(weir: &Weir, wanted: &Wanted, times: u32) {
+    println!("| question | goal, ms | best, ms | CPU, ms | answer, bytes | found |\n| --- | --- | --- | --- | --- | --- |");
+    let pid = weir.pid().expect("weir runs");
+    for question in questions(wanted) {
+        let (mut best, mut bytes, mut found) = (Duration::MAX, 0, String::new());
+        let before = processor_time_of(pid);
+        for _ in 0..times {
+            let begun = Instant::now();
+            let body = answer(weir, &question, wanted).await;
+            best = best.min(begun.elapsed());
+            (bytes, found) = (body.len(), self::found(&question, &body));
+        }
+        let cpu = (processor_time_of(pid) - before) / times;
+        println!(
+            "| {} | ≤ {} | {:.2} | {:.1} | {bytes} | {found} |",
+            question.what,
+            question.goal_ms,
+            best.as_secs_f64() * 1e3,
+            cpu.as_secs_f64() * 1e3
+        );
+    }
+}
+
+async fn answer(weir: &Weir, question: &LogQuery, wanted: &Wanted) -> String {
+    let (start, end, step) = question.steps.unwrap_or((wanted.first.unwrap_or_default(), wanted.last + 1, SECOND));
+    let (start, end, step) = (start.to_string(), end.to_string(), (step / SECOND).to_string());
+    let mut parameters = vec![("query", &*question.query), ("start", &start), ("end", &end), ("limit", "100")];
+    if question.steps.is_some() {
+        parameters.push(("step", &step));
+    }
+    let (status, body) = weir.try_get("/loki/api/v1/query_range", &parameters).await;
+    assert_eq!(status, 200, "{}: {body}", question.query);
+    body
+}
+
+/// Lines, or the sum of all points and their series.
+fn found(question: &LogQuery, body: &str) -> String {
+    let body: Value = serde_json::from_str(body).expect("JSON");
+    let values = |series: &Value| series["values"].as_array().cloned().unwrap_or_default();
+    let series = body["data"]["result"].as_array().cloned().unwrap_or_default();
+    if question.steps.is_none() {
+        return format!("{} lines", series.iter().map(|one| values(one).len()).sum::<usize>());
+    }
+    let point = |point: &Value| point[1].as_str().and_then(|text| text.parse::<f64>().ok()).unwrap_or_default();
+    let sum: f64 = series.iter().flat_map(values).map(|value| point(&value)).sum();
+    format!("{sum} lines in {} series", series.len())
+}
