@@ -29,7 +29,7 @@ pub struct LogsBlock {
     path: Arc<str>,
     reader: BlockReader,
     indexes: IndexCache,
-    /// Of blocks of before there is none.
+    /// Of blocks of before there is none; of a damaged one what is wrong with it.
     grams: Option<Result<Grams, String>>,
     streams: Vec<StreamKey>,
     directory: Vec<ChunkEntry>,
@@ -64,10 +64,7 @@ impl LogsBlock {
             let metas = directory.iter_mut().map(|entry| &mut entry.meta);
             unpack(&reader.section(DETAILS)?).and_then(|bytes| details::read(&bytes, metas)).map_err(wrong(DETAILS))?;
         }
-        let grams = reader.section_len(GRAMS).map(|_| {
-            let section = reader.section(GRAMS).map_err(|error| error.to_string());
-            section.and_then(|bytes| Grams::decode(&bytes)).map_err(|detail| format!("section {GRAMS}: {detail}"))
-        });
+        let grams = read_grams(&reader)?;
         let metas = || directory.iter().map(|entry| &entry.meta);
         let range = metas().map(|meta| meta.first).min().zip(metas().map(|meta| meta.last).max());
         Ok(Self { path, reader, indexes, grams, streams, directory, range })
@@ -202,6 +199,18 @@ impl LogsBlock {
             return Err(StoreError::corrupt(&self.path, detail));
         }
         Ok(lines)
+    }
+}
+
+/// A damaged filter costs time and no lines, so that it is no error here; that it cannot be read now is one.
+fn read_grams(reader: &BlockReader) -> Result<Option<Result<Grams, String>>, StoreError> {
+    if reader.section_len(GRAMS).is_none() {
+        return Ok(None);
+    }
+    match reader.section(GRAMS) {
+        Ok(bytes) => Ok(Some(Grams::decode(&bytes).map_err(|detail| format!("section {GRAMS}: {detail}")))),
+        Err(StoreError::Corrupt { detail, .. }) => Ok(Some(Err(detail))),
+        Err(error) => Err(error),
     }
 }
 
