@@ -204,6 +204,11 @@ impl RequestBudget {
         Ok(self.memory)
     }
 
+    /// How much time one read may span. `None`: any.
+    pub fn range_max(&self) -> Option<Duration> {
+        self.tenant_range.as_ref().map(|own| own.limit)
+    }
+
     /// Memory that is held.
     pub fn held(&self) -> u64 {
         self.memory.held()

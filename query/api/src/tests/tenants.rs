@@ -61,8 +61,22 @@ async fn a_tenants_limits_are_refused_in_each_apis_shape() {
     check(json!({"range_max": "60s"}), SAMPLES, 422, "more than 1m of time").await;
     check(json!({"range_max": "6m", "records_max": 20}), SAMPLES, 200, "success").await;
     check(json!({"range_max": "50s"}), "/tempo/api/search?q=%7B%7D&start=40&end=100", 400, "more than 50s of time").await;
-    check(json!({"timeout": "1ns"}), SAMPLES, 503, "(query.").await;
-    check(json!({"timeout": "1ns"}), LINES, 504, "(query.").await;
+    // What there is to query is bound as queries are; without a start it is as far back as is allowed.
+    for (path, status) in [
+        ("/api/v1/series?match%5B%5D=up&", 422),
+        ("/api/v1/labels?", 422),
+        ("/loki/api/v1/labels?", 400),
+        ("/tempo/api/search/tags?", 400),
+        ("/tempo/api/search/tag/a/values?", 400),
+    ] {
+        let path = format!("{path}start=40&end=100");
+        check(json!({"range_max": "50s"}), &path, status, "more than 50s of time (query.range_max of this tenant)").await;
+        check(json!({"range_max": "60s"}), &path, 200, "").await;
+    }
+    check(json!({"range_max": "50s"}), "/api/v1/labels", 200, "__name__").await;
+    let timeout = |name: &str| format!("that tenant {name} allows (query.timeout)");
+    check(json!({"timeout": "1ns"}), SAMPLES, 503, &timeout("\\\"default\\\"")).await;
+    check(json!({"timeout": "1ns"}), LINES, 504, &timeout("\"default\"")).await;
 }
 
 #[tokio::test]
