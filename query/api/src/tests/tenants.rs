@@ -9,6 +9,7 @@ use weir_logql::memory::MemoryLogs;
 use weir_model::label::Labels;
 use weir_model::limits::{Limits, OverridesFile};
 use weir_model::scope::Scope;
+use weir_model::select::{Budget, ReadError};
 use weir_model::usage::{Amount, Stored, StoredUsage};
 use weir_model::wire::Kind;
 use weir_promql::testing::MemoryReader;
@@ -112,12 +113,12 @@ fn kept() -> Api {
 struct Blocks;
 
 impl StoredUsage for Blocks {
-    fn stored(&self) -> Stored {
+    fn stored(&self, _budget: &dyn Budget) -> Result<Stored, ReadError> {
         let mut stored = Stored { missing: vec!["a block is away".into()], ..Stored::default() };
         stored.add(Kind::Spans, &"shop".into(), Amount { records: 1, bytes: 10 });
         stored.add(Kind::Spans, &"shop".into(), Amount { records: 2, bytes: 20 });
         stored.add(Kind::Spans, &"old".into(), Amount { records: 9, bytes: 90 });
-        stored
+        Ok(stored)
     }
 }
 

@@ -61,7 +61,8 @@ pub(super) async fn usage(
                 }
             }
         }
-        let stored = api.stored.as_ref().map(|stored| stored.stored()).unwrap_or_default();
+        tenants.iter().flatten().for_each(|tenant| _ = found.entry(tenant.to_string()).or_default());
+        let stored = api.stored.as_ref().map(|stored| stored.stored(budget)).transpose()?.unwrap_or_default();
         stored.missing.into_iter().for_each(|sentence| coverage.miss(sentence));
         if tenants.is_none() {
             stored.tenants.keys().for_each(|tenant| _ = found.entry(tenant.to_string()).or_default());
