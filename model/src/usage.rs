@@ -96,6 +96,9 @@ pub const QUERY_SECONDS: &str = "weir_usage_query_seconds";
 pub const QUERY_RECORDS: &str = "weir_usage_query_records";
 pub const QUERY_READ_BYTES: &str = "weir_usage_query_read_bytes";
 
+/// A label of the series that a process keeps of these: when it began, in milliseconds.
+pub const STARTED: &str = "started";
+
 /// As policies and overrides name what a kind carries.
 pub fn signal(kind: Kind) -> &'static str {
     match kind {
