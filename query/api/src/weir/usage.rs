@@ -119,7 +119,7 @@ fn select(scope: &Scope, matchers: Vec<Matcher>, start_ms: i64, end_ms: i64) -> 
 /// The processes that told something shortly before the range: what they had not told of then was zero. All tell of the same series once
 /// they have told anything, because what they tell is counted for the tenant that keeps it.
 fn told_before(api: &Api, scope: &Scope, range: TimeRange, budget: &RequestBudget) -> Result<HashSet<Process>, WeirError> {
-    let name = Matcher::equal(NAME, &format!("{INGESTED_RECORDS}_total"));
+    let name = Matcher::equal(NAME, format!("{INGESTED_RECORDS}_total"));
     let (own, metrics) = (Matcher::equal("tenant", &*scope.one()?.tenant), Matcher::equal("signal", signal(Kind::Metrics)));
     let (first, last) = (millis(range.start.saturating_sub(BEFORE)), millis(range.start).saturating_sub(1));
     let mut cursor = api.metrics.cursor(&select(scope, vec![name, own, metrics], first, last), budget)?;
