@@ -141,12 +141,12 @@ impl DeletionRequest {
         Ok(Deletion { selectors, filters, ..self.everything() })
     }
 
-    /// A request that does not compile, which none that was taken should, means all of its tenant's records in its range: what is
-    /// deleted does not come to light again.
-    pub fn compile_or_all(&self) -> Deletion {
-        self.compile().unwrap_or_else(|error| {
-            tracing::error!(id = self.id, error, "a deletion cannot be read; all of its tenant in its range is hidden");
-            self.everything()
+    /// What it hides, and whether it can be read. A request that does not compile, which none that was taken should, hides all of its
+    /// tenant's records in its range: what is deleted does not come to light again. Which it means is not known.
+    pub fn compile_or_all(&self) -> (Deletion, bool) {
+        self.compile().map(|deletion| (deletion, true)).unwrap_or_else(|error| {
+            tracing::error!(id = self.id, error, "a deletion cannot be read; all of its tenant in its range is hidden and stays on disk");
+            (self.everything(), false)
         })
     }
 

@@ -111,16 +111,15 @@ impl Serving {
     /// The next block to be written without what is deleted.
     pub(super) fn next_rewrite(&self, rules: &Rules, now: Now) -> Option<(Rewrite, Hidden)> {
         let own_time = self.steady.now(now.passed);
-        let due: Vec<&PendingDeletion> = self.manifest.deletions.iter().filter(|known| is_due(known, rules, own_time)).collect();
-        if due.is_empty() {
-            return None;
-        }
-        let means = |known: &&&PendingDeletion, entry: &BlockEntry| known.may_mean(entry) && !self.is_clean(known, entry);
-        let can = |entry: &&BlockEntry| self.blocks.can_merge(entry) && due.iter().any(|known| means(&known, entry));
+        let due = self.manifest.deletions.iter().filter(|known| is_due(known, rules, own_time));
+        // What a request means that cannot be read is not known: it hides, and nothing is taken for it.
+        let due: Vec<_> = due.filter_map(|known| Some((known, known.request.removable()?))).collect();
+        let means = |known: &PendingDeletion, entry: &BlockEntry| known.may_mean(entry) && !self.is_clean(known, entry);
+        let can = |entry: &&BlockEntry| self.blocks.can_merge(entry) && due.iter().any(|(known, _)| means(known, entry));
         let entry = self.manifest.blocks.iter().find(can)?;
-        let meant: Vec<&&PendingDeletion> = due.iter().filter(|known| means(known, entry)).collect();
-        let hidden = Hidden::by(meant.iter().map(|known| Arc::clone(known.request.deletion())).collect());
-        let ids = meant.iter().map(|known| known.request.said().id.clone()).collect();
+        let meant: Vec<_> = due.iter().filter(|(known, _)| means(known, entry)).collect();
+        let hidden = Hidden::by(meant.iter().map(|(_, removable)| Arc::clone(removable)).collect());
+        let ids = meant.iter().map(|(known, _)| known.request.said().id.clone()).collect();
         Some((Rewrite { entry: entry.clone(), cause: Cause::Deleted(ids) }, hidden))
     }
 
@@ -129,7 +128,7 @@ impl Serving {
         let own_time = self.steady.now(now.passed);
         let is_done = |known: &&PendingDeletion| {
             let is_left = |entry: &BlockEntry| known.may_mean(entry) && !self.is_clean(known, entry);
-            is_due(known, rules, own_time) && !self.manifest.blocks.iter().any(is_left)
+            is_due(known, rules, own_time) && known.request.removable().is_some() && !self.manifest.blocks.iter().any(is_left)
         };
         let done: Vec<String> =
             self.manifest.deletions.iter().filter(is_done).map(|known| known.request.said().id.clone()).collect();

@@ -1,6 +1,6 @@
 //! A request to delete: accepted behind a seal, cancelled while it may be, and carried out block by block.
 
-use weir_model::deletion::{DeletionQuery, DeletionRequest};
+use weir_model::deletion::{DeletionQuery, DeletionRequest, FilterText};
 use weir_model::time::TimeRange;
 
 use super::*;
@@ -43,6 +43,19 @@ fn a_request_is_accepted_behind_what_was_on_the_bus_and_its_blocks_are_rewritten
     run.check(0.0, Event::Published(Ok(())), &["show 5 opening=0 missing=0", "count Deleted(1)", "end turn", "publish 6 to 7"]);
     run.check(0.0, Event::Published(Ok(())), &["show 6 opening=0 missing=0", "ask turn"]);
     run.check(0.0, Event::MergeTurn, &["end turn"]);
+}
+
+#[test]
+fn for_a_request_that_cannot_be_read_nothing_is_rewritten_and_it_is_never_processed() {
+    let broken = DeletionRequest { filters: vec![FilterText::Matches("(".into())], ..request("{}", false) };
+    for blocks in [vec![entry("a", 0, 3)], Vec::new()] {
+        let upto = blocks.last().map_or(0, |block| block.next_offset);
+        let mut run = Run::serving(AggregatorConfig::default(), blocks);
+        let (event, _answer) = delete(upto, &broken);
+        run.check(0.0, event, &[&*format!("publish 2 to {upto}")]);
+        run.check(0.1, Event::Published(Ok(())), &["show 2 opening=0 missing=0", "answer 0/0", "ask turn"]);
+        run.check(0.0, Event::MergeTurn, &["end turn"]);
+    }
 }
 
 #[test]

@@ -41,7 +41,8 @@ pub enum DeletionState {
 #[derive(Debug)]
 pub struct AcceptedRequest {
     said: DeletionRequest,
-    compiled: OnceLock<Arc<Deletion>>,
+    /// What it hides, and whether it can be read.
+    compiled: OnceLock<(Arc<Deletion>, bool)>,
 }
 
 impl AcceptedRequest {
@@ -49,9 +50,23 @@ impl AcceptedRequest {
         &self.said
     }
 
-    /// Not for async threads the first time.
+    /// What readers leave out. Not for async threads the first time.
     pub fn deletion(&self) -> &Arc<Deletion> {
-        self.compiled.get_or_init(|| Arc::new(self.said.compile_or_all()))
+        &self.compiled().0
+    }
+
+    /// What may be taken from blocks; `None` of a request that does not compile, of which all that it hides stays on disk. Not for async
+    /// threads the first time.
+    pub fn removable(&self) -> Option<&Arc<Deletion>> {
+        let (hides, is_readable) = self.compiled();
+        is_readable.then_some(hides)
+    }
+
+    fn compiled(&self) -> &(Arc<Deletion>, bool) {
+        self.compiled.get_or_init(|| {
+            let (hides, is_readable) = self.said.compile_or_all();
+            (Arc::new(hides), is_readable)
+        })
     }
 }
 
@@ -291,6 +306,14 @@ mod tests {
             bytes[4]
         });
         assert_eq!(versions, [2, 1]);
+    }
+
+    #[test]
+    fn a_request_that_does_not_compile_hides_all_and_removes_nothing() {
+        let broken = DeletionRequest { filters: vec![FilterText::Matches("(".into())], ..request("one").said.clone() };
+        let broken = AcceptedRequest::from(broken);
+        assert!(broken.deletion().covers(-5, 8) && broken.removable().is_none());
+        assert!(request("one").removable().is_some());
     }
 
     #[test]
