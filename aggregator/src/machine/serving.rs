@@ -289,7 +289,8 @@ impl Serving {
                 (None, None) => {
                     (self.compaction_due, self.turn) = (false, Turn::None);
                     effects.push(Effect::EndMergeTurn);
-                    effects.extend(self.answer_applications(None));
+                    let left = self.deletion_left(rules, now).map(Arc::new);
+                    effects.extend(self.answer_applications(left.as_ref()));
                     effects.extend(self.compactions.drain(..).map(|(sum, reply)| Effect::Answer(reply, Ok(sum))));
                 }
             },

@@ -115,7 +115,7 @@ impl Serving {
         // What a request means that cannot be read is not known: it hides, and nothing is taken for it.
         let due: Vec<_> = due.filter_map(|known| Some((known, known.request.removable()?))).collect();
         let means = |known: &PendingDeletion, entry: &BlockEntry| known.may_mean(entry) && !self.is_clean(known, entry);
-        let can = |entry: &&BlockEntry| self.blocks.can_merge(entry) && due.iter().any(|(known, _)| means(known, entry));
+        let can = |entry: &&BlockEntry| self.blocks.can_rewrite(entry) && due.iter().any(|(known, _)| means(known, entry));
         let entry = self.manifest.blocks.iter().find(can)?;
         let meant: Vec<_> = due.iter().filter(|(known, _)| means(known, entry)).collect();
         let hidden = Hidden::by(meant.iter().map(|(_, removable)| Arc::clone(removable)).collect());
@@ -127,8 +127,7 @@ impl Serving {
     pub(super) fn finish_deletions(&mut self, rules: &Rules, now: Now) -> Option<Effect> {
         let own_time = self.steady.now(now.passed);
         let is_done = |known: &&PendingDeletion| {
-            let is_left = |entry: &BlockEntry| known.may_mean(entry) && !self.is_clean(known, entry);
-            is_due(known, rules, own_time) && known.request.removable().is_some() && !self.manifest.blocks.iter().any(is_left)
+            is_due(known, rules, own_time) && known.request.removable().is_some() && self.first_left(known).is_none()
         };
         let done: Vec<String> =
             self.manifest.deletions.iter().filter(is_done).map(|known| known.request.said().id.clone()).collect();
@@ -139,6 +138,23 @@ impl Serving {
         manifest.processed(&done);
         self.deletions.clean.retain(|(deletion, _)| !done.contains(deletion));
         Some(self.publish(manifest, Committed::default(), ChangeOf::Processed))
+    }
+
+    /// The first block of which a request may still mean something.
+    fn first_left(&self, known: &PendingDeletion) -> Option<&BlockEntry> {
+        self.manifest.blocks.iter().find(|entry| known.may_mean(entry) && !self.is_clean(known, entry))
+    }
+
+    /// What keeps a request that is due from being processed, when no block can be rewritten any more.
+    pub(super) fn deletion_left(&self, rules: &Rules, now: Now) -> Option<AggregatorError> {
+        let own_time = self.steady.now(now.passed);
+        let mut due = self.manifest.deletions.iter().filter(|known| is_due(known, rules, own_time));
+        due.find_map(|known| {
+            let block = self.first_left(known)?.id.clone();
+            let is_readable = known.request.removable().is_some();
+            let why = if is_readable { "it is not open or cannot be rewritten" } else { "the request cannot be read" };
+            Some(AggregatorError::DeletionLeft { id: known.request.said().id.clone(), block, why })
+        })
     }
 
     pub(super) fn rewritten(

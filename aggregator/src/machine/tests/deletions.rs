@@ -46,6 +46,28 @@ fn a_request_is_accepted_behind_what_was_on_the_bus_and_its_blocks_are_rewritten
 }
 
 #[test]
+fn a_block_that_is_full_is_rewritten_and_one_that_cannot_be_is_named() {
+    let blocks = vec![entry("a", 0, 3), entry("b", 3, 5)];
+    let mut run = Run::serving(AggregatorConfig::default(), blocks);
+    run.check(0.0, command(OwnerCommand::Compact), &["ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["merge a+b"]);
+    run.check(0.0, Event::Merged(Ok(None)), &["end turn", "ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["end turn", "answer 0/0"]);
+    let known = request("{}", false);
+    let (event, _answer) = delete(5, &known);
+    run.check(0.0, event, &["publish 2 to 5"]);
+    run.check(0.0, Event::Published(Ok(())), &["show 2 opening=0 missing=0", "answer 0/0", "ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["rewrite a"]);
+    run.check(0.0, Event::Rewritten(Ok(None)), &["end turn", "ask turn"]);
+    let corrupt = StoreError::Corrupt { path: "logs/00000/blocks/b".into(), detail: "no".into() };
+    run.check(0.0, Event::MergeTurn, &["rewrite b"]);
+    run.check(0.0, Event::Rewritten(Err(corrupt.into())), &["count Failure", "end turn"]);
+    run.check(0.0, command(OwnerCommand::ApplyDeletions), &["ask turn"]);
+    let left = format!("refuse: deletion {}: block b keeps what is deleted of it: it is not open or cannot be rewritten", known.id);
+    run.check(0.0, Event::MergeTurn, &["end turn", &left]);
+}
+
+#[test]
 fn for_a_request_that_cannot_be_read_nothing_is_rewritten_and_it_is_never_processed() {
     let broken = DeletionRequest { filters: vec![FilterText::Matches("(".into())], ..request("{}", false) };
     for blocks in [vec![entry("a", 0, 3)], Vec::new()] {
