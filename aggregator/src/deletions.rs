@@ -12,6 +12,7 @@ use serde_json::json;
 use weir_access::{Needs, Routes, Verb};
 use weir_blocks::engine::Engine;
 use weir_blocks::manifest::AcceptedRequest;
+use weir_bus::TopicPartition;
 use weir_heads::{APPLY_DELETIONS_PATH, AdminResult, DELETIONS_PATH};
 use weir_model::deletion::{
     DeletionChange, DeletionError, DeletionFuture, DeletionOrder, DeletionRequest, DeletionStatus, Deletions, sum_statuses,
@@ -65,9 +66,9 @@ impl Aggregator {
                     let (_, next) = self.group.bus.bounds(&place).await.map_err(incomplete)?;
                     ends.insert(place, next);
                 }
-                let command =
-                    |place: &_, reply| OwnerCommand::Delete(ends.get(place).copied().unwrap_or(0), Arc::clone(&request), reply);
-                let accepting = registry.command_some(|place| is_meant(&place.topic), command);
+                // A partition that was assigned since has no end here, and is none of those that have accepted.
+                let command = |place: &TopicPartition, reply| OwnerCommand::Delete(ends[place], Arc::clone(&request), reply);
+                let accepting = registry.command_some(|place| ends.contains_key(place), command);
                 let within = tokio::time::timeout(ACCEPT_TIMEOUT, accepting).await;
                 within
                     .map_err(|_| DeletionError::Incomplete(format!("not accepted by all partitions within {ACCEPT_TIMEOUT:?}")))?
@@ -78,6 +79,11 @@ impl Aggregator {
             }
         };
         changed.map_err(said)
+    }
+
+    /// Of a kind, as the bus has them.
+    async fn partitions_of(&self, kind: Kind) -> Result<u32, DeletionError> {
+        self.group.bus.partitions(kind.topic()).await.map_err(incomplete)
     }
 
     async fn apply_deletions(&self) -> Result<AdminResult, DeletionError> {
@@ -119,9 +125,21 @@ fn list<E: Engine>(partitions: &Partitions<E>, tenant: &str) -> Vec<DeletionStat
     sum_statuses(E::KIND, own.map(|known| (known.request.said(), known.is_processed())))
 }
 
+/// Where one process owns all partitions.
 impl Deletions for Aggregator {
     fn change(&self, order: DeletionOrder) -> DeletionFuture<'_, ()> {
-        Box::pin(async move { self.change_deletions(order).await.map(drop) })
+        Box::pin(async move {
+            let kinds = order.kinds.clone();
+            let done = self.change_deletions(order).await?.partitions.len();
+            let mut all = 0;
+            for kind in kinds {
+                all += self.partitions_of(kind).await? as usize;
+            }
+            if done < all {
+                return Err(DeletionError::Incomplete(format!("{done} of {all} partitions are this process's now")));
+            }
+            Ok(())
+        })
     }
 
     fn list<'a>(&'a self, kind: Kind, tenant: &'a str) -> DeletionFuture<'a, Vec<DeletionStatus>> {
