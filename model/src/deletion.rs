@@ -164,6 +164,11 @@ impl Deletion {
         *self.tenant == *tenant && (self.selectors.is_empty() || self.selectors.iter().any(passes))
     }
 
+    /// Whether everything of its tenant goes, whatever it is and whenever it was.
+    pub fn is_whole(&self) -> bool {
+        self.selectors.is_empty() && self.filters.is_empty() && self.range == TimeRange::ALL
+    }
+
     /// Whether a record of such a label set goes; `body` is empty but for log lines.
     pub fn has(&self, timestamp: UnixNanos, body: &[u8]) -> bool {
         self.range.contains(timestamp) && self.filters.iter().all(|filter| filter.passes(body))
@@ -317,6 +322,8 @@ mod tests {
         let asked = DeletionQuery { selectors: vec![vec![large]], ..query() };
         let large = DeletionRequest::new(("t", Kind::Logs), asked, TimeRange { start: 5, end: 9 }, 0, true).unwrap();
         assert!(large.compile().unwrap_err().contains("compiled"), "its patterns are too large");
+        let whole = DeletionRequest::new(("t", Kind::Logs), DeletionQuery::default(), TimeRange::ALL, 0, false).unwrap();
+        assert!(whole.compile().unwrap().is_whole() && !deletion.is_whole() && !request.everything().is_whole());
         let all = request.everything();
         assert!(all.is_of("t", &labels("y")) && all.covers(5, 8) && !all.covers(5, 9) && !all.is_of("u", &labels("y")));
     }
