@@ -96,9 +96,9 @@ async fn compiled(request: DeletionRequest) -> Result<Arc<AcceptedRequest>, Dele
     let compile = move || {
         request.check().map_err(DeletionError::Refused)?;
         request.compile().map_err(DeletionError::Refused)?;
-        let request = AcceptedRequest::from(request);
+        let request = AcceptedRequest::shared(request);
         request.deletion();
-        Ok(Arc::new(request))
+        Ok(request)
     };
     tokio::task::spawn_blocking(compile).await.map_err(incomplete)?
 }

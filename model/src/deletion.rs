@@ -16,8 +16,9 @@ use crate::wire::Kind;
 /// Bytes of the texts of one request: a query of Loki's API has at most 5 KiB by default there.
 pub const DELETION_BYTES_MAX: usize = 16 << 10;
 
-/// Of its compiled patterns: each is held for as long as the request is not processed, in each partition.
-const PATTERN_BYTES_MAX: usize = 512 << 10;
+/// Of its compiled patterns: they are held for as long as the request is not processed. 250 requests take 64 MiB at most, and their
+/// budget counts a usual pattern as 16 KiB.
+const PATTERN_BYTES_MAX: usize = 256 << 10;
 
 /// Which records of one tenant and kind are to go. Equal in all partitions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +129,15 @@ impl DeletionRequest {
 
     /// Errors with a sentence when a pattern does not compile, or all of them are too large. Not for async threads.
     pub fn compile(&self) -> Result<Deletion, String> {
+        let (deletion, bytes) = self.compile_counted()?;
+        if bytes > PATTERN_BYTES_MAX {
+            return Err(format!("its patterns take {bytes} bytes compiled, at most {PATTERN_BYTES_MAX} are taken"));
+        }
+        Ok(deletion)
+    }
+
+    /// And what its patterns take, bytes.
+    fn compile_counted(&self) -> Result<(Deletion, usize), String> {
         let mut patterns = PatternBudget::default();
         let mut matcher = |text: &MatcherText| Matcher::within(&mut patterns, &*text.name, text.op, &*text.value);
         let lists: Result<Vec<Vec<Matcher>>, _> =
@@ -135,16 +145,13 @@ impl DeletionRequest {
         let selectors = lists.map_err(|error| error.to_string())?;
         let filters: Result<_, _> = self.filters.iter().map(|filter| filter_of(filter, &mut patterns)).collect();
         let filters = filters?;
-        if patterns.spent() > PATTERN_BYTES_MAX {
-            return Err(format!("its patterns take {} bytes compiled, at most {PATTERN_BYTES_MAX} are taken", patterns.spent()));
-        }
-        Ok(Deletion { selectors, filters, ..self.everything() })
+        Ok((Deletion { selectors, filters, ..self.everything() }, patterns.spent()))
     }
 
-    /// What it hides, and whether it can be read. A request that does not compile, which none that was taken should, hides all of its
+    /// What one that was taken hides, and whether it can be read; its size was checked then. A request that does not compile, which none that was taken should, hides all of its
     /// tenant's records in its range: what is deleted does not come to light again. Which it means is not known.
     pub fn compile_or_all(&self) -> (Deletion, bool) {
-        self.compile().map(|deletion| (deletion, true)).unwrap_or_else(|error| {
+        self.compile_counted().map(|(deletion, _)| (deletion, true)).unwrap_or_else(|error| {
             tracing::error!(id = self.id, error, "a deletion cannot be read; all of its tenant in its range is hidden and stays on disk");
             (self.everything(), false)
         })

@@ -1,7 +1,9 @@
 //! Deletions in a manifest: how they may change, and their bytes. Drawn in `docs/formats/manifest.md`.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, OnceLock, Weak};
 
+use parking_lot::Mutex;
 use weir_model::deletion::{Deletion, DeletionRequest, FilterText, MatcherText};
 use weir_model::label::MatchOp;
 use weir_model::time::{TimeRange, UnixNanos};
@@ -37,7 +39,7 @@ pub enum DeletionState {
     Processed,
 }
 
-/// A request, compiled once for all versions that name it.
+/// A request, compiled once for all versions and partitions of a process that name it.
 #[derive(Debug)]
 pub struct AcceptedRequest {
     said: DeletionRequest,
@@ -45,7 +47,23 @@ pub struct AcceptedRequest {
     compiled: OnceLock<(Arc<Deletion>, bool)>,
 }
 
+/// Requests that something of this process holds, by id and moment: another of the same takes its place.
+static SHARED: LazyLock<Mutex<HashMap<(String, UnixNanos), Weak<AcceptedRequest>>>> = LazyLock::new(Mutex::default);
+
 impl AcceptedRequest {
+    /// The one that this process has of it already, or a new one.
+    pub fn shared(said: DeletionRequest) -> Arc<Self> {
+        let mut shared = SHARED.lock();
+        let key = (said.id.clone(), said.created);
+        if let Some(known) = shared.get(&key).and_then(Weak::upgrade).filter(|known| known.said == said) {
+            return known;
+        }
+        shared.retain(|_, known| known.strong_count() > 0);
+        let new = Arc::new(Self::from(said));
+        shared.insert(key, Arc::downgrade(&new));
+        new
+    }
+
     pub fn said(&self) -> &DeletionRequest {
         &self.said
     }
@@ -60,6 +78,10 @@ impl AcceptedRequest {
     pub fn removable(&self) -> Option<&Arc<Deletion>> {
         let (hides, is_readable) = self.compiled();
         is_readable.then_some(hides)
+    }
+
+    fn is_compiled(&self) -> bool {
+        self.compiled.get().is_some()
     }
 
     fn compiled(&self) -> &(Arc<Deletion>, bool) {
@@ -149,6 +171,21 @@ impl Manifest {
         pending.into_iter().any(|known| below(earlier, known.upto) != below(later, known.upto))
     }
 
+    /// Compiles what is not processed, off the async threads, before anybody reads by it.
+    pub(super) async fn compile_deletions(&self) -> Result<(), StoreError> {
+        let pending = self.deletions.iter().filter(|known| !known.is_processed() && !known.request.is_compiled());
+        let pending: Vec<Arc<AcceptedRequest>> = pending.map(|known| Arc::clone(&known.request)).collect();
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let compiling = tokio::task::spawn_blocking(move || {
+            for request in &pending {
+                request.compiled();
+            }
+        });
+        compiling.await.map_err(|ended| StoreError::engine("compile deletions", ended.to_string()))
+    }
+
     pub(super) fn check_deletions(&self) -> Result<(), String> {
         match self.deletions.iter().find(|known| known.upto > self.next_offset) {
             Some(known) => Err(format!(
@@ -210,7 +247,7 @@ pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Vec<PendingDeletion>, St
             *STATES.get(usize::from(flags >> 1)).ok_or_else(|| format!("state {} of a deletion is unknown", flags >> 1))?;
         let can_cancel = flags & 1 != 0;
         let said = DeletionRequest { id, tenant, query, selectors, filters, start, end, created, can_cancel };
-        deletions.push(PendingDeletion { request: Arc::new(said.into()), upto, accepted, state });
+        deletions.push(PendingDeletion { request: AcceptedRequest::shared(said), upto, accepted, state });
     }
     Ok(deletions)
 }
@@ -273,7 +310,9 @@ mod tests {
         manifest.processed(&[manifest.deletions[0].request.said.id.clone()]);
         let mut bytes = Vec::new();
         encode(&mut bytes, &manifest.deletions);
-        assert_eq!(decode(&mut Reader::new(&bytes)), Ok(manifest.deletions.clone()));
+        let (one, other) = (decode(&mut Reader::new(&bytes)).unwrap(), decode(&mut Reader::new(&bytes)).unwrap());
+        assert_eq!((&one, &other), (&manifest.deletions, &one));
+        assert!(Arc::ptr_eq(&one[1].request, &other[1].request), "compiled once");
         for cut in 0..bytes.len() {
             assert!(decode(&mut Reader::new(&bytes[..cut])).is_err(), "{cut} bytes");
         }
