@@ -188,7 +188,11 @@ impl Serving {
                 Vec::new()
             }
             Event::Lost(error) => return Err(error),
-            Event::Tick | Event::Assigned | Event::Revoked | Event::Claimed(_) => Vec::new(),
+            Event::Tick => {
+                self.deletions.check_finished = true;
+                Vec::new()
+            }
+            Event::Assigned | Event::Revoked | Event::Claimed(_) => Vec::new(),
         };
         effects.extend(self.next_effects(rules, now));
         Ok(effects)

@@ -4,6 +4,7 @@
 //! none that comes. Readers leave out what it means from that version on. When its cancel period is over by the partition's own time,
 //! each block that it may mean is rewritten, one at a time in a turn at merging; when none is left it is processed.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,8 +27,10 @@ pub(super) struct DeletionQueue {
     changing: Vec<Reply>,
     /// Those who wait until nothing is left to rewrite.
     applying: Vec<(Committed, Reply)>,
-    /// Deletion and block, where it was looked at: nothing that the deletion means is in it.
-    clean: Vec<(String, String)>,
+    /// Blocks that were looked at, by deletion: nothing that it means is in them.
+    clean: HashMap<String, HashSet<String>>,
+    /// Whether requests may have come to an end since that was last looked at.
+    pub check_finished: bool,
 }
 
 /// A block on its way to be written without some of its records.
@@ -46,6 +49,14 @@ pub(super) enum Cause {
 }
 
 impl DeletionQueue {
+    /// Forgets what the manifest names no more.
+    pub fn retain(&mut self, manifest: &Manifest) {
+        let blocks: HashSet<&str> = manifest.blocks.iter().map(|entry| entry.id.as_str()).collect();
+        let known: HashSet<&str> = manifest.deletions.iter().map(|known| known.request.said().id.as_str()).collect();
+        self.clean.retain(|id, _| known.contains(id.as_str()));
+        self.clean.values_mut().for_each(|clean| clean.retain(|id| blocks.contains(id.as_str())));
+    }
+
     pub fn accept(&mut self, upto: u64, request: Arc<AcceptedRequest>, reply: Reply) {
         self.accepting.push((upto, request, reply));
     }
@@ -56,6 +67,7 @@ impl DeletionQueue {
 
     pub fn apply(&mut self, reply: Reply) {
         self.applying.push((Committed::default(), reply));
+        self.check_finished = true;
     }
 
     /// Whether somebody waits for blocks to be rewritten.
@@ -83,7 +95,7 @@ impl Serving {
             let id = request.said().id.clone();
             match manifest.accept(request, own_time) {
                 Ok(()) => {
-                    self.deletions.clean.retain(|(deletion, _)| *deletion != id);
+                    self.deletions.clean.remove(&id);
                     changing.push(reply);
                 }
                 Err(error) => effects.push(Effect::Answer(reply, Err(error.into()))),
@@ -123,8 +135,12 @@ impl Serving {
         Some((Rewrite { entry: entry.clone(), cause: Cause::Deleted(ids) }, hidden))
     }
 
-    /// Publishes that requests are processed of which no block has anything; those that cannot be opened or rewritten may.
+    /// Publishes that requests are processed of which no block has anything; those that cannot be opened or rewritten may. Looks at all
+    /// blocks, and only when something has changed.
     pub(super) fn finish_deletions(&mut self, rules: &Rules, now: Now) -> Option<Effect> {
+        if !std::mem::take(&mut self.deletions.check_finished) {
+            return None;
+        }
         let own_time = self.steady.now(now.passed);
         let is_done = |known: &&PendingDeletion| {
             is_due(known, rules, own_time) && known.request.removable().is_some() && self.first_left(known).is_none()
@@ -136,7 +152,7 @@ impl Serving {
         }
         let mut manifest = Manifest::clone(&self.manifest);
         manifest.processed(&done);
-        self.deletions.clean.retain(|(deletion, _)| !done.contains(deletion));
+        self.deletions.clean.retain(|deletion, _| !done.contains(deletion));
         Some(self.publish(manifest, Committed::default(), ChangeOf::Processed))
     }
 
@@ -207,14 +223,14 @@ impl Serving {
     }
 
     fn is_clean(&self, known: &PendingDeletion, entry: &BlockEntry) -> bool {
-        self.deletions.clean.iter().any(|(deletion, block)| *deletion == known.request.said().id && *block == entry.id)
+        self.deletions.clean.get(&known.request.said().id).is_some_and(|blocks| blocks.contains(&entry.id))
     }
 
     fn set_clean(&mut self, ids: &[String], entries: &[BlockEntry]) {
-        let named: Vec<&str> = self.manifest.blocks.iter().map(|entry| entry.id.as_str()).collect();
-        self.deletions.clean.retain(|(_, block)| named.contains(&block.as_str()));
-        let pairs = ids.iter().flat_map(|id| entries.iter().map(move |entry| (id.clone(), entry.id.clone())));
-        self.deletions.clean.extend(pairs);
+        for id in ids {
+            self.deletions.clean.entry(id.clone()).or_default().extend(entries.iter().map(|entry| entry.id.clone()));
+        }
+        self.deletions.check_finished = true;
     }
 
     /// The change is published, or cannot be.
