@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use weir_access::{Needs, Routes, Verb};
 use weir_blocks::engine::Engine;
-use weir_blocks::manifest::AcceptedRequest;
+use weir_blocks::manifest::{AcceptedRequest, DeletionKey};
 use weir_bus::TopicPartition;
 use weir_heads::{APPLY_DELETIONS_PATH, AdminResult, DELETIONS_PATH};
 use weir_model::deletion::{
@@ -74,7 +74,8 @@ impl Aggregator {
                     .map_err(|_| DeletionError::Incomplete(format!("not accepted by all partitions within {ACCEPT_TIMEOUT:?}")))?
             }
             DeletionChange::Cancel { tenant, id } => {
-                let command = |_: &_, reply| OwnerCommand::CancelDeletion { tenant: tenant.clone(), id: id.clone(), reply };
+                let key = DeletionKey { tenant, id };
+                let command = |_: &_, reply| OwnerCommand::CancelDeletion(key.clone(), reply);
                 registry.command_some(|place| is_meant(&place.topic), command).await
             }
         };

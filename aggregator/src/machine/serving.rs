@@ -215,7 +215,7 @@ impl Serving {
             OwnerCommand::Compact(reply) => self.compactions.push((Committed::default(), reply)),
             OwnerCommand::Expire(reply) => self.expiries.push(reply),
             OwnerCommand::Delete(upto, request, reply) => self.deletions.accept(upto, request, reply),
-            OwnerCommand::CancelDeletion { tenant, id, reply } => self.deletions.cancel(tenant, id, reply),
+            OwnerCommand::CancelDeletion(key, reply) => self.deletions.cancel(key, reply),
             OwnerCommand::ApplyDeletions(reply) => self.deletions.apply(reply),
         }
         Ok(Vec::new())

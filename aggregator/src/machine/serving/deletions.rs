@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_blocks::hidden::Hidden;
-use weir_blocks::manifest::{AcceptedRequest, BlockEntry, DeletionState, Manifest, PendingDeletion};
+use weir_blocks::manifest::{AcceptedRequest, BlockEntry, DeletionKey, DeletionState, Manifest, PendingDeletion};
 
 use super::{ChangeOf, Serving, Turn, Work};
 use crate::AggregatorError;
@@ -22,13 +22,13 @@ use crate::machine::event::{Committed, Count, Effect, Now, Reply};
 pub(super) struct DeletionQueue {
     /// To be accepted when all below this offset is sealed.
     accepting: Vec<(u64, Arc<AcceptedRequest>, Reply)>,
-    cancelling: Vec<(String, String, Reply)>,
+    cancelling: Vec<(DeletionKey, Reply)>,
     /// Whose change is being published.
     changing: Vec<Reply>,
     /// Those who wait until nothing is left to rewrite.
     applying: Vec<(Committed, Reply)>,
     /// Blocks that were looked at, by deletion: nothing that it means is in them.
-    clean: HashMap<String, HashSet<String>>,
+    clean: HashMap<DeletionKey, HashSet<String>>,
     /// Whether requests may have come to an end since that was last looked at.
     pub check_finished: bool,
 }
@@ -43,7 +43,7 @@ pub(super) struct Rewrite {
 #[derive(Clone, Debug)]
 pub(super) enum Cause {
     /// These requests mean something of it.
-    Deleted(Vec<String>),
+    Deleted(Vec<DeletionKey>),
     /// All of it is past this period, which some tenants have.
     Old(Duration),
 }
@@ -52,8 +52,8 @@ impl DeletionQueue {
     /// Forgets what the manifest names no more.
     pub fn retain(&mut self, manifest: &Manifest) {
         let blocks: HashSet<&str> = manifest.blocks.iter().map(|entry| entry.id.as_str()).collect();
-        let known: HashSet<&str> = manifest.deletions.iter().map(|known| known.request.said().id.as_str()).collect();
-        self.clean.retain(|id, _| known.contains(id.as_str()));
+        let known: HashSet<&DeletionKey> = manifest.deletions.iter().map(|known| known.request.key()).collect();
+        self.clean.retain(|key, _| known.contains(key));
         self.clean.values_mut().for_each(|clean| clean.retain(|id| blocks.contains(id.as_str())));
     }
 
@@ -61,8 +61,8 @@ impl DeletionQueue {
         self.accepting.push((upto, request, reply));
     }
 
-    pub fn cancel(&mut self, tenant: String, id: String, reply: Reply) {
-        self.cancelling.push((tenant, id, reply));
+    pub fn cancel(&mut self, key: DeletionKey, reply: Reply) {
+        self.cancelling.push((key, reply));
     }
 
     pub fn apply(&mut self, reply: Reply) {
@@ -92,24 +92,24 @@ impl Serving {
         let (ready, cancelling): (Vec<_>, _) = (ready, std::mem::take(&mut queue.cancelling));
         let (mut manifest, mut changing, own_time) = (Manifest::clone(&self.manifest), Vec::new(), self.steady.now(now.passed));
         for (_, request, reply) in ready {
-            let id = request.said().id.clone();
+            let key = request.key().clone();
             match manifest.accept(request, own_time) {
                 Ok(()) => {
-                    self.deletions.clean.remove(&id);
+                    self.deletions.clean.remove(&key);
                     changing.push(reply);
                 }
                 Err(error) => effects.push(Effect::Answer(reply, Err(error.into()))),
             }
         }
-        for (tenant, id, reply) in cancelling {
-            match manifest.deletion(&tenant, &id) {
+        for (key, reply) in cancelling {
+            match manifest.deletion(&key) {
                 // Cancelled before, or never accepted here.
                 None => effects.push(Effect::Answer(reply, Ok(Committed::default()))),
                 Some(known) if known.state == DeletionState::Received && !is_due(known, rules, own_time) => {
-                    manifest.cancel(&id);
+                    manifest.cancel(&key);
                     changing.push(reply);
                 }
-                Some(_) => effects.push(Effect::Answer(reply, Err(AggregatorError::DeletionBegun { id }))),
+                Some(_) => effects.push(Effect::Answer(reply, Err(AggregatorError::DeletionBegun { id: key.id }))),
             }
         }
         if changing.is_empty() {
@@ -131,8 +131,8 @@ impl Serving {
         let entry = self.manifest.blocks.iter().find(can)?;
         let meant: Vec<_> = due.iter().filter(|(known, _)| means(known, entry)).collect();
         let hidden = Hidden::by(meant.iter().map(|(_, removable)| Arc::clone(removable)).collect());
-        let ids = meant.iter().map(|(known, _)| known.request.said().id.clone()).collect();
-        Some((Rewrite { entry: entry.clone(), cause: Cause::Deleted(ids) }, hidden))
+        let keys = meant.iter().map(|(known, _)| known.request.key().clone()).collect();
+        Some((Rewrite { entry: entry.clone(), cause: Cause::Deleted(keys) }, hidden))
     }
 
     /// Publishes that requests are processed of which no block has anything; those that cannot be opened or rewritten may. Looks at all
@@ -145,14 +145,14 @@ impl Serving {
         let is_done = |known: &&PendingDeletion| {
             is_due(known, rules, own_time) && known.request.removable().is_some() && self.first_left(known).is_none()
         };
-        let done: Vec<String> =
-            self.manifest.deletions.iter().filter(is_done).map(|known| known.request.said().id.clone()).collect();
+        let done: Vec<DeletionKey> =
+            self.manifest.deletions.iter().filter(is_done).map(|known| known.request.key().clone()).collect();
         if done.is_empty() {
             return None;
         }
         let mut manifest = Manifest::clone(&self.manifest);
         manifest.processed(&done);
-        self.deletions.clean.retain(|deletion, _| !done.contains(deletion));
+        done.iter().for_each(|key| drop(self.deletions.clean.remove(key)));
         Some(self.publish(manifest, Committed::default(), ChangeOf::Processed))
     }
 
@@ -183,8 +183,8 @@ impl Serving {
         let after = |entries: Vec<BlockEntry>| {
             let mut manifest = Manifest::clone(&self.manifest);
             manifest.replace(std::slice::from_ref(&entry.id), entries.clone())?;
-            if let Cause::Deleted(ids) = &cause {
-                manifest.begin_deletions(ids);
+            if let Cause::Deleted(keys) = &cause {
+                manifest.begin_deletions(keys);
             }
             Ok((manifest, entries))
         };
@@ -217,18 +217,18 @@ impl Serving {
 
     fn set_looked(&mut self, cause: &Cause, entries: &[BlockEntry]) {
         match cause {
-            Cause::Deleted(ids) => self.set_clean(ids, entries),
+            Cause::Deleted(keys) => self.set_clean(keys, entries),
             Cause::Old(period) => entries.iter().for_each(|entry| self.old.set_looked(&entry.id, *period)),
         }
     }
 
     fn is_clean(&self, known: &PendingDeletion, entry: &BlockEntry) -> bool {
-        self.deletions.clean.get(&known.request.said().id).is_some_and(|blocks| blocks.contains(&entry.id))
+        self.deletions.clean.get(known.request.key()).is_some_and(|blocks| blocks.contains(&entry.id))
     }
 
-    fn set_clean(&mut self, ids: &[String], entries: &[BlockEntry]) {
-        for id in ids {
-            self.deletions.clean.entry(id.clone()).or_default().extend(entries.iter().map(|entry| entry.id.clone()));
+    fn set_clean(&mut self, keys: &[DeletionKey], entries: &[BlockEntry]) {
+        for key in keys {
+            self.deletions.clean.entry(key.clone()).or_default().extend(entries.iter().map(|entry| entry.id.clone()));
         }
         self.deletions.check_finished = true;
     }

@@ -1,5 +1,6 @@
 //! A request to delete: accepted behind a seal, cancelled while it may be, and carried out block by block.
 
+use weir_blocks::manifest::DeletionKey;
 use weir_model::deletion::{DeletionQuery, DeletionRequest, FilterText};
 use weir_model::time::TimeRange;
 
@@ -15,10 +16,13 @@ fn delete(upto: u64, request: &DeletionRequest) -> (Event, oneshot::Receiver<Res
     (Event::Command(OwnerCommand::Delete(upto, std::sync::Arc::new(request.clone().into()), reply)), answer)
 }
 
+fn key(request: &DeletionRequest) -> DeletionKey {
+    DeletionKey { tenant: request.tenant.clone(), id: request.id.clone() }
+}
+
 fn cancel(request: &DeletionRequest) -> (Event, oneshot::Receiver<Result<Committed, AggregatorError>>) {
     let (reply, answer) = oneshot::channel();
-    let (tenant, id) = (request.tenant.clone(), request.id.clone());
-    (Event::Command(OwnerCommand::CancelDeletion { tenant, id, reply }), answer)
+    (Event::Command(OwnerCommand::CancelDeletion(key(request), reply)), answer)
 }
 
 #[test]

@@ -39,10 +39,18 @@ pub enum DeletionState {
     Processed,
 }
 
+/// Which request: an id is a hash that others can aim at, and is of one tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DeletionKey {
+    pub tenant: String,
+    pub id: String,
+}
+
 /// A request, compiled once for all versions and partitions of a process that name it.
 #[derive(Debug)]
 pub struct AcceptedRequest {
     said: DeletionRequest,
+    key: DeletionKey,
     /// What it hides, and whether it can be read.
     compiled: OnceLock<(Arc<Deletion>, bool)>,
 }
@@ -66,6 +74,10 @@ impl AcceptedRequest {
 
     pub fn said(&self) -> &DeletionRequest {
         &self.said
+    }
+
+    pub fn key(&self) -> &DeletionKey {
+        &self.key
     }
 
     /// What readers leave out. Not for async threads the first time.
@@ -94,7 +106,8 @@ impl AcceptedRequest {
 
 impl From<DeletionRequest> for AcceptedRequest {
     fn from(said: DeletionRequest) -> Self {
-        Self { said, compiled: OnceLock::new() }
+        let key = DeletionKey { tenant: said.tenant.clone(), id: said.id.clone() };
+        Self { said, key, compiled: OnceLock::new() }
     }
 }
 
@@ -114,16 +127,24 @@ impl PendingDeletion {
         !entry.quarantine && entry.next_offset <= self.upto && overlaps
     }
 
+    fn is(&self, key: &DeletionKey) -> bool {
+        self.request.key == *key
+    }
+
     pub fn is_processed(&self) -> bool {
         self.state == DeletionState::Processed
     }
 }
 
 impl Manifest {
-    /// Accepts a request: it means all that is sealed now. One that is there already means from now on what was sealed since as well.
-    /// Errors when there are too many.
+    /// Accepts a request: it means all that is sealed now. One that is there already means from now on what was sealed since as well;
+    /// how far it is stays as it is, and so does its cancel period. Errors when there are too many.
     pub fn accept(&mut self, request: Arc<AcceptedRequest>, accepted: UnixNanos) -> Result<(), StoreError> {
-        self.deletions.retain(|known| known.request.said.id != request.said.id);
+        if let Some(known) = self.deletions.iter_mut().find(|known| known.is(request.key()) && !known.is_processed()) {
+            known.upto = self.next_offset;
+            return Ok(());
+        }
+        self.deletions.retain(|known| !known.is(request.key()));
         let pending = self.deletions.iter().filter(|known| !known.is_processed()).count();
         if pending >= DELETIONS_MAX {
             let detail = format!("{pending} requests are not processed yet; more than {DELETIONS_MAX} are not taken");
@@ -133,29 +154,28 @@ impl Manifest {
         Ok(())
     }
 
-    /// The request of a tenant with this id.
-    pub fn deletion(&self, tenant: &str, id: &str) -> Option<&PendingDeletion> {
-        self.deletions.iter().find(|known| known.request.said.id == id && known.request.said.tenant == tenant)
+    pub fn deletion(&self, key: &DeletionKey) -> Option<&PendingDeletion> {
+        self.deletions.iter().find(|known| known.is(key))
     }
 
     /// Forgets a request; whether it may be is its caller's to know.
-    pub fn cancel(&mut self, id: &str) {
-        self.deletions.retain(|known| known.request.said.id != id);
+    pub fn cancel(&mut self, key: &DeletionKey) {
+        self.deletions.retain(|known| !known.is(key));
     }
 
     /// The first records that these requests mean are gone.
-    pub fn begin_deletions(&mut self, ids: &[String]) {
-        self.set_deletions(ids, DeletionState::Begun);
+    pub fn begin_deletions(&mut self, keys: &[DeletionKey]) {
+        self.set_deletions(keys, DeletionState::Begun);
     }
 
-    fn set_deletions(&mut self, ids: &[String], state: DeletionState) {
-        let named = self.deletions.iter_mut().filter(|known| ids.contains(&known.request.said.id));
+    fn set_deletions(&mut self, keys: &[DeletionKey], state: DeletionState) {
+        let named = self.deletions.iter_mut().filter(|known| keys.contains(known.request.key()));
         named.for_each(|known| known.state = state);
     }
 
     /// Nothing that these requests mean is in a block any more. Of the processed ones the latest are kept.
-    pub fn processed(&mut self, ids: &[String]) {
-        self.set_deletions(ids, DeletionState::Processed);
+    pub fn processed(&mut self, keys: &[DeletionKey]) {
+        self.set_deletions(keys, DeletionState::Processed);
         let mut surplus = self.deletions.iter().filter(|known| known.is_processed()).count().saturating_sub(PROCESSED_KEPT);
         self.deletions.retain(|known| {
             let goes = known.is_processed() && surplus > 0;
@@ -307,7 +327,7 @@ mod tests {
         let mut manifest = Manifest { next_offset: 7, ..Manifest::default() };
         manifest.accept(request("one"), 50).unwrap();
         manifest.accept(request("two"), 60).unwrap();
-        manifest.processed(&[manifest.deletions[0].request.said.id.clone()]);
+        manifest.processed(&[manifest.deletions[0].request.key().clone()]);
         let mut bytes = Vec::new();
         encode(&mut bytes, &manifest.deletions);
         let (one, other) = (decode(&mut Reader::new(&bytes)).unwrap(), decode(&mut Reader::new(&bytes)).unwrap());
@@ -359,15 +379,24 @@ mod tests {
     fn a_request_that_comes_again_means_what_was_sealed_since() {
         let mut manifest = Manifest { next_offset: 7, ..Manifest::default() };
         manifest.accept(request("one"), 50).unwrap();
-        let id = manifest.deletions[0].request.said.id.clone();
-        manifest.processed(std::slice::from_ref(&id));
+        let key = manifest.deletions[0].request.key().clone();
+        let known = |manifest: &Manifest| -> Vec<_> {
+            manifest.deletions.iter().map(|known| (known.upto, known.accepted, known.state)).collect()
+        };
+        manifest.begin_deletions(std::slice::from_ref(&key));
+        manifest.next_offset = 8;
+        manifest.accept(request("one"), 55).unwrap();
+        assert_eq!(known(&manifest), [(8, 50, DeletionState::Begun)], "it goes on, and its cancel period does not begin again");
+        manifest.processed(std::slice::from_ref(&key));
         manifest.next_offset = 9;
         manifest.accept(request("one"), 60).unwrap();
-        let known: Vec<_> = manifest.deletions.iter().map(|known| (known.upto, known.accepted, known.is_processed())).collect();
-        assert_eq!(known, [(9, 60, false)]);
-        assert!(manifest.deletion("t", &id).is_some() && manifest.deletion("u", &id).is_none());
-        manifest.cancel(&id);
-        assert!(manifest.deletions.is_empty());
+        assert_eq!(known(&manifest), [(9, 60, DeletionState::Received)]);
+        // Of another tenant with the same id.
+        let said = DeletionRequest { tenant: "u".into(), ..request("one").said.clone() };
+        manifest.accept(Arc::new(said.into()), 70).unwrap();
+        assert_eq!(manifest.deletions.len(), 2);
+        manifest.cancel(&key);
+        assert!(manifest.deletion(&key).is_none() && manifest.deletions.len() == 1);
     }
 
     #[test]
@@ -377,10 +406,10 @@ mod tests {
             manifest.accept(request(&i.to_string()), 0).unwrap();
         }
         assert!(manifest.accept(request("more"), 0).unwrap_err().to_string().contains("not processed"));
-        let ids: Vec<String> = manifest.deletions.iter().map(|known| known.request.said.id.clone()).collect();
-        manifest.processed(&ids);
-        let kept: Vec<String> = manifest.deletions.iter().map(|known| known.request.said.id.clone()).collect();
-        assert_eq!(kept, ids[DELETIONS_MAX - PROCESSED_KEPT..]);
+        let keys = |manifest: &Manifest| -> Vec<_> { manifest.deletions.iter().map(|known| known.request.key().clone()).collect() };
+        let all = keys(&manifest);
+        manifest.processed(&all);
+        assert_eq!(keys(&manifest), all[DELETIONS_MAX - PROCESSED_KEPT..]);
     }
 
     #[test]
