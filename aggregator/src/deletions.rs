@@ -119,11 +119,11 @@ fn said(error: AggregatorError) -> DeletionError {
 }
 
 /// What the partitions of an engine have of a tenant's requests.
-fn list<E: Engine>(partitions: &Partitions<E>, tenant: &str) -> Vec<DeletionStatus> {
-    let manifests: Vec<_> = partitions.all().iter().map(|live| Arc::clone(&live.snapshot.read().manifest)).collect();
+fn list<E: Engine>(owned: &Partitions<E>, partitions: u32, tenant: &str) -> Vec<DeletionStatus> {
+    let manifests: Vec<_> = owned.all().iter().map(|live| Arc::clone(&live.snapshot.read().manifest)).collect();
     let all = manifests.iter().flat_map(|manifest| &manifest.deletions);
     let own = all.filter(|known| known.request.said().tenant == tenant);
-    sum_statuses(E::KIND, own.map(|known| (known.request.said(), known.is_processed())))
+    sum_statuses((E::KIND, partitions), own.map(|known| (known.request.said(), known.is_processed())))
 }
 
 /// Where one process owns all partitions.
@@ -145,10 +145,11 @@ impl Deletions for Aggregator {
 
     fn list<'a>(&'a self, kind: Kind, tenant: &'a str) -> DeletionFuture<'a, Vec<DeletionStatus>> {
         Box::pin(async move {
+            let partitions = self.partitions_of(kind).await?;
             Ok(match kind {
-                Kind::Logs => list(&self.logs, tenant),
-                Kind::Metrics => list(&self.metrics, tenant),
-                Kind::Spans => list(&self.traces, tenant),
+                Kind::Logs => list(&self.logs, partitions, tenant),
+                Kind::Metrics => list(&self.metrics, partitions, tenant),
+                Kind::Spans => list(&self.traces, partitions, tenant),
             })
         })
     }

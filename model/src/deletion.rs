@@ -216,7 +216,7 @@ fn filter_of(filter: &FilterText, patterns: &mut PatternBudget) -> Result<LineFi
 pub struct DeletionStatus {
     pub kind: Kind,
     pub request: DeletionRequest,
-    /// Partitions in which its records are unseen, and those of them in which they are gone from the blocks as well.
+    /// Partitions of the kind, also those that have not accepted it, and those in which its records are gone from the blocks.
     pub partitions: u32,
     pub processed: u32,
 }
@@ -267,15 +267,17 @@ pub trait Deletions: Send + Sync {
     fn apply(&self) -> DeletionFuture<'_, ()>;
 }
 
-/// One status a request, oldest first: what each partition of a kind has of it.
-pub fn sum_statuses<'a>(kind: Kind, of_partitions: impl Iterator<Item = (&'a DeletionRequest, bool)>) -> Vec<DeletionStatus> {
+/// One status a request, oldest first: what each partition has of it that knows it, of so many of a kind.
+pub fn sum_statuses<'a>(
+    (kind, partitions): (Kind, u32),
+    of_partitions: impl Iterator<Item = (&'a DeletionRequest, bool)>,
+) -> Vec<DeletionStatus> {
     let mut sums: Vec<DeletionStatus> = Vec::new();
     for (request, is_processed) in of_partitions {
         let at = sums.iter().position(|sum| sum.request.id == request.id).unwrap_or(sums.len());
         if at == sums.len() {
-            sums.push(DeletionStatus { kind, request: request.clone(), partitions: 0, processed: 0 });
+            sums.push(DeletionStatus { kind, request: request.clone(), partitions, processed: 0 });
         }
-        sums[at].partitions += 1;
         sums[at].processed += u32::from(is_processed);
     }
     sums.sort_by(|a, b| (a.request.created, &a.request.id).cmp(&(b.request.created, &b.request.id)));
@@ -340,8 +342,10 @@ mod tests {
         let request =
             |created| DeletionRequest::new(("t", Kind::Logs), query(), TimeRange { start: 0, end: created }, created, true);
         let (old, new) = (request(1).unwrap(), request(2).unwrap());
-        let sums = sum_statuses(Kind::Logs, [(&new, true), (&old, true), (&new, false), (&old, true)].into_iter());
+        let sums = sum_statuses((Kind::Logs, 2), [(&new, true), (&old, true), (&new, false), (&old, true)].into_iter());
         let said: Vec<_> = sums.iter().map(|sum| (sum.request.created, sum.is_processed(), sum.processed)).collect();
         assert_eq!(said, [(1, true, 2), (2, false, 1)]);
+        let sums = sum_statuses((Kind::Logs, 3), [(&old, true), (&old, true)].into_iter());
+        assert!(!sums[0].is_processed() && sums[0].partitions == 3, "one has not accepted it");
     }
 }
