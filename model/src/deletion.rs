@@ -112,6 +112,12 @@ impl DeletionRequest {
         Ok(request)
     }
 
+    /// Whether it means everything of its tenant, whatever it is and whenever it was.
+    pub fn is_whole(&self) -> bool {
+        let range = TimeRange { start: self.start, end: self.end };
+        self.selectors.is_empty() && self.filters.is_empty() && range == TimeRange::ALL
+    }
+
     /// Errors with a sentence when its range is empty, its texts are too long, or its id is none. For what came over a wire.
     pub fn check(&self) -> Result<(), String> {
         if self.start >= self.end {

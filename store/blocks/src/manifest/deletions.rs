@@ -14,6 +14,10 @@ use crate::columns::{Reader, put_bytes, put_varint, put_zigzag};
 
 /// Requests of a partition that are not processed: each is asked of every block that is read.
 pub const DELETIONS_MAX: usize = 250;
+/// Of these, only deletions of whole tenants, which administrators make, take the last ones.
+const WHOLE_ROOM: usize = 50;
+/// Of one tenant, but for those of all of it: four that make many leave room for others.
+const TENANT_DELETIONS_MAX: usize = 50;
 /// Processed ones that are remembered, for lists.
 const PROCESSED_KEPT: usize = 100;
 
@@ -145,12 +149,22 @@ impl Manifest {
             return Ok(());
         }
         self.deletions.retain(|known| !known.is(request.key()));
-        let pending = self.deletions.iter().filter(|known| !known.is_processed()).count();
-        if pending >= DELETIONS_MAX {
-            let detail = format!("{pending} requests are not processed yet; more than {DELETIONS_MAX} are not taken");
-            return Err(StoreError::engine("accept a deletion", detail));
-        }
+        self.check_room(&request.said).map_err(|detail| StoreError::engine("accept a deletion", detail))?;
         self.deletions.push(PendingDeletion { request, upto: self.next_offset, accepted, state: DeletionState::Received });
+        Ok(())
+    }
+
+    fn check_room(&self, request: &DeletionRequest) -> Result<(), String> {
+        let pending = self.deletions.iter().filter(|known| !known.is_processed());
+        let (all, limit) = (pending.clone().count(), if request.is_whole() { DELETIONS_MAX } else { DELETIONS_MAX - WHOLE_ROOM });
+        let own = pending.filter(|known| known.request.said.tenant == request.tenant && !known.request.said.is_whole()).count();
+        if !request.is_whole() && own >= TENANT_DELETIONS_MAX {
+            let tenant = &request.tenant;
+            return Err(format!("{own} requests of tenant {tenant} are not processed yet; more than {TENANT_DELETIONS_MAX} are not taken"));
+        }
+        if all >= limit {
+            return Err(format!("{all} requests are not processed yet; more than {limit} are not taken"));
+        }
         Ok(())
     }
 
@@ -402,10 +416,23 @@ mod tests {
     #[test]
     fn there_are_only_so_many() {
         let mut manifest = Manifest::default();
-        for i in 0..DELETIONS_MAX {
-            manifest.accept(request(&i.to_string()), 0).unwrap();
+        let of = |tenant: usize, query: usize| {
+            let said = request(&query.to_string()).said.clone();
+            Arc::new(AcceptedRequest::from(DeletionRequest { tenant: format!("t{tenant}"), ..said }))
+        };
+        let whole = |tenant: usize| {
+            let asked = DeletionQuery::default();
+            Arc::new(DeletionRequest::new((&format!("t{tenant}"), Kind::Logs), asked, TimeRange::ALL, 77, false).unwrap().into())
+        };
+        let refused = |result: Result<(), StoreError>| result.unwrap_err().to_string();
+        for i in 0..DELETIONS_MAX - WHOLE_ROOM {
+            manifest.accept(of(i / TENANT_DELETIONS_MAX, i), 0).unwrap();
         }
-        assert!(manifest.accept(request("more"), 0).unwrap_err().to_string().contains("not processed"));
+        assert!(refused(manifest.accept(of(0, 999), 0)).contains("of tenant t0"));
+        assert!(refused(manifest.accept(of(9, 999), 0)).contains("200 requests are not processed"));
+        (0..WHOLE_ROOM).for_each(|i| manifest.accept(whole(i), 0).unwrap());
+        assert!(refused(manifest.accept(whole(99), 0)).contains("250 requests are not processed"));
+        manifest.accept(of(0, 0), 0).expect("one that is there");
         let keys = |manifest: &Manifest| -> Vec<_> { manifest.deletions.iter().map(|known| known.request.key().clone()).collect() };
         let all = keys(&manifest);
         manifest.processed(&all);
