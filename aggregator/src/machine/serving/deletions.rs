@@ -135,8 +135,8 @@ impl Serving {
         Some((Rewrite { entry: entry.clone(), cause: Cause::Deleted(keys) }, hidden))
     }
 
-    /// Publishes that requests are processed of which no block has anything; those that cannot be opened or rewritten may. Looks at all
-    /// blocks, and only when something has changed.
+    /// Publishes that requests are processed of which no block has anything (those that cannot be opened or rewritten may), and forgets
+    /// old ones. Looks at all blocks, and only when something has changed.
     pub(super) fn finish_deletions(&mut self, rules: &Rules, now: Now) -> Option<Effect> {
         if !std::mem::take(&mut self.deletions.check_finished) {
             return None;
@@ -147,11 +147,11 @@ impl Serving {
         };
         let done: Vec<DeletionKey> =
             self.manifest.deletions.iter().filter(is_done).map(|known| known.request.key().clone()).collect();
-        if done.is_empty() {
+        if done.is_empty() && !self.manifest.deletions.iter().any(|known| known.is_forgettable(own_time)) {
             return None;
         }
         let mut manifest = Manifest::clone(&self.manifest);
-        manifest.processed(&done);
+        manifest.processed(&done, own_time);
         done.iter().for_each(|key| drop(self.deletions.clean.remove(key)));
         Some(self.publish(manifest, Committed::default(), ChangeOf::Processed))
     }

@@ -50,6 +50,33 @@ fn a_request_is_accepted_behind_what_was_on_the_bus_and_its_blocks_are_rewritten
 }
 
 #[test]
+fn a_processed_request_is_forgotten_after_a_week() {
+    let mut run = Run::serving(AggregatorConfig::default(), Vec::new());
+    let known = request("{}", false);
+    let (event, _answer) = delete(0, &known);
+    run.check(0.0, event, &["publish 2 to 0"]);
+    let effects = run.machine.step(run.now, Event::Published(Ok(())));
+    let processed = effects.iter().find_map(|effect| match effect {
+        Effect::Publish { manifest, .. } => Some(manifest.deletion(&key(&known)).map(|known| known.is_processed())),
+        _ => None,
+    });
+    assert_eq!(processed, Some(Some(true)));
+    run.check(0.0, Event::Published(Ok(())), &["show 3 opening=0 missing=0", "ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["end turn"]);
+    run.check(7.0 * 24.0 * 3600.0, Event::Tick, &["held 0", "collect 3"]);
+    run.check(0.0, Event::Collected(Ok(())), &["ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["end turn"]);
+    run.check(60.0, Event::Tick, &["held 0", "collect 3"]);
+    run.now.passed += Duration::from_secs(1);
+    let effects = run.machine.step(run.now, Event::Collected(Ok(())));
+    let left = effects.iter().find_map(|effect| match effect {
+        Effect::Publish { manifest, .. } => Some(manifest.deletions.len()),
+        _ => None,
+    });
+    assert_eq!(left, Some(0));
+}
+
+#[test]
 fn a_block_that_is_full_is_rewritten_and_one_that_cannot_be_is_named() {
     let blocks = vec![entry("a", 0, 3), entry("b", 3, 5)];
     let mut run = Run::serving(AggregatorConfig::default(), blocks);
