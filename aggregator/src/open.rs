@@ -181,9 +181,9 @@ mod tests {
     use weir_blocks::blob::BlobCache;
     use weir_blocks::manifest::random_nonces;
     use weir_bus::sim::{Sim, SimConfig};
+    use weir_metrics::MetricsCounters;
     use weir_model::deletion::{DeletionChange, DeletionError, DeletionOrder, DeletionQuery, DeletionRequest, Deletions};
     use weir_model::time::TimeRange;
-    use weir_metrics::MetricsCounters;
     use weir_traces::TracesCounters;
 
     use super::*;

@@ -158,7 +158,11 @@ impl DeletionRequest {
     /// tenant's records in its range: what is deleted does not come to light again. Which it means is not known.
     pub fn compile_or_all(&self) -> (Deletion, bool) {
         self.compile_counted().map(|(deletion, _)| (deletion, true)).unwrap_or_else(|error| {
-            tracing::error!(id = self.id, error, "a deletion cannot be read; all of its tenant in its range is hidden and stays on disk");
+            tracing::error!(
+                id = self.id,
+                error,
+                "a deletion cannot be read; all of its tenant in its range is hidden and stays on disk"
+            );
             (self.everything(), false)
         })
     }

@@ -177,8 +177,7 @@ impl AdminClient {
 fn sentences(undone: &BTreeMap<TopicPartition, (String, Undone)>) -> Vec<String> {
     let mut by_owner: BTreeMap<&(String, Undone), Vec<String>> = BTreeMap::new();
     undone.iter().for_each(|(place, said)| by_owner.entry(said).or_default().push(place.to_string()));
-    let sentence = |((owner, undone), places): (&(String, Undone), Vec<String>)| {
-        format!("{} of {owner}: {}", places.join(", "), undone.why)
-    };
+    let sentence =
+        |((owner, undone), places): (&(String, Undone), Vec<String>)| format!("{} of {owner}: {}", places.join(", "), undone.why);
     by_owner.into_iter().map(sentence).collect()
 }

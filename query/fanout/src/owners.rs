@@ -119,7 +119,7 @@ impl Owners {
             let is_refused = response.status() == StatusCode::BAD_REQUEST;
             let response = accept(response).await.map_err(|why| Undone { why, is_refused })?;
             let bytes = read(response, SMALL_BYTES_MAX).await?;
-            serde_json::from_slice(&bytes).map_err(|error| format!("its answer cannot be read: {error}").into())
+            serde_json::from_slice(&bytes).map_err(|error| Undone::from(format!("its answer cannot be read: {error}")))
         };
         let silent = async {
             loop {

@@ -107,7 +107,8 @@ fn merge_without(
     if !without.is_nothing() {
         for (tenant, own) in &mut families {
             let (told, is_whole) = (own.len(), without.is_whole(tenant));
-            let is_of = |names: &Names<'_>, family| names.get(tenant.as_str()).is_some_and(|names| has_series(family, names));
+            let is_of =
+                |names: &Names<'_>, family: &Family| names.get(tenant.as_str()).is_some_and(|names| has_series(family, names));
             // One that had no sample here has those elsewhere, or none yet.
             own.retain(|_, family| is_of(&left, family) || !is_whole && !is_of(&had, family));
             *left_out += told - own.len();

@@ -94,7 +94,8 @@ fn a_block_that_is_full_is_rewritten_and_one_that_cannot_be_is_named() {
     run.check(0.0, Event::MergeTurn, &["rewrite b"]);
     run.check(0.0, Event::Rewritten(Err(corrupt.into())), &["count Failure", "end turn"]);
     run.check(0.0, command(OwnerCommand::ApplyDeletions), &["ask turn"]);
-    let left = format!("refuse: deletion {}: block b keeps what is deleted of it: it is not open or cannot be rewritten", known.id);
+    let left =
+        format!("refuse: deletion {}: block b keeps what is deleted of it: it is not open or cannot be rewritten", known.id);
     run.check(0.0, Event::MergeTurn, &["end turn", &left]);
 }
 

@@ -171,7 +171,9 @@ impl Manifest {
         let own = pending.filter(|known| known.request.said.tenant == request.tenant && !known.request.said.is_whole()).count();
         if !request.is_whole() && own >= TENANT_DELETIONS_MAX {
             let tenant = &request.tenant;
-            return Err(format!("{own} requests of tenant {tenant} are not processed yet; more than {TENANT_DELETIONS_MAX} are not taken"));
+            return Err(format!(
+                "{own} requests of tenant {tenant} are not processed yet; more than {TENANT_DELETIONS_MAX} are not taken"
+            ));
         }
         if all >= limit {
             return Err(format!("{all} requests are not processed yet; more than {limit} are not taken"));

@@ -141,7 +141,9 @@ fn metadata_without_samples_stays_with_others_and_goes_with_its_tenant() {
     };
     let all = |tenant: &str| {
         let range = TimeRange::ALL;
-        Arc::new(DeletionRequest::new((tenant, Kind::Metrics), DeletionQuery::default(), range, 0, false).unwrap().compile().unwrap())
+        Arc::new(
+            DeletionRequest::new((tenant, Kind::Metrics), DeletionQuery::default(), range, 0, false).unwrap().compile().unwrap(),
+        )
     };
     assert!(rewrite(&view, vec![deletion("t", Vec::new(), -9, 5)]).is_none(), "no sample is so old");
     // All samples of `other` and of `v` go: what is told of `up` without any stays, where no tenant is deleted.
