@@ -22,7 +22,7 @@ use clap_complete::Shell;
 pub(crate) use access::AccessArguments;
 pub(crate) use ask::{
     AdminAction, ColorWhen, DeleteArguments, DeleteTenantArguments, LogsArguments, MetricsArguments, Output, RangeArguments,
-    ServerArguments, TlsArguments, TraceArguments, UsageArguments,
+    ServerArguments, Show, TlsArguments, TraceArguments, UsageArguments,
 };
 pub(crate) use certs::{CertsAction, CertsArguments, Holder};
 pub(crate) use containers::{MonitorArguments, PsArguments, RmArguments, RunArguments, StopArguments};

@@ -18,19 +18,19 @@ use crate::metrics::CollectorMetrics;
 use crate::push::PushService;
 use crate::ship::{Lanes, Shipper};
 use crate::testing::{TestLog, granted};
-use crate::{loki_push, otlp};
+use crate::{elasticsearch, loki_push, otlp};
 
-struct Server {
-    log: Arc<TestLog>,
-    metrics: CollectorMetrics,
-    url: String,
-    client: reqwest::Client,
+pub(crate) struct Server {
+    pub(crate) log: Arc<TestLog>,
+    pub(crate) metrics: CollectorMetrics,
+    pub(crate) url: String,
+    pub(crate) client: reqwest::Client,
     service: PushService,
     /// Dropping them ends them.
     _lanes: Lanes,
 }
 
-async fn start() -> Server {
+pub(crate) async fn start() -> Server {
     start_at(7, Retention::default()).await
 }
 
@@ -49,13 +49,15 @@ async fn start_at(now: UnixNanos, retention: Retention) -> Server {
     let service = PushService::new(shipper, config, metrics.clone(), Arc::new(move || now)).with_retention(retention);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let routes = granted(loki_push::router(service.clone()).merge(otlp::http::router(service.clone())));
+    let routes = loki_push::router(service.clone()).merge(otlp::http::router(service.clone()));
+    let routes = routes.merge(otlp::http::loki_router(service.clone())).merge(elasticsearch::router(service.clone()));
+    let routes = granted(routes);
     tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
     Server { log, metrics, url, client: weir_tls::client(), service, _lanes: lanes }
 }
 
 impl Server {
-    async fn post(&self, path: &str, kind: &str, encoding: &str, body: impl Into<Vec<u8>>) -> (u16, String) {
+    pub(crate) async fn post(&self, path: &str, kind: &str, encoding: &str, body: impl Into<Vec<u8>>) -> (u16, String) {
         let request = self.client.post(format!("{}{path}", self.url)).header("content-type", kind).body(body.into());
         let request = if encoding.is_empty() { request } else { request.header("content-encoding", encoding) };
         let answer = request.send().await.unwrap();
@@ -68,14 +70,14 @@ impl Server {
         assert!(text.contains(part), "{body}: {text}");
     }
 
-    fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.log.lines().into_values().flatten().collect();
         lines.sort();
         lines
     }
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()

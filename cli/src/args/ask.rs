@@ -28,6 +28,16 @@ pub(crate) enum ColorWhen {
     Never,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Show {
+    /// Bytes of each stream, the largest first; of a selector alone
+    Volume,
+    /// Lines of each pattern and level, the most frequent first
+    Patterns,
+    /// Fields of the newest lines, with how many values each has
+    Fields,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct LogsArguments {
     /// Words and "phrases" in any case and order, -not, field:value, OR; or LogQL: what begins with {, or a metric query over logs
@@ -47,6 +57,9 @@ pub(crate) struct LogsArguments {
     /// For a metric query: values this far apart, for instance 15s; without it one value each, at the end of the range
     #[arg(long, env = "WEIR_STEP", value_name = "DURATION")]
     pub step: Option<String>,
+    /// Not the lines, but what they are
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub show: Option<Show>,
     /// Go on with new lines as they arrive, until Ctrl-C
     #[arg(short, long, env = "WEIR_FOLLOW")]
     pub follow: bool,

@@ -91,6 +91,9 @@ fn logs(matches: &ArgMatches) -> Result<(), String> {
     if output != Output::Text {
         without(matches, &["color"], "JSON has no colours")?;
     }
+    if matches.contains_id("show") {
+        without(matches, &["limit", "color", "follow", "step"], "--show prints no lines")?;
+    }
     let follow = matches.get_flag("follow");
     // What is no LogQL is searched for: `weir logs 404` has lines.
     let as_logql = |text: &String| to_logql(&Search { text, ..Search::default() }).ok();

@@ -64,6 +64,7 @@ Examples:
   weir logs -f '{namespace=\"shop\"}'             all containers of a namespace, each in its colour
   weir logs '{pod=~\"web-.*\"}' --from '2026-11-27 10:00' --to '2026-11-27 10:05' --limit 5000
   weir logs 'sum by (pod) (rate({namespace=\"shop\"}[1m]))' --step 30s
+  weir logs '{namespace=\"shop\"}' --show patterns    which lines there are, without their numbers, and how many
 
 Times are local, with their offset from UTC; set TZ for another zone.";
 

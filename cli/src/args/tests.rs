@@ -33,6 +33,8 @@ fn a_flag_that_would_do_nothing_is_refused_by_name() {
     refused(&["logs", metric, "--color", "always"], "--color");
     refused(&["logs", "{}", "--step", "15s"], "--step");
     refused(&["logs", "{}", "-f", "--to", "now"], "--to");
+    refused(&["logs", "{}", "--show", "patterns", "-f"], "--follow");
+    refused(&["logs", "{}", "--show", "fields", "--limit", "5"], "--limit");
     refused(&["logs", "{}", "-f", "-o", "json"], "ndjson");
     refused(&["logs", "{}", "-o", "ndjson", "--color", "always"], "--color");
     refused(&["logs", "{}", "--since", "5m", "--from", "now-1h"], "--since and --from");

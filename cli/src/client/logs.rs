@@ -4,7 +4,7 @@ use weir_logql::search::{Search, to_logql};
 
 use super::address::Address;
 use super::lines::{Query, Style, newest, note_limit};
-use super::{follow, http, metrics, print, range};
+use super::{follow, http, metrics, print, range, show};
 use crate::Failure;
 use crate::args::{LogsArguments, is_metric};
 use crate::text::clock::Clock;
@@ -14,6 +14,9 @@ pub(crate) async fn logs(arguments: &LogsArguments) -> Result<(), Failure> {
     let style = Style { clock: Clock::local(), colors: Colors::of_stdout(arguments.color) };
     let address = Address::of(&arguments.server).await?;
     let query = Query { text: log_query(arguments)?, range: range(&arguments.range, &style.clock)?, limit: arguments.limit };
+    if let Some(what) = arguments.show {
+        return show::show(what, &query, &address, arguments.server.output).await;
+    }
     if is_metric(&query.text) {
         return values(&query, arguments, &address).await;
     }

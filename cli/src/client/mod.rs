@@ -4,7 +4,7 @@
 //!   signing in at weir's issuer, and the tokens that go on from there.
 //! - [`address`]: which weir is asked, and as whom; [`http`]: one question and its answer; [`unreachable`]: why there was none, in words.
 //! - [`logs`], [`follow`], [`metrics`], [`trace`], [`usage`], [`admin`]: a command each.
-//! - [`lines`]: log lines asked for and written; [`print`]: rows to stdout, and to stderr what the answer does not cover.
+//! - [`show`]: volume, patterns and fields of log lines. [`lines`]: log lines asked for and written; [`print`]: rows to stdout, and to stderr what the answer does not cover.
 
 mod address;
 mod admin;
@@ -17,6 +17,7 @@ mod logs;
 mod metrics;
 mod print;
 mod profile;
+mod show;
 mod trace;
 mod unreachable;
 mod usage;

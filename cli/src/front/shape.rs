@@ -33,10 +33,11 @@ impl Shape {
         let kind = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
         let path = head.uri.path();
         let is_below = |root: &str| path.starts_with(root);
+        let is_otlp = is_below("/v1/") || is_below("/otlp/v1/");
         match path {
             _ if kind.starts_with(b"application/grpc") => Self::Grpc,
-            _ if is_below("/v1/") && kind.starts_with(b"application/x-protobuf") => Self::OtlpProtobuf,
-            _ if is_below("/v1/") => Self::OtlpJson,
+            _ if is_otlp && kind.starts_with(b"application/x-protobuf") => Self::OtlpProtobuf,
+            _ if is_otlp => Self::OtlpJson,
             _ if is_below("/jaeger/") => Self::Jaeger,
             _ if is_below("/api/weir/") => Self::Weir,
             _ if is_below("/api/") => Self::Prometheus,

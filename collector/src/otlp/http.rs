@@ -24,6 +24,12 @@ pub fn router(service: PushService) -> Routes {
         .with_state(service)
 }
 
+/// The path of Loki's OTLP input, for the main listener.
+pub fn loki_router(service: PushService) -> Routes {
+    let push = Needs::Tenant(Verb::Push, Telemetry::Logs);
+    Routes::new().post("/otlp/v1/logs", push, export::<Logs>).with_state(service)
+}
+
 impl Format {
     fn of(headers: &HeaderMap) -> Result<Self, PushError> {
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");

@@ -206,3 +206,4 @@ const TAIL_LOGS: Needs = Needs::Tenant(Verb::Tail, Telemetry::Logs);
 const ADMIN_LOGS: Needs = Needs::Tenant(Verb::Admin, Telemetry::Logs);
 const ADMIN_METRICS: Needs = Needs::Tenant(Verb::Admin, Telemetry::Metrics);
 const RULES: Needs = Needs::Tenant(Verb::Rules, Telemetry::Metrics);
+const LOG_RULES: Needs = Needs::Tenant(Verb::Rules, Telemetry::Logs);

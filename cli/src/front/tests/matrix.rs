@@ -45,14 +45,18 @@ impl Answer {
 async fn ask(router: &axum::Router, route: &Declared, caller: &Caller, tenant: &str) -> Answer {
     let selector = "%7Bapp%3D~%22.%2B%22%7D";
     let path = route.path.replace("{name}", "app").replace("{id}", TRACE).replace("{tag}", "service.name");
-    let path = path.replace("{tenant}", OWN);
+    let path = path.replace("{tenant}", OWN).replace("{namespace}", "n").replace("{group}", "g").replace("{index}", "i");
     let path = path.replace("{service}", &format!("{OWN}-service"));
     assert!(!path.contains('{'), "{path}: the matrix knows no value for this parameter");
     let parameters =
         format!("query={selector}&match[]={selector}&q=%7B%7D&service={OWN}-service&limit=100&step=60&traceID={TRACE}");
     let kind = match &*path {
         path if path.starts_with("/opentelemetry.") => "application/grpc",
-        path if path.starts_with("/v1/") || path.ends_with("/push") || path.starts_with("/api/weir/internal/") => {
+        path if path.contains("/v1/logs")
+            || path.starts_with("/v1/")
+            || path.ends_with("/push")
+            || path.starts_with("/api/weir/internal/") =>
+        {
             "application/json"
         }
         _ => "application/x-www-form-urlencoded",
@@ -110,7 +114,7 @@ fn check_shape(path: &str, answer: &Answer) {
     let json: Value = serde_json::from_str(&answer.body).unwrap_or_default();
     let said = match path {
         _ if path.starts_with("/opentelemetry.") => answer.headers["grpc-message"].to_str().unwrap(),
-        _ if path.starts_with("/v1/") => {
+        _ if path.starts_with("/v1/") || path.starts_with("/otlp/") => {
             assert!(json["code"] == 16 || json["code"] == 7, "{path}: {}", answer.body);
             json["message"].as_str().unwrap()
         }

@@ -2,25 +2,29 @@
 //!
 //! - [`query`]: query, query_range, format_query; [`shape`]: streams, vector and matrix as Loki writes them;
 //! - [`delete`]: requests to delete;
-//! - [`names`]: labels, label values, series, index statistics; [`tail`]: the WebSocket.
+//! - [`names`]: labels, label values, series; [`volume`]: how much there is of which streams;
+//! - [`detected`]: labels, fields and patterns as Logs Drilldown shows them; [`tail`]: the WebSocket;
+//! - [`status`]: version, limits, rules.
 //!
 //! Errors are plain text. Every answer has the header `X-Weir-Coverage`; one that is not complete also has `warnings`.
 
 mod delete;
+mod detected;
 mod names;
 mod query;
 mod shape;
+mod status;
 mod tail;
+mod volume;
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use weir_access::{Needs, Routes};
 
 use super::error::{ApiError, with_retry};
-use super::{ADMIN_LOGS, Api, READ_LOGS, TAIL_LOGS};
+use super::{ADMIN_LOGS, Api, LOG_RULES, READ_LOGS, TAIL_LOGS};
 
 /// Its routes.
 pub fn router(api: Arc<Api>) -> Routes {
@@ -29,16 +33,28 @@ pub fn router(api: Arc<Api>) -> Routes {
         .get_or_post("/loki/api/v1/query_range", READ_LOGS, query::range)
         .get_or_post("/loki/api/v1/format_query", Needs::Caller, query::format)
         .get_or_post("/loki/api/v1/labels", READ_LOGS, names::labels)
-        .get("/loki/api/v1/label", READ_LOGS, names::labels)
-        .get("/loki/api/v1/label/{name}/values", READ_LOGS, names::label_values)
+        .get_or_post("/loki/api/v1/label", READ_LOGS, names::labels)
+        .get_or_post("/loki/api/v1/label/{name}/values", READ_LOGS, names::label_values)
         .get_or_post("/loki/api/v1/series", READ_LOGS, names::series)
-        .get_or_post("/loki/api/v1/index/stats", READ_LOGS, names::index_stats)
-        .get_or_post("/loki/api/v1/index/volume", READ_LOGS, names::index_volume)
+        .get_or_post("/loki/api/v1/index/stats", READ_LOGS, volume::index_stats)
+        .get_or_post("/loki/api/v1/index/volume", READ_LOGS, volume::index_volume)
+        .get_or_post("/loki/api/v1/index/volume_range", READ_LOGS, volume::volume_range)
+        .get_or_post("/loki/api/v1/index/shards", READ_LOGS, volume::index_shards)
+        .get_or_post("/loki/api/v1/detected_labels", READ_LOGS, detected::detected_labels)
+        .get_or_post("/loki/api/v1/detected_fields", READ_LOGS, detected::detected_fields)
+        .get_or_post("/loki/api/v1/detected_field/{name}/values", READ_LOGS, detected::field_values)
+        .get_or_post("/loki/api/v1/patterns", READ_LOGS, detected::pattern_counts)
         .on(&[Method::POST, Method::PUT], "/loki/api/v1/delete", ADMIN_LOGS, delete::create)
         .get("/loki/api/v1/delete", ADMIN_LOGS, delete::list)
         .on(&[Method::DELETE], "/loki/api/v1/delete", ADMIN_LOGS, delete::cancel)
         .get("/loki/api/v1/tail", TAIL_LOGS, tail::tail)
-        .get("/loki/api/v1/status/buildinfo", Needs::Caller, build_info)
+        .get("/loki/api/v1/drilldown-limits", Needs::Caller, status::drilldown_limits)
+        .get("/loki/api/v1/status/buildinfo", Needs::Caller, status::build_info)
+        .get("/loki/api/v1/rules", LOG_RULES, status::rule_groups)
+        .get("/loki/api/v1/rules/{namespace}", LOG_RULES, status::rule_groups)
+        .get("/loki/api/v1/rules/{namespace}/{group}", LOG_RULES, status::rule_groups)
+        .get("/prometheus/api/v1/rules", LOG_RULES, status::rules)
+        .get("/prometheus/api/v1/alerts", LOG_RULES, status::alerts)
         .with_state(api)
 }
 
@@ -55,16 +71,4 @@ impl IntoResponse for LokiError {
     fn into_response(self) -> Response {
         with_retry((self.0.status, self.0.message).into_response())
     }
-}
-
-/// The newest Loki of which every call for reading is here (docs/decisions/0103).
-const LOKI_VERSION: &str = "2.8.0";
-
-async fn build_info() -> Json<serde_json::Value> {
-    let weir = env!("CARGO_PKG_VERSION");
-    Json(serde_json::json!({
-        "application": "weir",
-        "version": format!("{LOKI_VERSION}+weir.{weir}"),
-        "revision": format!("weir-{weir}"),
-    }))
 }

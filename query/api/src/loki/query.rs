@@ -157,7 +157,7 @@ pub(super) fn wants_categories(headers: &HeaderMap) -> bool {
 }
 
 /// `step`, by default a 250th of the range, at least a second.
-fn steps(range: TimeRange, step: Option<i64>, points_max: u64) -> Result<Steps, String> {
+pub(super) fn steps(range: TimeRange, step: Option<i64>, points_max: u64) -> Result<Steps, String> {
     let span = range.end.checked_sub(range.start).ok_or("the time range is longer than 292 years")?;
     let step = step.unwrap_or_else(|| (span / 250 / SECOND).max(1) * SECOND);
     if step <= 0 {

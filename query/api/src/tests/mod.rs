@@ -1,6 +1,7 @@
 //! Shapes and refusals of the Loki, Jaeger, Tempo and weir APIs, through the router, over in-memory readers.
 
 mod deletions;
+mod drilldown;
 mod load;
 mod logs;
 pub(crate) mod memory;

@@ -1,7 +1,7 @@
 //! Answers a parsed query from a `LogReader`.
 //!
 //! - [`lines`]: log queries: the newest or oldest `limit` lines that pass; [`volume`]: how many pass, by time and level; [`interval`]: lines that
-//!   stand so far apart.
+//!   stand so far apart; [`patterns`]: constant texts and counts; [`fields`]: what lines hold beside their stream's labels.
 //! - [`metric`]: metric queries: the tree, step by step; [`range`] folds lines into windows, [`samples`] computes
 //!   over unwrapped values, [`vector`] aggregates, [`binary`] combines.
 //!
@@ -12,9 +12,11 @@
 pub mod binary;
 mod broken;
 mod counts;
+pub mod fields;
 pub mod interval;
 pub mod lines;
 pub mod metric;
+pub mod patterns;
 pub mod range;
 pub mod samples;
 pub mod vector;

@@ -62,7 +62,7 @@ fn read_number(text: &str) -> Result<f64, String> {
 }
 
 /// Up to hours, never a bare number but 0.
-fn read_duration(text: &str) -> Result<f64, String> {
+pub(crate) fn read_duration(text: &str) -> Result<f64, String> {
     let (sign, magnitude) = match text.strip_prefix(['-', '+']) {
         Some(rest) if text.starts_with('-') => (-1.0, rest),
         Some(rest) => (1.0, rest),
@@ -92,7 +92,7 @@ fn read_duration(text: &str) -> Result<f64, String> {
 const DURATION_UNITS: [&str; 8] = ["ns", "us", "µs", "μs", "ms", "s", "m", "h"];
 
 /// `2,048`, `1.5 KiB`, `20mb`; whole bytes.
-fn read_bytes(text: &str) -> Result<f64, String> {
+pub(crate) fn read_bytes(text: &str) -> Result<f64, String> {
     let split = text.find(|letter: char| !(letter.is_ascii_digit() || matches!(letter, '.' | ','))).unwrap_or(text.len());
     let (digits, unit) = text.split_at(split);
     let digits = digits.replace(',', "");
