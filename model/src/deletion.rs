@@ -16,7 +16,7 @@ use crate::wire::Kind;
 /// Bytes of the texts of one request: a query of Loki's API has at most 5 KiB by default there.
 pub const DELETION_BYTES_MAX: usize = 16 << 10;
 
-/// Of its compiled patterns: they are held for as long as the request is not processed. 250 requests take 64 MiB at most, and their
+/// Of its compiled patterns: they are held for as long as the request is not processed. 250 of a kind take 64 MiB at most, and their
 /// budget counts a usual pattern as 16 KiB.
 const PATTERN_BYTES_MAX: usize = 256 << 10;
 
