@@ -142,7 +142,7 @@ impl DeletionRequest {
         Ok(deletion)
     }
 
-    /// And what its patterns take, bytes.
+    /// What it means, and the bytes that its patterns take.
     fn compile_counted(&self) -> Result<(Deletion, usize), String> {
         let mut patterns = PatternBudget::default();
         let mut matcher = |text: &MatcherText| Matcher::within(&mut patterns, &*text.name, text.op, &*text.value);
@@ -154,8 +154,8 @@ impl DeletionRequest {
         Ok((Deletion { selectors, filters, ..self.everything() }, patterns.spent()))
     }
 
-    /// What one that was taken hides, and whether it can be read; its size was checked then. A request that does not compile, which none that was taken should, hides all of its
-    /// tenant's records in its range: what is deleted does not come to light again. Which it means is not known.
+    /// What a request that was taken hides, and whether it can be read; its size was checked then. One that does not compile, which none
+    /// should, hides all of its tenant's records in its range: what is deleted does not come to light again. Which it means is not known.
     pub fn compile_or_all(&self) -> (Deletion, bool) {
         self.compile_counted().map(|(deletion, _)| (deletion, true)).unwrap_or_else(|error| {
             tracing::error!(
