@@ -65,8 +65,11 @@ pub struct AcceptedRequest {
     compiled: OnceLock<(Arc<Deletion>, bool)>,
 }
 
-/// Requests that something of this process holds, by id and moment: another of the same takes its place.
-static SHARED: LazyLock<Mutex<HashMap<(String, UnixNanos), Weak<AcceptedRequest>>>> = LazyLock::new(Mutex::default);
+/// By id and moment.
+type Shared = HashMap<(String, UnixNanos), Weak<AcceptedRequest>>;
+
+/// Requests that something of this process holds: another of the same id and moment takes its place.
+static SHARED: LazyLock<Mutex<Shared>> = LazyLock::new(Mutex::default);
 
 impl AcceptedRequest {
     /// The one that this process has of it already, or a new one.
