@@ -32,7 +32,7 @@ pub struct LogsBlock {
     path: Arc<str>,
     reader: BlockReader,
     indexes: IndexCache,
-    /// Of blocks of before there is none.
+    /// Of blocks of before there is none; of a damaged one what is wrong with it.
     grams: Option<Result<Grams, String>>,
     streams: Vec<StreamKey>,
     directory: Vec<ChunkEntry>,
@@ -70,10 +70,7 @@ impl LogsBlock {
             let metas = directory.iter_mut().map(|entry| &mut entry.meta);
             unpack(&reader.section(DETAILS)?).and_then(|bytes| details::read(&bytes, metas)).map_err(wrong(DETAILS))?;
         }
-        let grams = reader.section_len(GRAMS).map(|_| {
-            let section = reader.section(GRAMS).map_err(|error| error.to_string());
-            section.and_then(|bytes| Grams::decode(&bytes)).map_err(|detail| format!("section {GRAMS}: {detail}"))
-        });
+        let grams = read_grams(&reader)?;
         let metas = || directory.iter().map(|entry| &entry.meta);
         let range = metas().map(|meta| meta.first).min().zip(metas().map(|meta| meta.last).max());
         Ok(Self { path, reader, indexes, grams, streams, directory, range, chunks })
@@ -238,6 +235,18 @@ impl LogsBlock {
         let entry = &self.directory[chunk as usize];
         let bytes = self.reader.section_range(self.chunks, entry.bytes.clone())?;
         Ok(Some(EncodedChunk { bytes, meta: entry.meta.clone(), tokens }))
+    }
+}
+
+/// A damaged filter costs time and no lines, so that it is no error here; that it cannot be read now is one.
+fn read_grams(reader: &BlockReader) -> Result<Option<Result<Grams, String>>, StoreError> {
+    if reader.section_len(GRAMS).is_none() {
+        return Ok(None);
+    }
+    match reader.section(GRAMS) {
+        Ok(bytes) => Ok(Some(Grams::decode(&bytes).map_err(|detail| format!("section {GRAMS}: {detail}")))),
+        Err(StoreError::Corrupt { detail, .. }) => Ok(Some(Err(detail))),
+        Err(error) => Err(error),
     }
 }
 

@@ -1,5 +1,7 @@
 //! A block's bytes, and what becomes of them when they are damaged.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::*;
 use weir_blocks::block::BlockData;
 
@@ -139,6 +141,48 @@ fn a_damaged_index_costs_no_line() {
             );
             assert_eq!(visit(&reader(vec![view], Vec::new()), &needle).len(), 1, "{name} of {bytes:?}");
         }
+    }
+}
+
+/// Answers all reads but one.
+struct FailsOnce {
+    blob: MemoryBlob,
+    reads: AtomicU64,
+    fails_at: u64,
+}
+
+impl Blob for FailsOnce {
+    fn path(&self) -> &str {
+        self.blob.path()
+    }
+    fn len(&self) -> u64 {
+        self.blob.len()
+    }
+    fn read(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        if self.reads.fetch_add(1, Ordering::Relaxed) == self.fails_at {
+            Err(StoreError::Unavailable)
+        } else {
+            self.blob.read(range)
+        }
+    }
+}
+
+/// A store that fails for a moment does not make a block corrupt, whichever of its sections was asked for.
+#[test]
+fn a_failed_read_is_not_taken_for_damage() {
+    let engine = engine(100);
+    let built = ten_chunks(&engine);
+    for fails_at in 0.. {
+        let blob = MemoryBlob::new("logs/00005/blocks/x", built[0].data.encode(Kind::Logs));
+        let blob = Arc::new(FailsOnce { blob, reads: AtomicU64::new(0), fails_at });
+        let opened = engine.open(Arc::clone(&blob) as Arc<dyn Blob>);
+        if blob.reads.load(Ordering::Relaxed) <= fails_at {
+            let error = engine.verify(&opened.unwrap(), &built[0].summary).unwrap_err();
+            assert!(matches!(error, StoreError::Unavailable), "{error:?}");
+            return;
+        }
+        let error = opened.err();
+        assert!(matches!(error, Some(StoreError::Unavailable)), "read {fails_at}: {error:?}");
     }
 }
 
