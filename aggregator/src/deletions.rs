@@ -11,7 +11,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use weir_access::{Needs, Routes, Verb};
 use weir_blocks::engine::Engine;
-use weir_blocks::manifest::AcceptedRequest;
+use weir_blocks::manifest::{AcceptedRequest, DeletionKey};
+use weir_bus::TopicPartition;
 use weir_heads::{APPLY_DELETIONS_PATH, AdminResult, DELETIONS_PATH};
 use weir_model::deletion::{
     DeletionChange, DeletionError, DeletionFuture, DeletionOrder, DeletionRequest, DeletionStatus, Deletions, sum_statuses,
@@ -65,19 +66,25 @@ impl Aggregator {
                     let (_, next) = self.group.bus.bounds(&place).await.map_err(incomplete)?;
                     ends.insert(place, next);
                 }
-                let command =
-                    |place: &_, reply| OwnerCommand::Delete(ends.get(place).copied().unwrap_or(0), Arc::clone(&request), reply);
-                let accepting = registry.command_some(|place| is_meant(&place.topic), command);
+                // A partition that was assigned since has no end here, and is none of those that have accepted.
+                let command = |place: &TopicPartition, reply| OwnerCommand::Delete(ends[place], Arc::clone(&request), reply);
+                let accepting = registry.command_some(|place| ends.contains_key(place), command);
                 let within = tokio::time::timeout(ACCEPT_TIMEOUT, accepting).await;
                 within
                     .map_err(|_| DeletionError::Incomplete(format!("not accepted by all partitions within {ACCEPT_TIMEOUT:?}")))?
             }
             DeletionChange::Cancel { tenant, id } => {
-                let command = |_: &_, reply| OwnerCommand::CancelDeletion { tenant: tenant.clone(), id: id.clone(), reply };
+                let key = DeletionKey { tenant, id };
+                let command = |_: &_, reply| OwnerCommand::CancelDeletion(key.clone(), reply);
                 registry.command_some(|place| is_meant(&place.topic), command).await
             }
         };
         changed.map_err(said)
+    }
+
+    /// Of a kind, as the bus has them.
+    async fn partitions_of(&self, kind: Kind) -> Result<u32, DeletionError> {
+        self.group.bus.partitions(kind.topic()).await.map_err(incomplete)
     }
 
     async fn apply_deletions(&self) -> Result<AdminResult, DeletionError> {
@@ -90,9 +97,9 @@ async fn compiled(request: DeletionRequest) -> Result<Arc<AcceptedRequest>, Dele
     let compile = move || {
         request.check().map_err(DeletionError::Refused)?;
         request.compile().map_err(DeletionError::Refused)?;
-        let request = AcceptedRequest::from(request);
+        let request = AcceptedRequest::shared(request);
         request.deletion();
-        Ok(Arc::new(request))
+        Ok(request)
     };
     tokio::task::spawn_blocking(compile).await.map_err(incomplete)?
 }
@@ -112,24 +119,37 @@ fn said(error: AggregatorError) -> DeletionError {
 }
 
 /// What the partitions of an engine have of a tenant's requests.
-fn list<E: Engine>(partitions: &Partitions<E>, tenant: &str) -> Vec<DeletionStatus> {
-    let manifests: Vec<_> = partitions.all().iter().map(|live| Arc::clone(&live.snapshot.read().manifest)).collect();
+fn list<E: Engine>(owned: &Partitions<E>, partitions: u32, tenant: &str) -> Vec<DeletionStatus> {
+    let manifests: Vec<_> = owned.all().iter().map(|live| Arc::clone(&live.snapshot.read().manifest)).collect();
     let all = manifests.iter().flat_map(|manifest| &manifest.deletions);
     let own = all.filter(|known| known.request.said().tenant == tenant);
-    sum_statuses(E::KIND, own.map(|known| (known.request.said(), known.is_processed())))
+    sum_statuses((E::KIND, partitions), own.map(|known| (known.request.said(), known.is_processed())))
 }
 
+/// Where one process owns all partitions.
 impl Deletions for Aggregator {
     fn change(&self, order: DeletionOrder) -> DeletionFuture<'_, ()> {
-        Box::pin(async move { self.change_deletions(order).await.map(drop) })
+        Box::pin(async move {
+            let kinds = order.kinds.clone();
+            let done = self.change_deletions(order).await?.partitions.len();
+            let mut all = 0;
+            for kind in kinds {
+                all += self.partitions_of(kind).await? as usize;
+            }
+            if done < all {
+                return Err(DeletionError::Incomplete(format!("{done} of {all} partitions are this process's now")));
+            }
+            Ok(())
+        })
     }
 
     fn list<'a>(&'a self, kind: Kind, tenant: &'a str) -> DeletionFuture<'a, Vec<DeletionStatus>> {
         Box::pin(async move {
+            let partitions = self.partitions_of(kind).await?;
             Ok(match kind {
-                Kind::Logs => list(&self.logs, tenant),
-                Kind::Metrics => list(&self.metrics, tenant),
-                Kind::Spans => list(&self.traces, tenant),
+                Kind::Logs => list(&self.logs, partitions, tenant),
+                Kind::Metrics => list(&self.metrics, partitions, tenant),
+                Kind::Spans => list(&self.traces, partitions, tenant),
             })
         })
     }

@@ -47,6 +47,9 @@ pub enum AggregatorError {
     /// A deletion may be cancelled only before its first record is gone.
     #[error("deletion {id}: its cancel period is over")]
     DeletionBegun { id: String },
+    /// A deletion that is due is not carried out in full.
+    #[error("deletion {id}: block {block} keeps what is deleted of it: {why}")]
+    DeletionLeft { id: String, block: String, why: &'static str },
     /// The partition is assigned to this process and not served now.
     #[error("{place} is not open; try again")]
     NotOpen { place: TopicPartition },

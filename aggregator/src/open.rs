@@ -182,6 +182,8 @@ mod tests {
     use weir_blocks::manifest::random_nonces;
     use weir_bus::sim::{Sim, SimConfig};
     use weir_metrics::MetricsCounters;
+    use weir_model::deletion::{DeletionChange, DeletionError, DeletionOrder, DeletionQuery, DeletionRequest, Deletions};
+    use weir_model::time::TimeRange;
     use weir_traces::TracesCounters;
 
     use super::*;
@@ -212,6 +214,16 @@ mod tests {
             }
         };
         tokio::time::timeout(Duration::from_secs(60), reached).await.expect("the group decides");
+    }
+
+    #[tokio::test]
+    async fn a_deletion_is_made_in_all_partitions_or_an_error() {
+        let sim = Sim::new(SimConfig { partitions: 2, ..SimConfig::default() });
+        let aggregator = member(&sim, &Arc::new(InMemory::new()), "a");
+        let request = DeletionRequest::new(("t", Kind::Logs), DeletionQuery::default(), TimeRange::ALL, 0, false).unwrap();
+        let order = DeletionOrder { kinds: vec![Kind::Logs], change: DeletionChange::Accept(request) };
+        let nobodys = DeletionError::Incomplete("0 of 2 partitions are this process's now".into());
+        assert_eq!(aggregator.change(order).await, Err(nobodys));
     }
 
     #[tokio::test(start_paused = true)]

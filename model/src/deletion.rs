@@ -16,8 +16,9 @@ use crate::wire::Kind;
 /// Bytes of the texts of one request: a query of Loki's API has at most 5 KiB by default there.
 pub const DELETION_BYTES_MAX: usize = 16 << 10;
 
-/// Of its compiled patterns: each is held for as long as the request is not processed, in each partition.
-const PATTERN_BYTES_MAX: usize = 512 << 10;
+/// Of its compiled patterns: they are held for as long as the request is not processed. 250 of a kind take 64 MiB at most, and their
+/// budget counts a usual pattern as 16 KiB.
+const PATTERN_BYTES_MAX: usize = 256 << 10;
 
 /// Which records of one tenant and kind are to go. Equal in all partitions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +112,12 @@ impl DeletionRequest {
         Ok(request)
     }
 
+    /// Whether it means everything of its tenant, whatever it is and whenever it was.
+    pub fn is_whole(&self) -> bool {
+        let range = TimeRange { start: self.start, end: self.end };
+        self.selectors.is_empty() && self.filters.is_empty() && range == TimeRange::ALL
+    }
+
     /// Errors with a sentence when its range is empty, its texts are too long, or its id is none. For what came over a wire.
     pub fn check(&self) -> Result<(), String> {
         if self.start >= self.end {
@@ -128,6 +135,15 @@ impl DeletionRequest {
 
     /// Errors with a sentence when a pattern does not compile, or all of them are too large. Not for async threads.
     pub fn compile(&self) -> Result<Deletion, String> {
+        let (deletion, bytes) = self.compile_counted()?;
+        if bytes > PATTERN_BYTES_MAX {
+            return Err(format!("its patterns take {bytes} bytes compiled, at most {PATTERN_BYTES_MAX} are taken"));
+        }
+        Ok(deletion)
+    }
+
+    /// What it means, and the bytes that its patterns take.
+    fn compile_counted(&self) -> Result<(Deletion, usize), String> {
         let mut patterns = PatternBudget::default();
         let mut matcher = |text: &MatcherText| Matcher::within(&mut patterns, &*text.name, text.op, &*text.value);
         let lists: Result<Vec<Vec<Matcher>>, _> =
@@ -135,18 +151,19 @@ impl DeletionRequest {
         let selectors = lists.map_err(|error| error.to_string())?;
         let filters: Result<_, _> = self.filters.iter().map(|filter| filter_of(filter, &mut patterns)).collect();
         let filters = filters?;
-        if patterns.spent() > PATTERN_BYTES_MAX {
-            return Err(format!("its patterns take {} bytes compiled, at most {PATTERN_BYTES_MAX} are taken", patterns.spent()));
-        }
-        Ok(Deletion { selectors, filters, ..self.everything() })
+        Ok((Deletion { selectors, filters, ..self.everything() }, patterns.spent()))
     }
 
-    /// A request that does not compile, which none that was taken should, means all of its tenant's records in its range: what is
-    /// deleted does not come to light again.
-    pub fn compile_or_all(&self) -> Deletion {
-        self.compile().unwrap_or_else(|error| {
-            tracing::error!(id = self.id, error, "a deletion cannot be read; all of its tenant in its range is hidden");
-            self.everything()
+    /// What a request that was taken hides, and whether it can be read; its size was checked then. One that does not compile, which none
+    /// should, hides all of its tenant's records in its range: what is deleted does not come to light again. Which it means is not known.
+    pub fn compile_or_all(&self) -> (Deletion, bool) {
+        self.compile_counted().map(|(deletion, _)| (deletion, true)).unwrap_or_else(|error| {
+            tracing::error!(
+                id = self.id,
+                error,
+                "a deletion cannot be read; all of its tenant in its range is hidden and stays on disk"
+            );
+            (self.everything(), false)
         })
     }
 
@@ -162,6 +179,11 @@ impl Deletion {
     pub fn is_of(&self, tenant: &str, labels: &Labels) -> bool {
         let passes = |list: &Vec<Matcher>| list.iter().all(|matcher| matcher.matches_labels(labels));
         *self.tenant == *tenant && (self.selectors.is_empty() || self.selectors.iter().any(passes))
+    }
+
+    /// Whether everything of its tenant goes, whatever it is and whenever it was.
+    pub fn is_whole(&self) -> bool {
+        self.selectors.is_empty() && self.filters.is_empty() && self.range == TimeRange::ALL
     }
 
     /// Whether a record of such a label set goes; `body` is empty but for log lines.
@@ -204,7 +226,7 @@ fn filter_of(filter: &FilterText, patterns: &mut PatternBudget) -> Result<LineFi
 pub struct DeletionStatus {
     pub kind: Kind,
     pub request: DeletionRequest,
-    /// Partitions in which its records are unseen, and those of them in which they are gone from the blocks as well.
+    /// Partitions of the kind, also those that have not accepted it, and those in which its records are gone from the blocks.
     pub partitions: u32,
     pub processed: u32,
 }
@@ -255,15 +277,17 @@ pub trait Deletions: Send + Sync {
     fn apply(&self) -> DeletionFuture<'_, ()>;
 }
 
-/// One status a request, oldest first: what each partition of a kind has of it.
-pub fn sum_statuses<'a>(kind: Kind, of_partitions: impl Iterator<Item = (&'a DeletionRequest, bool)>) -> Vec<DeletionStatus> {
+/// One status a request, oldest first: what each partition has of it that knows it, of so many of a kind.
+pub fn sum_statuses<'a>(
+    (kind, partitions): (Kind, u32),
+    of_partitions: impl Iterator<Item = (&'a DeletionRequest, bool)>,
+) -> Vec<DeletionStatus> {
     let mut sums: Vec<DeletionStatus> = Vec::new();
     for (request, is_processed) in of_partitions {
         let at = sums.iter().position(|sum| sum.request.id == request.id).unwrap_or(sums.len());
         if at == sums.len() {
-            sums.push(DeletionStatus { kind, request: request.clone(), partitions: 0, processed: 0 });
+            sums.push(DeletionStatus { kind, request: request.clone(), partitions, processed: 0 });
         }
-        sums[at].partitions += 1;
         sums[at].processed += u32::from(is_processed);
     }
     sums.sort_by(|a, b| (a.request.created, &a.request.id).cmp(&(b.request.created, &b.request.id)));
@@ -317,6 +341,8 @@ mod tests {
         let asked = DeletionQuery { selectors: vec![vec![large]], ..query() };
         let large = DeletionRequest::new(("t", Kind::Logs), asked, TimeRange { start: 5, end: 9 }, 0, true).unwrap();
         assert!(large.compile().unwrap_err().contains("compiled"), "its patterns are too large");
+        let whole = DeletionRequest::new(("t", Kind::Logs), DeletionQuery::default(), TimeRange::ALL, 0, false).unwrap();
+        assert!(whole.compile().unwrap().is_whole() && !deletion.is_whole() && !request.everything().is_whole());
         let all = request.everything();
         assert!(all.is_of("t", &labels("y")) && all.covers(5, 8) && !all.covers(5, 9) && !all.is_of("u", &labels("y")));
     }
@@ -326,8 +352,10 @@ mod tests {
         let request =
             |created| DeletionRequest::new(("t", Kind::Logs), query(), TimeRange { start: 0, end: created }, created, true);
         let (old, new) = (request(1).unwrap(), request(2).unwrap());
-        let sums = sum_statuses(Kind::Logs, [(&new, true), (&old, true), (&new, false), (&old, true)].into_iter());
+        let sums = sum_statuses((Kind::Logs, 2), [(&new, true), (&old, true), (&new, false), (&old, true)].into_iter());
         let said: Vec<_> = sums.iter().map(|sum| (sum.request.created, sum.is_processed(), sum.processed)).collect();
         assert_eq!(said, [(1, true, 2), (2, false, 1)]);
+        let sums = sum_statuses((Kind::Logs, 3), [(&old, true), (&old, true)].into_iter());
+        assert!(!sums[0].is_processed() && sums[0].partitions == 3, "one has not accepted it");
     }
 }

@@ -16,8 +16,10 @@ pub(super) struct Blocks {
     failed: BTreeMap<String, String>,
     /// How the store failed the last time, and at which block; nothing is known of those that were not tried after it.
     stopped: Option<(String, String)>,
-    /// Left alone until the next owner.
+    /// What failed with them is not tried again: they are left alone until the next owner.
     unmergeable: BTreeSet<String>,
+    /// They do not fit together with their neighbours. Merges pass over them until the next owner; rewrites do not.
+    full: BTreeSet<String>,
 }
 
 impl Blocks {
@@ -40,6 +42,7 @@ impl Blocks {
         self.open.retain(|id| named.contains(id.as_str()));
         self.failed.retain(|id, _| named.contains(id.as_str()));
         self.unmergeable.retain(|id| named.contains(id.as_str()));
+        self.full.retain(|id| named.contains(id.as_str()));
     }
 
     /// Blocks of a version that are not open; no engine opens a quarantine.
@@ -61,6 +64,10 @@ impl Blocks {
     }
 
     pub fn can_merge(&self, entry: &BlockEntry) -> bool {
+        self.can_rewrite(entry) && !self.full.contains(&entry.id)
+    }
+
+    pub fn can_rewrite(&self, entry: &BlockEntry) -> bool {
         !entry.quarantine && self.open.contains(&entry.id) && !self.unmergeable.contains(&entry.id)
     }
 
@@ -68,7 +75,7 @@ impl Blocks {
     /// their other neighbours.
     pub fn do_not_fit(&mut self, run: &[BlockEntry]) {
         let largest = run.iter().rev().max_by_key(|entry| entry.size);
-        self.unmergeable.extend(largest.map(|entry| entry.id.clone()));
+        self.full.extend(largest.map(|entry| entry.id.clone()));
     }
 
     /// A merge failed: when that says something of its blocks, they are left as they are, and the others go on. The one that the error

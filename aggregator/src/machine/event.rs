@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use weir_blocks::hidden::Hidden;
-use weir_blocks::manifest::{AcceptedRequest, BlockEntry, Manifest, Opened, unread};
+use weir_blocks::manifest::{AcceptedRequest, BlockEntry, DeletionKey, Manifest, Opened, unread};
 use weir_bus::Record;
 use weir_model::time::UnixNanos;
 
@@ -30,8 +30,8 @@ pub(crate) enum OwnerCommand {
     Expire(Reply),
     /// Accept a request as soon as everything below this offset is sealed.
     Delete(u64, Arc<AcceptedRequest>, Reply),
-    /// Forget the request of this tenant and id.
-    CancelDeletion { tenant: String, id: String, reply: Reply },
+    /// Forget the request.
+    CancelDeletion(DeletionKey, Reply),
     /// Rewrite now all blocks of which something is deleted for good.
     ApplyDeletions(Reply),
 }

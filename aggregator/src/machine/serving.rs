@@ -188,7 +188,11 @@ impl Serving {
                 Vec::new()
             }
             Event::Lost(error) => return Err(error),
-            Event::Tick | Event::Assigned | Event::Revoked | Event::Claimed(_) => Vec::new(),
+            Event::Tick => {
+                self.deletions.check_finished = true;
+                Vec::new()
+            }
+            Event::Assigned | Event::Revoked | Event::Claimed(_) => Vec::new(),
         };
         effects.extend(self.next_effects(rules, now));
         Ok(effects)
@@ -211,7 +215,7 @@ impl Serving {
             OwnerCommand::Compact(reply) => self.compactions.push((Committed::default(), reply)),
             OwnerCommand::Expire(reply) => self.expiries.push(reply),
             OwnerCommand::Delete(upto, request, reply) => self.deletions.accept(upto, request, reply),
-            OwnerCommand::CancelDeletion { tenant, id, reply } => self.deletions.cancel(tenant, id, reply),
+            OwnerCommand::CancelDeletion(key, reply) => self.deletions.cancel(key, reply),
             OwnerCommand::ApplyDeletions(reply) => self.deletions.apply(reply),
         }
         Ok(Vec::new())
@@ -289,7 +293,8 @@ impl Serving {
                 (None, None) => {
                     (self.compaction_due, self.turn) = (false, Turn::None);
                     effects.push(Effect::EndMergeTurn);
-                    effects.extend(self.answer_applications(None));
+                    let left = self.deletion_left(rules, now).map(Arc::new);
+                    effects.extend(self.answer_applications(left.as_ref()));
                     effects.extend(self.compactions.drain(..).map(|(sum, reply)| Effect::Answer(reply, Ok(sum))));
                 }
             },

@@ -80,7 +80,8 @@ impl<E: Engine> BlockStore<E> {
     /// A run of blocks as fewer; `None` when its records do not fit into fewer. Errors when something would be lost or doubled.
     pub async fn merge(&self, run: &[BlockEntry], blocks: Vec<Arc<E::Block>>) -> Result<Option<Written<E>>, AggregatorError> {
         let engine = Arc::clone(&self.engine);
-        let built = self.work(Class::Merge, "merge blocks", move || engine.merge(&blocks)).await?;
+        let mut built = self.work(Class::Merge, "merge blocks", move || engine.merge(&blocks)).await?;
+        set_times(&mut built, run);
         let before: u64 = run.iter().map(|entry| entry.summary.records).sum();
         let after: u64 = built.iter().map(|block| block.summary.records).sum();
         // A log line has an identity, so no two blocks hold the same; samples and spans may be in both, and one is dropped.
@@ -112,8 +113,18 @@ impl<E: Engine> BlockStore<E> {
             if is_worthwhile { engine.rewrite(&block, &hidden) } else { Ok(None) }
         });
         let built = built.await?;
-        let Some(built) = built else { return Ok(None) };
+        let Some(mut built) = built else { return Ok(None) };
+        set_times(&mut built, std::slice::from_ref(entry));
         let (BlockEntry { first_offset, next_offset, level, .. }, quarantine) = (entry.clone(), false);
         self.put(Class::Merge, NewBlock { first_offset, next_offset, level, quarantine }, built).await.map(Some)
+    }
+}
+
+/// A block that has no record (metadata alone) is as old as those it was made of.
+fn set_times(built: &mut [BuiltBlock], of: &[BlockEntry]) {
+    let first = of.iter().map(|entry| entry.summary.first).min().unwrap_or(0);
+    let last = of.iter().map(|entry| entry.summary.last).max().unwrap_or(0);
+    for block in built.iter_mut().filter(|block| block.summary.records == 0) {
+        (block.summary.first, block.summary.last) = (first, last);
     }
 }

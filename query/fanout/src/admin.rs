@@ -19,6 +19,7 @@ use weir_model::deletion::DeletionOrder;
 use weir_model::id::TopicPartition;
 use weir_model::wire::Kind;
 
+use super::owners::Undone;
 use super::registry::PartitionRegistry;
 use super::start::Shared;
 
@@ -53,7 +54,16 @@ impl<'a> Command<'a> {
 }
 
 /// Owners that were asked something, the places that it was about, and what came of it.
-type Asked = Vec<(String, BTreeSet<TopicPartition>, Result<AdminResult, String>)>;
+type Asked = Vec<(String, BTreeSet<TopicPartition>, Result<AdminResult, Undone>)>;
+
+/// What is not known to be done.
+#[derive(Default)]
+pub(super) struct NotDone {
+    /// A sentence about each owner and each partition of which that cannot be said.
+    pub sentences: Vec<String>,
+    /// An owner says that it may not be.
+    pub is_refused: bool,
+}
 
 pub(super) fn router(shared: Arc<Shared>, places: Vec<TopicPartition>) -> Routes {
     let seal = |State(client): State<Arc<AdminClient>>| async move { answer(&client, SEAL_PATH).await };
@@ -70,25 +80,26 @@ pub(super) fn router(shared: Arc<Shared>, places: Vec<TopicPartition>) -> Routes
 
 async fn answer(client: &AdminClient, path: &str) -> Response {
     let (done, undone) = client.command(Command::to_all(path)).await;
-    if undone.is_empty() {
+    if undone.sentences.is_empty() {
         return Json(done).into_response();
     }
-    let body = json!({"error": undone.join("; "), "blocks": done.blocks, "records": done.records, "partitions": done.partitions});
+    let error = undone.sentences.join("; ");
+    let body = json!({"error": error, "blocks": done.blocks, "records": done.records, "partitions": done.partitions});
     (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
 }
 
 impl AdminClient {
-    /// What was done, and a sentence about each owner and each partition of which that cannot be said.
-    pub(super) async fn command(&self, command: Command<'_>) -> (AdminResult, Vec<String>) {
+    pub(super) async fn command(&self, command: Command<'_>) -> (AdminResult, NotDone) {
         let (mut sum, mut done) = (AdminResult::default(), BTreeSet::new());
         // The owner that was asked last, and what it said.
-        let mut undone: BTreeMap<TopicPartition, (String, String)> = BTreeMap::new();
+        let mut undone: BTreeMap<TopicPartition, (String, Undone)> = BTreeMap::new();
         for _ in 0..ROUNDS {
             let owners = match self.owners().await {
                 Ok(owners) => owners,
                 Err(error) => {
                     sum.partitions.extend(done);
-                    return (sum, vec![format!("the newest manifests are not known: {error}")]);
+                    let sentences = vec![format!("the newest manifests are not known: {error}")];
+                    return (sum, NotDone { sentences, is_refused: false });
                 }
             };
             let moved = |place: &TopicPartition, owner: &String| undone.get(place).is_none_or(|(asked, _)| asked != owner);
@@ -112,23 +123,24 @@ impl AdminClient {
                         undone.remove(&place);
                         done.insert(place);
                     } else {
-                        undone.insert(place, (owner.clone(), "it does not own the partition".into()));
+                        undone.insert(place, (owner.clone(), "it does not own the partition".to_owned().into()));
                     }
                 }
             }
         }
         let begun = |place: &&TopicPartition| command.is_of(place) && !done.contains(*place) && !undone.contains_key(*place);
         let nobodys = self.places.iter().filter(begun).map(|place| format!("{place} has no owner yet"));
-        let undone = sentences(&undone).into_iter().chain(nobodys).collect();
+        let sentences = sentences(&undone).into_iter().chain(nobodys).collect();
+        let is_refused = undone.values().any(|(_, undone)| undone.is_refused);
         sum.partitions.extend(done);
-        (sum, undone)
+        (sum, NotDone { sentences, is_refused })
     }
 
     async fn ask(&self, command: Command<'_>, asking: BTreeMap<String, BTreeSet<TopicPartition>>) -> Asked {
         let owners = &self.shared.heads.owners;
         let asked = asking.into_iter().map(|(owner, places)| async move {
             let answered = if owner.is_empty() {
-                Err("the manifest does not say where its owner is".to_owned())
+                Err("the manifest does not say where its owner is".to_owned().into())
             } else {
                 owners.command(&owner, command.path, command.order).await
             };
@@ -162,9 +174,10 @@ impl AdminClient {
 }
 
 /// One for each owner and what it said, with its partitions.
-fn sentences(undone: &BTreeMap<TopicPartition, (String, String)>) -> Vec<String> {
-    let mut by_owner: BTreeMap<&(String, String), Vec<String>> = BTreeMap::new();
+fn sentences(undone: &BTreeMap<TopicPartition, (String, Undone)>) -> Vec<String> {
+    let mut by_owner: BTreeMap<&(String, Undone), Vec<String>> = BTreeMap::new();
     undone.iter().for_each(|(place, said)| by_owner.entry(said).or_default().push(place.to_string()));
-    let sentence = |((owner, why), places): (&(String, String), Vec<String>)| format!("{} of {owner}: {why}", places.join(", "));
+    let sentence =
+        |((owner, undone), places): (&(String, Undone), Vec<String>)| format!("{} of {owner}: {}", places.join(", "), undone.why);
     by_owner.into_iter().map(sentence).collect()
 }

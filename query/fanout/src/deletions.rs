@@ -21,7 +21,11 @@ impl DeletionClient {
 
     async fn command(&self, command: Command<'_>) -> Result<(), DeletionError> {
         let (_, undone) = self.0.command(command).await;
-        if undone.is_empty() { Ok(()) } else { Err(DeletionError::Incomplete(undone.join("; "))) }
+        match undone.sentences.join("; ") {
+            _ if undone.sentences.is_empty() => Ok(()),
+            error if undone.is_refused => Err(DeletionError::Refused(error)),
+            error => Err(DeletionError::Incomplete(error)),
+        }
     }
 
     async fn listed<E: Engine>(&self, known: &PartitionRegistry<E>, tenant: &str) -> Result<Vec<DeletionStatus>, DeletionError> {
@@ -34,7 +38,8 @@ impl DeletionClient {
         }
         let all = versions.iter().flat_map(|version| &version.manifest.deletions);
         let own = all.filter(|known| known.request.said().tenant == tenant);
-        Ok(sum_statuses(E::KIND, own.map(|known| (known.request.said(), known.is_processed()))))
+        let partitions = self.0.places.iter().filter(|place| place.topic == E::KIND.topic()).count();
+        Ok(sum_statuses((E::KIND, partitions as u32), own.map(|known| (known.request.said(), known.is_processed()))))
     }
 }
 

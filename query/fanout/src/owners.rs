@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::http::StatusCode;
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::Semaphore;
@@ -26,6 +27,21 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const SILENT: Duration = Duration::from_secs(10);
 /// and not waited for longer than this: a page that asks every few seconds stays usable.
 const PATIENCE_SILENT: Duration = Duration::from_millis(300);
+
+/// Why an owner did not do what it was told.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Undone {
+    /// A sentence without the owner's name.
+    pub why: String,
+    /// It may not be done, however often it is asked.
+    pub is_refused: bool,
+}
+
+impl From<String> for Undone {
+    fn from(why: String) -> Self {
+        Self { why, is_refused: false }
+    }
+}
 
 pub(super) struct Owners {
     client: reqwest::Client,
@@ -95,13 +111,15 @@ impl Owners {
     /// Does what a `POST` of this body, or of none, to this path does there, and waits for it as long as the owner lives: sealing
     /// waits for the object store, merging reads and writes what there is. An owner that does not tell its status
     /// meanwhile is given up.
-    pub(super) async fn command(&self, owner: &str, path: &str, body: Option<&DeletionOrder>) -> Result<AdminResult, String> {
+    pub(super) async fn command(&self, owner: &str, path: &str, body: Option<&DeletionOrder>) -> Result<AdminResult, Undone> {
         let commanded = async {
             let request = self.client.post(format!("{owner}{path}"));
             let request = if let Some(body) = body { request.json(body) } else { request };
             let response = request.send().await.map_err(why)?;
-            let bytes = read(accept(response).await?, SMALL_BYTES_MAX).await?;
-            serde_json::from_slice(&bytes).map_err(|error| format!("its answer cannot be read: {error}"))
+            let is_refused = response.status() == StatusCode::BAD_REQUEST;
+            let response = accept(response).await.map_err(|why| Undone { why, is_refused })?;
+            let bytes = read(response, SMALL_BYTES_MAX).await?;
+            serde_json::from_slice(&bytes).map_err(|error| Undone::from(format!("its answer cannot be read: {error}")))
         };
         let silent = async {
             loop {
@@ -113,7 +131,7 @@ impl Owners {
         };
         tokio::select! {
             done = commanded => done,
-            error = silent => Err(error),
+            error = silent => Err(error.into()),
         }
     }
 
@@ -148,4 +166,26 @@ async fn read(mut response: reqwest::Response, bytes_max: u64) -> Result<Vec<u8>
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_an_owner_refuses_is_told_apart_from_what_it_cannot_do_now() {
+        let refuse = |status: StatusCode| axum::routing::post(move || async move { (status, "its cancel period is over") });
+        let router = axum::Router::new();
+        let router = router.route("/refused", refuse(StatusCode::BAD_REQUEST));
+        let router = router.route("/later", refuse(StatusCode::SERVICE_UNAVAILABLE));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let owner = format!("http://{}", listener.local_addr().unwrap());
+        let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+        let owners = Owners::new(&FanOutConfig::default(), FanOutMetrics::default()).unwrap();
+        for (path, status, is_refused) in [("/refused", 400, true), ("/later", 503, false)] {
+            let why = format!("it answered {status}: its cancel period is over");
+            assert_eq!(owners.command(&owner, path, None).await.map(drop), Err(Undone { why, is_refused }));
+        }
+        serving.abort();
+    }
 }

@@ -66,6 +66,11 @@ impl Hidden {
         self.deletions.iter().flat_map(|deletions| &**deletions).any(means) || self.horizon.as_ref().is_some_and(is_old)
     }
 
+    /// Whether a deletion means all of a tenant.
+    pub fn is_whole(&self, tenant: &str) -> bool {
+        self.deletions.iter().flat_map(|deletions| &**deletions).any(|one| *one.tenant == *tenant && one.is_whole())
+    }
+
     /// What is hidden of a label set.
     pub fn of(&self, tenant: &str, labels: &Labels) -> HiddenRows {
         let all = self.deletions.iter().flat_map(|deletions| &**deletions);

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weir_model::label::NAME;
+use weir_model::metric::Family;
 use weir_model::select::{NoBudget, Reservation};
 
 use super::block::MetricsBlock;
@@ -28,7 +29,9 @@ pub(crate) fn merge(blocks: &[Arc<MetricsBlock>], counters: &MetricsCounters) ->
     merge_without(blocks, (&Hidden::default(), &mut 0), counters)
 }
 
-/// A block less its hidden samples, and less the metadata of names that have none left; `None` when it has no such sample.
+/// A block less its hidden samples, and less the metadata of names that had samples and have none left, and of tenants of whom all is
+/// deleted; `None` when it has nothing of the kind. Where metadata alone is left its block has no times: whoever knows the old ones
+/// says them.
 pub(crate) fn rewrite(
     block: &Arc<MetricsBlock>,
     without: &Hidden,
@@ -40,7 +43,9 @@ pub(crate) fn rewrite(
         let (first, last) = (nanos(group.first), nanos(group.last));
         without.touches(tenant, first, last) && without.of(tenant, &block.make_labels(id)).overlaps(first, last)
     };
-    if !block.tenants().iter().any(|(tenant, ids)| ids.clone().any(|id| may_hide(tenant, id))) {
+    let is_told = |(tenant, own): (&String, &BTreeMap<String, Family>)| !own.is_empty() && without.is_whole(tenant);
+    let mut series = block.tenants().iter().flat_map(|(tenant, ids)| ids.clone().map(move |id| (tenant, id)));
+    if !block.families().iter().any(is_told) && !series.any(|(tenant, id)| may_hide(tenant, id)) {
         return Ok(None);
     }
     let mut left_out = 0;
@@ -63,13 +68,16 @@ pub(crate) fn count_hidden(block: &MetricsBlock, hidden: &Hidden) -> u64 {
     block.tenants().iter().map(of_tenant).sum()
 }
 
-/// Counts the samples that it leaves out.
+/// Names by tenant.
+type Names<'a> = BTreeMap<&'a str, BTreeSet<String>>;
+
+/// Counts the samples and metadata that it leaves out.
 fn merge_without(
     blocks: &[Arc<MetricsBlock>],
     (without, left_out): (&Hidden, &mut usize),
     counters: &MetricsCounters,
 ) -> Result<Vec<BuiltBlock>, StoreError> {
-    let mut names: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let (mut had, mut left) = (Names::new(), Names::new());
     let mut writer = BlockWriter::default();
     let mut dropped = Dropped::default();
     let mut merge = Merge::new(blocks.iter().map(all).collect());
@@ -81,9 +89,10 @@ fn merge_without(
             series.read(i64::MIN, i64::MAX, &mut samples, &mut held).map_err(failed)?;
         }
         if !without.is_nothing() {
+            had.entry(tenant).or_default().insert(labels.get(NAME).to_owned());
             *left_out += samples.hide(0, &without.of(tenant, &labels));
             if !samples.timestamps.is_empty() {
-                names.entry(tenant).or_default().insert(labels.get(NAME).to_owned());
+                left.entry(tenant).or_default().insert(labels.get(NAME).to_owned());
             }
         }
         let own = samples.settle();
@@ -97,12 +106,16 @@ fn merge_without(
     }
     if !without.is_nothing() {
         for (tenant, own) in &mut families {
-            let left = names.get(tenant.as_str());
-            own.retain(|_, family| left.is_some_and(|names| has_series(family, names)));
+            let (told, is_whole) = (own.len(), without.is_whole(tenant));
+            let is_of =
+                |names: &Names<'_>, family: &Family| names.get(tenant.as_str()).is_some_and(|names| has_series(family, names));
+            // One that had no sample here has those elsewhere, or none yet.
+            own.retain(|_, family| is_of(&left, family) || !is_whole && !is_of(&had, family));
+            *left_out += told - own.len();
         }
         families.retain(|_, own| !own.is_empty());
     }
-    let built = writer.finish(&families);
+    let built = writer.finish_with_all(&families);
     // Only now: a merge that failed dropped nothing.
     counters.add(dropped);
     Ok(built)

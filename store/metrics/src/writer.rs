@@ -101,12 +101,22 @@ impl BlockWriter {
 
     /// The blocks, mostly one; none when there is no sample. The last has the families, or as many of them as it may; what
     /// is left lies in blocks of their own.
-    pub(crate) fn finish(mut self, families: &Families) -> Vec<BuiltBlock> {
-        let mut parts = split_families(families, self.limits.section_bytes).into_iter();
-        self.closed.extend(self.open.finish(&parts.next().unwrap_or_default()));
-        let Some(last) = self.closed.last().map(|last| last.summary.clone()) else { return Vec::new() };
+    pub(crate) fn finish(self, families: &Families) -> Vec<BuiltBlock> {
+        let is_empty = self.closed.is_empty() && self.open.ends.is_empty();
+        if is_empty { Vec::new() } else { self.finish_with_all(families) }
+    }
+
+    /// The same, and the families as well when there is no sample, in blocks without times.
+    pub(crate) fn finish_with_all(mut self, families: &Families) -> Vec<BuiltBlock> {
+        let mut parts = split_families(families, self.limits.section_bytes);
+        if let Some(last) = self.open.finish(&parts[0]) {
+            self.closed.push(last);
+            parts.remove(0);
+        }
+        let last = self.closed.last().map(|last| last.summary.clone()).unwrap_or_default();
         let summary = BlockSummary { records: 0, raw_bytes: 0, ..last };
-        self.closed.extend(parts.map(|families| OpenBlock::default().encode(summary.clone(), &families)));
+        let parts = parts.iter().filter(|part| part.values().any(|own| !own.is_empty()));
+        self.closed.extend(parts.map(|families| OpenBlock::default().encode(summary.clone(), families)));
         self.closed
     }
 }

@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use weir_blocks::engine::BlockSummary;
-use weir_blocks::manifest::{BlockEntry, DeletionState, Manifest, PendingDeletion};
+use weir_blocks::manifest::{BlockEntry, DeletionKey, DeletionState, Manifest, PendingDeletion};
 use weir_model::deletion::{DeletionQuery, DeletionRequest};
 use weir_model::time::TimeRange;
 use weir_model::wire::Kind;
@@ -188,9 +188,10 @@ impl World {
         let id = self.accepted.iter().nth(at).cloned().unwrap_or_default();
         self.accepted.remove(&id);
         let (reply, answer) = oneshot::channel();
-        let is_there = self.newest().1.deletion("t", &id).is_some();
-        self.asked.extend(is_there.then(|| Asked { id: id.clone(), end: 0, is_cancel: true, answer }));
-        OwnerCommand::CancelDeletion { tenant: "t".into(), id, reply }
+        let key = DeletionKey { tenant: "t".into(), id: id.clone() };
+        let is_there = self.newest().1.deletion(&key).is_some();
+        self.asked.extend(is_there.then_some(Asked { id, end: 0, is_cancel: true, answer }));
+        OwnerCommand::CancelDeletion(key, reply)
     }
 
     /// Hears of what became of requests.
@@ -202,7 +203,8 @@ impl World {
                     self.seen.insert("cancelled");
                 }
                 Ok(Ok(_)) => {
-                    let known = newest.deletion("t", &asked.id).expect("what is accepted is in the manifest");
+                    let key = DeletionKey { tenant: "t".into(), id: asked.id.clone() };
+                    let known = newest.deletion(&key).expect("what is accepted is in the manifest");
                     assert!(known.upto >= asked.end, "what was on the bus is meant");
                     self.seen.insert("accepted");
                     self.accepted.insert(asked.id);

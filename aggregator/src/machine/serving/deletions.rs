@@ -4,11 +4,12 @@
 //! none that comes. Readers leave out what it means from that version on. When its cancel period is over by the partition's own time,
 //! each block that it may mean is rewritten, one at a time in a turn at merging; when none is left it is processed.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use weir_blocks::hidden::Hidden;
-use weir_blocks::manifest::{AcceptedRequest, BlockEntry, DeletionState, Manifest, PendingDeletion};
+use weir_blocks::manifest::{AcceptedRequest, BlockEntry, DeletionKey, DeletionState, Manifest, PendingDeletion};
 
 use super::{ChangeOf, Serving, Turn, Work};
 use crate::AggregatorError;
@@ -21,13 +22,15 @@ use crate::machine::event::{Committed, Count, Effect, Now, Reply};
 pub(super) struct DeletionQueue {
     /// To be accepted when all below this offset is sealed.
     accepting: Vec<(u64, Arc<AcceptedRequest>, Reply)>,
-    cancelling: Vec<(String, String, Reply)>,
+    cancelling: Vec<(DeletionKey, Reply)>,
     /// Whose change is being published.
     changing: Vec<Reply>,
     /// Those who wait until nothing is left to rewrite.
     applying: Vec<(Committed, Reply)>,
-    /// Deletion and block, where it was looked at: nothing that the deletion means is in it.
-    clean: Vec<(String, String)>,
+    /// Blocks that were looked at, by deletion: nothing that it means is in them.
+    clean: HashMap<DeletionKey, HashSet<String>>,
+    /// Whether requests may have come to an end since that was last looked at.
+    pub check_finished: bool,
 }
 
 /// A block on its way to be written without some of its records.
@@ -40,22 +43,31 @@ pub(super) struct Rewrite {
 #[derive(Clone, Debug)]
 pub(super) enum Cause {
     /// These requests mean something of it.
-    Deleted(Vec<String>),
+    Deleted(Vec<DeletionKey>),
     /// All of it is past this period, which some tenants have.
     Old(Duration),
 }
 
 impl DeletionQueue {
+    /// Forgets what the manifest names no more.
+    pub fn retain(&mut self, manifest: &Manifest) {
+        let blocks: HashSet<&str> = manifest.blocks.iter().map(|entry| entry.id.as_str()).collect();
+        let known: HashSet<&DeletionKey> = manifest.deletions.iter().map(|known| known.request.key()).collect();
+        self.clean.retain(|key, _| known.contains(key));
+        self.clean.values_mut().for_each(|clean| clean.retain(|id| blocks.contains(id.as_str())));
+    }
+
     pub fn accept(&mut self, upto: u64, request: Arc<AcceptedRequest>, reply: Reply) {
         self.accepting.push((upto, request, reply));
     }
 
-    pub fn cancel(&mut self, tenant: String, id: String, reply: Reply) {
-        self.cancelling.push((tenant, id, reply));
+    pub fn cancel(&mut self, key: DeletionKey, reply: Reply) {
+        self.cancelling.push((key, reply));
     }
 
     pub fn apply(&mut self, reply: Reply) {
         self.applying.push((Committed::default(), reply));
+        self.check_finished = true;
     }
 
     /// Whether somebody waits for blocks to be rewritten.
@@ -80,24 +92,24 @@ impl Serving {
         let (ready, cancelling): (Vec<_>, _) = (ready, std::mem::take(&mut queue.cancelling));
         let (mut manifest, mut changing, own_time) = (Manifest::clone(&self.manifest), Vec::new(), self.steady.now(now.passed));
         for (_, request, reply) in ready {
-            let id = request.said().id.clone();
+            let key = request.key().clone();
             match manifest.accept(request, own_time) {
                 Ok(()) => {
-                    self.deletions.clean.retain(|(deletion, _)| *deletion != id);
+                    self.deletions.clean.remove(&key);
                     changing.push(reply);
                 }
                 Err(error) => effects.push(Effect::Answer(reply, Err(error.into()))),
             }
         }
-        for (tenant, id, reply) in cancelling {
-            match manifest.deletion(&tenant, &id) {
+        for (key, reply) in cancelling {
+            match manifest.deletion(&key) {
                 // Cancelled before, or never accepted here.
                 None => effects.push(Effect::Answer(reply, Ok(Committed::default()))),
                 Some(known) if known.state == DeletionState::Received && !is_due(known, rules, own_time) => {
-                    manifest.cancel(&id);
+                    manifest.cancel(&key);
                     changing.push(reply);
                 }
-                Some(_) => effects.push(Effect::Answer(reply, Err(AggregatorError::DeletionBegun { id }))),
+                Some(_) => effects.push(Effect::Answer(reply, Err(AggregatorError::DeletionBegun { id: key.id }))),
             }
         }
         if changing.is_empty() {
@@ -111,35 +123,54 @@ impl Serving {
     /// The next block to be written without what is deleted.
     pub(super) fn next_rewrite(&self, rules: &Rules, now: Now) -> Option<(Rewrite, Hidden)> {
         let own_time = self.steady.now(now.passed);
-        let due: Vec<&PendingDeletion> = self.manifest.deletions.iter().filter(|known| is_due(known, rules, own_time)).collect();
-        if due.is_empty() {
-            return None;
-        }
-        let means = |known: &&&PendingDeletion, entry: &BlockEntry| known.may_mean(entry) && !self.is_clean(known, entry);
-        let can = |entry: &&BlockEntry| self.blocks.can_merge(entry) && due.iter().any(|known| means(&known, entry));
+        let due = self.manifest.deletions.iter().filter(|known| is_due(known, rules, own_time));
+        // What a request means that cannot be read is not known: it hides, and nothing is taken for it.
+        let due: Vec<_> = due.filter_map(|known| Some((known, known.request.removable()?))).collect();
+        let means = |known: &PendingDeletion, entry: &BlockEntry| known.may_mean(entry) && !self.is_clean(known, entry);
+        let can = |entry: &&BlockEntry| self.blocks.can_rewrite(entry) && due.iter().any(|(known, _)| means(known, entry));
         let entry = self.manifest.blocks.iter().find(can)?;
-        let meant: Vec<&&PendingDeletion> = due.iter().filter(|known| means(known, entry)).collect();
-        let hidden = Hidden::by(meant.iter().map(|known| Arc::clone(known.request.deletion())).collect());
-        let ids = meant.iter().map(|known| known.request.said().id.clone()).collect();
-        Some((Rewrite { entry: entry.clone(), cause: Cause::Deleted(ids) }, hidden))
+        let meant: Vec<_> = due.iter().filter(|(known, _)| means(known, entry)).collect();
+        let hidden = Hidden::by(meant.iter().map(|(_, removable)| Arc::clone(removable)).collect());
+        let keys = meant.iter().map(|(known, _)| known.request.key().clone()).collect();
+        Some((Rewrite { entry: entry.clone(), cause: Cause::Deleted(keys) }, hidden))
     }
 
-    /// Publishes that requests are processed of which no block has anything; those that cannot be opened or rewritten may.
+    /// Publishes that requests are processed of which no block has anything (those that cannot be opened or rewritten may), and forgets
+    /// old ones. Looks at all blocks, and only when something has changed.
     pub(super) fn finish_deletions(&mut self, rules: &Rules, now: Now) -> Option<Effect> {
+        if !std::mem::take(&mut self.deletions.check_finished) {
+            return None;
+        }
         let own_time = self.steady.now(now.passed);
         let is_done = |known: &&PendingDeletion| {
-            let is_left = |entry: &BlockEntry| known.may_mean(entry) && !self.is_clean(known, entry);
-            is_due(known, rules, own_time) && !self.manifest.blocks.iter().any(is_left)
+            is_due(known, rules, own_time) && known.request.removable().is_some() && self.first_left(known).is_none()
         };
-        let done: Vec<String> =
-            self.manifest.deletions.iter().filter(is_done).map(|known| known.request.said().id.clone()).collect();
-        if done.is_empty() {
+        let done: Vec<DeletionKey> =
+            self.manifest.deletions.iter().filter(is_done).map(|known| known.request.key().clone()).collect();
+        if done.is_empty() && !self.manifest.deletions.iter().any(|known| known.is_forgettable(own_time)) {
             return None;
         }
         let mut manifest = Manifest::clone(&self.manifest);
-        manifest.processed(&done);
-        self.deletions.clean.retain(|(deletion, _)| !done.contains(deletion));
+        manifest.processed(&done, own_time);
+        done.iter().for_each(|key| drop(self.deletions.clean.remove(key)));
         Some(self.publish(manifest, Committed::default(), ChangeOf::Processed))
+    }
+
+    /// The first block of which a request may still mean something.
+    fn first_left(&self, known: &PendingDeletion) -> Option<&BlockEntry> {
+        self.manifest.blocks.iter().find(|entry| known.may_mean(entry) && !self.is_clean(known, entry))
+    }
+
+    /// What keeps a request that is due from being processed, when no block can be rewritten any more.
+    pub(super) fn deletion_left(&self, rules: &Rules, now: Now) -> Option<AggregatorError> {
+        let own_time = self.steady.now(now.passed);
+        let mut due = self.manifest.deletions.iter().filter(|known| is_due(known, rules, own_time));
+        due.find_map(|known| {
+            let block = self.first_left(known)?.id.clone();
+            let is_readable = known.request.removable().is_some();
+            let why = if is_readable { "it is not open or cannot be rewritten" } else { "the request cannot be read" };
+            Some(AggregatorError::DeletionLeft { id: known.request.said().id.clone(), block, why })
+        })
     }
 
     pub(super) fn rewritten(
@@ -152,8 +183,8 @@ impl Serving {
         let after = |entries: Vec<BlockEntry>| {
             let mut manifest = Manifest::clone(&self.manifest);
             manifest.replace(std::slice::from_ref(&entry.id), entries.clone())?;
-            if let Cause::Deleted(ids) = &cause {
-                manifest.begin_deletions(ids);
+            if let Cause::Deleted(keys) = &cause {
+                manifest.begin_deletions(keys);
             }
             Ok((manifest, entries))
         };
@@ -186,20 +217,20 @@ impl Serving {
 
     fn set_looked(&mut self, cause: &Cause, entries: &[BlockEntry]) {
         match cause {
-            Cause::Deleted(ids) => self.set_clean(ids, entries),
+            Cause::Deleted(keys) => self.set_clean(keys, entries),
             Cause::Old(period) => entries.iter().for_each(|entry| self.old.set_looked(&entry.id, *period)),
         }
     }
 
     fn is_clean(&self, known: &PendingDeletion, entry: &BlockEntry) -> bool {
-        self.deletions.clean.iter().any(|(deletion, block)| *deletion == known.request.said().id && *block == entry.id)
+        self.deletions.clean.get(known.request.key()).is_some_and(|blocks| blocks.contains(&entry.id))
     }
 
-    fn set_clean(&mut self, ids: &[String], entries: &[BlockEntry]) {
-        let named: Vec<&str> = self.manifest.blocks.iter().map(|entry| entry.id.as_str()).collect();
-        self.deletions.clean.retain(|(_, block)| named.contains(&block.as_str()));
-        let pairs = ids.iter().flat_map(|id| entries.iter().map(move |entry| (id.clone(), entry.id.clone())));
-        self.deletions.clean.extend(pairs);
+    fn set_clean(&mut self, keys: &[DeletionKey], entries: &[BlockEntry]) {
+        for key in keys {
+            self.deletions.clean.entry(key.clone()).or_default().extend(entries.iter().map(|entry| entry.id.clone()));
+        }
+        self.deletions.check_finished = true;
     }
 
     /// The change is published, or cannot be.

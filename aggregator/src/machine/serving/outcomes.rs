@@ -130,8 +130,10 @@ impl Serving {
         let Change { manifest, committed, of } = change;
         (self.version, self.manifest) = (self.version + 1, manifest);
         self.retry.reset();
+        self.deletions.check_finished = true;
         if !matches!(of, ChangeOf::Seal { .. }) {
             self.blocks.retain(&self.manifest);
+            self.deletions.retain(&self.manifest);
         }
         let mut effects = vec![Effect::Show(self.shown())];
         match of {

@@ -64,7 +64,7 @@ impl Serving {
     /// The next block to be written without what is too old, with the fewest records that are worth it.
     pub(super) fn next_old(&mut self, rules: &Rules, now: Now) -> Option<(Rewrite, Hidden, u64)> {
         let blocks = &self.blocks;
-        let at = self.old.queue.iter().position(|(entry, _)| blocks.can_merge(entry))?;
+        let at = self.old.queue.iter().position(|(entry, _)| blocks.can_rewrite(entry))?;
         let (entry, period) = self.old.queue.remove(at);
         let clock = now.wall.min(now.newest.saturating_add(nanos(NEWEST_MARGIN)));
         let horizon = Horizon { now: clock, periods: Arc::new(rules.periods.clone()) };

@@ -1,6 +1,7 @@
 //! A request to delete: accepted behind a seal, cancelled while it may be, and carried out block by block.
 
-use weir_model::deletion::{DeletionQuery, DeletionRequest};
+use weir_blocks::manifest::DeletionKey;
+use weir_model::deletion::{DeletionQuery, DeletionRequest, FilterText};
 use weir_model::time::TimeRange;
 
 use super::*;
@@ -15,10 +16,13 @@ fn delete(upto: u64, request: &DeletionRequest) -> (Event, oneshot::Receiver<Res
     (Event::Command(OwnerCommand::Delete(upto, std::sync::Arc::new(request.clone().into()), reply)), answer)
 }
 
+fn key(request: &DeletionRequest) -> DeletionKey {
+    DeletionKey { tenant: request.tenant.clone(), id: request.id.clone() }
+}
+
 fn cancel(request: &DeletionRequest) -> (Event, oneshot::Receiver<Result<Committed, AggregatorError>>) {
     let (reply, answer) = oneshot::channel();
-    let (tenant, id) = (request.tenant.clone(), request.id.clone());
-    (Event::Command(OwnerCommand::CancelDeletion { tenant, id, reply }), answer)
+    (Event::Command(OwnerCommand::CancelDeletion(key(request), reply)), answer)
 }
 
 #[test]
@@ -43,6 +47,69 @@ fn a_request_is_accepted_behind_what_was_on_the_bus_and_its_blocks_are_rewritten
     run.check(0.0, Event::Published(Ok(())), &["show 5 opening=0 missing=0", "count Deleted(1)", "end turn", "publish 6 to 7"]);
     run.check(0.0, Event::Published(Ok(())), &["show 6 opening=0 missing=0", "ask turn"]);
     run.check(0.0, Event::MergeTurn, &["end turn"]);
+}
+
+#[test]
+fn a_processed_request_is_forgotten_after_a_week() {
+    let mut run = Run::serving(AggregatorConfig::default(), Vec::new());
+    let known = request("{}", false);
+    let (event, _answer) = delete(0, &known);
+    run.check(0.0, event, &["publish 2 to 0"]);
+    let effects = run.machine.step(run.now, Event::Published(Ok(())));
+    let processed = effects.iter().find_map(|effect| match effect {
+        Effect::Publish { manifest, .. } => Some(manifest.deletion(&key(&known)).map(|known| known.is_processed())),
+        _ => None,
+    });
+    assert_eq!(processed, Some(Some(true)));
+    run.check(0.0, Event::Published(Ok(())), &["show 3 opening=0 missing=0", "ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["end turn"]);
+    run.check(7.0 * 24.0 * 3600.0, Event::Tick, &["held 0", "collect 3"]);
+    run.check(0.0, Event::Collected(Ok(())), &["ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["end turn"]);
+    run.check(60.0, Event::Tick, &["held 0", "collect 3"]);
+    run.now.passed += Duration::from_secs(1);
+    let effects = run.machine.step(run.now, Event::Collected(Ok(())));
+    let left = effects.iter().find_map(|effect| match effect {
+        Effect::Publish { manifest, .. } => Some(manifest.deletions.len()),
+        _ => None,
+    });
+    assert_eq!(left, Some(0));
+}
+
+#[test]
+fn a_block_that_is_full_is_rewritten_and_one_that_cannot_be_is_named() {
+    let blocks = vec![entry("a", 0, 3), entry("b", 3, 5)];
+    let mut run = Run::serving(AggregatorConfig::default(), blocks);
+    run.check(0.0, command(OwnerCommand::Compact), &["ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["merge a+b"]);
+    run.check(0.0, Event::Merged(Ok(None)), &["end turn", "ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["end turn", "answer 0/0"]);
+    let known = request("{}", false);
+    let (event, _answer) = delete(5, &known);
+    run.check(0.0, event, &["publish 2 to 5"]);
+    run.check(0.0, Event::Published(Ok(())), &["show 2 opening=0 missing=0", "answer 0/0", "ask turn"]);
+    run.check(0.0, Event::MergeTurn, &["rewrite a"]);
+    run.check(0.0, Event::Rewritten(Ok(None)), &["end turn", "ask turn"]);
+    let corrupt = StoreError::Corrupt { path: "logs/00000/blocks/b".into(), detail: "no".into() };
+    run.check(0.0, Event::MergeTurn, &["rewrite b"]);
+    run.check(0.0, Event::Rewritten(Err(corrupt.into())), &["count Failure", "end turn"]);
+    run.check(0.0, command(OwnerCommand::ApplyDeletions), &["ask turn"]);
+    let left =
+        format!("refuse: deletion {}: block b keeps what is deleted of it: it is not open or cannot be rewritten", known.id);
+    run.check(0.0, Event::MergeTurn, &["end turn", &left]);
+}
+
+#[test]
+fn for_a_request_that_cannot_be_read_nothing_is_rewritten_and_it_is_never_processed() {
+    let broken = DeletionRequest { filters: vec![FilterText::Matches("(".into())], ..request("{}", false) };
+    for blocks in [vec![entry("a", 0, 3)], Vec::new()] {
+        let upto = blocks.last().map_or(0, |block| block.next_offset);
+        let mut run = Run::serving(AggregatorConfig::default(), blocks);
+        let (event, _answer) = delete(upto, &broken);
+        run.check(0.0, event, &[&*format!("publish 2 to {upto}")]);
+        run.check(0.1, Event::Published(Ok(())), &["show 2 opening=0 missing=0", "answer 0/0", "ask turn"]);
+        run.check(0.0, Event::MergeTurn, &["end turn"]);
+    }
 }
 
 #[test]

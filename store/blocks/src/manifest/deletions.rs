@@ -1,7 +1,12 @@
 //! Deletions in a manifest: how they may change, and their bytes. Drawn in `docs/formats/manifest.md`.
 
-use std::sync::{Arc, OnceLock};
+#[cfg(test)]
+mod tests;
 
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, OnceLock, Weak};
+
+use parking_lot::Mutex;
 use weir_model::deletion::{Deletion, DeletionRequest, FilterText, MatcherText};
 use weir_model::label::MatchOp;
 use weir_model::time::{TimeRange, UnixNanos};
@@ -12,8 +17,15 @@ use crate::columns::{Reader, put_bytes, put_varint, put_zigzag};
 
 /// Requests of a partition that are not processed: each is asked of every block that is read.
 pub const DELETIONS_MAX: usize = 250;
-/// Processed ones that are remembered, for lists.
+/// Of these, only deletions of whole tenants, which administrators make, take the last ones.
+const WHOLE_ROOM: usize = 50;
+/// Of one tenant, but for those of all of it: four that make many leave room for others.
+const TENANT_DELETIONS_MAX: usize = 50;
+/// Processed ones that are remembered, for lists,
 const PROCESSED_KEPT: usize = 100;
+/// and for so long since they were accepted, by the partition's own time: a week, in which people look what became of them. A manifest
+/// that has none any more is of format version 1 again.
+const PROCESSED_AGE_MAX: UnixNanos = 7 * 24 * 3600 * 1_000_000_000;
 
 /// A request that a partition has accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,27 +49,78 @@ pub enum DeletionState {
     Processed,
 }
 
-/// A request, compiled once for all versions that name it.
+/// Which request: an id is a hash that others can aim at, and is of one tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DeletionKey {
+    pub tenant: String,
+    pub id: String,
+}
+
+/// A request, compiled once for all versions and partitions of a process that name it.
 #[derive(Debug)]
 pub struct AcceptedRequest {
     said: DeletionRequest,
-    compiled: OnceLock<Arc<Deletion>>,
+    key: DeletionKey,
+    /// What it hides, and whether it can be read.
+    compiled: OnceLock<(Arc<Deletion>, bool)>,
 }
 
+/// By id and moment.
+type Shared = HashMap<(String, UnixNanos), Weak<AcceptedRequest>>;
+
+/// Requests that something of this process holds: another of the same id and moment takes its place.
+static SHARED: LazyLock<Mutex<Shared>> = LazyLock::new(Mutex::default);
+
 impl AcceptedRequest {
+    /// The one that this process has of it already, or a new one.
+    pub fn shared(said: DeletionRequest) -> Arc<Self> {
+        let mut shared = SHARED.lock();
+        let key = (said.id.clone(), said.created);
+        if let Some(known) = shared.get(&key).and_then(Weak::upgrade).filter(|known| known.said == said) {
+            return known;
+        }
+        shared.retain(|_, known| known.strong_count() > 0);
+        let new = Arc::new(Self::from(said));
+        shared.insert(key, Arc::downgrade(&new));
+        new
+    }
+
     pub fn said(&self) -> &DeletionRequest {
         &self.said
     }
 
-    /// Not for async threads the first time.
+    pub fn key(&self) -> &DeletionKey {
+        &self.key
+    }
+
+    /// What readers leave out. Not for async threads the first time.
     pub fn deletion(&self) -> &Arc<Deletion> {
-        self.compiled.get_or_init(|| Arc::new(self.said.compile_or_all()))
+        &self.compiled().0
+    }
+
+    /// What may be taken from blocks; `None` of a request that does not compile, of which all that it hides stays on disk. Not for async
+    /// threads the first time.
+    pub fn removable(&self) -> Option<&Arc<Deletion>> {
+        let (hides, is_readable) = self.compiled();
+        is_readable.then_some(hides)
+    }
+
+    fn is_compiled(&self) -> bool {
+        self.compiled.get().is_some()
+    }
+
+    fn compiled(&self) -> &(Arc<Deletion>, bool) {
+        self.compiled.get_or_init(|| {
+            let (hides, is_readable) = self.said.compile_or_all();
+            (Arc::new(hides), is_readable)
+        })
     }
 }
 
 impl From<DeletionRequest> for AcceptedRequest {
     fn from(said: DeletionRequest) -> Self {
-        Self { said, compiled: OnceLock::new() }
+        let key = DeletionKey { tenant: said.tenant.clone(), id: said.id.clone() };
+        Self { said, key, compiled: OnceLock::new() }
     }
 }
 
@@ -77,48 +140,73 @@ impl PendingDeletion {
         !entry.quarantine && entry.next_offset <= self.upto && overlaps
     }
 
+    fn is(&self, key: &DeletionKey) -> bool {
+        self.request.key == *key
+    }
+
     pub fn is_processed(&self) -> bool {
         self.state == DeletionState::Processed
+    }
+
+    /// Whether it is processed and need not be remembered any more.
+    pub fn is_forgettable(&self, now: UnixNanos) -> bool {
+        self.is_processed() && now.saturating_sub(self.accepted) > PROCESSED_AGE_MAX
     }
 }
 
 impl Manifest {
-    /// Accepts a request: it means all that is sealed now. One that is there already means from now on what was sealed since as well.
-    /// Errors when there are too many.
+    /// Accepts a request: it means all that is sealed now. One that is there already means from now on what was sealed since as well;
+    /// how far it is stays as it is, and so does its cancel period. Errors when there are too many.
     pub fn accept(&mut self, request: Arc<AcceptedRequest>, accepted: UnixNanos) -> Result<(), StoreError> {
-        self.deletions.retain(|known| known.request.said.id != request.said.id);
-        let pending = self.deletions.iter().filter(|known| !known.is_processed()).count();
-        if pending >= DELETIONS_MAX {
-            let detail = format!("{pending} requests are not processed yet; more than {DELETIONS_MAX} are not taken");
-            return Err(StoreError::engine("accept a deletion", detail));
+        if let Some(known) = self.deletions.iter_mut().find(|known| known.is(request.key()) && !known.is_processed()) {
+            known.upto = self.next_offset;
+            return Ok(());
         }
+        self.deletions.retain(|known| !known.is(request.key()));
+        self.check_room(&request.said).map_err(|detail| StoreError::engine("accept a deletion", detail))?;
         self.deletions.push(PendingDeletion { request, upto: self.next_offset, accepted, state: DeletionState::Received });
         Ok(())
     }
 
-    /// The request of a tenant with this id.
-    pub fn deletion(&self, tenant: &str, id: &str) -> Option<&PendingDeletion> {
-        self.deletions.iter().find(|known| known.request.said.id == id && known.request.said.tenant == tenant)
+    fn check_room(&self, request: &DeletionRequest) -> Result<(), String> {
+        let pending = self.deletions.iter().filter(|known| !known.is_processed());
+        let (all, limit) = (pending.clone().count(), if request.is_whole() { DELETIONS_MAX } else { DELETIONS_MAX - WHOLE_ROOM });
+        let own = pending.filter(|known| known.request.said.tenant == request.tenant && !known.request.said.is_whole()).count();
+        if !request.is_whole() && own >= TENANT_DELETIONS_MAX {
+            let tenant = &request.tenant;
+            return Err(format!(
+                "{own} requests of tenant {tenant} are not processed yet; more than {TENANT_DELETIONS_MAX} are not taken"
+            ));
+        }
+        if all >= limit {
+            return Err(format!("{all} requests are not processed yet; more than {limit} are not taken"));
+        }
+        Ok(())
+    }
+
+    pub fn deletion(&self, key: &DeletionKey) -> Option<&PendingDeletion> {
+        self.deletions.iter().find(|known| known.is(key))
     }
 
     /// Forgets a request; whether it may be is its caller's to know.
-    pub fn cancel(&mut self, id: &str) {
-        self.deletions.retain(|known| known.request.said.id != id);
+    pub fn cancel(&mut self, key: &DeletionKey) {
+        self.deletions.retain(|known| !known.is(key));
     }
 
     /// The first records that these requests mean are gone.
-    pub fn begin_deletions(&mut self, ids: &[String]) {
-        self.set_deletions(ids, DeletionState::Begun);
+    pub fn begin_deletions(&mut self, keys: &[DeletionKey]) {
+        self.set_deletions(keys, DeletionState::Begun);
     }
 
-    fn set_deletions(&mut self, ids: &[String], state: DeletionState) {
-        let named = self.deletions.iter_mut().filter(|known| ids.contains(&known.request.said.id));
+    fn set_deletions(&mut self, keys: &[DeletionKey], state: DeletionState) {
+        let named = self.deletions.iter_mut().filter(|known| keys.contains(known.request.key()));
         named.for_each(|known| known.state = state);
     }
 
-    /// Nothing that these requests mean is in a block any more. Of the processed ones the latest are kept.
-    pub fn processed(&mut self, ids: &[String]) {
-        self.set_deletions(ids, DeletionState::Processed);
+    /// Nothing that these requests mean is in a block any more. Of the processed ones the latest are kept, for a while.
+    pub fn processed(&mut self, keys: &[DeletionKey], now: UnixNanos) {
+        self.set_deletions(keys, DeletionState::Processed);
+        self.deletions.retain(|known| !known.is_forgettable(now));
         let mut surplus = self.deletions.iter().filter(|known| known.is_processed()).count().saturating_sub(PROCESSED_KEPT);
         self.deletions.retain(|known| {
             let goes = known.is_processed() && surplus > 0;
@@ -132,6 +220,21 @@ impl Manifest {
         let below = |entry: &BlockEntry, upto| entry.next_offset <= upto;
         let pending = self.deletions.iter().filter(|known| !known.is_processed());
         pending.into_iter().any(|known| below(earlier, known.upto) != below(later, known.upto))
+    }
+
+    /// Compiles what is not processed, off the async threads, before anybody reads by it.
+    pub(super) async fn compile_deletions(&self) -> Result<(), StoreError> {
+        let pending = self.deletions.iter().filter(|known| !known.is_processed() && !known.request.is_compiled());
+        let pending: Vec<Arc<AcceptedRequest>> = pending.map(|known| Arc::clone(&known.request)).collect();
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let compiling = tokio::task::spawn_blocking(move || {
+            for request in &pending {
+                request.compiled();
+            }
+        });
+        compiling.await.map_err(|ended| StoreError::engine("compile deletions", ended.to_string()))
     }
 
     pub(super) fn check_deletions(&self) -> Result<(), String> {
@@ -195,7 +298,7 @@ pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Vec<PendingDeletion>, St
             *STATES.get(usize::from(flags >> 1)).ok_or_else(|| format!("state {} of a deletion is unknown", flags >> 1))?;
         let can_cancel = flags & 1 != 0;
         let said = DeletionRequest { id, tenant, query, selectors, filters, start, end, created, can_cancel };
-        deletions.push(PendingDeletion { request: Arc::new(said.into()), upto, accepted, state });
+        deletions.push(PendingDeletion { request: AcceptedRequest::shared(said), upto, accepted, state });
     }
     Ok(deletions)
 }
@@ -223,114 +326,5 @@ fn decode_filter(reader: &mut Reader<'_>) -> Result<FilterText, String> {
         (2, [pattern]) => Ok(FilterText::Matches(std::mem::take(pattern))),
         (3, [pattern]) => Ok(FilterText::NotMatches(std::mem::take(pattern))),
         _ => Err(format!("line filter {number} with {} texts is unknown", texts.len())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use weir_model::deletion::DeletionQuery;
-    use weir_model::label::Matcher;
-    use weir_model::pattern::PatternBudget;
-    use weir_model::select::LineFilter;
-    use weir_model::wire::Kind;
-
-    use super::super::encode::Stamp;
-    use super::*;
-
-    fn request(query: &str) -> Arc<AcceptedRequest> {
-        let asked = DeletionQuery {
-            query: query.into(),
-            selectors: vec![vec![Matcher::new("a", MatchOp::NotRegex, "b.*").unwrap()], Vec::new()],
-            filters: vec![
-                LineFilter::Contains(vec![b"x".to_vec(), b"y".to_vec()]),
-                LineFilter::NotMatches(PatternBudget::default().compile_bytes("z+").unwrap()),
-            ],
-        };
-        let range = TimeRange { start: -5, end: 9 };
-        Arc::new(DeletionRequest::new(("t", Kind::Logs), asked, range, 77, true).unwrap().into())
-    }
-
-    #[test]
-    fn deletions_come_back_and_every_cut_is_an_error() {
-        let mut manifest = Manifest { next_offset: 7, ..Manifest::default() };
-        manifest.accept(request("one"), 50).unwrap();
-        manifest.accept(request("two"), 60).unwrap();
-        manifest.processed(&[manifest.deletions[0].request.said.id.clone()]);
-        let mut bytes = Vec::new();
-        encode(&mut bytes, &manifest.deletions);
-        assert_eq!(decode(&mut Reader::new(&bytes)), Ok(manifest.deletions.clone()));
-        for cut in 0..bytes.len() {
-            assert!(decode(&mut Reader::new(&bytes[..cut])).is_err(), "{cut} bytes");
-        }
-    }
-
-    #[test]
-    fn golden_bytes() {
-        let said = DeletionRequest {
-            id: "1f".into(),
-            tenant: "t".into(),
-            query: "{}".into(),
-            selectors: vec![vec![MatcherText { name: "a".into(), op: MatchOp::Equal, value: "b".into() }]],
-            filters: vec![FilterText::Matches("x".into())],
-            start: -1,
-            end: 2,
-            created: 3,
-            can_cancel: true,
-        };
-        let known = PendingDeletion { request: Arc::new(said.into()), upto: 5, accepted: 4, state: DeletionState::Begun };
-        let mut bytes = Vec::new();
-        encode(&mut bytes, std::slice::from_ref(&known));
-        let expected = "01 023166 0174 027b7d 01 01 0161 00 0162 01 02 01 0178 01 04 06 08 05 03";
-        assert_eq!(hex::encode(&bytes), expected.replace(' ', ""));
-        // A manifest that has one is of another version than one that has none, and both come back.
-        let manifest = Manifest { next_offset: 9, deletions: vec![known], ..Manifest::default() };
-        let stamp = Stamp { kind: Kind::Logs, partition: 3, version: 17, nonce: [0xab; 16] };
-        let versions = [manifest.clone(), Manifest { deletions: Vec::new(), ..manifest }].map(|manifest| {
-            let bytes = super::super::encode::encode(&stamp, &manifest).unwrap();
-            assert_eq!(super::super::encode::decode("m", &bytes).unwrap(), (stamp, manifest));
-            bytes[4]
-        });
-        assert_eq!(versions, [2, 1]);
-    }
-
-    #[test]
-    fn a_request_that_comes_again_means_what_was_sealed_since() {
-        let mut manifest = Manifest { next_offset: 7, ..Manifest::default() };
-        manifest.accept(request("one"), 50).unwrap();
-        let id = manifest.deletions[0].request.said.id.clone();
-        manifest.processed(std::slice::from_ref(&id));
-        manifest.next_offset = 9;
-        manifest.accept(request("one"), 60).unwrap();
-        let known: Vec<_> = manifest.deletions.iter().map(|known| (known.upto, known.accepted, known.is_processed())).collect();
-        assert_eq!(known, [(9, 60, false)]);
-        assert!(manifest.deletion("t", &id).is_some() && manifest.deletion("u", &id).is_none());
-        manifest.cancel(&id);
-        assert!(manifest.deletions.is_empty());
-    }
-
-    #[test]
-    fn there_are_only_so_many() {
-        let mut manifest = Manifest::default();
-        for i in 0..DELETIONS_MAX {
-            manifest.accept(request(&i.to_string()), 0).unwrap();
-        }
-        assert!(manifest.accept(request("more"), 0).unwrap_err().to_string().contains("not processed"));
-        let ids: Vec<String> = manifest.deletions.iter().map(|known| known.request.said.id.clone()).collect();
-        manifest.processed(&ids);
-        let kept: Vec<String> = manifest.deletions.iter().map(|known| known.request.said.id.clone()).collect();
-        assert_eq!(kept, ids[DELETIONS_MAX - PROCESSED_KEPT..]);
-    }
-
-    #[test]
-    fn blocks_of_both_sides_of_an_offset_stay_apart() {
-        let mut manifest = Manifest { next_offset: 7, ..Manifest::default() };
-        manifest.accept(request("one"), 0).unwrap();
-        let entry = |first_offset, next_offset| BlockEntry { first_offset, next_offset, ..BlockEntry::default() };
-        assert!(manifest.parts(&entry(0, 7), &entry(7, 9)) && !manifest.parts(&entry(0, 3), &entry(3, 7)));
-        assert!(!manifest.parts(&entry(7, 8), &entry(8, 9)));
-        manifest.deletions[0].state = DeletionState::Processed;
-        assert!(!manifest.parts(&entry(0, 7), &entry(7, 9)));
-        manifest.next_offset = 6;
-        assert!(manifest.check().is_err(), "a deletion beyond what is sealed");
     }
 }

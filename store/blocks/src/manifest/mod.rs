@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use weir_model::time::UnixNanos;
 
-pub use deletions::{AcceptedRequest, DELETIONS_MAX, DeletionState, PendingDeletion};
+pub use deletions::{AcceptedRequest, DELETIONS_MAX, DeletionKey, DeletionState, PendingDeletion};
 pub use follow::partitions;
 pub use garbage::{Garbage, Sightings};
 pub use local::durable_local;

@@ -192,6 +192,7 @@ impl ManifestStore {
             let detail = format!("it is version {} of {} partition {}", stamp.version, stamp.kind.name(), stamp.partition);
             return Err(StoreError::corrupt(path.as_ref(), detail));
         }
+        manifest.compile_deletions().await?;
         Ok((stamp, manifest))
     }
 }

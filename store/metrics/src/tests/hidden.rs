@@ -120,3 +120,40 @@ fn metadata_of_a_deleted_metric_is_not_told_and_goes_with_it() {
     let nothing = Hidden::by(vec![deletion("t", Vec::new(), 6, 10)]);
     assert!(engine.rewrite(&view.block, &nothing).unwrap().is_none());
 }
+
+/// Metadata of a tenant as one block tells it.
+fn told(view: &BlockView<MetricsEngine>, tenant: &str) -> Vec<String> {
+    view.block.families().get(tenant).into_iter().flat_map(|own| own.keys().cloned()).collect()
+}
+
+#[test]
+fn metadata_without_samples_stays_with_others_and_goes_with_its_tenant() {
+    let engine = MetricsEngine::default();
+    let head = Arc::new(engine.head());
+    // Metadata of `up` alone, and samples of `up` for `v`.
+    for (tenant, name) in [("t", "other"), ("u", "other"), ("v", "up")] {
+        insert(&head, tenant, batch(&[], &[&[(NAME, name)]], vec![row(5, &[1.0])]));
+    }
+    let view = open(&engine, &head.build().unwrap()[0]);
+    let rewrite = |view: &BlockView<MetricsEngine>, deletions| {
+        let built = engine.rewrite(&view.block, &Hidden::by(deletions)).unwrap();
+        built.map(|built| built.iter().map(|block| open(&engine, block)).collect::<Vec<_>>())
+    };
+    let all = |tenant: &str| {
+        let range = TimeRange::ALL;
+        Arc::new(
+            DeletionRequest::new((tenant, Kind::Metrics), DeletionQuery::default(), range, 0, false).unwrap().compile().unwrap(),
+        )
+    };
+    assert!(rewrite(&view, vec![deletion("t", Vec::new(), -9, 5)]).is_none(), "no sample is so old");
+    // All samples of `other` and of `v` go: what is told of `up` without any stays, where no tenant is deleted.
+    let samples = ["t", "u", "v"].map(|tenant| deletion(tenant, Vec::new(), 0, 10)).to_vec();
+    let left = rewrite(&view, samples).expect("samples are deleted");
+    assert_eq!((left.len(), left[0].summary.records), (1, 0));
+    assert_eq!(["t", "u", "v"].map(|tenant| told(&left[0], tenant).len()), [1, 1, 0]);
+    // A block of metadata alone loses that of a deleted tenant, and nothing the second time.
+    let left = rewrite(&left[0], vec![all("t")]).expect("metadata is deleted");
+    assert_eq!(["t", "u"].map(|tenant| told(&left[0], tenant).len()), [0, 1]);
+    assert!(rewrite(&left[0], vec![all("t")]).is_none());
+    assert_eq!(rewrite(&left[0], vec![all("u")]).map(|left| left.len()), Some(0));
+}
