@@ -15,6 +15,7 @@ use weir_metrics::MetricsReader;
 use weir_model::limits::Limits;
 use weir_model::outage::Outages;
 use weir_model::scope::Scope;
+use weir_model::select::{Budget, ReadError};
 use weir_model::status::{PartitionStatus, PathStatus};
 use weir_model::usage::{Stored, StoredUsage, Usage};
 use weir_rules::RuleSet;
@@ -168,18 +169,19 @@ pub(crate) fn build_api(
 struct AggregatorStored(Arc<Aggregator>);
 
 impl StoredUsage for AggregatorStored {
-    fn stored(&self) -> Stored {
-        fn add<E: Engine>(views: &impl Views<E>, stored: &mut Stored) {
+    fn stored(&self, budget: &dyn Budget) -> Result<Stored, ReadError> {
+        fn add<E: Engine>(views: &impl Views<E>, stored: &mut Stored, budget: &dyn Budget) -> Result<(), ReadError> {
             for view in views.views() {
-                add_shares::<E>(view.blocks.iter().map(|own| &own.block), stored);
+                add_shares::<E>(view.blocks.iter().map(|own| &own.block), stored, budget)?;
                 stored.missing.extend(view.missing);
             }
+            Ok(())
         }
         let mut stored = Stored::default();
-        add(&*self.0.logs, &mut stored);
-        add(&*self.0.metrics, &mut stored);
-        add(&*self.0.traces, &mut stored);
-        stored
+        add(&*self.0.logs, &mut stored, budget)?;
+        add(&*self.0.metrics, &mut stored, budget)?;
+        add(&*self.0.traces, &mut stored, budget)?;
+        Ok(stored)
     }
 }
 

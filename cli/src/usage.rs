@@ -16,7 +16,8 @@ use weir_aggregator::Clock;
 use weir_collector::ship::Shipper;
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::{MetricBatch, MetricRow, Schema};
-use weir_model::usage::{METRICS, Usage};
+use weir_model::time::{SECOND, UnixNanos};
+use weir_model::usage::{METRICS, STARTED, Usage};
 use weir_model::wire::{Mark, Section, SectionHeader};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -66,16 +67,14 @@ struct Report {
     shipper: Shipper,
     clock: Clock,
     tenant: String,
-    /// Of the process, the same after a restart.
+    /// Of the process from its start to its end: a counter that begins anew is another series, however soon it has grown beyond the old.
     target: Labels,
 }
 
 impl Reporting {
     /// `job`: the role of this process; there is one of each on a node.
     pub fn start(config: &Config, shipper: Shipper, clock: &Clock, job: &str) -> Self {
-        let (node, stop) = (build::node_name(config), CancellationToken::new());
-        let instance = format!("{node}:{}", config.listen.port());
-        let target = Labels::from_pairs([("job", job), ("instance", &instance), ("node", &node)]);
+        let (target, stop) = (target(config, job, clock()), CancellationToken::new());
         let report = Report { shipper, clock: Arc::clone(clock), tenant: config.collector.tenant.clone(), target };
         let task = tokio::spawn(report.run(config.telemetry.usage_interval, stop.clone()));
         Self { task, stop }
@@ -86,6 +85,13 @@ impl Reporting {
         self.stop.cancel();
         let _panicked = self.task.await;
     }
+}
+
+fn target(config: &Config, job: &str, started: UnixNanos) -> Labels {
+    let node = build::node_name(config);
+    let instance = format!("{node}:{}", config.listen.port());
+    let started = started.div_euclid(SECOND / 1000).to_string();
+    Labels::from_pairs([("job", job), ("instance", &instance), ("node", &node), (STARTED, &started)])
 }
 
 impl Report {
@@ -169,7 +175,9 @@ mod tests {
         let (mut registry, stop) = (Registry::default(), CancellationToken::new());
         let bus = build::open_bus(&config, &mut registry).unwrap();
         let (shipper, lanes) = build::start_shipper(&config, bus, &Default::default(), &mut registry, &stop).await.unwrap();
-        let target = Labels::from_pairs([("job", "weir"), ("instance", "a:9640")]);
+        config.node.name = "a".into();
+        let [target, restarted] = [1_500_000_000, 1_501_000_000].map(|started| target(&config, "weir", started));
+        assert!(target.get(STARTED) == "1500" && target != restarted, "{target} {restarted}");
         let report = Report { shipper, clock: Arc::new(|| 5), tenant: config.collector.tenant.clone(), target };
         assert!(report.section().is_none(), "nothing is counted");
         report.shipper.usage().ingested("shop", Kind::Logs, 2, 300);

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::select::{Budget, ReadError};
 use crate::wire::Kind;
 
 /// A label of each in every scrape, and some hundred bytes.
@@ -42,9 +43,10 @@ impl Stored {
     }
 }
 
-/// Tells what is stored now. Takes as long as looking at the directory of every block: for work off the async threads.
+/// Tells what is stored now. Takes as long as looking at the directory of every block: for work off the async threads. Errors when the
+/// budget says to stop.
 pub trait StoredUsage: Send + Sync {
-    fn stored(&self) -> Stored;
+    fn stored(&self, budget: &dyn Budget) -> Result<Stored, ReadError>;
 }
 
 /// What one query took.
@@ -93,6 +95,9 @@ pub const QUERIES: &str = "weir_usage_queries";
 pub const QUERY_SECONDS: &str = "weir_usage_query_seconds";
 pub const QUERY_RECORDS: &str = "weir_usage_query_records";
 pub const QUERY_READ_BYTES: &str = "weir_usage_query_read_bytes";
+
+/// A label of the series that a process keeps of these: when it began, in milliseconds.
+pub const STARTED: &str = "started";
 
 /// As policies and overrides name what a kind carries.
 pub fn signal(kind: Kind) -> &'static str {

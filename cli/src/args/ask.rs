@@ -154,7 +154,7 @@ pub(crate) struct TlsArguments {
 #[derive(Debug, Args)]
 pub(crate) struct UsageArguments {
     /// Of every tenant; takes an administrator
-    #[arg(long, env = "WEIR_ALL_TENANTS", conflicts_with = "tenant")]
+    #[arg(long, env = "WEIR_ALL_TENANTS")]
     pub all: bool,
     #[command(flatten)]
     pub range: RangeArguments,

@@ -44,7 +44,6 @@ fn a_flag_that_would_do_nothing_is_refused_by_name() {
     refused(&["metrics", "up", "--limit", "0"], "above 0");
     refused(&["metrics", "up", "--step", "15s", "--since", "5m", "--from", "now-5m"], "--since and --from");
     refused(&["usage", "--since", "5m", "--from", "now-1h"], "--since and --from");
-    refused(&["usage", "--all", "--tenant", "shop"], "--tenant");
     refused(&["usage", "--addr", "x", "--ca-file", "x"], "--ca-file");
     refused(&["up", "--no-node", "--containers", "/x"], "--containers");
     refused(&["ps", "--limit", "5"], "--limit");
@@ -61,6 +60,9 @@ fn what_has_an_effect_is_taken() {
     let Command::Metrics(metrics) = taken(&["metrics", "up", "--limit", "3", "--step", "15s", "--since", "5m"]) else { panic!() };
     assert_eq!((metrics.limit, metrics.step.as_deref(), metrics.range.since.as_deref()), (Some(3), Some("15s"), Some("5m")));
     taken(&["metrics", "up", "--to", "now-1h"]);
+    // Whoever has WEIR_TENANT in their environment asks for all of them, too.
+    let Command::Usage(usage) = taken(&["usage", "--all", "--tenant", "shop"]) else { panic!() };
+    assert!(usage.all);
     // A number is a word to search for, not a metric query.
     taken(&["logs", "404", "--limit", "5"]);
     refused(&["logs", "404", "--step", "15s"], "--step");

@@ -152,19 +152,19 @@ impl Load {
         match tokio::time::timeout(patience, rx).await {
             Ok(Ok(turn)) => turn.map(|()| place),
             Ok(Err(_)) => Err(ReadError::Cancelled("weir is stopping")),
-            Err(_) => Err(self.not_in_time(tenants)),
+            Err(_) => Err(self.not_in_time(place.ticket)),
         }
     }
 
     /// Of one who was not let in in time: its tenant's own limit is said where that is what it waited for.
-    fn not_in_time(&self, tenants: &[Arc<str>]) -> ReadError {
-        let shared = &self.0;
+    fn not_in_time(&self, ticket: Ticket) -> ReadError {
+        let (shared, what) = (&self.0, "queries that run");
         shared.metrics.refused("wait");
-        let (of_all, what) = (shared.config.concurrency as u64, "queries that run");
-        let own = tenants.iter().filter_map(|tenant| Some((tenant, self.limits_of(tenant).concurrency?)));
-        match own.min_by_key(|(_, limit)| *limit).filter(|(_, limit)| *limit < of_all) {
-            Some((tenant, limit)) => ReadError::TenantBusy { tenant: Arc::clone(tenant), limit, what, key: KEY_CONCURRENCY },
-            None => ReadError::Busy { limit: of_all, what, key: "query.concurrency" },
+        match shared.queue.lock().held_up_by(ticket) {
+            Some(Share { tenant, running_max: limit, .. }) => {
+                ReadError::TenantBusy { tenant: Arc::clone(tenant), limit: *limit, what, key: KEY_CONCURRENCY }
+            }
+            None => ReadError::Busy { limit: shared.config.concurrency as u64, what, key: "query.concurrency" },
         }
     }
 
@@ -349,6 +349,18 @@ pub(crate) mod tests {
         let both: [Arc<str>; 2] = ["bank".into(), "shop".into()];
         assert!(load.place(&both, Duration::from_millis(1)).await.is_err());
         assert!(load.place(&both[..1], Duration::ZERO).await.is_ok(), "the other tenant goes on");
+    }
+
+    #[tokio::test]
+    async fn a_tenant_of_which_nothing_runs_is_not_told_of_its_own_limit() {
+        let limits = limits(r#"{"tenants": {"shop": {"query": {"concurrency": 4}}}}"#);
+        let load = Load::of_tenants(&QueryConfig::default(), LoadMetrics::default(), limits, Usage::default());
+        let mut taken = Vec::new();
+        for _ in 0..QueryConfig::default().concurrency {
+            taken.push(load.place(&["bank".into()], Duration::ZERO).await.unwrap());
+        }
+        let refused = load.place(&["shop".into()], Duration::from_millis(1)).await.map(|_| ()).unwrap_err();
+        assert!(matches!(refused, ReadError::Busy { limit: 8, key: "query.concurrency", .. }), "{refused}");
     }
 
     /// As a file of overrides says them.

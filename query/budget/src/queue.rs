@@ -115,8 +115,17 @@ impl<T> Queue<T> {
         if self.remove(ticket).is_none() { Vec::new() } else { self.hand_out() }
     }
 
+    /// The share of a tenant that `ticket` waits for because as many of that tenant's run as may.
+    pub fn held_up_by(&self, ticket: Ticket) -> Option<&Share> {
+        let holds_up = |share: &&Share| {
+            let tenant = &self.tenants[&share.tenant];
+            tenant.reached >= share.running_max && tenant.queue.contains(&ticket)
+        };
+        self.entrants.get(&ticket)?.shares.iter().find(holds_up)
+    }
+
     /// Who has to go because `ticket` has come: itself, where one of its tenants has too many that wait, or the last of the tenant
-    /// that has most of all.
+    /// that has most of all; of several that have as many, the one that came last.
     fn too_many(&self, ticket: Ticket) -> Option<(Ticket, Refusal)> {
         let entrant = self.entrants.get(&ticket).filter(|entrant| entrant.brought.is_some())?;
         let is_deep = |share: &&Share| self.tenants[&share.tenant].queue.len() as u64 > share.waiting_max;
@@ -126,7 +135,7 @@ impl<T> Queue<T> {
         if self.waiting <= self.limits.waiting_max {
             return None;
         }
-        let most = self.tenants.values().max_by_key(|tenant| tenant.queue.len())?;
+        let most = self.tenants.values().max_by_key(|tenant| (tenant.queue.len(), tenant.queue.back().copied()))?;
         // All of them may be waiting for another tenant's turn alone: then nobody has a queue but the one who came.
         Some((most.queue.back().copied().unwrap_or(ticket), Refusal::All))
     }
@@ -277,6 +286,30 @@ mod tests {
         assert_eq!((texts(queue.leave(a[0])), queue.waiting()), (vec!["+a2".into()], 2));
         assert_eq!(texts(queue.leave(a[1])), ["+b1"]);
         assert_eq!(texts(queue.leave(b[0])), ["+a3"]);
+    }
+
+    #[test]
+    fn where_several_tenants_have_most_the_one_that_came_last_goes() {
+        let mut queue = queue(1, 2);
+        ["a", "a", "z"].into_iter().for_each(|of| assert!(!enter(&mut queue, of, 1).1.iter().any(|turn| turn.starts_with('-'))));
+        assert_eq!(enter(&mut queue, "b", 1).1, ["-b1: all are too many"], "z was there before it");
+        let mut queue = self::queue(1, 4);
+        enter(&mut queue, "z", 3);
+        enter(&mut queue, "a", 2);
+        assert_eq!(enter(&mut queue, "b", 1).1, ["-a2: all are too many"], "b has less than both");
+    }
+
+    #[test]
+    fn who_waits_knows_whether_its_tenants_own_limit_holds_it_up() {
+        let mut queue = queue(2, 100);
+        let (a, _) = enter(&mut queue, "a/1", 2);
+        let held_up_by = |queue: &Queue<String>, ticket| queue.held_up_by(ticket).map(|share| share.tenant.to_string());
+        assert_eq!((held_up_by(&queue, a[0]), held_up_by(&queue, a[1])), (None, Some("a".into())));
+        enter(&mut queue, "b", 1);
+        let (c, _) = enter(&mut queue, "c/1", 1);
+        assert_eq!(held_up_by(&queue, c[0]), None, "nothing of c runs");
+        let (both, _) = enter(&mut queue, "a|c/1", 1);
+        assert_eq!(held_up_by(&queue, both[0]), Some("a".into()));
     }
 
     #[test]

@@ -92,6 +92,12 @@ impl QueryConfig {
             let (own, all) = (self.answer_max, self.query_memory_max);
             return Err(format!("answer_max: an answer ({own}) is held by its query, which may hold query_memory_max ({all})"));
         }
+        if self.queue_max > self.queue_total_max {
+            let (own, all) = (self.queue_max, self.queue_total_max);
+            return Err(format!(
+                "queue_max: of one tenant no more ({own}) can wait than queue_total_max lets wait of all ({all})"
+            ));
+        }
         if self.concurrency == 0 {
             return Err("concurrency: must be above 0".into());
         }
@@ -198,6 +204,11 @@ impl RequestBudget {
         Ok(self.memory)
     }
 
+    /// How much time one read may span. `None`: any.
+    pub fn range_max(&self) -> Option<Duration> {
+        self.tenant_range.as_ref().map(|own| own.limit)
+    }
+
     /// Memory that is held.
     pub fn held(&self) -> u64 {
         self.memory.held()
@@ -296,6 +307,14 @@ mod tests {
             limits,
             usage.clone(),
         )
+    }
+
+    #[test]
+    fn a_tenant_may_not_wait_more_than_all_may() {
+        let config = QueryConfig { queue_max: 1000, ..QueryConfig::default() };
+        let error = config.check().unwrap_err();
+        assert!(error.contains("queue_max: of one tenant no more (1000)") && error.contains("queue_total_max"), "{error}");
+        assert_eq!(QueryConfig { queue_total_max: 1000, ..config }.check(), Ok(()));
     }
 
     #[test]

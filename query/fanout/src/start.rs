@@ -146,21 +146,42 @@ impl FanOut {
 }
 
 impl StoredUsage for Shared {
-    fn stored(&self) -> Stored {
+    fn stored(&self, budget: &dyn Budget) -> Result<Stored, ReadError> {
         let mut stored = Stored::default();
-        self.add_stored(&self.logs, &mut stored);
-        self.add_stored(&self.samples, &mut stored);
-        self.add_stored(&self.traces, &mut stored);
-        stored
+        self.add_stored(&self.logs, &mut stored, budget)?;
+        self.add_stored(&self.samples, &mut stored, budget)?;
+        self.add_stored(&self.traces, &mut stored, budget)?;
+        Ok(stored)
     }
 }
 
 impl Shared {
     /// Blocks read by themselves when they are asked, so they are not asked within the runtime.
-    fn add_stored<E: Engine>(&self, registry: &PartitionRegistry<E>, stored: &mut Stored) {
-        let (blocks, missing) = self.runtime.block_on(registry.newest_blocks());
-        add_shares::<E>(&blocks, stored);
+    fn add_stored<E: Engine>(
+        &self,
+        registry: &PartitionRegistry<E>,
+        stored: &mut Stored,
+        budget: &dyn Budget,
+    ) -> Result<(), ReadError> {
+        let (blocks, missing) = self.wait(registry.newest_blocks(), budget)?;
         stored.missing.extend(missing);
+        add_shares::<E>(&blocks, stored, budget)
+    }
+
+    /// Waits from a reader's thread for as long as the budget allows.
+    fn wait<T>(&self, found: impl Future<Output = T>, budget: &dyn Budget) -> Result<T, ReadError> {
+        budget.check()?;
+        self.runtime.block_on(async {
+            let mut found = std::pin::pin!(found);
+            let mut look = tokio::time::interval(BUDGET_POLL_INTERVAL);
+            loop {
+                tokio::select! {
+                    found = &mut found => return Ok(found),
+                    () = self.shutdown.cancelled() => return Err(ReadError::Cancelled("weir is stopping")),
+                    _ = look.tick() => budget.check()?,
+                }
+            }
+        })
     }
 }
 
@@ -218,21 +239,9 @@ impl Shared {
         request: &ViewRequest<'_>,
         budget: &dyn Budget,
     ) -> Result<CollectedViews<E>, ReadError> {
-        self.runtime.block_on(async {
-            let mut collecting = std::pin::pin!(self.heads.collect_views(known, request));
-            let mut look = tokio::time::interval(BUDGET_POLL_INTERVAL);
-            loop {
-                tokio::select! {
-                    collected = &mut collecting => {
-                        let mut collected = collected?;
-                        collected.horizon = self.horizon(&collected.views);
-                        return Ok(collected);
-                    }
-                    () = self.shutdown.cancelled() => return Err(ReadError::Cancelled("weir is stopping")),
-                    _ = look.tick() => budget.check()?,
-                }
-            }
-        })
+        let mut collected = self.wait(self.heads.collect_views(known, request), budget)??;
+        collected.horizon = self.horizon(&collected.views);
+        Ok(collected)
     }
 
     /// By the newest record in blocks: a clock that jumps hides nothing.
@@ -265,6 +274,7 @@ mod tests {
     use object_store::throttle::{ThrottleConfig, ThrottledStore};
     use weir_blocks::manifest::{Manifest, ManifestStore, random_nonces};
     use weir_metrics::MetricsCounters;
+    use weir_model::select::Cancellation;
     use weir_model::wire::Kind;
     use weir_traces::TracesCounters;
 
@@ -273,6 +283,19 @@ mod tests {
     /// Of everything in the configuration, so that only the probe can be sooner.
     const LONG: Duration = Duration::from_secs(600);
     const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Says to stop once its client has gone.
+    struct Gone(Cancellation);
+
+    impl Budget for Gone {
+        fn check(&self) -> Result<(), ReadError> {
+            if self.0.is_cancelled() { Err(ReadError::Cancelled("gone")) } else { Ok(()) }
+        }
+
+        fn spend(&self, _count: u64) -> Result<(), ReadError> {
+            self.check()
+        }
+    }
 
     #[tokio::test]
     async fn a_silent_store_is_probed_while_an_owner_is_slow() {
@@ -307,5 +330,11 @@ mod tests {
         let read = fan_out.shared.heads.store.wait(std::future::pending::<Result<(), weir_blocks::StoreError>>());
         let waited = tokio::time::timeout(PATIENCE, read).await.expect("the silence is found out");
         assert_eq!(waited.unwrap_err().to_string(), "the object store does not answer");
+        // What is stored is looked up for as long as who asks is there.
+        let (stored, (cancelled, gone)) = (fan_out.stored(), Cancellation::new());
+        drop(gone);
+        let looked_up = tokio::task::spawn_blocking(move || stored.stored(&Gone(cancelled)).map(|_| ()));
+        let error = looked_up.await.expect("no panic").expect_err("nobody asks any more");
+        assert!(matches!(error, ReadError::Cancelled("gone")), "{error}");
     }
 }

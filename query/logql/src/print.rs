@@ -6,7 +6,7 @@ use weir_model::time::format_duration;
 
 use super::ast::{
     Chain, CompareOp, Expr, Extraction, Grouping, LabelChoice, LabelFilter, LabelFormat, LabelReplace, LineStage, Link, LogExpr,
-    Many, Needle, RANGE_OPS, RangeAgg, Stage, StageKind, Unit, Unwrap, VECTOR_OPS, VectorAgg,
+    Many, Needle, RANGE_OPS, RangeAgg, Stage, StageKind, Unit, Unwrap, VECTOR_OPS, Variants, VectorAgg,
 };
 
 /// Writes items with a separator.
@@ -101,8 +101,10 @@ impl fmt::Display for Expr {
                 write!(out, "label_replace({of}, {to:?}, {replacement:?}, {from:?}, {pattern_text:?})")
             }
             Self::Variants(variants) => {
-                write!(out, "variants({}) of (", join(&variants.each, ", "))?;
-                log_range(out, (&variants.of, variants.unwrap.as_ref()), variants.range, variants.offset)?;
+                let Variants { each, matchers, range, offset } = &**variants;
+                let of = LogExpr { matchers: matchers.clone(), stages: Vec::new() };
+                write!(out, "variants({}) of (", join(each, ", "))?;
+                log_range(out, (&of, None), *range, *offset)?;
                 out.write_str(")")
             }
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use weir_model::select::{Budget, ReadError};
 use weir_model::signal::Signal;
 use weir_model::usage::{Amount, Stored};
 use weir_model::wire::{Kind, Section};
@@ -118,14 +119,20 @@ pub trait Engine: Send + Sync + 'static {
     fn rewrite(&self, block: &Arc<Self::Block>, without: &Hidden) -> Result<Option<Vec<BuiltBlock>>, StoreError>;
 }
 
-/// Adds what these blocks have of each tenant.
-pub fn add_shares<'a, E: Engine>(blocks: impl IntoIterator<Item = &'a Arc<E::Block>>, stored: &mut Stored) {
+/// Adds what these blocks have of each tenant. Errors when the budget, which is asked before each, says to stop.
+pub fn add_shares<'a, E: Engine>(
+    blocks: impl IntoIterator<Item = &'a Arc<E::Block>>,
+    stored: &mut Stored,
+    budget: &dyn Budget,
+) -> Result<(), ReadError> {
     for block in blocks {
+        budget.check()?;
         match E::shares(block) {
             Ok(shares) => shares.iter().for_each(|(tenant, amount)| stored.add(E::KIND, tenant, *amount)),
             Err(error) => stored.missing.push(error.to_string()),
         }
     }
+    Ok(())
 }
 
 /// Errors when a block of this path has another number of records than its summary says.

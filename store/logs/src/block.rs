@@ -8,14 +8,17 @@ use weir_model::label::Labels;
 use weir_model::time::UnixNanos;
 use weir_model::wire::Kind;
 
-use super::chunk::Lines;
+use super::chunk::{EncodedChunk, Lines};
 use super::details;
 use super::index::{BlockIndex, Grams, IndexCache};
 use super::places::{self, PlacePages, PlacedChunk, PlacesBuilder};
 use super::plan::LogsPlan;
 use super::predicate::TokenPredicate;
 use super::rollup;
-use super::schema::{CHUNKS, ChunkMeta, DETAILS, DIRECTORY, GRAMS, LEVEL_FATAL, PLACE_PAGES, PLACES, Place, STREAMS, StreamKey};
+use super::schema::{
+    CHUNKS, CHUNKS_ONE, ChunkMeta, DETAILS, DIRECTORY, GRAMS, LEVEL_FATAL, PLACE_PAGES, PLACES, Place, STREAMS, StreamKey,
+};
+use super::source_lines::{ChunkName, SourceLines};
 use weir_blocks::StoreError;
 use weir_blocks::block::{Blob, BlockReader};
 use weir_blocks::columns::Reader;
@@ -29,11 +32,13 @@ pub struct LogsBlock {
     path: Arc<str>,
     reader: BlockReader,
     indexes: IndexCache,
-    /// Of blocks of before there is none.
+    /// Of blocks of before there is none; of a damaged one what is wrong with it.
     grams: Option<Result<Grams, String>>,
     streams: Vec<StreamKey>,
     directory: Vec<ChunkEntry>,
     range: Option<(UnixNanos, UnixNanos)>,
+    /// [`CHUNKS`] or [`CHUNKS_ONE`].
+    chunks: &'static str,
 }
 
 struct ChunkEntry {
@@ -57,20 +62,18 @@ impl LogsBlock {
             move |detail: String| StoreError::corrupt(&path, format!("section {section}: {detail}"))
         };
         let streams = unpack(&reader.section(STREAMS)?).and_then(|bytes| decode_streams(&bytes)).map_err(wrong(STREAMS))?;
-        let length = reader.section_len(CHUNKS).unwrap_or_default();
+        let chunks = if reader.section_len(CHUNKS).is_some() { CHUNKS } else { CHUNKS_ONE };
+        let length = reader.section_len(chunks).unwrap_or_default();
         let decode = |bytes: Vec<u8>| decode_directory(&bytes, streams.len(), length);
         let mut directory = unpack(&reader.section(DIRECTORY)?).and_then(decode).map_err(wrong(DIRECTORY))?;
         if reader.section_len(DETAILS).is_some() {
             let metas = directory.iter_mut().map(|entry| &mut entry.meta);
             unpack(&reader.section(DETAILS)?).and_then(|bytes| details::read(&bytes, metas)).map_err(wrong(DETAILS))?;
         }
-        let grams = reader.section_len(GRAMS).map(|_| {
-            let section = reader.section(GRAMS).map_err(|error| error.to_string());
-            section.and_then(|bytes| Grams::decode(&bytes)).map_err(|detail| format!("section {GRAMS}: {detail}"))
-        });
+        let grams = read_grams(&reader)?;
         let metas = || directory.iter().map(|entry| &entry.meta);
         let range = metas().map(|meta| meta.first).min().zip(metas().map(|meta| meta.last).max());
-        Ok(Self { path, reader, indexes, grams, streams, directory, range })
+        Ok(Self { path, reader, indexes, grams, streams, directory, range, chunks })
     }
 
     /// Number of chunks.
@@ -180,8 +183,9 @@ impl LogsBlock {
         let (mut count, mut places) = (0, PlacesBuilder::default());
         for chunk in 0..self.chunks() {
             let lines = self.lines(chunk)?;
+            lines.load()?;
             count += lines.len() as u64;
-            places.push(chunk, lines.place_runs());
+            places.push(chunk, lines.place_runs()?.into_iter());
         }
         check_records(&self.path, count, summary)?;
         self.verify_places(places)?;
@@ -191,17 +195,58 @@ impl LogsBlock {
         self.index().verify()
     }
 
-    /// Opens a chunk. Errors with `Corrupt` that names block and chunk.
-    pub(crate) fn lines(&self, chunk: u32) -> Result<Lines, StoreError> {
+    /// Opens a chunk, of which nothing is unpacked yet. Errors with `Corrupt` that names block and chunk.
+    pub(crate) fn lines(&self, chunk: u32) -> Result<SourceLines, StoreError> {
         let entry = &self.directory[chunk as usize];
-        let bytes = self.reader.section_range(CHUNKS, entry.bytes.clone())?;
-        let lines =
-            Lines::decode(&bytes).map_err(|detail| StoreError::corrupt(&self.path, format!("chunk {chunk}: {detail}")))?;
+        let bytes = self.reader.section_range(self.chunks, entry.bytes.clone())?;
+        let wrong = |detail: String| StoreError::corrupt(&self.path, format!("chunk {chunk}: {detail}"));
+        let lines = match self.chunks {
+            CHUNKS_ONE => SourceLines::decoded(Lines::decode_one(&bytes).map_err(wrong)?),
+            _ => SourceLines::stored(bytes, ChunkName { path: Arc::clone(&self.path), chunk: Some(chunk) })?,
+        };
         if lines.len() != entry.meta.count as usize {
-            let detail = format!("chunk {chunk}: {} lines, the directory says {}", lines.len(), entry.meta.count);
-            return Err(StoreError::corrupt(&self.path, detail));
+            return Err(wrong(format!("{} lines, the directory says {}", lines.len(), entry.meta.count)));
         }
         Ok(lines)
+    }
+}
+
+impl LogsBlock {
+    /// The columns of all chunks by their names, with their bytes before compression and as stored.
+    pub fn column_bytes(&self) -> Result<Vec<(&'static str, u64, u64)>, StoreError> {
+        let mut sums: Vec<(&'static str, u64, u64)> = Vec::new();
+        for chunk in 0..self.chunks() {
+            for (i, (name, length, stored)) in self.lines(chunk)?.column_bytes().into_iter().enumerate() {
+                match sums.get_mut(i) {
+                    Some(sum) => (sum.1, sum.2) = (sum.1 + length, sum.2 + stored),
+                    None => sums.push((name, length, stored)),
+                }
+            }
+        }
+        Ok(sums)
+    }
+
+    /// A chunk as it is, with its tokens; `None` when it is of version 1, or not all is known of it that a block says. `lines` are its own.
+    pub(crate) fn copy(&self, chunk: u32, lines: &SourceLines) -> Result<Option<EncodedChunk>, StoreError> {
+        if self.meta(chunk).details.is_none() {
+            return Ok(None);
+        }
+        let Some(tokens) = lines.tokens()? else { return Ok(None) };
+        let entry = &self.directory[chunk as usize];
+        let bytes = self.reader.section_range(self.chunks, entry.bytes.clone())?;
+        Ok(Some(EncodedChunk { bytes, meta: entry.meta.clone(), tokens }))
+    }
+}
+
+/// A damaged filter costs time and no lines, so that it is no error here; that it cannot be read now is one.
+fn read_grams(reader: &BlockReader) -> Result<Option<Result<Grams, String>>, StoreError> {
+    if reader.section_len(GRAMS).is_none() {
+        return Ok(None);
+    }
+    match reader.section(GRAMS) {
+        Ok(bytes) => Ok(Some(Grams::decode(&bytes).map_err(|detail| format!("section {GRAMS}: {detail}")))),
+        Err(StoreError::Corrupt { detail, .. }) => Ok(Some(Err(detail))),
+        Err(error) => Err(error),
     }
 }
 

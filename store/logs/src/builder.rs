@@ -1,11 +1,9 @@
 //! Lines on their way into chunks. Called by the head and by merge; what a chunk looks like is `chunk.rs`.
 
-use weir_model::id::{SpanId, TraceId};
 use weir_model::log::{LogAttributes, LogRecord};
 
 use super::chunk::{EncodedChunk, Lines};
 use super::schema::Place;
-use super::tokens::TokenSet;
 use weir_blocks::StoreError;
 use weir_blocks::limits::UNPACKED_BYTES_MAX;
 
@@ -16,6 +14,9 @@ const LINE_BYTES: usize = 8;
 const LINE_BYTES_MAX: usize = 76;
 /// Trace and span id.
 const CONTEXT_BYTES: usize = 24;
+/// How much larger than bodies a column may be: a variable of a digit and what separates it from the next one are a byte of the
+/// template and up to eleven that say how it is stored, for at least two lines.
+pub(crate) const COLUMN_GROWTH_MAX: usize = 4;
 /// The lengths of an attribute's name and value, at most.
 const LENGTHS_BYTES_MAX: usize = 10;
 
@@ -49,20 +50,17 @@ pub(crate) struct ChunkBuilder {
 
 struct OpenChunk {
     lines: Lines,
-    tokens: TokenSet,
     /// Of distinct attributes, at most.
     attribute_bytes: usize,
-    /// Of the last line, which mostly has the next one's.
-    context: (TraceId, SpanId),
 }
 
 impl ChunkBuilder {
     /// An empty chunk of a partition.
     pub(crate) fn new(partition: u32) -> Self {
-        Self::with_limit(partition, UNPACKED_BYTES_MAX)
+        Self::with_limit(partition, UNPACKED_BYTES_MAX / COLUMN_GROWTH_MAX)
     }
 
-    /// One whose columns and bodies are to stay below `bytes_max` each.
+    /// One whose attributes and bodies are to stay below `bytes_max` each: no column is [`COLUMN_GROWTH_MAX`] times as large.
     pub(crate) fn with_limit(partition: u32, bytes_max: usize) -> Self {
         Self { partition, bytes_max, open: OpenChunk::new(partition), closed: Vec::new() }
     }
@@ -88,13 +86,13 @@ impl ChunkBuilder {
     /// The chunks, mostly one; none when there is no line.
     pub(crate) fn finish(self) -> Result<Vec<EncodedChunk>, StoreError> {
         let chunks = self.closed.into_iter().chain([self.open]);
-        chunks.filter(|chunk| chunk.lines.len() > 0).map(|chunk| chunk.lines.finish(chunk.tokens.finish())).collect()
+        chunks.filter(|chunk| chunk.lines.len() > 0).map(|chunk| chunk.lines.finish()).collect()
     }
 }
 
 impl OpenChunk {
     fn new(partition: u32) -> Self {
-        Self { lines: Lines::new(partition), tokens: TokenSet::new(), attribute_bytes: 0, context: Default::default() }
+        Self { lines: Lines::new(partition), attribute_bytes: 0 }
     }
 
     fn bytes(&self) -> usize {
@@ -109,34 +107,17 @@ impl OpenChunk {
     }
 
     fn push(&mut self, place: Place, record: LogRecord<'_>) {
-        self.tokens.add_text(record.body);
-        let context = (record.trace_id, record.span_id);
-        if std::mem::replace(&mut self.context, context) != context {
-            self.add_id("trace_id", context.0.0);
-            self.add_id("span_id", context.1.0);
-        }
         let set = if record.attributes.is_empty() { 0 } else { self.add_attributes(record.attributes) };
         self.lines.push(place, record, set);
     }
 
-    /// No id is all zeros.
-    fn add_id<const N: usize>(&mut self, name: &str, id: [u8; N]) {
-        if id == [0; N] {
-            return;
-        }
-        let mut digits = [0; 32];
-        hex::encode_to_slice(id, &mut digits[..2 * N]).expect("invariant: an id has at most 16 bytes");
-        self.tokens.add_pair(name, &digits[..2 * N]);
-    }
-
-    /// The number of a line's attributes in the chunk. The pairs of a set that is new are among the tokens from then on.
+    /// The number of a line's attributes in the chunk.
     fn add_attributes(&mut self, attributes: LogAttributes<'_>) -> u32 {
         let sets = self.lines.attribute_sets();
         let known = sets.len();
         let set = sets.add(attributes.iter());
         if sets.len() > known {
             self.attribute_bytes += attribute_bytes(attributes);
-            attributes.iter().for_each(|(name, value)| self.tokens.add_pair(name, value.as_bytes()));
         }
         set
     }

@@ -1,4 +1,5 @@
-//! A chunk: lines of one stream, in source order, as compressed columns. Drawn in `docs/formats/logs_block.md`.
+//! A chunk: lines of one stream, in source order. Here are its lines as columns in memory, and how chunks of version 1 are read; how
+//! they are encoded is `encode.rs`. Drawn in `docs/formats/logs_block.md`.
 //!
 //! Not here: which chunks exist ([`super::writer`]), and what their tokens are good for ([`super::predicate`]).
 
@@ -7,13 +8,16 @@ use weir_model::id::{LineId, SpanId, TraceId};
 use weir_model::log::{AttributeSets, LogRecord};
 use weir_model::memory::{allocation, shared};
 
-use super::frame::{self, Frame};
+use super::context::Row;
+use super::encode;
+use super::frame::FrameOne;
 use super::places::{self, PlaceRun};
 use super::rollup::{self, ChunkDetails};
 use super::schema::{ChunkMeta, Place, Rollup};
+use super::stored::{flag, read_bytes};
 use super::tokens::Tokens;
 use weir_blocks::StoreError;
-use weir_blocks::columns::{Reader, put_bytes, put_varint, put_zigzag};
+use weir_blocks::columns::Reader;
 
 /// A chunk as stored, and what is known of it.
 pub(crate) struct EncodedChunk {
@@ -39,18 +43,18 @@ impl EncodedChunk {
 /// Lines in columns, decoded.
 #[derive(Default)]
 pub(crate) struct Lines {
-    partition: u32,
-    places: Vec<Place>,
-    timestamps: Vec<i64>,
-    sequences: Vec<u64>,
-    ends: Vec<u32>,
-    bodies: Vec<u8>,
-    severities: Vec<u8>,
-    flags: Vec<u8>,
+    pub(super) partition: u32,
+    pub(super) places: Vec<Place>,
+    pub(super) timestamps: Vec<i64>,
+    pub(super) sequences: Vec<u64>,
+    pub(super) ends: Vec<u32>,
+    pub(super) bodies: Vec<u8>,
+    pub(super) severities: Vec<u8>,
+    pub(super) flags: Vec<u8>,
     /// Empty when no line has one.
     contexts: Vec<(TraceId, SpanId)>,
     /// The first is "none".
-    attribute_sets: AttributeSets,
+    pub(super) attribute_sets: AttributeSets,
     /// Numbers of sets; empty when no line has any.
     attributes: Vec<u32>,
 }
@@ -104,13 +108,16 @@ impl Lines {
         !self.contexts.is_empty()
     }
 
-    /// The chunk, with the tokens of its lines. Errors when its reader would refuse it.
-    pub(crate) fn finish(&self, tokens: Tokens) -> Result<EncodedChunk, StoreError> {
-        Ok(EncodedChunk {
-            bytes: frame::encode(self.partition, &self.encode_columns(), &self.bodies)?.into(),
-            meta: self.meta(),
-            tokens,
-        })
+    /// The chunk. Errors when its reader would refuse it.
+    pub(crate) fn finish(&self) -> Result<EncodedChunk, StoreError> {
+        let (bytes, tokens) = encode::encode(self)?;
+        Ok(EncodedChunk { bytes: bytes.into(), meta: self.meta(), tokens })
+    }
+
+    /// Ids and attributes of line `i`.
+    pub(super) fn row(&self, i: usize) -> Row {
+        let (trace_id, span_id) = self.contexts.get(i).copied().unwrap_or_default();
+        (trace_id, span_id, self.attributes.get(i).copied().unwrap_or_default())
     }
 
     /// Number of lines.
@@ -131,8 +138,7 @@ impl Lines {
     /// Line `i`.
     pub(crate) fn get(&self, i: usize) -> (LineId, LogRecord<'_>) {
         let (offset, ordinal) = self.places[i];
-        let (trace_id, span_id) = self.contexts.get(i).copied().unwrap_or_default();
-        let attributes = self.attributes.get(i).copied().unwrap_or_default();
+        let (trace_id, span_id, attributes) = self.row(i);
         let record = LogRecord {
             timestamp: self.timestamps[i],
             sequence: self.sequences[i],
@@ -168,92 +174,15 @@ impl Lines {
         }
     }
 
-    fn encode_columns(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.len() * 8);
-        put_varint(&mut out, self.len() as u64);
-        places::put_column(&mut out, &self.places);
-        let mut before = 0_i64;
-        for timestamp in &self.timestamps {
-            put_zigzag(&mut out, timestamp.wrapping_sub(before));
-            before = *timestamp;
-        }
-        (0..self.len()).for_each(|i| put_varint(&mut out, super::filter::span(&self.ends, i).len() as u64));
-        self.encode_sequences(&mut out);
-        encode_bytes(&mut out, &self.severities);
-        encode_bytes(&mut out, &self.flags);
-        out.push(u8::from(!self.contexts.is_empty()));
-        for i in 0..if self.contexts.is_empty() { 0 } else { self.len() } {
-            let (trace_id, span_id) = self.contexts.get(i).copied().unwrap_or_default();
-            out.extend_from_slice(&trace_id.0);
-            out.extend_from_slice(&span_id.0);
-        }
-        out.push(u8::from(!self.attributes.is_empty()));
-        if !self.attributes.is_empty() {
-            self.encode_attributes(&mut out);
-        }
-        out
-    }
-
-    /// In a file a line's sequence is the last one's plus its length plus what frames it; pushed lines have 0.
-    fn encode_sequences(&self, out: &mut Vec<u8>) {
-        let known = self.sequences.iter().any(|sequence| *sequence != 0);
-        out.push(u8::from(known));
-        let mut before = 0_u64;
-        for i in 0..if known { self.len() } else { 0 } {
-            let length = super::filter::span(&self.ends, i).len() as u64;
-            put_zigzag(out, self.sequences[i].wrapping_sub(before).wrapping_sub(length) as i64);
-            before = self.sequences[i];
-        }
-    }
-
-    fn encode_attributes(&self, out: &mut Vec<u8>) {
-        put_varint(out, self.attribute_sets.len() as u64);
-        for set in self.attribute_sets.iter() {
-            put_varint(out, set.len() as u64);
-            for (name, value) in set.iter() {
-                put_bytes(out, name.as_bytes());
-                put_bytes(out, value.as_bytes());
-            }
-        }
-        (0..self.len()).for_each(|i| put_varint(out, u64::from(self.attributes.get(i).copied().unwrap_or_default())));
-    }
-
-    /// Reads what `encode` wrote; errors are sentences that say what is wrong.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let frame = Frame::split(bytes)?;
+    /// Reads a chunk of version 1; errors are sentences that say what is wrong.
+    pub(crate) fn decode_one(bytes: &[u8]) -> Result<Self, String> {
+        let frame = FrameOne::split(bytes)?;
         let mut lines = Self { partition: frame.partition, ..decode_columns(&frame.columns()?)? };
         lines.bodies = frame.bodies()?;
         if lines.ends.last().map_or(0, |end| *end as usize) != lines.bodies.len() {
             return Err("the lengths of its lines do not add up".into());
         }
         Ok(lines)
-    }
-}
-
-/// Where the lines of an encoded chunk lie: only its columns are unpacked, and of them only the first is read.
-pub(crate) fn place_runs(bytes: &[u8]) -> Result<Vec<PlaceRun>, String> {
-    let columns = Frame::split(bytes)?.columns()?;
-    let mut reader = Reader::new(&columns);
-    let count = reader.count("lines", 2)?;
-    places::read_column(&mut reader, count)
-}
-
-/// One byte when all are the same, else all.
-fn encode_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    let same = bytes.iter().all(|byte| *byte == bytes[0]);
-    out.push(u8::from(!same));
-    out.extend_from_slice(if same { &bytes[..1] } else { bytes });
-}
-
-fn decode_bytes(reader: &mut Reader<'_>, count: usize, what: &str) -> Result<Vec<u8>, String> {
-    if flag(reader, what)? { Ok(reader.take(count, what)?.to_vec()) } else { Ok(vec![reader.array::<1>(what)?[0]; count]) }
-}
-
-fn flag(reader: &mut Reader<'_>, what: &str) -> Result<bool, String> {
-    match reader.array::<1>(what)? {
-        [0] => Ok(false),
-        [1] => Ok(true),
-        [other] => Err(format!("{what} is coded as {other}")),
     }
 }
 
@@ -279,8 +208,8 @@ fn decode_columns(columns: &[u8]) -> Result<Lines, String> {
         ends.push(u32::try_from(end).map_err(|_| "its lines are longer than 4 GiB together")?);
     }
     let sequences = decode_sequences(&mut reader, &ends)?;
-    let severities = decode_bytes(&mut reader, count, "severities")?;
-    let flags = decode_bytes(&mut reader, count, "flags")?;
+    let severities = read_bytes(&mut reader, count, "severities")?;
+    let flags = read_bytes(&mut reader, count, "flags")?;
     let mut contexts = Vec::new();
     for _ in 0..if flag(&mut reader, "contexts")? { count } else { 0 } {
         contexts.push((TraceId(reader.array("trace id")?), SpanId(reader.array("span id")?)));

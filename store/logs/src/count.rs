@@ -14,7 +14,8 @@ use super::plan::LogsPlan;
 use super::rollup::{ChunkDetails, severity_of};
 use super::schema::{ChunkMeta, LEVEL_FATAL, ROLLUP_NANOS, Rollup, level_of};
 use super::segment::Chunk;
-use super::source::{Lies, SourceLines};
+use super::source::Lies;
+use super::source_lines::SourceLines;
 use weir_blocks::StoreError;
 
 /// Counts chunk after chunk.
@@ -116,11 +117,11 @@ impl<'a> Counter<'a> {
                 sums.add(buckets.start_of(time), 0, level, (1, bytes as u64));
             });
         }
-        let _all = lines.visit(plan.range, &plan.filters, &mut |_, record| {
+        let all = lines.visit(plan.range, &plan.filters, &mut |_, record| {
             self.add_line(stream, &record, metadata);
             ControlFlow::Continue(())
         });
-        Ok(())
+        all.map(drop)
     }
 
     fn add_line(&mut self, stream: &Labels, record: &LogRecord<'_>, metadata: bool) {

@@ -36,6 +36,14 @@ impl Filters {
         self.0.is_empty()
     }
 
+    /// What lines have to have: of each filter one of several.
+    pub(crate) fn needles(&self) -> impl Iterator<Item = &[Finder<'static>]> {
+        self.0.iter().filter_map(|filter| match filter {
+            Filter::Contains(any) => Some(&any[..]),
+            _ => None,
+        })
+    }
+
     /// Whether a line passes.
     pub(crate) fn passes(&self, line: &[u8]) -> bool {
         self.0.iter().all(|filter| match filter {

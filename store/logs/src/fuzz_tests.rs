@@ -1,22 +1,28 @@
 //! Chunks and sections of any bytes are refused or read, with right checksums around them.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use weir_model::fuzz::Fuzz;
 use weir_model::id::{SpanId, TraceId};
 use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
+use weir_model::select::LineFilter;
+use weir_model::time::TimeRange;
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::chunk::Lines;
+use super::filter::Filters;
+use super::frame::{COLUMNS, Columns, Frame};
 use super::places::{PlacePages, chunk_of, decode_page};
+use super::stored::StoredLines;
 use super::*;
 use weir_blocks::blob::MemoryBlob;
 use weir_blocks::engine::{BuiltBlock, Engine, Head, Position};
 use weir_blocks::testing::MEMORY;
 
 fn built() -> BuiltBlock {
-    let engine = LogsEngine::new(LogsOptions { chunk_bytes: 60, ..LogsOptions::default() });
+    let engine = LogsEngine::new(LogsOptions { chunk_bytes: 300, ..LogsOptions::default() });
     let head = engine.head();
     for offset in 0..4_u8 {
         let mut batch = LogBatch::new(Labels::from_pairs([("pod", format!("p{}", offset % 2))]));
@@ -25,7 +31,8 @@ fn built() -> BuiltBlock {
             batch.push(LogRecord {
                 timestamp: i64::from(i) * 20_000_000_000,
                 sequence: u64::from(offset) * 1000 + u64::from(i) * 9,
-                body: format!("a line {i}").as_bytes(),
+                body: format!("a line {i} of {} at 1970-01-01T00:00:{:02}.000Z", hex::encode([offset & 1; 8]), i * 20 % 60)
+                    .as_bytes(),
                 severity: i * 5,
                 flags: i & 1,
                 trace_id: TraceId([offset & 1; 16]),
@@ -41,8 +48,8 @@ fn built() -> BuiltBlock {
     head.build().unwrap().remove(0)
 }
 
-/// A chunk around columns and bodies: the first two bytes say how long the latter are.
-fn chunk(input: &[u8]) -> Option<Vec<u8>> {
+/// A chunk of version 1 around columns and bodies: the first two bytes say how long the latter are.
+fn chunk_one(input: &[u8]) -> Option<Vec<u8>> {
     let (length, rest) = input.split_first_chunk::<2>()?;
     let (bodies, columns) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
     let pack = |bytes: &[u8]| zstd::bulk::compress(bytes, 1).unwrap();
@@ -59,11 +66,32 @@ fn chunk(input: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The inverse.
-fn unchunked(chunk: &[u8]) -> Vec<u8> {
+fn unchunked_one(chunk: &[u8]) -> Vec<u8> {
     let number = |at: usize| u32::from_le_bytes(chunk[at..at + 4].try_into().unwrap()) as usize;
     let columns = zstd::bulk::decompress(&chunk[24..24 + number(12)], number(8)).unwrap();
     let bodies = zstd::bulk::decompress(&chunk[24 + number(12)..], number(16)).unwrap();
     [&(bodies.len() as u16).to_le_bytes()[..], &bodies, &columns].concat()
+}
+
+/// A chunk around columns: of each two bytes of length, and these. The second one, of times, says how many lines there are.
+fn chunk(mut input: &[u8]) -> Option<Vec<u8>> {
+    let mut columns = Vec::new();
+    for (column, _) in COLUMNS {
+        let (length, rest) = input.split_first_chunk::<2>()?;
+        let (bytes, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
+        columns.push((column, bytes));
+        input = rest;
+    }
+    let mut out = Columns::new(3, columns[1].1.len().saturating_sub(1) as u32);
+    columns.into_iter().for_each(|(column, bytes)| out.set(column, bytes.to_vec()));
+    Some(out.encode().unwrap())
+}
+
+/// The inverse.
+fn unchunked(chunk: &[u8]) -> Vec<u8> {
+    let frame = Frame::split(chunk.to_vec().into()).unwrap();
+    let columns = COLUMNS.iter().map(|(column, _)| frame.column(*column).unwrap());
+    columns.flat_map(|bytes| [&(bytes.len() as u16).to_le_bytes()[..], &bytes].concat()).collect()
 }
 
 fn find<'a>(built: &'a BuiltBlock, name: &str) -> &'a [u8] {
@@ -74,16 +102,40 @@ fn find<'a>(built: &'a BuiltBlock, name: &str) -> &'a [u8] {
 fn chunks() {
     let built = built();
     let block = LogsEngine::default().open(Arc::new(MemoryBlob::new("x", built.data.encode(Kind::Logs)))).unwrap();
-    let (mut at, mut target) = (0, Fuzz::new("store-logs-chunk").memory(MEMORY));
+    let (mut at, mut target) = (0, Fuzz::new("store-logs-chunk-2").memory(MEMORY));
     for number in 0..block.chunks() {
         let length = block.chunk_bytes(number);
-        let seed = unchunked(&find(&built, "chunks.1")[at..at + length]);
-        assert!(Lines::decode(&chunk(&seed).unwrap()).is_ok());
+        let seed = unchunked(&find(&built, "chunks.2")[at..at + length]);
+        let lines = StoredLines::open(chunk(&seed).unwrap().into()).unwrap();
+        lines.load().unwrap();
         target = target.seed(seed);
         at += length;
     }
-    target.run(|input| {
-        let Some(Ok(lines)) = chunk(input).map(|chunk| Lines::decode(&chunk)) else { return };
+    let filters = Filters::new(&[LineFilter::Contains(vec![b"ine 1".to_vec()])]);
+    target.run(move |input| {
+        let Some(Ok(lines)) = chunk(input).map(|chunk| StoredLines::open(chunk.into())) else { return };
+        let _unreadable = lines.visit(TimeRange::ALL, &filters, &mut |_, _| ControlFlow::Continue(()));
+        let _unreadable = lines.tokens();
+        if lines.load().is_err() {
+            return;
+        }
+        let mut body = Vec::new();
+        for i in 0..lines.len() {
+            body.clear();
+            lines.render(i, &mut body).unwrap();
+            assert_eq!(body.len(), lines.lengths().unwrap()[i] as usize);
+            std::hint::black_box(lines.record(i, &body).unwrap().1.attributes.len());
+        }
+    });
+}
+
+#[test]
+fn chunks_of_version_1() {
+    let golden = hex::decode(include_str!("golden_chunk_1.hex").trim()).unwrap();
+    let seed = unchunked_one(&golden);
+    assert!(Lines::decode_one(&chunk_one(&seed).unwrap()).is_ok());
+    Fuzz::new("store-logs-chunk").memory(MEMORY).seed(seed).run(|input| {
+        let Some(Ok(lines)) = chunk_one(input).map(|chunk| Lines::decode_one(&chunk)) else { return };
         for i in 0..lines.len() {
             let (_, record) = lines.get(i);
             std::hint::black_box((record.body.len(), record.attributes.len()));
@@ -110,7 +162,7 @@ fn streams_and_directories() {
         let Ok(block) = engine.open(Arc::new(MemoryBlob::new("fuzz", data.encode(Kind::Logs)))) else { return };
         let _refused = engine.verify(&block, &built.summary);
         for chunk in 0..block.chunks() {
-            std::hint::black_box((block.meta(chunk).count, block.lines(chunk).is_ok()));
+            std::hint::black_box((block.meta(chunk).count, block.lines(chunk).is_ok_and(|lines| lines.load().is_ok())));
         }
     });
 }

@@ -3,8 +3,11 @@
 //! From a line to an answer:
 //! - [`engine`]: what the aggregator asks;
 //! - [`head`]: takes sections (`part`), gathers each stream's lines, encodes a chunk when enough are there;
-//! - `builder`: lines on their way into chunks; `chunk`: ~512 KiB of lines of one stream as
-//!   columns, `frame`: what is around them; `schema` says what is known of it from outside, `rollup` counts its lines by time and level;
+//! - `builder`: lines on their way into chunks; `chunk`: ~512 KiB of lines of one stream; `schema` says what is known of it from
+//!   outside, `rollup` counts its lines by time and level;
+//! - `encode`: a chunk as columns, `stored`: these read, as far as asked, `frame`: what is around them; `template`: bodies as constant
+//!   text and variables, `words` and `clock`: what variables are; `context`: ids and attributes; `bodies`: bodies rendered, `needle`:
+//!   which need not be; `patterns` counts templates;
 //! - `tokens`: which words a chunk holds; `index` (the only place that knows tantivy) turns them round: which chunks hold
 //!   a word;
 //! - `writer`: chunks and index as a block, `details` what a block says of each chunk besides; `merge`: several blocks as one;
@@ -20,10 +23,16 @@
 //! it can pass.
 
 mod block;
+mod bodies;
 mod builder;
 mod chunk;
+mod clock;
+mod context;
 mod count;
 mod details;
+mod encode;
+#[cfg(test)]
+mod encode_tests;
 mod engine;
 mod filter;
 mod frame;
@@ -37,7 +46,9 @@ mod line;
 #[cfg(test)]
 mod memory_tests;
 mod merge;
+mod needle;
 mod part;
+mod patterns;
 mod places;
 mod plan;
 mod predicate;
@@ -46,15 +57,20 @@ mod rollup;
 mod schema;
 mod segment;
 mod source;
+mod source_lines;
+mod stored;
 mod tail;
+mod template;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod words;
 mod writer;
 
 pub use block::LogsBlock;
 pub use engine::{LogsEngine, LogsOptions};
 pub use head::LogsHead;
+pub use patterns::{Pattern, Patterns};
 pub use plan::{ChunkOrder, LogsPlan};
 pub use reader::LogsReader;
 pub use schema::Place;

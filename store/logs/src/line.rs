@@ -1,11 +1,14 @@
 //! One line by its permanent link, and its neighbours in its stream.
 
+use weir_model::id::LineId;
+use weir_model::log::LogRecord;
 use weir_model::scope::Scope;
 use weir_model::select::{Budget, Coverage, OwnedLine, ReadError};
 
 use super::engine::LogsEngine;
 use super::schema::{Place, StreamKey};
-use super::source::{Source, SourceLines};
+use super::source::Source;
+use super::source_lines::SourceLines;
 use weir_blocks::hidden::{Hidden, Horizon};
 use weir_blocks::view::{BlockView, PartitionView};
 
@@ -82,21 +85,21 @@ fn find_in(
     budget: &dyn Budget,
     coverage: &mut Coverage,
 ) -> Result<Option<Vec<OwnedLine>>, ReadError> {
-    let Some(lines) = source.open(budget, coverage)? else { return Ok(None) };
-    let Some(line) = lines.find(select.place) else { return Ok(None) };
-    let own = |lines: &SourceLines, i: usize| lines.with(i, |id, record| OwnedLine::new(id, &key.labels, record));
+    let Some(lines) = open(source, budget, coverage)? else { return Ok(None) };
+    let Some(line) = lines.find(select.place).unwrap_or_default() else { return Ok(None) };
+    let own = |lines: &SourceLines, i: usize| with(lines, i, |id, record| OwnedLine::new(id, &key.labels, record));
     let context = select.context.min(CONTEXT_MAX);
     let mut found: Vec<OwnedLine> = (0..line).rev().take(context).map(|i| own(&lines, i)).collect();
     let (first, last) = (found.len() < context, lines.len() - line <= context);
     let others = if first || last { stream_sources(view, key, select) } else { Vec::new() };
     // A head may have closed or parted the chunk since: of the others only lines beyond this one's count.
     let (from, to) = (source.meta().first_place, source.meta().last_place);
-    let place = |lines: &SourceLines, i: usize| lines.with(i, |id, _| (id.offset, id.ordinal));
+    let place = |lines: &SourceLines, i: usize| with(lines, i, |id, _| (id.offset, id.ordinal));
     for earlier in others.iter().rev().filter(|other| other.meta().first_place < from) {
         if found.len() >= context {
             break;
         }
-        if let Some(lines) = earlier.open(budget, coverage)? {
+        if let Some(lines) = open(earlier, budget, coverage)? {
             let missing = context - found.len();
             let before = (0..lines.len()).rev().filter(|i| place(&lines, *i) < from);
             found.extend(before.take(missing).map(|i| own(&lines, i)));
@@ -109,13 +112,29 @@ fn find_in(
         if found.len() >= end {
             break;
         }
-        if let Some(lines) = later.open(budget, coverage)? {
+        if let Some(lines) = open(later, budget, coverage)? {
             let missing = end - found.len();
             let after = (0..lines.len()).filter(|i| place(&lines, *i) > to);
             found.extend(after.take(missing).map(|i| own(&lines, i)));
         }
     }
     Ok(Some(found))
+}
+
+/// Opens a chunk and checks all of it, so that nothing of it cannot be read later.
+fn open(source: &Source, budget: &dyn Budget, coverage: &mut Coverage) -> Result<Option<SourceLines>, ReadError> {
+    let Some(lines) = source.open(budget, coverage)? else { return Ok(None) };
+    Ok(match lines.load() {
+        Ok(()) => Some(lines),
+        Err(error) => {
+            coverage.miss(error.to_string());
+            None
+        }
+    })
+}
+
+fn with<T>(lines: &SourceLines, i: usize, take: impl FnOnce(LineId, LogRecord<'_>) -> T) -> T {
+    lines.with(i, take).expect("invariant: loaded")
 }
 
 /// A stream's chunks in source order.

@@ -14,6 +14,9 @@ use weir_blocks::segment::{Merge, SegmentError};
 /// Stream, partition and first place of a chunk.
 type SourceOrder<'a> = (&'a StreamKey, u32, Place);
 
+/// A chunk of at least this part of the target size is copied as it is: only its tokens are made anew, which needs no body rendered.
+const COPIED_PART: usize = 2;
+
 /// As many blocks as `writer` makes of it: not always fewer. Errors when a chunk cannot be read: then the blocks stay as they are,
 /// and what is left of them stays readable.
 pub(crate) fn merge(blocks: &[Arc<LogsBlock>], chunk_bytes: usize, writer: BlockWriter) -> Result<Vec<BuiltBlock>, StoreError> {
@@ -54,12 +57,22 @@ fn merge_without(
                 continue;
             }
             let lines = blocks[*block].lines(*chunk)?;
-            for i in 0..lines.len() {
-                let (id, record) = lines.get(i);
-                if hidden.has(record.timestamp, record.body) {
-                    *left_out += 1;
-                    continue;
+            // What is left open goes as it is where it is worth a chunk, so that the next one can.
+            let has_room = |(own, of, builder): &(&StreamKey, u32, ChunkBuilder)| {
+                (*own, *of) == (stream, partition) && builder.bytes() < chunk_bytes / COPIED_PART
+            };
+            if !hidden.overlaps(meta.first, meta.last)
+                && meta.body_bytes >= (chunk_bytes / COPIED_PART) as u64
+                && !open.as_ref().is_some_and(has_room)
+                && let Some(copy) = blocks[*block].copy(*chunk, &lines)?
+            {
+                if let Some((stream, _, full)) = open.take() {
+                    full.finish()?.iter().try_for_each(|chunk| writer.push(stream, chunk))?;
                 }
+                writer.push(stream, &copy)?;
+                continue;
+            }
+            for i in 0..lines.len() {
                 let ends = |(own, of, builder): &mut (&StreamKey, u32, ChunkBuilder)| {
                     (*own, *of) != (stream, partition) || builder.bytes() >= chunk_bytes
                 };
@@ -67,7 +80,13 @@ fn merge_without(
                     full.finish()?.iter().try_for_each(|chunk| writer.push(stream, chunk))?;
                 }
                 let (_, _, builder) = open.get_or_insert_with(|| (stream, partition, ChunkBuilder::new(partition)));
-                builder.push((id.offset, id.ordinal), record);
+                lines.with(i, |id, record| {
+                    if hidden.has(record.timestamp, record.body) {
+                        *left_out += 1;
+                    } else {
+                        builder.push((id.offset, id.ordinal), record);
+                    }
+                })?;
             }
         }
     }

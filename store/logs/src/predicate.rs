@@ -234,42 +234,71 @@ fn of_literal(literal: &[u8]) -> TokenPredicate {
 fn of_regex(pattern: &str) -> TokenPredicate {
     let parsed = regex_syntax::ParserBuilder::new().utf8(false).build().parse(pattern);
     let Ok(hir) = parsed else { return TokenPredicate::Anything };
-    let predicate = of_hir(&hir);
+    let predicate = Reading::of(&hir).into_predicate();
     if size(&predicate) > LITERALS_MAX { TokenPredicate::Anything } else { predicate }
 }
 
-fn of_hir(hir: &Hir) -> TokenPredicate {
-    if let Some(texts) = Texts::of(hir) {
-        return texts.predicate();
-    }
-    match hir.kind() {
-        HirKind::Capture(capture) => of_hir(&capture.sub),
-        HirKind::Repetition(repetition) if repetition.min > 0 => of_hir(&repetition.sub),
-        HirKind::Concat(parts) => of_concat(parts),
-        HirKind::Alternation(parts) => one_of(parts.iter().map(of_hir)),
-        _ => TokenPredicate::Anything,
-    }
+/// What is known of a part of a regular expression. Each part is read once, however deep it is nested.
+enum Reading {
+    Texts(Texts),
+    Predicate(TokenPredicate),
 }
 
-/// Neighbours of which all texts are known are read as one.
-fn of_concat(parts: &[Hir]) -> TokenPredicate {
-    let mut predicates = Vec::new();
-    let mut run = Texts::empty();
-    for part in parts {
-        let texts = Texts::of(part);
-        match texts.as_ref().and_then(|texts| run.followed_by(texts)) {
-            Some(longer) => run = longer,
-            None => {
-                predicates.push(run.predicate());
-                run = texts.unwrap_or_else(|| {
-                    predicates.push(of_hir(part));
-                    Texts::empty()
-                });
+impl Reading {
+    fn of(hir: &Hir) -> Self {
+        let texts = match hir.kind() {
+            HirKind::Empty | HirKind::Look(_) => Some(Texts::empty()),
+            HirKind::Literal(literal) => Some(Texts { texts: vec![literal.0.to_vec()], any_case: false }),
+            HirKind::Class(Class::Unicode(class)) => {
+                let letters = class.iter().flat_map(|range| range.start()..=range.end());
+                Texts::of_letters(letters.map(|letter| letter.to_string().into_bytes()))
+            }
+            HirKind::Class(Class::Bytes(class)) => {
+                Texts::of_letters(class.iter().flat_map(|range| range.start()..=range.end()).map(|byte| vec![byte]))
+            }
+            HirKind::Capture(capture) => return Self::of(&capture.sub),
+            HirKind::Concat(parts) => return Self::of_concat(parts),
+            HirKind::Alternation(parts) => return Self::of_alternation(parts),
+            HirKind::Repetition(repetition) if repetition.min > 0 => {
+                return Self::Predicate(Self::of(&repetition.sub).into_predicate());
+            }
+            HirKind::Repetition(_) => None,
+        };
+        texts.map_or(Self::Predicate(TokenPredicate::Anything), Self::Texts)
+    }
+
+    /// Neighbours of which all texts are known are read as one.
+    fn of_concat(parts: &[Hir]) -> Self {
+        let (mut predicates, mut run) = (Vec::new(), Texts::empty());
+        for part in parts {
+            match Self::of(part) {
+                Self::Texts(texts) if run.extend(&texts) => {}
+                Self::Texts(texts) => predicates.push(std::mem::replace(&mut run, texts).predicate()),
+                Self::Predicate(predicate) => {
+                    predicates.extend([std::mem::replace(&mut run, Texts::empty()).predicate(), predicate]);
+                }
             }
         }
+        if predicates.is_empty() {
+            return Self::Texts(run);
+        }
+        predicates.push(run.predicate());
+        Self::Predicate(all(predicates.into_iter()))
     }
-    predicates.push(run.predicate());
-    all(predicates.into_iter())
+
+    fn of_alternation(parts: &[Hir]) -> Self {
+        let parts: Vec<Self> = parts.iter().map(Self::of).collect();
+        let texts = parts.iter().map(|part| if let Self::Texts(texts) = part { Some(texts) } else { None });
+        let texts = texts.collect::<Option<Vec<&Texts>>>().and_then(|parts| Texts::of_any(&parts));
+        texts.map_or_else(|| Self::Predicate(one_of(parts.into_iter().map(Self::into_predicate))), Self::Texts)
+    }
+
+    fn into_predicate(self) -> TokenPredicate {
+        match self {
+            Self::Texts(texts) => texts.predicate(),
+            Self::Predicate(predicate) => predicate,
+        }
+    }
 }
 
 /// All texts that a regular expression matches, if these are few.
@@ -281,6 +310,9 @@ struct Texts {
 
 /// More texts than these are not told one by one; nor more letters of a class.
 const TEXTS_MAX: usize = 16;
+/// Nor are texts put together that have more bytes: far above what people look for, and little enough to copy at every part of an
+/// expression.
+const TEXTS_BYTES_MAX: usize = 4 << 10;
 
 impl Texts {
     /// The empty one.
@@ -288,57 +320,51 @@ impl Texts {
         Self { texts: vec![Vec::new()], any_case: false }
     }
 
-    fn of(hir: &Hir) -> Option<Self> {
-        match hir.kind() {
-            HirKind::Empty | HirKind::Look(_) => Some(Self::empty()),
-            HirKind::Literal(literal) => Some(Self { texts: vec![literal.0.to_vec()], any_case: false }),
-            HirKind::Class(Class::Unicode(class)) => {
-                let letters = class.iter().flat_map(|range| range.start()..=range.end());
-                Self::of_letters(letters.map(|letter| letter.to_string().into_bytes()))
-            }
-            HirKind::Class(Class::Bytes(class)) => {
-                Self::of_letters(class.iter().flat_map(|range| range.start()..=range.end()).map(|byte| vec![byte]))
-            }
-            HirKind::Capture(capture) => Self::of(&capture.sub),
-            HirKind::Concat(parts) => parts.iter().try_fold(Self::empty(), |before, part| before.followed_by(&Self::of(part)?)),
-            HirKind::Alternation(parts) => {
-                let mut parts = parts.iter();
-                let first = Self::of(parts.next()?)?;
-                parts.try_fold(first, |before, part| Self::new([before, Self::of(part)?]))
-            }
-            HirKind::Repetition(_) => None,
-        }
-    }
-
     /// Of a class: a letter that is there in both cases stands for either.
     fn of_letters(letters: impl Iterator<Item = Vec<u8>>) -> Option<Self> {
         let texts: Vec<Vec<u8>> = letters.take(TEXTS_MAX + 1).collect();
-        if texts.len() > TEXTS_MAX {
+        if texts.is_empty() || texts.len() > TEXTS_MAX {
             return None;
         }
         let has_both = texts
             .iter()
             .any(|text| text.is_ascii() && text[0].is_ascii_uppercase() && texts.contains(&text.to_ascii_lowercase()));
-        Self::new([Self { texts, any_case: has_both }])
+        Some(Self::new(texts, has_both))
     }
 
-    /// Those of all, each once; `None` when they are too many.
-    fn new<const N: usize>(all: [Self; N]) -> Option<Self> {
-        let any_case = all.iter().any(|texts| texts.any_case);
-        let mut texts: Vec<Vec<u8>> = all.into_iter().flat_map(|texts| texts.texts).collect();
+    /// Those of all, each once; `None` when they are too many or too long.
+    fn of_any(all: &[&Self]) -> Option<Self> {
+        let texts = || all.iter().flat_map(|one| &one.texts);
+        let is_short = texts().count() <= TEXTS_MAX && texts().map(Vec::len).sum::<usize>() <= TEXTS_BYTES_MAX;
+        is_short.then(|| Self::new(texts().cloned().collect(), all.iter().any(|one| one.any_case)))
+    }
+
+    /// Each once.
+    fn new(mut texts: Vec<Vec<u8>>, any_case: bool) -> Self {
         if any_case {
             texts.iter_mut().for_each(|text| *text = fold(text).into_owned());
             texts.sort_unstable();
         }
         texts.dedup();
-        (!texts.is_empty() && texts.len() <= TEXTS_MAX).then_some(Self { texts, any_case })
+        Self { texts, any_case }
     }
 
-    /// Each of these with each of those behind it; `None` when they are too many.
-    fn followed_by(&self, next: &Self) -> Option<Self> {
-        let pairs = self.texts.iter().flat_map(|text| next.texts.iter().map(move |next| [&text[..], next].concat()));
-        let texts = (self.texts.len() * next.texts.len() <= TEXTS_MAX).then(|| pairs.collect())?;
-        Self::new([Self { texts, any_case: self.any_case || next.any_case }])
+    /// Puts each of those behind each of these; false, and nothing is changed, when they would be too many or too long.
+    fn extend(&mut self, next: &Self) -> bool {
+        let longest = |texts: &[Vec<u8>]| texts.iter().map(Vec::len).max().unwrap_or_default();
+        let count = self.texts.len() * next.texts.len();
+        if count > TEXTS_MAX || count * (longest(&self.texts) + longest(&next.texts)) > TEXTS_BYTES_MAX {
+            return false;
+        }
+        match &next.texts[..] {
+            // The usual case copies only what is new.
+            [text] if self.any_case == next.any_case => self.texts.iter_mut().for_each(|own| own.extend_from_slice(text)),
+            _ => {
+                let pairs = self.texts.iter().flat_map(|text| next.texts.iter().map(move |next| [&text[..], next].concat()));
+                *self = Self::new(pairs.collect(), self.any_case || next.any_case);
+            }
+        }
+        true
     }
 
     fn predicate(&self) -> TokenPredicate {
@@ -443,5 +469,18 @@ mod tests {
         check("(fail)+ ", part(Edge::Anywhere, "fail"));
         check("^level=error code=\\d+", TokenPredicate::All(vec![token("error"), token("code")]));
         check("(", TokenPredicate::Anything);
+    }
+
+    /// Read anew and copied at every part and every level, this took terabytes of copies.
+    #[test]
+    fn long_and_nested_expressions_are_read_once() {
+        let long = ["[a-p]", &"a^".repeat(30_000)].concat();
+        let nested = (0..45).fold(long, |inner, _| format!("({inner}b*)"));
+        let begun = std::time::Instant::now();
+        let TokenPredicate::All(found) = of_regex(&format!("{nested}disk")) else { panic!("a condition is lost") };
+        assert_eq!(found.last(), Some(&part(Edge::Anywhere, "disk")));
+        assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{:?}", begun.elapsed());
+        let (word, other) = ("x".repeat(TEXTS_BYTES_MAX), "y".repeat(9));
+        assert_eq!(of_regex(&format!("{word}$ {other}!")), TokenPredicate::All(vec![part(Edge::Anywhere, &word), token(&other)]));
     }
 }

@@ -102,8 +102,10 @@ impl LogReader for LogsReader {
                     }
                     visitor.line(id, record)
                 });
-                if flow.is_break() {
-                    return Ok(coverage);
+                match flow {
+                    Ok(ControlFlow::Break(())) => return Ok(coverage),
+                    Ok(ControlFlow::Continue(())) => {}
+                    Err(error) => coverage.miss(error.to_string()),
                 }
             }
         }

@@ -11,7 +11,9 @@ use super::rollup::ChunkDetails;
 /// Section: every stream once.
 pub(crate) const STREAMS: &str = "streams.1";
 /// Section: chunks, one after the other, each with its own checksum.
-pub(crate) const CHUNKS: &str = "chunks.1";
+pub(crate) const CHUNKS: &str = "chunks.2";
+/// The same of blocks of before.
+pub(crate) const CHUNKS_ONE: &str = "chunks.1";
 /// Section: what is known of each chunk.
 pub(crate) const DIRECTORY: &str = "directory.1";
 /// Section: a tantivy index of words whose documents are the chunks.

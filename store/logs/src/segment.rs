@@ -14,6 +14,7 @@ use weir_model::time::{TimeRange, UnixNanos};
 
 use super::block::LogsBlock;
 use super::head::LogsHead;
+use super::patterns::Patterns;
 use super::plan::{ChunkOrder, LogsPlan};
 use super::predicate::TokenPredicate;
 use super::schema::{Place, StreamKey};
@@ -77,7 +78,17 @@ impl Chunk {
         plan: &LogsPlan,
         take: &mut dyn FnMut(LineId, LogRecord<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, StoreError> {
-        Ok(self.source.lines()?.visit(range, &plan.filters, take))
+        self.source.lines()?.visit(range, &plan.filters, take)
+    }
+
+    /// Gives the times of lines in the range, in source order; nothing else is unpacked. Errors with `Corrupt`.
+    pub fn line_times(&self, range: TimeRange, take: &mut dyn FnMut(UnixNanos)) -> Result<(), StoreError> {
+        self.source.lines()?.times(range, take)
+    }
+
+    /// Counts the lines in the plan's range that pass by their patterns. Errors with `Corrupt`.
+    pub fn patterns(&self, plan: &LogsPlan, patterns: &mut Patterns) -> Result<(), StoreError> {
+        self.source.lines()?.patterns(plan.range, &plan.filters, &mut |time, text| patterns.add(time, text))
     }
 
     /// Whether a line of it may pass and be of use. May read the index of its block.

@@ -1,18 +1,14 @@
 //! One chunk, wherever it lies: in a block, encoded in a head, or as the sections of a head's open chunk.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use weir_model::id::LineId;
-use weir_model::log::LogRecord;
 use weir_model::select::{Budget, Coverage, ReadError};
-use weir_model::time::{TimeRange, UnixNanos};
 
 use super::block::LogsBlock;
-use super::chunk::{EncodedChunk, Lines, place_runs};
-use super::filter::Filters;
+use super::chunk::EncodedChunk;
 use super::part::Part;
-use super::schema::{ChunkMeta, Place, level_of};
+use super::schema::{ChunkMeta, Place};
+use super::source_lines::{ChunkName, SourceLines};
 use weir_blocks::StoreError;
 use weir_blocks::hidden::{Hidden, HiddenRows};
 
@@ -30,19 +26,6 @@ pub(crate) enum Lies {
     Stored(Arc<LogsBlock>, u32),
     Encoded(Arc<EncodedChunk>),
     Parts(Arc<ChunkMeta>, Arc<Vec<Arc<Part>>>),
-}
-
-/// A chunk's lines, without hidden ones.
-pub(crate) struct SourceLines {
-    lines: AllLines,
-    hidden: HiddenRows,
-    /// Lines that are not hidden, ascending; `None` when all are.
-    shown: Option<Vec<u32>>,
-}
-
-enum AllLines {
-    Decoded(Box<Lines>),
-    Parts(Arc<Vec<Arc<Part>>>),
 }
 
 impl Source {
@@ -101,7 +84,7 @@ impl Source {
         match &self.lies {
             Lies::Stored(block, chunk) => Ok(block.meta(*chunk).covers(place)),
             Lies::Encoded(chunk) => {
-                let runs = place_runs(&chunk.bytes).map_err(corrupt)?;
+                let runs = SourceLines::stored(chunk.bytes.clone(), ChunkName::of_head())?.place_runs()?;
                 Ok(runs.iter().any(|run| run.has(place)))
             }
             Lies::Parts(_, parts) => Ok(parts.iter().any(|part| part.find(place).is_some())),
@@ -127,16 +110,11 @@ impl Source {
     /// Opens it. Errors with `Corrupt` that names block and chunk.
     pub(crate) fn lines(&self) -> Result<SourceLines, StoreError> {
         let lines = match &self.lies {
-            Lies::Stored(block, chunk) => AllLines::decoded(block.lines(*chunk)?),
-            Lies::Encoded(chunk) => AllLines::decoded(Lines::decode(&chunk.bytes).map_err(corrupt)?),
-            Lies::Parts(_, parts) => AllLines::Parts(Arc::clone(parts)),
+            Lies::Stored(block, chunk) => block.lines(*chunk)?,
+            Lies::Encoded(chunk) => SourceLines::stored(chunk.bytes.clone(), ChunkName::of_head())?,
+            Lies::Parts(_, parts) => SourceLines::of_parts(Arc::clone(parts)),
         };
-        if !self.may_hide() {
-            return Ok(SourceLines { lines, hidden: HiddenRows::default(), shown: None });
-        }
-        let is_shown = |i: &u32| !lines.with(*i as usize, |_, record| self.hidden.has(record.timestamp, record.body));
-        let shown = (0..lines.len() as u32).filter(is_shown).collect();
-        Ok(SourceLines { lines, hidden: self.hidden.clone(), shown: Some(shown) })
+        if self.may_hide() { lines.hiding(self.hidden.clone()) } else { Ok(lines) }
     }
 }
 
@@ -144,139 +122,4 @@ impl From<Lies> for Source {
     fn from(lies: Lies) -> Self {
         Self { lies, hidden: HiddenRows::default() }
     }
-}
-
-fn corrupt(detail: String) -> StoreError {
-    StoreError::corrupt("a head's chunk", detail)
-}
-
-impl SourceLines {
-    /// Gives the timestamp, the level and the bytes of the body of every line in the range.
-    pub(crate) fn measure(&self, range: TimeRange, take: &mut dyn FnMut(UnixNanos, u8, usize)) -> Result<(), StoreError> {
-        let _all = self.visit(range, &Filters::new(&[]), &mut |_, record| {
-            take(record.timestamp, level_of(record.severity), record.body.len());
-            ControlFlow::Continue(())
-        });
-        Ok(())
-    }
-
-    /// Gives every line in the range that passes, in source order.
-    pub(crate) fn visit(
-        &self,
-        range: TimeRange,
-        filters: &Filters,
-        take: &mut dyn FnMut(LineId, LogRecord<'_>) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        if self.shown.is_none() {
-            return self.lines.visit(range, filters, take);
-        }
-        self.lines.visit(range, filters, &mut |id, record| {
-            if self.hidden.has(record.timestamp, record.body) { ControlFlow::Continue(()) } else { take(id, record) }
-        })
-    }
-
-    /// Number of lines.
-    pub(crate) fn len(&self) -> usize {
-        self.shown.as_ref().map_or_else(|| self.lines.len(), Vec::len)
-    }
-
-    /// Which line has this place.
-    pub(crate) fn find(&self, place: Place) -> Option<usize> {
-        let at = self.lines.find(place)?;
-        self.shown.as_ref().map_or(Some(at), |shown| shown.binary_search(&(at as u32)).ok())
-    }
-
-    /// Line `i`.
-    pub(crate) fn with<T>(&self, i: usize, take: impl FnOnce(LineId, LogRecord<'_>) -> T) -> T {
-        self.lines.with(self.shown.as_ref().map_or(i, |shown| shown[i] as usize), take)
-    }
-}
-
-impl AllLines {
-    fn decoded(lines: Lines) -> Self {
-        Self::Decoded(Box::new(lines))
-    }
-
-    fn visit(
-        &self,
-        range: TimeRange,
-        filters: &Filters,
-        take: &mut dyn FnMut(LineId, LogRecord<'_>) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        let mut flow = ControlFlow::Continue(());
-        match self {
-            Self::Decoded(lines) => {
-                let (bodies, ends) = lines.bodies();
-                filters.select(bodies, ends, |i, _| {
-                    let (id, record) = lines.get(i);
-                    if range.contains(record.timestamp) {
-                        flow = take(id, record);
-                    }
-                    flow
-                });
-            }
-            Self::Parts(parts) => {
-                for (id, record) in parts.iter().flat_map(|part| part_lines(part)) {
-                    if range.contains(record.timestamp) && filters.passes(record.body) {
-                        flow = take(id, record);
-                    }
-                    if flow.is_break() {
-                        break;
-                    }
-                }
-            }
-        }
-        flow
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Decoded(lines) => lines.len(),
-            Self::Parts(parts) => parts.iter().map(|part| part.batch.len()).sum(),
-        }
-    }
-
-    fn find(&self, place: Place) -> Option<usize> {
-        match self {
-            Self::Decoded(lines) => lines.find(place),
-            Self::Parts(parts) => {
-                let mut before = 0;
-                parts.iter().find_map(|part| {
-                    let found = part.find(place).map(|i| before + i);
-                    before += part.batch.len();
-                    found
-                })
-            }
-        }
-    }
-
-    fn with<T>(&self, i: usize, take: impl FnOnce(LineId, LogRecord<'_>) -> T) -> T {
-        match self {
-            Self::Decoded(lines) => {
-                let (id, record) = lines.get(i);
-                take(id, record)
-            }
-            Self::Parts(parts) => {
-                let mut rest = i;
-                let mut parts = parts.iter();
-                let part = loop {
-                    let part = parts.next().expect("invariant: i is below len");
-                    match rest.checked_sub(part.batch.len()) {
-                        Some(left) => rest = left,
-                        None => break part,
-                    }
-                };
-                take(part_id(part, rest), part.batch.get(rest))
-            }
-        }
-    }
-}
-
-fn part_id(part: &Part, i: usize) -> LineId {
-    let (offset, ordinal) = part.place(i);
-    LineId { partition: part.position.partition, offset, ordinal }
-}
-
-fn part_lines(part: &Part) -> impl Iterator<Item = (LineId, LogRecord<'_>)> {
-    (0..part.batch.len()).map(|i| (part_id(part, i), part.batch.get(i)))
 }

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use super::chunk::{EncodedChunk, place_runs};
+use super::chunk::EncodedChunk;
 use super::details::DetailsBuilder;
 use super::index::IndexBuilder;
 use super::places::{PlaceRun, PlacesBuilder};
 use super::rollup::{self, ROLLUP_BYTES_MAX};
 use super::schema::{CHUNKS, ChunkMeta, DETAILS, DIRECTORY, PLACE_PAGES, PLACES, STREAMS, StreamKey, ZSTD_LEVEL};
+use super::stored::StoredLines;
 use weir_blocks::StoreError;
 use weir_blocks::block::BlockData;
 use weir_blocks::columns::{put_bytes, put_varint, put_zigzag};
@@ -65,7 +66,8 @@ impl BlockWriter {
 
     /// The next chunk.
     pub(crate) fn push(&mut self, stream: &StreamKey, chunk: &EncodedChunk) -> Result<(), StoreError> {
-        let runs = place_runs(&chunk.bytes).map_err(|error| StoreError::engine("build a block", error))?;
+        let runs = StoredLines::open(chunk.bytes.clone()).and_then(|lines| lines.place_runs());
+        let runs = runs.map_err(|error| StoreError::engine("build a block", error))?;
         if self.open.count > 0 && !self.open.has_room(stream, chunk, &runs, self.limits) {
             let full = std::mem::replace(&mut self.open, OpenBlock::new()?);
             self.closed.push(full.finish()?);

@@ -7,13 +7,14 @@ use axum::response::Response;
 use serde::Serialize;
 use serde_json::json;
 use weir_access::Granted;
-use weir_budget::RequestBudget;
+use weir_budget::{RequestBudget, millis};
 use weir_model::clip;
 use weir_model::label::{Labels, Matcher};
 use weir_model::metric::Family;
 use weir_model::scope::Scope;
 use weir_model::select::label_bytes;
 use weir_model::select::{Budget, Coverage, MetricSelect};
+use weir_model::time::SECOND;
 
 use super::Api;
 use super::answer::{ApiError, Success};
@@ -109,8 +110,16 @@ fn select(
     selectors: Vec<Vec<Matcher>>,
     budget: &RequestBudget,
 ) -> Result<(BTreeSet<Labels>, Coverage), ApiError> {
-    let start_ms = params.time("start")?.unwrap_or(i64::MIN);
     let end_ms = params.time("end")?.unwrap_or(i64::MAX);
+    let (start_ms, end_ms) = match (params.time("start")?, budget.range_max()) {
+        (Some(start_ms), _) => (start_ms, end_ms),
+        (None, None) => (i64::MIN, end_ms),
+        // As far back as the tenants allow.
+        (None, Some(max)) => {
+            let end_ms = end_ms.min((api.clock)().div_euclid(SECOND / 1000));
+            (end_ms.saturating_sub(millis(max)), end_ms)
+        }
+    };
     if end_ms < start_ms {
         return Err(ApiError::bad_data("invalid parameter \"end\": end timestamp must not be before start time"));
     }

@@ -43,6 +43,7 @@ impl LogReader for TenantsLogs {
     }
 
     fn streams(&self, select: &LogSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
+        budget.span(select.range)?;
         if select.scope.single().is_some() {
             return self.0.streams(select, budget);
         }

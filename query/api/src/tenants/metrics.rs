@@ -20,11 +20,15 @@ fn selects(select: &MetricSelect) -> VecDeque<(Arc<str>, MetricSelect)> {
     tenants.into_iter().map(one).collect()
 }
 
+fn range(select: &MetricSelect) -> TimeRange {
+    let nanos = |ms: i64| ms.saturating_mul(SECOND / 1000);
+    TimeRange { start: nanos(select.start_ms), end: nanos(select.end_ms) }
+}
+
 impl MetricReader for TenantsMetrics {
     /// Ascending by labels within each tenant, tenants by name.
     fn cursor<'a>(&'a self, select: &MetricSelect, budget: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
-        let nanos = |ms: i64| ms.saturating_mul(SECOND / 1000);
-        budget.span(TimeRange { start: nanos(select.start_ms), end: nanos(select.end_ms) })?;
+        budget.span(range(select))?;
         if select.scope.single().is_some() {
             return self.0.cursor(select, budget);
         }
@@ -33,6 +37,7 @@ impl MetricReader for TenantsMetrics {
     }
 
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
+        budget.span(range(select))?;
         if select.scope.single().is_some() {
             return self.0.series(select, budget);
         }

@@ -92,6 +92,7 @@ impl TraceReader for TenantsTraces {
         limit: usize,
         budget: &dyn Budget,
     ) -> Result<Covered<Vec<Value>>, ReadError> {
+        budget.span(range)?;
         let read = |reader: &dyn TraceReader, scope: &Scope| reader.attribute_values(scope, name, range, limit, budget);
         // "1" and 1 read the same and are two values.
         let key = |value: &Value| (value.text().into_owned(), format!("{value:?}"));
@@ -107,6 +108,7 @@ impl TraceReader for TenantsTraces {
         limit: usize,
         budget: &dyn Budget,
     ) -> Result<Covered<Vec<(String, String)>>, ReadError> {
+        budget.span(range)?;
         let read = |reader: &dyn TraceReader, scope: &Scope| reader.attribute_names(scope, range, limit, budget);
         let mut all = self.listed(scope, read, |all| all.sort())?;
         all.value.truncate(limit);

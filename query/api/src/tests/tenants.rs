@@ -9,6 +9,7 @@ use weir_logql::memory::MemoryLogs;
 use weir_model::label::Labels;
 use weir_model::limits::{Limits, OverridesFile};
 use weir_model::scope::Scope;
+use weir_model::select::{Budget, ReadError};
 use weir_model::usage::{Amount, Stored, StoredUsage};
 use weir_model::wire::Kind;
 use weir_promql::testing::MemoryReader;
@@ -61,8 +62,22 @@ async fn a_tenants_limits_are_refused_in_each_apis_shape() {
     check(json!({"range_max": "60s"}), SAMPLES, 422, "more than 1m of time").await;
     check(json!({"range_max": "6m", "records_max": 20}), SAMPLES, 200, "success").await;
     check(json!({"range_max": "50s"}), "/tempo/api/search?q=%7B%7D&start=40&end=100", 400, "more than 50s of time").await;
-    check(json!({"timeout": "1ns"}), SAMPLES, 503, "(query.").await;
-    check(json!({"timeout": "1ns"}), LINES, 504, "(query.").await;
+    // What there is to query is bound as queries are; without a start it is as far back as is allowed.
+    for (path, status) in [
+        ("/api/v1/series?match%5B%5D=up&", 422),
+        ("/api/v1/labels?", 422),
+        ("/loki/api/v1/labels?", 400),
+        ("/tempo/api/search/tags?", 400),
+        ("/tempo/api/search/tag/a/values?", 400),
+    ] {
+        let path = format!("{path}start=40&end=100");
+        check(json!({"range_max": "50s"}), &path, status, "more than 50s of time (query.range_max of this tenant)").await;
+        check(json!({"range_max": "60s"}), &path, 200, "").await;
+    }
+    check(json!({"range_max": "50s"}), "/api/v1/labels", 200, "__name__").await;
+    let timeout = |name: &str| format!("that tenant {name} allows (query.timeout)");
+    check(json!({"timeout": "1ns"}), SAMPLES, 503, &timeout("\\\"default\\\"")).await;
+    check(json!({"timeout": "1ns"}), LINES, 504, &timeout("\"default\"")).await;
 }
 
 #[tokio::test]
@@ -77,16 +92,22 @@ async fn what_queries_take_counts_for_their_tenant() {
     assert!(usage.all().is_empty(), "what is only parsed is nobody's");
 }
 
-/// Usage of two tenants in weir's own, by a process that began before the range and one that began in it.
+/// Usage of two tenants in weir's own, of a range from 40 s on. Of processes a began before it and had told what it counted; b began in it;
+/// c began before it and had told that it had counted nothing of shop; of d nothing is kept from before.
 fn kept() -> Api {
     let mut metrics = MemoryReader::default();
     let mut push = |tenant: &str, name: &str, signal: &str, instance: &str, samples: &[(i64, f64)]| {
-        let pairs = [("__name__", name), ("tenant", tenant), ("signal", signal), ("instance", instance)];
+        let started = if instance == "b" { "50000" } else { "5000" };
+        let pairs = [("__name__", name), ("tenant", tenant), ("signal", signal), ("instance", instance), ("started", started)];
         let labels = Labels::from_pairs(pairs.into_iter().filter(|(_, value)| !value.is_empty()));
         samples.iter().for_each(|(at, value)| metrics.push(&labels, at * 1000, *value));
     };
     push("shop", "weir_usage_ingested_bytes_total", "logs", "a", &[(10, 100.0), (50, 150.0), (90, 170.0)]);
     push("shop", "weir_usage_ingested_bytes_total", "logs", "b", &[(60, 7.0)]);
+    push("weir", "weir_usage_ingested_records_total", "metrics", "c", &[(30, 8.0), (60, 9.0)]);
+    push("shop", "weir_usage_ingested_bytes_total", "logs", "c", &[(60, 1000.0)]);
+    push("weir", "weir_usage_ingested_records_total", "metrics", "d", &[(60, 9.0)]);
+    push("shop", "weir_usage_ingested_bytes_total", "logs", "d", &[(60, 1e9), (90, 1e9 + 2.0)]);
     push("shop", "weir_usage_query_seconds_total", "", "b", &[(60, 1.5)]);
     push("bank", "weir_usage_queries_total", "", "b", &[(60, 4.0)]);
     let (logs, traces) = (Arc::new(MemoryLogs::default()), Arc::new(MemoryTraces::default()));
@@ -98,12 +119,12 @@ fn kept() -> Api {
 struct Blocks;
 
 impl StoredUsage for Blocks {
-    fn stored(&self) -> Stored {
+    fn stored(&self, _budget: &dyn Budget) -> Result<Stored, ReadError> {
         let mut stored = Stored { missing: vec!["a block is away".into()], ..Stored::default() };
         stored.add(Kind::Spans, &"shop".into(), Amount { records: 1, bytes: 10 });
         stored.add(Kind::Spans, &"shop".into(), Amount { records: 2, bytes: 20 });
         stored.add(Kind::Spans, &"old".into(), Amount { records: 9, bytes: 90 });
-        stored
+        Ok(stored)
     }
 }
 
@@ -132,11 +153,15 @@ async fn usage_is_shown_to_its_tenant_and_all_of_it_to_an_administrator() {
     let shown = got.json();
     assert_eq!(shown["tenants"].as_array().unwrap().len(), 1, "{shown}");
     let own = &shown["tenants"][0];
-    assert_eq!((&own["tenant"], &own["ingested"]["logs"]), (&json!("shop"), &json!({"bytes": 77, "records": 0})));
+    assert_eq!((&own["tenant"], &own["ingested"]["logs"]), (&json!("shop"), &json!({"bytes": 1079, "records": 0})));
     assert_eq!((&own["queries"]["seconds"], &own["queries"]["count"]), (&json!(1.5), &json!(0)));
     assert_eq!((&own["stored"]["traces"], &own["stored"]["logs"]["bytes"]), (&json!({"bytes": 30, "records": 3}), &json!(0)));
-    assert_eq!(shown["coverage"]["missing"], json!(["a block is away"]));
-    assert!(!got.text().contains("old"), "{}", got.text());
+    let missing: Vec<_> = shown["coverage"]["missing"].as_array().unwrap().iter().map(|own| own.as_str().unwrap()).collect();
+    assert!(
+        missing.len() == 2 && missing[0].contains("began before the range") && missing[1] == "a block is away",
+        "{missing:?}"
+    );
+    assert!(!got.text().contains("\"old\""), "{}", got.text());
     assert!(!got.text().contains("bank"), "{}", got.text());
     assert_eq!(usage_as(shop, &["bank"], path).await.status, 403);
     assert_eq!(usage_as(shop, &["shop"], &format!("{path}&all=true")).await.status, 403);
@@ -148,5 +173,5 @@ async fn usage_is_shown_to_its_tenant_and_all_of_it_to_an_administrator() {
     assert_eq!(counts, [4, 0]);
     let all = usage_as("{}", &[], &format!("{path}&all=true")).await.json();
     let names: Vec<_> = all["tenants"].as_array().unwrap().iter().map(|own| own["tenant"].as_str().unwrap()).collect();
-    assert_eq!(names, ["bank", "old", "shop"]);
+    assert_eq!(names, ["bank", "old", "shop", "weir"]);
 }

@@ -1,7 +1,7 @@
 //! `GET /api/weir/v1/usage`: what tenants have sent and asked over a time, of all processes, and what blocks have of them now. Each process keeps what it counts as series of
 //! weir's own tenant, of which the caller need not be: it is shown those of its own tenants and no others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use axum::Extension;
@@ -10,12 +10,12 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use weir_access::{Access, Granted, Needs, Verb};
 use weir_budget::RequestBudget;
-use weir_model::label::{MatchOp, Matcher, NAME};
+use weir_model::label::{Labels, MatchOp, Matcher, NAME};
 use weir_model::scope::Scope;
 use weir_model::select::{Coverage, MetricSelect, Series};
 use weir_model::time::{SECOND, TimeRange};
 use weir_model::usage::{
-    Amount, INGESTED_BYTES, INGESTED_RECORDS, QUERIES, QUERY_READ_BYTES, QUERY_RECORDS, QUERY_SECONDS, signal,
+    Amount, INGESTED_BYTES, INGESTED_RECORDS, QUERIES, QUERY_READ_BYTES, QUERY_RECORDS, QUERY_SECONDS, STARTED, signal,
 };
 use weir_model::wire::Kind;
 
@@ -27,12 +27,30 @@ use super::{WeirError, answer};
 
 /// What is asked for when nothing is said.
 const RANGE_DEFAULT: i64 = 24 * HOUR;
-/// A counter that has a sample within so long before the range had that value when it began; another was zero. Processes tell at least every
-/// ten minutes, and the bus may be away for a while.
+/// A counter that has a sample within so long before the range had that value when it began; another of the same process was zero.
+/// Processes tell at least every ten minutes, and the bus may be away for a while.
 const BEFORE: i64 = HOUR;
+/// For who was not told all.
+const UNKNOWN_BEGIN: &str = "a process that began before the range has told nothing in the hour before it that is kept: what it had counted \
+                             by its first figure in the range is left out";
 
 /// Figures of one tenant, by name and signal.
 type Figures = BTreeMap<(String, String), f64>;
+
+/// A process from its start to its end. Its series are no other's, so that they only grow.
+#[derive(PartialEq, Eq, Hash)]
+struct Process([String; 4]);
+
+impl Process {
+    fn of(series: &Labels) -> Self {
+        Self(["job", "instance", "node", STARTED].map(|name| series.get(name).to_owned()))
+    }
+
+    /// Milliseconds. `None` where its series do not say it.
+    fn started(&self) -> Option<i64> {
+        self.0[3].parse().ok()
+    }
+}
 
 /// Those of the caller's tenants; with `all=true`, which takes an administrator, of every tenant.
 pub(super) async fn usage(
@@ -52,16 +70,19 @@ pub(super) async fn usage(
     };
     let work = move |api: &Api, budget: &RequestBudget| {
         let (mut found, mut coverage): (BTreeMap<String, Figures>, _) = (BTreeMap::new(), Coverage::default());
-        match &tenants {
-            None => coverage = read(api, None, range, budget, &mut found)?,
-            Some(tenants) => {
-                for tenant in tenants {
-                    found.entry(tenant.to_string()).or_default();
-                    coverage.merge(read(api, Some(tenant), range, budget, &mut found)?);
+        if let Some(scope) = &api.usage_scope {
+            let kept = Kept { api, scope, range, budget, before: told_before(api, scope, range, budget)? };
+            match &tenants {
+                None => coverage = kept.read(None, &mut found)?,
+                Some(tenants) => {
+                    for tenant in tenants {
+                        coverage.merge(kept.read(Some(tenant), &mut found)?);
+                    }
                 }
             }
         }
-        let stored = api.stored.as_ref().map(|stored| stored.stored()).unwrap_or_default();
+        tenants.iter().flatten().for_each(|tenant| _ = found.entry(tenant.to_string()).or_default());
+        let stored = api.stored.as_ref().map(|stored| stored.stored(budget)).transpose()?.unwrap_or_default();
         stored.missing.into_iter().for_each(|sentence| coverage.miss(sentence));
         if tenants.is_none() {
             stored.tenants.keys().for_each(|tenant| _ = found.entry(tenant.to_string()).or_default());
@@ -87,41 +108,76 @@ fn whole_tenants(scope: &Scope) -> Result<Vec<Arc<str>>, ApiError> {
     Ok(tenants)
 }
 
-/// Adds what the series of a tenant, or of all, have grown by.
-fn read(
-    api: &Api,
-    tenant: Option<&Arc<str>>,
-    range: TimeRange,
-    budget: &RequestBudget,
-    found: &mut BTreeMap<String, Figures>,
-) -> Result<Coverage, WeirError> {
-    let Some(scope) = &api.usage_scope else { return Ok(Coverage::default()) };
-    let names = Matcher::new(NAME, MatchOp::Regex, "weir_usage_.+_total").map_err(|error| error.to_string())?;
-    let matchers = std::iter::once(names).chain(tenant.map(|tenant| Matcher::equal("tenant", &**tenant))).collect();
-    let ms = |nanos: i64| nanos.div_euclid(SECOND / 1000);
-    let (start_ms, end_ms) = (ms(range.start), ms(range.end));
-    let select = MetricSelect { scope: scope.clone(), matchers, start_ms: ms(range.start.saturating_sub(BEFORE)), end_ms };
-    let mut cursor = api.metrics.cursor(&select, budget)?;
-    let mut series = Series::default();
-    while cursor.next(&mut series)? {
-        let label = |name: &str| series.labels.get(name).to_owned();
-        let name = label(NAME).trim_end_matches("_total").to_owned();
-        let grown = increase(&series.timestamps, &series.values, start_ms);
-        *found.entry(label("tenant")).or_default().entry((name, label("signal"))).or_default() += grown;
-    }
-    Ok(cursor.coverage())
+fn millis(nanos: i64) -> i64 {
+    nanos.div_euclid(SECOND / 1000)
 }
 
-/// What a counter has grown by from `start_ms` on: since its last sample before, or since zero, where it and each process behind it began.
-fn increase(timestamps: &[i64], values: &[f64], start_ms: i64) -> f64 {
-    let (mut last, mut sum) = (0.0, 0.0);
+fn select(scope: &Scope, matchers: Vec<Matcher>, start_ms: i64, end_ms: i64) -> MetricSelect {
+    MetricSelect { scope: scope.clone(), matchers, start_ms, end_ms }
+}
+
+/// The processes that told something shortly before the range: what they had not told of then was zero. All tell of the same series once
+/// they have told anything, because what they tell is counted for the tenant that keeps it.
+fn told_before(api: &Api, scope: &Scope, range: TimeRange, budget: &RequestBudget) -> Result<HashSet<Process>, WeirError> {
+    let name = Matcher::equal(NAME, format!("{INGESTED_RECORDS}_total"));
+    let (own, metrics) = (Matcher::equal("tenant", &*scope.one()?.tenant), Matcher::equal("signal", signal(Kind::Metrics)));
+    let (first, last) = (millis(range.start.saturating_sub(BEFORE)), millis(range.start).saturating_sub(1));
+    let mut cursor = api.metrics.cursor(&select(scope, vec![name, own, metrics], first, last), budget)?;
+    let (mut series, mut processes) = (Series::default(), HashSet::new());
+    while cursor.next(&mut series)? {
+        if !series.timestamps.is_empty() {
+            processes.insert(Process::of(&series.labels));
+        }
+    }
+    Ok(processes)
+}
+
+/// What processes have told.
+struct Kept<'a> {
+    api: &'a Api,
+    scope: &'a Scope,
+    range: TimeRange,
+    budget: &'a RequestBudget,
+    before: HashSet<Process>,
+}
+
+impl Kept<'_> {
+    /// Adds what the series of a tenant, or of all, have grown by.
+    fn read(&self, tenant: Option<&Arc<str>>, found: &mut BTreeMap<String, Figures>) -> Result<Coverage, WeirError> {
+        let names = Matcher::new(NAME, MatchOp::Regex, "weir_usage_.+_total").map_err(|error| error.to_string())?;
+        let matchers = std::iter::once(names).chain(tenant.map(|tenant| Matcher::equal("tenant", &**tenant))).collect();
+        let (before_ms, start_ms) = (millis(self.range.start.saturating_sub(BEFORE)), millis(self.range.start));
+        let select = select(self.scope, matchers, before_ms, millis(self.range.end));
+        let mut cursor = self.api.metrics.cursor(&select, self.budget)?;
+        let (mut series, mut is_whole) = (Series::default(), true);
+        while cursor.next(&mut series)? {
+            let label = |name: &str| series.labels.get(name).to_owned();
+            let (name, process) = (label(NAME).trim_end_matches("_total").to_owned(), Process::of(&series.labels));
+            let is_from_zero = process.started().is_some_and(|at| at >= start_ms) || self.before.contains(&process);
+            let (grown, knows_begin) = increase(&series.timestamps, &series.values, start_ms, is_from_zero);
+            is_whole &= knows_begin;
+            *found.entry(label("tenant")).or_default().entry((name, label("signal"))).or_default() += grown;
+        }
+        let mut coverage = cursor.coverage();
+        if !is_whole {
+            coverage.miss(UNKNOWN_BEGIN.to_owned());
+        }
+        Ok(coverage)
+    }
+}
+
+/// What a counter has grown by from `start_ms` on, since its last sample before; without one, since zero where it `is_from_zero`, or else
+/// since its first sample. And whether it is known what it was at `start_ms`.
+fn increase(timestamps: &[i64], values: &[f64], start_ms: i64, is_from_zero: bool) -> (f64, bool) {
+    let (mut last, mut sum, mut knows_begin) = (is_from_zero.then_some(0.0), 0.0, true);
     for (at, value) in timestamps.iter().zip(values).filter(|(_, value)| value.is_finite()) {
         if *at >= start_ms {
-            sum += if *value >= last { value - last } else { *value };
+            knows_begin &= last.is_some();
+            sum += (value - last.unwrap_or(*value)).max(0.0);
         }
-        last = *value;
+        last = Some(*value);
     }
-    sum
+    (sum, knows_begin)
 }
 
 fn shape(tenant: &str, figures: &Figures, stored: &[Amount]) -> Value {
@@ -149,16 +205,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_counter_counts_from_zero_or_from_what_it_was() {
-        let check = |samples: &[(i64, f64)], expected: f64| {
+    fn a_counter_counts_from_zero_where_its_process_began_in_the_range_or_from_what_it_was() {
+        let check = |samples: &[(i64, f64)], from_zero: (f64, bool), otherwise: (f64, bool)| {
             let (timestamps, values): (Vec<i64>, Vec<f64>) = samples.iter().copied().unzip();
-            assert_eq!(increase(&timestamps, &values, 100), expected, "{samples:?}");
+            assert_eq!(increase(&timestamps, &values, 100, true), from_zero, "{samples:?}");
+            assert_eq!(increase(&timestamps, &values, 100, false), otherwise, "{samples:?}");
         };
-        check(&[], 0.0);
-        check(&[(100, 5.0)], 5.0);
-        check(&[(99, 5.0)], 0.0);
-        check(&[(50, 3.0), (99, 5.0), (100, 7.0), (200, 7.0), (300, 10.0)], 5.0);
-        check(&[(99, 5.0), (100, 2.0), (200, 4.0)], 4.0);
-        check(&[(100, 5.0), (150, f64::NAN), (200, 6.0)], 6.0);
+        check(&[], (0.0, true), (0.0, true));
+        check(&[(100, 5.0)], (5.0, true), (0.0, false));
+        check(&[(100, 5.0), (200, 7.0)], (7.0, true), (2.0, false));
+        check(&[(99, 5.0)], (0.0, true), (0.0, true));
+        check(&[(50, 3.0), (99, 5.0), (100, 7.0), (200, 7.0), (300, 10.0)], (5.0, true), (5.0, true));
+        check(&[(100, 5.0), (150, f64::NAN), (200, 6.0)], (6.0, true), (1.0, false));
     }
 }

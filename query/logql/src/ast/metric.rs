@@ -1,5 +1,7 @@
 //! Range and vector aggregations, operators and functions.
 
+use weir_model::label::Matcher;
+
 use super::{CompareOp, Expr, LabelFilter, LogExpr, Unit};
 
 /// What is computed over a range of lines.
@@ -153,10 +155,9 @@ impl BinaryOp {
 /// whose series says in `__variant__` which one it is of.
 #[derive(Clone, Debug)]
 pub struct Variants {
-    /// At least one, each over the lines of `of`.
+    /// At least one, each over lines of these streams.
     pub each: Vec<Expr>,
-    pub of: LogExpr,
-    pub unwrap: Option<Unwrap>,
+    pub matchers: Vec<Matcher>,
     /// Nanoseconds.
     pub range: i64,
     /// Nanoseconds back.

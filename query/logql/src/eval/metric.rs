@@ -7,7 +7,7 @@ use weir_model::select::{Budget, Coverage, LogReader};
 use super::range::{RangeRequest, range};
 use super::{Answer, Series, Stats, Steps, Value, binary, vector};
 use crate::ast::{Expr, Grouping, LabelReplace, RangeAgg, RangeOp, VectorOp};
-use crate::error::QueryError;
+use crate::error::{QueryError, too_many_series};
 use crate::pipeline::labels::LabelSet;
 
 /// Says of a series which of the `variants` it is of, from 0.
@@ -95,6 +95,9 @@ impl Walk<'_> {
                 for (i, one) in variants.each.iter().enumerate() {
                     let series = vector_of(self.expr(one)?, count)?;
                     all.extend(series.into_iter().map(|one| Series { labels: one.labels.with(VARIANT, &i.to_string()), ..one }));
+                    if all.len() > self.options.series_max {
+                        return Err(too_many_series(self.options.series_max));
+                    }
                 }
                 Ok(Value::Vector(all))
             }

@@ -48,6 +48,12 @@ pub(super) fn translate(pattern: &str) -> Cow<'_, str> {
                     }
                 }
                 class = Some('[');
+                // A range that begins with `-`: Rust takes all that come first for letters.
+                if !out.ends_with(']') && rest.starts_with("--") && !rest.starts_with("--]") {
+                    out.push_str("\\-");
+                    rest = &rest[1..];
+                    class = Some('\\');
+                }
             }
             ('[', Some(_)) if tail.starts_with(':') && tail.contains(":]") => {
                 let end = tail.find(":]").map_or(0, |at| at + 2);
@@ -110,6 +116,10 @@ mod tests {
         check("[[:x]+", r"[\[:x]+", "[:x");
         check("[a&&b]+", r"[a&\&b]+", "a&b");
         check("[+--]+", r"[+-\-]+", "+,-");
+        check("[--a]+", r"[\--a]+", "-3a");
+        check("[^--a]+", r"[^\--a]+", "+z");
+        check("[---b]+", r"[\--\-b]+", "-b");
+        check("[--]+", r"[-\-]+", "--");
         check(r"\x{41}\p{Greek}[\x{42}{]", r"\x{41}\p{Greek}[\x{42}{]", "Aα{");
         check("ü{", r"ü\{", "ü{");
     }

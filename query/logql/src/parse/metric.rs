@@ -201,7 +201,13 @@ impl Parser<'_> {
             return self.unexpected("of and the lines, such as of ({app=\"x\"}[5m])");
         }
         self.want("(")?;
+        let of_at = self.at();
         let RangeAgg { log, unwrap, range, offset, .. } = self.deeper(Parser::log_range)?;
+        if !log.stages.is_empty() || unwrap.is_some() {
+            let at = log.stages.first().map_or(of_at, |stage| stage.at);
+            let message = "behind of stand streams and a range only: filters, parsers and unwrap belong to each variant";
+            return Err(self.wrong_at(at, message));
+        }
         self.want(")")?;
         for (one, at) in each.iter().zip(places) {
             let same = |agg: &RangeAgg| agg.range == range && agg.offset == offset && same_streams(&agg.log, &log);
@@ -210,7 +216,7 @@ impl Parser<'_> {
                     .wrong_at(at, "a variant is a range aggregation of the streams and the range behind of, or one around it"));
             }
         }
-        Ok(Expr::Variants(Box::new(Variants { each, of: log, unwrap, range, offset })))
+        Ok(Expr::Variants(Box::new(Variants { each, matchers: log.matchers, range, offset })))
     }
 
     /// `{…} | pipeline [5m] offset 1m`; the range may also stand before the pipeline, and behind brackets around the lines.

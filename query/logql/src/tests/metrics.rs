@@ -166,4 +166,11 @@ fn too_many_series_are_refused() {
     assert_eq!(error.to_string(), expected);
     let summed = format!("sum by (pod) ({query})");
     assert!(metric(&store(), &summed, &parse(&summed).unwrap(), &options, &NoBudget).is_ok(), "summed as they come");
+    // Variants share the limit.
+    let of = |variants: &str| format!(r#"variants({variants}) of ({{app="x"}}[10s])"#);
+    let one = r#"count_over_time({app="x"}[10s])"#;
+    let (fits, many) = (of(one), of(&format!("{one}, sum({one})")));
+    assert!(metric(&store(), &fits, &parse(&fits).unwrap(), &options, &NoBudget).is_ok(), "two series");
+    let error = metric(&store(), &many, &parse(&many).unwrap(), &options, &NoBudget).unwrap_err();
+    assert_eq!(error.to_string(), expected);
 }

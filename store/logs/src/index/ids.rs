@@ -8,7 +8,7 @@ use roaring::RoaringBitmap;
 
 use super::super::predicate::Edge;
 use super::super::tokens::{NUMBER_BYTES_MIN, TOKEN_BYTES_MAX};
-use super::table::{Table, TableBuilder};
+use super::table::{SECTION_BYTES_MAX, Table, TableBuilder};
 use weir_blocks::packed::{Cursor, put_varint};
 
 /// Fewest digits of a hexadecimal number that is taken for an id: shorter ones are words, such as the middle of a UUID.
@@ -126,14 +126,15 @@ impl Ids {
     /// Of a block of so many chunks; errors are sentences.
     pub(super) fn decode(section: &[u8], documents: u32) -> Result<Self, String> {
         let mut cursor = Cursor::new(section);
-        let mut tables = BTreeMap::new();
+        let (mut tables, mut left) = (BTreeMap::new(), SECTION_BYTES_MAX);
         for _ in 0..cursor.count(3)? {
             let shape = match cursor.array::<2>()? {
                 [0, length] if (1..=HEX_BYTES_MAX).contains(&usize::from(length)) => Shape::Hex(length.into()),
                 [1, length] if (1..=TOKEN_BYTES_MAX).contains(&usize::from(length)) => Shape::Text(length.into()),
                 [code, length] => return Err(format!("ids of {length} characters are coded as {code}")),
             };
-            let table = Table::decode(&mut cursor, shape.width(), documents).map_err(|error| format!("{shape:?}: {error}"))?;
+            let table = Table::decode(&mut cursor, shape.width(), documents, &mut left);
+            let table = table.map_err(|error| format!("{shape:?}: {error}"))?;
             if tables.insert(shape, table).is_some() {
                 return Err(format!("two tables of {shape:?}"));
             }

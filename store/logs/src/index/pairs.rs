@@ -3,7 +3,7 @@
 use roaring::RoaringBitmap;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::table::{Table, TableBuilder};
+use super::table::{SECTION_BYTES_MAX, Table, TableBuilder};
 use weir_blocks::packed::Cursor;
 
 /// 32 bits: of a million pairs in a block one question in four thousand reads a chunk for nothing.
@@ -57,7 +57,7 @@ impl Pairs {
     /// Of a block of so many chunks; errors are sentences.
     pub(super) fn decode(section: &[u8], documents: u32) -> Result<Self, String> {
         let mut cursor = Cursor::new(section);
-        let table = Table::decode(&mut cursor, HASH_BYTES, documents)?;
+        let table = Table::decode(&mut cursor, HASH_BYTES, documents, &mut { SECTION_BYTES_MAX })?;
         cursor.end()?;
         Ok(Self(table))
     }

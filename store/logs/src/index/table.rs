@@ -8,6 +8,9 @@ use weir_blocks::packed::{Cursor, UNPACKED_BYTES_MAX, put_packed, put_varint};
 /// Bytes of each row that are stored by column: of rows in ascending order these repeat, and take next to no room.
 const COLUMNS: usize = 3;
 
+/// Bytes that all tables of a section may have unpacked.
+pub(super) const SECTION_BYTES_MAX: usize = UNPACKED_BYTES_MAX;
+
 /// Gathers rows: one for each chunk that has it, chunks ascending.
 pub(super) struct TableBuilder {
     width: usize,
@@ -80,11 +83,17 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Reads what [`TableBuilder::finish`] wrote, of a block of so many chunks. Errors are sentences.
-    pub(super) fn decode(cursor: &mut Cursor<'_>, width: usize, documents: u32) -> Result<Self, String> {
+    /// Reads what [`TableBuilder::finish`] wrote, of a block of so many chunks. What it unpacks is taken from `left`, which all
+    /// tables of a section share: see [`SECTION_BYTES_MAX`]. Errors are sentences.
+    pub(super) fn decode(cursor: &mut Cursor<'_>, width: usize, documents: u32, left: &mut usize) -> Result<Self, String> {
+        let mut unpacked = |cursor: &mut Cursor<'_>| {
+            let run = cursor.unpacked(*left)?;
+            *left -= run.len();
+            Ok::<_, String>(run)
+        };
         let count = usize::try_from(cursor.varint()?).map_err(|error| error.to_string())?;
-        let columns = cursor.unpacked(UNPACKED_BYTES_MAX)?;
-        let rest = cursor.unpacked(UNPACKED_BYTES_MAX)?;
+        let columns = unpacked(cursor)?;
+        let rest = unpacked(cursor)?;
         let by_column = COLUMNS.min(width);
         if count.checked_mul(by_column) != Some(columns.len()) || count.checked_mul(width - by_column) != Some(rest.len()) {
             return Err(format!("{} and {} bytes of {count} rows of {width}", columns.len(), rest.len()));
@@ -98,14 +107,18 @@ impl Table {
         if !rows.chunks_exact(width).zip(rows.chunks_exact(width).skip(1)).all(|(row, next)| row < next) {
             return Err(format!("{count} rows do not ascend"));
         }
-        let counts = cursor.unpacked(UNPACKED_BYTES_MAX)?;
-        let packed = cursor.unpacked(UNPACKED_BYTES_MAX)?;
+        let counts = unpacked(cursor)?;
+        let packed = unpacked(cursor)?;
         let (mut counts, mut deltas) = (Cursor::new(&counts), Cursor::new(&packed));
         let (mut starts, mut chunks) = (Vec::with_capacity(count + 1), Vec::new());
         for _ in 0..count {
             starts.push(chunks.len() as u32);
             let mut chunk = 0;
-            for place in 0..counts.varint()? {
+            let places = counts.varint()?;
+            if places == 0 {
+                return Err("a row of no chunk".into());
+            }
+            for place in 0..places {
                 let delta = deltas.varint()?;
                 chunk = delta.checked_add(chunk).filter(|_| place == 0 || delta > 0).ok_or("chunks do not ascend")?;
                 chunks.push(u32::try_from(chunk).ok().filter(|chunk| *chunk < documents).ok_or("a chunk that is not there")?);
@@ -179,7 +192,7 @@ mod tests {
                 );
             }
             let bytes = table(width, &pushed);
-            let decoded = Table::decode(&mut Cursor::new(&bytes), width, 20).unwrap();
+            let decoded = Table::decode(&mut Cursor::new(&bytes), width, 20, &mut { SECTION_BYTES_MAX }).unwrap();
             for (i, row) in rows.iter().enumerate() {
                 let expected: Vec<u32> = (0..20).filter(|chunk| chunk % (i as u32 + 1) == 0).collect();
                 assert_eq!(chunks(&decoded, row), expected, "row {i} of {width}");
@@ -197,7 +210,7 @@ mod tests {
     #[test]
     fn tables_that_lie_are_refused() {
         let check = |bytes: &[u8], width, documents, expected: &str| {
-            let error = Table::decode(&mut Cursor::new(bytes), width, documents).err().unwrap();
+            let error = Table::decode(&mut Cursor::new(bytes), width, documents, &mut 100).err().unwrap();
             assert!(error.contains(expected), "{error:?}, expected {expected:?}");
         };
         let bytes = table(2, &[(&[1, 2], 0), (&[3, 4], 1)]);
@@ -207,5 +220,21 @@ mod tests {
         let mut swapped = table(1, &[(&[1], 0), (&[3], 1)]);
         swapped[3] = 9;
         check(&swapped, 1, 2, "2 rows do not ascend");
+        let mut without = table(1, &[(&[1], 0), (&[3], 1)]);
+        let counts = without.len() - 8;
+        assert_eq!(without[counts..], [2, 2, 1, 1, 2, 2, 0, 1]);
+        without[counts + 3] = 0;
+        check(&without, 1, 2, "a row of no chunk");
+    }
+
+    #[test]
+    fn tables_of_a_section_share_one_allowance() {
+        let bytes = table(4, &[(&[1, 2, 3, 4], 0), (&[1, 2, 3, 9], 0)]);
+        // Two rows, and of each a count and a chunk.
+        let mut left = 23;
+        assert!(Table::decode(&mut Cursor::new(&bytes), 4, 1, &mut left).is_ok());
+        assert_eq!(left, 11);
+        let error = Table::decode(&mut Cursor::new(&bytes), 4, 1, &mut left).err().unwrap();
+        assert!(error.contains("at most 1 are expected"), "{error}");
     }
 }

@@ -22,6 +22,7 @@ use super::super::predicate::{AnyCase, Edge};
 use super::super::tokens::{LONG, SEPARATOR};
 use super::files::{self, SectionDirectory};
 use weir_blocks::StoreError;
+use weir_blocks::limits::UNPACKED_BYTES_MAX;
 
 /// Sizes tantivy's table of terms at the start; it grows beyond.
 const WRITER_BYTES: usize = 32 << 20;
@@ -113,15 +114,25 @@ impl Terms {
         }
     }
 
-    /// Chunks with tokens that pass.
-    fn add_chunks_where(&self, mut passes: impl FnMut(&[u8]) -> bool, found: &mut RoaringBitmap) -> io::Result<()> {
-        let mut stream = self.inverted.terms().stream()?;
+    /// All terms. A few bytes may say a dictionary of more terms than anybody can count, so that it has to say how many: errors
+    /// when there are more, or when they have more than [`UNPACKED_BYTES_MAX`] bytes.
+    fn each(&self, mut take: impl FnMut(&[u8], &TermInfo) -> io::Result<()>) -> io::Result<()> {
+        let terms = self.inverted.terms();
+        let (mut stream, mut count, mut bytes) = (terms.stream()?, 0, 0);
         while stream.advance() {
-            if passes(stream.key()) {
-                self.add_postings(stream.value(), found)?;
+            count += 1;
+            bytes += stream.key().len() + 1;
+            if count > terms.num_terms() || bytes > UNPACKED_BYTES_MAX {
+                return Err(io::Error::other(format!("more terms than it says: {} are expected", terms.num_terms())));
             }
+            take(stream.key(), stream.value())?;
         }
         Ok(())
+    }
+
+    /// Chunks with tokens that pass.
+    fn add_chunks_where(&self, mut passes: impl FnMut(&[u8]) -> bool, found: &mut RoaringBitmap) -> io::Result<()> {
+        self.each(|term, info| if passes(term) { self.add_postings(info, found) } else { Ok(()) })
     }
 
     fn add_postings(&self, info: &TermInfo, found: &mut RoaringBitmap) -> io::Result<()> {
@@ -148,12 +159,12 @@ impl Words {
     pub(super) fn open(section: &[u8]) -> Result<Self, String> {
         let terms = Terms::open(section)?;
         let mut text = vec![SEPARATOR];
-        let mut stream = terms.inverted.terms().stream().map_err(|error| error.to_string())?;
-        while stream.advance() {
-            text.extend_from_slice(stream.key());
+        let copied = terms.each(|term, _| {
+            text.extend_from_slice(term);
             text.push(SEPARATOR);
-        }
-        drop(stream);
+            Ok(())
+        });
+        copied.map_err(|error| error.to_string())?;
         Ok(Self { terms, text, section_bytes: section.len() })
     }
 
@@ -230,5 +241,26 @@ impl FormerIndex {
         let mut part = AnyCase::new(edge, part);
         self.terms.add_chunks_where(|token| part.is_in(token), &mut found)?;
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dictionary_has_no_more_terms_than_it_says() {
+        let mut builder = WordsBuilder::new().unwrap();
+        ["ant", "bee", "cat", "dog", "eel"].iter().for_each(|word| builder.push(word.as_bytes()));
+        builder.end_chunk().unwrap();
+        let section = builder.finish().unwrap();
+        assert_eq!(Words::open(&section).map(|words| words.text.len()), Ok(21));
+        let said = 5_u64.to_le_bytes();
+        let refused = section.windows(8).enumerate().filter(|(_, bytes)| *bytes == said).filter(|(at, _)| {
+            let mut lies = section.clone();
+            lies[*at] = 1;
+            Words::open(&lies).is_err_and(|error| error.contains("more terms than it says"))
+        });
+        assert_eq!(refused.count(), 1);
     }
 }

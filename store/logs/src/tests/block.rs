@@ -1,21 +1,28 @@
 //! A block's bytes, and what becomes of them when they are damaged.
 
-use super::*;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-#[test]
-fn golden_bytes() {
+use super::*;
+use weir_blocks::block::BlockData;
+
+fn golden() -> BuiltBlock {
     let head = engine(1 << 20).head();
     let attributes = Labels::from_pairs([("user", "7")]);
     let mut lines = vec![TestLine::new(SECOND, "one"), TestLine::new(12 * SECOND, "two lines"), TestLine::new(2 * SECOND, "")];
     lines[1] = TestLine { severity: 17, trace: 1, sequence: 14, attributes, ..lines[1].clone() };
     insert(&head, 300, &[TestSection { tenant: "a", stream: Labels::from_pairs([("pod", "p")]), lines }]);
-    let block = head.build().unwrap().remove(0);
+    head.build().unwrap().remove(0)
+}
+
+#[test]
+fn golden_bytes() {
+    let block = golden();
     let hex = |name: &str| {
         let bytes = &block.data.sections.iter().find(|(own, _)| *own == name).unwrap().1;
         hex::encode(bytes)
     };
     let golden: Vec<&str> = include_str!("../golden.hex").lines().collect();
-    assert_eq!([hex("chunks.1"), hex("streams.1"), hex("directory.1")].join("\n"), golden.join("\n"));
+    assert_eq!([hex("chunks.2"), hex("streams.1"), hex("directory.1")].join("\n"), golden.join("\n"));
     let golden: Vec<&str> = include_str!("../golden_ids.hex").lines().collect();
     assert_eq!([hex("ids.1"), hex("pairs.1")].join("\n"), golden.join("\n"));
     let golden: Vec<&str> = include_str!("../golden_places.hex").lines().collect();
@@ -25,6 +32,30 @@ fn golden_bytes() {
         (block.summary.records, block.summary.raw_bytes, block.summary.first, block.summary.last),
         (3, 12, SECOND, 12 * SECOND)
     );
+}
+
+/// Blocks of earlier builds: the same lines.
+#[test]
+fn chunks_of_version_1_are_read_and_merged() {
+    let engine = engine(1 << 20);
+    let built = golden();
+    let mut data = built.data.clone();
+    let chunk = hex::decode(include_str!("../golden_chunk_1.hex").trim()).unwrap();
+    let directory = include_str!("../golden_directory_1.hex");
+    data.sections.retain(|(name, _)| !["chunks.2", "directory.1"].contains(name));
+    data.sections.extend([("chunks.1", chunk), ("directory.1", hex::decode(directory.trim()).unwrap())]);
+    let open = |data: &BlockData| Arc::new(engine.open(Arc::new(MemoryBlob::new("x", data.encode(Kind::Logs)))).unwrap());
+    let (old, new) = (open(&data), open(&built.data));
+    engine.verify(&old, &built.summary).unwrap();
+    let lines = |block: Arc<LogsBlock>| {
+        visit(
+            &reader(vec![BlockView { summary: built.summary.clone(), block, hidden: Default::default() }], Vec::new()),
+            &select(Vec::new()),
+        )
+    };
+    assert_eq!(lines(Arc::clone(&old)), lines(new));
+    let merged = engine.merge(&[old]).unwrap();
+    assert_eq!(merged[0].data.sections[0], built.data.sections[0]);
 }
 
 #[test]
@@ -46,6 +77,25 @@ fn a_damaged_chunk_is_named_and_the_others_answer() {
     let expected = "logs/00005/blocks/x is corrupt: chunk 0: checksum ";
     assert!(coverage.missing[0].starts_with(expected), "{}", coverage.missing[0]);
     assert!(engine.merge(&[block]).is_err());
+}
+
+/// And its index knows their words, though none of their bodies was rendered.
+#[test]
+fn a_merge_copies_chunks_that_are_large_enough() {
+    let engine = engine(100);
+    let blocks = open_built(&engine, "sealed", ten_chunks(&engine));
+    let merged = engine.merge(&[Arc::clone(&blocks[0].block)]).unwrap();
+    let chunks = |built: &BuiltBlock| built.data.sections.iter().find(|(name, _)| *name == "chunks.2").unwrap().1.clone();
+    assert_eq!(chunks(&merged[0]), chunks(&ten_chunks(&engine)[0]));
+    // With room for two in a chunk they are made anew.
+    let joined = LogsEngine::new(LogsOptions { chunk_bytes: 400, index_cache_bytes: 1 << 20 });
+    let together = joined.merge(&[Arc::clone(&blocks[0].block)]).unwrap();
+    assert!(open_built(&joined, "joined", together)[0].block.chunks() < 10);
+    let (reader, budget) = (reader(open_built(&engine, "merged", merged), Vec::new()), Spent::default());
+    let select = select(vec![LineFilter::Contains(vec![b"word3x ".to_vec()])]);
+    let mut collect = Collect::default();
+    reader.visit(&select, &budget, &mut collect).unwrap();
+    assert_eq!((collect.lines.len(), *budget.0.lock().unwrap()), (1, 1));
 }
 
 #[test]
@@ -91,6 +141,48 @@ fn a_damaged_index_costs_no_line() {
             );
             assert_eq!(visit(&reader(vec![view], Vec::new()), &needle).len(), 1, "{name} of {bytes:?}");
         }
+    }
+}
+
+/// Answers all reads but one.
+struct FailsOnce {
+    blob: MemoryBlob,
+    reads: AtomicU64,
+    fails_at: u64,
+}
+
+impl Blob for FailsOnce {
+    fn path(&self) -> &str {
+        self.blob.path()
+    }
+    fn len(&self) -> u64 {
+        self.blob.len()
+    }
+    fn read(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        if self.reads.fetch_add(1, Ordering::Relaxed) == self.fails_at {
+            Err(StoreError::Unavailable)
+        } else {
+            self.blob.read(range)
+        }
+    }
+}
+
+/// A store that fails for a moment does not make a block corrupt, whichever of its sections was asked for.
+#[test]
+fn a_failed_read_is_not_taken_for_damage() {
+    let engine = engine(100);
+    let built = ten_chunks(&engine);
+    for fails_at in 0.. {
+        let blob = MemoryBlob::new("logs/00005/blocks/x", built[0].data.encode(Kind::Logs));
+        let blob = Arc::new(FailsOnce { blob, reads: AtomicU64::new(0), fails_at });
+        let opened = engine.open(Arc::clone(&blob) as Arc<dyn Blob>);
+        if blob.reads.load(Ordering::Relaxed) <= fails_at {
+            let error = engine.verify(&opened.unwrap(), &built[0].summary).unwrap_err();
+            assert!(matches!(error, StoreError::Unavailable), "{error:?}");
+            return;
+        }
+        let error = opened.err();
+        assert!(matches!(error, Some(StoreError::Unavailable)), "read {fails_at}: {error:?}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is hidden is as if it were not there: what is shown is what a plain list without it has; and what a rewrite leaves is the same.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
 use weir_blocks::hidden::{Hidden, Periods};
@@ -8,6 +8,8 @@ use weir_model::deletion::{DeletionQuery, DeletionRequest};
 use weir_model::label::{MatchOp, Matcher};
 
 use super::list::{any_record, check_context, check_volume, expected};
+use super::patterns::pattern_of;
+use super::segment::{cursors, shown as without};
 use super::*;
 
 fn any_deletion() -> impl Strategy<Value = DeletionRequest> {
@@ -54,6 +56,26 @@ fn check(name: &str, reader: &LogsReader, (everything, shown): (&[OwnedLine], &[
     }
 }
 
+/// What chunks tell without giving their lines is of lines alone that are shown.
+fn check_told(views: &[BlockView<LogsEngine>], hidden: &Hidden, shown: &[OwnedLine]) {
+    let plan = Arc::new(LogsPlan::new(&select(Vec::new())));
+    let (mut times, mut patterns) = (Vec::new(), Patterns::new(SECOND, usize::MAX));
+    let cursors = views.iter().flat_map(|view| cursors([&view.block], &plan, &NoBudget));
+    for entry in cursors.flat_map(|cursor| without(cursor, hidden.clone())) {
+        let Ok((_, chunk)) = entry else { panic!("a chunk cannot be read") };
+        chunk.line_times(TimeRange::ALL, &mut |time| times.push(time)).unwrap();
+        chunk.patterns(&plan, &mut patterns).unwrap();
+    }
+    times.sort_unstable();
+    let mut wanted: Vec<UnixNanos> = shown.iter().map(|line| line.timestamp).collect();
+    wanted.sort_unstable();
+    assert_eq!(times, wanted);
+    let mut counts = BTreeMap::new();
+    shown.iter().for_each(|line| *counts.entry(pattern_of(&line.body)).or_insert(0) += 1);
+    let found: BTreeMap<String, u64> = patterns.finish().0.into_iter().map(|one| (one.text.clone(), one.count())).collect();
+    assert_eq!(found, counts);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -83,6 +105,7 @@ proptest! {
             LogsReader { views: Arc::new(views), tails: Arc::new(FixedTails(Mutex::default())) }
         };
         let hiding = sealed.iter().map(|view| BlockView { hidden: hidden.clone(), ..view.clone() }).collect();
+        check_told(&sealed, &hidden.clone().with(horizon.as_ref()), &shown);
         check("hidden in a block", &reader(hiding, Vec::new()), (&everything, &shown), seed);
         check("old in a head", &reader(Vec::new(), vec![head]), (&everything, &young), seed);
 

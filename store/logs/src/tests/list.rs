@@ -145,12 +145,15 @@ proptest! {
         let both: Vec<_> = sealed.concat();
         let opened: Vec<_> = both.iter().map(|view| Arc::clone(&view.block)).collect();
         let merged = open_built(&engine, "merged", engine.merge(&opened).unwrap());
+        let before = count::without_details(&engine, &halves);
+        let former: Vec<_> = before.iter().map(|view| Arc::clone(&view.block)).collect();
         let shapes = [
             ("head", reader(Vec::new(), vec![whole])),
             ("block and head", reader(sealed[0].clone(), vec![Arc::clone(&halves[1])])),
             ("blocks", reader(both, Vec::new())),
             ("merged", reader(merged, Vec::new())),
-            ("blocks of an earlier build", reader(count::without_details(&engine, &halves), Vec::new())),
+            ("merged of an earlier build", reader(open_built(&engine, "later", engine.merge(&former).unwrap()), Vec::new())),
+            ("blocks of an earlier build", reader(before, Vec::new())),
         ];
         for (name, reader) in &shapes {
             assert_eq!(visit(reader, &select), wanted, "{name}");

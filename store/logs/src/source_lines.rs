@@ -1,0 +1,302 @@
+//! The lines of one chunk, opened: as columns of version 1, as stored, or as the sections of a head's open chunk. What is hidden of
+//! them is as if it were not there.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use weir_model::id::LineId;
+use weir_model::log::LogRecord;
+use weir_model::time::{TimeRange, UnixNanos};
+
+use super::chunk::Lines;
+use super::filter::Filters;
+use super::part::Part;
+use super::patterns::pattern_of;
+use super::places::PlaceRun;
+use super::schema::{Place, level_of};
+use super::stored::StoredLines;
+use super::tokens::Tokens;
+use weir_blocks::StoreError;
+use weir_blocks::hidden::HiddenRows;
+
+/// A chunk's lines, without hidden ones. What of an encoded chunk cannot be read is an error of what asks for it first.
+pub(crate) struct SourceLines {
+    lines: AllLines,
+    hidden: HiddenRows,
+    /// Lines that are not hidden, ascending; `None` when all are.
+    shown: Option<Vec<u32>>,
+}
+
+enum AllLines {
+    /// Of version 1.
+    Decoded(Box<Lines>),
+    Stored(Box<StoredLines>, ChunkName),
+    Parts(Arc<Vec<Arc<Part>>>),
+}
+
+/// What errors call a chunk.
+#[derive(Clone)]
+pub(crate) struct ChunkName {
+    pub(crate) path: Arc<str>,
+    pub(crate) chunk: Option<u32>,
+}
+
+impl ChunkName {
+    /// Of one that a head has encoded.
+    pub(crate) fn of_head() -> Self {
+        Self { path: "a head's chunk".into(), chunk: None }
+    }
+
+    fn corrupt(&self, detail: String) -> StoreError {
+        StoreError::corrupt(&self.path, self.chunk.map_or(detail.clone(), |chunk| format!("chunk {chunk}: {detail}")))
+    }
+}
+
+impl SourceLines {
+    /// Of an encoded chunk; only its checksum is checked.
+    pub(crate) fn stored(bytes: Bytes, name: ChunkName) -> Result<Self, StoreError> {
+        let lines = StoredLines::open(bytes).map_err(|detail| name.corrupt(detail))?;
+        Ok(AllLines::Stored(Box::new(lines), name).into())
+    }
+
+    /// Of version 1.
+    pub(crate) fn decoded(lines: Lines) -> Self {
+        AllLines::Decoded(Box::new(lines)).into()
+    }
+
+    pub(crate) fn of_parts(parts: Arc<Vec<Arc<Part>>>) -> Self {
+        AllLines::Parts(parts).into()
+    }
+
+    /// Without these lines. Reads all; errors with `Corrupt`.
+    pub(crate) fn hiding(self, hidden: HiddenRows) -> Result<Self, StoreError> {
+        let mut shown = Vec::new();
+        for i in 0..self.lines.len() {
+            if !self.lines.with(i, |_, record| hidden.has(record.timestamp, record.body))? {
+                shown.push(i as u32);
+            }
+        }
+        Ok(Self { lines: self.lines, hidden, shown: Some(shown) })
+    }
+
+    /// Unpacks and checks everything.
+    pub(crate) fn load(&self) -> Result<(), StoreError> {
+        match &self.lines {
+            AllLines::Stored(lines, name) => lines.load().map_err(|detail| name.corrupt(detail)),
+            AllLines::Decoded(_) | AllLines::Parts(_) => Ok(()),
+        }
+    }
+
+    /// Gives every line in the range that passes, in source order.
+    pub(crate) fn visit(
+        &self,
+        range: TimeRange,
+        filters: &Filters,
+        take: &mut dyn FnMut(LineId, LogRecord<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, StoreError> {
+        if self.shown.is_none() {
+            return self.lines.visit(range, filters, take);
+        }
+        self.lines.visit(range, filters, &mut |id, record| {
+            if self.hidden.has(record.timestamp, record.body) { ControlFlow::Continue(()) } else { take(id, record) }
+        })
+    }
+
+    /// An encoded chunk of which nothing is hidden: columns say what its lines have.
+    fn whole(&self) -> Option<(&StoredLines, &ChunkName)> {
+        match &self.lines {
+            AllLines::Stored(lines, name) if self.shown.is_none() => Some((lines, name)),
+            _ => None,
+        }
+    }
+
+    /// Gives the time of every line in the range; of an encoded chunk nothing else is unpacked unless lines are hidden.
+    pub(crate) fn times(&self, range: TimeRange, take: &mut dyn FnMut(UnixNanos)) -> Result<(), StoreError> {
+        if let Some((lines, name)) = self.whole() {
+            let times = lines.times().map_err(|detail| name.corrupt(detail))?;
+            times.iter().filter(|time| range.contains(**time)).for_each(|time| take(*time));
+            return Ok(());
+        }
+        let all = self.visit(range, &Filters::new(&[]), &mut |_, record| {
+            take(record.timestamp);
+            ControlFlow::Continue(())
+        });
+        all.map(drop)
+    }
+
+    /// Gives the timestamp, the level and the bytes of the body of every line in the range; no body is rendered
+    /// unless lines are hidden.
+    pub(crate) fn measure(&self, range: TimeRange, take: &mut dyn FnMut(UnixNanos, u8, usize)) -> Result<(), StoreError> {
+        if let Some((lines, name)) = self.whole() {
+            let columns = || -> Result<_, String> { Ok((lines.times()?, lines.severities()?, lines.lengths()?)) };
+            let (times, severities, lengths) = columns().map_err(|detail| name.corrupt(detail))?;
+            for i in (0..lines.len()).filter(|i| range.contains(times[*i])) {
+                take(times[i], level_of(severities[i]), lengths[i] as usize);
+            }
+            return Ok(());
+        }
+        let all = self.visit(range, &Filters::new(&[]), &mut |_, record| {
+            take(record.timestamp, level_of(record.severity), record.body.len());
+            ControlFlow::Continue(())
+        });
+        all.map(drop)
+    }
+
+    /// Gives the time and the pattern of every line in the range that passes.
+    pub(crate) fn patterns(
+        &self,
+        range: TimeRange,
+        filters: &Filters,
+        take: &mut dyn FnMut(UnixNanos, &str),
+    ) -> Result<(), StoreError> {
+        if let Some((lines, name)) = self.whole() {
+            return lines.patterns(range, filters, take).map_err(|detail| name.corrupt(detail));
+        }
+        let all = self.visit(range, filters, &mut |_, record| {
+            take(record.timestamp, &pattern_of(record.body));
+            ControlFlow::Continue(())
+        });
+        all.map(drop)
+    }
+
+    /// Number of lines.
+    pub(crate) fn len(&self) -> usize {
+        self.shown.as_ref().map_or_else(|| self.lines.len(), Vec::len)
+    }
+
+    /// Which line has this place.
+    pub(crate) fn find(&self, place: Place) -> Result<Option<usize>, StoreError> {
+        let Some(at) = self.lines.find(place)? else { return Ok(None) };
+        Ok(self.shown.as_ref().map_or(Some(at), |shown| shown.binary_search(&(at as u32)).ok()))
+    }
+
+    /// Line `i`.
+    pub(crate) fn with<T>(&self, i: usize, take: impl FnOnce(LineId, LogRecord<'_>) -> T) -> Result<T, StoreError> {
+        self.lines.with(self.shown.as_ref().map_or(i, |shown| shown[i] as usize), take)
+    }
+
+    /// Each column's name with its bytes before compression and as stored; none of version 1.
+    pub(crate) fn column_bytes(&self) -> Vec<(&'static str, u64, u64)> {
+        match &self.lines {
+            AllLines::Stored(lines, _) => lines.column_bytes(),
+            AllLines::Decoded(_) | AllLines::Parts(_) => Vec::new(),
+        }
+    }
+
+    /// The tokens of an encoded chunk that is not of version 1.
+    pub(crate) fn tokens(&self) -> Result<Option<Tokens>, StoreError> {
+        match &self.lines {
+            AllLines::Stored(lines, name) => lines.tokens().map(Some).map_err(|detail| name.corrupt(detail)),
+            AllLines::Decoded(_) | AllLines::Parts(_) => Ok(None),
+        }
+    }
+
+    /// Where lines of an encoded chunk lie.
+    pub(crate) fn place_runs(&self) -> Result<Vec<PlaceRun>, StoreError> {
+        match &self.lines {
+            AllLines::Decoded(lines) => Ok(lines.place_runs().collect()),
+            AllLines::Stored(lines, name) => lines.place_runs().map_err(|detail| name.corrupt(detail)),
+            AllLines::Parts(_) => Ok(Vec::new()),
+        }
+    }
+}
+
+impl From<AllLines> for SourceLines {
+    fn from(lines: AllLines) -> Self {
+        Self { lines, hidden: HiddenRows::default(), shown: None }
+    }
+}
+
+impl AllLines {
+    fn visit(
+        &self,
+        range: TimeRange,
+        filters: &Filters,
+        take: &mut dyn FnMut(LineId, LogRecord<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, StoreError> {
+        let mut flow = ControlFlow::Continue(());
+        match self {
+            Self::Decoded(lines) => {
+                let (bodies, ends) = lines.bodies();
+                filters.select(bodies, ends, |i, _| {
+                    let (id, record) = lines.get(i);
+                    if range.contains(record.timestamp) {
+                        flow = take(id, record);
+                    }
+                    flow
+                });
+            }
+            Self::Stored(lines, name) => return lines.visit(range, filters, take).map_err(|detail| name.corrupt(detail)),
+            Self::Parts(parts) => {
+                for (id, record) in parts.iter().flat_map(|part| part_lines(part)) {
+                    if range.contains(record.timestamp) && filters.passes(record.body) {
+                        flow = take(id, record);
+                    }
+                    if flow.is_break() {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(flow)
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Decoded(lines) => lines.len(),
+            Self::Stored(lines, _) => lines.len(),
+            Self::Parts(parts) => parts.iter().map(|part| part.batch.len()).sum(),
+        }
+    }
+
+    fn find(&self, place: Place) -> Result<Option<usize>, StoreError> {
+        match self {
+            Self::Decoded(lines) => Ok(lines.find(place)),
+            Self::Stored(lines, name) => lines.find(place).map_err(|detail| name.corrupt(detail)),
+            Self::Parts(parts) => {
+                let mut before = 0;
+                Ok(parts.iter().find_map(|part| {
+                    let found = part.find(place).map(|i| before + i);
+                    before += part.batch.len();
+                    found
+                }))
+            }
+        }
+    }
+
+    fn with<T>(&self, i: usize, take: impl FnOnce(LineId, LogRecord<'_>) -> T) -> Result<T, StoreError> {
+        match self {
+            Self::Decoded(lines) => {
+                let (id, record) = lines.get(i);
+                Ok(take(id, record))
+            }
+            Self::Stored(lines, name) => {
+                let mut body = Vec::new();
+                let rendered = lines.render(i, &mut body).and_then(|()| lines.record(i, &body));
+                rendered.map(|(id, record)| take(id, record)).map_err(|detail| name.corrupt(detail))
+            }
+            Self::Parts(parts) => {
+                let mut rest = i;
+                let mut parts = parts.iter();
+                let part = loop {
+                    let part = parts.next().expect("invariant: i is below len");
+                    match rest.checked_sub(part.batch.len()) {
+                        Some(left) => rest = left,
+                        None => break part,
+                    }
+                };
+                Ok(take(part_id(part, rest), part.batch.get(rest)))
+            }
+        }
+    }
+}
+
+fn part_id(part: &Part, i: usize) -> LineId {
+    let (offset, ordinal) = part.place(i);
+    LineId { partition: part.position.partition, offset, ordinal }
+}
+
+fn part_lines(part: &Part) -> impl Iterator<Item = (LineId, LogRecord<'_>)> {
+    (0..part.batch.len()).map(|i| (part_id(part, i), part.batch.get(i)))
+}
