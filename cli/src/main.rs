@@ -115,7 +115,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Trace(arguments) => runtime()?.block_on(client::trace(&arguments)),
         Command::Usage(arguments) => runtime()?.block_on(client::usage(&arguments)),
         Command::Login(arguments) => runtime()?.block_on(client::login(&arguments)),
-        Command::Logout(arguments) => client::logout(&arguments),
+        Command::Logout(arguments) => runtime()?.block_on(client::logout(&arguments)),
         Command::Whoami(server) => runtime()?.block_on(client::whoami(&server)),
         Command::Admin(action) => runtime()?.block_on(client::admin(&action)),
     }

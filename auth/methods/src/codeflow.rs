@@ -101,6 +101,8 @@ pub(crate) enum Failed {
     Unknown,
     /// The issuer does not answer.
     Silent,
+    /// Too many codes from there were wrong: nothing more is asked about for so many seconds.
+    Throttled(u64),
 }
 
 impl Failed {
@@ -111,6 +113,7 @@ impl Failed {
             Self::Expired => "expired",
             Self::Unknown => "unknown",
             Self::Silent => "silent",
+            Self::Throttled(_) => "throttled",
         }
     }
 }
@@ -195,7 +198,10 @@ impl CodeFlow {
         let endpoints = self.endpoints().await?;
         let slot = self.backend.slot().await.map_err(|_| Failed::Silent)?;
         // With a slot that is held until this code counts: of codes that came at once, no more are asked about.
-        let attempt = throttle.attempt(from, None).map_err(|_| Failed::Silent)?;
+        let attempt = throttle.attempt(from, None).map_err(|undecided| match undecided {
+            Undecided::Throttled(seconds) => Failed::Throttled(seconds),
+            Undecided::Silent(_) => Failed::Silent,
+        })?;
         let outcome = self.ask(&slot, &endpoints.token, code, verifier).await;
         if !matches!(outcome, Err(Failed::Denied)) {
             attempt.pardon();

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -80,6 +81,16 @@ pub struct Tokens {
     pub refresh_token: Option<String>,
 }
 
+/// What the issuer gives for a code or a refresh token.
+pub enum Grant {
+    Tokens(Tokens),
+    /// No ID token that ends, which the issuer may leave out of a refresh (OpenID Connect Core 12.2); a refresh token may be another
+    /// than before all the same.
+    NoIdToken {
+        refresh_token: Option<String>,
+    },
+}
+
 impl DeviceFlow {
     /// Asks the issuer for its endpoints. `ca_file`: authorities of its certificate; the machine's where it is empty.
     pub async fn discover(issuer: &str, client_id: &str, ca_file: &Path) -> Result<Self, DeviceError> {
@@ -138,28 +149,32 @@ impl DeviceFlow {
                 return Err(last);
             }
             last = match self.grant(&[("grant_type", DEVICE_GRANT), ("device_code", &pending.device_code)]).await {
-                Ok(tokens) => return Ok(tokens),
+                Ok(Grant::Tokens(tokens)) => return Ok(tokens),
+                Ok(Grant::NoIdToken { .. }) => {
+                    return Err(DeviceError::Refused("it gives no ID token that ends; is openid among auth.oidc.scopes?".into()));
+                }
                 Err(error) => after(error, &mut interval)?,
             };
         }
     }
 
-    /// A new ID token. The refresh token may be used up by it.
-    pub async fn refresh(&self, refresh_token: &str) -> Result<Tokens, DeviceError> {
+    /// Asks for a new ID token. The refresh token may be used up by it.
+    pub async fn refresh(&self, refresh_token: &str) -> Result<Grant, DeviceError> {
         self.grant(&[("grant_type", "refresh_token"), ("refresh_token", refresh_token)]).await
     }
 
-    async fn grant(&self, form: &[(&str, &str)]) -> Result<Tokens, DeviceError> {
+    async fn grant(&self, form: &[(&str, &str)]) -> Result<Grant, DeviceError> {
         let said = self.post(&self.token, form).await?;
+        let refresh_token = said["refresh_token"].as_str().map(str::to_owned);
         let id_token = said["id_token"].as_str().map(str::to_owned);
         let ends = id_token.as_deref().and_then(|token| Jwt::parse(token)?.ends());
-        let (Some(id_token), Some(ends)) = (id_token, ends) else {
-            return Err(DeviceError::Refused("it gives no ID token that ends; is openid among auth.oidc.scopes?".into()));
-        };
-        Ok(Tokens { id_token, ends, refresh_token: said["refresh_token"].as_str().map(str::to_owned) })
+        Ok(match (id_token, ends) {
+            (Some(id_token), Some(ends)) => Grant::Tokens(Tokens { id_token, ends, refresh_token }),
+            _ => Grant::NoIdToken { refresh_token },
+        })
     }
 
-    /// With the client's id. What is refused by a code is `Refused`.
+    /// With the client's id. What is refused by a code is `Refused`, but for codes that say that another try may help.
     async fn post(&self, endpoint: &Url, form: &[(&str, &str)]) -> Result<Value, DeviceError> {
         let form: Vec<(&str, &str)> = form.iter().copied().chain([("client_id", self.client_id.as_str())]).collect();
         let reply = exchange(self.http.post(endpoint.clone()).form(&form), ANSWER_BYTES_MAX).await;
@@ -168,7 +183,14 @@ impl DeviceFlow {
         match said {
             Ok(said) if reply.status.is_success() => Ok(said),
             Ok(said) if reply.status.is_client_error() && said["error"].is_string() => {
-                Err(DeviceError::Refused(said["error"].as_str().unwrap_or_default().to_owned()))
+                let code = said["error"].as_str().unwrap_or_default();
+                // Some issuers give `slow_down` with 429; it is the grant's own word.
+                let is_busy = reply.status == StatusCode::TOO_MANY_REQUESTS && code != "slow_down";
+                Err(if is_busy || matches!(code, "temporarily_unavailable" | "server_error") {
+                    DeviceError::Issuer(format!("status {}: {code}", reply.status))
+                } else {
+                    DeviceError::Refused(code.to_owned())
+                })
             }
             Err(error) if reply.status.is_success() => Err(DeviceError::Issuer(error)),
             _ => Err(DeviceError::Issuer(format!("status {}", reply.status))),

@@ -106,7 +106,10 @@ async fn callback(
         let session = authenticator.sessions.begin(&signed_in.principal, unix_seconds()).map_err(|_| Failed::Unknown)?;
         Ok(with_cookie(go(&signed_in.to), &session))
     });
-    let response = begun.unwrap_or_else(|failed| go(&format!("/?signin={}", failed.code())));
+    let response = begun.unwrap_or_else(|failed| match failed {
+        Failed::Throttled(seconds) => refuse_as(&Denied::Throttled(seconds)),
+        failed => go(&format!("/?signin={}", failed.code())),
+    });
     audited(with_cookie(response, &gone), principal)
 }
 
@@ -143,14 +146,16 @@ async fn begin(
             audited(session_of(&authenticator.sessions, &principal, lasts), Some(principal))
         }
         Ok(None) => audited(refuse(StatusCode::UNAUTHORIZED, "these credentials are not known here"), None),
-        Err(denied) => {
-            let mut response = refuse(denied.status(), &denied.to_string());
-            if let Denied::Throttled(seconds) = denied {
-                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-            }
-            audited(response, None)
-        }
+        Err(denied) => audited(refuse_as(&denied), None),
     }
+}
+
+fn refuse_as(denied: &Denied) -> Response {
+    let mut response = refuse(denied.status(), &denied.to_string());
+    if let Denied::Throttled(seconds) = denied {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(*seconds));
+    }
+    response
 }
 
 async fn end(State(authenticator): State<Arc<Authenticator>>, headers: HeaderMap) -> Response {

@@ -56,9 +56,10 @@ impl<T> Certificates<T> {
         Arc::clone(&self.watched.current().value)
     }
 
-    /// Looks at the files first, unless that was done within a second. Blocks for as long as that takes: some small local files.
+    /// Looks at the files first, unless that was done within a second or another does now: handshakes do not wait for each other. Blocks
+    /// for as long as a look takes: some small local files.
     pub fn fresh(&self) -> Arc<T> {
-        let made = self.watched.fresh();
+        let made = self.watched.fresh_or_current();
         made.note_expiries();
         Arc::clone(&made.value)
     }

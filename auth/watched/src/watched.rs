@@ -51,7 +51,7 @@ impl<T> std::fmt::Debug for Watched<T> {
 
 impl<T> Watched<T> {
     /// Reads `files`, each of at most `bytes_max`. `load` gets their contents in their order. `reloaded` is told of each new value,
-    /// and why a change leaves the value as it was: once for each version, and once for each reason why a file cannot be read.
+    /// and why a change leaves the value as it was: once for each reason, also where versions after each other have the same.
     pub fn open<E: From<ReadError> + std::fmt::Display>(
         files: Vec<PathBuf>,
         bytes_max: u64,
@@ -91,6 +91,19 @@ impl<T> Watched<T> {
             return value;
         }
         self.look(&mut seen);
+        self.current()
+    }
+
+    /// As [`Self::fresh`], but who comes while another looks does not wait for it, and gets the value of before.
+    pub fn fresh_or_current(&self) -> Arc<T> {
+        if let Some(value) = self.unless_due() {
+            return value;
+        }
+        if let Some(mut seen) = self.seen.try_lock()
+            && self.unless_due().is_none()
+        {
+            self.look(&mut seen);
+        }
         self.current()
     }
 
@@ -246,6 +259,17 @@ mod tests {
         let failures = Arc::default();
         let error = open(vec![fixture.folder.path().join("away")], &failures).err().unwrap();
         assert!(error.contains("/away: No such file"), "{error}");
+    }
+
+    #[test]
+    fn who_does_not_wait_gets_the_value_of_before_while_another_looks() {
+        let fixture = Fixture::new();
+        fixture.replace("one", "2");
+        fixture.watched.current.write().polled -= 2 * POLL_INTERVAL;
+        let looking = fixture.watched.seen.lock();
+        assert_eq!(*fixture.watched.fresh_or_current(), 11);
+        drop(looking);
+        assert_eq!(*fixture.watched.fresh_or_current(), 12);
     }
 
     async fn until(what: &str, is_so: impl AsyncFn() -> bool) {

@@ -1,8 +1,10 @@
 //! Which weir is asked, and as whom: `HOST`, `HOST:PORT` or a URL of http or https, with the certificates that go with the latter; and
 //! the credentials of a profile at its own address.
 
+use std::path::PathBuf;
+
 use reqwest::Url;
-use reqwest::header::HeaderMap;
+use reqwest::header::{AUTHORIZATION, HeaderMap};
 use weir_tls::ClientTls;
 
 use super::device;
@@ -23,25 +25,51 @@ pub(super) struct Address {
     pub tls: ClientTls,
     /// Credentials and tenant.
     headers: HeaderMap,
+    /// The file and the profile's name, where an issuer gave the credentials.
+    kept: Option<(PathBuf, String)>,
 }
 
 impl Address {
     /// The address that is named, without credentials; else that of the profile that is named, or of the last one signed in to.
     pub async fn of(server: &ServerArguments) -> Result<Self, Failure> {
-        let profile = match (&server.profile, &server.addr) {
-            (Some(name), _) => device::renewed(&Profiles::path()?, name).await?,
-            (None, Some(addr)) => Profile { url: addr.clone(), ..Profile::default() },
-            (None, None) => {
-                let path = Profiles::path()?;
-                let current = Profiles::read(&path)?.current_name().map(str::to_owned);
-                match current {
-                    Some(name) => device::renewed(&path, &name).await?,
-                    None => Profile { url: DEFAULT.into(), ..Profile::default() },
-                }
-            }
+        let name = match (&server.profile, &server.addr) {
+            (Some(name), _) => Some(name.clone()),
+            (None, Some(_)) => None,
+            (None, None) => Profiles::read(&Profiles::path()?)?.current_name().map(str::to_owned),
         };
+        let Some(name) = name else {
+            let url = server.addr.clone().unwrap_or_else(|| DEFAULT.into());
+            return Self::over(server, Profile { url, ..Profile::default() });
+        };
+        let path = Profiles::path()?;
+        let profile = device::renewed(&path, &name).await?;
+        let is_issued = profile.device.is_some();
+        let address = Self::over(server, profile)?;
+        Ok(if is_issued { address.kept_as(path, name) } else { address })
+    }
+
+    fn over(server: &ServerArguments, profile: Profile) -> Result<Self, Failure> {
         let tls = server.tls.over(profile.tls.clone()).map_err(Failure::input)?;
         Self::of_profile(&Profile { tenant: server.tenant.clone().or(profile.tenant), tls, ..profile })
+    }
+
+    pub fn kept_as(self, path: PathBuf, name: String) -> Self {
+        Self { kept: Some((path, name)), ..self }
+    }
+
+    /// With a token that goes on being good, where an issuer gave it.
+    pub async fn renewed(&self) -> Result<Self, Failure> {
+        let mut address = self.clone();
+        if let Some((path, name)) = &self.kept {
+            let profile = device::renewed(path, name).await?;
+            // It may have become another's meanwhile.
+            if profile.url == self.given
+                && let Some(credentials) = profile.headers()?.remove(AUTHORIZATION)
+            {
+                address.headers.insert(AUTHORIZATION, credentials);
+            }
+        }
+        Ok(address)
     }
 
     pub fn of_profile(profile: &Profile) -> Result<Self, Failure> {
@@ -85,7 +113,7 @@ impl Address {
         if !has_scheme && base.port().is_none() && !text.ends_with(":80") {
             base.set_port(Some(PORT)).map_err(|()| wrong("this has no host"))?;
         }
-        Ok(Self { base, given: given.to_owned(), tls: ClientTls::default(), headers: HeaderMap::new() })
+        Ok(Self { base, given: given.to_owned(), tls: ClientTls::default(), headers: HeaderMap::new(), kept: None })
     }
 
     /// The URL of a path that begins with a slash.

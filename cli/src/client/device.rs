@@ -1,12 +1,10 @@
 //! `weir login --device`: signing in at the issuer that weir names, in a browser anywhere, and new tokens when the old ones end.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use weir_methods::device::{DeviceError, DeviceFlow, DeviceOffer, Pending, Tokens};
+use weir_methods::device::{DeviceError, DeviceFlow, DeviceOffer, Grant, Pending, Tokens};
 
 use super::address::Address;
 use super::http;
@@ -17,6 +15,7 @@ use crate::text::safe;
 const METHODS_PATH: &str = "/api/weir/v1/session/methods";
 /// A token that ends within so long is replaced: clocks differ by as much (`auth.oidc.clock_skew`).
 const RENEW_SECONDS: u64 = 30;
+const NO_REFRESH_TOKEN: &str = "it gave no refresh token";
 
 /// What is kept of such a sign-in beside its token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,14 +43,19 @@ pub(super) async fn sign_in(profile: &mut Profile, issuer_ca_file: &Path) -> Res
     let offer: DeviceOffer = serde_json::from_value(methods["device"].clone()).map_err(|_| {
         Failure::failed(format!("{address} offers no sign-in with --device: its [auth.oidc] has no device_client_id"))
     })?;
-    let flow = DeviceFlow::discover(&offer.issuer, &offer.client_id, issuer_ca_file).await.map_err(Failure::failed)?;
-    let pending = flow.begin(&offer.scopes).await.map_err(Failure::failed)?;
+    let flow = DeviceFlow::discover(&offer.issuer, &offer.client_id, issuer_ca_file).await.map_err(failed)?;
+    let pending = flow.begin(&offer.scopes).await.map_err(failed)?;
     eprint!("{}", instructions(&pending));
-    let tokens = flow.finish(&pending).await.map_err(Failure::failed)?;
+    let tokens = flow.finish(&pending).await.map_err(failed)?;
     let (DeviceOffer { issuer, client_id, .. }, ca_file) = (offer, issuer_ca_file.to_owned());
     let session = DeviceSession { issuer, client_id, ca_file, ends: 0, refresh_token: None };
     keep(profile, session, tokens);
     Ok(())
+}
+
+/// An issuer's words are a stranger's.
+fn failed(error: DeviceError) -> Failure {
+    Failure::failed(safe::line(&error.to_string()))
 }
 
 fn instructions(pending: &Pending) -> String {
@@ -78,36 +82,42 @@ pub(super) async fn renewed(path: &Path, name: &str) -> Result<Profile, Failure>
     if !is_due(&profile) {
         return Ok(profile);
     }
-    let lock = path.with_extension("lock");
-    let wrong = |error: std::io::Error| Failure::failed(format!("{}: {error}", lock.display()));
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock).map_err(wrong)?;
-    file.lock().map_err(wrong)?;
-    let mut profiles = Profiles::read(path)?;
-    let mut profile = profiles.named(name)?.clone();
-    let Some(session) = profile.device.clone().filter(|_| is_due(&profile)) else { return Ok(profile) };
-    match refresh(&session).await {
-        Ok(tokens) => keep(&mut profile, session, tokens),
-        Err(DeviceError::Refused(code)) => {
-            let url = safe::line(&profile.url).into_owned();
-            let code = safe::line(&code).into_owned();
-            return Err(Failure::failed(format!(
-                "the issuer has ended this sign-in ({code}): `weir login {url} --device` begins another"
-            )));
+    Profiles::change(path, async |profiles| {
+        let mut profile = profiles.named(name)?.clone();
+        if let Some(session) = profile.device.clone().filter(|_| is_due(&profile)) {
+            let granted = match &session.refresh_token {
+                Some(Secret(token)) => refresh(&session, token).await,
+                None => Err(DeviceError::Refused(NO_REFRESH_TOKEN.into())),
+            };
+            take(&mut profile, session, granted)?;
+            profiles.profiles.insert(name.to_owned(), profile.clone());
         }
-        // The token may be good for a moment yet; else weir says that it is not.
-        Err(error) => {
-            eprintln!("no new token: {}", safe::line(&error.to_string()));
-            return Ok(profile);
-        }
-    }
-    profiles.profiles.insert(name.to_owned(), profile.clone());
-    profiles.write(path)?;
-    Ok(profile)
+        Ok(profile)
+    })
+    .await
 }
 
-async fn refresh(session: &DeviceSession) -> Result<Tokens, DeviceError> {
-    let Some(Secret(token)) = &session.refresh_token else { return Err(DeviceError::Refused("it gave no refresh token".into())) };
+async fn refresh(session: &DeviceSession, token: &str) -> Result<Grant, DeviceError> {
     DeviceFlow::discover(&session.issuer, &session.client_id, &session.ca_file).await?.refresh(token).await
+}
+
+/// Puts what the issuer gave into the profile. Errors where it has ended the sign-in.
+fn take(profile: &mut Profile, session: DeviceSession, granted: Result<Grant, DeviceError>) -> Result<(), Failure> {
+    let again = format!("`weir login {} --device` begins another", safe::line(&profile.url));
+    // The token of before may be good for a moment yet; else weir says that it is not.
+    match granted {
+        Ok(Grant::Tokens(tokens)) => keep(profile, session, tokens),
+        Ok(Grant::NoIdToken { refresh_token }) => {
+            let refresh_token = refresh_token.map(Secret).or(session.refresh_token);
+            profile.device = Some(DeviceSession { refresh_token, ..session });
+            eprintln!("no new token: the issuer gives no ID token for a refresh token; {again}");
+        }
+        Err(DeviceError::Refused(code)) if [NO_REFRESH_TOKEN, "invalid_grant"].contains(&code.as_str()) => {
+            return Err(Failure::failed(format!("the issuer has ended this sign-in ({code}): {again}")));
+        }
+        Err(error) => eprintln!("no new token: {}", safe::line(&error.to_string())),
+    }
+    Ok(())
 }
 
 fn is_due(profile: &Profile) -> bool {
@@ -117,6 +127,8 @@ fn is_due(profile: &Profile) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use weir_access::TENANT_HEADER;
+
     use super::*;
 
     #[tokio::test]
@@ -139,11 +151,50 @@ mod tests {
         let far = profile(session(u64::MAX >> 1, Some("again")));
         let over = profile(session(0, None));
         let all = [("far".to_owned(), far.clone()), ("over".to_owned(), over)];
-        Profiles { current: "far".into(), profiles: all.into_iter().collect() }.write(&path).unwrap();
+        let all = Profiles { current: "far".into(), profiles: all.into_iter().collect() };
+        Profiles::change(&path, async |profiles| {
+            *profiles = all;
+            Ok(())
+        })
+        .await
+        .unwrap();
         assert_eq!(renewed(&path, "far").await.unwrap(), far);
         let ended = renewed(&path, "over").await.unwrap_err().message;
         assert!(ended.contains("weir login https://weir.example --device") && !ended.contains("geheim"), "{ended}");
         assert!(renewed(&path, "none").await.unwrap_err().message.contains("there is no such profile"));
+        // A connection that is made again has the token of now, and its own tenant.
+        let old = Profile { token: Some(Secret("over".into())), tenant: Some("shop".into()), ..far.clone() };
+        let address = Address::of_profile(&old).unwrap().kept_as(path.clone(), "far".into());
+        let headers = address.renewed().await.unwrap().headers().clone();
+        assert_eq!(
+            (&headers["authorization"], &headers[TENANT_HEADER]),
+            (&"Bearer geheim".parse().unwrap(), &"shop".parse().unwrap())
+        );
+        let elsewhere = Profile { url: "https://other.example".into(), ..old };
+        let address = Address::of_profile(&elsewhere).unwrap().kept_as(path, "far".into());
+        assert_eq!(address.renewed().await.unwrap().headers()["authorization"], "Bearer over", "credentials of another address");
+    }
+
+    #[test]
+    fn only_an_issuer_that_says_so_ends_a_sign_in_and_no_refresh_token_is_lost() {
+        let refresh_token = Some(Secret("first".into()));
+        let session =
+            DeviceSession { issuer: "i".into(), client_id: "c".into(), ca_file: PathBuf::new(), ends: 1, refresh_token };
+        let check = |granted: Result<Grant, DeviceError>, kept: Result<&str, &str>| {
+            let mut profile = Profile { device: Some(session.clone()), ..Profile::default() };
+            match (take(&mut profile, session.clone(), granted), kept) {
+                (Ok(()), Ok(kept)) => assert_eq!(profile.device.unwrap().refresh_token, Some(Secret(kept.into()))),
+                (Err(failure), Err(said)) => assert!(failure.message.contains(said), "{}", failure.message),
+                (taken, kept) => panic!("{:?} in place of {kept:?}", taken.err().map(|failure| failure.message)),
+            }
+        };
+        check(Ok(Grant::NoIdToken { refresh_token: Some("second".into()) }), Ok("second"));
+        check(Ok(Grant::NoIdToken { refresh_token: None }), Ok("first"));
+        check(Err(DeviceError::Refused("invalid_client".into())), Ok("first"));
+        check(Err(DeviceError::Issuer("status 429".into())), Ok("first"));
+        check(Err(DeviceError::Refused("invalid_grant".into())), Err("has ended this sign-in (invalid_grant)"));
+        let said = failed(DeviceError::Refused("no\u{1b}[31m".into())).message;
+        assert!(said.contains("no\\x1b[31m"), "{said}");
     }
 
     /// What is kept with a token of another kind has no such table, and a token that is given anew keeps the rest.

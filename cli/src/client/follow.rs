@@ -9,9 +9,10 @@ use futures_util::StreamExt;
 use reqwest::StatusCode;
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::Error;
-use tokio_tungstenite::tungstenite::{Message, protocol::WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use tokio_util::either::Either;
 use weir_model::time::{SECOND, UnixNanos};
@@ -24,6 +25,7 @@ use super::print::{self, number, text};
 use super::{http, unreachable};
 use crate::args::Output;
 use crate::service::lifecycle::now;
+use crate::text::safe;
 use crate::text::units::count;
 use crate::{Failure, stdout};
 
@@ -52,7 +54,7 @@ pub(super) async fn follow(query: &Query, address: &Address, output: Output, sty
     let (lines, answer) = newest(&past, address).await?;
     print::note_coverage(&answer, false);
     note_limit(lines.len(), query.limit);
-    let mut follower = Follower { address, output, style, written: Written::since(&lines, query.range.0) };
+    let mut follower = Follower { address: address.clone(), output, style, written: Written::since(&lines, query.range.0) };
     if !follower.write(lines)? {
         return Ok(());
     }
@@ -60,10 +62,10 @@ pub(super) async fn follow(query: &Query, address: &Address, output: Output, sty
         let Some(why) = follower.live(tail).await? else { return Ok(()) };
         print::note(&format!("the connection to {address} was lost ({why}); connecting again"));
         follower.written.interrupted();
-        drop(reconnect(query, address).await?);
+        drop(reconnect(query, &mut follower.address).await?);
         // Without a tail, which would have to be read meanwhile.
         follower.wait_until_whole(query).await;
-        tail = reconnect(query, address).await?;
+        tail = reconnect(query, &mut follower.address).await?;
         print::note(&format!("connected to {address} again"));
         let lines = follower.meanwhile(query).await;
         if !follower.write(lines)? {
@@ -92,12 +94,17 @@ async fn connected(query: &Query, address: &Address) -> Result<Tail, Error> {
     Ok(client_async_with_config(request, stream, Some(config)).await?.0)
 }
 
-/// Until there is a connection, or weir says that there will be none.
-async fn reconnect(query: &Query, address: &Address) -> Result<Tail, Failure> {
+/// Until there is a connection, or weir says that there will be none. A token that has ended is renewed once, where it can be.
+async fn reconnect(query: &Query, address: &mut Address) -> Result<Tail, Failure> {
+    let mut was_renewed = false;
     loop {
         tokio::time::sleep(PAUSE).await;
         match connect(query, address).await {
             Ok(tail) => return Ok(tail),
+            Err(Error::Http(response)) if response.status().as_u16() == 401 && !was_renewed => {
+                *address = address.renewed().await?;
+                was_renewed = true;
+            }
             Err(Error::Http(response)) if [400, 401, 403].contains(&response.status().as_u16()) => {
                 return Err(refused(address, Error::Http(response)));
             }
@@ -107,7 +114,7 @@ async fn reconnect(query: &Query, address: &Address) -> Result<Tail, Failure> {
 }
 
 struct Follower<'a> {
-    address: &'a Address,
+    address: Address,
     output: Output,
     style: &'a Style,
     written: Written,
@@ -119,7 +126,8 @@ impl Follower<'_> {
         loop {
             let message = match tail.next().await {
                 Some(Ok(Message::Text(message))) => message,
-                Some(Ok(Message::Close(_))) | None => return Ok(Some("weir ended it".into())),
+                Some(Ok(Message::Close(frame))) => return Ok(Some(ended(frame.as_ref()))),
+                None => return Ok(Some(ended(None))),
                 Some(Ok(_)) => continue,
                 Some(Err(error)) => return Ok(Some(error.to_string())),
             };
@@ -145,7 +153,7 @@ impl Follower<'_> {
     /// Until all that is on the bus can be found, or it takes too long.
     async fn wait_until_whole(&self, query: &Query) {
         for _ in 0..CATCH_UP_TRIES {
-            if newest(&self.gap(query, 1), self.address).await.is_ok_and(|(_, answer)| is_whole(&answer)) {
+            if newest(&self.gap(query, 1), &self.address).await.is_ok_and(|(_, answer)| is_whole(&answer)) {
                 return;
             }
             tokio::time::sleep(PAUSE).await;
@@ -155,11 +163,11 @@ impl Follower<'_> {
     /// What arrived while there was no connection. Says what of it is left out.
     async fn meanwhile(&self, query: &Query) -> Vec<Value> {
         let mut limit = query.limit.max(MEANWHILE_LINES);
-        let mut read = newest(&self.gap(query, limit), self.address).await;
+        let mut read = newest(&self.gap(query, limit), &self.address).await;
         if read.is_err() && limit > query.limit {
             // The server may allow fewer.
             limit = query.limit;
-            read = newest(&self.gap(query, limit), self.address).await;
+            read = newest(&self.gap(query, limit), &self.address).await;
         }
         match read {
             Ok((lines, answer)) => {
@@ -231,6 +239,14 @@ impl Written {
     }
 }
 
+/// With weir's reason, which may come from whoever stands between.
+fn ended(frame: Option<&CloseFrame>) -> String {
+    match frame.map(|frame| frame.reason.as_str()) {
+        None | Some("") => "weir ended it".into(),
+        Some(reason) => format!("weir ended it: {}", safe::line(reason)),
+    }
+}
+
 fn write(lines: &[Value], output: Output, style: &Style) -> Result<bool, Failure> {
     stdout::write(&lines.iter().map(|line| style.written(line, output)).collect::<String>())
 }
@@ -266,6 +282,15 @@ mod tests {
             let error = connect(&query, &address).await.expect_err("nobody answers");
             let said = refused(&address, error).message;
             assert!(said.contains("in time") && said.contains(&at.to_string()), "{said}");
+        }
+    }
+
+    #[test]
+    fn the_reason_of_an_end_is_said() {
+        let frame = |reason: &'static str| CloseFrame { code: 1008.into(), reason: reason.into() };
+        assert_eq!(ended(Some(&frame("no credentials\u{1b}[2J"))), "weir ended it: no credentials\\x1b[2J");
+        for silent in [None, Some(&frame(""))] {
+            assert_eq!(ended(silent), "weir ended it");
         }
     }
 

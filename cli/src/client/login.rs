@@ -35,10 +35,12 @@ pub(crate) async fn login(arguments: &LoginArguments) -> Result<(), Failure> {
         device::sign_in(&mut profile, arguments.issuer_ca_file.as_deref().unwrap_or(Path::new(""))).await?;
     }
     let said = sign_in(&profile, arguments.allow_plaintext).await?;
-    let mut profiles = Profiles::read(&path)?;
-    profiles.profiles.insert(arguments.profile.clone(), profile);
-    profiles.current.clone_from(&arguments.profile);
-    profiles.write(&path)?;
+    Profiles::change(&path, async |profiles| {
+        profiles.profiles.insert(arguments.profile.clone(), profile);
+        profiles.current.clone_from(&arguments.profile);
+        Ok(())
+    })
+    .await?;
     stdout::write(&described(&said)).map(drop)
 }
 
@@ -91,19 +93,20 @@ fn secret(option: &str, file: &Path) -> Result<Secret, Failure> {
 }
 
 /// Forgets a profile's credentials.
-pub(crate) fn logout(arguments: &LogoutArguments) -> Result<(), Failure> {
-    let path = Profiles::path()?;
-    let mut profiles = Profiles::read(&path)?;
-    let name = arguments.profile.clone().unwrap_or_else(|| profiles.current.clone());
-    if name.is_empty() {
-        return Err(Failure::input("nobody is signed in"));
-    }
-    profiles.named(&name)?;
-    profiles.profiles.remove(&name);
-    if profiles.current == name {
-        profiles.current.clear();
-    }
-    profiles.write(&path)?;
+pub(crate) async fn logout(arguments: &LogoutArguments) -> Result<(), Failure> {
+    let name = Profiles::change(&Profiles::path()?, async |profiles| {
+        let name = arguments.profile.clone().unwrap_or_else(|| profiles.current.clone());
+        if name.is_empty() {
+            return Err(Failure::input("nobody is signed in"));
+        }
+        profiles.named(&name)?;
+        profiles.profiles.remove(&name);
+        if profiles.current == name {
+            profiles.current.clear();
+        }
+        Ok(name)
+    })
+    .await?;
     stdout::line(&format!("signed out of {}", safe::line(&name)))
 }
 

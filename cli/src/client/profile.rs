@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -86,7 +87,7 @@ fn header(what: &str, text: &str) -> Result<HeaderValue, Failure> {
 }
 
 /// The file.
-#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Profiles {
     /// The one that is used where none is named; empty when it was signed out of.
@@ -119,15 +120,29 @@ impl Profiles {
         toml::from_str(&text).map_err(|error| wrong(&error.message()))
     }
 
+    /// Changes the file; one process at a time does, and the others wait for it. What `change` has changed is kept also where it errors.
+    pub async fn change<T>(path: &Path, change: impl AsyncFnOnce(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
+        let lock = path.with_extension("lock");
+        let wrong = |error: std::io::Error| Failure::failed(format!("{}: {error}", lock.display()));
+        std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(wrong)?;
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock).map_err(wrong)?;
+        file.lock().map_err(wrong)?;
+        let before = Self::read(path)?;
+        let mut profiles = before.clone();
+        let outcome = change(&mut profiles).await;
+        if profiles != before {
+            profiles.write(path)?;
+        }
+        outcome
+    }
+
     /// Replaces the file, readable by its owner alone from its first byte on.
-    pub fn write(&self, path: &Path) -> Result<(), Failure> {
+    fn write(&self, path: &Path) -> Result<(), Failure> {
         let wrong = |error: &dyn fmt::Display| Failure::failed(format!("{}: {error}", path.display()));
         let text = toml::to_string(self).map_err(|error| wrong(&error))?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder).map_err(|error| wrong(&error))?;
         let new = path.with_extension(format!("{}.new", std::process::id()));
         let written = || {
-            let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
             std::fs::rename(&new, path)
@@ -162,6 +177,31 @@ mod tests {
     }
 
     #[test]
+    fn changes_at_once_lose_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weir/profiles.toml");
+        let change = |name: String| {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let insert = async |profiles: &mut Profiles| Ok(profiles.profiles.insert(name, profile()));
+            runtime.block_on(Profiles::change(&path, insert)).unwrap_or_else(|failure| panic!("{}", failure.message))
+        };
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let change = &change;
+                scope.spawn(move || (0..4).for_each(|i| assert_eq!(change(format!("{thread}-{i}")), None)));
+            }
+        });
+        assert_eq!(Profiles::read(&path).unwrap().profiles.len(), 16);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let failing = async |profiles: &mut Profiles| {
+            profiles.current = "0-0".into();
+            Err::<(), _>(Failure::failed("no"))
+        };
+        assert_eq!(runtime.block_on(Profiles::change(&path, failing)).unwrap_err().message, "no");
+        assert_eq!(Profiles::read(&path).unwrap().current, "0-0");
+    }
+
+    #[test]
     fn a_file_is_its_owner_s_alone_and_comes_back_as_it_was() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("weir/profiles.toml");
@@ -169,6 +209,7 @@ mod tests {
         let user = Profile { user: Some("ann".into()), password: Some(Secret("p:w".into())), ..Profile::default() };
         let kept = [("default".to_owned(), profile()), ("b".to_owned(), user)];
         let profiles = Profiles { current: "default".into(), profiles: kept.into_iter().collect() };
+        std::fs::create_dir(folder.path().join("weir")).unwrap();
         for _ in 0..2 {
             profiles.write(&path).unwrap();
             assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);

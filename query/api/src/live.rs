@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::StatusCode;
+use futures_util::future::BoxFuture;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 use weir_access::{Denied, Held};
@@ -85,6 +86,9 @@ pub(crate) async fn follow(
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = Instant::now();
+    let held = Arc::new(held);
+    // Beside the lines, which are not to wait for an authenticator.
+    let mut check: Option<BoxFuture<'static, Option<Denied>>> = None;
     loop {
         let message = tokio::select! {
             received = socket.recv() => match received {
@@ -98,12 +102,18 @@ pub(crate) async fn follow(
                 if heard.elapsed() >= timing.silence {
                     return counters.tail_closed("silent");
                 }
-                if let Some(denied) = held.ended().await {
-                    // Nobody waits for a client that does not take it.
-                    drop(timeout(timing.ping, socket.send(closing(&denied))).await);
-                    return counters.tail_closed("denied");
+                if check.is_none() {
+                    let held = Arc::clone(&held);
+                    check = Some(Box::pin(async move { held.ended().await }));
                 }
                 Some(Message::Ping(Bytes::new()))
+            }
+            ended = async { check.as_mut()?.await }, if check.is_some() => {
+                check = None;
+                let Some(denied) = ended else { continue };
+                // Nobody waits for a client that does not take it.
+                drop(timeout(timing.ping, socket.send(closing(&denied))).await);
+                return counters.tail_closed("denied");
             }
             _ = tick.tick() => {
                 let asked = tokio::task::spawn_blocking(move || {
@@ -130,7 +140,11 @@ pub(crate) async fn follow(
 fn closing(denied: &Denied) -> Message {
     let text = denied.to_string();
     let reason = &text[..text.floor_char_boundary(123)];
-    Message::Close(Some(CloseFrame { code: close_code::POLICY, reason: reason.into() }))
+    let code = match denied {
+        Denied::Undecided(_) | Denied::Throttled(_) => close_code::AGAIN,
+        _ => close_code::POLICY,
+    };
+    Message::Close(Some(CloseFrame { code, reason: reason.into() }))
 }
 
 /// One open tail.

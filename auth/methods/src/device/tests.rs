@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use axum::extract::{Form, State};
-use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine;
@@ -89,7 +88,8 @@ async fn it_polls_until_there_are_tokens_and_refreshes_them() {
     let expected = fields([("grant_type", DEVICE_GRANT), ("device_code", "hidden"), ("client_id", "cli")]);
     assert_eq!(*issuer.asked.lock(), [expected.clone(), expected.clone(), expected.clone(), expected]);
     issuer.answer(200, tokens("alice"));
-    assert!(flow.refresh("alice-again").await.is_ok_and(|given| given.id_token.contains('.')));
+    let again = flow.refresh("alice-again").await;
+    assert!(matches!(&again, Ok(Grant::Tokens(given)) if given.id_token.contains('.')), "{:?}", again.err());
     let expected = fields([("grant_type", "refresh_token"), ("refresh_token", "alice-again"), ("client_id", "cli")]);
     assert_eq!(issuer.asked.lock().last(), Some(&expected));
 }
@@ -112,6 +112,31 @@ fn it_asks_more_rarely_when_told_so_or_told_nothing() {
         assert!(after(silent(), &mut interval).is_ok());
     }
     assert_eq!(interval, INTERVAL_MAX);
+}
+
+/// A refresh token may be taken once: the next one is not lost with an answer that has no ID token.
+#[tokio::test]
+async fn a_refresh_says_what_may_be_tried_again_and_loses_no_refresh_token() {
+    let issuer = Issuer::default();
+    let (flow, _) = begin(&issuer).await;
+    issuer.answer(200, json!({"access_token": "opaque", "refresh_token": "second"}));
+    let given = flow.refresh("first").await;
+    assert!(matches!(&given, Ok(Grant::NoIdToken { refresh_token: Some(token) }) if token == "second"), "{:?}", given.err());
+    let check = async |status: u16, code: &str, is_refused: bool| {
+        issuer.answer(status, json!({"error": code}));
+        let error = flow.refresh("second").await.err();
+        let expected = if is_refused {
+            matches!(error, Some(DeviceError::Refused(_)))
+        } else {
+            matches!(error, Some(DeviceError::Issuer(_)))
+        };
+        assert!(expected, "{status} {code}: {error:?}");
+    };
+    check(400, "invalid_grant", true).await;
+    check(429, "slow_down", true).await;
+    check(429, "rate_limited", false).await;
+    check(400, "temporarily_unavailable", false).await;
+    check(400, "server_error", false).await;
 }
 
 #[tokio::test]

@@ -73,7 +73,7 @@ impl Fixture {
         login(State(Arc::clone(&self.authenticator)), Ok(Query(Wanted::default()))).await
     }
 
-    /// Where the browser ends, with what a login has left with it and a code.
+    /// Where the browser ends, with what a login has left with it and a code; the status where it stays.
     async fn callback(&self, login: &Response) -> String {
         let state = Url::parse(&header(login, LOCATION)).unwrap();
         let state = state.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
@@ -81,7 +81,10 @@ impl Fixture {
         let cookie = header(login, SET_COOKIE).split(';').next().unwrap().parse().unwrap();
         let (headers, from) = (HeaderMap::from_iter([(COOKIE, cookie)]), Some(Extension(peer(&[], None, vec![]))));
         let response = callback(State(Arc::clone(&self.authenticator)), from, headers, Query::try_from_uri(&said)).await;
-        header(&response, LOCATION)
+        match response.status() {
+            StatusCode::SEE_OTHER => header(&response, LOCATION),
+            status => format!("{} {}", status.as_u16(), if response.headers().contains_key(RETRY_AFTER) { "later" } else { "" }),
+        }
     }
 }
 
@@ -132,6 +135,7 @@ async fn codes_that_are_refused_make_their_sender_wait() {
     let ends = join_all((0..100).map(guess)).await;
     let (codes, refused) = (fixture.codes.load(Ordering::Relaxed), ends.iter().filter(|end| *end == "/?signin=denied").count());
     assert!((1..=20 + 4).contains(&codes) && codes == refused, "{codes} {refused}");
+    assert_eq!(ends.iter().filter(|end| *end == "429 later").count(), 100 - refused, "{ends:?}");
 }
 
 #[tokio::test]

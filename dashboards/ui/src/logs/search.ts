@@ -24,10 +24,12 @@ export interface Search {
   more: boolean;
   loadMore: () => void;
   tail: TailState | undefined;
+  /** Why weir ended the tail. */
+  ended: string;
   dropped: number;
 }
 
-type State = Omit<Search, 'loadMore' | 'tail' | 'dropped'>;
+type State = Omit<Search, 'loadMore' | 'tail' | 'ended' | 'dropped'>;
 const NOTHING: State = { lines: [], coverage: undefined, stats: undefined, error: undefined, busy: true, more: false };
 
 export interface Wanted {
@@ -88,6 +90,7 @@ interface Followed extends Pick<Wanted, 'query' | 'live' | 'order'> {
 function useTail({ query, live, order, covered }: Followed, setState: (change: (old: State) => State) => void) {
   const [at, setAt] = useState<TailState>();
   const [dropped, setDropped] = useState(0);
+  const [ended, setEnded] = useState('');
   useEffect(() => {
     if (!live) return;
     const stop = new AbortController();
@@ -97,8 +100,9 @@ function useTail({ query, live, order, covered }: Followed, setState: (change: (
     let open = false;
     const add = (lines: Line[]) => setState((old) => ({ ...old, lines: join(old.lines, lines, LIVE_LINES_MAX, order, order === 'oldest') }));
     const end = tail(query, {
-      onState: (next) => {
+      onState: (next, why = '') => {
         setAt(next);
+        setEnded(why);
         if (open && next !== 'open') heard = nowNanos();
         open = next === 'open';
         if (!open) return;
@@ -121,7 +125,7 @@ function useTail({ query, live, order, covered }: Followed, setState: (change: (
       setAt(undefined);
     };
   }, [query, live, order]);
-  return { tail: at, dropped };
+  return { tail: at, dropped, ended };
 }
 
 function ask(query: string, range: Range, limit: number, backward: boolean, signal: AbortSignal): Promise<LogsAnswer> {

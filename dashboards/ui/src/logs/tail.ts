@@ -1,15 +1,20 @@
-// The live tail's connection: opens, reports lines, comes back by itself after a break with growing pauses. Keeps no lines.
+// The live tail's connection: opens, reports lines, comes back by itself after a break with growing pauses, but not where weir has
+// ended it because its credentials or rights have. Keeps no lines.
 import { tailUrl } from '../core/api';
+import { learnCaller } from '../core/caller';
 import type { Line } from '../core/types';
 
-export type TailState = 'connecting' | 'open' | 'lost';
+export type TailState = 'connecting' | 'open' | 'lost' | 'ended';
 
 export interface TailEvents {
-  onState: (state: TailState) => void;
+  /** `why`: weir's reason for an end. */
+  onState: (state: TailState, why?: string) => void;
   /** New lines; `dropped` is how many the server left out because we were slow. */
   onLines: (lines: Line[], dropped: number) => void;
 }
 
+/** The code of a close when credentials or rights have ended (RFC 6455 7.4.1). */
+const POLICY = 1008;
 const PAUSE_MS = [500, 1000, 2000, 5000, 10_000];
 
 /** Starts a tail; call the result to end it. */
@@ -29,8 +34,14 @@ export function tail(query: string, events: TailEvents): () => void {
       const told = parse(message.data);
       if (told && !ended) events.onLines(told.lines, told.dropped);
     };
-    socket.onclose = () => {
+    socket.onclose = (event) => {
       if (ended) return;
+      if (event.code === POLICY) {
+        events.onState('ended', event.reason);
+        // Where nobody is signed in any more, the page shows that.
+        void learnCaller();
+        return;
+      }
       events.onState('lost');
       timer = window.setTimeout(connect, PAUSE_MS[Math.min(failures, PAUSE_MS.length - 1)]);
       failures += 1;

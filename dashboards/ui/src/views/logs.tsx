@@ -75,7 +75,7 @@ function Meaning({ state, translated }: { state: LogsState; translated: Translat
 }
 
 function Toggles({ state, search }: { state: LogsState; search: Search }) {
-  const live = { connecting: 'Connecting …', open: 'Live', lost: 'Reconnecting …' }[search.tail ?? 'connecting'];
+  const live = { connecting: 'Connecting …', open: 'Live', lost: 'Reconnecting …', ended: 'Ended' }[search.tail ?? 'connecting'];
   return (
     <div class="toggles">
       <button type="button" aria-pressed={state.live} class={`live ${state.live ? search.tail ?? '' : ''}`} onClick={() => setParams({ live: state.live ? undefined : '1', ...(state.live ? {} : { to: undefined }) })}>
@@ -111,6 +111,7 @@ function Answered({ search, live }: { search: Search; live: boolean }) {
     <CoverageNote coverage={search.coverage}>
       {live && search.tail === 'open' && !silence.value && <span>followed live since</span>}
       <span class="muted" role="status">{counted(search.lines.length, 'line')}{search.more ? ' so far' : ''}{search.stats && !live ? `, ${count(search.stats.lines_scanned)} scanned in ${search.stats.took_ms.toFixed(1)} ms` : ''}</span>
+      {live && search.tail === 'ended' && <span class="warn" role="alert">the live tail was ended: {search.ended}</span>}
       {search.dropped > 0 && <span class="warn">{counted(search.dropped, 'live line')} left out: too many to show</span>}
     </CoverageNote>
   );

@@ -312,7 +312,8 @@ async fn a_tail_is_closed_with_the_reason_when_its_credentials_end() {
             wire.read_exact(&mut payload).await.unwrap();
             frame.extend([&head[..], &payload].concat());
             if head[0] == 0x89 {
-                wire.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).await.unwrap();
+                // The close may come right behind it, and nobody take the pong.
+                drop(wire.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).await);
             }
         }
         assert_eq!(u16::from_be_bytes([frame[2], frame[3]]), 1008, "a policy's violation");
@@ -320,6 +321,29 @@ async fn a_tail_is_closed_with_the_reason_when_its_credentials_end() {
         assert!(reason.starts_with("no credentials"), "{reason}");
     }
     assert_eq!((counters.tails_closed("denied"), counters.tails_closed("silent")), (2, 0));
+    serving.abort();
+}
+
+/// Credentials that nobody decides.
+#[derive(Debug)]
+struct Hanging;
+
+#[async_trait::async_trait]
+impl weir_access::Reauthenticate for Hanging {
+    async fn principal(&self) -> Result<Option<Arc<Principal>>, weir_access::Denied> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_tail_goes_on_beside_an_authenticator_that_hangs() {
+    let api = Arc::new(over(lines(1, 1), QueryConfig::default()).with_tail_timing(Timing::within(Duration::from_secs(1))));
+    let access = Access::new(Some(Arc::new(Principal::anonymous())), Vec::new(), Arc::new(Authorizer::allow("default")));
+    let routes = crate::router(api).into_router().layer(Extension(access.with_credentials(Arc::new(Hanging))));
+    let (wires, listener) = mpsc::unbounded_channel();
+    let serving = tokio::spawn(async move { axum::serve(Wires(listener), routes).await.unwrap() });
+    let (status, wire) = tail(&wires, "/api/weir/v1/logs/tail?query=%7Bapp%3D%22y%22%7D").await;
+    assert_eq!((status, answer_pings(wire, 4).await), (101, 4));
     serving.abort();
 }
 
