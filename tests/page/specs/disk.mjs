@@ -4,7 +4,8 @@ import { newContext } from '../browser.mjs';
 import { eventually, pushLogs, start } from '../weir.mjs';
 import { violations } from './page.mjs';
 
-const VIEWS = ['/', '/logs', '/traces', '/graph', '/alerts', '/health', '/usage'];
+// The last one names what is missing.
+const VIEWS = ['/', '/logs', '/traces', '/graph', '/alerts', '/usage', '/health'];
 const banner = (page) => page.locator('.outage');
 const ready = async (weir) => (await fetch(`${weir.url}/readyz`)).status;
 
