@@ -20,12 +20,15 @@ mod scale;
 #[allow(dead_code, reason = "shared with the benchmark spine, which uses all of it")]
 #[path = "../spine/table.rs"]
 mod table;
+#[path = "../spine/units.rs"]
+mod units;
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
 
 use weir_tests::bench::run;
 use weir_tests::weir::binary;
+
+use units::{mib, now, number};
 
 /// A binary to measure, and the name of its column.
 struct Subject {
@@ -74,19 +77,4 @@ fn subject() -> Subject {
 /// For the shared modules: one round of the one binary.
 fn rounds(subjects: &[Subject]) -> impl Iterator<Item = &Subject> {
     subjects.iter()
-}
-
-/// A number of the environment.
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
-}
-
-/// Unix nanoseconds.
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    i64::try_from(since.as_nanos()).expect("a clock before 2262")
-}
-
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }

@@ -20,13 +20,15 @@ mod logs;
 mod scrape;
 mod spans;
 mod table;
+mod units;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
 
 use weir_tests::bench::run;
 use weir_tests::weir::binary;
+
+use units::{mib, now, number};
 
 const WORKS: [&str; 4] = ["logs", "otlp-logs", "spans", "scrape"];
 
@@ -70,19 +72,4 @@ fn subjects() -> Vec<Subject> {
 /// Each binary in turn, `ROUNDS` times.
 fn rounds(subjects: &[Subject]) -> impl Iterator<Item = &Subject> {
     (0..number("ROUNDS", 1)).flat_map(move |_| subjects)
-}
-
-/// A number of the environment.
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
-}
-
-/// Unix nanoseconds.
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    i64::try_from(since.as_nanos()).expect("a clock before 2262")
-}
-
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }
