@@ -5,11 +5,15 @@ use std::collections::HashMap;
 use futures_util::StreamExt;
 use serde_json::Value;
 
+use super::write::stream_of;
 use super::{Account, Ledger};
 use crate::weir::{Weir, eventually};
 
 /// Traces that are looked up at the same time.
 const ASKED_AT_ONCE: usize = 4;
+
+/// Of a container.
+const STREAMS: [&str; 2] = ["stdout", "stderr"];
 
 /// Who is asked for what is stored.
 pub(super) trait Asked {
@@ -118,7 +122,7 @@ pub(super) async fn check(weir: &impl Asked, ledger: &Ledger, when: &str) {
         } else if source.starts_with("file") {
             // A CRI file carries two streams, and only within a stream is there an order to keep.
             let mut all = Vec::new();
-            for stream in ["stdout", "stderr"] {
+            for stream in STREAMS {
                 let lines = stored_lines(weir, &format!("{{pod={source:?}, stream={stream:?}}}")).await;
                 let of_stream = Account { sent: account.sent.clone(), acknowledged: 0 };
                 compare(when, source, &of_stream, &lines, true);
@@ -134,22 +138,25 @@ pub(super) async fn check(weir: &impl Asked, ledger: &Ledger, when: &str) {
     *ledger.accounts.lock().unwrap() = accounts;
 }
 
-/// Waits until the file's last line can be found: files are acknowledged by being written, and found a moment later.
+/// Waits until the last line of each of the file's streams can be found: files are acknowledged by being written, and found
+/// a moment later, each stream at its own.
 async fn settle(weir: &impl Asked, ledger: &Ledger) {
     let file = &ledger.file;
-    let last = ledger.accounts.lock().unwrap().get(file).and_then(|account| account.sent.last().cloned());
-    let Some(last) = last else { return };
-    let needle: String = last.chars().take(format!("ledger {file} 00000000").len()).collect();
-    let query = format!("{{pod={file:?}}} |= {needle:?}");
-    eventually("the file's last line", || async {
-        let answer = weir.ask("/api/weir/v1/logs", &[("query", &query), ("start", "0"), ("end", "4102444800")]).await;
-        if answer["lines"].as_array().is_some_and(|lines| !lines.is_empty()) {
-            Ok(())
-        } else {
-            Err(format!("{needle} has not arrived"))
-        }
-    })
-    .await;
+    let written = ledger.accounts.lock().unwrap().get(file).map_or(0, |account| account.sent.len());
+    for stream in STREAMS {
+        let Some(last) = (0..written).rev().find(|number| stream_of(*number) == stream) else { continue };
+        let needle = format!("ledger {file} {last:08}");
+        let query = format!("{{pod={file:?}, stream={stream:?}}} |= {needle:?}");
+        eventually("the last line of a stream of the file", async || {
+            let answer = weir.ask("/api/weir/v1/logs", &[("query", &query), ("start", "0"), ("end", "4102444800")]).await;
+            if answer["lines"].as_array().is_some_and(|lines| !lines.is_empty()) {
+                Ok(())
+            } else {
+                Err(format!("{needle} has not arrived"))
+            }
+        })
+        .await;
+    }
 }
 
 pub(super) async fn check_all_ways(weir: &impl Asked, ledger: &Ledger) {

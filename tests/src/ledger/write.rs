@@ -109,6 +109,11 @@ pub(super) async fn measure(url: String, source: String, writer: Writer) {
     }
 }
 
+/// The stream that a container writes its line of this number to: each has a partition, and an order, of its own.
+pub(super) fn stream_of(number: usize) -> &'static str {
+    if number % 5 == 0 { "stderr" } else { "stdout" }
+}
+
 /// A container's log: a line counts as acknowledged once it is in the file, whatever weir is doing. Rotates often.
 pub(super) fn file(pods: &Path, source: &str, writer: &Writer, seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
@@ -120,9 +125,9 @@ pub(super) fn file(pods: &Path, source: &str, writer: &Writer, seed: u64) {
         let bodies: Vec<String> = (number..number + count).map(|number| body(source, number, &mut random)).collect();
         number += count;
         writer.sent(source, &bodies);
-        for body in bodies {
+        for (body, number) in bodies.into_iter().zip(number - count..) {
             let time = weir_model::time::format_rfc3339(i64::try_from(now()).expect("a clock before 2262"));
-            let stream = if random.random_bool(0.2) { "stderr" } else { "stdout" };
+            let stream = stream_of(number);
             let (trace_id, span_id) = (String::new(), String::new());
             file.write(&Line { pod: source.into(), stream: stream.into(), time, body, trace_id, span_id });
         }
