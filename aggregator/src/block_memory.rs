@@ -151,9 +151,9 @@ fn samples(block: u64, series: usize, noise: bool) -> Vec<MetricBatch> {
     let mut random = StdRng::seed_from_u64(block);
     let labels = (0..series).map(|i| Labels::from_pairs([("__name__", "m".to_owned()), ("i", i.to_string())])).collect();
     let schema = Arc::new(Schema::new(labels, Vec::new()));
-    let row = |at: i64| MetricRow {
-        timestamp: (block as i64 * 100 + at) * 1_000_000_000,
-        values: (0..series).map(|i| if noise { random.random::<f64>() } else { (at * i as i64) as f64 }).collect(),
+    let row = |at: i64| {
+        let values = (0..series).map(|i| if noise { random.random::<f64>() } else { (at * i as i64) as f64 });
+        MetricRow::new((block as i64 * 100 + at) * 1_000_000_000, values.collect())
     };
     let rows = (0..100).map(row).collect();
     vec![MetricBatch { target: Labels::from_pairs([("job", "j")]), schema, rows }]

@@ -113,7 +113,7 @@ fn digest(origin: &RuleOrigin, at_ms: i64) -> [u8; 16] {
 fn section(tenant: &str, digest: [u8; 16], at_ms: i64, samples: Vec<RuleSample>) -> Section<MetricBatch> {
     let values = samples.iter().map(|sample| sample.value).collect();
     let schema = Schema::new(samples.into_iter().map(|sample| sample.labels).collect(), Vec::new());
-    let rows = vec![MetricRow { timestamp: at_ms.saturating_mul(1_000_000), values }];
+    let rows = vec![MetricRow::new(at_ms.saturating_mul(1_000_000), values)];
     let header = SectionHeader { tenant: tenant.into(), source: "rules".into(), mark: Mark::Digest(digest), records: 0 };
     Section::new(header, MetricBatch { target: Labels::EMPTY, schema: Arc::new(schema), rows })
 }

@@ -134,7 +134,7 @@ impl Report {
         let source = format!("usage:{}:{}", self.target.get("job"), self.target.get("instance"));
         let mark = Mark::Digest(hash.digest128().to_be_bytes());
         let header = SectionHeader { tenant: self.tenant.clone(), source, mark, records: 0 };
-        let (schema, rows) = (Arc::new(Schema::new(series, Vec::new())), vec![MetricRow { timestamp, values }]);
+        let (schema, rows) = (Arc::new(Schema::new(series, Vec::new())), vec![MetricRow::new(timestamp, values)]);
         Some(Section::new(header, MetricBatch { target: self.target.clone(), schema, rows }))
     }
 }

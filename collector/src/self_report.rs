@@ -66,7 +66,7 @@ impl SelfReport {
 
     fn section(&self, mark: Mark, schema: &Arc<Schema>) -> Section<MetricBatch> {
         let target = Labels::from_pairs([("job", "weir-collector"), ("instance", &*self.node), ("node", &*self.node)]);
-        let rows = vec![MetricRow { timestamp: (self.clock)(), values: values(&self.shipper.lanes()) }];
+        let rows = vec![MetricRow::new((self.clock)(), values(&self.shipper.lanes()))];
         let source = format!("self_report:{}", self.node);
         let header = SectionHeader { tenant: self.tenant.clone(), source, mark, records: 0 };
         Section::new(header, MetricBatch { target, schema: Arc::clone(schema), rows })

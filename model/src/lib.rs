@@ -33,6 +33,7 @@ pub mod deletion;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
+pub mod histogram;
 pub mod id;
 pub mod instant;
 pub mod intern;

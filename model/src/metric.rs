@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
+use crate::histogram::Histogram;
 use crate::label::Labels;
 use crate::memory::{allocation, shared};
 use crate::time::UnixNanos;
@@ -151,6 +152,36 @@ pub struct MetricRow {
     pub timestamp: UnixNanos,
     /// As long as the schema's series. Bits are kept, NaN payloads included.
     pub values: Vec<f64>,
+    /// What few rows have.
+    pub extras: Option<Box<RowExtras>>,
+}
+
+/// What a row has beside numbers. Columns ascend.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RowExtras {
+    /// The column's sample is this and no number; its value says nothing.
+    pub histograms: Vec<(u32, Arc<Histogram>)>,
+    /// Of every column, since when it counts, or 0 where that is unknown. Shared by rows for as long as it stays the same.
+    pub starts: Option<Arc<[UnixNanos]>>,
+    /// Examples of what was counted.
+    pub exemplars: Vec<(u32, Exemplar)>,
+}
+
+/// One of the events that a series has counted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exemplar {
+    /// Where it leads to: `trace_id` and the like.
+    pub labels: Labels,
+    pub value: f64,
+    /// When it happened; that of the row where nothing was said.
+    pub timestamp: UnixNanos,
+}
+
+impl MetricRow {
+    /// Of numbers alone.
+    pub fn new(timestamp: UnixNanos, values: Vec<f64>) -> Self {
+        Self { timestamp, values, extras: None }
+    }
 }
 
 /// Prometheus' staleness marker, a NaN of its own: `model/value/value.go` of Prometheus.

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use budget::MemoryBudget;
 pub use budget::{Budget, CancelOnDrop, Cancellation, NoBudget, ReadError};
 pub use counts::{Buckets, CountBy, LineCount, TakeCount};
-pub use metrics::{MetricReader, MetricSelect, Series, SeriesCursor, SeriesList};
+pub use metrics::{MetricReader, MetricSelect, Series, SeriesCursor, SeriesExemplars, SeriesList};
 pub use spans::SearchedSpan;
 pub use tally::{Reservation, Tally, each_series, label_bytes, read_series};
 

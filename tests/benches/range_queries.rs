@@ -100,7 +100,7 @@ fn head(engine: &MetricsEngine, schemas: &[Arc<Schema>], piece: i64) -> MetricsH
         let row = |row: i64| {
             let at = piece * ROWS + row;
             let value = |column: usize| (at * (column as i64 % 13) + target as i64) as f64;
-            MetricRow { timestamp: at * STEP_MS * 1_000_000, values: (0..COLUMNS).map(value).collect() }
+            MetricRow::new(at * STEP_MS * 1_000_000, (0..COLUMNS).map(value).collect())
         };
         let batch = MetricBatch { target: labels, schema: Arc::clone(schema), rows: (0..ROWS).map(row).collect() };
         let header = SectionHeader {

@@ -56,7 +56,7 @@ impl Source {
 
     fn samples(&self, first: u64, last: u64) -> MetricBatch {
         let series = vec![Labels::from_pairs([("__name__", "m"), ("source", &self.name)])];
-        let row = |i: u64| MetricRow { timestamp: (i as i64 + 1) * 1_000_000, values: vec![i as f64] };
+        let row = |i: u64| MetricRow::new((i as i64 + 1) * 1_000_000, vec![i as f64]);
         let schema = Arc::new(Schema::new(series, Vec::new()));
         MetricBatch { target: Labels::EMPTY, schema, rows: (first..last).map(row).collect() }
     }

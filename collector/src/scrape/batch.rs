@@ -169,7 +169,7 @@ impl Memory {
 }
 
 fn batch(target: &Labels, at: UnixNanos, schema: Arc<Schema>, values: Vec<f64>) -> MetricBatch {
-    MetricBatch { target: target.clone(), schema, rows: vec![MetricRow { timestamp: at, values }] }
+    MetricBatch { target: target.clone(), schema, rows: vec![MetricRow::new(at, values)] }
 }
 
 #[cfg(test)]

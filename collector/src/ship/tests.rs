@@ -241,7 +241,7 @@ async fn a_huge_row_is_cut_by_columns_under_sources_of_their_own() {
     let (shipper, _lanes, _stop) = start(&log, quick()).await;
     let text = |i: u64| noise(i, 40).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let series: Vec<Labels> = (0..30_000).map(|i| Labels::from_pairs([("__name__", "m"), ("id", &text(i))])).collect();
-    let rows = vec![MetricRow { timestamp: 1, values: (0..30_000).map(f64::from).collect() }];
+    let rows = vec![MetricRow::new(1, (0..30_000).map(f64::from).collect())];
     let batch = MetricBatch { target: Labels::EMPTY, schema: Arc::new(Schema::new(series, vec![])), rows };
     let mark = Mark::Sequence { epoch: 1, first: 0, last: 1 };
     shipper.send(Section::new(header("m", mark), batch)).await.unwrap().await.unwrap();

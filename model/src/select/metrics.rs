@@ -1,8 +1,11 @@
 //! What is asked of metrics: series with their samples, one at a time.
 
+use std::sync::Arc;
+
 use super::{Budget, Coverage, Covered, ReadError};
+use crate::histogram::Histogram;
 use crate::label::{Labels, Matcher};
-use crate::metric::Family;
+use crate::metric::{Exemplar, Family};
 use crate::scope::Scope;
 
 /// Which series, and which of their samples.
@@ -27,6 +30,18 @@ pub struct Series {
     pub timestamps: Vec<i64>,
     /// As many; staleness markers are kept.
     pub values: Vec<f64>,
+    /// Of samples that are histograms, which of the samples they are, ascending; their values are staleness markers.
+    pub histograms: Vec<(u32, Arc<Histogram>)>,
+    /// Since when each sample counts, milliseconds since the Unix epoch, 0 where that is unknown. As many as samples, or none.
+    pub starts: Vec<i64>,
+}
+
+/// A series and its exemplars in the asked range.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeriesExemplars {
+    pub labels: Labels,
+    /// Ascending by timestamp.
+    pub exemplars: Vec<Exemplar>,
 }
 
 /// Reads metrics.
@@ -45,6 +60,11 @@ pub trait MetricReader: Send + Sync {
     }
     /// Label sets of series that may have a sample in the range, ascending, without reading samples.
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError>;
+    /// Series with an exemplar in the range, ascending by labels.
+    /// A reader that keeps none need not say so.
+    fn exemplars(&self, _select: &MetricSelect, _budget: &dyn Budget) -> Result<Covered<Vec<SeriesExemplars>>, ReadError> {
+        Ok(Covered::default())
+    }
     /// Metadata of the families seen, ascending by name. Where a scope does not see all of a tenant, those that have a series in it.
     fn families(&self, scope: &Scope, budget: &dyn Budget) -> Result<Covered<Vec<Family>>, ReadError>;
 }

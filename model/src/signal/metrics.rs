@@ -56,7 +56,7 @@ impl MetricBatch {
     }
 
     fn columns(&self, schema: &Arc<Schema>, range: Range<usize>) -> Self {
-        let row = |row: &MetricRow| MetricRow { timestamp: row.timestamp, values: row.values[range.clone()].to_vec() };
+        let row = |row: &MetricRow| MetricRow::new(row.timestamp, row.values[range.clone()].to_vec());
         Self { target: self.target.clone(), schema: Arc::clone(schema), rows: self.rows.iter().map(row).collect() }
     }
 }

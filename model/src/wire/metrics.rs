@@ -109,7 +109,7 @@ fn read_values(column: Reader<'_>, times: &[i64], series: usize) -> Result<Vec<M
             Some(before) => own.zip(&before.values).map(|(bits, before)| f64::from_bits(bits ^ before.to_bits())).collect(),
             None => own.map(|bits| f64::from_bits(*bits)).collect(),
         };
-        rows.push(MetricRow { timestamp: *timestamp, values });
+        rows.push(MetricRow::new(*timestamp, values));
     }
     Ok(rows)
 }

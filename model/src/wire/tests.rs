@@ -92,7 +92,7 @@ fn empty_batches_and_many_sections_round_trip() {
     check_round_trip(&[empty(SpanBatch::default())]);
     let none = MetricBatch { target: Labels::EMPTY, schema: Arc::default(), rows: vec![] };
     check_round_trip(&[empty(none.clone())]);
-    check_round_trip(&[empty(MetricBatch { rows: vec![MetricRow { timestamp: 1, values: vec![] }], ..none })]);
+    check_round_trip(&[empty(MetricBatch { rows: vec![MetricRow::new(1, vec![])], ..none })]);
     check_round_trip(&[LogBatch::golden(), empty(LogBatch::default()), LogBatch::golden()]);
     assert_eq!(decode::<LogBatch>(&encode_none(), &Limits::default()), Ok(vec![]));
 }

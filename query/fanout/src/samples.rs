@@ -145,7 +145,7 @@ mod tests {
     fn list(series: &[(&str, f64)], missing: &[&str]) -> Box<dyn SeriesCursor> {
         let one = |(pod, value): &(&str, f64)| {
             let labels = Labels::from_pairs([("pod", pod)]);
-            Series { labels, timestamps: vec![1], values: vec![*value] }
+            Series { labels, timestamps: vec![1], values: vec![*value], ..Series::default() }
         };
         let missing = missing.iter().map(|text| (*text).to_owned()).collect();
         let coverage = Coverage { partitions: Vec::new(), missing };

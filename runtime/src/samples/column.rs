@@ -140,7 +140,7 @@ impl Row<'_> {
             self.columns.schema = Arc::new(Schema::new(series, families(entities, &self.columns.schema)));
         }
         let schema = self.columns.schema.clone();
-        MetricBatch { target, schema, rows: vec![MetricRow { timestamp, values: self.values }] }
+        MetricBatch { target, schema, rows: vec![MetricRow::new(timestamp, self.values)] }
     }
 }
 

@@ -65,5 +65,5 @@ fn batch(target: &Labels, timestamp: UnixNanos, columns: Vec<(&'static Metric, L
     let series = columns.iter().map(|(metric, labels, _)| labels.with(NAME, metric.name)).collect();
     let schema = Schema::new(series, families.collect());
     let values = columns.iter().map(|(.., value)| *value).collect();
-    MetricBatch { target: target.clone(), schema: Arc::new(schema), rows: vec![MetricRow { timestamp, values }] }
+    MetricBatch { target: target.clone(), schema: Arc::new(schema), rows: vec![MetricRow::new(timestamp, values)] }
 }

@@ -83,7 +83,7 @@ fn lines_with_large_metadata_travel() {
 fn series_with_large_labels_travel() {
     let engine = MetricsEngine::default();
     let series: Vec<Labels> = (0..COUNT).map(|i| Labels::from_pairs([(NAME, "m".to_owned()), ("large", large(i))])).collect();
-    let rows = vec![MetricRow { timestamp: 1_000_000, values: vec![1.5; series.len()] }];
+    let rows = vec![MetricRow::new(1_000_000, vec![1.5; series.len()])];
     let schema = Arc::new(Schema::new(series, Vec::new()));
     let heads = head(&engine, MetricBatch { target: Labels::EMPTY, schema, rows });
     let select = MetricSelect { scope: Scope::of("t"), matchers: Vec::new(), start_ms: 0, end_ms: 1000 };

@@ -50,7 +50,7 @@ impl HeadProtocol for MetricsEngine {
                 let series = reader(heads).series(&select, budget)?.value;
                 let mut packer = packer(limits);
                 for some in pieces(&series, SECTION_SERIES, SECTION_LABEL_BYTES, Labels::text_bytes) {
-                    let row = MetricRow { timestamp: nanos(select.start_ms), values: vec![0.0; some.len()] };
+                    let row = MetricRow::new(nanos(select.start_ms), vec![0.0; some.len()]);
                     packer.push(&section(tenant, 0, of_series(some.to_vec()), vec![row]), &[])?;
                 }
                 packer.into_extract()
@@ -116,9 +116,9 @@ type Columns = Vec<(Labels, u32)>;
 
 /// Rows with only these columns.
 fn narrowed(columns: &[(Labels, u32)], rows: &[&Row]) -> Vec<MetricRow> {
-    let narrow = |row: &&Row| MetricRow {
-        timestamp: nanos(row.timestamp),
-        values: columns.iter().map(|(_, column)| row.values[*column as usize]).collect(),
+    let narrow = |row: &&Row| {
+        let values = columns.iter().map(|(_, column)| row.values[*column as usize]);
+        MetricRow::new(nanos(row.timestamp), values.collect())
     };
     rows.iter().map(narrow).collect()
 }

@@ -114,7 +114,7 @@ fn too_much_is_refused_by_name() {
     let head = MetricsEngine::new(MetricsCounters::default()).head();
     let labels = |i: u32| Labels::from_pairs([("__name__", "m"), ("i", &*i.to_string())]);
     let schema = Arc::new(Schema::new((0..1000).map(labels).collect(), Vec::new()));
-    let rows = (0..200).map(|at| MetricRow { timestamp: at * 1_000_000, values: vec![1.5; 1000] }).collect();
+    let rows = (0..200).map(|at| MetricRow::new(at * 1_000_000, vec![1.5; 1000])).collect();
     let batch = MetricBatch { target: Labels::EMPTY, schema, rows };
     head.insert(Position { partition: 0, offset: 0, ordinal: 0 }, &section(batch)).unwrap();
     let heads: [Arc<MetricsHead>; 1] = [Arc::new(head)];

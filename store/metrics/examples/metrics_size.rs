@@ -148,7 +148,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let values = series.iter_mut().map(|(_, shape)| shape.next(&mut random)).collect();
         let timestamp = (1_770_000_000 + i * STEP_SECONDS) * 1_000_000_000 + 350_000_000;
         let target = Labels::from_pairs([("job", "cadvisor"), ("instance", "node-17"), ("node", "node-17")]);
-        let batch = MetricBatch { target, schema: Arc::clone(&schema), rows: vec![MetricRow { timestamp, values }] };
+        let batch = MetricBatch { target, schema: Arc::clone(&schema), rows: vec![MetricRow::new(timestamp, values)] };
         let mark = Mark::Sequence { epoch: 1, first: 0, last: 1 };
         let header = SectionHeader { tenant: "default".into(), source: "node-17".into(), mark, records: 0 };
         let section = Section::new(header, batch);

@@ -18,8 +18,7 @@ fn built() -> BuiltBlock {
     let series: Vec<Labels> =
         (0..40).map(|i| Labels::from_pairs([(NAME, format!("m{}", i % 3)), ("pod", format!("p{i}"))])).collect();
     let value = |at: i64, i: usize| [at as f64, 0.1 * at as f64, f64::from_bits(at as u64 * 77), 1.0][i % 4];
-    let rows = (0..6_i64)
-        .map(|at| MetricRow { timestamp: at * at * 1_000_000_000, values: (0..series.len()).map(|i| value(at, i)).collect() });
+    let rows = (0..6_i64).map(|at| MetricRow::new(at * at * 1_000_000_000, (0..series.len()).map(|i| value(at, i)).collect()));
     let families = vec![Family { name: "m1".into(), kind: MetricKind::Gauge, help: "help".into(), unit: "s".into() }];
     let rows = rows.collect();
     let batch = MetricBatch { target: Labels::from_pairs([("job", "j")]), schema: Arc::new(Schema::new(series, families)), rows };

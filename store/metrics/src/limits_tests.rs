@@ -114,7 +114,7 @@ proptest! {
 fn a_section_whose_labels_would_fill_the_memory_is_refused() {
     let head = MetricsEngine::default().head();
     let series: Vec<Labels> = (0..2000).map(|i| Labels::from_pairs([(NAME, format!("m{i}"))])).collect();
-    let row = MetricRow { timestamp: 1, values: vec![0.0; series.len()] };
+    let row = MetricRow::new(1, vec![0.0; series.len()]);
     let schema = Arc::new(Schema::new(series, Vec::new()));
     let target = Labels::from_pairs([("path", "x".repeat(1 << 20))]);
     let mark = Mark::Sequence { epoch: 1, first: 0, last: 1 };

@@ -22,7 +22,7 @@ use super::{MetricsBlock, MetricsEngine, MetricsReader};
 static COUNTING: Counting = Counting;
 
 fn metric_batch(target: Labels, series: Vec<Labels>, rows: i64, families: Vec<Family>) -> MetricBatch {
-    let rows = (0..rows).map(|i| MetricRow { timestamp: i * 1_000_000, values: vec![0.5; series.len()] }).collect();
+    let rows = (0..rows).map(|i| MetricRow::new(i * 1_000_000, vec![0.5; series.len()])).collect();
     MetricBatch { target, schema: Arc::new(Schema::new(series, families)), rows }
 }
 
@@ -177,7 +177,7 @@ fn a_query_over_many_blocks_has_reserved_what_it_holds() {
     assert!(groups.iter().all(|groups| *groups >= SERIES / 2), "{groups:?}");
     let head = MetricsEngine::default().head();
     let series = (0..SERIES).map(|i| Labels::from_pairs([(NAME, "up"), ("pod", &format!("{i:04}"))])).collect();
-    let rows = (0..1000).map(|at| MetricRow { timestamp: at * 2_000_500_000, values: vec![0.5; SERIES] }).collect();
+    let rows = (0..1000).map(|at| MetricRow::new(at * 2_000_500_000, vec![0.5; SERIES])).collect();
     let batch = MetricBatch { target: Labels::EMPTY, schema: Arc::new(Schema::new(series, Vec::new())), rows };
     let mark = Mark::Sequence { epoch: 1, first: 0, last: 1 };
     let section = Section::new(SectionHeader { tenant: tenant(), source: "source".into(), mark, records: 0 }, batch);

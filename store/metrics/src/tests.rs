@@ -65,7 +65,7 @@ fn read(fixed: Fixed, select: &MetricSelect) -> Plain {
 }
 
 fn row(milliseconds: i64, values: &[f64]) -> MetricRow {
-    MetricRow { timestamp: milliseconds * 1_000_000 + 999, values: values.to_vec() }
+    MetricRow::new(milliseconds * 1_000_000 + 999, values.to_vec())
 }
 
 fn batch(target: &[(&str, &str)], series: &[&[(&str, &str)]], rows: Vec<MetricRow>) -> MetricBatch {

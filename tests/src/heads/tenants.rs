@@ -59,7 +59,7 @@ pub(super) async fn write(cluster: &mut Cluster, (tenant, namespace, count): Wri
     let own = format!("own_of_{namespace}");
     let names = [Labels::from_pairs([("__name__", "hits_total")]), Labels::from_pairs([("__name__", format!("{own}_total"))])];
     let schema = Arc::new(Schema::new(names.into(), vec![family("hits"), family(&own)]));
-    let row = |i: u8| MetricRow { timestamp: at(i), values: vec![f64::from(count) + f64::from(i); 2] };
+    let row = |i: u8| MetricRow::new(at(i), vec![f64::from(count) + f64::from(i); 2]);
     let target = Labels::from_pairs([("namespace", namespace), ("job", "j")]);
     let batch = MetricBatch { target, schema, rows: (0..count).map(row).collect() };
     cluster.append_of(tenant, 1, namespace, batch).await;

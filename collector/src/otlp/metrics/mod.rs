@@ -185,8 +185,7 @@ fn convert_resource(
         // Metadata once a resource is enough.
         let families = if i == 0 { families.clone() } else { Vec::new() };
         let schema = Schema::shared(row.series, families);
-        let batch =
-            MetricBatch { target: rows.target.clone(), schema, rows: vec![MetricRow { timestamp: time, values: row.values }] };
+        let batch = MetricBatch { target: rows.target.clone(), schema, rows: vec![MetricRow::new(time, row.values)] };
         let source = format!("otlp/{}/{}", rows.target.get("job"), rows.target.get("instance"));
         let digest = weir_model::signal::derive_digest(&whole, i as u32);
         outcome.sections.push(context.section(source, digest, batch));

@@ -71,8 +71,8 @@ impl Golden for MetricBatch {
         let families =
             vec![Family { name: "rq".into(), kind: MetricKind::Counter, help: "Requests.".into(), unit: String::new() }];
         let rows = vec![
-            MetricRow { timestamp: 1_700_000_000_000_000_000, values: vec![1.0, 1.5e9] },
-            MetricRow { timestamp: 1_700_000_015_000_000_000, values: vec![STALE_NAN, -0.0] },
+            MetricRow::new(1_700_000_000_000_000_000, vec![1.0, 1.5e9]),
+            MetricRow::new(1_700_000_015_000_000_000, vec![STALE_NAN, -0.0]),
         ];
         let batch =
             MetricBatch { target: Labels::from_pairs([("job", "a")]), schema: Arc::new(Schema::new(series, families)), rows };

@@ -71,9 +71,8 @@ fn metrics() -> impl Strategy<Value = MetricBatch> {
         let schema = Arc::new(Schema::new(series, families.into_iter().map(family).collect()));
         let row = (any::<i64>(), vec(any::<u64>(), width));
         vec(row, rows).prop_map(move |rows| {
-            let row = |(timestamp, values): (i64, Vec<u64>)| MetricRow {
-                timestamp,
-                values: values.into_iter().map(f64::from_bits).collect(),
+            let row = |(timestamp, values): (i64, Vec<u64>)| {
+                MetricRow::new(timestamp, values.into_iter().map(f64::from_bits).collect())
             };
             MetricBatch { target: target.clone(), schema: schema.clone(), rows: rows.into_iter().map(row).collect() }
         })

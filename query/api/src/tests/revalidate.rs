@@ -20,7 +20,7 @@ fn at(clock: fn() -> UnixNanos, samples: i64) -> Api {
     let name = "container_cpu_usage_seconds_total";
     let labels = Labels::from_pairs([("__name__", name), ("id", "/c"), ("node", "n"), ("name", "web")]);
     let values = timestamps.iter().map(|at| *at as f64).collect();
-    let metrics = MemoryMetrics(vec![Series { labels, timestamps, values }]);
+    let metrics = MemoryMetrics(vec![Series { labels, timestamps, values, ..Series::default() }]);
     let mut logs = MemoryLogs::default();
     logs.push(&[("pod", "a")], 10 * SECOND, b"one");
     api(logs, metrics, two_traces()).with_clock(clock)

@@ -159,6 +159,7 @@ async fn containers_come_from_samples_under_cadvisors_names() {
         ),
         timestamps: points.iter().map(|(at, _)| at * 1000).collect(),
         values: points.iter().map(|(_, value)| *value).collect(),
+        ..Series::default()
     };
     let named = [("name", "web"), ("image", "shop:1")];
     let info = [
@@ -206,6 +207,7 @@ async fn containers_that_ended_stay_with_how_they_did() {
         ),
         timestamps: points.iter().map(|(at, _)| at * 1000).collect(),
         values: points.iter().map(|(_, value)| *value).collect(),
+        ..Series::default()
     };
     let told = |signal, oom| [("signal", signal), ("oom", oom), ("runtime", "docker"), ("container_label_team", "a")];
     let (ended, run) = ("weir_container_ended", "weir_container_run_seconds");
@@ -277,6 +279,7 @@ async fn the_last_lines_of_a_container_are_those_before_its_end() {
         ]),
         timestamps: vec![30_000],
         values: vec![137.0],
+        ..Series::default()
     };
     let api = api(lines, MemoryMetrics(vec![ended]), two_traces());
     let got = get(api, "/api/weir/v1/containers/dead/lines?limit=2").await.json();
@@ -292,6 +295,7 @@ async fn beside_the_containers_stand_the_nodes_and_their_services() {
         labels: Labels::from_pairs([("__name__", name), ("node", "n1")].into_iter().chain(more.iter().copied())),
         timestamps: points.iter().map(|(at, _)| at * 1000).collect(),
         values: points.iter().map(|(_, value)| *value).collect(),
+        ..Series::default()
     };
     let (cpu, memory) = ("container_cpu_usage_seconds_total", "container_memory_working_set_bytes");
     let ssh = [("id", "/system.slice/ssh.service")];

@@ -121,7 +121,7 @@ mod tests {
 
     fn series(node: &str, name: &str, topic: &str, at_ms: i64, value: f64) -> Series {
         let labels = Labels::from_pairs([(NAME, name), ("node", node), ("topic", topic), ("version", "9")]);
-        Series { labels, timestamps: vec![at_ms], values: vec![value] }
+        Series { labels, timestamps: vec![at_ms], values: vec![value], ..Series::default() }
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl SeriesCursor for MemoryCursor<'_> {
             self.budget.spend(timestamps.len() as u64)?;
             self.held.settle(16 * timestamps.len() as u64)?;
             if !timestamps.is_empty() {
-                *series = Series { labels: labels.clone(), timestamps, values };
+                *series = Series { labels: labels.clone(), timestamps, values, ..Series::default() };
                 return Ok(true);
             }
         }
