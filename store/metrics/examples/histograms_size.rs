@@ -41,7 +41,7 @@ impl Service {
             is_integer: true,
             count: self.counts.iter().sum(),
             sum: self.sum,
-            zero_threshold: 2.938_735_877_055_718_8e-39,
+            zero_threshold: 1e-39,
             zero_count: 0.0,
             positive: Buckets { spans, counts: self.counts.clone() },
             negative: Buckets::default(),
