@@ -82,8 +82,22 @@ async fn prometheus_scrapes_weir_and_weir_scrapes_prometheus() {
     assert!(fine && text.contains("=> 1"), "{text}");
     let (fine, text) = run("promtool", &["query", "labels", &weir.url(""), "zone"], b"");
     assert!(fine && text.contains('a'), "{text}");
-    let metrics = weir.http.get(weir.url("/metrics")).send().await.unwrap().text().await.unwrap();
-    assert!(metrics.ends_with("# EOF\n"), "OpenMetrics ends with its end");
+    check_metrics(&weir.url("/metrics")).await;
+}
+
+/// All families of a process in both formats: promtool has nothing to say of them.
+pub async fn check_metrics(url: &str) {
+    let read = async |accept: &str| {
+        let answer = weir_tls::client().get(url).header("accept", accept).send().await.unwrap();
+        let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        (kind, answer.text().await.unwrap())
+    };
+    let (kind, text) = read("*/*").await;
+    assert!(kind.starts_with("text/plain; version=0.0.4") && text.contains("\n# TYPE weir_"), "{kind}\n{text}");
+    let (fine, said) = run("promtool", &["check", "metrics"], text.as_bytes());
+    assert!(fine && said.is_empty(), "{url}: {said}");
+    let (kind, text) = read("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.4").await;
+    assert!(kind.starts_with("application/openmetrics-text") && text.ends_with("\n# EOF\n"), "{kind}\n{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
