@@ -47,7 +47,7 @@ async fn prometheus_scrapes_weir_and_weir_scrapes_prometheus() {
     let peer = format!("http://127.0.0.1:{port}");
     let scrape = folder.path().join("scrape.yml");
     let text = format!(
-        "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\nscrape_configs:\n- job_name: prometheus\n  static_configs:\n  - targets: ['127.0.0.1:{port}']\n    labels: {{zone: a}}\n"
+        "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\nscrape_configs:\n- job_name: prometheus\n  static_configs:\n  - targets: ['127.0.0.1:{port}']\n    labels: {{zone: a}}\n- job_name: protobuf\n  scrape_protocols: [PrometheusProto]\n  scrape_native_histograms: true\n  static_configs:\n  - targets: ['127.0.0.1:{port}']\n"
     );
     std::fs::write(&scrape, text).unwrap();
     let config = config(folder.path(), &format!("[collector.scrape]\nconfig_file = {:?}\n", scrape.display().to_string()));
@@ -69,7 +69,12 @@ async fn prometheus_scrapes_weir_and_weir_scrapes_prometheus() {
     .await;
     let series = ask(&weir.url(""), "count({job=\"prometheus\"})").await;
     assert!(value(&series) > 200.0, "{series:?}");
-    let version = ask(&weir.url(""), "prometheus_build_info").await;
+    eventually("the same as protobuf", || async {
+        let series = ask(&weir.url(""), "count({job=\"protobuf\", __name__=~\"prometheus_.*_total\"})").await;
+        if value(&series) > 50.0 { Ok(()) } else { Err(format!("{series:?}\n{}", weir.log())) }
+    })
+    .await;
+    let version = ask(&weir.url(""), "prometheus_build_info{job=\"prometheus\"}").await;
     assert_eq!(
         version[0]["metric"]["version"],
         ask(&peer, "prometheus_build_info")

@@ -85,7 +85,8 @@ mod tests {
         let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
                           text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
         check(prometheus, Format::OpenMetrics);
-        let prometheus = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+        let prometheus =
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
         check(prometheus, Format::OpenMetrics);
         check("*/*", Format::Text);
         check("text/html,application/xhtml+xml,*/*;q=0.8", Format::Text);
