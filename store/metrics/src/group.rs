@@ -176,11 +176,16 @@ impl Group {
             return Ok(wanted);
         }
         let mut cursor = Cursor::new(&self.raw[place.values.clone()]);
-        let values = values::decode(&mut cursor, place.count)?;
-        cursor.end()?;
-        samples.reserve(wanted.len());
+        samples.timestamps.reserve(wanted.len());
+        let before = samples.values.len();
+        let read = values::decode(&mut cursor, place.count, &mut samples.values).and_then(|()| cursor.end());
+        if let Err(error) = read {
+            samples.values.truncate(before);
+            return Err(error);
+        }
+        samples.values.truncate(before + wanted.end);
+        samples.values.drain(before..before + wanted.start);
         samples.timestamps.extend_from_slice(&known.1[wanted.clone()]);
-        samples.values.extend_from_slice(&values[wanted.clone()]);
         Ok(wanted)
     }
 }

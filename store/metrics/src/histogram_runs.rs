@@ -142,7 +142,10 @@ impl<'a> Run<'a> {
     pub(crate) fn decode(mut self, wanted: Range<u32>) -> Result<Vec<Arc<Histogram>>, String> {
         let length = self.places.len();
         let resets = if self.flags & ONE_RESET == 0 { Some(self.rest.take(length)?) } else { None };
-        let mut next = || values::decode(&mut self.rest, length);
+        let mut next = || -> Result<Vec<f64>, String> {
+            let mut column = Vec::with_capacity(length);
+            values::decode(&mut self.rest, length, &mut column).map(|()| column)
+        };
         let sum = next()?;
         let count = if self.flags & COUNTED == 0 { Some(next()?) } else { None };
         let zero_count = next()?;
