@@ -27,7 +27,7 @@ const FLOORS: [(&str, &str, &[&str]); 24] = [
     ("query/logql", "weir-logql", &["model", "template"]),
     ("query/traceql", "weir-traceql", &["model"]),
     ("query/budget", "weir-budget", &["model"]),
-    ("query/rules", "weir-rules", &["model", "tls", "template", "promql", "budget"]),
+    ("query/rules", "weir-rules", &["model", "tls", "template", "promql", "logql", "budget"]),
     ("query/fanout", "weir-fanout", &["model", "access", "tls", "blocks", "logs", "metrics", "traces", "heads"]),
     ("query/api", "weir-api", &["model", "access", "promql", "logql", "traceql", "budget", "rules"]),
     ("dashboards", "weir-dashboards", &["access"]),

@@ -188,7 +188,8 @@ async fn labels_series_and_metadata_are_listed() {
 #[tokio::test]
 async fn rules_are_filtered_by_what_a_request_says() {
     let text = "groups:\n- name: g\n  rules:\n  - alert: A\n    expr: odd\n    labels: {severity: page}\n  - record: r:a\n    expr: odd\n- name: h\n  rules:\n  - record: r:b\n    expr: odd\n";
-    let file = weir_rules::RuleFile { tenant: "default".into(), name: "r.yml".into(), text: text.into() };
+    let file =
+        weir_rules::RuleFile { tenant: "default".into(), name: "r.yml".into(), text: text.into(), language: Default::default() };
     let ask = async |query: &str| {
         let rules = Arc::new(RuleSet::load(std::slice::from_ref(&file), weir_rules::Recording::Allowed).unwrap());
         let metrics: Arc<dyn MetricReader> = Arc::new(store());
