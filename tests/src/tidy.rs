@@ -39,6 +39,7 @@ const FLOORS: [(&str, &str, &[&str]); 24] = [
             "access",
             "methods",
             "tls",
+            "watched",
             "bus",
             "runtime",
             "blocks",

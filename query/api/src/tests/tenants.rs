@@ -113,6 +113,9 @@ fn kept() -> Api {
     push("shop", "weir_usage_active_streams", "", "a", &[(30, 9.0), (90, 5.0)]);
     push("shop", "weir_usage_active_streams", "", "b", &[(60, 2.0)]);
     push("shop", "weir_usage_active_series", "", "b", &[(60, 3.0)]);
+    // Of b before it was started anew.
+    let pairs = [("__name__", "weir_usage_active_streams"), ("tenant", "shop"), ("instance", "b"), ("started", "4000")];
+    metrics.push(&Labels::from_pairs(pairs), 45_000, 100.0);
     let (logs, traces) = (Arc::new(MemoryLogs::default()), Arc::new(MemoryTraces::default()));
     let api = Api::new(logs, Arc::new(metrics), traces, QueryConfig::default(), Arc::new(RuleSet::empty()));
     api.with_clock(|| NOW).with_usage_of(Scope::of("weir"), Arc::new(Blocks))
