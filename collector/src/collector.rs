@@ -28,7 +28,7 @@ use crate::quota::Quotas;
 use crate::self_report::SelfReport;
 use crate::ship::{Lanes, Shipper};
 use crate::tail::{self, Configured, Discover, LogSpec, Root, SpecOf, Unseen};
-use crate::{elasticsearch, loki_push, otlp, scrape};
+use crate::{elasticsearch, loki_push, otlp, remote_write, scrape};
 
 /// What the collector is given.
 pub struct Deps<'a> {
@@ -135,10 +135,10 @@ impl Collector {
         self.shipper.clone()
     }
 
-    /// Loki's two inputs and Elasticsearch's bulk API, for the main listener.
+    /// Loki's two inputs, Elasticsearch's bulk API and Prometheus' remote write, for the main listener.
     pub fn push_router(&self) -> Routes {
         let loki = loki_push::router(self.push.clone()).merge(otlp::http::loki_router(self.push.clone()));
-        loki.merge(elasticsearch::router(self.push.clone()))
+        loki.merge(elasticsearch::router(self.push.clone())).merge(remote_write::router(self.push.clone()))
     }
 
     /// OTLP over HTTP: `/v1/{logs,metrics,traces}`.

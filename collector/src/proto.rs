@@ -61,6 +61,16 @@ impl<'a> Field<'a> {
         Ok(())
     }
 
+    /// The same of numbers that are varints.
+    pub fn each_varint(self, mut each: impl FnMut(u64)) -> Result<(), ProtoError> {
+        let Value::Bytes(packed) = self.value else { return self.varint().map(each) };
+        let mut packed = Fields::new(packed, self.message);
+        while packed.remaining() > 0 {
+            each(packed.varint()?);
+        }
+        Ok(())
+    }
+
     pub fn bytes(self) -> Result<&'a [u8], ProtoError> {
         if let Value::Bytes(bytes) = self.value { Ok(bytes) } else { Err(self.wrong_type()) }
     }
@@ -93,6 +103,12 @@ impl<'a> Fields<'a> {
         Self { rest: bytes, message }
     }
 
+    /// Bytes that are not read yet.
+    pub fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    #[inline]
     fn read(&mut self) -> Result<(u32, Field<'a>), ProtoError> {
         let key = self.varint()?;
         let number = u32::try_from(key >> 3).ok().filter(|number| *number > 0).ok_or(ProtoError::Number(self.message))?;
@@ -197,5 +213,13 @@ mod tests {
         assert_eq!(numbers(Value::Bytes(&[1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0])), Ok(vec![1, 2]));
         assert_eq!(numbers(Value::Bytes(&[1, 0, 0])), Err(ProtoError::Truncated("x")));
         assert_eq!(numbers(Value::Varint(1)), Err(wrong(0)));
+        let varints = |value| {
+            let mut numbers = Vec::new();
+            field(value).each_varint(|number| numbers.push(number)).map(|()| numbers)
+        };
+        assert_eq!(varints(Value::Varint(5)), Ok(vec![5]));
+        assert_eq!(varints(Value::Bytes(&[1, 0x96, 1])), Ok(vec![1, 150]));
+        assert_eq!(varints(Value::Bytes(&[1, 0x96])), Err(ProtoError::Truncated("x")));
+        assert_eq!(varints(Value::Fixed64(1)), Err(wrong(1)));
     }
 }

@@ -20,6 +20,7 @@ use crate::config::PushConfig;
 use crate::metrics::CollectorMetrics;
 use crate::push_error::PushError;
 use crate::quota::{Quota, Quotas, RATE_LIMITED};
+use crate::remote_write::series::SeriesCache;
 use crate::shares::Shares;
 use crate::ship::{Shipped, Shipper};
 
@@ -34,6 +35,7 @@ pub struct PushService {
     pub(crate) metrics: CollectorMetrics,
     pub(crate) clock: Clock,
     retention: Retention,
+    pub(crate) series: SeriesCache,
     quotas: Quotas,
     slots: Shares,
     inflight: Inflight,
@@ -64,8 +66,8 @@ impl PushService {
     pub fn new(shipper: Shipper, config: PushConfig, metrics: CollectorMetrics, clock: Clock) -> Self {
         let (slots, quotas) = (Shares::new(config.requests_max.max(1)), Quotas::none());
         let inflight = Inflight::new(config.inflight_max.to_usize(), metrics.inflight_bytes.clone());
-        let retention = Retention::default();
-        Self { shipper, config: Arc::new(config), metrics, clock, retention, quotas, slots, inflight }
+        let (retention, series) = (Retention::default(), SeriesCache::new(config.series_cache_max.to_usize()));
+        Self { shipper, config: Arc::new(config), metrics, clock, retention, series, quotas, slots, inflight }
     }
 
     /// Tells how long what is pushed will be kept; without it, for ever.
