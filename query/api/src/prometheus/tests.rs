@@ -69,7 +69,7 @@ impl TraceReader for Nothing {
     }
 }
 
-fn store() -> MemoryReader {
+pub(super) fn store() -> MemoryReader {
     let mut store = MemoryReader::default();
     for (pod, slope) in [("a", 1.0), ("b", 2.0)] {
         let labels = Labels::from_pairs([("__name__", "hits_total"), ("pod", pod)]);
@@ -85,7 +85,7 @@ fn store() -> MemoryReader {
     store
 }
 
-fn router(store: MemoryReader, config: QueryConfig) -> axum::Router {
+pub(super) fn router(store: MemoryReader, config: QueryConfig) -> axum::Router {
     let metrics: Arc<dyn MetricReader> = Arc::new(store);
     let rules = Arc::new(RuleSet::empty());
     open(super::router(Arc::new(Api::new(Arc::new(Nothing), metrics, Arc::new(Nothing), config, rules))))
