@@ -2,20 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use weir_budget::Load;
-use weir_budget::{QueryConfig, RequestBudget, millis};
+use weir_budget::QueryConfig;
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::STALE_NAN;
 use weir_model::panic_guard;
-use weir_model::scope::Scope as QueryScope;
-use weir_model::select::MetricReader;
-use weir_promql::ast::Expr;
-use weir_promql::{Engine, Output, Request};
+use weir_model::select::{LogReader, MetricReader};
 
 use super::alert::{AlertState, Held, advance};
+use super::ask::RuleQuery;
 use super::file::{AlertSpec, RuleKind};
 use super::run::RulesConfig;
 use super::state::{Evaluation, Group, Rule, RuleSet};
@@ -62,6 +60,8 @@ pub struct RuleDeps {
     pub rules: Arc<RuleSet>,
     /// Where queries read.
     pub reader: Arc<dyn MetricReader>,
+    /// Where those in LogQL do.
+    pub logs: Arc<dyn LogReader>,
     /// Where samples go; without it, recording rules are refused when loaded.
     pub sink: Option<Arc<dyn SampleSink>>,
     /// Limits of a rule's query.
@@ -72,27 +72,6 @@ pub struct RuleDeps {
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// How it goes.
     pub metrics: Arc<super::metrics::RuleMetrics>,
-}
-
-/// Asks for a tenant, with a fresh budget, and gives a vector.
-pub(super) fn ask(
-    (deps, tenant): (&RuleDeps, &Arc<str>),
-    query: &str,
-    expr: Option<&Expr>,
-    at_ms: i64,
-) -> Result<Vec<(Labels, f64)>, String> {
-    let (mut budget, _guard) = RequestBudget::new(&deps.query, &deps.load, std::slice::from_ref(tenant));
-    budget.begin(Duration::ZERO);
-    let engine = Engine { reader: &*deps.reader, budget: &budget };
-    let lookback_ms = millis(deps.query.lookback);
-    let scope = QueryScope::of(tenant);
-    let request = Request { scope, query: query.to_owned(), start_ms: at_ms, end_ms: at_ms, step_ms: 0, lookback_ms };
-    let answer = expr.map_or_else(|| engine.query(&request), |expr| engine.evaluate(&request, expr));
-    match answer.map_err(|error| error.to_string())?.output {
-        Output::Vector(samples) => Ok(samples.into_iter().map(|sample| (sample.labels, sample.value)).collect()),
-        Output::Scalar(value) => Ok(vec![(Labels::EMPTY, value)]),
-        _ => Err("rule result is not a vector or scalar".into()),
-    }
 }
 
 /// Evaluates a group at `at_ms`, rule by rule in order, as Prometheus does: later rules may read what earlier ones wrote.
@@ -125,10 +104,10 @@ fn origin(group: &Group, index: usize, at_ms: i64) -> RuleOrigin {
 fn evaluate_rule(deps: &RuleDeps, group: &Group, i: usize, at_ms: i64, config: &RulesConfig) -> Result<Vec<RuleSample>, String> {
     let began = Instant::now();
     let rule = &group.rules[i];
-    let answer = ask((deps, &group.tenant), &rule.spec.query, Some(&rule.spec.expr), at_ms - group.spec.query_offset_ms);
+    let answer = rule.spec.expr.ask((deps, &group.tenant), &rule.spec.query, at_ms - group.spec.query_offset_ms);
     let samples = answer.and_then(|vector| match &rule.spec.kind {
         RuleKind::Record => record(rule, vector, group.spec.limit),
-        RuleKind::Alert(spec) => alert((deps, &group.tenant), rule, spec, vector, (at_ms, group.spec.limit, config)),
+        RuleKind::Alert(spec) => alert((deps, group), rule, spec, vector, (at_ms, config)),
     });
     let mut state = rule.state.lock();
     state.last = Evaluation { at_ms: Some(at_ms), seconds: began.elapsed().as_secs_f64() };
@@ -159,13 +138,13 @@ fn record(rule: &Rule, vector: Vec<(Labels, f64)>, limit: usize) -> Result<Vec<(
 }
 
 fn alert(
-    asking: (&RuleDeps, &Arc<str>),
+    (deps, group): (&RuleDeps, &Group),
     rule: &Rule,
     spec: &AlertSpec,
     vector: Vec<(Labels, f64)>,
-    (at_ms, limit, config): (i64, usize, &RulesConfig),
+    (at_ms, config): (i64, &RulesConfig),
 ) -> Result<Vec<(Labels, f64)>, String> {
-    let query = |query: &str| ask(asking, query, None, at_ms);
+    let query = |text: &str| RuleQuery::parse(text, group.language)?.ask((deps, &group.tenant), text, at_ms);
     let mut held: BTreeMap<Labels, Held> = BTreeMap::new();
     for (labels, value) in vector {
         let (external_url, external_labels) = (config.external_url.as_str(), &config.external_labels);
@@ -182,7 +161,7 @@ fn alert(
             return Err("vector contains metrics with the same labelset after applying alert labels".into());
         }
     }
-    check_limit(held.len(), limit)?;
+    check_limit(held.len(), group.spec.limit)?;
     let mut state = rule.state.lock();
     advance(&mut state.alerts, spec, held.into_values().collect(), at_ms);
     let active = state.alerts.values().filter(|alert| alert.state != AlertState::Resolved);

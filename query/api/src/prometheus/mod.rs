@@ -8,6 +8,7 @@ mod delete;
 mod labels;
 mod params;
 mod query;
+mod remote_read;
 mod rules;
 mod series;
 mod status;
@@ -24,6 +25,7 @@ pub fn router(api: Arc<Api>) -> Routes {
     Routes::new()
         .get_or_post("/api/v1/query", READ_METRICS, query::instant)
         .get_or_post("/api/v1/query_range", READ_METRICS, query::range)
+        .post("/api/v1/read", READ_METRICS, remote_read::read)
         .get_or_post("/api/v1/format_query", Needs::Caller, query::format)
         .get_or_post("/api/v1/labels", READ_METRICS, labels::names)
         .get("/api/v1/label/{name}/values", READ_METRICS, labels::values)

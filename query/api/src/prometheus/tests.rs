@@ -69,7 +69,7 @@ impl TraceReader for Nothing {
     }
 }
 
-fn store() -> MemoryReader {
+pub(super) fn store() -> MemoryReader {
     let mut store = MemoryReader::default();
     for (pod, slope) in [("a", 1.0), ("b", 2.0)] {
         let labels = Labels::from_pairs([("__name__", "hits_total"), ("pod", pod)]);
@@ -85,7 +85,7 @@ fn store() -> MemoryReader {
     store
 }
 
-fn router(store: MemoryReader, config: QueryConfig) -> axum::Router {
+pub(super) fn router(store: MemoryReader, config: QueryConfig) -> axum::Router {
     let metrics: Arc<dyn MetricReader> = Arc::new(store);
     let rules = Arc::new(RuleSet::empty());
     open(super::router(Arc::new(Api::new(Arc::new(Nothing), metrics, Arc::new(Nothing), config, rules))))
@@ -188,7 +188,8 @@ async fn labels_series_and_metadata_are_listed() {
 #[tokio::test]
 async fn rules_are_filtered_by_what_a_request_says() {
     let text = "groups:\n- name: g\n  rules:\n  - alert: A\n    expr: odd\n    labels: {severity: page}\n  - record: r:a\n    expr: odd\n- name: h\n  rules:\n  - record: r:b\n    expr: odd\n";
-    let file = weir_rules::RuleFile { tenant: "default".into(), name: "r.yml".into(), text: text.into() };
+    let file =
+        weir_rules::RuleFile { tenant: "default".into(), name: "r.yml".into(), text: text.into(), language: Default::default() };
     let ask = async |query: &str| {
         let rules = Arc::new(RuleSet::load(std::slice::from_ref(&file), weir_rules::Recording::Allowed).unwrap());
         let metrics: Arc<dyn MetricReader> = Arc::new(store());
