@@ -36,6 +36,7 @@ use weir_model::wire::{Limits as WireLimits, Mark, RecordBuilder, Section, Secti
 use weir_tls::{Acceptor, TlsConfig};
 use weir_traces::{TracesCounters, TracesEngine, TracesReader};
 
+use super::extras::extras;
 use super::readers::{Both, Readers, TENANT};
 use crate::granted::granted;
 
@@ -298,8 +299,10 @@ impl Cluster {
             }];
             let schema = Arc::new(Schema::new((0..width).map(labels).collect(), families));
             let at = BEGIN + i64::from(second) * 1_000_000_000;
-            let row = |at, random: &mut StdRng| {
-                MetricRow::new(at, (0..width).map(|_| f64::from(random.random_range(0..1000_u32)) / 8.0).collect())
+            // Each third has more than numbers.
+            let row = |at, random: &mut StdRng| MetricRow {
+                extras: (scrape % 3 == 0).then(|| extras(at, width, random)),
+                ..MetricRow::new(at, (0..width).map(|_| f64::from(random.random_range(0..1000_u32)) / 8.0).collect())
             };
             let rows = vec![row(at, &mut self.random), row(at + 500_000_000, &mut self.random)];
             let target_labels = Labels::from_pairs([("job", "j"), ("instance", &*format!("i{target}"))]);

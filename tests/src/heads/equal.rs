@@ -11,6 +11,7 @@ use weir_model::select::{Buckets, CountBy, Coverage, LineFilter, LogSelect, Metr
 use weir_model::time::TimeRange;
 
 use super::cluster::{BEGIN, Cluster};
+use super::extras::{Bits, bits};
 use super::readers::{Collect, Readers, TENANT, all_lines, lines_of};
 use crate::weir::PATIENCE;
 
@@ -126,12 +127,19 @@ async fn same_samples(own: &Readers, far: &Readers, when: &str) {
         let select = MetricSelect { scope: Scope::of(TENANT), matchers, start_ms: start_ms + start, end_ms: start_ms + end };
         let read = |readers: &Readers, select: &MetricSelect| {
             let series = readers.metrics.select(select, &NoBudget).unwrap();
-            (series.value, readers.metrics.series(select, &NoBudget).unwrap().value, series.coverage)
+            let exemplars = readers.metrics.exemplars(select, &NoBudget).unwrap();
+            assert_eq!(exemplars.coverage.missing, Vec::<String>::new());
+            let names = readers.metrics.series(select, &NoBudget).unwrap().value;
+            (series.value.into_iter().map(bits).collect::<Vec<_>>(), names, series.coverage, exemplars.value)
         };
         let (a, b) = (select.clone(), select.clone());
         let expected = own.read(move |readers| read(readers, &a)).await;
         let found = far.read(move |readers| read(readers, &b)).await;
         assert!(!expected.0.is_empty(), "{when}: {select:?}");
+        let has_more =
+            |series: &[Bits]| series.iter().any(|(.., histograms, starts)| !histograms.is_empty() && !starts.is_empty());
+        assert!(select.matchers[0].name != "job" || has_more(&expected.0) && !expected.3.is_empty(), "{when}: {select:?}");
+        assert_eq!(found.3, expected.3, "{when}: {select:?}");
         assert_eq!(found.0, expected.0, "{when}: {select:?}");
         assert_eq!(found.1, expected.1, "{when}: {select:?}");
         same_coverage(found.2, expected.2, when);
@@ -203,6 +211,7 @@ async fn a_query_node_answers_what_the_owners_would() {
         node.aggregator.compact().await.unwrap();
     }
     same_logs(&own, &far, "compacted").await;
+    same_samples(&own, &far, "compacted").await;
     same_traces(&own, &far, "compacted").await;
 }
 
