@@ -9,6 +9,7 @@ use weir_model::label::Labels;
 use weir_model::select::{Coverage, ReadError};
 use weir_promql::{Output, Points, QueryError};
 
+use super::histogram;
 use crate::error::with_retry;
 use crate::reply::{Reply, Text};
 
@@ -156,7 +157,11 @@ pub(super) fn write_output(out: &mut Text<'_>, output: &Output, at_ms: i64) -> R
             for (i, one) in samples.iter().enumerate() {
                 out.raw(if i == 0 { "" } else { "," })?;
                 metric(out, &one.labels)?;
-                out.raw(&format!(",\"value\":[{},\"{}\"]}}", timestamp(at_ms), sample(one.value)))?;
+                match &one.histogram {
+                    Some(histogram) => histogram::write_sample(out, at_ms, histogram)?,
+                    None => out.raw(&format!(",\"value\":[{},\"{}\"]", timestamp(at_ms), sample(one.value)))?,
+                }
+                out.raw("}")?;
             }
             out.raw("]")
         }
@@ -173,6 +178,12 @@ pub(super) fn write_output(out: &mut Text<'_>, output: &Output, at_ms: i64) -> R
 
 fn write_points(out: &mut Text<'_>, row: &Points) -> Result<(), ReadError> {
     metric(out, &row.labels)?;
+    if !row.histograms.is_empty() {
+        histogram::write_points(out, &row.histograms)?;
+        if row.points.is_empty() {
+            return out.raw("}");
+        }
+    }
     out.raw(",\"values\":[")?;
     for (i, (at, value)) in row.points.iter().enumerate() {
         let comma = if i == 0 { "" } else { "," };
