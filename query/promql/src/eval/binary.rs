@@ -4,9 +4,7 @@
 //! on arrays of them.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
-use weir_model::histogram::Histogram;
 use weir_model::label::{Labels, NAME};
 
 use super::histogram_op::{self, Operand, OperatorNotes};

@@ -145,7 +145,7 @@ pub(crate) struct Eval<'a> {
     samples: u64,
     /// Within `histogram_count` and its like: hints of histograms are then made by comparing, as Prometheus does where it skips
     /// buckets.
-    counts_only: bool,
+    pub counts_only: bool,
 }
 
 impl Eval<'_> {
@@ -218,14 +218,6 @@ impl Eval<'_> {
             .get(i)
             .ok_or_else(|| QueryError::execution(format!("call to {:?} lacks argument {}", call.function.name, i + 1)))?;
         self.eval(argument, step_range)
-    }
-
-    /// The value of an argument whose histograms are needed with their buckets and hints as they are.
-    pub fn whole_argument(&mut self, call: &Call<'_>, i: usize, step_range: StepRange) -> Result<Value, QueryError> {
-        let before = std::mem::take(&mut self.counts_only);
-        let value = self.argument(call, i, step_range);
-        self.counts_only = before;
-        value
     }
 
     /// Reserves memory for values about to be made, 8 bytes each; errors when the query may not hold so many.

@@ -34,10 +34,7 @@ impl<'e> Eval<'e> {
             _ if !is_stream(expr) => self.each_made(expr, step_range, sink),
             Kind::Selector(selector) => self.each_selected((selector, expr.span), step_range, Want::Values, sink),
             Kind::Unary(false, inner) => self.each_row(inner, step_range, sink),
-            Kind::Unary(true, inner) => self.each_row(inner, step_range, &mut |eval, row| {
-                row.negate();
-                sink(eval, row)
-            }),
+            Kind::Unary(true, inner) => self.each_negated(inner, step_range, sink),
             Kind::Call(function, arguments) => {
                 let call = Call { function, arguments, span: expr.span };
                 match function.body {
@@ -51,6 +48,13 @@ impl<'e> Eval<'e> {
             Kind::Chain(chain) => self.each_scaled(chain, step_range, sink),
             _ => self.each_made(expr, step_range, sink),
         }
+    }
+
+    fn each_negated(&mut self, expr: &Expr, step_range: StepRange, sink: RowSink<'_, 'e>) -> Result<(), QueryError> {
+        self.each_row(expr, step_range, &mut |eval, row| {
+            row.negate();
+            sink(eval, row)
+        })
     }
 
     fn each_applied(

@@ -127,27 +127,11 @@ impl<'e> Eval<'e> {
         };
         check_edge(call, matrix)?;
         self.account(steps)?;
-        let param = |i: usize, step: usize| params.get(i).and_then(|(values, _)| values.get(step).copied()).unwrap_or(0.0);
         let mut row = Row::default();
         self.each_windowed(matrix, step_range, &mut |eval, windows, samples, no_name| {
             eval.engine.budget.check()?;
-            row.values.clear();
-            row.values.reserve_exact(steps);
-            row.histograms.clear();
             let one = samples.numbers;
-            let starts = call.function.uses_starts() && !(one.starts.is_empty() && samples.histogram_starts.is_empty());
-            let mixed = starts || !samples.histograms.is_empty();
-            let (mut slide, mut taken) = (Slide::default(), 0);
-            for (step, step_ms) in step_range.times().enumerate() {
-                let mut window = slide.window(windows, samples, step_ms);
-                window.params = [param(0, step), param(1, step)];
-                if mixed {
-                    taken += eval.mixed_step(call, kernels, &one.labels, &window, &mut row)?;
-                } else {
-                    let value = if window.values.is_empty() { None } else { (kernels.numbers)(&window) };
-                    row.values.push(value.unwrap_or(ABSENT));
-                }
-            }
+            let taken = eval.fill_row((call, kernels), &params, (windows, samples), step_range, &mut row)?;
             (row.labels, row.drop_name) = (one.labels.clone(), no_name || drop_name);
             if !row.is_present() {
                 return Ok(());
@@ -159,6 +143,37 @@ impl<'e> Eval<'e> {
             // What the sink has taken note of stays.
             Ok(eval.tally.settle(eval.tally.bytes().saturating_sub(taken))?)
         })
+    }
+
+    /// Puts a series' windows through a function, step by step; answers the memory that was taken for histograms.
+    #[inline(never)]
+    fn fill_row(
+        &mut self,
+        (call, kernels): (&Call<'_>, Kernels),
+        params: &[(Vec<f64>, Span)],
+        (windows, samples): (&Windows, Samples<'_>),
+        step_range: StepRange,
+        row: &mut Row,
+    ) -> Result<u64, QueryError> {
+        let param = |i: usize, step: usize| params.get(i).and_then(|(values, _)| values.get(step).copied()).unwrap_or(0.0);
+        row.values.clear();
+        row.values.reserve_exact(step_range.steps());
+        row.histograms.clear();
+        let one = samples.numbers;
+        let starts = call.function.uses_starts() && !(one.starts.is_empty() && samples.histogram_starts.is_empty());
+        let mixed = starts || !samples.histograms.is_empty();
+        let (mut slide, mut taken) = (Slide::default(), 0);
+        for (step, step_ms) in step_range.times().enumerate() {
+            let mut window = slide.window(windows, samples, step_ms);
+            window.params = [param(0, step), param(1, step)];
+            if mixed {
+                taken += self.mixed_step(call, kernels, &one.labels, &window, row)?;
+            } else {
+                let value = if window.values.is_empty() { None } else { (kernels.numbers)(&window) };
+                row.values.push(value.unwrap_or(ABSENT));
+            }
+        }
+        Ok(taken)
     }
 
     /// Adds a step of a series with histograms or starts to its row; answers the memory that was taken for it.

@@ -31,18 +31,28 @@ type Buckets = Vec<(f64, f64)>;
 pub(super) fn quantile(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
     let q = eval.argument(call, 0, step_range)?.scalars()?;
     q.iter().for_each(|q| eval.check_quantile(*q, call.arguments[0].span));
-    let (histograms, natives) = histograms(eval, call, 1, step_range)?;
+    let found = histograms(eval, call, 1, step_range)?;
+    Ok(Value::Vector(quantile_rows(eval, call, &q, found, step_range)))
+}
+
+fn quantile_rows(
+    eval: &mut Eval<'_>,
+    call: &Call<'_>,
+    q: &[f64],
+    (histograms, natives): (Vec<Histogram>, Vec<Row>),
+    step_range: StepRange,
+) -> Vec<Row> {
     let mut rows = Vec::with_capacity(histograms.len() + natives.len());
     for histogram in &histograms {
-        let values = quantile_values(eval, call, histogram, &q, (1, step_range));
+        let values = quantile_values(eval, call, histogram, q, (1, step_range));
         rows.push(Row { labels: histogram.labels.clone(), drop_name: true, values, ..Row::default() });
     }
     for row in &natives {
-        let values = native_quantiles(eval, call.arguments[1].span, row, &q);
+        let values = native_quantiles(eval, call.arguments[1].span, row, q);
         rows.push(Row { labels: row.labels.clone(), drop_name: true, values, ..Row::default() });
     }
     rows.retain(Row::is_present);
-    Ok(Value::Vector(rows))
+    rows
 }
 
 fn native_quantiles(eval: &mut Eval<'_>, span: Span, row: &Row, q: &[f64]) -> Vec<f64> {
@@ -152,7 +162,14 @@ fn histograms(
     i: usize,
     step_range: StepRange,
 ) -> Result<(Vec<Histogram>, Vec<Row>), QueryError> {
-    let rows = eval.whole_argument(call, i, step_range)?.rows()?;
+    let counts_only = std::mem::take(&mut eval.counts_only);
+    let rows = eval.argument(call, i, step_range)?.rows()?;
+    eval.counts_only = counts_only;
+    Ok(grouped(eval, call, i, rows))
+}
+
+/// See [`histograms`]. Apart from it, as from the functions that call it, so that nested calls take little of the stack.
+fn grouped(eval: &mut Eval<'_>, call: &Call<'_>, i: usize, rows: Vec<Row>) -> (Vec<Histogram>, Vec<Row>) {
     let mut found: Vec<Histogram> = Vec::new();
     let mut natives: Vec<Row> = Vec::new();
     let mut at: HashMap<Labels, usize> = HashMap::new();
@@ -189,7 +206,7 @@ fn histograms(
             eval.notes.warn(message, call.arguments[i].span);
         }
     }
-    Ok((found, natives))
+    (found, natives)
 }
 
 fn parse_bound(text: &str) -> Option<f64> {
