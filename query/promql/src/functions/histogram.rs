@@ -223,8 +223,11 @@ fn parse_bound(text: &str) -> Option<f64> {
 impl Histogram {
     /// Takes a step's buckets away; whether there were any.
     fn take(&mut self, step: usize) -> bool {
-        let counts = self.buckets.iter_mut().map(|(_, values)| &mut values[step]);
-        counts.fold(false, |any, count| !is_absent(std::mem::replace(count, ABSENT)) || any)
+        let mut any = false;
+        for (_, values) in &mut self.buckets {
+            any |= !is_absent(std::mem::replace(&mut values[step], ABSENT));
+        }
+        any
     }
 
     /// The buckets at a step, those of equal bounds added up; `None` when there are none.
