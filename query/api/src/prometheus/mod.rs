@@ -1,7 +1,7 @@
 //! Prometheus' HTTP API, `/api/v1/*`: what Grafana's Prometheus data source, promtool and Alertmanager's links ask.
 //!
-//! One file a group of routes; `params` reads what was sent, `answer` writes Prometheus' envelope. Scrape targets are the
-//! collector's affair and not served here.
+//! One file a group of routes; `params` reads what was sent, `answer` writes Prometheus' envelope, `series` what has many rows. Scrape
+//! targets are the collector's affair and not served here.
 
 mod answer;
 mod delete;
@@ -10,6 +10,7 @@ mod labels;
 mod params;
 mod query;
 mod rules;
+mod series;
 mod status;
 
 use std::sync::Arc;

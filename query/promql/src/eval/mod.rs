@@ -11,6 +11,7 @@ mod binary;
 mod binary_set;
 mod duration;
 mod finish;
+mod group_keys;
 mod histogram_op;
 mod info;
 mod pick;
