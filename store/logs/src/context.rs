@@ -206,8 +206,8 @@ fn put_values<'a>(out: &mut Vec<u8>, ids: &mut Vec<u8>, values: impl Iterator<It
 
 /// The rows of a chunk, decoded.
 pub(crate) struct Contexts {
-    rows: Vec<Row>,
-    sets: AttributeSets,
+    pub(super) rows: Vec<Row>,
+    pub(super) sets: AttributeSets,
     of_line: Vec<u32>,
 }
 
@@ -262,6 +262,11 @@ impl Contexts {
     /// Adds the tokens of all.
     pub(crate) fn add_tokens(&self, tokens: &mut TokenSet) {
         add_tokens(self.iter(), tokens);
+    }
+
+    /// Bytes held.
+    pub(crate) fn memory(&self) -> usize {
+        self.rows.capacity() * size_of::<Row>() + self.sets.memory() + self.of_line.capacity() * size_of::<u32>()
     }
 
     /// The number of line `i`'s row.

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use weir_model::label::Labels;
 use weir_model::log::{LogAttributes, LogRecord};
-use weir_model::select::{Budget, CountBy, Coverage, LineCount, ReadError, TakeCount};
+use weir_model::select::{Budget, CountBy, Coverage, LineCount, Mention, ReadError, TakeCount};
 use weir_model::time::{TimeRange, UnixNanos};
 
 use super::part::Part;
@@ -48,13 +48,17 @@ impl<'a> Counter<'a> {
             for part in parts.iter() {
                 self.add_part(stream, part, plan)?;
             }
-        } else if !(chunk.source.has_rollups() && self.add_rollups(stream, (meta, &meta.rollups, meta.details.as_ref()), plan)?)
-            && chunk.may_match(plan)
-            && let Some(lines) = chunk.source.open(self.budget, coverage)?
-        {
-            let metadata = self.told_apart(stream, meta.details.as_ref());
-            if let Err(error) = self.add_lines(stream, &lines, plan, metadata) {
-                coverage.miss(error.to_string());
+        } else {
+            let known = chunk.source.has_rollups().then_some((meta, &meta.rollups[..], meta.details.as_ref()));
+            let left = known.map_or(Ok(Left::All), |known| self.add_rollups(stream, known, plan))?;
+            if left != Left::Nothing
+                && chunk.may_match(plan)
+                && let Some(lines) = chunk.source.open(self.budget, coverage)?
+            {
+                let metadata = self.told_apart(stream, meta.details.as_ref()).then(|| chunk.mention(plan));
+                if let Err(error) = self.add_lines(stream, (&lines, &left), plan, metadata) {
+                    coverage.miss(error.to_string());
+                }
             }
         }
         Ok(self.sums.give(stream, &mut self.take))
@@ -66,27 +70,26 @@ impl<'a> Counter<'a> {
         self.by.metadata.iter().any(|name| stream.get(name).is_empty() && may_have(name))
     }
 
-    /// Counts by roll-ups. False when they do not say it exactly; then nothing was counted.
+    /// Counts by roll-ups, as far as they say it exactly.
     fn add_rollups(
         &mut self,
         stream: &Labels,
         (meta, rollups, details): (&ChunkMeta, &[Rollup], Option<&ChunkDetails>),
         plan: &LogsPlan,
-    ) -> Result<bool, ReadError> {
+    ) -> Result<Left, ReadError> {
         // Blocks of earlier builds count critical lines among the fatal ones.
         let is_mixed = details.is_none() && rollups.iter().any(|rollup| rollup.level == LEVEL_FATAL);
         if is_mixed || !plan.filters.is_empty() || self.told_apart(stream, details) {
-            return Ok(false);
+            return Ok(Left::All);
         }
-        let before = self.sums.mark();
-        let mut edges = Edges { by: self.by, range: plan.range, lines: (meta.first, meta.last), within: (1, 0), bucket: 0 };
-        let exact = edges.add(rollups, details, &mut self.sums);
-        if exact {
+        let lines = (meta.first, meta.last);
+        let mut edges = Edges { by: self.by, range: plan.range, lines, within: (1, 0), bucket: 0, apart: Vec::new() };
+        edges.add(rollups, details, &mut self.sums);
+        if edges.apart.is_empty() {
             self.budget.spend(rollups.len() as u64)?;
-        } else {
-            self.sums.back_to(before);
+            return Ok(Left::Nothing);
         }
-        Ok(exact)
+        Ok(Left::Of(edges.apart))
     }
 
     /// Lines of an open chunk of a head.
@@ -95,30 +98,43 @@ impl<'a> Counter<'a> {
             return Ok(());
         }
         let known = (plan.filters.is_empty() || !self.by.metadata.is_empty()).then(|| part.rollups());
-        if let Some((rollups, details)) = known
-            && self.add_rollups(stream, (&part.meta, rollups, Some(details)), plan)?
-        {
+        let left = match known {
+            Some((rollups, details)) => self.add_rollups(stream, (&part.meta, rollups, Some(details)), plan)?,
+            None => Left::All,
+        };
+        if left == Left::Nothing {
             return Ok(());
         }
         self.budget.spend(part.batch.len() as u64)?;
         let metadata = known.is_some_and(|(_, details)| self.told_apart(stream, Some(details)));
         for record in part.batch.iter() {
-            if plan.range.contains(record.timestamp) && plan.filters.passes(record.body) {
+            if plan.range.contains(record.timestamp)
+                && left.has(record.timestamp, record.severity)
+                && plan.filters.passes(record.body)
+            {
                 self.add_line(stream, &record, metadata);
             }
         }
         Ok(())
     }
 
-    fn add_lines(&mut self, stream: &Labels, lines: &SourceLines, plan: &LogsPlan, metadata: bool) -> Result<(), StoreError> {
-        if plan.filters.is_empty() && !metadata {
+    /// Counts the lines that are left. `metadata` are told apart, of lines that say this.
+    fn add_lines(
+        &mut self,
+        stream: &Labels,
+        (lines, left): (&SourceLines, &Left),
+        plan: &LogsPlan,
+        metadata: Option<Option<&Mention>>,
+    ) -> Result<(), StoreError> {
+        let Some(mention) = metadata else {
             let (buckets, sums) = (self.by.buckets, &mut self.sums);
-            return lines.measure(plan.range, &mut |time, level, bytes| {
-                sums.add(buckets.start_of(time), 0, level, (1, bytes as u64));
+            let wants = |time, severity| left.has(time, severity);
+            return lines.measure(plan.range, &plan.filters, &wants, &mut |time, severity, bytes| {
+                sums.add(buckets.start_of(time), 0, level_of(severity), (1, bytes as u64));
             });
-        }
-        let all = lines.visit(plan.range, &plan.filters, &mut |_, record| {
-            self.add_line(stream, &record, metadata);
+        };
+        let all = lines.visit(plan.range, &plan.filters, mention, &mut |_, record| {
+            self.add_line(stream, &record, true);
             ControlFlow::Continue(())
         });
         all.map(drop)
@@ -131,6 +147,25 @@ impl<'a> Counter<'a> {
     }
 }
 
+/// What roll-ups leave to be counted line by line.
+#[derive(Debug, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    /// Lines of these roll-ups, by bucket and level, ascending.
+    Of(Vec<(i64, u8)>),
+    All,
+}
+
+impl Left {
+    fn has(&self, time: UnixNanos, severity: u8) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Of(apart) => apart.binary_search(&(time.div_euclid(ROLLUP_NANOS), level_of(severity))).is_ok(),
+            Self::All => true,
+        }
+    }
+}
+
 /// Where roll-ups fall among buckets and in the range.
 struct Edges<'a> {
     by: &'a CountBy,
@@ -140,6 +175,8 @@ struct Edges<'a> {
     /// Times, both inclusive, that lie in the range and in the bucket at hand.
     within: (UnixNanos, UnixNanos),
     bucket: UnixNanos,
+    /// Bucket and level of roll-ups with lines on both sides of an edge, of which nothing is counted.
+    apart: Vec<(i64, u8)>,
 }
 
 /// Where the lines of a span of time belong.
@@ -151,8 +188,8 @@ enum Belongs {
 }
 
 impl Edges<'_> {
-    /// False when some roll-up has lines on both sides of an edge.
-    fn add(&mut self, rollups: &[Rollup], details: Option<&ChunkDetails>, sums: &mut Sums) -> bool {
+    /// Counts all but [`Self::apart`].
+    fn add(&mut self, rollups: &[Rollup], details: Option<&ChunkDetails>, sums: &mut Sums) {
         let mut at_start = details.map_or(&[][..], |details| &details.at_start).iter().peekable();
         for rollup in rollups {
             let first = rollup.bucket.saturating_mul(ROLLUP_NANOS);
@@ -171,23 +208,31 @@ impl Edges<'_> {
                     sums.add(bucket, 0, rollup.level, all);
                     continue;
                 }
-                Belongs::Apart if details.is_none() => return false,
                 Belongs::Apart => {}
             }
             let key = (rollup.bucket, rollup.level);
+            if details.is_none() {
+                self.apart.push(key);
+                continue;
+            }
             while at_start.next_if(|own| (own.bucket, own.level) < key).is_some() {}
             let start = at_start.next_if(|own| (own.bucket, own.level) == key).map_or((0, 0), |own| (own.lines, own.bytes));
-            let Some(rest) = all.0.checked_sub(start.0).zip(all.1.checked_sub(start.1)) else { return false };
-            for ((first, last), some) in [((first, first), start), ((first + 1, last), rest)] {
-                match self.belongs(first, last) {
-                    _ if some.0 == 0 => {}
-                    Belongs::ToBucket(bucket) => sums.add(bucket, 0, rollup.level, some),
-                    Belongs::Nowhere => {}
-                    Belongs::Apart => return false,
+            let rest = all.0.checked_sub(start.0).zip(all.1.checked_sub(start.1));
+            let ends = [((first, first), Some(start)), ((first + 1, last), rest)].map(|((first, last), some)| match some {
+                Some((0, _)) => (Belongs::Nowhere, (0, 0)),
+                Some(some) => (self.belongs(first, last), some),
+                None => (Belongs::Apart, (0, 0)),
+            });
+            if ends.iter().any(|(belongs, _)| matches!(belongs, Belongs::Apart)) {
+                self.apart.push(key);
+                continue;
+            }
+            for (belongs, some) in ends {
+                if let Belongs::ToBucket(bucket) = belongs {
+                    sums.add(bucket, 0, rollup.level, some);
                 }
             }
         }
-        true
     }
 
     /// Of a closed span.
@@ -270,18 +315,6 @@ impl Sums {
             let (lines, bytes) = std::mem::take(&mut self.open[at]);
             self.closed.push(Cell { bucket: self.bucket, at, lines, bytes });
         }
-    }
-
-    /// What has been counted so far.
-    fn mark(&mut self) -> usize {
-        self.close();
-        self.closed.len()
-    }
-
-    /// Forgets what was counted since.
-    fn back_to(&mut self, mark: usize) {
-        self.close();
-        self.closed.truncate(mark);
     }
 
     fn give(&mut self, stream: &Labels, take: &mut TakeCount<'_>) -> ControlFlow<()> {

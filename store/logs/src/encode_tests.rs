@@ -208,7 +208,7 @@ proptest! {
         let filters = Filters::new(&filter);
         let stored = StoredLines::open(encode(&shapes, &lines).bytes).unwrap();
         let mut found = Vec::new();
-        let flow = stored.visit(TimeRange::ALL, &filters, &mut |id, _| {
+        let flow = stored.visit(TimeRange::ALL, &filters, None, &mut |id, _| {
             found.push(id.offset as usize * 3 + id.ordinal as usize);
             ControlFlow::Continue(())
         });

@@ -6,8 +6,9 @@
 //! - `builder`: lines on their way into chunks; `chunk`: ~512 KiB of lines of one stream; `schema` says what is known of it from
 //!   outside, `rollup` counts its lines by time and level;
 //! - `encode`: a chunk as columns, `stored`: these read, as far as asked, `frame`: what is around them; `template`: bodies as constant
-//!   text and variables, `words` and `clock`: what variables are; `context`: ids and attributes; `bodies`: bodies rendered, `needle`:
-//!   which need not be; `patterns` counts templates;
+//!   text and variables, `words` and `clock`: what variables are; `context`: ids and attributes, `context_filter`: which of
+//!   them have what is looked for; `bodies`: bodies rendered, `needle`:
+//!   which need not be; `patterns` counts templates; `opened` keeps what was unpacked lately;
 //! - `tokens`: which words a chunk holds; `index` (the only place that knows tantivy) turns them round: which chunks hold
 //!   a word;
 //! - `writer`: chunks and index as a block, `details` what a block says of each chunk besides; `merge`: several blocks as one;
@@ -28,6 +29,7 @@ mod builder;
 mod chunk;
 mod clock;
 mod context;
+mod context_filter;
 mod count;
 mod details;
 mod encode;
@@ -35,6 +37,7 @@ mod encode;
 mod encode_tests;
 mod engine;
 mod filter;
+mod fixed;
 mod frame;
 #[cfg(test)]
 mod fuzz_tests;
@@ -47,6 +50,7 @@ mod line;
 mod memory_tests;
 mod merge;
 mod needle;
+mod opened;
 mod part;
 mod patterns;
 mod places;

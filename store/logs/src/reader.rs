@@ -96,7 +96,7 @@ impl LogReader for LogsReader {
                 }
                 let Some(lines) = chunk.source.open(budget, &mut coverage)? else { continue };
                 let mut announced = false;
-                let flow = lines.visit(plan.range, &plan.filters, &mut |id, record| {
+                let flow = lines.visit(plan.range, &plan.filters, chunk.mention(&plan), &mut |id, record| {
                     if !std::mem::replace(&mut announced, true) {
                         visitor.stream(&chunk.stream);
                     }
@@ -116,10 +116,17 @@ impl LogReader for LogsReader {
         let (mut coverage, mut streams) = (Coverage::default(), BTreeSet::new());
         self.each_chunk(LogsPlan::new(select), budget, &mut coverage, |chunk, _, coverage| {
             // Of a stream whose lines are all hidden not even the name is told.
-            if !streams.contains(&chunk.stream)
-                && (!chunk.source.may_hide() || chunk.source.open(budget, coverage)?.is_some_and(|lines| lines.len() > 0))
-            {
-                streams.insert(chunk.stream);
+            if streams.contains(&chunk.stream) {
+                return Ok(ControlFlow::Continue(()));
+            }
+            let lines =
+                if chunk.source.may_hide() { chunk.source.open(budget, coverage)?.map(|lines| lines.len()) } else { Some(Ok(1)) };
+            match lines {
+                Some(Err(error)) => coverage.miss(error.to_string()),
+                Some(Ok(lines)) if lines > 0 => {
+                    streams.insert(chunk.stream);
+                }
+                _ => {}
             }
             Ok(ControlFlow::Continue(()))
         })?;

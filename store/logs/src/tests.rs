@@ -41,7 +41,7 @@ mod skipping;
 const PARTITION: u32 = 5;
 
 fn engine(chunk_bytes: usize) -> LogsEngine {
-    LogsEngine::new(LogsOptions { chunk_bytes, index_cache_bytes: 1 << 20 })
+    LogsEngine::new(LogsOptions { chunk_bytes, index_cache_bytes: 1 << 20, chunk_cache_bytes: 1 << 20 })
 }
 
 #[derive(Default)]
