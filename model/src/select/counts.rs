@@ -82,6 +82,51 @@ pub struct LineCount<'a> {
 /// Takes counts; `Break` ends the counting. The same bucket of the same stream may come several times.
 pub type TakeCount<'a> = &'a mut dyn FnMut(&LineCount<'_>) -> ControlFlow<()>;
 
+/// Lines that are alike but for what varies in their texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TemplateCount<'a> {
+    pub text: TemplateText<'a>,
+    /// As [`level_severity`] has it.
+    pub severity: u8,
+    /// Start of their bucket.
+    pub bucket: UnixNanos,
+    pub lines: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TemplateText<'a> {
+    /// What is constant, with `<_>` in the place of each variable.
+    Constant(&'a str),
+    /// A whole line, in which the reader tells nothing apart.
+    Line(&'a [u8]),
+}
+
+/// Takes counts of templates; `Break` ends the counting. The same template may come several times.
+pub type TakeTemplate<'a> = &'a mut dyn FnMut(&TemplateCount<'_>) -> ControlFlow<()>;
+
+/// Gives each line as its own template: for readers that have nothing better.
+pub(super) struct EachLine<'a> {
+    pub(super) buckets: Buckets,
+    pub(super) take: TakeTemplate<'a>,
+}
+
+impl LogVisitor for EachLine<'_> {
+    fn wants(&mut self, _: UnixNanos, _: UnixNanos) -> bool {
+        true
+    }
+
+    fn stream(&mut self, _: &Labels) {}
+
+    fn line(&mut self, _: LineId, record: LogRecord<'_>) -> ControlFlow<()> {
+        (self.take)(&TemplateCount {
+            text: TemplateText::Line(record.body),
+            severity: level_severity(record.severity),
+            bucket: self.buckets.start_of(record.timestamp),
+            lines: 1,
+        })
+    }
+}
+
 /// Counts line by line: for readers that have nothing better.
 pub(super) struct CountLines<'a> {
     by: &'a CountBy,

@@ -12,7 +12,8 @@ use weir_model::label::Labels;
 use weir_model::log::LogBatch;
 use weir_model::scope::Scope;
 use weir_model::select::{
-    Budget, CountBy, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, OwnedLine, ReadError, TakeCount,
+    Buckets, Budget, CountBy, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, OwnedLine, ReadError, TakeCount,
+    TakeTemplate,
 };
 
 use super::count::Counter;
@@ -138,6 +139,28 @@ impl LogReader for LogsReader {
         let mut counter = Counter::new(by, budget, take);
         let plan = LogsPlan::new(select).with_mention(by.mention.clone());
         self.each_chunk(plan, budget, &mut coverage, |chunk, plan, coverage| counter.add_chunk(&chunk, plan, coverage))?;
+        Ok(coverage)
+    }
+
+    fn templates(
+        &self,
+        select: &LogSelect,
+        buckets: Buckets,
+        budget: &dyn Budget,
+        take: TakeTemplate<'_>,
+    ) -> Result<Coverage, ReadError> {
+        let mut coverage = Coverage::default();
+        self.each_chunk(LogsPlan::new(select), budget, &mut coverage, |chunk, plan, coverage| {
+            budget.check()?;
+            if !chunk.may_match(plan) {
+                return Ok(ControlFlow::Continue(()));
+            }
+            let Some(lines) = chunk.source.open(budget, coverage)? else { return Ok(ControlFlow::Continue(())) };
+            Ok(lines.templates((plan.range, buckets), &plan.filters, take).unwrap_or_else(|error| {
+                coverage.miss(error.to_string());
+                ControlFlow::Continue(())
+            }))
+        })?;
         Ok(coverage)
     }
 

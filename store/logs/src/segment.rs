@@ -9,12 +9,11 @@ use roaring::RoaringBitmap;
 use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::LogRecord;
-use weir_model::select::{Budget, Coverage, Mention, ReadError};
+use weir_model::select::{Buckets, Budget, Coverage, Mention, ReadError, TakeTemplate};
 use weir_model::time::{TimeRange, UnixNanos};
 
 use super::block::LogsBlock;
 use super::head::LogsHead;
-use super::patterns::Patterns;
 use super::plan::{ChunkOrder, LogsPlan};
 use super::predicate::TokenPredicate;
 use super::schema::{Place, StreamKey};
@@ -93,9 +92,9 @@ impl Chunk {
         self.source.lines()?.times(range, take)
     }
 
-    /// Counts the lines in the plan's range that pass by their patterns. Errors with `Corrupt`.
-    pub fn patterns(&self, plan: &LogsPlan, patterns: &mut Patterns) -> Result<(), StoreError> {
-        self.source.lines()?.patterns(plan.range, &plan.filters, &mut |time, text| patterns.add(time, text))
+    /// Counts the lines in the plan's range that pass by what is constant of their texts. Errors with `Corrupt`.
+    pub fn templates(&self, plan: &LogsPlan, buckets: Buckets, take: TakeTemplate<'_>) -> Result<ControlFlow<()>, StoreError> {
+        self.source.lines()?.templates((plan.range, buckets), &plan.filters, take)
     }
 
     /// Whether a line of it may pass and be of use. May read the index of its block.

@@ -7,14 +7,14 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use weir_model::id::LineId;
 use weir_model::log::LogRecord;
-use weir_model::select::Mention;
+use weir_model::select::{Buckets, Mention, TakeTemplate};
 use weir_model::time::{TimeRange, UnixNanos};
 
 use super::chunk::Lines;
 use super::filter::Filters;
 use super::opened::OpenedChunk;
 use super::part::Part;
-use super::patterns::pattern_of;
+use super::patterns::take_line;
 use super::places::PlaceRun;
 use super::schema::Place;
 use super::stored::StoredLines;
@@ -164,21 +164,19 @@ impl SourceLines {
         all.map(drop)
     }
 
-    /// Gives the time and the pattern of every line in the range that passes.
-    pub(crate) fn patterns(
+    /// Counts the lines in the range that pass by what is constant of their texts.
+    pub(crate) fn templates(
         &self,
-        range: TimeRange,
+        (range, buckets): (TimeRange, Buckets),
         filters: &Filters,
-        take: &mut dyn FnMut(UnixNanos, &str),
-    ) -> Result<(), StoreError> {
+        take: TakeTemplate<'_>,
+    ) -> Result<ControlFlow<()>, StoreError> {
         if let Some((lines, name)) = self.whole() {
-            return lines.patterns(range, filters, take).map_err(|detail| name.corrupt(detail));
+            return lines.count_templates((range, buckets), filters, take).map_err(|detail| name.corrupt(detail));
         }
-        let all = self.visit(range, filters, None, &mut |_, record| {
-            take(record.timestamp, &pattern_of(record.body));
-            ControlFlow::Continue(())
-        });
-        all.map(drop)
+        self.visit(range, filters, None, &mut |_, record| {
+            take_line(record.body, record.severity, buckets.start_of(record.timestamp), take)
+        })
     }
 
     /// Number of lines. Errors with `Corrupt`.

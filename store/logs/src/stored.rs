@@ -17,10 +17,8 @@ use super::context::Contexts;
 use super::filter::Filters;
 use super::frame::{COLUMNS, Column, Frame};
 use super::needle::{Candidates, May};
-use super::patterns::pattern_of;
 use super::places::{self, PlaceRun};
 use super::schema::Place;
-use super::template::text_of;
 use super::tokens::{TokenSet, Tokens};
 
 /// Lines of an encoded chunk. What cannot be read is an error, a sentence, of whatever asks for it first; after [`Self::load`]
@@ -251,34 +249,6 @@ impl StoredLines {
         Ok(())
     }
 
-    /// Gives the time and the pattern of every line in the range that passes. Bodies of templates that say whether they pass are not
-    /// rendered.
-    pub(crate) fn patterns(
-        &self,
-        range: TimeRange,
-        filters: &Filters,
-        take: &mut dyn FnMut(UnixNanos, &str),
-    ) -> Result<(), String> {
-        let (times, bodies) = (self.times()?, self.bodies()?);
-        let texts: Vec<String> = (0..bodies.templates.len()).map(|template| text_of(bodies.template_text(template))).collect();
-        let mut body = Vec::new();
-        for (i, may) in self.candidates(range, filters, None)? {
-            let template = bodies.template(i);
-            if template.is_none() || may != May::Surely {
-                body.clear();
-                self.render(i, &mut body)?;
-                if !filters.passes(&body) {
-                    continue;
-                }
-            }
-            match template {
-                Some(template) => take(times[i], &texts[template]),
-                None => take(times[i], &pattern_of(&body)),
-            }
-        }
-        Ok(())
-    }
-
     /// The tokens of all lines, as they were when the chunk was encoded. No body is rendered.
     pub(crate) fn tokens(&self) -> Result<Tokens, String> {
         let mut tokens = TokenSet::new();
@@ -296,7 +266,12 @@ impl StoredLines {
     }
 
     /// Lines in the range that may pass and say what is mentioned, ascending; with whether they surely pass.
-    fn candidates(&self, range: TimeRange, filters: &Filters, mention: Option<&Mention>) -> Result<Vec<(usize, May)>, String> {
+    pub(super) fn candidates(
+        &self,
+        range: TimeRange,
+        filters: &Filters,
+        mention: Option<&Mention>,
+    ) -> Result<Vec<(usize, May)>, String> {
         let times = self.times()?;
         let rows = mention.map(|mention| Ok::<_, String>(self.contexts()?.saying(mention))).transpose()?;
         let is_wanted = |i: &usize| range.contains(times[*i]) && rows.as_ref().is_none_or(|rows| rows[self.row(*i)]);

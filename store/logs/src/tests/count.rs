@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
-use weir_model::log::{detected_level, level_name};
-use weir_model::select::{Buckets, CountBy};
+use weir_model::log::{detected_level, level_name, level_severity};
+use weir_model::select::{Buckets, CountBy, TemplateText};
 
 use super::*;
+use crate::patterns::pattern_of;
 
 pub(super) fn any_by() -> impl Strategy<Value = CountBy> {
     let step = prop_oneof![3 => (1..8_i64).prop_map(|tens| tens * 10 * SECOND), 1 => 1..30 * SECOND, 1 => Just(SECOND)];
@@ -58,10 +59,29 @@ pub(super) fn check(reader: &LogsReader, select: &LogSelect, by: &CountBy, lines
             1;
     }
     assert_eq!(counts(reader, select, by, &NoBudget), expected, "{by:?}");
+    check_templates(reader, select, by.buckets, lines);
     let found = reader.volume(select, step, &NoBudget).unwrap().value;
     let found: Vec<_> = found.into_iter().map(|row| ((row.stream, row.bucket, row.level), row.lines)).collect();
     assert!(found.is_sorted_by_key(|((_, bucket, _), _)| *bucket));
     assert_eq!(found.into_iter().collect::<BTreeMap<_, _>>(), volumes);
+}
+
+/// Templates against those of lines one by one.
+fn check_templates(reader: &LogsReader, select: &LogSelect, buckets: Buckets, lines: &[OwnedLine]) {
+    let mut found = BTreeMap::<(String, u8, i64), u64>::new();
+    let coverage = reader.templates(select, buckets, &NoBudget, &mut |one| {
+        *found.entry((format!("{:?}", one.text), one.severity, one.bucket)).or_default() += one.lines;
+        ControlFlow::Continue(())
+    });
+    assert_eq!(coverage.unwrap().missing, Vec::<String>::new());
+    let mut expected = BTreeMap::new();
+    for line in lines {
+        let text = pattern_of(&line.body);
+        let text = text.as_deref().map_or(TemplateText::Line(&line.body), TemplateText::Constant);
+        let key = (format!("{text:?}"), level_severity(line.severity), buckets.start_of(line.timestamp));
+        *expected.entry(key).or_insert(0) += 1;
+    }
+    assert_eq!(found, expected);
 }
 
 /// Ten chunks of a line each, at whole hours or a second behind, and what is read of them.
