@@ -9,6 +9,7 @@
 mod address;
 mod admin;
 mod device;
+mod disk;
 mod follow;
 mod http;
 mod lines;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use roaring::RoaringBitmap;
 use weir_model::label::Labels;
 use weir_model::time::UnixNanos;
+use weir_model::usage::{Amount, LogsDisk};
 use weir_model::wire::Kind;
 
 use super::chunk::{EncodedChunk, Lines};
@@ -246,6 +247,19 @@ impl LogsBlock {
 }
 
 impl LogsBlock {
+    /// Adds what it takes on disk; nothing is read for that.
+    pub fn add_disk(&self, disk: &mut LogsDisk) {
+        disk.blocks += 1;
+        for chunk in 0..self.chunks() {
+            let StreamKey { tenant, labels } = self.stream(chunk);
+            let own = Amount { records: u64::from(self.meta(chunk).count), bytes: self.chunk_bytes(chunk) as u64 };
+            *disk.streams.entry((Arc::clone(tenant), labels.clone())).or_default() += own;
+        }
+        for name in self.reader.names() {
+            *disk.parts.entry(name.to_owned()).or_default() += self.reader.section_len(name).unwrap_or_default();
+        }
+    }
+
     /// The columns of all chunks by their names, with their bytes before compression and as stored.
     pub fn column_bytes(&self) -> Result<Vec<(&'static str, u64, u64)>, StoreError> {
         let mut sums: Vec<(&'static str, u64, u64)> = Vec::new();
