@@ -67,10 +67,11 @@ impl Refers {
     }
 }
 
-/// A piece of a template with where its values are.
+/// A piece of a template with where its values are. Long lists give a template thousands of them: hence the small numbers, which
+/// columns of less than 4 GiB do with.
 pub(super) enum Part {
     /// In `texts`.
-    Literal(Range<usize>),
+    Literal(Range<u32>),
     Same(u32),
     /// Numbers of words, among `codes`.
     Words(Fixed),
@@ -156,7 +157,7 @@ impl Bodies {
         at: &mut Columns,
     ) -> Result<Part, String> {
         Ok(match piece {
-            Piece::Literal(range) => Part::Literal(text + range.start..text + range.end),
+            Piece::Literal(range) => Part::Literal((text + range.start) as u32..(text + range.end) as u32),
             Piece::Trace => Part::Trace,
             Piece::Span => Part::Span,
             Piece::Attribute(place) => Part::Attribute(place),
@@ -225,8 +226,8 @@ impl Bodies {
     }
 
     /// The bytes of a literal.
-    pub(super) fn literal(&self, range: &Range<usize>) -> &[u8] {
-        &self.texts[range.clone()]
+    pub(super) fn literal(&self, range: &Range<u32>) -> &[u8] {
+        &self.texts[range.start as usize..range.end as usize]
     }
 
     /// Bytes of line `i`'s body. Errors with a sentence when it has none that may be.

@@ -4,8 +4,8 @@ use weir_blocks::columns::Reader;
 
 /// Numbers of one width, each to be added to `base`.
 pub(super) struct Fixed {
-    pub(super) at: usize,
-    pub(super) width: usize,
+    pub(super) at: u32,
+    pub(super) width: u8,
     pub(super) base: u64,
 }
 
@@ -18,13 +18,14 @@ impl Fixed {
         }
         let (start, width) = (*at, usize::from(width));
         *at = end_of(start, width, lines, column)?;
-        Ok(Self { at: start, width, base: 0 })
+        Ok(Self { at: start as u32, width: width as u8, base: 0 })
     }
 
     pub(super) fn get(&self, column: &[u8], nth: usize) -> u64 {
-        let start = self.at + nth * self.width;
+        let width = usize::from(self.width);
+        let start = self.at as usize + nth * width;
         let mut bytes = [0; 8];
-        bytes[..self.width].copy_from_slice(&column[start..start + self.width]);
+        bytes[..width].copy_from_slice(&column[start..start + width]);
         u64::from_le_bytes(bytes).wrapping_add(self.base)
     }
 }

@@ -89,8 +89,8 @@ struct Needle<'a> {
     is_of_token: bool,
     /// Parts of a longer one that are in a literal of every body that has it.
     fragments: Vec<Finder<'a>>,
-    /// Words that have it: found out when it is first asked.
-    words: OnceCell<Vec<bool>>,
+    /// Words that have it, and whether any has: found out when it is first asked.
+    words: OnceCell<(Vec<bool>, bool)>,
     /// When all of a longer one but a token at its start lies in one literal, that token: a variable ends with it.
     head: Option<&'a [u8]>,
     /// Whether a word ends with it.
@@ -108,8 +108,12 @@ impl<'a> Needle<'a> {
         Self { finder, is_of_token, fragments, words: OnceCell::new(), head, ends_words: OnceCell::new() }
     }
 
-    fn words(&self, bodies: &Bodies) -> &[bool] {
-        self.words.get_or_init(|| bodies.words.iter().map(|word| self.finder.find(word).is_some()).collect())
+    fn words(&self, bodies: &Bodies) -> &(Vec<bool>, bool) {
+        self.words.get_or_init(|| {
+            let words: Vec<bool> = bodies.words.iter().map(|word| self.finder.find(word).is_some()).collect();
+            let any = words.contains(&true);
+            (words, any)
+        })
     }
 
     fn may(&self, bodies: &Bodies, template: usize) -> May {
@@ -152,8 +156,8 @@ impl<'a> Needle<'a> {
         let needle = self.finder.needle();
         let may = match part {
             Part::Literal(_) => false,
-            Part::Same(word) => self.words(bodies)[*word as usize],
-            Part::Words(_) => self.words(bodies).contains(&true),
+            Part::Same(word) => self.words(bodies).0[*word as usize],
+            Part::Words(_) => self.words(bodies).1,
             Part::Numbers(_) => needle.iter().all(u8::is_ascii_digit),
             Part::Ids(..) => needle.iter().all(is_hex),
             Part::Clock(..) => needle.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b'T' | b'Z')),
