@@ -31,6 +31,7 @@ use weir_blocks::hidden::Horizon;
 use weir_blocks::view::{BlockView, PartitionView, TailSection, Tails, Views};
 
 mod block;
+mod bounded;
 mod count;
 mod head;
 mod hidden;
