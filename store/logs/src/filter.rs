@@ -7,7 +7,7 @@ use memchr::memmem::Finder;
 use regex::bytes::Regex;
 use weir_model::select::LineFilter;
 
-use super::predicate::required_texts;
+use super::required::required_texts;
 
 /// All must pass.
 pub struct Filters(Vec<Filter>);

@@ -238,32 +238,6 @@ fn of_regex(pattern: &str) -> TokenPredicate {
     if size(&predicate) > LITERALS_MAX { TokenPredicate::Anything } else { predicate }
 }
 
-/// Texts, each of which every match of a regular expression has; as many as help.
-pub(crate) fn required_texts(pattern: &str) -> Vec<Vec<u8>> {
-    let mut found = Vec::new();
-    if let Ok(hir) = regex_syntax::ParserBuilder::new().utf8(false).build().parse(pattern) {
-        add_required(&hir, &mut found);
-    }
-    found.sort_by_key(|text| std::cmp::Reverse(text.len()));
-    found.truncate(REQUIRED_MAX);
-    found
-}
-
-/// The longest say most, and each is looked for in every template.
-const REQUIRED_MAX: usize = 4;
-/// Fewer bytes are in most templates.
-const REQUIRED_BYTES_MIN: usize = 3;
-
-fn add_required(hir: &Hir, found: &mut Vec<Vec<u8>>) {
-    match hir.kind() {
-        HirKind::Literal(literal) if literal.0.len() >= REQUIRED_BYTES_MIN => found.push(literal.0.to_vec()),
-        HirKind::Capture(capture) => add_required(&capture.sub, found),
-        HirKind::Repetition(repetition) if repetition.min > 0 => add_required(&repetition.sub, found),
-        HirKind::Concat(parts) => parts.iter().for_each(|part| add_required(part, found)),
-        _ => {}
-    }
-}
-
 /// What is known of a part of a regular expression. Each part is read once, however deep it is nested.
 enum Reading {
     Texts(Texts),
