@@ -253,6 +253,12 @@ impl Contexts {
         Ok(Self { rows, sets, of_line })
     }
 
+    /// Whether no line has an id or an attribute.
+    pub(crate) fn is_plain(&self) -> bool {
+        let is_none = |(trace_id, span_id, set): &Row| trace_id.is_none() && span_id.is_none() && self.sets.get(*set).is_empty();
+        self.rows.iter().all(is_none)
+    }
+
     /// Of line `i`.
     pub(crate) fn get(&self, i: usize) -> (TraceId, SpanId, LogAttributes<'_>) {
         let (trace_id, span_id, set) = self.rows[self.of_line[i] as usize];

@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
+use weir_model::id::{SpanId, TraceId};
 use weir_model::label::Labels;
-use weir_model::log::{LogAttributes, LogRecord};
+use weir_model::log::LogRecord;
 use weir_model::select::{Budget, CountBy, Coverage, LineCount, Mention, ReadError, TakeCount};
 use weir_model::time::{TimeRange, UnixNanos};
 
@@ -50,13 +51,21 @@ impl<'a> Counter<'a> {
             }
         } else {
             let known = chunk.source.has_rollups().then_some((meta, &meta.rollups[..], meta.details.as_ref()));
-            let left = known.map_or(Ok(Left::All), |known| self.add_rollups(stream, known, plan))?;
+            let told_apart = self.told_apart(stream, meta.details.as_ref());
+            let mut left = known.filter(|_| !told_apart).map_or(Ok(Left::All), |known| self.add_rollups(known, plan))?;
             if left != Left::Nothing
                 && chunk.may_match(plan)
                 && let Some(lines) = chunk.source.open(self.budget, coverage)?
             {
-                let metadata = self.told_apart(stream, meta.details.as_ref()).then(|| chunk.mention(plan));
-                if let Err(error) = self.add_lines(stream, (&lines, &left), plan, metadata) {
+                // Of ids it is known only now whether there are any.
+                let is_plain = self.by.all && lines.are_plain();
+                if let Some(known) = known.filter(|_| is_plain) {
+                    left = self.add_rollups(known, plan)?;
+                }
+                let metadata = (told_apart && !is_plain).then(|| chunk.mention(plan));
+                if left != Left::Nothing
+                    && let Err(error) = self.add_lines(stream, (&lines, &left), plan, metadata)
+                {
                     coverage.miss(error.to_string());
                 }
             }
@@ -67,19 +76,18 @@ impl<'a> Counter<'a> {
     /// Whether lines of one stream and level may be told apart by their metadata.
     fn told_apart(&self, stream: &Labels, details: Option<&ChunkDetails>) -> bool {
         let may_have = |name: &str| details.is_none_or(|details| details.may_have(name));
-        self.by.metadata.iter().any(|name| stream.get(name).is_empty() && may_have(name))
+        self.by.all || self.by.metadata.iter().any(|name| stream.get(name).is_empty() && may_have(name))
     }
 
-    /// Counts by roll-ups, as far as they say it exactly.
+    /// Counts by roll-ups lines that nothing but their level tells apart, as far as they say it exactly.
     fn add_rollups(
         &mut self,
-        stream: &Labels,
         (meta, rollups, details): (&ChunkMeta, &[Rollup], Option<&ChunkDetails>),
         plan: &LogsPlan,
     ) -> Result<Left, ReadError> {
         // Blocks of earlier builds count critical lines among the fatal ones.
         let is_mixed = details.is_none() && rollups.iter().any(|rollup| rollup.level == LEVEL_FATAL);
-        if is_mixed || !plan.filters.is_empty() || self.told_apart(stream, details) {
+        if is_mixed || !plan.filters.is_empty() {
             return Ok(Left::All);
         }
         let lines = (meta.first, meta.last);
@@ -99,14 +107,16 @@ impl<'a> Counter<'a> {
         }
         let known = (plan.filters.is_empty() || !self.by.metadata.is_empty()).then(|| part.rollups());
         let left = match known {
-            Some((rollups, details)) => self.add_rollups(stream, (&part.meta, rollups, Some(details)), plan)?,
-            None => Left::All,
+            Some((rollups, details)) if !self.told_apart(stream, Some(details)) => {
+                self.add_rollups((&part.meta, rollups, Some(details)), plan)?
+            }
+            _ => Left::All,
         };
         if left == Left::Nothing {
             return Ok(());
         }
         self.budget.spend(part.batch.len() as u64)?;
-        let metadata = known.is_some_and(|(_, details)| self.told_apart(stream, Some(details)));
+        let metadata = self.by.all || known.is_some_and(|(_, details)| self.told_apart(stream, Some(details)));
         for record in part.batch.iter() {
             if plan.range.contains(record.timestamp)
                 && left.has(record.timestamp, record.severity)
@@ -141,7 +151,7 @@ impl<'a> Counter<'a> {
     }
 
     fn add_line(&mut self, stream: &Labels, record: &LogRecord<'_>, metadata: bool) {
-        let group = if metadata { self.sums.group(self.by, stream, record.attributes) } else { 0 };
+        let group = if metadata { self.sums.group(self.by, stream, record) } else { 0 };
         let bucket = self.by.buckets.start_of(record.timestamp);
         self.sums.add(bucket, group, level_of(record.severity), (1, record.body.len() as u64));
     }
@@ -247,15 +257,18 @@ impl Edges<'_> {
     }
 }
 
+/// What tells lines of one stream and level apart.
+type Group = (TraceId, SpanId, Labels);
+
 /// Levels of a group in [`Sums::open`].
 const LEVELS: usize = 8;
 
 /// Counts of one chunk.
 #[derive(Default)]
 struct Sums {
-    /// Metadata that lines are told apart by. The first is none.
-    groups: Vec<Labels>,
-    numbers: HashMap<Labels, u32>,
+    /// Metadata and ids that lines are told apart by. The first is none.
+    groups: Vec<Group>,
+    numbers: HashMap<Group, u32>,
     /// Bucket of the open counts: lines mostly ascend by time.
     bucket: UnixNanos,
     /// Lines and bytes of the open bucket by group and level, and which of them are not 0.
@@ -275,22 +288,23 @@ impl Sums {
     fn begin(&mut self) {
         self.groups.clear();
         self.numbers.clear();
-        self.groups.push(Labels::EMPTY);
+        self.groups.push(Group::default());
     }
 
-    /// The number of a line's metadata.
-    fn group(&mut self, by: &CountBy, stream: &Labels, attributes: LogAttributes<'_>) -> u32 {
-        let pairs = by.pairs(stream, attributes);
-        if pairs.clone().next().is_none() {
+    /// The number of a line's metadata and ids.
+    fn group(&mut self, by: &CountBy, stream: &Labels, record: &LogRecord<'_>) -> u32 {
+        let pairs = by.pairs(stream, record.attributes);
+        let (trace_id, span_id) = if by.all { (record.trace_id, record.span_id) } else { Default::default() };
+        if pairs.clone().next().is_none() && trace_id.is_none() && span_id.is_none() {
             return 0;
         }
-        let labels = Labels::from_pairs(pairs);
-        if let Some(number) = self.numbers.get(&labels) {
+        let group = (trace_id, span_id, Labels::from_pairs(pairs));
+        if let Some(number) = self.numbers.get(&group) {
             return *number;
         }
         let number = self.groups.len() as u32;
-        self.groups.push(labels.clone());
-        self.numbers.insert(labels, number);
+        self.groups.push(group.clone());
+        self.numbers.insert(group, number);
         number
     }
 
@@ -321,8 +335,9 @@ impl Sums {
         self.close();
         for cell in self.closed.drain(..).filter(|cell| cell.lines > 0) {
             let Cell { bucket, at, lines, bytes } = cell;
-            let (metadata, severity) = (&self.groups[at / LEVELS], severity_of((at % LEVELS) as u8));
-            take(&LineCount { stream, bucket, severity, metadata, lines, bytes })?;
+            let ((trace_id, span_id, metadata), severity) = (&self.groups[at / LEVELS], severity_of((at % LEVELS) as u8));
+            let (trace_id, span_id) = (*trace_id, *span_id);
+            take(&LineCount { stream, bucket, severity, metadata, trace_id, span_id, lines, bytes })?;
         }
         ControlFlow::Continue(())
     }

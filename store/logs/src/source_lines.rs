@@ -11,6 +11,7 @@ use weir_model::select::{Buckets, Mention, TakeTemplate};
 use weir_model::time::{TimeRange, UnixNanos};
 
 use super::chunk::Lines;
+use super::context::Contexts;
 use super::filter::Filters;
 use super::opened::OpenedChunk;
 use super::part::Part;
@@ -127,6 +128,11 @@ impl SourceLines {
             AllLines::Stored(lines, name) if self.hidden.is_nothing() => Some((lines, name)),
             _ => None,
         }
+    }
+
+    /// Whether no line has an id or an attribute, as far as that can be told without looking at lines one by one.
+    pub(crate) fn are_plain(&self) -> bool {
+        self.whole().is_some_and(|(lines, _)| lines.contexts().is_ok_and(Contexts::is_plain))
     }
 
     /// Gives the time of every line in the range; of an encoded chunk nothing else is unpacked unless lines are hidden.
