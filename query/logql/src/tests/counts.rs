@@ -144,8 +144,8 @@ fn any_store() -> impl Strategy<Value = MemoryLogs> {
 }
 
 const FORMS: [&str; 14] = [
-    "count_over_time({app=\"x\"} STAGES [RANGE] OFFSET)",
-    "sum without (pod, user) (bytes_over_time({app=\"x\"} | detected_level!=\"info\" STAGES [RANGE] OFFSET))",
+    "sum without (zzz) (count_over_time({app=\"x\"} STAGES [RANGE] OFFSET))",
+    "sum without (pod, user, zzz) (bytes_over_time({app=\"x\"} | detected_level!=\"info\" STAGES [RANGE] OFFSET))",
     "sum by (pod) (count_over_time({app=\"x\"} STAGES [RANGE] OFFSET))",
     "sum by (detected_level) (bytes_over_time({app=\"x\"} STAGES [RANGE] OFFSET))",
     "sum by (user, level) (rate({app=\"x\"} STAGES [RANGE] OFFSET))",
