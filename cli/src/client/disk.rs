@@ -48,7 +48,7 @@ mod tests {
             "streams": [{"tenant": "shop", "stream": {"pod": "x"}, "stored": stored}], "parts": [{"part": "ids.1", "bytes": 5}]});
         let text = table(&disk).render(None);
         let rows: Vec<String> = text.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-        let expected = ["all 2 KiB 7 2 blocks", "tenant 1 KiB 7 shop", "stream 1 KiB 7 shop {pod=x}", "part 5 B ids.1"];
+        let expected = ["all 2 KiB 7 2 blocks", "tenant 1 KiB 7 shop", "stream 1 KiB 7 shop {pod=\"x\"}", "part 5 B ids.1"];
         assert_eq!(rows, expected, "{text}");
     }
 }
