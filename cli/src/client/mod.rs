@@ -8,6 +8,7 @@
 
 mod address;
 mod admin;
+mod context;
 mod device;
 mod disk;
 mod follow;

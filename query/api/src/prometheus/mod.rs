@@ -1,14 +1,17 @@
 //! Prometheus' HTTP API, `/api/v1/*`: what Grafana's Prometheus data source, promtool and Alertmanager's links ask.
 //!
-//! One file a group of routes; `params` reads what was sent, `answer` writes Prometheus' envelope. Scrape targets are the
-//! collector's affair and not served here.
+//! One file a group of routes; `params` reads what was sent, `answer` writes Prometheus' envelope, `series` what has many rows. Scrape
+//! targets are the collector's affair and not served here.
 
 mod answer;
 mod delete;
+mod histogram;
 mod labels;
 mod params;
 mod query;
+mod remote_read;
 mod rules;
+mod series;
 mod status;
 
 use std::sync::Arc;
@@ -23,6 +26,7 @@ pub fn router(api: Arc<Api>) -> Routes {
     Routes::new()
         .get_or_post("/api/v1/query", READ_METRICS, query::instant)
         .get_or_post("/api/v1/query_range", READ_METRICS, query::range)
+        .post("/api/v1/read", READ_METRICS, remote_read::read)
         .get_or_post("/api/v1/format_query", Needs::Caller, query::format)
         .get_or_post("/api/v1/labels", READ_METRICS, labels::names)
         .get("/api/v1/label/{name}/values", READ_METRICS, labels::values)

@@ -8,6 +8,7 @@
 //! - `status`: where the partitions stand; [`path`]: the whole path. Sealing and compacting on demand are the binary's.
 
 mod containers;
+mod context;
 mod disk;
 mod ended;
 mod logs;
