@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use weir_access::{AUDIT_TENANT, is_tenant};
 use weir_collector::ship::Shipper;
 use weir_model::label::Labels;
-use weir_model::metric::{MetricBatch, MetricRow, Schema};
+use weir_model::metric::{MetricBatch, MetricRow, RowExtras, Schema};
 use weir_model::wire::{Mark, Section, SectionHeader};
 use weir_rules::{Recording, RuleFile, RuleLanguage, RuleOrigin, RuleSample, RuleSet, RulesConfig, SampleSink};
 use xxhash_rust::xxh3::Xxh3;
@@ -124,14 +124,22 @@ fn digest(origin: &RuleOrigin, at_ms: i64) -> [u8; 16] {
 
 fn section(tenant: &str, digest: [u8; 16], at_ms: i64, samples: Vec<RuleSample>) -> Section<MetricBatch> {
     let values = samples.iter().map(|sample| sample.value).collect();
+    let histogram = |(column, sample): (usize, &RuleSample)| Some((column as u32, sample.histogram.clone()?));
+    let histograms: Vec<_> = samples.iter().enumerate().filter_map(histogram).collect();
     let schema = Schema::new(samples.into_iter().map(|sample| sample.labels).collect(), Vec::new());
-    let rows = vec![MetricRow::new(at_ms.saturating_mul(1_000_000), values)];
+    let mut row = MetricRow::new(at_ms.saturating_mul(1_000_000), values);
+    if !histograms.is_empty() {
+        row.extras = Some(Box::new(RowExtras { histograms, ..RowExtras::default() }));
+    }
     let header = SectionHeader { tenant: tenant.into(), source: "rules".into(), mark: Mark::Digest(digest), records: 0 };
-    Section::new(header, MetricBatch { target: Labels::EMPTY, schema: Arc::new(schema), rows })
+    Section::new(header, MetricBatch { target: Labels::EMPTY, schema: Arc::new(schema), rows: vec![row] })
 }
 
 #[cfg(test)]
 mod tests {
+    use weir_model::histogram::{Buckets, Histogram, ResetHint};
+    use weir_model::metric::STALE_NAN;
+
     use super::*;
 
     #[test]
@@ -146,6 +154,33 @@ mod tests {
         for other in others {
             assert_ne!(digest(&origin, 60_000), digest(&other, 60_000), "{other:?}");
         }
+    }
+
+    #[test]
+    fn histograms_go_beside_the_numbers() {
+        let histogram = Arc::new(Histogram {
+            schema: 0,
+            reset: ResetHint::Gauge,
+            is_integer: false,
+            count: 2.5,
+            sum: 1.0,
+            zero_threshold: 0.0,
+            zero_count: 2.5,
+            positive: Buckets::default(),
+            negative: Buckets::default(),
+            custom_bounds: Vec::new(),
+        });
+        let sample = |name: &str, value: f64, histogram: Option<&Arc<Histogram>>| RuleSample {
+            labels: Labels::from_pairs([("__name__", name)]),
+            timestamp_ms: 60_000,
+            value,
+            histogram: histogram.cloned(),
+        };
+        let batch = |samples| section("shop", [0; 16], 60_000, samples).batch;
+        assert_eq!(batch(vec![sample("a", 1.0, None)]).rows[0].extras, None);
+        let rows = &batch(vec![sample("a", 1.0, None), sample("b", STALE_NAN, Some(&histogram))]).rows;
+        let expected = RowExtras { histograms: vec![(1, histogram)], ..RowExtras::default() };
+        assert_eq!(rows[0].extras.as_deref(), Some(&expected));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod address;
 mod admin;
 mod context;
 mod device;
+mod disk;
 mod follow;
 mod http;
 mod lines;

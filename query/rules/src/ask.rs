@@ -10,7 +10,7 @@ use weir_model::label::Labels;
 use weir_model::scope::Scope;
 use weir_promql::{Engine, Output, Request};
 
-use super::evaluate::RuleDeps;
+use super::evaluate::{Made, RuleDeps};
 
 /// What the expressions of a file are written in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,9 +27,6 @@ pub(super) enum RuleQuery {
     LogQl(weir_logql::Expr),
 }
 
-/// Labels and values at one instant.
-pub(super) type Vector = Vec<(Labels, f64)>;
-
 impl RuleQuery {
     pub fn parse(text: &str, language: RuleLanguage) -> Result<Self, String> {
         match language {
@@ -42,7 +39,7 @@ impl RuleQuery {
     }
 
     /// Asks for a tenant, with a fresh budget, and gives a vector. `text`: what was parsed.
-    pub fn ask(&self, (deps, tenant): (&RuleDeps, &Arc<str>), text: &str, at_ms: i64) -> Result<Vector, String> {
+    pub fn ask(&self, (deps, tenant): (&RuleDeps, &Arc<str>), text: &str, at_ms: i64) -> Result<Vec<Made>, String> {
         let (mut budget, _guard) = RequestBudget::new(&deps.query, &deps.load, std::slice::from_ref(tenant));
         budget.begin(Duration::ZERO);
         let scope = Scope::of(tenant);
@@ -53,8 +50,10 @@ impl RuleQuery {
                 let query = text.to_owned();
                 let request = Request { scope, query, start_ms: at_ms, end_ms: at_ms, step_ms: 0, lookback_ms };
                 match engine.evaluate(&request, expr).map_err(|error| error.to_string())?.output {
-                    Output::Vector(samples) => Ok(samples.into_iter().map(|sample| (sample.labels, sample.value)).collect()),
-                    Output::Scalar(value) => Ok(vec![(Labels::EMPTY, value)]),
+                    Output::Vector(samples) => {
+                        Ok(samples.into_iter().map(|sample| (sample.labels, sample.value, sample.histogram)).collect())
+                    }
+                    Output::Scalar(value) => Ok(vec![(Labels::EMPTY, value, None)]),
                     _ => Err("rule result is not a vector or scalar".into()),
                 }
             }
@@ -64,11 +63,11 @@ impl RuleQuery {
                 let options = MetricOptions { scope, steps, detected_level, series_max };
                 let answer = metric(&*deps.logs, text, expr, &options, &budget).map_err(|error| error.to_string())?;
                 Ok(match answer.value {
-                    Value::Scalar(value) => vec![(Labels::EMPTY, value)],
+                    Value::Scalar(value) => vec![(Labels::EMPTY, value, None)],
                     Value::Vector(series) => {
                         let point = |series: weir_logql::eval::Series| {
                             let value = series.points.first().copied().flatten()?;
-                            Some((Labels::from_pairs(series.labels.iter()), value))
+                            Some((Labels::from_pairs(series.labels.iter()), value, None))
                         };
                         series.into_iter().filter_map(point).collect()
                     }

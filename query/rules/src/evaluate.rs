@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use weir_budget::Load;
-use weir_budget::QueryConfig;
+use weir_budget::{Load, QueryConfig};
+use weir_model::histogram::Histogram;
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::STALE_NAN;
 use weir_model::panic_guard;
@@ -26,9 +26,14 @@ pub struct RuleSample {
     pub labels: Labels,
     /// Unix milliseconds.
     pub timestamp_ms: i64,
-    /// May be the staleness marker.
+    /// May be the staleness marker, and is where it is a histogram.
     pub value: f64,
+    /// Its value, where it is a histogram.
+    pub histogram: Option<Arc<Histogram>>,
 }
+
+/// A sample before it has its time.
+pub(super) type Made = (Labels, f64, Option<Arc<Histogram>>);
 
 /// Takes the samples of recording rules, and the series `ALERTS` and `ALERTS_FOR_STATE`.
 #[async_trait]
@@ -113,40 +118,44 @@ fn evaluate_rule(deps: &RuleDeps, group: &Group, i: usize, at_ms: i64, config: &
     state.last = Evaluation { at_ms: Some(at_ms), seconds: began.elapsed().as_secs_f64() };
     let samples = samples?;
     // What was there last time and is not now has ended.
-    let written: BTreeSet<Labels> = samples.iter().map(|(labels, _)| labels.clone()).collect();
+    let written: BTreeSet<Labels> = samples.iter().map(|(labels, ..)| labels.clone()).collect();
     let ended: Vec<Labels> = state.written.difference(&written).cloned().collect();
     state.written = written;
-    let stamp = |(labels, value)| RuleSample { labels, timestamp_ms: at_ms - group.spec.query_offset_ms, value };
-    Ok(samples.into_iter().chain(ended.into_iter().map(|labels| (labels, STALE_NAN))).map(stamp).collect())
+    let timestamp_ms = at_ms - group.spec.query_offset_ms;
+    let stamp = |(labels, value, histogram)| RuleSample { labels, timestamp_ms, value, histogram };
+    Ok(samples.into_iter().chain(ended.into_iter().map(|labels| (labels, STALE_NAN, None))).map(stamp).collect())
 }
 
 fn check_limit(count: usize, limit: usize) -> Result<(), String> {
     if limit > 0 && count > limit { Err(format!("exceeded limit of {limit} with {count} series")) } else { Ok(()) }
 }
 
-fn record(rule: &Rule, vector: Vec<(Labels, f64)>, limit: usize) -> Result<Vec<(Labels, f64)>, String> {
-    let mut made: BTreeMap<Labels, f64> = BTreeMap::new();
-    for (labels, value) in vector {
+fn record(rule: &Rule, vector: Vec<Made>, limit: usize) -> Result<Vec<Made>, String> {
+    let mut made: BTreeMap<Labels, (f64, Option<Arc<Histogram>>)> = BTreeMap::new();
+    for (labels, value, histogram) in vector {
         let own = rule.spec.labels.iter().map(|(name, template)| (name.as_str(), template.source()));
         let labels = Labels::from_pairs(labels.iter().chain(own).chain([(NAME, rule.spec.name.as_str())]));
-        if made.insert(labels, value).is_some() {
+        if made.insert(labels, (value, histogram)).is_some() {
             return Err("vector contains metrics with the same labelset after applying rule labels".into());
         }
     }
     check_limit(made.len(), limit)?;
-    Ok(made.into_iter().collect())
+    Ok(made.into_iter().map(|(labels, (value, histogram))| (labels, value, histogram)).collect())
 }
 
 fn alert(
     (deps, group): (&RuleDeps, &Group),
     rule: &Rule,
     spec: &AlertSpec,
-    vector: Vec<(Labels, f64)>,
+    vector: Vec<Made>,
     (at_ms, config): (i64, &RulesConfig),
-) -> Result<Vec<(Labels, f64)>, String> {
-    let query = |text: &str| RuleQuery::parse(text, group.language)?.ask((deps, &group.tenant), text, at_ms);
+) -> Result<Vec<Made>, String> {
+    let query = |text: &str| {
+        let made = RuleQuery::parse(text, group.language)?.ask((deps, &group.tenant), text, at_ms)?;
+        Ok(made.into_iter().map(number).collect())
+    };
     let mut held: BTreeMap<Labels, Held> = BTreeMap::new();
-    for (labels, value) in vector {
+    for (labels, value) in vector.into_iter().map(number) {
         let (external_url, external_labels) = (config.external_url.as_str(), &config.external_labels);
         let scope = Scope { labels: &labels, value, external_url, external_labels, query: &query };
         let expand = |templates: &[(String, Template)]| -> Vec<(String, String)> {
@@ -168,7 +177,12 @@ fn alert(
     let series = active.flat_map(|alert| {
         let named = |name: &str| alert.labels.with(NAME, name);
         let state = named("ALERTS").with("alertstate", alert.state.name());
-        [(state, 1.0), (named("ALERTS_FOR_STATE"), (alert.active_ms as f64 / 1000.0).floor())]
+        [(state, 1.0, None), (named("ALERTS_FOR_STATE"), (alert.active_ms as f64 / 1000.0).floor(), None)]
     });
     Ok(series.collect())
+}
+
+/// As alerts and their templates have it: a histogram is 0, as in Prometheus.
+fn number((labels, value, histogram): Made) -> (Labels, f64) {
+    (labels, if histogram.is_some() { 0.0 } else { value })
 }

@@ -70,7 +70,10 @@ impl MetricReader for Shared {
 impl SampleSink for Shared {
     async fn write(&self, _: &RuleOrigin, samples: Vec<RuleSample>) -> Result<(), String> {
         let mut store = self.0.lock();
-        samples.iter().for_each(|one| store.push(&one.labels, one.timestamp_ms, one.value));
+        samples.iter().for_each(|one| match &one.histogram {
+            Some(histogram) => store.push_histogram(&one.labels, one.timestamp_ms, Arc::clone(histogram)),
+            None => store.push(&one.labels, one.timestamp_ms, one.value),
+        });
         Ok(())
     }
 }

@@ -5,6 +5,7 @@
 
 mod answer;
 mod delete;
+mod histogram;
 mod labels;
 mod params;
 mod query;

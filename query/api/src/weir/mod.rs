@@ -4,11 +4,13 @@
 //!   typed, as LogQL;
 //! - [`containers`]: what runs now, from stored samples, [`ended`] what did, and [`nodes`] beside it; [`traces`]: by id, search, services;
 //! - [`tenants`]: all of a tenant deleted;
-//! - [`usage`]: what tenants have sent and asked;
+//! - [`usage`]: what tenants have sent and asked; [`disk`]: what logs take on disk;
 //! - `status`: where the partitions stand; [`path`]: the whole path. Sealing and compacting on demand are the binary's.
 
 mod containers;
 mod context;
+mod diff;
+mod disk;
 mod ended;
 mod logs;
 mod nodes;
@@ -46,6 +48,7 @@ pub fn router(api: Arc<Api>) -> Routes {
         .get("/api/weir/v1/logs/volume", READ_LOGS, volume::volume)
         .get("/api/weir/v1/logs/query", Needs::Caller, search::query)
         .get("/api/weir/v1/logs/line/{id}", READ_LOGS, logs::line)
+        .get("/api/weir/v1/logs/diff", READ_LOGS, diff::diff)
         .get("/api/weir/v1/logs/tail", TAIL_LOGS, tail::tail)
         .get("/api/weir/v1/traces", READ_TRACES, traces::search)
         .get("/api/weir/v1/traces/services", READ_TRACES, traces::services)
@@ -54,6 +57,7 @@ pub fn router(api: Arc<Api>) -> Routes {
         .get("/api/weir/v1/path", READ_METRICS, path::path)
         .on(&[Method::DELETE], "/api/weir/v1/tenants/{tenant}", Needs::Whole(Verb::Admin), tenants::delete)
         .get("/api/weir/v1/tenants/{tenant}/deletions", Needs::Whole(Verb::Admin), tenants::deletions)
+        .get("/api/weir/v1/admin/disk", Needs::Whole(Verb::Admin), disk::disk)
         .get("/api/weir/v1/usage", Needs::AnyOf(Verb::Read), usage::usage)
         .get("/api/weir/v1/status", Needs::AnyOf(Verb::Read), status)
         .with_state(api)
