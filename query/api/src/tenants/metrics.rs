@@ -6,7 +6,9 @@ use std::sync::Arc;
 use weir_model::label::Labels;
 use weir_model::metric::Family;
 use weir_model::scope::Scope;
-use weir_model::select::{Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor};
+use weir_model::select::{
+    Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor, SeriesExemplars,
+};
 use weir_model::time::{SECOND, TimeRange};
 
 use super::{each, together, with_tenant};
@@ -48,6 +50,21 @@ impl MetricReader for TenantsMetrics {
             Ok(found)
         })?;
         all.value.sort();
+        Ok(all)
+    }
+
+    fn exemplars(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<SeriesExemplars>>, ReadError> {
+        budget.span(range(select))?;
+        if select.scope.single().is_some() {
+            return self.0.exemplars(select, budget);
+        }
+        let (tenants, matchers) = each(&select.scope, &select.matchers);
+        let mut all = together(tenants, |tenant, scope| {
+            let mut found = self.0.exemplars(&MetricSelect { scope, matchers: matchers.clone(), ..select.clone() }, budget)?;
+            found.value.iter_mut().for_each(|series| series.labels = with_tenant(&series.labels, tenant));
+            Ok(found)
+        })?;
+        all.value.sort_by(|one, other| one.labels.cmp(&other.labels));
         Ok(all)
     }
 
