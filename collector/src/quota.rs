@@ -247,7 +247,12 @@ impl Quota {
         let (Some(account), Some(limit)) = (&self.account, self.limits.metrics.series_max) else { return Ok(()) };
         let hashes: Vec<u64> = series.map(|series| hash(target, series)).collect();
         let mut counts = account.counts.lock();
-        if counts.series.admit_all((self.clock)(), limit, hashes.into_iter()) { Ok(()) } else { Err(self.too_many_series(limit)) }
+        let came = hashes.len();
+        if counts.series.admit_all((self.clock)(), limit, hashes.into_iter()) {
+            return Ok(());
+        }
+        let active = counts.series.len();
+        Err(self.too_many_series(limit, active, came, target))
     }
 
     /// Whether the labels that a target's series share are short and few.
@@ -322,11 +327,12 @@ impl Quota {
         }
     }
 
-    fn too_many_series(&self, limit: u64) -> Excess {
+    fn too_many_series(&self, limit: u64, active: usize, came: usize, target: &Labels) -> Excess {
         let text = format!(
             "per-user series limit of {limit} exceeded for user {}, reduce the number of active series, or ask your administrator to \
-             raise metrics.series_max",
-            self.tenant
+             raise metrics.series_max: {active} are active, and {came} came with {}",
+            self.tenant,
+            shown(target)
         );
         Excess { reason: "series_limit", text, is_passing: true }
     }

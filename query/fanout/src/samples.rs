@@ -9,7 +9,9 @@ use weir_metrics::MetricsReader;
 use weir_model::label::Labels;
 use weir_model::metric::Family;
 use weir_model::scope::Scope;
-use weir_model::select::{Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor, SeriesList};
+use weir_model::select::{
+    Budget, Cardinality, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor, SeriesList,
+};
 
 use super::collect::ViewRequest;
 use super::start::Shared;
@@ -78,6 +80,11 @@ impl MetricReader for FanOutSamples {
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
         let query = HeadQuery::Series(SamplesQuery::new(select));
         self.read(&select.scope, &query, budget, |reader| reader.series(select, budget))
+    }
+
+    fn cardinality(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Cardinality>, ReadError> {
+        let query = HeadQuery::Series(SamplesQuery::new(select));
+        self.read(&select.scope, &query, budget, |reader| reader.cardinality(select, budget))
     }
 
     fn families(&self, scope: &Scope, budget: &dyn Budget) -> Result<Covered<Vec<Family>>, ReadError> {

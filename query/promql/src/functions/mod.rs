@@ -90,6 +90,16 @@ impl Function {
         ALL.iter().find(|function| function.name == name)
     }
 
+    /// All of them, by name.
+    pub fn all() -> &'static [Self] {
+        &ALL
+    }
+
+    /// Whether it can be evaluated.
+    pub fn is_supported(&self) -> bool {
+        !matches!(self.body, Body::Unsupported(_))
+    }
+
     /// The least and greatest number of arguments.
     pub fn arity(&self) -> (usize, usize) {
         let fixed = self.args.len();
