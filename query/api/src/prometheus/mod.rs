@@ -63,6 +63,4 @@ pub fn router(api: Arc<Api>) -> Routes {
 }
 
 #[cfg(test)]
-mod server_tests;
-#[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -74,18 +74,18 @@ pub(super) async fn pools(api: Call, granted: Granted, params: Params) -> Result
 }
 
 /// `GET targets/relabel_steps?scrapePool&labels`
-pub(super) async fn relabel_steps(api: Call, params: Params) -> Result<Response, ApiError> {
-    of_collector(api, params, relabel_json).await
+pub(super) async fn relabel_steps(api: Call, granted: Granted, params: Params) -> Result<Response, ApiError> {
+    of_collector(api, granted, params, relabel_json).await
 }
 
 /// `GET scrape_pools/config?scrapePool`
-pub(super) async fn pool_config(api: Call, params: Params) -> Result<Response, ApiError> {
-    of_collector(api, params, pool_config_json).await
+pub(super) async fn pool_config(api: Call, granted: Granted, params: Params) -> Result<Response, ApiError> {
+    of_collector(api, granted, params, pool_config_json).await
 }
 
 /// `GET status/config`
-pub(super) async fn config(api: Call, params: Params) -> Result<Response, ApiError> {
-    of_collector(api, params, |targets, _, _| Ok(json!({"yaml": targets.config()}))).await
+pub(super) async fn config(api: Call, granted: Granted, params: Params) -> Result<Response, ApiError> {
+    of_collector(api, granted, params, |targets, _, _| Ok(json!({"yaml": targets.config()}))).await
 }
 
 type Answered = fn(&dyn ScrapeTargets, &Scope, &Params) -> Result<Value, ApiError>;
@@ -109,14 +109,14 @@ async fn of_collector_or(
     api.answer(work).await
 }
 
-async fn of_collector(api: Call, params: Params, own: Answered) -> Result<Response, ApiError> {
+async fn of_collector(api: Call, granted: Granted, params: Params, own: Answered) -> Result<Response, ApiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         let Some(targets) = &api.targets else {
             return Err(ApiError::not_found(
                 "this process scrapes nothing: ask a collector, at the same path of its own listener",
             ));
         };
-        Success::of(budget, &own(&**targets, &Scope::of(targets.tenant()), &params)?)?.reply(None)
+        Success::of(budget, &own(&**targets, &granted.scope, &params)?)?.reply(None)
     };
     api.answer(work).await
 }
@@ -135,7 +135,7 @@ fn sees_all(targets: &dyn ScrapeTargets, scope: &Scope) -> bool {
     scope.tenants().iter().any(|own| *own.tenant == *targets.tenant() && own.visible.is_all())
 }
 
-pub(super) fn targets_json(targets: &dyn ScrapeTargets, scope: &Scope, params: &Params) -> Result<Value, ApiError> {
+fn targets_json(targets: &dyn ScrapeTargets, scope: &Scope, params: &Params) -> Result<Value, ApiError> {
     let active: Vec<Value> =
         visible(targets, scope).filter(|own| wants(params, "active", &own.pool)).map(|own| shape(&own)).collect();
     let (mut dropped, mut counts) = (Vec::new(), BTreeMap::new());
@@ -173,7 +173,7 @@ fn shape(target: &ScrapeTarget) -> Value {
     })
 }
 
-pub(super) fn pools_json(targets: &dyn ScrapeTargets, scope: &Scope) -> Value {
+fn pools_json(targets: &dyn ScrapeTargets, scope: &Scope) -> Value {
     let pools: BTreeSet<String> = match sees_all(targets, scope) {
         true => targets.pools().into_iter().collect(),
         false => visible(targets, scope).map(|target| target.pool).collect(),
@@ -269,4 +269,11 @@ fn stored_targets(api: &Api, scope: &Scope, budget: &RequestBudget) -> Result<(V
         })
     };
     Ok((up.iter().map(shape).collect(), cursor.coverage()))
+}
+
+/// Targets and jobs, as who has this scope is told of them.
+#[cfg(test)]
+pub(crate) fn shown_to(targets: &dyn ScrapeTargets, scope: &Scope) -> (Value, Value) {
+    let shown = targets_json(targets, scope, &Params::none()).unwrap_or_else(|error| panic!("{error:?}"));
+    (shown, pools_json(targets, scope))
 }

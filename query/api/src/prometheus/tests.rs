@@ -23,7 +23,7 @@ use weir_rules::RuleSet;
 use crate::Api;
 use crate::tests::open;
 
-pub(super) struct Nothing;
+pub(crate) struct Nothing;
 
 type Read<T> = Result<Covered<T>, ReadError>;
 
@@ -69,7 +69,7 @@ impl TraceReader for Nothing {
     }
 }
 
-pub(super) fn store() -> MemoryReader {
+pub(crate) fn store() -> MemoryReader {
     let mut store = MemoryReader::default();
     for (pod, slope) in [("a", 1.0), ("b", 2.0)] {
         let labels = Labels::from_pairs([("__name__", "hits_total"), ("pod", pod)]);
@@ -91,7 +91,7 @@ fn router(store: MemoryReader, config: QueryConfig) -> axum::Router {
     open(super::router(Arc::new(Api::new(Arc::new(Nothing), metrics, Arc::new(Nothing), config, rules))))
 }
 
-pub(super) async fn send(router: axum::Router, request: Request<Body>) -> (u16, Value, Option<String>) {
+pub(crate) async fn send(router: axum::Router, request: Request<Body>) -> (u16, Value, Option<String>) {
     let mut router = router;
     let response = tower_service::Service::call(&mut router, request).await.unwrap();
     let status = response.status().as_u16();

@@ -19,9 +19,11 @@ use weir_model::time::SECOND;
 use weir_promql::testing::MemoryReader;
 use weir_rules::RuleSet;
 
-use super::tests::{Nothing, send, store};
+use super::open;
 use crate::Api;
-use crate::tests::open;
+use crate::prometheus::router;
+use crate::prometheus::targets::shown_to;
+use crate::prometheus::tests::{Nothing, send, store};
 
 /// Five minutes and a second after the epoch.
 const NOW: i64 = 301 * SECOND;
@@ -59,7 +61,7 @@ async fn ask(api: Api, path: &str) -> (u16, Value) {
     let request = Request::get(format!("/api/v1/{}", path.replace('"', "%22").replace(' ', "%20").replace('>', "%3E")))
         .body(Body::empty())
         .unwrap();
-    let (status, body, _) = send(open(super::router(Arc::new(api))), request).await;
+    let (status, body, _) = send(open(router(Arc::new(api))), request).await;
     (status, body)
 }
 
@@ -107,7 +109,7 @@ async fn exemplars_are_of_every_selector_once() {
     let of = |pod: &str| json!({"seriesLabels": {"__name__": "hits_total", "pod": pod}, "exemplars": exemplar});
     assert_eq!(found, json!([of("a"), of("b")]));
     let request = Request::get("/api/v1/query_exemplars?query=1").body(Body::empty()).unwrap();
-    let response = tower_service::Service::call(&mut open(super::router(Arc::new(api()))), request).await.unwrap();
+    let response = tower_service::Service::call(&mut open(router(Arc::new(api()))), request).await.unwrap();
     assert_eq!(response.status(), 204);
 }
 
@@ -121,7 +123,7 @@ async fn what_is_here_of_the_server_is_told() {
     let features = data("features").await;
     assert_eq!((&features["promql_functions"]["rate"], &features["promql_operators"]["topk"]), (&json!(true), &json!(true)));
     let request = Request::post("/api/v1/admin/tsdb/snapshot").body(Body::empty()).unwrap();
-    let (status, body, _) = send(open(super::router(Arc::new(api()))), request).await;
+    let (status, body, _) = send(open(router(Arc::new(api()))), request).await;
     assert_eq!((status, &body["errorType"]), (404, &json!("not_found")), "{body}");
 }
 
@@ -229,10 +231,10 @@ async fn targets_are_told_by_the_collector_or_by_what_is_stored_of_them() {
     // Who sees a part is told of that part.
     let zone = Visible::any_of(vec![vec![Matcher::equal("zone", "x")]]);
     let part = Scope::from(TenantScope { tenant: "default".into(), visible: zone });
-    let shown = super::targets::targets_json(&Two, &part, &super::params::Params::none()).unwrap();
+    let (shown, pools) = shown_to(&Two, &part);
     assert_eq!((shown["activeTargets"].as_array().unwrap().len(), &shown["droppedTargets"]), (1, &json!([])));
-    assert_eq!(super::targets::pools_json(&Two, &part), json!({"scrapePools": ["web"]}));
-    assert_eq!(super::targets::pools_json(&Two, &Scope::of("another")), json!({"scrapePools": []}));
+    assert_eq!(pools, json!({"scrapePools": ["web"]}));
+    assert_eq!(shown_to(&Two, &Scope::of("another")).1, json!({"scrapePools": []}));
 
     let mut stored = MemoryReader::default();
     for (name, value) in [("up", 0.0), ("scrape_duration_seconds", 0.5)] {
@@ -260,7 +262,7 @@ async fn the_newest_samples_are_federated() {
     let metrics: Arc<dyn MetricReader> = Arc::new(stored);
     let api = Api::new(Arc::new(Nothing), metrics, Arc::new(Nothing), QueryConfig::default(), Arc::new(RuleSet::empty()));
     let api = api.with_clock(|| NOW).with_external_labels(Labels::from_pairs([("cluster", "c")]));
-    let mut router = open(super::router(Arc::new(api)));
+    let mut router = open(router(Arc::new(api)));
     let mut get = async |query: &str, accept: &str| {
         let request = Request::get(format!("/federate?{}", query.replace('"', "%22"))).header("accept", accept);
         let response = tower_service::Service::call(&mut router, request.body(Body::empty()).unwrap()).await.unwrap();
@@ -294,13 +296,13 @@ async fn notifications_are_outages_as_they_begin_and_end() {
     let told = Arc::clone(&outages);
     let api = api().with_outages(Arc::new(move || told.lock().unwrap().clone()));
     let api = Arc::new(api.with_tail_timing(crate::live::Timing::within(Duration::from_millis(150))));
-    let mut router = open(super::router(Arc::clone(&api)));
+    let mut streaming = open(router(Arc::clone(&api)));
     let request = Request::get("/api/v1/notifications").body(Body::empty()).unwrap();
-    let (_, body, _) = send(open(super::router(api)), request).await;
+    let (_, body, _) = send(open(router(api)), request).await;
     let mut one = json!({"text": "bus: disk_full", "date": "1970-01-01T00:00:01Z", "active": true});
     assert_eq!(body["data"], json!([one]));
     let request = Request::get("/api/v1/notifications/live").body(Body::empty()).unwrap();
-    let response = tower_service::Service::call(&mut router, request).await.unwrap();
+    let response = tower_service::Service::call(&mut streaming, request).await.unwrap();
     let mut events = response.into_body().into_data_stream();
     let mut next = async || String::from_utf8(events.next().await.unwrap().unwrap().to_vec()).unwrap();
     assert_eq!(next().await, format!("data: {one}\n\n"));
