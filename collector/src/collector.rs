@@ -30,7 +30,7 @@ use crate::scrape::registry::TargetRegistry;
 use crate::self_report::SelfReport;
 use crate::ship::{Lanes, Shipper};
 use crate::tail::{self, Configured, Discover, LogSpec, Root, SpecOf, Unseen};
-use crate::{elasticsearch, loki_push, otlp, scrape};
+use crate::{elasticsearch, influx, loki_push, otlp, push_gateway, scrape};
 
 /// What the collector is given.
 pub struct Deps<'a> {
@@ -86,6 +86,7 @@ impl Collector {
         let quotas = Quotas::new(deps.limits.clone(), deps.clock.clone());
         let push = PushService::new(shipper.clone(), config.push.clone(), metrics.clone(), deps.clock.clone())
             .with_retention(deps.retention)
+            .with_otlp(config.otlp.clone())
             .with_quotas(quotas.clone());
         let epochs = Arc::new(open_epochs(deps.data.clone()).await?.with_outages(deps.outages.clone()));
         let mut sources = JoinSet::new();
@@ -103,7 +104,9 @@ impl Collector {
         }
         let mut targets = Arc::new(TargetRegistry::none(&config.tenant));
         if let Some(path) = &config.scrape.config_file {
-            let jobs = scrape::config::PrometheusConfig::read(path)?;
+            let mut jobs = scrape::config::PrometheusConfig::read(path)?;
+            let created = config.scrape.created_timestamps;
+            jobs.scrape_configs.iter_mut().for_each(|job| job.created_timestamps = created);
             targets = Arc::new(TargetRegistry::new(&config.tenant, path, &jobs));
             let deps = scrape::Deps {
                 shipper: shipper.clone(),
@@ -147,10 +150,12 @@ impl Collector {
         Arc::clone(&self.targets) as _
     }
 
-    /// Loki's two inputs and Elasticsearch's bulk API, for the main listener.
+    /// Loki's two inputs, Prometheus' for OTLP, Elasticsearch's bulk API, InfluxDB's writes and the Pushgateway's, for the main
+    /// listener.
     pub fn push_router(&self) -> Routes {
         let loki = loki_push::router(self.push.clone()).merge(otlp::http::loki_router(self.push.clone()));
-        loki.merge(elasticsearch::router(self.push.clone()))
+        let routes = loki.merge(elasticsearch::router(self.push.clone())).merge(influx::router(self.push.clone()));
+        routes.merge(otlp::http::prometheus_router(self.push.clone())).merge(push_gateway::router(self.push.clone()))
     }
 
     /// OTLP over HTTP: `/v1/{logs,metrics,traces}`.

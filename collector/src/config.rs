@@ -8,6 +8,7 @@ use weir_model::config::{ByteSize, duration, optional_duration};
 use weir_model::resource::TENANT_DEFAULT;
 
 use crate::error::CollectorError;
+use crate::otlp::config::OtlpConfig;
 
 const LINE_MAX: ByteSize = ByteSize::bytes(crate::LINE_BYTES_MAX as u64);
 
@@ -27,6 +28,8 @@ pub struct CollectorConfig {
     pub scrape: ScrapeSourceConfig,
     /// What clients may push: OTLP and Loki.
     pub push: PushConfig,
+    /// What OTLP's metrics become.
+    pub otlp: OtlpConfig,
 }
 
 impl Default for CollectorConfig {
@@ -38,6 +41,7 @@ impl Default for CollectorConfig {
             sample: SampleConfig::default(),
             scrape: ScrapeSourceConfig::default(),
             push: PushConfig::default(),
+            otlp: OtlpConfig::default(),
         }
     }
 }
@@ -165,6 +169,9 @@ impl Default for SampleConfig {
 pub struct ScrapeSourceConfig {
     /// A Prometheus configuration file; its `global` and `scrape_configs` are read.
     pub config_file: Option<PathBuf>,
+    /// Whether a target's created timestamps become the starts of its samples; else OpenMetrics' `_created` are series, as for Prometheus
+    /// without its feature flag, and those of protobuf are left out.
+    pub created_timestamps: bool,
 }
 
 /// What clients may push.

@@ -3,7 +3,7 @@
 //! - [`Collector`]: starts everything, hands out the push routes, drains.
 //! - [`ship`]: sections in, acknowledged records out. The only part that appends to the bus.
 //! - [`tail`]: log files. `node`: who runs here, and this node's samples; `deaths`: how they ended.
-//! - [`loki_push`], [`otlp`], [`elasticsearch`]: what clients push; the answer is given after the acknowledgement.
+//! - [`loki_push`], [`otlp`], [`elasticsearch`], [`influx`], [`push_gateway`]: what clients push; the answer is given after the acknowledgement.
 //! - [`scrape`]: Prometheus targets; [`exposition`]: what they answer.
 //! - `body`: bounded reading and decompression of what clients send; `admission`: bytes in memory, `json_size`: before they are.
 //! - `quota`: what each tenant may send; `shares`: what none of them can have for itself.
@@ -24,6 +24,7 @@ pub mod enrich;
 pub mod epoch;
 pub mod error;
 pub mod exposition;
+pub mod influx;
 pub mod loki_push;
 pub mod metrics;
 pub mod otlp;
@@ -42,6 +43,7 @@ mod proto;
 mod self_report;
 
 pub mod push;
+pub mod push_gateway;
 
 mod admission;
 mod body;

@@ -61,6 +61,16 @@ impl<'a> Field<'a> {
         Ok(())
     }
 
+    /// Of a repeated field: packed numbers or one of them.
+    pub fn each_varint(self, mut each: impl FnMut(u64)) -> Result<(), ProtoError> {
+        let Value::Bytes(packed) = self.value else { return self.varint().map(each) };
+        let mut numbers = Fields::new(packed, self.message);
+        while !numbers.rest.is_empty() {
+            each(numbers.varint()?);
+        }
+        Ok(())
+    }
+
     pub fn bytes(self) -> Result<&'a [u8], ProtoError> {
         if let Value::Bytes(bytes) = self.value { Ok(bytes) } else { Err(self.wrong_type()) }
     }
@@ -99,17 +109,19 @@ impl<'a> Fields<'a> {
         let value = match key & 7 {
             0 => Value::Varint(self.varint()?),
             1 => Value::Fixed64(u64::from_le_bytes(self.array()?)),
-            2 => {
-                let length = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
-                let (bytes, rest) = self.rest.split_at_checked(length).ok_or(ProtoError::Truncated(self.message))?;
-                self.rest = rest;
-                Value::Bytes(bytes)
-            }
+            2 => Value::Bytes(self.bytes()?),
             5 => Value::Fixed32(u32::from_le_bytes(self.array()?)),
             // Groups, 3 and 4, were given up before any protocol here was thought of.
             wire_type => return Err(ProtoError::WireType(self.message, number, wire_type as u8)),
         };
         Ok((number, Field { value, number, message: self.message }))
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], ProtoError> {
+        let length = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
+        let (bytes, rest) = self.rest.split_at_checked(length).ok_or(ProtoError::Truncated(self.message))?;
+        self.rest = rest;
+        Ok(bytes)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], ProtoError> {
@@ -133,6 +145,23 @@ impl<'a> Fields<'a> {
         }
         Err(ProtoError::Truncated(self.message))
     }
+}
+
+/// Messages one after the other, each after its length. Nothing comes after an error.
+pub(crate) fn delimited<'a>(bytes: &'a [u8], message: &'static str) -> impl Iterator<Item = Result<&'a [u8], ProtoError>> {
+    let mut stream = Fields::new(bytes, message);
+    std::iter::from_fn(move || {
+        let read = (!stream.rest.is_empty()).then(|| stream.bytes())?;
+        if read.is_err() {
+            stream.rest = &[];
+        }
+        Some(read)
+    })
+}
+
+/// A number of the types `sint32` and `sint64`.
+pub(crate) fn signed(number: u64) -> i64 {
+    (number >> 1) as i64 ^ -((number & 1) as i64)
 }
 
 impl<'a> Iterator for Fields<'a> {
@@ -197,5 +226,20 @@ mod tests {
         assert_eq!(numbers(Value::Bytes(&[1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0])), Ok(vec![1, 2]));
         assert_eq!(numbers(Value::Bytes(&[1, 0, 0])), Err(ProtoError::Truncated("x")));
         assert_eq!(numbers(Value::Varint(1)), Err(wrong(0)));
+    }
+
+    #[test]
+    fn numbers_and_messages_stand_in_a_row() {
+        let numbers = |value| {
+            let mut numbers = Vec::new();
+            Field { value, number: 7, message: "x" }.each_varint(|number| numbers.push(signed(number))).map(|()| numbers)
+        };
+        assert_eq!(numbers(Value::Bytes(&[0, 1, 2, 0xff, 1])), Ok(vec![0, -1, 1, -128]));
+        assert_eq!(numbers(Value::Varint(u64::MAX)), Ok(vec![i64::MIN]));
+        assert_eq!(numbers(Value::Bytes(&[0, 0x80])), Err(ProtoError::Truncated("x")));
+        assert_eq!(numbers(Value::Fixed64(0)), Err(ProtoError::WireType("x", 7, 1)));
+        let messages = |bytes| delimited(bytes, "x").collect::<Vec<_>>();
+        assert_eq!(messages(&[2, 7, 8, 0, 1, 9]), [Ok(&[7, 8][..]), Ok(&[]), Ok(&[9])]);
+        assert_eq!(messages(&[1, 7, 2, 8]), [Ok(&[7][..]), Err(ProtoError::Truncated("x"))]);
     }
 }

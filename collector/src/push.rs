@@ -18,7 +18,10 @@ use crate::admission::{Admission, Inflight};
 use crate::bounds::{Retention, TimeBounds};
 use crate::config::PushConfig;
 use crate::metrics::CollectorMetrics;
+use crate::otlp::OtlpState;
+use crate::otlp::config::OtlpConfig;
 use crate::push_error::PushError;
+use crate::push_gateway::Groups;
 use crate::quota::{Quota, Quotas, RATE_LIMITED};
 use crate::shares::Shares;
 use crate::ship::{Shipped, Shipper};
@@ -33,6 +36,8 @@ pub struct PushService {
     pub(crate) config: Arc<PushConfig>,
     pub(crate) metrics: CollectorMetrics,
     pub(crate) clock: Clock,
+    pub(crate) otlp: Arc<OtlpState>,
+    pub(crate) groups: Arc<Groups>,
     retention: Retention,
     quotas: Quotas,
     slots: Shares,
@@ -65,12 +70,18 @@ impl PushService {
         let (slots, quotas) = (Shares::new(config.requests_max.max(1)), Quotas::none());
         let inflight = Inflight::new(config.inflight_max.to_usize(), metrics.inflight_bytes.clone());
         let retention = Retention::default();
-        Self { shipper, config: Arc::new(config), metrics, clock, retention, quotas, slots, inflight }
+        let (otlp, groups) = (Arc::default(), Arc::default());
+        Self { shipper, config: Arc::new(config), metrics, clock, otlp, groups, retention, quotas, slots, inflight }
     }
 
     /// Tells how long what is pushed will be kept; without it, for ever.
     pub fn with_retention(self, retention: Retention) -> Self {
         Self { retention, ..self }
+    }
+
+    /// Tells what OTLP's metrics become; without it, the default.
+    pub(crate) fn with_otlp(self, config: OtlpConfig) -> Self {
+        Self { otlp: Arc::new(OtlpState { config, ..OtlpState::default() }), ..self }
     }
 
     /// Tells what each tenant may send; without it, anything.

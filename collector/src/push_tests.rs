@@ -18,7 +18,7 @@ use crate::metrics::CollectorMetrics;
 use crate::push::PushService;
 use crate::ship::{Lanes, Shipper};
 use crate::testing::{TestLog, granted};
-use crate::{elasticsearch, loki_push, otlp};
+use crate::{elasticsearch, influx, loki_push, otlp, push_gateway};
 
 pub(crate) struct Server {
     pub(crate) log: Arc<TestLog>,
@@ -51,6 +51,8 @@ async fn start_at(now: UnixNanos, retention: Retention) -> Server {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let routes = loki_push::router(service.clone()).merge(otlp::http::router(service.clone()));
     let routes = routes.merge(otlp::http::loki_router(service.clone())).merge(elasticsearch::router(service.clone()));
+    let routes = routes.merge(influx::router(service.clone())).merge(otlp::http::prometheus_router(service.clone()));
+    let routes = routes.merge(push_gateway::router(service.clone()));
     let routes = granted(routes);
     tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
     Server { log, metrics, url, client: weir_tls::client(), service, _lanes: lanes }

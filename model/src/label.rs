@@ -1,5 +1,6 @@
 //! Labels: the sets of them ([`Labels`]), their names, and the matchers over them.
 
+mod pairs;
 mod set;
 
 use std::borrow::Cow;
@@ -8,8 +9,8 @@ use std::fmt;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use pairs::Pairs;
 pub use set::Labels;
-pub(crate) use set::Pairs;
 
 use crate::pattern::{PatternBudget, PatternError};
 

@@ -186,6 +186,7 @@ mod tests {
         }
         let query = Role::start(folder, "query", &arguments);
         query.wait_ready().await;
+        crate::peers::check_metrics(&query.url("/metrics")).await;
         // Partitions may still be on their way from the first to the others.
         let said = eventually("a seal", async || match weir_admin("seal", &query) {
             (true, said) => Ok(said),
@@ -304,6 +305,9 @@ mod tests {
         aggregator.wait_ready().await;
         collector.wait_ready().await;
         push(&collector, "one").await;
+        for role in [&aggregator, &collector] {
+            crate::peers::check_metrics(&role.url("/metrics")).await;
+        }
         assert_eq!(seal(&aggregator).await["blocks"].as_u64().map(|blocks| blocks > 0), Some(true));
 
         // Neither says that it is ready while the bus is not there, and each says why.

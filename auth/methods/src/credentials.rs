@@ -1,4 +1,4 @@
-//! What a request's head brings to show who asks: one `Authorization` (Basic or Bearer), and `X-Auth-Token`. Within limits, and
+//! What a request's head brings to show who asks: one `Authorization` (Basic, Bearer or Token), and `X-Auth-Token`. Within limits, and
 //! without looking whether it is right.
 
 use std::fmt;
@@ -54,7 +54,9 @@ impl<'a> Credentials<'a> {
         let Some(text) = single(headers, AUTHORIZATION.as_str())? else { return Ok(credentials) };
         let (scheme, value) = text.split_once(' ').unwrap_or((text, ""));
         let value = value.trim_matches(' ');
-        if scheme.eq_ignore_ascii_case("bearer") && !value.is_empty() {
+        // `Token` is what InfluxDB's clients call it.
+        let is_token = ["bearer", "token"].iter().any(|name| scheme.eq_ignore_ascii_case(name));
+        if is_token && !value.is_empty() {
             credentials.bearer = Some(value);
         } else if scheme.eq_ignore_ascii_case("basic") {
             credentials.basic = Some(Password::decode(value).ok_or_else(|| unreadable("the password"))?);
@@ -125,6 +127,9 @@ mod tests {
         let headers = headers(&[("authorization", "bearer  abc "), ("x-auth-token", "def")]);
         let both = Credentials::of(&headers).unwrap();
         assert_eq!((both.bearer, both.auth_token), (Some("abc"), Some("def")));
+        let influx = [("authorization", HeaderValue::from_static("Token abc"))];
+        let influx = influx.map(|(name, value)| (HeaderName::from_static(name), value)).into_iter().collect();
+        assert_eq!(Credentials::of(&influx).unwrap().bearer, Some("abc"));
         assert!(Credentials::of(&HeaderMap::new()).unwrap().is_empty());
     }
 

@@ -22,6 +22,8 @@ pub(crate) enum Shape {
     Prometheus,
     /// `{"data": null, …, "errors": [{"code": …, "msg": …}]}`
     Jaeger,
+    /// `{"code": …, "message": …}` of 2.x, and `{"error": …}` of 1.x: each client reads its own.
+    Influx,
     /// `{"error": …}`
     Weir,
     /// A line of text: Loki, Tempo, health, metrics, the page's files.
@@ -33,12 +35,14 @@ impl Shape {
         let kind = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
         let path = head.uri.path();
         let is_below = |root: &str| path.starts_with(root);
-        let is_otlp = is_below("/v1/") || is_below("/otlp/v1/");
+        let is_otlp = ["/v1/", "/otlp/v1/", "/api/v1/otlp/v1/"].into_iter().any(is_below);
+        let is_influx = matches!(path, "/write" | "/query") || is_below("/api/v2/") || is_below("/influx/");
         match path {
             _ if kind.starts_with(b"application/grpc") => Self::Grpc,
             _ if is_otlp && kind.starts_with(b"application/x-protobuf") => Self::OtlpProtobuf,
             _ if is_otlp => Self::OtlpJson,
             _ if is_below("/jaeger/") => Self::Jaeger,
+            _ if is_influx => Self::Influx,
             _ if is_below("/api/weir/") => Self::Weir,
             _ if is_below("/api/") => Self::Prometheus,
             _ => Self::Text,
@@ -56,6 +60,7 @@ impl Shape {
                 let errors = json!([{"code": status.as_u16(), "msg": text}]);
                 json(status, &json!({"data": null, "total": 0, "limit": 0, "offset": 0, "errors": errors}))
             }
+            Self::Influx => json(status, &json!({"code": influx_code(status), "message": text, "error": text})),
             Self::Weir => json(status, &json!({"error": text})),
             Self::Text => whole(status, "text/plain; charset=utf-8", format!("{text}\n").into_bytes()),
         }
@@ -108,6 +113,18 @@ fn error_type(status: StatusCode) -> &'static str {
     }
 }
 
+/// InfluxDB's word.
+fn influx_code(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::BAD_REQUEST => "invalid",
+        StatusCode::UNAUTHORIZED => "unauthorized",
+        StatusCode::FORBIDDEN => "forbidden",
+        StatusCode::TOO_MANY_REQUESTS => "too many requests",
+        StatusCode::SERVICE_UNAVAILABLE => "unavailable",
+        _ => "internal error",
+    }
+}
+
 /// `google.rpc.Status`: field 1 is the code, field 2 the message.
 fn rpc_status(code: u16, text: &str) -> Vec<u8> {
     // Both the code and each piece of the length are below 128.
@@ -150,6 +167,12 @@ mod tests {
         let jaeger =
             "{\"data\":null,\"errors\":[{\"code\":403,\"msg\":\"who are you? ü\"}],\"limit\":0,\"offset\":0,\"total\":0}\n";
         check("/jaeger/api/services", "", denied, jaeger.as_bytes()).await;
+        let influx = "{\"code\":\"unauthorized\",\"error\":\"who are you? ü\",\"message\":\"who are you? ü\"}\n";
+        for path in ["/write?db=x", "/api/v2/write", "/influx/write"] {
+            check(path, "text/plain", unknown, influx.as_bytes()).await;
+        }
+        let otlp = "{\"code\":7,\"message\":\"who are you? ü\"}\n";
+        check("/api/v1/otlp/v1/metrics", "application/json", denied, otlp.as_bytes()).await;
         check("/v1/logs", "application/json", unknown, "{\"code\":16,\"message\":\"who are you? ü\"}\n".as_bytes()).await;
         check("/v1/logs", "application/x-protobuf", denied, b"\x08\x07\x12\x0fwho are you? \xc3\xbc").await;
         check("/a.b.Service/Export", "application/grpc+proto", denied, b"7 who are you? %C3%BC").await;

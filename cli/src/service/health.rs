@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use weir_access::{Access, Needs, Routes, Verb};
 use weir_aggregator::Aggregator;
 use weir_model::status::OwnerStatus;
+
+use super::exposition::Format;
 
 /// What `/readyz` asks. Cheap: it is asked every second.
 pub(crate) trait Readiness: Send + Sync + 'static {
@@ -58,12 +59,13 @@ async fn reload() -> (StatusCode, &'static str) {
     (StatusCode::NOT_FOUND, text)
 }
 
-async fn metrics(State(health): State<Arc<Health>>) -> Response {
-    let mut text = String::new();
-    match encode(&mut text, &health.registry) {
-        Ok(()) => {
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(header::CONTENT_TYPE, kind)], text).into_response()
+async fn metrics(State(health): State<Arc<Health>>, headers: HeaderMap) -> Response {
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let format = Format::accepted(&accept.collect::<Vec<_>>().join(","));
+    match format.write(&health.registry) {
+        Ok(text) => {
+            let head = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")];
+            (head.map(|(name, value)| (name, HeaderValue::from_static(value))), text).into_response()
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
@@ -200,7 +202,7 @@ mod tests {
         assert!(!ask(None).await && ask(Some(Arc::new(weir_access::Principal::anonymous()))).await);
         let (mut registry, mut text) = (Registry::default(), String::new());
         authorizer.register(&mut registry);
-        encode(&mut text, &registry).unwrap();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         assert!(!text.contains("result="), "{text}");
     }
 

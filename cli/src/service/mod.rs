@@ -2,7 +2,7 @@
 //!
 //! - [`listen`]: sockets bound first, routers served until shutdown.
 //! - [`build`]: bus, object store, aggregator, readers, rules, each built from the configuration.
-//! - [`health`]: `/metrics`, `/healthz`, `/readyz`.
+//! - [`health`]: `/metrics`, `/healthz`, `/readyz`. [`exposition`]: the formats of the first.
 //! - [`memory`]: what the process may hold, said at its start.
 //! - [`storing`]: whether what comes in can be stored.
 //! - [`bus_health`]: whether the bus answers.
@@ -11,6 +11,7 @@
 
 pub(crate) mod build;
 pub(crate) mod bus_health;
+mod exposition;
 pub(crate) mod health;
 pub(crate) mod lifecycle;
 pub(crate) mod listen;

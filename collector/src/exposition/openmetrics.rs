@@ -94,7 +94,7 @@ impl Reader {
             let (value, timestamp) = (exemplar.value, exemplar.timestamp);
             self.exposition.exemplars.push(Exemplar { sample: self.exposition.samples.len(), labels, value, timestamp });
         }
-        self.exposition.samples.push(Sample { labels, value: raw.value, timestamp: raw.timestamp });
+        self.exposition.samples.push(Sample::number(labels, raw.value, raw.timestamp));
     }
 
     /// Nothing may follow but one line end.

@@ -13,10 +13,10 @@ pub fn parse(body: &str) -> Result<Exposition, ExpositionError> {
     let families = read(body, |line| {
         let raw = line::parse(line)?;
         let timestamp = timestamp(raw.timestamp)?;
-        samples.push(Sample { labels: raw.labels(), value: line::number(raw.value)?, timestamp });
+        samples.push(Sample::number(raw.labels(), line::number(raw.value)?, timestamp));
         Ok(())
     })?;
-    Ok(Exposition { families, samples, exemplars: Vec::new() })
+    Ok(Exposition { families, samples, ..Exposition::default() })
 }
 
 /// Reads metadata, and gives each line of a sample without the blanks around it to `take`.

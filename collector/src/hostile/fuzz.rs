@@ -9,8 +9,11 @@ use weir_model::wire::{self, Kind, Limits, RecordBuilder, Section};
 use super::{LOKI_JSON, bench, request};
 use crate::body;
 use crate::config::PushConfig;
-use crate::exposition::{openmetrics, text};
+use crate::exposition::protobuf::{self, Native};
+use crate::exposition::{created, custom_buckets, openmetrics, text};
+use crate::influx;
 use crate::otlp::{Export, Format, Logs, Metrics, Traces};
+use crate::push_error::PushError;
 
 /// A request may take 16 MiB whatever its size; a part of its decoder's own.
 const PUSH_LIMIT: MemoryLimit = MemoryLimit { bytes: 20 << 20, per_input_byte: 32 };
@@ -117,6 +120,20 @@ fn fuzz_loki_protobuf() {
 }
 
 #[test]
+fn fuzz_influx_lines() {
+    let bench = bench(PushConfig::default());
+    let words = ["m,a=b ", "f=1i,", "=\"", "\\,", "\\\"", " 1700000000000000000\n", "t,", "\u{e9}=", "#"];
+    let line = "m\\ x,host=a,b=c\\,d f=1i,g=\"q\\\"\n\",h=t 1700000000000000000\nn f=1.5e3\n";
+    Fuzz::new("influx").seed(line).words(&words).memory(PUSH_LIMIT).run(move |input| {
+        let admission = bench.context.admit();
+        admission.body_is(input.len());
+        if let Ok(sections) = influx::decode_sections(&bench.context, &admission, input) {
+            readable(&sections);
+        }
+    });
+}
+
+#[test]
 fn fuzz_compressed_bodies() {
     let bench = bench(PushConfig { decompressed_max: ByteSize::mib(1), body_max: ByteSize::mib(1), ..PushConfig::default() });
     let plain = loki_protobuf().repeat(20);
@@ -151,7 +168,31 @@ fn fuzz_exposition() {
     Fuzz::new("exposition").seed(TEXT).seed(OPENMETRICS).words(&words).text().memory(limit).run(|input| {
         let input = std::str::from_utf8(input).unwrap();
         let _ = text::parse(input);
-        let _ = openmetrics::parse(input);
+        if let Ok(mut exposition) = openmetrics::parse(input) {
+            created::become_starts(&mut exposition);
+            custom_buckets::convert(&mut exposition, true);
+        }
+    });
+}
+
+#[test]
+fn fuzz_exposition_in_protobuf() {
+    let limit = MemoryLimit { bytes: 17 << 20, per_input_byte: 64 };
+    let words = ["\u{22}\u{0}", "\u{3a}\u{4}", "\u{1a}\u{0}", "\u{62}\u{4}\u{8}\u{0}\u{10}\u{7f}"];
+    Fuzz::new("exposition-protobuf").seed(protobuf::tests::body()).words(&words).memory(limit).run(|input| {
+        for native in [Native::Ignored, Native::Sample, Native::SampleAndSeries] {
+            let mut left = 16_usize << 20;
+            let mut charge = |bytes| {
+                left = left.checked_sub(bytes).ok_or(PushError::TooMany)?;
+                Ok(())
+            };
+            if let Ok(mut exposition) = protobuf::parse(input, native, &mut charge) {
+                exposition.samples.iter().filter_map(|sample| sample.histogram.as_ref()).for_each(|histogram| {
+                    histogram.validate().unwrap();
+                });
+                custom_buckets::convert(&mut exposition, false);
+            }
+        }
     });
 }
 

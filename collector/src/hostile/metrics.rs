@@ -114,9 +114,9 @@ fn what_cannot_be_kept_is_rejected_alone_and_with_its_reason() {
     check(gauge(NumberDataPoint { attributes: vec![word("a", ""); 129], ..point("x", Number::AsInt(1)) }), 1, "129 attributes");
     let sum = Sum { data_points: vec![point("x", Number::AsInt(1)); 2], aggregation_temporality: 1, is_monotonic: true };
     check(metric("wrong", Data::Sum(sum)), 2, "metric \"wrong\" has delta temporality");
-    let exponential =
-        ExponentialHistogram { data_points: vec![ExponentialHistogramDataPoint::default()], aggregation_temporality: 2 };
-    check(metric("wrong", Data::ExponentialHistogram(exponential)), 1, "exponential histograms are not taken yet");
+    let coarse = ExponentialHistogramDataPoint { time_unix_nano: TIME, scale: -5, ..ExponentialHistogramDataPoint::default() };
+    let exponential = ExponentialHistogram { data_points: vec![coarse], aggregation_temporality: 2 };
+    check(metric("wrong", Data::ExponentialHistogram(exponential)), 1, "an exponential histogram of scale -5, below -4");
     check(Metric { name: String::new(), ..good() }, 1, "a metric without a name");
     let mut uneven = histogram(1, 4, 1);
     let Some(Data::Histogram(data)) = &mut uneven.data else { panic!("a histogram") };

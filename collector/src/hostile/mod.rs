@@ -2,9 +2,10 @@
 //!
 //! - `fuzz`: every decoder of pushes and scrapes under mutated input, on a small stack and within a limit of memory.
 //! - `memory`: what requests take that were made to take much.
-//! - `spans`, `logs`, `metrics`: what is read where it lies says what the protocol's structures say.
+//! - `spans`, `logs`, `metrics`, `histograms`: what is read where it lies says what the protocol's structures say.
 
 mod fuzz;
+mod histograms;
 mod logs;
 mod memory;
 mod metrics;
@@ -37,6 +38,7 @@ use weir_model::wire::{Kind, Section};
 use crate::config::{PushConfig, ShipConfig};
 use crate::loki_push;
 use crate::metrics::CollectorMetrics;
+use crate::otlp::config::OtlpConfig;
 use crate::otlp::{self, Encoded, Export, Format};
 use crate::push::{PushContext, PushService};
 use crate::push_error::PushError;
@@ -53,12 +55,16 @@ pub(crate) struct Bench {
 }
 
 pub(crate) fn bench(config: PushConfig) -> Bench {
+    bench_of(config, OtlpConfig::default())
+}
+
+fn bench_of(config: PushConfig, otlp: OtlpConfig) -> Bench {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let metrics = CollectorMetrics::default();
     let ship = ShipConfig::default();
     let started = Shipper::start(TestLog::new(1), &ship, metrics.ship.clone(), CancellationToken::new());
     let (shipper, lanes) = runtime.block_on(started).unwrap();
-    let service = PushService::new(shipper, config, metrics, Arc::new(|| 1_700_000_000_000_000_000));
+    let service = PushService::new(shipper, config, metrics, Arc::new(|| 1_700_000_000_000_000_000)).with_otlp(otlp);
     let context = PushContext::new(service, &"t".into());
     Bench { context, _lanes: lanes, _runtime: runtime }
 }
@@ -186,7 +192,7 @@ fn request(kind: Kind, format: Format, depth: usize) -> Vec<u8> {
     }
     match kind {
         Kind::Logs => write(format, &logs(attributes(depth), depth, 3)),
-        Kind::Metrics => write(format, &metrics(vec![gauge(), histogram(1, 4, 3)])),
+        Kind::Metrics => write(format, &metrics(vec![gauge(), histogram(1, 4, 3), histograms::exponential("e", 2, 1)])),
         Kind::Spans => write(format, &traces(depth)),
     }
 }

@@ -104,6 +104,15 @@ impl<'a> RawList<'a> {
         Labels::from_pairs(wanted.map(|(name, value)| (normalise_label_name(name), value.text())))
     }
 
+    /// The same by their own names, whatever letters these have, where they are not to be `escaped`.
+    pub(super) fn labels_named(&self, escaped: bool, wanted: impl Fn(&str) -> bool) -> Labels {
+        if escaped {
+            return self.labels(wanted);
+        }
+        let wanted = self.iter().filter(|(name, _)| !name.is_empty() && wanted(name));
+        Labels::from_pairs(wanted.map(|(name, value)| (name, value.text())))
+    }
+
     /// What it takes by itself, without what it borrows.
     pub(super) fn memory(&self) -> usize {
         self.pairs.len() * size_of::<(&str, ValueRef<'_>)>()

@@ -30,6 +30,12 @@ pub fn loki_router(service: PushService) -> Routes {
     Routes::new().post("/otlp/v1/logs", push, export::<Logs>).with_state(service)
 }
 
+/// The path of Prometheus' OTLP input, for the main listener.
+pub fn prometheus_router(service: PushService) -> Routes {
+    let push = Needs::Tenant(Verb::Push, Telemetry::Metrics);
+    Routes::new().post("/api/v1/otlp/v1/metrics", push, export::<Metrics>).with_state(service)
+}
+
 impl Format {
     fn of(headers: &HeaderMap) -> Result<Self, PushError> {
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");

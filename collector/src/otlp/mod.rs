@@ -5,12 +5,14 @@
 //! - [`export`]: what makes one of the three signals: its request, its conversion, its answer.
 //! - [`logs`], [`metrics`], [`traces`]: the three conversions, pure: a request's protobuf, read where it lies, becomes sections and a
 //!   count of what was rejected. [`span`]: one span.
+//! - [`config`]: what metrics become.
 //! - [`outcome`]: what a request came to. [`message`], [`attributes`]: what the messages of all three have in common.
 //!
 //! A record that cannot be kept is rejected by `partial_success`, with the number and the first reason; the rest is kept. A request above
 //! its tenant's rate is refused as a whole, to be sent again: 429, or RESOURCE_EXHAUSTED with `RetryInfo`.
 
 mod attributes;
+pub mod config;
 mod export;
 pub mod grpc;
 pub mod http;
@@ -38,6 +40,13 @@ pub(crate) use self::export::Export;
 pub(crate) use self::export::{Logs, Metrics, Traces};
 
 use self::outcome::{Outcome, Rejected};
+
+/// What the conversion of metrics is told, and what it remembers.
+#[derive(Default)]
+pub(crate) struct OtlpState {
+    pub config: config::OtlpConfig,
+    pub deltas: metrics::delta::Deltas,
+}
 
 /// Of counters of records.
 const SOURCE: &str = "otlp";

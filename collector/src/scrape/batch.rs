@@ -10,8 +10,10 @@ use weir_model::time::UnixNanos;
 
 use super::cache::ScrapeCache;
 use super::config::Job;
+use super::extras::{KnownExtras, Seen};
 use super::fetch::Answer;
-use super::read::{Read, read};
+use super::read::{Read, ReadRow, read};
+use crate::exposition::Format;
 use crate::exposition::openmetrics::OpenMetricsError;
 use crate::quota::Quota;
 
@@ -24,6 +26,7 @@ pub(crate) struct Memory {
     live: usize,
     ended: usize,
     cache: Option<ScrapeCache>,
+    extras: KnownExtras,
 }
 
 /// One scrape.
@@ -49,8 +52,8 @@ pub(crate) struct Scraped {
     pub is_limited: bool,
     /// The first rule of OpenMetrics that the target breaks.
     pub broken: Option<OpenMetricsError>,
-    /// Exemplars, which are left out.
-    pub exemplars: u64,
+    /// Exemplars that are left out.
+    pub exemplars_too_long: u64,
 }
 
 /// Names of the values of [`Counts::values`].
@@ -102,16 +105,20 @@ pub(crate) fn batches(scrape: Scrape<'_>, memory: &mut Memory) -> Scraped {
     };
     match read {
         Ok(mut read) => {
-            let (broken, exemplars, timed) = (read.broken.take(), read.exemplars, std::mem::take(&mut read.timed));
-            let mut batches = vec![memory.batch(target, at, read, true, seconds)];
-            batches.extend(timed.into_iter().map(|(at, samples)| {
-                let (series, values) = samples.into_iter().unzip();
-                batch(target, at, Schema::shared(series, Vec::new()), values)
-            }));
-            Scraped { batches, broken, exemplars, ..Scraped::default() }
+            let (broken, exemplars_too_long, timed) =
+                (read.broken.take(), read.exemplars_too_long, std::mem::take(&mut read.timed));
+            let mut seen = Seen::default();
+            let mut batches = vec![memory.batch(target, at, read, true, seconds, &mut seen)];
+            for (at, ReadRow { samples, extras }) in timed {
+                let (series, values): (Vec<Labels>, _) = samples.into_iter().unzip();
+                let extras = memory.extras.row(extras, at, &series, &mut seen);
+                batches.push(batch(target, Schema::shared(series, Vec::new()), MetricRow { timestamp: at, values, extras }));
+            }
+            memory.extras.learn(seen);
+            Scraped { batches, broken, exemplars_too_long, ..Scraped::default() }
         }
         Err(reason) => {
-            let batches = vec![memory.batch(target, at, Read::default(), false, seconds)];
+            let batches = vec![memory.batch(target, at, Read::default(), false, seconds, &mut Seen::default())];
             Scraped { batches, failure: Some(reason), is_limited, ..Scraped::default() }
         }
     }
@@ -120,7 +127,7 @@ pub(crate) fn batches(scrape: Scrape<'_>, memory: &mut Memory) -> Scraped {
 impl Memory {
     /// The values of an answer that is like the last one in all but its numbers.
     fn unchanged(&self, answer: &Answer) -> Option<(Vec<f64>, Counts)> {
-        let cache = self.cache.as_ref().filter(|_| !answer.is_openmetrics)?;
+        let cache = self.cache.as_ref().filter(|_| answer.format == Format::Text)?;
         let values = cache.values(&answer.body)?;
         Some((values, Counts { up: true, scraped: cache.scraped(), kept: cache.kept(), added: 0 }))
     }
@@ -132,12 +139,12 @@ impl Memory {
             self.ended = 0;
         }
         values.extend(synthetic);
-        batch(target, at, Arc::clone(&self.schema), values)
+        batch(target, Arc::clone(&self.schema), MetricRow::new(at, values))
     }
 
     /// The main batch of a scrape, which is remembered.
-    fn batch(&mut self, target: &Labels, at: UnixNanos, read: Read, up: bool, seconds: f64) -> MetricBatch {
-        let Read { samples, seen, families, scraped, kept, cache, .. } = read;
+    fn batch(&mut self, target: &Labels, at: UnixNanos, read: Read, up: bool, seconds: f64, exemplars: &mut Seen) -> MetricBatch {
+        let Read { row: ReadRow { samples, extras }, seen, families, scraped, kept, cache, .. } = read;
         let ended: Vec<Labels> = self.vanished(&seen).cloned().collect();
         let added = seen.len() - (self.live - ended.len());
         let counts = Counts { up, scraped, kept, added };
@@ -153,7 +160,8 @@ impl Memory {
         series.extend(ended);
         series.extend(SYNTHETIC.iter().cloned());
         self.learn(series, families);
-        batch(target, at, Arc::clone(&self.schema), values)
+        let extras = self.extras.row(extras, at, &self.schema.series, exemplars);
+        batch(target, Arc::clone(&self.schema), MetricRow { timestamp: at, values, extras })
     }
 
     /// Series of the last scrape that are not among those of this one.
@@ -168,8 +176,8 @@ impl Memory {
     }
 }
 
-fn batch(target: &Labels, at: UnixNanos, schema: Arc<Schema>, values: Vec<f64>) -> MetricBatch {
-    MetricBatch { target: target.clone(), schema, rows: vec![MetricRow::new(at, values)] }
+fn batch(target: &Labels, schema: Arc<Schema>, row: MetricRow) -> MetricBatch {
+    MetricBatch { target: target.clone(), schema, rows: vec![row] }
 }
 
 #[cfg(test)]
@@ -181,7 +189,7 @@ mod tests {
     use weir_model::limits::{Limits, OverridesFile};
 
     fn text(body: &str) -> Answer {
-        Answer { body: body.into(), is_openmetrics: false }
+        Answer { body: body.into(), format: Format::Text }
     }
 
     fn show(batch: &MetricBatch) -> Vec<String> {
@@ -275,7 +283,7 @@ mod tests {
             let (mut memory, quota) = (Memory::default(), Quotas::none().of("t"));
             for (at, body) in (1..).zip(&bodies) {
                 // The same without what is remembered of the text.
-                let mut fresh = Memory { schema: memory.schema.clone(), cache: None, ..memory };
+                let mut fresh = Memory { schema: memory.schema.clone(), cache: None, extras: KnownExtras::default(), ..memory };
                 let scrape = |answer| Scrape { job: &job, target: &target, at, seconds: 0.5, answer, quota: &quota };
                 let (seen, expected) = (batches(scrape(Ok(text(body))), &mut memory), batches(scrape(Ok(text(body))), &mut fresh));
                 assert_eq!(format!("{:?} {:?}", seen.batches, seen.failure), format!("{:?} {:?}", expected.batches, expected.failure), "{body}");

@@ -12,6 +12,8 @@ use weir_model::config::parse_duration;
 use weir_model::yaml;
 use weir_tls::ClientTls;
 
+use super::body_size::{BODY_SIZE_LIMIT, BodySize};
+use super::protocol::{self, ScrapeProtocol};
 use super::relabel::Rule;
 use super::tls::TlsSection;
 use crate::error::CollectorError;
@@ -30,10 +32,8 @@ pub struct PrometheusConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
 pub struct Global {
-    /// How often.
     #[serde(deserialize_with = "interval_or_default")]
     pub scrape_interval: Duration,
-    /// For how long at most.
     #[serde(deserialize_with = "timeout_or_default")]
     pub scrape_timeout: Duration,
     /// Of jobs that say nothing of it, as are the others.
@@ -47,6 +47,10 @@ pub struct Global {
     pub label_value_length_limit: usize,
     #[serde(deserialize_with = "yaml::or_default")]
     pub body_size_limit: BodySize,
+    pub scrape_protocols: Option<Vec<ScrapeProtocol>>,
+    pub scrape_native_histograms: Option<bool>,
+    pub always_scrape_classic_histograms: Option<bool>,
+    pub convert_classic_histograms_to_nhcb: Option<bool>,
 }
 
 impl Default for Global {
@@ -59,6 +63,10 @@ impl Default for Global {
             label_name_length_limit: 0,
             label_value_length_limit: 0,
             body_size_limit: BODY_SIZE_LIMIT,
+            scrape_protocols: None,
+            scrape_native_histograms: None,
+            always_scrape_classic_histograms: None,
+            convert_classic_histograms_to_nhcb: None,
         }
     }
 }
@@ -67,19 +75,14 @@ impl Default for Global {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Job {
-    /// Label `job`.
     #[serde(deserialize_with = "yaml::or_default")]
     pub job_name: String,
-    /// Overrides the global one.
     #[serde(default)]
     pub scrape_interval: Option<String>,
-    /// Overrides the global one.
     #[serde(default)]
     pub scrape_timeout: Option<String>,
-    /// Path.
     #[serde(default = "default_path", deserialize_with = "yaml::or_default")]
     pub metrics_path: String,
-    /// `http` or `https`.
     #[serde(default = "default_scheme", deserialize_with = "yaml::or_default")]
     pub scheme: String,
     /// How targets over https are known, and what is shown to them.
@@ -88,7 +91,6 @@ pub struct Job {
     /// Accepted either way: targets are asked over HTTP/1.1, which all of them speak.
     #[serde(default = "yes", deserialize_with = "yaml::or_default")]
     pub enable_http2: bool,
-    /// URL parameters.
     #[serde(default, deserialize_with = "params")]
     pub params: BTreeMap<String, Vec<String>>,
     /// Whether the target's labels win over weir's.
@@ -97,25 +99,18 @@ pub struct Job {
     /// Whether the target's timestamps count.
     #[serde(default = "yes", deserialize_with = "yaml::or_default")]
     pub honor_timestamps: bool,
-    /// Targets.
     #[serde(default, deserialize_with = "yaml::or_default")]
     pub static_configs: Vec<Group>,
-    /// Files of targets.
     #[serde(default, deserialize_with = "yaml::or_default")]
     pub file_sd_configs: Vec<FileDiscovery>,
-    /// User and password.
     #[serde(default)]
     pub basic_auth: Option<BasicAuth>,
-    /// Any other credentials.
     #[serde(default)]
     pub authorization: Option<Authorization>,
-    /// File with a bearer token.
     #[serde(default)]
     pub bearer_token_file: Option<PathBuf>,
-    /// On targets.
     #[serde(default, deserialize_with = "yaml::or_default")]
     pub relabel_configs: Vec<Rule>,
-    /// On samples.
     #[serde(default, deserialize_with = "yaml::or_default")]
     pub metric_relabel_configs: Vec<Rule>,
     /// More samples fail the scrape; 0 for no limit.
@@ -133,44 +128,26 @@ pub struct Job {
     /// A larger answer fails the scrape; 0 for the default, 64 MiB.
     #[serde(default, deserialize_with = "yaml::or_default")]
     pub body_size_limit: BodySize,
-}
-
-/// Bytes, as Prometheus writes them: `10MB`, `512KiB`, `0`; its units are powers of 1024 either way. 0 is not said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BodySize(pub u64);
-
-/// Prometheus has no limit by default; here there is always one: kube-state-metrics of a large cluster has some tens of MB.
-const BODY_SIZE_LIMIT: BodySize = BodySize(64 << 20);
-
-impl<'de> Deserialize<'de> for BodySize {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        let bytes =
-            bytes_of(&text).ok_or_else(|| D::Error::custom(format!("body_size_limit: {text:?} is no size such as 10MB")))?;
-        Ok(Self(bytes))
-    }
-}
-
-fn bytes_of(text: &str) -> Option<u64> {
-    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
-    let shift = match &text[digits..] {
-        "" | "B" => 0,
-        "KB" | "KiB" => 10,
-        "MB" | "MiB" => 20,
-        "GB" | "GiB" => 30,
-        _ => return None,
-    };
-    text[..digits].parse::<u64>().ok()?.checked_mul(1 << shift)
+    /// In which formats targets are asked to answer, the preferred one first.
+    #[serde(default, deserialize_with = "yaml::or_default")]
+    pub scrape_protocols: Vec<ScrapeProtocol>,
+    #[serde(default)]
+    scrape_native_histograms: Option<bool>,
+    #[serde(default)]
+    always_scrape_classic_histograms: Option<bool>,
+    #[serde(default)]
+    convert_classic_histograms_to_nhcb: Option<bool>,
+    /// `[collector.scrape] created_timestamps`: no key of this file, which Prometheus reads as well.
+    #[serde(skip)]
+    pub created_timestamps: bool,
 }
 
 /// Targets that share labels.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
-    /// `host:port`
     #[serde(deserialize_with = "texts")]
     pub targets: Vec<String>,
-    /// Added to each.
     #[serde(default, deserialize_with = "labels")]
     pub labels: BTreeMap<String, String>,
 }
@@ -179,7 +156,6 @@ pub struct Group {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileDiscovery {
-    /// Globs.
     #[serde(deserialize_with = "texts")]
     pub files: Vec<String>,
     /// Accepted and not used: files are read whenever targets are found, which is more often than any sensible value.
@@ -191,10 +167,8 @@ pub struct FileDiscovery {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BasicAuth {
-    /// User.
     #[serde(deserialize_with = "yaml::or_default")]
     pub username: String,
-    /// Password.
     #[serde(default)]
     pub password: Option<String>,
     /// Or the file that holds it.
@@ -206,10 +180,8 @@ pub struct BasicAuth {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Authorization {
-    /// `Bearer` by default.
     #[serde(rename = "type", default = "bearer", deserialize_with = "yaml::or_default")]
     pub kind: String,
-    /// The secret.
     #[serde(default)]
     pub credentials: Option<String>,
     /// Or the file that holds it.
@@ -301,6 +273,11 @@ impl PrometheusConfig {
             job.times(&config.global)?;
         }
         config.scrape_configs.iter_mut().for_each(|job| job.inherit(&config.global));
+        let repeated =
+            |job: &&Job| (1..job.scrape_protocols.len()).any(|i| job.scrape_protocols[..i].contains(&job.scrape_protocols[i]));
+        if let Some(job) = config.scrape_configs.iter().find(repeated) {
+            return Err(format!("job {:?}: scrape_protocols names a format twice", job.job_name));
+        }
         Ok(config)
     }
 }
@@ -340,6 +317,33 @@ impl Job {
         }
         let said = [self.body_size_limit, global.body_size_limit].into_iter().find(|limit| limit.0 > 0);
         self.body_size_limit = said.unwrap_or(BODY_SIZE_LIMIT);
+        let pairs = [
+            (&mut self.scrape_native_histograms, global.scrape_native_histograms),
+            (&mut self.always_scrape_classic_histograms, global.always_scrape_classic_histograms),
+            (&mut self.convert_classic_histograms_to_nhcb, global.convert_classic_histograms_to_nhcb),
+        ];
+        for (own, global) in pairs {
+            *own = own.or(global);
+        }
+        if self.scrape_protocols.is_empty() {
+            let default = || protocol::default_of(self.reads_native_histograms());
+            self.scrape_protocols = global.scrape_protocols.clone().unwrap_or_else(default);
+        }
+    }
+
+    /// `scrape_native_histograms`
+    pub fn reads_native_histograms(&self) -> bool {
+        self.scrape_native_histograms.unwrap_or_default()
+    }
+
+    /// `always_scrape_classic_histograms`: also where there is a native one, or a converted one.
+    pub fn keeps_classic_histograms(&self) -> bool {
+        self.always_scrape_classic_histograms.unwrap_or_default()
+    }
+
+    /// `convert_classic_histograms_to_nhcb`
+    pub fn converts_histograms(&self) -> bool {
+        self.convert_classic_histograms_to_nhcb.unwrap_or_default()
     }
 
     /// Secrets and certificates; relative ones lie beside the file that names them.

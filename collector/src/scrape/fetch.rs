@@ -1,12 +1,10 @@
-//! One request to a target and its answer: OpenMetrics when the target speaks it, else the text format. Called by [`super::run`].
+//! One request to a target and its answer, in whichever of the job's formats the target prefers. Called by [`super::run`].
 
 use weir_tls::{Endpoint, why};
 
-use crate::exposition::openmetrics;
+use crate::exposition::Format;
 use crate::scrape::config::Job;
-
-/// As Prometheus asks, in the order in which it prefers.
-const ACCEPT: &str = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+use crate::scrape::protocol;
 
 /// A buffer of the declared length is believed up to here; a longer answer makes it grow.
 const BODY_TRUSTED_BYTES: u64 = 4 << 20;
@@ -14,18 +12,18 @@ const BODY_TRUSTED_BYTES: u64 = 4 << 20;
 /// What a target said.
 pub(crate) struct Answer {
     pub body: Vec<u8>,
-    pub is_openmetrics: bool,
+    pub format: Format,
 }
 
 /// The reason when the scrape failed.
 pub(crate) async fn fetch(target: &Endpoint, job: &Job) -> Result<Answer, String> {
-    let request = target.request(reqwest::Method::GET).header("accept", ACCEPT);
+    let request = target.request(reqwest::Method::GET).header("accept", protocol::accept(&job.scrape_protocols));
     let mut response = authorised(job, request)?.send().await.map_err(why)?;
     if !response.status().is_success() {
         return Err(format!("answered {}", response.status()));
     }
     let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let is_openmetrics = media_type(kind).eq_ignore_ascii_case(openmetrics::CONTENT_TYPE);
+    let format = Format::of(kind);
     let declared = response.content_length().unwrap_or_default().min(job.body_size_limit.0).min(BODY_TRUSTED_BYTES);
     let mut body = Vec::with_capacity(declared as usize);
     while let Some(chunk) = response.chunk().await.map_err(why)? {
@@ -34,11 +32,7 @@ pub(crate) async fn fetch(target: &Endpoint, job: &Job) -> Result<Answer, String
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Answer { body, is_openmetrics })
-}
-
-fn media_type(content_type: &str) -> &str {
-    content_type.split(';').next().unwrap_or_default().trim()
+    Ok(Answer { body, format })
 }
 
 fn authorised(job: &Job, request: reqwest::RequestBuilder) -> Result<reqwest::RequestBuilder, String> {
@@ -100,7 +94,7 @@ mod tests {
                     assert_eq!((seen.scraped, seen.broken.is_some()), expected, "{kind} {body}");
                 }
                 (Err(seen), Err(part)) => assert!(seen.contains(part), "{kind} {body}: {seen}"),
-                (seen, _) => panic!("{kind} {body}: {:?}", seen.map(|seen| seen.samples)),
+                (seen, _) => panic!("{kind} {body}: {:?}", seen.map(|seen| seen.row.samples)),
             }
         };
         let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";

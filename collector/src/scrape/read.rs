@@ -9,20 +9,35 @@ use weir_model::time::UnixNanos;
 
 use super::cache::{CachedLine, Fate, KnownSeries, ScrapeCache};
 use super::config::Job;
+use super::extras::{Extras, RawExemplar, SampleExtras};
 use super::fetch::Answer;
 use super::relabel;
 use crate::exposition::openmetrics::{self, OpenMetricsError};
-use crate::exposition::{line, text};
+use crate::exposition::protobuf::{self, Native};
+use crate::exposition::{Exposition, Format, created, custom_buckets, line, text};
+use crate::push_error::PushError;
+
+/// What the series of an answer in protobuf may take, as a multiple of its bytes, which say a family's name once for all of them; and
+/// what is allowed in any case.
+const EXPANSION_MAX: usize = 32;
+const EXPANDED_MIN: usize = 16 << 20;
+
+/// Samples of one time.
+#[derive(Default)]
+pub(crate) struct ReadRow {
+    pub samples: Vec<(Labels, f64)>,
+    pub extras: Extras,
+}
 
 /// What an answer says.
 #[derive(Default)]
 pub(crate) struct Read {
     /// Samples of the scrape's own time, each series once.
-    pub samples: Vec<(Labels, f64)>,
+    pub row: ReadRow,
     /// Their series.
     pub seen: HashSet<Labels>,
     /// Samples that say their time.
-    pub timed: BTreeMap<UnixNanos, Vec<(Labels, f64)>>,
+    pub timed: BTreeMap<UnixNanos, ReadRow>,
     pub families: Vec<Family>,
     /// Samples in the answer, and those that the job's rules left.
     pub scraped: usize,
@@ -31,8 +46,8 @@ pub(crate) struct Read {
     pub cache: Option<ScrapeCache>,
     /// The first rule of OpenMetrics that the target breaks.
     pub broken: Option<OpenMetricsError>,
-    /// Not kept.
-    pub exemplars: u64,
+    /// Exemplars that are left out.
+    pub exemplars_too_long: u64,
     /// A limit that is exceeded fails the scrape once all of it has been read.
     over: Option<String>,
 }
@@ -40,8 +55,18 @@ pub(crate) struct Read {
 /// The reason when the scrape failed. `cache` is of the answer before.
 pub(crate) fn read(job: &Job, target: &Labels, answer: Answer, cache: Option<&ScrapeCache>) -> Result<Read, String> {
     let read = panic_guard::catch(|| {
+        if answer.format == Format::Protobuf {
+            return read_protobuf(job, target, &answer.body);
+        }
         let body = String::from_utf8(answer.body).map_err(|error| error.to_string())?;
-        if answer.is_openmetrics { read_openmetrics(job, target, &body) } else { read_text(job, target, body, cache) }
+        match answer.format {
+            Format::OpenMetrics => read_openmetrics(job, target, &body),
+            _ if job.converts_histograms() => {
+                let exposition = text::parse(&body).map_err(|error| error.to_string())?;
+                read_exposition(job, target, exposition)
+            }
+            _ => read_text(job, target, body, cache),
+        }
     });
     let read = read.flatten()?;
     if let Some(over) = read.over {
@@ -64,7 +89,7 @@ fn read_text(job: &Job, target: &Labels, body: String, cache: Option<&ScrapeCach
             }
         };
         let (value, time) = (line::number(number)?, text::timestamp(time)?);
-        let fate = read.take(labels, value, time.filter(|_| job.honor_timestamps));
+        let fate = read.take(labels, value, time.filter(|_| job.honor_timestamps), None);
         lines.push(CachedLine::new(&body, series, number, fate));
         Ok(())
     });
@@ -78,20 +103,70 @@ fn read_openmetrics(job: &Job, target: &Labels, body: &str) -> Result<Read, Stri
     if exposition.samples.iter().any(|sample| matches!(sample.timestamp, Some(i64::MAX | i64::MIN))) {
         return Err("a time beyond what nanoseconds can say".into());
     }
-    let exemplars = exposition.exemplars.len() as u64;
-    let mut read = Read { families: exposition.families, broken, exemplars, ..Read::default() };
-    for sample in exposition.samples {
+    Ok(Read { broken, ..read_exposition(job, target, exposition)? })
+}
+
+fn read_protobuf(job: &Job, target: &Labels, body: &[u8]) -> Result<Read, String> {
+    let native = match (job.reads_native_histograms(), job.keeps_classic_histograms()) {
+        (false, _) => Native::Ignored,
+        (true, false) => Native::Sample,
+        (true, true) => Native::SampleAndSeries,
+    };
+    let limit = body.len().saturating_mul(EXPANSION_MAX).max(EXPANDED_MIN);
+    let mut left = limit;
+    let mut charge = |bytes: usize| {
+        left = left.checked_sub(bytes).ok_or(PushError::TooLarge {
+            what: "series of an answer",
+            limit,
+            key: "32 times its body",
+        })?;
+        Ok(())
+    };
+    let exposition = protobuf::parse(body, native, &mut charge).map_err(|error| error.to_string())?;
+    read_exposition(job, target, exposition)
+}
+
+/// What is a sample for Prometheus' settings of the job.
+fn read_exposition(job: &Job, target: &Labels, mut exposition: Exposition) -> Result<Read, String> {
+    if job.created_timestamps {
+        created::become_starts(&mut exposition);
+    }
+    if job.converts_histograms() {
+        custom_buckets::convert(&mut exposition, job.keeps_classic_histograms());
+    }
+    let exemplars_too_long = exposition.exemplars_too_long;
+    let mut read = Read { families: exposition.families, exemplars_too_long, ..Read::default() };
+    let mut exemplars = exposition.exemplars.into_iter().peekable();
+    for (at, sample) in exposition.samples.into_iter().enumerate() {
+        let mut extras = SampleExtras {
+            histogram: sample.histogram,
+            start: sample.start.filter(|_| job.created_timestamps),
+            exemplars: Vec::new(),
+        };
+        while let Some(exemplar) = exemplars.next_if(|exemplar| exemplar.sample == at) {
+            let (labels, value, timestamp) = (exemplar.labels, exemplar.value, exemplar.timestamp);
+            extras.exemplars.push(RawExemplar { labels, value, timestamp });
+        }
         let labels = read.resolve(job, target, sample.labels);
-        read.take(labels, sample.value, sample.timestamp.filter(|_| job.honor_timestamps));
+        read.take(labels, sample.value, sample.timestamp.filter(|_| job.honor_timestamps), Some(extras));
     }
     Ok(read)
+}
+
+impl ReadRow {
+    fn push(&mut self, labels: Labels, value: f64, extras: Option<SampleExtras>) {
+        if let Some(extras) = extras {
+            self.extras.push(self.samples.len(), extras);
+        }
+        self.samples.push((labels, value));
+    }
 }
 
 impl Read {
     /// Of the scrape's own time, and of others.
     pub fn series(&self) -> impl Iterator<Item = &Labels> + Clone {
-        let timed = self.timed.values().flatten();
-        self.samples.iter().chain(timed).map(|(labels, _)| labels)
+        let timed = self.timed.values().flat_map(|row| &row.samples);
+        self.row.samples.iter().chain(timed).map(|(labels, _)| labels)
     }
 
     /// The series' own labels; `None` when rules drop it.
@@ -104,19 +179,19 @@ impl Read {
         Some(own)
     }
 
-    fn take(&mut self, labels: Option<Labels>, value: f64, time: Option<UnixNanos>) -> Fate {
+    fn take(&mut self, labels: Option<Labels>, value: f64, time: Option<UnixNanos>, extras: Option<SampleExtras>) -> Fate {
         self.scraped += 1;
         let Some(labels) = labels else { return Fate::Dropped };
         self.kept += 1;
         if let Some(time) = time {
-            self.timed.entry(time).or_default().push((labels.clone(), value));
+            self.timed.entry(time).or_default().push(labels.clone(), value, extras);
             return Fate::Apart(labels);
         }
         // Of two samples of one series the first is kept, as in Prometheus.
         if !self.seen.insert(labels.clone()) {
             return Fate::Apart(labels);
         }
-        self.samples.push((labels.clone(), value));
+        self.row.push(labels.clone(), value, extras);
         Fate::Kept(labels)
     }
 }

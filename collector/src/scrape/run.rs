@@ -179,8 +179,8 @@ impl Scraper {
             self.deps.metrics.event(SOURCE, "openmetrics_rule_broken", 1);
             tracing::debug!(url = self.target.url, %broken, "a target breaks a rule of OpenMetrics");
         }
-        if scraped.exemplars > 0 {
-            self.deps.metrics.event(SOURCE, "exemplar_left_out", scraped.exemplars);
+        if scraped.exemplars_too_long > 0 {
+            self.deps.metrics.event(SOURCE, "exemplar_too_long", scraped.exemplars_too_long);
         }
         if let Some(reason) = &scraped.failure {
             self.deps.metrics.event(SOURCE, "scrape_failed", 1);

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::pairs::{MergedPairs, Pairs, put_number, take_number};
 use crate::intern::hash;
 use crate::memory::shared;
 
@@ -50,17 +51,18 @@ impl Labels {
         if count == 0 {
             return Self::EMPTY;
         }
-        let mut labels = String::with_capacity(3 + texts + 4 * count);
-        put_number(&mut labels, count);
+        let mut packed = String::with_capacity(HASH_BYTES + 3 + texts + 4 * count);
+        put_hash(&mut packed, 0);
+        put_number(&mut packed, count);
         for (name, value) in pairs {
-            put_number(&mut labels, name.len());
-            put_number(&mut labels, value.len());
-            labels.push_str(name);
-            labels.push_str(value);
+            put_number(&mut packed, name.len());
+            put_number(&mut packed, value.len());
+            packed.push_str(name);
+            packed.push_str(value);
         }
-        let mut packed = String::with_capacity(HASH_BYTES + labels.len());
-        put_hash(&mut packed, hash(labels.as_bytes()));
-        packed.push_str(&labels);
+        let mut letters = String::with_capacity(HASH_BYTES);
+        put_hash(&mut letters, hash(&packed.as_bytes()[HASH_BYTES..]));
+        packed.replace_range(..HASH_BYTES, &letters);
         Self(Some(packed.into()))
     }
 
@@ -120,7 +122,7 @@ impl Labels {
         if !self.iter().any(|(name, _)| drop(name)) {
             return self.clone();
         }
-        Self::from_pairs(self.iter().filter(|(name, _)| !drop(name)))
+        Self::from_ascending(self.iter().filter(|(name, _)| !drop(name)))
     }
 
     /// These labels and `other`'s; `other` wins where both have a name.
@@ -131,7 +133,12 @@ impl Labels {
         if other.is_empty() {
             return self.clone();
         }
-        Self::from_pairs(self.iter().chain(other.iter()))
+        Self::from_ascending(self.merged_pairs(other))
+    }
+
+    /// The pairs of [`Self::merged`], ascending by name, without making them a set of its own.
+    pub fn merged_pairs<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (&'a str, &'a str)> + Clone {
+        MergedPairs::new(self.pairs(), other.pairs())
     }
 
     /// Bytes of all texts of these sets and of references to them, a label that a set has from the one before counted once.
@@ -165,57 +172,8 @@ impl Labels {
     }
 }
 
-/// What is left of a packed set.
-#[derive(Clone)]
-pub(crate) struct Pairs<'a> {
-    rest: &'a str,
-    left: usize,
-}
-
-impl<'a> Iterator for Pairs<'a> {
-    type Item = (&'a str, &'a str);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.left = self.left.checked_sub(1)?;
-        let (name, value) = (take_number(&mut self.rest), take_number(&mut self.rest));
-        let (texts, rest) = self.rest.split_at(name + value);
-        self.rest = rest;
-        Some(texts.split_at(name))
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
-    }
-}
-
-impl ExactSizeIterator for Pairs<'_> {}
-
 fn put_hash(out: &mut String, hash: u64) {
     (0..HASH_BYTES).for_each(|i| out.push((hash >> (6 * i) & 0x3f) as u8 as char));
-}
-
-/// Six bits a letter, the lowest first; 0x40 says that more follow.
-fn put_number(out: &mut String, mut number: usize) {
-    while number >= 0x40 {
-        out.push((number as u8 & 0x3f | 0x40) as char);
-        number >>= 6;
-    }
-    out.push(number as u8 as char);
-}
-
-fn take_number(text: &mut &str) -> usize {
-    let bytes = text.as_bytes();
-    let (mut number, mut at) = (0, 0);
-    loop {
-        let letter = bytes[at];
-        number |= usize::from(letter & 0x3f) << (6 * at);
-        at += 1;
-        if letter & 0x40 == 0 {
-            break;
-        }
-    }
-    *text = &text[at..];
-    number
 }
 
 impl PartialEq for Labels {
@@ -237,9 +195,14 @@ impl PartialOrd for Labels {
 }
 
 impl Ord for Labels {
-    /// Label by label, name before value.
+    /// Label by label, name before value. Labels that both begin with are passed over as bytes.
     fn cmp(&self, other: &Self) -> Ordering {
-        if self == other { Ordering::Equal } else { self.iter().cmp(other.iter()) }
+        if self == other {
+            return Ordering::Equal;
+        }
+        let (mut own, mut others) = (self.pairs(), other.pairs());
+        own.skip_same(&mut others);
+        own.cmp(others)
     }
 }
 

@@ -62,9 +62,9 @@ impl Drop for Reservation<'_> {
     }
 }
 
-/// Memory of a label set: two boxes a label, and their text.
+/// Memory of a label set that nobody else holds.
 pub fn label_bytes(labels: &Labels) -> u64 {
-    labels.iter().map(|(name, value)| (32 + name.len() + value.len()) as u64).sum::<u64>() + 16
+    (size_of::<Labels>() + labels.memory()) as u64
 }
 
 /// Bytes of a sample: its time and its value.

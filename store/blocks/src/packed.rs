@@ -34,6 +34,19 @@ pub struct Cursor<'a> {
     rest: &'a [u8],
 }
 
+/// The varint at the front of eight bytes and how many it has, if it ends within them.
+#[inline]
+fn varint_of_word(word: u64) -> Option<(u64, usize)> {
+    const MORE: u64 = 0x8080_8080_8080_8080;
+    let last_bit = (!word & MORE).trailing_zeros();
+    let own = word & u64::MAX.checked_shr(63_u32.checked_sub(last_bit)?)?;
+    // Groups of 7 bits next to each other, then of 14, then of 28.
+    let sevens = own & !MORE;
+    let pairs = sevens & 0x007f_007f_007f_007f | (sevens & 0x7f00_7f00_7f00_7f00) >> 1;
+    let fours = pairs & 0x0000_3fff_0000_3fff | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+    Some((fours & 0x0fff_ffff | (fours & 0x0fff_ffff_0000_0000) >> 4, last_bit as usize / 8 + 1))
+}
+
 impl<'a> Cursor<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
@@ -71,6 +84,22 @@ impl<'a> Cursor<'a> {
 
     pub fn zigzag(&mut self) -> Result<i64, String> {
         self.varint().map(unzigzag)
+    }
+
+    /// So many numbers, one after the other.
+    #[inline]
+    pub fn zigzags(&mut self, count: usize, mut take: impl FnMut(i64)) -> Result<(), String> {
+        for _ in 0..count {
+            let value = match self.rest.first_chunk::<8>().and_then(|word| varint_of_word(u64::from_le_bytes(*word))) {
+                Some((value, bytes)) => {
+                    self.rest = &self.rest[bytes..];
+                    value
+                }
+                None => self.varint()?,
+            };
+            take(unzigzag(value));
+        }
+        Ok(())
     }
 
     /// A number that fits `u32`.
@@ -154,6 +183,19 @@ mod tests {
         }
         assert!(Cursor::new(&[0xff; 11]).varint().is_err());
         assert!(Cursor::new(&[0x80]).varint().is_err());
+    }
+
+    #[test]
+    fn many_numbers_are_read_as_one_by_one() {
+        let numbers: Vec<i64> =
+            (0..64).flat_map(|bits| [1, -1, 5].map(|sign: i64| sign.wrapping_shl(bits))).chain([0; 9]).collect();
+        let mut out = Vec::new();
+        numbers.iter().for_each(|number| put_zigzag(&mut out, *number));
+        let (mut cursor, mut read) = (Cursor::new(&out), Vec::new());
+        assert_eq!((cursor.zigzags(numbers.len(), |number| read.push(number)), cursor.end()), (Ok(()), Ok(())));
+        assert_eq!(read, numbers);
+        assert!(Cursor::new(&out).zigzags(numbers.len() + 1, |_| {}).is_err());
+        assert!(Cursor::new(&[0xff; 16]).zigzags(1, |_| {}).is_err());
     }
 
     #[test]

@@ -132,7 +132,7 @@ fn extract_samples(
     let found = head.select(select)?;
     let mut tables: BTreeMap<u32, Columns> = BTreeMap::new();
     let mut shared: BTreeSet<u32> = BTreeSet::new();
-    for (labels, places) in &found.series {
+    for (labels, places) in found.iter() {
         for (table, column) in places {
             tables.entry(*table).or_default().push((labels.clone(), *column));
         }

@@ -1,5 +1,7 @@
 //! Bytes a sample of node and cgroup metrics takes on disk: 300 cgroups and a node for two hours at 15 s, sealed every
 //! minute and merged, as the aggregator does it. Prints one line a figure. The series are made from a seed.
+//!
+//!     cargo run --release -p weir-metrics --example metrics_size      # BUSY=1: no cgroup rests
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -67,7 +69,7 @@ impl Shape {
 
 /// Two thirds of the cgroups of a node rest, as on real ones: systemd slices, pause containers, idle services.
 fn cgroup(index: usize, random: &mut StdRng) -> Vec<(Labels, Shape)> {
-    let busy = index.is_multiple_of(3);
+    let busy = index.is_multiple_of(3) || std::env::var_os("BUSY").is_some();
     let id = format!("/kubepods/burstable/pod{:016x}/{:016x}", random.random::<u64>(), random.random::<u64>());
     let mut series = Vec::new();
     let mut add = |name: &str, extra: &[(&str, &str)], shape: Shape| {

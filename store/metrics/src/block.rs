@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use roaring::RoaringBitmap;
-use weir_model::label::{Labels, Matcher};
+use weir_model::label::{Labels, Matcher, NAME};
 use weir_model::metric::{Family, MetricKind};
 use weir_model::usage::Amount;
 use weir_model::wire::Kind;
@@ -39,6 +39,7 @@ pub struct MetricsBlock {
     families: Families,
     /// Label sets that readers asked for: a query's second run finds them made. Nothing is held for them before the first.
     labels: OnceLock<Box<[OnceLock<Labels>]>>,
+    in_label_order: OnceLock<bool>,
 }
 
 impl MetricsBlock {
@@ -60,7 +61,19 @@ impl MetricsBlock {
         let groups = parse_groups(&unpack(&file, GROUPS)?, series.ends.len()).map_err(wrong(GROUPS))?;
         let families = parse_families(&unpack(&file, FAMILIES)?).map_err(wrong(FAMILIES))?;
         let SeriesTable { tenants, pairs, ends: pair_ends } = series;
-        Ok(Self { file, symbols, tenants, pairs, pair_ends, postings, lists, groups, families, labels: OnceLock::new() })
+        Ok(Self {
+            file,
+            symbols,
+            tenants,
+            pairs,
+            pair_ends,
+            postings,
+            lists,
+            groups,
+            families,
+            labels: OnceLock::new(),
+            in_label_order: OnceLock::new(),
+        })
     }
 
     /// Names of the file's sections and their sizes, for tools.
@@ -132,6 +145,16 @@ impl MetricsBlock {
         let start = if id == 0 { 0 } else { self.pair_ends[id - 1] };
         let pairs = &self.pairs[start as usize..self.pair_ends[id] as usize];
         Labels::from_pairs(pairs.iter().map(|pair| self.symbols.pair(*pair as usize)))
+    }
+
+    /// Whether each tenant's series ascend by labels: each begins with its name, and none has a label that sorts before it.
+    pub(crate) fn is_in_label_order(&self) -> bool {
+        *self.in_label_order.get_or_init(|| {
+            let names = self.symbols.of_name(NAME);
+            let starts = std::iter::once(0).chain(self.pair_ends.iter().copied());
+            let mut series = starts.zip(&self.pair_ends);
+            names.start == 0 && series.all(|(start, end)| start < *end && names.contains(&(self.pairs[start as usize] as usize)))
+        })
     }
 
     /// Reads, verifies and unpacks a group.

@@ -60,7 +60,7 @@ fn ids(block: &MetricsBlock, plan: &MetricsPlan) -> Result<Vec<u32>, StoreError>
         ids.retain(|id| plan.visible.passes(&block.make_labels(*id)));
     }
     // A block has names first: series with a label that sorts before `__name__`, or without a name, stand elsewhere there.
-    if !plan.one_name && !ids.is_sorted_by(|a, b| block.labels(*a) < block.labels(*b)) {
+    if !plan.one_name && !block.is_in_label_order() {
         ids.sort_by(|a, b| block.labels(*a).cmp(block.labels(*b)));
     }
     Ok(ids)

@@ -175,11 +175,16 @@ impl Group {
             return Ok(());
         }
         let mut cursor = Cursor::new(&self.raw[place.values.clone()]);
-        let values = values::decode(&mut cursor, place.count)?;
-        cursor.end()?;
-        samples.reserve(wanted.len());
-        samples.timestamps.extend_from_slice(&known.1[wanted.clone()]);
-        samples.values.extend_from_slice(&values[wanted]);
+        samples.timestamps.reserve(wanted.len());
+        let before = samples.values.len();
+        let read = values::decode(&mut cursor, place.count, &mut samples.values).and_then(|()| cursor.end());
+        if read.is_err() {
+            samples.values.truncate(before);
+            return read;
+        }
+        samples.values.truncate(before + wanted.end);
+        samples.values.drain(before..before + wanted.start);
+        samples.timestamps.extend_from_slice(&known.1[wanted]);
         Ok(())
     }
 }

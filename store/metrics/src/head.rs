@@ -4,7 +4,6 @@
 //! they came (8 bytes) because a head is capped in time and bytes by its owner; they are settled and compressed when it
 //! is sealed. Names are `index.rs`, matching is `postings.rs`, the block `writer.rs`.
 
-use std::collections::HashMap;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -22,7 +21,7 @@ use super::index::Index;
 use super::plan::{MetricsPlan, Wanted};
 use super::rows::{HeadSeries, Row};
 use super::samples::{Dropped, Samples};
-use super::schema::{MILLISECOND, series_order};
+use super::schema::MILLISECOND;
 use super::writer::{BlockWriter, Families};
 use weir_blocks::StoreError;
 use weir_blocks::engine::{BuiltBlock, Head, Position};
@@ -36,7 +35,7 @@ pub struct MetricsHead {
     /// Guards the set of tenants; what each holds has locks of its own.
     tenants: RwLock<BTreeMap<String, Arc<TenantHead>>>,
     arrivals: AtomicU64,
-    bytes: AtomicUsize,
+    bytes: Arc<AtomicUsize>,
     records: AtomicU64,
 }
 
@@ -55,7 +54,7 @@ impl MetricsHead {
             selected: false,
             tenants: RwLock::default(),
             arrivals: AtomicU64::new(0),
-            bytes: AtomicUsize::new(0),
+            bytes: Arc::default(),
             records: AtomicU64::new(0),
         }
     }
@@ -103,7 +102,7 @@ impl MetricsHead {
             Entry::Vacant(free) => {
                 let entry = 2 * size_of::<(String, Arc<TenantHead>)>() + allocation(name.len());
                 self.bytes.fetch_add(entry + shared(size_of::<TenantHead>()), Ordering::Relaxed);
-                Arc::clone(free.insert(Arc::new(TenantHead::new(self.selected))))
+                Arc::clone(free.insert(Arc::new(TenantHead::new(self.selected, &self.bytes))))
             }
         }
     }
@@ -172,10 +171,9 @@ impl Head for MetricsHead {
         let mut families = Families::new();
         let mut dropped = Dropped::default();
         for (name, tenant) in tenants {
-            let mut found = tenant.matching(&[], &Visible::default(), |_| true)?;
-            found.series.sort_by(|a, b| series_order(&a.0, &b.0));
+            let found = tenant.all();
             let mut samples = Samples::default();
-            for (labels, places) in &found.series {
+            for (labels, places) in found.iter() {
                 samples.clear();
                 found.read(places, &mut samples);
                 let own = samples.settle();
@@ -204,8 +202,8 @@ fn check_labels(source: &str, batch: &MetricBatch) -> Result<(), StoreError> {
 }
 
 impl TenantHead {
-    fn new(selected: bool) -> Self {
-        Self { index: RwLock::new(Index::new(selected)), rows: RwLock::default() }
+    fn new(selected: bool, bytes: &Arc<AtomicUsize>) -> Self {
+        Self { index: RwLock::new(Index::new(selected, bytes)), rows: RwLock::default() }
     }
 
     fn matching(
@@ -214,14 +212,24 @@ impl TenantHead {
         visible: &Visible,
         in_range: impl Fn(&Row) -> bool,
     ) -> Result<HeadSeries, StoreError> {
-        let mut series = self.index.read().matching(matchers)?;
+        let index = self.index.read();
+        let mut series = index.matching(matchers)?;
         series.retain(|(labels, _)| visible.passes(labels));
-        let mut rows = HashMap::new();
+        Ok(self.with_rows(&index, series, in_range))
+    }
+
+    /// All series in the order of a block.
+    fn all(&self) -> HeadSeries {
+        let index = self.index.read();
+        self.with_rows(&index, index.in_block_order(), |_| true)
+    }
+
+    fn with_rows(&self, index: &Index, series: Vec<(Labels, u32)>, in_range: impl Fn(&Row) -> bool) -> HeadSeries {
         let tables = self.rows.read();
-        for (table, _) in series.iter().flat_map(|(_, places)| places) {
-            let all = || tables.get(*table as usize).into_iter().flatten();
-            rows.entry(*table).or_insert_with(|| all().filter(|row| in_range(row)).cloned().collect());
-        }
-        Ok(HeadSeries { series, rows })
+        let rows = |table: u32| {
+            let all = tables.get(table as usize).into_iter().flatten();
+            all.filter(|row| in_range(row)).cloned().collect()
+        };
+        HeadSeries::new(series.into_iter().map(|(labels, id)| (labels, index.places(id))), rows)
     }
 }

@@ -1,4 +1,4 @@
-//! A head as a segment: its series sorted by labels once, their rows shared.
+//! A head as a segment: its series as they were when it was opened, their rows shared.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -42,9 +42,7 @@ struct HeadCursor<'a> {
 
 impl<'a> HeadCursor<'a> {
     fn open(&self) -> Result<Rc<Found<'a>>, SegmentError> {
-        let mut found = self.head.matching(&self.plan)?;
-        found.series.sort_by(|a, b| a.0.cmp(&b.0));
-        Ok(Rc::new(Found::new(found, self.budget)?))
+        Ok(Rc::new(Found::new(self.head.matching(&self.plan)?, self.budget)?))
     }
 }
 
@@ -61,7 +59,7 @@ impl<'a> Iterator for HeadCursor<'a> {
         };
         loop {
             let at = self.next;
-            let (labels, places) = found.series.series.get(at)?;
+            let (labels, places) = found.series.get(at)?;
             self.next += 1;
             if at.is_multiple_of(CHECK_EVERY)
                 && let Err(stopped) = self.budget.check()

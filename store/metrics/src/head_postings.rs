@@ -1,8 +1,11 @@
 //! Which series of a head carry a label: lists that only grow at their end, since series are numbered as they come. Called by
 //! [`super::index`]; what a matcher means is said in [`super::postings`].
 
+use std::cmp::Ordering;
+
 use roaring::RoaringBitmap;
 use weir_model::intern::{Index, hash};
+use weir_model::label::NAME;
 use weir_model::memory::allocation;
 
 use super::postings::LabelIndex;
@@ -41,6 +44,14 @@ enum Ids {
     One(u32),
     Few(Vec<u32>),
     Many(RoaringBitmap),
+}
+
+/// An order of series.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum OrderBy {
+    Labels,
+    /// As in a block.
+    NameThenLabels,
 }
 
 /// What the series before had in the same place: neighbours mostly share their names and many of their values.
@@ -129,6 +140,45 @@ impl HeadPostings {
         }
     }
 
+    /// All of so many series in their order. `rest` compares two of them in that order, and is asked where their first labels are
+    /// the same.
+    pub(super) fn order(&self, series: usize, by: OrderBy, rest: impl Fn(u32, u32) -> Ordering) -> Vec<u32> {
+        // Pairs are numbered from 1 in the order of labels. A key has the numbers of a series' first labels, as many as it has room
+        // for, so that keys compare as the labels do.
+        let bits = usize::BITS - self.pairs.len().leading_zeros();
+        let mut keys: Vec<(u128, u32)> = (0..series as u32).map(|id| (0, id)).collect();
+        let mut room = vec![u128::BITS; series];
+        let mut names: Vec<&Name> = self.names.iter().collect();
+        names.sort_unstable_by(|a, b| a.text.cmp(&b.text));
+        let mut numbered: Vec<(u128, &Pair)> = Vec::with_capacity(self.pairs.len());
+        for name in &names {
+            let first = numbered.len();
+            numbered.extend(name.pairs.iter().map(|pair| (0, &self.pairs[*pair as usize])));
+            numbered[first..].sort_unstable_by(|a, b| a.1.value.cmp(&b.1.value));
+        }
+        (1..).zip(&mut numbered).for_each(|(number, pair)| pair.0 = number);
+        if by == OrderBy::NameThenLabels {
+            // A series without a name has a 0 there.
+            let shift = u128::BITS - bits;
+            let is_name = |pair: &Pair| *self.names[pair.name as usize].text == *NAME;
+            for (number, pair) in numbered.iter().filter(|(_, pair)| is_name(pair)) {
+                pair.ids.each(|id| keys[id as usize].0 = number << shift);
+            }
+            room.fill(shift);
+        }
+        for (number, pair) in &numbered {
+            pair.ids.each(|id| {
+                let room = &mut room[id as usize];
+                match room.checked_sub(bits) {
+                    Some(left) => (*room, keys[id as usize].0) = (left, keys[id as usize].0 | number << left),
+                    None => *room = 0,
+                }
+            });
+        }
+        keys.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| rest(a.1, b.1)));
+        keys.into_iter().map(|(_, id)| id).collect()
+    }
+
     pub(super) fn memory(&self) -> usize {
         let tables = self.by_pair.memory() + self.by_name.memory();
         let lists = self.pairs.capacity() * size_of::<Pair>() + self.names.capacity() * size_of::<Name>();
@@ -141,6 +191,14 @@ fn hash_pair(name: u32, value: &str) -> u64 {
 }
 
 impl Ids {
+    fn each(&self, mut take: impl FnMut(u32)) {
+        match self {
+            Self::One(id) => take(*id),
+            Self::Few(list) => list.iter().copied().for_each(take),
+            Self::Many(bitmap) => bitmap.iter().for_each(&mut take),
+        }
+    }
+
     fn add_to(&self, found: &mut RoaringBitmap) {
         match self {
             Self::One(id) => {

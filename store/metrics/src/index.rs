@@ -1,18 +1,20 @@
 //! What a head knows of names, one tenant's: tables, series and who carries which label. A series' labels are its table's target
-//! and its column of the schema, put together when somebody asks; neither they nor their texts are stored a second time.
+//! and its column of the schema, put together when somebody asks and then kept (`made_labels.rs`).
 //! Called by [`super::head`].
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use roaring::RoaringBitmap;
 use weir_model::intern::{self, hash};
-use weir_model::label::{Labels, Matcher};
+use weir_model::label::{Labels, Matcher, NAME};
 use weir_model::memory::{allocation, table_entry};
 use weir_model::metric::{Family, MetricBatch, Schema};
 
-use super::head_postings::{HeadPostings, Neighbour};
+use super::head_postings::{HeadPostings, Neighbour, OrderBy};
+use super::made_labels::MadeLabels;
 use super::postings;
 use weir_blocks::StoreError;
 
@@ -21,8 +23,8 @@ const RECENT_MAX: usize = 4;
 /// Of lists by number.
 const NONE: u32 = u32::MAX;
 
-/// Tables and columns that hold samples of a series.
-pub(super) type Places = Vec<(u32, u32)>;
+/// Fewer than one series in so many are made and sorted for the query; more are kept, and picked from the order of all.
+const FEW_ONE_IN: u64 = 16;
 
 #[derive(Default)]
 pub(super) struct Index {
@@ -40,6 +42,7 @@ pub(super) struct Index {
     series: Vec<SeriesEntry>,
     places: Vec<PlaceEntry>,
     postings: HeadPostings,
+    made: MadeLabels,
     families: BTreeMap<String, Family>,
     state: RandomState,
     /// Of what is not in the lists above.
@@ -65,23 +68,45 @@ struct PlaceEntry {
 }
 
 impl Index {
-    pub(super) fn new(selected: bool) -> Self {
-        Self { selected, ..Self::default() }
+    /// `bytes` is told of what readers add.
+    pub(super) fn new(selected: bool, bytes: &Arc<AtomicUsize>) -> Self {
+        Self { selected, made: MadeLabels::new(Arc::clone(bytes)), ..Self::default() }
     }
 
     pub(super) fn families(&self) -> &BTreeMap<String, Family> {
         &self.families
     }
 
-    /// Series that pass all matchers, in the order of ids.
-    pub(super) fn matching(&self, matchers: &[Matcher]) -> Result<Vec<(Labels, Places)>, StoreError> {
+    /// Series that pass all matchers, ascending by labels.
+    pub(super) fn matching(&self, matchers: &[Matcher]) -> Result<Vec<(Labels, u32)>, StoreError> {
         let mut all = RoaringBitmap::new();
         all.insert_range(0..self.series.len() as u32);
         let ids = if self.selected { all } else { postings::matching(&self.postings, all, matchers)? };
-        Ok(ids.iter().map(|id| (self.labels(id), self.places(id).collect())).collect())
+        if self.selected || ids.len() * FEW_ONE_IN < self.series.len() as u64 {
+            let mut few: Vec<_> = ids.iter().map(|id| (self.make_labels(id), id)).collect();
+            few.sort_by(|a, b| a.0.cmp(&b.0));
+            return Ok(few);
+        }
+        let order = self.made.order(|| {
+            let rest = |a: u32, b: u32| self.pairs(a).cmp(self.pairs(b));
+            self.postings.order(self.series.len(), OrderBy::Labels, rest)
+        });
+        let mut many = Vec::with_capacity(ids.len() as usize);
+        let of_id = |id: u32| (self.made.labels(id, self.series.len(), || self.make_labels(id)), id);
+        many.extend(order.iter().filter(|id| ids.contains(**id)).map(|id| of_id(*id)));
+        Ok(many)
     }
 
-    fn places(&self, id: u32) -> impl Iterator<Item = (u32, u32)> {
+    /// All series in the order of a block, made for the caller alone.
+    pub(super) fn in_block_order(&self) -> Vec<(Labels, u32)> {
+        let name = |id: u32| self.pairs(id).find(|(name, _)| *name == NAME);
+        let rest = |a: u32, b: u32| name(a).cmp(&name(b)).then_with(|| self.pairs(a).cmp(self.pairs(b)));
+        let order = self.postings.order(self.series.len(), OrderBy::NameThenLabels, rest);
+        order.into_iter().map(|id| (self.make_labels(id), id)).collect()
+    }
+
+    /// Where a series has samples.
+    pub(super) fn places(&self, id: u32) -> impl Iterator<Item = (u32, u32)> {
         let place = |at: u32| self.places.get(at as usize);
         let first = place(self.series[id as usize].first);
         std::iter::successors(first, move |before| place(before.next)).map(|place| (place.table, place.column))
@@ -94,9 +119,14 @@ impl Index {
         (&table.target, &table.schema.series[place.column as usize])
     }
 
-    fn labels(&self, id: u32) -> Labels {
+    fn make_labels(&self, id: u32) -> Labels {
         let (target, own) = self.halves(id);
         target.merged(own)
+    }
+
+    fn pairs(&self, id: u32) -> impl Iterator<Item = (&str, &str)> {
+        let (target, own) = self.halves(id);
+        target.merged_pairs(own)
     }
 
     /// The table that the source wrote last, if it fits: then nothing has to change.
@@ -146,20 +176,21 @@ impl Index {
         for (column, own) in (0_u32..).zip(&batch.schema.series) {
             self.add_place(&batch.target, own, PlaceEntry { table, column, next: NONE }, &mut text, &mut neighbour);
         }
+        self.made.grow(self.series.len());
         table
     }
 
     /// Adds a place to its series, made when it is the first. `text` is a buffer.
     fn add_place(&mut self, target: &Labels, own: &Labels, place: PlaceEntry, text: &mut Vec<u8>, neighbour: &mut Neighbour) {
         text.clear();
-        for part in merged(target, own).flat_map(|(name, value)| [name, value]) {
+        for part in target.merged_pairs(own).flat_map(|(name, value)| [name, value]) {
             text.extend_from_slice(part.as_bytes());
             text.push(0xff);
         }
         let hash = hash(text);
         let known = self.by_labels.find(hash, |id| {
             let (other_target, other_own) = self.halves(id);
-            merged(target, own).eq(merged(other_target, other_own))
+            target.merged_pairs(own).eq(other_target.merged_pairs(other_own))
         });
         let at = self.places.len() as u32;
         self.places.push(place);
@@ -173,7 +204,7 @@ impl Index {
         self.by_labels.insert(hash, id);
         self.series.push(SeriesEntry { first: at, last: at });
         if !self.selected {
-            self.postings.add(id, merged(target, own), neighbour);
+            self.postings.add(id, target.merged_pairs(own), neighbour);
         }
     }
 
@@ -192,36 +223,45 @@ impl Table {
     }
 }
 
-/// The pairs of [`Labels::merged`], without making them a set of its own.
-fn merged<'a>(target: &'a Labels, own: &'a Labels) -> impl Iterator<Item = (&'a str, &'a str)> {
-    let (mut target, mut own) = (target.iter().peekable(), own.iter().peekable());
-    std::iter::from_fn(move || match (target.peek(), own.peek()) {
-        (Some((of_target, _)), Some((name, _))) if of_target < name => target.next(),
-        (Some((of_target, _)), Some((name, _))) => {
-            if of_target == name {
-                target.next();
-            }
-            own.next()
-        }
-        (Some(_), None) => target.next(),
-        (None, _) => own.next(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
+    use weir_model::label::MatchOp;
+
+    use super::super::schema::series_order;
     use super::*;
 
+    /// Sets of which some begin with the same labels, more than a key of the order has room for; some have no name, or one that
+    /// sorts before it.
+    fn set(i: usize) -> Labels {
+        let mut pairs: Vec<(String, String)> = (0..20).map(|label| (format!("l{label:02}"), (i / 40).to_string())).collect();
+        pairs.push(("last".into(), (i * 7 % 40).to_string()));
+        pairs.push(("z".into(), i.to_string()));
+        pairs.extend((!i.is_multiple_of(7)).then(|| (NAME.to_owned(), format!("m{}", i % 11))));
+        pairs.extend(i.is_multiple_of(5).then(|| ("A".to_owned(), (i % 3).to_string())));
+        Labels::from_pairs(pairs)
+    }
+
     #[test]
-    fn pairs_are_merged_as_sets_are() {
-        let check = |target: &[(&str, &str)], own: &[(&str, &str)]| {
-            let [target, own] = [target, own].map(|pairs| Labels::from_pairs(pairs.iter().copied()));
-            let set = target.merged(&own);
-            assert!(merged(&target, &own).eq(set.iter()), "{target} {own}");
-        };
-        check(&[], &[]);
-        check(&[("a", "1")], &[]);
-        check(&[], &[("a", "1")]);
-        check(&[("a", "1"), ("c", "2"), ("d", "3")], &[("b", "4"), ("c", "5"), ("e", "6")]);
+    fn series_come_in_the_order_of_their_labels_and_what_is_kept_of_them_is_counted() {
+        let bytes = Arc::default();
+        let mut index = Index::new(false, &bytes);
+        for (table, own) in [(0, 0..200), (1, 150..300), (2, 290..400)] {
+            let target = Labels::from_pairs([("job", "one"), ("Job", "two")]);
+            let schema = Arc::new(Schema::new(own.map(set).collect(), Vec::new()));
+            assert_eq!(index.table("source", &MetricBatch { target: target.clone(), schema, rows: Vec::new() }), table);
+            let found = index.matching(&[]).unwrap();
+            let mut expected: Vec<Labels> = (0..[200, 300, 400][table as usize]).map(|i| target.merged(&set(i))).collect();
+            let labels = |found: Vec<(Labels, u32)>| found.into_iter().map(|(labels, _)| labels).collect::<Vec<_>>();
+            expected.sort();
+            assert_eq!(labels(found), expected);
+            let kept: usize = expected.iter().map(Labels::memory).sum();
+            assert_eq!(bytes.load(Ordering::Relaxed), kept + index.made.list_bytes(), "of {} series", expected.len());
+            expected.sort_by(series_order);
+            assert_eq!(labels(index.in_block_order()), expected);
+        }
+        let few = index.matching(&[Matcher::new("z", MatchOp::Regex, "3|17|399").unwrap()]).unwrap();
+        assert!(few.len() == 3 && few.is_sorted_by(|a, b| a.0 < b.0), "{few:?}");
     }
 }

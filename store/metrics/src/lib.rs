@@ -2,7 +2,7 @@
 //!
 //! - [`schema`]: what a block is made of: section names, limits, the dictionary of label pairs, the order of series.
 //! - [`head`]: unsealed scrapes: a table per (target, schema), so that a sample costs no look-up.
-//! - `index`: its names, each once; `head_postings`: which series carry a label.
+//! - `index`: its names, each once; `head_postings`: which series carry a label; `made_labels`: label sets that readers asked for.
 //! - [`postings`]: label matchers to series ids, for heads and blocks alike.
 //! - `values`, `timestamps`, `group`: the sample codecs.
 //! - `writer`, [`block`]: series into a block, and out again.
@@ -27,6 +27,7 @@ mod head_postings;
 mod index;
 #[cfg(test)]
 mod limits_tests;
+mod made_labels;
 #[cfg(test)]
 mod memory_tests;
 mod merge;

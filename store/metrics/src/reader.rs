@@ -17,7 +17,7 @@ use super::cardinality;
 use super::plan::{MetricsPlan, Wanted};
 use super::samples::Samples;
 use super::schema::MILLISECOND;
-use super::stored::StoredSeries;
+use super::stored::{Spending, StoredSeries};
 use weir_blocks::hidden::Hidden;
 use weir_blocks::segment::{Entries, Merge, Segment, SegmentError};
 use weir_blocks::view::{BlockView, Views};
@@ -69,7 +69,7 @@ impl MetricsReader {
             coverage.merge(Coverage { partitions: vec![view.coverage], missing: view.missing });
         }
         let (merge, held) = (Merge::new(cursors), Reservation::new(budget));
-        Ok(Merged { plan, hidden, budget, merge, found: Vec::new(), held, coverage })
+        Ok(Merged { plan, hidden, spending: Spending::new(budget), merge, found: Vec::new(), held, coverage })
     }
 }
 
@@ -168,7 +168,7 @@ pub(super) struct Merged<'a> {
     plan: Arc<MetricsPlan>,
     /// Of each segment.
     hidden: Vec<Hidden>,
-    budget: &'a dyn Budget,
+    spending: Spending<'a>,
     merge: Merge<Entries<'a, Labels, StoredSeries<'a>>, Labels, StoredSeries<'a>>,
     /// What the segments have of the series that was pulled last.
     found: Vec<(usize, StoredSeries<'a>)>,
@@ -198,7 +198,7 @@ impl Merged<'_> {
     fn read_found(&mut self, labels: &Labels, samples: &mut Samples) -> Result<(), ReadError> {
         for (segment, stored) in self.found.drain(..) {
             let first = samples.timestamps.len();
-            match stored.read(&self.plan, self.budget, samples, &mut self.held) {
+            match stored.read(&self.plan, &mut self.spending, samples, &mut self.held) {
                 Ok(()) => {}
                 Err(SegmentError::Unreadable(error)) => self.coverage.miss(error.to_string()),
                 Err(SegmentError::Ended(error)) => return Err(error),
@@ -214,7 +214,10 @@ impl Merged<'_> {
     fn next_labels(&mut self) -> Result<Option<Labels>, ReadError> {
         loop {
             match self.merge.next_group(&mut self.found) {
-                None => return Ok(None),
+                None => {
+                    self.spending.tell()?;
+                    return Ok(None);
+                }
                 Some(Ok(labels)) => return Ok(Some(labels)),
                 Some(Err(SegmentError::Unreadable(error))) => self.coverage.miss(error.to_string()),
                 Some(Err(SegmentError::Ended(error))) => return Err(error),

@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use weir_model::label::Labels;
-use weir_model::memory::{allocation, table_entry};
+use weir_model::memory::allocation;
 
-use super::index::Places;
 use super::samples::Samples;
 
 /// One scrape's values.
@@ -22,37 +21,93 @@ pub struct Row {
 /// Series of a head that a reader asked for; rows are shared with the head, nothing is locked.
 #[derive(Default)]
 pub struct HeadSeries {
-    /// In the order of ids, with their places: a table and one of its columns.
-    pub series: Vec<(Labels, Vec<(u32, u32)>)>,
-    /// Those in the range that was asked for, by table, as they arrived.
-    pub(super) rows: HashMap<u32, Vec<Row>>,
+    /// In the order that they were given in.
+    labels: Vec<Labels>,
+    /// Tables and columns that hold samples of the series, one series' after the other's.
+    places: Vec<(u32, u32)>,
+    /// Where those of each series end.
+    ends: Vec<u32>,
+    /// Rows in the range that was asked for, of each table, as they arrived.
+    rows: Vec<Vec<Row>>,
 }
 
 impl HeadSeries {
-    /// Memory that is not the head's own.
+    /// Of series with their places; `rows` gives those of one of the head's tables. Tables are numbered anew.
+    pub(super) fn new<P: Iterator<Item = (u32, u32)>>(
+        series: impl ExactSizeIterator<Item = (Labels, P)>,
+        mut rows: impl FnMut(u32) -> Vec<Row>,
+    ) -> Self {
+        let count = series.len();
+        let (labels, places, ends) = (Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count));
+        let mut found = Self { labels, places, ends, rows: Vec::new() };
+        let mut numbers: HashMap<u32, u32> = HashMap::new();
+        let mut last = None;
+        for (labels, places) in series {
+            for (table, column) in places {
+                let number = match last {
+                    Some((same, number)) if same == table => number,
+                    _ => *numbers.entry(table).or_insert_with(|| {
+                        found.rows.push(rows(table));
+                        found.rows.len() as u32 - 1
+                    }),
+                };
+                last = Some((table, number));
+                found.places.push((number, column));
+            }
+            found.labels.push(labels);
+            found.ends.push(found.places.len() as u32);
+        }
+        found
+    }
+
+    /// Series.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// A series and its places.
+    pub fn get(&self, at: usize) -> Option<(&Labels, &[(u32, u32)])> {
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        Some((self.labels.get(at)?, &self.places[start as usize..self.ends[at] as usize]))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&Labels, &[(u32, u32)])> {
+        (0..self.len()).filter_map(|at| self.get(at))
+    }
+
+    /// Memory that is not the head's own; what the head keeps of label sets is counted all the same.
     pub(super) fn memory(&self) -> usize {
-        let of_series =
-            |(labels, places): &(Labels, Places)| labels.memory() + allocation(places.capacity() * size_of::<(u32, u32)>());
-        let series: usize = self.series.iter().map(of_series).sum();
-        let rows: usize = self.rows.values().map(|rows| allocation(rows.capacity() * size_of::<Row>())).sum();
-        let tables = self.rows.len() * table_entry(size_of::<(u32, Vec<Row>)>());
-        allocation(self.series.capacity() * size_of::<(Labels, Places)>()) + series + rows + tables
+        let labels: usize = self.labels.iter().map(Labels::memory).sum();
+        let lists = [
+            self.labels.capacity() * size_of::<Labels>(),
+            self.places.capacity() * size_of::<(u32, u32)>(),
+            self.ends.capacity() * size_of::<u32>(),
+            self.rows.capacity() * size_of::<Vec<Row>>(),
+        ];
+        let rows: usize = self.rows.iter().map(|rows| allocation(rows.capacity() * size_of::<Row>())).sum();
+        labels + lists.into_iter().map(allocation).sum::<usize>() + rows
     }
 
     /// Rows of a table, as they arrived.
     pub fn rows(&self, table: u32) -> &[Row] {
-        self.rows.get(&table).map_or(&[], Vec::as_slice)
+        &self.rows[table as usize]
     }
 
-    /// Samples of a series of [`HeadSeries::series`], those of a millisecond each.
-    pub(super) fn count(&self, places: &Places) -> usize {
+    /// Samples at these places, those of a millisecond each.
+    pub(super) fn count(&self, places: &[(u32, u32)]) -> usize {
         places.iter().map(|(table, _)| self.rows(*table).len()).sum()
     }
 
-    /// Appends the samples of a series of [`HeadSeries::series`] as they arrived.
-    pub(super) fn read(&self, places: &Places, samples: &mut Samples) {
-        if let [(table, column)] = places[..] {
-            self.rows(table).iter().for_each(|row| samples.push(row.timestamp, row.values[column as usize]));
+    /// Appends the samples at these places as they arrived.
+    pub(super) fn read(&self, places: &[(u32, u32)], samples: &mut Samples) {
+        if let [(table, column)] = *places {
+            let rows = self.rows(table);
+            samples.timestamps.extend(rows.iter().map(|row| row.timestamp));
+            samples.values.extend(rows.iter().map(|row| row.values[column as usize]));
             return;
         }
         let mut arrived: Vec<(u64, i64, f64)> = Vec::new();

@@ -13,7 +13,6 @@ use super::rows::HeadSeries;
 use super::samples::Samples;
 use weir_blocks::StoreError;
 use weir_blocks::segment::SegmentError;
-use weir_model::memory::allocation;
 
 /// What a cursor of the engine gives beside the labels.
 pub enum StoredSeries<'a> {
@@ -23,7 +22,7 @@ pub enum StoredSeries<'a> {
     Unread,
 }
 
-/// The series at a place of [`HeadSeries::series`].
+/// The series at a place of [`HeadSeries`].
 pub struct HeadSamples<'a> {
     pub(super) found: Rc<Found<'a>>,
     pub(super) at: usize,
@@ -66,6 +65,42 @@ impl<'a> Unpacked<'a> {
     }
 }
 
+/// A budget is told of so many samples at once, since it looks at the clock each time: decoding them takes some tens of microseconds.
+const SPEND_AT: u64 = 4096;
+
+/// Samples that a request reads.
+pub(super) struct Spending<'a> {
+    budget: &'a dyn Budget,
+    untold: u64,
+}
+
+impl<'a> Spending<'a> {
+    pub fn new(budget: &'a dyn Budget) -> Self {
+        Self { budget, untold: 0 }
+    }
+
+    /// Before so many more are read.
+    fn spend(&mut self, count: usize) -> Result<(), ReadError> {
+        self.untold += count as u64;
+        if self.untold < SPEND_AT { Ok(()) } else { self.tell() }
+    }
+
+    /// Errors when what has been read was too much.
+    pub fn tell(&mut self) -> Result<(), ReadError> {
+        match std::mem::take(&mut self.untold) {
+            0 => Ok(()),
+            count => self.budget.spend(count),
+        }
+    }
+}
+
+impl Drop for Spending<'_> {
+    fn drop(&mut self) {
+        // Nobody reads on, so there is nobody to stop.
+        let _ = self.tell();
+    }
+}
+
 /// Arrivals of several tables are sorted: a place, a timestamp and a value each, and half as much again for the sort.
 const ARRIVED_BYTES: usize = 36;
 
@@ -74,22 +109,22 @@ impl StoredSeries<'_> {
     pub(super) fn read(
         &self,
         plan: &MetricsPlan,
-        budget: &dyn Budget,
+        spending: &mut Spending<'_>,
         samples: &mut Samples,
         held: &mut Reservation<'_>,
     ) -> Result<(), SegmentError> {
         match self {
             Self::Head(HeadSamples { found, at }) => {
-                let (_, places) = &found.series.series[*at];
+                let Some((_, places)) = found.series.get(*at) else { return Ok(()) };
                 let count = found.series.count(places);
-                budget.spend(count as u64)?;
+                spending.spend(count)?;
                 let sorted = if places.len() > 1 { count * ARRIVED_BYTES } else { 0 };
                 held.settle((samples.memory_with(count) + sorted) as u64)?;
                 samples.reserve(count);
                 found.series.read(places, samples);
             }
             Self::Block(own) => {
-                budget.spend(own.group.group.count(own.at) as u64)?;
+                spending.spend(own.group.group.count(own.at))?;
                 own.read(plan.start_ms, plan.end_ms, samples, held)?;
             }
             Self::Unread => {}
@@ -111,7 +146,7 @@ impl BlockSamples<'_> {
         let Unpacked { group, held: of_group } = &*self.group;
         let count = group.count(self.at);
         of_group.borrow_mut().settle(group.memory_with(count) as u64)?;
-        held.settle((samples.memory_with(count) + allocation(count * size_of::<f64>())) as u64)?;
+        held.settle(samples.memory_with(count) as u64)?;
         let read = group.read(self.at, start, end, samples);
         let corrupt = |detail| StoreError::corrupt(self.block.path(), format!("samples of series {}: {detail}", self.id));
         read.map_err(corrupt)?;

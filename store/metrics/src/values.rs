@@ -31,12 +31,16 @@ pub(crate) fn encode(values: &[f64], out: &mut Vec<u8>) {
     }
 }
 
-/// Reads `count` values, which the caller has bounded.
-pub(crate) fn decode(cursor: &mut Cursor<'_>, count: usize) -> Result<Vec<f64>, String> {
+/// Appends `count` values, which the caller has bounded; some of them when it errors.
+pub(crate) fn decode(cursor: &mut Cursor<'_>, count: usize, values: &mut Vec<f64>) -> Result<(), String> {
     match cursor.byte()? {
-        CONSTANT => Ok(vec![f64::from_bits(u64::from_le_bytes(cursor.array()?)); count]),
-        mode @ (DELTA | DELTA_OF_DELTA) => decode_decimals(cursor, count, mode == DELTA_OF_DELTA),
-        XOR => decode_xor(cursor, count),
+        CONSTANT => {
+            let value = f64::from_bits(u64::from_le_bytes(cursor.array()?));
+            values.resize(values.len() + count, value);
+            Ok(())
+        }
+        mode @ (DELTA | DELTA_OF_DELTA) => decode_decimals(cursor, count, mode == DELTA_OF_DELTA, values),
+        XOR => decode_xor(cursor, count, values),
         mode => Err(format!("value encoding {mode} is unknown")),
     }
 }
@@ -118,7 +122,7 @@ fn varint_bytes(value: u64) -> usize {
     (64 - value.leading_zeros()).div_ceil(7).max(1) as usize
 }
 
-fn decode_decimals(cursor: &mut Cursor<'_>, count: usize, curved: bool) -> Result<Vec<f64>, String> {
+fn decode_decimals(cursor: &mut Cursor<'_>, count: usize, curved: bool, values: &mut Vec<f64>) -> Result<(), String> {
     let exponent = cursor.byte()?;
     let power = *POWERS.get(exponent as usize).ok_or_else(|| format!("exponent {exponent} is unknown"))?;
     let exceptions = cursor.count(9)?;
@@ -129,17 +133,33 @@ fn decode_decimals(cursor: &mut Cursor<'_>, count: usize, curved: bool) -> Resul
         patches.push((at as usize, f64::from_bits(u64::from_le_bytes(cursor.array()?))));
         next = at + 1;
     }
-    let mut values = Vec::with_capacity(count.min(cursor.left()));
-    let (mut integer, mut delta) = (0_i64, 0_i64);
-    for i in 0..count {
-        let read = cursor.zigzag()?;
-        // The first number is absolute, and with curvature the second is a plain delta: both follow from zeros.
-        delta = if curved && i > 1 { delta.wrapping_add(read) } else { read };
-        integer = integer.wrapping_add(delta);
-        values.push(integer as f64 / power);
+    let first = values.len();
+    values.reserve(count.min(cursor.left()));
+    match (curved, exponent) {
+        (false, 0) => cursor.zigzags(count, deltas(|integer| values.push(integer as f64)))?,
+        (false, _) => cursor.zigzags(count, deltas(|integer| values.push(integer as f64 / power)))?,
+        (true, _) => {
+            let mut take = deltas(|integer| values.push(integer as f64 / power));
+            let (mut i, mut delta) = (0, 0_i64);
+            // The first number is absolute, and the second a plain delta: both follow from zeros.
+            cursor.zigzags(count, |read| {
+                delta = if i > 1 { delta.wrapping_add(read) } else { read };
+                i += 1;
+                take(delta);
+            })?;
+        }
     }
-    patches.into_iter().for_each(|(at, value)| values[at] = value);
-    Ok(values)
+    patches.into_iter().for_each(|(at, value)| values[first + at] = value);
+    Ok(())
+}
+
+/// Gives the integers that follow from differences; the first is absolute.
+fn deltas(mut take: impl FnMut(i64)) -> impl FnMut(i64) {
+    let mut integer = 0_i64;
+    move |delta| {
+        integer = integer.wrapping_add(delta);
+        take(integer);
+    }
 }
 
 /// XOR with the predecessor, as eight planes of bytes, most significant first: equal high bytes become runs of zeros.
@@ -152,16 +172,15 @@ fn encode_xor(values: &[f64], out: &mut Vec<u8>) {
     }
 }
 
-fn decode_xor(cursor: &mut Cursor<'_>, count: usize) -> Result<Vec<f64>, String> {
+fn decode_xor(cursor: &mut Cursor<'_>, count: usize, values: &mut Vec<f64>) -> Result<(), String> {
     let planes = cursor.take(count.checked_mul(8).ok_or("too many values")?)?;
     let mut before = 0_u64;
-    Ok((0..count)
-        .map(|i| {
-            let bits = (0..8).fold(0_u64, |bits, plane| bits << 8 | u64::from(planes[plane * count + i]));
-            before ^= bits;
-            f64::from_bits(before)
-        })
-        .collect())
+    values.extend((0..count).map(|i| {
+        let bits = (0..8).fold(0_u64, |bits, plane| bits << 8 | u64::from(planes[plane * count + i]));
+        before ^= bits;
+        f64::from_bits(before)
+    }));
+    Ok(())
 }
 
 #[cfg(test)]
@@ -175,7 +194,9 @@ mod tests {
         encode(values, &mut out);
         let mut cursor = Cursor::new(&out);
         let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-        assert_eq!(bits(&decode(&mut cursor, values.len()).unwrap()), bits(values));
+        let mut read = vec![7.0];
+        decode(&mut cursor, values.len(), &mut read).unwrap();
+        assert_eq!(bits(&read[1..]), bits(values));
         assert_eq!(cursor.end(), Ok(()));
         out.len()
     }
@@ -237,7 +258,7 @@ mod tests {
 
         #[test]
         fn hostile_bytes_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..100), count in 0_usize..1000) {
-            let _ = decode(&mut Cursor::new(&bytes), count);
+            let _ = decode(&mut Cursor::new(&bytes), count, &mut Vec::new());
         }
     }
 }

@@ -6,7 +6,7 @@
 //! - [`logs`]: Loki's push, protobuf and snappy with structured metadata; `otlp-logs`: the same lines by OTLP, with ids as attributes, and
 //!   without attributes.
 //! - [`spans`]: OTLP in protobuf over HTTP.
-//! - [`scrape`]: ten text targets, a real Prometheus beside weir.
+//! - [`scrape`]: ten text targets, a real Prometheus and VictoriaMetrics beside weir; [`queries`]: what all of them are asked then.
 //! - [`fill`]: what logs and spans share: prepared bodies, sent until all of them are searchable, then sealed and compacted.
 //! - [`table`]: figures beside their goals.
 //!
@@ -17,6 +17,8 @@
 
 mod fill;
 mod logs;
+mod queries;
+
 mod scrape;
 mod spans;
 mod table;

@@ -111,7 +111,7 @@ pub(super) async fn measure(url: String, source: String, writer: Writer) {
 
 /// The stream that a container writes its line of this number to: each has a partition, and an order, of its own.
 pub(super) fn stream_of(number: usize) -> &'static str {
-    if number % 5 == 0 { "stderr" } else { "stdout" }
+    if number.is_multiple_of(5) { "stderr" } else { "stdout" }
 }
 
 /// A container's log: a line counts as acknowledged once it is in the file, whatever weir is doing. Rotates often.

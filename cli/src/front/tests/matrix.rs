@@ -45,7 +45,12 @@ impl Answer {
 async fn ask(router: &axum::Router, route: &Declared, caller: &Caller, tenant: &str) -> Answer {
     let selector = "%7Bapp%3D~%22.%2B%22%7D";
     let path = route.path.replace("{name}", "app").replace("{id}", TRACE).replace("{tag}", "service.name");
-    let path = path.replace("{tenant}", OWN).replace("{namespace}", "n").replace("{group}", "g").replace("{index}", "i");
+    let path = path
+        .replace("{tenant}", OWN)
+        .replace("{namespace}", "n")
+        .replace("{group}", "g")
+        .replace("{*group}", "g")
+        .replace("{index}", "i");
     let path = path.replace("{service}", &format!("{OWN}-service"));
     assert!(!path.contains('{'), "{path}: the matrix knows no value for this parameter");
     let parameters =
@@ -117,9 +122,14 @@ fn check_shape(path: &str, answer: &Answer) {
     let json: Value = serde_json::from_str(&answer.body).unwrap_or_default();
     let said = match path {
         _ if path.starts_with("/opentelemetry.") => answer.headers["grpc-message"].to_str().unwrap(),
-        _ if path.starts_with("/v1/") || path.starts_with("/otlp/") => {
+        _ if ["/v1/", "/otlp/", "/api/v1/otlp/"].iter().any(|root| path.starts_with(root)) => {
             assert!(json["code"] == 16 || json["code"] == 7, "{path}: {}", answer.body);
             json["message"].as_str().unwrap()
+        }
+        _ if matches!(path, "/write" | "/query" | "/api/v2/write") || path.starts_with("/influx/") => {
+            let code = if answer.meant() == 401 { "unauthorized" } else { "forbidden" };
+            assert!(json["code"] == code && json["message"] == json["error"], "{path}: {}", answer.body);
+            json["error"].as_str().unwrap()
         }
         _ if path.starts_with("/jaeger/") => {
             assert_eq!(json["errors"][0]["code"], answer.status.as_u16(), "{path}: {}", answer.body);

@@ -2,14 +2,16 @@
 
 use super::super::attributes::RawList;
 use super::super::message::messages;
+use super::exponential::Dense;
 use crate::admission::Admission;
-use crate::proto::{Fields, ProtoError};
+use crate::proto::{Fields, ProtoError, signed};
 use crate::push_error::PushError;
 
 /// OTLP's temporality of values that begin anew with each export.
 const DELTA: u64 = 1;
 const NUMBER: &str = "a number's point";
 const HISTOGRAM: &str = "a histogram's point";
+const EXPONENTIAL: &str = "an exponential histogram's point";
 const SUMMARY: &str = "a summary's point";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +65,7 @@ impl<'a> RawMetric<'a> {
             }
             (metric.of_type, metric.data) = (Some(of_type), field.bytes()?);
         }
-        if matches!(metric.of_type, Some(Type::Sum | Type::Histogram)) {
+        if matches!(metric.of_type, Some(Type::Sum | Type::Histogram | Type::ExponentialHistogram)) {
             for field in Fields::new(metric.data, "a metric's data") {
                 match field? {
                     (2, field) => metric.is_delta = field.varint()? == DELTA,
@@ -110,6 +112,8 @@ fn count_of(message: &[u8], name: &'static str, wanted: u32) -> Result<usize, Pr
 #[derive(Default)]
 pub(super) struct RawPoint<'a> {
     pub attributes: RawList<'a>,
+    /// Unix nanoseconds, 0 where it does not say.
+    pub start: u64,
     pub time: u64,
     pub flags: u64,
     /// Of a gauge or a sum.
@@ -120,6 +124,14 @@ pub(super) struct RawPoint<'a> {
     pub bounds: Vec<f64>,
     /// With their values.
     pub quantiles: Vec<(f64, f64)>,
+    /// As messages.
+    pub exemplars: Vec<&'a [u8]>,
+    /// Of an exponential histogram.
+    pub scale: i32,
+    pub zero_count: u64,
+    pub zero_threshold: f64,
+    pub positive: Dense,
+    pub negative: Dense,
 }
 
 impl<'a> RawPoint<'a> {
@@ -129,14 +141,19 @@ impl<'a> RawPoint<'a> {
             Type::Gauge | Type::Sum => self.read_number(message, labels_max, admission),
             Type::Histogram => self.read_histogram(message, labels_max, admission),
             Type::Summary => self.read_summary(message, labels_max, admission),
-            // Not taken, whatever it says.
-            Type::ExponentialHistogram => Ok(()),
+            Type::ExponentialHistogram => self.read_exponential(message, labels_max, admission),
         }
     }
 
     fn clear(&mut self) {
         self.attributes.clear();
-        (self.time, self.flags, self.value, self.count, self.sum) = (0, 0, None, 0, None);
+        (self.start, self.time, self.flags, self.value, self.count, self.sum) = (0, 0, 0, None, 0, None);
+        (self.scale, self.zero_count, self.zero_threshold) = (0, 0, 0.0);
+        for side in [&mut self.positive, &mut self.negative] {
+            side.offset = 0;
+            side.counts.clear();
+        }
+        self.exemplars.clear();
         self.buckets.clear();
         self.bounds.clear();
         self.quantiles.clear();
@@ -145,8 +162,10 @@ impl<'a> RawPoint<'a> {
     fn read_number(&mut self, message: &'a [u8], labels_max: usize, admission: &Admission) -> Result<(), PushError> {
         for field in Fields::new(message, NUMBER) {
             match field? {
+                (2, field) => self.start = field.fixed64()?,
                 (3, field) => self.time = field.fixed64()?,
                 (4, field) => self.value = Some(f64::from_bits(field.fixed64()?)),
+                (5, field) => self.exemplars.push(field.bytes()?),
                 (6, field) => self.value = Some(field.fixed64()? as i64 as f64),
                 (7, field) => self.attributes.push(field, labels_max, admission)?,
                 (8, field) => self.flags = field.varint()?,
@@ -159,13 +178,36 @@ impl<'a> RawPoint<'a> {
     fn read_histogram(&mut self, message: &'a [u8], labels_max: usize, admission: &Admission) -> Result<(), PushError> {
         for field in Fields::new(message, HISTOGRAM) {
             match field? {
+                (2, field) => self.start = field.fixed64()?,
                 (3, field) => self.time = field.fixed64()?,
                 (4, field) => self.count = field.fixed64()?,
                 (5, field) => self.sum = Some(f64::from_bits(field.fixed64()?)),
                 (6, field) => field.each_fixed64(|count| self.buckets.push(count))?,
                 (7, field) => field.each_fixed64(|bound| self.bounds.push(f64::from_bits(bound)))?,
+                (8, field) => self.exemplars.push(field.bytes()?),
                 (9, field) => self.attributes.push(field, labels_max, admission)?,
                 (10, field) => self.flags = field.varint()?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn read_exponential(&mut self, message: &'a [u8], labels_max: usize, admission: &Admission) -> Result<(), PushError> {
+        for field in Fields::new(message, EXPONENTIAL) {
+            match field? {
+                (1, field) => self.attributes.push(field, labels_max, admission)?,
+                (2, field) => self.start = field.fixed64()?,
+                (3, field) => self.time = field.fixed64()?,
+                (4, field) => self.count = field.fixed64()?,
+                (5, field) => self.sum = Some(f64::from_bits(field.fixed64()?)),
+                (6, field) => self.scale = signed(field.varint()?) as i32,
+                (7, field) => self.zero_count = field.fixed64()?,
+                (8, field) => read_buckets(&mut self.positive, field.bytes()?, admission)?,
+                (9, field) => read_buckets(&mut self.negative, field.bytes()?, admission)?,
+                (10, field) => self.flags = field.varint()?,
+                (11, field) => self.exemplars.push(field.bytes()?),
+                (14, field) => self.zero_threshold = f64::from_bits(field.fixed64()?),
                 _ => {}
             }
         }
@@ -175,6 +217,7 @@ impl<'a> RawPoint<'a> {
     fn read_summary(&mut self, message: &'a [u8], labels_max: usize, admission: &Admission) -> Result<(), PushError> {
         for field in Fields::new(message, SUMMARY) {
             match field? {
+                (2, field) => self.start = field.fixed64()?,
                 (3, field) => self.time = field.fixed64()?,
                 (4, field) => self.count = field.fixed64()?,
                 (5, field) => self.sum = Some(f64::from_bits(field.fixed64()?)),
@@ -186,6 +229,19 @@ impl<'a> RawPoint<'a> {
         }
         Ok(())
     }
+}
+
+fn read_buckets(side: &mut Dense, message: &[u8], admission: &Admission) -> Result<(), PushError> {
+    // A count is a byte at least, and eight bytes here and in the histogram that it becomes.
+    admission.charge(16 * message.len())?;
+    for field in Fields::new(message, "buckets") {
+        match field? {
+            (1, field) => side.offset = signed(field.varint()?) as i32,
+            (2, field) => field.each_varint(|count| side.counts.push(count))?,
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn read_quantile(message: &[u8]) -> Result<(f64, f64), ProtoError> {

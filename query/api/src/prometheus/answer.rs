@@ -5,10 +5,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
 use weir_budget::RequestBudget;
-use weir_model::label::Labels;
 use weir_model::select::{Coverage, ReadError};
-use weir_promql::{Output, Points, QueryError};
+use weir_promql::{Output, QueryError};
 
+use super::series::{write_matrix, write_vector};
 use crate::error::with_retry;
 use crate::reply::{Reply, Text};
 
@@ -183,40 +183,9 @@ pub(super) fn write_output(out: &mut Text<'_>, output: &Output, at_ms: i64) -> R
         Output::String(text) => {
             out.raw(&format!("{{\"resultType\":\"string\",\"result\":[{},{}]", timestamp(at_ms), json!(text)))
         }
-        Output::Vector(samples) => {
-            out.raw("{\"resultType\":\"vector\",\"result\":[")?;
-            for (i, one) in samples.iter().enumerate() {
-                out.raw(if i == 0 { "" } else { "," })?;
-                metric(out, &one.labels)?;
-                out.raw(&format!(",\"value\":[{},\"{}\"]}}", timestamp(at_ms), sample(one.value)))?;
-            }
-            out.raw("]")
-        }
-        Output::Matrix(rows) => {
-            out.raw("{\"resultType\":\"matrix\",\"result\":[")?;
-            for (i, row) in rows.iter().enumerate() {
-                out.raw(if i == 0 { "" } else { "," })?;
-                write_points(out, row)?;
-            }
-            out.raw("]")
-        }
+        Output::Vector(samples) => write_vector(out, samples, at_ms),
+        Output::Matrix(rows) => write_matrix(out, rows),
     }
-}
-
-fn write_points(out: &mut Text<'_>, row: &Points) -> Result<(), ReadError> {
-    metric(out, &row.labels)?;
-    out.raw(",\"values\":[")?;
-    for (i, (at, value)) in row.points.iter().enumerate() {
-        let comma = if i == 0 { "" } else { "," };
-        out.raw(&format!("{comma}[{},\"{}\"]", timestamp(*at), sample(*value)))?;
-    }
-    out.raw("]}")
-}
-
-/// `{"metric":{…}`, left open.
-fn metric(out: &mut Text<'_>, labels: &Labels) -> Result<(), ReadError> {
-    out.raw("{\"metric\":")?;
-    out.json(labels)
 }
 
 /// Seconds, with three decimals unless they are all zero.

@@ -1,6 +1,6 @@
 //! Prometheus' HTTP API, `/api/v1/*`: what Grafana's Prometheus data source, promtool and Alertmanager's links ask.
 //!
-//! One file a group of routes; `params` reads what was sent, `answer` writes Prometheus' envelope.
+//! One file a group of routes; `params` reads what was sent, `answer` writes Prometheus' envelope, `series` what has many rows.
 
 mod answer;
 pub(crate) mod cardinality;
@@ -12,6 +12,7 @@ mod notifications;
 mod params;
 mod query;
 mod rules;
+mod series;
 mod status;
 pub mod targets;
 mod tree;

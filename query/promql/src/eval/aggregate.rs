@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use weir_model::label::{Labels, NAME};
 use weir_model::select::label_bytes;
 
+use super::group_keys::GroupKeys;
 use super::{ABSENT, Eval, Row, StepRange, Value, is_absent};
 use crate::ast::{Aggregate, AggregateOp};
 use crate::error::QueryError;
@@ -15,7 +16,7 @@ use crate::functions::sums::{Mean, Sum};
 /// The groups that have been seen.
 pub(super) struct Groups<'a> {
     aggregate: &'a Aggregate,
-    ids: HashMap<Labels, usize>,
+    keys: GroupKeys,
     /// Labels of each group.
     labels: Vec<Labels>,
     /// Whether each group's name goes: when any of its rows' does.
@@ -24,22 +25,19 @@ pub(super) struct Groups<'a> {
 
 impl<'a> Groups<'a> {
     pub(super) fn new(aggregate: &'a Aggregate) -> Self {
-        Self { aggregate, ids: HashMap::new(), labels: Vec::new(), drop_name: Vec::new() }
+        Self { aggregate, keys: GroupKeys::default(), labels: Vec::new(), drop_name: Vec::new() }
     }
 
     /// The number of a row's group: the next one when it is the first of its group.
     fn of(&mut self, row: &Row) -> usize {
-        let named = |name: &str| self.aggregate.grouping.iter().any(|own| own == name);
-        let key = match self.aggregate.without {
-            false if self.aggregate.grouping.is_empty() => Labels::EMPTY,
-            false => row.labels.without(|name| !named(name)),
-            true => row.labels.without(|name| name == NAME || named(name)),
-        };
-        let id = *self.ids.entry(key).or_insert_with_key(|key| {
-            self.labels.push(key.clone());
+        let Aggregate { grouping, without, .. } = self.aggregate;
+        let named = |name: &str| grouping.iter().any(|own| own == name);
+        let keeps = |name: &str| if *without { name != NAME && !named(name) } else { named(name) };
+        let id = self.keys.number(&row.labels, keeps);
+        if id == self.labels.len() {
+            self.labels.push(row.labels.without(|name| !keeps(name)));
             self.drop_name.push(false);
-            self.labels.len() - 1
-        });
+        }
         self.drop_name[id] |= row.drop_name;
         id
     }

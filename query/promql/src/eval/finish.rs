@@ -1,6 +1,7 @@
 //! From rows to the answer: names dropped, rows of one series joined, duplicates refused, series sorted.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use weir_model::label::{Labels, NAME};
 
@@ -52,7 +53,8 @@ pub(crate) fn is_metadata(name: &str) -> bool {
 
 /// Joins rows of the same labels as long as no step has both.
 pub(crate) fn join(rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
-    let mut at: HashMap<Labels, usize> = HashMap::with_capacity(rows.len());
+    let mut at: HashMap<Labels, usize, BuildHasherDefault<OwnHash>> =
+        HashMap::with_capacity_and_hasher(rows.len(), BuildHasherDefault::default());
     let mut joined: Vec<Row> = Vec::with_capacity(rows.len());
     for row in rows {
         let Some(own) = at.get(&row.labels) else {
@@ -70,6 +72,24 @@ pub(crate) fn join(rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
         }
     }
     Ok(joined)
+}
+
+/// Label sets bring a hash along.
+#[derive(Default)]
+struct OwnHash(u64);
+
+impl Hasher for OwnHash {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 pub(super) fn output(value: Value, step_range: StepRange, instant: bool) -> Result<Output, QueryError> {

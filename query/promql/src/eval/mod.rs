@@ -10,6 +10,7 @@ mod binary;
 mod binary_set;
 mod duration;
 mod finish;
+mod group_keys;
 mod pick;
 mod scalar_op;
 mod select;

@@ -1,5 +1,7 @@
 //! Aggregations that pick series instead of combining them: `topk bottomk limitk limit_ratio`.
 
+use std::cmp::Ordering;
+
 use super::aggregate::Groups;
 use super::finish::go_float;
 use super::{ABSENT, Eval, Row, is_absent};
@@ -18,23 +20,21 @@ impl Eval<'_> {
         let op = aggregate.op;
         let members = Groups::new(aggregate).members(&rows);
         self.tally.take((rows.len() as u64).saturating_mul(params.len() as u64))?;
-        let mut kept = vec![vec![false; params.len()]; rows.len()];
+        let mut kept = vec![false; rows.len() * params.len()];
         let mut order = Vec::new();
         for (step, param) in params.iter().enumerate() {
             let param = self.check_param(op, *param, span)?;
             for members in &members {
                 let mut present: Vec<usize> = members.iter().copied().filter(|row| !is_absent(rows[*row].values[step])).collect();
                 let value = |row: &usize| rows[*row].values[step];
+                let count = if param < 1.0 { 0 } else { param as usize };
                 match op {
-                    AggregateOp::Topk => present.sort_by(|a, b| by_value(value(a), value(b), true)),
-                    AggregateOp::Bottomk => present.sort_by(|a, b| by_value(value(a), value(b), false)),
+                    AggregateOp::Topk => first(&mut present, count, |a, b| by_value(value(a), value(b), true)),
+                    AggregateOp::Bottomk => first(&mut present, count, |a, b| by_value(value(a), value(b), false)),
                     AggregateOp::LimitRatio => present.retain(|row| in_ratio(&rows[*row], param)),
-                    _ => {}
+                    _ => present.truncate(count),
                 }
-                if op != AggregateOp::LimitRatio {
-                    present.truncate(if param < 1.0 { 0 } else { param as usize });
-                }
-                present.iter().for_each(|row| kept[*row][step] = true);
+                present.iter().for_each(|row| kept[*row * params.len() + step] = true);
                 if self.instant {
                     order.extend(present);
                 }
@@ -66,6 +66,16 @@ impl Eval<'_> {
     }
 }
 
+/// Leaves the first `count` rows of an order, of rows with the same place in it those before; `rows` ascend.
+fn first(rows: &mut Vec<usize>, count: usize, order: impl Fn(&usize, &usize) -> Ordering) {
+    let whole = |a: &usize, b: &usize| order(a, b).then(a.cmp(b));
+    if count < rows.len() {
+        rows.select_nth_unstable_by(count, whole);
+        rows.truncate(count);
+    }
+    rows.sort_unstable_by(whole);
+}
+
 /// Whether a series is among `ratio` of all; −0.3 takes exactly those that 0.7 leaves.
 fn in_ratio(row: &Row, ratio: f64) -> bool {
     let position = row.labels.stable_hash() as f64 / u64::MAX as f64;
@@ -73,9 +83,10 @@ fn in_ratio(row: &Row, ratio: f64) -> bool {
 }
 
 /// The rows with what was not kept gone; in `order` of their numbers when one is given.
-fn keep(rows: Vec<Row>, kept: &[Vec<bool>], order: Option<Vec<usize>>) -> Vec<Row> {
+fn keep(rows: Vec<Row>, kept: &[bool], order: Option<Vec<usize>>) -> Vec<Row> {
     let mut rows: Vec<Option<Row>> = rows.into_iter().map(Some).collect();
-    for (row, kept) in rows.iter_mut().flatten().zip(kept) {
+    let steps = kept.len() / rows.len().max(1);
+    for (row, kept) in rows.iter_mut().flatten().zip(kept.chunks(steps.max(1))) {
         for (value, kept) in row.values.iter_mut().zip(kept) {
             if !kept {
                 *value = ABSENT;

@@ -58,6 +58,10 @@ fn extrapolated(window: &Window<'_>, reading: Reading) -> Option<f64> {
 
 /// What was lost to counter resets.
 fn resets_sum(values: &[f64]) -> f64 {
+    // Most windows have none, and many pairs are compared at once when none is looked at.
+    if !values.iter().zip(&values[1..]).fold(false, |any, (before, after)| any | (after < before)) {
+        return 0.0;
+    }
     values.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).sum()
 }
 
