@@ -1,5 +1,10 @@
 //! The series of the target that both scrape.
 
+/// A series' value at each of its samples, where it has one.
+type Sampled = Box<dyn Fn(i64) -> Option<f64>>;
+/// As it is written, and its values.
+type Series = (String, Sampled);
+
 /// Between two samples of a series.
 pub(super) const INTERVAL_MS: i64 = 15_000;
 /// Samples of a series.
@@ -8,7 +13,7 @@ pub(super) const SAMPLES: i64 = 60;
 /// What the target answers: every series with all of its samples, and their metadata.
 pub(super) fn exposition(first_ms: i64) -> String {
     let mut text = String::new();
-    let mut family = |name: &str, kind: &str, series: Vec<(String, Box<dyn Fn(i64) -> Option<f64>>)>| {
+    let mut family = |name: &str, kind: &str, series: Vec<Series>| {
         text.push_str(&format!("# HELP {name} What {name} is.\n# TYPE {name} {kind}\n"));
         for (series, value) in series {
             for i in 0..SAMPLES {
@@ -19,8 +24,7 @@ pub(super) fn exposition(first_ms: i64) -> String {
             }
         }
     };
-    type Series = Vec<(String, Box<dyn Fn(i64) -> Option<f64>>)>;
-    let mut requests: Series = Vec::new();
+    let mut requests: Vec<Series> = Vec::new();
     for (n, method) in (1_i64..).zip(["GET", "POST"]) {
         for (m, code) in (1_i64..).zip(["200", "404", "500"]) {
             for (k, path) in (1_i64..).zip(["/", "/cart"]) {
@@ -33,7 +37,7 @@ pub(super) fn exposition(first_ms: i64) -> String {
         }
     }
     family("requests_total", "counter", requests);
-    let gauge = |room: &str, value: Box<dyn Fn(i64) -> Option<f64>>| (format!("temperature{{room=\"{room}\"}}"), value);
+    let gauge = |room: &str, value: Sampled| (format!("temperature{{room=\"{room}\"}}"), value);
     family(
         "temperature",
         "gauge",
@@ -46,7 +50,7 @@ pub(super) fn exposition(first_ms: i64) -> String {
             gauge("left", Box::new(|i| (i < 20).then_some(i as f64))),
         ],
     );
-    let mut latencies: Series = Vec::new();
+    let mut latencies: Vec<Series> = Vec::new();
     for (n, service) in (1_i64..).zip(["front", "back"]) {
         for (m, le) in (1_i64..).zip(["0.1", "0.5", "1", "+Inf"]) {
             latencies.push((
@@ -59,10 +63,7 @@ pub(super) fn exposition(first_ms: i64) -> String {
     }
     family("latency_seconds", "histogram", latencies);
     let owner = |room: &str, owner: &str| {
-        (
-            format!("owner_info{{room=\"{room}\",owner=\"{owner}\"}}"),
-            Box::new(|_: i64| Some(1.0)) as Box<dyn Fn(i64) -> Option<f64>>,
-        )
+        (format!("owner_info{{room=\"{room}\",owner=\"{owner}\"}}"), Box::new(|_: i64| Some(1.0)) as Sampled)
     };
     family("owner_info", "gauge", vec![owner("hall", "ann"), owner("cellar", "bob"), owner("oven", "ann")]);
     text
