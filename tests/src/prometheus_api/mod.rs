@@ -85,9 +85,8 @@ async fn start(folder: &Path, name: &str, config: &str) -> (Process, String) {
 fn normalised(call: &str, answer: &Value) -> Value {
     let mut data = answer["data"].clone();
     let is_ordered = call.starts_with("query?query=sort");
-    if let Some(result) = data["result"].as_array_mut().filter(|_| !is_ordered && answer["data"]["resultType"] != "scalar")
-        && answer["data"]["resultType"] != "string"
-    {
+    let is_list = ["vector", "matrix"].iter().any(|kind| answer["data"]["resultType"] == **kind);
+    if let Some(result) = data.get_mut("result").and_then(Value::as_array_mut).filter(|_| is_list && !is_ordered) {
         result.sort_by_key(|row| row["metric"].to_string());
     }
     if let Some(items) = data.as_array_mut() {
