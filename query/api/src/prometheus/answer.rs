@@ -95,6 +95,10 @@ impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
         match error {
             QueryError::Parse(error) => Self::bad_data(format!("invalid parameter \"query\": {error}")),
+            // Known before anything is evaluated.
+            QueryError::Execution(message) if message.starts_with("invalid expression type") => {
+                Self::bad_data(format!("invalid parameter \"query\": {message}"))
+            }
             QueryError::Execution(message) => Self { status: StatusCode::UNPROCESSABLE_ENTITY, kind: "execution", message },
             QueryError::Read(error) => error.into(),
         }
