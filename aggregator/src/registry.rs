@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -11,6 +12,9 @@ use weir_heads::AdminResult;
 use crate::AggregatorError;
 use crate::error::Refusals;
 use crate::machine::{Committed, OwnerCommand, Reply};
+
+/// Opening takes some requests to the object store.
+const OPEN_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The partitions of all topics that are this process's, and where the open ones take commands.
 #[derive(Clone, Default)]
@@ -62,6 +66,22 @@ impl OwnerRegistry {
 
     pub fn commands(&self, place: &TopicPartition) -> Option<mpsc::Sender<OwnerCommand>> {
         self.0.lock().owners.get(place).cloned().flatten()
+    }
+
+    /// Waits until so many of the partitions that are meant are ours and open, and all that are ours are open; no longer than `within`.
+    pub async fn wait_open(&self, is_meant: impl Fn(&TopicPartition) -> bool, count: usize, within: Duration) {
+        let is_open = || {
+            let registry = self.0.lock();
+            let mut meant = registry.owners.iter().filter(|(place, _)| is_meant(place)).map(|(_, owner)| owner);
+            meant.clone().count() >= count && meant.all(Option::is_some)
+        };
+        let opening = async {
+            while !is_open() {
+                tokio::time::sleep(OPEN_POLL_INTERVAL).await;
+            }
+        };
+        // What is not open then is named by the command that follows.
+        let _late = tokio::time::timeout(within, opening).await;
     }
 
     /// Commands every owner, and adds up what they did. Errors with every refusal, and every partition that is not open.

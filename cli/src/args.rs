@@ -222,11 +222,14 @@ pub(crate) enum CheckTarget {
         #[arg(long, env = "WEIR_CHECK_CONNECT")]
         connect: bool,
     },
-    /// Check a Prometheus rule file
+    /// Check a rule file, Prometheus' or Loki's
     #[command(after_help = examples::CHECK_RULES)]
     Rules {
         /// The file
         file: PathBuf,
+        /// Its expressions are LogQL
+        #[arg(long)]
+        logql: bool,
     },
     /// Explain whether somebody may: which policies allow it, and what of it they would see
     ///

@@ -10,6 +10,7 @@ use weir_blocks::manifest::{probe, random_nonces};
 use weir_bus::BusMetrics;
 use weir_bus::kafka::{Finding, KafkaLog};
 use weir_model::wire::Kind;
+use weir_rules::RuleLanguage;
 
 use crate::args::CheckTarget;
 use crate::config::{BusKind, Config, DOCUMENTED};
@@ -32,7 +33,7 @@ pub(crate) fn check(target: &CheckTarget) -> Result<(), Failure> {
             stdout::line(&format!("{}: fine", file.display()))?;
             if *connect { check_connections(&plan.config) } else { Ok(()) }
         }
-        CheckTarget::Rules { file } => check_rules(file),
+        CheckTarget::Rules { file, logql } => check_rules(file, *logql),
         CheckTarget::Access(arguments) => access::check(arguments),
     }
 }
@@ -85,10 +86,11 @@ async fn within<T>(patience: Duration, tried: impl Future<Output = Result<T, Str
     tokio::time::timeout(patience, tried).await.unwrap_or_else(|_| Err(format!("no answer within {} s", patience.as_secs())))
 }
 
-fn check_rules(file: &Path) -> Result<(), Failure> {
+fn check_rules(file: &Path, is_logql: bool) -> Result<(), Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure::input(plain::error(&format!("{}: {error}", file.display())));
     let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
-    let summary = weir_rules::check_rules(&text).map_err(|error| wrong(&error))?;
+    let language = if is_logql { RuleLanguage::LogQl } else { RuleLanguage::PromQl };
+    let summary = weir_rules::check_rules(&text, language).map_err(|error| wrong(&error))?;
     let (groups, alerting) = (count(summary.groups as u64, "group"), count(summary.alerting as u64, "alerting rule"));
     let recording = count(summary.recording as u64, "recording rule");
     stdout::line(&format!("{}: {groups}, {alerting}, {recording}", file.display()))

@@ -124,8 +124,10 @@ fn containers(view: Option<&View>) -> String {
 
 /// Where rules come from.
 fn rule_files(config: &RulesConfig) -> Vec<String> {
-    let files = (!config.files.is_empty()).then(|| count(config.files.len() as u64, "file"));
-    files.into_iter().chain((!config.directory.is_empty()).then(|| config.directory.clone())).collect()
+    let number = (config.files.len() + config.logql_files.len()) as u64;
+    let files = (number > 0).then(|| count(number, "file"));
+    let directories = [&config.directory, &config.logql_directory].into_iter().filter(|directory| !directory.is_empty());
+    files.into_iter().chain(directories.cloned()).collect()
 }
 
 #[cfg(test)]

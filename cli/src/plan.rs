@@ -137,8 +137,8 @@ mod tests {
             }
         };
         check("[rules]\nfiles = [\"DIR/away.yml\"]", &["rules.files", "away.yml", "No such file"]);
-        check("[rules]\nfiles = [\"DIR/bad.yml\"]", &["rules.files", "bad.yml", "parse error"]);
-        check("[rules]\nfiles = [\"DIR/typed.yml\"]", &["rules.files", "typed.yml"]);
+        check("[rules]\nfiles = [\"DIR/bad.yml\"]", &["rules: ", "bad.yml", "parse error"]);
+        check("[rules]\nfiles = [\"DIR/typed.yml\"]", &["rules: ", "typed.yml"]);
         check("[rules]\nalertmanagers = [\"ftp://a\"]", &["rules.alertmanagers"]);
         check("[tls]\ncert_file = \"DIR/away.pem\"", &["tls.key_file is missing"]);
         check("[tls]\ncert_file = \"DIR/away.pem\"\nkey_file = \"DIR/good.yml\"", &["tls: ", "away.pem", "No such file"]);

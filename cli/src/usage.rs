@@ -17,7 +17,7 @@ use weir_collector::ship::Shipper;
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::{MetricBatch, MetricRow, Schema};
 use weir_model::time::{SECOND, UnixNanos};
-use weir_model::usage::{METRICS, STARTED, Usage};
+use weir_model::usage::{GAUGES, METRICS, STARTED, Usage};
 use weir_model::wire::{Mark, Section, SectionHeader};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -42,14 +42,23 @@ impl fmt::Debug for Exposed {
 
 impl Collector for Exposed {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let all: Vec<_> = self.0.all().into_iter().map(|(tenant, usage)| (tenant, usage.figures())).collect();
+        let counted = self.0.all();
+        let all: Vec<_> = counted.iter().map(|(tenant, usage)| (&**tenant, usage.figures())).collect();
         for (name, help) in METRICS {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             for (tenant, figures) in &all {
                 for figure in figures.iter().filter(|figure| figure.name == name) {
-                    let mut labels = vec![("tenant", &**tenant)];
+                    let mut labels = vec![("tenant", *tenant)];
                     labels.extend((!figure.signal.is_empty()).then_some(("signal", figure.signal)));
                     family.encode_family(&labels)?.encode_counter::<NoLabelSet, f64, u64>(&figure.value, None)?;
+                }
+            }
+        }
+        for (name, help) in GAUGES {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (tenant, usage) in &counted {
+                for figure in usage.gauges().filter(|figure| figure.name == name) {
+                    family.encode_family(&[("tenant", &**tenant)])?.encode_gauge(&figure.value)?;
                 }
             }
         }
@@ -117,8 +126,8 @@ impl Report {
     fn section(&self) -> Option<Section<MetricBatch>> {
         let (mut series, mut values) = (Vec::new(), Vec::new());
         for (tenant, usage) in self.shipper.usage().all() {
-            for figure in usage.figures() {
-                let name = format!("{}_total", figure.name);
+            let growing = usage.figures().into_iter().map(|figure| (format!("{}_total", figure.name), figure));
+            for (name, figure) in growing.chain(usage.gauges().map(|figure| (figure.name.to_owned(), figure))) {
                 let labels = [(NAME, &*name), ("tenant", &*tenant), ("signal", figure.signal)];
                 series.push(Labels::from_pairs(labels.into_iter().filter(|(_, value)| !value.is_empty())));
                 values.push(figure.value);
@@ -151,6 +160,7 @@ mod tests {
         let (usage, mut registry) = (Usage::default(), Registry::default());
         register(&usage, &mut registry);
         usage.ingested("shop", Kind::Spans, 2, 300);
+        usage.active("shop", Kind::Logs, [1, 2, 3].into_iter());
         usage.queried("bank", QueryCost { time: Duration::from_millis(500), records: 4, bytes: 0 });
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
@@ -158,13 +168,16 @@ mod tests {
             "# TYPE weir_usage_ingested_bytes counter",
             "weir_usage_ingested_bytes_total{tenant=\"shop\",signal=\"traces\"} 300.0",
             "weir_usage_ingested_records_total{tenant=\"shop\",signal=\"traces\"} 2.0",
+            "# TYPE weir_usage_active_streams gauge",
+            "weir_usage_active_streams{tenant=\"shop\"} 3.0",
             "weir_usage_queries_total{tenant=\"bank\"} 1.0",
             "weir_usage_query_seconds_total{tenant=\"bank\"} 0.5",
             "weir_usage_query_records_total{tenant=\"bank\"} 4.0",
         ] {
             assert!(text.lines().any(|own| own == line), "{line} is not in {text}");
         }
-        assert!(!text.contains("read_bytes_total{"), "what is zero is not there: {text}");
+        let zeros = ["read_bytes_total{", "active_series{"];
+        assert!(zeros.iter().all(|zero| !text.contains(zero)), "what is zero is not there: {text}");
     }
 
     #[tokio::test]
@@ -181,12 +194,14 @@ mod tests {
         let report = Report { shipper, clock: Arc::new(|| 5), tenant: config.collector.tenant.clone(), target };
         assert!(report.section().is_none(), "nothing is counted");
         report.shipper.usage().ingested("shop", Kind::Logs, 2, 300);
+        report.shipper.usage().active("shop", Kind::Metrics, [1, 2].into_iter());
         let section = report.section().unwrap();
         assert_eq!((&*section.header.tenant, &*section.header.source), ("platform", "usage:weir:a:9640"));
         let series: Vec<String> = section.batch.schema.series.iter().map(ToString::to_string).collect();
-        assert_eq!(series.len(), 2, "{series:?}");
+        assert_eq!(series.len(), 3, "{series:?}");
         assert!(series[0].contains("weir_usage_ingested_bytes_total") && series[0].contains("shop"), "{series:?}");
-        assert_eq!(section.batch.rows[0].values.to_vec(), [300.0, 2.0]);
+        assert!(series[2].contains("\"weir_usage_active_series\""), "{series:?}");
+        assert_eq!(section.batch.rows[0].values.to_vec(), [300.0, 2.0, 2.0]);
         // At the end it is told once more, and what is told is durable.
         let (shipper, ending) = (report.shipper.clone(), CancellationToken::new());
         ending.cancel();

@@ -30,7 +30,7 @@ use crate::scrape::registry::TargetRegistry;
 use crate::self_report::SelfReport;
 use crate::ship::{Lanes, Shipper};
 use crate::tail::{self, Configured, Discover, LogSpec, Root, SpecOf, Unseen};
-use crate::{elasticsearch, influx, loki_push, otlp, push_gateway, scrape};
+use crate::{elasticsearch, influx, loki_push, otlp, push_gateway, remote_write, scrape};
 
 /// What the collector is given.
 pub struct Deps<'a> {
@@ -150,12 +150,14 @@ impl Collector {
         Arc::clone(&self.targets) as _
     }
 
-    /// Loki's two inputs, Prometheus' for OTLP, Elasticsearch's bulk API, InfluxDB's writes and the Pushgateway's, for the main
-    /// listener.
+    /// Loki's two inputs, Prometheus' for OTLP, Elasticsearch's bulk API, InfluxDB's writes, the Pushgateway's and
+    /// Prometheus' remote write, for the main listener.
     pub fn push_router(&self) -> Routes {
         let loki = loki_push::router(self.push.clone()).merge(otlp::http::loki_router(self.push.clone()));
         let routes = loki.merge(elasticsearch::router(self.push.clone())).merge(influx::router(self.push.clone()));
-        routes.merge(otlp::http::prometheus_router(self.push.clone())).merge(push_gateway::router(self.push.clone()))
+        let routes =
+            routes.merge(otlp::http::prometheus_router(self.push.clone())).merge(push_gateway::router(self.push.clone()));
+        routes.merge(remote_write::router(self.push.clone()))
     }
 
     /// OTLP over HTTP: `/v1/{logs,metrics,traces}`.

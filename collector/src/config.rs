@@ -196,6 +196,8 @@ pub struct PushConfig {
     /// Bytes that all requests may hold in memory, bodies, what they are decompressed and decoded to; a request that does
     /// not fit is told to come again, one that never will is refused.
     pub inflight_max: ByteSize,
+    /// What is known of series that remote write names again and again, of all tenants together.
+    pub series_cache_max: ByteSize,
     /// A body of which nothing comes for so long is given up.
     #[serde(with = "duration")]
     pub body_idle_max: Duration,
@@ -222,6 +224,8 @@ impl Default for PushConfig {
             requests_max: 64,
             // Three of the largest requests at once, or hundreds of usual ones.
             inflight_max: ByteSize::mib(256),
+            // 400,000 series of ten labels.
+            series_cache_max: ByteSize::mib(256),
             // A mobile link's pause; 2 Mbit/s for the largest body.
             body_idle_max: Duration::from_secs(5),
             body_time_max: Duration::from_secs(60),

@@ -3,7 +3,8 @@
 //! - [`Collector`]: starts everything, hands out the push routes, drains.
 //! - [`ship`]: sections in, acknowledged records out. The only part that appends to the bus.
 //! - [`tail`]: log files. `node`: who runs here, and this node's samples; `deaths`: how they ended.
-//! - [`loki_push`], [`otlp`], [`elasticsearch`], [`influx`], [`push_gateway`]: what clients push; the answer is given after the acknowledgement.
+//! - [`loki_push`], [`otlp`], [`elasticsearch`], [`influx`], [`push_gateway`], [`remote_write`]: what clients push; the answer is given after
+//!   the acknowledgement.
 //! - [`scrape`]: Prometheus targets; [`exposition`]: what they answer.
 //! - `body`: bounded reading and decompression of what clients send; `admission`: bytes in memory, `json_size`: before they are.
 //! - `quota`: what each tenant may send; `shares`: what none of them can have for itself.
@@ -28,6 +29,7 @@ pub mod influx;
 pub mod loki_push;
 pub mod metrics;
 pub mod otlp;
+pub mod remote_write;
 pub mod scrape;
 pub mod severity;
 pub mod ship;

@@ -103,6 +103,12 @@ impl<'a> Fields<'a> {
         Self { rest: bytes, message }
     }
 
+    /// Bytes that are not read yet.
+    pub fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    #[inline]
     fn read(&mut self) -> Result<(u32, Field<'a>), ProtoError> {
         let key = self.varint()?;
         let number = u32::try_from(key >> 3).ok().filter(|number| *number > 0).ok_or(ProtoError::Number(self.message))?;
@@ -226,6 +232,14 @@ mod tests {
         assert_eq!(numbers(Value::Bytes(&[1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0])), Ok(vec![1, 2]));
         assert_eq!(numbers(Value::Bytes(&[1, 0, 0])), Err(ProtoError::Truncated("x")));
         assert_eq!(numbers(Value::Varint(1)), Err(wrong(0)));
+        let varints = |value| {
+            let mut numbers = Vec::new();
+            field(value).each_varint(|number| numbers.push(number)).map(|()| numbers)
+        };
+        assert_eq!(varints(Value::Varint(5)), Ok(vec![5]));
+        assert_eq!(varints(Value::Bytes(&[1, 0x96, 1])), Ok(vec![1, 150]));
+        assert_eq!(varints(Value::Bytes(&[1, 0x96])), Err(ProtoError::Truncated("x")));
+        assert_eq!(varints(Value::Fixed64(1)), Err(wrong(1)));
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::otlp::config::OtlpConfig;
 use crate::push_error::PushError;
 use crate::push_gateway::Groups;
 use crate::quota::{Quota, Quotas, RATE_LIMITED};
+use crate::remote_write::series::SeriesCache;
 use crate::shares::Shares;
 use crate::ship::{Shipped, Shipper};
 
@@ -39,6 +40,7 @@ pub struct PushService {
     pub(crate) otlp: Arc<OtlpState>,
     pub(crate) groups: Arc<Groups>,
     retention: Retention,
+    pub(crate) series: SeriesCache,
     quotas: Quotas,
     slots: Shares,
     inflight: Inflight,
@@ -69,9 +71,9 @@ impl PushService {
     pub fn new(shipper: Shipper, config: PushConfig, metrics: CollectorMetrics, clock: Clock) -> Self {
         let (slots, quotas) = (Shares::new(config.requests_max.max(1)), Quotas::none());
         let inflight = Inflight::new(config.inflight_max.to_usize(), metrics.inflight_bytes.clone());
-        let retention = Retention::default();
+        let (retention, series) = (Retention::default(), SeriesCache::new(config.series_cache_max.to_usize()));
         let (otlp, groups) = (Arc::default(), Arc::default());
-        Self { shipper, config: Arc::new(config), metrics, clock, otlp, groups, retention, quotas, slots, inflight }
+        Self { shipper, config: Arc::new(config), metrics, clock, otlp, groups, retention, series, quotas, slots, inflight }
     }
 
     /// Tells how long what is pushed will be kept; without it, for ever.

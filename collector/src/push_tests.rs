@@ -18,7 +18,7 @@ use crate::metrics::CollectorMetrics;
 use crate::push::PushService;
 use crate::ship::{Lanes, Shipper};
 use crate::testing::{TestLog, granted};
-use crate::{elasticsearch, influx, loki_push, otlp, push_gateway};
+use crate::{elasticsearch, influx, loki_push, otlp, push_gateway, remote_write};
 
 pub(crate) struct Server {
     pub(crate) log: Arc<TestLog>,
@@ -34,7 +34,7 @@ pub(crate) async fn start() -> Server {
     start_at(7, Retention::default()).await
 }
 
-async fn start_at(now: UnixNanos, retention: Retention) -> Server {
+pub(crate) async fn start_at(now: UnixNanos, retention: Retention) -> Server {
     let log = TestLog::new(2);
     let ship = ShipConfig { linger: Duration::from_millis(1), ..ShipConfig::default() };
     let metrics = CollectorMetrics::default();
@@ -52,7 +52,7 @@ async fn start_at(now: UnixNanos, retention: Retention) -> Server {
     let routes = loki_push::router(service.clone()).merge(otlp::http::router(service.clone()));
     let routes = routes.merge(otlp::http::loki_router(service.clone())).merge(elasticsearch::router(service.clone()));
     let routes = routes.merge(influx::router(service.clone())).merge(otlp::http::prometheus_router(service.clone()));
-    let routes = routes.merge(push_gateway::router(service.clone()));
+    let routes = routes.merge(push_gateway::router(service.clone())).merge(remote_write::router(service.clone()));
     let routes = granted(routes);
     tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
     Server { log, metrics, url, client: weir_tls::client(), service, _lanes: lanes }

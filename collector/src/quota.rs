@@ -14,7 +14,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use thiserror::Error;
 use weir_model::label::Labels;
-use weir_model::limits::{IngestionLimits, Limits, TenantLimits};
+use weir_model::limits::{IngestionLimits, LabelLimits, Limits, TenantLimits};
 use weir_model::time::UnixNanos;
 use weir_model::wire::Kind;
 
@@ -253,6 +253,33 @@ impl Quota {
         }
         let active = counts.series.len();
         Err(self.too_many_series(limit, active, came, target))
+    }
+
+    /// Whether a series is active or may become so. `shown` is what a refusal calls it.
+    #[inline]
+    pub fn active(&self, hash: u64, shown: impl Fn() -> String) -> Result<(), Excess> {
+        let (Some(account), Some(limit)) = (&self.account, self.limits.metrics.series_max) else { return Ok(()) };
+        let is_admitted = account.counts.lock().series.admit((self.clock)(), limit, hash);
+        if is_admitted {
+            return Ok(());
+        }
+        let excess = self.too_many_series(limit);
+        Err(Excess { text: format!("{} (series {})", excess.text, shown()), ..excess })
+    }
+
+    /// By which a series of a target is counted.
+    pub fn series_hash(target: &Labels, series: &Labels) -> u64 {
+        hash(target, series)
+    }
+
+    /// Whether a series' labels are short and few.
+    pub fn series_labels(&self, series: &Labels) -> Result<(), Excess> {
+        self.labels("series", series)
+    }
+
+    /// Of labels, as of now.
+    pub fn label_limits(&self) -> LabelLimits {
+        self.limits.labels
     }
 
     /// Whether the labels that a target's series share are short and few.

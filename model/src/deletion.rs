@@ -221,20 +221,35 @@ fn filter_of(filter: &FilterText, patterns: &mut PatternBudget) -> Result<LineFi
     })
 }
 
+/// Processed requests are remembered for so long since they were accepted: a week, in which people look what became of them.
+pub const PROCESSED_AGE_MAX: UnixNanos = 7 * 24 * 3600 * 1_000_000_000;
+
 /// A request, and how far it is in all partitions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeletionStatus {
     pub kind: Kind,
     pub request: DeletionRequest,
-    /// Partitions of the kind, also those that have not accepted it, and those in which its records are gone from the blocks.
+    /// Partitions that the kind had when it was accepted, also those that have not accepted it.
     pub partitions: u32,
+    /// Those that know it, and those in which its records are gone from the blocks.
+    pub known: u32,
     pub processed: u32,
 }
 
 impl DeletionStatus {
-    pub fn is_processed(&self) -> bool {
-        self.processed >= self.partitions
+    /// Partitions forget what they have processed, not all at the same moment: from then on who knows it no more has processed it.
+    pub fn is_processed(&self, now: UnixNanos) -> bool {
+        let may_be_forgotten = now.saturating_sub(self.request.created) > PROCESSED_AGE_MAX;
+        self.processed >= self.partitions || (may_be_forgotten && self.processed == self.known)
     }
+}
+
+/// What a partition knows of a request.
+pub struct KnownDeletion<'a> {
+    pub request: &'a DeletionRequest,
+    pub is_processed: bool,
+    /// Of the kind when it was accepted; zero where that was not noted.
+    pub partitions: u32,
 }
 
 /// What an owner is told about deletions, of all of its partitions of the kinds.
@@ -277,18 +292,21 @@ pub trait Deletions: Send + Sync {
     fn apply(&self) -> DeletionFuture<'_, ()>;
 }
 
-/// One status a request, oldest first: what each partition has of it that knows it, of so many of a kind.
+/// One status a request, oldest first: what each partition has of it that knows it, of so many that a kind has now.
 pub fn sum_statuses<'a>(
     (kind, partitions): (Kind, u32),
-    of_partitions: impl Iterator<Item = (&'a DeletionRequest, bool)>,
+    of_partitions: impl Iterator<Item = KnownDeletion<'a>>,
 ) -> Vec<DeletionStatus> {
     let mut sums: Vec<DeletionStatus> = Vec::new();
-    for (request, is_processed) in of_partitions {
-        let at = sums.iter().position(|sum| sum.request.id == request.id).unwrap_or(sums.len());
+    for own in of_partitions {
+        let at = sums.iter().position(|sum| sum.request.id == own.request.id).unwrap_or(sums.len());
         if at == sums.len() {
-            sums.push(DeletionStatus { kind, request: request.clone(), partitions, processed: 0 });
+            sums.push(DeletionStatus { kind, request: own.request.clone(), partitions: 0, known: 0, processed: 0 });
         }
-        sums[at].processed += u32::from(is_processed);
+        let noted = if own.partitions > 0 { own.partitions } else { partitions };
+        sums[at].partitions = sums[at].partitions.max(noted);
+        sums[at].known += 1;
+        sums[at].processed += u32::from(own.is_processed);
     }
     sums.sort_by(|a, b| (a.request.created, &a.request.id).cmp(&(b.request.created, &b.request.id)));
     sums
@@ -352,10 +370,25 @@ mod tests {
         let request =
             |created| DeletionRequest::new(("t", Kind::Logs), query(), TimeRange { start: 0, end: created }, created, true);
         let (old, new) = (request(1).unwrap(), request(2).unwrap());
-        let sums = sum_statuses((Kind::Logs, 2), [(&new, true), (&old, true), (&new, false), (&old, true)].into_iter());
-        let said: Vec<_> = sums.iter().map(|sum| (sum.request.created, sum.is_processed(), sum.processed)).collect();
+        let of = |partitions, known: &[(&DeletionRequest, bool, u32)]| {
+            let known = known.iter().map(|(request, is_processed, partitions)| KnownDeletion {
+                request,
+                is_processed: *is_processed,
+                partitions: *partitions,
+            });
+            sum_statuses((Kind::Logs, partitions), known)
+        };
+        let sums = of(2, &[(&new, true, 0), (&old, true, 0), (&new, false, 0), (&old, true, 0)]);
+        let said: Vec<_> = sums.iter().map(|sum| (sum.request.created, sum.is_processed(9), sum.processed)).collect();
         assert_eq!(said, [(1, true, 2), (2, false, 1)]);
-        let sums = sum_statuses((Kind::Logs, 3), [(&old, true), (&old, true)].into_iter());
-        assert!(!sums[0].is_processed() && sums[0].partitions == 3, "one has not accepted it");
+        let later = PROCESSED_AGE_MAX + 2;
+        let check = |what: &str, partitions, known: &[(&DeletionRequest, bool, u32)], expected: (bool, bool)| {
+            let sums = of(partitions, known);
+            assert_eq!((sums[0].is_processed(9), sums[0].is_processed(later)), expected, "{what}: {sums:?}");
+        };
+        check("one has not accepted it, or has forgotten it", 3, &[(&old, true, 3), (&old, true, 3)], (false, true));
+        check("one has not processed it", 3, &[(&old, true, 3), (&old, false, 3)], (false, false));
+        check("a partition was added", 3, &[(&old, true, 2), (&old, true, 2)], (true, true));
+        check("it came again when a partition had been added", 3, &[(&old, true, 2), (&old, true, 3)], (false, true));
     }
 }

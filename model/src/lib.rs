@@ -18,7 +18,7 @@
 //! - [`varint`]: numbers as all formats have them.
 //! - [`memory`]: what things take on the heap; [`intern`]: the table behind dictionaries.
 //! - [`outage`]: what this process cannot write now, for whoever asks how it is.
-//! - [`usage`]: what each tenant sends and asks, counted.
+//! - [`usage`]: what each tenant sends and asks, counted; [`active`]: how many streams and series of it are active.
 //! - [`panic_guard`]: which panics end a request, and which the process.
 //! - `fuzz` (feature `testing`): mutation fuzzing for the tests of every decoder.
 //! - [`wire`]: how batches of them travel as one bus record. Format: `docs/formats/wire.md`.
@@ -26,6 +26,7 @@
 //!
 //! Nothing here knows tokio, files or sockets: everything is sync and pure.
 
+pub mod active;
 mod clip;
 pub mod compression;
 pub mod config;

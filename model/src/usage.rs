@@ -4,9 +4,10 @@
 //! counted together, as [`OTHERS`].
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use crate::active::Active;
 use crate::select::{Budget, ReadError};
 use crate::wire::Kind;
 
@@ -68,19 +69,23 @@ pub struct TenantUsage {
     pub queries: u64,
     /// Of all queries together.
     pub cost: QueryCost,
+    /// Streams and series that are active now; `None` before there was one. Whoever sends them by several processes has them counted by
+    /// each.
+    pub streams: Option<u64>,
+    pub series: Option<u64>,
 }
 
-/// A number of a tenant that grows, as a counter on `/metrics` and as a series of weir's own tenant.
+/// A number of a tenant, as it is on `/metrics` and in a series of weir's own tenant.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Figure {
-    /// One of [`METRICS`], without `_total`.
+    /// One of [`METRICS`] or [`GAUGES`].
     pub name: &'static str,
     /// `logs`, `metrics` or `traces`; empty where it is of all.
     pub signal: &'static str,
     pub value: f64,
 }
 
-/// Names, without `_total`, and what they are.
+/// Numbers that grow: names, without `_total`, and what they are.
 pub const METRICS: [(&str, &str); 6] = [
     (INGESTED_BYTES, "Bytes of log lines, samples and spans that were acknowledged, uncompressed"),
     (INGESTED_RECORDS, "Log lines, samples and spans that were acknowledged"),
@@ -89,6 +94,13 @@ pub const METRICS: [(&str, &str); 6] = [
     (QUERY_RECORDS, "Samples, log lines and spans that queries decoded"),
     (QUERY_READ_BYTES, "Bytes of blocks that queries read"),
 ];
+/// Numbers that come and go.
+pub const GAUGES: [(&str, &str); 2] = [
+    (ACTIVE_STREAMS, "Log streams that were sent by this process within the last 10 to 20 minutes"),
+    (ACTIVE_SERIES, "Series that were sent by this process within the last 10 to 20 minutes"),
+];
+pub const ACTIVE_STREAMS: &str = "weir_usage_active_streams";
+pub const ACTIVE_SERIES: &str = "weir_usage_active_series";
 pub const INGESTED_BYTES: &str = "weir_usage_ingested_bytes";
 pub const INGESTED_RECORDS: &str = "weir_usage_ingested_records";
 pub const QUERIES: &str = "weir_usage_queries";
@@ -109,7 +121,7 @@ pub fn signal(kind: Kind) -> &'static str {
 }
 
 impl TenantUsage {
-    /// All that is not zero.
+    /// All that grows and is not zero, by [`METRICS`].
     pub fn figures(&self) -> Vec<Figure> {
         let figure = |name, signal, value: u64| Figure { name, signal, value: value as f64 };
         let mut all = Vec::new();
@@ -124,16 +136,38 @@ impl TenantUsage {
         all.retain(|figure| figure.value > 0.0);
         all
     }
+
+    /// All that comes and goes and was there once, by [`GAUGES`].
+    pub fn gauges(&self) -> impl Iterator<Item = Figure> {
+        let all = [(ACTIVE_STREAMS, self.streams), (ACTIVE_SERIES, self.series)];
+        all.into_iter().filter_map(|(name, value)| Some(Figure { name, signal: "", value: value? as f64 }))
+    }
 }
 
 /// Counts. Clones share the counts.
-#[derive(Clone, Debug, Default)]
-pub struct Usage(Arc<Mutex<BTreeMap<Arc<str>, TenantUsage>>>);
+#[derive(Clone, Debug)]
+pub struct Usage {
+    began: Instant,
+    tenants: Arc<Mutex<BTreeMap<Arc<str>, Counted>>>,
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        Self { began: Instant::now(), tenants: Arc::default() }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counted {
+    usage: TenantUsage,
+    streams: Option<Active>,
+    series: Option<Active>,
+}
 
 impl Usage {
     /// Records of a tenant that were acknowledged. What a client sends again because it was not told in time counts again.
     pub fn ingested(&self, tenant: &str, kind: Kind, records: u64, bytes: u64) {
-        self.with(tenant, |own| {
+        self.with(tenant, |Counted { usage: own, .. }| {
             let place = Kind::ALL.iter().position(|other| *other == kind).unwrap_or_default();
             own.ingested[place] += Amount { records, bytes };
         });
@@ -141,21 +175,40 @@ impl Usage {
 
     /// A query of a tenant that has ended. One of several tenants counts for each.
     pub fn queried(&self, tenant: &str, cost: QueryCost) {
-        self.with(tenant, |own| {
+        self.with(tenant, |Counted { usage: own, .. }| {
             own.queries += 1;
             own.cost.time += cost.time;
             (own.cost.records, own.cost.bytes) = (own.cost.records + cost.records, own.cost.bytes + cost.bytes);
         });
     }
 
-    /// All so far, by name.
-    pub fn all(&self) -> Vec<(Arc<str>, TenantUsage)> {
-        let counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.iter().map(|(tenant, usage)| (Arc::clone(tenant), *usage)).collect()
+    /// Streams or series of a tenant that are sent, by the hashes of [`crate::signal::Signal::active`].
+    pub fn active(&self, tenant: &str, kind: Kind, hashes: impl Iterator<Item = u64>) {
+        let now = self.began.elapsed();
+        self.with(tenant, |own| {
+            let active = match kind {
+                Kind::Logs => &mut own.streams,
+                Kind::Metrics => &mut own.series,
+                Kind::Spans => return,
+            };
+            active.get_or_insert_default().insert(now, hashes);
+        });
     }
 
-    fn with(&self, tenant: &str, count: impl FnOnce(&mut TenantUsage)) {
-        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// All so far, by name.
+    pub fn all(&self) -> Vec<(Arc<str>, TenantUsage)> {
+        let (now, counted) = (self.began.elapsed(), self.counted());
+        let count = |active: &Option<Active>| active.as_ref().map(|active| active.count(now));
+        let usage = |own: &Counted| TenantUsage { streams: count(&own.streams), series: count(&own.series), ..own.usage };
+        counted.iter().map(|(tenant, own)| (Arc::clone(tenant), usage(own))).collect()
+    }
+
+    fn counted(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Counted>> {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with(&self, tenant: &str, count: impl FnOnce(&mut Counted)) {
+        let mut counted = self.counted();
         let name = if counted.contains_key(tenant) || counted.len() < TENANTS_MAX { tenant } else { OTHERS };
         match counted.get_mut(name) {
             Some(own) => count(own),
@@ -173,6 +226,7 @@ mod tests {
         let usage = Usage::default();
         usage.ingested("shop", Kind::Logs, 2, 100);
         usage.ingested("shop", Kind::Metrics, 1, 16);
+        (0..2).for_each(|_| usage.active("shop", Kind::Metrics, [5, 6].into_iter()));
         let cost = QueryCost { time: Duration::from_millis(1500), records: 7, bytes: 70 };
         (0..2).for_each(|_| usage.queried("shop", cost));
         let all = usage.all();
@@ -183,6 +237,8 @@ mod tests {
         assert_eq!((of_kind(Kind::Spans), shop.queries), (Amount::default(), 2));
         assert_eq!(shop.cost, QueryCost { time: Duration::from_secs(3), records: 14, bytes: 140 });
         let figures: Vec<_> = shop.figures().iter().map(|own| (own.name, own.signal, own.value)).collect();
+        assert_eq!((shop.streams, shop.series), (None, Some(2)));
+        assert_eq!(shop.gauges().collect::<Vec<_>>(), [Figure { name: ACTIVE_SERIES, signal: "", value: 2.0 }]);
         let ingested = [("logs", 100.0, 2.0), ("metrics", 16.0, 1.0)];
         let mut expected: Vec<_> = ingested
             .iter()

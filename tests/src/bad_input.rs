@@ -64,6 +64,10 @@ fn cases() -> Vec<Case> {
         post("a push that is not JSON", "/loki/api/v1/push", JSON, b"{\"streams\": 5}", 400, "expected a sequence"),
         post("a push that is not snappy", "/loki/api/v1/push", PROTOBUF, b"\x01\x02", 400, "snappy"),
         post("a push that declares 4 GiB", "/loki/api/v1/push", PROTOBUF, &bomb, 413, "bytes"),
+        post("a remote write that is not snappy", "/api/v1/write", PROTOBUF, b"\x01\x02", 400, "snappy"),
+        post("a remote write that declares 4 GiB", "/api/v1/write", PROTOBUF, &bomb, 413, "bytes"),
+        post("a remote write of an unknown type", "/api/v1/write", UNKNOWN, b"a,b", 415, "text/csv"),
+        post("a remote read that declares 4 GiB", "/api/v1/read", PROTOBUF, &bomb, 400, "declares"),
         post(
             "a push without labels",
             "/loki/api/v1/push",

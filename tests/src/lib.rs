@@ -59,6 +59,8 @@ mod polling;
 #[cfg(test)]
 mod prometheus_api;
 #[cfg(test)]
+mod remote;
+#[cfg(test)]
 mod replay;
 #[cfg(test)]
 mod tidy;

@@ -28,12 +28,21 @@ pub(crate) enum OwnerCommand {
     Compact(Reply),
     /// Delete everything that is too old, however much that is at once.
     Expire(Reply),
-    /// Accept a request as soon as everything below this offset is sealed.
-    Delete(u64, Arc<AcceptedRequest>, Reply),
+    /// Accept a request.
+    Delete(Acceptance, Reply),
     /// Forget the request.
     CancelDeletion(DeletionKey, Reply),
     /// Rewrite now all blocks of which something is deleted for good.
     ApplyDeletions(Reply),
+}
+
+/// A request that is to be accepted.
+pub(crate) struct Acceptance {
+    pub request: Arc<AcceptedRequest>,
+    /// As soon as everything below this offset is sealed.
+    pub upto: u64,
+    /// That its kind has.
+    pub partitions: u32,
 }
 
 /// What a step may go by besides the event.

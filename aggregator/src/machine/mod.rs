@@ -31,7 +31,9 @@ use crate::backoff::Backoff;
 use crate::budget::HeadBytes;
 use crate::config::AggregatorConfig;
 
-pub(crate) use event::{Appended, Claimed, Committed, Count, Effect, Event, Missing, Now, OwnerCommand, Reply, Sealed, Shown};
+pub(crate) use event::{
+    Acceptance, Appended, Claimed, Committed, Count, Effect, Event, Missing, Now, OwnerCommand, Reply, Sealed, Shown,
+};
 use serving::Serving;
 
 /// A partition that was fenced, or could not be opened, is tried again after this long while the bus still says that it is this

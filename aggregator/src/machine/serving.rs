@@ -214,7 +214,7 @@ impl Serving {
             OwnerCommand::Seal(upto, reply) => self.seals.push((upto, Committed::default(), reply)),
             OwnerCommand::Compact(reply) => self.compactions.push((Committed::default(), reply)),
             OwnerCommand::Expire(reply) => self.expiries.push(reply),
-            OwnerCommand::Delete(upto, request, reply) => self.deletions.accept(upto, request, reply),
+            OwnerCommand::Delete(acceptance, reply) => self.deletions.accept(acceptance, reply),
             OwnerCommand::CancelDeletion(key, reply) => self.deletions.cancel(key, reply),
             OwnerCommand::ApplyDeletions(reply) => self.deletions.apply(reply),
         }

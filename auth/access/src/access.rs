@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use weir_model::scope::Scope;
 
-use super::{Authorizer, Denied, Needs, Principal, Reauthenticate, Tenants};
+use super::{Authorizer, Denied, Needs, Principal, Reauthenticate, Telemetry, Tenants, Verb};
 
 /// Names the tenants of a request: one, or several with `|` between them.
 pub const TENANT_HEADER: &str = "x-scope-orgid";
@@ -69,10 +69,19 @@ impl Access {
 
     /// Whether [`Self::grant`] would grant: for telling, and so not counted.
     pub async fn may(&self, needs: Needs) -> bool {
-        match self.known() {
-            Ok(principal) => self.authorizer.decide(principal, &self.asked, needs).await.is_ok(),
-            Err(_) => false,
-        }
+        self.would_grant(needs).await.is_some()
+    }
+
+    /// What [`Self::grant`] would grant: for telling, and so not counted.
+    async fn would_grant(&self, needs: Needs) -> Option<Scope> {
+        self.authorizer.decide(self.known().ok()?, &self.asked, needs).await.ok()
+    }
+
+    /// Whether all of a tenant's telemetry of this kind may be read.
+    pub async fn reads_all_of(&self, tenant: &Arc<str>, telemetry: Telemetry) -> bool {
+        let own = Self { asked: Arc::from([Arc::clone(tenant)]), ..self.clone() };
+        let scope = own.would_grant(Needs::Tenant(Verb::Read, telemetry)).await;
+        scope.is_some_and(|scope| scope.tenants().iter().all(|own| own.tenant == *tenant && own.visible.is_all()))
     }
 
     /// What a route's needs leave of what the request asks for.

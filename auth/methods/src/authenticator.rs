@@ -21,7 +21,7 @@ use super::kubernetes::Kubernetes;
 use super::metrics::AuthMetrics;
 use super::oidc::{Oidc, unix_seconds};
 use super::proxy::TrustedPeers;
-use super::session::Sessions;
+use super::session::{Session, Sessions};
 use super::throttle::Throttle;
 use super::tokens::Tokens;
 use super::verdict::Verdict;
@@ -119,9 +119,9 @@ impl Authenticator {
 
     /// Who has signed in with the page. A session that is over is as good as none: its browser has to get the page that signs in.
     async fn of_session(&self, headers: &HeaderMap) -> Option<Arc<Principal>> {
-        let found = self.sessions.principal(headers, unix_seconds());
+        let found = self.sessions.session(headers, unix_seconds());
         let principal = match &found {
-            Some(Ok(principal)) if self.is_known_still(principal).await => Some(principal.clone()),
+            Some(Ok(session)) if self.is_known_still(session).await => Some(session.principal.clone()),
             _ => None,
         };
         let result = match (&found, &principal) {
@@ -135,13 +135,26 @@ impl Authenticator {
 
     /// Whether its method is configured still, and knows whom it knew where a file says that. Nobody signs in by what the connection
     /// says.
-    async fn is_known_still(&self, principal: &Principal) -> bool {
+    async fn is_known_still(&self, session: &Session) -> bool {
+        let principal = &session.principal;
         match self.methods.iter().find(|own| own.name().method() == principal.method) {
             None | Some(AuthMethod::Certificates(_) | AuthMethod::Proxy(_)) => false,
-            Some(AuthMethod::Basic(basic)) => basic.has(&principal.name).await,
+            Some(AuthMethod::Basic(basic)) => {
+                let password = basic.password_of(&principal.name).await;
+                password.is_some() && password == session.password
+            }
             Some(AuthMethod::Tokens(tokens)) => tokens.has(principal).await,
             Some(AuthMethod::Oidc(_) | AuthMethod::Kubernetes(_) | AuthMethod::Keystone(_)) => true,
         }
+    }
+
+    /// What a session of a user of the file of passwords goes by; `None` where there is no such user.
+    pub(crate) async fn password_of(&self, user: &str) -> Option<String> {
+        let basic = self.methods.iter().find_map(|method| match method {
+            AuthMethod::Basic(basic) => Some(basic),
+            _ => None,
+        });
+        basic?.password_of(user).await
     }
 
     /// What a page can ask its user for, of the methods that are configured.

@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use argon2::{Argon2, Params, PasswordHash, PasswordVerifier};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::digest::{SHA256, digest};
 use tokio::sync::Semaphore;
 use weir_access::{Method, Principal};
 use weir_watched::Watched;
@@ -57,9 +60,11 @@ impl Basic {
         Ok(Self { key, users, slots: Arc::new(Semaphore::new(AT_ONCE)), timeout })
     }
 
-    /// Whether the file has this user, for sessions.
-    pub async fn has(&self, user: &str) -> bool {
-        self.users.get().await.by_name.contains_key(user)
+    /// A digest of the hash that the file has of this user, for sessions: they end when it is another.
+    pub async fn password_of(&self, user: &str) -> Option<String> {
+        let users = self.users.get().await;
+        let hash = &users.by_name.get(user)?.hash;
+        Some(URL_SAFE_NO_PAD.encode(&digest(&SHA256, hash.as_bytes()).as_ref()[..16]))
     }
 
     /// `from`: the peer's address.
@@ -234,6 +239,7 @@ mod tests {
         let fixture = Fixture::new();
         assert!(matches!(fixture.judge("alice", "a-pw").await, Ok(Verdict::Known(_))));
         std::fs::write(fixture.folder.path().join("htpasswd"), format!("alice:{}\n", argoned("new"))).unwrap();
+        fixture.basic.users.poll();
         fixture.basic.users.poll();
         assert_eq!(fixture.judge("alice", "a-pw").await, Ok(Verdict::Wrong));
         assert!(matches!(fixture.judge("alice", "new").await, Ok(Verdict::Known(_))));

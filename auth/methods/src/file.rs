@@ -56,6 +56,7 @@ mod tests {
         let watched = open().unwrap();
         std::fs::write(&path, "many").unwrap();
         watched.poll();
+        watched.poll();
         assert_eq!((*watched.current(), metrics.reload_failures("auth.number")), (1, 1));
     }
 }

@@ -91,6 +91,16 @@ struct Carried {
     groups: Vec<String>,
     tenants: Option<Vec<String>>,
     method: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    password: Option<String>,
+}
+
+/// What a cookie says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Session {
+    pub principal: Principal,
+    /// A digest of what the file of passwords said of its user at the sign-in.
+    pub password: Option<String>,
 }
 
 impl Sessions {
@@ -119,16 +129,22 @@ impl Sessions {
 
     /// The `Set-Cookie` of a new session. `now`: Unix seconds, as everywhere here.
     pub fn begin(&self, principal: &Principal, now: u64) -> Result<String, SessionError> {
-        self.begin_for(self.lifetime, principal, now)
+        self.begin_for(self.lifetime, principal, None, now)
     }
 
-    /// … that ends after `lasts`, or after the configured lifetime if that is shorter.
-    pub fn begin_for(&self, lasts: Duration, principal: &Principal, now: u64) -> Result<String, SessionError> {
+    /// … that ends after `lasts`, or after the configured lifetime if that is shorter. `password` as in [`Session`].
+    pub fn begin_for(
+        &self,
+        lasts: Duration,
+        principal: &Principal,
+        password: Option<String>,
+        now: u64,
+    ) -> Result<String, SessionError> {
         let seconds = lasts.min(self.lifetime).as_secs();
         let Principal { name, uid, groups, tenants, method } = principal.clone();
         let too_large = SessionError::TooLarge(groups.len(), tenants.as_ref().map_or(0, Vec::len));
         let tenants = tenants.map(|all| all.iter().map(ToString::to_string).collect());
-        let carried = Carried { name, uid, groups, tenants, method: method.name().to_owned() };
+        let carried = Carried { name, uid, groups, tenants, method: method.name().to_owned(), password };
         let text = self.seal("session", &carried, now + seconds);
         if text.len() > COOKIE_BYTES_MAX {
             return Err(too_large);
@@ -136,10 +152,15 @@ impl Sessions {
         Ok(set_cookie(SESSION_COOKIE, &text, seconds, "Strict"))
     }
 
-    /// Whose session a request shows; `None` where it shows none.
-    pub fn principal(&self, headers: &HeaderMap, now: u64) -> Option<Result<Principal, SessionError>> {
+    /// The session that a request shows; `None` where it shows none.
+    pub fn session(&self, headers: &HeaderMap, now: u64) -> Option<Result<Session, SessionError>> {
         let text = cookie(headers, SESSION_COOKIE)?;
-        Some(self.open_session(text, now).and_then(|sealed| principal(sealed.value)).ok_or(SessionError::Over))
+        Some(self.open_session(text, now).and_then(|sealed| session(sealed.value)).ok_or(SessionError::Over))
+    }
+
+    /// Whose it is.
+    pub fn principal(&self, headers: &HeaderMap, now: u64) -> Option<Result<Principal, SessionError>> {
+        self.session(headers, now).map(|shown| shown.map(|session| session.principal))
     }
 
     /// Ends the session that a request shows: the `Set-Cookie` that takes it away. The same cookie, kept by somebody, is refused
@@ -209,11 +230,11 @@ impl Sessions {
     }
 }
 
-fn principal(carried: Carried) -> Option<Principal> {
-    let Carried { name, uid, groups, tenants, method } = carried;
+fn session(carried: Carried) -> Option<Session> {
+    let Carried { name, uid, groups, tenants, method, password } = carried;
     let method = Method::ALL.into_iter().find(|known| known.name() == method)?;
     let tenants = tenants.map(|all| all.into_iter().map(Arc::from).collect());
-    Some(Principal { name, uid, groups, tenants, method })
+    Some(Session { principal: Principal { name, uid, groups, tenants, method }, password })
 }
 
 fn set_cookie(name: &str, value: &str, seconds: u64, same_site: &str) -> String {
@@ -270,7 +291,7 @@ mod tests {
     #[test]
     fn a_session_can_be_shorter_than_all_and_not_longer() {
         let sessions = Sessions::start(&SessionConfig::default()).unwrap();
-        let begin = |seconds| sessions.begin_for(Duration::from_secs(seconds), &alice(), 100).unwrap();
+        let begin = |seconds| sessions.begin_for(Duration::from_secs(seconds), &alice(), None, 100).unwrap();
         let set = begin(60);
         assert!(set.contains("Max-Age=60;"), "{set}");
         assert_eq!(sessions.principal(&shown(&set), 159), Some(Ok(alice())));

@@ -140,10 +140,15 @@ async fn begin(
     };
     // The connection's certificate is no credential of this sign-in.
     let peer = Peer { certificates: [].into(), ..peer };
+    // Before it is verified: of a file that changes meanwhile, the session is over at once.
+    let password = match &credentials {
+        Credentials::Password { user, .. } => authenticator.password_of(user).await,
+        Credentials::Token { .. } => None,
+    };
     match authenticator.authenticate(&head, &peer).await {
         Ok(Some(principal)) => {
             let lasts = lasts(&credentials, &principal, unix_seconds());
-            audited(session_of(&authenticator.sessions, &principal, lasts), Some(principal))
+            audited(session_of(&authenticator.sessions, &principal, lasts, password), Some(principal))
         }
         Ok(None) => audited(refuse(StatusCode::UNAUTHORIZED, "these credentials are not known here"), None),
         Err(denied) => audited(refuse_as(&denied), None),
@@ -186,8 +191,8 @@ fn lasts(credentials: &Credentials, principal: &Principal, now: u64) -> Duration
     }
 }
 
-fn session_of(sessions: &Sessions, principal: &Principal, lasts: Duration) -> Response {
-    match sessions.begin_for(lasts, principal, unix_seconds()) {
+fn session_of(sessions: &Sessions, principal: &Principal, lasts: Duration, password: Option<String>) -> Response {
+    match sessions.begin_for(lasts, principal, password, unix_seconds()) {
         Ok(cookie) => with_cookie(Json(json!({"name": principal.name})).into_response(), &cookie),
         Err(error) => refuse(StatusCode::FORBIDDEN, &error.to_string()),
     }

@@ -85,6 +85,7 @@ mod tests {
         }
         std::fs::write(&path, "t-bob,bob,u2\n").unwrap();
         tokens.file.poll();
+        tokens.file.poll();
         assert_eq!(tokens.judge(Some("t-alice")).await, Verdict::Pass);
         assert!(matches!(tokens.judge(Some("t-bob")).await, Verdict::Known(_)));
     }

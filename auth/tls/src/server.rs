@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
@@ -31,7 +32,12 @@ const PLAIN_READ: usize = 16 << 10;
 /// What a listener needs for handshakes. Cloning shares it.
 #[derive(Clone)]
 pub struct Acceptor {
-    certificates: Arc<Certificates<ServerConfig>>,
+    certificates: Arc<Certificates<Listening>>,
+}
+
+struct Listening {
+    server: Arc<ServerConfig>,
+    clients: Arc<dyn ClientCertVerifier>,
 }
 
 /// A connection after its handshake.
@@ -92,14 +98,22 @@ impl Acceptor {
             stream.shutdown().await?;
             return Err(HandshakeError::Plain);
         }
-        let stream = TlsAcceptor::from(self.certificates.current()).accept(stream).await?;
+        let stream = TlsAcceptor::from(Arc::clone(&self.certificates.current().server)).accept(stream).await?;
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let certificates = certificates.iter().map(|certificate| certificate.to_vec()).collect();
         Ok(Handshaken { stream: Either::Right(stream), certificates })
     }
+
+    /// Whether the certificates of a connection that stays open would be taken in a handshake now: neither expired nor revoked.
+    pub fn takes(&self, certificates: &[Vec<u8>]) -> bool {
+        let [own, issuers @ ..] = certificates else { return true };
+        let issuers: Vec<CertificateDer<'_>> = issuers.iter().map(|der| der.as_slice().into()).collect();
+        let listening = self.certificates.current();
+        listening.clients.verify_client_cert(&own.as_slice().into(), &issuers, UnixTime::now()).is_ok()
+    }
 }
 
-fn open(config: &TlsConfig) -> Result<Certificates<ServerConfig>, TlsError> {
+fn open(config: &TlsConfig) -> Result<Certificates<Listening>, TlsError> {
     let mut files = vec![config.cert_file.clone(), config.key_file.clone()];
     if config.client_certificates != ClientCertificates::None {
         files.push(config.client_ca_file.clone());
@@ -110,13 +124,13 @@ fn open(config: &TlsConfig) -> Result<Certificates<ServerConfig>, TlsError> {
     Certificates::open(files, move |contents| load(&config, &names, contents))
 }
 
-fn load(config: &TlsConfig, names: &[PathBuf], contents: &[Vec<u8>]) -> Loaded<ServerConfig> {
+fn load(config: &TlsConfig, names: &[PathBuf], contents: &[Vec<u8>]) -> Loaded<Listening> {
     let provider = Arc::new(ring::default_provider());
     let mut files = names.iter().map(PathBuf::as_path).zip(contents.iter().map(Vec::as_slice));
     let mut next = || files.next().ok_or_else(|| TlsError::content(&config.cert_file, "not read, a fault of weir's"));
     let (pair, expiry) = pem::pair(next()?, next()?, &provider)?;
     let mut expiries = vec![expiry];
-    let verifier = match config.client_certificates {
+    let clients = match config.client_certificates {
         ClientCertificates::None => WebPkiClientVerifier::no_client_auth(),
         asks => {
             let authorities = next()?;
@@ -127,14 +141,14 @@ fn load(config: &TlsConfig, names: &[PathBuf], contents: &[Vec<u8>]) -> Loaded<S
     };
     let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&config.min_version.versions())?;
     let resolver = Arc::new(SingleCertAndKey::from(pair));
-    let mut server = builder.with_client_cert_verifier(verifier).with_cert_resolver(resolver);
+    let mut server = builder.with_client_cert_verifier(Arc::clone(&clients)).with_cert_resolver(resolver);
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // A resumed session would bring the client's certificate of its first handshake along, even one that has expired since.
     if config.client_certificates != ClientCertificates::None {
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
     }
-    Ok((server, expiries))
+    Ok((Listening { server: Arc::new(server), clients }, expiries))
 }
 
 type File<'a> = (&'a std::path::Path, &'a [u8]);

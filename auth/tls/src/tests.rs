@@ -219,6 +219,28 @@ async fn each_connection_is_verified_anew() {
     }
 }
 
+#[tokio::test]
+async fn a_certificate_that_was_revoked_since_its_handshake_is_not_taken_any_more() {
+    let place = Place::new();
+    ["server", "client", "other"].iter().for_each(|name| place.issue(name, &[]));
+    place.revoke(&[]);
+    let acceptor = Acceptor::start(&place.listener(ClientCertificates::Optional)).unwrap().unwrap();
+    let [client, other] = ["client.pem", "other.pem"].map(|name| {
+        let text = std::fs::read(place.path(name)).unwrap();
+        pem::certificates(&place.path(name), &text).unwrap().iter().map(|der| der.to_vec()).collect::<Vec<_>>()
+    });
+    assert!(acceptor.takes(&client) && acceptor.takes(&other) && acceptor.takes(&[]));
+    assert!(!acceptor.takes(&[b"junk".to_vec()]));
+    place.revoke(&["client"]);
+    let revoked = async {
+        while acceptor.takes(&client) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(END, revoked).await.expect("it is revoked");
+    assert!(acceptor.takes(&other) && acceptor.takes(&[]));
+}
+
 /// As they are after a change, without a new listener or client.
 #[tokio::test]
 async fn files_that_change_count_for_the_next_handshake() {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// A service account's token is 1 KiB, a password less.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
@@ -78,6 +79,12 @@ impl Stamp {
             changed: (metadata.ctime(), metadata.ctime_nsec()),
             length: metadata.len(),
         })
+    }
+
+    /// Whether it was changed last before then, by the file system's clock.
+    pub fn is_older_than(&self, then: SystemTime) -> bool {
+        let since = then.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.changed < (since.as_secs() as i64, i64::from(since.subsec_nanos()))
     }
 }
 

@@ -1,10 +1,13 @@
 //! A value made of files, and made again when they change. Whoever wants it fresh looks at the files, once a second at most, and
-//! waits for that: when a line is removed, nobody who comes a second later gets a value that has it. Who only reads has the value
+//! waits for that: when a line is removed, nobody who comes two seconds later gets a value that has it. Who only reads has the value
 //! polled by a task.
+//!
+//! A file may be written in place, and is not read before it is whole: changed files count when two looks have found them the same, or
+//! when a second has passed since the change.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::time::MissedTickBehavior;
@@ -39,6 +42,8 @@ struct Current<T> {
 struct Seen {
     /// Of the version that was read last, even where it is wrong; `None` where it could not be read.
     stamps: Option<Vec<Option<Stamp>>>,
+    /// Of a version that the last look found, and that may still be being written.
+    changing: Option<Vec<Option<Stamp>>>,
     /// What was said last of a version that could not be taken.
     failure: Option<String>,
 }
@@ -67,7 +72,7 @@ impl<T> Watched<T> {
             load: Box::new(move |contents| load(contents).map_err(|error| error.to_string())),
             reloaded: Box::new(reloaded),
             current: RwLock::new(Current { value, polled }),
-            seen: Mutex::new(Seen { stamps: Some(stamps), failure: None }),
+            seen: Mutex::new(Seen { stamps: Some(stamps), changing: None, failure: None }),
             turn: tokio::sync::Mutex::default(),
         })
     }
@@ -113,11 +118,25 @@ impl<T> Watched<T> {
     }
 
     fn look(&self, seen: &mut Seen) {
-        let (polled, stamps) = (Instant::now(), stamps(&self.files));
-        if seen.stamps.as_ref() != Some(&stamps) {
-            match read_all(&self.files, self.bytes_max) {
+        let (polled, found) = (Instant::now(), stamps(&self.files));
+        if seen.stamps.as_ref() != Some(&found) {
+            let is_whole = seen.changing.as_ref() == Some(&found) || is_settled(&found);
+            seen.changing = Some(found);
+            if is_whole {
+                self.read(seen);
+            }
+        }
+        self.current.write().polled = polled;
+    }
+
+    fn read(&self, seen: &mut Seen) {
+        let contents = read_all(&self.files, self.bytes_max);
+        // Written while it was read: it is looked at again.
+        let found = stamps(&self.files);
+        if seen.changing.as_ref() == Some(&found) {
+            match contents {
                 Ok(contents) => {
-                    seen.stamps = Some(stamps);
+                    seen.stamps = Some(found);
                     self.take(seen, (self.load)(&contents));
                 }
                 Err(error) => {
@@ -127,7 +146,6 @@ impl<T> Watched<T> {
                 }
             }
         }
-        self.current.write().polled = polled;
     }
 
     fn take(&self, seen: &mut Seen, loaded: Result<T, String>) {
@@ -180,6 +198,12 @@ pub fn keep_polling<W: Send + Sync + 'static>(held: &Arc<W>, poll: fn(&W)) {
 
 fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {
     files.iter().map(|file| Stamp::of(file)).collect()
+}
+
+/// Whether nobody has written for a second. A clock that is not the file system's only makes a second look necessary.
+fn is_settled(found: &[Option<Stamp>]) -> bool {
+    let before = SystemTime::now().checked_sub(POLL_INTERVAL);
+    found.iter().all(|stamp| stamp.as_ref().zip(before).is_some_and(|(stamp, before)| stamp.is_older_than(before)))
 }
 
 fn read_all(files: &[PathBuf], bytes_max: u64) -> Result<Vec<Vec<u8>>, ReadError> {
@@ -269,7 +293,26 @@ mod tests {
         let looking = fixture.watched.seen.lock();
         assert_eq!(*fixture.watched.fresh_or_current(), 11);
         drop(looking);
+        fixture.watched.poll();
+        fixture.watched.current.write().polled -= 2 * POLL_INTERVAL;
         assert_eq!(*fixture.watched.fresh_or_current(), 12);
+    }
+
+    #[tokio::test]
+    async fn a_file_counts_when_two_looks_have_found_it_the_same() {
+        let fixture = Fixture::new();
+        let one = fixture.folder.path().join("one");
+        for text in ["3", "34", "345"] {
+            std::fs::write(&one, text).unwrap();
+            fixture.watched.poll();
+            assert_eq!(*fixture.watched.current(), 11, "it may be being written");
+        }
+        fixture.watched.poll();
+        assert_eq!(*fixture.watched.current(), 355);
+        // Who comes long after the change gets it at once.
+        fixture.replace("two", "20");
+        until("a second has passed", async || is_settled(&stamps(&fixture.watched.files))).await;
+        assert_eq!(*fixture.watched.fresh(), 365);
     }
 
     async fn until(what: &str, is_so: impl AsyncFn() -> bool) {

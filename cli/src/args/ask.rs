@@ -60,6 +60,9 @@ pub(crate) struct LogsArguments {
     /// Not the lines, but what they are
     #[arg(long, value_enum, value_name = "WHAT")]
     pub show: Option<Show>,
+    /// With so many lines before and behind each, of its whole container: stdout beside stderr
+    #[arg(short = 'C', long, value_name = "LINES", conflicts_with_all = ["follow", "show"])]
+    pub context: Option<u64>,
     /// Go on with new lines as they arrive, until Ctrl-C
     #[arg(short, long, env = "WEIR_FOLLOW")]
     pub follow: bool,

@@ -102,7 +102,8 @@ Examples:
 
 pub(super) const CHECK_RULES: &str = "\
 Examples:
-  weir check rules /etc/weir/rules.yml";
+  weir check rules /etc/weir/rules.yml
+  weir check rules --logql /etc/loki/rules.yml";
 
 pub(super) const CONFIG: &str = "\
 Examples:

@@ -4,7 +4,7 @@ use weir_logql::search::{Search, to_logql};
 
 use super::address::Address;
 use super::lines::{Query, Style, newest, note_limit};
-use super::{follow, http, metrics, print, range, show};
+use super::{context, follow, http, metrics, print, range, show};
 use crate::Failure;
 use crate::args::{LogsArguments, is_metric};
 use crate::text::clock::Clock;
@@ -17,6 +17,9 @@ pub(crate) async fn logs(arguments: &LogsArguments) -> Result<(), Failure> {
     if let Some(what) = arguments.show {
         return show::show(what, &query, &address, arguments.server.output).await;
     }
+    if is_metric(&query.text) && arguments.context.is_some() {
+        return Err(Failure::input("--context is for lines, and this is a metric query"));
+    }
     if is_metric(&query.text) {
         return values(&query, arguments, &address).await;
     }
@@ -24,7 +27,12 @@ pub(crate) async fn logs(arguments: &LogsArguments) -> Result<(), Failure> {
         return follow::follow(&query, &address, arguments.server.output, &style).await;
     }
     let (lines, answer) = newest(&query, &address).await?;
-    print::rows(&lines, &answer, arguments.server.output, || lines.iter().map(|line| style.line(line)).collect())?;
+    match arguments.context {
+        Some(context) => context::around(&lines, context, (&address, answer), (arguments.server.output, &style)).await?,
+        None => {
+            print::rows(&lines, &answer, arguments.server.output, || lines.iter().map(|line| style.line(line)).collect())?;
+        }
+    }
     note_limit(lines.len(), query.limit);
     Ok(())
 }

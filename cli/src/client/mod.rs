@@ -9,6 +9,7 @@
 mod address;
 mod admin;
 mod cardinality;
+mod context;
 mod device;
 mod follow;
 mod http;

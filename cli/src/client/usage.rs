@@ -1,4 +1,4 @@
-//! `weir usage`: what tenants have sent and asked over a range, a row each.
+//! `weir usage`: what tenants have sent and asked over a range, a row each. What may not be read is a dash.
 
 use serde_json::Value;
 
@@ -25,8 +25,10 @@ fn table(rows: &[Value]) -> Table {
         ("TENANT", Align::Left),
         ("LOGS", Align::Right),
         ("LINES", Align::Right),
+        ("STREAMS", Align::Right),
         ("METRICS", Align::Right),
         ("SAMPLES", Align::Right),
+        ("SERIES", Align::Right),
         ("TRACES", Align::Right),
         ("SPANS", Align::Right),
         ("STORED", Align::Right),
@@ -34,17 +36,20 @@ fn table(rows: &[Value]) -> Table {
         ("QUERY TIME", Align::Right),
         ("READ", Align::Left),
     ]);
-    let size = |value: &Value| bytes(number(value).unsigned_abs());
+    let known = |value: &Value, show: fn(&Value) -> String| if value.is_null() { "-".to_owned() } else { show(value) };
+    let size = |value: &Value| known(value, |value| bytes(number(value).unsigned_abs()));
+    let count = |value: &Value| known(value, |value| number(value).to_string());
     for row in rows {
-        let (ingested, queries) = (&row["ingested"], &row["queries"]);
+        let (ingested, queries, active) = (&row["ingested"], &row["queries"], &row["active"]);
         let mut cells = vec![text(&row["tenant"]).to_owned()];
-        for signal in ["logs", "metrics", "traces"] {
-            cells.extend([size(&ingested[signal]["bytes"]), number(&ingested[signal]["records"]).to_string()]);
+        for (signal, what) in [("logs", Some("streams")), ("metrics", Some("series")), ("traces", None)] {
+            cells.extend([size(&ingested[signal]["bytes"]), count(&ingested[signal]["records"])]);
+            cells.extend(what.map(|what| count(&active[what])));
         }
         let stored = ["logs", "metrics", "traces"].iter().map(|signal| number(&row["stored"][signal]["bytes"]).unsigned_abs());
         cells.push(bytes(stored.sum()));
-        let seconds = queries["seconds"].as_f64().unwrap_or_default();
-        cells.extend([number(&queries["count"]).to_string(), duration((seconds * 1e9) as i64), size(&queries["read_bytes"])]);
+        let time = known(&queries["seconds"], |seconds| duration((seconds.as_f64().unwrap_or_default() * 1e9) as i64));
+        cells.extend([count(&queries["count"]), time, size(&queries["read_bytes"])]);
         table.row(cells);
     }
     table
@@ -61,9 +66,14 @@ mod tests {
         let amount = |bytes: u64, records: u64| json!({"bytes": bytes, "records": records});
         let row = json!({"tenant": "shop", "ingested": {"logs": amount(2048, 7), "metrics": amount(0, 0), "traces": amount(1, 2)},
             "stored": {"logs": amount(1024, 1), "metrics": amount(512, 1), "traces": amount(0, 0)},
-            "queries": {"count": 3, "seconds": 1.5, "records": 9, "read_bytes": 1 << 20}});
+            "active": {"streams": 4, "series": 5}, "queries": {"count": 3, "seconds": 1.5, "records": 9, "read_bytes": 1 << 20}});
         let text = table(&[row]).render(None);
         let words: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
-        assert_eq!(words.join(" "), "shop 2 KiB 7 0 B 0 1 B 2 1.5 KiB 3 1.5 s 1 MiB", "{text}");
+        assert_eq!(words.join(" "), "shop 2 KiB 7 4 0 B 0 5 1 B 2 1.5 KiB 3 1.5 s 1 MiB", "{text}");
+        let logs = json!({"tenant": "shop", "ingested": {"logs": amount(2048, 7)}, "stored": {"logs": amount(1024, 1)},
+            "active": {"streams": 4}});
+        let text = table(&[logs]).render(None);
+        let words: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
+        assert_eq!(words.join(" "), "shop 2 KiB 7 4 - - - - - 1 KiB - - -", "{text}");
     }
 }

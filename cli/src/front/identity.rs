@@ -12,6 +12,7 @@ use weir_access::{
     Access, AuthorizationConfig, Authorizer, Denied, Peer, Principal, Reauthenticate, Routes, TENANT_HEADER, asked_tenants,
 };
 use weir_methods::{AuthConfig, Authenticator, MethodName, signin};
+use weir_tls::Acceptor;
 
 /// What says who asks and for whom.
 const CREDENTIALS: [HeaderName; 6] = [
@@ -29,6 +30,8 @@ const SIGN_IN: [&str; 2] = ["/auth/", "/api/weir/v1/session"];
 pub(crate) struct Identity {
     authenticator: Arc<Authenticator>,
     authorizer: Arc<Authorizer>,
+    /// Of the listeners, where they speak TLS.
+    acceptor: Option<Acceptor>,
     /// What a 401 asks for.
     challenges: Vec<HeaderValue>,
 }
@@ -43,7 +46,13 @@ impl Identity {
         let basic = HeaderValue::from_static("Basic realm=\"weir\", charset=\"UTF-8\"");
         let has_basic = auth.methods.contains(&MethodName::Basic);
         let challenges = if has_basic { vec![bearer, basic] } else { vec![bearer] };
-        Ok(Self { authenticator, authorizer: Arc::new(authorizer), challenges })
+        Ok(Self { authenticator, authorizer: Arc::new(authorizer), acceptor: None, challenges })
+    }
+
+    /// Looks at the client certificates of web sockets again, too.
+    #[must_use]
+    pub fn with_tls(self, acceptor: Option<Acceptor>) -> Self {
+        Self { acceptor, ..self }
     }
 
     /// Shows how it is doing under `weir_auth_…`.
@@ -69,6 +78,7 @@ impl Identity {
         let access = match (is_web_socket(head), head.extensions.get::<Peer>()) {
             (true, Some(peer)) => access.with_credentials(Arc::new(Shown {
                 authenticator: Arc::clone(&self.authenticator),
+                acceptor: self.acceptor.clone(),
                 headers: credentials(&head.headers),
                 peer: peer.clone(),
             })),
@@ -107,6 +117,7 @@ impl Identity {
 /// What a web socket was opened with, kept while it is open.
 struct Shown {
     authenticator: Arc<Authenticator>,
+    acceptor: Option<Acceptor>,
     headers: HeaderMap,
     peer: Peer,
 }
@@ -121,6 +132,9 @@ impl std::fmt::Debug for Shown {
 #[async_trait]
 impl Reauthenticate for Shown {
     async fn principal(&self) -> Result<Option<Arc<Principal>>, Denied> {
+        if self.acceptor.as_ref().is_some_and(|acceptor| !acceptor.takes(&self.peer.certificates)) {
+            return Err(Denied::Unauthenticated("the client certificate counts no longer".into()));
+        }
         let (mut head, ()) = Request::new(()).into_parts();
         head.headers.clone_from(&self.headers);
         self.authenticator.authenticate(&head, &self.peer).await

@@ -193,6 +193,7 @@ pub(crate) fn evaluate(
     let deps = RuleDeps {
         rules: Arc::clone(&api.rules),
         reader: Arc::clone(&api.metrics),
+        logs: Arc::clone(&api.logs),
         sink: Some(sink),
         query: config.query.clone(),
         load: api.load().clone(),

@@ -17,6 +17,7 @@ pub(crate) fn front(config: &Config, registry: &mut Registry) -> Result<Front, F
     weir_tls::register(registry);
     let acceptor = weir_tls::Acceptor::start(&config.tls).map_err(|error| Failure::input(format!("tls: {error}")))?;
     let identity = Identity::start(&config.auth, &config.authorization, &config.collector.tenant).map_err(Failure::input)?;
+    let identity = identity.with_tls(acceptor.clone());
     Ok(Front::new(&config.front, identity, &[&config.advertise, &config.rules.external_url], registry).with_tls(acceptor))
 }
 

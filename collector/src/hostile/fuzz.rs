@@ -19,7 +19,7 @@ use crate::push_error::PushError;
 const PUSH_LIMIT: MemoryLimit = MemoryLimit { bytes: 20 << 20, per_input_byte: 32 };
 
 /// What can be written can be read.
-fn readable<S: Signal>(sections: &[Section<S>]) {
+pub(super) fn readable<S: Signal>(sections: &[Section<S>]) {
     for section in sections {
         let mut builder = RecordBuilder::new(Limits::default());
         if builder.push(section).is_ok()

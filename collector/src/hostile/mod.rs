@@ -2,6 +2,7 @@
 //!
 //! - `fuzz`: every decoder of pushes and scrapes under mutated input, on a small stack and within a limit of memory.
 //! - `memory`: what requests take that were made to take much.
+//! - `remote_write`: both of that protocol.
 //! - `spans`, `logs`, `metrics`, `histograms`: what is read where it lies says what the protocol's structures say.
 
 mod fuzz;
@@ -9,6 +10,7 @@ mod histograms;
 mod logs;
 mod memory;
 mod metrics;
+mod remote_write;
 mod spans;
 
 use std::sync::Arc;
@@ -42,6 +44,7 @@ use crate::otlp::config::OtlpConfig;
 use crate::otlp::{self, Encoded, Export, Format};
 use crate::push::{PushContext, PushService};
 use crate::push_error::PushError;
+use crate::remote_write as remote_write_api;
 use crate::ship::{Lanes, Shipper};
 use crate::testing::TestLog;
 
@@ -81,6 +84,10 @@ impl Bench {
     pub(crate) fn loki(&self, kind: &'static str, bytes: Bytes) -> Result<Vec<Section<LogBatch>>, PushError> {
         let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
         loki_push::decode_sections(&self.context, &self.context.admit(), &headers, bytes)
+    }
+
+    pub(crate) fn remote_write(&self, is_2: bool, bytes: &[u8]) -> Result<remote_write_api::Taken, PushError> {
+        remote_write_api::decode_sections(&self.context, &self.context.admit(), is_2, bytes)
     }
 }
 

@@ -135,10 +135,10 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use tokio::sync::oneshot;
-    use weir_model::usage::{Amount, Usage};
-    use weir_model::wire::{Kind, Mark, Section, SectionHeader};
+    use weir_model::usage::Amount;
+    use weir_model::wire::{Mark, Section, SectionHeader};
 
-    use super::super::queue::{Completion, Counted};
+    use super::super::queue::Completion;
     use super::super::room::Rooms;
     use super::*;
 
@@ -154,8 +154,7 @@ mod tests {
         let room = poll(rooms.take(tenant, 1)).unwrap();
         let mark = Mark::Digest([0; 16]);
         let header = SectionHeader { tenant: tenant.into(), source: "s".into(), mark, records: 1 };
-        let counted = Counted { usage: Usage::default(), tenant: tenant.into(), kind: Kind::Logs, amount: Amount::default() };
-        let done = Completion { tx: oneshot::channel().0, counted, _room: room };
+        let done = Completion { tx: oneshot::channel().0, amount: Amount::default(), _room: room };
         QueuedSection { section: Section { header, batch: Arc::new(number) }, weight, done }
     }
 

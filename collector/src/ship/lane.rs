@@ -46,8 +46,8 @@ struct Encoded {
     raw: usize,
     /// Log lines, metric values or spans.
     records: u64,
-    /// Whose last part this record carries.
-    waiting: Vec<Completion>,
+    /// Whose last part this record carries, with their tenants.
+    waiting: Vec<(String, Completion)>,
 }
 
 /// Sections with the index of the queued one that each is of.
@@ -110,12 +110,14 @@ impl Lane {
             run.push((owner, queued.section));
             completions.push(Some(queued.done));
         }
-        let mut records = Vec::with_capacity(1);
+        let mut records: Vec<(Encoded, Vec<(usize, String)>)> = Vec::with_capacity(1);
         // Runs still to encode, the next on top: a run that does not fit is replaced by its halves.
         let mut work = vec![run];
         while let Some(run) = work.pop() {
             match self.encode_run(&run) {
-                Ok(encoded) => records.push((encoded, run.into_iter().map(|(owner, _)| owner).collect::<Vec<_>>())),
+                Ok(encoded) => {
+                    records.push((encoded, run.into_iter().map(|(owner, section)| (owner, section.header.tenant)).collect()))
+                }
                 Err(error) => match split(run) {
                     Ok([first, second]) => work.extend([second, first]),
                     Err(owner) => {
@@ -152,7 +154,10 @@ impl Lane {
             if outcome.is_ok() {
                 self.metrics.shipped(kind, encoded.records, encoded.record.len(), encoded.raw);
             }
-            for done in encoded.waiting {
+            for (tenant, done) in encoded.waiting {
+                if outcome.is_ok() {
+                    self.metrics.usage.ingested(&tenant, kind, done.amount.records, done.amount.bytes);
+                }
                 done.resolve(outcome.clone());
             }
         }
@@ -199,10 +204,11 @@ fn split<S: Signal>(mut run: Run<S>) -> Result<[Run<S>; 2], usize> {
 }
 
 /// A completion goes with the last record that carries a part of its section: records of a lane become durable in order.
-fn attach(records: Vec<(Encoded, Vec<usize>)>, mut completions: Vec<Option<Completion>>) -> Vec<Encoded> {
+fn attach(records: Vec<(Encoded, Vec<(usize, String)>)>, mut completions: Vec<Option<Completion>>) -> Vec<Encoded> {
     let mut attached: Vec<Encoded> = Vec::with_capacity(records.len());
     for (mut encoded, owners) in records.into_iter().rev() {
-        encoded.waiting = owners.into_iter().filter_map(|owner| completions[owner].take()).collect();
+        let waiting = owners.into_iter().filter_map(|(owner, tenant)| Some((tenant, completions[owner].take()?)));
+        encoded.waiting = waiting.collect();
         attached.push(encoded);
     }
     attached.reverse();

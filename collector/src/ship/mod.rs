@@ -49,7 +49,7 @@ mod tests;
 use fair::Entrance;
 pub use gauges::LaneWatch;
 pub(crate) use gauges::NAMES;
-use queue::{Completion, Counted, InFlight, QueuedSection};
+use queue::{Completion, InFlight, QueuedSection};
 use room::Rooms;
 
 /// Resolves once the section is durable, or when it never will be.
@@ -70,7 +70,6 @@ pub struct LaneSender<S> {
     budget_units: u32,
     partition: u32,
     in_flight: InFlight,
-    usage: Usage,
 }
 
 /// How a lane is doing.
@@ -162,6 +161,7 @@ impl Shipper {
 
     /// Queues a section; waits while its lane is full. Parts of a section (other partitions, too large) share the receipt.
     pub async fn send<S: Shipped>(&self, section: Section<S>) -> Result<Receipt, ShipError> {
+        self.usage.active(&section.header.tenant, S::KIND, section.batch.active());
         let lanes = S::lanes(&self.lanes);
         let mut receipts = Vec::with_capacity(1);
         for (partition, routed) in S::route(section, |key| partition_of(key, lanes.len() as u32)) {
@@ -214,7 +214,7 @@ impl Opening<'_> {
         let (bus, linger, metrics) = (Arc::clone(&self.bus), self.config.linger, self.metrics.clone());
         let lane = lane::Lane { place, bus, limits: self.limits, linger, metrics, in_flight: in_flight.clone() };
         lane.spawn(exit, self.stop.clone(), &mut self.tasks);
-        LaneSender { entrance, rooms, budget_units, partition, in_flight, usage: self.metrics.usage.clone() }
+        LaneSender { entrance, rooms, budget_units, partition, in_flight }
     }
 }
 
@@ -244,8 +244,7 @@ impl<S: Signal> LaneSender<S> {
         let room = self.rooms.take(&section.header.tenant, units).await;
         let (tx, rx) = oneshot::channel();
         let amount = Amount { records: section.batch.records(), bytes: weight as u64 };
-        let counted = Counted { usage: self.usage.clone(), tenant: section.header.tenant.clone(), kind: S::KIND, amount };
-        let queued = QueuedSection { section, weight, done: Completion { tx, counted, _room: room } };
+        let queued = QueuedSection { section, weight, done: Completion { tx, amount, _room: room } };
         self.entrance.push(queued)?;
         Ok(Receipt(rx))
     }

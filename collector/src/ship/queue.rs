@@ -5,8 +5,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use weir_model::usage::{Amount, Usage};
-use weir_model::wire::{Kind, Section};
+use weir_model::usage::Amount;
+use weir_model::wire::Section;
 
 use super::room::Room;
 use crate::error::ShipError;
@@ -21,24 +21,13 @@ pub(super) struct QueuedSection<S> {
 /// Tells the sender, when the last part is durable or the first has failed.
 pub(super) struct Completion {
     pub tx: oneshot::Sender<Result<(), ShipError>>,
-    pub counted: Counted,
-    pub _room: Room,
-}
-
-/// What is counted for a section's tenant once it is durable.
-pub(super) struct Counted {
-    pub usage: Usage,
-    pub tenant: String,
-    pub kind: Kind,
+    /// Counted for the section's tenant once it is durable.
     pub amount: Amount,
+    pub _room: Room,
 }
 
 impl Completion {
     pub fn resolve(self, outcome: Result<(), ShipError>) {
-        if outcome.is_ok() {
-            let Counted { usage, tenant, kind, amount } = &self.counted;
-            usage.ingested(tenant, *kind, amount.records, amount.bytes);
-        }
         // The sender may have given up waiting; the section is stored all the same.
         let _ = self.tx.send(outcome);
     }

@@ -161,6 +161,12 @@ impl Labels {
         self.iter().map(own).sum()
     }
 
+    /// A hash that is good within this process, and costs nothing.
+    pub fn process_hash(&self) -> u64 {
+        let letters = self.packed().as_bytes().first_chunk::<HASH_BYTES>();
+        letters.map_or(0, |letters| letters.iter().rev().fold(0, |hash, six| hash << 6 | u64::from(*six)))
+    }
+
     /// A hash that is the same on every machine and in every version: it decides partitions.
     pub fn stable_hash(&self) -> u64 {
         let mut bytes = Vec::with_capacity(self.packed().len());
@@ -208,8 +214,7 @@ impl Ord for Labels {
 
 impl Hash for Labels {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let letters = self.packed().as_bytes().first_chunk::<HASH_BYTES>();
-        state.write_u64(letters.map_or(0, |letters| letters.iter().rev().fold(0, |hash, six| hash << 6 | u64::from(*six))));
+        state.write_u64(self.process_hash());
     }
 }
 

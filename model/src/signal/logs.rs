@@ -18,6 +18,10 @@ impl Signal for LogBatch {
         self.len() as u64
     }
 
+    fn active(&self) -> impl Iterator<Item = u64> {
+        std::iter::once(self.stream.process_hash())
+    }
+
     fn encode(&self, budget: &mut Budget, out: &mut Vec<u8>) -> Result<(), WireError> {
         wire::logs::encode(self, budget, out)
     }

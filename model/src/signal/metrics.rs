@@ -16,6 +16,11 @@ impl Signal for MetricBatch {
         self.rows.len() as u64 * self.schema.series.len() as u64
     }
 
+    fn active(&self) -> impl Iterator<Item = u64> {
+        let target = self.target.process_hash().rotate_left(1);
+        self.schema.series.iter().map(move |series| target ^ series.process_hash())
+    }
+
     fn encode(&self, budget: &mut Budget, out: &mut Vec<u8>) -> Result<(), WireError> {
         wire::metrics::encode(self, budget, out)
     }

@@ -23,6 +23,9 @@ pub trait Signal: Clone + fmt::Debug + PartialEq + Send + Sync + Sized + 'static
     /// Log lines, metric rows × series, or spans.
     fn records(&self) -> u64;
 
+    /// Hashes of its streams or series, good within this process.
+    fn active(&self) -> impl Iterator<Item = u64>;
+
     /// Appends the body of a section to `out`; charges what decoding it will take. Format: docs/formats/wire.md.
     fn encode(&self, budget: &mut Budget, out: &mut Vec<u8>) -> Result<(), WireError>;
 

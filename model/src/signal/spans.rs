@@ -16,6 +16,11 @@ impl Signal for SpanBatch {
         self.spans.len() as u64
     }
 
+    /// Spans have neither.
+    fn active(&self) -> impl Iterator<Item = u64> {
+        std::iter::empty()
+    }
+
     fn encode(&self, budget: &mut Budget, out: &mut Vec<u8>) -> Result<(), WireError> {
         wire::spans::encode(self, budget, out)
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use weir_blocks::engine::Engine;
+use weir_blocks::manifest::PendingDeletion;
 use weir_heads::{APPLY_DELETIONS_PATH, DELETIONS_PATH};
 use weir_model::deletion::{DeletionError, DeletionFuture, DeletionOrder, DeletionStatus, Deletions, sum_statuses};
 use weir_model::id::TopicPartition;
@@ -39,7 +40,7 @@ impl DeletionClient {
         let all = versions.iter().flat_map(|version| &version.manifest.deletions);
         let own = all.filter(|known| known.request.said().tenant == tenant);
         let partitions = self.0.places.iter().filter(|place| place.topic == E::KIND.topic()).count();
-        Ok(sum_statuses((E::KIND, partitions as u32), own.map(|known| (known.request.said(), known.is_processed()))))
+        Ok(sum_statuses((E::KIND, partitions as u32), own.map(PendingDeletion::known)))
     }
 }
 

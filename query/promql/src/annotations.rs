@@ -2,6 +2,7 @@
 
 use super::ast::Span;
 use super::error::line_column;
+use super::histogram::Merged;
 
 /// How grave a note is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +56,23 @@ impl Annotations {
 
     pub(crate) fn info(&mut self, message: impl Into<String>, span: Span) {
         self.add(Level::Info, message, span);
+    }
+
+    /// Exponential buckets and custom ones do not go together.
+    pub(crate) fn mixed_schemas(&mut self, metric: &str, span: Span) {
+        let message =
+            format!("vector contains a mix of histograms with exponential and custom buckets schemas for metric name {metric:?}");
+        self.warn(message, span);
+    }
+
+    /// What was done to make histograms one in an `operation`.
+    pub(crate) fn merged(&mut self, merged: Merged, operation: &str, span: Span) {
+        if merged.bounds {
+            self.info(format!("mismatched custom buckets were reconciled during {operation}"), span);
+        }
+        if merged.resets_collide {
+            self.warn(format!("conflicting counter resets during histogram {operation}"), span);
+        }
     }
 
     pub(crate) fn forced(&mut self, forced: Forced) {

@@ -28,9 +28,9 @@ pub(crate) struct Token {
 }
 
 /// Longest first, so that `<=` is not read as `<`.
-const OPERATORS: [&str; 26] = [
-    "==", "!=", "!~", "=~", "<=", ">=", "<", ">", "=", "+", "-", "*", "/", "%", "^", "(", ")", "{", "}", "[", "]", ",", "@", ":",
-    "!", ";",
+const OPERATORS: [&str; 28] = [
+    "</", ">/", "==", "!=", "!~", "=~", "<=", ">=", "<", ">", "=", "+", "-", "*", "/", "%", "^", "(", ")", "{", "}", "[", "]",
+    ",", "@", ":", "!", ";",
 ];
 
 /// A query has at most so many names, literals and signs: chains of 8,000 operators or 2,000 selectors. It bounds what the

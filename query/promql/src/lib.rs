@@ -4,13 +4,15 @@
 //! series by series: each operator folds whole series over all steps, there is no loop over steps around the tree.
 //! `functions/` has one idea a file. [`testing`] runs Prometheus' own test scripts against it.
 //!
-//! Native histograms are not stored yet; functions over them answer with an error that says so.
+//! A sample is a number or a native histogram, whose arithmetic is `histogram/`: rows are numbers, with histograms beside them
+//! where there are any, so that numbers alone cost what they did before.
 
 mod annotations;
 pub mod ast;
 mod error;
 pub mod eval;
 mod functions;
+pub mod histogram;
 mod lex;
 mod operators;
 pub mod parse;

@@ -86,16 +86,20 @@ pub enum BinaryOp {
     Modulo,
     Atan2,
     Power,
+    TrimUpper,
+    TrimLower,
 }
 
 impl BinaryOp {
     /// All: spelling, operator, binding strength.
-    pub const ALL: [(&'static str, Self, u8); 16] = [
+    pub const ALL: [(&'static str, Self, u8); 18] = [
         ("or", Self::Or, 1),
         ("and", Self::And, 2),
         ("unless", Self::Unless, 2),
         ("==", Self::Equal, 3),
         ("!=", Self::NotEqual, 3),
+        ("</", Self::TrimUpper, 3),
+        (">/", Self::TrimLower, 3),
         ("<=", Self::LessEqual, 3),
         ("<", Self::Less, 3),
         (">=", Self::GreaterEqual, 3),
@@ -117,6 +121,11 @@ impl BinaryOp {
     /// `== != < <= > >=`
     pub fn is_comparison(self) -> bool {
         matches!(self, Self::Equal | Self::NotEqual | Self::Less | Self::LessEqual | Self::Greater | Self::GreaterEqual)
+    }
+
+    /// `</ >/`
+    pub fn is_trim(self) -> bool {
+        matches!(self, Self::TrimUpper | Self::TrimLower)
     }
 
     /// `and or unless`

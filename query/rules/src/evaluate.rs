@@ -2,20 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
-use weir_budget::Load;
-use weir_budget::{QueryConfig, RequestBudget, millis};
+use weir_budget::{Load, QueryConfig};
+use weir_model::histogram::Histogram;
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::STALE_NAN;
 use weir_model::panic_guard;
-use weir_model::scope::Scope as QueryScope;
-use weir_model::select::MetricReader;
-use weir_promql::ast::Expr;
-use weir_promql::{Engine, Output, Request};
+use weir_model::select::{LogReader, MetricReader};
 
 use super::alert::{AlertState, Held, advance};
+use super::ask::RuleQuery;
 use super::file::{AlertSpec, RuleKind};
 use super::run::RulesConfig;
 use super::state::{Evaluation, Group, Rule, RuleSet};
@@ -28,9 +26,14 @@ pub struct RuleSample {
     pub labels: Labels,
     /// Unix milliseconds.
     pub timestamp_ms: i64,
-    /// May be the staleness marker.
+    /// May be the staleness marker, and is where it is a histogram.
     pub value: f64,
+    /// Its value, where it is a histogram.
+    pub histogram: Option<Arc<Histogram>>,
 }
+
+/// A sample before it has its time.
+pub(super) type Made = (Labels, f64, Option<Arc<Histogram>>);
 
 /// Takes the samples of recording rules, and the series `ALERTS` and `ALERTS_FOR_STATE`.
 #[async_trait]
@@ -62,6 +65,8 @@ pub struct RuleDeps {
     pub rules: Arc<RuleSet>,
     /// Where queries read.
     pub reader: Arc<dyn MetricReader>,
+    /// Where those in LogQL do.
+    pub logs: Arc<dyn LogReader>,
     /// Where samples go; without it, recording rules are refused when loaded.
     pub sink: Option<Arc<dyn SampleSink>>,
     /// Limits of a rule's query.
@@ -72,27 +77,6 @@ pub struct RuleDeps {
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// How it goes.
     pub metrics: Arc<super::metrics::RuleMetrics>,
-}
-
-/// Asks for a tenant, with a fresh budget, and gives a vector.
-pub(super) fn ask(
-    (deps, tenant): (&RuleDeps, &Arc<str>),
-    query: &str,
-    expr: Option<&Expr>,
-    at_ms: i64,
-) -> Result<Vec<(Labels, f64)>, String> {
-    let (mut budget, _guard) = RequestBudget::new(&deps.query, &deps.load, std::slice::from_ref(tenant));
-    budget.begin(Duration::ZERO);
-    let engine = Engine { reader: &*deps.reader, budget: &budget };
-    let lookback_ms = millis(deps.query.lookback);
-    let scope = QueryScope::of(tenant);
-    let request = Request { scope, query: query.to_owned(), start_ms: at_ms, end_ms: at_ms, step_ms: 0, lookback_ms };
-    let answer = expr.map_or_else(|| engine.query(&request), |expr| engine.evaluate(&request, expr));
-    match answer.map_err(|error| error.to_string())?.output {
-        Output::Vector(samples) => Ok(samples.into_iter().map(|sample| (sample.labels, sample.value)).collect()),
-        Output::Scalar(value) => Ok(vec![(Labels::EMPTY, value)]),
-        _ => Err("rule result is not a vector or scalar".into()),
-    }
 }
 
 /// Evaluates a group at `at_ms`, rule by rule in order, as Prometheus does: later rules may read what earlier ones wrote.
@@ -125,49 +109,53 @@ fn origin(group: &Group, index: usize, at_ms: i64) -> RuleOrigin {
 fn evaluate_rule(deps: &RuleDeps, group: &Group, i: usize, at_ms: i64, config: &RulesConfig) -> Result<Vec<RuleSample>, String> {
     let began = Instant::now();
     let rule = &group.rules[i];
-    let answer = ask((deps, &group.tenant), &rule.spec.query, Some(&rule.spec.expr), at_ms - group.spec.query_offset_ms);
+    let answer = rule.spec.expr.ask((deps, &group.tenant), &rule.spec.query, at_ms - group.spec.query_offset_ms);
     let samples = answer.and_then(|vector| match &rule.spec.kind {
         RuleKind::Record => record(rule, vector, group.spec.limit),
-        RuleKind::Alert(spec) => alert((deps, &group.tenant), rule, spec, vector, (at_ms, group.spec.limit, config)),
+        RuleKind::Alert(spec) => alert((deps, group), rule, spec, vector, (at_ms, config)),
     });
     let mut state = rule.state.lock();
     state.last = Evaluation { at_ms: Some(at_ms), seconds: began.elapsed().as_secs_f64() };
     let samples = samples?;
     // What was there last time and is not now has ended.
-    let written: BTreeSet<Labels> = samples.iter().map(|(labels, _)| labels.clone()).collect();
+    let written: BTreeSet<Labels> = samples.iter().map(|(labels, ..)| labels.clone()).collect();
     let ended: Vec<Labels> = state.written.difference(&written).cloned().collect();
     state.written = written;
-    let stamp = |(labels, value)| RuleSample { labels, timestamp_ms: at_ms - group.spec.query_offset_ms, value };
-    Ok(samples.into_iter().chain(ended.into_iter().map(|labels| (labels, STALE_NAN))).map(stamp).collect())
+    let timestamp_ms = at_ms - group.spec.query_offset_ms;
+    let stamp = |(labels, value, histogram)| RuleSample { labels, timestamp_ms, value, histogram };
+    Ok(samples.into_iter().chain(ended.into_iter().map(|labels| (labels, STALE_NAN, None))).map(stamp).collect())
 }
 
 fn check_limit(count: usize, limit: usize) -> Result<(), String> {
     if limit > 0 && count > limit { Err(format!("exceeded limit of {limit} with {count} series")) } else { Ok(()) }
 }
 
-fn record(rule: &Rule, vector: Vec<(Labels, f64)>, limit: usize) -> Result<Vec<(Labels, f64)>, String> {
-    let mut made: BTreeMap<Labels, f64> = BTreeMap::new();
-    for (labels, value) in vector {
+fn record(rule: &Rule, vector: Vec<Made>, limit: usize) -> Result<Vec<Made>, String> {
+    let mut made: BTreeMap<Labels, (f64, Option<Arc<Histogram>>)> = BTreeMap::new();
+    for (labels, value, histogram) in vector {
         let own = rule.spec.labels.iter().map(|(name, template)| (name.as_str(), template.source()));
         let labels = Labels::from_pairs(labels.iter().chain(own).chain([(NAME, rule.spec.name.as_str())]));
-        if made.insert(labels, value).is_some() {
+        if made.insert(labels, (value, histogram)).is_some() {
             return Err("vector contains metrics with the same labelset after applying rule labels".into());
         }
     }
     check_limit(made.len(), limit)?;
-    Ok(made.into_iter().collect())
+    Ok(made.into_iter().map(|(labels, (value, histogram))| (labels, value, histogram)).collect())
 }
 
 fn alert(
-    asking: (&RuleDeps, &Arc<str>),
+    (deps, group): (&RuleDeps, &Group),
     rule: &Rule,
     spec: &AlertSpec,
-    vector: Vec<(Labels, f64)>,
-    (at_ms, limit, config): (i64, usize, &RulesConfig),
-) -> Result<Vec<(Labels, f64)>, String> {
-    let query = |query: &str| ask(asking, query, None, at_ms);
+    vector: Vec<Made>,
+    (at_ms, config): (i64, &RulesConfig),
+) -> Result<Vec<Made>, String> {
+    let query = |text: &str| {
+        let made = RuleQuery::parse(text, group.language)?.ask((deps, &group.tenant), text, at_ms)?;
+        Ok(made.into_iter().map(number).collect())
+    };
     let mut held: BTreeMap<Labels, Held> = BTreeMap::new();
-    for (labels, value) in vector {
+    for (labels, value) in vector.into_iter().map(number) {
         let (external_url, external_labels) = (config.external_url.as_str(), &config.external_labels);
         let scope = Scope { labels: &labels, value, external_url, external_labels, query: &query };
         let expand = |templates: &[(String, Template)]| -> Vec<(String, String)> {
@@ -182,14 +170,19 @@ fn alert(
             return Err("vector contains metrics with the same labelset after applying alert labels".into());
         }
     }
-    check_limit(held.len(), limit)?;
+    check_limit(held.len(), group.spec.limit)?;
     let mut state = rule.state.lock();
     advance(&mut state.alerts, spec, held.into_values().collect(), at_ms);
     let active = state.alerts.values().filter(|alert| alert.state != AlertState::Resolved);
     let series = active.flat_map(|alert| {
         let named = |name: &str| alert.labels.with(NAME, name);
         let state = named("ALERTS").with("alertstate", alert.state.name());
-        [(state, 1.0), (named("ALERTS_FOR_STATE"), (alert.active_ms as f64 / 1000.0).floor())]
+        [(state, 1.0, None), (named("ALERTS_FOR_STATE"), (alert.active_ms as f64 / 1000.0).floor(), None)]
     });
     Ok(series.collect())
+}
+
+/// As alerts and their templates have it: a histogram is 0, as in Prometheus.
+fn number((labels, value, histogram): Made) -> (Labels, f64) {
+    (labels, if histogram.is_some() { 0.0 } else { value })
 }

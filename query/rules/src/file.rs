@@ -1,4 +1,4 @@
-//! Rule files: Prometheus' YAML, unmodified, read and checked. Errors name file line, group and rule.
+//! Rule files: Prometheus' and Loki's YAML, unmodified, read and checked. Errors name file line, group and rule.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,8 @@ use serde::Deserialize;
 use thiserror::Error;
 use weir_model::label::{Labels, NAME};
 use weir_model::yaml::{self, YamlError};
-use weir_promql::ast::Expr;
-use weir_promql::parse::parse;
 
+use super::ask::{RuleLanguage, RuleQuery};
 use super::template::Template;
 
 /// How often a group is evaluated when it does not say: Prometheus' default.
@@ -45,8 +44,8 @@ pub enum Recording {
 }
 
 /// Checks a rule file as far as that goes without data.
-pub fn check_rules(text: &str) -> Result<Summary, RuleFileError> {
-    let groups = read_groups(text, Recording::Allowed)?;
+pub fn check_rules(text: &str, language: RuleLanguage) -> Result<Summary, RuleFileError> {
+    let groups = read_groups(text, language, Recording::Allowed)?;
     let rules = || groups.iter().flat_map(|group| &group.rules);
     let alerting = rules().filter(|rule| matches!(rule.kind, RuleKind::Alert(_))).count();
     Ok(Summary { groups: groups.len(), alerting, recording: rules().count() - alerting })
@@ -69,7 +68,7 @@ pub(super) struct RuleSpec {
     /// Alert or metric name.
     pub name: String,
     pub query: String,
-    pub expr: Expr,
+    pub expr: RuleQuery,
     /// The group's and the rule's own; templates in alerts, literal in recording rules.
     pub labels: Vec<(String, Template)>,
     pub kind: RuleKind,
@@ -128,7 +127,7 @@ struct RuleYaml {
 }
 
 /// Reads, checks and compiles all groups of a file.
-pub(super) fn read_groups(text: &str, recording: Recording) -> Result<Vec<GroupSpec>, RuleFileError> {
+pub(super) fn read_groups(text: &str, language: RuleLanguage, recording: Recording) -> Result<Vec<GroupSpec>, RuleFileError> {
     let file: Option<FileYaml> = yaml::parse(text).map_err(|YamlError { line, message }| RuleFileError { line, message })?;
     // The n-th rule of the file stands where the n-th `alert:` or `record:` does.
     let mut lines = text.lines().enumerate().filter(|(_, line)| is_rule(line)).map(|(i, _)| i + 1);
@@ -152,7 +151,7 @@ pub(super) fn read_groups(text: &str, recording: Recording) -> Result<Vec<GroupS
             let line = lines.next();
             let title = rule.alert.as_ref().or(rule.record.as_ref()).cloned().unwrap_or_default();
             let at = |why: String| RuleFileError { line, message: format!("group {name:?}, rule {}, {title:?}: {why}", i + 1) };
-            spec.rules.push(read_rule(rule, &group.labels, recording).map_err(at)?);
+            spec.rules.push(read_rule(rule, &group.labels, (language, recording)).map_err(at)?);
         }
         groups.push(spec);
     }
@@ -169,7 +168,7 @@ fn duration(text: Option<&String>, default: i64) -> Result<i64, String> {
     weir_model::time::parse_duration(text).map(|nanos| nanos / 1_000_000).map_err(|error| error.to_string())
 }
 
-fn read_rule(rule: RuleYaml, group_labels: &Pairs, recording: Recording) -> Result<RuleSpec, String> {
+fn read_rule(rule: RuleYaml, group_labels: &Pairs, (language, recording): (RuleLanguage, Recording)) -> Result<RuleSpec, String> {
     let (name, alert) = match (rule.alert, rule.record) {
         (Some(name), None) => (name, true),
         (None, Some(name)) => (name, false),
@@ -183,7 +182,7 @@ fn read_rule(rule: RuleYaml, group_labels: &Pairs, recording: Recording) -> Resu
     if query.trim().is_empty() {
         return Err("field 'expr' must be set in rule".into());
     }
-    let expr = parse(&query).map_err(|error| format!("could not parse expression: {error}"))?;
+    let expr = RuleQuery::parse(&query, language).map_err(|error| format!("could not parse expression: {error}"))?;
     let mut labels: BTreeMap<_, _> = group_labels.iter().collect();
     labels.extend(&rule.labels);
     let labels = templates("label", labels.into_iter())?;

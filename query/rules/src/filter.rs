@@ -1,15 +1,18 @@
-//! Which rules `/api/v1/rules` shows: by kind, name, group, file and labels, and a page of groups at a time.
+//! Which rules `/api/v1/rules` shows: by language, kind, name, group, file and labels, and a page of groups at a time.
 
 use serde_json::{Value, json};
 use weir_model::label::{Labels, Matcher};
 use weir_model::scope::Scope;
 
+use super::ask::RuleLanguage;
 use super::file::RuleKind;
 use super::state::{Group, Rule, RuleSet, among_others};
 
 /// What is wanted. The default is everything.
 #[derive(Clone, Debug, Default)]
 pub struct RuleFilter {
+    /// PromQL's by default.
+    pub language: RuleLanguage,
     /// Only alerting, or only recording rules.
     pub kind: Option<WantedKind>,
     /// Names of rules; empty for any.
@@ -41,7 +44,7 @@ impl RuleSet {
     /// `data` of `/api/v1/rules`: groups in which a rule passes, with the alerts whose labels are in the scope; none for another
     /// tenant's. Errors when the page's token is of no group.
     pub fn rules_json(&self, filter: &RuleFilter, scope: &Scope) -> Result<Value, String> {
-        let groups: Vec<_> = self.visible(scope).collect();
+        let groups: Vec<_> = self.visible(scope, filter.language).collect();
         let begin = match &filter.next_token {
             None => 0,
             Some(token) => {

@@ -13,6 +13,7 @@ use weir_template::escape_query;
 use weir_tls::{ClientTls, Endpoint, why};
 
 use super::alert::Alert;
+use super::ask::RuleLanguage;
 use super::metrics::RuleMetrics;
 use super::state::time;
 
@@ -46,7 +47,7 @@ impl Posted {
     /// `valid_ms`: until when it is to be believed when nothing more is heard; `tenant`: whose it is, where that is to be said.
     pub fn new(
         alert: &Alert,
-        query: &str,
+        (query, language): (&str, RuleLanguage),
         valid_ms: i64,
         (external_url, external_labels): (&str, &BTreeMap<String, String>),
         tenant: Option<&str>,
@@ -62,7 +63,10 @@ impl Posted {
             annotations: alert.annotations.clone(),
             starts_at: time(Some(alert.fired_ms.unwrap_or(alert.active_ms))),
             ends_at: time(Some(alert.resolved_ms.unwrap_or(valid_ms))),
-            generator_url: format!("{base}/graph?g0.expr={}&g0.tab=1{page_of}", escape_query(query)),
+            generator_url: match language {
+                RuleLanguage::PromQl => format!("{base}/graph?g0.expr={}&g0.tab=1{page_of}", escape_query(query)),
+                RuleLanguage::LogQl => format!("{base}/logs?q={}{page_of}", escape_query(query)),
+            },
         }
     }
 }

@@ -26,6 +26,9 @@ pub struct RulesConfig {
     pub files: Vec<String>,
     /// A directory with one of each tenant that has rules, named as the tenant is, with rule files in it; read by the same caller.
     pub directory: String,
+    /// The same of Loki's rule files, whose expressions are LogQL.
+    pub logql_files: Vec<String>,
+    pub logql_directory: String,
     /// Base URLs of Alertmanagers, `http://host:9093` or https, without user and password; alerts go to each of them.
     pub alertmanagers: Vec<String>,
     /// How Alertmanagers whose URL is https are known, and what is shown to them.
@@ -45,6 +48,8 @@ impl Default for RulesConfig {
         Self {
             files: Vec::new(),
             directory: String::new(),
+            logql_files: Vec::new(),
+            logql_directory: String::new(),
             alertmanagers: Vec::new(),
             tls: Default::default(),
             external_url: "http://127.0.0.1:9640".into(),
@@ -144,13 +149,13 @@ impl Ticker {
         let resend_ms = millis(self.config.resend_delay);
         // Believed for as long as four evaluations or resends, as Prometheus has it.
         let valid_ms = at_ms.saturating_add(4_i64.saturating_mul(resend_ms.max(self.group.spec.interval_ms)));
-        let (mut due, tenant) = (Vec::new(), self.deps.rules.foreign(&self.group));
+        let (mut due, tenant, language) = (Vec::new(), self.deps.rules.foreign(&self.group), self.group.language);
         for rule in self.group.rules.iter().filter(|rule| matches!(rule.spec.kind, RuleKind::Alert(_))) {
             let mut state = rule.state.lock();
             for alert in state.alerts.values_mut().filter(|alert| alert.is_due(at_ms, resend_ms)) {
                 alert.sent_ms = Some(at_ms);
                 let (url, labels) = (&self.config.external_url, &self.config.external_labels);
-                due.push(Posted::new(alert, &rule.spec.query, valid_ms, (url.as_str(), labels), tenant));
+                due.push(Posted::new(alert, (&rule.spec.query, language), valid_ms, (url.as_str(), labels), tenant));
             }
         }
         self.notifier.send(&self.group.tenant, &due);

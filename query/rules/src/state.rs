@@ -12,6 +12,7 @@ use weir_model::time::format_rfc3339;
 use weir_template::{general, pad_exponent};
 
 use super::alert::{Alert, AlertState};
+use super::ask::RuleLanguage;
 use super::file::{GroupSpec, Recording, RuleFileError, RuleKind, RuleSpec, Summary, read_groups};
 
 /// A rule file: whose it is, its name, for people, and its text.
@@ -23,6 +24,8 @@ pub struct RuleFile {
     pub name: String,
     /// YAML.
     pub text: String,
+    /// Of its expressions.
+    pub language: RuleLanguage,
 }
 
 /// Rules and their alerts, as last evaluated. Shared by the evaluation loop, which writes, and the HTTP API, which reads.
@@ -38,6 +41,7 @@ pub struct RuleSet {
 pub(super) struct Group {
     pub tenant: Arc<str>,
     pub file: String,
+    pub language: RuleLanguage,
     pub spec: GroupSpec,
     pub rules: Vec<Rule>,
     /// When it was last evaluated and how long that took. Held only to copy.
@@ -78,11 +82,11 @@ impl RuleSet {
         let mut groups = Vec::new();
         for file in files {
             let in_file = |error: RuleFileError| RuleFileError { message: format!("{}: {}", file.name, error.message), ..error };
-            for spec in read_groups(&file.text, recording).map_err(in_file)? {
+            for spec in read_groups(&file.text, file.language, recording).map_err(in_file)? {
                 let rule = |spec: &RuleSpec| Rule { spec: spec.clone(), state: Mutex::new(RuleState::default()) };
                 let rules = spec.rules.iter().map(rule).collect();
-                let (tenant, file) = (Arc::clone(&file.tenant), file.name.clone());
-                groups.push(Arc::new(Group { tenant, file, spec, rules, last: Mutex::default() }));
+                let (tenant, language, file) = (Arc::clone(&file.tenant), file.language, file.name.clone());
+                groups.push(Arc::new(Group { tenant, file, language, spec, rules, last: Mutex::default() }));
             }
         }
         Ok(Self { own: TENANT_DEFAULT.into(), groups, alertmanagers: RwLock::new(Vec::new()) })
@@ -99,9 +103,13 @@ impl RuleSet {
         (group.tenant != self.own).then_some(&*group.tenant)
     }
 
-    /// Groups of the scope's tenants, each with what a request may see of it.
-    pub(super) fn visible<'a>(&'a self, scope: &'a Scope) -> impl Iterator<Item = (&'a Arc<Group>, &'a Visible)> {
-        self.groups.iter().filter_map(move |group| {
+    /// Groups of a language of the scope's tenants, each with what a request may see of it.
+    pub(super) fn visible<'a>(
+        &'a self,
+        scope: &'a Scope,
+        language: RuleLanguage,
+    ) -> impl Iterator<Item = (&'a Arc<Group>, &'a Visible)> {
+        self.groups.iter().filter(move |group| group.language == language).filter_map(move |group| {
             let own = scope.tenants().iter().find(|own| own.tenant == group.tenant)?;
             Some((group, &own.visible))
         })
@@ -129,7 +137,8 @@ impl RuleSet {
 
     /// Where alerts are posted to; none where the scope is of tenants without rules.
     pub fn alertmanagers(&self, scope: &Scope) -> Vec<String> {
-        let is_shown = scope.tenants().iter().any(|own| own.tenant == self.own) || self.visible(scope).next().is_some();
+        let has_rules = |tenant: &Arc<str>| self.groups.iter().any(|group| group.tenant == *tenant);
+        let is_shown = scope.tenants().iter().any(|own| own.tenant == self.own || has_rules(&own.tenant));
         if is_shown { self.alertmanagers.read().clone() } else { Vec::new() }
     }
 
@@ -138,9 +147,9 @@ impl RuleSet {
         self.groups.iter().flat_map(|group| &group.rules).flat_map(|rule| rule.active()).collect()
     }
 
-    /// `data` of `/api/v1/alerts`: those whose labels are in the scope.
-    pub fn alerts_json(&self, scope: &Scope) -> Value {
-        let alerts = self.visible(scope).flat_map(|(group, visible)| {
+    /// `data` of `/api/v1/alerts`: those of rules in a language whose labels are in the scope.
+    pub fn alerts_json(&self, scope: &Scope, language: RuleLanguage) -> Value {
+        let alerts = self.visible(scope, language).flat_map(|(group, visible)| {
             let active = group.rules.iter().flat_map(Rule::active).filter(|alert| visible.passes(&alert.labels));
             active.map(|alert| alert_json(&alert, among_others(group, scope))).collect::<Vec<_>>()
         });

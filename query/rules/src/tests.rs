@@ -1,5 +1,6 @@
 //! Tables and scripts for the rules: files, evaluation, templates of labels, what is posted and what is restored.
 
+mod logql;
 mod tenants;
 
 use std::sync::Arc;
@@ -9,18 +10,19 @@ use parking_lot::Mutex;
 use serde_json::json;
 use weir_budget::Load;
 use weir_budget::QueryConfig;
+use weir_logql::memory::MemoryLogs;
 use weir_model::config::ByteSize;
 use weir_model::label::Labels;
 use weir_model::metric::is_stale;
 use weir_model::scope::{Scope, TenantScope, Visible};
-use weir_model::select::{Budget, Covered, MetricReader, MetricSelect, ReadError, SeriesCursor, SeriesList};
+use weir_model::select::{Budget, Covered, LogReader, MetricReader, MetricSelect, ReadError, SeriesCursor, SeriesList};
 use weir_promql::testing::MemoryReader;
 
 use super::notify::{Batch, Notifier};
 use super::run::Ticker;
 use super::{
-    Recording, RuleDeps, RuleFile, RuleFilter, RuleMetrics, RuleOrigin, RuleSample, RuleSet, RulesConfig, SampleSink, Summary,
-    WantedKind, check_rules,
+    Recording, RuleDeps, RuleFile, RuleFilter, RuleLanguage, RuleMetrics, RuleOrigin, RuleSample, RuleSet, RulesConfig,
+    SampleSink, Summary, WantedKind, check_rules,
 };
 
 const FILE: &str = r#"
@@ -68,7 +70,10 @@ impl MetricReader for Shared {
 impl SampleSink for Shared {
     async fn write(&self, _: &RuleOrigin, samples: Vec<RuleSample>) -> Result<(), String> {
         let mut store = self.0.lock();
-        samples.iter().for_each(|one| store.push(&one.labels, one.timestamp_ms, one.value));
+        samples.iter().for_each(|one| match &one.histogram {
+            Some(histogram) => store.push_histogram(&one.labels, one.timestamp_ms, Arc::clone(histogram)),
+            None => store.push(&one.labels, one.timestamp_ms, one.value),
+        });
         Ok(())
     }
 }
@@ -81,8 +86,14 @@ struct World {
 
 impl World {
     fn new(store: &Arc<Shared>) -> Self {
-        let file = RuleFile { tenant: "default".into(), name: "rules.yml".into(), text: FILE.into() };
+        let file =
+            RuleFile { tenant: "default".into(), name: "rules.yml".into(), text: FILE.into(), language: RuleLanguage::PromQl };
         let rules = Arc::new(RuleSet::load(&[file], Recording::Allowed).unwrap());
+        Self::of(rules, store, Arc::new(MemoryLogs::default()))
+    }
+
+    /// Its first group is evaluated.
+    fn of(rules: Arc<RuleSet>, store: &Arc<Shared>, logs: Arc<dyn LogReader>) -> Self {
         let metrics = Arc::new(RuleMetrics::default());
         let (notifier, posted) = Notifier::for_test(&metrics);
         let group = Arc::clone(&rules.groups()[0]);
@@ -90,7 +101,7 @@ impl World {
         let reader: Arc<dyn MetricReader> = Arc::clone(store) as _;
         let query = QueryConfig::default();
         let load = Load::new(&query, Default::default());
-        let deps = RuleDeps { rules, reader, sink: Some(sink), query, load, clock: Arc::new(|| 0), metrics };
+        let deps = RuleDeps { rules, reader, logs, sink: Some(sink), query, load, clock: Arc::new(|| 0), metrics };
         let config = RulesConfig { external_labels: [("cluster".to_owned(), "c".to_owned())].into(), ..RulesConfig::default() };
         Self { store: Arc::clone(store), ticker: Ticker { config: Arc::new(config), deps, group, notifier }, posted }
     }
@@ -206,11 +217,11 @@ async fn rules_and_alerts_are_shown_to_their_tenant_and_within_a_scope() {
             alerts.map(|alert| alert["labels"]["pod"].as_str().unwrap().to_owned()).collect()
         };
         assert_eq!(shown["groups"].as_array().unwrap().len(), groups, "{scope:?}");
-        assert_eq!(pods(&rules.alerts_json(&scope)["alerts"]), alerts, "{scope:?}");
+        assert_eq!(pods(&rules.alerts_json(&scope, RuleLanguage::PromQl)["alerts"]), alerts, "{scope:?}");
         let rule = &shown["groups"][0]["rules"][1];
         assert_eq!(
             (pods(&rule["alerts"]), rule["state"].as_str().unwrap_or("none")),
-            (pods(&rules.alerts_json(&scope)["alerts"]), state)
+            (pods(&rules.alerts_json(&scope, RuleLanguage::PromQl)["alerts"]), state)
         );
     };
     check("default", Visible::default(), 1, &["a", "b"], "pending");
@@ -240,6 +251,7 @@ fn rules_are_filtered_by_name_group_file_and_labels_a_page_at_a_time() {
         )
     };
     let file = |name: &str, group: &str, severity: &str| RuleFile {
+        language: RuleLanguage::PromQl,
         tenant: "default".into(),
         name: name.into(),
         text: text(group, severity),
@@ -281,7 +293,7 @@ fn rules_are_filtered_by_name_group_file_and_labels_a_page_at_a_time() {
 fn scalars_are_texts_as_they_are_written() {
     let text = "groups:\n- name: g\n  interval:\n  labels: {a: 1.0, b: &x 010, c: on}\n  rules:\n  - alert: 5\n    expr: 1\n    \
                 labels: {d: *x, e: , f: ~, a: no}\n    annotations:\n- name: empty\n  rules:\n";
-    let groups = super::file::read_groups(text, Recording::Allowed).unwrap();
+    let groups = super::file::read_groups(text, RuleLanguage::PromQl, Recording::Allowed).unwrap();
     let rule = &groups[0].rules[0];
     let mut labels: Vec<(&str, String)> = rule.labels.iter().map(|(name, text)| (name.as_str(), format!("{text:?}"))).collect();
     labels.sort();
@@ -293,9 +305,11 @@ fn scalars_are_texts_as_they_are_written() {
 
 #[test]
 fn rule_files_are_checked() {
-    assert_eq!(check_rules(FILE), Ok(Summary { groups: 1, alerting: 1, recording: 1 }));
-    assert_eq!(check_rules(""), Ok(Summary::default()));
-    let check = |text: &str, expected: &str| assert_eq!(check_rules(text).unwrap_err().to_string(), expected, "{text}");
+    assert_eq!(check_rules(FILE, RuleLanguage::PromQl), Ok(Summary { groups: 1, alerting: 1, recording: 1 }));
+    assert_eq!(check_rules("", RuleLanguage::PromQl), Ok(Summary::default()));
+    let check = |text: &str, expected: &str| {
+        assert_eq!(check_rules(text, RuleLanguage::PromQl).unwrap_err().to_string(), expected, "{text}")
+    };
     let rule = |body: &str| format!("groups:\n- name: g\n  rules:\n  - alert: A\n    {body}\n");
     check(
         &rule("expr: sum("),
@@ -311,11 +325,11 @@ fn rule_files_are_checked() {
         "line 4: group \"g\", rule 1, \"A\": annotation \"a\": template: line 1: function \"nope\" not defined",
     );
     check("groups:\n- name: g\n- name: g\n", "group \"g\": the name is repeated in the same file");
-    let unknown = check_rules(&rule("exr: up")).unwrap_err().to_string();
+    let unknown = check_rules(&rule("exr: up"), RuleLanguage::PromQl).unwrap_err().to_string();
     assert!(unknown.starts_with("line 5: unknown field `exr`") && unknown.ends_with("at line 5, column 5"), "{unknown}");
-    let repeated = check_rules(&rule("expr: up\n    expr: down")).unwrap_err();
+    let repeated = check_rules(&rule("expr: up\n    expr: down"), RuleLanguage::PromQl).unwrap_err();
     assert_eq!(repeated.line, Some(6), "{repeated}");
-    let file = RuleFile { tenant: "default".into(), name: "r.yml".into(), text: FILE.into() };
+    let file = RuleFile { tenant: "default".into(), name: "r.yml".into(), text: FILE.into(), language: RuleLanguage::PromQl };
     let refused = RuleSet::load(&[file], Recording::Refused).map(|_| ()).unwrap_err();
     let expected = "line 7: r.yml: group \"nodes\", rule 1, \"pod:cpu:double\": recording rules need somewhere to write their samples \
                     to, and this weir has none";

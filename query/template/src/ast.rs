@@ -9,9 +9,16 @@ use crate::language::{Function, Language};
 #[derive(Clone, Debug)]
 pub struct Template<L: Language> {
     pub(crate) source: String,
-    pub(crate) nodes: Vec<Node<L>>,
+    pub(crate) main: Definition<L>,
+    /// Those with a name.
+    pub(crate) definitions: Vec<Definition<L>>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Definition<L: Language> {
+    pub nodes: Vec<Node<L>>,
     /// How many variables may be alive at once.
-    pub(crate) slots: usize,
+    pub slots: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -24,6 +31,8 @@ pub(crate) enum Node<L: Language> {
     Range(Targets, Branch<L>),
     Break,
     Continue,
+    /// The definition of this number, and what its dot is; nil where nothing is said.
+    Template(usize, Option<Pipeline<L>>),
 }
 
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Instant;
 
-use crate::ast::{Branch, Callee, Command, Literal, Node, Operand, Pipeline, Targets, Template};
+use crate::ast::{Branch, Callee, Command, Definition, Literal, Node, Operand, Pipeline, Targets, Template};
 use crate::builtin::Builtin;
 use crate::error::{Error, Failure};
 use crate::language::Language;
@@ -15,12 +15,15 @@ const ACTION_BYTES: usize = 1_024;
 const PATTERN_ACTIONS: usize = 100;
 /// So many microseconds in functions with patterns count as an action: what matching takes is not known before, and may be quadratic.
 const MATCHING_MICROS: usize = 5;
+/// Blocks and templates within each other, when they are executed: a template may execute itself, and each takes some of the stack.
+const NESTED_MAX: usize = 100;
 
 impl<L: Language> Template<L> {
     /// Fills it in. Errors when a function fails or a limit is reached; what was made until then is dropped.
     pub fn execute<'a>(&'a self, scope: &L::Scope<'a>) -> Result<String, Error> {
-        let variables = vec![Value::Nil; self.slots];
-        let mut run = Run::<L> { scope, variables, held: 0, arguments: Vec::new(), out: String::new(), actions: 0 };
+        let (variables, definitions) = (vec![Value::Nil; self.main.slots], &self.definitions[..]);
+        let (arguments, out) = (Vec::new(), String::new());
+        let mut run = Run::<L> { scope, definitions, variables, root: None, held: 0, arguments, out, actions: 0, nested: 0 };
         match run.whole(self) {
             Ok(_) => Ok(run.out),
             Err(failure) => Err(failure.into_error(&self.source)),
@@ -30,13 +33,18 @@ impl<L: Language> Template<L> {
 
 struct Run<'a, 's, L: Language> {
     scope: &'s L::Scope<'a>,
+    definitions: &'a [Definition<L>],
+    /// Of the template that is being executed, as is `root`.
     variables: Vec<Value<'a>>,
+    /// `$`; none where it is the first dot.
+    root: Option<Value<'a>>,
     /// What the variables hold, and the blocks of `with` and `range` that run.
     held: usize,
     /// Of the functions that are being called, the innermost last.
     arguments: Vec<Value<'a>>,
     out: String,
     actions: usize,
+    nested: usize,
 }
 
 /// How the nodes of a block ended.
@@ -53,11 +61,21 @@ impl<'a, L: Language> Run<'a, '_, L> {
             let value = L::field(self.scope, field)?;
             self.set(slot, value)?;
         }
-        self.nodes(&template.nodes, None)
+        self.nodes(&template.main.nodes, None)
     }
 
     /// `dot` is none where it is the first.
     fn nodes(&mut self, nodes: &'a [Node<L>], dot: Option<&Value<'a>>) -> Result<Flow, Failure> {
+        self.nested += 1;
+        if self.nested > NESTED_MAX {
+            return Err(format!("blocks and templates nested deeper than {NESTED_MAX}").into());
+        }
+        let flow = self.each(nodes, dot);
+        self.nested -= 1;
+        flow
+    }
+
+    fn each(&mut self, nodes: &'a [Node<L>], dot: Option<&Value<'a>>) -> Result<Flow, Failure> {
         for node in nodes {
             self.spend(1)?;
             let flow = match node {
@@ -86,6 +104,7 @@ impl<'a, L: Language> Run<'a, '_, L> {
                     _ => self.nodes(&branch.otherwise, dot)?,
                 },
                 Node::Range(targets, branch) => self.range(*targets, branch, dot)?,
+                Node::Template(index, pipeline) => self.template(&self.definitions[*index], pipeline.as_ref(), dot)?,
                 Node::Break => Flow::Break,
                 Node::Continue => Flow::Continue,
             };
@@ -123,6 +142,29 @@ impl<'a, L: Language> Run<'a, '_, L> {
         self.held += bytes;
         let most = L::LIMITS.argument_bytes;
         if self.held > most { Err(format!("variables and blocks with more than {most} bytes").into()) } else { Ok(()) }
+    }
+
+    /// With variables of its own; the dot that it is given is also its `$`.
+    fn template(
+        &mut self,
+        definition: &'a Definition<L>,
+        pipeline: Option<&'a Pipeline<L>>,
+        dot: Option<&Value<'a>>,
+    ) -> Result<Flow, Failure> {
+        let next = match pipeline.map(|pipeline| (pipeline, &pipeline.commands[..])) {
+            None => Some(Value::Nil),
+            // The first dot is not made a value.
+            Some((_, [Command::Operand(Operand::Field(path))])) if path.is_empty() => dot.cloned(),
+            Some((_, [Command::Operand(Operand::Root(path))])) if path.is_empty() => self.root.clone(),
+            Some((pipeline, _)) => Some(self.pipeline(pipeline, dot)?),
+        };
+        let held = self.held;
+        self.hold(next.as_ref().map_or(0, Value::bytes))?;
+        let variables = std::mem::replace(&mut self.variables, vec![Value::Nil; definition.slots]);
+        let root = std::mem::replace(&mut self.root, next.clone());
+        self.nodes(&definition.nodes, next.as_ref())?;
+        (self.variables, self.root, self.held) = (variables, root, held);
+        Ok(Flow::On)
     }
 
     fn range(&mut self, targets: Targets, branch: &'a Branch<L>, dot: Option<&Value<'a>>) -> Result<Flow, Failure> {
@@ -264,9 +306,12 @@ impl<'a, L: Language> Run<'a, '_, L> {
             Operand::Literal(literal) => Ok(literal.value()),
             Operand::Field(path) => match dot {
                 Some(dot) => access(dot.clone(), path),
-                None => self.root(path),
+                None => self.first(path),
             },
-            Operand::Root(path) => self.root(path),
+            Operand::Root(path) => match &self.root {
+                Some(root) => access(root.clone(), path),
+                None => self.first(path),
+            },
             Operand::Variable(slot, path) => access(self.variables[*slot].clone(), path),
             Operand::Call(callee, path) => {
                 let (least, _) = callee.arity();
@@ -279,8 +324,8 @@ impl<'a, L: Language> Run<'a, '_, L> {
         }
     }
 
-    /// `$` and what is below it.
-    fn root(&mut self, path: &'a [String]) -> Result<Value<'a>, Failure> {
+    /// The first dot and what is below it.
+    fn first(&mut self, path: &'a [String]) -> Result<Value<'a>, Failure> {
         match path.split_first() {
             Some((first, rest)) => access(L::field(self.scope, first)?, rest),
             None => {

@@ -9,8 +9,6 @@ pub trait Language: Copy + fmt::Debug + 'static {
     /// What one execution looks at: a line and its labels, an alert.
     type Scope<'a>;
 
-    /// For errors, in the plural: "rule templates".
-    const NAME: &'static str;
     const LIMITS: Limits;
     /// Variables that are there from the start, and the fields of the first dot that they hold.
     const VARIABLES: &'static [(&'static str, &'static str)] = &[];

@@ -6,7 +6,7 @@
 //! - A [`Language`] says what dot is and which functions there are; Go's own (`eq`, `printf`, …) are here.
 //! - [`Value`]: what pipelines yield, with Go's ideas of truth and print.
 //!
-//! Not here: `define`, `template` and `block`, complex numbers, methods, and `call`, as no value is a function.
+//! Not here: complex numbers, methods, and `call`, as no value is a function.
 //! Pure and sync; used by `rules` and `logql`.
 
 mod ast;

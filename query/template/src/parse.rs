@@ -1,15 +1,18 @@
 //! Pieces to nodes: names of functions and variables are resolved, so that unknown ones are errors here.
 
+mod define;
+
 use std::iter::Peekable;
 use std::vec::IntoIter;
 
 use weir_model::pattern::PatternBudget;
 
-use crate::ast::{Branch, Callee, Command, Literal, Node, Operand, Pipeline, Targets, Template};
+use crate::ast::{Branch, Callee, Command, Definition, Literal, Node, Operand, Pipeline, Targets, Template};
 use crate::builtin::Builtin;
 use crate::error::{Error, Failure};
 use crate::language::Language;
 use crate::lex::{Kind, Piece, Token, pieces};
+use define::Named;
 
 /// Blocks, `else if`s and parentheses may nest this deep; parsing, executing and dropping recurse.
 const DEPTH_MAX: usize = 64;
@@ -25,9 +28,13 @@ fn parse<L: Language>(source: &str, patterns: &mut PatternBudget) -> Result<Temp
     let variables: Vec<&str> = L::VARIABLES.iter().map(|(name, _)| *name).collect();
     let slots = variables.len();
     let pieces = pieces(source)?.into_iter().peekable();
-    let mut parser = Parser::<L> { pieces, variables, slots, depth: 0, ranges: 0, patterns, functions: L::functions() };
+    let (named, functions) = (Vec::new(), L::functions());
+    let mut parser = Parser::<L> { pieces, variables, slots, depth: 0, ranges: 0, patterns, functions, named };
     match parser.nodes(0)? {
-        (nodes, None) => Ok(Template { source: source.to_owned(), nodes, slots: parser.slots }),
+        (nodes, None) => {
+            let main = Definition { nodes, slots: parser.slots };
+            Ok(Template { source: source.to_owned(), main, definitions: parser.definitions()? })
+        }
         (_, Some(end)) => Err(Failure::at(end.at, format!("unexpected {{{{{}}}}}", end.word))),
     }
 }
@@ -42,6 +49,7 @@ struct Parser<'s, 'p, L: Language> {
     ranges: usize,
     patterns: &'p mut PatternBudget,
     functions: &'static [crate::language::Function<L>],
+    named: Vec<Named<L>>,
 }
 
 /// The `end` or `else` that ended a block, and what stands behind the word.
@@ -126,7 +134,10 @@ impl<'s, L: Language> Parser<'s, '_, L> {
                 self.depth -= 1;
                 return Ok((nodes, Some(End { word, rest: tokens.split_off(1), at })));
             }
-            nodes.push(self.action(&tokens, at)?);
+            match tokens.first().map(|token| &token.kind) {
+                Some(Kind::Word("define")) if self.depth == 1 => self.define(&tokens[1..], at)?,
+                _ => nodes.push(self.action(&tokens, at)?),
+            }
         }
         self.depth -= 1;
         Ok((nodes, None))
@@ -136,9 +147,9 @@ impl<'s, L: Language> Parser<'s, '_, L> {
         let mut cursor = Cursor::new(tokens, at);
         match tokens.first().map(|token| &token.kind) {
             Some(Kind::Word(word @ ("if" | "with" | "range"))) => self.control(word, &tokens[1..], at),
-            Some(Kind::Word(word @ ("define" | "template" | "block"))) => {
-                Err(Failure::at(at, format!("{word} is not supported in {}", L::NAME)))
-            }
+            Some(Kind::Word("template")) => self.template(&tokens[1..], at),
+            Some(Kind::Word("block")) => self.block(&tokens[1..], at),
+            Some(Kind::Word("define")) => Err(cursor.unexpected("command")),
             Some(Kind::Word(word @ ("break" | "continue"))) => {
                 cursor.next = 1;
                 match cursor.peek() {
@@ -234,11 +245,7 @@ impl<'s, L: Language> Parser<'s, '_, L> {
             [Token { kind: Kind::Variable(_), .. }, Token { kind: Kind::Sign(","), .. }, ..] => {
                 return Err(Failure::at(cursor.action, format!("too many declarations in {place}")));
             }
-            _ => {
-                let pipeline = self.commands(cursor, place, 0)?;
-                self.finished(cursor)?;
-                return Ok(pipeline);
-            }
+            _ => return self.value(cursor, place),
         };
         cursor.next = 2;
         let pipeline = self.commands(cursor, "command", 0)?;
@@ -246,6 +253,13 @@ impl<'s, L: Language> Parser<'s, '_, L> {
         // Only now: in `$x := $x` the second is the one of before.
         let slot = if sign == "=" { self.slot(name, cursor.action)? } else { self.declare(name) };
         Ok(Pipeline { set: Some(slot), ..pipeline })
+    }
+
+    /// A pipeline up to the end of the action.
+    fn value(&mut self, cursor: &mut Cursor<'_, 's>, place: &str) -> Result<Pipeline<L>, Failure> {
+        let pipeline = self.commands(cursor, place, 0)?;
+        self.finished(cursor)?;
+        Ok(pipeline)
     }
 
     fn finished(&self, cursor: &Cursor<'_, 's>) -> Result<(), Failure> {

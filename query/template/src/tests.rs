@@ -25,7 +25,6 @@ static FUNCTIONS: [Function<Plain>; 3] = [
 impl Language for Plain {
     type Scope<'a> = &'a str;
 
-    const NAME: &'static str = "tests";
     const LIMITS: Limits = Limits { output_bytes: 4 << 10, argument_bytes: 64 << 10, actions: 10_000 };
     const VARIABLES: &'static [(&'static str, &'static str)] = &[("own", "name")];
 
@@ -123,7 +122,6 @@ fn blocks() {
     wrong("{{ break }}", "parse: line 1, col 1: {{break}} outside {{range}}");
     wrong("{{ range 1 }}{{ else }}{{ continue }}{{ end }}", "parse: line 1, col 24: {{continue}} outside {{range}}");
     wrong("{{ range 1 }}{{ break 5 }}{{ end }}", "parse: line 1, col 23: unexpected \"5\" in {{break}}");
-    wrong("{{ define \"x\" }}{{ end }}", "parse: line 1, col 1: define is not supported in tests");
 }
 
 #[test]
@@ -311,6 +309,49 @@ fn what_nests_too_deep_is_refused_with_its_place() {
         check(&format!("{}{inner}{}", "{{ range 1 }}".repeat(63), "{{ end }}".repeat(63)), "1");
         check(&format!("{{{{ 5{} }}}}", " | print".repeat(9_000)), "5");
     });
+}
+
+#[test]
+fn templates_with_names() {
+    check("{{ define \"x\" }}<{{ . }}>{{ end }}{{ template \"x\" 3 }}{{ template \"x\" .name }}", "<3><BLIp>");
+    check("{{ template \"x\" . }}{{ define \"x\" }}{{ .name }}{{ $.name }}{{ end }}", "BLIpBLIp");
+    check("{{ define \"x\" }}{{ . }}{{ end }}a{{ template \"x\" }}", "a<no value>");
+    check(
+        "{{ define \"x\" }}{{ .b }}{{ $.b }}{{ end }}{{ with .map }}{{ template \"x\" . }}{{ template \"x\" $.map }}{{ end }}",
+        "BLIp".repeat(4).as_str(),
+    );
+    check("{{ block \"x\" .n }}[{{ . }}]{{ end }}{{ template \"x\" 6 }}", "[5][6]");
+    check("{{ range .list }}{{ block \"x\" . }}{{ $y := . }}{{ $y }},{{ end }}{{ end }}", "1,2.5,x,<no value>,true,");
+    check("{{ $x := 1 }}{{ define \"x\" }}{{ $x := 2 }}{{ $x }}{{ end }}{{ template \"x\" }}{{ $x }}", "21");
+    check("{{ define \"x\" }} {{ end }}{{ define \"x\" }}y{{ end }}{{ define \"x\" }}{{ end }}{{ template \"x\" }}", "y");
+    let count = "{{ define \"x\" }}{{ len . }}{{ if . }}{{ template \"x\" (slice . 1) }}{{ end }}{{ end }}";
+    check(&format!("{count}{{{{ template \"x\" .name }}}}"), "43210");
+    wrong("{{ define \"x\" }}{{ $own }}{{ end }}", "parse: line 1, col 20: undefined variable \"$own\"");
+    wrong("{{ template \"x\" . }}", "parse: line 1, col 1: template \"x\" not defined");
+    wrong("{{ if 1 }}{{ define \"x\" }}{{ end }}{{ end }}", "parse: line 1, col 14: unexpected <define> in command");
+    wrong("{{ define \"x\" }}", "parse: line 1, col 1: {{define}} lacks its {{end}}");
+    wrong("{{ define x }}{{ end }}", "parse: line 1, col 11: unexpected <x> in define clause");
+    wrong("{{ define \"x\" 1 }}{{ end }}", "parse: line 1, col 15: unexpected \"1\" in define clause");
+    wrong("{{ define \"x\" }}{{ else }}{{ end }}", "parse: line 1, col 17: unexpected {{else}} in define clause");
+    wrong("{{ block \"x\" }}{{ end }}", "parse: line 1, col 1: missing value for block clause");
+    wrong(
+        "{{ range .list }}{{ block \"x\" . }}{{ break }}{{ end }}{{ end }}",
+        "parse: line 1, col 35: {{break}} outside {{range}}",
+    );
+    let twice = "{{ define \"x\" }}y{{ end }}{{ define \"x\" }}z{{ end }}";
+    wrong(twice, "parse: line 1, col 27: multiple definition of template \"x\"");
+    let endless = "{{ define \"x\" }}{{ template \"x\" . }}{{ end }}{{ template \"x\" . }}";
+    wrong(endless, "line 1, col 1: blocks and templates nested deeper than 100");
+    on_a_small_stack(move || {
+        let nested = format!("{}{{{{ template \"x\" . }}}}{}", "{{ if 1 }}".repeat(60), "{{ end }}".repeat(60));
+        let source = format!("{{{{ define \"x\" }}}}{nested}{{{{ end }}}}{{{{ template \"x\" . }}}}");
+        wrong(&source, "line 1, col 1: blocks and templates nested deeper than 100");
+    });
+    let grown = "{{ $x := printf \"%1000d\" 1 }}{{ $x = print $x $x $x $x $x $x $x $x }}{{ $x = print $x $x $x $x $x }}";
+    let held = format!("{{{{ define \"x\" }}}}{grown}{{{{ end }}}}");
+    check(&format!("{held}{}", "{{ template \"x\" }}".repeat(3)), "");
+    let error = run(&format!("{held}{grown}{{{{ template \"x\" }}}}")).unwrap_err();
+    assert!(error.ends_with("variables and blocks with more than 65536 bytes"), "{error}");
 }
 
 #[test]

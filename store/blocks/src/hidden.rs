@@ -150,8 +150,13 @@ mod tests {
     fn a_deletion_hides_in_blocks_below_its_offset() {
         let range = TimeRange { start: 10, end: 20 };
         let request = DeletionRequest::new(("t", Kind::Logs), DeletionQuery::default(), range, 0, true).unwrap();
-        let deletion =
-            PendingDeletion { request: Arc::new(request.into()), upto: 7, accepted: 0, state: DeletionState::Received };
+        let deletion = PendingDeletion {
+            request: Arc::new(request.into()),
+            upto: 7,
+            accepted: 0,
+            partitions: 1,
+            state: DeletionState::Received,
+        };
         let manifest = Manifest { deletions: vec![deletion.clone()], ..Manifest::default() };
         let blocks = HiddenBlocks::of(&manifest);
         let hidden = |next_offset, first, last| {

@@ -51,7 +51,7 @@ struct Load {
     pushers: usize,
     /// Exporters of spans.
     tracers: usize,
-    /// Exporters of metrics.
+    /// Exporters of metrics, and as many senders of remote write.
     meters: usize,
     /// Of the log file.
     lines_per_second: u32,
@@ -109,6 +109,9 @@ impl Ledger {
         }
         for i in 0..load.meters {
             let writer = write::measure(format!("{}/v1/metrics", ends.otlp), format!("meter{round}-{i}"), ledger.writer(load));
+            ledger.writers.push(tokio::spawn(writer));
+            let url = ends.push.replace("/loki/api/v1/push", "/api/v1/write");
+            let writer = write::remote_write(url, format!("meter{round}-{i}-written"), ledger.writer(load));
             ledger.writers.push(tokio::spawn(writer));
         }
         let writer = ledger.writer(load);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
+use weir_collector::remote_write::prompb;
 
 use super::Writer;
 use crate::nezha::{CriWriter, Line};
@@ -20,8 +21,12 @@ fn body(source: &str, number: usize, random: &mut StdRng) -> String {
 impl Writer {
     /// Sends the same bytes until they are acknowledged, as every serious client does.
     async fn post(&self, http: &reqwest::Client, url: &str, body: &Value) {
+        self.post_bytes(http, url, "application/json", body.to_string().into_bytes()).await;
+    }
+
+    async fn post_bytes(&self, http: &reqwest::Client, url: &str, kind: &str, body: Vec<u8>) {
         for repeats in 1.. {
-            let request = http.post(url).header("content-type", "application/json").body(body.to_string());
+            let request = http.post(url).header("content-type", kind).body(body.clone());
             match request.timeout(Duration::from_secs(20)).send().await {
                 Ok(answer) if answer.status().is_success() => return,
                 Ok(answer) => {
@@ -104,6 +109,35 @@ pub(super) async fn measure(url: String, source: String, writer: Writer) {
         let resource = json!({"attributes": [{"key": "service.name", "value": {"stringValue": source}}]});
         let request = json!({"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"metrics": [metric]}]}]});
         writer.post(&http, &url, &request).await;
+        writer.acknowledged(&source);
+        tokio::time::sleep(writer.load.pause.max(Duration::from_millis(20))).await;
+    }
+}
+
+/// The same as [`measure`] by remote write.
+pub(super) async fn remote_write(url: String, source: String, writer: Writer) {
+    let (http, begun_ms, mut number) = (weir_tls::client(), now() / 1_000_000, 0_u64);
+    let labels =
+        prompb::labels([("__name__", "ledger_number"), ("instance", "ledger:1"), ("job", "ledger"), ("ledger", source.as_str())]);
+    while writer.running() {
+        let numbers: Vec<u64> = (number..number + 10).collect();
+        number += 10;
+        let bodies: Vec<String> = numbers.iter().map(|number| format!("{} {number}", begun_ms + number)).collect();
+        let sample = |number: &u64| {
+            let timestamp = i64::try_from(begun_ms + number).expect("a clock before 2262");
+            prompb::Sample { value: *number as f64, timestamp, start_timestamp: 0 }
+        };
+        let samples = numbers.iter().map(sample).collect();
+        let series = prompb::TimeSeries { labels: labels.clone(), samples, ..Default::default() };
+        let request = prompb::WriteRequest { timeseries: vec![series], metadata: Vec::new() };
+        // The two versions by turns.
+        let (kind, body) = if number.is_multiple_of(20) {
+            ("application/x-protobuf", prompb::compress(&request))
+        } else {
+            ("application/x-protobuf;proto=io.prometheus.write.v2.Request", prompb::compress(&prompb::upgrade(&request)))
+        };
+        writer.sent(&source, &bodies);
+        writer.post_bytes(&http, &url, kind, body).await;
         writer.acknowledged(&source);
         tokio::time::sleep(writer.load.pause.max(Duration::from_millis(20))).await;
     }

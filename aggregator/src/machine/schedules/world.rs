@@ -17,7 +17,7 @@ use weir_model::wire::Kind;
 use super::Seen;
 use crate::AggregatorError;
 use crate::machine::tests::{fenced, store_fails};
-use crate::machine::{Committed, Now, OwnerCommand};
+use crate::machine::{Acceptance, Committed, Now, OwnerCommand};
 
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Store {
@@ -179,7 +179,7 @@ impl World {
         // Owners of the model are far behind the bus: most would never come to its end.
         let upto = self.random.random_range(self.newest().1.next_offset..=self.next);
         self.asked.push(Asked { id: request.id.clone(), end: upto, is_cancel: false, answer });
-        OwnerCommand::Delete(upto, Arc::new(request.into()), reply)
+        OwnerCommand::Delete(Acceptance { request: Arc::new(request.into()), upto, partitions: 1 }, reply)
     }
 
     /// Of a request that was accepted, which may be gone from then on.

@@ -9,19 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_blocks::hidden::Hidden;
-use weir_blocks::manifest::{AcceptedRequest, BlockEntry, DeletionKey, DeletionState, Manifest, PendingDeletion};
+use weir_blocks::manifest::{BlockEntry, DeletionKey, DeletionState, Manifest, PendingDeletion};
 
 use super::{ChangeOf, Serving, Turn, Work};
 use crate::AggregatorError;
 use crate::config::nanos;
 use crate::machine::Rules;
-use crate::machine::event::{Committed, Count, Effect, Now, Reply};
+use crate::machine::event::{Acceptance, Committed, Count, Effect, Now, Reply};
 
 /// What is asked of a partition's deletions.
 #[derive(Default)]
 pub(super) struct DeletionQueue {
-    /// To be accepted when all below this offset is sealed.
-    accepting: Vec<(u64, Arc<AcceptedRequest>, Reply)>,
+    accepting: Vec<(Acceptance, Reply)>,
     cancelling: Vec<(DeletionKey, Reply)>,
     /// Whose change is being published.
     changing: Vec<Reply>,
@@ -57,8 +56,8 @@ impl DeletionQueue {
         self.clean.values_mut().for_each(|clean| clean.retain(|id| blocks.contains(id.as_str())));
     }
 
-    pub fn accept(&mut self, upto: u64, request: Arc<AcceptedRequest>, reply: Reply) {
-        self.accepting.push((upto, request, reply));
+    pub fn accept(&mut self, acceptance: Acceptance, reply: Reply) {
+        self.accepting.push((acceptance, reply));
     }
 
     pub fn cancel(&mut self, key: DeletionKey, reply: Reply) {
@@ -77,7 +76,7 @@ impl DeletionQueue {
 
     /// Whether a request waits for what lies between these offsets to be sealed.
     pub fn needs_seal(&self, committed_offset: u64, indexed_offset: u64) -> bool {
-        self.accepting.iter().any(|(upto, ..)| *upto > committed_offset && *upto <= indexed_offset)
+        self.accepting.iter().any(|(asked, _)| asked.upto > committed_offset && asked.upto <= indexed_offset)
     }
 }
 
@@ -87,13 +86,14 @@ impl Serving {
         let queue = &mut self.deletions;
         queue.accepting.retain(|(.., reply)| !reply.is_closed());
         let committed_offset = self.manifest.next_offset;
-        let (ready, waiting) = std::mem::take(&mut queue.accepting).into_iter().partition(|(upto, ..)| *upto <= committed_offset);
+        let (ready, waiting) =
+            std::mem::take(&mut queue.accepting).into_iter().partition(|(asked, _)| asked.upto <= committed_offset);
         queue.accepting = waiting;
         let (ready, cancelling): (Vec<_>, _) = (ready, std::mem::take(&mut queue.cancelling));
         let (mut manifest, mut changing, own_time) = (Manifest::clone(&self.manifest), Vec::new(), self.steady.now(now.passed));
-        for (_, request, reply) in ready {
+        for (Acceptance { request, partitions, .. }, reply) in ready {
             let key = request.key().clone();
-            match manifest.accept(request, own_time) {
+            match manifest.accept(request, partitions, own_time) {
                 Ok(()) => {
                     self.deletions.clean.remove(&key);
                     changing.push(reply);

@@ -13,7 +13,8 @@ fn request(query: &str, can_cancel: bool) -> DeletionRequest {
 
 fn delete(upto: u64, request: &DeletionRequest) -> (Event, oneshot::Receiver<Result<Committed, AggregatorError>>) {
     let (reply, answer) = oneshot::channel();
-    (Event::Command(OwnerCommand::Delete(upto, std::sync::Arc::new(request.clone().into()), reply)), answer)
+    let acceptance = Acceptance { request: std::sync::Arc::new(request.clone().into()), upto, partitions: 1 };
+    (Event::Command(OwnerCommand::Delete(acceptance, reply)), answer)
 }
 
 fn key(request: &DeletionRequest) -> DeletionKey {

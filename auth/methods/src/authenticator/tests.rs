@@ -1,5 +1,7 @@
 //! Several methods at once.
 
+use std::time::Duration;
+
 use axum::http::Request;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -106,13 +108,16 @@ async fn a_proxys_headers_count_only_where_they_are_configured() {
 
 /// Of files, which are asked at each request; not of issuers, which are not.
 #[tokio::test]
-async fn a_session_ends_when_its_user_is_removed() {
+async fn a_session_ends_when_its_user_is_removed_or_the_password_is_another() {
     let fixture = Fixture::new(&[MethodName::Tokens, MethodName::Basic]);
     let from = Peer { certificates: [].into(), ..peer(&[], None, vec![]) };
     let principal =
         |name: &str, uid: &str, method| Principal { name: name.into(), uid: uid.into(), method, ..Principal::anonymous() };
+    let password = fixture.authenticator.password_of("bob").await;
+    assert!(password.is_some() && fixture.authenticator.password_of("alice").await.is_none());
     let session = |principal: &Principal| {
-        let set = fixture.authenticator.sessions.begin(principal, unix_seconds()).unwrap();
+        let password = password.clone().filter(|_| principal.method == Method::Basic);
+        let set = fixture.authenticator.sessions.begin_for(Duration::MAX, principal, password, unix_seconds()).unwrap();
         set.split(';').next().unwrap().to_owned()
     };
     let (alice, bob) = (principal("alice", "u1", Method::Token), principal("bob", "", Method::Basic));
@@ -122,8 +127,10 @@ async fn a_session_ends_when_its_user_is_removed() {
     assert_eq!(shown(&of_alice).await, known("alice", Method::Token));
     assert_eq!(shown(&of_bob).await, known("bob", Method::Basic));
     assert_eq!(shown(&moved).await, Ok(None), "the file says other groups");
-    for name in ["tokens.csv", "htpasswd"] {
-        std::fs::write(fixture.folder.path().join(name), "").unwrap();
+    let hash = bcrypt::hash_with_salt("b-pw", 4, *b"another salt 123").unwrap();
+    let bobs = format!("bob:{}\n", hash.format_for_version(bcrypt::Version::TwoY));
+    for (name, text) in [("tokens.csv", ""), ("htpasswd", &bobs)] {
+        std::fs::write(fixture.folder.path().join(name), text).unwrap();
     }
     let begun = std::time::Instant::now();
     while (shown(&of_alice).await, shown(&of_bob).await) != (Ok(None), Ok(None)) {

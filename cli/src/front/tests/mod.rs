@@ -21,7 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use weir_access::{AuthorizationConfig, Routes};
-use weir_methods::AuthConfig;
+use weir_methods::{AuthConfig, MethodName};
 
 use super::{Front, FrontConfig, Identity, Listener, Servers};
 

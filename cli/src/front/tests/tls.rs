@@ -10,7 +10,9 @@ use axum::Extension;
 use axum::body::Body;
 use axum::response::Response;
 use axum::routing::get;
-use weir_access::Peer;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use weir_access::{Access, Denied, Held, Needs, Peer, Telemetry, Verb};
 use weir_tls::{Acceptor, Authority, ClientCertificates, ClientTls, Endpoint, MinVersion, Subject, TlsConfig};
 
 use super::*;
@@ -205,6 +207,36 @@ async fn a_client_that_does_not_read_loses_its_connection() {
     until("it is given up", || timeouts(&door, "write") == 1).await;
     until("its place is free", || door.metric(CONNECTIONS) == 0).await;
     door.close().await;
+}
+
+#[tokio::test]
+async fn a_tail_whose_client_was_revoked_ends() {
+    let own = Certificates::new();
+    let acceptor = Acceptor::start(&own.config(ClientCertificates::Required)).unwrap();
+    let auth = AuthConfig { methods: vec![MethodName::Certificates], ..AuthConfig::default() };
+    let identity = Identity::start(&auth, &AuthorizationConfig::default(), "default").unwrap().with_tls(acceptor);
+    let text = std::fs::read_to_string(own.path("good.pem")).unwrap();
+    let lines: String = text.lines().skip(1).take_while(|line| !line.starts_with('-')).collect();
+    let peer = Peer { address: ([127, 0, 0, 1], 1).into(), certificates: [STANDARD.decode(lines).unwrap()].into(), is_tls: true };
+    let (mut head, ()) = axum::http::Request::get("/").header("upgrade", "websocket").body(()).unwrap().into_parts();
+    head.extensions.insert(peer);
+    identity.admit(&mut head).await;
+    let (access, needs) = (head.extensions.remove::<Access>().unwrap(), Needs::Tenant(Verb::Tail, Telemetry::Logs));
+    let granted = access.grant(needs).await.unwrap();
+    let held = Held::new(access, needs, granted);
+    assert_eq!(held.ended().await, None);
+    let before = std::fs::read_to_string(own.path("crl.pem")).unwrap();
+    std::fs::write(own.path("crl.pem"), own.authority.revoke(Some(&before), &[text], SystemTime::now()).unwrap()).unwrap();
+    let ended = async {
+        loop {
+            match held.ended().await {
+                Some(denied) => return denied,
+                None => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    };
+    let denied = tokio::time::timeout(END, ended).await.expect("it ends");
+    assert_eq!(denied, Denied::Unauthenticated("the client certificate counts no longer".into()));
 }
 
 /// Requests on connections that stay, and on new ones, while the certificate is replaced: none fails.

@@ -62,13 +62,15 @@ export interface Amount {
   records: number;
 }
 
-/** What a tenant has sent and asked over a time. */
+/** What a tenant has sent and asked over a time. What the caller may not read is not there. */
 export interface TenantUsage {
   tenant: string;
-  ingested: Record<'logs' | 'metrics' | 'traces', Amount>;
+  ingested: Partial<Record<'logs' | 'metrics' | 'traces', Amount>>;
   /** In blocks now; bytes as they lie there. */
-  stored: Record<'logs' | 'metrics' | 'traces', Amount>;
-  queries: { count: number; seconds: number; records: number; read_bytes: number };
+  stored: Partial<Record<'logs' | 'metrics' | 'traces', Amount>>;
+  /** At the end of the time. */
+  active: { streams?: number; series?: number };
+  queries?: { count: number; seconds: number; records: number; read_bytes: number };
 }
 
 export interface Usage {

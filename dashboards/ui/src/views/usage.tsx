@@ -13,17 +13,18 @@ import { Heading, sorted, type Column } from '../parts/sort';
 /** Processes tell at least every minute. */
 const AGAIN_MS = 60_000;
 
-const stored = ({ stored: { logs, metrics, traces } }: TenantUsage) => logs.bytes + metrics.bytes + traces.bytes;
+const stored = ({ stored: { logs, metrics, traces } }: TenantUsage) =>
+  [logs, metrics, traces].reduce((sum, amount) => sum + (amount?.bytes ?? 0), 0);
 
 const COLUMNS: Column<TenantUsage>[] = [
   { key: 'tenant', title: 'Tenant', by: (row) => row.tenant },
-  { key: 'logs', title: 'Logs', by: (row) => row.ingested.logs.bytes, number: true, hint: 'bytes as they came, and lines' },
-  { key: 'metrics', title: 'Metrics', by: (row) => row.ingested.metrics.bytes, number: true, hint: 'bytes as they came, and samples' },
-  { key: 'traces', title: 'Traces', by: (row) => row.ingested.traces.bytes, number: true, hint: 'bytes as they came, and spans' },
+  { key: 'logs', title: 'Logs', by: (row) => row.ingested.logs?.bytes ?? 0, number: true, hint: 'bytes as they came, lines, and streams that are active at the end' },
+  { key: 'metrics', title: 'Metrics', by: (row) => row.ingested.metrics?.bytes ?? 0, number: true, hint: 'bytes as they came, samples, and series that are active at the end' },
+  { key: 'traces', title: 'Traces', by: (row) => row.ingested.traces?.bytes ?? 0, number: true, hint: 'bytes as they came, and spans' },
   { key: 'stored', title: 'Stored', by: (row) => stored(row), number: true, hint: 'bytes in blocks now, as they lie there' },
-  { key: 'queries', title: 'Queries', by: (row) => row.queries.count, number: true, hint: 'that ran, rules included; one of several tenants counts for each' },
-  { key: 'time', title: 'Query time', by: (row) => row.queries.seconds, number: true, hint: 'while they ran, not while they waited' },
-  { key: 'read', title: 'Read', by: (row) => row.queries.read_bytes, number: true, hint: 'bytes of blocks, and samples, lines and spans that were decoded' },
+  { key: 'queries', title: 'Queries', by: (row) => row.queries?.count ?? 0, number: true, hint: 'that ran, rules included; one of several tenants counts for each' },
+  { key: 'time', title: 'Query time', by: (row) => row.queries?.seconds ?? 0, number: true, hint: 'while they ran, not while they waited' },
+  { key: 'read', title: 'Read', by: (row) => row.queries?.read_bytes ?? 0, number: true, hint: 'bytes of blocks, and samples, lines and spans that were decoded' },
 ];
 
 export function UsageView() {
@@ -69,17 +70,35 @@ function Row({ row }: { row: TenantUsage }) {
   return (
     <tr>
       <th scope="row">{row.tenant === '*' ? 'all others' : row.tenant}</th>
-      <Taken amount={logs} what="lines" />
-      <Taken amount={metrics} what="samples" />
+      <Taken amount={logs} what="lines" active={row.active.streams} of="streams" />
+      <Taken amount={metrics} what="samples" active={row.active.series} of="series" />
       <Taken amount={traces} what="spans" />
-      <td class="number">{bytes(stored(row))}<span class="sub">{bytes(row.stored.logs.bytes)} logs, {bytes(row.stored.metrics.bytes)} metrics</span></td>
-      <td class="number">{count(row.queries.count)}</td>
-      <td class="number">{duration(BigInt(Math.round(row.queries.seconds * 1e9)))}</td>
-      <td class="number">{bytes(row.queries.read_bytes)}<span class="sub">{count(row.queries.records)} decoded</span></td>
+      <td class="number">
+        {bytes(stored(row))}
+        <span class="sub">
+          {(['logs', 'metrics'] as const).filter((signal) => row.stored[signal])
+            .map((signal) => `${bytes(row.stored[signal]!.bytes)} ${signal}`).join(', ')}
+        </span>
+      </td>
+      {row.queries ? <Queries queries={row.queries} /> : <><Unread /><Unread /><Unread /></>}
     </tr>
   );
 }
 
-function Taken({ amount, what }: { amount: Amount; what: string }) {
-  return <td class="number">{bytes(amount.bytes)}<span class="sub">{count(amount.records)} {what}</span></td>;
+function Queries({ queries }: { queries: NonNullable<TenantUsage['queries']> }) {
+  return (
+    <>
+      <td class="number">{count(queries.count)}</td>
+      <td class="number">{duration(BigInt(Math.round(queries.seconds * 1e9)))}</td>
+      <td class="number">{bytes(queries.read_bytes)}<span class="sub">{count(queries.records)} decoded</span></td>
+    </>
+  );
+}
+
+const Unread = () => <td class="number" title="you may not read it">–</td>;
+
+function Taken({ amount, what, active, of }: { amount?: Amount; what: string; active?: number; of?: string }) {
+  if (!amount) return <Unread />;
+  const actives = active === undefined ? '' : `, ${count(active)} ${of}`;
+  return <td class="number">{bytes(amount.bytes)}<span class="sub">{count(amount.records)} {what}{actives}</span></td>;
 }

@@ -4,7 +4,7 @@
 //! - [`delete`]: requests to delete;
 //! - [`names`]: labels, label values, series; [`volume`]: how much there is of which streams;
 //! - [`detected`]: labels, fields and patterns as Logs Drilldown shows them; [`tail`]: the WebSocket;
-//! - [`status`]: version, limits, rules.
+//! - [`rules`]: rules in LogQL; [`status`]: version, limits.
 //!
 //! Errors are plain text. Every answer has the header `X-Weir-Coverage`; one that is not complete also has `warnings`.
 
@@ -12,6 +12,7 @@ mod delete;
 mod detected;
 mod names;
 mod query;
+mod rules;
 mod shape;
 mod status;
 mod tail;
@@ -50,11 +51,11 @@ pub fn router(api: Arc<Api>) -> Routes {
         .get("/loki/api/v1/tail", TAIL_LOGS, tail::tail)
         .get("/loki/api/v1/drilldown-limits", Needs::Caller, status::drilldown_limits)
         .get("/loki/api/v1/status/buildinfo", Needs::Caller, status::build_info)
-        .get("/loki/api/v1/rules", LOG_RULES, status::rule_groups)
-        .get("/loki/api/v1/rules/{namespace}", LOG_RULES, status::rule_groups)
-        .get("/loki/api/v1/rules/{namespace}/{group}", LOG_RULES, status::rule_groups)
-        .get("/prometheus/api/v1/rules", LOG_RULES, status::rules)
-        .get("/prometheus/api/v1/alerts", LOG_RULES, status::alerts)
+        .get("/loki/api/v1/rules", LOG_RULES, rules::groups)
+        .get("/loki/api/v1/rules/{namespace}", LOG_RULES, rules::of_namespace)
+        .get("/loki/api/v1/rules/{namespace}/{group}", LOG_RULES, rules::group)
+        .get("/prometheus/api/v1/rules", LOG_RULES, rules::rules)
+        .get("/prometheus/api/v1/alerts", LOG_RULES, rules::alerts)
         .with_state(api)
 }
 

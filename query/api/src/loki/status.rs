@@ -1,11 +1,10 @@
-//! What clients ask about the server itself: its version, limits, and rules.
+//! What clients ask about the server itself: its version and limits.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use serde_json::{Value, json};
 use weir_model::time::format_duration;
 
@@ -49,20 +48,4 @@ pub(super) async fn drilldown_limits(State(api): State<Arc<Api>>) -> Json<Value>
         "pattern_ingester_enabled": true,
         "version": version(),
     }))
-}
-
-/// `/rules`, also of a namespace or a group. weir's rules are PromQL's, under `/api/v1/rules`; of LogQL there are none, which is said in
-/// Loki's words.
-pub(super) async fn rule_groups() -> (StatusCode, &'static str) {
-    (StatusCode::NOT_FOUND, "no rule groups found\n")
-}
-
-/// `/prometheus/api/v1/rules`
-pub(super) async fn rules() -> Json<Value> {
-    Json(json!({"status": "success", "data": {"groups": []}, "errorType": "", "error": ""}))
-}
-
-/// `/prometheus/api/v1/alerts`
-pub(super) async fn alerts() -> Json<Value> {
-    Json(json!({"status": "success", "data": {"alerts": []}, "errorType": "", "error": ""}))
 }

@@ -7,10 +7,12 @@ pub(crate) mod cardinality;
 mod delete;
 mod exemplars;
 mod federate;
+mod histogram;
 mod labels;
 mod notifications;
 mod params;
 mod query;
+mod remote_read;
 mod rules;
 mod series;
 mod status;
@@ -30,6 +32,7 @@ pub fn router(api: Arc<Api>) -> Routes {
         .get_or_post("/api/v1/query", READ_METRICS, query::instant)
         .get_or_post("/api/v1/query_range", READ_METRICS, query::range)
         .get_or_post("/api/v1/query_exemplars", READ_METRICS, exemplars::query)
+        .post("/api/v1/read", READ_METRICS, remote_read::read)
         .get_or_post("/api/v1/format_query", Needs::Caller, query::format)
         .get_or_post("/api/v1/parse_query", Needs::Caller, tree::parse_query)
         .get_or_post("/api/v1/labels", READ_METRICS, labels::names)

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use weir_access::Granted;
 use weir_budget::RequestBudget;
 use weir_model::clip;
-use weir_rules::{RuleFilter, WantedKind};
+use weir_rules::{RuleFilter, RuleLanguage, WantedKind};
 
 use super::Api;
 use super::answer::{ApiError, Success};
@@ -43,6 +43,7 @@ fn filter(params: &Params) -> Result<RuleFilter, ApiError> {
         return Err(ApiError::bad_data(format!("invalid parameter \"group_next_token\": {message}")));
     }
     Ok(RuleFilter {
+        language: RuleLanguage::PromQl,
         kind,
         names: list("rule_name[]"),
         groups: list("rule_group[]"),
@@ -64,7 +65,8 @@ fn exclude_alerts(params: &Params) -> Result<bool, ApiError> {
 
 /// `GET alerts`
 pub(super) async fn alerts(api: Call, granted: Granted) -> Result<Response, ApiError> {
-    api.answer(move |api, budget| Success::of(budget, &api.rules.alerts_json(&granted.scope))?.reply(None)).await
+    api.answer(move |api, budget| Success::of(budget, &api.rules.alerts_json(&granted.scope, RuleLanguage::PromQl))?.reply(None))
+        .await
 }
 
 /// `GET alertmanagers`

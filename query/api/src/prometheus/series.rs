@@ -7,6 +7,7 @@ use weir_model::select::ReadError;
 use weir_promql::{Points, Sample};
 
 use super::answer::{sample, timestamp};
+use super::histogram;
 use crate::reply::Text;
 
 /// Text is handed on in pieces of about so many bytes.
@@ -22,9 +23,14 @@ pub(super) fn write_vector(out: &mut Text<'_>, samples: &[Sample], at_ms: i64) -
     for (i, one) in samples.iter().enumerate() {
         text.push_str(if i == 0 { "{\"metric\":" } else { ",{\"metric\":" });
         put_labels(&mut text, &one.labels);
-        text.push_str(&middle);
-        put_sample(&mut text, one.value);
-        text.push_str("]}");
+        if let Some(histogram) = &one.histogram {
+            histogram::put_sample(&mut text, at_ms, histogram);
+        } else {
+            text.push_str(&middle);
+            put_sample(&mut text, one.value);
+            text.push(']');
+        }
+        text.push('}');
         flush(out, &mut text, PIECE_BYTES)?;
     }
     text.push(']');
@@ -38,6 +44,18 @@ pub(super) fn write_matrix(out: &mut Text<'_>, rows: &[Points]) -> Result<(), Re
     for (i, row) in rows.iter().enumerate() {
         text.push_str(if i == 0 { "{\"metric\":" } else { ",{\"metric\":" });
         put_labels(&mut text, &row.labels);
+        for (i, (at, histogram)) in row.histograms.iter().enumerate() {
+            text.push_str(if i == 0 { ",\"histograms\":[" } else { "," });
+            histogram::put(&mut text, *at, histogram);
+            flush(out, &mut text, PIECE_BYTES)?;
+        }
+        if !row.histograms.is_empty() {
+            text.push(']');
+            if row.points.is_empty() {
+                text.push('}');
+                continue;
+            }
+        }
         text.push_str(",\"values\":[");
         for (i, (at, value)) in row.points.iter().enumerate() {
             text.push_str(if i == 0 { "[" } else { ",[" });

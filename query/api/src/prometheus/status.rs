@@ -75,7 +75,7 @@ pub(super) async fn walreplay(api: Call) -> Result<Response, ApiError> {
 /// `GET features`: by Prometheus' names of them.
 pub(super) async fn features(api: Call) -> Result<Response, ApiError> {
     let all = |names: &[&'static str]| names.iter().map(|name| (*name, true)).collect::<BTreeMap<_, _>>();
-    let functions: Vec<&str> = Function::all().iter().filter(|own| own.is_supported()).map(|own| own.name).collect();
+    let functions: Vec<&str> = Function::all().iter().map(|own| own.name).collect();
     let aggregations = AggregateOp::ALL.iter().map(|(name, _)| *name);
     let operators: Vec<&str> = aggregations.chain(BinaryOp::ALL.iter().map(|(name, ..)| *name)).collect();
     let mut api_features = all(&[

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::http::{Request, header};
 use serde_json::{Value, json};
 use weir_budget::QueryConfig;
+use weir_model::histogram::{Buckets, Histogram, ResetHint, Span};
 use weir_model::id::{LineId, TraceId};
 use weir_model::label::Labels;
 use weir_model::metric::{Family, MetricKind};
@@ -85,7 +86,7 @@ pub(crate) fn store() -> MemoryReader {
     store
 }
 
-fn router(store: MemoryReader, config: QueryConfig) -> axum::Router {
+pub(super) fn router(store: MemoryReader, config: QueryConfig) -> axum::Router {
     let metrics: Arc<dyn MetricReader> = Arc::new(store);
     let rules = Arc::new(RuleSet::empty());
     open(super::router(Arc::new(Api::new(Arc::new(Nothing), metrics, Arc::new(Nothing), config, rules))))
@@ -123,6 +124,41 @@ async fn instant_queries_answer_as_prometheus_does() {
     assert_eq!(body["data"]["result"].as_array().unwrap().len(), 1);
     assert_eq!(body["warnings"], json!(["results truncated due to limit"]));
     assert!(body["data"]["stats"]["samples"]["totalQueryableSamples"].as_u64().unwrap() > 1);
+}
+
+#[tokio::test]
+async fn histograms_are_written_as_prometheus_writes_them() {
+    let side = |offset: i32, counts: &[f64]| Buckets {
+        spans: vec![Span { offset, length: counts.len() as u32 }],
+        counts: counts.to_vec(),
+    };
+    let own = Histogram {
+        schema: 0,
+        reset: ResetHint::Unknown,
+        is_integer: true,
+        count: 7.0,
+        sum: -0.5,
+        zero_threshold: 0.25,
+        zero_count: 1.0,
+        positive: side(1, &[2.0, 0.0, 3.0]),
+        negative: side(0, &[1.0]),
+        custom_bounds: Vec::new(),
+    };
+    let (mut store, labels) = (store(), Labels::from_pairs([("__name__", "latency")]));
+    store.push_histogram(&labels, 15_000, Arc::new(own));
+    store.push(&labels, 30_000, 4.5);
+    let ask = async |path: &str| {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        send(router(store.clone(), QueryConfig::default()), request).await.1["data"]["result"][0].clone()
+    };
+    let buckets = json!([[1, "-1", "-0.5", "1"], [3, "-0.25", "0.25", "1"], [0, "1", "2", "2"], [0, "4", "8", "3"]]);
+    let point = json!([20, {"count": "7", "sum": "-0.5", "buckets": buckets}]);
+    let metric = json!({"__name__": "latency"});
+    assert_eq!(ask("/api/v1/query?query=latency&time=20").await, json!({"metric": metric, "histogram": point}));
+    let range = ask("/api/v1/query_range?query=latency&start=20&end=30&step=10").await;
+    assert_eq!(range, json!({"metric": metric, "histograms": [point], "values": [[30, "4.5"]]}));
+    let empty = ask("/api/v1/query?query=latency%2F0&time=20").await;
+    assert_eq!(empty["histogram"], json!([20, {"count": "+Inf", "sum": "-Inf", "buckets": [[3, "-0.25", "0.25", "+Inf"]]}]));
 }
 
 #[tokio::test]
@@ -189,7 +225,8 @@ async fn labels_series_and_metadata_are_listed() {
 #[tokio::test]
 async fn rules_are_filtered_by_what_a_request_says() {
     let text = "groups:\n- name: g\n  rules:\n  - alert: A\n    expr: odd\n    labels: {severity: page}\n  - record: r:a\n    expr: odd\n- name: h\n  rules:\n  - record: r:b\n    expr: odd\n";
-    let file = weir_rules::RuleFile { tenant: "default".into(), name: "r.yml".into(), text: text.into() };
+    let file =
+        weir_rules::RuleFile { tenant: "default".into(), name: "r.yml".into(), text: text.into(), language: Default::default() };
     let ask = async |query: &str| {
         let rules = Arc::new(RuleSet::load(std::slice::from_ref(&file), weir_rules::Recording::Allowed).unwrap());
         let metrics: Arc<dyn MetricReader> = Arc::new(store());

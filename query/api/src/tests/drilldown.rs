@@ -1,11 +1,14 @@
 //! What logcli's and Logs Drilldown's other calls of Loki's API answer: volumes by time, detected labels and fields, patterns, shards, limits, rules.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};
 use weir_logql::memory::MemoryLogs;
 use weir_model::label::Labels;
 use weir_model::time::SECOND;
+use weir_rules::{Recording, RuleFile, RuleLanguage, RuleSet};
 
 use super::{Got, api, get, send};
 
@@ -98,12 +101,50 @@ async fn limits_rules_and_version() {
     let named = &limits["limits"];
     assert_eq!((&named["max_entries_limit_per_query"], &named["query_timeout"]), (&json!(50_000), &json!("1m")));
     assert_eq!(ask("status/buildinfo").await.json()["version"], version);
-    for path in ["rules", "rules/n", "rules/n/g"] {
+    for (path, absent) in
+        [("rules", "no rule groups found\n"), ("rules/n", "no rule groups found\n"), ("rules/n/g", "group does not exist\n")]
+    {
         let got = ask(path).await;
-        assert_eq!((got.status, got.text().as_str()), (404, "no rule groups found\n"), "{path}");
+        assert_eq!((got.status, got.text().as_str()), (404, absent), "{path}");
     }
     let rules = get(api(store(), Default::default(), Default::default()), "/prometheus/api/v1/rules").await;
     assert_eq!(rules.json()["data"], json!({"groups": []}));
+}
+
+#[tokio::test]
+async fn rules_in_logql_are_shown_below_lokis_paths() {
+    let ask = async |path: &str| {
+        let text = "groups:\n- name: g\n  rules:\n  - alert: A\n    expr: EXPR\n  - record: r\n    expr: EXPR\n";
+        let file = |name: &str, expr: &str, language| RuleFile {
+            tenant: "default".into(),
+            name: name.into(),
+            text: text.replace("EXPR", expr),
+            language,
+        };
+        let files = [file("a/l.yml", "rate({a=\"b\"}[1m])", RuleLanguage::LogQl), file("a/p.yml", "up", RuleLanguage::PromQl)];
+        let mut api = api(store(), Default::default(), Default::default());
+        api.rules = Arc::new(RuleSet::load(&files, Recording::Allowed).unwrap());
+        get(api, path).await
+    };
+    for (path, expected) in
+        [("rules", "\"l.yml\":\n    - name: \"g\""), ("rules/l.yml", "\"l.yml\":\n"), ("rules/l.yml/g", "name: \"g\"\n")]
+    {
+        let got = ask(&format!("/loki/api/v1/{path}")).await;
+        assert!(got.status == 200 && got.text().starts_with(expected), "{path}: {} {}", got.status, got.text());
+        assert_eq!(got.headers["content-type"], "application/yaml");
+    }
+    assert_eq!(ask("/loki/api/v1/rules/p.yml").await.status, 404);
+    let names = async |path: &str| {
+        let shown = ask(path).await.json()["data"]["groups"].clone();
+        let rules = shown.as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap().clone());
+        rules.map(|rule| rule["query"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let of_lines = "rate({a=\"b\"}[1m])";
+    assert_eq!(names("/prometheus/api/v1/rules").await, [of_lines, of_lines]);
+    assert_eq!(names("/prometheus/api/v1/rules?type=alert&rule_name[]=A").await, [of_lines]);
+    assert_eq!(names("/api/v1/rules").await, ["up", "up"]);
+    assert_eq!(ask("/prometheus/api/v1/rules?type=x").await.status, 400);
+    assert_eq!(ask("/prometheus/api/v1/alerts").await.json()["data"], json!({"alerts": []}));
 }
 
 #[tokio::test]

@@ -110,6 +110,12 @@ fn kept() -> Api {
     push("shop", "weir_usage_ingested_bytes_total", "logs", "d", &[(60, 1e9), (90, 1e9 + 2.0)]);
     push("shop", "weir_usage_query_seconds_total", "", "b", &[(60, 1.5)]);
     push("bank", "weir_usage_queries_total", "", "b", &[(60, 4.0)]);
+    push("shop", "weir_usage_active_streams", "", "a", &[(30, 9.0), (90, 5.0)]);
+    push("shop", "weir_usage_active_streams", "", "b", &[(60, 2.0)]);
+    push("shop", "weir_usage_active_series", "", "b", &[(60, 3.0)]);
+    // Of b before it was started anew.
+    let pairs = [("__name__", "weir_usage_active_streams"), ("tenant", "shop"), ("instance", "b"), ("started", "4000")];
+    metrics.push(&Labels::from_pairs(pairs), 45_000, 100.0);
     let (logs, traces) = (Arc::new(MemoryLogs::default()), Arc::new(MemoryTraces::default()));
     let api = Api::new(logs, Arc::new(metrics), traces, QueryConfig::default(), Arc::new(RuleSet::empty()));
     api.with_clock(|| NOW).with_usage_of(Scope::of("weir"), Arc::new(Blocks))
@@ -154,6 +160,7 @@ async fn usage_is_shown_to_its_tenant_and_all_of_it_to_an_administrator() {
     assert_eq!(shown["tenants"].as_array().unwrap().len(), 1, "{shown}");
     let own = &shown["tenants"][0];
     assert_eq!((&own["tenant"], &own["ingested"]["logs"]), (&json!("shop"), &json!({"bytes": 1079, "records": 0})));
+    assert_eq!(own["active"], json!({"streams": 7, "series": 3}));
     assert_eq!((&own["queries"]["seconds"], &own["queries"]["count"]), (&json!(1.5), &json!(0)));
     assert_eq!((&own["stored"]["traces"], &own["stored"]["logs"]["bytes"]), (&json!({"bytes": 30, "records": 3}), &json!(0)));
     let missing: Vec<_> = shown["coverage"]["missing"].as_array().unwrap().iter().map(|own| own.as_str().unwrap()).collect();
@@ -168,6 +175,12 @@ async fn usage_is_shown_to_its_tenant_and_all_of_it_to_an_administrator() {
     let policy = r#"{"tenant": "shop", "matcher": "{a=\"b\"}"}"#;
     let part = usage_as(policy, &["shop"], path).await;
     assert!(part.status == 403 && part.text().contains("the whole of a tenant"), "{} {}", part.status, part.text());
+    let whole_logs = format!("{}\n{policy}", r#"{"tenant": "shop", "signal": "logs"}"#);
+    let own = usage_as(&whole_logs, &["shop"], path).await.json()["tenants"][0].clone();
+    let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let all: Vec<Vec<String>> = [&own, &own["ingested"], &own["stored"], &own["active"]].map(keys).into();
+    let expected: [&[&str]; 4] = [&["active", "ingested", "stored", "tenant"], &["logs"], &["logs"], &["streams"]];
+    assert!(all.iter().zip(expected).all(|(found, expected)| found == expected), "{own}");
     let both = usage_as("{}", &["shop", "bank"], path).await.json();
     let counts: Vec<_> = both["tenants"].as_array().unwrap().iter().map(|own| own["queries"]["count"].clone()).collect();
     assert_eq!(counts, [4, 0]);

@@ -366,3 +366,27 @@ async fn requests_are_counted_by_api_and_status() {
     let line = |api: &str, code: u16| format!("weir_query_requests_total{{api=\"{api}\",code=\"{code}\"}} 1");
     assert_eq!(counts, [line("loki", 400), line("tempo", 200), line("weir", 200), line("weir", 400)]);
 }
+
+#[tokio::test]
+async fn the_context_of_a_line_may_be_its_whole_container() {
+    let ask = async |path: &str| {
+        let mut logs = MemoryLogs::default();
+        for (at, stream, text) in
+            [(1, "stdout", "a"), (2, "stderr", "b"), (3, "stdout", "c"), (3, "stderr", "d"), (4, "stderr", "e")]
+        {
+            logs.push(&[("pod", "p"), ("stream", stream)], at * SECOND, text.as_bytes());
+        }
+        logs.push(&[("pod", "q"), ("stream", "stdout")], 2 * SECOND, b"other");
+        get(api(logs, Default::default(), Default::default()), &format!("/api/weir/v1/logs/line/{path}")).await
+    };
+    let lines = async |path: &str| {
+        let answer = ask(path).await.json();
+        answer["lines"].as_array().unwrap().iter().map(|line| line["line"].as_str().unwrap().to_owned()).collect::<String>()
+    };
+    assert_eq!(lines("0-2-0?context=1").await, "ac", "its own stream");
+    for (context, expected) in [(0, "c"), (1, "bcd"), (10, "abcde")] {
+        assert_eq!(lines(&format!("0-2-0?context={context}&across=container")).await, expected, "{context}");
+    }
+    assert_eq!(ask("9-9-9?across=container").await.status, 404);
+    assert_eq!(ask("0-2-0?across=pod").await.status, 400);
+}

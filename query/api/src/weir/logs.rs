@@ -22,6 +22,7 @@ use super::super::Api;
 use super::super::error::ApiError;
 use super::super::params::{HOUR, Params};
 use super::super::reply::Text;
+use super::context::of_container;
 use super::{WeirError, end};
 use crate::call::Call;
 
@@ -99,7 +100,11 @@ pub(super) async fn line(api: Call, granted: Granted, Path(id): Path<String>, pa
         return Err(format!("parameter context: at most {CONTEXT_MAX} lines on each side").into());
     }
     let work = move |api: &Api, budget: &RequestBudget| {
-        let found = api.logs.line(&granted.scope, id, context, budget)?;
+        let found = match params.get("across") {
+            None | Some("stream") => api.logs.line(&granted.scope, id, context, budget)?,
+            Some("container") => of_container(api, &granted.scope, (id, context), budget)?,
+            Some(_) => return Err("parameter across: stream or container".to_owned().into()),
+        };
         if found.value.is_empty() {
             let failure = ApiError::new(StatusCode::NOT_FOUND, format!("no line has the id {id}"));
             return Err(WeirError::with_coverage(failure, found.coverage));

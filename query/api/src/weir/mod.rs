@@ -9,6 +9,7 @@
 
 mod cardinality;
 mod containers;
+mod context;
 mod ended;
 mod logs;
 mod nodes;

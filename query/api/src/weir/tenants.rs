@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 use weir_access::is_tenant;
 use weir_model::deletion::{DeletionQuery, DeletionStatus};
-use weir_model::time::TimeRange;
+use weir_model::time::{TimeRange, UnixNanos};
 use weir_model::wire::Kind;
 
 use super::super::deletions::{accept, failure, told};
@@ -37,7 +37,7 @@ pub(super) async fn deletions(State(api): State<Arc<Api>>, Path(tenant): Path<St
     check(&tenant)?;
     let mut all = Vec::new();
     for kind in Kind::ALL {
-        all.extend(api.deletions.list(kind, &tenant).await.map_err(failure)?.iter().map(shape));
+        all.extend(api.deletions.list(kind, &tenant).await.map_err(failure)?.iter().map(|known| shape(known, (api.clock)())));
     }
     Ok(Json(json!({ "deletions": all })))
 }
@@ -46,8 +46,8 @@ fn check(tenant: &str) -> Result<(), String> {
     if is_tenant(tenant) { Ok(()) } else { Err(format!("{:?} is no name of a tenant", weir_model::clip(tenant))) }
 }
 
-fn shape(known: &DeletionStatus) -> Value {
-    let DeletionStatus { kind, request, partitions, processed } = known;
+fn shape(known: &DeletionStatus, now: UnixNanos) -> Value {
+    let DeletionStatus { kind, request, partitions, processed, .. } = known;
     json!({
         "kind": kind.name(),
         "request_id": request.id,
@@ -55,7 +55,7 @@ fn shape(known: &DeletionStatus) -> Value {
         "start": request.start.to_string(),
         "end": request.end.to_string(),
         "created": request.created.to_string(),
-        "status": if known.is_processed() { "processed" } else { "received" },
+        "status": if known.is_processed(now) { "processed" } else { "received" },
         "partitions": partitions,
         "processed": processed,
     })

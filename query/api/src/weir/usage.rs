@@ -8,14 +8,16 @@ use axum::Extension;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use weir_access::{Access, Granted, Needs, Verb};
+use weir_access::{Access, Granted, Needs, Telemetry, Verb};
 use weir_budget::RequestBudget;
+use weir_model::active::ACTIVE_FOR;
 use weir_model::label::{Labels, MatchOp, Matcher, NAME};
 use weir_model::scope::Scope;
 use weir_model::select::{Coverage, MetricSelect, Series};
 use weir_model::time::{SECOND, TimeRange};
 use weir_model::usage::{
-    Amount, INGESTED_BYTES, INGESTED_RECORDS, QUERIES, QUERY_READ_BYTES, QUERY_RECORDS, QUERY_SECONDS, STARTED, signal,
+    ACTIVE_SERIES, ACTIVE_STREAMS, Amount, INGESTED_BYTES, INGESTED_RECORDS, QUERIES, QUERY_READ_BYTES, QUERY_RECORDS,
+    QUERY_SECONDS, STARTED, signal,
 };
 use weir_model::wire::Kind;
 
@@ -34,8 +36,14 @@ const BEFORE: i64 = HOUR;
 const UNKNOWN_BEGIN: &str = "a process that began before the range has told nothing in the hour before it that is kept: what it had counted \
                              by its first figure in the range is left out";
 
+/// A pattern of the names of what grows.
+const GROWING: &str = "weir_usage_.+_total";
+
 /// Figures of one tenant, by name and signal.
 type Figures = BTreeMap<(String, String), f64>;
+
+/// Tenants of the caller, each with the telemetry that it may read all of.
+type Readable = Vec<(Arc<str>, Vec<Telemetry>)>;
 
 /// A process from its start to its end. Its series are no other's, so that they only grow.
 #[derive(PartialEq, Eq, Hash)]
@@ -66,7 +74,7 @@ pub(super) async fn usage(
         }
         None
     } else {
-        Some(whole_tenants(&granted.scope)?)
+        Some(readable(&access, &granted.scope).await?)
     };
     let work = move |api: &Api, budget: &RequestBudget| {
         let (mut found, mut coverage): (BTreeMap<String, Figures>, _) = (BTreeMap::new(), Coverage::default());
@@ -75,35 +83,44 @@ pub(super) async fn usage(
             match &tenants {
                 None => coverage = kept.read(None, &mut found)?,
                 Some(tenants) => {
-                    for tenant in tenants {
+                    for (tenant, _) in tenants {
                         coverage.merge(kept.read(Some(tenant), &mut found)?);
                     }
                 }
             }
         }
-        tenants.iter().flatten().for_each(|tenant| _ = found.entry(tenant.to_string()).or_default());
+        tenants.iter().flatten().for_each(|(tenant, _)| _ = found.entry(tenant.to_string()).or_default());
         let stored = api.stored.as_ref().map(|stored| stored.stored(budget)).transpose()?.unwrap_or_default();
         stored.missing.into_iter().for_each(|sentence| coverage.miss(sentence));
         if tenants.is_none() {
             stored.tenants.keys().for_each(|tenant| _ = found.entry(tenant.to_string()).or_default());
         }
         let of = |tenant: &str| stored.tenants.get(tenant).copied().unwrap_or_default();
-        let shown: Vec<Value> = found.iter().map(|(tenant, figures)| shape(tenant, figures, &of(tenant))).collect();
+        let may_read = |tenant: &str| match &tenants {
+            None => Telemetry::ALL.to_vec(),
+            Some(own) => own.iter().find(|(own, _)| **own == *tenant).map(|(_, all)| all.clone()).unwrap_or_default(),
+        };
+        let shape = |(tenant, figures): (&String, &Figures)| shape(tenant, figures, &of(tenant), &may_read(tenant));
+        let shown: Vec<Value> = found.iter().map(shape).collect();
         let body = json!({"start": range.start.to_string(), "end": range.end.to_string(), "tenants": shown});
         answer(budget, &body, coverage)
     };
     api.answer(work).await
 }
 
-/// Errors where a part of a tenant is visible only: usage is of all of it.
-fn whole_tenants(scope: &Scope) -> Result<Vec<Arc<str>>, ApiError> {
+/// Errors where of a tenant no telemetry may be read as a whole: usage is of all of it.
+async fn readable(access: &Access, scope: &Scope) -> Result<Readable, ApiError> {
     let mut tenants = Vec::new();
     for own in scope.tenants() {
-        if !own.visible.is_all() {
+        let mut all = Vec::new();
+        for telemetry in Telemetry::ALL {
+            all.extend(access.reads_all_of(&own.tenant, telemetry).await.then_some(telemetry));
+        }
+        if all.is_empty() {
             let text = format!("usage is of the whole of a tenant, and you may see a part of tenant {:?} only", own.tenant);
             return Err(ApiError::new(StatusCode::FORBIDDEN, text));
         }
-        tenants.push(Arc::clone(&own.tenant));
+        tenants.push((Arc::clone(&own.tenant), all));
     }
     Ok(tenants)
 }
@@ -142,12 +159,42 @@ struct Kept<'a> {
 }
 
 impl Kept<'_> {
-    /// Adds what the series of a tenant, or of all, have grown by.
+    /// Adds what the series of a tenant, or of all, have grown by, and what was active at the end of the range.
     fn read(&self, tenant: Option<&Arc<str>>, found: &mut BTreeMap<String, Figures>) -> Result<Coverage, WeirError> {
-        let names = Matcher::new(NAME, MatchOp::Regex, "weir_usage_.+_total").map_err(|error| error.to_string())?;
+        let mut coverage = self.growth(tenant, found)?;
+        coverage.merge(self.active(tenant, found)?);
+        Ok(coverage)
+    }
+
+    fn select(&self, names: &str, tenant: Option<&Arc<str>>, start: i64) -> Result<MetricSelect, WeirError> {
+        let names = Matcher::new(NAME, MatchOp::Regex, names).map_err(|error| error.to_string())?;
         let matchers = std::iter::once(names).chain(tenant.map(|tenant| Matcher::equal("tenant", &**tenant))).collect();
-        let (before_ms, start_ms) = (millis(self.range.start.saturating_sub(BEFORE)), millis(self.range.start));
-        let select = select(self.scope, matchers, before_ms, millis(self.range.end));
+        Ok(select(self.scope, matchers, millis(start), millis(self.range.end)))
+    }
+
+    /// The sum of what each process has told last, of one that was started anew what it tells now.
+    fn active(&self, tenant: Option<&Arc<str>>, found: &mut BTreeMap<String, Figures>) -> Result<Coverage, WeirError> {
+        let since = self.range.end.saturating_sub(ACTIVE_FOR.as_nanos() as i64);
+        let select = self.select(&format!("{ACTIVE_STREAMS}|{ACTIVE_SERIES}"), tenant, since)?;
+        let mut cursor = self.api.metrics.cursor(&select, self.budget)?;
+        let (mut series, mut last) = (Series::default(), BTreeMap::new());
+        while cursor.next(&mut series)? {
+            let (Some(at), Some(value)) = (series.timestamps.last(), series.values.last()) else { continue };
+            let newest = last.entry(["tenant", NAME, "job", "instance", "node"].map(|name| series.labels.get(name).to_owned()));
+            let newest = newest.or_insert((*at, *value));
+            if *at > newest.0 {
+                *newest = (*at, *value);
+            }
+        }
+        for ([tenant, name, ..], (_, value)) in last {
+            *found.entry(tenant).or_default().entry((name, String::new())).or_default() += value;
+        }
+        Ok(cursor.coverage())
+    }
+
+    fn growth(&self, tenant: Option<&Arc<str>>, found: &mut BTreeMap<String, Figures>) -> Result<Coverage, WeirError> {
+        let start_ms = millis(self.range.start);
+        let select = self.select(GROWING, tenant, self.range.start.saturating_sub(BEFORE))?;
         let mut cursor = self.api.metrics.cursor(&select, self.budget)?;
         let (mut series, mut is_whole) = (Series::default(), true);
         while cursor.next(&mut series)? {
@@ -180,24 +227,30 @@ fn increase(timestamps: &[i64], values: &[f64], start_ms: i64, is_from_zero: boo
     (sum, knows_begin)
 }
 
-fn shape(tenant: &str, figures: &Figures, stored: &[Amount]) -> Value {
+/// Of the telemetry that may be read; queries, which read all of it, are shown to who may read all of it.
+fn shape(tenant: &str, figures: &Figures, stored: &[Amount], may_read: &[Telemetry]) -> Value {
+    let is_shown = |signal: &str| may_read.iter().any(|telemetry| telemetry.name() == signal);
     let figure = |name: &str, signal: &str| figures.get(&(name.to_owned(), signal.to_owned())).copied().unwrap_or_default();
     let whole = |name: &str, signal: &str| figure(name, signal).round() as u64;
     let ingested = |signal: &str| json!({"bytes": whole(INGESTED_BYTES, signal), "records": whole(INGESTED_RECORDS, signal)});
     let amount = |own: &Amount| json!({"bytes": own.bytes, "records": own.records});
-    let stored: serde_json::Map<String, Value> =
-        Kind::ALL.into_iter().zip(stored).map(|(kind, own)| (signal(kind).to_owned(), amount(own))).collect();
-    json!({
-        "tenant": tenant,
-        "stored": stored,
-        "ingested": {"logs": ingested("logs"), "metrics": ingested("metrics"), "traces": ingested("traces")},
-        "queries": {
+    let kinds = || Kind::ALL.into_iter().map(signal).zip(stored).filter(|(signal, _)| is_shown(signal));
+    let stored: serde_json::Map<String, Value> = kinds().map(|(signal, own)| (signal.to_owned(), amount(own))).collect();
+    let ingested: serde_json::Map<String, Value> = kinds().map(|(signal, _)| (signal.to_owned(), ingested(signal))).collect();
+    let active = [("logs", "streams", ACTIVE_STREAMS), ("metrics", "series", ACTIVE_SERIES)];
+    let active = active.into_iter().filter(|(signal, ..)| is_shown(signal));
+    let active: serde_json::Map<String, Value> =
+        active.map(|(_, what, name)| (what.to_owned(), json!(whole(name, "")))).collect();
+    let mut shape = json!({"tenant": tenant, "stored": stored, "ingested": ingested, "active": active});
+    if may_read.len() == Telemetry::ALL.len() {
+        shape["queries"] = json!({
             "count": whole(QUERIES, ""),
             "seconds": figure(QUERY_SECONDS, ""),
             "records": whole(QUERY_RECORDS, ""),
             "read_bytes": whole(QUERY_READ_BYTES, ""),
-        },
-    })
+        });
+    }
+    shape
 }
 
 #[cfg(test)]

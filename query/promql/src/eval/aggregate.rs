@@ -6,12 +6,14 @@ use std::collections::HashMap;
 use weir_model::label::{Labels, NAME};
 use weir_model::select::label_bytes;
 
+use super::aggregate_histograms::{HistogramGroups, OnHistogram};
 use super::group_keys::GroupKeys;
 use super::{ABSENT, Eval, Row, StepRange, Value, is_absent};
-use crate::ast::{Aggregate, AggregateOp};
+use crate::ast::{Aggregate, AggregateOp, Span};
 use crate::error::QueryError;
 use crate::functions::quantile;
 use crate::functions::sums::{Mean, Sum};
+use crate::histogram::Fold;
 
 /// The groups that have been seen.
 pub(super) struct Groups<'a> {
@@ -59,12 +61,12 @@ impl<'a> Groups<'a> {
     }
 
     fn row(&self, group: usize, values: Vec<f64>) -> Row {
-        Row { labels: self.labels[group].clone(), drop_name: self.drop_name[group], values }
+        Row { labels: self.labels[group].clone(), drop_name: self.drop_name[group], values, ..Row::default() }
     }
 }
 
 impl Eval<'_> {
-    pub(super) fn aggregate(&mut self, aggregate: &Aggregate, step_range: StepRange) -> Result<Value, QueryError> {
+    pub(super) fn aggregate(&mut self, aggregate: &Aggregate, whole: Span, step_range: StepRange) -> Result<Value, QueryError> {
         let param = match &aggregate.param {
             Some(param) => Some((self.eval(param, step_range)?, param.span)),
             None => None,
@@ -79,7 +81,7 @@ impl Eval<'_> {
             }
             (op, Some((param, span))) if op.picks() => {
                 let rows = self.eval(&aggregate.expr, step_range)?.rows()?;
-                self.pick(aggregate, rows, &param.scalars()?, span)?
+                self.pick(aggregate, rows, &param.scalars()?, (span, whole))?
             }
             _ => self.combine(aggregate, step_range)?,
         };
@@ -87,29 +89,34 @@ impl Eval<'_> {
     }
 
     fn combine(&mut self, aggregate: &Aggregate, step_range: StepRange) -> Result<Vec<Row>, QueryError> {
+        use OnHistogram::{Counts, Folds, Ignores};
         match aggregate.op {
             AggregateOp::Sum => {
                 let total = |sum: &Sum| if is_absent(sum.value) { ABSENT } else { sum.total() };
-                self.fold(aggregate, step_range, ABSENT_SUM, add, total)
+                self.fold((aggregate, Folds(Fold::Sum)), step_range, ABSENT_SUM, add, total)
             }
             AggregateOp::Avg => {
                 let mean = |mean: &Mean| if mean.is_empty() { ABSENT } else { mean.mean() };
-                self.fold(aggregate, step_range, Mean::default(), Mean::push, mean)
+                self.fold((aggregate, Folds(Fold::Mean)), step_range, Mean::default(), Mean::push, mean)
             }
-            AggregateOp::Min => self.fold(aggregate, step_range, ABSENT, extreme(|value, best| value < best), |best| *best),
-            AggregateOp::Max => self.fold(aggregate, step_range, ABSENT, extreme(|value, best| value > best), |best| *best),
+            AggregateOp::Min => {
+                self.fold((aggregate, Ignores), step_range, ABSENT, extreme(|value, best| value < best), |best| *best)
+            }
+            AggregateOp::Max => {
+                self.fold((aggregate, Ignores), step_range, ABSENT, extreme(|value, best| value > best), |best| *best)
+            }
             AggregateOp::Count => {
                 let count = |count: &f64| if *count == 0.0 { ABSENT } else { *count };
-                self.fold(aggregate, step_range, 0.0, |count: &mut f64, _| *count += 1.0, count)
+                self.fold((aggregate, Counts), step_range, 0.0, |count: &mut f64, _| *count += 1.0, count)
             }
             AggregateOp::Stddev => {
-                self.fold(aggregate, step_range, Spread::default(), Spread::push, |own| own.variance(f64::sqrt))
+                self.fold((aggregate, Ignores), step_range, Spread::default(), Spread::push, |own| own.variance(f64::sqrt))
             }
             AggregateOp::Stdvar => {
-                self.fold(aggregate, step_range, Spread::default(), Spread::push, |own| own.variance(|own| own))
+                self.fold((aggregate, Ignores), step_range, Spread::default(), Spread::push, |own| own.variance(|own| own))
             }
             // `group`; the others are dealt with by the caller.
-            _ => self.fold(aggregate, step_range, ABSENT, |own: &mut f64, _| *own = 1.0, |own| *own),
+            _ => self.fold((aggregate, Counts), step_range, ABSENT, |own: &mut f64, _| *own = 1.0, |own| *own),
         }
     }
 
@@ -117,13 +124,14 @@ impl Eval<'_> {
     /// into [`ABSENT`].
     fn fold<S: Clone>(
         &mut self,
-        aggregate: &Aggregate,
+        (aggregate, on_histogram): (&Aggregate, OnHistogram),
         step_range: StepRange,
         empty: S,
         add: impl Fn(&mut S, f64),
         done: impl Fn(&S) -> f64,
     ) -> Result<Vec<Row>, QueryError> {
         let (mut groups, mut states) = (Groups::new(aggregate), Vec::<Vec<S>>::new());
+        let mut histograms = HistogramGroups::default();
         let steps = step_range.steps();
         self.each_row(&aggregate.expr, step_range, &mut |eval, row| {
             let group = groups.of(row);
@@ -135,10 +143,18 @@ impl Eval<'_> {
             for (state, value) in states[group].iter_mut().zip(&row.values).filter(|(_, value)| !is_absent(**value)) {
                 add(state, *value);
             }
+            match on_histogram {
+                _ if row.histograms.is_empty() => {}
+                OnHistogram::Counts => row.histograms.iter().for_each(|(step, _)| add(&mut states[group][*step as usize], 1.0)),
+                OnHistogram::Ignores => eval.note_ignored(aggregate),
+                OnHistogram::Folds(fold) => histograms.add(eval, aggregate, fold, group, row)?,
+            }
             Ok(())
         })?;
         let values = states.into_iter().map(|states| states.iter().map(&done).collect());
-        Ok(values.enumerate().map(|(group, values)| groups.row(group, values)).collect())
+        let mut rows: Vec<Row> = values.enumerate().map(|(group, values)| groups.row(group, values)).collect();
+        histograms.finish(&mut rows, aggregate, &mut self.notes);
+        Ok(rows)
     }
 
     fn count_values(&mut self, aggregate: &Aggregate, label: &str, step_range: StepRange) -> Result<Vec<Row>, QueryError> {
@@ -151,12 +167,15 @@ impl Eval<'_> {
         let mut rows: Vec<(usize, Row)> = Vec::new();
         self.each_row(&aggregate.expr, step_range, &mut |eval, row| {
             let group = groups.of(row);
-            for (step, value) in row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
-                let labels = groups.labels[group].with(label, &crate::print::number(*value));
+            let numbers = row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value));
+            let numbers = numbers.map(|(step, value)| (step, crate::print::number(*value)));
+            let histograms = row.histograms.iter().map(|(step, own)| (*step as usize, crate::histogram::text(own)));
+            for (step, shown) in numbers.chain(histograms) {
+                let labels = groups.labels[group].with(label, &shown);
                 let own = match at.get(&labels) {
                     Some(own) => *own,
                     None => {
-                        let row = Row { labels: labels.clone(), drop_name: false, values: vec![ABSENT; steps] };
+                        let row = Row { labels: labels.clone(), values: vec![ABSENT; steps], ..Row::default() };
                         eval.tally.take(row.bytes())?;
                         rows.push((group, row));
                         at.insert(labels, rows.len() - 1);
@@ -173,6 +192,9 @@ impl Eval<'_> {
     }
 
     fn quantiles(&mut self, aggregate: &Aggregate, rows: &[Row], q: &[f64]) -> Result<Vec<Row>, QueryError> {
+        if rows.iter().any(|row| !row.histograms.is_empty()) {
+            self.note_ignored(aggregate);
+        }
         let mut groups = Groups::new(aggregate);
         let members = groups.members(rows);
         self.account(members.len().saturating_mul(q.len()))?;

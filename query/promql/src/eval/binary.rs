@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use weir_model::label::{Labels, NAME};
 
+use super::histogram_op::{self, Operand, OperatorNotes};
 use super::scalar_op::{apply, as_bool};
 use super::{ABSENT, Eval, Row, StepRange, Value, finish, is_absent};
 use crate::ast::{Cardinality, Chain, Link, Matching};
@@ -16,17 +17,34 @@ impl Eval<'_> {
     /// All operators of a chain, from left to right.
     pub(super) fn chain(&mut self, chain: &Chain, step_range: StepRange) -> Result<Value, QueryError> {
         let before = self.tally.bytes();
+        let counts_only = self.enter_chain(chain);
         let mut value = self.eval(&chain.first, step_range)?;
         for link in &chain.links {
             let rhs = self.eval(&link.rhs, step_range)?;
-            value = self.link(link, value, rhs, step_range)?;
+            value = self.link(link, chain.first.span.start, value, rhs, step_range)?;
             // What the operator has consumed is gone.
             self.tally.settle(before.saturating_add(value.bytes()))?;
         }
+        self.counts_only = counts_only;
         Ok(value)
     }
 
-    pub(super) fn link(&mut self, link: &Link, lhs: Value, rhs: Value, step_range: StepRange) -> Result<Value, QueryError> {
+    /// What is trimmed needs its buckets; answers what was before.
+    pub(super) fn enter_chain(&mut self, chain: &Chain) -> bool {
+        let before = self.counts_only;
+        self.counts_only &= !chain.links.iter().any(|link| link.op.is_trim());
+        before
+    }
+
+    /// One operator, whose left side begins at `start`.
+    pub(super) fn link(
+        &mut self,
+        link: &Link,
+        start: usize,
+        lhs: Value,
+        rhs: Value,
+        step_range: StepRange,
+    ) -> Result<Value, QueryError> {
         let op = link.op;
         match (lhs, rhs) {
             (Value::Scalar(a), Value::Scalar(b)) => {
@@ -36,17 +54,28 @@ impl Eval<'_> {
                 };
                 Ok(Value::Scalar(a.into_iter().zip(b).map(value).collect()))
             }
-            (Value::Vector(rows), Value::Scalar(scalars)) => Ok(scaled(link, rows, &scalars, |row, scalar| (row, scalar))),
-            (Value::Scalar(scalars), Value::Vector(rows)) => Ok(scaled(link, rows, &scalars, |row, scalar| (scalar, row))),
+            (Value::Vector(rows), Value::Scalar(scalars)) => {
+                Ok(scaled(link, rows, &scalars, Side::Right, &mut self.operator_notes(link, start)))
+            }
+            (Value::Scalar(scalars), Value::Vector(rows)) => {
+                Ok(scaled(link, rows, &scalars, Side::Left, &mut self.operator_notes(link, start)))
+            }
             (Value::Vector(lhs), Value::Vector(rhs)) if op.is_set() => {
                 Ok(Value::Vector(super::binary_set::combine(link, lhs, rhs, step_range.steps())))
             }
-            (Value::Vector(lhs), Value::Vector(rhs)) => self.vectors(link, lhs, rhs, step_range),
+            (Value::Vector(lhs), Value::Vector(rhs)) => self.vectors(link, start, lhs, rhs, step_range),
             _ => Err(QueryError::execution("binary expression must contain only scalar and instant vector types")),
         }
     }
 
-    fn vectors(&mut self, link: &Link, lhs: Vec<Row>, rhs: Vec<Row>, step_range: StepRange) -> Result<Value, QueryError> {
+    fn vectors(
+        &mut self,
+        link: &Link,
+        start: usize,
+        lhs: Vec<Row>,
+        rhs: Vec<Row>,
+        step_range: StepRange,
+    ) -> Result<Value, QueryError> {
         let matching = &link.matching;
         let fills = matching.fill_left.is_some() || matching.fill_right.is_some();
         if (lhs.is_empty() || rhs.is_empty()) && !fills {
@@ -69,10 +98,12 @@ impl Eval<'_> {
             at: HashMap::new(),
             by_labels: HashMap::new(),
             first_with: Vec::new(),
+            histogram_bytes: 0,
         };
         let mut accounted = 0;
         for step in 0..step_range.steps() {
-            joiner.step(step, &many_ids, &one_ids)?;
+            joiner.step(step, &many_ids, &one_ids, &mut self.operator_notes(link, start))?;
+            self.tally.take(std::mem::take(&mut joiner.histogram_bytes))?;
             self.account((joiner.rows.len() - accounted).saturating_mul(step_range.steps()))?;
             accounted = joiner.rows.len();
             if step % 64 == 0 {
@@ -93,18 +124,28 @@ fn join_where_possible(rows: Vec<Row>) -> Vec<Row> {
     finish::join(rows.clone()).unwrap_or(rows)
 }
 
-fn scaled(link: &Link, mut rows: Vec<Row>, scalars: &[f64], order: fn(f64, f64) -> (f64, f64)) -> Value {
-    rows.iter_mut().for_each(|row| with_scalar(link, row, scalars, order));
+/// Where the scalar stands.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Side {
+    Left,
+    Right,
+}
+
+fn scaled(link: &Link, mut rows: Vec<Row>, scalars: &[f64], side: Side, notes: &mut OperatorNotes<'_>) -> Value {
+    rows.iter_mut().for_each(|row| with_scalar(link, row, scalars, side, notes));
     rows.retain(Row::is_present);
     Value::Vector(rows)
 }
 
-/// Puts the operator's result in the place of each sample; `order` says on which side the scalar stands.
-pub(super) fn with_scalar(link: &Link, row: &mut Row, scalars: &[f64], order: fn(f64, f64) -> (f64, f64)) {
-    row.drop_name |= !link.op.is_comparison() || link.returns_bool;
+/// Puts the operator's result in the place of each sample.
+pub(super) fn with_scalar(link: &Link, row: &mut Row, scalars: &[f64], side: Side, notes: &mut OperatorNotes<'_>) {
+    row.drop_name |= !(link.op.is_comparison() || link.op.is_trim()) || link.returns_bool;
+    if link.op.is_trim() {
+        histogram_op::trim_numbers(row, notes);
+    }
     let present = row.values.iter_mut().zip(scalars).filter(|(value, _)| !is_absent(**value));
     for (value, scalar) in present {
-        let (a, b) = order(*value, *scalar);
+        let (a, b) = if side == Side::Left { (*scalar, *value) } else { (*value, *scalar) };
         let (result, keep) = apply(link.op, a, b);
         *value = match () {
             () if link.returns_bool => as_bool(keep),
@@ -113,6 +154,9 @@ pub(super) fn with_scalar(link: &Link, row: &mut Row, scalars: &[f64], order: fn
             () if link.op.is_comparison() => *value,
             () => result,
         };
+    }
+    if !row.histograms.is_empty() {
+        histogram_op::with_scalar(link, row, scalars, side, notes);
     }
 }
 
@@ -158,12 +202,20 @@ struct Joiner<'a> {
     by_labels: HashMap<Labels, usize>,
     /// The same, of each result row.
     first_with: Vec<usize>,
+    /// What histograms of the last step take.
+    histogram_bytes: u64,
 }
 
 impl Joiner<'_> {
-    fn step(&mut self, step: usize, many_ids: &[usize], one_ids: &[usize]) -> Result<(), QueryError> {
+    fn step(
+        &mut self,
+        step: usize,
+        many_ids: &[usize],
+        one_ids: &[usize],
+        notes: &mut OperatorNotes<'_>,
+    ) -> Result<(), QueryError> {
         let mut found = vec![FILLED; self.keys.len()];
-        for (i, row) in self.one.iter().enumerate().filter(|(_, row)| !is_absent(row.values[step])) {
+        for (i, row) in self.one.iter().enumerate().filter(|(_, row)| row.has(step)) {
             let id = one_ids[i];
             if found[id] != FILLED {
                 return Err(self.duplicate(id, found[id], i));
@@ -175,23 +227,23 @@ impl Joiner<'_> {
         let mut matched = vec![false; self.keys.len()];
         let mut results: HashSet<(usize, usize)> = HashSet::new();
         for (i, id) in many_ids.iter().enumerate() {
-            let value = self.many[i].values[step];
-            if is_absent(value) {
+            if !self.many[i].has(step) {
                 continue;
             }
+            let value = self.many[i].values[step];
             let other = match found[*id] {
                 FILLED => fill_one,
                 own => Some(self.one[own].values[step]),
             };
             if let Some(other) = other {
-                self.pair((i, found[*id], *id), (value, other), step, &mut matched, &mut results)?;
+                self.pair((i, found[*id], *id), (value, other), step, (&mut matched, &mut results), notes)?;
             }
         }
         let Some(fill) = fill_many else { return Ok(()) };
         for (i, id) in one_ids.iter().enumerate() {
-            let value = self.one[i].values[step];
-            if !is_absent(value) && !matched[*id] {
-                self.pair((FILLED, i, *id), (fill, value), step, &mut matched, &mut results)?;
+            if self.one[i].has(step) && !matched[*id] {
+                let value = self.one[i].values[step];
+                self.pair((FILLED, i, *id), (fill, value), step, (&mut matched, &mut results), notes)?;
             }
         }
         Ok(())
@@ -208,14 +260,23 @@ impl Joiner<'_> {
         key: (usize, usize, usize),
         (many, one): (f64, f64),
         step: usize,
-        matched: &mut [bool],
-        results: &mut HashSet<(usize, usize)>,
+        (matched, results): (&mut [bool], &mut HashSet<(usize, usize)>),
+        notes: &mut OperatorNotes<'_>,
     ) -> Result<(), QueryError> {
         let (op, id) = (self.link.op, key.2);
         let (a, b) = if self.swapped { (one, many) } else { (many, one) };
-        let (mut value, keep) = apply(op, a, b);
+        let (mut value, mut keep) = apply(op, a, b);
+        let histogram = |rows: &[Row], i: usize| rows.get(i).and_then(|row| row.histogram(step)).cloned();
+        let (own, other) = (histogram(&self.many, key.0), histogram(&self.one, key.1));
+        let mut result = None;
+        if op.is_trim() || own.is_some() || other.is_some() {
+            let (own, other) = (Operand::of(own.as_ref(), many), Operand::of(other.as_ref(), one));
+            let (a, b) = if self.swapped { (other, own) } else { (own, other) };
+            let Some(found) = histogram_op::apply(a, b, notes) else { return Ok(()) };
+            (value, keep, result) = (ABSENT, found.1, Some(found.0));
+        }
         if self.link.returns_bool {
-            value = as_bool(keep);
+            (value, result) = (as_bool(keep), None);
         }
         let row = self.row(key);
         if self.link.matching.cardinality == Cardinality::OneToOne {
@@ -232,6 +293,10 @@ impl Joiner<'_> {
         matched[id] = true;
         if keep || self.link.returns_bool {
             self.rows[row].values[step] = value;
+            if let Some(result) = result {
+                self.histogram_bytes += result.memory() as u64;
+                self.rows[row].histograms.push((step as u32, result));
+            }
         }
         Ok(())
     }
@@ -245,7 +310,7 @@ impl Joiner<'_> {
         let side = |rows: &[Row], i: usize| rows.get(i).map_or_else(|| self.keys[id].clone(), |row| row.labels.clone());
         let labels = result_labels(self.link, &side(&self.many, many), &side(&self.one, one));
         let drop_name = self.link.returns_bool || self.many.get(many).is_some_and(|row| row.drop_name);
-        self.rows.push(Row { labels, drop_name, values: vec![ABSENT; self.steps] });
+        self.rows.push(Row { labels, drop_name, values: vec![ABSENT; self.steps], ..Row::default() });
         let own = self.rows.len() - 1;
         self.at.insert(key, own);
         self.first_with.push(*self.by_labels.entry(self.rows[own].labels.clone()).or_insert(own));
@@ -268,7 +333,7 @@ impl Joiner<'_> {
 fn result_labels(link: &Link, many: &Labels, one: &Labels) -> Labels {
     let matching = &link.matching;
     let named = |name: &str| matching.labels.iter().any(|own| own == name);
-    let mut labels = if link.op.is_comparison() { many.clone() } else { many.without(finish::is_metadata) };
+    let mut labels = if link.op.is_comparison() || link.op.is_trim() { many.clone() } else { many.without(finish::is_metadata) };
     if matching.cardinality == Cardinality::OneToOne {
         labels = labels.without(|name| named(name) != matching.on);
     }

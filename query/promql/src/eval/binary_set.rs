@@ -1,7 +1,7 @@
 //! `and`, `or`, `unless`: which series of one side have a partner on the other, step by step.
 
 use super::binary::Signatures;
-use super::{ABSENT, Row, is_absent};
+use super::{Row, is_absent};
 use crate::ast::{BinaryOp, Link};
 
 pub(super) fn combine(link: &Link, lhs: Vec<Row>, rhs: Vec<Row>, steps: usize) -> Vec<Row> {
@@ -28,6 +28,7 @@ fn presence(rows: &[Row], ids: &[usize], count: usize, steps: usize) -> Vec<Vec<
     let mut present = vec![vec![false; steps]; count];
     for (row, id) in rows.iter().zip(ids) {
         present[*id].iter_mut().zip(&row.values).for_each(|(present, value)| *present |= !is_absent(*value));
+        row.histograms.iter().for_each(|(step, _)| present[*id][*step as usize] = true);
     }
     present
 }
@@ -35,11 +36,7 @@ fn presence(rows: &[Row], ids: &[usize], count: usize, steps: usize) -> Vec<Vec<
 /// Rows with the samples gone where their signature's presence is not `keep`.
 fn mask(mut rows: Vec<Row>, ids: &[usize], present: &[Vec<bool>], keep: bool) -> Vec<Row> {
     for (row, id) in rows.iter_mut().zip(ids) {
-        for (value, present) in row.values.iter_mut().zip(&present[*id]) {
-            if *present != keep {
-                *value = ABSENT;
-            }
-        }
+        row.keep(|step| present[*id][step] == keep);
     }
     rows
 }

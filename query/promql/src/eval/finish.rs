@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 
+use weir_model::histogram::Histogram;
 use weir_model::label::{Labels, NAME};
 
 use super::{Row, StepRange, Value, is_absent};
@@ -26,8 +28,10 @@ pub enum Output {
 pub struct Sample {
     /// Its labels.
     pub labels: Labels,
-    /// Its value.
+    /// Its value; a staleness marker where it is a histogram.
     pub value: f64,
+    /// Its value, where it is a histogram.
+    pub histogram: Option<Arc<Histogram>>,
 }
 
 /// A series over time.
@@ -37,9 +41,11 @@ pub struct Points {
     pub labels: Labels,
     /// Unix milliseconds and value, ascending.
     pub points: Vec<(i64, f64)>,
+    /// Unix milliseconds and value of samples that are histograms, ascending.
+    pub histograms: Vec<(i64, Arc<Histogram>)>,
 }
 
-const DUPLICATE: &str = "vector cannot contain metrics with the same labelset";
+pub(super) const DUPLICATE: &str = "vector cannot contain metrics with the same labelset";
 
 /// The labels an answer shows. With the name go type and unit, which say what the metric was.
 pub(crate) fn final_labels(labels: &Labels, drop_name: bool) -> Labels {
@@ -62,13 +68,14 @@ pub(crate) fn join(rows: Vec<Row>) -> Result<Vec<Row>, QueryError> {
             joined.push(row);
             continue;
         };
-        for (value, more) in joined[*own].values.iter_mut().zip(row.values) {
-            if !is_absent(more) {
-                if !is_absent(*value) {
-                    return Err(QueryError::execution(DUPLICATE));
-                }
-                *value = more;
-            }
+        if (0..row.values.len()).any(|step| row.has(step) && joined[*own].has(step)) {
+            return Err(QueryError::execution(DUPLICATE));
+        }
+        let own = &mut joined[*own];
+        own.values.iter_mut().zip(row.values).filter(|(_, more)| !is_absent(*more)).for_each(|(value, more)| *value = more);
+        if !row.histograms.is_empty() {
+            own.histograms.extend(row.histograms);
+            own.histograms.sort_by_key(|(step, _)| *step);
         }
     }
     Ok(joined)
@@ -103,13 +110,17 @@ pub(super) fn output(value: Value, step_range: StepRange, instant: bool) -> Resu
     let named = named.map(|row| Row { labels: final_labels(&row.labels, row.drop_name), ..row }).collect();
     let rows = join(named)?;
     if instant {
-        let samples = rows.into_iter().map(|row| Sample { value: row.values[0], labels: row.labels });
+        let samples = rows.into_iter().map(|row| {
+            let histogram = row.histograms.into_iter().next().map(|(_, histogram)| histogram);
+            Sample { value: row.values[0], labels: row.labels, histogram }
+        });
         return Ok(Output::Vector(samples.collect()));
     }
     let points = |row: Row| {
         let present = step_range.times().zip(&row.values).filter(|(_, value)| !is_absent(**value));
         let points = present.map(|(at, value)| (at, *value)).collect();
-        Points { labels: row.labels, points }
+        let histograms = row.histograms.into_iter().map(|(step, own)| (step_range.time(step as usize), own)).collect();
+        Points { labels: row.labels, points, histograms }
     };
     matrix(rows.into_iter().map(points).collect())
 }

@@ -6,14 +6,18 @@
 //! remembers that its name shall go.
 
 mod aggregate;
+mod aggregate_histograms;
 mod binary;
 mod binary_set;
 mod duration;
 mod finish;
 mod group_keys;
+mod histogram_op;
+mod info;
 mod pick;
 mod scalar_op;
 mod select;
+mod smooth;
 mod steps;
 mod stream;
 mod window;
@@ -105,6 +109,7 @@ impl Engine<'_> {
             coverage: Coverage::default(),
             tally: Tally::new(self.budget),
             samples: 0,
+            counts_only: false,
         };
         let output = if expr.kind_type() == Type::Matrix {
             eval.matrix(expr, step_range)?
@@ -139,6 +144,9 @@ pub(crate) struct Eval<'a> {
     /// What is held: the values of all expressions that wait for their operator, and what is being made.
     tally: Tally<'a>,
     samples: u64,
+    /// Within `histogram_count` and its like: hints of histograms are then made by comparing, as Prometheus does where it skips
+    /// buckets.
+    pub counts_only: bool,
 }
 
 impl Eval<'_> {
@@ -181,7 +189,7 @@ impl Eval<'_> {
                 values.iter_mut().filter(|_| *negative).for_each(|value| *value = -*value);
                 Ok(Value::Scalar(values))
             }
-            Kind::Aggregate(aggregate) => self.aggregate(aggregate, step_range),
+            Kind::Aggregate(aggregate) => self.aggregate(aggregate, expr.span, step_range),
             Kind::Chain(chain) => self.chain(chain, step_range),
             Kind::Selector(_) | Kind::Range(_) | Kind::Subquery(_) => {
                 Err(QueryError::execution("a range vector has no value of its own here"))
@@ -192,16 +200,15 @@ impl Eval<'_> {
     fn call(&mut self, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
         match call.function.body {
             Body::Special(body) => body(self, call, step_range),
-            Body::Unsupported(what) => {
-                Err(QueryError::execution(format!("not supported yet: {what} (in call to {:?})", call.function.name)))
-            }
             // Without an argument: of the time. All others are streams.
             Body::Date(kernel) => {
                 let mut row = Row { values: step_range.times().map(|at| at as f64 / 1000.0).collect(), ..Row::default() };
                 row.apply(kernel);
                 Ok(Value::Vector(vec![row]))
             }
-            Body::Range(_) | Body::RangeNamed(_) | Body::Math(_) => Err(QueryError::execution("a vector was expected")),
+            Body::Range(_) | Body::RangeNamed(_) | Body::Math(_) | Body::Native(_) => {
+                Err(QueryError::execution("a vector was expected"))
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::aggregate::Groups;
 use super::finish::go_float;
-use super::{ABSENT, Eval, Row, is_absent};
+use super::{Eval, Row, is_absent};
 use crate::ast::{Aggregate, AggregateOp, Span};
 use crate::error::QueryError;
 use crate::functions::by_value;
@@ -15,7 +15,7 @@ impl Eval<'_> {
         aggregate: &Aggregate,
         rows: Vec<Row>,
         params: &[f64],
-        span: Span,
+        (span, whole): (Span, Span),
     ) -> Result<Vec<Row>, QueryError> {
         let op = aggregate.op;
         let members = Groups::new(aggregate).members(&rows);
@@ -25,7 +25,14 @@ impl Eval<'_> {
         for (step, param) in params.iter().enumerate() {
             let param = self.check_param(op, *param, span)?;
             for members in &members {
-                let mut present: Vec<usize> = members.iter().copied().filter(|row| !is_absent(rows[*row].values[step])).collect();
+                let mut present: Vec<usize> = members.iter().copied().filter(|row| rows[*row].has(step)).collect();
+                if matches!(op, AggregateOp::Topk | AggregateOp::Bottomk) {
+                    let before = present.len();
+                    present.retain(|row| !is_absent(rows[*row].values[step]));
+                    if present.len() < before {
+                        self.notes.info(format!("ignored histogram in {} aggregation", op.name()), whole);
+                    }
+                }
                 let value = |row: &usize| rows[*row].values[step];
                 let count = if param < 1.0 { 0 } else { param as usize };
                 match op {
@@ -87,11 +94,7 @@ fn keep(rows: Vec<Row>, kept: &[bool], order: Option<Vec<usize>>) -> Vec<Row> {
     let mut rows: Vec<Option<Row>> = rows.into_iter().map(Some).collect();
     let steps = kept.len() / rows.len().max(1);
     for (row, kept) in rows.iter_mut().flatten().zip(kept.chunks(steps.max(1))) {
-        for (value, kept) in row.values.iter_mut().zip(kept) {
-            if !kept {
-                *value = ABSENT;
-            }
-        }
+        row.keep(|step| kept[step]);
     }
     match order {
         Some(order) => order.into_iter().filter_map(|i| rows[i].take()).collect(),

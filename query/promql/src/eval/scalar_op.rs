@@ -18,8 +18,8 @@ pub(super) fn apply(op: BinaryOp, a: f64, b: f64) -> (f64, bool) {
         BinaryOp::LessEqual => (a, a <= b),
         BinaryOp::Greater => (a, a > b),
         BinaryOp::GreaterEqual => (a, a >= b),
-        // Sets never come here; keeping the left side is what they would mean.
-        BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => (a, true),
+        // Sets never come here; keeping the left side is what they would mean. Trims do not come here either: numbers have no buckets.
+        BinaryOp::And | BinaryOp::Or | BinaryOp::Unless | BinaryOp::TrimUpper | BinaryOp::TrimLower => (a, true),
     }
 }
 

@@ -1,11 +1,15 @@
 //! Instant selectors: the newest sample at most the lookback old, unless it is a staleness marker.
 
+use std::sync::Arc;
+
+use weir_model::histogram::{Histogram, ResetHint};
 use weir_model::metric::is_stale;
 use weir_model::select::{MetricSelect, Series, each_series};
 
 use super::{ABSENT, Eval, Row, RowSink, StepRange};
-use crate::ast::{At, Modifiers, Selector};
+use crate::ast::{At, Modifiers, Selector, Span};
 use crate::error::QueryError;
+use crate::histogram::detect_reset;
 
 /// What of a sample is wanted.
 #[derive(Clone, Copy, PartialEq)]
@@ -14,6 +18,10 @@ pub(crate) enum Want {
     Values,
     /// Its timestamp in seconds: `timestamp(selector)`.
     Times,
+    /// Since when it counts, in seconds, 0 where that is unknown: `start_timestamp(selector)`.
+    Starts,
+    /// Its timestamp in seconds; histograms themselves.
+    NumberTimes,
 }
 
 /// Where a selector or subquery looks, relative to the steps.
@@ -53,6 +61,9 @@ impl<'e> Eval<'e> {
         let select = MetricSelect { scope, matchers: selector.matchers.clone(), start_ms, end_ms };
         let coverage = each_series(engine.reader, &select, engine.budget, |series| {
             self.samples += series.timestamps.len() as u64;
+            if self.counts_only {
+                compare_hints(series);
+            }
             take(self, series)
         })?;
         self.coverage.merge(coverage);
@@ -62,7 +73,7 @@ impl<'e> Eval<'e> {
     /// Gives the rows of an instant selector.
     pub(crate) fn each_selected(
         &mut self,
-        selector: &Selector,
+        (selector, selector_span): (&Selector, Span),
         step_range: StepRange,
         want: Want,
         sink: RowSink<'_, 'e>,
@@ -80,7 +91,13 @@ impl<'e> Eval<'e> {
         let mut row = Row::default();
         self.each_series(selector, first_ms, last_ms, |eval, one| {
             row.values.clear();
+            row.histograms.clear();
             row.values.reserve_exact(steps);
+            if selector.smoothed && !one.histograms.is_empty() {
+                eval.smooth_histograms((one, selector_span), step_range, shift, &mut row);
+                (row.labels, row.drop_name) = (one.labels.clone(), false);
+                return if row.is_present() { sink(eval, &mut row) } else { Ok(()) };
+            }
             let mut next = 0;
             for at in step_range.times().map(|step| shift.of(step)) {
                 while one.timestamps.get(next).is_some_and(|own| *own <= at) {
@@ -90,12 +107,16 @@ impl<'e> Eval<'e> {
                     row.values.push(interpolated(one, next, at, lookback_ms));
                     continue;
                 }
-                let newest = next.checked_sub(1).map(|i| (one.timestamps[i], one.values[i]));
+                let newest = next.checked_sub(1).filter(|i| one.timestamps[*i] > at.saturating_sub(lookback_ms));
                 row.values.push(match newest {
-                    Some((own, value)) if own > at.saturating_sub(lookback_ms) && !is_stale(value) => match want {
-                        Want::Values => value,
-                        Want::Times => own as f64 / 1000.0,
-                    },
+                    Some(i) if !is_stale(one.values[i]) => wanted(one, i, want),
+                    Some(i) if !one.histograms.is_empty() => histogram_at(one, i).map_or(ABSENT, |histogram| match want {
+                        Want::Values | Want::NumberTimes => {
+                            row.histograms.push((row.values.len() as u32, histogram.clone()));
+                            ABSENT
+                        }
+                        want => wanted(one, i, want),
+                    }),
                     _ => ABSENT,
                 });
             }
@@ -105,9 +126,35 @@ impl<'e> Eval<'e> {
     }
 }
 
+fn wanted(one: &Series, i: usize, want: Want) -> f64 {
+    match want {
+        Want::Values => one.values[i],
+        Want::Times | Want::NumberTimes => one.timestamps[i] as f64 / 1000.0,
+        Want::Starts => one.starts.get(i).copied().unwrap_or_default() as f64 / 1000.0,
+    }
+}
+
+/// The histogram that a sample is.
+fn histogram_at(one: &Series, i: usize) -> Option<&Arc<Histogram>> {
+    let at = one.histograms.binary_search_by_key(&i, |(own, _)| *own as usize).ok()?;
+    Some(&one.histograms[at].1)
+}
+
+/// Says of each histogram whether its counters began anew, where its hint does not.
+fn compare_hints(one: &mut Series) {
+    for i in (1..one.histograms.len()).rev() {
+        let (before, rest) = one.histograms.split_at_mut(i);
+        let (previous, own) = (&before[i - 1].1, &mut rest[0].1);
+        if own.reset == ResetHint::Unknown {
+            let reset = if detect_reset(own, previous) { ResetHint::Reset } else { ResetHint::NotReset };
+            Arc::make_mut(own).reset = reset;
+        }
+    }
+}
+
 /// The value on the line between the neighbours of `at`; the earlier one's where there is no later one. `next` is the
 /// first sample after `at`.
-fn interpolated(one: &Series, next: usize, at: i64, lookback_ms: i64) -> f64 {
+pub(super) fn interpolated(one: &Series, next: usize, at: i64, lookback_ms: i64) -> f64 {
     let near = |i: usize| {
         let (time, value) = (*one.timestamps.get(i)?, one.values[i]);
         let within = time > at.saturating_sub(lookback_ms) && time <= at.saturating_add(lookback_ms);

@@ -1,5 +1,8 @@
 //! Steps, rows over them, and values.
 
+use std::sync::Arc;
+
+use weir_model::histogram::Histogram;
 use weir_model::label::Labels;
 use weir_model::metric::{STALE_NAN, is_stale};
 use weir_model::select::label_bytes;
@@ -52,24 +55,68 @@ pub(crate) struct Row {
     pub drop_name: bool,
     /// One a step.
     pub values: Vec<f64>,
+    /// The samples that are histograms, by step, ascending; their values are [`ABSENT`]. Few rows have any.
+    pub histograms: Vec<(u32, Arc<Histogram>)>,
 }
 
 impl Row {
     /// Whether any step has a sample.
     pub fn is_present(&self) -> bool {
-        self.values.iter().any(|value| !is_absent(*value))
+        !self.histograms.is_empty() || self.values.iter().any(|value| !is_absent(*value))
     }
 
-    /// Applies to every sample. The result is no longer the metric.
+    /// Whether a step has a sample.
+    pub fn has(&self, step: usize) -> bool {
+        !is_absent(self.values[step]) || self.histogram(step).is_some()
+    }
+
+    /// The histogram of a step.
+    pub fn histogram(&self, step: usize) -> Option<&Arc<Histogram>> {
+        if self.histograms.is_empty() {
+            return None;
+        }
+        let at = self.histograms.binary_search_by_key(&step, |(own, _)| *own as usize).ok()?;
+        Some(&self.histograms[at].1)
+    }
+
+    /// Takes the samples away for which `keep` is false.
+    pub fn keep(&mut self, keep: impl Fn(usize) -> bool) {
+        self.values.iter_mut().enumerate().filter(|(step, _)| !keep(*step)).for_each(|(_, value)| *value = ABSENT);
+        self.histograms.retain(|(step, _)| keep(*step as usize));
+    }
+
+    /// Applies to every number; histograms go. The result is no longer the metric.
     pub fn apply(&mut self, kernel: impl Fn(f64) -> f64) {
         self.values.iter_mut().filter(|value| !is_absent(**value)).for_each(|value| *value = kernel(*value));
+        self.histograms.clear();
         self.drop_name = true;
+    }
+
+    /// The sample of the first step at each of `steps`.
+    pub fn spread(&mut self, steps: usize) {
+        let value = self.values.first().copied().unwrap_or(ABSENT);
+        self.values.clear();
+        self.values.resize(steps, value);
+        if let Some((_, histogram)) = self.histograms.first().cloned() {
+            self.histograms = (0..steps).map(|step| (step as u32, histogram.clone())).collect();
+        }
     }
 
     /// Memory that it takes.
     pub fn bytes(&self) -> u64 {
-        size_of::<Self>() as u64 + self.values.len() as u64 * 8 + label_bytes(&self.labels)
+        size_of::<Self>() as u64 + self.values.len() as u64 * 8 + label_bytes(&self.labels) + histogram_bytes(&self.histograms)
     }
+}
+
+/// Memory that histograms take; one that stands at several steps in a row is there once.
+fn histogram_bytes(histograms: &[(u32, Arc<Histogram>)]) -> u64 {
+    let mut bytes = std::mem::size_of_val(histograms);
+    for (i, (_, histogram)) in histograms.iter().enumerate() {
+        if i == 0 || !Arc::ptr_eq(&histograms[i - 1].1, histogram) {
+            bytes += histogram.memory();
+        }
+    }
+    bytes as u64
 }
 
 /// What an expression evaluates to.
@@ -99,7 +146,10 @@ impl Value {
         match self {
             Self::Scalar(values) => Self::Scalar(spread(values)),
             Self::Text(text) => Self::Text(text),
-            Self::Vector(rows) => Self::Vector(rows.into_iter().map(|row| Row { values: spread(row.values), ..row }).collect()),
+            Self::Vector(mut rows) => {
+                rows.iter_mut().for_each(|row| row.spread(steps));
+                Self::Vector(rows)
+            }
         }
     }
 

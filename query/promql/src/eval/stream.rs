@@ -1,8 +1,10 @@
 //! Vectors as streams: rows one after the other, so that what folds them never holds all of them. What cannot be had row by row
 //! is evaluated as a whole and then given.
 
-use super::binary::with_scalar;
+use super::binary::{Side, with_scalar};
 use super::{ABSENT, Eval, Row, StepRange, Value, Want, is_invariant};
+use weir_model::histogram::Histogram;
+
 use crate::ast::{Chain, Expr, Kind, Type};
 use crate::error::QueryError;
 use crate::functions::{Body, Call};
@@ -20,9 +22,7 @@ impl<'e> Eval<'e> {
         self.account(steps)?;
         let once = StepRange { end_ms: step_range.start_ms, ..step_range };
         self.each_row_here(expr, once, &mut |eval, row| {
-            let value = row.values.first().copied().unwrap_or(ABSENT);
-            row.values.clear();
-            row.values.resize(steps, value);
+            row.spread(steps);
             sink(eval, row)
         })
     }
@@ -32,21 +32,29 @@ impl<'e> Eval<'e> {
         match &expr.kind {
             Kind::Paren(inner) => self.each_row(inner, step_range, sink),
             _ if !is_stream(expr) => self.each_made(expr, step_range, sink),
-            Kind::Selector(selector) => self.each_selected(selector, step_range, Want::Values, sink),
+            Kind::Selector(selector) => self.each_selected((selector, expr.span), step_range, Want::Values, sink),
             Kind::Unary(false, inner) => self.each_row(inner, step_range, sink),
-            Kind::Unary(true, inner) => self.each_applied(inner, step_range, |value| -value, sink),
+            Kind::Unary(true, inner) => self.each_negated(inner, step_range, sink),
             Kind::Call(function, arguments) => {
                 let call = Call { function, arguments, span: expr.span };
                 match function.body {
-                    Body::Range(kernel) => self.range_call(&call, step_range, kernel, true, sink),
-                    Body::RangeNamed(kernel) => self.range_call(&call, step_range, kernel, false, sink),
+                    Body::Range(kernels) => self.range_call(&call, step_range, kernels, true, sink),
+                    Body::RangeNamed(kernels) => self.range_call(&call, step_range, kernels, false, sink),
+                    Body::Native(kernel) => self.each_estimated(&call, step_range, kernel, sink),
                     Body::Math(kernel) | Body::Date(kernel) => self.each_applied(&arguments[0], step_range, kernel, sink),
-                    Body::Special(_) | Body::Unsupported(_) => self.each_made(expr, step_range, sink),
+                    Body::Special(_) => self.each_made(expr, step_range, sink),
                 }
             }
             Kind::Chain(chain) => self.each_scaled(chain, step_range, sink),
             _ => self.each_made(expr, step_range, sink),
         }
+    }
+
+    fn each_negated(&mut self, expr: &Expr, step_range: StepRange, sink: RowSink<'_, 'e>) -> Result<(), QueryError> {
+        self.each_row(expr, step_range, &mut |eval, row| {
+            row.negate();
+            sink(eval, row)
+        })
     }
 
     fn each_applied(
@@ -58,8 +66,34 @@ impl<'e> Eval<'e> {
     ) -> Result<(), QueryError> {
         self.each_row(expr, step_range, &mut |eval, row| {
             row.apply(kernel);
-            sink(eval, row)
+            if row.is_present() { sink(eval, row) } else { Ok(()) }
         })
+    }
+
+    /// `histogram_count` and its like: a number of each histogram, nothing of numbers.
+    fn each_estimated(
+        &mut self,
+        call: &Call<'_>,
+        step_range: StepRange,
+        kernel: fn(&Histogram) -> f64,
+        sink: RowSink<'_, 'e>,
+    ) -> Result<(), QueryError> {
+        let before =
+            std::mem::replace(&mut self.counts_only, !matches!(call.function.name, "histogram_stddev" | "histogram_stdvar"));
+        let done = self.each_row(&call.arguments[0], step_range, &mut |eval, row| {
+            let histograms = std::mem::take(&mut row.histograms);
+            if histograms.is_empty() {
+                return Ok(());
+            }
+            row.values.fill(ABSENT);
+            for (step, histogram) in &histograms {
+                row.values[*step as usize] = kernel(histogram);
+            }
+            row.drop_name = true;
+            sink(eval, row)
+        });
+        self.counts_only = before;
+        done
     }
 
     /// The rows of a vector that is held whole.
@@ -78,12 +112,13 @@ impl<'e> Eval<'e> {
     /// A chain of which one operand is a vector and all others are scalars.
     fn each_scaled(&mut self, chain: &Chain, step_range: StepRange, sink: RowSink<'_, 'e>) -> Result<(), QueryError> {
         let at = only_vector(chain).ok_or_else(|| QueryError::execution("one vector was expected"))?;
+        let counts_only = self.enter_chain(chain);
         let mut left = None;
         if at > 0 {
             let mut value = self.eval(&chain.first, step_range)?;
             for link in &chain.links[..at - 1] {
                 let rhs = self.eval(&link.rhs, step_range)?;
-                value = self.link(link, value, rhs, step_range)?;
+                value = self.link(link, chain.first.span.start, value, rhs, step_range)?;
             }
             left = Some((&chain.links[at - 1], value.scalars()?));
         }
@@ -92,15 +127,18 @@ impl<'e> Eval<'e> {
             rights.push((link, self.eval(&link.rhs, step_range)?.scalars()?));
         }
         let vector = if at == 0 { &chain.first } else { &chain.links[at - 1].rhs };
+        let start = chain.first.span.start;
         self.each_row(vector, step_range, &mut |eval, row| {
             if let Some((link, scalars)) = &left {
-                with_scalar(link, row, scalars, |row, scalar| (scalar, row));
+                with_scalar(link, row, scalars, Side::Left, &mut eval.operator_notes(link, start));
             }
             for (link, scalars) in &rights {
-                with_scalar(link, row, scalars, |row, scalar| (row, scalar));
+                with_scalar(link, row, scalars, Side::Right, &mut eval.operator_notes(link, start));
             }
             if row.is_present() { sink(eval, row) } else { Ok(()) }
-        })
+        })?;
+        self.counts_only = counts_only;
+        Ok(())
     }
 
     /// The rows of a stream as a vector.
@@ -129,9 +167,9 @@ pub(super) fn is_stream(expr: &Expr) -> bool {
         Kind::Selector(_) => true,
         Kind::Unary(_, inner) => inner.kind_type() == Type::Vector,
         Kind::Call(function, arguments) => match function.body {
-            Body::Range(_) | Body::RangeNamed(_) => true,
+            Body::Range(_) | Body::RangeNamed(_) | Body::Native(_) => true,
             Body::Math(_) | Body::Date(_) => !arguments.is_empty(),
-            Body::Special(_) | Body::Unsupported(_) => false,
+            Body::Special(_) => false,
         },
         Kind::Chain(chain) => only_vector(chain).is_some(),
         _ => false,

@@ -1,5 +1,8 @@
 //! Range selectors and subqueries: windows that slide over whole series, and the kernels run on them.
 
+use std::sync::Arc;
+
+use weir_model::histogram::{Histogram, ResetHint};
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::is_stale;
 use weir_model::select::{Series, label_bytes};
@@ -8,7 +11,7 @@ use super::select::Shift;
 use super::{ABSENT, Eval, Output, Points, Row, RowSink, StepRange, finish, is_absent};
 use crate::ast::{Edge, Expr, Kind, RangeSelector, Span, Subquery, Type};
 use crate::error::QueryError;
-use crate::functions::{Call, Window};
+use crate::functions::{Aside, Call, Kernels, Outcome, Window};
 
 /// How often a subquery without a step is evaluated: Prometheus' default evaluation interval.
 const SUBQUERY_STEP_MS: i64 = 60_000;
@@ -22,8 +25,19 @@ pub(super) struct Windows {
     margin_ms: (i64, i64),
 }
 
-/// What windows are cut from: a series without staleness markers, and whether its name goes.
-type SeriesSink<'s, 'e> = &'s mut dyn FnMut(&mut Eval<'e>, &Windows, &Series, bool) -> Result<(), QueryError>;
+/// What windows are cut from: a series without staleness markers.
+#[derive(Clone, Copy)]
+struct Samples<'s> {
+    /// Its numbers.
+    numbers: &'s Series,
+    /// Its histograms, with their times; apart from numbers, as functions want them.
+    histograms: &'s [(i64, Arc<Histogram>)],
+    /// Since when each of them counts; as many, or none.
+    histogram_starts: &'s [i64],
+}
+
+/// Takes the samples of a series, and whether its name goes.
+type SeriesSink<'s, 'e> = &'s mut dyn FnMut(&mut Eval<'e>, &Windows, Samples<'_>, bool) -> Result<(), QueryError>;
 
 impl<'e> Eval<'e> {
     /// Gives the series of a range vector, one at a time.
@@ -48,9 +62,17 @@ impl<'e> Eval<'e> {
         let Some(last) = step_range.steps().checked_sub(1) else { return Ok(()) };
         let first_ms = shift.of(step_range.time(0)).saturating_sub(range_ms + margin_ms.0).saturating_add(1);
         let last_ms = shift.of(step_range.time(last)).saturating_add(margin_ms.1);
+        let (mut histograms, mut histogram_starts) = (Vec::new(), Vec::new());
         self.each_series(&range.selector, first_ms, last_ms, |eval, one| {
+            histogram_starts.clear();
+            if !one.starts.is_empty() {
+                histogram_starts.extend(one.histograms.iter().map(|(i, _)| one.starts[*i as usize]));
+            }
+            histograms.clear();
+            histograms.extend(one.histograms.drain(..).map(|(i, own)| (one.timestamps[i as usize], own)));
             drop_stale(one);
-            sink(eval, &windows, one, false)
+            let samples = Samples { numbers: one, histograms: &histograms, histogram_starts: &histogram_starts };
+            sink(eval, &windows, samples, false)
         })
     }
 
@@ -66,7 +88,8 @@ impl<'e> Eval<'e> {
         // A row's values with their times.
         self.account(inner.steps().saturating_mul(2))?;
         let mut series = Series::default();
-        self.each_row(&subquery.expr, inner, &mut |eval, row| {
+        let (mut histograms, counts_only) = (Vec::new(), std::mem::take(&mut self.counts_only));
+        let done = self.each_row(&subquery.expr, inner, &mut |eval, row| {
             series.labels = row.labels.clone();
             series.timestamps.clear();
             series.values.clear();
@@ -74,8 +97,14 @@ impl<'e> Eval<'e> {
                 series.timestamps.push(at);
                 series.values.push(*value);
             }
-            sink(eval, &windows, &series, row.drop_name)
-        })
+            histograms.clear();
+            // A sample may stand at several steps, or be the result of an operation: hints about the one before hold no more.
+            histograms.extend(row.histograms.drain(..).map(|(step, own)| (inner.time(step as usize), without_hint(own))));
+            let samples = Samples { numbers: &series, histograms: &histograms, histogram_starts: &[] };
+            sink(eval, &windows, samples, row.drop_name)
+        });
+        self.counts_only = counts_only;
+        done
     }
 
     /// Gives the rows of a function over windows. `drop_name` when the result is no longer the metric.
@@ -83,7 +112,7 @@ impl<'e> Eval<'e> {
         &mut self,
         call: &Call<'_>,
         step_range: StepRange,
-        kernel: fn(&Window<'_>) -> Option<f64>,
+        kernels: Kernels,
         drop_name: bool,
         sink: RowSink<'_, 'e>,
     ) -> Result<(), QueryError> {
@@ -98,26 +127,79 @@ impl<'e> Eval<'e> {
         };
         check_edge(call, matrix)?;
         self.account(steps)?;
-        let param = |i: usize, step: usize| params.get(i).and_then(|(values, _)| values.get(step).copied()).unwrap_or(0.0);
         let mut row = Row::default();
-        self.each_windowed(matrix, step_range, &mut |eval, windows, one, no_name| {
+        self.each_windowed(matrix, step_range, &mut |eval, windows, samples, no_name| {
             eval.engine.budget.check()?;
-            row.values.clear();
-            row.values.reserve_exact(steps);
-            let mut slide = Slide::default();
-            for (step, step_ms) in step_range.times().enumerate() {
-                let mut window = slide.window(windows, one, step_ms);
-                window.params = [param(0, step), param(1, step)];
-                let value = if window.values.is_empty() { None } else { kernel(&window) };
-                row.values.push(value.unwrap_or(ABSENT));
-            }
+            let one = samples.numbers;
+            let taken = eval.fill_row((call, kernels), &params, (windows, samples), step_range, &mut row)?;
             (row.labels, row.drop_name) = (one.labels.clone(), no_name || drop_name);
             if !row.is_present() {
                 return Ok(());
             }
-            eval.check_counter(call, &row.labels, matrix.span);
-            sink(eval, &mut row)
+            if row.histograms.is_empty() || row.values.iter().any(|value| !is_absent(*value)) {
+                eval.check_counter(call, &row.labels, matrix.span);
+            }
+            sink(eval, &mut row)?;
+            // What the sink has taken note of stays.
+            Ok(eval.tally.settle(eval.tally.bytes().saturating_sub(taken))?)
         })
+    }
+
+    /// Puts a series' windows through a function, step by step; answers the memory that was taken for histograms.
+    #[inline(never)]
+    fn fill_row(
+        &mut self,
+        (call, kernels): (&Call<'_>, Kernels),
+        params: &[(Vec<f64>, Span)],
+        (windows, samples): (&Windows, Samples<'_>),
+        step_range: StepRange,
+        row: &mut Row,
+    ) -> Result<u64, QueryError> {
+        let param = |i: usize, step: usize| params.get(i).and_then(|(values, _)| values.get(step).copied()).unwrap_or(0.0);
+        row.values.clear();
+        row.values.reserve_exact(step_range.steps());
+        row.histograms.clear();
+        let one = samples.numbers;
+        let starts = call.function.uses_starts() && !(one.starts.is_empty() && samples.histogram_starts.is_empty());
+        let mixed = starts || !samples.histograms.is_empty();
+        let (mut slide, mut taken) = (Slide::default(), 0);
+        for (step, step_ms) in step_range.times().enumerate() {
+            let mut window = slide.window(windows, samples, step_ms);
+            window.params = [param(0, step), param(1, step)];
+            if mixed {
+                taken += self.mixed_step(call, kernels, &one.labels, &window, row)?;
+            } else {
+                let value = if window.values.is_empty() { None } else { (kernels.numbers)(&window) };
+                row.values.push(value.unwrap_or(ABSENT));
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Adds a step of a series with histograms or starts to its row; answers the memory that was taken for it.
+    fn mixed_step(
+        &mut self,
+        call: &Call<'_>,
+        kernels: Kernels,
+        labels: &Labels,
+        window: &Window<'_>,
+        row: &mut Row,
+    ) -> Result<u64, QueryError> {
+        let (metric, span, numbers) = (labels.get(NAME), call.arguments[0].bare().span, kernels.numbers);
+        let mut aside = Aside { notes: &mut self.notes, metric, span, numbers };
+        let any = !window.values.is_empty() || !window.histograms.is_empty();
+        match any.then(|| (kernels.mixed)(window, &mut aside)).flatten() {
+            Some(Outcome::Number(value)) => row.values.push(value),
+            Some(Outcome::Histogram(histogram)) => {
+                let bytes = histogram.memory() as u64;
+                self.tally.take(bytes)?;
+                row.histograms.push((row.values.len() as u32, histogram));
+                row.values.push(ABSENT);
+                return Ok(bytes);
+            }
+            None => row.values.push(ABSENT),
+        }
+        Ok(0)
     }
 
     fn check_params(&mut self, call: &Call<'_>, params: &[(Vec<f64>, Span)]) -> Result<(), QueryError> {
@@ -173,10 +255,11 @@ impl<'e> Eval<'e> {
     /// Steps at which some series has a sample in its window, for `absent_over_time`.
     pub(crate) fn presence(&mut self, matrix: &Expr, step_range: StepRange) -> Result<Vec<bool>, QueryError> {
         let mut present = vec![false; step_range.steps()];
-        self.each_windowed(matrix, step_range, &mut |_, windows, one, _| {
+        self.each_windowed(matrix, step_range, &mut |_, windows, samples, _| {
             let mut slide = Slide::default();
             for (step, step_ms) in step_range.times().enumerate() {
-                present[step] |= !slide.window(windows, one, step_ms).values.is_empty();
+                let window = slide.window(windows, samples, step_ms);
+                present[step] |= !window.values.is_empty() || !window.histograms.is_empty();
             }
             Ok(())
         })?;
@@ -186,20 +269,31 @@ impl<'e> Eval<'e> {
     /// The windows themselves: an instant query that is a range vector.
     pub(super) fn matrix(&mut self, expr: &Expr, step_range: StepRange) -> Result<Output, QueryError> {
         let mut rows = Vec::new();
-        self.each_windowed(expr, step_range, &mut |eval, windows, one, no_name| {
+        self.each_windowed(expr, step_range, &mut |eval, windows, samples, no_name| {
             let mut slide = Slide::default();
-            let window = slide.window(windows, one, step_range.start_ms);
-            if window.times.is_empty() {
+            let window = slide.window(windows, samples, step_range.start_ms);
+            if window.times.is_empty() && window.histograms.is_empty() {
                 return Ok(());
             }
             eval.account(window.times.len().saturating_mul(2))?;
-            let labels = finish::final_labels(&one.labels, no_name);
+            let histograms = window.histograms.to_vec();
+            eval.tally.take(histograms.iter().map(|(_, own)| own.memory() as u64).sum())?;
+            let labels = finish::final_labels(&samples.numbers.labels, no_name);
             eval.tally.take(label_bytes(&labels))?;
-            rows.push(Points { labels, points: window.times.iter().copied().zip(window.values.iter().copied()).collect() });
+            let points = window.times.iter().copied().zip(window.values.iter().copied()).collect();
+            rows.push(Points { labels, points, histograms });
             Ok(())
         })?;
         finish::matrix(rows)
     }
+}
+
+/// The histogram without what it says of the one before.
+fn without_hint(mut histogram: Arc<Histogram>) -> Arc<Histogram> {
+    if matches!(histogram.reset, ResetHint::Reset | ResetHint::NotReset) {
+        Arc::make_mut(&mut histogram).reset = ResetHint::Unknown;
+    }
+    histogram
 }
 
 /// Takes staleness markers out.
@@ -210,11 +304,15 @@ fn drop_stale(series: &mut Series) {
         if !is_stale(series.values[at]) {
             series.timestamps[kept] = series.timestamps[at];
             series.values[kept] = series.values[at];
+            if let Some(start) = series.starts.get(at).copied() {
+                series.starts[kept] = start;
+            }
             kept += 1;
         }
     }
     series.timestamps.truncate(kept);
     series.values.truncate(kept);
+    series.starts.truncate(kept);
 }
 
 /// Not every function knows what to do with `anchored` and `smoothed`.
@@ -236,24 +334,44 @@ fn check_edge(call: &Call<'_>, matrix: &Expr) -> Result<(), QueryError> {
 /// The window of one series as it moves over the steps; both ends only ever move forward.
 #[derive(Default)]
 struct Slide {
+    numbers: Bounds,
+    histograms: Bounds,
+}
+
+#[derive(Default)]
+struct Bounds {
     from: usize,
     to: usize,
 }
 
+impl Bounds {
+    /// Moves to the samples of `(after, until]`.
+    fn advance(&mut self, after: i64, until: i64, time: impl Fn(usize) -> Option<i64>) {
+        while time(self.to).is_some_and(|at| at <= until) {
+            self.to += 1;
+        }
+        while self.from < self.to && time(self.from).is_some_and(|at| at <= after) {
+            self.from += 1;
+        }
+    }
+}
+
 impl Slide {
-    fn window<'w>(&mut self, windows: &Windows, one: &'w Series, step_ms: i64) -> Window<'w> {
+    fn window<'w>(&mut self, windows: &Windows, samples: Samples<'w>, step_ms: i64) -> Window<'w> {
         let end_ms = windows.shift.of(step_ms);
         let start_ms = end_ms.saturating_sub(windows.range_ms);
         let (after, until) = (start_ms.saturating_sub(windows.margin_ms.0), end_ms.saturating_add(windows.margin_ms.1));
-        while one.timestamps.get(self.to).is_some_and(|at| *at <= until) {
-            self.to += 1;
-        }
-        while self.from < self.to && one.timestamps[self.from] <= after {
-            self.from += 1;
-        }
+        let one = samples.numbers;
+        self.numbers.advance(after, until, |i| one.timestamps.get(i).copied());
+        self.histograms.advance(after, until, |i| samples.histograms.get(i).map(|(at, _)| *at));
+        let numbers = self.numbers.from..self.numbers.to;
+        let histograms = self.histograms.from..self.histograms.to;
         Window {
-            times: &one.timestamps[self.from..self.to],
-            values: &one.values[self.from..self.to],
+            times: &one.timestamps[numbers.clone()],
+            values: &one.values[numbers.clone()],
+            starts: one.starts.get(numbers).unwrap_or_default(),
+            histogram_starts: samples.histogram_starts.get(histograms.clone()).unwrap_or_default(),
+            histograms: &samples.histograms[histograms],
             start_ms,
             end_ms,
             params: [0.0; 2],

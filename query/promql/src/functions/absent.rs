@@ -13,6 +13,7 @@ pub(super) fn absent(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange
     let mut present = vec![false; step_range.steps()];
     eval.each_row(&call.arguments[0], step_range, &mut |_, row| {
         present.iter_mut().zip(&row.values).for_each(|(present, value)| *present |= !is_absent(*value));
+        row.histograms.iter().for_each(|(step, _)| present[*step as usize] = true);
         Ok(())
     })?;
     Ok(missing(&present, call))
@@ -26,7 +27,7 @@ pub(super) fn absent_over_time(eval: &mut Eval<'_>, call: &Call<'_>, step_range:
 fn missing(present: &[bool], call: &Call<'_>) -> Value {
     let labels = call.arguments.first().map_or(Labels::EMPTY, asked_labels);
     let values: Vec<f64> = present.iter().map(|present| if *present { ABSENT } else { 1.0 }).collect();
-    let row = Row { labels, drop_name: false, values };
+    let row = Row { labels, values, ..Row::default() };
     Value::Vector(if row.is_present() { vec![row] } else { Vec::new() })
 }
 

@@ -1,4 +1,5 @@
-//! Classic histograms: `histogram_quantile`, `histogram_quantiles`, `histogram_fraction` over `_bucket` series.
+//! `histogram_quantile`, `histogram_quantiles`, `histogram_fraction`: over classic histograms, which are `_bucket` series, and over
+//! native ones, each of which is a sample.
 
 use std::collections::HashMap;
 
@@ -6,8 +7,10 @@ use weir_model::label::{Labels, NAME};
 
 use super::Call;
 use crate::annotations::{Forced, for_metric};
+use crate::ast::Span;
 use crate::error::QueryError;
 use crate::eval::{ABSENT, Eval, Row, StepRange, Value, is_absent};
+use crate::histogram::{self as native, Skew};
 use crate::lex::parse_number;
 
 /// The label of a bucket's upper bound.
@@ -28,13 +31,44 @@ type Buckets = Vec<(f64, f64)>;
 pub(super) fn quantile(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
     let q = eval.argument(call, 0, step_range)?.scalars()?;
     q.iter().for_each(|q| eval.check_quantile(*q, call.arguments[0].span));
-    let histograms = histograms(eval, call, 1, step_range)?;
-    let mut rows = Vec::with_capacity(histograms.len());
+    let found = histograms(eval, call, 1, step_range)?;
+    Ok(Value::Vector(quantile_rows(eval, call, &q, found, step_range)))
+}
+
+fn quantile_rows(
+    eval: &mut Eval<'_>,
+    call: &Call<'_>,
+    q: &[f64],
+    (histograms, natives): (Vec<Histogram>, Vec<Row>),
+    step_range: StepRange,
+) -> Vec<Row> {
+    let mut rows = Vec::with_capacity(histograms.len() + natives.len());
     for histogram in &histograms {
-        let values = quantile_values(eval, call, histogram, &q, (1, step_range));
-        rows.push(Row { labels: histogram.labels.clone(), drop_name: true, values });
+        let values = quantile_values(eval, call, histogram, q, (1, step_range));
+        rows.push(Row { labels: histogram.labels.clone(), drop_name: true, values, ..Row::default() });
     }
-    Ok(Value::Vector(rows))
+    for row in &natives {
+        let values = native_quantiles(eval, call.arguments[1].span, row, q);
+        rows.push(Row { labels: row.labels.clone(), drop_name: true, values, ..Row::default() });
+    }
+    rows.retain(Row::is_present);
+    rows
+}
+
+fn native_quantiles(eval: &mut Eval<'_>, span: Span, row: &Row, q: &[f64]) -> Vec<f64> {
+    let mut values = vec![ABSENT; q.len()];
+    for (step, histogram) in &row.histograms {
+        let (value, skew) = native::quantile(q[*step as usize], histogram);
+        values[*step as usize] = value;
+        let result = match skew {
+            Some(Skew::Nan) => "is NaN",
+            Some(Skew::Skewed) => "is skewed higher",
+            None => continue,
+        };
+        let metric = for_metric(row.labels.get(NAME));
+        eval.notes.info(format!("input to histogram_quantile has NaN observations, result {result}{metric}"), span);
+    }
+    values
 }
 
 /// `histogram_quantiles(v, "label", q…)`: one series a quantile.
@@ -46,15 +80,20 @@ pub(super) fn quantiles(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRa
         q.iter().for_each(|q| eval.check_quantile(*q, call.arguments[i].span));
         wanted.push(q);
     }
-    let histograms = histograms(eval, call, 0, step_range)?;
+    let (histograms, natives) = histograms(eval, call, 0, step_range)?;
     let mut rows = Vec::new();
-    for histogram in &histograms {
-        for q in &wanted {
+    for q in &wanted {
+        let shown = q.first().map_or_else(String::new, |q| open_metrics(*q));
+        for histogram in &histograms {
             let values = quantile_values(eval, call, histogram, q, (0, step_range));
-            let shown = q.first().map_or_else(String::new, |q| open_metrics(*q));
-            rows.push(Row { labels: histogram.labels.with(&label, &shown), drop_name: true, values });
+            rows.push(Row { labels: histogram.labels.with(&label, &shown), drop_name: true, values, ..Row::default() });
+        }
+        for row in &natives {
+            let values = native_quantiles(eval, call.arguments[0].span, row, q);
+            rows.push(Row { labels: row.labels.with(&label, &shown), drop_name: true, values, ..Row::default() });
         }
     }
+    rows.retain(Row::is_present);
     Ok(Value::Vector(rows))
 }
 
@@ -90,19 +129,58 @@ fn quantile_values(
 /// `histogram_fraction(lower, upper, v)`
 pub(super) fn fraction(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
     let (lower, upper) = (eval.argument(call, 0, step_range)?.scalars()?, eval.argument(call, 1, step_range)?.scalars()?);
-    let histograms = histograms(eval, call, 2, step_range)?;
-    let rows = histograms.iter().map(|histogram| {
+    let (histograms, natives) = histograms(eval, call, 2, step_range)?;
+    let classic = histograms.iter().map(|histogram| {
         let value = |step: usize| histogram.at(step).map_or(ABSENT, |buckets| bucket_fraction(lower[step], upper[step], buckets));
-        Row { labels: histogram.labels.clone(), drop_name: true, values: (0..step_range.steps()).map(value).collect() }
+        let values = (0..step_range.steps()).map(value).collect();
+        Row { labels: histogram.labels.clone(), drop_name: true, values, ..Row::default() }
     });
-    Ok(Value::Vector(rows.collect()))
+    let mut rows: Vec<Row> = classic.collect();
+    for row in &natives {
+        let mut values = vec![ABSENT; step_range.steps()];
+        for (step, histogram) in &row.histograms {
+            let step = *step as usize;
+            let (value, skew) = native::fraction(lower[step], upper[step], histogram);
+            values[step] = value;
+            if skew.is_some() {
+                let metric = for_metric(row.labels.get(NAME));
+                let message =
+                    format!("input to histogram_fraction has NaN observations, which are excluded from all fractions{metric}");
+                eval.notes.info(message, call.arguments[2].span);
+            }
+        }
+        rows.push(Row { labels: row.labels.clone(), drop_name: true, values, ..Row::default() });
+    }
+    rows.retain(Row::is_present);
+    Ok(Value::Vector(rows))
 }
 
-fn histograms(eval: &mut Eval<'_>, call: &Call<'_>, i: usize, step_range: StepRange) -> Result<Vec<Histogram>, QueryError> {
+/// Classic histograms, and rows of native ones. A step that has both of the same labels has neither.
+fn histograms(
+    eval: &mut Eval<'_>,
+    call: &Call<'_>,
+    i: usize,
+    step_range: StepRange,
+) -> Result<(Vec<Histogram>, Vec<Row>), QueryError> {
+    let counts_only = std::mem::take(&mut eval.counts_only);
     let rows = eval.argument(call, i, step_range)?.rows()?;
+    eval.counts_only = counts_only;
+    Ok(grouped(eval, call, i, rows))
+}
+
+/// See [`histograms`]. Apart from it, as from the functions that call it, so that nested calls take little of the stack.
+fn grouped(eval: &mut Eval<'_>, call: &Call<'_>, i: usize, rows: Vec<Row>) -> (Vec<Histogram>, Vec<Row>) {
     let mut found: Vec<Histogram> = Vec::new();
+    let mut natives: Vec<Row> = Vec::new();
     let mut at: HashMap<Labels, usize> = HashMap::new();
-    for row in rows {
+    for mut row in rows {
+        if !row.histograms.is_empty() {
+            let histograms = std::mem::take(&mut row.histograms);
+            natives.push(Row { labels: row.labels.clone(), histograms, ..Row::default() });
+            if !row.is_present() {
+                continue;
+            }
+        }
         let bound = row.labels.get(BOUND);
         let Some(bound) = parse_bound(bound) else {
             let metric = for_metric(row.labels.get(NAME));
@@ -118,7 +196,17 @@ fn histograms(eval: &mut Eval<'_>, call: &Call<'_>, i: usize, step_range: StepRa
         found[own].buckets.push((bound, row.values));
     }
     found.iter_mut().for_each(|histogram| histogram.buckets.sort_by(|a, b| a.0.total_cmp(&b.0)));
-    Ok(found)
+    for native in &mut natives {
+        let Some(classic) = at.get(&native.labels).map(|own| &mut found[*own]) else { continue };
+        let before = native.histograms.len();
+        native.histograms.retain(|(step, _)| !classic.take(*step as usize));
+        if native.histograms.len() < before {
+            let metric = for_metric(native.labels.get(NAME));
+            let message = format!("vector contains a mix of classic and native histograms{metric}");
+            eval.notes.warn(message, call.arguments[i].span);
+        }
+    }
+    (found, natives)
 }
 
 fn parse_bound(text: &str) -> Option<f64> {
@@ -133,6 +221,15 @@ fn parse_bound(text: &str) -> Option<f64> {
 }
 
 impl Histogram {
+    /// Takes a step's buckets away; whether there were any.
+    fn take(&mut self, step: usize) -> bool {
+        let mut any = false;
+        for (_, values) in &mut self.buckets {
+            any |= !is_absent(std::mem::replace(&mut values[step], ABSENT));
+        }
+        any
+    }
+
     /// The buckets at a step, those of equal bounds added up; `None` when there are none.
     fn at(&self, step: usize) -> Option<Buckets> {
         let mut buckets: Buckets = Vec::with_capacity(self.buckets.len());

@@ -5,6 +5,10 @@ mod date;
 mod histogram;
 mod labels;
 mod math;
+mod mixed;
+mod mixed_edges;
+mod mixed_points;
+mod mixed_rate;
 mod over_time;
 mod rate;
 mod regression;
@@ -12,12 +16,19 @@ mod scalars;
 mod series;
 pub(crate) mod sums;
 
+pub(crate) use mixed::{Aside, Outcome};
+pub(crate) use mixed_edges::interpolated;
 pub(crate) use over_time::quantile;
 pub(crate) use series::by_value;
+
+use std::sync::Arc;
+
+use weir_model::histogram::Histogram;
 
 use super::ast::{Expr, Span, Type};
 use super::error::QueryError;
 use super::eval::{Eval, StepRange, Value};
+use super::histogram::variance;
 
 /// A function's signature and body.
 #[derive(Debug)]
@@ -35,10 +46,16 @@ pub struct Function {
 
 /// The samples of one series in one window, oldest first, without staleness markers.
 pub(crate) struct Window<'a> {
-    /// Milliseconds.
+    /// Of numbers, milliseconds.
     pub times: &'a [i64],
     /// As many.
     pub values: &'a [f64],
+    /// Since when each counts, milliseconds, 0 where that is unknown; as many, or none.
+    pub starts: &'a [i64],
+    /// Samples that are histograms, with their times.
+    pub histograms: &'a [(i64, Arc<Histogram>)],
+    /// As `starts`, of histograms.
+    pub histogram_starts: &'a [i64],
     /// Exclusive.
     pub start_ms: i64,
     /// Inclusive.
@@ -70,19 +87,30 @@ type Special = fn(&mut Eval<'_>, &Call<'_>, StepRange) -> Result<Value, QueryErr
 /// How a function computes.
 #[derive(Debug)]
 pub(crate) enum Body {
-    /// Window to number, per series and step.
-    Range(fn(&Window<'_>) -> Option<f64>),
+    /// Window to sample, per series and step.
+    Range(Kernels),
     /// The same, and the metric name stays.
-    RangeNamed(fn(&Window<'_>) -> Option<f64>),
+    RangeNamed(Kernels),
+    /// Histogram to number.
+    Native(fn(&Histogram) -> f64),
     /// Number to number.
     Math(fn(f64) -> f64),
     /// Unix seconds to a part of the date; `time()` when called without an argument.
     Date(fn(f64) -> f64),
     /// Anything else.
     Special(Special),
-    /// Needs what the store does not hold yet.
-    Unsupported(&'static str),
 }
+
+/// A function over windows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kernels {
+    /// Of numbers alone, at least one.
+    pub numbers: fn(&Window<'_>) -> Option<f64>,
+    /// Of windows of series that have histograms, or start timestamps and [`Function::uses_starts`]; at least one sample.
+    pub mixed: Mixed,
+}
+
+type Mixed = fn(&Window<'_>, &mut Aside<'_>) -> Option<Outcome>;
 
 impl Function {
     /// By name.
@@ -95,11 +123,6 @@ impl Function {
         &ALL
     }
 
-    /// Whether it can be evaluated.
-    pub fn is_supported(&self) -> bool {
-        !matches!(self.body, Body::Unsupported(_))
-    }
-
     /// The least and greatest number of arguments.
     pub fn arity(&self) -> (usize, usize) {
         let fixed = self.args.len();
@@ -108,6 +131,11 @@ impl Function {
             more if more > 0 => (fixed - 1, fixed - 1 + more.unsigned_abs() as usize),
             _ => (fixed - 1, usize::MAX),
         }
+    }
+
+    /// Whether samples that say since when they count make a difference.
+    pub(crate) fn uses_starts(&self) -> bool {
+        matches!(self.name, "rate" | "irate" | "increase" | "resets")
     }
 
     /// Whether the answer depends on the step even when no argument does.
@@ -120,8 +148,13 @@ const fn function(name: &'static str, args: &'static [Type], variadic: i8, retur
     Function { name, args, variadic, returns, body }
 }
 
-const fn range(name: &'static str, kernel: fn(&Window<'_>) -> Option<f64>) -> Function {
-    function(name, &[Type::Matrix], 0, Type::Vector, Body::Range(kernel))
+const fn range(name: &'static str, numbers: fn(&Window<'_>) -> Option<f64>, mixed: Mixed) -> Function {
+    function(name, &[Type::Matrix], 0, Type::Vector, Body::Range(Kernels { numbers, mixed }))
+}
+
+/// Over windows, of numbers alone.
+const fn numbers(name: &'static str, args: &'static [Type], numbers: fn(&Window<'_>) -> Option<f64>) -> Function {
+    function(name, args, 0, Type::Vector, Body::Range(Kernels { numbers, mixed: mixed::numbers_only }))
 }
 
 const fn math(name: &'static str, kernel: fn(f64) -> f64) -> Function {
@@ -132,8 +165,8 @@ const fn date(name: &'static str, kernel: fn(f64) -> f64) -> Function {
     function(name, &[Type::Vector], 1, Type::Vector, Body::Date(kernel))
 }
 
-const fn native(name: &'static str) -> Function {
-    function(name, &[Type::Vector], 0, Type::Vector, Body::Unsupported("native histograms"))
+const fn native(name: &'static str, kernel: fn(&Histogram) -> f64) -> Function {
+    function(name, &[Type::Vector], 0, Type::Vector, Body::Native(kernel))
 }
 
 const fn special(name: &'static str, args: &'static [Type], variadic: i8, returns: Type, body: Special) -> Function {
@@ -155,61 +188,61 @@ static ALL: [Function; 90] = [
     math("asinh", f64::asinh),
     math("atan", f64::atan),
     math("atanh", f64::atanh),
-    range("avg_over_time", over_time::avg),
+    range("avg_over_time", over_time::avg, mixed::avg),
     math("ceil", f64::ceil),
-    range("changes", rate::changes),
+    range("changes", rate::changes, mixed_points::changes),
     special("clamp", &[V, S, S], 0, V, scalars::clamp),
     special("clamp_max", &[V, S], 0, V, scalars::clamp),
     special("clamp_min", &[V, S], 0, V, scalars::clamp),
     math("cos", f64::cos),
     math("cosh", f64::cosh),
-    range("count_over_time", over_time::count),
+    range("count_over_time", over_time::count, mixed::count),
     date("day_of_month", date::day_of_month),
     date("day_of_week", date::day_of_week),
     date("day_of_year", date::day_of_year),
     date("days_in_month", date::days_in_month),
     math("deg", f64::to_degrees),
-    range("delta", rate::delta),
-    range("deriv", regression::deriv),
-    function("double_exponential_smoothing", &[M, S, S], 0, V, Body::Range(regression::smoothing)),
+    range("delta", rate::delta, mixed_rate::delta),
+    numbers("deriv", &[M], regression::deriv),
+    numbers("double_exponential_smoothing", &[M, S, S], regression::smoothing),
     special("end", &[], 0, S, scalars::bounds),
     math("exp", f64::exp),
-    function("first_over_time", &[M], 0, V, Body::RangeNamed(over_time::first)),
+    function("first_over_time", &[M], 0, V, Body::RangeNamed(Kernels { numbers: over_time::first, mixed: mixed::first })),
     math("floor", f64::floor),
-    native("histogram_avg"),
-    native("histogram_count"),
+    native("histogram_avg", |own| own.sum / own.count),
+    native("histogram_count", |own| own.count),
     special("histogram_fraction", &[S, S, V], 0, V, histogram::fraction),
     special("histogram_quantile", &[S, V], 0, V, histogram::quantile),
     special("histogram_quantiles", &[V, T, S, S], 9, V, histogram::quantiles),
-    native("histogram_stddev"),
-    native("histogram_stdvar"),
-    native("histogram_sum"),
+    native("histogram_stddev", |own| variance(own).sqrt()),
+    native("histogram_stdvar", variance),
+    native("histogram_sum", |own| own.sum),
     date("hour", date::hour),
-    range("idelta", rate::idelta),
-    range("increase", rate::increase),
-    function("info", &[V, V], 1, V, Body::Unsupported("the function info()")),
-    range("irate", rate::irate),
+    range("idelta", rate::idelta, mixed_points::idelta),
+    range("increase", rate::increase, mixed_rate::increase),
+    special("info", &[V, V], 1, V, |eval, call, step_range| eval.info(call, step_range)),
+    range("irate", rate::irate, mixed_points::irate),
     special("label_join", &[V, T, T, T], -1, V, labels::join),
     special("label_replace", &[V, T, T, T, T], 0, V, labels::replace),
-    function("last_over_time", &[M], 0, V, Body::RangeNamed(over_time::last)),
+    function("last_over_time", &[M], 0, V, Body::RangeNamed(Kernels { numbers: over_time::last, mixed: mixed::last })),
     math("ln", f64::ln),
     math("log10", f64::log10),
     math("log2", f64::log2),
-    range("mad_over_time", over_time::mad),
+    numbers("mad_over_time", &[M], over_time::mad),
     special("max_of", &[S, S], 0, S, scalars::extreme),
-    range("max_over_time", over_time::max),
+    numbers("max_over_time", &[M], over_time::max),
     special("min_of", &[S, S], 0, S, scalars::extreme),
-    range("min_over_time", over_time::min),
+    numbers("min_over_time", &[M], over_time::min),
     date("minute", date::minute),
     date("month", date::month),
     special("pi", &[], 0, S, scalars::pi),
-    function("predict_linear", &[M, S], 0, V, Body::Range(regression::predict_linear)),
-    range("present_over_time", over_time::present),
-    function("quantile_over_time", &[S, M], 0, V, Body::Range(over_time::quantile_over_time)),
+    numbers("predict_linear", &[M, S], regression::predict_linear),
+    range("present_over_time", over_time::present, mixed::present),
+    numbers("quantile_over_time", &[S, M], over_time::quantile_over_time),
     math("rad", f64::to_radians),
     special("range", &[], 0, S, scalars::bounds),
-    range("rate", rate::rate),
-    range("resets", rate::resets),
+    range("rate", rate::rate, mixed_rate::rate),
+    range("resets", rate::resets, mixed_points::resets),
     special("round", &[V, S], 1, V, scalars::round),
     special("scalar", &[V], 0, S, scalars::scalar),
     math("sgn", math::sgn),
@@ -221,19 +254,19 @@ static ALL: [Function; 90] = [
     special("sort_desc", &[V], 0, V, series::sort),
     math("sqrt", f64::sqrt),
     special("start", &[], 0, S, scalars::bounds),
-    function("start_timestamp", &[V], 0, V, Body::Unsupported("start timestamps")),
-    range("stddev_over_time", over_time::stddev),
-    range("stdvar_over_time", over_time::stdvar),
+    special("start_timestamp", &[V], 0, V, series::start_timestamp),
+    numbers("stddev_over_time", &[M], over_time::stddev),
+    numbers("stdvar_over_time", &[M], over_time::stdvar),
     special("step", &[], 0, S, scalars::bounds),
-    range("sum_over_time", over_time::sum),
+    range("sum_over_time", over_time::sum, mixed::sum),
     math("tan", f64::tan),
     math("tanh", f64::tanh),
     special("time", &[], 0, S, scalars::time),
     special("timestamp", &[V], 0, V, series::timestamp),
-    range("ts_of_first_over_time", over_time::time_of_first),
-    range("ts_of_last_over_time", over_time::time_of_last),
-    range("ts_of_max_over_time", over_time::time_of_max),
-    range("ts_of_min_over_time", over_time::time_of_min),
+    range("ts_of_first_over_time", over_time::time_of_first, mixed::time_of_first),
+    range("ts_of_last_over_time", over_time::time_of_last, mixed::time_of_last),
+    numbers("ts_of_max_over_time", &[M], over_time::time_of_max),
+    numbers("ts_of_min_over_time", &[M], over_time::time_of_min),
     special("vector", &[S], 0, V, scalars::vector),
     date("year", date::year),
 ];

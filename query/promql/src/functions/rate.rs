@@ -4,7 +4,7 @@ use super::Window;
 use crate::ast::Edge;
 
 #[derive(Clone, Copy, PartialEq)]
-enum Reading {
+pub(super) enum Reading {
     Counter,
     Gauge,
 }
@@ -40,20 +40,28 @@ fn extrapolated(window: &Window<'_>, reading: Reading) -> Option<f64> {
     if reading == Reading::Counter {
         difference += resets_sum(values);
     }
-    let (first_ms, last_ms) = (times[0], times[times.len() - 1]);
+    let counter = (reading == Reading::Counter).then_some((*first, difference));
+    Some(difference * stretch(window, (times[0], times[times.len() - 1]), times.len(), counter))
+}
+
+/// What the change between the first and last of `samples` is stretched by; of a counter, with its first value and its increase.
+pub(super) fn stretch(window: &Window<'_>, (first_ms, last_ms): (i64, i64), samples: usize, counter: Option<(f64, f64)>) -> f64 {
     let sampled = (last_ms - first_ms) as f64 / 1000.0;
-    let distance = sampled / (times.len() - 1) as f64;
-    let threshold = distance * 1.1;
-    let edge = |gap_ms: i64| {
-        let gap = gap_ms as f64 / 1000.0;
-        if gap >= threshold { distance / 2.0 } else { gap }
-    };
-    let mut to_start = edge(first_ms.saturating_sub(window.start_ms));
-    if reading == Reading::Counter && difference > 0.0 && *first >= 0.0 {
-        to_start = to_start.min(sampled * (first / difference));
+    let distance = sampled / (samples - 1) as f64;
+    let mut to_start = edge(first_ms.saturating_sub(window.start_ms), distance);
+    if let Some((first, increase)) = counter
+        && increase > 0.0
+        && first >= 0.0
+    {
+        to_start = to_start.min(sampled * (first / increase));
     }
-    let to_end = edge(window.end_ms.saturating_sub(last_ms));
-    Some(difference * ((sampled + to_start + to_end) / sampled))
+    (sampled + to_start + edge(window.end_ms.saturating_sub(last_ms), distance)) / sampled
+}
+
+/// How far beyond the outermost sample a change goes on: to the window's edge where no other sample was due before it.
+pub(super) fn edge(gap_ms: i64, distance: f64) -> f64 {
+    let gap = gap_ms as f64 / 1000.0;
+    if gap >= distance * 1.1 { distance / 2.0 } else { gap }
 }
 
 /// What was lost to counter resets.

@@ -43,7 +43,7 @@ pub(super) fn extreme(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRang
 /// `vector(s)`
 pub(super) fn vector(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
     let values = eval.argument(call, 0, step_range)?.scalars()?;
-    Ok(Value::Vector(vec![Row { labels: Labels::EMPTY, drop_name: false, values }]))
+    Ok(Value::Vector(vec![Row { labels: Labels::EMPTY, values, ..Row::default() }]))
 }
 
 /// `scalar(v)`: the value of the only series, NaN when there is none or more.
@@ -100,9 +100,11 @@ fn by_step(
     let mut rows = eval.argument(call, 0, step_range)?.rows()?;
     for row in &mut rows {
         row.drop_name = true;
+        row.histograms.clear();
         for (step, value) in row.values.iter_mut().enumerate().filter(|(_, value)| !is_absent(**value)) {
             *value = kernel(*value, step);
         }
     }
+    rows.retain(Row::is_present);
     Ok(Value::Vector(rows))
 }

@@ -11,11 +11,15 @@ use crate::eval::{Eval, StepRange, Value, Want, is_absent};
 pub(super) fn timestamp(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
     let argument = &call.arguments[0];
     eval.collect(|eval, sink| match &argument.bare().kind {
-        Kind::Selector(selector) => eval.each_selected(selector, step_range, Want::Times, &mut |eval, row| {
+        Kind::Selector(selector) => eval.each_selected((selector, argument.span), step_range, Want::Times, &mut |eval, row| {
             row.drop_name = true;
             sink(eval, row)
         }),
         _ => eval.each_row(argument, step_range, &mut |eval, row| {
+            // Histograms have their times as well.
+            for (step, _) in std::mem::take(&mut row.histograms) {
+                row.values[step as usize] = 0.0;
+            }
             let present = row.values.iter_mut().zip(step_range.times()).filter(|(value, _)| !is_absent(**value));
             present.for_each(|(value, at)| *value = at as f64 / 1000.0);
             row.drop_name = true;
@@ -24,7 +28,19 @@ pub(super) fn timestamp(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRa
     })
 }
 
-/// `sort(v)`, `sort_desc(v)`: NaN last. Only an instant query has an order.
+/// `start_timestamp(v)`: since when samples of a plain selector count; of anything else that is not known.
+pub(super) fn start_timestamp(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
+    let argument = &call.arguments[0];
+    eval.collect(|eval, sink| match &argument.bare().kind {
+        Kind::Selector(selector) => eval.each_selected((selector, argument.span), step_range, Want::Starts, &mut |eval, row| {
+            row.drop_name = true;
+            sink(eval, row)
+        }),
+        _ => eval.each_row(argument, step_range, &mut |_, _| Ok(())),
+    })
+}
+
+/// `sort(v)`, `sort_desc(v)`: numbers alone, NaN last. Only an instant query has an order.
 pub(super) fn sort(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
     let mut rows = eval.argument(call, 0, step_range)?.rows()?;
     if !eval.instant {
@@ -32,6 +48,7 @@ pub(super) fn sort(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange) 
         return Ok(Value::Vector(rows));
     }
     let descending = call.function.name == "sort_desc";
+    rows.retain(|row| !is_absent(row.values[0]));
     rows.sort_by(|a, b| by_value(a.values[0], b.values[0], descending));
     Ok(Value::Vector(rows))
 }

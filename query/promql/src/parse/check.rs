@@ -70,6 +70,14 @@ fn call(text: &str, expr: &Expr, function: &'static Function, arguments: &[Expr]
         let wanted = function.args.get(i).or(function.args.last()).copied().unwrap_or(Type::Vector);
         expect(text, argument, wanted, &format!("call to function {name:?}"))?;
     }
+    if let ("info", Some(selector)) = (name, arguments.get(1)) {
+        let wrong = match &selector.bare().kind {
+            Kind::Selector(selector) if selector.name.is_empty() => return Ok(()),
+            Kind::Selector(_) => "expected label selectors only, got vector selector instead",
+            _ => "expected label selectors only",
+        };
+        return Err(ParseError::at(text, selector.span.start, wrong.into()));
+    }
     Ok(())
 }
 
@@ -96,6 +104,9 @@ fn binary(text: &str, start: usize, link: &Link, (lhs, rhs): (Type, Type)) -> Re
     let vectors = lhs == Type::Vector && rhs == Type::Vector;
     if link.op.is_set() && !vectors {
         return wrong(format!("set operator {:?} not allowed in binary scalar expression", link.op.name()));
+    }
+    if link.op.is_trim() && lhs == Type::Scalar && rhs == Type::Scalar {
+        return wrong(format!("operator {:?} not allowed for Scalar operations", link.op.name()));
     }
     if link.op.is_comparison() && !link.returns_bool && lhs == Type::Scalar && rhs == Type::Scalar {
         return wrong("comparisons between scalars must use BOOL modifier".into());

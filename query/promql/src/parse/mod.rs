@@ -26,7 +26,8 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
     if text.len() > QUERY_BYTES_MAX {
         return Err(ParseError::at(text, 0, format!("a query may have {QUERY_BYTES_MAX} bytes, this has {}", text.len())));
     }
-    let mut parser = Parser { text, tokens: lex(text)?, at: 0, depth: 0, patterns: PatternBudget::default() };
+    let mut parser =
+        Parser { text, tokens: lex(text)?, at: 0, depth: 0, patterns: PatternBudget::default(), takes_any_matchers: false };
     if parser.peek() == &Tok::End {
         return Err(parser.error("no expression found in input"));
     }
@@ -53,6 +54,8 @@ pub(super) struct Parser<'a> {
     depth: usize,
     /// What the patterns of matchers take.
     patterns: PatternBudget,
+    /// A selector need not have a matcher that refuses the empty string: in the second argument of `info`.
+    takes_any_matchers: bool,
 }
 
 impl Parser<'_> {
@@ -226,11 +229,11 @@ impl Parser<'_> {
             return Err(self.error(format!("unknown function with name {:?}", clip(name))));
         };
         self.advance();
-        let arguments = self.arguments()?;
+        let arguments = self.arguments(function.name == "info")?;
         Ok(Expr { kind: Kind::Call(function, arguments), span: Span::new(start, self.end()) })
     }
 
-    fn arguments(&mut self) -> Result<Vec<Expr>, ParseError> {
+    fn arguments(&mut self, of_info: bool) -> Result<Vec<Expr>, ParseError> {
         self.expect("(", "before arguments")?;
         let mut arguments = Vec::new();
         while !self.eat(")") {
@@ -240,14 +243,16 @@ impl Parser<'_> {
                     return Err(self.error("trailing commas not allowed in function call args"));
                 }
             }
+            self.takes_any_matchers = of_info && arguments.len() == 1;
             arguments.push(self.expression(0)?);
+            self.takes_any_matchers = false;
         }
         Ok(arguments)
     }
 
     fn aggregate(&mut self, op: AggregateOp, start: usize) -> Result<Expr, ParseError> {
         let mut grouping = self.grouping()?;
-        let mut arguments = self.arguments()?;
+        let mut arguments = self.arguments(false)?;
         if grouping.is_none() {
             grouping = self.grouping()?;
         }

@@ -18,7 +18,7 @@ impl Parser<'_> {
         if self.eat("{") {
             self.matchers(!name.is_empty(), &mut matchers)?;
         }
-        if matchers.iter().all(|matcher| matcher.matches("")) {
+        if !self.takes_any_matchers && matchers.iter().all(|matcher| matcher.matches("")) {
             let message = "vector selector must contain at least one non-empty matcher".into();
             return Err(ParseError::at(self.text, start, message));
         }

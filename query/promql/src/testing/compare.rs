@@ -7,7 +7,8 @@ use weir_model::metric::is_stale;
 
 use super::script::{EvalCommand, Expect, Span, Text};
 use super::series::Step;
-use crate::{Answer, Output};
+use crate::histogram::alike;
+use crate::{Answer, Output, Points, Sample};
 
 /// Floats that differ by less than this fraction of their sum are equal: Prometheus' own tolerance.
 const TOLERANCE: f64 = 1e-6;
@@ -27,19 +28,14 @@ pub(super) fn equal(a: f64, b: f64) -> bool {
 }
 
 /// The expected points of each series; instants have one, at the span's start.
-type Expected = BTreeMap<Labels, Vec<(i64, f64)>>;
+type Expected = BTreeMap<Labels, Vec<(i64, Step)>>;
 
 fn expected(eval: &EvalCommand, span: Span) -> Result<Expected, String> {
     let mut expected = Expected::new();
     for line in &eval.series {
         let mut points = Vec::new();
-        for (i, step) in line.steps.iter().enumerate() {
-            match step {
-                Step::Float(value) => points.push((span.start_ms + span.step_ms * i as i64, *value)),
-                Step::Histogram => return Err("expects native histograms".into()),
-                Step::None => {}
-            }
-        }
+        let steps = line.steps.iter().enumerate().filter(|(_, step)| **step != Step::None);
+        points.extend(steps.map(|(i, step)| (span.start_ms + span.step_ms * i as i64, step.clone())));
         if !points.is_empty() && expected.insert(line.labels.clone(), points).is_some() {
             return Err(format!("expected series {} stands twice", line.labels));
         }
@@ -49,7 +45,7 @@ fn expected(eval: &EvalCommand, span: Span) -> Result<Expected, String> {
 
 /// Checks an answer's value. `span` is what was evaluated.
 pub(super) fn compare(eval: &EvalCommand, span: Span, output: &Output) -> Result<(), String> {
-    let given: Vec<(Labels, Vec<(i64, f64)>)> = match output {
+    let given: Vec<(Labels, Vec<(i64, Step)>)> = match output {
         Output::String(text) => {
             let wanted = eval.string.as_ref().ok_or_else(|| format!("did not expect the string {text:?}"))?;
             return if text == wanted { Ok(()) } else { Err(format!("expected {wanted:?}, got {text:?}")) };
@@ -59,12 +55,16 @@ pub(super) fn compare(eval: &EvalCommand, span: Span, output: &Output) -> Result
             return if equal(wanted, *value) { Ok(()) } else { Err(format!("expected {wanted}, got {value}")) };
         }
         Output::Vector(samples) => {
-            samples.iter().map(|sample| (sample.labels.clone(), vec![(span.start_ms, sample.value)])).collect()
+            let step = |sample: &Sample| match &sample.histogram {
+                Some(histogram) => Step::Histogram(histogram.clone(), false),
+                None => Step::Float(sample.value),
+            };
+            samples.iter().map(|sample| (sample.labels.clone(), vec![(span.start_ms, step(sample))])).collect()
         }
-        Output::Matrix(rows) => rows.iter().map(|row| (row.labels.clone(), row.points.clone())).collect(),
+        Output::Matrix(rows) => rows.iter().map(|row| (row.labels.clone(), steps(row))).collect(),
     };
     if let (Some(wanted), [(_, points)]) = (eval.scalar, &given[..]) {
-        let same = points.iter().all(|(_, value)| equal(wanted, *value));
+        let same = points.iter().all(|(_, step)| matches!(step, Step::Float(value) if equal(wanted, *value)));
         return if same { Ok(()) } else { Err(format!("expected {wanted}, got {points:?}")) };
     }
     let wanted = expected(eval, eval.vector_span.unwrap_or(span))?;
@@ -85,9 +85,28 @@ pub(super) fn compare(eval: &EvalCommand, span: Span, output: &Output) -> Result
     }
 }
 
-fn same_points(labels: &Labels, wanted: &[(i64, f64)], given: &[(i64, f64)]) -> Result<(), String> {
+/// The samples of a row, by time.
+fn steps(row: &Points) -> Vec<(i64, Step)> {
+    let numbers = row.points.iter().map(|(at, value)| (*at, Step::Float(*value)));
+    let histograms = row.histograms.iter().map(|(at, own)| (*at, Step::Histogram(own.clone(), false)));
+    let mut steps: Vec<(i64, Step)> = numbers.chain(histograms).collect();
+    steps.sort_by_key(|(at, _)| *at);
+    steps
+}
+
+fn same_step(wanted: &Step, given: &Step) -> bool {
+    match (wanted, given) {
+        (Step::Float(wanted), Step::Float(given)) => equal(*wanted, *given),
+        (Step::Histogram(wanted, hinted), Step::Histogram(given, _)) => {
+            alike(wanted, given, equal) && (!hinted || wanted.reset == given.reset)
+        }
+        _ => false,
+    }
+}
+
+fn same_points(labels: &Labels, wanted: &[(i64, Step)], given: &[(i64, Step)]) -> Result<(), String> {
     let same = wanted.len() == given.len()
-        && wanted.iter().zip(given).all(|((at, wanted), (own, given))| at == own && equal(*wanted, *given));
+        && wanted.iter().zip(given).all(|((at, wanted), (own, given))| at == own && same_step(wanted, given));
     if same { Ok(()) } else { Err(format!("{labels}: expected {wanted:?}, got {given:?}")) }
 }
 

@@ -3,6 +3,7 @@
 //! Own scripts lie in `tests/scripts/promql/`; Prometheus' are run where they are at hand. For tests only.
 
 mod compare;
+mod histogram;
 #[cfg(test)]
 mod memory;
 mod run;

@@ -1,6 +1,9 @@
 //! Runs a script. Each instant eval is asked again with `@` from other times, and as the middle of a range of three.
 
-use weir_model::label::{Labels, Matcher};
+use std::sync::Arc;
+
+use weir_model::histogram::{Histogram, ResetHint};
+use weir_model::metric::STALE_NAN;
 use weir_model::select::MemoryBudget;
 
 use super::compare::{compare, compare_error, compare_notes};
@@ -10,6 +13,7 @@ use super::store::MemoryReader;
 use crate::QueryError;
 use crate::ast::{At, Expr, Kind};
 use crate::eval::{Answer, Engine, Output, Request, Sample};
+use crate::histogram::detect_reset;
 use crate::parse::parse;
 
 /// Prometheus' default.
@@ -42,56 +46,62 @@ pub struct Failure {
 pub fn run_script(text: &str) -> Report {
     let mut report = Report::default();
     let mut store = MemoryReader::default();
-    // Series with native histograms, whose samples the store cannot hold.
-    let mut histograms: Vec<Labels> = Vec::new();
     for command in parse_script(text) {
         let line = command.line;
         match command.kind {
-            CommandKind::Clear => {
-                store = MemoryReader::default();
-                histograms.clear();
-            }
-            CommandKind::Load { step_ms, series } => {
-                load(&mut store, step_ms, &series);
-                let native = series.iter().filter(|line| line.steps.contains(&Step::Histogram));
-                histograms.extend(native.map(|line| line.labels.clone()));
-            }
+            CommandKind::Clear => store = MemoryReader::default(),
+            CommandKind::Load { step_ms, series } => load(&mut store, step_ms, &series),
             CommandKind::Broken(why) => report.failed.push(Failure { line, expr: String::new(), why }),
             CommandKind::Eval(eval) => match run(&store, &eval) {
                 Ok(()) => report.passed += 1,
-                Err(why) => {
-                    let why = if asks_for(&eval.expr, &histograms) { format!("native histograms: {why}") } else { why };
-                    report.failed.push(Failure { line, expr: eval.expr.clone(), why });
-                }
+                Err(why) => report.failed.push(Failure { line, expr: eval.expr.clone(), why }),
             },
         }
     }
     report
 }
 
-/// Whether a selector of the expression takes one of these series.
-fn asks_for(expr: &str, series: &[Labels]) -> bool {
-    fn any(expr: &Expr, series: &[Labels]) -> bool {
-        let selector = match &expr.kind {
-            Kind::Selector(selector) => Some(&**selector),
-            Kind::Range(range) => Some(&range.selector),
-            _ => None,
-        };
-        let takes = |labels: &Labels, matchers: &[Matcher]| matchers.iter().all(|own| own.matches(labels.get(&own.name)));
-        selector.is_some_and(|own| series.iter().any(|labels| takes(labels, &own.matchers)))
-            || expr.children().into_iter().any(|child| any(child, series))
-    }
-    parse(expr).is_ok_and(|expr| any(&expr, series))
-}
-
 fn load(store: &mut MemoryReader, step_ms: i64, series: &[Line]) {
     for line in series {
+        let mut previous: Option<&Step> = None;
         for (i, step) in line.steps.iter().enumerate() {
-            if let Step::Float(value) = step {
-                store.push(&line.labels, step_ms * i as i64, *value);
+            let at_ms = step_ms * i as i64;
+            match step {
+                Step::None => {}
+                Step::Float(value) => {
+                    store.push(&line.labels, at_ms, *value);
+                    previous = None;
+                }
+                Step::Histogram(histogram, _) => {
+                    let histogram = Arc::new(Histogram { reset: kept_hint(histogram, previous), ..(**histogram).clone() });
+                    store.push_histogram(&line.labels, at_ms, histogram);
+                    previous = Some(step);
+                }
+            }
+            if let Some(Some(start)) = line.starts.get(i) {
+                store.set_start(&line.labels, at_ms, at_ms + start);
             }
         }
     }
+}
+
+/// The hint that Prometheus' own store keeps, which the scripts count on: that counters went on is known within a chunk, that they
+/// began anew is not said but found out by comparing.
+fn kept_hint(histogram: &Histogram, previous: Option<&Step>) -> ResetHint {
+    let Some(Step::Histogram(previous, _)) = previous else { return first_hint(histogram) };
+    let same_chunk = previous.reset != ResetHint::Gauge
+        && histogram.schema == previous.schema
+        && histogram.zero_threshold == previous.zero_threshold
+        && histogram.custom_bounds == previous.custom_bounds
+        && !detect_reset(&Histogram { reset: ResetHint::Unknown, ..histogram.clone() }, previous);
+    match histogram.reset {
+        ResetHint::Unknown | ResetHint::NotReset if same_chunk => ResetHint::NotReset,
+        _ => first_hint(histogram),
+    }
+}
+
+fn first_hint(histogram: &Histogram) -> ResetHint {
+    if histogram.reset == ResetHint::Gauge { ResetHint::Gauge } else { ResetHint::Unknown }
 }
 
 fn ask(store: &MemoryReader, query: &str, span: Span) -> Result<Answer, QueryError> {
@@ -110,9 +120,6 @@ fn run(store: &MemoryReader, eval: &EvalCommand) -> Result<(), String> {
         Err(error) if eval.fail.wanted => return compare_error(&eval.fail, &error.to_string()),
         Err(error) => return Err(error.to_string()),
     };
-    if eval.expects_histograms() {
-        return Err("expects native histograms".into());
-    }
     compare(eval, span, &answer.output)?;
     compare_notes(eval, &answer)?;
     if span.step_ms > 0 {
@@ -135,8 +142,10 @@ fn run_range(store: &MemoryReader, eval: &EvalCommand, span: Span, answer: &Answ
     let answer = ask(store, &eval.expr, range).map_err(|error| format!("as a range: {error}"))?;
     let Output::Matrix(rows) = answer.output else { return Err("as a range: no matrix".into()) };
     let middle = rows.into_iter().filter_map(|row| {
-        let value = row.points.iter().find(|(at, _)| *at == span.start_ms)?.1;
-        Some(Sample { labels: row.labels, value })
+        let value = row.points.iter().find(|(at, _)| *at == span.start_ms).map(|(_, value)| *value);
+        let histogram = row.histograms.into_iter().find(|(at, _)| *at == span.start_ms).map(|(_, own)| own);
+        let any = value.is_some() || histogram.is_some();
+        any.then(|| Sample { labels: row.labels, value: value.unwrap_or(STALE_NAN), histogram })
     });
     compare(eval, span, &Output::Vector(middle.collect())).map_err(|why| format!("as a range: {why}"))
 }

@@ -1,8 +1,7 @@
 //! A script as commands.
 
-use weir_model::label::NAME;
-
-use super::series::{Line, Step, parse_line, parse_value};
+use super::histogram::converted;
+use super::series::{Line, parse_line, parse_value};
 use crate::lex::{parse_duration_ms, unescape};
 
 /// A command and the line it starts on, from 1.
@@ -95,22 +94,25 @@ pub(super) fn parse_script(text: &str) -> Vec<Command> {
 fn parse_load(head: &str, block: &[&str]) -> Result<CommandKind, String> {
     let (word, step) = head.split_once(char::is_whitespace).ok_or("load lacks its step")?;
     let step_ms = parse_millis(step.trim())?;
-    let mut series = Vec::new();
+    let mut series: Vec<Line> = Vec::new();
+    let mut starts: Option<Line> = None;
     for line in block {
-        series.extend(parse_line(line)?);
+        let mut line = parse_line(line)?;
+        if !line.starts.is_empty() {
+            starts = Some(line);
+            continue;
+        }
+        // Start timestamps stand right before the samples that they are of.
+        if let Some(own) = starts.take().filter(|own| own.labels == line.labels) {
+            line.starts = own.starts;
+        }
+        series.push(line);
     }
     if word == "load_with_nhcb" {
-        // The classic buckets are loaded; the native histogram that Prometheus would make of them only by name.
-        let native: Vec<Line> = series.iter().filter_map(as_native).collect();
+        let native = converted(&series);
         series.extend(native);
     }
     Ok(CommandKind::Load { step_ms, series })
-}
-
-fn as_native(line: &Line) -> Option<Line> {
-    let name = line.labels.get(NAME).strip_suffix("_bucket")?.to_owned();
-    let labels = line.labels.without(|label| label == "le").with(NAME, &name);
-    Some(Line { labels, steps: vec![Step::Histogram] })
 }
 
 /// A duration, or a number of seconds.
@@ -169,7 +171,8 @@ fn parse_expectation(line: &str, eval: &mut EvalCommand) -> Result<(), String> {
         eval.fail.texts.push(Text::Pattern(text.trim().to_owned()));
     } else if let Some(value) = parse_value(line) {
         eval.scalar = Some(value);
-    } else if let Some(series) = parse_line(line)? {
+    } else {
+        let series = parse_line(line)?;
         if eval.vector_span.is_none() && eval.span.is_some_and(|span| span.step_ms == 0) && series.steps.len() > 1 {
             return Err("an instant eval expects one value a series".into());
         }
@@ -214,11 +217,4 @@ fn parse_expect_more(word: &str, detail: &str, eval: &mut EvalCommand) -> Result
         target.texts.push(Text::Pattern(text.trim().to_owned()));
     }
     Ok(())
-}
-
-impl EvalCommand {
-    /// Whether any expected value is a native histogram.
-    pub fn expects_histograms(&self) -> bool {
-        self.series.iter().any(|line| line.steps.contains(&Step::Histogram))
-    }
 }

@@ -1,20 +1,24 @@
 //! One line of samples: `metric{a="b"} 1 2+3x4 _x5 stale`.
 
+use std::sync::Arc;
+
+use weir_model::histogram::Histogram;
 use weir_model::label::{Labels, MatchOp};
 use weir_model::metric::STALE_NAN;
 
-use crate::lex::parse_number;
+use super::histogram;
+use crate::lex::{parse_duration_ms, parse_number};
 use crate::parse::parse_selector;
 
 /// One step of a line.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Step {
     /// `_`
     None,
     /// A float.
     Float(f64),
-    /// `{{…}}`
-    Histogram,
+    /// `{{…}}`, and whether its hint was written.
+    Histogram(Arc<Histogram>, bool),
 }
 
 /// A described series.
@@ -22,20 +26,26 @@ pub(super) enum Step {
 pub(super) struct Line {
     pub labels: Labels,
     pub steps: Vec<Step>,
+    /// Since when each sample counts, milliseconds after its time.
+    pub starts: Vec<Option<i64>>,
 }
 
-/// Reads a line; `None` for a line of start timestamps (`metric@st …`), which nothing here stores.
-pub(super) fn parse_line(line: &str) -> Result<Option<Line>, String> {
+/// Reads a line. One of start timestamps (`metric@st …`) has no steps.
+pub(super) fn parse_line(line: &str) -> Result<Line, String> {
     let split = metric_end(line);
     let (metric, samples) = line.split_at(split);
-    if samples.starts_with("@st") {
-        return Ok(None);
-    }
     let mut steps = Vec::new();
+    if let Some(items) = samples.strip_prefix("@st") {
+        let mut starts = Vec::new();
+        for item in items.split_whitespace() {
+            expand_start(item, &mut starts).ok_or_else(|| format!("bad start timestamp {item:?}"))?;
+        }
+        return Ok(Line { labels: parse_metric(metric.trim())?, steps, starts });
+    }
     for token in tokens(samples) {
         expand(&token, &mut steps).ok_or_else(|| format!("bad sample {token:?}"))?;
     }
-    Ok(Some(Line { labels: parse_metric(metric.trim())?, steps }))
+    Ok(Line { labels: parse_metric(metric.trim())?, steps, starts: Vec::new() })
 }
 
 /// Where the metric ends: behind its closing brace, or at the first blank.
@@ -113,8 +123,7 @@ fn expand(token: &str, steps: &mut Vec<Step>) -> Option<()> {
     }
     let count = times.map_or(1, |times| times + 1);
     if body.starts_with("{{") {
-        steps.extend(std::iter::repeat_n(Step::Histogram, count));
-        return Some(());
+        return histogram::expand(body, times, steps);
     }
     if body == "stale" {
         steps.extend(std::iter::repeat_n(Step::Float(STALE_NAN), count));
@@ -129,6 +138,28 @@ fn expand(token: &str, steps: &mut Vec<Step>) -> Option<()> {
         steps.push(Step::Float(value));
         value += increment;
     }
+    Some(())
+}
+
+/// `_`, `_x3`, `-1m`, `-1mx3`, `-1m+5sx3`
+fn expand_start(item: &str, starts: &mut Vec<Option<i64>>) -> Option<()> {
+    let (body, times) = match item.split_once('x') {
+        Some((body, times)) => (body, Some(times.parse::<usize>().ok()?.min(100_000))),
+        None => (item, None),
+    };
+    if body == "_" {
+        starts.extend(std::iter::repeat_n(None, times.unwrap_or(1)));
+        return Some(());
+    }
+    let sign = body[1..].find(['+', '-']).map_or(body.len(), |at| at + 1);
+    let (first, increment) = body.split_at(sign);
+    let millis = |text: &str| {
+        let (sign, text) = text.strip_prefix('-').map_or((1, text.trim_start_matches('+')), |text| (-1, text));
+        let millis = if text == "0" { Some(0) } else { parse_duration_ms(text) };
+        millis.map(|millis| sign * millis)
+    };
+    let (first, increment) = (millis(first)?, if increment.is_empty() { 0 } else { millis(increment)? });
+    starts.extend((0..=times.unwrap_or(0)).map(|step| Some(first + increment * step as i64)));
     Some(())
 }
 

@@ -56,7 +56,6 @@ struct Rules;
 impl Language for Rules {
     type Scope<'a> = Scope<'a>;
 
-    const NAME: &'static str = "rule templates";
     const LIMITS: Limits = Limits {
         // Alertmanager's own limit on an alert is of that order.
         output_bytes: 64 << 10,

@@ -73,7 +73,7 @@ fn what_is_wrong_is_said_at_load() {
     wrong("{{ $value ", "line 1: unclosed action");
     wrong("{{ if $value }}x", "line 1: {{if}} lacks its {{end}}");
     wrong("{{ end }}", "line 1: unexpected {{end}}");
-    wrong("{{ template \"x\" }}", "line 1: template is not supported in rule templates");
+    wrong("{{ template \"x\" }}", "line 1: template \"x\" not defined");
     wrong("{{ | }}", "line 1: missing value for command");
     wrong(&"{{ if 1 }}\n".repeat(100), "line 64: nested deeper than 64");
 }

@@ -51,7 +51,12 @@ struct World {
 
 impl World {
     fn new(stores: &Arc<Stores>) -> Self {
-        let file = |tenant: &str| RuleFile { tenant: tenant.into(), name: format!("{tenant}/r.yml"), text: FILE.into() };
+        let file = |tenant: &str| RuleFile {
+            tenant: tenant.into(),
+            name: format!("{tenant}/r.yml"),
+            text: FILE.into(),
+            language: RuleLanguage::PromQl,
+        };
         let rules = RuleSet::load(&["default", "shop"].map(file), Recording::Allowed).unwrap().owned_by("default");
         let (rules, metrics) = (Arc::new(rules), Arc::new(RuleMetrics::default()));
         rules.set_alertmanagers(vec!["http://a:9093".into()]);
@@ -59,7 +64,8 @@ impl World {
         let (sink, reader): (Arc<dyn SampleSink>, Arc<dyn MetricReader>) = (Arc::clone(stores) as _, Arc::clone(stores) as _);
         let query = QueryConfig::default();
         let load = Load::new(&query, Default::default());
-        let deps = RuleDeps { rules, reader, sink: Some(sink), query, load, clock: Arc::new(|| 0), metrics };
+        let logs = Arc::new(MemoryLogs::default());
+        let deps = RuleDeps { rules, reader, logs, sink: Some(sink), query, load, clock: Arc::new(|| 0), metrics };
         let config = Arc::new(RulesConfig::default());
         let ticker = |group: &Arc<Group>| Ticker {
             config: Arc::clone(&config),
@@ -118,7 +124,7 @@ async fn rules_of_a_tenant_read_and_make_its_series_and_are_shown_to_it_alone() 
         let groups = rules.rules_json(&RuleFilter::default(), &scope(tenants)).unwrap()["groups"].clone();
         let files: Vec<String> =
             groups.as_array().unwrap().iter().map(|group| group["file"].as_str().unwrap().to_owned()).collect();
-        let alerts = rules.alerts_json(&scope(tenants))["alerts"].as_array().unwrap().clone();
+        let alerts = rules.alerts_json(&scope(tenants), RuleLanguage::PromQl)["alerts"].as_array().unwrap().clone();
         let of = |alert: &serde_json::Value| (alert["labels"]["pod"].clone(), alert["labels"]["__tenant_id__"].clone());
         (files, alerts.iter().map(of).collect::<Vec<_>>(), groups[0]["tenant"].clone())
     };

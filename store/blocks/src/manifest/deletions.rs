@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, OnceLock, Weak};
 
 use parking_lot::Mutex;
-use weir_model::deletion::{Deletion, DeletionRequest, FilterText, MatcherText};
+use weir_model::deletion::{Deletion, DeletionRequest, FilterText, KnownDeletion, MatcherText, PROCESSED_AGE_MAX};
 use weir_model::label::MatchOp;
 use weir_model::time::{TimeRange, UnixNanos};
 
@@ -21,11 +21,9 @@ pub const DELETIONS_MAX: usize = 250;
 const WHOLE_ROOM: usize = 50;
 /// Of one tenant, but for those of all of it: four that make many leave room for others.
 const TENANT_DELETIONS_MAX: usize = 50;
-/// Processed ones that are remembered, for lists,
+/// Processed ones that are remembered, for lists, and for [`PROCESSED_AGE_MAX`] by the partition's own time. A manifest that has none any
+/// more is of format version 1 again.
 const PROCESSED_KEPT: usize = 100;
-/// and for so long since they were accepted, by the partition's own time: a week, in which people look what became of them. A manifest
-/// that has none any more is of format version 1 again.
-const PROCESSED_AGE_MAX: UnixNanos = 7 * 24 * 3600 * 1_000_000_000;
 
 /// A request that a partition has accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +33,8 @@ pub struct PendingDeletion {
     pub upto: u64,
     /// When, by the partition's own time.
     pub accepted: UnixNanos,
+    /// That its kind had then; zero where a weir of before has accepted it.
+    pub partitions: u32,
     pub state: DeletionState,
 }
 
@@ -148,6 +148,11 @@ impl PendingDeletion {
         self.state == DeletionState::Processed
     }
 
+    /// For lists.
+    pub fn known(&self) -> KnownDeletion<'_> {
+        KnownDeletion { request: self.request.said(), is_processed: self.is_processed(), partitions: self.partitions }
+    }
+
     /// Whether it is processed and need not be remembered any more.
     pub fn is_forgettable(&self, now: UnixNanos) -> bool {
         self.is_processed() && now.saturating_sub(self.accepted) > PROCESSED_AGE_MAX
@@ -156,15 +161,16 @@ impl PendingDeletion {
 
 impl Manifest {
     /// Accepts a request: it means all that is sealed now. One that is there already means from now on what was sealed since as well;
-    /// how far it is stays as it is, and so does its cancel period. Errors when there are too many.
-    pub fn accept(&mut self, request: Arc<AcceptedRequest>, accepted: UnixNanos) -> Result<(), StoreError> {
+    /// how far it is stays as it is, and so does its cancel period. `partitions`: that its kind has. Errors when there are too many.
+    pub fn accept(&mut self, request: Arc<AcceptedRequest>, partitions: u32, accepted: UnixNanos) -> Result<(), StoreError> {
         if let Some(known) = self.deletions.iter_mut().find(|known| known.is(request.key()) && !known.is_processed()) {
-            known.upto = self.next_offset;
+            (known.upto, known.partitions) = (self.next_offset, partitions);
             return Ok(());
         }
         self.deletions.retain(|known| !known.is(request.key()));
         self.check_room(&request.said).map_err(|detail| StoreError::engine("accept a deletion", detail))?;
-        self.deletions.push(PendingDeletion { request, upto: self.next_offset, accepted, state: DeletionState::Received });
+        let (upto, state) = (self.next_offset, DeletionState::Received);
+        self.deletions.push(PendingDeletion { request, upto, accepted, partitions, state });
         Ok(())
     }
 
@@ -249,6 +255,8 @@ impl Manifest {
 }
 
 const STATES: [DeletionState; 3] = [DeletionState::Received, DeletionState::Begun, DeletionState::Processed];
+/// A flag: the number of partitions follows.
+const HAS_PARTITIONS: u8 = 1 << 3;
 const OPS: [MatchOp; 4] = [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
 
 pub(super) fn encode(out: &mut Vec<u8>, deletions: &[PendingDeletion]) {
@@ -279,7 +287,11 @@ pub(super) fn encode(out: &mut Vec<u8>, deletions: &[PendingDeletion]) {
         }
         [*start, *end, *created, known.accepted].iter().for_each(|time| put_zigzag(out, *time));
         put_varint(out, known.upto);
-        out.push(u8::from(*can_cancel) | (known.state as u8) << 1);
+        let has_partitions = if known.partitions > 0 { HAS_PARTITIONS } else { 0 };
+        out.push(u8::from(*can_cancel) | (known.state as u8) << 1 | has_partitions);
+        if known.partitions > 0 {
+            put_varint(out, u64::from(known.partitions));
+        }
     }
 }
 
@@ -294,11 +306,13 @@ pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Vec<PendingDeletion>, St
         let (start, end, created, accepted) = (time()?, time()?, time()?, time()?);
         let upto = reader.varint("offset of a deletion")?;
         let [flags] = reader.array::<1>("flags of a deletion")?;
-        let state =
-            *STATES.get(usize::from(flags >> 1)).ok_or_else(|| format!("state {} of a deletion is unknown", flags >> 1))?;
+        let number = (flags & !HAS_PARTITIONS) >> 1;
+        let state = *STATES.get(usize::from(number)).ok_or_else(|| format!("state {number} of a deletion is unknown"))?;
         let can_cancel = flags & 1 != 0;
+        let partitions = if flags & HAS_PARTITIONS == 0 { 0 } else { reader.varint("partitions of a deletion")? };
+        let partitions = u32::try_from(partitions).map_err(|_| format!("{partitions} partitions of a deletion are too many"))?;
         let said = DeletionRequest { id, tenant, query, selectors, filters, start, end, created, can_cancel };
-        deletions.push(PendingDeletion { request: AcceptedRequest::shared(said), upto, accepted, state });
+        deletions.push(PendingDeletion { request: AcceptedRequest::shared(said), upto, accepted, partitions, state });
     }
     Ok(deletions)
 }

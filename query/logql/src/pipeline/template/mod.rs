@@ -49,7 +49,6 @@ struct Line<'a> {
 impl Language for LineTemplates {
     type Scope<'a> = Line<'a>;
 
-    const NAME: &'static str = "LogQL";
     const LIMITS: Limits = Limits {
         // weir's limit of a log line.
         output_bytes: 256 << 10,

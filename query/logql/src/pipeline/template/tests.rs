@@ -65,7 +65,7 @@ fn the_language_of_go() {
     refused("{{ if .a }}", "line 1, col 1: {{if}} lacks its {{end}}");
     refused("{{ ToLower }}", "line 1, col 4: wrong number of args for ToLower: want 1 got 0");
     refused("{{ count \"(\" .a }}", "line 1, col 4: bad regular expression \"(\": unclosed group");
-    refused("{{ template \"x\" }}", "line 1, col 1: template is not supported in LogQL");
+    refused("{{ template \"x\" }}", "line 1, col 1: template \"x\" not defined");
     assert_eq!(run("{{ .foo.bar }}").unwrap_err(), "template: line 1, col 4: can't evaluate field bar in type string");
 }
 

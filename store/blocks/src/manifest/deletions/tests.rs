@@ -25,8 +25,8 @@ fn request(query: &str) -> Arc<AcceptedRequest> {
 #[test]
 fn deletions_come_back_and_every_cut_is_an_error() {
     let mut manifest = Manifest { next_offset: 7, ..Manifest::default() };
-    manifest.accept(request("one"), 50).unwrap();
-    manifest.accept(request("two"), 60).unwrap();
+    manifest.accept(request("one"), 6, 50).unwrap();
+    manifest.accept(request("two"), 6, 60).unwrap();
     manifest.processed(&[manifest.deletions[0].request.key().clone()], 60);
     let mut bytes = Vec::new();
     encode(&mut bytes, &manifest.deletions);
@@ -51,10 +51,16 @@ fn golden_bytes() {
         created: 3,
         can_cancel: true,
     };
-    let known = PendingDeletion { request: Arc::new(said.into()), upto: 5, accepted: 4, state: DeletionState::Begun };
+    let known =
+        PendingDeletion { request: Arc::new(said.into()), upto: 5, accepted: 4, partitions: 0, state: DeletionState::Begun };
     let mut bytes = Vec::new();
     encode(&mut bytes, std::slice::from_ref(&known));
     let expected = "01 023166 0174 027b7d 01 01 0161 00 0162 01 02 01 0178 01 04 06 08 05 03";
+    assert_eq!(hex::encode(&bytes), expected.replace(' ', ""));
+    let known = PendingDeletion { partitions: 6, ..known };
+    bytes.clear();
+    encode(&mut bytes, std::slice::from_ref(&known));
+    let expected = "01 023166 0174 027b7d 01 01 0161 00 0162 01 02 01 0178 01 04 06 08 05 0b06";
     assert_eq!(hex::encode(&bytes), expected.replace(' ', ""));
     // A manifest that has one is of another version than one that has none, and both come back.
     let manifest = Manifest { next_offset: 9, deletions: vec![known], ..Manifest::default() };
@@ -78,22 +84,22 @@ fn a_request_that_does_not_compile_hides_all_and_removes_nothing() {
 #[test]
 fn a_request_that_comes_again_means_what_was_sealed_since() {
     let mut manifest = Manifest { next_offset: 7, ..Manifest::default() };
-    manifest.accept(request("one"), 50).unwrap();
+    manifest.accept(request("one"), 6, 50).unwrap();
     let key = manifest.deletions[0].request.key().clone();
     let known = |manifest: &Manifest| -> Vec<_> {
         manifest.deletions.iter().map(|known| (known.upto, known.accepted, known.state)).collect()
     };
     manifest.begin_deletions(std::slice::from_ref(&key));
     manifest.next_offset = 8;
-    manifest.accept(request("one"), 55).unwrap();
+    manifest.accept(request("one"), 6, 55).unwrap();
     assert_eq!(known(&manifest), [(8, 50, DeletionState::Begun)], "it goes on, and its cancel period does not begin again");
     manifest.processed(std::slice::from_ref(&key), 60);
     manifest.next_offset = 9;
-    manifest.accept(request("one"), 60).unwrap();
+    manifest.accept(request("one"), 6, 60).unwrap();
     assert_eq!(known(&manifest), [(9, 60, DeletionState::Received)]);
     // Of another tenant with the same id.
     let said = DeletionRequest { tenant: "u".into(), ..request("one").said.clone() };
-    manifest.accept(Arc::new(said.into()), 70).unwrap();
+    manifest.accept(Arc::new(said.into()), 6, 70).unwrap();
     assert_eq!(manifest.deletions.len(), 2);
     manifest.cancel(&key);
     assert!(manifest.deletion(&key).is_none() && manifest.deletions.len() == 1);
@@ -112,13 +118,13 @@ fn there_are_only_so_many() {
     };
     let refused = |result: Result<(), StoreError>| result.unwrap_err().to_string();
     for i in 0..DELETIONS_MAX - WHOLE_ROOM {
-        manifest.accept(of(i / TENANT_DELETIONS_MAX, i), 0).unwrap();
+        manifest.accept(of(i / TENANT_DELETIONS_MAX, i), 6, 0).unwrap();
     }
-    assert!(refused(manifest.accept(of(0, 999), 0)).contains("of tenant t0"));
-    assert!(refused(manifest.accept(of(9, 999), 0)).contains("200 requests are not processed"));
-    (0..WHOLE_ROOM).for_each(|i| manifest.accept(whole(i), 0).unwrap());
-    assert!(refused(manifest.accept(whole(99), 0)).contains("250 requests are not processed"));
-    manifest.accept(of(0, 0), 0).expect("one that is there");
+    assert!(refused(manifest.accept(of(0, 999), 6, 0)).contains("of tenant t0"));
+    assert!(refused(manifest.accept(of(9, 999), 6, 0)).contains("200 requests are not processed"));
+    (0..WHOLE_ROOM).for_each(|i| manifest.accept(whole(i), 6, 0).unwrap());
+    assert!(refused(manifest.accept(whole(99), 6, 0)).contains("250 requests are not processed"));
+    manifest.accept(of(0, 0), 6, 0).expect("one that is there");
     let keys = |manifest: &Manifest| -> Vec<_> { manifest.deletions.iter().map(|known| known.request.key().clone()).collect() };
     let all = keys(&manifest);
     manifest.processed(&all[1..], PROCESSED_AGE_MAX);
@@ -131,7 +137,7 @@ fn there_are_only_so_many() {
 #[test]
 fn blocks_of_both_sides_of_an_offset_stay_apart() {
     let mut manifest = Manifest { next_offset: 7, ..Manifest::default() };
-    manifest.accept(request("one"), 0).unwrap();
+    manifest.accept(request("one"), 6, 0).unwrap();
     let entry = |first_offset, next_offset| BlockEntry { first_offset, next_offset, ..BlockEntry::default() };
     assert!(manifest.parts(&entry(0, 7), &entry(7, 9)) && !manifest.parts(&entry(0, 3), &entry(3, 7)));
     assert!(!manifest.parts(&entry(7, 8), &entry(8, 9)));

@@ -1,0 +1,283 @@
+//! Samples of a request as rows: those of one target, one time and neighbouring columns are a row, and rows of the same columns a
+//! batch. Called by [`super::sections`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use weir_model::histogram::{Buckets, Histogram};
+use weir_model::label::Labels;
+use weir_model::metric::{Exemplar, MetricRow, RowExtras, STALE_NAN, Schema};
+use weir_model::time::UnixNanos;
+
+use super::series::{Known, KnownSchema, Target};
+use crate::push::Digest;
+
+/// Columns of a target that go together: a request that begins or ends within a target makes new schemas of so many at most.
+/// More would make more of them, fewer make more sections.
+const CHUNK: u32 = 256;
+/// Memory of a sample in a row, with lists that double.
+pub(super) const SAMPLE_BYTES: usize = 2 * (size_of::<Arc<Known>>() + size_of::<u32>() + size_of::<f64>());
+/// Memory of a row beside its samples: lists, its place in a table.
+pub(super) const ROW_BYTES: usize = 512;
+/// Memory of a batch beside its rows: a section, a schema and its place in tables.
+pub(super) const BATCH_BYTES: usize = 1 << 10;
+
+/// A number or a distribution.
+#[derive(Clone)]
+pub(super) enum Value {
+    Number(f64),
+    Histogram(Arc<Histogram>),
+}
+
+/// Rows of a request, in the order in which they begin.
+#[derive(Default)]
+pub(super) struct Rows {
+    rows: Vec<Row>,
+    by_place: HashMap<(u64, u32, UnixNanos), usize>,
+    /// The row of the last sample: mostly that of the next one, or the one before it is.
+    last: usize,
+}
+
+/// One row in the making.
+pub(super) struct Row {
+    pub target: Arc<Target>,
+    chunk: u32,
+    time: UnixNanos,
+    pub columns: Vec<u32>,
+    pub series: Vec<Arc<Known>>,
+    values: Vec<f64>,
+    is_ascending: bool,
+    histograms: Vec<(u32, Arc<Histogram>)>,
+    /// Empty while all are unknown.
+    starts: Vec<UnixNanos>,
+    exemplars: Vec<(u32, Exemplar)>,
+}
+
+/// Where a sample went.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    row: usize,
+    at: u32,
+    /// Whether the row begins with it.
+    pub is_first: bool,
+}
+
+impl Rows {
+    /// `time` and `start` in nanoseconds.
+    #[inline]
+    pub fn push(&mut self, known: &Arc<Known>, time: UnixNanos, start: UnixNanos, value: Value) -> Place {
+        let chunk = known.column / CHUNK;
+        let (row, is_first) = self.row(known, chunk, time);
+        self.last = row;
+        let own = &mut self.rows[row];
+        let at = own.columns.len() as u32;
+        own.is_ascending &= own.columns.last().is_none_or(|last| *last < known.column);
+        own.columns.push(known.column);
+        own.series.push(Arc::clone(known));
+        match value {
+            Value::Number(number) => own.values.push(number),
+            Value::Histogram(histogram) => {
+                own.values.push(STALE_NAN);
+                own.histograms.push((at, histogram));
+            }
+        }
+        if start != 0 && own.starts.is_empty() {
+            own.starts.resize(at as usize, 0);
+        }
+        if start != 0 || !own.starts.is_empty() {
+            own.starts.push(start);
+        }
+        Place { row, at, is_first }
+    }
+
+    #[inline]
+    fn row(&mut self, known: &Arc<Known>, chunk: u32, time: UnixNanos) -> (usize, bool) {
+        let is_of = |row: &Row| row.time == time && row.chunk == chunk && row.target.number == known.target.number;
+        for guess in [self.last, self.last + 1] {
+            if self.rows.get(guess).is_some_and(is_of) {
+                return (guess, false);
+            }
+        }
+        let next = self.rows.len();
+        let row = *self.by_place.entry((known.target.number, chunk, time)).or_insert(next);
+        if row == next {
+            self.rows.push(Row::new(Arc::clone(&known.target), chunk, time));
+        }
+        (row, row == next)
+    }
+
+    pub fn add_exemplar(&mut self, place: Place, exemplar: Exemplar) {
+        self.rows[place.row].exemplars.push((place.at, exemplar));
+    }
+
+    pub fn into_rows(self) -> Vec<Row> {
+        self.rows
+    }
+}
+
+impl Row {
+    fn new(target: Arc<Target>, chunk: u32, time: UnixNanos) -> Self {
+        Self {
+            target,
+            chunk,
+            time,
+            columns: Vec::new(),
+            series: Vec::new(),
+            values: Vec::new(),
+            is_ascending: true,
+            histograms: Vec::new(),
+            starts: Vec::new(),
+            exemplars: Vec::new(),
+        }
+    }
+
+    /// Of the sections of its columns: a head looks for the table that a source wrote last.
+    pub fn source(&self) -> String {
+        if self.chunk == 0 { self.target.source.clone() } else { format!("{}/{}", self.target.source, self.chunk) }
+    }
+
+    /// Brings columns into order. Of several samples of a series the first stays: the same one is the same sample, and each that differs
+    /// is given to `refuse`.
+    pub fn settle(&mut self, mut refuse: impl FnMut(&Known)) {
+        if self.is_ascending {
+            return;
+        }
+        let mut order: Vec<u32> = (0..self.columns.len() as u32).collect();
+        order.sort_by_key(|at| self.columns[*at as usize]);
+        let histogram = |at: u32| self.histograms.iter().find(|(other, _)| *other == at).map(|(_, own)| own);
+        let same = |a: u32, b: u32| {
+            self.values[a as usize].to_bits() == self.values[b as usize].to_bits()
+                && match (histogram(a), histogram(b)) {
+                    (Some(a), Some(b)) => a.same_bits(b),
+                    (a, b) => a.is_none() && b.is_none(),
+                }
+        };
+        // Where each sample is afterwards.
+        let mut moved = vec![None; order.len()];
+        let mut kept: Vec<u32> = Vec::with_capacity(order.len());
+        for at in order {
+            match kept.last() {
+                Some(first) if self.columns[*first as usize] == self.columns[at as usize] => {
+                    if !same(*first, at) {
+                        refuse(&self.series[at as usize]);
+                    }
+                }
+                _ => {
+                    moved[at as usize] = Some(kept.len() as u32);
+                    kept.push(at);
+                }
+            }
+        }
+        let move_all = |at: u32| moved[at as usize];
+        self.histograms = take_moved(std::mem::take(&mut self.histograms), move_all);
+        self.exemplars = take_moved(std::mem::take(&mut self.exemplars), move_all);
+        self.columns = kept.iter().map(|at| self.columns[*at as usize]).collect();
+        self.values = kept.iter().map(|at| self.values[*at as usize]).collect();
+        self.series = kept.iter().map(|at| Arc::clone(&self.series[*at as usize])).collect();
+        if !self.starts.is_empty() {
+            self.starts = kept.iter().map(|at| self.starts.get(*at as usize).copied().unwrap_or(0)).collect();
+        }
+    }
+
+    /// The row as batches have it.
+    pub fn into_row(self) -> MetricRow {
+        let has_extras = !(self.histograms.is_empty() && self.starts.is_empty() && self.exemplars.is_empty());
+        let extras = has_extras.then(|| {
+            let mut exemplars = self.exemplars;
+            exemplars.sort_by_key(|(column, exemplar)| (*column, exemplar.timestamp));
+            let starts = (!self.starts.is_empty()).then(|| self.starts.into());
+            Box::new(RowExtras { histograms: self.histograms, starts, exemplars })
+        });
+        MetricRow { extras, ..MetricRow::new(self.time, self.values) }
+    }
+}
+
+/// What is left, ascending by its new place.
+fn take_moved<T>(all: Vec<(u32, T)>, moved: impl Fn(u32) -> Option<u32>) -> Vec<(u32, T)> {
+    let mut left: Vec<(u32, T)> = all.into_iter().filter_map(|(at, own)| Some((moved(at)?, own))).collect();
+    left.sort_by_key(|(at, _)| *at);
+    left
+}
+
+/// Rows of the same columns, ascending by time.
+pub(super) struct Batch {
+    pub target: Arc<Target>,
+    pub source: String,
+    pub known: Arc<KnownSchema>,
+    pub rows: Vec<MetricRow>,
+}
+
+/// Rows with their schemas as batches, in the order in which these begin.
+pub(super) fn batches(rows: impl Iterator<Item = (Row, Arc<KnownSchema>)>) -> Vec<Batch> {
+    let mut batches: Vec<Batch> = Vec::new();
+    let mut by_schema: HashMap<(u64, *const Schema), usize> = HashMap::new();
+    for (row, known) in rows {
+        let next = batches.len();
+        let at = *by_schema.entry((row.target.number, Arc::as_ptr(&known.schema))).or_insert(next);
+        if at == next {
+            batches.push(Batch { target: Arc::clone(&row.target), source: row.source(), known, rows: Vec::new() });
+        }
+        batches[at].rows.push(row.into_row());
+    }
+    batches.iter_mut().for_each(|batch| batch.rows.sort_by_key(|row| row.timestamp));
+    batches
+}
+
+impl Batch {
+    /// The same for the same samples, whichever request they come in.
+    pub fn digest(&self, tenant: &str) -> [u8; 16] {
+        let mut digest = Digest::new(tenant, "remote_write");
+        digest.field(&self.known.digest);
+        let mut bits = Vec::new();
+        for row in &self.rows {
+            digest.number(row.timestamp);
+            bits.clear();
+            bits.extend(row.values.iter().flat_map(|value| value.to_bits().to_le_bytes()));
+            digest.field(&bits);
+            if let Some(extras) = &row.extras {
+                digest_extras(&mut digest, extras);
+            }
+        }
+        digest.finish()
+    }
+}
+
+fn digest_extras(digest: &mut Digest, extras: &RowExtras) {
+    let start = |start: &UnixNanos| start.to_le_bytes();
+    digest.field(&extras.starts.iter().flat_map(|starts| starts.iter().flat_map(start)).collect::<Vec<u8>>());
+    for (column, histogram) in &extras.histograms {
+        digest.number(i64::from(*column));
+        digest_histogram(digest, histogram);
+    }
+    for (column, exemplar) in &extras.exemplars {
+        digest.number(i64::from(*column));
+        digest.number(exemplar.timestamp);
+        digest.number(exemplar.value.to_bits() as i64);
+        for (name, value) in exemplar.labels.iter() {
+            digest.field(name.as_bytes());
+            digest.field(value.as_bytes());
+        }
+    }
+}
+
+fn digest_histogram(digest: &mut Digest, histogram: &Histogram) {
+    let Histogram { schema, reset, is_integer, count, sum, zero_threshold, zero_count, positive, negative, custom_bounds } =
+        histogram;
+    digest.field(&[*schema as u8, *reset as u8, u8::from(*is_integer)]);
+    let bits = |values: &[f64]| values.iter().flat_map(|value| value.to_bits().to_le_bytes()).collect::<Vec<u8>>();
+    digest.field(&bits(&[*count, *sum, *zero_threshold, *zero_count]));
+    for Buckets { spans, counts } in [positive, negative] {
+        let span = |span: &weir_model::histogram::Span| [span.offset.to_le_bytes(), span.length.to_le_bytes()].concat();
+        digest.field(&spans.iter().flat_map(span).collect::<Vec<u8>>());
+        digest.field(&bits(counts));
+    }
+    digest.field(&bits(custom_bounds));
+}
+
+/// Letters of an exemplar's names and values together, as OpenMetrics has it.
+pub(super) const EXEMPLAR_LETTERS_MAX: usize = 128;
+
+/// Whether an exemplar's labels are short enough.
+pub(super) fn fits(labels: &Labels) -> bool {
+    labels.iter().map(|(name, value)| name.chars().count() + value.chars().count()).sum::<usize>() <= EXEMPLAR_LETTERS_MAX
+}

@@ -1,0 +1,353 @@
+//! A request's series as sections. Pure but for what is known of series, and for the tenant's count of active ones.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
+use weir_model::label::{Labels, NAME};
+use weir_model::metric::{Exemplar, Family, MetricBatch};
+use weir_model::time::UnixNanos;
+use weir_model::wire::Kind;
+
+use super::histogram;
+use super::message::{RawMetadata, RawSeries, Request, Sample, Version, kind};
+use super::outcome::Taken;
+use super::rows::{self, BATCH_BYTES, EXEMPLAR_LETTERS_MAX, Place, ROW_BYTES, Rows, SAMPLE_BYTES, Value};
+use super::series::{self, Known, State, TenantSeries};
+use crate::admission::Admission;
+use crate::bounds::{OutOfTime, TimeBounds};
+use crate::push::PushContext;
+use crate::push_error::PushError;
+use crate::quota::{Excess, Quota};
+
+/// Nanoseconds of Prometheus' unit.
+const MILLISECOND: i64 = 1_000_000;
+/// Memory of a histogram, as a multiple of its message: a bucket is a byte there at least, and a number in two lists here.
+const HISTOGRAM_EXPANSION: usize = 32;
+/// Samples of a series whose message is longer are counted before they are read.
+const SHORT_BYTES: usize = 64 << 10;
+/// Letters of a label set that a refusal shows.
+const SHOWN_MAX: usize = 256;
+/// Small charges are put together.
+const CHARGE_BYTES: usize = 64 << 10;
+
+/// The sections of a request's decompressed body.
+pub(super) fn sections(context: &PushContext, admission: &Admission, version: Version, body: &[u8]) -> Result<Taken, PushError> {
+    let (request, series) = Request::begin(version, body, |bytes| admission.charge(bytes))?;
+    let limit = context.config.records_max;
+    if series > limit {
+        return Err(PushError::Malformed(format!("{series} series in one request (limit push.records_max is {limit})")));
+    }
+    let quota = &context.quota;
+    let known = context.series.of(&context.tenant, quota.label_limits());
+    let mut reading = Reading {
+        quota,
+        labels_max: context.config.labels_max,
+        records_max: limit,
+        bounds: context.bounds(Kind::Metrics),
+        charges: Charges { admission, owed: 0 },
+        request: &request,
+        tenant: &known,
+        taken: Taken::default(),
+        rows: Rows::default(),
+        metadata: None,
+        said: Vec::new(),
+    };
+    reading.read_all()?;
+    let Reading { mut taken, rows, said, charges: Charges { admission, owed }, .. } = reading;
+    admission.charge(owed)?;
+    remember_families(&known, request.families(), said, admission)?;
+    let mut rows = rows.into_rows();
+    for row in &mut rows {
+        row.settle(|series| {
+            let text = || format!("series {}: two samples at one time", shown(series));
+            taken.refused.add("duplicate", 1, text);
+            taken.written.samples = taken.written.samples.saturating_sub(1);
+        });
+    }
+    let mut with_schemas = Vec::with_capacity(rows.len());
+    for row in rows {
+        let found = known.state.read().schema(&row.target, &row.columns);
+        let schema = match found {
+            Some(schema) => schema,
+            None => {
+                admission.charge(BATCH_BYTES + 8 * row.columns.len())?;
+                let (schema, bytes) = known.state.write().insert_schema(&row.target, &row.columns, &row.series);
+                known.took(bytes);
+                schema
+            }
+        };
+        with_schemas.push((row, schema));
+    }
+    for batch in rows::batches(with_schemas.into_iter()) {
+        let digest = batch.digest(&context.tenant);
+        let rows::Batch { target, source, known, rows } = batch;
+        let batch = MetricBatch { target: target.labels.clone(), schema: Arc::clone(&known.schema), rows };
+        taken.sections.push(context.section(source, digest, batch));
+    }
+    Ok(taken)
+}
+
+fn remember_families(
+    known: &TenantSeries,
+    sent: impl Iterator<Item = Result<Family, crate::proto::ProtoError>>,
+    said: Vec<Family>,
+    admission: &Admission,
+) -> Result<(), PushError> {
+    for family in sent.chain(said.into_iter().map(Ok)) {
+        let family = family?;
+        if known.state.read().has_family(&family) {
+            continue;
+        }
+        admission.charge(family.memory())?;
+        let bytes = known.state.write().set_family(family);
+        known.took(bytes);
+    }
+    Ok(())
+}
+
+fn shown(series: &Known) -> String {
+    clip(&series.target.labels.merged(&series.labels))
+}
+
+fn clip(labels: &Labels) -> String {
+    labels.to_string().chars().take(SHOWN_MAX).collect()
+}
+
+struct Charges<'a> {
+    admission: &'a Admission,
+    owed: usize,
+}
+
+impl Charges<'_> {
+    #[inline]
+    fn add(&mut self, bytes: usize) -> Result<(), PushError> {
+        self.owed += bytes;
+        if self.owed < CHARGE_BYTES { Ok(()) } else { self.admission.charge(std::mem::take(&mut self.owed)) }
+    }
+}
+
+/// A request that is being read.
+struct Reading<'a> {
+    quota: &'a Quota,
+    labels_max: usize,
+    records_max: usize,
+    bounds: TimeBounds,
+    charges: Charges<'a>,
+    request: &'a Request<'a>,
+    tenant: &'a TenantSeries,
+    taken: Taken,
+    rows: Rows,
+    /// What the series before said, and its hash: neighbours are mostly of one family.
+    metadata: Option<(RawMetadata<'a>, u64)>,
+    /// Families of 2.0 that are not as they were.
+    said: Vec<Family>,
+}
+
+type Guard<'a> = RwLockReadGuard<'a, State>;
+
+impl<'a> Reading<'a> {
+    fn read_all(&mut self) -> Result<(), PushError> {
+        let (mut raw, mut samples) = (RawSeries::default(), 0);
+        let mut state: Guard<'a> = self.tenant.state.read();
+        for message in self.request.series() {
+            let message = message?;
+            if message.len() > SHORT_BYTES {
+                self.charges.admission.charge(self.request.list_bytes(message)?)?;
+            }
+            let read = self.request.read(message, &mut raw)?;
+            samples += raw.samples.len() + raw.histograms.len() + raw.exemplars.len();
+            if samples > self.records_max {
+                let limit = self.records_max;
+                return Err(PushError::Malformed(format!("more samples in one request than push.records_max, {limit}")));
+            }
+            if let Err(fault) = read {
+                let count = (raw.samples.len() + raw.histograms.len()) as u64;
+                self.taken.refused.add("invalid", count, || fault);
+                continue;
+            }
+            let known;
+            (known, state) = self.known(&raw, state)?;
+            if let Some(known) = known {
+                self.take(&known, &raw)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The series; `None` when it is refused.
+    #[inline]
+    fn known(&mut self, raw: &RawSeries<'a>, state: Guard<'a>) -> Result<(Option<Arc<Known>>, Guard<'a>), PushError> {
+        let labels = raw.labels();
+        let hash = state.hash(labels);
+        if let Some(known) = state.find(hash, labels) {
+            let known = Arc::clone(known);
+            return Ok((Some(known), state));
+        }
+        drop(state);
+        let made = self.make(raw, hash)?;
+        Ok((made, self.tenant.state.read()))
+    }
+
+    #[cold]
+    fn make(&mut self, raw: &RawSeries<'a>, hash: u64) -> Result<Option<Arc<Known>>, PushError> {
+        let count = (raw.samples.len() + raw.histograms.len()) as u64;
+        let labels = series::labels(raw.labels(), self.labels_max);
+        let labels = match labels {
+            Ok(labels) if labels.get(NAME).is_empty() => Err(format!("series {}: no metric name", clip(&labels))),
+            other => other.map_err(|fault| format!("series with {fault}")),
+        };
+        let labels = match labels {
+            Ok(labels) => labels,
+            Err(fault) => {
+                self.taken.refused.add("invalid", count, || fault);
+                return Ok(None);
+            }
+        };
+        if let Err(Excess { reason, text, .. }) = self.quota.series_labels(&labels) {
+            self.taken.refused.add(reason, count, || text);
+            return Ok(None);
+        }
+        let mut state: RwLockWriteGuard<'_, State> = self.tenant.state.write();
+        // Another request may have been first, and the table another one by now.
+        let hash = if state.hash(raw.labels()) == hash { hash } else { state.hash(raw.labels()) };
+        if let Some(known) = state.find(hash, raw.labels()) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let (known, bytes) = state.insert(hash, raw.labels(), &labels, Quota::series_hash);
+        drop(state);
+        self.tenant.took(bytes);
+        self.charges.add(bytes)?;
+        Ok(Some(known))
+    }
+
+    #[inline]
+    fn take(&mut self, known: &Arc<Known>, raw: &RawSeries<'a>) -> Result<(), PushError> {
+        let count = (raw.samples.len() + raw.histograms.len()) as u64;
+        if let Err(Excess { reason, text, .. }) = self.quota.active(known.active, || shown(known)) {
+            self.taken.refused.add(reason, count, || text);
+            return Ok(());
+        }
+        if let Some(metadata) = raw.metadata.filter(|metadata| *metadata != RawMetadata::default()) {
+            self.hear(known, metadata)?;
+        }
+        let mut place = None;
+        for sample in &raw.samples {
+            place = self.push(known, sample, |_| Ok(Value::Number(sample.value)))?.or(place);
+        }
+        for message in &raw.histograms {
+            self.charges.add(message.len() * HISTOGRAM_EXPANSION)?;
+            let (at, histogram) = histogram::read(message)?;
+            place = self
+                .push(known, &at, |known| {
+                    histogram.map(Value::Histogram).map_err(|fault| format!("series {}: {fault}", shown(known)))
+                })?
+                .or(place);
+        }
+        for message in &raw.exemplars {
+            self.exemplar(known, message, place)?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn push(
+        &mut self,
+        known: &Arc<Known>,
+        at: &Sample,
+        value: impl FnOnce(&Known) -> Result<Value, String>,
+    ) -> Result<Option<Place>, PushError> {
+        let Some(time) = self.time(known, at.time) else { return Ok(None) };
+        let value = match value(known) {
+            Ok(value) => value,
+            Err(fault) => {
+                self.taken.refused.add("invalid", 1, || fault);
+                return Ok(None);
+            }
+        };
+        match &value {
+            Value::Number(number) => {
+                known.newest.set(time, *number);
+                self.taken.written.samples += 1;
+            }
+            Value::Histogram(_) => self.taken.written.histograms += 1,
+        }
+        let place = self.rows.push(known, time, at.start.saturating_mul(MILLISECOND), value);
+        self.charges.add(SAMPLE_BYTES + if place.is_first { ROW_BYTES } else { 0 })?;
+        Ok(Some(place))
+    }
+
+    /// Nanoseconds; `None` when it is refused.
+    #[inline]
+    fn time(&mut self, known: &Known, milliseconds: i64) -> Option<UnixNanos> {
+        let Some(time) = milliseconds.checked_mul(MILLISECOND) else {
+            let text = || format!("series {}: time {milliseconds} is not between 1677 and 2262", shown(known));
+            self.taken.refused.add("invalid", 1, text);
+            return None;
+        };
+        match self.bounds.check(time) {
+            Ok(()) => Some(time),
+            Err(error) => {
+                let reason = if matches!(error, OutOfTime::Old { .. }) { "too_old" } else { "too_new" };
+                self.taken.refused.add(reason, 1, || format!("series {} {error}", shown(known)));
+                None
+            }
+        }
+    }
+
+    /// Remembers what a series' family is, when it is not what was said before.
+    fn hear(&mut self, known: &Known, metadata: RawMetadata<'a>) -> Result<(), PushError> {
+        let hash = match self.metadata {
+            Some((before, hash)) if before == metadata => hash,
+            _ => metadata.hash(),
+        };
+        self.metadata = Some((metadata, hash));
+        if known.said.swap(hash, Ordering::Relaxed) == hash {
+            return Ok(());
+        }
+        let (Ok(help), Ok(unit)) = (std::str::from_utf8(metadata.help), std::str::from_utf8(metadata.unit)) else {
+            self.taken.refused.leave_out("metadata");
+            return Ok(());
+        };
+        let kind = kind(metadata.kind);
+        let name = State::family_name(known.labels.get(NAME), kind).to_owned();
+        if self.said.last().is_some_and(|last| last.name == name) {
+            return Ok(());
+        }
+        let family = Family { name, kind, help: help.to_owned(), unit: unit.to_owned() };
+        self.charges.add(family.memory() + size_of::<Family>())?;
+        self.said.push(family);
+        Ok(())
+    }
+
+    fn exemplar(&mut self, known: &Arc<Known>, message: &[u8], place: Option<Place>) -> Result<(), PushError> {
+        known.newest.want();
+        // Its labels, read and packed, are a few times their text.
+        self.charges.add(8 * message.len() + size_of::<(u32, Exemplar)>())?;
+        let exemplar = self.request.exemplar(message)?.and_then(|raw| {
+            let labels = series::labels(&raw.labels, self.labels_max)?;
+            if !rows::fits(&labels) {
+                return Err(format!("exemplar of more than {EXEMPLAR_LETTERS_MAX} letters"));
+            }
+            let timestamp = raw.time.checked_mul(MILLISECOND).ok_or("a time beyond 2262")?;
+            Ok(Exemplar { labels, value: raw.value, timestamp })
+        });
+        let Ok(exemplar) = exemplar else {
+            self.taken.refused.leave_out("exemplar");
+            return Ok(());
+        };
+        let place = place.or_else(|| {
+            let (time, value) = known.newest.get()?;
+            self.bounds.check(time).ok()?;
+            Some(self.rows.push(known, time, 0, Value::Number(value)))
+        });
+        match place {
+            Some(place) => {
+                self.rows.add_exemplar(place, exemplar);
+                self.taken.written.exemplars += 1;
+            }
+            None => self.taken.refused.leave_out("exemplar_without_sample"),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,349 @@
+//! Series that senders name again and again: a label set is built once, found by a hash of the bytes that name it and told from
+//! others by comparing these bytes. What is forgotten is built again, so nothing but time depends on what is known here.
+//!
+//! A tenant's series belong to targets (`job`, `instance`), and each has a column among its target's; [`super::sections`] makes batches
+//! of neighbouring columns, so that the requests of a sender repeat schemas though they begin and end anywhere.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use weir_model::label::{Labels, NAME};
+use weir_model::limits::LabelLimits;
+use weir_model::memory::{allocation, shared, table_entry};
+use weir_model::metric::{Family, MetricKind, Schema};
+use weir_model::time::UnixNanos;
+use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
+
+use crate::proto::{Fields, ProtoError};
+
+/// Tenants whose series are known at once.
+const TENANTS_MAX: usize = 1000;
+/// A label's name or value; what is longer is no label.
+const LABEL_BYTES_MAX: usize = 64 << 10;
+/// Families of one tenant.
+const FAMILIES_MAX: usize = 100_000;
+/// Of a target that was never given one.
+static TARGETS: AtomicU64 = AtomicU64::new(0);
+
+/// Of all tenants, within so many bytes. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct SeriesCache {
+    limit: usize,
+    /// Held only to look a tenant up.
+    tenants: Arc<Mutex<HashMap<Arc<str>, Arc<TenantSeries>>>>,
+}
+
+/// What is known of one tenant.
+#[derive(Default)]
+pub(crate) struct TenantSeries {
+    bytes: AtomicUsize,
+    pub(super) state: RwLock<State>,
+}
+
+/// Guarded by [`TenantSeries::state`].
+#[derive(Default)]
+pub(super) struct State {
+    seed: Seed,
+    series: HashMap<u64, Arc<Known>, BuildHasherDefault<Hashed>>,
+    targets: HashMap<Labels, Arc<Target>>,
+    schemas: HashMap<u64, Arc<KnownSchema>, BuildHasherDefault<Hashed>>,
+    families: HashMap<String, Family>,
+    /// Counts changes of families: schemas of before say less.
+    generation: u64,
+    /// Under which the label sets were found to be short and few.
+    limits: LabelLimits,
+}
+
+/// Nobody outside can say which series share a place in the table.
+struct Seed(u64);
+
+impl Default for Seed {
+    fn default() -> Self {
+        Self(std::hash::BuildHasher::hash_one(&RandomState::new(), 0_u64))
+    }
+}
+
+/// Keys that are hashes already.
+#[derive(Default)]
+pub(super) struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("invariant: keys are u64")
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+/// Whose series a batch holds.
+pub(super) struct Target {
+    /// `job` and `instance`, as far as the series have them.
+    pub labels: Labels,
+    /// Of sections.
+    pub source: String,
+    /// Of this process, never used again.
+    pub number: u64,
+    /// Columns given out.
+    columns: AtomicU64,
+}
+
+/// A series.
+pub(super) struct Known {
+    /// Label messages of version 1, as a request has them.
+    raw: Box<[u8]>,
+    /// Of `raw`; the same on every machine.
+    pub digest: u128,
+    pub target: Arc<Target>,
+    /// Among its target's.
+    pub column: u32,
+    /// Without the target's.
+    pub labels: Labels,
+    /// By which its tenant's active series are counted.
+    pub active: u64,
+    /// What a late exemplar is stored with.
+    pub newest: Newest,
+    /// Hash of the metadata that was last sent with it.
+    pub said: AtomicU64,
+}
+
+/// The newest number of a series that had an exemplar, with its time: an exemplar may come in a request after its sample's, and is
+/// stored with the same sample once more, of which one is left.
+#[derive(Default)]
+pub(super) struct Newest {
+    is_wanted: AtomicBool,
+    /// Time and number belong together.
+    sample: Mutex<Option<(UnixNanos, f64)>>,
+}
+
+impl Newest {
+    #[inline]
+    pub fn set(&self, time: UnixNanos, value: f64) {
+        if self.is_wanted.load(Ordering::Relaxed) {
+            *self.sample.lock() = Some((time, value));
+        }
+    }
+
+    pub fn get(&self) -> Option<(UnixNanos, f64)> {
+        *self.sample.lock()
+    }
+
+    /// From now on it is remembered.
+    pub fn want(&self) {
+        self.is_wanted.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A schema and what makes it known again.
+pub(super) struct KnownSchema {
+    target: u64,
+    columns: Box<[u32]>,
+    generation: u64,
+    pub schema: Arc<Schema>,
+    /// Of its series, in order.
+    pub digest: [u8; 16],
+}
+
+impl SeriesCache {
+    pub fn new(limit: usize) -> Self {
+        Self { limit, tenants: Arc::default() }
+    }
+
+    /// A tenant's, under the limits of now. When all take too much, the tenant that takes most is forgotten.
+    pub(super) fn of(&self, tenant: &Arc<str>, limits: LabelLimits) -> Arc<TenantSeries> {
+        let mut tenants = self.tenants.lock();
+        let bytes = |known: &Arc<TenantSeries>| known.bytes.load(Ordering::Relaxed);
+        while tenants.len() > TENANTS_MAX || tenants.values().map(bytes).sum::<usize>() > self.limit {
+            let largest = tenants.iter().max_by_key(|(_, known)| bytes(known)).map(|(tenant, _)| Arc::clone(tenant));
+            let Some(largest) = largest else { break };
+            tenants.remove(&largest);
+        }
+        let known = Arc::clone(tenants.entry(Arc::clone(tenant)).or_default());
+        drop(tenants);
+        if known.state.read().limits != limits {
+            let mut state = known.state.write();
+            *state = State { limits, ..State::default() };
+            known.bytes.store(0, Ordering::Relaxed);
+        }
+        known
+    }
+}
+
+impl TenantSeries {
+    pub(super) fn took(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+impl State {
+    pub fn hash(&self, raw: &[u8]) -> u64 {
+        xxh3_64_with_seed(raw, self.seed.0)
+    }
+
+    #[inline]
+    pub fn find(&self, hash: u64, raw: &[u8]) -> Option<&Arc<Known>> {
+        self.series.get(&hash).filter(|known| *known.raw == *raw)
+    }
+
+    /// A series that is not known yet, and the bytes that it takes from now on.
+    pub fn insert(
+        &mut self,
+        hash: u64,
+        raw: &[u8],
+        all: &Labels,
+        active: impl Fn(&Labels, &Labels) -> u64,
+    ) -> (Arc<Known>, usize) {
+        let is_target = |name: &str| name == "job" || name == "instance";
+        let of_target = all.without(|name| !is_target(name));
+        let before = self.targets.len();
+        let target = self.targets.entry(of_target).or_insert_with_key(|labels| {
+            let source = format!("remote_write/{}/{}", labels.get("job"), labels.get("instance"));
+            let number = TARGETS.fetch_add(1, Ordering::Relaxed);
+            Arc::new(Target { labels: labels.clone(), source, number, columns: AtomicU64::new(0) })
+        });
+        let target = Arc::clone(target);
+        let labels = all.without(is_target);
+        let known = Arc::new(Known {
+            raw: raw.into(),
+            digest: xxh3_128(raw),
+            // After four billion series of one target they share columns, and are told apart by the batch that has both.
+            column: target.columns.fetch_add(1, Ordering::Relaxed) as u32,
+            active: active(&target.labels, &labels),
+            labels,
+            newest: Newest::default(),
+            said: AtomicU64::new(0),
+            target,
+        });
+        let mut bytes = shared(size_of::<Known>()) + allocation(raw.len()) + known.labels.memory();
+        bytes += table_entry(size_of::<(u64, Arc<Known>)>());
+        if self.targets.len() > before {
+            let Target { labels, source, .. } = &*known.target;
+            bytes += shared(size_of::<Target>()) + labels.memory() + allocation(source.len());
+            bytes += table_entry(size_of::<(Labels, Arc<Target>)>());
+        }
+        self.series.insert(hash, Arc::clone(&known));
+        (known, bytes)
+    }
+
+    fn schema_hash(&self, target: &Target, columns: &[u32]) -> u64 {
+        let bytes: Vec<u8> = columns.iter().flat_map(|column| column.to_le_bytes()).collect();
+        xxh3_64_with_seed(&bytes, self.seed.0 ^ target.number)
+    }
+
+    /// The schema of these columns of a target, when it is known with all that is known of its families.
+    pub fn schema(&self, target: &Target, columns: &[u32]) -> Option<Arc<KnownSchema>> {
+        let found = self.schemas.get(&self.schema_hash(target, columns))?;
+        let is_same = found.target == target.number && *found.columns == *columns && found.generation == self.generation;
+        is_same.then(|| Arc::clone(found))
+    }
+
+    /// Makes it, and says how many bytes more are held.
+    pub fn insert_schema(&mut self, target: &Target, columns: &[u32], series: &[Arc<Known>]) -> (Arc<KnownSchema>, usize) {
+        let names: BTreeSet<&str> = series.iter().map(|known| known.labels.get(NAME)).collect();
+        let families: Vec<Family> = if self.families.is_empty() { Vec::new() } else { self.families_of(&names) };
+        let digests: Vec<u8> = series.iter().flat_map(|known| known.digest.to_le_bytes()).collect();
+        let known = Arc::new(KnownSchema {
+            target: target.number,
+            columns: columns.into(),
+            generation: self.generation,
+            schema: Schema::shared(series.iter().map(|known| known.labels.clone()).collect(), families),
+            digest: xxh3_128(&digests).to_be_bytes(),
+        });
+        let bytes = shared(size_of::<KnownSchema>())
+            + allocation(size_of_val(columns))
+            + size_of_val(series)
+            + table_entry(size_of::<(u64, Arc<KnownSchema>)>());
+        self.schemas.insert(self.schema_hash(target, columns), Arc::clone(&known));
+        (known, bytes)
+    }
+
+    fn families_of(&self, names: &BTreeSet<&str>) -> Vec<Family> {
+        let mut found: Vec<&Family> = names.iter().filter_map(|name| self.family_of(name)).collect();
+        found.dedup_by(|a, b| a.name == b.name);
+        found.into_iter().cloned().collect()
+    }
+
+    /// The family of a series' name: of its own name, or of that without what histograms and summaries append.
+    fn family_of(&self, name: &str) -> Option<&Family> {
+        self.families.get(name).or_else(|| {
+            let of_parts = |family: &&Family| {
+                matches!(family.kind, MetricKind::Histogram | MetricKind::GaugeHistogram | MetricKind::Summary)
+            };
+            let bases = ["_bucket", "_sum", "_count"].into_iter().filter_map(|suffix| name.strip_suffix(suffix));
+            bases.into_iter().find_map(|base| self.families.get(base).filter(of_parts))
+        })
+    }
+
+    pub fn has_family(&self, family: &Family) -> bool {
+        self.families.get(&family.name) == Some(family)
+    }
+
+    /// Remembers a family; the next batch with a series of it carries it. Bytes more that are held.
+    pub fn set_family(&mut self, family: Family) -> usize {
+        if family.name.is_empty() || self.has_family(&family) {
+            return 0;
+        }
+        if self.families.len() >= FAMILIES_MAX && !self.families.contains_key(&family.name) {
+            return 0;
+        }
+        self.generation += 1;
+        let bytes = family.memory() + allocation(family.name.len()) + table_entry(size_of::<(String, Family)>());
+        self.families.insert(family.name.clone(), family);
+        bytes
+    }
+
+    /// The family that metadata sent with a series of this name is about.
+    pub fn family_name(name: &str, kind: MetricKind) -> &str {
+        let suffixes: &[&str] = match kind {
+            MetricKind::Histogram | MetricKind::GaugeHistogram => &["_bucket", "_sum", "_count"],
+            MetricKind::Summary => &["_sum", "_count"],
+            _ => &[],
+        };
+        suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
+    }
+}
+
+/// Label messages of version 1 as a label set. Errors with what is wrong with it.
+pub(super) fn labels(raw: &[u8], labels_max: usize) -> Result<Labels, String> {
+    let pairs = pairs(raw, labels_max).map_err(|error| error.to_string())?;
+    if pairs.len() > labels_max {
+        return Err(format!("more labels than push.labels_max, {labels_max}"));
+    }
+    let mut names: Vec<&str> = pairs.iter().map(|(name, _)| *name).collect();
+    names.sort_unstable();
+    if let Some(twice) = names.windows(2).find(|two| two[0] == two[1]) {
+        return Err(format!("label {:?} stands twice", weir_model::clip(twice[0])));
+    }
+    if names.first().is_some_and(|name| name.is_empty()) {
+        return Err("a label without a name".to_owned());
+    }
+    if let Some((name, _)) = pairs.iter().find(|(name, value)| name.len().max(value.len()) > LABEL_BYTES_MAX) {
+        return Err(format!("label {:?} is longer than {LABEL_BYTES_MAX} bytes", weir_model::clip(name)));
+    }
+    Ok(Labels::from_pairs(pairs))
+}
+
+/// No more than one more than `labels_max`.
+fn pairs(raw: &[u8], labels_max: usize) -> Result<Vec<(&str, &str)>, ProtoError> {
+    let mut pairs = Vec::new();
+    for label in Fields::new(raw, "labels").take(labels_max + 1) {
+        let (mut name, mut value) = ("", "");
+        for field in Fields::new(label?.1.bytes()?, "a label") {
+            match field? {
+                (1, field) => name = field.text()?,
+                (2, field) => value = field.text()?,
+                _ => {}
+            }
+        }
+        pairs.push((name, value));
+    }
+    Ok(pairs)
+}

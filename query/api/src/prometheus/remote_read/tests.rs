@@ -1,0 +1,137 @@
+//! Requests through the router, in both shapes.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Request};
+use prost::Message;
+use weir_budget::QueryConfig;
+use weir_model::config::ByteSize;
+use weir_model::histogram::{Buckets, Histogram, ResetHint, Span};
+use weir_model::label::Labels;
+use weir_model::select::Series;
+
+use super::prompb::{ChunkedReadResponse, LabelMatcher, Query, QueryResult, ReadRequest, TimeSeries};
+use super::{SAMPLES, STREAMED};
+use crate::prometheus::tests::{router, store};
+
+#[derive(Clone, PartialEq, Message)]
+struct ReadResponse {
+    #[prost(message, repeated, tag = "1")]
+    results: Vec<QueryResult>,
+}
+
+fn query(end_ms: i64, matchers: &[(i32, &str, &str)]) -> Query {
+    let matcher =
+        |(op, name, value): &(i32, &str, &str)| LabelMatcher { r#type: *op, name: (*name).into(), value: (*value).into() };
+    Query { start_timestamp_ms: 15_000, end_timestamp_ms: end_ms, matchers: matchers.iter().map(matcher).collect() }
+}
+
+async fn send(config: QueryConfig, body: Vec<u8>) -> (u16, HeaderMap, Vec<u8>) {
+    let request = Request::post("/api/v1/read").body(Body::from(body)).unwrap();
+    let response = tower_service::Service::call(&mut router(store(), config), request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    (parts.status.as_u16(), parts.headers, axum::body::to_bytes(body, 1 << 20).await.unwrap().to_vec())
+}
+
+async fn ask(queries: Vec<Query>, accepted_response_types: Vec<i32>) -> (u16, HeaderMap, Vec<u8>) {
+    let request = ReadRequest { queries, accepted_response_types };
+    send(QueryConfig::default(), snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap()).await
+}
+
+fn told(series: &[TimeSeries]) -> Vec<(String, Vec<(i64, f64)>)> {
+    let labels = |own: &TimeSeries| {
+        let labels = own.labels.iter().map(|label| (label.name.as_str(), label.value.as_str()));
+        Labels::from_pairs(labels).to_string()
+    };
+    let samples = |own: &TimeSeries| own.samples.iter().map(|sample| (sample.timestamp, sample.value)).collect();
+    series.iter().map(|own| (labels(own), samples(own))).collect()
+}
+
+#[tokio::test]
+async fn queries_are_answered_as_samples() {
+    let hits = query(30_000, &[(0, "__name__", "hits_total"), (3, "pod", "a")]);
+    let (status, headers, body) = ask(vec![hits, query(20_000, &[(2, "__name__", "od.*"), (1, "pod", "a")])], vec![]).await;
+    assert_eq!((status, headers["content-type"].to_str().unwrap()), (200, SAMPLES));
+    assert_eq!(headers["content-encoding"].to_str().unwrap(), "snappy");
+    let body = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
+    let results = ReadResponse::decode(&body[..]).unwrap().results;
+    let expected = (r#"{__name__="hits_total", pod="b"}"#.to_owned(), vec![(15_000, 2.0), (30_000, 4.0)]);
+    assert_eq!(told(&results[0].timeseries), [expected]);
+    assert_eq!((results.len(), told(&results[1].timeseries)), (2, Vec::new()), "a result for each query");
+}
+
+#[tokio::test]
+async fn queries_are_answered_in_a_stream_of_chunks() {
+    let queries = vec![query(20_000, &[(0, "__name__", "none")]), query(30_000, &[(0, "__name__", "hits_total")])];
+    let (status, headers, body) = ask(queries, vec![7, 1, 0]).await;
+    assert_eq!((status, headers["content-type"].to_str().unwrap()), (200, STREAMED));
+    assert!(!headers.contains_key("content-encoding"));
+    let (mut rest, mut series) = (&body[..], Vec::new());
+    while !rest.is_empty() {
+        let length = prost::encoding::decode_varint(&mut rest).unwrap() as usize;
+        let (checksum, message) = (u32::from_be_bytes(rest[..4].try_into().unwrap()), &rest[4..4 + length]);
+        assert_eq!(checksum, crc32c::crc32c(message));
+        rest = &rest[4 + length..];
+        let frame = ChunkedReadResponse::decode(message).unwrap();
+        assert_eq!(frame.query_index, 1);
+        series.extend(frame.chunked_series);
+    }
+    let pods: Vec<&str> = series.iter().map(|own| own.labels[1].value.as_str()).collect();
+    assert_eq!(pods, ["a", "b"]);
+    let chunk = &series[0].chunks[0];
+    assert_eq!((series[0].chunks.len(), chunk.r#type, chunk.min_time_ms, chunk.max_time_ms), (1, 1, 15_000, 30_000));
+    assert_eq!(chunk.data[..2], [0, 2], "samples of it");
+}
+
+#[tokio::test]
+async fn wrong_requests_are_told_what_is_wrong() {
+    let check = |(status, _, body): (u16, HeaderMap, Vec<u8>), expected: &str| {
+        let body = String::from_utf8(body).unwrap();
+        assert!(status == 400 && body.contains(expected), "{status} {body}");
+    };
+    // The header alone declares four gigabytes (CVE-2026-42154).
+    check(
+        send(QueryConfig::default(), vec![0xff, 0xff, 0xff, 0xff, 0x0f, 0]).await,
+        "declares 4294967295 bytes, of 4194304 at most",
+    );
+    check(send(QueryConfig::default(), b"\x04nope".to_vec()).await, "snappy: ");
+    check(send(QueryConfig::default(), snap::raw::Encoder::new().compress_vec(b"\x0a\x05").unwrap()).await, "protobuf: ");
+    check(ask(vec![query(20_000, &[(2, "a", "(")])], vec![]).await, "matcher of \\\"a\\\"");
+    check(ask(vec![query(20_000, &[(4, "a", "b")])], vec![]).await, "matcher of type 4");
+    check(ask(vec![query(1, &[])], vec![]).await, "ends before it starts");
+    check(ask(vec![query(20_000, &[]); 65], vec![]).await, "65 queries in one request");
+    check(ask(Vec::new(), vec![9]).await, "none of the accepted response types is known");
+    let small = QueryConfig { answer_max: ByteSize::bytes(64), ..QueryConfig::default() };
+    let request = ReadRequest { queries: vec![query(300_000, &[])], accepted_response_types: vec![1] };
+    let (status, _, body) = send(small, snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap()).await;
+    let body = String::from_utf8(body).unwrap();
+    assert!(status == 422 && body.contains("query.answer_max"), "{status} {body}");
+}
+
+#[test]
+fn histograms_go_as_they_came() {
+    let side = |counts: &[f64]| Buckets { spans: vec![Span { offset: 2, length: counts.len() as u32 }], counts: counts.to_vec() };
+    let integer = Histogram {
+        schema: 3,
+        reset: ResetHint::Gauge,
+        is_integer: true,
+        count: 9.0,
+        sum: 1.5,
+        zero_threshold: 0.25,
+        zero_count: 1.0,
+        positive: side(&[3.0, 1.0]),
+        negative: side(&[4.0]),
+        custom_bounds: Vec::new(),
+    };
+    let float = Histogram { is_integer: false, ..integer.clone() };
+    let histograms = vec![(1, Arc::new(integer)), (2, Arc::new(float))];
+    let series = Series { timestamps: vec![1, 2, 3, 4], values: vec![7.0, 0.0, 0.0, 8.0], histograms, ..Series::default() };
+    let own = TimeSeries::of(&series);
+    assert_eq!(own.samples.iter().map(|sample| (sample.timestamp, sample.value)).collect::<Vec<_>>(), [(1, 7.0), (4, 8.0)]);
+    let [integer, float] = &own.histograms[..] else { panic!("two") };
+    assert_eq!((integer.timestamp, integer.count_int, integer.zero_count_int, integer.reset_hint), (2, Some(9), Some(1), 3));
+    assert_eq!((&integer.positive_deltas[..], &integer.negative_deltas[..]), (&[3, -2][..], &[4][..]));
+    assert_eq!((float.timestamp, float.count_float, &float.positive_counts[..]), (3, Some(9.0), &[3.0, 1.0][..]));
+    assert_eq!((float.positive_spans[0].offset, float.positive_spans[0].length), (2, 2));
+}

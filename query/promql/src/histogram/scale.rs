@@ -1,0 +1,56 @@
+//! A histogram times or by a number, or emptied.
+
+use weir_model::histogram::{Buckets, Histogram, ResetHint};
+
+use super::bucket::{indexed, rolled};
+
+/// Each count and the sum times `factor`.
+pub(crate) fn multiplied(histogram: &Histogram, factor: f64) -> Histogram {
+    let side = |side: &Buckets| rolled(indexed(side).map(|(index, count)| (index, count * factor)));
+    Histogram {
+        reset: if factor < 0.0 { ResetHint::Gauge } else { histogram.reset },
+        is_integer: false,
+        count: histogram.count * factor,
+        sum: histogram.sum * factor,
+        zero_count: histogram.zero_count * factor,
+        positive: side(&histogram.positive),
+        negative: side(&histogram.negative),
+        custom_bounds: histogram.custom_bounds.clone(),
+        ..*histogram
+    }
+}
+
+/// Each count and the sum by `divisor`. By zero, no bucket is left.
+pub(crate) fn divided(histogram: &Histogram, divisor: f64) -> Histogram {
+    let side = |side: &Buckets| match divisor {
+        0.0 => Buckets::default(),
+        divisor => rolled(indexed(side).map(|(index, count)| (index, count / divisor))),
+    };
+    Histogram {
+        reset: if divisor < 0.0 { ResetHint::Gauge } else { histogram.reset },
+        is_integer: false,
+        count: histogram.count / divisor,
+        sum: histogram.sum / divisor,
+        zero_count: histogram.zero_count / divisor,
+        positive: side(&histogram.positive),
+        negative: side(&histogram.negative),
+        custom_bounds: histogram.custom_bounds.clone(),
+        ..*histogram
+    }
+}
+
+/// Nothing, in the schema of `histogram`.
+pub(crate) fn empty_like(histogram: &Histogram) -> Histogram {
+    Histogram {
+        schema: histogram.schema,
+        reset: ResetHint::Unknown,
+        is_integer: false,
+        count: 0.0,
+        sum: 0.0,
+        zero_threshold: 0.0,
+        zero_count: 0.0,
+        positive: Buckets::default(),
+        negative: Buckets::default(),
+        custom_bounds: histogram.custom_bounds.clone(),
+    }
+}
