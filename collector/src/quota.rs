@@ -252,7 +252,9 @@ impl Quota {
             return Ok(());
         }
         let active = counts.series.len();
-        Err(self.too_many_series(limit, active, came, target))
+        let excess = self.too_many_series(limit);
+        let text = format!("{}: {active} are active, and {came} came with {}", excess.text, shown(target));
+        Err(Excess { text, ..excess })
     }
 
     /// Whether a series is active or may become so. `shown` is what a refusal calls it.
@@ -354,12 +356,11 @@ impl Quota {
         }
     }
 
-    fn too_many_series(&self, limit: u64, active: usize, came: usize, target: &Labels) -> Excess {
+    fn too_many_series(&self, limit: u64) -> Excess {
         let text = format!(
             "per-user series limit of {limit} exceeded for user {}, reduce the number of active series, or ask your administrator to \
-             raise metrics.series_max: {active} are active, and {came} came with {}",
-            self.tenant,
-            shown(target)
+             raise metrics.series_max",
+            self.tenant
         );
         Excess { reason: "series_limit", text, is_passing: true }
     }
