@@ -36,6 +36,8 @@ pub(crate) enum Show {
     Patterns,
     /// Fields of the newest lines, with how many values each has
     Fields,
+    /// Patterns and fields that were not there in the time before, as long as this one, and those that are gone
+    New,
 }
 
 #[derive(Debug, Args)]

@@ -1,4 +1,4 @@
-//! `weir logs --show`: what lines are, instead of the lines: how much of which streams, their patterns, their fields.
+//! `weir logs --show`: what lines are, instead of the lines: how much of which streams, their patterns, their fields, what is new of them.
 
 use serde_json::Value;
 
@@ -16,17 +16,34 @@ pub(super) async fn show(what: Show, query: &Query, address: &Address, output: O
         Show::Volume => "/loki/api/v1/index/volume",
         Show::Patterns => "/loki/api/v1/patterns",
         Show::Fields => "/loki/api/v1/detected_fields",
+        Show::New => "/api/weir/v1/logs/diff",
     };
     let (start, end) = query.range;
     let parameters = [("query", query.text.clone()), ("start", start.to_string()), ("end", end.to_string())];
     let answer = http::get(address, path, &parameters).await?;
     let rows = match what {
-        Show::Volume => &answer.body["data"]["result"],
-        Show::Patterns => &answer.body["data"],
-        Show::Fields => &answer.body["fields"],
+        Show::Volume => list(&answer.body["data"]["result"]),
+        Show::Patterns => list(&answer.body["data"]),
+        Show::Fields => list(&answer.body["fields"]),
+        Show::New => changes(&answer.body),
     };
-    let rows = rows.as_array().cloned().unwrap_or_default();
     print::rows(&rows, &answer, output, || table(what, &rows).render(screen()))
+}
+
+fn list(value: &Value) -> Vec<Value> {
+    value.as_array().cloned().unwrap_or_default()
+}
+
+/// Patterns, then fields, each with its `change`.
+fn changes(body: &Value) -> Vec<Value> {
+    let mut all = Vec::new();
+    for (of, change) in [("patterns", "new"), ("patterns", "gone"), ("fields", "new"), ("fields", "gone")] {
+        all.extend(list(&body[of][change]).into_iter().map(|mut one| {
+            one["change"] = change.into();
+            one
+        }));
+    }
+    all
 }
 
 fn table(what: Show, rows: &[Value]) -> Table {
@@ -34,6 +51,9 @@ fn table(what: Show, rows: &[Value]) -> Table {
         Show::Volume => &[("BYTES", Align::Right), ("STREAM", Align::Left)],
         Show::Patterns => &[("LINES", Align::Right), ("LEVEL", Align::Left), ("PATTERN", Align::Left)],
         Show::Fields => &[("FIELD", Align::Left), ("TYPE", Align::Left), ("VALUES", Align::Right), ("FROM", Align::Left)],
+        Show::New => {
+            &[("CHANGE", Align::Left), ("LINES", Align::Right), ("LEVEL", Align::Left), ("PATTERN OR FIELD", Align::Left)]
+        }
     });
     for row in rows {
         table.row(match what {
@@ -42,6 +62,15 @@ fn table(what: Show, rows: &[Value]) -> Table {
             Show::Fields => {
                 let (name, kind) = (text(&row["label"]).to_owned(), text(&row["type"]).to_owned());
                 vec![name, kind, number(&row["cardinality"]).to_string(), origin(row)]
+            }
+            Show::New => {
+                let change = text(&row["change"]).to_owned();
+                match row["pattern"].as_str() {
+                    Some(pattern) => {
+                        vec![change, number(&row["lines"]).to_string(), text(&row["level"]).to_owned(), pattern.to_owned()]
+                    }
+                    None => vec![change, String::new(), String::new(), format!("field {}", text(&row["label"]))],
+                }
             }
         });
     }
@@ -74,5 +103,12 @@ mod tests {
         check(Show::Fields, field, "FIELD  TYPE      VALUES  FROM\ntook   duration       2  json, logfmt\n");
         let metadata = json!({"label": "user", "type": "string", "cardinality": 1, "parsers": null});
         check(Show::Fields, metadata, "FIELD  TYPE    VALUES  FROM\nuser   string       1  metadata\n");
+        let body = json!({
+            "patterns": {"new": [{"pattern": "took <_>", "level": "info", "lines": 5}], "gone": []},
+            "fields": {"new": [], "gone": [{"label": "user"}]},
+        });
+        let text = table(Show::New, &changes(&body)).render(None);
+        let words: Vec<Vec<&str>> = text.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(words, [vec!["new", "5", "info", "took", "<_>"], vec!["gone", "field", "user"]], "{text}");
     }
 }

@@ -116,14 +116,22 @@ fn request(method: &Method, path: &str) -> Request<Body> {
         .replace("{namespace}", "n")
         .replace("{group}", "g")
         .replace("{tenant}", "%20");
-    let ends = ["tail", "logs", "labels", "values", "stats", "volume", "volume_range", "shards", "patterns", "label", "delete"];
+    let ends =
+        ["tail", "logs", "diff", "labels", "values", "stats", "volume", "volume_range", "shards", "patterns", "label", "delete"];
     let is_of_lines = path.contains("query_range") && path.contains("loki")
         || path.contains("/detected_")
         || ends.iter().any(|end| path.ends_with(end));
     let query = if is_of_lines { "%7Bapp%3D%22x%22%7D" } else { "rate(%7Bapp%3D%22x%22%7D%5B5m%5D)" };
     let parameters = format!("{place}?query={query}&match[]=%7Bapp%3D%22x%22%7D&start=0&end=50&step=10&service=s&request_id=0");
     let parameters = format!("{parameters}&selector=%7Bapp%3D%22x%22%7D&label_names[]=app");
-    Request::builder().method(method).uri(parameters).body(Body::empty()).unwrap()
+    // Remote read's question is its body: one query to 50 ms, of app="x".
+    let body = if path.ends_with("/api/v1/read") {
+        let message = b"\x0a\x0c\x10\x32\x1a\x08\x12\x03app\x1a\x01x";
+        Body::from(snap::raw::Encoder::new().compress_vec(message).unwrap())
+    } else {
+        Body::empty()
+    };
+    Request::builder().method(method).uri(parameters).body(body).unwrap()
 }
 
 #[tokio::test]

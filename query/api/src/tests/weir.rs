@@ -390,3 +390,48 @@ async fn the_context_of_a_line_may_be_its_whole_container() {
     assert_eq!(ask("9-9-9?across=container").await.status, 404);
     assert_eq!(ask("0-2-0?across=pod").await.status, 400);
 }
+
+#[tokio::test]
+async fn what_is_new_is_told_beside_the_time_before_or_another_selector() {
+    let ask = async |parameters: &str| {
+        let mut logs = MemoryLogs::default();
+        for (at, app, line) in [
+            (5, "a", "took 5 ms"),
+            (6, "a", "opened file 1"),
+            (15, "a", "took 6 ms"),
+            (16, "a", "level=error user=ann failed 3 times"),
+            (17, "a", "level=error user=bob failed 4 times"),
+            (18, "b", "took 7 ms"),
+        ] {
+            logs.push(&[("app", app)], at * SECOND, line.as_bytes());
+        }
+        get(api(logs, Default::default(), Default::default()), &format!("/api/weir/v1/logs/diff?{parameters}")).await
+    };
+    let names = |found: &Value, key: &str| {
+        found.as_array().unwrap().iter().map(|one| one[key].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let of_a = "query=%7Bapp%3D%22a%22%7D&start=10&end=20";
+    let found = ask(of_a).await.json();
+    assert_eq!((&found["against_start"], &found["against_end"]), (&json!("0"), &json!("10000000000")));
+    assert_eq!(
+        names(&found["patterns"]["new"], "pattern"),
+        ["level=error user=ann failed <_> times", "level=error user=bob failed <_> times"]
+    );
+    assert_eq!((&found["patterns"]["new"][0]["lines"], &found["patterns"]["new"][0]["level"]), (&json!(1), &json!("unknown")));
+    assert_eq!(names(&found["patterns"]["gone"], "pattern"), ["opened file <_>"]);
+    assert_eq!(
+        (names(&found["fields"]["new"], "label"), names(&found["fields"]["gone"], "label")),
+        (vec!["level".into(), "user".into()], vec![])
+    );
+    assert_eq!(found["coverage"]["complete"], true);
+    // Another selector has the same time.
+    let found = ask(&format!("{of_a}&against=%7Bapp%3D%22b%22%7D")).await.json();
+    assert_eq!((names(&found["patterns"]["new"], "pattern").len(), &found["against_start"]), (2, &json!("10000000000")));
+    let found = ask(&format!("{of_a}&against_start=15&against_end=20")).await.json();
+    assert_eq!((&found["patterns"]["new"], &found["patterns"]["gone"]), (&json!([]), &json!([])));
+    let few = ask(&format!("{of_a}&line_limit=1")).await.json();
+    assert!(few["coverage"]["missing"][0].as_str().unwrap().contains("line_limit"), "{few}");
+    for wrong in ["against_start=10", "line_limit=1000000", "query=rate(%7Ba%3D%22b%22%7D%5B1m%5D)"] {
+        assert_eq!(ask(&format!("start=10&end=20&{wrong}")).await.status, 400, "{wrong}");
+    }
+}

@@ -10,6 +10,7 @@
 mod cardinality;
 mod containers;
 mod context;
+mod diff;
 mod ended;
 mod logs;
 mod nodes;
@@ -47,6 +48,7 @@ pub fn router(api: Arc<Api>) -> Routes {
         .get("/api/weir/v1/logs/volume", READ_LOGS, volume::volume)
         .get("/api/weir/v1/logs/query", Needs::Caller, search::query)
         .get("/api/weir/v1/logs/line/{id}", READ_LOGS, logs::line)
+        .get("/api/weir/v1/logs/diff", READ_LOGS, diff::diff)
         .get("/api/weir/v1/logs/tail", TAIL_LOGS, tail::tail)
         .get("/api/weir/v1/traces", READ_TRACES, traces::search)
         .get("/api/weir/v1/traces/services", READ_TRACES, traces::services)
