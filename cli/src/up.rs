@@ -18,7 +18,7 @@ use weir_model::scope::Scope;
 use weir_model::select::{Budget, ReadError};
 use weir_model::status::{PartitionStatus, PathStatus};
 use weir_model::targets::ScrapeTargets;
-use weir_model::usage::{Stored, StoredUsage, Usage};
+use weir_model::usage::{LogsDisk, Stored, StoredUsage, Usage};
 use weir_rules::RuleSet;
 use weir_traces::TracesReader;
 
@@ -184,6 +184,16 @@ impl StoredUsage for AggregatorStored {
         add(&*self.0.metrics, &mut stored, budget)?;
         add(&*self.0.traces, &mut stored, budget)?;
         Ok(stored)
+    }
+
+    fn logs_disk(&self, budget: &dyn Budget) -> Result<LogsDisk, ReadError> {
+        let mut disk = LogsDisk::default();
+        for view in self.0.logs.views() {
+            budget.check()?;
+            view.blocks.iter().for_each(|own| own.block.add_disk(&mut disk));
+            disk.missing.extend(view.missing);
+        }
+        Ok(disk)
     }
 }
 

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use budget::MemoryBudget;
 pub use budget::{Budget, CancelOnDrop, Cancellation, NoBudget, ReadError};
 pub use cardinality::{Cardinality, CountSeries};
-pub use counts::{Buckets, CountBy, LineCount, TakeCount};
+pub use counts::{Buckets, CountBy, LineCount, TakeCount, TakeTemplate, TemplateCount, TemplateText};
 pub use metrics::{MetricReader, MetricSelect, Series, SeriesCursor, SeriesExemplars, SeriesList};
 pub use spans::SearchedSpan;
 pub use tally::{Reservation, Tally, each_series, label_bytes, read_series};
@@ -156,6 +156,17 @@ pub enum Mention {
     Any(Vec<Mention>),
 }
 
+/// [`LogReader::counts`], line by line.
+pub fn count_lines<R: LogReader + ?Sized>(
+    reader: &R,
+    select: &LogSelect,
+    by: &CountBy,
+    budget: &dyn Budget,
+    take: TakeCount<'_>,
+) -> Result<Coverage, ReadError> {
+    reader.visit(select, budget, &mut counts::CountLines::new(by, take))
+}
+
 /// Takes the lines of a [`LogReader::visit`].
 pub trait LogVisitor {
     /// Asked before a chunk is opened, with the closed span of its timestamps: false skips it. Lets "latest N" stop early.
@@ -191,7 +202,18 @@ pub trait LogReader: Send + Sync {
     fn streams(&self, select: &LogSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError>;
     /// Counts the lines that pass, in no order: from roll-ups where they say it exactly, else from the lines.
     fn counts(&self, select: &LogSelect, by: &CountBy, budget: &dyn Budget, take: TakeCount<'_>) -> Result<Coverage, ReadError> {
-        self.visit(select, budget, &mut counts::CountLines::new(by, take))
+        count_lines(self, select, by, budget, take)
+    }
+    /// Counts the lines that pass by what is constant of their texts, in no order: from the templates of chunks where the reader has
+    /// some, else each line is given as it is.
+    fn templates(
+        &self,
+        select: &LogSelect,
+        buckets: Buckets,
+        budget: &dyn Budget,
+        take: TakeTemplate<'_>,
+    ) -> Result<Coverage, ReadError> {
+        self.visit(select, budget, &mut counts::EachLine { buckets, take })
     }
     /// Counts per stream, level and bucket of `step` nanoseconds, by bucket. Errors when the step is not above 0.
     fn volume(&self, select: &LogSelect, step: i64, budget: &dyn Budget) -> Result<Covered<Vec<LogVolume>>, ReadError> {

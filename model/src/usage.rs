@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::active::Active;
+use crate::label::Labels;
 use crate::select::{Budget, ReadError};
 use crate::wire::Kind;
 
@@ -44,10 +45,23 @@ impl Stored {
     }
 }
 
+/// What the logs that are in blocks take on disk.
+#[derive(Clone, Debug, Default)]
+pub struct LogsDisk {
+    pub blocks: u64,
+    /// Records, and the bytes of the chunks that hold them, of each tenant's streams.
+    pub streams: BTreeMap<(Arc<str>, Labels), Amount>,
+    /// Bytes of all blocks by the name of a part of the format: chunks, dictionary, ids, places.
+    pub parts: BTreeMap<String, u64>,
+    /// What could not be read, a sentence each.
+    pub missing: Vec<String>,
+}
+
 /// Tells what is stored now. Takes as long as looking at the directory of every block: for work off the async threads. Errors when the
 /// budget says to stop.
 pub trait StoredUsage: Send + Sync {
     fn stored(&self, budget: &dyn Budget) -> Result<Stored, ReadError>;
+    fn logs_disk(&self, budget: &dyn Budget) -> Result<LogsDisk, ReadError>;
 }
 
 /// What one query took.

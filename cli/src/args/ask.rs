@@ -216,6 +216,9 @@ pub(crate) enum AdminAction {
     /// Delete everything older than its retention, also what weir holds back because a clock may have jumped
     #[command(after_help = examples::ADMIN)]
     Expire(ServerArguments),
+    /// Show what logs take on disk, by tenant, stream and part of the format
+    #[command(after_help = examples::ADMIN)]
+    Disk(ServerArguments),
     /// Delete log lines: they are unseen at once, and go from disk when the cancel period is over
     #[command(after_help = examples::ADMIN)]
     Delete(DeleteArguments),

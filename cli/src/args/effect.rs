@@ -142,7 +142,9 @@ fn asked(command: &mut Given) -> Option<&mut ServerArguments> {
         | Given::Usage(UsageArguments { server, .. })
         | Given::Cardinality(CardinalityArguments { server, .. })
         | Given::Whoami(server)
-        | Given::Admin(AdminAction::Seal(server) | AdminAction::Compact(server) | AdminAction::Expire(server))
+        | Given::Admin(
+            AdminAction::Seal(server) | AdminAction::Compact(server) | AdminAction::Expire(server) | AdminAction::Disk(server),
+        )
         | Given::Admin(AdminAction::Delete(DeleteArguments { server, .. }))
         | Given::Admin(AdminAction::DeleteTenant(DeleteTenantArguments { server, .. })) => Some(server),
         _ => None,

@@ -129,6 +129,7 @@ Examples:
   weir admin compact --addr localhost:9700
   weir admin seal --addr https://weir.example:9640 --ca-file ca.pem --cert client-admin.pem --key client-admin.key
   weir admin expire -o json
+  weir admin disk
   weir admin delete '{app=\"shop\"} |= \"card\"' --start now-1d
   weir admin delete-tenant shop --confirm shop";
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::address::Address;
 use super::print::number;
-use super::{http, print};
+use super::{disk, http, print};
 use crate::args::{AdminAction, DeleteArguments, DeleteTenantArguments, ServerArguments};
 use crate::service::lifecycle;
 use crate::text::clock::Clock;
@@ -22,6 +22,7 @@ pub(crate) async fn admin(action: &AdminAction) -> Result<(), Failure> {
         AdminAction::Seal(server) => upkeep(server, "/api/weir/v1/admin/seal").await,
         AdminAction::Compact(server) => upkeep(server, "/api/weir/v1/admin/compact").await,
         AdminAction::Expire(server) => upkeep(server, "/api/weir/v1/admin/expire").await,
+        AdminAction::Disk(server) => disk::disk(server).await,
         AdminAction::Delete(arguments) => delete(arguments).await,
         AdminAction::DeleteTenant(arguments) => delete_tenant(arguments).await,
     }

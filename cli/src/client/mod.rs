@@ -11,6 +11,7 @@ mod admin;
 mod cardinality;
 mod context;
 mod device;
+mod disk;
 mod follow;
 mod http;
 mod lines;

@@ -87,6 +87,7 @@ pub(crate) fn limits(config: &Config, parts: Parts) -> Vec<(&'static str, u64)> 
         limits.push(("indexes of logs", LogsOptions::default().index_cache_bytes));
     }
     if parts.query {
+        limits.push(("opened chunks of logs", LogsOptions::default().chunk_cache_bytes));
         limits.push(("query.memory_max", config.query.memory_max.to_u64()));
         if !parts.aggregator {
             let fanout = (config.query.concurrency as u64).saturating_mul(config.fanout.heads_memory_max.to_u64());

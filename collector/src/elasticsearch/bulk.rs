@@ -25,7 +25,7 @@ const INDEX_BYTES_MAX: usize = 255;
 const ITEM_BYTES: usize = 256;
 
 /// What a request came to.
-pub(super) struct Taken {
+pub(crate) struct Taken {
     pub sections: Vec<Section<LogBatch>>,
     /// One for each action, in their order.
     pub items: Vec<Item>,
@@ -33,7 +33,7 @@ pub(super) struct Taken {
     pub refused: BTreeMap<&'static str, u64>,
 }
 
-pub(super) struct Item {
+pub(crate) struct Item {
     action: Action,
     index: String,
     error: Option<ItemError>,
@@ -104,7 +104,7 @@ impl Item {
 }
 
 /// Sections of a request; `index` is that of its path. Errors when lines are no actions, so that nobody knows what is what.
-pub(super) fn sections(
+pub(crate) fn sections(
     context: &PushContext,
     admission: &Admission,
     index: Option<&str>,

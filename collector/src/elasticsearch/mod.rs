@@ -4,7 +4,7 @@
 //!
 //! - [`bulk`]: actions and documents into sections; [`document`]: one document as a line.
 
-mod bulk;
+pub(crate) mod bulk;
 mod document;
 #[cfg(test)]
 mod tests;

@@ -98,6 +98,29 @@ fn fuzz_loki_json() {
     });
 }
 
+/// Actions of every kind and documents of several clients; also one in which only the path names the index.
+const BULK: &str = concat!(
+    "{\"create\":{\"_index\":\"a\"}}\n",
+    "{\"@timestamp\":\"2023-11-14T22:13:20.5Z\",\"message\":\"one\",\"log\":{\"level\":\"error\",\"offset\":5},\"trace.id\":\"4bf9\"}\n",
+    "{\"index\":{\"_id\":\"x\"}}\r\n{\"timestamp\":1700000000,\"log\":\"two\",\"kubernetes\":{\"labels\":[1,null,{\"a\":true}]}}\n\n",
+    "{\"delete\":{\"_index\":\"a\"}}\n{\"update\":{\"_index\":\"a\"}}\n{\"doc\":{}}\n",
+);
+
+#[test]
+fn fuzz_elasticsearch_bulk() {
+    let bench = bench(PushConfig::default());
+    let words = ["\n", "{\"index\":{}}\n", "{\"create\":{\"_index\":", "{\"a\":", "[[", "\\u0000", "\\ud800", "1e999", "null"];
+    Fuzz::new("elasticsearch-bulk").seed(BULK).words(&words).memory(PUSH_LIMIT).run(move |input| {
+        for index in [None, Some("of-path")] {
+            if let Ok(taken) = bench.bulk(index, input) {
+                readable(&taken.sections);
+                let refused = taken.items.iter().filter(|item| item.is_refused()).count() as u64;
+                assert_eq!(taken.refused.values().sum::<u64>(), refused, "each refusal is counted once");
+            }
+        }
+    });
+}
+
 /// One stream with two lines, in protobuf.
 fn loki_protobuf() -> Vec<u8> {
     let field = |number: u8, bytes: &[u8]| [&[number << 3 | 2, bytes.len() as u8][..], bytes].concat();

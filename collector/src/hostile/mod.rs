@@ -38,6 +38,7 @@ use weir_model::log::LogBatch;
 use weir_model::wire::{Kind, Section};
 
 use crate::config::{PushConfig, ShipConfig};
+use crate::elasticsearch::bulk::{self, Taken};
 use crate::loki_push;
 use crate::metrics::CollectorMetrics;
 use crate::otlp::config::OtlpConfig;
@@ -84,6 +85,10 @@ impl Bench {
     pub(crate) fn loki(&self, kind: &'static str, bytes: Bytes) -> Result<Vec<Section<LogBatch>>, PushError> {
         let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
         loki_push::decode_sections(&self.context, &self.context.admit(), &headers, bytes)
+    }
+
+    fn bulk(&self, index: Option<&str>, bytes: &[u8]) -> Result<Taken, PushError> {
+        bulk::sections(&self.context, &self.context.admit(), index, bytes)
     }
 
     pub(crate) fn remote_write(&self, is_2: bool, bytes: &[u8]) -> Result<remote_write_api::Taken, PushError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::{LogVisitor, LogVolume, Mention};
-use crate::id::LineId;
+use crate::id::{LineId, SpanId, TraceId};
 use crate::label::Labels;
 use crate::log::{LogAttributes, LogRecord, level_name, level_severity};
 use crate::time::UnixNanos;
@@ -48,6 +48,8 @@ pub struct CountBy {
     pub buckets: Buckets,
     /// Names of structured metadata. Those that the line's stream has as labels tell nothing apart.
     pub metadata: Vec<String>,
+    /// All of their metadata, and their ids, tell lines apart.
+    pub all: bool,
     /// What every line says that is of use: others may be counted or not.
     pub mention: Option<Mention>,
 }
@@ -55,12 +57,13 @@ pub struct CountBy {
 impl CountBy {
     /// By stream, level and bucket.
     pub fn of(buckets: Buckets) -> Self {
-        Self { buckets, metadata: Vec::new(), mention: None }
+        Self { buckets, metadata: Vec::new(), all: false, mention: None }
     }
 
     /// The pairs of a line's metadata that tell it apart within a stream.
     pub fn pairs<'a>(&self, stream: &Labels, attributes: LogAttributes<'a>) -> impl Iterator<Item = (&'a str, &'a str)> + Clone {
-        attributes.iter().filter(|(name, _)| self.metadata.iter().any(|own| own == name) && stream.get(name).is_empty())
+        let is_told = move |name: &str| self.metadata.iter().any(|own| own == name) && stream.get(name).is_empty();
+        attributes.iter().filter(move |(name, _)| self.all || is_told(name))
     }
 }
 
@@ -74,6 +77,9 @@ pub struct LineCount<'a> {
     pub severity: u8,
     /// Of the names asked for.
     pub metadata: &'a Labels,
+    /// None unless all is asked for.
+    pub trace_id: TraceId,
+    pub span_id: SpanId,
     pub lines: u64,
     /// Of their bodies.
     pub bytes: u64,
@@ -81,6 +87,51 @@ pub struct LineCount<'a> {
 
 /// Takes counts; `Break` ends the counting. The same bucket of the same stream may come several times.
 pub type TakeCount<'a> = &'a mut dyn FnMut(&LineCount<'_>) -> ControlFlow<()>;
+
+/// Lines that are alike but for what varies in their texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TemplateCount<'a> {
+    pub text: TemplateText<'a>,
+    /// As [`level_severity`] has it.
+    pub severity: u8,
+    /// Start of their bucket.
+    pub bucket: UnixNanos,
+    pub lines: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TemplateText<'a> {
+    /// What is constant, with `<_>` in the place of each variable.
+    Constant(&'a str),
+    /// A whole line, in which the reader tells nothing apart.
+    Line(&'a [u8]),
+}
+
+/// Takes counts of templates; `Break` ends the counting. The same template may come several times.
+pub type TakeTemplate<'a> = &'a mut dyn FnMut(&TemplateCount<'_>) -> ControlFlow<()>;
+
+/// Gives each line as its own template: for readers that have nothing better.
+pub(super) struct EachLine<'a> {
+    pub(super) buckets: Buckets,
+    pub(super) take: TakeTemplate<'a>,
+}
+
+impl LogVisitor for EachLine<'_> {
+    fn wants(&mut self, _: UnixNanos, _: UnixNanos) -> bool {
+        true
+    }
+
+    fn stream(&mut self, _: &Labels) {}
+
+    fn line(&mut self, _: LineId, record: LogRecord<'_>) -> ControlFlow<()> {
+        (self.take)(&TemplateCount {
+            text: TemplateText::Line(record.body),
+            severity: level_severity(record.severity),
+            bucket: self.buckets.start_of(record.timestamp),
+            lines: 1,
+        })
+    }
+}
 
 /// Counts line by line: for readers that have nothing better.
 pub(super) struct CountLines<'a> {
@@ -114,6 +165,8 @@ impl LogVisitor for CountLines<'_> {
             bucket: self.by.buckets.start_of(record.timestamp),
             severity: level_severity(record.severity),
             metadata: &Labels::from_pairs(self.by.pairs(&self.stream, record.attributes)),
+            trace_id: if self.by.all { record.trace_id } else { TraceId::default() },
+            span_id: if self.by.all { record.span_id } else { SpanId::default() },
             lines: 1,
             bytes: record.body.len() as u64,
         })

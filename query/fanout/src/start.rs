@@ -23,7 +23,7 @@ use weir_model::limits::Limits;
 use weir_model::select::{Budget, LogReader, MetricReader, ReadError, TraceReader};
 use weir_model::status::PathStatus;
 use weir_model::time::UnixNanos;
-use weir_model::usage::{Stored, StoredUsage};
+use weir_model::usage::{LogsDisk, Stored, StoredUsage};
 use weir_traces::TracesEngine;
 
 use super::admin;
@@ -152,6 +152,16 @@ impl StoredUsage for Shared {
         self.add_stored(&self.samples, &mut stored, budget)?;
         self.add_stored(&self.traces, &mut stored, budget)?;
         Ok(stored)
+    }
+
+    fn logs_disk(&self, budget: &dyn Budget) -> Result<LogsDisk, ReadError> {
+        let (blocks, missing) = self.wait(self.logs.newest_blocks(), budget)?;
+        let mut disk = LogsDisk { missing, ..LogsDisk::default() };
+        for block in blocks {
+            budget.check()?;
+            block.add_disk(&mut disk);
+        }
+        Ok(disk)
     }
 }
 

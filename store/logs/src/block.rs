@@ -3,14 +3,17 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use roaring::RoaringBitmap;
 use weir_model::label::Labels;
 use weir_model::time::UnixNanos;
+use weir_model::usage::{Amount, LogsDisk};
 use weir_model::wire::Kind;
 
 use super::chunk::{EncodedChunk, Lines};
 use super::details;
 use super::index::{BlockIndex, Grams, IndexCache};
+use super::opened::OpenedChunks;
 use super::places::{self, PlacePages, PlacedChunk, PlacesBuilder};
 use super::plan::LogsPlan;
 use super::predicate::TokenPredicate;
@@ -19,6 +22,7 @@ use super::schema::{
     CHUNKS, CHUNKS_ONE, ChunkMeta, DETAILS, DIRECTORY, GRAMS, LEVEL_FATAL, PLACE_PAGES, PLACES, Place, STREAMS, StreamKey,
 };
 use super::source_lines::{ChunkName, SourceLines};
+use super::stored::StoredLines;
 use weir_blocks::StoreError;
 use weir_blocks::block::{Blob, BlockReader};
 use weir_blocks::columns::Reader;
@@ -32,6 +36,7 @@ pub struct LogsBlock {
     path: Arc<str>,
     reader: BlockReader,
     indexes: IndexCache,
+    opened: OpenedChunks,
     /// Of blocks of before there is none; of a damaged one what is wrong with it.
     grams: Option<Result<Grams, String>>,
     streams: Vec<StreamKey>,
@@ -48,7 +53,7 @@ struct ChunkEntry {
 }
 
 impl LogsBlock {
-    pub(crate) fn open(blob: Arc<dyn Blob>, indexes: IndexCache) -> Result<Self, StoreError> {
+    pub(crate) fn open(blob: Arc<dyn Blob>, indexes: IndexCache, opened: OpenedChunks) -> Result<Self, StoreError> {
         let reader = BlockReader::open(blob)?;
         let path: Arc<str> = reader.path().into();
         if reader.kind() != Kind::Logs {
@@ -73,7 +78,7 @@ impl LogsBlock {
         let grams = read_grams(&reader)?;
         let metas = || directory.iter().map(|entry| &entry.meta);
         let range = metas().map(|meta| meta.first).min().zip(metas().map(|meta| meta.last).max());
-        Ok(Self { path, reader, indexes, grams, streams, directory, range, chunks })
+        Ok(Self { path, reader, indexes, opened, grams, streams, directory, range, chunks })
     }
 
     /// Number of chunks.
@@ -184,7 +189,7 @@ impl LogsBlock {
         for chunk in 0..self.chunks() {
             let lines = self.lines(chunk)?;
             lines.load()?;
-            count += lines.len() as u64;
+            count += lines.len()? as u64;
             places.push(chunk, lines.place_runs()?.into_iter());
         }
         check_records(&self.path, count, summary)?;
@@ -195,23 +200,66 @@ impl LogsBlock {
         self.index().verify()
     }
 
-    /// Opens a chunk, of which nothing is unpacked yet. Errors with `Corrupt` that names block and chunk.
+    /// Reads and opens a chunk, of which nothing is unpacked yet. Errors with `Corrupt` that names block and chunk.
     pub(crate) fn lines(&self, chunk: u32) -> Result<SourceLines, StoreError> {
-        let entry = &self.directory[chunk as usize];
-        let bytes = self.reader.section_range(self.chunks, entry.bytes.clone())?;
-        let wrong = |detail: String| StoreError::corrupt(&self.path, format!("chunk {chunk}: {detail}"));
-        let lines = match self.chunks {
-            CHUNKS_ONE => SourceLines::decoded(Lines::decode_one(&bytes).map_err(wrong)?),
-            _ => SourceLines::stored(bytes, ChunkName { path: Arc::clone(&self.path), chunk: Some(chunk) })?,
-        };
-        if lines.len() != entry.meta.count as usize {
-            return Err(wrong(format!("{} lines, the directory says {}", lines.len(), entry.meta.count)));
+        match self.chunks {
+            CHUNKS_ONE => {
+                let decoded = Lines::decode_one(&self.bytes_of(chunk)?).map_err(|detail| self.wrong_chunk(chunk, &detail))?;
+                self.check_count(chunk, decoded.len())?;
+                Ok(SourceLines::decoded(decoded))
+            }
+            _ => Ok(SourceLines::stored(self.stored(chunk)?.into(), self.name_of(chunk))),
         }
+    }
+
+    /// The same for a query, which others may soon ask again: of one that was opened lately nothing is read.
+    pub(crate) fn opened(&self, chunk: u32) -> Result<SourceLines, StoreError> {
+        if self.chunks == CHUNKS_ONE {
+            return self.lines(chunk);
+        }
+        let lines = self.opened.get((Arc::clone(&self.path), chunk), || self.stored(chunk))?;
+        Ok(SourceLines::stored(lines, self.name_of(chunk)))
+    }
+
+    fn stored(&self, chunk: u32) -> Result<StoredLines, StoreError> {
+        let lines = StoredLines::open(self.bytes_of(chunk)?).map_err(|detail| self.wrong_chunk(chunk, &detail))?;
+        self.check_count(chunk, lines.len())?;
         Ok(lines)
+    }
+
+    fn bytes_of(&self, chunk: u32) -> Result<Bytes, StoreError> {
+        self.reader.section_range(self.chunks, self.directory[chunk as usize].bytes.clone())
+    }
+
+    fn name_of(&self, chunk: u32) -> ChunkName {
+        ChunkName { path: Arc::clone(&self.path), chunk: Some(chunk) }
+    }
+
+    fn wrong_chunk(&self, chunk: u32, detail: &str) -> StoreError {
+        StoreError::corrupt(&self.path, format!("chunk {chunk}: {detail}"))
+    }
+
+    fn check_count(&self, chunk: u32, lines: usize) -> Result<(), StoreError> {
+        let said = self.meta(chunk).count;
+        let wrong = || self.wrong_chunk(chunk, &format!("{lines} lines, the directory says {said}"));
+        if lines == said as usize { Ok(()) } else { Err(wrong()) }
     }
 }
 
 impl LogsBlock {
+    /// Adds what it takes on disk; nothing is read for that.
+    pub fn add_disk(&self, disk: &mut LogsDisk) {
+        disk.blocks += 1;
+        for chunk in 0..self.chunks() {
+            let StreamKey { tenant, labels } = self.stream(chunk);
+            let own = Amount { records: u64::from(self.meta(chunk).count), bytes: self.chunk_bytes(chunk) as u64 };
+            *disk.streams.entry((Arc::clone(tenant), labels.clone())).or_default() += own;
+        }
+        for name in self.reader.names() {
+            *disk.parts.entry(name.to_owned()).or_default() += self.reader.section_len(name).unwrap_or_default();
+        }
+    }
+
     /// The columns of all chunks by their names, with their bytes before compression and as stored.
     pub fn column_bytes(&self) -> Result<Vec<(&'static str, u64, u64)>, StoreError> {
         let mut sums: Vec<(&'static str, u64, u64)> = Vec::new();
@@ -232,9 +280,7 @@ impl LogsBlock {
             return Ok(None);
         }
         let Some(tokens) = lines.tokens()? else { return Ok(None) };
-        let entry = &self.directory[chunk as usize];
-        let bytes = self.reader.section_range(self.chunks, entry.bytes.clone())?;
-        Ok(Some(EncodedChunk { bytes, meta: entry.meta.clone(), tokens }))
+        Ok(Some(EncodedChunk { bytes: self.bytes_of(chunk)?, meta: self.meta(chunk).clone(), tokens }))
     }
 }
 

@@ -9,6 +9,7 @@ use weir_model::log::LogAttributes;
 use super::clock::ClockFormat;
 use super::encode::{IDS, NUMBERS, SAME, WORDS};
 use super::filter::span;
+use super::fixed::{Fixed, end_of};
 use super::frame::{Column, Frame};
 use super::template::{BODY_BYTES_MAX, Piece, pieces};
 use super::tokens::TokenSet;
@@ -41,15 +42,36 @@ pub(crate) struct Bodies {
 pub(super) struct Template {
     /// Where it is in `texts`.
     text: Range<usize>,
+    refers: Refers,
     pub(super) parts: Vec<Part>,
     /// Which parts are references or times with tokens.
     of_lines: Vec<usize>,
 }
 
-/// A piece of a template with where its values are.
+/// What of a line's context its body refers to, at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Refers {
+    Nothing,
+    /// Whose texts are of one length.
+    Ids,
+    Attributes,
+}
+
+impl Refers {
+    fn of(part: &Part) -> Self {
+        match part {
+            Part::Attribute(_) => Self::Attributes,
+            Part::Trace | Part::Span => Self::Ids,
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// A piece of a template with where its values are. Long lists give a template thousands of them: hence the small numbers, which
+/// columns of less than 4 GiB do with.
 pub(super) enum Part {
     /// In `texts`.
-    Literal(Range<usize>),
+    Literal(Range<u32>),
     Same(u32),
     /// Numbers of words, among `codes`.
     Words(Fixed),
@@ -60,39 +82,6 @@ pub(super) enum Part {
     Span,
     Attribute(u8),
     Clock(ClockFormat, Fixed),
-}
-
-/// Numbers of one width, each to be added to `base`.
-pub(super) struct Fixed {
-    at: usize,
-    width: usize,
-    base: u64,
-}
-
-impl Fixed {
-    /// Of a column from `at` on, which it moves behind them.
-    fn read(reader: &mut Reader<'_>, column: &[u8], at: &mut usize, lines: usize) -> Result<Self, String> {
-        let [width] = reader.array("width")?;
-        if !matches!(width, 0 | 1 | 2 | 4 | 8) {
-            return Err(format!("numbers of {width} bytes"));
-        }
-        let (start, width) = (*at, usize::from(width));
-        *at = end_of(start, width, lines, column)?;
-        Ok(Self { at: start, width, base: 0 })
-    }
-
-    fn get(&self, column: &[u8], nth: usize) -> u64 {
-        let start = self.at + nth * self.width;
-        let mut bytes = [0; 8];
-        bytes[..self.width].copy_from_slice(&column[start..start + self.width]);
-        u64::from_le_bytes(bytes).wrapping_add(self.base)
-    }
-}
-
-/// Where so many things of one width end.
-fn end_of(start: usize, width: usize, lines: usize, column: &[u8]) -> Result<usize, String> {
-    let end = start + width * lines;
-    if end > column.len() { Err(format!("variables up to byte {end} of {}", column.len())) } else { Ok(end) }
 }
 
 impl Bodies {
@@ -148,8 +137,9 @@ impl Bodies {
             let pieces = pieces(&self.texts[text.clone()])?;
             let part = |piece| self.decode_part(piece, (text.start, lines), &mut reader, &mut at);
             let of_lines = (0..pieces.len()).filter(|part| pieces[*part].has_tokens_of_line()).collect();
-            let parts = pieces.into_iter().map(part).collect::<Result<_, String>>()?;
-            Ok(Template { text: text.clone(), parts, of_lines })
+            let parts = pieces.into_iter().map(part).collect::<Result<Vec<_>, String>>()?;
+            let refers = parts.iter().map(Refers::of).max().unwrap_or(Refers::Nothing);
+            Ok(Template { text: text.clone(), refers, parts, of_lines })
         };
         let templates = texts.into_iter().zip(lines).map(read).collect::<Result<Vec<_>, String>>()?;
         reader.finish()?;
@@ -167,7 +157,7 @@ impl Bodies {
         at: &mut Columns,
     ) -> Result<Part, String> {
         Ok(match piece {
-            Piece::Literal(range) => Part::Literal(text + range.start..text + range.end),
+            Piece::Literal(range) => Part::Literal((text + range.start) as u32..(text + range.end) as u32),
             Piece::Trace => Part::Trace,
             Piece::Span => Part::Span,
             Piece::Attribute(place) => Part::Attribute(place),
@@ -210,14 +200,34 @@ impl Bodies {
         (self.lines[i].0 as usize).checked_sub(1)
     }
 
+    /// What line `i`'s body refers to.
+    pub(crate) fn refers(&self, i: usize) -> Refers {
+        self.template(i).map_or(Refers::Nothing, |template| self.templates[template].refers)
+    }
+
+    /// Bytes held.
+    pub(crate) fn memory(&self) -> usize {
+        let template = |template: &Template| {
+            size_of::<Template>()
+                + template.parts.capacity() * size_of::<Part>()
+                + template.of_lines.capacity() * size_of::<usize>()
+        };
+        let bytes = [&self.texts, &self.codes, &self.numbers, &self.ids, &self.raw].map(Vec::capacity);
+        bytes.iter().sum::<usize>()
+            + self.words.memory()
+            + self.lines.capacity() * size_of::<(u32, u32)>()
+            + self.raw_ends.capacity() * size_of::<u32>()
+            + self.templates.iter().map(template).sum::<usize>()
+    }
+
     /// A template's bytes.
     pub(crate) fn template_text(&self, template: usize) -> &[u8] {
         &self.texts[self.templates[template].text.clone()]
     }
 
     /// The bytes of a literal.
-    pub(super) fn literal(&self, range: &Range<usize>) -> &[u8] {
-        &self.texts[range.clone()]
+    pub(super) fn literal(&self, range: &Range<u32>) -> &[u8] {
+        &self.texts[range.start as usize..range.end as usize]
     }
 
     /// Bytes of line `i`'s body. Errors with a sentence when it has none that may be.

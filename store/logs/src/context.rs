@@ -206,8 +206,8 @@ fn put_values<'a>(out: &mut Vec<u8>, ids: &mut Vec<u8>, values: impl Iterator<It
 
 /// The rows of a chunk, decoded.
 pub(crate) struct Contexts {
-    rows: Vec<Row>,
-    sets: AttributeSets,
+    pub(super) rows: Vec<Row>,
+    pub(super) sets: AttributeSets,
     of_line: Vec<u32>,
 }
 
@@ -253,6 +253,12 @@ impl Contexts {
         Ok(Self { rows, sets, of_line })
     }
 
+    /// Whether no line has an id or an attribute.
+    pub(crate) fn is_plain(&self) -> bool {
+        let is_none = |(trace_id, span_id, set): &Row| trace_id.is_none() && span_id.is_none() && self.sets.get(*set).is_empty();
+        self.rows.iter().all(is_none)
+    }
+
     /// Of line `i`.
     pub(crate) fn get(&self, i: usize) -> (TraceId, SpanId, LogAttributes<'_>) {
         let (trace_id, span_id, set) = self.rows[self.of_line[i] as usize];
@@ -262,6 +268,11 @@ impl Contexts {
     /// Adds the tokens of all.
     pub(crate) fn add_tokens(&self, tokens: &mut TokenSet) {
         add_tokens(self.iter(), tokens);
+    }
+
+    /// Bytes held.
+    pub(crate) fn memory(&self) -> usize {
+        self.rows.capacity() * size_of::<Row>() + self.sets.memory() + self.of_line.capacity() * size_of::<u32>()
     }
 
     /// The number of line `i`'s row.

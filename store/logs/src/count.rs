@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
+use weir_model::id::{SpanId, TraceId};
 use weir_model::label::Labels;
-use weir_model::log::{LogAttributes, LogRecord};
-use weir_model::select::{Budget, CountBy, Coverage, LineCount, ReadError, TakeCount};
+use weir_model::log::LogRecord;
+use weir_model::select::{Budget, CountBy, Coverage, LineCount, Mention, ReadError, TakeCount};
 use weir_model::time::{TimeRange, UnixNanos};
 
 use super::part::Part;
@@ -48,13 +49,25 @@ impl<'a> Counter<'a> {
             for part in parts.iter() {
                 self.add_part(stream, part, plan)?;
             }
-        } else if !(chunk.source.has_rollups() && self.add_rollups(stream, (meta, &meta.rollups, meta.details.as_ref()), plan)?)
-            && chunk.may_match(plan)
-            && let Some(lines) = chunk.source.open(self.budget, coverage)?
-        {
-            let metadata = self.told_apart(stream, meta.details.as_ref());
-            if let Err(error) = self.add_lines(stream, &lines, plan, metadata) {
-                coverage.miss(error.to_string());
+        } else {
+            let known = chunk.source.has_rollups().then_some((meta, &meta.rollups[..], meta.details.as_ref()));
+            let told_apart = self.told_apart(stream, meta.details.as_ref());
+            let mut left = known.filter(|_| !told_apart).map_or(Ok(Left::All), |known| self.add_rollups(known, plan))?;
+            if left != Left::Nothing
+                && chunk.may_match(plan)
+                && let Some(lines) = chunk.source.open(self.budget, coverage)?
+            {
+                // Of ids it is known only now whether there are any.
+                let is_plain = self.by.all && lines.are_plain();
+                if let Some(known) = known.filter(|_| is_plain) {
+                    left = self.add_rollups(known, plan)?;
+                }
+                let metadata = (told_apart && !is_plain).then(|| chunk.mention(plan));
+                if left != Left::Nothing
+                    && let Err(error) = self.add_lines(stream, (&lines, &left), plan, metadata)
+                {
+                    coverage.miss(error.to_string());
+                }
             }
         }
         Ok(self.sums.give(stream, &mut self.take))
@@ -63,30 +76,28 @@ impl<'a> Counter<'a> {
     /// Whether lines of one stream and level may be told apart by their metadata.
     fn told_apart(&self, stream: &Labels, details: Option<&ChunkDetails>) -> bool {
         let may_have = |name: &str| details.is_none_or(|details| details.may_have(name));
-        self.by.metadata.iter().any(|name| stream.get(name).is_empty() && may_have(name))
+        self.by.all || self.by.metadata.iter().any(|name| stream.get(name).is_empty() && may_have(name))
     }
 
-    /// Counts by roll-ups. False when they do not say it exactly; then nothing was counted.
+    /// Counts by roll-ups lines that nothing but their level tells apart, as far as they say it exactly.
     fn add_rollups(
         &mut self,
-        stream: &Labels,
         (meta, rollups, details): (&ChunkMeta, &[Rollup], Option<&ChunkDetails>),
         plan: &LogsPlan,
-    ) -> Result<bool, ReadError> {
+    ) -> Result<Left, ReadError> {
         // Blocks of earlier builds count critical lines among the fatal ones.
         let is_mixed = details.is_none() && rollups.iter().any(|rollup| rollup.level == LEVEL_FATAL);
-        if is_mixed || !plan.filters.is_empty() || self.told_apart(stream, details) {
-            return Ok(false);
+        if is_mixed || !plan.filters.is_empty() {
+            return Ok(Left::All);
         }
-        let before = self.sums.mark();
-        let mut edges = Edges { by: self.by, range: plan.range, lines: (meta.first, meta.last), within: (1, 0), bucket: 0 };
-        let exact = edges.add(rollups, details, &mut self.sums);
-        if exact {
+        let lines = (meta.first, meta.last);
+        let mut edges = Edges { by: self.by, range: plan.range, lines, within: (1, 0), bucket: 0, apart: Vec::new() };
+        edges.add(rollups, details, &mut self.sums);
+        if edges.apart.is_empty() {
             self.budget.spend(rollups.len() as u64)?;
-        } else {
-            self.sums.back_to(before);
+            return Ok(Left::Nothing);
         }
-        Ok(exact)
+        Ok(Left::Of(edges.apart))
     }
 
     /// Lines of an open chunk of a head.
@@ -95,39 +106,73 @@ impl<'a> Counter<'a> {
             return Ok(());
         }
         let known = (plan.filters.is_empty() || !self.by.metadata.is_empty()).then(|| part.rollups());
-        if let Some((rollups, details)) = known
-            && self.add_rollups(stream, (&part.meta, rollups, Some(details)), plan)?
-        {
+        let left = match known {
+            Some((rollups, details)) if !self.told_apart(stream, Some(details)) => {
+                self.add_rollups((&part.meta, rollups, Some(details)), plan)?
+            }
+            _ => Left::All,
+        };
+        if left == Left::Nothing {
             return Ok(());
         }
         self.budget.spend(part.batch.len() as u64)?;
-        let metadata = known.is_some_and(|(_, details)| self.told_apart(stream, Some(details)));
+        let metadata = self.by.all || known.is_some_and(|(_, details)| self.told_apart(stream, Some(details)));
         for record in part.batch.iter() {
-            if plan.range.contains(record.timestamp) && plan.filters.passes(record.body) {
+            if plan.range.contains(record.timestamp)
+                && left.has(record.timestamp, record.severity)
+                && plan.filters.passes(record.body)
+            {
                 self.add_line(stream, &record, metadata);
             }
         }
         Ok(())
     }
 
-    fn add_lines(&mut self, stream: &Labels, lines: &SourceLines, plan: &LogsPlan, metadata: bool) -> Result<(), StoreError> {
-        if plan.filters.is_empty() && !metadata {
+    /// Counts the lines that are left. `metadata` are told apart, of lines that say this.
+    fn add_lines(
+        &mut self,
+        stream: &Labels,
+        (lines, left): (&SourceLines, &Left),
+        plan: &LogsPlan,
+        metadata: Option<Option<&Mention>>,
+    ) -> Result<(), StoreError> {
+        let Some(mention) = metadata else {
             let (buckets, sums) = (self.by.buckets, &mut self.sums);
-            return lines.measure(plan.range, &mut |time, level, bytes| {
-                sums.add(buckets.start_of(time), 0, level, (1, bytes as u64));
+            let wants = |time, severity| left.has(time, severity);
+            return lines.measure(plan.range, &plan.filters, &wants, &mut |time, severity, bytes| {
+                sums.add(buckets.start_of(time), 0, level_of(severity), (1, bytes as u64));
             });
-        }
-        let all = lines.visit(plan.range, &plan.filters, &mut |_, record| {
-            self.add_line(stream, &record, metadata);
+        };
+        let all = lines.visit(plan.range, &plan.filters, mention, &mut |_, record| {
+            self.add_line(stream, &record, true);
             ControlFlow::Continue(())
         });
         all.map(drop)
     }
 
     fn add_line(&mut self, stream: &Labels, record: &LogRecord<'_>, metadata: bool) {
-        let group = if metadata { self.sums.group(self.by, stream, record.attributes) } else { 0 };
+        let group = if metadata { self.sums.group(self.by, stream, record) } else { 0 };
         let bucket = self.by.buckets.start_of(record.timestamp);
         self.sums.add(bucket, group, level_of(record.severity), (1, record.body.len() as u64));
+    }
+}
+
+/// What roll-ups leave to be counted line by line.
+#[derive(Debug, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    /// Lines of these roll-ups, by bucket and level, ascending.
+    Of(Vec<(i64, u8)>),
+    All,
+}
+
+impl Left {
+    fn has(&self, time: UnixNanos, severity: u8) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Of(apart) => apart.binary_search(&(time.div_euclid(ROLLUP_NANOS), level_of(severity))).is_ok(),
+            Self::All => true,
+        }
     }
 }
 
@@ -140,6 +185,8 @@ struct Edges<'a> {
     /// Times, both inclusive, that lie in the range and in the bucket at hand.
     within: (UnixNanos, UnixNanos),
     bucket: UnixNanos,
+    /// Bucket and level of roll-ups with lines on both sides of an edge, of which nothing is counted.
+    apart: Vec<(i64, u8)>,
 }
 
 /// Where the lines of a span of time belong.
@@ -151,8 +198,8 @@ enum Belongs {
 }
 
 impl Edges<'_> {
-    /// False when some roll-up has lines on both sides of an edge.
-    fn add(&mut self, rollups: &[Rollup], details: Option<&ChunkDetails>, sums: &mut Sums) -> bool {
+    /// Counts all but [`Self::apart`].
+    fn add(&mut self, rollups: &[Rollup], details: Option<&ChunkDetails>, sums: &mut Sums) {
         let mut at_start = details.map_or(&[][..], |details| &details.at_start).iter().peekable();
         for rollup in rollups {
             let first = rollup.bucket.saturating_mul(ROLLUP_NANOS);
@@ -171,23 +218,31 @@ impl Edges<'_> {
                     sums.add(bucket, 0, rollup.level, all);
                     continue;
                 }
-                Belongs::Apart if details.is_none() => return false,
                 Belongs::Apart => {}
             }
             let key = (rollup.bucket, rollup.level);
+            if details.is_none() {
+                self.apart.push(key);
+                continue;
+            }
             while at_start.next_if(|own| (own.bucket, own.level) < key).is_some() {}
             let start = at_start.next_if(|own| (own.bucket, own.level) == key).map_or((0, 0), |own| (own.lines, own.bytes));
-            let Some(rest) = all.0.checked_sub(start.0).zip(all.1.checked_sub(start.1)) else { return false };
-            for ((first, last), some) in [((first, first), start), ((first + 1, last), rest)] {
-                match self.belongs(first, last) {
-                    _ if some.0 == 0 => {}
-                    Belongs::ToBucket(bucket) => sums.add(bucket, 0, rollup.level, some),
-                    Belongs::Nowhere => {}
-                    Belongs::Apart => return false,
+            let rest = all.0.checked_sub(start.0).zip(all.1.checked_sub(start.1));
+            let ends = [((first, first), Some(start)), ((first + 1, last), rest)].map(|((first, last), some)| match some {
+                Some((0, _)) => (Belongs::Nowhere, (0, 0)),
+                Some(some) => (self.belongs(first, last), some),
+                None => (Belongs::Apart, (0, 0)),
+            });
+            if ends.iter().any(|(belongs, _)| matches!(belongs, Belongs::Apart)) {
+                self.apart.push(key);
+                continue;
+            }
+            for (belongs, some) in ends {
+                if let Belongs::ToBucket(bucket) = belongs {
+                    sums.add(bucket, 0, rollup.level, some);
                 }
             }
         }
-        true
     }
 
     /// Of a closed span.
@@ -202,15 +257,18 @@ impl Edges<'_> {
     }
 }
 
+/// What tells lines of one stream and level apart.
+type Group = (TraceId, SpanId, Labels);
+
 /// Levels of a group in [`Sums::open`].
 const LEVELS: usize = 8;
 
 /// Counts of one chunk.
 #[derive(Default)]
 struct Sums {
-    /// Metadata that lines are told apart by. The first is none.
-    groups: Vec<Labels>,
-    numbers: HashMap<Labels, u32>,
+    /// Metadata and ids that lines are told apart by. The first is none.
+    groups: Vec<Group>,
+    numbers: HashMap<Group, u32>,
     /// Bucket of the open counts: lines mostly ascend by time.
     bucket: UnixNanos,
     /// Lines and bytes of the open bucket by group and level, and which of them are not 0.
@@ -230,22 +288,23 @@ impl Sums {
     fn begin(&mut self) {
         self.groups.clear();
         self.numbers.clear();
-        self.groups.push(Labels::EMPTY);
+        self.groups.push(Group::default());
     }
 
-    /// The number of a line's metadata.
-    fn group(&mut self, by: &CountBy, stream: &Labels, attributes: LogAttributes<'_>) -> u32 {
-        let pairs = by.pairs(stream, attributes);
-        if pairs.clone().next().is_none() {
+    /// The number of a line's metadata and ids.
+    fn group(&mut self, by: &CountBy, stream: &Labels, record: &LogRecord<'_>) -> u32 {
+        let pairs = by.pairs(stream, record.attributes);
+        let (trace_id, span_id) = if by.all { (record.trace_id, record.span_id) } else { Default::default() };
+        if pairs.clone().next().is_none() && trace_id.is_none() && span_id.is_none() {
             return 0;
         }
-        let labels = Labels::from_pairs(pairs);
-        if let Some(number) = self.numbers.get(&labels) {
+        let group = (trace_id, span_id, Labels::from_pairs(pairs));
+        if let Some(number) = self.numbers.get(&group) {
             return *number;
         }
         let number = self.groups.len() as u32;
-        self.groups.push(labels.clone());
-        self.numbers.insert(labels, number);
+        self.groups.push(group.clone());
+        self.numbers.insert(group, number);
         number
     }
 
@@ -272,24 +331,13 @@ impl Sums {
         }
     }
 
-    /// What has been counted so far.
-    fn mark(&mut self) -> usize {
-        self.close();
-        self.closed.len()
-    }
-
-    /// Forgets what was counted since.
-    fn back_to(&mut self, mark: usize) {
-        self.close();
-        self.closed.truncate(mark);
-    }
-
     fn give(&mut self, stream: &Labels, take: &mut TakeCount<'_>) -> ControlFlow<()> {
         self.close();
         for cell in self.closed.drain(..).filter(|cell| cell.lines > 0) {
             let Cell { bucket, at, lines, bytes } = cell;
-            let (metadata, severity) = (&self.groups[at / LEVELS], severity_of((at % LEVELS) as u8));
-            take(&LineCount { stream, bucket, severity, metadata, lines, bytes })?;
+            let ((trace_id, span_id, metadata), severity) = (&self.groups[at / LEVELS], severity_of((at % LEVELS) as u8));
+            let (trace_id, span_id) = (*trace_id, *span_id);
+            take(&LineCount { stream, bucket, severity, metadata, trace_id, span_id, lines, bytes })?;
         }
         ControlFlow::Continue(())
     }

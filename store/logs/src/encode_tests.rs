@@ -8,7 +8,7 @@ use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, p
 use weir_model::id::{SpanId, TraceId};
 use weir_model::label::Labels;
 use weir_model::log::LogRecord;
-use weir_model::select::LineFilter;
+use weir_model::select::{Buckets, LineFilter, TemplateText};
 use weir_model::time::{SECOND, TimeRange};
 
 use super::builder::ChunkBuilder;
@@ -208,15 +208,25 @@ proptest! {
         let filters = Filters::new(&filter);
         let stored = StoredLines::open(encode(&shapes, &lines).bytes).unwrap();
         let mut found = Vec::new();
-        let flow = stored.visit(TimeRange::ALL, &filters, &mut |id, _| {
+        let flow = stored.visit(TimeRange::ALL, &filters, None, &mut |id, _| {
             found.push(id.offset as usize * 3 + id.ordinal as usize);
             ControlFlow::Continue(())
         });
         assert_eq!(flow, Ok(ControlFlow::Continue(())));
         assert_eq!(found, (0..bodies.len()).filter(|i| filters.passes(&bodies[*i])).collect::<Vec<_>>());
         let (mut patterns, mut expected) = (BTreeMap::new(), BTreeMap::new());
-        stored.patterns(TimeRange::ALL, &filters, &mut |time, text| *patterns.entry((time, text.to_owned())).or_insert(0) += 1).unwrap();
-        found.iter().for_each(|i| *expected.entry((lines[*i].timestamp, pattern_of(&bodies[*i]))).or_insert(0) += 1);
+        // A bucket for each nanosecond.
+        let range = (TimeRange::ALL, Buckets::new(1, 0).unwrap());
+        let flow = stored.count_templates(range, &filters, &mut |one| {
+            *patterns.entry((one.bucket, format!("{:?}", one.text))).or_insert(0) += one.lines;
+            ControlFlow::Continue(())
+        });
+        assert_eq!(flow, Ok(ControlFlow::Continue(())));
+        for i in &found {
+            let text = pattern_of(&bodies[*i]);
+            let text = text.as_deref().map_or(TemplateText::Line(&bodies[*i]), TemplateText::Constant);
+            *expected.entry((lines[*i].timestamp, format!("{text:?}"))).or_insert(0) += 1;
+        }
         assert_eq!(patterns, expected);
     }
 }

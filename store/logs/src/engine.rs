@@ -9,6 +9,7 @@ use super::block::LogsBlock;
 use super::head::LogsHead;
 use super::index::IndexCache;
 use super::merge;
+use super::opened::OpenedChunks;
 use super::writer::BlockWriter;
 use weir_blocks::StoreError;
 use weir_blocks::block::Blob;
@@ -23,26 +24,30 @@ pub struct LogsOptions {
     pub chunk_bytes: usize,
     /// Bytes of opened indexes kept over all blocks.
     pub index_cache_bytes: u64,
+    /// Bytes of chunks of blocks that were opened lately, with what of them is unpacked. Real lines with ids take a fifth of their bytes.
+    pub chunk_cache_bytes: u64,
 }
 
 impl Default for LogsOptions {
     fn default() -> Self {
-        Self { chunk_bytes: 512 << 10, index_cache_bytes: 256 << 20 }
+        Self { chunk_bytes: 512 << 10, index_cache_bytes: 160 << 20, chunk_cache_bytes: 96 << 20 }
     }
 }
 
-/// The engine of [`Kind::Logs`]. Clones share the cache of opened indexes.
+/// The engine of [`Kind::Logs`]. Clones share the caches of opened indexes and chunks.
 #[derive(Clone)]
 pub struct LogsEngine {
     options: LogsOptions,
     indexes: IndexCache,
+    opened: OpenedChunks,
 }
 
 impl LogsEngine {
     /// With options that came from the configuration.
     pub fn new(options: LogsOptions) -> Self {
         let indexes = IndexCache::new(options.index_cache_bytes);
-        Self { options, indexes }
+        let opened = OpenedChunks::new(options.chunk_cache_bytes);
+        Self { options, indexes, opened }
     }
 }
 
@@ -65,7 +70,7 @@ impl Engine for LogsEngine {
     }
 
     fn open(&self, blob: Arc<dyn Blob>) -> Result<LogsBlock, StoreError> {
-        LogsBlock::open(blob, self.indexes.clone())
+        LogsBlock::open(blob, self.indexes.clone(), self.opened.clone())
     }
 
     fn verify(&self, block: &LogsBlock, summary: &BlockSummary) -> Result<(), StoreError> {

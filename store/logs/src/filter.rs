@@ -7,13 +7,16 @@ use memchr::memmem::Finder;
 use regex::bytes::Regex;
 use weir_model::select::LineFilter;
 
+use super::required::required_texts;
+
 /// All must pass.
 pub struct Filters(Vec<Filter>);
 
 enum Filter {
     Contains(Vec<Finder<'static>>),
     NotContains(Vec<Finder<'static>>),
-    Matches(Regex),
+    /// With texts that each match has.
+    Matches(Regex, Vec<Finder<'static>>),
     NotMatches(Regex),
 }
 
@@ -25,7 +28,10 @@ impl Filters {
         let ready = filters.iter().map(|filter| match filter {
             LineFilter::Contains(needles) => Filter::Contains(finders(needles)),
             LineFilter::NotContains(needles) => Filter::NotContains(finders(needles)),
-            LineFilter::Matches(regex) => Filter::Matches(regex.clone()),
+            LineFilter::Matches(regex) => {
+                let texts = required_texts(regex.as_str());
+                Filter::Matches(regex.clone(), texts.into_iter().map(|text| Finder::new(&text).into_owned()).collect())
+            }
             LineFilter::NotMatches(regex) => Filter::NotMatches(regex.clone()),
         });
         Self(ready.collect())
@@ -38,10 +44,16 @@ impl Filters {
 
     /// What lines have to have: of each filter one of several.
     pub(crate) fn needles(&self) -> impl Iterator<Item = &[Finder<'static>]> {
-        self.0.iter().filter_map(|filter| match filter {
-            Filter::Contains(any) => Some(&any[..]),
-            _ => None,
+        self.0.iter().flat_map(|filter| match filter {
+            Filter::Contains(any) => any.chunks(any.len().max(1)),
+            Filter::Matches(_, texts) => texts.chunks(1),
+            Filter::NotContains(_) | Filter::NotMatches(_) => <&[Finder<'static>]>::default().chunks(1),
         })
+    }
+
+    /// Whether a line passes that has the [`Self::needles`].
+    pub(crate) fn are_needles(&self) -> bool {
+        self.0.iter().all(|filter| matches!(filter, Filter::Contains(any) if !any.is_empty()))
     }
 
     /// Whether a line passes.
@@ -49,7 +61,7 @@ impl Filters {
         self.0.iter().all(|filter| match filter {
             Filter::Contains(any) => any.iter().any(|finder| finder.find(line).is_some()),
             Filter::NotContains(none) => !none.iter().any(|finder| finder.find(line).is_some()),
-            Filter::Matches(regex) => regex.is_match(line),
+            Filter::Matches(regex, _) => regex.is_match(line),
             Filter::NotMatches(regex) => !regex.is_match(line),
         })
     }
@@ -105,7 +117,7 @@ mod tests {
             .iter()
             .map(|filter| match filter {
                 Filter::Contains(finders) | Filter::NotContains(finders) => finders.len(),
-                Filter::Matches(_) | Filter::NotMatches(_) => 0,
+                Filter::Matches(..) | Filter::NotMatches(_) => 0,
             })
             .collect();
         assert_eq!(counts, [2, 2]);

@@ -138,6 +138,11 @@ impl Frame {
         if stored.len() == *length { Ok(stored.to_vec()) } else { unpack(stored, *length, COLUMNS[column as usize].1) }
     }
 
+    /// Bytes of the chunk as it is stored.
+    pub(crate) fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Its length, and as stored.
     pub(crate) fn column_bytes(&self, column: Column) -> (usize, usize) {
         let (length, stored) = &self.columns[column as usize];

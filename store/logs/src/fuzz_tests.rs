@@ -114,7 +114,7 @@ fn chunks() {
     let filters = Filters::new(&[LineFilter::Contains(vec![b"ine 1".to_vec()])]);
     target.run(move |input| {
         let Some(Ok(lines)) = chunk(input).map(|chunk| StoredLines::open(chunk.into())) else { return };
-        let _unreadable = lines.visit(TimeRange::ALL, &filters, &mut |_, _| ControlFlow::Continue(()));
+        let _unreadable = lines.visit(TimeRange::ALL, &filters, None, &mut |_, _| ControlFlow::Continue(()));
         let _unreadable = lines.tokens();
         if lines.load().is_err() {
             return;
@@ -158,7 +158,7 @@ fn streams_and_directories() {
         let mut data = built.data.clone();
         let packed = [&(raw.len() as u32).to_le_bytes()[..], &zstd::bulk::compress(raw, 1).unwrap()].concat();
         data.sections.iter_mut().filter(|(own, _)| *own == name).for_each(|(_, bytes)| bytes.clone_from(&packed));
-        let engine = LogsEngine::new(LogsOptions { index_cache_bytes: 0, ..LogsOptions::default() });
+        let engine = LogsEngine::new(LogsOptions { index_cache_bytes: 0, chunk_cache_bytes: 0, ..LogsOptions::default() });
         let Ok(block) = engine.open(Arc::new(MemoryBlob::new("fuzz", data.encode(Kind::Logs)))) else { return };
         let _refused = engine.verify(&block, &built.summary);
         for chunk in 0..block.chunks() {
@@ -202,7 +202,7 @@ fn ids_and_pairs() {
         let name = ["ids.1", "pairs.1"][usize::from(which & 1)];
         let mut data = built.data.clone();
         data.sections.iter_mut().filter(|(own, _)| *own == name).for_each(|(_, bytes)| *bytes = raw.to_vec());
-        let engine = LogsEngine::new(LogsOptions { index_cache_bytes: 0, ..LogsOptions::default() });
+        let engine = LogsEngine::new(LogsOptions { index_cache_bytes: 0, chunk_cache_bytes: 0, ..LogsOptions::default() });
         let Ok(block) = engine.open(Arc::new(MemoryBlob::new("fuzz", data.encode(Kind::Logs)))) else { return };
         for predicate in &predicates {
             let chunks = block.candidates(predicate);

@@ -6,14 +6,15 @@
 //! - `builder`: lines on their way into chunks; `chunk`: ~512 KiB of lines of one stream; `schema` says what is known of it from
 //!   outside, `rollup` counts its lines by time and level;
 //! - `encode`: a chunk as columns, `stored`: these read, as far as asked, `frame`: what is around them; `template`: bodies as constant
-//!   text and variables, `words` and `clock`: what variables are; `context`: ids and attributes; `bodies`: bodies rendered, `needle`:
-//!   which need not be; `patterns` counts templates;
+//!   text and variables, `words`, `clock` and `fixed`: what variables are; `context`: ids and attributes, `context_filter`: which of
+//!   them have what is looked for; `bodies`: bodies rendered, `needle`: which need not be; `patterns` counts templates; `opened` keeps
+//!   what was unpacked lately;
 //! - `tokens`: which words a chunk holds; `index` (the only place that knows tantivy) turns them round: which chunks hold
 //!   a word;
 //! - `writer`: chunks and index as a block, `details` what a block says of each chunk besides; `merge`: several blocks as one;
 //! - `places`: where lines lie, so that one line's chunk is known; `block`: an opened block; `source`: one chunk wherever it lies;
-//! - `plan`: a compiled select; `filter`: its line filters; `predicate`: what they need of a chunk's words, so that most chunks
-//!   stay closed;
+//! - `plan`: a compiled select; `filter`: its line filters, `required`: texts that their expressions ask for; `predicate`: what
+//!   they need of a chunk's words, so that most chunks stay closed;
 //! - `segment`: blocks and heads give their chunks by time; [`reader`] merges and opens them, `count` counts, `line` finds one
 //!   line; `tail` follows the head.
 //!
@@ -28,6 +29,7 @@ mod builder;
 mod chunk;
 mod clock;
 mod context;
+mod context_filter;
 mod count;
 mod details;
 mod encode;
@@ -35,6 +37,7 @@ mod encode;
 mod encode_tests;
 mod engine;
 mod filter;
+mod fixed;
 mod frame;
 #[cfg(test)]
 mod fuzz_tests;
@@ -47,12 +50,14 @@ mod line;
 mod memory_tests;
 mod merge;
 mod needle;
+mod opened;
 mod part;
 mod patterns;
 mod places;
 mod plan;
 mod predicate;
 mod reader;
+mod required;
 mod rollup;
 mod schema;
 mod segment;
@@ -70,7 +75,6 @@ mod writer;
 pub use block::LogsBlock;
 pub use engine::{LogsEngine, LogsOptions};
 pub use head::LogsHead;
-pub use patterns::{Pattern, Patterns};
 pub use plan::{ChunkOrder, LogsPlan};
 pub use reader::LogsReader;
 pub use schema::Place;

@@ -201,7 +201,8 @@ fn lines_of_nothing_but_metadata_fill_chunks() {
         assert!(block.chunks() > 100, "{} chunks", block.chunks());
         for chunk in 0..block.chunks() {
             let lines = block.lines(chunk).unwrap();
-            assert!(lines.len() <= 24, "{} lines of 1.5 KiB in a chunk of 16 KiB", lines.len());
+            let count = lines.len().unwrap();
+            assert!(count <= 24, "{count} lines of 1.5 KiB in a chunk of 16 KiB");
         }
     });
     // And what compaction makes of them.
@@ -209,7 +210,7 @@ fn lines_of_nothing_but_metadata_fill_chunks() {
     for built in &merged {
         let (block, summary) = open(&engine, "merged", built);
         engine.verify(&block, &summary).unwrap();
-        assert!((0..block.chunks()).all(|chunk| block.lines(chunk).unwrap().len() <= 24));
+        assert!((0..block.chunks()).all(|chunk| block.lines(chunk).unwrap().len().unwrap() <= 24));
     }
     assert_eq!(merged.iter().map(|built| built.summary.records).sum::<u64>(), LINES);
 }
@@ -243,7 +244,7 @@ fn a_merge_of_more_places_than_a_block_may_have_goes_on_in_a_next_block() {
         assert!(summary.records <= 120, "{} runs of places", summary.records);
         for chunk in 0..block.chunks() {
             let lines = block.lines(chunk).unwrap();
-            found.extend((0..lines.len()).map(|i| lines.with(i, |id, line| (id.offset, line.body.to_vec())).unwrap()));
+            found.extend((0..lines.len().unwrap()).map(|i| lines.with(i, |id, line| (id.offset, line.body.to_vec())).unwrap()));
         }
     }
     assert_eq!(merged.len(), 2);

@@ -90,7 +90,7 @@ fn find_in(
     let own = |lines: &SourceLines, i: usize| with(lines, i, |id, record| OwnedLine::new(id, &key.labels, record));
     let context = select.context.min(CONTEXT_MAX);
     let mut found: Vec<OwnedLine> = (0..line).rev().take(context).map(|i| own(&lines, i)).collect();
-    let (first, last) = (found.len() < context, lines.len() - line <= context);
+    let (first, last) = (found.len() < context, count(&lines) - line <= context);
     let others = if first || last { stream_sources(view, key, select) } else { Vec::new() };
     // A head may have closed or parted the chunk since: of the others only lines beyond this one's count.
     let (from, to) = (source.meta().first_place, source.meta().last_place);
@@ -101,20 +101,20 @@ fn find_in(
         }
         if let Some(lines) = open(earlier, budget, coverage)? {
             let missing = context - found.len();
-            let before = (0..lines.len()).rev().filter(|i| place(&lines, *i) < from);
+            let before = (0..count(&lines)).rev().filter(|i| place(&lines, *i) < from);
             found.extend(before.take(missing).map(|i| own(&lines, i)));
         }
     }
     found.reverse();
     let end = found.len() + 1 + context;
-    found.extend((line..lines.len()).take(context + 1).map(|i| own(&lines, i)));
+    found.extend((line..count(&lines)).take(context + 1).map(|i| own(&lines, i)));
     for later in others.iter().filter(|other| other.meta().last_place > to) {
         if found.len() >= end {
             break;
         }
         if let Some(lines) = open(later, budget, coverage)? {
             let missing = end - found.len();
-            let after = (0..lines.len()).filter(|i| place(&lines, *i) > to);
+            let after = (0..count(&lines)).filter(|i| place(&lines, *i) > to);
             found.extend(after.take(missing).map(|i| own(&lines, i)));
         }
     }
@@ -135,6 +135,10 @@ fn open(source: &Source, budget: &dyn Budget, coverage: &mut Coverage) -> Result
 
 fn with<T>(lines: &SourceLines, i: usize, take: impl FnOnce(LineId, LogRecord<'_>) -> T) -> T {
     lines.with(i, take).expect("invariant: loaded")
+}
+
+fn count(lines: &SourceLines) -> usize {
+    lines.len().expect("invariant: loaded")
 }
 
 /// A stream's chunks in source order.

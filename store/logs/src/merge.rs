@@ -72,7 +72,7 @@ fn merge_without(
                 writer.push(stream, &copy)?;
                 continue;
             }
-            for i in 0..lines.len() {
+            for i in 0..lines.len()? {
                 let ends = |(own, of, builder): &mut (&StreamKey, u32, ChunkBuilder)| {
                     (*own, *of) != (stream, partition) || builder.bytes() >= chunk_bytes
                 };

@@ -2,18 +2,22 @@
 //!
 //! A false "may" costs a rendered line; a false "may not" would lose one. Where this is not sure, it says "may".
 
+use std::cell::OnceCell;
+
 use memchr::memmem::Finder;
-use weir_model::id::{SpanId, TraceId};
-use weir_model::log::LogAttributes;
 
 use super::bodies::{Bodies, Part};
 use super::context::Contexts;
 use super::filter::Filters;
 use super::tokens::is_token_byte;
-use super::words::{Class, put_id_text};
+use super::words::is_hex_digit as is_hex;
 
 /// What filters leave of a chunk.
-pub(crate) struct Candidates(Vec<OfFilter>);
+pub(crate) struct Candidates {
+    needles: Vec<OfFilter>,
+    /// Whether filters ask for nothing but their needles.
+    is_all: bool,
+}
 
 /// What one filter leaves: of each template, and where these do not tell, of each context.
 struct OfFilter {
@@ -23,11 +27,13 @@ struct OfFilter {
 
 /// Whether lines of a template may have a needle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum May {
+pub(crate) enum May {
     Not,
     /// When their ids or attributes have it.
     ByContext,
     Be,
+    /// It is in the template's text.
+    Surely,
 }
 
 impl Candidates {
@@ -37,16 +43,27 @@ impl Candidates {
         bodies: &Bodies,
         contexts: impl Fn() -> Result<&'a Contexts, String>,
     ) -> Result<Self, String> {
-        filters.needles().map(|any| OfFilter::new(any, bodies, &contexts)).collect::<Result<_, _>>().map(Self)
+        let mut needles: Vec<OfFilter> = Vec::new();
+        for any in filters.needles() {
+            let is_left = |template: usize| needles.iter().all(|before| before.templates[template] != May::Not);
+            let filter = OfFilter::new(any, bodies, is_left, &contexts)?;
+            needles.push(filter);
+        }
+        Ok(Self { needles, is_all: filters.are_needles() })
     }
 
-    /// Whether a line of a template (`None`: stored as it is) and a context may pass.
-    pub(crate) fn has(&self, template: Option<usize>, context: impl Fn() -> usize) -> bool {
-        self.0.iter().all(|filter| match template.map_or(May::Be, |template| filter.templates[template]) {
-            May::Not => false,
-            May::ByContext => filter.contexts[context()],
-            May::Be => true,
-        })
+    /// Whether a line of a template (`None`: stored as it is) and a context may pass: not [`May::ByContext`].
+    pub(crate) fn may(&self, template: Option<usize>, context: impl Fn() -> usize) -> May {
+        let mut least = if self.is_all { May::Surely } else { May::Be };
+        for filter in &self.needles {
+            least = least.min(match template.map_or(May::Be, |template| filter.templates[template]) {
+                May::Not => return May::Not,
+                May::ByContext if !filter.contexts[context()] => return May::Not,
+                May::ByContext => May::Be,
+                may => may,
+            });
+        }
+        least
     }
 }
 
@@ -54,28 +71,16 @@ impl OfFilter {
     fn new<'a>(
         any: &[Finder<'_>],
         bodies: &Bodies,
+        is_left: impl Fn(usize) -> bool,
         contexts: &impl Fn() -> Result<&'a Contexts, String>,
     ) -> Result<Self, String> {
-        let needles: Vec<Needle<'_>> = any.iter().map(|finder| Needle::new(finder, bodies)).collect();
+        let needles: Vec<Needle<'_>> = any.iter().map(Needle::new).collect();
         let may = |template| needles.iter().map(|needle| needle.may(bodies, template)).max().unwrap_or(May::Not);
-        let templates: Vec<May> = (0..bodies.templates.len()).map(may).collect();
+        let templates = (0..bodies.templates.len()).map(|template| if is_left(template) { may(template) } else { May::Not });
+        let templates: Vec<May> = templates.collect();
         let by_context = templates.contains(&May::ByContext);
-        let mut text = Vec::new();
-        let has = |context| any.iter().any(|finder| says(context, finder, &mut text));
-        Ok(Self { templates, contexts: if by_context { contexts()?.iter().map(has).collect() } else { Vec::new() } })
+        Ok(Self { templates, contexts: if by_context { contexts()?.having(any) } else { Vec::new() } })
     }
-}
-
-/// Whether a context's ids or attributes have a needle.
-fn says((trace_id, span_id, attributes): (TraceId, SpanId, LogAttributes<'_>), needle: &Finder<'_>, text: &mut Vec<u8>) -> bool {
-    let mut has_id = |id: &[u8], class| {
-        text.clear();
-        put_id_text(text, id, class);
-        needle.find(text).is_some()
-    };
-    has_id(&trace_id.0, Class::Hex16)
-        || has_id(&span_id.0, Class::Hex8)
-        || attributes.iter().any(|(_, value)| needle.find(value.as_bytes()).is_some())
 }
 
 struct Needle<'a> {
@@ -84,17 +89,31 @@ struct Needle<'a> {
     is_of_token: bool,
     /// Parts of a longer one that are in a literal of every body that has it.
     fragments: Vec<Finder<'a>>,
-    /// Words that have it.
-    words: Vec<bool>,
+    /// Words that have it, and whether any has: found out when it is first asked.
+    words: OnceCell<(Vec<bool>, bool)>,
+    /// When all of a longer one but a token at its start lies in one literal, that token: a variable ends with it.
+    head: Option<&'a [u8]>,
+    /// Whether a word ends with it.
+    ends_words: OnceCell<bool>,
 }
 
 impl<'a> Needle<'a> {
-    fn new(finder: &'a Finder<'a>, bodies: &Bodies) -> Self {
+    fn new(finder: &'a Finder<'a>) -> Self {
         let text = finder.needle();
         let is_of_token = text.iter().all(|byte| is_token_byte(*byte));
-        let words = if is_of_token { bodies.words.iter().map(|word| finder.find(word).is_some()).collect() } else { Vec::new() };
-        let fragments = fragments(text).into_iter().map(Finder::new).collect();
-        Self { finder, is_of_token, fragments, words }
+        let fragments = fragments(text);
+        let head = text.iter().take_while(|byte| is_token_byte(**byte)).count();
+        let head = (head > 0 && matches!(fragments[..], [rest] if rest.len() == text.len() - head)).then(|| &text[..head]);
+        let fragments = fragments.into_iter().map(Finder::new).collect();
+        Self { finder, is_of_token, fragments, words: OnceCell::new(), head, ends_words: OnceCell::new() }
+    }
+
+    fn words(&self, bodies: &Bodies) -> &(Vec<bool>, bool) {
+        self.words.get_or_init(|| {
+            let words: Vec<bool> = bodies.words.iter().map(|word| self.finder.find(word).is_some()).collect();
+            let any = words.contains(&true);
+            (words, any)
+        })
     }
 
     fn may(&self, bodies: &Bodies, template: usize) -> May {
@@ -106,22 +125,39 @@ impl<'a> Needle<'a> {
             })
         };
         if literals().any(|literal| self.finder.find(literal).is_some()) || self.finder.needle().is_empty() {
-            return May::Be;
+            return May::Surely;
         }
         if self.is_of_token {
-            return parts.iter().map(|part| self.may_in(part)).max().unwrap_or(May::Not);
+            return parts.iter().map(|part| self.may_in(part, bodies)).max().unwrap_or(May::Not);
+        }
+        if self.head.is_some_and(|head| !parts.iter().any(|part| self.may_end(part, head, bodies))) {
+            return May::Not;
         }
         let has_all = self.fragments.iter().all(|fragment| literals().any(|literal| fragment.find(literal).is_some()));
         if has_all { May::Be } else { May::Not }
     }
 
+    /// Whether a variable's text may end with this.
+    fn may_end(&self, part: &Part, token: &[u8], bodies: &Bodies) -> bool {
+        match part {
+            Part::Literal(_) => false,
+            Part::Same(_) | Part::Words(_) => {
+                *self.ends_words.get_or_init(|| bodies.words.iter().any(|word| word.ends_with(token)))
+            }
+            Part::Numbers(_) => token.iter().all(u8::is_ascii_digit),
+            Part::Ids(..) | Part::Trace | Part::Span => token.iter().all(is_hex),
+            Part::Clock(..) => token.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b'T' | b'Z')),
+            Part::Attribute(_) => true,
+        }
+    }
+
     /// A needle of one token in a variable.
-    fn may_in(&self, part: &Part) -> May {
+    fn may_in(&self, part: &Part, bodies: &Bodies) -> May {
         let needle = self.finder.needle();
         let may = match part {
             Part::Literal(_) => false,
-            Part::Same(word) => self.words[*word as usize],
-            Part::Words(_) => self.words.contains(&true),
+            Part::Same(word) => self.words(bodies).0[*word as usize],
+            Part::Words(_) => self.words(bodies).1,
             Part::Numbers(_) => needle.iter().all(u8::is_ascii_digit),
             Part::Ids(..) => needle.iter().all(is_hex),
             Part::Clock(..) => needle.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b'T' | b'Z')),
@@ -130,10 +166,6 @@ impl<'a> Needle<'a> {
         };
         if may { May::Be } else { May::Not }
     }
-}
-
-fn is_hex(byte: &u8) -> bool {
-    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
 /// The longest parts of a needle between its first and its last separator without a token that may be one of a variable: with a digit,

@@ -1,66 +1,67 @@
-//! Which templates lines have, and how often in each bucket of time: exact counts, not a guess from a sample.
+//! What is constant of lines' texts, and how many lines of a chunk have it: exact counts of its templates, not a guess from a sample.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
+use weir_model::log::level_severity;
+use weir_model::select::{Buckets, TakeTemplate, TemplateCount, TemplateText};
+use weir_model::time::{TimeRange, UnixNanos};
+
+use super::filter::Filters;
+use super::needle::May;
+use super::stored::StoredLines;
 use super::template::{References, parse, text_of};
-use weir_model::time::UnixNanos;
 
-/// What takes the place of a body that is too large to have a template, or has bytes that no text has.
-const ANY: &str = "<_>";
-
-/// The pattern of a body: its template, with `<_>` for variables.
-pub(crate) fn pattern_of(body: &[u8]) -> String {
+/// The template of a body, with `<_>` for variables. `None` when it is too large for one, or has bytes that no text has.
+pub(crate) fn pattern_of(body: &[u8]) -> Option<String> {
     let mut template = Vec::new();
-    if parse(body, &References::none(), &mut template, |_, _| ()) { text_of(&template) } else { ANY.into() }
+    parse(body, &References::none(), &mut template, |_, _| ()).then(|| text_of(&template))
 }
 
-/// Counts of patterns in the making.
-pub struct Patterns {
-    step: i64,
-    bytes_max: usize,
-    bytes: usize,
-    counts: HashMap<String, BTreeMap<UnixNanos, u64>>,
-    left_out: u64,
+/// Gives the template of a body that was rendered.
+pub(crate) fn take_line(body: &[u8], severity: u8, bucket: UnixNanos, take: TakeTemplate<'_>) -> ControlFlow<()> {
+    let template = pattern_of(body);
+    let text = template.as_deref().map_or(TemplateText::Line(body), TemplateText::Constant);
+    take(&TemplateCount { text, severity: level_severity(severity), bucket, lines: 1 })
 }
 
-impl Patterns {
-    /// In buckets of `step` nanoseconds, above 0. Lines of patterns beyond the first `bytes_max` bytes of texts are counted together.
-    pub fn new(step: i64, bytes_max: usize) -> Self {
-        Self { step: step.max(1), bytes_max, bytes: 0, counts: HashMap::new(), left_out: 0 }
-    }
-
-    pub(crate) fn add(&mut self, time: UnixNanos, pattern: &str) {
-        let bucket = time.div_euclid(self.step).saturating_mul(self.step);
-        if let Some(buckets) = self.counts.get_mut(pattern) {
-            *buckets.entry(bucket).or_default() += 1;
-        } else if self.bytes + pattern.len() <= self.bytes_max {
-            self.bytes += pattern.len();
-            self.counts.insert(pattern.into(), BTreeMap::from([(bucket, 1)]));
-        } else {
-            self.left_out += 1;
+impl StoredLines {
+    /// Counts the lines in the range that pass by template, level and bucket. Bodies are rendered of those templates only that do not
+    /// say whether their lines pass. Errors are sentences.
+    pub(crate) fn count_templates(
+        &self,
+        (range, buckets): (TimeRange, Buckets),
+        filters: &Filters,
+        take: TakeTemplate<'_>,
+    ) -> Result<ControlFlow<()>, String> {
+        let (times, severities, bodies) = (self.times()?, self.severities()?, self.bodies()?);
+        let (mut counts, mut body) = (BTreeMap::<(usize, u8, UnixNanos), u64>::new(), Vec::new());
+        for (i, may) in self.candidates(range, filters, None)? {
+            let template = bodies.template(i);
+            if template.is_none() || may != May::Surely {
+                body.clear();
+                self.render(i, &mut body)?;
+                if !filters.passes(&body) {
+                    continue;
+                }
+            }
+            let bucket = buckets.start_of(times[i]);
+            match template {
+                Some(template) => *counts.entry((template, level_severity(severities[i]), bucket)).or_default() += 1,
+                None if take_line(&body, severities[i], bucket, take).is_break() => return Ok(ControlFlow::Break(())),
+                None => {}
+            }
         }
-    }
-
-    /// All, the most frequent first, and how many lines have others.
-    pub fn finish(self) -> (Vec<Pattern>, u64) {
-        let mut all: Vec<_> = self.counts.into_iter().map(|(text, lines)| Pattern { text, lines }).collect();
-        all.sort_by(|a, b| b.count().cmp(&a.count()).then_with(|| a.text.cmp(&b.text)));
-        (all, self.left_out)
-    }
-}
-
-/// Lines that are alike but for their variables.
-pub struct Pattern {
-    /// With `<_>` for variables.
-    pub text: String,
-    /// By the beginning of their bucket, Unix nanoseconds.
-    pub lines: BTreeMap<UnixNanos, u64>,
-}
-
-impl Pattern {
-    /// Of all buckets.
-    pub fn count(&self) -> u64 {
-        self.lines.values().sum()
+        let (mut of, mut text) = (None, String::new());
+        for ((template, severity, bucket), lines) in counts {
+            if of != Some(template) {
+                (of, text) = (Some(template), text_of(bodies.template_text(template)));
+            }
+            if take(&TemplateCount { text: TemplateText::Constant(&text), severity, bucket, lines }).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
     }
 }
 
@@ -69,16 +70,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_are_counted_by_bucket_up_to_a_limit() {
-        let mut patterns = Patterns::new(10, 8);
-        for (time, text) in [(-1, "a <_>"), (3, "b"), (9, "a <_>"), (10, "a <_>"), (0, "too much"), (5, "b")] {
-            patterns.add(time, text);
-        }
-        let (all, left_out) = patterns.finish();
-        let found: Vec<_> = all.iter().map(|pattern| (pattern.text.as_str(), pattern.count(), pattern.lines.clone())).collect();
-        let expected = [("a <_>", 3, BTreeMap::from([(-10, 1), (0, 1), (10, 1)])), ("b", 2, BTreeMap::from([(0, 2)]))];
-        assert_eq!((&found[..], left_out), (&expected[..], 1));
-        assert_eq!(pattern_of(b"user 12 of a1"), "user <_> of <_>");
-        assert_eq!(pattern_of(b"\x01"), ANY);
+    fn a_body_has_a_template_unless_it_is_no_text() {
+        assert_eq!(pattern_of(b"user 12 of a1").as_deref(), Some("user <_> of <_>"));
+        assert_eq!(pattern_of(b"\x01"), None);
     }
 }

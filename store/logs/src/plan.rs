@@ -27,7 +27,7 @@ pub struct LogsPlan {
 
 /// A compiled [`Mention`].
 pub(crate) struct MentionPlan {
-    mention: Mention,
+    pub(crate) mention: Mention,
     /// It says nothing of the lines of a stream that has one of these.
     labels: Vec<String>,
     /// Of chunks with lines that say it.

@@ -12,7 +12,8 @@ use weir_model::label::Labels;
 use weir_model::log::LogBatch;
 use weir_model::scope::Scope;
 use weir_model::select::{
-    Budget, CountBy, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, OwnedLine, ReadError, TakeCount,
+    Buckets, Budget, CountBy, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, OwnedLine, ReadError, TakeCount,
+    TakeTemplate,
 };
 
 use super::count::Counter;
@@ -96,7 +97,7 @@ impl LogReader for LogsReader {
                 }
                 let Some(lines) = chunk.source.open(budget, &mut coverage)? else { continue };
                 let mut announced = false;
-                let flow = lines.visit(plan.range, &plan.filters, &mut |id, record| {
+                let flow = lines.visit(plan.range, &plan.filters, chunk.mention(&plan), &mut |id, record| {
                     if !std::mem::replace(&mut announced, true) {
                         visitor.stream(&chunk.stream);
                     }
@@ -116,10 +117,17 @@ impl LogReader for LogsReader {
         let (mut coverage, mut streams) = (Coverage::default(), BTreeSet::new());
         self.each_chunk(LogsPlan::new(select), budget, &mut coverage, |chunk, _, coverage| {
             // Of a stream whose lines are all hidden not even the name is told.
-            if !streams.contains(&chunk.stream)
-                && (!chunk.source.may_hide() || chunk.source.open(budget, coverage)?.is_some_and(|lines| lines.len() > 0))
-            {
-                streams.insert(chunk.stream);
+            if streams.contains(&chunk.stream) {
+                return Ok(ControlFlow::Continue(()));
+            }
+            let lines =
+                if chunk.source.may_hide() { chunk.source.open(budget, coverage)?.map(|lines| lines.len()) } else { Some(Ok(1)) };
+            match lines {
+                Some(Err(error)) => coverage.miss(error.to_string()),
+                Some(Ok(lines)) if lines > 0 => {
+                    streams.insert(chunk.stream);
+                }
+                _ => {}
             }
             Ok(ControlFlow::Continue(()))
         })?;
@@ -131,6 +139,28 @@ impl LogReader for LogsReader {
         let mut counter = Counter::new(by, budget, take);
         let plan = LogsPlan::new(select).with_mention(by.mention.clone());
         self.each_chunk(plan, budget, &mut coverage, |chunk, plan, coverage| counter.add_chunk(&chunk, plan, coverage))?;
+        Ok(coverage)
+    }
+
+    fn templates(
+        &self,
+        select: &LogSelect,
+        buckets: Buckets,
+        budget: &dyn Budget,
+        take: TakeTemplate<'_>,
+    ) -> Result<Coverage, ReadError> {
+        let mut coverage = Coverage::default();
+        self.each_chunk(LogsPlan::new(select), budget, &mut coverage, |chunk, plan, coverage| {
+            budget.check()?;
+            if !chunk.may_match(plan) {
+                return Ok(ControlFlow::Continue(()));
+            }
+            let Some(lines) = chunk.source.open(budget, coverage)? else { return Ok(ControlFlow::Continue(())) };
+            Ok(lines.templates((plan.range, buckets), &plan.filters, take).unwrap_or_else(|error| {
+                coverage.miss(error.to_string());
+                ControlFlow::Continue(())
+            }))
+        })?;
         Ok(coverage)
     }
 

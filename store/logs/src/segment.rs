@@ -9,12 +9,11 @@ use roaring::RoaringBitmap;
 use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::LogRecord;
-use weir_model::select::{Budget, Coverage, ReadError};
+use weir_model::select::{Buckets, Budget, Coverage, Mention, ReadError, TakeTemplate};
 use weir_model::time::{TimeRange, UnixNanos};
 
 use super::block::LogsBlock;
 use super::head::LogsHead;
-use super::patterns::Patterns;
 use super::plan::{ChunkOrder, LogsPlan};
 use super::predicate::TokenPredicate;
 use super::schema::{Place, StreamKey};
@@ -38,6 +37,13 @@ pub struct Chunk {
 struct AskedIndex {
     filters: OnceCell<Option<RoaringBitmap>>,
     mention: OnceCell<Option<RoaringBitmap>>,
+}
+
+impl AskedIndex {
+    /// Whether a chunk is known to have no line that passes: nothing is asked for that.
+    fn leaves_out(&self, chunk: u32) -> bool {
+        matches!(self.filters.get(), Some(Some(chunks)) if !chunks.contains(chunk))
+    }
 }
 
 impl Chunk {
@@ -78,7 +84,7 @@ impl Chunk {
         plan: &LogsPlan,
         take: &mut dyn FnMut(LineId, LogRecord<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, StoreError> {
-        self.source.lines()?.visit(range, &plan.filters, take)
+        self.source.lines()?.visit(range, &plan.filters, None, take)
     }
 
     /// Gives the times of lines in the range, in source order; nothing else is unpacked. Errors with `Corrupt`.
@@ -86,9 +92,9 @@ impl Chunk {
         self.source.lines()?.times(range, take)
     }
 
-    /// Counts the lines in the plan's range that pass by their patterns. Errors with `Corrupt`.
-    pub fn patterns(&self, plan: &LogsPlan, patterns: &mut Patterns) -> Result<(), StoreError> {
-        self.source.lines()?.patterns(plan.range, &plan.filters, &mut |time, text| patterns.add(time, text))
+    /// Counts the lines in the plan's range that pass by what is constant of their texts. Errors with `Corrupt`.
+    pub fn templates(&self, plan: &LogsPlan, buckets: Buckets, take: TakeTemplate<'_>) -> Result<ControlFlow<()>, StoreError> {
+        self.source.lines()?.templates((plan.range, buckets), &plan.filters, take)
     }
 
     /// Whether a line of it may pass and be of use. May read the index of its block.
@@ -98,6 +104,11 @@ impl Chunk {
                 let has_level = || !self.source.has_rollups() || mention.may_be_among(&self.source.meta().rollups);
                 mention.is_of_stream(&self.stream) || has_level() && self.has_tokens(&mention.tokens, &self.asked.mention)
             })
+    }
+
+    /// What its lines have to say to be of use, when its stream's labels do not say it.
+    pub(crate) fn mention<'p>(&self, plan: &'p LogsPlan) -> Option<&'p Mention> {
+        plan.mention.as_ref().filter(|mention| !mention.is_of_stream(&self.stream)).map(|plan| &plan.mention)
     }
 
     fn has_tokens(&self, predicate: &TokenPredicate, asked: &OnceCell<Option<RoaringBitmap>>) -> bool {
@@ -174,10 +185,16 @@ impl Segment<LogsPlan> for LogsBlock {
             chunks.sort_unstable();
             chunks
         };
-        Box::new(listed(budget, list).map(move |entry| {
-            let (order, chunk) = entry?;
+        Box::new(listed(budget, list).filter_map(move |entry| {
+            let (order, chunk) = match entry {
+                Ok(entry) => entry,
+                Err(error) => return Some(Err(error)),
+            };
+            if asked.leaves_out(chunk) {
+                return None;
+            }
             let source = Source::from(Lies::Stored(Arc::clone(&self), chunk));
-            Ok((order, Chunk { asked: Rc::clone(&asked), ..Chunk::new(self.stream(chunk), source) }))
+            Some(Ok((order, Chunk { asked: Rc::clone(&asked), ..Chunk::new(self.stream(chunk), source) })))
         }))
     }
 }

@@ -8,7 +8,7 @@ use super::block::LogsBlock;
 use super::chunk::EncodedChunk;
 use super::part::Part;
 use super::schema::{ChunkMeta, Place};
-use super::source_lines::{ChunkName, SourceLines};
+use super::source_lines::SourceLines;
 use weir_blocks::StoreError;
 use weir_blocks::hidden::{Hidden, HiddenRows};
 
@@ -84,7 +84,7 @@ impl Source {
         match &self.lies {
             Lies::Stored(block, chunk) => Ok(block.meta(*chunk).covers(place)),
             Lies::Encoded(chunk) => {
-                let runs = SourceLines::stored(chunk.bytes.clone(), ChunkName::of_head())?.place_runs()?;
+                let runs = SourceLines::of_head(chunk.bytes.clone())?.place_runs()?;
                 Ok(runs.iter().any(|run| run.has(place)))
             }
             Lies::Parts(_, parts) => Ok(parts.iter().any(|part| part.find(place).is_some())),
@@ -110,11 +110,11 @@ impl Source {
     /// Opens it. Errors with `Corrupt` that names block and chunk.
     pub(crate) fn lines(&self) -> Result<SourceLines, StoreError> {
         let lines = match &self.lies {
-            Lies::Stored(block, chunk) => block.lines(*chunk)?,
-            Lies::Encoded(chunk) => SourceLines::stored(chunk.bytes.clone(), ChunkName::of_head())?,
+            Lies::Stored(block, chunk) => block.opened(*chunk)?,
+            Lies::Encoded(chunk) => SourceLines::of_head(chunk.bytes.clone())?,
             Lies::Parts(_, parts) => SourceLines::of_parts(Arc::clone(parts)),
         };
-        if self.may_hide() { lines.hiding(self.hidden.clone()) } else { Ok(lines) }
+        Ok(if self.may_hide() { lines.hiding(self.hidden.clone()) } else { lines })
     }
 }
 

@@ -2,19 +2,22 @@
 //! them is as if it were not there.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use weir_model::id::LineId;
 use weir_model::log::LogRecord;
+use weir_model::select::{Buckets, Mention, TakeTemplate};
 use weir_model::time::{TimeRange, UnixNanos};
 
 use super::chunk::Lines;
+use super::context::Contexts;
 use super::filter::Filters;
+use super::opened::OpenedChunk;
 use super::part::Part;
-use super::patterns::pattern_of;
+use super::patterns::take_line;
 use super::places::PlaceRun;
-use super::schema::{Place, level_of};
+use super::schema::Place;
 use super::stored::StoredLines;
 use super::tokens::Tokens;
 use weir_blocks::StoreError;
@@ -24,14 +27,14 @@ use weir_blocks::hidden::HiddenRows;
 pub(crate) struct SourceLines {
     lines: AllLines,
     hidden: HiddenRows,
-    /// Lines that are not hidden, ascending; `None` when all are.
-    shown: Option<Vec<u32>>,
+    /// Lines that are not hidden, ascending, once somebody has asked for them by number.
+    shown: OnceLock<Vec<u32>>,
 }
 
 enum AllLines {
     /// Of version 1.
     Decoded(Box<Lines>),
-    Stored(Box<StoredLines>, ChunkName),
+    Stored(OpenedChunk, ChunkName),
     Parts(Arc<Vec<Arc<Part>>>),
 }
 
@@ -43,21 +46,22 @@ pub(crate) struct ChunkName {
 }
 
 impl ChunkName {
-    /// Of one that a head has encoded.
-    pub(crate) fn of_head() -> Self {
-        Self { path: "a head's chunk".into(), chunk: None }
-    }
-
     fn corrupt(&self, detail: String) -> StoreError {
         StoreError::corrupt(&self.path, self.chunk.map_or(detail.clone(), |chunk| format!("chunk {chunk}: {detail}")))
     }
 }
 
 impl SourceLines {
-    /// Of an encoded chunk; only its checksum is checked.
-    pub(crate) fn stored(bytes: Bytes, name: ChunkName) -> Result<Self, StoreError> {
+    /// Of a block's chunk.
+    pub(crate) fn stored(lines: OpenedChunk, name: ChunkName) -> Self {
+        AllLines::Stored(lines, name).into()
+    }
+
+    /// Of a chunk that a head has encoded; only its checksum is checked.
+    pub(crate) fn of_head(bytes: Bytes) -> Result<Self, StoreError> {
+        let name = ChunkName { path: "a head's chunk".into(), chunk: None };
         let lines = StoredLines::open(bytes).map_err(|detail| name.corrupt(detail))?;
-        Ok(AllLines::Stored(Box::new(lines), name).into())
+        Ok(Self::stored(lines.into(), name))
     }
 
     /// Of version 1.
@@ -69,36 +73,51 @@ impl SourceLines {
         AllLines::Parts(parts).into()
     }
 
-    /// Without these lines. Reads all; errors with `Corrupt`.
-    pub(crate) fn hiding(self, hidden: HiddenRows) -> Result<Self, StoreError> {
+    /// Without these lines.
+    #[must_use]
+    pub(crate) fn hiding(self, hidden: HiddenRows) -> Self {
+        Self { hidden, ..self }
+    }
+
+    /// The numbers of lines that are not hidden; `None` when all are. Renders all once; errors with `Corrupt`.
+    fn shown(&self) -> Result<Option<&[u32]>, StoreError> {
+        if self.hidden.is_nothing() {
+            return Ok(None);
+        }
+        if let Some(shown) = self.shown.get() {
+            return Ok(Some(shown));
+        }
         let mut shown = Vec::new();
         for i in 0..self.lines.len() {
-            if !self.lines.with(i, |_, record| hidden.has(record.timestamp, record.body))? {
+            if !self.lines.with(i, |_, record| self.hidden.has(record.timestamp, record.body))? {
                 shown.push(i as u32);
             }
         }
-        Ok(Self { lines: self.lines, hidden, shown: Some(shown) })
+        Ok(Some(self.shown.get_or_init(|| shown)))
     }
 
     /// Unpacks and checks everything.
     pub(crate) fn load(&self) -> Result<(), StoreError> {
         match &self.lines {
-            AllLines::Stored(lines, name) => lines.load().map_err(|detail| name.corrupt(detail)),
-            AllLines::Decoded(_) | AllLines::Parts(_) => Ok(()),
+            AllLines::Stored(lines, name) => lines.load().map_err(|detail| name.corrupt(detail))?,
+            AllLines::Decoded(_) | AllLines::Parts(_) => {}
         }
+        self.shown().map(drop)
     }
 
-    /// Gives every line in the range that passes, in source order.
+    /// Gives every line in the range that passes and may say what is mentioned, in source order; others that do not say it may come
+    /// along.
     pub(crate) fn visit(
         &self,
         range: TimeRange,
         filters: &Filters,
+        mention: Option<&Mention>,
         take: &mut dyn FnMut(LineId, LogRecord<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, StoreError> {
-        if self.shown.is_none() {
-            return self.lines.visit(range, filters, take);
+        if self.hidden.is_nothing() {
+            return self.lines.visit(range, filters, mention, take);
         }
-        self.lines.visit(range, filters, &mut |id, record| {
+        self.lines.visit(range, filters, mention, &mut |id, record| {
             if self.hidden.has(record.timestamp, record.body) { ControlFlow::Continue(()) } else { take(id, record) }
         })
     }
@@ -106,9 +125,14 @@ impl SourceLines {
     /// An encoded chunk of which nothing is hidden: columns say what its lines have.
     fn whole(&self) -> Option<(&StoredLines, &ChunkName)> {
         match &self.lines {
-            AllLines::Stored(lines, name) if self.shown.is_none() => Some((lines, name)),
+            AllLines::Stored(lines, name) if self.hidden.is_nothing() => Some((lines, name)),
             _ => None,
         }
+    }
+
+    /// Whether no line has an id or an attribute, as far as that can be told without looking at lines one by one.
+    pub(crate) fn are_plain(&self) -> bool {
+        self.whole().is_some_and(|(lines, _)| lines.contexts().is_ok_and(Contexts::is_plain))
     }
 
     /// Gives the time of every line in the range; of an encoded chunk nothing else is unpacked unless lines are hidden.
@@ -118,62 +142,63 @@ impl SourceLines {
             times.iter().filter(|time| range.contains(**time)).for_each(|time| take(*time));
             return Ok(());
         }
-        let all = self.visit(range, &Filters::new(&[]), &mut |_, record| {
+        let all = self.visit(range, &Filters::new(&[]), None, &mut |_, record| {
             take(record.timestamp);
             ControlFlow::Continue(())
         });
         all.map(drop)
     }
 
-    /// Gives the timestamp, the level and the bytes of the body of every line in the range; no body is rendered
-    /// unless lines are hidden.
-    pub(crate) fn measure(&self, range: TimeRange, take: &mut dyn FnMut(UnixNanos, u8, usize)) -> Result<(), StoreError> {
-        if let Some((lines, name)) = self.whole() {
-            let columns = || -> Result<_, String> { Ok((lines.times()?, lines.severities()?, lines.lengths()?)) };
-            let (times, severities, lengths) = columns().map_err(|detail| name.corrupt(detail))?;
-            for i in (0..lines.len()).filter(|i| range.contains(times[*i])) {
-                take(times[i], level_of(severities[i]), lengths[i] as usize);
-            }
-            return Ok(());
-        }
-        let all = self.visit(range, &Filters::new(&[]), &mut |_, record| {
-            take(record.timestamp, level_of(record.severity), record.body.len());
-            ControlFlow::Continue(())
-        });
-        all.map(drop)
-    }
-
-    /// Gives the time and the pattern of every line in the range that passes.
-    pub(crate) fn patterns(
+    /// Gives the time, the severity and the bytes of the body of every line in the range that passes and that is wanted by its time
+    /// and severity. Few bodies are rendered unless lines are hidden.
+    pub(crate) fn measure(
         &self,
         range: TimeRange,
         filters: &Filters,
-        take: &mut dyn FnMut(UnixNanos, &str),
+        wants: &dyn Fn(UnixNanos, u8) -> bool,
+        take: &mut dyn FnMut(UnixNanos, u8, usize),
     ) -> Result<(), StoreError> {
         if let Some((lines, name)) = self.whole() {
-            return lines.patterns(range, filters, take).map_err(|detail| name.corrupt(detail));
+            return lines.measure(range, filters, wants, take).map_err(|detail| name.corrupt(detail));
         }
-        let all = self.visit(range, filters, &mut |_, record| {
-            take(record.timestamp, &pattern_of(record.body));
+        let all = self.visit(range, filters, None, &mut |_, record| {
+            if wants(record.timestamp, record.severity) {
+                take(record.timestamp, record.severity, record.body.len());
+            }
             ControlFlow::Continue(())
         });
         all.map(drop)
     }
 
-    /// Number of lines.
-    pub(crate) fn len(&self) -> usize {
-        self.shown.as_ref().map_or_else(|| self.lines.len(), Vec::len)
+    /// Counts the lines in the range that pass by what is constant of their texts.
+    pub(crate) fn templates(
+        &self,
+        (range, buckets): (TimeRange, Buckets),
+        filters: &Filters,
+        take: TakeTemplate<'_>,
+    ) -> Result<ControlFlow<()>, StoreError> {
+        if let Some((lines, name)) = self.whole() {
+            return lines.count_templates((range, buckets), filters, take).map_err(|detail| name.corrupt(detail));
+        }
+        self.visit(range, filters, None, &mut |_, record| {
+            take_line(record.body, record.severity, buckets.start_of(record.timestamp), take)
+        })
+    }
+
+    /// Number of lines. Errors with `Corrupt`.
+    pub(crate) fn len(&self) -> Result<usize, StoreError> {
+        Ok(self.shown()?.map_or_else(|| self.lines.len(), <[u32]>::len))
     }
 
     /// Which line has this place.
     pub(crate) fn find(&self, place: Place) -> Result<Option<usize>, StoreError> {
         let Some(at) = self.lines.find(place)? else { return Ok(None) };
-        Ok(self.shown.as_ref().map_or(Some(at), |shown| shown.binary_search(&(at as u32)).ok()))
+        Ok(self.shown()?.map_or(Some(at), |shown| shown.binary_search(&(at as u32)).ok()))
     }
 
     /// Line `i`.
     pub(crate) fn with<T>(&self, i: usize, take: impl FnOnce(LineId, LogRecord<'_>) -> T) -> Result<T, StoreError> {
-        self.lines.with(self.shown.as_ref().map_or(i, |shown| shown[i] as usize), take)
+        self.lines.with(self.shown()?.map_or(i, |shown| shown[i] as usize), take)
     }
 
     /// Each column's name with its bytes before compression and as stored; none of version 1.
@@ -204,7 +229,7 @@ impl SourceLines {
 
 impl From<AllLines> for SourceLines {
     fn from(lines: AllLines) -> Self {
-        Self { lines, hidden: HiddenRows::default(), shown: None }
+        Self { lines, hidden: HiddenRows::default(), shown: OnceLock::new() }
     }
 }
 
@@ -213,6 +238,7 @@ impl AllLines {
         &self,
         range: TimeRange,
         filters: &Filters,
+        mention: Option<&Mention>,
         take: &mut dyn FnMut(LineId, LogRecord<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, StoreError> {
         let mut flow = ControlFlow::Continue(());
@@ -227,7 +253,9 @@ impl AllLines {
                     flow
                 });
             }
-            Self::Stored(lines, name) => return lines.visit(range, filters, take).map_err(|detail| name.corrupt(detail)),
+            Self::Stored(lines, name) => {
+                return lines.visit(range, filters, mention, take).map_err(|detail| name.corrupt(detail));
+            }
             Self::Parts(parts) => {
                 for (id, record) in parts.iter().flat_map(|part| part_lines(part)) {
                     if range.contains(record.timestamp) && filters.passes(record.body) {

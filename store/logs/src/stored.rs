@@ -1,41 +1,42 @@
 //! An encoded chunk, opened: each column is unpacked when it is first asked for. Written by `encode.rs`; drawn in
 //! `docs/formats/logs_block.md`.
 
-use std::cell::OnceCell;
 use std::ops::ControlFlow;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use weir_blocks::columns::Reader;
-use weir_model::id::LineId;
-use weir_model::log::LogRecord;
+use weir_model::id::{LineId, SpanId, TraceId};
+use weir_model::log::{LogAttributes, LogRecord};
+use weir_model::select::Mention;
 use weir_model::time::{TimeRange, UnixNanos};
 use weir_model::varint::unzigzag;
 
-use super::bodies::{Bodies, LineContext};
+use super::bodies::{Bodies, LineContext, Refers};
 use super::context::Contexts;
 use super::filter::Filters;
 use super::frame::{COLUMNS, Column, Frame};
-use super::needle::Candidates;
-use super::patterns::pattern_of;
+use super::needle::{Candidates, May};
 use super::places::{self, PlaceRun};
 use super::schema::Place;
-use super::template::text_of;
 use super::tokens::{TokenSet, Tokens};
 
 /// Lines of an encoded chunk. What cannot be read is an error, a sentence, of whatever asks for it first; after [`Self::load`]
 /// nothing is.
 pub(crate) struct StoredLines {
     frame: Frame,
-    places: OnceCell<Vec<Place>>,
-    times: OnceCell<Vec<UnixNanos>>,
-    contexts: OnceCell<Contexts>,
-    bodies: OnceCell<Bodies>,
-    lengths: OnceCell<Vec<u32>>,
-    details: OnceCell<Details>,
+    places: OnceLock<Vec<Place>>,
+    times: OnceLock<Vec<UnixNanos>>,
+    contexts: OnceLock<Contexts>,
+    bodies: OnceLock<Bodies>,
+    lengths: OnceLock<Vec<u32>>,
+    details: OnceLock<Details>,
+    sequences: OnceLock<Vec<u64>>,
 }
 
 struct Details {
-    sequences: Vec<u64>,
+    /// Of each line's sequence what it differs by from the end of the line before; none when no line has a sequence.
+    sequences: Vec<i64>,
     severities: Vec<u8>,
     flags: Vec<u8>,
 }
@@ -52,8 +53,8 @@ impl StoredLines {
         if times != frame.lines + 1 {
             return Err(format!("{times} bytes of times of {} lines", frame.lines));
         }
-        let (places, times, contexts, bodies, lengths, details) = Default::default();
-        Ok(Self { frame, places, times, contexts, bodies, lengths, details })
+        let (places, times, contexts, bodies, lengths, details, sequences) = Default::default();
+        Ok(Self { frame, places, times, contexts, bodies, lengths, details, sequences })
     }
 
     /// Each column's name with its bytes before compression and as stored.
@@ -68,8 +69,8 @@ impl StoredLines {
     /// Unpacks and checks everything.
     pub(crate) fn load(&self) -> Result<(), String> {
         self.places()?;
-        self.details()?;
-        self.lengths().map(drop)
+        self.lengths()?;
+        self.sequences().map(drop)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -108,26 +109,58 @@ impl StoredLines {
 
     /// Of bodies, none of which is rendered.
     pub(crate) fn lengths(&self) -> Result<&[u32], String> {
+        // Contexts are read, and thereby checked, also where no body refers to them.
         let measure = || {
-            let (bodies, times, contexts) = (self.bodies()?, self.times()?, self.contexts()?);
-            let length = |i| bodies.check_line(i, &line_context(times, contexts, i)).map(|length| length as u32);
-            (0..self.len()).map(length).collect()
+            self.contexts()?;
+            (0..self.len()).map(|i| self.length(i).map(|length| length as u32)).collect()
         };
         cached(&self.lengths, measure).map(Vec::as_slice)
+    }
+
+    /// Bytes of line `i`'s body, which is not rendered.
+    pub(crate) fn length(&self, i: usize) -> Result<usize, String> {
+        self.bodies()?.check_line(i, &self.context(i, Refers::Attributes)?)
+    }
+
+    /// Of line `i`; without ids and attributes when its body refers to less than `least`.
+    fn context(&self, i: usize, least: Refers) -> Result<LineContext<'_>, String> {
+        let timestamp = self.times()?[i];
+        let (trace_id, span_id, attributes) = match self.bodies()?.refers(i) >= least {
+            true => self.contexts()?.get(i),
+            false => (TraceId::default(), SpanId::default(), LogAttributes::NONE),
+        };
+        Ok(LineContext { timestamp, trace_id, span_id, attributes })
     }
 
     fn details(&self) -> Result<&Details, String> {
         let decode = || {
             let column = self.frame.column(Column::Details)?;
             let mut reader = Reader::new(&column);
-            let known = flag(&mut reader, "sequences")?;
-            let sequences = if known { read_sequences(&mut reader, self.lengths()?)? } else { vec![0; self.len()] };
+            let known = if flag(&mut reader, "sequences")? { self.len() } else { 0 };
+            let sequences = (0..known).map(|_| reader.zigzag("sequence")).collect::<Result<Vec<_>, _>>()?;
             let severities = read_bytes(&mut reader, self.len(), "severities")?;
             let flags = read_bytes(&mut reader, self.len(), "flags")?;
             reader.finish()?;
             Ok(Details { sequences, severities, flags })
         };
         cached(&self.details, decode)
+    }
+
+    /// Of each line; none when no line has one.
+    fn sequences(&self) -> Result<&[u64], String> {
+        let add = || {
+            let differences = &self.details()?.sequences;
+            if differences.is_empty() {
+                return Ok(Vec::new());
+            }
+            let mut sequence = 0_u64;
+            let next = |(difference, length): (&i64, &u32)| {
+                sequence = sequence.wrapping_add(*difference as u64).wrapping_add(u64::from(*length));
+                sequence
+            };
+            Ok(differences.iter().zip(self.lengths()?).map(next).collect())
+        };
+        cached(&self.sequences, add).map(Vec::as_slice)
     }
 
     /// Severity of each line.
@@ -142,8 +175,9 @@ impl StoredLines {
 
     /// Appends the body of line `i`.
     pub(crate) fn render(&self, i: usize, out: &mut Vec<u8>) -> Result<(), String> {
-        self.lengths()?;
-        self.bodies()?.render(i, &line_context(self.times()?, self.contexts()?, i), out);
+        let (bodies, context) = (self.bodies()?, self.context(i, Refers::Ids)?);
+        bodies.check_line(i, &context)?;
+        bodies.render(i, &context, out);
         Ok(())
     }
 
@@ -153,7 +187,7 @@ impl StoredLines {
         let (trace_id, span_id, attributes) = self.contexts()?.get(i);
         let record = LogRecord {
             timestamp: self.times()?[i],
-            sequence: details.sequences[i],
+            sequence: self.sequences()?.get(i).copied().unwrap_or_default(),
             body,
             severity: details.severities[i],
             flags: details.flags[i],
@@ -165,18 +199,19 @@ impl StoredLines {
     }
 
     /// Gives every line in the range that passes, in source order. Bodies are rendered only of templates and ids that may have what
-    /// filters look for.
+    /// filters look for, and of lines whose ids and metadata may be what a mention says.
     pub(crate) fn visit(
         &self,
         range: TimeRange,
         filters: &Filters,
+        mention: Option<&Mention>,
         take: &mut dyn FnMut(LineId, LogRecord<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, String> {
         let mut body = Vec::new();
-        for i in self.candidates(range, filters)? {
+        for (i, may) in self.candidates(range, filters, mention)? {
             body.clear();
             self.render(i, &mut body)?;
-            if filters.passes(&body) {
+            if may == May::Surely || filters.passes(&body) {
                 let (id, record) = self.record(i, &body)?;
                 if take(id, record).is_break() {
                     return Ok(ControlFlow::Break(()));
@@ -186,28 +221,29 @@ impl StoredLines {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Gives the time and the pattern of every line in the range that passes. Without filters bodies are not rendered.
-    pub(crate) fn patterns(
+    /// Gives the time, the severity and the bytes of the body of every line in the range that passes and that is wanted by its time
+    /// and severity. Bodies of templates that say whether they pass are not rendered.
+    pub(crate) fn measure(
         &self,
         range: TimeRange,
         filters: &Filters,
-        take: &mut dyn FnMut(UnixNanos, &str),
+        wants: &dyn Fn(UnixNanos, u8) -> bool,
+        take: &mut dyn FnMut(UnixNanos, u8, usize),
     ) -> Result<(), String> {
-        let (times, bodies) = (self.times()?, self.bodies()?);
-        let texts: Vec<String> = (0..bodies.templates.len()).map(|template| text_of(bodies.template_text(template))).collect();
+        let (times, severities) = (self.times()?, self.severities()?);
         let mut body = Vec::new();
-        for i in self.candidates(range, filters)? {
-            let template = bodies.template(i);
-            if template.is_none() || !filters.is_empty() {
-                body.clear();
-                self.render(i, &mut body)?;
-                if !filters.passes(&body) {
-                    continue;
-                }
+        for (i, may) in self.candidates(range, filters, None)? {
+            if !wants(times[i], severities[i]) {
+                continue;
             }
-            match template {
-                Some(template) => take(times[i], &texts[template]),
-                None => take(times[i], &pattern_of(&body)),
+            if may == May::Surely {
+                take(times[i], severities[i], self.length(i)?);
+                continue;
+            }
+            body.clear();
+            self.render(i, &mut body)?;
+            if filters.passes(&body) {
+                take(times[i], severities[i], body.len());
             }
         }
         Ok(())
@@ -221,41 +257,62 @@ impl StoredLines {
         bodies.add_tokens(&mut tokens);
         let mut known = vec![0; contexts.iter().len()];
         for i in 0..self.len() {
-            bodies.add_tokens_of_line(i, &line_context(times, contexts, i), &mut known[self.row(i)], &mut tokens);
+            let (trace_id, span_id, attributes) = contexts.get(i);
+            let context = LineContext { timestamp: times[i], trace_id, span_id, attributes };
+            bodies.add_tokens_of_line(i, &context, &mut known[self.row(i)], &mut tokens);
         }
         contexts.add_tokens(&mut tokens);
         Ok(tokens.finish())
     }
 
-    /// Lines in the range that may pass, ascending.
-    fn candidates(&self, range: TimeRange, filters: &Filters) -> Result<Vec<usize>, String> {
+    /// Lines in the range that may pass and say what is mentioned, ascending; with whether they surely pass.
+    pub(super) fn candidates(
+        &self,
+        range: TimeRange,
+        filters: &Filters,
+        mention: Option<&Mention>,
+    ) -> Result<Vec<(usize, May)>, String> {
         let times = self.times()?;
-        let inside = (0..self.len()).filter(|i| range.contains(times[*i]));
-        if filters.needles().next().is_none() {
-            return Ok(inside.collect());
+        let rows = mention.map(|mention| Ok::<_, String>(self.contexts()?.saying(mention))).transpose()?;
+        let is_wanted = |i: &usize| range.contains(times[*i]) && rows.as_ref().is_none_or(|rows| rows[self.row(*i)]);
+        let inside = (0..self.len()).filter(is_wanted);
+        if filters.is_empty() {
+            return Ok(inside.map(|i| (i, May::Surely)).collect());
         }
         let bodies = self.bodies()?;
         let candidates = Candidates::new(filters, bodies, || self.contexts())?;
-        Ok(inside.filter(|i| candidates.has(bodies.template(*i), || self.row(*i))).collect())
+        let may = |i: usize| (i, candidates.may(bodies.template(i), || self.row(i)));
+        Ok(inside.map(may).filter(|(_, may)| *may != May::Not).collect())
     }
 
     fn row(&self, i: usize) -> usize {
         self.contexts.get().map_or(0, |contexts| contexts.row(i) as usize)
     }
+
+    /// Bytes held: as it is stored, and what is unpacked so far.
+    pub(crate) fn memory(&self) -> usize {
+        let details = |details: &Details| {
+            details.sequences.capacity() * size_of::<i64>() + details.severities.capacity() + details.flags.capacity()
+        };
+        size_of::<Self>()
+            + self.frame.bytes_len()
+            + self.places.get().map_or(0, |places| places.capacity() * size_of::<Place>())
+            + self.times.get().map_or(0, |times| times.capacity() * size_of::<UnixNanos>())
+            + self.contexts.get().map_or(0, Contexts::memory)
+            + self.bodies.get().map_or(0, Bodies::memory)
+            + self.lengths.get().map_or(0, |lengths| lengths.capacity() * size_of::<u32>())
+            + self.details.get().map_or(0, details)
+            + self.sequences.get().map_or(0, |sequences| sequences.capacity() * size_of::<u64>())
+    }
 }
 
 /// Its value, which is made when there is none.
-fn cached<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T, String>) -> Result<&T, String> {
+fn cached<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T, String>) -> Result<&T, String> {
     if let Some(value) = cell.get() {
         return Ok(value);
     }
     let value = make()?;
     Ok(cell.get_or_init(|| value))
-}
-
-fn line_context<'a>(times: &[UnixNanos], contexts: &'a Contexts, i: usize) -> LineContext<'a> {
-    let (trace_id, span_id, attributes) = contexts.get(i);
-    LineContext { timestamp: times[i], trace_id, span_id, attributes }
 }
 
 /// The inverse of `encode_times`.
@@ -284,15 +341,6 @@ fn decode_times(classes: &[u8], bits: &[u8]) -> Result<Vec<UnixNanos>, String> {
         times.push(before.wrapping_mul(scale));
     }
     if bytes.next().is_some() { Err("more bits of times than times have".into()) } else { Ok(times) }
-}
-
-fn read_sequences(reader: &mut Reader<'_>, lengths: &[u32]) -> Result<Vec<u64>, String> {
-    let mut sequence = 0_u64;
-    let next = |length: &u32| {
-        sequence = sequence.wrapping_add(reader.zigzag("sequence")? as u64).wrapping_add(u64::from(*length));
-        Ok(sequence)
-    };
-    lengths.iter().map(next).collect()
 }
 
 /// As [`super::encode`] writes them: one byte when all are the same, else all.

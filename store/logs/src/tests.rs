@@ -31,6 +31,7 @@ use weir_blocks::hidden::Horizon;
 use weir_blocks::view::{BlockView, PartitionView, TailSection, Tails, Views};
 
 mod block;
+mod bounded;
 mod count;
 mod head;
 mod hidden;
@@ -41,7 +42,7 @@ mod skipping;
 const PARTITION: u32 = 5;
 
 fn engine(chunk_bytes: usize) -> LogsEngine {
-    LogsEngine::new(LogsOptions { chunk_bytes, index_cache_bytes: 1 << 20 })
+    LogsEngine::new(LogsOptions { chunk_bytes, index_cache_bytes: 1 << 20, chunk_cache_bytes: 1 << 20 })
 }
 
 #[derive(Default)]

@@ -59,7 +59,8 @@ impl Class {
     }
 }
 
-fn is_hex_digit(byte: &u8) -> bool {
+/// Of ids, which are in lower case.
+pub(crate) fn is_hex_digit(byte: &u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
@@ -197,6 +198,11 @@ pub(crate) struct Words {
 }
 
 impl Words {
+    /// Bytes held.
+    pub(crate) fn memory(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * size_of::<u32>()
+    }
+
     /// Reads the column; errors are sentences.
     pub(crate) fn decode(column: &[u8]) -> Result<Self, String> {
         let mut reader = Reader::new(column);

@@ -60,8 +60,12 @@ impl Wanted {
     }
 }
 
+const QUERY_RANGE: &str = "/loki/api/v1/query_range";
+const PATTERNS: &str = "/loki/api/v1/patterns";
+
 struct LogQuery {
     what: &'static str,
+    path: &'static str,
     goal_ms: u32,
     query: String,
     /// Start, end and step of a range query, nanoseconds; else lines of all time.
@@ -76,7 +80,7 @@ fn questions(wanted: &Wanted) -> Vec<LogQuery> {
     let whole = Some((last + 1, last + 1, SECOND));
     let aligned = Some((first.div_euclid(FOUR_HOURS) * FOUR_HOURS, (last / FOUR_HOURS + 1) * FOUR_HOURS, FOUR_HOURS));
     let odd = Some((first, last + FOUR_HOURS, FOUR_HOURS));
-    let one = |what, goal_ms, query, steps| LogQuery { what, goal_ms, query, steps };
+    let one = |what, goal_ms, query, steps| LogQuery { what, path: QUERY_RANGE, goal_ms, query, steps };
     vec![
         one("every line of a trace id", 3, format!("{all} |= `{trace}`"), None),
         one("the same by the attribute", 3, format!("{all} | trace_id=`{trace}`"), None),
@@ -86,6 +90,12 @@ fn questions(wanted: &Wanted) -> Vec<LogQuery> {
             "a regex over everything, counted",
             100,
             format!("sum(count_over_time({all} |~ `status=[0-9]+, msg=[A-Z][a-z]+ .*[Ff]ail` {days}))"),
+            whole,
+        ),
+        one(
+            "one that thousands of lines match, counted",
+            100,
+            format!("sum(count_over_time({all} |~ `[Oo]rder.*[Ff]ail` {days}))"),
             whole,
         ),
         one("a word counted by pod", 15, format!("sum by (pod) (count_over_time({all} |= `{word}` {days}))"), whole),
@@ -99,6 +109,7 @@ fn questions(wanted: &Wanted) -> Vec<LogQuery> {
         one("the same of one level", 5, format!("sum(count_over_time({all} | detected_level=`error` [4h]))"), aligned),
         one("volume in 4 h buckets from any nanosecond", 5, format!("sum(count_over_time({all}[4h]))"), odd),
         one("latest 100 lines of a pod", 3, format!("{{namespace=\"nezha\", pod=\"{pod}\"}}"), None),
+        LogQuery { path: PATTERNS, ..one("patterns of all lines in 4 h buckets", 1000, all.to_owned(), aligned) },
     ]
 }
 
@@ -133,7 +144,7 @@ async fn answer(weir: &Weir, question: &LogQuery, wanted: &Wanted) -> String {
     if question.steps.is_some() {
         parameters.push(("step", &step));
     }
-    let (status, body) = weir.try_get("/loki/api/v1/query_range", &parameters).await;
+    let (status, body) = weir.try_get(question.path, &parameters).await;
     assert_eq!(status, 200, "{}: {body}", question.query);
     body
 }
@@ -141,6 +152,12 @@ async fn answer(weir: &Weir, question: &LogQuery, wanted: &Wanted) -> String {
 /// Lines, or the sum of all points and their series.
 fn found(question: &LogQuery, body: &str) -> String {
     let body: Value = serde_json::from_str(body).expect("JSON");
+    if question.path == PATTERNS {
+        let patterns = body["data"].as_array().cloned().unwrap_or_default();
+        let samples = patterns.iter().filter_map(|pattern| pattern["samples"].as_array()).flatten();
+        let lines: u64 = samples.filter_map(|sample| sample[1].as_u64()).sum();
+        return format!("{lines} lines in {} patterns", patterns.len());
+    }
     let values = |series: &Value| series["values"].as_array().cloned().unwrap_or_default();
     let series = body["data"]["result"].as_array().cloned().unwrap_or_default();
     if question.steps.is_none() {

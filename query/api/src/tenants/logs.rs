@@ -8,8 +8,8 @@ use weir_model::label::Labels;
 use weir_model::log::LogRecord;
 use weir_model::scope::Scope;
 use weir_model::select::{
-    Budget, CountBy, Coverage, Covered, LineCount, LogReader, LogSelect, LogTail, LogVisitor, Mention, OwnedLine, ReadError,
-    TailEvent, TakeCount,
+    Buckets, Budget, CountBy, Coverage, Covered, LineCount, LogReader, LogSelect, LogTail, LogVisitor, Mention, OwnedLine,
+    ReadError, TailEvent, TakeCount, TakeTemplate, TemplateCount,
 };
 use weir_model::time::UnixNanos;
 
@@ -70,6 +70,31 @@ impl LogReader for TenantsLogs {
                 flow
             };
             coverage.merge(self.0.counts(&select, &by, budget, &mut labelled)?);
+            if flow.is_break() {
+                break;
+            }
+        }
+        Ok(coverage)
+    }
+
+    fn templates(
+        &self,
+        select: &LogSelect,
+        buckets: Buckets,
+        budget: &dyn Budget,
+        take: TakeTemplate<'_>,
+    ) -> Result<Coverage, ReadError> {
+        budget.span(select.range)?;
+        if select.scope.single().is_some() {
+            return self.0.templates(select, buckets, budget, take);
+        }
+        let (mut coverage, mut flow) = (Coverage::default(), ControlFlow::Continue(()));
+        for (_, select) in selects(select) {
+            let mut until = |one: &TemplateCount<'_>| {
+                flow = take(one);
+                flow
+            };
+            coverage.merge(self.0.templates(&select, buckets, budget, &mut until)?);
             if flow.is_break() {
                 break;
             }

@@ -10,7 +10,7 @@ use weir_model::label::Labels;
 use weir_model::limits::{Limits, OverridesFile};
 use weir_model::scope::Scope;
 use weir_model::select::{Budget, ReadError};
-use weir_model::usage::{Amount, Stored, StoredUsage};
+use weir_model::usage::{Amount, LogsDisk, Stored, StoredUsage};
 use weir_model::wire::Kind;
 use weir_promql::testing::MemoryReader;
 
@@ -132,6 +132,12 @@ impl StoredUsage for Blocks {
         stored.add(Kind::Spans, &"old".into(), Amount { records: 9, bytes: 90 });
         Ok(stored)
     }
+
+    fn logs_disk(&self, _budget: &dyn Budget) -> Result<LogsDisk, ReadError> {
+        let missing = vec!["a block is away".into()];
+        let streams = [(("shop".into(), Labels::EMPTY), Amount { records: 7, bytes: 70 })].into();
+        Ok(LogsDisk { blocks: 1, streams, parts: [("chunks.2".to_owned(), 70)].into(), missing })
+    }
 }
 
 /// Asks for `path` as somebody whom these policies let read the tenants that are named.
@@ -187,4 +193,16 @@ async fn usage_is_shown_to_its_tenant_and_all_of_it_to_an_administrator() {
     let all = usage_as("{}", &[], &format!("{path}&all=true")).await.json();
     let names: Vec<_> = all["tenants"].as_array().unwrap().iter().map(|own| own["tenant"].as_str().unwrap()).collect();
     assert_eq!(names, ["bank", "old", "shop", "weir"]);
+}
+
+#[tokio::test]
+async fn what_logs_take_on_disk_is_shown_to_an_administrator() {
+    let path = "/api/weir/v1/admin/disk?limit=1";
+    let shop = r#"{"tenant": "shop"}"#;
+    assert_eq!(usage_as(shop, &["shop"], path).await.status, 403);
+    let shown = usage_as("{}", &[], path).await.json();
+    let stored = json!({"bytes": 70, "records": 7});
+    assert_eq!(shown["streams"], json!([{"tenant": "shop", "stream": {}, "stored": stored}]), "{shown}");
+    assert_eq!(shown["coverage"]["missing"], json!(["a block is away"]));
+    assert_eq!(usage_as("{}", &[], "/api/weir/v1/admin/disk?limit=all").await.status, 400);
 }

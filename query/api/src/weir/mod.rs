@@ -4,13 +4,14 @@
 //!   typed, as LogQL;
 //! - [`containers`]: what runs now, from stored samples, [`ended`] what did, and [`nodes`] beside it; [`traces`]: by id, search, services;
 //! - [`tenants`]: all of a tenant deleted;
-//! - [`usage`]: what tenants have sent and asked;
+//! - [`usage`]: what tenants have sent and asked; [`disk`]: what logs take on disk;
 //! - `status`: where the partitions stand; [`path`]: the whole path. Sealing and compacting on demand are the binary's.
 
 mod cardinality;
 mod containers;
 mod context;
 mod diff;
+mod disk;
 mod ended;
 mod logs;
 mod nodes;
@@ -58,6 +59,7 @@ pub fn router(api: Arc<Api>) -> Routes {
         .on(&[Method::DELETE], "/api/weir/v1/tenants/{tenant}", Needs::Whole(Verb::Admin), tenants::delete)
         .get("/api/weir/v1/tenants/{tenant}/deletions", Needs::Whole(Verb::Admin), tenants::deletions)
         .get("/api/weir/v1/cardinality", READ_METRICS, cardinality::cardinality)
+        .get("/api/weir/v1/admin/disk", Needs::Whole(Verb::Admin), disk::disk)
         .get("/api/weir/v1/usage", Needs::AnyOf(Verb::Read), usage::usage)
         .get("/api/weir/v1/status", Needs::AnyOf(Verb::Read), status)
         .with_state(api)

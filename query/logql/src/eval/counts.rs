@@ -9,14 +9,18 @@ use weir_model::select::{Buckets, CountBy, LineCount};
 use crate::pipeline::Pipeline;
 use crate::pipeline::labels::{EXTRACTED, LEVEL};
 
-/// How the lines of a pipeline that passes on to labels of these names are counted; `None` when their labels or texts are needed one
+/// How the lines of a pipeline that passes on to labels of these names, or to all labels, are counted; `None` when their labels or texts are needed one
 /// by one.
 pub(super) fn count_by(pipeline: &Pipeline, names: Option<&BTreeSet<String>>, level: bool, buckets: Buckets) -> Option<CountBy> {
     // Ids are of single lines, and a label that made way for another is not what the store has by that name.
     let is_counted = |name: &str| !matches!(name, "trace_id" | "span_id") && !name.ends_with(EXTRACTED);
-    let names = names.filter(|names| pipeline.is_of_labels() && names.iter().all(|name| is_counted(name)))?;
+    if !pipeline.is_of_labels() {
+        return None;
+    }
+    let by = CountBy { mention: pipeline.mention(level), ..CountBy::of(buckets) };
+    let Some(names) = names else { return Some(CountBy { all: true, ..by }) };
     let metadata = names.iter().filter(|name| !(level && *name == LEVEL)).cloned().collect();
-    Some(CountBy { buckets, metadata, mention: pipeline.mention(level) })
+    names.iter().all(|name| is_counted(name)).then_some(CountBy { metadata, ..by })
 }
 
 /// A line that stands for those counted: it has their labels.
@@ -27,8 +31,8 @@ pub(super) fn record_of<'a>(count: &LineCount<'a>) -> LogRecord<'a> {
         body: &[],
         severity: count.severity,
         flags: 0,
-        trace_id: Default::default(),
-        span_id: Default::default(),
+        trace_id: count.trace_id,
+        span_id: count.span_id,
         attributes: count.metadata.into(),
     }
 }

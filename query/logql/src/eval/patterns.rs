@@ -1,6 +1,7 @@
 //! Which patterns the lines of a query have, and how often in each bucket of time. A pattern is the constant text of lines that differ in
-//! their variables; a variable is a word with a digit, with what joins it to others, and stands as `<_>`. Lines are read one by one: the
-//! counts are of all lines that were read, not of a sample.
+//! their variables; a variable is a word with a digit, with what joins it to others, and stands as `<_>`. Counts are exact, not of a
+//! sample. A query of nothing but a selector and line filters is answered from the templates that the store has; others read lines one by
+//! one, up to a limit.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
@@ -8,7 +9,9 @@ use std::ops::ControlFlow;
 use weir_model::id::LineId;
 use weir_model::label::Labels;
 use weir_model::log::{LogRecord, detected_level};
-use weir_model::select::{Budget, Coverage, Covered, LogReader, LogVisitor, Mention, ReadError};
+use weir_model::select::{
+    Buckets, Budget, Coverage, Covered, LogReader, LogVisitor, Mention, ReadError, TemplateCount, TemplateText,
+};
 use weir_model::time::{TimeRange, UnixNanos};
 
 use crate::ast::LogExpr;
@@ -33,7 +36,7 @@ pub struct PatternOptions {
     pub step: i64,
     /// Lines have the label `detected_level`.
     pub detected_level: bool,
-    /// So many lines are counted; the coverage says when there were more.
+    /// So many lines are read; the coverage says when there were more. Those that the store counts by itself do not count for this.
     pub lines_max: u64,
 }
 
@@ -65,7 +68,11 @@ pub fn patterns(
     let (labels, counts) = (LineLabels::default(), HashMap::new());
     let mut visitor =
         Count { pipeline: &pipeline, options, labels, counts, patterns: 0, seen: 0, cut: false, budget, failure: None };
-    let mut coverage = reader.visit(&select, budget, &mut visitor)?;
+    let buckets = Buckets::new(options.step, 0).filter(|_| pipeline.is_empty());
+    let mut coverage = match buckets {
+        Some(buckets) => reader.templates(&select, buckets, budget, &mut |count| visitor.template(count))?,
+        None => reader.visit(&select, budget, &mut visitor)?,
+    };
     if let Some(failure) = visitor.failure {
         return Err(failure.into());
     }
@@ -104,7 +111,37 @@ impl Count<'_> {
         self.labels.begin_line(&record, self.options.detected_level);
         let Some(line) = self.pipeline.run(record.body, record.timestamp, &mut self.labels) else { return Ok(()) };
         let bucket = record.timestamp.div_euclid(self.options.step).saturating_mul(self.options.step);
-        let mut key = (detected_level(record.severity), pattern_of(&line));
+        self.add((detected_level(record.severity), pattern_of(&line)), bucket, 1)
+    }
+
+    fn template(&mut self, count: &TemplateCount<'_>) -> ControlFlow<()> {
+        let pattern = match count.text {
+            TemplateText::Constant(text) => joined(text),
+            TemplateText::Line(_) if self.is_full() => return ControlFlow::Break(()),
+            TemplateText::Line(line) => pattern_of(line),
+        };
+        let added = self.add((detected_level(count.severity), pattern), count.bucket, count.lines);
+        self.note(added)
+    }
+
+    /// Whether no more lines may be read; else this one is.
+    fn is_full(&mut self) -> bool {
+        self.cut = self.seen == self.options.lines_max;
+        self.seen += 1;
+        self.cut
+    }
+
+    fn note(&mut self, counted: Result<(), ReadError>) -> ControlFlow<()> {
+        match counted {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(failure) => {
+                self.failure = Some(failure);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn add(&mut self, mut key: (&'static str, String), bucket: UnixNanos, lines: u64) -> Result<(), ReadError> {
         if !self.counts.contains_key(&key) {
             if self.patterns == PATTERNS_MAX {
                 key.1 = VARIABLE.into();
@@ -117,7 +154,7 @@ impl Count<'_> {
         if !buckets.contains_key(&bucket) {
             self.budget.reserve(32)?;
         }
-        *buckets.entry(bucket).or_default() += 1;
+        *buckets.entry(bucket).or_default() += lines;
         Ok(())
     }
 }
@@ -136,19 +173,28 @@ impl LogVisitor for Count<'_> {
     }
 
     fn line(&mut self, _: LineId, record: LogRecord<'_>) -> ControlFlow<()> {
-        self.cut = self.seen == self.options.lines_max;
-        if self.cut {
+        if self.is_full() {
             return ControlFlow::Break(());
         }
-        self.seen += 1;
-        match self.count(record) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(failure) => {
-                self.failure = Some(failure);
-                ControlFlow::Break(())
-            }
-        }
+        let counted = self.count(record);
+        self.note(counted)
     }
+}
+
+/// A template of the store as a pattern: its variables that touch are one.
+fn joined(template: &str) -> String {
+    let shown = template.floor_char_boundary(LINE_BYTES_MAX);
+    let mut pattern = String::new();
+    for (i, text) in template[..shown].trim_end().split(VARIABLE).enumerate() {
+        if i > 0 {
+            push_variable(&mut pattern);
+        }
+        pattern.push_str(text);
+    }
+    if shown < template.len() {
+        push_variable(&mut pattern);
+    }
+    pattern
 }
 
 /// The pattern of a line.
@@ -218,6 +264,15 @@ mod tests {
         let long = format!("{} 7", "x".repeat(LINE_BYTES_MAX));
         assert_eq!(pattern_of(long.as_bytes()), format!("{}<_>", "x".repeat(LINE_BYTES_MAX)));
         assert_eq!(pattern_of(b"a \xff"), "a \\xff");
+    }
+
+    #[test]
+    fn variables_of_a_template_that_touch_are_one() {
+        let check = |template: &str, expected: &str| assert_eq!(joined(template), expected, "{template}");
+        check("took <_> for <_> (<_> of <_>)\n", "took <_> for <_> (<_> of <_>)");
+        check("<_>T<_>:<_> GET /a/<_>/b", "<_>T<_> GET /a/<_>/b");
+        check("no variable", "no variable");
+        check(&format!("{} <_>", "é".repeat(LINE_BYTES_MAX)), &format!("{}<_>", "é".repeat(LINE_BYTES_MAX / 2)));
     }
 
     fn ask(lines_max: u64) -> Covered<Vec<Pattern>> {

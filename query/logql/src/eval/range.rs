@@ -73,6 +73,8 @@ pub fn range(
     };
     let by = windows.buckets().filter(|_| agg.unwrap.is_none() && (pipeline.pushed.is_empty() || !windows.has_gaps()));
     let by = by.and_then(|buckets| count_by(&pipeline, names.as_ref(), request.detected_level, buckets));
+    // Where all labels are asked for, few chunks are counted by roll-ups.
+    let by = by.filter(|by| !by.all || !windows.has_gaps());
     let coverage = match &by {
         Some(by) => reader.counts(&select, by, &counting, &mut |count| fold.note(|fold| fold.take_count(count)))?,
         None => reader.visit(&select, &counting, &mut fold)?,
@@ -150,7 +152,8 @@ impl Fold<'_> {
         if self.labels.set_stream(count.stream) {
             self.counted.clear();
         }
-        let known = self.counted.iter().find(|(severity, _)| count.metadata.is_empty() && *severity == count.severity);
+        let is_plain = count.metadata.is_empty() && count.trace_id.is_none() && count.span_id.is_none();
+        let known = self.counted.iter().find(|(severity, _)| is_plain && *severity == count.severity);
         let index = match known {
             Some((_, index)) => *index,
             None => {
@@ -158,7 +161,7 @@ impl Fold<'_> {
                 self.labels.begin_line(&record_of(count), self.request.detected_level);
                 let passes = self.pipeline.run(&[], count.bucket, &mut self.labels).is_some();
                 let index = if passes { Some(self.index()?) } else { None };
-                if count.metadata.is_empty() {
+                if is_plain {
                     self.counted.push((count.severity, index));
                 }
                 index

@@ -76,10 +76,17 @@ fn what_is_answered_by_counts() {
     check(r#"sum by (user) (count_over_time({app="x"} | pod="b" | user!="3" [10s]))"#, r#"{user="2"} 1 1; {user="4"} 1 1"#);
     check(r#"absent_over_time({app="x"} | detected_level="warn" [4s])"#, r#"{app="x"} 1 1"#);
     check(r#"sum(count_over_time({app="x"} | pod="b" or detected_level="info" [4s] offset 1s))"#, "{} 3 3");
+    check(
+        r#"count_over_time({app="x"} | pod="a" [10s])"#,
+        "{app=\"x\", detected_level=\"error\", pod=\"a\", user=\"0\"} 1 1; \
+         {app=\"x\", detected_level=\"info\", pod=\"a\", trace_id=\"01000000000000000000000000000000\", user=\"1\"} 1 1",
+    );
+    check(
+        r#"sum without (user, trace_id, pod) (count_over_time({app="x"} | detected_level="error" [10s]))"#,
+        r#"{app="x", detected_level="error"} 2 2"#,
+    );
     let lines = "the store cannot be read: lines are asked for";
     for needs in [
-        r#"count_over_time({app="x"}[10s])"#,
-        r#"sum without (user) (count_over_time({app="x"}[10s]))"#,
         r#"sum by (trace_id) (count_over_time({app="x"}[10s]))"#,
         r#"sum by (pod_extracted) (count_over_time({app="x"}[10s]))"#,
         r#"sum(count_over_time({app="x"} | json [10s]))"#,
@@ -136,7 +143,9 @@ fn any_store() -> impl Strategy<Value = MemoryLogs> {
     })
 }
 
-const FORMS: [&str; 12] = [
+const FORMS: [&str; 14] = [
+    "sum without (zzz) (count_over_time({app=\"x\"} STAGES [RANGE] OFFSET))",
+    "sum without (pod, user, zzz) (bytes_over_time({app=\"x\"} | detected_level!=\"info\" STAGES [RANGE] OFFSET))",
     "sum by (pod) (count_over_time({app=\"x\"} STAGES [RANGE] OFFSET))",
     "sum by (detected_level) (bytes_over_time({app=\"x\"} STAGES [RANGE] OFFSET))",
     "sum by (user, level) (rate({app=\"x\"} STAGES [RANGE] OFFSET))",

@@ -25,7 +25,7 @@ pub(crate) use build::IndexBuilder;
 pub(crate) use cache::IndexCache;
 pub(crate) use grams::Grams;
 pub(crate) use ids::is_id;
-pub(crate) use pairs::pair_hash;
+pub(crate) use pairs::{pair_hash, pair_name};
 /// A former index was made of all tokens as words are of words.
 #[cfg(test)]
 pub(crate) use words::WordsBuilder as FormerBuilder;

@@ -15,14 +15,19 @@ const TAKEN: &[u8] = b"extracted";
 /// The hash of a name and its whole value. Names count without what is neither letter nor digit and without a trailing
 /// `_extracted`: languages ask for `http_method` where a client sent `http.method`.
 pub(crate) fn pair_hash(name: &str, value: &[u8]) -> u32 {
-    let mut text = Vec::with_capacity(name.len() + 1 + value.len());
-    text.extend(name.bytes().filter(u8::is_ascii_alphanumeric));
-    while text.ends_with(TAKEN) {
-        text.truncate(text.len() - TAKEN.len());
-    }
+    let mut text = pair_name(name);
     text.push(0);
     text.extend_from_slice(value);
     xxh3_64(&text) as u32
+}
+
+/// A name as pairs have it: the same for all names that may be asked for it.
+pub(crate) fn pair_name(name: &str) -> Vec<u8> {
+    let mut text: Vec<u8> = name.bytes().filter(u8::is_ascii_alphanumeric).collect();
+    while text.ends_with(TAKEN) {
+        text.truncate(text.len() - TAKEN.len());
+    }
+    text
 }
 
 /// The section in the making.

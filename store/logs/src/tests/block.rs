@@ -88,7 +88,7 @@ fn a_merge_copies_chunks_that_are_large_enough() {
     let chunks = |built: &BuiltBlock| built.data.sections.iter().find(|(name, _)| *name == "chunks.2").unwrap().1.clone();
     assert_eq!(chunks(&merged[0]), chunks(&ten_chunks(&engine)[0]));
     // With room for two in a chunk they are made anew.
-    let joined = LogsEngine::new(LogsOptions { chunk_bytes: 400, index_cache_bytes: 1 << 20 });
+    let joined = LogsEngine::new(LogsOptions { chunk_bytes: 400, index_cache_bytes: 1 << 20, chunk_cache_bytes: 1 << 20 });
     let together = joined.merge(&[Arc::clone(&blocks[0].block)]).unwrap();
     assert!(open_built(&joined, "joined", together)[0].block.chunks() < 10);
     let (reader, budget) = (reader(open_built(&engine, "merged", merged), Vec::new()), Spent::default());

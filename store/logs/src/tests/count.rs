@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use proptest::prelude::{Just, Strategy, any, prop_oneof};
-use weir_model::log::{detected_level, level_name};
-use weir_model::select::{Buckets, CountBy};
+use proptest::prelude::{Just, Strategy, any, prop, prop_oneof};
+use weir_model::log::{detected_level, level_name, level_severity};
+use weir_model::select::{Buckets, CountBy, TemplateText};
 
 use super::*;
+use crate::patterns::pattern_of;
 
 pub(super) fn any_by() -> impl Strategy<Value = CountBy> {
     let step = prop_oneof![3 => (1..8_i64).prop_map(|tens| tens * 10 * SECOND), 1 => 1..30 * SECOND, 1 => Just(SECOND)];
     let origin = prop_oneof![2 => Just(0), 2 => Just(1), 1 => Just(-10 * SECOND + 1), 1 => any::<i64>()];
     let metadata = prop_oneof![2 => Just(vec![]), 1 => Just(vec!["k"]), 1 => Just(vec!["pod"]), 1 => Just(vec!["none", "k"])];
-    (step, origin, metadata).prop_map(|(step, origin, metadata)| CountBy {
+    (step, origin, metadata, prop::bool::weighted(0.2)).prop_map(|(step, origin, metadata, all)| CountBy {
+        all,
         metadata: metadata.into_iter().map(str::to_owned).collect(),
         ..CountBy::of(Buckets::new(step, origin).unwrap())
     })
@@ -26,13 +28,14 @@ pub(super) fn without_details(engine: &LogsEngine, heads: &[Arc<LogsHead>]) -> V
     opened.flatten().collect()
 }
 
-/// Stream, bucket, level and metadata.
-type Key = (Labels, i64, &'static str, Labels);
+/// Stream, bucket, level, and metadata with ids.
+type Key = (Labels, i64, &'static str, (Labels, String));
 
 fn counts(reader: &LogsReader, select: &LogSelect, by: &CountBy, budget: &dyn Budget) -> BTreeMap<Key, (u64, u64)> {
     let mut counts = BTreeMap::<Key, (u64, u64)>::new();
     let coverage = reader.counts(select, by, budget, &mut |count| {
-        let key = (count.stream.clone(), count.bucket, detected_level(count.severity), count.metadata.clone());
+        let context = (count.metadata.clone(), format!("{} {}", count.trace_id, count.span_id));
+        let key = (count.stream.clone(), count.bucket, detected_level(count.severity), context);
         let sum = counts.entry(key).or_default();
         *sum = (sum.0 + count.lines, sum.1 + count.bytes);
         ControlFlow::Continue(())
@@ -50,18 +53,39 @@ pub(super) fn check(reader: &LogsReader, select: &LogSelect, by: &CountBy, lines
         let bucket = (i128::from(line.timestamp) - i128::from(by.buckets.origin())).div_euclid(i128::from(step))
             * i128::from(step)
             + i128::from(by.buckets.origin());
-        let metadata = Labels::from_pairs(line.attributes.iter().filter(|(name, _)| by.metadata.iter().any(|own| own == name)));
-        let key = (line.stream.clone(), bucket as i64, detected_level(line.severity), metadata);
+        let is_told = |name: &str| by.all || by.metadata.iter().any(|own| own == name);
+        let metadata = Labels::from_pairs(line.attributes.iter().filter(|(name, _)| is_told(name)));
+        let ids = if by.all { (line.trace_id, line.span_id) } else { Default::default() };
+        let key = (line.stream.clone(), bucket as i64, detected_level(line.severity), (metadata, format!("{} {}", ids.0, ids.1)));
         let sum = expected.entry(key).or_default();
         *sum = (sum.0 + 1, sum.1 + line.body.len() as u64);
         *volumes.entry((line.stream.clone(), line.timestamp.div_euclid(step) * step, level_name(line.severity))).or_default() +=
             1;
     }
     assert_eq!(counts(reader, select, by, &NoBudget), expected, "{by:?}");
+    check_templates(reader, select, by.buckets, lines);
     let found = reader.volume(select, step, &NoBudget).unwrap().value;
     let found: Vec<_> = found.into_iter().map(|row| ((row.stream, row.bucket, row.level), row.lines)).collect();
     assert!(found.is_sorted_by_key(|((_, bucket, _), _)| *bucket));
     assert_eq!(found.into_iter().collect::<BTreeMap<_, _>>(), volumes);
+}
+
+/// Templates against those of lines one by one.
+fn check_templates(reader: &LogsReader, select: &LogSelect, buckets: Buckets, lines: &[OwnedLine]) {
+    let mut found = BTreeMap::<(String, u8, i64), u64>::new();
+    let coverage = reader.templates(select, buckets, &NoBudget, &mut |one| {
+        *found.entry((format!("{:?}", one.text), one.severity, one.bucket)).or_default() += one.lines;
+        ControlFlow::Continue(())
+    });
+    assert_eq!(coverage.unwrap().missing, Vec::<String>::new());
+    let mut expected = BTreeMap::new();
+    for line in lines {
+        let text = pattern_of(&line.body);
+        let text = text.as_deref().map_or(TemplateText::Line(&line.body), TemplateText::Constant);
+        let key = (format!("{text:?}"), level_severity(line.severity), buckets.start_of(line.timestamp));
+        *expected.entry(key).or_insert(0) += 1;
+    }
+    assert_eq!(found, expected);
 }
 
 /// Ten chunks of a line each, at whole hours or a second behind, and what is read of them.
@@ -101,6 +125,8 @@ fn windows_on_ten_seconds_open_no_chunk() {
     // Names of metadata are known: one chunk has it.
     check(0, &by(0, &["user"]), &[4, 3, 1, 2], 1);
     check(0, &by(0, &["other", "pod"]), &[4, 4, 2], 0);
+    // All labels are asked for: chunks are opened, since they may have ids.
+    check(0, &CountBy { all: true, ..by(0, &[]) }, &[4, 3, 1, 2], 10);
 }
 
 #[test]

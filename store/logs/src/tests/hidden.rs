@@ -6,6 +6,7 @@ use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, p
 use weir_blocks::hidden::{Hidden, Periods};
 use weir_model::deletion::{DeletionQuery, DeletionRequest};
 use weir_model::label::{MatchOp, Matcher};
+use weir_model::select::{Buckets, TemplateText};
 
 use super::list::{any_record, check_context, check_volume, expected};
 use super::patterns::pattern_of;
@@ -59,20 +60,28 @@ fn check(name: &str, reader: &LogsReader, (everything, shown): (&[OwnedLine], &[
 /// What chunks tell without giving their lines is of lines alone that are shown.
 fn check_told(views: &[BlockView<LogsEngine>], hidden: &Hidden, shown: &[OwnedLine]) {
     let plan = Arc::new(LogsPlan::new(&select(Vec::new())));
-    let (mut times, mut patterns) = (Vec::new(), Patterns::new(SECOND, usize::MAX));
+    let (mut times, mut found) = (Vec::new(), BTreeMap::<String, u64>::new());
+    let buckets = Buckets::new(SECOND, 0).unwrap();
     let cursors = views.iter().flat_map(|view| cursors([&view.block], &plan, &NoBudget));
     for entry in cursors.flat_map(|cursor| without(cursor, hidden.clone())) {
         let Ok((_, chunk)) = entry else { panic!("a chunk cannot be read") };
         chunk.line_times(TimeRange::ALL, &mut |time| times.push(time)).unwrap();
-        chunk.patterns(&plan, &mut patterns).unwrap();
+        let all = chunk.templates(&plan, buckets, &mut |one| {
+            *found.entry(format!("{:?}", one.text)).or_default() += one.lines;
+            ControlFlow::Continue(())
+        });
+        assert_eq!(all.unwrap(), ControlFlow::Continue(()));
     }
     times.sort_unstable();
     let mut wanted: Vec<UnixNanos> = shown.iter().map(|line| line.timestamp).collect();
     wanted.sort_unstable();
     assert_eq!(times, wanted);
     let mut counts = BTreeMap::new();
-    shown.iter().for_each(|line| *counts.entry(pattern_of(&line.body)).or_insert(0) += 1);
-    let found: BTreeMap<String, u64> = patterns.finish().0.into_iter().map(|one| (one.text.clone(), one.count())).collect();
+    for line in shown {
+        let text = pattern_of(&line.body);
+        let text = text.as_deref().map_or(TemplateText::Line(&line.body), TemplateText::Constant);
+        *counts.entry(format!("{text:?}")).or_insert(0) += 1;
+    }
     assert_eq!(found, counts);
 }
 

@@ -93,10 +93,12 @@ impl Budget for Lines {
 fn a_block_of_before_is_searched_within_a_budget() {
     let mut built = head(STREAMS).build().unwrap().remove(0);
     built.data.sections.retain(|(name, _)| !["places.1", "place_pages.1"].contains(name));
-    let (reader, blob, chunks) = open_counting(&built, "before");
+    let (reader, _, _) = open_counting(&built, "before");
     for id in ids(2999) {
         check_found(&reader.line(&Scope::of("a"), id, 1, &NoBudget).unwrap().value, id, 1);
     }
+    // Opened anew, so that no chunk is known.
+    let (reader, blob, chunks) = open_counting(&built, "before");
     blob.1.lock().unwrap().clear();
     let last = LineId { partition: PARTITION, offset: 2, ordinal: STREAMS as u32 - 1 };
     let stopped = reader.line(&Scope::of("a"), last, 1, &Lines(Mutex::new(40)));
