@@ -1,5 +1,7 @@
 //! Metric batches: many values of one target that share one timestamp, and the schema that names them.
 
+mod extras;
+
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -10,6 +12,8 @@ use crate::label::Labels;
 use crate::memory::{allocation, shared};
 use crate::time::UnixNanos;
 use crate::wire::EncodedSchema;
+
+pub use extras::ChosenColumns;
 
 /// What a series counts, as OpenMetrics and Prometheus name it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

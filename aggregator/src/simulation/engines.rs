@@ -260,8 +260,12 @@ async fn stored(member: &Member, sources: &[Source]) -> Vec<String> {
         let found = MetricsReader::new(samples).select(&select, &NoBudget).expect("selects");
         assert!(found.coverage.missing.is_empty(), "{:?}", found.coverage.missing);
         let of = |series: &weir_model::select::Series| {
-            let source = series.labels.get("source").to_owned();
-            series.values.iter().map(move |value| format!("{source} {:06}", *value as u64)).collect::<Vec<_>>()
+            let (source, mut values) = (series.labels.get("source"), series.values.clone());
+            for (at, own) in &series.histograms {
+                assert_eq!(series.starts[*at as usize], own.count as i64 * 7, "{source}");
+                values[*at as usize] = own.count;
+            }
+            values.into_iter().map(|value| format!("{source} {:06}", value as u64)).collect::<Vec<_>>()
         };
         let mut others: Vec<String> = found.value.iter().flat_map(of).collect();
         let reader = TracesReader::new(spans, Arc::new(|| 0));

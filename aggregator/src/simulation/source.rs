@@ -6,10 +6,11 @@ use std::time::Duration;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use weir_bus::{Log, TopicPartition, partition_of};
+use weir_model::histogram::{Buckets, Histogram, ResetHint};
 use weir_model::id::{SpanId, TraceId};
 use weir_model::label::Labels;
 use weir_model::log::{LogBatch, LogRecord};
-use weir_model::metric::{MetricBatch, MetricRow, Schema};
+use weir_model::metric::{MetricBatch, MetricRow, RowExtras, Schema};
 use weir_model::signal::Signal;
 use weir_model::span::{Origin, Span, SpanBatch};
 use weir_model::wire::{Kind, Limits, Mark, RecordBuilder, Section, SectionHeader};
@@ -56,7 +57,26 @@ impl Source {
 
     fn samples(&self, first: u64, last: u64) -> MetricBatch {
         let series = vec![Labels::from_pairs([("__name__", "m"), ("source", &self.name)])];
-        let row = |i: u64| MetricRow::new((i as i64 + 1) * 1_000_000, vec![i as f64]);
+        let histogram = |i: u64| Histogram {
+            schema: 0,
+            reset: ResetHint::Unknown,
+            is_integer: true,
+            count: i as f64,
+            sum: 0.5,
+            zero_threshold: 0.0,
+            zero_count: i as f64,
+            positive: Buckets::default(),
+            negative: Buckets::default(),
+            custom_bounds: Vec::new(),
+        };
+        // Each third is a histogram of so many observations.
+        let row = |i: u64| MetricRow {
+            extras: (i % 3 == 2).then(|| {
+                let starts = Some([i as i64 * 7_000_000].into());
+                Box::new(RowExtras { histograms: vec![(0, Arc::new(histogram(i)))], starts, exemplars: Vec::new() })
+            }),
+            ..MetricRow::new((i as i64 + 1) * 1_000_000, vec![i as f64])
+        };
         let schema = Arc::new(Schema::new(series, Vec::new()));
         MetricBatch { target: Labels::EMPTY, schema, rows: (first..last).map(row).collect() }
     }

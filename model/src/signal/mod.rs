@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::wire::{Budget, Kind, Mark, Section, SectionHeader, WireError};
+use crate::wire::{self, Budget, Kind, Mark, Section, SectionHeader, WireError};
 
 /// A batch of log lines, samples or spans.
 pub trait Signal: Clone + fmt::Debug + PartialEq + Send + Sync + Sized + 'static {
@@ -28,6 +28,11 @@ pub trait Signal: Clone + fmt::Debug + PartialEq + Send + Sync + Sized + 'static
 
     /// Appends the body of a section to `out`; charges what decoding it will take. Format: docs/formats/wire.md.
     fn encode(&self, budget: &mut Budget, out: &mut Vec<u8>) -> Result<(), WireError>;
+
+    /// The oldest version of the wire whose readers miss nothing of it.
+    fn wire_version(&self) -> u8 {
+        wire::VERSION_BASE
+    }
 
     /// The inverse of [`Self::encode`]: a body of `records` records.
     fn decode(body: &[u8], records: u32, budget: &mut Budget) -> Result<Self, WireError>;

@@ -9,14 +9,15 @@ use zstd::zstd_safe::compress_bound;
 
 use super::budget::{Budget, check_limit, invalid, limit};
 use super::columns::Reader;
-use super::{Kind, Limits, Mark, Section, SectionHeader, WireError};
+use super::{Kind, Limits, Mark, Section, SectionHeader, VERSION_BASE, VERSION_EXTRAS, WireError};
 use crate::compression::{compress_to, decompress};
 use crate::signal::Signal;
 use crate::varint::{put_bytes, put_varint};
 
 const MAGIC: [u8; 4] = *b"WEIR";
-/// The version that this one writes, and the newest that it reads. Version 1 differs in bodies, whose columns tell.
-const VERSION: u8 = 2;
+/// The newest version that this one reads. Versions differ in bodies, whose columns tell; one is written under the oldest version that
+/// has all of its columns, so that whoever does not know them refuses it.
+const VERSION: u8 = VERSION_EXTRAS;
 /// Bytes before the section headers.
 const HEAD_BYTES: usize = 24;
 /// Where the checksummed part begins: after magic and checksum.
@@ -38,6 +39,7 @@ pub struct RecordBuilder<S> {
     bodies: Vec<u8>,
     sections: usize,
     records: u64,
+    version: u8,
     signal: PhantomData<fn(&S)>,
 }
 
@@ -50,7 +52,8 @@ impl<S: Signal> RecordBuilder<S> {
     /// With room for about so many bytes of bodies.
     pub fn with_capacity(limits: Limits, body_bytes: usize) -> Self {
         let (budget, bodies) = (Budget::new(limits), Vec::with_capacity(body_bytes.min(limits.body_bytes as usize)));
-        Self { limits, budget, headers: Vec::new(), bodies, sections: 0, records: 0, signal: PhantomData }
+        let (headers, version) = (Vec::new(), VERSION_BASE);
+        Self { limits, budget, headers, bodies, sections: 0, records: 0, version, signal: PhantomData }
     }
 
     /// Adds a section (its `header.records` is set from the batch). Errors with `Limit` when the record with this section
@@ -63,6 +66,7 @@ impl<S: Signal> RecordBuilder<S> {
             Ok(records) => {
                 self.sections += 1;
                 self.records += records;
+                self.version = self.version.max(section.batch.wire_version());
                 Ok(())
             }
             Err(error) => {
@@ -107,7 +111,7 @@ impl<S: Signal> RecordBuilder<S> {
         let mut record = Vec::with_capacity(HEAD_BYTES + self.headers.len() + compress_bound(self.bodies.len()));
         record.extend_from_slice(&MAGIC);
         record.extend_from_slice(&[0; 4]);
-        record.extend_from_slice(&[VERSION, S::KIND as u8, 0, 0]);
+        record.extend_from_slice(&[self.version, S::KIND as u8, 0, 0]);
         for length in [self.sections, self.headers.len(), self.bodies.len()] {
             record.extend_from_slice(&(length as u32).to_le_bytes());
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::WireError;
 use super::budget::{Budget, check_limit, invalid};
 use super::columns::{ColumnsReader, ColumnsWriter, Reader, labels, put_labels, put_timestamps, timestamps};
-use super::schema;
+use super::{extras, schema};
 use crate::metric::{MetricBatch, MetricRow, Schema};
 use crate::varint::put_varint;
 
@@ -36,6 +36,7 @@ pub(crate) fn encode(batch: &MetricBatch, budget: &mut Budget, out: &mut Vec<u8>
     columns.put(TIMESTAMPS, &put_timestamps(batch.rows.iter().map(|row| row.timestamp)));
     columns.put(VALUES, &put_values(&batch.rows, series));
     columns.put(SCHEMA, &schema::encode(&batch.schema, budget)?);
+    extras::put(&batch.rows, series, budget, &mut columns)?;
     columns.finish(out);
     Ok(())
 }
@@ -61,7 +62,8 @@ pub(crate) fn decode(body: &[u8], values: u32, budget: &mut Budget) -> Result<Me
         return Err(invalid("row count", detail));
     }
     let times = timestamps(times, rows)?;
-    let rows = read_values(columns.need(VALUES, "values")?, &times, series)?;
+    let mut rows = read_values(columns.need(VALUES, "values")?, &times, series)?;
+    extras::read(&columns, &mut rows, series, budget)?;
     Ok(MetricBatch { target, schema, rows })
 }
 
@@ -118,7 +120,8 @@ fn read_values(column: Reader<'_>, times: &[i64], series: usize) -> Result<Vec<M
 #[cfg(test)]
 pub(super) fn unpacked(body: &[u8]) -> Vec<u8> {
     let columns = ColumnsReader::new(body).expect("columns");
-    let others = [TARGET, ROW_COUNT, TIMESTAMPS, VALUES].into_iter().filter_map(|id| columns.find(id, "column"));
+    let extras = [extras::HISTOGRAMS, extras::STARTS, extras::EXEMPLARS];
+    let others = [TARGET, ROW_COUNT, TIMESTAMPS, VALUES].into_iter().chain(extras).filter_map(|id| columns.find(id, "column"));
     let others = others.flat_map(|mut column| column.take(column.remaining()).expect("its own bytes").to_vec());
     others.chain(unpacked_schema(body)).collect()
 }
@@ -134,6 +137,22 @@ pub(super) fn unpacked_schema(body: &[u8]) -> Vec<u8> {
 pub(super) fn around(schema: &[u8]) -> Vec<u8> {
     let mut columns = ColumnsWriter::default();
     [(TARGET, &[0][..]), (ROW_COUNT, &[0]), (TIMESTAMPS, &[]), (VALUES, &[]), (SCHEMA, schema)]
+        .into_iter()
+        .for_each(|(id, column)| columns.put(id, column));
+    let mut body = Vec::new();
+    columns.finish(&mut body);
+    body
+}
+
+/// A body of one row of zeros of these series, with a column more.
+#[cfg(test)]
+pub(super) fn around_rows(series: &[(&str, &str)], (id, column): (u8, &[u8])) -> Vec<u8> {
+    let own = series.iter().map(|pair| crate::label::Labels::from_pairs([*pair])).collect();
+    let schema = Arc::new(Schema::new(own, Vec::new()));
+    let schema = schema::encode(&schema, &mut Budget::new(super::Limits::DEFAULT)).expect("fits");
+    let mut columns = ColumnsWriter::default();
+    let values = vec![0; series.len() * 8];
+    [(TARGET, &[0][..]), (ROW_COUNT, &[1]), (TIMESTAMPS, &[0]), (VALUES, &values), (SCHEMA, &schema), (id, column)]
         .into_iter()
         .for_each(|(id, column)| columns.put(id, column));
     let mut body = Vec::new();

@@ -8,11 +8,13 @@
 //! - [`budget`]: how much memory a decoder may be talked into.
 //! - [`columns`]: dictionaries and the column directory that all bodies share.
 //! - [`logs`], [`metrics`], [`spans`]: the bodies; [`value`]: attributes of spans; [`schema`]: what names the columns of samples, and
-//!   by which bytes it is known again.
+//!   by which bytes it is known again; [`histograms`], [`extras`]: what rows have beside numbers.
 
 mod budget;
 mod columns;
+mod extras;
 mod frame;
+mod histograms;
 mod limits;
 pub(crate) mod logs;
 pub(crate) mod metrics;
@@ -35,6 +37,11 @@ pub(crate) use schema::EncodedSchema;
 pub use schema::SCHEMAS_BYTES_MAX;
 
 use crate::signal::Signal;
+
+/// What most records are written under.
+pub(crate) const VERSION_BASE: u8 = 2;
+/// That of records of which a row has more than numbers.
+pub(crate) const VERSION_EXTRAS: u8 = 3;
 
 /// What a record carries; one kind a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

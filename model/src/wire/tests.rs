@@ -11,9 +11,10 @@ use serde_json::json;
 
 use self::golden::Golden;
 use super::{Frame, Limits, Mark, RecordBuilder, Section, SectionHeader, WireError, decode};
+use crate::histogram::Histogram;
 use crate::label::Labels;
 use crate::log::LogBatch;
-use crate::metric::{MetricBatch, MetricRow, Schema};
+use crate::metric::{MetricBatch, MetricRow, RowExtras, Schema};
 use crate::signal::Signal;
 use crate::span::{Origin, Span, SpanBatch, Value};
 
@@ -45,12 +46,13 @@ fn check_round_trip<S: Golden>(sections: &[Section<S>]) {
     }
 }
 
-/// The same check of each signal.
+/// The same check of each signal, and of samples with extras.
 macro_rules! each_signal {
     ($check:ident) => {
-        $check::<LogBatch>();
-        $check::<MetricBatch>();
-        $check::<SpanBatch>();
+        $check("logs", LogBatch::golden());
+        $check("metrics", MetricBatch::golden());
+        $check("extras", golden::extras());
+        $check("spans", SpanBatch::golden());
     };
 }
 
@@ -58,14 +60,16 @@ macro_rules! each_signal {
 /// frames, which change with zstd's version.
 #[test]
 fn golden_bytes() {
-    fn check<S: Golden>() {
-        let (name, section) = (S::KIND.name(), S::golden());
+    fn check<S: Golden>(name: &str, section: Section<S>) {
+        let version = section.batch.wire_version();
         let path = |version| Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/wire/testdata/{name}.{version}.hex"));
         let record = encode(std::slice::from_ref(&section));
         if std::env::var_os("WEIR_WRITE_GOLDEN").is_some() {
-            std::fs::write(path(2), hex::encode(&record) + "\n").unwrap();
+            std::fs::write(path(version), hex::encode(&record) + "\n").unwrap();
         }
-        let [first, second] = [1, 2].map(|version| hex::decode(std::fs::read_to_string(path(version)).unwrap().trim()).unwrap());
+        let read = |version| hex::decode(std::fs::read_to_string(path(version)).unwrap().trim()).unwrap();
+        // Extras are of version 3.
+        let (first, second) = (read(if version == 3 { 3 } else { 1 }), read(version));
         for golden in [&first, &second] {
             let sections = decode::<S>(golden, &Limits::default()).unwrap();
             assert_eq!(sections.len(), 1, "{name}");
@@ -125,8 +129,8 @@ fn only_what_is_wanted_is_decoded_and_only_of_its_signal() {
 /// all but the magic, and the magic is compared.
 #[test]
 fn every_damage_is_an_error() {
-    fn check<S: Golden>() {
-        let (name, record) = (S::KIND.name(), encode(&[S::golden()]));
+    fn check<S: Golden>(name: &str, section: Section<S>) {
+        let record = encode(&[section]);
         for at in 0..record.len() {
             assert!(decode::<S>(&record[..at], &Limits::default()).is_err(), "{name} cut at {at}");
             for bit in 0..8 {
@@ -144,8 +148,8 @@ fn every_damage_is_an_error() {
 /// panic, and what was read can be written and read again.
 #[test]
 fn damage_under_a_good_checksum_never_panics() {
-    fn check<S: Golden>() {
-        let (head, body) = super::frame::uncompressed(&encode(&[S::golden()])).unwrap();
+    fn check<S: Golden>(_: &str, section: Section<S>) {
+        let (head, body) = super::frame::uncompressed(&encode(&[section])).unwrap();
         for at in 0..body.len() {
             for byte in [0, 1, 0x7f, 0x80, 0xff, body[at] ^ 1, body[at].wrapping_add(1)] {
                 let mut bad = body.clone();
@@ -225,6 +229,81 @@ fn a_builder_refuses_what_is_wrong() {
 #[test]
 fn a_newer_version_is_named() {
     let (mut head, body) = super::frame::uncompressed(&encode(&[LogBatch::golden()])).unwrap();
-    head[8] = 3;
-    assert_eq!(decode::<LogBatch>(&super::frame::sealed(&head, &body), &Limits::default()), Err(WireError::Version(3)));
+    head[8] = 4;
+    assert_eq!(decode::<LogBatch>(&super::frame::sealed(&head, &body), &Limits::default()), Err(WireError::Version(4)));
+}
+
+#[test]
+fn only_a_record_with_extras_is_of_the_version_that_has_them() {
+    let version = |sections: &[Section<MetricBatch>]| encode(sections)[8];
+    assert_eq!([version(&[MetricBatch::golden()]), version(&[MetricBatch::golden(), golden::extras()])], [2, 3]);
+    // What is empty is not there.
+    let mut bare = golden::extras();
+    let batch = Arc::make_mut(&mut bare.batch);
+    batch.rows.iter_mut().for_each(|row| row.extras = Some(Box::default()));
+    assert_eq!(version(std::slice::from_ref(&bare)), 2);
+    check_round_trip(&[bare]);
+}
+
+/// Layouts and label sets are written once and held by each that has them: both directions count that alike.
+#[test]
+fn a_histogram_does_not_multiply() {
+    let mut section = golden::extras();
+    let batch = Arc::make_mut(&mut section.batch);
+    let custom_bounds: Vec<f64> = (0..16_000).map(f64::from).collect();
+    let [_, (_, custom)] = &batch.rows[0].extras.as_ref().unwrap().histograms[..] else { panic!("two histograms") };
+    let large = Arc::new(Histogram { custom_bounds, ..(**custom).clone() });
+    let row = |at: i64| {
+        let extras = RowExtras { histograms: vec![(1, Arc::clone(&large)), (2, Arc::clone(&large))], ..RowExtras::default() };
+        MetricRow { extras: Some(Box::new(extras)), ..MetricRow::new(at, vec![0.0; 3]) }
+    };
+    batch.rows = (0..10).map(row).collect();
+    let limits = Limits { body_bytes: 1 << 20, ..Limits::default() };
+    let mut builder = RecordBuilder::new(limits);
+    builder.push(&section).unwrap();
+    assert_eq!(decode::<MetricBatch>(&builder.finish().unwrap(), &limits).unwrap()[0].batch, section.batch);
+    Arc::make_mut(&mut section.batch).rows = (0..20).map(row).collect();
+    let error = RecordBuilder::new(limits).push(&section).unwrap_err();
+    assert!(matches!(error, WireError::Limit { what: "memory of the decoded record", .. }), "{error}");
+}
+
+#[test]
+fn extras_that_do_not_belong_to_their_row_are_refused() {
+    let refused = |change: fn(&mut RowExtras)| {
+        let mut section = golden::extras();
+        change(Arc::make_mut(&mut section.batch).rows[0].extras.as_mut().unwrap());
+        RecordBuilder::new(Limits::default()).push(&section).unwrap_err().to_string()
+    };
+    assert_eq!(refused(|own| own.starts = Some([1].into())), "bad metric row: 1 starts for 3 columns");
+    assert_eq!(refused(|own| own.histograms[1].0 = 3), "bad metric row: columns of histograms do not ascend below 3");
+    let spans = "bad metric row: column 1: positive spans of the histogram have 8 buckets, 3 counts are there";
+    assert_eq!(refused(|own| Arc::make_mut(&mut own.histograms[0].1).positive.spans[1].length = 7), spans);
+}
+
+/// A body of one row and two series with this column of histograms: what is said of it.
+fn read_histograms(column: &[u8]) -> String {
+    let body = super::metrics::around_rows(&[("a", "1"), ("a", "2")], (super::extras::HISTOGRAMS, column));
+    let record = super::frame::around(super::Kind::Metrics, 2, &body);
+    decode::<MetricBatch>(&record, &Limits::default()).unwrap_err().to_string()
+}
+
+#[test]
+fn hostile_histograms_are_refused_before_they_are_allocated() {
+    let layout = |spans: &[u8]| [&[1, 0][..], &[0; 8], spans].concat();
+    assert_eq!(read_histograms(&[0xff, 0xff, 0xff, 0xff, 0x7f]), "record ends early: histograms needs more bytes");
+    let many = layout(&[1, 0, 0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0]);
+    assert_eq!(read_histograms(&many), "buckets of a histogram of 4294967295 is above the limit of 16384");
+    let wide = layout(&[1, 0, 0xff, 0xff, 0xff, 0xff, 0x7f, 0, 0]);
+    assert_eq!(read_histograms(&wide), "bad histograms: a span of 34359738367 buckets after 0");
+    let empty = [layout(&[0, 0, 0]), vec![1, 2, 0]].concat();
+    assert_eq!(read_histograms(&empty), "bad histograms: one of value 2 of 2");
+    let unknown = [layout(&[0, 0, 0]), vec![1, 1, 7]].concat();
+    assert_eq!(read_histograms(&unknown), "bad histograms: no layout 7 of 1");
+    let flags = [layout(&[0, 0, 0]), vec![1, 1, 0, 0x18]].concat();
+    assert_eq!(read_histograms(&flags), "bad histograms: flags 0x18");
+    let one = [&[0, 0x0c][..], &[0; 8], &[0, 0]].concat();
+    let twice = [layout(&[0, 0, 0]), vec![2, 0], one.clone(), vec![0], one.clone()].concat();
+    assert_eq!(read_histograms(&twice), "bad histograms: two of value 0");
+    let back = [layout(&[2, 0, 0, 1, 0, 0, 0]), vec![1, 0], one].concat();
+    assert!(read_histograms(&back).contains("positive span 1 of the histogram has offset -1"), "{}", read_histograms(&back));
 }

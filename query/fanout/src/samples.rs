@@ -10,7 +10,8 @@ use weir_model::label::Labels;
 use weir_model::metric::Family;
 use weir_model::scope::Scope;
 use weir_model::select::{
-    Budget, Cardinality, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor, SeriesList,
+    Budget, Cardinality, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor, SeriesExemplars,
+    SeriesList,
 };
 
 use super::collect::ViewRequest;
@@ -85,6 +86,11 @@ impl MetricReader for FanOutSamples {
     fn cardinality(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Cardinality>, ReadError> {
         let query = HeadQuery::Series(SamplesQuery::new(select));
         self.read(&select.scope, &query, budget, |reader| reader.cardinality(select, budget))
+    }
+
+    fn exemplars(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<SeriesExemplars>>, ReadError> {
+        let query = HeadQuery::Exemplars(SamplesQuery::new(select));
+        self.read(&select.scope, &query, budget, |reader| reader.exemplars(select, budget))
     }
 
     fn families(&self, scope: &Scope, budget: &dyn Budget) -> Result<Covered<Vec<Family>>, ReadError> {

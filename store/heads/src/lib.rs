@@ -15,6 +15,8 @@
 
 pub mod admin;
 pub mod extract;
+#[cfg(test)]
+mod extras_tests;
 pub mod frame;
 #[cfg(test)]
 mod fuzz_tests;

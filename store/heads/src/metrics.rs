@@ -2,13 +2,14 @@
 //!
 //! A table travels as a section whose schema has whole label sets and whose target is empty. Rows of one table are in the
 //! order in which they arrived, and so are the sections of tables that share a series: which of two samples of one
-//! millisecond came first is known to the temporary head as it was to the real one. There is no side data.
+//! millisecond came first is known to the temporary head as it was to the real one. There is no side data. Histograms and starts travel
+//! with the samples; exemplars, of rows that have some, by themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weir_model::label::Labels;
-use weir_model::metric::{Family, MetricBatch, MetricRow, Schema};
+use weir_model::metric::{ChosenColumns, Exemplar, Family, MetricBatch, MetricRow, RowExtras, Schema};
 use weir_model::scope::Scope;
 use weir_model::select::{Budget, MetricReader, MetricSelect, PartitionCoverage, ReadError};
 use weir_model::wire::{self, Mark, Section, SectionHeader};
@@ -19,7 +20,7 @@ use crate::{ExtractLimits, ExtractRecord, HeadExtract, HeadProtocol, HeadQuery, 
 use weir_blocks::engine::{Head, Position};
 use weir_blocks::limits::pieces;
 use weir_blocks::view::{Fixed, PartitionView};
-use weir_metrics::rows::Row;
+use weir_metrics::rows::{HeadSeries, Row};
 use weir_metrics::{MetricsEngine, MetricsHead, MetricsReader};
 
 /// Values of one section: 4 MiB.
@@ -43,7 +44,16 @@ impl HeadProtocol for MetricsEngine {
         match query {
             HeadQuery::Samples(samples) => {
                 let select = select(samples, scope)?;
-                HeadExtract::of_heads(heads.iter().map(|head| extract_samples(head, (tenant, &select), limits, budget)))
+                let of =
+                    |head: &Arc<MetricsHead>| extract_samples(head.select(&select)?, Travels::Samples, tenant, limits, budget);
+                HeadExtract::of_heads(heads.iter().map(of))
+            }
+            HeadQuery::Exemplars(samples) => {
+                let select = select(samples, scope)?;
+                let travels = Travels::Exemplars { start_ms: select.start_ms, end_ms: select.end_ms };
+                let of =
+                    |head: &Arc<MetricsHead>| extract_samples(head.select_exemplars(&select)?, travels, tenant, limits, budget);
+                HeadExtract::of_heads(heads.iter().map(of))
             }
             HeadQuery::Series(samples) => {
                 let select = select(samples, scope)?;
@@ -114,22 +124,65 @@ fn of_series(series: Vec<Labels>) -> Schema {
 /// A table's columns that were asked for.
 type Columns = Vec<(Labels, u32)>;
 
+/// What of rows is sent.
+#[derive(Clone, Copy)]
+enum Travels {
+    /// All but exemplars.
+    Samples,
+    /// Those within the range, both ends inclusive; numbers are zeros.
+    Exemplars { start_ms: i64, end_ms: i64 },
+}
+
+impl Travels {
+    fn is_sent(self, exemplar: &Exemplar) -> bool {
+        match self {
+            Self::Samples => false,
+            Self::Exemplars { start_ms, end_ms } => (start_ms..=end_ms).contains(&exemplar.timestamp.div_euclid(MILLISECOND)),
+        }
+    }
+
+    fn extras(self, chosen: &mut ChosenColumns, all: &RowExtras) -> Option<Box<RowExtras>> {
+        let mut extras = chosen.of(all)?;
+        if matches!(self, Self::Exemplars { .. }) {
+            (extras.histograms, extras.starts) = (Vec::new(), None);
+        }
+        extras.exemplars.retain(|(_, exemplar)| self.is_sent(exemplar));
+        (!extras.is_empty()).then_some(extras)
+    }
+}
+
 /// Rows with only these columns.
-fn narrowed(columns: &[(Labels, u32)], rows: &[&Row]) -> Vec<MetricRow> {
+fn narrowed(columns: &[(Labels, u32)], rows: &[&Row], travels: Travels) -> Vec<MetricRow> {
+    let mut chosen = ChosenColumns::new(columns.iter().map(|(_, column)| *column));
     let narrow = |row: &&Row| {
-        let values = columns.iter().map(|(_, column)| row.values[*column as usize]);
-        MetricRow::new(nanos(row.timestamp), values.collect())
+        let value = |column: u32| if matches!(travels, Travels::Samples) { row.values[column as usize] } else { 0.0 };
+        let values = columns.iter().map(|(_, column)| value(*column)).collect();
+        let extras = row.extras.as_ref().and_then(|extras| travels.extras(&mut chosen, extras));
+        MetricRow { extras, ..MetricRow::new(nanos(row.timestamp), values) }
     };
-    rows.iter().map(narrow).collect()
+    // A row of no exemplar that is asked for says nothing.
+    let says = |row: &MetricRow| matches!(travels, Travels::Samples) || row.extras.is_some();
+    rows.iter().map(narrow).filter(says).collect()
+}
+
+/// How many values a column of these rows is worth, rounded up: one, and what it has beside.
+fn values_a_column(rows: &[&Row], travels: Travels) -> usize {
+    let all = rows.iter().filter_map(|row| row.extras.as_deref());
+    let bytes = |extras: &RowExtras| match travels {
+        Travels::Samples => extras.histograms.iter().map(|(_, own)| own.memory()).max().unwrap_or_default() + 8,
+        // A row has several of one column.
+        Travels::Exemplars { .. } => extras.exemplars.iter().map(|(_, own)| own.labels.text_bytes() + 32).sum(),
+    };
+    1 + all.map(bytes).max().unwrap_or_default() / 8
 }
 
 fn extract_samples(
-    head: &MetricsHead,
-    (tenant, select): (&str, &MetricSelect),
+    found: HeadSeries,
+    travels: Travels,
+    tenant: &str,
     limits: ExtractLimits,
     budget: &dyn Budget,
 ) -> Result<Vec<ExtractRecord>, ReadError> {
-    let found = head.select(select)?;
     let mut tables: BTreeMap<u32, Columns> = BTreeMap::new();
     let mut shared: BTreeSet<u32> = BTreeSet::new();
     for (labels, places) in found.iter() {
@@ -144,7 +197,7 @@ fn extract_samples(
     for (table, columns) in tables.iter().filter(|(table, _)| !shared.contains(table)) {
         budget.check()?;
         let rows: Vec<&Row> = found.rows(*table).iter().collect();
-        push_rows(&mut packer, tenant, *table, columns, &rows)?;
+        push_rows(&mut packer, (tenant, *table), columns, &rows, travels)?;
     }
     let mut arrived: Vec<(u32, &Row)> =
         shared.iter().flat_map(|table| found.rows(*table).iter().map(move |row| (*table, row))).collect();
@@ -152,7 +205,7 @@ fn extract_samples(
     for run in arrived.chunk_by(|a, b| a.0 == b.0) {
         budget.check()?;
         let rows: Vec<&Row> = run.iter().map(|(_, row)| *row).collect();
-        push_rows(&mut packer, tenant, run[0].0, &tables[&run[0].0], &rows)?;
+        push_rows(&mut packer, (tenant, run[0].0), &tables[&run[0].0], &rows, travels)?;
     }
     packer.finish()
 }
@@ -160,15 +213,19 @@ fn extract_samples(
 /// Of two columns of one series the one before comes first in every row, so it does when they travel apart.
 fn push_rows(
     packer: &mut Packer<MetricBatch>,
-    tenant: &str,
-    table: u32,
+    (tenant, table): (&str, u32),
     columns: &Columns,
     rows: &[&Row],
+    travels: Travels,
 ) -> Result<(), ReadError> {
-    for columns in pieces(columns, SECTION_VALUES, SECTION_LABEL_BYTES, |(labels, _)| labels.text_bytes()) {
+    let most = (SECTION_VALUES / values_a_column(rows, travels)).max(1);
+    for columns in pieces(columns, most, SECTION_LABEL_BYTES, |(labels, _)| labels.text_bytes()) {
         let labels: Vec<Labels> = columns.iter().map(|(labels, _)| labels.clone()).collect();
-        for some in rows.chunks((SECTION_VALUES / columns.len()).max(1)) {
-            packer.push(&section(tenant, table, of_series(labels.clone()), narrowed(columns, some)), &[])?;
+        for some in rows.chunks((most / columns.len()).max(1)) {
+            let rows = narrowed(columns, some, travels);
+            if !rows.is_empty() {
+                packer.push(&section(tenant, table, of_series(labels.clone()), rows), &[])?;
+            }
         }
     }
     Ok(())

@@ -74,6 +74,8 @@ pub enum HeadQuery {
     Samples(SamplesQuery),
     /// Series without.
     Series(SamplesQuery),
+    /// Series with their exemplars.
+    Exemplars(SamplesQuery),
     /// Metadata of all families.
     Families,
     /// Whole traces by id.

@@ -11,10 +11,12 @@ use weir_model::metric::{Family, MetricKind};
 use weir_model::usage::Amount;
 use weir_model::wire::Kind;
 
+use super::chunks::{ChunkEntry, ChunkGroup};
+use super::extras_reader::{self, Extras};
 use super::group::{Group, GroupEntry};
 use super::postings::{self, LabelIndex};
 use super::samples::Samples;
-use super::schema::{FAMILIES, GROUPS, POSTINGS, SAMPLES, SERIES, SYMBOLS, Symbols};
+use super::schema::{EXTRAS, FAMILIES, GROUPS, POSTINGS, SAMPLES, SERIES, SERIES_EXTRAS, SYMBOLS, Symbols};
 use super::writer::Families;
 use weir_blocks::StoreError;
 use weir_blocks::block::{Blob, BlockReader};
@@ -36,6 +38,7 @@ pub struct MetricsBlock {
     /// Where each pair's list lies in `postings`.
     lists: Vec<Range<usize>>,
     groups: Vec<GroupEntry>,
+    extras: Extras,
     families: Families,
     /// Label sets that readers asked for: a query's second run finds them made. Nothing is held for them before the first.
     labels: OnceLock<Box<[OnceLock<Labels>]>>,
@@ -55,10 +58,17 @@ impl MetricsBlock {
             move |detail: String| StoreError::corrupt(&path, format!("section {section}: {detail}"))
         };
         let symbols = Symbols::parse(&file.section(SYMBOLS)?).map_err(wrong(SYMBOLS))?;
-        let series = parse_series(&unpack(&file, SERIES)?, symbols.len()).map_err(wrong(SERIES))?;
+        let has_extras = file.section_len(EXTRAS).is_some();
+        let own = if has_extras { SERIES_EXTRAS } else { SERIES };
+        let series = parse_series(&unpack(&file, own)?, symbols.len()).map_err(wrong(own))?;
         let postings = unpack(&file, POSTINGS)?;
         let lists = parse_lists(&postings, symbols.len()).map_err(wrong(POSTINGS))?;
         let groups = parse_groups(&unpack(&file, GROUPS)?, series.ends.len()).map_err(wrong(GROUPS))?;
+        let extras = if has_extras {
+            Extras::parse(&unpack(&file, EXTRAS)?, series.ends.len()).map_err(wrong(EXTRAS))?
+        } else {
+            Extras::default()
+        };
         let families = parse_families(&unpack(&file, FAMILIES)?).map_err(wrong(FAMILIES))?;
         let SeriesTable { tenants, pairs, ends: pair_ends } = series;
         Ok(Self {
@@ -70,6 +80,7 @@ impl MetricsBlock {
             postings,
             lists,
             groups,
+            extras,
             families,
             labels: OnceLock::new(),
             in_label_order: OnceLock::new(),
@@ -103,6 +114,12 @@ impl MetricsBlock {
                 let common = own.end.min(group.series_first + group.series) - own.start.max(group.series_first);
                 let part = |whole: u64| whole.saturating_mul(u64::from(common)) / u64::from(group.series.max(1));
                 amount += Amount { records: part(group.samples), bytes: part(group.bytes.end - group.bytes.start) };
+            }
+            for entry in self.extras.all() {
+                let (first, last) = entry.series;
+                let common = own.end.min(last + 1).saturating_sub(own.start.max(first));
+                let bytes = (entry.bytes.end - entry.bytes.start).saturating_mul(u64::from(common));
+                amount += Amount { records: 0, bytes: bytes / u64::from(last - first + 1) };
             }
             shares.push((Arc::from(tenant.as_str()), amount));
         }
@@ -171,9 +188,28 @@ impl MetricsBlock {
         Group::parse(&bytes, entry).map_err(wrong)
     }
 
+    /// Directories of what samples have beside numbers.
+    pub(crate) fn extras(&self) -> &Extras {
+        &self.extras
+    }
+
+    /// Reads, verifies and unpacks a group of one of them.
+    pub(crate) fn chunk_group(&self, section: &'static str, entry: &ChunkEntry) -> Result<ChunkGroup, StoreError> {
+        let wrong = |detail: String| {
+            let (first, last) = entry.series;
+            StoreError::corrupt(self.path(), format!("{section} of series {first} to {last}: {detail}"))
+        };
+        let bytes = self.file.section_range(section, entry.bytes.clone())?;
+        let computed = crc32c::crc32c(&bytes);
+        if computed != entry.crc {
+            return Err(wrong(format!("checksum {computed:08x}, stored {:08x}", entry.crc)));
+        }
+        ChunkGroup::parse(&bytes, entry).map_err(wrong)
+    }
+
     /// Reads all samples, a series at a time, and all lists. Errors with `Corrupt` that says what cannot be read.
     pub(crate) fn verify(&self, summary: &BlockSummary) -> Result<(), StoreError> {
-        let mut samples = 0;
+        let (mut samples, mut counts) = (0, Vec::new());
         for entry in &self.groups {
             let group = self.group(entry)?;
             let mut own = 0;
@@ -184,6 +220,7 @@ impl MetricsBlock {
                     StoreError::corrupt(self.path(), format!("samples of series {}: {detail}", entry.series_first + at))
                 })?;
                 own += read.timestamps.len() as u64;
+                counts.push(read.timestamps.len());
             }
             if own != entry.samples {
                 let detail = format!("series from {}: {own} samples, the directory says {}", entry.series_first, entry.samples);
@@ -191,6 +228,7 @@ impl MetricsBlock {
             }
             samples += own;
         }
+        extras_reader::verify(self, &counts)?;
         (0..self.lists.len()).try_for_each(|pair| self.list(pair).map(drop))?;
         check_records(self.path(), samples, summary)
     }

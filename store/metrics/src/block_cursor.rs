@@ -1,11 +1,13 @@
 //! A block as a segment: the series that pass, in the order of their labels.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use weir_model::label::Labels;
 use weir_model::select::Budget;
 
 use super::block::MetricsBlock;
+use super::extras_reader::ExtrasReader;
 use super::plan::{MetricsPlan, Wanted};
 use super::stored::StoredSeries;
 use super::walk::Walk;
@@ -18,6 +20,9 @@ impl Segment<MetricsPlan> for MetricsBlock {
 
     fn may_match(&self, plan: &MetricsPlan) -> bool {
         let tenant = self.tenants().iter().any(|(own, _)| **own == *plan.tenant);
+        if plan.wanted == Wanted::Exemplars {
+            return tenant && self.extras().exemplars.iter().any(|entry| plan.overlaps(entry.times.0, entry.times.1));
+        }
         tenant && self.groups().iter().any(|group| plan.overlaps(group.first, group.last))
     }
 
@@ -34,6 +39,14 @@ impl Segment<MetricsPlan> for MetricsBlock {
             if plan.wanted == Wanted::Labels {
                 return Box::new(ids.into_iter().map(move |id| Ok((self.labels(id).clone(), StoredSeries::Unread))));
             }
+            if plan.wanted == Wanted::Exemplars {
+                let extras = Rc::new(ExtrasReader::new(self, budget));
+                let one = move |id| {
+                    let labels = extras.block().labels(id).clone();
+                    Ok((labels, StoredSeries::Exemplars(Rc::clone(&extras), id)))
+                };
+                return Box::new(ids.into_iter().map(one));
+            }
             let walk = Walk::new(self, ids, budget);
             Box::new(
                 walk.map(|series| series.map(|series| (series.block.labels(series.id).clone(), StoredSeries::Block(series)))),
@@ -48,6 +61,10 @@ fn ids(block: &MetricsBlock, plan: &MetricsPlan) -> Result<Vec<u32>, StoreError>
     let found = block.matching(&plan.tenant, &plan.matchers)?;
     let mut ids: Vec<u32> = Vec::with_capacity(found.len() as usize);
     let mut found = found.iter().peekable();
+    if plan.wanted == Wanted::Exemplars {
+        let may_have = |id: &u32| block.extras().may_have_exemplars(*id, plan.start_ms, plan.end_ms);
+        ids.extend(found.by_ref().filter(may_have));
+    }
     while let Some(first) = found.peek().copied() {
         let group = &block.groups()[block.group_of(first)];
         let wanted = plan.overlaps(group.first, group.last);

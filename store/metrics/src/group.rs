@@ -158,8 +158,9 @@ impl Group {
         self.series[at].count
     }
 
-    /// Appends the samples of a series within `start..=end`. Errors with a sentence, and then appends none.
-    pub(crate) fn read(&self, at: usize, start: i64, end: i64, samples: &mut Samples) -> Result<(), String> {
+    /// Appends the samples of a series within `start..=end`; which of its samples they are. Errors with a sentence, and then appends
+    /// none.
+    pub(crate) fn read(&self, at: usize, start: i64, end: i64, samples: &mut Samples) -> Result<Range<usize>, String> {
         let place = self.series.get(at).ok_or_else(|| format!("series {at} of {}", self.series.len()))?;
         let mut known = self.timestamps.borrow_mut();
         if known.0 != place.timestamps || known.1.len() != place.count {
@@ -172,19 +173,19 @@ impl Group {
         }
         let wanted = range(&known.1, start, end);
         if wanted.is_empty() {
-            return Ok(());
+            return Ok(wanted);
         }
         let mut cursor = Cursor::new(&self.raw[place.values.clone()]);
         samples.timestamps.reserve(wanted.len());
         let before = samples.values.len();
         let read = values::decode(&mut cursor, place.count, &mut samples.values).and_then(|()| cursor.end());
-        if read.is_err() {
+        if let Err(error) = read {
             samples.values.truncate(before);
-            return read;
+            return Err(error);
         }
         samples.values.truncate(before + wanted.end);
         samples.values.drain(before..before + wanted.start);
-        samples.timestamps.extend_from_slice(&known.1[wanted]);
-        Ok(())
+        samples.timestamps.extend_from_slice(&known.1[wanted.clone()]);
+        Ok(wanted)
     }
 }

@@ -17,6 +17,7 @@ use weir_model::select::{MetricSelect, ReadError};
 use weir_model::wire::Section;
 
 use super::counters::MetricsCounters;
+use super::head_extras;
 use super::index::Index;
 use super::plan::{MetricsPlan, Wanted};
 use super::rows::{HeadSeries, Row};
@@ -73,12 +74,21 @@ impl MetricsHead {
         self.matching(&*MetricsPlan::new(select, Wanted::Samples)?)
     }
 
+    /// The same, with the rows that have an exemplar, whenever that was.
+    pub fn select_exemplars(&self, select: &MetricSelect) -> Result<HeadSeries, ReadError> {
+        self.matching(&*MetricsPlan::new(select, Wanted::Exemplars)?)
+    }
+
     /// The same, of a plan.
     pub(super) fn matching(&self, plan: &MetricsPlan) -> Result<HeadSeries, ReadError> {
         let Some(tenant) = self.tenants.read().get(&*plan.tenant).cloned() else { return Ok(HeadSeries::default()) };
         let all = Visible::default();
         let visible = if self.selected { &all } else { &plan.visible };
-        let in_range = |row: &Row| plan.overlaps(row.timestamp, row.timestamp);
+        let in_range = |row: &Row| match plan.wanted {
+            // One may be older than the row that told it.
+            Wanted::Exemplars => row.extras.as_ref().is_some_and(|extras| !extras.exemplars.is_empty()),
+            _ => plan.overlaps(row.timestamp, row.timestamp),
+        };
         tenant.matching(&plan.matchers, visible, in_range).map_err(|error| ReadError::Store(error.to_string()))
     }
 
@@ -118,6 +128,7 @@ impl Head for MetricsHead {
             let detail = format!("{} sent {} values for {width} series", section.header.source, row.values.len());
             return Err(StoreError::engine("take metrics", detail));
         }
+        head_extras::check(&section.header.source, batch)?;
         let tenant = self.tenant(&section.header.tenant);
         let known = tenant.index.read().find(&section.header.source, batch);
         if known.is_none() {
@@ -131,11 +142,12 @@ impl Head for MetricsHead {
             .map(|row| Row {
                 arrival: self.arrivals.fetch_add(1, Ordering::Relaxed),
                 timestamp: row.timestamp.div_euclid(MILLISECOND),
-                values: row.values.as_slice().into(),
+                values: head_extras::values(row),
+                extras: head_extras::kept(row),
             })
             .collect();
         // Twice, since lists grow by doubling.
-        let mut bytes = rows.len() * (2 * size_of::<Row>() + shared(width * size_of::<f64>()));
+        let mut bytes = rows.len() * (2 * size_of::<Row>() + shared(width * size_of::<f64>())) + head_extras::memory(&rows);
         // A name for the table before a row for it: a reader between the two sees an empty table.
         let table = known.unwrap_or_else(|| {
             let mut index = tenant.index.write();
@@ -176,9 +188,8 @@ impl Head for MetricsHead {
             for (labels, places) in found.iter() {
                 samples.clear();
                 found.read(places, &mut samples);
-                let own = samples.settle();
-                dropped.repeated += own.repeated;
-                dropped.conflicting += own.conflicting;
+                samples.exemplars.extend(found.exemplars(places).map(|(_, exemplar)| exemplar.clone()));
+                dropped += samples.settle_all();
                 writer.push(&name, labels, &samples);
             }
             families.insert(name, tenant.index.read().families().clone());

@@ -5,6 +5,8 @@
 //! - `index`: its names, each once; `head_postings`: which series carry a label; `made_labels`: label sets that readers asked for.
 //! - [`postings`]: label matchers to series ids, for heads and blocks alike.
 //! - `values`, `timestamps`, `group`: the sample codecs.
+//! - What samples have beside numbers: `head_extras` in a head; `histogram_runs`, `starts` and `exemplars`, the codecs; `chunks`, where
+//!   their bytes lie in a block; `extras_writer` and `extras_reader`, into a block and out again.
 //! - `writer`, [`block`]: series into a block, and out again.
 //! - `plan`: a select, compiled once; `head_cursor`, `block_cursor`: what passes of a head or a block, in the order of labels;
 //!   `stored`: the samples of one series there, decoded when asked; `walk`, [`rows`]: what these are read from.
@@ -17,13 +19,19 @@
 pub mod block;
 mod block_cursor;
 mod cardinality;
+mod chunks;
 pub mod counters;
+mod exemplars;
+mod extras_reader;
+mod extras_writer;
 #[cfg(test)]
 mod fuzz_tests;
 mod group;
 pub mod head;
 mod head_cursor;
+mod head_extras;
 mod head_postings;
+mod histogram_runs;
 mod index;
 #[cfg(test)]
 mod limits_tests;
@@ -37,6 +45,7 @@ pub mod reader;
 pub mod rows;
 mod samples;
 mod schema;
+mod starts;
 mod stored;
 mod timestamps;
 mod values;

@@ -170,6 +170,7 @@ fn a_query_over_many_blocks_has_reserved_what_it_holds() {
         block(SERIES, |i| Samples {
             timestamps: timestamps(own).collect(),
             values: timestamps(own).map(|at| noise(at, i)).collect(),
+            ..Samples::default()
         })
     };
     let blocks: Vec<_> = (0..BLOCKS).map(of).collect();
@@ -205,6 +206,7 @@ fn samples_that_were_decoded_for_nothing_are_given_back_before_the_next() {
     let around = |i: usize| Samples {
         timestamps: (0..1000).map(|at| at + at / 500 * 1_000_000).collect(),
         values: (0..1000).map(|at| ((at + i) as f64).sqrt()).collect(),
+        ..Samples::default()
     };
     let reader = reader(vec![block(SERIES, around)], Vec::new());
     let (budget, mut given) = (MemoryBudget::new(256 << 10), 0);

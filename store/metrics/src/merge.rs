@@ -85,19 +85,20 @@ fn merge_without(
     while let Some(next) = merge.next_group(&mut found) {
         let (tenant, BlockOrder(labels)) = next.map_err(failed)?;
         samples.clear();
+        let hides = (!without.is_nothing()).then(|| without.of(tenant, &labels));
+        let shows = |at: i64| hides.as_ref().is_none_or(|hidden| !hidden.has(at.saturating_mul(MILLISECOND), b""));
         for (_, series) in found.drain(..) {
             series.read(i64::MIN, i64::MAX, &mut samples, &mut held).map_err(failed)?;
+            series.exemplars((i64::MIN, i64::MAX), &shows, &mut samples.exemplars).map_err(failed)?;
         }
-        if !without.is_nothing() {
+        if let Some(hidden) = &hides {
             had.entry(tenant).or_default().insert(labels.get(NAME).to_owned());
-            *left_out += samples.hide(0, &without.of(tenant, &labels));
+            *left_out += samples.hide(0, hidden);
             if !samples.timestamps.is_empty() {
                 left.entry(tenant).or_default().insert(labels.get(NAME).to_owned());
             }
         }
-        let own = samples.settle();
-        dropped.repeated += own.repeated;
-        dropped.conflicting += own.conflicting;
+        dropped += samples.settle_all();
         writer.push(tenant, &labels, &samples);
     }
     let mut families = Families::new();

@@ -25,6 +25,8 @@ pub(super) enum Wanted {
     Samples,
     /// Nothing is unpacked.
     Labels,
+    /// And no samples.
+    Exemplars,
 }
 
 impl MetricsPlan {

@@ -6,14 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weir_model::label::{Labels, NAME};
-use weir_model::metric::Family;
+use weir_model::metric::{Exemplar, Family};
 use weir_model::scope::Scope;
 use weir_model::select::{
     Budget, Cardinality, Coverage, Covered, MetricReader, MetricSelect, ReadError, Reservation, Series, SeriesCursor,
+    SeriesExemplars,
 };
 
 use super::MetricsEngine;
 use super::cardinality;
+use super::exemplars;
 use super::plan::{MetricsPlan, Wanted};
 use super::samples::Samples;
 use super::schema::MILLISECOND;
@@ -45,9 +47,12 @@ impl MetricsReader {
         let plan = MetricsPlan::new(select, wanted)?;
         let (mut cursors, mut hidden, mut coverage) = (Vec::new(), Vec::new(), Coverage::default());
         let nanos = |milliseconds: i64| milliseconds.saturating_mul(MILLISECOND);
-        let (start, end, horizon) = (nanos(plan.start_ms), nanos(plan.end_ms), self.views.horizon());
+        let horizon = self.views.horizon();
+        // An exemplar is hidden with a sample, which may be outside of the range.
+        let is_of_samples = wanted != Wanted::Exemplars;
+        let (start, end) = if is_of_samples { (nanos(plan.start_ms), nanos(plan.end_ms)) } else { (i64::MIN, i64::MAX) };
         // Names are told of series that have a sample: where one may be hidden, samples are read.
-        let with_samples = plan.with_samples();
+        let with_samples = if is_of_samples { plan.with_samples() } else { Arc::clone(&plan) };
         let plan_of = |is_touched: bool| if is_touched { &with_samples } else { &plan };
         for view in self.views.views() {
             budget.check()?;
@@ -61,7 +66,7 @@ impl MetricsReader {
             }
             let own = Hidden::default().with(horizon.as_ref());
             // What a head has came lately: its names are told without a look at its samples.
-            let is_touched = wanted == Wanted::Samples && own.touches(&plan.tenant, start, end);
+            let is_touched = wanted != Wanted::Labels && own.touches(&plan.tenant, start, end);
             for cursor in view.heads.into_iter().filter_map(|head| cursor(head, plan_of(is_touched), budget)) {
                 cursors.push(cursor);
                 hidden.push(if is_touched { own.clone() } else { Hidden::default() });
@@ -103,6 +108,21 @@ impl MetricReader for MetricsReader {
 
     fn cardinality(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Cardinality>, ReadError> {
         cardinality::count(self.merged(select, Wanted::Labels, budget)?, &select.scope.one()?.tenant, budget)
+    }
+
+    fn exemplars(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<SeriesExemplars>>, ReadError> {
+        let mut merged = self.merged(select, Wanted::Exemplars, budget)?;
+        let (mut value, mut held, mut bytes) = (Vec::new(), Reservation::new(budget), 0);
+        while let Some(labels) = merged.next_labels()? {
+            let mut exemplars = merged.found_exemplars(&labels)?;
+            exemplars::settle(&mut exemplars);
+            if !exemplars.is_empty() {
+                bytes += exemplars::memory(&exemplars) + labels.memory();
+                held.settle(bytes as u64)?;
+                value.push(SeriesExemplars { labels, exemplars });
+            }
+        }
+        Ok(Covered { value, coverage: merged.coverage })
     }
 
     fn families(&self, scope: &Scope, budget: &dyn Budget) -> Result<Covered<Vec<Family>>, ReadError> {
@@ -211,6 +231,22 @@ impl Merged<'_> {
         Ok(())
     }
 
+    /// What is shown of the exemplars of the series that was pulled last.
+    fn found_exemplars(&mut self, labels: &Labels) -> Result<Vec<Exemplar>, ReadError> {
+        let mut exemplars = Vec::new();
+        for (segment, stored) in self.found.drain(..) {
+            let hidden = self.hidden[segment].of(&self.plan.tenant, labels);
+            let shows = |at: i64| !hidden.has(at.saturating_mul(MILLISECOND), b"");
+            match stored.exemplars(&self.plan, &mut self.spending, &shows, &mut exemplars) {
+                Ok(()) => {}
+                Err(SegmentError::Unreadable(error)) => self.coverage.miss(error.to_string()),
+                Err(SegmentError::Ended(error)) => return Err(error),
+            }
+            self.held.settle(exemplars::memory(&exemplars) as u64)?;
+        }
+        Ok(exemplars)
+    }
+
     fn next_labels(&mut self) -> Result<Option<Labels>, ReadError> {
         loop {
             match self.merge.next_group(&mut self.found) {
@@ -228,8 +264,8 @@ impl Merged<'_> {
 
 impl SeriesCursor for Merged<'_> {
     fn next(&mut self, series: &mut Series) -> Result<bool, ReadError> {
-        let (timestamps, values) = (std::mem::take(&mut series.timestamps), std::mem::take(&mut series.values));
-        let mut samples = Samples { timestamps, values };
+        let Series { timestamps, values, histograms, starts, .. } = std::mem::take(series);
+        let mut samples = Samples { timestamps, values, histograms, starts, ..Samples::default() };
         samples.clear();
         while samples.timestamps.is_empty() {
             let Some(labels) = self.next_labels()? else { return Ok(false) };
@@ -240,6 +276,7 @@ impl SeriesCursor for Merged<'_> {
         samples.settle();
         self.held.settle(samples.memory_with(0) as u64)?;
         (series.timestamps, series.values) = (samples.timestamps, samples.values);
+        (series.histograms, series.starts) = (samples.histograms, samples.starts);
         Ok(true)
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use weir_model::label::Labels;
 use weir_model::memory::allocation;
+use weir_model::metric::{Exemplar, RowExtras};
 
 use super::samples::Samples;
 
@@ -16,6 +17,17 @@ pub struct Row {
     /// Milliseconds since the Unix epoch.
     pub timestamp: i64,
     pub values: Arc<[f64]>,
+    /// Never of nothing.
+    pub extras: Option<Arc<RowExtras>>,
+}
+
+impl Row {
+    fn read(&self, column: u32, samples: &mut Samples) {
+        samples.push(self.timestamp, self.values[column as usize]);
+        if let Some(extras) = &self.extras {
+            samples.push_extras(extras, column);
+        }
+    }
 }
 
 /// Series of a head that a reader asked for; rows are shared with the head, nothing is locked.
@@ -106,16 +118,25 @@ impl HeadSeries {
     pub(super) fn read(&self, places: &[(u32, u32)], samples: &mut Samples) {
         if let [(table, column)] = *places {
             let rows = self.rows(table);
+            if rows.iter().any(|row| row.extras.is_some()) {
+                return rows.iter().for_each(|row| row.read(column, samples));
+            }
             samples.timestamps.extend(rows.iter().map(|row| row.timestamp));
             samples.values.extend(rows.iter().map(|row| row.values[column as usize]));
             return;
         }
-        let mut arrived: Vec<(u64, i64, f64)> = Vec::new();
+        let mut arrived: Vec<(&Row, u32)> = Vec::new();
         for (table, column) in places {
-            let rows = self.rows(*table).iter();
-            arrived.extend(rows.map(|row| (row.arrival, row.timestamp, row.values[*column as usize])));
+            arrived.extend(self.rows(*table).iter().map(|row| (row, *column)));
         }
-        arrived.sort_by_key(|(arrival, ..)| *arrival);
-        arrived.into_iter().for_each(|(_, timestamp, value)| samples.push(timestamp, value));
+        arrived.sort_by_key(|(row, _)| row.arrival);
+        arrived.into_iter().for_each(|(row, column)| row.read(column, samples));
+    }
+
+    /// Exemplars at these places, with the millisecond of the row that told each.
+    pub(super) fn exemplars(&self, places: &[(u32, u32)]) -> impl Iterator<Item = (i64, &Exemplar)> {
+        let rows = places.iter().flat_map(|(table, column)| self.rows(*table).iter().map(move |row| (row, *column)));
+        let told = rows.filter_map(|(row, column)| Some((row.timestamp, row.extras.as_deref()?, column)));
+        told.flat_map(|(at, extras, column)| extras.exemplars(column).map(move |exemplar| (at, exemplar)))
     }
 }

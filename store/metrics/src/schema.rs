@@ -17,6 +17,16 @@ pub(crate) const MILLISECOND: i64 = 1_000_000;
 pub(crate) const SYMBOLS: &str = "symbols.1";
 /// Tenants and their series.
 pub(crate) const SERIES: &str = "series.1";
+/// The same of a block that has [`EXTRAS`]: a weir that does not know those does not open it.
+pub(crate) const SERIES_EXTRAS: &str = "series.2";
+/// Directories of the three below.
+pub(crate) const EXTRAS: &str = "extras.1";
+/// Histograms of samples.
+pub(crate) const HISTOGRAMS: &str = "histograms.1";
+/// Since when samples count.
+pub(crate) const STARTS: &str = "starts.1";
+/// Exemplars.
+pub(crate) const EXEMPLARS: &str = "exemplars.1";
 /// Series ids per label pair.
 pub(crate) const POSTINGS: &str = "postings.1";
 /// Directory of the groups in `samples.1`.

@@ -4,13 +4,16 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use weir_model::metric::Exemplar;
 use weir_model::select::{Budget, ReadError, Reservation};
 
 use super::block::MetricsBlock;
+use super::extras_reader::ExtrasReader;
 use super::group::Group;
 use super::plan::MetricsPlan;
 use super::rows::HeadSeries;
 use super::samples::Samples;
+use super::schema::MILLISECOND;
 use weir_blocks::StoreError;
 use weir_blocks::segment::SegmentError;
 
@@ -18,6 +21,8 @@ use weir_blocks::segment::SegmentError;
 pub enum StoredSeries<'a> {
     Head(HeadSamples<'a>),
     Block(BlockSamples<'a>),
+    /// A series of a block of which only exemplars were asked for.
+    Exemplars(Rc<ExtrasReader<'a>>, u32),
     /// Only its labels were asked for.
     Unread,
 }
@@ -32,6 +37,7 @@ pub struct HeadSamples<'a> {
 pub struct BlockSamples<'a> {
     pub(super) block: Arc<MetricsBlock>,
     pub(super) group: Rc<Unpacked<'a>>,
+    pub(super) extras: Rc<ExtrasReader<'a>>,
     /// In the group, and in the block.
     pub(super) at: usize,
     pub(super) id: u32,
@@ -101,8 +107,8 @@ impl Drop for Spending<'_> {
     }
 }
 
-/// Arrivals of several tables are sorted: a place, a timestamp and a value each, and half as much again for the sort.
-const ARRIVED_BYTES: usize = 36;
+/// Arrivals of several tables are sorted: a row and a column each, and half as much again for the sort.
+const ARRIVED_BYTES: usize = 24;
 
 impl StoredSeries<'_> {
     /// Appends the samples in the plan's range, those of a head as they arrived. `held` is settled to what `samples` take.
@@ -127,10 +133,37 @@ impl StoredSeries<'_> {
                 spending.spend(own.group.group.count(own.at))?;
                 own.read(plan.start_ms, plan.end_ms, samples, held)?;
             }
-            Self::Unread => {}
+            Self::Exemplars(..) | Self::Unread => {}
         }
         held.settle(samples.memory_with(0) as u64)?;
         Ok(())
+    }
+
+    /// Appends the exemplars in the plan's range whose sample is shown, which `shows` is asked by its millisecond.
+    pub(super) fn exemplars(
+        &self,
+        plan: &MetricsPlan,
+        spending: &mut Spending<'_>,
+        shows: &dyn Fn(i64) -> bool,
+        out: &mut Vec<Exemplar>,
+    ) -> Result<(), SegmentError> {
+        match self {
+            Self::Head(HeadSamples { found, at }) => {
+                let Some((_, places)) = found.series.get(*at) else { return Ok(()) };
+                let before = out.len();
+                let in_range = |exemplar: &Exemplar| {
+                    let at = exemplar.timestamp.div_euclid(MILLISECOND);
+                    plan.overlaps(at, at)
+                };
+                let wanted = found.series.exemplars(places).filter(|(row, exemplar)| in_range(exemplar) && shows(*row));
+                out.extend(wanted.map(|(_, exemplar)| exemplar.clone()));
+                spending.spend(out.len() - before)?;
+                Ok(())
+            }
+            Self::Block(own) => own.exemplars((plan.start_ms, plan.end_ms), shows, out),
+            Self::Exemplars(extras, id) => extras.read_exemplars(*id, (plan.start_ms, plan.end_ms), shows, out),
+            Self::Unread => Ok(()),
+        }
     }
 }
 
@@ -147,9 +180,28 @@ impl BlockSamples<'_> {
         let count = group.count(self.at);
         of_group.borrow_mut().settle(group.memory_with(count) as u64)?;
         held.settle(samples.memory_with(count) as u64)?;
+        let before = samples.timestamps.len();
         let read = group.read(self.at, start, end, samples);
         let corrupt = |detail| StoreError::corrupt(self.block.path(), format!("samples of series {}: {detail}", self.id));
-        read.map_err(corrupt)?;
-        Ok(())
+        let places = read.map_err(corrupt)?;
+        if places.is_empty() {
+            return Ok(());
+        }
+        let extras = self.extras.read(self.id, (count, places), samples, held);
+        if extras.is_err() {
+            // Without its histogram a sample would be a staleness marker.
+            samples.truncate(before);
+        }
+        extras
+    }
+
+    /// Appends the exemplars within `start..=end`, milliseconds, whose sample is shown.
+    pub(super) fn exemplars(
+        &self,
+        range: (i64, i64),
+        shows: &dyn Fn(i64) -> bool,
+        out: &mut Vec<Exemplar>,
+    ) -> Result<(), SegmentError> {
+        self.extras.read_exemplars(self.id, range, shows, out)
     }
 }

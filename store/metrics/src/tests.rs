@@ -17,6 +17,7 @@ use weir_blocks::engine::{BuiltBlock, Engine, Head, Position};
 use weir_blocks::view::{BlockView, PartitionView, Views};
 
 mod cardinality;
+mod extras;
 mod hidden;
 
 struct Fixed {
@@ -389,7 +390,7 @@ fn a_group_of_hostile_bytes_is_refused_or_read_within_bounds() {
             let Ok(group) = super::group::Group::parse(&bad, &entry) else { continue };
             for series in (0..entry.series as usize).filter(|series| group.count(*series) < 1000) {
                 let mut samples = super::samples::Samples::default();
-                let Ok(()) = group.read(series, i64::MIN, i64::MAX, &mut samples) else { continue };
+                let Ok(_) = group.read(series, i64::MIN, i64::MAX, &mut samples) else { continue };
                 assert_eq!((samples.timestamps.len(), samples.values.len()), (group.count(series), group.count(series)));
                 read += 1;
             }

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use weir_model::select::Budget;
 
 use super::block::MetricsBlock;
+use super::extras_reader::ExtrasReader;
 use super::stored::{BlockSamples, Unpacked};
 use weir_blocks::segment::SegmentError;
 
 /// Gives series in the order of its list. Where that is the block's, one group is unpacked at a time.
 pub(super) struct Walk<'a> {
     block: Arc<MetricsBlock>,
+    extras: Rc<ExtrasReader<'a>>,
     budget: &'a dyn Budget,
     ids: std::vec::IntoIter<u32>,
     /// Groups with series to come, by place.
@@ -39,7 +41,8 @@ impl<'a> Walk<'a> {
         for id in &ids {
             groups.entry(block.group_of(*id)).or_insert(Ahead { series: 0, state: State::Closed }).series += 1;
         }
-        Self { block, budget, ids: ids.into_iter(), groups }
+        let extras = Rc::new(ExtrasReader::new(Arc::clone(&block), budget));
+        Self { block, extras, budget, ids: ids.into_iter(), groups }
     }
 
     /// The samples of one series; `None` when its group cannot be read, which was said when it was tried.
@@ -62,7 +65,8 @@ impl<'a> Walk<'a> {
         let samples = match &ahead.state {
             State::Unpacked(group) => {
                 let (block, group) = (Arc::clone(&self.block), Rc::clone(group));
-                Some(BlockSamples { block, group, at: (id - entry.series_first) as usize, id })
+                let extras = Rc::clone(&self.extras);
+                Some(BlockSamples { block, group, extras, at: (id - entry.series_first) as usize, id })
             }
             _ => None,
         };

@@ -8,10 +8,11 @@ use roaring::RoaringBitmap;
 use weir_model::label::Labels;
 use weir_model::metric::Family;
 
+use super::extras_writer::ExtrasWriter;
 use super::group::{GroupBuilder, GroupEntry, SERIES_SAMPLES};
 use super::postings;
 use super::samples::Samples;
-use super::schema::{FAMILIES, GROUPS, LEVEL, PAIR_BYTES_MAX, POSTINGS, PairBuilder, SAMPLES, SERIES, SYMBOLS};
+use super::schema::{FAMILIES, GROUPS, LEVEL, PAIR_BYTES_MAX, POSTINGS, PairBuilder, SAMPLES, SERIES, SERIES_EXTRAS, SYMBOLS};
 use weir_blocks::block::BlockData;
 use weir_blocks::engine::{BlockSummary, BuiltBlock};
 use weir_blocks::limits::SECTION_BYTES;
@@ -65,6 +66,7 @@ struct OpenBlock {
     group: GroupBuilder,
     groups: Vec<GroupEntry>,
     samples: Vec<u8>,
+    extras: ExtrasWriter,
 }
 
 impl BlockWriter {
@@ -86,11 +88,14 @@ impl BlockWriter {
         if samples.timestamps.len() <= most {
             return self.open.push(tenant, labels, samples);
         }
-        for (i, (timestamps, values)) in samples.timestamps.chunks(most).zip(samples.values.chunks(most)).enumerate() {
-            if i > 0 {
+        let count = samples.timestamps.len();
+        for start in (0..count).step_by(most) {
+            if start > 0 {
                 self.close();
             }
-            self.open.push(tenant, labels, &Samples { timestamps: timestamps.to_vec(), values: values.to_vec() });
+            let end = count.min(start + most);
+            let exemplars = if end == count { samples.exemplars.clone() } else { Vec::new() };
+            self.open.push(tenant, labels, &Samples { exemplars, ..samples.slice(start..end) });
         }
     }
 
@@ -131,6 +136,7 @@ impl OpenBlock {
             self.tenant_bytes + tenant.len() + 2 * NUMBER_BYTES_MAX + series * NUMBER_BYTES_MAX,
             (self.series.len() + count) * POSTING_BYTES_MAX + (self.pairs.count() + count) * LIST_BYTES_MAX,
             (self.groups.len() + 2) * ENTRY_BYTES_MAX,
+            self.extras.groups() * ENTRY_BYTES_MAX,
         ];
         largest.iter().all(|bytes| *bytes <= most)
     }
@@ -146,6 +152,7 @@ impl OpenBlock {
         self.series.extend(labels.iter().map(|(name, value)| self.pairs.id(name, value)));
         self.ends.push(self.series.len());
         self.group.push(samples);
+        self.extras.push(self.ends.len() as u32 - 1, samples);
         if self.group.is_full() {
             self.close_group();
         }
@@ -177,21 +184,24 @@ impl OpenBlock {
         let last = self.groups.iter().map(|group| group.last).max()?;
         let records = self.groups.iter().map(|group| group.samples).sum();
         let nanos = |milliseconds: i64| milliseconds.saturating_mul(1_000_000);
-        let summary = BlockSummary { first: nanos(first), last: nanos(last), records, raw_bytes: records * 16 };
+        let summary =
+            BlockSummary { first: nanos(first), last: nanos(last), records, raw_bytes: records * 16 + self.extras.raw_bytes() };
         Some(self.encode(summary, families))
     }
 
     fn encode(self, summary: BlockSummary, families: &Families) -> BuiltBlock {
         let (symbols, places) = self.pairs.finish();
         let lists = sorted_lists(&self.series, &self.ends, &places);
-        let sections = vec![
+        let extras = self.extras.finish();
+        let mut sections = vec![
             (SYMBOLS, symbols),
-            (SERIES, encode_series(&self.tenants, &lists)),
+            (if extras.is_empty() { SERIES } else { SERIES_EXTRAS }, encode_series(&self.tenants, &lists)),
             (POSTINGS, encode_postings(&lists, places.len())),
             (GROUPS, encode_groups(&self.groups)),
             (FAMILIES, encode_families(families)),
             (SAMPLES, self.samples),
         ];
+        sections.extend(extras);
         BuiltBlock { summary, data: BlockData { sections } }
     }
 }

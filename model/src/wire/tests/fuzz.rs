@@ -1,13 +1,13 @@
 //! The wire format under mutated input: sections or an error, within a limit on memory, and what was read can be written.
 
 use super::super::{frame, metrics};
-use super::golden::Golden;
+use super::golden::{Golden, extras};
 use super::{check_round_trip, decode, encode, encode_none};
 use crate::fuzz::{Fuzz, MemoryLimit};
 use crate::log::LogBatch;
 use crate::metric::MetricBatch;
 use crate::span::SpanBatch;
-use crate::wire::{Frame, Kind, Limits};
+use crate::wire::{Frame, Kind, Limits, Section};
 
 /// What a body may be decompressed to, and with it what decoding may hold (four times as much), so that a limit on memory is
 /// near what an input of 128 KiB needs.
@@ -47,13 +47,12 @@ fn records() {
 /// section says it has.
 #[test]
 fn bodies() {
-    fn seed<S: Golden>() -> Vec<u8> {
-        let section = S::golden();
+    fn seed<S: Golden>(section: Section<S>) -> Vec<u8> {
         let prefix = [S::KIND as u8, section.batch.records() as u8];
         let (_, body) = frame::uncompressed(&encode(&[section])).unwrap();
         [&prefix[..], &body].concat()
     }
-    let seeds = [seed::<LogBatch>(), seed::<MetricBatch>(), seed::<SpanBatch>()];
+    let seeds = [seed(LogBatch::golden()), seed(MetricBatch::golden()), seed(SpanBatch::golden()), seed(extras())];
     let fuzz = seeds.into_iter().fold(Fuzz::new("wire-bodies").memory(MEMORY), Fuzz::seed);
     fuzz.run(|input| {
         let Some(([kind, records], body)) = input.split_first_chunk::<2>() else { return };

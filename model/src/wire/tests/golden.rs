@@ -5,10 +5,11 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::header;
+use crate::histogram::{Buckets, CUSTOM_BUCKETS_SCHEMA, Histogram, ResetHint, Span as BucketSpan};
 use crate::id::{SpanId, TraceId};
 use crate::label::Labels;
 use crate::log::{FLAG_CONTINUED, LogAttributes, LogBatch, LogRecord};
-use crate::metric::{Family, MetricBatch, MetricKind, MetricRow, STALE_NAN, Schema};
+use crate::metric::{Exemplar, Family, MetricBatch, MetricKind, MetricRow, RowExtras, STALE_NAN, Schema};
 use crate::signal::Signal;
 use crate::span::{Attributes, Origin, ScopeSpans, Span, SpanBatch, SpanEvent, SpanKind, SpanLink, StatusCode, Value};
 use crate::wire::{Mark, Section};
@@ -84,9 +85,87 @@ impl Golden for MetricBatch {
     }
 
     fn bits(&self) -> String {
-        let bits = |row: &MetricRow| (row.timestamp, row.values.iter().map(|value| value.to_bits()).collect::<Vec<_>>());
+        let bits = |row: &MetricRow| (row.timestamp, bits(&row.values), row.extras.as_deref().and_then(bits_of_extras));
         format!("{:?} {:?} {:?}", self.target, self.schema, self.rows.iter().map(bits).collect::<Vec<_>>())
     }
+}
+
+fn bits(values: &[f64]) -> Vec<u64> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+fn bits_of_extras(extras: &RowExtras) -> Option<String> {
+    let histogram = |(column, own): &(u32, Arc<Histogram>)| {
+        let numbers = [own.count, own.sum, own.zero_threshold, own.zero_count];
+        let sides = [&own.positive, &own.negative].map(|side| (side.spans.clone(), bits(&side.counts)));
+        format!("{column} {:?} {sides:?} {:?}", (own.schema, own.reset, own.is_integer, bits(&numbers)), bits(&own.custom_bounds))
+    };
+    let exemplar = |(column, own): &(u32, Exemplar)| (*column, own.labels.clone(), own.value.to_bits(), own.timestamp);
+    let histograms: Vec<_> = extras.histograms.iter().map(histogram).collect();
+    let exemplars: Vec<_> = extras.exemplars.iter().map(exemplar).collect();
+    (!extras.is_empty()).then(|| format!("{histograms:?} {:?} {exemplars:?}", extras.starts))
+}
+
+/// Samples with all that rows may have beside numbers: integer, float, custom and stale histograms.
+pub(super) fn extras() -> Section<MetricBatch> {
+    let side = |spans: &[(i32, u32)], counts: &[f64]| Buckets {
+        spans: spans.iter().map(|(offset, length)| BucketSpan { offset: *offset, length: *length }).collect(),
+        counts: counts.to_vec(),
+    };
+    let integer = |more: f64| Histogram {
+        schema: 3,
+        reset: ResetHint::NotReset,
+        is_integer: true,
+        count: 7.0 + 2.0 * more,
+        sum: 12.5,
+        zero_threshold: 1e-128,
+        zero_count: 1.0,
+        positive: side(&[(-2, 1), (300, 2)], &[1.0, 2.0 + more, 3.0]),
+        negative: side(&[(0, 1)], &[more]),
+        custom_bounds: Vec::new(),
+    };
+    let float = Histogram { is_integer: false, zero_count: 0.25, sum: f64::NAN, reset: ResetHint::Gauge, ..integer(0.5) };
+    let custom = Histogram {
+        schema: CUSTOM_BUCKETS_SCHEMA,
+        reset: ResetHint::Unknown,
+        is_integer: true,
+        count: 3.0,
+        sum: 0.1,
+        zero_threshold: 0.0,
+        zero_count: 0.0,
+        positive: side(&[(0, 3)], &[1.0, 0.0, 2.0]),
+        negative: Buckets::default(),
+        custom_bounds: vec![0.005, 1.0],
+    };
+    let none = Buckets::default();
+    let stale = Histogram { count: 0.0, sum: STALE_NAN, zero_count: 0.0, positive: none.clone(), negative: none, ..integer(0.0) };
+    let exemplar = |labels: &[(&str, &str)], value: f64, timestamp: i64| Exemplar {
+        labels: Labels::from_pairs(labels.iter().copied()),
+        value,
+        timestamp,
+    };
+    let at = 1_700_000_000_000_000_000;
+    let starts: Arc<[i64]> = [at - 60_000_000_000, at - 60_000_000_000, 0].into();
+    let extras = |histograms: Vec<(u32, Histogram)>, exemplars: Vec<(u32, Exemplar)>| RowExtras {
+        histograms: histograms.into_iter().map(|(column, own)| (column, Arc::new(own))).collect(),
+        starts: Some(Arc::clone(&starts)),
+        exemplars,
+    };
+    let traced = exemplar(&[("trace_id", "4bf92f"), ("span_id", "00f0")], 0.25, at - 7);
+    let all = [
+        Some(extras(vec![(1, integer(0.0)), (2, custom)], vec![(0, traced.clone()), (2, exemplar(&[], f64::NAN, at))])),
+        None,
+        Some(extras(vec![(1, integer(5.0)), (2, float)], vec![(2, traced.clone()), (2, traced)])),
+        Some(RowExtras { histograms: vec![(1, Arc::new(stale))], ..RowExtras::default() }),
+    ];
+    let row = |(i, extras): (i64, Option<RowExtras>)| MetricRow {
+        extras: extras.map(Box::new),
+        ..MetricRow::new(at + i * 15_000_000_000, vec![i as f64, STALE_NAN, STALE_NAN])
+    };
+    let series = ["rq_total", "seconds", "size"].map(|name| Labels::from_pairs([("__name__", name)])).to_vec();
+    let rows = (0..).zip(all).map(row).collect();
+    let batch = MetricBatch { target: Labels::from_pairs([("job", "a")]), schema: Arc::new(Schema::new(series, vec![])), rows };
+    Section::new(header("a", Mark::Sequence { epoch: 1, first: 0, last: 4 }), batch)
 }
 
 impl Golden for SpanBatch {

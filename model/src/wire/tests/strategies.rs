@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use proptest::collection::vec;
+use proptest::collection::{btree_map, vec};
 use proptest::prelude::{BoxedStrategy, Just, ProptestConfig, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 use serde_json::json;
 
 use super::check_round_trip;
 use super::golden::Golden;
+use crate::histogram::{Buckets, CUSTOM_BUCKETS_SCHEMA, Histogram, ResetHint, Span as BucketSpan};
 use crate::id::{SpanId, TraceId};
 use crate::label::Labels;
 use crate::log::{LogBatch, LogRecord};
-use crate::metric::{Family, MetricBatch, MetricKind, MetricRow, Schema};
+use crate::metric::{Exemplar, Family, MetricBatch, MetricKind, MetricRow, RowExtras, STALE_NAN, Schema};
 use crate::signal::Signal;
 use crate::span::{Attributes, Origin, ScopeSpans, Span, SpanBatch, SpanEvent, SpanKind, SpanLink, StatusCode, Value};
 use crate::wire::{Mark, Section, SectionHeader};
@@ -63,16 +64,81 @@ fn logs() -> impl Strategy<Value = LogBatch> {
     })
 }
 
+fn float() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        3 => any::<u32>().prop_map(f64::from),
+        1 => any::<i64>().prop_map(|whole| whole as f64),
+        1 => any::<u64>().prop_map(f64::from_bits),
+        1 => Just(-0.0),
+        1 => Just(STALE_NAN),
+    ]
+}
+
+fn buckets() -> impl Strategy<Value = Buckets> {
+    let span = (0..1000_i32, 0..4_u32).prop_map(|(offset, length)| BucketSpan { offset, length });
+    (vec(span, 0..3), -1000..1000_i32, vec(float(), 8)).prop_map(|(mut spans, first, mut counts)| {
+        spans.iter_mut().take(1).for_each(|span| span.offset = first);
+        counts.truncate(spans.iter().map(|span| span.length as usize).sum());
+        Buckets { spans, counts }
+    })
+}
+
+fn histogram() -> impl Strategy<Value = Arc<Histogram>> {
+    let reset = prop_oneof![Just(ResetHint::Unknown), Just(ResetHint::Reset), Just(ResetHint::NotReset), Just(ResetHint::Gauge)];
+    let numbers = (float(), float(), float(), float());
+    let exponential =
+        (-4..=8_i8, buckets(), buckets()).prop_map(|(schema, positive, negative)| (schema, positive, negative, vec![]));
+    let custom = vec(float(), 3).prop_map(|counts| {
+        let spans = vec![BucketSpan { offset: 0, length: 2 }, BucketSpan { offset: 1, length: 1 }];
+        (CUSTOM_BUCKETS_SCHEMA, Buckets { spans, counts }, Buckets::default(), vec![-0.5, 0.1, 7.0])
+    });
+    (prop_oneof![3 => exponential.boxed(), 1 => custom.boxed()], numbers, reset, any::<bool>()).prop_map(
+        |((schema, positive, negative, custom_bounds), (count, sum, zero_threshold, zero_count), reset, is_integer)| {
+            let (zero_threshold, zero_count) =
+                if schema == CUSTOM_BUCKETS_SCHEMA { (0.0, 0.0) } else { (zero_threshold, zero_count) };
+            let (zero, counted) = ((zero_threshold, zero_count), (count, sum));
+            Arc::new(Histogram {
+                schema,
+                reset,
+                is_integer,
+                count: counted.0,
+                sum: counted.1,
+                zero_threshold: zero.0,
+                zero_count: zero.1,
+                positive,
+                negative,
+                custom_bounds,
+            })
+        },
+    )
+}
+
+fn extras(width: usize) -> impl Strategy<Value = Option<Box<RowExtras>>> {
+    let columns = width.max(1) as u32;
+    let exemplar = (0..columns, labels(), float(), any::<i64>())
+        .prop_map(|(column, labels, value, timestamp)| (column, Exemplar { labels, value, timestamp }));
+    let histograms = btree_map(0..columns, histogram(), 0..3);
+    let starts = proptest::option::of(vec(any::<i64>(), width));
+    let all = (histograms, starts, vec(exemplar, 0..3)).prop_map(move |(histograms, starts, mut exemplars)| {
+        exemplars.sort_by_key(|(column, _)| *column);
+        let histograms = histograms.into_iter().collect();
+        let extras = RowExtras { histograms, starts: starts.map(Into::into), exemplars };
+        (width > 0).then(|| Box::new(extras))
+    });
+    prop_oneof![2 => Just(None), 1 => all]
+}
+
 fn metrics() -> impl Strategy<Value = MetricBatch> {
     let family = ("[a-z]{0,3}", ".{0,5}", "[a-z]{0,2}", Just(MetricKind::GaugeHistogram));
     (labels(), vec(labels(), 0..5), vec(family, 0..3), 0..5_usize).prop_flat_map(|(target, series, families, rows)| {
         let width = series.len();
         let family = |(name, help, unit, kind)| Family { name, kind, help, unit };
         let schema = Arc::new(Schema::new(series, families.into_iter().map(family).collect()));
-        let row = (any::<i64>(), vec(any::<u64>(), width));
+        let row = (any::<i64>(), vec(any::<u64>(), width), extras(width));
         vec(row, rows).prop_map(move |rows| {
-            let row = |(timestamp, values): (i64, Vec<u64>)| {
-                MetricRow::new(timestamp, values.into_iter().map(f64::from_bits).collect())
+            let row = |(timestamp, values, extras): (i64, Vec<u64>, Option<Box<RowExtras>>)| MetricRow {
+                extras,
+                ..MetricRow::new(timestamp, values.into_iter().map(f64::from_bits).collect())
             };
             MetricBatch { target: target.clone(), schema: schema.clone(), rows: rows.into_iter().map(row).collect() }
         })

@@ -8,11 +8,11 @@ use weir_logql::memory::MemoryLogs;
 use weir_logql::{Expr, parse};
 use weir_model::id::{LineId, TraceId};
 use weir_model::label::{Labels, Matcher};
-use weir_model::metric::Family;
+use weir_model::metric::{Exemplar, Family};
 use weir_model::scope::Scope;
 use weir_model::select::{
     Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, Mention, MetricReader, MetricSelect, NoBudget,
-    OwnedLine, ReadError, SeriesCursor, TailEvent, Trace, TraceReader, TraceSelect, TraceSummary,
+    OwnedLine, ReadError, SeriesCursor, SeriesExemplars, SeriesList, TailEvent, Trace, TraceReader, TraceSelect, TraceSummary,
 };
 use weir_model::span::{SpanKind, Value};
 use weir_model::time::TimeRange;
@@ -59,6 +59,42 @@ impl MetricReader for ByTenant<MemoryReader> {
     fn families(&self, scope: &Scope, budget: &dyn Budget) -> Read<Vec<Family>> {
         self.of(scope)?.families(scope, budget)
     }
+}
+
+/// Each tenant has one series, with an exemplar that is named after it.
+struct Told;
+
+impl MetricReader for Told {
+    fn cursor<'a>(&'a self, _: &MetricSelect, _: &'a dyn Budget) -> Result<Box<dyn SeriesCursor + 'a>, ReadError> {
+        Ok(Box::new(SeriesList::new(Covered::default())))
+    }
+    fn series(&self, _: &MetricSelect, _: &dyn Budget) -> Read<Vec<Labels>> {
+        Ok(Covered::default())
+    }
+    fn exemplars(&self, select: &MetricSelect, _: &dyn Budget) -> Read<Vec<SeriesExemplars>> {
+        let tenant = &*select.scope.one()?.tenant;
+        let exemplar = Exemplar { labels: Labels::from_pairs([("trace_id", tenant)]), value: 1.0, timestamp: 5 };
+        let series = SeriesExemplars { labels: Labels::from_pairs([("app", "shop")]), exemplars: vec![exemplar] };
+        Ok(Covered { value: vec![series], coverage: Coverage::default() })
+    }
+    fn families(&self, _: &Scope, _: &dyn Budget) -> Read<Vec<Family>> {
+        Ok(Covered::default())
+    }
+}
+
+#[test]
+fn exemplars_say_whose_they_are() {
+    let told = |tenants: &[&str]| {
+        let matchers = vec![Matcher::equal("app", "shop")];
+        let select = MetricSelect { scope: scope(tenants), matchers, start_ms: 0, end_ms: 10 };
+        let found = TenantsMetrics(Arc::new(Told)).exemplars(&select, &NoBudget).unwrap().value;
+        let one =
+            |own: SeriesExemplars| (own.labels.get(TENANT_LABEL).to_owned(), own.exemplars[0].labels.get("trace_id").to_owned());
+        found.into_iter().map(one).collect::<Vec<_>>()
+    };
+    let of = |tenant: &str, trace: &str| (tenant.to_owned(), trace.to_owned());
+    assert_eq!(told(&["b", "a"]), [of("a", "a"), of("b", "b")]);
+    assert_eq!(told(&["a"]), [of("", "a")]);
 }
 
 impl TraceReader for ByTenant<MemoryTraces> {
