@@ -21,8 +21,8 @@ use clap_complete::Shell;
 
 pub(crate) use access::AccessArguments;
 pub(crate) use ask::{
-    AdminAction, ColorWhen, DeleteArguments, DeleteTenantArguments, LogsArguments, MetricsArguments, Output, RangeArguments,
-    ServerArguments, Show, TlsArguments, TraceArguments, UsageArguments,
+    AdminAction, CardinalityArguments, ColorWhen, CountBy, DeleteArguments, DeleteTenantArguments, LogsArguments,
+    MetricsArguments, Output, RangeArguments, ServerArguments, Show, TlsArguments, TraceArguments, UsageArguments,
 };
 pub(crate) use certs::{CertsAction, CertsArguments, Holder};
 pub(crate) use containers::{MonitorArguments, PsArguments, RmArguments, RunArguments, StopArguments};
@@ -78,6 +78,9 @@ pub(crate) enum Command {
     /// Show what tenants have sent and asked
     #[command(after_help = examples::USAGE)]
     Usage(UsageArguments),
+    /// Show what makes the most series
+    #[command(after_help = examples::CARDINALITY)]
+    Cardinality(CardinalityArguments),
     /// Check a configuration or rule file before weir reads it, or what somebody may
     #[command(subcommand, after_help = examples::CHECK)]
     Check(CheckTarget),

@@ -114,6 +114,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Metrics(arguments) => runtime()?.block_on(client::metrics(&arguments)),
         Command::Trace(arguments) => runtime()?.block_on(client::trace(&arguments)),
         Command::Usage(arguments) => runtime()?.block_on(client::usage(&arguments)),
+        Command::Cardinality(arguments) => runtime()?.block_on(client::cardinality(&arguments)),
         Command::Login(arguments) => runtime()?.block_on(client::login(&arguments)),
         Command::Logout(arguments) => runtime()?.block_on(client::logout(&arguments)),
         Command::Whoami(server) => runtime()?.block_on(client::whoami(&server)),

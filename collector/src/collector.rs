@@ -14,6 +14,7 @@ use weir_access::Routes;
 use weir_bus::Log;
 use weir_model::limits::Limits;
 use weir_model::outage::Outages;
+use weir_model::targets::ScrapeTargets;
 use weir_runtime::containers::InventoryConfig;
 use weir_runtime::logs::LogPlace;
 
@@ -25,6 +26,7 @@ use crate::metrics::CollectorMetrics;
 use crate::node::{Containers, Node, Recount};
 use crate::push::{Clock, PushService};
 use crate::quota::Quotas;
+use crate::scrape::registry::TargetRegistry;
 use crate::self_report::SelfReport;
 use crate::ship::{Lanes, Shipper};
 use crate::tail::{self, Configured, Discover, LogSpec, Root, SpecOf, Unseen};
@@ -67,6 +69,8 @@ pub struct Collector {
     shipper: Shipper,
     lanes: Lanes,
     sources: JoinSet<Result<(), CollectorError>>,
+    /// Where it scrapes.
+    targets: Arc<TargetRegistry>,
     stop_lanes: CancellationToken,
 }
 
@@ -98,10 +102,12 @@ impl Collector {
             let (metrics, ways) = (&metrics, (&shipper, &quotas));
             sources.spawn(follow_files(&config, &deps, ways, metrics, (containers, recount, epochs.clone())));
         }
+        let mut targets = Arc::new(TargetRegistry::none(&config.tenant));
         if let Some(path) = &config.scrape.config_file {
             let mut jobs = scrape::config::PrometheusConfig::read(path)?;
             let created = config.scrape.created_timestamps;
             jobs.scrape_configs.iter_mut().for_each(|job| job.created_timestamps = created);
+            targets = Arc::new(TargetRegistry::new(&config.tenant, path, &jobs));
             let deps = scrape::Deps {
                 shipper: shipper.clone(),
                 tenant: config.tenant.clone(),
@@ -109,6 +115,7 @@ impl Collector {
                 metrics: metrics.clone(),
                 clock: deps.clock.clone(),
                 epochs: epochs.clone(),
+                targets: Arc::clone(&targets),
                 shutdown: deps.shutdown.clone(),
             };
             sources.spawn(async move {
@@ -130,12 +137,17 @@ impl Collector {
             Ok(())
         });
         tracing::info!(node = deps.node, tenant = config.tenant, "collector started");
-        Ok(Self { push, shipper, lanes, sources, stop_lanes })
+        Ok(Self { push, shipper, lanes, sources, targets, stop_lanes })
     }
 
     /// For sections that other parts of the process make: weir's own spans, the samples of recording rules.
     pub fn shipper(&self) -> Shipper {
         self.shipper.clone()
+    }
+
+    /// What it scrapes.
+    pub fn targets(&self) -> Arc<dyn ScrapeTargets> {
+        Arc::clone(&self.targets) as _
     }
 
     /// Loki's two inputs, Prometheus' for OTLP, Elasticsearch's bulk API, InfluxDB's writes, the Pushgateway's and

@@ -247,7 +247,14 @@ impl Quota {
         let (Some(account), Some(limit)) = (&self.account, self.limits.metrics.series_max) else { return Ok(()) };
         let hashes: Vec<u64> = series.map(|series| hash(target, series)).collect();
         let mut counts = account.counts.lock();
-        if counts.series.admit_all((self.clock)(), limit, hashes.into_iter()) { Ok(()) } else { Err(self.too_many_series(limit)) }
+        let came = hashes.len();
+        if counts.series.admit_all((self.clock)(), limit, hashes.into_iter()) {
+            return Ok(());
+        }
+        let active = counts.series.len();
+        let excess = self.too_many_series(limit);
+        let text = format!("{}: {active} are active, and {came} came with {}", excess.text, shown(target));
+        Err(Excess { text, ..excess })
     }
 
     /// Whether a series is active or may become so. `shown` is what a refusal calls it.

@@ -53,6 +53,7 @@ pub mod selector;
 pub mod signal;
 pub mod span;
 pub mod status;
+pub mod targets;
 pub mod time;
 pub mod usage;
 pub mod varint;

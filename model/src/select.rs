@@ -6,6 +6,7 @@
 //! in a block, or is just moving from one to the other.
 
 mod budget;
+mod cardinality;
 mod counts;
 mod metrics;
 mod spans;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(any(test, feature = "testing"))]
 pub use budget::MemoryBudget;
 pub use budget::{Budget, CancelOnDrop, Cancellation, NoBudget, ReadError};
+pub use cardinality::{Cardinality, CountSeries};
 pub use counts::{Buckets, CountBy, LineCount, TakeCount, TakeTemplate, TemplateCount, TemplateText};
 pub use metrics::{MetricReader, MetricSelect, Series, SeriesCursor, SeriesExemplars, SeriesList};
 pub use spans::SearchedSpan;

@@ -57,6 +57,8 @@ mod peers_tls;
 #[cfg(test)]
 mod polling;
 #[cfg(test)]
+mod prometheus_api;
+#[cfg(test)]
 mod remote;
 #[cfg(test)]
 mod replay;

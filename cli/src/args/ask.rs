@@ -167,6 +167,36 @@ pub(crate) struct UsageArguments {
     pub server: ServerArguments,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CountBy {
+    /// Series of each metric
+    Metrics,
+    /// Values of each label
+    Labels,
+    /// Series of each label value
+    Pairs,
+    /// Series of each target
+    Targets,
+    /// Series of each tenant
+    Tenants,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CardinalityArguments {
+    /// Of the series that it selects alone, for instance '{job="web"}'
+    pub selector: Option<String>,
+    /// What is counted
+    #[arg(long, env = "WEIR_BY", value_enum, default_value = "metrics", value_name = "WHAT")]
+    pub by: CountBy,
+    /// The greatest so many
+    #[arg(long, env = "WEIR_ROWS", default_value_t = 20, value_name = "ROWS", value_parser = value::positive)]
+    pub limit: u64,
+    #[command(flatten)]
+    pub range: RangeArguments,
+    #[command(flatten)]
+    pub server: ServerArguments,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct TraceArguments {
     /// Its id, up to 32 hex digits; it is looked for at all times

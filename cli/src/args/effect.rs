@@ -8,8 +8,8 @@ use weir_logql::search::{Search, to_logql};
 use weir_logql::{Expr, parse_open};
 
 use super::ask::{
-    AdminAction, DeleteArguments, DeleteTenantArguments, LogsArguments, MetricsArguments, Output, ServerArguments,
-    TraceArguments, UsageArguments,
+    AdminAction, CardinalityArguments, DeleteArguments, DeleteTenantArguments, LogsArguments, MetricsArguments, Output,
+    ServerArguments, TraceArguments, UsageArguments,
 };
 use super::{Arguments, Command as Given};
 
@@ -35,7 +35,7 @@ pub(super) fn check(matches: &ArgMatches) -> Result<(), NoEffect> {
         "logs" => tls(own).and_then(|()| logs(own)),
         "metrics" => tls(own).and_then(|()| metrics(own)),
         "trace" => tls(own),
-        "usage" => tls(own).and_then(|()| one_begin(own)),
+        "usage" | "cardinality" => tls(own).and_then(|()| one_begin(own)),
         "admin" => own.subcommand().map_or(Ok(()), |(_, own)| tls(own)),
         _ => Ok(()),
     };
@@ -55,7 +55,8 @@ pub(super) fn prefer_typed(matches: &ArgMatches, arguments: &mut Arguments) {
     }
     let (Given::Logs(LogsArguments { range, .. })
     | Given::Metrics(MetricsArguments { range, .. })
-    | Given::Usage(UsageArguments { range, .. })) = &mut arguments.command
+    | Given::Usage(UsageArguments { range, .. })
+    | Given::Cardinality(CardinalityArguments { range, .. })) = &mut arguments.command
     else {
         return;
     };
@@ -139,6 +140,7 @@ fn asked(command: &mut Given) -> Option<&mut ServerArguments> {
         | Given::Metrics(MetricsArguments { server, .. })
         | Given::Trace(TraceArguments { server, .. })
         | Given::Usage(UsageArguments { server, .. })
+        | Given::Cardinality(CardinalityArguments { server, .. })
         | Given::Whoami(server)
         | Given::Admin(
             AdminAction::Seal(server) | AdminAction::Compact(server) | AdminAction::Expire(server) | AdminAction::Disk(server),

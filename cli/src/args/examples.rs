@@ -141,6 +141,15 @@ Examples:
 
 Of the last hour where no range is said. A query of several tenants counts for each.";
 
+pub(super) const CARDINALITY: &str = "\
+Examples:
+  weir cardinality
+  weir cardinality --by labels
+  weir cardinality '{job=\"web\"}' --by pairs --limit 50
+  weir cardinality --by targets --since 1d -o json
+
+Of the series of the last hour where no range is said. No samples are read.";
+
 pub(super) const LOGIN: &str = "\
 Examples:
   weir login https://weir.example:9640 --token-file token

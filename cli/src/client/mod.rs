@@ -3,11 +3,12 @@
 //! - [`profile`]: addresses and credentials that are kept; [`login`]: `login`, `logout`, `whoami`; [`device`]:
 //!   signing in at weir's issuer, and the tokens that go on from there.
 //! - [`address`]: which weir is asked, and as whom; [`http`]: one question and its answer; [`unreachable`]: why there was none, in words.
-//! - [`logs`], [`follow`], [`metrics`], [`trace`], [`usage`], [`admin`]: a command each.
+//! - [`logs`], [`follow`], [`metrics`], [`trace`], [`usage`], [`cardinality`], [`admin`]: a command each.
 //! - [`show`]: volume, patterns and fields of log lines. [`lines`]: log lines asked for and written; [`print`]: rows to stdout, and to stderr what the answer does not cover.
 
 mod address;
 mod admin;
+mod cardinality;
 mod context;
 mod device;
 mod disk;
@@ -25,6 +26,7 @@ mod unreachable;
 mod usage;
 
 pub(crate) use admin::admin;
+pub(crate) use cardinality::cardinality;
 pub(crate) use login::{login, logout, whoami};
 pub(crate) use logs::logs;
 pub(crate) use metrics::metrics;

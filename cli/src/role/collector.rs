@@ -70,7 +70,8 @@ pub(crate) async fn run(arguments: NodeArguments) -> Result<(), Failure> {
 
 /// All that a collector answers, but for OTLP, which has listeners of its own.
 pub(crate) fn routes(collector: &Collector, health: Routes) -> Routes {
-    collector.push_router().merge(health).merge(whoami::routes())
+    let targets = weir_api::prometheus::targets::router(collector.targets());
+    collector.push_router().merge(health).merge(whoami::routes()).merge(targets)
 }
 
 /// Ready means: every partition of the bus answers, and what comes in can be stored.

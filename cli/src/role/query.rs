@@ -62,7 +62,7 @@ pub(crate) async fn run(arguments: QueryNodeArguments) -> Result<(), Failure> {
     usage::register(&used, &mut registry);
     let api = api.with_counters(build::http_metrics(&mut registry)).with_tenants(limits.limits(), used);
     let api = api.with_usage_of(Scope::of(&tenant), fanout.stored()).with_status(fanout.status());
-    let api = api.with_deletions(fanout.deletions(places.clone()));
+    let api = api.with_deletions(fanout.deletions(places.clone())).with_external_labels(build::external_labels(&config));
     let told = storing.clone();
     let api = Arc::new(api.with_outages(Arc::new(move || told.status())));
     let reporting = Reporting::start(&config, shipper.clone(), &clock, "weir-query");

@@ -18,6 +18,7 @@ use weir_collector::metrics::ShipMetrics;
 use weir_collector::ship::{Lanes, Shipper};
 use weir_logs::LogsEngine;
 use weir_metrics::{MetricsCounters, MetricsEngine};
+use weir_model::label::Labels;
 use weir_model::limits::Limits;
 use weir_model::outage::Outages;
 use weir_rules::{RuleDeps, RuleMetrics, SampleSink};
@@ -163,6 +164,11 @@ pub(crate) async fn drain_shipper(lanes: Lanes, stop: &CancellationToken) {
         tracing::warn!("the bus did not acknowledge everything before the end");
         stop.cancel();
     }
+}
+
+/// Of what is federated, as of alerts.
+pub(crate) fn external_labels(config: &Config) -> Labels {
+    Labels::from_pairs(&config.rules.external_labels)
 }
 
 /// Counters of the APIs.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use prometheus_client::registry::Registry;
 use weir_access::{Access, Needs, Routes, Verb};
@@ -48,7 +48,15 @@ pub(crate) fn router(registry: Registry, readiness: impl Readiness) -> Routes {
         .get("/-/healthy", Needs::Nothing, || async { "ok\n" })
         .get("/-/ready", Needs::Nothing, ready)
         .get("/-/serving", Needs::Nothing, serving)
+        .on(&[Method::POST, Method::PUT], "/-/reload", Needs::Caller, reload)
         .with_state(health)
+}
+
+/// Prometheus' way to have its files read again.
+async fn reload() -> (StatusCode, &'static str) {
+    let text = "Lifecycle API is not enabled: weir reads limits, policies, tokens, certificates and files of targets again by itself, and all \
+                else when it starts\n";
+    (StatusCode::NOT_FOUND, text)
 }
 
 async fn metrics(State(health): State<Arc<Health>>, headers: HeaderMap) -> Response {

@@ -37,7 +37,8 @@ impl Active {
         fits
     }
 
-    fn len(&self) -> usize {
+    /// Those that are active.
+    pub fn len(&self) -> usize {
         self.current.len() + self.before.len()
     }
 

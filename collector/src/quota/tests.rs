@@ -115,6 +115,7 @@ fn streams_and_series_beyond_their_number_are_named() {
     shop.scrape(&one, [labels("a")].iter(), 10).unwrap();
     let error = shop.scrape(&one, [labels("a"), labels("c")].iter(), 10).unwrap_err();
     assert!(error.contains("per-user series limit of 2 exceeded for user shop"), "{error}");
+    assert!(error.ends_with(r#"raise metrics.series_max: 2 are active, and 2 came with {app="one"}"#), "{error}");
 }
 
 #[test]

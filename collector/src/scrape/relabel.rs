@@ -112,6 +112,28 @@ pub fn apply(rules: &[Rule], labels: &mut BTreeMap<String, String>) -> bool {
 }
 
 impl Rule {
+    /// As it is written in a configuration.
+    pub fn written(&self) -> serde_json::Value {
+        let regex = self.regex.as_str();
+        let regex = regex.strip_prefix("^(?s:").and_then(|rest| rest.strip_suffix(")$")).unwrap_or(regex);
+        let mut written = serde_json::json!({
+            "separator": self.separator,
+            "regex": regex,
+            "replacement": self.replacement,
+            "action": format!("{:?}", self.action).to_lowercase(),
+        });
+        if !self.source_labels.is_empty() {
+            written["source_labels"] = self.source_labels.clone().into();
+        }
+        if !self.target_label.is_empty() {
+            written["target_label"] = self.target_label.clone().into();
+        }
+        if self.modulus > 0 {
+            written["modulus"] = self.modulus.into();
+        }
+        written
+    }
+
     fn apply(&self, labels: &mut BTreeMap<String, String>) -> bool {
         let get = |name: &String| labels.get(name).map_or("", String::as_str);
         let source = self.source_labels.iter().map(get).collect::<Vec<_>>().join(&self.separator);

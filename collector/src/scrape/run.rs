@@ -7,12 +7,14 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use weir_model::targets::LastScrape;
 use weir_model::time::UnixNanos;
 use weir_model::wire::{Section, SectionHeader};
 
 use super::batch::{self, Memory, Scrape, Scraped};
 use super::config::{Job, PrometheusConfig};
 use super::fetch::{self, Answer};
+use super::registry::TargetRegistry;
 use super::target::{self, Target};
 use super::tls::Connector;
 use crate::epoch::{Epochs, Rows};
@@ -40,6 +42,8 @@ pub struct Deps {
     pub clock: Clock,
     /// A target's rows begin anew with each epoch.
     pub epochs: Arc<Epochs>,
+    /// Told of targets and scrapes.
+    pub(crate) targets: Arc<TargetRegistry>,
     /// Ends everything.
     pub shutdown: CancellationToken,
 }
@@ -69,12 +73,13 @@ pub async fn run(config: PrometheusConfig, deps: Deps) {
         let mut found = BTreeMap::new();
         for (i, (job, connector, interval, timeout)) in jobs.iter().enumerate() {
             let polled_job = job.clone();
-            let Ok((targets, wrong)) = tokio::task::spawn_blocking(move || target::of_job(&polled_job)).await else { continue };
-            for reason in wrong {
+            let Ok(found_now) = tokio::task::spawn_blocking(move || target::discover(&polled_job)).await else { continue };
+            deps.targets.found(job, (*interval, *timeout), &found_now);
+            for reason in found_now.wrong {
                 deps.metrics.event(SOURCE, "discovery_file", 1);
                 tracing::warn!(job = job.job_name, reason, "a file of targets cannot be read");
             }
-            for target in targets {
+            for (target, _) in found_now.targets {
                 let key = (i, target.clone());
                 let stop = running.remove(&key).unwrap_or_else(|| {
                     let stop = deps.shutdown.child_token();
@@ -137,6 +142,9 @@ impl Scraper {
             };
             let seconds = begun.elapsed().as_secs_f64();
             let scraped = self.batches(at, seconds, answer, &mut memory).await;
+            let schema = scraped.batches.first().map(|batch| Arc::clone(&batch.schema)).unwrap_or_default();
+            let last = LastScrape { at, seconds, error: scraped.failure.clone(), schema };
+            self.deps.targets.scraped(&self.job, &self.target, last);
             self.ship(&source, scraped, &mut rows).await;
         }
         if !self.deps.shutdown.is_cancelled() {

@@ -24,9 +24,26 @@ impl PrometheusConfig {
     }
 }
 
+/// What a job has found.
+#[derive(Default)]
+pub(crate) struct Discovered {
+    /// Each with its labels before relabelling.
+    pub targets: Vec<(Target, Labels)>,
+    /// Of targets that relabelling has dropped, the labels before it.
+    pub dropped: Vec<Labels>,
+    /// Files that could not be read.
+    pub wrong: Vec<String>,
+}
+
 /// All targets of a job, and the files that could not be read.
 pub(crate) fn of_job(job: &Job) -> (Vec<Target>, Vec<String>) {
-    let mut wrong = Vec::new();
+    let found = discover(job);
+    (found.targets.into_iter().map(|(target, _)| target).collect(), found.wrong)
+}
+
+/// The same with what was dropped.
+pub(crate) fn discover(job: &Job) -> Discovered {
+    let mut found = Discovered::default();
     let mut groups = job.static_configs.clone();
     for pattern in job.file_sd_configs.iter().flat_map(|discovery| &discovery.files) {
         for path in glob::glob(pattern).into_iter().flatten().flatten() {
@@ -34,19 +51,26 @@ pub(crate) fn of_job(job: &Job) -> (Vec<Target>, Vec<String>) {
             let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
             let parsed = text.and_then(|text| yaml::parse::<Option<Vec<Group>>>(&text).map_err(|error| error.to_string()));
             match parsed {
-                Ok(found) => groups.extend(found.unwrap_or_default()),
-                Err(error) => wrong.push(format!("{}: {error}", path.display())),
+                Ok(read) => groups.extend(read.unwrap_or_default()),
+                Err(error) => found.wrong.push(format!("{}: {error}", path.display())),
             }
         }
     }
-    let mut targets: Vec<Target> =
-        groups.iter().flat_map(|group| group.targets.iter().filter_map(|address| target(job, address, &group.labels))).collect();
-    targets.sort();
-    targets.dedup();
-    (targets, wrong)
+    for (group, address) in groups.iter().flat_map(|group| group.targets.iter().map(move |address| (group, address))) {
+        let labels = labels(job, address, &group.labels);
+        let discovered = Labels::from_pairs(&labels);
+        match target(job, labels) {
+            Some(target) => found.targets.push((target, discovered)),
+            None => found.dropped.push(discovered),
+        }
+    }
+    found.targets.sort();
+    found.targets.dedup_by(|one, other| one.0 == other.0);
+    found
 }
 
-fn target(job: &Job, address: &str, own: &BTreeMap<String, String>) -> Option<Target> {
+/// Before relabelling.
+fn labels(job: &Job, address: &str, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut labels: BTreeMap<String, String> = own.clone();
     labels.entry("job".into()).or_insert_with(|| job.job_name.clone());
     labels.insert("__address__".into(), address.to_owned());
@@ -57,6 +81,11 @@ fn target(job: &Job, address: &str, own: &BTreeMap<String, String>) -> Option<Ta
             labels.entry(format!("__param_{name}")).or_insert_with(|| value.clone());
         }
     }
+    labels
+}
+
+/// `None` where relabelling drops it, or nothing is left to ask.
+fn target(job: &Job, mut labels: BTreeMap<String, String>) -> Option<Target> {
     if !relabel::apply(&job.relabel_configs, &mut labels) {
         return None;
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Budget, Coverage, Covered, ReadError};
+use super::{Budget, Cardinality, CountSeries, Coverage, Covered, ReadError};
 use crate::histogram::Histogram;
 use crate::label::{Labels, Matcher};
 use crate::metric::{Exemplar, Family};
@@ -64,6 +64,13 @@ pub trait MetricReader: Send + Sync {
     /// A reader that keeps none need not say so.
     fn exemplars(&self, _select: &MetricSelect, _budget: &dyn Budget) -> Result<Covered<Vec<SeriesExemplars>>, ReadError> {
         Ok(Covered::default())
+    }
+    /// Counts of what [`Self::series`] gives, of a scope of one tenant.
+    fn cardinality(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Cardinality>, ReadError> {
+        let tenant = select.scope.one()?;
+        let (read, mut count) = (self.series(select, budget)?, CountSeries::new(budget));
+        read.value.iter().try_for_each(|labels| count.add(labels))?;
+        Ok(Covered { value: count.finish(&tenant.tenant), coverage: read.coverage })
     }
     /// Metadata of the families seen, ascending by name. Where a scope does not see all of a tenant, those that have a series in it.
     fn families(&self, scope: &Scope, budget: &dyn Budget) -> Result<Covered<Vec<Family>>, ReadError>;

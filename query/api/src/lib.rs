@@ -40,10 +40,12 @@ use tokio::sync::Semaphore;
 use weir_access::{Needs, Routes, Telemetry, Verb};
 use weir_budget::{Load, QueryConfig};
 use weir_model::deletion::Deletions;
+use weir_model::label::Labels;
 use weir_model::limits::Limits;
 use weir_model::scope::Scope;
 use weir_model::select::{LogReader, MetricReader, TraceReader};
 use weir_model::status;
+use weir_model::targets::ScrapeTargets;
 use weir_model::time::UnixNanos;
 use weir_model::usage::{StoredUsage, Usage};
 
@@ -75,6 +77,10 @@ pub struct Api {
     pub(crate) path: Arc<dyn status::PathStatus>,
     /// What cannot be written now.
     pub(crate) outages: status::OutagesStatus,
+    /// What this process scrapes. `None` where it scrapes nothing.
+    pub(crate) targets: Option<Arc<dyn ScrapeTargets>>,
+    /// Of what is federated.
+    pub(crate) external_labels: Labels,
     /// Who deletes.
     pub(crate) deletions: Arc<dyn Deletions>,
     /// The time, for "the last hour".
@@ -115,6 +121,8 @@ impl Api {
             counters,
             path,
             outages: Arc::new(Vec::new),
+            targets: None,
+            external_labels: Labels::EMPTY,
             deletions: Arc::new(deletions::NoDeletions),
             clock,
             started,
@@ -125,6 +133,16 @@ impl Api {
     pub fn with_status(mut self, path: Arc<dyn status::PathStatus>) -> Self {
         self.path = path;
         self
+    }
+
+    /// Tells of these targets.
+    pub fn with_targets(self, targets: Arc<dyn ScrapeTargets>) -> Self {
+        Self { targets: Some(targets), ..self }
+    }
+
+    /// Adds these to series that are federated and have no labels of such names.
+    pub fn with_external_labels(self, external_labels: Labels) -> Self {
+        Self { external_labels, ..self }
     }
 
     /// Takes requests to delete.

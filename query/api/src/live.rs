@@ -39,8 +39,8 @@ const MESSAGE_BYTES_MAX: usize = 4 << 10;
 /// When a tail is given up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timing {
-    ping: Duration,
-    silence: Duration,
+    pub(crate) ping: Duration,
+    pub(crate) silence: Duration,
 }
 
 impl Timing {

@@ -50,6 +50,11 @@ fn check_count(encoded: &[u8]) -> Result<(), String> {
 }
 
 impl Params {
+    #[cfg(test)]
+    pub(crate) fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// The first of that name that is not empty.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(own, value)| own == name && !value.is_empty()).map(|(_, value)| value.as_str())

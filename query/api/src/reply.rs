@@ -74,6 +74,11 @@ impl<'a> Text<'a> {
         Reply { status: StatusCode::OK, kind, body: self.bytes, tagged: self.tagged, coverage, stats: None }
     }
 
+    /// The whole answer, as text of this type.
+    pub(crate) fn reply_as(self, kind: &'static str, coverage: Coverage) -> Reply {
+        Reply { kind, ..self.reply(Some(coverage)) }
+    }
+
     fn push(&mut self, more: &[u8]) -> Result<(), ReadError> {
         let needed = self.bytes.len() + more.len();
         self.budget.check_answer(needed)?;

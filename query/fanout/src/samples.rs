@@ -10,7 +10,8 @@ use weir_model::label::Labels;
 use weir_model::metric::Family;
 use weir_model::scope::Scope;
 use weir_model::select::{
-    Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor, SeriesExemplars, SeriesList,
+    Budget, Cardinality, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor, SeriesExemplars,
+    SeriesList,
 };
 
 use super::collect::ViewRequest;
@@ -80,6 +81,11 @@ impl MetricReader for FanOutSamples {
     fn series(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
         let query = HeadQuery::Series(SamplesQuery::new(select));
         self.read(&select.scope, &query, budget, |reader| reader.series(select, budget))
+    }
+
+    fn cardinality(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Cardinality>, ReadError> {
+        let query = HeadQuery::Series(SamplesQuery::new(select));
+        self.read(&select.scope, &query, budget, |reader| reader.cardinality(select, budget))
     }
 
     fn exemplars(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<SeriesExemplars>>, ReadError> {

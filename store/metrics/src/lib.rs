@@ -11,13 +11,14 @@
 //! - `plan`: a select, compiled once; `head_cursor`, `block_cursor`: what passes of a head or a block, in the order of labels;
 //!   `stored`: the samples of one series there, decoded when asked; `walk`, [`rows`]: what these are read from.
 //! - `merge`: several blocks into one.
-//! - [`reader`]: what queries see.
+//! - [`reader`]: what queries see; `cardinality`: how many series carry what.
 //! - [`counters`]: what was dropped, and why.
 //!
 //! It never sees PromQL, and it knows no time but the samples' own.
 
 pub mod block;
 mod block_cursor;
+mod cardinality;
 mod chunks;
 pub mod counters;
 mod exemplars;

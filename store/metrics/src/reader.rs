@@ -9,10 +9,12 @@ use weir_model::label::{Labels, NAME};
 use weir_model::metric::{Exemplar, Family};
 use weir_model::scope::Scope;
 use weir_model::select::{
-    Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Reservation, Series, SeriesCursor, SeriesExemplars,
+    Budget, Cardinality, Coverage, Covered, MetricReader, MetricSelect, ReadError, Reservation, Series, SeriesCursor,
+    SeriesExemplars,
 };
 
 use super::MetricsEngine;
+use super::cardinality;
 use super::exemplars;
 use super::plan::{MetricsPlan, Wanted};
 use super::samples::Samples;
@@ -104,6 +106,10 @@ impl MetricReader for MetricsReader {
         Ok(Covered { value, coverage: merged.coverage })
     }
 
+    fn cardinality(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Cardinality>, ReadError> {
+        cardinality::count(self.merged(select, Wanted::Labels, budget)?, &select.scope.one()?.tenant, budget)
+    }
+
     fn exemplars(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Vec<SeriesExemplars>>, ReadError> {
         let mut merged = self.merged(select, Wanted::Exemplars, budget)?;
         let (mut value, mut held, mut bytes) = (Vec::new(), Reservation::new(budget), 0);
@@ -178,7 +184,7 @@ pub(crate) fn has_series(family: &Family, names: &BTreeSet<String>) -> bool {
 }
 
 /// The series of all segments, oldest segment first.
-struct Merged<'a> {
+pub(super) struct Merged<'a> {
     plan: Arc<MetricsPlan>,
     /// Of each segment.
     hidden: Vec<Hidden>,
@@ -188,12 +194,12 @@ struct Merged<'a> {
     found: Vec<(usize, StoredSeries<'a>)>,
     /// For the samples of the series that was given last.
     held: Reservation<'a>,
-    coverage: Coverage,
+    pub(super) coverage: Coverage,
 }
 
 impl Merged<'_> {
     /// The next series that has a sample that is not hidden, as far as labels were asked for; its samples are not kept.
-    fn next_shown(&mut self) -> Result<Option<Labels>, ReadError> {
+    pub(super) fn next_shown(&mut self) -> Result<Option<Labels>, ReadError> {
         let mut samples = Samples::default();
         while let Some(labels) = self.next_labels()? {
             let is_known = self.found.iter().any(|(_, stored)| matches!(stored, StoredSeries::Unread));

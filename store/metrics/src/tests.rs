@@ -16,6 +16,7 @@ use weir_blocks::blob::MemoryBlob;
 use weir_blocks::engine::{BuiltBlock, Engine, Head, Position};
 use weir_blocks::view::{BlockView, PartitionView, Views};
 
+mod cardinality;
 mod extras;
 mod hidden;
 

@@ -143,6 +143,12 @@ async fn same_samples(own: &Readers, far: &Readers, when: &str) {
         assert_eq!(found.0, expected.0, "{when}: {select:?}");
         assert_eq!(found.1, expected.1, "{when}: {select:?}");
         same_coverage(found.2, expected.2, when);
+        // Counted in what is collected as in what lies here, and each series once.
+        let count = |readers: &Readers, select: &MetricSelect| readers.metrics.cardinality(select, &NoBudget).unwrap().value;
+        let (a, b) = (select.clone(), select);
+        let counted = own.read(move |readers| count(readers, &a)).await;
+        assert_eq!(counted.series, expected.1.len() as u64, "{when}");
+        assert_eq!(far.read(move |readers| count(readers, &b)).await, counted, "{when}");
     }
     let families = |readers: &Readers| readers.metrics.families(&Scope::of(TENANT), &NoBudget).unwrap().value;
     let expected = own.read(families).await;

@@ -15,15 +15,40 @@ use crate::reply::{Reply, Text};
 /// An error as Prometheus' API names them.
 #[derive(Debug)]
 pub(super) struct ApiError {
-    status: StatusCode,
+    pub(super) status: StatusCode,
     kind: &'static str,
-    message: String,
+    pub(super) message: String,
 }
 
 impl ApiError {
     /// The request is wrong: 400.
     pub fn bad_data(message: impl Into<String>) -> Self {
         Self { status: StatusCode::BAD_REQUEST, kind: "bad_data", message: message.into() }
+    }
+
+    /// What is asked for is not here: 404.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::NOT_FOUND, kind: "not_found", message: message.into() }
+    }
+
+    /// The same, with these words behind it.
+    pub fn and(mut self, words: &str) -> Self {
+        self.message.push_str(words);
+        self
+    }
+
+    /// The same, with these words in the place of the parameter's name.
+    pub fn instead(mut self, words: &str) -> Self {
+        let reason = self.message.split_once(": ").map_or(&*self.message, |(_, reason)| reason);
+        self.message = format!("{words}: {reason}");
+        self
+    }
+
+    /// The same, with the reason behind a few words more.
+    pub fn within(mut self, words: &str) -> Self {
+        let (place, reason) = self.message.split_once(": ").unwrap_or(("", &self.message));
+        self.message = format!("{place}: {words}: {reason}");
+        self
     }
 }
 
@@ -55,7 +80,14 @@ impl From<ReadError> for ApiError {
             ReadError::Cancelled(_) | ReadError::TenantTime { .. } => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
             ReadError::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
-        Self { status, kind, message: error.to_string() }
+        let has_timed_out = match &error {
+            ReadError::Cancelled(why) => why.starts_with("it took longer"),
+            ReadError::TenantTime { .. } => true,
+            _ => false,
+        };
+        let words = if has_timed_out { "query timed out in expression evaluation: " } else { "" };
+        let message = format!("{words}{error}");
+        Self { status, kind, message }
     }
 }
 
@@ -63,6 +95,10 @@ impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
         match error {
             QueryError::Parse(error) => Self::bad_data(format!("invalid parameter \"query\": {error}")),
+            // Known before anything is evaluated.
+            QueryError::Execution(message) if message.starts_with("invalid expression type") => {
+                Self::bad_data(format!("invalid parameter \"query\": {message}"))
+            }
             QueryError::Execution(message) => Self { status: StatusCode::UNPROCESSABLE_ENTITY, kind: "execution", message },
             QueryError::Read(error) => error.into(),
         }

@@ -42,3 +42,11 @@ pub(super) async fn clean_tombstones(State(api): State<Arc<Api>>, granted: Grant
     api.deletions.apply().await.map_err(failure)?;
     Ok(told(StatusCode::NO_CONTENT, ""))
 }
+
+/// `snapshot`: a hard-linked copy of Prometheus' directory, for which there is nothing here.
+pub(super) async fn snapshot() -> ApiError {
+    ApiError::not_found(
+        "weir makes no snapshots: blocks and manifests never change once they are written. POST /api/weir/v1/admin/seal makes all that was \
+         acknowledged part of them, and a copy of the object store after that has it",
+    )
+}

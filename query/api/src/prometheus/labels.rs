@@ -82,8 +82,8 @@ pub(super) async fn series(api: Call, granted: Granted, params: Params) -> Resul
 /// `GET metadata?metric&limit&limit_per_metric`
 pub(super) async fn metadata(api: Call, granted: Granted, params: Params) -> Result<Response, ApiError> {
     let metric = params.get("metric").map(str::to_owned);
-    let limit = params.limit("limit")?.unwrap_or(usize::MAX);
-    let per_metric = params.limit("limit_per_metric")?.unwrap_or(usize::MAX);
+    let limit = params.count("limit")?.unwrap_or(usize::MAX);
+    let per_metric = params.count("limit_per_metric")?.filter(|limit| *limit > 0).unwrap_or(usize::MAX);
     let work = move |api: &Api, budget: &RequestBudget| {
         let read = api.metrics.families(&granted.scope, budget)?;
         let size = |family: &Family| (family.name.len() + family.help.len() + family.unit.len() + 256) as u64;
@@ -110,8 +110,8 @@ fn select(
     selectors: Vec<Vec<Matcher>>,
     budget: &RequestBudget,
 ) -> Result<(BTreeSet<Labels>, Coverage), ApiError> {
-    let end_ms = params.time("end")?.unwrap_or(i64::MAX);
-    let (start_ms, end_ms) = match (params.time("start")?, budget.range_max()) {
+    let end_ms = params.bound("end")?.unwrap_or(i64::MAX);
+    let (start_ms, end_ms) = match (params.bound("start")?, budget.range_max()) {
         (Some(start_ms), _) => (start_ms, end_ms),
         (None, None) => (i64::MIN, end_ms),
         // As far back as the tenants allow.
@@ -121,7 +121,7 @@ fn select(
         }
     };
     if end_ms < start_ms {
-        return Err(ApiError::bad_data("invalid parameter \"end\": end timestamp must not be before start time"));
+        return Ok(Default::default());
     }
     let selectors = if selectors.is_empty() { vec![Vec::new()] } else { selectors };
     let (mut found, mut coverage) = (BTreeSet::new(), Coverage::default());

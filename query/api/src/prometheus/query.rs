@@ -19,7 +19,7 @@ use crate::call::Call;
 
 /// `GET|POST query?query&time&timeout&lookback_delta&limit&stats`
 pub(super) async fn instant(api: Call, granted: Granted, params: Params) -> Result<Response, ApiError> {
-    let at_ms = params.time("time")?.unwrap_or_else(|| (api.clock)().div_euclid(SECOND / 1000));
+    let at_ms = params.bound("time")?.unwrap_or_else(|| (api.clock)().div_euclid(SECOND / 1000));
     run(&api, (&granted.scope, &params), at_ms, at_ms, 0).await
 }
 
@@ -55,11 +55,13 @@ async fn run(
 ) -> Result<Response, ApiError> {
     let began = Instant::now();
     let default_lookback = millis(api.config.lookback);
-    let lookback_ms = params.duration("lookback_delta")?.filter(|own| *own > 0).unwrap_or(default_lookback);
+    let own_lookback =
+        params.duration("lookback_delta").map_err(|error| error.instead("error parsing lookback delta duration"))?;
+    let lookback_ms = own_lookback.filter(|own| *own > 0).unwrap_or(default_lookback);
     let request = Request { scope: scope.clone(), query: params.query()?, start_ms, end_ms, step_ms, lookback_ms };
     let timeout = params.duration("timeout")?.map(|millis| Duration::from_millis(millis.max(0).unsigned_abs()));
     let limit = params.limit("limit")?;
-    let stats = params.get("stats").is_some();
+    let stats = params.get("stats").map(str::to_owned);
     let work = move |api: &Api, budget: &RequestBudget| {
         let until = Until { budget, deadline: timeout.and_then(|timeout| began.checked_add(timeout)) };
         let engine = Engine { reader: &*api.metrics, budget: &until };
@@ -73,12 +75,18 @@ async fn run(
         }
         let mut success = Success::write(budget, |text| {
             write_output(text, &answer.output, request.start_ms)?;
-            if stats {
+            if stats.is_some() {
                 text.raw(&format!(",\"stats\":{}", stats_json(&answer, began.elapsed(), budget.waited)))?;
             }
             text.raw("}")
         })?;
         (success.warnings, success.infos) = (answer.warnings, answer.infos);
+        success.warnings.extend(stats.filter(|own| !["true", "all"].contains(&own.as_str())).map(|own| {
+            format!(
+                "value {:?} for parameter \"stats\" is deprecated and will be rejected in the next major release, use \"true\" or \"all\"",
+                weir_model::clip(&own)
+            )
+        }));
         success.reply(Some(answer.coverage))
     };
     api.answer(work).await

@@ -9,7 +9,7 @@ use weir_rules::{RuleFilter, RuleLanguage, WantedKind};
 
 use super::Api;
 use super::answer::{ApiError, Success};
-use super::params::Params;
+use super::params::{Params, not_a_number};
 use crate::call::Call;
 
 /// `GET rules?type&rule_name[]&rule_group[]&file[]&match[]&exclude_alerts&group_limit&group_next_token`
@@ -29,10 +29,13 @@ fn filter(params: &Params) -> Result<RuleFilter, ApiError> {
         other => return Err(ApiError::bad_data(format!("invalid parameter \"type\": not supported value {:?}", clip(other)))),
     };
     let list = |name: &str| params.all(name).filter(|value| !value.is_empty()).map(str::to_owned).collect();
-    let group_limit = match params.get("group_limit").map(str::parse::<usize>) {
+    let wrong_limit =
+        |reason: String| ApiError::bad_data(format!("invalid parameter \"group_limit\": group_limit needs to be {reason}"));
+    let group_limit = match params.get("group_limit").map(|text| (text, text.parse::<i32>())) {
         None => None,
-        Some(Ok(limit)) if limit > 0 => Some(limit),
-        Some(_) => return Err(ApiError::bad_data("invalid parameter \"group_limit\": group_limit needs to be a number above 0")),
+        Some((_, Ok(limit))) if limit > 0 => usize::try_from(limit).ok(),
+        Some((_, Ok(_))) => return Err(wrong_limit("greater than 0".into())),
+        Some((text, Err(_))) => return Err(wrong_limit(format!("a valid number: {}", not_a_number("ParseInt", text)))),
     };
     let next_token = params.get("group_next_token").map(str::to_owned);
     if next_token.is_some() && group_limit.is_none() {
@@ -46,9 +49,17 @@ fn filter(params: &Params) -> Result<RuleFilter, ApiError> {
         groups: list("rule_group[]"),
         files: list("file[]"),
         selectors: params.selectors()?,
-        exclude_alerts: params.flag("exclude_alerts")?,
+        exclude_alerts: exclude_alerts(params)?,
         group_limit,
         next_token,
+    })
+}
+
+fn exclude_alerts(params: &Params) -> Result<bool, ApiError> {
+    params.flag("exclude_alerts").map_err(|_| {
+        let text = params.get("exclude_alerts").unwrap_or_default().to_ascii_lowercase();
+        let reason = format!("error converting exclude_alerts: {}", not_a_number("ParseBool", &text));
+        ApiError::bad_data(format!("invalid parameter \"exclude_alerts\": {reason}"))
     })
 }
 

@@ -24,7 +24,7 @@ use weir_rules::RuleSet;
 use crate::Api;
 use crate::tests::open;
 
-struct Nothing;
+pub(crate) struct Nothing;
 
 type Read<T> = Result<Covered<T>, ReadError>;
 
@@ -70,7 +70,7 @@ impl TraceReader for Nothing {
     }
 }
 
-pub(super) fn store() -> MemoryReader {
+pub(crate) fn store() -> MemoryReader {
     let mut store = MemoryReader::default();
     for (pod, slope) in [("a", 1.0), ("b", 2.0)] {
         let labels = Labels::from_pairs([("__name__", "hits_total"), ("pod", pod)]);
@@ -92,7 +92,7 @@ pub(super) fn router(store: MemoryReader, config: QueryConfig) -> axum::Router {
     open(super::router(Arc::new(Api::new(Arc::new(Nothing), metrics, Arc::new(Nothing), config, rules))))
 }
 
-async fn send(router: axum::Router, request: Request<Body>) -> (u16, Value, Option<String>) {
+pub(crate) async fn send(router: axum::Router, request: Request<Body>) -> (u16, Value, Option<String>) {
     let mut router = router;
     let response = tower_service::Service::call(&mut router, request).await.unwrap();
     let status = response.status().as_u16();
@@ -183,11 +183,12 @@ async fn wrong_requests_are_told_what_and_where() {
         assert_eq!(own, status, "{path}: {body}");
         assert_eq!(body, json!({"status": "error", "errorType": kind, "error": error}), "{path}");
     };
-    check("/api/v1/query", 400, "bad_data", "invalid parameter \"query\": it is missing").await;
+    let error = "invalid parameter \"query\": unknown position: parse error: no expression found in input";
+    check("/api/v1/query", 400, "bad_data", error).await;
     let error = "invalid parameter \"query\": 1:3: parse error: unexpected end of input in an expression, expected a selector, \
                  number, string, function or \"(\"";
     check("/api/v1/query?query=1%2B", 400, "bad_data", error).await;
-    let error = "invalid parameter \"time\": cannot parse \"now\" to a valid timestamp";
+    let error = "invalid parameter \"time\": invalid time value for 'time': cannot parse \"now\" to a valid timestamp";
     check("/api/v1/query?query=1&time=now", 400, "bad_data", error).await;
     let error = "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)";
     check("/api/v1/query_range?query=1&start=0&end=11001&step=1", 400, "bad_data", error).await;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use weir_model::label::Labels;
 use weir_model::metric::Family;
-use weir_model::scope::Scope;
+use weir_model::scope::{Scope, TENANT_LABEL};
 use weir_model::select::{
-    Budget, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor, SeriesExemplars,
+    Budget, Cardinality, Coverage, Covered, MetricReader, MetricSelect, ReadError, Series, SeriesCursor, SeriesExemplars,
 };
 use weir_model::time::{SECOND, TimeRange};
 
-use super::{each, together, with_tenant};
+use super::{TENANT_LABEL_OF_BEFORE, each, together, with_tenant};
 
 pub(crate) struct TenantsMetrics(pub(crate) Arc<dyn MetricReader>);
 
@@ -65,6 +65,27 @@ impl MetricReader for TenantsMetrics {
             Ok(found)
         })?;
         all.value.sort_by(|one, other| one.labels.cmp(&other.labels));
+        Ok(all)
+    }
+
+    fn cardinality(&self, select: &MetricSelect, budget: &dyn Budget) -> Result<Covered<Cardinality>, ReadError> {
+        budget.span(range(select))?;
+        if select.scope.single().is_some() {
+            return self.0.cardinality(select, budget);
+        }
+        let mut all = Covered::<Cardinality>::default();
+        for (tenant, select) in selects(select) {
+            let Covered { mut value, coverage } = self.0.cardinality(&select, budget)?;
+            // As in [`with_tenant`].
+            if let Some(before) = value.labels.remove(TENANT_LABEL) {
+                value.labels.insert(TENANT_LABEL_OF_BEFORE.to_owned(), before);
+            }
+            if value.series > 0 {
+                value.labels.insert(TENANT_LABEL.to_owned(), [(tenant.to_string(), value.series)].into());
+            }
+            all.value.merge(value);
+            all.coverage.merge(coverage);
+        }
         Ok(all)
     }
 

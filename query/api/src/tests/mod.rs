@@ -5,6 +5,7 @@ mod drilldown;
 mod load;
 mod logs;
 pub(crate) mod memory;
+mod prometheus;
 mod revalidate;
 mod scope;
 mod tenants;

@@ -15,7 +15,7 @@ use weir_model::metric::Family;
 use weir_model::scope::{Scope, TenantScope, Visible};
 use weir_model::select::{
     Budget, Coverage, Covered, LogReader, LogSelect, LogTail, LogVisitor, MetricReader, MetricSelect, OwnedLine, ReadError,
-    SeriesCursor, SeriesList, Trace, TraceReader, TraceSelect, TraceSummary,
+    SeriesCursor, SeriesExemplars, SeriesList, Trace, TraceReader, TraceSelect, TraceSummary,
 };
 use weir_model::span::{SpanKind, Value};
 use weir_model::time::TimeRange;
@@ -58,6 +58,9 @@ impl MetricReader for Asked {
         Ok(Box::new(SeriesList::new(self.note(&select.scope)?)))
     }
     fn series(&self, select: &MetricSelect, _: &dyn Budget) -> Read<Vec<Labels>> {
+        self.note(&select.scope)
+    }
+    fn exemplars(&self, select: &MetricSelect, _: &dyn Budget) -> Read<Vec<SeriesExemplars>> {
         self.note(&select.scope)
     }
     fn families(&self, scope: &Scope, _: &dyn Budget) -> Read<Vec<Family>> {
@@ -120,6 +123,7 @@ fn request(method: &Method, path: &str) -> Request<Body> {
         || ends.iter().any(|end| path.ends_with(end));
     let query = if is_of_lines { "%7Bapp%3D%22x%22%7D" } else { "rate(%7Bapp%3D%22x%22%7D%5B5m%5D)" };
     let parameters = format!("{place}?query={query}&match[]=%7Bapp%3D%22x%22%7D&start=0&end=50&step=10&service=s&request_id=0");
+    let parameters = format!("{parameters}&selector=%7Bapp%3D%22x%22%7D&label_names[]=app");
     // Remote read's question is its body: one query to 50 ms, of app="x".
     let body = if path.ends_with("/api/v1/read") {
         let message = b"\x0a\x0c\x10\x32\x1a\x08\x12\x03app\x1a\x01x";
@@ -155,7 +159,9 @@ async fn every_route_asks_for_what_its_caller_was_granted() {
             assert!(scopes.iter().all(|scope| *scope == Scope::of(tenant)), "{what}: {scopes:?}");
             let reads = matches!(route.needs, Needs::Tenant(..))
                 && !route.path.contains("/rules/")
-                && !["rules", "alerts", "alertmanagers", "clean_tombstones"].iter().any(|end| route.path.ends_with(end));
+                && !["rules", "alerts", "alertmanagers", "clean_tombstones", "snapshot"]
+                    .iter()
+                    .any(|end| route.path.ends_with(end));
             assert_eq!(!scopes.is_empty(), reads, "{what}");
         }
     }

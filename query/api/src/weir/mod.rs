@@ -7,6 +7,7 @@
 //! - [`usage`]: what tenants have sent and asked; [`disk`]: what logs take on disk;
 //! - `status`: where the partitions stand; [`path`]: the whole path. Sealing and compacting on demand are the binary's.
 
+mod cardinality;
 mod containers;
 mod context;
 mod diff;
@@ -57,6 +58,7 @@ pub fn router(api: Arc<Api>) -> Routes {
         .get("/api/weir/v1/path", READ_METRICS, path::path)
         .on(&[Method::DELETE], "/api/weir/v1/tenants/{tenant}", Needs::Whole(Verb::Admin), tenants::delete)
         .get("/api/weir/v1/tenants/{tenant}/deletions", Needs::Whole(Verb::Admin), tenants::deletions)
+        .get("/api/weir/v1/cardinality", READ_METRICS, cardinality::cardinality)
         .get("/api/weir/v1/admin/disk", Needs::Whole(Verb::Admin), disk::disk)
         .get("/api/weir/v1/usage", Needs::AnyOf(Verb::Read), usage::usage)
         .get("/api/weir/v1/status", Needs::AnyOf(Verb::Read), status)

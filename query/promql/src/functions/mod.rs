@@ -118,6 +118,11 @@ impl Function {
         ALL.iter().find(|function| function.name == name)
     }
 
+    /// All of them, by name.
+    pub fn all() -> &'static [Self] {
+        &ALL
+    }
+
     /// The least and greatest number of arguments.
     pub fn arity(&self) -> (usize, usize) {
         let fixed = self.args.len();
