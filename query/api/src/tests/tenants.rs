@@ -1,6 +1,7 @@
 //! What a tenant's own limits refuse, in each API's shape; and usage as it is told.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
 use weir_access::{AuthorizationConfig, Mode};
@@ -142,7 +143,9 @@ impl StoredUsage for Blocks {
 
 /// Asks for `path` as somebody whom these policies let read the tenants that are named.
 async fn usage_as(policies: &str, tenants: &[&str], path: &str) -> Got {
-    let policies_file = std::env::temp_dir().join(format!("weir-usage-{}.jsonl", std::process::id()));
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let policies_file = std::env::temp_dir().join(format!("weir-usage-{}-{number}.jsonl", std::process::id()));
     std::fs::write(&policies_file, policies).unwrap();
     let config = AuthorizationConfig { mode: Mode::Abac, policies_file: policies_file.clone(), ..AuthorizationConfig::default() };
     let authorizer = Authorizer::start(&config, "weir", |_| Err("no webhook".into())).unwrap();
