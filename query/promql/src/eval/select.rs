@@ -61,6 +61,8 @@ impl<'e> Eval<'e> {
         let select = MetricSelect { scope, matchers: selector.matchers.clone(), start_ms, end_ms };
         let coverage = each_series(engine.reader, &select, engine.budget, |series| {
             self.samples += series.timestamps.len() as u64;
+            // A staleness marker may be a histogram: the number beside it is one as well.
+            series.histograms.retain(|(_, own)| !own.is_stale());
             if self.counts_only {
                 compare_hints(series);
             }
