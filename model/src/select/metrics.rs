@@ -70,7 +70,7 @@ pub trait MetricReader: Send + Sync {
         let tenant = select.scope.one()?;
         let (read, mut count) = (self.series(select, budget)?, CountSeries::new(budget));
         read.value.iter().try_for_each(|labels| count.add(labels))?;
-        Ok(Covered { value: count.finish(&tenant.tenant), coverage: read.coverage })
+        Ok(Covered { value: count.finish(&tenant.tenant)?, coverage: read.coverage })
     }
     /// Metadata of the families seen, ascending by name. Where a scope does not see all of a tenant, those that have a series in it.
     fn families(&self, scope: &Scope, budget: &dyn Budget) -> Result<Covered<Vec<Family>>, ReadError>;
