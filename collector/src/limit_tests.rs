@@ -22,7 +22,7 @@ use crate::push::PushService;
 use crate::quota::Quotas;
 use crate::ship::{Lanes, Shipper};
 use crate::testing::{TestLog, granted};
-use crate::{loki_push, otlp};
+use crate::{loki_push, otlp, push_gateway};
 
 struct Server {
     log: Arc<TestLog>,
@@ -50,7 +50,11 @@ async fn start(json: &str) -> Server {
     let kept = Duration::from_secs(14 * 86_400);
     let service = service.with_retention(Retention { logs: kept, metrics: kept, spans: kept });
     let service = service.with_quotas(Quotas::new(limits.clone(), clock));
-    let http = granted(loki_push::router(service.clone()).merge(otlp::http::router(service.clone())));
+    let http = granted(
+        loki_push::router(service.clone())
+            .merge(otlp::http::router(service.clone()))
+            .merge(push_gateway::router(service.clone())),
+    );
     Server { log, metrics, limits, now, http, grpc: granted(otlp::grpc::router(&service)), _lanes: lanes }
 }
 
@@ -253,6 +257,24 @@ async fn a_point_is_taken_whole_and_target_info_has_its_place_among_series() {
     server.limits.replace(overrides(r#"{"defaults": {"labels": {"value_max": "5B"}}}"#));
     let json = gauge("m", "a").replace(r#"{"scopeMetrics""#, &format!(r#"{{"resource":{},"scopeMetrics""#, service("too long")));
     server.otlp("/v1/metrics", json, r#""rejectedDataPoints":1"#, "has label value too long: 'too long'").await;
+}
+
+#[tokio::test]
+async fn a_group_s_own_series_have_their_place_among_series() {
+    let server = start(r#"{"defaults": {"metrics": {"series_max": 3}}}"#).await;
+    let send = async |method: &str, group: &str, body: &'static str| {
+        let request = Request::builder().method(method).uri(format!("/metrics/job/{group}")).header("x-scope-orgid", "shop");
+        let answer = server.http.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+        let stored = server.log.sections::<MetricBatch>().into_iter().flatten().count();
+        (answer.status().as_u16(), stored)
+    };
+    assert_eq!(send("PUT", "x", "a 1\n").await, (200, 1));
+    assert_eq!(send("PUT", "x", "a 1\nb 1\n").await, (400, 2), "a group that is known tells of it");
+    for method in ["PUT", "PUT", "DELETE"] {
+        assert_eq!(send(method, "y", "a 1\n").await, (400, 2), "{method}: one more has no series to tell of it");
+    }
+    assert_eq!(send("PUT", "y", "wrong\n").await, (400, 2));
+    assert_eq!(send("DELETE", "x", "").await, (202, 3));
 }
 
 #[tokio::test]

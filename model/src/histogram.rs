@@ -27,6 +27,8 @@ pub enum HistogramError {
     TooMany { what: &'static str, count: usize },
     #[error("{side} spans of the histogram have {spans} buckets, {counts} counts are there")]
     Spans { side: &'static str, spans: u64, counts: usize },
+    #[error("histogram has {spans} {side} spans for {counts} buckets, at most {most} are taken", most = spans_max(*counts))]
+    SpansTooMany { side: &'static str, spans: usize, counts: usize },
     #[error("{side} span {at} of the histogram has offset {offset}: only the first one's may be negative")]
     Offset { side: &'static str, at: usize, offset: i32 },
     #[error("{side} spans of the histogram end past bucket {}", i32::MAX)]
@@ -151,8 +153,15 @@ impl Histogram {
     /// What Prometheus checks of a histogram before it takes one: its shape, that no count is negative or, of integers, broken, and
     /// that the buckets of an integer histogram have as many observations as it counts. Where its sum is NaN there may be fewer,
     /// since an observation of NaN lies in no bucket. Counts of floats need not add up, as rounding may have moved them.
+    /// Also that most spans are not empty: those say nothing, and take memory in each histogram that is read.
     pub fn validate(&self) -> Result<(), HistogramError> {
         self.check_shape()?;
+        for (side, own) in [("positive", &self.positive), ("negative", &self.negative)] {
+            let (spans, counts) = (own.spans.len(), own.counts.len());
+            if spans > spans_max(counts) {
+                return Err(HistogramError::SpansTooMany { side, spans, counts });
+            }
+        }
         if !(self.zero_threshold >= 0.0 && self.zero_threshold.is_finite()) {
             return Err(HistogramError::Count { what: "zero threshold", value: self.zero_threshold });
         }
@@ -212,6 +221,11 @@ impl Buckets {
     fn same_bits(&self, other: &Self) -> bool {
         self.spans == other.spans && same_bits(&self.counts, &other.counts)
     }
+}
+
+/// Spans of one side that are taken for so many buckets: one for each, an empty one beside it, and a few more.
+fn spans_max(counts: usize) -> usize {
+    2 * counts + 4
 }
 
 fn check_count(what: &'static str, count: usize) -> Result<(), HistogramError> {
@@ -286,6 +300,11 @@ mod tests {
         exponential(
             |own| own.negative = side(&[(0, 20_000)], &[0.0; 20_000]),
             "histogram has 20000 buckets, at most 16384 are taken",
+        );
+        exponential(|own| own.negative.spans.extend([Span { offset: 1, length: 0 }; 5]), "");
+        exponential(
+            |own| own.negative.spans.extend([Span { offset: 1, length: 0 }; 6]),
+            "histogram has 7 negative spans for 1 buckets, at most 6 are taken",
         );
         exponential(|own| own.custom_bounds = vec![1.0], "histogram of schema 3 has custom bounds");
         exponential(|own| own.positive.counts[1] = -2.0, "count of a positive bucket of the histogram is -2");

@@ -252,7 +252,7 @@ fn a_check_refuses_what_a_start_refuses() {
         ("listne = 1".to_owned(), "listne"),
         ("otlp_grpc = \"0.0.0.0:4317\"".to_owned(), "allow_plaintext"),
         (format!("{ports}otlp_http = {}", ports.split(" = ").nth(1).unwrap()), "otlp_http"),
-        (format!("[rules]\nfiles = [{:?}]", at("rules.yml")), "rules.files"),
+        (format!("[rules]\nfiles = [{:?}]", at("rules.yml")), "rules: "),
         (format!("[rules]\nfiles = [{:?}]", at("away.yml")), "away.yml"),
         (format!("[collector.scrape]\nconfig_file = {:?}", at("scrape.yml")), "max_version"),
         (format!("[collector.scrape]\nconfig_file = {:?}", at("away.yml")), "away.yml"),

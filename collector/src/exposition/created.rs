@@ -27,17 +27,23 @@ pub(crate) fn become_starts(exposition: &mut Exposition) {
     let mut moved = Vec::with_capacity(places.len());
     let mut kept = Vec::with_capacity(places.len());
     for (mut sample, place) in std::mem::take(&mut exposition.samples).into_iter().zip(&places) {
-        moved.push(kept.len());
         if let Some(place) = place {
             if place.suffix == "_created" {
+                moved.push(None);
                 continue;
             }
             sample.start = starts.get(&place.metric).copied().filter(|start| *start > 0);
         }
+        moved.push(Some(kept.len()));
         kept.push(sample);
     }
     exposition.samples = kept;
-    exposition.exemplars.iter_mut().for_each(|exemplar| exemplar.sample = moved[exemplar.sample]);
+    // One of a line that is taken out goes with it.
+    exposition.exemplars.retain_mut(|exemplar| {
+        let place = moved[exemplar.sample];
+        exemplar.sample = place.unwrap_or_default();
+        place.is_some()
+    });
 }
 
 #[cfg(test)]
@@ -66,5 +72,16 @@ mod tests {
         ];
         assert_eq!(seen, expected.map(|(labels, start)| (labels.to_owned(), start)));
         assert_eq!(exposition.exemplars[0].sample, 0, "it is still that of c_total");
+    }
+
+    #[test]
+    fn an_exemplar_of_what_is_taken_out_goes_with_it() {
+        let body = "# TYPE c counter\nc_created 1 # {t=\"x\"} 1\nc_total 2 # {t=\"y\"} 1\n\
+            # TYPE d counter\nd_total 2\nd_created 1 # {t=\"z\"} 1\n# EOF\n";
+        let mut exposition = openmetrics::read(body).unwrap().0;
+        assert_eq!(exposition.exemplars.len(), 3);
+        become_starts(&mut exposition);
+        let seen: Vec<_> = exposition.exemplars.iter().map(|one| (one.sample, one.labels.get("t"))).collect();
+        assert_eq!(seen, [(0, "y")]);
     }
 }

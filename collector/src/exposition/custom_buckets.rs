@@ -52,7 +52,7 @@ impl Classic {
     }
 }
 
-/// Turns the series of each histogram into one sample, where there is none already and they can be read so. With `keep` they stay beside it.
+/// Turns the series of each histogram into one sample, where there is none already and they make one. With `keep` they stay beside it.
 pub(crate) fn convert(exposition: &mut Exposition, keep: bool) {
     let families = Families::of(&exposition.families, &[MetricKind::Histogram]);
     if families.is_empty() {
@@ -76,8 +76,9 @@ pub(crate) fn convert(exposition: &mut Exposition, keep: bool) {
         }
         places.push(key);
     }
+    let convertible = |classic: Classic| classic.histogram().filter(|histogram| histogram.validate().is_ok());
     let mut histograms: HashMap<_, _> =
-        classics.into_iter().filter_map(|(key, classic)| Some((key, (Some(Arc::new(classic.histogram()?)), 0)))).collect();
+        classics.into_iter().filter_map(|(key, classic)| Some((key, (Some(Arc::new(convertible(classic)?)), 0)))).collect();
     let mut samples = Vec::with_capacity(places.len());
     let mut moved = Vec::with_capacity(places.len());
     for (sample, key) in std::mem::take(&mut exposition.samples).into_iter().zip(places) {
@@ -104,6 +105,8 @@ pub(crate) fn convert(exposition: &mut Exposition, keep: bool) {
 
 #[cfg(test)]
 mod tests {
+    use weir_model::histogram::BUCKETS_MAX;
+
     use super::super::{openmetrics, text};
     use super::*;
 
@@ -128,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_contradicts_itself_stays_as_it_is() {
+    fn what_is_no_histogram_stays_as_it_is() {
         let unchanged = |body: &str| {
             let exposition = text::parse(body).unwrap();
             let mut converted = exposition.clone();
@@ -140,6 +143,9 @@ mod tests {
         unchanged("# TYPE h histogram\nh_bucket{le=\"x\"} 2\nh_count 2\n");
         unchanged("# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_bucket{le=\"1\"} 2\nh_count 2\n");
         unchanged("# TYPE h histogram\nh_sum 2\n");
+        unchanged("# TYPE h histogram\nh_bucket{le=\"-Inf\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_count 2\n");
+        let buckets: String = (0..=BUCKETS_MAX).map(|bound| format!("h_bucket{{le=\"{bound}\"}} 1\n")).collect();
+        unchanged(&format!("# TYPE h histogram\n{buckets}h_count 1\n"));
         unchanged("# TYPE h gauge\nh_bucket{le=\"+Inf\"} 2\n");
     }
 

@@ -10,7 +10,7 @@ use super::{LOKI_JSON, bench, request};
 use crate::body;
 use crate::config::PushConfig;
 use crate::exposition::protobuf::{self, Native};
-use crate::exposition::{created, custom_buckets, openmetrics, text};
+use crate::exposition::{Exposition, created, custom_buckets, openmetrics, text};
 use crate::influx;
 use crate::otlp::{Export, Format, Logs, Metrics, Traces};
 use crate::push_error::PushError;
@@ -183,6 +183,10 @@ const TEXT: &str = "# HELP http_requests_total The \\n total.\n# TYPE http_reque
 const OPENMETRICS: &str = "# TYPE a histogram\n# UNIT a seconds\n# HELP a \"b\"\na_bucket{le=\"1\"} 1 # {t=\"x\"} 0.5 1.5\n\
      a_bucket{le=\"+Inf\"} 2\na_count 2\na_sum 1.5\na_created 1.0\n# TYPE s stateset\ns{s=\"on\"} 1\n# EOF\n";
 
+fn valid(exposition: &Exposition) {
+    exposition.samples.iter().filter_map(|sample| sample.histogram.as_ref()).for_each(|histogram| histogram.validate().unwrap());
+}
+
 #[test]
 fn fuzz_exposition() {
     let limit = MemoryLimit { bytes: 1 << 20, per_input_byte: 150 };
@@ -194,6 +198,7 @@ fn fuzz_exposition() {
         if let Ok(mut exposition) = openmetrics::parse(input) {
             created::become_starts(&mut exposition);
             custom_buckets::convert(&mut exposition, true);
+            valid(&exposition);
         }
     });
 }
@@ -210,10 +215,9 @@ fn fuzz_exposition_in_protobuf() {
                 Ok(())
             };
             if let Ok(mut exposition) = protobuf::parse(input, native, &mut charge) {
-                exposition.samples.iter().filter_map(|sample| sample.histogram.as_ref()).for_each(|histogram| {
-                    histogram.validate().unwrap();
-                });
+                valid(&exposition);
                 custom_buckets::convert(&mut exposition, false);
+                valid(&exposition);
             }
         }
     });

@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+/// What may stand around a line.
+pub(super) const BLANKS: [char; 3] = [' ', '\t', '\r'];
+
 /// A point, borrowed from the body where nothing is escaped.
 #[derive(Debug, PartialEq)]
 pub(super) struct Point<'a> {
@@ -19,14 +22,20 @@ struct Cursor<'a> {
 
 /// The next point's text and what follows it: lines end outside of quoted texts, which may hold line ends.
 pub(super) fn split(body: &str) -> (&str, &str) {
+    let start = body.len() - body.trim_start_matches(BLANKS).len();
+    if body[start..].starts_with('#') {
+        return body.split_once('\n').unwrap_or((body, ""));
+    }
     let (mut is_quoted, mut is_escaped) = (false, false);
-    // Quotes mean something among fields alone: behind the first blank that is not escaped.
-    let mut is_among_fields = false;
-    for (at, byte) in body.bytes().enumerate() {
+    // A quote begins a text where a field's value begins: behind the first blank that is not escaped, right after a `=`.
+    let (mut is_among_fields, mut is_after_equals) = (false, false);
+    for (at, byte) in body.bytes().enumerate().skip(start) {
+        let is_first = std::mem::take(&mut is_after_equals);
         match byte {
             _ if is_escaped => is_escaped = false,
             b'\\' => is_escaped = true,
-            b'"' if is_among_fields => is_quoted = !is_quoted,
+            b'"' if is_quoted || (is_among_fields && is_first) => is_quoted = !is_quoted,
+            b'=' => is_after_equals = true,
             b' ' => is_among_fields = true,
             b'\n' if !is_quoted => return (&body[..at], &body[at + 1..]),
             _ => {}
@@ -214,5 +223,11 @@ mod tests {
         assert_eq!(split("m,a=\"x f=1\nn f=1"), ("m,a=\"x f=1", "n f=1"));
         assert_eq!(split("m f=\"a\\\"\nb\"\n"), ("m f=\"a\\\"\nb\"", ""));
         assert_eq!(split("m f=1"), ("m f=1", ""));
+        assert_eq!(split("# a 5\" b\nm f=1"), ("# a 5\" b", "m f=1"));
+        assert_eq!(split(" \t# a f=\"\\\nm f=1"), (" \t# a f=\"\\", "m f=1"));
+        assert_eq!(split("m f\"g=1\nn f=1"), ("m f\"g=1", "n f=1"));
+        assert_eq!(split("m f\\=\"g=1\nn f=1"), ("m f\\=\"g=1", "n f=1"));
+        assert_eq!(split("  m,a=\"x f=1\nn f=1"), ("  m,a=\"x f=1", "n f=1"));
+        assert_eq!(split("m f=\"=\"\nn f=1"), ("m f=\"=\"", "n f=1"));
     }
 }

@@ -107,7 +107,7 @@ pub(super) fn sections(
     let (mut rest, mut number, mut longest) = (text, 1, 0);
     while !rest.is_empty() {
         let (line, after) = line::split(rest);
-        let trimmed = line.trim_matches([' ', '\t', '\r']);
+        let trimmed = line.trim_matches(line::BLANKS);
         if !trimmed.is_empty() && !trimmed.starts_with('#') {
             // One line is read at a time.
             admission.charge(trimmed.len().saturating_sub(longest) / 3 * PAIR_BYTES)?;

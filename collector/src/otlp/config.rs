@@ -22,7 +22,7 @@ pub struct OtlpConfig {
     /// A series whose deltas are summed is forgotten after so long without one, and begins anew with the next.
     #[serde(with = "duration")]
     pub delta_max_stale: Duration,
-    /// Memory for the sums of deltas; a new series for which there is no room is refused.
+    /// Memory for the sums of deltas; a new series, or more buckets, for which there is no room are refused.
     pub delta_max: ByteSize,
 }
 

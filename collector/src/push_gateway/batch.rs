@@ -1,6 +1,7 @@
 //! A push as one row of its group, with the group's own series. Pure.
 
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::{Exemplar, Family, MetricBatch, MetricRow, RowExtras, STALE_NAN, Schema};
@@ -11,9 +12,13 @@ use crate::admission::Admission;
 use crate::exposition::Exposition;
 use crate::push::PushContext;
 use crate::push_error::PushError;
+use crate::quota::Excess;
 
 const PUSH_TIME: &str = "push_time_seconds";
 const PUSH_FAILURE_TIME: &str = "push_failure_time_seconds";
+/// The series that a group has of itself: of a push, and of one that was refused.
+pub(super) static OWN: LazyLock<[Labels; 2]> =
+    LazyLock::new(|| [PUSH_TIME, PUSH_FAILURE_TIME].map(|name| Labels::from_pairs([(NAME, name)])));
 /// Memory of a series in a row beside its labels.
 const SERIES_BYTES: usize = 112;
 /// Prometheus' timestamps are milliseconds.
@@ -30,10 +35,7 @@ pub(super) struct Push {
 impl Push {
     /// Labels of the group win over a sample's own. Errors where a sample says a time or stands twice, as in the Pushgateway.
     pub fn of(context: &PushContext, admission: &Admission, group: &Labels, exposition: Exposition) -> Result<Self, PushError> {
-        let (records, limit) = (exposition.samples.len(), context.config.records_max);
-        if records > limit {
-            return Err(PushError::Malformed(format!("{records} samples in one request (limit push.records_max is {limit})")));
-        }
+        check_records(exposition.samples.len(), context.config.records_max)?;
         let mut push =
             Self { families: exposition.families, series: Vec::new(), values: Vec::new(), extras: RowExtras::default() };
         let mut seen = HashSet::new();
@@ -59,8 +61,7 @@ impl Push {
             let exemplar = Exemplar { labels: one.labels, value: one.value, timestamp: one.timestamp.unwrap_or(0) };
             push.extras.exemplars.push((one.sample as u32, exemplar));
         }
-        let refused = |excess: crate::quota::Excess| PushError::Refused { text: excess.text, reason: excess.reason };
-        context.quota.series(group, push.series.iter()).map_err(refused)?;
+        context.quota.series(group, push.series.iter().chain(&*OWN)).map_err(refused)?;
         Ok(push)
     }
 
@@ -74,26 +75,36 @@ impl Push {
         let ended: Vec<Labels> = known.ended(&series, change).cloned().collect();
         values.resize(values.len() + ended.len(), STALE_NAN);
         series.extend(ended);
-        for (name, time) in [(PUSH_TIME, at), (PUSH_FAILURE_TIME, known.failed_at)] {
-            series.push(Labels::from_pairs([(NAME, name)]));
-            values.push(time as f64 / 1e9);
-        }
+        series.extend(OWN.iter().cloned());
+        values.extend([at, known.failed_at].map(|time| time as f64 / 1e9));
         extras.exemplars.iter_mut().filter(|(_, one)| one.timestamp == 0).for_each(|(_, one)| one.timestamp = at);
         let extras = (extras != RowExtras::default()).then(|| Box::new(extras));
         row(group, families, series, MetricRow { timestamp: at / MILLISECOND * MILLISECOND, values, extras })
     }
 }
 
+pub(super) fn refused(excess: Excess) -> PushError {
+    PushError::Refused { text: excess.text, reason: excess.reason }
+}
+
+/// Errors where a push has more samples than one may have.
+pub(super) fn check_records(records: usize, limit: usize) -> Result<(), PushError> {
+    if records > limit {
+        return Err(PushError::Malformed(format!("{records} samples in one request (limit push.records_max is {limit})")));
+    }
+    Ok(())
+}
+
 /// A push that is refused.
 pub(super) fn failed(group: Labels, at: UnixNanos) -> MetricBatch {
-    let series = vec![Labels::from_pairs([(NAME, PUSH_FAILURE_TIME)])];
+    let series = vec![OWN[1].clone()];
     row(group, Vec::new(), series, MetricRow::new(at / MILLISECOND * MILLISECOND, vec![at as f64 / 1e9]))
 }
 
 /// The end of all that a group has.
 pub(super) fn ended(group: Labels, at: UnixNanos, known: Group) -> MetricBatch {
     let mut series = known.series;
-    series.extend([PUSH_TIME, PUSH_FAILURE_TIME].map(|name| Labels::from_pairs([(NAME, name)])));
+    series.extend(OWN.iter().cloned());
     let values = vec![STALE_NAN; series.len()];
     row(group, Vec::new(), series, MetricRow::new(at / MILLISECOND * MILLISECOND, values))
 }

@@ -22,7 +22,7 @@ use weir_model::metric::MetricBatch;
 
 pub(crate) use self::groups::Groups;
 
-use self::batch::Push;
+use self::batch::{OWN, Push, refused};
 use self::groups::{Change, Key};
 use crate::body;
 use crate::exposition::{Exposition, Format, openmetrics, protobuf, text};
@@ -30,6 +30,8 @@ use crate::push::{Digest, PushContext, PushService};
 use crate::push_error::PushError;
 
 const SOURCE: &str = "push_gateway";
+/// Memory of a line while it is read, beside its text: a sample with its labels, an exemplar, what OpenMetrics' rules keep of it.
+const LINE_BYTES: usize = 256;
 
 /// The routes, for the main listener.
 pub fn router(service: PushService) -> Routes {
@@ -56,14 +58,17 @@ async fn take(context: PushContext, method: Method, uri: Uri, headers: HeaderMap
 
 async fn change(context: &PushContext, method: &Method, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<(), PushError> {
     let group = path::labels(uri.path())?;
-    context.quota.target(&group).map_err(|excess| PushError::Refused { text: excess.text, reason: excess.reason })?;
+    context.quota.target(&group).map_err(refused)?;
     let admission = context.admit();
     let bytes = body::read(&context.config, &admission, headers, body).await?;
     let _slot = context.slot()?;
     let key = Key { tenant: context.tenant.clone(), group: group.clone() };
     if *method == Method::DELETE {
-        let stale = context.groups.of(&key).unwrap_or_default();
-        send(context, batch::ended(group, (context.clock)(), stale)).await?;
+        let known = context.groups.of(&key);
+        if known.is_none() {
+            context.quota.series(&group, OWN.iter()).map_err(refused)?;
+        }
+        send(context, batch::ended(group, (context.clock)(), known.unwrap_or_default())).await?;
         context.groups.forget(&key);
         return Ok(());
     }
@@ -72,7 +77,7 @@ async fn change(context: &PushContext, method: &Method, uri: &Uri, headers: &Hea
     let decode = move |context: &PushContext, admission: &crate::admission::Admission| {
         let bytes = body::decode_content(&encoding, bytes, context.config.decompressed_max.to_usize(), admission)?;
         admission.body_is(bytes.len());
-        let exposition = read(format, &bytes, admission)?;
+        let exposition = read(format, &bytes, context.config.records_max, admission)?;
         Push::of(context, admission, &key.group, exposition).map(|push| (key, push))
     };
     let decoded = context.decode(&admission, decode).await;
@@ -87,8 +92,12 @@ async fn change(context: &PushContext, method: &Method, uri: &Uri, headers: &Hea
         }
         // The group tells of it, as it does there.
         Err(error @ (PushError::Malformed(_) | PushError::Refused { .. })) => {
-            send(context, batch::failed(group.clone(), now)).await?;
-            context.groups.fail(Key { tenant: context.tenant.clone(), group }, now);
+            let key = Key { tenant: context.tenant.clone(), group };
+            // A group that is new has room for the series that tells of it, or nothing is told.
+            if context.groups.of(&key).is_some() || context.quota.series(&key.group, OWN[1..].iter()).is_ok() {
+                send(context, batch::failed(key.group.clone(), now)).await?;
+                context.groups.fail(key, now);
+            }
             Err(error)
         }
         Err(error) => Err(error),
@@ -100,13 +109,24 @@ fn format(headers: &HeaderMap) -> Format {
     Format::of(kind.unwrap_or_default())
 }
 
-fn read(format: Format, bytes: &[u8], admission: &crate::admission::Admission) -> Result<Exposition, PushError> {
+fn read(
+    format: Format,
+    bytes: &[u8],
+    records_max: usize,
+    admission: &crate::admission::Admission,
+) -> Result<Exposition, PushError> {
     if format == Format::Protobuf {
         return protobuf::parse(bytes, protobuf::Native::Sample, &mut |bytes| admission.charge(bytes));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| PushError::Malformed(format!("the body is not UTF-8: {error}")))?;
-    // Samples are read before they are counted: a line takes four bytes at least.
-    admission.charge(text.len().saturating_mul(4))?;
+    let lines = text.split('\n').map(|line| line.trim_matches([' ', '\t', '\r'])).filter(|line| !line.is_empty());
+    let (mut count, mut samples) = (0_usize, 0);
+    for line in lines {
+        count += 1;
+        samples += usize::from(!line.starts_with('#'));
+    }
+    batch::check_records(samples, records_max)?;
+    admission.charge(count.saturating_mul(LINE_BYTES).saturating_add(text.len().saturating_mul(2)))?;
     match format {
         Format::OpenMetrics => openmetrics::parse(text).map_err(|error| PushError::Malformed(error.to_string())),
         _ => text::parse(text).map_err(|error| PushError::Malformed(error.to_string())),

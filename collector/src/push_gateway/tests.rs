@@ -1,10 +1,14 @@
 //! Pushes over real sockets, as the client libraries and curl send them.
 
+use prometheus_client::metrics::gauge::Gauge;
 use reqwest::Method;
 use weir_model::label::NAME;
 use weir_model::metric::{MetricBatch, is_stale};
 
-use crate::exposition::protobuf;
+use super::read;
+use crate::admission::Inflight;
+use crate::exposition::{Format, protobuf};
+use crate::push_error::PushError;
 use crate::push_tests::{Server, start};
 
 async fn send(server: &Server, method: Method, path: &str, kind: &str, body: impl Into<Vec<u8>>) -> (u16, String) {
@@ -95,4 +99,19 @@ async fn all_formats_are_taken() {
         send(&server, Method::PUT, "/metrics/job/p", protobuf::CONTENT_TYPE, protobuf::tests::body_without_times()).await;
     assert_eq!((status, text.as_str()), (200, ""));
     assert!(stored(&server).iter().any(|(group, series)| group == "{job=\"p\"}" && series.len() == 9), "{:?}", stored(&server));
+}
+
+#[test]
+fn lines_are_counted_before_they_are_read() {
+    let admission = || Inflight::new(1 << 20, Gauge::default()).admit(&"t".into());
+    for (format, end) in [(Format::Text, "\n \r\n"), (Format::OpenMetrics, "# EOF\n")] {
+        let read = |samples: usize, records_max| {
+            let body = format!("# TYPE a gauge\n{}{end}", "a 1\n".repeat(samples));
+            read(format, body.as_bytes(), records_max, &admission()).map(|exposition| exposition.samples.len())
+        };
+        assert_eq!(read(1, 1), Ok(1), "{format:?}");
+        let text = "2 samples in one request (limit push.records_max is 1)";
+        assert_eq!(read(2, 1), Err(PushError::Malformed(text.into())), "{format:?}");
+        assert!(matches!(read(4000, 4000), Err(PushError::TooLarge { .. })), "{format:?}");
+    }
 }

@@ -83,6 +83,8 @@ impl Rows {
         own.series.push(Arc::clone(known));
         match value {
             Value::Number(number) => own.values.push(number),
+            // A series of histograms ends with one: a marker is a number here.
+            Value::Histogram(histogram) if histogram.is_stale() => own.values.push(STALE_NAN),
             Value::Histogram(histogram) => {
                 own.values.push(STALE_NAN);
                 own.histograms.push((at, histogram));

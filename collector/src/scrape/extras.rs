@@ -1,7 +1,8 @@
 //! What samples of an answer have beside numbers, on its way into a row: histograms, starts, exemplars. Pure but for what it remembers of
 //! the target's last scrape, so that an exemplar is stored once and not with each scrape that repeats it.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use weir_model::histogram::Histogram;
@@ -25,10 +26,23 @@ pub(crate) struct RawExemplar {
     pub timestamp: Option<UnixNanos>,
 }
 
+impl RawExemplar {
+    fn whole(&self) -> (u64, Option<UnixNanos>, &Labels) {
+        (self.value.to_bits(), self.timestamp, &self.labels)
+    }
+}
+
 impl PartialEq for RawExemplar {
     fn eq(&self, other: &Self) -> bool {
-        let whole = |of: &Self| (of.value.to_bits(), of.timestamp);
-        whole(self) == whole(other) && self.labels == other.labels
+        self.whole() == other.whole()
+    }
+}
+
+impl Eq for RawExemplar {}
+
+impl Hash for RawExemplar {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.whole().hash(state);
     }
 }
 
@@ -55,7 +69,8 @@ impl Extras {
 #[derive(Default)]
 pub(crate) struct KnownExtras {
     starts: Option<Arc<[UnixNanos]>>,
-    exemplars: HashMap<Labels, Vec<RawExemplar>>,
+    /// Of each series. One has thousands where it is a histogram, or samples of many times.
+    exemplars: HashSet<(Labels, RawExemplar)>,
 }
 
 impl KnownExtras {
@@ -66,12 +81,12 @@ impl KnownExtras {
         let exemplars: Vec<_> = exemplars
             .into_iter()
             .filter_map(|(column, exemplar)| {
-                let labels = &series[column as usize];
-                let is_known = self.exemplars.get(labels).is_some_and(|known| known.contains(&exemplar));
-                let RawExemplar { labels: own, value, timestamp } = exemplar.clone();
-                seen.0.entry(labels.clone()).or_default().push(exemplar);
+                let RawExemplar { labels, value, timestamp } = exemplar.clone();
+                let of_series = (series[column as usize].clone(), exemplar);
+                let is_known = self.exemplars.contains(&of_series);
+                seen.0.insert(of_series);
                 let timestamp = timestamp.unwrap_or(at);
-                (!is_known).then_some((column, Exemplar { labels: own, value, timestamp }))
+                (!is_known).then_some((column, Exemplar { labels, value, timestamp }))
             })
             .collect();
         if histograms.is_empty() && starts.is_none() && exemplars.is_empty() {
@@ -102,4 +117,4 @@ impl KnownExtras {
 
 /// Exemplars of this scrape.
 #[derive(Default)]
-pub(crate) struct Seen(HashMap<Labels, Vec<RawExemplar>>);
+pub(crate) struct Seen(HashSet<(Labels, RawExemplar)>);

@@ -72,9 +72,12 @@ impl TargetRegistry {
         pool.dropped = found.dropped.iter().take(DROPPED_MAX).cloned().collect();
     }
 
-    /// A target was scraped.
-    pub(crate) fn scraped(&self, job: &Job, target: &Target, last: LastScrape) {
+    /// A target was scraped. One that did not answer has what it had before.
+    pub(crate) fn scraped(&self, job: &Job, target: &Target, mut last: LastScrape) {
         if let Some(active) = self.pools.lock().get_mut(&job.job_name).and_then(|pool| pool.active.get_mut(target)) {
+            if let Some(before) = active.last.take().filter(|_| last.error.is_some()) {
+                last.schema = before.schema;
+            }
             active.last = Some(last);
         }
     }
@@ -142,6 +145,8 @@ impl ScrapeTargets for TargetRegistry {
 mod tests {
     use std::sync::Arc;
 
+    use weir_model::metric::Schema;
+
     use super::super::target::discover;
     use super::*;
 
@@ -169,8 +174,12 @@ mod tests {
         assert_eq!((dropped.len(), dropped[0].discovered.get("__address__")), (1, "b:2"));
         assert_eq!(registry.dropped_counts(), [("web".to_owned(), 1)].into());
 
+        let schema = Arc::new(Schema::new(vec![Labels::from_pairs([("__name__", "hits")])], Vec::new()));
+        let last = LastScrape { at: 4, seconds: 0.5, error: None, schema };
+        registry.scraped(&job, &found.targets[0].0, last);
         let last = LastScrape { at: 5, seconds: 0.5, error: Some("no".into()), schema: Arc::default() };
         registry.scraped(&job, &found.targets[0].0, last);
+        assert_eq!(registry.active()[0].last.as_ref().unwrap().schema.series.len(), 1, "what it had before it went down");
         // What is found again keeps what is known of it.
         registry.found(&job, times, &found);
         assert_eq!(registry.active()[0].last.as_ref().unwrap().error.as_deref(), Some("no"));

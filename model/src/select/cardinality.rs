@@ -135,14 +135,19 @@ impl<'a> CountSeries<'a> {
         let pair = self.pairs.len() as u32;
         values.insert(value.into(), pair);
         self.pairs.push(Pair { name: number, value: value.into(), series: 0 });
-        // The text stands in both tables, and once more in what is made of them.
-        self.bytes += 3 * value.len() + ENTRY_BYTES;
+        // The text stands in both tables.
+        self.bytes += 2 * value.len() + ENTRY_BYTES;
         pair
     }
 
-    /// What was counted, as one tenant's.
-    pub fn finish(self, tenant: &str) -> Cardinality {
+    /// What was counted, as one tenant's. What it takes stays reserved until the request ends.
+    pub fn finish(self, tenant: &str) -> Result<Cardinality, ReadError> {
         let value = |pair: u32| self.pairs.get(pair as usize).map_or(String::new(), |pair| pair.value.to_string());
+        let texts = |pair: u32| self.pairs.get(pair as usize).map_or(0, |pair| pair.value.len());
+        let of_targets: usize = self.targets.keys().map(|(job, instance)| texts(*job) + texts(*instance) + ENTRY_BYTES).sum();
+        let of_names: usize = self.names.iter().map(|name| name.text.len() + ENTRY_BYTES).sum();
+        let of_pairs: usize = self.pairs.iter().map(|pair| pair.value.len() + ENTRY_BYTES / 2).sum();
+        self.budget.reserve((of_targets + of_names + of_pairs) as u64)?;
         let mut targets = BTreeMap::new();
         for ((job, instance), series) in &self.targets {
             *targets.entry((value(*job), value(*instance))).or_default() += series;
@@ -152,7 +157,7 @@ impl<'a> CountSeries<'a> {
             let name = self.names[pair.name as usize].text.to_string();
             labels.entry(name).or_default().insert(pair.value.to_string(), pair.series);
         }
-        Cardinality { series: self.series, labels, targets, tenants: [(tenant.to_owned(), self.series)].into() }
+        Ok(Cardinality { series: self.series, labels, targets, tenants: [(tenant.to_owned(), self.series)].into() })
     }
 }
 
@@ -172,7 +177,7 @@ mod tests {
         ];
         let mut count = CountSeries::new(&NoBudget);
         sets.iter().for_each(|labels| count.add(labels).unwrap());
-        let mut found = count.finish("t");
+        let mut found = count.finish("t").unwrap();
         let values = |found: &Cardinality, name: &str| {
             found.labels[name].iter().map(|(value, series)| format!("{value}={series}")).collect::<Vec<_>>().join(" ")
         };
@@ -183,7 +188,7 @@ mod tests {
         assert_eq!(targets, ["/=1", "j/1=1", "j/2=2"]);
         let mut other = CountSeries::new(&NoBudget);
         other.add(&sets[0]).unwrap();
-        found.merge(other.finish("u"));
+        found.merge(other.finish("u").unwrap());
         assert_eq!((found.series, values(&found, "__name__").as_str()), (5, "a=3 b=1 c=1"));
         assert_eq!(found.tenants, [("t".to_owned(), 4), ("u".to_owned(), 1)].into());
     }
@@ -200,5 +205,9 @@ mod tests {
         assert!(matches!(refused, ReadError::Budget { .. }), "{refused}");
         drop(count);
         assert_eq!(budget.held(), 0);
+        let mut count = CountSeries::new(&budget);
+        (0..5).for_each(|i| add(&mut count, i).unwrap());
+        let found = count.finish("t").unwrap();
+        assert!(found.pairs() == 5 && budget.held() >= 5 * 100, "{} bytes are held of what stays", budget.held());
     }
 }

@@ -36,6 +36,16 @@ pub struct Series {
     pub starts: Vec<i64>,
 }
 
+impl Series {
+    /// Gives back what its lists have beyond what is in them, which may be much: for one that is kept.
+    pub fn shrink_to_fit(&mut self) {
+        self.timestamps.shrink_to_fit();
+        self.values.shrink_to_fit();
+        self.histograms.shrink_to_fit();
+        self.starts.shrink_to_fit();
+    }
+}
+
 /// A series and its exemplars in the asked range.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SeriesExemplars {
@@ -54,6 +64,7 @@ pub trait MetricReader: Send + Sync {
         let mut cursor = self.cursor(select, budget)?;
         let (mut value, mut series) = (Vec::new(), Series::default());
         while cursor.next(&mut series)? {
+            series.shrink_to_fit();
             value.push(std::mem::take(&mut series));
         }
         Ok(Covered { value, coverage: cursor.coverage() })
@@ -70,7 +81,7 @@ pub trait MetricReader: Send + Sync {
         let tenant = select.scope.one()?;
         let (read, mut count) = (self.series(select, budget)?, CountSeries::new(budget));
         read.value.iter().try_for_each(|labels| count.add(labels))?;
-        Ok(Covered { value: count.finish(&tenant.tenant), coverage: read.coverage })
+        Ok(Covered { value: count.finish(&tenant.tenant)?, coverage: read.coverage })
     }
     /// Metadata of the families seen, ascending by name. Where a scope does not see all of a tenant, those that have a series in it.
     fn families(&self, scope: &Scope, budget: &dyn Budget) -> Result<Covered<Vec<Family>>, ReadError>;

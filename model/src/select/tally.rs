@@ -68,10 +68,13 @@ pub fn label_bytes(labels: &Labels) -> u64 {
 }
 
 /// Bytes of a sample: its time and its value.
-const SAMPLE_BYTES: u64 = 16;
+const SAMPLE_BYTES: usize = 16;
 
+/// Histograms are counted in full, also where others hold them.
 fn series_bytes(series: &Series) -> u64 {
-    series.timestamps.len() as u64 * SAMPLE_BYTES + label_bytes(&series.labels) + 64
+    let histograms: usize = series.histograms.iter().map(|entry| size_of_val(entry) + entry.1.memory()).sum();
+    let numbers = series.timestamps.len() * SAMPLE_BYTES + series.starts.len() * size_of::<i64>();
+    (numbers + histograms) as u64 + label_bytes(&series.labels) + 64
 }
 
 /// Reads series one at a time; what one takes is given back when `take` has had it.
@@ -97,6 +100,7 @@ pub fn read_series(
 ) -> Result<(Covered<Vec<Series>>, u64), ReadError> {
     let (mut value, mut tally) = (Vec::new(), Tally::new(budget));
     let coverage = each_series(reader, select, budget, |series| {
+        series.shrink_to_fit();
         tally.take(series_bytes(series))?;
         value.push(std::mem::take(series));
         Ok::<_, ReadError>(())

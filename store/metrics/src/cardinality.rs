@@ -11,5 +11,5 @@ pub(super) fn count(mut merged: Merged<'_>, tenant: &str, budget: &dyn Budget) -
     while let Some(labels) = merged.next_shown()? {
         count.add(&labels)?;
     }
-    Ok(Covered { value: count.finish(tenant), coverage: merged.coverage })
+    Ok(Covered { value: count.finish(tenant)?, coverage: merged.coverage })
 }

@@ -8,7 +8,7 @@ use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockReadGuard};
 use weir_model::label::{Labels, Matcher};
 use weir_model::memory::{allocation, shared};
 use weir_model::metric::{Family, MetricBatch};
@@ -226,21 +226,32 @@ impl TenantHead {
         let index = self.index.read();
         let mut series = index.matching(matchers)?;
         series.retain(|(labels, _)| visible.passes(labels));
-        Ok(self.with_rows(&index, series, in_range))
+        Ok(self.with_rows(index, series, in_range))
     }
 
     /// All series in the order of a block.
     fn all(&self) -> HeadSeries {
         let index = self.index.read();
-        self.with_rows(&index, index.in_block_order(), |_| true)
+        let series = index.in_block_order();
+        self.with_rows(index, series, |_| true)
     }
 
-    fn with_rows(&self, index: &Index, series: Vec<(Labels, u32)>, in_range: impl Fn(&Row) -> bool) -> HeadSeries {
-        let tables = self.rows.read();
-        let rows = |table: u32| {
-            let all = tables.get(table as usize).into_iter().flatten();
+    fn with_rows(
+        &self,
+        index: RwLockReadGuard<'_, Index>,
+        series: Vec<(Labels, u32)>,
+        in_range: impl Fn(&Row) -> bool,
+    ) -> HeadSeries {
+        let (mut found, tables) = HeadSeries::new(series.into_iter().map(|(labels, id)| (labels, index.places(id))));
+        // A scrape waits only while rows are copied. The names are let go after: a series that moves to another table in between
+        // would lack rows.
+        let rows = self.rows.read();
+        drop(index);
+        let of_table = |table: u32| {
+            let all = rows.get(table as usize).into_iter().flatten();
             all.filter(|row| in_range(row)).cloned().collect()
         };
-        HeadSeries::new(series.into_iter().map(|(labels, id)| (labels, index.places(id))), rows)
+        found.set_rows(tables.into_iter().map(of_table).collect());
+        found
     }
 }

@@ -9,7 +9,7 @@ use weir_model::histogram::{BUCKETS_MAX, Buckets, Histogram, ResetHint, Span};
 use super::values;
 use weir_blocks::packed::{Cursor, put_varint, put_zigzag};
 
-/// Numbers of a run, or one histogram if that has more: 512 KiB once decoded.
+/// Numbers of a run (each of its histograms has spans and bounds of its own once decoded), or one histogram if that has more: 512 KiB once decoded.
 const RUN_NUMBERS: usize = 1 << 16;
 /// Sum, count, count of the zero bucket.
 const OTHERS: usize = 3;
@@ -32,7 +32,13 @@ pub(crate) fn run_length(histograms: &[(u32, Arc<Histogram>)]) -> usize {
     (0..).zip(histograms).take(most).take_while(|next| goes_on(*next)).count()
 }
 
+/// What a histogram takes in a run that is written.
 fn numbers(own: &Histogram) -> usize {
+    columns(own) + own.positive.spans.len() + own.negative.spans.len() + own.custom_bounds.len()
+}
+
+/// Its numbers that are its own. A reader asks no more of a run than that these fit: runs were once written so.
+fn columns(own: &Histogram) -> usize {
     OTHERS + own.positive.counts.len() + own.negative.counts.len()
 }
 
@@ -121,8 +127,8 @@ impl<'a> Run<'a> {
         let (count, sum, zero_count) = (0.0, 0.0, 0.0);
         let layout =
             Histogram { schema, reset, is_integer, count, sum, zero_threshold, zero_count, positive, negative, custom_bounds };
-        if length > 1 && length as usize * numbers(&layout) > RUN_NUMBERS {
-            return Err(format!("a run of {length} histograms of {} numbers", numbers(&layout)));
+        if length > 1 && length as usize * columns(&layout) > RUN_NUMBERS {
+            return Err(format!("a run of {length} histograms of {} numbers", columns(&layout)));
         }
         layout.check_shape().map_err(|error| error.to_string())?;
         Ok(Self { places: place..end, layout, flags, rest: cursor })
@@ -135,7 +141,7 @@ impl<'a> Run<'a> {
 
     /// Memory while they are decoded.
     pub(crate) fn decoding_memory(&self) -> usize {
-        numbers(&self.layout) * (self.places.len() * 8 + 32)
+        columns(&self.layout) * (self.places.len() * 8 + 32)
     }
 
     /// Those of these places, which are its own.
@@ -293,6 +299,9 @@ pub(crate) mod tests {
         };
         let all: Vec<_> = (0..200).map(|place| (place, Arc::new(own.clone()))).collect();
         assert_eq!(run_length(&all), 65);
+        let positive = Buckets { spans: vec![Span { offset: 1, length: 0 }; 1000], counts: Vec::new() };
+        let empty = Histogram { positive, count: 0.0, ..own.clone() };
+        assert_eq!(run_length(&(0..200).map(|place| (place, Arc::new(empty.clone()))).collect::<Vec<_>>()), 65);
         assert!(through(&all) == all);
         let mut bytes = Vec::new();
         encode(&all[..66], &mut bytes);

@@ -2,6 +2,7 @@
 //! and its column of the schema, put together when somebody asks and then kept (`made_labels.rs`).
 //! Called by [`super::head`].
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
@@ -25,6 +26,9 @@ const NONE: u32 = u32::MAX;
 
 /// Fewer than one series in so many are made and sorted for the query; more are kept, and picked from the order of all.
 const FEW_ONE_IN: u64 = 16;
+/// Fewer new series than one in so many are put into the order that there is, each with some 20 comparisons of labels; for more, all
+/// are sorted by keys anew.
+const NEW_ONE_IN: usize = 64;
 
 #[derive(Default)]
 pub(super) struct Index {
@@ -87,9 +91,12 @@ impl Index {
             few.sort_by(|a, b| a.0.cmp(&b.0));
             return Ok(few);
         }
-        let order = self.made.order(|| {
-            let rest = |a: u32, b: u32| self.pairs(a).cmp(self.pairs(b));
-            self.postings.order(self.series.len(), OrderBy::Labels, rest)
+        let order = self.made.order(|before| {
+            let (series, compare) = (self.series.len(), |a: u32, b: u32| self.pairs(a).cmp(self.pairs(b)));
+            if (series - before.len()) * NEW_ONE_IN < series {
+                return extended(before, series, compare);
+            }
+            self.postings.order(series, OrderBy::Labels, compare)
         });
         let mut many = Vec::with_capacity(ids.len() as usize);
         let of_id = |id: u32| (self.made.labels(id, self.series.len(), || self.make_labels(id)), id);
@@ -223,6 +230,21 @@ impl Table {
     }
 }
 
+/// The order of so many series, from that of the first of them.
+fn extended(before: &[u32], series: usize, compare: impl Fn(u32, u32) -> Ordering) -> Vec<u32> {
+    let mut new: Vec<u32> = (before.len() as u32..series as u32).collect();
+    new.sort_unstable_by(|a, b| compare(*a, *b));
+    let (mut order, mut rest) = (Vec::with_capacity(series), before);
+    for id in new {
+        let (smaller, larger) = rest.split_at(rest.partition_point(|other| compare(*other, id).is_lt()));
+        order.extend_from_slice(smaller);
+        order.push(id);
+        rest = larger;
+    }
+    order.extend_from_slice(rest);
+    order
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::Ordering;
@@ -247,12 +269,12 @@ mod tests {
     fn series_come_in_the_order_of_their_labels_and_what_is_kept_of_them_is_counted() {
         let bytes = Arc::default();
         let mut index = Index::new(false, &bytes);
-        for (table, own) in [(0, 0..200), (1, 150..300), (2, 290..400)] {
+        for (table, own) in [(0, 0..200), (1, 150..300), (2, 290..400), (3, 396..406)] {
             let target = Labels::from_pairs([("job", "one"), ("Job", "two")]);
             let schema = Arc::new(Schema::new(own.map(set).collect(), Vec::new()));
             assert_eq!(index.table("source", &MetricBatch { target: target.clone(), schema, rows: Vec::new() }), table);
             let found = index.matching(&[]).unwrap();
-            let mut expected: Vec<Labels> = (0..[200, 300, 400][table as usize]).map(|i| target.merged(&set(i))).collect();
+            let mut expected: Vec<Labels> = (0..[200, 300, 400, 406][table as usize]).map(|i| target.merged(&set(i))).collect();
             let labels = |found: Vec<(Labels, u32)>| found.into_iter().map(|(labels, _)| labels).collect::<Vec<_>>();
             expected.sort();
             assert_eq!(labels(found), expected);

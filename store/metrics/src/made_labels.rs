@@ -14,6 +14,8 @@ const KEPT_BYTES_MAX: usize = 64 << 20;
 pub(super) struct MadeLabels {
     /// Series, ascending by labels.
     order: OnceLock<Vec<u32>>,
+    /// The order before more series came, of those that there were.
+    before: Vec<u32>,
     /// By series.
     labels: OnceLock<Vec<OnceLock<Labels>>>,
     /// Of label sets.
@@ -46,20 +48,22 @@ impl MadeLabels {
         made
     }
 
-    pub(super) fn order(&self, make: impl FnOnce() -> Vec<u32>) -> &[u32] {
+    /// `make` is given the order of the first of them, as far as there was one.
+    pub(super) fn order(&self, make: impl FnOnce(&[u32]) -> Vec<u32>) -> &[u32] {
         self.order.get_or_init(|| {
-            let order = make();
+            let order = make(&self.before);
             self.bytes.fetch_add(order_bytes(&order), Ordering::Relaxed);
             order
         })
     }
 
-    /// There are so many series now: what was made of the first of them stays, but their order.
+    /// There are so many series now: what was made of the first of them stays.
     pub(super) fn grow(&mut self, series: usize) {
         if self.order.get().is_some_and(|order| order.len() < series)
             && let Some(order) = self.order.take()
         {
-            self.bytes.fetch_sub(order_bytes(&order), Ordering::Relaxed);
+            self.bytes.fetch_sub(order_bytes(&self.before), Ordering::Relaxed);
+            self.before = order;
         }
         if let Some(slots) = self.labels.get_mut()
             && slots.len() < series
@@ -73,9 +77,10 @@ impl MadeLabels {
 
 #[cfg(test)]
 impl MadeLabels {
-    /// Of the order and of places for label sets.
+    /// Of the orders and of places for label sets.
     pub(super) fn list_bytes(&self) -> usize {
-        self.order.get().map_or(0, |order| order_bytes(order)) + self.labels.get().map_or(0, |slots| slots_bytes(slots.len()))
+        let orders = order_bytes(&self.before) + self.order.get().map_or(0, |order| order_bytes(order));
+        orders + self.labels.get().map_or(0, |slots| slots_bytes(slots.len()))
     }
 }
 

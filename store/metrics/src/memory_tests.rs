@@ -8,10 +8,11 @@ use weir_blocks::blob::MemoryBlob;
 use weir_blocks::engine::{Engine, Head, Position};
 use weir_blocks::testing::{Counting, check_memory, held, labels, tenant};
 use weir_blocks::view::{BlockView, Fixed, PartitionView};
+use weir_model::histogram::{Buckets, Histogram, ResetHint, Span};
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::{Family, MetricBatch, MetricKind, MetricRow, Schema};
 use weir_model::scope::Scope;
-use weir_model::select::{Budget, MemoryBudget, MetricSelect, ReadError, each_series};
+use weir_model::select::{Budget, MemoryBudget, MetricSelect, ReadError, each_series, read_series};
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
 use super::samples::Samples;
@@ -216,4 +217,46 @@ fn samples_that_were_decoded_for_nothing_are_given_back_before_the_next() {
     })
     .unwrap();
     assert_eq!((given, budget.held()), (0, 0));
+}
+
+/// Reads all series of a block at once, and compares what they take with what is reserved for them.
+fn check_kept(what: &str, block: Arc<MetricsBlock>, select: &MetricSelect, samples: usize) {
+    let (series, reader) = (block.series() as usize, reader(vec![block], Vec::new()));
+    let compared = Compared::new();
+    let (found, reserved) = read_series(&reader, select, &compared).unwrap();
+    compared.compare();
+    assert!(found.value.len() == series && found.value.iter().all(|series| series.timestamps.len() == samples), "{what}");
+    assert_eq!(reserved, compared.reserved.into_inner(), "{what}");
+    let beyond = compared.beyond.into_inner();
+    assert!(beyond < BESIDE, "{what}: {beyond} bytes beyond what was reserved");
+}
+
+#[test]
+fn series_that_are_kept_take_what_is_reserved_for_them() {
+    let long = |i: usize| Samples {
+        timestamps: (0..2000).map(|at| at * 15_000).collect(),
+        values: (0..2000).map(|at| (at * (i + 1)) as f64).collect(),
+        ..Samples::default()
+    };
+    check_kept("the last minute of many", block(100, long), &all(1996 * 15_000, i64::MAX), 4);
+    let histogram = |at: usize| Histogram {
+        schema: 0,
+        reset: ResetHint::Unknown,
+        is_integer: true,
+        count: (at * 200) as f64,
+        sum: 7.0,
+        zero_threshold: 0.0,
+        zero_count: 0.0,
+        positive: Buckets { spans: vec![Span { offset: 0, length: 200 }], counts: vec![at as f64; 200] },
+        negative: Buckets::default(),
+        custom_bounds: Vec::new(),
+    };
+    let wide = |i: usize| Samples {
+        timestamps: (0..20).collect(),
+        values: vec![0.0; 20],
+        histograms: (0..20).map(|at| (at, Arc::new(histogram(i + at as usize)))).collect(),
+        starts: (1..=20).collect(),
+        ..Samples::default()
+    };
+    check_kept("histograms", block(20, wide), &all(i64::MIN, i64::MAX), 20);
 }

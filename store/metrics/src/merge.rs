@@ -3,6 +3,7 @@
 //! The blocks' series are in one order, so their groups are read from front to back, each once: what is in memory is one
 //! group a block (two where a series is the last of its group) and the output.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ pub(crate) fn merge(blocks: &[Arc<MetricsBlock>], counters: &MetricsCounters) ->
     merge_without(blocks, (&Hidden::default(), &mut 0), counters)
 }
 
-/// A block less its hidden samples, and less the metadata of names that had samples and have none left, and of tenants of whom all is
+/// A block less its hidden samples and exemplars, and less the metadata of names that had samples and have none left, and of tenants of whom all is
 /// deleted; `None` when it has nothing of the kind. Where metadata alone is left its block has no times: whoever knows the old ones
 /// says them.
 pub(crate) fn rewrite(
@@ -71,7 +72,7 @@ pub(crate) fn count_hidden(block: &MetricsBlock, hidden: &Hidden) -> u64 {
 /// Names by tenant.
 type Names<'a> = BTreeMap<&'a str, BTreeSet<String>>;
 
-/// Counts the samples and metadata that it leaves out.
+/// Counts the samples, exemplars and metadata that it leaves out.
 fn merge_without(
     blocks: &[Arc<MetricsBlock>],
     (without, left_out): (&Hidden, &mut usize),
@@ -86,14 +87,19 @@ fn merge_without(
         let (tenant, BlockOrder(labels)) = next.map_err(failed)?;
         samples.clear();
         let hides = (!without.is_nothing()).then(|| without.of(tenant, &labels));
-        let shows = |at: i64| hides.as_ref().is_none_or(|hidden| !hidden.has(at.saturating_mul(MILLISECOND), b""));
+        let hidden_exemplars = Cell::new(0);
+        let shows = |at: i64| {
+            let is_hidden = hides.as_ref().is_some_and(|hidden| hidden.has(at.saturating_mul(MILLISECOND), b""));
+            hidden_exemplars.set(hidden_exemplars.get() + usize::from(is_hidden));
+            !is_hidden
+        };
         for (_, series) in found.drain(..) {
             series.read(i64::MIN, i64::MAX, &mut samples, &mut held).map_err(failed)?;
             series.exemplars((i64::MIN, i64::MAX), &shows, &mut samples.exemplars).map_err(failed)?;
         }
         if let Some(hidden) = &hides {
             had.entry(tenant).or_default().insert(labels.get(NAME).to_owned());
-            *left_out += samples.hide(0, hidden);
+            *left_out += samples.hide(0, hidden) + hidden_exemplars.get();
             if !samples.timestamps.is_empty() {
                 left.entry(tenant).or_default().insert(labels.get(NAME).to_owned());
             }

@@ -44,14 +44,12 @@ pub struct HeadSeries {
 }
 
 impl HeadSeries {
-    /// Of series with their places; `rows` gives those of one of the head's tables. Tables are numbered anew.
-    pub(super) fn new<P: Iterator<Item = (u32, u32)>>(
-        series: impl ExactSizeIterator<Item = (Labels, P)>,
-        mut rows: impl FnMut(u32) -> Vec<Row>,
-    ) -> Self {
+    /// Of series with their places, still without rows. Tables are numbered anew: also gives the head's number of each.
+    pub(super) fn new<P: Iterator<Item = (u32, u32)>>(series: impl ExactSizeIterator<Item = (Labels, P)>) -> (Self, Vec<u32>) {
         let count = series.len();
         let (labels, places, ends) = (Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count));
         let mut found = Self { labels, places, ends, rows: Vec::new() };
+        let mut tables = Vec::new();
         let mut numbers: HashMap<u32, u32> = HashMap::new();
         let mut last = None;
         for (labels, places) in series {
@@ -59,8 +57,8 @@ impl HeadSeries {
                 let number = match last {
                     Some((same, number)) if same == table => number,
                     _ => *numbers.entry(table).or_insert_with(|| {
-                        found.rows.push(rows(table));
-                        found.rows.len() as u32 - 1
+                        tables.push(table);
+                        tables.len() as u32 - 1
                     }),
                 };
                 last = Some((table, number));
@@ -69,7 +67,12 @@ impl HeadSeries {
             found.labels.push(labels);
             found.ends.push(found.places.len() as u32);
         }
-        found
+        (found, tables)
+    }
+
+    /// Of each table, in the order of [`Self::new`].
+    pub(super) fn set_rows(&mut self, rows: Vec<Vec<Row>>) {
+        self.rows = rows;
     }
 
     /// Series.

@@ -111,11 +111,12 @@ impl Samples {
 
     /// Memory with so many samples more.
     pub(crate) fn memory_with(&self, count: usize) -> usize {
-        let (capacity, needed) = (self.timestamps.capacity(), self.timestamps.len() + count);
-        // As a vector grows.
-        let grown = if needed <= capacity { capacity } else { needed.max(2 * capacity) };
+        let needed = self.timestamps.len() + count;
+        // As a vector grows. Values of a whole series are decoded for some of them, so they may have room for more.
+        let grown = |capacity: usize| if needed <= capacity { capacity } else { needed.max(2 * capacity) };
+        let numbers = [self.timestamps.capacity(), self.values.capacity()].map(|capacity| allocation(grown(capacity) * 8));
         let extras = allocation(self.histograms.capacity() * HISTOGRAM_BYTES) + allocation(self.starts.capacity() * 8);
-        2 * allocation(grown * 8) + extras + self.decoded
+        numbers.iter().sum::<usize>() + extras + self.decoded
     }
 
     /// Makes room for so many more.
@@ -238,6 +239,8 @@ mod tests {
         let mut samples = of(&[3, 1, 3, 3, 2], &[0.3, 0.1, 0.3, 0.4, 0.2]);
         assert_eq!(samples.settle(), Dropped { repeated: 1, conflicting: 1, exemplars: 0 });
         assert_eq!(samples, of(&[1, 2, 3], &[0.1, 0.2, 0.3]));
+        samples.values.reserve_exact(1000);
+        assert!(samples.memory_with(0) > 1000 * 8, "{}", samples.memory_with(0));
         assert_eq!([range(&samples.timestamps, 2, 2), range(&samples.timestamps, 9, 1)], [1..2, 3..3]);
     }
 }

@@ -59,6 +59,8 @@ pub(crate) struct Deltas(Mutex<Sums>);
 struct Sums {
     by_series: HashMap<Key, Sum>,
     bytes: usize,
+    /// When stale ones were dropped last.
+    swept: UnixNanos,
 }
 
 impl Counted {
@@ -89,8 +91,12 @@ impl Counted {
 }
 
 impl Sum {
+    fn is_fresh(&self, now: UnixNanos, max_stale: i64) -> bool {
+        now.saturating_sub(self.seen) <= max_stale
+    }
+
     fn memory(&self, key: &Key) -> usize {
-        SUM_BYTES + key.series.memory() + self.counted.memory()
+        SUM_BYTES + key.target.memory() + key.series.memory() + self.counted.memory()
     }
 }
 
@@ -106,9 +112,8 @@ impl Deltas {
         let Times { start, time, now } = times;
         let mut sums = self.0.lock();
         let max_stale = i64::try_from(config.delta_max_stale.as_nanos()).unwrap_or(i64::MAX);
-        let is_fresh = |sum: &Sum| now.saturating_sub(sum.seen) <= max_stale;
-        let Sums { by_series, bytes } = &mut *sums;
-        if let Some(sum) = by_series.get_mut(&key).filter(|sum| is_fresh(sum)) {
+        let limit = config.delta_max.to_usize();
+        if let Some(sum) = sums.by_series.get_mut(&key).filter(|sum| sum.is_fresh(now, max_stale)) {
             if time < sum.last {
                 let text = "a delta before the newest of its series".to_owned();
                 return Err(Excess { reason: "delta_out_of_order", text, is_passing: false });
@@ -117,24 +122,28 @@ impl Deltas {
             if time == sum.last {
                 return Ok((sum.start, sum.counted.clone()));
             }
-            let before = sum.memory(&key);
-            if sum.counted.add(&delta).is_err() {
+            let (mut begun, mut counted) = (sum.start, sum.counted.clone());
+            if counted.add(&delta).is_err() {
                 // A histogram of another shape begins anew.
-                (sum.start, sum.counted) = (if start > 0 { start } else { sum.last }, delta);
+                (begun, counted) = (if start > 0 { start } else { sum.last }, delta);
             }
-            sum.last = time;
-            *bytes = (*bytes + sum.memory(&key)).saturating_sub(before);
-            return Ok((sum.start, sum.counted.clone()));
+            let before = sum.counted.memory();
+            let more = counted.memory().saturating_sub(before);
+            if !sums.make_room(more, limit, now, max_stale) {
+                return Err(no_room("more buckets in the sum of a series", limit));
+            }
+            sums.bytes = sums.bytes + counted.memory() - before;
+            // It came just now, so that it is there still.
+            if let Some(sum) = sums.by_series.get_mut(&key) {
+                (sum.start, sum.last, sum.counted) = (begun, time, counted.clone());
+            }
+            return Ok((begun, counted));
         }
         let begun = Sum { start, last: time, seen: now, counted: delta };
-        let (needed, limit) = (begun.memory(&key), config.delta_max.to_usize());
+        let needed = begun.memory(&key);
         sums.remove(&key);
-        if sums.bytes + needed > limit {
-            sums.sweep(is_fresh);
-        }
-        if sums.bytes + needed > limit {
-            let text = format!("no room for the sum of one more series of deltas (limit otlp.delta_max is {limit} bytes)");
-            return Err(Excess { reason: "delta_limit", text, is_passing: true });
+        if !sums.make_room(needed, limit, now, max_stale) {
+            return Err(no_room("the sum of one more series", limit));
         }
         sums.bytes += needed;
         let sum = (begun.start, begun.counted.clone());
@@ -155,10 +164,22 @@ impl Sums {
         }
     }
 
-    fn sweep(&mut self, is_fresh: impl Fn(&Sum) -> bool) {
-        self.by_series.retain(|_, sum| is_fresh(sum));
-        self.bytes = self.by_series.iter().map(|(key, sum)| sum.memory(key)).sum();
+    /// Whether there is room for so many bytes more. Drops what is stale where there is none, which looks through all sums, so seldom.
+    fn make_room(&mut self, needed: usize, limit: usize, now: UnixNanos, max_stale: i64) -> bool {
+        // Also when the clock was set back by so much.
+        let is_due = now.saturating_sub(self.swept).saturating_abs() >= max_stale / 10;
+        if self.bytes + needed > limit && is_due {
+            self.swept = now;
+            self.by_series.retain(|_, sum| sum.is_fresh(now, max_stale));
+            self.bytes = self.by_series.iter().map(|(key, sum)| sum.memory(key)).sum();
+        }
+        self.bytes + needed <= limit
     }
+}
+
+fn no_room(what: &str, limit: usize) -> Excess {
+    let text = format!("no room for {what} of deltas (limit otlp.delta_max is {limit} bytes)");
+    Excess { reason: "delta_limit", text, is_passing: true }
 }
 
 #[cfg(test)]
@@ -166,6 +187,8 @@ mod tests {
     use weir_model::config::ByteSize;
     use weir_model::label::NAME;
 
+    use super::super::exponential::Dense;
+    use super::super::raw::RawPoint;
     use super::*;
 
     const SECOND: i64 = 1_000_000_000;
@@ -217,6 +240,28 @@ mod tests {
         let (deltas, config) = (Deltas::default(), OtlpConfig { delta_max: ByteSize::bytes(900), ..OtlpConfig::default() });
         let add = |name: &str, now| deltas.add(&config, key(name), times(now, now, now), Counted::Number(1.0)).is_ok();
         assert!(add("a", 1) && add("b", 1) && !add("c", 2));
-        assert!(add("a", 200) && !add("c", 300) && add("c", 302), "b makes room");
+        assert!(add("a", 200) && !add("c", 300) && !add("c", 302), "all are looked through once in half a minute");
+        assert!(add("c", 331), "b makes room");
+    }
+
+    #[test]
+    fn a_sum_that_grows_stays_within_the_limit_and_its_target_is_counted() {
+        let config = OtlpConfig { delta_max: ByteSize::bytes(900), ..OtlpConfig::default() };
+        let deltas = Deltas::default();
+        let of = |offset| {
+            let positive = Dense { offset, counts: vec![1] };
+            Counted::Exponential(Exponential::of(&RawPoint { positive, count: 1, ..RawPoint::default() }).unwrap())
+        };
+        let add = |at, offset| deltas.add(&config, key("h"), times(at, at + 1, at + 1), of(offset));
+        let (_, first) = add(1, 0).unwrap();
+        let excess = add(2, 1000).unwrap_err();
+        assert_eq!((excess.reason, excess.text.contains("more buckets")), ("delta_limit", true), "{}", excess.text);
+        assert_eq!(deltas.0.lock().by_series[&key("h")].counted, first, "what is refused changes nothing");
+        let bytes = deltas.0.lock().bytes;
+        add(2, 3).unwrap();
+        assert_eq!(deltas.0.lock().bytes, bytes + 3 * 8);
+        let target = Labels::from_pairs([("job", "x".repeat(500))]);
+        let of_target = deltas.add(&config, Key { target, ..key("i") }, times(1, 2, 2), Counted::Number(1.0));
+        assert_eq!(of_target.unwrap_err().reason, "delta_limit");
     }
 }

@@ -159,13 +159,20 @@ impl<'a> RawPoint<'a> {
         self.quantiles.clear();
     }
 
+    fn push_exemplar(&mut self, message: &'a [u8], admission: &Admission) -> Result<(), PushError> {
+        // The places double.
+        admission.charge(2 * size_of::<&[u8]>())?;
+        self.exemplars.push(message);
+        Ok(())
+    }
+
     fn read_number(&mut self, message: &'a [u8], labels_max: usize, admission: &Admission) -> Result<(), PushError> {
         for field in Fields::new(message, NUMBER) {
             match field? {
                 (2, field) => self.start = field.fixed64()?,
                 (3, field) => self.time = field.fixed64()?,
                 (4, field) => self.value = Some(f64::from_bits(field.fixed64()?)),
-                (5, field) => self.exemplars.push(field.bytes()?),
+                (5, field) => self.push_exemplar(field.bytes()?, admission)?,
                 (6, field) => self.value = Some(field.fixed64()? as i64 as f64),
                 (7, field) => self.attributes.push(field, labels_max, admission)?,
                 (8, field) => self.flags = field.varint()?,
@@ -184,7 +191,7 @@ impl<'a> RawPoint<'a> {
                 (5, field) => self.sum = Some(f64::from_bits(field.fixed64()?)),
                 (6, field) => field.each_fixed64(|count| self.buckets.push(count))?,
                 (7, field) => field.each_fixed64(|bound| self.bounds.push(f64::from_bits(bound)))?,
-                (8, field) => self.exemplars.push(field.bytes()?),
+                (8, field) => self.push_exemplar(field.bytes()?, admission)?,
                 (9, field) => self.attributes.push(field, labels_max, admission)?,
                 (10, field) => self.flags = field.varint()?,
                 _ => {}
@@ -206,7 +213,7 @@ impl<'a> RawPoint<'a> {
                 (8, field) => read_buckets(&mut self.positive, field.bytes()?, admission)?,
                 (9, field) => read_buckets(&mut self.negative, field.bytes()?, admission)?,
                 (10, field) => self.flags = field.varint()?,
-                (11, field) => self.exemplars.push(field.bytes()?),
+                (11, field) => self.push_exemplar(field.bytes()?, admission)?,
                 (14, field) => self.zero_threshold = f64::from_bits(field.fixed64()?),
                 _ => {}
             }
@@ -254,4 +261,26 @@ fn read_quantile(message: &[u8]) -> Result<(f64, f64), ProtoError> {
         }
     }
     Ok((quantile, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::metrics::gauge::Gauge;
+
+    use super::*;
+    use crate::admission::Inflight;
+
+    #[test]
+    fn exemplars_are_counted_before_they_are_read() {
+        for (of_type, number) in [(Type::Sum, 5), (Type::Histogram, 8), (Type::ExponentialHistogram, 11)] {
+            let read = |count| {
+                let admission = Inflight::new(1 << 20, Gauge::default()).admit(&"t".into());
+                let message = [number << 3 | 2, 0].repeat(count);
+                let mut point = RawPoint::default();
+                point.read(of_type, &message, 10, &admission)
+            };
+            assert_eq!(read(1000), Ok(()));
+            assert!(matches!(read(40_000), Err(PushError::TooLarge { .. })), "{of_type:?}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! samples. What counts is a series that may have a sample in the range: the last hour where nothing is said.
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 
 use axum::response::Response;
 use serde_json::{Value, json};
@@ -9,7 +10,7 @@ use weir_access::Granted;
 use weir_budget::RequestBudget;
 use weir_model::label::{Matcher, NAME};
 use weir_model::scope::Scope;
-use weir_model::select::{Cardinality, Covered, MetricSelect};
+use weir_model::select::{Budget, Cardinality, Covered, MetricSelect, Reservation};
 use weir_model::time::SECOND;
 use weir_promql::parse::parse_selector;
 
@@ -21,6 +22,10 @@ use crate::call::Call;
 const HOUR_MS: i64 = 3_600_000;
 /// As Mimir has it by default: seen within the last twenty minutes.
 const ACTIVE_MS: i64 = 1_200_000;
+/// Labels that one request may ask of: the values of each are sorted.
+const NAMES_MAX: usize = 100;
+/// Of a value in an answer, beside its text.
+const SHOWN_BYTES: usize = 256;
 
 /// Which series are asked for.
 fn select(api: &Api, scope: &Scope, params: &Params, matchers: Vec<Matcher>, recent_ms: i64) -> Result<MetricSelect, ApiError> {
@@ -141,23 +146,32 @@ pub(super) async fn label_names(api: Call, granted: Granted, params: Params) -> 
 /// `GET|POST cardinality/label_values?label_names[]&selector&limit&count_method`
 pub(super) async fn label_values(api: Call, granted: Granted, params: Params) -> Result<Response, ApiError> {
     let recent_ms = recent(&params)?;
-    let wanted: Vec<String> = params.all("label_names[]").filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let mut known = HashSet::new();
+    let wanted = params.all("label_names[]").filter(|name| !name.is_empty() && known.insert(*name));
+    let wanted: Vec<String> = wanted.map(str::to_owned).collect();
     if wanted.is_empty() {
         return Err(ApiError::bad_data("'label_names[]' param is required"));
+    }
+    if wanted.len() > NAMES_MAX {
+        return Err(ApiError::bad_data(format!("'label_names[]' param may name {NAMES_MAX} labels, these are {}", wanted.len())));
     }
     let work = move |api: &Api, budget: &RequestBudget| {
         let (matchers, limit) = asked(&params)?;
         let read = api.metrics.cardinality(&select(api, &granted.scope, &params, matchers, recent_ms)?, budget)?;
-        let of = |name: &String| {
+        let of = |name: &String| -> Result<Value, ApiError> {
+            budget.check()?;
+            let mut sorting = Reservation::new(budget);
+            sorting.settle(read.value.labels.get(name).map_or(0, |values| values.len() * size_of::<(&String, u64)>()) as u64)?;
             let values = read.value.labels.get(name).into_iter().flatten().map(|(value, series)| (value, *series));
             let (count, series) = values.clone().fold((0_u64, 0), |(count, sum), (_, series)| (count + 1, sum + series));
-            let shown: Vec<Value> = top(values, limit)
-                .into_iter()
-                .map(|(value, series)| json!({"label_value": value, "series_count": series}))
-                .collect();
-            json!({"label_name": name, "label_values_count": count, "series_count": series, "cardinality": shown})
+            let shown = top(values, limit);
+            budget.reserve(shown.iter().map(|(value, _)| (value.len() + SHOWN_BYTES) as u64).sum())?;
+            let shown: Vec<Value> =
+                shown.into_iter().map(|(value, series)| json!({"label_value": value, "series_count": series})).collect();
+            Ok(json!({"label_name": name, "label_values_count": count, "series_count": series, "cardinality": shown}))
         };
-        let body = json!({"series_count_total": read.value.series, "labels": wanted.iter().map(of).collect::<Vec<_>>()});
+        let labels = wanted.iter().map(of).collect::<Result<Vec<Value>, _>>()?;
+        let body = json!({"series_count_total": read.value.series, "labels": labels});
         Ok::<_, ApiError>(crate::reply::Reply::json(budget, &body, Some(read.coverage))?)
     };
     api.answer(work).await

@@ -1,6 +1,7 @@
 //! `query_exemplars`: exemplars of the series that a query's selectors name.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -16,6 +17,7 @@ use weir_promql::parse::parse;
 
 use super::Api;
 use super::answer::{ApiError, Success, sample, timestamp};
+use super::labels::range;
 use super::params::Params;
 use crate::call::Call;
 
@@ -37,6 +39,7 @@ pub(super) async fn query(api: Call, granted: Granted, params: Params) -> Result
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let work = move |api: &Api, budget: &RequestBudget| {
+        let (start_ms, end_ms) = range(api, &params, budget)?;
         let (mut series, mut coverage) = (BTreeMap::<Labels, Vec<Exemplar>>::new(), Coverage::default());
         for matchers in found {
             budget.check()?;
@@ -44,8 +47,12 @@ pub(super) async fn query(api: Call, granted: Granted, params: Params) -> Result
                 api.metrics.exemplars(&MetricSelect { scope: (*granted.scope).clone(), matchers, start_ms, end_ms }, budget)?;
             coverage.merge(read.coverage);
             for own in read.value {
-                budget.reserve(label_bytes(&own.labels))?;
-                series.insert(own.labels, own.exemplars);
+                let exemplars: u64 = own.exemplars.iter().map(bytes).sum();
+                let labels = label_bytes(&own.labels);
+                if let Entry::Vacant(free) = series.entry(own.labels) {
+                    budget.reserve(labels + exemplars)?;
+                    free.insert(own.exemplars);
+                }
             }
         }
         let shown = series.iter().map(|(labels, exemplars)| {
@@ -55,6 +62,10 @@ pub(super) async fn query(api: Call, granted: Granted, params: Params) -> Result
         Success::write(budget, |text| text.each(shown))?.reply(Some(coverage))
     };
     api.answer(work).await
+}
+
+fn bytes(exemplar: &Exemplar) -> u64 {
+    size_of::<Exemplar>() as u64 + label_bytes(&exemplar.labels)
 }
 
 fn shape(exemplar: &Exemplar) -> serde_json::Value {

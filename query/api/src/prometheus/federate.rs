@@ -65,7 +65,8 @@ struct Newest {
 /// `None` of a series that has ended or has no name, and of a native histogram that no text holds.
 fn newest(series: &Series) -> Option<Newest> {
     let last = series.timestamps.len().checked_sub(1)?;
-    let histogram = series.histograms.last().filter(|(at, _)| *at as usize == last).map(|(_, own)| Arc::clone(own));
+    let histogram =
+        series.histograms.last().filter(|(at, own)| *at as usize == last && !own.is_stale()).map(|(_, own)| Arc::clone(own));
     let is_left_out = match &histogram {
         Some(own) => own.schema != CUSTOM_BUCKETS_SCHEMA,
         None => is_stale(series.values[last]),

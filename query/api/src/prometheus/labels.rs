@@ -103,6 +103,19 @@ pub(super) async fn metadata(api: Call, granted: Granted, params: Params) -> Res
     api.answer(work).await
 }
 
+/// `start` and `end`. Where nothing is said, all that there is, or as far back as the tenants allow.
+pub(super) fn range(api: &Api, params: &Params, budget: &RequestBudget) -> Result<(i64, i64), ApiError> {
+    let end_ms = params.bound("end")?.unwrap_or(i64::MAX);
+    Ok(match (params.bound("start")?, budget.range_max()) {
+        (Some(start_ms), _) => (start_ms, end_ms),
+        (None, None) => (i64::MIN, end_ms),
+        (None, Some(max)) => {
+            let end_ms = end_ms.min((api.clock)().div_euclid(SECOND / 1000));
+            (end_ms.saturating_sub(millis(max)), end_ms)
+        }
+    })
+}
+
 /// Label sets that pass any of the selectors (all, when there is none), ascending.
 fn select(
     api: &Api,
@@ -110,16 +123,7 @@ fn select(
     selectors: Vec<Vec<Matcher>>,
     budget: &RequestBudget,
 ) -> Result<(BTreeSet<Labels>, Coverage), ApiError> {
-    let end_ms = params.bound("end")?.unwrap_or(i64::MAX);
-    let (start_ms, end_ms) = match (params.bound("start")?, budget.range_max()) {
-        (Some(start_ms), _) => (start_ms, end_ms),
-        (None, None) => (i64::MIN, end_ms),
-        // As far back as the tenants allow.
-        (None, Some(max)) => {
-            let end_ms = end_ms.min((api.clock)().div_euclid(SECOND / 1000));
-            (end_ms.saturating_sub(millis(max)), end_ms)
-        }
-    };
+    let (start_ms, end_ms) = range(api, params, budget)?;
     if end_ms < start_ms {
         return Ok(Default::default());
     }

@@ -67,11 +67,12 @@ async fn run(
         let engine = Engine { reader: &*api.metrics, budget: &until };
         let mut answer = engine.query(&request)?;
         let count = truncate(&mut answer.output, limit);
-        if limit.is_some_and(|limit| count > limit) {
-            answer.warnings.push("results truncated due to limit".into());
-        } else if count > api.config.series_max {
+        if count.min(limit.unwrap_or(usize::MAX)) > api.config.series_max {
             let (limit, what, key) = (api.config.series_max as u64, "series in the answer", "query.series_max");
             return Err(ReadError::Budget { limit, what, key }.into());
+        }
+        if limit.is_some_and(|limit| count > limit) {
+            answer.warnings.push("results truncated due to limit".into());
         }
         let mut success = Success::write(budget, |text| {
             write_output(text, &answer.output, request.start_ms)?;

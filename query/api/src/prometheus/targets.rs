@@ -2,21 +2,24 @@
 //! caller may see it. Scraping is a collector's: in one process it is asked, and a collector of its own answers these routes itself
 //! ([`router`]). A query node knows targets by what is stored of them, the series `up`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use weir_access::{Granted, Needs, Routes, Verb};
 use weir_budget::{RequestBudget, millis};
 use weir_model::clip;
 use weir_model::label::{Labels, MatchOp, Matcher, NAME};
-use weir_model::metric::is_stale;
+use weir_model::metric::{Schema, is_stale};
 use weir_model::scope::Scope;
-use weir_model::select::{Budget, Coverage, MetricSelect, Series};
+use weir_model::select::{Budget, Coverage, MetricSelect, ReadError, Series, label_bytes};
 use weir_model::targets::{ScrapeTarget, ScrapeTargets};
 use weir_model::time::{SECOND, format_duration, format_rfc3339};
+use weir_promql::QueryError;
 use weir_promql::parse::parse_selector;
 
 use super::answer::{ApiError, Success};
@@ -29,23 +32,44 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 const ELSEWHERE: &str = "targets are those whose series `up` is stored; what is scraped of them and how, dropped ones and metadata by \
                          target are known to collectors, at the same path of their own listeners";
 
+/// Answers of a collector that are made at once.
+const TURNS: usize = 2;
+/// Memory of one of them.
+const ANSWER_BYTES: u64 = 64 << 20;
+/// Of a target in an answer, beside its labels.
+const SHAPE_BYTES: u64 = 2048;
+/// Of a dropped target or a family in an answer, beside its texts.
+const ENTRY_BYTES: u64 = 512;
+
+/// Labels as JSON.
+fn shown_bytes(labels: &Labels) -> u64 {
+    let text: usize = labels.iter().map(|(name, value)| name.len() + value.len() + 96).sum();
+    text as u64
+}
+
 /// The routes of a collector that is a process of its own.
 pub fn router(targets: Arc<dyn ScrapeTargets>) -> Routes {
-    let of = |answer: fn(&dyn ScrapeTargets, &Scope, &Params) -> Result<Value, ApiError>| {
+    let turns = Arc::new(Semaphore::new(TURNS));
+    let of = |answer: Answered| {
+        let turns = Arc::clone(&turns);
         move |State(targets): State<Arc<dyn ScrapeTargets>>, granted: Granted, params: Params| async move {
-            match answer(&*targets, &granted.scope, &params) {
-                Ok(data) => revalidate::json(&json!({"status": "success", "data": data})),
-                Err(error) => error.into_response(),
-            }
+            // A closed semaphore cannot be: nobody closes it.
+            let turn = turns.acquire_owned().await;
+            let work = move || {
+                let _turn = turn;
+                answered(answer, &*targets, &granted.scope, &params)
+            };
+            let done = tokio::task::spawn_blocking(work).await;
+            done.unwrap_or_else(|error| ApiError::from(ReadError::Store(error.to_string())).into_response())
         }
     };
     Routes::new()
         .get("/api/v1/targets", READ_METRICS, of(targets_json))
         .get("/api/v1/targets/metadata", READ_METRICS, of(metadata_json))
         .get("/api/v1/targets/relabel_steps", Needs::Whole(Verb::Read), of(relabel_json))
-        .get("/api/v1/scrape_pools", READ_METRICS, of(|targets, scope, _| Ok(pools_json(targets, scope))))
+        .get("/api/v1/scrape_pools", READ_METRICS, of(|targets, scope, _, _| Ok(pools_json(targets, scope))))
         .get("/api/v1/scrape_pools/config", Needs::Whole(Verb::Read), of(pool_config_json))
-        .get("/api/v1/status/config", Needs::Whole(Verb::Read), of(|targets, _, _| Ok(json!({"yaml": targets.config()}))))
+        .get("/api/v1/status/config", Needs::Whole(Verb::Read), of(|targets, _, _, _| Ok(json!({"yaml": targets.config()}))))
         .with_state(targets)
 }
 
@@ -65,7 +89,7 @@ pub(super) async fn metadata(api: Call, granted: Granted, params: Params) -> Res
 
 /// `GET scrape_pools`
 pub(super) async fn pools(api: Call, granted: Granted, params: Params) -> Result<Response, ApiError> {
-    let own = |targets: &dyn ScrapeTargets, scope: &Scope, _: &Params| Ok(pools_json(targets, scope));
+    let own: Answered = |targets, scope, _, _| Ok(pools_json(targets, scope));
     of_collector_or(api, granted, params, own, |found, _| {
         let pools: BTreeSet<&str> = found.iter().filter_map(|target| target["scrapePool"].as_str()).collect();
         json!({"scrapePools": pools})
@@ -85,10 +109,34 @@ pub(super) async fn pool_config(api: Call, granted: Granted, params: Params) -> 
 
 /// `GET status/config`
 pub(super) async fn config(api: Call, granted: Granted, params: Params) -> Result<Response, ApiError> {
-    of_collector(api, granted, params, |targets, _, _| Ok(json!({"yaml": targets.config()}))).await
+    of_collector(api, granted, params, |targets, _, _, _| Ok(json!({"yaml": targets.config()}))).await
 }
 
-type Answered = fn(&dyn ScrapeTargets, &Scope, &Params) -> Result<Value, ApiError>;
+type Answered = fn(&dyn ScrapeTargets, &Scope, &Params, Reserve<'_>) -> Result<Value, ApiError>;
+/// Told of memory before it is taken.
+type Reserve<'a> = &'a dyn Fn(u64) -> Result<(), ApiError>;
+
+/// A collector's own answer, within [`ANSWER_BYTES`].
+fn answered(answer: Answered, targets: &dyn ScrapeTargets, scope: &Scope, params: &Params) -> Response {
+    let held = Cell::new(0_u64);
+    let reserve = |bytes: u64| {
+        held.set(held.get().saturating_add(bytes));
+        if held.get() <= ANSWER_BYTES {
+            return Ok(());
+        }
+        Err(ApiError::from(QueryError::Execution(format!(
+            "the answer takes more than {ANSWER_BYTES} bytes of memory; ask for less by scrapePool, state, match_target, metric or limit"
+        ))))
+    };
+    match answer(targets, scope, params, &reserve) {
+        Ok(data) => {
+            let mut body = json!({"status": "success"});
+            body["data"] = data;
+            revalidate::json(&body)
+        }
+        Err(error) => error.into_response(),
+    }
+}
 
 async fn of_collector_or(
     api: Call,
@@ -99,7 +147,8 @@ async fn of_collector_or(
 ) -> Result<Response, ApiError> {
     let work = move |api: &Api, budget: &RequestBudget| {
         if let Some(targets) = &api.targets {
-            return Success::of(budget, &own(&**targets, &granted.scope, &params)?)?.reply(None);
+            let reserve = |bytes: u64| budget.reserve(bytes).map_err(ApiError::from);
+            return Success::of(budget, &own(&**targets, &granted.scope, &params, &reserve)?)?.reply(None);
         }
         let (found, coverage) = stored_targets(api, &granted.scope, budget)?;
         let mut success = Success::of(budget, &stored(&found, &params))?;
@@ -116,7 +165,8 @@ async fn of_collector(api: Call, granted: Granted, params: Params, own: Answered
                 "this process scrapes nothing: ask a collector, at the same path of its own listener",
             ));
         };
-        Success::of(budget, &own(&**targets, &granted.scope, &params)?)?.reply(None)
+        let reserve = |bytes: u64| budget.reserve(bytes).map_err(ApiError::from);
+        Success::of(budget, &own(&**targets, &granted.scope, &params, &reserve)?)?.reply(None)
     };
     api.answer(work).await
 }
@@ -135,13 +185,18 @@ fn sees_all(targets: &dyn ScrapeTargets, scope: &Scope) -> bool {
     scope.tenants().iter().any(|own| *own.tenant == *targets.tenant() && own.visible.is_all())
 }
 
-fn targets_json(targets: &dyn ScrapeTargets, scope: &Scope, params: &Params) -> Result<Value, ApiError> {
-    let active: Vec<Value> =
-        visible(targets, scope).filter(|own| wants(params, "active", &own.pool)).map(|own| shape(&own)).collect();
+fn targets_json(targets: &dyn ScrapeTargets, scope: &Scope, params: &Params, reserve: Reserve<'_>) -> Result<Value, ApiError> {
+    let mut active = Vec::new();
+    for own in visible(targets, scope).filter(|own| wants(params, "active", &own.pool)) {
+        reserve(shown_bytes(&own.labels) + shown_bytes(&own.discovered) + 2 * own.url.len() as u64 + SHAPE_BYTES)?;
+        active.push(shape(&own));
+    }
     let (mut dropped, mut counts) = (Vec::new(), BTreeMap::new());
     if sees_all(targets, scope) {
-        let shown = targets.dropped().into_iter().filter(|own| wants(params, "dropped", &own.pool));
-        dropped.extend(shown.map(|own| json!({"discoveredLabels": own.discovered, "scrapePool": own.pool})));
+        for own in targets.dropped().into_iter().filter(|own| wants(params, "dropped", &own.pool)) {
+            reserve(shown_bytes(&own.discovered) + ENTRY_BYTES)?;
+            dropped.push(json!({"discoveredLabels": own.discovered, "scrapePool": own.pool}));
+        }
         if wants(params, "dropped", params.get("scrapePool").unwrap_or_default()) {
             counts = targets.dropped_counts();
         }
@@ -181,7 +236,7 @@ fn pools_json(targets: &dyn ScrapeTargets, scope: &Scope) -> Value {
     json!({"scrapePools": pools})
 }
 
-fn metadata_json(targets: &dyn ScrapeTargets, scope: &Scope, params: &Params) -> Result<Value, ApiError> {
+fn metadata_json(targets: &dyn ScrapeTargets, scope: &Scope, params: &Params, reserve: Reserve<'_>) -> Result<Value, ApiError> {
     let limit = params.count("limit")?.unwrap_or(usize::MAX);
     let matchers = match params.get("match_target") {
         Some(text) => {
@@ -191,24 +246,42 @@ fn metadata_json(targets: &dyn ScrapeTargets, scope: &Scope, params: &Params) ->
         }
         None => Vec::new(),
     };
-    let metric = params.get("metric");
+    let (metric, all) = (params.get("metric"), sees_all(targets, scope));
     let mut found = Vec::new();
     for target in visible(targets, scope).filter(|own| matchers.iter().all(|matcher| matcher.matches_labels(&own.labels))) {
         if found.len() >= limit {
             break;
         }
-        for family in target.last.iter().flat_map(|last| &last.schema.families) {
+        let Some(schema) = target.last.as_ref().map(|last| &last.schema) else { continue };
+        let shown = (!all).then(|| visible_families(schema, &target, (targets.tenant(), scope)));
+        for family in &schema.families {
+            if shown.as_ref().is_some_and(|shown| !shown.contains(&*family.name)) || metric.is_some_and(|own| own != family.name)
+            {
+                continue;
+            }
+            reserve(shown_bytes(&target.labels) + (family.name.len() + family.help.len()) as u64 + ENTRY_BYTES)?;
             let mut entry =
                 json!({"target": target.labels, "type": family.kind.name(), "help": family.help, "unit": family.unit});
-            match metric {
-                Some(metric) if metric == family.name => {}
-                Some(_) => continue,
-                None => entry["metric"] = json!(family.name),
+            if metric.is_none() {
+                entry["metric"] = json!(family.name);
             }
             found.push(entry);
         }
     }
     Ok(json!(found))
+}
+
+/// Families of which the caller may see a series of the target.
+fn visible_families<'s>(schema: &'s Schema, target: &ScrapeTarget, (tenant, scope): (&str, &Scope)) -> HashSet<&'s str> {
+    const SUFFIXES: [&str; 8] = ["_total", "_created", "_info", "_bucket", "_sum", "_count", "_gsum", "_gcount"];
+    let families: HashSet<&str> = schema.families.iter().map(|family| family.name.as_str()).collect();
+    let sees = |own: &&Labels| scope.sees(tenant, &Labels::from_pairs(target.labels.iter().chain(own.iter())));
+    let family = |own: &'s Labels| {
+        let name = own.get(NAME);
+        let base = || SUFFIXES.iter().filter_map(|suffix| name.strip_suffix(suffix)).find(|base| families.contains(base));
+        if families.contains(name) { Some(name) } else { base() }
+    };
+    schema.series.iter().filter(sees).filter_map(family).collect()
 }
 
 fn pool(params: &Params) -> Result<&str, ApiError> {
@@ -219,7 +292,7 @@ fn unknown(pool: &str) -> ApiError {
     ApiError::bad_data(format!("error retrieving scrape config: scrape pool {:?} not found", clip(pool)))
 }
 
-fn relabel_json(targets: &dyn ScrapeTargets, _: &Scope, params: &Params) -> Result<Value, ApiError> {
+fn relabel_json(targets: &dyn ScrapeTargets, _: &Scope, params: &Params, _: Reserve<'_>) -> Result<Value, ApiError> {
     let pool = pool(params)?;
     let labels = params.get("labels").ok_or_else(|| ApiError::bad_data("no labels parameter provided"))?;
     let labels = serde_json::from_str(labels).map_err(|error| ApiError::bad_data(format!("error parsing labels: {error}")))?;
@@ -228,7 +301,7 @@ fn relabel_json(targets: &dyn ScrapeTargets, _: &Scope, params: &Params) -> Resu
     Ok(json!({"steps": steps}))
 }
 
-fn pool_config_json(targets: &dyn ScrapeTargets, _: &Scope, params: &Params) -> Result<Value, ApiError> {
+fn pool_config_json(targets: &dyn ScrapeTargets, _: &Scope, params: &Params, _: Reserve<'_>) -> Result<Value, ApiError> {
     let pool = pool(params)?;
     Ok(json!({"yaml": targets.pool_config(pool).ok_or_else(|| unknown(pool))?}))
 }
@@ -246,7 +319,7 @@ fn stored_targets(api: &Api, scope: &Scope, budget: &RequestBudget) -> Result<(V
         if is_stale(*value) {
             continue;
         }
-        budget.reserve(2 * weir_model::select::label_bytes(&series.labels) + 512)?;
+        budget.reserve(2 * label_bytes(&series.labels) + 512)?;
         let labels = series.labels.without(|name| name == NAME);
         match series.labels.get(NAME) {
             "up" => up.push((labels, *at, *value)),
@@ -271,9 +344,15 @@ fn stored_targets(api: &Api, scope: &Scope, budget: &RequestBudget) -> Result<(V
     Ok((up.iter().map(shape).collect(), cursor.coverage()))
 }
 
+/// Metadata, as who has this scope is told of it.
+#[cfg(test)]
+pub(crate) fn families_shown_to(targets: &dyn ScrapeTargets, scope: &Scope) -> Value {
+    metadata_json(targets, scope, &Params::none(), &|_| Ok(())).unwrap_or_else(|error| panic!("{error:?}"))
+}
+
 /// Targets and jobs, as who has this scope is told of them.
 #[cfg(test)]
 pub(crate) fn shown_to(targets: &dyn ScrapeTargets, scope: &Scope) -> (Value, Value) {
-    let shown = targets_json(targets, scope, &Params::none()).unwrap_or_else(|error| panic!("{error:?}"));
+    let shown = targets_json(targets, scope, &Params::none(), &|_| Ok(())).unwrap_or_else(|error| panic!("{error:?}"));
     (shown, pools_json(targets, scope))
 }

@@ -201,6 +201,12 @@ async fn wrong_requests_are_told_what_and_where() {
     let request = Request::get("/api/v1/query?query=hits_total&time=300").body(Body::empty()).unwrap();
     let (status, body, _) = send(router(store(), config), request).await;
     assert_eq!((status, &body["errorType"]), (422, &json!("execution")));
+    for (limit, expected) in [("", 422), ("&limit=2", 422), ("&limit=1", 200)] {
+        let config = QueryConfig { series_max: 1, ..QueryConfig::default() };
+        let request = Request::get(format!("/api/v1/query?query=hits_total&time=300{limit}")).body(Body::empty()).unwrap();
+        let (status, body, _) = send(router(store(), config), request).await;
+        assert_eq!(status, expected, "{limit:?}: {body}");
+    }
     let config = QueryConfig { timeout: Duration::ZERO, ..QueryConfig::default() };
     let request = Request::get("/api/v1/query?query=hits_total&time=300").body(Body::empty()).unwrap();
     let (status, body, _) = send(router(store(), config), request).await;

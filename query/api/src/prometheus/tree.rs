@@ -33,7 +33,34 @@ pub(super) async fn parse_query(api: Call, params: Params) -> Result<Response, A
 fn depth(expr: &Expr) -> usize {
     let below = expr.children().into_iter().map(depth).max().unwrap_or(0);
     let links = if let Kind::Chain(chain) = &expr.kind { chain.links.len() } else { 1 };
-    below + links
+    below.max(durations(&expr.kind)) + links
+}
+
+/// The deepest of a selector's or subquery's durations.
+fn durations(kind: &Kind) -> usize {
+    let own = match kind {
+        Kind::Selector(own) => [own.modifiers.offset.as_ref(), None, None],
+        Kind::Range(own) => [own.selector.modifiers.offset.as_ref(), Some(&own.range), None],
+        Kind::Subquery(own) => [own.modifiers.offset.as_ref(), Some(&own.range), own.step.as_ref()],
+        _ => return 0,
+    };
+    let of = |duration: &Duration| match duration {
+        Duration::Millis(_) => 0,
+        Duration::Computed(expr, _) => duration_depth(expr),
+    };
+    own.into_iter().flatten().map(of).max().unwrap_or(0)
+}
+
+fn duration_depth(expr: &DurationExpr) -> usize {
+    match expr {
+        DurationExpr::Literal(..) | DurationExpr::Step | DurationExpr::Range => 1,
+        DurationExpr::Extreme(_, one, other) => 1 + duration_depth(one).max(duration_depth(other)),
+        DurationExpr::Negative(inner) | DurationExpr::Paren(inner) => 1 + duration_depth(inner),
+        DurationExpr::Chain(first, rest) => {
+            let below = rest.iter().map(|(_, rhs)| duration_depth(rhs)).max().unwrap_or(0);
+            rest.len() + below.max(duration_depth(first))
+        }
+    }
 }
 
 fn node(expr: &Expr) -> Value {

@@ -9,7 +9,7 @@ use axum::http::Request;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use weir_budget::QueryConfig;
-use weir_model::label::{Labels, Matcher};
+use weir_model::label::{Labels, MatchOp, Matcher};
 use weir_model::metric::{Exemplar, Family, MetricKind, STALE_NAN, Schema};
 use weir_model::scope::{Scope, TenantScope, Visible};
 use weir_model::select::{Budget, Covered, MetricReader, MetricSelect, ReadError, SeriesCursor, SeriesExemplars};
@@ -22,7 +22,7 @@ use weir_rules::RuleSet;
 use super::open;
 use crate::Api;
 use crate::prometheus::router;
-use crate::prometheus::targets::shown_to;
+use crate::prometheus::targets::{families_shown_to, shown_to};
 use crate::prometheus::tests::{Nothing, send, store};
 
 /// Five minutes and a second after the epoch.
@@ -100,6 +100,11 @@ async fn a_tree_has_prometheus_shape() {
     assert_eq!(tree["rhs"], json!({"type": "numberLiteral", "val": "2"}));
     let (status, body) = ask(api(), &format!("parse_query?query=1{}", "%2B1".repeat(500))).await;
     assert!(status == 400 && body["error"].as_str().unwrap().contains("400 deep"), "{body}");
+    let sum = format!("1{}", "%2B1".repeat(8000));
+    for query in [format!("x[{sum}]"), format!("x offset ({sum})"), format!("x[1m:{sum}]")] {
+        let (status, body) = ask(api(), &format!("parse_query?query={query}")).await;
+        assert!(status == 400 && body["error"].as_str().unwrap().contains("400 deep"), "{body}");
+    }
 }
 
 #[tokio::test]
@@ -146,6 +151,10 @@ async fn series_are_counted_by_what_they_carry() {
     let pods = json!([{"label_value": "b", "series_count": 1}]);
     let pod = json!({"label_name": "pod", "label_values_count": 1, "series_count": 1, "cardinality": pods});
     assert_eq!(values, json!({"series_count_total": 1, "labels": [pod]}));
+    let (_, twice) = ask(api(), "cardinality/label_values?label_names[]=pod&label_names[]=pod&selector={pod=\"b\"}").await;
+    assert_eq!(twice, values, "a name that is said twice is one");
+    let many: String = (0..101).map(|i| format!("&label_names[]=l{i}")).collect();
+    assert_eq!(ask(api(), &format!("cardinality/label_values?selector=odd{many}")).await.0, 400);
     let (_, active) = ask(api(), "cardinality/active_series?selector=odd").await;
     assert_eq!(active, json!({"data": [{"__name__": "odd"}]}));
     for path in ["cardinality/label_values", "cardinality/label_names?limit=501", "cardinality/label_names?count_method=x"] {
@@ -170,8 +179,11 @@ impl ScrapeTargets for Two {
         vec!["web".into(), "empty".into()]
     }
     fn active(&self) -> Vec<ScrapeTarget> {
-        let family = Family { name: "hits".into(), kind: MetricKind::Counter, help: "Hits.".into(), unit: String::new() };
-        let schema = Arc::new(Schema::new(Vec::new(), vec![family]));
+        let family =
+            |name: &str| Family { name: name.into(), kind: MetricKind::Counter, help: "Hits.".into(), unit: String::new() };
+        let series =
+            [Labels::from_pairs([("__name__", "hits_total")]), Labels::from_pairs([("__name__", "core"), ("tier", "core")])];
+        let schema = Arc::new(Schema::new(series.into(), vec![family("hits"), family("core")]));
         let one = |zone: &str, error: Option<&str>| ScrapeTarget {
             pool: "web".into(),
             discovered: Labels::from_pairs([("__address__", "a:1")]),
@@ -234,6 +246,11 @@ async fn targets_are_told_by_the_collector_or_by_what_is_stored_of_them() {
     let (shown, pools) = shown_to(&Two, &part);
     assert_eq!((shown["activeTargets"].as_array().unwrap().len(), &shown["droppedTargets"]), (1, &json!([])));
     assert_eq!(pools, json!({"scrapePools": ["web"]}));
+    let tier = Matcher::new("tier", MatchOp::NotEqual, "core").unwrap();
+    let visible = Visible::any_of(vec![vec![Matcher::equal("zone", "x"), tier]]);
+    let families = families_shown_to(&Two, &Scope::from(TenantScope { tenant: "default".into(), visible }));
+    let names: Vec<&Value> = families.as_array().unwrap().iter().map(|own| &own["metric"]).collect();
+    assert_eq!(names, [&json!("hits")], "of the other one no series may be seen");
     assert_eq!(shown_to(&Two, &Scope::of("another")).1, json!({"scrapePools": []}));
 
     let mut stored = MemoryReader::default();

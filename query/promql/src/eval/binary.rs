@@ -54,18 +54,51 @@ impl Eval<'_> {
                 };
                 Ok(Value::Scalar(a.into_iter().zip(b).map(value).collect()))
             }
-            (Value::Vector(rows), Value::Scalar(scalars)) => {
-                Ok(scaled(link, rows, &scalars, Side::Right, &mut self.operator_notes(link, start)))
-            }
-            (Value::Scalar(scalars), Value::Vector(rows)) => {
-                Ok(scaled(link, rows, &scalars, Side::Left, &mut self.operator_notes(link, start)))
-            }
+            (Value::Vector(rows), Value::Scalar(scalars)) => self.scaled((link, start), rows, &scalars, Side::Right),
+            (Value::Scalar(scalars), Value::Vector(rows)) => self.scaled((link, start), rows, &scalars, Side::Left),
             (Value::Vector(lhs), Value::Vector(rhs)) if op.is_set() => {
                 Ok(Value::Vector(super::binary_set::combine(link, lhs, rhs, step_range.steps())))
             }
             (Value::Vector(lhs), Value::Vector(rhs)) => self.vectors(link, start, lhs, rhs, step_range),
             _ => Err(QueryError::execution("binary expression must contain only scalar and instant vector types")),
         }
+    }
+
+    /// What is taken for histograms is settled by the caller.
+    fn scaled(&mut self, operator: (&Link, usize), mut rows: Vec<Row>, scalars: &[f64], side: Side) -> Result<Value, QueryError> {
+        for row in &mut rows {
+            self.with_scalar(operator, row, scalars, side)?;
+        }
+        rows.retain(Row::is_present);
+        Ok(Value::Vector(rows))
+    }
+
+    /// Puts the result of the operator, whose left side begins at `start`, in the place of each sample; answers the memory that was
+    /// taken for histograms.
+    pub(super) fn with_scalar(
+        &mut self,
+        (link, start): (&Link, usize),
+        row: &mut Row,
+        scalars: &[f64],
+        side: Side,
+    ) -> Result<u64, QueryError> {
+        row.drop_name |= !(link.op.is_comparison() || link.op.is_trim()) || link.returns_bool;
+        if link.op.is_trim() {
+            histogram_op::trim_numbers(row, &mut self.operator_notes(link, start));
+        }
+        let present = row.values.iter_mut().zip(scalars).filter(|(value, _)| !is_absent(**value));
+        for (value, scalar) in present {
+            let (a, b) = if side == Side::Left { (*scalar, *value) } else { (*value, *scalar) };
+            let (result, keep) = apply(link.op, a, b);
+            *value = match () {
+                () if link.returns_bool => as_bool(keep),
+                () if !keep => ABSENT,
+                // A comparison gives the vector's value, whichever side it stands on.
+                () if link.op.is_comparison() => *value,
+                () => result,
+            };
+        }
+        if row.histograms.is_empty() { Ok(0) } else { self.histograms_with_scalar((link, start), row, scalars, side) }
     }
 
     fn vectors(
@@ -129,35 +162,6 @@ fn join_where_possible(rows: Vec<Row>) -> Vec<Row> {
 pub(super) enum Side {
     Left,
     Right,
-}
-
-fn scaled(link: &Link, mut rows: Vec<Row>, scalars: &[f64], side: Side, notes: &mut OperatorNotes<'_>) -> Value {
-    rows.iter_mut().for_each(|row| with_scalar(link, row, scalars, side, notes));
-    rows.retain(Row::is_present);
-    Value::Vector(rows)
-}
-
-/// Puts the operator's result in the place of each sample.
-pub(super) fn with_scalar(link: &Link, row: &mut Row, scalars: &[f64], side: Side, notes: &mut OperatorNotes<'_>) {
-    row.drop_name |= !(link.op.is_comparison() || link.op.is_trim()) || link.returns_bool;
-    if link.op.is_trim() {
-        histogram_op::trim_numbers(row, notes);
-    }
-    let present = row.values.iter_mut().zip(scalars).filter(|(value, _)| !is_absent(**value));
-    for (value, scalar) in present {
-        let (a, b) = if side == Side::Left { (*scalar, *value) } else { (*value, *scalar) };
-        let (result, keep) = apply(link.op, a, b);
-        *value = match () {
-            () if link.returns_bool => as_bool(keep),
-            () if !keep => ABSENT,
-            // A comparison gives the vector's value, whichever side it stands on.
-            () if link.op.is_comparison() => *value,
-            () => result,
-        };
-    }
-    if !row.histograms.is_empty() {
-        histogram_op::with_scalar(link, row, scalars, side, notes);
-    }
 }
 
 /// The labels that decide which series belong together.

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use weir_model::histogram::{Histogram, ResetHint};
 
 use super::binary::Side;
+use super::made::Made;
 use super::scalar_op::as_bool;
 use super::{ABSENT, Eval, Row, is_absent};
 use crate::annotations::Annotations;
 use crate::ast::{BinaryOp, Link, Span};
+use crate::error::QueryError;
 use crate::histogram::{self, HistogramSum, Incompatible, Merged, Trim};
 
 /// One side of an operator.
@@ -40,6 +42,52 @@ impl Eval<'_> {
     /// Of an operator whose left side begins at `start`.
     pub(super) fn operator_notes(&mut self, link: &Link, start: usize) -> OperatorNotes<'_> {
         OperatorNotes { notes: &mut self.notes, op: link.op, span: Span::new(start, link.rhs.span.end) }
+    }
+
+    /// The operator on each histogram of a row and a number a step, which stands at `side`; answers the memory that was taken.
+    pub(super) fn histograms_with_scalar(
+        &mut self,
+        (link, start): (&Link, usize),
+        row: &mut Row,
+        scalars: &[f64],
+        side: Side,
+    ) -> Result<u64, QueryError> {
+        let span = Span::new(start, link.rhs.span.end);
+        let mut notes = OperatorNotes { notes: &mut self.notes, op: link.op, span };
+        let mut made = Made::new(&mut self.tally);
+        let mut kept = Ok(());
+        row.histograms.retain_mut(|(step, own)| {
+            let number = scalars[*step as usize];
+            let apply = || {
+                let (own, number) = (Operand::Histogram(own), Operand::Number(number));
+                let (a, b) = if side == Side::Left { (number, own) } else { (own, number) };
+                apply(a, b, &mut notes)
+            };
+            match kept.is_ok().then(|| made.of(own, number, apply)) {
+                Some(Ok(Some((_, keep)))) if link.returns_bool => row.values[*step as usize] = as_bool(keep),
+                Some(Ok(Some((result, true)))) => {
+                    *own = result;
+                    return true;
+                }
+                Some(Err(error)) => kept = Err(error),
+                _ => {}
+            }
+            false
+        });
+        kept?;
+        Ok(made.bytes())
+    }
+
+    /// Every sample of a row with its sign turned; answers the memory that was taken for histograms.
+    pub(super) fn negate(&mut self, row: &mut Row) -> Result<u64, QueryError> {
+        let histograms = std::mem::take(&mut row.histograms);
+        row.apply(|value| -value);
+        row.histograms = histograms;
+        let mut made = Made::new(&mut self.tally);
+        for (_, own) in &mut row.histograms {
+            *own = made.one(own, |own| histogram::multiplied(own, -1.0))?;
+        }
+        Ok(made.bytes())
     }
 }
 
@@ -89,35 +137,10 @@ pub(super) fn apply(a: Operand<'_>, b: Operand<'_>, notes: &mut OperatorNotes<'_
     Some((Arc::new(result), true))
 }
 
-/// The operator on each histogram of a row and a number a step, which stands at `side`.
-pub(super) fn with_scalar(link: &Link, row: &mut Row, scalars: &[f64], side: Side, notes: &mut OperatorNotes<'_>) {
-    let mut kept = Vec::with_capacity(row.histograms.len());
-    for (step, own) in std::mem::take(&mut row.histograms) {
-        let (own, number) = (Operand::Histogram(&own), Operand::Number(scalars[step as usize]));
-        let (a, b) = if side == Side::Left { (number, own) } else { (own, number) };
-        match apply(a, b, notes) {
-            Some((_, keep)) if link.returns_bool => row.values[step as usize] = as_bool(keep),
-            Some((result, true)) => kept.push((step, result)),
-            _ => {}
-        }
-    }
-    row.histograms = kept;
-}
-
 /// Numbers have no buckets to trim: they go, with a note.
 pub(super) fn trim_numbers(row: &mut Row, notes: &mut OperatorNotes<'_>) {
     if row.values.iter().any(|value| !is_absent(*value)) {
         notes.incompatible(Operand::Number(0.0), Operand::Number(0.0));
         row.values.fill(ABSENT);
-    }
-}
-
-impl Row {
-    /// Every sample with its sign turned.
-    pub(super) fn negate(&mut self) {
-        let histograms = std::mem::take(&mut self.histograms);
-        self.apply(|value| -value);
-        let negative = |(step, own): (u32, Arc<Histogram>)| (step, Arc::new(histogram::multiplied(&own, -1.0)));
-        self.histograms = histograms.into_iter().map(negative).collect();
     }
 }

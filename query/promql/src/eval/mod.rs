@@ -14,6 +14,7 @@ mod finish;
 mod group_keys;
 mod histogram_op;
 mod info;
+mod made;
 mod pick;
 mod scalar_op;
 mod select;
@@ -219,6 +220,11 @@ impl Eval<'_> {
             .get(i)
             .ok_or_else(|| QueryError::execution(format!("call to {:?} lacks argument {}", call.function.name, i + 1)))?;
         self.eval(argument, step_range)
+    }
+
+    /// Gives back what was taken for a row that its sink has had; what the sink has taken stays.
+    fn give_back(&mut self, bytes: u64) -> Result<(), QueryError> {
+        Ok(self.tally.settle(self.tally.bytes().saturating_sub(bytes))?)
     }
 
     /// Reserves memory for values about to be made, 8 bytes each; errors when the query may not hold so many.

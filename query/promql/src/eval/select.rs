@@ -61,6 +61,8 @@ impl<'e> Eval<'e> {
         let select = MetricSelect { scope, matchers: selector.matchers.clone(), start_ms, end_ms };
         let coverage = each_series(engine.reader, &select, engine.budget, |series| {
             self.samples += series.timestamps.len() as u64;
+            // A staleness marker may be a histogram: the number beside it is one as well.
+            series.histograms.retain(|(_, own)| !own.is_stale());
             if self.counts_only {
                 compare_hints(series);
             }
@@ -94,9 +96,12 @@ impl<'e> Eval<'e> {
             row.histograms.clear();
             row.values.reserve_exact(steps);
             if selector.smoothed && !one.histograms.is_empty() {
-                eval.smooth_histograms((one, selector_span), step_range, shift, &mut row);
+                let taken = eval.smooth_histograms((one, selector_span), step_range, shift, &mut row)?;
                 (row.labels, row.drop_name) = (one.labels.clone(), false);
-                return if row.is_present() { sink(eval, &mut row) } else { Ok(()) };
+                if row.is_present() {
+                    sink(eval, &mut row)?;
+                }
+                return eval.give_back(taken);
             }
             let mut next = 0;
             for at in step_range.times().map(|step| shift.of(step)) {

@@ -1,7 +1,7 @@
 //! Vectors as streams: rows one after the other, so that what folds them never holds all of them. What cannot be had row by row
 //! is evaluated as a whole and then given.
 
-use super::binary::{Side, with_scalar};
+use super::binary::Side;
 use super::{ABSENT, Eval, Row, StepRange, Value, Want, is_invariant};
 use weir_model::histogram::Histogram;
 
@@ -52,8 +52,9 @@ impl<'e> Eval<'e> {
 
     fn each_negated(&mut self, expr: &Expr, step_range: StepRange, sink: RowSink<'_, 'e>) -> Result<(), QueryError> {
         self.each_row(expr, step_range, &mut |eval, row| {
-            row.negate();
-            sink(eval, row)
+            let taken = eval.negate(row)?;
+            sink(eval, row)?;
+            eval.give_back(taken)
         })
     }
 
@@ -105,8 +106,7 @@ impl<'e> Eval<'e> {
         for mut row in value.rows()? {
             sink(self, &mut row)?;
         }
-        // What the sink has taken note of stays.
-        Ok(self.tally.settle(self.tally.bytes().saturating_sub(bytes))?)
+        self.give_back(bytes)
     }
 
     /// A chain of which one operand is a vector and all others are scalars.
@@ -129,13 +129,17 @@ impl<'e> Eval<'e> {
         let vector = if at == 0 { &chain.first } else { &chain.links[at - 1].rhs };
         let start = chain.first.span.start;
         self.each_row(vector, step_range, &mut |eval, row| {
-            if let Some((link, scalars)) = &left {
-                with_scalar(link, row, scalars, Side::Left, &mut eval.operator_notes(link, start));
+            let mut taken = 0;
+            let left = left.iter().map(|(link, scalars)| (link, scalars, Side::Left));
+            for (link, scalars, side) in left.chain(rights.iter().map(|(link, scalars)| (link, scalars, Side::Right))) {
+                let more = eval.with_scalar((link, start), row, scalars, side)?;
+                // What the operator before has made is gone.
+                eval.give_back(std::mem::replace(&mut taken, more))?;
             }
-            for (link, scalars) in &rights {
-                with_scalar(link, row, scalars, Side::Right, &mut eval.operator_notes(link, start));
+            if row.is_present() {
+                sink(eval, row)?;
             }
-            if row.is_present() { sink(eval, row) } else { Ok(()) }
+            eval.give_back(taken)
         })?;
         self.counts_only = counts_only;
         Ok(())

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use weir_model::histogram::{Histogram, ResetHint};
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::is_stale;
-use weir_model::select::{Series, label_bytes};
+use weir_model::select::{ReadError, Series, label_bytes};
 
+use super::made::Made;
 use super::select::Shift;
 use super::{ABSENT, Eval, Output, Points, Row, RowSink, StepRange, finish, is_absent};
 use crate::ast::{Edge, Expr, Kind, RangeSelector, Span, Subquery, Type};
@@ -99,9 +100,14 @@ impl<'e> Eval<'e> {
             }
             histograms.clear();
             // A sample may stand at several steps, or be the result of an operation: hints about the one before hold no more.
-            histograms.extend(row.histograms.drain(..).map(|(step, own)| (inner.time(step as usize), without_hint(own))));
+            let mut made = Made::new(&mut eval.tally);
+            for (step, own) in row.histograms.drain(..) {
+                histograms.push((inner.time(step as usize), without_hint(own, &mut made)?));
+            }
+            let taken = made.bytes();
             let samples = Samples { numbers: &series, histograms: &histograms, histogram_starts: &[] };
-            sink(eval, &windows, samples, row.drop_name)
+            sink(eval, &windows, samples, row.drop_name)?;
+            eval.give_back(taken)
         });
         self.counts_only = counts_only;
         done
@@ -140,8 +146,7 @@ impl<'e> Eval<'e> {
                 eval.check_counter(call, &row.labels, matrix.span);
             }
             sink(eval, &mut row)?;
-            // What the sink has taken note of stays.
-            Ok(eval.tally.settle(eval.tally.bytes().saturating_sub(taken))?)
+            eval.give_back(taken)
         })
     }
 
@@ -289,11 +294,15 @@ impl<'e> Eval<'e> {
 }
 
 /// The histogram without what it says of the one before.
-fn without_hint(mut histogram: Arc<Histogram>) -> Arc<Histogram> {
-    if matches!(histogram.reset, ResetHint::Reset | ResetHint::NotReset) {
-        Arc::make_mut(&mut histogram).reset = ResetHint::Unknown;
+fn without_hint(mut histogram: Arc<Histogram>, made: &mut Made<'_, '_>) -> Result<Arc<Histogram>, ReadError> {
+    if !matches!(histogram.reset, ResetHint::Reset | ResetHint::NotReset) {
+        return Ok(histogram);
     }
-    histogram
+    match Arc::get_mut(&mut histogram) {
+        Some(own) => own.reset = ResetHint::Unknown,
+        None => histogram = made.one(&histogram, |own| Histogram { reset: ResetHint::Unknown, ..own.clone() })?,
+    }
+    Ok(histogram)
 }
 
 /// Takes staleness markers out.

@@ -100,7 +100,17 @@ pub(super) fn idelta(window: &Window<'_>, aside: &mut Aside<'_>) -> Option<Outco
 }
 
 fn last_two(window: &Window<'_>, aside: &mut Aside<'_>, counter: bool) -> Option<Outcome> {
-    let points = points(window);
+    // Of each kind the last two do, however long the window.
+    let numbers = window.times.len().saturating_sub(2)..;
+    let histograms = window.histograms.len().saturating_sub(2)..;
+    let points = points(&Window {
+        times: &window.times[numbers.clone()],
+        values: &window.values[numbers.clone()],
+        starts: window.starts.get(numbers).unwrap_or_default(),
+        histograms: &window.histograms[histograms.clone()],
+        histogram_starts: window.histogram_starts.get(histograms).unwrap_or_default(),
+        ..*window
+    });
     let [.., before, last] = &points[..] else { return None };
     let seconds = (last.at - before.at) as f64 / 1000.0;
     if seconds == 0.0 {

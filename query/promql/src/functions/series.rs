@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::Call;
 use crate::ast::Kind;
 use crate::error::QueryError;
-use crate::eval::{Eval, StepRange, Value, Want, is_absent};
+use crate::eval::{Eval, Row, StepRange, Value, Want, is_absent};
 
 /// `timestamp(v)`: of the samples themselves when `v` is a plain selector, else of the step.
 pub(super) fn timestamp(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange) -> Result<Value, QueryError> {
@@ -45,6 +45,8 @@ pub(super) fn sort(eval: &mut Eval<'_>, call: &Call<'_>, step_range: StepRange) 
     let mut rows = eval.argument(call, 0, step_range)?.rows()?;
     if !eval.instant {
         warn(eval, call);
+        rows.iter_mut().for_each(|row| row.histograms.clear());
+        rows.retain(Row::is_present);
         return Ok(Value::Vector(rows));
     }
     let descending = call.function.name == "sort_desc";

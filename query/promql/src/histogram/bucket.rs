@@ -50,8 +50,43 @@ pub(super) fn rolled(buckets: impl IntoIterator<Item = (i64, f64)>) -> Buckets {
     side
 }
 
+/// 2 to the power of 1/2, 1/4 … 1/256. The first is one below the nearest number, as Prometheus has it.
+const ROOTS: [f64; 8] = [
+    std::f64::consts::SQRT_2.next_down(),
+    1.189207115002721,
+    1.0905077326652577,
+    1.0442737824274138,
+    1.0218971486541166,
+    1.0108892860517005,
+    1.0054299011128027,
+    1.0027112750502025,
+];
+
+/// The bounds of schema 8 from 1 to 2, among which are those of the coarser schemas. They are not the nearest numbers but, to the
+/// bit, Prometheus' table: each bound that a schema has of its own is the one before it times the schema's root.
+static BOUNDS: [f64; 256] = {
+    let (mut bounds, mut schema) = ([1.0; 256], 0);
+    while schema < ROOTS.len() {
+        let step = 128 >> schema;
+        let mut at = step;
+        while at < bounds.len() {
+            bounds[at] = bounds[at - step] * ROOTS[schema];
+            at += 2 * step;
+        }
+        schema += 1;
+    }
+    bounds
+};
+
 /// The upper bound of a bucket of an exponential schema, which is the lower one of the next.
 pub(super) fn exponential_bound(schema: i8, index: i64) -> f64 {
+    if let 1..=8 = schema {
+        let within = (index & ((1 << schema) - 1)) as usize;
+        return match (within, index >> schema) {
+            (0, 1024) => f64::MAX,
+            (within, power) => BOUNDS[within << (8 - schema)] * (power as f64).exp2(),
+        };
+    }
     let exponent = index as f64 * 2_f64.powi(-i32::from(schema));
     // The last bucket ends with the greatest number, so that what follows holds infinity alone.
     if exponent == 1024.0 { f64::MAX } else { exponent.exp2() }

@@ -2,9 +2,9 @@
 
 use weir_model::histogram::{Buckets, Histogram, ResetHint};
 
-use super::bucket::{indexed, rolled};
+use super::bucket::{indexed, is_custom, rolled};
 
-/// Each count and the sum times `factor`.
+/// Each count and the sum times `factor`. Custom buckets have no zero bucket, even where 0 times the factor is NaN.
 pub(crate) fn multiplied(histogram: &Histogram, factor: f64) -> Histogram {
     let side = |side: &Buckets| rolled(indexed(side).map(|(index, count)| (index, count * factor)));
     Histogram {
@@ -12,7 +12,7 @@ pub(crate) fn multiplied(histogram: &Histogram, factor: f64) -> Histogram {
         is_integer: false,
         count: histogram.count * factor,
         sum: histogram.sum * factor,
-        zero_count: histogram.zero_count * factor,
+        zero_count: if is_custom(histogram) { 0.0 } else { histogram.zero_count * factor },
         positive: side(&histogram.positive),
         negative: side(&histogram.negative),
         custom_bounds: histogram.custom_bounds.clone(),
@@ -20,7 +20,7 @@ pub(crate) fn multiplied(histogram: &Histogram, factor: f64) -> Histogram {
     }
 }
 
-/// Each count and the sum by `divisor`. By zero, no bucket is left.
+/// Each count and the sum by `divisor`. By zero, no bucket is left. Custom buckets have no zero bucket, as in [`multiplied`].
 pub(crate) fn divided(histogram: &Histogram, divisor: f64) -> Histogram {
     let side = |side: &Buckets| match divisor {
         0.0 => Buckets::default(),
@@ -31,7 +31,7 @@ pub(crate) fn divided(histogram: &Histogram, divisor: f64) -> Histogram {
         is_integer: false,
         count: histogram.count / divisor,
         sum: histogram.sum / divisor,
-        zero_count: histogram.zero_count / divisor,
+        zero_count: if is_custom(histogram) { 0.0 } else { histogram.zero_count / divisor },
         positive: side(&histogram.positive),
         negative: side(&histogram.negative),
         custom_bounds: histogram.custom_bounds.clone(),

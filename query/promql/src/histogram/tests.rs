@@ -36,6 +36,32 @@ fn a_histogram_reads_as_prometheus_writes_it() {
     assert_eq!(text(&custom), "{count:0, sum:0, [-Inf,5]:1, (5,+Inf]:2}");
 }
 
+/// Zero times or by what makes it NaN is no zero bucket.
+#[test]
+fn scaled_custom_buckets_have_no_zero_bucket() {
+    let custom = Histogram { custom_bounds: vec![5.0], positive: side(&[(0, 2)], &[1.0, 2.0]), ..empty(CUSTOM_BUCKETS_SCHEMA) };
+    for own in
+        [multiplied(&custom, f64::INFINITY), multiplied(&custom, f64::NAN), divided(&custom, 0.0), divided(&custom, f64::NAN)]
+    {
+        assert_eq!((own.zero_count, own.check_shape()), (0.0, Ok(())));
+    }
+    assert!(divided(&empty(0), 0.0).zero_count.is_nan());
+}
+
+#[test]
+fn bounds_are_those_of_prometheus_to_the_bit() {
+    let bound = super::bucket::exponential_bound;
+    assert_eq!([bound(1, -1), bound(3, -7), bound(8, -255)], [0.7071067811865475, 0.5452538663326288, 0.5013556375251013]);
+    assert_eq!([bound(8, 5), bound(8, -1)], [2.0 * 0.5068150424757447, 0.9972960560854698]);
+    let all = (0..256).fold(0_u64, |hash, index| hash.wrapping_mul(31).wrapping_add(bound(8, index).to_bits()));
+    assert_eq!(all, 0xacf6_c159_a056_d65f, "of its whole table");
+    assert_eq!(
+        [bound(2, 4096), bound(2, 4097), bound(2, 4095)],
+        [f64::MAX, f64::INFINITY, 0.8408964152537144 * 2_f64.powi(1023) * 2.0]
+    );
+    assert_eq!([bound(0, 3), bound(-2, -1), bound(-4, 64)], [8.0, 0.0625, f64::MAX]);
+}
+
 /// Spans that reach from one end of an i32 to the other, overlap, promise billions of buckets or fewer than there are.
 #[test]
 fn hostile_spans_take_no_more_than_their_counts() {

@@ -1,5 +1,8 @@
 //! What evaluations hold: bounded in bytes, given back on the way and at the end.
 
+use std::sync::Arc;
+
+use weir_model::histogram::{Buckets, Histogram, ResetHint, Span};
 use weir_model::label::Labels;
 use weir_model::select::MemoryBudget;
 
@@ -13,6 +16,21 @@ fn store() -> MemoryReader {
         let labels = Labels::from_pairs([("__name__", "hits"), ("pod", &format!("{series}"))]);
         (0..100).for_each(|i| store.push(&labels, i * 15_000, i as f64));
     }
+    let labels = Labels::from_pairs([("__name__", "sizes")]);
+    let positive = Buckets { spans: vec![Span { offset: 0, length: 100 }], counts: vec![1.0; 100] };
+    let own = Histogram {
+        schema: 3,
+        reset: ResetHint::NotReset,
+        is_integer: true,
+        count: 100.0,
+        sum: 100.0,
+        zero_threshold: 0.0,
+        zero_count: 0.0,
+        positive,
+        negative: Buckets::default(),
+        custom_bounds: Vec::new(),
+    };
+    (0..100).for_each(|i| store.push_histogram(&labels, i * 15_000, Arc::new(own.clone())));
     store
 }
 
@@ -87,5 +105,31 @@ fn more_samples_than_a_query_may_hold_are_folded() {
         let (found, held) = ask(query, bytes_max);
         assert_eq!(found, Ok(rows), "{query}");
         assert!(held <= bytes_max, "{query}: {held}");
+    }
+}
+
+/// A histogram takes 1 KB, and stands at 15 steps of a second.
+#[test]
+fn histograms_are_made_once_for_equal_steps_and_within_the_budget() {
+    for query in [
+        "count_over_time(sizes[1485s:1s])",
+        "count_over_time((sizes * 2)[1485s:1s])",
+        "count_over_time((2 * sizes / 3)[1485s:1s])",
+        "count_over_time((-sizes)[1485s:1s])",
+    ] {
+        assert_eq!(ask(query, 500_000).0, Ok(1), "{query}: 100 of them");
+        let error = ask(query, 100_000).0.unwrap_err();
+        assert!(error.contains("query.query_memory_max"), "{query}: {error}");
+    }
+    // Another one at each of 1485 steps.
+    for query in [
+        "count_over_time((sizes * time())[1485s:1s])",
+        "count_over_time((time() * sizes)[1485s:1s])",
+        "count_over_time((sizes smoothed)[1485s:1s])",
+    ] {
+        let (rows, held) = ask(query, 1 << 20);
+        let error = rows.expect_err(query);
+        assert!(error.contains("query.query_memory_max") && held <= 1 << 20, "{query}: {error} {held}");
+        assert_eq!(ask(query, 4 << 20).0, Ok(1), "{query}");
     }
 }

@@ -2,6 +2,7 @@
 
 mod depth;
 mod fuzz;
+mod stale;
 
 #[global_allocator]
 static ALLOCATOR: weir_model::fuzz::CountingAllocator = weir_model::fuzz::CountingAllocator;

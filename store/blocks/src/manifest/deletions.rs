@@ -255,7 +255,7 @@ impl Manifest {
 }
 
 const STATES: [DeletionState; 3] = [DeletionState::Received, DeletionState::Begun, DeletionState::Processed];
-/// A flag: the number of partitions follows.
+/// A flag: the number of partitions follows. Written in version 3 alone; read in version 2 as well, as which some builds wrote it.
 const HAS_PARTITIONS: u8 = 1 << 3;
 const OPS: [MatchOp; 4] = [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
 

@@ -15,6 +15,8 @@ const MAGIC: &[u8; 4] = b"WMAN";
 const VERSION_PLAIN: u8 = 1;
 /// With deletions at the end of the body.
 const VERSION_DELETIONS: u8 = 2;
+/// With deletions of which one at least says how many partitions there were, so that a weir from before that names the version.
+const VERSION_PARTITIONS: u8 = 3;
 pub(super) const HEADER_BYTES: usize = 48;
 /// Of the body, uncompressed, and of all names of sources: ten times 100,000 marks with long source names. What is above it is neither
 /// written nor read.
@@ -38,7 +40,11 @@ pub(crate) fn encode(stamp: &Stamp, manifest: &Manifest) -> Result<Vec<u8>, Stor
     let packed = zstd::bulk::compress(&body, 3).map_err(|error| StoreError::engine("compress a manifest", error))?;
     let mut bytes = Vec::with_capacity(HEADER_BYTES + packed.len());
     bytes.extend_from_slice(MAGIC);
-    let version = if manifest.deletions.is_empty() { VERSION_PLAIN } else { VERSION_DELETIONS };
+    let version = match &manifest.deletions[..] {
+        [] => VERSION_PLAIN,
+        all if all.iter().any(|known| known.partitions > 0) => VERSION_PARTITIONS,
+        _ => VERSION_DELETIONS,
+    };
     bytes.extend_from_slice(&[version, stamp.kind as u8, 0, 0]);
     bytes.extend_from_slice(&stamp.partition.to_le_bytes());
     bytes.extend_from_slice(&stamp.version.to_le_bytes());
@@ -59,7 +65,7 @@ pub(crate) fn decode(path: &str, bytes: &[u8]) -> Result<(Stamp, Manifest), Stor
     if body.len() != length {
         return Err(wrong(format!("body has {} bytes, the header says {length}", body.len())));
     }
-    let manifest = decode_body(&body, bytes[4] == VERSION_DELETIONS).map_err(|detail| wrong(format!("body: {detail}")))?;
+    let manifest = decode_body(&body, bytes[4] != VERSION_PLAIN).map_err(|detail| wrong(format!("body: {detail}")))?;
     manifest.check().map_err(wrong)?;
     Ok((stamp, manifest))
 }
@@ -72,7 +78,7 @@ fn decode_header<'a>(path: &str, bytes: &'a [u8]) -> Result<(Stamp, &'a [u8], us
     if &header[..4] != MAGIC {
         return Err(wrong("the first four bytes are not those of a manifest".into()));
     }
-    if ![VERSION_PLAIN, VERSION_DELETIONS].contains(&header[4]) {
+    if !(VERSION_PLAIN..=VERSION_PARTITIONS).contains(&header[4]) {
         return Err(StoreError::Version { path: path.into(), version: u32::from(header[4]) });
     }
     let number = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);

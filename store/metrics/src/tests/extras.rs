@@ -225,6 +225,25 @@ fn what_is_deleted_takes_its_histograms_and_exemplars_along() {
 }
 
 #[test]
+fn an_exemplar_between_two_samples_is_deleted_where_no_sample_is() {
+    let engine = MetricsEngine::default();
+    let mut batch = batch_of(1..=2);
+    batch.rows[1].extras.as_mut().unwrap().exemplars.push((0, exemplar("between", 0.5, 1700)));
+    let view = open(&engine, &sealed(&engine, batch));
+    let times = |view: &BlockView<MetricsEngine>| {
+        let found = exemplars(Fixed { blocks: vec![view.clone()], heads: Vec::new() }, &all("t", Vec::new()));
+        found.into_values().flatten().map(|(at, ..)| at / 1_000_000).collect::<Vec<_>>()
+    };
+    assert_eq!(times(&view), [0, 1000, 1700]);
+    let hidden = Hidden::by(vec![hidden::deletion("t", Vec::new(), 1500, 1900)]);
+    assert_eq!(times(&BlockView { hidden: hidden.clone(), ..view.clone() }), [0, 1000]);
+    let rewritten = engine.rewrite(&view.block, &hidden).unwrap().expect("an exemplar is deleted");
+    let left = open(&engine, &rewritten[0]);
+    assert_eq!((left.summary.records, times(&left)), (view.summary.records, vec![0, 1000]));
+    assert!(engine.rewrite(&left.block, &hidden).unwrap().is_none());
+}
+
+#[test]
 fn exemplars_are_those_of_the_scope() {
     let engine = MetricsEngine::default();
     let head = Arc::new(engine.head());

@@ -6,7 +6,12 @@ use weir_model::time::TimeRange;
 
 use super::*;
 
-fn deletion(tenant: &str, selectors: Vec<Vec<Matcher>>, start_ms: i64, end_ms: i64) -> Arc<weir_model::deletion::Deletion> {
+pub(super) fn deletion(
+    tenant: &str,
+    selectors: Vec<Vec<Matcher>>,
+    start_ms: i64,
+    end_ms: i64,
+) -> Arc<weir_model::deletion::Deletion> {
     let asked = DeletionQuery { selectors, ..DeletionQuery::default() };
     let range = TimeRange { start: start_ms * 1_000_000, end: end_ms * 1_000_000 };
     Arc::new(DeletionRequest::new((tenant, Kind::Metrics), asked, range, 0, false).unwrap().compile().unwrap())

@@ -127,10 +127,16 @@ fn shapes(request: &ReadRequest) -> Result<Vec<Shape>, ApiError> {
     }
 }
 
-/// Bytes of an answer, counted as they grow.
+/// Bytes of an answer, counted as they grow. What is not handed over is given back.
 struct Bytes<'a> {
     budget: &'a RequestBudget,
     bytes: Vec<u8>,
+}
+
+impl Drop for Bytes<'_> {
+    fn drop(&mut self) {
+        self.budget.release(self.bytes.capacity() as u64);
+    }
 }
 
 impl Bytes<'_> {
@@ -179,7 +185,7 @@ fn answer(api: &Api, scope: &Scope, request: &ReadRequest, shape: Shape, budget:
         coverage.merge(own);
     }
     if shape == Shape::Chunks {
-        return Ok(Reply::of(StatusCode::OK, STREAMED, all.bytes, coverage));
+        return Ok(Reply::of(StatusCode::OK, STREAMED, std::mem::take(&mut all.bytes), coverage));
     }
     budget.reserve(snap::raw::max_compress_len(all.bytes.len()) as u64)?;
     let packed = snap::raw::Encoder::new().compress_vec(&all.bytes);
@@ -220,7 +226,6 @@ fn samples(api: &Api, select: &MetricSelect, all: &mut Bytes<'_>) -> Result<Cove
     out.push(1 << 3 | 2);
     prost::encoding::encode_varint(length as u64, out);
     out.extend(&result.bytes);
-    all.budget.release(result.bytes.capacity() as u64);
     Ok(cursor.coverage())
 }
 

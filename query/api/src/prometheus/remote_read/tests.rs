@@ -5,14 +5,15 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use prost::Message;
-use weir_budget::QueryConfig;
+use weir_budget::{Load, LoadMetrics, QueryConfig, RequestBudget};
 use weir_model::config::ByteSize;
 use weir_model::histogram::{Buckets, Histogram, ResetHint, Span};
 use weir_model::label::Labels;
 use weir_model::select::Series;
+use weir_promql::testing::MemoryReader;
 
 use super::prompb::{ChunkedReadResponse, LabelMatcher, Query, QueryResult, ReadRequest, TimeSeries};
-use super::{SAMPLES, STREAMED};
+use super::{Bytes, SAMPLES, STREAMED};
 use crate::prometheus::tests::{router, store};
 
 #[derive(Clone, PartialEq, Message)]
@@ -28,8 +29,12 @@ fn query(end_ms: i64, matchers: &[(i32, &str, &str)]) -> Query {
 }
 
 async fn send(config: QueryConfig, body: Vec<u8>) -> (u16, HeaderMap, Vec<u8>) {
+    send_to(store(), config, body).await
+}
+
+async fn send_to(store: MemoryReader, config: QueryConfig, body: Vec<u8>) -> (u16, HeaderMap, Vec<u8>) {
     let request = Request::post("/api/v1/read").body(Body::from(body)).unwrap();
-    let response = tower_service::Service::call(&mut router(store(), config), request).await.unwrap();
+    let response = tower_service::Service::call(&mut router(store, config), request).await.unwrap();
     let (parts, body) = response.into_parts();
     (parts.status.as_u16(), parts.headers, axum::body::to_bytes(body, 1 << 20).await.unwrap().to_vec())
 }
@@ -109,10 +114,50 @@ async fn wrong_requests_are_told_what_is_wrong() {
     assert!(status == 422 && body.contains("query.answer_max"), "{status} {body}");
 }
 
+#[tokio::test]
+async fn a_caller_of_chunks_gets_histograms_as_samples_if_it_takes_those() {
+    let with_histogram = || {
+        let mut store = store();
+        store.push_histogram(&Labels::from_pairs([("__name__", "hits_total"), ("pod", "c")]), 30_000, Arc::new(integer()));
+        store
+    };
+    let body = |accepted_response_types| {
+        let queries = vec![query(30_000, &[(0, "__name__", "hits_total")])];
+        let request = ReadRequest { queries, accepted_response_types };
+        snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap()
+    };
+    let (status, headers, answer) = send_to(with_histogram(), QueryConfig::default(), body(vec![1, 0])).await;
+    assert_eq!((status, headers["content-type"].to_str().unwrap()), (200, SAMPLES));
+    let answer = snap::raw::Decoder::new().decompress_vec(&answer).unwrap();
+    let series = ReadResponse::decode(&answer[..]).unwrap().results.remove(0).timeseries;
+    assert_eq!(series.iter().map(|own| (own.samples.len(), own.histograms.len())).collect::<Vec<_>>(), [(2, 0), (2, 0), (0, 1)]);
+    let (status, _, answer) = send_to(with_histogram(), QueryConfig::default(), body(vec![1])).await;
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(status == 400 && answer.contains("native histograms are given as SAMPLES"), "{status} {answer}");
+}
+
 #[test]
-fn histograms_go_as_they_came() {
-    let side = |counts: &[f64]| Buckets { spans: vec![Span { offset: 2, length: counts.len() as u32 }], counts: counts.to_vec() };
-    let integer = Histogram {
+fn bytes_that_are_not_sent_are_given_back() {
+    let load = Load::new(&QueryConfig::default(), LoadMetrics::default());
+    let (budget, _guard) = RequestBudget::new(&QueryConfig::default(), &load, &[]);
+    let mut all = Bytes { budget: &budget, bytes: Vec::new() };
+    all.grow(1000).unwrap().extend([0; 1000]);
+    assert!(budget.held() >= 1000);
+    drop(all);
+    assert_eq!(budget.held(), 0);
+    let mut all = Bytes { budget: &budget, bytes: Vec::new() };
+    all.grow(1000).unwrap().extend([0; 1000]);
+    let sent = std::mem::take(&mut all.bytes);
+    drop(all);
+    assert_eq!(budget.held(), sent.capacity() as u64, "what is handed over is still held");
+}
+
+fn side(counts: &[f64]) -> Buckets {
+    Buckets { spans: vec![Span { offset: 2, length: counts.len() as u32 }], counts: counts.to_vec() }
+}
+
+fn integer() -> Histogram {
+    Histogram {
         schema: 3,
         reset: ResetHint::Gauge,
         is_integer: true,
@@ -123,7 +168,12 @@ fn histograms_go_as_they_came() {
         positive: side(&[3.0, 1.0]),
         negative: side(&[4.0]),
         custom_bounds: Vec::new(),
-    };
+    }
+}
+
+#[test]
+fn histograms_go_as_they_came() {
+    let integer = integer();
     let float = Histogram { is_integer: false, ..integer.clone() };
     let histograms = vec![(1, Arc::new(integer)), (2, Arc::new(float))];
     let series = Series { timestamps: vec![1, 2, 3, 4], values: vec![7.0, 0.0, 0.0, 8.0], histograms, ..Series::default() };

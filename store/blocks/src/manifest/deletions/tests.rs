@@ -57,20 +57,22 @@ fn golden_bytes() {
     encode(&mut bytes, std::slice::from_ref(&known));
     let expected = "01 023166 0174 027b7d 01 01 0161 00 0162 01 02 01 0178 01 04 06 08 05 03";
     assert_eq!(hex::encode(&bytes), expected.replace(' ', ""));
+    let of_before = known.clone();
     let known = PendingDeletion { partitions: 6, ..known };
     bytes.clear();
     encode(&mut bytes, std::slice::from_ref(&known));
     let expected = "01 023166 0174 027b7d 01 01 0161 00 0162 01 02 01 0178 01 04 06 08 05 0b06";
     assert_eq!(hex::encode(&bytes), expected.replace(' ', ""));
-    // A manifest that has one is of another version than one that has none, and both come back.
-    let manifest = Manifest { next_offset: 9, deletions: vec![known], ..Manifest::default() };
+    // A manifest is of the lowest version that can say what it has, and all come back.
+    let manifest = Manifest { next_offset: 9, ..Manifest::default() };
     let stamp = Stamp { kind: Kind::Logs, partition: 3, version: 17, nonce: [0xab; 16] };
-    let versions = [manifest.clone(), Manifest { deletions: Vec::new(), ..manifest }].map(|manifest| {
+    let versions = [Vec::new(), vec![of_before.clone()], vec![of_before, known]].map(|deletions| {
+        let manifest = Manifest { deletions, ..manifest.clone() };
         let bytes = super::super::encode::encode(&stamp, &manifest).unwrap();
         assert_eq!(super::super::encode::decode("m", &bytes).unwrap(), (stamp, manifest));
         bytes[4]
     });
-    assert_eq!(versions, [2, 1]);
+    assert_eq!(versions, [1, 2, 3]);
 }
 
 #[test]
