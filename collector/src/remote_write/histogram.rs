@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weir_model::histogram::{Buckets, Histogram, ResetHint, Span};
+use weir_model::histogram::{BUCKETS_MAX, Buckets, Histogram, ResetHint, Span};
 use weir_model::varint::unzigzag;
 
 use super::message::Sample;
@@ -35,15 +35,15 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Sample, Result<Arc<Histogram>, Strin
             5 => zero_threshold = f64::from_bits(field.fixed64()?),
             6 => zero_count = field.varint()? as f64,
             7 => zero_count = f64::from_bits(field.fixed64()?),
-            8 => negative.spans.push(span(field)?),
-            9 => field.each_varint(|delta| negative.deltas.push(unzigzag(delta)))?,
-            10 => field.each_fixed64(|count| negative.counts.push(f64::from_bits(count)))?,
-            11 => positive.spans.push(span(field)?),
-            12 => field.each_varint(|delta| positive.deltas.push(unzigzag(delta)))?,
-            13 => field.each_fixed64(|count| positive.counts.push(f64::from_bits(count)))?,
+            8 => put(&mut negative.spans, span(field)?),
+            9 => field.each_varint(|delta| put(&mut negative.deltas, unzigzag(delta)))?,
+            10 => field.each_fixed64(|count| put(&mut negative.counts, f64::from_bits(count)))?,
+            11 => put(&mut positive.spans, span(field)?),
+            12 => field.each_varint(|delta| put(&mut positive.deltas, unzigzag(delta)))?,
+            13 => field.each_fixed64(|count| put(&mut positive.counts, f64::from_bits(count)))?,
             14 => hint = field.varint()?,
             15 => at.time = field.varint()? as i64,
-            16 => field.each_fixed64(|bound| custom_bounds.push(f64::from_bits(bound)))?,
+            16 => field.each_fixed64(|bound| put(&mut custom_bounds, f64::from_bits(bound)))?,
             17 => at.start = field.varint()? as i64,
             _ => {}
         }
@@ -72,6 +72,13 @@ impl Side {
         });
         let counts: Option<Vec<f64>> = counts.collect();
         Ok(Buckets { spans: self.spans, counts: counts.ok_or("a bucket of more than 64 bits")? })
+    }
+}
+
+/// One more than a histogram may have is kept, so that it is refused.
+fn put<T>(list: &mut Vec<T>, own: T) {
+    if list.len() <= BUCKETS_MAX {
+        list.push(own);
     }
 }
 

@@ -2,11 +2,22 @@
 //! Either gives its series by the label messages of 1.0, which [`super::series`] knows them by. Pure.
 //! Sources: prompb/{remote,types}.proto and prompb/io/prometheus/write/v2/types.proto of Prometheus.
 
+use std::cell::Cell;
+
 use weir_model::metric::{Family, MetricKind};
 use weir_model::varint::put_varint;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::rows::EXEMPLAR_LETTERS_MAX;
+use super::series::LABEL_BYTES_MAX;
 use crate::proto::{Field, Fields, ProtoError};
+
+/// Label bytes that all series of a request of 2.0 may refer to, as a multiple of its body: forty labels take twenty times the series …
+const GATHERED_EXPANSION_MAX: usize = 64;
+/// … or this much in any case.
+const GATHERED_MIN: usize = 16 << 20;
+/// A family's name, help or unit: help and unit are cut there, and a family whose name is longer is left out.
+pub(super) const FAMILY_TEXT_BYTES_MAX: usize = 1 << 10;
 
 /// Which message a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +78,9 @@ pub(super) struct Request<'a> {
     body: &'a [u8],
     /// Of 2.0.
     symbols: Vec<&'a [u8]>,
+    labels_max: usize,
+    /// Label bytes that series may still refer to.
+    left: Cell<usize>,
 }
 
 impl<'a> Request<'a> {
@@ -74,6 +88,7 @@ impl<'a> Request<'a> {
     pub fn begin<E: From<ProtoError>>(
         version: Version,
         body: &'a [u8],
+        labels_max: usize,
         charge: impl Fn(usize) -> Result<(), E>,
     ) -> Result<(Self, usize), E> {
         let (mut symbols, mut series) = (0, 0);
@@ -85,7 +100,8 @@ impl<'a> Request<'a> {
             }
         }
         charge(symbols * size_of::<&[u8]>())?;
-        let mut request = Self { version, body, symbols: Vec::with_capacity(symbols) };
+        let left = Cell::new(body.len().saturating_mul(GATHERED_EXPANSION_MAX).max(GATHERED_MIN));
+        let mut request = Self { version, body, symbols: Vec::with_capacity(symbols), labels_max, left };
         if version == Version::Two {
             for field in Fields::new(body, version.name()) {
                 if let (4, field) = field? {
@@ -107,8 +123,8 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// Families of 1.0's metadata.
-    pub fn families(&self) -> impl Iterator<Item = Result<Family, ProtoError>> + use<'a> {
+    /// Families of 1.0's metadata; `None` for one whose name is too long.
+    pub fn families(&self) -> impl Iterator<Item = Result<Option<Family>, ProtoError>> + use<'a> {
         let wanted = if self.version == Version::One { 3 } else { 0 };
         Fields::new(self.body, self.version.name()).filter_map(move |field| match field {
             Ok((number, field)) if number == wanted => Some(field.bytes().and_then(family)),
@@ -158,14 +174,32 @@ impl<'a> Request<'a> {
             }
         }
         let RawSeries { references, gathered, .. } = into;
-        Ok(self.gather(references, gathered).and(fault))
+        let read = self.gather(references, self.left.get(), gathered).and(fault);
+        self.left.set(self.left.get().saturating_sub(gathered.len()));
+        Ok(read)
     }
 
-    /// Puts label messages together of references to names and values.
-    fn gather(&self, references: &[u32], out: &mut Vec<u8>) -> Result<(), String> {
+    /// Puts label messages together of references to names and values. A long symbol is referred to in a byte, so everything is
+    /// checked before any of it is copied: `bytes_max` is of names and values together.
+    fn gather(&self, references: &[u32], bytes_max: usize, out: &mut Vec<u8>) -> Result<(), String> {
         let (pairs, rest) = references.as_chunks::<2>();
         if !rest.is_empty() {
             return Err(format!("{} references to names and values of labels", references.len()));
+        }
+        if pairs.len() > self.labels_max {
+            return Err(format!("more labels than push.labels_max, {}", self.labels_max));
+        }
+        let mut bytes = 0;
+        for [name, value] in pairs {
+            let (name, value) = (self.symbol(*name)?, self.symbol(*value)?);
+            if name.len().max(value.len()) > LABEL_BYTES_MAX {
+                let name = String::from_utf8_lossy(&name[..name.len().min(LABEL_BYTES_MAX)]);
+                return Err(format!("label {:?} is longer than {LABEL_BYTES_MAX} bytes", weir_model::clip(&name)));
+            }
+            bytes += name.len() + value.len();
+        }
+        if bytes > bytes_max {
+            return Err(format!("labels of {bytes} bytes, where a request of this size has {bytes_max} left"));
         }
         for [name, value] in pairs {
             put_label(out, self.symbol(*name)?, self.symbol(*value)?);
@@ -186,8 +220,8 @@ impl<'a> Request<'a> {
             match number {
                 1 => metadata.kind = u64::from(reference),
                 3 | 4 => match self.symbol(reference) {
-                    Ok(text) if number == 3 => metadata.help = text,
-                    Ok(text) => metadata.unit = text,
+                    Ok(text) if number == 3 => metadata.help = cut(text),
+                    Ok(text) => metadata.unit = cut(text),
                     Err(error) => fault = Err(error),
                 },
                 _ => {}
@@ -208,7 +242,8 @@ impl<'a> Request<'a> {
                 _ => {}
             }
         }
-        Ok(self.gather(&references, &mut exemplar.labels).map(|()| exemplar))
+        // A letter has four bytes at most.
+        Ok(self.gather(&references, 4 * EXEMPLAR_LETTERS_MAX, &mut exemplar.labels).map(|()| exemplar))
     }
 }
 
@@ -269,18 +304,35 @@ fn sample(field: Field<'_>) -> Result<Sample, ProtoError> {
     Ok(sample)
 }
 
-fn family(bytes: &[u8]) -> Result<Family, ProtoError> {
-    let mut family = Family::default();
+fn family(bytes: &[u8]) -> Result<Option<Family>, ProtoError> {
+    let (mut family, mut is_short) = (Family::default(), true);
     for field in Fields::new(bytes, "metadata") {
         match field? {
             (1, field) => family.kind = kind(field.varint()?),
-            (2, field) => family.name = field.text()?.to_owned(),
-            (4, field) => family.help = field.text()?.to_owned(),
-            (5, field) => family.unit = field.text()?.to_owned(),
+            (2, field) => {
+                let name = field.text()?;
+                is_short = name.len() <= FAMILY_TEXT_BYTES_MAX;
+                family.name = short(name);
+            }
+            (4, field) => family.help = short(field.text()?),
+            (5, field) => family.unit = short(field.text()?),
             _ => {}
         }
     }
-    Ok(family)
+    Ok(is_short.then_some(family))
+}
+
+/// As much of a family's text as is kept, in whole letters.
+fn cut(text: &[u8]) -> &[u8] {
+    let mut end = text.len().min(FAMILY_TEXT_BYTES_MAX);
+    while end > 0 && text.get(end).is_some_and(|byte| byte & 0xc0 == 0x80) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+fn short(text: &str) -> String {
+    text[..cut(text.as_bytes()).len()].to_owned()
 }
 
 /// Both versions number types alike.

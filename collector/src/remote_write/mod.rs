@@ -10,6 +10,8 @@
 //! - [`rows`], [`sections`]: samples as batches; [`outcome`]: what a request came to. [`prompb`]: the messages as senders write them, for tests and benches.
 
 mod histogram;
+#[cfg(test)]
+mod limits_tests;
 mod message;
 mod outcome;
 #[cfg(any(test, feature = "testing"))]

@@ -27,16 +27,14 @@ pub(crate) struct Taken {
 #[derive(Default)]
 pub(super) struct Refused {
     pub by_reason: BTreeMap<&'static str, u64>,
-    /// About the first that the sender is told of.
-    text: String,
+    /// Reason and text of the first that the sender is told of.
+    first: Option<(&'static str, String)>,
     samples: u64,
 }
 
 impl Refused {
     pub fn add(&mut self, reason: &'static str, samples: u64, text: impl FnOnce() -> String) {
-        if self.text.is_empty() {
-            self.text = text();
-        }
+        self.first.get_or_insert_with(|| (reason, text()));
         self.samples += samples;
         *self.by_reason.entry(reason).or_default() += samples;
     }
@@ -48,12 +46,9 @@ impl Refused {
 
     /// The error of a request of which some is refused and the rest stored.
     pub fn into_result(self, written: Written) -> Result<(), PushError> {
-        if self.samples == 0 && self.text.is_empty() {
-            return Ok(());
-        }
+        let Some((reason, text)) = self.first else { return Ok(()) };
         let (refused, all) = (self.samples, self.samples + written.samples + written.histograms);
-        let text = format!("{}; {refused} of {all} samples refused, others stored", self.text);
-        let reason = self.by_reason.keys().next().copied().unwrap_or("invalid");
+        let text = format!("{text}; {refused} of {all} samples refused, others stored");
         Err(PushError::Refused { text, reason })
     }
 }

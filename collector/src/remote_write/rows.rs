@@ -29,6 +29,13 @@ pub(super) enum Value {
     Histogram(Arc<Histogram>),
 }
 
+impl Value {
+    /// Memory behind it.
+    pub fn memory(&self) -> usize {
+        if let Self::Histogram(histogram) = self { histogram.memory() } else { 0 }
+    }
+}
+
 /// Rows of a request, in the order in which they begin.
 #[derive(Default)]
 pub(super) struct Rows {
@@ -112,6 +119,21 @@ impl Rows {
         self.rows[place.row].exemplars.push((place.at, exemplar));
     }
 
+    /// Where the newest sample of each of these series is.
+    pub fn newest_of<'a>(&self, series: impl Iterator<Item = &'a Arc<Known>>) -> HashMap<*const Known, Place> {
+        let mut found: HashMap<*const Known, Option<Place>> = series.map(|known| (Arc::as_ptr(known), None)).collect();
+        for (row, own) in self.rows.iter().enumerate() {
+            for (at, known) in own.series.iter().enumerate() {
+                if let Some(newest) = found.get_mut(&Arc::as_ptr(known))
+                    && newest.is_none_or(|before| self.rows[before.row].time < own.time)
+                {
+                    *newest = Some(Place { row, at: at as u32, is_first: false });
+                }
+            }
+        }
+        found.into_iter().filter_map(|(known, place)| Some((known, place?))).collect()
+    }
+
     pub fn into_rows(self) -> Vec<Row> {
         self.rows
     }
@@ -139,14 +161,17 @@ impl Row {
     }
 
     /// Brings columns into order. Of several samples of a series the first stays: the same one is the same sample, and each that differs
-    /// is given to `refuse`.
-    pub fn settle(&mut self, mut refuse: impl FnMut(&Known)) {
+    /// is given to `refuse`, with whether it is a histogram. Exemplars go with the one that stays.
+    pub fn settle(&mut self, mut refuse: impl FnMut(&Known, bool)) {
         if self.is_ascending {
             return;
         }
         let mut order: Vec<u32> = (0..self.columns.len() as u32).collect();
         order.sort_by_key(|at| self.columns[*at as usize]);
-        let histogram = |at: u32| self.histograms.iter().find(|(other, _)| *other == at).map(|(_, own)| own);
+        let histogram = |at: u32| {
+            let found = self.histograms.binary_search_by_key(&at, |(other, _)| *other).ok()?;
+            Some(&self.histograms[found].1)
+        };
         let same = |a: u32, b: u32| {
             self.values[a as usize].to_bits() == self.values[b as usize].to_bits()
                 && match (histogram(a), histogram(b)) {
@@ -154,25 +179,23 @@ impl Row {
                     (a, b) => a.is_none() && b.is_none(),
                 }
         };
-        // Where each sample is afterwards.
-        let mut moved = vec![None; order.len()];
+        // Where each sample is afterwards, or the one that stays for it.
+        let mut moved = vec![0; order.len()];
         let mut kept: Vec<u32> = Vec::with_capacity(order.len());
         for at in order {
             match kept.last() {
                 Some(first) if self.columns[*first as usize] == self.columns[at as usize] => {
                     if !same(*first, at) {
-                        refuse(&self.series[at as usize]);
+                        refuse(&self.series[at as usize], histogram(at).is_some());
                     }
                 }
-                _ => {
-                    moved[at as usize] = Some(kept.len() as u32);
-                    kept.push(at);
-                }
+                _ => kept.push(at),
             }
+            moved[at as usize] = kept.len() as u32 - 1;
         }
-        let move_all = |at: u32| moved[at as usize];
-        self.histograms = take_moved(std::mem::take(&mut self.histograms), move_all);
-        self.exemplars = take_moved(std::mem::take(&mut self.exemplars), move_all);
+        self.histograms.retain(|(at, _)| kept[moved[*at as usize] as usize] == *at);
+        move_all(&mut self.histograms, &moved);
+        move_all(&mut self.exemplars, &moved);
         self.columns = kept.iter().map(|at| self.columns[*at as usize]).collect();
         self.values = kept.iter().map(|at| self.values[*at as usize]).collect();
         self.series = kept.iter().map(|at| Arc::clone(&self.series[*at as usize])).collect();
@@ -194,11 +217,10 @@ impl Row {
     }
 }
 
-/// What is left, ascending by its new place.
-fn take_moved<T>(all: Vec<(u32, T)>, moved: impl Fn(u32) -> Option<u32>) -> Vec<(u32, T)> {
-    let mut left: Vec<(u32, T)> = all.into_iter().filter_map(|(at, own)| Some((moved(at)?, own))).collect();
-    left.sort_by_key(|(at, _)| *at);
-    left
+/// Afterwards they ascend by their new places.
+fn move_all<T>(all: &mut [(u32, T)], moved: &[u32]) {
+    all.iter_mut().for_each(|(at, _)| *at = moved[*at as usize]);
+    all.sort_by_key(|(at, _)| *at);
 }
 
 /// Rows of the same columns, ascending by time.

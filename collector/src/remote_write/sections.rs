@@ -10,8 +10,8 @@ use weir_model::time::UnixNanos;
 use weir_model::wire::Kind;
 
 use super::histogram;
-use super::message::{RawMetadata, RawSeries, Request, Sample, Version, kind};
-use super::outcome::Taken;
+use super::message::{FAMILY_TEXT_BYTES_MAX, RawMetadata, RawSeries, Request, Sample, Version, kind};
+use super::outcome::{Taken, Written};
 use super::rows::{self, BATCH_BYTES, EXEMPLAR_LETTERS_MAX, Place, ROW_BYTES, Rows, SAMPLE_BYTES, Value};
 use super::series::{self, Known, State, TenantSeries};
 use crate::admission::Admission;
@@ -22,9 +22,7 @@ use crate::quota::{Excess, Quota};
 
 /// Nanoseconds of Prometheus' unit.
 const MILLISECOND: i64 = 1_000_000;
-/// Memory of a histogram, as a multiple of its message: a bucket is a byte there at least, and a number in two lists here.
-const HISTOGRAM_EXPANSION: usize = 32;
-/// Samples of a series whose message is longer are counted before they are read.
+/// Samples of a series whose message is longer are counted before they are read, and labels that are longer as well.
 const SHORT_BYTES: usize = 64 << 10;
 /// Letters of a label set that a refusal shows.
 const SHOWN_MAX: usize = 256;
@@ -33,7 +31,7 @@ const CHARGE_BYTES: usize = 64 << 10;
 
 /// The sections of a request's decompressed body.
 pub(super) fn sections(context: &PushContext, admission: &Admission, version: Version, body: &[u8]) -> Result<Taken, PushError> {
-    let (request, series) = Request::begin(version, body, |bytes| admission.charge(bytes))?;
+    let (request, series) = Request::begin(version, body, context.config.labels_max, |bytes| admission.charge(bytes))?;
     let limit = context.config.records_max;
     if series > limit {
         return Err(PushError::Malformed(format!("{series} series in one request (limit push.records_max is {limit})")));
@@ -52,17 +50,25 @@ pub(super) fn sections(context: &PushContext, admission: &Admission, version: Ve
         rows: Rows::default(),
         metadata: None,
         said: Vec::new(),
+        heard: Vec::new(),
+        late: Vec::new(),
     };
     reading.read_all()?;
-    let Reading { mut taken, rows, said, charges: Charges { admission, owed }, .. } = reading;
+    reading.place_late()?;
+    let Reading { mut taken, rows, said, heard, charges: Charges { admission, owed }, .. } = reading;
     admission.charge(owed)?;
-    remember_families(&known, request.families(), said, admission)?;
+    let left_out = series::remember_families(&known, request.families(), said, admission)?;
+    (0..left_out).for_each(|_| taken.refused.leave_out("metadata"));
+    // Not before: a request that fails is sent again, with metadata that nobody has yet.
+    heard.iter().for_each(|(series, hash)| series.said.store(*hash, Ordering::Relaxed));
     let mut rows = rows.into_rows();
     for row in &mut rows {
-        row.settle(|series| {
+        row.settle(|series, is_histogram| {
             let text = || format!("series {}: two samples at one time", shown(series));
             taken.refused.add("duplicate", 1, text);
-            taken.written.samples = taken.written.samples.saturating_sub(1);
+            let Written { samples, histograms, .. } = &mut taken.written;
+            let written = if is_histogram { histograms } else { samples };
+            *written = written.saturating_sub(1);
         });
     }
     let mut with_schemas = Vec::with_capacity(rows.len());
@@ -74,6 +80,7 @@ pub(super) fn sections(context: &PushContext, admission: &Admission, version: Ve
                 admission.charge(BATCH_BYTES + 8 * row.columns.len())?;
                 let (schema, bytes) = known.state.write().insert_schema(&row.target, &row.columns, &row.series);
                 known.took(bytes);
+                admission.charge(bytes)?;
                 schema
             }
         };
@@ -86,24 +93,6 @@ pub(super) fn sections(context: &PushContext, admission: &Admission, version: Ve
         taken.sections.push(context.section(source, digest, batch));
     }
     Ok(taken)
-}
-
-fn remember_families(
-    known: &TenantSeries,
-    sent: impl Iterator<Item = Result<Family, crate::proto::ProtoError>>,
-    said: Vec<Family>,
-    admission: &Admission,
-) -> Result<(), PushError> {
-    for family in sent.chain(said.into_iter().map(Ok)) {
-        let family = family?;
-        if known.state.read().has_family(&family) {
-            continue;
-        }
-        admission.charge(family.memory())?;
-        let bytes = known.state.write().set_family(family);
-        known.took(bytes);
-    }
-    Ok(())
 }
 
 fn shown(series: &Known) -> String {
@@ -142,6 +131,10 @@ struct Reading<'a> {
     metadata: Option<(RawMetadata<'a>, u64)>,
     /// Families of 2.0 that are not as they were.
     said: Vec<Family>,
+    /// Series that said so, with the hash of what they said.
+    heard: Vec<(Arc<Known>, u64)>,
+    /// Exemplars that came without a sample of their series.
+    late: Vec<(Arc<Known>, Exemplar)>,
 }
 
 type Guard<'a> = RwLockReadGuard<'a, State>;
@@ -165,6 +158,10 @@ impl<'a> Reading<'a> {
                 let count = (raw.samples.len() + raw.histograms.len()) as u64;
                 self.taken.refused.add("invalid", count, || fault);
                 continue;
+            }
+            if raw.labels().len() > SHORT_BYTES {
+                // Put together, and as a label set.
+                self.charges.admission.charge(4 * raw.labels().len())?;
             }
             let known;
             (known, state) = self.known(&raw, state)?;
@@ -236,8 +233,9 @@ impl<'a> Reading<'a> {
             place = self.push(known, sample, |_| Ok(Value::Number(sample.value)))?.or(place);
         }
         for message in &raw.histograms {
-            self.charges.add(message.len() * HISTOGRAM_EXPANSION)?;
             let (at, histogram) = histogram::read(message)?;
+            // Lists double.
+            self.charges.add(histogram.as_ref().map_or(0, |own| 2 * own.memory()))?;
             place = self
                 .push(known, &at, |known| {
                     histogram.map(Value::Histogram).map_err(|fault| format!("series {}: {fault}", shown(known)))
@@ -266,15 +264,21 @@ impl<'a> Reading<'a> {
             }
         };
         match &value {
-            Value::Number(number) => {
-                known.newest.set(time, *number);
-                self.taken.written.samples += 1;
-            }
+            Value::Number(_) => self.taken.written.samples += 1,
             Value::Histogram(_) => self.taken.written.histograms += 1,
         }
-        let place = self.rows.push(known, time, at.start.saturating_mul(MILLISECOND), value);
+        match known.newest.set(time, &value) {
+            0 => {}
+            bytes => self.tenant.took(bytes),
+        }
+        self.place(known, time, at.start.saturating_mul(MILLISECOND), value).map(Some)
+    }
+
+    #[inline]
+    fn place(&mut self, known: &Arc<Known>, time: UnixNanos, start: UnixNanos, value: Value) -> Result<Place, PushError> {
+        let place = self.rows.push(known, time, start, value);
         self.charges.add(SAMPLE_BYTES + if place.is_first { ROW_BYTES } else { 0 })?;
-        Ok(Some(place))
+        Ok(place)
     }
 
     /// Nanoseconds; `None` when it is refused.
@@ -296,25 +300,31 @@ impl<'a> Reading<'a> {
     }
 
     /// Remembers what a series' family is, when it is not what was said before.
-    fn hear(&mut self, known: &Known, metadata: RawMetadata<'a>) -> Result<(), PushError> {
+    fn hear(&mut self, known: &Arc<Known>, metadata: RawMetadata<'a>) -> Result<(), PushError> {
         let hash = match self.metadata {
             Some((before, hash)) if before == metadata => hash,
             _ => metadata.hash(),
         };
         self.metadata = Some((metadata, hash));
-        if known.said.swap(hash, Ordering::Relaxed) == hash {
+        if known.said.load(Ordering::Relaxed) == hash {
             return Ok(());
         }
+        self.charges.add(2 * size_of::<(Arc<Known>, u64)>())?;
+        self.heard.push((Arc::clone(known), hash));
         let (Ok(help), Ok(unit)) = (std::str::from_utf8(metadata.help), std::str::from_utf8(metadata.unit)) else {
             self.taken.refused.leave_out("metadata");
             return Ok(());
         };
         let kind = kind(metadata.kind);
-        let name = State::family_name(known.labels.get(NAME), kind).to_owned();
+        let name = State::family_name(known.labels.get(NAME), kind);
         if self.said.last().is_some_and(|last| last.name == name) {
             return Ok(());
         }
-        let family = Family { name, kind, help: help.to_owned(), unit: unit.to_owned() };
+        if name.len() > FAMILY_TEXT_BYTES_MAX {
+            self.taken.refused.leave_out("metadata");
+            return Ok(());
+        }
+        let family = Family { name: name.to_owned(), kind, help: help.to_owned(), unit: unit.to_owned() };
         self.charges.add(family.memory() + size_of::<Family>())?;
         self.said.push(family);
         Ok(())
@@ -322,8 +332,8 @@ impl<'a> Reading<'a> {
 
     fn exemplar(&mut self, known: &Arc<Known>, message: &[u8], place: Option<Place>) -> Result<(), PushError> {
         known.newest.want();
-        // Its labels, read and packed, are a few times their text.
-        self.charges.add(8 * message.len() + size_of::<(u32, Exemplar)>())?;
+        // Its labels, read and packed, are a few times their text; it waits in a list and goes to another.
+        self.charges.add(8 * message.len() + 4 * size_of::<(Arc<Known>, Exemplar)>())?;
         let exemplar = self.request.exemplar(message)?.and_then(|raw| {
             let labels = series::labels(&raw.labels, self.labels_max)?;
             if !rows::fits(&labels) {
@@ -336,17 +346,40 @@ impl<'a> Reading<'a> {
             self.taken.refused.leave_out("exemplar");
             return Ok(());
         };
-        let place = place.or_else(|| {
-            let (time, value) = known.newest.get()?;
-            self.bounds.check(time).ok()?;
-            Some(self.rows.push(known, time, 0, Value::Number(value)))
-        });
         match place {
-            Some(place) => {
-                self.rows.add_exemplar(place, exemplar);
-                self.taken.written.exemplars += 1;
+            Some(place) => self.add_exemplar(place, exemplar),
+            None => self.late.push((Arc::clone(known), exemplar)),
+        }
+        Ok(())
+    }
+
+    fn add_exemplar(&mut self, place: Place, exemplar: Exemplar) {
+        self.rows.add_exemplar(place, exemplar);
+        self.taken.written.exemplars += 1;
+    }
+
+    /// Exemplars that came without a sample go with the newest one of their series in this request, which Prometheus sends as a series
+    /// of its own, or else with that of a request before.
+    fn place_late(&mut self) -> Result<(), PushError> {
+        let late = std::mem::take(&mut self.late);
+        if late.is_empty() {
+            return Ok(());
+        }
+        let mut places = self.rows.newest_of(late.iter().map(|(known, _)| known));
+        for (known, exemplar) in late {
+            let mut place = places.get(&Arc::as_ptr(&known)).copied();
+            if place.is_none()
+                && let Some((time, value)) = known.newest.get()
+                && self.bounds.check(time).is_ok()
+            {
+                let again = self.place(&known, time, 0, value)?;
+                places.insert(Arc::as_ptr(&known), again);
+                place = Some(again);
             }
-            None => self.taken.refused.leave_out("exemplar_without_sample"),
+            match place {
+                Some(place) => self.add_exemplar(place, exemplar),
+                None => self.taken.refused.leave_out("exemplar_without_sample"),
+            }
         }
         Ok(())
     }

@@ -17,14 +17,19 @@ use weir_model::metric::{Family, MetricKind, Schema};
 use weir_model::time::UnixNanos;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
+use super::rows::Value;
+use crate::admission::Admission;
 use crate::proto::{Fields, ProtoError};
+use crate::push_error::PushError;
 
 /// Tenants whose series are known at once.
 const TENANTS_MAX: usize = 1000;
 /// A label's name or value; what is longer is no label.
-const LABEL_BYTES_MAX: usize = 64 << 10;
+pub(super) const LABEL_BYTES_MAX: usize = 64 << 10;
 /// Families of one tenant.
 const FAMILIES_MAX: usize = 100_000;
+/// Memory of the families that go with one schema; a chunk's have some 40 KiB.
+const SCHEMA_FAMILIES_BYTES_MAX: usize = 256 << 10;
 /// Of a target that was never given one.
 static TARGETS: AtomicU64 = AtomicU64::new(0);
 
@@ -115,25 +120,38 @@ pub(super) struct Known {
     pub said: AtomicU64,
 }
 
-/// The newest number of a series that had an exemplar, with its time: an exemplar may come in a request after its sample's, and is
+/// The newest sample of a series that had an exemplar, with its time: an exemplar may come in a request after its sample's, and is
 /// stored with the same sample once more, of which one is left.
 #[derive(Default)]
 pub(super) struct Newest {
     is_wanted: AtomicBool,
-    /// Time and number belong together.
-    sample: Mutex<Option<(UnixNanos, f64)>>,
+    sample: Mutex<Remembered>,
+}
+
+/// Time and value belong together.
+#[derive(Default)]
+struct Remembered {
+    sample: Option<(UnixNanos, Value)>,
+    /// The most that a histogram took here.
+    bytes: usize,
 }
 
 impl Newest {
+    /// Bytes more that are held.
     #[inline]
-    pub fn set(&self, time: UnixNanos, value: f64) {
-        if self.is_wanted.load(Ordering::Relaxed) {
-            *self.sample.lock() = Some((time, value));
+    pub fn set(&self, time: UnixNanos, value: &Value) -> usize {
+        if !self.is_wanted.load(Ordering::Relaxed) {
+            return 0;
         }
+        let mut newest = self.sample.lock();
+        newest.sample = Some((time, value.clone()));
+        let before = newest.bytes;
+        newest.bytes = before.max(value.memory());
+        newest.bytes - before
     }
 
-    pub fn get(&self) -> Option<(UnixNanos, f64)> {
-        *self.sample.lock()
+    pub fn get(&self) -> Option<(UnixNanos, Value)> {
+        self.sample.lock().sample.clone()
     }
 
     /// From now on it is remembered.
@@ -260,6 +278,7 @@ impl State {
         let bytes = shared(size_of::<KnownSchema>())
             + allocation(size_of_val(columns))
             + size_of_val(series)
+            + known.schema.families.iter().map(family_bytes).sum::<usize>()
             + table_entry(size_of::<(u64, Arc<KnownSchema>)>());
         self.schemas.insert(self.schema_hash(target, columns), Arc::clone(&known));
         (known, bytes)
@@ -268,7 +287,12 @@ impl State {
     fn families_of(&self, names: &BTreeSet<&str>) -> Vec<Family> {
         let mut found: Vec<&Family> = names.iter().filter_map(|name| self.family_of(name)).collect();
         found.dedup_by(|a, b| a.name == b.name);
-        found.into_iter().cloned().collect()
+        let mut bytes = 0;
+        let fits = |family: &&Family| {
+            bytes += family_bytes(family);
+            bytes <= SCHEMA_FAMILIES_BYTES_MAX
+        };
+        found.into_iter().take_while(fits).cloned().collect()
     }
 
     /// The family of a series' name: of its own name, or of that without what histograms and summaries append.
@@ -288,10 +312,8 @@ impl State {
 
     /// Remembers a family; the next batch with a series of it carries it. Bytes more that are held.
     pub fn set_family(&mut self, family: Family) -> usize {
-        if family.name.is_empty() || self.has_family(&family) {
-            return 0;
-        }
-        if self.families.len() >= FAMILIES_MAX && !self.families.contains_key(&family.name) {
+        let is_full = self.families.len() >= FAMILIES_MAX && !self.families.contains_key(&family.name);
+        if is_full || self.has_family(&family) {
             return 0;
         }
         self.generation += 1;
@@ -309,6 +331,35 @@ impl State {
         };
         suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
     }
+}
+
+/// Says how many were left out, which have no name or a long one.
+pub(super) fn remember_families(
+    known: &TenantSeries,
+    sent: impl Iterator<Item = Result<Option<Family>, ProtoError>>,
+    said: Vec<Family>,
+    admission: &Admission,
+) -> Result<usize, PushError> {
+    let mut left_out = 0;
+    for family in sent.chain(said.into_iter().map(|family| Ok(Some(family)))) {
+        let family = family?.unwrap_or_default();
+        if family.name.is_empty() {
+            left_out += 1;
+            continue;
+        }
+        if known.state.read().has_family(&family) {
+            continue;
+        }
+        admission.charge(family.memory())?;
+        let bytes = known.state.write().set_family(family);
+        known.took(bytes);
+    }
+    Ok(left_out)
+}
+
+/// Memory of a family in a list.
+fn family_bytes(family: &Family) -> usize {
+    family.memory() + size_of::<Family>()
 }
 
 /// Label messages of version 1 as a label set. Errors with what is wrong with it.

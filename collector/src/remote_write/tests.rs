@@ -20,27 +20,27 @@ use crate::hostile::{Bench, bench};
 use crate::push_tests::start_at;
 
 /// Of [`bench`], in milliseconds.
-const NOW: i64 = 1_700_000_000_000;
+pub(super) const NOW: i64 = 1_700_000_000_000;
 
-fn sample(timestamp: i64, value: f64) -> Sample {
+pub(super) fn sample(timestamp: i64, value: f64) -> Sample {
     Sample { value, timestamp, start_timestamp: 0 }
 }
 
-fn series(name: &str, job: &str, samples: Vec<Sample>) -> TimeSeries {
+pub(super) fn series(name: &str, job: &str, samples: Vec<Sample>) -> TimeSeries {
     let labels = labels([("__name__", name), ("instance", "a:9"), ("job", job), ("zone", "z")]);
     TimeSeries { labels, samples, ..TimeSeries::default() }
 }
 
-fn request(timeseries: Vec<TimeSeries>) -> WriteRequest {
+pub(super) fn request(timeseries: Vec<TimeSeries>) -> WriteRequest {
     WriteRequest { timeseries, metadata: Vec::new() }
 }
 
 /// The same request in both versions.
-fn both(request: &WriteRequest) -> [(bool, Vec<u8>); 2] {
+pub(super) fn both(request: &WriteRequest) -> [(bool, Vec<u8>); 2] {
     [(false, compress(request)), (true, compress(&upgrade(request)))]
 }
 
-fn taken(bench: &Bench, (is_2, bytes): &(bool, Vec<u8>)) -> Taken {
+pub(super) fn taken(bench: &Bench, (is_2, bytes): &(bool, Vec<u8>)) -> Taken {
     bench.remote_write(*is_2, bytes).unwrap()
 }
 
@@ -135,7 +135,7 @@ fn what_is_forgotten_is_made_again() {
     assert_eq!(digests(&first), digests(&second));
 }
 
-fn integers(timestamp: i64) -> Histogram {
+pub(super) fn integers(timestamp: i64) -> Histogram {
     Histogram {
         count_int: Some(9),
         sum: 18.5,
