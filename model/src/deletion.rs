@@ -221,8 +221,12 @@ fn filter_of(filter: &FilterText, patterns: &mut PatternBudget) -> Result<LineFi
     })
 }
 
-/// Processed requests are remembered for so long since they were accepted: a week, in which people look what became of them.
-pub const PROCESSED_AGE_MAX: UnixNanos = 7 * 24 * 3600 * 1_000_000_000;
+const DAY: UnixNanos = 24 * 3600 * 1_000_000_000;
+/// Processed requests are listed for so long since they were made: a week, in which people look what became of them.
+const LISTED_AGE_MAX: UnixNanos = 7 * DAY;
+/// Partitions remember what they have processed for so long since they accepted it: a day longer than it is listed, because they do not
+/// accept it at the same moment, and what one has forgotten cannot be told from what it has never accepted.
+pub const PROCESSED_AGE_MAX: UnixNanos = LISTED_AGE_MAX + DAY;
 
 /// A request, and how far it is in all partitions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -231,16 +235,18 @@ pub struct DeletionStatus {
     pub request: DeletionRequest,
     /// Partitions that the kind had when it was accepted, also those that have not accepted it.
     pub partitions: u32,
-    /// Those that know it, and those in which its records are gone from the blocks.
-    pub known: u32,
+    /// Those in which its records are gone from the blocks.
     pub processed: u32,
 }
 
 impl DeletionStatus {
-    /// Partitions forget what they have processed, not all at the same moment: from then on who knows it no more has processed it.
-    pub fn is_processed(&self, now: UnixNanos) -> bool {
-        let may_be_forgotten = now.saturating_sub(self.request.created) > PROCESSED_AGE_MAX;
-        self.processed >= self.partitions || (may_be_forgotten && self.processed == self.known)
+    pub fn is_processed(&self) -> bool {
+        self.processed >= self.partitions
+    }
+
+    /// Whether it is shown: what is processed is for a week.
+    pub fn is_listed(&self, now: UnixNanos) -> bool {
+        !self.is_processed() || now.saturating_sub(self.request.created) <= LISTED_AGE_MAX
     }
 }
 
@@ -301,11 +307,10 @@ pub fn sum_statuses<'a>(
     for own in of_partitions {
         let at = sums.iter().position(|sum| sum.request.id == own.request.id).unwrap_or(sums.len());
         if at == sums.len() {
-            sums.push(DeletionStatus { kind, request: own.request.clone(), partitions: 0, known: 0, processed: 0 });
+            sums.push(DeletionStatus { kind, request: own.request.clone(), partitions: 0, processed: 0 });
         }
         let noted = if own.partitions > 0 { own.partitions } else { partitions };
         sums[at].partitions = sums[at].partitions.max(noted);
-        sums[at].known += 1;
         sums[at].processed += u32::from(own.is_processed);
     }
     sums.sort_by(|a, b| (a.request.created, &a.request.id).cmp(&(b.request.created, &b.request.id)));
@@ -379,16 +384,17 @@ mod tests {
             sum_statuses((Kind::Logs, partitions), known)
         };
         let sums = of(2, &[(&new, true, 0), (&old, true, 0), (&new, false, 0), (&old, true, 0)]);
-        let said: Vec<_> = sums.iter().map(|sum| (sum.request.created, sum.is_processed(9), sum.processed)).collect();
+        let said: Vec<_> = sums.iter().map(|sum| (sum.request.created, sum.is_processed(), sum.processed)).collect();
         assert_eq!(said, [(1, true, 2), (2, false, 1)]);
-        let later = PROCESSED_AGE_MAX + 2;
+        let (week, later) = (LISTED_AGE_MAX + 1, LISTED_AGE_MAX + 2);
         let check = |what: &str, partitions, known: &[(&DeletionRequest, bool, u32)], expected: (bool, bool)| {
             let sums = of(partitions, known);
-            assert_eq!((sums[0].is_processed(9), sums[0].is_processed(later)), expected, "{what}: {sums:?}");
+            assert!(sums[0].is_listed(week), "{what}: {sums:?}");
+            assert_eq!((sums[0].is_processed(), sums[0].is_listed(later)), expected, "{what}: {sums:?}");
         };
-        check("one has not accepted it, or has forgotten it", 3, &[(&old, true, 3), (&old, true, 3)], (false, true));
-        check("one has not processed it", 3, &[(&old, true, 3), (&old, false, 3)], (false, false));
-        check("a partition was added", 3, &[(&old, true, 2), (&old, true, 2)], (true, true));
+        check("one has not accepted it", 3, &[(&old, true, 3), (&old, true, 3)], (false, true));
+        check("one has not processed it", 3, &[(&old, true, 3), (&old, false, 3), (&old, true, 3)], (false, true));
+        check("a partition was added", 3, &[(&old, true, 2), (&old, true, 2)], (true, false));
         check("it came again when a partition had been added", 3, &[(&old, true, 2), (&old, true, 3)], (false, true));
     }
 }

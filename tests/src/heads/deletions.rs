@@ -72,7 +72,7 @@ async fn what_is_deleted_is_as_if_it_had_never_been_written() {
         for kind in Kind::ALL {
             let far = deletions.list(kind, tenant).await.expect("manifests are read");
             assert_eq!(far.len(), listed, "{far:?}");
-            assert!(far.iter().all(|one| one.is_processed(0)), "{far:?}");
+            assert!(far.iter().all(|one| one.is_processed()), "{far:?}");
             // Each owner tells of its own partitions.
             let mut processed = 0;
             for node in &cluster.nodes {

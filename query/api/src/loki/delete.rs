@@ -11,7 +11,7 @@ use weir_access::Granted;
 use weir_logql::LogExpr;
 use weir_logql::ast::{LineStage, LineTest, Stage, StageKind};
 use weir_model::deletion::{DeletionChange, DeletionError, DeletionOrder, DeletionQuery, DeletionStatus};
-use weir_model::time::{TimeRange, UnixNanos};
+use weir_model::time::TimeRange;
 use weir_model::wire::Kind;
 
 use super::super::deletions::{accept, failure, tenant, told};
@@ -57,10 +57,10 @@ pub(super) async fn create(State(api): State<Arc<Api>>, granted: Granted, params
 /// `GET`: in the order in which they were made.
 pub(super) async fn list(State(api): State<Arc<Api>>, granted: Granted) -> Result<Json<Vec<Value>>, LokiError> {
     let known = api.deletions.list(Kind::Logs, tenant(&granted)?).await.map_err(failure)?;
-    Ok(Json(known.iter().map(|known| shape(known, (api.clock)())).collect()))
+    Ok(Json(known.iter().filter(|known| known.is_listed((api.clock)())).map(shape).collect()))
 }
 
-fn shape(known: &DeletionStatus, now: UnixNanos) -> Value {
+fn shape(known: &DeletionStatus) -> Value {
     let seconds = |nanos: i64| nanos as f64 / 1e9;
     let request = &known.request;
     json!({
@@ -68,7 +68,7 @@ fn shape(known: &DeletionStatus, now: UnixNanos) -> Value {
         "start_time": seconds(request.start),
         "end_time": seconds(request.end),
         "query": request.query,
-        "status": if known.is_processed(now) { "processed" } else { "received" },
+        "status": if known.is_processed() { "processed" } else { "received" },
         "created_at": seconds(request.created),
     })
 }
@@ -82,7 +82,7 @@ pub(super) async fn cancel(State(api): State<Arc<Api>>, granted: Granted, params
     let Some(known) = known.iter().find(|known| known.request.id == id) else {
         return Err(failure(DeletionError::NotFound).into());
     };
-    if known.is_processed((api.clock)()) || !known.request.can_cancel {
+    if known.is_processed() || !known.request.can_cancel {
         return Err("deletion of request which is in process or already processed is not allowed".to_owned().into());
     }
     let change = DeletionChange::Cancel { tenant: own.to_owned(), id: id.to_owned() };

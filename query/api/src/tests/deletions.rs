@@ -37,7 +37,7 @@ impl Deletions for Told {
                 DeletionChange::Accept(request) if request.tenant == tenant => Some(request.clone()),
                 _ => None,
             });
-            Ok(own.map(|request| DeletionStatus { kind, request, partitions: 2, known: 2, processed: self.processed }).collect())
+            Ok(own.map(|request| DeletionStatus { kind, request, partitions: 2, processed: self.processed }).collect())
         })
     }
 

@@ -29,7 +29,12 @@ pub(super) fn of_container(
     let mut found = api.logs.line(scope, id, 0, budget)?;
     let Some(own) = found.value.pop().filter(|own| own.id == id) else { return Ok(found) };
     let labels = own.stream.iter().filter(|(name, _)| *name != STREAM);
-    let log = LogExpr { matchers: labels.map(|(name, value)| Matcher::equal(name, value)).collect(), stages: Vec::new() };
+    let matchers: Vec<Matcher> = labels.map(|(name, value)| Matcher::equal(name, value)).collect();
+    if matchers.is_empty() {
+        // Nothing says what it belongs to: its own stream is all that is known.
+        return Ok(api.logs.line(scope, id, context, budget)?);
+    }
+    let log = LogExpr { matchers, stages: Vec::new() };
     let at = own.timestamp;
     let mut all = vec![own];
     for (start, end, newest_first, limit) in [

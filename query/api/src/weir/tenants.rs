@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 use weir_access::is_tenant;
 use weir_model::deletion::{DeletionQuery, DeletionStatus};
-use weir_model::time::{TimeRange, UnixNanos};
+use weir_model::time::TimeRange;
 use weir_model::wire::Kind;
 
 use super::super::deletions::{accept, failure, told};
@@ -37,7 +37,8 @@ pub(super) async fn deletions(State(api): State<Arc<Api>>, Path(tenant): Path<St
     check(&tenant)?;
     let mut all = Vec::new();
     for kind in Kind::ALL {
-        all.extend(api.deletions.list(kind, &tenant).await.map_err(failure)?.iter().map(|known| shape(known, (api.clock)())));
+        let known = api.deletions.list(kind, &tenant).await.map_err(failure)?;
+        all.extend(known.iter().filter(|known| known.is_listed((api.clock)())).map(shape));
     }
     Ok(Json(json!({ "deletions": all })))
 }
@@ -46,7 +47,7 @@ fn check(tenant: &str) -> Result<(), String> {
     if is_tenant(tenant) { Ok(()) } else { Err(format!("{:?} is no name of a tenant", weir_model::clip(tenant))) }
 }
 
-fn shape(known: &DeletionStatus, now: UnixNanos) -> Value {
+fn shape(known: &DeletionStatus) -> Value {
     let DeletionStatus { kind, request, partitions, processed, .. } = known;
     json!({
         "kind": kind.name(),
@@ -55,7 +56,7 @@ fn shape(known: &DeletionStatus, now: UnixNanos) -> Value {
         "start": request.start.to_string(),
         "end": request.end.to_string(),
         "created": request.created.to_string(),
-        "status": if known.is_processed(now) { "processed" } else { "received" },
+        "status": if known.is_processed() { "processed" } else { "received" },
         "partitions": partitions,
         "processed": processed,
     })

@@ -179,7 +179,9 @@ impl Kept<'_> {
         let mut cursor = self.api.metrics.cursor(&select, self.budget)?;
         let (mut series, mut last) = (Series::default(), BTreeMap::new());
         while cursor.next(&mut series)? {
-            let (Some(at), Some(value)) = (series.timestamps.last(), series.values.last()) else { continue };
+            let mut newest_first = series.timestamps.iter().zip(&series.values).rev();
+            // A staleness marker says that nothing is told any more, not that it is nothing.
+            let Some((at, value)) = newest_first.find(|(_, value)| value.is_finite()) else { continue };
             let newest = last.entry(["tenant", NAME, "job", "instance", "node"].map(|name| series.labels.get(name).to_owned()));
             let newest = newest.or_insert((*at, *value));
             if *at > newest.0 {

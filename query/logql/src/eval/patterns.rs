@@ -66,8 +66,18 @@ pub fn patterns(
     let pipeline = Pipeline::compile(text, log, Lines::Needed)?;
     let select = pipeline.select(log, &options.scope, options.range, true);
     let (labels, counts) = (LineLabels::default(), HashMap::new());
-    let mut visitor =
-        Count { pipeline: &pipeline, options, labels, counts, patterns: 0, seen: 0, cut: false, budget, failure: None };
+    let mut visitor = Count {
+        pipeline: &pipeline,
+        options,
+        labels,
+        counts,
+        patterns: 0,
+        has_overflowed: false,
+        seen: 0,
+        cut: false,
+        budget,
+        failure: None,
+    };
     let buckets = Buckets::new(options.step, 0).filter(|_| pipeline.is_empty());
     let mut coverage = match buckets {
         Some(buckets) => reader.templates(&select, buckets, budget, &mut |count| visitor.template(count))?,
@@ -77,6 +87,10 @@ pub fn patterns(
         return Err(failure.into());
     }
     miss(&mut coverage, visitor.cut, options.lines_max);
+    if visitor.has_overflowed {
+        coverage
+            .miss(format!("only the first {PATTERNS_MAX} patterns are told apart: take a shorter range or a narrower selector"));
+    }
     let one = |((level, text), lines)| Pattern { text, level, lines };
     let mut found: Vec<Pattern> = visitor.counts.into_iter().map(one).collect();
     found.sort_by(|a, b| b.count().cmp(&a.count()).then_with(|| (&a.text, a.level).cmp(&(&b.text, b.level))));
@@ -97,6 +111,8 @@ struct Count<'a> {
     labels: LineLabels,
     counts: HashMap<(&'static str, String), BTreeMap<UnixNanos, u64>>,
     patterns: usize,
+    /// There were more.
+    has_overflowed: bool,
     seen: u64,
     cut: bool,
     budget: &'a dyn Budget,
@@ -145,6 +161,7 @@ impl Count<'_> {
         if !self.counts.contains_key(&key) {
             if self.patterns == PATTERNS_MAX {
                 key.1 = VARIABLE.into();
+                self.has_overflowed = true;
             } else {
                 self.patterns += 1;
                 self.budget.reserve(128 + key.1.len() as u64)?;
