@@ -125,12 +125,12 @@ pub(super) struct Known {
 #[derive(Default)]
 pub(super) struct Newest {
     is_wanted: AtomicBool,
-    sample: Mutex<Remembered>,
+    sample: Mutex<NewestSample>,
 }
 
 /// Time and value belong together.
 #[derive(Default)]
-struct Remembered {
+struct NewestSample {
     sample: Option<(UnixNanos, Value)>,
     /// The most that a histogram took here.
     bytes: usize,
