@@ -51,7 +51,7 @@ fn a_request_is_accepted_behind_what_was_on_the_bus_and_its_blocks_are_rewritten
 }
 
 #[test]
-fn a_processed_request_is_forgotten_after_a_week() {
+fn a_processed_request_is_forgotten_after_eight_days() {
     let mut run = Run::serving(AggregatorConfig::default(), Vec::new());
     let known = request("{}", false);
     let (event, _answer) = delete(0, &known);
@@ -64,7 +64,7 @@ fn a_processed_request_is_forgotten_after_a_week() {
     assert_eq!(processed, Some(Some(true)));
     run.check(0.0, Event::Published(Ok(())), &["show 3 opening=0 missing=0", "ask turn"]);
     run.check(0.0, Event::MergeTurn, &["end turn"]);
-    run.check(7.0 * 24.0 * 3600.0, Event::Tick, &["held 0", "collect 3"]);
+    run.check(8.0 * 24.0 * 3600.0, Event::Tick, &["held 0", "collect 3"]);
     run.check(0.0, Event::Collected(Ok(())), &["ask turn"]);
     run.check(0.0, Event::MergeTurn, &["end turn"]);
     run.check(60.0, Event::Tick, &["held 0", "collect 3"]);
