@@ -31,7 +31,7 @@ const SCHEDULES: u64 = 3000;
 /// What a schedule has been through.
 type Seen = BTreeSet<&'static str>;
 
-const PHASES: [&str; 29] = [
+const PHASES: [&str; 28] = [
     "opening",
     "not opened",
     "serving while blocks open",
@@ -59,7 +59,6 @@ const PHASES: [&str; 29] = [
     "cancelled",
     "rewriting",
     "nothing deleted",
-    "all deleted",
     "processed",
 ];
 
