@@ -20,7 +20,7 @@ mod stream;
 mod tests;
 
 use axum::body::Body as HttpBody;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use weir_access::{Needs, Routes, Telemetry, Verb};
@@ -47,11 +47,7 @@ async fn push(context: PushContext, headers: HeaderMap, body: HttpBody) -> Respo
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => {
             context.metrics.event(SOURCE, error.reason(), 1);
-            let mut response = (error.status(), format!("{error}\n")).into_response();
-            if let Some(seconds) = error.retry_after() {
-                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-            }
-            response
+            error.to_response()
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use thiserror::Error;
 
 use crate::error::ShipError;
@@ -90,6 +91,19 @@ impl PushError {
             Self::TooMany | Self::Crowded | Self::Unavailable(_) => Some(1),
             _ => None,
         }
+    }
+
+    /// `response`, and when to come again.
+    pub(crate) fn timed(&self, mut response: Response) -> Response {
+        if let Some(seconds) = self.retry_after() {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+
+    /// As a line of text, for protocols whose errors have no shape of their own.
+    pub(crate) fn to_response(&self) -> Response {
+        self.timed((self.status(), format!("{self}\n")).into_response())
     }
 }
 

@@ -105,6 +105,22 @@ pub struct Span {
 }
 
 impl Histogram {
+    /// Without an observation.
+    pub fn empty(schema: i8) -> Self {
+        Self {
+            schema,
+            reset: ResetHint::Unknown,
+            is_integer: false,
+            count: 0.0,
+            sum: 0.0,
+            zero_threshold: 0.0,
+            zero_count: 0.0,
+            positive: Buckets::default(),
+            negative: Buckets::default(),
+            custom_bounds: Vec::new(),
+        }
+    }
+
     /// Memory behind an `Arc` of it.
     pub fn memory(&self) -> usize {
         let side = |side: &Buckets| allocation(side.spans.len() * size_of::<Span>()) + allocation(side.counts.len() * 8);

@@ -109,11 +109,7 @@ async fn take_bulk(context: PushContext, path: RawPathParams, headers: HeaderMap
             let cause = json!({"type": kind, "reason": error.to_string()});
             let body = json!({"error": {"root_cause": [cause], "type": kind, "reason": error.to_string()},
                 "status": error.status().as_u16()});
-            let mut response = answer(error.status(), &body);
-            if let Some(seconds) = error.retry_after() {
-                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-            }
-            response
+            error.timed(answer(error.status(), &body))
         }
     }
 }

@@ -113,11 +113,7 @@ async fn write(context: &PushContext, api: Api, parameters: &Parameters, headers
         Api::One => json!({"error": text}),
         Api::Two => json!({"code": code, "message": text, "line": line}),
     };
-    let mut response = answer(error.status(), &body);
-    if let Some(seconds) = error.retry_after() {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    response
+    error.timed(answer(error.status(), &body))
 }
 
 async fn take(

@@ -95,9 +95,5 @@ async fn receive<E: Export>(
 }
 
 fn failure(format: Format, error: &PushError) -> Response {
-    let mut response = format.answer(error.status(), &RpcStatus { code: error.grpc_code(), message: error.to_string() });
-    if let Some(seconds) = error.retry_after() {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    response
+    error.timed(format.answer(error.status(), &RpcStatus { code: error.grpc_code(), message: error.to_string() }))
 }

@@ -14,7 +14,7 @@ mod path;
 mod tests;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use weir_access::{Needs, Routes, Telemetry, Verb};
 use weir_model::label::Labels;
@@ -47,11 +47,7 @@ async fn take(context: PushContext, method: Method, uri: Uri, headers: HeaderMap
         Ok(()) => StatusCode::OK.into_response(),
         Err(error) => {
             context.metrics.event(SOURCE, error.reason(), 1);
-            let mut response = (error.status(), format!("{error}\n")).into_response();
-            if let Some(seconds) = error.retry_after() {
-                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-            }
-            response
+            error.to_response()
         }
     }
 }

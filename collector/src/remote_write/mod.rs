@@ -74,11 +74,7 @@ async fn write(context: PushContext, headers: HeaderMap, body: HttpBody) -> Resp
 
 fn refuse(context: &PushContext, error: &PushError) -> Response {
     context.metrics.event(SOURCE, error.reason(), 1);
-    let mut response = (error.status(), format!("{error}\n")).into_response();
-    if let Some(seconds) = error.retry_after() {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    response
+    error.to_response()
 }
 
 /// Which message the body is. Errors with `Unsupported`, which tells a sender of 2.0 to try 1.0.

@@ -41,16 +41,5 @@ pub(crate) fn divided(histogram: &Histogram, divisor: f64) -> Histogram {
 
 /// Nothing, in the schema of `histogram`.
 pub(crate) fn empty_like(histogram: &Histogram) -> Histogram {
-    Histogram {
-        schema: histogram.schema,
-        reset: ResetHint::Unknown,
-        is_integer: false,
-        count: 0.0,
-        sum: 0.0,
-        zero_threshold: 0.0,
-        zero_count: 0.0,
-        positive: Buckets::default(),
-        negative: Buckets::default(),
-        custom_bounds: histogram.custom_bounds.clone(),
-    }
+    Histogram { custom_bounds: histogram.custom_bounds.clone(), ..Histogram::empty(histogram.schema) }
 }

@@ -1,22 +1,11 @@
 //! What the scripts do not reach: spans made to break arithmetic, and texts.
 
-use weir_model::histogram::{Buckets, CUSTOM_BUCKETS_SCHEMA, Histogram, ResetHint, Span};
+use weir_model::histogram::{Buckets, CUSTOM_BUCKETS_SCHEMA, Histogram, Span};
 
 use super::*;
 
 fn empty(schema: i8) -> Histogram {
-    Histogram {
-        schema,
-        reset: ResetHint::Unknown,
-        is_integer: true,
-        count: 0.0,
-        sum: 0.0,
-        zero_threshold: 0.0,
-        zero_count: 0.0,
-        positive: Buckets::default(),
-        negative: Buckets::default(),
-        custom_bounds: Vec::new(),
-    }
+    Histogram { is_integer: true, ..Histogram::empty(schema) }
 }
 
 fn side(spans: &[(i32, u32)], counts: &[f64]) -> Buckets {

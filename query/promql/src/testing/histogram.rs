@@ -12,18 +12,7 @@ use crate::histogram::HistogramSum;
 /// A histogram, and whether its hint was written.
 pub(super) fn parse(text: &str) -> Option<(Histogram, bool)> {
     let inner = text.strip_prefix("{{")?.strip_suffix("}}")?;
-    let mut histogram = Histogram {
-        schema: 0,
-        reset: ResetHint::Unknown,
-        is_integer: false,
-        count: 0.0,
-        sum: 0.0,
-        zero_threshold: 0.0,
-        zero_count: 0.0,
-        positive: Buckets::default(),
-        negative: Buckets::default(),
-        custom_bounds: Vec::new(),
-    };
+    let mut histogram = Histogram::empty(0);
     let (mut hinted, mut offsets) = (false, [0_i32; 2]);
     let mut rest = inner.trim();
     while let Some((key, tail)) = rest.split_once(':') {
