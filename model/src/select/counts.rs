@@ -52,12 +52,15 @@ pub struct CountBy {
     pub all: bool,
     /// What every line says that is of use: others may be counted or not.
     pub mention: Option<Mention>,
+    /// [`LineCount::bytes`] are exact. Else they may be as many as so many lines have on average where those lie: to know them takes
+    /// all that varies in the lines.
+    pub bytes: bool,
 }
 
 impl CountBy {
-    /// By stream, level and bucket.
+    /// By stream, level and bucket, with exact bytes.
     pub fn of(buckets: Buckets) -> Self {
-        Self { buckets, metadata: Vec::new(), all: false, mention: None }
+        Self { buckets, metadata: Vec::new(), all: false, mention: None, bytes: true }
     }
 
     /// The pairs of a line's metadata that tell it apart within a stream.
@@ -81,7 +84,7 @@ pub struct LineCount<'a> {
     pub trace_id: TraceId,
     pub span_id: SpanId,
     pub lines: u64,
-    /// Of their bodies.
+    /// Of their bodies: see [`CountBy::bytes`].
     pub bytes: u64,
 }
 

@@ -1,6 +1,7 @@
 //! The bodies of an encoded chunk: templates and columns of variables, rendered a line at a time. Written by `encode.rs`.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use weir_blocks::columns::Reader;
 use weir_model::id::{SpanId, TraceId};
@@ -8,9 +9,9 @@ use weir_model::log::LogAttributes;
 
 use super::clock::ClockFormat;
 use super::encode::{IDS, NUMBERS, SAME, WORDS};
-use super::filter::span;
 use super::fixed::{Fixed, end_of};
 use super::frame::{Column, Frame};
+use super::outline::{Outline, RawBodies};
 use super::template::{BODY_BYTES_MAX, Piece, pieces};
 use super::tokens::TokenSet;
 use super::words::{Class, Words, digits, id_text_bytes, put_id_text, put_number};
@@ -26,22 +27,18 @@ pub(crate) struct LineContext<'a> {
 
 /// Bodies of a chunk, packed. [`Self::check_line`] is asked before a line is rendered.
 pub(crate) struct Bodies {
-    texts: Vec<u8>,
+    outline: Arc<Outline>,
+    raw: Arc<RawBodies>,
     pub(super) templates: Vec<Template>,
-    pub(super) words: Words,
+    pub(super) words: Arc<Words>,
     codes: Vec<u8>,
     numbers: Vec<u8>,
     ids: Vec<u8>,
-    /// Of a line its template, counted from one, and which of the template's lines it is; of one that is stored as it is 0, and which
-    /// of these.
-    lines: Vec<(u32, u32)>,
-    raw: Vec<u8>,
-    raw_ends: Vec<u32>,
+    /// Of each line which it is of its template's lines, or of the bodies that are stored as they are.
+    nths: Vec<u32>,
 }
 
 pub(super) struct Template {
-    /// Where it is in `texts`.
-    text: Range<usize>,
     refers: Refers,
     pub(super) parts: Vec<Part>,
     /// Which parts are references or times with tokens.
@@ -70,7 +67,7 @@ impl Refers {
 /// A piece of a template with where its values are. Long lists give a template thousands of them: hence the small numbers, which
 /// columns of less than 4 GiB do with.
 pub(super) enum Part {
-    /// In `texts`.
+    /// In the outline's texts.
     Literal(Range<u32>),
     Same(u32),
     /// Numbers of words, among `codes`.
@@ -86,62 +83,38 @@ pub(super) enum Part {
 
 impl Bodies {
     /// Of a chunk; errors are sentences.
-    pub(crate) fn decode(frame: &Frame) -> Result<Self, String> {
-        let (lines, counts) = decode_lines(&frame.column(Column::Templates)?, frame.lines)?;
+    pub(crate) fn decode(
+        frame: &Frame,
+        (outline, raw, words): (Arc<Outline>, Arc<RawBodies>, Arc<Words>),
+    ) -> Result<Self, String> {
+        let nths = nths(&outline);
         let mut bodies = Self {
-            texts: frame.column(Column::Texts)?,
+            outline,
+            raw,
             templates: Vec::new(),
-            words: Words::decode(&frame.column(Column::Words)?)?,
+            words,
             codes: frame.column(Column::Codes)?,
             numbers: frame.column(Column::Numbers)?,
             ids: frame.column(Column::Ids)?,
-            lines,
-            raw: frame.column(Column::Bodies)?,
-            raw_ends: Vec::new(),
+            nths,
         };
-        bodies.decode_raw(counts.first().copied().unwrap_or_default())?;
-        bodies.templates = bodies.decode_templates(&counts)?;
+        bodies.templates = bodies.decode_templates()?;
         Ok(bodies)
     }
 
-    fn decode_raw(&mut self, count: usize) -> Result<(), String> {
-        let mut reader = Reader::new(&self.raw);
-        let mut end = 0_u64;
-        for _ in 0..count {
-            end += u64::from(reader.varint_u32("length of a body")?);
-            self.raw_ends.push(u32::try_from(end).map_err(|_| "its lines are longer than 4 GiB together")?);
-        }
-        let start = self.raw.len() - reader.left();
-        if reader.left() as u64 != end {
-            return Err("the lengths of its lines do not add up".into());
-        }
-        self.raw.drain(..start);
-        Ok(())
-    }
-
-    fn decode_templates(&self, counts: &[usize]) -> Result<Vec<Template>, String> {
-        let mut reader = Reader::new(&self.texts);
-        let count = reader.count("templates", 1)?;
-        if counts.len() > count + 1 {
-            return Err(format!("a line has template {} of {count}", counts.len() - 1));
-        }
-        let mut texts = Vec::with_capacity(count);
-        for _ in 0..count {
-            let text = reader.bytes("template")?;
-            let end = self.texts.len() - reader.left();
-            texts.push(end - text.len()..end);
-        }
+    fn decode_templates(&self) -> Result<Vec<Template>, String> {
+        let mut reader = self.outline.variables();
         let mut at = Columns::default();
-        let lines = counts.iter().skip(1).copied().chain(std::iter::repeat(0));
-        let read = |(text, lines): (Range<usize>, usize)| {
-            let pieces = pieces(&self.texts[text.clone()])?;
+        let read = |template: usize| {
+            let (text, lines) = (self.outline.span(template), self.outline.lines_of(template));
+            let pieces = pieces(self.outline.text(template))?;
             let part = |piece| self.decode_part(piece, (text.start, lines), &mut reader, &mut at);
             let of_lines = (0..pieces.len()).filter(|part| pieces[*part].has_tokens_of_line()).collect();
             let parts = pieces.into_iter().map(part).collect::<Result<Vec<_>, String>>()?;
             let refers = parts.iter().map(Refers::of).max().unwrap_or(Refers::Nothing);
-            Ok(Template { text: text.clone(), refers, parts, of_lines })
+            Ok(Template { refers, parts, of_lines })
         };
-        let templates = texts.into_iter().zip(lines).map(read).collect::<Result<Vec<_>, String>>()?;
+        let templates = (0..self.outline.len()).map(read).collect::<Result<Vec<_>, String>>()?;
         reader.finish()?;
         if (at.codes, at.numbers, at.ids) != (self.codes.len(), self.numbers.len(), self.ids.len()) {
             return Err("there are more variables than templates have".into());
@@ -197,7 +170,7 @@ impl Bodies {
 
     /// The number of line `i`'s template; `None` when its body is stored as it is.
     pub(crate) fn template(&self, i: usize) -> Option<usize> {
-        (self.lines[i].0 as usize).checked_sub(1)
+        self.outline.template(i)
     }
 
     /// What line `i`'s body refers to.
@@ -205,35 +178,31 @@ impl Bodies {
         self.template(i).map_or(Refers::Nothing, |template| self.templates[template].refers)
     }
 
-    /// Bytes held.
+    /// Bytes held, without what it shares.
     pub(crate) fn memory(&self) -> usize {
         let template = |template: &Template| {
             size_of::<Template>()
                 + template.parts.capacity() * size_of::<Part>()
                 + template.of_lines.capacity() * size_of::<usize>()
         };
-        let bytes = [&self.texts, &self.codes, &self.numbers, &self.ids, &self.raw].map(Vec::capacity);
-        bytes.iter().sum::<usize>()
-            + self.words.memory()
-            + self.lines.capacity() * size_of::<(u32, u32)>()
-            + self.raw_ends.capacity() * size_of::<u32>()
-            + self.templates.iter().map(template).sum::<usize>()
+        let bytes = [&self.codes, &self.numbers, &self.ids].map(Vec::capacity);
+        bytes.iter().sum::<usize>() + self.nths.capacity() * size_of::<u32>() + self.templates.iter().map(template).sum::<usize>()
     }
 
     /// A template's bytes.
     pub(crate) fn template_text(&self, template: usize) -> &[u8] {
-        &self.texts[self.templates[template].text.clone()]
+        self.outline.text(template)
     }
 
     /// The bytes of a literal.
     pub(super) fn literal(&self, range: &Range<u32>) -> &[u8] {
-        &self.texts[range.start as usize..range.end as usize]
+        &self.outline.texts()[range.start as usize..range.end as usize]
     }
 
     /// Bytes of line `i`'s body. Errors with a sentence when it has none that may be.
     pub(crate) fn check_line(&self, i: usize, context: &LineContext<'_>) -> Result<usize, String> {
-        let (template, nth) = (self.template(i), self.lines[i].1 as usize);
-        let Some(template) = template else { return Ok(span(&self.raw_ends, nth).len()) };
+        let (template, nth) = (self.template(i), self.nths[i] as usize);
+        let Some(template) = template else { return Ok(self.raw.get(nth).len()) };
         let mut length = 0;
         for part in &self.templates[template].parts {
             length += match part {
@@ -264,12 +233,12 @@ impl Bodies {
             Some(template) => {
                 self.templates[template].parts.iter().for_each(|part| self.render_part(part, (i, context), out));
             }
-            None => out.extend_from_slice(&self.raw[span(&self.raw_ends, self.lines[i].1 as usize)]),
+            None => out.extend_from_slice(self.raw.get(self.nths[i] as usize)),
         }
     }
 
     fn render_part(&self, part: &Part, (i, context): (usize, &LineContext<'_>), out: &mut Vec<u8>) {
-        let nth = self.lines[i].1 as usize;
+        let nth = self.nths[i] as usize;
         match part {
             Part::Literal(range) => out.extend_from_slice(self.literal(range)),
             Part::Same(word) => out.extend_from_slice(self.words.get(*word)),
@@ -288,15 +257,11 @@ impl Bodies {
 
     /// Adds the tokens of templates and of variables, but not of references and times: see [`Self::has_tokens_of_line`].
     pub(crate) fn add_tokens(&self, tokens: &mut TokenSet) {
-        (0..self.raw_ends.len()).for_each(|i| tokens.add_text(&self.raw[span(&self.raw_ends, i)]));
+        (0..self.raw.len()).for_each(|i| tokens.add_text(self.raw.get(i)));
         self.words.iter().for_each(|word| tokens.add_text(word));
-        let mut lines = vec![0; self.templates.len()];
-        self.lines
-            .iter()
-            .filter_map(|(template, _)| (*template as usize).checked_sub(1))
-            .for_each(|template| lines[template] += 1);
         let mut text = Vec::new();
-        for (template, lines) in self.templates.iter().zip(lines) {
+        for (i, template) in self.templates.iter().enumerate() {
+            let lines = self.outline.lines_of(i);
             for part in &template.parts {
                 for nth in 0..lines {
                     text.clear();
@@ -348,27 +313,12 @@ struct Columns {
     ids: usize,
 }
 
-/// Each line's template and which of its lines it is, and how many lines each template has.
-#[expect(clippy::type_complexity, reason = "two lists, said above")]
-fn decode_lines(column: &[u8], count: usize) -> Result<(Vec<(u32, u32)>, Vec<usize>), String> {
-    let (width, numbers) = column.split_first().ok_or("it has no templates")?;
-    let width = usize::from(*width);
-    if !matches!(width, 1 | 2 | 4) || numbers.len() != count.saturating_mul(width) {
-        return Err(format!("{} bytes of templates of {count} lines, {width} each", numbers.len()));
-    }
-    let (mut lines, mut counts) = (Vec::with_capacity(count), Vec::new());
-    for number in numbers.chunks_exact(width) {
-        let mut bytes = [0; 4];
-        bytes[..width].copy_from_slice(number);
-        let template = u32::from_le_bytes(bytes);
-        if template as usize > count {
-            return Err(format!("a line has template {template} of a chunk of {count} lines"));
-        }
-        if template as usize >= counts.len() {
-            counts.resize(template as usize + 1, 0);
-        }
-        lines.push((template, counts[template as usize] as u32));
-        counts[template as usize] += 1;
-    }
-    Ok((lines, counts))
+/// Of each line how many before it have its template.
+fn nths(outline: &Outline) -> Vec<u32> {
+    let mut counts = vec![0; outline.len() + 1];
+    let next = |number: usize| {
+        counts[number] += 1;
+        counts[number] - 1
+    };
+    outline.numbers().map(next).collect()
 }

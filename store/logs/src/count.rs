@@ -64,7 +64,7 @@ impl<'a> Counter<'a> {
                 }
                 let metadata = (told_apart && !is_plain).then(|| chunk.mention(plan));
                 if left != Left::Nothing
-                    && let Err(error) = self.add_lines(stream, (&lines, &left), plan, metadata)
+                    && let Err(error) = self.add_lines((stream, meta), (&lines, &left), plan, metadata)
                 {
                     coverage.miss(error.to_string());
                 }
@@ -131,12 +131,15 @@ impl<'a> Counter<'a> {
     /// Counts the lines that are left. `metadata` are told apart, of lines that say this.
     fn add_lines(
         &mut self,
-        stream: &Labels,
+        (stream, meta): (&Labels, &ChunkMeta),
         (lines, left): (&SourceLines, &Left),
         plan: &LogsPlan,
         metadata: Option<Option<&Mention>>,
     ) -> Result<(), StoreError> {
         let Some(mention) = metadata else {
+            if !self.by.bytes && *left == Left::All && self.add_constant(meta, lines, plan)? {
+                return Ok(());
+            }
             let (buckets, sums) = (self.by.buckets, &mut self.sums);
             let wants = |time, severity| left.has(time, severity);
             return lines.measure(plan.range, &plan.filters, &wants, &mut |time, severity, bytes| {
@@ -148,6 +151,19 @@ impl<'a> Counter<'a> {
             ControlFlow::Continue(())
         });
         all.map(drop)
+    }
+
+    /// Counts by what is constant of the lines' texts; false when that does not say which lines pass.
+    fn add_constant(&mut self, meta: &ChunkMeta, lines: &SourceLines, plan: &LogsPlan) -> Result<bool, StoreError> {
+        let (buckets, sums) = (self.by.buckets, &mut self.sums);
+        let mean = meta.body_bytes / u64::from(meta.count.max(1));
+        let bucket = buckets.start_of(meta.first);
+        let is_one = plan.range.contains(meta.first) && plan.range.contains(meta.last) && bucket == buckets.start_of(meta.last);
+        let range = (!is_one).then_some(plan.range);
+        lines.tally(range, &plan.filters, &mut |time, severity| {
+            let bucket = if is_one { bucket } else { buckets.start_of(time) };
+            sums.add(bucket, 0, level_of(severity), (1, mean));
+        })
     }
 
     fn add_line(&mut self, stream: &Labels, record: &LogRecord<'_>, metadata: bool) {

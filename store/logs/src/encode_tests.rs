@@ -228,7 +228,56 @@ proptest! {
             *expected.entry((lines[*i].timestamp, format!("{text:?}"))).or_insert(0) += 1;
         }
         assert_eq!(patterns, expected);
+        // Of a fresh one: nothing of it is unpacked yet.
+        for stored in [stored, StoredLines::open(encode(&shapes, &lines).bytes).unwrap()] {
+            for range in [None, Some(TimeRange { start: lines[0].timestamp, end: i64::MAX })] {
+                let mut counted = Vec::new();
+                let known = stored.tally(range, &filters, &mut |time, severity| counted.push((time, severity))).unwrap();
+                let inside = found.iter().map(|i| &lines[*i]).filter(|line| range.is_none_or(|range| range.contains(line.timestamp)));
+                let expected = inside.map(|line| (range.map_or(0, |_| line.timestamp), line.shape as u8));
+                assert_eq!(counted, if known { expected.collect() } else { Vec::new() });
+            }
+        }
     }
+}
+
+/// Of lines of a few templates: what is constant of them says which pass, unless what is looked for may be in a variable.
+#[test]
+fn what_is_constant_tells_which_lines_pass() {
+    let text = |text: &str| Piece::Text(text.into());
+    let shapes = [
+        vec![Piece::Clock(1), text(" order "), Piece::Number, text(" has failed: user "), Piece::User],
+        vec![Piece::Clock(0), text(" order "), Piece::Word, text(" is done, trace "), Piece::Trace],
+        vec![text("alone and failed")],
+    ];
+    let line = |i: u64, shape| Line { timestamp: i as i64 * SECOND, sequence: 0, seed: i * 77, shape, context: 1 + i as u8 % 2 };
+    let lines: Vec<Line> = (0..41).map(|i| line(i, if i == 40 { 2 } else { i as usize % 2 })).collect();
+    let stored = StoredLines::open(encode(&shapes, &lines).bytes).unwrap();
+    let check = |needle: &str, expected: Option<usize>| {
+        let filters = Filters::new(&[LineFilter::Contains(vec![needle.into()])]);
+        let mut lines = 0;
+        let known = stored.tally(None, &filters, &mut |_, _| lines += 1).unwrap();
+        assert_eq!(known.then_some(lines), expected, "{needle:?}");
+        if known {
+            let all = stored.measure(TimeRange::ALL, &filters, &|_, _| true, &mut |_, _, _| lines -= 1);
+            assert_eq!((all, lines), (Ok(()), 0), "{needle:?}");
+        }
+    };
+    check("failed", Some(21));
+    check("has failed: user", Some(20));
+    check("order ", Some(40));
+    check("done", Some(20));
+    check("is done, trace ", Some(20));
+    check("zebra", Some(0));
+    check("order failed", Some(0));
+    check("one and fail", Some(1));
+    // A part of a word, of an attribute, of a number, of an id.
+    check("node", None);
+    check("efgh", None);
+    check("7", None);
+    check("order 7", None);
+    check("cafe", None);
+    assert!(stored.memory() < 20_000, "{} bytes", stored.memory());
 }
 
 /// Lines of one template whose variables are ids of theirs, a time and a number take a few bytes each beside these ids.

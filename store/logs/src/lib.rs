@@ -7,8 +7,8 @@
 //!   outside, `rollup` counts its lines by time and level;
 //! - `encode`: a chunk as columns, `stored`: these read, as far as asked, `frame`: what is around them; `template`: bodies as constant
 //!   text and variables, `words`, `clock` and `fixed`: what variables are; `context`: ids and attributes, `context_filter`: which of
-//!   them have what is looked for; `bodies`: bodies rendered, `needle`: which need not be; `patterns` counts templates; `opened` keeps
-//!   what was unpacked lately;
+//!   them have what is looked for; `outline`: bodies without their variables, `constant` tells lines by it; `bodies`: bodies rendered,
+//!   `needle`: which need not be; `patterns` counts templates; `opened` keeps what was unpacked lately;
 //! - `tokens`: which words a chunk holds; `index` (the only place that knows tantivy) turns them round: which chunks hold
 //!   a word;
 //! - `writer`: chunks and index as a block, `details` what a block says of each chunk besides; `merge`: several blocks as one;
@@ -28,6 +28,7 @@ mod bodies;
 mod builder;
 mod chunk;
 mod clock;
+mod constant;
 mod context;
 mod context_filter;
 mod count;
@@ -51,6 +52,7 @@ mod memory_tests;
 mod merge;
 mod needle;
 mod opened;
+mod outline;
 mod part;
 mod patterns;
 mod places;

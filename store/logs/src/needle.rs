@@ -170,7 +170,7 @@ impl<'a> Needle<'a> {
 
 /// The longest parts of a needle between its first and its last separator without a token that may be one of a variable: with a digit,
 /// or a group of a UUID. Each lies in one literal, unless it is nothing but what a UUID or a time has between its tokens.
-fn fragments(needle: &[u8]) -> Vec<&[u8]> {
+pub(super) fn fragments(needle: &[u8]) -> Vec<&[u8]> {
     let is_separator = |byte: &u8| !is_token_byte(*byte);
     let (Some(first), Some(last)) = (needle.iter().position(is_separator), needle.iter().rposition(is_separator)) else {
         return Vec::new();

@@ -25,13 +25,13 @@ use weir_blocks::hidden::HiddenRows;
 
 /// A chunk's lines, without hidden ones. What of an encoded chunk cannot be read is an error of what asks for it first.
 pub(crate) struct SourceLines {
-    lines: AllLines,
-    hidden: HiddenRows,
+    pub(super) lines: AllLines,
+    pub(super) hidden: HiddenRows,
     /// Lines that are not hidden, ascending, once somebody has asked for them by number.
     shown: OnceLock<Vec<u32>>,
 }
 
-enum AllLines {
+pub(super) enum AllLines {
     /// Of version 1.
     Decoded(Box<Lines>),
     Stored(OpenedChunk, ChunkName),
@@ -46,7 +46,7 @@ pub(crate) struct ChunkName {
 }
 
 impl ChunkName {
-    fn corrupt(&self, detail: String) -> StoreError {
+    pub(super) fn corrupt(&self, detail: String) -> StoreError {
         StoreError::corrupt(&self.path, self.chunk.map_or(detail.clone(), |chunk| format!("chunk {chunk}: {detail}")))
     }
 }
@@ -168,6 +168,17 @@ impl SourceLines {
             ControlFlow::Continue(())
         });
         all.map(drop)
+    }
+
+    /// Gives time and severity of every line in the range that passes, where texts of templates say which do: [`StoredLines::tally`].
+    pub(crate) fn tally(
+        &self,
+        range: Option<TimeRange>,
+        filters: &Filters,
+        take: &mut dyn FnMut(UnixNanos, u8),
+    ) -> Result<bool, StoreError> {
+        let Some((lines, name)) = self.whole() else { return Ok(false) };
+        lines.tally(range, filters, take).map_err(|detail| name.corrupt(detail))
     }
 
     /// Counts the lines in the range that pass by what is constant of their texts.
@@ -320,7 +331,7 @@ impl AllLines {
     }
 }
 
-fn part_id(part: &Part, i: usize) -> LineId {
+pub(super) fn part_id(part: &Part, i: usize) -> LineId {
     let (offset, ordinal) = part.place(i);
     LineId { partition: part.position.partition, offset, ordinal }
 }

@@ -2,7 +2,7 @@
 //! `docs/formats/logs_block.md`.
 
 use std::ops::ControlFlow;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use weir_blocks::columns::Reader;
@@ -17,9 +17,11 @@ use super::context::Contexts;
 use super::filter::Filters;
 use super::frame::{COLUMNS, Column, Frame};
 use super::needle::{Candidates, May};
+use super::outline::{Outline, RawBodies};
 use super::places::{self, PlaceRun};
 use super::schema::Place;
 use super::tokens::{TokenSet, Tokens};
+use super::words::Words;
 
 /// Lines of an encoded chunk. What cannot be read is an error, a sentence, of whatever asks for it first; after [`Self::load`]
 /// nothing is.
@@ -28,6 +30,9 @@ pub(crate) struct StoredLines {
     places: OnceLock<Vec<Place>>,
     times: OnceLock<Vec<UnixNanos>>,
     contexts: OnceLock<Contexts>,
+    outline: OnceLock<Arc<Outline>>,
+    raw: OnceLock<Arc<RawBodies>>,
+    words: OnceLock<Arc<Words>>,
     bodies: OnceLock<Bodies>,
     lengths: OnceLock<Vec<u32>>,
     details: OnceLock<Details>,
@@ -53,8 +58,9 @@ impl StoredLines {
         if times != frame.lines + 1 {
             return Err(format!("{times} bytes of times of {} lines", frame.lines));
         }
-        let (places, times, contexts, bodies, lengths, details, sequences) = Default::default();
-        Ok(Self { frame, places, times, contexts, bodies, lengths, details, sequences })
+        let (places, times, contexts, outline, raw, words) = Default::default();
+        let (bodies, lengths, details, sequences) = Default::default();
+        Ok(Self { frame, places, times, contexts, outline, raw, words, bodies, lengths, details, sequences })
     }
 
     /// Each column's name with its bytes before compression and as stored.
@@ -102,9 +108,27 @@ impl StoredLines {
         cached(&self.contexts, decode)
     }
 
+    /// Of bodies what is known without their variables.
+    pub(crate) fn outline(&self) -> Result<&Arc<Outline>, String> {
+        let column = |column| self.frame.column(column);
+        cached(&self.outline, || Outline::decode(column(Column::Templates)?, column(Column::Texts)?, self.len()).map(Arc::new))
+    }
+
+    /// Bodies that are stored as they are.
+    pub(crate) fn raw(&self) -> Result<&Arc<RawBodies>, String> {
+        let decode = || RawBodies::decode(self.frame.column(Column::Bodies)?, self.outline()?.raw()).map(Arc::new);
+        cached(&self.raw, decode)
+    }
+
+    /// Distinct variables, but for numbers and ids that are stored line by line.
+    pub(crate) fn words(&self) -> Result<&Arc<Words>, String> {
+        cached(&self.words, || Words::decode(&self.frame.column(Column::Words)?).map(Arc::new))
+    }
+
     /// Not checked line by line: see [`Self::lengths`].
     pub(crate) fn bodies(&self) -> Result<&Bodies, String> {
-        cached(&self.bodies, || Bodies::decode(&self.frame))
+        let shared = || Ok::<_, String>((Arc::clone(self.outline()?), Arc::clone(self.raw()?), Arc::clone(self.words()?)));
+        cached(&self.bodies, || Bodies::decode(&self.frame, shared()?))
     }
 
     /// Of bodies, none of which is rendered.
@@ -299,6 +323,9 @@ impl StoredLines {
             + self.places.get().map_or(0, |places| places.capacity() * size_of::<Place>())
             + self.times.get().map_or(0, |times| times.capacity() * size_of::<UnixNanos>())
             + self.contexts.get().map_or(0, Contexts::memory)
+            + self.outline.get().map_or(0, |outline| outline.memory())
+            + self.raw.get().map_or(0, |raw| raw.memory())
+            + self.words.get().map_or(0, |words| words.memory())
             + self.bodies.get().map_or(0, Bodies::memory)
             + self.lengths.get().map_or(0, |lengths| lengths.capacity() * size_of::<u32>())
             + self.details.get().map_or(0, details)

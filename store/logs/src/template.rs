@@ -16,13 +16,13 @@ use super::words::{Class, UUID_BYTES, is_uuid, put_id_text};
 pub(crate) const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// Marks; a body that has one of these bytes is stored as it is.
-const WORD: u8 = 1;
+pub(crate) const WORD: u8 = 1;
 const TRACE: u8 = 2;
 const SPAN: u8 = 3;
 /// Followed by the attribute's place among the line's.
-const ATTRIBUTE: u8 = 4;
+pub(crate) const ATTRIBUTE: u8 = 4;
 /// Followed by the byte of a [`ClockFormat`].
-const CLOCK: u8 = 5;
+pub(crate) const CLOCK: u8 = 5;
 
 const DIGIT: u8 = 1;
 const LETTER: u8 = 2;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use memchr::memmem::Finder;
 use weir_blocks::columns::{Reader, put_varint};
 use weir_model::intern::Index;
 
@@ -243,6 +244,11 @@ impl Words {
 
     pub(crate) fn get(&self, number: u32) -> &[u8] {
         &self.bytes[self.span(number)]
+    }
+
+    /// Whether one of them has this. Most often none has, which all at once say sooner than one by one.
+    pub(crate) fn have(&self, finder: &Finder<'_>) -> bool {
+        finder.find(&self.bytes).is_some() && self.iter().any(|word| finder.find(word).is_some())
     }
 
     /// All of them.

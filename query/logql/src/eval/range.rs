@@ -12,7 +12,7 @@ use weir_model::label::{Labels, MatchOp, Matcher};
 use weir_model::log::LogRecord;
 use weir_model::scope::Scope;
 use weir_model::select::Tally;
-use weir_model::select::{Budget, LineCount, LogReader, LogVisitor, Mention};
+use weir_model::select::{Budget, CountBy, LineCount, LogReader, LogVisitor, Mention};
 use weir_model::time::UnixNanos;
 
 use super::broken::counts_unparsed;
@@ -73,6 +73,7 @@ pub fn range(
     };
     let by = windows.buckets().filter(|_| agg.unwrap.is_none() && (pipeline.pushed.is_empty() || !windows.has_gaps()));
     let by = by.and_then(|buckets| count_by(&pipeline, names.as_ref(), request.detected_level, buckets));
+    let by = by.map(|by| CountBy { bytes: lines == Lines::Needed, ..by });
     // Where all labels are asked for, few chunks are counted by roll-ups.
     let by = by.filter(|by| !by.all || !windows.has_gaps());
     let coverage = match &by {
