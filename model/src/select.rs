@@ -137,7 +137,7 @@ pub struct LogSelect {
     pub range: TimeRange,
     /// All must pass.
     pub filters: Vec<LineFilter>,
-    /// Visit chunks with the newest lines first (else the oldest).
+    /// Visit chunks with the newest lines first (else the oldest), and of each the last line first.
     pub newest_first: bool,
 }
 
@@ -169,7 +169,8 @@ pub fn count_lines<R: LogReader + ?Sized>(
 
 /// Takes the lines of a [`LogReader::visit`].
 pub trait LogVisitor {
-    /// Asked before a chunk is opened, with the closed span of its timestamps: false skips it. Lets "latest N" stop early.
+    /// Asked before a chunk is opened, with the closed span of its timestamps: false skips it. Lets "latest N" stop early. Where the
+    /// newest come first, single lines may be asked for as well.
     fn wants(&mut self, first: UnixNanos, last: UnixNanos) -> bool;
     /// Asked once, before the visit. `None`: any line may be of use.
     fn mention(&self) -> Option<Mention> {
@@ -196,7 +197,8 @@ pub struct LogVolume {
 
 /// Reads logs.
 pub trait LogReader: Send + Sync {
-    /// Gives every line that passes to the visitor, in source order within a chunk, chunks roughly by time.
+    /// Gives every line that passes to the visitor: chunks roughly by time, within one the lines in source order, or in the opposite
+    /// one where the newest come first.
     fn visit(&self, select: &LogSelect, budget: &dyn Budget, visitor: &mut dyn LogVisitor) -> Result<Coverage, ReadError>;
     /// Streams that may have a line in the range and pass the matchers (`filters` is ignored).
     fn streams(&self, select: &LogSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError>;

@@ -15,7 +15,7 @@
 //! - `places`: where lines lie, so that one line's chunk is known; `block`: an opened block; `source`: one chunk wherever it lies;
 //! - `plan`: a compiled select; `filter`: its line filters, `required`: texts that their expressions ask for; `predicate`: what
 //!   they need of a chunk's words, so that most chunks stay closed;
-//! - `segment`: blocks and heads give their chunks by time; [`reader`] merges and opens them, `count` counts, `line` finds one
+//! - `segment`: blocks and heads give their chunks by time; [`reader`] merges and opens them, `newest` reads them from behind, `count` counts, `line` finds one
 //!   line; `tail` follows the head.
 //!
 //! A head's lines for another process are `weir-heads`' affair.
@@ -51,6 +51,7 @@ mod line;
 mod memory_tests;
 mod merge;
 mod needle;
+mod newest;
 mod opened;
 mod outline;
 mod part;

@@ -63,6 +63,10 @@ impl LogsPlan {
         self.range.overlaps(meta.first, meta.last)
     }
 
+    pub(crate) fn newest_first(&self) -> bool {
+        self.newest_first
+    }
+
     /// Where a chunk stands among all.
     pub(crate) fn order(&self, meta: &ChunkMeta) -> ChunkOrder {
         // Unlike a negation it has no overflow.

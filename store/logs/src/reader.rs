@@ -19,6 +19,7 @@ use weir_model::select::{
 use super::count::Counter;
 use super::engine::LogsEngine;
 use super::line::{self, LineSelect};
+use super::newest::Newest;
 use super::plan::LogsPlan;
 use super::segment::{Chunk, ChunkEntries, cursors, missed, shown};
 use super::tail::Tail;
@@ -96,13 +97,18 @@ impl LogReader for LogsReader {
                     continue;
                 }
                 let Some(lines) = chunk.source.open(budget, &mut coverage)? else { continue };
-                let mut announced = false;
-                let flow = lines.visit(plan.range, &plan.filters, chunk.mention(&plan), &mut |id, record| {
-                    if !std::mem::replace(&mut announced, true) {
-                        visitor.stream(&chunk.stream);
-                    }
-                    visitor.line(id, record)
-                });
+                let flow = if plan.newest_first() {
+                    let mut newest = Newest::new(&chunk.stream, visitor);
+                    lines.visit_back(plan.range, &plan.filters, chunk.mention(&plan), &mut newest)
+                } else {
+                    let mut announced = false;
+                    lines.visit(plan.range, &plan.filters, chunk.mention(&plan), &mut |id, record| {
+                        if !std::mem::replace(&mut announced, true) {
+                            visitor.stream(&chunk.stream);
+                        }
+                        visitor.line(id, record)
+                    })
+                };
                 match flow {
                     Ok(ControlFlow::Break(())) => return Ok(coverage),
                     Ok(ControlFlow::Continue(())) => {}

@@ -157,6 +157,7 @@ proptest! {
         ];
         for (name, reader) in &shapes {
             assert_eq!(visit(reader, &select), wanted, "{name}");
+            assert_eq!(visit(reader, &LogSelect { newest_first: true, ..select.clone() }), wanted, "{name}, from behind");
             assert_eq!(visit(reader, &self::select(Vec::new())), everything, "{name}");
             let unfiltered = LogSelect { filters: Vec::new(), ..select.clone() };
             count::check(reader, &select, &by, &wanted);

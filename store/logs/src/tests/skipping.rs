@@ -31,6 +31,58 @@ fn the_index_and_the_visitor_keep_chunks_closed() {
     assert_eq!(opened_chunks(&reader, &latest, Some(2)), (2, 2));
 }
 
+/// A UUID is five tokens: the whole of it, with whatever stands at its sides, and its long groups lead to the chunk that has it.
+#[test]
+fn uuids_are_found_whole_and_by_their_groups() {
+    let uuid = |i: u64| {
+        let seed = (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let (low, high) = (seed as u16 & 0xfff, (seed >> 16) as u16 & 0xfff);
+        format!("{:08x}-{:04x}-4{low:03x}-a{high:03x}-{:012x}", seed >> 32, seed as u16, seed.rotate_left(29) & 0xffff_ffff_ffff)
+    };
+    let digits = "12345678-1234-4234-8234-123456789012";
+    let engine = engine(100);
+    let head = engine.head();
+    for i in 0..200 {
+        let id = if i == 7 { digits.to_owned() } else { uuid(i) };
+        let lines = vec![TestLine::new(i as i64 * SECOND, &format!("order {id}, {}", "filler ".repeat(20)))];
+        insert(&head, i, &[TestSection { tenant: "a", stream: Labels::from_pairs([("pod", "p")]), lines }]);
+    }
+    let reader = reader(open_built(&engine, "uuids", head.build().unwrap()), Vec::new());
+    let contains = |text: &str| select(vec![LineFilter::Contains(vec![text.into()])]);
+    let any_case = |text: &str| {
+        let pattern = format!("(?i){}", regex::escape(&text.to_uppercase()));
+        select(vec![LineFilter::Matches(regex::bytes::Regex::new(&pattern).unwrap())])
+    };
+    for id in [uuid(150), digits.to_owned()] {
+        for text in [&*id, &format!("order {id},"), &id[..8], &id[24..], &id[..13], &id[14..]] {
+            assert_eq!(opened_chunks(&reader, &contains(text), None), (1, 1), "{text}");
+        }
+        assert_eq!(opened_chunks(&reader, &any_case(&id), None), (1, 1), "{id}");
+    }
+    let other = uuid(300);
+    for text in [&*other, &other[..8], &other[24..]] {
+        assert_eq!(opened_chunks(&reader, &contains(text), None), (0, 0), "{text}");
+    }
+}
+
+#[test]
+fn of_the_latest_lines_no_others_are_given() {
+    let engine = engine(1 << 20);
+    let head = Arc::new(engine.head());
+    for i in 0..10 {
+        let lines = (0..10).map(|second| TestLine::new((i * 10 + second) * SECOND, &format!("line {second}"))).collect();
+        insert(&head, i as u64, &[TestSection { tenant: "a", stream: Labels::from_pairs([("pod", "p")]), lines }]);
+    }
+    let latest = LogSelect { newest_first: true, ..select(Vec::new()) };
+    for (name, reader) in [
+        ("block", reader(open_built(&engine, "one", head.build().unwrap()), Vec::new())),
+        ("head", reader(Vec::new(), vec![Arc::clone(&head)])),
+    ] {
+        assert_eq!(opened_chunks(&reader, &latest, Some(3)), (100, 3), "{name}");
+        assert_eq!(opened_chunks(&reader, &select(Vec::new()), Some(3)), (100, 100), "{name}: in source order all are");
+    }
+}
+
 #[test]
 fn what_a_visitor_has_a_use_for_keeps_chunks_closed() {
     let engine = engine(100);
