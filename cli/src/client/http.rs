@@ -32,8 +32,28 @@ pub(super) async fn get(address: &Address, path: &str, parameters: &[(&str, Stri
     ask(address, Method::GET, path, parameters).await
 }
 
+/// The same of what may not be there: then weir's own words say so, with what they cover, and the answer is an `Err` within.
+pub(super) async fn find(
+    address: &Address,
+    path: &str,
+    parameters: &[(&str, String)],
+) -> Result<Result<Answer, Answer>, Failure> {
+    answered(address, Method::GET, path, parameters).await
+}
+
 /// Errors in words: what did not answer and what to do, or what weir refused.
 pub(super) async fn ask(address: &Address, method: Method, path: &str, parameters: &[(&str, String)]) -> Result<Answer, Failure> {
+    let found = answered(address, method, path, parameters).await?;
+    found.map_err(|Answer { body, .. }| refusal(StatusCode::NOT_FOUND, body["error"].as_str().unwrap_or_default()))
+}
+
+/// The answer; what weir says is not there is an `Err` within.
+async fn answered(
+    address: &Address,
+    method: Method,
+    path: &str,
+    parameters: &[(&str, String)],
+) -> Result<Result<Answer, Answer>, Failure> {
     // What is asked is what was named, whatever the environment says of proxies.
     let url = address.url(path, parameters);
     // No route that is asked here redirects, and credentials go to no other address than the one that was named.
@@ -49,13 +69,15 @@ pub(super) async fn ask(address: &Address, method: Method, path: &str, parameter
     let elsewhere = answer.headers().get(LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
     let text = answer.text().await.map_err(unanswered)?;
     if status == StatusCode::NO_CONTENT {
-        return Ok(Answer { body: Value::Null, coverage: Value::Null, outages });
+        return Ok(Ok(Answer { body: Value::Null, coverage: Value::Null, outages }));
     }
+    let said = |body: Value| {
+        let coverage = header.clone().unwrap_or_else(|| body["coverage"].clone());
+        Answer { body, coverage, outages: outages.clone() }
+    };
     match serde_json::from_str::<Value>(&text) {
-        Ok(body) if status.is_success() => {
-            let coverage = header.unwrap_or_else(|| body["coverage"].clone());
-            Ok(Answer { body, coverage, outages })
-        }
+        Ok(body) if status.is_success() => Ok(Ok(said(body))),
+        Ok(body) if status == StatusCode::NOT_FOUND && body["error"].is_string() => Ok(Err(said(body))),
         Ok(body) if body["error"].is_string() => Err(refusal(status, body["error"].as_str().unwrap_or_default())),
         _ if status.is_success() => {
             Err(Failure::failed(format!("{address} answers, but not as weir does: is it another program's address?")))
