@@ -377,6 +377,9 @@ async fn the_context_of_a_line_may_be_its_whole_container() {
             logs.push(&[("pod", "p"), ("stream", stream)], at * SECOND, text.as_bytes());
         }
         logs.push(&[("pod", "q"), ("stream", "stdout")], 2 * SECOND, b"other");
+        // More labels are another container's.
+        logs.push(&[("container", "sidecar"), ("pod", "p"), ("stream", "stdout")], 3 * SECOND, b"x");
+        logs.push(&[("pod", "p"), ("stream", "stdout"), ("zone", "z")], 2 * SECOND, b"y");
         get(api(logs, Default::default(), Default::default()), &format!("/api/weir/v1/logs/line/{path}")).await
     };
     let lines = async |path: &str| {

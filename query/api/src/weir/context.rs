@@ -1,12 +1,14 @@
 //! A line and its neighbours in its whole container: what came over stderr beside what came over stdout, by time.
 
+use std::collections::BTreeSet;
+
 use weir_budget::RequestBudget;
 use weir_logql::LogExpr;
 use weir_logql::eval::lines::{LogOptions, lines};
 use weir_model::id::LineId;
-use weir_model::label::Matcher;
+use weir_model::label::{Labels, Matcher};
 use weir_model::scope::Scope;
-use weir_model::select::{Covered, OwnedLine};
+use weir_model::select::{Coverage, Covered, LogSelect, OwnedLine};
 use weir_model::time::TimeRange;
 
 use super::super::Api;
@@ -28,19 +30,18 @@ pub(super) fn of_container(
 ) -> Result<Covered<Vec<OwnedLine>>, WeirError> {
     let mut found = api.logs.line(scope, id, 0, budget)?;
     let Some(own) = found.value.pop().filter(|own| own.id == id) else { return Ok(found) };
-    let labels = own.stream.iter().filter(|(name, _)| *name != STREAM);
-    let matchers: Vec<Matcher> = labels.map(|(name, value)| Matcher::equal(name, value)).collect();
-    if matchers.is_empty() {
+    let at = own.timestamp;
+    let day = TimeRange { start: at.saturating_sub(WITHIN), end: at.saturating_add(WITHIN) };
+    let Some(matchers) = matchers(api, (scope, day), &own.stream, (budget, &mut found.coverage))? else {
         // Nothing says what it belongs to: its own stream is all that is known.
         return Ok(api.logs.line(scope, id, context, budget)?);
-    }
+    };
     let log = LogExpr { matchers, stages: Vec::new() };
-    let at = own.timestamp;
     let mut all = vec![own];
     for (start, end, newest_first, limit) in [
-        (at.saturating_sub(WITHIN), at, true, context),
+        (day.start, at, true, context),
         (at, at.saturating_add(1), false, api.config.lines_max),
-        (at.saturating_add(1), at.saturating_add(WITHIN), false, context),
+        (at.saturating_add(1), day.end, false, context),
     ] {
         let (scope, range) = (scope.clone(), TimeRange { start, end });
         let options = LogOptions { scope, range, limit, newest_first, detected_level: api.config.detected_level };
@@ -54,4 +55,27 @@ pub(super) fn of_container(
     all.truncate(place + context + 1);
     all.drain(..place.saturating_sub(context));
     Ok(Covered { value: all, coverage: found.coverage })
+}
+
+/// Of the streams that have exactly the labels of this one's container; `None` where it has none.
+fn matchers(
+    api: &Api,
+    (scope, range): (&Scope, TimeRange),
+    own: &Labels,
+    (budget, coverage): (&RequestBudget, &mut Coverage),
+) -> Result<Option<Vec<Matcher>>, WeirError> {
+    let labels = own.iter().filter(|(name, _)| *name != STREAM);
+    let matchers: Vec<Matcher> = labels.map(|(name, value)| Matcher::equal(name, value)).collect();
+    if matchers.is_empty() {
+        return Ok(None);
+    }
+    let filters = Vec::new();
+    let select = LogSelect { scope: scope.clone(), matchers, range, filters, newest_first: false };
+    let streams = api.logs.streams(&select, budget)?;
+    coverage.merge(streams.coverage);
+    // A stream with more labels is another container's, and its matchers alone do not tell.
+    let names = streams.value.iter().flat_map(Labels::iter).map(|(name, _)| name);
+    let others: BTreeSet<&str> = names.filter(|name| *name != STREAM && own.get(name).is_empty()).collect();
+    let others = others.into_iter().map(|name| Matcher::equal(name, ""));
+    Ok(Some(select.matchers.into_iter().chain(others).collect()))
 }
