@@ -134,7 +134,8 @@ pub(super) async fn pattern_counts(api: Call, granted: Granted, params: Params) 
         };
         let step = whole_step(steps(range, params.duration("step")?, api.config.points_max)?.step);
         let (scope, detected_level) = (Scope::clone(&granted.scope), api.config.detected_level);
-        let options = PatternOptions { scope, range, step, detected_level, lines_max: PATTERN_LINES_MAX };
+        let lines_max = PATTERN_LINES_MAX;
+        let options = PatternOptions { scope, range, step, detected_level, lines_max, by_line: false };
         let found = patterns(&*api.logs, query, &log, &options, budget)?;
         budget.reserve(found.value.iter().map(|pattern| 64 + 64 * pattern.lines.len() as u64).sum())?;
         let one = |pattern: &Pattern| {

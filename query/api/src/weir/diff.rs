@@ -8,7 +8,7 @@ use weir_access::Granted;
 use weir_budget::RequestBudget;
 use weir_logql::eval::fields::{Field, fields};
 use weir_logql::eval::lines::{LogOptions, lines};
-use weir_logql::eval::patterns::{PatternOptions, patterns};
+use weir_logql::eval::patterns::{self, PatternOptions};
 use weir_model::scope::Scope;
 use weir_model::select::{Budget, Coverage};
 use weir_model::time::TimeRange;
@@ -44,8 +44,11 @@ pub(super) async fn diff(api: Call, granted: Granted, params: Params) -> Result<
         if limit > api.config.lines_max {
             return Err(format!("parameter line_limit: {limit} is above query.lines_max ({})", api.config.lines_max).into());
         }
-        let now = Side::of((api, &granted.scope), query, (range, limit), budget)?;
-        let then = Side::of((api, &granted.scope), other, (before, limit), budget)?;
+        // Patterns of both are made in one way, or lines that are alike would be new and gone.
+        let is_by_line = |query: &str| Ok::<_, WeirError>(patterns::is_by_line(query, &log_query(Some(query))?)?);
+        let by_line = is_by_line(query)? || is_by_line(other)?;
+        let now = Side::of((api, &granted.scope), (query, by_line), (range, limit), budget)?;
+        let then = Side::of((api, &granted.scope), (other, by_line), (before, limit), budget)?;
         let body = json!({
             "start": range.start.to_string(),
             "end": range.end.to_string(),
@@ -72,15 +75,16 @@ struct Side {
 impl Side {
     fn of(
         (api, scope): (&Api, &Scope),
-        query: &str,
+        (query, by_line): (&str, bool),
         (range, limit): (TimeRange, usize),
         budget: &RequestBudget,
     ) -> Result<Self, WeirError> {
         let (log, detected_level) = (log_query(Some(query))?, api.config.detected_level);
         // One bucket.
         let step = range.end.saturating_sub(range.start).max(1);
-        let options = PatternOptions { scope: scope.clone(), range, step, detected_level, lines_max: PATTERN_LINES_MAX };
-        let found = patterns(&*api.logs, query, &log, &options, budget)?;
+        let (scope, lines_max) = (scope.clone(), PATTERN_LINES_MAX);
+        let options = PatternOptions { scope: scope.clone(), range, step, detected_level, lines_max, by_line };
+        let found = patterns::patterns(&*api.logs, query, &log, &options, budget)?;
         budget.reserve(found.value.iter().map(|pattern| 64 + pattern.text.len() as u64).sum())?;
         let mut coverage = found.coverage;
         let counted = found.value.into_iter().map(|pattern| {
@@ -88,7 +92,7 @@ impl Side {
             ((pattern.text, pattern.level), lines)
         });
         let patterns = counted.collect();
-        let options = LogOptions { scope: scope.clone(), range, limit, newest_first: true, detected_level };
+        let options = LogOptions { scope, range, limit, newest_first: true, detected_level };
         let found = lines(&*api.logs, query, &log, &options, budget)?;
         coverage.merge(found.coverage);
         if found.value.len() >= limit {

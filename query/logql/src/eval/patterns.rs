@@ -38,6 +38,14 @@ pub struct PatternOptions {
     pub detected_level: bool,
     /// So many lines are read; the coverage says when there were more. Those that the store counts by itself do not count for this.
     pub lines_max: u64,
+    /// Lines are read one by one, whatever the query is: so that what is told apart is told apart alike beside a query of which they are
+    /// ([`is_by_line`]).
+    pub by_line: bool,
+}
+
+/// Whether the lines of a query are read one by one for their patterns, since the store's templates are not of what it makes of lines.
+pub fn is_by_line(text: &str, log: &LogExpr) -> Result<bool, QueryError> {
+    Ok(!Pipeline::compile(text, log, Lines::Needed)?.is_empty())
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -78,7 +86,7 @@ pub fn patterns(
         budget,
         failure: None,
     };
-    let buckets = Buckets::new(options.step, 0).filter(|_| pipeline.is_empty());
+    let buckets = Buckets::new(options.step, 0).filter(|_| pipeline.is_empty() && !options.by_line);
     let mut coverage = match buckets {
         Some(buckets) => reader.templates(&select, buckets, budget, &mut |count| visitor.template(count))?,
         None => reader.visit(&select, budget, &mut visitor)?,
@@ -262,7 +270,7 @@ impl<'a> Iterator for Words<'a> {
 #[cfg(test)]
 mod tests {
     use weir_model::scope::Scope;
-    use weir_model::select::NoBudget;
+    use weir_model::select::{LogSelect, LogTail, NoBudget, OwnedLine, TakeTemplate};
     use weir_model::time::SECOND;
 
     use super::*;
@@ -301,8 +309,57 @@ mod tests {
         let query = r#"{app="x"} != "took 3 ms""#;
         let Ok(Expr::Log(log)) = parse(query) else { panic!("{query}") };
         let range = TimeRange { start: 0, end: 100 * SECOND };
-        let options = PatternOptions { scope: Scope::of("t"), range, step: 10 * SECOND, detected_level: true, lines_max };
+        let options =
+            PatternOptions { scope: Scope::of("t"), range, step: 10 * SECOND, detected_level: true, lines_max, by_line: false };
         patterns(&store, query, &log, &options, &NoBudget).unwrap()
+    }
+
+    /// Whose own templates are others than those of its lines.
+    struct OtherTemplates(MemoryLogs);
+
+    impl LogReader for OtherTemplates {
+        fn visit(&self, select: &LogSelect, budget: &dyn Budget, visitor: &mut dyn LogVisitor) -> Result<Coverage, ReadError> {
+            self.0.visit(select, budget, visitor)
+        }
+        fn streams(&self, select: &LogSelect, budget: &dyn Budget) -> Result<Covered<Vec<Labels>>, ReadError> {
+            self.0.streams(select, budget)
+        }
+        fn templates(&self, _: &LogSelect, _: Buckets, _: &dyn Budget, take: TakeTemplate<'_>) -> Result<Coverage, ReadError> {
+            let text = TemplateText::Constant("of the store");
+            let _flow = take(&TemplateCount { text, severity: 0, bucket: 0, lines: 1 });
+            Ok(Coverage::default())
+        }
+        fn line(
+            &self,
+            scope: &Scope,
+            id: LineId,
+            context: usize,
+            budget: &dyn Budget,
+        ) -> Result<Covered<Vec<OwnedLine>>, ReadError> {
+            self.0.line(scope, id, context, budget)
+        }
+        fn tail(&self, select: LogSelect) -> Result<Box<dyn LogTail>, ReadError> {
+            self.0.tail(select)
+        }
+    }
+
+    #[test]
+    fn lines_may_be_asked_for_whatever_the_store_has() {
+        let mut store = MemoryLogs::default();
+        store.push(&[("app", "x")], SECOND, b"took 5 ms");
+        let store = OtherTemplates(store);
+        let check = |query: &str, by_line: bool, expected: &str| {
+            let Ok(Expr::Log(log)) = parse(query) else { panic!("{query}") };
+            let range = TimeRange { start: 0, end: 100 * SECOND };
+            let step = 10 * SECOND;
+            let options = PatternOptions { scope: Scope::of("t"), range, step, detected_level: true, lines_max: 9, by_line };
+            let found = patterns(&store, query, &log, &options, &NoBudget).unwrap().value;
+            assert_eq!(found.iter().map(|pattern| &*pattern.text).collect::<Vec<_>>(), [expected], "{query} {by_line}");
+            is_by_line(query, &log).unwrap()
+        };
+        assert!(!check(r#"{app="x"}"#, false, "of the store"));
+        assert!(!check(r#"{app="x"} |= "took""#, true, "took <_> ms"));
+        assert!(check(r#"{app="x"} | logfmt"#, false, "took <_> ms"));
     }
 
     #[test]
