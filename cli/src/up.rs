@@ -190,7 +190,7 @@ impl StoredUsage for AggregatorStored {
         let mut disk = LogsDisk::default();
         for view in self.0.logs.views() {
             budget.check()?;
-            view.blocks.iter().for_each(|own| own.block.add_disk(&mut disk));
+            view.blocks.iter().try_for_each(|own| own.block.add_disk(&mut disk, budget))?;
             disk.missing.extend(view.missing);
         }
         Ok(disk)

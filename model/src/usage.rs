@@ -57,6 +57,11 @@ pub struct LogsDisk {
     pub missing: Vec<String>,
 }
 
+impl LogsDisk {
+    /// What a stream takes in [`Self::streams`] beside its labels, and in a list by which they are ordered.
+    pub const STREAM_BYTES: u64 = 96;
+}
+
 /// Tells what is stored now. Takes as long as looking at the directory of every block: for work off the async threads. Errors when the
 /// budget says to stop.
 pub trait StoredUsage: Send + Sync {
@@ -178,6 +183,12 @@ struct Counted {
     series: Option<Active>,
 }
 
+impl Counted {
+    fn copy(&self) -> (TenantUsage, Option<Active>, Option<Active>) {
+        (self.usage, self.streams.clone(), self.series.clone())
+    }
+}
+
 impl Usage {
     /// Records of a tenant that were acknowledged. What a client sends again because it was not told in time counts again.
     pub fn ingested(&self, tenant: &str, kind: Kind, records: u64, bytes: u64) {
@@ -211,10 +222,15 @@ impl Usage {
 
     /// All so far, by name.
     pub fn all(&self) -> Vec<(Arc<str>, TenantUsage)> {
-        let (now, counted) = (self.began.elapsed(), self.counted());
-        let count = |active: &Option<Active>| active.as_ref().map(|active| active.count(now));
-        let usage = |own: &Counted| TenantUsage { streams: count(&own.streams), series: count(&own.series), ..own.usage };
-        counted.iter().map(|(tenant, own)| (Arc::clone(tenant), usage(own))).collect()
+        let now = self.began.elapsed();
+        let count = |active: Option<Active>| active.map(|active| active.count(now));
+        let names: Vec<Arc<str>> = self.counted().keys().cloned().collect();
+        // Sketches are copied under the lock, one tenant's at a time, and merged without: who ships records waits for a copy at most.
+        let usage = |tenant: Arc<str>| {
+            let (usage, streams, series) = self.counted().get(&tenant).map(Counted::copy)?;
+            Some((tenant, TenantUsage { streams: count(streams), series: count(series), ..usage }))
+        };
+        names.into_iter().filter_map(usage).collect()
     }
 
     fn counted(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Counted>> {

@@ -158,8 +158,7 @@ impl StoredUsage for Shared {
         let (blocks, missing) = self.wait(self.logs.newest_blocks(), budget)?;
         let mut disk = LogsDisk { missing, ..LogsDisk::default() };
         for block in blocks {
-            budget.check()?;
-            block.add_disk(&mut disk);
+            block.add_disk(&mut disk, budget)?;
         }
         Ok(disk)
     }

@@ -1,11 +1,13 @@
 //! An opened block: its streams and directory in memory, chunks and index on demand.
 
+use std::collections::btree_map::Entry;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 use weir_model::label::Labels;
+use weir_model::select::{Budget, ReadError, label_bytes};
 use weir_model::time::UnixNanos;
 use weir_model::usage::{Amount, LogsDisk};
 use weir_model::wire::Kind;
@@ -247,17 +249,25 @@ impl LogsBlock {
 }
 
 impl LogsBlock {
-    /// Adds what it takes on disk; nothing is read for that.
-    pub fn add_disk(&self, disk: &mut LogsDisk) {
+    /// Adds what it takes on disk; nothing is read for that. Errors when the streams are more than the budget has room for.
+    pub fn add_disk(&self, disk: &mut LogsDisk, budget: &dyn Budget) -> Result<(), ReadError> {
+        budget.check()?;
         disk.blocks += 1;
         for chunk in 0..self.chunks() {
             let StreamKey { tenant, labels } = self.stream(chunk);
             let own = Amount { records: u64::from(self.meta(chunk).count), bytes: self.chunk_bytes(chunk) as u64 };
-            *disk.streams.entry((Arc::clone(tenant), labels.clone())).or_default() += own;
+            match disk.streams.entry((Arc::clone(tenant), labels.clone())) {
+                Entry::Occupied(mut known) => *known.get_mut() += own,
+                Entry::Vacant(new) => {
+                    budget.reserve(label_bytes(labels) + LogsDisk::STREAM_BYTES)?;
+                    new.insert(own);
+                }
+            }
         }
         for name in self.reader.names() {
             *disk.parts.entry(name.to_owned()).or_default() += self.reader.section_len(name).unwrap_or_default();
         }
+        Ok(())
     }
 
     /// The columns of all chunks by their names, with their bytes before compression and as stored.

@@ -73,3 +73,38 @@ fn expressions_that_are_made_to_take_long_take_no_longer() {
         assert_eq!(visit(&reader, &select(vec![LineFilter::Matches(regex)])).len(), lines, "{pattern}");
     }
 }
+
+/// Holds so many bytes at most.
+struct Room(Mutex<u64>);
+
+impl Budget for Room {
+    fn check(&self) -> Result<(), ReadError> {
+        Ok(())
+    }
+    fn spend(&self, _: u64) -> Result<(), ReadError> {
+        Ok(())
+    }
+    fn reserve(&self, bytes: u64) -> Result<(), ReadError> {
+        let mut left = self.0.lock().unwrap();
+        *left = left.checked_sub(bytes).ok_or(ReadError::Cancelled("no room"))?;
+        Ok(())
+    }
+}
+
+#[test]
+fn what_a_disk_report_holds_is_reserved() {
+    let engine = engine(100);
+    let head = engine.head();
+    for i in 0..50 {
+        let stream = Labels::from_pairs([("pod", format!("p{}", i % 10))]);
+        let line = TestLine::new(i * SECOND, &"filler ".repeat(20));
+        insert(&head, i as u64, &[TestSection { tenant: "a", stream, lines: vec![line] }]);
+    }
+    let block = Arc::clone(&open_built(&engine, "disk", head.build().unwrap())[0].block);
+    let add = |room: u64| {
+        let mut disk = weir_model::usage::LogsDisk::default();
+        block.add_disk(&mut disk, &Room(Mutex::new(room))).map(|()| disk.streams.len())
+    };
+    assert_eq!(add(10_000).unwrap(), 10, "each stream once");
+    assert!(add(500).is_err());
+}
