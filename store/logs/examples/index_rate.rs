@@ -1,22 +1,27 @@
 //! Measures the index of logs on real lines: `index_rate FILE.csv.zst [COPIES]`, Nezha's `logs.csv`, each copy with pods, traces and
 //! spans of its own. Each line has its trace and span as context and its pod's id as metadata, as Loki's clients send them. Seals
-//! a block a copy and merges them. One thread; all times are of its CPU.
+//! a block a copy and merges them, looks for lines, counts words (with the bytes of their lines and without, in turn) and reads the
+//! latest lines of a pod. One thread; all times are of its CPU.
 //! Not a test: the suite's benches hold the limits, this is for looking closer.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::error::Error;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use weir_blocks::blob::MemoryBlob;
 use weir_blocks::engine::{BuiltBlock, Engine, Head, Position};
 use weir_blocks::view::{BlockView, PartitionView, TailSection, Tails, Views};
 use weir_logs::{LogsBlock, LogsEngine, LogsReader};
 use weir_model::id::LineId;
-use weir_model::label::Labels;
+use weir_model::label::{Labels, MatchOp, Matcher};
 use weir_model::log::{LogBatch, LogRecord};
 use weir_model::scope::Scope;
-use weir_model::select::{LineFilter, LogReader, LogSelect, LogVisitor, Mention, NoBudget, PartitionCoverage};
+use weir_model::select::{
+    Buckets, Budget, CountBy, LineFilter, LogReader, LogSelect, LogVisitor, Mention, NoBudget, PartitionCoverage, ReadError,
+};
 use weir_model::time::{TimeRange, UnixNanos};
 use weir_model::wire::{Kind, Mark, Section, SectionHeader};
 
@@ -170,7 +175,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         views.push(open(&engine, &format!("merged {i}"), block)?);
     }
     for (name, views) in [("sealed", sealed), ("merged", views)] {
-        ask(name, &LogsReader { views: Arc::new(Fixed(views)), tails: Arc::new(NoTails) })?;
+        let reader = LogsReader { views: Arc::new(Fixed(views)), tails: Arc::new(NoTails) };
+        ask(name, &reader)?;
+        count(name, &reader)?;
+        latest(name, &reader)?;
     }
     Ok(())
 }
@@ -210,11 +218,99 @@ fn ask(shape: &str, reader: &LogsReader) -> Result<(), Box<dyn Error>> {
                 let mut count = Count(0, mention.clone());
                 reader.visit(&select, &NoBudget, &mut count)?;
                 lines = count.0;
-                Ok::<_, weir_model::select::ReadError>(())
+                Ok::<_, ReadError>(())
             })
         });
         visited?;
         println!("{shape}: {name}: {lines} lines visited, {:.0} µs", seconds * 1e6 / f64::from(times));
+    }
+    Ok(())
+}
+
+fn select(matchers: Vec<Matcher>, filters: Vec<LineFilter>) -> LogSelect {
+    LogSelect { scope: Scope::of("default"), matchers, range: TimeRange::ALL, filters, newest_first: true }
+}
+
+/// Lines with a word, of all time, by stream.
+fn count(shape: &str, reader: &LogsReader) -> Result<(), Box<dyn Error>> {
+    let buckets = Buckets::new(i64::MAX, 0).ok_or("a step is above 0")?;
+    for word in ["checkSecurityAboutOrder", "Modify", "ContactsServiceImpl", "travel", "success", "Total: 1"] {
+        for bytes in [true, false, true, false] {
+            let select = select(Vec::new(), vec![LineFilter::Contains(vec![word.into()])]);
+            let by = CountBy { bytes, ..CountBy::of(buckets) };
+            let (mut lines, mut opened) = (0, Opened::default());
+            let mut ask = |opened: &Opened| {
+                lines = 0;
+                reader.counts(&select, &by, opened, &mut |count| {
+                    lines += count.lines;
+                    ControlFlow::Continue(())
+                })
+            };
+            let (first, first_seconds) = timed(|| ask(&opened));
+            first?;
+            let of_chunks = std::mem::take(&mut opened).0.into_inner();
+            let (all, seconds) = timed(|| (0..10).try_for_each(|_| ask(&opened).map(drop)));
+            all?;
+            let with = if bytes { "with bytes" } else { "lines alone" };
+            println!(
+                "{shape}: {word} counted, {with}: {lines} lines among {of_chunks}, {:.2} ms, {:.2} ms the first time",
+                seconds * 1e2,
+                first_seconds * 1e3
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Lines of the chunks that are opened.
+#[derive(Default)]
+struct Opened(AtomicU64);
+
+impl Budget for Opened {
+    fn check(&self) -> Result<(), ReadError> {
+        Ok(())
+    }
+    fn spend(&self, count: u64) -> Result<(), ReadError> {
+        self.0.fetch_add(count, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// The newest hundred lines, as LogQL keeps them.
+#[derive(Default)]
+struct Latest(BinaryHeap<Reverse<UnixNanos>>, u64);
+
+impl LogVisitor for Latest {
+    fn wants(&mut self, _: UnixNanos, last: UnixNanos) -> bool {
+        self.0.len() < 100 || self.0.peek().is_some_and(|Reverse(oldest)| last >= *oldest)
+    }
+    fn stream(&mut self, _: &Labels) {}
+    fn line(&mut self, _: LineId, record: LogRecord<'_>) -> ControlFlow<()> {
+        self.1 += 1;
+        self.0.push(Reverse(record.timestamp));
+        if self.0.len() > 100 {
+            self.0.pop();
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn latest(shape: &str, reader: &LogsReader) -> Result<(), Box<dyn Error>> {
+    let pod = Matcher::new("pod", MatchOp::Regex, "ts-seat-service.*-0")?;
+    let select = select(vec![pod], Vec::new());
+    for what in ["first time", "mean of 100"] {
+        let times = if what == "first time" { 1 } else { 100 };
+        let mut given = 0;
+        let (visited, seconds) = timed(|| {
+            (0..times).try_for_each(|_| {
+                let mut latest = Latest::default();
+                reader.visit(&select, &NoBudget, &mut latest)?;
+                given = latest.1;
+                Ok::<_, ReadError>(())
+            })
+        });
+        visited?;
+        println!("{shape}: latest 100 of a pod, {what}: {given} lines given, {:.0} µs", seconds * 1e6 / f64::from(times));
     }
     Ok(())
 }
