@@ -181,7 +181,8 @@ fn edges(needle: &[u8]) -> Option<Vec<&[u8]>> {
     if all.clone().next().is_none() || !all.clone().all(is_constant) {
         return None;
     }
-    let mut edges: Vec<&[u8]> = tokens().next().into_iter().chain(tokens().last()).filter(|token| !token.is_empty()).collect();
+    let mut edges: Vec<&[u8]> =
+        tokens().next().into_iter().chain(tokens().next_back()).filter(|token| !token.is_empty()).collect();
     if edges.first().is_some_and(|edge| edge.len() == needle.len()) {
         edges.truncate(1);
     }
