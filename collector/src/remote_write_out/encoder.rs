@@ -3,14 +3,15 @@
 //! The same records from the same one on make the same requests, whenever they are encoded: they are cut by points and bytes, in the
 //! order in which they are stored.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use weir_model::metric::{Family, MetricBatch, MetricRow};
 use weir_model::time::UnixNanos;
-use weir_model::wire::{Frame, Limits, WireError};
+use weir_model::wire::{Frame, Limits, Mark, SectionHeader, WireError};
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::config::{Message, RemoteWriteConfig};
 use super::metrics::ReceiverMetrics;
@@ -22,6 +23,8 @@ use crate::push::Clock;
 pub(super) const MILLISECOND: i64 = 1_000_000;
 /// Names of families that have been told; beyond it they are told again.
 const TOLD_BYTES_MAX: usize = 4 << 20;
+/// Pushes that are recognised when they are sent again: a client tries again within seconds, which are a few hundred.
+const PUSHES_MAX: usize = 4096;
 
 /// What a shard makes requests with.
 pub(super) struct Encoder {
@@ -32,6 +35,14 @@ pub(super) struct Encoder {
     /// When 1.0's receiver was told last of each family, and bytes of the names.
     told: HashMap<String, Instant>,
     told_bytes: usize,
+    pushes: Pushes,
+}
+
+/// Latest pushes by digest. One that comes twice would have old samples, for which receivers refuse all of a request.
+#[derive(Default)]
+struct Pushes {
+    seen: HashSet<[u8; 16]>,
+    order: VecDeque<[u8; 16]>,
 }
 
 /// Records that are sent together, and how far their encoding is.
@@ -55,7 +66,7 @@ impl Encoder {
     /// `config.tenants` is not empty.
     pub fn new(config: Arc<RemoteWriteConfig>, metrics: ReceiverMetrics, clock: Clock) -> Self {
         let known = KnownSeries::new(config.write_relabel_configs.clone(), config.protobuf_message);
-        Self { config, metrics, clock, known, told: HashMap::new(), told_bytes: 0 }
+        Self { config, metrics, clock, known, told: HashMap::new(), told_bytes: 0, pushes: Pushes::default() }
     }
 
     /// Points of a record that are for the receiver, told by its headers; an error where it is no record.
@@ -92,7 +103,7 @@ impl Encoder {
     }
 
     /// The next section, of the next record where that is.
-    fn section(&self, batch: &mut Batch) -> Option<MetricBatch> {
+    fn section(&mut self, batch: &mut Batch) -> Option<MetricBatch> {
         loop {
             if let Some(section) = batch.sections.pop_front() {
                 return Some(section);
@@ -108,9 +119,19 @@ impl Encoder {
         }
     }
 
-    fn decode(&self, record: &[u8]) -> Result<VecDeque<MetricBatch>, WireError> {
+    fn decode(&mut self, record: &[u8]) -> Result<VecDeque<MetricBatch>, WireError> {
         let frame = Frame::read(record, &Limits::default())?;
-        let wanted: Vec<bool> = frame.headers().map(|header| self.config.tenants.contains(&header.tenant)).collect();
+        let mut is_wanted = |header: &SectionHeader| {
+            if !self.config.tenants.contains(&header.tenant) {
+                return false;
+            }
+            let is_new = self.pushes.is_new(header);
+            if !is_new {
+                self.metrics.dropped("duplicate", u64::from(header.records));
+            }
+            is_new
+        };
+        let wanted: Vec<bool> = frame.headers().map(&mut is_wanted).collect();
         Ok(frame.decode::<MetricBatch>(|at| wanted[at])?.into_iter().flatten().collect())
     }
 
@@ -195,5 +216,22 @@ impl Encoder {
                 true
             }
         }
+    }
+}
+
+impl Pushes {
+    fn is_new(&mut self, header: &SectionHeader) -> bool {
+        let Mark::Digest(digest) = header.mark else { return true };
+        let key = xxh3_128(&[&digest[..], header.tenant.as_bytes(), &[0], header.source.as_bytes()].concat()).to_le_bytes();
+        if !self.seen.insert(key) {
+            return false;
+        }
+        self.order.push_back(key);
+        if self.order.len() > PUSHES_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.seen.remove(&oldest);
+        }
+        true
     }
 }
