@@ -86,7 +86,7 @@ async fn prometheus_gets_each_sample_once_over_restarts_of_both() {
     let begun = now_ms() - 120_000;
     for round in 0..ROUNDS {
         match round {
-            4 => receiver = None,
+            4 => drop(receiver.take()),
             8 | 18 => {
                 weir.kill();
                 weir.spawn();
@@ -94,7 +94,7 @@ async fn prometheus_gets_each_sample_once_over_restarts_of_both() {
             }
             12 => receiver = Some(prometheus(folder.path(), port).await),
             15 => {
-                receiver = None;
+                drop(receiver.take());
                 receiver = Some(prometheus(folder.path(), port).await);
             }
             _ => {}
