@@ -15,6 +15,7 @@ use weir_bus::Log;
 use weir_model::limits::Limits;
 use weir_model::outage::Outages;
 use weir_model::targets::ScrapeTargets;
+use weir_model::wire::Kind;
 use weir_runtime::containers::InventoryConfig;
 use weir_runtime::logs::LogPlace;
 
@@ -26,6 +27,7 @@ use crate::metrics::CollectorMetrics;
 use crate::node::{Containers, Node, Recount};
 use crate::push::{Clock, PushService};
 use crate::quota::Quotas;
+use crate::remote_write_out::{Queues, Senders};
 use crate::scrape::registry::TargetRegistry;
 use crate::self_report::SelfReport;
 use crate::ship::{Lanes, Shipper};
@@ -68,6 +70,8 @@ pub struct Collector {
     push: PushService,
     shipper: Shipper,
     lanes: Lanes,
+    /// To remote write receivers.
+    senders: Senders,
     sources: JoinSet<Result<(), CollectorError>>,
     /// Where it scrapes.
     targets: Arc<TargetRegistry>,
@@ -76,12 +80,14 @@ pub struct Collector {
 
 impl Collector {
     /// Checks the configuration, asks the bus for its partitions and starts all sources.
-    pub async fn start(config: CollectorConfig, deps: Deps<'_>) -> Result<Self, CollectorError> {
+    pub async fn start(config: CollectorConfig, mut deps: Deps<'_>) -> Result<Self, CollectorError> {
         config.check()?;
         let metrics = CollectorMetrics::telling(deps.outages.clone());
         metrics.register(deps.registry);
         let stop_lanes = CancellationToken::new();
-        let (shipper, lanes) = Shipper::start(deps.bus.clone(), &config.ship, metrics.ship.clone(), stop_lanes.clone()).await?;
+        let (queues, senders) = start_senders(&config, &mut deps).await?;
+        let (bus, ship) = (deps.bus.clone(), metrics.ship.clone());
+        let (shipper, lanes) = Shipper::start_with(bus, &config.ship, ship, stop_lanes.clone(), queues).await?;
         shipper.register(deps.registry);
         let quotas = Quotas::new(deps.limits.clone(), deps.clock.clone());
         let push = PushService::new(shipper.clone(), config.push.clone(), metrics.clone(), deps.clock.clone())
@@ -137,7 +143,7 @@ impl Collector {
             Ok(())
         });
         tracing::info!(node = deps.node, tenant = config.tenant, "collector started");
-        Ok(Self { push, shipper, lanes, sources, targets, stop_lanes })
+        Ok(Self { push, shipper, lanes, senders, sources, targets, stop_lanes })
     }
 
     /// For sections that other parts of the process make: weir's own spans, the samples of recording rules.
@@ -185,7 +191,7 @@ impl Collector {
     /// After `shutdown` was cancelled and the listeners have ended: waits for the sources and for what is on its way to
     /// the bus, for a bounded time. What was not acknowledged by then is read again at the next start.
     pub async fn join(self) {
-        let Self { push, shipper, lanes, mut sources, stop_lanes, .. } = self;
+        let Self { push, shipper, lanes, senders, mut sources, stop_lanes, .. } = self;
         while let Some(ended) = sources.join_next().await {
             if let Ok(Err(error)) = ended {
                 tracing::error!(%error, "a source ended with an error");
@@ -197,7 +203,17 @@ impl Collector {
             tracing::warn!("the bus did not acknowledge everything before the end");
             stop_lanes.cancel();
         }
+        senders.join().await;
     }
+}
+
+/// The queues of remote write receivers, where there are any.
+async fn start_senders(config: &CollectorConfig, deps: &mut Deps<'_>) -> Result<(Option<Arc<Queues>>, Senders), CollectorError> {
+    let topic = Kind::Metrics.topic();
+    let partitions = deps.bus.partitions(topic).await.map_err(|source| CollectorError::Bus { topic, source })?;
+    let own = (config.tenant.as_str(), deps.data.as_path());
+    let (queues, senders) = Queues::start(&config.remote_write, own, (partitions, &deps.clock), deps.registry).await?;
+    Ok(((!queues.is_empty()).then_some(queues), senders))
 }
 
 async fn open_epochs(data: PathBuf) -> Result<Epochs, CollectorError> {

@@ -9,6 +9,7 @@ use weir_model::resource::TENANT_DEFAULT;
 
 use crate::error::CollectorError;
 use crate::otlp::config::OtlpConfig;
+use crate::remote_write_out::config::{self as remote_write, RemoteWriteConfig};
 
 const LINE_MAX: ByteSize = ByteSize::bytes(crate::LINE_BYTES_MAX as u64);
 
@@ -30,6 +31,8 @@ pub struct CollectorConfig {
     pub push: PushConfig,
     /// What OTLP's metrics become.
     pub otlp: OtlpConfig,
+    /// Where metrics go on to.
+    pub remote_write: Vec<RemoteWriteConfig>,
 }
 
 impl Default for CollectorConfig {
@@ -42,6 +45,7 @@ impl Default for CollectorConfig {
             scrape: ScrapeSourceConfig::default(),
             push: PushConfig::default(),
             otlp: OtlpConfig::default(),
+            remote_write: Vec::new(),
         }
     }
 }
@@ -271,6 +275,9 @@ impl CollectorConfig {
                 "push.inflight_max",
                 "seven eighths of it must not be below push.body_max and push.decompressed_max together",
             );
+        }
+        if let Err(reason) = remote_write::check(&self.remote_write) {
+            return wrong("remote_write", &reason);
         }
         if self.push.body_idle_max.is_zero() || self.push.body_time_max.is_zero() {
             return wrong("push.body_idle_max", "must be above 0s, and push.body_time_max as well");

@@ -5,6 +5,7 @@
 //! - [`tail`]: log files. `node`: who runs here, and this node's samples; `deaths`: how they ended.
 //! - [`loki_push`], [`otlp`], [`elasticsearch`], [`influx`], [`push_gateway`], [`remote_write`]: what clients push; the answer is given after
 //!   the acknowledgement.
+//! - [`remote_write_out`]: metrics that go on to other receivers, beside the bus.
 //! - [`scrape`]: Prometheus targets; [`exposition`]: what they answer.
 //! - `body`: bounded reading and decompression of what clients send; `admission`: bytes in memory, `json_size`: before they are.
 //! - `quota`: what each tenant may send; `shares`: what none of them can have for itself.
@@ -30,6 +31,7 @@ pub mod loki_push;
 pub mod metrics;
 pub mod otlp;
 pub mod remote_write;
+pub mod remote_write_out;
 pub mod scrape;
 pub mod severity;
 pub mod ship;

@@ -12,6 +12,7 @@
 //! - [`selector`]: `{a="b"}` by itself, as policies have it.
 //! - [`compression`] makes and reads zstd frames.
 //! - [`pattern`]: regular expressions of strangers, compiled within limits.
+//! - [`prompb`]: Prometheus' messages of samples, as remote write and remote read have them.
 //! - [`resource`]: which container of which pod on which node of which tenant.
 //! - [`log`], [`metric`], [`span`]: the three kinds of records.
 //! - [`signal`]: what every kind of batch can do: travel, be placed, weighed, split, trimmed.
@@ -46,6 +47,7 @@ pub mod metric;
 pub mod outage;
 pub mod panic_guard;
 pub mod pattern;
+pub mod prompb;
 pub mod resource;
 pub mod scope;
 pub mod select;

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use prost::Message;
-use weir_collector::remote_write::prompb::{Sample, TimeSeries, WriteRequest, compress, labels, upgrade};
+use weir_collector::remote_write::compress;
+use weir_model::prompb::{Sample, TimeSeries, WriteRequest, labels, upgrade};
 use weir_model::wire::Kind;
 use weir_tests::bench::path::{Aggregating, Collecting, disk_bus};
 use weir_tests::bench::run;

@@ -61,6 +61,8 @@ mod prometheus_api;
 #[cfg(test)]
 mod remote;
 #[cfg(test)]
+mod remote_out;
+#[cfg(test)]
 mod replay;
 #[cfg(test)]
 mod tidy;

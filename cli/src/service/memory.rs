@@ -7,6 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use weir_access::Mode;
+use weir_collector::remote_write_out::config::RemoteWriteConfig;
 use weir_logs::LogsOptions;
 use weir_model::wire::{Kind, SCHEMAS_BYTES_MAX};
 
@@ -77,6 +78,11 @@ pub(crate) fn limits(config: &Config, parts: Parts) -> Vec<(&'static str, u64)> 
         limits.push(("authorization.webhook.cache_max", config.authorization.webhook.cache_max.to_u64()));
     }
     if parts.collector {
+        let of_receiver = |own: &RemoteWriteConfig| own.memory_bytes(partitions);
+        let receivers = config.collector.remote_write.iter().map(of_receiver).fold(0, u64::saturating_add);
+        if receivers > 0 {
+            limits.push(("collector.remote_write", receivers));
+        }
         limits.push(("collector.push.inflight_max", config.collector.push.inflight_max.to_u64()));
     }
     if parts.aggregator {

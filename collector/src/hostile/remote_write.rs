@@ -2,14 +2,12 @@
 
 use prost::Message;
 use weir_model::fuzz::{Fuzz, MemoryLimit, peak_of};
+use weir_model::prompb::{BucketSpan, Exemplar, Histogram, MetricMetadata, Sample, TimeSeries, WriteRequest, labels, upgrade};
 
 use super::bench;
 use super::fuzz::readable;
 use crate::config::PushConfig;
 use crate::push_error::PushError;
-use crate::remote_write::prompb::{
-    BucketSpan, Exemplar, Histogram, MetricMetadata, Sample, TimeSeries, WriteRequest, labels, upgrade,
-};
 
 const NOW: i64 = 1_700_000_000_000;
 

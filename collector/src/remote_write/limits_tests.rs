@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use weir_model::metric::STALE_NAN;
 
-use super::prompb::{
-    BucketSpan, Exemplar, Exemplar2, Histogram, MetricMetadata, Request2, TimeSeries, TimeSeries2, WriteRequest, compress,
-    labels, upgrade,
+use weir_model::prompb::{
+    BucketSpan, Exemplar, Exemplar2, Histogram, MetricMetadata, Request2, TimeSeries, TimeSeries2, WriteRequest, labels, upgrade,
 };
+
 use super::tests::{NOW, both, integers, request, sample, series, taken};
-use super::{Taken, Written};
+use super::{Taken, Written, compress};
 use crate::config::PushConfig;
 use crate::hostile::{Bench, bench};
 use crate::push_error::PushError;

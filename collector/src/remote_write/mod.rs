@@ -7,15 +7,15 @@
 //! Specifications: <https://prometheus.io/docs/specs/prw/>.
 //!
 //! - [`message`], [`histogram`]: the messages, read where they lie. [`series`]: what is known of series from requests before.
-//! - [`rows`], [`sections`]: samples as batches; [`outcome`]: what a request came to. [`prompb`]: the messages as senders write them, for tests and benches.
+//! - [`rows`], [`sections`]: samples as batches; [`outcome`]: what a request came to.
+//!
+//! How weir sends is `remote_write_out`.
 
 mod histogram;
 #[cfg(test)]
 mod limits_tests;
 mod message;
 mod outcome;
-#[cfg(any(test, feature = "testing"))]
-pub mod prompb;
 mod rows;
 mod sections;
 pub(crate) mod series;
@@ -45,6 +45,12 @@ const PATHS: [&str; 3] = ["/api/v1/write", "/api/v1/push", "/api/v1/receive"];
 pub fn router(service: PushService) -> Routes {
     let push = Needs::Tenant(Verb::Push, Telemetry::Metrics);
     PATHS.iter().fold(Routes::new(), |routes, path| routes.post(path, push, write)).with_state(service)
+}
+
+/// A message as senders send it, for the tests and benches of those who do.
+#[cfg(any(test, feature = "testing"))]
+pub fn compress(message: &impl prost::Message) -> Vec<u8> {
+    snap::raw::Encoder::new().compress_vec(&message.encode_to_vec()).expect("below 4 GiB")
 }
 
 async fn write(context: PushContext, headers: HeaderMap, body: HttpBody) -> Response {

@@ -10,10 +10,11 @@ use weir_model::metric::{MetricBatch, STALE_NAN, is_stale};
 use weir_model::time::SECOND;
 use weir_model::wire::{Mark, Section};
 
-use super::prompb::{
-    BucketSpan, Exemplar, Histogram, Label, MetricMetadata, Sample, TimeSeries, WriteRequest, compress, labels, upgrade,
+use weir_model::prompb::{
+    BucketSpan, Exemplar, Histogram, Label, MetricMetadata, Sample, TimeSeries, WriteRequest, labels, upgrade,
 };
-use super::{Taken, Written};
+
+use super::{Taken, Written, compress};
 use crate::Retention;
 use crate::config::PushConfig;
 use crate::hostile::{Bench, bench};

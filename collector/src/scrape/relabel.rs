@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use md5::{Digest, Md5};
 use regex::Regex;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use weir_model::label::is_label_name;
 use weir_model::yaml;
 
@@ -103,6 +103,18 @@ impl<'de> Deserialize<'de> for Rule {
             replacement: written.replacement,
             action: written.action,
         })
+    }
+}
+
+impl Serialize for Rule {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.written().serialize(to)
+    }
+}
+
+impl PartialEq for Rule {
+    fn eq(&self, other: &Self) -> bool {
+        self.written() == other.written()
     }
 }
 

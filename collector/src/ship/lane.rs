@@ -18,6 +18,7 @@ use super::fair::Exit;
 use super::queue::{Completion, InFlight, QueuedSection};
 use crate::error::ShipError;
 use crate::metrics::ShipMetrics;
+use crate::remote_write_out::Queues;
 
 /// Bodies gathered before anything is known of how well they compress: logs reach five to fifteen.
 const GATHER_BYTES_FIRST: usize = 4 << 20;
@@ -37,6 +38,8 @@ pub(super) struct Lane {
     pub linger: Duration,
     pub metrics: ShipMetrics,
     pub in_flight: InFlight,
+    /// Of receivers that are sent what the bus gets.
+    pub queues: Option<Arc<Queues>>,
 }
 
 /// A record and everyone who waits for it.
@@ -46,6 +49,8 @@ struct Encoded {
     raw: usize,
     /// Log lines, metric values or spans.
     records: u64,
+    /// Whose they are, where that is asked for.
+    tenants: Vec<String>,
     /// Whose last part this record carries, with their tenants.
     waiting: Vec<(String, Completion)>,
 }
@@ -140,14 +145,20 @@ impl Lane {
         }
         let raw = builder.body_bytes();
         let records = run.iter().map(|(_, section)| section.batch.records()).sum();
-        Ok(Encoded { record: builder.finish()?.into(), raw, records, waiting: Vec::new() })
+        let mut tenants = Vec::new();
+        for (_, section) in run.iter().filter(|_| self.queues.is_some()) {
+            if !tenants.contains(&section.header.tenant) {
+                tenants.push(section.header.tenant.clone());
+            }
+        }
+        Ok(Encoded { record: builder.finish()?.into(), raw, records, tenants, waiting: Vec::new() })
     }
 
     async fn append_all(self: Arc<Self>, kind: Kind, mut rx: mpsc::Receiver<Encoded>, stop: CancellationToken) {
         while let Some(encoded) = rx.recv().await {
             *self.in_flight.lock() = Some(Instant::now());
             let outcome = tokio::select! {
-                outcome = self.append_until_durable(kind, &encoded.record) => outcome,
+                outcome = self.store(kind, &encoded) => outcome,
                 () = stop.cancelled() => Err(ShipError::Stopped),
             };
             *self.in_flight.lock() = None;
@@ -161,6 +172,16 @@ impl Lane {
                 done.resolve(outcome.clone());
             }
         }
+    }
+
+    /// On the bus, and in the queues of those who are sent it: its sources are told of both at once.
+    async fn store(&self, kind: Kind, encoded: &Encoded) -> Result<(), ShipError> {
+        let queued = async {
+            if let Some(queues) = &self.queues {
+                queues.append(self.place.partition, &encoded.tenants, &encoded.record).await;
+            }
+        };
+        tokio::join!(self.append_until_durable(kind, &encoded.record), queued).0
     }
 
     /// Appends the same bytes until the bus has them. A duplicate that this makes is dropped by its mark.

@@ -31,11 +31,12 @@ use weir_model::metric::MetricBatch;
 use weir_model::signal::Signal;
 use weir_model::span::SpanBatch;
 use weir_model::usage::{Amount, Usage};
-use weir_model::wire::{Limits, Section};
+use weir_model::wire::{Kind, Limits, Section};
 
 use crate::config::ShipConfig;
 use crate::error::{CollectorError, ShipError};
 use crate::metrics::ShipMetrics;
+use crate::remote_write_out::Queues;
 
 mod fair;
 mod gauges;
@@ -142,9 +143,20 @@ impl Shipper {
         metrics: ShipMetrics,
         stop: CancellationToken,
     ) -> Result<(Self, Lanes), CollectorError> {
+        Self::start_with(bus, config, metrics, stop, None).await
+    }
+
+    /// As [`Self::start`]; metrics go into these queues as well.
+    pub(crate) async fn start_with(
+        bus: Arc<dyn Log>,
+        config: &ShipConfig,
+        metrics: ShipMetrics,
+        stop: CancellationToken,
+        queues: Option<Arc<Queues>>,
+    ) -> Result<(Self, Lanes), CollectorError> {
         let limits = Limits::default();
         let usage = metrics.usage.clone();
-        let mut opening = Opening { bus, config, metrics, stop, limits, tasks: JoinSet::new() };
+        let mut opening = Opening { bus, config, metrics, stop, limits, queues, tasks: JoinSet::new() };
         let lanes = LaneSenders { logs: opening.lanes().await?, metrics: opening.lanes().await?, spans: opening.lanes().await? };
         Ok((Self { lanes: Arc::new(lanes), limits, usage }, Lanes(opening.tasks)))
     }
@@ -195,6 +207,7 @@ struct Opening<'a> {
     metrics: ShipMetrics,
     stop: CancellationToken,
     limits: Limits,
+    queues: Option<Arc<Queues>>,
     tasks: JoinSet<()>,
 }
 
@@ -212,7 +225,8 @@ impl Opening<'_> {
         let (rooms, in_flight) = (Rooms::new(budget_units), InFlight::default());
         let place = TopicPartition { topic: S::KIND.topic().to_owned(), partition };
         let (bus, linger, metrics) = (Arc::clone(&self.bus), self.config.linger, self.metrics.clone());
-        let lane = lane::Lane { place, bus, limits: self.limits, linger, metrics, in_flight: in_flight.clone() };
+        let queues = self.queues.clone().filter(|_| S::KIND == Kind::Metrics);
+        let lane = lane::Lane { place, bus, limits: self.limits, linger, metrics, in_flight: in_flight.clone(), queues };
         lane.spawn(exit, self.stop.clone(), &mut self.tasks);
         LaneSender { entrance, rooms, budget_units, partition, in_flight }
     }

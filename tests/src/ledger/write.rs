@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
-use weir_collector::remote_write::prompb;
+use weir_collector::remote_write::compress;
+use weir_model::prompb;
 
 use super::Writer;
 use crate::nezha::{CriWriter, Line};
@@ -132,9 +133,9 @@ pub(super) async fn remote_write(url: String, source: String, writer: Writer) {
         let request = prompb::WriteRequest { timeseries: vec![series], metadata: Vec::new() };
         // The two versions by turns.
         let (kind, body) = if number.is_multiple_of(20) {
-            ("application/x-protobuf", prompb::compress(&request))
+            ("application/x-protobuf", compress(&request))
         } else {
-            ("application/x-protobuf;proto=io.prometheus.write.v2.Request", prompb::compress(&prompb::upgrade(&request)))
+            ("application/x-protobuf;proto=io.prometheus.write.v2.Request", compress(&prompb::upgrade(&request)))
         };
         writer.sent(&source, &bodies);
         writer.post_bytes(&http, &url, kind, body).await;

@@ -2,7 +2,7 @@
 //! The whole answer is made before it is sent, within the query's budget. Hints are not followed: they say what may be left out.
 //! Source: prompb/remote.proto of Prometheus.
 //!
-//! - [`prompb`]: the messages. [`xor`]: samples as a chunk.
+//! - [`prompb`]: its own messages. [`xor`]: samples as a chunk.
 //!
 //! Histograms go as samples alone: a caller that takes both gets those where a series has one.
 
@@ -19,10 +19,11 @@ use weir_access::Granted;
 use weir_budget::RequestBudget;
 use weir_model::label::{MatchOp, Matcher};
 use weir_model::pattern::PatternBudget;
+use weir_model::prompb::{Histogram, Sample, TimeSeries, labels};
 use weir_model::scope::Scope;
 use weir_model::select::{Budget, Coverage, MetricSelect, ReadError, Series};
 
-use self::prompb::{ChunkedReadResponse, ChunkedSeries, Query, QueryResult, ReadRequest, TimeSeries};
+use self::prompb::{ChunkedReadResponse, ChunkedSeries, Query, QueryResult, ReadRequest};
 use super::Api;
 use super::answer::ApiError;
 use crate::call::Call;
@@ -219,7 +220,7 @@ fn samples(api: &Api, select: &MetricSelect, all: &mut Bytes<'_>) -> Result<Cove
     let mut cursor = api.metrics.cursor(select, all.budget)?;
     let mut series = Series::default();
     while cursor.next(&mut series)? {
-        result.field(QueryResult::TIMESERIES, &TimeSeries::of(&series))?;
+        result.field(QueryResult::TIMESERIES, &time_series(&series))?;
     }
     let length = result.bytes.len();
     let out = all.grow(length + 12)?;
@@ -246,7 +247,7 @@ fn chunks(api: &Api, select: &MetricSelect, query_index: i64, all: &mut Bytes<'_
                 bytes <= FRAME_BYTES
             };
             let (now, later) = rest.split_at(rest.iter().take_while(fits).count().max(1));
-            let own = ChunkedSeries { labels: prompb::labels(&series.labels), chunks: now.to_vec() };
+            let own = ChunkedSeries { labels: labels(series.labels.iter()), chunks: now.to_vec() };
             all.frame(&ChunkedReadResponse { chunked_series: vec![own], query_index })?;
             rest = later;
         }
@@ -254,16 +255,14 @@ fn chunks(api: &Api, select: &MetricSelect, query_index: i64, all: &mut Bytes<'_
     Ok(cursor.coverage())
 }
 
-impl TimeSeries {
-    fn of(series: &Series) -> Self {
-        let mut histograms = series.histograms.iter().peekable();
-        let mut own = Self { labels: prompb::labels(&series.labels), ..Self::default() };
-        for (at, (timestamp, value)) in series.timestamps.iter().zip(&series.values).enumerate() {
-            match histograms.next_if(|(place, _)| *place as usize == at) {
-                Some((_, histogram)) => own.histograms.push(prompb::Histogram::of(histogram, *timestamp)),
-                None => own.samples.push(prompb::Sample { value: *value, timestamp: *timestamp }),
-            }
+fn time_series(series: &Series) -> TimeSeries {
+    let mut histograms = series.histograms.iter().peekable();
+    let mut own = TimeSeries { labels: labels(series.labels.iter()), ..TimeSeries::default() };
+    for (at, (timestamp, value)) in series.timestamps.iter().zip(&series.values).enumerate() {
+        match histograms.next_if(|(place, _)| *place as usize == at) {
+            Some((_, histogram)) => own.histograms.push(Histogram::of(histogram, *timestamp)),
+            None => own.samples.push(Sample { value: *value, timestamp: *timestamp, start_timestamp: 0 }),
         }
-        own
     }
+    own
 }

@@ -9,11 +9,12 @@ use weir_budget::{Load, LoadMetrics, QueryConfig, RequestBudget};
 use weir_model::config::ByteSize;
 use weir_model::histogram::{Buckets, Histogram, ResetHint, Span};
 use weir_model::label::Labels;
+use weir_model::prompb::TimeSeries;
 use weir_model::select::Series;
 use weir_promql::testing::MemoryReader;
 
-use super::prompb::{ChunkedReadResponse, LabelMatcher, Query, QueryResult, ReadRequest, TimeSeries};
-use super::{Bytes, SAMPLES, STREAMED};
+use super::prompb::{ChunkedReadResponse, LabelMatcher, Query, QueryResult, ReadRequest};
+use super::{Bytes, SAMPLES, STREAMED, time_series};
 use crate::prometheus::tests::{router, store};
 
 #[derive(Clone, PartialEq, Message)]
@@ -46,8 +47,8 @@ async fn ask(queries: Vec<Query>, accepted_response_types: Vec<i32>) -> (u16, He
 
 fn told(series: &[TimeSeries]) -> Vec<(String, Vec<(i64, f64)>)> {
     let labels = |own: &TimeSeries| {
-        let labels = own.labels.iter().map(|label| (label.name.as_str(), label.value.as_str()));
-        Labels::from_pairs(labels).to_string()
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        Labels::from_pairs(own.labels.iter().map(|label| (text(&label.name), text(&label.value)))).to_string()
     };
     let samples = |own: &TimeSeries| own.samples.iter().map(|sample| (sample.timestamp, sample.value)).collect();
     series.iter().map(|own| (labels(own), samples(own))).collect()
@@ -177,7 +178,7 @@ fn histograms_go_as_they_came() {
     let float = Histogram { is_integer: false, ..integer.clone() };
     let histograms = vec![(1, Arc::new(integer)), (2, Arc::new(float))];
     let series = Series { timestamps: vec![1, 2, 3, 4], values: vec![7.0, 0.0, 0.0, 8.0], histograms, ..Series::default() };
-    let own = TimeSeries::of(&series);
+    let own = time_series(&series);
     assert_eq!(own.samples.iter().map(|sample| (sample.timestamp, sample.value)).collect::<Vec<_>>(), [(1, 7.0), (4, 8.0)]);
     let [integer, float] = &own.histograms[..] else { panic!("two") };
     assert_eq!((integer.timestamp, integer.count_int, integer.zero_count_int, integer.reset_hint), (2, Some(9), Some(1), 3));

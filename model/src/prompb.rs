@@ -1,9 +1,14 @@
-//! Remote write's messages as senders write them, by another hand than the collector's reading of them. For tests and benches: the
-//! collector reads the bytes where they lie.
+//! Prometheus' messages of samples: those of remote write 1.0 and 2.0, and what remote read shares with them. Whoever sends uses them:
+//! remote read's answers, remote write out (its histograms and metadata; labels and samples it writes itself), tests and benches. The
+//! collector reads what it is sent by another hand, where the bytes lie.
+//! Source: prompb/{remote,types}.proto and prompb/io/prometheus/write/v2/types.proto of Prometheus.
 
 use std::collections::HashMap;
 
 use prost::Message;
+
+use crate::histogram;
+use crate::metric::MetricKind;
 
 #[derive(Clone, PartialEq, Message)]
 pub struct WriteRequest {
@@ -210,7 +215,58 @@ impl Symbols {
     }
 }
 
-/// As it is sent.
-pub fn compress(message: &impl Message) -> Vec<u8> {
-    snap::raw::Encoder::new().compress_vec(&message.encode_to_vec()).expect("below 4 GiB")
+impl Histogram {
+    /// Integers as they were sent, floats as floats.
+    pub fn of(own: &histogram::Histogram, timestamp: i64) -> Self {
+        let spans = |side: &histogram::Buckets| {
+            side.spans.iter().map(|span| BucketSpan { offset: span.offset, length: span.length }).collect()
+        };
+        let deltas = |side: &histogram::Buckets| {
+            let mut before = 0;
+            let delta = |count: &f64| *count as i64 - std::mem::replace(&mut before, *count as i64);
+            side.counts.iter().map(delta).collect()
+        };
+        let common = Self {
+            sum: own.sum,
+            schema: i32::from(own.schema),
+            zero_threshold: own.zero_threshold,
+            negative_spans: spans(&own.negative),
+            positive_spans: spans(&own.positive),
+            reset_hint: own.reset as i32,
+            timestamp,
+            custom_values: own.custom_bounds.clone(),
+            ..Self::default()
+        };
+        if own.is_integer {
+            Self {
+                count_int: Some(own.count as u64),
+                zero_count_int: Some(own.zero_count as u64),
+                negative_deltas: deltas(&own.negative),
+                positive_deltas: deltas(&own.positive),
+                ..common
+            }
+        } else {
+            Self {
+                count_float: Some(own.count),
+                zero_count_float: Some(own.zero_count),
+                negative_counts: own.negative.counts.clone(),
+                positive_counts: own.positive.counts.clone(),
+                ..common
+            }
+        }
+    }
+}
+
+/// As both versions number it.
+pub fn metric_type(kind: MetricKind) -> i32 {
+    match kind {
+        MetricKind::Unknown => 0,
+        MetricKind::Counter => 1,
+        MetricKind::Gauge => 2,
+        MetricKind::Histogram => 3,
+        MetricKind::GaugeHistogram => 4,
+        MetricKind::Summary => 5,
+        MetricKind::Info => 6,
+        MetricKind::StateSet => 7,
+    }
 }

@@ -1,0 +1,165 @@
+//! One attempt at sending a request, and what the receiver's answer means.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, HeaderMap, RETRY_AFTER};
+use reqwest::{Method, Response, StatusCode};
+use weir_tls::{Endpoint, why};
+
+use super::config::{Message, RemoteWriteConfig, secret};
+use super::request::Counts;
+
+/// What of a refusal's text is read, for the log.
+const REASON_BYTES_MAX: usize = 512;
+/// A receiver that asks for a longer pause is asked again after this one.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+/// How an attempt ended.
+#[derive(Debug, PartialEq)]
+pub(super) enum Outcome {
+    /// So much of it is stored.
+    Taken(Counts),
+    /// It may be taken later, after the pause that the receiver has named.
+    Later { reason: String, pause: Option<Duration> },
+    /// It never will be, for what the receiver says.
+    Refused(String),
+}
+
+pub(super) struct Client {
+    endpoint: Endpoint,
+}
+
+impl Client {
+    /// Errors name the file of `tls_config` that cannot be used.
+    pub fn new(config: &RemoteWriteConfig) -> Result<Self, String> {
+        let made = Endpoint::new(&config.url, &config.tls_config, |builder| {
+            builder.user_agent(concat!("weir/", env!("CARGO_PKG_VERSION")))
+        });
+        Ok(Self { endpoint: made.map_err(|error| error.to_string())? })
+    }
+
+    pub async fn send(&self, config: &RemoteWriteConfig, body: Bytes, counts: Counts) -> Outcome {
+        let later = |reason| Outcome::Later { reason, pause: None };
+        let (kind, version) = match config.protobuf_message {
+            Message::One => ("application/x-protobuf", "0.1.0"),
+            Message::Two => ("application/x-protobuf;proto=io.prometheus.write.v2.Request", "2.0.0"),
+        };
+        let request = self.endpoint.request(Method::POST).timeout(config.remote_timeout);
+        let request = request.header("content-type", kind).header("content-encoding", "snappy");
+        let mut request = request.header("x-prometheus-remote-write-version", version);
+        for (name, value) in &config.headers {
+            request = request.header(name, value);
+        }
+        let request = match authorised(config, request).await {
+            Ok(request) => request,
+            Err(reason) => return later(reason),
+        };
+        match request.body(body).send().await {
+            Ok(response) => judge(config.protobuf_message, response, counts).await,
+            Err(error) => later(why(error)),
+        }
+    }
+}
+
+/// With the secret as its file has it now.
+async fn authorised(config: &RemoteWriteConfig, request: reqwest::RequestBuilder) -> Result<reqwest::RequestBuilder, String> {
+    let read = async |path: &std::path::PathBuf| {
+        let path = path.clone();
+        let read = tokio::task::spawn_blocking(move || secret(&path)).await;
+        read.unwrap_or_else(|error| Err(error.to_string()))
+    };
+    if let Some(basic) = &config.basic_auth {
+        return Ok(request.basic_auth(&basic.username, Some(read(&basic.password_file).await?)));
+    }
+    match &config.authorization {
+        Some(own) => Ok(request.header(AUTHORIZATION, format!("{} {}", own.kind, read(&own.credentials_file).await?))),
+        None => Ok(request),
+    }
+}
+
+async fn judge(message: Message, response: Response, counts: Counts) -> Outcome {
+    let status = response.status();
+    if status.is_success() {
+        return taken(message, response.headers(), counts);
+    }
+    let pause = pause(response.headers(), SystemTime::now());
+    let reason = format!("answered {status}: {}", text(response).await);
+    if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
+        return Outcome::Later { reason, pause };
+    }
+    Outcome::Refused(reason)
+}
+
+/// A receiver of 2.0 says what it has written. One that says nothing has read another message than that, if any.
+fn taken(message: Message, headers: &HeaderMap, counts: Counts) -> Outcome {
+    if message == Message::One {
+        return Outcome::Taken(counts);
+    }
+    let written = |what: &str| headers.get(format!("x-prometheus-remote-write-{what}-written"))?.to_str().ok()?.parse().ok();
+    let Some(samples) = written("samples") else {
+        return Outcome::Refused("took the request and did not say what of it is written: it does not know 2.0".into());
+    };
+    let (histograms, exemplars) = (written("histograms").unwrap_or(0), written("exemplars").unwrap_or(0));
+    Outcome::Taken(Counts { samples, histograms, exemplars, ..counts })
+}
+
+/// Seconds, or a date.
+fn pause(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let pause = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let at = jiff::fmt::rfc2822::parse(text).ok()?;
+            SystemTime::from(at.timestamp()).duration_since(now).unwrap_or_default()
+        }
+    };
+    Some(pause.min(RETRY_AFTER_MAX))
+}
+
+async fn text(mut response: Response) -> String {
+    let mut bytes = Vec::new();
+    while bytes.len() < REASON_BYTES_MAX
+        && let Ok(Some(chunk)) = response.chunk().await
+    {
+        bytes.extend_from_slice(&chunk[..chunk.len().min(REASON_BYTES_MAX - bytes.len())]);
+    }
+    String::from_utf8_lossy(&bytes).trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    #[test]
+    fn pauses_are_seconds_or_dates() {
+        let check = |text: &str, expected: Option<u64>| {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
+            // Fri, 28 Nov 2025 12:00:00 GMT
+            let now = UNIX_EPOCH + Duration::from_secs(1_764_331_200);
+            assert_eq!(pause(&headers, now), expected.map(Duration::from_secs), "{text}");
+        };
+        check("7", Some(7));
+        check("Fri, 28 Nov 2025 12:00:30 GMT", Some(30));
+        check("Fri, 28 Nov 2025 11:00:00 GMT", Some(0));
+        check("999999999", Some(3600));
+        check("soon", None);
+        assert_eq!(pause(&HeaderMap::new(), UNIX_EPOCH), None);
+    }
+
+    #[test]
+    fn a_receiver_of_two_says_what_it_has_written() {
+        let counts = Counts { samples: 3, histograms: 1, exemplars: 1, metadata: 2 };
+        let headers = |pairs: &[(&'static str, &str)]| {
+            let pairs =
+                pairs.iter().map(|(name, value)| (reqwest::header::HeaderName::from_static(name), value.parse().unwrap()));
+            HeaderMap::from_iter(pairs)
+        };
+        assert_eq!(taken(Message::One, &headers(&[]), counts), Outcome::Taken(counts));
+        assert!(matches!(taken(Message::Two, &headers(&[]), counts), Outcome::Refused(_)));
+        let said = headers(&[("x-prometheus-remote-write-samples-written", "2")]);
+        assert_eq!(taken(Message::Two, &said, counts), Outcome::Taken(Counts { samples: 2, metadata: 2, ..Counts::default() }));
+    }
+}

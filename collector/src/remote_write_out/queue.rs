@@ -1,0 +1,288 @@
+//! The queues of all receivers: an embedded log each, divided into shards by the partition that a record is of, so that a series stays
+//! in order.
+//!
+//! A queue that is full gives up its oldest records; one whose disk does not take a record gives up that one. Both are counted, and
+//! neither keeps the bus's record from being acknowledged.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use prometheus_client::registry::Registry;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use weir_bus::disk::{DiskConfig, DiskLog};
+use weir_bus::{BusMetrics, Log, TopicPartition};
+use weir_model::config::ByteSize;
+
+use super::client::Client;
+use super::config::RemoteWriteConfig;
+use super::encoder::Encoder;
+use super::metrics::{ReceiverMetrics, RemoteMetrics};
+use super::position::PositionFile;
+use super::shard::Shard;
+use crate::error::CollectorError;
+use crate::private;
+use crate::push::Clock;
+
+/// How long a record may wait for room in a queue's writer once the oldest have been given up.
+const ROOM_PATIENCE: Duration = Duration::from_millis(200);
+/// A full queue gives up this part of its fullest shard at once, so that not each record costs a release.
+const GIVEN_UP: u64 = 16;
+/// At the end, requests under way may take this long; what is not acknowledged is sent again at the next start.
+const END_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Of a collector.
+pub(crate) struct Queues(Vec<Arc<Receiver>>);
+
+/// The shards at work; ended after the lanes.
+pub(crate) struct Senders {
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+/// A receiver's queue.
+pub(super) struct Receiver {
+    pub config: Arc<RemoteWriteConfig>,
+    pub name: String,
+    pub log: DiskLog,
+    pub metrics: ReceiverMetrics,
+    shards: Vec<Progress>,
+}
+
+/// Offsets of a shard, as its task and the queue tell each other.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// Of the next record to come.
+    end: AtomicU64,
+    /// Below it nothing waits: it is sent, or being sent.
+    taken: AtomicU64,
+    /// Below it everything was given up.
+    floor: AtomicU64,
+}
+
+impl Queues {
+    /// Opens the queue of each receiver below `data`, and starts to send. `partitions`: of the bus's metrics.
+    pub async fn start(
+        configs: &[RemoteWriteConfig],
+        (tenant, data): (&str, &Path),
+        (partitions, clock): (u32, &Clock),
+        registry: &mut Registry,
+    ) -> Result<(Arc<Self>, Senders), CollectorError> {
+        let (metrics, stop) = (RemoteMetrics::default(), CancellationToken::new());
+        let (mut receivers, mut tasks) = (Vec::new(), JoinSet::new());
+        if !configs.is_empty() {
+            metrics.register(registry);
+        }
+        for config in configs {
+            let mut config = config.clone();
+            if config.tenants.is_empty() {
+                config.tenants.insert(tenant.to_owned());
+            }
+            let directory = data.join("remote_write").join(config.name());
+            let client = Arc::new(Client::new(&config).map_err(|reason| wrong(&config, "tls_config", reason))?);
+            let receiver = open(Arc::new(config), &directory, partitions, &metrics).await?;
+            for shard in 0..receiver.shards.len() {
+                let path = position_path(&directory, shard);
+                let opened = PositionFile::open(&path);
+                let position = opened.map_err(|source| CollectorError::File { operation: "open", path, source })?;
+                let encoder = Encoder::new(Arc::clone(&receiver.config), receiver.metrics.clone(), Arc::clone(clock));
+                let shard = Shard::new(Arc::clone(&receiver), shard, position, (encoder, Arc::clone(&client)));
+                tasks.spawn(shard.run(stop.clone()));
+            }
+            receivers.push(receiver);
+        }
+        Ok((Arc::new(Self(receivers)), Senders { tasks, stop }))
+    }
+
+    /// Whether there is no receiver.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Resolves when every receiver of one of these tenants has the record on disk, or has given up one.
+    pub async fn append(&self, partition: u32, tenants: &[String], record: &Bytes) {
+        let wanted = |own: &&Arc<Receiver>| tenants.iter().any(|tenant| own.config.tenants.contains(tenant));
+        join_all(self.0.iter().filter(wanted).map(|own| own.append(partition, record.clone()))).await;
+    }
+}
+
+impl Senders {
+    pub async fn join(mut self) {
+        self.stop.cancel();
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(END_PATIENCE, ended).await.is_err() {
+            tracing::warn!("a remote write receiver has not answered before the end; what it was sent is sent again");
+            self.tasks.shutdown().await;
+        }
+    }
+}
+
+impl Receiver {
+    /// Of a shard's log.
+    pub fn place(shard: usize) -> TopicPartition {
+        TopicPartition { topic: topic(shard), partition: 0 }
+    }
+
+    pub fn progress(&self, shard: usize) -> &Progress {
+        &self.shards[shard]
+    }
+
+    /// For the gauge.
+    pub fn tell_pending(&self) {
+        let pending: u64 = self.shards.iter().map(Progress::pending).sum();
+        self.metrics.pending_records.set(pending as i64);
+    }
+
+    async fn append(&self, partition: u32, record: Bytes) {
+        let shard = partition as usize % self.shards.len();
+        match self.put(shard, record).await {
+            Ok(offset) => {
+                self.shards[shard].end.fetch_max(offset + 1, Ordering::AcqRel);
+                self.tell_pending();
+            }
+            Err(reason) => self.metrics.dropped_records(reason, 1),
+        }
+    }
+
+    /// The reason where it is given up.
+    async fn put(&self, shard: usize, record: Bytes) -> Result<u64, &'static str> {
+        let place = Self::place(shard);
+        // Whether there is room is known at the first poll.
+        let mut appended = tokio::time::timeout(Duration::ZERO, self.log.append(&place, record.clone())).await;
+        if appended.is_err() {
+            self.make_room().await;
+            appended = tokio::time::timeout(ROOM_PATIENCE, self.log.append(&place, record)).await;
+        }
+        let ack = appended.map_err(|_| "queue_busy")?.map_err(|_| "queue_failed")?;
+        ack.await.map_err(|_| "queue_failed")
+    }
+
+    /// Gives up the oldest records of the shard that has most.
+    async fn make_room(&self) {
+        let Some((shard, progress)) = self.shards.iter().enumerate().max_by_key(|(_, own)| own.pending()) else { return };
+        let (first, pending) = (progress.first(), progress.pending());
+        let floor = first + pending.div_ceil(GIVEN_UP);
+        if pending == 0 || self.log.release(&Self::place(shard), floor).await.is_err() {
+            return;
+        }
+        if progress.floor.fetch_max(floor, Ordering::AcqRel) < floor {
+            self.metrics.dropped_records("queue_full", floor - first);
+        }
+        self.tell_pending();
+    }
+}
+
+impl Progress {
+    /// Told by the shard's task: what lies below is sent, or being sent.
+    pub fn take(&self, offset: u64) {
+        self.taken.fetch_max(offset, Ordering::AcqRel);
+    }
+
+    /// Told at the start.
+    pub fn found(&self, next: u64) {
+        self.end.fetch_max(next, Ordering::AcqRel);
+    }
+
+    /// Below it nothing is sent any more.
+    pub fn floor(&self) -> u64 {
+        self.floor.load(Ordering::Acquire)
+    }
+
+    fn first(&self) -> u64 {
+        self.taken.load(Ordering::Acquire).max(self.floor())
+    }
+
+    fn pending(&self) -> u64 {
+        self.end.load(Ordering::Acquire).saturating_sub(self.first())
+    }
+}
+
+fn topic(shard: usize) -> String {
+    format!("shard-{shard}")
+}
+
+fn position_path(directory: &Path, shard: usize) -> PathBuf {
+    directory.join(format!("shard-{shard}.position"))
+}
+
+fn wrong(config: &RemoteWriteConfig, key: &str, reason: impl ToString) -> CollectorError {
+    CollectorError::Config { key: format!("remote_write: of {:?}: {key}", config.name()), reason: reason.to_string() }
+}
+
+/// With as many shards as it should have, or, while records wait, as it has.
+async fn open(
+    config: Arc<RemoteWriteConfig>,
+    directory: &Path,
+    partitions: u32,
+    metrics: &RemoteMetrics,
+) -> Result<Arc<Receiver>, CollectorError> {
+    let name = config.name();
+    let wanted = partitions.clamp(1, config.queue_config.max_shards) as usize;
+    let mut found = (0..).take_while(|shard| directory.join(topic(*shard)).exists()).count();
+    let mut log = open_log(&config, directory, metrics.queue_bytes(&name)).await?;
+    if found > 0 && found != wanted && is_empty(&log, directory, found).await {
+        drop(log);
+        let remove = |path: &Path| std::fs::remove_dir_all(path);
+        remove(directory).map_err(|source| CollectorError::File { operation: "delete", path: directory.to_owned(), source })?;
+        log = open_log(&config, directory, metrics.queue_bytes(&name)).await?;
+        found = 0;
+    }
+    let shards = if found > 0 { found } else { wanted };
+    let receiver = Receiver {
+        metrics: metrics.of(&name),
+        config: Arc::clone(&config),
+        name,
+        log,
+        shards: (0..shards).map(|_| Progress::default()).collect(),
+    };
+    for shard in 0..shards {
+        let opened = receiver.log.partitions(&topic(shard)).await;
+        opened.map_err(|error| wrong(&config, "queue", error))?;
+    }
+    Ok(Arc::new(receiver))
+}
+
+async fn open_log(
+    config: &Arc<RemoteWriteConfig>,
+    directory: &Path,
+    queue_bytes: prometheus_client::metrics::gauge::Gauge,
+) -> Result<DiskLog, CollectorError> {
+    private::make_directory(directory).map_err(|source| CollectorError::File {
+        operation: "create",
+        path: directory.to_owned(),
+        source,
+    })?;
+    let queue_max = config.queue_config.queue_max;
+    let own = DiskConfig {
+        path: directory.to_owned(),
+        partitions: 1,
+        // What is released is deleted by segments, so that a queue takes a little more than it holds.
+        segment_max: ByteSize::bytes(queue_max.to_u64() / 64).max(ByteSize::mib(1)),
+        backlog_max: queue_max,
+        queue_max: ByteSize::mib(16),
+        cache_max: ByteSize::mib(1),
+        ..DiskConfig::default()
+    };
+    let metrics = BusMetrics { unreleased_bytes: queue_bytes, ..BusMetrics::default() };
+    let opened = tokio::task::spawn_blocking(move || DiskLog::open(own, metrics)).await;
+    match opened {
+        Ok(opened) => opened.map_err(|error| wrong(config, "queue", error)),
+        Err(error) => Err(wrong(config, "queue", error)),
+    }
+}
+
+/// Whether all that lies in these shards is sent.
+async fn is_empty(log: &DiskLog, directory: &Path, shards: usize) -> bool {
+    for shard in 0..shards {
+        let Ok((first, next)) = log.bounds(&Receiver::place(shard)).await else { return false };
+        let position = PositionFile::open(&position_path(directory, shard)).ok().and_then(|(_, position)| position);
+        if position.map_or(first, |position| position.begin) < next {
+            return false;
+        }
+    }
+    true
+}

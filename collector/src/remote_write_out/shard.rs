@@ -1,0 +1,266 @@
+//! The task of a part of a queue: gathers records, has them encoded off the async threads, and sends one request after the other until
+//! each is taken or refused.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use weir_bus::{BusError, Consumer, Event, Log, Record};
+
+use super::client::{Client, Outcome};
+use super::encoder::{Batch, Encoder};
+use super::position::{Position, PositionFile};
+use super::queue::{Progress, Receiver};
+use super::request::Request;
+
+/// Releases cost an fsync each, and free disk alone: where a shard is stands in its position.
+const RELEASE_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two warnings of one outage.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+
+pub(super) struct Shard {
+    receiver: Arc<Receiver>,
+    shard: usize,
+    file: PositionFile,
+    found: Option<Position>,
+    /// Absent only while a batch is being encoded.
+    encoder: Option<Box<Encoder>>,
+    client: Arc<Client>,
+    /// Read and not yet sent.
+    records: VecDeque<Record>,
+    released: Instant,
+    /// Since when the receiver takes nothing, and when that was said last.
+    outage: Option<(Instant, Instant)>,
+}
+
+/// Why a shard ends.
+enum Ended {
+    Stopped,
+    Failed(String),
+}
+
+impl From<BusError> for Ended {
+    fn from(error: BusError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl Shard {
+    /// `file` as it was opened.
+    pub fn new(
+        receiver: Arc<Receiver>,
+        shard: usize,
+        (file, found): (PositionFile, Option<Position>),
+        (encoder, client): (Encoder, Arc<Client>),
+    ) -> Self {
+        let (records, encoder, released) = (VecDeque::new(), Some(Box::new(encoder)), Instant::now());
+        Self { receiver, shard, file, found, encoder, client, records, released, outage: None }
+    }
+
+    /// Until told to stop, or until its queue's disk fails.
+    pub async fn run(mut self, stop: CancellationToken) {
+        if let Err(Ended::Failed(error)) = self.send_all(&stop).await {
+            let (remote_name, shard) = (&self.receiver.name, self.shard);
+            tracing::error!(
+                remote_name,
+                shard,
+                error,
+                "the queue of a remote write receiver failed; it is sent nothing until a restart"
+            );
+        }
+    }
+
+    async fn send_all(&mut self, stop: &CancellationToken) -> Result<(), Ended> {
+        let place = Receiver::place(self.shard);
+        let mut consumer = self.receiver.log.consume(&[&place.topic], "").await?;
+        let (first, next) = self.receiver.log.bounds(&place).await?;
+        let found = self.found.unwrap_or(Position { begin: first, end: first });
+        let mut position = Position { begin: found.begin.min(next), end: found.end.min(next) };
+        if position.begin < first {
+            self.receiver.metrics.dropped_records("queue_full", first - position.begin);
+            position = Position { begin: first, end: position.end.max(first) };
+        }
+        self.progress().found(next);
+        self.progress().take(position.begin);
+        self.receiver.tell_pending();
+        // The consumer's first event says that the partition is ours.
+        consumer.next().await?;
+        consumer.seek(&place, position.begin).await?;
+        loop {
+            // What was being sent when the process ended is sent again by itself.
+            let until = (position.end > position.begin).then_some(position.end);
+            let Some(batch) = self.gather(&mut *consumer, until, stop).await? else { return Ok(()) };
+            let end = batch.last().map_or(position.begin, |record| record.offset + 1);
+            position.end = end;
+            self.write(position)?;
+            self.progress().take(end);
+            self.send_batch(batch, stop).await?;
+            position = Position { begin: end, end };
+            self.write(position)?;
+            self.receiver.tell_pending();
+            if self.released.elapsed() >= RELEASE_INTERVAL || self.records.is_empty() {
+                self.receiver.log.release(&place, end).await?;
+                self.released = Instant::now();
+            }
+        }
+    }
+
+    fn progress(&self) -> &Progress {
+        self.receiver.progress(self.shard)
+    }
+
+    fn write(&self, position: Position) -> Result<(), Ended> {
+        self.file.write(position).map_err(|error| Ended::Failed(format!("write the position: {error}")))
+    }
+
+    /// Records for one request or more: up to `until`, else as many as fill a request, or as come in time. `None` at the end.
+    async fn gather(
+        &mut self,
+        consumer: &mut dyn Consumer,
+        until: Option<u64>,
+        stop: &CancellationToken,
+    ) -> Result<Option<Vec<Record>>, Ended> {
+        let queue = self.receiver.config.queue_config.clone();
+        let (mut batch, mut points) = (Vec::new(), 0);
+        let mut deadline: Option<Instant> = None;
+        loop {
+            while let Some(record) = self.records.pop_front() {
+                if record.offset < self.progress().floor() {
+                    continue;
+                }
+                if until.is_some_and(|until| record.offset >= until) && !batch.is_empty() {
+                    self.records.push_front(record);
+                    return Ok(Some(batch));
+                }
+                let is_last = until.is_none_or(|until| record.offset + 1 >= until);
+                // What is no record is given up when it is decoded.
+                points += Encoder::points(&self.receiver.config, &record.value).unwrap_or(0);
+                batch.push(record);
+                if is_last && (until.is_some() || points >= queue.max_samples_per_send as u64) {
+                    return Ok(Some(batch));
+                }
+            }
+            if !batch.is_empty() && deadline.is_none() {
+                deadline = Some(Instant::now() + queue.batch_send_deadline);
+            }
+            let due = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(None),
+                event = consumer.next() => self.read(event?, consumer).await?,
+                () = due, if until.is_none() => return Ok(Some(batch)),
+            }
+        }
+    }
+
+    async fn read(&mut self, event: Event, consumer: &mut dyn Consumer) -> Result<(), Ended> {
+        match event {
+            Event::Records(records) => self.records.extend(records),
+            Event::OutOfRange { place, wanted, first, .. } => {
+                // What was given up on purpose is counted already.
+                let lost = first.saturating_sub(wanted.max(self.progress().floor()));
+                self.receiver.metrics.dropped_records("damaged", lost);
+                self.progress().take(first);
+                consumer.seek(&place, first).await?;
+            }
+            Event::Assigned(_) | Event::Revoked(_) => {}
+        }
+        Ok(())
+    }
+
+    async fn send_batch(&mut self, records: Vec<Record>, stop: &CancellationToken) -> Result<(), Ended> {
+        let mut batch = Batch::new(records.into_iter().map(|record| record.value));
+        loop {
+            let Some(mut encoder) = self.encoder.take() else { return Err(Ended::Failed("encoding panicked".into())) };
+            let encoded = tokio::task::spawn_blocking(move || {
+                let request = encoder.next_request(&mut batch);
+                (encoder, batch, request)
+            });
+            let (encoder, rest, request) = encoded.await.map_err(|error| Ended::Failed(format!("encode: {error}")))?;
+            (self.encoder, batch) = (Some(encoder), rest);
+            match request {
+                Some(request) => self.send(request, stop).await?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Until it is taken, refused or too old.
+    async fn send(&mut self, request: Request, stop: &CancellationToken) -> Result<(), Ended> {
+        let queue = self.receiver.config.queue_config.clone();
+        let mut backoff = queue.min_backoff;
+        let points = request.counts.points();
+        loop {
+            let (receiver, client) = (Arc::clone(&self.receiver), Arc::clone(&self.client));
+            let outcome = tokio::select! {
+                outcome = client.send(&receiver.config, request.body.clone(), request.counts) => outcome,
+                // One that is under way is given a moment to be answered.
+                () = async { stop.cancelled().await; tokio::time::sleep(Duration::from_secs(1)).await } => return Err(Ended::Stopped),
+            };
+            let (reason, pause) = match outcome {
+                Outcome::Taken(written) => {
+                    self.count(&request, written);
+                    self.end_outage();
+                    return Ok(());
+                }
+                Outcome::Refused(reason) => {
+                    receiver.metrics.dropped("refused", points);
+                    self.warn(&reason, "a remote write receiver refused a request; its samples are dropped");
+                    return Ok(());
+                }
+                Outcome::Later { reason, pause } => (reason, pause),
+            };
+            receiver.metrics.retried.inc_by(points);
+            self.warn(&reason, "a remote write receiver takes nothing; trying again");
+            tokio::select! {
+                () = tokio::time::sleep(pause.unwrap_or(backoff)) => {}
+                () = stop.cancelled() => return Err(Ended::Stopped),
+            }
+            backoff = (backoff * 2).min(queue.max_backoff);
+            if self.encoder.as_ref().is_some_and(|encoder| request.newest < encoder.oldest()) {
+                receiver.metrics.dropped("too_old", points);
+                return Ok(());
+            }
+        }
+    }
+
+    /// What a receiver of 2.0 has not written although it took the request is dropped.
+    fn count(&self, request: &Request, written: super::request::Counts) {
+        let metrics = &self.receiver.metrics;
+        metrics.dropped("not_written", request.counts.points().saturating_sub(written.points()));
+        metrics.samples.inc_by(written.samples);
+        metrics.histograms.inc_by(written.histograms);
+        metrics.exemplars.inc_by(written.exemplars);
+        metrics.metadata.inc_by(written.metadata);
+        metrics.bytes.inc_by(request.body.len() as u64);
+        metrics.newest.set((request.newest as f64 / 1000.0).max(metrics.newest.get()));
+    }
+
+    fn warn(&mut self, reason: &str, message: &'static str) {
+        let now = Instant::now();
+        let (since, said) = self.outage.unwrap_or((now, now));
+        if self.outage.is_none() || now.duration_since(said) >= WARNING_INTERVAL {
+            tracing::warn!(remote_name = self.receiver.name, shard = self.shard, reason, "{message}");
+            self.outage = Some((since, now));
+        }
+    }
+
+    fn end_outage(&mut self) {
+        if let Some((since, _)) = self.outage.take() {
+            let seconds = since.elapsed().as_secs();
+            tracing::info!(
+                remote_name = self.receiver.name,
+                shard = self.shard,
+                seconds,
+                "a remote write receiver takes requests again"
+            );
+        }
+    }
+}
