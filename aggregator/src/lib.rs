@@ -6,7 +6,7 @@
 //! - [`group`]: the consumers, and a task for each assigned partition; [`owners`], [`registry`]: what group and tasks know of each
 //!   other; [`watermark`]: how far the bus is, for coverage.
 //! - [`budget`]: what all partitions of a process share, so that its memory is bounded; [`runs`]: which blocks are merged;
-//!   [`expiry`]: which ones go; [`steady`]: a partition's own time.
+//!   [`expiry`], [`byte_limit`]: which ones go; [`steady`]: a partition's own time.
 //! - [`live`]: what readers see meanwhile; [`heads`]: the same for query nodes in other processes, as routes; [`admin`]: sealing and
 //!   merging at once, as routes; [`deletions`]: requests to delete.
 //!
@@ -16,8 +16,11 @@ pub mod admin;
 mod append;
 mod backoff;
 #[cfg(test)]
+mod beyond_bytes;
+#[cfg(test)]
 mod block_memory;
 mod budget;
+mod byte_limit;
 mod config;
 mod dedup;
 mod deletions;

@@ -14,6 +14,16 @@ pub struct PartitionLabels {
     pub partition: u32,
 }
 
+/// Why retention has deleted something.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ExpiredLabels {
+    /// `weir.logs`, …
+    pub topic: String,
+    pub partition: u32,
+    /// "age": past its period. "bytes": tenants had more than their `retention_bytes`.
+    pub reason: &'static str,
+}
+
 /// Why pushes of a partition are not known any more.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ForgottenLabels {
@@ -58,12 +68,12 @@ pub struct Metrics {
     pub sealed: Family<PartitionLabels, Counter>,
     /// Seals and compactions that failed and will be tried again.
     pub failures: Family<PartitionLabels, Counter>,
-    /// Blocks deleted because they were too old.
-    pub expired_blocks: Family<PartitionLabels, Counter>,
-    /// Lines, samples or spans in them.
-    pub expired_records: Family<PartitionLabels, Counter>,
-    /// Bytes of them.
-    pub expired_bytes: Family<PartitionLabels, Counter>,
+    /// Blocks deleted by retention.
+    pub expired_blocks: Family<ExpiredLabels, Counter>,
+    /// Lines, samples or spans deleted by retention, with their blocks or by rewriting them.
+    pub expired_records: Family<ExpiredLabels, Counter>,
+    /// Bytes that blocks are less for it.
+    pub expired_bytes: Family<ExpiredLabels, Counter>,
     /// Lines, samples or spans that requests had deleted from blocks.
     pub deleted_records: Family<PartitionLabels, Counter>,
     /// Blocks that are too old by the clocks and are kept for now: more than time can have aged.
@@ -94,12 +104,16 @@ impl Metrics {
         );
         counter("lost_offsets", "Bus offsets declared lost", &self.lost);
         counter("sealed_blocks", "Blocks published by seals", &self.sealed);
-        counter("expired_blocks", "Blocks deleted by retention", &self.expired_blocks);
-        counter("expired_records", "Log lines, samples or spans deleted by retention", &self.expired_records);
-        counter("expired_bytes", "Bytes of blocks deleted by retention", &self.expired_bytes);
         counter("deleted_records", "Log lines, samples or spans deleted by requests", &self.deleted_records);
         counter("failed_commits", "Seals and compactions that failed and are tried again", &self.failures);
         counter("ownership_interruptions", "Fenced owners and openings that failed; both are tried again", &self.interruptions);
+        let mut expired = |name: &str, what: &str, family: &Family<ExpiredLabels, Counter>| {
+            let help = format!("{what} deleted by retention: past their period, or beyond a tenant's retention_bytes");
+            registry.register(format!("weir_aggregator_{name}"), help, family.clone());
+        };
+        expired("expired_blocks", "Blocks", &self.expired_blocks);
+        expired("expired_records", "Log lines, samples or spans", &self.expired_records);
+        expired("expired_bytes", "Bytes of blocks", &self.expired_bytes);
         let help =
             "Pushes that would be stored again if they were sent again: older than digest_age_max, or more than digests_max";
         registry.register("weir_aggregator_forgotten_digests", help, self.forgotten.clone());

@@ -169,12 +169,16 @@ impl DeletionRequest {
 
     /// All of the tenant's records in the range, whatever they say.
     fn everything(&self) -> Deletion {
-        let range = TimeRange { start: self.start, end: self.end };
-        Deletion { tenant: self.tenant.as_str().into(), selectors: Vec::new(), filters: Vec::new(), range }
+        Deletion::everything_of(self.tenant.as_str().into(), TimeRange { start: self.start, end: self.end })
     }
 }
 
 impl Deletion {
+    /// All of a tenant's records in the range, whatever they say.
+    pub fn everything_of(tenant: Arc<str>, range: TimeRange) -> Self {
+        Self { tenant, selectors: Vec::new(), filters: Vec::new(), range }
+    }
+
     /// Whether records of a label set may be meant.
     pub fn is_of(&self, tenant: &str, labels: &Labels) -> bool {
         let passes = |list: &Vec<Matcher>| list.iter().all(|matcher| matcher.matches_labels(labels));

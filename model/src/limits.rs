@@ -115,6 +115,21 @@ mod tests {
     }
 
     #[test]
+    fn each_signal_has_bytes_of_its_own() {
+        let overrides = file(
+            r#"{"defaults": {"logs": {"retention_bytes": "4GiB"}, "metrics": {"retention_bytes": "5GiB"}, "traces": {"retention_bytes": "6GiB"}},
+                "tenants": {"shop": {"metrics": {"retention_bytes": "1MiB"}}}}"#,
+        )
+        .unwrap();
+        let of = |tenant: &str| {
+            let limits = overrides.of(tenant);
+            [limits.logs.retention_bytes, limits.metrics.retention_bytes, limits.traces.retention_bytes].map(Option::unwrap)
+        };
+        assert_eq!(of("shop"), [ByteSize::gib(4), ByteSize::mib(1), ByteSize::gib(6)]);
+        assert_eq!(of("bank"), [4, 5, 6].map(ByteSize::gib));
+    }
+
+    #[test]
     fn what_is_replaced_is_in_force_for_all_who_look() {
         let limits = Limits::default();
         let (other, before) = (limits.clone(), limits.of("shop"));
@@ -140,6 +155,10 @@ mod tests {
         );
         check(r#"{"defaults": {"query": {"concurrency": 0}}}"#, "defaults.query.concurrency: must be above 0");
         check(r#"{"defaults": {"query": {"timeout": "0s"}}}"#, "defaults.query.timeout: must be above 0");
+        for signal in ["logs", "metrics", "traces"] {
+            let zero = format!(r#"{{"defaults": {{"{signal}": {{"retention_bytes": "0B"}}}}}}"#);
+            check(&zero, &format!("defaults.{signal}.retention_bytes: must be above 0: leave it out for no limit"));
+        }
         check(r#"{"defaults": {"logs": {"stream_max": 1}}}"#, "unknown field `stream_max`");
         check(r#"{"defaults": {"metrics": {"streams_max": 1}}}"#, "unknown field `streams_max`");
         check(r#"{"default": {}}"#, "unknown field `default`");

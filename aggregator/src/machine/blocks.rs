@@ -63,6 +63,10 @@ impl Blocks {
         missing
     }
 
+    pub fn is_open(&self, entry: &BlockEntry) -> bool {
+        self.open.contains(&entry.id)
+    }
+
     pub fn can_merge(&self, entry: &BlockEntry) -> bool {
         self.can_rewrite(entry) && !self.full.contains(&entry.id)
     }

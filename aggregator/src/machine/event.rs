@@ -11,6 +11,7 @@ use weir_model::time::UnixNanos;
 
 use crate::AggregatorError;
 use crate::budget::Advice;
+use crate::byte_limit::BlockShares;
 use crate::dedup::DedupSnapshot;
 
 /// Where the answer to a command goes.
@@ -83,6 +84,7 @@ pub(crate) enum Event {
     /// The version cannot be encoded, and was not sent.
     Unpublishable(AggregatorError),
     Collected(Result<(), AggregatorError>),
+    SharesCounted(Result<Shares, AggregatorError>),
     /// Work ended without a result: what it worked on is gone.
     Lost(AggregatorError),
 }
@@ -92,6 +94,15 @@ pub(crate) enum Event {
 pub(crate) struct Claimed {
     pub version: u64,
     pub manifest: Manifest,
+}
+
+/// Whose the bytes of blocks are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shares {
+    /// That the kind has.
+    pub partitions: u32,
+    /// By id.
+    pub blocks: Vec<(String, BlockShares)>,
 }
 
 /// How far the active head is.
@@ -187,6 +198,8 @@ pub(crate) enum Effect {
     },
     /// Everything below is in blocks.
     Release(u64),
+    /// Answers [`Event::SharesCounted`].
+    CountShares(Vec<BlockEntry>),
     Answer(Reply, Result<Committed, AggregatorError>),
     Count(Count),
     /// The store did not take the claim, which is made again in a while; readers hear why.
@@ -236,6 +249,30 @@ impl Missing {
     }
 }
 
+/// What retention has deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Expired {
+    pub reason: ExpiryReason,
+    pub committed: Committed,
+    /// Of the store's objects.
+    pub bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ExpiryReason {
+    /// Past a period.
+    Age,
+    /// Tenants had more than their `retention_bytes`.
+    Bytes,
+}
+
+impl Expired {
+    /// These blocks, whole.
+    pub fn of(reason: ExpiryReason, gone: &[BlockEntry]) -> Self {
+        Self { reason, committed: Committed::of(gone), bytes: gone.iter().map(|entry| entry.size).sum() }
+    }
+}
+
 /// For the process's own metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Count {
@@ -245,10 +282,7 @@ pub(crate) enum Count {
         blocks: u64,
         quarantined_late: u64,
     },
-    Expired {
-        committed: Committed,
-        bytes: u64,
-    },
+    Expired(Expired),
     /// Blocks that are too old by the clocks and are kept for now.
     Held(u64),
     /// Records that requests had deleted.

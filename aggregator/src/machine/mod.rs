@@ -29,10 +29,12 @@ use weir_model::limits::Limits;
 
 use crate::backoff::Backoff;
 use crate::budget::HeadBytes;
+use crate::byte_limit::ByteLimits;
 use crate::config::AggregatorConfig;
 
 pub(crate) use event::{
-    Acceptance, Appended, Claimed, Committed, Count, Effect, Event, Missing, Now, OwnerCommand, Reply, Sealed, Shown,
+    Acceptance, Appended, Claimed, Committed, Count, Effect, Event, Expired, ExpiryReason, Missing, Now, OwnerCommand, Reply,
+    Sealed, Shares, Shown,
 };
 use serving::Serving;
 
@@ -47,13 +49,15 @@ pub(crate) struct Rules {
     pub merge_cost: BlockCost,
     pub config: AggregatorConfig,
     pub periods: TenantPeriods,
+    pub byte_limits: ByteLimits,
 }
 
 impl Rules {
     /// Of an engine's partition.
     pub fn of<E: Engine>(place: TopicPartition, config: &AggregatorConfig, limits: &Limits) -> Self {
         let periods = TenantPeriods::new(limits.clone(), E::KIND, config.retention(E::KIND));
-        Self { place, merge_cost: E::MERGE, config: config.clone(), periods }
+        let byte_limits = ByteLimits::new(limits.clone(), E::KIND);
+        Self { place, merge_cost: E::MERGE, config: config.clone(), periods, byte_limits }
     }
 }
 

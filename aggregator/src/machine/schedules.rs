@@ -15,12 +15,13 @@ use rand::RngExt;
 use tokio::sync::oneshot;
 use weir_blocks::periods::TenantPeriods;
 use weir_model::config::ByteSize;
-use weir_model::limits::Limits;
+use weir_model::limits::{Limits, Overrides, OverridesFile, TenantLimits};
 use weir_model::wire::Kind;
 
 use super::tests::rules;
 use super::{Event, OwnerCommand, Rules};
 use crate::budget::Advice;
+use crate::byte_limit::ByteLimits;
 use crate::config::{AggregatorConfig, Retention};
 use owner::{Job, Owner};
 use world::{Store, World};
@@ -34,7 +35,7 @@ const SCHEDULES_MAX: u64 = 60_000;
 /// What a schedule has been through.
 type Seen = BTreeSet<&'static str>;
 
-const PHASES: [&str; 28] = [
+const PHASES: [&str; 30] = [
     "opening",
     "not opened",
     "serving while blocks open",
@@ -50,6 +51,8 @@ const PHASES: [&str; 28] = [
     "no fewer blocks",
     "expiring",
     "collecting",
+    "shares not told",
+    "beyond bytes",
     "publish unknown",
     "published unknown",
     "fenced",
@@ -112,6 +115,15 @@ fn happen(world: &mut World, owners: &mut [Owner; 2], rules: &Rules) {
     }
 }
 
+/// What the model's tenant may keep of any kind.
+fn limits(bytes: Option<u64>) -> Limits {
+    let mut tenant = TenantLimits::default();
+    let kinds = [&mut tenant.logs.retention_bytes, &mut tenant.metrics.retention_bytes, &mut tenant.traces.retention_bytes];
+    kinds.into_iter().for_each(|own| *own = bytes.map(ByteSize::bytes));
+    let file = OverridesFile { tenants: [("t".to_owned(), tenant)].into(), ..OverridesFile::default() };
+    Limits::new(Overrides::try_from(file).expect("limits"))
+}
+
 fn schedule(seed: u64, kind: Kind) -> Seen {
     let mut world = World::new(seed);
     let keep = Duration::from_secs(world.random.random_range(5..60));
@@ -125,7 +137,9 @@ fn schedule(seed: u64, kind: Kind) -> Seen {
         ..AggregatorConfig::default()
     };
     let periods = TenantPeriods::new(Limits::default(), kind, keep);
-    let rules = Rules { periods, ..rules(config) };
+    // Some have room for all, others for a handful of offsets.
+    world.bytes_max = world.chance(30).then(|| world.random.random_range(1..60));
+    let rules = Rules { periods, byte_limits: ByteLimits::new(limits(world.bytes_max), kind), ..rules(config) };
     let mut owners = [Owner::new(&rules), Owner::new(&rules)];
     for _ in 0..world.random.random_range(100..600) {
         let expired = world.expired;

@@ -5,6 +5,7 @@
 //! says [`outcomes`].
 
 mod deletions;
+mod expire;
 mod outcomes;
 mod retention;
 
@@ -16,15 +17,16 @@ use weir_blocks::manifest::{BlockEntry, Manifest};
 
 use super::Rules;
 use super::blocks::Blocks;
-use super::event::{Appended, Claimed, Committed, Count, Effect, Event, Now, OwnerCommand, Reply, Shown};
+use super::event::{Appended, Claimed, Committed, Count, Effect, Event, Expired, Now, OwnerCommand, Reply, Shown};
 use crate::AggregatorError;
 use crate::backoff::Backoff;
 use crate::budget::HeadBytes;
 use crate::config::nanos;
-use crate::expiry::{Due, Pace};
+use crate::expiry::Pace;
 use crate::runs::{RunLimits, next_run};
 use crate::steady::Steady;
 use deletions::{DeletionQueue, Rewrite};
+use expire::ExcessBlocks;
 use retention::OldBlocks;
 
 /// Work that failed is tried again.
@@ -63,9 +65,8 @@ enum ChangeOf {
         quarantined_late: u64,
     },
     Merge,
-    Expiry {
-        bytes: u64,
-    },
+    /// By age, and by bytes.
+    Expiry([Expired; 2]),
     /// Requests were accepted or cancelled.
     Deletions,
     Rewrite(Count),
@@ -102,6 +103,7 @@ pub(super) struct Serving {
     expiring: Vec<Reply>,
     deletions: DeletionQueue,
     old: OldBlocks,
+    excess: ExcessBlocks,
     /// Whether neighbours of one level are still to be merged.
     compaction_due: bool,
     turn: Turn,
@@ -135,6 +137,7 @@ impl Serving {
             expiring: Vec::new(),
             deletions: DeletionQueue::default(),
             old: OldBlocks::default(),
+            excess: ExcessBlocks::default(),
             compaction_due: false,
             turn: Turn::None,
             pace: Pace::default(),
@@ -178,6 +181,7 @@ impl Serving {
             Event::Published(published) => self.published(now, published)?,
             Event::Unpublishable(error) => self.unpublishable(now, &Arc::new(error)),
             Event::Collected(collected) => self.collected(collected)?,
+            Event::SharesCounted(counted) => self.shares_counted(now, counted),
             Event::Opened(tried) => {
                 self.is_opening = false;
                 self.blocks.opened(&self.manifest, tried);
@@ -261,7 +265,7 @@ impl Serving {
         if self.change_deletions(rules, now, effects) {
             return;
         }
-        if !self.expiries.is_empty() || now.passed >= self.expiry_due {
+        if (!self.expiries.is_empty() || now.passed >= self.expiry_due) && self.shares_known(rules, effects) {
             self.expiry_due = now.passed.saturating_add(rules.config.tick);
             self.expiring = std::mem::take(&mut self.expiries);
             self.expire(rules, now, effects);
@@ -304,7 +308,7 @@ impl Serving {
     /// The next block to be rewritten, for a request first.
     fn next_without(&mut self, rules: &Rules, now: Now) -> Option<(Rewrite, Hidden, u64)> {
         let for_request = self.next_rewrite(rules, now).map(|(rewrite, hidden)| (rewrite, hidden, 0));
-        for_request.or_else(|| self.next_old(rules, now))
+        for_request.or_else(|| self.next_old(rules, now)).or_else(|| self.next_excess())
     }
 
     fn is_seal_due(&self, rules: &Rules, now: Now) -> bool {
@@ -336,29 +340,6 @@ impl Serving {
         let can = |entry: &BlockEntry| self.blocks.can_merge(entry);
         let parts = |a: &BlockEntry, b: &BlockEntry| self.manifest.parts(a, b);
         next_run(&self.manifest.blocks, (can, parts), rules.merge_cost, limits).map(<[BlockEntry]>::to_vec)
-    }
-
-    fn expire(&mut self, rules: &Rules, now: Now, effects: &mut Vec<Effect>) {
-        let ((periods, for_ever), blocks) = (rules.periods.all(), &self.manifest.blocks);
-        let (keep, shorter) = match periods.split_last() {
-            Some((longest, shorter)) if !for_ever => (*longest, shorter),
-            _ => (Duration::ZERO, &periods[..]),
-        };
-        let (elapsed, all) = (now.passed.saturating_sub(self.paced), !self.expiring.is_empty());
-        self.pace.pass(elapsed, blocks, keep);
-        self.paced = now.passed;
-        let Due { gone, held } = self.pace.due(blocks, now.wall, now.newest, keep, all);
-        let held = held + self.old.line_up(blocks, shorter, elapsed, now, all);
-        effects.push(Effect::Count(Count::Held(held)));
-        if gone.is_empty() {
-            self.work = Work::Collecting(Committed::default());
-            effects.push(Effect::Collect { version: self.version });
-            return;
-        }
-        let mut manifest = Manifest::clone(&self.manifest);
-        manifest.forget(&gone.iter().map(|entry| entry.id.clone()).collect::<Vec<_>>());
-        let bytes = gone.iter().map(|entry| entry.size).sum();
-        effects.push(self.publish(manifest, Committed::of(&gone), ChangeOf::Expiry { bytes }));
     }
 
     fn publish(&mut self, manifest: Manifest, committed: Committed, of: ChangeOf) -> Effect {

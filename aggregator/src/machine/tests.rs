@@ -12,16 +12,19 @@ use weir_model::config::ByteSize;
 use weir_model::limits::Limits;
 use weir_model::wire::Kind;
 
+mod byte_limit;
 mod deletions;
 
 use super::*;
 use crate::AggregatorError;
 use crate::budget::Advice;
+use crate::byte_limit::ByteLimits;
 
 pub(super) fn rules(config: AggregatorConfig) -> Rules {
     let place = TopicPartition { topic: "weir.logs".into(), partition: 0 };
     let periods = TenantPeriods::new(Limits::default(), Kind::Logs, config.retention(Kind::Logs));
-    Rules { place, merge_cost: BlockCost { fixed: 0, per_byte: 1, per_raw_kib: 0 }, config, periods }
+    let byte_limits = ByteLimits::new(Limits::default(), Kind::Logs);
+    Rules { place, merge_cost: BlockCost { fixed: 0, per_byte: 1, per_raw_kib: 0 }, config, periods, byte_limits }
 }
 
 pub(super) fn fenced() -> AggregatorError {
@@ -83,6 +86,9 @@ fn brief(effect: &Effect) -> String {
         Effect::Show(view) => format!("show {}", shown(view)),
         Effect::Collect { version } => format!("collect {version}"),
         Effect::Release(offset) => format!("release {offset}"),
+        Effect::CountShares(entries) => {
+            format!("count shares {}", entries.iter().map(|entry| entry.id.as_str()).collect::<Vec<_>>().join("+"))
+        }
         Effect::Answer(_, Ok(Committed { blocks, records })) => format!("answer {blocks}/{records}"),
         Effect::Answer(_, Err(error)) => format!("refuse: {error}"),
         Effect::Count(Count::Held(0)) => "held 0".into(),

@@ -11,6 +11,7 @@ use weir_model::wire::Kind;
 
 use crate::AggregatorError;
 use crate::budget::Budget;
+use crate::byte_limit::{BlockShares, block_shares};
 use crate::dedup::DedupLimits;
 use crate::pool::{Class, Lost, Pool};
 
@@ -97,6 +98,20 @@ impl<E: Engine> BlockStore<E> {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(None) };
         let new = NewBlock { first_offset: first.first_offset, next_offset: last.next_offset, level, quarantine: false };
         self.put(Class::Merge, new, built).await.map(Some)
+    }
+
+    /// Whose the bytes of these blocks are. One that is not open any more is left out; one whose directory cannot be read is nobody's.
+    pub async fn shares(&self, entries: Vec<BlockEntry>) -> Result<Vec<(String, BlockShares)>, AggregatorError> {
+        let open = entries.into_iter().filter_map(|entry| Some((self.blocks.get(&entry.id)?, entry)));
+        let open: Vec<(Arc<E::Block>, BlockEntry)> = open.collect();
+        let shares = |(block, entry): (Arc<E::Block>, BlockEntry)| {
+            let chunks = E::shares(&block).unwrap_or_else(|error| {
+                tracing::warn!(block = entry.id, %error, "whose a block is cannot be told: retention_bytes does not count it");
+                Vec::new()
+            });
+            (entry.id, block_shares(entry.size, chunks))
+        };
+        self.work(Class::Merge, "count whose blocks are", move || Ok(open.into_iter().map(shares).collect())).await
     }
 
     /// A block without what is hidden of it; `None` when nothing is, or when its directory says that less than `least` is.

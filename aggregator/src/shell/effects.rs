@@ -18,7 +18,8 @@ use crate::AggregatorError;
 use crate::append::Appender;
 use crate::dedup::{DedupLimits, DedupState};
 use crate::live::LivePartition;
-use crate::machine::{Count, Effect, Event, Shown};
+use crate::machine::{Count, Effect, Event, Expired, ExpiryReason, Shares, Shown};
+use crate::metrics::ExpiredLabels;
 use crate::owners::GroupRequest;
 use crate::pool::Class;
 
@@ -43,6 +44,7 @@ impl<E: Engine> Shell<E> {
             Effect::Show(shown) => self.show(shown),
             Effect::Collect { version } => self.collect(version),
             Effect::Release(offset) => self.release(offset),
+            Effect::CountShares(entries) => self.count_shares(entries),
             Effect::Answer(reply, answer) => {
                 let _nobody_waits = reply.send(answer);
             }
@@ -216,6 +218,18 @@ impl<E: Engine> Shell<E> {
         });
     }
 
+    fn count_shares(&mut self, entries: Vec<BlockEntry>) {
+        let Some(open) = &self.open else { return };
+        let (store, bus) = (Arc::clone(&open.store), Arc::clone(&self.deps.dependencies.bus));
+        self.jobs.spawn(async move {
+            let counted = async {
+                let partitions = bus.partitions(&store.place.topic).await?;
+                Ok::<_, AggregatorError>(Shares { partitions, blocks: store.shares(entries).await? })
+            };
+            Outcome::SharesCounted(counted.await)
+        });
+    }
+
     fn count(&self, count: Count) {
         let (metrics, labels) = (&self.deps.dependencies.metrics, &self.labels);
         match count {
@@ -225,10 +239,15 @@ impl<E: Engine> Shell<E> {
                 // Counted when it is known that they are kept; those that could not be decoded were when they were appended.
                 metrics.quarantined.get_or_create(labels).inc_by(quarantined_late);
             }
-            Count::Expired { committed, bytes } => {
-                metrics.expired_blocks.get_or_create(labels).inc_by(committed.blocks);
-                metrics.expired_records.get_or_create(labels).inc_by(committed.records);
-                metrics.expired_bytes.get_or_create(labels).inc_by(bytes);
+            Count::Expired(Expired { reason, committed, bytes }) => {
+                let reason = match reason {
+                    ExpiryReason::Age => "age",
+                    ExpiryReason::Bytes => "bytes",
+                };
+                let labels = ExpiredLabels { topic: labels.topic.clone(), partition: labels.partition, reason };
+                metrics.expired_blocks.get_or_create(&labels).inc_by(committed.blocks);
+                metrics.expired_records.get_or_create(&labels).inc_by(committed.records);
+                metrics.expired_bytes.get_or_create(&labels).inc_by(bytes);
             }
             Count::Deleted(records) => drop(metrics.deleted_records.get_or_create(labels).inc_by(records)),
             Count::Held(held) => {

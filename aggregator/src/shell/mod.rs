@@ -31,7 +31,7 @@ use crate::budget::{Budget, HeadShare, Turn};
 use crate::config::AggregatorConfig;
 use crate::dependencies::Dependencies;
 use crate::live::{LivePartition, Partitions};
-use crate::machine::{Claimed, Event, Machine, Now, OwnerCommand, Rules, Sealed};
+use crate::machine::{Claimed, Event, Machine, Now, OwnerCommand, Rules, Sealed, Shares};
 use crate::metrics::PartitionLabels;
 use crate::owners::ToGroup;
 use crate::pool::{Lost, Pool};
@@ -106,6 +106,7 @@ enum Outcome<E: Engine> {
     Published(Result<(), AggregatorError>),
     Collected(Sightings, Result<(), AggregatorError>),
     Released(Result<(), AggregatorError>),
+    SharesCounted(Result<Shares, AggregatorError>),
 }
 
 impl<E: Engine> Shell<E> {
@@ -217,6 +218,7 @@ impl<E: Engine> Shell<E> {
                 let _tried_again_by_the_next_seal = told(outages, place, Work::Release, released);
                 Event::Tick
             }
+            (Outcome::SharesCounted(counted), Some(_)) => Event::SharesCounted(told(outages, place, Work::CountShares, counted)),
             (_, None) => Event::Tick,
         }
     }

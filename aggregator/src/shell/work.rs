@@ -15,15 +15,17 @@ pub(super) enum Work {
     Merge,
     Collect,
     Release,
+    CountShares,
 }
 
 impl Work {
-    pub const ALL: [Self; 6] = [Self::Claim, Self::Seal, Self::Publish, Self::Merge, Self::Collect, Self::Release];
+    pub const ALL: [Self; 7] =
+        [Self::Claim, Self::Seal, Self::Publish, Self::Merge, Self::Collect, Self::Release, Self::CountShares];
 
     pub fn target(self) -> Target {
         match self {
             Self::Claim | Self::Seal | Self::Publish => Target::ObjectStore,
-            Self::Merge | Self::Collect | Self::Release => Target::Upkeep,
+            Self::Merge | Self::Collect | Self::Release | Self::CountShares => Target::Upkeep,
         }
     }
 
@@ -36,6 +38,7 @@ impl Work {
             Self::Merge => "a merge",
             Self::Collect => "removing garbage",
             Self::Release => "releasing sealed offsets",
+            Self::CountShares => "telling whose blocks are",
         };
         fmt::from_fn(move |out| write!(out, "{what} of {place}"))
     }

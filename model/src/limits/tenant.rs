@@ -47,6 +47,8 @@ pub struct LogLimits {
     /// Zero keeps for ever; where it is not set, `[aggregator.retention]` counts.
     #[serde(with = "optional_duration")]
     pub retention: Option<Duration>,
+    /// Bytes of blocks that are kept, of all partitions together; the oldest go first.
+    pub retention_bytes: Option<ByteSize>,
     /// Streams that are kept for another time. A tenant's list takes the place of the defaults'.
     pub retention_stream: Option<Vec<RetentionStream>>,
 }
@@ -60,6 +62,8 @@ pub struct MetricLimits {
     /// As for logs.
     #[serde(with = "optional_duration")]
     pub retention: Option<Duration>,
+    /// As for logs.
+    pub retention_bytes: Option<ByteSize>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -71,6 +75,8 @@ pub struct TraceLimits {
     /// As for logs.
     #[serde(with = "optional_duration")]
     pub retention: Option<Duration>,
+    /// As for logs.
+    pub retention_bytes: Option<ByteSize>,
 }
 
 /// Of pushed and scraped streams and series.
@@ -196,17 +202,20 @@ impl TenantLimits {
                 line_max: logs.line_max.or(other.logs.line_max),
                 metadata_max: logs.metadata_max.or(other.logs.metadata_max),
                 retention: logs.retention.or(other.logs.retention),
+                retention_bytes: logs.retention_bytes.or(other.logs.retention_bytes),
                 retention_stream: streams.cloned(),
             },
             metrics: MetricLimits {
                 ingestion: metrics.ingestion.or(&other.metrics.ingestion),
                 series_max: metrics.series_max.or(other.metrics.series_max),
                 retention: metrics.retention.or(other.metrics.retention),
+                retention_bytes: metrics.retention_bytes.or(other.metrics.retention_bytes),
             },
             traces: TraceLimits {
                 ingestion: traces.ingestion.or(&other.traces.ingestion),
                 span_max: traces.span_max.or(other.traces.span_max),
                 retention: traces.retention.or(other.traces.retention),
+                retention_bytes: traces.retention_bytes.or(other.traces.retention_bytes),
             },
             labels: LabelLimits {
                 count_max: labels.count_max.or(other.labels.count_max),
@@ -224,7 +233,7 @@ impl TenantLimits {
         }
     }
 
-    /// Errors with the key that is wrong, and why. A limit of zero would be an outage: only a retention may be zero.
+    /// Errors with the key that is wrong, and why. A limit of zero would be an outage: only a period of retention may be zero.
     pub(super) fn check(&self) -> Result<(), String> {
         let ingestion = [("logs", self.logs.ingestion), ("metrics", self.metrics.ingestion), ("traces", self.traces.ingestion)];
         for (signal, limits) in ingestion {
@@ -236,8 +245,11 @@ impl TenantLimits {
             ("logs.streams_max", self.logs.streams_max),
             ("logs.line_max", bytes(self.logs.line_max)),
             ("logs.metadata_max", bytes(self.logs.metadata_max)),
+            ("logs.retention_bytes", bytes(self.logs.retention_bytes)),
             ("metrics.series_max", self.metrics.series_max),
+            ("metrics.retention_bytes", bytes(self.metrics.retention_bytes)),
             ("traces.span_max", bytes(self.traces.span_max)),
+            ("traces.retention_bytes", bytes(self.traces.retention_bytes)),
             ("labels.count_max", self.labels.count_max),
             ("labels.name_max", bytes(self.labels.name_max)),
             ("labels.value_max", bytes(self.labels.value_max)),

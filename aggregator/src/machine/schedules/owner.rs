@@ -11,7 +11,7 @@ use super::world::{Store, World};
 use crate::AggregatorError;
 use crate::config::AggregatorConfig;
 use crate::machine::tests::{fenced, rules, store_fails};
-use crate::machine::{Appended, Claimed, Effect, Event, Machine, OwnerCommand, Rules, Sealed, Shown};
+use crate::machine::{Appended, Claimed, Effect, Event, Machine, OwnerCommand, Rules, Sealed, Shares, Shown};
 
 pub(super) enum Job {
     Claim { version: u64, manifest: Manifest, nonce: u64 },
@@ -20,6 +20,7 @@ pub(super) enum Job {
     Merge(Vec<BlockEntry>),
     Rewrite(BlockEntry, Hidden),
     Open(Vec<BlockEntry>),
+    CountShares(Vec<BlockEntry>),
     Publish,
     Collect(u64),
     Turn,
@@ -113,6 +114,7 @@ impl Owner {
                 self.jobs.push(Job::Rewrite(entry, without));
             }
             Effect::Open(entries) => self.jobs.push(Job::Open(entries)),
+            Effect::CountShares(entries) => self.jobs.push(Job::CountShares(entries)),
             Effect::Publish { version, manifest } => {
                 self.prepared = Some((version, Manifest::clone(&manifest), world.number()));
                 self.jobs.push(Job::Publish);
@@ -216,6 +218,11 @@ impl Owner {
             Job::Seal => self.sealed(world, fails),
             Job::Merge(run) => Self::merged(world, &run, fails),
             Job::Open(entries) => Event::Opened(open(world, entries)),
+            Job::CountShares(_) if fails => {
+                world.seen.insert("shares not told");
+                Event::SharesCounted(Err(store_fails()))
+            }
+            Job::CountShares(entries) => Event::SharesCounted(Ok(shares(&entries))),
             Job::Publish => {
                 let Some((version, manifest, nonce)) = self.prepared.clone() else { panic!("nothing is prepared") };
                 let created = world.create(version, &manifest, nonce);
@@ -317,6 +324,13 @@ impl Owner {
         };
         self.step(world, Event::Command(command));
     }
+}
+
+/// Half is another tenant's; what is left of a block without the first is nothing all the same, which the model counts.
+fn shares(entries: &[BlockEntry]) -> Shares {
+    let half = |entry: &BlockEntry| [("t".into(), entry.size / 2), ("u".into(), entry.size / 2)].into();
+    let blocks = entries.iter().map(|entry| (entry.id.clone(), half(entry)));
+    Shares { partitions: 1, blocks: blocks.collect() }
 }
 
 fn open(world: &mut World, entries: Vec<BlockEntry>) -> Opened {

@@ -45,6 +45,8 @@ pub(super) struct World {
     pub(super) first: u64,
     pub(super) next: u64,
     pub(super) expired: u64,
+    /// What the tenant may keep: an offset is a byte of it, and one of somebody who may keep all.
+    pub(super) bytes_max: Option<u64>,
     /// Offsets that were deleted from blocks.
     pub(super) deleted: BTreeSet<u64>,
     /// Requests on their way, with the bus's end when they were made.
@@ -68,6 +70,7 @@ impl World {
             first: 0,
             next: 0,
             expired: 0,
+            bytes_max: None,
             deleted: BTreeSet::new(),
             asked: Vec::new(),
             accepted: BTreeSet::new(),
@@ -123,6 +126,10 @@ impl World {
         let (old, new) = (of(&before.blocks), of(&manifest.blocks));
         if new.is_subset(&old) && new.len() < old.len() {
             self.expired += old.difference(&new).map(|id| self.contents[id].len() as u64).sum::<u64>();
+            let stored = old.iter().map(|id| self.contents[id].len() as u64).sum::<u64>();
+            if self.bytes_max.is_some_and(|most| stored > most) {
+                self.seen.insert("beyond bytes");
+            }
         }
         let mut offsets: Vec<u64> = new.iter().flat_map(|id| self.contents[id].clone()).collect();
         let stored = offsets.len() as u64;
@@ -217,9 +224,10 @@ impl World {
 
     pub(super) fn block(&mut self, offsets: Vec<u64>, (first_offset, next_offset): (u64, u64), level: u8) -> BlockEntry {
         let id = format!("{:08}", self.number());
-        let summary = BlockSummary { records: offsets.len() as u64, last: self.now.newest, ..BlockSummary::default() };
+        let records = offsets.len() as u64;
+        let summary = BlockSummary { records, last: self.now.newest, ..BlockSummary::default() };
         self.contents.insert(id.clone(), offsets);
-        BlockEntry { id, size: 100, level, first_offset, next_offset, summary, ..BlockEntry::default() }
+        BlockEntry { id, size: 2 * records, level, first_offset, next_offset, summary, ..BlockEntry::default() }
     }
 
     pub(super) fn pass(&mut self, time: Duration) {

@@ -13,9 +13,10 @@ use weir_blocks::manifest::{BlockEntry, DeletionKey, DeletionState, Manifest, Pe
 
 use super::{ChangeOf, Serving, Turn, Work};
 use crate::AggregatorError;
+use crate::byte_limit::Cut;
 use crate::config::nanos;
 use crate::machine::Rules;
-use crate::machine::event::{Acceptance, Committed, Count, Effect, Now, Reply};
+use crate::machine::event::{Acceptance, Committed, Count, Effect, Expired, ExpiryReason, Now, Reply};
 
 /// What is asked of a partition's deletions.
 #[derive(Default)]
@@ -45,6 +46,8 @@ pub(super) enum Cause {
     Deleted(Vec<DeletionKey>),
     /// All of it is past this period, which some tenants have.
     Old(Duration),
+    /// Tenants have more than they may keep.
+    Excess(Vec<Cut>),
 }
 
 impl DeletionQueue {
@@ -191,18 +194,26 @@ impl Serving {
         match rewritten.and_then(|entries| entries.map(after).transpose()) {
             Ok(None) => {
                 self.set_looked(&cause, std::slice::from_ref(&entry));
+                if let Cause::Excess(cuts) = &cause {
+                    self.excess.set_untouched(&entry.id, cuts);
+                }
                 self.turn = Turn::None;
                 Ok(vec![Effect::EndMergeTurn])
             }
             Ok(Some((manifest, entries))) => {
                 self.blocks.written(&entries);
                 self.set_looked(&cause, &entries);
+                if let Cause::Excess(cuts) = &cause {
+                    self.excess.set_cut(&entry, cuts);
+                }
                 let (gone, committed) = (std::slice::from_ref(&entry), Committed::of(&entries));
                 let records = Committed::of(gone).records.saturating_sub(committed.records);
                 let bytes = entry.size.saturating_sub(entries.iter().map(|entry| entry.size).sum());
+                let expired = |reason| Count::Expired(Expired { reason, committed: Committed { blocks: 0, records }, bytes });
                 let count = match cause {
                     Cause::Deleted(_) => Count::Deleted(records),
-                    Cause::Old(_) => Count::Expired { committed: Committed { blocks: 0, records }, bytes },
+                    Cause::Old(_) => expired(ExpiryReason::Age),
+                    Cause::Excess(_) => expired(ExpiryReason::Bytes),
                 };
                 Ok(vec![self.publish(manifest, committed, ChangeOf::Rewrite(count))])
             }
@@ -219,6 +230,7 @@ impl Serving {
         match cause {
             Cause::Deleted(keys) => self.set_clean(keys, entries),
             Cause::Old(period) => entries.iter().for_each(|entry| self.old.set_looked(&entry.id, *period)),
+            Cause::Excess(_) => {}
         }
     }
 

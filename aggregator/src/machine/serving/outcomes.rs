@@ -6,7 +6,7 @@ use weir_blocks::manifest::{BlockEntry, Loss, Manifest};
 
 use super::{Change, ChangeOf, Serving, Turn, Work};
 use crate::AggregatorError;
-use crate::machine::event::{Committed, Count, Effect, Now, Sealed};
+use crate::machine::event::{Committed, Count, Effect, Now, Sealed, Shares};
 
 /// Of a loss that a seal declares.
 const LOST: &str = "the bus no longer had these offsets";
@@ -91,6 +91,17 @@ impl Serving {
         [Effect::Count(Count::Failure), Effect::EndMergeTurn].into_iter().chain(refused).chain(applications).collect()
     }
 
+    /// Those who had it begun hear of an error; what is too old goes nevertheless.
+    pub(super) fn shares_counted(&mut self, now: Now, counted: Result<Shares, AggregatorError>) -> Vec<Effect> {
+        let failed = self.excess.counted(counted);
+        let Some(error) = failed.map(Arc::new) else { return Vec::new() };
+        if now.passed < self.expiry_due {
+            self.excess.ask_again();
+        }
+        self.expiring.append(&mut self.expiries);
+        self.refuse_expiries(&error)
+    }
+
     fn refuse_expiries(&mut self, error: &Arc<AggregatorError>) -> Vec<Effect> {
         let refused =
             self.expiring.drain(..).map(|reply| Effect::Answer(reply, Err(AggregatorError::Refused(Arc::clone(error)))));
@@ -116,7 +127,7 @@ impl Serving {
             ChangeOf::Seal { .. } => self.seal_again(now),
             ChangeOf::Merge | ChangeOf::Rewrite(_) | ChangeOf::Processed => self.refuse_compactions(error),
             ChangeOf::Deletions => self.answer_deletions(Some(error)),
-            ChangeOf::Expiry { .. } => self.refuse_expiries(error),
+            ChangeOf::Expiry(_) => self.refuse_expiries(error),
         }
     }
 
@@ -159,9 +170,10 @@ impl Serving {
                 effects.extend(self.answer_deletions(None));
             }
             ChangeOf::Processed => {}
-            ChangeOf::Expiry { bytes } => {
+            ChangeOf::Expiry(expired) => {
                 self.work = Work::Collecting(committed);
-                effects.push(Effect::Count(Count::Expired { committed, bytes }));
+                effects
+                    .extend(expired.iter().filter(|one| one.committed.blocks > 0).map(|one| Effect::Count(Count::Expired(*one))));
                 effects.push(Effect::Collect { version: self.version });
             }
         }
