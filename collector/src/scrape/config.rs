@@ -131,6 +131,12 @@ pub struct Job {
     /// In which formats targets are asked to answer, the preferred one first.
     #[serde(default, deserialize_with = "yaml::or_default")]
     pub scrape_protocols: Vec<ScrapeProtocol>,
+    /// A native histogram of more buckets is stored at a lower resolution; where none is low enough, the scrape fails. 0 for no limit.
+    #[serde(default, deserialize_with = "yaml::or_default")]
+    pub native_histogram_bucket_limit: usize,
+    /// Native histograms whose buckets grow by less are stored at a lower resolution; 0 for no limit.
+    #[serde(default, deserialize_with = "yaml::or_default")]
+    pub native_histogram_min_bucket_factor: f64,
     #[serde(default)]
     scrape_native_histograms: Option<bool>,
     #[serde(default)]
@@ -295,7 +301,7 @@ fn unsupported(file: &Keys) -> Result<(), String> {
         let name = job.get("job_name").and_then(Value::as_str).unwrap_or("?");
         for key in job.keys() {
             let discovery = key.ends_with("_sd_configs") && key != "file_sd_configs";
-            if discovery || matches!(key.as_str(), "oauth2" | "proxy_url" | "native_histogram_bucket_limit") {
+            if discovery || matches!(key.as_str(), "oauth2" | "proxy_url") {
                 return Err(format!("job {name:?}: {key} is not supported yet"));
             }
         }

@@ -1,7 +1,9 @@
 //! A target's answer as samples with labels that are the series' own: parsed, conflicts resolved, relabelled, limits held. Pure.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
+use weir_model::histogram::{Histogram, schema_of_factor};
 use weir_model::label::{Labels, NAME};
 use weir_model::metric::Family;
 use weir_model::panic_guard;
@@ -148,6 +150,9 @@ fn read_exposition(job: &Job, target: &Labels, mut exposition: Exposition) -> Re
             extras.exemplars.push(RawExemplar { labels, value, timestamp });
         }
         let labels = read.resolve(job, target, sample.labels);
+        if let (Some(labels), Some(histogram)) = (&labels, &mut extras.histogram) {
+            read.limit_buckets(job, labels, histogram);
+        }
         read.take(labels, sample.value, sample.timestamp.filter(|_| job.honor_timestamps), Some(extras));
     }
     Ok(read)
@@ -177,6 +182,20 @@ impl Read {
             self.over = check_limits(job, &own, target).err();
         }
         Some(own)
+    }
+
+    /// As Prometheus: the factor first, then the limit.
+    fn limit_buckets(&mut self, job: &Job, labels: &Labels, histogram: &mut Arc<Histogram>) {
+        let (limit, schema) = (job.native_histogram_bucket_limit, schema_of_factor(job.native_histogram_min_bucket_factor));
+        if histogram.schema > schema {
+            Arc::make_mut(histogram).coarsen(schema);
+        }
+        if limit > 0
+            && histogram.buckets() > limit
+            && let Err(error) = Arc::make_mut(histogram).fit(limit)
+        {
+            self.over.get_or_insert_with(|| format!("{labels}: {error} (native_histogram_bucket_limit)"));
+        }
     }
 
     fn take(&mut self, labels: Option<Labels>, value: f64, time: Option<UnixNanos>, extras: Option<SampleExtras>) -> Fate {

@@ -57,6 +57,8 @@ pub struct MetricLimits {
     pub ingestion: IngestionLimits,
     /// Series that are active at once in one collector.
     pub series_max: Option<u64>,
+    /// Buckets of a pushed native histogram: one of more is stored at a lower resolution, and refused where none is low enough.
+    pub histogram_buckets_max: Option<u64>,
     /// As for logs.
     #[serde(with = "optional_duration")]
     pub retention: Option<Duration>,
@@ -201,6 +203,7 @@ impl TenantLimits {
             metrics: MetricLimits {
                 ingestion: metrics.ingestion.or(&other.metrics.ingestion),
                 series_max: metrics.series_max.or(other.metrics.series_max),
+                histogram_buckets_max: metrics.histogram_buckets_max.or(other.metrics.histogram_buckets_max),
                 retention: metrics.retention.or(other.metrics.retention),
             },
             traces: TraceLimits {
@@ -237,6 +240,7 @@ impl TenantLimits {
             ("logs.line_max", bytes(self.logs.line_max)),
             ("logs.metadata_max", bytes(self.logs.metadata_max)),
             ("metrics.series_max", self.metrics.series_max),
+            ("metrics.histogram_buckets_max", self.metrics.histogram_buckets_max),
             ("traces.span_max", bytes(self.traces.span_max)),
             ("labels.count_max", self.labels.count_max),
             ("labels.name_max", bytes(self.labels.name_max)),
