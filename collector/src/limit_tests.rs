@@ -20,9 +20,9 @@ use crate::config::{PushConfig, ShipConfig};
 use crate::metrics::CollectorMetrics;
 use crate::push::PushService;
 use crate::quota::Quotas;
+use crate::remote_write::prompb::{BucketSpan, Histogram, TimeSeries, WriteRequest, compress, labels};
 use crate::ship::{Lanes, Shipper};
 use crate::testing::{TestLog, granted};
-use crate::remote_write::prompb::{BucketSpan, Histogram, TimeSeries, WriteRequest, compress, labels};
 use crate::{loki_push, otlp, push_gateway, remote_write};
 
 struct Server {
@@ -271,7 +271,8 @@ async fn pushed_histograms_have_as_many_buckets_as_their_tenant_may_send() {
     let expected = "histogram has 2 buckets at schema -4, above the limit of 1 (metrics.histogram_buckets_max)";
     assert!(text.contains(expected) && text.contains("series {__name__=\"h\"}"), "{text}");
     assert_eq!(server.dropped("remote_write", "histogram_buckets"), 1);
-    let point = r#"{"timeUnixNano":"1700000000000000000","count":"2","scale":0,"positive":{"offset":-1,"bucketCounts":["1","1"]}}"#;
+    let point =
+        r#"{"timeUnixNano":"1700000000000000000","count":"2","scale":0,"positive":{"offset":-1,"bucketCounts":["1","1"]}}"#;
     let histogram = format!(r#"{{"name":"h","exponentialHistogram":{{"aggregationTemporality":2,"dataPoints":[{point}]}}}}"#);
     let json = format!(r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{histogram}]}}]}}]}}"#);
     server.otlp("/v1/metrics", json, r#""rejectedDataPoints":1"#, expected).await;

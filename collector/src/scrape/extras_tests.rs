@@ -88,7 +88,8 @@ fn histograms_have_as_many_buckets_as_the_job_allows() {
         let job = job(&format!("{native}{settings}"));
         let answer = Ok(Answer { body: body.clone(), format: Format::Protobuf });
         let at = 10_000_000_000;
-        let scraped = batches(Scrape { job: &job, target: &target, at, seconds: 0.5, answer, quota: &quota }, &mut Memory::default());
+        let scraped =
+            batches(Scrape { job: &job, target: &target, at, seconds: 0.5, answer, quota: &quota }, &mut Memory::default());
         let histograms = extras(&scraped.batches[0]).histograms;
         (scraped.failure, histograms.iter().map(|(_, one)| (one.schema, one.buckets())).collect::<Vec<_>>())
     };
@@ -99,10 +100,14 @@ fn histograms_have_as_many_buckets_as_the_job_allows() {
     let expected = "histogram has 3 buckets at schema -4, above the limit of 2 (native_histogram_bucket_limit)";
     assert!(failure.unwrap().contains(expected));
     assert_eq!(histograms, []);
-    let (failure, _) = read(", native_histogram_bucket_limit: 1, metric_relabel_configs: [{source_labels: [a], regex: .+, action: drop}]");
+    let (failure, _) =
+        read(", native_histogram_bucket_limit: 1, metric_relabel_configs: [{source_labels: [a], regex: .+, action: drop}]");
     assert_eq!(failure, None, "a series that is dropped has no limit");
     let (failure, _) = read(", native_histogram_bucket_limit: 1, convert_classic_histograms_to_nhcb: true");
-    assert!(failure.unwrap_or_default().contains("at schema -53, above the limit of 1"), "custom buckets have no lower resolution");
+    assert!(
+        failure.unwrap_or_default().contains("at schema -53, above the limit of 1"),
+        "custom buckets have no lower resolution"
+    );
 }
 
 #[test]

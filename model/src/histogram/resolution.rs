@@ -125,7 +125,8 @@ mod tests {
         for (factor, schema) in cases {
             assert_eq!(schema_of_factor(factor), schema, "{factor}");
         }
-        for (factor, schema) in [(1.02, 5), (1.01, 6), (1.005, 7), (1.002, 8), (1.0, 8), (0.0, 8), (-1.0, 8), (f64::INFINITY, -4)] {
+        for (factor, schema) in [(1.02, 5), (1.01, 6), (1.005, 7), (1.002, 8), (1.0, 8), (0.0, 8), (-1.0, 8), (f64::INFINITY, -4)]
+        {
             assert_eq!(schema_of_factor(factor), schema, "{factor}");
         }
     }
