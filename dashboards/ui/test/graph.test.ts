@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import type { Bucket } from '../src/core/types';
 import { bars, heat, interval, numeric } from '../src/graph/heat';
 import { columns, graphStep, lastOf, lonely, sample, seriesName, timeLabels } from '../src/graph/series';
-import { inUnit, tickLabels, unitOf, type Unit } from '../src/graph/unit';
+import { boundUnit, inUnit, isRate, tickLabels, unitOf, type Unit } from '../src/graph/unit';
 
 test('columns have every instant of the range; what is missing in it is a gap', () => {
   const steps = { start: 0, end: 5, step: 1 };
@@ -84,4 +84,6 @@ test('native histograms are cells by time and bucket, and buckets are bars', () 
   expect([interval([0, '1', '2', '3']), interval([1, '-2', '-1', '3']), interval([2, '0', '1', '3']), interval([3, '-1', '1', '3'])]).toEqual(['(1, 2]', '[-2, -1)', '(0, 1)', '[-1, 1]']);
   expect(bars(buckets([0, '1', '2', '3'], [0, '2', '4', '6'])).map(({ share }) => share)).toEqual([0.5, 1]);
   expect([numeric('+Inf'), numeric('-Inf'), numeric('1e+06')]).toEqual([Infinity, -Infinity, 1e6]);
+  expect([boundUnit('sum(rate(request_seconds{a="rate("}[5m]))'), boundUnit('response_size_bytes'), boundUnit('irate(x[1m])')]).toEqual(['seconds', 'bytes', 'none']);
+  expect([isRate('sum(rate(request_seconds[5m]))'), isRate('request_seconds{a="rate("}'), isRate('increase(x[5m])')]).toEqual([true, false, false]);
 });

@@ -6,7 +6,7 @@ import type { Histogram, Series } from '../core/types';
 import { useWidth } from '../logs/histogram';
 import { bars, heat, interval, type Heat } from './heat';
 import { seriesName, type Steps } from './series';
-import { inUnit, type Unit } from './unit';
+import { boundUnit, inUnit, isRate, type Unit } from './unit';
 
 const HEIGHT = 220;
 /** Bounds that are named beside the map. */
@@ -24,7 +24,9 @@ function boundText(bound: number, unit: Unit): string {
   return Number.isFinite(bound) ? inUnit(bound, unit) : bound > 0 ? '+Inf' : '-Inf';
 }
 
-export function HeatMap({ series, steps, unit }: { series: Series; steps: Steps; unit: Unit }) {
+export function HeatMap({ series, steps, query }: { series: Series; steps: Steps; query: string }) {
+  const unit = boundUnit(query);
+  const observations = isRate(query) ? 'observations a second' : 'observations';
   const map = useMemo(() => heat(series, steps), [series, steps]);
   const box = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
@@ -54,7 +56,7 @@ export function HeatMap({ series, steps, unit }: { series: Series; steps: Steps;
           <div class="heat-box" ref={box}><canvas ref={canvas} aria-hidden="true" onPointerMove={onPointer} onPointerLeave={() => setPlace(undefined)} /></div>
         </div>
       )}
-      <p class="muted heat-said" role="status">{place && rows > 0 ? saidOf(map, place, unit) : `From ${time(map.times[0]!)} to ${time(map.times[map.times.length - 1]!)}; the darkest cell has ${short(map.most)} observations`}</p>
+      <p class="muted heat-said" role="status">{place && rows > 0 ? `${saidOf(map, place, unit)}${map.cells[place.column] ? ` ${observations}` : ''}` : `From ${time(map.times[0]!)} to ${time(map.times[map.times.length - 1]!)}; the darkest cell has ${short(map.most)} ${observations}`}</p>
     </figure>
   );
 }
@@ -71,7 +73,7 @@ function saidOf(map: Heat, { column, row }: Place, unit: Unit): string {
   const rows = map.cells[column];
   const bucket = `${boundText(map.bounds[row]!, unit)} to ${boundText(map.bounds[row + 1]!, unit)}`;
   if (!rows) return `${time(map.times[column]!)}: no histogram`;
-  return `${time(map.times[column]!)}, ${bucket}: ${short(rows[row]!)} of ${short(rows.reduce((sum, count) => sum + count, 0))} observations`;
+  return `${time(map.times[column]!)}, ${bucket}: ${short(rows[row]!)} of ${short(rows.reduce((sum, count) => sum + count, 0))}`;
 }
 
 function draw(canvas: HTMLCanvasElement, map: Heat, width: number, place: Place | undefined) {

@@ -84,7 +84,7 @@ function Graph({ query, range, round, label, onPick }: GraphProps) {
       <p class="muted graph-said">{clock(range.start, true).slice(0, 19)} to {clock(range.end, true).slice(0, 19)}, a point every {duration(BigInt(step) * SECOND)}{unit === 'none' ? '' : `, in ${unit}`}{numbers.length > 0 && '; drag to zoom'}</p>
       {numbers.length > SERIES_MAX && <p class="warn">{count(numbers.length)} series; the first {SERIES_MAX} are drawn. Aggregate, or select fewer.</p>}
       {heats.length > HEATS_MAX && <p class="warn">{count(heats.length)} series of histograms; the first {HEATS_MAX} are drawn. Aggregate, or select fewer.</p>}
-      {heats.slice(0, HEATS_MAX).map((one) => <HeatMap key={seriesName(one.metric)} series={one} steps={steps} unit={unit} />)}
+      {heats.slice(0, HEATS_MAX).map((one) => <HeatMap key={seriesName(one.metric)} series={one} steps={steps} query={query} />)}
       <Legend data={data} names={names} hidden={hidden} steps={steps} unit={unit} onHide={setHidden} />
     </>
   );
